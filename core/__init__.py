@@ -1,0 +1,6 @@
+"""The modality-agnostic core: schedulers, samplers, training, guidance, evaluation. It knows nothing of pixels or sound."""
+
+if __name__ != "sonolux.core":
+    raise ImportError(
+        f"imported as {__name__!r}: import sonolux.core instead (a second name would make a second copy of every class)"
+    )

@@ -1,0 +1,75 @@
+"""Random numbers keyed by (seed, sample, purpose, counter).
+
+Every number that training or sampling draws comes from here, so sample 7 of seed 3 is the same whatever the batch size,
+the device, and the number of ranks that share the work. The generator is Philox, which is keyed by design (Salmon et al.
+2011, "Parallel random numbers: as easy as 1, 2, 3"): a 128-bit key made from the four facts, no state to carry.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Shape = tuple[int, ...]
+
+
+def generator(seed: int, sample: int, purpose: str, counter: Hashable = 0) -> np.random.Generator:
+    """The generator of one key; `counter` is the step, or any tuple of numbers such as an interval of tau."""
+    digest = hashlib.blake2b(repr((seed, sample, purpose, counter)).encode(), digest_size=16).digest()
+    return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
+
+
+class Noise:
+    """The noise of a batch of samples: row i depends on samples[i] alone, never on its neighbours.
+
+    seed:    the run's seed
+    samples: the number of each row: its index among all samples of the run, or in the global training batch
+    shapes:  (C, *spatial) of each sample; one shape for all, or one for each, padded with zeros to the largest
+    device:  where the tensors go; numbers are drawn on the host so that every device gets the same ones
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        samples: Sequence[int],
+        shapes: Shape | Sequence[Shape],
+        device: torch.device | str = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ):
+        self.seed, self.samples, self.device, self.dtype = seed, list(samples), torch.device(device), dtype
+        same = not shapes or isinstance(shapes[0], int)
+        self.shapes: list[Shape] = [tuple(shapes)] * len(self.samples) if same else [tuple(s) for s in shapes]  # type: ignore[arg-type]
+
+    def normal(self, purpose: str, counter: Hashable = 0) -> Tensor:
+        """Standard normal noise (B, C, *spatial), each row drawn at its own shape; float32 values in any dtype."""
+        largest = tuple(max(n) for n in zip(*self.shapes, strict=True))
+        out = np.zeros((len(self.samples), *largest), dtype=np.float32)
+        for row, (sample, shape) in enumerate(zip(self.samples, self.shapes, strict=True)):
+            drawn = generator(self.seed, sample, purpose, counter).standard_normal(shape, dtype=np.float32)
+            out[(row, *(slice(n) for n in shape))] = drawn
+        return self._send(out)
+
+    def uniform(self, purpose: str, counter: Hashable = 0) -> Tensor:
+        """One number in [0, 1) a sample, (B,)."""
+        return self._send(np.array([generator(self.seed, s, purpose, counter).random() for s in self.samples]))
+
+    def _send(self, array: np.ndarray) -> Tensor:
+        host = torch.from_numpy(array).to(self.dtype)
+        if self.device.type == "cuda":
+            return host.pin_memory().to(self.device, non_blocking=True)
+        return host.to(self.device)
+
+
+def stratified(seed: int, step: int, total: int, rows: Sequence[int]) -> Tensor:
+    """Numbers in [0, 1) for rows of a global batch of `total`, one in each of `total` equal strata, float64 (len(rows),).
+
+    u_i = (pi(i) + v_i) / total with a random permutation pi of the step: the batch covers every noise level, so the loss
+    has less variance (Kingma et al. 2021, "Variational diffusion models", appendix I.1), whatever the number of ranks.
+    """
+    strata = generator(seed, 0, "strata", step).permutation(total)
+    jitter = np.array([generator(seed, int(i), "jitter", step).random() for i in rows])
+    return torch.from_numpy((strata[np.asarray(rows, dtype=np.int64)] + jitter) / total)

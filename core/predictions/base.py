@@ -1,0 +1,41 @@
+"""What a network puts out, and how it becomes x0. Everything here follows from alpha and sigma alone."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from torch import Tensor
+
+from ..types import Level, Number
+
+
+class Prediction(ABC):
+    """The meaning of a network's output. Levels are already broadcastable against x (`Level.on`)."""
+
+    @abstractmethod
+    def input_scale(self, level: Level) -> Number:
+        """What x is multiplied by before the network sees it: 1 / sqrt(alpha^2 + sigma^2) gives it unit variance."""
+
+    @abstractmethod
+    def x0(self, x: Tensor, output: Tensor, level: Level) -> Tensor:
+        """The clean data that the output stands for."""
+
+    @abstractmethod
+    def target(self, x0: Tensor, eps: Tensor, level: Level) -> Tensor:
+        """What the output should have been."""
+
+    @abstractmethod
+    def gain(self, level: Level) -> Number:
+        """|d output / d x0| at fixed x: an error of 1 in x0 is an error of `gain` in this space.
+
+        It carries a loss from one space to another: a network that puts out A trained with the loss of B minimises
+        (gain_B / gain_A)^2 (output - target)^2.
+        """
+
+    def check(self, level: Level) -> None:  # noqa: B027 (most predictions have no forbidden level)
+        """Raise BadInput where this output says nothing about x0 (eps at alpha = 0)."""
+
+
+def unit_variance(level: Level) -> Number:
+    """1 / sqrt(alpha^2 + sigma^2): the scale that gives x unit variance when the data has it."""
+    return (level.alpha**2 + level.sigma**2) ** -0.5

@@ -1,0 +1,29 @@
+"""EDM preconditioning (Karras et al. 2022, arXiv:2206.00364, eq. 7 and table 1), written for any alpha and sigma.
+
+With sigma_data = 1: x0 = c_skip x + c_out F, c_skip = alpha / (alpha^2 + sigma^2), c_out = sigma / sqrt(alpha^2 + sigma^2).
+alpha = 1 gives the paper's coefficients; alpha^2 + sigma^2 = 1 gives F = -v. All are finite at alpha = 0 and at sigma = 0.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..types import Level, Number
+from .base import Prediction, unit_variance
+
+
+class EDM(Prediction):
+    """F of x0 = c_skip x + c_out F: a mixture of x0 and eps whose target has unit variance at every level."""
+
+    def input_scale(self, level: Level) -> Number:
+        return unit_variance(level)
+
+    def x0(self, x: Tensor, output: Tensor, level: Level) -> Tensor:
+        scale = unit_variance(level)
+        return (level.alpha * scale**2) * x + (level.sigma * scale) * output
+
+    def target(self, x0: Tensor, eps: Tensor, level: Level) -> Tensor:
+        return (level.sigma * x0 - level.alpha * eps) * unit_variance(level)
+
+    def gain(self, level: Level) -> Number:
+        return (level.alpha**2 + level.sigma**2) ** 0.5 / level.sigma

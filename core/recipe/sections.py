@@ -1,0 +1,110 @@
+"""The sections of a recipe that are not a single component: their keys, types, defaults and units.
+
+`Annotated[Spec, Kind("x")]` is a component of kind x: a mapping with `use:`, or its bare name. The comment that follows
+a field is its documentation: `sonolux recipe schema` and the messages show it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, Union
+
+from .spec import Kind, Spec
+
+Choice = Union[str, int, float, bool, None]
+
+
+@dataclass
+class Process:
+    """What is diffused how, and what the network learns."""
+
+    schedule: Annotated[Spec, Kind("schedule")] = field(default_factory=lambda: Spec("schedule", "edm"))
+    """noise schedule: alpha(t), sigma(t)"""
+    prediction: Annotated[Spec, Kind("prediction")] = field(default_factory=lambda: Spec("prediction", "edm"))
+    """what the network puts out"""
+    loss: Annotated[Spec, Kind("prediction")] | None = None
+    """space in which the error is measured; null: that of `prediction`"""
+    clock: Annotated[Spec, Kind("clock")] = field(default_factory=lambda: Spec("clock", "c_noise"))
+    """how the noise level is told to the network"""
+    times: Annotated[Spec, Kind("times")] = field(default_factory=lambda: Spec("times", "lognormal"))
+    """density of training times"""
+    weighting: Annotated[Spec, Kind("weighting")] = field(default_factory=lambda: Spec("weighting", "none"))
+    """loss weight by noise level"""
+
+
+@dataclass
+class Ema:
+    """Exponential moving average of the weights; samples are made from it."""
+
+    half_life: float = 500.0
+    """steps after which a weight's past counts half; shorter at the start of a run (a tenth of the steps made)"""
+
+
+@dataclass
+class Train:
+    """The training loop."""
+
+    steps: int | None = None
+    """optimiser steps; give this or `minutes`"""
+    minutes: float | None = None
+    """wall-clock minutes, previews and saves included; the learning rate decays over them"""
+    batch: int = 32
+    """samples an optimiser step, over all processes"""
+    accumulate: int = 1
+    """parts a batch is split into, to save memory"""
+    optimizer: Annotated[Spec, Kind("optimizer")] = field(default_factory=lambda: Spec("optimizer", "adamw"))
+    """update rule"""
+    warmup: int = 100
+    """steps over which the learning rate rises from 0"""
+    decay: Literal["cosine", "none"] = "cosine"
+    """how the learning rate falls after warm-up: to 0 along a cosine, or not at all"""
+    clip: float = 1.0
+    """largest norm of the gradient; 0: no clipping"""
+    ema: Ema = field(default_factory=Ema)
+    """average of the weights"""
+    precision: Literal["auto", "float32", "bf16"] = "auto"
+    """bf16: autocast; auto: bf16 where the processor or GPU computes in it, float32 elsewhere"""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """where to train; auto: cuda, then mps, then cpu"""
+    save_every: int | None = None
+    """steps between checkpoints; null: ten a run"""
+    keep: int = 3
+    """how many of the last checkpoints stay on disk"""
+    preview_every: int | None = None
+    """steps between previews; null: five a run"""
+    log_every: int = 20
+    """steps between lines of metrics.jsonl"""
+
+
+@dataclass
+class Sample:
+    """How samples are made; `use` and its parameters are the sampler's."""
+
+    spacing: Annotated[Spec, Kind("spacing")] = field(default_factory=lambda: Spec("spacing", "karras"))
+    """where the sampler stops between noise and data"""
+    steps: int = 20
+    """steps of the sampler"""
+    guidance: Annotated[Spec, Kind("guidance")] | None = None
+    """how conditions are strengthened; null: not at all"""
+    count: int = 16
+    """samples to make"""
+    seed: int | None = None
+    """seed of the noise; null: the recipe's"""
+    batch: int = 16
+    """samples made at a time; does not change them"""
+    label: Any = "cycle"
+    """a class (name or index), a list of them, `cycle` through all in turn, or null: unconditional"""
+    where: dict[str, Any] = field(default_factory=dict)
+    """values of other conditions, by name: one value, or a list that is cycled"""
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    """where to sample"""
+    precision: Literal["float32", "bf16"] = "float32"
+    """bf16 is faster and repeats only to about 1e-2"""
+
+
+@dataclass
+class Eval:
+    """How a run is measured."""
+
+    count: int = 500
+    """samples to make for the metrics"""

@@ -1,0 +1,265 @@
+"""What a sampler is: schedule and levels -> a plan, which one loop runs.
+
+A sampler is written like the algorithm of its paper, on symbols:
+
+    x = draft.start()
+    for s, t in draft.pairs():                        # Level s -> Level t
+        D = draft.denoise(x)                          # an estimate of x0, evaluated at x's own level
+        x = draft.step((t.sigma / s.sigma) * x + (t.alpha - s.alpha * t.sigma / s.sigma) * D, t)
+
+`draft` records rows x_i = sum_j a_j x_j + sum_j b_j D_j + sum_k n_k z_k. The coefficients are float64 numbers that are
+known before the first call of the network, so the loop (`run`) only adds tensors: no state, no look-up of a time, no
+host-device synchronisation, and a plan can be stored, inspected and tested without a network.
+
+While a plan is made, levels are float64 tensors: 0-dimensional, or (B, 1, *spatial) maps. Write samplers with torch
+functions (torch.where, not `if`) on them, and both work. An element of a map whose level stays keeps its value.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from ..noise import Noise
+from ..schedulers.base import Schedule
+from ..types import BadInput, Conditions, Denoiser, Level, Number, expand
+
+Symbol = tuple[str, Hashable]  # ("x", row), ("D", row) or ("z", key)
+
+
+@dataclass(frozen=True)
+class Affine:
+    """A linear combination of earlier points, estimates and noises; supports +, - and multiplication by numbers."""
+
+    terms: Mapping[Symbol, Number]
+
+    def __add__(self, other: Affine) -> Affine:
+        terms = dict(self.terms)
+        for symbol, c in other.terms.items():
+            terms[symbol] = terms[symbol] + c if symbol in terms else c
+        return Affine(terms)
+
+    def __mul__(self, c: Number) -> Affine:
+        return Affine({symbol: c * own for symbol, own in self.terms.items()})
+
+    def __sub__(self, other: Affine) -> Affine:
+        return self + other * -1.0
+
+    def __truediv__(self, c: Number) -> Affine:
+        return self * (1 / c)
+
+    def __rmul__(self, c: Number) -> Affine:
+        return self * c
+
+    def __neg__(self) -> Affine:
+        return self * -1.0
+
+
+# A tensor on the left of an Affine would broadcast over it; this makes `tensor * affine` call Affine.__rmul__.
+Affine.__torch_function__ = classmethod(lambda cls, func, types, args=(), kwargs=None: NotImplemented)  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One point of a plan: where it is, what it is made of, and what happens there.
+
+    level:    the point's level; floats, or tensors where the level varies in the batch
+    x, d, z:  coefficients on earlier points (by row), earlier estimates (by row) and noises (by key)
+    evaluate: whether the denoiser is called here
+    step:     whether a step of the method ends here (callbacks see these points only)
+    last:     points and estimates that no later row uses: ("x" or "D", row)
+    """
+
+    level: Level
+    x: Mapping[int, Number] = field(default_factory=dict)
+    d: Mapping[int, Number] = field(default_factory=dict)
+    z: Mapping[Hashable, Number] = field(default_factory=dict)
+    evaluate: bool = False
+    step: bool = False
+    last: tuple[Symbol, ...] = ()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Rows in the order they are made; row 0 is the point where the sampler starts."""
+
+    rows: tuple[Row, ...]
+
+    @property
+    def nfe(self) -> int:
+        """Number of function evaluations: how often the denoiser is called."""
+        return sum(row.evaluate for row in self.rows)
+
+    @property
+    def noises(self) -> list[Hashable]:
+        """Every noise key in the order of first use."""
+        return list(dict.fromkeys(key for row in self.rows for key in row.z))
+
+
+class Draft:
+    """Where a sampler writes its rows. `levels` are the falling levels it must visit, the last one included."""
+
+    def __init__(self, schedule: Schedule, levels: Sequence[Level]):
+        if len(levels) < 2:
+            raise BadInput("a sampler needs at least two levels: where it starts and where it ends")
+        self.schedule, self.levels = schedule, list(levels)
+        self._rows: list[tuple[Level, Affine, bool]] = [(self.levels[0], Affine({}), False)]
+        self._evaluated: set[int] = set()
+        self._base = 0  # row of the last step: what an element whose level stays keeps
+
+    def start(self) -> Affine:
+        """The point that the caller gives: noise, or an edit's noisy reference."""
+        return Affine({("x", 0): 1.0})
+
+    def pairs(self) -> Iterator[tuple[Level, Level]]:
+        """(s, t): the level a step starts from and the one it goes to."""
+        return iter(zip(self.levels, self.levels[1:], strict=False))
+
+    def denoise(self, x: Affine) -> Affine:
+        """The estimate of x0 at a point; asking twice for the same point costs one evaluation."""
+        row = self._row_of(x)
+        self._evaluated.add(row)
+        return Affine({("D", row): 1.0})
+
+    def noise(self, key: Hashable) -> Affine:
+        """Standard normal noise; the same key is the same noise everywhere, in any plan of the same seed."""
+        return Affine({("z", key): 1.0})
+
+    def point(self, x: Affine, level: Level) -> Affine:
+        """A point inside a step (a midpoint, a churned start, a predictor)."""
+        return self._add(x, level, step=False)
+
+    def step(self, x: Affine, level: Level) -> Affine:
+        """The point that ends a step."""
+        made = self._add(x, level, step=True)
+        self._base = len(self._rows) - 1
+        return made
+
+    def _add(self, x: Affine, level: Level, step: bool) -> Affine:
+        base = self._rows[self._base][0]
+        if any(isinstance(v, Tensor) and v.ndim for v in (level.alpha, level.sigma)):
+            stays = (torch.as_tensor(level.alpha) == base.alpha) & (torch.as_tensor(level.sigma) == base.sigma)
+            if bool(stays.any()):
+                kept: dict[Symbol, Number] = {("x", self._base): 0.0, **x.terms}
+                x = Affine({s: torch.where(stays, float(s == ("x", self._base)), torch.as_tensor(c)) for s, c in kept.items()})
+        self._rows.append((level, x, step))
+        return Affine({("x", len(self._rows) - 1): 1.0})
+
+    @staticmethod
+    def _row_of(x: Affine) -> int:
+        if len(x.terms) == 1:
+            ((kind, row),) = x.terms
+            if kind == "x" and isinstance(row, int):
+                return row
+        raise BadInput("denoise takes a point: give a combination to draft.point first, with its level")
+
+    def finish(self) -> Plan:
+        """The rows as a plan: zero terms dropped, scalar coefficients as floats, last uses marked."""
+        final: dict[Symbol, int] = {}
+        for i, (_, x, _) in enumerate(self._rows):
+            for symbol in x.terms:
+                final[symbol] = i
+        rows = []
+        for i, (level, x, step) in enumerate(self._rows):
+            parts: dict[str, dict[Hashable, Number]] = {"x": {}, "D": {}, "z": {}}
+            for (kind, key), c in x.terms.items():
+                c = _plain(c)
+                if isinstance(c, Tensor) or c != 0:
+                    parts[kind][key] = c
+            last = tuple(s for s, used in final.items() if used == i and s[0] != "z")
+            plain = Level(_plain(level.t), _plain(level.alpha), _plain(level.sigma))
+            rows.append(Row(plain, parts["x"], parts["D"], parts["z"], i in self._evaluated, step, last))  # type: ignore[arg-type]
+        return Plan(tuple(rows))
+
+
+def _plain(value: Number) -> Number:
+    return value.item() if isinstance(value, Tensor) and value.ndim == 0 else value
+
+
+class Sampler(ABC):
+    """A solver of the reverse process. It holds options only: `plan` is a pure function of schedule and levels.
+
+    order:      order of convergence of the deterministic method (the global error falls as step^order); None: stochastic
+    stochastic: whether it draws noise on the way
+    """
+
+    order: int | None = None
+    stochastic: bool = False
+
+    @abstractmethod
+    def draft(self, draft: Draft) -> None:
+        """Write the method's rows: `draft.start`, then one `draft.step` for every pair of levels."""
+
+    def plan(self, schedule: Schedule, levels: Sequence[Level]) -> Plan:
+        """The rows for these levels (float64, falling, usually ending clean). Raises BadInput where they do not suit."""
+        draft = Draft(schedule, levels)
+        self.draft(draft)
+        return draft.finish()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a callback sees where a step ends."""
+
+    step: int
+    steps: int
+    level: Level
+    x: Tensor
+    x0: Tensor | None
+
+
+def run(
+    plan: Plan,
+    denoiser: Denoiser,
+    x: Tensor,
+    conditions: Conditions | None = None,
+    noise: Noise | Mapping[Hashable, Tensor] | None = None,
+    on_step: Callable[[Progress], None] | None = None,
+) -> Tensor:
+    """Run a plan from x (B, C, *spatial), a point at the plan's first level, and return the last point.
+
+    noise:   the keyed noise of the batch, or a mapping key -> (B, C, *spatial) of noises drawn before
+    on_step: called where a step ends, with the latest estimate of x0
+    """
+    conditions = Conditions() if conditions is None else conditions
+    stores: dict[str, dict] = {"x": {0: x}, "D": {}}
+    steps, done, x0 = sum(row.step for row in plan.rows), 0, None
+    for i, row in enumerate(plan.rows):
+        if i:
+            stores["x"][i] = x = _combine(row, stores["x"], stores["D"], noise, x)
+        if row.evaluate:
+            estimate = denoiser.denoise(x, row.level, conditions)
+            stores["D"][i] = x0 = estimate.x0
+            if estimate.x is not None:
+                stores["x"][i] = estimate.x
+        for kind, j in row.last:
+            stores[kind].pop(j, None)
+        if row.step:
+            done += 1
+            if on_step is not None:
+                on_step(Progress(done, steps, row.level, x, x0))
+    return x
+
+
+def _combine(row: Row, points: dict, estimates: dict, noise: Noise | Mapping | None, like: Tensor) -> Tensor:
+    """sum a x + sum b D + sum n z, accumulated in place into one new tensor."""
+    out: Tensor | None = None
+    for store, coefficients in ((points, row.x), (estimates, row.d)):
+        for j, c in coefficients.items():
+            out = _accumulate(out, store[j], c)
+    for key, c in row.z.items():
+        if noise is None:
+            raise BadInput("this sampler draws noise: give `noise`")
+        out = _accumulate(out, noise.normal("sampler", key) if isinstance(noise, Noise) else noise[key], c)
+    return torch.zeros_like(like) if out is None else out
+
+
+def _accumulate(out: Tensor | None, tensor: Tensor, c: Number) -> Tensor:
+    if isinstance(c, Tensor):
+        c = expand(c, tensor)
+        return tensor * c if out is None else out.addcmul_(tensor, c)  # type: ignore[arg-type]
+    return tensor * c if out is None else out.add_(tensor, alpha=c)

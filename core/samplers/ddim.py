@@ -1,0 +1,35 @@
+"""DDIM with eta (Song et al. 2021, arXiv:2010.02502, eq. 12 and 16), in x0 space.
+
+eta = 0 is the deterministic method, which is also Euler's step on VE, EDM and flow; eta = 1 is ancestral sampling.
+"""
+
+from __future__ import annotations
+
+from ..types import BadInput
+from .base import Draft, Sampler
+from .coefficients import first_order
+
+
+class DDIM(Sampler):
+    """First-order step that keeps sigma_d of the target's noise and draws the rest anew.
+
+    sigma_d = sigma_t sqrt(1 - eta^2 (1 - q^2)), q = sigma_t alpha_s / (alpha_t sigma_s)
+
+    eta: share of fresh noise: 0 deterministic, 1 ancestral
+    """
+
+    order = 1
+
+    def __init__(self, eta: float = 0.0):
+        if not 0 <= eta <= 1:
+            raise BadInput(f"ddim's eta lies between 0 (deterministic) and 1 (ancestral), not {eta}")
+        self.eta, self.stochastic = eta, eta > 0
+        if self.stochastic:
+            self.order = None
+
+    def draft(self, draft: Draft) -> None:
+        x = draft.start()
+        for i, (s, t) in enumerate(draft.pairs()):
+            q = t.sigma * s.alpha / (t.alpha * s.sigma)
+            kept = t.sigma * (1 - self.eta**2 * (1 - q**2)) ** 0.5
+            x = draft.step(first_order(draft, x, draft.denoise(x), s, t, kept, ("step", i)), t)

@@ -1,0 +1,57 @@
+"""What a noise schedule is: q(x_t | x0) = N(alpha(t) x0, sigma(t)^2 I), and the way back from rho = sigma / alpha to t."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from ..types import Level
+
+
+class Schedule(ABC):
+    """A noise schedule. Subclasses state the range of t and three functions, each elementwise and exact in float64.
+
+    t_min, t_max: the range that training draws from and spacings cover; t_max is the noisiest
+    t_clean:      the time at which alpha = 1 and sigma = 0; `level` returns exactly those there
+    steps:        number of steps of a schedule that was defined on a grid (DDPM's 1000), else None
+    """
+
+    t_min: float
+    t_max: float
+    t_clean: float
+    steps: int | None = None
+
+    @abstractmethod
+    def alpha(self, t: Tensor) -> Tensor:
+        """Scale of the data at time t."""
+
+    @abstractmethod
+    def sigma(self, t: Tensor) -> Tensor:
+        """Standard deviation of the noise at time t."""
+
+    @abstractmethod
+    def t_of_rho(self, rho: Tensor) -> Tensor:
+        """The time at which sigma / alpha equals rho; rho may be infinite where alpha reaches 0."""
+
+    def level(self, t: Tensor | float) -> Level:
+        """alpha and sigma at t in float64; exactly clean (1, 0) at t_clean."""
+        t = torch.as_tensor(t, dtype=torch.float64)
+        clean = t == self.t_clean
+        return Level(t, torch.where(clean, 1.0, self.alpha(t)), torch.where(clean, 0.0, self.sigma(t)))
+
+    def clean(self) -> Level:
+        """The level of clean data, last of every list of levels."""
+        one = torch.ones((), dtype=torch.float64)
+        return Level(one * self.t_clean, one, one * 0)
+
+    def level_of_rho(self, rho: Tensor | float) -> Level:
+        """The level at which sigma / alpha equals rho."""
+        return self.level(self.t_of_rho(torch.as_tensor(rho, dtype=torch.float64)))
+
+    def derivative(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """(d alpha / dt, d sigma / dt) at t, by forward-mode differentiation of the functions above."""
+        t = torch.as_tensor(t, dtype=torch.float64)
+        one = torch.ones_like(t)
+        return torch.func.jvp(self.alpha, (t,), (one,))[1], torch.func.jvp(self.sigma, (t,), (one,))[1]

@@ -1,0 +1,224 @@
+"""The contracts of the house and the letters used everywhere.
+
+x0      clean data                 x       noisy data: x = alpha x0 + sigma eps
+eps     standard normal noise      D       a denoiser's estimate of x0
+t       time in the schedule's own units; it falls from noise to data
+rho     sigma / alpha              lam     log(alpha / sigma);  logsnr = 2 lam
+tau     sigma / (alpha + sigma): a bounded clock, 1 is noise and 0 is clean on every schedule
+
+Tensors are (B, C, *spatial); the core never asks how many spatial axes there are. A level, mask or coefficient is a
+scalar, (B,) (always meant per sample), or a map (B, 1, *spatial).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Protocol, Union, runtime_checkable
+
+import torch
+from torch import Tensor
+
+Number = Union[float, Tensor]
+
+
+class BadInput(Exception):
+    """What the user gave cannot be used: one message that names the place and the remedy; the command line exits with 2."""
+
+
+class BrokenPlugin(Exception):
+    """A component that is named exists but cannot be loaded; the command line exits with 3."""
+
+
+def expand(value: Number, x: Tensor) -> Number:
+    """Make `value` broadcast against x (B, C, *spatial): a float stays, (B,) becomes (B, 1, ..., 1), a map keeps its shape."""
+    if not isinstance(value, Tensor) or value.ndim == 0:
+        return value
+    value = value.to(device=x.device, dtype=x.dtype)
+    return value.reshape(-1, *[1] * (x.ndim - 1)) if value.ndim == 1 else value
+
+
+def per_sample(value: Number, x: Tensor) -> Tensor:
+    """`value` as a network takes it: (B,), or the map (B, 1, *spatial) it already is; on x's device in x's dtype."""
+    if not isinstance(value, Tensor) or value.ndim == 0:
+        if isinstance(value, Tensor):
+            return value.to(device=x.device, dtype=x.dtype).expand(x.shape[0])
+        return torch.full((x.shape[0],), value, device=x.device, dtype=x.dtype)
+    value = value.to(device=x.device, dtype=x.dtype)
+    if value.ndim == x.ndim and all(n == 1 for n in value.shape[1:]):
+        return value.reshape(-1)
+    return value
+
+
+@dataclass(frozen=True)
+class Level:
+    """A noise level: q(x | x0) = N(alpha x0, sigma^2 I) at time t.
+
+    Fields are floats (one level for all), (B,) tensors or maps (B, 1, *spatial). While a plan is made they are float64
+    tensors; in the sampling loop a scalar level holds Python floats, which cost no transfer and keep full precision.
+    """
+
+    t: Number
+    alpha: Number
+    sigma: Number
+
+    @property
+    def rho(self) -> Number:
+        """sigma / alpha; infinite at alpha = 0."""
+        if isinstance(self.sigma, Tensor):
+            return self.sigma / self.alpha
+        return self.sigma / self.alpha if self.alpha else math.inf
+
+    @property
+    def lam(self) -> Number:
+        """log(alpha / sigma); minus infinity at alpha = 0, plus infinity at sigma = 0."""
+        if isinstance(self.sigma, Tensor):
+            return torch.log(torch.as_tensor(self.alpha)) - torch.log(self.sigma)
+        if self.sigma == 0 or self.alpha == 0:
+            return math.inf if self.alpha else -math.inf
+        return math.log(self.alpha / self.sigma)
+
+    @property
+    def tau(self) -> Number:
+        """sigma / (alpha + sigma): bounded, 1 at pure noise, 0 at clean data."""
+        return self.sigma / (self.alpha + self.sigma)
+
+    def on(self, x: Tensor) -> Level:
+        """The same level, broadcastable against x (B, C, *spatial) and on its device."""
+        return Level(expand(self.t, x), expand(self.alpha, x), expand(self.sigma, x))
+
+    def stacked(self, times: int) -> Level:
+        """The level for a batch that holds the samples `times` times over."""
+
+        def tile(v: Number) -> Number:
+            return torch.cat([v] * times) if isinstance(v, Tensor) and v.ndim else v
+
+        return Level(tile(self.t), tile(self.alpha), tile(self.sigma))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a denoiser returns: `x0`, and `x` where the method also moves the state the sampler steps from."""
+
+    x0: Tensor
+    x: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What guides a batch of samples: one record whose rows are samples.
+
+    embeddings: name -> (B, E), made once a run from labels, numbers, ...; every network adds them up
+    null:       name -> (B, E), the rows that stand for "not told" (the null condition of classifier-free guidance)
+    valid:      (B, 1, *spatial), 1 where an element belongs to the sample and 0 where it is padding; None: all valid
+    wrap:       spatial axes (0 is the first) along which the sample is a loop: convolutions pad circularly there
+    """
+
+    embeddings: Mapping[str, Tensor] = field(default_factory=dict)
+    null: Mapping[str, Tensor] = field(default_factory=dict)
+    valid: Tensor | None = None
+    wrap: tuple[int, ...] = ()
+
+    def without(self, names: Sequence[str] | None = None) -> Conditions:
+        """The same record with the named conditions (default: all) replaced by their null rows."""
+        drop = self.embeddings.keys() if names is None else names
+        return replace(self, embeddings={k: self.null[k] if k in drop else v for k, v in self.embeddings.items()})
+
+    @staticmethod
+    def stack(records: Sequence[Conditions]) -> Conditions:
+        """One record with the rows of all, in order: guidance evaluates every set in one batch."""
+        first = records[0]
+        if len(records) == 1:
+            return first
+        return Conditions(
+            embeddings={k: torch.cat([r.embeddings[k] for r in records]) for k in first.embeddings},
+            null={k: torch.cat([r.null[k] for r in records]) for k in first.null},
+            valid=None if first.valid is None else torch.cat([r.valid for r in records if r.valid is not None]),
+            wrap=first.wrap,
+        )
+
+
+@runtime_checkable
+class Denoiser(Protocol):
+    """x0 from x: the one contract that samplers, guidance and editing know. Differentiable in x."""
+
+    def denoise(self, x: Tensor, level: Level, conditions: Conditions) -> Estimate:
+        """Estimate the clean data of x (B, C, *spatial) at the level given."""
+        ...
+
+
+@dataclass(frozen=True)
+class Signal:
+    """The facts that several parts of a recipe need, stated once in `modality` and handed to any parameter `signal`.
+
+    modality: registered name of the modality ("image", "audio")
+    channels: channels of the media (3 for RGB, 1 for mono)
+    size:     media elements along each spatial axis: (H, W) pixels or (frames,)
+    rate:     samples a second in Hz; None for still pictures
+    classes:  class names in the order of their indices; () where the data has none
+    latent:   (C, *spatial), the shape of the diffused tensor at this size; () until the codec is known
+    """
+
+    modality: str
+    channels: int
+    size: tuple[int, ...]
+    rate: float | None = None
+    classes: tuple[str, ...] = ()
+    latent: tuple[int, ...] = ()
+
+
+@dataclass
+class Item:
+    """One example of a dataset.
+
+    media:      (C, *spatial) float32, nominally in [-1, 1]
+    length:     valid elements along the last axis for sound (the rest is padding); None: all of them
+    label:      index into the dataset's `classes`, or None
+    caption:    text, or None
+    attributes: machine-readable facts (numbers and names) that conditions and checkers may use
+    source:     the file it came from, or the index of a made one: named in messages
+    """
+
+    media: Tensor
+    length: int | None = None
+    label: int | None = None
+    caption: str | None = None
+    attributes: dict[str, Any] = field(default_factory=dict)
+    source: str = ""
+
+
+class Dataset(Protocol):
+    """Examples by index. A dataset is made for one split and never draws on a global generator."""
+
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int: ...
+
+    def item(self, index: int, rng: Any) -> Item:
+        """Example `index`; `rng` (numpy Generator, keyed by seed, sample and step) decides crops and flips; None: none."""
+        ...
+
+    def manifest(self) -> list[dict[str, Any]]:
+        """One plain record an example (source, label, size, hash): saved with the run, and hashed."""
+        ...
+
+
+class Modality(Protocol):
+    """Names a kind of media and how its files are written and shown. Its components sit beside it in the tree."""
+
+    name: str
+    suffix: str
+
+    def signal(self) -> Signal:
+        """The facts that the recipe's `modality` section states."""
+        ...
+
+    def write(self, path: Path, media: Tensor) -> Path:
+        """Write one (C, *spatial) example; refuses non-finite values; returns the path."""
+        ...
+
+    def sheet(self, path: Path, media: Sequence[Tensor], captions: Sequence[str] = ()) -> Path:
+        """Draw examples as one PNG: a grid of pictures, or spectrograms and waveforms."""
+        ...
