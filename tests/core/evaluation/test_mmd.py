@@ -1,0 +1,88 @@
+"""MMD against the closed form for Gaussians (so it is unbiased) and a plain double loop, with planted errors."""
+
+import math
+
+import numpy as np
+import pytest
+from sonolux.core.evaluation import mmd
+from sonolux.core.evaluation.mmd import MMD, median_distance
+from sonolux.core.types import BadInput
+
+
+def kernel_mean(h, d, variance, shift):
+    """E k(x, y) for x - y ~ N(shift, variance I) in d dimensions."""
+    return (h * h / (h * h + variance)) ** (d / 2) * math.exp(-(shift**2) / (2 * (h * h + variance)))
+
+
+def check_unbiased():
+    """Over many small sets the mean is the population's MMD^2, 0 for equal distributions, within 4 standard errors."""
+    rng = np.random.default_rng(0)
+    h, d, n, m, repeats = 1.5, 3, 12, 17, 600
+    for scale, shift in ((1.0, 0.0), (1.6, 0.0), (1.0, 0.8)):
+        values = []
+        for _ in range(repeats):
+            g = scale * rng.standard_normal((n, d))
+            g[:, 0] += shift
+            values.append(MMD(bandwidth=h)(g, rng.standard_normal((m, d))))
+        expected = (
+            kernel_mean(h, d, 2 * scale**2, 0) + kernel_mean(h, d, 2, 0) - 2 * kernel_mean(h, d, 1 + scale**2, shift)
+        )
+        assert abs(np.mean(values) - expected) < 4 * np.std(values) / math.sqrt(repeats)
+
+
+def check_loop():
+    """The definition as three plain loops, with the bandwidth at the real set's median distance."""
+    rng = np.random.default_rng(1)
+    g, r = rng.standard_normal((5, 2)), 2 * rng.standard_normal((6, 2))
+    apart = [math.dist(r[i], r[j]) for i in range(6) for j in range(i)]
+    h = float(np.median(apart))
+
+    def k(x, y):
+        return math.exp(-(math.dist(x, y) ** 2) / (2 * h * h))
+
+    within_g = np.mean([k(g[i], g[j]) for i in range(5) for j in range(5) if i != j])
+    within_r = np.mean([k(r[i], r[j]) for i in range(6) for j in range(6) if i != j])
+    between = np.mean([k(x, y) for x in g for y in r])
+    assert MMD()(g, r) == pytest.approx(within_g + within_r - 2 * between, rel=1e-10)
+
+
+CHECKS = [check_unbiased, check_loop]
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_values(check):
+    check()
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_planted_diagonal_is_caught(check, monkeypatch):
+    monkeypatch.setattr(mmd, "_others", lambda a, h: mmd._kernel(a, a, h).mean())
+    with pytest.raises(AssertionError):
+        check()
+
+
+@pytest.mark.parametrize("check", CHECKS)
+def test_planted_kernel_width_is_caught(check, monkeypatch):
+    monkeypatch.setattr(mmd, "_kernel", lambda a, b, h: np.exp(-np.square(mmd.distances(a, b)) / (h * h)))
+    with pytest.raises(AssertionError):
+        check()
+
+
+def test_planted_median_with_the_zeros_of_the_diagonal_is_caught(monkeypatch):
+    monkeypatch.setattr(mmd, "median_distance", lambda rows: float(np.median(mmd.distances(rows, rows))))
+    with pytest.raises(AssertionError):
+        check_loop()
+
+
+def test_it_is_reported_as_it_is():
+    """Equal distributions give negative values about as often as positive ones: nothing is clamped."""
+    rng = np.random.default_rng(2)
+    values = [MMD()(rng.standard_normal((40, 3)), rng.standard_normal((40, 3))) for _ in range(60)]
+    assert 15 <= sum(v < 0 for v in values) <= 50
+
+
+def test_bandwidth():
+    with pytest.raises(BadInput, match="bandwidth"):
+        MMD(bandwidth=0)
+    with pytest.raises(BadInput, match="most of its rows are the same"):
+        median_distance(np.ones((5, 2)))
