@@ -222,3 +222,11 @@ class Modality(Protocol):
     def sheet(self, path: Path, media: Sequence[Tensor], captions: Sequence[str] = ()) -> Path:
         """Draw examples as one PNG: a grid of pictures, or spectrograms and waveforms."""
         ...
+
+    def strip(self, path: Path, rows: Sequence[Sequence[Tensor]]) -> Path:
+        """Draw rows of examples as one PNG: a row is one example as it unveils."""
+        ...
+
+    def animate(self, path: Path, frames: Sequence[Sequence[Tensor]]) -> Path:
+        """Draw frames, each a few examples side by side, as one GIF."""
+        ...

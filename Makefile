@@ -1,0 +1,43 @@
+# `make demo` and `make test` do all the set-up on a machine that has Python 3.10 or newer, pip and make.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint bench clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make demo   train and sample the embedded recipes: pictures, sounds and one HTML page in demo/"
+	@echo "make test   run the tests"
+	@echo "make lint   ruff and pyright"
+	@echo "make bench  print orders of convergence, cost a step and training throughput"
+
+$(BIN)/.ready: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "sonolux needs Python 3.10 or newer: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	@touch $@
+
+demo: $(BIN)/.ready
+	$(BIN)/python examples/demo.py --out demo
+
+test: $(BIN)/.ready
+	$(BIN)/python -m pytest
+
+# Pyright must see the package under its own name; the link stands in for an installed copy.
+.typing/sonolux:
+	mkdir -p .typing && ln -sfn .. .typing/sonolux
+
+lint: $(BIN)/.ready .typing/sonolux
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+bench: $(BIN)/.ready
+	$(BIN)/python benchmarks/orders.py
+	$(BIN)/python benchmarks/step_cost.py
+	$(BIN)/python benchmarks/throughput.py
+
+clean:
+	rm -rf $(VENV) .typing demo

@@ -1,0 +1,80 @@
+"""From a recipe to the objects that train and sample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from .codec import Codec
+from .layers.init import reset
+from .model import Model
+from .process import Process
+from .recipe.load import Recipe
+from .types import BadInput, Dataset, Item, Modality, Signal
+
+FIT_ITEMS = 2000  # a codec's scales settle long before this many examples
+
+
+@dataclass
+class Parts:
+    """What a recipe builds: everything but the data."""
+
+    recipe: Recipe
+    modality: Modality
+    signal: Signal
+    codec: Codec
+    model: Model
+    process: Process
+
+
+def build_process(recipe: Recipe) -> Process:
+    """The recipe's diffusion process. Raises BadInput where schedule and prediction do not go together."""
+    p = recipe.process
+    schedule, prediction = p.schedule.build(), p.prediction.build()
+    prediction.check(schedule.level(schedule.t_max))
+    return Process(
+        schedule,
+        prediction,
+        prediction if p.loss is None or p.loss == p.prediction else p.loss.build(),
+        p.clock.build(),
+        p.times.build(),
+        p.weighting.build(),
+    )
+
+
+def build_data(recipe: Recipe, split: str = "train") -> tuple[Dataset, Signal]:
+    """One split of the recipe's data, and the signal with the classes it found."""
+    signal = recipe.modality.build().signal()
+    data = recipe.data.build(signal=signal, split=split, valid=recipe.split.valid, seed=recipe.seed)
+    if len(data) == 0:
+        raise BadInput(f"the {split} split is empty: change data.split.valid, or add files")
+    return data, replace(signal, classes=tuple(data.classes))
+
+
+def build_parts(recipe: Recipe, signal: Signal) -> Parts:
+    """Codec (not fitted), network and conditions for a signal whose classes are known; weights follow from the seed."""
+    codec = recipe.codec.build(signal=signal)
+    signal = replace(signal, latent=codec.shape(signal.size))
+    network = recipe.network.build(signal=signal)
+    conditions = {
+        name: spec.build(signal=signal, width=network.embedding_width) for name, spec in recipe.condition.items()
+    }
+    model = Model(network, conditions)
+    reset(model, recipe.seed)
+    return Parts(recipe, recipe.modality.build(), signal, codec, model, build_process(recipe))
+
+
+def fit_codec(codec: Codec, data: Dataset) -> None:
+    """Fit on up to 2000 examples spread evenly over the training split."""
+    stride = max(1, len(data) // FIT_ITEMS)
+
+    def items():
+        for i in range(0, len(data), stride):
+            yield data.item(i, None)
+
+    codec.fit(items())
+
+
+def condition_values(model: Model, items: list[Item]) -> dict[str, list[Any]]:
+    """What each condition reads off each item: name -> one value (or None) an item."""
+    return {name: [c.from_item(item) for item in items] for name, c in model.conditions.items()}  # type: ignore[operator]

@@ -1,0 +1,39 @@
+"""Make new pictures or sounds from a trained run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("sample")
+@click.argument("run", type=click.Path(path_type=Path), metavar="RUN|CHECKPOINT")
+@click.argument("changes", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the samples.")
+@click.option("--trajectory", is_flag=True, help="Also write the unveiling, as a strip and a GIF.")
+@click.option("--allow-code", is_flag=True, help="Let the checkpoint's recipe name code outside the registry.")
+@click.option("--json", "as_json", is_flag=True, help="Print samples.json.")
+def command(run: Path, changes: tuple[str, ...], out: Path, trajectory: bool, allow_code: bool, as_json: bool) -> None:
+    """Sample RUN (its newest checkpoint) with the recipe's settings, changed by KEY=VALUE.
+
+    \b
+    sonolux sample runs/digits label=3 count=8 seed=1 --out threes
+    sonolux sample runs/digits use=heun steps=18 guidance.scale=3 --out out
+    """
+    from ..generate import load
+    from ..types import BadInput
+
+    if out.exists() and not out.is_dir():
+        raise BadInput(f"{out} is a file: --out takes a folder")
+    trained = load(run, allow_code=allow_code)
+    trained.recipe = trained.recipe.merge(list(changes), bare_section="sample")
+    trained.to(trained.recipe.sample.device)
+    samples = trained.sample(progress=not as_json, trajectory=trajectory)
+    paths = samples.save(out)
+    if trajectory:
+        samples.save_trajectory(out)
+    if as_json:
+        click.echo((out / "samples.json").read_text())
+    else:
+        click.echo(f"{len(paths)} samples, samples.json and sheet.png in {out}")

@@ -1,0 +1,63 @@
+"""Train a model from a recipe: data in, run folder out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("train")
+@click.argument("recipe", required=False)
+@click.argument("changes", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/NAME]")
+@click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Continue a run where it stopped.")
+@click.option("--from", "weights", type=click.Path(path_type=Path), metavar="CHECKPOINT", help="Start from these weights.")
+@click.option("--overwrite", is_flag=True, help="Replace the run that the folder holds.")
+@click.option("--quiet", is_flag=True, help="No progress bar.")
+def command(
+    recipe: str | None,
+    changes: tuple[str, ...],
+    out: Path | None,
+    resume: Path | None,
+    weights: Path | None,
+    overwrite: bool,
+    quiet: bool,
+) -> None:
+    """Train RECIPE (a file, or the name of one that ships) into a run folder.
+
+    \b
+    sonolux train digits data.root=path/to/digits train.minutes=5
+    sonolux train --resume runs/digits
+    """
+    from ..recipe.load import load_recipe
+    from ..training.checkpoint import newest
+    from ..training.job import Job
+    from ..types import BadInput
+
+    checkpoint = None
+    if resume is not None:
+        if recipe is not None and "=" in recipe:
+            recipe, changes = None, (recipe, *changes)
+        if recipe is not None or out is not None or weights is not None or overwrite:
+            raise BadInput("--resume RUN goes alone, with train.* changes at most: the run's own recipe is used")
+        if not resume.is_dir():
+            raise BadInput(f"{resume}: --resume takes a run folder")
+        if strange := [c for c in changes if not c.startswith("train.") or c.startswith("train.optimizer")]:
+            raise BadInput(f"--resume keeps the run's recipe; {strange[0]!r} would change it: only train.* may change")
+        checkpoint, out = newest(resume), resume
+        loaded = load_recipe(str(resume / "resolved.yaml"), list(changes))
+    elif recipe is None:
+        raise BadInput("which recipe? `sonolux recipe list` names those that ship")
+    else:
+        loaded = load_recipe(recipe, list(changes))
+    job = Job(loaded, out or Path("runs") / loaded.name, say=click.echo, bar=not quiet)
+    job.prepare(checkpoint, newest(weights) if weights else None, overwrite)
+    for line in job.describe():
+        click.echo(line)
+    try:
+        path = job.run()
+    except KeyboardInterrupt as e:
+        click.echo(str(e), err=True)
+        raise SystemExit(130) from None
+    click.echo(f"done: {path}\nnow: sonolux sample {job.folder.path} --out {job.folder.path / 'samples'}")

@@ -1,0 +1,228 @@
+"""A trained run in the hand: open it, sample from it, save what comes out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from .build import Parts, build_parts
+from .conditions.base import gather
+from .device import autocast, choose_device
+from .model import Model
+from .recipe.load import Recipe, load_recipe_text
+from .samplers.base import Progress
+from .sampling import sample
+from .training.checkpoint import newest, read, read_header
+from .types import BadInput, Modality
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The unveiling at the end of one step: media decoded from the noisy sample and from the estimate of x0."""
+
+    step: int
+    tau: float
+    noisy: Tensor
+    x0: Tensor
+
+
+@dataclass
+class Samples:
+    """What a run made.
+
+    media:    one (C, *spatial) tensor a sample, in [-1, 1] nominally
+    told:     the conditions of each: name -> value
+    settings: how they were made: seed, sampler, steps, ...
+    frames:   the unveiling of the batch, if it was asked for
+    """
+
+    media: list[Tensor]
+    told: list[dict[str, Any]]
+    settings: dict[str, Any]
+    modality: Modality
+    frames: list[Frame] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.media)
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write every sample, samples.json and a sheet into the folder; returns the samples' paths. Nothing is overwritten
+        silently: files of the same names are replaced, others stay."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        paths, records = [], []
+        for i, (media, told) in enumerate(zip(self.media, self.told, strict=True)):
+            name = "-".join([f"{i:04d}", *(_safe(v) for v in told.values() if v is not None)])
+            paths.append(self.modality.write(folder / f"{name}{self.modality.suffix}", media))
+            records.append({"file": paths[-1].name, "sample": i, **told})
+        (folder / "samples.json").write_text(
+            json.dumps({"settings": self.settings, "samples": records}, indent=1, ensure_ascii=False) + "\n"
+        )
+        shown = slice(0, 64)
+        self.modality.sheet(folder / "sheet.png", self.media[shown], self.captions[shown])
+        return paths
+
+    def save_trajectory(self, folder: str | Path, most: int = 4) -> list[Path]:
+        """Write the unveiling of the first samples: trajectory.png, a strip of noisy samples above estimates of x0, and
+        trajectory.gif, the estimates in motion."""
+        if not self.frames:
+            raise BadInput("these samples hold no trajectory: sample with trajectory=True")
+        folder = Path(folder)
+        shown = min(most, len(self.media))
+        every = max(1, len(self.frames) // 10)
+        picked = [*self.frames[:-1][::every], self.frames[-1]]
+        rows = [[frame.noisy[i] for frame in picked] for i in range(shown)]
+        estimates = [[frame.x0[i] for frame in picked] for i in range(shown)]
+        strip = self.modality.strip(
+            folder / "trajectory.png", [row for pair in zip(rows, estimates, strict=True) for row in pair]
+        )
+        moving = self.modality.animate(
+            folder / "trajectory.gif", [[frame.x0[i] for i in range(shown)] for frame in self.frames]
+        )
+        return [strip, moving]
+
+    @property
+    def captions(self) -> list[str]:
+        """What each was told, as a short text."""
+        return [" ".join(str(v) for v in told.values() if v is not None) for told in self.told]
+
+
+def _safe(value: Any) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in str(value))[:40]
+
+
+class Trained:
+    """A trained recipe: `sample` makes new media.
+
+    parts:  what its recipe builds, the codec fitted
+    model:  the averaged weights
+    step:   optimiser steps behind them
+    """
+
+    def __init__(self, parts: Parts, model: Model, step: int, device: torch.device):
+        self.parts, self.step, self.device = parts, step, device
+        self.model = model.to(device).eval()
+        self.codec = parts.codec.to(device).eval()
+        self.recipe: Recipe = parts.recipe
+
+    def to(self, device: str | torch.device) -> Trained:
+        """Move it to a device ("auto" picks one)."""
+        self.device = choose_device(str(device))
+        self.model.to(self.device)
+        self.codec.to(self.device)
+        return self
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes it knows."""
+        return self.parts.signal.classes
+
+    def sample(self, *, trajectory: bool = False, progress: bool = False, **changes: Any) -> Samples:
+        """New media. Every key of the recipe's `sample` section may be changed, by name.
+
+        label:    a class name or index, a list, "cycle", or None: unconditional
+        count:    how many
+        seed:     sample i of a seed is the same whatever the count or batch
+        use, spacing, steps, guidance, batch, where, precision: as in a recipe; a component is its name or a mapping
+        trajectory: keep the unveiling of the first batch
+        progress:   show a bar
+
+        Raises BadInput for labels or keys that do not exist.
+        """
+        overrides = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
+        recipe = self.recipe.merge(overrides, bare_section="sample") if overrides else self.recipe
+        s = recipe.sample
+        seed = recipe.seed if s.seed is None else s.seed
+        told = self._told(recipe, s.count)
+        media: list[Tensor] = []
+        frames: list[Frame] = []
+        with tqdm(total=s.count, desc="sampling", unit="sample", disable=not progress, delay=2) as bar:
+            for first in range(0, s.count, s.batch):
+                rows = range(first, min(s.count, first + s.batch))
+                keep = frames if trajectory and first == 0 else None
+                media.extend(self._batch(recipe, seed, rows, told, keep))
+                bar.update(len(rows))
+        settings = {"seed": seed, "step": self.step, "recipe": recipe.name, **_settings(recipe)}
+        return Samples(media, told, settings, self.parts.modality, frames)
+
+    def _batch(
+        self, recipe: Recipe, seed: int, rows: range, told: list[dict[str, Any]], frames: list[Frame] | None
+    ) -> list[Tensor]:
+        parts, s = self.parts, recipe.sample
+
+        def keep(p: Progress) -> None:
+            if frames is not None and p.x0 is not None:
+                scale = (p.level.alpha**2 + p.level.sigma**2) ** -0.5  # as the network sees it, so that noise is visible
+                frames.append(Frame(p.step, float(p.level.tau), self._decode(p.x * scale), self._decode(p.x0)))
+
+        values = {
+            name: [c.parse(told[i][name]) for i in rows]  # type: ignore[operator]
+            for name, c in self.model.conditions.items()
+        }
+        with torch.inference_mode(), autocast(self.device, s.precision):
+            z = sample(
+                parts.process.denoiser(self.model),
+                (len(rows), *parts.signal.latent),
+                parts.process.schedule,
+                sampler=recipe.sampler.build(),
+                spacing=s.spacing.build(),
+                steps=s.steps,
+                guidance=None if s.guidance is None else s.guidance.build(),
+                conditions=gather(self.model.conditions, values, len(rows)),
+                seed=seed,
+                first=rows.start,
+                device=self.device,
+                on_step=keep,
+            )
+            return list(self._decode(z))
+
+    def _decode(self, z: Tensor) -> Tensor:
+        length = self.parts.signal.size[-1]
+        return self.codec.decode(z.float(), length).cpu()
+
+    def _told(self, recipe: Recipe, count: int) -> list[dict[str, Any]]:
+        wanted: dict[str, Any] = {"label": recipe.sample.label, **recipe.sample.where}
+        if (unknown := [n for n in recipe.sample.where if n not in self.model.conditions]) and recipe.sample.where:
+            raise BadInput(f"sample.where names {unknown[0]!r}; this model's conditions are {list(self.model.conditions)}")
+        told: list[dict[str, Any]] = [{} for _ in range(count)]
+        for name, condition in self.model.conditions.items():
+            value = wanted.get(name)
+            if value == "cycle":
+                value = list(condition.names()) or None  # type: ignore[operator]
+            for i, row in enumerate(told):
+                one = value[i % len(value)] if isinstance(value, (list, tuple)) and value else value
+                row[name] = condition.show(condition.parse(one))  # type: ignore[operator]
+        if wanted["label"] not in (None, "cycle") and "label" not in self.model.conditions:
+            raise BadInput("this model was trained without a `label` condition: set label=null")
+        return told
+
+
+def _settings(recipe: Recipe) -> dict[str, Any]:
+    kept = dict(recipe.resolved()["sample"])
+    for told in ("label", "where", "seed", "count", "device"):
+        kept.pop(told, None)
+    return kept
+
+
+def load(path: str | Path, device: str = "auto", allow_code: bool = False) -> Trained:
+    """Open a run folder (its newest checkpoint) or a checkpoint file; the weights are the averaged ones.
+
+    allow_code: let the checkpoint's recipe name components by file or module path; without it, registered names only
+
+    Raises BadInput where it is missing, damaged, or of another format.
+    """
+    checkpoint = newest(Path(path))
+    header = read_header(checkpoint)
+    recipe = load_recipe_text(header.recipe, base=checkpoint.parent, overrides=[], allow_code=allow_code)
+    parts = build_parts(recipe, header.signal)
+    read(checkpoint, parts.codec, "codec")
+    read(checkpoint, parts.model, "ema")
+    return Trained(parts, parts.model, header.step, choose_device(device))
+
+

@@ -1,0 +1,59 @@
+"""The diffusion process of a recipe: how data is made noisy, what the network learns of it, and how an error counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from .clocks.base import Clock
+from .model import NetworkDenoiser
+from .objectives.times.base import Times
+from .objectives.weightings.base import Weighting
+from .predictions.base import Prediction
+from .schedulers.base import Schedule
+from .types import Conditions, Level
+
+
+@dataclass(frozen=True)
+class Process:
+    """Schedule, prediction, the space of the loss, clock, density of training times and weighting."""
+
+    schedule: Schedule
+    prediction: Prediction
+    loss_space: Prediction
+    clock: Clock
+    times: Times
+    weighting: Weighting
+
+    def denoiser(self, network: nn.Module) -> NetworkDenoiser:
+        """The network as samplers and guidance take it."""
+        return NetworkDenoiser(network, self.prediction, self.clock)
+
+    def level(self, u: Tensor) -> Level:
+        """Training levels (B,) from uniform numbers u (B,) in [0, 1)."""
+        return self.schedule.level(self.times.sample(u, self.schedule))
+
+    def losses(self, network: nn.Module, x0: Tensor, eps: Tensor, level: Level, conditions: Conditions) -> Tensor:
+        """The loss of each sample, (B,): the weighted squared error, averaged over the sample's valid elements.
+
+        w(level) (gain_loss / gain_output)^2 (output - target)^2, the error of the output carried into the space of the loss.
+        """
+        at = level.on(x0)
+        x = at.alpha * x0 + at.sigma * eps
+        output = self.denoiser(network).output(x, level, conditions)
+        error = (output - self.prediction.target(x0, eps, at)).square()
+        weight = self.weighting.weight(at, self.loss_space)
+        if self.loss_space is not self.prediction:
+            weight = weight * (self.loss_space.gain(at) / self.prediction.gain(at)) ** 2
+        return valid_mean(error * weight, conditions.valid)
+
+
+def valid_mean(error: Tensor, valid: Tensor | None) -> Tensor:
+    """Mean over each sample's valid elements: error (B, C, *spatial), valid (B, 1, *spatial) or None -> (B,)."""
+    if valid is None:
+        return error.flatten(1).mean(1)
+    kept = (error * valid).flatten(1).sum(1)
+    return kept / (valid.flatten(1).sum(1) * error.shape[1]).clamp(min=1)
+
+

@@ -1,0 +1,67 @@
+"""Samplers on any network, in a few lines: `sample` makes x0 from noise."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .clocks.base import Clock
+from .guidance.base import Guidance, Run
+from .model import ModuleDenoiser
+from .noise import Noise
+from .predictions.base import Prediction
+from .registry import find
+from .samplers.base import Progress, Sampler, run
+from .schedulers.base import Schedule
+from .spacings.base import Spacing
+from .types import Conditions, Denoiser, Level
+
+
+def _component(kind: str, value: Any) -> Any:
+    return find(kind, value)() if isinstance(value, str) else value
+
+
+def sample(
+    denoiser: Denoiser | nn.Module,
+    shape: Sequence[int],
+    schedule: Schedule | str = "edm",
+    prediction: Prediction | str = "edm",
+    clock: Clock | str = "c_noise",
+    sampler: Sampler | str = "dpmpp_2m",
+    spacing: Spacing | Sequence[Level] | str = "karras",
+    steps: int = 20,
+    guidance: Guidance | str | None = None,
+    conditions: Conditions | None = None,
+    seed: int = 0,
+    first: int = 0,
+    device: torch.device | str = "cpu",
+    on_step: Callable[[Progress], None] | None = None,
+) -> Tensor:
+    """Samples of x0, shape (B, C, *spatial), from keyed noise.
+
+    denoiser:   a Denoiser, or a module called as module(x, t) whose output `prediction` explains and whose t `clock` tells
+    schedule, prediction, clock, sampler, spacing, guidance: components, or their names for the defaults; `spacing` may
+                also be the list of levels itself
+    steps:      steps of the sampler
+    conditions: what guides the samples
+    seed:       row i is sample first + i of this seed, whatever the batch
+    on_step:    called at the end of every step
+
+    Raises BadInput where the parts do not go together.
+    """
+    schedule, chosen = _component("schedule", schedule), _component("sampler", sampler)
+    spaced = _component("spacing", spacing)
+    levels = spaced.levels(schedule, steps) if isinstance(spaced, Spacing) else list(spaced)
+    if isinstance(denoiser, nn.Module):
+        denoiser = ModuleDenoiser(denoiser, _component("prediction", prediction), _component("clock", clock))
+        denoiser.prediction.check(levels[0])
+    plan = chosen.plan(schedule, levels)
+    noise = Noise(seed, range(first, first + shape[0]), tuple(shape[1:]), device)
+    if guidance is not None:
+        denoiser = _component("guidance", guidance).wrap(denoiser, Run(noise))
+    start = noise.normal("start") * float(plan.rows[0].level.sigma)
+    with torch.inference_mode():
+        return run(plan, denoiser, start, conditions, noise, on_step)

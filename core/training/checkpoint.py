@@ -1,0 +1,126 @@
+"""A checkpoint: one safetensors file that holds weights, their average, the fitted codec and the optimiser's state, with the
+recipe and the signal as JSON in its header. Reading one never runs code; writing one is atomic."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from ..types import BadInput, Signal
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a checkpoint says of itself.
+
+    recipe:  the resolved recipe, YAML
+    signal:  the facts of its data, classes included
+    step:    optimiser steps made
+    elapsed: seconds of wall clock spent
+    """
+
+    recipe: str
+    signal: Signal
+    step: int
+    elapsed: float
+
+
+def save(path: Path, header: Header, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer | None) -> None:
+    """Write under a temporary name, fsync, rename: a checkpoint is whole or absent."""
+    tensors = {f"{part}.{k}": v for part, module in modules.items() for k, v in module.state_dict().items()}
+    if optimizer is not None:
+        for i, state in optimizer.state_dict()["state"].items():
+            tensors.update({f"optimizer.{i}.{k}": torch.as_tensor(v) for k, v in state.items()})
+    tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+    meta = {
+        "sonolux": json.dumps(
+            {
+                "format": FORMAT,
+                "recipe": header.recipe,
+                "signal": dataclasses.asdict(header.signal),
+                "step": header.step,
+                "elapsed": header.elapsed,
+            }
+        )
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    save_file(tensors, part, metadata=meta)
+    with open(part, "rb") as f:
+        os.fsync(f.fileno())
+    os.replace(part, path)
+
+
+def read_header(path: Path) -> Header:
+    """What the checkpoint says of itself. Raises BadInput where it is damaged or not ours."""
+    meta = _open(path).metadata() or {}
+    if "sonolux" not in meta:
+        raise BadInput(f"{path}: a safetensors file, but not a sonolux checkpoint (its header names no recipe)")
+    facts: dict[str, Any] = json.loads(meta["sonolux"])
+    if facts["format"] != FORMAT:
+        raise BadInput(f"{path}: checkpoint format {facts['format']}, and this version reads format {FORMAT}")
+    s = facts["signal"]
+    signal = Signal(
+        s["modality"], s["channels"], tuple(s["size"]), s["rate"], tuple(s["classes"]), tuple(s["latent"])
+    )
+    return Header(facts["recipe"], signal, facts["step"], facts["elapsed"])
+
+
+def read(path: Path, module: nn.Module, part: str) -> None:
+    """Load the tensors of one part ("model", "ema", "codec") into a module. Raises BadInput where they do not fit."""
+    file = _open(path)
+    found = {k[len(part) + 1 :]: file.get_tensor(k) for k in file.keys() if k.startswith(part + ".")}  # noqa: SIM118
+    wanted = module.state_dict()
+    missing, extra = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
+    misfits = [k for k in wanted.keys() & found.keys() if wanted[k].shape != found[k].shape]
+    if missing or extra or misfits:
+        what = "; ".join(
+            f"{len(names)} {said} (first: {names[0]})"
+            for names, said in ((missing, "tensors missing"), (extra, "tensors too many"), (misfits, "of other shapes"))
+            if names
+        )
+        raise BadInput(f"{path}: its {part} does not fit this recipe: {what}")
+    module.load_state_dict(found)
+
+
+def read_optimizer(path: Path, optimizer: torch.optim.Optimizer) -> None:
+    """Load the optimiser's state."""
+    file = _open(path)
+    state: dict[int, dict[str, Tensor]] = {}
+    for k in file.keys():  # noqa: SIM118
+        if k.startswith("optimizer."):
+            _, i, name = k.split(".", 2)
+            state.setdefault(int(i), {})[name] = file.get_tensor(k)
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _open(path: Path):
+    if not path.is_file():
+        raise BadInput(f"{path}: no such checkpoint")
+    try:
+        return safe_open(str(path), framework="pt")
+    except (SafetensorError, OSError) as e:
+        raise BadInput(f"{path}: damaged, or not a checkpoint ({e})") from e
+
+
+def newest(run: Path) -> Path:
+    """The last checkpoint of a run folder, or the file itself where a checkpoint is given."""
+    if run.is_file():
+        return run
+    if not run.exists():
+        raise BadInput(f"{run}: no such run or checkpoint")
+    found = sorted((run / "checkpoints").glob("step-*.safetensors"))
+    if not found:
+        raise BadInput(f"{run}: holds no checkpoint: it was not trained yet, or is not a run folder")
+    return found[-1]

@@ -1,0 +1,31 @@
+"""Exponential moving average of the weights, told by its half-life in steps."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+
+class EMA:
+    """A copy of a model whose weights follow the trained ones: ema <- beta ema + (1 - beta) weights, beta = 2^(-1/h).
+
+    h = min(half_life, step / 10): early weights are forgotten as fast as they become outdated (Karras et al. 2022,
+    arXiv:2206.00364, appendix F.2, has the same ramp).
+
+    half_life: steps after which a weight's past counts half
+    """
+
+    def __init__(self, model: nn.Module, half_life: float):
+        self.half_life = half_life
+        self.model = copy.deepcopy(model).requires_grad_(False).eval()
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        """Take in the weights after `step` optimiser steps."""
+        h = min(self.half_life, step / 10)
+        beta = 0.5 ** (1 / h) if h > 0 else 0.0
+        torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), 1 - beta)
+        for mine, theirs in zip(self.model.buffers(), model.buffers(), strict=True):
+            mine.copy_(theirs)

@@ -1,0 +1,215 @@
+"""A training run from beginning to end: folder, log, previews, checkpoints, resuming, stopping."""
+
+from __future__ import annotations
+
+import math
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm import tqdm
+
+from ..build import Parts, build_data, build_parts, fit_codec
+from ..device import choose_device, native_bf16
+from ..generate import Trained
+from ..recipe.load import Recipe
+from ..types import BadInput
+from .checkpoint import Header, read, read_header, read_optimizer, save
+from .loop import State, Trainer
+from .rate import Clock
+from .runfolder import RunFolder
+
+BINS = 8  # loss is logged by noise level, in equal bins of tau
+
+
+class RunFailed(Exception):
+    """Training cannot go on; the message says what was saved. The command line exits with 1."""
+
+
+class Job:
+    """One run in one folder.
+
+    recipe:  what to train
+    folder:  where
+    say:     called with lines for the user
+    bar:     show a progress bar
+    """
+
+    def __init__(self, recipe: Recipe, folder: Path, say: Callable[[str], None] = print, bar: bool = True):
+        self.started = time.monotonic()
+        self.recipe, self.folder, self.say, self.bar = recipe, RunFolder(folder), say, bar
+        self.device = choose_device(recipe.train.device)
+        self.interrupted = False
+
+    def prepare(self, resume: Path | None = None, weights: Path | None = None, overwrite: bool = False) -> None:
+        """Read the data, fit the codec, build the model; nothing is written before all of it works.
+
+        resume:  checkpoint of this very run to continue
+        weights: checkpoint of any run with the same network, to start from
+        """
+        if resume is None:
+            self.folder.refuse_if_used(overwrite)
+        data, found = build_data(self.recipe)
+        self.parts: Parts = build_parts(self.recipe, found)
+        self._check_conditions(self.parts)
+        elapsed = 0.0
+        if resume is None:
+            fit_codec(self.parts.codec, data)
+            if weights is not None:
+                read(weights, self.parts.model, "ema")
+            self.trainer = Trainer(self.parts, data, self.device)
+            self.folder.create(self.recipe, data, self.device)
+        else:
+            header = read_header(resume)
+            if header.signal.classes != found.classes:
+                raise BadInput(f"the data's classes are {found.classes}, and the run's are {header.signal.classes}")
+            read(resume, self.parts.codec, "codec")
+            read(resume, self.parts.model, "model")
+            self.trainer = Trainer(self.parts, data, self.device)
+            read(resume, self.trainer.ema.model, "ema")
+            read_optimizer(resume, self.trainer.optimizer)
+            self.trainer.step, elapsed = header.step, header.elapsed
+            self.folder.truncate_log(header.step)
+        self.clock = Clock(self.recipe.train, elapsed + time.monotonic() - self.started)
+
+    @staticmethod
+    def _check_conditions(parts: Parts) -> None:
+        if parts.recipe.condition and "label" in parts.recipe.condition and len(parts.signal.classes) < 2:
+            raise BadInput(
+                f"condition.label needs at least two classes, and the data has {len(parts.signal.classes)}: "
+                "put files in one folder a class, or remove the condition (condition={} sample.guidance=null)"
+            )
+
+    def describe(self) -> list[str]:
+        """What is about to run, in a few lines."""
+        parts, train = self.parts, self.recipe.train
+        weights = sum(p.numel() for p in parts.model.parameters())
+        auto16 = train.precision == "bf16" or (train.precision == "auto" and native_bf16(self.device))
+        length = f"{train.steps} steps" if train.steps is not None else f"{train.minutes:g} minutes"
+        classes = f", {len(parts.signal.classes)} classes" if parts.signal.classes else ""
+        return [
+            f"{self.recipe.name}: {len(self.trainer.data)} examples{classes}; diffuses {tuple(parts.signal.latent)}",
+            f"{weights / 1e6:.2f} M weights, batches of {train.batch}, {length}, {self.device.type} "
+            f"in {'bf16' if auto16 else 'float32'}; writes {self.folder.path}",
+        ]
+
+    def run(self) -> Path:
+        """Train to the end, or until Ctrl-C; returns the last checkpoint.
+
+        Raises RunFailed where the loss is no longer finite, KeyboardInterrupt after saving where the user asked to stop.
+        """
+        train, trainer = self.recipe.train, self.trainer
+        total = train.steps
+        previous = signal.getsignal(signal.SIGINT)
+        self._catch_interrupt()
+        self._last = time.monotonic()
+        self._states: list[State] = []
+        path = self.folder.checkpoint(trainer.step)
+        with tqdm(total=total, initial=trainer.step, unit="step", disable=not self.bar, mininterval=0.5) as bar:
+            try:
+                for state in trainer.steps(self.clock):
+                    self._states.append(state)
+                    bar.update()
+                    if state.step % train.log_every == 0 or self.interrupted:
+                        self._log(bar)
+                    if self.interrupted:
+                        break
+                    if self._due("preview", train.preview_every, 5):
+                        self._log(bar)
+                        self._preview()
+                    if self._due("save", train.save_every, 10):
+                        self._log(bar)
+                        path = self._save()
+                self._log(bar)
+            finally:
+                signal.signal(signal.SIGINT, previous)
+        path = self._save()
+        if self.interrupted:
+            raise KeyboardInterrupt(
+                f"stopped at step {trainer.step}, saved; continue with: sonolux train --resume {self.folder.path}"
+            )
+        self._preview()
+        return path
+
+    def _catch_interrupt(self) -> None:
+        def handle(number: int, frame: Any) -> None:
+            if self.interrupted:
+                raise KeyboardInterrupt("stopped at once; the last checkpoint stands")
+            self.interrupted = True
+
+        signal.signal(signal.SIGINT, handle)
+
+    def _due(self, what: str, every: int | None, times: int) -> bool:
+        """Whether a preview or checkpoint falls on this step: every so many steps, or so many times a run."""
+        if every is not None:
+            return self.trainer.step % every == 0
+        done = min(times, math.floor(self.clock.progress(self.trainer.step) * times + 1e-9))
+        last: dict[str, int] = self.__dict__.setdefault("_dues", {})
+        if what not in last:
+            last[what] = math.floor(self.clock.progress(max(0, self.trainer.step - 1)) * times + 1e-9)
+        due, last[what] = last[what] < done < times, done
+        return due
+
+    def _log(self, bar: tqdm) -> None:
+        """Write the mean of the steps since the last line; stop where one of them was not finite."""
+        if not self._states:
+            return
+        states, self._states = self._states, []
+        loss = torch.stack([s.loss for s in states])
+        if not bool(torch.isfinite(loss).all()):
+            self._fail(states[int((~torch.isfinite(loss)).nonzero()[0])].step)
+        now = time.monotonic()
+        speed = len(states) * self.recipe.train.batch / max(1e-9, now - self._last)
+        self._last = now
+        taus, by = torch.cat([s.tau for s in states]), torch.cat([s.by_sample for s in states]).cpu()
+        row = {
+            "step": states[-1].step,
+            "loss": round(float(loss.mean()), 6),
+            "rate": states[-1].rate,
+            "grad_norm": round(float(torch.stack([s.norm for s in states]).mean()), 5),
+            "samples_per_s": round(speed, 2),
+            "elapsed_s": round(self.clock.elapsed, 2),
+            "loss_by_tau": [_mean(by[(taus * BINS).long().clamp(0, BINS - 1) == b]) for b in range(BINS)],
+        }
+        self.folder.log(row)
+        left = (1 - self.clock.progress(row["step"])) * 60 * (self.recipe.train.minutes or 0)
+        bar.set_postfix_str(
+            f"loss {row['loss']:.4f}, {speed:.0f} samples/s" + (f", {left:.0f} s left" if self.recipe.train.minutes else "")
+        )
+
+    def _fail(self, step: int) -> None:
+        saved = sorted(self.folder.checkpoints.glob("step-*.safetensors"))
+        sources = self.trainer.sources(step)
+        shown = ", ".join(sources[:8]) + (f" and {len(sources) - 8} more" if len(sources) > 8 else "")
+        raise RunFailed(
+            f"the loss of step {step} is not finite. Its batch: {shown}. Last good checkpoint: "
+            f"{saved[-1] if saved else 'none yet'}. Lower train.optimizer.lr, or check those files"
+        )
+
+    def _save(self) -> Path:
+        trainer = self.trainer
+        path = self.folder.checkpoint(trainer.step)
+        header = Header(self.recipe.dump(), self.parts.signal, trainer.step, self.clock.elapsed)
+        modules = {"model": trainer.model, "ema": trainer.ema.model, "codec": self.parts.codec}
+        save(path, header, modules, trainer.optimizer)
+        self.folder.prune(self.recipe.train.keep)
+        return path
+
+    def _preview(self) -> None:
+        """Samples of the averaged weights with the recipe's own settings: the picture that `sonolux sample` would give."""
+        begun = time.monotonic()
+        trained = Trained(self.parts, self.trainer.ema.model, self.trainer.step, self.device)
+        samples = trained.sample()
+        target = self.folder.previews / f"step-{self.trainer.step:08d}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        self.parts.modality.sheet(target, samples.media, samples.captions)
+        spent = time.monotonic() - begun
+        self.clock.reserve = 1.2 * spent + 1.0
+        self._last += spent
+
+
+def _mean(values: torch.Tensor) -> float | None:
+    return round(float(values.mean()), 5) if len(values) else None

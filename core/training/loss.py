@@ -1,0 +1,50 @@
+"""One training loss: from a batch of media to a number a sample, every random draw keyed by (seed, row, step)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..build import Parts, condition_values
+from ..conditions.base import gather
+from ..device import autocast
+from ..layers.dropout import keyed_dropout
+from ..model import Model
+from ..noise import Noise, stratified
+from ..types import Conditions, Level
+from .batches import Batch
+
+
+@dataclass(frozen=True)
+class Losses:
+    """per_sample (B,) and the level (B,) at which each was measured."""
+
+    per_sample: Tensor
+    level: Level
+
+
+def batch_losses(parts: Parts, model: Model, batch: Batch, step: int, device: torch.device) -> Losses:
+    """Encode, make noisy, denoise, compare."""
+    recipe = parts.recipe
+    noise = Noise(recipe.seed, batch.rows, parts.signal.latent, device)
+    with torch.no_grad():
+        x0 = parts.codec.encode(batch.media.to(device))
+        u = stratified(recipe.seed, step, recipe.train.batch, batch.rows)
+        level = parts.process.level(u)
+        eps = noise.normal("train", step)
+        valid = None if batch.lengths is None else parts.codec.valid(batch.lengths, parts.signal.size)
+    if x0.is_cpu and x0.ndim == 4:
+        x0 = x0.contiguous(memory_format=torch.channels_last)
+    conditions = _conditions(model, batch, noise, step, None if valid is None else valid.to(x0))
+    with autocast(device, recipe.train.precision), keyed_dropout(recipe.seed, batch.rows, step):
+        return Losses(parts.process.losses(model, x0, eps, level, conditions), level)
+
+
+def _conditions(model: Model, batch: Batch, noise: Noise, step: int, valid: Tensor | None) -> Conditions:
+    values = condition_values(model, batch.items)
+    for name, condition in model.conditions.items():
+        dropped = noise.uniform(f"drop {name}", step) < condition.drop  # type: ignore[operator]
+        values[name] = [None if d else v for v, d in zip(values[name], dropped.tolist(), strict=True)]
+    return gather(model.conditions, values, len(batch.items), valid=valid)

@@ -1,0 +1,36 @@
+"""AdamW: Adam with decoupled weight decay (Loshchilov and Hutter 2019, arXiv:1711.05101, algorithm 2)."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from ...types import BadInput
+from .base import Optimizer
+
+
+class AdamW(Optimizer):
+    """Adam with decoupled weight decay; vectors (biases, norms, embeddings' scales) are not decayed.
+
+    lr:           learning rate
+    betas:        decay of the running means of the gradient and of its square
+    eps:          added to the root of the second mean
+    weight_decay: share of a weight that is removed a step, times lr
+    """
+
+    def __init__(
+        self, lr: float = 3e-4, betas: tuple[float, float] = (0.9, 0.99), eps: float = 1e-8, weight_decay: float = 0.0
+    ):
+        if lr <= 0:
+            raise BadInput(f"adamw's lr must be positive, not {lr}")
+        self.lr, self.betas, self.eps, self.weight_decay = lr, tuple(betas), eps, weight_decay
+
+    def make(self, model: nn.Module) -> torch.optim.Optimizer:
+        """torch.optim.AdamW, fused where the device has it."""
+        params = [p for p in model.parameters() if p.requires_grad]
+        groups = [
+            {"params": [p for p in params if p.ndim >= 2], "weight_decay": self.weight_decay},
+            {"params": [p for p in params if p.ndim < 2], "weight_decay": 0.0},
+        ]
+        fused = all(p.device.type in ("cpu", "cuda") for p in params)
+        return torch.optim.AdamW(groups, lr=self.lr, betas=self.betas, eps=self.eps, fused=fused)  # type: ignore[arg-type]
