@@ -1,0 +1,81 @@
+"""What a condition is: a value that a user or the data gives -> one row that the network adds to its embedding."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..layers.init import normal_
+from ..types import BadInput, Conditions, Item
+
+
+class Condition(nn.Module, ABC):
+    """Embeds values as rows (B, E); a learned row stands for "not told".
+
+    width: E, length of a row: the network's `embedding_width`
+    drop:  probability that training replaces a value by the null row
+    """
+
+    def __init__(self, width: int, drop: float):
+        super().__init__()
+        if not 0 <= drop <= 1:
+            raise BadInput(f"drop is a probability in [0, 1], not {drop}")
+        self.width, self.drop = width, drop
+        self.null = nn.Parameter(torch.zeros(width))
+
+    @abstractmethod
+    def parse(self, value: Any) -> Any:
+        """The value a user writes -> the value that `embed` takes; raises BadInput that names the valid ones."""
+
+    @abstractmethod
+    def from_item(self, item: Item) -> Any | None:
+        """The value that an example of the data carries, or None where it has none."""
+
+    @abstractmethod
+    def embed(self, values: Sequence[Any] | Tensor) -> Tensor:
+        """Values -> (B, E)."""
+
+    def null_row(self, batch: int) -> Tensor:
+        """The learned row for "not told", (B, E)."""
+        return self.null.expand(batch, -1)
+
+    def fill(self, rng: Any) -> None:
+        """Initial weights of the null row; subclasses that hold more parameters of their own extend it."""
+        normal_(self.null, rng)
+
+
+def gather(conditions: Mapping[str, Condition] | nn.ModuleDict, values: Mapping[str, Sequence[Any]]) -> Conditions:
+    """The record of a batch: name -> one value a sample, None for "not told". A condition without values is not told.
+
+    Raises BadInput where a name is no condition or the lists differ in length.
+    """
+    unknown = [name for name in values if name not in conditions]
+    if unknown:
+        raise BadInput(f"there is no condition {unknown[0]!r}: this model has {', '.join(conditions.keys()) or 'none'}")
+    lengths = {len(v) for v in values.values()}
+    if len(lengths) > 1:
+        raise BadInput(f"conditions of a batch need one value a sample, not lists of lengths {sorted(lengths)}")
+    batch = lengths.pop() if lengths else 1
+    embeddings, null = {}, {}
+    for name, condition in conditions.items():
+        null[name] = condition.null_row(batch)  # type: ignore[operator,union-attr]
+        embeddings[name] = _rows(condition, values.get(name, [None] * batch), null[name])  # type: ignore[arg-type]
+    return Conditions(embeddings=embeddings, null=null)
+
+
+def _rows(condition: Condition, values: Sequence[Any], null: Tensor) -> Tensor:
+    """One row a value: embedded where it is told, the null row elsewhere."""
+    told = [i for i, value in enumerate(values) if value is not None]
+    if not told:
+        return null
+    rows = condition.embed([values[i] for i in told])
+    if len(told) == len(values):
+        return rows
+    # Rows are picked from [null, told...]: one gather whatever the batch holds.
+    place = {i: n + 1 for n, i in enumerate(told)}
+    index = torch.tensor([place.get(i, 0) for i in range(len(values))], device=rows.device)
+    return torch.cat([null[:1].to(rows.dtype), rows]).index_select(0, index)

@@ -1,0 +1,34 @@
+"""Self-attention over all positions (Vaswani et al. 2017), without positions: rolling the input rolls the output."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..types import BadInput
+from .embedding import Linear
+from .norm import GroupNorm
+
+
+class Attention(nn.Module):
+    """x + W softmax(q k^T / sqrt(d)) v over flattened positions, (B, C, *spatial) -> the same shape.
+
+    channels: C
+    head_dim: channels of each head; C must be a multiple of it
+    """
+
+    def __init__(self, channels: int, head_dim: int = 32):
+        super().__init__()
+        if channels % head_dim:
+            raise BadInput(f"attention over {channels} channels needs a head_dim that divides them, not {head_dim}")
+        self.heads = channels // head_dim
+        self.norm = GroupNorm(channels)
+        self.qkv = Linear(channels, 3 * channels)
+        self.out = Linear(channels, channels, zero=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, *spatial) -> (B, C, *spatial)."""
+        tokens = self.norm(x).flatten(2).transpose(1, 2)  # (B, N, C)
+        q, k, v = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (B, heads, N, d)
+        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        return x + self.out(mixed).transpose(1, 2).unflatten(2, x.shape[2:])

@@ -1,0 +1,145 @@
+"""The N-dimensional U-Net (Ronneberger et al. 2015; Ho et al. 2020) that the modalities' networks are made of."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..types import BadInput, Conditions
+from .attention import Attention
+from .block import ResidualBlock
+from .conv import Conv, pad_axes
+from .embedding import NumberEmbedding
+from .init import reset
+from .norm import GroupNorm
+from .resample import Down, Up, fold, pool, unfold
+
+
+class _Stage(nn.Module):
+    """Residual blocks at one resolution, with attention after the last."""
+
+    def __init__(self, dims: int, c_in: int, c_out: int, width: int, blocks: int, dropout: float, head_dim: int | None):
+        super().__init__()
+        inputs = [c_in] + [c_out] * (blocks - 1)
+        self.blocks = nn.ModuleList(ResidualBlock(dims, c, c_out, width, dropout) for c in inputs)
+        self.attention = Attention(c_out, head_dim) if head_dim else None
+
+    def forward(self, x: Tensor, embedding: Tensor, wrap: tuple[int, ...]) -> Tensor:
+        for block in self.blocks:
+            x = block(x, embedding, wrap)
+        return x if self.attention is None else self.attention(x)
+
+
+class UNetND(nn.Module):
+    """A U-Net over any number of spatial axes; takes any size, pads and crops inside.
+
+    Each resolution has a stage of residual blocks on the way down and one on the way up, joined by a skip connection;
+    the coarsest has one. Level and conditions enter every block as scale and shift. The output starts at zero.
+
+    dims:       number of spatial axes, 1 to 3
+    channels:   C of input and output
+    width:      channels at multiplier 1
+    stages:     channel multipliers, finest resolution first; each stage halves the resolution of the one before
+    blocks:     residual blocks a stage
+    attention:  stages with self-attention (0 is the finest)
+    head_dim:   channels of an attention head
+    dropout:    probability of dropping a feature inside a block
+    patch:      elements along each axis that are folded into channels before the first convolution
+    skip_scale: factor on the skip connections before they are joined
+    """
+
+    def __init__(
+        self,
+        dims: int,
+        channels: int,
+        width: int = 64,
+        stages: Sequence[int] = (1, 2),
+        blocks: int = 2,
+        attention: Sequence[int] = (),
+        head_dim: int = 32,
+        dropout: float = 0.0,
+        patch: int = 1,
+        skip_scale: float = 1.0,
+    ):
+        super().__init__()
+        _check(width, stages, blocks, attention, patch)
+        self.dims, self.channels, self.patch, self.skip_scale = dims, channels, patch, skip_scale
+        self.embedding_width = 2 * width
+        self.factor = patch * 2 ** (len(stages) - 1)
+        sizes = [width * m for m in stages]
+        heads = [head_dim if i in attention else None for i in range(len(sizes))]
+        e, folded = self.embedding_width, channels * patch**dims
+
+        self.level = NumberEmbedding(64, e)
+        self.stem = Conv(dims, folded, sizes[0])
+        self.down = nn.ModuleList(_Stage(dims, c, c, e, blocks, dropout, h) for c, h in zip(sizes, heads, strict=True))
+        self.shrink = nn.ModuleList(Down(dims, a, b) for a, b in itertools.pairwise(sizes))
+        self.grow = nn.ModuleList(Up(dims, b, a) for a, b in itertools.pairwise(sizes))
+        self.up = nn.ModuleList(
+            _Stage(dims, 2 * c, c, e, blocks, dropout, h) for c, h in zip(sizes[:-1], heads[:-1], strict=True)
+        )
+        self.norm = GroupNorm(sizes[0])
+        self.head = Conv(dims, sizes[0], folded, zero=True)
+        reset(self, 0)
+
+    def forward(self, x: Tensor, level: Tensor, conditions: Conditions | None = None) -> Tensor:
+        """x (B, C, *spatial), level (B,) or (B, 1, *spatial): the clock's number -> (B, C, *spatial).
+
+        Along a wrapped axis the output rolls with the input, exactly where the size is a multiple of `factor`.
+        """
+        conditions = Conditions() if conditions is None else conditions
+        wrap, size = conditions.wrap, x.shape[2:]
+        if conditions.valid is not None:
+            x = x * conditions.valid.to(x.dtype)
+        extra = [(0, -n % self.factor) for n in size]
+        x = _extend(x, extra, wrap, "constant")
+        if level.ndim > 1:
+            level = pool(_extend(level.expand(-1, -1, *size).float(), extra, wrap, "replicate"), self.patch)
+        embedding = self._embed(level, conditions)
+        out = unfold(self._body(fold(x, self.patch), embedding, wrap), self.patch)
+        return out[(..., *(slice(n) for n in size))]
+
+    def _embed(self, level: Tensor, conditions: Conditions) -> list[Tensor]:
+        """silu(level + conditions) for each stage: (B, 1, ..., E), or (B, *spatial, E) for a map."""
+        embedded = self.level(level if level.ndim == 1 else level[:, 0])
+        told: Tensor | int = sum(conditions.embeddings.values())
+        if level.ndim == 1:
+            return [F.silu(embedded + told).reshape(-1, *[1] * self.dims, embedded.shape[-1])] * len(self.down)
+        if isinstance(told, Tensor):
+            told = told.reshape(-1, *[1] * self.dims, told.shape[-1])
+        maps = [embedded]
+        for _ in self.shrink:
+            maps.append(pool(maps[-1].movedim(-1, 1), 2).movedim(1, -1))
+        return [F.silu(m + told) for m in maps]
+
+    def _body(self, x: Tensor, embedding: list[Tensor], wrap: tuple[int, ...]) -> Tensor:
+        x, skips = self.stem(x, wrap), []
+        for i, stage in enumerate(self.down):
+            x = stage(x, embedding[i], wrap)
+            if i < len(self.shrink):
+                skips.append(x * self.skip_scale if self.skip_scale != 1 else x)
+                x = self.shrink[i](x)
+        for i in reversed(range(len(self.up))):
+            x = self.up[i](torch.cat([self.grow[i](x), skips.pop()], dim=1), embedding[i], wrap)
+        return self.head(F.silu(self.norm(x)), wrap)
+
+
+def _extend(x: Tensor, extra: list[tuple[int, int]], wrap: tuple[int, ...], mode: str) -> Tensor:
+    """Pad at the far end: circularly along wrapped axes, else as `mode` says."""
+    inside = [e if axis in wrap else (0, 0) for axis, e in enumerate(extra)]
+    outside = [(0, 0) if axis in wrap else e for axis, e in enumerate(extra)]
+    return pad_axes(pad_axes(x, inside, "circular"), outside, mode)
+
+
+def _check(width: int, stages: Sequence[int], blocks: int, attention: Sequence[int], patch: int) -> None:
+    if width < 1 or blocks < 1 or patch < 1:
+        raise BadInput(f"width, blocks and patch are at least 1, not {width}, {blocks} and {patch}")
+    if not stages or any(m < 1 for m in stages):
+        raise BadInput(f"stages are channel multipliers of at least 1, one for each resolution, not {list(stages)}")
+    wrong = [i for i in attention if not 0 <= i < len(stages)]
+    if wrong:
+        raise BadInput(f"attention names stages 0 (finest) to {len(stages) - 1}, not {wrong}")

@@ -1,0 +1,37 @@
+"""The 2D U-Net of images."""
+
+from __future__ import annotations
+
+from ....core.layers.unet import UNetND
+from ....core.types import BadInput, Signal
+
+
+class UNet(UNetND):
+    """2D U-Net: residual blocks modulated by noise level and conditions, attention at chosen stages. Takes any size.
+
+    signal: facts of the data, with the shape (C, H, W) of the diffused tensor
+    width: channels at multiplier 1
+    stages: channel multipliers, finest resolution first; each stage halves the resolution
+    blocks: residual blocks a stage
+    attention: stages with self-attention (0 is the finest)
+    head_dim: channels of an attention head
+    dropout: probability of dropping a feature inside a block
+    patch: pixels along each axis that are folded into channels first; 2 makes every layer four times cheaper
+    skip_scale: factor on the skip connections
+    """
+
+    def __init__(
+        self,
+        signal: Signal,
+        width: int = 64,
+        stages: list[int] = [1, 2],  # noqa: B006 (read, never written: the registry shows it as the default)
+        blocks: int = 2,
+        attention: list[int] = [],  # noqa: B006
+        head_dim: int = 32,
+        dropout: float = 0.0,
+        patch: int = 1,
+        skip_scale: float = 1.0,
+    ):
+        if len(signal.latent) != 3:
+            raise BadInput(f"image/unet takes pictures (C, H, W), but the codec makes tensors of shape {signal.latent}")
+        super().__init__(2, signal.latent[0], width, stages, blocks, attention, head_dim, dropout, patch, skip_scale)
