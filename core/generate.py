@@ -162,7 +162,7 @@ class Trained:
                 frames.append(Frame(p.step, float(p.level.tau), self._decode(p.x * scale), self._decode(p.x0)))
 
         values = {
-            name: [c.parse(told[i][name]) for i in rows]  # type: ignore[operator]
+            name: [None if told[i][name] is None else c.parse(told[i][name]) for i in rows]  # type: ignore[operator]
             for name, c in self.model.conditions.items()
         }
         with torch.inference_mode(), autocast(self.device, s.precision):
@@ -174,7 +174,7 @@ class Trained:
                 spacing=s.spacing.build(),
                 steps=s.steps,
                 guidance=None if s.guidance is None else s.guidance.build(),
-                conditions=gather(self.model.conditions, values, len(rows)),
+                conditions=gather(self.model.conditions, values),
                 seed=seed,
                 first=rows.start,
                 device=self.device,
@@ -194,10 +194,10 @@ class Trained:
         for name, condition in self.model.conditions.items():
             value = wanted.get(name)
             if value == "cycle":
-                value = list(condition.names()) or None  # type: ignore[operator]
+                value = list(condition.choices()) or None  # type: ignore[operator]
             for i, row in enumerate(told):
                 one = value[i % len(value)] if isinstance(value, (list, tuple)) and value else value
-                row[name] = condition.show(condition.parse(one))  # type: ignore[operator]
+                row[name] = None if one is None else condition.show(condition.parse(one))  # type: ignore[operator]
         if wanted["label"] not in (None, "cycle") and "label" not in self.model.conditions:
             raise BadInput("this model was trained without a `label` condition: set label=null")
         return told

@@ -39,6 +39,14 @@ class Condition(nn.Module, ABC):
     def embed(self, values: Sequence[Any] | Tensor) -> Tensor:
         """Values -> (B, E)."""
 
+    def choices(self) -> Sequence[Any]:
+        """The values that "cycle" goes through; empty where they cannot be listed."""
+        return ()
+
+    def show(self, value: Any) -> Any:
+        """A parsed value as a person reads it: a name or a number."""
+        return value
+
     def null_row(self, batch: int) -> Tensor:
         """The learned row for "not told", (B, E)."""
         return self.null.expand(batch, -1)

@@ -50,6 +50,14 @@ class Class(Condition):
                 return value
         raise BadInput(f"there is no class {value!r}: the classes are {_listed(self.classes)}")
 
+    def choices(self) -> Sequence[str]:
+        """The names of all classes."""
+        return self.classes
+
+    def show(self, value: int | None) -> str | None:
+        """An index -> the class's name."""
+        return None if value is None else self.classes[value]
+
     def from_item(self, item: Item) -> int | None:
         """The example's label."""
         return item.label

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -47,4 +47,4 @@ def _conditions(model: Model, batch: Batch, noise: Noise, step: int, valid: Tens
     for name, condition in model.conditions.items():
         dropped = noise.uniform(f"drop {name}", step) < condition.drop  # type: ignore[operator]
         values[name] = [None if d else v for v, d in zip(values[name], dropped.tolist(), strict=True)]
-    return gather(model.conditions, values, len(batch.items), valid=valid)
+    return replace(gather(model.conditions, values), valid=valid)
