@@ -1,0 +1,102 @@
+"""A small diffusion model from the core's parts, in one file: trained, then asked for something new. First a picture, then a sound.
+
+    python examples/from_scratch.py            # about two minutes on two cores; writes out/from_scratch/
+
+What the parts do: a schedule says how noisy data gets (alpha, sigma), a prediction says what the network's output means,
+a sampler walks from noise to data. Everything below works on tensors (B, C, *spatial); only the data and the network
+know whether they are pictures or sounds.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+import sonolux
+from sonolux.core.clocks.c_noise import CNoise
+from sonolux.core.model import NetworkDenoiser
+from sonolux.core.noise import Noise, generator, stratified
+from sonolux.core.objectives.times.lognormal import Lognormal
+from sonolux.core.predictions.edm import EDM as Preconditioned
+from sonolux.core.schedulers.edm import EDM
+from sonolux.core.training.ema import EMA
+from sonolux.core.types import Conditions, Signal
+
+SEED, BATCH = 0, 32
+OUT = Path("out/from_scratch")
+
+
+def a_picture(rng: np.random.Generator) -> torch.Tensor:
+    """A soft disc on a dark ground, anywhere, of any size: (1, 16, 16) in [-1, 1]."""
+    cx, cy, radius = rng.uniform(4, 12), rng.uniform(4, 12), rng.uniform(2, 5)
+    y, x = np.mgrid[:16, :16]
+    return torch.from_numpy(np.tanh(radius - np.hypot(x - cx, y - cy))[None].astype(np.float32))
+
+
+def a_sound(rng: np.random.Generator) -> torch.Tensor:
+    """A plucked tone of any pitch that dies away: (1, 2048) at 4 kHz, in [-1, 1]."""
+    t = np.arange(2048) / 4000
+    tone = np.exp(-t * rng.uniform(4, 12)) * np.sin(2 * np.pi * rng.uniform(150, 900) * t)
+    return torch.from_numpy(tone[None].astype(np.float32))
+
+
+def train(network: torch.nn.Module, example, mean: float, scale: float, steps: int) -> torch.nn.Module:
+    """Teach the network to see through noise, and return the average of its weights."""
+    schedule, prediction, times = EDM(), Preconditioned(), Lognormal(mean=-0.8, std=1.2)
+    denoiser = NetworkDenoiser(network, prediction, CNoise())
+    optimizer, average = torch.optim.AdamW(network.parameters(), lr=2e-3), EMA(network, half_life=50)
+    for step in range(steps):
+        # 1. Data of mean 0 and variance 1: example i of step k is always the same, whatever else is drawn.
+        x0 = torch.stack([example(generator(SEED, i, "example", step)) for i in range(BATCH)])
+        x0 = (x0 - mean) / scale
+        # 2. A noise level for every sample, spread evenly over the density of training times.
+        level = schedule.level(times.sample(stratified(SEED, step, BATCH, range(BATCH)), schedule))
+        at = level.on(x0)
+        # 3. Make it noisy: x = alpha x0 + sigma eps.
+        eps = Noise(SEED, range(BATCH), tuple(x0.shape[1:])).normal("train", step)
+        x = at.alpha * x0 + at.sigma * eps
+        # 4. Ask the network, and compare with what it should have said.
+        loss = (denoiser.output(x, level, Conditions()) - prediction.target(x0, eps, at)).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        average.update(network, step + 1)
+        if step % 50 == 0:
+            print(f"step {step:4d}  loss {loss.item():.4f}")
+    return average.model
+
+
+def learn_and_draw(kind: str, signal: Signal, example, steps: int) -> torch.Tensor:
+    """Measure the data, train a network on it, and make eight new examples from noise."""
+    seen = torch.stack([example(generator(SEED, i, "measure")) for i in range(256)])
+    mean, scale = float(seen.mean()), float(seen.std())
+    if kind == "picture":
+        from sonolux.modalities.image.networks.unet import UNet
+    else:
+        from sonolux.modalities.audio.networks.unet import UNet
+    patch = 2 if kind == "picture" else 16
+    network = UNet(signal, width=32, stages=[1, 2], blocks=1, patch=patch)
+    average = train(network, example, mean, scale, steps)
+    denoiser = NetworkDenoiser(average, Preconditioned(), CNoise())
+    # From pure noise to data in 20 steps; row i of a seed is the same in any batch.
+    return sonolux.sample(denoiser, (8, *signal.latent), sampler="dpmpp_2m", steps=20, seed=1) * scale + mean
+
+
+def main(steps: int = 400) -> None:
+    """Train both, and write what they make."""
+    from sonolux.modalities.audio.modality import Audio
+    from sonolux.modalities.image.modality import Image
+
+    OUT.mkdir(parents=True, exist_ok=True)
+    pictures = learn_and_draw("picture", Signal("image", 1, (16, 16), latent=(1, 16, 16)), a_picture, steps)
+    Image(size=16, channels=1).sheet(OUT / "pictures.png", list(pictures))
+    sounds = learn_and_draw("sound", Signal("audio", 1, (2048,), rate=4000, latent=(1, 2048)), a_sound, steps)
+    audio = Audio(rate=4000, seconds=0.512, channels=1)
+    audio.sheet(OUT / "sounds.png", list(sounds))
+    for i, sound in enumerate(sounds):
+        audio.write(OUT / f"sound-{i}.wav", sound)
+    print(f"look at {OUT}/pictures.png and {OUT}/sounds.png, listen to {OUT}/sound-*.wav")
+
+
+if __name__ == "__main__":
+    main()
