@@ -1,8 +1,8 @@
 """Folders of media files, whatever the media: walking, classes, tables of labels, splits, and an account of bad files.
 
-A dataset of files: `walk` (or `read_table`) lists candidates, the modality decodes each and tells `BadFiles` of those it
-cannot, `BadFiles.check` refuses a folder that is too broken, `folder_labels` and `class_names` give the classes, `split`
-parts what is left.
+A dataset of files: `walk` (or `read_table`) lists candidates, the modality decodes each and tells `BadFiles` of those
+it cannot, `BadFiles.check` refuses a folder that is too broken, `folder_labels` and `class_names` give the classes,
+`split` parts what is left.
 """
 
 from __future__ import annotations

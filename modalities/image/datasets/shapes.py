@@ -1,0 +1,100 @@
+"""Embedded pictures of coloured shapes with labels, captions and attributes: no files, no download."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+
+from ....core.noise import generator
+from ....core.types import BadInput, Item, Signal
+from ..scenes import COLOURS, SHAPES, SIZES, Scene, draw, most_things, random_scene
+
+
+class Shapes:
+    """One to three circles, squares, triangles and stars on a dark background, made by code from a seed.
+
+    Captions read "a small red circle above a large blue square"; attributes name every thing and where the main one,
+    the largest, lies. Example i of seed s never changes; the training examples are the first of `count` numbers and the
+    validation examples the last, so the splits share none. Grey pictures hold white shapes only.
+
+    signal: channels (1 or 3) and size (H, W) in pixels, at least 16
+    count: examples in both splits together
+    shapes: most things in a picture, 1 to 3; pictures under 32 pixels hold 2 at most, under 24 pixels 1
+    label: what the classes are: the main thing's shape, colour or size, the number of things, or no classes
+    split: which part of the examples
+    valid: share of the examples that is for validation, 0 to 1
+    seed: decides every picture
+    """
+
+    def __init__(
+        self,
+        signal: Signal,
+        count: int = 20000,
+        shapes: int = 3,
+        label: Literal["shape", "colour", "size", "count", "none"] = "shape",
+        split: Literal["train", "valid"] = "train",
+        valid: float = 0.1,
+        seed: int = 0,
+    ):
+        side = min(signal.size)
+        if side < 16:
+            raise BadInput(f"image/shapes needs pictures of at least 16 pixels; modality.size is {side}")
+        if signal.channels not in (1, 3):
+            raise BadInput(f"image/shapes has 1 or 3 channels; modality.channels is {signal.channels}")
+        if count < 2:
+            raise BadInput(f"data.count is the number of examples, at least 2; got {count}")
+        if not 0 <= valid < 1:
+            raise BadInput(f"data.split.valid is a share from 0 up to, not including, 1; got {valid}")
+        most = most_things(side)
+        if not 1 <= shapes <= most:
+            raise BadInput(f"data.shapes: a picture of {side} pixels holds 1 to {most} shapes; got {shapes}")
+        self.signal, self.shapes, self.label, self.seed = signal, shapes, label, seed
+        self.colours = tuple(COLOURS) if signal.channels == 3 else ("white",) * shapes
+        numbers = tuple(str(n + 1) for n in range(shapes))
+        choices = {"shape": SHAPES, "colour": tuple(dict.fromkeys(self.colours)), "size": SIZES, "count": numbers}
+        self.classes: tuple[str, ...] = choices.get(label, ())
+        if len(self.classes) == 1:
+            raise BadInput(
+                f"data.label={label}: all pictures would be of the class {self.classes[0]!r}; choose another"
+            )
+        kept = min(max(round(count * valid), 1), count - 1) if valid else 0
+        self.indices = range(count - kept) if split == "train" else range(count - kept, count)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def scene(self, index: int) -> Scene:
+        """What example `index` shows."""
+        return self._scene(index)[0]
+
+    def item(self, index: int, rng: Any = None) -> Item:
+        """Example `index`: media (C, H, W) in [-1, 1]; `rng` changes nothing: each is different already."""
+        scene, own = self._scene(index)
+        turned = bool(own.integers(2))
+        picture = torch.from_numpy(draw(scene, (self.signal.size[0], self.signal.size[1]), own))
+        return Item(
+            media=picture if self.signal.channels == 3 else picture.mean(0, keepdim=True),
+            label=self._label(scene),
+            caption=scene.caption(turned),
+            attributes=scene.attributes(),
+            source=self._source(index),
+        )
+
+    def manifest(self) -> list[dict[str, Any]]:
+        """One record an example: its source and label; the seed and number in the source decide the picture."""
+        return [{"source": self._source(i), "label": self._name(self.scene(i))} for i in range(len(self))]
+
+    def _scene(self, index: int):
+        own = generator(self.seed, self.indices[index], "image/shapes")
+        return random_scene(own, (self.signal.size[0], self.signal.size[1]), self.shapes, self.colours), own
+
+    def _name(self, scene: Scene) -> str | None:
+        return str(scene.attributes()[self.label]) if self.classes else None
+
+    def _label(self, scene: Scene) -> int | None:
+        name = self._name(scene)
+        return None if name is None else self.classes.index(name)
+
+    def _source(self, index: int) -> str:
+        return f"shapes, seed {self.seed}, number {self.indices[index]}"

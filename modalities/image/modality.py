@@ -1,0 +1,62 @@
+"""Still pictures: what a recipe states of them, and how they are written and shown."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from ...core.types import BadInput, Signal
+from . import files, sheets
+
+
+class Image:
+    """Still pictures, (C, H, W) in [-1, 1].
+
+    size: pixels: one number for a square, or [height, width]
+    channels: 1 (grey) or 3 (RGB)
+    """
+
+    name = "image"
+    suffix = ".png"
+
+    def __init__(self, size: int | tuple[int, int] = 32, channels: int = 3):
+        both = (size, size) if isinstance(size, int) else tuple(size)
+        if len(both) != 2 or not all(isinstance(n, int) and n >= 1 for n in both):
+            raise BadInput(f"modality.size is one number of pixels or [height, width]; got {size!r}")
+        if channels not in (1, 3):
+            raise BadInput(f"modality.channels is 1 (grey) or 3 (RGB); got {channels}")
+        self.size: tuple[int, int] = (both[0], both[1])
+        self.channels = channels
+
+    def signal(self) -> Signal:
+        """Channels and size (H, W)."""
+        return Signal(modality=self.name, channels=self.channels, size=self.size)
+
+    def read(self, path: Path, fit: bool = True) -> Tensor:
+        """A picture file as (C, H, W) in [-1, 1] with the recipe's channels.
+
+        fit: resize and centre-crop to the recipe's size; False keeps the file's own
+
+        Raises BadInput (files.BadPicture) with the file and the reason.
+        """
+        if not fit:
+            return files.read(path, self.channels)
+        return files.crop(files.read(path, self.channels, cover=self.size), self.size)
+
+    def write(self, path: Path, media: Tensor) -> Path:
+        """Write one (C, H, W) picture as an 8-bit PNG; values outside [-1, 1] are cut, non-finite ones refused."""
+        return files.write(path, media)
+
+    def sheet(self, path: Path, media: Sequence[Tensor], captions: Sequence[str] = ()) -> Path:
+        """Draw (C, H, W) pictures as a grid in one PNG; small ones are enlarged by a whole number."""
+        return files.save(Path(path), sheets.grid(media, captions), format="PNG")
+
+    def strip(self, path: Path, steps: Sequence[Sequence[Tensor]], captions: Sequence[str] = ()) -> Path:
+        """Draw a trajectory as one PNG: `steps` holds the pictures of all samples at each step; a row is a sample."""
+        return sheets.strip(Path(path), steps, captions)
+
+    def animate(self, path: Path, steps: Sequence[Sequence[Tensor]], seconds: float = 3.0) -> Path:
+        """Draw a trajectory as an endless GIF: `steps` holds the pictures of all samples at each step."""
+        return sheets.animate(Path(path), steps, seconds)

@@ -1,0 +1,188 @@
+"""Scenes of one to three coloured shapes: what is in a picture, its words, and how it is drawn.
+
+Lengths are shares of the picture's shorter side, so a scene has no size of its own; x runs right and y down from the
+top left corner. Every shape is given by the radius of the circle of the same area, so that "small" and "large" mean the
+same for a star as for a square, and its centre is its centroid.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+SHAPES = ("circle", "square", "triangle", "star")
+SIZES = ("small", "large")
+# RGB from 0 to 1; the background stays darker than all of them.
+COLOURS: dict[str, tuple[float, float, float]] = {
+    "red": (0.90, 0.12, 0.12),
+    "green": (0.15, 0.75, 0.20),
+    "blue": (0.18, 0.35, 0.95),
+    "yellow": (0.95, 0.85, 0.15),
+    "purple": (0.70, 0.20, 0.85),
+    "white": (0.95, 0.95, 0.95),
+}
+_SMALL, _LARGE = 0.11, 0.17
+# A shape of fewer pixels than this has no form left, so small pictures have relatively larger ones.
+_LEAST_RADIUS = 3.0
+_STAR_WAIST = 0.5  # inner over outer radius
+_TIPS = {
+    "square": (4, math.pi / 4),
+    "triangle": (3, -math.pi / 2),
+    "star": (5, -math.pi / 2),
+}  # how many, where the first
+# Circumradius of each shape over the radius of the circle of the same area.
+_REACH = {
+    "circle": 1.0,
+    "square": math.sqrt(math.pi / 2),
+    "triangle": math.sqrt(4 * math.pi / (3 * math.sqrt(3))),
+    "star": math.sqrt(math.pi / (5 * _STAR_WAIST * math.sin(math.pi / 5))),
+}
+
+
+@dataclass(frozen=True)
+class Thing:
+    """One shape: its kind, colour and size in words, its centre (x, y) and radius as shares of the shorter side."""
+
+    shape: str
+    colour: str
+    size: str
+    x: float
+    y: float
+    radius: float
+
+    def words(self) -> str:
+        """ "small red circle"."""
+        return f"{self.size} {self.colour} {self.shape}"
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Things of a picture, the main one (the largest) first."""
+
+    things: tuple[Thing, ...]
+
+    def relation(self, first: int, second: int) -> str:
+        """Where thing `first` lies seen from thing `second`: above, below, left of, right of (the longer way wins)."""
+        a, b = self.things[first], self.things[second]
+        dx, dy = a.x - b.x, a.y - b.y
+        if abs(dx) > abs(dy):
+            return "left of" if dx < 0 else "right of"
+        return "above" if dy < 0 else "below"
+
+    def attributes(self) -> dict[str, Any]:
+        """Plain facts: shape, colour, size of the main thing, the count, every thing, where the main one lies."""
+        main = self.things[0]
+        return {
+            "shape": main.shape,
+            "colour": main.colour,
+            "size": main.size,
+            "count": len(self.things),
+            "things": [vars(thing) for thing in self.things],
+            "relations": [self.relation(0, other) for other in range(1, len(self.things))],
+        }
+
+    def caption(self, turned: bool = False) -> str:
+        """ "a large blue square below a small red circle"; `turned` says the same of two things the other way round."""
+        order = [1, 0] if turned and len(self.things) == 2 else list(range(len(self.things)))
+        first, *others = order
+        text = f"a {self.things[first].words()}"
+        parts = [f"{self.relation(first, other)} a {self.things[other].words()}" for other in others]
+        return text + (" " + " and ".join(parts) if parts else "")
+
+
+def radius_of(size: str, pixels: int) -> float:
+    """The usual radius of a small or large thing in a picture whose shorter side has `pixels`, as a share of it."""
+    small = max(_SMALL, _LEAST_RADIUS / pixels)
+    return small if size == "small" else small * _LARGE / _SMALL
+
+
+def most_things(pixels: int) -> int:
+    """How many things fit into a picture whose shorter side has `pixels`."""
+    return 3 if pixels >= 32 else 2 if pixels >= 24 else 1
+
+
+def random_scene(rng: np.random.Generator, size: tuple[int, int], most: int, colours: Sequence[str]) -> Scene:
+    """A scene of 1 to `most` things for a picture of size (H, W): colours differ, nothing touches, relations are clear.
+
+    Of several things the first is large and the others are small, so the main one can be told from the picture.
+    """
+    count = 1 + int(rng.integers(most))
+    shapes = [SHAPES[i] for i in rng.integers(len(SHAPES), size=count)]
+    sizes = ["large"] + ["small"] * (count - 1) if count > 1 else [SIZES[int(rng.integers(2))]]
+    names = [colours[i] for i in rng.permutation(len(colours))[:count]]
+    side = min(size)
+    radii = np.array([radius_of(s, side) for s in sizes]) * rng.uniform(0.95, 1.05, count)
+    reach = radii * [_REACH[s] for s in shapes]
+    for shrink in (1.0, 0.95, 0.9):  # three wide shapes now and then fit only when they are a little smaller
+        centres = _place(rng, reach * shrink, size)
+        if centres is not None:
+            break
+    else:
+        raise RuntimeError(f"no room for {count} shapes in a picture of {size} pixels")
+    radii = radii * shrink
+    return Scene(
+        tuple(
+            Thing(shapes[i], names[i], sizes[i], round(float(x), 4), round(float(y), 4), round(float(radii[i]), 4))
+            for i, (x, y) in enumerate(centres)
+        )
+    )
+
+
+def _place(rng: np.random.Generator, reach: np.ndarray, size: tuple[int, int], tries: int = 30) -> np.ndarray | None:
+    """Centres (n, 2) where discs of radius `reach` keep two pixels apart, or None if no try fits."""
+    side = min(size)
+    pixel = 1 / side
+    room = np.array([size[1], size[0]]) / side
+    margin = np.minimum(reach + 0.5 * pixel, room.min() / 2)[:, None]
+    n = len(reach)
+    pairs = np.array([(i, j) for i in range(n) for j in range(i)], dtype=int).reshape(-1, 2)
+    for _ in range(tries):
+        centres = margin + rng.random((128, n, 2)) * (room - 2 * margin)
+        gap = centres[:, pairs[:, 0]] - centres[:, pairs[:, 1]]
+        apart = np.hypot(gap[..., 0], gap[..., 1]) > reach[pairs[:, 0]] + reach[pairs[:, 1]] + 2 * pixel
+        clear = np.abs(np.abs(gap[..., 0]) - np.abs(gap[..., 1])) > 0.06
+        clear |= (pairs != 0).all(1)  # only relations to the main thing are told
+        good = np.flatnonzero((apart & clear).all(1))
+        if len(good):
+            return centres[good[0]]
+    return None
+
+
+def draw(scene: Scene, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+    """The scene as a picture (3, H, W) float32 in [-1, 1], anti-aliased, on a dark background with a slight slope."""
+    height, width = size
+    side = min(size)
+    y, x = np.mgrid[:height, :width].astype(np.float32) + 0.5
+    slope = rng.uniform(-0.04, 0.04, 2)
+    tint = rng.uniform(0.08, 0.24) + rng.uniform(-0.03, 0.03, 3)
+    canvas = tint[:, None, None] + (slope[0] * (x / width - 0.5) + slope[1] * (y / height - 0.5))
+    for thing in scene.things:
+        colour = np.array(COLOURS[thing.colour]) + rng.uniform(-0.04, 0.04, 3)
+        cover = coverage(thing.shape, x - thing.x * side, y - thing.y * side, thing.radius * side)
+        canvas = canvas + cover * (colour[:, None, None] - canvas)
+    return (canvas.clip(0, 1) * 2 - 1).astype(np.float32)
+
+
+def coverage(shape: str, x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
+    """Share of each pixel that a shape about the origin covers, 0 to 1; x, y and radius (of equal area) in pixels.
+
+    A pixel at signed distance d from the edge (negative inside) is covered by 1/2 - d, cut to [0, 1]. A shape with n
+    tips is folded into one sector of 1/n turn about a tip, where its edge is one line from the tip to the waist.
+    """
+    far = np.hypot(x, y)
+    if shape == "circle":
+        return (0.5 - (far - radius)).clip(0, 1)
+    n, first = _TIPS[shape]
+    reach = radius * _REACH[shape]
+    waist = _STAR_WAIST if shape == "star" else math.cos(math.pi / n)
+    ex, ey = waist * math.cos(math.pi / n) - 1, waist * math.sin(math.pi / n)
+    length = math.hypot(ex, ey)
+    sector = 2 * math.pi / n
+    angle = (np.arctan2(y, x) - first + sector / 2) % sector - sector / 2
+    px, py = far * np.cos(angle) - reach, far * np.abs(np.sin(angle))
+    distance = (px * ey - py * ex) / length
+    return (0.5 - np.maximum(distance, far - reach)).clip(0, 1)
