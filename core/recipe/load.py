@@ -1,0 +1,248 @@
+"""Finding, merging and validating recipes: a file, a packaged name, or the text that a checkpoint carries."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import registry
+from .checks import cross_check
+from .nodes import BESIDE, Mark, Node, Problem, merge, overrides_tree, parse
+from .read import Reader
+from .recipe import DEFAULT_SAMPLER, Recipe, Split, Top
+from .sections import Sample
+from .spec import Spec
+
+PACKAGED = registry.ROOT / "recipes"
+SUFFIXES = (".yaml", ".yml")
+
+SAMPLE_KEYS = frozenset(f.name for f in dataclasses.fields(Sample))
+BESIDE.update({("sample",): SAMPLE_KEYS, ("data",): frozenset({"split"})})
+
+
+def packaged() -> dict[str, Path]:
+    """name (`image/digits`) -> file of the recipes that ship with sonolux."""
+    files = sorted(f for f in PACKAGED.rglob("*") if f.suffix in SUFFIXES)
+    return {f.relative_to(PACKAGED).with_suffix("").as_posix(): f for f in files}
+
+
+def find_recipe(name: str | Path, folder: Path | None = None) -> Path:
+    """The file that a path (relative to `folder`), or a packaged name, whole or its unique last part, stands for.
+
+    Raises BadInput with the nearest names where there is none.
+    """
+    text, known = str(name), packaged()
+    path = (folder or Path.cwd()) / Path(name).expanduser()
+    if path.is_file():
+        return path
+    matches = [text] if text in known else [k for k in known if k.rpartition("/")[2] == text]
+    if len(matches) == 1:
+        return known[matches[0]]
+    if matches:
+        registry.bad_input(f"{text!r} may mean {' or '.join(matches)}: write the whole name")
+    if path.is_dir():
+        registry.bad_input(f"{text} is a folder; a recipe is a .yaml file, or one of: {', '.join(known)}")
+    if text.endswith(SUFFIXES):
+        registry.bad_input(f"there is no recipe file {text}{registry.did_you_mean(Path(text).stem, known)}")
+    hint = registry.did_you_mean(text, known) or "."
+    registry.bad_input(
+        f"there is no recipe {text!r}{hint} `sonolux recipe list` shows the packaged ones; a file ends in .yaml"
+    )
+
+
+def load_recipe(
+    path_or_name: str | Path, overrides: Sequence[str] = (), cwd: Path | None = None, partial: bool = False
+) -> Recipe:
+    """The validated recipe of a file or packaged name, with `key.sub=value` overrides.
+
+    cwd:     where relative paths of `path_or_name` and of overrides start; the working folder by default
+    partial: accept null where the user has yet to fill something in (`data.root: null`), to show a recipe
+
+    Raises BadInput that lists every problem with its place; BrokenPlugin where a component cannot be loaded.
+    """
+    cwd = cwd or Path.cwd()
+    problems: list[Problem] = []
+    file = find_recipe(path_or_name, cwd)
+    root = _chain(file, _shown(file, cwd), cwd, problems, ())
+    return _finish(root, overrides, cwd, problems, source=file, partial=partial)
+
+
+def load_recipe_text(
+    text: str,
+    base: Path | None = None,
+    overrides: Sequence[str] = (),
+    allow_code: bool = False,
+    bare_section: str | None = "sample",
+    source: str = "recipe",
+    partial: bool = True,
+) -> Recipe:
+    """The validated recipe of a text, such as a checkpoint carries.
+
+    base:         the folder its relative paths start from; the working folder by default
+    allow_code:   whether components may be `pkg.module:Class` or files
+    bare_section: overrides change this section alone, and `steps=30` means `sample.steps=30`; None: any section
+    source:       how messages name the text
+    partial:      see load_recipe; a checkpoint's data need not be at hand
+    """
+    base = base or Path.cwd()
+    problems: list[Problem] = []
+    root = parse(text, source, base, problems)
+    if root is not None and root.is_map and "extends" in root.value:
+        problems.append(Problem(root.value["extends"].mark, "extends", "a recipe out of a checkpoint stands alone"))
+    overrides = [_bare(o, bare_section) for o in overrides] if bare_section else overrides
+    return _finish(
+        root, overrides, Path.cwd(), problems, source=None, partial=partial, allow_code=allow_code, shown=source
+    )
+
+
+def with_overrides(recipe: Recipe, overrides: Sequence[str], cwd: Path | None = None) -> Recipe:
+    """See Recipe.merge."""
+    return _finish(
+        recipe.tree, overrides, cwd or Path.cwd(), [], source=recipe.source, partial=recipe.partial,
+        allow_code=recipe.allow_code,
+    )  # fmt: skip
+
+
+def _bare(override: str, section: str) -> str:
+    key = override.partition("=")[0]
+    first, dot, _ = key.partition(".")
+    if first == section and dot:
+        return override
+    others = {f.name for f in dataclasses.fields(Top)} - SAMPLE_KEYS
+    if first in others:
+        registry.bad_input(
+            f"command line: {override}: only {section}.* can change here; the rest is part of the checkpoint"
+        )
+    return f"{section}.{override}"
+
+
+def _shown(file: Path, cwd: Path) -> str:
+    try:
+        return str(file.relative_to(cwd))
+    except ValueError:
+        return str(file)
+
+
+def _chain(file: Path, shown: str, cwd: Path, problems: list[Problem], seen: tuple[Path, ...]) -> Node | None:
+    """The tree of a file over those of the recipes it extends."""
+    resolved = file.resolve()
+    try:
+        text = file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        registry.bad_input(f"{shown}: cannot be read: {error}")
+    root = parse(text, shown, file.parent.absolute(), problems)
+    if root is None or not root.is_map:
+        if not problems:
+            problems.append(
+                Problem(Mark(shown, 1, 1, "", file.parent), "", "a recipe is a mapping that starts with `recipe: 1`")
+            )
+        return None
+    if "name" not in root.value:
+        root.value["name"] = Node(file.stem, root.mark)
+    extends = root.value.pop("extends", None)
+    if extends is None:
+        return root
+    if not isinstance(extends.value, str):
+        problems.append(Problem(extends.mark, "extends", "expected the name or path of one recipe"))
+        return root
+    from ..types import BadInput
+
+    try:
+        above = find_recipe(extends.value, file.parent)
+    except BadInput as error:
+        problems.append(Problem(extends.mark, "extends", str(error)))
+        return root
+    chain = (*seen, resolved)
+    if above.resolve() in chain:
+        names = " -> ".join(f.name for f in (*chain[chain.index(above.resolve()) :], above))
+        problems.append(Problem(extends.mark, "extends", f"recipes extend each other in a circle: {names}"))
+        return root
+    parent = _chain(above, _shown(above, cwd), cwd, problems, chain)
+    return root if parent is None else merge(parent, root)
+
+
+def _finish(
+    root: Node | None,
+    overrides: Sequence[str],
+    cwd: Path,
+    problems: list[Problem],
+    source: Path | None,
+    partial: bool,
+    allow_code: bool = True,
+    shown: str = "recipe",
+) -> Recipe:
+    changes = overrides_tree(list(overrides), cwd, problems)
+    if root is None or not root.is_map:
+        if not problems:
+            problems.append(
+                Problem(Mark(shown, 1, 1, "", cwd), "", "a recipe is a mapping that starts with `recipe: 1`")
+            )
+        _refuse(problems)
+    assert root is not None
+    mark = root.mark
+    if changes is not None:
+        root = merge(root, changes)
+        root.mark = mark
+    reader = Reader(problems, allow_code, partial)
+    values = _read(root, reader)
+    cross_check(root, values, reader)
+    _refuse(problems)
+    return Recipe(**values, source=source, tree=root, partial=partial, allow_code=allow_code)
+
+
+def _read(root: Node, reader: Reader) -> dict[str, Any]:
+    """Every section as a value; BAD where it has a problem."""
+    hints = typing.get_type_hints(Top, include_extras=True)
+    keys = {f.name: f for f in dataclasses.fields(Top)}
+    empty = Node({}, root.mark)
+    values: dict[str, Any] = {}
+    for name, key in keys.items():
+        node = root.value.get(name)
+        if name in ("data", "sample"):
+            continue
+        if node is None and key.default_factory is dataclasses.MISSING and key.default is dataclasses.MISSING:
+            what = "write `recipe: 1`" if name == "recipe" else f"give a {name}: a mapping with `use:`"
+            values[name] = reader.problem(root.mark, name, f"is missing: {what}")
+        elif node is None and key.default_factory is dataclasses.MISSING:
+            values[name] = key.default
+        else:
+            values[name] = reader.value(node or empty, hints[name], name)
+    for name in root.value:
+        if name not in keys and not name.startswith("x-"):
+            reader.unknown(root.value[name], "", name, list(keys), "a recipe")
+    split, data = _mixed(root.value.get("data", empty), frozenset({"split"}))
+    if "data" in root.value:
+        values["data"] = reader.component(data, "dataset", "data", beside=["split"])
+    else:
+        values["data"] = reader.problem(root.mark, "data", "is missing: give a data section: a mapping with `use:`")
+    values["split"] = reader.section(split.value.get("split", empty), Split, "data.split")
+    sample, sampler = _mixed(root.value.get("sample", empty), SAMPLE_KEYS)
+    values["sample"] = reader.section(sample, Sample, "sample")
+    values["sampler"] = reader.component(
+        sampler, "sampler", "sample", Spec("sampler", DEFAULT_SAMPLER), sorted(SAMPLE_KEYS)
+    )
+    return values
+
+
+def _mixed(node: Node, own: frozenset[str]) -> tuple[Node, Node]:
+    """One mapping as two: the section's own keys, and the component's."""
+    if not node.is_map:
+        return Node({}, node.mark, node.key), node if node.value is not None else Node({}, node.mark, node.key)
+    section = {k: v for k, v in node.value.items() if k in own}
+    component = {k: v for k, v in node.value.items() if k not in own}
+    return Node(section, node.mark, node.key), Node(component, node.mark, node.key, node.use)
+
+
+def _refuse(problems: list[Problem]) -> None:
+    """Raise one BadInput that holds every problem, in the order of the files' lines, the command line's last."""
+    if not problems:
+        return
+    files = list(dict.fromkeys(p.mark.file for p in problems))
+    problems = sorted(
+        problems, key=lambda p: (bool(p.mark.override), files.index(p.mark.file), p.mark.line, p.mark.column)
+    )
+    count = f"{len(problems)} error{'s' if len(problems) > 1 else ''}; nothing was run"
+    registry.bad_input("\n".join([*map(str, problems), count]))
