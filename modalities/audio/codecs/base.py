@@ -1,0 +1,86 @@
+"""What the codecs of sound share: media in batches, padding to whole frames, masks of valid frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ....core.codec import Codec
+from ....core.types import BadInput, Item, Signal
+from .. import dsp
+
+
+def batches(items: Iterable[Item], size: int = 64) -> Iterator[tuple[Tensor, Tensor]]:
+    """Items as (media (B, C, frames), lengths (B,)), `size` at a time."""
+    source = iter(items)
+    while chunk := list(islice(source, size)):
+        media = torch.stack([item.media for item in chunk])
+        yield media, torch.tensor([media.shape[-1] if item.length is None else item.length for item in chunk])
+
+
+def first(counts: Tensor, total: int) -> Tensor:
+    """(B,) counts -> (B, 1, total) with ones in the first `count` places of each row."""
+    return (torch.arange(total, device=counts.device) < counts[:, None])[:, None].float()
+
+
+def check_window(n_fft: int, hop: int) -> None:
+    """Raise BadInput for a hop or a window with which no sound can be rebuilt."""
+    if n_fft < 4:
+        raise BadInput(f"codec.n_fft is a number of samples, 4 or more; got {n_fft}")
+    if not 1 <= hop <= n_fft // 2:
+        raise BadInput(
+            f"codec.hop lies between 1 and n_fft / 2 = {n_fft // 2}, else samples fall between windows; got {hop}"
+        )
+
+
+class FrameCodec(Codec):
+    """A codec whose tensor has one place for every `hop` samples: (B, C, frames) -> (B, C', frames / hop, rounded up).
+
+    signal:   the recipe's facts about the sound
+    hop:      samples between places
+    reach:    samples before its own hop that a place still holds something of (half of what a window overlaps)
+    multiple: the number of places is rounded up to a multiple of this, so that a U-Net need not pad
+    """
+
+    wrap = (0,)
+
+    def __init__(self, signal: Signal, hop: int, reach: int = 0, multiple: int = 1):
+        super().__init__(signal)
+        if len(signal.size) != 1 or signal.rate is None:
+            raise BadInput(f"the codecs of sound take sound, not {signal.modality} of size {signal.size}")
+        self.hop, self.reach, self.multiple = hop, reach, multiple
+
+    def frames(self, size: tuple[int, ...]) -> int:
+        """Places along the spatial axis for media of this size."""
+        return dsp.frames_of(size[-1], self.hop, self.multiple)
+
+    def padded(self, media: Tensor, loop: bool = False) -> Tensor:
+        """(B, C, frames) with silence up to whole places; a loop must fill them."""
+        want = self.frames(media.shape[-1:]) * self.hop
+        if loop and want != media.shape[-1]:
+            raise BadInput(
+                f"a loop of {media.shape[-1]} samples does not fill its frames: its length must be a multiple of "
+                f"{self.hop * self.multiple}; the next one is {want}"
+            )
+        return functional.pad(media, (0, want - media.shape[-1]))
+
+    def cut(self, media: Tensor, length: int | None, loop: bool) -> Tensor:
+        """The first `length` samples; a loop is never cut, for its seam would open."""
+        if length is None or length == media.shape[-1]:
+            return media
+        if loop:
+            raise BadInput(
+                f"a loop of {media.shape[-1]} samples cannot be cut to {length}: ask for a multiple of "
+                f"{self.hop * self.multiple} samples"
+            )
+        return media[..., :length]
+
+    def valid(self, lengths: Tensor, size: tuple[int, ...]) -> Tensor | None:
+        """(B, 1, places): 1 where a place holds some of the first `lengths` samples."""
+        if bool((lengths >= size[-1]).all()):
+            lengths = torch.full_like(lengths, size[-1])
+        return first(-(-(lengths + self.reach) // self.hop), self.frames(size))

@@ -1,0 +1,96 @@
+"""Log-mel spectrogram: small and easy to learn; the phase is found anew by Griffin-Lim ("draft quality")."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import chain, islice
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from ....core.codec import Standardise
+from ....core.types import BadInput, Item, Signal
+from .. import dsp
+from .base import FrameCodec, batches, check_window
+
+_HEADROOM = 20.0  # dB above the reference that a decoded band may reach: a stray value must not blow up
+
+
+class Logmel(FrameCodec):
+    """Logarithm of mel bands, y = log(m + floor): (B, C, frames) -> (B, C mels, places); the phase is lost.
+
+    Padding is digital silence, and its logarithm is a trap: under a far lower floor than the sound's own, silence would
+    make up most of a band's variance and inaudible hiss most of the loss. So the floor is relative to what the training
+    split holds (`reference`: the median over sounds of a sound's loudest band), and it is added rather than clamped: y
+    is smooth, and what decodes to the floor is exact silence again. Each band has its own mean and scale.
+
+    n_fft: samples of a window
+    hop: samples between windows, at most n_fft / 2
+    mels: bands from 0 Hz to half the rate, on Slaney's mel scale
+    floor: level in dB relative to the reference, below which differences vanish
+    iterations: steps of fast Griffin-Lim when decoding
+    """
+
+    reference: Tensor
+    filters: Tensor
+
+    def __init__(
+        self,
+        signal: Signal,
+        n_fft: int = 256,
+        hop: int = 64,
+        mels: int = 64,
+        floor: float = -60.0,
+        iterations: int = 64,
+    ):
+        check_window(n_fft, hop)
+        if not -120 <= floor <= -20:
+            raise BadInput(f"codec.floor is a level in dB from -120 to -20; got {floor}")
+        if mels < 4 or iterations < 1:
+            raise BadInput(f"codec.mels is 4 or more and codec.iterations 1 or more; got {mels} and {iterations}")
+        super().__init__(signal, hop, reach=(n_fft - hop) // 2, multiple=8)
+        self.n_fft, self.mels, self.floor, self.iterations = n_fft, mels, floor, iterations
+        self.normal = Standardise(signal.channels * mels)
+        self.register_buffer("reference", torch.ones(()))
+        self.register_buffer("filters", dsp.mel_filters(n_fft, float(signal.rate or 0), mels).clone(), persistent=False)
+
+    def fit(self, items: Iterable[Item]) -> None:
+        """The reference from the first 512 sounds, then mean and scale of every band, from frames that hold sound."""
+        source = batches(items)
+        head = list(islice(source, 8))
+        peaks = [self._bands(media).flatten(1).amax(1) for media, _ in head]
+        loud = torch.cat(peaks) if peaks else torch.zeros(0)
+        loud = loud[loud > dsp.SILENCE]
+        if len(loud) == 0:
+            raise BadInput("nothing to fit the codec on: every sound of the training split is silent")
+        self.reference.copy_(loud.median())
+        self.normal.fit((self._logs(media), self.valid(n, media.shape[-1:])) for media, n in chain(head, source))
+
+    def _bands(self, media: Tensor, loop: bool = False) -> Tensor:
+        magnitude = dsp.stft(self.padded(media, loop), self.n_fft, self.hop, loop).abs()
+        return rearrange(self.filters.to(media.dtype) @ magnitude, "b c m t -> b (c m) t")
+
+    def _level(self, like: Tensor) -> Tensor:
+        return self.reference.to(like.dtype) * dsp.amplitude(self.floor)
+
+    def _logs(self, media: Tensor, loop: bool = False) -> Tensor:
+        return torch.log(self._bands(media, loop) + self._level(media))
+
+    def encode(self, media: Tensor, loop: bool = False) -> Tensor:
+        """(B, C, frames) -> (B, C mels, places)."""
+        return self.normal(self._logs(media, loop))
+
+    def decode(self, z: Tensor, length: int | None = None, loop: bool = False) -> Tensor:
+        """(B, C mels, places) -> (B, C, frames), cut to `length` samples; the phase is Griffin-Lim's."""
+        floor = self._level(z)
+        top = torch.log(self.reference.to(z.dtype) * dsp.amplitude(_HEADROOM))
+        bands = torch.relu(torch.exp(torch.minimum(self.normal.inverse(z), top)) - floor)
+        bands = rearrange(bands, "b (c m) t -> b c m t", m=self.mels)
+        magnitude = dsp.from_mel(bands, self.filters)
+        sound = dsp.griffin_lim(magnitude, self.n_fft, self.hop, self.iterations, loop=loop)
+        return self.cut(sound, length, loop)
+
+    def shape(self, size: tuple[int, ...]) -> tuple[int, ...]:
+        """(C mels, places); places are a multiple of 8."""
+        return self.signal.channels * self.mels, self.frames(size)

@@ -1,0 +1,73 @@
+"""Complex STFT with compressed magnitude: all that a sound is, with bins as channels.
+
+Compression S |S|^(power - 1) as in speech enhancement and in EDMSound (Zhu et al. 2023, arXiv 2311.08667, section 3.1):
+spectra have heavy tails (a kurtosis of hundreds), which a diffusion model of Gaussian noise learns badly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from ....core.codec import Standardise
+from ....core.types import BadInput, Item, Signal
+from .. import dsp
+from .base import FrameCodec, batches, check_window
+
+_TINY = 1e-20  # power under which the compression is linear, so that gradients are finite in silence
+
+
+class Stft(FrameCodec):
+    """Complex STFT, |S|^power with its phase: (B, C, frames) -> (B, C 2 bins, places); exact up to rounding.
+
+    Channels are (C, real and imaginary, bins). A bin has one scale for both parts and mean 0, so that turning a phase
+    changes no statistics. The imaginary parts of bin 0 (and of the last bin where n_fft is even) are always 0.
+
+    n_fft: samples of a window; n_fft // 2 + 1 bins
+    hop: samples between windows, at most n_fft / 2; n_fft / 4 or less keeps seams inaudible
+    power: exponent of the magnitude, above 0 up to 1; smaller flattens more
+    """
+
+    def __init__(self, signal: Signal, n_fft: int = 254, hop: int = 64, power: float = 0.5):
+        check_window(n_fft, hop)
+        if not 0 < power <= 1:
+            raise BadInput(f"codec.power lies above 0 and up to 1; got {power}")
+        super().__init__(signal, hop, reach=(n_fft - hop) // 2, multiple=8)
+        self.n_fft, self.power = n_fft, power
+        self.bins = n_fft // 2 + 1
+        self.normal = Standardise(signal.channels * 2 * self.bins)
+
+    def fit(self, items: Iterable[Item]) -> None:
+        """One scale a bin and audio channel, from the frames that hold sound."""
+        self.normal.fit(
+            ((self._parts(media), self.valid(lengths, media.shape[-1:])) for media, lengths in batches(items)),
+            centre=False,
+        )
+        power = rearrange(self.normal.scale.square(), "(c r k) -> c r k", r=2, k=self.bins)
+        shared = power.mean(1)
+        single = [0, self.bins - 1] if self.n_fft % 2 == 0 else [0]
+        shared[:, single] = power[:, 0, single]  # bins without an imaginary part
+        self.normal.scale.copy_(shared.sqrt()[:, None].expand_as(power).reshape(-1))
+
+    def _parts(self, media: Tensor, loop: bool = False) -> Tensor:
+        spectrum = torch.view_as_real(dsp.stft(self.padded(media, loop), self.n_fft, self.hop, loop))  # (B, C, K, T, 2)
+        gain = (spectrum.square().sum(-1, keepdim=True) + _TINY) ** ((self.power - 1) / 2)
+        return rearrange(spectrum * gain, "b c k t r -> b (c r k) t")
+
+    def encode(self, media: Tensor, loop: bool = False) -> Tensor:
+        """(B, C, frames) -> (B, C 2 bins, places)."""
+        return self.normal(self._parts(media, loop))
+
+    def decode(self, z: Tensor, length: int | None = None, loop: bool = False) -> Tensor:
+        """(B, C 2 bins, places) -> (B, C, frames), cut to `length` samples."""
+        parts = rearrange(self.normal.inverse(z), "b (c r k) t -> b c k t r", r=2, k=self.bins)
+        gain = (parts.square().sum(-1, keepdim=True) + _TINY) ** ((1 / self.power - 1) / 2)
+        spectrum = torch.view_as_complex((parts * gain).contiguous())
+        return self.cut(dsp.istft(spectrum, self.n_fft, self.hop, loop), length, loop)
+
+    def shape(self, size: tuple[int, ...]) -> tuple[int, ...]:
+        """(C 2 bins, places); places are a multiple of 8."""
+        return self.signal.channels * 2 * self.bins, self.frames(size)

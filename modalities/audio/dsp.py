@@ -1,0 +1,260 @@
+"""Signal processing on (..., frames) tensors: STFT, resampling, mel filters, Griffin-Lim, levels, onsets.
+
+The only module that imports torchaudio (lazily: resampling and mel filters). Lengths are in samples, rates and
+frequencies in Hz, levels in dB of amplitude: 20 log10(a).
+
+Frames are aligned so that frame k is centred on sample (k + 1/2) hop: F hop samples make exactly F frames, also where
+they are a loop.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from functools import lru_cache
+from types import ModuleType
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ...core.noise import generator
+from ...core.types import BadInput
+
+SILENCE = 1e-12  # amplitude that counts as digital silence: -240 dB
+
+
+@lru_cache(maxsize=1)
+def _torchaudio() -> ModuleType:
+    """torchaudio.functional; BadInput with the remedy where the installed wheel does not load."""
+    try:
+        import torchaudio.functional as audio
+    except (ImportError, OSError, RuntimeError, AttributeError) as error:
+        raise BadInput(
+            f"torchaudio does not import beside torch {torch.__version__} ({type(error).__name__}: {error}): "
+            f"install a matching pair, e.g. pip install 'torch>=2.9,<2.15' 'torchaudio>=2.9,<2.12'"
+        ) from error
+    return audio
+
+
+# Levels
+
+
+def db(amplitude: Tensor, floor: float = -120.0) -> Tensor:
+    """20 log10(amplitude), never below `floor` dB."""
+    return 20 * torch.log10(amplitude.clamp(min=10 ** (floor / 20)))
+
+
+def amplitude(level: float) -> float:
+    """The amplitude of a level in dB: 10^(level / 20)."""
+    return 10 ** (level / 20)
+
+
+def rms(x: Tensor) -> Tensor:
+    """Root mean square over the last axis, (..., frames) -> (...)."""
+    return x.square().mean(-1).sqrt()
+
+
+def envelope(x: Tensor, rate: float, window: float = 0.005) -> Tensor:
+    """RMS over channels in consecutive blocks of `window` seconds, (C, frames) -> (blocks,); the last one is padded."""
+    block = max(1, round(rate * window))
+    power = x.square().mean(0)
+    count = -(-power.shape[-1] // block)
+    return functional.pad(power, (0, count * block - power.shape[-1])).reshape(count, block).mean(-1).sqrt()
+
+
+def active_rms(x: Tensor, rate: float, range_db: float = 40.0, window: float = 0.01) -> float:
+    """RMS over the blocks of (C, frames) within `range_db` of the loudest block: silence around a sound does not count.
+
+    Integrated loudness (BS.1770) needs 400 ms, which many one-shots do not last.
+    """
+    blocks = envelope(x, rate, window)
+    if not len(blocks) or blocks.max() < SILENCE:
+        return 0.0
+    return float(blocks[blocks >= blocks.max() * amplitude(-range_db)].square().mean().sqrt())
+
+
+def bounds(x: Tensor, floor: float = -60.0) -> tuple[int, int]:
+    """(start, end) of what is within `floor` dB of the peak of (C, frames); (0, 0) for silence."""
+    peak = x.abs().amax(0)
+    if not len(peak) or peak.max() < SILENCE:
+        return 0, 0
+    loud = torch.nonzero(peak >= peak.max() * amplitude(floor))
+    return int(loud[0]), int(loud[-1]) + 1
+
+
+def trim(x: Tensor, floor: float = -60.0) -> Tensor:
+    """(C, frames) without the leading and trailing part that stays more than |floor| dB under the peak."""
+    start, end = bounds(x, floor)
+    return x[..., start:end]
+
+
+def onset(x: Tensor, rate: float, threshold: float = -30.0, before: float = 0.005) -> int:
+    """The sample where the attack of (C, frames) begins, less `before` seconds.
+
+    The first sample within `threshold` dB of the peak, then back over the blocks of 2 ms that still fall by a fifth or
+    more (a soft attack begins before it crosses a threshold); 0 for silence.
+    """
+    start, _ = bounds(x, threshold)
+    blocks, block = envelope(x, rate, 0.002), max(1, round(rate * 0.002))
+    k = start // block
+    while k > 0 and blocks[k - 1] < 0.8 * blocks[k] and blocks[k - 1] > SILENCE:
+        k -= 1
+    return max(0, min(start, k * block) - round(rate * before))
+
+
+# Rates and filters
+
+
+def resample(x: Tensor, rate: float, target: float) -> Tensor:
+    """(..., frames) at `rate` -> (..., ceil(frames target / rate)) at `target`.
+
+    A windowed sinc (Kaiser window, 64 zero crossings a side). Rates without a small common ratio are taken as the
+    nearest fraction with terms up to about 1000, since the filter bank grows with the terms: off by a millionth.
+    """
+    if rate == target:
+        return x
+    ratio = Fraction(target / rate).limit_denominator(1000)
+    return _torchaudio().resample(
+        x,
+        ratio.denominator,
+        ratio.numerator,
+        lowpass_filter_width=64,
+        rolloff=0.9475937167399596,
+        resampling_method="sinc_interp_kaiser",
+        beta=14.769656459379492,
+    )
+
+
+@lru_cache(maxsize=16)
+def mel_filters(n_fft: int, rate: float, mels: int, low: float = 0.0, high: float | None = None) -> Tensor:
+    """Triangular filters of unit peak on Slaney's mel scale, (mels, n_fft // 2 + 1). BadInput where one is empty."""
+    high = rate / 2 if high is None else high
+    filters = (
+        _torchaudio().melscale_fbanks(n_fft // 2 + 1, low, high, mels, round(rate), norm=None, mel_scale="slaney").T
+    )
+    empty = int((filters.amax(1) <= 0).sum())
+    if empty:
+        raise BadInput(
+            f"{empty} of {mels} mel bands hold no bin of n_fft {n_fft} at {rate:g} Hz: fewer mels or a larger n_fft"
+        )
+    return filters.contiguous()
+
+
+# STFT
+
+
+def frames_of(length: int, hop: int, multiple: int = 1) -> int:
+    """Frames that cover `length` samples, rounded up to a multiple."""
+    return -(-max(length, 1) // (hop * multiple)) * multiple
+
+
+def _margins(n_fft: int, hop: int) -> tuple[int, int]:
+    left = (n_fft - hop) // 2
+    return left, n_fft - hop - left
+
+
+def stft(x: Tensor, n_fft: int, hop: int, loop: bool = False) -> Tensor:
+    """Complex STFT with a periodic Hann window, (..., frames hop) -> (..., n_fft // 2 + 1, frames).
+
+    The length must be a multiple of hop. Outside lies silence, or the sound itself where it is a loop.
+    """
+    if x.shape[-1] % hop:
+        raise BadInput(f"stft takes whole frames: {x.shape[-1]} samples are no multiple of hop {hop}")
+    flat = x.reshape(-1, 1, x.shape[-1])
+    left, right = _margins(n_fft, hop)
+    if loop:
+        n = flat.shape[-1]
+        flat = flat[..., torch.arange(-left, n + right, device=x.device) % n]
+    else:
+        flat = functional.pad(flat, (left, right))
+    window = torch.hann_window(n_fft, dtype=x.dtype, device=x.device)
+    spectrum = torch.stft(flat[:, 0], n_fft, hop, window=window, center=False, return_complex=True)
+    return spectrum.reshape(*x.shape[:-1], *spectrum.shape[-2:])
+
+
+def istft(spectrum: Tensor, n_fft: int, hop: int, loop: bool = False) -> Tensor:
+    """The least-squares inverse of `stft`, (..., bins, frames) -> (..., frames hop); exact for a consistent spectrum.
+
+    x = sum_k w_k y_k / sum_k w_k^2 over the frames y_k that cover a sample (Griffin and Lim 1984, eq. 6).
+    """
+    *lead, bins, frames = spectrum.shape
+    flat = spectrum.reshape(-1, bins, frames)
+    pieces = torch.fft.irfft(flat, n=n_fft, dim=1)  # (N, n_fft, F)
+    window = torch.hann_window(n_fft, dtype=pieces.dtype, device=pieces.device)[:, None]
+    total = _overlap(pieces * window, hop)
+    weight = _overlap((window.square()).expand(1, n_fft, frames), hop)
+    left, _ = _margins(n_fft, hop)
+    size = frames * hop
+    if loop:
+        total, weight = (_wrapped(v, left, size) for v in (total, weight))
+    else:
+        total, weight = (v[:, left : left + size] for v in (total, weight))
+    return (total / weight).reshape(*lead, size)
+
+
+def _overlap(pieces: Tensor, hop: int) -> Tensor:
+    """(N, n_fft, frames) -> (N, (frames - 1) hop + n_fft): pieces added at their places."""
+    n_fft, frames = pieces.shape[1:]
+    size = (frames - 1) * hop + n_fft
+    return functional.fold(pieces, (1, size), (1, n_fft), stride=(1, hop))[:, 0, 0]
+
+
+def _wrapped(v: Tensor, left: int, size: int) -> Tensor:
+    """What hangs over the ends of a loop of `size` samples is added at the other end; v starts `left` before it."""
+    turns = -(-left // size)
+    v = functional.pad(v, (turns * size - left, 0))
+    v = functional.pad(v, (0, -v.shape[-1] % size))
+    return v.reshape(v.shape[0], -1, size).sum(1)
+
+
+# From magnitudes back to sound
+
+
+def griffin_lim(
+    magnitude: Tensor,
+    n_fft: int,
+    hop: int,
+    iterations: int = 32,
+    momentum: float = 0.99,
+    seed: int = 0,
+    loop: bool = False,
+) -> Tensor:
+    """A sound whose STFT has about this magnitude, (..., bins, frames) -> (..., frames hop).
+
+    c_n = P_magnitude(P_consistent(t_{n-1})), t_n = c_n + momentum (c_n - c_{n-1}) (Perraudin, Balazs and Sondergaard
+    2013, "A fast Griffin-Lim algorithm", algorithm 2). The first phase is random and keyed by `seed`, the same for
+    every sound of a batch, so that a sound does not depend on its neighbours. The phase is found without gradients; the
+    result is differentiable in the magnitude.
+    """
+    with torch.no_grad():
+        drawn = generator(seed, 0, "griffin-lim", tuple(magnitude.shape[-2:])).random(
+            magnitude.shape[-2:], dtype=np.float32
+        )
+        angle = torch.from_numpy(2 * math.pi * drawn).to(magnitude)
+        phase = torch.polar(torch.ones_like(angle), angle).expand(magnitude.shape)
+        tiny = torch.finfo(magnitude.dtype).tiny
+        previous = torch.zeros_like(phase)
+        for _ in range(iterations):
+            rebuilt = stft(istft(magnitude * phase, n_fft, hop, loop), n_fft, hop, loop)
+            moved = rebuilt + momentum * (rebuilt - previous)
+            phase = moved / moved.abs().clamp(min=tiny)
+            previous = rebuilt
+    return istft(magnitude * phase, n_fft, hop, loop)
+
+
+def from_mel(mel: Tensor, filters: Tensor, iterations: int = 16) -> Tensor:
+    """The non-negative spectrum whose mel bands come close to `mel`, (..., mels, frames) -> (..., bins, frames).
+
+    Starts at the energy spread by the filters and takes multiplicative steps s <- s (M^T m) / (M^T M s) (Lee and Seung
+    2001, "Algorithms for non-negative matrix factorization", eq. 4), which lower ||M s - m|| and never leave s >= 0.
+    """
+    m = filters.to(mel)
+    tiny = torch.finfo(mel.dtype).tiny ** 0.5
+    target = m.T @ mel
+    s = target / (m.T @ m.sum(1, keepdim=True)).clamp(min=tiny)
+    gram = m.T @ m
+    for _ in range(iterations):
+        s = s * (target / (gram @ s).clamp(min=tiny))
+    return s

@@ -1,0 +1,188 @@
+"""Sound files through libsndfile: read whole, checked, resampled and mixed; written without clipping or clicks."""
+
+from __future__ import annotations
+
+import os
+import struct
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import numpy as np
+import soundfile
+import torch
+from torch import Tensor
+
+from ...core.files import shown
+from ...core.types import BadInput
+from . import dsp
+
+Mix = Literal["mean", "left", "loudest"]
+SUFFIXES = frozenset(
+    f".{name}"
+    for name in (
+        *("wav", "wave", "flac", "ogg", "oga", "opus", "mp3", "aif", "aiff", "aifc", "au", "snd", "caf", "w64"),
+        *("rf64", "voc", "iff", "8svx", "sd2", "paf", "sph", "nist"),
+    )
+)
+_UNKNOWN_SIZE = 0x7FFFFF00  # writers that cannot seek back put about this, or more, where the size belongs
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A decoded file.
+
+    wave:    (C, frames) float32; may exceed 1 where the file does
+    rate:    of the wave, in Hz
+    source:  the file's own facts: rate in Hz, channels, frames, format, subtype
+    remarks: what a user should know: "upsampled from 8000 Hz", "mixing to mono loses 7 dB"
+    """
+
+    wave: Tensor
+    rate: float
+    source: dict[str, object]
+    remarks: list[str] = field(default_factory=list)
+
+
+class Unreadable(BadInput):
+    """A sound file that cannot be used; `reason` says why without naming the file."""
+
+    def __init__(self, path: Path | str, reason: str):
+        super().__init__(f"{shown(Path(path))}: {reason}")
+        self.reason = reason
+
+
+def read(path: Path | str, rate: float | None = None, channels: int | None = None, mix: Mix = "mean") -> Sound:
+    """Decode a whole file, resample it to `rate` and mix it to `channels` (None: as the file is).
+
+    The format is known by the content, not by the name. Raises Unreadable (a BadInput) with the reason for files that
+    are missing, empty, not sound, truncated, without frames, or hold non-finite samples.
+    """
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+        if not path.is_file():
+            raise Unreadable(path, "is no file")
+        if size == 0:
+            raise Unreadable(path, "is empty (0 bytes)")
+        with open(path, "rb") as file:
+            wave, facts = _decode(path, file, size)
+    except OSError as error:
+        link = path.is_symlink() and not path.exists()
+        raise Unreadable(path, "is a link that leads nowhere" if link else (error.strerror or str(error))) from error
+    remarks: list[str] = []
+    wave = torch.from_numpy(np.ascontiguousarray(wave.T))
+    if channels is not None:
+        wave = to_channels(wave, channels, mix, remarks)
+    own = float(facts["rate"])  # type: ignore[arg-type]
+    if rate is not None and rate != own:
+        if own < rate:
+            remarks.append(f"upsampled from {own:g} Hz: nothing above {own / 2:g} Hz")
+        wave = dsp.resample(wave, own, rate)
+    return Sound(wave, rate or own, facts, remarks)
+
+
+def _decode(path: Path, file: BinaryIO, size: int) -> tuple[np.ndarray, dict[str, object]]:
+    """(frames, C) float32 and the file's facts."""
+    declared = _declared_bytes(file, size)
+    if declared is not None and declared[1] > declared[0]:
+        raise Unreadable(path, f"is truncated: {declared[0]} of {declared[1]} bytes of sound are there")
+    file.seek(0)
+    try:
+        with soundfile.SoundFile(file) as source:
+            told = source.frames
+            facts: dict[str, object] = {
+                "rate": source.samplerate,
+                "channels": source.channels,
+                "format": source.format,
+                "subtype": source.subtype,
+            }
+            wave = source.read(dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, RuntimeError, ValueError) as error:
+        raise Unreadable(path, f"cannot be decoded as sound: {_reason(error)}") from error
+    if len(wave) == 0:
+        raise Unreadable(path, "holds no frames")
+    if len(wave) < 0.9 * told:
+        raise Unreadable(path, f"is truncated: {len(wave)} of {told} frames can be decoded")
+    if not np.isfinite(wave).all():
+        bad = int((~np.isfinite(wave)).any(1).sum())
+        raise Unreadable(path, f"holds {bad} samples that are not finite (NaN or infinity)")
+    facts["frames"] = len(wave)
+    return wave, facts
+
+
+def _reason(error: Exception) -> str:
+    text = getattr(error, "error_string", None) or str(error)
+    return text.strip().rstrip(".")
+
+
+def _declared_bytes(file: BinaryIO, size: int) -> tuple[int, int] | None:
+    """(bytes there, bytes declared) of the sound in a RIFF or AIFF file; None where the header does not tell.
+
+    libsndfile reads a truncated WAV without a word.
+    """
+    head = file.read(12)
+    if len(head) < 12 or head[:4] not in (b"RIFF", b"RIFX", b"FORM"):
+        return None
+    order = "<" if head[:4] == b"RIFF" else ">"
+    wanted = {b"RIFF": b"data", b"RIFX": b"data", b"FORM": b"SSND"}[head[:4]]
+    place = 12
+    while place + 8 <= size:
+        file.seek(place)
+        name, length = struct.unpack(f"{order}4sI", file.read(8))
+        place += 8
+        if name == wanted:
+            return None if length >= _UNKNOWN_SIZE or length == 0 else (max(0, size - place), length)
+        place += length + length % 2
+    return None
+
+
+def to_channels(wave: Tensor, channels: int, mix: Mix = "mean", remarks: list[str] | None = None) -> Tensor:
+    """(C, frames) -> (channels, frames). Fewer: their mean, the left one or the loudest; more: the mono mix repeated.
+
+    Channels in opposite phase cancel in the mean: where it loses more than 6 dB against the loudest channel, it
+    is the loudest that is taken, and a remark says so.
+    """
+    have = wave.shape[0]
+    if have == channels:
+        return wave
+    if mix == "left":
+        mono = wave[:1]
+    else:
+        levels = dsp.rms(wave)
+        loudest = wave[int(levels.argmax())][None]
+        mono = loudest
+        if mix == "mean":
+            mono = wave.mean(0, keepdim=True)
+            lost = float(dsp.db(levels.max(), -200.0) - dsp.db(dsp.rms(mono)[0], -200.0))
+            # Silence in one of n channels costs 20 log10(n) dB without any cancellation.
+            if lost > 6 + 20 * np.log10(max(1, int((levels < 0.01 * levels.max()).sum()) + 1)) and have > 1:
+                mono = loudest
+                if remarks is not None:
+                    remarks.append(f"mixing {have} channels cancels {lost:.0f} dB: took the loudest channel")
+    return mono.expand(channels, -1).contiguous()
+
+
+def write_wav(path: Path | str, wave: Tensor, rate: float, subtype: str = "PCM_16") -> float:
+    """Write (C, frames) as WAV, whole or not at all; returns the gain applied: 1, or less to keep peaks within 1.
+
+    Non-finite samples (which PCM turns into full-scale clicks) raise BadInput. subtype: PCM_16, PCM_24, FLOAT ...
+    """
+    path = Path(path)
+    samples = wave.detach().float().cpu().numpy()
+    if samples.ndim != 2 or samples.shape[1] == 0:
+        raise BadInput(f"{shown(path)}: a sound is (channels, frames) with a frame or more; got {tuple(samples.shape)}")
+    if not np.isfinite(samples).all():
+        bad = int((~np.isfinite(samples)).sum())
+        raise BadInput(f"{shown(path)}: {bad} of {samples.size} samples are not finite; nothing was written")
+    peak = float(np.abs(samples).max())
+    gain = 1.0 if peak <= 1.0 or subtype in ("FLOAT", "DOUBLE") else 1.0 / peak
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        with open(part, "wb") as file:
+            soundfile.write(file, samples.T * np.float32(gain), round(rate), subtype=subtype, format="WAV")
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    return gain

@@ -1,0 +1,66 @@
+"""Sound as a modality: the facts of a recipe's sounds, their files, and pictures of them."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from torch import Tensor
+
+from ...core.types import BadInput, Signal
+from . import draw, files
+
+
+class Audio:
+    """Sound of one rate, length and number of channels, in WAV files; previews are waveforms and spectrograms.
+
+    rate: samples a second in Hz
+    seconds: length of a sound in seconds; shorter ones are padded, longer ones cropped
+    channels: 1 for mono, 2 for stereo
+    """
+
+    name = "audio"
+    suffix = ".wav"
+
+    def __init__(self, rate: int = 8000, seconds: float = 1.0, channels: int = 1):
+        if not 1000 <= rate <= 384000:
+            raise BadInput(f"modality.rate lies between 1000 and 384000 Hz; got {rate}")
+        if not 16 / rate <= seconds <= 3600:
+            raise BadInput(f"modality.seconds lies between 16 samples and one hour; got {seconds}")
+        if not 1 <= channels <= 8:
+            raise BadInput(f"modality.channels lies between 1 and 8; got {channels}")
+        self.rate, self.seconds, self.channels = rate, seconds, channels
+
+    def signal(self) -> Signal:
+        """size is (frames,), rate in Hz."""
+        return Signal("audio", self.channels, (round(self.rate * self.seconds),), float(self.rate))
+
+    def write(self, path: Path, media: Tensor) -> Path:
+        """Write (C, frames) as 16-bit WAV; peaks above 1 are scaled down with a warning, non-finite samples refused."""
+        gain = files.write_wav(path, media, self.rate)
+        if gain < 1:
+            warnings.warn(f"{path}: the peak {1 / gain:.2f} was scaled down to full scale", stacklevel=2)
+        return Path(path)
+
+    def read(self, path: Path) -> Tensor:
+        """(C, frames) at the recipe's rate and channels, whole; BadInput says what is wrong with the file."""
+        return files.read(path, self.rate, self.channels).wave
+
+    def sheet(self, path: Path, media: Sequence[Tensor], captions: Sequence[str] = ()) -> Path:
+        """One PNG: the caption, waveform and spectrogram (mel frequency, 60 dB) of each sound in a grid."""
+        if not media:
+            raise BadInput(f"{path}: no sounds to draw")
+        return draw.save(draw.sheet(media, self.rate, captions), Path(path))
+
+    def strip(self, path: Path, rows: Sequence[Sequence[Tensor]]) -> Path:
+        """One PNG: a row a sample, in it one spectrogram a step of its unveiling."""
+        if not rows or not rows[0]:
+            raise BadInput(f"{path}: no sounds to draw")
+        return draw.save(draw.strip(rows, self.rate), Path(path))
+
+    def animate(self, path: Path, frames: Sequence[Sequence[Tensor]]) -> Path:
+        """One looping GIF: a frame a step, which shows all samples at that step."""
+        if not frames or not frames[0]:
+            raise BadInput(f"{path}: no sounds to draw")
+        return draw.save_animation(draw.animation(frames, self.rate), Path(path))

@@ -1,0 +1,205 @@
+"""Small sound effects from a few numbers, in the manner of sfxr: a tone or noise, a glide, an envelope, echoes.
+
+Every family has its own timbre and gesture, so that it is told apart whatever its pitch, length, sweep, noise and echo.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+Array = np.ndarray
+
+FAMILIES = ("coin", "laser", "explosion", "power-up", "hit", "jump", "blip")
+PITCHES = ("low", "high")
+LENGTHS = ("short", "long")
+SWEEPS = ("rising", "falling", "steady")
+NOISES = ("clean", "noisy")
+ECHOES = ("with", "without")
+CHOICES = {"family": FAMILIES, "pitch": PITCHES, "length": LENGTHS, "sweep": SWEEPS, "noise": NOISES, "echo": ECHOES}
+
+_FREQUENCY = {"low": (240.0, 320.0), "high": (620.0, 820.0)}  # Hz, the mean of log frequency over the body
+_SECONDS = {"short": (0.11, 0.15), "long": (0.36, 0.44)}  # of the body, for sounds of 1 s or more
+_DELAY, _FADES = 0.21, (0.5, 0.25)  # seconds between echoes and what is left of each
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What a sound effect is: its choices, and the numbers drawn for them.
+
+    frequency: Hz, the body's mean pitch (geometric); for explosions the edge of the noise band
+    seconds:   duration of the body, echoes not counted
+    """
+
+    family: str
+    pitch: str
+    length: str
+    sweep: str
+    noise: str
+    echo: str
+    frequency: float
+    seconds: float
+
+    @property
+    def caption(self) -> str:
+        """The effect in words: "a short high rising laser with echo"."""
+        noisy = " noisy" if self.noise == "noisy" else ""
+        echo = " with echo" if self.echo == "with" else ""
+        return f"a {self.length} {self.pitch} {self.sweep}{noisy} {self.family}{echo}"
+
+    def attributes(self) -> dict[str, Any]:
+        """Choices as names, frequency in Hz and seconds as numbers."""
+        return asdict(self)
+
+
+def draw(rng: np.random.Generator, family: str | None = None) -> Effect:
+    """An effect with every choice equally likely, and independent of the others."""
+    made = {name: options[rng.integers(len(options))] for name, options in CHOICES.items()}
+    made["family"] = family or made["family"]
+    low, high = _FREQUENCY[made["pitch"]]
+    frequency = float(low * (high / low) ** rng.random())
+    return Effect(**made, frequency=frequency, seconds=float(rng.uniform(*_SECONDS[made["length"]])))
+
+
+def render(effect: Effect, rate: float, seconds: float, rng: np.random.Generator) -> Array:
+    """The effect as float32 (round(rate seconds),), padded with silence; times shrink where `seconds` is under 1."""
+    unit = min(1.0, seconds)
+    count = max(8, round(rate * effect.seconds * unit))
+    u = np.arange(count, dtype=np.float32) / count
+    body = _GESTURES[effect.family](effect, u, rate, effect.seconds * unit, rng)
+    if effect.noise == "noisy":
+        body = body + _hiss(body, rate, rng)
+    edge = min(count // 4, max(1, round(rate * 0.002)))
+    body[-edge:] *= np.linspace(1, 0, edge, dtype=np.float32)  # no click at the end
+    out = np.zeros(round(rate * seconds), dtype=np.float32)
+    lead = round(rate * unit * 0.005 * rng.random())
+    starts = [lead + round(rate * unit * _DELAY * k) for k in range(3 if effect.echo == "with" else 1)]
+    for start, gain in zip(starts, (1.0, *_FADES), strict=False):
+        piece = body[: max(0, len(out) - start)]
+        out[start : start + len(piece)] += gain * piece
+    return out * np.float32(rng.uniform(0.6, 0.8) / np.abs(out).max())
+
+
+def _hiss(body: Array, rate: float, rng: np.random.Generator) -> Array:
+    """White noise under the body's own loudness, 5 dB down."""
+    noise = rng.standard_normal(len(body), dtype=np.float32)
+    block = max(1, round(rate * 0.008))
+    power = np.convolve(body**2, np.full(block, 1 / block, dtype=np.float32), mode="same")
+    return 0.56 * np.sqrt(np.maximum(power, 0)) * noise
+
+
+def _glide(effect: Effect, u: Array, octaves: float = 1.0, bend: float = 1.0) -> Array:
+    """Factor on the frequency: `octaves` up or down over the body with mean 1 (geometric), or 1 where it is steady."""
+    sign = {"rising": 1.0, "falling": -1.0, "steady": 0.0}[effect.sweep]
+    return np.exp2(np.float32(sign * octaves) * (u**bend - np.float32(1 / (1 + bend))))
+
+
+def _tone(frequency: Array, partials: dict[int, float], rate: float) -> Array:
+    """Sum of partials k with weight w: w sin(k phase), faded out towards half the rate so that nothing folds back.
+
+    sin(k p) = 2 cos(p) sin((k - 1) p) - sin((k - 2) p): one sine and one cosine for all.
+    """
+    phase = np.cumsum(2 * np.pi * frequency / rate, dtype=np.float64)
+    before, now = np.zeros(len(phase), dtype=np.float32), np.sin(phase).astype(np.float32)
+    turn = 2 * np.cos(phase).astype(np.float32)
+    out = np.zeros_like(now)
+    for k in range(1, max(partials) + 1):
+        if k in partials:
+            room = (0.5 * rate - k * frequency) / (0.1 * rate)
+            if room.max() <= 0:
+                break
+            out += np.float32(partials[k]) * np.clip(room, 0, 1).astype(np.float32) * now
+        before, now = now, turn * now - before
+    return out
+
+
+_SQUARE = {k: 1.0 / k for k in (1, 3, 5, 7)}
+_SAW = {k: 1.0 / k for k in range(1, 10)}
+_PULSE = {k: float(np.sin(np.pi * k / 4)) / k for k in (1, 2, 3, 5, 6, 7)}  # on for a quarter of the period
+
+
+def _ramp(u: Array, start: float, end: float) -> Array:
+    """0 before `start`, 1 after `end`, straight between."""
+    return np.clip((u - start) / (end - start), 0, 1).astype(np.float32)
+
+
+def _coin(effect: Effect, u: Array, rate: float, seconds: float, rng: np.random.Generator) -> Array:
+    """Two bell-like notes, the second a fifth higher and ringing out."""
+    second = u >= 0.3
+    step = np.where(second, np.float32(1.14), np.float32(1.14 / 1.5))
+    tone = _tone(effect.frequency * step * _glide(effect, u), {1: 1.0, 3: 0.5, 4: 0.3}, rate)
+    return tone * np.where(second, np.exp(-3.0 * (u - 0.3)), np.float32(0.7)) * _ramp(u, 0, 0.02)
+
+
+def _laser(effect: Effect, u: Array, rate: float, seconds: float, rng: np.random.Generator) -> Array:
+    """A buzzing saw that is shaken 30 times a second and sweeps far."""
+    shake = np.exp2(0.3 * np.sin(2 * np.pi * 30 * seconds * u, dtype=np.float32))
+    return _tone(1.2 * effect.frequency * shake * _glide(effect, u, octaves=1.6), _SAW, rate) * (1 - u) ** 0.6
+
+
+def _explosion(effect: Effect, u: Array, rate: float, seconds: float, rng: np.random.Generator) -> Array:
+    """Rumbling noise under a band edge, dying away: shaped in overlapping windows."""
+    window = 2 * max(16, round(rate * 0.008))
+    hop = window // 2
+    pieces = -(-len(u) // hop) + 1
+    drawn = rng.standard_normal((pieces, window), dtype=np.float32)
+    at = np.clip(np.arange(pieces) * hop / len(u), 0, 1)[:, None]
+    edge = 1.3 * effect.frequency * _glide(effect, at, octaves=1.6)
+    shape = 1 / (1 + (np.fft.rfftfreq(window, 1 / rate) / edge) ** 6)
+    shaped = np.fft.irfft(np.fft.rfft(drawn, axis=1) * shape, n=window, axis=1)
+    shaped /= np.sqrt(np.mean(shape**2, axis=1, keepdims=True))
+    # The windows' squares add up to one, so independent pieces cross-fade at constant power.
+    shaped *= np.sin(np.pi * (np.arange(window) + 0.5) / window)
+    out = np.zeros((pieces + 1) * hop, dtype=np.float32)
+    for half in (0, 1):
+        out[half * hop :][: pieces * hop] += shaped[:, half * hop : (half + 1) * hop].reshape(-1)
+    rumble = np.interp(u * seconds * 25, np.arange(64), rng.uniform(0.6, 1.0, 64)).astype(np.float32)
+    return out[hop:][: len(u)] * rumble * np.exp(-2.5 * u)
+
+
+def _power_up(effect: Effect, u: Array, rate: float, seconds: float, rng: np.random.Generator) -> Array:
+    """A quick arpeggio: up the chord, down it, or to and fro."""
+    steps = 5 if effect.length == "short" else 9
+    k = np.minimum((u * steps).astype(int), steps - 1)
+    chord = np.array([12 * (i // 3) + (0, 4, 7)[i % 3] for i in range(steps)])
+    order = {"rising": chord, "falling": chord[::-1], "steady": np.array([0, 7] * steps)[:steps]}[effect.sweep]
+    tune = np.exp2((order - order.mean()) / 12).astype(np.float32)
+    inside = u * steps - k
+    return _tone(effect.frequency * tune[k], _PULSE, rate) * (1 - 0.6 * inside) * _ramp(inside, 0, 0.08) * (1 - 0.3 * u)
+
+
+def _hit(effect: Effect, u: Array, rate: float, seconds: float, rng: np.random.Generator) -> Array:
+    """A crack of noise, then a thud whose pitch drops at once and which dies away fast."""
+    t = u * seconds
+    drop = 1 + 2.0 * np.exp(-t / 0.006)
+    thud = _tone(0.9 * effect.frequency * drop * _glide(effect, u, octaves=1.2), {1: 1.0, 2: 0.35}, rate)
+    crack = rng.standard_normal(len(u), dtype=np.float32) * np.exp(-t / 0.008)
+    return thud * np.exp(-4.5 * u) + 0.9 * crack
+
+
+def _jump(effect: Effect, u: Array, rate: float, seconds: float, rng: np.random.Generator) -> Array:
+    """A round, nearly pure tone that swells and bends."""
+    swell = np.sin(np.pi * np.clip(u, 1e-4, 1)).clip(0) ** 0.5
+    return _tone(effect.frequency * _glide(effect, u, octaves=1.2, bend=1.4), {1: 1.0, 3: 0.06}, rate) * swell
+
+
+def _blip(effect: Effect, u: Array, rate: float, seconds: float, rng: np.random.Generator) -> Array:
+    """A square beep, cut into pulses of equal loudness."""
+    pulses = 3 if effect.length == "short" else 8
+    inside = (u * pulses) % 1
+    gate = _ramp(inside, 0, 0.06) * (1 - _ramp(inside, 0.54, 0.6))
+    return _tone(effect.frequency * _glide(effect, u), _SQUARE, rate) * gate
+
+
+_GESTURES: dict[str, Callable[[Effect, Array, float, float, np.random.Generator], Array]] = {
+    "coin": _coin,
+    "laser": _laser,
+    "explosion": _explosion,
+    "power-up": _power_up,
+    "hit": _hit,
+    "jump": _jump,
+    "blip": _blip,
+}
