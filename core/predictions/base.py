@@ -12,9 +12,9 @@ from ..types import Level, Number
 class Prediction(ABC):
     """The meaning of a network's output. Levels are already broadcastable against x (`Level.on`)."""
 
-    @abstractmethod
     def input_scale(self, level: Level) -> Number:
         """What x is multiplied by before the network sees it: 1 / sqrt(alpha^2 + sigma^2) gives it unit variance."""
+        return unit_variance(level)
 
     @abstractmethod
     def x0(self, x: Tensor, output: Tensor, level: Level) -> Tensor:
@@ -26,9 +26,11 @@ class Prediction(ABC):
 
     @abstractmethod
     def gain(self, level: Level) -> Number:
-        """|d output / d x0| at fixed x: an error of 1 in x0 is an error of `gain` in this space.
+        """How large an error is in this space, where the same error is 1 in the unit-variance space of `edm`.
 
-        It carries a loss from one space to another: a network that puts out A trained with the loss of B minimises
+        At fixed x an error of x0 by d is one of eps by -alpha d / sigma, and of this output by some multiple of d. `gain`
+        is that multiple over edm's, sqrt(alpha^2 + sigma^2) / sigma, so it is finite at alpha = 0 and at sigma = 0. It
+        carries a loss from one space to another: a network that puts out A, trained with the loss of B, minimises
         (gain_B / gain_A)^2 (output - target)^2.
         """
 

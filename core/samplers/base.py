@@ -11,8 +11,10 @@ A sampler is written like the algorithm of its paper, on symbols:
 known before the first call of the network, so the loop (`run`) only adds tensors: no state, no look-up of a time, no
 host-device synchronisation, and a plan can be stored, inspected and tested without a network.
 
-While a plan is made, levels are float64 tensors: 0-dimensional, or (B, 1, *spatial) maps. Write samplers with torch
-functions (torch.where, not `if`) on them, and both work. An element of a map whose level stays keeps its value.
+While a plan is made, levels are float64 tensors: 0-dimensional, or (B,) and (B, 1, *spatial) maps. Write samplers with torch
+functions (`affine.where(mask)`, not `if`) on them, and both work; a constant map then gives bit for bit what the number
+gives, provided that only +, -, *, /, squares, square roots, exp and log are used (general powers round differently when
+they are vectorised). An element of a map whose level stays keeps its value.
 """
 
 from __future__ import annotations
@@ -20,12 +22,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from ..noise import Noise
 from ..schedulers.base import Schedule
+from ..spacings.base import check_falling
 from ..types import BadInput, Conditions, Denoiser, Level, Number, expand
 
 Symbol = tuple[str, Hashable]  # ("x", row), ("D", row) or ("z", key)
@@ -58,6 +62,10 @@ class Affine:
     def __neg__(self) -> Affine:
         return self * -1.0
 
+    def where(self, mask: Tensor) -> Affine:
+        """The combination where `mask` holds and 0 elsewhere, even where its coefficients are not finite."""
+        return Affine({symbol: torch.where(mask, c, 0.0) for symbol, c in self.terms.items()})
+
 
 # A tensor on the left of an Affine would broadcast over it; this makes `tensor * affine` call Affine.__rmul__.
 Affine.__torch_function__ = classmethod(lambda cls, func, types, args=(), kwargs=None: NotImplemented)  # type: ignore[attr-defined]
@@ -71,7 +79,7 @@ class Row:
     x, d, z:  coefficients on earlier points (by row), earlier estimates (by row) and noises (by key)
     evaluate: whether the denoiser is called here
     step:     whether a step of the method ends here (callbacks see these points only)
-    last:     points and estimates that no later row uses: ("x" or "D", row)
+    last:     points, estimates and noises that no later row uses
     """
 
     level: Level
@@ -81,6 +89,9 @@ class Row:
     evaluate: bool = False
     step: bool = False
     last: tuple[Symbol, ...] = ()
+
+
+Terms = tuple[tuple[Symbol, Number], ...]
 
 
 @dataclass(frozen=True)
@@ -99,14 +110,33 @@ class Plan:
         """Every noise key in the order of first use."""
         return list(dict.fromkeys(key for row in self.rows for key in row.z))
 
+    @cached_property
+    def terms(self) -> list[Terms]:
+        """For each row, what it adds up, in order: points, estimates, noises."""
+        kinds = (("x", "x"), ("D", "d"), ("z", "z"))
+        return [
+            tuple(((kind, j), c) for kind, name in kinds for j, c in getattr(row, name).items()) for row in self.rows
+        ]
+
+    def bound(self, x: Tensor) -> list[tuple[Row, Level, Terms]]:
+        """Rows with their levels and terms, tensors among them in x's shape, dtype and device: made once, before the loop."""
+
+        def level(own: Level) -> Level:
+            return own.on(x) if any(isinstance(v, Tensor) for v in (own.t, own.alpha, own.sigma)) else own
+
+        def term(symbol: Symbol, c: Number) -> tuple[Symbol, Number]:
+            return symbol, expand(c, x) if isinstance(c, Tensor) else c
+
+        terms = [tuple(term(*pair) for pair in row) for row in self.terms]
+        return [(row, level(row.level), own) for row, own in zip(self.rows, terms, strict=True)]
+
 
 class Draft:
     """Where a sampler writes its rows. `levels` are the falling levels it must visit, the last one included."""
 
     def __init__(self, schedule: Schedule, levels: Sequence[Level]):
-        if len(levels) < 2:
-            raise BadInput("a sampler needs at least two levels: where it starts and where it ends")
-        self.schedule, self.levels = schedule, list(levels)
+        check_falling(levels)
+        self.schedule, self.levels = schedule, [_exact(level) for level in levels]
         self._rows: list[tuple[Level, Affine, bool]] = [(self.levels[0], Affine({}), False)]
         self._evaluated: set[int] = set()
         self._base = 0  # row of the last step: what an element whose level stays keeps
@@ -140,12 +170,14 @@ class Draft:
         return made
 
     def _add(self, x: Affine, level: Level, step: bool) -> Affine:
-        base = self._rows[self._base][0]
+        base, level = self._rows[self._base][0], _exact(level)
         if any(isinstance(v, Tensor) and v.ndim for v in (level.alpha, level.sigma)):
             stays = (torch.as_tensor(level.alpha) == base.alpha) & (torch.as_tensor(level.sigma) == base.sigma)
             if bool(stays.any()):
                 kept: dict[Symbol, Number] = {("x", self._base): 0.0, **x.terms}
-                x = Affine({s: torch.where(stays, float(s == ("x", self._base)), torch.as_tensor(c)) for s, c in kept.items()})
+                x = Affine(
+                    {s: torch.where(stays, float(s == ("x", self._base)), torch.as_tensor(c)) for s, c in kept.items()}
+                )
         self._rows.append((level, x, step))
         return Affine({("x", len(self._rows) - 1): 1.0})
 
@@ -159,21 +191,23 @@ class Draft:
 
     def finish(self) -> Plan:
         """The rows as a plan: zero terms dropped, scalar coefficients as floats, last uses marked."""
-        final: dict[Symbol, int] = {}
-        for i, (_, x, _) in enumerate(self._rows):
-            for symbol in x.terms:
-                final[symbol] = i
+        made = [
+            {symbol: _plain(c) for symbol, c in x.terms.items() if bool((torch.as_tensor(c) != 0).any())}
+            for _, x, _ in self._rows
+        ]
+        final = {symbol: i for i, terms in enumerate(made) for symbol in terms}
         rows = []
-        for i, (level, x, step) in enumerate(self._rows):
-            parts: dict[str, dict[Hashable, Number]] = {"x": {}, "D": {}, "z": {}}
-            for (kind, key), c in x.terms.items():
-                c = _plain(c)
-                if isinstance(c, Tensor) or c != 0:
-                    parts[kind][key] = c
-            last = tuple(s for s, used in final.items() if used == i and s[0] != "z")
+        for i, ((level, _, step), terms) in enumerate(zip(self._rows, made, strict=True)):
+            x, d, z = ({key: c for (kind, key), c in terms.items() if kind == wanted} for wanted in "xDz")
+            last = tuple(symbol for symbol in terms if final[symbol] == i)
             plain = Level(_plain(level.t), _plain(level.alpha), _plain(level.sigma))
-            rows.append(Row(plain, parts["x"], parts["D"], parts["z"], i in self._evaluated, step, last))  # type: ignore[arg-type]
+            rows.append(Row(plain, x, d, z, i in self._evaluated, step, last))  # type: ignore[arg-type]
         return Plan(tuple(rows))
+
+
+def _exact(level: Level) -> Level:
+    """The level as float64 tensors on the host."""
+    return Level(*(torch.as_tensor(v, dtype=torch.float64).cpu() for v in (level.t, level.alpha, level.sigma)))
 
 
 def _plain(value: Number) -> Number:
@@ -183,12 +217,15 @@ def _plain(value: Number) -> Number:
 class Sampler(ABC):
     """A solver of the reverse process. It holds options only: `plan` is a pure function of schedule and levels.
 
-    order:      order of convergence of the deterministic method (the global error falls as step^order); None: stochastic
-    stochastic: whether it draws noise on the way
+    order:          order of convergence of the deterministic method (the global error falls as step^order); None: stochastic
+    stochastic:     whether it draws noise on the way
+    keeps_marginal: whether a perfect estimate of x0 gives every point its level's sigma of noise; a method that by design
+                    does not says so here
     """
 
     order: int | None = None
     stochastic: bool = False
+    keeps_marginal: bool = True
 
     @abstractmethod
     def draft(self, draft: Draft) -> None:
@@ -226,18 +263,21 @@ def run(
     on_step: called where a step ends, with the latest estimate of x0
     """
     conditions = Conditions() if conditions is None else conditions
-    stores: dict[str, dict] = {"x": {0: x}, "D": {}}
     steps, done, x0 = sum(row.step for row in plan.rows), 0, None
-    for i, row in enumerate(plan.rows):
+    values: dict[Symbol, Tensor] = {("x", 0): x}
+    for i, (row, level, terms) in enumerate(plan.bound(x)):
         if i:
-            stores["x"][i] = x = _combine(row, stores["x"], stores["D"], noise, x)
+            for key in row.z:
+                if ("z", key) not in values:
+                    values["z", key] = _drawn(noise, key)
+            values["x", i] = x = _total(terms, values, x)
+            for symbol in row.last:
+                del values[symbol]
         if row.evaluate:
-            estimate = denoiser.denoise(x, row.level, conditions)
-            stores["D"][i] = x0 = estimate.x0
+            estimate = denoiser.denoise(x, level, conditions)
+            values["D", i] = x0 = estimate.x0
             if estimate.x is not None:
-                stores["x"][i] = estimate.x
-        for kind, j in row.last:
-            stores[kind].pop(j, None)
+                values["x", i] = estimate.x
         if row.step:
             done += 1
             if on_step is not None:
@@ -245,21 +285,24 @@ def run(
     return x
 
 
-def _combine(row: Row, points: dict, estimates: dict, noise: Noise | Mapping | None, like: Tensor) -> Tensor:
-    """sum a x + sum b D + sum n z, accumulated in place into one new tensor."""
+def _drawn(noise: Noise | Mapping[Hashable, Tensor] | None, key: Hashable) -> Tensor:
+    if noise is None:
+        raise BadInput("this sampler draws noise: give `noise`")
+    return noise.normal("sampler", key) if isinstance(noise, Noise) else noise[key]
+
+
+def _total(terms: Terms, values: Mapping[Symbol, Tensor], like: Tensor) -> Tensor:
+    """sum_j c_j value_j, accumulated in place into one new tensor.
+
+    A number and a map take different kernels that round alike: both multiply and add in one rounding.
+    """
     out: Tensor | None = None
-    for store, coefficients in ((points, row.x), (estimates, row.d)):
-        for j, c in coefficients.items():
-            out = _accumulate(out, store[j], c)
-    for key, c in row.z.items():
-        if noise is None:
-            raise BadInput("this sampler draws noise: give `noise`")
-        out = _accumulate(out, noise.normal("sampler", key) if isinstance(noise, Noise) else noise[key], c)
+    for symbol, c in terms:
+        value = values[symbol]
+        if out is None:
+            out = value * c
+        elif isinstance(c, Tensor):
+            out.addcmul_(value, c)
+        else:
+            out.add_(value, alpha=c)
     return torch.zeros_like(like) if out is None else out
-
-
-def _accumulate(out: Tensor | None, tensor: Tensor, c: Number) -> Tensor:
-    if isinstance(c, Tensor):
-        c = expand(c, tensor)
-        return tensor * c if out is None else out.addcmul_(tensor, c)  # type: ignore[arg-type]
-    return tensor * c if out is None else out.add_(tensor, alpha=c)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -30,12 +31,52 @@ class Spacing(ABC):
         return levels
 
 
-def check_falling(levels: list[Level]) -> None:
-    """Refuse an empty list, a level that is not quieter than the one before, and a level that is no number."""
+def check_falling(levels: Sequence[Level]) -> None:
+    """Refuse an empty list, a level that is no number, and one that is not quieter than the one before.
+
+    In a map single elements may keep their level, as long as some fall and none rises.
+    """
     if len(levels) < 2:
         raise BadInput("a sampler needs at least two levels: where it starts and where it ends")
     for i, (a, b) in enumerate(zip(levels, levels[1:], strict=False), 1):
-        if not bool(torch.as_tensor(a.tau > b.tau).all()):
-            same = bool(torch.as_tensor(a.tau == b.tau).any())
-            what = "repeats the level before it" if same else "is noisier than the level before it"
-            raise BadInput(f"level {i} of {len(levels) - 1} (t = {b.t}) {what}: levels must fall strictly; ask for fewer steps")
+        before, after = torch.as_tensor(a.tau), torch.as_tensor(b.tau)
+        if bool((before >= after).all()) and bool((before > after).any()):
+            continue
+        if not bool((torch.isfinite(before) & torch.isfinite(after)).all()):
+            what = "or the one before it is not a finite number"
+        elif bool((before < after).any()):
+            what = "is noisier than the level before it"
+        else:
+            what = "repeats the level before it; ask for fewer steps"
+        t = torch.as_tensor(b.t)
+        where = f" (t = {t.item():g})" if t.ndim == 0 else ""
+        raise BadInput(f"level {i} of {len(levels) - 1}{where} {what}: levels must fall strictly")
+
+
+def whole(t: Tensor, schedule: Schedule) -> Tensor:
+    """Times as the schedule counts them: rounded to whole indices on one that is defined on a grid."""
+    if schedule.steps is None:
+        return t
+    return torch.round(t - schedule.t_clean) + schedule.t_clean
+
+
+def rho_range(schedule: Schedule, highest: float | None, lowest: float | None, name: str) -> tuple[Tensor, Tensor]:
+    """(first, last) sigma / alpha of a spacing: what was asked for, else the schedule's ends; BadInput unless finite and falling."""
+    ends = schedule.level(torch.tensor([schedule.t_max, schedule.t_min], dtype=torch.float64))
+    first, last = torch.as_tensor(ends.rho)
+    limit, floor = first, last
+    if highest is not None:
+        first = torch.as_tensor(highest, dtype=torch.float64)
+    if lowest is not None:
+        last = torch.as_tensor(lowest, dtype=torch.float64)
+    if not torch.isfinite(first):
+        raise BadInput(
+            f"{name} needs a finite first level, and this schedule starts at alpha = 0: set rho_max (80, say), "
+            "or use linspace or trailing, which start there exactly"
+        )
+    if not 0 < last < first or first > limit * (1 + 1e-9):
+        raise BadInput(
+            f"{name} needs 0 < rho_min < rho_max <= {limit:g}, where this schedule starts, not {last:g} and {first:g} "
+            f"(its own rho_min is {floor:g})"
+        )
+    return first, last

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..schedulers.base import Schedule
 from ..types import BadInput
-from .base import Spacing
+from .base import Spacing, rho_range
 
 
 class Karras(Spacing):
@@ -19,13 +19,12 @@ class Karras(Spacing):
     """
 
     def __init__(self, exponent: float = 7.0, rho_min: float | None = None, rho_max: float | None = None):
+        if exponent <= 0:
+            raise BadInput(f"karras's exponent is positive, not {exponent}")
         self.exponent, self.rho_min, self.rho_max = exponent, rho_min, rho_max
 
     def times(self, schedule: Schedule, steps: int) -> Tensor:
-        first = schedule.level(schedule.t_max).rho if self.rho_max is None else torch.tensor(self.rho_max, dtype=torch.float64)
-        last = schedule.level(schedule.t_min).rho if self.rho_min is None else torch.tensor(self.rho_min, dtype=torch.float64)
-        if not torch.isfinite(torch.as_tensor(first)):
-            raise BadInput("karras needs a finite first level, and this schedule starts at alpha = 0: set rho_max, or use linspace")
+        first, last = rho_range(schedule, self.rho_max, self.rho_min, "karras")
+        p = self.exponent
         ramp = torch.linspace(0, 1, steps, dtype=torch.float64)
-        rho = (first ** (1 / self.exponent) + ramp * (last ** (1 / self.exponent) - first ** (1 / self.exponent))) ** self.exponent
-        return schedule.t_of_rho(rho)
+        return schedule.t_of_rho((first ** (1 / p) + ramp * (last ** (1 / p) - first ** (1 / p))) ** p)

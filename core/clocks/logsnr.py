@@ -1,0 +1,13 @@
+"""The log of the signal-to-noise ratio (Kingma et al. 2021, arXiv:2107.00630, eq. 3)."""
+
+from __future__ import annotations
+
+from ..types import Level, Number
+from .base import Clock, log_rho
+
+
+class LogSNR(Clock):
+    """log(alpha^2 / sigma^2) / 4, with the log held within [-20, 20]: 5 is clean, -5 is noise."""
+
+    def read(self, level: Level) -> Number:
+        return log_rho(level, 10.0) / -2

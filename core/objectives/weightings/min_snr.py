@@ -1,0 +1,29 @@
+"""Min-SNR-gamma: no level counts more than gamma in x0 space (Hang et al. 2023, arXiv:2303.09556, eq. 8)."""
+
+from __future__ import annotations
+
+import torch
+
+from ...predictions.base import Prediction
+from ...types import BadInput, Level, Number
+from .base import Weighting, limits
+
+
+class MinSNR(Weighting):
+    """min(SNR, gamma) in x0 space, SNR = alpha^2 / sigma^2, carried to the loss's space.
+
+    That is min(alpha^2, gamma sigma^2) / ((alpha^2 + sigma^2) gain^2), finite at alpha = 0 and at sigma = 0: in eps space
+    min(1, gamma / SNR), in v space min(alpha^2, gamma sigma^2) / (alpha^2 + sigma^2)^2.
+
+    gamma: largest weight of a squared error in x0
+    """
+
+    def __init__(self, gamma: float = 5.0):
+        if gamma <= 0:
+            raise BadInput(f"min_snr's gamma is positive, not {gamma}")
+        self.gamma = gamma
+
+    def weight(self, level: Level, prediction: Prediction) -> Number:
+        level = limits(level)
+        data, noise = torch.as_tensor(level.alpha) ** 2, torch.as_tensor(level.sigma) ** 2
+        return torch.minimum(data, self.gamma * noise) / ((data + noise) * prediction.gain(level) ** 2)

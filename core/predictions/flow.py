@@ -1,0 +1,22 @@
+"""The velocity of a straight line from data to noise (Liu et al. 2023, arXiv:2209.03003, eq. 1; Lipman et al. 2023,
+arXiv:2210.02747), for any schedule."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..types import Level, Number
+from .base import Prediction, unit_variance
+
+
+class Flow(Prediction):
+    """output = eps - x0; x0 = (x - sigma output) / (alpha + sigma), which is x - sigma output on rectified flow."""
+
+    def x0(self, x: Tensor, output: Tensor, level: Level) -> Tensor:
+        return (x - level.sigma * output) / (level.alpha + level.sigma)
+
+    def target(self, x0: Tensor, eps: Tensor, level: Level) -> Tensor:
+        return eps - x0
+
+    def gain(self, level: Level) -> Number:
+        return (level.alpha + level.sigma) * unit_variance(level)

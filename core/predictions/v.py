@@ -1,0 +1,21 @@
+"""v, the velocity on the circle of alpha and sigma (Salimans and Ho 2022, arXiv:2202.00512, section 4)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..types import Level, Number
+from .base import Prediction
+
+
+class V(Prediction):
+    """output = alpha eps - sigma x0; x0 = (alpha x - sigma v) / (alpha^2 + sigma^2) on any schedule."""
+
+    def x0(self, x: Tensor, output: Tensor, level: Level) -> Tensor:
+        return (level.alpha * x - level.sigma * output) / (level.alpha**2 + level.sigma**2)
+
+    def target(self, x0: Tensor, eps: Tensor, level: Level) -> Tensor:
+        return level.alpha * eps - level.sigma * x0
+
+    def gain(self, level: Level) -> Number:
+        return (level.alpha**2 + level.sigma**2) ** 0.5

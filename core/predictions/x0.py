@@ -1,0 +1,21 @@
+"""The clean data itself (Salimans and Ho 2022, arXiv:2202.00512, section 4)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..types import Level, Number
+from .base import Prediction, unit_variance
+
+
+class X0(Prediction):
+    """output = x0."""
+
+    def x0(self, x: Tensor, output: Tensor, level: Level) -> Tensor:
+        return output
+
+    def target(self, x0: Tensor, eps: Tensor, level: Level) -> Tensor:
+        return x0
+
+    def gain(self, level: Level) -> Number:
+        return level.sigma * unit_variance(level)

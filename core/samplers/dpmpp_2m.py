@@ -1,0 +1,26 @@
+"""DPM-Solver++(2M) (Lu et al. 2022, arXiv:2211.01095, algorithm 2): two steps of history, one evaluation a step."""
+
+from __future__ import annotations
+
+import torch
+
+from .base import Draft, Sampler
+from .coefficients import first_order, log_step, slope
+
+
+class DPMpp2M(Sampler):
+    """x_t = (sigma_t / sigma_s) x_s + alpha_t (1 - e^-h) (D + dD/dr / 2), h = lambda_t - lambda_s, r = (lambda - lambda_s) / h.
+
+    The slope dD/dr comes from the last two estimates. First order at the first step, from alpha_s = 0, at the step after it, and
+    at the step to sigma_t = 0, where h is infinite.
+    """
+
+    order = 2
+
+    def draft(self, draft: Draft) -> None:
+        x, nodes = draft.start(), []
+        for s, t in draft.pairs():
+            D = draft.denoise(x)
+            nodes.append((s, D))
+            second = t.alpha * -torch.expm1(-log_step(s, t)) / 2
+            x = draft.step(first_order(draft, x, D, s, t, t.sigma) + second * slope(s, t, nodes), t)

@@ -1,0 +1,37 @@
+"""SDE-DPM-Solver++(2M) (Lu et al. 2022, arXiv:2211.01095, appendix; midpoint form), with eta as in k-diffusion."""
+
+from __future__ import annotations
+
+import torch
+
+from ..types import BadInput
+from .base import Draft, Sampler
+from .coefficients import first_order, log_step, slope
+
+
+class DPMpp2MSDE(Sampler):
+    """x_t = (sigma_t / sigma_s) e^(-eta h) x_s + alpha_t (1 - e^(-(1 + eta) h)) (D + dD/dr / 2) + sigma_t sqrt(1 - e^(-2 eta h)) z.
+
+    h = lambda_t - lambda_s, r = (lambda - lambda_s) / h; the slope dD/dr comes from the last two estimates.
+
+    eta: strength of the noise: 0 is dpmpp_2m, 1 the reverse SDE
+    """
+
+    stochastic = True
+
+    def __init__(self, eta: float = 1.0):
+        if eta < 0:
+            raise BadInput(f"dpmpp_2m_sde's eta is at least 0, not {eta}")
+        self.eta, self.stochastic = eta, eta > 0
+        if not self.stochastic:
+            self.order = 2
+
+    def draft(self, draft: Draft) -> None:
+        x, nodes = draft.start(), []
+        for i, (s, t) in enumerate(draft.pairs()):
+            D = draft.denoise(x)
+            nodes.append((s, D))
+            h = log_step(s, t)
+            kept = t.sigma * torch.exp(-self.eta * h) if self.eta else t.sigma
+            second = t.alpha * -torch.expm1(-(1 + self.eta) * h) / 2
+            x = draft.step(first_order(draft, x, D, s, t, kept, ("step", i)) + second * slope(s, t, nodes), t)

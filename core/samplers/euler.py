@@ -1,0 +1,22 @@
+"""Euler's method on the probability-flow ODE (Karras et al. 2022, arXiv:2206.00364, algorithm 1 without its correction).
+
+In y = x / alpha and rho = sigma / alpha the ODE is dy/drho = eps, so one step is y + (rho_t - rho_s) eps with
+eps = (x - alpha_s D) / sigma_s. Multiplied by alpha_t it has no division by alpha and starts at alpha = 0. On VE and EDM this
+is Euler's step in sigma, on rectified flow Euler's step in t, and on every schedule the step of DDIM.
+"""
+
+from __future__ import annotations
+
+from .base import Draft, Sampler
+
+
+class Euler(Sampler):
+    """x_t = (sigma_t / sigma_s) x_s + (alpha_t - alpha_s sigma_t / sigma_s) D."""
+
+    order = 1
+
+    def draft(self, draft: Draft) -> None:
+        x = draft.start()
+        for s, t in draft.pairs():
+            D = draft.denoise(x)
+            x = draft.step((t.sigma / s.sigma) * x + (t.alpha - s.alpha * (t.sigma / s.sigma)) * D, t)

@@ -1,0 +1,33 @@
+"""Euler's method with ancestral noise: step down below the target, then add noise back up to it.
+
+Song et al. 2021, arXiv:2011.13456, eq. 47, in the form of k-diffusion's `sample_euler_ancestral`, restated on rho so that it
+keeps the marginal on every schedule: on flow, too, where adding noise must shrink the data by its own alpha.
+"""
+
+from __future__ import annotations
+
+from ..types import BadInput
+from .base import Draft, Sampler
+from .coefficients import first_order
+
+
+class EulerAncestral(Sampler):
+    """Down to rho_down, then up to rho_t: rho_up = eta rho_t sqrt(1 - (rho_t / rho_s)^2), rho_down^2 = rho_t^2 - rho_up^2.
+
+    eta: share of fresh noise: 0 is Euler, 1 fully ancestral
+    """
+
+    stochastic = True
+
+    def __init__(self, eta: float = 1.0):
+        if not 0 <= eta <= 1:
+            raise BadInput(f"euler_ancestral's eta lies between 0 (Euler) and 1 (ancestral), not {eta}")
+        self.eta = eta
+
+    def draft(self, draft: Draft) -> None:
+        x = draft.start()
+        for i, (s, t) in enumerate(draft.pairs()):
+            falls = t.rho * (s.alpha / s.sigma)  # rho_t / rho_s, 0 where alpha_s = 0
+            up = self.eta * t.rho * (1 - falls**2) ** 0.5
+            down = (t.rho**2 - up**2) ** 0.5
+            x = draft.step(first_order(draft, x, draft.denoise(x), s, t, t.alpha * down, ("step", i)), t)

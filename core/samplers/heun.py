@@ -1,0 +1,32 @@
+"""Heun's method of EDM (Karras et al. 2022, arXiv:2206.00364, algorithm 1), in rho, for every schedule.
+
+In y = x / alpha the probability-flow ODE is dy/drho = eps(y, rho): an Euler step to t, then the mean of the two slopes.
+"""
+
+from __future__ import annotations
+
+from .base import Draft, Sampler
+from .coefficients import first_order
+
+
+class Heun(Sampler):
+    """x_t = Euler's point + alpha_t (rho_t - rho_s) / 2 (eps_t - eps_s), eps = (x - alpha D) / sigma.
+
+    Two evaluations a step, and one where eps is not defined: from alpha_s = 0 and to sigma_t = 0, where Euler's step stands.
+    """
+
+    order = 2
+
+    def draft(self, draft: Draft) -> None:
+        x = draft.start()
+        for s, t in draft.pairs():
+            D = draft.denoise(x)
+            euler = first_order(draft, x, D, s, t, t.sigma)
+            inside = (s.alpha > 0) & (t.sigma > 0)
+            if not bool(inside.any()):
+                x = draft.step(euler, t)
+                continue
+            eps = (x - s.alpha * D) / s.sigma
+            x = draft.point(euler, t)
+            eps_t = (x - t.alpha * draft.denoise(x)) / t.sigma
+            x = draft.step(x + (t.alpha * (t.rho - s.rho) / 2 * (eps_t - eps)).where(inside), t)

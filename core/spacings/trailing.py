@@ -1,0 +1,22 @@
+"""Equal steps in time counted from the noisy end (Lin et al. 2024, arXiv:2305.08891, table 2)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..schedulers.base import Schedule
+from .base import Spacing, whole
+
+
+class Trailing(Spacing):
+    """t_i = t_max - i/N (t_max - t_clean): the step to clean is as long as the others; the usual grid of flow models.
+
+    Where clean is off the schedule's curve (ve) the grid ends one step above t_min. Whole indices on a grid.
+    """
+
+    def times(self, schedule: Schedule, steps: int) -> Tensor:
+        clean = torch.tensor(schedule.t_clean, dtype=torch.float64)
+        end = schedule.t_clean if schedule.sigma(clean) == 0 else schedule.t_min
+        ramp = torch.arange(steps, dtype=torch.float64) / steps
+        return whole(schedule.t_max - ramp * (schedule.t_max - end), schedule)
