@@ -12,7 +12,7 @@ from ..types import Level, Number
 
 
 class Clock(ABC):
-    """Level -> the number that the network embeds; elementwise, so maps stay maps. Finite at alpha = 0 and sigma = 0."""
+    """Level -> the number that the network embeds; elementwise, so maps stay maps. Finite at both ends."""
 
     @abstractmethod
     def read(self, level: Level) -> Number:

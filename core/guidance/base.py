@@ -40,7 +40,7 @@ FULL, NULL = Want(), Want(drop=None)
 
 
 class Guidance(ABC):
-    """Combines estimates of x0. What it remembers from step to step lives in the object that `wrap` makes for one run."""
+    """Combines estimates of x0. What it remembers between steps lives in the object that `wrap` makes for a run."""
 
     @abstractmethod
     def wants(self, level: Level) -> Sequence[Want]:

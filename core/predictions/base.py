@@ -28,8 +28,8 @@ class Prediction(ABC):
     def gain(self, level: Level) -> Number:
         """How large an error is in this space, where the same error is 1 in the unit-variance space of `edm`.
 
-        At fixed x an error of x0 by d is one of eps by -alpha d / sigma, and of this output by some multiple of d. `gain`
-        is that multiple over edm's, sqrt(alpha^2 + sigma^2) / sigma, so it is finite at alpha = 0 and at sigma = 0. It
+        At fixed x an error of x0 by d is one of eps by -alpha d / sigma, and of this output by some multiple of d.
+        `gain` is that multiple over edm's, sqrt(alpha^2 + sigma^2) / sigma: finite at alpha = 0 and at sigma = 0. It
         carries a loss from one space to another: a network that puts out A, trained with the loss of B, minimises
         (gain_B / gain_A)^2 (output - target)^2.
         """

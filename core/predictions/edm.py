@@ -1,7 +1,7 @@
 """EDM preconditioning (Karras et al. 2022, arXiv:2206.00364, eq. 7 and table 1), written for any alpha and sigma.
 
-With sigma_data = 1: x0 = c_skip x + c_out F, c_skip = alpha / (alpha^2 + sigma^2), c_out = sigma / sqrt(alpha^2 + sigma^2).
-alpha = 1 gives the paper's coefficients; alpha^2 + sigma^2 = 1 gives F = -v. All are finite at alpha = 0 and at sigma = 0.
+With sigma_data = 1: x0 = c_skip x + c_out F, c_skip = alpha / (alpha^2 + sigma^2), c_out = sigma / sqrt(alpha^2 +
+sigma^2). alpha = 1 gives the paper's coefficients; alpha^2 + sigma^2 = 1 gives F = -v. All are finite at both ends.
 """
 
 from __future__ import annotations

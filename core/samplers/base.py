@@ -11,10 +11,10 @@ A sampler is written like the algorithm of its paper, on symbols:
 known before the first call of the network, so the loop (`run`) only adds tensors: no state, no look-up of a time, no
 host-device synchronisation, and a plan can be stored, inspected and tested without a network.
 
-While a plan is made, levels are float64 tensors: 0-dimensional, or (B,) and (B, 1, *spatial) maps. Write samplers with torch
-functions (`affine.where(mask)`, not `if`) on them, and both work; a constant map then gives bit for bit what the number
-gives, provided that only +, -, *, /, squares, square roots, exp and log are used (general powers round differently when
-they are vectorised). An element of a map whose level stays keeps its value.
+While a plan is made, levels are float64 tensors: 0-dimensional, or maps, (B,) or (B, 1, *spatial). Write samplers with
+torch functions (`affine.where(mask)`, not `if`) on them, and both work; a constant map then gives bit for bit what the
+number gives, provided that only +, -, *, /, squares, square roots, exp and log are used (general powers round
+differently when they are vectorised). An element of a map whose level stays keeps its value.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class Plan:
         ]
 
     def bound(self, x: Tensor) -> list[tuple[Row, Level, Terms]]:
-        """Rows with their levels and terms, tensors among them in x's shape, dtype and device: made once, before the loop."""
+        """Rows, levels and terms, with tensors made ready for x (shape, dtype, device) once, before the loop."""
 
         def level(own: Level) -> Level:
             return own.on(x) if any(isinstance(v, Tensor) for v in (own.t, own.alpha, own.sigma)) else own
@@ -217,10 +217,10 @@ def _plain(value: Number) -> Number:
 class Sampler(ABC):
     """A solver of the reverse process. It holds options only: `plan` is a pure function of schedule and levels.
 
-    order:          order of convergence of the deterministic method (the global error falls as step^order); None: stochastic
+    order:          order of convergence of the deterministic method: the error falls as step^order; None: stochastic
     stochastic:     whether it draws noise on the way
-    keeps_marginal: whether a perfect estimate of x0 gives every point its level's sigma of noise; a method that by design
-                    does not says so here
+    keeps_marginal: whether a perfect estimate of x0 gives every point its level's sigma of noise; a method that by
+                    design does not says so here
     """
 
     order: int | None = None
@@ -232,7 +232,7 @@ class Sampler(ABC):
         """Write the method's rows: `draft.start`, then one `draft.step` for every pair of levels."""
 
     def plan(self, schedule: Schedule, levels: Sequence[Level]) -> Plan:
-        """The rows for these levels (float64, falling, usually ending clean). Raises BadInput where they do not suit."""
+        """The rows for these levels (float64, falling, usually ending clean). Raises BadInput unless they suit."""
         draft = Draft(schedule, levels)
         self.draft(draft)
         return draft.finish()

@@ -32,9 +32,9 @@ def log_step(s: Level, t: Level) -> Tensor:
 
 
 def slope(s: Level, t: Level, nodes: Sequence[Node]) -> Affine:
-    """dD/dr at s from the last two estimates, r = (lambda - lambda_s) / h: (D_1 - D_0) / r_1, or 0 where they do not give one.
+    """dD/dr at s from the last two estimates, r = (lambda - lambda_s) / h: (D_1 - D_0) / r_1, or 0 where there is none.
 
-    They do not at alpha = 0 (the limit of the older estimate's weight is 0), at sigma_t = 0 (h is infinite), and where an
+    There is none at alpha = 0 (the older estimate's weight tends to 0), at sigma_t = 0 (h is infinite), and where an
     element of a map kept its level.
     """
     if len(nodes) < 2:

@@ -10,9 +10,10 @@ from .coefficients import first_order, log_step, slope
 
 
 class DPMpp2MSDE(Sampler):
-    """x_t = (sigma_t / sigma_s) e^(-eta h) x_s + alpha_t (1 - e^(-(1 + eta) h)) (D + dD/dr / 2) + sigma_t sqrt(1 - e^(-2 eta h)) z.
+    """x_t = (sigma_t / sigma_s) e^(-eta h) x_s + alpha_t (1 - e^(-(1 + eta) h)) (D + dD/dr / 2) + n z.
 
-    h = lambda_t - lambda_s, r = (lambda - lambda_s) / h; the slope dD/dr comes from the last two estimates.
+    n = sigma_t sqrt(1 - e^(-2 eta h)), h = lambda_t - lambda_s; the slope in r = (lambda - lambda_s) / h comes from the
+    last two estimates.
 
     eta: strength of the noise: 0 is dpmpp_2m, 1 the reverse SDE
     """

@@ -1,8 +1,8 @@
-"""Euler's method on the probability-flow ODE (Karras et al. 2022, arXiv:2206.00364, algorithm 1 without its correction).
+"""Euler's method on the probability-flow ODE (Karras et al. 2022, arXiv:2206.00364, algorithm 1, lines 4 and 5).
 
 In y = x / alpha and rho = sigma / alpha the ODE is dy/drho = eps, so one step is y + (rho_t - rho_s) eps with
-eps = (x - alpha_s D) / sigma_s. Multiplied by alpha_t it has no division by alpha and starts at alpha = 0. On VE and EDM this
-is Euler's step in sigma, on rectified flow Euler's step in t, and on every schedule the step of DDIM.
+eps = (x - alpha_s D) / sigma_s. Multiplied by alpha_t it has no division by alpha and starts at alpha = 0. On VE and
+EDM this is Euler's step in sigma, on rectified flow Euler's step in t, and on every schedule the step of DDIM.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Euler's method with ancestral noise: step down below the target, then add noise back up to it.
 
-Song et al. 2021, arXiv:2011.13456, eq. 47, in the form of k-diffusion's `sample_euler_ancestral`, restated on rho so that it
-keeps the marginal on every schedule: on flow, too, where adding noise must shrink the data by its own alpha.
+Song et al. 2021, arXiv:2011.13456, eq. 47, in the form of k-diffusion's `sample_euler_ancestral`, restated on rho so
+that it keeps the marginal on every schedule: on flow, too, where adding noise must also shrink the data.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from .coefficients import first_order
 
 
 class EulerAncestral(Sampler):
-    """Down to rho_down, then up to rho_t: rho_up = eta rho_t sqrt(1 - (rho_t / rho_s)^2), rho_down^2 = rho_t^2 - rho_up^2.
+    """Down to rho_down, then up to rho_t: rho_up = eta rho_t sqrt(1 - (rho_t / rho_s)^2).
+
+    rho_down^2 = rho_t^2 - rho_up^2; at alpha_s = 0 all noise is new if eta = 1.
 
     eta: share of fresh noise: 0 is Euler, 1 fully ancestral
     """

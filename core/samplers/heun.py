@@ -12,7 +12,8 @@ from .coefficients import first_order
 class Heun(Sampler):
     """x_t = Euler's point + alpha_t (rho_t - rho_s) / 2 (eps_t - eps_s), eps = (x - alpha D) / sigma.
 
-    Two evaluations a step, and one where eps is not defined: from alpha_s = 0 and to sigma_t = 0, where Euler's step stands.
+    Two evaluations a step, and one where Euler's step stands because a slope is not defined: from alpha_s = 0 (rho_s is
+    infinite) and to sigma_t = 0.
     """
 
     order = 2

@@ -1,4 +1,4 @@
-"""What a noise schedule is: q(x_t | x0) = N(alpha(t) x0, sigma(t)^2 I), and the way back from rho = sigma / alpha to t."""
+"""What a noise schedule is: q(x_t | x0) = N(alpha(t) x0, sigma(t)^2 I), and t from rho = sigma / alpha."""
 
 from __future__ import annotations
 

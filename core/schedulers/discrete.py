@@ -19,9 +19,9 @@ _RANGES = {"linear": (1e-4, 0.02), "scaled_linear": (0.00085, 0.012), "cosine": 
 
 
 class Discrete(Schedule):
-    """alpha^2 = product of (1 - beta_i) for i <= t, sigma^2 = 1 - alpha^2; t is an index, steps - 1 is noise, -1 is clean.
+    """alpha^2 = product of (1 - beta_i) for i <= t, sigma^2 = 1 - alpha^2; t is an index, from steps - 1 down to 0.
 
-    log alpha is interpolated linearly between indices, so levels between them are levels too.
+    log alpha is interpolated linearly between indices, so levels between them are levels too; clean is t = -1.
 
     betas:    how beta grows with the index: linear, scaled_linear (linear in sqrt(beta)) or cosine
     steps:    number of indices

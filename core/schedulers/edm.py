@@ -12,8 +12,8 @@ from .base import Schedule
 class EDM(Schedule):
     """alpha(t) = 1, sigma(t) = t, for data of unit variance.
 
-    sigma_min: smallest noise that training and sampling visit before the last step to 0, in units of the data's deviation
-    sigma_max: largest noise
+    sigma_min: smallest noise before the last step to clean, in units of the data's deviation
+    sigma_max: largest noise, in units of the data's deviation
     """
 
     t_clean = 0.0

@@ -1,5 +1,7 @@
-"""Rectified flow: straight lines from noise to data (Liu et al. 2023, arXiv:2209.03003, eq. 1), with the static shift of
-Esser et al. 2024 (arXiv:2403.03206, eq. 23)."""
+"""Rectified flow: straight lines from noise to data (Liu et al. 2023, arXiv:2209.03003, eq. 1).
+
+The static shift is that of Esser et al. 2024 (arXiv:2403.03206, eq. 23).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Variance exploding: data plus noise that grows geometrically with time (Song et al. 2021, arXiv:2011.13456, eq. 30)."""
+"""Variance exploding: data plus noise that grows geometrically (Song et al. 2021, arXiv:2011.13456, eq. 30)."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -17,7 +18,7 @@ class Spacing(ABC):
 
     @abstractmethod
     def times(self, schedule: Schedule, steps: int) -> Tensor:
-        """(steps,) falling times in the schedule's units, float64; the clean level that ends the list is not among them."""
+        """(steps,) falling times in the schedule's units, float64, without the clean level that ends the list."""
 
     def levels(self, schedule: Schedule, steps: int) -> list[Level]:
         """steps + 1 levels: the times above, then clean data. Raises BadInput unless they fall strictly."""
@@ -38,7 +39,7 @@ def check_falling(levels: Sequence[Level]) -> None:
     """
     if len(levels) < 2:
         raise BadInput("a sampler needs at least two levels: where it starts and where it ends")
-    for i, (a, b) in enumerate(zip(levels, levels[1:], strict=False), 1):
+    for i, (a, b) in enumerate(pairwise(levels), 1):
         before, after = torch.as_tensor(a.tau), torch.as_tensor(b.tau)
         if bool((before >= after).all()) and bool((before > after).any()):
             continue
@@ -61,7 +62,7 @@ def whole(t: Tensor, schedule: Schedule) -> Tensor:
 
 
 def rho_range(schedule: Schedule, highest: float | None, lowest: float | None, name: str) -> tuple[Tensor, Tensor]:
-    """(first, last) sigma / alpha of a spacing: what was asked for, else the schedule's ends; BadInput unless finite and falling."""
+    """(first, last) sigma / alpha: what was asked for, else the schedule's ends. BadInput unless finite and falling."""
     ends = schedule.level(torch.tensor([schedule.t_max, schedule.t_min], dtype=torch.float64))
     first, last = torch.as_tensor(ends.rho)
     limit, floor = first, last

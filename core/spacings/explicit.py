@@ -27,7 +27,6 @@ class Explicit(Spacing):
             raise BadInput(f"explicit lists {len(times)} times: set steps to {len(times)}, not {steps}")
         for t in times:
             if not schedule.t_clean < t <= schedule.t_max:
-                raise BadInput(
-                    f"explicit's time {t:g} is outside of the schedule: above {schedule.t_clean:g}, at most {schedule.t_max:g}"
-                )
+                limits = f"above {schedule.t_clean:g} and at most {schedule.t_max:g}"
+                raise BadInput(f"explicit's time {t:g} is not in the schedule: times are {limits}")
         return torch.tensor(times, dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""Equal steps in time counted from the quiet end, as DDPM's and DDIM's code does (Lin et al. 2024, arXiv:2305.08891, table 2)."""
+"""Equal steps in time counted from the quiet end (Lin et al. 2024, arXiv:2305.08891, table 2)."""
 
 from __future__ import annotations
 
@@ -28,6 +28,6 @@ class Leading(Spacing):
         t = schedule.t_min + self.offset + stride * torch.arange(steps - 1, -1, -1, dtype=torch.float64)
         if bool((t > schedule.t_max).any()) or bool((t < schedule.t_min).any()):
             raise BadInput(
-                f"leading's offset {self.offset:g} leaves the schedule's range, {schedule.t_min:g} to {schedule.t_max:g}"
+                f"leading's offset {self.offset:g} leaves the schedule, {schedule.t_min:g} to {schedule.t_max:g}"
             )
         return t

@@ -14,7 +14,7 @@ from .base import Times, normal_log_rho
 
 
 class LogitNormal(Times):
-    """logit(tau) is normal, tau = sigma / (alpha + sigma); values outside of the schedule's range are moved to its ends.
+    """logit(tau) is normal, tau = sigma / (alpha + sigma); values beyond the schedule's ends are moved there.
 
     mean: mean of logit(tau); above 0 trains more at high noise
     std:  standard deviation of logit(tau)

@@ -10,7 +10,7 @@ from .base import Times, normal_log_rho
 
 
 class LogNormal(Times):
-    """log(sigma / alpha) is normal; values outside of the schedule's range are moved to its ends.
+    """log(sigma / alpha) is normal; values beyond the schedule's ends are moved there.
 
     mean: mean of log rho; lower trains more on fine detail
     std:  standard deviation of log rho

@@ -12,7 +12,7 @@ from .base import Weighting, limits
 class MinSNR(Weighting):
     """min(SNR, gamma) in x0 space, SNR = alpha^2 / sigma^2, carried to the loss's space.
 
-    That is min(alpha^2, gamma sigma^2) / ((alpha^2 + sigma^2) gain^2), finite at alpha = 0 and at sigma = 0: in eps space
+    That is min(alpha^2, gamma sigma^2) / ((alpha^2 + sigma^2) gain^2), finite at both ends: in eps space
     min(1, gamma / SNR), in v space min(alpha^2, gamma sigma^2) / (alpha^2 + sigma^2)^2.
 
     gamma: largest weight of a squared error in x0
