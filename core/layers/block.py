@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from .conv import Conv
 from .dropout import Dropout
 from .embedding import Linear
-from .norm import GroupNorm
+from .norm import GroupNorm, ModulatedNorm
 
 
 class ResidualBlock(nn.Module):
@@ -29,7 +29,7 @@ class ResidualBlock(nn.Module):
         self.norm1 = GroupNorm(c_in)
         self.conv1 = Conv(dims, c_in, c_out)
         self.film = Linear(width, 2 * c_out)
-        self.norm2 = GroupNorm(c_out, affine=False)
+        self.norm2 = ModulatedNorm(c_out)
         self.dropout = Dropout(dropout)
         self.conv2 = Conv(dims, c_out, c_out, zero=True)
         self.skip = Conv(dims, c_in, c_out, kernel=1) if c_in != c_out else None
@@ -38,6 +38,6 @@ class ResidualBlock(nn.Module):
         """x (B, C_in, *spatial), embedding (B, *ones or *spatial, E) -> (B, C_out, *spatial)."""
         h = self.conv1(F.silu(self.norm1(x)), wrap)
         scale, shift = self.film(embedding).movedim(-1, 1).to(h.dtype).chunk(2, dim=1)
-        h = F.silu(self.norm2(h) * (1 + scale) + shift)
+        h = F.silu(self.norm2(h, scale, shift))
         h = self.conv2(self.dropout(h), wrap)
         return h + (x if self.skip is None else self.skip(x))
