@@ -151,11 +151,14 @@ class BadFiles:
         """Count one file as unusable."""
         self.reasons.append((shown(path) if isinstance(path, Path) else path, reason))
 
-    def summary(self, most: int = 5) -> str:
-        """The first few files with their reasons, in one line."""
-        few = "; ".join(f"{path}: {reason}" for path, reason in self.reasons[:most])
-        more = len(self.reasons) - most
-        return few + (f"; and {more} more" if more > 0 else "")
+    def summary(self, most: int = 3) -> str:
+        """In one line: each reason with the first few files it holds for, the commonest first."""
+        by_reason: dict[str, list[str]] = {}
+        for path, reason in self.reasons:
+            by_reason.setdefault(reason, []).append(path)
+        ordered = sorted(by_reason.items(), key=lambda pair: -len(pair[1]))
+        parts = [f"{reason}: {_few(paths, most)}" for reason, paths in ordered[: 2 * most]]
+        return "; ".join(parts) + (f"; and {len(ordered) - 2 * most} other reasons" if len(ordered) > 2 * most else "")
 
     def check(self, total: int) -> None:
         """Raise BadInput if nothing is usable of `total` files or too many are bad; warn if some are skipped."""
@@ -169,6 +172,10 @@ class BadFiles:
             )
         if bad:
             warnings.warn(f"skipped {bad} of {total} files: {self.summary()}", stacklevel=2)
+
+
+def _few(names: list[str], most: int) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def folder_labels(files: Sequence[Path], root: Path, bad: BadFiles) -> list[str | None]:
@@ -214,7 +221,7 @@ class Row:
 
     def path(self, root: Path) -> Path:
         """Where the file lies: relative names start at `root`."""
-        return root / Path(self.file.replace("\\", "/")).expanduser()
+        return Path(os.path.normpath(root / Path(self.file.replace("\\", "/")).expanduser()))
 
 
 def read_table(path: Path) -> list[Row]:

@@ -45,11 +45,22 @@ def read(path: Path | str, channels: int = 3, cover: tuple[int, int] | None = No
 
     Raises BadPicture with the file and the reason.
     """
-    picture = _open(Path(path), channels, cover)
-    values = torch.from_numpy(np.array(picture, dtype=np.float32)) / 127.5 - 1
-    values = values[None] if values.ndim == 2 else values.permute(2, 0, 1)
-    values = values.clamp(-1, 1)  # bicubic overshoots where the levels are not integers
-    return values.expand(channels, -1, -1).contiguous()
+    levels = np.asarray(_open(Path(path), channels, cover), dtype=np.float32)
+    return torch.from_numpy(_channels_first(levels, channels)).div(127.5).sub(1).clamp(-1, 1)
+
+
+def read_bytes(path: Path | str, channels: int = 3, cover: tuple[int, int] | None = None) -> np.ndarray:
+    """As `read`, rounded to (C, H, W) uint8."""
+    levels = np.asarray(_open(Path(path), channels, cover))
+    if levels.dtype != np.uint8:
+        levels = levels.clip(0, 255).round().astype(np.uint8)
+    return _channels_first(levels, channels)
+
+
+def _channels_first(levels: np.ndarray, channels: int) -> np.ndarray:
+    """(H, W) or (H, W, C) -> (C, H, W), contiguous and writable; grey repeated where RGB is wanted."""
+    levels = levels[None] if levels.ndim == 2 else levels.transpose(2, 0, 1)
+    return np.array(np.broadcast_to(levels, (channels, *levels.shape[1:])))
 
 
 def _open(path: Path, channels: int, cover: tuple[int, int] | None) -> Pil.Image:
@@ -69,7 +80,7 @@ def _open(path: Path, channels: int, cover: tuple[int, int] | None) -> Pil.Image
                     # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size, which saves most of the time.
                     picture.draft(None, (2 * max(cover), 2 * max(cover)))
                 picture.load()
-                return _resize(_plain(ImageOps.exif_transpose(picture), channels), cover)
+                return resize(_plain(_upright(picture), channels), cover)
     except BadInput:
         raise
     except Pil.UnidentifiedImageError:
@@ -84,6 +95,13 @@ def _open(path: Path, channels: int, cover: tuple[int, int] | None) -> Pil.Image
         text = str(error)
         cut = isinstance(error, EOFError) or "truncated" in text or "Truncated" in text
         raise BadPicture(path, f"{'truncated' if cut else 'corrupt'}: {text or type(error).__name__}") from error
+
+
+def _upright(picture: Pil.Image) -> Pil.Image:
+    try:
+        return ImageOps.exif_transpose(picture)
+    except Exception:  # a damaged EXIF block says nothing of the pixels
+        return picture
 
 
 def _plain(picture: Pil.Image, channels: int) -> Pil.Image:
@@ -108,7 +126,8 @@ def _deep(picture: Pil.Image) -> Pil.Image:
     return Pil.fromarray((levels * (255 / full)).astype(np.float32))
 
 
-def _resize(picture: Pil.Image, cover: tuple[int, int] | None) -> Pil.Image:
+def resize(picture: Pil.Image, cover: tuple[int, int] | None) -> Pil.Image:
+    """The picture, its shape kept, at the size that just covers (H, W): bicubic, low-passed first where it shrinks."""
     if cover is None:
         return picture
     factor = max(cover[0] / picture.height, cover[1] / picture.width)

@@ -16,7 +16,7 @@ from ...core.types import BadInput
 from .files import as_bytes, save
 
 _PAPER, _INK = (255, 255, 255), (70, 70, 70)
-_GAP, _FONT, _LINES = 6, 11, 3
+_GAP, _FONT, _LINES = 6, 11, 4
 _CELL = 96
 
 
@@ -95,6 +95,6 @@ def _columns(count: int) -> int:
 
 
 def _wrap(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:
-    """At most three lines that fit into `width` pixels."""
+    """At most four lines that fit into `width` pixels."""
     letters = max(4, int(width / max(1.0, font.getlength("abcdefghijklmnopqrst") / 20)))
     return textwrap.wrap(text, letters, max_lines=_LINES, placeholder="…")

@@ -1,0 +1,127 @@
+"""What the datasets of real pictures share: examples held as bytes, cropped and flipped as they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image as Pil
+
+from ....core.files import need_folder, split
+from ....core.types import BadInput, Item, Signal
+from ..files import crop, resize
+
+
+@dataclass
+class Example:
+    """One picture and what is known of it; `pixels` (C, H, W) uint8, or where memory is short what makes them."""
+
+    source: str
+    pixels: np.ndarray | Callable[[], np.ndarray]
+    label: str | None = None
+    caption: str | None = None
+    attributes: dict[str, Any] = field(default_factory=dict)
+    size: int = 0
+    hash: str = ""
+
+
+class Pictures:
+    """Examples by index, at least as large as the signal's size, cropped to it.
+
+    signal:   channels and size (H, W)
+    examples: those of one split
+    classes:  class names in order; () where there are none
+    random:   crop at a random place instead of the middle, where item() is given an rng
+    flip:     mirror half of the examples left to right, where item() is given an rng
+    """
+
+    def __init__(self, signal: Signal, examples: Sequence[Example], classes: tuple[str, ...], random: bool, flip: bool):
+        self.signal, self.examples, self.classes = signal, list(examples), classes
+        self.random, self.flip = random, flip
+        self._index = {name: i for i, name in enumerate(classes)}
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def item(self, index: int, rng: np.random.Generator | None = None) -> Item:
+        """Example `index`: media (C, H, W) float32 in [-1, 1]; `rng` chooses crop and flip (None: middle, as is)."""
+        example = self.examples[index]
+        pixels = example.pixels() if callable(example.pixels) else example.pixels
+        size = (self.signal.size[0], self.signal.size[1])
+        media = crop(torch.from_numpy(pixels), size, rng if self.random else None)
+        if self.flip and rng is not None and rng.integers(2):
+            media = media.flip(-1)
+        return Item(
+            media=media.float() / 127.5 - 1,
+            label=self._index.get(example.label) if example.label is not None else None,
+            caption=example.caption,
+            attributes=dict(example.attributes),
+            source=example.source,
+        )
+
+    def manifest(self) -> list[dict[str, Any]]:
+        """One record an example: source, label, caption, size in bytes, hash of the content (blake2b, 128 bits)."""
+        return [
+            {"source": e.source, "label": e.label, "caption": e.caption, "size": e.size, "hash": e.hash}
+            for e in self.examples
+        ]
+
+
+class Collection(Pictures):
+    """A collection that torchvision reads: its official training part, split by the hash of each picture's bytes.
+
+    The official test part is left alone: nothing here ever sees it. Copies of a picture fall on the same side.
+    """
+
+    collection = ""
+    names: tuple[str, ...] = ()
+
+    def __init__(
+        self, signal: Signal, root: Path, download: bool, label: str, flip: bool, split_: str, valid: float, seed: int
+    ):
+        arrays, targets = _load(self.collection, Path(root).expanduser(), download)
+        sources = [f"{self.collection} number {i}" for i in range(len(arrays))]
+        hashes = [blake2b(np.ascontiguousarray(a).tobytes(), digest_size=16).hexdigest() for a in arrays]
+        sides = split(hashes, valid, seed)
+        classes = self.names if label == "class" else ()
+        examples = [
+            Example(
+                source=sources[i],
+                pixels=_fitted(arrays[i], signal),
+                label=classes[targets[i]] if classes else None,
+                size=arrays[i].nbytes,
+                hash=hashes[i],
+            )
+            for i in range(len(arrays))
+            if sides[i] == split_
+        ]
+        super().__init__(signal, examples, classes, random=False, flip=flip)
+
+
+def _load(name: str, root: Path, download: bool) -> tuple[np.ndarray, list[int]]:
+    """Pictures (N, H, W) or (N, H, W, 3) uint8 and class numbers of the training part."""
+    import torchvision  # only here: it takes a second to import
+
+    if not download:
+        need_folder(root)
+    try:
+        found = getattr(torchvision.datasets, name)(str(root), train=True, download=download)
+    except Exception as error:  # a network gives errors of many classes
+        if download:
+            raise BadInput(f"{name} could not be downloaded to {root}: {error}") from error
+        remedy = "data.download=true fetches it (once)"
+        raise BadInput(f"data.root: {root} does not hold {name}, or it is damaged ({error}); {remedy}") from error
+    return np.asarray(found.data), [int(t) for t in found.targets]
+
+
+def _fitted(picture: np.ndarray, signal: Signal) -> np.ndarray:
+    """(H, W) or (H, W, 3) -> (C, H', W') with the signal's channels, just covering its size."""
+    plain = Pil.fromarray(picture)
+    plain = resize(plain.convert("L" if signal.channels == 1 else "RGB"), (signal.size[0], signal.size[1]))
+    pixels = np.array(plain)
+    return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))

@@ -1,0 +1,37 @@
+"""LeCun, Cortes, Burges, "The MNIST database of handwritten digits"."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from ....core.types import Signal
+from .base import Collection
+
+
+class MNIST(Collection):
+    """Handwritten digits, 60 000 grey pictures of 28 x 28 pixels, ten classes.
+
+    signal: channels (1, or 3 for grey in RGB) and size (H, W); other sizes than 28 x 28 are resized
+    root: folder that holds torchvision's copy, or will
+    download: fetch the files into root if they are not there
+    label: the classes, or none
+    split: which part of the examples
+    valid: share of the examples that is for validation, 0 to 1
+    seed: decides the split
+    """
+
+    collection = "MNIST"
+    names = tuple("0123456789")
+
+    def __init__(
+        self,
+        signal: Signal,
+        root: Path,
+        download: bool = False,
+        label: Literal["class", "none"] = "class",
+        split: Literal["train", "valid"] = "train",
+        valid: float = 0.1,
+        seed: int = 0,
+    ):
+        super().__init__(signal, root, download, label, False, split, valid, seed)
