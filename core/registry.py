@@ -15,6 +15,7 @@ import re
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import NoReturn
@@ -113,6 +114,11 @@ def _folder(kind: str) -> str:
 
 
 def _public_classes(file: Path) -> list[str]:
+    return _classes_in(file, file.stat().st_mtime_ns)
+
+
+@cache
+def _classes_in(file: Path, changed: int) -> list[str]:
     return re.findall(r"^class ([A-Za-z]\w*)", file.read_text(encoding="utf-8"), re.MULTILINE)
 
 
@@ -142,9 +148,18 @@ def plugins(kind: str) -> dict[str, list[EntryPoint]]:
     """name -> the entry points that claim it, from metadata alone; a name that several claim is unusable."""
     _folder(kind)
     claims: dict[str, list[EntryPoint]] = {}
-    for point in entry_points(group=f"{PACKAGE}.{kind}"):
-        claims.setdefault(point.name, []).append(point)
+    for point in _points(tuple(sys.path)):
+        if point.group == f"{PACKAGE}.{kind}":
+            claims.setdefault(point.name, []).append(point)
     return claims
+
+
+@lru_cache(maxsize=4)
+def _points(path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
+    """This package's entry points in every distribution on the path; reading them all takes milliseconds, so once."""
+    found = entry_points()
+    groups = [g for g in found.groups if g.startswith(f"{PACKAGE}.")]
+    return tuple(point for group in groups for point in found.select(group=group))
 
 
 def distribution(point: EntryPoint) -> str:

@@ -19,8 +19,9 @@ SCALARS = (bool, int, float, str, Path, type(None))
 LISTS = (list, tuple, Sequence)
 MAPPINGS = (dict, Mapping)
 
-# What the builder decides and a recipe therefore may not: a dataset is made once for each part of the split.
-SET_BY_BUILDER = {"dataset": ("split", "valid", "seed")}
+# What the builder decides, and a recipe therefore does not: a dataset is made once for each part of the split, and a
+# condition's rows are as long as the network's embedding.
+SET_BY_BUILDER = {"dataset": ("split", "valid", "seed"), "condition": ("width",)}
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,16 @@ from typing import Any
 
 from .. import registry
 from .checks import cross_check
-from .nodes import BESIDE, Mark, Node, Problem, merge, overrides_tree, parse
+from .merge import BESIDE, merge, overrides_tree
+from .nodes import Mark, Node, Problem, parse
 from .read import Reader
-from .recipe import DEFAULT_SAMPLER, Recipe, Split, Top
+from .recipe import DEFAULT_SAMPLER, Given, Recipe, Split, Top
 from .sections import Sample
 from .spec import Spec
 
 PACKAGED = registry.ROOT / "recipes"
 SUFFIXES = (".yaml", ".yml")
+NO_RECIPE = "a recipe is a mapping that starts with `recipe: 1`"
 
 SAMPLE_KEYS = frozenset(f.name for f in dataclasses.fields(Sample))
 BESIDE.update({("sample",): SAMPLE_KEYS, ("data",): frozenset({"split"})})
@@ -67,7 +69,8 @@ def load_recipe(
     problems: list[Problem] = []
     file = find_recipe(path_or_name, cwd)
     root = _chain(file, _shown(file, cwd), cwd, problems, ())
-    return _finish(root, overrides, cwd, problems, source=file, partial=partial)
+    given = Given(file.read_text(encoding="utf-8-sig"), file, partial)
+    return _finish(root, overrides, cwd, problems, given)
 
 
 def load_recipe_text(
@@ -92,18 +95,14 @@ def load_recipe_text(
     root = parse(text, source, base, problems)
     if root is not None and root.is_map and "extends" in root.value:
         problems.append(Problem(root.value["extends"].mark, "extends", "a recipe out of a checkpoint stands alone"))
-    overrides = [_bare(o, bare_section) for o in overrides] if bare_section else overrides
-    return _finish(
-        root, overrides, Path.cwd(), problems, source=None, partial=partial, allow_code=allow_code, shown=source
-    )
+    return _finish(root, overrides, Path.cwd(), problems, Given(text, None, partial, allow_code), bare_section)
 
 
-def with_overrides(recipe: Recipe, overrides: Sequence[str], cwd: Path | None = None) -> Recipe:
+def with_overrides(
+    recipe: Recipe, overrides: Sequence[str], bare_section: str | None = None, cwd: Path | None = None
+) -> Recipe:
     """See Recipe.merge."""
-    return _finish(
-        recipe.tree, overrides, cwd or Path.cwd(), [], source=recipe.source, partial=recipe.partial,
-        allow_code=recipe.allow_code,
-    )  # fmt: skip
+    return _finish(recipe.tree, overrides, cwd or Path.cwd(), [], recipe.given, bare_section)
 
 
 def _bare(override: str, section: str) -> str:
@@ -136,9 +135,7 @@ def _chain(file: Path, shown: str, cwd: Path, problems: list[Problem], seen: tup
     root = parse(text, shown, file.parent.absolute(), problems)
     if root is None or not root.is_map:
         if not problems:
-            problems.append(
-                Problem(Mark(shown, 1, 1, "", file.parent), "", "a recipe is a mapping that starts with `recipe: 1`")
-            )
+            problems.append(Problem(Mark(shown, 1, 1, "", file.parent), "", NO_RECIPE))
         return None
     if "name" not in root.value:
         root.value["name"] = Node(file.stem, root.mark)
@@ -169,28 +166,26 @@ def _finish(
     overrides: Sequence[str],
     cwd: Path,
     problems: list[Problem],
-    source: Path | None,
-    partial: bool,
-    allow_code: bool = True,
-    shown: str = "recipe",
+    given: Given,
+    bare_section: str | None = None,
 ) -> Recipe:
+    if bare_section:
+        overrides = [_bare(o, bare_section) for o in overrides]
     changes = overrides_tree(list(overrides), cwd, problems)
     if root is None or not root.is_map:
         if not problems:
-            problems.append(
-                Problem(Mark(shown, 1, 1, "", cwd), "", "a recipe is a mapping that starts with `recipe: 1`")
-            )
+            problems.append(Problem(Mark(str(given.source or "recipe"), 1, 1, "", cwd), "", NO_RECIPE))
         _refuse(problems)
     assert root is not None
     mark = root.mark
     if changes is not None:
         root = merge(root, changes)
         root.mark = mark
-    reader = Reader(problems, allow_code, partial)
+    reader = Reader(problems, given.allow_code, given.partial)
     values = _read(root, reader)
     cross_check(root, values, reader)
     _refuse(problems)
-    return Recipe(**values, source=source, tree=root, partial=partial, allow_code=allow_code)
+    return Recipe(**values, given=given, tree=root)
 
 
 def _read(root: Node, reader: Reader) -> dict[str, Any]:

@@ -71,6 +71,24 @@ class Node:
         """Whether this is a mapping."""
         return isinstance(self.value, dict)
 
+    @staticmethod
+    def of(value: Any, mark: Mark) -> Node:
+        """A plain value as a tree that stands at one place."""
+        if isinstance(value, dict):
+            return Node({k: Node.of(v, mark) for k, v in value.items()}, mark)
+        return Node([Node.of(v, mark) for v in value] if isinstance(value, list) else value, mark)
+
+    def shown(self) -> str:
+        """The value as a message shows it: `the text 'x'`, `a list`, `null`."""
+        value = self.value
+        if isinstance(value, dict):
+            return "a mapping"
+        if isinstance(value, list):
+            return "a list" if value else "an empty list"
+        if isinstance(value, str):
+            return f"the text {value!r}"
+        return "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
+
     def plain(self) -> Any:
         """The bare Python value."""
         if isinstance(self.value, dict):
@@ -202,64 +220,3 @@ class _Reader:
             return None
         self.problems.append(Problem(at, path, f"the tag {tree.tag!r} means nothing in a recipe"))
         return None
-
-
-# --- merging ---------------------------------------------------------------------------------------------------------
-
-# Sections that hold keys of their own beside a component's: these stay when `use` changes. Filled by the reader.
-BESIDE: dict[tuple[str, ...], frozenset[str]] = {}
-
-# Keys of which one is given: a child that sets one replaces the parent's other.
-EITHER: dict[tuple[str, ...], tuple[str, ...]] = {("train",): ("steps", "minutes")}
-
-
-def merge(parent: Node, child: Node, path: tuple[str, ...] = ()) -> Node:
-    """The child's values over the parent's: mappings merge, lists replace, a changed `use` drops the old parameters.
-
-    A bare name means {use: name}, so it keeps the parameters of the same component and drops those of another.
-    """
-    if child.is_map and isinstance(parent.value, str) and path and "use" not in child.value:
-        return Node(child.value, child.mark, child.key, use=parent)
-    if isinstance(child.value, str) and parent.is_map and ("use" in parent.value or parent.use or path in BESIDE):
-        child = Node({"use": child}, child.mark, child.key)
-    if not (parent.is_map and child.is_map):
-        return child
-    kept = dict(parent.value)
-    before, after = parent.value.get("use", parent.use), child.value.get("use")
-    if before is not None and after is not None and before.value != after.value:
-        kept = {k: v for k, v in kept.items() if k in BESIDE.get(path, ())}
-        before = None
-    either = EITHER.get(path, ())
-    if any(k in child.value and child.value[k].value is not None for k in either):
-        kept = {k: v for k, v in kept.items() if k not in either}
-    for name, value in child.value.items():
-        kept[name] = merge(kept[name], value, (*path, name)) if name in kept else value
-    inherited = parent.use if "use" not in kept and before is not None else None
-    return Node(kept, child.mark, child.key, use=inherited)
-
-
-def overrides_tree(arguments: list[str], cwd: Path, problems: list[Problem]) -> Node | None:
-    """`key.sub=value` arguments as one tree, later ones over earlier ones; values follow the rules of a recipe."""
-    trees: list[tuple[int, Node]] = []
-    for argument in arguments:
-        key, equals, text = argument.partition("=")
-        at = Mark("command line", 1, 1, "", cwd, argument)
-        parts = key.strip().split(".")
-        if not equals or not all(parts):
-            problems.append(Problem(at, "", "expected key=value, such as train.batch=64"))
-            continue
-        before = len(problems)
-        node = parse(text, "command line", cwd, problems, argument) or Node(None, at)
-        if len(problems) > before:
-            continue
-        node.key = at
-        for part in reversed(parts):
-            node = Node({part: node}, at, at)
-        trees.append((len(parts), node))
-    if not trees:
-        return None
-    # Shallow keys first: `network=image/dit` must not undo the `network.width=64` that stands before it.
-    whole: Node | None = None
-    for _, tree in sorted(trees, key=lambda pair: pair[0]):
-        whole = tree if whole is None else merge(whole, tree)
-    return whole

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import math
 import re
 import typing
@@ -69,7 +68,7 @@ class Reader:
         return self._scalar(node, annotation, path)
 
     def _expected(self, node: Node, annotation: Any, path: str) -> Any:
-        return self.problem(node.mark, path, f"expected {type_name(annotation)}, got {_got(node)}")
+        return self.problem(node.mark, path, f"expected {type_name(annotation)}, got {node.shown()}")
 
     def _scalar(self, node: Node, annotation: Any, path: str) -> Any:
         value = node.value
@@ -88,7 +87,7 @@ class Reader:
         value = self.value(node, inner, path)
         for extra in extras:
             if isinstance(extra, Range) and type(value) in (int, float) and not extra.holds(value):
-                return self.problem(node.mark, path, f"expected {type_name(annotation)}, got {_got(node)}")
+                return self.problem(node.mark, path, f"expected {type_name(annotation)}, got {node.shown()}")
         return value
 
     def _literal(self, node: Node, allowed: tuple[Any, ...], path: str) -> Any:
@@ -100,7 +99,9 @@ class Reader:
             if isinstance(node.value, str)
             else ""
         )
-        return self.problem(node.mark, path, f"expected one of {', '.join(map(str, allowed))}, got {_got(node)}{near}")
+        return self.problem(
+            node.mark, path, f"expected one of {', '.join(map(str, allowed))}, got {node.shown()}{near}"
+        )
 
     def _union(self, node: Node, annotation: Any, path: str, default: Any) -> Any:
         options = [a for a in get_args(annotation) if a is type(None) or writable(a)]
@@ -247,18 +248,18 @@ class Reader:
             return node, {}
         if not node.is_map:
             return self.problem(
-                node.mark, path, f"expected {kind}: a name, or a mapping with `use:`, got {_got(node)}"
+                node.mark, path, f"expected {kind}: a name, or a mapping with `use:`, got {node.shown()}"
             ), {}
         given = {k: v for k, v in node.value.items() if k != "use"}
         use = node.value.get("use", node.use)
         if use is None and isinstance(default, (Spec, str)):
             use = Node(default if isinstance(default, str) else default.use, node.mark)
             if isinstance(default, Spec):
-                given = {**{k: _node(plain(v), node.mark) for k, v in default.params.items()}, **given}
+                given = {**{k: Node.of(plain(v), node.mark) for k, v in default.params.items()}, **given}
         if use is None:
             return self.problem(node.mark, path, f"needs `use:`, one of {', '.join(registry.names(kind))}"), given
         if not isinstance(use.value, str):
-            return self.problem(use.mark, f"{path}.use", f"expected the name of a {kind}, got {_got(use)}"), given
+            return self.problem(use.mark, f"{path}.use", f"expected the name of a {kind}, got {use.shown()}"), given
         return use, given
 
     def _where(self, node: Node, path: str) -> str:
@@ -277,7 +278,9 @@ class Reader:
             return self.problem((child or owner).mark, path, f"needs {path}: {what}{doc}; for example {example}")
         # A default is read like a written value, so that a recipe and its resolved text hold the same.
         trial = Reader(allow_code=self.allow_code, partial=self.partial)
-        value = trial.value(_node(plain(parameter.default), owner.mark), parameter.annotation, path, parameter.default)
+        value = trial.value(
+            Node.of(plain(parameter.default), owner.mark), parameter.annotation, path, parameter.default
+        )
         return parameter.default if trial.problems else value
 
     def _tried(self, spec: Spec, cls: type, node: Node, path: str) -> Any:
@@ -291,38 +294,3 @@ class Reader:
         except (BadInput, ValueError) as error:
             return self.problem(node.key or node.mark, path, str(error))
         return spec
-
-
-def _node(value: Any, mark: Mark) -> Node:
-    """A plain value as a tree that stands at one place."""
-    if isinstance(value, dict):
-        return Node({k: _node(v, mark) for k, v in value.items()}, mark)
-    return Node([_node(v, mark) for v in value] if isinstance(value, list) else value, mark)
-
-
-def _got(node: Node) -> str:
-    value = node.value
-    if isinstance(value, dict):
-        return "a mapping"
-    if isinstance(value, list):
-        return "a list" if value else "an empty list"
-    if value is None:
-        return "null"
-    if isinstance(value, str):
-        return f"the text {value!r}"
-    return str(value).lower() if isinstance(value, bool) else repr(value)
-
-
-def field_docs(cls: type) -> dict[str, str]:
-    """field -> the string that stands below it in the dataclass's source."""
-    import ast
-
-    body = ast.parse(inspect.cleandoc(inspect.getsource(cls))).body[0]
-    assert isinstance(body, ast.ClassDef)
-    out: dict[str, str] = {}
-    for before, after in zip(body.body, body.body[1:], strict=False):
-        if isinstance(before, ast.AnnAssign) and isinstance(before.target, ast.Name) and isinstance(after, ast.Expr):
-            text = getattr(after.value, "value", None)
-            if isinstance(text, str):
-                out[before.target.id] = " ".join(text.split())
-    return out

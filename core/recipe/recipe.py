@@ -24,13 +24,30 @@ class Split:
     """share kept for validation; never trained on"""
 
 
+@dataclass(frozen=True)
+class Given:
+    """What a recipe was read from.
+
+    text:       as the user wrote it
+    source:     the file; None where the text came from elsewhere
+    partial:    whether nulls that the user has yet to fill in were accepted
+    allow_code: whether components may be `pkg.module:Class` or files
+    """
+
+    text: str
+    source: Path | None = None
+    partial: bool = False
+    allow_code: bool = True
+
+
 @dataclass
 class Recipe:
     """One recipe, ready to be built.
 
     split:   the `split` key of the `data` section
     sampler: `use` and the sampler's own keys of the `sample` section
-    source:  the file it was read from; None for text
+    given:   the text and file it was read from
+    tree:    its values with their places, for `merge`
     """
 
     recipe: int
@@ -48,10 +65,18 @@ class Recipe:
     sample: Sample
     sampler: Spec
     eval: Eval
-    source: Path | None = field(default=None, compare=False)
+    given: Given = field(default_factory=lambda: Given(""), compare=False, repr=False)
     tree: Node | None = field(default=None, compare=False, repr=False)
-    partial: bool = field(default=False, compare=False, repr=False)
-    allow_code: bool = field(default=True, compare=False, repr=False)
+
+    @property
+    def text(self) -> str:
+        """The recipe as given: the file's text, without what it extends and without overrides."""
+        return self.given.text
+
+    @property
+    def source(self) -> Path | None:
+        """The file it was read from; None where it came out of a checkpoint."""
+        return self.given.source
 
     def resolved(self) -> dict[str, Any]:
         """The recipe as plain values with every default explicit; paths are absolute."""
@@ -75,11 +100,15 @@ class Recipe:
         """YAML text that loads back to the same recipe, wherever it is put."""
         return dump(self.resolved())
 
-    def merge(self, overrides: Sequence[str], cwd: Path | None = None) -> Recipe:
-        """A new recipe with `key.sub=value` overrides applied; paths in them start from `cwd`, the working folder."""
+    def merge(self, overrides: Sequence[str], bare_section: str | None = None, cwd: Path | None = None) -> Recipe:
+        """A new recipe with `key.sub=value` overrides applied.
+
+        bare_section: they change this section alone, and `steps=30` means `sample.steps=30`; None: any section
+        cwd:          where their relative paths start; the working folder by default
+        """
         from .load import with_overrides
 
-        return with_overrides(self, overrides, cwd)
+        return with_overrides(self, overrides, bare_section, cwd)
 
 
 @dataclass
