@@ -12,11 +12,13 @@ import numpy as np
 
 from ....core.files import (
     BadFiles,
+    Row,
     class_names,
     content_hash,
     folder_labels,
     need_folder,
     progress,
+    read_table,
     shown,
     walk,
 )
@@ -24,7 +26,6 @@ from ....core.files import (
     split as sides_of,
 )
 from ....core.recipe.spec import Range
-from ....core.tables import Row, read_table
 from ....core.types import BadInput, Signal
 from ..files import SUFFIXES, BadPicture, read_bytes
 from .base import Example, Pictures
