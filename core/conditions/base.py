@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -44,16 +45,22 @@ class Condition(nn.Module, ABC):
         return ()
 
     def show(self, value: Any) -> Any:
-        """A parsed value as a person reads it: a name or a number."""
+        """A parsed value as a person reads it, a name or a number, which `parse` takes again."""
         return value
 
     def null_row(self, batch: int) -> Tensor:
         """The learned row for "not told", (B, E)."""
         return self.null.expand(batch, -1)
 
-    def fill(self, rng: Any) -> None:
-        """Initial weights of the null row; subclasses that hold more parameters of their own extend it."""
+    def fill(self, rng: np.random.Generator) -> None:
+        """Initial weights of the null row: standard normal. Subclasses with parameters of their own extend it."""
         normal_(self.null, rng)
+
+
+def listed(names: Sequence[str], most: int = 30) -> str:
+    """Names for a message, the first `most` of them."""
+    more = f", ... ({len(names)} in all)" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def gather(conditions: Mapping[str, Condition] | nn.ModuleDict, values: Mapping[str, Sequence[Any]]) -> Conditions:

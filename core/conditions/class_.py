@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..layers.init import normal_, reset
 from ..types import BadInput, Item, Signal
-from .base import Condition
+from .base import Condition, listed
 
 
 class Class(Condition):
@@ -31,7 +32,7 @@ class Class(Condition):
         self.rows = nn.Parameter(torch.zeros(len(self.classes), width))
         reset(self, 0)
 
-    def fill(self, rng: Any) -> None:
+    def fill(self, rng: np.random.Generator) -> None:
         """Initial weights: standard normal rows."""
         super().fill(rng)
         normal_(self.rows, rng)
@@ -48,7 +49,7 @@ class Class(Condition):
                 return self.classes.index(str(value))
             if 0 <= value < len(self.classes):
                 return value
-        raise BadInput(f"there is no class {value!r}: the classes are {_listed(self.classes)}")
+        raise BadInput(f"there is no class {value!r}: the classes are {listed(self.classes)}")
 
     def choices(self) -> Sequence[str]:
         """The names of all classes."""
@@ -65,8 +66,3 @@ class Class(Condition):
     def embed(self, values: Sequence[int] | Tensor) -> Tensor:
         """Indices (B,) -> (B, E)."""
         return self.rows[torch.as_tensor(values, dtype=torch.long, device=self.rows.device)]
-
-
-def _listed(names: Sequence[str], most: int = 30) -> str:
-    more = f", ... ({len(names)} in all)" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
