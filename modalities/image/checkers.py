@@ -1,0 +1,176 @@
+"""Reads the shapes back from a picture: how many, which, of what colour and size, and where they lie.
+
+Nothing here draws or knows how `scenes` draws; a picture is measured. The steps: a plane fitted to the background; what
+differs from it, parted into connected pieces; in each piece the share of every pixel that the piece covers; from those
+shares the area, the centroid and the harmonic moments
+
+    c_k = | sum_p m_p (z_p - centre)^k | / area^(1 + k/2),   z = x + iy,
+
+which turning, moving and scaling leave alone. So does a blur: z^k is a harmonic function, and its mean over any round
+blot is its value at the centre. A shape with n-fold symmetry has c_k = 0 but for k = n, 2n, ...: triangles show in c_3,
+squares in c_4, five-pointed stars in c_5, and circles nowhere.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from .scenes import COLOURS, Scene, Thing, radius_of
+
+_CONTRAST = 0.30  # distance from the background in RGB from 0 to 1; less is background
+_DRAWN_OUT = 0.04  # c_2 of an ellipse 1.3 times as long as wide, (1.3 - 1/1.3) / (4 pi)
+_SCATTERED = 0.26  # mean |z|^2 / area: 0.16 for a circle, 0.19 for a triangle; a blur adds to it
+
+
+def read_scene(picture: Tensor | np.ndarray) -> Scene:
+    """The things that a picture (1 or 3, H, W) in [-1, 1] shows, the largest first; no things where nothing stands out.
+
+    Their `shape` is one of `scenes.SHAPES`, or "unclear" where a piece is none of them.
+    """
+    rgb = np.asarray(picture, dtype=np.float64)
+    rgb = (np.broadcast_to(rgb, (3, *rgb.shape[1:])) + 1) / 2
+    side = min(rgb.shape[1:])
+    relief = rgb - _background(rgb)
+    contrast = np.sqrt((relief**2).sum(0))
+    pieces = _pieces(contrast > _CONTRAST)
+    least = 0.35 * math.pi * (radius_of("small", side) * side) ** 2
+    things = [_thing(rgb, relief, contrast, piece, side, least) for piece in pieces]
+    return Scene(tuple(sorted((t for t in things if t is not None), key=lambda t: -t.radius)))
+
+
+def main_shape(picture: Tensor | np.ndarray) -> str:
+    """The kind of the largest thing in a picture (1 or 3, H, W) in [-1, 1]; "unclear", or "none" where nothing is."""
+    scene = read_scene(picture)
+    return scene.things[0].shape if scene.things else "none"
+
+
+def agreement(attributes: dict[str, Any], scene: Scene) -> dict[str, bool]:
+    """For each attribute of an example of `image/shapes`: whether a scene read from a picture shows the same.
+
+    Keys: count, shape, colour, size, place (centre within a tenth of the shorter side), relation. An attribute holds if
+    it holds for every thing; things are matched by place, so that a wrong colour is not also a wrong shape.
+    """
+    wanted = [Thing(**facts) for facts in attributes["things"]]
+    if len(wanted) != len(scene.things):
+        return dict.fromkeys(("count", "shape", "colour", "size", "place", "relation"), False)
+    found = [min(scene.things, key=lambda t: math.hypot(t.x - w.x, t.y - w.y)) for w in wanted]
+    ordered = Scene(tuple(found))
+    pairs = list(zip(wanted, found, strict=True))
+    return {
+        "count": True,
+        "shape": all(w.shape == f.shape for w, f in pairs),
+        "colour": all(w.colour == f.colour for w, f in pairs),
+        "size": all(w.size == f.size for w, f in pairs),
+        "place": all(math.hypot(w.x - f.x, w.y - f.y) < 0.1 for w, f in pairs),
+        "relation": [ordered.relation(0, i) for i in range(1, len(found))] == attributes["relations"],
+    }
+
+
+def _background(rgb: np.ndarray) -> np.ndarray:
+    """A plane a + b x + c y for each channel, fitted to the pixels that lie near it (three rounds)."""
+    _, height, width = rgb.shape
+    y, x = np.mgrid[:height, :width]
+    basis = np.stack([np.ones(height * width), x.ravel() / width - 0.5, y.ravel() / height - 0.5], axis=1)
+    flat = rgb.reshape(3, -1).T
+    # The darkest third of the pixels is surely background: things are brighter and cover less than two thirds.
+    value = flat.max(1)
+    near = value <= np.quantile(value, 0.35)
+    plane = np.broadcast_to(np.median(flat[near], axis=0), flat.shape)
+    for _ in range(3):
+        near = np.abs(flat - plane).max(1) < 0.15
+        if near.sum() < 10:
+            break
+        plane = basis @ np.linalg.lstsq(basis[near], flat[near], rcond=None)[0]
+    return plane.T.reshape(rgb.shape)
+
+
+def _pieces(mask: np.ndarray) -> list[np.ndarray]:
+    """Connected pieces (4 neighbours) of a mask, each as a mask: every pixel takes the largest number around it."""
+    numbers = np.where(mask, np.arange(1, mask.size + 1).reshape(mask.shape), 0)
+    while True:
+        spread = numbers.copy()
+        spread[1:] = np.maximum(spread[1:], numbers[:-1])
+        spread[:-1] = np.maximum(spread[:-1], numbers[1:])
+        spread[:, 1:] = np.maximum(spread[:, 1:], numbers[:, :-1])
+        spread[:, :-1] = np.maximum(spread[:, :-1], numbers[:, 1:])
+        spread[~mask] = 0
+        if (spread == numbers).all():
+            return [numbers == n for n in np.unique(numbers[mask])]
+        numbers = spread
+
+
+def _grown(mask: np.ndarray) -> np.ndarray:
+    """The mask and the pixels around it."""
+    padded = np.pad(mask, 1)
+    height, width = mask.shape
+    return np.any([padded[i : i + height, j : j + width] for i in range(3) for j in range(3)], axis=0)
+
+
+def _thing(
+    rgb: np.ndarray, relief: np.ndarray, contrast: np.ndarray, piece: np.ndarray, side: int, least: float
+) -> Thing | None:
+    """Measure one piece; None where it is too small to be a shape."""
+    if piece.sum() < 0.5 * least:
+        return None
+    core = piece & (contrast >= np.quantile(contrast[piece], 0.5))
+    colour = rgb[:, core].mean(1)
+    ink = relief[:, core].mean(1)
+    share = np.einsum("c,chw->hw", ink, relief) / (ink @ ink)
+    share = np.where(_grown(piece), share.clip(0, 1), 0)
+    area = float(share.sum())
+    if area < least:
+        return None
+    y, x = np.mgrid[: share.shape[0], : share.shape[1]] + 0.5
+    centre = complex((share * x).sum(), (share * y).sum()) / area
+    name = min(COLOURS, key=lambda c: float(np.sum((colour - COLOURS[c]) ** 2)))
+    radius = math.sqrt(area / math.pi) / side
+    middle = math.sqrt(radius_of("small", side) * radius_of("large", side))
+    size = "small" if radius < middle else "large"
+    shape = _shape(share, x + 1j * y - centre, area)
+    return Thing(shape, name, size, centre.real / side, centre.imag / side, radius)
+
+
+def _shape(share: np.ndarray, z: np.ndarray, area: float) -> str:
+    """The shape whose harmonic moment comes nearest to its value for the perfect shape; "circle" if all are under half.
+
+    "unclear" where the piece is drawn out or split (c_2 is 0 for every shape here), or scattered about its centre.
+    """
+    drawn_out = abs((share * z**2).sum()) / area**2
+    scattered = (share * abs(z) ** 2).sum() / area**2
+    if drawn_out > _DRAWN_OUT or scattered > _SCATTERED:
+        return "unclear"
+    found = {
+        name: abs((share * z**k).sum()) / area ** (1 + k / 2) / perfect for name, (k, perfect) in _HARMONICS.items()
+    }
+    best = max(found, key=lambda name: found[name])
+    return best if found[best] > 0.5 else "circle"
+
+
+def _harmonic(corners: np.ndarray, k: int) -> float:
+    """|c_k| of a polygon about the origin, exactly: over the triangle 0, a, b, the integral of z^k is
+
+    2 area (a^k + a^(k-1) b + ... + b^k) / ((k + 1) (k + 2)).
+    """
+    after = np.roll(corners, -1)
+    double = (corners.conj() * after).imag
+    powers = np.sum([corners**i * after ** (k - i) for i in range(k + 1)], axis=0)
+    area = double.sum() / 2
+    return float(abs((double * powers).sum()) / ((k + 1) * (k + 2)) / area ** (1 + k / 2))
+
+
+def _tips(n: int, waist: float | None = None) -> np.ndarray:
+    """Corners of a regular n-gon, or of an n-pointed star with the inner radius `waist`, as complex numbers."""
+    if waist is None:
+        return np.exp(2j * np.pi * np.arange(n) / n)
+    return np.exp(1j * np.pi * np.arange(2 * n) / n) * np.where(np.arange(2 * n) % 2, waist, 1.0)
+
+
+_HARMONICS = {
+    "triangle": (3, _harmonic(_tips(3), 3)),
+    "square": (4, _harmonic(_tips(4), 4)),
+    "star": (5, _harmonic(_tips(5, 0.5), 5)),
+}
