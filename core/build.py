@@ -9,7 +9,7 @@ from .codec import Codec
 from .layers.init import reset
 from .model import Model
 from .process import Process
-from .recipe.load import Recipe
+from .recipe.recipe import Recipe
 from .types import BadInput, Dataset, Item, Modality, Signal
 
 FIT_ITEMS = 2000  # a codec's scales settle long before this many examples
@@ -53,6 +53,8 @@ def build_data(recipe: Recipe, split: str = "train") -> tuple[Dataset, Signal]:
 
 def build_parts(recipe: Recipe, signal: Signal) -> Parts:
     """Codec (not fitted), network and conditions for a signal whose classes are known; weights follow from the seed."""
+    if recipe.codec is None:
+        raise BadInput("the recipe names no codec: add one, such as codec: {use: image/pixels} or {use: audio/stft}")
     codec = recipe.codec.build(signal=signal)
     signal = replace(signal, latent=codec.shape(signal.size))
     network = recipe.network.build(signal=signal)

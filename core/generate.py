@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from .build import Parts, build_parts
 from .conditions.base import gather
 from .device import autocast, choose_device
 from .model import Model
-from .recipe.load import Recipe, load_recipe_text
+from .recipe.load import load_recipe_text
+from .recipe.recipe import Recipe
 from .samplers.base import Progress
 from .sampling import sample
 from .training.checkpoint import newest, read, read_header
@@ -135,8 +137,8 @@ class Trained:
 
         Raises BadInput for labels or keys that do not exist.
         """
-        overrides = [f"{key}={json.dumps(value)}" for key, value in changes.items()]
-        recipe = self.recipe.merge(overrides, bare_section="sample") if overrides else self.recipe
+        overrides = [f"sample.{key}={json.dumps(value)}" for key, value in changes.items()]
+        recipe = self.recipe.merge(overrides) if overrides else self.recipe
         s = recipe.sample
         seed = recipe.seed if s.seed is None else s.seed
         told = self._told(recipe, s.count)
@@ -210,16 +212,18 @@ def _settings(recipe: Recipe) -> dict[str, Any]:
     return kept
 
 
-def load(path: str | Path, device: str = "auto", allow_code: bool = False) -> Trained:
+def load(path: str | Path, device: str = "auto", changes: Sequence[str] = (), allow_code: bool = False) -> Trained:
     """Open a run folder (its newest checkpoint) or a checkpoint file; the weights are the averaged ones.
 
+    device:     auto, cpu, cuda or mps
+    changes:    key=value changes of the recipe's `sample` section
     allow_code: let the checkpoint's recipe name components by file or module path; without it, registered names only
 
     Raises BadInput where it is missing, damaged, or of another format.
     """
     checkpoint = newest(Path(path))
     header = read_header(checkpoint)
-    recipe = load_recipe_text(header.recipe, base=checkpoint.parent, overrides=[], allow_code=allow_code)
+    recipe = load_recipe_text(header.recipe, base=checkpoint.parent, overrides=changes, allow_code=allow_code)
     parts = build_parts(recipe, header.signal)
     read(checkpoint, parts.codec, "codec")
     read(checkpoint, parts.model, "ema")

@@ -26,8 +26,7 @@ def command(run: Path, changes: tuple[str, ...], out: Path, trajectory: bool, al
 
     if out.exists() and not out.is_dir():
         raise BadInput(f"{out} is a file: --out takes a folder")
-    trained = load(run, allow_code=allow_code)
-    trained.recipe = trained.recipe.merge(list(changes), bare_section="sample")
+    trained = load(run, changes=changes, allow_code=allow_code)
     trained.to(trained.recipe.sample.device)
     samples = trained.sample(progress=not as_json, trajectory=trajectory)
     paths = samples.save(out)

@@ -95,13 +95,17 @@ def read(path: Path, module: nn.Module, part: str) -> None:
 
 
 def read_optimizer(path: Path, optimizer: torch.optim.Optimizer) -> None:
-    """Load the optimiser's state."""
+    """Load the optimiser's state, each tensor in its parameter's memory layout: fused updates walk memory, not indices."""
     file = _open(path)
+    params = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for k in file.keys():  # noqa: SIM118
         if k.startswith("optimizer."):
             _, i, name = k.split(".", 2)
-            state.setdefault(int(i), {})[name] = file.get_tensor(k)
+            value, like = file.get_tensor(k), params[int(i)]
+            if value.shape == like.shape:
+                value = torch.empty_like(like, dtype=value.dtype, requires_grad=False).copy_(value)
+            state.setdefault(int(i), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 

@@ -15,7 +15,7 @@ from tqdm import tqdm
 from ..build import Parts, build_data, build_parts, fit_codec
 from ..device import choose_device, native_bf16
 from ..generate import Trained
-from ..recipe.load import Recipe
+from ..recipe.recipe import Recipe
 from ..types import BadInput
 from .checkpoint import Header, read, read_header, read_optimizer, save
 from .loop import State, Trainer

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from ..recipe.load import Recipe
+from ..recipe.recipe import Recipe
 from ..types import BadInput, Dataset
 
 OURS = ("recipe.yaml", "resolved.yaml", "env.json", "data.jsonl", "metrics.jsonl", "previews", "checkpoints")
@@ -52,7 +52,7 @@ class RunFolder:
             elif old.exists():
                 old.unlink()
         self.path.mkdir(parents=True, exist_ok=True)
-        (self.path / "recipe.yaml").write_text(recipe.text)
+        (self.path / "recipe.yaml").write_text(recipe.source.read_text() if recipe.source else recipe.dump())
         (self.path / "resolved.yaml").write_text(recipe.dump())
         manifest = "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in data.manifest())
         (self.path / "data.jsonl").write_text(manifest, encoding="utf-8")
