@@ -6,20 +6,18 @@ no torch. `pkg.module:Class` and `./file.py:Class` name any class without regist
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import importlib
 import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import NoReturn
 
+from .messages import bad_input, broken, did_you_mean
 from .signature import Parameter, about, parameters
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -56,41 +54,9 @@ class Description:
     parameters: tuple[Parameter, ...]
 
 
-def bad_input(message: str) -> NoReturn:
-    """Raise BadInput. The contracts import torch, which this module may not do before it must."""
-    from .types import BadInput
-
-    raise BadInput(message)
-
-
-def broken(message: str, cause: BaseException | None = None) -> NoReturn:
-    """Raise BrokenPlugin."""
-    from .types import BrokenPlugin
-
-    raise BrokenPlugin(message) from cause
-
-
 def kinds() -> list[str]:
     """Every kind of component."""
     return list(FOLDERS)
-
-
-def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
-    """Known names that `name` may have meant, best first: the same after the prefix, then the similar ones."""
-    known = list(known)
-    lower = name.lower().replace("-", "_")
-    same = [k for k in known if k == lower or k.rpartition("/")[2] == lower.rpartition("/")[2]]
-    close = difflib.get_close_matches(lower, known, n=count, cutoff=0.6)
-    return list(dict.fromkeys(same + close))[:count]
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`; did you mean 'a' or 'b'?`, or nothing where no known name is near."""
-    near = nearest(name, known)
-    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-
-
-# --- built-ins -------------------------------------------------------------------------------------------------------
 
 
 def builtins(kind: str) -> dict[str, Path]:
@@ -141,9 +107,6 @@ def _imported(module: str, what: str):
         broken(f"{what} cannot be imported: {type(error).__name__}: {error}", error)
 
 
-# --- plugins ---------------------------------------------------------------------------------------------------------
-
-
 def plugins(kind: str) -> dict[str, list[EntryPoint]]:
     """name -> the entry points that claim it, from metadata alone; a name that several claim is unusable."""
     _folder(kind)
@@ -190,9 +153,6 @@ def _plugin(kind: str, name: str, claims: list[EntryPoint]) -> type:
             f"{type(error).__name__}: {error}",
             error,
         )
-
-
-# --- any class -------------------------------------------------------------------------------------------------------
 
 
 def is_code(use: str) -> bool:
@@ -246,9 +206,6 @@ def _local_module(file: Path, what: str):
         del sys.modules[name]
         broken(f"{what}: {file} cannot be imported: {type(error).__name__}: {error}", error)
     return module
-
-
-# --- the registry's face ---------------------------------------------------------------------------------------------
 
 
 def names(kind: str) -> list[str]:

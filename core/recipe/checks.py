@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from .. import registry
+from .. import messages, registry
 from .nodes import Mark, Node
 from .read import BAD, Reader
 
@@ -17,6 +17,7 @@ def cross_check(root: Node, values: dict[str, Any], reader: Reader) -> None:
     _conditions(root, values, reader)
     _guidance(root, values, reader)
     _prediction(root, reader)
+    _levels(root, values["sample"], reader)
 
 
 def _at(root: Node, *path: str) -> Mark:
@@ -33,6 +34,9 @@ def _at(root: Node, *path: str) -> Mark:
 def _length_of_training(root: Node, train: Any, reader: Reader) -> None:
     if train is BAD:
         return
+    if train.accumulate > train.batch:
+        message = f"a batch of {train.batch} cannot be split into {train.accumulate} parts"
+        reader.problem(_at(root, "train", "accumulate"), "train.accumulate", message)
     if train.steps is None and train.minutes is None:
         reader.problem(_at(root, "train"), "train", "needs train.steps or train.minutes: how long to train")
     elif train.steps is not None and train.minutes is not None:
@@ -72,7 +76,7 @@ def _conditions(root: Node, values: dict[str, Any], reader: Reader) -> None:
     for name in sample.where:
         if name not in condition:
             known = f" This recipe's conditions: {', '.join(condition) or 'none'}"
-            message = f"is no condition of this recipe{registry.did_you_mean(name, condition) or '.'}{known}"
+            message = f"is no condition of this recipe{messages.did_you_mean(name, condition) or '.'}{known}"
             reader.problem(_at(root, "sample", "where", name), f"sample.where.{name}", message)
     if "label" not in condition and sample.label not in (None, "cycle"):
         message = "this recipe has no condition 'label': add `condition: {label: class}`, or leave sample.label out"
@@ -98,3 +102,17 @@ def _prediction(root: Node, reader: Reader) -> None:
         prediction.check(schedule.level(schedule.t_max))
     except BadInput as error:
         reader.problem(_at(root, "process", "prediction"), "process.prediction", str(error))
+
+
+def _levels(root: Node, sample: Any, reader: Reader) -> None:
+    """Make the levels that sampling will visit: what they refuse is better told now than at the first preview."""
+    schedule, spacing = reader.built.get("process.schedule"), reader.built.get("sample.spacing")
+    if schedule is None or spacing is None or sample is BAD or sample.steps > 10_000:
+        return
+    from ..types import BadInput
+
+    try:
+        spacing.levels(schedule, sample.steps)
+    except BadInput as error:
+        at = ("sample", "spacing") if "spacing" in getattr(root.value.get("sample"), "value", {}) else ("sample",)
+        reader.problem(_at(root, *at), "sample.spacing", str(error))

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import registry
+from .. import messages, registry
 from .checks import cross_check
 from .merge import BESIDE, merge, overrides_tree
 from .nodes import Mark, Node, Problem, parse
-from .read import Reader
+from .read import BAD, Reader
 from .recipe import DEFAULT_SAMPLER, Given, Recipe, Split, Top
 from .sections import Sample
 from .spec import Spec
@@ -31,6 +31,19 @@ def packaged() -> dict[str, Path]:
     return {f.relative_to(PACKAGED).with_suffix("").as_posix(): f for f in files}
 
 
+def summary(name: str, file: Path) -> dict[str, Any]:
+    """name, file, about, and the keys that the user has to fill in. Nothing is validated and no component imported."""
+    root = _chain(file, str(file), Path.cwd(), [], ())
+    about, data = (root.value.get(key) if root is not None else None for key in ("about", "data"))
+    unset = data is not None and data.is_map and "root" in data.value and data.value["root"].value is None
+    return {
+        "name": name,
+        "file": str(file),
+        "about": about.value if about is not None and isinstance(about.value, str) else "",
+        "needs": ["data.root"] if unset else [],
+    }
+
+
 def find_recipe(name: str | Path, folder: Path | None = None) -> Path:
     """The file that a path (relative to `folder`), or a packaged name, whole or its unique last part, stands for.
 
@@ -44,13 +57,13 @@ def find_recipe(name: str | Path, folder: Path | None = None) -> Path:
     if len(matches) == 1:
         return known[matches[0]]
     if matches:
-        registry.bad_input(f"{text!r} may mean {' or '.join(matches)}: write the whole name")
+        messages.bad_input(f"{text!r} may mean {' or '.join(matches)}: write the whole name")
     if path.is_dir():
-        registry.bad_input(f"{text} is a folder; a recipe is a .yaml file, or one of: {', '.join(known)}")
+        messages.bad_input(f"{text} is a folder; a recipe is a .yaml file, or one of: {', '.join(known)}")
     if text.endswith(SUFFIXES):
-        registry.bad_input(f"there is no recipe file {text}{registry.did_you_mean(Path(text).stem, known)}")
-    hint = registry.did_you_mean(text, known) or "."
-    registry.bad_input(
+        messages.bad_input(f"there is no recipe file {text}{messages.did_you_mean(Path(text).stem, known)}")
+    hint = messages.did_you_mean(text, known) or "."
+    messages.bad_input(
         f"there is no recipe {text!r}{hint} `sonolux recipe list` shows the packaged ones; a file ends in .yaml"
     )
 
@@ -112,7 +125,7 @@ def _bare(override: str, section: str) -> str:
         return override
     others = {f.name for f in dataclasses.fields(Top)} - SAMPLE_KEYS
     if first in others:
-        registry.bad_input(
+        messages.bad_input(
             f"command line: {override}: only {section}.* can change here; the rest is part of the checkpoint"
         )
     return f"{section}.{override}"
@@ -131,7 +144,7 @@ def _chain(file: Path, shown: str, cwd: Path, problems: list[Problem], seen: tup
     try:
         text = file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        registry.bad_input(f"{shown}: cannot be read: {error}")
+        messages.bad_input(f"{shown}: cannot be read: {error}")
     root = parse(text, shown, file.parent.absolute(), problems)
     if root is None or not root.is_map:
         if not problems:
@@ -177,10 +190,8 @@ def _finish(
             problems.append(Problem(Mark(str(given.source or "recipe"), 1, 1, "", cwd), "", NO_RECIPE))
         _refuse(problems)
     assert root is not None
-    mark = root.mark
     if changes is not None:
         root = merge(root, changes)
-        root.mark = mark
     reader = Reader(problems, given.allow_code, given.partial)
     values = _read(root, reader)
     cross_check(root, values, reader)
@@ -208,6 +219,8 @@ def _read(root: Node, reader: Reader) -> dict[str, Any]:
     for name in root.value:
         if name not in keys and not name.startswith("x-"):
             reader.unknown(root.value[name], "", name, list(keys), "a recipe")
+    if values["codec"] is None and values["modality"] is not BAD:
+        values["codec"] = _own_codec(root, values["modality"], reader)
     split, data = _mixed(root.value.get("data", empty), frozenset({"split"}))
     if "data" in root.value:
         values["data"] = reader.component(data, "dataset", "data", beside=["split"])
@@ -220,6 +233,16 @@ def _read(root: Node, reader: Reader) -> dict[str, Any]:
         sampler, "sampler", "sample", Spec("sampler", DEFAULT_SAMPLER), sorted(SAMPLE_KEYS)
     )
     return values
+
+
+def _own_codec(root: Node, modality: Spec, reader: Reader) -> Any:
+    """The codec that the modality's class names, for recipes without one."""
+    at = root.value.get("codec", root)
+    own = getattr(reader.built.get("modality"), "codec", None)
+    if isinstance(own, str):
+        return reader.component(Node(own, at.mark, at.key), "codec", "codec")
+    known = [n for n in registry.names("codec") if n.startswith(f"{modality.use}/")] or registry.names("codec")
+    return reader.problem(at.key or at.mark, "codec", f"needs a codec, one of: {', '.join(known)}")
 
 
 def _mixed(node: Node, own: frozenset[str]) -> tuple[Node, Node]:
@@ -240,4 +263,8 @@ def _refuse(problems: list[Problem]) -> None:
         problems, key=lambda p: (bool(p.mark.override), files.index(p.mark.file), p.mark.line, p.mark.column)
     )
     count = f"{len(problems)} error{'s' if len(problems) > 1 else ''}; nothing was run"
-    registry.bad_input("\n".join([*map(str, problems), count]))
+    from ..types import BadInput
+
+    error = BadInput("\n".join([*map(str, problems), count]))
+    error.problems = problems  # type: ignore[attr-defined]  (`recipe validate --json` prints them one by one)
+    raise error

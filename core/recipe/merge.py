@@ -20,22 +20,21 @@ def merge(parent: Node, child: Node, path: tuple[str, ...] = ()) -> Node:
     """
     if child.is_map and isinstance(parent.value, str) and path and "use" not in child.value:
         return Node(child.value, child.mark, child.key, use=parent)
-    if isinstance(child.value, str) and parent.is_map and ("use" in parent.value or parent.use or path in BESIDE):
-        child = Node({"use": child}, child.mark, child.key)
+    before = parent.value.get("use", parent.use) if parent.is_map else None
+    if isinstance(child.value, str) and parent.is_map and (before is not None or path in BESIDE):
+        return merge(parent, Node({"use": child}, child.mark, child.key), path)
     if not (parent.is_map and child.is_map):
         return child
-    kept = dict(parent.value)
-    before, after = parent.value.get("use", parent.use), child.value.get("use")
+    after, kept = child.value.get("use"), dict(parent.value)
     if before is not None and after is not None and before.value != after.value:
         kept = {k: v for k, v in kept.items() if k in BESIDE.get(path, ())}
-        before = None
     either = EITHER.get(path, ())
     if any(k in child.value and child.value[k].value is not None for k in either):
         kept = {k: v for k, v in kept.items() if k not in either}
     for name, value in child.value.items():
         kept[name] = merge(kept[name], value, (*path, name)) if name in kept else value
-    inherited = parent.use if "use" not in kept and before is not None else None
-    return Node(kept, child.mark, child.key, use=inherited)
+    of = parent if child.mark.override else child
+    return Node(kept, of.mark, of.key, use=None if "use" in kept else parent.use)
 
 
 def overrides_tree(arguments: list[str], cwd: Path, problems: list[Problem]) -> Node | None:

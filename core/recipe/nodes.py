@@ -45,10 +45,20 @@ class Problem:
     path: str
     message: str
 
+    def record(self) -> dict[str, Any]:
+        """The problem as plain values."""
+        place = (
+            {"argument": self.mark.override}
+            if self.mark.override
+            else {"file": self.mark.file, "line": self.mark.line, "column": self.mark.column}
+        )
+        return {**place, "path": self.path, "message": self.message}
+
     def __str__(self) -> str:
         if self.mark.override:
             return f"{self.mark}: {self.message}"
-        place = f"{self.mark}: {self.path}: {self.message}" if self.path else f"{self.mark}: {self.message}"
+        named = not self.path or self.message.startswith(f"needs {self.path}:")
+        place = f"{self.mark}: {self.message}" if named else f"{self.mark}: {self.path}: {self.message}"
         return f"{place}\n    {self.mark.line} | {self.mark.text.strip()}" if self.mark.text.strip() else place
 
 

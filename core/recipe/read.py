@@ -10,15 +10,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
-from .. import registry
+from .. import messages, registry
 from ..signature import LISTS, MAPPINGS, REQUIRED, Parameter, is_union, kind_of, parameters, type_name, writable
 from .nodes import Mark, Node, Problem
 from .spec import Range, Spec, plain
 
 BAD: Any = object()  # stands for a value that could not be read; its problem is on the list
 
-# Kinds that cost nothing to construct: their values are tried at once, so that a bad one is told with its line.
-CHEAP = {"schedule", "spacing", "prediction", "clock", "times", "weighting", "sampler", "guidance", "modality"}
+# Kinds that hold weights or read files. The others cost nothing to construct and are tried at once, so that a value
+# that the constructor refuses is told with its line.
+COSTLY = {"dataset", "codec", "network", "condition", "feature", "metric"}
 
 
 @dataclass
@@ -63,7 +64,7 @@ class Reader:
             return self._list(node, annotation, path)
         if annotation in MAPPINGS or origin in MAPPINGS:
             return self._mapping(node, annotation, path)
-        if dataclasses.is_dataclass(annotation):
+        if isinstance(annotation, type) and dataclasses.is_dataclass(annotation):
             return self.section(node, annotation, path)
         return self._scalar(node, annotation, path)
 
@@ -95,7 +96,7 @@ class Reader:
             if type(node.value) is type(option) and node.value == option:
                 return option
         near = (
-            registry.did_you_mean(node.value, [a for a in allowed if isinstance(a, str)])
+            messages.did_you_mean(node.value, [a for a in allowed if isinstance(a, str)])
             if isinstance(node.value, str)
             else ""
         )
@@ -197,7 +198,7 @@ class Reader:
         """Report a key that nothing accepts, with the nearest one, or the component beside it that has such a key."""
         mark = node.key or node.mark
         prefix = f"{path}." if path else ""
-        near = registry.nearest(name, known)
+        near = messages.nearest(name, known)
         if not near:
             inside = {k: v for k, v in (beside or {}).items() if isinstance(v, Spec) and name in v.params}
             near = [f"{k}.{name}" for k in inside]
@@ -229,7 +230,7 @@ class Reader:
                 raise
             return self.problem(use.mark, f"{path}.use" if use is not node else path, str(error))
         known = {n: p for n, p in parameters(cls, kind).items() if not p.hidden}
-        spec = Spec(kind, registry.code_path(use.value, use.mark.base), where=self._where(node, path))
+        spec = Spec(kind, registry.code_path(use.value, use.mark.base), where=f"{_place(node)}: {path}")
         for name, parameter in known.items():
             spec.params[name] = self._parameter(given.get(name), parameter, node, f"{path}.{name}")
         hidden = {n for n, p in parameters(cls, kind).items() if p.hidden}
@@ -262,9 +263,6 @@ class Reader:
             return self.problem(use.mark, f"{path}.use", f"expected the name of a {kind}, got {use.shown()}"), given
         return use, given
 
-    def _where(self, node: Node, path: str) -> str:
-        return f"{node.key or node.mark}: {path}" if not node.mark.override else f"{node.mark}: {path}"
-
     def _parameter(self, child: Node | None, parameter: Parameter, owner: Node, path: str) -> Any:
         takes_null = parameter.annotation is Any or type(None) in get_args(parameter.annotation)
         if child is not None and not (child.value is None and parameter.default is REQUIRED and not takes_null):
@@ -285,12 +283,18 @@ class Reader:
 
     def _tried(self, spec: Spec, cls: type, node: Node, path: str) -> Any:
         hidden = [p for p in parameters(cls, spec.kind).values() if p.hidden and p.default is REQUIRED]
-        if spec.kind not in CHEAP or hidden or (self.partial and None in spec.params.values()):
+        if spec.kind in COSTLY or hidden or (self.partial and None in spec.params.values()):
             return spec
         from ..types import BadInput
 
         try:
             self.built[path] = dataclasses.replace(spec, where="").build()
         except (BadInput, ValueError) as error:
-            return self.problem(node.key or node.mark, path, str(error))
+            return self.problem(_place(node), path, str(error))
         return spec
+
+
+def _place(node: Node) -> Mark:
+    """Where a component stands: what the command line changes of it counts before its place in the file."""
+    inside = node.value.values() if isinstance(node.value, dict) else ()
+    return next((child.mark for child in inside if child.mark.override), node.key or node.mark)

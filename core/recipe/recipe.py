@@ -57,7 +57,7 @@ class Recipe:
     modality: Spec
     data: Spec
     split: Split
-    codec: Spec | None
+    codec: Spec
     network: Spec
     condition: dict[str, Spec]
     process: Process

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Union
 
-from .spec import Kind, Spec
+from .spec import Kind, Range, Spec
 
 Choice = Union[str, int, float, bool, None]
 
@@ -36,7 +36,7 @@ class Process:
 class Ema:
     """Exponential moving average of the weights; samples are made from it."""
 
-    half_life: float = 500.0
+    half_life: Annotated[float, Range(above=0)] = 500.0
     """steps after which a weight's past counts half; shorter at the start of a run (a tenth of the steps made)"""
 
 
@@ -44,21 +44,21 @@ class Ema:
 class Train:
     """The training loop."""
 
-    steps: int | None = None
+    steps: Annotated[int, Range(1)] | None = None
     """optimiser steps; give this or `minutes`"""
-    minutes: float | None = None
+    minutes: Annotated[float, Range(above=0)] | None = None
     """wall-clock minutes, previews and saves included; the learning rate decays over them"""
-    batch: int = 32
+    batch: Annotated[int, Range(1)] = 32
     """samples an optimiser step, over all processes"""
-    accumulate: int = 1
+    accumulate: Annotated[int, Range(1)] = 1
     """parts a batch is split into, to save memory"""
     optimizer: Annotated[Spec, Kind("optimizer")] = field(default_factory=lambda: Spec("optimizer", "adamw"))
     """update rule"""
-    warmup: int = 100
+    warmup: Annotated[int, Range(0)] = 100
     """steps over which the learning rate rises from 0"""
     decay: Literal["cosine", "none"] = "cosine"
     """how the learning rate falls after warm-up: to 0 along a cosine, or not at all"""
-    clip: float = 1.0
+    clip: Annotated[float, Range(0)] = 1.0
     """largest norm of the gradient; 0: no clipping"""
     ema: Ema = field(default_factory=Ema)
     """average of the weights"""
@@ -66,13 +66,13 @@ class Train:
     """bf16: autocast; auto: bf16 where the processor or GPU computes in it, float32 elsewhere"""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """where to train; auto: cuda, then mps, then cpu"""
-    save_every: int | None = None
+    save_every: Annotated[int, Range(1)] | None = None
     """steps between checkpoints; null: ten a run"""
-    keep: int = 3
+    keep: Annotated[int, Range(1)] = 3
     """how many of the last checkpoints stay on disk"""
-    preview_every: int | None = None
+    preview_every: Annotated[int, Range(1)] | None = None
     """steps between previews; null: five a run"""
-    log_every: int = 20
+    log_every: Annotated[int, Range(1)] = 20
     """steps between lines of metrics.jsonl"""
 
 
@@ -82,15 +82,15 @@ class Sample:
 
     spacing: Annotated[Spec, Kind("spacing")] = field(default_factory=lambda: Spec("spacing", "karras"))
     """where the sampler stops between noise and data"""
-    steps: int = 20
+    steps: Annotated[int, Range(1)] = 20
     """steps of the sampler"""
     guidance: Annotated[Spec, Kind("guidance")] | None = None
     """how conditions are strengthened; null: not at all"""
-    count: int = 16
+    count: Annotated[int, Range(1)] = 16
     """samples to make"""
     seed: int | None = None
     """seed of the noise; null: the recipe's"""
-    batch: int = 16
+    batch: Annotated[int, Range(1)] = 16
     """samples made at a time; does not change them"""
     label: Any = "cycle"
     """a class (name or index), a list of them, `cycle` through all in turn, or null: unconditional"""
@@ -106,5 +106,5 @@ class Sample:
 class Eval:
     """How a run is measured."""
 
-    count: int = 500
+    count: Annotated[int, Range(1)] = 500
     """samples to make for the metrics"""

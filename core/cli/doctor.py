@@ -1,0 +1,117 @@
+"""Check the installation: versions, devices, and every plugin, each loaded in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import click
+
+PACKAGES = ("torch", "torchvision", "torchaudio", "numpy", "soundfile", "safetensors", "pillow", "matplotlib")
+LOAD = "import sys; from sonolux.core.registry import find; find(sys.argv[1], sys.argv[2], allow_code=False)"
+PATIENCE = 120  # seconds that a plugin may take to import
+
+
+@click.command("doctor")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(as_json: bool) -> int:
+    """Check versions, devices and plugins. Exit code 1 where a library is broken, 3 where a plugin is."""
+    report: dict[str, Any] = {
+        "sonolux": _version("sonolux"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+    }
+    report |= {"packages": {p: _version(p) for p in PACKAGES}, **_torch(), "plugins": _plugins()}
+    if as_json:
+        click.echo(json.dumps(report, indent=1, ensure_ascii=False))
+    else:
+        _print(report)
+    if any(p["trouble"] for p in report["plugins"]):
+        return 3
+    return 1 if report["trouble"] else 0
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _torch() -> dict[str, Any]:
+    """Devices, threads, and what cannot be imported."""
+    trouble = [line for line in (_import("torch"), _import("torchaudio"), _import("soundfile")) if line]
+    found: dict[str, Any] = {"devices": {}, "threads": None, "cores": os.cpu_count(), "trouble": trouble}
+    if any(line.startswith("torch ") for line in trouble):
+        return found
+    import torch
+
+    from ..device import native_bf16
+
+    devices = [torch.device("cpu")]
+    devices += [torch.device("cuda", i) for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0)]
+    devices += [torch.device("mps")] if torch.backends.mps.is_available() else []
+    for device in devices:
+        name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
+        found["devices"][str(device)] = {"name": name, "bf16": native_bf16(device)}
+    found["threads"] = torch.get_num_threads()
+    return found
+
+
+def _import(package: str) -> str | None:
+    """Try an import in a child, which may crash without harm; the reason in one line, or None where it works."""
+    reason = _child([sys.executable, "-c", f"import {package}"])
+    if reason is None:
+        return None
+    remedy = {
+        "torch": "nothing works without it: reinstall sonolux",
+        "torchaudio": "sound recipes need it, and it must fit torch: reinstall sonolux, whose ranges fit together",
+        "soundfile": "sound files need it: pip install soundfile",
+    }[package]
+    return f"{package} {_version(package) or 'is not installed and'} cannot be imported ({reason}); {remedy}"
+
+
+def _child(arguments: list[str]) -> str | None:
+    """Run a child; None where it succeeds, else the last line it said, or its signal."""
+    try:
+        done = subprocess.run(arguments, capture_output=True, text=True, timeout=PATIENCE, stdin=subprocess.DEVNULL)
+    except subprocess.TimeoutExpired:
+        return f"no end after {PATIENCE} s"
+    if done.returncode == 0:
+        return None
+    if done.returncode < 0:
+        return f"the process was killed by signal {-done.returncode}"
+    lines = done.stderr.strip().splitlines()
+    return lines[-1].removeprefix("sonolux.core.types.").strip() if lines else f"exit code {done.returncode}"
+
+
+def _plugins() -> list[dict[str, Any]]:
+    """Every entry point, loaded in a child of its own."""
+    from .. import registry
+
+    rows = []
+    for kind in registry.kinds():
+        for name, claims in registry.plugins(kind).items():
+            trouble = registry.trouble(kind, name, claims) or _child([sys.executable, "-c", LOAD, kind, name])
+            rows.append({"kind": kind, "name": name, "source": registry.source(kind, name), "trouble": trouble})
+    return rows
+
+
+def _print(report: dict[str, Any]) -> None:
+    click.echo(f"sonolux {report['sonolux']}, python {report['python']}, {report['platform']}")
+    click.echo(", ".join(f"{p} {v or '(absent)'}" for p, v in report["packages"].items()))
+    for device, facts in report["devices"].items():
+        precision = "bf16 is native" if facts["bf16"] else "no native bf16: `precision: auto` computes in float32"
+        click.echo(f"device {device}: {facts['name']}, {precision}")
+    click.echo(f"{report['threads']} threads on {report['cores']} cores")
+    for plugin in report["plugins"]:
+        click.echo(f"plugin {plugin['kind']} {plugin['name']} ({plugin['source']}): {plugin['trouble'] or 'ok'}")
+    for line in report["trouble"]:
+        click.echo(f"BROKEN: {line}")
+    broken = len(report["trouble"]) + sum(bool(p["trouble"]) for p in report["plugins"])
+    click.echo(f"{broken} thing{'s' if broken > 1 else ''} broken" if broken else "all well")

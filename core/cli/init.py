@@ -1,0 +1,51 @@
+"""Copy a recipe that ships, comments and all, to a file of your own."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import click
+
+
+@click.command("init")
+@click.argument("name")
+@click.option(
+    "--from", "origin", required=True, metavar="RECIPE", help="The recipe to copy; `sonolux recipe list` names them."
+)
+def command(name: str, origin: str) -> None:
+    """Copy RECIPE to NAME.yaml, to edit and train; an existing file is never replaced.
+
+    \b
+    sonolux init my-sounds --from sfx_folder
+    sonolux train my-sounds.yaml data.root=path/to/sounds
+    """
+    from ..recipe.load import find_recipe, packaged
+    from ..types import BadInput
+
+    target = Path(name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
+    if target.exists():
+        raise BadInput(f"{target} exists: choose another name, or remove it first")
+    source = find_recipe(origin)
+    names = [n for n, file in packaged().items() if file == source]
+    text = renamed(
+        source.read_text(encoding="utf-8"), target, [*names, *(n.rpartition("/")[2] for n in names), str(source)]
+    )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("x", encoding="utf-8") as file:  # "x": refuses a file that came into being meanwhile
+        file.write(text)
+    click.echo(f"wrote {target}\nnow: sonolux train {target}{_needs(target)}")
+
+
+def renamed(text: str, target: Path, origins: list[str]) -> str:
+    """The recipe's text under its new name: in `name:`, and in the commands that its comments show."""
+    text = re.sub(r"^name:[^#\n]*?(?=\s*(#|$))", f"name: {target.stem}", text, count=1, flags=re.MULTILINE)
+    for origin in origins:
+        text = re.sub(rf"^(#.*\bsonolux \w+ ){re.escape(origin)}(?=\s|$)", rf"\g<1>{target}", text, flags=re.MULTILINE)
+    return text
+
+
+def _needs(target: Path) -> str:
+    from ..recipe.load import summary
+
+    return "".join(f" {key}=path/to/folder" for key in summary(target.stem, target)["needs"])

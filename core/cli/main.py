@@ -1,0 +1,119 @@
+"""The `sonolux` command: finds its commands by their files, and turns errors into one message and an exit code."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+DONE, FAILED, BAD_INPUT, BROKEN_PLUGIN, INTERRUPTED = 0, 1, 2, 3, 130
+
+
+class Commands(click.Group):
+    """A group whose commands are the files beside this one. A file is imported when its command runs, not before.
+
+    Each file has `command`, a click.Command; the first line of its docstring is the help that `sonolux --help` shows.
+    """
+
+    folder = Path(__file__).resolve().parent
+
+    def files(self) -> dict[str, Path]:
+        """name -> file of every command."""
+        found = sorted(self.folder.glob("*.py"))
+        return {f.stem.rstrip("_"): f for f in found if f.stem not in ("main", "base") and not f.stem.startswith("_")}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names of the commands."""
+        return list(self.files())
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of a name; this imports its file."""
+        file = self.files().get(cmd_name)
+        if file is None:
+            return None
+        return importlib.import_module(f".{file.stem}", __package__).command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands with the first lines of their files, which are read and not imported."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _first_line(file)) for name, file in self.files().items()])
+
+    def resolve_command(self, ctx: click.Context, args: list[str]):
+        """As click's, with the nearest name where there is no such command."""
+        if args and not args[0].startswith("-") and args[0] not in self.files():
+            near = difflib.get_close_matches(args[0], self.files(), n=2)
+            hint = (
+                f"; did you mean {' or '.join(map(repr, near))}?" if near else f". There are: {', '.join(self.files())}"
+            )
+            ctx.fail(f"no such command {args[0]!r}{hint}")
+        return super().resolve_command(ctx, args)
+
+
+def _first_line(file: Path) -> str:
+    return (ast.get_docstring(ast.parse(file.read_text(encoding="utf-8"))) or "").split("\n", 1)[0]
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="sonolux", message="sonolux %(version)s")
+def cli() -> None:
+    """Train, sample and measure diffusion models of images and sound, from one recipe file.
+
+    \b
+    sonolux recipe list            recipes that ship
+    sonolux train synth_sfx        train one of them into runs/
+    sonolux sample runs/synth-sfx --out sounds
+
+    Exit codes: 0 done, 1 the run failed, 2 bad input, 3 a plugin is broken. SONOLUX_DEBUG=1 shows tracebacks.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line (default: sys.argv) and return its exit code."""
+    try:
+        result = cli.main(
+            args=None if arguments is None else list(arguments), prog_name="sonolux", standalone_mode=False
+        )
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except (click.Abort, KeyboardInterrupt) as stop:
+        # click turns Ctrl-C into Abort; the message, if there is one, is on what it was made from.
+        said = stop if isinstance(stop, KeyboardInterrupt) else stop.__context__
+        print(str(said or "") or "interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code if isinstance(error, click.UsageError) else BAD_INPUT
+    except Exception as error:
+        return _told(error)
+    return result if isinstance(result, int) else DONE
+
+
+def _told(error: Exception) -> int:
+    """Print an error's message and return the exit code that it means."""
+    debug = os.environ.get("SONOLUX_DEBUG", "") not in ("", "0")
+    if debug:
+        traceback.print_exception(error)
+    contracts = sys.modules.get("sonolux.core.types")  # not loaded: then neither class below can have been raised
+    if contracts is not None and isinstance(error, contracts.BadInput):
+        code = BAD_INPUT
+    elif contracts is not None and isinstance(error, contracts.BrokenPlugin):
+        code = BROKEN_PLUGIN
+    else:
+        code = FAILED
+    own = type(error).__module__.startswith("sonolux.")
+    message = str(error) if own and str(error) else f"{type(error).__name__}: {error}"
+    print(message if own else " ".join(message.split()), file=sys.stderr)
+    if not own and not debug:
+        print("SONOLUX_DEBUG=1 shows the traceback", file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

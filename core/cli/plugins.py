@@ -1,0 +1,97 @@
+"""List the components that recipes can use, built-in and plugged in, and show their parameters."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+
+@click.group("plugins", invoke_without_command=True)
+@click.pass_context
+def command(ctx: click.Context) -> None:
+    """List the components, or show one. Without a subcommand: list."""
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(list_)
+
+
+@command.command("list")
+@click.option("--kind", help="Only this kind of component.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_(kind: str | None = None, as_json: bool = False) -> None:
+    """Name every component by kind. Plugins are read from package metadata; nothing is imported."""
+    from .. import registry
+
+    rows: list[dict[str, Any]] = []
+    for k in [kind] if kind else registry.kinds():
+        claims = registry.plugins(k)
+        for name in registry.names(k):
+            trouble = registry.trouble(k, name, claims[name]) if name in claims else None
+            rows.append({"kind": k, "name": name, "source": registry.source(k, name), "trouble": trouble})
+    if as_json:
+        click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+        return
+    for k in dict.fromkeys(row["kind"] for row in rows):
+        click.echo(f"{k}:")
+        for row in (row for row in rows if row["kind"] == k):
+            origin = "" if row["source"] == registry.PACKAGE else f"  ({row['source']})"
+            click.echo(f"  {row['name']}{origin}{'  UNUSABLE: ' + row['trouble'] if row['trouble'] else ''}")
+
+
+@command.command("show")
+@click.argument("name")
+@click.option("--kind", help="Only this kind; by default every kind that has the name.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def show(name: str, kind: str | None, as_json: bool) -> None:
+    """Print what NAME is, and its parameters with types, defaults and units."""
+    from .. import messages, registry
+
+    if kind or registry.is_code(name):
+        kinds = [kind or "network"]
+    else:
+        kinds = [k for k in registry.kinds() if name in registry.names(k)]
+    if not kinds:
+        known = [n for k in registry.kinds() for n in registry.names(k)]
+        messages.bad_input(f"there is no component {name!r}{messages.did_you_mean(name, known)}")
+    shown = [registry.describe(k, name) for k in kinds]
+    if as_json:
+        click.echo(json.dumps([_record(d) for d in shown], indent=1, ensure_ascii=False))
+        return
+    click.echo("\n\n".join(_text(d) for d in shown))
+
+
+def _record(description: Any) -> dict[str, Any]:
+    from ..recipe.spec import plain
+    from ..signature import REQUIRED, type_name
+
+    return {
+        "kind": description.kind,
+        "name": description.name,
+        "source": description.source,
+        "about": description.about,
+        "parameters": [
+            {
+                "name": p.name,
+                "type": type_name(p.annotation),
+                "required": p.default is REQUIRED,
+                **({} if p.default is REQUIRED else {"default": plain(p.default)}),
+                "doc": p.doc,
+            }
+            for p in description.parameters
+            if not p.hidden
+        ],
+    }
+
+
+def _text(description: Any) -> str:
+    record = _record(description)
+    lines = [f"{record['kind']} {record['name']}  ({record['source']})", record["about"]]
+    for p in record["parameters"]:
+        default = (
+            "required" if p["required"] else f"default {json.dumps(p['default'], ensure_ascii=False, default=str)}"
+        )
+        lines.append(f"  {p['name']}: {p['type']}, {default}")
+        if p["doc"]:
+            lines.append(f"      {p['doc']}")
+    return "\n".join(lines if record["parameters"] else [*lines, "  no parameters"])

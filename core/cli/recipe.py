@@ -1,0 +1,107 @@
+"""List, show and check recipes; write their JSON schema."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+@click.group("recipe")
+def command() -> None:
+    """Look at recipes before running them."""
+
+
+@command.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_(as_json: bool) -> None:
+    """Name the recipes that ship with sonolux."""
+    from ..recipe.load import packaged, summary
+
+    rows = [summary(name, file) for name, file in packaged().items()]
+    if as_json:
+        click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+        return
+    width = max((len(row["name"]) for row in rows), default=0)
+    for row in rows:
+        needs = f"  [needs {', '.join(row['needs'])}]" if row["needs"] else ""
+        click.echo(f"{row['name']:<{width}}  {row['about']}{needs}")
+
+
+@command.command("show")
+@click.argument("recipe", metavar="RECIPE|RUN")
+@click.argument("changes", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def show(recipe: str, changes: tuple[str, ...], as_json: bool) -> None:
+    """Print RECIPE (a file, a packaged name, a run's folder or a checkpoint) with every default explicit."""
+    loaded = _open(recipe, changes, partial=True)
+    click.echo(json.dumps(loaded.resolved(), indent=1, ensure_ascii=False) if as_json else loaded.dump().rstrip("\n"))
+
+
+@command.command("validate")
+@click.argument("arguments", nargs=-1, required=True, metavar="RECIPE... [KEY=VALUE]...")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def validate(arguments: tuple[str, ...], as_json: bool) -> int:
+    """Check recipes: every problem of each, with its place and the nearest valid name."""
+    from ..types import BadInput
+
+    recipes = [a for a in arguments if "=" not in a]
+    changes = tuple(a for a in arguments if "=" in a)
+    if not recipes:
+        raise click.UsageError("which recipe? `sonolux recipe list` names those that ship")
+    rows: list[dict[str, Any]] = []
+    for recipe in recipes:
+        try:
+            _open(recipe, changes, partial=False)
+            rows.append({"recipe": recipe, "valid": True, "problems": []})
+            told, to_stderr = f"{recipe}: valid", False
+        except BadInput as error:
+            problems = [p.record() for p in getattr(error, "problems", [])] or [{"message": str(error)}]
+            rows.append({"recipe": recipe, "valid": False, "problems": problems})
+            told, to_stderr = str(error), True
+        if not as_json:
+            click.echo(told, err=to_stderr)
+    if as_json:
+        click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+    return 0 if all(row["valid"] for row in rows) else 2
+
+
+@command.command("schema")
+@click.option(
+    "-o", "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file instead of printing."
+)
+def schema(out: Path | None) -> None:
+    """Print the JSON schema (draft-07) of recipes, which editors use to complete and check them.
+
+    \b
+    sonolux recipe schema -o recipe.schema.json
+    # yaml-language-server: $schema=recipe.schema.json      <- first line of a recipe
+    """
+    from ..recipe.schema import schema as make
+
+    text = json.dumps(make(), indent=1, ensure_ascii=False)
+    if out is None:
+        click.echo(text)
+        return
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(text + "\n", encoding="utf-8")
+    click.echo(f"wrote {out}")
+
+
+def _open(recipe: str, changes: tuple[str, ...], partial: bool):
+    """A recipe by file or name, or the one that a run's folder or a checkpoint holds."""
+    from ..recipe.load import load_recipe, load_recipe_text
+
+    path = Path(recipe)
+    if path.is_dir():
+        held = [path / name for name in ("resolved.yaml", "recipe.yaml") if (path / name).is_file()]
+        if held:
+            return load_recipe(held[0], changes, partial=partial)
+    if path.suffix == ".safetensors" and path.is_file():
+        from ..training.checkpoint import read_header
+
+        text = read_header(path).recipe
+        return load_recipe_text(text, path.parent, changes, allow_code=False, bare_section=None, partial=partial)
+    return load_recipe(recipe, changes, partial=partial)
