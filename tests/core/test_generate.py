@@ -1,0 +1,123 @@
+"""Sampling from a trained run: settings, labels, files, and independence of the batch."""
+
+import json
+
+import pytest
+import sonolux
+import torch
+from sonolux.core.noise import Noise
+from sonolux.core.recipe.load import load_recipe
+from sonolux.core.training.job import Job
+from sonolux.core.types import BadInput
+
+RECIPE = """
+recipe: 1
+name: tiny
+seed: 3
+modality: {use: image, size: 16, channels: 3}
+data: {use: image/shapes, count: 40, shapes: 1, split: {by: hash, valid: 0.2}}
+codec: {use: image/pixels}
+network: {use: image/unet, width: 16, stages: [1, 2], blocks: 1, attention: [1], patch: 2}
+condition: {label: {use: class, drop: 0.3}}
+train: {steps: 6, batch: 6, warmup: 2, preview_every: 100, precision: float32, device: cpu}
+sample: {use: dpmpp_2m, steps: 4, count: 6, batch: 6, guidance: {use: cfg, scale: 2.0}}
+"""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run of six steps, opened."""
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "tiny.yaml").write_text(RECIPE)
+    job = Job(load_recipe(folder / "tiny.yaml"), folder / "run", say=lambda _: None, bar=False)
+    job.prepare()
+    job.run()
+    return sonolux.load(folder / "run", device="cpu")
+
+
+def check_batch_independence(trained, use):
+    """Sample i is the same alone, in pairs, and in one batch."""
+    whole = trained.sample(batch=6, use=use).media
+    for batch in (1, 2):
+        for a, b in zip(whole, trained.sample(batch=batch, use=use).media, strict=True):
+            assert torch.allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.parametrize("use", ["dpmpp_2m", "dpmpp_2m_sde", "euler_ancestral"])
+def test_the_batch_does_not_change_a_sample(trained, use):
+    check_batch_independence(trained, use)
+
+
+def test_noise_keyed_by_row_instead_of_sample_is_caught(trained, monkeypatch):
+    true = Noise.__init__
+
+    def by_row(self, seed, samples, *rest, **named):
+        true(self, seed, range(len(samples)), *rest, **named)
+
+    monkeypatch.setattr(Noise, "__init__", by_row)
+    with pytest.raises(AssertionError):
+        check_batch_independence(trained, "dpmpp_2m")
+
+
+def test_noise_is_bit_identical_at_any_batch():
+    whole = Noise(5, range(8), (3, 4)).normal("start", 2)
+    parts = [Noise(5, [i], (3, 4)).normal("start", 2) for i in range(8)]
+    assert torch.equal(whole, torch.cat(parts))
+    assert not torch.equal(whole, Noise(6, range(8), (3, 4)).normal("start", 2))
+    assert not torch.equal(whole, Noise(5, range(8), (3, 4)).normal("start", 3))
+    padded = Noise(5, range(2), [(3, 4), (3, 2)]).normal("start", 2)
+    assert torch.equal(padded[0], whole[0]) and bool((padded[1, :, 2:] == 0).all())
+
+
+def test_labels_are_cycled_listed_named_or_left_out(trained):
+    names = list(trained.classes)
+    cycled = [t["label"] for t in trained.sample(count=6).told]
+    assert cycled == [names[i % len(names)] for i in range(6)]
+    assert [t["label"] for t in trained.sample(count=3, label=[1, names[0]]).told] == [names[1], names[0], names[1]]
+    assert [t["label"] for t in trained.sample(count=2, label=None).told] == [None, None]
+
+
+def test_a_label_matters_and_so_does_guidance(trained):
+    a, b = (trained.sample(count=1, label=i).media[0] for i in (0, 1))
+    weak = trained.sample(count=1, label=0, guidance=None).media[0]
+    assert not torch.allclose(a, b, atol=1e-4) and not torch.allclose(a, weak, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"label": "hexagon"}, "circle"),
+        ({"label": 77}, "circle"),
+        ({"stepz": 3}, "steps"),
+        ({"use": "dpmpp_3000"}, "dpmpp_2m"),
+        ({"steps": 0}, "at least 1"),
+        ({"guidance": {"use": "cfg", "scael": 2}}, "scale"),
+        ({"where": {"mood": 1}}, "mood"),
+    ],
+)
+def test_a_wrong_wish_is_refused_with_the_remedy(trained, change, said):
+    with pytest.raises(BadInput, match=said):
+        trained.sample(**change)
+
+
+def test_saving_writes_media_settings_and_a_sheet(trained, tmp_path):
+    samples = trained.sample(count=3, seed=9, trajectory=True)
+    paths = samples.save(tmp_path)
+    samples.save_trajectory(tmp_path)
+    facts = json.loads((tmp_path / "samples.json").read_text())
+    assert [row["file"] for row in facts["samples"]] == [p.name for p in paths]
+    assert facts["settings"]["seed"] == 9 and facts["settings"]["use"] == "dpmpp_2m"
+    assert {p.suffix for p in tmp_path.iterdir()} == {".png", ".gif", ".json"}
+
+
+def test_a_users_own_module_runs_in_a_few_lines():
+    """x0 of N(0, s^2) data is x s^2 / (s^2 + sigma^2): the module puts out eps, and samples have the data's deviation."""
+
+    class Ideal(torch.nn.Module):
+        def forward(self, x, t):
+            sigma = (4 * t).exp().reshape(-1, 1, 1)  # the clock c_noise tells log(rho) / 4
+            noisy = x * (1 + sigma**2) ** 0.5  # eps networks see x at unit variance
+            return noisy * sigma / (0.25 + sigma**2)
+
+    x = sonolux.sample(Ideal(), (64, 1, 256), prediction="eps", sampler="heun", steps=40, seed=1)
+    assert x.std().item() == pytest.approx(0.5, rel=0.02)

@@ -1,0 +1,87 @@
+"""Every recipe that ships is trained for a few steps on embedded data or files made of the same shape, sampled and saved."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import sonolux
+import torch
+from PIL import Image
+from sonolux.core.recipe.load import load_recipe, packaged
+from sonolux.core.training.checkpoint import newest
+from sonolux.core.training.job import Job
+
+REAL = {"image/digits": "digits", "image/cifar10": "cifar10", "audio/spoken_digits": "spoken_digits", "audio/sfx_folder": "sfx"}
+FEW = ["train.steps=2", "train.minutes=null", "train.batch=4", "train.preview_every=99", "train.save_every=99"]
+CHEAP = ["sample.steps=2", "sample.count=2", "sample.batch=2"]
+
+
+def pictures(root: Path, grey: bool) -> Path:
+    """Two folders of small pictures, twelve files each."""
+    rng = np.random.default_rng(0)
+    for name in ("0", "1"):
+        (root / name).mkdir(parents=True)
+        for i in range(12):
+            shape = (40, 36) if grey else (40, 36, 3)
+            Image.fromarray(rng.integers(0, 256, shape, dtype=np.uint8)).save(root / name / f"{i}.png")
+    return root
+
+
+def sounds(root: Path) -> Path:
+    """Two folders of short tones, twelve files each."""
+    rng = np.random.default_rng(0)
+    for name in ("0", "1"):
+        (root / name).mkdir(parents=True)
+        for i in range(12):
+            t = np.arange(6000) / 8000
+            tone = np.sin(2 * np.pi * rng.uniform(200, 900) * t) * np.exp(-4 * t)
+            soundfile.write(root / name / f"{i}.wav", 0.5 * tone, 8000)
+    return root
+
+
+def data_for(name: str, tmp_path: Path) -> list[str]:
+    """Overrides that give a recipe data of its own shape."""
+    text = packaged()[name].read_text()
+    if "root: null" not in text:
+        return ["data.count=64"]
+    made = sounds(tmp_path / "data") if name.startswith("audio") else pictures(tmp_path / "data", "digits" in name)
+    return [f"data.root={made}"]
+
+
+def run(name: str, changes: list[str], folder: Path) -> sonolux.core.generate.Samples:
+    """Train, load, sample, save."""
+    job = Job(load_recipe(name, [*FEW, *CHEAP, *changes]), folder, say=lambda _: None, bar=False)
+    job.prepare()
+    job.run()
+    samples = sonolux.load(folder, device="cpu").sample()
+    samples.save(folder / "out")
+    return samples
+
+
+@pytest.mark.parametrize("name", packaged())
+def test_a_recipe_trains_and_samples(name, tmp_path):
+    samples = run(name, data_for(name, tmp_path), tmp_path / "run")
+    assert newest(tmp_path / "run").name == "step-00000002.safetensors"
+    assert len(samples) == 2 and all(bool(torch.isfinite(m).all()) for m in samples.media)
+    facts = json.loads((tmp_path / "run/out/samples.json").read_text())
+    assert [(tmp_path / "run/out" / row["file"]).stat().st_size > 44 for row in facts["samples"]] == [True, True]
+    assert (tmp_path / "run/out/sheet.png").exists()
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_a_recipe_trains_on_real_data(name, tmp_path):
+    if "SONOLUX_DATA" not in os.environ:
+        pytest.skip("SONOLUX_DATA is not set")
+    root = Path(os.environ["SONOLUX_DATA"]).resolve() / REAL[name]
+    assert len(run(name, [f"data.root={root}"], tmp_path / "run")) == 2
+
+
+@pytest.mark.parametrize("name", packaged())
+def test_a_recipe_opens_with_its_command(name):
+    first = packaged()[name].read_text().splitlines()[0]
+    needs = "root: null" in packaged()[name].read_text()
+    assert first.startswith("# sonolux train ") and ("data.root=" in first) == needs
+    assert first.split()[3] in (name, name.rpartition("/")[2])
