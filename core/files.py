@@ -220,8 +220,11 @@ class Row:
     line: int = 0
 
     def path(self, root: Path) -> Path:
-        """Where the file lies: relative names start at `root`."""
-        return Path(os.path.normpath(root / Path(self.file.replace("\\", "/")).expanduser()))
+        """Where the file lies: relative names start at `root`; an accent may be written as one letter or as two."""
+        name = self.file.replace("\\", "/")
+        forms = [name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name)]
+        paths = [Path(os.path.normpath(root / Path(form).expanduser())) for form in forms]
+        return next((path for path in paths if path.exists()), paths[0])
 
 
 def read_table(path: Path) -> list[Row]:

@@ -53,10 +53,10 @@ class Image:
         """Draw (C, H, W) pictures as a grid in one PNG; small ones are enlarged by a whole number."""
         return files.save(Path(path), sheets.grid(media, captions), format="PNG")
 
-    def strip(self, path: Path, steps: Sequence[Sequence[Tensor]], captions: Sequence[str] = ()) -> Path:
-        """Draw a trajectory as one PNG: `steps` holds the pictures of all samples at each step; a row is a sample."""
-        return sheets.strip(Path(path), steps, captions)
+    def strip(self, path: Path, rows: Sequence[Sequence[Tensor]], captions: Sequence[str] = ()) -> Path:
+        """Draw trajectories as one PNG: a row holds the (C, H, W) pictures of one sample as it unveils."""
+        return sheets.strip(Path(path), rows, captions)
 
-    def animate(self, path: Path, steps: Sequence[Sequence[Tensor]], seconds: float = 3.0) -> Path:
-        """Draw a trajectory as an endless GIF: `steps` holds the pictures of all samples at each step."""
-        return sheets.animate(Path(path), steps, seconds)
+    def animate(self, path: Path, frames: Sequence[Sequence[Tensor]], seconds: float = 3.0) -> Path:
+        """Draw a trajectory as an endless GIF: a frame holds the (C, H, W) pictures of all samples at one step."""
+        return sheets.animate(Path(path), frames, seconds)

@@ -39,53 +39,57 @@ def grid(
     wide, tall = widest * scale, tallest * scale
     font = ImageFont.load_default(_FONT)
     lines = [_wrap(text, wide, font) for text in captions] or [[]] * len(pictures)
-    words = max(len(text) for text in lines) * (_FONT + 2)
     across = columns or _columns(len(pictures))
-    down = math.ceil(len(pictures) / across)
-    step_x, step_y = wide + _GAP, tall + words + _GAP
-    sheet = Pil.new("RGB", (across * step_x + _GAP, down * step_y + _GAP), _PAPER)
+    rows = [range(i, min(i + across, len(pictures))) for i in range(0, len(pictures), across)]
+    words = [max(len(lines[i]) for i in row) * (_FONT + 2) for row in rows]
+    height = _GAP + sum(tall + space + _GAP for space in words)
+    sheet = Pil.new("RGB", (across * (wide + _GAP) + _GAP, height), _PAPER)
     pen = ImageDraw.Draw(sheet)
-    for i, (picture, text) in enumerate(zip(pictures, lines, strict=True)):
-        x, y = _GAP + i % across * step_x, _GAP + i // across * step_y
-        sheet.paste(picture.resize((picture.width * scale, picture.height * scale), Pil.Resampling.NEAREST), (x, y))
-        for row, line in enumerate(text):
-            pen.text((x, y + tall + 1 + row * (_FONT + 2)), line, fill=_INK, font=font)
+    y = _GAP
+    for row, space in zip(rows, words, strict=True):
+        for column, i in enumerate(row):
+            x, picture = _GAP + column * (wide + _GAP), pictures[i]
+            enlarged = picture.resize((picture.width * scale, picture.height * scale), Pil.Resampling.NEAREST)
+            sheet.paste(enlarged, (x, y))
+            for number, line in enumerate(lines[i]):
+                pen.text((x, y + tall + 1 + number * (_FONT + 2)), line, fill=_INK, font=font)
+        y += tall + space + _GAP
     return sheet
 
 
-def strip(path: Path, steps: Sequence[Sequence[Tensor]], captions: Sequence[str] = ()) -> Path:
-    """A trajectory as one PNG: a row for each sample, a column for each step, steps named by `captions`.
+def strip(path: Path, rows: Sequence[Sequence[Tensor]], captions: Sequence[str] = ()) -> Path:
+    """A trajectory as one PNG: a row for each sample, (C, H, W) pictures from left to right as it unveils.
 
-    steps: for each step the pictures (C, H, W) of all samples
+    captions: one a column, under the first row
     """
-    _check(steps)
-    samples = len(steps[0])
-    media = [step[sample] for sample in range(samples) for step in steps]
+    _check(rows)
+    media = [picture for row in rows for picture in row]
     names = [*captions, *[""] * (len(media) - len(captions))] if captions else ()
-    return save(path, grid(media, names, columns=len(steps)), format="PNG")
+    return save(path, grid(media, names, columns=len(rows[0])), format="PNG")
 
 
-def animate(path: Path, steps: Sequence[Sequence[Tensor]], seconds: float = 3.0, columns: int | None = None) -> Path:
-    """A trajectory as an endless GIF: each step is a grid of all samples; the last one stays for 1.5 s.
+def animate(path: Path, frames: Sequence[Sequence[Tensor]], seconds: float = 3.0) -> Path:
+    """A trajectory as an endless GIF: each frame holds the same samples; the last one stays for 1.5 s.
 
-    steps:   for each step the pictures (C, H, W) of all samples
-    seconds: time from the first step to the last
+    frames:  for each step the pictures (C, H, W) of all samples; up to eight stand side by side
+    seconds: time from the first frame to the last
     """
-    _check(steps)
-    frames = [grid(step, columns=columns) for step in steps]
-    each = max(20, round(1000 * seconds / len(frames)))
+    _check(frames)
+    samples = len(frames[0])
+    pictures = [grid(frame, columns=samples if samples <= 8 else None) for frame in frames]
+    each = max(20, round(1000 * seconds / len(pictures)))
     # One palette for all frames, from the first, a middle and the last: else colours flicker from frame to frame.
-    chosen = [frames[0], frames[len(frames) // 2], frames[-1]]
-    both = Pil.fromarray(np.concatenate([np.asarray(f) for f in chosen]))
-    palette = both.quantize(256, method=Pil.Quantize.MEDIANCUT)
-    flat = [f.quantize(palette=palette, dither=Pil.Dither.NONE) for f in frames]
+    chosen = [pictures[0], pictures[len(pictures) // 2], pictures[-1]]
+    together = Pil.fromarray(np.concatenate([np.asarray(picture) for picture in chosen]))
+    palette = together.quantize(256, method=Pil.Quantize.MEDIANCUT)
+    flat = [picture.quantize(palette=palette, dither=Pil.Dither.NONE) for picture in pictures]
     times = [each] * (len(flat) - 1) + [1500]
     return save(path, flat[0], format="GIF", save_all=True, append_images=flat[1:], duration=times, loop=0)
 
 
-def _check(steps: Sequence[Sequence[Tensor]]) -> None:
-    if not steps or not steps[0] or len({len(step) for step in steps}) > 1:
-        raise BadInput("a trajectory needs at least one step, and the same number of pictures at each")
+def _check(rows: Sequence[Sequence[Tensor]]) -> None:
+    if not rows or not rows[0] or len({len(row) for row in rows}) > 1:
+        raise BadInput("a trajectory needs at least one picture in each row or frame, and as many in all of them")
 
 
 def _columns(count: int) -> int:
