@@ -109,7 +109,7 @@ def sheet(media: Sequence[Tensor], rate: float, captions: Sequence[str] = ()) ->
 
 
 def strip(rows: Sequence[Sequence[Tensor]], rate: float) -> Image.Image:
-    """One row a sample, one spectrogram a step; brightness is relative to the loudest point of a row's last sound."""
+    """One row a sample, one spectrogram a step; brightness is relative to its own loudest point."""
     tiles = []
     for row in rows:
         tiles += [spectrogram(m, rate, 120, 96) for m in row]

@@ -90,7 +90,7 @@ def trim(x: Tensor, floor: float = -60.0) -> Tensor:
     return x[..., start:end]
 
 
-def onset(x: Tensor, rate: float, threshold: float = -30.0, before: float = 0.005) -> int:
+def onset(x: Tensor, rate: float, threshold: float = -45.0, before: float = 0.005) -> int:
     """The sample where the attack of (C, frames) begins, less `before` seconds.
 
     The first sample within `threshold` dB of the peak, then back over the blocks of 2 ms that still fall by a fifth or

@@ -140,26 +140,23 @@ def _declared_bytes(file: BinaryIO, size: int) -> tuple[int, int] | None:
 def to_channels(wave: Tensor, channels: int, mix: Mix = "mean", remarks: list[str] | None = None) -> Tensor:
     """(C, frames) -> (channels, frames). Fewer: their mean, the left one or the loudest; more: the mono mix repeated.
 
-    Channels in opposite phase cancel in the mean: where it loses more than 6 dB against the loudest channel, it
-    is the loudest that is taken, and a remark says so.
+    Channels in opposite phase cancel in the mean: where it has less than half the power that the mean of unrelated
+    channels would have (sum of powers / C^2), the loudest is taken instead, and a remark says so.
     """
     have = wave.shape[0]
     if have == channels:
         return wave
-    if mix == "left":
-        mono = wave[:1]
-    else:
-        levels = dsp.rms(wave)
-        loudest = wave[int(levels.argmax())][None]
+    if have == 1:
+        return wave.expand(channels, -1).contiguous()
+    powers = wave.square().mean(-1)
+    loudest = wave[int(powers.argmax())][None]
+    mono = {"left": wave[:1], "loudest": loudest, "mean": wave.mean(0, keepdim=True)}[mix]
+    kept, expected = float(mono.square().mean()), float(powers.sum()) / have**2
+    if mix == "mean" and kept < 0.5 * expected:
         mono = loudest
-        if mix == "mean":
-            mono = wave.mean(0, keepdim=True)
-            lost = float(dsp.db(levels.max(), -200.0) - dsp.db(dsp.rms(mono)[0], -200.0))
-            # Silence in one of n channels costs 20 log10(n) dB without any cancellation.
-            if lost > 6 + 20 * np.log10(max(1, int((levels < 0.01 * levels.max()).sum()) + 1)) and have > 1:
-                mono = loudest
-                if remarks is not None:
-                    remarks.append(f"mixing {have} channels cancels {lost:.0f} dB: took the loudest channel")
+        if remarks is not None:
+            lost = 10 * np.log10(max(float(powers.max()), 1e-24) / max(kept, 1e-24))
+            remarks.append(f"mixing {have} channels cancels {lost:.0f} dB: took the loudest channel")
     return mono.expand(channels, -1).contiguous()
 
 

@@ -81,6 +81,4 @@ class FrameCodec(Codec):
 
     def valid(self, lengths: Tensor, size: tuple[int, ...]) -> Tensor | None:
         """(B, 1, places): 1 where a place holds some of the first `lengths` samples."""
-        if bool((lengths >= size[-1]).all()):
-            lengths = torch.full_like(lengths, size[-1])
         return first(-(-(lengths + self.reach) // self.hop), self.frames(size))

@@ -22,9 +22,9 @@ class SynthSfx:
 
     signal: the recipe's facts about the sound
     split: which part: train or valid
-    valid: share of `count` that the validation part holds, 0 to 1
+    valid: share of the sounds for validation, 0 to 1
     seed: number that all sounds follow from
-    count: sounds of the training part; they are made anew each time, so a large number costs nothing
+    count: sounds in both parts together; they are made anew each time, so a large number costs nothing
     """
 
     classes = FAMILIES
@@ -44,12 +44,15 @@ class SynthSfx:
                 f"audio/synth_sfx needs a rate of 4000 Hz or more and at least 0.25 s; "
                 f"got {signal.rate:g} Hz and {signal.size[0] / signal.rate:g} s"
             )
-        if count < 1:
-            raise BadInput(f"data.count is a number of sounds, 1 or more; got {count}")
+        if count < 2:
+            raise BadInput(f"data.count is a number of sounds, 2 or more; got {count}")
+        if not 0 <= valid < 1:
+            raise BadInput(f"data.split.valid is a share from 0 up to, not including, 1; got {valid}")
         if split not in ("train", "valid"):
             raise BadInput(f"split is train or valid; got {split!r}")
         self.signal, self.split, self.seed = signal, split, seed
-        self.count = count if split == "train" else max(1, round(count * valid))
+        held_out = min(count - 1, max(1, round(count * valid))) if valid else 0
+        self.count = count - held_out if split == "train" else held_out
 
     def __len__(self) -> int:
         return self.count
