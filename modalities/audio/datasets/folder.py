@@ -23,7 +23,7 @@ class Folder:
     Each file is decoded once and checked, resampled, mixed to the recipe's channels and brought to one level. Short
     sounds are padded with silence. Longer ones are cut so that attacks survive: the part starts a few milliseconds
     before the onset, and what is cut through is faded. Files go to training or validation by a hash of their content,
-    so copies stay together. An item's length is the part that is not padding or trailing silence.
+    so copies stay together.
 
     The small changes that training makes to a sound (polarity, gain, shift) cannot be heard as another class; widen
     them for textures, set them to 0 to reproduce files exactly.
@@ -39,6 +39,9 @@ class Folder:
     normalise: which level is made equal: the peak, the RMS of the part that sounds, or none
     level: that level in dB of full scale; null: -3 for peak, -20 for rms
     crop: where a longer file's part starts: at the onset, at random from the onset on, or at the file's start
+    padding: `silence`: what follows a short sound counts as part of it, so that a model learns where sounds end;
+        `masked`: items state their length and the rest is left out of statistics and loss, which wants a condition
+        on the length (the attribute `seconds`)
     polarity: flip the polarity of half of the sounds in training
     gain: largest change of the level in training, in dB
     shift: largest delay of the onset in training, in seconds
@@ -59,6 +62,7 @@ class Folder:
         normalise: Literal["peak", "rms", "none"] = "peak",
         level: float | None = None,
         crop: Literal["onset", "random", "start"] = "onset",
+        padding: Literal["silence", "masked"] = "silence",
         polarity: bool = True,
         gain: float = 1.0,
         shift: float = 0.005,
@@ -70,7 +74,7 @@ class Folder:
         self.plan = Plan(signal, mix, crop, normalise, {"peak": -3.0, "rms": -20.0, "none": 0.0}[normalise])
         if level is not None:
             self.plan = replace(self.plan, level=level)
-        self.split, self.polarity, self.gain, self.shift = split, polarity, gain, shift
+        self.split, self.padding, self.polarity, self.gain, self.shift = split, padding, polarity, gain, shift
         found = _listed(Path(table), self.root) if table is not None else _walked(self.root, label)
         if label == "none":
             found = [replace(entry, label=None) for entry in found]
@@ -98,7 +102,7 @@ class Folder:
         media, length = cut(prepared, self.plan, start)
         return Item(
             media=media * gain,
-            length=length,
+            length=length if self.padding == "masked" else None,
             label=None if entry.label is None else self.classes.index(entry.label),
             caption=entry.caption,
             attributes={**entry.more, "seconds": length / self.plan.rate},

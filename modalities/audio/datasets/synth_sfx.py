@@ -25,6 +25,8 @@ class SynthSfx:
     valid: share of the sounds for validation, 0 to 1
     seed: number that all sounds follow from
     count: sounds in both parts together; they are made anew each time, so a large number costs nothing
+    padding: `silence`: what follows a short sound counts as part of it, so that a model learns where sounds end;
+        `masked`: items state their length and the rest is left out of statistics and loss
     """
 
     classes = FAMILIES
@@ -36,6 +38,7 @@ class SynthSfx:
         valid: float = 0.1,
         seed: int = 0,
         count: int = 20000,
+        padding: Literal["silence", "masked"] = "silence",
     ):
         if signal.rate is None or len(signal.size) != 1:
             raise BadInput("audio/synth_sfx makes sounds: it needs `modality: {use: audio}`")
@@ -50,7 +53,7 @@ class SynthSfx:
             raise BadInput(f"data.split.valid is a share from 0 up to, not including, 1; got {valid}")
         if split not in ("train", "valid"):
             raise BadInput(f"split is train or valid; got {split!r}")
-        self.signal, self.split, self.seed = signal, split, seed
+        self.signal, self.split, self.seed, self.padding = signal, split, seed, padding
         held_out = min(count - 1, max(1, round(count * valid))) if valid else 0
         self.count = count - held_out if split == "train" else held_out
 
@@ -75,7 +78,7 @@ class SynthSfx:
         media = torch.from_numpy(wave)[None].expand(self.signal.channels, -1).contiguous()
         return Item(
             media=media,
-            length=dsp.bounds(media)[1],
+            length=dsp.bounds(media)[1] if self.padding == "masked" else None,
             label=FAMILIES.index(effect.family),
             caption=effect.caption,
             attributes=effect.attributes(),
