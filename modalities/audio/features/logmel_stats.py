@@ -15,11 +15,11 @@ from .. import dsp
 
 
 class LogmelStats:
-    """Statistics of log-mel bands: mean, deviation and mean change of each, and the envelope in equal steps; in dB / 10.
+    """Statistics of log-mel bands: mean, deviation and mean change of each, and the envelope in steps; in dB / 10.
 
-    [mean_t L_mt, std_t L_mt, mean_t |L_m,t+1 - L_mt|, E_k] with L in dB: 3 bands + steps numbers. Padding is trimmed
-    and the floor is relative to the sound's own maximum: against an absolute floor, inaudible noise in digital silence
-    would outweigh all that can be heard. Standardise by the real data's statistics before measuring distances.
+    [mean_t L_mt, std_t L_mt, mean_t |L_m,t+1 - L_mt|, E_k] with L in dB: 3 bands + steps numbers. Padding is
+    trimmed and the floor is relative to the sound's own maximum: against an absolute floor, inaudible noise in digital
+    silence would outweigh all that can be heard. Standardise by the real data's statistics before measuring distances.
 
     bands: mel bands up to half the rate
     steps: parts of equal length in which the envelope is told
