@@ -156,7 +156,7 @@ def _harmonic(corners: np.ndarray, k: int) -> float:
     2 area (a^k + a^(k-1) b + ... + b^k) / ((k + 1) (k + 2)).
     """
     after = np.roll(corners, -1)
-    double = (corners.conj() * after).imag
+    double = np.imag(corners.conj() * after)
     powers = np.sum([corners**i * after ** (k - i) for i in range(k + 1)], axis=0)
     area = double.sum() / 2
     return float(abs((double * powers).sum()) / ((k + 1) * (k + 2)) / area ** (1 + k / 2))

@@ -113,7 +113,7 @@ def random_scene(rng: np.random.Generator, size: tuple[int, int], most: int, col
     count = 1 + int(rng.integers(most))
     shapes = [SHAPES[i] for i in rng.integers(len(SHAPES), size=count)]
     sizes = ["large"] + ["small"] * (count - 1) if count > 1 else [SIZES[int(rng.integers(2))]]
-    names = [colours[i] for i in rng.permutation(len(colours))[:count]]
+    names = [colours[int(i)] for i in rng.permutation(len(colours))[:count]]
     side = min(size)
     radii = np.array([radius_of(s, side) for s in sizes]) * rng.uniform(0.95, 1.05, count)
     reach = radii * [_REACH[s] for s in shapes]
