@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ MOST_PIXELS = 100_000_000
 """A picture with more pixels is refused before it is decoded: a small file can unpack to more than the memory holds."""
 
 # Formats that are decoded by Pillow itself; others (EPS) start further programs.
-_FORMATS = ("PNG", "JPEG", "MPO", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "TGA")
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "TGA")
 
 
 class BadPicture(BadInput):
@@ -73,7 +74,7 @@ def _open(path: Path, channels: int, cover: tuple[int, int] | None) -> Pil.Image
             raise BadPicture(path, "zero bytes")
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of half the limit below, of odd EXIF blocks, and so on
-            with Pil.open(path, formats=_FORMATS) as picture:
+            with Pil.open(path, formats=_formats()) as picture:
                 if picture.width * picture.height > MOST_PIXELS:
                     raise BadPicture(path, f"{picture.width} x {picture.height} pixels, more than {MOST_PIXELS:,}")
                 if cover and picture.format == "JPEG":
@@ -95,6 +96,12 @@ def _open(path: Path, channels: int, cover: tuple[int, int] | None) -> Pil.Image
         text = str(error)
         cut = isinstance(error, EOFError) or "truncated" in text or "Truncated" in text
         raise BadPicture(path, f"{'truncated' if cut else 'corrupt'}: {text or type(error).__name__}") from error
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    Pil.init()  # makes Pillow look up its decoders; a build may lack some (WebP)
+    return tuple(name for name in _FORMATS if name in Pil.OPEN)
 
 
 def _upright(picture: Pil.Image) -> Pil.Image:
