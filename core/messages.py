@@ -23,11 +23,17 @@ def broken(message: str, cause: BaseException | None = None) -> NoReturn:
 
 def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
     """Known names that `name` may have meant, best first: the same after the prefix, then the similar ones."""
-    known = list(known)
-    lower = name.lower().replace("-", "_")
-    same = [k for k in known if k == lower or k.rpartition("/")[2] == lower.rpartition("/")[2]]
-    close = difflib.get_close_matches(lower, known, n=count, cutoff=0.6)
-    return list(dict.fromkeys(same + close))[:count]
+    spelt: dict[str, str] = {}  # every way to write a known name -> the name
+    for k in known:
+        spelt.setdefault(k.lower(), k)
+    for k in list(spelt.values()):
+        spelt.setdefault(k.lower().rpartition("/")[2], k)
+    lower, last = (part.lower().replace("-", "_") for part in (name, name.rpartition("/")[2]))
+    same = [k for k in spelt.values() if k.lower().rpartition("/")[2] == last]
+    close = difflib.get_close_matches(lower, spelt, n=count, cutoff=0.6)
+    like = {k: difflib.SequenceMatcher(None, lower, k).ratio() for k in close}
+    best = max(like.values(), default=0.0)  # what is much less like it than the best is noise
+    return list(dict.fromkeys([*same, *(spelt[k] for k in close if like[k] > best - 0.1)]))[:count]
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -108,7 +108,7 @@ def _told(error: Exception) -> int:
     else:
         code = FAILED
     own = type(error).__module__.startswith("sonolux.")
-    message = str(error) if own and str(error) else f"{type(error).__name__}: {error}"
+    message = str(error) if own and str(error) else f"{type(error).__name__}: {error}".removesuffix(": ")
     print(message if own else " ".join(message.split()), file=sys.stderr)
     if not own and not debug:
         print("SONOLUX_DEBUG=1 shows the traceback", file=sys.stderr)

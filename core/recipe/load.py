@@ -218,7 +218,7 @@ def _read(root: Node, reader: Reader) -> dict[str, Any]:
             values[name] = reader.value(node or empty, hints[name], name)
     for name in root.value:
         if name not in keys and not name.startswith("x-"):
-            reader.unknown(root.value[name], "", name, list(keys), "a recipe")
+            reader.unknown(root.value[name], "", name, list(keys), "a recipe", values)
     if values["codec"] is None and values["modality"] is not BAD:
         values["codec"] = _own_codec(root, values["modality"], reader)
     split, data = _mixed(root.value.get("data", empty), frozenset({"split"}))

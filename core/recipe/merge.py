@@ -26,14 +26,15 @@ def merge(parent: Node, child: Node, path: tuple[str, ...] = ()) -> Node:
     if not (parent.is_map and child.is_map):
         return child
     after, kept = child.value.get("use"), dict(parent.value)
-    if before is not None and after is not None and before.value != after.value:
+    other = before is not None and after is not None and before.value != after.value
+    if other:
         kept = {k: v for k, v in kept.items() if k in BESIDE.get(path, ())}
     either = EITHER.get(path, ())
     if any(k in child.value and child.value[k].value is not None for k in either):
         kept = {k: v for k, v in kept.items() if k not in either}
     for name, value in child.value.items():
         kept[name] = merge(kept[name], value, (*path, name)) if name in kept else value
-    of = parent if child.mark.override else child
+    of = parent if child.mark.override and not other else child
     return Node(kept, of.mark, of.key, use=None if "use" in kept else parent.use)
 
 

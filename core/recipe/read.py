@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import re
 import typing
 from dataclasses import dataclass, field
@@ -74,7 +75,7 @@ class Reader:
     def _scalar(self, node: Node, annotation: Any, path: str) -> Any:
         value = node.value
         if annotation is Path and isinstance(value, str):
-            return (node.mark.base / Path(value).expanduser()).absolute()
+            return Path(os.path.abspath(node.mark.base / Path(value).expanduser()))
         if annotation is float and type(value) is int:
             return float(value)
         if annotation is float and isinstance(value, float) and math.isnan(value):
@@ -85,11 +86,12 @@ class Reader:
 
     def _ranged(self, node: Node, annotation: Any, path: str) -> Any:
         inner, *extras = get_args(annotation)
-        value = self.value(node, inner, path)
-        for extra in extras:
-            if isinstance(extra, Range) and type(value) in (int, float) and not extra.holds(value):
-                return self.problem(node.mark, path, f"expected {type_name(annotation)}, got {node.shown()}")
-        return value
+        ranges = [extra for extra in extras if isinstance(extra, Range)]
+        if not ranges:
+            return self.value(node, inner, path)
+        value = Reader().value(node, inner, path)  # a scalar: its message is the one below, which states the range
+        held = type(value) in (int, float) and all(r.holds(value) for r in ranges)
+        return value if held else self._expected(node, annotation, path)
 
     def _literal(self, node: Node, allowed: tuple[Any, ...], path: str) -> Any:
         for option in allowed:
@@ -205,9 +207,7 @@ class Reader:
         hint = (
             f"; did you mean {' or '.join(repr((prefix if mark.override else '') + n) for n in near)}?" if near else ""
         )
-        listed = (
-            "" if mark.override and near else f"{'' if near else ';'} {owner} accepts: {', '.join(known) or 'nothing'}"
-        )
+        listed = "" if near else f"; {owner} accepts: {', '.join(known) or 'nothing'}"
         return self.problem(mark, f"{prefix}{name}", f"unknown key{hint}{listed}")
 
     # --- components ---

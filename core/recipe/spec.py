@@ -18,7 +18,7 @@ class Kind:
 
 @dataclass(frozen=True)
 class Range:
-    """Marks the range of a number, ends included unless `above` is used: `Annotated[int, Range(1)]`.
+    """Marks the range of an `int` or `float`, ends included unless `above` is used: `Annotated[int, Range(1)]`.
 
     low, high: smallest and largest value; None: no limit
     above:     the value must be larger than this
@@ -38,7 +38,7 @@ class Range:
 
     def __str__(self) -> str:
         parts = [("above", self.above), ("of at least", self.low), ("of at most", self.high)]
-        return " and ".join(f"{word} {limit:g}" for word, limit in parts if limit is not None)
+        return " and ".join(f"{word} {limit:g}" for word, limit in parts if limit is not None).replace("and of", "and")
 
 
 @dataclass
