@@ -1,6 +1,6 @@
 """Training speed of the U-Nets: examples a second of forward, backward and AdamW, by precision and memory layout.
 
-    python benchmarks/throughput.py [--threads 2] [--seconds 5] [--only digits] [--profile]
+    python benchmarks/throughput.py [--threads 2] [--seconds 5] [--only digits] [--busy] [--profile]
 
 Rounds of the settings alternate, so that what else the machine does falls on all of them; `ratio` is to the first row.
 """
@@ -93,17 +93,17 @@ def make(problem: Problem, precision: str, layout: str) -> Setting:
     return Setting(problem, precision, layout, step, sum(p.numel() for p in network.parameters()))
 
 
-def measure(runs: list[Setting], seconds: float) -> None:
-    """Warm up, then time whole rounds until each setting has run for about `seconds`."""
+def measure(runs: list[Setting], seconds: float, clock: Callable[[], float]) -> None:
+    """Warm up, then time whole rounds until each setting has run for about `seconds` on the clock."""
     for run in runs:
         run.step()
         run.step()
-    end = time.perf_counter() + seconds * len(runs)
-    while time.perf_counter() < end:
+    end = clock() + seconds * len(runs)
+    while clock() < end:
         for run in runs:
-            start = time.perf_counter()
+            start = clock()
             run.step()
-            run.times.append(time.perf_counter() - start)
+            run.times.append(clock() - start)
 
 
 def profile(run: Setting) -> None:
@@ -119,14 +119,18 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=5.0, help="measured time of each setting")
     parser.add_argument("--only", default="", help="problems whose name contains this")
+    parser.add_argument("--busy", action="store_true", help="one thread, by its processor time: for a machine at work")
     parser.add_argument("--profile", action="store_true", help="show where the fastest setting spends its time")
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
+    threads, clock = (1, time.thread_time) if args.busy else (args.threads, time.perf_counter)
+    torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
-    print(f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, {args.threads} threads")
+    print(
+        f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, {threads} threads{', processor time' * args.busy}"
+    )
     for problem in (p for p in PROBLEMS if args.only in p.name):
         runs = settings(problem)
-        measure(runs, args.seconds)
+        measure(runs, args.seconds, clock)
         print(
             f"\n{problem.name}: {runs[0].parameters / 1e6:.2f} M parameters, batch {problem.batch} of {problem.latent}"
         )
