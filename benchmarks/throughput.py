@@ -125,9 +125,8 @@ def main() -> None:
     threads, clock = (1, time.thread_time) if args.busy else (args.threads, time.perf_counter)
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
-    print(
-        f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, {threads} threads{', processor time' * args.busy}"
-    )
+    where = f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, {threads} threads"
+    print(where + ", processor time" * args.busy)
     for problem in (p for p in PROBLEMS if args.only in p.name):
         runs = settings(problem)
         measure(runs, args.seconds, clock)
