@@ -22,7 +22,7 @@ class Net:
 
 @pytest.fixture
 def install(tmp_path, monkeypatch):
-    """Put distributions on the path: install("acme", "1.0", {"network": {"acme/net": "acme_net:Net"}}, acme_net=code)."""
+    """Put distributions on the path: install("acme", "1.0", {"network": {"acme/net": "acme:Net"}}, acme=code)."""
 
     def put(name, version, points, **modules):
         info = tmp_path / f"{name}-{version}.dist-info"
@@ -157,7 +157,7 @@ def test_the_message_of_an_import_that_fails_names_distribution_version_and_entr
 def test_two_distributions_with_one_name_make_it_unusable(install):
     install("acme", "1.2", {"network": {"acme/net": "acme_net:Net"}}, acme_net=GOOD)
     install("emca", "3", {"network": {"acme/net": "acme_net:Net"}})
-    with pytest.raises(BrokenPlugin, match="claimed by (acme 1.2 and by emca 3|emca 3 and by acme 1.2)"):
+    with pytest.raises(BrokenPlugin, match=r"claimed by (acme 1.2 and by emca 3|emca 3 and by acme 1.2)"):
         registry.find("network", "acme/net")
 
 

@@ -36,7 +36,8 @@ class Files:
 
     def __init__(self, root: Path, split: Literal["train", "valid"], valid: float, label: str | None = None,
                  fade: Fade | None = None, weights: dict[str, float] | None = None):
-        self.root, self.split, self.valid, self.label, self.fade, self.weights = root, split, valid, label, fade, weights
+        self.root, self.split, self.valid, self.label = root, split, valid, label
+        self.fade, self.weights = fade, weights
 
 
 class Net:

@@ -1,4 +1,4 @@
-"""From a file to a typed recipe and back: extends, overrides, paths, defaults, and the text that a checkpoint carries."""
+"""From a file to a typed recipe and back: extends, overrides, paths, defaults, and the text in a checkpoint."""
 
 import subprocess
 import sys
@@ -50,7 +50,7 @@ def test_a_refusal_of_a_constructor_names_the_place(folder):
 
 
 def check_resolved_text(folder):
-    """The dump holds every default, and reads back to the same recipe from any folder, even for names that read like numbers."""
+    """The dump holds every default, and reads back to the same recipe from any folder, even names like numbers."""
     r = load_recipe("base.yaml", ["about='no: 1e-4'", "sample.where={label: ['1e-4', 'no', '7', null]}", "name='007'"])
     resolved = r.resolved()
     assert resolved["network"]["rate"] == 0.5 and resolved["network"]["spacing"]["exponent"] == 7.0
@@ -134,9 +134,18 @@ def test_a_problem_of_a_parent_names_the_parents_file(folder, refused):
 def test_overrides_reach_every_part_of_the_schema_whether_the_file_holds_it_or_not(folder):
     r = load_recipe(
         "base.yaml",
-        ["train.batch=64", "train.ema.half_life=9", "process.clock=tau", "sample.use=heun", "network.spacing.exponent=2",
-         "process.schedule.sigma_min=1e-2", "train.minutes=0.5", "data.fade={seconds: 1, shape: cosine}", "data.split.valid=0"],
-    )  # fmt: skip
+        [
+            "train.batch=64",
+            "train.ema.half_life=9",
+            "process.clock=tau",
+            "sample.use=heun",
+            "network.spacing.exponent=2",
+            "process.schedule.sigma_min=1e-2",
+            "train.minutes=0.5",
+            "data.fade={seconds: 1, shape: cosine}",
+            "data.split.valid=0",
+        ],
+    )
     assert r.train.batch == 64 and r.train.ema.half_life == 9.0 and r.process.clock.use == "tau"
     assert r.sampler.use == "heun" and r.network.params["spacing"].params["exponent"] == 2.0
     assert r.process.schedule.params == {"sigma_min": 0.01, "sigma_max": 40.0}

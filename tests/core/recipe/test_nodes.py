@@ -125,9 +125,41 @@ def test_aliases_that_grow_without_end_are_refused():
 
 @pytest.mark.parametrize(
     "value",
-    ["1e-4", "no", "true", "True", "4", "0x1", "a: b", "", None, 1e-5, 1e300, 5e-324, math.inf, "~", "null", "1:20", " s",
-     "2020-01-01", "é\nx", "0o7", "<<", "-", "!x", "&a", "# c", 10**30, True, [1, [2.5]], {"a": {}}, "x" * 300, "'", '"'],
-)  # fmt: skip
+    [
+        "1e-4",
+        "no",
+        "true",
+        "True",
+        "4",
+        "0x1",
+        "a: b",
+        "",
+        None,
+        1e-5,
+        1e300,
+        5e-324,
+        math.inf,
+        "~",
+        "null",
+        "1:20",
+        " s",
+        "2020-01-01",
+        "é\nx",
+        "0o7",
+        "<<",
+        "-",
+        "!x",
+        "&a",
+        "# c",
+        10**30,
+        True,
+        [1, [2.5]],
+        {"a": {}},
+        "x" * 300,
+        "'",
+        '"',
+    ],
+)
 def test_what_is_written_reads_back_here_and_elsewhere(value):
     text = dump({"v": [value]})
     got, problems = read(text)

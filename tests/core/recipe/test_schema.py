@@ -11,6 +11,36 @@ from sonolux.core.recipe.recipe import Top
 from sonolux.core.recipe.sections import Ema, Eval, Process, Sample, Train
 from sonolux.core.signature import parameters
 
+KEYWORDS = set(
+    [
+        "$schema",
+        "title",
+        "description",
+        "default",
+        "definitions",
+        "$ref",
+        "type",
+        "enum",
+        "const",
+        "pattern",
+        "anyOf",
+        "allOf",
+        "not",
+        "if",
+        "then",
+        "else",
+        "properties",
+        "patternProperties",
+        "additionalProperties",
+        "required",
+        "items",
+        "minItems",
+        "maxItems",
+        "minimum",
+        "maximum",
+        "exclusiveMinimum",
+    ]
+)
 TYPES = {"string": str, "integer": int, "object": dict, "array": list, "boolean": bool, "null": type(None)}
 
 
@@ -23,10 +53,7 @@ def is_type(value, name):
 
 def faults(value, rule, root, path=""):
     """What a draft-07 schema (the keywords that ours uses) says against a value."""
-    known = {"$schema", "title", "description", "default", "definitions", "$ref", "type", "enum", "const", "pattern", "anyOf",
-             "allOf", "not", "if", "then", "else", "properties", "patternProperties", "additionalProperties", "required",
-             "items", "minItems", "maxItems", "minimum", "maximum", "exclusiveMinimum"}  # fmt: skip
-    assert set(rule) <= known, set(rule) - known
+    assert set(rule) <= KEYWORDS, set(rule) - KEYWORDS
     if "$ref" in rule:
         return faults(value, root["definitions"][rule["$ref"].rpartition("/")[2]], root, path)
     out = []
