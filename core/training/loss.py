@@ -35,8 +35,6 @@ def batch_losses(parts: Parts, model: Model, batch: Batch, step: int, device: to
         level = parts.process.level(u)
         eps = noise.normal("train", step)
         valid = None if batch.lengths is None else parts.codec.valid(batch.lengths, parts.signal.size)
-    if x0.is_cpu and x0.ndim == 4:
-        x0 = x0.contiguous(memory_format=torch.channels_last)
     conditions = _conditions(model, batch, noise, step, None if valid is None else valid.to(x0))
     with autocast(device, recipe.train.precision), keyed_dropout(recipe.seed, batch.rows, step):
         return Losses(parts.process.losses(model, x0, eps, level, conditions), level)
