@@ -103,8 +103,8 @@ def _compose(tiles: Sequence[Image.Image], columns: int) -> Image.Image:
 def sheet(media: Sequence[Tensor], rate: float, captions: Sequence[str] = ()) -> Image.Image:
     """A grid: caption, waveform and spectrogram of each (C, frames) sound, four to eight a row."""
     columns = min(len(media), max(4, min(8, math.ceil(math.sqrt(len(media))))))
-    captions = [*captions, *[""] * (len(media) - len(captions))] if captions else [None] * len(media)
-    tiles = [_tile(m, rate, 190, text) for m, text in zip(media, captions, strict=False)]
+    texts = [*captions, *[""] * (len(media) - len(captions))] if captions else [None] * len(media)
+    tiles = [_tile(m, rate, 190, text) for m, text in zip(media, texts, strict=False)]
     return _compose(tiles, columns)
 
 

@@ -84,10 +84,16 @@ def bounds(x: Tensor, floor: float = -60.0) -> tuple[int, int]:
     return int(loud[0]), int(loud[-1]) + 1
 
 
-def trim(x: Tensor, floor: float = -60.0) -> Tensor:
-    """(C, frames) without the leading and trailing part that stays more than |floor| dB under the peak."""
-    start, end = bounds(x, floor)
-    return x[..., start:end]
+def trim(x: Tensor, rate: float, floor: float = -45.0, window: float = 0.01) -> Tensor:
+    """(C, frames) without leading and trailing blocks whose RMS stays more than |floor| dB under the loudest block's.
+
+    Blocks rather than samples: faint noise in the padding has peaks far above its RMS.
+    """
+    blocks, block = envelope(x, rate, window), max(1, round(rate * window))
+    if not len(blocks) or blocks.max() < SILENCE:
+        return x[..., :0]
+    loud = torch.nonzero(blocks >= blocks.max() * amplitude(floor))
+    return x[..., int(loud[0]) * block : (int(loud[-1]) + 1) * block]
 
 
 def onset(x: Tensor, rate: float, threshold: float = -45.0, before: float = 0.005) -> int:

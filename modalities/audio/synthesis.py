@@ -84,8 +84,12 @@ def render(effect: Effect, rate: float, seconds: float, rng: np.random.Generator
 
 
 def _hiss(body: Array, rate: float, rng: np.random.Generator) -> Array:
-    """White noise under the body's own loudness, 5 dB down."""
+    """White noise up to 6 kHz under the body's own loudness, 5 dB down."""
     noise = rng.standard_normal(len(body), dtype=np.float32)
+    if rate > 12000:  # the same hiss whatever the rate
+        spectrum = np.fft.rfft(noise)
+        spectrum[np.fft.rfftfreq(len(noise), 1 / rate) > 6000] = 0
+        noise = np.fft.irfft(spectrum, n=len(noise)).astype(np.float32) * np.float32(np.sqrt(rate / 12000))
     block = max(1, round(rate * 0.008))
     power = np.convolve(body**2, np.full(block, 1 / block, dtype=np.float32), mode="same")
     return 0.56 * np.sqrt(np.maximum(power, 0)) * noise
@@ -147,7 +151,7 @@ def _explosion(effect: Effect, u: Array, rate: float, seconds: float, rng: np.ra
     pieces = -(-len(u) // hop) + 1
     drawn = rng.standard_normal((pieces, window), dtype=np.float32)
     at = np.clip(np.arange(pieces) * hop / len(u), 0, 1)[:, None]
-    edge = 1.3 * effect.frequency * _glide(effect, at, octaves=1.6)
+    edge = 1.5 * effect.frequency * _glide(effect, at, octaves=2.4)
     shape = 1 / (1 + (np.fft.rfftfreq(window, 1 / rate) / edge) ** 6)
     shaped = np.fft.irfft(np.fft.rfft(drawn, axis=1) * shape, n=window, axis=1)
     shaped /= np.sqrt(np.mean(shape**2, axis=1, keepdims=True))

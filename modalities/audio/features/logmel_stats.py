@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ....core.types import BadInput
+from ....core.types import BadInput, Signal
 from .. import dsp
 
 
@@ -21,21 +21,26 @@ class LogmelStats:
     trimmed and the floor is relative to the sound's own maximum: against an absolute floor, inaudible noise in digital
     silence would outweigh all that can be heard. Standardise by the real data's statistics before measuring distances.
 
+    signal: the recipe's facts about the sound; its rate holds where a call gives none
     bands: mel bands up to half the rate
     steps: parts of equal length in which the envelope is told
     floor: level in dB relative to the sound's loudest band, below which nothing counts
     """
 
-    def __init__(self, bands: int = 32, steps: int = 16, floor: float = -60.0):
+    def __init__(self, signal: Signal | None = None, bands: int = 32, steps: int = 16, floor: float = -60.0):
         if bands < 4 or steps < 1 or not -120 <= floor <= -20:
             raise BadInput(
                 f"logmel_stats takes 4 bands or more, 1 step or more and a floor from -120 to -20 dB; "
                 f"got {bands}, {steps} and {floor}"
             )
+        self.rate = None if signal is None else signal.rate
         self.bands, self.steps, self.floor = bands, steps, floor
 
-    def __call__(self, sounds: Sequence[Tensor], rate: float) -> np.ndarray:
+    def __call__(self, sounds: Sequence[Tensor], rate: float | None = None) -> np.ndarray:
         """Sounds (C, frames) of any lengths at `rate` Hz -> (N, d) float64. Raises BadInput for non-finite samples."""
+        rate = rate or self.rate
+        if rate is None:
+            raise BadInput("logmel_stats needs the sounds' rate in Hz")
         return np.stack([self._one(sound, rate) for sound in sounds]) if len(sounds) else np.zeros((0, self.size))
 
     @property
@@ -49,7 +54,7 @@ class LogmelStats:
             raise BadInput("a sound with non-finite samples cannot be described")
         n_fft = 2 ** max(6, round(math.log2(rate * 0.032)))
         hop = n_fft // 4
-        wave = dsp.trim(wave[None], self.floor)[0]
+        wave = dsp.trim(wave[None], rate)[0]
         wave = functional.pad(wave, (0, -len(wave) % hop if len(wave) else hop))
         filters = dsp.mel_filters(n_fft, rate, self.bands).double()
         level = self._db((filters @ dsp.stft(wave, n_fft, hop).abs().square()).sqrt())  # (bands, T)
