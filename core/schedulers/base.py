@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -51,7 +52,13 @@ class Schedule(ABC):
         return self.level(self.t_of_rho(torch.as_tensor(rho, dtype=torch.float64)))
 
     def derivative(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """(d alpha / dt, d sigma / dt) at t, by forward-mode differentiation of the functions above."""
+        """(d alpha / dt, d sigma / dt) at t, by differentiation of the functions above; elementwise, float64."""
         t = torch.as_tensor(t, dtype=torch.float64)
-        one = torch.ones_like(t)
-        return torch.func.jvp(self.alpha, (t,), (one,))[1], torch.func.jvp(self.sigma, (t,), (one,))[1]
+        return _slope(self.alpha, t), _slope(self.sigma, t)
+
+
+def _slope(function: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:
+    with torch.enable_grad():
+        t = t.detach().requires_grad_()
+        value = function(t)
+        return torch.autograd.grad(value.sum(), t)[0] if value.requires_grad else torch.zeros_like(t)

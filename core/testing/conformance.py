@@ -1,0 +1,252 @@
+"""The conformance kit: what every component must hold, as functions that raise AssertionError.
+
+A plugin runs them in its own tests: `check_sampler(MySampler())`, `check_schedule(MySchedule())`. The built-in
+components are run through the same functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..clocks.base import Clock
+from ..objectives.times.base import Times
+from ..objectives.weightings.base import Weighting
+from ..predictions.base import Prediction
+from ..samplers.base import Plan, Sampler, run
+from ..schedulers.base import Schedule
+from ..schedulers.edm import EDM
+from ..schedulers.rectified_flow import RectifiedFlow
+from ..schedulers.vp_linear import VPLinear
+from ..spacings.base import Spacing
+from ..types import BadInput, Conditions, Estimate, Level
+from .invariants import deviation
+from .orders import interior, own_start, whole
+
+
+def check_schedule(schedule: Schedule) -> None:
+    """Range, monotony, exact ends, the inverse and the derivative of a schedule."""
+    clean = schedule.level(schedule.t_clean)
+    assert clean.alpha == 1 and clean.sigma == 0, "level(t_clean) is exactly alpha = 1, sigma = 0"
+    assert float(schedule.t_of_rho(torch.zeros((), dtype=torch.float64))) == schedule.t_clean, "t_of_rho(0) is t_clean"
+    assert schedule.t_clean <= schedule.t_min < schedule.t_max, "t_clean <= t_min < t_max"
+    t = torch.linspace(schedule.t_min, schedule.t_max, 301, dtype=torch.float64)
+    level = schedule.level(t)
+    for name, values in (("alpha", level.alpha), ("sigma", level.sigma)):
+        assert torch.isfinite(values).all() and (values >= 0).all(), f"{name} is finite and not negative"
+    assert (torch.diff(level.tau) > 0).all(), "noise grows with t"
+    assert (level.sigma > 0).all(), "sigma is positive between t_min and t_max"
+    _check_inverse(schedule, t, level)
+    _check_derivative(schedule, t)
+    one = [schedule.level(v) for v in t[::50]]
+    assert all(float(a.sigma) == float(s) for a, s in zip(one, level.sigma[::50], strict=True)), (
+        "elementwise, bit for bit"
+    )
+
+
+def _check_inverse(schedule: Schedule, t: Tensor, level: Level) -> None:
+    rho = torch.as_tensor(level.rho)
+    back = schedule.t_of_rho(rho)
+    scale = schedule.t_max - schedule.t_clean
+    assert torch.isfinite(back).all(), "t_of_rho is finite, at rho = inf too where alpha reaches 0"
+    assert float((back - t).abs().max()) < 1e-9 * scale, "t_of_rho is the inverse of sigma / alpha"
+    assert level.alpha[-1] == 0 or level.alpha[-1] > 1e-8, "alpha is exactly 0 where the schedule means pure noise"
+    if level.alpha[-1] == 0:
+        assert level.sigma[-1] == 1 and back[-1] == schedule.t_max, "pure noise has sigma exactly 1"
+
+
+def _check_derivative(schedule: Schedule, t: Tensor) -> None:
+    h = 1e-5 * (schedule.t_max - schedule.t_min)
+    inside = t[1:-1] + 0.31 * h  # off the knots of a schedule that is defined on a grid
+    exact = schedule.derivative(inside)
+    for name, function, own in zip(("alpha", "sigma"), (schedule.alpha, schedule.sigma), exact, strict=True):
+        central = (function(inside + h) - function(inside - h)) / (2 * h)
+        error = (own - central).abs() / (own.abs().max() + 1e-12)
+        assert float(error.quantile(0.95)) < 1e-5, f"derivative of {name} agrees with central differences"
+
+
+def check_spacing(spacing: Spacing, schedule: Schedule, steps: Sequence[int] = (2, 5, 20)) -> None:
+    """Falling levels within the schedule that end clean, as many as asked for."""
+    for n in steps:
+        levels = spacing.levels(schedule, n)
+        tau = torch.stack([torch.as_tensor(level.tau) for level in levels])
+        assert len(levels) == n + 1, f"{n} steps make {n + 1} levels"
+        assert (torch.diff(tau) < 0).all(), "levels fall"
+        assert levels[-1].sigma == 0 and levels[-1].alpha == 1, "the last level is clean"
+        assert tau[0] <= schedule.level(schedule.t_max).tau + 1e-12, "no level is above the schedule's noisiest"
+
+
+LEVELS = [Level(0.5, a, s) for a, s in ((0.0, 1.0), (1.0, 0.0), (1.0, 80.0), (0.6, 0.8), (0.3, 0.7), (0.999, 0.01))]
+
+
+def allowed(prediction: Prediction, level: Level) -> bool:
+    """Whether a prediction accepts this level."""
+    try:
+        prediction.check(level)
+    except BadInput:
+        return False
+    return True
+
+
+def check_prediction(prediction: Prediction) -> None:
+    """Round trip x0 -> target -> x0, the gain, unit variance of the input; numbers, (B,) and maps alike."""
+    from ..predictions.edm import EDM as Reference
+
+    generator = torch.Generator().manual_seed(0)
+    x0, eps, other = (torch.randn(3, 2, 4, 5, dtype=torch.float64, generator=generator) for _ in range(3))
+    for level in LEVELS:
+        assert abs(prediction.input_scale(level) ** 2 * (level.alpha**2 + level.sigma**2) - 1) < 1e-12, "unit input"  # type: ignore[operator]
+        assert torch.isfinite(torch.as_tensor(prediction.gain(level))), "the gain is finite at both ends"
+        if not allowed(prediction, level):
+            assert level.alpha == 0 or level.sigma == 0, "only the ends may be refused"
+            continue
+        x = level.alpha * x0 + level.sigma * eps
+        target = prediction.target(x0, eps, level)
+        back = prediction.x0(x, target, level)
+        assert torch.allclose(back, x0, atol=1e-9), (
+            f"x0 comes back from its target at alpha {level.alpha}, sigma {level.sigma}"
+        )
+        full = Level(
+            *(torch.full((3, 1, 4, 5), float(v), dtype=torch.float64) for v in (level.t, level.alpha, level.sigma))
+        )
+        assert torch.allclose(prediction.x0(x, target, full), back, atol=1e-12), (
+            "a constant map gives what the number gives"
+        )
+        if level.sigma == 0 or level.alpha == 0:
+            continue
+        # Another pair of data and noise that makes the same x: outputs differ by gain * edm's difference.
+        shifted = (x - level.alpha * other) / level.sigma
+        own = (prediction.target(other, shifted, level) - target).abs()
+        edm = (Reference().target(other, shifted, level) - Reference().target(x0, eps, level)).abs()
+        assert torch.allclose(own, prediction.gain(level) * edm, rtol=1e-8), "gain carries errors from edm's space"
+
+
+def check_clock(clock: Clock) -> None:
+    """Finite at both ends, moderate in size, the same for numbers and maps."""
+    for level in LEVELS:
+        value = float(clock.read(level))
+        tensor = Level(
+            *(torch.full((2, 1, 3), float(v), dtype=torch.float64) for v in (level.t, level.alpha, level.sigma))
+        )
+        read = torch.as_tensor(clock.read(tensor))
+        assert read.shape == (2, 1, 3) and torch.isfinite(read).all(), "finite, elementwise"
+        assert abs(float(read[0, 0, 0]) - value) < 1e-12, "numbers and maps agree"
+        assert abs(value) <= 20, "of moderate size"
+
+
+def check_times(times: Times, schedule: Schedule) -> None:
+    """Within the schedule's range, rising with u, elementwise, float64."""
+    u = torch.linspace(0, 1 - 1e-9, 1001, dtype=torch.float64)
+    t = times.sample(u, schedule)
+    assert t.dtype == torch.float64 and t.shape == u.shape
+    assert torch.isfinite(t).all() and t.min() >= schedule.t_min and t.max() <= schedule.t_max, "within the range"
+    assert (torch.diff(t) >= 0).all(), "the inverse of a distribution function rises"
+    assert torch.allclose(times.sample(u[100:200], schedule), t[100:200], rtol=1e-12), "a row depends on its own u"
+
+
+def check_weighting(weighting: Weighting, prediction: Prediction) -> None:
+    """Finite and not negative at every level, both ends included."""
+    for level in LEVELS:
+        tensor = Level(*(torch.full((2,), float(v)) for v in (level.t, level.alpha, level.sigma)))
+        weight = torch.as_tensor(weighting.weight(tensor, prediction))
+        assert weight.shape == (2,) and torch.isfinite(weight).all() and (weight >= 0).all(), "finite, not negative"
+
+
+def falling(schedule: Schedule, steps: int) -> list[Level]:
+    """Levels evenly spaced in tau from the schedule's noisiest to clean: alpha = 0 to sigma = 0, exactly."""
+    first = schedule.level(schedule.t_max)
+    tau = torch.linspace(float(first.tau), 0, steps + 1, dtype=torch.float64)
+    return [first, *(schedule.level_of_rho(u / (1 - u)) for u in tau[1:-1]), schedule.clean()]
+
+
+def check_plan(sampler: Sampler, schedule: Schedule, steps: int = 9, tolerance: float = 1e-9) -> None:
+    """Both invariants at every point of the plan, from the schedule's first level to clean."""
+    plan = sampler.plan(schedule, falling(schedule, steps))
+    found = deviation(plan)
+    assert found.data < tolerance, f"a plan run on D = x0 makes alpha x0, here it is off by {found.data:.1e}"
+    if sampler.keeps_marginal:
+        assert found.noise < tolerance, f"the noise of every point has norm sigma, here it is off by {found.noise:.1e}"
+    assert sum(row.step for row in plan.rows) == steps, "one row ends each step"
+    assert bool(plan.noises) == (sampler.stochastic and steps > 1), "stochastic samplers, and they alone, draw noise"
+
+
+def check_map(sampler: Sampler, schedule: Schedule, steps: int = 6) -> None:
+    """A constant map gives bit for bit what the number gives; elements that stay keep their value."""
+    levels = falling(schedule, steps)
+    shape = (2, 3, 4, 5)
+    maps = [Level(*(torch.as_tensor(v).expand(2, 1, 4, 5) for v in (a.t, a.alpha, a.sigma))) for a in levels]
+    for dtype in (torch.float32, torch.float64):
+        x, noise = _start(shape, dtype), {}
+        plan, mapped = sampler.plan(schedule, levels), sampler.plan(schedule, maps)
+        assert plan.noises == mapped.noises, "a map draws the same noises"
+        noise = {key: _start(shape, dtype, 1 + i) for i, key in enumerate(plan.noises)}
+        assert torch.equal(run(plan, _Smooth(), x, noise=noise), run(mapped, _Smooth(), x, noise=noise)), "bit for bit"
+    _check_staying(sampler, schedule, levels, shape)
+
+
+def _check_staying(sampler: Sampler, schedule: Schedule, levels: list[Level], shape: tuple[int, ...]) -> None:
+    """One element clean from the start, one that waits three steps; the others as in a run without them."""
+    maps = []
+    for i, own in enumerate(levels):
+        fields = [torch.as_tensor(v).repeat(2, 1, 4, 5) for v in (own.t, own.alpha, own.sigma)]
+        for field, clean, waits in zip(fields, _fields(schedule.clean()), _fields(levels[max(i - 3, 0)]), strict=True):
+            field[0, 0, 0, 0], field[1, 0, 2, 2] = clean, waits
+        maps.append(Level(*fields))
+    x = _start(shape, torch.float64)
+    plan, mapped = sampler.plan(schedule, levels), sampler.plan(schedule, maps)
+    noise = {key: _start(shape, torch.float64, 1 + i) for i, key in enumerate(mapped.noises)}
+    out, plain = run(mapped, _Smooth(), x, noise=noise), run(plan, _Smooth(), x, noise=noise)
+    assert torch.isfinite(out).all(), "finite where elements stay"
+    assert torch.equal(out[0, :, 0, 0], x[0, :, 0, 0]), "a clean element keeps its value"
+    moves = torch.ones(2, 1, 4, 5, dtype=torch.bool)
+    moves[0, 0, 0, 0] = moves[1, 0, 2, 2] = False
+    assert torch.allclose((out - plain) * moves, torch.zeros_like(out), atol=1e-12), "the other elements do not notice"
+    found = deviation(mapped)
+    assert found.data < 1e-9 and (found.noise < 1e-9 or not sampler.keeps_marginal), (
+        "the invariants hold for mixed maps"
+    )
+
+
+def check_order(sampler: Sampler, tolerance: float = 0.2) -> None:
+    """The order that a deterministic sampler states, within `tolerance`; finite with its own start and on the whole."""
+    if sampler.order is None:
+        return
+    for schedule in (VPLinear(), EDM(), RectifiedFlow()):
+        name = type(schedule).__name__
+        slope = interior(sampler, schedule).slope
+        assert abs(slope - sampler.order) < tolerance, (
+            f"order {sampler.order} is stated, {slope:.2f} measured on {name}"
+        )
+        for measure in (own_start, whole):
+            assert measure(sampler, schedule, steps=(8, 16)).finite, f"{measure.__name__} is finite on {name}"
+
+
+def check_sampler(sampler: Sampler) -> None:
+    """Everything a sampler must hold, on a variance-preserving schedule, on EDM and on flow."""
+    for schedule in (VPLinear(), EDM(), RectifiedFlow()):
+        for steps in (1, 2, 9):
+            check_plan(sampler, schedule, steps)
+        check_map(sampler, schedule)
+    check_order(sampler)
+
+
+class _Smooth:
+    """A nonlinear estimate that acts element by element, so that elements do not influence each other."""
+
+    def denoise(self, x: Tensor, level: Level, conditions: Conditions) -> Estimate:
+        return Estimate(torch.tanh(x))
+
+
+def _start(shape: tuple[int, ...], dtype: torch.dtype, seed: int = 0) -> Tensor:
+    return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).to(dtype)
+
+
+def _fields(level: Level) -> tuple[float, float, float]:
+    return float(level.t), float(level.alpha), float(level.sigma)
+
+
+def plan_of(sampler: Sampler, schedule: Schedule, steps: int = 9) -> Plan:
+    """The plan from the schedule's first level to clean."""
+    return sampler.plan(schedule, falling(schedule, steps))

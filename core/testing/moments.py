@@ -1,0 +1,37 @@
+"""Mean and variance of what a sampler makes from Gaussian data: exact numbers, without drawing any.
+
+For x0 ~ N(mean, std^2) the estimate E[x0 | x] is affine in x, so the sampler's result is affine in its independent
+noises. One run with a row for each noise, that noise set to 1 and the others to 0, gives every coefficient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from ..samplers.base import Sampler, run
+from ..schedulers.base import Schedule
+from ..types import Level
+from .mixture import GaussianMixture
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Mean and variance of the last point."""
+
+    mean: float
+    variance: float
+
+
+def moments(sampler: Sampler, schedule: Schedule, levels: Sequence[Level], mean: float, std: float) -> Moments:
+    """The distribution of the sampler's result, started from the exact marginal at levels[0]."""
+    data = GaussianMixture(torch.full((1, 1, 1), mean, dtype=torch.float64), std)
+    plan = sampler.plan(schedule, levels)
+    unit = torch.eye(2 + len(plan.noises), dtype=torch.float64)[:, 1:, None, None]  # (row, noise, 1, 1)
+    alpha, sigma = float(levels[0].alpha), float(levels[0].sigma)
+    start = alpha * mean + (alpha**2 * std**2 + sigma**2) ** 0.5 * unit[:, 0]
+    noise = {key: unit[:, 1 + i] for i, key in enumerate(plan.noises)}
+    made = run(plan, data, start, noise=noise).reshape(-1)
+    return Moments(float(made[0]), float((made[1:] - made[0]).square().sum()))

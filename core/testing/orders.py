@@ -1,0 +1,122 @@
+"""Measures the order of convergence of a sampler against the exact solution of the probability-flow ODE.
+
+Three measurements, which say different things:
+
+interior   levels evenly spaced in lambda on a fixed interval; before its start the sampler is put on the exact solution
+           at every level, so that its history holds exact estimates: the order of the method itself
+own start  the same interval, begun with no history: the order with the method's own first steps
+whole      levels evenly spaced in tau from the noisiest level (alpha = 0 where there is one) to clean (sigma = 0)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from ..samplers.base import Sampler, run
+from ..schedulers.base import Schedule
+from ..types import Conditions, Denoiser, Estimate, Level
+from .mixture import GaussianMixture, example
+from .ode import random_start, trajectory
+
+HISTORY = 4  # levels before the interval: more than any multistep method looks back
+INTERVAL = (-1.5, 2.0)  # of lambda; within the range of every schedule, with room for the history of eight steps
+
+
+@dataclass(frozen=True)
+class Order:
+    """Errors at several step sizes and the order they show.
+
+    steps:  numbers of steps
+    errors: root mean square error of the last point over alpha + sigma there
+    """
+
+    steps: tuple[int, ...]
+    errors: tuple[float, ...]
+    slope: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        """The order is the slope of log error on log steps, by least squares over all of them."""
+        n, e = (torch.tensor([math.log(max(v, 1e-300)) for v in values]) for values in (self.steps, self.errors))
+        n, e = n - n.mean(), e - e.mean()
+        object.__setattr__(self, "slope", -float((n * e).sum() / (n * n).sum()))
+
+    @property
+    def finite(self) -> bool:
+        """Whether every error is a finite number."""
+        return all(math.isfinite(e) for e in self.errors)
+
+
+class Pinned:
+    """A denoiser that first moves the state to a given point, at the levels that it knows one for."""
+
+    def __init__(self, denoiser: Denoiser, levels: Sequence[Level], points: Sequence[Tensor]):
+        self.denoiser = denoiser
+        self.points = {(float(a.alpha), float(a.sigma)): x for a, x in zip(levels, points, strict=True)}
+
+    def denoise(self, x: Tensor, level: Level, conditions: Conditions) -> Estimate:
+        """The estimate at the point known for this level, which becomes the state, or at x."""
+        moved = self.points.get((level.alpha, level.sigma))  # type: ignore[arg-type]
+        return Estimate(self.denoiser.denoise(x if moved is None else moved, level, conditions).x0, moved)
+
+
+def interior(sampler: Sampler, schedule: Schedule, steps: Sequence[int] = (16, 32, 64, 128), count: int = 4) -> Order:
+    """The order of the method itself, with exact history."""
+    return _on_interval(sampler, schedule, steps, count, HISTORY)
+
+
+def own_start(sampler: Sampler, schedule: Schedule, steps: Sequence[int] = (16, 32, 64, 128), count: int = 4) -> Order:
+    """The order on the same interval with the method's own start."""
+    return _on_interval(sampler, schedule, steps, count, 0)
+
+
+def whole(sampler: Sampler, schedule: Schedule, steps: Sequence[int] = (16, 32, 64, 128), count: int = 4) -> Order:
+    """The order from the schedule's noisiest level to clean, levels evenly spaced in tau."""
+    first, errors = schedule.level(schedule.t_max), []
+    start, exact = _curve(count, (float(first.tau), 0.0))
+    for n in steps:
+        tau = torch.linspace(float(first.tau), 0, n + 1, dtype=torch.float64)
+        levels = [first, *(schedule.level_of_rho(u / (1 - u)) for u in tau[1:-1]), schedule.clean()]
+        x = run(sampler.plan(schedule, levels), _problem(), start * float(first.alpha + first.sigma))
+        errors.append(_error(x, exact, levels[-1]))
+    return Order(tuple(steps), tuple(errors))
+
+
+def _on_interval(sampler: Sampler, schedule: Schedule, steps: Sequence[int], count: int, history: int) -> Order:
+    low, high = INTERVAL
+    errors = []
+    for n in steps:
+        h = (high - low) / n
+        lam = [low + i * h for i in range(-history, n + 1)]
+        levels = [schedule.level_of_rho(math.exp(-v)) for v in lam]
+        back = _curve(count, tuple(_tau(v) for v in lam[history::-1]))[::-1]  # exact, from the earliest level to `low`
+        exact = _curve(count, (_tau(low), _tau(high)))[-1]
+        points = [u * float(a.alpha + a.sigma) for u, a in zip(back, levels, strict=False)]
+        x = run(sampler.plan(schedule, levels), Pinned(_problem(), levels[: history + 1], points), points[0])
+        errors.append(_error(x, exact, levels[-1]))
+    return Order(tuple(steps), tuple(errors))
+
+
+@cache
+def _problem() -> GaussianMixture:
+    return example()
+
+
+@cache
+def _curve(count: int, taus: tuple[float, ...]) -> list[Tensor]:
+    """Exact points u = x / (alpha + sigma) at these tau, from points drawn at the first: every schedule shares them."""
+    start = random_start(_problem(), Level(taus[0], 1 - taus[0], taus[0]), count)
+    return trajectory(_problem(), start, taus)
+
+
+def _tau(lam: float) -> float:
+    return 1 / (1 + math.exp(lam))
+
+
+def _error(x: Tensor, exact: Tensor, level: Level) -> float:
+    return float((x / (level.alpha + level.sigma) - exact).square().mean().sqrt())
