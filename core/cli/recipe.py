@@ -33,10 +33,11 @@ def list_(as_json: bool) -> None:
 @command.command("show")
 @click.argument("recipe", metavar="RECIPE|RUN")
 @click.argument("changes", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--allow-code", is_flag=True, help="Let a checkpoint's recipe name code outside the registry.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def show(recipe: str, changes: tuple[str, ...], as_json: bool) -> None:
+def show(recipe: str, changes: tuple[str, ...], allow_code: bool, as_json: bool) -> None:
     """Print RECIPE (a file, a packaged name, a run's folder or a checkpoint) with every default explicit."""
-    loaded = _open(recipe, changes, partial=True)
+    loaded = _open(recipe, changes, partial=True, allow_code=allow_code)
     click.echo(json.dumps(loaded.resolved(), indent=1, ensure_ascii=False) if as_json else loaded.dump().rstrip("\n"))
 
 
@@ -90,7 +91,7 @@ def schema(out: Path | None) -> None:
     click.echo(f"wrote {out}")
 
 
-def _open(recipe: str, changes: tuple[str, ...], partial: bool):
+def _open(recipe: str, changes: tuple[str, ...], partial: bool, allow_code: bool = False):
     """A recipe by file or name, or the one that a run's folder or a checkpoint holds."""
     from ..recipe.load import load_recipe, load_recipe_text
 
@@ -103,5 +104,5 @@ def _open(recipe: str, changes: tuple[str, ...], partial: bool):
         from ..training.checkpoint import read_header
 
         text = read_header(path).recipe
-        return load_recipe_text(text, path.parent, changes, allow_code=False, bare_section=None, partial=partial)
+        return load_recipe_text(text, path.parent, changes, allow_code, None, partial=partial)
     return load_recipe(recipe, changes, partial=partial)

@@ -138,3 +138,36 @@ def test_plugins_lists_and_shows(say):
     code, _, err = say("plugins", "show", "edn")
     assert code == 2 and "did you mean 'edm'" in err
     assert say("plugins", "list", "--kind", "samplr")[0] == 2
+
+
+def test_show_and_validate_work_on_a_checkpoint(say):
+    import torch
+    from sonolux.core.training.checkpoint import Header, save
+    from sonolux.core.types import Signal
+
+    model = torch.nn.Linear(2, 2)
+    recipe = load_recipe("digits", ["seed=41"], partial=True)
+    file = say.folder / "step-1.safetensors"
+    save(
+        file,
+        Header(recipe.dump(), Signal("image", 1, (28, 28)), 1, 0.0),
+        {"model": model},
+        torch.optim.SGD(model.parameters()),
+    )
+    code, out, _ = say("recipe", "show", str(file), "train.batch=3")
+    assert code == 0 and "seed: 41" in out and "batch: 3" in out
+    code, _, err = say("recipe", "validate", str(file))
+    assert code == 2 and "needs data.root" in err
+    (say.folder / "steps.py").write_text(
+        "class Mine:\n    '''A spacing.'''\n    def levels(self, schedule, steps): return []\n"
+    )
+    coded = load_recipe("shapes", ["sample.spacing='./steps.py:Mine'"])
+    save(
+        file,
+        Header(coded.dump(), Signal("image", 3, (32, 32)), 1, 0.0),
+        {"model": model},
+        torch.optim.SGD(model.parameters()),
+    )
+    code, _, err = say("recipe", "show", str(file))
+    assert code == 2 and "--allow-code" in err
+    assert "steps.py:Mine" in say("recipe", "show", str(file), "--allow-code")[1]
