@@ -22,8 +22,8 @@ class Image:
     suffix = ".png"
 
     def __init__(self, size: int | tuple[int, int] = 32, channels: int = 3):
-        both = (size, size) if isinstance(size, int) else tuple(size)
-        if len(both) != 2 or not all(isinstance(n, int) and n >= 1 for n in both):
+        both = tuple(size) if isinstance(size, (list, tuple)) else (size, size)
+        if len(both) != 2 or not all(type(n) is int and n >= 1 for n in both):
             raise BadInput(f"modality.size is one number of pixels or [height, width]; got {size!r}")
         if channels not in (1, 3):
             raise BadInput(f"modality.channels is 1 (grey) or 3 (RGB); got {channels}")

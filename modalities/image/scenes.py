@@ -105,29 +105,30 @@ def most_things(pixels: int) -> int:
     return 3 if pixels >= 32 else 2 if pixels >= 24 else 1
 
 
-def random_scene(rng: np.random.Generator, size: tuple[int, int], most: int, colours: Sequence[str]) -> Scene:
-    """A scene of 1 to `most` things for a picture of size (H, W): colours differ, nothing touches, relations are clear.
-
-    Of several things the first is large and the others are small, so the main one can be told from the picture.
-    """
+def cast(rng: np.random.Generator, most: int, colours: Sequence[str]) -> list[tuple[str, str, str]]:
+    """(shape, colour, size) of 1 to `most` things; colours differ, and of several things only the first is large."""
     count = 1 + int(rng.integers(most))
     shapes = [SHAPES[i] for i in rng.integers(len(SHAPES), size=count)]
     sizes = ["large"] + ["small"] * (count - 1) if count > 1 else [SIZES[int(rng.integers(2))]]
     names = [colours[int(i)] for i in rng.permutation(len(colours))[:count]]
+    return list(zip(shapes, names, sizes, strict=True))
+
+
+def arrange(rng: np.random.Generator, things: Sequence[tuple[str, str, str]], size: tuple[int, int]) -> Scene:
+    """A scene of these things in a picture of size (H, W): nothing touches, relations to the first are clear."""
     side = min(size)
-    radii = np.array([radius_of(s, side) for s in sizes]) * rng.uniform(0.95, 1.05, count)
-    reach = radii * [_REACH[s] for s in shapes]
+    radii = np.array([radius_of(s, side) for _, _, s in things]) * rng.uniform(0.95, 1.05, len(things))
+    reach = radii * [_REACH[shape] for shape, _, _ in things]
     for shrink in (1.0, 0.95, 0.9):  # three wide shapes now and then fit only when they are a little smaller
         centres = _place(rng, reach * shrink, size)
         if centres is not None:
             break
     else:
-        raise RuntimeError(f"no room for {count} shapes in a picture of {size} pixels")
-    radii = radii * shrink
+        raise RuntimeError(f"no room for {len(things)} shapes in a picture of {size} pixels")
     return Scene(
         tuple(
-            Thing(shapes[i], names[i], sizes[i], round(float(x), 4), round(float(y), 4), round(float(radii[i]), 4))
-            for i, (x, y) in enumerate(centres)
+            Thing(*words, round(float(x), 4), round(float(y), 4), round(float(radius * shrink), 4))
+            for words, (x, y), radius in zip(things, centres, radii, strict=True)
         )
     )
 
@@ -162,8 +163,13 @@ def draw(scene: Scene, size: tuple[int, int], rng: np.random.Generator) -> np.nd
     canvas = tint[:, None, None] + (slope[0] * (x / width - 0.5) + slope[1] * (y / height - 0.5))
     for thing in scene.things:
         colour = np.array(COLOURS[thing.colour]) + rng.uniform(-0.04, 0.04, 3)
-        cover = coverage(thing.shape, x - thing.x * side, y - thing.y * side, thing.radius * side)
-        canvas = canvas + cover * (colour[:, None, None] - canvas)
+        centre_x, centre_y, reach = thing.x * side, thing.y * side, thing.radius * side * _REACH[thing.shape] + 1
+        rows = slice(max(0, math.floor(centre_y - reach)), math.ceil(centre_y + reach))
+        columns = slice(max(0, math.floor(centre_x - reach)), math.ceil(centre_x + reach))
+        around = (rows, columns)  # nothing of it lies outside, and drawing there would take most of the time
+        cover = coverage(thing.shape, x[around] - centre_x, y[around] - centre_y, thing.radius * side)
+        part = canvas[:, rows, columns]
+        part += cover * (colour[:, None, None] - part)
     return (canvas.clip(0, 1) * 2 - 1).astype(np.float32)
 
 

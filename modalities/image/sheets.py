@@ -78,8 +78,9 @@ def animate(path: Path, frames: Sequence[Sequence[Tensor]], seconds: float = 3.0
     samples = len(frames[0])
     pictures = [grid(frame, columns=samples if samples <= 8 else None) for frame in frames]
     each = max(20, round(1000 * seconds / len(pictures)))
-    # One palette for all frames, from the first, a middle and the last: else colours flicker from frame to frame.
-    chosen = [pictures[0], pictures[len(pictures) // 2], pictures[-1]]
+    # One palette for all frames, else colours flicker; the last frame, which stays, counts as much as a third of them.
+    chosen = pictures[:: 1 + len(pictures) // 24]
+    chosen += [pictures[-1]] * (1 + len(chosen) // 3)
     together = Pil.fromarray(np.concatenate([np.asarray(picture) for picture in chosen]))
     palette = together.quantize(256, method=Pil.Quantize.MEDIANCUT)
     flat = [picture.quantize(palette=palette, dither=Pil.Dither.NONE) for picture in pictures]

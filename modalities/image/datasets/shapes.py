@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
+import numpy as np
 import torch
 
 from ....core.noise import generator
 from ....core.types import BadInput, Item, Signal
-from ..scenes import COLOURS, SHAPES, SIZES, Scene, draw, most_things, random_scene
+from ..scenes import COLOURS, SHAPES, SIZES, Scene, arrange, cast, draw, most_things
 
 
 class Shapes:
@@ -73,9 +74,10 @@ class Shapes:
         scene, own = self._scene(index)
         turned = bool(own.integers(2))
         picture = torch.from_numpy(draw(scene, (self.signal.size[0], self.signal.size[1]), own))
+        name = self._name([(t.shape, t.colour, t.size) for t in scene.things])
         return Item(
             media=picture if self.signal.channels == 3 else picture.mean(0, keepdim=True),
-            label=self._label(scene),
+            label=None if name is None else self.classes.index(name),
             caption=scene.caption(turned),
             attributes=scene.attributes(),
             source=self._source(index),
@@ -83,18 +85,20 @@ class Shapes:
 
     def manifest(self) -> list[dict[str, Any]]:
         """One record an example: its source and label; the seed and number in the source decide the picture."""
-        return [{"source": self._source(i), "label": self._name(self.scene(i))} for i in range(len(self))]
+        return [{"source": self._source(i), "label": self._name(self._cast(i)[0])} for i in range(len(self))]
 
-    def _scene(self, index: int):
+    def _cast(self, index: int) -> tuple[list[tuple[str, str, str]], np.random.Generator]:
         own = generator(self.seed, self.indices[index], "image/shapes")
-        return random_scene(own, (self.signal.size[0], self.signal.size[1]), self.shapes, self.colours), own
+        return cast(own, self.shapes, self.colours), own
 
-    def _name(self, scene: Scene) -> str | None:
-        return str(scene.attributes()[self.label]) if self.classes else None
+    def _scene(self, index: int) -> tuple[Scene, np.random.Generator]:
+        things, own = self._cast(index)
+        return arrange(own, things, (self.signal.size[0], self.signal.size[1])), own
 
-    def _label(self, scene: Scene) -> int | None:
-        name = self._name(scene)
-        return None if name is None else self.classes.index(name)
+    def _name(self, things: list[tuple[str, str, str]]) -> str | None:
+        """The class of an example of these things; the first is the main one."""
+        shape, colour, size = things[0]
+        return {"shape": shape, "colour": colour, "size": size, "count": str(len(things))}.get(self.label)
 
     def _source(self, index: int) -> str:
         return f"shapes, seed {self.seed}, number {self.indices[index]}"
