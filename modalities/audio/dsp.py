@@ -10,6 +10,7 @@ they are a loop.
 from __future__ import annotations
 
 import math
+import warnings
 from fractions import Fraction
 from functools import lru_cache
 from types import ModuleType
@@ -137,9 +138,9 @@ def resample(x: Tensor, rate: float, target: float) -> Tensor:
 def mel_filters(n_fft: int, rate: float, mels: int, low: float = 0.0, high: float | None = None) -> Tensor:
     """Triangular filters of unit peak on Slaney's mel scale, (mels, n_fft // 2 + 1). BadInput where one is empty."""
     high = rate / 2 if high is None else high
-    filters = (
-        _torchaudio().melscale_fbanks(n_fft // 2 + 1, low, high, mels, round(rate), norm=None, mel_scale="slaney").T
-    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of empty bands, which are refused below
+        filters = _torchaudio().melscale_fbanks(n_fft // 2 + 1, low, high, mels, round(rate), mel_scale="slaney").T
     empty = int((filters.amax(1) <= 0).sum())
     if empty:
         raise BadInput(

@@ -1,0 +1,263 @@
+"""Codecs of sound: round trips, unit variance, masks, gradients, loops."""
+
+import math
+
+import pytest
+import torch
+from sonolux.core import registry
+from sonolux.core.types import BadInput, Item, Signal
+from sonolux.modalities.audio import dsp
+from sonolux.modalities.audio.codecs import base, logmel
+from sonolux.modalities.audio.codecs.logmel import Logmel
+from sonolux.modalities.audio.codecs.stft import Stft
+from sonolux.modalities.audio.codecs.waveform import Waveform
+from sonolux.modalities.audio.datasets.synth_sfx import SynthSfx
+
+MONO = Signal("audio", 1, (8000,), 8000.0)
+STEREO = Signal("audio", 2, (4000,), 8000.0)
+NAMES = [name for name in registry.names("codec") if name.startswith("audio/")]
+
+
+def made(signal, count=64, **kw):
+    return [SynthSfx(signal, **kw).item(i) for i in range(count)]
+
+
+def fitted(cls, signal=MONO, items=None, **kw):
+    codec = cls(signal, **kw)
+    codec.fit(made(signal) if items is None else items)
+    return codec
+
+
+def stack(items):
+    return torch.stack([item.media for item in items])
+
+
+def check_exact_round_trip(cls, floor_db):
+    for signal in (MONO, STEREO, Signal("audio", 1, (777,), 8000.0)):
+        items = [Item(torch.randn(signal.channels, *signal.size) * 0.1) for _ in range(8)]
+        codec = fitted(cls, signal, items)
+        x = stack(items)
+        z = codec.encode(x)
+        assert tuple(z.shape[1:]) == codec.shape(signal.size)
+        error = codec.decode(z, signal.size[0]) - x
+        assert codec.decode(z, signal.size[0]).shape == x.shape
+        assert 10 * math.log10(float(x.square().mean() / error.square().mean())) > floor_db
+
+
+def check_unit_variance(cls, masked=True):
+    """Over what was fitted: every channel, and nothing but valid elements."""
+    items = made(MONO, 96, padding="masked" if masked else "silence")
+    codec = fitted(cls, items=items)
+    z = codec.encode(stack(items)).double()
+    lengths = torch.tensor([8000 if item.length is None else item.length for item in items])
+    mask = codec.valid(lengths, (8000,))
+    mask = torch.ones_like(z[:, :1]) if mask is None else mask.double()
+    power = (z.square() * mask).sum((0, 2)) / mask.sum()
+    mean = (z * mask).sum((0, 2)) / mask.sum()
+    if cls is Logmel:
+        assert float(mean.abs().max()) < 1e-4
+        torch.testing.assert_close(power, torch.ones_like(power), atol=1e-3, rtol=0)
+    elif cls is Stft:
+        pairs = power.reshape(2, -1)  # (real and imaginary, bins): one scale a bin
+        torch.testing.assert_close(pairs[:, 1:-1].mean(0), torch.ones(126).double(), atol=1e-3, rtol=0)
+        torch.testing.assert_close(pairs[0, [0, -1]], torch.ones(2).double(), atol=1e-3, rtol=0)
+        assert float(pairs[1, [0, -1]].max()) < 1e-20
+    else:
+        assert abs(float(power.mean()) - 1) < 0.02  # the last patch of a sound is part padding
+
+
+def check_shared_scale():
+    codec = fitted(Stft)
+    real, imaginary = codec.normal.scale.reshape(2, -1)
+    assert torch.equal(real, imaginary)
+    assert float(codec.normal.mean.abs().max()) == 0
+
+
+def check_mel_round_trip():
+    """Draft quality: the magnitude comes back within these bounds (measured 0.11 and 3.3 dB when written)."""
+    items = made(MONO, 24)
+    codec = fitted(Logmel, items=items)
+    x = stack(items)
+    y = codec.decode(codec.encode(x), 8000)
+    assert torch.isfinite(y).all()
+
+    def magnitude(wave):
+        return dsp.stft(torch.nn.functional.pad(wave, (0, 192)), 256, 64).abs()
+
+    a, b = magnitude(x), magnitude(y)
+    assert float((a - b).norm() / a.norm()) < 0.16
+    bands_a, bands_b = codec.filters @ a, codec.filters @ b
+    level = dsp.amplitude(-40) * float(bands_a.max())
+    loud = bands_a > level
+    distance = float((dsp.db(bands_a[loud]) - dsp.db(bands_b[loud].clamp(min=level / 10))).square().mean().sqrt())
+    assert distance < 4.5
+
+
+@pytest.mark.parametrize(("cls", "floor"), [(Waveform, 120), (Stft, 100)])
+def test_round_trip(cls, floor):
+    check_exact_round_trip(cls, floor)
+
+
+def test_mel_round_trip():
+    check_mel_round_trip()
+
+
+@pytest.mark.parametrize("cls", [Waveform, Stft, Logmel])
+@pytest.mark.parametrize("masked", [True, False])
+def test_unit_variance(cls, masked):
+    check_unit_variance(cls, masked)
+
+
+def test_shared_scale():
+    check_shared_scale()
+
+
+def _all_valid(items):
+    return ((media, torch.full_like(lengths, media.shape[-1])) for media, lengths in base.batches(items))
+
+
+PLANTED = {
+    "power not undone": (
+        lambda: check_exact_round_trip(Stft, 100),
+        lambda m: m.setattr(Stft, "decode", lambda self, z, length=None, f=Stft.decode: f(self, z * 1.001, length)),
+    ),
+    "parts in another order": (
+        lambda: check_exact_round_trip(Stft, 100),
+        lambda m: m.setattr(Stft, "_parts", lambda self, x, loop=False, f=Stft._parts: f(self, x, loop).flip(1)),
+    ),
+    "patches one sample off": (
+        lambda: check_exact_round_trip(Waveform, 120),
+        lambda m: m.setattr(
+            Waveform, "padded", lambda self, x, loop=False, f=Waveform.padded: f(self, x, loop).roll(1, -1)
+        ),
+    ),
+    "fit on padding too": (lambda: check_unit_variance(Logmel), lambda m: m.setattr(logmel, "batches", _all_valid)),
+    "scales not shared": (
+        check_shared_scale,
+        lambda m: m.setattr(
+            Stft, "fit", lambda self, items: self.normal.fit([(self._parts(stack(list(items))), None)])
+        ),
+    ),
+    "floor taken for sound": (
+        check_mel_round_trip,
+        lambda m: (
+            m.setattr(Logmel, "_level", lambda self, like, f=Logmel._level: f(self, like) * 3, raising=True)
+            or m.setattr(torch, "relu", lambda x: x.abs() + 0.3)
+        ),
+    ),
+    "half of the bands lost": (
+        check_mel_round_trip,
+        lambda m: m.setattr(dsp, "from_mel", lambda mel, filters, f=dsp.from_mel: f(mel, filters).roll(4, -2)),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_planted_error_is_caught(name, monkeypatch):
+    check, plant = PLANTED[name]
+    plant(monkeypatch)
+    with pytest.raises(AssertionError):
+        check()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_codec_of_sound(name):
+    """Shapes, masks, checkpoints, gradients, batches: what the core relies on, for each codec that is found."""
+    cls = registry.find("codec", name)
+    items = made(STEREO, 16, padding="masked")
+    codec = fitted(cls, STEREO, items)
+    x = stack(items)[:4]
+    z = codec.encode(x)
+    assert tuple(z.shape[1:]) == tuple(codec.shape((4000,)))
+    assert codec.decode(z, 4000).shape == x.shape
+    mask = codec.valid(torch.tensor([1, 1000, 4000, 4000]), (4000,))
+    assert mask is not None and mask.shape == (4, 1, z.shape[-1])
+    assert 1 <= mask[0].sum() < mask[1].sum() < mask[2].sum()
+    again = cls(STEREO)
+    again.load_state_dict(codec.state_dict())
+    assert torch.equal(again.encode(x), z)
+    assert torch.equal(again.decode(z, 4000), codec.decode(z, 4000))
+    torch.testing.assert_close(codec.decode(z[1:2], 4000), codec.decode(z, 4000)[1:2], atol=2e-4, rtol=0)
+    quiet = torch.zeros_like(z).requires_grad_()
+    for start in (z.clone().requires_grad_(), quiet):
+        (gradient,) = torch.autograd.grad(codec.decode(start, 4000).square().sum(), start)
+        assert bool(torch.isfinite(gradient).all())
+    media = torch.zeros_like(x).requires_grad_()
+    (gradient,) = torch.autograd.grad(codec.encode(media).square().sum(), media)
+    assert bool(torch.isfinite(gradient).all())
+    assert bool(torch.isfinite(codec.decode(50 * torch.randn_like(z))).all())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_fit_asks_for_something_to_fit(name):
+    with pytest.raises(BadInput, match="nothing to fit"):
+        registry.find("codec", name)(MONO).fit([])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_silence_decodes_to_silence(name):
+    codec = fitted(registry.find("codec", name))
+    silence = codec.decode(codec.encode(torch.zeros(1, 1, 8000)), 8000)
+    assert float(silence.abs().max()) < 1e-5
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_loops(name):
+    """A loop is rolled by whole places without a change, whatever is asked to be cut is refused."""
+    codec = fitted(registry.find("codec", name))
+    x = stack(made(MONO, 2))[..., :4096]
+    x[..., -600:] += 0.1 * torch.randn(600)
+    z = codec.encode(x, loop=True)
+    torch.testing.assert_close(codec.encode(x.roll(64, -1), loop=True), z.roll(64 // codec.hop, -1), atol=2e-4, rtol=0)
+    assert codec.wrap == (0,)
+    if not isinstance(codec, Logmel):
+        torch.testing.assert_close(codec.decode(z, loop=True), x, atol=1e-5, rtol=0)
+        with pytest.raises(BadInput, match="cannot be cut"):
+            codec.decode(z, 4000, loop=True)
+    with pytest.raises(BadInput, match="multiple"):
+        codec.encode(x[..., :4001], loop=True)
+
+
+def check_log_det():
+    signal = Signal("audio", 1, (32,), 8000.0)
+    codec = fitted(Waveform, signal, [Item(0.1 * torch.randn(1, 32)) for _ in range(50)], patch=8)
+    eye = torch.eye(32)[:, None]
+    jacobian = codec.encode(eye).flatten(1)
+    assert float(torch.linalg.slogdet(jacobian).logabsdet) == pytest.approx(codec.log_det((32,)), rel=1e-4)
+
+
+def test_log_det():
+    check_log_det()
+    assert fitted(Waveform).log_det((8001,)) is None
+    assert fitted(Stft).log_det((8000,)) is None
+
+
+def test_planted_sign_of_log_det_is_caught(monkeypatch):
+    original = Waveform.log_det
+    monkeypatch.setattr(Waveform, "log_det", lambda self, size: -original(self, size))
+    with pytest.raises(AssertionError):
+        check_log_det()
+
+
+def test_frames_are_multiples_of_eight():
+    assert Stft(MONO).shape((8000,)) == (256, 128)
+    assert Stft(MONO).shape((8192,)) == (256, 128)
+    assert Logmel(MONO, mels=48).shape((8193,)) == (48, 136)
+    assert Waveform(MONO).shape((8000,)) == (16, 500)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Stft(MONO, n_fft=256, hop=200), "n_fft / 2"),
+        (lambda: Stft(MONO, power=0), "codec.power"),
+        (lambda: Stft(Signal("image", 3, (8, 8))), "take sound"),
+        (lambda: Logmel(MONO, floor=3), "codec.floor"),
+        (lambda: Logmel(MONO, n_fft=64, hop=16), "fewer mels"),
+        (lambda: Logmel(MONO, mels=2), "codec.mels"),
+        (lambda: Waveform(MONO, patch=0), "codec.patch"),
+    ],
+)
+def test_bad_values_are_refused(make, message):
+    with pytest.raises(BadInput, match=message):
+        make()
