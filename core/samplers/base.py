@@ -184,8 +184,8 @@ class Draft:
     @staticmethod
     def _row_of(x: Affine) -> int:
         if len(x.terms) == 1:
-            ((kind, row),) = x.terms
-            if kind == "x" and isinstance(row, int):
+            (((kind, row), c),) = x.terms.items()
+            if kind == "x" and isinstance(row, int) and isinstance(c, float) and c == 1:
                 return row
         raise BadInput("denoise takes a point: give a combination to draft.point first, with its level")
 

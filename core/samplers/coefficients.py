@@ -41,5 +41,4 @@ def slope(s: Level, t: Level, nodes: Sequence[Node]) -> Affine:
         return Affine({})
     (_, D0), (older, D1) = nodes[-1], nodes[-2]
     r1 = log_step(s, older) / log_step(s, t)
-    usable = torch.isfinite(r1) & (r1 < 0)
-    return ((D1 - D0) / r1).where(usable)
+    return ((D1 - D0) / r1).where(r1 < 0)  # r1 is 0 or no number where there is no slope, -inf where it is 0

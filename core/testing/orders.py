@@ -2,8 +2,8 @@
 
 Three measurements, which say different things:
 
-interior   levels evenly spaced in lambda on a fixed interval; before its start the sampler is put on the exact solution
-           at every level, so that its history holds exact estimates: the order of the method itself
+interior   a fixed interval of lambda in steps of unequal length; before its start the sampler is put on the exact
+           solution at every level, so that its history holds exact estimates: the order of the method itself
 own start  the same interval, begun with no history: the order with the method's own first steps
 whole      levels evenly spaced in tau from the noisiest level (alpha = 0 where there is one) to clean (sigma = 0)
 """
@@ -25,6 +25,7 @@ from .mixture import GaussianMixture, example
 from .ode import random_start, trajectory
 
 HISTORY = 4  # levels before the interval: more than any multistep method looks back
+UNEVEN = 0.2  # every other level is moved by this share of a step: an even grid would hide a wrong ratio of steps
 INTERVAL = (-1.5, 2.0)  # of lambda; within the range of every schedule, with room for the history of eight steps
 
 
@@ -92,7 +93,7 @@ def _on_interval(sampler: Sampler, schedule: Schedule, steps: Sequence[int], cou
     errors = []
     for n in steps:
         h = (high - low) / n
-        lam = [low + i * h for i in range(-history, n + 1)]
+        lam = [low + (i + UNEVEN * (i % 2)) * h for i in range(-history, n + 1)]
         levels = [schedule.level_of_rho(math.exp(-v)) for v in lam]
         back = _curve(count, tuple(_tau(v) for v in lam[history::-1]))[::-1]  # exact, from the earliest level to `low`
         exact = _curve(count, (_tau(low), _tau(high)))[-1]

@@ -1,0 +1,259 @@
+"""Every sampler on every schedule: invariants, maps of levels; the loop that runs a plan."""
+
+import itertools
+import weakref
+
+import pytest
+import torch
+from sonolux.core import registry
+from sonolux.core.noise import Noise
+from sonolux.core.samplers import base, coefficients
+from sonolux.core.samplers.base import Affine, Draft, Sampler, run
+from sonolux.core.samplers.ddim import DDIM
+from sonolux.core.samplers.ddpm import DDPM
+from sonolux.core.samplers.dpmpp_2m import DPMpp2M
+from sonolux.core.samplers.dpmpp_2m_sde import DPMpp2MSDE
+from sonolux.core.samplers.euler import Euler
+from sonolux.core.samplers.euler_ancestral import EulerAncestral
+from sonolux.core.samplers.heun import Heun
+from sonolux.core.schedulers.discrete import Discrete
+from sonolux.core.schedulers.edm import EDM
+from sonolux.core.schedulers.rectified_flow import RectifiedFlow
+from sonolux.core.schedulers.vp_linear import VPLinear
+from sonolux.core.testing.conformance import check_map, check_plan, falling
+from sonolux.core.testing.invariants import deviation
+from sonolux.core.testing.mixture import example
+from sonolux.core.testing.planted import plant
+from sonolux.core.types import BadInput, Conditions, Estimate, Level
+from torch.utils._python_dispatch import TorchDispatchMode
+
+SCHEDULES = {name: registry.find("schedule", name)() for name in registry.builtins("schedule")}
+SAMPLERS = {name: registry.find("sampler", name)() for name in registry.builtins("sampler")}
+WITH_OPTIONS = {
+    "ddim eta 0.5": DDIM(eta=0.5),
+    "ddim eta 1": DDIM(eta=1.0),
+    "ddpm large": DDPM(variance="large"),
+    "euler_ancestral eta 0.3": EulerAncestral(eta=0.3),
+    "dpmpp_2m_sde eta 0": DPMpp2MSDE(eta=0.0),
+    "dpmpp_2m_sde eta 0.5": DPMpp2MSDE(eta=0.5),
+}
+ALL = {**SAMPLERS, **WITH_OPTIONS}
+MIXTURE = example()
+
+
+@pytest.mark.parametrize(("name", "schedule"), list(itertools.product(ALL, SCHEDULES)))
+def test_invariants_at_every_point(name, schedule):
+    for steps in (1, 2, 9):
+        check_plan(ALL[name], SCHEDULES[schedule], steps)
+
+
+@pytest.mark.parametrize(("name", "schedule"), list(itertools.product(ALL, ("vp_linear", "edm", "rectified_flow"))))
+def test_a_map_gives_what_the_number_gives(name, schedule):
+    check_map(ALL[name], SCHEDULES[schedule])
+
+
+def test_ddpm_with_the_large_variance_is_the_named_exception():
+    plan = DDPM(variance="large").plan(VPLinear(), falling(VPLinear(), 9))
+    found = deviation(plan)
+    assert found.data < 1e-9 and found.noise > 1e-3
+
+
+FLOW = RectifiedFlow()
+PLANTED = [
+    (DDIM, "kept = t.sigma * (1", "kept = t.alpha * (1", None),
+    (Euler, "+ (t.alpha - s.alpha", "+ (t.alpha + s.alpha", None),
+    (EulerAncestral, "up = self.eta * t.rho", "up = self.eta * s.rho", None),
+    (EulerAncestral, "t, t.alpha * down", "t, down", None),
+    (DDPM, 'if self.variance == "small"', 'if self.variance == "none"', None),
+    (Heun, "(eps_t - eps)", "(eps_t + eps)", None),
+    (DPMpp2M, "t, t.sigma)", "t, s.sigma)", None),
+    (DPMpp2MSDE, "torch.exp(-self.eta * h)", "torch.exp(self.eta * h)", None),
+    (DDIM, "fresh = (t.sigma**2 - kept**2)", "fresh = (t.sigma - kept)", coefficients),
+    (EulerAncestral, "(t.alpha - s.alpha * ratio)", "(t.alpha - ratio)", coefficients),
+    (DPMpp2M, "(D1 - D0) / r1", "(D1 + D0) / r1", coefficients),
+    (DPMpp2MSDE, "+ fresh * draft.noise(key)", "+ 2 * fresh * draft.noise(key)", coefficients),
+]
+
+
+@pytest.mark.parametrize(("cls", "old", "new", "helper"), PLANTED)
+def test_planted_error_is_caught_by_the_invariants(cls, old, new, helper):
+    sampler = plant(cls, old, new, helper)(**({"eta": 0.7} if cls is DDIM else {}))
+    with pytest.raises(AssertionError):
+        for schedule in (FLOW, VPLinear(), EDM()):
+            check_plan(sampler, schedule, 9)
+
+
+@pytest.mark.parametrize(
+    ("cls", "old", "new", "helper"),
+    [
+        (DPMpp2M, ".where(r1 < 0)", "", coefficients),  # a history that there is not, from alpha = 0
+        (DPMpp2M, "r1 < 0)", "r1 <= 0)", coefficients),  # division by an infinite step, or by none
+        (Heun, "(s.alpha > 0) & (t.sigma > 0)", "s.alpha >= 0", None),  # a slope that is not defined
+    ],
+)
+def test_planted_error_at_the_ends_is_caught(cls, old, new, helper):
+    sampler = plant(cls, old, new, helper)()
+    with pytest.raises(AssertionError):
+        check_plan(sampler, FLOW)
+        check_map(sampler, FLOW)
+
+
+def test_an_unfused_map_would_be_caught(monkeypatch):
+    def unfused(terms, values, like):
+        return sum(values[s] * (c if isinstance(c, torch.Tensor) else float(torch.tensor(c))) for s, c in terms)
+
+    check_map(Heun(), FLOW)
+    monkeypatch.setattr(base, "_total", lambda terms, values, like: unfused(terms, values, like) + 0)
+    shifted = base.expand
+    monkeypatch.setattr(base, "expand", lambda value, x: shifted(value, x) * (1 + 1e-7))
+    with pytest.raises(AssertionError, match="bit for bit"):
+        check_map(Heun(), FLOW)
+
+
+# --- the loop --------------------------------------------------------------------------------------------------------
+
+
+def start(count=3, dtype=torch.float64):
+    return torch.randn(count, *MIXTURE.shape, generator=torch.Generator().manual_seed(0), dtype=dtype)
+
+
+def noise(count=3, dtype=torch.float64):
+    return Noise(seed=5, samples=range(count), shapes=MIXTURE.shape, dtype=dtype)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_sample_does_not_depend_on_the_batch(name):
+    plan = SAMPLERS[name].plan(FLOW, falling(FLOW, 6))
+    together = run(plan, MIXTURE, start(), noise=noise())
+    alone = run(plan, MIXTURE, start()[1:2], noise=Noise(5, [1], MIXTURE.shape, dtype=torch.float64))
+    assert torch.allclose(together[1:2], alone, atol=1e-12)
+
+
+def test_noise_drawn_before_is_the_noise_drawn_on_the_way():
+    plan = EulerAncestral().plan(FLOW, falling(FLOW, 6))
+    before = {key: noise().normal("sampler", key) for key in plan.noises}
+    assert torch.equal(run(plan, MIXTURE, start(), noise=noise()), run(plan, MIXTURE, start(), noise=before))
+    with pytest.raises(BadInput, match="give `noise`"):
+        run(plan, MIXTURE, start())
+
+
+@pytest.mark.parametrize(("name", "evaluations"), [("euler", 6), ("dpmpp_2m", 6), ("heun", 10), ("ddpm", 6)])
+def test_number_of_evaluations(name, evaluations):
+    """Heun evaluates twice a step, but once at the first, from alpha = 0, and at the last, to sigma = 0."""
+    assert SAMPLERS[name].plan(FLOW, falling(FLOW, 6)).nfe == evaluations
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_callbacks_see_the_end_of_every_step(name):
+    seen = []
+    levels = falling(EDM(), 5)
+    out = run(SAMPLERS[name].plan(EDM(), levels), MIXTURE, start(), noise=noise(), on_step=seen.append)
+    assert [(p.step, p.steps) for p in seen] == [(i, 5) for i in range(1, 6)]
+    assert [p.level.sigma for p in seen] == [float(a.sigma) for a in levels[1:]]
+    assert torch.equal(seen[-1].x, out) and all(p.x0 is not None for p in seen)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_the_loop_reads_no_number_off_the_device(name):
+    """No `.item()`, no truth value of a tensor, no transfer: nothing in the loop waits for a device."""
+
+    class Refuse(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            assert "_local_scalar_dense" not in str(func) and "_to_copy" not in str(func), func
+            return func(*args, **(kwargs or {}))
+
+    class Linear:
+        def denoise(self, x, level, conditions):
+            return Estimate(x * 0.5)
+
+    plan = SAMPLERS[name].plan(FLOW, falling(FLOW, 4))
+    drawn = {key: start() for key in plan.noises}
+    with Refuse():
+        run(plan, Linear(), start(), noise=drawn)
+
+
+def test_what_is_no_longer_needed_is_freed():
+    estimates, alive = [], []
+
+    class Watching:
+        def denoise(self, x, level, conditions):
+            alive.append(sum(made() is not None for made in estimates))
+            x0 = torch.tanh(x)
+            estimates.append(weakref.ref(x0))
+            return Estimate(x0)
+
+    run(DPMpp2M().plan(FLOW, falling(FLOW, 8)), Watching(), start())
+    assert max(alive) <= 2, "history does not grow"
+
+
+def test_an_estimate_may_move_the_state():
+    class Shifting:
+        def denoise(self, x, level, conditions):
+            return Estimate(torch.zeros_like(x), x=x + 1)
+
+    plan = Euler().plan(EDM(), [EDM().level(t) for t in (4.0, 2.0, 1.0)])
+    assert torch.allclose(run(plan, Shifting(), torch.zeros(1, 1, 1)), torch.tensor((1 / 2 + 1) / 2))
+
+
+def test_gradients_flow_through_a_run():
+    plan = Heun().plan(FLOW, falling(FLOW, 3))
+    assert torch.autograd.gradcheck(lambda x: run(plan, MIXTURE, x), start().requires_grad_(), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_float32_follows_float64(name):
+    schedule = Discrete()
+    plan = SAMPLERS[name].plan(schedule, falling(schedule, 12))
+    exact = run(plan, MIXTURE, start(), noise=noise())
+    single = run(plan, MIXTURE, start(dtype=torch.float64).float(), noise=noise(dtype=torch.float32))
+    assert single.dtype == torch.float32 and torch.allclose(single.double(), exact, atol=1e-5)
+
+
+def test_a_sampler_is_written_like_its_paper():
+    class Mine(Sampler):
+        def draft(self, draft: Draft) -> None:
+            x = draft.start()
+            for s, t in draft.pairs():
+                D = draft.denoise(x)
+                x = draft.step((t.sigma / s.sigma) * x + (t.alpha - s.alpha * t.sigma / s.sigma) * D, t)
+
+    levels = falling(FLOW, 5)
+    assert torch.allclose(
+        run(Mine().plan(FLOW, levels), MIXTURE, start()), run(Euler().plan(FLOW, levels), MIXTURE, start()), atol=1e-12
+    )
+
+
+def test_algebra_of_combinations():
+    x, D = Affine({("x", 0): 1.0}), Affine({("D", 0): 1.0})
+    two = torch.tensor(2.0)
+    made = two * x - (D - x) / 4 + -x * two
+    assert {k: float(v) for k, v in made.terms.items()} == {("x", 0): 0.25, ("D", 0): -0.25}
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Euler().plan(EDM(), []), "at least two levels"),
+        (lambda: Euler().plan(EDM(), [EDM().level(1.0)]), "at least two levels"),
+        (lambda: Euler().plan(EDM(), [EDM().level(1.0), EDM().level(2.0)]), "noisier"),
+        (lambda: Euler().plan(EDM(), [EDM().level(1.0), EDM().level(1.0)]), "repeats"),
+        (lambda: DDIM(eta=1.5), "eta"),
+        (lambda: EulerAncestral(eta=-0.1), "eta"),
+        (lambda: DPMpp2MSDE(eta=-1.0), "eta"),
+        (lambda: DDPM(variance="medium"), "small or large"),  # type: ignore[arg-type]
+    ],
+)
+def test_wrong_requests_are_refused(make, message):
+    with pytest.raises(BadInput, match=message):
+        make()
+
+
+def test_denoise_wants_a_point():
+    draft = Draft(EDM(), [EDM().level(2.0), EDM().level(1.0)])
+    with pytest.raises(BadInput, match=r"draft\.point"):
+        draft.denoise(draft.start() * 2)
+
+
+def test_levels_may_be_plain_numbers():
+    plan = Euler().plan(FLOW, [Level(1.0, 0.0, 1.0), Level(0.0, 1.0, 0.0)])
+    assert torch.allclose(run(plan, MIXTURE, start(), Conditions()).reshape(3, -1), MIXTURE.mean.expand(3, -1))
