@@ -18,7 +18,9 @@ def choose_device(name: str = "auto") -> torch.device:
     if kind not in has:
         raise BadInput(f"device {name!r} is not known: use auto, cpu, cuda or mps")
     if not has[kind]:
-        raise BadInput(f"device {name!r} is not on this machine: use device=auto, or one of {[d for d in has if has[d]]}")
+        raise BadInput(
+            f"device {name!r} is not on this machine: use device=auto, or one of {[d for d in has if has[d]]}"
+        )
     return torch.device(name)
 
 

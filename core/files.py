@@ -22,7 +22,7 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
-from .types import BadInput
+from .errors import BadInput
 
 T = TypeVar("T")
 

@@ -137,7 +137,7 @@ class Trained:
 
         Raises BadInput for labels or keys that do not exist.
         """
-        overrides = [f"sample.{key}={json.dumps(value)}" for key, value in changes.items()]
+        overrides = [f"sample.{key}={json.dumps(value, ensure_ascii=False)}" for key, value in changes.items()]
         recipe = self.recipe.merge(overrides) if overrides else self.recipe
         s = recipe.sample
         seed = recipe.seed if s.seed is None else s.seed
@@ -160,7 +160,9 @@ class Trained:
 
         def keep(p: Progress) -> None:
             if frames is not None and p.x0 is not None:
-                scale = (p.level.alpha**2 + p.level.sigma**2) ** -0.5  # as the network sees it, so that noise is visible
+                scale = (
+                    p.level.alpha**2 + p.level.sigma**2
+                ) ** -0.5  # as the network sees it, so that noise is visible
                 frames.append(Frame(p.step, float(p.level.tau), self._decode(p.x * scale), self._decode(p.x0)))
 
         values = {
@@ -191,7 +193,9 @@ class Trained:
     def _told(self, recipe: Recipe, count: int) -> list[dict[str, Any]]:
         wanted: dict[str, Any] = {"label": recipe.sample.label, **recipe.sample.where}
         if (unknown := [n for n in recipe.sample.where if n not in self.model.conditions]) and recipe.sample.where:
-            raise BadInput(f"sample.where names {unknown[0]!r}; this model's conditions are {list(self.model.conditions)}")
+            raise BadInput(
+                f"sample.where names {unknown[0]!r}; this model's conditions are {list(self.model.conditions)}"
+            )
         told: list[dict[str, Any]] = [{} for _ in range(count)]
         for name, condition in self.model.conditions.items():
             value = wanted.get(name)
@@ -228,5 +232,3 @@ def load(path: str | Path, device: str = "auto", changes: Sequence[str] = (), al
     read(checkpoint, parts.codec, "codec")
     read(checkpoint, parts.model, "ema")
     return Trained(parts, parts.model, header.step, choose_device(device))
-
-

@@ -1,4 +1,4 @@
-"""What refusals have in common: the nearest valid names, and errors raised without loading torch first."""
+"""What refusals have in common: the errors, and the nearest valid names."""
 
 from __future__ import annotations
 
@@ -6,18 +6,16 @@ import difflib
 from collections.abc import Iterable
 from typing import NoReturn
 
+from .errors import BadInput, BrokenPlugin
+
 
 def bad_input(message: str) -> NoReturn:
-    """Raise BadInput. The contracts import torch, which this module may not do before it must."""
-    from .types import BadInput
-
+    """Raise BadInput."""
     raise BadInput(message)
 
 
 def broken(message: str, cause: BaseException | None = None) -> NoReturn:
     """Raise BrokenPlugin."""
-    from .types import BrokenPlugin
-
     raise BrokenPlugin(message) from cause
 
 

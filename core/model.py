@@ -54,5 +54,3 @@ class ModuleDenoiser(NetworkDenoiser):
         """The module's raw output at x (B, C, *spatial)."""
         told = per_sample(self.clock.read(level), x)
         return self.network(x * self.prediction.input_scale(level.on(x)), told)
-
-

@@ -55,5 +55,3 @@ def valid_mean(error: Tensor, valid: Tensor | None) -> Tensor:
         return error.flatten(1).mean(1)
     kept = (error * valid).flatten(1).sum(1)
     return kept / (valid.flatten(1).sum(1) * error.shape[1]).clamp(min=1)
-
-

@@ -97,7 +97,7 @@ def _builtin(kind: str, name: str, file: Path) -> type:
 
 
 def _imported(module: str, what: str):
-    from .types import BadInput, BrokenPlugin
+    from .errors import BadInput, BrokenPlugin
 
     try:
         return importlib.import_module(module)

@@ -21,15 +21,14 @@ from typing import Any, Protocol, Union, runtime_checkable
 import torch
 from torch import Tensor
 
+from .errors import BadInput, BrokenPlugin
+
+__all__ = [
+    "BadInput", "BrokenPlugin", "Conditions", "Dataset", "Denoiser", "Estimate", "Item", "Level", "Modality", "Number", "Signal",
+    "expand", "per_sample",
+]  # fmt: skip
+
 Number = Union[float, Tensor]
-
-
-class BadInput(Exception):
-    """What the user gave cannot be used: one message that names the place and the remedy; the command line exits with 2."""
-
-
-class BrokenPlugin(Exception):
-    """A component that is named exists but cannot be loaded; the command line exits with 3."""
 
 
 def expand(value: Number, x: Tensor) -> Number:

@@ -1,6 +1,6 @@
 """Draw the figures of docs/how-it-works.md from two trained runs.
 
-    python docs/make_figures.py runs/digits runs/spoken-digits
+python docs/make_figures.py runs/digits runs/spoken-digits
 """
 
 from __future__ import annotations
@@ -9,9 +9,8 @@ import argparse
 import json
 from pathlib import Path
 
-import torch
-
 import sonolux
+import torch
 from sonolux.core.generate import Trained
 from sonolux.core.noise import Noise
 from sonolux.core.plots import curves

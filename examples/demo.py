@@ -18,9 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 import sonolux
+import torch
 from sonolux.core.generate import Samples
 from sonolux.core.recipe.load import load_recipe
 from sonolux.core.training.job import Job
@@ -73,7 +72,9 @@ def page(out: Path, results: list[Result]) -> Path:
     parts.append("<h1>sonolux demo</h1><p>One core, two modalities: both models started from noise minutes ago.</p>")
     for r in results:
         folder = r.name
-        parts.append(f"<h2>{html.escape(r.name)}</h2><p>{r.steps} steps in {r.seconds:.0f} s. {r.hits} of {len(r.paths)}")
+        parts.append(
+            f"<h2>{html.escape(r.name)}</h2><p>{r.steps} steps in {r.seconds:.0f} s. {r.hits} of {len(r.paths)}"
+        )
         parts.append(" samples show what they were told to show, by the checker; the others are marked.</p>")
         parts.append(f'<h3>Unveiling</h3><img src="{folder}/trajectory.png" alt="from noise to x0, step by step">')
         if r.samples.modality.suffix == ".wav":

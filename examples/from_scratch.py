@@ -10,9 +10,8 @@ know whether they are pictures or sounds.
 from pathlib import Path
 
 import numpy as np
-import torch
-
 import sonolux
+import torch
 from sonolux.core.clocks.c_noise import CNoise
 from sonolux.core.model import NetworkDenoiser
 from sonolux.core.noise import Noise, generator, stratified

@@ -87,7 +87,7 @@ def _child(arguments: list[str]) -> str | None:
     if done.returncode < 0:
         return f"the process was killed by signal {-done.returncode}"
     lines = done.stderr.strip().splitlines()
-    return lines[-1].removeprefix("sonolux.core.types.").strip() if lines else f"exit code {done.returncode}"
+    return lines[-1].removeprefix("sonolux.core.errors.").strip() if lines else f"exit code {done.returncode}"
 
 
 def _plugins() -> list[dict[str, Any]]:

@@ -20,8 +20,8 @@ def command(name: str, origin: str) -> None:
     sonolux init my-sounds --from sfx_folder
     sonolux train my-sounds.yaml data.root=path/to/sounds
     """
+    from ..errors import BadInput
     from ..recipe.load import find_recipe, packaged
-    from ..types import BadInput
 
     target = Path(name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
     if target.exists():

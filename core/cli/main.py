@@ -13,6 +13,8 @@ from pathlib import Path
 
 import click
 
+from ..errors import BadInput, BrokenPlugin
+
 DONE, FAILED, BAD_INPUT, BROKEN_PLUGIN, INTERRUPTED = 0, 1, 2, 3, 130
 
 
@@ -100,10 +102,9 @@ def _told(error: Exception) -> int:
     debug = os.environ.get("SONOLUX_DEBUG", "") not in ("", "0")
     if debug:
         traceback.print_exception(error)
-    contracts = sys.modules.get("sonolux.core.types")  # not loaded: then neither class below can have been raised
-    if contracts is not None and isinstance(error, contracts.BadInput):
+    if isinstance(error, BadInput):
         code = BAD_INPUT
-    elif contracts is not None and isinstance(error, contracts.BrokenPlugin):
+    elif isinstance(error, BrokenPlugin):
         code = BROKEN_PLUGIN
     else:
         code = FAILED

@@ -46,7 +46,7 @@ def show(recipe: str, changes: tuple[str, ...], allow_code: bool, as_json: bool)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def validate(arguments: tuple[str, ...], as_json: bool) -> int:
     """Check recipes: every problem of each, with its place and the nearest valid name."""
-    from ..types import BadInput
+    from ..errors import BadInput
 
     recipes = [a for a in arguments if "=" not in a]
     changes = tuple(a for a in arguments if "=" in a)

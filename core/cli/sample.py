@@ -21,8 +21,8 @@ def command(run: Path, changes: tuple[str, ...], out: Path, trajectory: bool, al
     sonolux sample runs/digits label=3 count=8 seed=1 --out threes
     sonolux sample runs/digits use=heun steps=18 guidance.scale=3 --out out
     """
+    from ..errors import BadInput
     from ..generate import load
-    from ..types import BadInput
 
     if out.exists() and not out.is_dir():
         raise BadInput(f"{out} is a file: --out takes a folder")

@@ -12,7 +12,9 @@ import click
 @click.argument("changes", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/NAME]")
 @click.option("--resume", type=click.Path(path_type=Path), metavar="RUN", help="Continue a run where it stopped.")
-@click.option("--from", "weights", type=click.Path(path_type=Path), metavar="CHECKPOINT", help="Start from these weights.")
+@click.option(
+    "--from", "weights", type=click.Path(path_type=Path), metavar="CHECKPOINT", help="Start from these weights."
+)
 @click.option("--overwrite", is_flag=True, help="Replace the run that the folder holds.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def command(
@@ -30,10 +32,10 @@ def command(
     sonolux train digits data.root=path/to/digits train.minutes=5
     sonolux train --resume runs/digits
     """
+    from ..errors import BadInput
     from ..recipe.load import load_recipe
     from ..training.checkpoint import newest
     from ..training.job import Job
-    from ..types import BadInput
 
     checkpoint = None
     if resume is not None:

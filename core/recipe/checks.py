@@ -96,7 +96,7 @@ def _prediction(root: Node, reader: Reader) -> None:
     schedule, prediction = reader.built.get("process.schedule"), reader.built.get("process.prediction")
     if schedule is None or prediction is None:
         return
-    from ..types import BadInput
+    from ..errors import BadInput
 
     try:
         prediction.check(schedule.level(schedule.t_max))
@@ -109,7 +109,7 @@ def _levels(root: Node, sample: Any, reader: Reader) -> None:
     schedule, spacing = reader.built.get("process.schedule"), reader.built.get("sample.spacing")
     if schedule is None or spacing is None or sample is BAD or sample.steps > 10_000:
         return
-    from ..types import BadInput
+    from ..errors import BadInput
 
     try:
         spacing.levels(schedule, sample.steps)

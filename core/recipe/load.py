@@ -158,7 +158,7 @@ def _chain(file: Path, shown: str, cwd: Path, problems: list[Problem], seen: tup
     if not isinstance(extends.value, str):
         problems.append(Problem(extends.mark, "extends", "expected the name or path of one recipe"))
         return root
-    from ..types import BadInput
+    from ..errors import BadInput
 
     try:
         above = find_recipe(extends.value, file.parent)
@@ -263,7 +263,7 @@ def _refuse(problems: list[Problem]) -> None:
         problems, key=lambda p: (bool(p.mark.override), files.index(p.mark.file), p.mark.line, p.mark.column)
     )
     count = f"{len(problems)} error{'s' if len(problems) > 1 else ''}; nothing was run"
-    from ..types import BadInput
+    from ..errors import BadInput
 
     error = BadInput("\n".join([*map(str, problems), count]))
     error.problems = problems  # type: ignore[attr-defined]  (`recipe validate --json` prints them one by one)

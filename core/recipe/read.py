@@ -285,7 +285,7 @@ class Reader:
         hidden = [p for p in parameters(cls, spec.kind).values() if p.hidden and p.default is REQUIRED]
         if spec.kind in COSTLY or hidden or (self.partial and None in spec.params.values()):
             return spec
-        from ..types import BadInput
+        from ..errors import BadInput
 
         try:
             self.built[path] = dataclasses.replace(spec, where="").build()

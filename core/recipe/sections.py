@@ -7,11 +7,9 @@ a field is its documentation: `sonolux recipe schema` and the messages show it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal, Union
+from typing import Annotated, Any, Literal
 
 from .spec import Kind, Range, Spec
-
-Choice = Union[str, int, float, bool, None]
 
 
 @dataclass

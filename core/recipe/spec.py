@@ -62,9 +62,9 @@ class Spec:
         Nested components are built with the same injected values. A BadInput of the constructor's gains the place in
         the recipe.
         """
+        from ..errors import BadInput
         from ..registry import find
         from ..signature import parameters
-        from ..types import BadInput
 
         cls = find(self.kind, self.use)
         taken = parameters(cls, self.kind)

@@ -57,9 +57,7 @@ class Order:
 
 def load_batch(data: Dataset, order: Order, step: int, batch: int, rows: Sequence[int]) -> Batch:
     """Rows `rows` of the global batch of a step; crops and flips are keyed by (seed, row, step)."""
-    items = [
-        data.item(order.example(step * batch + row), generator(order.seed, row, "augment", step)) for row in rows
-    ]
+    items = [data.item(order.example(step * batch + row), generator(order.seed, row, "augment", step)) for row in rows]
     for item in items:
         if not bool(torch.isfinite(item.media).all()):
             raise BadInput(f"{item.source}: holds NaN or infinite samples")

@@ -71,9 +71,7 @@ def read_header(path: Path) -> Header:
     if facts["format"] != FORMAT:
         raise BadInput(f"{path}: checkpoint format {facts['format']}, and this version reads format {FORMAT}")
     s = facts["signal"]
-    signal = Signal(
-        s["modality"], s["channels"], tuple(s["size"]), s["rate"], tuple(s["classes"]), tuple(s["latent"])
-    )
+    signal = Signal(s["modality"], s["channels"], tuple(s["size"]), s["rate"], tuple(s["classes"]), tuple(s["latent"]))
     return Header(facts["recipe"], signal, facts["step"], facts["elapsed"])
 
 

@@ -177,7 +177,8 @@ class Job:
         self.folder.log(row)
         left = (1 - self.clock.progress(row["step"])) * 60 * (self.recipe.train.minutes or 0)
         bar.set_postfix_str(
-            f"loss {row['loss']:.4f}, {speed:.0f} samples/s" + (f", {left:.0f} s left" if self.recipe.train.minutes else "")
+            f"loss {row['loss']:.4f}, {speed:.0f} samples/s"
+            + (f", {left:.0f} s left" if self.recipe.train.minutes else "")
         )
 
     def _fail(self, step: int) -> None:

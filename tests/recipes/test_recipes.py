@@ -6,15 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import soundfile
 import sonolux
+import soundfile
 import torch
 from PIL import Image
 from sonolux.core.recipe.load import load_recipe, packaged
 from sonolux.core.training.checkpoint import newest
 from sonolux.core.training.job import Job
 
-REAL = {"image/digits": "digits", "image/cifar10": "cifar10", "audio/spoken_digits": "spoken_digits", "audio/sfx_folder": "sfx"}
+REAL = {
+    "image/digits": "digits",
+    "image/cifar10": "cifar10",
+    "audio/spoken_digits": "spoken_digits",
+    "audio/sfx_folder": "sfx",
+}
 FEW = ["train.steps=2", "train.minutes=null", "train.batch=4", "train.preview_every=99", "train.save_every=99"]
 CHEAP = ["sample.steps=2", "sample.count=2", "sample.batch=2"]
 
