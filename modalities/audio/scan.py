@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ...core import files as folders
-from ...core.types import BadInput, Signal
+from ...core.types import Signal
 from . import dsp, files
 
 Crop = Literal["onset", "random", "start"]
@@ -102,13 +102,12 @@ def prepare(path: Path, plan: Plan) -> tuple[Prepared, files.Sound]:
     return Prepared(wave, start, max(end, start + 1)), sound
 
 
-def scan(found: Sequence[Entry], plan: Plan, root: Path, max_bad: float, cache: float) -> list[Entry]:
+def scan(found: Sequence[Entry], plan: Plan, cache: float, bad: folders.BadFiles) -> list[Entry]:
     """The entries that can be decoded, with what was decoded kept in memory up to `cache` MB.
 
-    Bad ones are skipped up to the share `max_bad`, else refused with their reasons; what else a user should know (rates
-    below the target, cancelled channels, copies) is warned of once for all files.
+    Those that cannot are told to `bad`; what else a user should know (rates below the target, cancelled channels, copies)
+    is warned of once for all files.
     """
-    bad = folders.BadFiles(max_bad)
     usable: list[Entry] = []
     remarks: dict[str, list[str]] = {}
     room = cache * 1e6
@@ -121,18 +120,11 @@ def scan(found: Sequence[Entry], plan: Plan, root: Path, max_bad: float, cache: 
             continue
         entry.facts = {**sound.source, "seconds": round(sound.wave.shape[-1] / plan.rate, 4)}
         for remark in sound.remarks:
-            remarks.setdefault(remark.split(":")[0].split(" from ")[0].split(" cancels")[0], []).append(
-                f"{entry.name} ({remark})"
-            )
+            remarks.setdefault(remark.split()[0], []).append(f"{entry.name} ({remark})")
         size = prepared.wave.numel() * 4
         if size <= room:
             entry.prepared, room = prepared, room - size
         usable.append(entry)
-    if not found:
-        raise BadInput(
-            f"0 usable of 0 files: {folders.shown(root)} holds no sound files ({', '.join(sorted(files.SUFFIXES))})"
-        )
-    bad.check(len(found))
     _warn(usable, remarks)
     return usable
 

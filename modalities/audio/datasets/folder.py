@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
 from ....core import files as folders
+from ....core.recipe.spec import Range
 from ....core.types import BadInput, Item, Signal
 from .. import dsp
 from ..files import SUFFIXES
 from ..scan import Entry, Plan, cut, prepare, scan
 
-_LAST: dict[tuple, list[Entry]] = {}  # the last folder read: the training and validation parts share one scan
+# The last folder read, and what was wrong in it: the training and validation parts of a recipe share one scan.
+_LAST: dict[tuple, tuple[list[Entry], list[tuple[str, str]]]] = {}
 
 
 class Folder:
@@ -29,11 +32,8 @@ class Folder:
     them for textures, set them to 0 to reproduce files exactly.
 
     signal: the recipe's facts about the sound
-    split: which part: train or valid
-    valid: share of the files for validation, 0 to 1
-    seed: number that the split follows from
-    root: folder that holds the files; in a table, relative names start here
-    label: `folder`: the class is the first folder below root; `none`: no classes; a table's column `label` comes first
+    root: folder that holds the files; links are followed once, names that start with a dot are skipped
+    label: the class is the name of the first folder below root, or, with a table that has labels, its label; or none
     table: CSV, TSV or JSONL with columns file, perhaps label, caption and others; null: every sound file below root
     mix: how channels become fewer: their mean, the left one, or the loudest
     normalise: which level is made equal: the peak, the RMS of the part that sounds, or none
@@ -47,15 +47,15 @@ class Folder:
     shift: largest delay of the onset in training, in seconds
     max_bad: share of files, 0 to 1, that may be unusable; they are skipped and named
     cache: memory for decoded sounds in MB; what does not fit is decoded each time
+    split: which part: train or valid
+    valid: share of the files for validation, 0 to 1
+    seed: number that the split follows from
     """
 
     def __init__(
         self,
         signal: Signal,
-        split: Literal["train", "valid"] = "train",
-        valid: float = 0.1,
-        seed: int = 0,
-        root: Path | None = None,
+        root: Path,
         label: Literal["folder", "none"] = "folder",
         table: Path | None = None,
         mix: Literal["mean", "left", "loudest"] = "mean",
@@ -66,21 +66,25 @@ class Folder:
         polarity: bool = True,
         gain: float = 1.0,
         shift: float = 0.005,
-        max_bad: float = 0.05,
-        cache: float = 2000.0,
+        max_bad: Annotated[float, Range(0, 1)] = 0.05,
+        cache: Annotated[float, Range(0)] = 2000.0,
+        split: Literal["train", "valid"] = "train",
+        valid: float = 0.1,
+        seed: int = 0,
     ):
         _check(signal, split, level, gain, shift, cache)
-        self.root = folders.need_folder(root if root is not None or table is None else Path(table).expanduser().parent)
+        self.root = folders.need_folder(root)
         self.plan = Plan(signal, mix, crop, normalise, {"peak": -3.0, "rms": -20.0, "none": 0.0}[normalise])
         if level is not None:
             self.plan = replace(self.plan, level=level)
         self.split, self.padding, self.polarity, self.gain, self.shift = split, padding, polarity, gain, shift
-        found = _listed(Path(table), self.root) if table is not None else _walked(self.root, label)
-        if label == "none":
-            found = [replace(entry, label=None) for entry in found]
-        entries = _scanned(found, self.plan, self.root, max_bad, cache)
-        labels = [entry.label for entry in entries if entry.label is not None]
-        self.classes: tuple[str, ...] = folders.class_names(labels, folders.shown(self.root)) if labels else ()
+        bad = folders.BadFiles(max_bad)
+        listed = _listed(table, self.root)
+        found = _labelled(listed, label, self.root, bad)
+        entries = _scanned(found, self.plan, cache, bad)
+        bad.check(len(listed))
+        names = [entry.label for entry in entries if entry.label is not None]
+        self.classes: tuple[str, ...] = folders.class_names(names, folders.shown(self.root)) if names else ()
         sides = folders.split([entry.hash for entry in entries], valid, seed)
         self.entries = [entry for entry, side in zip(entries, sides, strict=True) if side == split]
 
@@ -125,25 +129,37 @@ def _check(signal: Signal, split: str, level: float | None, gain: float, shift: 
         raise BadInput(f"data.gain is 0 to 24 dB, shift 0 to 1 s, cache 0 MB or more; got {gain}, {shift}, {cache}")
 
 
-def _walked(root: Path, label: str) -> list[Entry]:
+def _listed(table: Path | None, root: Path) -> list[Entry]:
+    """What the table names, or every sound file below root."""
+    if table is not None:
+        rows = folders.read_table(table)
+        return [Entry(row.path(root), row.file, "", row.label, row.caption, row.more) for row in rows]
     paths = folders.walk(root, SUFFIXES)
-    names = [folders.shown(path, root) for path in paths]
-    loose = folders.BadFiles()
-    labels = folders.folder_labels(paths, root, loose) if label == "folder" else [None] * len(paths)
-    if loose.reasons:
+    if not paths:
+        others = Counter(path.suffix.lower() or "no suffix" for path in folders.walk(root)).most_common(3)
+        instead = ", ".join(f"{n} files with {suffix}" for suffix, n in others) or "no files at all"
         raise BadInput(
-            f"{len(loose.reasons)} of {len(paths)} files are in no class folder: {loose.summary()}. Move them, "
-            "or train without classes: data.label=none"
+            f"0 usable files: no sound in {folders.shown(root)} (.wav, .flac, .ogg, .mp3 ...); it holds {instead}"
         )
-    return [Entry(p, n, "", own, None, {}) for p, n, own in zip(paths, names, labels, strict=True)]
+    return [Entry(path, folders.shown(path, root), "", None, None, {}) for path in paths]
 
 
-def _listed(table: Path, root: Path) -> list[Entry]:
-    rows = folders.read_table(table)
-    return [Entry(row.path(root), row.file, "", row.label, row.caption, row.more) for row in rows]
+def _labelled(listed: list[Entry], label: str, root: Path, bad: folders.BadFiles) -> list[Entry]:
+    """The entries with their labels; those that lie in no class folder are told to `bad` and left out."""
+    if label == "none":
+        return [replace(entry, label=None) for entry in listed]
+    if listed[0].label is not None:
+        return listed
+    outside = [entry.name for entry in listed if not entry.path.is_relative_to(root)]
+    if outside:
+        raise BadInput(
+            f"{outside[0]} does not lie below {folders.shown(root)} and the table has no labels: it has no class"
+        )
+    labels = folders.folder_labels([entry.path for entry in listed], root, bad)
+    return [replace(e, label=own) for e, own in zip(listed, labels, strict=True) if own is not None]
 
 
-def _scanned(found: list[Entry], plan: Plan, root: Path, max_bad: float, cache: float) -> list[Entry]:
+def _scanned(found: list[Entry], plan: Plan, cache: float, bad: folders.BadFiles) -> list[Entry]:
     """`scan`, or what it last returned where neither the files nor the plan have changed."""
 
     def stamp(path: Path) -> tuple:
@@ -153,9 +169,13 @@ def _scanned(found: list[Entry], plan: Plan, root: Path, max_bad: float, cache: 
             return ()
         return facts.st_mtime_ns, facts.st_size
 
-    told = tuple((e.name, e.label, e.caption, repr(e.more), stamp(e.path)) for e in found)
-    key = (root, plan, max_bad, cache, told)
+    told = tuple((str(e.path), e.name, e.label, e.caption, repr(e.more), stamp(e.path)) for e in found)
+    key = (plan, cache, told)
     if key not in _LAST:
+        before = len(bad.reasons)
+        entries = scan(found, plan, cache, bad)
         _LAST.clear()
-        _LAST[key] = scan(found, plan, root, max_bad, cache)
-    return _LAST[key]
+        _LAST[key] = entries, bad.reasons[before:]
+    else:
+        bad.reasons += _LAST[key][1]
+    return _LAST[key][0]

@@ -1,0 +1,207 @@
+"""Reading whatever libsndfile reads, naming what is wrong with the rest, writing without clicks."""
+
+import os
+import struct
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from sonolux.core.types import BadInput
+from sonolux.modalities.audio import files
+
+RATE = 8000
+
+
+def tone(seconds=0.5, rate=RATE, channels=1, level=0.5):
+    t = np.arange(round(seconds * rate)) / rate
+    return np.repeat((level * np.sin(2 * np.pi * 440 * t))[:, None], channels, 1).astype(np.float32)
+
+
+FORMATS = [
+    *(("WAV", s) for s in ("PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "IMA_ADPCM")),
+    *(("AIFF", "PCM_16"), ("CAF", "PCM_16"), ("RF64", "PCM_16"), ("AU", "PCM_16"), ("W64", "PCM_16")),
+    *(("FLAC", "PCM_16"), ("OGG", "VORBIS"), ("OGG", "OPUS"), ("MP3", "MPEG_LAYER_III")),
+]
+
+
+@pytest.mark.parametrize(("kind", "subtype"), FORMATS)
+def test_reads(tmp_path, kind, subtype):
+    path = tmp_path / f"tone.{kind.lower()}"
+    soundfile.write(path, tone(rate=16000), 16000, subtype=subtype, format=kind)
+    sound = files.read(path, 16000, 1)
+    assert sound.wave.dtype == torch.float32 and sound.source["format"] == kind
+    heard = sound.wave[0, 2000:6000].numpy() * np.hanning(4000)
+    assert np.abs(np.fft.rfft(heard)).argmax() == 110  # 440 Hz in 0.25 s
+    assert 0.4 < float(sound.wave[0, 2000:6000].abs().max()) < 0.6
+
+
+def test_the_name_does_not_matter(tmp_path):
+    soundfile.write(tmp_path / "x.flac", tone(), RATE)
+    (tmp_path / "x.flac").rename(tmp_path / "ж é.WAV")
+    assert files.read(tmp_path / "ж é.WAV").wave.shape == (1, 4000)
+    odd = os.fsdecode(bytes(tmp_path) + b"/\xff.wav")
+    soundfile.write(open(odd, "wb"), tone(), RATE, format="WAV")
+    assert files.read(odd).wave.shape == (1, 4000)
+
+
+def cut_wav(path, keep=0.5):
+    soundfile.write(path, tone(), RATE)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * keep)])
+
+
+def cut_of(kind, **kw):
+    def make(path):
+        soundfile.write(path, tone(2.0, 16000), 16000, format=kind, **kw)
+        data = path.read_bytes()
+        path.write_bytes(data[: len(data) // 2])
+
+    return make
+
+
+def with_sample(value):
+    def make(path):
+        wave = tone()
+        wave[100] = value
+        soundfile.write(path, wave, RATE, subtype="FLOAT")
+
+    return make
+
+
+def no_channels(path):
+    soundfile.write(path, tone(), RATE)
+    data = bytearray(path.read_bytes())
+    data[22:24] = struct.pack("<H", 0)
+    path.write_bytes(data)
+
+
+BAD = {
+    "missing": (lambda p: None, "No such file"),
+    "zero bytes": (lambda p: p.write_bytes(b""), "is empty"),
+    "text": (lambda p: p.write_text("not a sound at all, but a letter"), "cannot be decoded as sound"),
+    "folder": (lambda p: p.mkdir(), "is no file"),
+    "dangling link": (lambda p: p.symlink_to(p.parent / "nowhere.wav"), "leads nowhere"),
+    "no frames": (lambda p: soundfile.write(p, np.zeros((0, 1)), RATE), "holds no frames"),
+    "no channels": (no_channels, "cannot be decoded as sound"),
+    "truncated wav": (cut_wav, "is truncated: .* of 8000 bytes"),
+    "truncated aiff": (cut_of("AIFF"), "is truncated"),
+    "truncated flac": (cut_of("FLAC"), "cannot be decoded|is truncated"),
+    "truncated mp3": (cut_of("MP3"), "is truncated: .* of .* frames"),
+    "NaN": (with_sample(np.nan), "1 samples that are not finite"),
+    "infinity": (with_sample(-np.inf), "1 samples that are not finite"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_files_are_named_with_the_reason(tmp_path, name):
+    make, reason = BAD[name]
+    path = tmp_path / "bäd.wav"
+    make(path)
+    with pytest.raises(files.Unreadable, match=reason) as caught:
+        files.read(path, RATE, 1)
+    assert "bäd.wav" in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_planted_blindness_to_truncation_is_caught(tmp_path, monkeypatch):
+    """libsndfile reads half a WAV without a word: only the header's own size tells."""
+    monkeypatch.setattr(files, "_declared_bytes", lambda file, size: None)
+    cut_wav(tmp_path / "x.wav")
+    with pytest.raises(pytest.fail.Exception), pytest.raises(files.Unreadable):
+        files.read(tmp_path / "x.wav")
+
+
+def test_wavs_of_writers_that_do_not_know_the_size(tmp_path):
+    path = tmp_path / "stream.wav"
+    soundfile.write(path, tone(), RATE)
+    data = bytearray(path.read_bytes())
+    for size in (0xFFFFFFFF, 0x7FFFFFFF):
+        at = data.index(b"data") + 4
+        data[at : at + 4] = struct.pack("<I", size)
+        path.write_bytes(data)
+        assert files.read(path).wave.shape == (1, 4000)
+
+
+def check_rates_and_remarks(tmp_path):
+    soundfile.write(tmp_path / "a.wav", tone(0.5, 22050), 22050)
+    sound = files.read(tmp_path / "a.wav", 8000)
+    assert abs(sound.wave.shape[-1] - 4000) <= 1 and sound.remarks == []
+    peak = int(torch.fft.rfft(sound.wave[0, :4000] * torch.hann_window(4000)).abs().argmax())
+    assert peak == 220  # 440 Hz in half a second
+    soundfile.write(tmp_path / "b.wav", tone(0.5, 8000), 8000)
+    (remark,) = files.read(tmp_path / "b.wav", 44100).remarks
+    assert remark == "upsampled from 8000 Hz: nothing above 4000 Hz"
+
+
+def test_rates_and_remarks(tmp_path):
+    check_rates_and_remarks(tmp_path)
+
+
+def test_planted_rate_is_caught(tmp_path, monkeypatch):
+    monkeypatch.setattr(files.dsp, "resample", lambda x, a, b: x)
+    with pytest.raises(AssertionError):
+        check_rates_and_remarks(tmp_path)
+
+
+def check_mixing():
+    left, right = torch.randn(2, 4000, generator=torch.Generator().manual_seed(0)) * 0.1
+    both, opposite = torch.stack([left, right]), torch.stack([left, -0.9 * left])
+    remarks = []
+    assert torch.allclose(files.to_channels(both, 1, "mean", remarks)[0], (left + right) / 2)
+    assert torch.equal(files.to_channels(both, 1, "left")[0], left)
+    assert torch.equal(files.to_channels(torch.stack([left, 3 * right]), 1, "loudest")[0], 3 * right)
+    one_sided = torch.stack([left, torch.zeros(4000)])
+    assert torch.allclose(files.to_channels(one_sided, 1, "mean", remarks)[0], left / 2)
+    assert remarks == []
+    assert torch.equal(files.to_channels(opposite, 1, "mean", remarks)[0], left)
+    assert len(remarks) == 1 and "cancels 26 dB" in remarks[0]
+    assert files.to_channels(left[None], 2).shape == (2, 4000)
+    assert files.to_channels(torch.stack([left] * 6), 2).shape == (2, 4000)
+
+
+def test_mixing():
+    check_mixing()
+
+
+def test_planted_sum_instead_of_mean_is_caught(monkeypatch):
+    original = torch.Tensor.mean
+    monkeypatch.setattr(torch.Tensor, "mean", lambda x, *a, **k: original(x, *a, **k) * (2 if k.get("keepdim") else 1))
+    with pytest.raises(AssertionError):
+        check_mixing()
+
+
+def check_writing(tmp_path):
+    wave = torch.from_numpy(tone(channels=2, level=0.9).T.copy())
+    path = tmp_path / "new folder" / "out.wav"
+    assert files.write_wav(path, wave, RATE) == 1.0
+    assert soundfile.info(path).subtype == "PCM_16"
+    assert float((files.read(path).wave - wave).abs().max()) < 1.01 / 32767
+    gain = files.write_wav(path, 2 * wave, RATE)
+    assert gain == pytest.approx(1 / 1.8, rel=1e-3)
+    back = files.read(path).wave
+    assert float((back - 2 * wave * gain).abs().max()) < 1.01 / 32767  # the shape is kept: nothing is clipped
+
+
+def test_writing(tmp_path):
+    check_writing(tmp_path)
+
+
+def test_planted_clipping_is_caught(tmp_path, monkeypatch):
+    original = soundfile.write
+    monkeypatch.setattr(files.soundfile, "write", lambda f, x, *a, **k: original(f, np.clip(x * 1.2, -1, 1), *a, **k))
+    with pytest.raises(AssertionError):
+        check_writing(tmp_path)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_non_finite_samples_are_not_written(tmp_path, value):
+    wave = torch.zeros(1, 100)
+    wave[0, 3] = value
+    path = tmp_path / "x.wav"
+    files.write_wav(path, torch.zeros(1, 100), RATE)
+    before = path.read_bytes()
+    with pytest.raises(BadInput, match="1 of 100 samples are not finite; nothing was written"):
+        files.write_wav(path, wave, RATE)
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+    with pytest.raises(BadInput, match="at least|or more"):
+        files.write_wav(path, torch.zeros(1, 0), RATE)
