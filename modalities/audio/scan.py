@@ -105,8 +105,8 @@ def prepare(path: Path, plan: Plan) -> tuple[Prepared, files.Sound]:
 def scan(found: Sequence[Entry], plan: Plan, cache: float, bad: folders.BadFiles) -> list[Entry]:
     """The entries that can be decoded, with what was decoded kept in memory up to `cache` MB.
 
-    Those that cannot are told to `bad`; what else a user should know (rates below the target, cancelled channels, copies)
-    is warned of once for all files.
+    Those that cannot are told to `bad`; what else a user should know (rates below the target, cancelled channels,
+    copies) is warned of once for all files.
     """
     usable: list[Entry] = []
     remarks: dict[str, list[str]] = {}

@@ -41,7 +41,8 @@ def test_the_name_does_not_matter(tmp_path):
     (tmp_path / "x.flac").rename(tmp_path / "ж é.WAV")
     assert files.read(tmp_path / "ж é.WAV").wave.shape == (1, 4000)
     odd = os.fsdecode(bytes(tmp_path) + b"/\xff.wav")
-    soundfile.write(open(odd, "wb"), tone(), RATE, format="WAV")
+    with open(odd, "wb") as file:
+        soundfile.write(file, tone(), RATE, format="WAV")
     assert files.read(odd).wave.shape == (1, 4000)
 
 
@@ -203,5 +204,5 @@ def test_non_finite_samples_are_not_written(tmp_path, value):
     with pytest.raises(BadInput, match="1 of 100 samples are not finite; nothing was written"):
         files.write_wav(path, wave, RATE)
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
-    with pytest.raises(BadInput, match="at least|or more"):
+    with pytest.raises(BadInput, match="a frame or more"):
         files.write_wav(path, torch.zeros(1, 0), RATE)
