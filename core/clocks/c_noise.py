@@ -7,7 +7,7 @@ from .base import Clock, log_rho
 
 
 class CNoise(Clock):
-    """log(sigma / alpha) / 4, held within [-5, 5]; alpha = 0 and sigma = 0 are its ends."""
+    """EDM's clock: log(sigma / alpha) / 4, held within [-5, 5]; alpha = 0 and sigma = 0 are its ends."""
 
     def read(self, level: Level) -> Number:
         return log_rho(level, 20.0) / 4

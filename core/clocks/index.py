@@ -7,7 +7,7 @@ from .base import Clock
 
 
 class Index(Clock):
-    """10 (t - first) / (last - first) - 5.
+    """The schedule's own time, spread over [-5, 5]: 10 (t - first) / (last - first) - 5.
 
     first: time that reads -5, in the schedule's units
     last:  time that reads 5, in the schedule's units: 999 on the discrete schedule, 1 on those whose t ends at 1

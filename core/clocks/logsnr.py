@@ -7,7 +7,7 @@ from .base import Clock, log_rho
 
 
 class LogSNR(Clock):
-    """log(alpha^2 / sigma^2) / 4, with the log held within [-20, 20]: 5 is clean, -5 is noise."""
+    """A quarter of the log signal-to-noise ratio, which is held within [-20, 20]: 5 is clean, -5 is noise."""
 
     def read(self, level: Level) -> Number:
         return log_rho(level, 10.0) / -2

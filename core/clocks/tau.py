@@ -7,7 +7,7 @@ from .base import Clock
 
 
 class Tau(Clock):
-    """tau, spread over [-5, 5]: 10 tau - 5."""
+    """tau = sigma / (alpha + sigma), spread over [-5, 5]: 10 tau - 5."""
 
     def read(self, level: Level) -> Number:
         return 10 * level.tau - 5

@@ -13,7 +13,9 @@ from .base import FULL, NULL, Guidance, Want
 
 
 class CFG(Guidance):
-    """x0 = null + scale (full - null) inside the window; outside of it the conditional estimate alone.
+    """Classifier-free guidance: the estimate is pushed away from what it is without the condition.
+
+    x0 = null + scale (full - null) inside the window; outside of it the conditional estimate alone.
 
     scale:  1 is no guidance, above 1 follows the condition more closely, 0 ignores it
     window: lowest and highest noise level, as tau = sigma / (alpha + sigma) (1 noise, 0 clean), at which it acts

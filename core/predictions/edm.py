@@ -13,7 +13,7 @@ from .base import Prediction, unit_variance
 
 
 class EDM(Prediction):
-    """F of x0 = c_skip x + c_out F: a mixture of x0 and eps whose target has unit variance at every level."""
+    """A mixture of x0 and eps whose target has unit variance at every level: F of x0 = c_skip x + c_out F."""
 
     def x0(self, x: Tensor, output: Tensor, level: Level) -> Tensor:
         scale = unit_variance(level)

@@ -10,7 +10,10 @@ from .base import Prediction, unit_variance
 
 
 class Eps(Prediction):
-    """output = eps; x0 = (x - sigma eps) / alpha, refused at alpha = 0, where x is all noise and eps tells nothing."""
+    """The noise: output = eps, x0 = (x - sigma eps) / alpha.
+
+    Refused at alpha = 0, where x is all noise and knowing it tells nothing of the data.
+    """
 
     def x0(self, x: Tensor, output: Tensor, level: Level) -> Tensor:
         return (x - level.sigma * output) / level.alpha

@@ -10,7 +10,10 @@ from .base import Prediction, unit_variance
 
 
 class Flow(Prediction):
-    """output = eps - x0; x0 = (x - sigma output) / (alpha + sigma), which is x - sigma output on rectified flow."""
+    """The way from data to noise: output = eps - x0.
+
+    x0 = (x - sigma output) / (alpha + sigma), which is x - sigma output on rectified flow.
+    """
 
     def x0(self, x: Tensor, output: Tensor, level: Level) -> Tensor:
         return (x - level.sigma * output) / (level.alpha + level.sigma)

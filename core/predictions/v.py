@@ -9,7 +9,10 @@ from .base import Prediction
 
 
 class V(Prediction):
-    """output = alpha eps - sigma x0; x0 = (alpha x - sigma v) / (alpha^2 + sigma^2) on any schedule."""
+    """The velocity on the circle of alpha and sigma: output = alpha eps - sigma x0.
+
+    x0 = (alpha x - sigma output) / (alpha^2 + sigma^2), on any schedule.
+    """
 
     def x0(self, x: Tensor, output: Tensor, level: Level) -> Tensor:
         return (level.alpha * x - level.sigma * output) / (level.alpha**2 + level.sigma**2)

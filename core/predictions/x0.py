@@ -9,7 +9,7 @@ from .base import Prediction, unit_variance
 
 
 class X0(Prediction):
-    """output = x0."""
+    """The clean data: output = x0."""
 
     def x0(self, x: Tensor, output: Tensor, level: Level) -> Tensor:
         return output

@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from ..noise import Noise
-from ..schedulers.base import Schedule
+from ..schedulers.base import ExactLevel, Schedule
 from ..spacings.base import check_falling
 from ..types import BadInput, Conditions, Denoiser, Level, Number, expand
 
@@ -137,7 +137,7 @@ class Draft:
     def __init__(self, schedule: Schedule, levels: Sequence[Level]):
         check_falling(levels)
         self.schedule, self.levels = schedule, [_exact(level) for level in levels]
-        self._rows: list[tuple[Level, Affine, bool]] = [(self.levels[0], Affine({}), False)]
+        self._rows: list[tuple[ExactLevel, Affine, bool]] = [(self.levels[0], Affine({}), False)]
         self._evaluated: set[int] = set()
         self._base = 0  # row of the last step: what an element whose level stays keeps
 
@@ -145,7 +145,7 @@ class Draft:
         """The point that the caller gives: noise, or an edit's noisy reference."""
         return Affine({("x", 0): 1.0})
 
-    def pairs(self) -> Iterator[tuple[Level, Level]]:
+    def pairs(self) -> Iterator[tuple[ExactLevel, ExactLevel]]:
         """(s, t): the level a step starts from and the one it goes to."""
         return iter(zip(self.levels, self.levels[1:], strict=False))
 
@@ -205,9 +205,9 @@ class Draft:
         return Plan(tuple(rows))
 
 
-def _exact(level: Level) -> Level:
+def _exact(level: Level) -> ExactLevel:
     """The level as float64 tensors on the host."""
-    return Level(*(torch.as_tensor(v, dtype=torch.float64).cpu() for v in (level.t, level.alpha, level.sigma)))
+    return ExactLevel(*(torch.as_tensor(v, dtype=torch.float64).cpu() for v in (level.t, level.alpha, level.sigma)))
 
 
 def _plain(value: Number) -> Number:

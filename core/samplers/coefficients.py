@@ -7,13 +7,15 @@ from collections.abc import Hashable, Sequence
 import torch
 from torch import Tensor
 
-from ..types import Level
+from ..schedulers.base import ExactLevel
 from .base import Affine, Draft
 
-Node = tuple[Level, Affine]  # an estimate of x0 and the level it was made at
+Node = tuple[ExactLevel, Affine]  # an estimate of x0 and the level it was made at
 
 
-def first_order(draft: Draft, x: Affine, D: Affine, s: Level, t: Level, kept: Tensor, key: Hashable = None) -> Affine:
+def first_order(
+    draft: Draft, x: Affine, D: Affine, s: ExactLevel, t: ExactLevel, kept: Tensor, key: Hashable = None
+) -> Affine:
     """From s to t with `kept` (sigma_d) of the old noise: every first-order method, deterministic or not.
 
     x_t = (sigma_d / sigma_s) x_s + (alpha_t - alpha_s sigma_d / sigma_s) D + sqrt(sigma_t^2 - sigma_d^2) z
@@ -26,12 +28,12 @@ def first_order(draft: Draft, x: Affine, D: Affine, s: Level, t: Level, kept: Te
     return step + fresh * draft.noise(key) if bool((fresh > 0).any()) else step
 
 
-def log_step(s: Level, t: Level) -> Tensor:
+def log_step(s: ExactLevel, t: ExactLevel) -> Tensor:
     """h = lambda_t - lambda_s, infinite where alpha_s = 0 or sigma_t = 0."""
     return torch.log(t.alpha / s.alpha) + torch.log(s.sigma / t.sigma)
 
 
-def slope(s: Level, t: Level, nodes: Sequence[Node]) -> Affine:
+def slope(s: ExactLevel, t: ExactLevel, nodes: Sequence[Node]) -> Affine:
     """dD/dr at s from the last two estimates, r = (lambda - lambda_s) / h: (D_1 - D_0) / r_1, or 0 where there is none.
 
     There is none at alpha = 0 (the older estimate's weight tends to 0), at sigma_t = 0 (h is infinite), and where an

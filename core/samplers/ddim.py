@@ -11,7 +11,7 @@ from .coefficients import first_order
 
 
 class DDIM(Sampler):
-    """First-order step that keeps sigma_d of the target's noise and draws the rest anew.
+    """DDIM: a first-order step that keeps sigma_d of its noise and draws the rest anew.
 
     sigma_d = sigma_t sqrt(1 - eta^2 (1 - q^2)), q = sigma_t alpha_s / (alpha_t sigma_s)
 

@@ -12,7 +12,7 @@ from .coefficients import first_order
 
 
 class DDPM(Sampler):
-    """q(x_t | x_s, x0 = D): mean of the posterior, and the variance chosen.
+    """DDPM: a draw from the posterior q(x_t | x_s, x0 = D) at every step.
 
     In the first-order form sigma_d = sigma_t q with q = sigma_t alpha_s / (alpha_t sigma_s); a = alpha_s / alpha_t:
     small: variance (sigma_t / sigma_s)^2 (sigma_s^2 - a^2 sigma_t^2), the posterior's: the marginal is kept

@@ -9,8 +9,9 @@ from .coefficients import first_order, log_step, slope
 
 
 class DPMpp2M(Sampler):
-    """x_t = (sigma_t / sigma_s) x_s + alpha_t (1 - e^-h) (D + dD/dr / 2), h = lambda_t - lambda_s.
+    """DPM-Solver++(2M): second order with one evaluation a step; the usual choice for few steps.
 
+    x_t = (sigma_t / sigma_s) x_s + alpha_t (1 - e^-h) (D + dD/dr / 2), h = lambda_t - lambda_s.
     The slope in r = (lambda - lambda_s) / h comes from the last two estimates. First order at the first step, at one
     from alpha_s = 0 and the one after it, and at the step to sigma_t = 0, where h is infinite.
     """

@@ -10,8 +10,9 @@ from .coefficients import first_order, log_step, slope
 
 
 class DPMpp2MSDE(Sampler):
-    """x_t = (sigma_t / sigma_s) e^(-eta h) x_s + alpha_t (1 - e^(-(1 + eta) h)) (D + dD/dr / 2) + n z.
+    """The stochastic DPM-Solver++(2M): two steps of history, and fresh noise at every step.
 
+    x_t = (sigma_t / sigma_s) e^(-eta h) x_s + alpha_t (1 - e^(-(1 + eta) h)) (D + dD/dr / 2) + n z,
     n = sigma_t sqrt(1 - e^(-2 eta h)), h = lambda_t - lambda_s; the slope in r = (lambda - lambda_s) / h comes from the
     last two estimates.
 

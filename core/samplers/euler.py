@@ -11,7 +11,10 @@ from .base import Draft, Sampler
 
 
 class Euler(Sampler):
-    """x_t = (sigma_t / sigma_s) x_s + (alpha_t - alpha_s sigma_t / sigma_s) D."""
+    """Euler's method on the probability-flow ODE: first order, one evaluation a step.
+
+    x_t = (sigma_t / sigma_s) x_s + (alpha_t - alpha_s sigma_t / sigma_s) D.
+    """
 
     order = 1
 

@@ -12,9 +12,10 @@ from .coefficients import first_order
 
 
 class EulerAncestral(Sampler):
-    """Down to rho_down, then up to rho_t: rho_up = eta rho_t sqrt(1 - (rho_t / rho_s)^2).
+    """Euler's step to below the target, then fresh noise up to it.
 
-    rho_down^2 = rho_t^2 - rho_up^2; at alpha_s = 0 all noise is new if eta = 1.
+    Down to rho_down, up by rho_up = eta rho_t sqrt(1 - (rho_t / rho_s)^2): rho_down^2 = rho_t^2 - rho_up^2; at alpha_s
+    = 0 all noise is new if eta = 1.
 
     eta: share of fresh noise: 0 is Euler, 1 fully ancestral
     """

@@ -10,10 +10,11 @@ from .coefficients import first_order
 
 
 class Heun(Sampler):
-    """x_t = Euler's point + alpha_t (rho_t - rho_s) / 2 (eps_t - eps_s), eps = (x - alpha D) / sigma.
+    """EDM's Heun: an Euler step, corrected with the slope at its end; second order.
 
-    Two evaluations a step, and one where Euler's step stands because a slope is not defined: from alpha_s = 0 (rho_s is
-    infinite) and to sigma_t = 0.
+    x_t = Euler's point + alpha_t (rho_t - rho_s) / 2 (eps_t - eps_s), eps = (x - alpha D) / sigma. Two evaluations a
+    step, and one where Euler's step stands because a slope is not defined: from alpha_s = 0 (rho_s is infinite) and to
+    sigma_t = 0.
     """
 
     order = 2

@@ -4,11 +4,36 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..types import Level
+
+
+@dataclass(frozen=True)
+class ExactLevel(Level):
+    """A level whose fields are float64 tensors: what schedules give and what plans are made from."""
+
+    t: Tensor
+    alpha: Tensor
+    sigma: Tensor
+
+    @property
+    def rho(self) -> Tensor:
+        """sigma / alpha; infinite at alpha = 0."""
+        return self.sigma / self.alpha
+
+    @property
+    def lam(self) -> Tensor:
+        """log(alpha / sigma); minus infinity at alpha = 0, plus infinity at sigma = 0."""
+        return torch.log(self.alpha) - torch.log(self.sigma)
+
+    @property
+    def tau(self) -> Tensor:
+        """sigma / (alpha + sigma): 1 at pure noise, 0 at clean data."""
+        return self.sigma / (self.alpha + self.sigma)
 
 
 class Schedule(ABC):
@@ -36,18 +61,18 @@ class Schedule(ABC):
     def t_of_rho(self, rho: Tensor) -> Tensor:
         """The time at which sigma / alpha equals rho; rho may be infinite where alpha reaches 0."""
 
-    def level(self, t: Tensor | float) -> Level:
+    def level(self, t: Tensor | float) -> ExactLevel:
         """alpha and sigma at t in float64; exactly clean (1, 0) at t_clean."""
         t = torch.as_tensor(t, dtype=torch.float64)
         clean = t == self.t_clean
-        return Level(t, torch.where(clean, 1.0, self.alpha(t)), torch.where(clean, 0.0, self.sigma(t)))
+        return ExactLevel(t, torch.where(clean, 1.0, self.alpha(t)), torch.where(clean, 0.0, self.sigma(t)))
 
-    def clean(self) -> Level:
+    def clean(self) -> ExactLevel:
         """The level of clean data, last of every list of levels."""
         one = torch.ones((), dtype=torch.float64)
-        return Level(one * self.t_clean, one, one * 0)
+        return ExactLevel(one * self.t_clean, one, one * 0)
 
-    def level_of_rho(self, rho: Tensor | float) -> Level:
+    def level_of_rho(self, rho: Tensor | float) -> ExactLevel:
         """The level at which sigma / alpha equals rho."""
         return self.level(self.t_of_rho(torch.as_tensor(rho, dtype=torch.float64)))
 

@@ -12,7 +12,9 @@ from .base import Schedule
 
 
 class Cosine(Schedule):
-    """alpha(t) = cos(pi t / 2), sigma(t) = sin(pi t / 2), t from 1 (alpha = 0 exactly) to 0.
+    """A quarter turn from data to noise, with alpha = 0 exactly at its start.
+
+    alpha(t) = cos(pi t / 2), sigma(t) = sin(pi t / 2), t from 1 (noise) to 0.
 
     t_min: smallest time that training and spacings visit; sigma there is about pi t_min / 2
     """

@@ -19,9 +19,10 @@ _RANGES = {"linear": (1e-4, 0.02), "scaled_linear": (0.00085, 0.012), "cosine": 
 
 
 class Discrete(Schedule):
-    """alpha^2 = product of (1 - beta_i) for i <= t, sigma^2 = 1 - alpha^2; t is an index, from steps - 1 down to 0.
+    """DDPM's schedule, defined on a grid of steps (1000) by their betas.
 
-    log alpha is interpolated linearly between indices, so levels between them are levels too; clean is t = -1.
+    alpha^2 = product of (1 - beta_i) for i <= t, sigma^2 = 1 - alpha^2; t is an index, from steps - 1 (noise) down to
+    0, and clean is t = -1. log alpha is interpolated linearly between indices, so levels between them are levels too.
 
     betas:    how beta grows with the index: linear, scaled_linear (linear in sqrt(beta)) or cosine
     steps:    number of indices

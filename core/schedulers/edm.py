@@ -10,7 +10,7 @@ from .base import Schedule
 
 
 class EDM(Schedule):
-    """alpha(t) = 1, sigma(t) = t, for data of unit variance.
+    """Data of unit variance plus noise, x = x0 + sigma eps; time is sigma itself.
 
     sigma_min: smallest noise before the last step to clean, in units of the data's deviation
     sigma_max: largest noise, in units of the data's deviation

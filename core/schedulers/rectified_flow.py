@@ -12,7 +12,9 @@ from .base import Schedule
 
 
 class RectifiedFlow(Schedule):
-    """alpha = 1 - u, sigma = u with u = shift t / (1 + (shift - 1) t), t from 1 (alpha = 0 exactly) to 0.
+    """Straight lines from data to noise, with alpha = 0 exactly at their start.
+
+    alpha = 1 - u, sigma = u with u = shift t / (1 + (shift - 1) t), t from 1 (noise) to 0.
 
     The shift lives here and nowhere else: uniform times and linear spacings are shifted by it, once. Densities and
     spacings that are stated in rho or tau name levels, not times, so it does not touch them.

@@ -10,7 +10,9 @@ from .base import Schedule
 
 
 class VPLinear(Schedule):
-    """alpha(t) = exp(-t^2 (beta_max - beta_min) / 4 - t beta_min / 2), sigma^2 = 1 - alpha^2, t from 1 (noise) to 0.
+    """Variance preserving in continuous time, its rate beta linear in t.
+
+    alpha(t) = exp(-t^2 (beta_max - beta_min) / 4 - t beta_min / 2), sigma^2 = 1 - alpha^2, t from 1 (noise) to 0.
 
     beta_min: rate of noising at t = 0, per unit of t
     beta_max: rate of noising at t = 1, per unit of t

@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from ..schedulers.base import Schedule
+from ..schedulers.base import ExactLevel, Schedule
 from ..types import BadInput, Level
 
 
@@ -20,7 +20,7 @@ class Spacing(ABC):
     def times(self, schedule: Schedule, steps: int) -> Tensor:
         """(steps,) falling times in the schedule's units, float64, without the clean level that ends the list."""
 
-    def levels(self, schedule: Schedule, steps: int) -> list[Level]:
+    def levels(self, schedule: Schedule, steps: int) -> list[ExactLevel]:
         """steps + 1 levels: the times above, then clean data. Raises BadInput unless they fall strictly."""
         if steps < 1:
             raise BadInput(f"steps must be at least 1, not {steps}")
@@ -64,7 +64,7 @@ def whole(t: Tensor, schedule: Schedule) -> Tensor:
 def rho_range(schedule: Schedule, highest: float | None, lowest: float | None, name: str) -> tuple[Tensor, Tensor]:
     """(first, last) sigma / alpha: what was asked for, else the schedule's ends. BadInput unless finite and falling."""
     ends = schedule.level(torch.tensor([schedule.t_max, schedule.t_min], dtype=torch.float64))
-    first, last = torch.as_tensor(ends.rho)
+    first, last = ends.rho
     limit, floor = first, last
     if highest is not None:
         first = torch.as_tensor(highest, dtype=torch.float64)

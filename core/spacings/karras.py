@@ -11,7 +11,9 @@ from .base import Spacing, rho_range
 
 
 class Karras(Spacing):
-    """rho_i = (rho_max^(1/p) + i/(N-1) (rho_min^(1/p) - rho_max^(1/p)))^p.
+    """Levels evenly spaced in a root of rho = sigma / alpha: many steps at low noise.
+
+    rho_i = (rho_max^(1/p) + i/(N-1) (rho_min^(1/p) - rho_max^(1/p)))^p.
 
     exponent: p; larger puts more steps at low noise
     rho_min:  sigma / alpha of the last step before clean; None: the schedule's own

@@ -11,9 +11,10 @@ from .base import Spacing
 
 
 class Leading(Spacing):
-    """t_i = t_min + offset + (N-1-i) (t_max - t_min)/N, so that it starts below t_max; for networks that were used so.
+    """Equal steps in time counted from t_min, so that the first is below t_max; for networks that were used so.
 
-    On a schedule that is defined on a grid the step is the whole number floor(steps of the schedule / N).
+    t_i = t_min + offset + (N-1-i) (t_max - t_min)/N. On a schedule that is defined on a grid the step is the whole
+    number floor(steps of the schedule / N).
 
     offset: added to every time, in the schedule's units; 1 is what latent diffusion uses
     """

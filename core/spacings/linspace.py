@@ -10,7 +10,9 @@ from .base import Spacing, whole
 
 
 class Linspace(Spacing):
-    """t_i = t_max + i/(N-1) (t_min - t_max); whole indices on a schedule that is defined on a grid."""
+    """Times evenly spaced from t_max to t_min, both included.
+
+    t_i = t_max + i/(N-1) (t_min - t_max); whole indices on a schedule that is defined on a grid."""
 
     def times(self, schedule: Schedule, steps: int) -> Tensor:
         return whole(torch.linspace(schedule.t_max, schedule.t_min, steps, dtype=torch.float64), schedule)

@@ -10,9 +10,10 @@ from .base import Spacing, whole
 
 
 class Trailing(Spacing):
-    """t_i = t_max - i/N (t_max - t_clean): the step to clean is as long as the others; the usual grid of flow models.
+    """Equal steps in time from t_max, the last of them to clean: the usual grid of flow models.
 
-    Where clean is off the schedule's curve (ve) the grid ends one step above t_min. Whole indices on a grid.
+    t_i = t_max - i/N (t_max - t_clean). Where clean is off the schedule's curve (ve) the grid ends one step above
+    t_min. Whole indices on a grid.
     """
 
     def times(self, schedule: Schedule, steps: int) -> Tensor:

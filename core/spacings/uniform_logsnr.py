@@ -10,7 +10,9 @@ from .base import Spacing, rho_range
 
 
 class UniformLogSNR(Spacing):
-    """log rho_i = log rho_max + i/(N-1) (log rho_min - log rho_max).
+    """Levels evenly spaced in log(sigma / alpha).
+
+    log rho_i = log rho_max + i/(N-1) (log rho_min - log rho_max).
 
     rho_min: sigma / alpha of the last step before clean; None: the schedule's own
     rho_max: sigma / alpha of the first; None: the schedule's own, which must be finite

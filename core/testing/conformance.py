@@ -16,7 +16,7 @@ from ..objectives.times.base import Times
 from ..objectives.weightings.base import Weighting
 from ..predictions.base import Prediction
 from ..samplers.base import Plan, Sampler, run
-from ..schedulers.base import Schedule
+from ..schedulers.base import ExactLevel, Schedule
 from ..schedulers.edm import EDM
 from ..schedulers.rectified_flow import RectifiedFlow
 from ..schedulers.vp_linear import VPLinear
@@ -46,9 +46,8 @@ def check_schedule(schedule: Schedule) -> None:
     )
 
 
-def _check_inverse(schedule: Schedule, t: Tensor, level: Level) -> None:
-    rho = torch.as_tensor(level.rho)
-    back = schedule.t_of_rho(rho)
+def _check_inverse(schedule: Schedule, t: Tensor, level: ExactLevel) -> None:
+    back = schedule.t_of_rho(level.rho)
     scale = schedule.t_max - schedule.t_clean
     assert torch.isfinite(back).all(), "t_of_rho is finite, at rho = inf too where alpha reaches 0"
     assert float((back - t).abs().max()) < 1e-9 * scale, "t_of_rho is the inverse of sigma / alpha"
@@ -154,7 +153,7 @@ def check_weighting(weighting: Weighting, prediction: Prediction) -> None:
         assert weight.shape == (2,) and torch.isfinite(weight).all() and (weight >= 0).all(), "finite, not negative"
 
 
-def falling(schedule: Schedule, steps: int) -> list[Level]:
+def falling(schedule: Schedule, steps: int) -> list[ExactLevel]:
     """Levels evenly spaced in tau from the schedule's noisiest to clean: alpha = 0 to sigma = 0, exactly."""
     first = schedule.level(schedule.t_max)
     tau = torch.linspace(float(first.tau), 0, steps + 1, dtype=torch.float64)
@@ -186,7 +185,7 @@ def check_map(sampler: Sampler, schedule: Schedule, steps: int = 6) -> None:
     _check_staying(sampler, schedule, levels, shape)
 
 
-def _check_staying(sampler: Sampler, schedule: Schedule, levels: list[Level], shape: tuple[int, ...]) -> None:
+def _check_staying(sampler: Sampler, schedule: Schedule, levels: Sequence[Level], shape: tuple[int, ...]) -> None:
     """One element clean from the start, one that waits three steps; the others as in a run without them."""
     maps = []
     for i, own in enumerate(levels):

@@ -24,6 +24,6 @@ class Times(ABC):
 def normal_log_rho(u: Tensor, schedule: Schedule, mean: float, std: float) -> Tensor:
     """Times at which log rho is normal, held within the schedule's range."""
     ends = schedule.level(torch.tensor([schedule.t_min, schedule.t_max], dtype=torch.float64))
-    lowest, highest = torch.as_tensor(ends.rho)
+    lowest, highest = ends.rho
     rho = torch.exp(mean + std * torch.special.ndtri(u.double()))
     return schedule.t_of_rho(rho.clamp(lowest, highest)).clamp(schedule.t_min, schedule.t_max)

@@ -10,7 +10,7 @@ from .base import Times
 
 
 class Uniform(Times):
-    """t uniform between the schedule's t_min and t_max; whole indices on a schedule that is defined on a grid."""
+    """Times drawn evenly between t_min and t_max; whole indices on a schedule that is defined on a grid."""
 
     def sample(self, u: Tensor, schedule: Schedule) -> Tensor:
         u = u.double()

@@ -8,9 +8,10 @@ from .base import Weighting, limits
 
 
 class EDM(Weighting):
-    """1 / gain^2: (alpha^2 + sigma^2) / sigma^2 in x0 space, 1 for `edm`, and 1 for v where alpha^2 + sigma^2 = 1.
+    """Every level counts alike in the unit-variance space of the `edm` prediction.
 
-    For an x0 loss it grows as 1 / sigma^2 and for an eps loss as 1 / alpha^2: finite within the range of training.
+    1 / gain^2: (alpha^2 + sigma^2) / sigma^2 in x0 space, 1 for `edm`, and 1 for v where alpha^2 + sigma^2 = 1. For an
+    x0 loss it grows as 1 / sigma^2 and for an eps loss as 1 / alpha^2: finite within the range of training.
     """
 
     def weight(self, level: Level, prediction: Prediction) -> Number:

@@ -10,10 +10,11 @@ from .base import Weighting, limits
 
 
 class MinSNR(Weighting):
-    """min(SNR, gamma) in x0 space, SNR = alpha^2 / sigma^2, carried to the loss's space.
+    """The signal-to-noise ratio, but at most gamma, as the weight of an error in x0.
 
-    That is min(alpha^2, gamma sigma^2) / ((alpha^2 + sigma^2) gain^2), finite at both ends: in eps space
-    min(1, gamma / SNR), in v space min(alpha^2, gamma sigma^2) / (alpha^2 + sigma^2)^2.
+    min(SNR, gamma) with SNR = alpha^2 / sigma^2, carried to the loss's space, is min(alpha^2, gamma sigma^2) /
+    ((alpha^2 + sigma^2) gain^2), finite at both ends: in eps space min(1, gamma / SNR), in v space min(alpha^2, gamma
+    sigma^2) / (alpha^2 + sigma^2)^2.
 
     gamma: largest weight of a squared error in x0
     """

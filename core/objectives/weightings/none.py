@@ -8,7 +8,7 @@ from .base import Weighting
 
 
 class Unweighted(Weighting):
-    """1 at every level."""
+    """No weighting: every level counts as it is."""
 
     def weight(self, level: Level, prediction: Prediction) -> Number:
         return level.alpha * 0 + 1.0
