@@ -1,0 +1,45 @@
+"""Prints the measured order of every deterministic sampler, against the exact solution of a Gaussian mixture.
+
+    python benchmarks/orders.py
+
+interior: unequal steps on a fixed interval of lambda, history filled from the exact solution; own start: the same with
+the method's own first steps; whole: from the schedule's noisiest level to clean, alpha = 0 and sigma = 0 exactly where
+the schedule has them. A number is the slope of log error on log steps; in brackets the error at most steps.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from sonolux.core import registry
+from sonolux.core.testing.orders import Order, interior, own_start, whole
+
+SCHEDULES = ("vp_linear", "edm", "rectified_flow")
+STEPS = (16, 32, 64, 128)
+
+
+def shown(order: Order) -> str:
+    """The slope, and the error at the largest number of steps."""
+    return f"{order.slope:5.2f} ({order.errors[-1]:.0e})"
+
+
+def main() -> int:
+    """Print the table; 1 if a sampler misses its order by more than 0.2 or an error is not finite."""
+    missed = 0
+    print(f"order from {STEPS[0]} to {STEPS[-1]} steps: slope of log error (error at {STEPS[-1]} steps)\n")
+    print(f"{'sampler':14}{'stated':>7}  {'schedule':16}{'interior':>15}{'own start':>15}{'whole':>15}")
+    for name in registry.builtins("sampler"):
+        sampler = registry.find("sampler", name)()
+        if sampler.order is None:
+            continue
+        for schedule in SCHEDULES:
+            orders = [f(sampler, registry.find("schedule", schedule)(), STEPS) for f in (interior, own_start, whole)]
+            wrong = abs(orders[0].slope - sampler.order) > 0.2 or not all(o.finite for o in orders)
+            missed += wrong
+            columns = "".join(f"{shown(o):>15}" for o in orders)
+            print(f"{name:14}{sampler.order:7}  {schedule:16}{columns}{'  MISSED' if wrong else ''}")
+    return int(missed > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
