@@ -72,12 +72,8 @@ def check_splits_share_nothing(root):
         train = Folder(SIGNAL, root, split="train", valid=0.3, seed=seed)
         valid = Folder(SIGNAL, root, split="valid", valid=0.3, seed=seed)
         mine, theirs = ({r["hash"] for r in part.manifest()} for part in (train, valid))
-        assert (
-            mine
-            and theirs
-            and not mine & theirs
-            and mine | theirs == {r["hash"] for r in Folder(SIGNAL, root, valid=0.0).manifest()}
-        )
+        everything = {r["hash"] for r in Folder(SIGNAL, root, valid=0.0).manifest()}
+        assert mine and theirs and not mine & theirs and mine | theirs == everything
 
 
 def test_splits_share_nothing(digits):

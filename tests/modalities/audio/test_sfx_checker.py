@@ -1,0 +1,111 @@
+"""The checker of made sounds: right on fresh data, on what codecs give back, and on noisy sounds."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from sonolux.core.types import BadInput, Signal
+from sonolux.modalities.audio import checkers, synthesis
+from sonolux.modalities.audio.codecs.logmel import Logmel
+from sonolux.modalities.audio.codecs.stft import Stft
+from sonolux.modalities.audio.codecs.waveform import Waveform
+from sonolux.modalities.audio.datasets import synth_sfx
+from sonolux.modalities.audio.datasets.synth_sfx import SynthSfx
+
+SIGNAL = Signal("audio", 1, (8000,), 8000.0)
+
+
+def items(count, signal=SIGNAL, seed=1234):
+    return [SynthSfx(signal, seed=seed).item(i, None) for i in range(count)]
+
+
+def shares(sounds, wanted, rate=8000.0):
+    """Share of right answers for every attribute."""
+    read = checkers.attributes(sounds, rate)
+    return {
+        name: float(np.mean([r[name] == w.attributes[name] for r, w in zip(read, wanted, strict=True)]))
+        for name in synthesis.CHOICES
+    }
+
+
+def check_fresh():
+    wanted = items(1400)
+    right = shares([w.media for w in wanted], wanted)
+    print("fresh", right)
+    assert min(right.values()) >= 0.95
+    assert right["family"] >= 0.99
+
+
+def test_fresh_sounds():
+    check_fresh()
+
+
+@pytest.mark.parametrize("error", ["sweep", "echo", "family"])
+def test_planted_error_is_caught(error, monkeypatch):
+    """A synthesis that goes astray from what it says is noticed by the checker."""
+    checkers.checker(8000.0, 8000)  # fitted before
+    original = synth_sfx.render
+
+    def astray(effect, *rest):
+        options = synthesis.CHOICES[error]
+        other = options[(options.index(getattr(effect, error)) + 1) % len(options)]
+        lies = effect.frequency % 1 < 0.15
+        return original(replace(effect, **{error: other}) if lies else effect, *rest)
+
+    monkeypatch.setattr(synth_sfx, "render", astray)
+    with pytest.raises(AssertionError):
+        check_fresh()
+
+
+@pytest.mark.parametrize(("cls", "options"), [(Waveform, {}), (Stft, {}), (Logmel, {}), (Logmel, {"mels": 32})])
+def test_what_codecs_give_back(cls, options):
+    wanted = items(140)
+    x = torch.stack([w.media for w in wanted])
+    codec = cls(SIGNAL, **options)
+    codec.fit(wanted)
+    right = shares(list(codec.decode(codec.encode(x), 8000)), wanted)
+    print(cls.__name__, options, right)
+    assert min(right.values()) >= 0.93 and right["family"] >= 0.97
+
+
+def test_errors_of_a_model():
+    """Normal errors of 0.2 deviations on every element of the diffused tensor leave the family legible."""
+    wanted = items(140)
+    x = torch.stack([w.media for w in wanted])
+    for cls in (Stft, Logmel):
+        codec = cls(SIGNAL)
+        codec.fit(wanted)
+        z = codec.encode(x)
+        z = z + 0.2 * torch.randn(z.shape, generator=torch.Generator().manual_seed(0))
+        right = shares(list(codec.decode(z, 8000)), wanted)
+        print(cls.__name__, right)
+        assert right["family"] >= 0.95 and min(right.values()) >= 0.9
+
+
+def test_noise_gain_and_polarity_change_nothing_much():
+    wanted = items(210)
+    rng = torch.Generator().manual_seed(0)
+    noisy = [w.media + 0.007 * torch.randn(w.media.shape, generator=rng) for w in wanted]  # about -40 dB
+    assert min(shares(noisy, wanted).values()) >= 0.93
+    quiet = [-0.03 * w.media for w in wanted]
+    assert checkers.attributes(quiet, 8000.0) == checkers.attributes([w.media for w in wanted], 8000.0)
+    late = [torch.nn.functional.pad(w.media, (160, 0))[:, :8000] for w in wanted]
+    assert min(shares(late, wanted).values()) >= 0.93
+
+
+def test_other_rates():
+    signal = Signal("audio", 2, (22050,), 22050.0)
+    wanted = items(210, signal)
+    assert min(shares([w.media for w in wanted], wanted, 22050.0).values()) >= 0.93
+
+
+def test_the_same_answer_every_time():
+    wanted = items(70)
+    sounds = [w.media for w in wanted]
+    first = checkers.attributes(sounds, 8000.0)
+    assert checkers.SfxChecker(8000.0, 8000).read(sounds) == first
+    assert [checkers.family(s, 8000.0) for s in sounds[:5]] == [r["family"] for r in first[:5]]
+    assert checkers.families([], 8000.0) == []
+    with pytest.raises(BadInput, match=r"0\.25 s"):
+        checkers.family(torch.zeros(1, 100), 8000.0)
