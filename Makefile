@@ -26,10 +26,10 @@ test: $(BIN)/.ready
 	$(BIN)/python -m pytest
 
 # Pyright must see the package under its own name; the link stands in for an installed copy.
-.typing/sonolux:
-	mkdir -p .typing && ln -sfn .. .typing/sonolux
+build/typing/sonolux:
+	mkdir -p build/typing && ln -sfn ../.. build/typing/sonolux
 
-lint: $(BIN)/.ready .typing/sonolux
+lint: $(BIN)/.ready build/typing/sonolux
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
@@ -40,4 +40,4 @@ bench: $(BIN)/.ready
 	$(BIN)/python benchmarks/throughput.py
 
 clean:
-	rm -rf $(VENV) .typing demo
+	rm -rf $(VENV) build demo
