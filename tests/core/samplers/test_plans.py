@@ -254,6 +254,21 @@ def test_denoise_wants_a_point():
         draft.denoise(draft.start() * 2)
 
 
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_levels_may_differ_from_sample_to_sample(name):
+    """Levels (B,): every sample follows its own list, as if it were alone."""
+    starts = (1.0, 0.7, 0.4)
+    lists = [[FLOW.level(u * (1 - i / 5)) for i in range(6)] for u in starts]
+    columns = zip(*lists, strict=True)
+    together = [Level(*(torch.stack([getattr(a, f) for a in own]) for f in ("t", "alpha", "sigma"))) for own in columns]
+    plan = SAMPLERS[name].plan(FLOW, together)
+    x = run(plan, MIXTURE, start(), noise=noise())
+    for i, own in enumerate(lists):
+        plan = SAMPLERS[name].plan(FLOW, own)
+        alone = run(plan, MIXTURE, start()[i : i + 1], noise=Noise(5, [i], MIXTURE.shape, dtype=torch.float64))
+        assert torch.allclose(x[i : i + 1], alone, atol=1e-12)
+
+
 def test_levels_may_be_plain_numbers():
     plan = Euler().plan(FLOW, [Level(1.0, 0.0, 1.0), Level(0.0, 1.0, 0.0)])
     assert torch.allclose(run(plan, MIXTURE, start(), Conditions()).reshape(3, -1), MIXTURE.mean.expand(3, -1))

@@ -3,7 +3,6 @@
 import pytest
 import torch
 from sonolux.core import registry
-from sonolux.core.noise import Noise
 from sonolux.core.samplers import coefficients
 from sonolux.core.samplers.base import run
 from sonolux.core.samplers.ddim import DDIM
@@ -51,8 +50,9 @@ def check_drawn(sampler, count=3000):
     along = torch.tensor([[[0.6], [0.8]]], dtype=torch.float64).reshape(1, 1, 2, 1)
     data = GaussianMixture(torch.tensor([[[0.5], [-0.3]]]), 0.5, basis=along, spread=torch.tensor([[1.0]]))
     schedule = RectifiedFlow()
-    noise = Noise(seed=1, samples=range(count), shapes=data.shape, dtype=torch.float64)
-    x = run(sampler.plan(schedule, falling(schedule, 60)), data, noise.normal("start"), noise=noise).reshape(count, 2)
+    plan, generator = sampler.plan(schedule, falling(schedule, 60)), torch.Generator().manual_seed(1)
+    start, *drawn = torch.randn(1 + len(plan.noises), count, *data.shape, generator=generator, dtype=torch.float64)
+    x = run(plan, data, start, noise=dict(zip(plan.noises, drawn, strict=True))).reshape(count, 2)
     allowed = 4.5 / count**0.5
     assert float((x.mean(0) - data.mean).abs().max()) < allowed * 1.2
     assert float((torch.cov(x.T) - data.covariance).abs().max()) < allowed * 2 + 0.03
