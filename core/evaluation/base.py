@@ -94,6 +94,7 @@ def bootstrap(
     repeats: int,
     rng: np.random.Generator,
     level: float = 0.95,
+    groups: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> tuple[float, float]:
     """An interval (low, high) around metric(generated, real) that holds its expected value with probability `level`.
 
@@ -105,6 +106,9 @@ def bootstrap(
     distribution a quadratic metric such as MMD^2 varies like 1/n instead of 1/sqrt(n): the interval is then wider than
     it need be, never narrower.
 
+    groups: labels (N,) and (M,) of the rows, such as classes: halves are then taken within each, since a distance
+        between sets of several classes would otherwise vary mostly with the classes' shares, which are not in question
+
     Source: Shao and Wu 1989, "A general theory for jackknife variance estimation" (delete-d jackknife, d = n/2).
     """
     g, r = as_pair(generated, real, least=4)
@@ -113,10 +117,18 @@ def bootstrap(
     if not 0 < level < 1:
         raise BadInput(f"level is {level}: give the probability of the interval, between 0 and 1")
     value = metric(g, r)
-    halves = np.array([metric(_half(g, rng), _half(r, rng)) for _ in range(repeats)])
+    of_g, of_r = groups or (np.zeros(len(g)), np.zeros(len(r)))
+    halves = np.array([metric(g[_half(of_g, rng)], r[_half(of_r, rng)]) for _ in range(repeats)])
     low, high = np.quantile(halves, [(1 - level) / 2, (1 + level) / 2]) - halves.mean()
     return float(value + low), float(value + high)
 
 
-def _half(rows: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return rows[rng.permutation(len(rows))[: len(rows) // 2]]
+def _half(groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Indices of a random half of each group; of an odd group the half is rounded down or up in turn."""
+    chosen, spare = [], 0
+    for group in np.unique(groups):
+        rows = rng.permutation(np.flatnonzero(groups == group))
+        size = (len(rows) + spare) // 2
+        spare = len(rows) + spare - 2 * size
+        chosen.append(rows[:size])
+    return np.concatenate(chosen)

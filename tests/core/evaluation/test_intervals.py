@@ -34,16 +34,16 @@ def test_interval():
     check_interval()
 
 
-def third(rows, rng):
-    return rows[rng.permutation(len(rows))[: len(rows) // 3]]
+def third(groups, rng):
+    return rng.permutation(len(groups))[: len(groups) // 3]
 
 
-def with_replacement(rows, rng):
-    return rows[rng.integers(len(rows), size=len(rows) // 2)]
+def with_replacement(groups, rng):
+    return rng.integers(len(groups), size=len(groups) // 2)
 
 
-def first_half(rows, rng):
-    return rows[: len(rows) // 2]
+def first_half(groups, rng):
+    return np.arange(len(groups) // 2)
 
 
 @pytest.mark.parametrize("planted", [third, with_replacement, first_half])
@@ -51,6 +51,27 @@ def test_planted_resampling_is_caught(planted, monkeypatch):
     monkeypatch.setattr(base, "_half", planted)
     with pytest.raises(AssertionError):
         check_interval()
+
+
+def check_groups():
+    """Two groups far apart, in fixed shares: the interval of the mean is that of the spread within the groups alone."""
+    rng = np.random.default_rng(6)
+    label = np.arange(201) % 2
+    g, r = (rng.normal(100.0 * label, 1)[:, None] for _ in range(2))
+    low, high = bootstrap(difference, g, r, 200, rng, groups=(label, label))
+    assert high - low == pytest.approx(2 * 1.96 * math.sqrt(2 / 201), rel=0.25)
+
+
+def test_groups_keep_their_shares():
+    check_groups()
+    half = base._half(np.array([0, 1, 1, 1, 0, 2, 2, 2]), np.random.default_rng(0))
+    assert sorted(np.bincount(np.array([0, 1, 1, 1, 0, 2, 2, 2])[half])) == [1, 1, 2] and len(set(half)) == 4
+
+
+def test_planted_loss_of_the_groups_is_caught(monkeypatch):
+    monkeypatch.setattr(base, "_half", lambda groups, rng: rng.permutation(len(groups))[: len(groups) // 2])
+    with pytest.raises(AssertionError):
+        check_groups()
 
 
 @pytest.mark.parametrize("metric", [Frechet(), MMD()])
