@@ -140,6 +140,12 @@ def read_back(recipe: Recipe, folder: Path, classes: tuple[str, ...]) -> tuple[S
     return found, sum(1 for _ in folder.rglob(f"*{suffix}")) - sum(s.endswith(suffix) for s in found.sources)
 
 
+def files(case: Case) -> list[Tensor]:
+    """Every sample as its file holds it, (C, *spatial): not levelled or cropped as the dataset's examples are."""
+    modality = case.recipe.modality.build()
+    return [modality.read(path) for path in sorted(case.folder.rglob(f"*{modality.suffix}"))]
+
+
 def write_samples(trained: Any, options: argparse.Namespace, name: str) -> Path:
     """Sample a run and write the samples, one folder a class where it has classes; returns the folder."""
     folder = Path(options.out) / name

@@ -1,0 +1,57 @@
+"""Sounds as pictures for the classifier, and how those are varied in training."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from sonolux.modalities.audio import dsp
+from torch import Tensor
+from torch.nn import functional as F
+
+BANDS, RANGE = 32, 60.0
+
+
+def mel_pictures(sounds: Tensor, rate: float) -> Tensor:
+    """(N, C, frames) -> (N, 1, 32 bands, columns of 16 ms) in [-1, 1]: dB below the loudest point, cut at -60 dB."""
+    n_fft = 2 ** round(math.log2(0.032 * rate))
+    hop = n_fft // 2
+    wave = F.pad(sounds.mean(1), (0, -sounds.shape[-1] % hop))
+    level = dsp.db(dsp.mel_filters(n_fft, rate, BANDS) @ dsp.stft(wave, n_fft, hop).abs(), floor=-200)
+    level = level - level.amax((1, 2), keepdim=True)
+    return (level.clamp(min=-RANGE) / RANGE * 2 + 1)[:, None]
+
+
+def vary(x: Tensor, rng: torch.Generator) -> Tensor:
+    """Training pictures (B, 1, bands, columns) in other words: faster or slower, earlier or later, higher or lower,
+    on a raised floor of noise, with a band and a moment missing."""
+    x = torch.maximum(_moved(x, rng), _floor(x, rng))
+    return torch.where(_gap(x, 2, 6, rng) | _gap(x, 3, 12, rng), torch.full_like(x, -0.9), x)
+
+
+def _draw(n: int, size: float, rng: torch.Generator) -> Tensor:
+    return (2 * torch.rand(n, generator=rng) - 1) * size
+
+
+def _moved(x: Tensor, rng: torch.Generator) -> Tensor:
+    n, none = len(x), torch.zeros(len(x))
+    along = [torch.exp(_draw(n, 0.2, rng)), none, _draw(n, 0.25, rng)]
+    across = [none, torch.exp(_draw(n, 0.08, rng)), _draw(n, 0.06, rng)]
+    theta = torch.stack([*along, *across], dim=1).reshape(n, 2, 3)
+    grid = F.affine_grid(theta, list(x.shape), align_corners=False)
+    return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
+
+
+def _floor(x: Tensor, rng: torch.Generator) -> Tensor:
+    size = (len(x), 1, 1, 1)
+    raised = (torch.rand(size, generator=rng) < 0.7) * torch.rand(size, generator=rng) * 0.8
+    return raised - 1 + 0.08 * torch.randn(x.shape, generator=rng)
+
+
+def _gap(x: Tensor, axis: int, widest: int, rng: torch.Generator) -> Tensor:
+    """True on up to `widest` neighbouring places of an axis."""
+    n, size = len(x), x.shape[axis]
+    start, width = (torch.randint(0, top, (n, 1), generator=rng) for top in (size, widest))
+    place = torch.arange(size)[None]
+    inside = (place >= start) & (place < start + width)
+    return inside[:, None, :, None] if axis == 2 else inside[:, None, None, :]

@@ -1,0 +1,60 @@
+"""Counts of defects that distances between sets hide: blank, saturated, silent and clipped examples.
+
+Media are (N, C, *spatial), nominally in [-1, 1]. A limit that depends on the kind of media comes from real examples:
+what no real example does is a defect.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ..types import BadInput
+
+
+def contrast(media: Tensor) -> Tensor:
+    """Standard deviation (N,) of each example's elements about its channels' means: 0 for one flat colour."""
+    flat = _checked(media).flatten(2)
+    return (flat - flat.mean(2, keepdim=True)).square().mean((1, 2)).sqrt()
+
+
+def extremes(media: Tensor, limit: float = 0.999) -> Tensor:
+    """Share (N,) of each example's elements at or beyond +-limit."""
+    return (_checked(media).abs() >= limit).flatten(1).double().mean(1)
+
+
+def blank(media: Tensor, real: Tensor) -> Tensor:
+    """Which examples (N,) have less than half the contrast of the flattest real one. Silence always has."""
+    found = contrast(media)
+    return (found < 0.5 * contrast(real).min()) | (found == 0)
+
+
+def saturated(media: Tensor, real: Tensor, margin: float = 0.05) -> Tensor:
+    """Which examples (N,) have a share of extremes that exceeds every real one's by more than `margin`."""
+    return extremes(media) > extremes(real).max() + margin
+
+
+def silent(media: Tensor, floor: float = -60.0) -> Tensor:
+    """Which sounds (N, C, frames) never reach `floor` dB of full scale."""
+    return _checked(media).abs().flatten(1).amax(1) < 10 ** (floor / 20)
+
+
+def clipped(media: Tensor, run: int = 3, limit: float = 0.999) -> Tensor:
+    """Which sounds (N, C, frames) stay at or beyond +-limit, on one side, for `run` samples in a row.
+
+    A peak scaled to full scale touches it for a sample or two; a clipped wave stays.
+    """
+    wave = _checked(media)
+    return _stays(wave >= limit, run) | _stays(wave <= -limit, run)
+
+
+def _stays(at: Tensor, run: int) -> Tensor:
+    run = min(run, at.shape[-1])
+    return at.unfold(-1, run, 1).all(-1).flatten(1).any(1)
+
+
+def _checked(media: Tensor) -> Tensor:
+    if media.ndim < 3:
+        raise BadInput(f"media of shape {tuple(media.shape)}: give (N, C, *spatial)")
+    if not media.isfinite().all():
+        raise BadInput(f"{int((~media.isfinite()).flatten(1).any(1).sum())} examples hold NaN or infinite values")
+    return media
