@@ -121,14 +121,8 @@ class Plan:
     def bound(self, x: Tensor) -> list[tuple[Row, Level, Terms]]:
         """Rows, levels and terms, with tensors made ready for x (shape, dtype, device) once, before the loop."""
 
-        def level(own: Level) -> Level:
-            return own.on(x) if any(isinstance(v, Tensor) for v in (own.t, own.alpha, own.sigma)) else own
-
-        def term(symbol: Symbol, c: Number) -> tuple[Symbol, Number]:
-            return symbol, expand(c, x) if isinstance(c, Tensor) else c
-
-        terms = [tuple(term(*pair) for pair in row) for row in self.terms]
-        return [(row, level(row.level), own) for row, own in zip(self.rows, terms, strict=True)]
+        terms = [tuple((symbol, expand(c, x)) for symbol, c in row) for row in self.terms]
+        return [(row, row.level.on(x), own) for row, own in zip(self.rows, terms, strict=True)]
 
 
 class Draft:
