@@ -76,6 +76,15 @@ def active_rms(x: Tensor, rate: float, range_db: float = 40.0, window: float = 0
     return float(blocks[blocks >= blocks.max() * amplitude(-range_db)].square().mean().sqrt())
 
 
+def offset(x: Tensor) -> Tensor:
+    """The constant that a recording is off zero by, (C, frames) -> (C, 1): its mean, where the median bears it out.
+
+    A lopsided voice has a median without a mean, a stroke in silence a mean without a median; neither is an offset.
+    """
+    mean, median = x.mean(-1, keepdim=True), x.median(-1, keepdim=True).values
+    return torch.where((mean - median).abs() < 0.5 * mean.abs(), mean, torch.zeros_like(mean))
+
+
 def bounds(x: Tensor, floor: float = -60.0) -> tuple[int, int]:
     """(start, end) of what is within `floor` dB of the peak of (C, frames); (0, 0) for silence."""
     peak = x.abs().amax(0)

@@ -78,7 +78,7 @@ class Entry:
 
 
 def prepare(path: Path, plan: Plan) -> tuple[Prepared, files.Sound]:
-    """Decode, resample, mix, find the onset and the end, set the level; keeps no more than the plan can use.
+    """Decode, resample, mix, take off a constant offset, find onset and end, set the level; keep what the plan can use.
 
     Raises files.Unreadable for what cannot be decoded and for silence.
     """
@@ -86,6 +86,7 @@ def prepare(path: Path, plan: Plan) -> tuple[Prepared, files.Sound]:
     wave = sound.wave
     if wave.shape[-1] < _SHORTEST * plan.rate:
         raise files.Unreadable(path, f"lasts {1000 * wave.shape[-1] / plan.rate:.2g} ms only")
+    wave = wave - dsp.offset(wave)
     if float(wave.abs().max()) < _SILENT:
         raise files.Unreadable(path, "is silent")
     start = 0 if plan.crop == "start" else dsp.onset(wave, plan.rate)

@@ -186,6 +186,17 @@ def test_levels():
     assert float(dsp.db(torch.tensor(0.0))) == -120.0
 
 
+def test_a_constant_offset_is_told_from_lopsided_sound():
+    t = torch.arange(8000) / 8000
+    tone = 0.3 * torch.sin(2 * torch.pi * 200 * t)[None]
+    assert float(dsp.offset(tone + 0.05)) == pytest.approx(0.05, rel=0.1)
+    pulses = (torch.sin(2 * torch.pi * 100 * t) > 0.9).float()[None]
+    assert float(dsp.offset(pulses - pulses.mean()).abs()) < 1e-6
+    stroke = torch.zeros(1, 8000)
+    stroke[:, :500] = 0.4
+    assert float(dsp.offset(stroke)) == 0.0
+
+
 def test_onset_is_before_the_attack_and_not_long_before():
     for rate in (8000, 44100):
         for attack in (0.0005, 0.01):  # seconds of rise: a click, a soft stroke
