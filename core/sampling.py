@@ -52,16 +52,17 @@ def sample(
 
     Raises BadInput where the parts do not go together.
     """
-    schedule, chosen = _component("schedule", schedule), _component("sampler", sampler)
+    process: Schedule = _component("schedule", schedule)
     spaced = _component("spacing", spacing)
-    levels = spaced.levels(schedule, steps) if isinstance(spaced, Spacing) else list(spaced)
+    levels = spaced.levels(process, steps) if isinstance(spaced, Spacing) else list(spaced)
+    seen: Any = denoiser
     if isinstance(denoiser, nn.Module):
-        denoiser = ModuleDenoiser(denoiser, _component("prediction", prediction), _component("clock", clock))
-        denoiser.prediction.check(levels[0])
-    plan = chosen.plan(schedule, levels)
+        seen = ModuleDenoiser(denoiser, _component("prediction", prediction), _component("clock", clock))
+        seen.prediction.check(levels[0])
+    plan = _component("sampler", sampler).plan(process, levels)
     noise = Noise(seed, range(first, first + shape[0]), tuple(shape[1:]), device)
     if guidance is not None:
-        denoiser = _component("guidance", guidance).wrap(denoiser, Run(noise))
+        seen = _component("guidance", guidance).wrap(seen, Run(noise))
     start = noise.normal("start") * float(plan.rows[0].level.sigma)
     with torch.inference_mode():
-        return run(plan, denoiser, start, conditions, noise, on_step)
+        return run(plan, seen, start, conditions, noise, on_step)

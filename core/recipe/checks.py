@@ -54,7 +54,9 @@ def _modality(root: Node, values: dict[str, Any], reader: Reader) -> None:
         return
     for section in ("data", "codec", "network"):
         spec = values[section]
-        prefix = "" if spec is BAD or spec is None else spec.use.partition("/")[0]
+        if spec is BAD or spec is None:
+            continue
+        prefix = spec.use.partition("/")[0]
         if prefix in own - {modality.use} and not registry.is_code(spec.use):
             same = f"{modality.use}/{spec.use.partition('/')[2]}"
             hint = f"; did you mean {same!r}?" if same in registry.names(spec.kind) else ""

@@ -20,10 +20,10 @@ def merge(parent: Node, child: Node, path: tuple[str, ...] = ()) -> Node:
     """
     if child.is_map and isinstance(parent.value, str) and path and "use" not in child.value:
         return Node(child.value, child.mark, child.key, use=parent)
-    before = parent.value.get("use", parent.use) if parent.is_map else None
+    before = parent.value.get("use", parent.use) if isinstance(parent.value, dict) else None
     if isinstance(child.value, str) and parent.is_map and (before is not None or path in BESIDE):
         return merge(parent, Node({"use": child}, child.mark, child.key), path)
-    if not (parent.is_map and child.is_map):
+    if not (isinstance(parent.value, dict) and isinstance(child.value, dict)):
         return child
     after, kept = child.value.get("use"), dict(parent.value)
     other = before is not None and after is not None and before.value != after.value

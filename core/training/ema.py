@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+from typing import Generic, TypeVar
 
 import torch
 from torch import nn
 
+M = TypeVar("M", bound=nn.Module)
 
-class EMA:
+
+class EMA(Generic[M]):
     """A copy of a model whose weights follow the trained ones: ema <- beta ema + (1 - beta) weights, beta = 2^(-1/h).
 
     h = min(half_life, step / 10): early weights are forgotten as fast as they become outdated (Karras et al. 2022,
@@ -17,7 +20,7 @@ class EMA:
     half_life: steps after which a weight's past counts half
     """
 
-    def __init__(self, model: nn.Module, half_life: float):
+    def __init__(self, model: M, half_life: float):
         self.half_life = half_life
         self.model = copy.deepcopy(model).requires_grad_(False).eval()
 
@@ -26,6 +29,6 @@ class EMA:
         """Take in the weights after `step` optimiser steps."""
         h = min(self.half_life, step / 10)
         beta = 0.5 ** (1 / h) if h > 0 else 0.0
-        torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), 1 - beta)
+        torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), 1 - beta)  # type: ignore[attr-defined]
         for mine, theirs in zip(self.model.buffers(), model.buffers(), strict=True):
             mine.copy_(theirs)
