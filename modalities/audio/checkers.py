@@ -58,9 +58,10 @@ class SfxChecker:
         features = self._features(torch.stack(waves))
         self.mean = features.mean(0)
         self.known = features - self.mean
-        kernel = self._kernel(self.known)
+        kernel = self._kernel(self.known).double()
         kernel.diagonal().add_(_RIDGE)
-        self.weights = torch.linalg.solve(kernel.double(), torch.tensor(targets, dtype=torch.float64)).float()
+        factor = torch.linalg.cholesky(kernel)
+        self.weights = torch.cholesky_solve(torch.tensor(targets, dtype=torch.float64), factor).float()
 
     def _kernel(self, centred: Tensor) -> Tensor:
         return torch.exp(-_WIDTH * torch.cdist(centred, self.known).square())
