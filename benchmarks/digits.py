@@ -22,6 +22,7 @@ from sonolux.core.evaluation.precision_recall import PrecisionRecall
 from torch import Tensor
 
 DRAWS = 20
+SETTINGS = Settings(widths=(32, 64, 128), width=128, epochs=30)
 
 
 def deform(x: Tensor, rng: torch.Generator) -> Tensor:
@@ -29,7 +30,7 @@ def deform(x: Tensor, rng: torch.Generator) -> Tensor:
     return warp(x, rng, turn=12, zoom=0.12, shift=0.12, shear=0.15)
 
 
-def measure(case: Case, settings: Settings = Settings(epochs=30)) -> Table:  # noqa: B008 (frozen)
+def measure(case: Case, settings: Settings = SETTINGS) -> Table:
     """The figures of one run or folder."""
     data = real(case.recipe)
     classes = data.signal.classes

@@ -5,7 +5,8 @@
 
 MMD on log-mel features (112 numbers a sound, standardised by all real sounds) between as many samples as half of the
 real sounds and a random half, averaged over many halves, beside that of the other half: a folder of a hundred files has
-too few held-out ones to measure against, so copies of training files would look good (clearly below 0), and are searched for apart.
+too few held-out ones to measure against. Copies of training files would then look good (clearly below 0), so they are
+searched for apart.
 """
 
 from __future__ import annotations
