@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -59,10 +60,15 @@ class Samples:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         paths, records = [], []
-        for i, (media, told) in enumerate(zip(self.media, self.told, strict=True)):
-            name = "-".join([f"{i:04d}", *(_safe(v) for v in told.values() if v is not None)])
-            paths.append(self.modality.write(folder / f"{name}{self.modality.suffix}", media))
-            records.append({"file": paths[-1].name, "sample": i, **told})
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            for i, (media, told) in enumerate(zip(self.media, self.told, strict=True)):
+                name = "-".join([f"{i:04d}", *(_safe(v) for v in told.values() if v is not None)])
+                paths.append(self.modality.write(folder / f"{name}{self.modality.suffix}", media))
+                records.append({"file": paths[-1].name, "sample": i, **told})
+        if said:
+            more = f" (and {len(said) - 1} more such files)" if len(said) > 1 else ""
+            warnings.warn(f"{said[0].message}{more}", stacklevel=2)
         (folder / "samples.json").write_text(
             json.dumps({"settings": self.settings, "samples": records}, indent=1, ensure_ascii=False) + "\n"
         )

@@ -22,7 +22,7 @@ from torch import Tensor
 from .scenes import COLOURS, Scene, Thing, radius_of
 
 _CONTRAST = 0.30  # distance from the background in RGB from 0 to 1; less is background
-_DRAWN_OUT = 0.04  # c_2 of an ellipse 1.3 times as long as wide, (1.3 - 1/1.3) / (4 pi)
+_DRAWN_OUT = 0.078  # c_2 of an ellipse 1.6 times as long as wide, (1.6 - 1/1.6) / (4 pi)
 _SCATTERED = 0.26  # mean |z|^2 / area: 0.16 for a circle, 0.19 for a triangle; a blur adds to it
 
 
