@@ -50,6 +50,8 @@ class UNetND(nn.Module):
     dropout:    probability of dropping a feature inside a block
     patch:      elements along each axis that are folded into channels before the first convolution
     skip_scale: factor on the skip connections before they are joined
+    places:     size along each axis that `positions` are told by; () where none are
+    positions:  octaves of absolute position that the network is told, see `_positions`; 0: none
     """
 
     def __init__(
@@ -64,18 +66,25 @@ class UNetND(nn.Module):
         dropout: float = 0.0,
         patch: int = 1,
         skip_scale: float = 1.0,
+        places: Sequence[int] = (),
+        positions: int = 0,
     ):
         super().__init__()
         _check(width, stages, blocks, attention, patch)
+        if positions < 0 or (positions and len(places) != dims):
+            raise BadInput(
+                f"positions is a number of octaves, 0 or more, and needs a size for each axis; got {positions}"
+            )
         self.dims, self.channels, self.patch, self.skip_scale = dims, channels, patch, skip_scale
         self.embedding_width = 2 * width
         self.factor = patch * 2 ** (len(stages) - 1)
         sizes = [width * m for m in stages]
         heads = [head_dim if i in attention else None for i in range(len(sizes))]
         e, folded = self.embedding_width, channels * patch**dims
+        self.places, self.positions = tuple(places), positions
 
         self.level = NumberEmbedding(64, e)
-        self.stem = Conv(dims, folded, sizes[0])
+        self.stem = Conv(dims, folded + dims * positions, sizes[0])
         self.down = nn.ModuleList(_Stage(dims, c, c, e, blocks, dropout, h) for c, h in zip(sizes, heads, strict=True))
         self.shrink = nn.ModuleList(Down(dims, a, b) for a, b in itertools.pairwise(sizes))
         self.grow = nn.ModuleList(Up(dims, b, a) for a, b in itertools.pairwise(sizes))
@@ -116,7 +125,25 @@ class UNetND(nn.Module):
             maps.append(pool(maps[-1].movedim(-1, 1), 2).movedim(1, -1))
         return [F.silu(m + told) for m in maps]
 
+    def _positions(self, x: Tensor, wrap: tuple[int, ...]) -> Tensor:
+        """cos(pi 2^k i / N) for k < positions along each axis, (B, dims positions, *spatial); 0 along wrapped axes.
+
+        i counts elements from the beginning and N is the size trained at: a sound's attack is told from its tail, and a
+        longer sound begins like a short one. Along a loop there is no beginning to count from.
+        """
+        told = []
+        for axis, size in enumerate(self.places):
+            i = torch.arange(x.shape[2 + axis], device=x.device, dtype=torch.float32) * self.patch / size
+            octaves = 2.0 ** torch.arange(self.positions, device=x.device)
+            cosines = torch.cos(torch.pi * octaves[:, None] * i) * (axis not in wrap)  # (positions, n)
+            shape = [1] * self.dims
+            shape[axis] = -1
+            told.append(cosines.reshape(1, self.positions, *shape).expand(x.shape[0], -1, *x.shape[2:]))
+        return torch.cat(told, dim=1).to(x.dtype)
+
     def _body(self, x: Tensor, embedding: list[Tensor], wrap: tuple[int, ...]) -> Tensor:
+        if self.positions:
+            x = torch.cat([x, self._positions(x, wrap)], dim=1)
         x, skips = self.stem(x, wrap), []
         for i, stage in enumerate(self.down):
             x = stage(x, embedding[i], wrap)

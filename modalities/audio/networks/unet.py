@@ -18,6 +18,8 @@ class UNet(UNetND):
     dropout: probability of dropping a feature inside a block
     patch: frames that are folded into channels first; 2 makes every layer twice as cheap
     skip_scale: factor on the skip connections
+    positions: octaves of absolute position that the network is told; 0: none; 4 suits media that begin somewhere, such as
+        one-shots
     """
 
     def __init__(
@@ -31,9 +33,13 @@ class UNet(UNetND):
         dropout: float = 0.0,
         patch: int = 1,
         skip_scale: float = 1.0,
+        positions: int = 0,
     ):
         if len(signal.latent) != 2:
             raise BadInput(
                 f"audio/unet takes sequences (C, frames), but the codec makes tensors of shape {signal.latent}"
             )
-        super().__init__(1, signal.latent[0], width, stages, blocks, attention, head_dim, dropout, patch, skip_scale)
+        super().__init__(
+            1, signal.latent[0], width, stages, blocks, attention, head_dim, dropout, patch, skip_scale,
+            places=signal.latent[1:], positions=positions,
+        )  # fmt: skip

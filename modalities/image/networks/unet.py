@@ -18,6 +18,8 @@ class UNet(UNetND):
     dropout: probability of dropping a feature inside a block
     patch: pixels along each axis that are folded into channels first; 2 makes every layer four times cheaper
     skip_scale: factor on the skip connections
+    positions: octaves of absolute position that the network is told; 0: none; 4 suits media that begin somewhere, such as
+        one-shots
     """
 
     def __init__(
@@ -31,7 +33,11 @@ class UNet(UNetND):
         dropout: float = 0.0,
         patch: int = 1,
         skip_scale: float = 1.0,
+        positions: int = 0,
     ):
         if len(signal.latent) != 3:
             raise BadInput(f"image/unet takes pictures (C, H, W), but the codec makes tensors of shape {signal.latent}")
-        super().__init__(2, signal.latent[0], width, stages, blocks, attention, head_dim, dropout, patch, skip_scale)
+        super().__init__(
+            2, signal.latent[0], width, stages, blocks, attention, head_dim, dropout, patch, skip_scale,
+            places=signal.latent[1:], positions=positions,
+        )  # fmt: skip

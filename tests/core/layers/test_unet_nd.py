@@ -157,3 +157,25 @@ def test_building_is_deterministic_and_leaves_the_global_generator():
 def test_bad_options_are_refused(options, message):
     with pytest.raises(BadInput, match=message):
         UNetND(**{"dims": 1, "channels": 3, **options})
+
+
+def check_positions(dims: int = 1) -> None:
+    """A network that is told positions answers differently to a shifted input; along a loop it rolls again."""
+    n = (16,) * dims
+    model, x, level = net(dims, positions=3, places=n), drawn(2, 3, *n), LEVEL
+    out, shifted = model(x, level), model(x.roll(8, -1), level).roll(-8, -1)
+    assert not torch.allclose(out, shifted, atol=1e-3)
+    loop = Conditions(wrap=tuple(range(dims)))
+    assert torch.allclose(model(x, level, loop), model(x.roll(8, -1), level, loop).roll(-8, -1), atol=1e-10)
+
+
+def test_positions_are_told_except_along_a_loop():
+    check_positions(1)
+    check_positions(2)
+
+
+def test_positions_that_ignore_the_loop_are_caught(monkeypatch):
+    true = UNetND._positions
+    monkeypatch.setattr(UNetND, "_positions", lambda self, x, wrap: true(self, x, ()))
+    with pytest.raises(AssertionError):
+        check_positions()
