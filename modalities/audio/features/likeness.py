@@ -30,6 +30,7 @@ COPY = 0.9
 """Sounds that are more alike than this are near copies."""
 
 _FLOOR = 0.2  # of the square root of the magnitude: -28 dB
+_ROOM = 20_000_000  # correlations held at a time: 80 MB
 
 
 def prints(sounds: Sequence[Tensor], rate: float, bands: int = 48) -> Tensor:
@@ -53,9 +54,12 @@ def prints(sounds: Sequence[Tensor], rate: float, bands: int = 48) -> Tensor:
 def likeness(a: Tensor, b: Tensor) -> Tensor:
     """The largest correlation over all shifts, (N, M), between prints a (N, bands, frames) and b (M, bands, frames)."""
     size = a.shape[-1] + b.shape[-1]  # zeros between the ends: shifts do not wrap round
-    spectra = torch.fft.rfft(b, size)
-    rows = [torch.fft.irfft((torch.fft.rfft(one, size).conj() * spectra).sum(1), size).amax(1) for one in a.split(1)]
-    return torch.stack(rows)
+    there = torch.fft.rfft(b, size).permute(2, 1, 0)  # (F, bands, M)
+    rows = []
+    for part in a.split(max(1, _ROOM // (len(b) * size))):
+        here = torch.fft.rfft(part, size).conj().permute(2, 0, 1)  # (F, n, bands)
+        rows.append(torch.fft.irfft(here @ there, size, dim=0).amax(0))
+    return torch.cat(rows)
 
 
 def nearest(sounds: Sequence[Tensor], training: Sequence[Tensor], rate: float) -> tuple[Tensor, Tensor]:

@@ -85,7 +85,7 @@ def test_planted_wrap_round_is_caught(monkeypatch):
     honest = float(nearest([whole], [end], RATE)[0])
     true = torch.fft.rfft
     monkeypatch.setattr(likeness.torch.fft, "rfft", lambda x, n: true(x, x.shape[-1]))
-    monkeypatch.setattr(likeness.torch.fft, "irfft", lambda x, n, inverse=torch.fft.irfft: inverse(x))
+    monkeypatch.setattr(likeness.torch.fft, "irfft", lambda x, n, dim, inverse=torch.fft.irfft: inverse(x, dim=dim))
     assert float(nearest([whole], [end], RATE)[0]) > honest + 0.05
 
 
