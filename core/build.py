@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
+
 from .codec import Codec
 from .layers.init import reset
 from .model import Model
@@ -67,14 +69,21 @@ def build_parts(recipe: Recipe, signal: Signal) -> Parts:
 
 
 def fit_codec(codec: Codec, data: Dataset) -> None:
-    """Fit on up to 2000 examples spread evenly over the training split."""
+    """Fit on 2000 to 4000 examples (all, where there are fewer) spread evenly over the training split."""
     stride = max(1, len(data) // FIT_ITEMS)
 
     def items():
         for i in range(0, len(data), stride):
-            yield data.item(i, None)
+            yield finite(data.item(i, None))
 
     codec.fit(items())
+
+
+def finite(item: Item) -> Item:
+    """The item; raises BadInput, with its source, where a sample of it is NaN or infinite."""
+    if not bool(torch.isfinite(item.media).all()):
+        raise BadInput(f"{item.source}: holds NaN or infinite samples: repair or remove it")
+    return item
 
 
 def condition_values(model: Model, items: list[Item]) -> dict[str, list[Any]]:

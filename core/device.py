@@ -21,6 +21,10 @@ def choose_device(name: str = "auto") -> torch.device:
         raise BadInput(
             f"device {name!r} is not on this machine: use device=auto, or one of {[d for d in has if has[d]]}"
         )
+    count = torch.cuda.device_count() if kind == "cuda" else 1
+    index = name.partition(":")[2]
+    if ":" in name and not (index.isdecimal() and int(index) < count):
+        raise BadInput(f"device {name!r} is not on this machine: it has {count} of {kind!r}, counted from 0")
     return torch.device(name)
 
 

@@ -21,11 +21,10 @@ def command(run: Path, changes: tuple[str, ...], out: Path, trajectory: bool, al
     sonolux sample runs/digits label=3 count=8 seed=1 --out threes
     sonolux sample runs/digits use=heun steps=18 guidance.scale=3 --out out
     """
-    from ..errors import BadInput
     from ..generate import load
+    from ..training.runfolder import need_writable
 
-    if out.exists() and not out.is_dir():
-        raise BadInput(f"{out} is a file: --out takes a folder")
+    need_writable(out)
     trained = load(run, changes=changes, allow_code=allow_code)
     trained.to(trained.recipe.sample.device)
     samples = trained.sample(progress=not as_json, trajectory=trajectory)
@@ -33,6 +32,6 @@ def command(run: Path, changes: tuple[str, ...], out: Path, trajectory: bool, al
     if trajectory:
         samples.save_trajectory(out)
     if as_json:
-        click.echo((out / "samples.json").read_text())
+        click.echo((out / "samples.json").read_text(encoding="utf-8"))
     else:
         click.echo(f"{len(paths)} samples, samples.json and sheet.png in {out}")

@@ -45,8 +45,13 @@ def command(
             raise BadInput("--resume RUN goes alone, with train.* changes at most: the run's own recipe is used")
         if not resume.is_dir():
             raise BadInput(f"{resume}: --resume takes a run folder")
-        if strange := [c for c in changes if not c.startswith("train.") or c.startswith("train.optimizer")]:
-            raise BadInput(f"--resume keeps the run's recipe; {strange[0]!r} would change it: only train.* may change")
+        keys = {change: change.partition("=")[0] for change in changes}
+        other = ("train.optimizer", "train.optimizer.use")  # its state would not fit
+        if strange := [c for c, key in keys.items() if not key.startswith("train.") or key in other]:
+            raise BadInput(
+                f"--resume keeps the run's recipe; {strange[0]!r} would change it: only train.* may change, and of the "
+                "optimizer its parameters; --from CHECKPOINT starts a new run from the weights"
+            )
         checkpoint, out = newest(resume), resume
         loaded = load_recipe(str(resume / "resolved.yaml"), list(changes))
     elif recipe is None:
@@ -60,6 +65,6 @@ def command(
     try:
         path = job.run()
     except KeyboardInterrupt as e:
-        click.echo(str(e), err=True)
+        click.echo(str(e) or "interrupted; the last checkpoint stands", err=True)
         raise SystemExit(130) from None
     click.echo(f"done: {path}\nnow: sonolux sample {job.folder.path} --out {job.folder.path / 'samples'}")

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..build import finite
 from ..noise import generator
-from ..types import BadInput, Dataset, Item
+from ..types import Dataset, Item
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Batch:
 
 
 class Order:
-    """An endless order of examples: every epoch is a permutation keyed by (seed, epoch), so any position is known at once.
+    """An endless order of examples: every epoch is a permutation keyed by (seed, epoch), so any place is known at once.
 
     seed:  the run's seed
     count: number of examples
@@ -58,7 +59,4 @@ class Order:
 def load_batch(data: Dataset, order: Order, step: int, batch: int, rows: Sequence[int]) -> Batch:
     """Rows `rows` of the global batch of a step; crops and flips are keyed by (seed, row, step)."""
     items = [data.item(order.example(step * batch + row), generator(order.seed, row, "augment", step)) for row in rows]
-    for item in items:
-        if not bool(torch.isfinite(item.media).all()):
-            raise BadInput(f"{item.source}: holds NaN or infinite samples")
-    return Batch(tuple(rows), items, torch.stack([item.media for item in items]))
+    return Batch(tuple(rows), items, torch.stack([finite(item).media for item in items]))

@@ -1,5 +1,5 @@
-"""A checkpoint: one safetensors file that holds weights, their average, the fitted codec and the optimiser's state, with the
-recipe and the signal as JSON in its header. Reading one never runs code; writing one is atomic."""
+"""A checkpoint: one safetensors file with weights, their average, the fitted codec and the optimiser's state, and with
+the recipe and the signal as JSON in its header. Reading one never runs code; writing one is atomic."""
 
 from __future__ import annotations
 
@@ -20,6 +20,10 @@ from ..types import BadInput, Signal
 FORMAT = 1
 
 
+class NotSaved(Exception):
+    """A checkpoint cannot be written: no space, or no right to. Those before it stand."""
+
+
 @dataclass(frozen=True)
 class Header:
     """What a checkpoint says of itself.
@@ -37,12 +41,12 @@ class Header:
 
 
 def save(path: Path, header: Header, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer | None) -> None:
-    """Write under a temporary name, fsync, rename: a checkpoint is whole or absent."""
+    """Write under a temporary name, fsync, rename: a checkpoint is whole or absent. Raises NotSaved."""
     tensors = {f"{part}.{k}": v for part, module in modules.items() for k, v in module.state_dict().items()}
     if optimizer is not None:
         for i, state in optimizer.state_dict()["state"].items():
             tensors.update({f"optimizer.{i}.{k}": torch.as_tensor(v) for k, v in state.items()})
-    tensors = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+    tensors = {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in tensors.items()}
     meta = {
         "sonolux": json.dumps(
             {
@@ -54,12 +58,17 @@ def save(path: Path, header: Header, modules: dict[str, nn.Module], optimizer: t
             }
         )
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    save_file(tensors, part, metadata=meta)
-    with open(part, "rb") as f:
-        os.fsync(f.fileno())
-    os.replace(part, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, part, metadata=meta)
+        with open(part, "rb") as f:
+            os.fsync(f.fileno())
+        os.replace(part, path)
+    except (SafetensorError, OSError) as e:
+        raise NotSaved(f"{path} cannot be written ({e})") from e
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def read_header(path: Path) -> Header:
@@ -67,12 +76,18 @@ def read_header(path: Path) -> Header:
     meta = _open(path).metadata() or {}
     if "sonolux" not in meta:
         raise BadInput(f"{path}: a safetensors file, but not a sonolux checkpoint (its header names no recipe)")
-    facts: dict[str, Any] = json.loads(meta["sonolux"])
-    if facts["format"] != FORMAT:
-        raise BadInput(f"{path}: checkpoint format {facts['format']}, and this version reads format {FORMAT}")
-    s = facts["signal"]
-    signal = Signal(s["modality"], s["channels"], tuple(s["size"]), s["rate"], tuple(s["classes"]), tuple(s["latent"]))
-    return Header(facts["recipe"], signal, facts["step"], facts["elapsed"])
+    try:
+        facts: dict[str, Any] = json.loads(meta["sonolux"])
+        written = facts["format"]
+        if written == FORMAT:
+            return Header(str(facts["recipe"]), _signal(facts["signal"]), int(facts["step"]), float(facts["elapsed"]))
+    except (KeyError, TypeError, ValueError, AttributeError) as e:
+        raise BadInput(f"{path}: damaged: its header cannot be read ({type(e).__name__}: {e})") from e
+    raise BadInput(f"{path}: checkpoint format {written}, and this version reads format {FORMAT}: upgrade sonolux")
+
+
+def _signal(s: dict[str, Any]) -> Signal:
+    return Signal(s["modality"], s["channels"], tuple(s["size"]), s["rate"], tuple(s["classes"]), tuple(s["latent"]))
 
 
 def read(path: Path, module: nn.Module, part: str) -> None:
@@ -82,10 +97,16 @@ def read(path: Path, module: nn.Module, part: str) -> None:
     wanted = module.state_dict()
     missing, extra = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
     misfits = [k for k in wanted.keys() & found.keys() if wanted[k].shape != found[k].shape]
-    if missing or extra or misfits:
+    kinds = [k for k in wanted.keys() & found.keys() if wanted[k].is_floating_point() != found[k].is_floating_point()]
+    if missing or extra or misfits or kinds:
         what = "; ".join(
             f"{len(names)} {said} (first: {names[0]})"
-            for names, said in ((missing, "tensors missing"), (extra, "tensors too many"), (misfits, "of other shapes"))
+            for names, said in (
+                (missing, "tensors missing"),
+                (extra, "tensors too many"),
+                (misfits, "of other shapes"),
+                (kinds, "of other types"),
+            )
             if names
         )
         raise BadInput(f"{path}: its {part} does not fit this recipe: {what}")
@@ -93,13 +114,18 @@ def read(path: Path, module: nn.Module, part: str) -> None:
 
 
 def read_optimizer(path: Path, optimizer: torch.optim.Optimizer) -> None:
-    """Load the optimiser's state, each tensor in its parameter's memory layout: fused updates walk memory, not indices."""
+    """Load the optimiser's state, each tensor in its parameter's memory layout: fused updates walk memory, not indices.
+
+    Raises BadInput where the file holds none, or that of other weights.
+    """
     file = _open(path)
     params = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for k in file.keys():  # noqa: SIM118
         if k.startswith("optimizer."):
             _, i, name = k.split(".", 2)
+            if not i.isdecimal() or int(i) >= len(params):
+                raise BadInput(f"{path}: its optimiser does not fit this recipe: {k} belongs to no weight")
             value, like = file.get_tensor(k), params[int(i)]
             if value.shape == like.shape:
                 value = torch.empty_like(like, dtype=value.dtype, requires_grad=False).copy_(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import signal
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,12 +18,13 @@ from ..device import choose_device, native_bf16
 from ..generate import Trained
 from ..recipe.recipe import Recipe
 from ..types import BadInput
-from .checkpoint import Header, read, read_header, read_optimizer, save
+from .checkpoint import Header, NotSaved, read, read_header, read_optimizer, save
 from .loop import State, Trainer
 from .rate import Clock
 from .runfolder import RunFolder
 
 BINS = 8  # loss is logged by noise level, in equal bins of tau
+SHOWN = 64  # samples in a preview at most, as many as a sheet shows
 
 
 class RunFailed(Exception):
@@ -55,10 +57,13 @@ class Job:
         data, found = build_data(self.recipe)
         self.parts: Parts = build_parts(self.recipe, found)
         self._check_conditions(self.parts)
+        # What sampling refuses is better told now than at the first preview.
+        Trained(self.parts, self.parts.model, 0, torch.device("cpu")).check()
         elapsed = 0.0
         if resume is None:
             fit_codec(self.parts.codec, data)
             if weights is not None:
+                read_header(weights)
                 read(weights, self.parts.model, "ema")
             self.trainer = Trainer(self.parts, data, self.device)
             self.folder.create(self.recipe, data, self.device)
@@ -72,16 +77,19 @@ class Job:
             read(resume, self.trainer.ema.model, "ema")
             read_optimizer(resume, self.trainer.optimizer)
             self.trainer.step, elapsed = header.step, header.elapsed
-            self.folder.truncate_log(header.step)
+            self.folder.go_on(self.recipe, header.step)
+            if not self.folder.same_data(data):
+                self.say("the data is no longer what this run began with: it goes on with what is there now")
         self.clock = Clock(self.recipe.train, elapsed + time.monotonic() - self.started)
 
     @staticmethod
     def _check_conditions(parts: Parts) -> None:
-        if parts.recipe.condition and "label" in parts.recipe.condition and len(parts.signal.classes) < 2:
-            raise BadInput(
-                f"condition.label needs at least two classes, and the data has {len(parts.signal.classes)}: "
-                "put files in one folder a class, or remove the condition (condition={} sample.guidance=null)"
-            )
+        for name, spec in parts.recipe.condition.items():
+            if spec.use == "class" and len(parts.signal.classes) < 2:
+                raise BadInput(
+                    f"condition.{name} needs at least two classes, and the data has {len(parts.signal.classes)}: put "
+                    f"files in one folder a class, or remove the condition (condition.{name}=null sample.guidance=null)"
+                )
 
     def describe(self) -> list[str]:
         """What is about to run, in a few lines."""
@@ -97,50 +105,67 @@ class Job:
         ]
 
     def run(self) -> Path:
-        """Train to the end, or until Ctrl-C; returns the last checkpoint.
+        """Train to the end, or until Ctrl-C or SIGTERM; returns the last checkpoint.
 
-        Raises RunFailed where the loss is no longer finite, KeyboardInterrupt after saving where the user asked to stop.
+        Raises RunFailed where the loss or its gradient is no longer finite or a checkpoint cannot be written, and
+        KeyboardInterrupt after saving where the user asked to stop.
         """
+        previous = self._catch_interrupt()
+        try:
+            return self._run()
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _run(self) -> Path:
         train, trainer = self.recipe.train, self.trainer
-        total = train.steps
-        previous = signal.getsignal(signal.SIGINT)
-        self._catch_interrupt()
         self._last = time.monotonic()
         self._states: list[State] = []
-        path = self.folder.checkpoint(trainer.step)
-        with tqdm(total=total, initial=trainer.step, unit="step", disable=not self.bar, mininterval=0.5) as bar:
-            try:
-                for state in trainer.steps(self.clock):
-                    self._states.append(state)
-                    bar.update()
-                    if state.step % train.log_every == 0 or self.interrupted:
-                        self._log(bar)
-                    if self.interrupted:
-                        break
-                    if self._due("preview", train.preview_every, 5):
-                        self._log(bar)
-                        self._preview()
-                    if self._due("save", train.save_every, 10):
-                        self._log(bar)
-                        path = self._save()
-                self._log(bar)
-            finally:
-                signal.signal(signal.SIGINT, previous)
+        self._saved = self._previewed = -1
+        path, begun = self.folder.checkpoint(trainer.step), trainer.step
+        if begun and self.clock.progress(begun) >= 1:
+            self.say("this run is finished: raise train.steps or train.minutes to train further")
+            return path
+        with tqdm(total=train.steps, initial=begun, unit="step", disable=not self.bar, mininterval=0.5) as bar:
+            for state in trainer.steps(self.clock):
+                self._states.append(state)
+                bar.update()
+                if state.step % train.log_every == 0 or self.interrupted:
+                    self._log(bar)
+                if self.interrupted:
+                    break
+                if self._due("preview", train.preview_every, 5):
+                    self._log(bar)
+                    self._preview()
+                if self._due("save", train.save_every, 10):
+                    self._log(bar)
+                    self._save()
+            self._log(bar)
         path = self._save()
         if self.interrupted:
             raise KeyboardInterrupt(
                 f"stopped at step {trainer.step}, saved; continue with: sonolux train --resume {self.folder.path}"
             )
+        if trainer.step == begun:
+            self.say("no step was made: train.minutes passed while the data was read; give it more")
         self._preview()
         return path
 
-    def _catch_interrupt(self) -> None:
+    def _catch_interrupt(self) -> dict[signal.Signals, Any]:
+        """Make Ctrl-C and SIGTERM end the run after the step in hand; returns the handlers that stood before."""
+        if threading.current_thread() is not threading.main_thread():
+            return {}  # Python gives signals to the main thread alone
+
         def handle(number: int, frame: Any) -> None:
             if self.interrupted:
                 raise KeyboardInterrupt("stopped at once; the last checkpoint stands")
             self.interrupted = True
 
-        signal.signal(signal.SIGINT, handle)
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        previous = {n: signal.getsignal(n) or signal.SIG_DFL for n in numbers}
+        for n in numbers:
+            signal.signal(n, handle)
+        return previous
 
     def _due(self, what: str, every: int | None, times: int) -> bool:
         """Whether a preview or checkpoint falls on this step: every so many steps, or so many times a run."""
@@ -158,9 +183,11 @@ class Job:
         if not self._states:
             return
         states, self._states = self._states, []
-        loss = torch.stack([s.loss for s in states])
-        if not bool(torch.isfinite(loss).all()):
-            self._fail(states[int((~torch.isfinite(loss)).nonzero()[0])].step)
+        loss, norm = torch.stack([s.loss for s in states]).cpu(), torch.stack([s.norm for s in states]).cpu()
+        # A gradient that is not finite has spoilt the weights that a checkpoint of this step would hold.
+        if bool((bad := ~torch.isfinite(loss + norm)).any()):
+            first = int(bad.nonzero()[0])
+            self._fail(states[first].step, "the gradient" if bool(torch.isfinite(loss[first])) else "the loss")
         now = time.monotonic()
         speed = len(states) * self.recipe.train.batch / max(1e-9, now - self._last)
         self._last = now
@@ -169,7 +196,7 @@ class Job:
             "step": states[-1].step,
             "loss": round(float(loss.mean()), 6),
             "rate": states[-1].rate,
-            "grad_norm": round(float(torch.stack([s.norm for s in states]).mean()), 5),
+            "grad_norm": round(float(norm.mean()), 5),
             "samples_per_s": round(speed, 2),
             "elapsed_s": round(self.clock.elapsed, 2),
             "loss_by_tau": [_mean(by[(taus * BINS).long().clamp(0, BINS - 1) == b]) for b in range(BINS)],
@@ -181,29 +208,39 @@ class Job:
             + (f", {left:.0f} s left" if self.recipe.train.minutes else "")
         )
 
-    def _fail(self, step: int) -> None:
+    def _fail(self, step: int, what: str) -> None:
         saved = sorted(self.folder.checkpoints.glob("step-*.safetensors"))
         sources = self.trainer.sources(step)
         shown = ", ".join(sources[:8]) + (f" and {len(sources) - 8} more" if len(sources) > 8 else "")
         raise RunFailed(
-            f"the loss of step {step} is not finite. Its batch: {shown}. Last good checkpoint: "
-            f"{saved[-1] if saved else 'none yet'}. Lower train.optimizer.lr, or check those files"
+            f"{what} of step {step} is not finite. Its batch: {shown}. Last good checkpoint: "
+            f"{saved[-1] if saved else 'none yet'}. Check those files, or lower train.optimizer.lr"
+            + (f": sonolux train --resume {self.folder.path} train.optimizer.lr=..." if saved else "")
         )
 
     def _save(self) -> Path:
         trainer = self.trainer
         path = self.folder.checkpoint(trainer.step)
+        if self._saved == trainer.step:
+            return path
         header = Header(self.recipe.dump(), self.parts.signal, trainer.step, self.clock.elapsed)
         modules = {"model": trainer.model, "ema": trainer.ema.model, "codec": self.parts.codec}
-        save(path, header, modules, trainer.optimizer)
+        try:
+            save(path, header, modules, trainer.optimizer)
+        except NotSaved as e:
+            raise RunFailed(f"{e}: make room, then continue with: sonolux train --resume {self.folder.path}") from e
+        self._saved = trainer.step
         self.folder.prune(self.recipe.train.keep)
         return path
 
     def _preview(self) -> None:
-        """Samples of the averaged weights with the recipe's own settings: the picture that `sonolux sample` would give."""
+        """Samples of the averaged weights with the recipe's own settings: the sheet that `sonolux sample` gives."""
+        if self._previewed == self.trainer.step:
+            return
+        self._previewed = self.trainer.step
         begun = time.monotonic()
         trained = Trained(self.parts, self.trainer.ema.model, self.trainer.step, self.device)
-        samples = trained.sample()
+        samples = trained.sample(count=min(self.recipe.sample.count, SHOWN))
         target = self.folder.previews / f"step-{self.trainer.step:08d}.png"
         target.parent.mkdir(parents=True, exist_ok=True)
         self.parts.modality.sheet(target, samples.media, samples.captions)

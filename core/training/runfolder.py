@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
+import os
 import platform
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -32,8 +35,7 @@ class RunFolder:
 
     def refuse_if_used(self, overwrite: bool) -> None:
         """Raise BadInput where the folder holds a run already (or anything else), unless `overwrite`."""
-        if self.path.exists() and not self.path.is_dir():
-            raise BadInput(f"{self.path} is a file: name another folder with --out")
+        need_writable(self.path)
         held = [n for n in OURS if (self.path / n).exists()]
         if held and not overwrite:
             raise BadInput(
@@ -45,6 +47,8 @@ class RunFolder:
 
     def create(self, recipe: Recipe, data: Dataset, device: torch.device) -> None:
         """Start afresh: remove an old run's own files, then write what is known before the first step."""
+        # All that can fail comes before the old run is removed.
+        manifest, facts = self._manifest(data), environment(device)
         for name in OURS:
             old = self.path / name
             if old.is_dir():
@@ -52,12 +56,26 @@ class RunFolder:
             elif old.exists():
                 old.unlink()
         self.path.mkdir(parents=True, exist_ok=True)
-        (self.path / "recipe.yaml").write_text(recipe.source.read_text() if recipe.source else recipe.dump())
-        (self.path / "resolved.yaml").write_text(recipe.dump())
-        manifest = "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in data.manifest())
+        (self.path / "recipe.yaml").write_text(recipe.text or recipe.dump(), encoding="utf-8")
+        (self.path / "resolved.yaml").write_text(recipe.dump(), encoding="utf-8")
         (self.path / "data.jsonl").write_text(manifest, encoding="utf-8")
-        facts = environment(device) | {"data_sha256": hashlib.sha256(manifest.encode()).hexdigest()}
-        (self.path / "env.json").write_text(json.dumps(facts, indent=1) + "\n")
+        facts |= {"data_sha256": hashlib.sha256(manifest.encode()).hexdigest()}
+        (self.path / "env.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+
+    def go_on(self, recipe: Recipe, step: int) -> None:
+        """Continue after `step`: keep the recipe with its changes, so that the next --resume has them too, and drop the
+        log lines that will be made again."""
+        (self.path / "resolved.yaml").write_text(recipe.dump(), encoding="utf-8")
+        self.truncate_log(step)
+
+    def same_data(self, data: Dataset) -> bool:
+        """Whether the data is what the run began with, as far as the folder tells."""
+        kept = self.path / "data.jsonl"
+        return not kept.exists() or kept.read_text(encoding="utf-8") == self._manifest(data)
+
+    @staticmethod
+    def _manifest(data: Dataset) -> str:
+        return "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in data.manifest())
 
     def log(self, row: dict[str, Any]) -> None:
         """Append one line to metrics.jsonl."""
@@ -67,8 +85,8 @@ class RunFolder:
     def truncate_log(self, step: int) -> None:
         """Drop the lines after `step`: a resumed run makes them again."""
         if self.metrics.exists():
-            rows = [line for line in self.metrics.read_text().splitlines() if json.loads(line).get("step", 0) <= step]
-            self.metrics.write_text("".join(row + "\n" for row in rows))
+            rows = [line for line in self.metrics.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
+            self.metrics.write_text("".join(row + "\n" for row in rows), encoding="utf-8")
 
     def checkpoint(self, step: int) -> Path:
         """Where the checkpoint of a step goes."""
@@ -78,6 +96,25 @@ class RunFolder:
         """Delete all but the last `keep` checkpoints."""
         for old in sorted(self.checkpoints.glob("step-*.safetensors"))[: -max(1, keep)]:
             old.unlink()
+        for torn in self.checkpoints.glob("step-*.part"):  # of a process that was killed while it wrote
+            torn.unlink()
+
+
+def _step_of(line: str) -> float:
+    """The step of a log line; infinite where a killed process left half a line."""
+    try:
+        return json.loads(line).get("step", 0)
+    except (ValueError, AttributeError):
+        return math.inf
+
+
+def need_writable(folder: Path) -> None:
+    """Raise BadInput unless `folder` is, or can be made, a folder that may be written to; nothing is made."""
+    above = next(p for p in (folder, *folder.absolute().parents) if os.path.exists(p))
+    if not above.is_dir():
+        raise BadInput(f"{above} is a file: name another folder with --out")
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise BadInput(f"{above} may not be written to: name another folder with --out, or change its rights")
 
 
 def environment(device: torch.device) -> dict[str, Any]:
@@ -90,12 +127,12 @@ def environment(device: torch.device) -> dict[str, Any]:
             return None
 
     root = Path(__file__).resolve().parents[2]
-    try:
-        commit = subprocess.run(
-            ["git", "-C", str(root), "describe", "--always", "--dirty"], capture_output=True, text=True, timeout=5
-        ).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        commit = ""
+    commit = ""
+    if (root / ".git").exists():  # else git would describe whatever repository the package is installed in
+        with suppress(OSError, subprocess.SubprocessError):
+            commit = subprocess.run(
+                ["git", "-C", str(root), "describe", "--always", "--dirty"], capture_output=True, text=True, timeout=5
+            ).stdout.strip()
     return {
         "sonolux": of("sonolux"),
         "commit": commit or None,

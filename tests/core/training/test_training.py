@@ -29,7 +29,9 @@ codec: {use: image/pixels}
 network: {use: image/unet, width: 16, stages: [1, 2], blocks: 1, attention: [1], patch: 2, dropout: 0.2}
 condition:
   label: {use: class, drop: 0.3}
-train: {steps: 8, batch: 6, warmup: 2, log_every: 2, save_every: 4, preview_every: 100, precision: float32, keep: 9, device: cpu}
+train:
+  {steps: 8, batch: 6, warmup: 2, log_every: 2, save_every: 4, preview_every: 100, keep: 9, precision: float32,
+   device: cpu}
 sample: {use: dpmpp_2m, steps: 3, count: 4, guidance: {use: cfg, scale: 2.0}}
 """
 
@@ -166,7 +168,7 @@ def test_only_the_last_checkpoints_are_kept(recipe, tmp_path):
 def test_a_used_folder_is_refused_and_kept(recipe, tmp_path):
     end = go(recipe, tmp_path / "run", "train.steps=2")
     before = end.read_bytes()
-    with pytest.raises(BadInput, match="already holds a run.*--resume"):
+    with pytest.raises(BadInput, match=r"already holds a run.*--resume"):
         go(recipe, tmp_path / "run", "train.steps=2")
     assert end.read_bytes() == before
     go(recipe, tmp_path / "run", "train.steps=3", overwrite=True)
@@ -260,3 +262,165 @@ def test_a_damaged_checkpoint_is_refused(recipe, tmp_path, damage, said):
     damage(go(recipe, tmp_path / "run", "train.steps=1"))
     with pytest.raises(BadInput, match=said):
         load(tmp_path / "run")
+
+
+def test_a_gradient_that_is_not_finite_stops_before_it_is_saved(recipe, tmp_path, monkeypatch):
+    """The loss of step 4 is a number, its gradient is not: the checkpoint of step 4 would hold spoilt weights."""
+    true = loop.batch_losses
+
+    def poisoned(parts, model, batch, step, device):
+        found = true(parts, model, batch, step, device)
+        root = (found.per_sample * 0).sqrt()  # 0, with an infinite slope
+        return Losses(found.per_sample + root, found.level) if step == 3 else found
+
+    monkeypatch.setattr(loop, "batch_losses", poisoned)
+    with pytest.raises(RunFailed, match=r"the gradient of step 4 is not finite.*step-00000002"):
+        go(recipe, tmp_path / "run", "train.save_every=2")
+    assert newest(tmp_path / "run").name == "step-00000002.safetensors"
+
+
+def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(recipe, tmp_path, monkeypatch):
+    from sonolux.core.training import checkpoint
+
+    true, calls = checkpoint.save_file, []
+
+    def full(tensors, path, metadata):
+        calls.append(path)
+        if len(calls) == 2:
+            Path(path).write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+        true(tensors, path, metadata=metadata)
+
+    monkeypatch.setattr(checkpoint, "save_file", full)
+    with pytest.raises(RunFailed, match=r"No space left.*--resume"):
+        go(recipe, tmp_path / "run", "train.steps=4", "train.save_every=2")
+    assert [p.name for p in (tmp_path / "run/checkpoints").iterdir()] == ["step-00000002.safetensors"]
+
+
+def test_a_run_may_be_trained_in_a_thread(recipe, tmp_path):
+    """Signals belong to the main thread; elsewhere training goes without them."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(go, recipe, tmp_path / "run", "train.steps=1").result().exists()
+
+
+def test_sigterm_saves_and_gives_the_handlers_back(recipe, tmp_path):
+    import os
+    import signal
+
+    before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
+    job = Job(load_recipe(str(recipe), []), tmp_path / "run", say=lambda _: None, bar=False)
+    job.prepare()
+    true = job.trainer.one
+
+    def one(progress):
+        state = true(progress)
+        if state.step == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return state
+
+    job.trainer.one = one
+    with pytest.raises(KeyboardInterrupt, match="sonolux train --resume"):
+        job.run()
+    assert newest(tmp_path / "run").name == "step-00000002.safetensors"
+    assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
+
+
+def test_resuming_keeps_changes_tells_the_end_and_reads_a_torn_log(recipe, tmp_path):
+    run, said = tmp_path / "run", []
+    end = go(recipe, run, "train.steps=2", "train.save_every=99", "train.preview_every=99")
+    written = end.stat().st_mtime_ns
+
+    def resume(*changes):
+        job = Job(load_recipe(run / "resolved.yaml", list(changes)), run, say=said.append, bar=False)
+        job.prepare(resume=newest(run))
+        return job.run()
+
+    assert resume() == end and end.stat().st_mtime_ns == written
+    assert any("raise train.steps" in line for line in said)
+    with open(run / "metrics.jsonl", "a") as f:
+        f.write('{"step": 2, "lo')  # the machine went down here
+    assert resume("train.steps=4").name == "step-00000004.safetensors"
+    assert load_recipe(run / "resolved.yaml").train.steps == 4
+    assert [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()] == [2, 4]
+    (run / "data.jsonl").write_text("{}\n")
+    resume("train.steps=5")
+    assert "the data is no longer" in said[-1]
+
+
+def test_the_last_step_is_saved_and_shown_once_and_a_preview_stays_small(recipe, tmp_path, monkeypatch):
+    from sonolux.core.training import job
+
+    saves, shows, save, sample = [], [], job.save, job.Trained.sample
+    monkeypatch.setattr(job, "save", lambda path, *rest: (saves.append(path.name), save(path, *rest)))
+    monkeypatch.setattr(job.Trained, "sample", lambda self, count: (shows.append(count), sample(self, count=2))[1])
+    go(recipe, tmp_path / "run", "train.steps=2", "train.save_every=2", "train.preview_every=2", "sample.count=1000")
+    assert saves == ["step-00000002.safetensors"] and shows == [64]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (["sample.label=hexagon"], "circle"),
+        (["sample.where={label: hexagon}"], "circle"),
+    ],
+)
+def test_wishes_that_cannot_be_met_are_told_before_training(recipe, tmp_path, changes, said):
+    with pytest.raises(BadInput, match=said):
+        go(recipe, tmp_path / "run", *changes)
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_output_folder_below_a_file_is_refused(recipe, tmp_path):
+    with pytest.raises(BadInput, match=r"tiny\.yaml is a file.*--out"):
+        go(recipe, recipe / "run")
+
+
+def test_a_bad_number_in_the_data_is_told_before_anything_is_written(recipe, tmp_path, monkeypatch):
+    from sonolux.modalities.image.datasets.shapes import Shapes
+
+    true = Shapes.item
+
+    def item(self, index, rng=None):
+        found = true(self, index, rng)
+        if index == 3:
+            found.media[0, 0, 0] = float("nan")
+        return found
+
+    monkeypatch.setattr(Shapes, "item", item)
+    with pytest.raises(BadInput, match="NaN"):
+        go(recipe, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda facts: facts.update(format=2), "upgrade sonolux"),
+        (lambda facts: facts.pop("step"), "damaged.*step"),
+        (lambda facts: facts.update(signal=3), "damaged"),
+    ],
+)
+def test_a_header_that_cannot_be_read_is_refused(tmp_path, change, said):
+    from safetensors.torch import save_file
+
+    signal = {"modality": "image", "channels": 1, "size": [4, 4], "rate": None, "classes": [], "latent": [1, 4, 4]}
+    facts = {"format": 1, "recipe": "", "signal": signal, "step": 0, "elapsed": 0.0}
+    change(facts)
+    save_file({"a": torch.zeros(1)}, tmp_path / "c.safetensors", metadata={"sonolux": json.dumps(facts)})
+    with pytest.raises(BadInput, match=said):
+        read_header(tmp_path / "c.safetensors")
+
+
+def test_weights_of_another_type_are_refused(tmp_path):
+    from safetensors.torch import save_file
+    from sonolux.core.training.checkpoint import read
+
+    net = torch.nn.Linear(2, 1, bias=False)
+    save_file({"model.weight": torch.ones(1, 2, dtype=torch.int64)}, tmp_path / "c.safetensors")
+    with pytest.raises(BadInput, match="of other types"):
+        read(tmp_path / "c.safetensors", net, "model")
+    save_file({"model.weight": torch.ones(1, 2, dtype=torch.float16)}, tmp_path / "c.safetensors")
+    read(tmp_path / "c.safetensors", net, "model")
+    assert net.weight.dtype == torch.float32 and bool((net.weight == 1).all())
