@@ -55,8 +55,10 @@ class Samples:
         return len(self.media)
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Write every sample, samples.json and a sheet into the folder; returns the samples' paths. Nothing is overwritten
-        silently: files of the same names are replaced, others stay."""
+        """Write every sample, samples.json and a sheet into the folder; returns the samples' paths.
+
+        Files of the same names are replaced, others stay.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         paths, records = [], []
@@ -69,9 +71,8 @@ class Samples:
         if said:
             more = f" (and {len(said) - 1} more such files)" if len(said) > 1 else ""
             warnings.warn(f"{said[0].message}{more}", stacklevel=2)
-        (folder / "samples.json").write_text(
-            json.dumps({"settings": self.settings, "samples": records}, indent=1, ensure_ascii=False) + "\n"
-        )
+        facts = {"settings": self.settings, "samples": records}
+        (folder / "samples.json").write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         shown = slice(0, 64)
         self.modality.sheet(folder / "sheet.png", self.media[shown], self.captions[shown])
         return paths
@@ -82,7 +83,7 @@ class Samples:
         if not self.frames:
             raise BadInput("these samples hold no trajectory: sample with trajectory=True")
         folder = Path(folder)
-        shown = min(most, len(self.media))
+        shown = min(most, len(self.frames[0].x0))  # frames hold the first batch alone
         every = max(1, len(self.frames) // 10)
         picked = [*self.frames[:-1][::every], self.frames[-1]]
         rows = [[frame.noisy[i] for frame in picked] for i in range(shown)]
@@ -103,6 +104,13 @@ class Samples:
 
 def _safe(value: Any) -> str:
     return "".join(c if c.isalnum() or c in "-_." else "_" for c in str(value))[:40]
+
+
+def _plain(value: Any) -> Any:
+    """Numbers and lists of numpy and torch as Python's own."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise BadInput(f"{value!r} is nothing that a recipe can hold: give names, numbers, lists and mappings")
 
 
 class Trained:
@@ -138,12 +146,15 @@ class Trained:
         count:    how many
         seed:     sample i of a seed is the same whatever the count or batch
         use, spacing, steps, guidance, batch, where, precision: as in a recipe; a component is its name or a mapping
+        device:     move the model there first
         trajectory: keep the unveiling of the first batch
         progress:   show a bar
 
         Raises BadInput for labels or keys that do not exist.
         """
-        overrides = [f"sample.{key}={json.dumps(value, ensure_ascii=False)}" for key, value in changes.items()]
+        if "device" in changes:
+            self.to(changes.pop("device"))
+        overrides = [f"sample.{k}={json.dumps(v, ensure_ascii=False, default=_plain)}" for k, v in changes.items()]
         recipe = self.recipe.merge(overrides) if overrides else self.recipe
         s = recipe.sample
         seed = recipe.seed if s.seed is None else s.seed
@@ -158,6 +169,12 @@ class Trained:
                 bar.update(len(rows))
         settings = {"seed": seed, "step": self.step, "recipe": recipe.name, **_settings(recipe)}
         return Samples(media, told, settings, self.parts.modality, frames)
+
+    def check(self) -> None:
+        """Raise BadInput where the recipe's own `sample` section cannot be followed; nothing is sampled."""
+        s, schedule = self.recipe.sample, self.parts.process.schedule
+        self._told(self.recipe, s.count)
+        self.recipe.sampler.build().plan(schedule, s.spacing.build().levels(schedule, s.steps))
 
     def _batch(
         self, recipe: Recipe, seed: int, rows: range, told: list[dict[str, Any]], frames: list[Frame] | None
@@ -175,43 +192,43 @@ class Trained:
             name: [None if told[i][name] is None else c.parse(told[i][name]) for i in rows]  # type: ignore[operator]
             for name, c in self.model.conditions.items()
         }
-        with torch.inference_mode(), autocast(self.device, s.precision):
-            z = sample(
-                parts.process.denoiser(self.model),
-                (len(rows), *parts.signal.latent),
-                parts.process.schedule,
-                sampler=recipe.sampler.build(),
-                spacing=s.spacing.build(),
-                steps=s.steps,
-                guidance=None if s.guidance is None else s.guidance.build(),
-                conditions=gather(self.model.conditions, values),
-                seed=seed,
-                first=rows.start,
-                device=self.device,
-                on_step=keep,
-            )
+        with torch.no_grad():
+            conditions = gather(self.model.conditions, values)
+            with autocast(self.device, s.precision):
+                z = sample(
+                    parts.process.denoiser(self.model),
+                    (len(rows), *parts.signal.latent),
+                    parts.process.schedule,
+                    sampler=recipe.sampler.build(),
+                    spacing=s.spacing.build(),
+                    steps=s.steps,
+                    guidance=None if s.guidance is None else s.guidance.build(),
+                    conditions=conditions,
+                    seed=seed,
+                    first=rows.start,
+                    device=self.device,
+                    on_step=keep,
+                )
             return list(self._decode(z))
 
     def _decode(self, z: Tensor) -> Tensor:
         length = self.parts.signal.size[-1]
-        return self.codec.decode(z.float(), length).cpu()
+        # Networks may compute in bf16; the way back to media never does.
+        with torch.autocast(self.device.type, enabled=False):
+            return self.codec.decode(z.float(), length).cpu()
 
     def _told(self, recipe: Recipe, count: int) -> list[dict[str, Any]]:
         wanted: dict[str, Any] = {"label": recipe.sample.label, **recipe.sample.where}
-        if (unknown := [n for n in recipe.sample.where if n not in self.model.conditions]) and recipe.sample.where:
-            raise BadInput(
-                f"sample.where names {unknown[0]!r}; this model's conditions are {list(self.model.conditions)}"
-            )
         told: list[dict[str, Any]] = [{} for _ in range(count)]
         for name, condition in self.model.conditions.items():
             value = wanted.get(name)
-            if value == "cycle":
+            if isinstance(value, str) and value == "cycle":
                 value = list(condition.choices()) or None  # type: ignore[operator]
+                if value is None and name in recipe.sample.where:
+                    raise BadInput(f"{name} has no list of values to cycle through: give one value, or a list")
             for i, row in enumerate(told):
                 one = value[i % len(value)] if isinstance(value, (list, tuple)) and value else value
                 row[name] = None if one is None else condition.show(condition.parse(one))  # type: ignore[operator]
-        if wanted["label"] not in (None, "cycle") and "label" not in self.model.conditions:
-            raise BadInput("this model was trained without a `label` condition: set label=null")
         return told
 
 

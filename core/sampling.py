@@ -17,7 +17,7 @@ from .registry import find
 from .samplers.base import Progress, Sampler, run
 from .schedulers.base import Schedule
 from .spacings.base import Spacing
-from .types import Conditions, Denoiser, Level
+from .types import Conditions, Denoiser, Level, expand
 
 
 def _component(kind: str, value: Any) -> Any:
@@ -42,7 +42,7 @@ def sample(
 ) -> Tensor:
     """Samples of x0, shape (B, C, *spatial), from keyed noise.
 
-    denoiser:   a Denoiser, or a module called as module(x, t) whose output `prediction` explains and whose t `clock` tells
+    denoiser:   a Denoiser, or a module called as module(x, t): `prediction` explains its output, `clock` tells its t
     schedule, prediction, clock, sampler, spacing, guidance: components, or their names for the defaults; `spacing` may
                 also be the list of levels itself
     steps:      steps of the sampler
@@ -56,13 +56,15 @@ def sample(
     spaced = _component("spacing", spacing)
     levels = spaced.levels(process, steps) if isinstance(spaced, Spacing) else list(spaced)
     seen: Any = denoiser
-    if isinstance(denoiser, nn.Module):
+    plan = _component("sampler", sampler).plan(process, levels)
+    if isinstance(denoiser, nn.Module) and not isinstance(denoiser, Denoiser):
         seen = ModuleDenoiser(denoiser, _component("prediction", prediction), _component("clock", clock))
         seen.prediction.check(levels[0])
-    plan = _component("sampler", sampler).plan(process, levels)
     noise = Noise(seed, range(first, first + shape[0]), tuple(shape[1:]), device)
     if guidance is not None:
         seen = _component("guidance", guidance).wrap(seen, Run(noise))
-    start = noise.normal("start") * float(plan.rows[0].level.sigma)
-    with torch.inference_mode():
+    start = noise.normal("start")
+    start = start * expand(plan.rows[0].level.sigma, start)
+    # Not inference_mode: a guidance may turn gradients on, for denoisers are differentiable in x.
+    with torch.no_grad():
         return run(plan, seen, start, conditions, noise, on_step)

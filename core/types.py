@@ -16,7 +16,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, Union, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -24,18 +24,25 @@ from torch import Tensor
 from .errors import BadInput, BrokenPlugin
 
 __all__ = [
-    "BadInput", "BrokenPlugin", "Conditions", "Dataset", "Denoiser", "Estimate", "Item", "Level", "Modality", "Number", "Signal",
-    "expand", "per_sample",
+    "BadInput", "BrokenPlugin", "Conditions", "Dataset", "Denoiser", "Estimate", "Item", "Level", "Modality", "Number",
+    "Signal", "expand", "per_sample", "sent",
 ]  # fmt: skip
 
-Number = Union[float, Tensor]
+Number = float | Tensor
+
+
+def sent(value: Tensor, x: Tensor) -> Tensor:
+    """`value` on x's device in x's dtype; to a GPU from pinned memory, so that the host need not wait for its queue."""
+    if x.is_cuda and not value.is_cuda:
+        return value.to(x.dtype).pin_memory().to(x.device, non_blocking=True)
+    return value.to(device=x.device, dtype=x.dtype)
 
 
 def expand(value: Number, x: Tensor) -> Number:
-    """Make `value` broadcast against x (B, C, *spatial): a float stays, (B,) becomes (B, 1, ..., 1), a map keeps its shape."""
+    """Make `value` broadcast against x (B, C, *spatial): a float or map stays, (B,) becomes (B, 1, ..., 1)."""
     if not isinstance(value, Tensor) or value.ndim == 0:
         return value
-    value = value.to(device=x.device, dtype=x.dtype)
+    value = sent(value, x)
     return value.reshape(-1, *[1] * (x.ndim - 1)) if value.ndim == 1 else value
 
 
@@ -43,9 +50,9 @@ def per_sample(value: Number, x: Tensor) -> Tensor:
     """`value` as a network takes it: (B,), or the map (B, 1, *spatial) it already is; on x's device in x's dtype."""
     if not isinstance(value, Tensor) or value.ndim == 0:
         if isinstance(value, Tensor):
-            return value.to(device=x.device, dtype=x.dtype).expand(x.shape[0])
+            return sent(value, x).expand(x.shape[0])
         return torch.full((x.shape[0],), value, device=x.device, dtype=x.dtype)
-    value = value.to(device=x.device, dtype=x.dtype)
+    value = sent(value, x)
     if value.ndim == x.ndim and all(n == 1 for n in value.shape[1:]):
         return value.reshape(-1)
     return value
@@ -196,7 +203,7 @@ class Dataset(Protocol):
     def __len__(self) -> int: ...
 
     def item(self, index: int, rng: Any) -> Item:
-        """Example `index`; `rng` (numpy Generator, keyed by seed, sample and step) decides crops and flips; None: none."""
+        """Example `index`; `rng` (numpy Generator keyed by seed, sample, step) decides crops and flips; None: none."""
         ...
 
     def manifest(self) -> list[dict[str, Any]]:

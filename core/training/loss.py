@@ -13,7 +13,7 @@ from ..device import autocast
 from ..layers.dropout import keyed_dropout
 from ..model import Model
 from ..noise import Noise, stratified
-from ..types import Conditions, Level
+from ..types import Conditions, Level, sent
 from .batches import Batch
 
 
@@ -30,12 +30,14 @@ def batch_losses(parts: Parts, model: Model, batch: Batch, step: int, device: to
     recipe = parts.recipe
     noise = Noise(recipe.seed, batch.rows, parts.signal.latent, device)
     with torch.no_grad():
-        x0 = parts.codec.encode(batch.media.to(device))
+        eps = noise.normal("train", step)
+        x0 = parts.codec.encode(sent(batch.media, eps))
         u = stratified(recipe.seed, step, recipe.train.batch, batch.rows)
         level = parts.process.level(u)
-        eps = noise.normal("train", step)
         valid = None if batch.lengths is None else parts.codec.valid(batch.lengths, parts.signal.size)
-    conditions = _conditions(model, batch, noise, step, None if valid is None else valid.to(x0))
+    # Drops are read on the host: numbers that were on the device would make every step wait for it.
+    drops = Noise(recipe.seed, batch.rows, parts.signal.latent)
+    conditions = _conditions(model, batch, drops, step, None if valid is None else sent(valid, x0))
     with autocast(device, recipe.train.precision), keyed_dropout(recipe.seed, batch.rows, step):
         return Losses(parts.process.losses(model, x0, eps, level, conditions), level)
 

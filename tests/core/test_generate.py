@@ -111,7 +111,7 @@ def test_saving_writes_media_settings_and_a_sheet(trained, tmp_path):
 
 
 def test_a_users_own_module_runs_in_a_few_lines():
-    """x0 of N(0, s^2) data is x s^2 / (s^2 + sigma^2): the module puts out eps, and samples have the data's deviation."""
+    """x0 of N(0, s^2) data is x s^2 / (s^2 + sigma^2): the module puts out eps; samples have the data's deviation."""
 
     class Ideal(torch.nn.Module):
         def forward(self, x, t):
@@ -121,3 +121,115 @@ def test_a_users_own_module_runs_in_a_few_lines():
 
     x = sonolux.sample(Ideal(), (64, 1, 256), prediction="eps", sampler="heun", steps=40, seed=1)
     assert x.std().item() == pytest.approx(0.5, rel=0.02)
+
+
+def test_the_trajectory_of_a_small_batch_is_drawn(trained, tmp_path):
+    paths = trained.sample(count=5, batch=2, trajectory=True).save_trajectory(tmp_path)
+    assert all(path.exists() for path in paths)
+
+
+def test_numbers_of_numpy_are_labels_too(trained):
+    import numpy as np
+
+    names = list(trained.classes)
+    assert [t["label"] for t in trained.sample(count=2, label=np.array([1, 0])).told] == [names[1], names[0]]
+
+
+def test_media_are_decoded_in_float32_and_may_take_part_in_gradients(trained, monkeypatch):
+    seen = []
+
+    def decode(z, length=None):
+        seen.append((z.dtype, torch.is_autocast_enabled("cpu")))
+        return type(trained.codec).decode(trained.codec, z, length)
+
+    monkeypatch.setattr(trained.codec, "decode", decode)
+    media = trained.sample(count=1, precision="bf16", trajectory=True).media[0]
+    assert len(seen) > 1 and set(seen) == {(torch.float32, False)}
+    scale = torch.ones((), requires_grad=True)
+    (media * scale).square().sum().backward()
+    assert scale.grad is not None
+
+
+def test_a_guidance_may_take_the_gradient_of_a_denoiser():
+    """Denoisers are differentiable in x, while sampling too: D = x / 2, so the gradient of its sum is 1/2."""
+    from sonolux.core.types import Estimate
+
+    class Half(torch.nn.Module):
+        def denoise(self, x, level, conditions):
+            return Estimate(x / 2)
+
+    class Sloped:
+        def wrap(self, denoiser, run):
+            self.inner, self.slopes = denoiser, []
+            return self
+
+        def denoise(self, x, level, conditions):
+            with torch.enable_grad():
+                x = x.detach().requires_grad_()
+                found = self.inner.denoise(x, level, conditions)
+                self.slopes.append(torch.autograd.grad(found.x0.sum(), x)[0].mean().item())
+            return Estimate(found.x0.detach())
+
+    sloped = Sloped()
+    sonolux.sample(Half(), (2, 1, 4), guidance=sloped, steps=2)
+    assert sloped.slopes == [0.5, 0.5]
+
+
+SOUNDS = """
+recipe: 1
+name: sounds
+seed: 3
+modality: {use: audio, rate: 8000, seconds: 0.5, channels: 1}
+data: {use: audio/synth_sfx, count: 24, padding: masked, split: {by: hash, valid: 0.2}}
+codec: {use: audio/waveform, patch: 32}
+network: {use: audio/unet, width: 16, stages: [1, 2], blocks: 1, attention: [1]}
+condition:
+  length: {use: number, key: seconds, range: [0.05, 1.0], drop: 0.2}
+  tags: {use: labels, key: echo, values: [with, without], drop: 0.2}
+train: {steps: 5, batch: 4, warmup: 1, preview_every: 100, precision: float32, device: cpu}
+sample: {use: dpmpp_2m, steps: 2, count: 2, guidance: {use: cfg, scale: 2.0}}
+"""
+
+
+def test_numbers_labels_and_masked_padding_go_all_the_way(tmp_path):
+    (tmp_path / "sounds.yaml").write_text(SOUNDS)
+    job = Job(load_recipe(tmp_path / "sounds.yaml"), tmp_path / "run", say=lambda _: None, bar=False)
+    job.prepare()
+    job.run()
+    trained = sonolux.load(tmp_path / "run", device="cpu")
+    made = trained.sample(count=3, where={"length": [0.2, 0.4], "tags": "with"})
+    assert [t["length"] for t in made.told] == [0.2, 0.4, 0.2] and made.told[0]["tags"] == "with"
+    plain = trained.sample(count=3)
+    assert not torch.allclose(made.media[0], plain.media[0], atol=1e-5)
+    assert len(made.save(tmp_path / "out")) == 3
+    for where, said in (
+        ({"length": 9}, "0.05 to 1"),
+        ({"tags": "loud"}, "without"),
+        ({"length": "cycle"}, "no list of values"),
+    ):
+        with pytest.raises(BadInput, match=said):
+            trained.sample(where=where)
+
+
+def test_code_in_a_checkpoint_runs_only_where_it_is_allowed(tmp_path):
+    (tmp_path / "mine.py").write_text(
+        "from sonolux.modalities.image.networks.unet import UNet\n\n\nclass Mine(UNet):\n    '''My own network.'''\n"
+    )
+    text = RECIPE.replace("use: image/unet", "use: './mine.py:Mine'").replace("steps: 6", "steps: 1")
+    (tmp_path / "own.yaml").write_text(text)
+    job = Job(load_recipe(tmp_path / "own.yaml"), tmp_path / "run", say=lambda _: None, bar=False)
+    job.prepare()
+    job.run()
+    with pytest.raises(BadInput, match="allow-code"):
+        sonolux.load(tmp_path / "run", device="cpu")
+    assert len(sonolux.load(tmp_path / "run", device="cpu", allow_code=True).sample(count=1, steps=1)) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("cpu:7", "counted from 0"), ("cuda:x", "not on this"), ("tpu", "use auto")]
+)
+def test_a_device_that_is_not_there_is_refused(name, said):
+    from sonolux.core.device import choose_device
+
+    with pytest.raises(BadInput, match=said):
+        choose_device(name)
