@@ -1,4 +1,4 @@
-"""The modality-agnostic core: schedulers, samplers, training, guidance, evaluation. It knows nothing of pixels or sound."""
+"""The modality-agnostic core: schedulers, samplers, training, guidance, evaluation. It knows no pixels and no sound."""
 
 if __name__ != "sonolux.core":
     raise ImportError(

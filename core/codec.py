@@ -12,7 +12,7 @@ from .types import BadInput, Item, Signal
 
 
 class Standardise(nn.Module):
-    """y = (x - mean) / scale with one mean and scale a channel, fitted so that valid elements of y have mean 0, variance 1.
+    """y = (x - mean) / scale with one mean and scale a channel: valid elements of y have mean 0 and variance 1.
 
     Buffers travel in checkpoints. A channel that never varies keeps scale 1.
 

@@ -48,7 +48,10 @@ class NetworkDenoiser(Denoiser):
 
 
 class ModuleDenoiser(NetworkDenoiser):
-    """The same for a user's own module, called as module(x, t) with t (B,) as the clock reads it; conditions are its own affair."""
+    """The same for a user's own module, called as module(x, t) with t (B,) as the clock reads it.
+
+    Conditions are its own affair.
+    """
 
     def output(self, x: Tensor, level: Level, conditions: Conditions) -> Tensor:
         """The module's raw output at x (B, C, *spatial)."""

@@ -1,8 +1,8 @@
 """Random numbers keyed by (seed, sample, purpose, counter).
 
 Every number that training or sampling draws comes from here, so sample 7 of seed 3 is the same whatever the batch size,
-the device, and the number of ranks that share the work. The generator is Philox, which is keyed by design (Salmon et al.
-2011, "Parallel random numbers: as easy as 1, 2, 3"): a 128-bit key made from the four facts, no state to carry.
+the device, and the number of ranks that share the work. The generator is Philox, which is keyed by design (Salmon
+et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"): a 128-bit key made from the four facts, no state to carry.
 """
 
 from __future__ import annotations
@@ -65,10 +65,10 @@ class Noise:
 
 
 def stratified(seed: int, step: int, total: int, rows: Sequence[int]) -> Tensor:
-    """Numbers in [0, 1) for rows of a global batch of `total`, one in each of `total` equal strata, float64 (len(rows),).
+    """Numbers in [0, 1) for rows of a global batch of `total`, one in each of `total` equal strata: float64, (rows,).
 
-    u_i = (pi(i) + v_i) / total with a random permutation pi of the step: the batch covers every noise level, so the loss
-    has less variance (Kingma et al. 2021, "Variational diffusion models", appendix I.1), whatever the number of ranks.
+    u_i = (pi(i) + v_i) / total with a random permutation pi of the step: the batch covers every noise level, so that
+    the loss has less variance (Kingma et al. 2021, "Variational diffusion models", appendix I.1), whatever the ranks.
     """
     strata = generator(seed, 0, "strata", step).permutation(total)
     jitter = np.array([generator(seed, int(i), "jitter", step).random() for i in rows])

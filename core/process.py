@@ -37,7 +37,7 @@ class Process:
     def losses(self, network: nn.Module, x0: Tensor, eps: Tensor, level: Level, conditions: Conditions) -> Tensor:
         """The loss of each sample, (B,): the weighted squared error, averaged over the sample's valid elements.
 
-        w(level) (gain_loss / gain_output)^2 (output - target)^2, the error of the output carried into the space of the loss.
+        w(level) (gain_loss / gain_output)^2 (output - target)^2: the output's error, carried to the space of the loss.
         """
         at = level.on(x0)
         x = at.alpha * x0 + at.sigma * eps

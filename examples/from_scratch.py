@@ -1,10 +1,10 @@
-"""A small diffusion model from the core's parts, in one file: trained, then asked for something new. First a picture, then a sound.
+"""A small diffusion model from the core's parts, in one file: trained, then asked for new pictures and new sounds.
 
     python examples/from_scratch.py            # about two minutes on two cores; writes out/from_scratch/
 
-What the parts do: a schedule says how noisy data gets (alpha, sigma), a prediction says what the network's output means,
-a sampler walks from noise to data. Everything below works on tensors (B, C, *spatial); only the data and the network
-know whether they are pictures or sounds.
+What the parts do: a schedule says how noisy data gets (alpha, sigma), a prediction says what the network's output
+means, a sampler walks from noise to data. Everything below works on tensors (B, C, *spatial); only the data and the
+network know whether they are pictures or sounds.
 """
 
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The one training loop, for every modality. It yields its state after every step: callers log, preview, save and stop."""
+"""The one training loop, for every modality. It yields its state after each step: callers log, preview, save, stop."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from ..recipe.sections import Train
 
 
 class Clock:
-    """How far a run has come. `elapsed` counts wall-clock seconds over all its parts, so a resumed run goes on where it was.
+    """How far a run has come. `elapsed` counts wall-clock seconds over all its parts: a resumed run goes on.
 
     train:    the recipe's section
     elapsed:  seconds already spent before this part

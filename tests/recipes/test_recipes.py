@@ -1,4 +1,4 @@
-"""Every recipe that ships is trained for a few steps on embedded data or files made of the same shape, sampled and saved."""
+"""Every recipe that ships is trained for a few steps on embedded data or made files of its shape, sampled, saved."""
 
 import json
 import os
