@@ -115,10 +115,8 @@ def page(out: Path, results: list[Result]) -> Path:
     parts.append("<h1>sonolux demo</h1><p>One core, two modalities: both models started from noise minutes ago.</p>")
     for r in results:
         folder = r.name
-        parts.append(
-            f"<h2>{html.escape(r.name)}</h2><p>{r.steps} steps of training, sampled in {r.seconds:.0f} s. {r.hits} of {len(r.paths)}"
-        )
-        parts.append(" samples show what they were told to show, by the checker; the others are marked.</p>")
+        parts.append(f"<h2>{html.escape(r.name)}</h2><p>{r.steps} steps of training, sampled in {r.seconds:.0f} s.")
+        parts.append(f"{r.hits} of {len(r.paths)} samples show what they were told to show, by the checker; others are marked.</p>")
         parts.append(f'<h3>Unveiling</h3><img src="{folder}/trajectory.png" alt="from noise to x0, step by step">')
         if r.samples.modality.suffix == ".wav":
             parts.append(f'<h3>Spectrograms</h3><img src="{folder}/sheet.png" alt="spectrograms"><h3>Sounds</h3>')

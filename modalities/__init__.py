@@ -2,5 +2,6 @@
 
 if __name__ != "sonolux.modalities":
     raise ImportError(
-        f"imported as {__name__!r}: import sonolux.modalities instead (a second name would make a second copy of every class)"
+        f"imported as {__name__!r}: import sonolux.modalities instead "
+        "(a second name would make a second copy of every class)"
     )

@@ -18,7 +18,7 @@ class UNet(UNetND):
     dropout: probability of dropping a feature inside a block
     patch: frames that are folded into channels first; 2 makes every layer twice as cheap
     skip_scale: factor on the skip connections
-    positions: octaves of absolute position that the network is told; 0: none; 4 suits media that begin somewhere, such as
+    positions: octaves of absolute position that the network is told; 0: none; 4 suits media with a beginning, such as
         one-shots
     """
 
