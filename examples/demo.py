@@ -116,7 +116,9 @@ def page(out: Path, results: list[Result]) -> Path:
     for r in results:
         folder = r.name
         parts.append(f"<h2>{html.escape(r.name)}</h2><p>{r.steps} steps of training, sampled in {r.seconds:.0f} s.")
-        parts.append(f"{r.hits} of {len(r.paths)} samples show what they were told to show, by the checker; others are marked.</p>")
+        parts.append(
+            f"{r.hits} of {len(r.paths)} samples show what they were told, by the checker; others are marked.</p>"
+        )
         parts.append(f'<h3>Unveiling</h3><img src="{folder}/trajectory.png" alt="from noise to x0, step by step">')
         if r.samples.modality.suffix == ".wav":
             parts.append(f'<h3>Spectrograms</h3><img src="{folder}/sheet.png" alt="spectrograms"><h3>Sounds</h3>')
