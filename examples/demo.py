@@ -141,7 +141,7 @@ def main() -> int:
     """Run the demo; exit code 1 where fewer than 90 % of the samples of a recipe are recognised."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("demo"))
-    parser.add_argument("--minutes", type=float, default=3.8, help="training time; both train at once")
+    parser.add_argument("--minutes", type=float, default=3.6, help="training time; both train at once")
     parser.add_argument("--count", type=int, default=56, help="samples of each recipe")
     args = parser.parse_args()
     begun = time.monotonic()
