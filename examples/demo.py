@@ -138,11 +138,12 @@ def page(out: Path, results: list[Result]) -> Path:
 
 
 def main() -> int:
-    """Run the demo; exit code 1 where fewer than 90 % of the samples of a recipe are recognised."""
+    """Run the demo; with --check, exit code 1 where fewer than 90 % of the samples of a recipe are recognised."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("demo"))
     parser.add_argument("--minutes", type=float, default=3.6, help="training time; both train at once")
     parser.add_argument("--count", type=int, default=56, help="samples of each recipe")
+    parser.add_argument("--check", action="store_true", help="fail where fewer than 90 %% are recognised")
     args = parser.parse_args()
     begun = time.monotonic()
     if args.out.exists() and any(args.out.iterdir()) and not (args.out / "runs").is_dir():
@@ -160,7 +161,7 @@ def main() -> int:
     print(f"{time.monotonic() - begun:.0f} s in all; open {where}")
     figures = {r.name: {"recognised": r.hits, "of": len(r.paths), "steps": r.steps} for r in results}
     (args.out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
-    return int(any(r.hits < 0.9 * len(r.paths) for r in results))
+    return int(args.check and any(r.hits < 0.9 * len(r.paths) for r in results))
 
 
 if __name__ == "__main__":

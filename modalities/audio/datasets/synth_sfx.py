@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -28,7 +27,6 @@ class SynthSfx:
     count: sounds in both parts together; they are made anew each time, so a large number costs nothing
     padding: `silence`: what follows a short sound counts as part of it, so that a model learns where sounds end;
         `masked`: items state their length and the rest is left out of statistics and loss
-    variety: full: hiss and echo vary; dry: there is neither, which a small model learns in minutes
     """
 
     classes = FAMILIES
@@ -41,7 +39,6 @@ class SynthSfx:
         seed: int = 0,
         count: int = 20000,
         padding: Literal["silence", "masked"] = "silence",
-        variety: Literal["full", "dry"] = "full",
     ):
         if signal.rate is None or len(signal.size) != 1:
             raise BadInput("audio/synth_sfx makes sounds: it needs `modality: {use: audio}`")
@@ -56,7 +53,7 @@ class SynthSfx:
             raise BadInput(f"data.split.valid is a share from 0 up to, not including, 1; got {valid}")
         if split not in ("train", "valid"):
             raise BadInput(f"split is train or valid; got {split!r}")
-        self.signal, self.split, self.seed, self.padding, self.variety = signal, split, seed, padding, variety
+        self.signal, self.split, self.seed, self.padding = signal, split, seed, padding
         held_out = min(count - 1, max(1, round(count * valid))) if valid else 0
         self.count = count - held_out if split == "train" else held_out
 
@@ -65,8 +62,7 @@ class SynthSfx:
 
     def effect(self, index: int) -> Effect:
         """What sound `index` is; families take turns."""
-        made = draw(self._key(index, "choices"), FAMILIES[index % len(FAMILIES)])
-        return replace(made, noise="clean", echo="without") if self.variety == "dry" else made
+        return draw(self._key(index, "choices"), FAMILIES[index % len(FAMILIES)])
 
     def _key(self, index: int, what: str) -> np.random.Generator:
         return generator(self.seed, index, f"audio/synth_sfx {self.split} {what}")

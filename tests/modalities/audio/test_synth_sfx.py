@@ -208,10 +208,3 @@ def test_other_rates_lengths_and_channels(rate, seconds, channels):
 def test_bad_values(signal, values, message):
     with pytest.raises(BadInput, match=message):
         SynthSfx(signal, **values)
-
-
-def test_dry_sounds_have_neither_hiss_nor_echo():
-    dry, full = SynthSfx(SIGNAL, variety="dry", count=80), SynthSfx(SIGNAL, count=80)
-    made = [dry.item(i, None).attributes for i in range(40)]
-    assert {(a["noise"], a["echo"]) for a in made} == {("clean", "without")}
-    assert len({(a["noise"], a["echo"]) for a in (full.item(i, None).attributes for i in range(40))}) == 4
