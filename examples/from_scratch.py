@@ -15,7 +15,7 @@ import torch
 from sonolux.core.clocks.c_noise import CNoise
 from sonolux.core.model import NetworkDenoiser
 from sonolux.core.noise import Noise, generator, stratified
-from sonolux.core.objectives.times.lognormal import Lognormal
+from sonolux.core.objectives.times.lognormal import LogNormal
 from sonolux.core.predictions.edm import EDM as Preconditioned
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.training.ema import EMA
@@ -41,7 +41,7 @@ def a_sound(rng: np.random.Generator) -> torch.Tensor:
 
 def train(network: torch.nn.Module, example, mean: float, scale: float, steps: int) -> torch.nn.Module:
     """Teach the network to see through noise, and return the average of its weights."""
-    schedule, prediction, times = EDM(), Preconditioned(), Lognormal(mean=-0.8, std=1.2)
+    schedule, prediction, times = EDM(), Preconditioned(), LogNormal(mean=-0.8, std=1.2)
     denoiser = NetworkDenoiser(network, prediction, CNoise())
     optimizer, average = torch.optim.AdamW(network.parameters(), lr=2e-3), EMA(network, half_life=50)
     for step in range(steps):

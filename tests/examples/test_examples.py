@@ -1,0 +1,41 @@
+"""The examples run as they are, with fewer steps."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+
+
+def opened(name: str):
+    """An example as a module."""
+    spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_from_scratch_trains_and_writes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    opened("from_scratch").main(steps=2)
+    written = {p.suffix for p in (tmp_path / "out/from_scratch").iterdir()}
+    assert written == {".png", ".wav"}
+    assert len((EXAMPLES / "from_scratch.py").read_text().splitlines()) <= 120
+
+
+def test_the_demo_makes_a_page_that_names_only_files_it_wrote(tmp_path):
+    import re
+
+    from sonolux.core.recipe.load import load_recipe
+    from sonolux.core.training.job import Job
+
+    demo = opened("demo")
+    few = ["train.minutes=null", "train.steps=2", "train.batch=4", "sample.steps=2", "train.preview_every=9"]
+    job = Job(load_recipe("shapes", few), tmp_path / "runs/shapes", say=lambda _: None, bar=False)
+    job.prepare()
+    job.run()
+    made = demo.make("shapes", tmp_path, 4, demo.main_shape)
+    text = demo.page(tmp_path, [made]).read_text()
+    sources = re.findall(r'src="([^"]+)"', text)
+    assert len(sources) == 5 and all((tmp_path / s).exists() for s in sources)
