@@ -3,6 +3,7 @@
 import math
 
 import pytest
+import torch
 from sonolux.core import registry
 from sonolux.core.clocks.c_noise import CNoise
 from sonolux.core.clocks.index import Index
@@ -55,3 +56,18 @@ def test_planted_error_is_caught(cls, old, new):
 def test_an_empty_range_is_refused():
     with pytest.raises(BadInput, match="first < last"):
         Index(first=1.0, last=1.0)
+
+
+def test_time_is_told_as_a_network_trained_elsewhere_expects_it():
+    from sonolux import sample
+
+    told = []
+
+    class Eps(torch.nn.Module):
+        def forward(self, x, t):
+            told.append(t.clone())
+            return x * 0.5
+
+    x = sample(Eps(), (2, 1, 8), schedule="discrete", prediction="eps", clock="time", spacing="trailing", steps=4)
+    assert x.isfinite().all()
+    assert [t.tolist() for t in told] == [[v, v] for v in (999.0, 749.0, 499.0, 249.0)]
