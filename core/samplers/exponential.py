@@ -1,0 +1,75 @@
+"""Exponential integrators in lambda = log(alpha / sigma): one routine for every multistep method on estimates of x0.
+
+With r = (lambda - lambda_s) / h running from 0 at s to 1 at t, H = (1 + eta) h, and D(r) the polynomial through known
+estimates (the nodes), the reverse process is solved exactly (Lu et al. 2022, arXiv:2211.01095, eq. 8; Gonzalez et al.
+2023, arXiv:2305.14267, for eta > 0):
+
+    x_t = (sigma_t / sigma_s) e^(-eta h) x_s + alpha_t int_0^1 H e^(-H (1 - r)) D(r) dr + n z
+        = first-order step with D_0 + alpha_t sum_(k >= 1) m_k D[r_0, ..., r_k]
+
+D[...] are Newton's divided differences and m_k = int_0^1 H e^(-H (1 - r)) r (r - r_1) ... (r - r_(k-1)) dr follow from
+psi_k = int_0^1 H e^(-H (1 - r)) r^k dr. In Newton's form a node that cannot be used (alpha = 0, an element of a map that
+kept its level, h infinite) takes only its own difference along, so the order falls gracefully and nothing is divided
+by zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..schedulers.base import ExactLevel
+from .base import Affine
+from .coefficients import Node, log_step
+
+_SERIES = 20  # terms; at |H| < 1 the rest is below 1e-19
+
+
+def psi(H: Tensor, count: int) -> list[Tensor]:
+    """[psi_0, ..., psi_(count - 1)], psi_k = int_0^1 H e^(-H (1 - r)) r^k dr, elementwise; 1 at H = inf.
+
+    psi_0 = 1 - e^-H and psi_k = 1 - (k / H) psi_(k - 1); where that would cancel, H sum_m (-H)^m k! / (k + m + 1)!.
+    """
+    made = [-torch.expm1(-H)]
+    for k in range(1, count):
+        made.append(torch.where(H.abs() < 1, _series(H, k), 1 - k * made[-1] / H))
+    return made
+
+
+def _series(H: Tensor, k: int) -> Tensor:
+    total = torch.ones_like(H)
+    for m in range(_SERIES, 0, -1):  # Horner: the ratio of neighbouring terms is -H / (k + m + 1)
+        total = 1 - total * H / (k + m + 1)
+    return total * H / (k + 1)
+
+
+def higher(s: ExactLevel, t: ExactLevel, nodes: Sequence[Node], psis: Sequence[Tensor]) -> Affine:
+    """alpha_t sum_(k >= 1) m_k D[r_0, ..., r_k]: what a first-order step from s to t with D_0 lacks.
+
+    nodes: (level, estimate), the one at s first, then the others by importance (a corrector's at t, then older ones)
+    psis:  psi_0, psi_1, ..., or a method's stand-ins for them; the order is the shorter of the two lists
+    """
+    count = min(len(nodes), len(psis))
+    h, (_, D0) = log_step(s, t), nodes[0]
+    r = [torch.zeros_like(h)] + [log_step(s, level) / h for level, _ in nodes[1:count]]
+    usable = torch.isfinite(h) & (h != 0)
+    column = [D for _, D in nodes[:count]]  # column[j] is D[r_j, ..., r_(j + k)] in round k
+    power = [torch.ones_like(h)]  # coefficients of r (r - r_1) ... (r - r_(k - 1)), lowest power first
+    total = D0 * 0.0
+    for k in range(1, count):
+        usable = usable & torch.isfinite(r[k])
+        for j in range(k):
+            usable = usable & (r[j] != r[k])
+        column = [(column[j + 1] - column[j]) / (r[j + k] - r[j]) for j in range(count - k)]
+        power = _times_root(power, r[k - 1])
+        moment = sum((c * p for c, p in zip(power, psis, strict=False)), torch.zeros_like(h))
+        total = total + (t.alpha * moment * column[0]).where(usable)
+    return total
+
+
+def _times_root(power: Sequence[Tensor], root: Tensor) -> list[Tensor]:
+    """The coefficients of a polynomial times (r - root)."""
+    zero = torch.zeros_like(root)
+    return [up - root * same for up, same in zip([zero, *power], [*power, zero], strict=True)]
