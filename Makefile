@@ -3,14 +3,15 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test mutants lint bench clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo   train and sample the embedded recipes: pictures, sounds and one HTML page in demo/"
-	@echo "make test   run the tests"
-	@echo "make lint   ruff and pyright"
-	@echo "make bench  print orders of convergence, cost a step and training throughput"
+	@echo "make demo     train and sample the embedded recipes: pictures, sounds and one HTML page in demo/"
+	@echo "make test     run the tests"
+	@echo "make mutants  list every planted error and the test that caught it"
+	@echo "make lint     ruff and pyright"
+	@echo "make bench    print orders of convergence, cost a step and training throughput"
 
 $(BIN)/.ready: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "sonolux needs Python 3.10 or newer: make PYTHON=python3.12 ...")'
@@ -24,6 +25,10 @@ demo: $(BIN)/.ready
 
 test: $(BIN)/.ready
 	$(BIN)/python -m pytest
+
+# A numeric test that cannot fail proves nothing: product code is changed, and the test must notice.
+mutants: $(BIN)/.ready
+	$(BIN)/python -m pytest --mutants
 
 # Pyright must see the package under its own name; the link stands in for an installed copy.
 build/typing/sonolux:
