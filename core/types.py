@@ -31,11 +31,12 @@ __all__ = [
 Number = float | Tensor
 
 
-def sent(value: Tensor, x: Tensor) -> Tensor:
-    """`value` on x's device in x's dtype; to a GPU from pinned memory, so that the host need not wait for its queue."""
+def sent(value: Tensor, x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """`value` on x's device in x's dtype (or `dtype`); to a GPU from pinned memory, so that the host need not wait."""
+    dtype = x.dtype if dtype is None else dtype
     if x.is_cuda and not value.is_cuda:
-        return value.to(x.dtype).pin_memory().to(x.device, non_blocking=True)
-    return value.to(device=x.device, dtype=x.dtype)
+        return value.to(dtype).pin_memory().to(x.device, non_blocking=True)
+    return value.to(device=x.device, dtype=dtype)
 
 
 def expand(value: Number, x: Tensor) -> Number:
@@ -94,6 +95,21 @@ class Level:
     def on(self, x: Tensor) -> Level:
         """The same level, broadcastable against x (B, C, *spatial) and on its device."""
         return Level(expand(self.t, x), expand(self.alpha, x), expand(self.sigma, x))
+
+    def exact(self, x: Tensor) -> Level:
+        """The same level shaped for x (B, C, *spatial) and on its device, but in float64: what is computed from a map is
+        then rounded once, like what is computed from a number. (float32 on a device that has no float64.)
+        """
+        dtype = torch.float32 if x.device.type == "mps" else torch.float64
+
+        def placed(v: Number) -> Number:
+            if not isinstance(v, Tensor) or v.ndim == 0:
+                return v
+            v = sent(v, x, dtype)
+            v = v.reshape(-1, *[1] * (x.ndim - 1)) if v.ndim == 1 else v
+            return v.expand(x.shape[0], *v.shape[1:])
+
+        return Level(placed(self.t), placed(self.alpha), placed(self.sigma))
 
     def stacked(self, times: int) -> Level:
         """The level for a batch that holds the samples `times` times over."""

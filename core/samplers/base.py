@@ -122,7 +122,7 @@ class Plan:
         """Rows, levels and terms, with tensors made ready for x (shape, dtype, device) once, before the loop."""
 
         terms = [tuple((symbol, expand(c, x)) for symbol, c in row) for row in self.terms]
-        return [(row, row.level.on(x), own) for row, own in zip(self.rows, terms, strict=True)]
+        return [(row, row.level.exact(x), own) for row, own in zip(self.rows, terms, strict=True)]
 
 
 class Draft:
