@@ -1,20 +1,43 @@
 """What guidance is: a denoiser made from denoisers, in x0 space.
 
-A guidance names the estimates it wants and combines them. The wants of every guidance of a run are gathered, and each
-network is called once, with the union as one batch: N conditions cost N + 1 rows, not N + 1 calls.
+A guidance names the estimates it wants and says what it makes of them. A run may have a list of guidances:
+
+- The wants of all are gathered and each network is called once, with the union as one batch: N conditions cost N + 1
+  rows, not N + 1 calls, and two guidances that want the null estimate share its row.
+- The list starts from FULL, the conditional estimate. Each guidance in turn takes `at.guided`, what those before it
+  made, and returns its own. One that pushes away from something (cfg, apg, autoguidance) adds its push, which it makes
+  from the networks' own estimates, so that the order of pushes does not matter:
+
+      guided + (scale - 1) (full - null)
+
+  One that shapes the estimate (rescale, dynamic_threshold) changes what it is handed, so it stands after the pushes.
+- `starts` marks a guidance that makes the estimate anew, without FULL: it stands first. `moves` marks one that moves
+  the state too: it stands last, for it must know the final estimate.
+- Every guidance has a window in noise level; where it is closed the estimate stays as it was. The window is applied
+  here, element by element where levels are maps. Closed for the whole batch, it costs nothing.
+- What a guidance remembers between calls it keeps on itself: `begin` copies it for every run. Rows are samples, so what
+  is remembered is per sample as long as it keeps the batch axis.
+
+A new guidance is one file with one class: set `window`, name `wants`, write `combine`. Sums over a sample go through
+`Moment`, which counts valid elements inside the window only.
 """
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from ..messages import did_you_mean
 from ..noise import Noise
-from ..types import Conditions, Denoiser, Estimate, Level
+from ..types import BadInput, Conditions, Denoiser, Estimate, Level
+
+ALWAYS = (0.0, 1.0)
+EDGE = 1e-6  # a level on the edge of a window is inside, in float32 as in float64
 
 
 @dataclass(frozen=True)
@@ -39,38 +62,212 @@ class Want:
 FULL, NULL = Want(), Want(drop=None)
 
 
+class Beside(Denoiser):
+    """A second network with the run's conditions as it embeds them itself: what `Want.denoiser` is for another model.
+
+    denoiser:   the network's denoiser, on the same schedule, latent shape and codec as the run's own
+    conditions: the same conditions for the same samples, embedded by that network
+    """
+
+    def __init__(self, denoiser: Denoiser, conditions: Conditions):
+        self.denoiser, self.conditions = denoiser, conditions
+
+    def denoise(self, x: Tensor, level: Level, conditions: Conditions) -> Estimate:
+        """The second network's estimate; `conditions` are a stack of its own."""
+        return self.denoiser.denoise(x, level, conditions)
+
+
+@dataclass(frozen=True)
+class Moment:
+    """One evaluation of a run as a guidance sees it.
+
+    x:          (B, C, *spatial), the noisy samples
+    level:      their level, shaped against x
+    conditions: what guides the batch
+    estimates:  want -> estimate of x0 (B, C, *spatial), for all that is wanted at this level
+    before:     what the guidances before this one made; None: there are none, and FULL is not wanted
+    counts:     (B or 1, 1, *spatial), 1 where an element is valid and inside the window, else 0; None: all of them
+    """
+
+    x: Tensor
+    level: Level
+    conditions: Conditions
+    estimates: Mapping[Want, Tensor]
+    before: Tensor | None
+    counts: Tensor | None = None
+
+    @property
+    def guided(self) -> Tensor:
+        """The estimate that the guidances before this one made of FULL, (B, C, *spatial)."""
+        return self.estimates[FULL] if self.before is None else self.before
+
+    def mean(self, values: Tensor) -> Tensor:
+        """Mean over each sample's elements that count: (B, C, *spatial) -> (B, 1, ..., 1); 0 where none counts."""
+        shape = (-1, *[1] * (values.ndim - 1))
+        if self.counts is None:
+            return values.flatten(1).mean(1).reshape(shape)
+        counts = self.counts.to(values.dtype).expand_as(values).flatten(1)
+        return ((values.flatten(1) * counts).sum(1) / counts.sum(1).clamp(min=1)).reshape(shape)
+
+    def variance(self, values: Tensor) -> Tensor:
+        """Variance of each sample over its elements that count: (B, C, *spatial) -> (B, 1, ..., 1)."""
+        return self.mean((values - self.mean(values)).square())
+
+
+def ratio(a: Tensor, b: Tensor) -> Tensor:
+    """a / b for b >= 0, and 1 where b is 0, with finite gradients."""
+    positive = b > 0
+    return torch.where(positive, a, 1.0) / torch.where(positive, b, 1.0)
+
+
+def checked_window(window: Sequence[float], of: str) -> tuple[float, float]:
+    """The window as two floats. Raises BadInput unless 0 <= lowest <= highest <= 1."""
+    lo, hi = window
+    if not 0 <= lo <= hi <= 1:
+        raise BadInput(f"{of}'s window is [lowest, highest] tau with 0 <= lowest <= highest <= 1, not {list(window)}")
+    return float(lo), float(hi)
+
+
 class Guidance(ABC):
-    """Combines estimates of x0. What it remembers between steps lives in the object that `wrap` makes for a run."""
+    """Combines estimates of x0.
+
+    window:          lowest and highest tau = sigma / (alpha + sigma) (1 noise, 0 clean) at which it acts
+    starts:          it makes the estimate from what it wants alone, and stands first in a list
+    moves:           its Estimate holds x too, and it stands last in a list
+    needs_condition: it does nothing without conditions
+    """
+
+    window: tuple[float, float] = ALWAYS
+    starts: bool = False
+    moves: bool = False
+    needs_condition: bool = True
 
     @abstractmethod
     def wants(self, level: Level) -> Sequence[Want]:
-        """The estimates needed at this level; (FULL,) alone costs nothing extra."""
+        """The estimates it needs inside its window, beside the one it is handed; none where it changes nothing."""
 
     @abstractmethod
-    def combine(self, x: Tensor, level: Level, estimates: Mapping[Want, Tensor]) -> Estimate:
-        """The guided estimate from the estimates of x0 that were wanted at this level."""
+    def combine(self, at: Moment) -> Estimate:
+        """What it makes of `at.guided`; called where its window is open for some element at least."""
+
+    def check(self, conditions: Collection[str]) -> None:
+        """Raise BadInput unless it suits a model with conditions of these names."""
+        if self.needs_condition and not conditions:
+            raise BadInput("guidance strengthens a condition, and there is none: give conditions, or no guidance")
+
+    def begin(self, run: Run) -> Guidance:
+        """A copy for one run: what `combine` keeps on it is forgotten when the run ends."""
+        return copy.copy(self)
 
     def wrap(self, denoiser: Denoiser, run: Run) -> Denoiser:
         """A denoiser for one run."""
-        return Guided(self, denoiser)
+        return Guided([self.begin(run)], denoiser)
+
+    def inside(self, level: Level) -> bool | Tensor:
+        """Where the window is open: a truth value, or a tensor of them where levels differ."""
+        if self.window == ALWAYS:
+            return True
+        tau, (lo, hi) = level.tau, self.window
+        if isinstance(tau, Tensor):  # looking at it would wait for the device
+            return (tau >= lo - EDGE) & (tau <= hi + EDGE)
+        return lo - EDGE <= tau <= hi + EDGE
 
 
-class Guided:
-    """Calls each network once for all that is wanted, then combines."""
+class Chain:
+    """Guidances one after the other, their estimates made in one batch a network.
 
-    def __init__(self, guidance: Guidance, denoiser: Denoiser):
-        self.guidance, self.denoiser = guidance, denoiser
+    guidances: in the order in which they act; raises BadInput where one stands in the wrong place
+    """
+
+    def __init__(self, guidances: Sequence[Guidance]):
+        self.guidances = list(guidances)
+        for i, part in enumerate(self.guidances):
+            name = type(part).__name__
+            if part.starts and i:
+                raise BadInput(f"{name} makes the estimate anew: put it first in the list of guidances")
+            if part.moves and i < len(self.guidances) - 1:
+                raise BadInput(f"{name} moves the state by the final estimate: put it last in the list of guidances")
+
+    def check(self, conditions: Collection[str]) -> None:
+        """Raise BadInput unless every one suits a model with conditions of these names."""
+        for part in self.guidances:
+            part.check(conditions)
+
+    def wrap(self, denoiser: Denoiser, run: Run) -> Denoiser:
+        """A denoiser for one run."""
+        return Guided([part.begin(run) for part in self.guidances], denoiser)
+
+
+def known_names(names: Sequence[str], conditions: Collection[str], of: str) -> None:
+    """Raise BadInput, with the valid names, where one of `names` is no condition."""
+    for name in names:
+        if name not in conditions:
+            known = f" The conditions are: {', '.join(conditions) or 'none'}"
+            raise BadInput(f"{of}: there is no condition {name!r}{did_you_mean(name, list(conditions)) or '.'}{known}")
+
+
+class Guided(Denoiser):
+    """The denoiser of one run: calls each network once for all that is wanted, then lets the guidances act in turn."""
+
+    def __init__(self, guidances: Sequence[Guidance], denoiser: Denoiser):
+        self.guidances, self.denoiser = list(guidances), denoiser
+        self._checked = False
 
     def denoise(self, x: Tensor, level: Level, conditions: Conditions) -> Estimate:
-        """The guided estimate at x."""
-        estimates: dict[Want, Tensor] = {}
-        groups: dict[int, list[Want]] = {}
-        for want in dict.fromkeys(self.guidance.wants(level)):
-            groups.setdefault(id(want.denoiser), []).append(want)
-        for wants in groups.values():
-            network = wants[0].denoiser or self.denoiser
-            records = [conditions if want.drop == () else conditions.without(want.drop) for want in wants]
-            n = len(wants)
-            stacked = network.denoise(torch.cat([x] * n) if n > 1 else x, level.stacked(n), Conditions.stack(records))
-            estimates.update(zip(wants, stacked.x0.chunk(n), strict=True))
-        return self.guidance.combine(x, level, estimates)
+        """The guided estimate at x (B, C, *spatial). Raises BadInput where a guidance does not suit the conditions."""
+        if not self._checked:
+            for part in self.guidances:
+                part.check(conditions.embeddings.keys())
+            self._checked = True
+        on = level.on(x)
+        acting = [(part, inside) for part in self.guidances if (inside := part.inside(on)) is not False]
+        anew = bool(acting) and acting[0][0].starts and acting[0][1] is True
+        wants = dict.fromkeys([] if anew else [FULL])
+        for part, _ in acting:
+            wants.update(dict.fromkeys(part.wants(on)))
+        estimates, moved = self._estimates(x, level, conditions, list(wants))
+        x, guided = x if moved is None else moved, None if anew else estimates[FULL]
+        for part, inside in acting:
+            made = part.combine(Moment(x, on, conditions, estimates, guided, _counts(conditions, inside, x)))
+            guided = made.x0 if inside is True else torch.where(inside, made.x0, guided)  # type: ignore[arg-type]
+            if made.x is not None:
+                moved = made.x if inside is True else torch.where(inside, made.x, x)  # type: ignore[arg-type]
+        assert guided is not None
+        return Estimate(guided, moved)
+
+    def _estimates(
+        self, x: Tensor, level: Level, conditions: Conditions, wants: Sequence[Want]
+    ) -> tuple[dict[Want, Tensor], Tensor | None]:
+        """want -> x0, one call a network, one row for wants that come to the same; and x where the network moved it."""
+        calls: dict[int, tuple[Denoiser, Conditions, dict[frozenset[str], list[Want]]]] = {}
+        for want in wants:
+            network = self.denoiser if want.denoiser is None else want.denoiser
+            told = conditions
+            if isinstance(network, Beside):
+                told = replace(network.conditions, valid=conditions.valid, wrap=conditions.wrap)
+            rows = calls.setdefault(id(network), (network, told, {}))[2]
+            rows.setdefault(_dropped(told, want.drop), []).append(want)
+        made, moved = {}, None
+        for network, told, rows in calls.values():
+            n, stacked = len(rows), Conditions.stack([told.without(tuple(drop)) if drop else told for drop in rows])
+            found = network.denoise(torch.cat([x] * n) if n > 1 else x, level.stacked(n), stacked)
+            for same, x0 in zip(rows.values(), found.x0.chunk(n), strict=True):
+                made.update(dict.fromkeys(same, x0))
+            if network is self.denoiser and found.x is not None:
+                moved = found.x.chunk(n)[0]
+        return made, moved
+
+
+def _dropped(told: Conditions, drop: tuple[str, ...] | None) -> frozenset[str]:
+    """The conditions that `drop` changes: those that are there and are not null already."""
+    names = told.embeddings.keys() if drop is None else told.embeddings.keys() & drop
+    for name in names - told.null.keys():
+        raise BadInput(f"guidance needs the null rows of condition {name!r}: give Conditions(embeddings, null)")
+    return frozenset(name for name in names if told.embeddings[name] is not told.null[name])
+
+
+def _counts(conditions: Conditions, inside: bool | Tensor, x: Tensor) -> Tensor | None:
+    valid = None if conditions.valid is None else conditions.valid.to(x.dtype)
+    if not isinstance(inside, Tensor):
+        return valid
+    return inside.to(x.dtype) if valid is None else inside * valid

@@ -1,0 +1,64 @@
+"""Dynamic thresholding (Saharia et al. 2022, "Imagen", arXiv:2205.11487, section 2.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from ..types import BadInput, Estimate, Level
+from .base import ALWAYS, FULL, Guidance, Moment, Want, checked_window, ratio
+
+
+class DynamicThreshold(Guidance):
+    """Draws an estimate back into range where guidance has driven it out; stands after what does so, such as cfg.
+
+    s = max(limit, q(guided)), q(D) = the percentile of |D| over the valid elements of each sample
+    x0 = clip(guided, -s, s) limit / s
+
+    Imagen's limit is 1: its pixels lie in [-1, 1]. Diffused tensors here have unit variance, and a latent has no range
+    at all, so by default the limit is q(full), what the estimate reaches without guidance. A number is in units of the
+    diffused tensor, whose 0 is the data's mean: for pixels of mean m and deviation d, the larger of (1 - m) / d and
+    (1 + m) / d.
+
+    percentile: which of the largest values counts, 0 to 1
+    limit:      largest value that is in range; null: that of the conditional estimate
+    window:     lowest and highest noise level, as tau = sigma / (alpha + sigma), at which it acts
+    """
+
+    needs_condition = False
+
+    def __init__(self, percentile: float = 0.995, limit: float | None = None, window: tuple[float, float] = ALWAYS):
+        if not 0 < percentile <= 1:
+            raise BadInput(f"dynamic_threshold's percentile is above 0 and up to 1, not {percentile}")
+        if limit is not None and not limit > 0:
+            raise BadInput(f"dynamic_threshold's limit is above 0, or null, not {limit}")
+        self.percentile, self.limit = float(percentile), limit
+        self.window = checked_window(window, "dynamic_threshold")
+
+    def wants(self, level: Level) -> Sequence[Want]:
+        return (FULL,) if self.limit is None else ()
+
+    def combine(self, at: Moment) -> Estimate:
+        reached = _percentile(at.guided, at.counts, self.percentile)  # (B, 1, ..., 1)
+        if self.limit is None:
+            limit = _percentile(at.estimates[FULL], at.counts, self.percentile)
+        else:
+            limit = torch.full_like(reached, self.limit)
+        s = torch.maximum(limit, reached)
+        return Estimate(torch.clamp(at.guided, -s, s) * ratio(limit, s))
+
+
+def _percentile(values: Tensor, counts: Tensor | None, share: float) -> Tensor:
+    """The percentile of |values| (B, C, *spatial) over the elements that count, (B, 1, ..., 1); 0 where none counts."""
+    size = values.abs().flatten(1)  # (B, N)
+    total = size.shape[1]
+    count = torch.full_like(size[:, 0], total)
+    if counts is not None:
+        kept = counts.expand_as(values).flatten(1) > 0
+        size, count = torch.where(kept, size, -1.0), kept.sum(1).to(size.dtype)  # what does not count sorts first
+    place = (total - count + share * (count - 1).clamp(min=0)).clamp(max=total - 1)[:, None]
+    ordered, low = size.sort(dim=1).values, place.floor()
+    at = torch.lerp(ordered.gather(1, low.long()), ordered.gather(1, place.ceil().long()), place - low)
+    return at.clamp(min=0).reshape(-1, *[1] * (values.ndim - 1))

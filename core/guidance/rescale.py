@@ -1,0 +1,35 @@
+"""Rescaled guidance (Lin et al. 2024, "Common diffusion noise schedules and sample steps are flawed", arXiv:2305.08891,
+eq. 14 to 16) in x0 space."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..types import BadInput, Estimate, Level
+from .base import ALWAYS, FULL, Guidance, Moment, Want, checked_window, ratio
+
+
+class Rescale(Guidance):
+    """Gives a guided estimate the contrast of the conditional one; stands after what makes it too strong, such as cfg.
+
+    rescaled = guided std(full) / std(guided)        eq. 15; std over the valid elements of each sample
+    x0 = phi rescaled + (1 - phi) guided             eq. 16
+
+    phi:    share of the rescaled estimate, 0 to 1; the paper's choice is 0.7
+    window: lowest and highest noise level, as tau = sigma / (alpha + sigma), at which it acts
+    """
+
+    needs_condition = False
+
+    def __init__(self, phi: float = 0.7, window: tuple[float, float] = ALWAYS):
+        if not 0 <= phi <= 1:
+            raise BadInput(f"rescale's phi is a share from 0 to 1, not {phi}")
+        self.phi, self.window = float(phi), checked_window(window, "rescale")
+
+    def wants(self, level: Level) -> Sequence[Want]:
+        return (FULL,)
+
+    def combine(self, at: Moment) -> Estimate:
+        # (B, 1, ..., 1)
+        back = ratio(at.variance(at.estimates[FULL]), at.variance(at.guided)).sqrt()
+        return Estimate(at.guided * (self.phi * back + (1 - self.phi)))
