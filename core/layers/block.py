@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -9,6 +10,7 @@ from .conv import Conv
 from .dropout import Dropout
 from .embedding import Linear
 from .norm import GroupNorm, ModulatedNorm
+from .told import Told
 
 
 class ResidualBlock(nn.Module):
@@ -34,10 +36,21 @@ class ResidualBlock(nn.Module):
         self.conv2 = Conv(dims, c_out, c_out, zero=True)
         self.skip = Conv(dims, c_in, c_out, kernel=1) if c_in != c_out else None
 
-    def forward(self, x: Tensor, embedding: Tensor, wrap: tuple[int, ...] = ()) -> Tensor:
-        """x (B, C_in, *spatial), embedding (B, *ones or *spatial, E) -> (B, C_out, *spatial)."""
-        h = self.conv1(F.silu(self.norm1(x)), wrap)
-        scale, shift = self.film(embedding).movedim(-1, 1).to(h.dtype).chunk(2, dim=1)
-        h = F.silu(self.norm2(h, scale, shift))
-        h = self.conv2(self.dropout(h), wrap)
+    def forward(self, x: Tensor, told: Told) -> Tensor:
+        """x (B, C_in, *spatial) -> (B, C_out, *spatial)."""
+        h = self.conv1(told.hide(F.silu(self.norm1(x, told.padding))), told.wrap)
+        h = F.silu(self._modulated(h, told))
+        h = self.conv2(told.hide(self.dropout(h)), told.wrap)
         return h + (x if self.skip is None else self.skip(x))
+
+    def _modulated(self, h: Tensor, told: Told) -> Tensor:
+        """norm2 with the sample's own scale and shift, or with each position's where its levels are others."""
+        own = self.norm2(h, *self._film(told.row, h), told.padding)
+        if told.spread is None or told.alike is None:
+            return own
+        return torch.where(told.alike, own, self.norm2(h, *self._film(told.spread, h), told.padding))
+
+    def _film(self, embedding: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
+        """Scale and shift, (B, C_out, *ones or *spatial), from the embedding (B, *ones or *spatial, E)."""
+        scale, shift = self.film(embedding).movedim(-1, 1).to(h.dtype).chunk(2, dim=1)
+        return scale, shift

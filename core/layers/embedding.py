@@ -72,6 +72,10 @@ class NumberEmbedding(nn.Module):
 
     def forward(self, u: Tensor) -> Tensor:
         """u (...) -> (..., E)."""
+        return self.features(self.fourier(u))
+
+    def features(self, features: Tensor) -> Tensor:
+        """Fourier features (..., F) -> (..., E); of several numbers at once where the features are a mean of theirs."""
         # A level lies on a scale that bfloat16 cannot resolve.
-        with torch.autocast(u.device.type, enabled=False):
-            return self.second(F.silu(self.first(self.fourier(u))))
+        with torch.autocast(features.device.type, enabled=False):
+            return self.second(F.silu(self.first(features)))

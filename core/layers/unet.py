@@ -16,7 +16,8 @@ from .conv import Conv, pad_axes
 from .embedding import NumberEmbedding
 from .init import reset
 from .norm import GroupNorm
-from .resample import Down, Up, fold, pool, unfold
+from .resample import Down, Up, fold, unfold
+from .told import Told, for_stages
 
 
 class _Stage(nn.Module):
@@ -28,10 +29,10 @@ class _Stage(nn.Module):
         self.blocks = nn.ModuleList(ResidualBlock(dims, c, c_out, width, dropout) for c in inputs)
         self.attention = Attention(c_out, head_dim) if head_dim else None
 
-    def forward(self, x: Tensor, embedding: Tensor, wrap: tuple[int, ...]) -> Tensor:
+    def forward(self, x: Tensor, told: Told) -> Tensor:
         for block in self.blocks:
-            x = block(x, embedding, wrap)
-        return x if self.attention is None else self.attention(x)
+            x = block(x, told)
+        return x if self.attention is None else self.attention(x, told.padding)
 
 
 class UNetND(nn.Module):
@@ -98,32 +99,24 @@ class UNetND(nn.Module):
     def forward(self, x: Tensor, level: Tensor, conditions: Conditions | None = None) -> Tensor:
         """x (B, C, *spatial), level (B,) or (B, 1, *spatial): the clock's number -> (B, C, *spatial).
 
-        Along a wrapped axis the output rolls with the input, exactly where the size is a multiple of `factor`.
+        Along a wrapped axis the output rolls with the input, exactly where the size is a multiple of `factor`. Where
+        `conditions.valid` is 0, nothing is read: neither what stands there nor how much of it there is matters to the
+        other elements, and the output means nothing. How a map reaches the stages: `told.for_stages`.
         """
         conditions = Conditions() if conditions is None else conditions
-        wrap, size = conditions.wrap, x.shape[2:]
-        if conditions.valid is not None:
-            x = x * conditions.valid.to(x.dtype)
+        wrap, size, valid = conditions.wrap, x.shape[2:], conditions.valid
         extra = [(0, -n % self.factor) for n in size]
+        if valid is not None:
+            valid = valid.expand(x.shape[0], -1, *size)
+            x = x.masked_fill(valid == 0, 0)
+            valid = _extend((valid > 0).float(), extra, wrap, "constant")
         x = _extend(x, extra, wrap, "constant")
         if level.ndim > 1:
-            level = pool(_extend(level.expand(-1, -1, *size).float(), extra, wrap, "replicate"), self.patch)
-        embedding = self._embed(level, conditions)
-        out = unfold(self._body(fold(x, self.patch), embedding, wrap), self.patch)
+            level = _extend(level.expand(x.shape[0], -1, *size).float(), extra, wrap, "replicate")
+        added = sum(conditions.embeddings.values())
+        told = for_stages(self.level, level, added, valid, wrap, self.dims, self.patch, len(self.down))
+        out = unfold(self._body(fold(x, self.patch), told), self.patch)
         return out[(..., *(slice(n) for n in size))]
-
-    def _embed(self, level: Tensor, conditions: Conditions) -> list[Tensor]:
-        """silu(level + conditions) for each stage: (B, 1, ..., E), or (B, *spatial, E) for a map."""
-        embedded = self.level(level if level.ndim == 1 else level[:, 0])
-        told: Tensor | int = sum(conditions.embeddings.values())
-        if level.ndim == 1:
-            return [F.silu(embedded + told).reshape(-1, *[1] * self.dims, embedded.shape[-1])] * len(self.down)
-        if isinstance(told, Tensor):
-            told = told.reshape(-1, *[1] * self.dims, told.shape[-1])
-        maps = [embedded]
-        for _ in self.shrink:
-            maps.append(pool(maps[-1].movedim(-1, 1), 2).movedim(1, -1))
-        return [F.silu(m + told) for m in maps]
 
     def _positions(self, x: Tensor, wrap: tuple[int, ...]) -> Tensor:
         """cos(pi 2^k i / N) for k < positions along each axis, (B, dims positions, *spatial); 0 along wrapped axes.
@@ -141,18 +134,19 @@ class UNetND(nn.Module):
             told.append(cosines.reshape(1, self.positions, *shape).expand(x.shape[0], -1, *x.shape[2:]))
         return torch.cat(told, dim=1).to(x.dtype)
 
-    def _body(self, x: Tensor, embedding: list[Tensor], wrap: tuple[int, ...]) -> Tensor:
+    def _body(self, x: Tensor, told: list[Told]) -> Tensor:
+        finest, wrap = told[0], told[0].wrap
         if self.positions:
             x = torch.cat([x, self._positions(x, wrap)], dim=1)
-        x, skips = self.stem(x, wrap), []
+        x, skips = self.stem(finest.hide(x), wrap), []
         for i, stage in enumerate(self.down):
-            x = stage(x, embedding[i], wrap)
+            x = stage(x, told[i])
             if i < len(self.shrink):
                 skips.append(x * self.skip_scale if self.skip_scale != 1 else x)
-                x = self.shrink[i](x)
+                x = self.shrink[i](told[i].hide(x))
         for i in reversed(range(len(self.up))):
-            x = self.up[i](torch.cat([self.grow[i](x), skips.pop()], dim=1), embedding[i], wrap)
-        return self.head(F.silu(self.norm(x)), wrap)
+            x = self.up[i](torch.cat([self.grow[i](x), skips.pop()], dim=1), told[i])
+        return self.head(finest.hide(F.silu(self.norm(x, finest.padding))), wrap)
 
 
 def _extend(x: Tensor, extra: list[tuple[int, int]], wrap: tuple[int, ...], mode: str) -> Tensor:

@@ -11,6 +11,7 @@ from sonolux.core.layers.embedding import Fourier
 from sonolux.core.layers.init import fan_in_, normal_, reset
 from sonolux.core.layers.norm import GroupNorm, ModulatedNorm, groups_for
 from sonolux.core.layers.resample import Down, Up, fold, pool, unfold
+from sonolux.core.layers.told import Told
 from sonolux.core.noise import generator
 from sonolux.core.types import BadInput
 
@@ -40,7 +41,7 @@ def test_every_block_keeps_batch_and_halves_or_doubles_as_told(dims):
     assert filled(Down(dims, 8, 6))(x).shape == (2, 6, *half)
     assert filled(Up(dims, 6, 8))(drawn(2, 6, *half)).shape == x.shape
     assert filled(Attention(8, 4))(x).shape == x.shape
-    assert filled(ResidualBlock(dims, 8, 12, 5))(x, drawn(2, *[1] * dims, 5)).shape == (2, 12, *SIZES[dims])
+    assert filled(ResidualBlock(dims, 8, 12, 5))(x, Told(drawn(2, *[1] * dims, 5))).shape == (2, 12, *SIZES[dims])
 
 
 def check_conv(dims: int) -> None:
@@ -76,8 +77,8 @@ def test_conv_wraps_one_axis_and_not_the_other():
 @pytest.mark.parametrize("dims", [1, 2])
 def test_block_rolls_with_its_input(dims):
     block, x, e = filled(ResidualBlock(dims, 8, 8, 5)), drawn(2, 8, *SIZES[dims]), drawn(2, *[1] * dims, 5)
-    wrap = tuple(range(dims))
-    torch.testing.assert_close(block(rolled(x, 1, dims), e, wrap), rolled(block(x, e, wrap), 1, dims))
+    told = Told(e, wrap=tuple(range(dims)))
+    torch.testing.assert_close(block(rolled(x, 1, dims), told), rolled(block(x, told), 1, dims))
 
 
 def check_modulated_norm(dims: int) -> None:
@@ -130,7 +131,7 @@ def test_attention_from_its_definition():
 
 def test_planted_error_in_attention_is_caught(monkeypatch):
     right = F.scaled_dot_product_attention
-    monkeypatch.setattr(F, "scaled_dot_product_attention", lambda q, k, v: right(q, k, v, scale=1.0))
+    monkeypatch.setattr(F, "scaled_dot_product_attention", lambda *qkv, **named: right(*qkv, scale=1.0))
     with pytest.raises(AssertionError):
         check_attention()
 
