@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .clocks.base import Clock
-from .guidance.base import Guidance, Run
+from .guidance.base import Chain, Guidance, Run
 from .model import ModuleDenoiser
 from .noise import Noise
 from .predictions.base import Prediction
@@ -33,7 +33,7 @@ def sample(
     sampler: Sampler | str = "dpmpp_2m",
     spacing: Spacing | Sequence[Level] | str = "karras",
     steps: int = 20,
-    guidance: Guidance | str | None = None,
+    guidance: Guidance | str | Sequence[Guidance | str] | None = None,
     conditions: Conditions | None = None,
     seed: int = 0,
     first: int = 0,
@@ -44,7 +44,7 @@ def sample(
 
     denoiser:   a Denoiser, or a module called as module(x, t): `prediction` explains its output, `clock` tells its t
     schedule, prediction, clock, sampler, spacing, guidance: components, or their names for the defaults; `spacing` may
-                also be the list of levels itself
+                also be the list of levels itself, `guidance` a list of guidances that act in turn
     steps:      steps of the sampler
     conditions: what guides the samples
     seed:       row i is sample first + i of this seed, whatever the batch
@@ -62,7 +62,9 @@ def sample(
         seen.prediction.check(levels[0])
     noise = Noise(seed, range(first, first + shape[0]), tuple(shape[1:]), device)
     if guidance is not None:
-        seen = _component("guidance", guidance).wrap(seen, Run(noise))
+        listed = guidance if isinstance(guidance, (list, tuple)) else [guidance]
+        parts = [_component("guidance", part) for part in listed]
+        seen = (parts[0] if len(parts) == 1 else Chain(parts)).wrap(seen, Run(noise))
     start = noise.normal("start")
     start = start * expand(plan.rows[0].level.sigma, start)
     # Not inference_mode: a guidance may turn gradients on, for denoisers are differentiable in x.

@@ -20,7 +20,8 @@ class APG(Guidance):
     push = orthogonal + eta parallel, its parts orthogonal and parallel to full
     x0 = guided + (scale - 1) push
 
-    Means and products are over the valid elements of each sample. To gradients the push of the call before is a constant.
+    Means and products are over the valid elements of each sample. Gradients see the push of the call before as a
+    constant.
 
     scale:     1 is no guidance, above 1 follows the condition more closely
     eta:       share of the parallel part that stays, 0 to 1; it is what oversaturates. 1 is classifier-free guidance

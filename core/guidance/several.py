@@ -18,9 +18,8 @@ class Several(Guidance):
     composed: x0 = D() + sum_i s_i (D(i) - D()); each told alone, as if they were independent
     nested:   x0 = D() + s_1 (D(1) - D()) + s_2 (D(1, 2) - D(1)) + ...; all scales 1 is no guidance
 
-    D(...) is the estimate told these of the conditions that are named here; those not named are always told. A row whose
-    coefficient is 0 is not computed. A list of cfg with `conditions` is the third way: each pushes away from "all but
-    this one".
+    D(...) is the estimate told these of the conditions in `scales`; the others are always told. A row whose coefficient
+    is 0 is not computed. A list of cfg with `conditions` is the third way: each pushes away from "all but this one".
 
     scales: condition's name -> scale; where nested, in the order in which they are told
     form:   composed, or nested: for conditions that refine each other

@@ -82,8 +82,8 @@ class Sample:
     """where the sampler stops between noise and data"""
     steps: Annotated[int, Range(1)] = 20
     """steps of the sampler"""
-    guidance: Annotated[Spec, Kind("guidance")] | None = None
-    """how conditions are strengthened; null: not at all"""
+    guidance: Annotated[Spec, Kind("guidance")] | list[Annotated[Spec, Kind("guidance")]] | None = None
+    """how conditions are strengthened: a guidance, or a list of them that act in turn; null: not at all"""
     count: Annotated[int, Range(1)] = 16
     """samples to make"""
     seed: int | None = None
