@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ..noise import generator
 from ..types import BadInput, Conditions, Estimate, Level, Number, expand
+from .dense import DenseMixture, flat_mask
 
 
 class GaussianMixture:
@@ -92,6 +93,10 @@ class GaussianMixture:
             labels.append(k)
         return torch.stack(x).reshape(count, *self.shape), torch.tensor(labels)
 
+    def draw(self, count: int, seed: int = 0) -> Tensor:
+        """Samples of x0 alone, (count, *shape) float64."""
+        return self.sample(count, seed)[0]
+
     def conditions(self, labels: Tensor) -> Conditions:
         """The conditions that name component labels[i] for sample i, with "any component" as their null."""
         one_hot = torch.nn.functional.one_hot(labels, len(self.weights)).double()
@@ -105,10 +110,52 @@ class GaussianMixture:
     @property
     def covariance(self) -> Tensor:
         """Covariance of the data, (d, d)."""
-        d = self.means.shape[1]
-        within = self.std[:, None, None] ** 2 * torch.eye(d) + (self.basis.mT * self.spread[:, None] ** 2) @ self.basis
         away = self.means - self.mean
-        return torch.einsum("k,kij->ij", self.weights, within + away[:, :, None] * away[:, None, :])
+        return torch.einsum("k,kij->ij", self.weights, self._covariances() + away[:, :, None] * away[:, None, :])
+
+    @property
+    def scale(self) -> float:
+        """Smallest deviation of the data along any direction."""
+        return float(self.std.min())
+
+    # --- parts of it -----------------------------------------------------------------------------------------------
+
+    def dense(self) -> DenseMixture:
+        """The same distribution with its covariances written out: it takes maps and noisy observations of any part."""
+        return DenseMixture(self.means.reshape(-1, *self.shape), self._covariances(), self.weights, self.name)
+
+    def _covariances(self) -> Tensor:
+        d = self.means.shape[1]
+        return self.std[:, None, None] ** 2 * torch.eye(d) + (self.basis.mT * self.spread[:, None] ** 2) @ self.basis
+
+    def given(self, mask: Tensor, seen: Tensor, noise: float = 0.0) -> GaussianMixture:
+        """The distribution of the elements that were not seen, as samples of shape (1, n): O(d r^2), r directions.
+
+        With W = diag(spread) U^T, x0 = mu + std z + W^T a, and y = x0[mask] + noise eps tells of a alone: its
+        precision is P = I + W_m W_m^T / v, v = std^2 + noise^2, its mean P^-1 W_m (y - mu_m) / v. The rest keeps
+        std^2 I and gains W_r^T P^-1 W_r; the weights are w_k p(y | k).
+
+        mask:  bool, broadcastable to shape: the elements that were seen
+        seen:  (*shape), its values at the mask are y; the others are not read
+        noise: deviation of the noise on y
+        """
+        m = flat_mask(mask, self.shape)
+        away = torch.as_tensor(seen, dtype=torch.float64).reshape(-1)[m] - self.means[:, m]  # (K, n)
+        v = self.std[:, None] ** 2 + noise**2  # (K, 1)
+        if not bool((v > 0).all()):
+            raise BadInput("elements without noise of their own (std = 0) can only be seen through noise")
+        W = self.spread[..., None] * self.basis
+        told = torch.einsum("krd,kd->kr", W[:, :, m], away) / v
+        precision = torch.eye(W.shape[1], dtype=W.dtype) + W[:, :, m] @ W[:, :, m].mT / v[..., None]
+        factor = torch.linalg.cholesky(precision)
+        mean_a = torch.cholesky_solve(told[..., None], factor)[..., 0]
+        log_det = 2 * torch.diagonal(factor, dim1=-2, dim2=-1).log().sum(-1) + int(m.sum()) * torch.log(v[:, 0])
+        quadratic = (away**2 / v).sum(-1) - (told * mean_a).sum(-1)
+        weights = torch.softmax(torch.log(self.weights) - (quadratic + log_det) / 2, dim=0)
+        means = self.means[:, ~m] + torch.einsum("kr,krd->kd", mean_a, W[:, :, ~m])
+        left = torch.linalg.solve_triangular(factor, W[:, :, ~m], upper=False)  # left^T left = W^T P^-1 W
+        _, spread, basis = torch.linalg.svd(left, full_matrices=False)
+        return GaussianMixture(means[:, None], self.std, weights, basis[:, :, None], spread, self.name)
 
     # --- formulas --------------------------------------------------------------------------------------------------
 

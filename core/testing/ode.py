@@ -1,9 +1,11 @@
-"""The exact probability-flow ODE of a Gaussian mixture, for any schedule, to about 1e-13.
+"""The exact probability-flow ODE of a problem of the laboratory, for any schedule, to about 1e-12.
 
 Every schedule follows the same curves up to scale: with u = x / (alpha + sigma) and tau = sigma / (alpha + sigma),
 du/dtau = E[eps - x0 | u]. tau is bounded and the right-hand side is finite at both ends, so the whole interval can be
-solved, from alpha = 0 to sigma = 0. The method is Gragg's midpoint rule with extrapolation (Hairer, Norsett and Wanner
-1993, "Solving ordinary differential equations I", section II.9): order 12, and nothing in common with any sampler.
+solved, from alpha = 0 to sigma = 0. Where the data's deviation along a direction is s the solution grows like
+sqrt((1 - tau)^2 s^2 + tau^2), so steps shorten with tau down to about the smallest s: equal steps in asinh(tau / s).
+The method is Gragg's midpoint rule with extrapolation (Hairer, Norsett and Wanner 1993, "Solving ordinary differential
+equations I", section II.9): order 12, and nothing in common with any sampler.
 """
 
 from __future__ import annotations
@@ -16,40 +18,41 @@ import torch
 from torch import Tensor
 
 from ..types import Conditions, Level
-from .mixture import GaussianMixture
+from .base import Problem
 
 Field = Callable[[float, Tensor], Tensor]
 
 
-def solve(
-    mixture: GaussianMixture, x: Tensor, levels: Sequence[Level], conditions: Conditions | None = None
-) -> list[Tensor]:
+def solve(problem: Problem, x: Tensor, levels: Sequence[Level], conditions: Conditions | None = None) -> list[Tensor]:
     """The exact points at every level from x (B, *shape) float64 at levels[0]; levels are scalar, in any order."""
     u = x / float(levels[0].alpha + levels[0].sigma)
-    curve = trajectory(mixture, u, [float(level.tau) for level in levels], conditions)
+    curve = trajectory(problem, u, [float(level.tau) for level in levels], conditions)
     return [point * float(level.alpha + level.sigma) for point, level in zip(curve, levels, strict=True)]
 
 
 def trajectory(
-    mixture: GaussianMixture,
+    problem: Problem,
     u: Tensor,
     taus: Sequence[float],
     conditions: Conditions | None = None,
-    per_tau: int = 24,
+    density: float = 12,
 ) -> list[Tensor]:
     """u = x / (alpha + sigma) at every tau, from u (B, *shape) float64 at taus[0]: the same curve on every schedule.
 
-    per_tau: steps of the method on a unit of tau; at least one between neighbours
+    density: steps of the method on a unit of asinh(tau / s), s the problem's scale; at least one between neighbours
     """
+    s = min(max(problem.scale, 1e-3), 0.5)
 
     def field(tau: float, u: Tensor) -> Tensor:
-        return mixture.flow(u, Level(tau, 1 - tau, tau), conditions)
+        return problem.flow(u, Level(tau, 1 - tau, tau), conditions)
 
     curve = [u]
     for start, end in pairwise(taus):
-        count = max(1, math.ceil(abs(end - start) * per_tau))
-        for i in range(count):
-            u = extrapolated(field, u, start + (end - start) * i / count, (end - start) / count)
+        a, b = math.asinh(start / s), math.asinh(end / s)
+        count = max(1, math.ceil(abs(b - a) * density))
+        stops = [start, *(s * math.sinh(a + (b - a) * i / count) for i in range(1, count)), end]
+        for t, after in pairwise(stops):
+            u = extrapolated(field, u, t, after - t)
         curve.append(u)
     return curve
 
@@ -73,8 +76,8 @@ def _midpoint(field: Field, u: Tensor, t: float, h: float, parts: int, slope: Te
     return now
 
 
-def random_start(mixture: GaussianMixture, level: Level, count: int, seed: int = 0) -> Tensor:
+def random_start(problem: Problem, level: Level, count: int, seed: int = 0) -> Tensor:
     """`count` points at a level, (count, *shape) float64: data plus noise, keyed."""
-    x0, _ = mixture.sample(count, seed)
+    x0 = problem.draw(count, seed)
     noise = torch.randn(x0.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
     return level.alpha * x0 + level.sigma * noise

@@ -1,6 +1,6 @@
 """Measures the order of convergence of a sampler against the exact solution of the probability-flow ODE.
 
-Three measurements, which say different things:
+Three measurements, which say different things (on any problem of the laboratory; a small mixture unless given):
 
 interior   a fixed interval of lambda in steps of unequal length; before its start the sampler is put on the exact
            solution at every level, so that its history holds exact estimates: the order of the method itself
@@ -21,7 +21,8 @@ from torch import Tensor
 from ..samplers.base import Sampler, run
 from ..schedulers.base import Schedule
 from ..types import Conditions, Denoiser, Estimate, Level
-from .mixture import GaussianMixture, example
+from .base import Problem
+from .mixture import example
 from .ode import random_start, trajectory
 
 HISTORY = 4  # levels before the interval: more than any multistep method looks back
@@ -66,53 +67,76 @@ class Pinned:
         return Estimate(self.denoiser.denoise(x if moved is None else moved, level, conditions).x0, moved)
 
 
-def interior(sampler: Sampler, schedule: Schedule, steps: Sequence[int] = (16, 32, 64, 128), count: int = 4) -> Order:
+def interior(
+    sampler: Sampler,
+    schedule: Schedule,
+    steps: Sequence[int] = (16, 32, 64, 128),
+    count: int = 4,
+    problem: Problem | None = None,
+) -> Order:
     """The order of the method itself, with exact history."""
-    return _on_interval(sampler, schedule, steps, count, HISTORY)
+    return _on_interval(sampler, schedule, steps, count, HISTORY, problem or _problem())
 
 
-def own_start(sampler: Sampler, schedule: Schedule, steps: Sequence[int] = (16, 32, 64, 128), count: int = 4) -> Order:
+def own_start(
+    sampler: Sampler,
+    schedule: Schedule,
+    steps: Sequence[int] = (16, 32, 64, 128),
+    count: int = 4,
+    problem: Problem | None = None,
+) -> Order:
     """The order on the same interval with the method's own start."""
-    return _on_interval(sampler, schedule, steps, count, 0)
+    return _on_interval(sampler, schedule, steps, count, 0, problem or _problem())
 
 
-def whole(sampler: Sampler, schedule: Schedule, steps: Sequence[int] = (16, 32, 64, 128), count: int = 4) -> Order:
+def whole(
+    sampler: Sampler,
+    schedule: Schedule,
+    steps: Sequence[int] = (16, 32, 64, 128),
+    count: int = 4,
+    problem: Problem | None = None,
+) -> Order:
     """The order from the schedule's noisiest level to clean, levels evenly spaced in tau."""
+    problem = problem or _problem()
     first, errors = schedule.level(schedule.t_max), []
-    start, exact = _curve(count, (float(first.tau), 0.0))
+    start, exact = _curve(problem, count, (float(first.tau), 0.0))
     for n in steps:
         tau = torch.linspace(float(first.tau), 0, n + 1, dtype=torch.float64)
         levels = [first, *(schedule.level_of_rho(u / (1 - u)) for u in tau[1:-1]), schedule.clean()]
-        x = run(sampler.plan(schedule, levels), _problem(), start * float(first.alpha + first.sigma))
+        x = run(sampler.plan(schedule, levels), problem, start * float(first.alpha + first.sigma))
         errors.append(_error(x, exact, levels[-1]))
     return Order(tuple(steps), tuple(errors))
 
 
-def _on_interval(sampler: Sampler, schedule: Schedule, steps: Sequence[int], count: int, history: int) -> Order:
+def _on_interval(
+    sampler: Sampler, schedule: Schedule, steps: Sequence[int], count: int, history: int, problem: Problem
+) -> Order:
     low, high = INTERVAL
     errors = []
     for n in steps:
         h = (high - low) / n
         lam = [low + (i + UNEVEN * (i % 2)) * h for i in range(-history, n + 1)]
         levels = [schedule.level_of_rho(math.exp(-v)) for v in lam]
-        back = _curve(count, tuple(_tau(v) for v in lam[history::-1]))[::-1]  # exact, from the earliest level to `low`
-        exact = _curve(count, (_tau(low), _tau(high)))[-1]
+        back = _curve(problem, count, tuple(_tau(v) for v in lam[history::-1]))[
+            ::-1
+        ]  # exact, from the earliest level to `low`
+        exact = _curve(problem, count, (_tau(low), _tau(high)))[-1]
         points = [u * float(a.alpha + a.sigma) for u, a in zip(back, levels, strict=False)]
-        x = run(sampler.plan(schedule, levels), Pinned(_problem(), levels[: history + 1], points), points[0])
+        x = run(sampler.plan(schedule, levels), Pinned(problem, levels[: history + 1], points), points[0])
         errors.append(_error(x, exact, levels[-1]))
     return Order(tuple(steps), tuple(errors))
 
 
 @cache
-def _problem() -> GaussianMixture:
+def _problem() -> Problem:
     return example()
 
 
 @cache
-def _curve(count: int, taus: tuple[float, ...]) -> list[Tensor]:
+def _curve(problem: Problem, count: int, taus: tuple[float, ...]) -> list[Tensor]:
     """Exact points u = x / (alpha + sigma) at these tau, from points drawn at the first: every schedule shares them."""
-    start = random_start(_problem(), Level(taus[0], 1 - taus[0], taus[0]), count)
-    return trajectory(_problem(), start, taus)
+    start = random_start(problem, Level(taus[0], 1 - taus[0], taus[0]), count)
+    return trajectory(problem, start, taus)
 
 
 def _tau(lam: float) -> float:

@@ -131,7 +131,7 @@ def test_a_wrong_scale_of_the_curve_is_caught():
 def test_curves_do_not_depend_on_the_steps_of_their_method():
     m = example(rank=1)
     u = random_start(m, Level(1.0, 0.0, 1.0), 3)
-    coarse, fine = (trajectory(m, u, [1.0, 0.4, 0.0], per_tau=n)[-1] for n in (24, 60))
+    coarse, fine = (trajectory(m, u, [1.0, 0.4, 0.0], density=n)[-1] for n in (12, 40))
     assert torch.allclose(coarse, fine, atol=1e-12, rtol=0)
     back = trajectory(m, fine, [0.0, 1.0])[-1]
     assert torch.allclose(back, u, atol=1e-10)
