@@ -1,0 +1,162 @@
+"""Loudness and true peak of (C, frames) sounds at any rate: ITU-R BS.1770-4, and what to do under 400 ms.
+
+K-weighting is one filter in Hz: the standard's two biquads for 48 kHz give the response at each frequency, and sounds
+of other rates are weighted by that same response. A recording thus has one loudness, whatever rate it is stored at (a
+bilinear transform at 8 kHz would bend the shelf).
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ...core.types import BadInput
+from . import dsp
+
+BLOCK, HOP = 0.4, 0.1  # seconds: gating blocks overlap by 75 %
+ABSOLUTE, RELATIVE = -70.0, -10.0  # the two gates: LUFS, and LU under the loudness of what passes the first
+OFFSET = -0.691  # dB: makes a 997 Hz sine of full scale in one channel -3.01 LUFS
+
+_RATE = 48000.0
+_TAIL = 0.25  # seconds after which the 38 Hz high-pass has died away (60 time constants)
+_LONGEST = 1 << 18  # samples filtered at a time
+_SURROUND = 1.41  # weight of the rear channels
+
+
+class Loudness(NamedTuple):
+    """level: in LUFS; None: silent.  method: "integrated", or "active" where the sound lasts less than 400 ms"""
+
+    level: float | None
+    method: str
+
+
+def biquads(rate: float = _RATE) -> list[tuple[tuple[float, ...], tuple[float, ...]]]:
+    """K-weighting as two biquads (b, a): a high shelf of +4 dB (the head), then a high-pass at 38 Hz.
+
+    The bilinear transform, K = tan(pi f0 / rate), of the analogue filters whose transform at 48 kHz has the
+    coefficients of BS.1770-4, tables 1 and 2. Raises BadInput for rates that do not hold the shelf's corner (1682 Hz).
+    """
+    if rate <= 4000:
+        raise BadInput(f"K-weighting as biquads wants a rate above 4000 Hz; got {rate:g}")
+    gain, corner, q = 3.999843853973347, 1681.974450955533, 0.7071752369554196
+    k, high = math.tan(math.pi * corner / rate), 10 ** (gain / 20)
+    band, a0 = high**0.4996667741545416, 1 + k / q + k * k
+    shelf = (
+        ((high + band * k / q + k * k) / a0, 2 * (k * k - high) / a0, (high - band * k / q + k * k) / a0),
+        (1.0, 2 * (k * k - 1) / a0, (1 - k / q + k * k) / a0),
+    )
+    corner, q = 38.13547087602444, 0.5003270373238773
+    k = math.tan(math.pi * corner / rate)
+    a0 = 1 + k / q + k * k
+    return [shelf, ((1.0, -2.0, 1.0), (1.0, 2 * (k * k - 1) / a0, (1 - k / q + k * k) / a0))]
+
+
+def response(hertz: Tensor) -> Tensor:
+    """The complex response of K-weighting at each frequency in Hz; above 24 kHz that at 24 kHz."""
+    turn = 2 * math.pi * hertz.double().clamp(max=_RATE / 2) / _RATE
+    z = torch.polar(torch.ones_like(turn), -turn)
+    out = torch.ones_like(z)
+    for b, a in biquads():
+        out = out * (b[0] + b[1] * z + b[2] * z * z) / (a[0] + a[1] * z + a[2] * z * z)
+    return out
+
+
+@lru_cache(maxsize=8)
+def _response(size: int, rate: float) -> Tensor:
+    return response(torch.arange(size // 2 + 1, dtype=torch.float64) * (rate / size))
+
+
+def weighted(wave: Tensor, rate: float) -> Tensor:
+    """K-weighted (C, frames), float64; long sounds in pieces (overlap-add)."""
+    frames, tail = wave.shape[-1], math.ceil(_TAIL * rate)
+    size = 1 << (min(frames + tail, _LONGEST) - 1).bit_length()
+    step = max(size - tail, 1)
+    out = torch.zeros(wave.shape[0], frames + size, dtype=torch.float64)
+    for start in range(0, frames, step):
+        spectrum = torch.fft.rfft(wave[:, start : start + step].double(), size)
+        out[:, start : start + size] += torch.fft.irfft(spectrum * _response(size, rate), size)
+    return out[:, :frames]
+
+
+def _weights(channels: int) -> Tensor:
+    """Weight of each channel: 5.0 is L R C Ls Rs, 5.1 is L R C LFE Ls Rs; anything else counts evenly."""
+    rear = {5: [1, 1, 1, _SURROUND, _SURROUND], 6: [1, 1, 1, 0, _SURROUND, _SURROUND]}
+    return torch.tensor(rear.get(channels, [1] * channels), dtype=torch.float64)
+
+
+def _power(wave: Tensor, rate: float) -> Tensor:
+    """(frames,): weighted sum over channels of the K-weighted samples' squares."""
+    _check(wave)
+    return (weighted(wave, rate).square() * _weights(wave.shape[0])[:, None]).sum(0)
+
+
+def _check(wave: Tensor) -> None:
+    if wave.ndim != 2 or not bool(torch.isfinite(wave).all()):
+        raise BadInput(f"loudness takes finite sounds (channels, frames); got {tuple(wave.shape)}")
+
+
+def _lufs(power: float) -> float:
+    return OFFSET + 10 * math.log10(power)
+
+
+def integrated(wave: Tensor, rate: float) -> float | None:
+    """Gated loudness in LUFS; None under 400 ms and where no block is above -70 LUFS.
+
+    l_j = -0.691 + 10 log10 sum_c G_c z_cj over blocks of 400 ms every 100 ms; the mean of those above -70 LUFS and, of
+    these, above their own mean less 10 LU (BS.1770-4, annex 1, equations 2 to 7).
+    """
+    frames, block = wave.shape[-1], round(BLOCK * rate)
+    if frames < block:
+        return None
+    total = torch.cat([torch.zeros(1, dtype=torch.float64), _power(wave, rate).cumsum(0)])
+    count = int((frames - block) / (HOP * rate)) + 1
+    starts = (torch.arange(count) * HOP * rate).round().long().clamp(max=frames - block)
+    blocks = (total[starts + block] - total[starts]) / block
+    loud = blocks[blocks > 10 ** ((ABSOLUTE - OFFSET) / 10)]
+    if not len(loud):
+        return None
+    kept = loud[loud > loud.mean() * 10 ** (RELATIVE / 10)]
+    return _lufs(float(kept.mean()))
+
+
+def active(wave: Tensor, rate: float, range_db: float = 40.0, window: float = 0.01) -> float | None:
+    """The K-weighted level, in LUFS, of the blocks of 10 ms within `range_db` of the loudest; None for silence.
+
+    For sounds that are too short for `integrated`; on a steady tone the two agree.
+    """
+    power, block = _power(wave, rate), max(1, round(window * rate))
+    if not len(power) or float(power.max()) < dsp.SILENCE**2:
+        return None
+    blocks = torch.stack([piece.mean() for piece in power.split(block)])
+    lengths = torch.tensor([len(piece) for piece in power.split(block)], dtype=torch.float64)
+    loud = blocks >= blocks.max() * 10 ** (-range_db / 10)
+    return _lufs(float((blocks * lengths)[loud].sum() / lengths[loud].sum()))
+
+
+def measure(wave: Tensor, rate: float) -> Loudness:
+    """Integrated loudness where the sound lasts 400 ms and passes the gate, else the level of its active part."""
+    level = integrated(wave, rate)
+    return Loudness(level, "integrated") if level is not None else Loudness(active(wave, rate), "active")
+
+
+def true_peak(wave: Tensor, rate: float) -> float:
+    """The largest magnitude between the samples, in dBTP, found at four times the rate (BS.1770-4, annex 2)."""
+    _check(wave)
+    fine = dsp.resample(wave.double(), rate, 4 * rate) if wave.shape[-1] else wave
+    peak = max((float(x.abs().max()) for x in (wave, fine) if x.numel()), default=0.0)
+    return 20 * math.log10(max(peak, dsp.SILENCE))
+
+
+def gain(wave: Tensor, rate: float, target: float = -23.0, ceiling: float = -1.0) -> float:
+    """The factor that brings a sound to `target` LUFS, or less where its true peak would pass `ceiling` dBTP.
+
+    1 for silence. Under 400 ms the level of the active part counts.
+    """
+    level = measure(wave, rate).level
+    if level is None:
+        return 1.0
+    return dsp.amplitude(min(target - level, ceiling - true_peak(wave, rate)))
