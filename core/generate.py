@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,18 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from .beside import OtherRuns, embedded
 from .build import Parts, build_parts
-from .conditions.base import gather
 from .device import autocast, choose_device
+from .guidance.base import Guidance, Run
 from .model import Model
+from .noise import Noise
 from .recipe.load import load_recipe_text
 from .recipe.recipe import Recipe
 from .samplers.base import Progress
 from .sampling import sample
 from .training.checkpoint import newest, read, read_header
-from .types import BadInput, Modality
+from .types import BadInput, Denoiser, Modality
 
 
 @dataclass(frozen=True)
@@ -126,6 +128,7 @@ class Trained:
         self.model = model.to(device).eval()
         self.codec = parts.codec.to(device).eval()
         self.recipe: Recipe = parts.recipe
+        self._others = OtherRuns(self)
 
     def to(self, device: str | torch.device) -> Trained:
         """Move it to a device ("auto" picks one)."""
@@ -175,6 +178,14 @@ class Trained:
         s, schedule = self.recipe.sample, self.parts.process.schedule
         self._told(self.recipe, s.count)
         self.recipe.sampler.build().plan(schedule, s.spacing.build().levels(schedule, s.steps))
+        for part in self._guidances(self.recipe, self._others.denoiser):
+            part.begin(Run(Noise(0, [0], self.parts.signal.latent)))
+
+    def _guidances(self, recipe: Recipe, opener: Callable[[Path], Denoiser]) -> list[Guidance]:
+        """The recipe's guidances; `opener` opens another run for the batch at hand."""
+        specs = recipe.sample.guidance
+        listed = specs if isinstance(specs, list) else [] if specs is None else [specs]
+        return [spec.build(opener=opener) for spec in listed]
 
     def _batch(
         self, recipe: Recipe, seed: int, rows: range, told: list[dict[str, Any]], frames: list[Frame] | None
@@ -188,12 +199,9 @@ class Trained:
                 ) ** -0.5  # as the network sees it, so that noise is visible
                 frames.append(Frame(p.step, float(p.level.tau), self._decode(p.x * scale), self._decode(p.x0)))
 
-        values = {
-            name: [None if told[i][name] is None else c.parse(told[i][name]) for i in rows]  # type: ignore[operator]
-            for name, c in self.model.conditions.items()
-        }
+        batch = [told[i] for i in rows]
         with torch.no_grad():
-            conditions = gather(self.model.conditions, values)
+            conditions = embedded(self.model, batch)
             with autocast(self.device, s.precision):
                 z = sample(
                     parts.process.denoiser(self.model),
@@ -202,7 +210,7 @@ class Trained:
                     sampler=recipe.sampler.build(),
                     spacing=s.spacing.build(),
                     steps=s.steps,
-                    guidance=None if s.guidance is None else s.guidance.build(),
+                    guidance=self._guidances(recipe, lambda path: self._others.beside(path, batch)),
                     conditions=conditions,
                     seed=seed,
                     first=rows.start,

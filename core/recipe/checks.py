@@ -87,11 +87,23 @@ def _conditions(root: Node, values: dict[str, Any], reader: Reader) -> None:
 
 def _guidance(root: Node, values: dict[str, Any], reader: Reader) -> None:
     sample, condition = values["sample"], values["condition"]
-    if sample is BAD or condition is BAD or sample.guidance is None or condition:
+    if sample is BAD or condition is BAD or sample.guidance is None:
         return
-    remedy = "set sample.guidance=null, or add one, such as `condition: {label: class}`"
-    message = f"guidance strengthens a condition, and this recipe has none: {remedy}"
-    reader.problem(_at(root, "sample", "guidance"), "sample.guidance", message)
+    from ..errors import BadInput
+    from ..guidance.base import Chain
+
+    paths = [f"sample.guidance[{i}]" for i in range(len(sample.guidance))] if isinstance(sample.guidance, list) else []
+    parts = [reader.built[path] for path in paths or ["sample.guidance"] if path in reader.built]
+    at = _at(root, "sample", "guidance")
+    if not condition and any(part.needs_condition for part in parts):
+        remedy = "set sample.guidance=null, or add one, such as `condition: {label: class}`"
+        message = f"guidance strengthens a condition, and this recipe has none: {remedy}"
+        reader.problem(at, "sample.guidance", message)
+        return
+    try:
+        Chain(parts).check(condition)
+    except BadInput as error:
+        reader.problem(at, "sample.guidance", str(error))
 
 
 def _prediction(root: Node, reader: Reader) -> None:

@@ -23,6 +23,8 @@ def merge(parent: Node, child: Node, path: tuple[str, ...] = ()) -> Node:
     before = parent.value.get("use", parent.use) if isinstance(parent.value, dict) else None
     if isinstance(child.value, str) and parent.is_map and (before is not None or path in BESIDE):
         return merge(parent, Node({"use": child}, child.mark, child.key), path)
+    if isinstance(parent.value, list) and child.is_map and child.mark.override:
+        return _into_list(parent, child, path)
     if not (isinstance(parent.value, dict) and isinstance(child.value, dict)):
         return child
     after, kept = child.value.get("use"), dict(parent.value)
@@ -36,6 +38,25 @@ def merge(parent: Node, child: Node, path: tuple[str, ...] = ()) -> Node:
         kept[name] = merge(kept[name], value, (*path, name)) if name in kept else value
     of = parent if child.mark.override and not other else child
     return Node(kept, of.mark, of.key, use=None if "use" in kept else parent.use)
+
+
+def _into_list(parent: Node, child: Node, path: tuple[str, ...]) -> Node:
+    """An override of a list's items: `guidance.0.scale=2` by index, `guidance.cfg.scale=2` by the component's name, and
+    `guidance.scale=2` where one item alone holds that key. What names no item replaces the list."""
+    items = list(parent.value)
+    for name, value in child.value.items():
+        uses = [item.value.get("use", item).value if item.is_map else item.value for item in items]
+        holds = [i for i, item in enumerate(items) if item.is_map and name in item.value]
+        if name.isdigit() and int(name) < len(items):
+            found, change = [int(name)], value
+        elif uses.count(name) == 1:
+            found, change = [uses.index(name)], value
+        else:
+            found, change = holds, Node({name: value}, child.mark, child.key)
+        if len(found) != 1:
+            return child
+        items[found[0]] = merge(items[found[0]], change, (*path, "0"))
+    return Node(items, parent.mark, parent.key)
 
 
 def overrides_tree(arguments: list[str], cwd: Path, problems: list[Problem]) -> Node | None:

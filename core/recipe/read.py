@@ -121,6 +121,9 @@ class Reader:
             if not trial.problems:
                 self.built.update(trial.built)
                 return value
+        lists = [a for a in options if a in LISTS or get_origin(a) in LISTS]
+        if lists and isinstance(node.value, list):
+            return self.value(node, lists[0], path, default)  # for its messages
         components = [a for a in options if kind_of(a)]
         if components and (node.is_map or isinstance(node.value, str)):
             return self.value(node, components[0], path, default)  # for its messages
