@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from .types import Conditions, Denoiser, Estimate, Level, per_sample
+from .types import Conditions, Denoiser, Estimate, Level, expand, per_sample
 
 
 class Model(nn.Module):
@@ -39,12 +39,18 @@ class NetworkDenoiser(Denoiser):
 
     def output(self, x: Tensor, level: Level, conditions: Conditions) -> Tensor:
         """The network's raw output at x (B, C, *spatial), in x's dtype."""
-        told = per_sample(self.clock.read(level), x)
-        return self.network(x * self.prediction.input_scale(level.on(x)), told, conditions).to(x.dtype)
+        return self.network(self._scaled(x, level), self._told(x, level), conditions).to(x.dtype)
 
     def denoise(self, x: Tensor, level: Level, conditions: Conditions) -> Estimate:
-        """x0 as the network sees it."""
-        return Estimate(self.prediction.x0(x, self.output(x, level, conditions), level.on(x)))
+        """x0 as the network sees it; 0, the mean of all data, where `conditions.valid` marks padding."""
+        x0 = self.prediction.x0(x, self.output(x, level, conditions), level)
+        return Estimate(x0 if conditions.valid is None else x0.masked_fill(conditions.valid == 0, 0))
+
+    def _scaled(self, x: Tensor, level: Level) -> Tensor:
+        return x * expand(self.prediction.input_scale(level), x)
+
+    def _told(self, x: Tensor, level: Level) -> Tensor:
+        return per_sample(self.clock.read(level), x)
 
 
 class ModuleDenoiser(NetworkDenoiser):
@@ -55,5 +61,4 @@ class ModuleDenoiser(NetworkDenoiser):
 
     def output(self, x: Tensor, level: Level, conditions: Conditions) -> Tensor:
         """The module's raw output at x (B, C, *spatial)."""
-        told = per_sample(self.clock.read(level), x)
-        return self.network(x * self.prediction.input_scale(level.on(x)), told)
+        return self.network(self._scaled(x, level), self._told(x, level))

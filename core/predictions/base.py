@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 
+import torch
 from torch import Tensor
 
-from ..types import Level, Number
+from ..types import Level, Number, expand
 
 
 class Prediction(ABC):
-    """The meaning of a network's output. Levels are already broadcastable against x (`Level.on`)."""
+    """The meaning of a network's output.
+
+    Coefficients are computed at the level's own precision, float64 in the loop, and rounded once, to x's: a number and
+    a map of it then give the same bits, as long as only +, -, *, / and `root` are used (powers round differently).
+    """
 
     def input_scale(self, level: Level) -> Number:
         """What x is multiplied by before the network sees it: 1 / sqrt(alpha^2 + sigma^2) gives it unit variance."""
         return unit_variance(level)
 
     @abstractmethod
+    def coefficients(self, level: Level) -> tuple[Number, Number]:
+        """(skip, out): x0 = skip x + out output, elementwise in the level."""
+
     def x0(self, x: Tensor, output: Tensor, level: Level) -> Tensor:
-        """The clean data that the output stands for."""
+        """The clean data that the output stands for, (B, C, *spatial); the level is a number, (B,) or a map."""
+        skip, out = self.coefficients(level)
+        return x * expand(skip, x) + output * expand(out, x)
 
     @abstractmethod
     def target(self, x0: Tensor, eps: Tensor, level: Level) -> Tensor:
@@ -40,4 +51,14 @@ class Prediction(ABC):
 
 def unit_variance(level: Level) -> Number:
     """1 / sqrt(alpha^2 + sigma^2): the scale that gives x unit variance when the data has it."""
-    return (level.alpha**2 + level.sigma**2) ** -0.5
+    return 1 / root(power(level))
+
+
+def power(level: Level) -> Number:
+    """alpha^2 + sigma^2: the variance of x where the data has variance 1."""
+    return level.alpha * level.alpha + level.sigma * level.sigma
+
+
+def root(value: Number) -> Number:
+    """The square root, correctly rounded for numbers and tensors alike."""
+    return torch.sqrt(value) if isinstance(value, Tensor) else math.sqrt(value)

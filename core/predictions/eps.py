@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from ..types import BadInput, Level, Number
@@ -15,8 +14,10 @@ class Eps(Prediction):
     Refused at alpha = 0, where x is all noise and knowing it tells nothing of the data.
     """
 
-    def x0(self, x: Tensor, output: Tensor, level: Level) -> Tensor:
-        return (x - level.sigma * output) / level.alpha
+    def coefficients(self, level: Level) -> tuple[Number, Number]:
+        if not isinstance(level.alpha, Tensor):  # looking at a map would wait for the device: `sample` looks before
+            self.check(level)
+        return 1 / level.alpha, -level.sigma / level.alpha
 
     def target(self, x0: Tensor, eps: Tensor, level: Level) -> Tensor:
         return eps
@@ -25,7 +26,7 @@ class Eps(Prediction):
         return level.alpha * unit_variance(level)
 
     def check(self, level: Level) -> None:
-        if bool((torch.as_tensor(level.alpha) == 0).any()):
+        if bool((level.alpha == 0).any()) if isinstance(level.alpha, Tensor) else level.alpha == 0:
             raise BadInput(
                 "an eps network says nothing about the data at alpha = 0, where this schedule starts: "
                 "train with `prediction: v` (or flow, edm, x0), or start lower (spacing karras with rho_max)"

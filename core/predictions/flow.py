@@ -15,8 +15,9 @@ class Flow(Prediction):
     x0 = (x - sigma output) / (alpha + sigma), which is x - sigma output on rectified flow.
     """
 
-    def x0(self, x: Tensor, output: Tensor, level: Level) -> Tensor:
-        return (x - level.sigma * output) / (level.alpha + level.sigma)
+    def coefficients(self, level: Level) -> tuple[Number, Number]:
+        total = level.alpha + level.sigma
+        return 1 / total, -level.sigma / total
 
     def target(self, x0: Tensor, eps: Tensor, level: Level) -> Tensor:
         return eps - x0

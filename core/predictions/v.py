@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..types import Level, Number
-from .base import Prediction
+from .base import Prediction, power, root
 
 
 class V(Prediction):
@@ -14,11 +14,12 @@ class V(Prediction):
     x0 = (alpha x - sigma output) / (alpha^2 + sigma^2), on any schedule.
     """
 
-    def x0(self, x: Tensor, output: Tensor, level: Level) -> Tensor:
-        return (level.alpha * x - level.sigma * output) / (level.alpha**2 + level.sigma**2)
+    def coefficients(self, level: Level) -> tuple[Number, Number]:
+        total = power(level)
+        return level.alpha / total, -level.sigma / total
 
     def target(self, x0: Tensor, eps: Tensor, level: Level) -> Tensor:
         return level.alpha * eps - level.sigma * x0
 
     def gain(self, level: Level) -> Number:
-        return (level.alpha**2 + level.sigma**2) ** 0.5
+        return root(power(level))

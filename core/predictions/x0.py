@@ -11,6 +11,9 @@ from .base import Prediction, unit_variance
 class X0(Prediction):
     """The clean data: output = x0."""
 
+    def coefficients(self, level: Level) -> tuple[Number, Number]:
+        return 0.0, 1.0
+
     def x0(self, x: Tensor, output: Tensor, level: Level) -> Tensor:
         return output
 

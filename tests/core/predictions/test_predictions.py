@@ -77,17 +77,17 @@ def test_eps_is_refused_at_alpha_zero():
 
 
 PLANTED = [
-    (Eps, "x - level.sigma * output", "x + level.sigma * output"),
+    (Eps, "-level.sigma / level.alpha", "level.sigma / level.alpha"),
     (Eps, "return level.alpha * unit", "return level.sigma * unit"),
     (V, "level.alpha * eps - level.sigma * x0", "level.alpha * eps + level.sigma * x0"),
-    (V, "level.alpha * x - level.sigma * output", "level.alpha * x + level.sigma * output"),
-    (V, "** 0.5", "** 1"),
+    (V, "-level.sigma / total", "level.sigma / total"),
+    (V, "return root(power(level))", "return power(level)"),
     (Flow, "return eps - x0", "return x0 - eps"),
-    (Flow, "/ (level.alpha + level.sigma)", ""),
+    (Flow, "total = level.alpha + level.sigma", "total = level.alpha * 0 + 1"),
     (Flow, "return (level.alpha + level.sigma) * unit", "return unit"),
     (X0, "return level.sigma * unit", "return unit"),
     (EDM, "level.sigma * x0 - level.alpha * eps", "level.sigma * x0 + level.alpha * eps"),
-    (EDM, "scale**2) * x", "scale) * x"),
+    (EDM, "level.alpha / total", "level.alpha / root(total)"),
 ]
 
 
@@ -112,9 +112,9 @@ def test_a_sign_that_is_wrong_both_ways_is_caught():
 
 def test_planted_gain_is_caught():
     with pytest.raises(AssertionError):
-        check_loss_carried(plant(V, "** 0.5", "** 1.5")(), X0())
+        check_loss_carried(plant(V, "return root(power(level))", "return power(level) * root(power(level))")(), X0())
 
 
 def test_planted_scale_of_edm_is_caught():
     with pytest.raises(AssertionError):
-        check_edm(plant(EDM, "level.sigma * scale) * output", "level.sigma) * output"))
+        check_edm(plant(EDM, "level.sigma / root(total)", "level.sigma / total"))
