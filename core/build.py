@@ -41,6 +41,7 @@ def build_process(recipe: Recipe) -> Process:
         p.clock.build(),
         p.times.build(),
         p.weighting.build(),
+        p.per_element,
     )
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from .clocks.base import Clock
 from .model import NetworkDenoiser
+from .objectives.mixed import mixed_times
 from .objectives.times.base import Times
 from .objectives.weightings.base import Weighting
 from .predictions.base import Prediction
@@ -17,7 +20,10 @@ from .types import Conditions, Level
 
 @dataclass(frozen=True)
 class Process:
-    """Schedule, prediction, the space of the loss, clock, density of training times and weighting."""
+    """Schedule, prediction, the space of the loss, clock, density of training times and weighting.
+
+    per_element: share of the training samples whose elements differ in level
+    """
 
     schedule: Schedule
     prediction: Prediction
@@ -25,6 +31,7 @@ class Process:
     clock: Clock
     times: Times
     weighting: Weighting
+    per_element: float = 0.0
 
     def denoiser(self, network: nn.Module) -> NetworkDenoiser:
         """The network as samplers and guidance take it."""
@@ -34,10 +41,21 @@ class Process:
         """Training levels (B,) from uniform numbers u (B,) in [0, 1)."""
         return self.schedule.level(self.times.sample(u, self.schedule))
 
+    def mixed(self, level: Level, spatial: Sequence[int], seed: int, rows: Sequence[int], step: int) -> Level:
+        """The levels (B,) as maps (B, 1, *spatial) in which parts of some samples are at other levels, or clean.
+
+        rows: the samples' numbers in the global batch; with (seed, step) they key what is drawn
+        """
+        if not self.per_element:
+            return level
+        t = mixed_times(level.t, spatial, self.times, self.schedule, self.per_element, seed, rows, step)
+        return level if t is None else self.schedule.level(t)
+
     def losses(self, network: nn.Module, x0: Tensor, eps: Tensor, level: Level, conditions: Conditions) -> Tensor:
         """The loss of each sample, (B,): the weighted squared error, averaged over the sample's valid elements.
 
         w(level) (gain_loss / gain_output)^2 (output - target)^2: the output's error, carried to the space of the loss.
+        Where the level is a map, clean elements count for nothing: there is nothing left to learn of them.
         """
         at = level.on(x0)
         x = at.alpha * x0 + at.sigma * eps
@@ -46,7 +64,12 @@ class Process:
         weight = self.weighting.weight(at, self.loss_space)
         if self.loss_space is not self.prediction:
             weight = weight * (self.loss_space.gain(at) / self.prediction.gain(at)) ** 2
-        return valid_mean(error * weight, conditions.valid)
+        counted = conditions.valid
+        if isinstance(at.sigma, Tensor) and at.sigma[:1].numel() > 1:
+            noisy = at.sigma > 0
+            weight = torch.where(noisy, weight, 0.0)
+            counted = noisy.to(x0.dtype) if counted is None else counted * noisy
+        return valid_mean(error * weight, counted)
 
 
 def valid_mean(error: Tensor, valid: Tensor | None) -> Tensor:

@@ -28,6 +28,8 @@ class Process:
     """density of training times"""
     weighting: Annotated[Spec, Kind("weighting")] = field(default_factory=lambda: Spec("weighting", "none"))
     """loss weight by noise level"""
+    per_element: Annotated[float, Range(0, 1)] = 0.0
+    """share of the training samples in which parts are clean or at another noise level; 0.5 to edit or continue media"""
 
 
 @dataclass

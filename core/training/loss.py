@@ -19,7 +19,7 @@ from .batches import Batch
 
 @dataclass(frozen=True)
 class Losses:
-    """per_sample (B,) and the level (B,) at which each was measured."""
+    """per_sample (B,) and the level (B,) at which each was measured; where elements differ, the first drawn."""
 
     per_sample: Tensor
     level: Level
@@ -34,12 +34,13 @@ def batch_losses(parts: Parts, model: Model, batch: Batch, step: int, device: to
         x0 = parts.codec.encode(sent(batch.media, eps))
         u = stratified(recipe.seed, step, recipe.train.batch, batch.rows)
         level = parts.process.level(u)
+        seen = parts.process.mixed(level, x0.shape[2:], recipe.seed, batch.rows, step)
         valid = None if batch.lengths is None else parts.codec.valid(batch.lengths, parts.signal.size)
     # Drops are read on the host: numbers that were on the device would make every step wait for it.
     drops = Noise(recipe.seed, batch.rows, parts.signal.latent)
     conditions = _conditions(model, batch, drops, step, None if valid is None else sent(valid, x0))
     with autocast(device, recipe.train.precision), keyed_dropout(recipe.seed, batch.rows, step):
-        return Losses(parts.process.losses(model, x0, eps, level, conditions), level)
+        return Losses(parts.process.losses(model, x0, eps, seen, conditions), level)
 
 
 def _conditions(model: Model, batch: Batch, noise: Noise, step: int, valid: Tensor | None) -> Conditions:
