@@ -10,7 +10,6 @@ from torch import Tensor
 
 from ..types import Level, Number
 
-
 _TERMS = 11  # of the series of atanh; at |s| < 0.172 the rest is below 1e-18
 
 

@@ -1,4 +1,4 @@
-"""What the blocks of a stage are told besides their input: level and conditions, at each position where levels differ."""
+"""What the blocks of a stage are told level and conditions, for each position where levels differ."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .resample import pool
 class Told(NamedTuple):
     """The embedding of a stage, its padding, and the axes that are loops.
 
-    row:     (B, *ones, E): embedding of conditions and of the sample's level; where levels differ, of its first element's
+    row:     (B, *ones, E): embedding of conditions and of the sample's level (its first element's where levels differ)
     spread:  (B, *spatial, E): the embedding at each position; None: every sample has one level
     alike:   (B, 1, *spatial), True where all levels that a position covers equal the first element's: `row` holds there
     padding: (B, 1, *spatial), True where a position covers nothing that belongs to the sample; None: no padding

@@ -56,7 +56,7 @@ def mixed_times(
 
 
 def _interval(rng: np.random.Generator, n: int) -> slice:
-    """A part of n elements, of any length and often at an end: a length in (0, n], a start in (-length, n), cut to fit."""
+    """A part of n elements, often at an end: length uniform in (0, n], start uniform in (-length, n), cut to fit."""
     length = n * (1 - rng.random())
     start = rng.uniform(-length, n)
     first = min(max(0, int(start)), n - 1)

@@ -29,7 +29,7 @@ class Process:
     weighting: Annotated[Spec, Kind("weighting")] = field(default_factory=lambda: Spec("weighting", "none"))
     """loss weight by noise level"""
     per_element: Annotated[float, Range(0, 1)] = 0.0
-    """share of the training samples in which parts are clean or at another noise level; 0.5 to edit or continue media"""
+    """share of the training samples whose parts differ in noise level, some clean; 0.5 suits editing and continuing"""
 
 
 @dataclass
