@@ -64,7 +64,7 @@ class Affine:
 
     def where(self, mask: Tensor) -> Affine:
         """The combination where `mask` holds and 0 elsewhere, even where its coefficients are not finite."""
-        return Affine({symbol: torch.where(mask, c, 0.0) for symbol, c in self.terms.items()})
+        return Affine({symbol: torch.where(mask, _float64(c), 0.0) for symbol, c in self.terms.items()})
 
 
 # A tensor on the left of an Affine would broadcast over it; this makes `tensor * affine` call Affine.__rmul__.
@@ -169,9 +169,7 @@ class Draft:
             stays = (torch.as_tensor(level.alpha) == base.alpha) & (torch.as_tensor(level.sigma) == base.sigma)
             if bool(stays.any()):
                 kept: dict[Symbol, Number] = {("x", self._base): 0.0, **x.terms}
-                x = Affine(
-                    {s: torch.where(stays, float(s == ("x", self._base)), torch.as_tensor(c)) for s, c in kept.items()}
-                )
+                x = Affine({s: torch.where(stays, float(s == ("x", self._base)), _float64(c)) for s, c in kept.items()})
         self._rows.append((level, x, step))
         return Affine({("x", len(self._rows) - 1): 1.0})
 
@@ -202,6 +200,11 @@ class Draft:
 def _exact(level: Level) -> ExactLevel:
     """The level as float64 tensors on the host."""
     return ExactLevel(*(torch.as_tensor(v, dtype=torch.float64).cpu() for v in (level.t, level.alpha, level.sigma)))
+
+
+def _float64(c: Number) -> Tensor:
+    """A coefficient as a tensor: torch makes float32 of a Python float."""
+    return torch.as_tensor(c, dtype=torch.float64)
 
 
 def _plain(value: Number) -> Number:

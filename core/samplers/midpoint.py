@@ -1,0 +1,25 @@
+"""The explicit midpoint rule (Runge 1895) on the bounded clock tau = sigma / (alpha + sigma)."""
+
+from __future__ import annotations
+
+from .base import Draft, Sampler
+from .coefficients import first_order
+from .stages import drift, on_tau, velocity
+
+
+class Midpoint(Sampler):
+    """The midpoint rule in tau: a whole step with the velocity found half-way; second order, two evaluations a step.
+
+    u_t = u_s + (tau_t - tau_s) v_m, u = x / (alpha + sigma), v = E[eps - x0], v_m at Euler's point at
+    tau_m = (tau_s + tau_t) / 2. No end of the interval is special: at alpha_s = 0 v is regular, and the step to
+    sigma_t = 0 becomes x_t = 2 D_m - D_s.
+    """
+
+    order = 2
+
+    def draft(self, draft: Draft) -> None:
+        x = draft.start()
+        for s, t in draft.pairs():
+            m = on_tau(draft, s, t, 0.5)
+            x_m = draft.point(first_order(draft, x, draft.denoise(x), s, m, m.sigma), m)
+            x = draft.step(drift(x, s, t, velocity(x_m, draft.denoise(x_m), m)), t)
