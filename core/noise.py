@@ -1,4 +1,4 @@
-"""Random numbers keyed by (seed, sample, purpose, counter).
+"""Random numbers keyed by (seed, sample, purpose, counter), where the counter may be an interval of tau.
 
 Every number that training or sampling draws comes from here, so sample 7 of seed 3 is the same whatever the batch size,
 the device, and the number of ranks that share the work. The generator is Philox, which is keyed by design (Salmon
@@ -13,6 +13,8 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 import torch
 from torch import Tensor
+
+from .brownian import Interval, Path
 
 Shape = tuple[int, ...]
 
@@ -43,15 +45,31 @@ class Noise:
         self.seed, self.samples, self.device, self.dtype = seed, list(samples), torch.device(device), dtype
         same = not shapes or isinstance(shapes[0], int)
         self.shapes: list[Shape] = [tuple(shapes)] * len(self.samples) if same else [tuple(s) for s in shapes]  # type: ignore[arg-type]
+        self._paths: dict[tuple[str, int], Path] = {}
 
     def normal(self, purpose: str, counter: Hashable = 0) -> Tensor:
-        """Standard normal noise (B, C, *spatial), each row drawn at its own shape; float32 values in any dtype."""
+        """Standard normal noise (B, C, *spatial), each row drawn at its own shape; float32 values in any dtype.
+
+        A counter that is an Interval gives what the sample's Brownian path gains there, over the root of its length:
+        the same path whatever the intervals, so that runs of any number of steps see the same noise.
+        """
         largest = tuple(max(n) for n in zip(*self.shapes, strict=True))
         out = np.zeros((len(self.samples), *largest), dtype=np.float32)
-        for row, (sample, shape) in enumerate(zip(self.samples, self.shapes, strict=True)):
-            drawn = generator(self.seed, sample, purpose, counter).standard_normal(shape, dtype=np.float32)
-            out[(row, *(slice(n) for n in shape))] = drawn
+        for row, shape in enumerate(self.shapes):
+            drawn = self._gained if isinstance(counter, Interval) else self._drawn
+            out[(row, *(slice(n) for n in shape))] = drawn(row, purpose, counter)
         return self._send(out)
+
+    def _drawn(self, row: int, purpose: str, counter: Hashable) -> np.ndarray:
+        rng = generator(self.seed, self.samples[row], purpose, counter)
+        return rng.standard_normal(self.shapes[row], dtype=np.float32)
+
+    def _gained(self, row: int, purpose: str, interval: Interval) -> np.ndarray:
+        path = self._paths.get((purpose, row))
+        if path is None:
+            path = self._paths[purpose, row] = Path(lambda key: self._drawn(row, purpose, key))
+        high, low = (float(v[row]) if isinstance(v, tuple) else v for v in interval)
+        return path.gained(high, low)
 
     def uniform(self, purpose: str, counter: Hashable = 0) -> Tensor:
         """One number in [0, 1) a sample, (B,)."""

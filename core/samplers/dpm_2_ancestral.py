@@ -1,0 +1,46 @@
+"""DPM-2 with ancestral noise: the midpoint rule to below the target, then noise up to it.
+
+The form of k-diffusion's `sample_dpm_2_ancestral` (DPM-Solver-2, Lu et al. 2022, arXiv:2206.00927, algorithm 1; noise
+of Song et al. 2021, arXiv:2011.13456, eq. 47), restated on rho so that it keeps the marginal on every schedule.
+"""
+
+from __future__ import annotations
+
+from ..types import BadInput
+from .base import Draft, Sampler
+from .coefficients import first_order
+from .moves import below, fresh
+from .paths import Kind, check_noise, step_keys
+from .stages import on_lambda, regular
+
+
+class DPM2Ancestral(Sampler):
+    """DPM-2 to below the target, then fresh noise up to it.
+
+    x_d / alpha_t = x_s / alpha_s + (rho_d - rho_s) eps_m, eps_m = (x_m - alpha_m D_m) / sigma_m at Euler's point at
+    rho_m = sqrt(rho_s rho_d); x_t = x_d + sqrt(sigma_t^2 - sigma_d^2) z, sigma_d = sigma_t sqrt(1 - eta^2 (1 - q^2)),
+    q = rho_t / rho_s. Two evaluations a step; one, and Euler's step, from alpha_s = 0 and to sigma_t = 0.
+
+    eta:   share of fresh noise: 0 is dpm_2, 1 fully ancestral
+    noise: step (fresh at every step), or path (what a Brownian path on tau gains, the same at any number of steps)
+    """
+
+    def __init__(self, eta: float = 1.0, noise: Kind = "step"):
+        if not 0 <= eta <= 1:
+            raise BadInput(f"dpm_2_ancestral's eta lies between 0 (dpm_2) and 1 (ancestral), not {eta}")
+        check_noise("dpm_2_ancestral", noise)
+        self.eta, self.noise, self.stochastic = eta, noise, eta > 0
+        self.order = None if self.stochastic else 2
+
+    def draft(self, draft: Draft) -> None:
+        x = draft.start()
+        for (s, t), key in zip(draft.pairs(), step_keys(draft.levels, self.noise), strict=True):
+            d = below(s, t, self.eta)
+            D, inside = draft.denoise(x), regular(s, d)
+            made = first_order(draft, x, D, s, d, d.sigma)
+            if bool(inside.any()):
+                eps, m = (x - s.alpha * D) / s.sigma, on_lambda(draft, s, d, 0.5, else_on_tau=0.5)
+                x_m = draft.point(first_order(draft, x, D, s, m, m.sigma), m)
+                eps_m = (x_m - m.alpha * draft.denoise(x_m)) / m.sigma
+                made = made + (t.alpha * (d.rho - s.rho) * (eps_m - eps)).where(inside)
+            x = draft.step(made + fresh(d, t) * draft.noise(key), t)

@@ -1,0 +1,57 @@
+"""DPM-Solver++ for the reverse SDE, one step of two stages (Lu et al. 2022, arXiv:2211.01095, section 4 and appendix).
+
+The form of k-diffusion's `sample_dpmpp_sde`, with the noise of the SDE at every eta: that of the whole step is made of
+that of its parts, just as the SDE's own is.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+from ..types import BadInput
+from .base import Draft, Sampler
+from .coefficients import log_step
+from .moves import damping
+from .paths import Kind, check_noise, step_keys
+from .stages import on_lambda, regular
+
+
+class DPMppSDE(Sampler):
+    """The stochastic DPM-Solver++ of two stages: no history, two evaluations a step.
+
+    x_t = (sigma_t / sigma_s) e^(-eta h) x_s + alpha_t (1 - e^(-(1 + eta) h)) (D_s + (D_m - D_s) / (2 r)) + n_st,
+    h = lambda_t - lambda_s; D_m is made at lambda_s + r h, at the point x_m that a first-order step leads to. The noise
+    is n_st = (sigma_t / sigma_m) e^(-eta h_mt) n_sm + n_mt, n_ab = sigma_b sqrt(1 - e^(-2 eta h_ab)) z_ab, and n_sm is
+    x_m's. One evaluation, of first order, from alpha_s = 0 and to sigma_t = 0, where h is infinite.
+
+    eta:   strength of the noise: 0 is dpmpp_2s, 1 the reverse SDE
+    r:     where the second estimate is made, as a share of the step in lambda
+    noise: path (what a Brownian path on tau gains, the same at any number of steps), or step (fresh at every step)
+    """
+
+    def __init__(self, eta: float = 1.0, r: float = 0.5, noise: Kind = "path"):
+        if eta < 0:
+            raise BadInput(f"dpmpp_sde's eta is at least 0, not {eta}")
+        if not 0 < r < 1:
+            raise BadInput(f"dpmpp_sde makes an estimate inside the step: r lies between 0 and 1, not {r}")
+        check_noise("dpmpp_sde", noise)
+        self.eta, self.r, self.noise, self.stochastic = eta, r, noise, eta > 0
+        self.order = None if self.stochastic else 2
+
+    def draft(self, draft: Draft) -> None:
+        x, parts = draft.start(), [draft.levels[0]]
+        for s, t in draft.pairs():
+            parts += [on_lambda(draft, s, t, self.r, else_on_tau=self.r), t]
+        keys = step_keys(parts, self.noise)
+        for i, (s, t) in enumerate(pairwise(parts[::2])):
+            m, D, inside = parts[2 * i + 1], draft.denoise(x), regular(s, t)
+            decay_m, decay = damping(self.eta, log_step(s, m)), damping(self.eta, log_step(m, t))
+            noise_m = m.sigma * (1 - decay_m**2) ** 0.5 * draft.noise(keys[2 * i])
+            noise = t.sigma * (1 - decay**2) ** 0.5 * draft.noise(keys[2 * i + 1])
+            kept = t.sigma * damping(self.eta, log_step(s, t)) / s.sigma
+            made, weight = kept * x + (t.alpha - s.alpha * kept) * D, t.alpha - s.alpha * kept
+            if bool(inside.any()):
+                kept_m = m.sigma * decay_m / s.sigma
+                x_m = draft.point(kept_m * x + (m.alpha - s.alpha * kept_m) * D + noise_m, m)
+                made = made + (weight / (2 * self.r) * (draft.denoise(x_m) - D)).where(inside)
+            x = draft.step(made + (t.sigma / m.sigma * decay) * noise_m + noise, t)

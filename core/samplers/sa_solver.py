@@ -1,0 +1,78 @@
+"""SA-Solver: stochastic Adams, predictor and corrector (Xue et al. 2023, arXiv:2309.05019, algorithm 1, eq. 14 to 18).
+
+The corrector goes with the predictor's noise and its one evaluation, at the predicted point. tau(t)^2 of the paper, the
+strength of the noise, is eta within a window of levels and 0 outside. Every integral is exact (the paper's code changes
+one weight for two nodes).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..schedulers.base import ExactLevel
+from ..types import BadInput
+from .base import Affine, Draft, Sampler
+from .coefficients import Node, first_order, log_step
+from .exponential import higher, psi
+from .moves import damping
+from .paths import Kind, check_noise, step_keys
+
+
+class SASolver(Sampler):
+    """SA-Solver: an exponential Adams-Bashforth predictor and Adams-Moulton corrector for the reverse SDE.
+
+    x_t = (sigma_t / sigma_s) e^(-eta h) x_s + alpha_t int_0^1 H e^(-H (1 - r)) P(r) dr + n z, H = (1 + eta) h,
+    h = lambda_t - lambda_s, n = sigma_t sqrt(1 - e^(-2 eta h)), P the polynomial in r = (lambda - lambda_s) / h through
+    the last estimates; corrected x_t is the same, same z, with the estimate at the predicted point among the nodes. One
+    evaluation a step. A step ends at the predicted point; the correction enters with the next step, and the last point
+    is a predicted one. The order rises with the history; where h is infinite (alpha_s = 0, sigma_t = 0) it is 1.
+
+    eta:             strength of the noise inside the window: 0 solves the ODE, 1 the reverse SDE
+    window:          (lowest, highest) tau of the levels s whose steps draw noise
+    predictor_order: estimates the predictor uses, 1 to 4
+    corrector_order: estimates the corrector uses, the new one included, 2 to 5; 0: no corrector
+    noise:           path (what a Brownian path on tau gains, the same at any number of steps), or step (fresh)
+    """
+
+    def __init__(
+        self,
+        eta: float = 1.0,
+        window: tuple[float, float] = (0.0, 1.0),
+        predictor_order: int = 3,
+        corrector_order: int = 4,
+        noise: Kind = "path",
+    ):
+        if eta < 0:
+            raise BadInput(f"sa_solver's eta is at least 0, not {eta}")
+        if len(window) != 2 or not 0 <= window[0] < window[1] <= 1:
+            raise BadInput(f"sa_solver's window is two levels tau, 0 <= lowest < highest <= 1, not {window}")
+        if predictor_order not in (1, 2, 3, 4):
+            raise BadInput(f"sa_solver's predictor_order is 1 to 4, not {predictor_order}")
+        if corrector_order not in (0, 2, 3, 4, 5):
+            raise BadInput(f"sa_solver's corrector_order is 2 to 5, or 0 for no corrector, not {corrector_order}")
+        check_noise("sa_solver", noise)
+        self.eta, self.window, self.noise, self.stochastic = eta, tuple(window), noise, eta > 0
+        self.predictor_order, self.corrector_order = predictor_order, corrector_order
+        order = min(predictor_order + 1, corrector_order) if corrector_order else predictor_order
+        self.order = None if self.stochastic else order
+
+    def draft(self, draft: Draft) -> None:
+        x, nodes, before, predicted = draft.start(), [], None, Affine({})
+        for (s, t), key in zip(draft.pairs(), step_keys(draft.levels, self.noise), strict=True):
+            D = draft.denoise(x)
+            if before is not None and self.corrector_order:  # the step that led here, now with the estimate at its end
+                known = [nodes[0], (s, D), *nodes[1:]]
+                x = x + self._beyond(before, s, known, self.corrector_order) - predicted
+            nodes = [(s, D), *nodes][: max(self.predictor_order, self.corrector_order - 1)]
+            before, predicted = s, self._beyond(s, t, nodes, self.predictor_order)
+            kept = t.sigma * damping(self._strength(s), log_step(s, t))
+            x = draft.step(first_order(draft, x, D, s, t, kept, key) + predicted, t)
+
+    def _beyond(self, s: ExactLevel, t: ExactLevel, nodes: list[Node], order: int) -> Affine:
+        """What predictor and corrector add to the step of first order."""
+        return higher(s, t, nodes, psi((1 + self._strength(s)) * log_step(s, t), order))
+
+    def _strength(self, s: ExactLevel) -> Tensor:
+        low, high = self.window
+        return torch.where((s.tau >= low) & (s.tau <= high), self.eta, 0.0).to(s.tau.dtype)

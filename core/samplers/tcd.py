@@ -1,0 +1,34 @@
+"""TCD, trajectory consistency distillation: its stochastic sampling (Zheng et al. 2024, arXiv:2402.19159, algorithm 4).
+
+The network leads along the ODE from s to a time t' before the target t, and the forward process from there up to t.
+"""
+
+from __future__ import annotations
+
+from ..types import BadInput
+from .base import Draft, Sampler
+from .coefficients import first_order
+
+
+class TCD(Sampler):
+    """A first-order step down to t' = (1 - gamma) t, counted from the clean time, then forward noise up to t.
+
+    x_t = (alpha_t / alpha_t') x_t' + noise: in one, a step that keeps sigma_d = alpha_t rho(t') of its noise. At a
+    gamma above 0 the step down is long however many steps there are, which is right for the distilled network alone: a
+    plain denoiser does not converge.
+
+    gamma: how far below the target: 0 is ddim, 1 goes to clean data, as lcm
+    """
+
+    def __init__(self, gamma: float = 0.3):
+        if not 0 <= gamma <= 1:
+            raise BadInput(f"tcd's gamma lies between 0 (ddim) and 1 (lcm), not {gamma}")
+        self.gamma, self.stochastic, self.converges = gamma, gamma > 0, gamma == 0
+        self.order = None if self.stochastic else 1
+
+    def draft(self, draft: Draft) -> None:
+        x, clean = draft.start(), draft.schedule.t_clean
+        for i, (s, t) in enumerate(draft.pairs()):
+            lower = draft.schedule.level(clean + (1 - self.gamma) * (draft.schedule.t_of_rho(t.rho) - clean))
+            kept = t.alpha * lower.rho if self.gamma else t.sigma
+            x = draft.step(first_order(draft, x, draft.denoise(x), s, t, kept, ("step", i)), t)
