@@ -1,4 +1,4 @@
-"""What the blocks of a stage are told level and conditions, for each position where levels differ."""
+"""What the blocks of a stage are told: level and conditions, at each position where levels differ."""
 
 from __future__ import annotations
 
