@@ -39,7 +39,7 @@ class DPM2Ancestral(Sampler):
             D, inside = draft.denoise(x), regular(s, d)
             made = first_order(draft, x, D, s, d, d.sigma)
             if bool(inside.any()):
-                eps, m = (x - s.alpha * D) / s.sigma, on_lambda(draft, s, d, 0.5, else_on_tau=0.5)
+                eps, m = (x - s.alpha * D) / s.sigma, on_lambda(draft.schedule, s, d, 0.5, else_on_tau=0.5)
                 x_m = draft.point(first_order(draft, x, D, s, m, m.sigma), m)
                 eps_m = (x_m - m.alpha * draft.denoise(x_m)) / m.sigma
                 made = made + (t.alpha * (d.rho - s.rho) * (eps_m - eps)).where(inside)

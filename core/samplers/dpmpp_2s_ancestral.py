@@ -44,7 +44,7 @@ class DPMpp2SAncestral(Sampler):
             D, inside = draft.denoise(x), d.sigma > 0
             made = first_order(draft, x, D, s, d, d.sigma)
             if bool(inside.any()):
-                m = on_lambda(draft, s, d, self.r, else_on_tau=self.r)
+                m = on_lambda(draft.schedule, s, d, self.r, else_on_tau=self.r)
                 D_m = draft.denoise(draft.point(first_order(draft, x, D, s, m, m.sigma), m))
                 weight = -torch.expm1(-log_step(s, d)) / (2 * self.r)
                 made = made + (t.alpha * weight * (D_m - D)).where(inside)

@@ -41,7 +41,7 @@ class DPMppSDE(Sampler):
     def draft(self, draft: Draft) -> None:
         x, parts = draft.start(), [draft.levels[0]]
         for s, t in draft.pairs():
-            parts += [on_lambda(draft, s, t, self.r, else_on_tau=self.r), t]
+            parts += [on_lambda(draft.schedule, s, t, self.r, else_on_tau=self.r), t]
         keys = step_keys(parts, self.noise)
         for i, (s, t) in enumerate(pairwise(parts[::2])):
             m, D, inside = parts[2 * i + 1], draft.denoise(x), regular(s, t)
