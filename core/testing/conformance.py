@@ -22,8 +22,9 @@ from ..schedulers.rectified_flow import RectifiedFlow
 from ..schedulers.vp_linear import VPLinear
 from ..spacings.base import Spacing
 from ..types import BadInput, Conditions, Estimate, Level
+from .guided import check_guidance as check_guidance
 from .invariants import deviation
-from .orders import interior, own_start, whole
+from .orders import falling, interior, own_start, whole
 
 
 def check_schedule(schedule: Schedule) -> None:
@@ -151,13 +152,6 @@ def check_weighting(weighting: Weighting, prediction: Prediction) -> None:
         tensor = Level(*(torch.full((2,), float(v)) for v in (level.t, level.alpha, level.sigma)))
         weight = torch.as_tensor(weighting.weight(tensor, prediction))
         assert weight.shape == (2,) and torch.isfinite(weight).all() and (weight >= 0).all(), "finite, not negative"
-
-
-def falling(schedule: Schedule, steps: int) -> list[ExactLevel]:
-    """Levels evenly spaced in tau from the schedule's noisiest to clean: alpha = 0 to sigma = 0, exactly."""
-    first = schedule.level(schedule.t_max)
-    tau = torch.linspace(float(first.tau), 0, steps + 1, dtype=torch.float64)
-    return [first, *(schedule.level_of_rho(u / (1 - u)) for u in tau[1:-1]), schedule.clean()]
 
 
 def check_plan(sampler: Sampler, schedule: Schedule, steps: int = 9, tolerance: float = 1e-9) -> None:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from ..samplers.base import Sampler, run
-from ..schedulers.base import Schedule
+from ..schedulers.base import ExactLevel, Schedule
 from ..types import Conditions, Denoiser, Estimate, Level
 from .base import Problem
 from .mixture import example
@@ -103,8 +103,7 @@ def whole(
     first, errors = schedule.level(schedule.t_max), []
     start, exact = _curve(problem, count, (float(first.tau), 0.0))
     for n in steps:
-        tau = torch.linspace(float(first.tau), 0, n + 1, dtype=torch.float64)
-        levels = [first, *(schedule.level_of_rho(u / (1 - u)) for u in tau[1:-1]), schedule.clean()]
+        levels = falling(schedule, n)
         x = run(sampler.plan(schedule, levels), problem, start * float(first.alpha + first.sigma))
         errors.append(_error(x, exact, levels[-1]))
     return Order(tuple(steps), tuple(errors))
@@ -116,9 +115,7 @@ def _on_interval(
     low, high = INTERVAL
     errors = []
     for n in steps:
-        h = (high - low) / n
-        lam = [low + (i + UNEVEN * (i % 2)) * h for i in range(-history, n + 1)]
-        levels = [schedule.level_of_rho(math.exp(-v)) for v in lam]
+        lam, levels = _lambdas(n, history), uneven(schedule, n, history)
         back = _curve(problem, count, tuple(_tau(v) for v in lam[history::-1]))[
             ::-1
         ]  # exact, from the earliest level to `low`
@@ -127,6 +124,23 @@ def _on_interval(
         x = run(sampler.plan(schedule, levels), Pinned(problem, levels[: history + 1], points), points[0])
         errors.append(_error(x, exact, levels[-1]))
     return Order(tuple(steps), tuple(errors))
+
+
+def uneven(schedule: Schedule, steps: int, history: int = 0) -> list[ExactLevel]:
+    """Levels of `steps` unequal steps on the interval, after `history` levels before it."""
+    return [schedule.level_of_rho(math.exp(-v)) for v in _lambdas(steps, history)]
+
+
+def falling(schedule: Schedule, steps: int) -> list[ExactLevel]:
+    """Levels evenly spaced in tau from the schedule's noisiest to clean: alpha = 0 to sigma = 0, exactly."""
+    first = schedule.level(schedule.t_max)
+    tau = torch.linspace(float(first.tau), 0, steps + 1, dtype=torch.float64)
+    return [first, *(schedule.level_of_rho(u / (1 - u)) for u in tau[1:-1]), schedule.clean()]
+
+
+def _lambdas(steps: int, history: int) -> list[float]:
+    low, high = INTERVAL
+    return [low + (i + UNEVEN * (i % 2)) * (high - low) / steps for i in range(-history, steps + 1)]
 
 
 @cache

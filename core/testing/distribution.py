@@ -1,0 +1,121 @@
+"""How far what a sampler makes is from the data: for stochastic samplers, whose points have no exact value.
+
+mean, covariance   against the problem's own, which are known exactly
+two samples        the energy distance to exact samples (Szekely and Rizzo 2013, "Energy statistics", eq. 5), and how
+                   often a random split of the two sets together is as far apart: the p-value of a permutation test
+weak order         the order at which mean and variance converge on Gaussian data, from exact moments: nothing is drawn
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..samplers.base import Sampler, run
+from ..schedulers.base import Schedule
+from ..types import Level
+from .base import Problem
+from .moments import moments
+from .ode import random_start
+from .orders import Order, uneven
+
+DATA = ((0.7, 0.4), (-0.5, 1.0), (0.3, 1.6))  # mean and deviation of the Gaussian data that weak orders are read on
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Errors of a set of samples.
+
+    mean:       distance of the samples' mean from the problem's, in units of the data's deviation (root of the trace)
+    covariance: distance of their covariance from the problem's, relative, in the Frobenius norm
+    """
+
+    mean: float
+    covariance: float
+
+
+@dataclass(frozen=True)
+class DistributionError:
+    """What a sampler made, beside as many exact samples.
+
+    made, chance: errors of the sampler's samples, and of the exact ones, which are off by chance alone
+    distance:     energy distance between the two sets, in units of the data
+    p:            share of random splits at least as far apart: small where the distributions differ
+    count:        samples in each set
+    """
+
+    made: Statistics
+    chance: Statistics
+    distance: float
+    p: float
+    count: int
+
+
+def statistics(x: Tensor, problem: Problem) -> Statistics:
+    """Errors of mean and covariance of samples x (N, *shape)."""
+    flat = x.double().reshape(len(x), -1)
+    size = float(torch.trace(problem.covariance)) ** 0.5
+    off = torch.cov(flat.T).reshape(problem.covariance.shape) - problem.covariance
+    return Statistics(float((flat.mean(0) - problem.mean).norm()) / size, float(off.norm() / problem.covariance.norm()))
+
+
+def two_sample(a: Tensor, b: Tensor, permutations: int = 200, seed: int = 0) -> tuple[float, float]:
+    """(energy distance, p-value) of samples a (N, *shape) and b (M, *shape).
+
+    E^2 = 2 mean |a - b| - mean |a - a'| - mean |b - b'|; with a row's sign 1/N in a and -1/M in b it is -s^T |.| s.
+    """
+    rows = torch.cat([a, b]).double().flatten(1)
+    between = torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist")
+    signs = torch.cat([torch.full((len(a),), 1 / len(a)), torch.full((len(b),), -1 / len(b))]).double()
+    generator = torch.Generator().manual_seed(seed)
+    split = [signs] + [signs[torch.randperm(len(rows), generator=generator)] for _ in range(permutations)]
+    S = torch.stack(split, dim=1)  # (N + M, 1 + permutations)
+    squared = -(S * (between @ S)).sum(0)
+    p = (1 + int((squared[1:] >= squared[0]).sum())) / (1 + permutations)
+    return float(squared[0].clamp(min=0).sqrt()), p
+
+
+def drawn(
+    sampler: Sampler, schedule: Schedule, levels: Sequence[Level], problem: Problem, count: int, seed: int = 0
+) -> Tensor:
+    """Samples (count, *shape) of the sampler on exact estimates, begun at the exact marginal of levels[0]."""
+    plan = sampler.plan(schedule, levels)
+    start = random_start(problem, levels[0], count, seed)
+    generator = torch.Generator().manual_seed(seed + 1_000_003)
+    noise = {key: torch.randn(start.shape, generator=generator, dtype=torch.float64) for key in plan.noises}
+    return run(plan, problem, start, noise=noise)
+
+
+def distribution_error(
+    sampler: Sampler,
+    schedule: Schedule,
+    levels: Sequence[Level],
+    problem: Problem,
+    count: int = 1000,
+    seed: int = 0,
+    permutations: int = 200,
+) -> DistributionError:
+    """Errors of `count` samples from noise to levels[-1], which is clean, against the problem and exact samples."""
+    made, exact = drawn(sampler, schedule, levels, problem, count, seed), problem.draw(count, seed + 1)
+    distance, p = two_sample(made, exact, permutations, seed)
+    return DistributionError(statistics(made, problem), statistics(exact, problem), distance, p, count)
+
+
+def weak_order(sampler: Sampler, schedule: Schedule, steps: Sequence[int] = (24, 48, 96)) -> Order:
+    """The weak order on the interval of `orders`, with the method's own start: errors of mean and variance.
+
+    The error is the largest, over several Gaussians, of the mean's in deviations and of the variance's, relative.
+    """
+    errors = []
+    for n in steps:
+        levels = uneven(schedule, n)
+        alpha, sigma = float(levels[-1].alpha), float(levels[-1].sigma)
+        worst = 0.0
+        for mean, std in DATA:
+            found, variance = moments(sampler, schedule, levels, mean, std), alpha**2 * std**2 + sigma**2
+            worst = max(worst, abs(found.mean - alpha * mean) / variance**0.5, abs(found.variance / variance - 1))
+        errors.append(worst)
+    return Order(tuple(steps), tuple(errors))
