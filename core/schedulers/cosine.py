@@ -1,4 +1,7 @@
-"""Continuous cosine schedule: a quarter turn from data to noise (Salimans and Ho 2022, arXiv:2202.00512, section 4)."""
+"""Continuous cosine schedule: a quarter turn from data to noise (Salimans and Ho 2022, arXiv:2202.00512, section 4).
+
+The shift for larger pictures is that of Hoogeboom et al. 2023 ("simple diffusion", arXiv:2301.11093).
+"""
 
 from __future__ import annotations
 
@@ -14,25 +17,35 @@ from .base import Schedule
 class Cosine(Schedule):
     """A quarter turn from data to noise, with alpha = 0 exactly at its start.
 
-    alpha(t) = cos(pi t / 2), sigma(t) = sin(pi t / 2), t from 1 (noise) to 0.
+    rho = sigma / alpha = shift tan(pi t / 2) with alpha^2 + sigma^2 = 1, t from 1 (noise) to 0; with no shift that is
+    alpha = cos(pi t / 2), sigma = sin(pi t / 2). The log signal-to-noise ratio is moved by -2 log(shift) at every t.
 
-    t_min: smallest time that training and spacings visit; sigma there is about pi t_min / 2
+    t_min: smallest time that training and spacings visit; sigma there is about shift pi t_min / 2
+    shift: multiplies rho = sigma / alpha at every t; d / 64 for pictures of d x d elements is the paper's, 1 is none
     """
 
     t_max = 1.0
     t_clean = 0.0
 
-    def __init__(self, t_min: float = 1e-3):
+    def __init__(self, t_min: float = 1e-3, shift: float = 1.0):
         if not 0 < t_min < 1:
             raise BadInput(f"cosine's t_min lies between 0 and 1, not {t_min}")
-        self.t_min = t_min
+        if not 0 < shift < math.inf:
+            raise BadInput(f"cosine's shift is positive (1: none; d / 64 for pictures of d x d elements), not {shift}")
+        self.t_min, self.shift = t_min, shift
 
     def alpha(self, t: Tensor) -> Tensor:
-        # The sine of the rest of the turn: exactly 0 at t = 1, where the cosine of a rounded pi / 2 is 6e-17.
-        return torch.sin((1 - t) * (math.pi / 2))
+        cos, sin = self._turn(t)
+        return cos / torch.sqrt(cos**2 + sin**2)
 
     def sigma(self, t: Tensor) -> Tensor:
-        return torch.sin(t * (math.pi / 2))
+        cos, sin = self._turn(t)
+        return sin / torch.sqrt(cos**2 + sin**2)
 
     def t_of_rho(self, rho: Tensor) -> Tensor:
-        return torch.atan(rho) / (math.pi / 2)
+        return torch.atan(rho / self.shift) / (math.pi / 2)
+
+    def _turn(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """(alpha, sigma) up to a common factor."""
+        # The sine of the rest of the turn: exactly 0 at t = 1, where the cosine of a rounded pi / 2 is 6e-17.
+        return torch.sin((1 - t) * (math.pi / 2)), self.shift * torch.sin(t * (math.pi / 2))

@@ -1,7 +1,17 @@
 """The schedule of DDPM, defined on a grid of steps (Ho et al. 2020, arXiv:2006.11239, eq. 4), here for any real t.
 
-betas: `linear` is DDPM's, `scaled_linear` is latent diffusion's (linear in sqrt(beta)), `cosine` is improved DDPM's
-(Nichol and Dhariwal 2021, arXiv:2102.09672, eq. 17, beta at most 0.999).
+betas that grow in a stated way from beta_min to beta_max:
+
+linear         DDPM's
+scaled_linear  linear in sqrt(beta): latent diffusion's (Rombach et al. 2022, arXiv:2112.10752)
+sigmoid        along a sigmoid from -6 to 6: GeoDiff's (Xu et al. 2022, arXiv:2203.02923)
+
+betas that follow from alpha_bar = alpha^2 as a function of u = (t + 1) / steps, each at most 0.999:
+
+cosine         cos(pi/2 (u + 0.008) / 1.008)^2 (Nichol and Dhariwal 2021, arXiv:2102.09672, eq. 17)
+exponential    exp(-12 u): Shap-E's "exp" (Jun and Nichol 2023, arXiv:2305.02463)
+laplace        snr / (1 + snr) with log snr = -sign(1/2 - u) log(1 - 2 |u - 1/2|) / 2, Laplace distributed over u (Hang
+               et al. 2024, arXiv:2407.03297, mean 0 and b = 1/2); diffusers' has the square root of this alpha_bar
 """
 
 from __future__ import annotations
@@ -15,7 +25,19 @@ from torch import Tensor
 from ..types import BadInput
 from .base import Schedule
 
-_RANGES = {"linear": (1e-4, 0.02), "scaled_linear": (0.00085, 0.012), "cosine": (None, None)}
+_RANGES = {"linear": (1e-4, 0.02), "scaled_linear": (0.00085, 0.012), "sigmoid": (1e-4, 0.02)}
+
+
+def _laplace(u: Tensor) -> Tensor:
+    away = torch.log1p(-2 * (u - 0.5).abs()) / 2
+    return torch.sigmoid(torch.where(u < 0.5, -away, away))
+
+
+_ALPHA_BAR = {
+    "cosine": lambda u: torch.cos((u + 0.008) / 1.008 * (math.pi / 2)) ** 2,
+    "exponential": lambda u: torch.exp(-12 * u),
+    "laplace": _laplace,
+}
 
 
 class Discrete(Schedule):
@@ -24,10 +46,16 @@ class Discrete(Schedule):
     alpha^2 = product of (1 - beta_i) for i <= t, sigma^2 = 1 - alpha^2; t is an index, from steps - 1 (noise) down to
     0, and clean is t = -1. log alpha is interpolated linearly between indices, so levels between them are levels too.
 
-    betas:    how beta grows with the index: linear, scaled_linear (linear in sqrt(beta)) or cosine
-    steps:    number of indices
-    beta_min: first beta of the linear kinds; None: 1e-4 (linear), 0.00085 (scaled_linear)
-    beta_max: last beta of the linear kinds; None: 0.02 (linear), 0.012 (scaled_linear)
+    zero_terminal moves the square roots of alpha_bar so that the last is 0 and the first stays (Lin et al. 2024,
+    arXiv:2305.08891, algorithm 1). Its logarithm has no line to follow there, so between the last two indices alpha
+    itself is interpolated linearly: finite, continuous, and inverted exactly, to rho = inf.
+
+    betas:         how beta grows with the index: linear, scaled_linear (linear in sqrt(beta)), sigmoid, cosine,
+                   exponential or laplace
+    steps:         number of indices
+    beta_min:      first beta of the linear kinds and of sigmoid; None: 1e-4, of scaled_linear 0.00085
+    beta_max:      last beta of the linear kinds and of sigmoid; None: 0.02, of scaled_linear 0.012
+    zero_terminal: whether alpha is rescaled to exactly 0 at the last index (an eps network is refused there)
     """
 
     t_min = 0.0
@@ -35,25 +63,33 @@ class Discrete(Schedule):
 
     def __init__(
         self,
-        betas: Literal["linear", "scaled_linear", "cosine"] = "linear",
+        betas: Literal["linear", "scaled_linear", "sigmoid", "cosine", "exponential", "laplace"] = "linear",
         steps: int = 1000,
         beta_min: float | None = None,
         beta_max: float | None = None,
+        zero_terminal: bool = False,
     ):
-        if betas not in _RANGES:
-            raise BadInput(f"discrete knows the betas {', '.join(_RANGES)}, not {betas!r}")
-        if steps < 2:
-            raise BadInput(f"discrete needs at least 2 steps, not {steps}")
-        self.steps, self.t_max = steps, steps - 1.0
-        values = _betas(betas, steps, beta_min, beta_max)
+        if betas not in (*_RANGES, *_ALPHA_BAR):
+            raise BadInput(f"discrete knows the betas {', '.join((*_RANGES, *_ALPHA_BAR))}, not {betas!r}")
+        if steps < 2 + zero_terminal:
+            raise BadInput(f"discrete needs at least {2 + zero_terminal} steps, not {steps}")
+        self.steps, self.t_max, self.zero_terminal = steps, steps - 1.0, zero_terminal
+        log_alpha = torch.cumsum(torch.log1p(-_betas(betas, steps, beta_min, beta_max)), 0) / 2
+        if zero_terminal:
+            log_alpha = _to_zero(log_alpha)
         # Knots of log alpha at t = -1 (clean), 0, 1, ..., steps - 1.
-        self.knots = torch.cat([torch.zeros(1, dtype=torch.float64), torch.cumsum(torch.log1p(-values), 0) / 2])
+        self.knots = torch.cat([torch.zeros(1, dtype=torch.float64), log_alpha])
 
     def alpha(self, t: Tensor) -> Tensor:
-        return torch.exp(self._log_alpha(t))
+        in_last, inside = self._last(t)
+        return torch.where(in_last, (1 - inside) * torch.exp(self.knots[-2]), torch.exp(self._log_alpha(t)))
 
     def sigma(self, t: Tensor) -> Tensor:
-        return torch.sqrt(-torch.expm1(2 * self._log_alpha(t)))
+        in_last, inside = self._last(t)
+        alpha = (1 - inside) * torch.exp(self.knots[-2])
+        # The branch that is not taken must not be 0 under the root, or the derivative of both would be lost.
+        variance = torch.where(in_last, (1 - alpha) * (1 + alpha), -torch.expm1(2 * self._log_alpha(t)))
+        return torch.sqrt(variance)
 
     def t_of_rho(self, rho: Tensor) -> Tensor:
         log_alpha = -torch.log1p(rho**2) / 2
@@ -61,24 +97,41 @@ class Discrete(Schedule):
         # knots fall: k is the segment (k - 1, k) that holds the value
         k = torch.searchsorted(-knots, -log_alpha.contiguous()).clamp(1, len(knots) - 1)
         inside = (log_alpha - knots[k - 1]) / (knots[k] - knots[k - 1])
+        if self.zero_terminal:
+            inside = torch.where(k == self.steps, -torch.expm1(log_alpha - knots[-2]), inside)
         return (k - 2 + inside).clamp(self.t_clean, self.t_max)
 
+    def _last(self, t: Tensor) -> tuple[Tensor, Tensor]:
+        """Whether t lies where alpha is interpolated, and how far it is from the last index but one, in [0, 1]."""
+        inside = t - (self.t_max - 1)
+        return (inside > 0) & self.zero_terminal, inside
+
     def _log_alpha(self, t: Tensor) -> Tensor:
+        """log alpha, interpolated between finite knots."""
         knots = self.knots.to(t.device)
+        knots = knots[:-1] if self.zero_terminal else knots
         k = torch.floor(t.detach() + 2).long().clamp(1, len(knots) - 1)
         return knots[k - 1] + (t - (k - 2)) * (knots[k] - knots[k - 1])
 
 
 def _betas(kind: str, steps: int, low: float | None, high: float | None) -> Tensor:
-    if kind == "cosine":
+    if kind in _ALPHA_BAR:
         if low is not None or high is not None:
-            raise BadInput("cosine betas follow from the number of steps alone: leave out beta_min and beta_max")
-        i = torch.arange(steps + 1, dtype=torch.float64) / steps
-        alpha_bar = torch.cos((i + 0.008) / 1.008 * (math.pi / 2)) ** 2
+            raise BadInput(f"{kind} betas follow from the number of steps alone: leave out beta_min and beta_max")
+        alpha_bar = _ALPHA_BAR[kind](torch.arange(steps + 1, dtype=torch.float64) / steps)
         return (1 - alpha_bar[1:] / alpha_bar[:-1]).clamp(max=0.999)
     low, high = (default if own is None else own for own, default in zip((low, high), _RANGES[kind], strict=True))
     if not 0 < low <= high < 1:
         raise BadInput(f"discrete needs 0 < beta_min <= beta_max < 1, not {low} and {high}")
     if kind == "linear":
         return torch.linspace(low, high, steps, dtype=torch.float64)
+    if kind == "sigmoid":
+        return low + (high - low) * torch.sigmoid(torch.linspace(-6, 6, steps, dtype=torch.float64))
     return torch.linspace(low**0.5, high**0.5, steps, dtype=torch.float64) ** 2
+
+
+def _to_zero(log_alpha: Tensor) -> Tensor:
+    """Lin et al. 2024, algorithm 1: alpha minus its last value, times what keeps its first; the last is exactly 0."""
+    alpha = torch.exp(log_alpha)
+    first, last = alpha[0], alpha[-1]
+    return torch.log((alpha - last) * (first / (first - last)))

@@ -1,14 +1,20 @@
 """Rectified flow: straight lines from noise to data (Liu et al. 2023, arXiv:2209.03003, eq. 1).
 
-The static shift is that of Esser et al. 2024 (arXiv:2403.03206, eq. 23).
+The shift is that of Esser et al. 2024 (arXiv:2403.03206, eq. 23); its length-dependent form, log shift linear in the
+number of positions, is the one that Flux samples with (Black Forest Labs 2024, flux/sampling.py).
 """
 
 from __future__ import annotations
 
+import math
+from typing import Literal
+
 from torch import Tensor
 
-from ..types import BadInput
+from ..types import BadInput, Signal
 from .base import Schedule
+
+_MOST = 100.0  # a line through two shifts of 1.6 and 3.2 that comes out here has been followed too far
 
 
 class RectifiedFlow(Schedule):
@@ -19,19 +25,35 @@ class RectifiedFlow(Schedule):
     The shift lives here and nowhere else: uniform times and linear spacings are shifted by it, once. Densities and
     spacings that are stated in rho or tau name levels, not times, so it does not touch them.
 
-    shift: multiplies rho = sigma / alpha at every t; above 1 spends more time at high noise (large pictures want it)
-    t_min: smallest time that training and spacings visit
+    shift:   multiplies rho = sigma / alpha at every t; above 1 spends more time at high noise (large pictures want it);
+             auto: exp(mu), mu linear in the number of positions (frames, or height times width) of the diffused tensor
+    t_min:   smallest time that training and spacings visit
+    lengths: two numbers of positions, for auto
+    mus:     log shift at these, for auto
+    signal:  facts of the data, with the shape of the diffused tensor; while that is unknown auto takes the first of mus
     """
 
     t_max = 1.0
     t_clean = 0.0
 
-    def __init__(self, shift: float = 1.0, t_min: float = 1e-3):
-        if shift <= 0:
-            raise BadInput(f"rectified_flow's shift is positive (1: none), not {shift}")
+    def __init__(
+        self,
+        shift: float | Literal["auto"] = 1.0,
+        t_min: float = 1e-3,
+        lengths: tuple[float, float] = (256.0, 4096.0),
+        mus: tuple[float, float] = (0.5, 1.15),
+        signal: Signal | None = None,
+    ):
+        if shift != "auto" and (isinstance(shift, str) or not 0 < shift < math.inf):
+            raise BadInput(f"rectified_flow's shift is positive (1: none) or auto, not {shift}")
         if not 0 < t_min < 1:
             raise BadInput(f"rectified_flow's t_min lies between 0 and 1, not {t_min}")
-        self.shift, self.t_min = shift, t_min
+        if not 0 < lengths[0] < lengths[1]:
+            raise BadInput(f"rectified_flow's lengths are two rising numbers of positions, not {list(lengths)}")
+        self.t_min = t_min
+        latent = () if signal is None else signal.latent
+        positions = math.prod(latent[1:]) if latent else lengths[0]
+        self.shift = _shift(positions, lengths, mus) if isinstance(shift, str) else float(shift)
 
     def alpha(self, t: Tensor) -> Tensor:
         return (1 - t) / ((1 - t) + self.shift * t)  # this sum is exactly `shift` at t = 1, so that sigma is exactly 1
@@ -41,3 +63,14 @@ class RectifiedFlow(Schedule):
 
     def t_of_rho(self, rho: Tensor) -> Tensor:
         return 1 / (1 + self.shift / rho)  # 1 at rho = inf, 0 at rho = 0
+
+
+def _shift(positions: float, lengths: tuple[float, float], mus: tuple[float, float]) -> float:
+    """exp(mu) on the line through (lengths, mus); followed beyond them, but not out of reason."""
+    mu = mus[0] + (positions - lengths[0]) / (lengths[1] - lengths[0]) * (mus[1] - mus[0])
+    if abs(mu) > math.log(_MOST):
+        raise BadInput(
+            f"rectified_flow's shift: auto would be exp({mu:.3g}) for {positions:g} positions, far beyond the lengths "
+            f"{lengths[0]:g} and {lengths[1]:g} that it is stated for: give the shift as a number, or other lengths"
+        )
+    return math.exp(mu)

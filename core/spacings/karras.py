@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from ..schedulers.base import Schedule
 from ..types import BadInput
-from .base import Spacing, rho_range
+from .base import Spacing, spread
 
 
 class Karras(Spacing):
@@ -17,7 +16,8 @@ class Karras(Spacing):
 
     exponent: p; larger puts more steps at low noise
     rho_min:  sigma / alpha of the last step before clean; None: the schedule's own
-    rho_max:  sigma / alpha of the first; None: the schedule's own, which must be finite
+    rho_max:  sigma / alpha of the first; None: the schedule's own; where that is alpha = 0, exactly that level, and
+              the rest from rho = steps on
     """
 
     def __init__(self, exponent: float = 7.0, rho_min: float | None = None, rho_max: float | None = None):
@@ -26,7 +26,9 @@ class Karras(Spacing):
         self.exponent, self.rho_min, self.rho_max = exponent, rho_min, rho_max
 
     def times(self, schedule: Schedule, steps: int) -> Tensor:
-        first, last = rho_range(schedule, self.rho_max, self.rho_min, "karras")
         p = self.exponent
-        ramp = torch.linspace(0, 1, steps, dtype=torch.float64)
-        return schedule.t_of_rho((first ** (1 / p) + ramp * (last ** (1 / p) - first ** (1 / p))) ** p)
+
+        def curve(first: Tensor, last: Tensor, ramp: Tensor) -> Tensor:
+            return (first ** (1 / p) + ramp * (last ** (1 / p) - first ** (1 / p))) ** p
+
+        return spread(self, schedule, steps, self.rho_max, self.rho_min, curve)

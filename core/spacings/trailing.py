@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from ..schedulers.base import Schedule
-from .base import Spacing, whole
+from .base import Spacing, last_time, stepped, whole
 
 
 class Trailing(Spacing):
@@ -17,7 +16,4 @@ class Trailing(Spacing):
     """
 
     def times(self, schedule: Schedule, steps: int) -> Tensor:
-        clean = torch.tensor(schedule.t_clean, dtype=torch.float64)
-        end = schedule.t_clean if schedule.sigma(clean) == 0 else schedule.t_min
-        ramp = torch.arange(steps, dtype=torch.float64) / steps
-        return whole(schedule.t_max - ramp * (schedule.t_max - end), schedule)
+        return whole(stepped(schedule, steps, last_time(schedule)), schedule)

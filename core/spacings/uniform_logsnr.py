@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..schedulers.base import Schedule
-from .base import Spacing, rho_range
+from .base import Spacing, spread
 
 
 class UniformLogSNR(Spacing):
@@ -15,13 +15,16 @@ class UniformLogSNR(Spacing):
     log rho_i = log rho_max + i/(N-1) (log rho_min - log rho_max).
 
     rho_min: sigma / alpha of the last step before clean; None: the schedule's own
-    rho_max: sigma / alpha of the first; None: the schedule's own, which must be finite
+    rho_max: sigma / alpha of the first; None: the schedule's own; where that is alpha = 0, exactly that level, and the
+             rest from rho = steps on
     """
 
     def __init__(self, rho_min: float | None = None, rho_max: float | None = None):
         self.rho_min, self.rho_max = rho_min, rho_max
 
     def times(self, schedule: Schedule, steps: int) -> Tensor:
-        first, last = rho_range(schedule, self.rho_max, self.rho_min, "uniform_logsnr")
-        ramp = torch.linspace(0, 1, steps, dtype=torch.float64)
-        return schedule.t_of_rho(torch.exp(torch.log(first) + ramp * torch.log(last / first)))
+        return spread(self, schedule, steps, self.rho_max, self.rho_min, _curve)
+
+
+def _curve(first: Tensor, last: Tensor, ramp: Tensor) -> Tensor:
+    return torch.exp(torch.log(first) + ramp * torch.log(last / first))

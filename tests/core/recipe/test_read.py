@@ -155,7 +155,7 @@ def test_one_bad_value(refused, override, said):
         (HEAD + "extends: nothing-like-it\n", "extends: there is no recipe 'nothing-like-it'"),
         (HEAD.replace("image/unet", "audio/unet"), "this recipe's is image; did you mean 'image/unet'?"),
         (FLOW.replace("prediction: flow", "prediction: eps"), "process.prediction: "),
-        (FLOW.replace("linspace", "karras"), "sample.spacing: karras needs a finite first level"),
+        (FLOW.replace("linspace", "{use: karras, rho_max: 1e-4}"), "sample.spacing: karras needs 0 < rho_min"),
     ],
 )  # fmt: skip
 def test_what_no_single_value_tells(refused, text, said):

@@ -1,0 +1,75 @@
+"""A schedule given as two functions of time, from Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from ..types import BadInput
+from .base import Schedule
+
+Function = Callable[[Tensor], Tensor]
+
+_ZERO = 1e-12  # an alpha below this at t_max is a rounded 0, such as cos(pi / 2) = 6e-17
+
+
+class Custom(Schedule):
+    """Any pair of functions alpha(t), sigma(t), given from Python; t is found from rho by bisection.
+
+    The functions act elementwise on float64 tensors, with torch operations (derivatives are taken through them), at
+    every t from t_clean to t_max, and sigma / alpha rises there. Without them: straight lines, rectified flow's.
+
+    alpha:   scale of the data; None: 1 - t
+    sigma:   standard deviation of the noise; None: t
+    t_min:   smallest time that training and spacings visit
+    t_max:   the noisiest time
+    t_clean: the time that stands for clean data, at which the functions are not asked
+    """
+
+    def __init__(
+        self,
+        alpha: Function | None = None,
+        sigma: Function | None = None,
+        t_min: float = 1e-3,
+        t_max: float = 1.0,
+        t_clean: float = 0.0,
+    ):
+        if (alpha is None) is not (sigma is None):
+            raise BadInput("custom takes both functions, alpha and sigma, or neither")
+        if not t_clean <= t_min < t_max:
+            raise BadInput(f"custom needs t_clean <= t_min < t_max, not {t_clean}, {t_min} and {t_max}")
+        self._alpha: Function = alpha or (lambda t: 1 - t)
+        self._sigma: Function = sigma or (lambda t: t)
+        self.t_min, self.t_max, self.t_clean = float(t_min), float(t_max), float(t_clean)
+        last = float(self._alpha(torch.tensor(self.t_max, dtype=torch.float64)))
+        self._rounding = last if abs(last) < _ZERO else 0.0
+        self._check()
+
+    def alpha(self, t: Tensor) -> Tensor:
+        return self._alpha(t) - self._rounding  # exactly 0 at t_max where it was meant to be
+
+    def sigma(self, t: Tensor) -> Tensor:
+        return self._sigma(t)
+
+    def t_of_rho(self, rho: Tensor) -> Tensor:
+        low, high = torch.full_like(rho, self.t_clean), torch.full_like(rho, self.t_max)
+        for _ in range(80):
+            middle = (low + high) / 2
+            above = self.sigma(middle) >= rho * self.alpha(middle)
+            low, high = torch.where(above, low, middle), torch.where(above, middle, high)
+        return torch.where(rho == 0, self.t_clean, high)
+
+    def _check(self) -> None:
+        t = torch.linspace(self.t_min, self.t_max, 1001, dtype=torch.float64)
+        alpha, sigma = self.alpha(t), self.sigma(t)
+        for name, values in (("alpha", alpha), ("sigma", sigma)):
+            if values.shape != t.shape or values.dtype != t.dtype:
+                raise BadInput(f"custom's {name} acts elementwise on float64 tensors: one number for every time")
+            if not bool((torch.isfinite(values) & (values >= 0)).all()):
+                raise BadInput(f"custom's {name} is not finite, or negative, between t_min and t_max")
+        stops = torch.nonzero(torch.diff(sigma / (alpha + sigma)) <= 0)
+        if len(stops):
+            at = float(t[int(stops[0])])
+            raise BadInput(f"custom's sigma / alpha does not rise with t at t = {at:g}: noise must grow with time")
