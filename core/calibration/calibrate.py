@@ -1,0 +1,149 @@
+"""Finds a plan of few evaluations for one denoiser: times by dynamic programming, then refined, then its weights."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .. import registry
+from ..samplers.base import Plan, Sampler
+from ..schedulers.base import ExactLevel
+from ..spacings.base import Spacing
+from ..types import BadInput
+from .reference import Problem, Reference, solve
+from .refine import end, refined_coefficients, refined_times
+from .times import best_times
+
+REFINED = 2  # starts whose times are refined
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A sampler with a spacing, and the error of its end: what stock has to offer, or a start of the search."""
+
+    sampler: str
+    spacing: str
+    error: float
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """A plan and what it is worth.
+
+    nfe:      its evaluations
+    plan:     the rows
+    sampler:  the method it grew from
+    error:    root mean square distance of its end to the fine solution's, on the starts it was fitted on
+    stock:    the best stock pair on the same starts
+    """
+
+    nfe: int
+    plan: Plan
+    sampler: str
+    error: float
+    stock: Pair
+
+
+def multistep() -> dict[str, Sampler]:
+    """The registered deterministic samplers that evaluate once a step, with their defaults."""
+    return {name: s for name, s in _defaults("sampler") if not (s.stochastic or s.adaptive) and _once_a_step(s)}
+
+
+def spacings() -> dict[str, Spacing]:
+    """The registered spacings, with their defaults."""
+    return dict(_defaults("spacing"))
+
+
+def _defaults(kind: str) -> Iterator[tuple[str, Any]]:
+    """Registered components that need no argument."""
+    for name in registry.builtins(kind):
+        made = registry.find(kind, name)
+        if all(p.default is not p.empty for p in inspect.signature(made).parameters.values()):
+            yield name, made()
+
+
+def stock(problem: Problem, reference: Reference, nfe: int) -> list[Pair]:
+    """Every stock sampler and spacing at `nfe` evaluations, best first; pairs that the schedule refuses are left out."""
+    found = [
+        Pair(name, spaced, problem.error(end(plan, problem), reference.x0))
+        for name, spaced, plan, _ in _plans(problem, nfe, multistep())
+    ]
+    return sorted((pair for pair in found if pair.error == pair.error), key=lambda pair: pair.error)
+
+
+def calibrate(
+    problem: Problem,
+    nfe: int,
+    reference: Reference | None = None,
+    report: Callable[[str, float], None] | None = None,
+) -> Calibrated:
+    """The best plan of `nfe` evaluations for the problem's denoiser.
+
+    reference: the fine solution, where it was made before
+    report:    called with (stage, error) as the search goes on
+
+    Raises BadInput for fewer than 2 evaluations.
+    """
+    if nfe < 2:
+        raise BadInput(f"a plan of {nfe} evaluations leaves nothing to choose: calibrate 2 or more")
+    reference = solve(problem) if reference is None else reference
+    told = report or (lambda stage, error: None)
+    pairs = stock(problem, reference, nfe)
+    told(f"stock {pairs[0].sampler} on {pairs[0].spacing}", pairs[0].error)
+    best: tuple[float, str, list[ExactLevel]] | None = None
+    for name, levels in _starts(problem, reference, nfe, pairs):
+        times, error = refined_times(
+            multistep()[name], levels, problem, reference, lambda e, name=name: told(f"times of {name}", e)
+        )
+        if best is None or error < best[0]:
+            best = (error, name, times)
+    assert best is not None
+    error, name, times = best
+    plan = multistep()[name].plan(problem.schedule, times)
+    fitted = refined_coefficients(plan, problem, reference, report=lambda e: told(f"weights of {name}", e))
+    after = problem.error(end(fitted, problem), reference.x0)
+    plan, error = (fitted, after) if after < error else (plan, error)
+    return Calibrated(nfe, plan, name, error, pairs[0])
+
+
+def _starts(
+    problem: Problem, reference: Reference, nfe: int, pairs: list[Pair]
+) -> Iterator[tuple[str, list[ExactLevel]]]:
+    """The most promising (sampler, levels): dynamic programming for each sampler, and the stock pairs; best first."""
+    found: list[tuple[float, str, list[ExactLevel]]] = []
+    for name, sampler in multistep().items():
+        levels = best_times(sampler, problem.schedule, reference, nfe)
+        error = problem.error(end(sampler.plan(problem.schedule, levels), problem), reference.x0)
+        found.append((error, name, levels))
+    best = pairs[0]
+    found.append((best.error, best.sampler, spacings()[best.spacing].levels(problem.schedule, nfe)))
+    found.sort(key=lambda start: start[0])
+    taken: set[str] = set()
+    for _, name, levels in found:
+        if name not in taken and len(taken) < REFINED:
+            taken.add(name)
+            yield name, levels
+
+
+def _plans(
+    problem: Problem, nfe: int, samplers: Mapping[str, Sampler]
+) -> Iterator[tuple[str, str, Plan, list[ExactLevel]]]:
+    for spaced, spacing in spacings().items():
+        try:
+            levels = spacing.levels(problem.schedule, nfe)
+        except BadInput:
+            continue
+        for name, sampler in samplers.items():
+            try:
+                plan = sampler.plan(problem.schedule, levels)
+            except BadInput:
+                continue
+            if plan.nfe == nfe:
+                yield name, spaced, plan, levels
+
+
+def _once_a_step(sampler: Sampler) -> bool:
+    schedule = registry.find("schedule", "edm")()
+    return sampler.plan(schedule, [schedule.level(t) for t in (8.0, 4.0, 2.0, 1.0)]).nfe == 3
