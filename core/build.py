@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from .codec import Codec
+from .durations import Takes, takes
 from .layers.init import reset
 from .model import Model
 from .process import Process
@@ -19,7 +20,10 @@ FIT_ITEMS = 2000  # a codec's scales settle long before this many examples
 
 @dataclass
 class Parts:
-    """What a recipe builds: everything but the data."""
+    """What a recipe builds: everything but the data.
+
+    takes: lengths of training examples that have one of their own
+    """
 
     recipe: Recipe
     modality: Modality
@@ -27,6 +31,7 @@ class Parts:
     codec: Codec
     model: Model
     process: Process
+    takes: Takes = ()
 
 
 def build_process(recipe: Recipe) -> Process:
@@ -69,15 +74,22 @@ def build_parts(recipe: Recipe, signal: Signal) -> Parts:
     return Parts(recipe, recipe.modality.build(), signal, codec, model, build_process(recipe))
 
 
-def fit_codec(codec: Codec, data: Dataset) -> None:
-    """Fit on 2000 to 4000 examples (all, where there are fewer) spread evenly over the training split."""
+def fit_codec(codec: Codec, data: Dataset) -> Takes:
+    """Fit on 2000 to 4000 examples (all, where there are fewer) spread evenly over the training split.
+
+    Returns the lengths of those examples, as a checkpoint keeps them.
+    """
     stride = max(1, len(data) // FIT_ITEMS)
+    found: list[tuple[int, int | None, int]] = []
 
     def items():
         for i in range(0, len(data), stride):
-            yield finite(data.item(i, None))
+            item = finite(data.item(i, None))
+            found.append((item.media.shape[-1], item.length, item.label))
+            yield item
 
     codec.fit(items())
+    return takes(found)
 
 
 def finite(item: Item) -> Item:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from tqdm import tqdm
 from .beside import OtherRuns, embedded
 from .build import Parts, build_parts
 from .device import autocast, choose_device
+from .durations import Extent, chosen, decoded, extent
 from .guidance.base import Guidance, Run
 from .model import Model
 from .noise import Noise
@@ -33,8 +34,8 @@ class Frame:
 
     step: int
     tau: float
-    noisy: Tensor
-    x0: Tensor
+    noisy: list[Tensor]
+    x0: list[Tensor]
 
 
 @dataclass
@@ -148,6 +149,7 @@ class Trained:
         label:    a class name or index, a list, "cycle", or None: unconditional
         count:    how many
         seed:     sample i of a seed is the same whatever the count or batch
+        seconds: length of each sound, or a list that is cycled; cut to it, whatever the recipe's length
         use, spacing, steps, guidance, batch, where, precision: as in a recipe; a component is its name or a mapping
         device:     move the model there first
         trajectory: keep the unveiling of the first batch
@@ -162,13 +164,14 @@ class Trained:
         s = recipe.sample
         seed = recipe.seed if s.seed is None else s.seed
         told = self._told(recipe, s.count)
+        lengths = chosen(s.seconds, told, self.model, self.parts.signal, self.parts.takes, seed)
         media: list[Tensor] = []
         frames: list[Frame] = []
         with tqdm(total=s.count, desc="sampling", unit="sample", disable=not progress, delay=2) as bar:
             for first in range(0, s.count, s.batch):
                 rows = range(first, min(s.count, first + s.batch))
                 keep = frames if trajectory and first == 0 else None
-                media.extend(self._batch(recipe, seed, rows, told, keep))
+                media.extend(self._batch(recipe, seed, rows, told, lengths, keep))
                 bar.update(len(rows))
         settings = {"seed": seed, "step": self.step, "recipe": recipe.name, **_settings(recipe)}
         return Samples(media, told, settings, self.parts.modality, frames)
@@ -176,7 +179,8 @@ class Trained:
     def check(self) -> None:
         """Raise BadInput where the recipe's own `sample` section cannot be followed; nothing is sampled."""
         s, schedule = self.recipe.sample, self.parts.process.schedule
-        self._told(self.recipe, s.count)
+        told = self._told(self.recipe, s.count)
+        self._extent(chosen(s.seconds, told, self.model, self.parts.signal, self.parts.takes, 0))
         self.recipe.sampler.build().plan(schedule, s.spacing.build().levels(schedule, s.steps))
         for part in self._guidances(self.recipe, self._others.denoiser):
             part.begin(Run(Noise(0, [0], self.parts.signal.latent)))
@@ -188,24 +192,33 @@ class Trained:
         return [spec.build(opener=opener) for spec in listed]
 
     def _batch(
-        self, recipe: Recipe, seed: int, rows: range, told: list[dict[str, Any]], frames: list[Frame] | None
+        self,
+        recipe: Recipe,
+        seed: int,
+        rows: range,
+        told: list[dict[str, Any]],
+        lengths: list[int],
+        frames: list[Frame] | None,
     ) -> list[Tensor]:
-        parts, s = self.parts, recipe.sample
+        parts, s, room = self.parts, recipe.sample, self._extent([lengths[i] for i in rows])
 
         def keep(p: Progress) -> None:
             if frames is not None and p.x0 is not None:
                 scale = (
                     p.level.alpha**2 + p.level.sigma**2
                 ) ** -0.5  # as the network sees it, so that noise is visible
-                frames.append(Frame(p.step, float(p.level.tau), self._decode(p.x * scale), self._decode(p.x0)))
+                media = self._decode(p.x * scale, room), self._decode(p.x0, room)
+                frames.append(Frame(p.step, float(p.level.tau), *media))
 
         batch = [told[i] for i in rows]
         with torch.no_grad():
             conditions = embedded(self.model, batch)
+            if room.valid is not None:
+                conditions = replace(conditions, valid=room.valid.to(self.device))
             with autocast(self.device, s.precision):
                 z = sample(
                     parts.process.denoiser(self.model),
-                    (len(rows), *parts.signal.latent),
+                    (len(rows), *room.shape),
                     parts.process.schedule,
                     sampler=recipe.sampler.build(),
                     spacing=s.spacing.build(),
@@ -216,14 +229,17 @@ class Trained:
                     first=rows.start,
                     device=self.device,
                     on_step=keep,
+                    shapes=room.shapes,
                 )
-            return list(self._decode(z))
+            return self._decode(z, room)
 
-    def _decode(self, z: Tensor) -> Tensor:
-        length = self.parts.signal.size[-1]
+    def _extent(self, lengths: list[int]) -> Extent:
+        return extent(self.codec, self.model.network, self.parts.signal, lengths, self.parts.takes)
+
+    def _decode(self, z: Tensor, room: Extent) -> list[Tensor]:
         # Networks may compute in bf16; the way back to media never does.
         with torch.autocast(self.device.type, enabled=False):
-            return self.codec.decode(z.float(), length).cpu()
+            return [media.cpu() for media in decoded(self.codec, z.float(), room)]
 
     def _told(self, recipe: Recipe, count: int) -> list[dict[str, Any]]:
         wanted: dict[str, Any] = {"label": recipe.sample.label, **recipe.sample.where}
@@ -260,6 +276,7 @@ def load(path: str | Path, device: str = "auto", changes: Sequence[str] = (), al
     header = read_header(checkpoint)
     recipe = load_recipe_text(header.recipe, base=checkpoint.parent, overrides=changes, allow_code=allow_code)
     parts = build_parts(recipe, header.signal)
+    parts.takes = header.takes
     read(checkpoint, parts.codec, "codec")
     read(checkpoint, parts.model, "ema")
     return Trained(parts, parts.model, header.step, choose_device(device))

@@ -39,6 +39,7 @@ def sample(
     first: int = 0,
     device: torch.device | str = "cpu",
     on_step: Callable[[Progress], None] | None = None,
+    shapes: Sequence[tuple[int, ...]] | None = None,
 ) -> Tensor:
     """Samples of x0, shape (B, C, *spatial), from keyed noise.
 
@@ -49,6 +50,7 @@ def sample(
     conditions: what guides the samples
     seed:       row i is sample first + i of this seed, whatever the batch
     on_step:    called at the end of every step
+    shapes:     (C, *spatial) of each row, where rows are padded to `shape`: its noise is drawn at that shape
 
     Raises BadInput where the parts do not go together.
     """
@@ -59,8 +61,9 @@ def sample(
     plan = _component("sampler", sampler).plan(process, levels)
     if isinstance(denoiser, nn.Module) and not isinstance(denoiser, Denoiser):
         seen = ModuleDenoiser(denoiser, _component("prediction", prediction), _component("clock", clock))
-        seen.prediction.check(levels[0])
-    noise = Noise(seed, range(first, first + shape[0]), tuple(shape[1:]), device)
+    if (told := getattr(seen, "prediction", None)) is not None:
+        told.check(levels[0])
+    noise = Noise(seed, range(first, first + shape[0]), tuple(shape[1:]) if shapes is None else list(shapes), device)
     if guidance is not None:
         listed = guidance if isinstance(guidance, (list, tuple)) else [guidance]
         parts = [_component("guidance", part) for part in listed]

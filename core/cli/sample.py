@@ -20,6 +20,7 @@ def command(run: Path, changes: tuple[str, ...], out: Path, trajectory: bool, al
     \b
     sonolux sample runs/digits label=3 count=8 seed=1 --out threes
     sonolux sample runs/digits use=heun steps=18 guidance.scale=3 --out out
+    sonolux sample runs/effects seconds=0.4 --out short
     """
     from ..generate import load
     from ..training.runfolder import need_writable

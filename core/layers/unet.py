@@ -118,6 +118,15 @@ class UNetND(nn.Module):
         out = unfold(self._body(fold(x, self.patch), told), self.patch)
         return out[(..., *(slice(n) for n in size))]
 
+    def check_size(self, size: Sequence[int]) -> None:
+        """Raise BadInput for a tensor larger than this network was told positions for."""
+        beyond = self.positions and any(n > trained for n, trained in zip(size, self.places, strict=True))
+        if beyond:
+            raise BadInput(
+                f"this network was trained with positions={self.positions} on {list(self.places)} places and knows "
+                f"nothing beyond them, so not {list(size)}: ask for less, or train with network.positions=0"
+            )
+
     def _positions(self, x: Tensor, wrap: tuple[int, ...]) -> Tensor:
         """cos(pi 2^k i / N) for k < positions along each axis, (B, dims positions, *spatial); 0 along wrapped axes.
 

@@ -96,6 +96,8 @@ class Sample:
     """a class (name or index), a list of them, `cycle` through all in turn, or null: unconditional"""
     where: dict[str, Any] = field(default_factory=dict)
     """values of other conditions, by name: one value, or a list that is cycled"""
+    seconds: Any = None
+    """length of a sound in seconds, or a list that is cycled; null: the recipe's, or as in the data where that is masked"""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """where to sample"""
     precision: Literal["float32", "bf16"] = "float32"

@@ -15,6 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ..durations import Takes
 from ..types import BadInput, Signal
 
 FORMAT = 1
@@ -32,12 +33,14 @@ class Header:
     signal:  the facts of its data, classes included
     step:    optimiser steps made
     elapsed: seconds of wall clock spent
+    takes:   lengths of training examples, where they have their own
     """
 
     recipe: str
     signal: Signal
     step: int
     elapsed: float
+    takes: Takes = ()
 
 
 def save(path: Path, header: Header, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer | None) -> None:
@@ -55,6 +58,7 @@ def save(path: Path, header: Header, modules: dict[str, nn.Module], optimizer: t
                 "signal": dataclasses.asdict(header.signal),
                 "step": header.step,
                 "elapsed": header.elapsed,
+                "takes": header.takes,
             }
         )
     }
@@ -80,7 +84,8 @@ def read_header(path: Path) -> Header:
         facts: dict[str, Any] = json.loads(meta["sonolux"])
         written = facts["format"]
         if written == FORMAT:
-            return Header(str(facts["recipe"]), _signal(facts["signal"]), int(facts["step"]), float(facts["elapsed"]))
+            told = str(facts["recipe"]), _signal(facts["signal"]), int(facts["step"]), float(facts["elapsed"])
+            return Header(*told, tuple((int(n), label) for n, label in facts.get("takes", ())))
     except (KeyError, TypeError, ValueError, AttributeError) as e:
         raise BadInput(f"{path}: damaged: its header cannot be read ({type(e).__name__}: {e})") from e
     raise BadInput(f"{path}: checkpoint format {written}, and this version reads format {FORMAT}: upgrade sonolux")

@@ -61,7 +61,7 @@ class Job:
         Trained(self.parts, self.parts.model, 0, torch.device("cpu")).check()
         elapsed = 0.0
         if resume is None:
-            fit_codec(self.parts.codec, data)
+            self.parts.takes = fit_codec(self.parts.codec, data)
             if weights is not None:
                 read_header(weights)
                 read(weights, self.parts.model, "ema")
@@ -76,7 +76,7 @@ class Job:
             self.trainer = Trainer(self.parts, data, self.device)
             read(resume, self.trainer.ema.model, "ema")
             read_optimizer(resume, self.trainer.optimizer)
-            self.trainer.step, elapsed = header.step, header.elapsed
+            self.trainer.step, elapsed, self.parts.takes = header.step, header.elapsed, header.takes
             self.folder.go_on(self.recipe, header.step)
             if not self.folder.same_data(data):
                 self.say("the data is no longer what this run began with: it goes on with what is there now")
@@ -223,7 +223,7 @@ class Job:
         path = self.folder.checkpoint(trainer.step)
         if self._saved == trainer.step:
             return path
-        header = Header(self.recipe.dump(), self.parts.signal, trainer.step, self.clock.elapsed)
+        header = Header(self.recipe.dump(), self.parts.signal, trainer.step, self.clock.elapsed, self.parts.takes)
         modules = {"model": trainer.model, "ema": trainer.ema.model, "codec": self.parts.codec}
         try:
             save(path, header, modules, trainer.optimizer)

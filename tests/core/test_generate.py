@@ -199,7 +199,8 @@ def test_numbers_labels_and_masked_padding_go_all_the_way(tmp_path):
     trained = sonolux.load(tmp_path / "run", device="cpu")
     made = trained.sample(count=3, where={"length": [0.2, 0.4], "tags": "with"})
     assert [t["length"] for t in made.told] == [0.2, 0.4, 0.2] and made.told[0]["tags"] == "with"
-    plain = trained.sample(count=3)
+    assert [m.shape[-1] for m in made.media] == [1600, 3200, 1600]
+    plain = trained.sample(count=3, seconds=[0.2, 0.4], where={"length": 0.3})
     assert not torch.allclose(made.media[0], plain.media[0], atol=1e-5)
     assert len(made.save(tmp_path / "out")) == 3
     for where, said in (

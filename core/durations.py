@@ -1,0 +1,135 @@
+"""How long each sample of a run is: what was asked for, what the training data was like, and what follows from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .codec import Codec
+from .noise import generator
+from .types import BadInput, Signal
+
+KEPT = 512  # lengths of training examples that a checkpoint carries
+
+Takes = tuple[tuple[int, int | None], ...]
+"""(length in media elements, label) of training examples; empty where all of them are whole."""
+
+
+def takes(examples: Sequence[tuple[int, int | None, int | None]]) -> Takes:
+    """What a checkpoint keeps of examples (elements, valid elements or None for all, label): at most `KEPT` of them."""
+    if all(valid is None for _, valid, _ in examples):
+        return ()
+    found = [(whole if valid is None else int(valid), label) for whole, valid, label in examples]
+    return tuple(found[i * len(found) // KEPT] for i in range(KEPT)) if len(found) > KEPT else tuple(found)
+
+
+@dataclass(frozen=True)
+class Extent:
+    """The room that a batch takes.
+
+    lengths: media elements of each sample along the last axis
+    shape:   (C, *spatial), the tensor that holds the longest
+    shapes:  (C, *spatial) of each sample alone: its noise is drawn at that shape
+    valid:   (B, 1, *spatial), 1 where an element belongs to a sample; None: everywhere
+    """
+
+    lengths: tuple[int, ...]
+    shape: tuple[int, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    valid: Tensor | None
+
+
+def chosen(
+    seconds: Any, told: Sequence[dict[str, Any]], model: nn.Module, signal: Signal, known: Takes, seed: int
+) -> list[int]:
+    """Media elements of each sample along the last axis.
+
+    A length that is asked for counts first, then what `told` says to a condition on the attribute `seconds`; a model
+    trained on sounds of many lengths draws from theirs (of the same label, where one is told), keyed by (seed, sample);
+    any other makes what its recipe says. Where lengths are not the recipe's, they are written to `told["seconds"]` and
+    to the condition, unless that was told something else.
+
+    seconds: one length in seconds, or a list that is cycled; None: not asked for
+    """
+    whole, rate = signal.size[-1], signal.rate
+    name = next((n for n, c in _conditions(model) if getattr(c, "key", "") == "seconds" and hasattr(c, "low")), None)
+    if seconds is None and not known:
+        return [whole] * len(told)
+    if rate is None:
+        raise BadInput("sample.seconds is the length of a sound, and this run makes pictures: leave it out")
+    lengths = []
+    asked = seconds if isinstance(seconds, (list, tuple)) else [seconds]
+    if not asked:
+        raise BadInput("sample.seconds is a length in seconds, or a list of them; got an empty list")
+    for i, row in enumerate(told):
+        one = asked[i % len(asked)]
+        if one is None and name is not None:
+            one = row.get(name)
+        lengths.append(_drawn(known, row, signal, seed, i) if one is None else _elements(one, rate))
+        _tell(row, lengths[-1] / rate, name, model)
+    return lengths
+
+
+def extent(codec: Codec, network: nn.Module, signal: Signal, lengths: Sequence[int], known: Takes) -> Extent:
+    """The room for samples of these lengths. Raises BadInput where the network knows nothing of such a length."""
+    shapes = tuple(tuple(codec.shape((*signal.size[:-1], n))) for n in lengths)
+    shape = tuple(max(ns) for ns in zip(*shapes, strict=True))
+    check = getattr(network, "check_size", None)
+    if callable(check):
+        check(shape[1:])
+    whole = all(n == signal.size[-1] for n in lengths)
+    if whole and not known:
+        return Extent(tuple(lengths), shape, shapes, None)
+    valid = codec.valid(torch.tensor(list(lengths)), (*signal.size[:-1], max(lengths)))
+    if valid is not None and not known:  # trained on whole tensors alone: what is whole stays so
+        for row, (n, own) in enumerate(zip(lengths, shapes, strict=True)):
+            if n == signal.size[-1]:
+                valid[row, ..., : own[-1]] = 1
+    return Extent(tuple(lengths), shape, shapes, valid)
+
+
+def decoded(codec: Codec, z: Tensor, extent: Extent) -> list[Tensor]:
+    """z (B, C, *spatial) as media (C, *spatial), each cut to its length; what is padding is silence before that.
+
+    A codec that looks at its neighbourhood (Griffin-Lim) would else hear what the padding holds.
+    """
+    longest = max(extent.lengths)
+    if extent.valid is not None:
+        silence = codec.encode(z.new_zeros(1, codec.signal.channels, *codec.signal.size[:-1], longest))
+        z = torch.where(extent.valid.to(z.device) > 0, z, silence)
+    media = codec.decode(z, longest)
+    return [one[..., :n] for one, n in zip(media, extent.lengths, strict=True)]
+
+
+def _conditions(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    return list(getattr(model, "conditions", nn.ModuleDict()).items())
+
+
+def _elements(seconds: Any, rate: float) -> int:
+    number = seconds if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) else math.nan
+    if not math.isfinite(number) or number * rate < 1:
+        raise BadInput(f"sample.seconds is a length above 0 in seconds, or a list of them; got {seconds!r}")
+    return round(number * rate)
+
+
+def _drawn(known: Takes, row: dict[str, Any], signal: Signal, seed: int, sample: int) -> int:
+    """A length of the training data, of the row's class where it has one."""
+    if not known:
+        return signal.size[-1]
+    labels = [signal.classes.index(v) for v in row.values() if isinstance(v, str) and v in signal.classes]
+    among = [n for n, label in known if label in labels] or [n for n, _ in known]
+    return among[int(generator(seed, sample, "seconds").integers(len(among)))]
+
+
+def _tell(row: dict[str, Any], seconds: float, name: str | None, model: nn.Module) -> None:
+    """Write the length to the sample's record, and to the condition on it unless that was told already."""
+    if name is None:
+        row["seconds"] = round(seconds, 6)
+    elif row.get(name) is None:
+        condition: Any = dict(_conditions(model))[name]
+        row[name] = min(max(round(seconds, 6), condition.low), condition.high)
