@@ -29,7 +29,7 @@ class DPM2(Sampler):
             if not bool(inside.any()):
                 x = draft.step(euler, t)
                 continue
-            eps, m = (x - s.alpha * D) / s.sigma, on_lambda(draft, s, t, 0.5, else_on_tau=0.5)
+            eps, m = (x - s.alpha * D) / s.sigma, on_lambda(draft.schedule, s, t, 0.5, else_on_tau=0.5)
             x_m = draft.point(first_order(draft, x, D, s, m, m.sigma), m)
             eps_m = (x_m - m.alpha * draft.denoise(x_m)) / m.sigma
             x = draft.step(euler + (t.alpha * (t.rho - s.rho) * (eps_m - eps)).where(inside), t)

@@ -38,7 +38,7 @@ class DPMpp2S(Sampler):
             if not bool(inside.any()):
                 x = draft.step(first, t)
                 continue
-            m = on_lambda(draft, s, t, self.r, else_on_tau=self.r)
+            m = on_lambda(draft.schedule, s, t, self.r, else_on_tau=self.r)
             D_m = draft.denoise(draft.point(first_order(draft, x, D, s, m, m.sigma), m))
             psi_0, psi_1 = psi(log_step(s, t), 2)
             weight = torch.where((s.alpha > 0) & self.exact, psi_1 / self.r, psi_0 / (2 * self.r))

@@ -6,18 +6,20 @@ of Lu et al. 2022 (arXiv:2211.01095, eq. 8); it is the step that RES (Zhang et a
 
 from __future__ import annotations
 
+import torch
+
 from .base import Draft, Sampler
 from .coefficients import first_order, log_step
-from .exponential import higher, psi
-from .stages import regular
+from .exponential import psi
 
 
 class HeunExp(Sampler):
     """Heun's method in lambda: the line through the estimates at both ends of a step, integrated exactly.
 
     x_t = (sigma_t / sigma_s) x_s + alpha_t [(psi_0 - psi_1) D_s + psi_1 D_t], D_t from the first-order point at t;
-    psi_0 = 1 - e^-h, psi_1 = 1 - psi_0 / h, h = lambda_t - lambda_s. Two evaluations a step, and one where h is
-    infinite and the first-order point stands: from alpha_s = 0 and to sigma_t = 0.
+    psi_0 = 1 - e^-h, psi_1 = 1 - psi_0 / h, h = lambda_t - lambda_s. From alpha_s = 0, where h is infinite, both weigh
+    1/2: the trapezoidal rule in alpha / sigma, which is regular there. Two evaluations a step, and one to sigma_t = 0,
+    where the first-order point stands.
     """
 
     order = 2
@@ -25,10 +27,11 @@ class HeunExp(Sampler):
     def draft(self, draft: Draft) -> None:
         x = draft.start()
         for s, t in draft.pairs():
-            D = draft.denoise(x)
+            D, inside = draft.denoise(x), t.sigma > 0
             first = first_order(draft, x, D, s, t, t.sigma)
-            if not bool(regular(s, t).any()):
+            if not bool(inside.any()):
                 x = draft.step(first, t)
                 continue
             D_t = draft.denoise(draft.point(first, t))
-            x = draft.step(first + higher(s, t, [(s, D), (t, D_t)], psi(log_step(s, t), 2)), t)
+            weight = torch.where(s.alpha > 0, psi(log_step(s, t), 2)[1], 0.5)
+            x = draft.step(first + (t.alpha * weight * (D_t - D)).where(inside), t)

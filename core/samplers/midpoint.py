@@ -20,6 +20,6 @@ class Midpoint(Sampler):
     def draft(self, draft: Draft) -> None:
         x = draft.start()
         for s, t in draft.pairs():
-            m = on_tau(draft, s, t, 0.5)
+            m = on_tau(draft.schedule, s, t, 0.5)
             x_m = draft.point(first_order(draft, x, draft.denoise(x), s, m, m.sigma), m)
             x = draft.step(drift(x, s, t, velocity(x_m, draft.denoise(x_m), m)), t)

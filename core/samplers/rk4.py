@@ -29,7 +29,7 @@ class RK4(Sampler):
         x = draft.start()
         for s, t in draft.pairs():
             inside = t.sigma > 0
-            half, late = on_tau(draft, s, t, 0.5), on_tau(draft, s, t, torch.where(inside, 0.5, 0.75))
+            half, late = on_tau(draft.schedule, s, t, 0.5), on_tau(draft.schedule, s, t, torch.where(inside, 0.5, 0.75))
             D = draft.denoise(x)
             x_2 = draft.point(first_order(draft, x, D, s, half, half.sigma), half)
             v_1, v_2 = velocity(x, D, s), velocity(x_2, draft.denoise(x_2), half)

@@ -10,26 +10,26 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..schedulers.base import ExactLevel
-from .base import Affine, Draft
+from ..schedulers.base import ExactLevel, Schedule
+from .base import Affine
 from .coefficients import log_step
 
 
-def on_tau(draft: Draft, s: ExactLevel, t: ExactLevel, share: Tensor | float) -> ExactLevel:
+def on_tau(schedule: Schedule, s: ExactLevel, t: ExactLevel, share: Tensor | float) -> ExactLevel:
     """The level at tau_s + share (tau_t - tau_s); s itself, to the bit, where s and t are one."""
     (data_s, noise_s), (data_t, noise_t) = _mix(s), _mix(t)
     noise = noise_s + share * (noise_t - noise_s)
-    return _between(draft, s, t, noise / (data_s + share * (data_t - data_s)))
+    return _between(schedule, s, t, noise / (data_s + share * (data_t - data_s)))
 
 
-def on_lambda(draft: Draft, s: ExactLevel, t: ExactLevel, share: float, else_on_tau: float) -> ExactLevel:
+def on_lambda(schedule: Schedule, s: ExactLevel, t: ExactLevel, share: float, else_on_tau: float) -> ExactLevel:
     """The level at lambda_s + share h; where h is infinite (alpha_s = 0, sigma_t = 0), `else_on_tau` of the way on tau.
 
     share: a half is the geometric mean of rho_s and rho_t
     """
-    tau = on_tau(draft, s, t, else_on_tau)
+    tau = on_tau(schedule, s, t, else_on_tau)
     rho = t.rho * torch.exp((1 - share) * log_step(s, t))
-    return _between(draft, s, t, torch.where(regular(s, t), rho, tau.rho))
+    return _between(schedule, s, t, torch.where(regular(s, t), rho, tau.rho))
 
 
 def regular(s: ExactLevel, t: ExactLevel) -> Tensor:
@@ -52,11 +52,11 @@ def _mix(level: ExactLevel) -> tuple[Tensor, Tensor]:
     return level.alpha / (level.alpha + level.sigma), level.tau
 
 
-def _between(draft: Draft, s: ExactLevel, t: ExactLevel, rho: Tensor) -> ExactLevel:
+def _between(schedule: Schedule, s: ExactLevel, t: ExactLevel, rho: Tensor) -> ExactLevel:
     """The schedule's level at rho; an element whose level stays keeps exactly that."""
     stays = (s.alpha == t.alpha) & (s.sigma == t.sigma)
     if not stays.ndim:
-        return draft.schedule.level_of_rho(rho)
-    made = draft.schedule.level_of_rho(torch.where(stays, 1.0, rho))
+        return schedule.level_of_rho(rho)
+    made = schedule.level_of_rho(torch.where(stays, 1.0, rho))
     pairs = ((s.t, made.t), (s.alpha, made.alpha), (s.sigma, made.sigma))
     return ExactLevel(*(torch.where(stays, own, new) for own, new in pairs))
