@@ -97,7 +97,7 @@ class Sample:
     where: dict[str, Any] = field(default_factory=dict)
     """values of other conditions, by name: one value, or a list that is cycled"""
     seconds: Any = None
-    """length of a sound in seconds, or a list that is cycled; null: the recipe's, or as in the data where that is masked"""
+    """length of a sound in seconds, or a list that is cycled; null: the recipe's, or the data's where that is masked"""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """where to sample"""
     precision: Literal["float32", "bf16"] = "float32"
