@@ -82,7 +82,7 @@ class Moment:
     """One evaluation of a run as a guidance sees it.
 
     x:          (B, C, *spatial), the noisy samples
-    level:      their level, shaped against x
+    level:      their level, shaped against x; tensors are float64: what is made of them is rounded once by `expand`
     conditions: what guides the batch
     estimates:  want -> estimate of x0 (B, C, *spatial), for all that is wanted at this level
     before:     what the guidances before this one made; None: there are none, and FULL is not wanted
@@ -219,13 +219,13 @@ class Guided(Denoiser):
             for part in self.guidances:
                 part.check(conditions.embeddings.keys())
             self._checked = True
-        on = level.on(x)
+        on = level.exact(x)
         acting = [(part, inside) for part in self.guidances if (inside := part.inside(on)) is not False]
         anew = bool(acting) and acting[0][0].starts and acting[0][1] is True
         wants = dict.fromkeys([] if anew else [FULL])
         for part, _ in acting:
             wants.update(dict.fromkeys(part.wants(on)))
-        estimates, moved = self._estimates(x, level, conditions, list(wants))
+        estimates, moved = self._estimates(x, on, conditions, list(wants))
         x, guided = x if moved is None else moved, None if anew else estimates[FULL]
         for part, inside in acting:
             made = part.combine(Moment(x, on, conditions, estimates, guided, _counts(conditions, inside, x)))

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..types import BadInput, Estimate, Level
+from ..types import BadInput, Estimate, Level, expand
 from .base import ALWAYS, EDGE, FULL, NULL, Guidance, Moment, Want, checked_window, ratio
 
 
@@ -39,14 +39,15 @@ class CFGZero(Guidance):
         return () if self.scale == 1 else (FULL, NULL)
 
     def combine(self, at: Moment) -> Estimate:
-        tau, u = at.level.tau, at.x / (at.level.alpha + at.level.sigma)
+        tau, u = at.level.tau, at.x / expand(at.level.alpha + at.level.sigma, at.x)
+        # A truth value, or one for each element.
         rests = False if self.rest is None else tau >= self.rest - EDGE
         if rests is True:
             return Estimate(u)
         x0 = at.guided
         if self.scale != 1:
             full, null = at.estimates[FULL], at.estimates[NULL]
-            v_full, v_null = (_velocity(u - D, tau) for D in (full, null))
+            v_full, v_null = (_velocity(u - D, expand(tau, u)) for D in (full, null))
             s = ratio(at.mean(v_full * v_null), at.mean(v_null * v_null))  # (B, 1, ..., 1)
             x0 = torch.add(x0, full - torch.lerp(u, null, s), alpha=self.scale - 1)
         return Estimate(torch.where(rests, u, x0) if isinstance(rests, Tensor) else x0)

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..types import Estimate, Level
+from ..types import Estimate, Level, expand
 from .base import ALWAYS, FULL, NULL, Guidance, Moment, Want, checked_window
 
 
@@ -45,7 +45,7 @@ class CFGpp(Guidance):
         x0, null = at.guided, at.estimates[NULL]
         if self.scale != 1:
             x0 = torch.add(x0, at.estimates[FULL] - null, alpha=self.scale - 1)
-        shift = at.level.alpha * (x0 - null)
+        shift = expand(at.level.alpha, at.x) * (x0 - null)
         if isinstance(at.level.sigma, Tensor):  # a clean element has no noise to exchange
             shift = torch.where(at.level.sigma > 0, shift, 0.0)
         return Estimate(x0, at.x + shift)

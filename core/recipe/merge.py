@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..messages import bad_input
 from .nodes import Mark, Node, Problem, parse
 
 # Sections that hold keys of their own beside a component's: these stay when `use` changes. Filled by the reader.
@@ -23,7 +24,7 @@ def merge(parent: Node, child: Node, path: tuple[str, ...] = ()) -> Node:
     before = parent.value.get("use", parent.use) if isinstance(parent.value, dict) else None
     if isinstance(child.value, str) and parent.is_map and (before is not None or path in BESIDE):
         return merge(parent, Node({"use": child}, child.mark, child.key), path)
-    if isinstance(parent.value, list) and child.is_map and child.mark.override:
+    if isinstance(parent.value, list) and child.is_map and child.mark.override and "use" not in child.value:
         return _into_list(parent, child, path)
     if not (isinstance(parent.value, dict) and isinstance(child.value, dict)):
         return child
@@ -42,7 +43,7 @@ def merge(parent: Node, child: Node, path: tuple[str, ...] = ()) -> Node:
 
 def _into_list(parent: Node, child: Node, path: tuple[str, ...]) -> Node:
     """An override of a list's items: `guidance.0.scale=2` by index, `guidance.cfg.scale=2` by the component's name, and
-    `guidance.scale=2` where one item alone holds that key. What names no item replaces the list."""
+    `guidance.scale=2` where one item alone holds that key. Raises BadInput where it names none."""
     items = list(parent.value)
     for name, value in child.value.items():
         uses = [item.value.get("use", item).value if item.is_map else item.value for item in items]
@@ -54,7 +55,11 @@ def _into_list(parent: Node, child: Node, path: tuple[str, ...]) -> Node:
         else:
             found, change = holds, Node({name: value}, child.mark, child.key)
         if len(found) != 1:
-            return child
+            whole, held = ".".join(path), ", ".join(str(use) for use in uses)
+            bad_input(
+                f"command line: {child.mark.override}: {whole} is a list here ({held}), and {name!r} names no one item: "
+                f"write {whole}.0, {whole}.1 and so on"
+            )
         items[found[0]] = merge(items[found[0]], change, (*path, "0"))
     return Node(items, parent.mark, parent.key)
 

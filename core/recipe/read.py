@@ -121,7 +121,7 @@ class Reader:
             if not trial.problems:
                 self.built.update(trial.built)
                 return value
-        lists = [a for a in options if a in LISTS or get_origin(a) in LISTS]
+        lists = [a for a in options if get_origin(a) in LISTS and any(map(kind_of, get_args(a)))]
         if lists and isinstance(node.value, list):
             return self.value(node, lists[0], path, default)  # for its messages
         components = [a for a in options if kind_of(a)]

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from sonolux.core import registry
+from sonolux.core.guidance import base
 from sonolux.core.guidance.base import Run
 from sonolux.core.guidance.cfg import CFG
 from sonolux.core.noise import Noise
@@ -89,23 +89,34 @@ def test_cfg(check):
     check(CFG)
 
 
-def test_every_guidance_is_tested_somewhere_here():
-    assert registry.builtins("guidance").keys() == {"cfg"}
+PLANTED = [
+    (CFG, check_closed_form, "[FULL] - at", "[FULL] + at", None),
+    (CFG, check_closed_form, "self.scale - 1)", "self.scale)", None),
+    (
+        CFG,
+        check_closed_form,
+        "at.estimates[FULL] - at.estimates[self.null]",
+        "at.estimates[self.null] - at.guided",
+        None,
+    ),
+    (CFG, check_cost, "return () if self.scale == 1 else", "return", None),
+    (CFG, check_cost, "return lo - EDGE <= tau <= hi + EDGE", "return lo + EDGE <= tau <= hi - EDGE", base),
+    (CFG, check_window, "return lo - EDGE <= tau <= hi + EDGE", "return not lo - EDGE <= tau <= hi + EDGE", base),
+    (CFG, check_window, "torch.where(inside, made.x0, guided)", "torch.where(inside, guided, made.x0)", base),
+    (CFG, check_window, "(tau >= lo - EDGE) & (tau", "(tau >= lo - EDGE) | (tau", base),
+    (CFG, check_closed_form, "zip(rows.values(), found.x0", "zip(reversed(rows.values()), found.x0", base),
+]
 
 
-@pytest.mark.parametrize(
-    ("check", "old", "new"),
-    [
-        (check_closed_form, "Estimate(torch.lerp(null, full", "Estimate(torch.lerp(full, null"),
-        (check_cost, "if self.scale == 1", "if self.scale == -1"),
-        (check_cost, "<= tau <=", "< tau <"),
-        (check_window, "if self.window[0] <= tau <= self.window[1] else (FULL,)", "if True else (FULL,)"),
-        (check_window, "torch.lerp(null, full, self.scale), full)", "torch.lerp(null, full, self.scale), null)"),
-    ],
-)
-def test_planted_error_is_caught(check, old, new):
+@pytest.mark.parametrize(("cls", "check", "old", "new", "helper"), PLANTED)
+def test_planted_error_is_caught(cls, check, old, new, helper):
     with pytest.raises(AssertionError):
-        check(plant(CFG, old, new))
+        check(plant(cls, old, new, helper))
+
+
+def test_a_component_on_another_copy_of_its_base_works():
+    """So that a planted error is what the checks above catch, and not the planting."""
+    check_window(plant(CFG, "EDGE = 1e-6", "EDGE = 1.0e-6", base))
 
 
 def test_gradients_flow_through_guidance():

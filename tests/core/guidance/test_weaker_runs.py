@@ -1,0 +1,93 @@
+"""Autoguidance in recipes: the weaker network is another run or an earlier checkpoint, opened beside the one in hand."""
+
+import pytest
+import sonolux
+import torch
+from sonolux.core.recipe.load import load_recipe
+from sonolux.core.training.job import Job
+from sonolux.core.types import BadInput
+
+RECIPE = """
+recipe: 1
+name: tiny
+seed: 3
+modality: {use: image, size: 16, channels: 3}
+data: {use: image/shapes, count: 40, shapes: 1, split: {by: hash, valid: 0.2}}
+codec: {use: image/pixels}
+network: {use: image/unet, width: 16, stages: [1, 2], blocks: 1, attention: [1], patch: 2}
+condition: {label: {use: class, drop: 0.3}}
+train: {steps: 4, batch: 6, warmup: 1, save_every: 2, preview_every: 100, precision: float32, device: cpu}
+sample: {use: euler, steps: 3, count: 4, batch: 3, guidance: null}
+"""
+
+
+def run(folder, *changes):
+    (folder / "tiny.yaml").write_text(RECIPE)
+    job = Job(load_recipe(folder / "tiny.yaml", list(changes)), folder / "run", say=lambda _: None, bar=False)
+    job.prepare()
+    job.run()
+    return folder / "run"
+
+
+@pytest.fixture(scope="module")
+def strong(tmp_path_factory):
+    return run(tmp_path_factory.mktemp("strong"))
+
+
+@pytest.fixture(scope="module")
+def weak(tmp_path_factory):
+    """A smaller network, whose embeddings have another width."""
+    return run(tmp_path_factory.mktemp("weak"), "network.width=8", "train.steps=2")
+
+
+def media(path, guidance, **changes):
+    return torch.stack(sonolux.load(path, device="cpu").sample(guidance=guidance, seed=1, **changes).media)
+
+
+def test_a_smaller_network_and_an_earlier_checkpoint_guide(strong, weak):
+    early = sorted((strong / "checkpoints").glob("*.safetensors"))[0]
+    plain = media(strong, None)
+    for path in (weak, early):
+        made = media(strong, {"use": "autoguidance", "scale": 3.0, "weak": str(path)})
+        assert torch.isfinite(made).all() and not torch.allclose(made, plain, atol=1e-4)
+        alone = media(strong, {"use": "autoguidance", "scale": 3.0, "weak": str(path)}, batch=1)
+        assert torch.allclose(made, alone, atol=1e-5), "each sample is told its own label, in any batch"
+    nothing = media(strong, {"use": "autoguidance", "scale": 1.0, "weak": str(weak)})
+    assert torch.equal(nothing, plain)
+
+
+def test_itself_changes_nothing_and_scale_zero_is_the_weaker_run(strong, weak):
+    assert torch.allclose(media(strong, {"use": "autoguidance", "weak": str(strong)}), media(strong, None), atol=1e-5)
+    made = media(strong, [{"use": "autoguidance", "scale": 0.0, "weak": str(weak)}])
+    assert torch.allclose(made, media(weak, None), atol=1e-5)
+
+
+def test_in_a_list_with_the_other_guidances(strong, weak):
+    listed = [{"use": "cfg", "scale": 2.0}, {"use": "autoguidance", "weak": str(weak)}, "rescale"]
+    trained = sonolux.load(strong, device="cpu")
+    made = trained.sample(guidance=listed)
+    assert torch.isfinite(torch.stack(made.media)).all()
+    assert [part["use"] for part in made.settings["guidance"]] == ["cfg", "autoguidance", "rescale"]
+
+
+def test_runs_that_do_not_suit_are_refused(strong, tmp_path):
+    with pytest.raises(BadInput, match="nowhere"):
+        media(strong, {"use": "autoguidance", "weak": str(tmp_path / "nowhere")})
+    for i, (change, said) in enumerate(
+        (
+            ("process.schedule=ve", "process.schedule"),
+            ("modality.size=24", "shape of the diffused tensor"),
+            ("data.shapes=3", "fitted on other data"),
+        )
+    ):
+        folder = tmp_path / str(i)
+        folder.mkdir()
+        other = run(folder, change, "train.steps=1")
+        with pytest.raises(BadInput, match=said):
+            media(strong, {"use": "autoguidance", "weak": str(other)})
+
+
+def test_a_training_that_previews_with_a_missing_run_is_refused_before_it_begins(tmp_path):
+    with pytest.raises(BadInput, match="nowhere"):
+        run(tmp_path, "sample.guidance={use: autoguidance, weak: nowhere}")
+    assert not (tmp_path / "run").exists()
