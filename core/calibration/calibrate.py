@@ -65,7 +65,7 @@ def _defaults(kind: str) -> Iterator[tuple[str, Any]]:
 
 
 def stock(problem: Problem, reference: Reference, nfe: int) -> list[Pair]:
-    """Every stock sampler and spacing at `nfe` evaluations, best first; pairs that the schedule refuses are left out."""
+    """Every stock sampler and spacing at `nfe` evaluations, best first; without pairs that the schedule refuses."""
     found = [
         Pair(name, spaced, problem.error(end(plan, problem), reference.x0))
         for name, spaced, plan, _ in _plans(problem, nfe, multistep())

@@ -60,7 +60,12 @@ def refined_times(
 
 
 def refined_coefficients(
-    plan: Plan, problem: Problem, reference: Reference, rounds: int = 40, ridge: float = 1e-4, report: Report | None = None
+    plan: Plan,
+    problem: Problem,
+    reference: Reference,
+    rounds: int = 40,
+    ridge: float = 1e-4,
+    report: Report | None = None,
 ) -> Plan:
     """The plan with every weight on an estimate fitted, by L-BFGS on the squared error of its end.
 

@@ -1,0 +1,219 @@
+"""Calibrated plans: the search prices steps rightly, finds the least path, keeps the invariants, holds elsewhere."""
+
+import inspect
+import itertools
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from sonolux.core.calibration import calibrate as calibration
+from sonolux.core.calibration import refine, times
+from sonolux.core.calibration.calibrate import calibrate, multistep, spacings, stock
+from sonolux.core.calibration.reference import Problem, solve
+from sonolux.core.calibration.refine import end, refined_coefficients, refined_times
+from sonolux.core.calibration.stored import from_plain, to_plain
+from sonolux.core.calibration.times import best_times
+from sonolux.core.samplers.base import run
+from sonolux.core.samplers.dpmpp_2m import DPMpp2M
+from sonolux.core.samplers.euler import Euler
+from sonolux.core.samplers.euler_ancestral import EulerAncestral
+from sonolux.core.schedulers.edm import EDM
+from sonolux.core.schedulers.rectified_flow import RectifiedFlow
+from sonolux.core.spacings.trailing import Trailing
+from sonolux.core.testing import ode
+from sonolux.core.testing.invariants import deviation
+from sonolux.core.testing.mixture import example
+from sonolux.core.types import BadInput, Conditions, Level
+
+MIXTURE = example(shape=(2, 4), rank=1)
+SCHEDULES = [EDM(), RectifiedFlow()]
+
+
+def problem(schedule, seed=0, count=64):
+    first = schedule.level(schedule.t_max)
+    z = torch.randn(count, *MIXTURE.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    return Problem(MIXTURE, schedule, z * first.sigma, Conditions())
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
+def test_the_fine_solution_is_the_exact_one(schedule):
+    mine = problem(schedule, count=8)
+    reference = solve(mine, 96, 2)
+    exact = ode.solve(MIXTURE, mine.start, [schedule.level(schedule.t_max), schedule.clean()])[-1]
+    assert mine.error(reference.x0, exact) < 1e-3
+    assert reference.nfe == 2 * 192 - 1  # one at the step to clean
+
+
+def D(x, level):
+    return MIXTURE.denoise(x, Level(*(float(v) for v in (level.t, level.alpha, level.sigma)))).x0
+
+
+def direct_cost(sampler, schedule, reference, points, i, j, k):
+    """The error of the second of two steps from exact points, with the tensors themselves."""
+    xs, Ds = points
+    levels = [*reference.levels, schedule.clean()]
+    row = sampler.plan(schedule, [levels[n] for n in (i, j, k)]).rows[2]
+    at = (i, j)
+    made = sum(c * xs[at[n]] for n, c in row.x.items()) + sum(c * Ds[at[n]] for n, c in row.d.items())
+    exact = xs[k] if k < len(xs) else reference.x0
+    return float((made - exact).square().mean().sqrt() / (row.level.alpha + row.level.sigma))
+
+
+def check_prices():
+    for schedule, sampler in itertools.product(SCHEDULES, (Euler(), DPMpp2M())):
+        mine = problem(schedule, count=16)
+        reference = solve(mine, 8, 3)
+        exact = ode.solve(MIXTURE, mine.start, reference.levels)
+        # exact points, so that only the fine solution's own error separates the two
+        points = exact, [D(x, level) for x, level in zip(exact, reference.levels, strict=True)]
+        costs = times._costs(sampler, schedule, reference)
+        for i, j, k in ((0, 2, 4), (1, 2, 7), (0, 3, 8)):
+            expected = direct_cost(sampler, schedule, reference, points, i, j, k)
+            assert float(costs[i, j, k]) == pytest.approx(expected, rel=0.15, abs=5e-3)
+        assert torch.isinf(costs[3, 2, 5]) and torch.isinf(costs[2, 4, 4])
+
+
+def test_every_step_is_priced_rightly():
+    check_prices()
+
+
+def check_least_path():
+    """Dynamic programming against all paths of a small grid."""
+    schedule, sampler = RectifiedFlow(), DPMpp2M()
+    reference = solve(problem(schedule, count=32), 9, 3)
+    first, pairs = (f(sampler, schedule, reference) for f in (times._first_costs, times._costs))
+    G = len(reference.levels)
+    for steps in (2, 3, 4):
+        paths = {}
+        for inner in itertools.combinations(range(1, G), steps - 1):
+            path = (0, *inner, G)
+            triples = zip(path, path[1:], path[2:], strict=False)
+            paths[path] = float(first[path[1]]) + sum(float(pairs[t]) for t in triples)
+        least = min(paths, key=paths.__getitem__)
+        found = best_times(sampler, schedule, reference, steps)
+        assert [float(a.tau) for a in found[:-1]] == [float(reference.levels[n].tau) for n in least[:-1]]
+        assert float(found[-1].sigma) == 0
+
+
+def test_the_path_of_least_error_is_found():
+    check_least_path()
+
+
+def test_one_step_goes_from_noise_to_clean():
+    reference = solve(problem(EDM(), count=4), 8, 1)
+    assert len(best_times(Euler(), EDM(), reference, 1)) == 2
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
+def test_times_are_refined(schedule):
+    mine = problem(schedule)
+    reference = solve(mine, 24, 2)
+    levels = best_times(DPMpp2M(), schedule, reference, 5)
+    before = mine.error(end(DPMpp2M().plan(schedule, levels), mine), reference.x0)
+    refined, error = refined_times(DPMpp2M(), levels, mine, reference)
+    assert error < 0.9 * before
+    assert error == pytest.approx(mine.error(end(DPMpp2M().plan(schedule, refined), mine), reference.x0))
+
+
+def check_weights():
+    """Fitted weights help on other seeds, leave a constant estimate exact and the norm of the noise alone."""
+    for schedule in SCHEDULES:
+        mine, other = problem(schedule, count=256), problem(schedule, seed=1, count=256)
+        reference, held = solve(mine, 24, 2), solve(other, 24, 2)
+        levels = refined_times(DPMpp2M(), best_times(DPMpp2M(), schedule, reference, 5), mine, reference)[0]
+        plan = DPMpp2M().plan(schedule, levels)
+        fitted = refined_coefficients(plan, mine, reference)
+        found = deviation(fitted)
+        assert found.data < 1e-9 and found.noise < 1e-9
+        assert other.error(end(fitted, other), held.x0) < 0.8 * other.error(end(plan, other), held.x0)
+
+
+def test_weights_are_fitted_within_the_invariants():
+    check_weights()
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
+def test_five_evaluations_beat_stock_on_seeds_not_seen(schedule):
+    mine, other = problem(schedule, count=256), problem(schedule, seed=1, count=256)
+    held = solve(other)
+    found = calibrate(mine, 5)
+    pair = stock(mine, solve(mine), 5)[0]
+    assert pair == found.stock and found.error < found.stock.error
+    sampler, spacing = multistep()[pair.sampler], spacings()[pair.spacing]
+    theirs = run(sampler.plan(schedule, spacing.levels(schedule, 5)), MIXTURE, other.start)
+    assert found.plan.nfe == 5
+    assert other.error(end(found.plan, other), held.x0) < 0.6 * other.error(theirs, held.x0)
+
+
+def test_a_plan_is_stored_and_read_back_exactly():
+    plan = DPMpp2M().plan(RectifiedFlow(), Trailing().levels(RectifiedFlow(), 4))
+    again = from_plain(to_plain(plan))
+    start = problem(RectifiedFlow()).start
+    assert torch.equal(run(plan, MIXTURE, start), run(again, MIXTURE, start))
+    assert [set(a.last) for a in again.rows] == [set(a.last) for a in plan.rows]
+
+
+def test_what_cannot_be_stored_or_read_is_refused():
+    levels = Trailing().levels(RectifiedFlow(), 4)
+    with pytest.raises(BadInput, match="draws noise"):
+        to_plain(EulerAncestral().plan(RectifiedFlow(), levels))
+    rows = to_plain(Euler().plan(RectifiedFlow(), levels))
+    with pytest.raises(BadInput, match="calibrate anew"):
+        from_plain([{**row, "level": ["noise"]} for row in rows])
+    with pytest.raises(BadInput, match="row 1"):
+        from_plain([rows[0], {**rows[1], "D": [[7, 1.0]]}])
+    with pytest.raises(BadInput, match="2 or more"):
+        calibrate(problem(EDM(), count=4), 1)
+
+
+def test_every_multistep_method_takes_part():
+    assert {"euler", "dpmpp_2m"} <= set(multistep()) and "heun" not in multistep() and "ddpm" not in multistep()
+    assert "karras" in spacings() and "explicit" not in spacings()
+    assert all(not math.isnan(pair.error) for pair in stock(problem(EDM(), count=4), solve(problem(EDM(), count=4)), 3))
+
+
+# --- planted errors --------------------------------------------------------------------------------------------------
+
+
+def test_planted_error_in_the_price_is_caught(monkeypatch):
+    check_prices()
+    right = times._priced
+    monkeypatch.setattr(times, "_priced", lambda plan, row, at, to, ref: right(plan, row, at[::-1], to, ref))
+    with pytest.raises(AssertionError):
+        check_prices()
+
+
+def test_planted_error_in_the_search_is_caught(monkeypatch):
+    """The price of the way back into a level is left out of the choice of the last step."""
+    check_least_path()
+    source = inspect.getsource(best_times).replace("end = total + pairs[:, :, G]", "end = total")
+    assert source != inspect.getsource(best_times)
+    exec(compile(source, "planted", "exec"), faulty := dict(vars(times)))
+    monkeypatch.setitem(globals(), "best_times", faulty["best_times"])
+    with pytest.raises(AssertionError):
+        check_least_path()
+
+
+def test_planted_error_in_the_weights_is_caught(monkeypatch):
+    def drifting(plan, changes):  # the newest estimate does not give back what the others took
+        rows = []
+        for i, row in enumerate(plan.rows):
+            d = dict(row.d)
+            for (k, j), c in changes.items():
+                if k == i:
+                    d[j] = d.get(j, 0.0) + c
+            rows.append(replace(row, d=d))
+        return refine.with_last_uses(rows)
+
+    monkeypatch.setattr(refine, "_changed", drifting)
+    with pytest.raises(AssertionError):
+        check_weights()
+
+
+def test_planted_search_that_ignores_the_data_is_caught(monkeypatch):
+    monkeypatch.setattr(calibration, "refined_times", lambda sampler, levels, *rest: (levels, math.inf))
+    monkeypatch.setattr(calibration, "refined_coefficients", lambda plan, *rest, **named: plan)
+    monkeypatch.setattr(calibration, "best_times", lambda sampler, schedule, ref, nfe: Trailing().levels(schedule, nfe))
+    with pytest.raises(AssertionError):
+        test_five_evaluations_beat_stock_on_seeds_not_seen(RectifiedFlow())
