@@ -6,7 +6,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ class Header:
     step:    optimiser steps made
     elapsed: seconds of wall clock spent
     takes:   lengths of training examples, where they have their own
+    plans:   calibrated plans by number of evaluations, see `sonolux calibrate`
     """
 
     recipe: str
@@ -41,6 +43,7 @@ class Header:
     step: int
     elapsed: float
     takes: Takes = ()
+    plans: Mapping[int, dict[str, Any]] = field(default_factory=dict)
 
 
 def save(path: Path, header: Header, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer | None) -> None:
@@ -49,7 +52,16 @@ def save(path: Path, header: Header, modules: dict[str, nn.Module], optimizer: t
     if optimizer is not None:
         for i, state in optimizer.state_dict()["state"].items():
             tensors.update({f"optimizer.{i}.{k}": torch.as_tensor(v) for k, v in state.items()})
-    tensors = {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in tensors.items()}
+    _write(path, header, {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in tensors.items()})
+
+
+def relabel(path: Path, header: Header) -> None:
+    """Give a checkpoint another header; its tensors stay as they are. Atomic. Raises NotSaved."""
+    file = _open(path)
+    _write(path, header, {k: file.get_tensor(k).clone() for k in file.keys()})  # noqa: SIM118
+
+
+def _write(path: Path, header: Header, tensors: dict[str, Tensor]) -> None:
     meta = {
         "sonolux": json.dumps(
             {
@@ -59,6 +71,7 @@ def save(path: Path, header: Header, modules: dict[str, nn.Module], optimizer: t
                 "step": header.step,
                 "elapsed": header.elapsed,
                 "takes": header.takes,
+                "plans": header.plans,
             }
         )
     }
@@ -85,7 +98,8 @@ def read_header(path: Path) -> Header:
         written = facts["format"]
         if written == FORMAT:
             told = str(facts["recipe"]), _signal(facts["signal"]), int(facts["step"]), float(facts["elapsed"])
-            return Header(*told, tuple((int(n), label) for n, label in facts.get("takes", ())))
+            takes = tuple((int(n), label) for n, label in facts.get("takes", ()))
+            return Header(*told, takes, {int(nfe): plan for nfe, plan in facts.get("plans", {}).items()})
     except (KeyError, TypeError, ValueError, AttributeError) as e:
         raise BadInput(f"{path}: damaged: its header cannot be read ({type(e).__name__}: {e})") from e
     raise BadInput(f"{path}: checkpoint format {written}, and this version reads format {FORMAT}: upgrade sonolux")
