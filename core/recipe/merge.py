@@ -57,7 +57,7 @@ def _into_list(parent: Node, child: Node, path: tuple[str, ...]) -> Node:
         if len(found) != 1:
             whole, held = ".".join(path), ", ".join(str(use) for use in uses)
             bad_input(
-                f"command line: {child.mark.override}: {whole} is a list here ({held}), and {name!r} names no one item: "
+                f"command line: {child.mark.override}: {whole} is a list here ({held}), and {name!r} is no one item: "
                 f"write {whole}.0, {whole}.1 and so on"
             )
         items[found[0]] = merge(items[found[0]], change, (*path, "0"))

@@ -1,4 +1,4 @@
-"""Autoguidance in recipes: the weaker network is another run or an earlier checkpoint, opened beside the one in hand."""
+"""Autoguidance in recipes: the weaker network is another run, or an earlier checkpoint, opened beside its own."""
 
 import pytest
 import sonolux
@@ -37,7 +37,7 @@ def strong(tmp_path_factory):
 @pytest.fixture(scope="module")
 def weak(tmp_path_factory):
     """A smaller network, whose embeddings have another width."""
-    return run(tmp_path_factory.mktemp("weak"), "network.width=8", "train.steps=2")
+    return run(tmp_path_factory.mktemp("weak"), "network.width=8", "network.attention=[]", "train.steps=2")
 
 
 def media(path, guidance, **changes):
@@ -77,7 +77,7 @@ def test_runs_that_do_not_suit_are_refused(strong, tmp_path):
         (
             ("process.schedule=ve", "process.schedule"),
             ("modality.size=24", "shape of the diffused tensor"),
-            ("data.shapes=3", "fitted on other data"),
+            ("data.count=8", "fitted on other data"),
         )
     ):
         folder = tmp_path / str(i)
