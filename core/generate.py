@@ -30,7 +30,10 @@ from .types import BadInput, Denoiser, Modality
 
 @dataclass(frozen=True)
 class Frame:
-    """The unveiling at the end of one step: media decoded from the noisy sample and from the estimate of x0."""
+    """The unveiling at the end of one step: media decoded from the noisy sample and from the estimate of x0.
+
+    tau: sigma / (alpha + sigma), the mean of the samples', which an adaptive sampler takes apart
+    """
 
     step: int
     tau: float
@@ -44,6 +47,7 @@ class Samples:
 
     media:    one (C, *spatial) tensor a sample, in [-1, 1] nominally
     told:     the conditions of each: name -> value
+    nfe:      evaluations of the denoiser that each took
     settings: how they were made: seed, sampler, steps, ...
     frames:   the unveiling of the batch, if it was asked for
     """
@@ -53,6 +57,7 @@ class Samples:
     settings: dict[str, Any]
     modality: Modality
     frames: list[Frame] = field(default_factory=list)
+    nfe: list[int] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.media)
@@ -71,6 +76,8 @@ class Samples:
                 name = "-".join([f"{i:04d}", *(_safe(v) for v in told.values() if v is not None)])
                 paths.append(self.modality.write(folder / f"{name}{self.modality.suffix}", media))
                 records.append({"file": paths[-1].name, "sample": i, **told})
+                if self.nfe:
+                    records[-1]["nfe"] = self.nfe[i]
         if said:
             more = f" (and {len(said) - 1} more such files)" if len(said) > 1 else ""
             warnings.warn(f"{said[0].message}{more}", stacklevel=2)
@@ -167,14 +174,15 @@ class Trained:
         lengths = chosen(s.seconds, told, self.model, self.parts.signal, self.parts.takes, seed)
         media: list[Tensor] = []
         frames: list[Frame] = []
+        nfe: list[int] = []
         with tqdm(total=s.count, desc="sampling", unit="sample", disable=not progress, delay=2) as bar:
             for first in range(0, s.count, s.batch):
                 rows = range(first, min(s.count, first + s.batch))
                 keep = frames if trajectory and first == 0 else None
-                media.extend(self._batch(recipe, seed, rows, told, lengths, keep))
+                media.extend(self._batch(recipe, seed, rows, told, lengths, keep, nfe))
                 bar.update(len(rows))
         settings = {"seed": seed, "step": self.step, "recipe": recipe.name, **_settings(recipe)}
-        return Samples(media, told, settings, self.parts.modality, frames)
+        return Samples(media, told, settings, self.parts.modality, frames, nfe)
 
     def check(self) -> None:
         """Raise BadInput where the recipe's own `sample` section cannot be followed; nothing is sampled."""
@@ -199,16 +207,19 @@ class Trained:
         told: list[dict[str, Any]],
         lengths: list[int],
         frames: list[Frame] | None,
+        nfe: list[int],
     ) -> list[Tensor]:
         parts, s, room = self.parts, recipe.sample, self._extent([lengths[i] for i in rows])
 
+        taken: list[int] = []
+
         def keep(p: Progress) -> None:
+            taken[:] = p.nfe
             if frames is not None and p.x0 is not None:
-                scale = (
-                    p.level.alpha**2 + p.level.sigma**2
-                ) ** -0.5  # as the network sees it, so that noise is visible
+                at = p.level.on(p.x)
+                scale = (at.alpha**2 + at.sigma**2) ** -0.5  # as the network sees it, so that noise is visible
                 media = self._decode(p.x * scale, room), self._decode(p.x0, room)
-                frames.append(Frame(p.step, float(p.level.tau), *media))
+                frames.append(Frame(p.step, float(torch.as_tensor(p.level.tau).mean()), *media))
 
         batch = [told[i] for i in rows]
         with torch.no_grad():
@@ -231,6 +242,7 @@ class Trained:
                     on_step=keep,
                     shapes=room.shapes,
                 )
+            nfe.extend(taken)
             return self._decode(z, room)
 
     def _extent(self, lengths: list[int]) -> Extent:

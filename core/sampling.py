@@ -14,7 +14,7 @@ from .model import ModuleDenoiser
 from .noise import Noise
 from .predictions.base import Prediction
 from .registry import find
-from .samplers.base import Progress, Sampler, run
+from .samplers.base import Progress, Sampler
 from .schedulers.base import Schedule
 from .spacings.base import Spacing
 from .types import Conditions, Denoiser, Level, expand
@@ -58,7 +58,7 @@ def sample(
     spaced = _component("spacing", spacing)
     levels = spaced.levels(process, steps) if isinstance(spaced, Spacing) else list(spaced)
     seen: Any = denoiser
-    plan = _component("sampler", sampler).plan(process, levels)
+    method: Sampler = _component("sampler", sampler)
     if isinstance(denoiser, nn.Module) and not isinstance(denoiser, Denoiser):
         seen = ModuleDenoiser(denoiser, _component("prediction", prediction), _component("clock", clock))
     if (told := getattr(seen, "prediction", None)) is not None:
@@ -69,7 +69,7 @@ def sample(
         parts = [_component("guidance", part) for part in listed]
         seen = (parts[0] if len(parts) == 1 else Chain(parts)).wrap(seen, Run(noise))
     start = noise.normal("start")
-    start = start * expand(plan.rows[0].level.sigma, start)
+    start = start * expand(levels[0].sigma, start)
     # Not inference_mode: a guidance may turn gradients on, for denoisers are differentiable in x.
     with torch.no_grad():
-        return run(plan, seen, start, conditions, noise, on_step)
+        return method.solve(process, levels, seen, start, conditions, noise, on_step).x

@@ -218,11 +218,14 @@ class Sampler(ABC):
     stochastic:     whether it draws noise on the way
     keeps_marginal: whether a perfect estimate of x0 gives every point its level's sigma of noise; a method that by
                     design does not says so here
+    adaptive:       whether `solve` chooses the levels between the first and the last by itself, as it goes; `plan` is
+                    then the method's step on levels that are given
     """
 
     order: int | None = None
     stochastic: bool = False
     keeps_marginal: bool = True
+    adaptive: bool = False
 
     @abstractmethod
     def draft(self, draft: Draft) -> None:
@@ -234,16 +237,49 @@ class Sampler(ABC):
         self.draft(draft)
         return draft.finish()
 
+    def solve(
+        self,
+        schedule: Schedule,
+        levels: Sequence[Level],
+        denoiser: Denoiser,
+        x: Tensor,
+        conditions: Conditions | None = None,
+        noise: Noise | Mapping[Hashable, Tensor] | None = None,
+        on_step: Callable[[Progress], None] | None = None,
+    ) -> Solution:
+        """From x (B, C, *spatial) at levels[0] to levels[-1]: makes the plan and runs it; the rest is as in `run`."""
+        plan = self.plan(schedule, levels)
+        return Solution(run(plan, denoiser, x, conditions, noise, on_step), (plan.nfe,) * len(x))
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The last point of a sampler, and what it cost.
+
+    x:   (B, C, *spatial)
+    nfe: evaluations of the denoiser that each sample took
+    """
+
+    x: Tensor
+    nfe: tuple[int, ...]
+
 
 @dataclass(frozen=True)
 class Progress:
-    """What a callback sees where a step ends."""
+    """What a callback sees where a step ends.
+
+    step:  steps ended so far; `steps` is how many there will be, None where an adaptive sampler cannot tell
+    level: where x is; an adaptive sampler's samples are each at their own, (B,) or a map
+    x, x0: the points and the latest estimates, (B, C, *spatial)
+    nfe:   evaluations so far of each sample
+    """
 
     step: int
-    steps: int
+    steps: int | None
     level: Level
     x: Tensor
     x0: Tensor | None
+    nfe: tuple[int, ...]
 
 
 def run(
@@ -259,8 +295,26 @@ def run(
     noise:   the keyed noise of the batch, or a mapping key -> (B, C, *spatial) of noises drawn before
     on_step: called where a step ends, with the latest estimate of x0
     """
+    steps, done, nfe, last = sum(row.step for row in plan.rows), 0, 0, x
+    for row, last, x0 in points(plan, denoiser, x, conditions, noise):
+        nfe += row.evaluate
+        if row.step:
+            done += 1
+            if on_step is not None:
+                on_step(Progress(done, steps, row.level, last, x0, (nfe,) * len(x)))
+    return last
+
+
+def points(
+    plan: Plan,
+    denoiser: Denoiser,
+    x: Tensor,
+    conditions: Conditions | None = None,
+    noise: Noise | Mapping[Hashable, Tensor] | None = None,
+) -> Iterator[tuple[Row, Tensor, Tensor | None]]:
+    """The loop: (row, point, latest estimate of x0) for every row of a plan as it is made; arguments as in `run`."""
     conditions = Conditions() if conditions is None else conditions
-    steps, done, x0 = sum(row.step for row in plan.rows), 0, None
+    x0 = None
     values: dict[Symbol, Tensor] = {("x", 0): x}
     for i, (row, level, terms) in enumerate(plan.bound(x)):
         if i:
@@ -275,11 +329,7 @@ def run(
             values["D", i] = x0 = estimate.x0
             if estimate.x is not None:
                 values["x", i] = estimate.x
-        if row.step:
-            done += 1
-            if on_step is not None:
-                on_step(Progress(done, steps, row.level, x, x0))
-    return x
+        yield row, x, x0
 
 
 def _drawn(noise: Noise | Mapping[Hashable, Tensor] | None, key: Hashable) -> Tensor:

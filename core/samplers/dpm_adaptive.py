@@ -1,0 +1,238 @@
+"""DPM-Solver with adaptive steps: DPM-Solver-12 and -23 (Lu et al. 2022, arXiv:2206.00927), on estimates of x0.
+
+Two solutions of neighbouring orders share their evaluations; their difference is the error of the lower one. A step is
+accepted where that error is small, and the next one's length follows from it, as in k-diffusion's `sample_dpm_adaptive`
+(the controller: Soderlind 2003, "Digital filters in adaptive time-stepping"). Here every sample has an error, a step
+length and levels of its own, so that it does not depend on the batch. On estimates of x0 the formulas are those of
+DPM-Solver++ (Lu et al. 2022, arXiv:2211.01095), 1, 2S and 3S.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Hashable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from ..noise import Noise
+from ..schedulers.base import ExactLevel, Schedule
+from ..types import BadInput, Conditions, Denoiser, Estimate, Level, expand
+from .base import Affine, Draft, Progress, Sampler, Solution, points
+from .coefficients import first_order, log_step
+from .exponential import psi
+from .stages import drift, on_lambda, on_tau, regular, velocity
+
+
+class DPMAdaptive(Sampler):
+    """DPM-Solver-12 or -23 with a step length for every sample, so that its error stays within the tolerances.
+
+    Of `levels` only the first and the last count (a recipe's `steps` and `spacing` in between do not). A step takes
+    `order` evaluations, one less after a rejection. Steps are shares of the way in tau, so the solution may start at
+    alpha = 0 and end at sigma = 0; there, where lambda is infinite, the pair is a Runge-Kutta pair in tau of the same
+    orders: Euler and midpoint, or midpoint and Ralston's method of third order. The errors are read by the host once a
+    trial step. A guidance that remembers earlier estimates sees those of rejected steps as well.
+
+    order:     2 (pair of orders 1 and 2) or 3 (2 and 3)
+    rtol:      error allowed in a step relative to |x| / (alpha + sigma)
+    atol:      error allowed in a step in units of the data's deviation
+    first:     first step tried, as a share of the way in tau
+    p:         proportional part of the controller; above 0 step lengths vary more smoothly
+    i:         integral part of the controller
+    safety:    a step is rejected if the next one would have to be shorter than this share of it
+    trials:    trial steps after which the tolerances count as out of reach
+    """
+
+    adaptive = True
+
+    def __init__(
+        self,
+        order: int = 3,
+        rtol: float = 0.05,
+        atol: float = 0.0078,
+        first: float = 0.05,
+        p: float = 0.0,
+        i: float = 1.0,
+        safety: float = 0.81,
+        trials: int = 1000,
+    ):
+        if order not in (2, 3):
+            raise BadInput(f"dpm_adaptive's order is 2 or 3, not {order}")
+        if rtol < 0 or atol <= 0:
+            raise BadInput(f"dpm_adaptive needs rtol of at least 0 and atol above 0, not {rtol} and {atol}")
+        if not 0 < first <= 1:
+            raise BadInput(f"dpm_adaptive's first step is a share of the way, above 0 and at most 1, not {first}")
+        if p < 0 or i <= 0:
+            raise BadInput(f"dpm_adaptive's controller needs p of at least 0 and i above 0, not {p} and {i}")
+        if not 0 < safety < 1:
+            raise BadInput(f"dpm_adaptive's safety lies between 0 and 1, not {safety}")
+        self.order = self.pair_order = order
+        self.rtol, self.atol, self.first = rtol, atol, first
+        self.p, self.i, self.safety, self.trials = p, i, safety, trials
+
+    def draft(self, draft: Draft) -> None:
+        x = draft.start()
+        for s, t in draft.pairs():
+            x = draft.step(self.pair(draft, x, s, t)[1], t)
+
+    def pair(self, draft: Draft, x: Affine, s: ExactLevel, t: ExactLevel) -> tuple[Affine, Affine]:
+        """Two solutions at t from x at s that share their evaluations: of order `order` - 1, and of `order`."""
+        return (_pair_12 if self.order == 2 else _pair_23)(draft, x, s, t)
+
+    def solve(
+        self,
+        schedule: Schedule,
+        levels: Sequence[Level],
+        denoiser: Denoiser,
+        x: Tensor,
+        conditions: Conditions | None = None,
+        noise: Noise | Mapping[Hashable, Tensor] | None = None,
+        on_step: Callable[[Progress], None] | None = None,
+    ) -> Solution:
+        """From x (B, C, *spatial) at levels[0] to levels[-1] within the tolerances; draws no noise.
+
+        on_step: called after every trial step that some sample accepted
+
+        Raises BadInput where the tolerances are not reached in `trials` trial steps; ArithmeticError where an estimate
+        is not finite.
+        """
+        conditions = Conditions() if conditions is None else conditions
+        path = _Path(schedule, Draft(schedule, levels).levels)
+        control = _Control(self, len(x))
+        nfe, steps, begun = torch.zeros(len(x), dtype=torch.long), 0, None
+        for _ in range(self.trials):
+            s, t = path.at(control.done), path.at(control.aim)
+            if begun is None:
+                begun = denoiser.denoise(x, s.exact(x), conditions)
+                nfe += control.moved & control.running
+            low, high, x0 = self._trial(schedule, s, t, _Begun(denoiser, begun), x, conditions)
+            nfe += (self.pair_order - 1) * control.running
+            error = self._error(low, high, x, path, (s, t), conditions)
+            accepted = control.judge(error.double().cpu())
+            if bool(accepted.any()):
+                kept = accepted.to(x.device).reshape(-1, *[1] * (x.ndim - 1))
+                x, x0, begun, steps = torch.where(kept, high, x), torch.where(kept, x0, begun.x0), None, steps + 1
+                if on_step is not None:
+                    on_step(Progress(steps, None, path.at(control.done), x, x0, tuple(nfe.tolist())))
+                if not bool(control.running.any()):
+                    return Solution(x, tuple(nfe.tolist()))
+        raise BadInput(f"dpm_adaptive does not reach its tolerances in {self.trials} steps: raise rtol or atol")
+
+    def _trial(
+        self, schedule: Schedule, s: Level, t: Level, denoiser: Denoiser, x: Tensor, conditions: Conditions
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Both solutions at t, and the latest estimate."""
+        draft = Draft(schedule, [s, t])
+        low, high = self.pair(draft, draft.start(), *draft.levels)
+        draft.point(low, t)
+        draft.step(high, t)
+        (_, low, _), (_, high, x0) = deque(points(draft.finish(), denoiser, x, conditions), maxlen=2)
+        assert x0 is not None, "a pair evaluates the denoiser"
+        return low, high, x0
+
+    def _error(
+        self, low: Tensor, high: Tensor, x: Tensor, path: _Path, ends: tuple[Level, Level], conditions: Conditions
+    ) -> Tensor:
+        """(B,): |x_high - x_low| over what is allowed, root mean square over a sample's valid elements that move."""
+        before, after = (1 / expand(level.alpha + level.sigma, x) for level in ends)
+        low, high, x = low.detach() * after, high.detach() * after, x.detach() * before
+        allowed = (self.rtol * torch.maximum(low.abs(), x.abs())).clamp(min=self.atol)
+        counts = expand(path.moves.to(x.dtype), x)
+        if conditions.valid is not None:
+            counts = counts * conditions.valid
+        squares, counts = ((high - low) / allowed).square() * counts, torch.ones_like(x) * counts
+        return (squares.flatten(1).sum(1) / counts.flatten(1).sum(1).clamp(min=1)).sqrt()
+
+
+class _Path:
+    """The levels from the first to the last, by the share of the way in tau, (B,), that each sample has gone."""
+
+    def __init__(self, schedule: Schedule, levels: Sequence[ExactLevel]):
+        self.schedule, self.first, self.last = schedule, levels[0], levels[-1]
+        self.moves = self.first.tau != self.last.tau
+
+    def at(self, share: Tensor) -> ExactLevel:
+        share = share.reshape(-1, *[1] * (self.moves.ndim - 1))
+        inner = on_tau(self.schedule, self.first, self.last, share)
+        fields = zip(*((a.t, a.alpha, a.sigma) for a in (self.first, self.last, inner)), strict=True)
+        return ExactLevel(*(torch.where(share == 0, a, torch.where(share == 1, b, c)) for a, b, c in fields))
+
+
+class _Control:
+    """Where each sample is, and the next step it tries: shares of the way, (B,) float64 on the host."""
+
+    def __init__(self, options: DPMAdaptive, count: int):
+        self.options = options
+        self.done = torch.zeros(count, dtype=torch.float64)
+        self.step = torch.full_like(self.done, options.first)
+        self.before: Tensor | None = None  # log of the inverse error of the last step that was accepted
+        self.moved = torch.ones(count, dtype=torch.bool)  # whether a sample is at a new point
+
+    @property
+    def running(self) -> Tensor:
+        return self.done < 1
+
+    @property
+    def aim(self) -> Tensor:
+        """Where the next step ends; a rest of less than a hundredth of a step is made part of it."""
+        return torch.where(self.done + 1.01 * self.step >= 1, 1.0, self.done + self.step)
+
+    def judge(self, error: Tensor) -> Tensor:
+        """Which samples accept their step, (B,); sets the next one."""
+        if not bool(torch.isfinite(error[self.running]).all()):
+            raise ArithmeticError("dpm_adaptive met an estimate that is not finite")
+        own, aim = self.options, self.aim
+        now = -torch.log(error + 1e-8)
+        before = now if self.before is None else self.before
+        factor = torch.exp(((own.p + own.i) * now - own.p * before) / own.pair_order)
+        factor = 1 + torch.atan(factor - 1)
+        self.moved = self.running & (factor >= own.safety)
+        self.step = (aim - self.done) * factor
+        self.before = torch.where(self.moved, now, before)
+        self.done = torch.where(self.moved, aim, self.done)
+        return self.moved
+
+
+class _Begun:
+    """A denoiser whose first estimate is known: a step that is tried again starts from the same one."""
+
+    def __init__(self, denoiser: Denoiser, first: Estimate):
+        self.denoiser, self.first = denoiser, [first]
+
+    def denoise(self, x: Tensor, level: Level, conditions: Conditions) -> Estimate:
+        return self.first.pop() if self.first else self.denoiser.denoise(x, level, conditions)
+
+
+def _pair_12(draft: Draft, x: Affine, s: ExactLevel, t: ExactLevel) -> tuple[Affine, Affine]:
+    """DPM-Solver++-1 and -2S with its estimate half-way; in tau, Euler and the midpoint rule."""
+    D, m = draft.denoise(x), on_lambda(draft.schedule, s, t, 1 / 2, else_on_tau=1 / 2)
+    low = first_order(draft, x, D, s, t, t.sigma)
+    x_m = draft.point(first_order(draft, x, D, s, m, m.sigma), m)
+    D_m = draft.denoise(x_m)
+    (psi_0,) = psi(log_step(s, t), 1)
+    return low, _either(s, t, low + t.alpha * psi_0 * (D_m - D), drift(x, s, t, velocity(x_m, D_m, m)))
+
+
+def _pair_23(draft: Draft, x: Affine, s: ExactLevel, t: ExactLevel) -> tuple[Affine, Affine]:
+    """DPM-Solver++-2S with its estimate at a third, and -3S; in tau, the midpoint rule and Ralston's third order."""
+    m, n = (on_lambda(draft.schedule, s, t, r, else_on_tau=c) for r, c in ((1 / 3, 1 / 2), (2 / 3, 3 / 4)))
+    D, first = draft.denoise(x), first_order(draft, x, draft.denoise(x), s, t, t.sigma)
+    x_m = draft.point(first_order(draft, x, D, s, m, m.sigma), m)
+    D_m = draft.denoise(x_m)
+    v, v_m = velocity(x, D, s), velocity(x_m, D_m, m)
+    bend = n.alpha * psi(log_step(s, n), 2)[1] * 2.0 * (D_m - D)  # r_2 / r_1 = 2
+    x_n = draft.point(_either(s, t, first_order(draft, x, D, s, n, n.sigma) + bend, drift(x, s, n, v_m)), n)
+    D_n = draft.denoise(x_n)
+    v_n = velocity(x_n, D_n, n)
+    psi_0, psi_1 = psi(log_step(s, t), 2)
+    low = first + t.alpha * psi_0 * 1.5 * (D_m - D)  # 1 / (2 r_1)
+    high = first + t.alpha * psi_1 * 1.5 * (D_n - D)  # 1 / r_2
+    return (
+        _either(s, t, low, drift(x, s, t, v_m)),
+        _either(s, t, high, drift(x, s, t, (2 * v + 3 * v_m + 4 * v_n) / 9)),
+    )
+
+
+def _either(s: ExactLevel, t: ExactLevel, in_lambda: Affine, in_tau: Affine) -> Affine:
+    """The first where lambda is finite at both ends, else the second."""
+    return in_lambda.where(regular(s, t)) + in_tau.where(~regular(s, t))
