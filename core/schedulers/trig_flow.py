@@ -30,7 +30,7 @@ class TrigFlow(Schedule):
 
     def alpha(self, t: Tensor) -> Tensor:
         # Exactly 0 at the rounded pi / 2, where the cosine is 6e-17, and at a float32's pi / 2, which is beyond it.
-        return torch.sin((self.t_max - t).clamp(min=0))
+        return torch.where(t > self.t_max, 0.0, torch.sin(self.t_max - t))
 
     def sigma(self, t: Tensor) -> Tensor:
         return torch.sin(t)

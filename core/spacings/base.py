@@ -98,12 +98,17 @@ def spread(
 
     Raises BadInput unless 0 < last < first <= where the schedule starts.
     """
-    first, last = rho_range(schedule, highest, lowest, name_of(spacing))
-    if torch.isfinite(first):
-        return schedule.t_of_rho(curve(first, last, torch.linspace(0, 1, steps, dtype=torch.float64)))
-    ramp = torch.linspace(0, 1, steps - 1, dtype=torch.float64)
-    rho = curve(last.new_tensor(float(steps)), last, ramp)
-    return torch.cat([last.new_tensor([schedule.t_max]), schedule.t_of_rho(rho)])
+    name = name_of(spacing)
+    first, last = rho_range(schedule, highest, lowest, name)
+    if not torch.isfinite(first):
+        if not last < steps:
+            raise BadInput(f"{name}'s rho_min {last:g} is above rho = {steps}, its second level here: give rho_max too")
+        rho = curve(last.new_tensor(float(steps)), last, torch.linspace(0, 1, steps - 1, dtype=torch.float64))
+        return torch.cat([last.new_tensor([schedule.t_max]), schedule.t_of_rho(rho)])
+    times = schedule.t_of_rho(curve(first, last, torch.linspace(0, 1, steps, dtype=torch.float64)))
+    if highest is None:
+        times[0] = schedule.t_max  # exactly, not by way of rho
+    return times
 
 
 def rho_range(schedule: Schedule, highest: float | None, lowest: float | None, name: str) -> tuple[Tensor, Tensor]:

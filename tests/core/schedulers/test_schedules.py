@@ -6,22 +6,45 @@ import numpy as np
 import pytest
 import torch
 from scipy.integrate import quad
+from scipy.optimize import brentq
 from sonolux.core import registry
+from sonolux.core.recipe.spec import Spec
 from sonolux.core.schedulers.cosine import Cosine
+from sonolux.core.schedulers.custom import Custom
 from sonolux.core.schedulers.discrete import Discrete
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
+from sonolux.core.schedulers.table import Table
+from sonolux.core.schedulers.trig_flow import TrigFlow
 from sonolux.core.schedulers.ve import VE
 from sonolux.core.schedulers.vp_linear import VPLinear
 from sonolux.core.testing.conformance import check_schedule
 from sonolux.core.testing.planted import plant
-from sonolux.core.types import BadInput
+from sonolux.core.types import Signal
 
 BUILT_IN = {name: registry.find("schedule", name)() for name in registry.builtins("schedule")}
+KINDS = ("linear", "scaled_linear", "sigmoid", "cosine", "exponential", "laplace")
+
+
+def curve(t):
+    """A VP pair that no built-in schedule has: the angle grows as a square."""
+    return t**2 * (math.pi / 2)
+
+
+ROWS = np.linspace(0, 1, 17)
 OTHERS = {
-    "scaled_linear": Discrete("scaled_linear"),
-    "cosine betas": Discrete("cosine"),
+    **{f"{kind} betas": Discrete(kind) for kind in KINDS},
+    **{f"{kind} betas to zero": Discrete(kind, zero_terminal=True) for kind in KINDS},
     "few steps": Discrete(steps=10, beta_max=0.5),
+    "few steps to zero": Discrete(steps=3, beta_max=0.5, zero_terminal=True),
+    "cosine for large pictures": Cosine(shift=256 / 64),
+    "cosine for small pictures": Cosine(shift=0.3),
+    "flow for a length": RectifiedFlow(shift="auto"),
+    "functions": Custom(lambda t: torch.cos(curve(t)), lambda t: torch.sin(curve(t))),
+    "functions off clean": Custom(torch.ones_like, lambda t: 0.01 * 10 ** (4 * t), t_min=0.0, t_clean=-1.0),
+    "table from clean": Table(tuple(ROWS), tuple(np.cos(ROWS**2)), tuple(np.sin(ROWS**2))),
+    "table off clean": Table((1.0, 2.0, 5.0), (1.0, 0.9, 0.2), (0.01, 0.3, 1.0)),
+    "table to noise": Table((-3.0, 2.0, 5.0), (0.99, 0.9, 0.0), (0.01, 0.3, 1.0)),
     "shifted flow": RectifiedFlow(shift=3.0),
     "odd shift": RectifiedFlow(shift=1.15),
     "constant beta": VPLinear(beta_min=5.0, beta_max=5.0),
@@ -48,20 +71,58 @@ def check_vp_linear(cls):
         assert float(level.alpha**2 + level.sigma**2) == pytest.approx(1, rel=1e-12)
 
 
+def betas_of(kind, n=1000):
+    """The betas of each kind by a loop over indices, in plain Python."""
+    between = {"linear": (1e-4, 0.02), "sigmoid": (1e-4, 0.02), "scaled_linear": (0.00085, 0.012)}
+
+    def grown(i):
+        low, high = between[kind]
+        if kind == "scaled_linear":
+            return (low**0.5 + i / (n - 1) * (high**0.5 - low**0.5)) ** 2
+        return low + (high - low) * (i / (n - 1) if kind == "linear" else 1 / (1 + math.exp(6 - 12 * i / (n - 1))))
+
+    def alpha_bar(u):
+        if kind == "cosine":
+            return math.cos((u + 0.008) / 1.008 * math.pi / 2) ** 2
+        if kind == "exponential":
+            return math.exp(-12 * u)
+        if u in (0, 1):
+            return 1.0 - u
+        snr = math.exp(-0.5 * math.copysign(1, 0.5 - u) * math.log(1 - 2 * abs(0.5 - u)))
+        return snr / (1 + snr)
+
+    if kind in between:
+        return [grown(i) for i in range(n)]
+    return [min(1 - alpha_bar((i + 1) / n) / alpha_bar(i / n), 0.999) for i in range(n)]
+
+
 def check_discrete(cls):
-    grid = {
-        "linear": np.linspace(1e-4, 0.02, 1000),
-        "scaled_linear": np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2,
-    }
-    for kind, betas in grid.items():
-        level = cls(kind).level(torch.arange(1000))
-        np.testing.assert_allclose(level.alpha**2, products(betas), rtol=1e-9)
-        np.testing.assert_allclose(level.sigma**2, 1 - products(betas), rtol=1e-6)
-    f = [math.cos((i / 1000 + 0.008) / 1.008 * math.pi / 2) ** 2 for i in range(1001)]
-    betas = [min(1 - f[i + 1] / f[i], 0.999) for i in range(1000)]
-    np.testing.assert_allclose(cls("cosine").level(torch.arange(1000)).alpha ** 2, products(betas), rtol=1e-9)
+    for kind in KINDS:
+        level, alpha_bar = cls(kind).level(torch.arange(1000)), products(betas_of(kind))
+        np.testing.assert_allclose(level.alpha**2, alpha_bar, rtol=1e-9)
+        np.testing.assert_allclose(level.sigma**2, 1 - alpha_bar, rtol=1e-6)
     one, two, between = (math.log(float(cls().alpha(torch.tensor(t)))) for t in (400.0, 401.0, 400.25))
     assert between == pytest.approx(0.75 * one + 0.25 * two, rel=1e-12)
+
+
+def check_zero_terminal(cls):
+    """Lin et al. 2024, algorithm 1, as they write it, on square roots of alpha_bar."""
+    for kind in ("linear", "scaled_linear", "cosine"):
+        root = np.sqrt(products(betas_of(kind)))
+        first, last = root[0], root[-1]
+        root = (root - last) * first / (first - last)
+        level = cls(kind, zero_terminal=True).level(torch.arange(1000))
+        np.testing.assert_allclose(level.alpha, root, rtol=1e-7, atol=1e-12)
+        assert float(level.alpha[0]) == pytest.approx(first, rel=1e-12)
+        assert (float(level.alpha[-1]), float(level.sigma[-1])) == (0, 1) and float(level.alpha[-2]) > 0
+        inside = cls(kind, zero_terminal=True).level(torch.tensor([998.0, 998.25, 998.5, 999.0]))
+        np.testing.assert_allclose(inside.alpha, float(level.alpha[-2]) * np.array([1, 0.75, 0.5, 0]), rtol=1e-12)
+        np.testing.assert_allclose(inside.alpha**2 + inside.sigma**2, 1, rtol=1e-12)
+    schedule = cls(zero_terminal=True)
+    t = torch.tensor([998.0, 998.3, 998.999999, 999.0], dtype=torch.float64)
+    np.testing.assert_allclose(schedule.t_of_rho(schedule.level(t).rho), t, rtol=1e-12)
+    for slope in schedule.derivative(torch.tensor([0.5, 997.5, 998.5, 999.0])):
+        assert torch.isfinite(slope).all(), "the interpolation that is not used must not spoil the derivative"
 
 
 def check_cosine(cls):
@@ -69,6 +130,58 @@ def check_cosine(cls):
     level = cls().level(t)
     torch.testing.assert_close(level.alpha, torch.tensor([1, 3**0.5 / 2, 0.5**0.5, 0]).double(), rtol=1e-7, atol=0)
     torch.testing.assert_close(level.sigma, torch.tensor([0, 0.5, 0.5**0.5, 1]).double(), rtol=1e-7, atol=0)
+    t = t[1:-1]
+    for d in (32, 64, 256):  # log signal-to-noise ratio, moved by 2 log(64 / d)
+        shifted = cls(shift=d / 64).level(t)
+        expected = -2 * torch.log(torch.tan(math.pi * t / 2)) + 2 * math.log(64 / d)
+        torch.testing.assert_close(2 * shifted.lam, expected, rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(shifted.alpha**2 + shifted.sigma**2, torch.ones(2).double(), rtol=1e-14, atol=0)
+
+
+def check_trig_flow(cls):
+    t = torch.tensor([0.0, math.pi / 6, math.pi / 4, 1.2, math.pi / 2], dtype=torch.float64)
+    level = cls().level(t)
+    np.testing.assert_allclose(level.alpha, np.cos(t.numpy()), rtol=1e-14, atol=1e-16)
+    np.testing.assert_allclose(level.sigma, np.sin(t.numpy()), rtol=1e-14)
+    assert float(level.alpha[-1]) == 0 == float(cls().level(torch.tensor(math.pi / 2)).alpha)  # a rounded float32 too
+    slope = cls().derivative(t)
+    np.testing.assert_allclose(slope[0], -np.sin(t.numpy()), rtol=1e-14, atol=1e-16)
+    np.testing.assert_allclose(slope[1], np.cos(t.numpy()), rtol=1e-14, atol=1e-16)
+
+
+def check_custom(cls):
+    """A pair of functions with a known inverse: rho = tan(pi t^2 / 2)."""
+    schedule = cls(lambda t: torch.cos(curve(t)), lambda t: torch.sin(curve(t)), t_min=1e-3)
+    t = torch.tensor([0.01, 0.3, 0.77, 0.999, 1.0], dtype=torch.float64)
+    level = schedule.level(t)
+    np.testing.assert_allclose(level.alpha, np.cos(curve(t.numpy())), rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(level.sigma, np.sin(curve(t.numpy())), rtol=1e-14)
+    assert float(level.alpha[-1]) == 0, "the cosine of a rounded pi / 2 counts as 0"
+    rho = torch.tensor([0.0, 1e-4, 0.5, 40.0, math.inf], dtype=torch.float64)
+    np.testing.assert_allclose(schedule.t_of_rho(rho), np.sqrt(np.arctan(rho.numpy()) / (np.pi / 2)), rtol=1e-12)
+    assert torch.equal(cls().level(t).sigma, RectifiedFlow().level(t).sigma), "straight lines, without functions"
+
+
+def check_table(cls):
+    """Linear between the rows: numpy's interpolation forwards, a root search backwards; two rows are flow, or EDM."""
+    schedule = cls(tuple(ROWS), tuple(np.cos(ROWS**2)), tuple(np.sin(ROWS**2)))
+    t = np.linspace(0.01, 1, 57)
+    level = schedule.level(torch.from_numpy(t))
+    np.testing.assert_allclose(level.alpha, np.interp(t, ROWS, np.cos(ROWS**2)), rtol=1e-14)
+    np.testing.assert_allclose(level.sigma, np.interp(t, ROWS, np.sin(ROWS**2)), rtol=1e-14)
+    slope = schedule.derivative(torch.from_numpy(t[:-1] + 1e-3))[1]
+    steps = np.diff(np.sin(ROWS**2)) / np.diff(ROWS)
+    np.testing.assert_allclose(slope, steps[np.searchsorted(ROWS, t[:-1] + 1e-3) - 1], rtol=1e-9)
+    rho = 0.8
+    root = brentq(lambda v: np.interp(v, ROWS, np.sin(ROWS**2)) - rho * np.interp(v, ROWS, np.cos(ROWS**2)), 0, 1)
+    assert float(schedule.t_of_rho(torch.tensor(rho, dtype=torch.float64))) == pytest.approx(root, rel=1e-9)
+    t = torch.linspace(0.01, 1, 9, dtype=torch.float64)
+    for made, same in ((cls(), RectifiedFlow()), (cls((0.0, 80.0), (1.0, 1.0), (0.0, 80.0)), EDM())):
+        a, b = made.level(t), same.level(t)
+        torch.testing.assert_close((a.alpha, a.sigma), (b.alpha, b.sigma), rtol=1e-14, atol=1e-16)
+    off = cls((1.0, 2.0, 5.0), (1.0, 0.9, 0.0), (0.01, 0.3, 1.0))
+    assert (off.t_clean, off.t_min, off.t_max) == (0.0, 1.0, 5.0)
+    assert float(off.t_of_rho(torch.tensor(math.inf).double())) == 5.0
 
 
 def check_ve(cls):
@@ -91,12 +204,19 @@ def check_rectified_flow(cls):
     torch.testing.assert_close(shifted.alpha + shifted.sigma, torch.ones(11).double(), rtol=1e-14, atol=0)
     for level in (straight, shifted):
         assert (float(level.alpha[-1]), float(level.sigma[-1])) == (0, 1)
+    for latent, mu in (((16, 16, 16), 0.5), ((4, 64, 64), 1.15), ((256, 1000), 0.5 + 744 / 3840 * 0.65)):
+        made = cls(shift="auto", signal=Signal("image", 3, (1, 1), latent=latent)).level(t[1:])
+        torch.testing.assert_close(made.sigma, math.exp(mu) / (math.exp(mu) + (1 / t[1:] - 1)), rtol=1e-14, atol=0)
 
 
 CLOSED_FORMS = [
     (VPLinear, check_vp_linear),
     (Discrete, check_discrete),
+    (Discrete, check_zero_terminal),
     (Cosine, check_cosine),
+    (TrigFlow, check_trig_flow),
+    (Custom, check_custom),
+    (Table, check_table),
     (VE, check_ve),
     (EDM, check_edm),
     (RectifiedFlow, check_rectified_flow),
@@ -115,11 +235,38 @@ def test_every_built_in_schedule_has_a_closed_form_here():
 PLANTED = [
     (VPLinear, check_vp_linear, "/ 4) - t", "/ 2) - t"),
     (VPLinear, lambda cls: check_schedule(cls()), "/ 2 * falls", "* falls"),
-    (Discrete, check_discrete, "torch.log1p(-values)", "torch.log1p(values)"),
+    (Discrete, check_discrete, "torch.log1p(-_betas", "torch.log1p(_betas"),
+    (Discrete, check_discrete, "torch.linspace(-6, 6,", "torch.linspace(6, -6,"),
+    (Discrete, check_discrete, "torch.exp(-12 * u)", "torch.exp(-6 * u)"),
+    (Discrete, check_discrete, "torch.log1p(-2 * (u - 0.5).abs()) / 2", "torch.log1p(-2 * (u - 0.5).abs())"),
+    (Discrete, check_discrete, "torch.where(u < 0.5, -away, away)", "torch.where(u < 0.5, away, -away)"),
+    (Discrete, check_discrete, ".clamp(max=0.999)", ".clamp(max=0.99)"),
+    (Discrete, check_zero_terminal, "(first / (first - last))", "(1 / (1 - last))"),
+    (Discrete, check_zero_terminal, "torch.log((alpha - last)", "torch.log((alpha - 0.999 * last)"),
+    (Discrete, check_zero_terminal, "-torch.expm1(log_alpha - knots[-2])", "torch.exp(log_alpha - knots[-2])"),
+    (Discrete, check_zero_terminal, "knots[:-1] if self.zero_terminal else knots", "knots"),  # log 0 in a derivative
+    (Discrete, check_zero_terminal, "(1 - alpha) * (1 + alpha)", "1 - alpha"),
+    (Cosine, check_cosine, "self.shift * torch.sin", "torch.sin"),
+    (Cosine, lambda cls: check_schedule(cls(shift=4.0)), "rho / self.shift", "rho * self.shift"),
+    (TrigFlow, check_trig_flow, "torch.sin(self.t_max - t)", "torch.cos(t)"),
+    (TrigFlow, lambda cls: check_schedule(cls()), "torch.atan(rho)", "torch.atan(rho) / (math.pi / 2)"),
+    (Custom, check_custom, "- self._rounding", "- 0 * self._rounding"),
+    (Custom, check_custom, "range(80)", "range(20)"),
+    (Custom, lambda cls: check_schedule(cls()), "torch.where(above, low, middle)", "torch.where(above, middle, low)"),
+    (Table, check_table, "* (1 - inside)", "* inside"),
+    (Table, lambda cls: check_schedule(cls()), "noise * alphas[i]", "alphas[i]"),
+    (Table, lambda cls: check_schedule(cls()), "torch.where(inside == 1, times[k], ", "torch.where(inside == 1, 0.9, "),
+    (RectifiedFlow, check_rectified_flow, "(positions - lengths[0])", "positions"),
+    (RectifiedFlow, check_rectified_flow, "latent[1:]", "latent"),
     (Discrete, check_discrete, "t.detach() + 2", "t.detach() + 1"),
     (Discrete, lambda cls: check_schedule(cls()), "(k - 2 + inside)", "(k - 1 + inside)"),
-    (Cosine, lambda cls: check_schedule(cls()), "torch.sin((1 - t) * (math.pi / 2))", "torch.cos(t * (math.pi / 2))"),
-    (Cosine, check_cosine, "torch.sin(t * (math.pi / 2))", "torch.sin(t * math.pi)"),
+    (
+        Cosine,
+        lambda cls: check_schedule(cls()),
+        "return torch.sin((1 - t) * (math.pi / 2))",
+        "return torch.cos(t * (math.pi / 2))",
+    ),
+    (Cosine, check_cosine, "self.shift * torch.sin(t * (math.pi / 2))", "self.shift * torch.sin(t * math.pi)"),
     (VE, check_ve, "torch.exp(t *", "torch.exp(2 * t *"),
     (EDM, check_edm, "return t\n", "return t**2\n"),
     (RectifiedFlow, check_rectified_flow, "return self.shift * t / (", "return t / ("),
@@ -133,22 +280,8 @@ def test_planted_error_is_caught(cls, check, old, new):
         check(plant(cls, old, new))
 
 
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: Discrete("quadratic"), "linear, scaled_linear, cosine"),
-        (lambda: Discrete(steps=1), "at least 2"),
-        (lambda: Discrete("cosine", beta_max=0.5), "leave out"),
-        (lambda: Discrete(beta_min=0.5, beta_max=0.1), "beta_min"),
-        (lambda: VPLinear(beta_min=-1), "beta_min"),
-        (lambda: VPLinear(t_min=2), "t_min"),
-        (lambda: Cosine(t_min=0), "t_min"),
-        (lambda: VE(sigma_min=0), "sigma_min"),
-        (lambda: EDM(sigma_min=90), "sigma_min"),
-        (lambda: RectifiedFlow(shift=0), "shift"),
-        (lambda: RectifiedFlow(t_min=0), "t_min"),
-    ],
-)
-def test_bad_values_are_refused(make, message):
-    with pytest.raises(BadInput, match=message):
-        make()
+def test_the_shift_follows_the_signal_that_the_builder_hands_in():
+    signal = Signal("image", 3, (512, 512), latent=(4, 64, 64))
+    auto = Spec("schedule", "rectified_flow", {"shift": "auto"})
+    assert auto.build(signal=signal).shift == pytest.approx(math.exp(1.15))
+    assert auto.build().shift == pytest.approx(math.exp(0.5)), "while a recipe is read the shape is not known yet"
