@@ -18,17 +18,21 @@ the density of the data itself, where that has one.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 from .noise import Noise
 from .schedulers.base import Schedule
-from .types import BadInput, Conditions, Denoiser, Level
+from .types import BadInput, Conditions, Denoiser, Item, Level
+
+if TYPE_CHECKING:
+    from .generate import Trained
 
 KNEE = 0.05  # steps are even in asinh(tau / KNEE): even in tau above, ever shorter below
 ROWS = 512  # rows of one call when the divergence is exact
@@ -47,6 +51,7 @@ _A = (
 _ERROR = (71 / 57600, 0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 40)  # order 5 minus order 4
 
 Prior = Callable[[Tensor, Level], Tensor]
+BATCH = 8  # items of a trained model at a time
 
 
 @dataclass(frozen=True)
@@ -156,6 +161,44 @@ def likelihood(
     each = start[:, None] + grown + (count * shift)[:, None]  # (B, probes or 1)
     spread = each.std(1) / each.shape[1] ** 0.5 if each.shape[1] > 1 else torch.zeros_like(count)
     return Likelihood(each.mean(1), spread, error, count, lowest, field.calls)
+
+
+def of_items(trained: Trained, items: Sequence[Item], **options: Any) -> tuple[Likelihood, Likelihood | None]:
+    """The likelihood of data under a trained model: in its diffused space, and in media space where the codec has one.
+
+    trained: what `load` gives; every item is told to the model as in training, with its label and whatever else it has
+    items:   examples of the recipe's modality and size
+    options: those of `likelihood`
+
+    The second is None where the codec is not one to one or some item is shorter than the size the model works at.
+    Raises BadInput for items that hold NaN or infinite samples.
+    """
+    from .build import condition_values, finite
+    from .conditions.base import gather
+
+    parts, found, whole = trained.parts, [], True
+    for first in tqdm(range(0, len(items), BATCH), desc="likelihood", unit="batch", delay=2):
+        rows = list(items[first : first + BATCH])
+        media = torch.stack([finite(item).media for item in rows]).to(trained.device)
+        size = tuple(media.shape[2:])
+        lengths = torch.tensor([size[-1] if item.length is None else item.length for item in rows])
+        with torch.no_grad():
+            z = trained.codec.encode(media)
+            conditions = gather(trained.model.conditions, condition_values(trained.model, rows))
+        if bool((lengths < size[-1]).any()):
+            conditions, whole = replace(conditions, valid=trained.codec.valid(lengths, size)), False
+        denoiser = parts.process.denoiser(trained.model)
+        found.append(likelihood(denoiser, parts.process.schedule, z, conditions, first=first, **options))
+    joined = Likelihood(
+        *(
+            torch.cat([getattr(f, name) for f in found])
+            for name in ("log_p", "uncertainty", "step_error", "dimensions")
+        ),
+        level=found[0].level,
+        nfe=found[0].nfe,
+    )
+    log_det = trained.codec.log_det(size) if whole else None
+    return joined, None if log_det is None else joined.of_media(log_det, media[0].numel())
 
 
 def _ends(schedule: Schedule, rho_min: float | None) -> tuple[Level, Level]:

@@ -1,42 +1,129 @@
-"""Curves as PNG files; the one module that imports matplotlib, and only when something is drawn."""
+"""Curves and distributions as PNG files; the one module that imports matplotlib, and only when something is drawn."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 
 
-def curves(
-    path: Path,
-    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
-    x: str,
-    y: str,
-    log: str = "",
-    title: str = "",
-) -> Path:
+def curves(path: Path, series: Series, x: str, y: str, log: str = "", title: str = "") -> Path:
     """Draw named curves (xs, ys) into one PNG.
 
     x, y: what the axes show, with units
     log:  axes on a logarithmic scale: "", "x", "y" or "xy"
+    """
+    return panels(path, {title: series}, x, y, log, emphasis=False)
+
+
+def panels(path: Path, shown: Mapping[str, Series], x: str, y: str, log: str = "", emphasis: bool = True) -> Path:
+    """Draw one panel of named curves for each title, side by side, into one PNG.
+
+    x, y:     what the axes show, with units
+    log:      axes on a logarithmic scale: "", "x", "y" or "xy"
+    emphasis: draw the first curve of each panel thicker than the others
     """
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(6.4, 3.6), dpi=110)
-    for name, (xs, ys) in series.items():
-        axes.plot(xs, ys, marker="o", markersize=3, linewidth=1.2, label=name)
-    axes.set(xlabel=x, ylabel=y, title=title)
-    if "x" in log:
-        axes.set_xscale("log")
-    if "y" in log:
-        axes.set_yscale("log")
-    axes.grid(alpha=0.3)
-    if len(series) > 1:
-        axes.legend(fontsize=8)
+    count = max(1, len(shown))
+    size = (6.4, 3.6) if count == 1 else (3.9 * count, 3.6)
+    figure, grid = pyplot.subplots(1, count, figsize=size, dpi=110, squeeze=False, sharey=True)
+    for axes, (title, series) in zip(grid[0], shown.items(), strict=False):
+        for i, (name, (xs, ys)) in enumerate(series.items()):
+            axes.plot(xs, ys, marker="o", markersize=3, linewidth=2.4 if emphasis and i == 0 else 1.2, label=name)
+        axes.set(xlabel=x, title=title)
+        if "x" in log:
+            axes.set_xscale("log")
+            _whole_ticks(axes, next(iter(series.values()), ((), ()))[0])
+        if "y" in log:
+            axes.set_yscale("log")
+        axes.grid(alpha=0.3)
+        if len(series) > 1:
+            axes.legend(fontsize=8)
+    grid[0][0].set_ylabel(y)
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
     pyplot.close(figure)
     return path
+
+
+def _whole_ticks(axes: Any, values: Sequence[float]) -> None:
+    """Label a logarithmic axis with the few whole numbers that are drawn there, instead of powers of ten."""
+    if 1 < len(values) <= 8 and all(float(v).is_integer() for v in values):
+        axes.set_xticks(values, [f"{v:g}" for v in values])
+        axes.set_xticks([], minor=True)
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One distribution on a page.
+
+    values: numbers, drawn as a histogram; or name -> count, drawn as bars, the largest 24 of them
+    log:    whether the numbers are spread over a logarithmic axis
+    """
+
+    title: str
+    x: str
+    values: Sequence[float] | Mapping[str, int]
+    log: bool = False
+
+
+def page(path: Path, panels: Sequence[Panel], title: str = "") -> Path:
+    """Draw distributions, three a row, into one PNG."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    rows = -(-len(panels) // 3)
+    figure, grid = pyplot.subplots(rows, 3, figsize=(11, 2.9 * rows), dpi=110, squeeze=False)
+    for axes, panel in zip(grid.flat, panels, strict=False):
+        if isinstance(panel.values, Mapping):
+            _bars(axes, panel.values)
+        else:
+            _histogram(axes, panel.values, panel.log)
+        axes.set_title(panel.title, fontsize=10)
+        axes.set_xlabel(panel.x, fontsize=9)
+        axes.tick_params(labelsize=8)
+        axes.grid(alpha=0.25, axis="x" if isinstance(panel.values, Mapping) else "y")
+    for axes in grid.flat[len(panels) :]:
+        axes.axis("off")
+    figure.suptitle(title.encode("ascii", "backslashreplace").decode(), fontsize=11)
+    figure.tight_layout()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+    pyplot.close(figure)
+    return path
+
+
+def _bars(axes, counts: Mapping[str, int]) -> None:
+    rows = sorted(counts.items(), key=lambda item: -item[1])
+    if len(rows) > 24:
+        rows = [*rows[:23], (f"{len(rows) - 23} more", sum(n for _, n in rows[23:]))]
+    names = [name.replace("$", r"\$")[:18] for name, _ in rows]  # "$" would begin a formula
+    axes.barh(range(len(rows)), [n for _, n in rows], color="#265ca0")
+    axes.set_yticks(range(len(rows)), names)
+    axes.invert_yaxis()
+
+
+def _histogram(axes, values: Sequence[float], log: bool) -> None:
+    import numpy as np
+
+    data = np.asarray(values, dtype=float)
+    if not len(data):
+        axes.text(0.5, 0.5, "nothing to show", ha="center", transform=axes.transAxes)
+        return
+    low, high = float(data.min()), float(data.max())
+    if low == high:
+        low, high = (low / 1.5, high * 1.5) if log else (low - 0.5, high + 0.5)
+    edges = np.geomspace(low, high, 31) if log else np.linspace(low, high, 31)
+    axes.hist(data, bins=edges, color="#265ca0")
+    if log:
+        axes.set_xscale("log")

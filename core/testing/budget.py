@@ -23,8 +23,8 @@ class Cost:
     """One point of the curve.
 
     asked: evaluations allowed
-    nfe:   evaluations used: the most that whole steps make of it
-    steps: steps of the method
+    nfe:   evaluations used: the most that whole steps make of it; of an adaptive sampler, their mean over samples
+    steps: steps of the method; 0 where it chooses them itself
     error: root mean square error of the final x0 against the exact solution of the ODE from the same point
     """
 
@@ -66,8 +66,12 @@ def error_against_nfe(
 ) -> list[Cost]:
     """Errors of a deterministic sampler, `count` points from the schedule's noisiest level to clean.
 
+    An adaptive one, which chooses its evaluations itself, gives one point whatever is asked.
+
     levels: where it stops; evenly in tau unless given
     """
+    if sampler.adaptive:
+        return [_adaptive(sampler, schedule, problem, count, seed)]
     made = []
     for asked in nfe:
         found = within(sampler, schedule, asked, levels)
@@ -79,6 +83,14 @@ def error_against_nfe(
         x = run(plan, problem, start * float(first.alpha + first.sigma))
         made.append(Cost(asked, plan.nfe, steps, float((x - exact).square().mean().sqrt())))
     return made
+
+
+def _adaptive(sampler: Sampler, schedule: Schedule, problem: Problem, count: int, seed: int) -> Cost:
+    first = schedule.level(schedule.t_max)
+    start, exact = _solution(problem, float(first.tau), count, seed)
+    found = sampler.solve(schedule, [first, schedule.clean()], problem, start * float(first.alpha + first.sigma))
+    nfe = round(sum(found.nfe) / count)
+    return Cost(nfe, nfe, 0, float((found.x - exact).square().mean().sqrt()))
 
 
 @cache

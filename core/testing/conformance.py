@@ -17,6 +17,7 @@ from ..objectives.weightings.base import Weighting
 from ..predictions.base import Prediction
 from ..samplers.base import Plan, Sampler, run
 from ..schedulers.base import ExactLevel, Schedule
+from ..schedulers.discrete import Discrete
 from ..schedulers.edm import EDM
 from ..schedulers.rectified_flow import RectifiedFlow
 from ..schedulers.vp_linear import VPLinear
@@ -24,6 +25,7 @@ from ..spacings.base import Spacing
 from ..types import BadInput, Conditions, Estimate, Level
 from .guided import check_guidance as check_guidance
 from .invariants import deviation
+from .moments import moments
 from .orders import falling, interior, own_start, whole
 
 
@@ -206,7 +208,7 @@ def check_order(sampler: Sampler, tolerance: float = 0.2) -> None:
     """The order that a deterministic sampler states, within `tolerance`; finite with its own start and on the whole."""
     if sampler.order is None:
         return
-    for schedule in (VPLinear(), EDM(), RectifiedFlow()):
+    for schedule in (VPLinear(), EDM(), RectifiedFlow(), Discrete(zero_terminal=True)):
         name = type(schedule).__name__
         slope = interior(sampler, schedule).slope
         assert abs(slope - sampler.order) < tolerance, (
@@ -216,6 +218,25 @@ def check_order(sampler: Sampler, tolerance: float = 0.2) -> None:
             assert measure(sampler, schedule, steps=(8, 16)).finite, f"{measure.__name__} is finite on {name}"
 
 
+def check_distribution(sampler: Sampler) -> None:
+    """Mean and variance of what a stochastic sampler makes tend to the data's, at least as fast as the step.
+
+    Exact moments on Gaussian data. A sampler that does not converge by design says so: `converges = False`.
+    """
+    if not sampler.stochastic or not getattr(sampler, "converges", True):
+        return
+    mean, std = 0.7, 0.4
+    for schedule in (VPLinear(), EDM(), RectifiedFlow()):
+        name = type(schedule).__name__
+        coarse, fine = (moments(sampler, schedule, falling(schedule, n), mean, std) for n in (24, 72))
+        off = abs(fine.mean - mean) / std
+        assert off < 0.02, f"the mean is off by {off:.3f} standard deviations after 72 steps on {name}"
+        before, after = (abs(m.variance / std**2 - 1) for m in (coarse, fine))
+        assert after < 0.02 or (after < 0.12 and after < before / 2.4), (
+            f"the variance is off by {before:.4f} after 24 steps and by {after:.4f} after 72 on {name}"
+        )
+
+
 def check_sampler(sampler: Sampler) -> None:
     """Everything a sampler must hold, on a variance-preserving schedule, on EDM and on flow."""
     for schedule in (VPLinear(), EDM(), RectifiedFlow()):
@@ -223,6 +244,38 @@ def check_sampler(sampler: Sampler) -> None:
             check_plan(sampler, schedule, steps)
         check_map(sampler, schedule)
     check_order(sampler)
+    check_distribution(sampler)
+
+
+class SamplerConformance:
+    """The same as tests, for a plugin's own suite: subclass it in a file that pytest collects and name the sampler.
+
+        class TestMine(SamplerConformance):
+            sampler = Mine()
+
+    sampler: the sampler under test, with the options it is to be tested with
+    """
+
+    sampler: Sampler
+
+    def test_invariants(self) -> None:
+        """Plans of 1, 2 and 9 steps keep data and marginal, from the noisiest level to clean."""
+        for schedule in (VPLinear(), EDM(), RectifiedFlow()):
+            for steps in (1, 2, 9):
+                check_plan(self.sampler, schedule, steps)
+
+    def test_maps(self) -> None:
+        """A constant map gives bit for bit what the number gives; elements that stay keep their value."""
+        for schedule in (VPLinear(), EDM(), RectifiedFlow()):
+            check_map(self.sampler, schedule)
+
+    def test_order(self) -> None:
+        """The stated order is measured; the whole interval is finite."""
+        check_order(self.sampler)
+
+    def test_distribution(self) -> None:
+        """A stochastic sampler makes the right mean and variance."""
+        check_distribution(self.sampler)
 
 
 class _Smooth:

@@ -1,0 +1,268 @@
+"""Measure samplers and likelihoods: orders, invariants, error against evaluations, bits per dimension."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+if TYPE_CHECKING:
+    from ..likelihood import Likelihood
+    from ..testing.report import Report
+
+SCHEDULES = ("vp_linear", "edm", "rectified_flow", "{use: discrete, zero_terminal: true}")
+BESIDE = {False: ("euler", "heun", "dpmpp_2m"), True: ("euler_ancestral", "dpmpp_2m_sde")}
+
+
+@click.group("lab")
+def command() -> None:
+    """Measurements on problems that are known exactly, and of trained models."""
+
+
+@command.command("sampler")
+@click.argument("name")
+@click.option("--schedule", "schedules", multiple=True, help="Noise schedule; may be given again. Default: four kinds.")
+@click.option("--nfe", default="5,8,10,20", show_default=True, help="Numbers of evaluations of the denoiser.")
+@click.option("--against", help="Samplers to compare with, with commas between; default: the usual ones.")
+@click.option("--spacing", help="Where the samplers stop; default: evenly in tau = sigma / (alpha + sigma).")
+@click.option("--problem", default="mixture", show_default=True, help="What the errors are measured on.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw error against evaluations into this PNG.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def sampler(
+    name: str,
+    schedules: tuple[str, ...],
+    nfe: str,
+    against: str | None,
+    spacing: str | None,
+    problem: str,
+    plot: Path | None,
+    as_json: bool,
+) -> None:
+    """Measure the sampler NAME: a registered name, pkg.module:Class or ./file.py:Class.
+
+    Wherever a component is named, {use: NAME, parameter: value} sets its parameters.
+
+    \b
+    sonolux lab sampler dpmpp_2m --plot out.png
+    sonolux lab sampler ./mine.py:Mine --schedule edm --against dpmpp_2m,heun --nfe 5,10
+    sonolux lab sampler "{use: ddim, eta: 0.5}" --json
+    """
+    from ..testing.problems import examples
+    from ..testing.report import measure
+
+    known = examples()
+    if problem not in known:
+        from ..messages import bad_input, did_you_mean
+
+        bad_input(f"there is no problem {problem!r}{did_you_mean(problem, known)}; there are: {', '.join(known)}")
+    own = _component("sampler", name)
+    title = _title(name)
+    names = _items(against) if against is not None else [n for n in BESIDE[own.stochastic] if n != title]
+    beside = {_title(n): _component("sampler", n) for n in names}
+    beside.pop(title, None)
+    if not own.stochastic and any(s.stochastic for s in beside.values()):
+        wrong = next(n for n, s in beside.items() if s.stochastic)
+        raise click.UsageError(f"--against: {wrong} is stochastic, so it has no error against the exact solution")
+    report = measure(
+        title,
+        own,
+        {_title(s): _component("schedule", s) for s in schedules or SCHEDULES},
+        beside,
+        known[problem],
+        _numbers(nfe),
+        **({} if spacing is None else {"levels": _component("spacing", spacing).levels}),
+    )
+    if plot is not None:
+        _draw(plot, report)
+    where = "evenly in tau" if spacing is None else _title(spacing)
+    click.echo(json.dumps(report.plain(), indent=1) if as_json else _text(report, problem, where))
+
+
+@command.command("likelihood")
+@click.argument("run", type=click.Path(path_type=Path), metavar="RUN|CHECKPOINT")
+@click.option("--split", type=click.Choice(["valid", "train"]), default="valid", show_default=True)
+@click.option("--count", default=8, show_default=True, help="Examples, the first of the split.")
+@click.option("--probes", default=4, show_default=True, help="Random signs an example, for the divergence.")
+@click.option("--steps", default=24, show_default=True, help="Steps of the ODE, six evaluations each.")
+@click.option("--seed", default=0, show_default=True, help="Of the probes.")
+@click.option("--data", help="Folder of the data, if it has moved.")
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
+@click.option("--allow-code", is_flag=True, help="Let the checkpoint's recipe name code outside the registry.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def likelihood(
+    run: Path,
+    split: Literal["valid", "train"],
+    count: int,
+    probes: int,
+    steps: int,
+    seed: int,
+    data: str | None,
+    device: str,
+    allow_code: bool,
+    as_json: bool,
+) -> None:
+    """Bits per dimension of the data under a trained model, through the probability-flow ODE."""
+    from ..build import build_data
+    from ..generate import load
+    from ..likelihood import of_items
+
+    trained = load(run, device, allow_code=allow_code)
+    if data is not None:
+        trained.recipe.data.params["root"] = Path(data)
+    examples, _ = build_data(trained.recipe, split)
+    items = [examples.item(i, None) for i in range(min(count, len(examples)))]
+    latent, media = of_items(trained, items, probes=probes, steps=steps, seed=seed)
+    facts = {"run": str(run), "split": split, "step": trained.step, "noise": float(latent.level.rho), "nfe": latent.nfe}
+    for name, found in (("diffused", latent), ("media", media)):
+        facts[name] = None if found is None else _bits(found)
+    if as_json:
+        click.echo(json.dumps(facts, indent=1))
+        return
+    click.echo(
+        f"{len(items)} examples ({split}), noise of deviation {facts['noise']:.3g} added, {latent.nfe} evaluations"
+    )
+    for name, f in (("diffused", facts["diffused"]), ("media", facts["media"])):
+        shown = "the codec is not one to one, or examples are padded" if f is None else _shown_bits(f)
+        click.echo(f"{name + ' space':16}{shown}")
+
+
+def _bits(found: Likelihood) -> dict[str, Any]:
+    bits = found.bits
+    return {
+        "bits_per_dimension": found.mean_bits,
+        "probes_standard_error": found.standard_error,
+        "examples_standard_error": float(bits.std() / len(bits) ** 0.5) if len(bits) > 1 else None,
+        "step_error": float((found.step_error / found.dimensions / math.log(2)).mean()),
+        "dimensions": found.dimensions.tolist(),
+        "each": bits.tolist(),
+    }
+
+
+def _shown_bits(f: dict[str, Any]) -> str:
+    spread = "" if f["examples_standard_error"] is None else f", examples +-{f['examples_standard_error']:.3f}"
+    return (
+        f"{f['bits_per_dimension']:.4f} bits per dimension (standard errors: probes +-{f['probes_standard_error']:.4f}"
+        f"{spread}; steps about {f['step_error']:.0e})"
+    )
+
+
+def _component(kind: str, text: str) -> Any:
+    """The component that a name or a YAML mapping with `use:` means; BadInput with the nearest name where none does."""
+    from ..messages import bad_input
+    from ..recipe import Spec
+    from ..recipe.nodes import parse
+    from ..recipe.read import Reader
+    from ..registry import find
+
+    if "{" not in text:
+        find(kind, text)  # its message for a wrong name says it all
+    reader = Reader()
+    node = parse(text, "command line", Path.cwd(), reader.problems)
+    spec = None if node is None else reader.component(node, kind, kind)
+    if reader.problems or not isinstance(spec, Spec):
+        bad_input("\n".join(map(str, reader.problems)) or f"{text!r} names no {kind}")
+    return spec.build()
+
+
+def _title(text: str) -> str:
+    """How tables and legends call a component: `ddim eta=0.5` for `{use: ddim, eta: 0.5}`."""
+    inside = text.strip().removeprefix("{").removesuffix("}").replace("use:", "").replace(":", "=")
+    return " ".join(inside.replace("= ", "=").replace(",", " ").split()) if "{" in text else text.strip()
+
+
+def _items(text: str) -> list[str]:
+    """Split at commas outside braces."""
+    items, depth = [""], 0
+    for c in text:
+        depth += (c == "{") - (c == "}")
+        if c == "," and depth == 0:
+            items.append("")
+        else:
+            items[-1] += c
+    return [item.strip() for item in items if item.strip()]
+
+
+def _numbers(text: str) -> list[int]:
+    try:
+        found = sorted({int(n) for n in text.split(",")})
+    except ValueError:
+        found = []
+    if not found or found[0] < 1:
+        raise click.BadParameter(f"{text!r} is no list of whole numbers from 1, such as 5,8,10,20", param_hint="--nfe")
+    return found
+
+
+# --- text ------------------------------------------------------------------------------------------------------------
+
+
+def _text(report: Report, problem: str, where: str) -> str:
+    kind = "stochastic" if report.stochastic else "deterministic"
+    stated = "" if report.order is None else f", order {report.order} stated"
+    marginal = "" if report.keeps_marginal else ", does not keep the marginal by design"
+    lines = [f"{report.name}: {kind}{stated}{marginal}", ""]
+    lines += _weak(report) if report.order is None else _orders(report)
+    for title, m in report.measured.items():
+        if m.refused:
+            lines += ["", f"{title}: refused: {m.refused}"]
+    for title, rows in report.costs.items():
+        lines += ["", f"{title}: RMS error of x0 against the exact solution ({problem}, levels {where})"]
+        lines += _table({n: {c.asked: f"{c.error:.2e}" for c in row} for n, row in rows.items()})
+    for title, rows in report.drawn.items():
+        first = next((d.error for row in rows.values() for d in row), None)
+        count = first.count if first else 0
+        lines += ["", f"{title}: errors of {count} samples ({problem}, levels {where}): mean, covariance, two-sample p"]
+        cells = {
+            n: {d.asked: f"{d.error.made.mean:.3f} {d.error.made.covariance:.3f} {d.error.p:.3f}" for d in row}
+            for n, row in rows.items()
+        }
+        lines += _table(cells)
+        if first:
+            lines.append(f"{'exact samples':18}{f'{first.chance.mean:.3f} {first.chance.covariance:.3f}':>18}")
+    return "\n".join(lines)
+
+
+def _orders(report: Report) -> list[str]:
+    lines = ["order measured      interior  own start   whole     data off  noise off  evaluations a step"]
+    for title, m in report.measured.items():
+        if m.interior and m.own_start and m.whole:
+            slopes = f"{m.interior.slope:10.2f}{m.own_start.slope:11.2f}{m.whole.slope:8.2f}"
+            lines.append(f"{title:18}{slopes}{m.data:13.0e}{m.noise:11.0e}{m.nfe:20.2f}")
+    return lines
+
+
+def _weak(report: Report) -> list[str]:
+    lines = ["weak order          measured  error at most steps     data off  noise off  evaluations a step"]
+    for title, m in report.measured.items():
+        if m.weak:
+            lines.append(
+                f"{title:18}{m.weak.slope:10.2f}{m.weak.errors[-1]:21.1e}{m.data:13.0e}{m.noise:11.0e}{m.nfe:20.2f}"
+            )
+    return lines
+
+
+def _table(rows: dict[str, dict[int, str]]) -> list[str]:
+    asked = sorted({n for row in rows.values() for n in row})
+    width = max([10, *(len(cell) + 2 for row in rows.values() for cell in row.values())])
+    lines = [f"{'evaluations':18}" + "".join(f"{n:>{width}}" for n in asked)]
+    lines += [f"{n:18}" + "".join(f"{row.get(a, '-'):>{width}}" for a in asked) for n, row in rows.items()]
+    return lines
+
+
+def _draw(path: Path, report: Report) -> None:
+    from ..plots import panels
+
+    if report.drawn:
+        shown = {
+            title: {n: ([d.nfe for d in row], [d.error.made.covariance for d in row]) for n, row in rows.items()}
+            for title, rows in report.drawn.items()
+        }
+        panels(path, shown, "evaluations", "relative error of the covariance", "xy")
+        return
+    costs = {
+        title: {n: ([c.nfe for c in row], [c.error for c in row]) for n, row in rows.items()}
+        for title, rows in report.costs.items()
+    }
+    panels(path, costs, "evaluations", "RMS error of x0", "xy")
