@@ -146,7 +146,8 @@ def _check_batches(parts: Parts) -> None:
     taus = torch.tensor([[0.6, 0.9, 0.5], [0.5, 0.5, 0.4], [0.4, 0.4, 0.2]], dtype=torch.float64)  # (call, sample)
     together = followed(parts, xs, [flow(t) for t in taus], one)
     for i in range(SHAPE[0]):
-        rows = Conditions(*({k: v[i : i + 1] for k, v in part.items()} for part in (one.embeddings, one.null)))
+        embeddings, null = ({k: v[i : i + 1] for k, v in part.items()} for part in (one.embeddings, one.null))
+        rows = Conditions(embeddings, null)
         alone = followed(parts, [x[i : i + 1] for x in xs], [flow(float(t)) for t in taus[:, i]], rows)
         for a, b in zip(together, alone, strict=True):
             assert torch.allclose(a.x0[i : i + 1], b.x0, atol=1e-12), "a sample does not depend on its neighbours"
