@@ -15,7 +15,8 @@ class Prediction(ABC):
     """The meaning of a network's output.
 
     Coefficients are computed at the level's own precision, float64 in the loop, and rounded once, to x's: a number and
-    a map of it then give the same bits, as long as only +, -, *, / and `root` are used (powers round differently).
+    a map of it then give the same bits, as long as only +, -, *, / and `unit_variance` are used (powers and torch's
+    square root round differently).
     """
 
     def input_scale(self, level: Level) -> Number:
@@ -51,14 +52,13 @@ class Prediction(ABC):
 
 def unit_variance(level: Level) -> Number:
     """1 / sqrt(alpha^2 + sigma^2): the scale that gives x unit variance when the data has it."""
-    return 1 / root(power(level))
+    total = power(level)
+    if not isinstance(total, Tensor):
+        return 1 / math.sqrt(total)
+    # torch's square root in float64 is an ulp off here and there on processors, its reciprocal is not.
+    return torch.rsqrt(total) if total.device.type == "cpu" else 1 / torch.sqrt(total)
 
 
 def power(level: Level) -> Number:
     """alpha^2 + sigma^2: the variance of x where the data has variance 1."""
     return level.alpha * level.alpha + level.sigma * level.sigma
-
-
-def root(value: Number) -> Number:
-    """The square root, correctly rounded for numbers and tensors alike."""
-    return torch.sqrt(value) if isinstance(value, Tensor) else math.sqrt(value)

@@ -9,15 +9,14 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..types import Level, Number
-from .base import Prediction, power, root, unit_variance
+from .base import Prediction, power, unit_variance
 
 
 class EDM(Prediction):
     """A mixture of x0 and eps whose target has unit variance at every level: F of x0 = c_skip x + c_out F."""
 
     def coefficients(self, level: Level) -> tuple[Number, Number]:
-        total = power(level)
-        return level.alpha / total, level.sigma / root(total)
+        return level.alpha / power(level), level.sigma * unit_variance(level)
 
     def target(self, x0: Tensor, eps: Tensor, level: Level) -> Tensor:
         return (level.sigma * x0 - level.alpha * eps) * unit_variance(level)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..types import Level, Number
-from .base import Prediction, power, root
+from .base import Prediction, power, unit_variance
 
 
 class V(Prediction):
@@ -22,4 +22,4 @@ class V(Prediction):
         return level.alpha * eps - level.sigma * x0
 
     def gain(self, level: Level) -> Number:
-        return root(power(level))
+        return 1 / unit_variance(level)

@@ -81,13 +81,13 @@ PLANTED = [
     (Eps, "return level.alpha * unit", "return level.sigma * unit"),
     (V, "level.alpha * eps - level.sigma * x0", "level.alpha * eps + level.sigma * x0"),
     (V, "-level.sigma / total", "level.sigma / total"),
-    (V, "return root(power(level))", "return power(level)"),
+    (V, "return 1 / unit", "return unit"),
     (Flow, "return eps - x0", "return x0 - eps"),
     (Flow, "total = level.alpha + level.sigma", "total = level.alpha * 0 + 1"),
     (Flow, "return (level.alpha + level.sigma) * unit", "return unit"),
     (X0, "return level.sigma * unit", "return unit"),
     (EDM, "level.sigma * x0 - level.alpha * eps", "level.sigma * x0 + level.alpha * eps"),
-    (EDM, "level.alpha / total", "level.alpha / root(total)"),
+    (EDM, "level.alpha / power(level)", "level.alpha * unit_variance(level)"),
 ]
 
 
@@ -112,9 +112,9 @@ def test_a_sign_that_is_wrong_both_ways_is_caught():
 
 def test_planted_gain_is_caught():
     with pytest.raises(AssertionError):
-        check_loss_carried(plant(V, "return root(power(level))", "return power(level) * root(power(level))")(), X0())
+        check_loss_carried(plant(V, "return 1 / unit", "return unit")(), X0())
 
 
 def test_planted_scale_of_edm_is_caught():
     with pytest.raises(AssertionError):
-        check_edm(plant(EDM, "level.sigma / root(total)", "level.sigma / total"))
+        check_edm(plant(EDM, "level.sigma * unit_variance(level)", "level.sigma / power(level)"))
