@@ -15,6 +15,8 @@ from tqdm import tqdm
 
 from .beside import OtherRuns, embedded
 from .build import Parts, build_parts
+from .calibration.reference import Catch, Problem
+from .calibration.stored import Stored, from_plain
 from .device import autocast, choose_device
 from .durations import Extent, chosen, decoded, extent
 from .guidance.base import Guidance, Run
@@ -22,10 +24,11 @@ from .model import Model
 from .noise import Noise
 from .recipe.load import load_recipe_text
 from .recipe.recipe import Recipe
-from .samplers.base import Progress
+from .samplers.base import Progress, Sampler
 from .sampling import sample
+from .spacings.base import Spacing
 from .training.checkpoint import newest, read, read_header
-from .types import BadInput, Denoiser, Modality
+from .types import BadInput, Denoiser, Level, Modality
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,8 @@ class Trained:
         self.model = model.to(device).eval()
         self.codec = parts.codec.to(device).eval()
         self.recipe: Recipe = parts.recipe
+        self.recorded = self.recipe  # as the checkpoint has it, without changes
+        self.plans: dict[int, dict[str, Any]] = {}  # calibrated, by number of evaluations
         self._others = OtherRuns(self)
 
     def to(self, device: str | torch.device) -> Trained:
@@ -166,8 +171,7 @@ class Trained:
         """
         if "device" in changes:
             self.to(changes.pop("device"))
-        overrides = [f"sample.{k}={json.dumps(v, ensure_ascii=False, default=_plain)}" for k, v in changes.items()]
-        recipe = self.recipe.merge(overrides) if overrides else self.recipe
+        recipe = self._changed(changes)
         s = recipe.sample
         seed = recipe.seed if s.seed is None else s.seed
         told = self._told(recipe, s.count)
@@ -182,6 +186,7 @@ class Trained:
                 media.extend(self._batch(recipe, seed, rows, told, lengths, keep, nfe))
                 bar.update(len(rows))
         settings = {"seed": seed, "step": self.step, "recipe": recipe.name, **_settings(recipe)}
+        settings["calibrated"] = isinstance(self._method(recipe)[0], Stored)
         return Samples(media, told, settings, self.parts.modality, frames, nfe)
 
     def check(self) -> None:
@@ -199,6 +204,29 @@ class Trained:
         listed = specs if isinstance(specs, list) else [] if specs is None else [specs]
         return [spec.build(opener=opener) for spec in listed]
 
+    def _method(self, recipe: Recipe) -> tuple[Sampler, Spacing | list[Level]]:
+        """The sampler and where it stops: a calibrated plan where there is one for this number of steps and the
+        recipe's own sampler and spacing were not changed."""
+        s, own = recipe.sample, self.recorded
+        same = recipe.sampler == own.sampler and s.spacing == own.sample.spacing
+        if s.calibrated and s.steps in self.plans and same:
+            stored = Stored(from_plain(self.plans[s.steps]["rows"]))
+            return stored, stored.ends
+        return recipe.sampler.build(), s.spacing.build()
+
+    def problem(self, count: int, seed: int = 0, **changes: Any) -> Problem:
+        """The guided denoiser, with `count` starts and conditions as `sample` has them: what calibration solves."""
+        recipe = self._changed(changes)
+        told = self._told(recipe, count)
+        lengths = chosen(recipe.sample.seconds, told, self.model, self.parts.signal, self.parts.takes, seed)
+        caught = Catch()
+        self._latents(recipe, seed, range(count), told, self._extent(lengths), (caught, recipe.sample.spacing.build()))
+        return caught.problem
+
+    def _changed(self, changes: dict[str, Any]) -> Recipe:
+        overrides = [f"sample.{k}={json.dumps(v, ensure_ascii=False, default=_plain)}" for k, v in changes.items()]
+        return self.recipe.merge(overrides) if overrides else self.recipe
+
     def _batch(
         self,
         recipe: Recipe,
@@ -209,8 +237,7 @@ class Trained:
         frames: list[Frame] | None,
         nfe: list[int],
     ) -> list[Tensor]:
-        parts, s, room = self.parts, recipe.sample, self._extent([lengths[i] for i in rows])
-
+        room = self._extent([lengths[i] for i in rows])
         taken: list[int] = []
 
         def keep(p: Progress) -> None:
@@ -221,29 +248,41 @@ class Trained:
                 media = self._decode(p.x * scale, room), self._decode(p.x0, room)
                 frames.append(Frame(p.step, float(torch.as_tensor(p.level.tau).mean()), *media))
 
-        batch = [told[i] for i in rows]
+        z = self._latents(recipe, seed, rows, told, room, self._method(recipe), keep)
+        nfe.extend(taken)
+        return self._decode(z, room)
+
+    def _latents(
+        self,
+        recipe: Recipe,
+        seed: int,
+        rows: range,
+        told: list[dict[str, Any]],
+        room: Extent,
+        method: tuple[Sampler, Spacing | list[Level]],
+        on_step: Callable[[Progress], None] | None = None,
+    ) -> Tensor:
+        parts, s, batch = self.parts, recipe.sample, [told[i] for i in rows]
         with torch.no_grad():
             conditions = embedded(self.model, batch)
             if room.valid is not None:
                 conditions = replace(conditions, valid=room.valid.to(self.device))
             with autocast(self.device, s.precision):
-                z = sample(
+                return sample(
                     parts.process.denoiser(self.model),
                     (len(rows), *room.shape),
                     parts.process.schedule,
-                    sampler=recipe.sampler.build(),
-                    spacing=s.spacing.build(),
+                    sampler=method[0],
+                    spacing=method[1],
                     steps=s.steps,
                     guidance=self._guidances(recipe, lambda path: self._others.beside(path, batch)),
                     conditions=conditions,
                     seed=seed,
                     first=rows.start,
                     device=self.device,
-                    on_step=keep,
+                    on_step=on_step,
                     shapes=room.shapes,
                 )
-            nfe.extend(taken)
-            return self._decode(z, room)
 
     def _extent(self, lengths: list[int]) -> Extent:
         return extent(self.codec, self.model.network, self.parts.signal, lengths, self.parts.takes)
@@ -291,4 +330,8 @@ def load(path: str | Path, device: str = "auto", changes: Sequence[str] = (), al
     parts.takes = header.takes
     read(checkpoint, parts.codec, "codec")
     read(checkpoint, parts.model, "ema")
-    return Trained(parts, parts.model, header.step, choose_device(device))
+    trained = Trained(parts, parts.model, header.step, choose_device(device))
+    trained.plans = dict(header.plans)
+    if changes and header.plans:
+        trained.recorded = load_recipe_text(header.recipe, base=checkpoint.parent, allow_code=allow_code)
+    return trained

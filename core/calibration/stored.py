@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..samplers.base import Plan, Row, Symbol
+from ..samplers.base import Draft, Plan, Row, Sampler, Symbol
+from ..schedulers.base import Schedule
 from ..types import BadInput, Level
 
 
@@ -46,6 +47,28 @@ def from_plain(rows: Sequence[Mapping[str, Any]]) -> Plan:
         if any(j >= i for j in (*row.x, *row.d)) or not set(row.d) <= evaluated:
             raise BadInput(f"row {i} of a stored plan uses a point or an estimate that is not there: calibrate anew")
     return with_last_uses(made)
+
+
+class Stored(Sampler):
+    """A plan that was made before, as a sampler; it asks for its own levels.
+
+    plan: the rows
+    """
+
+    def __init__(self, plan: Plan):
+        self.stored = plan
+
+    @property
+    def ends(self) -> list[Level]:
+        """The level it starts at and the one it ends at."""
+        return [self.stored.rows[0].level, self.stored.rows[-1].level]
+
+    def plan(self, schedule: Schedule, levels: Sequence[Level]) -> Plan:
+        """The stored rows, whatever the levels between."""
+        return self.stored
+
+    def draft(self, draft: Draft) -> None:
+        raise BadInput("a stored plan is not drafted anew")
 
 
 def with_last_uses(rows: Sequence[Row]) -> Plan:
