@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable
 
 import torch
 from torch import Tensor
@@ -31,16 +31,3 @@ def first_order(
 def log_step(s: ExactLevel, t: ExactLevel) -> Tensor:
     """h = lambda_t - lambda_s, infinite where alpha_s = 0 or sigma_t = 0."""
     return torch.log(t.alpha / s.alpha) + torch.log(s.sigma / t.sigma)
-
-
-def slope(s: ExactLevel, t: ExactLevel, nodes: Sequence[Node]) -> Affine:
-    """dD/dr at s from the last two estimates, r = (lambda - lambda_s) / h: (D_1 - D_0) / r_1, or 0 where there is none.
-
-    There is none at alpha = 0 (the older estimate's weight tends to 0), at sigma_t = 0 (h is infinite), and where an
-    element of a map kept its level.
-    """
-    if len(nodes) < 2:
-        return Affine({})
-    (_, D0), (older, D1) = nodes[-1], nodes[-2]
-    r1 = log_step(s, older) / log_step(s, t)
-    return ((D1 - D0) / r1).where(r1 < 0)  # r1 is 0 or no number where there is no slope, -inf where it is 0

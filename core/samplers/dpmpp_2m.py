@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 from .base import Draft, Sampler
-from .coefficients import first_order, log_step, slope
+from .coefficients import first_order, log_step
+from .exponential import higher
 
 
 class DPMpp2M(Sampler):
@@ -22,6 +23,6 @@ class DPMpp2M(Sampler):
         x, nodes = draft.start(), []
         for s, t in draft.pairs():
             D = draft.denoise(x)
-            nodes.append((s, D))
-            second = t.alpha * -torch.expm1(-log_step(s, t)) / 2
-            x = draft.step(first_order(draft, x, D, s, t, t.sigma) + second * slope(s, t, nodes), t)
+            nodes = [(s, D), *nodes[:1]]
+            psi0 = -torch.expm1(-log_step(s, t))
+            x = draft.step(first_order(draft, x, D, s, t, t.sigma) + higher(s, t, nodes, [psi0, psi0 / 2]), t)

@@ -6,7 +6,8 @@ import torch
 
 from ..types import BadInput
 from .base import Draft, Sampler
-from .coefficients import first_order, log_step, slope
+from .coefficients import first_order, log_step
+from .exponential import higher
 
 
 class DPMpp2MSDE(Sampler):
@@ -32,8 +33,9 @@ class DPMpp2MSDE(Sampler):
         x, nodes = draft.start(), []
         for i, (s, t) in enumerate(draft.pairs()):
             D = draft.denoise(x)
-            nodes.append((s, D))
+            nodes = [(s, D), *nodes[:1]]
             h = log_step(s, t)
             kept = t.sigma * torch.exp(-self.eta * h) if self.eta else t.sigma
-            second = t.alpha * -torch.expm1(-(1 + self.eta) * h) / 2
-            x = draft.step(first_order(draft, x, D, s, t, kept, ("step", i)) + second * slope(s, t, nodes), t)
+            psi0 = -torch.expm1(-(1 + self.eta) * h)
+            made = first_order(draft, x, D, s, t, kept, ("step", i))
+            x = draft.step(made + higher(s, t, nodes, [psi0, psi0 / 2]), t)

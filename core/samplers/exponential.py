@@ -8,9 +8,9 @@ estimates (the nodes), the reverse process is solved exactly (Lu et al. 2022, ar
         = first-order step with D_0 + alpha_t sum_(k >= 1) m_k D[r_0, ..., r_k]
 
 D[...] are Newton's divided differences and m_k = int_0^1 H e^(-H (1 - r)) r (r - r_1) ... (r - r_(k-1)) dr follow from
-psi_k = int_0^1 H e^(-H (1 - r)) r^k dr. In Newton's form a node that cannot be used (alpha = 0, an element of a map that
-kept its level, h infinite) takes only its own difference along, so the order falls gracefully and nothing is divided
-by zero.
+psi_k = int_0^1 H e^(-H (1 - r)) r^k dr. In Newton's form a node that cannot be used (alpha = 0, an element of a map
+that kept its level, h infinite) takes only its own difference along, so the order falls gracefully and nothing is
+divided by zero.
 """
 
 from __future__ import annotations
@@ -51,21 +51,32 @@ def higher(s: ExactLevel, t: ExactLevel, nodes: Sequence[Node], psis: Sequence[T
     nodes: (level, estimate), the one at s first, then the others by importance (a corrector's at t, then older ones)
     psis:  psi_0, psi_1, ..., or a method's stand-ins for them; the order is the shorter of the two lists
     """
-    count = min(len(nodes), len(psis))
-    h, (_, D0) = log_step(s, t), nodes[0]
-    r = [torch.zeros_like(h)] + [log_step(s, level) / h for level, _ in nodes[1:count]]
-    usable = torch.isfinite(h) & (h != 0)
-    column = [D for _, D in nodes[:count]]  # column[j] is D[r_j, ..., r_(j + k)] in round k
-    power = [torch.ones_like(h)]  # coefficients of r (r - r_1) ... (r - r_(k - 1)), lowest power first
-    total = D0 * 0.0
+    h = log_step(s, t)
+    r = [torch.zeros_like(h)] + [log_step(s, level) / h for level, _ in nodes[1 : len(psis)]]
+    return t.alpha * newton(r, [D for _, D in nodes], psis, torch.isfinite(h))
+
+
+def newton(r: Sequence[Tensor], values: Sequence[Affine], moments: Sequence[Tensor], usable: Tensor) -> Affine:
+    """sum_(k >= 1) m_k V[r_0, ..., r_k]: the integral of the polynomial through (r_j, V_j), less that of V_0 alone.
+
+    Newton's divided differences V[...] times m_k, the integral of (r - r_0) ... (r - r_(k - 1)). Where r_k is no
+    finite number or repeats another, that difference and those after it are left out.
+
+    moments: integrals of r^0, r^1, ... with the weight of the method; terms end with the shortest list
+    usable:  where the moments are finite
+    """
+    count = min(len(r), len(values), len(moments))
+    column = list(values[:count])  # column[j] is V[r_j, ..., r_(j + k)] in round k
+    power = [torch.ones_like(r[0])]  # coefficients of (r - r_0) ... (r - r_(k - 1)), lowest power first
+    total = values[0] * 0.0
     for k in range(1, count):
         usable = usable & torch.isfinite(r[k])
         for j in range(k):
             usable = usable & (r[j] != r[k])
         column = [(column[j + 1] - column[j]) / (r[j + k] - r[j]) for j in range(count - k)]
         power = _times_root(power, r[k - 1])
-        moment = sum((c * p for c, p in zip(power, psis, strict=False)), torch.zeros_like(h))
-        total = total + (t.alpha * moment * column[0]).where(usable)
+        moment = sum((c * p for c, p in zip(power, moments, strict=False)), torch.zeros_like(r[0]))
+        total = total + (moment * column[0]).where(usable)
     return total
 
 

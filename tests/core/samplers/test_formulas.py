@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from sonolux.core.samplers import coefficients
+from sonolux.core.samplers import exponential
 from sonolux.core.samplers.base import run
 from sonolux.core.samplers.ddim import DDIM
 from sonolux.core.samplers.ddpm import DDPM
@@ -197,10 +197,10 @@ PLANTED = [
     (Heun, check_sigma, "(t.rho - s.rho) / 2", "(t.rho - s.rho)", None),
     (Heun, check_sigma, "draft.denoise(x)) / t.sigma", "D) / t.sigma", None),
     (EulerAncestral, check_sigma, "1 - falls**2", "1 - falls", None),
-    (DPMpp2M, check_sigma, "-torch.expm1(-log_step(s, t)) / 2", "-torch.expm1(-log_step(s, t))", None),
-    (DPMpp2M, check_two_m_preserving, "second = t.alpha", "second = s.alpha", None),
-    (DPMpp2M, check_sigma, "nodes[-1], nodes[-2]", "nodes[-2], nodes[-1]", coefficients),
-    (DPMpp2M, check_sigma, "(D1 - D0) / r1", "(D0 - D1) / r1", coefficients),
+    (DPMpp2M, check_sigma, "psi0 / 2", "psi0", None),
+    (DPMpp2M, check_two_m_preserving, "return t.alpha * newton", "return s.alpha * newton", exponential),
+    (DPMpp2M, check_sigma, "[(s, D), *nodes[:1]]", "[*nodes[:1], (s, D)]", None),
+    (DPMpp2M, check_sigma, "column[j + 1] - column[j]", "column[j] - column[j + 1]", exponential),
     (DPMpp2MSDE, check_sigma, "-(1 + self.eta) * h", "-self.eta * h", None),
     (DDIM, check_ddim, "self.eta**2", "self.eta", None),
     (DDIM, check_ddim, '("step", i)', '("step", 0)', None),

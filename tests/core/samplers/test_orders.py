@@ -2,7 +2,7 @@
 
 import pytest
 from sonolux.core import registry
-from sonolux.core.samplers import coefficients
+from sonolux.core.samplers import exponential
 from sonolux.core.samplers.dpmpp_2m import DPMpp2M
 from sonolux.core.samplers.dpmpp_2m_sde import DPMpp2MSDE
 from sonolux.core.samplers.euler import Euler
@@ -54,10 +54,10 @@ def test_history_changes_only_a_method_that_has_some():
         (Euler, "order = 1", "order = 2", None),
         (Heun, "(t.rho - s.rho) / 2", "(t.rho - s.rho) / 3", None),
         (Heun, "x = draft.step(x + ", "x = draft.step(x + 0.0 * ", None),  # the correction is skipped
-        (DPMpp2M, "-torch.expm1(-log_step(s, t)) / 2", "-torch.expm1(-log_step(s, t)) / 4", None),  # half weight
-        (DPMpp2M, "(D1 - D0) / r1", "(D0 - D1) / r1", coefficients),  # sign
-        (DPMpp2M, "len(nodes) < 2", "len(nodes) < 999", coefficients),  # history is never used
-        (DPMpp2M, "log_step(s, older) / log_step(s, t)", "-torch.ones(())", coefficients),  # steps taken as equal
+        (DPMpp2M, "psi0 / 2", "psi0 / 4", None),  # half weight
+        (DPMpp2M, "column[j + 1] - column[j]", "column[j] - column[j + 1]", exponential),  # sign
+        (DPMpp2M, "*nodes[:1]]", "*nodes[:0]]", None),  # history is never used
+        (DPMpp2M, "log_step(s, level) / h for", "-torch.ones(()) for", exponential),  # steps taken as equal
     ],
 )
 def test_planted_error_is_caught(cls, old, new, helper):

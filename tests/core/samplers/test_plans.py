@@ -7,7 +7,7 @@ import pytest
 import torch
 from sonolux.core import registry
 from sonolux.core.noise import Noise
-from sonolux.core.samplers import base, coefficients
+from sonolux.core.samplers import base, coefficients, exponential
 from sonolux.core.samplers.base import Affine, Draft, Sampler, run
 from sonolux.core.samplers.ddim import DDIM
 from sonolux.core.samplers.ddpm import DDPM
@@ -70,7 +70,7 @@ PLANTED = [
     (DPMpp2MSDE, "torch.exp(-self.eta * h)", "torch.exp(self.eta * h)", None),
     (DDIM, "fresh = (t.sigma**2 - kept**2)", "fresh = (t.sigma - kept)", coefficients),
     (EulerAncestral, "(t.alpha - s.alpha * ratio)", "(t.alpha - ratio)", coefficients),
-    (DPMpp2M, "(D1 - D0) / r1", "(D1 + D0) / r1", coefficients),
+    (DPMpp2M, "column[j + 1] - column[j]", "column[j + 1] + column[j]", exponential),
     (DPMpp2MSDE, "+ fresh * draft.noise(key)", "+ 2 * fresh * draft.noise(key)", coefficients),
 ]
 
@@ -86,8 +86,8 @@ def test_planted_error_is_caught_by_the_invariants(cls, old, new, helper):
 @pytest.mark.parametrize(
     ("cls", "old", "new", "helper"),
     [
-        (DPMpp2M, ".where(r1 < 0)", "", coefficients),  # a history that there is not, from alpha = 0
-        (DPMpp2M, "r1 < 0)", "r1 <= 0)", coefficients),  # division by an infinite step, or by none
+        (DPMpp2M, "(moment * column[0]).where(usable)", "moment * column[0]", exponential),  # history that there is not
+        (DPMpp2M, "usable & (r[j] != r[k])", "usable", exponential),  # division by a step that an element did not take
         (Heun, "(s.alpha > 0) & (t.sigma > 0)", "s.alpha >= 0", None),  # a slope that is not defined
     ],
 )
@@ -96,6 +96,7 @@ def test_planted_error_at_the_ends_is_caught(cls, old, new, helper):
     with pytest.raises(AssertionError):
         check_plan(sampler, FLOW)
         check_map(sampler, FLOW)
+        check_map(sampler, EDM())
 
 
 def test_an_unfused_map_would_be_caught(monkeypatch):

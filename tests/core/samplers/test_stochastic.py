@@ -69,7 +69,7 @@ def test_drawn_samples(name):
         (EulerAncestral, check_weak, "t, t.alpha * down", "t, down", None),  # noise of VE on flow
         (EulerAncestral, check_weak, "+ fresh * draft", "+ 1.2 * fresh * draft", coefficients),
         (DDPM, check_weak, "(t.alpha * s.sigma))", "(t.alpha * t.sigma))", None),
-        (DPMpp2MSDE, check_weak, "+ second * slope", "- 8 * second * slope", None),
+        (DPMpp2MSDE, check_weak, "made + higher", "made - 8 * higher", None),
         (DPMpp2MSDE, check_weak, "torch.exp(-self.eta * h)", "torch.exp(self.eta * h)", None),
         (EulerAncestral, check_drawn, '("step", i)', '("step", 0)', None),  # the same noise at every step
     ],

@@ -1,0 +1,36 @@
+"""Exponential Adams-Bashforth methods in lambda = log(alpha / sigma), on estimates of x0.
+
+Noersett 1969 and Hochbruck and Ostermann 2010 ("Exponential integrators", Acta Numerica 19, section 2.5) for any linear
+part; for diffusion that is the multistep form of DPM-Solver++ (Lu et al. 2022, arXiv:2211.01095, eq. 8) at any order.
+"""
+
+from __future__ import annotations
+
+from ..types import BadInput
+from .base import Draft, Sampler
+from .coefficients import first_order, log_step
+from .exponential import higher, psi
+
+
+class ExpAB(Sampler):
+    """Exponential Adams-Bashforth: a polynomial through the last estimates, integrated exactly; one evaluation a step.
+
+    x_t = (sigma_t / sigma_s) x_s + alpha_t int_0^h e^(u - h) D(lambda_s + u) du, h = lambda_t - lambda_s. Order 1 is
+    ddim, 3 is dpmpp_3m. The order rises with the history; an estimate at alpha = 0 does not count; the step to sigma_t
+    = 0, where h is infinite, is of first order.
+
+    order: estimates a step is made from, 1 to 4, which is the order of convergence
+    """
+
+    def __init__(self, order: int = 4):
+        if order not in (1, 2, 3, 4):
+            raise BadInput(f"exp_ab's order is 1, 2, 3 or 4, not {order}")
+        self.order = order
+
+    def draft(self, draft: Draft) -> None:
+        x, nodes = draft.start(), []
+        for s, t in draft.pairs():
+            D = draft.denoise(x)
+            nodes = [(s, D), *nodes][: self.order]
+            psis = psi(log_step(s, t), self.order)
+            x = draft.step(first_order(draft, x, D, s, t, t.sigma) + higher(s, t, nodes, psis), t)

@@ -1,0 +1,55 @@
+"""Exponential Adams-Bashforth-Moulton methods in lambda = log(alpha / sigma): predict, evaluate, correct.
+
+The predictor is exp_ab's polynomial through known estimates, the corrector's goes through the estimate at the predicted
+point as well (Hochbruck and Ostermann 2010, "Exponential integrators", Acta Numerica 19, section 2.5; for diffusion:
+Zhao et al. 2023, arXiv:2302.04867). PECE evaluates again at the corrected point, PEC goes on with the estimate it has.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from ..schedulers.base import ExactLevel
+from ..types import BadInput
+from .base import Affine, Draft, Sampler
+from .coefficients import Node, first_order, log_step
+from .exponential import higher, psi
+
+
+class ExpABM(Sampler):
+    """Exponential Adams-Bashforth-Moulton: a predictor of order - 1, raised by one by a corrector.
+
+    corrected x_t = predicted x_t + alpha_t int_0^h e^(u - h) (P - Q)(lambda_s + u) du, h = lambda_t - lambda_s, where Q
+    is the polynomial through the last order - 1 estimates and P goes through the one at the predicted point as well.
+    pece: a step ends at the corrected point and is evaluated there: two evaluations a step; one from alpha_s = 0 and to
+    sigma_t = 0, which are of first order. pec: one evaluation a step, at the predicted point, where the step ends; the
+    correction enters with the next step, and the last point is a predicted one.
+
+    order: order of convergence, 2 to 4
+    mode:  pece, or pec
+    """
+
+    def __init__(self, order: int = 3, mode: Literal["pece", "pec"] = "pece"):
+        if order not in (2, 3, 4):
+            raise BadInput(f"exp_abm's order is 2, 3 or 4, not {order}")
+        if mode not in ("pece", "pec"):
+            raise BadInput(f"exp_abm's mode is pece (two evaluations a step) or pec (one), not {mode!r}")
+        self.order, self.mode = order, mode
+
+    def draft(self, draft: Draft) -> None:
+        x, nodes, pair = draft.start(), [], None
+        for s, t in draft.pairs():
+            D = draft.denoise(x)
+            if self.mode == "pec" and pair is not None:
+                x = x + self._correction(*pair, nodes, (s, D))
+            nodes, pair = [(s, D), *nodes][: self.order - 1], (s, t)
+            predicted = first_order(draft, x, D, s, t, t.sigma) + higher(s, t, nodes, psi(log_step(s, t), self.order))
+            if self.mode == "pec" or not bool(((s.alpha > 0) & (t.sigma > 0)).any()):
+                x = draft.step(predicted, t)
+                continue
+            x = draft.point(predicted, t)
+            x = draft.step(x + self._correction(s, t, nodes, (t, draft.denoise(x))), t)
+
+    def _correction(self, s: ExactLevel, t: ExactLevel, nodes: list[Node], new: Node) -> Affine:
+        psis = psi(log_step(s, t), self.order)
+        return higher(s, t, [nodes[0], new, *nodes[1:]], psis) - higher(s, t, nodes, psis)

@@ -1,0 +1,48 @@
+"""iPNDM (Zhang and Chen 2023, arXiv:2204.13902, appendix): PNDM (Liu et al. 2022, arXiv:2202.09778, eq. 12) without
+its Runge-Kutta start.
+
+The noise estimate in DDIM's step is replaced by a combination of the last estimates with the Adams-Bashforth weights of
+equal steps: 3/2, -1/2, or 23/12, -16/12, 5/12, or 55/24, -59/24, 37/24, -9/24. In Newton's form these are the integrals
+of the polynomial through estimates at r = 0, -1, -2, -3 over a step of length 1.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from ..types import BadInput
+from .base import Draft, Sampler
+from .coefficients import first_order
+from .exponential import newton
+
+
+class IPNDM(Sampler):
+    """iPNDM: DDIM's step with fixed Adams-Bashforth weights on the last noise estimates; one evaluation a step.
+
+    x_t = alpha_t (x_s / alpha_s + (rho_t - rho_s) sum_j w_j eps_j), eps = (x - alpha D) / sigma, rho = sigma / alpha.
+    The weights belong to equal steps of rho, where the order is the number of estimates; on other smooth spacings it is
+    2, on unequal steps 1 (lms has the weights for any steps). The number of estimates rises with the history. From
+    alpha_s = 0, where rho is infinite, the step is of first order, and that estimate does not count later.
+
+    estimates: how many noise estimates a step is made from, 1 to 4; 1 is ddim
+    """
+
+    order = 1
+
+    def __init__(self, estimates: int = 4):
+        if estimates not in (1, 2, 3, 4):
+            raise BadInput(f"ipndm takes 1, 2, 3 or 4 estimates, not {estimates}")
+        self.estimates = estimates
+
+    def draft(self, draft: Draft) -> None:
+        x, nodes = draft.start(), []
+        for s, t in draft.pairs():
+            D = draft.denoise(x)
+            nodes = [(s, (x - s.alpha * D) / s.sigma), *nodes][: self.estimates]
+            rho, width = [level.rho for level, _ in nodes], t.rho - s.rho
+            r = [torch.zeros_like(width)]
+            for j in range(1, len(nodes)):  # 0 again, and so left out, at alpha = 0 and where an element kept its level
+                r.append(torch.where(torch.isfinite(rho[j]) & (rho[j] > rho[j - 1]), -float(j), 0.0))
+            moments = [width / (k + 1) for k in range(self.estimates)]
+            rest = newton(r, [eps for _, eps in nodes], moments, torch.isfinite(width))
+            x = draft.step(first_order(draft, x, D, s, t, t.sigma) + t.alpha * rest, t)

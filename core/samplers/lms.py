@@ -1,0 +1,43 @@
+"""Linear multistep (Adams-Bashforth with unequal steps) on the noise estimate, in rho = sigma / alpha.
+
+In y = x / alpha the probability-flow ODE is dy/drho = eps(y, rho) (Karras et al. 2022, arXiv:2206.00364, eq. 4); the
+polynomial through the last estimates is integrated exactly (Hairer, Norsett and Wanner 1993, "Solving ordinary
+differential equations I", section III.5). The method of k-diffusion's `sample_lms`, which integrates numerically.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from ..types import BadInput
+from .base import Draft, Sampler
+from .coefficients import first_order
+from .exponential import newton
+
+
+class LMS(Sampler):
+    """Linear multistep in rho: Lagrange polynomials of the noise estimates, integrated exactly; one evaluation a step.
+
+    x_t = alpha_t (x_s / alpha_s + sum_j C_j eps_j), C_j = int_(rho_s)^(rho_t) l_j(rho) drho with l_j the Lagrange
+    polynomials in rho, eps = (x - alpha D) / sigma. The order rises with the history. From alpha_s = 0, where rho is
+    infinite, the step is of first order, and that estimate does not count later; the step to sigma_t = 0 is of full
+    order.
+
+    order: estimates a step is made from, 1 to 4, which is the order of convergence
+    """
+
+    def __init__(self, order: int = 4):
+        if order not in (1, 2, 3, 4):
+            raise BadInput(f"lms's order is 1, 2, 3 or 4, not {order}")
+        self.order = order
+
+    def draft(self, draft: Draft) -> None:
+        x, nodes = draft.start(), []
+        for s, t in draft.pairs():
+            D = draft.denoise(x)
+            nodes = [(s, (x - s.alpha * D) / s.sigma), *nodes][: self.order]
+            width = t.rho - s.rho
+            r = [(level.rho - s.rho) / width for level, _ in nodes]
+            moments = [width / (k + 1) for k in range(self.order)]
+            rest = newton(r, [eps for _, eps in nodes], moments, torch.isfinite(width))
+            x = draft.step(first_order(draft, x, D, s, t, t.sigma) + t.alpha * rest, t)

@@ -1,0 +1,57 @@
+"""UniPC (Zhao et al. 2023, arXiv:2302.04867): algorithms 7 and 8, the multistep UniP-p and UniC-p on estimates of x0.
+
+UniP-p predicts from the last p estimates; UniC-p corrects the point that was reached, with the estimate made there,
+which the next step needs anyway. The paper solves R_p(h) a B(h) = phi_p(h); with three nodes or more B(h) cancels and
+the polynomial is integrated exactly, with two the paper takes a_1 = 1/2, so that B(h) stays.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from ..schedulers.base import ExactLevel
+from ..types import BadInput
+from .base import Affine, Draft, Sampler
+from .coefficients import Node, first_order, log_step
+from .exponential import higher, psi
+
+
+class UniPC(Sampler):
+    """UniPC: predictor and corrector for one evaluation a step; order of convergence predictor_order + 1.
+
+    x_t = (sigma_t / sigma_s) x_s + alpha_t ((1 - e^-h) D_0 + B(h) sum_m a_m D_m / r_m), h = lambda_t - lambda_s, with
+    D_m = D(r_m) - D_0 at r_m = (lambda_m - lambda_s) / h: older estimates, for the corrector the new one (r = 1) also.
+
+    A step ends at the predicted point, where the estimate is made; the correction enters with the next step, before its
+    predictor, and the last point is a predicted one. There is no correction to a step from alpha_s = 0.
+
+    predictor_order: p of UniPC-p, estimates the predictor uses: 1, 2 or 3
+    variant:         B(h) for two nodes: bh1 (h), or bh2 (1 - e^-h), which suits few steps
+    """
+
+    def __init__(self, predictor_order: int = 2, variant: Literal["bh1", "bh2"] = "bh2"):
+        if predictor_order not in (1, 2, 3):
+            raise BadInput(f"unipc's predictor_order is 1, 2 or 3, not {predictor_order}")
+        if variant not in ("bh1", "bh2"):
+            raise BadInput(f"unipc's variant is bh1 or bh2, not {variant!r}")
+        self.predictor_order, self.variant, self.order = predictor_order, variant, predictor_order + 1
+
+    def draft(self, draft: Draft) -> None:
+        x, nodes, before, predicted = draft.start(), [], None, Affine({})
+        for s, t in draft.pairs():
+            D = draft.denoise(x)
+            if before is not None:  # UniC: the step that led here once more, now with the estimate at its end
+                x = x + self._beyond(before, s, [nodes[0], (s, D), *nodes[1:]]) - predicted
+            before, nodes = s, [(s, D), *nodes][: self.predictor_order]
+            predicted = self._beyond(s, t, nodes)  # UniP
+            x = draft.step(first_order(draft, x, D, s, t, t.sigma) + predicted, t)
+
+    def _beyond(self, s: ExactLevel, t: ExactLevel, nodes: list[Node]) -> Affine:
+        """alpha_t B(h) sum_m a_m D_m / r_m: what both add to the step of first order."""
+        h = log_step(s, t)
+        if len(nodes) == 2:
+            B = h if self.variant == "bh1" else -torch.expm1(-h)
+            return higher(s, t, nodes, [B, B / 2])
+        return higher(s, t, nodes, psi(h, len(nodes)))
