@@ -11,6 +11,7 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -164,6 +165,17 @@ def write_samples(trained: Any, options: argparse.Namespace, name: str) -> Path:
         place.mkdir(exist_ok=True)
         modality.write(place / f"{i:05d}{modality.suffix}", media)
     return folder
+
+
+def as_files(case: Case, media: Sequence[Tensor], labels: Tensor, classes: tuple[str, ...]) -> Side:
+    """Media written and read back as samples are: levelled, cropped and padded by the dataset."""
+    modality = case.recipe.modality.build()
+    with tempfile.TemporaryDirectory() as folder:
+        for i, (one, label) in enumerate(zip(media, labels.tolist(), strict=True)):
+            place = Path(folder) / classes[label] if classes else Path(folder)
+            place.mkdir(exist_ok=True)
+            modality.write(place / f"{i:05d}{modality.suffix}", one)
+        return read_back(case.recipe, Path(folder), classes)[0]
 
 
 def _value(text: str) -> Any:

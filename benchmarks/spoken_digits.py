@@ -16,7 +16,7 @@ import sys
 
 import numpy as np
 import torch
-from _bench import Case, Real, Side, Table, balanced, files, interval, parser, read_back, real, run
+from _bench import Case, Real, Side, Table, as_files, balanced, files, interval, parser, read_back, real, run
 from _classifier import Settings, accuracy, confusion, recognise, trained
 from _sound import mel_pictures, vary
 from sonolux.core.build import fit_codec
@@ -31,15 +31,17 @@ DRAWS = 20
 SETTINGS = Settings(widths=(16, 48, 96), rows=4, epochs=25, batch=32)
 
 
-def through_codec(case: Case, data: Real, sounds: Tensor) -> Tensor:
-    """Sounds (N, C, frames) encoded and decoded by the run's codec, or by the recipe's, fitted now."""
+def through_codec(case: Case, data: Real, sounds: Tensor) -> Side:
+    """Sounds (N, C, frames) encoded and decoded by the run's codec, or by the recipe's, fitted now; then written and
+    read back, which levels them as it levels the samples."""
     if case.trained is not None:
         codec = case.trained.codec.cpu()
     else:
         codec = case.recipe.codec.build(signal=data.signal)
         fit_codec(codec, _Items(data.train))
     with torch.inference_mode():
-        return torch.cat([codec.decode(codec.encode(part), part.shape[-1]) for part in sounds.split(64)])
+        made = torch.cat([codec.decode(codec.encode(part), part.shape[-1]) for part in sounds.split(64)])
+    return as_files(case, list(made), data.valid.labels, data.signal.classes)
 
 
 class _Items:
@@ -64,7 +66,7 @@ def measure(case: Case, settings: Settings = SETTINGS) -> Table:
     samples, unusable = read_back(case.recipe, case.folder, classes)
     coded = through_codec(case, data, data.valid.media)
     train, held, made, round_trip = (
-        mel_pictures(m, rate) for m in (data.train.media, data.valid.media, samples.media, coded)
+        mel_pictures(m, rate) for m in (data.train.media, data.valid.media, samples.media, coded.media)
     )
     model = trained(train, data.train.labels, len(classes), vary, settings)
     told, guessed, again = (recognise(model, x)[0] for x in (held, made, round_trip))
@@ -73,7 +75,7 @@ def measure(case: Case, settings: Settings = SETTINGS) -> Table:
     table = Table(case.title)
     table.add("classifier on held-out sounds", accuracy(told, data.valid.labels), "{:.1%}", f"of {len(held)}")
     table.add(
-        "the same after the codec", accuracy(again, data.valid.labels), "{:.1%}", "the most that samples can reach"
+        "the same after the codec", accuracy(again, coded.labels), "{:.1%}", "the most that samples can reach"
     )
     table.add(
         "samples recognised", right / (n + unusable), "{:.1%}", f"of {n + unusable}; {unusable} unusable; 80 % or more"
@@ -88,10 +90,10 @@ def measure(case: Case, settings: Settings = SETTINGS) -> Table:
     return table
 
 
-def distances(table: Table, case: Case, data: Real, samples: Side, coded: Tensor) -> None:
+def distances(table: Table, case: Case, data: Real, samples: Side, coded: Side) -> None:
     """MMD of the samples, of training sounds, and of held-out sounds after the codec, to the held-out ones."""
     feature = LogmelStats(data.signal)
-    raw = [feature(list(m)) for m in (data.train.media, data.valid.media, samples.media, coded)]
+    raw = [feature(list(m)) for m in (data.train.media, data.valid.media, samples.media, coded.media)]
     train, held, made, round_trip = standardised(raw[0], *raw)
     metric, rng = MMD(median_distance(held)), np.random.default_rng(0)
     a_class = round(len(samples) / len(data.signal.classes))
