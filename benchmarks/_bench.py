@@ -12,6 +12,7 @@ import os
 import shutil
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -160,10 +161,14 @@ def write_samples(trained: Any, options: argparse.Namespace, name: str) -> Path:
     folder.mkdir(parents=True)
     (folder / MARK).write_text(json.dumps({"settings": samples.settings, "count": len(samples)}, indent=1) + "\n")
     modality = samples.modality
-    for i, (media, told) in enumerate(zip(samples.media, samples.told, strict=True)):
-        place = folder / str(told["label"]) if told.get("label") is not None else folder
-        place.mkdir(exist_ok=True)
-        modality.write(place / f"{i:05d}{modality.suffix}", media)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        for i, (media, told) in enumerate(zip(samples.media, samples.told, strict=True)):
+            place = folder / str(told["label"]) if told.get("label") is not None else folder
+            place.mkdir(exist_ok=True)
+            modality.write(place / f"{i:05d}{modality.suffix}", media)
+    if said:
+        print(f"{len(said)} of {len(samples)} files were told of when written, such as: {said[0].message}", file=sys.stderr)
     return folder
 
 
