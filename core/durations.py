@@ -94,16 +94,20 @@ def extent(codec: Codec, network: nn.Module, signal: Signal, lengths: Sequence[i
 
 
 def decoded(codec: Codec, z: Tensor, extent: Extent) -> list[Tensor]:
-    """z (B, C, *spatial) as media (C, *spatial), each cut to its length; what is padding is silence before that.
+    """z (B, C, *spatial) as media (C, *spatial), each in its own room, cut to its length, with silence as padding.
 
     A codec that looks at its neighbourhood (Griffin-Lim) would else hear what the padding holds.
     """
-    longest = max(extent.lengths)
-    if extent.valid is not None:
-        silence = codec.encode(z.new_zeros(1, codec.signal.channels, *codec.signal.size[:-1], longest))
-        z = torch.where(extent.valid.to(z.device) > 0, z, silence)
-    media = codec.decode(z, longest)
-    return [one[..., :n] for one, n in zip(media, extent.lengths, strict=True)]
+    media: dict[int, Tensor] = {}
+    for n, shape in dict(zip(extent.lengths, extent.shapes, strict=True)).items():
+        rows = [i for i, own in enumerate(extent.lengths) if own == n]
+        inside = (..., *(slice(k) for k in shape[1:]))
+        own = z[rows][inside]
+        if extent.valid is not None:
+            silence = codec.encode(z.new_zeros(1, codec.signal.channels, *codec.signal.size[:-1], n))
+            own = torch.where(extent.valid.to(z.device)[rows][inside] > 0, own, silence)
+        media.update(zip(rows, codec.decode(own, n), strict=True))
+    return [media[i] for i in range(len(z))]
 
 
 def _conditions(model: nn.Module) -> list[tuple[str, nn.Module]]:

@@ -16,8 +16,8 @@ _TERMS = 11  # of the series of atanh; at |s| < 0.172 the rest is below 1e-18
 class Clock(ABC):
     """Level -> the number that the network embeds; elementwise, so maps stay maps. Finite at both ends.
 
-    A map of one level must read, bit for bit, what the number reads: use +, -, * and /, which round alike everywhere, and
-    `log_rho` for logarithms, which do not.
+    A map of one level must read, bit for bit, what the number reads: use +, -, * and /, which round alike everywhere,
+    and `log_rho` for logarithms, which do not.
     """
 
     @abstractmethod
