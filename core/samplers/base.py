@@ -220,12 +220,15 @@ class Sampler(ABC):
                     design does not says so here
     adaptive:       whether `solve` chooses the levels between the first and the last by itself, as it goes; `plan` is
                     then the method's step on levels that are given
+    converges:      whether what it makes of an exact denoiser tends to the data as steps grow; a method for distilled
+                    networks, whose output is a sample and not a mean, says so here
     """
 
     order: int | None = None
     stochastic: bool = False
     keeps_marginal: bool = True
     adaptive: bool = False
+    converges: bool = True
 
     @abstractmethod
     def draft(self, draft: Draft) -> None:

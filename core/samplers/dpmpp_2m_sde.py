@@ -8,6 +8,7 @@ from ..types import BadInput
 from .base import Draft, Sampler
 from .coefficients import first_order, log_step
 from .exponential import higher
+from .paths import Kind, check_noise, step_keys
 
 
 class DPMpp2MSDE(Sampler):
@@ -17,25 +18,27 @@ class DPMpp2MSDE(Sampler):
     n = sigma_t sqrt(1 - e^(-2 eta h)), h = lambda_t - lambda_s; the slope in r = (lambda - lambda_s) / h comes from the
     last two estimates.
 
-    eta: strength of the noise: 0 is dpmpp_2m, 1 the reverse SDE
+    eta:   strength of the noise: 0 is dpmpp_2m, 1 the reverse SDE
+    noise: path (what a Brownian path on tau gains, the same at any number of steps), or step (fresh at every step)
     """
 
     stochastic = True
 
-    def __init__(self, eta: float = 1.0):
+    def __init__(self, eta: float = 1.0, noise: Kind = "path"):
         if eta < 0:
             raise BadInput(f"dpmpp_2m_sde's eta is at least 0, not {eta}")
-        self.eta, self.stochastic = eta, eta > 0
+        check_noise("dpmpp_2m_sde", noise)
+        self.eta, self.noise, self.stochastic = eta, noise, eta > 0
         if not self.stochastic:
             self.order = 2
 
     def draft(self, draft: Draft) -> None:
         x, nodes = draft.start(), []
-        for i, (s, t) in enumerate(draft.pairs()):
+        for (s, t), key in zip(draft.pairs(), step_keys(draft.levels, self.noise), strict=True):
             D = draft.denoise(x)
             nodes = [(s, D), *nodes[:1]]
             h = log_step(s, t)
             kept = t.sigma * torch.exp(-self.eta * h) if self.eta else t.sigma
             psi0 = -torch.expm1(-(1 + self.eta) * h)
-            made = first_order(draft, x, D, s, t, kept, ("step", i))
+            made = first_order(draft, x, D, s, t, kept, key)
             x = draft.step(made + higher(s, t, nodes, [psi0, psi0 / 2]), t)

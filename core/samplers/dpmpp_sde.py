@@ -49,7 +49,8 @@ class DPMppSDE(Sampler):
             noise_m = m.sigma * (1 - decay_m**2) ** 0.5 * draft.noise(keys[2 * i])
             noise = t.sigma * (1 - decay**2) ** 0.5 * draft.noise(keys[2 * i + 1])
             kept = t.sigma * damping(self.eta, log_step(s, t)) / s.sigma
-            made, weight = kept * x + (t.alpha - s.alpha * kept) * D, t.alpha - s.alpha * kept
+            weight = t.alpha - s.alpha * kept
+            made = kept * x + weight * D
             if bool(inside.any()):
                 kept_m = m.sigma * decay_m / s.sigma
                 x_m = draft.point(kept_m * x + (m.alpha - s.alpha * kept_m) * D + noise_m, m)

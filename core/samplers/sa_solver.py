@@ -75,4 +75,4 @@ class SASolver(Sampler):
 
     def _strength(self, s: ExactLevel) -> Tensor:
         low, high = self.window
-        return torch.where((s.tau >= low) & (s.tau <= high), self.eta, 0.0).to(s.tau.dtype)
+        return torch.where((s.tau >= low) & (s.tau <= high), torch.full_like(s.tau, self.eta), 0.0)

@@ -19,7 +19,7 @@ from sonolux.core.testing.planted import plant
 
 SAMPLERS = {name: registry.find("sampler", name)() for name in registry.builtins("sampler")}
 STOCHASTIC = {
-    **{name: sampler for name, sampler in SAMPLERS.items() if sampler.stochastic},
+    **{name: sampler for name, sampler in SAMPLERS.items() if sampler.stochastic and sampler.converges},
     "ddim eta 0.5": DDIM(eta=0.5),
     "ddpm large": DDPM(variance="large"),
     "dpmpp_2m_sde eta 0.5": DPMpp2MSDE(eta=0.5),
