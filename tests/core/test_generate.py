@@ -110,6 +110,20 @@ def test_saving_writes_media_settings_and_a_sheet(trained, tmp_path):
     assert {p.suffix for p in tmp_path.iterdir()} == {".png", ".gif", ".json"}
 
 
+def test_evaluations_are_reported(trained, tmp_path):
+    """What each sample took is written beside it; an adaptive sampler's choice does not depend on the batch."""
+    change = {"use": "dpm_adaptive", "count": 4, "guidance": None}
+    whole = trained.sample(trajectory=True, **change)
+    pairs = trained.sample(batch=2, **change)
+    assert whole.nfe == pairs.nfe and min(whole.nfe) > 10
+    assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(whole.media, pairs.media, strict=True))
+    assert whole.frames and all(0 <= frame.tau < 1 for frame in whole.frames)
+    whole.save(tmp_path)
+    rows = json.loads((tmp_path / "samples.json").read_text())["samples"]
+    assert [row["nfe"] for row in rows] == whole.nfe
+    assert trained.sample(count=2, steps=4, use="dpmpp_2m").nfe == [4, 4]
+
+
 def test_a_users_own_module_runs_in_a_few_lines():
     """x0 of N(0, s^2) data is x s^2 / (s^2 + sigma^2): the module puts out eps; samples have the data's deviation."""
 
