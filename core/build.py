@@ -34,10 +34,10 @@ class Parts:
     takes: Takes = ()
 
 
-def build_process(recipe: Recipe) -> Process:
-    """The recipe's diffusion process. Raises BadInput where schedule and prediction do not go together."""
+def build_process(recipe: Recipe, signal: Signal) -> Process:
+    """The recipe's diffusion process for tensors of signal.latent. Raises BadInput where schedule and prediction do not go together."""
     p = recipe.process
-    schedule, prediction = p.schedule.build(), p.prediction.build()
+    schedule, prediction = p.schedule.build(signal=signal), p.prediction.build()
     prediction.check(schedule.level(schedule.t_max))
     return Process(
         schedule,
@@ -71,7 +71,7 @@ def build_parts(recipe: Recipe, signal: Signal) -> Parts:
     }
     model = Model(network, conditions)
     reset(model, recipe.seed)
-    return Parts(recipe, recipe.modality.build(), signal, codec, model, build_process(recipe))
+    return Parts(recipe, recipe.modality.build(), signal, codec, model, build_process(recipe, signal))
 
 
 def fit_codec(codec: Codec, data: Dataset) -> Takes:
