@@ -74,7 +74,8 @@ class DenseMixture(ClosedForm):
             rng = generator(seed, i, "dense mixture")
             k = int(rng.choice(len(self.weights), p=self.weights.numpy()))
             z = torch.from_numpy(rng.standard_normal(self.means.shape[1]))
-            rows.append(self.means[k] + self.vectors[k] @ (self.variances[k].sqrt() * z))
+            away = self.vectors[k] @ (self.variances[k].sqrt() * z)
+            rows.append(self.means[k] + torch.where(self.covariances[k].diagonal() > 0, away, 0.0))
         return torch.stack(rows).reshape(count, *self.shape)
 
     @property

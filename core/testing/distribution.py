@@ -69,7 +69,7 @@ def two_sample(a: Tensor, b: Tensor, permutations: int = 200, seed: int = 0) -> 
     """
     rows = torch.cat([a, b]).double().flatten(1)
     between = torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist")
-    signs = torch.cat([torch.full((len(a),), 1 / len(a)), torch.full((len(b),), -1 / len(b))]).double()
+    signs = torch.cat([rows.new_full((len(a),), 1 / len(a)), rows.new_full((len(b),), -1 / len(b))])
     generator = torch.Generator().manual_seed(seed)
     split = [signs] + [signs[torch.randperm(len(rows), generator=generator)] for _ in range(permutations)]
     S = torch.stack(split, dim=1)  # (N + M, 1 + permutations)
