@@ -28,7 +28,7 @@ def check_noise(name: str, noise: str) -> None:
         raise BadInput(f"{name}'s noise is path (one Brownian path for any number of steps) or step, not {noise!r}")
 
 
-def step_keys(levels: Sequence[ExactLevel], noise: Kind) -> list[Hashable]:
+def step_keys(levels: Sequence[ExactLevel], noise: str) -> list[Hashable]:
     """A noise key for every neighbouring pair of levels: an Interval of tau, or ("step", i).
 
     Levels (B,) give every sample its own intervals. A map gives a sample the intervals of its median element: its other
