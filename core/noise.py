@@ -56,8 +56,11 @@ class Noise:
         largest = tuple(max(n) for n in zip(*self.shapes, strict=True))
         out = np.zeros((len(self.samples), *largest), dtype=np.float32)
         for row, shape in enumerate(self.shapes):
-            drawn = self._gained if isinstance(counter, Interval) else self._drawn
-            out[(row, *(slice(n) for n in shape))] = drawn(row, purpose, counter)
+            at = (row, *(slice(n) for n in shape))
+            if isinstance(counter, Interval):
+                out[at] = self._gained(row, purpose, counter)
+            else:
+                out[at] = self._drawn(row, purpose, counter)
         return self._send(out)
 
     def _drawn(self, row: int, purpose: str, counter: Hashable) -> np.ndarray:
