@@ -75,15 +75,19 @@ def chosen(
     return lengths
 
 
-def extent(codec: Codec, network: nn.Module, signal: Signal, lengths: Sequence[int], known: Takes) -> Extent:
-    """The room for samples of these lengths. Raises BadInput where the network knows nothing of such a length."""
+def extent(
+    codec: Codec, network: nn.Module, signal: Signal, lengths: Sequence[int], known: Takes, asked: bool
+) -> Extent:
+    """The room for samples of these lengths. Raises BadInput where the network knows nothing of such a length.
+
+    asked: whether lengths were asked for; then every sample has a mask, so that none depends on those beside it
+    """
     shapes = tuple(tuple(codec.shape((*signal.size[:-1], n))) for n in lengths)
     shape = tuple(max(ns) for ns in zip(*shapes, strict=True))
     check = getattr(network, "check_size", None)
     if callable(check):
         check(shape[1:])
-    whole = all(n == signal.size[-1] for n in lengths)
-    if whole and not known:
+    if not known and not asked:
         return Extent(tuple(lengths), shape, shapes, None)
     valid = codec.valid(torch.tensor(list(lengths)), (*signal.size[:-1], max(lengths)))
     if valid is not None and not known:  # trained on whole tensors alone: what is whole stays so

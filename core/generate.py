@@ -193,7 +193,7 @@ class Trained:
         """Raise BadInput where the recipe's own `sample` section cannot be followed; nothing is sampled."""
         s, schedule = self.recipe.sample, self.parts.process.schedule
         told = self._told(self.recipe, s.count)
-        self._extent(chosen(s.seconds, told, self.model, self.parts.signal, self.parts.takes, 0))
+        self._extent(self.recipe, chosen(s.seconds, told, self.model, self.parts.signal, self.parts.takes, 0))
         self.recipe.sampler.build().plan(schedule, s.spacing.build().levels(schedule, s.steps))
         for part in self._guidances(self.recipe, self._others.denoiser):
             part.begin(Run(Noise(0, [0], self.parts.signal.latent)))
@@ -237,7 +237,7 @@ class Trained:
         frames: list[Frame] | None,
         nfe: list[int],
     ) -> list[Tensor]:
-        room = self._extent([lengths[i] for i in rows])
+        room = self._extent(recipe, [lengths[i] for i in rows])
         taken: list[int] = []
 
         def keep(p: Progress) -> None:
@@ -284,8 +284,9 @@ class Trained:
                     shapes=room.shapes,
                 )
 
-    def _extent(self, lengths: list[int]) -> Extent:
-        return extent(self.codec, self.model.network, self.parts.signal, lengths, self.parts.takes)
+    def _extent(self, recipe: Recipe, lengths: list[int]) -> Extent:
+        asked, parts = recipe.sample.seconds is not None, self.parts
+        return extent(self.codec, self.model.network, parts.signal, lengths, parts.takes, asked)
 
     def _decode(self, z: Tensor, room: Extent) -> list[Tensor]:
         # Networks may compute in bf16; the way back to media never does.

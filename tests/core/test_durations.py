@@ -110,7 +110,7 @@ def check_batch(trained) -> None:
     whole = trained.sample(count=3, seconds=lengths, batch=3)
     alone = trained.sample(count=3, seconds=lengths, batch=1)
     for a, b in zip(whole.media, alone.media, strict=True):
-        assert a.shape == b.shape and (a - b).abs().max() < 2e-5 * a.abs().max()
+        assert a.shape == b.shape and (a - b).abs().max() < 1e-4 * a.abs().max()
 
 
 def test_a_sample_does_not_depend_on_the_room(masked, silent):
@@ -121,7 +121,7 @@ def test_a_sample_does_not_depend_on_the_room(masked, silent):
 def check_decoding(_=None) -> None:
     """Griffin-Lim looks beyond the end: another padding gives the same sound only where it is replaced."""
     codec = Logmel(Signal("audio", 1, (800,), 4000.0), n_fft=64, hop=16, mels=8, iterations=8)
-    room = extent(codec, torch.nn.Identity(), codec.signal, [300, 700], ())
+    room = extent(codec, torch.nn.Identity(), codec.signal, [300, 700], (), True)
     z = torch.randn(2, 8, room.shape[-1], generator=torch.Generator().manual_seed(0))
     other = z.masked_fill(room.valid == 0, 3.0)
     for a, b in zip(decoded(codec, z, room), decoded(codec, other, room), strict=True):
