@@ -43,7 +43,7 @@ class DEIS(Sampler):
             q = [log_step(s, level) for level, _ in nodes]  # log rho_s - log rho
             h = log_step(s, t)
             moments = [-s.rho * gamma for gamma in _gammas(h, self.order)]
-            rest = newton(q, [eps for _, eps in nodes], moments, s.alpha > 0)
+            rest = newton(q, [eps for _, eps in nodes], moments)
             x = draft.step(first_order(draft, x, D, s, t, t.sigma) + t.alpha * rest, t)
 
 

@@ -22,7 +22,7 @@ class ExpAB(Sampler):
     order: estimates a step is made from, 1 to 4, which is the order of convergence
     """
 
-    def __init__(self, order: int = 4):
+    def __init__(self, order: int = 2):
         if order not in (1, 2, 3, 4):
             raise BadInput(f"exp_ab's order is 1, 2, 3 or 4, not {order}")
         self.order = order

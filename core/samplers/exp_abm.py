@@ -21,15 +21,15 @@ class ExpABM(Sampler):
 
     corrected x_t = predicted x_t + alpha_t int_0^h e^(u - h) (P - Q)(lambda_s + u) du, h = lambda_t - lambda_s, where Q
     is the polynomial through the last order - 1 estimates and P goes through the one at the predicted point as well.
-    pece: a step ends at the corrected point and is evaluated there: two evaluations a step; one from alpha_s = 0 and to
-    sigma_t = 0, which are of first order. pec: one evaluation a step, at the predicted point, where the step ends; the
-    correction enters with the next step, and the last point is a predicted one.
+    pec: one evaluation a step, at the predicted point, where the step ends; the correction enters with the next step,
+    and the last point is a predicted one. pece: a step ends at the corrected point, which is evaluated too: two
+    evaluations a step. Steps from alpha_s = 0 and to sigma_t = 0 are of first order, with one evaluation.
 
     order: order of convergence, 2 to 4
-    mode:  pece, or pec
+    mode:  pec (one evaluation a step) or pece (two)
     """
 
-    def __init__(self, order: int = 3, mode: Literal["pece", "pec"] = "pece"):
+    def __init__(self, order: int = 3, mode: Literal["pec", "pece"] = "pec"):
         if order not in (2, 3, 4):
             raise BadInput(f"exp_abm's order is 2, 3 or 4, not {order}")
         if mode not in ("pece", "pec"):

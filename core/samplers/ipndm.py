@@ -44,5 +44,5 @@ class IPNDM(Sampler):
             for j in range(1, len(nodes)):  # 0 again, and so left out, at alpha = 0 and where an element kept its level
                 r.append(torch.where(torch.isfinite(rho[j]) & (rho[j] > rho[j - 1]), -float(j), 0.0))
             moments = [width / (k + 1) for k in range(self.estimates)]
-            rest = newton(r, [eps for _, eps in nodes], moments, torch.isfinite(width))
+            rest = newton(r, [eps for _, eps in nodes], moments)
             x = draft.step(first_order(draft, x, D, s, t, t.sigma) + t.alpha * rest, t)

@@ -7,8 +7,6 @@ differential equations I", section III.5). The method of k-diffusion's `sample_l
 
 from __future__ import annotations
 
-import torch
-
 from ..types import BadInput
 from .base import Draft, Sampler
 from .coefficients import first_order
@@ -39,5 +37,5 @@ class LMS(Sampler):
             width = t.rho - s.rho
             r = [(level.rho - s.rho) / width for level, _ in nodes]
             moments = [width / (k + 1) for k in range(self.order)]
-            rest = newton(r, [eps for _, eps in nodes], moments, torch.isfinite(width))
+            rest = newton(r, [eps for _, eps in nodes], moments)
             x = draft.step(first_order(draft, x, D, s, t, t.sigma) + t.alpha * rest, t)

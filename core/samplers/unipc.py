@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from ..schedulers.base import ExactLevel
 from ..types import BadInput
@@ -51,7 +52,14 @@ class UniPC(Sampler):
     def _beyond(self, s: ExactLevel, t: ExactLevel, nodes: list[Node]) -> Affine:
         """alpha_t B(h) sum_m a_m D_m / r_m: what both add to the step of first order."""
         h = log_step(s, t)
-        if len(nodes) == 2:
-            B = h if self.variant == "bh1" else -torch.expm1(-h)
-            return higher(s, t, nodes, [B, B / 2])
-        return higher(s, t, nodes, psi(h, len(nodes)))
+        psis = psi(h, len(nodes))
+        if len(nodes) > 1:
+            two = (h if self.variant == "bh1" else psis[0]) / 2
+            psis[1] = torch.where(_three(nodes), psis[1], two)
+        return higher(s, t, nodes, psis)
+
+
+def _three(nodes: list[Node]) -> Tensor:
+    """Where there is a third node: not at alpha = 0, and not the level of another, which an element of a map kept."""
+    first, second, *older = [level.rho for level, _ in nodes]
+    return torch.isfinite(older[0]) & (older[0] > torch.maximum(first, second)) if older else torch.tensor(False)
