@@ -220,7 +220,8 @@ class Trained:
         told = self._told(recipe, count)
         lengths = chosen(recipe.sample.seconds, told, self.model, self.parts.signal, self.parts.takes, seed)
         caught = Catch()
-        self._latents(recipe, seed, range(count), told, self._extent(lengths), (caught, recipe.sample.spacing.build()))
+        room = self._extent(recipe, lengths)
+        self._latents(recipe, seed, range(count), told, room, (caught, recipe.sample.spacing.build()))
         return caught.problem
 
     def _changed(self, changes: dict[str, Any]) -> Recipe:
