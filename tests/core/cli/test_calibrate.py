@@ -1,0 +1,104 @@
+"""sonolux calibrate: plans are stored in the checkpoint, and sampling uses them unless it is told otherwise."""
+
+import json
+
+import pytest
+import sonolux
+import torch
+from click.testing import CliRunner
+from sonolux.core.cli import calibrate as cli
+from sonolux.core.cli.main import main
+from sonolux.core.recipe.load import load_recipe
+from sonolux.core.training.checkpoint import newest, read_header
+from sonolux.core.training.job import Job
+
+RECIPE = """
+recipe: 1
+name: tiny
+seed: 3
+modality: {use: image, size: 16, channels: 3}
+data: {use: image/shapes, count: 24, shapes: 1, split: {by: hash, valid: 0.2}}
+codec: {use: image/pixels}
+network: {use: image/unet, width: 8, stages: [1], blocks: 1, patch: 4}
+condition: {label: {use: class, drop: 0.3}}
+train: {steps: 4, batch: 4, warmup: 1, preview_every: 100, precision: float32, device: cpu}
+sample: {use: dpmpp_2m, steps: 4, count: 6, batch: 3, guidance: {use: cfg, scale: 2.0}}
+"""
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of four steps with calibrated plans of 3 and 4 evaluations."""
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "tiny.yaml").write_text(RECIPE)
+    job = Job(load_recipe(folder / "tiny.yaml"), folder / "run", say=lambda _: None, bar=False)
+    job.prepare()
+    job.run()
+    before = newest(folder / "run").read_bytes()[-1000:]
+    told = CliRunner().invoke(cli.command, [str(folder / "run"), "--nfe", "3,4", "--count", "8", "--json"])
+    assert told.exit_code == 0, told.output
+    assert newest(folder / "run").read_bytes()[-1000:] == before, "the weights stay as they are"
+    return folder / "run", json.loads(told.stdout)
+
+
+def test_figures_are_of_samples_held_out(run):
+    _, figures = run
+    assert [row["nfe"] for row in figures] == [3, 4]
+    for row in figures:
+        assert row["error"] > 0 and row["ratio"] == pytest.approx(row["error"] / row["stock_error"])
+
+
+def test_the_plan_is_in_the_checkpoint_with_its_figures(run):
+    header = read_header(newest(run[0]))
+    assert set(header.plans) == {3, 4}
+    assert {"sampler", "error", "stock", "ratio", "rows"} <= set(header.plans[3])
+
+
+def test_sampling_uses_the_plan_of_that_many_steps(run):
+    m = sonolux.load(run[0], device="cpu")
+    made = m.sample(steps=3)
+    assert made.settings["calibrated"] is True and made.nfe == [3] * 6
+    assert m.sample(steps=5).settings["calibrated"] is False, "there is no plan of 5"
+    assert m.sample(steps=4).settings["calibrated"] is True
+
+
+def test_whoever_asks_otherwise_gets_otherwise(run):
+    m = sonolux.load(run[0], device="cpu")
+    for changes in ({"use": "euler"}, {"spacing": "linspace"}, {"calibrated": False}):
+        assert m.sample(steps=3, **changes).settings["calibrated"] is False
+    stock = m.sample(steps=3, calibrated=False).media
+    assert not torch.allclose(stock[0], m.sample(steps=3).media[0], atol=1e-4)
+    changed = sonolux.load(run[0], device="cpu", changes=["sample.use=euler"])
+    assert changed.sample(steps=3).settings["calibrated"] is False
+
+
+def test_a_calibrated_sample_does_not_depend_on_the_batch(run):
+    m = sonolux.load(run[0], device="cpu")
+    for a, b in zip(m.sample(steps=3, batch=1).media, m.sample(steps=3, batch=6).media, strict=True):
+        assert torch.allclose(a, b, atol=1e-5)
+
+
+def test_the_problem_is_what_sampling_solves(run):
+    """From the problem's start with its denoiser, the recipe's own plan ends where `sample` does."""
+    m = sonolux.load(run[0], device="cpu")
+    problem = m.problem(6, seed=2, batch=6)
+    sampler, spacing = m.recipe.sampler.build(), m.recipe.sample.spacing.build()
+    levels = spacing.levels(problem.schedule, 5)
+    with torch.no_grad():
+        x = sampler.solve(problem.schedule, levels, problem.denoiser, problem.start, problem.conditions).x
+        media = m.codec.decode(x)
+    for a, b in zip(m.sample(seed=2, steps=5, batch=6).media, media, strict=True):
+        assert torch.allclose(a, b, atol=1e-5)
+
+
+def test_plans_are_taken_out(run, tmp_path):
+    copy = tmp_path / "copy.safetensors"
+    copy.write_bytes(newest(run[0]).read_bytes())
+    assert CliRunner().invoke(cli.command, [str(copy), "--forget"]).exit_code == 0
+    assert read_header(copy).plans == {}
+
+
+@pytest.mark.parametrize(("nfe", "said"), [("5,x", "numbers of evaluations"), ("1", "2 or more")])
+def test_wrong_numbers_are_refused(run, nfe, said, capsys):
+    assert main(["calibrate", str(run[0]), "--nfe", nfe]) == 2
+    assert said in capsys.readouterr().err
