@@ -146,9 +146,9 @@ def likelihood(
     if exact:
         field: _Field = _Exact(denoiser, schedule, conditions, mask)
     else:
+        field = random = _Hutchinson(denoiser, schedule, conditions, mask)
         noise = Noise(seed, range(first, first + len(x0)), tuple(x0.shape[1:]), x0.device, x0.dtype)
-        signs = [torch.where(noise.normal("likelihood", p) < 0, -mask, mask) for p in range(probes)]
-        field = _Hutchinson(denoiser, schedule, conditions, mask, signs)
+        random.signs = [torch.where(noise.normal("likelihood", p) < 0, -mask, mask) for p in range(probes)]
 
     u = (x0 * mask) * float(lowest.alpha / (lowest.alpha + lowest.sigma))
     u, grown, error = _integrated(field, u, _grid(float(lowest.tau), float(highest.tau), steps))
@@ -171,34 +171,30 @@ def of_items(trained: Trained, items: Sequence[Item], **options: Any) -> tuple[L
     options: those of `likelihood`
 
     The second is None where the codec is not one to one or some item is shorter than the size the model works at.
-    Raises BadInput for items that hold NaN or infinite samples.
+    Raises BadInput without items, and for one that holds NaN or infinite samples.
     """
     from .build import condition_values, finite
     from .conditions.base import gather
 
-    parts, found, whole = trained.parts, [], True
+    if not items:
+        raise BadInput("there are no examples to take the likelihood of")
+    media, whole = items[0].media, True
+    size, count, found = tuple(media.shape[1:]), media.numel(), []
+    denoiser, schedule = trained.parts.process.denoiser(trained.model), trained.parts.process.schedule
     for first in tqdm(range(0, len(items), BATCH), desc="likelihood", unit="batch", delay=2):
         rows = list(items[first : first + BATCH])
         media = torch.stack([finite(item).media for item in rows]).to(trained.device)
-        size = tuple(media.shape[2:])
         lengths = torch.tensor([size[-1] if item.length is None else item.length for item in rows])
         with torch.no_grad():
             z = trained.codec.encode(media)
             conditions = gather(trained.model.conditions, condition_values(trained.model, rows))
         if bool((lengths < size[-1]).any()):
             conditions, whole = replace(conditions, valid=trained.codec.valid(lengths, size)), False
-        denoiser = parts.process.denoiser(trained.model)
-        found.append(likelihood(denoiser, parts.process.schedule, z, conditions, first=first, **options))
-    joined = Likelihood(
-        *(
-            torch.cat([getattr(f, name) for f in found])
-            for name in ("log_p", "uncertainty", "step_error", "dimensions")
-        ),
-        level=found[0].level,
-        nfe=found[0].nfe,
-    )
+        found.append(likelihood(denoiser, schedule, z, conditions, first=first, **options))
+    columns = zip(*((f.log_p, f.uncertainty, f.step_error, f.dimensions) for f in found), strict=True)
+    joined = Likelihood(*map(torch.cat, columns), level=found[0].level, nfe=found[0].nfe)
     log_det = trained.codec.log_det(size) if whole else None
-    return joined, None if log_det is None else joined.of_media(log_det, media[0].numel())
+    return joined, None if log_det is None else joined.of_media(log_det, count)
 
 
 def _ends(schedule: Schedule, rho_min: float | None) -> tuple[Level, Level]:
@@ -245,9 +241,7 @@ class _Field:
         """The denoiser's x0; refuses one that moves the state, for then there is no ODE."""
         estimate = self.denoiser.denoise(x, level, conditions)
         if estimate.x is not None:
-            raise BadInput(
-                "this denoiser moves the state that it is given, so it has no density: leave that guidance out"
-            )
+            raise BadInput("this denoiser moves the state it is given, so it has no density: leave that guidance out")
         return estimate.x0
 
 
@@ -256,7 +250,7 @@ class _Exact(_Field):
 
     def estimate(self, x: Tensor, level: Level) -> tuple[Tensor, Tensor]:
         B, d = len(x), x[0].numel()
-        trace = torch.zeros(B, dtype=torch.float64, device=x.device)
+        trace, x0 = torch.zeros(B, dtype=torch.float64, device=x.device), x
         at_once = max(1, min(d, ROWS // B))
         for start in range(0, d, at_once):
             picked = torch.arange(start, min(d, start + at_once), device=x.device)
@@ -273,11 +267,7 @@ class _Exact(_Field):
 class _Hutchinson(_Field):
     """tr dD/dx as the mean of e^T (dD/dx) e over random signs e (Hutchinson 1990): one derivative a probe."""
 
-    def __init__(
-        self, denoiser: Denoiser, schedule: Schedule, conditions: Conditions, mask: Tensor, signs: list[Tensor]
-    ):
-        super().__init__(denoiser, schedule, conditions, mask)
-        self.signs = signs
+    signs: list[Tensor]
 
     def estimate(self, x: Tensor, level: Level) -> tuple[Tensor, Tensor]:
         with torch.enable_grad():
@@ -296,10 +286,11 @@ def _integrated(field: _Field, u: Tensor, taus: list[float]) -> tuple[Tensor, Te
     slopes = [field(u, taus[0])]
     for tau, after in pairwise(taus):
         h = after - tau
+        start = u
         for c, row in zip(_C[1:], _A[1:], strict=True):
-            point = u + h * sum(a * v for a, (v, _) in zip(row, slopes, strict=True) if a)
-            slopes.append(field(point, tau + c * h))
-        u = point  # the last stage is the result of the step, and its slope the first of the next
+            u = start + h * sum(a * v for a, (v, _) in zip(row, slopes, strict=True) if a)
+            slopes.append(field(u, tau + c * h))
+        # The last stage is the result of the step, and its slope the first of the next.
         total = total + h * sum(a * g for a, (_, g) in zip(_A[-1], slopes, strict=False) if a)
         error = error + h * sum(e * g for e, (_, g) in zip(_ERROR, slopes, strict=True) if e)
         slopes = slopes[-1:]

@@ -11,7 +11,7 @@ import click
 
 if TYPE_CHECKING:
     from ..likelihood import Likelihood
-    from ..testing.report import Report
+    from ..testing.report import Measured, Report
 
 SCHEDULES = ("vp_linear", "edm", "rectified_flow", "{use: discrete, zero_terminal: true}")
 BESIDE = {False: ("euler", "heun", "dpmpp_2m"), True: ("euler_ancestral", "dpmpp_2m_sde")}
@@ -104,7 +104,13 @@ def likelihood(
     allow_code: bool,
     as_json: bool,
 ) -> None:
-    """Bits per dimension of the data under a trained model, through the probability-flow ODE."""
+    """Bits per dimension of the data under a trained model, through the probability-flow ODE.
+
+    In media space a unit is that of media in [-1, 1]: bytes would cost log2(127.5) = 6.99 bits more, 16-bit samples 15.
+
+    \b
+    sonolux lab likelihood runs/digits --count 16 --probes 8
+    """
     from ..build import build_data
     from ..generate import load
     from ..likelihood import of_items
@@ -169,8 +175,8 @@ def _component(kind: str, text: str) -> Any:
 
 def _title(text: str) -> str:
     """How tables and legends call a component: `ddim eta=0.5` for `{use: ddim, eta: 0.5}`."""
-    inside = text.strip().removeprefix("{").removesuffix("}").replace("use:", "").replace(":", "=")
-    return " ".join(inside.replace("= ", "=").replace(",", " ").split()) if "{" in text else text.strip()
+    inside = text.strip().removeprefix("{").removesuffix("}").replace("use:", "").replace(": ", "=")
+    return " ".join(inside.replace(",", " ").split())
 
 
 def _items(text: str) -> list[str]:
@@ -218,37 +224,50 @@ def _text(report: Report, problem: str, where: str) -> str:
             n: {d.asked: f"{d.error.made.mean:.3f} {d.error.made.covariance:.3f} {d.error.p:.3f}" for d in row}
             for n, row in rows.items()
         }
-        lines += _table(cells)
         if first:
-            lines.append(f"{'exact samples':18}{f'{first.chance.mean:.3f} {first.chance.covariance:.3f}':>18}")
+            chance = f"{first.chance.mean:.3f} {first.chance.covariance:.3f}      "
+            cells["exact samples"] = dict.fromkeys(next(iter(cells.values())), chance)
+        lines += _table(cells)
     return "\n".join(lines)
 
 
 def _orders(report: Report) -> list[str]:
-    lines = ["order measured      interior  own start   whole     data off  noise off  evaluations a step"]
+    rows: list[tuple[str, ...]] = [("order measured", "interior", "own start", "whole", *_COMMON)]
     for title, m in report.measured.items():
         if m.interior and m.own_start and m.whole:
-            slopes = f"{m.interior.slope:10.2f}{m.own_start.slope:11.2f}{m.whole.slope:8.2f}"
-            lines.append(f"{title:18}{slopes}{m.data:13.0e}{m.noise:11.0e}{m.nfe:20.2f}")
-    return lines
+            slopes = [f"{o.slope:.2f}" for o in (m.interior, m.own_start, m.whole)]
+            rows.append((title, *slopes, *_common(m)))
+    return _aligned(rows)
 
 
 def _weak(report: Report) -> list[str]:
-    lines = ["weak order          measured  error at most steps     data off  noise off  evaluations a step"]
+    rows: list[tuple[str, ...]] = [("weak order", "measured", "error left", *_COMMON)]
     for title, m in report.measured.items():
         if m.weak:
-            lines.append(
-                f"{title:18}{m.weak.slope:10.2f}{m.weak.errors[-1]:21.1e}{m.data:13.0e}{m.noise:11.0e}{m.nfe:20.2f}"
-            )
-    return lines
+            rows.append((title, f"{m.weak.slope:.2f}", f"{m.weak.errors[-1]:.1e}", *_common(m)))
+    return _aligned(rows)
+
+
+_COMMON = ("data off", "noise off", "evaluations a step")
+
+
+def _common(m: Measured) -> tuple[str, str, str]:
+    return f"{m.data:.0e}", f"{m.noise:.0e}", f"{m.nfe:.2f}"
 
 
 def _table(rows: dict[str, dict[int, str]]) -> list[str]:
     asked = sorted({n for row in rows.values() for n in row})
-    width = max([10, *(len(cell) + 2 for row in rows.values() for cell in row.values())])
-    lines = [f"{'evaluations':18}" + "".join(f"{n:>{width}}" for n in asked)]
-    lines += [f"{n:18}" + "".join(f"{row.get(a, '-'):>{width}}" for a in asked) for n, row in rows.items()]
-    return lines
+    head = ("evaluations", *map(str, asked))
+    return _aligned([head, *((name, *(row.get(n, "-") for n in asked)) for name, row in rows.items())])
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    """Rows as lines: the first column to the left, the others to the right."""
+    widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(max(map(len, rows)))]
+    return [
+        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=False))])
+        for row in rows
+    ]
 
 
 def _draw(path: Path, report: Report) -> None:

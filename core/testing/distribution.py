@@ -18,7 +18,7 @@ from ..samplers.base import Sampler, run
 from ..schedulers.base import Schedule
 from ..types import Level
 from .base import Problem
-from .moments import moments
+from .moments import moments_of
 from .ode import random_start
 from .orders import Order, uneven
 
@@ -113,9 +113,9 @@ def weak_order(sampler: Sampler, schedule: Schedule, steps: Sequence[int] = (24,
     for n in steps:
         levels = uneven(schedule, n)
         alpha, sigma = float(levels[-1].alpha), float(levels[-1].sigma)
-        worst = 0.0
+        plan, worst = sampler.plan(schedule, levels), 0.0
         for mean, std in DATA:
-            found, variance = moments(sampler, schedule, levels, mean, std), alpha**2 * std**2 + sigma**2
+            found, variance = moments_of(plan, mean, std), alpha**2 * std**2 + sigma**2
             worst = max(worst, abs(found.mean - alpha * mean) / variance**0.5, abs(found.variance / variance - 1))
         errors.append(worst)
     return Order(tuple(steps), tuple(errors))
