@@ -33,16 +33,16 @@ class DEIS(Sampler):
     def __init__(self, order: int = 3):
         if order not in (1, 2, 3):
             raise BadInput(f"deis's order is 1, 2 or 3, not {order}")
-        self.order = order
+        self.order = self.nodes = order
 
     def draft(self, draft: Draft) -> None:
         x, nodes = draft.start(), []
         for s, t in draft.pairs():
             D = draft.denoise(x)
-            nodes = [(s, (x - s.alpha * D) / s.sigma), *nodes][: self.order]
+            nodes = [(s, (x - s.alpha * D) / s.sigma), *nodes][: self.nodes]
             q = [log_step(s, level) for level, _ in nodes]  # log rho_s - log rho
             h = log_step(s, t)
-            moments = [-s.rho * gamma for gamma in _gammas(h, self.order)]
+            moments = [-s.rho * gamma for gamma in _gammas(h, self.nodes)]
             rest = newton(q, [eps for _, eps in nodes], moments)
             x = draft.step(first_order(draft, x, D, s, t, t.sigma) + t.alpha * rest, t)
 

@@ -25,12 +25,12 @@ class ExpAB(Sampler):
     def __init__(self, order: int = 2):
         if order not in (1, 2, 3, 4):
             raise BadInput(f"exp_ab's order is 1, 2, 3 or 4, not {order}")
-        self.order = order
+        self.order = self.nodes = order
 
     def draft(self, draft: Draft) -> None:
         x, nodes = draft.start(), []
         for s, t in draft.pairs():
             D = draft.denoise(x)
-            nodes = [(s, D), *nodes][: self.order]
-            psis = psi(log_step(s, t), self.order)
+            nodes = [(s, D), *nodes][: self.nodes]
+            psis = psi(log_step(s, t), self.nodes)
             x = draft.step(first_order(draft, x, D, s, t, t.sigma) + higher(s, t, nodes, psis), t)

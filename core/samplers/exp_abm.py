@@ -34,7 +34,7 @@ class ExpABM(Sampler):
             raise BadInput(f"exp_abm's order is 2, 3 or 4, not {order}")
         if mode not in ("pece", "pec"):
             raise BadInput(f"exp_abm's mode is pece (two evaluations a step) or pec (one), not {mode!r}")
-        self.order, self.mode = order, mode
+        self.order, self.nodes, self.mode = order, order, mode
 
     def draft(self, draft: Draft) -> None:
         x, nodes, pair = draft.start(), [], None
@@ -42,8 +42,8 @@ class ExpABM(Sampler):
             D = draft.denoise(x)
             if self.mode == "pec" and pair is not None:
                 x = x + self._correction(*pair, nodes, (s, D))
-            nodes, pair = [(s, D), *nodes][: self.order - 1], (s, t)
-            predicted = first_order(draft, x, D, s, t, t.sigma) + higher(s, t, nodes, psi(log_step(s, t), self.order))
+            nodes, pair = [(s, D), *nodes][: self.nodes - 1], (s, t)
+            predicted = first_order(draft, x, D, s, t, t.sigma) + higher(s, t, nodes, psi(log_step(s, t), self.nodes))
             if self.mode == "pec" or not bool(((s.alpha > 0) & (t.sigma > 0)).any()):
                 x = draft.step(predicted, t)
                 continue
@@ -51,5 +51,5 @@ class ExpABM(Sampler):
             x = draft.step(x + self._correction(s, t, nodes, (t, draft.denoise(x))), t)
 
     def _correction(self, s: ExactLevel, t: ExactLevel, nodes: list[Node], new: Node) -> Affine:
-        psis = psi(log_step(s, t), self.order)
+        psis = psi(log_step(s, t), self.nodes)
         return higher(s, t, [nodes[0], new, *nodes[1:]], psis) - higher(s, t, nodes, psis)

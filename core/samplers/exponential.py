@@ -56,18 +56,22 @@ def higher(s: ExactLevel, t: ExactLevel, nodes: Sequence[Node], psis: Sequence[T
     return t.alpha * newton(r, [D for _, D in nodes], psis)
 
 
-def newton(r: Sequence[Tensor], values: Sequence[Affine], moments: Sequence[Tensor]) -> Affine:
+def newton(
+    r: Sequence[Tensor], values: Sequence[Affine], moments: Sequence[Tensor], usable: Tensor | None = None
+) -> Affine:
     """sum_(k >= 1) m_k V[r_0, ..., r_k]: the integral of the polynomial through (r_j, V_j), less that of V_0 alone.
 
     Newton's divided differences V[...] times m_k, the integral of (r - r_0) ... (r - r_(k - 1)). Where r_k is no
     finite number or repeats another, that difference and those after it are left out.
 
     moments: integrals of r^0, r^1, ... with the weight of the method; the order is that of the shortest list
+    usable:  where the moments are to be used; None: wherever there are nodes
     """
     count = min(len(r), len(values), len(moments))
     column = list(values[:count])  # column[j] is V[r_j, ..., r_(j + k)] in round k
     power = [torch.ones_like(r[0])]  # coefficients of (r - r_0) ... (r - r_(k - 1)), lowest power first
-    total, usable = values[0] * 0.0, torch.ones_like(r[0], dtype=torch.bool)
+    total = values[0] * 0.0
+    usable = torch.ones_like(r[0], dtype=torch.bool) if usable is None else usable
     for k in range(1, count):
         usable = usable & torch.isfinite(r[k])
         for j in range(k):

@@ -27,15 +27,15 @@ class LMS(Sampler):
     def __init__(self, order: int = 4):
         if order not in (1, 2, 3, 4):
             raise BadInput(f"lms's order is 1, 2, 3 or 4, not {order}")
-        self.order = order
+        self.order = self.nodes = order
 
     def draft(self, draft: Draft) -> None:
         x, nodes = draft.start(), []
         for s, t in draft.pairs():
             D = draft.denoise(x)
-            nodes = [(s, (x - s.alpha * D) / s.sigma), *nodes][: self.order]
+            nodes = [(s, (x - s.alpha * D) / s.sigma), *nodes][: self.nodes]
             width = t.rho - s.rho
             r = [(level.rho - s.rho) / width for level, _ in nodes]
-            moments = [width / (k + 1) for k in range(self.order)]
+            moments = [width / (k + 1) for k in range(self.nodes)]
             rest = newton(r, [eps for _, eps in nodes], moments)
             x = draft.step(first_order(draft, x, D, s, t, t.sigma) + t.alpha * rest, t)
