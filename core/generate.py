@@ -28,7 +28,7 @@ from .samplers.base import Progress, Sampler
 from .sampling import sample
 from .spacings.base import Spacing
 from .training.checkpoint import newest, read, read_header
-from .types import BadInput, Denoiser, Level, Modality
+from .types import BadInput, Denoiser, Level, Modality, Output
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,7 @@ class Samples:
     nfe:      evaluations of the denoiser that each took
     settings: how they were made: seed, sampler, steps, ...
     frames:   the unveiling of the batch, if it was asked for
+    output:   how they are written; None: as the modality does
     """
 
     media: list[Tensor]
@@ -61,6 +62,7 @@ class Samples:
     modality: Modality
     frames: list[Frame] = field(default_factory=list)
     nfe: list[int] = field(default_factory=list)
+    output: Output | None = None
 
     def __len__(self) -> int:
         return len(self.media)
@@ -72,12 +74,12 @@ class Samples:
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        paths, records = [], []
+        paths, records, writer = [], [], self.output or self.modality
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             for i, (media, told) in enumerate(zip(self.media, self.told, strict=True)):
                 name = "-".join([f"{i:04d}", *(_safe(v) for v in told.values() if v is not None)])
-                paths.append(self.modality.write(folder / f"{name}{self.modality.suffix}", media))
+                paths.append(writer.write(folder / f"{name}{writer.suffix}", media))
                 records.append({"file": paths[-1].name, "sample": i, **told})
                 if self.nfe:
                     records[-1]["nfe"] = self.nfe[i]
@@ -163,6 +165,7 @@ class Trained:
         seed:     sample i of a seed is the same whatever the count or batch
         seconds: length of each sound, or a list that is cycled; cut to it, whatever the recipe's length
         use, spacing, steps, guidance, batch, where, precision: as in a recipe; a component is its name or a mapping
+        output:     how `save` finishes and writes them; `media` stays as the model made it
         device:     move the model there first
         trajectory: keep the unveiling of the first batch
         progress:   show a bar
@@ -187,12 +190,15 @@ class Trained:
                 bar.update(len(rows))
         settings = {"seed": seed, "step": self.step, "recipe": recipe.name, **_settings(recipe)}
         settings["calibrated"] = isinstance(self._method(recipe)[0], Stored)
-        return Samples(media, told, settings, self.parts.modality, frames, nfe)
+        output = None if s.output is None else s.output.build(signal=self.parts.signal)
+        return Samples(media, told, settings, self.parts.modality, frames, nfe, output)
 
     def check(self) -> None:
         """Raise BadInput where the recipe's own `sample` section cannot be followed; nothing is sampled."""
         s, schedule = self.recipe.sample, self.parts.process.schedule
         told = self._told(self.recipe, s.count)
+        if s.output is not None:
+            s.output.build(signal=self.parts.signal)
         self._extent(self.recipe, chosen(s.seconds, told, self.model, self.parts.signal, self.parts.takes, 0))
         self.recipe.sampler.build().plan(schedule, s.spacing.build().levels(schedule, s.steps))
         for part in self._guidances(self.recipe, self._others.denoiser):

@@ -40,6 +40,7 @@ FOLDERS = {
     "codec": "modalities/*/codecs",
     "network": "modalities/*/networks",
     "feature": "modalities/*/features",
+    "output": "modalities/*/outputs",
 }
 
 

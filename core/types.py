@@ -25,7 +25,7 @@ from .errors import BadInput, BrokenPlugin
 
 __all__ = [
     "BadInput", "BrokenPlugin", "Conditions", "Dataset", "Denoiser", "Estimate", "Item", "Level", "Modality", "Number",
-    "Signal", "expand", "per_sample", "sent",
+    "Output", "Signal", "expand", "per_sample", "sent",
 ]  # fmt: skip
 
 Number = float | Tensor
@@ -224,6 +224,16 @@ class Dataset(Protocol):
 
     def manifest(self) -> list[dict[str, Any]]:
         """One plain record an example (source, label, size, hash): saved with the run, and hashed."""
+        ...
+
+
+class Output(Protocol):
+    """How a sample becomes a file, where that is not the modality's own way: finished, and in another format."""
+
+    suffix: str
+
+    def write(self, path: Path, media: Tensor) -> Path:
+        """Write one (C, *spatial) sample; refuses non-finite values before anything is written; returns the path."""
         ...
 
 

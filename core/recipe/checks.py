@@ -52,8 +52,9 @@ def _modality(root: Node, values: dict[str, Any], reader: Reader) -> None:
     modality = values["modality"]
     if modality is BAD or modality.use not in own:
         return
-    for section in ("data", "codec", "network"):
-        spec = values[section]
+    named = {section: values[section] for section in ("data", "codec", "network")}
+    named["sample.output"] = values["sample"] if values["sample"] is BAD else values["sample"].output
+    for section, spec in named.items():
         if spec is BAD or spec is None:
             continue
         prefix = spec.use.partition("/")[0]
@@ -61,7 +62,7 @@ def _modality(root: Node, values: dict[str, Any], reader: Reader) -> None:
             same = f"{modality.use}/{spec.use.partition('/')[2]}"
             hint = f"; did you mean {same!r}?" if same in registry.names(spec.kind) else ""
             message = f"{spec.use!r} is for modality {prefix}, and this recipe's is {modality.use}{hint}"
-            reader.problem(_at(root, section, "use"), f"{section}.use", message)
+            reader.problem(_at(root, *section.split("."), "use"), f"{section}.use", message)
 
 
 def _conditions(root: Node, values: dict[str, Any], reader: Reader) -> None:

@@ -100,6 +100,8 @@ class Sample:
     """values of other conditions, by name: one value, or a list that is cycled"""
     seconds: Any = None
     """length of a sound in seconds, or a list that is cycled; null: the recipe's, or the data's where that is masked"""
+    output: Annotated[Spec, Kind("output")] | None = None
+    """how samples are finished and written, such as audio/file; null: as the modality does"""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """where to sample"""
     precision: Literal["float32", "bf16"] = "float32"

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from ...core.files import shown
+from ...core.noise import generator
 from ...core.types import BadInput
 from . import dsp
 
@@ -160,12 +161,45 @@ def to_channels(wave: Tensor, channels: int, mix: Mix = "mean", remarks: list[st
     return mono.expand(channels, -1).contiguous()
 
 
-def write_wav(path: Path | str, wave: Tensor, rate: float, subtype: str = "PCM_16") -> float:
-    """Write (C, frames) as WAV, whole or not at all; returns the gain applied: 1, or less to keep peaks within 1.
+@dataclass(frozen=True)
+class Format:
+    """How a sound is stored: libsndfile's container and subtype, and the ending of the file's name."""
 
-    Non-finite samples (which PCM turns into full-scale clicks) raise BadInput. subtype: PCM_16, PCM_24, FLOAT ...
+    container: str
+    subtype: str
+    suffix: str
+
+
+FORMATS = {
+    "wav16": Format("WAV", "PCM_16", ".wav"),
+    "wav24": Format("WAV", "PCM_24", ".wav"),
+    "wav_float": Format("WAV", "FLOAT", ".wav"),
+    "flac16": Format("FLAC", "PCM_16", ".flac"),
+    "flac24": Format("FLAC", "PCM_24", ".flac"),
+    "ogg": Format("OGG", "VORBIS", ".ogg"),
+}
+_CHUNK = 1 << 16  # frames handed over at a time: libsndfile's Vorbis encoder overruns its stack on long ones
+_VORBIS = 192_000  # Hz; at some higher rates that encoder crashes instead of refusing
+
+
+def check_form(form: str, rate: float) -> None:
+    """Raise BadInput for a format that does not hold sounds of this rate in Hz."""
+    if FORMATS[form].subtype == "VORBIS" and rate > _VORBIS:
+        raise BadInput(f"{form} holds rates up to {_VORBIS} Hz, not {rate:g}: take wav24 or flac24")
+
+
+def write(path: Path | str, wave: Tensor, rate: float, form: str = "wav16", dither: int | None = None) -> float:
+    """Write (C, frames), whole or not at all; returns the gain applied: 1, or less to keep peaks within full scale.
+
+    form:   a key of FORMATS; wav_float keeps peaks above 1
+    dither: seed of triangular noise of two steps' width, added before rounding to 16 bits: what lies below a step stays
+        audible as sound in noise rather than as distortion (Lipshitz, Wannamaker and Vanderkooy 1992); None: none
+
+    Raises BadInput for non-finite samples (which PCM turns into full-scale clicks), for no samples at all, and for a
+    rate that the format does not hold; nothing is written then.
     """
-    path = Path(path)
+    path, kind = Path(path), FORMATS[form]
+    check_form(form, rate)
     samples = wave.detach().float().cpu().numpy()
     if samples.ndim != 2 or samples.shape[1] == 0:
         raise BadInput(f"{shown(path)}: a sound is (channels, frames) with a frame or more; got {tuple(samples.shape)}")
@@ -173,13 +207,44 @@ def write_wav(path: Path | str, wave: Tensor, rate: float, subtype: str = "PCM_1
         bad = int((~np.isfinite(samples)).sum())
         raise BadInput(f"{shown(path)}: {bad} of {samples.size} samples are not finite; nothing was written")
     peak = float(np.abs(samples).max())
-    gain = 1.0 if peak <= 1.0 or subtype in ("FLOAT", "DOUBLE") else 1.0 / peak
+    full = 1.0 if dither is None else 1 - 2.0**-14  # room for the noise
+    gain = 1.0 if peak <= full or kind.subtype == "FLOAT" else full / peak
+    stored = _stored(samples.T * np.float32(gain), kind, dither)
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.part")
     try:
-        with open(part, "wb") as file:
-            soundfile.write(file, samples.T * np.float32(gain), round(rate), subtype=subtype, format="WAV")
+        _encode(part, stored, round(rate), kind)
         os.replace(part, path)
+    except (soundfile.LibsndfileError, ValueError) as error:
+        what = f"{kind.container} {kind.subtype} of {samples.shape[0]} channels at {rate:g} Hz"
+        raise BadInput(f"{shown(path)}: cannot be written as {what}: {_reason(error)}") from error
     finally:
         part.unlink(missing_ok=True)
     return gain
+
+
+def _stored(samples: np.ndarray, kind: Format, dither: int | None) -> np.ndarray:
+    """Samples within full scale as the numbers that are stored: 2^15 or 2^23 steps to full scale, rounded.
+
+    libsndfile itself rounds downwards, which is half a step of constant offset. Dither is of triangular density over
+    +-1 step. 24 bits are handed over as the upper ones of 32.
+    """
+    bits = {"PCM_16": 16, "PCM_24": 24}.get(kind.subtype)
+    if bits is None:
+        return samples
+    steps = samples.astype(np.float64) * 2.0 ** (bits - 1)
+    if dither is not None:
+        drawn = generator(dither, 0, "dither", samples.shape).random((2, *samples.shape))
+        steps += drawn[0] - drawn[1]
+    whole = np.minimum(np.round(steps), 2.0 ** (bits - 1) - 1)  # there is one step less above 0 than below
+    return whole.astype(np.int16) if bits == 16 else whole.astype(np.int32) << 8
+
+
+def _encode(path: Path, samples: np.ndarray, rate: int, kind: Format) -> None:
+    """Write (frames, C) piece by piece."""
+    with (
+        open(path, "wb") as raw,
+        soundfile.SoundFile(raw, "w", rate, samples.shape[1], kind.subtype, format=kind.container) as out,
+    ):
+        for start in range(0, len(samples), _CHUNK):
+            out.write(samples[start : start + _CHUNK])

@@ -38,7 +38,7 @@ class Audio:
 
     def write(self, path: Path, media: Tensor) -> Path:
         """Write (C, frames) as 16-bit WAV; peaks above 1 are scaled down with a warning, non-finite samples refused."""
-        gain = files.write_wav(path, media, self.rate)
+        gain = files.write(path, media, self.rate)
         if gain < 1:
             warnings.warn(f"{path}: the peak {1 / gain:.2f} was scaled down to full scale", stacklevel=2)
         return Path(path)

@@ -174,10 +174,10 @@ def test_planted_sum_instead_of_mean_is_caught(monkeypatch):
 def check_writing(tmp_path):
     wave = torch.from_numpy(tone(channels=2, level=0.9).T.copy())
     path = tmp_path / "new folder" / "out.wav"
-    assert files.write_wav(path, wave, RATE) == 1.0
+    assert files.write(path, wave, RATE) == 1.0
     assert soundfile.info(path).subtype == "PCM_16"
     assert float((files.read(path).wave - wave).abs().max()) < 1.01 / 32767
-    gain = files.write_wav(path, 2 * wave, RATE)
+    gain = files.write(path, 2 * wave, RATE)
     assert gain == pytest.approx(1 / 1.8, rel=1e-3)
     back = files.read(path).wave
     assert float((back - 2 * wave * gain).abs().max()) < 1.01 / 32767  # the shape is kept: nothing is clipped
@@ -188,10 +188,99 @@ def test_writing(tmp_path):
 
 
 def test_planted_clipping_is_caught(tmp_path, monkeypatch):
-    original = soundfile.write
-    monkeypatch.setattr(files.soundfile, "write", lambda f, x, *a, **k: original(f, np.clip(x * 1.2, -1, 1), *a, **k))
+    original = files._encode
+    monkeypatch.setattr(files, "_encode", lambda path, x, *a: original(path, np.clip(x * 1.2, -1, 1), *a))
     with pytest.raises(AssertionError):
         check_writing(tmp_path)
+
+
+def check_formats(tmp_path):
+    """Every format gives back what was written: to half its step, exactly, or (Vorbis) nearly."""
+    wave = torch.from_numpy(tone(1.0, 44100, channels=2, level=0.7).T.copy())
+    steps = {"PCM_16": 2.0**-16, "PCM_24": 2.0**-24, "FLOAT": 0.0, "VORBIS": 0.02}  # half a step: rounded
+    for name, kind in files.FORMATS.items():
+        path = tmp_path / f"tone-{name}{kind.suffix}"
+        files.write(path, wave, 44100, name)
+        info = soundfile.info(path)
+        assert (info.format, info.subtype, info.samplerate) == (kind.container, kind.subtype, 44100)
+        back = files.read(path).wave
+        assert back.shape == wave.shape and float((back - wave).abs().max()) <= 1.01 * steps[kind.subtype]
+
+
+def test_formats(tmp_path):
+    check_formats(tmp_path)
+
+
+@pytest.mark.parametrize("step", [2.0**-16, 2.0**-22])
+def test_planted_rounding_downwards_is_caught(tmp_path, monkeypatch, step):
+    original = files._stored
+    monkeypatch.setattr(
+        files,
+        "_stored",
+        lambda x, kind, dither: original(x - step if kind.subtype.startswith("PCM") else x, kind, dither),
+    )
+    with pytest.raises(AssertionError):
+        check_formats(tmp_path)
+
+
+def test_float_keeps_what_passes_full_scale(tmp_path):
+    loud = torch.tensor([[0.5, -3.0, 2.0]])
+    assert files.write(tmp_path / "x.wav", loud, RATE, "wav_float") == 1.0
+    assert torch.equal(files.read(tmp_path / "x.wav").wave, loud)
+
+
+def test_a_long_sound_is_written_to_ogg(tmp_path):
+    wave = 0.1 * torch.randn(1, 1_000_000, generator=torch.Generator().manual_seed(0))
+    files.write(tmp_path / "long.ogg", wave, 44100, "ogg")
+    assert soundfile.info(tmp_path / "long.ogg").frames == 1_000_000
+
+
+def test_what_a_format_does_not_hold_is_refused_and_leaves_nothing(tmp_path):
+    with pytest.raises(BadInput, match="ogg holds rates up to 192000 Hz, not 384000: take wav24 or flac24"):
+        files.write(tmp_path / "x.ogg", torch.zeros(1, 100), 384000, "ogg")
+    with pytest.raises(BadInput, match="cannot be written as FLAC PCM_24 of 9 channels at 8000 Hz"):
+        files.write(tmp_path / "x.flac", torch.zeros(9, 100), RATE, "flac24")
+    assert list(tmp_path.iterdir()) == []
+
+
+def check_dither(tmp_path):
+    """A sine of 0.4 steps survives in noise whose level does not depend on it: 3 / 12 steps^2 on paper."""
+    n = 200_000
+    sine = 0.4 * torch.sin(2 * torch.pi * 440 * torch.arange(n) / RATE)[None]
+    files.write(tmp_path / "plain.wav", sine / 32768, RATE)
+    files.write(tmp_path / "x.wav", sine / 32768, RATE, dither=1)
+    plain, noisy = (files.read(tmp_path / name).wave * 32768 for name in ("plain.wav", "x.wav"))
+    assert not plain.any()
+    assert float((noisy * sine).sum() / sine.square().sum()) == pytest.approx(1, abs=0.03)
+    assert float((noisy - sine).square().mean()) == pytest.approx(0.25, rel=0.02)
+    assert float(noisy.abs().max()) <= 2
+    files.write(tmp_path / "again.wav", sine / 32768, RATE, dither=1)
+    assert (tmp_path / "again.wav").read_bytes() == (tmp_path / "x.wav").read_bytes()
+    files.write(tmp_path / "full.wav", torch.ones(1, 1000), RATE, dither=1)
+    assert float(files.read(tmp_path / "full.wav").wave.min()) > 0.999, "no wrap at full scale"
+
+
+def test_dither(tmp_path):
+    check_dither(tmp_path)
+
+
+@pytest.mark.parametrize("error", ["half the width", "rectangular"])
+def test_planted_dither_is_caught(tmp_path, monkeypatch, error):
+    original = files.generator
+
+    class Bad:
+        def __init__(self, *key):
+            self.rng = original(*key)
+
+        def random(self, shape):
+            drawn = self.rng.random(shape)
+            if error == "rectangular":
+                drawn[1] = 0.5
+            return drawn / 2 if error == "half the width" else drawn
+
+    monkeypatch.setattr(files, "generator", Bad)
+    with pytest.raises(AssertionError):
+        check_dither(tmp_path)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -199,10 +288,10 @@ def test_non_finite_samples_are_not_written(tmp_path, value):
     wave = torch.zeros(1, 100)
     wave[0, 3] = value
     path = tmp_path / "x.wav"
-    files.write_wav(path, torch.zeros(1, 100), RATE)
+    files.write(path, torch.zeros(1, 100), RATE)
     before = path.read_bytes()
     with pytest.raises(BadInput, match="1 of 100 samples are not finite; nothing was written"):
-        files.write_wav(path, wave, RATE)
+        files.write(path, wave, RATE)
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
     with pytest.raises(BadInput, match="a frame or more"):
-        files.write_wav(path, torch.zeros(1, 0), RATE)
+        files.write(path, torch.zeros(1, 0), RATE)

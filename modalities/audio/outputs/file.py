@@ -1,0 +1,57 @@
+"""How samples of sound are written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from torch import Tensor
+
+from ....core.types import BadInput, Signal
+from .. import files
+from ..output import Finish, finish
+
+
+class File:
+    """A sound file, trimmed, faded, levelled and limited: `sonolux sample RUN output=audio/file output.lufs=-18`.
+
+    Sounds under 400 ms have no loudness by BS.1770: the K-weighted level of the part that sounds counts then. Nothing
+    is clipped; a sound that would pass the ceiling is made softer than asked for.
+
+    signal: the recipe's facts about the sound
+    format: container and bits; ogg is Vorbis
+    trim: dB under the loudest 5 ms below which both ends count as silence and are cut; null: nothing is cut
+    fade_in: ms of a raised cosine at the start, before the attack where silence was there
+    fade_out: ms of a raised cosine at the end
+    lufs: loudness that every sound gets; null: levels stay as they are
+    peak: level of the largest sample in dB of full scale, instead of lufs
+    ceiling: largest true peak, between samples too, in dBTP; null: no sample passes full scale
+    dither: noise of two steps' width before rounding to 16 bits, the same whenever a sound is written
+    """
+
+    def __init__(
+        self,
+        signal: Signal,
+        format: Literal["wav16", "wav24", "wav_float", "flac16", "flac24", "ogg"] = "wav16",
+        trim: float | None = -55.0,
+        fade_in: float = 2.0,
+        fade_out: float = 15.0,
+        lufs: float | None = None,
+        peak: float | None = None,
+        ceiling: float | None = -1.0,
+        dither: bool = False,
+    ):
+        if signal.rate is None or len(signal.size) != 1:
+            raise BadInput("audio/file writes sounds: it needs `modality: {use: audio}`")
+        if dither and not format.endswith("16"):
+            raise BadInput(f"dither is for 16 bits (wav16, flac16), not for {format}: leave it out")
+        files.check_form(format, signal.rate)
+        self.rate, self.format, self.dither = signal.rate, format, dither
+        self.how = Finish(trim, fade_in, fade_out, lufs, peak, ceiling)
+        self.suffix = files.FORMATS[format].suffix
+
+    def write(self, path: Path, media: Tensor) -> Path:
+        """Finish and write (C, frames). Raises BadInput for non-finite samples, before anything is written."""
+        done = finish(media, self.rate, self.how)
+        files.write(path, done.wave, self.rate, self.format, dither=0 if self.dither else None)
+        return Path(path)
