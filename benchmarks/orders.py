@@ -15,7 +15,7 @@ from sonolux.core import registry
 from sonolux.core.testing.orders import Order, interior, own_start, whole
 
 SCHEDULES = ("vp_linear", "edm", "rectified_flow")
-STEPS = (16, 32, 64, 128)
+STEPS = (24, 48, 96)
 
 
 def shown(order: Order) -> str:
