@@ -1,0 +1,366 @@
+"""The samplers against diffusers' schedulers on their own rounded grids and the same noise: 1e-5 relative.
+
+diffusers is optional. It rounds every sample to float32; its grid is taken as it is. What of it is wrong is in
+test_diffusers_faults.py.
+"""
+
+import importlib
+import itertools
+import math
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import torch
+from sonolux.core.samplers import coefficients, exponential, moves
+from sonolux.core.samplers.base import points
+from sonolux.core.samplers.ddim import DDIM
+from sonolux.core.samplers.ddpm import DDPM
+from sonolux.core.samplers.deis import DEIS
+from sonolux.core.samplers.dpm_2 import DPM2
+from sonolux.core.samplers.dpm_2_ancestral import DPM2Ancestral
+from sonolux.core.samplers.dpmpp_2m import DPMpp2M
+from sonolux.core.samplers.dpmpp_2m_sde import DPMpp2MSDE
+from sonolux.core.samplers.dpmpp_2s import DPMpp2S
+from sonolux.core.samplers.dpmpp_sde import DPMppSDE
+from sonolux.core.samplers.euler import Euler
+from sonolux.core.samplers.euler_ancestral import EulerAncestral
+from sonolux.core.samplers.exp_ab import ExpAB
+from sonolux.core.samplers.heun import Heun
+from sonolux.core.samplers.heun_flow import HeunFlow
+from sonolux.core.samplers.ipndm import IPNDM
+from sonolux.core.samplers.lcm import LCM
+from sonolux.core.samplers.lms import LMS
+from sonolux.core.samplers.sa_solver import SASolver
+from sonolux.core.samplers.tcd import TCD
+from sonolux.core.samplers.unipc import UniPC
+from sonolux.core.schedulers.base import ExactLevel, Schedule
+from sonolux.core.schedulers.discrete import Discrete
+from sonolux.core.schedulers.edm import EDM
+from sonolux.core.schedulers.rectified_flow import RectifiedFlow
+from sonolux.core.testing.mixture import example
+from sonolux.core.testing.planted import plant
+from sonolux.core.types import Estimate, Level
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+peers = importlib.import_module("_peers")
+try:
+    diffusers = peers.schedulers()
+except ImportError as error:
+    pytest.skip(f"diffusers is not installed ({error}): pip install -e '.[peers]'", allow_module_level=True)
+
+pytestmark = pytest.mark.filterwarnings("ignore")
+MIXTURE, STEPS = example(), 16
+SPACE = {"adds": EDM(), "keeps": Discrete(), "flow": RectifiedFlow()}
+
+
+def randn(seed):
+    return torch.randn(3, *MIXTURE.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+Z = [randn(100 + i) for i in range(2 * STEPS)]
+
+
+def denoise(x, alpha, sigma):
+    return MIXTURE.denoise(x, Level(sigma, alpha, sigma)).x0
+
+
+def made(name, steps=STEPS, **options):
+    """A scheduler that takes x0 where it can, with its timesteps."""
+    cls = name if isinstance(name, type) else getattr(diffusers, name)
+    known = dict(options)
+    if cls.__name__ in ("DDIMScheduler", "DDPMScheduler"):
+        known.setdefault("clip_sample", False)
+    if cls.__name__.startswith(
+        ("DDIM", "DDPM", "DPMSolverM", "DPMSolverSi", "UniPC", "DEIS", "SA", "LCM", "TCD", "LMS")
+    ):
+        known.setdefault("prediction_type", "flow_prediction" if options.get("use_flow_sigmas") else "sample")
+    scheduler = cls(**known)
+    scheduler.set_timesteps(steps)
+    return peers.exact(scheduler)
+
+
+def start(scheduler):
+    alpha, sigma = peers.levels(scheduler)[0]
+    return alpha * MIXTURE.draw(3) + sigma * randn(0)
+
+
+def listed(scheduler):
+    """The scheduler's levels as ours."""
+    return [Level(-float(i), a, s) for i, (a, s) in enumerate(peers.levels(scheduler))]
+
+
+def ours(sampler, scheduler, schedule=None, levels=None, denoiser=MIXTURE):
+    """Where the steps of our sampler end on the scheduler's levels, with noise Z[i] in step i."""
+    schedule = schedule or SPACE[peers.state(scheduler)]
+    plan = sampler.plan(schedule, levels or listed(scheduler))
+    noise = {key: Z[key[1] if key[0] == "step" else i] for i, key in enumerate(plan.noises)}
+    return [x for row, x, _ in points(plan, denoiser, start(scheduler), noise=noise) if row.step]
+
+
+def theirs(scheduler, noises=Z, **step):
+    """Where the steps of theirs end."""
+    found = peers.follow(scheduler, denoise, start(scheduler), noises, **step)
+    return [found[n] for n in peers.ends(scheduler)]
+
+
+def difference(mine, other):
+    """Largest difference at the end of a step over the largest value there."""
+    assert len(mine) == len(other)
+    return max(float((a - b).abs().max() / b.abs().max()) for a, b in zip(mine, other, strict=True))
+
+
+@dataclass
+class Case:
+    """One of our samplers, and the scheduler that it is: its name, options and steps; options of its `step`."""
+
+    cls: type
+    name: str
+    ours: dict = field(default_factory=dict)
+    theirs: dict = field(default_factory=dict)
+    step: dict = field(default_factory=dict)
+    steps: int = STEPS
+
+    def found(self, cls=None):
+        scheduler = made(self.name, self.steps, **self.theirs)
+        return ours((cls or self.cls)(**self.ours), scheduler), theirs(scheduler, **self.step)
+
+    def check(self, cls=None):
+        assert difference(*self.found(cls)) < 1e-5
+
+
+MULTI, SDE = "DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}
+LAST = {"final_sigmas_type": "sigma_min", "lower_order_final": False}  # a last step of full order, and so not to 0
+FLOW = {"use_flow_sigmas": True}
+CASES = {
+    "ddim": Case(DDIM, "DDIMScheduler"),
+    "ddim, not to clean": Case(DDIM, "DDIMScheduler", {}, {"set_alpha_to_one": False, "steps_offset": 1}),
+    "ddim eta 0.6": Case(DDIM, "DDIMScheduler", {"eta": 0.6}, {}, {"eta": 0.6}),
+    "ddim eta 1": Case(DDIM, "DDIMScheduler", {"eta": 1.0}, {}, {"eta": 1.0}),
+    "ddpm small": Case(DDPM, "DDPMScheduler", {}, {"timestep_spacing": "trailing"}),
+    "ddpm large": Case(DDPM, "DDPMScheduler", {"variance": "large"}, {"variance_type": "fixed_large"}),
+    "euler": Case(Euler, "EulerDiscreteScheduler", {}, {"prediction_type": "sample"}),
+    "euler, beta": Case(Euler, "EulerDiscreteScheduler", {}, {"use_beta_sigmas": True}),
+    "euler, zero terminal": Case(Euler, "EulerDiscreteScheduler", {}, {"rescale_betas_zero_snr": True}),
+    "euler of dpm": Case(Euler, MULTI, {}, {"solver_order": 1}),
+    "edm euler": Case(Euler, "EDMEulerScheduler"),
+    "flow euler": Case(Euler, "FlowMatchEulerDiscreteScheduler"),
+    "flow euler, shifted": Case(DDIM, "FlowMatchEulerDiscreteScheduler", {}, {"shift": 3.0}),
+    "euler_ancestral": Case(EulerAncestral, "EulerAncestralDiscreteScheduler"),
+    "heun": Case(Heun, "HeunDiscreteScheduler", {}, {"use_karras_sigmas": True}),
+    "heun_flow": Case(HeunFlow, "FlowMatchHeunDiscreteScheduler"),
+    "dpm_2": Case(DPM2, "KDPM2DiscreteScheduler"),
+    "dpm_2_ancestral": Case(DPM2Ancestral, "KDPM2AncestralDiscreteScheduler"),
+    "lms": Case(LMS, "LMSDiscreteScheduler"),
+    **{f"lms {n}": Case(LMS, "LMSDiscreteScheduler", {"order": n}, {}, {"order": n}) for n in (2, 3)},
+    "dpmpp_2m": Case(DPMpp2M, MULTI),
+    "dpmpp_2m, ten steps": Case(DPMpp2M, MULTI, {}, {"use_karras_sigmas": True}, {}, 10),
+    "dpmpp_2m, one step": Case(DPMpp2M, MULTI, {}, {}, {}, 1),
+    "dpmpp_2m, edm": Case(DPMpp2M, "EDMDPMSolverMultistepScheduler"),
+    "dpmpp_2m, flow": Case(DPMpp2M, MULTI, {}, FLOW),
+    "exp_ab 2": Case(ExpAB, MULTI, {"order": 2}, {"solver_type": "heun"}),
+    "dpmpp_2m_sde": Case(DPMpp2MSDE, MULTI, {}, {**SDE, "use_exponential_sigmas": True}),
+    "dpmpp_2m_sde, flow": Case(DPMpp2MSDE, MULTI, {}, {**SDE, **FLOW}),
+    "dpmpp_2m_sde, edm": Case(DPMpp2MSDE, "EDMDPMSolverMultistepScheduler", {}, SDE),
+    "dpmpp_2m_sde, cosine": Case(DPMpp2MSDE, "CosineDPMSolverMultistepScheduler"),
+    **{
+        f"unipc {v}": Case(UniPC, "UniPCMultistepScheduler", {"variant": v}, {"solver_type": v}) for v in ("bh1", "bh2")
+    },
+    **{
+        f"unipc {n} {v}": Case(
+            UniPC,
+            "UniPCMultistepScheduler",
+            {"predictor_order": n, "variant": v},
+            {"solver_order": n, "solver_type": v, **LAST},
+        )
+        for n in (1, 3)
+        for v in ("bh1", "bh2")
+    },
+    "unipc, flow": Case(UniPC, "UniPCMultistepScheduler", {}, FLOW),
+    **{f"deis {n}": Case(DEIS, "DEISMultistepScheduler", {"order": n}, {"solver_order": n}) for n in (1, 2, 3)},
+    "deis, flow": Case(DEIS, "DEISMultistepScheduler", {"order": 1}, {"solver_order": 1, "flow_shift": 2.0}),
+    "lcm": Case(LCM, "LCMScheduler", {}, {"timestep_scaling": 1e6}),  # no skip: D stands for f
+    "lcm, flow": Case(LCM, "FlowMatchEulerDiscreteScheduler", {}, {"stochastic_sampling": True}),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_parity(name):
+    CASES[name].check()
+
+
+def check_sde_of_two_stages(cls):
+    """dpmpp_sde: their noise over a whole step is made of our two parts of it, as the SDE's is."""
+    scheduler, noises = made("DPMSolverSDEScheduler"), []
+    sigmas = [sigma for _, sigma in peers.levels(scheduler)][:-1]
+    for i, (s, t) in enumerate(itertools.pairwise(sigmas)):
+        m = math.sqrt(s * t)
+        first, second = (b * math.sqrt(1 - (b / a) ** 2) * Z[2 * i + j] for j, (a, b) in enumerate([(s, m), (m, t)]))
+        noises += [Z[2 * i], ((t / m) ** 2 * first + second) / (t * math.sqrt(1 - (t / s) ** 2))]
+    assert difference(ours(cls(noise="step"), scheduler), theirs(scheduler, noises)) < 1e-5
+
+
+def test_sde_of_two_stages():
+    check_sde_of_two_stages(DPMppSDE)
+
+
+def check_single_step(cls):
+    """DPMSolverSinglestep of order 2 on sigmas even in log: every other level is our midpoint."""
+    scheduler = made("DPMSolverSinglestepScheduler", **LAST)
+    scheduler.sigmas = torch.logspace(1, -1, STEPS + 1, dtype=torch.float64)
+    found = peers.follow(scheduler, denoise, start(scheduler))[1::2]
+    assert difference(ours(cls(), scheduler, levels=listed(scheduler)[::2]), found) < 1e-5
+
+
+def test_single_step():
+    check_single_step(DPMpp2S)
+
+
+def check_ipndm(cls):
+    """On betas (which it uses as sigmas) that start above alpha = 0."""
+    betas = [0.999 * math.sin((1 - i / STEPS) * math.pi / 2) ** 2 for i in range(STEPS + 1)]
+    scheduler = made("IPNDMScheduler", trained_betas=betas)
+    assert difference(ours(cls(), scheduler), theirs(scheduler)) < 1e-5
+
+
+def test_ipndm():
+    check_ipndm(IPNDM)
+
+
+def check_plms(cls):
+    """PNDM without Runge-Kutta's start, from its second level on: before, it makes a step of Heun's kind of its own."""
+    scheduler = made("PNDMScheduler", skip_prk_steps=True, set_alpha_to_one=True)
+    found = peers.follow(scheduler, denoise, start(scheduler))[1:]  # after the first step, made twice
+    times = [*scheduler.timesteps.tolist()[::1]]
+    levels = [Level(-float(i), *peers.at_index(scheduler, t)) for i, t in enumerate([times[0], *times[2:], -1])]
+
+    class Moved:
+        def denoise(self, x, level, conditions=None):
+            x = found[0] if level.t == -1.0 else x
+            return Estimate(denoise(x, level.alpha, level.sigma), x)
+
+    assert difference(ours(cls(), scheduler, levels=levels, denoiser=Moved())[1:], found[1:]) < 1e-5
+
+
+def test_plms():
+    check_plms(IPNDM)
+
+
+def check_trig_flow(cls):
+    """SCM: x = cos(t) x0 + sin(t) eps."""
+    scheduler = diffusers.SCMScheduler(sigma_data=1.0)
+    times = [1.5, 1.2, 0.8, 0.3, 0.0]
+    scheduler.set_timesteps(4, timesteps=times, max_timesteps=None, intermediate_timesteps=None)
+    assert difference(ours(cls(), scheduler), theirs(scheduler)) < 1e-5
+
+
+def test_trig_flow():
+    check_trig_flow(LCM)
+
+
+class _Indices(Schedule):
+    """TCD's clock: clean is index 0, and times between indices are those below."""
+
+    t_min, t_max, t_clean = 1.0, 999.0, 0.0
+
+    def __init__(self, scheduler):
+        self.bars = scheduler.alphas_cumprod
+
+    def alpha(self, t):
+        return self.bars[torch.floor(t).long()].sqrt()
+
+    def sigma(self, t):
+        return (1 - self.bars[torch.floor(t).long()]).sqrt()
+
+    def t_of_rho(self, rho):
+        return ((1 - self.bars) / self.bars - rho**2).abs().argmin().double()
+
+    def level(self, t):
+        t = torch.as_tensor(t, dtype=torch.float64)
+        return ExactLevel(t, self.alpha(t), self.sigma(t))
+
+
+def check_tcd(cls):
+    for gamma in (0.0, 0.3, 0.8):
+        scheduler = made("TCDScheduler")
+        mine = ours(cls(gamma=gamma), scheduler, _Indices(scheduler))
+        assert difference(mine, theirs(scheduler, eta=gamma)) < 1e-5
+
+
+def test_tcd():
+    check_tcd(TCD)
+
+
+# Their code weighs two nodes with H / 2 where the integral is psi_1, which for few steps was found to look better.
+OWN = "psi((1 + self._strength(s)) * log_step(s, t), order)"
+TWEAK = f"[*{OWN}[:1], (1 + self._strength(s)) * log_step(s, t) / 2] if min(order, len(nodes)) == 2 else {OWN}"
+
+
+def check_sa_solver(cls, orders, eta):
+    """eta None: theirs draws noise between the indices 200 and 800 alone."""
+    predictor, corrector = orders
+    options = {"predictor_order": predictor, "corrector_order": corrector, "lower_order_final": False}
+    scheduler = made("SASolverScheduler", tau_func=None if eta is None else (lambda t: eta**0.5), **options)
+    low, high = (float(Discrete().level(t).tau) for t in (199.5, 800.5))
+    mine = {"eta": 1.0, "window": (low, high)} if eta is None else {"eta": eta}
+    sampler = cls(predictor_order=predictor, corrector_order=corrector, noise="step", **mine)
+    assert difference(ours(sampler, scheduler), theirs(scheduler)) < 1e-5
+
+
+@pytest.mark.parametrize("orders", [(1, 2), (2, 2), (3, 3), (2, 4)])
+@pytest.mark.parametrize("eta", [0.0, 0.5, None])
+def test_sa_solver(orders, eta):
+    check_sa_solver(plant(SASolver, OWN, TWEAK), orders, eta)
+
+
+PLANTED = [
+    (DDIM, "ddim eta 0.6", "self.eta**2", "self.eta", None),
+    (DDPM, "ddpm large", "fresh * draft.noise", "1.001 * fresh * draft.noise", None),
+    (Euler, "euler", "(t.sigma / s.sigma) * x", "1.0001 * (t.sigma / s.sigma) * x", None),
+    (Euler, "edm euler", "(t.alpha - s.alpha * (t.sigma", "(t.alpha - 1.0001 * s.alpha * (t.sigma", None),
+    (EulerAncestral, "euler_ancestral", "up = self.eta * t.rho", "up = 1.001 * self.eta * t.rho", None),
+    (Heun, "heun", "(t.rho - s.rho) / 2", "(t.rho - s.rho) / 2.001", None),
+    (HeunFlow, "heun_flow", "(t.tau - s.tau) / 2", "(t.tau - s.tau) / 2.001", None),
+    (DPM2, "dpm_2", "s, t, 0.5, else", "s, t, 0.501, else", None),
+    (DPM2Ancestral, "dpm_2_ancestral", "1 - eta**2 * (1 - q**2)", "1 - eta**2 * (1 - 1.001 * q**2)", moves),
+    (LMS, "lms 3", "width / (k + 1)", "width / (k + 1.001)", None),
+    (DPMpp2M, "dpmpp_2m", "psi0 / 2", "psi0 / 2.001", None),
+    (DPMpp2M, "dpmpp_2m, flow", "psi0 / 2", "psi0 / 2.001", None),
+    (ExpAB, "exp_ab 2", "total * H / (k + 1)", "total * H / (k + 1.001)", exponential),
+    (DPMpp2MSDE, "dpmpp_2m_sde", "psi0 / 2", "psi0 / 2.001", None),
+    (UniPC, "unipc bh1", "else psis[0]) / 2", "else psis[0]) / 2.001", None),
+    (UniPC, "unipc 3 bh2", "x = x + self._beyond", "x = x + 0 * self._beyond", None),
+    (DEIS, "deis 3", "k * made[-1] - power", "k * made[-1] - 1.001 * power", None),
+    (LCM, "lcm", "torch.zeros_like(t.sigma)", "0.01 * t.sigma", None),
+    (DDIM, "ddim eta 1", "(t.sigma**2 - kept**2)", "(t.sigma**2 - 1.001 * kept**2)", coefficients),
+]
+
+
+@pytest.mark.parametrize(("cls", "name", "old", "new", "helper"), PLANTED)
+def test_planted_error_is_caught(cls, name, old, new, helper):
+    with pytest.raises(AssertionError):
+        CASES[name].check(plant(cls, old, new, helper))
+
+
+PLANTED_APART = [
+    (DPMppSDE, check_sde_of_two_stages, "draft.noise(keys[2 * i + 1])", "draft.noise(keys[2 * i])"),
+    (DPMpp2S, check_single_step, "psi_0 / (2 * self.r)", "psi_0 / (2.001 * self.r)"),
+    (IPNDM, check_ipndm, "width / (k + 1)", "width / (k + 1.001)"),
+    (IPNDM, check_plms, "-float(j)", "-float(j) * 1.001"),
+    (LCM, check_trig_flow, "torch.zeros_like(t.sigma)", "0.01 * t.sigma"),
+    (TCD, check_tcd, "(1 - self.gamma) * (", "(1 - self.gamma) * 0.99 * ("),
+]
+
+
+@pytest.mark.parametrize(("cls", "check", "old", "new"), PLANTED_APART)
+def test_planted_error_is_caught_apart(cls, check, old, new):
+    with pytest.raises(AssertionError):
+        check(plant(cls, old, new))
+
+
+def test_planted_error_in_sa_solver_is_caught():
+    with pytest.raises(AssertionError):
+        check_sa_solver(plant(SASolver, OWN, TWEAK.replace("/ 2]", "/ 2.001]")), (2, 2), 0.5)
+    with pytest.raises(AssertionError):
+        check_sa_solver(plant(SASolver, OWN, OWN.replace("(1 +", "(1.001 +")), (3, 3), 0.5)
