@@ -26,6 +26,12 @@ SUFFIXES = frozenset(
         *("rf64", "voc", "iff", "8svx", "sd2", "paf", "sph", "nist"),
     )
 )
+# Sounds that libsndfile does not read: they are named as unusable rather than passed over.
+FOREIGN = frozenset(
+    f".{name}" for name in ("m4a", "mp4", "aac", "wma", "ape", "wv", "amr", "ac3", "mka", "webm", "dsf")
+)
+_SHORTEST = 0.002  # seconds; less is no sound
+SILENT = dsp.amplitude(-90.0)  # the peak of half a step of 16 bits
 _UNKNOWN_SIZE = 0x7FFFFF00  # writers that cannot seek back put about this, or more, where the size belongs
 
 
@@ -53,11 +59,18 @@ class Unreadable(BadInput):
         self.reason = reason
 
 
-def read(path: Path | str, rate: float | None = None, channels: int | None = None, mix: Mix = "mean") -> Sound:
+def read(
+    path: Path | str,
+    rate: float | None = None,
+    channels: int | None = None,
+    mix: Mix = "mean",
+    most: int | None = None,
+) -> Sound:
     """Decode a whole file, resample it to `rate` and mix it to `channels` (None: as the file is).
 
-    The format is known by the content, not by the name. Raises Unreadable (a BadInput) with the reason for files that
-    are missing, empty, not sound, truncated, without frames, or hold non-finite samples.
+    The format is known by the content, not by the name. Files are read from the beginning and never sought in:
+    libsndfile gives wrong samples after a seek in MP3. Raises Unreadable (a BadInput) with the reason for files that
+    are missing, empty, not sound, truncated, without frames, hold non-finite samples, or more than `most` samples.
     """
     path = Path(path)
     try:
@@ -67,10 +80,9 @@ def read(path: Path | str, rate: float | None = None, channels: int | None = Non
         if size == 0:
             raise Unreadable(path, "is empty (0 bytes)")
         with open(path, "rb") as file:
-            wave, facts = _decode(path, file, size)
+            wave, facts = _decode(path, file, size, most)
     except OSError as error:
-        link = path.is_symlink() and not path.exists()
-        raise Unreadable(path, "is a link that leads nowhere" if link else (error.strerror or str(error))) from error
+        raise Unreadable(path, why(path, error)) from error
     remarks: list[str] = []
     wave = torch.from_numpy(np.ascontiguousarray(wave.T))
     if channels is not None:
@@ -83,7 +95,7 @@ def read(path: Path | str, rate: float | None = None, channels: int | None = Non
     return Sound(wave, rate or own, facts, remarks)
 
 
-def _decode(path: Path, file: BinaryIO, size: int) -> tuple[np.ndarray, dict[str, object]]:
+def _decode(path: Path, file: BinaryIO, size: int, most: int | None = None) -> tuple[np.ndarray, dict[str, object]]:
     """(frames, C) float32 and the file's facts."""
     declared = _declared_bytes(file, size)
     if declared is not None and declared[1] > declared[0]:
@@ -92,6 +104,9 @@ def _decode(path: Path, file: BinaryIO, size: int) -> tuple[np.ndarray, dict[str
     try:
         with soundfile.SoundFile(file) as source:
             told = source.frames
+            if most is not None and told * source.channels > most:
+                hours = told / source.samplerate / 3600
+                raise Unreadable(path, f"lasts {hours:.1f} h, more than can be decoded at once: cut it into parts")
             facts: dict[str, object] = {
                 "rate": source.samplerate,
                 "channels": source.channels,
@@ -100,7 +115,8 @@ def _decode(path: Path, file: BinaryIO, size: int) -> tuple[np.ndarray, dict[str
             }
             wave = source.read(dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, RuntimeError, ValueError) as error:
-        raise Unreadable(path, f"cannot be decoded as sound: {_reason(error)}") from error
+        remedy = f"; libsndfile reads no {path.suffix.lower()}: convert it, for example to FLAC" * _is_foreign(path)
+        raise Unreadable(path, f"cannot be decoded as sound: {_reason(error)}{remedy}") from error
     if len(wave) == 0:
         raise Unreadable(path, "holds no frames")
     if len(wave) < 0.9 * told:
@@ -110,6 +126,24 @@ def _decode(path: Path, file: BinaryIO, size: int) -> tuple[np.ndarray, dict[str
         raise Unreadable(path, f"holds {bad} samples that are not finite (NaN or infinity)")
     facts["frames"] = len(wave)
     return wave, facts
+
+
+def why(path: Path, error: OSError) -> str:
+    """The reason of an error of the system's, in a few words."""
+    link = path.is_symlink() and not path.exists()
+    return "is a link that leads nowhere" if link else (error.strerror or str(error))
+
+
+def check_heard(path: Path | str, wave: Tensor, rate: float) -> None:
+    """Raise Unreadable for (C, frames) that are too short to be a sound, or silent up to a constant offset."""
+    if wave.shape[-1] < _SHORTEST * rate:
+        raise Unreadable(path, f"lasts {1000 * wave.shape[-1] / rate:.2g} ms only")
+    if float((wave - dsp.offset(wave)).abs().max()) < SILENT:
+        raise Unreadable(path, "is silent")
+
+
+def _is_foreign(path: Path) -> bool:
+    return path.suffix.casefold() in FOREIGN
 
 
 def _reason(error: Exception) -> str:

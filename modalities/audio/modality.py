@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ...core.prepare_types import Preparer
 from ...core.types import BadInput, Signal
 from . import draw, files
 
@@ -31,6 +32,13 @@ class Audio:
         if not 1 <= channels <= 8:
             raise BadInput(f"modality.channels lies between 1 and 8; got {channels}")
         self.rate, self.seconds, self.channels = rate, seconds, channels
+
+    @staticmethod
+    def preparer() -> Preparer:
+        """What `sonolux prepare` does with folders of sounds."""
+        from .prepare import SoundPreparer
+
+        return SoundPreparer()
 
     def signal(self) -> Signal:
         """size is (frames,), rate in Hz."""

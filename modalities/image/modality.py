@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ...core.prepare_types import Preparer
 from ...core.types import BadInput, Signal
 from . import files, sheets
 
@@ -29,6 +30,13 @@ class Image:
             raise BadInput(f"modality.channels is 1 (grey) or 3 (RGB); got {channels}")
         self.size: tuple[int, int] = (both[0], both[1])
         self.channels = channels
+
+    @staticmethod
+    def preparer() -> Preparer:
+        """What `sonolux prepare` does with folders of pictures."""
+        from .prepare import PicturePreparer
+
+        return PicturePreparer()
 
     def signal(self) -> Signal:
         """Channels and size (H, W)."""

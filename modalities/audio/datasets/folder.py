@@ -10,11 +10,13 @@ from typing import Annotated, Any, Literal
 import numpy as np
 
 from ....core import files as folders
+from ....core import manifest as manifests
 from ....core.recipe.spec import Range
 from ....core.types import BadInput, Item, Signal
 from .. import dsp
 from ..files import SUFFIXES
-from ..scan import Entry, Plan, cut, prepare, scan
+from ..scan import Cache, Entry, Plan, Shelf, cut, decode, place, scan
+from ..store import Store
 
 # The last folder read, and what was wrong in it: the training and validation parts of a recipe share one scan.
 _LAST: dict[tuple, tuple[list[Entry], list[tuple[str, str]]]] = {}
@@ -32,7 +34,10 @@ class Folder:
     them for textures, set them to 0 to reproduce files exactly.
 
     signal: the recipe's facts about the sound
-    root: folder that holds the files; links are followed once, names that start with a dot are skipped
+    root: folder that holds the files; links are followed once, names that start with a dot are skipped; or the folder
+        or manifest that `sonolux prepare` made of it
+    manifest: what `sonolux prepare` wrote of the folder: its files are used without looking at them again, its classes
+        and captions hold, and near copies stay in one part of the split
     label: the class is the name of the first folder below root, or, with a table that has labels, its label; or none
     table: CSV, TSV or JSONL with columns file, perhaps label, caption and others; null: every sound file below root
     mix: how channels become fewer: their mean, the left one, or the loudest
@@ -46,7 +51,10 @@ class Folder:
     gain: largest change of the level in training, in dB
     shift: largest delay of the onset in training, in seconds
     max_bad: share of files, 0 to 1, that may be unusable; they are skipped and named
-    cache: memory for decoded sounds in MB; what does not fit is decoded each time
+    cache: where resampled sounds are kept: auto: in memory, and what does not fit on disk, beside the manifest, if
+        there is one; memory, disk: there alone; none: decoded at each use; a number of MB: memory with that budget
+    budget: of memory for sounds, in MB
+    disk: of disk for sounds, in MB; what was not used longest is removed for others
     split: which part: train or valid
     valid: share of the files for validation, 0 to 1
     seed: number that the split follows from
@@ -56,6 +64,7 @@ class Folder:
         self,
         signal: Signal,
         root: Path,
+        manifest: Path | None = None,
         label: Literal["folder", "none"] = "folder",
         table: Path | None = None,
         mix: Literal["mean", "left", "loudest"] = "mean",
@@ -67,25 +76,32 @@ class Folder:
         gain: float = 1.0,
         shift: float = 0.005,
         max_bad: Annotated[float, Range(0, 1)] = 0.05,
-        cache: Annotated[float, Range(0)] = 2000.0,
+        cache: Cache | Annotated[float, Range(0)] = "auto",
+        budget: Annotated[float, Range(0)] = 2000.0,
+        disk: Annotated[float, Range(0)] = 10000.0,
         split: Literal["train", "valid"] = "train",
         valid: float = 0.1,
         seed: int = 0,
     ):
-        _check(signal, split, level, gain, shift, cache)
-        self.root = folders.need_folder(root)
+        if isinstance(cache, (int, float)):
+            cache, budget = "memory", float(cache)
+        _check(signal, split, level, gain, shift, budget, disk)
+        where, listing = manifests.find(root, manifest, "audio")
+        self.root = folders.need_folder(where)
         self.plan = Plan(signal, mix, crop, normalise, {"peak": -3.0, "rms": -20.0, "none": 0.0}[normalise])
         if level is not None:
             self.plan = replace(self.plan, level=level)
         self.split, self.padding, self.polarity, self.gain, self.shift = split, padding, polarity, gain, shift
         bad = folders.BadFiles(max_bad)
-        listed = _listed(table, self.root)
-        found = _labelled(listed, label, self.root, bad)
-        entries = _scanned(found, self.plan, cache, bad)
-        bad.check(len(listed))
+        listed = _listed(table, self.root) if listing is None else _prepared(listing, self.root, table, bad)
+        total = len(listed) + len(bad.reasons)
+        found = _labelled(listed, label, self.root, bad, told=listing is not None)
+        store = _store(cache, listing, disk)
+        entries = _scanned(found, self.plan, cache, budget, store, bad)
+        bad.check(total)
         names = [entry.label for entry in entries if entry.label is not None]
         self.classes: tuple[str, ...] = folders.class_names(names, folders.shown(self.root)) if names else ()
-        sides = folders.split([entry.hash for entry in entries], valid, seed)
+        sides = folders.split([entry.key or entry.hash for entry in entries], valid, seed)
         self.entries = [entry for entry, side in zip(entries, sides, strict=True) if side == split]
 
     def __len__(self) -> int:
@@ -94,12 +110,12 @@ class Folder:
     def item(self, index: int, rng: Any = None) -> Item:
         """Example `index`; `rng` decides crop, shift, polarity and gain; None: the file as it is, from its onset."""
         entry = self.entries[index]
-        prepared = entry.prepared or prepare(entry.path, self.plan)[0]
+        prepared = entry.prepared or place(decode(entry, self.plan).wave, self.plan)
         start, gain = prepared.start, 1.0
         if rng is not None:
-            place, late, flip, louder = rng.random(4)
+            along, late, flip, louder = rng.random(4)
             if self.plan.crop == "random":
-                start += int(place * (max(0, prepared.wave.shape[-1] - prepared.start - self.plan.frames) + 1))
+                start += int(along * (max(0, prepared.wave.shape[-1] - prepared.start - self.plan.frames) + 1))
             if start == prepared.start:
                 start -= int(late * self.shift * self.plan.rate)
             gain = dsp.amplitude((2 * louder - 1) * self.gain) * (-1.0 if self.polarity and flip < 0.5 else 1.0)
@@ -118,15 +134,54 @@ class Folder:
         return [entry.record() for entry in self.entries]
 
 
-def _check(signal: Signal, split: str, level: float | None, gain: float, shift: float, cache: float) -> None:
+def _check(
+    signal: Signal, split: str, level: float | None, gain: float, shift: float, budget: float, disk: float
+) -> None:
     if signal.rate is None or len(signal.size) != 1:
         raise BadInput("audio/folder reads sounds: it needs `modality: {use: audio}`")
     if split not in ("train", "valid"):
         raise BadInput(f"split is train or valid; got {split!r}")
     if level is not None and not -80 <= level <= 0:
         raise BadInput(f"data.level is a level in dB from -80 to 0; got {level}")
-    if not 0 <= gain <= 24 or not 0 <= shift <= 1 or not np.isfinite(cache) or cache < 0:
-        raise BadInput(f"data.gain is 0 to 24 dB, shift 0 to 1 s, cache 0 MB or more; got {gain}, {shift}, {cache}")
+    if not 0 <= gain <= 24 or not 0 <= shift <= 1:
+        raise BadInput(f"data.gain is 0 to 24 dB, shift 0 to 1 s; got {gain}, {shift}")
+    if not (np.isfinite([budget, disk]).all() and budget >= 0 and disk >= 0):
+        raise BadInput(f"data.budget and data.disk are 0 MB or more; got {budget}, {disk}")
+
+
+def _store(cache: Cache, listing: manifests.Manifest | None, budget: float) -> Store | None:
+    """The place on disk, which lies beside the manifest. BadInput where `disk` is asked for without one."""
+    if cache not in ("auto", "disk"):
+        return None
+    if listing is None:
+        if cache == "disk":
+            raise BadInput(
+                "data.cache: disk keeps sounds beside a manifest: make one with `sonolux prepare FOLDER`, "
+                "then name it: data.root=prepared/FOLDER"
+            )
+        return None
+    return Store(listing.path.parent / "cache", budget)
+
+
+def _prepared(listing: manifests.Manifest, root: Path, table: Path | None, bad: folders.BadFiles) -> list[Entry]:
+    """The usable files of a manifest that are what they were; the others are told to `bad`."""
+    if table is not None:
+        raise BadInput("data.table and a manifest: give one; `sonolux prepare FOLDER --table` puts the table into it")
+    lines = listing.usable()
+    if not lines:
+        raise BadInput(f"0 usable of {len(listing.lines)} files, says {folders.shown(listing.path)}")
+    entries = []
+    for line, key in zip(lines, manifests.split_keys(lines), strict=True):
+        path = manifests.path_of(line, root)
+        reason = manifests.changed(line, path)
+        if reason is not None:
+            bad.add(line["file"], reason)
+            continue
+        facts = {k: line[k] for k in ("rate", "channels", "format", "subtype", "frames", "seconds")}
+        more = line.get("more", {})
+        entry = Entry(path, line["file"], line["hash"], line["label"], line["caption"], more, facts, key=key)
+        entries.append(entry)
+    return entries
 
 
 def _listed(table: Path | None, root: Path) -> list[Entry]:
@@ -144,12 +199,20 @@ def _listed(table: Path | None, root: Path) -> list[Entry]:
     return [Entry(path, folders.shown(path, root), "", None, None, {}) for path in paths]
 
 
-def _labelled(listed: list[Entry], label: str, root: Path, bad: folders.BadFiles) -> list[Entry]:
-    """The entries with their labels; those that lie in no class folder are told to `bad` and left out."""
+def _labelled(listed: list[Entry], label: str, root: Path, bad: folders.BadFiles, told: bool = False) -> list[Entry]:
+    """The entries with their labels; those that lie in no class folder are told to `bad` and left out.
+
+    told: the entries have the labels that they are ever to have
+    """
     if label == "none":
         return [replace(entry, label=None) for entry in listed]
-    if listed[0].label is not None:
-        return listed
+    if any(entry.label is not None for entry in listed):
+        for entry in listed:
+            if entry.label is None:
+                bad.add(entry.name, "lies in no class folder")
+        return [entry for entry in listed if entry.label is not None]
+    if told and listed:
+        raise BadInput("label: folder needs classes, and the manifest tells of none. Without classes: data.label=none")
     outside = [entry.name for entry in listed if not entry.path.is_relative_to(root)]
     if outside:
         raise BadInput(
@@ -159,7 +222,9 @@ def _labelled(listed: list[Entry], label: str, root: Path, bad: folders.BadFiles
     return [replace(e, label=own) for e, own in zip(listed, labels, strict=True) if own is not None]
 
 
-def _scanned(found: list[Entry], plan: Plan, cache: float, bad: folders.BadFiles) -> list[Entry]:
+def _scanned(
+    found: list[Entry], plan: Plan, cache: Cache, budget: float, store: Store | None, bad: folders.BadFiles
+) -> list[Entry]:
     """`scan`, or what it last returned where neither the files nor the plan have changed."""
 
     def stamp(path: Path) -> tuple:
@@ -169,11 +234,11 @@ def _scanned(found: list[Entry], plan: Plan, cache: float, bad: folders.BadFiles
             return ()
         return facts.st_mtime_ns, facts.st_size
 
-    told = tuple((str(e.path), e.name, e.label, e.caption, repr(e.more), stamp(e.path)) for e in found)
-    key = (plan, cache, told)
+    told = tuple((str(e.path), e.name, e.label, e.caption, repr(e.more), e.key, stamp(e.path)) for e in found)
+    key = (plan, cache, budget, store and store.folder, told)
     if key not in _LAST:
         before = len(bad.reasons)
-        entries = scan(found, plan, cache, bad)
+        entries = scan(found, Shelf(plan, cache, budget, store), bad)
         _LAST.clear()
         _LAST[key] = entries, bad.reasons[before:]
     else:

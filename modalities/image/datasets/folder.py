@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 
+from ....core import manifest as manifests
 from ....core.files import (
     BadFiles,
     Row,
@@ -41,7 +42,10 @@ class Folder(Pictures):
     renaming, moving nor adding files changes the side of another.
 
     signal: channels and size (H, W)
-    root: the folder; files and folders whose names start with a dot are skipped, links are followed once
+    root: the folder; files and folders whose names start with a dot are skipped, links are followed once; or the folder
+        or manifest that `sonolux prepare` made of it
+    manifest: what `sonolux prepare` wrote of the folder: its usable files are used, its classes and captions hold, and
+        near copies stay in one part of the split
     label: the class is the name of the first folder below root, or, with a table that has labels, its label; or none
     table: CSV (with a header) or JSONL file with the columns file, label, caption; it then says which files are used
     resize: false crops the picture as it is, and refuses smaller ones
@@ -58,6 +62,7 @@ class Folder(Pictures):
         self,
         signal: Signal,
         root: Path,
+        manifest: Path | None = None,
         label: Literal["folder", "none"] = "folder",
         table: Path | None = None,
         resize: bool = True,
@@ -69,10 +74,14 @@ class Folder(Pictures):
         valid: float = 0.1,
         seed: int = 0,
     ):
-        root = need_folder(root)
-        rows = read_table(table) if table is not None else []
-        files = [row.path(root) for row in rows] or _pictures(root)
-        bad = BadFiles(max_bad)
+        where, listing = manifests.find(root, manifest, "image")
+        root, bad = need_folder(where), BadFiles(max_bad)
+        if listing is not None:
+            rows, files, keys = _prepared(listing, root, table, bad)
+        else:
+            rows = read_table(table) if table is not None else []
+            files, keys = [row.path(root) for row in rows] or _pictures(root), {}
+        total = len(files) + len(bad.reasons)
         labels = _labels(label, rows, files, root, bad)
         classes = class_names([name for name in labels if name is not None], shown(root)) if label == "folder" else ()
         skipped = {path for path, _ in bad.reasons}
@@ -91,11 +100,33 @@ class Folder(Pictures):
                 if row is not None:
                     example.caption, example.attributes = row.caption, dict(row.more)
                 usable.append(example)
-        bad.check(len(files))
-        sides = sides_of([example.hash for example in usable], valid, seed)
+        bad.check(total)
+        sides = sides_of([keys.get(example.source, example.hash) for example in usable], valid, seed)
         chosen = [example for example, side in zip(usable, sides, strict=True) if side == split]
         self.root, self.bad = root, bad
         super().__init__(signal, chosen, classes, random=crop == "random", flip=flip)
+
+
+def _prepared(
+    listing: manifests.Manifest, root: Path, table: Path | None, bad: BadFiles
+) -> tuple[list[Row], list[Path], dict[str, str]]:
+    """Rows, files and split keys of a manifest's usable lines; files that have changed are told to `bad`."""
+    if table is not None:
+        raise BadInput("data.table and a manifest: give one; `sonolux prepare FOLDER --table` puts the table into it")
+    lines = listing.usable()
+    if not lines:
+        raise BadInput(f"0 usable of {len(listing.lines)} files, says {shown(listing.path)}")
+    rows, files, keys = [], [], {}
+    for line, key in zip(lines, manifests.split_keys(lines), strict=True):
+        path = manifests.path_of(line, root)
+        reason = manifests.changed(line, path)
+        if reason is not None:
+            bad.add(line["file"], reason)
+            continue
+        rows.append(Row(line["file"], line["label"], line["caption"], line.get("more", {})))
+        files.append(path)
+        keys[shown(path, root)] = key
+    return rows, files, keys
 
 
 def _pictures(root: Path) -> list[Path]:
@@ -110,7 +141,10 @@ def _pictures(root: Path) -> list[Path]:
 def _labels(label: str, rows: list[Row], files: list[Path], root: Path, bad: BadFiles) -> list[str | None]:
     if label == "none":
         return [None] * len(files)
-    if rows and rows[0].label is not None:
+    if any(row.label is not None for row in rows):
+        for row in rows:
+            if row.label is None:
+                bad.add(row.file, "lies in no class folder")
         return [row.label for row in rows]
     outside = [path for path in files if not path.is_relative_to(root)]
     if outside:

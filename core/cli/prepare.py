@@ -1,0 +1,63 @@
+"""Measure a folder of sounds or pictures once: manifest, summary, copies, and a recipe that fits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("prepare")
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Where results go.  [default: prepared/NAME-OF-FOLDER]")
+@click.option("--modality", help="What the folder holds, such as audio or image; by default its files tell.")
+@click.option(
+    "--table", type=click.Path(path_type=Path), help="CSV, TSV or JSONL with the columns file, label, caption."
+)
+@click.option("--again", is_flag=True, help="Measure every file anew, also those known from an earlier run.")
+@click.option("--json", "as_json", is_flag=True, help="Print summary.json.")
+def command(
+    folder: Path, out: Path | None, modality: str | None, table: Path | None, again: bool, as_json: bool
+) -> None:
+    """Decode every file of FOLDER once and say what is there; nothing in FOLDER is changed.
+
+    Writes manifest.jsonl (a line a file), summary.json, summary.png and recipe.yaml. A run that was stopped is
+    completed by the same command; files that have not changed are not measured again.
+
+    \b
+    sonolux prepare path/to/sounds
+    sonolux train prepared/sounds/recipe.yaml
+    """
+    from ..files import need_folder
+    from ..prepare import detect, prepare
+
+    root = need_folder(folder, "FOLDER")
+    known = preparers()
+    chosen = _named(modality, known) if modality else detect(root, list(known.values()))
+    report = prepare(root, out or Path("prepared") / root.resolve().name, chosen, table, again)
+    if as_json:
+        click.echo((report.folder / "summary.json").read_text(encoding="utf-8"), nl=False)
+        return
+    click.echo("\n".join(report.lines))
+    names = "manifest.jsonl, summary.json, summary.png"
+    click.echo(f"wrote {report.recipe} and {names} in {report.folder} ({report.summary['seconds_taken']:.1f} s)")
+    click.echo(f"now: sonolux train {report.recipe}")
+
+
+def preparers() -> dict:
+    """modality -> what it brings to `prepare`, of every modality that brings anything."""
+    from .. import registry
+
+    classes = {name: registry.find("modality", name) for name in registry.names("modality")}
+    return {name: cls.preparer() for name, cls in classes.items() if hasattr(cls, "preparer")}
+
+
+def _named(modality: str, known: dict):
+    from .. import messages
+
+    if modality not in known:
+        messages.bad_input(
+            f"--modality {modality}: no such modality can be prepared{messages.did_you_mean(modality, known) or '.'} "
+            f"There are: {', '.join(known)}"
+        )
+    return known[modality]
