@@ -32,7 +32,7 @@ HEAD = """# Samplers
 Made from the code by `python docs/make_samplers.py`; every number was measured by it. A sampler turns a schedule and a
 list of levels into a plan, so every method runs on every schedule (VP, EDM, flow, zero terminal SNR, maps of levels).
 
-**Which one?** `unipc`, `dpmpp_2m` or `ipndm` for 8 to 20 evaluations, `midpoint` where levels are even in tau; `ddpm` or
+**Which one?** `unipc`, `dpmpp_2m` or `ipndm` for 8 to 20 evaluations, `midpoint` at levels even in tau; `ddpm` or
 `dpmpp_2m_sde` with 20 steps or more where fresh noise should correct a small network's mistakes; `lcm` and `tcd` for
 distilled networks; `dpm_adaptive` where an error tolerance matters more than the cost; `rk4` as a reference. For 5 to
 10 evaluations of one trained run, `sonolux calibrate RUN` beats all of these.
