@@ -9,11 +9,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from ..samplers.base import Plan, Row, Sampler, run
+from ..plan import Plan, Row, with_last_uses
+from ..samplers.base import Sampler, run
 from ..schedulers.base import ExactLevel
 from ..types import BadInput
 from .reference import Problem, Reference
-from .stored import with_last_uses
 
 Report = Callable[[float], None]  # called with the error reached so far
 

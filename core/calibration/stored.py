@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
-from ..samplers.base import Draft, Plan, Row, Sampler, Symbol
+from ..plan import Draft, Plan, Row, with_last_uses
+from ..samplers.base import Sampler
 from ..schedulers.base import Schedule
 from ..types import BadInput, Level
 
@@ -69,13 +69,3 @@ class Stored(Sampler):
 
     def draft(self, draft: Draft) -> None:
         raise BadInput("a stored plan is not drafted anew")
-
-
-def with_last_uses(rows: Sequence[Row]) -> Plan:
-    """The rows as a plan, each told which points and estimates nobody needs after it."""
-
-    def used(row: Row) -> tuple[Symbol, ...]:
-        return (*(("x", j) for j in row.x), *(("D", j) for j in row.d))
-
-    final = {symbol: i for i, row in enumerate(rows) for symbol in used(row)}
-    return Plan(tuple(replace(row, last=tuple(s for s in used(row) if final[s] == i)) for i, row in enumerate(rows)))

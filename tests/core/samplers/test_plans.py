@@ -1,10 +1,12 @@
 """Every sampler on every schedule: invariants, maps of levels; the loop that runs a plan."""
 
+import inspect
 import itertools
 import weakref
 
 import pytest
 import torch
+from sonolux.core import plan as plans
 from sonolux.core import registry
 from sonolux.core.noise import Noise
 from sonolux.core.samplers import base, coefficients, exponential
@@ -105,8 +107,8 @@ def test_an_unfused_map_would_be_caught(monkeypatch):
 
     check_map(Heun(), FLOW)
     monkeypatch.setattr(base, "_total", lambda terms, values, like: unfused(terms, values, like) + 0)
-    shifted = base.expand
-    monkeypatch.setattr(base, "expand", lambda value, x: shifted(value, x) * (1 + 1e-7))
+    shifted = plans.expand
+    monkeypatch.setattr(plans, "expand", lambda value, x: shifted(value, x) * (1 + 1e-7))
     with pytest.raises(AssertionError, match="bit for bit"):
         check_map(Heun(), FLOW)
 
@@ -173,18 +175,43 @@ def test_the_loop_reads_no_number_off_the_device(name):
         run(plan, Linear(), start(), noise=drawn)
 
 
-def test_what_is_no_longer_needed_is_freed():
-    estimates, alive = [], []
+class Watching:
+    """Counts the points and estimates that are alive whenever it is called."""
 
-    class Watching:
-        def denoise(self, x, level, conditions):
-            alive.append(sum(made() is not None for made in estimates))
-            x0 = torch.tanh(x)
-            estimates.append(weakref.ref(x0))
-            return Estimate(x0)
+    def __init__(self):
+        self.made, self.alive = [], []
 
-    run(DPMpp2M().plan(FLOW, falling(FLOW, 8)), Watching(), start())
-    assert max(alive) <= 2, "history does not grow"
+    def denoise(self, x, level, conditions):
+        x0 = torch.tanh(x)
+        self.made += [weakref.ref(x), weakref.ref(x0)]
+        self.alive.append(sum(made() is not None for made in self.made))
+        return Estimate(x0)
+
+
+def check_freed(sampler, most=12):
+    """What a run holds does not grow with its steps: no more than the longest history, and the stages of a step."""
+    seen = Watching()
+    run(sampler.plan(FLOW, falling(FLOW, 20)), seen, start(), noise=noise())
+    assert max(seen.alive) <= most, "what is no longer needed is freed"
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_what_is_no_longer_needed_is_freed(name):
+    check_freed(ALL[name])
+
+
+def test_points_that_only_the_denoiser_sees_are_freed(monkeypatch):
+    """A predictor's point enters no later row, so no row is its last use."""
+    used = 'final[("x", i)] = i + 1'
+    source = inspect.getsource(plans.with_last_uses)
+    assert source.count(used) == 1
+    planted = dict(vars(plans))
+    exec(source.replace(used, "pass"), planted)
+    monkeypatch.setattr(plans, "with_last_uses", planted["with_last_uses"])
+    check_freed(Euler())
+    for name in ("heun_exp", "dpmpp_2s", "lcm"):
+        with pytest.raises(AssertionError, match="freed"):
+            check_freed(SAMPLERS[name])
 
 
 def test_an_estimate_may_move_the_state():
