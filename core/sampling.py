@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .clocks.base import Clock
+from .editing.base import Edit
 from .guidance.base import Chain, Guidance, Run
 from .model import ModuleDenoiser
 from .noise import Noise
@@ -40,6 +41,8 @@ def sample(
     device: torch.device | str = "cpu",
     on_step: Callable[[Progress], None] | None = None,
     shapes: Sequence[tuple[int, ...]] | None = None,
+    samples: Sequence[int] | None = None,
+    edits: Sequence[Edit] = (),
 ) -> Tensor:
     """Samples of x0, shape (B, C, *spatial), from keyed noise.
 
@@ -51,6 +54,8 @@ def sample(
     seed:       row i is sample first + i of this seed, whatever the batch
     on_step:    called at the end of every step
     shapes:     (C, *spatial) of each row, where rows are padded to `shape`: its noise is drawn at that shape
+    samples:    the number of each row, where they do not run on from `first`
+    edits:      changes to the run, see core/editing; they act in turn
 
     Raises BadInput where the parts do not go together.
     """
@@ -63,13 +68,24 @@ def sample(
         seen = ModuleDenoiser(denoiser, _component("prediction", prediction), _component("clock", clock))
     if (told := getattr(seen, "prediction", None)) is not None:
         told.check(levels[0])
-    noise = Noise(seed, range(first, first + shape[0]), tuple(shape[1:]) if shapes is None else list(shapes), device)
+    for edit in edits:
+        method, levels = edit.course(method, process, levels)
+    rows = range(first, first + shape[0]) if samples is None else samples
+    noise = Noise(seed, rows, tuple(shape[1:]) if shapes is None else list(shapes), device)
+    conditions = Conditions() if conditions is None else conditions
+    for edit in edits:
+        seen, conditions = edit.within(seen, Run(noise)), edit.conditions(conditions)
     if guidance is not None:
         listed = guidance if isinstance(guidance, (list, tuple)) else [guidance]
         parts = [_component("guidance", part) for part in listed]
         seen = (parts[0] if len(parts) == 1 else Chain(parts)).wrap(seen, Run(noise))
     start = noise.normal("start")
     start = start * expand(levels[0].sigma, start)
+    for edit in edits:
+        start, seen = edit.start(start, levels[0], noise), edit.around(seen, Run(noise))
     # Not inference_mode: a guidance may turn gradients on, for denoisers are differentiable in x.
     with torch.no_grad():
-        return method.solve(process, levels, seen, start, conditions, noise, on_step).x
+        x = start if len(levels) == 1 else method.solve(process, levels, seen, start, conditions, noise, on_step).x
+    for edit in edits:
+        x = edit.end(x)
+    return x

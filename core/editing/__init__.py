@@ -1,0 +1,1 @@
+"""Edits: variation, inpainting, loops, long media, interpolation; without training, on any modality."""

@@ -1,0 +1,47 @@
+"""What an edit is: a change to how a run goes, from where it starts to what is estimated.
+
+A run of samples is levels, a sampler, a start, conditions and a denoiser. An edit changes any of them and leaves the
+rest; edits may be combined, since each only wraps what those before it left. `sample(..., edits=[...])` takes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from ..guidance.base import Run
+from ..noise import Noise
+from ..samplers.base import Sampler
+from ..schedulers.base import Schedule
+from ..types import Conditions, Denoiser, Level
+
+Course = tuple[Sampler, Sequence[Level]]
+
+
+class Edit:
+    """Changes nothing; each edit says what it changes. It holds what it was made with and may serve many runs."""
+
+    def course(self, sampler: Sampler, schedule: Schedule, levels: Sequence[Level]) -> Course:
+        """The sampler and the falling levels of the run. A single level: nothing is solved, the start is the result."""
+        return sampler, levels
+
+    def start(self, x: Tensor, level: Level, noise: Noise) -> Tensor:
+        """The point (B, C, *spatial) at the first level, from x: sigma z with the run's own start z."""
+        return x
+
+    def conditions(self, conditions: Conditions) -> Conditions:
+        """What the networks are told."""
+        return conditions
+
+    def within(self, denoiser: Denoiser, run: Run) -> Denoiser:
+        """A network's denoiser for one run; guidance comes around it and may stack its rows several times over."""
+        return denoiser
+
+    def around(self, denoiser: Denoiser, run: Run) -> Denoiser:
+        """The denoiser that the sampler calls, guided already, for one run."""
+        return denoiser
+
+    def end(self, x: Tensor) -> Tensor:
+        """The result (B, C, *spatial) from the sampler's last point."""
+        return x

@@ -1,0 +1,1 @@
+"""Small linear maps A with their pseudo-inverses, on tensors (B, C, *spatial)."""

@@ -1,0 +1,97 @@
+"""Overlapping windows of a larger tensor, and the tensor that comes nearest to given windows."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from ...types import BadInput
+
+
+class Windows:
+    """A x = the windows of x; A^+ y = their weighted mean, which is the least-squares x for |W (A x - y)|.
+
+    A window's weight sin^2(pi (i + 1/2) / n) falls towards its ends along each axis, so that where a window begins or
+    ends it counts for next to nothing and another one for nearly all. A^+ A x = x.
+
+    size:    elements of a window along each axis
+    full:    of the whole tensor, at least as many
+    overlap: share of a window that the next one covers too, at least; 0 up to 0.9
+    wrap:    axes that are loops: windows go on at the other end there
+    """
+
+    def __init__(self, size: Sequence[int], full: Sequence[int], overlap: float = 0.5, wrap: Sequence[int] = ()):
+        if len(size) != len(full) or any(not 1 <= n <= whole for n, whole in zip(size, full, strict=True)):
+            raise BadInput(f"windows of {list(size)} do not fit into {list(full)}")
+        if not 0 <= overlap <= 0.9:
+            raise BadInput(f"windows overlap by a share from 0 to 0.9, not {overlap}")
+        self.size, self.full = tuple(size), tuple(full)
+        axes = [
+            _places(n, whole, overlap, axis in wrap) for axis, (n, whole) in enumerate(zip(size, full, strict=True))
+        ]
+        self.places: list[tuple[Tensor, ...]] = list(itertools.product(*axes))
+        self.weights = _outer([_bell(n) for n in size])
+        total = torch.zeros(self.full, dtype=torch.float64)
+        for at in self.places:
+            total[_grid(at)] += self.weights
+        self.shares = [self.weights / total[_grid(at)] for at in self.places]  # of each window in each element
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def take(self, x: Tensor, window: int) -> Tensor:
+        """One window (B, C, *size) of x (B, C, *full); an axis of length 1 is left alone."""
+        for axis, at in enumerate(self.places[window]):
+            if x.shape[2 + axis] != 1:
+                x = x.index_select(2 + axis, at.to(x.device))
+        return x
+
+    def forward(self, x: Tensor) -> Iterator[Tensor]:
+        """A: the windows (B, C, *size) of x (B, C, *full), one after the other."""
+        return (self.take(x, i) for i in range(len(self)))
+
+    def inverse(self, windows: Iterator[Tensor]) -> Tensor:
+        """A^+: windows (B, C, *size), in order -> (B, C, *full)."""
+        out: Tensor | None = None
+        for i, (y, at) in enumerate(zip(windows, self.places, strict=True)):
+            if out is None:
+                out = y.new_zeros(*y.shape[:2], *self.full)
+            share = self.shares[i].to(device=y.device, dtype=y.dtype)
+            grid = tuple(g.to(y.device) for g in _grid(at))
+            out[(slice(None), slice(None), *grid)] += y * share
+        assert out is not None
+        return out
+
+
+def _places(n: int, whole: int, overlap: float, loop: bool) -> list[Tensor]:
+    """The elements of every window along an axis."""
+    stride = max(1, math.floor(n * (1 - overlap)))
+    if n == whole:
+        starts = [0]
+    elif loop:
+        count = -(-whole // stride)
+        starts = [round(i * whole / count) for i in range(count)]
+    else:
+        count = -(-(whole - n) // stride)
+        starts = [round(i * (whole - n) / count) for i in range(count + 1)]
+    return [(torch.arange(n) + start) % whole for start in starts]
+
+
+def _bell(n: int) -> Tensor:
+    return torch.sin(torch.pi * (torch.arange(n, dtype=torch.float64) + 0.5) / n).square()
+
+
+def _outer(axes: Sequence[Tensor]) -> Tensor:
+    out = torch.ones((), dtype=torch.float64)
+    for one in axes:
+        out = out[..., None] * one
+    return out
+
+
+def _grid(at: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Index tensors that broadcast to the window's own grid."""
+    return tuple(one.reshape(-1, *[1] * (len(at) - 1 - axis)) for axis, one in enumerate(at))
