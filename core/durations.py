@@ -43,6 +43,11 @@ class Extent:
     shapes: tuple[tuple[int, ...], ...]
     valid: Tensor | None
 
+    def rows(self, which: slice) -> Extent:
+        """Some of the samples, in the same room."""
+        valid = None if self.valid is None else self.valid[which]
+        return Extent(self.lengths[which], self.shape, self.shapes[which], valid)
+
 
 def chosen(
     seconds: Any, told: Sequence[dict[str, Any]], model: nn.Module, signal: Signal, known: Takes, seed: int
@@ -76,17 +81,24 @@ def chosen(
 
 
 def extent(
-    codec: Codec, network: nn.Module, signal: Signal, lengths: Sequence[int], known: Takes, asked: bool
+    codec: Codec,
+    network: nn.Module,
+    signal: Signal,
+    lengths: Sequence[int],
+    known: Takes,
+    asked: bool,
+    window: Sequence[int] | None = None,
 ) -> Extent:
     """The room for samples of these lengths. Raises BadInput where the network knows nothing of such a length.
 
-    asked: whether lengths were asked for; then every sample has a mask, so that none depends on those beside it
+    asked:  whether lengths were asked for; then every sample has a mask, so that none depends on those beside it
+    window: the largest part that the network sees at once; None: the whole
     """
     shapes = tuple(tuple(codec.shape((*signal.size[:-1], n))) for n in lengths)
     shape = tuple(max(ns) for ns in zip(*shapes, strict=True))
     check = getattr(network, "check_size", None)
     if callable(check):
-        check(shape[1:])
+        check(shape[1:] if window is None else [min(n, most) for n, most in zip(shape[1:], window, strict=True)])
     if not known and not asked:
         return Extent(tuple(lengths), shape, shapes, None)
     valid = codec.valid(torch.tensor(list(lengths)), (*signal.size[:-1], max(lengths)))
@@ -97,11 +109,15 @@ def extent(
     return Extent(tuple(lengths), shape, shapes, valid)
 
 
-def decoded(codec: Codec, z: Tensor, extent: Extent) -> list[Tensor]:
+def decoded(codec: Codec, z: Tensor, extent: Extent, loop: bool = False) -> list[Tensor]:
     """z (B, C, *spatial) as media (C, *spatial), each in its own room, cut to its length, with silence as padding.
 
     A codec that looks at its neighbourhood (Griffin-Lim) would else hear what the padding holds.
+
+    loop: they are loops, and fill their rooms
     """
+    if loop:
+        return list(codec.decode(z, loop=True))
     media: dict[int, Tensor] = {}
     for n, shape in dict(zip(extent.lengths, extent.shapes, strict=True)).items():
         rows = [i for i, own in enumerate(extent.lengths) if own == n]
@@ -129,7 +145,8 @@ def _drawn(known: Takes, row: dict[str, Any], signal: Signal, seed: int, sample:
     """A length of the training data, of the row's class where it has one."""
     if not known:
         return signal.size[-1]
-    labels = [signal.classes.index(v) for v in row.values() if isinstance(v, str) and v in signal.classes]
+    names = [name for v in row.values() for name in (v if isinstance(v, dict) else [v])]
+    labels = [signal.classes.index(v) for v in names if isinstance(v, str) and v in signal.classes]
     among = [n for n, label in known if label in labels] or [n for n, _ in known]
     return among[int(generator(seed, sample, "seconds").integers(len(among)))]
 

@@ -23,6 +23,7 @@ from .model import Model
 from .noise import Noise
 from .recipe.load import load_recipe_text
 from .recipe.recipe import Recipe
+from .recipe.spec import plain
 from .samplers.base import Progress, Sampler
 from .samples import Frame, Samples
 from .sampling import sample
@@ -121,24 +122,27 @@ class Trained:
         return [spec.build(opener=opener) for spec in listed]
 
     def _method(self, recipe: Recipe) -> tuple[Sampler, Spacing | list[Level]]:
-        """The sampler and where it stops: a calibrated plan where there is one for this number of steps and the
-        recipe's own sampler and spacing were not changed."""
-        s, own = recipe.sample, self.recorded
+        """The sampler and where it stops: a calibrated plan where there is one for this number of steps and
+        this guidance, and the recipe's own sampler and spacing were not changed."""
+        s, own, plan = recipe.sample, self.recorded, self.plans.get(recipe.sample.steps)
         same = recipe.sampler == own.sampler and s.spacing == own.sample.spacing
-        if s.calibrated and s.steps in self.plans and same:
-            stored = Stored(from_plain(self.plans[s.steps]["rows"]))
+        if s.calibrated and same and plan is not None and plan.get("guidance") == plain(s.guidance):
+            stored = Stored(from_plain(plan["rows"]))
             return stored, stored.ends
         return recipe.sampler.build(), s.spacing.build()
 
     def problem(self, count: int, seed: int = 0, **changes: Any) -> Problem:
-        """The guided denoiser, with `count` starts and conditions as `sample` has them: what calibration solves."""
+        """What calibration solves: `count` starts, their guided denoisers and conditions as `sample` has them."""
         recipe = self._changed(changes)
         told = self._told(recipe, count)
         lengths = chosen(recipe.sample.seconds, told, self.model, self.parts.signal, self.parts.takes, seed)
-        caught = Catch()
-        room = self._extent(recipe, lengths)
-        self._latents(recipe, seed, range(count), told, room, (caught, recipe.sample.spacing.build()))
-        return caught.problem
+        room, spacing = self._extent(recipe, lengths), recipe.sample.spacing.build()
+        batches = []
+        for first in range(0, count, recipe.sample.batch):
+            rows, caught = slice(first, min(count, first + recipe.sample.batch)), Catch()
+            self._latents(recipe, seed, range(count)[rows], told, room.rows(rows), (caught, spacing))
+            batches.append(caught.batch)
+        return Problem(self.parts.process.schedule, tuple(batches))
 
     def _changed(self, changes: dict[str, Any]) -> Recipe:
         overrides = [f"sample.{k}={json.dumps(v, ensure_ascii=False, default=_plain)}" for k, v in changes.items()]

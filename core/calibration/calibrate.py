@@ -13,7 +13,7 @@ from ..schedulers.base import ExactLevel
 from ..spacings.base import Spacing
 from ..types import BadInput
 from .reference import Problem, Reference, solve
-from .refine import end, refined_coefficients, refined_times
+from .refine import refined_coefficients, refined_times
 from .times import best_times
 
 REFINED = 2  # starts whose times are refined
@@ -67,7 +67,7 @@ def _defaults(kind: str) -> Iterator[tuple[str, Any]]:
 def stock(problem: Problem, reference: Reference, nfe: int) -> list[Pair]:
     """Every stock sampler and spacing at `nfe` evaluations, best first; without pairs that the schedule refuses."""
     found = [
-        Pair(name, spaced, problem.error(end(plan, problem), reference.x0))
+        Pair(name, spaced, problem.error(problem.end(plan), reference.x0))
         for name, spaced, plan, _ in _plans(problem, nfe, multistep())
     ]
     return sorted((pair for pair in found if pair.error == pair.error), key=lambda pair: pair.error)
@@ -84,11 +84,13 @@ def calibrate(
     reference: the fine solution, where it was made before
     report:    called with (stage, error) as the search goes on
 
-    Raises BadInput for fewer than 2 evaluations.
+    Raises BadInput for fewer than 2 evaluations, and for more than the fine solution has levels.
     """
     if nfe < 2:
         raise BadInput(f"a plan of {nfe} evaluations leaves nothing to choose: calibrate 2 or more")
     reference = solve(problem) if reference is None else reference
+    if nfe > (most := len(reference.levels)):
+        raise BadInput(f"times are searched for on {most} levels: calibrate {most} evaluations or fewer, not {nfe}")
     told = report or (lambda stage, error: None)
     pairs = stock(problem, reference, nfe)
     told(f"stock {pairs[0].sampler} on {pairs[0].spacing}", pairs[0].error)
@@ -103,7 +105,7 @@ def calibrate(
     error, name, times = best
     plan = multistep()[name].plan(problem.schedule, times)
     fitted = refined_coefficients(plan, problem, reference, report=lambda e: told(f"weights of {name}", e))
-    after = problem.error(end(fitted, problem), reference.x0)
+    after = problem.error(problem.end(fitted), reference.x0)
     plan, error = (fitted, after) if after < error else (plan, error)
     return Calibrated(nfe, plan, name, error, pairs[0])
 
@@ -115,7 +117,7 @@ def _starts(
     found: list[tuple[float, str, list[ExactLevel]]] = []
     for name, sampler in multistep().items():
         levels = best_times(sampler, problem.schedule, reference, nfe)
-        error = problem.error(end(sampler.plan(problem.schedule, levels), problem), reference.x0)
+        error = problem.error(problem.end(sampler.plan(problem.schedule, levels)), reference.x0)
         found.append((error, name, levels))
     best = pairs[0]
     found.append((best.error, best.sampler, spacings()[best.spacing].levels(problem.schedule, nfe)))

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..samplers.base import Draft, Progress, Sampler, Solution, run
+from ..guidance.base import Guided
+from ..plan import Draft, Plan
+from ..samplers.base import Sampler, Solution, run
 from ..samplers.heun_exp import HeunExp
 from ..schedulers.base import ExactLevel, Schedule
 from ..types import BadInput, Conditions, Denoiser, Estimate, Level
@@ -19,16 +21,45 @@ PARTS = 2  # steps of the fine solution between neighbours of the grid, two eval
 
 
 @dataclass(frozen=True)
-class Problem:
-    """What a plan is calibrated for: a denoiser, its schedule, and starts at the schedule's noisiest level.
+class Batch:
+    """Starts that are solved together, as many as `sample` makes at a time.
 
-    start: (B, C, *spatial) points at the noisiest level; the larger B, the better it holds for other seeds
+    denoiser:   guided, not called yet
+    start:      (B, C, *spatial) points at the schedule's noisiest level
+    conditions: what guides them
     """
 
     denoiser: Denoiser
-    schedule: Schedule
     start: Tensor
     conditions: Conditions
+
+    def run(self, plan: Plan, watch: Callable[[Denoiser], Denoiser] = lambda denoiser: denoiser) -> Tensor:
+        """The last point of a plan, (B, C, *spatial). What guidance remembers of one run does not enter another.
+
+        watch: what the denoiser is seen through
+        """
+        own = self.denoiser.anew() if isinstance(self.denoiser, Guided) else self.denoiser
+        return run(plan, watch(own), self.start, self.conditions)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What a plan is calibrated for: a schedule, and batches of starts at its noisiest level with their denoisers.
+
+    The more starts, the better a plan holds for other seeds.
+    """
+
+    schedule: Schedule
+    batches: tuple[Batch, ...]
+
+    @property
+    def start(self) -> Tensor:
+        """All starts, (B, C, *spatial)."""
+        return torch.cat([batch.start for batch in self.batches])
+
+    def end(self, plan: Plan) -> Tensor:
+        """The last points of a plan, (B, C, *spatial)."""
+        return torch.cat([batch.run(plan) for batch in self.batches])
 
     def error(self, x0: Tensor, exact: Tensor) -> float:
         """Root mean square over samples and elements."""
@@ -36,9 +67,9 @@ class Problem:
 
 
 class Catch(Sampler):
-    """Stands in for a sampler and keeps what it was given, as a problem; the start comes back as it was."""
+    """Stands in for a sampler and keeps what it was given, as a batch; the start comes back as it was."""
 
-    problem: Problem
+    batch: Batch
 
     def solve(
         self,
@@ -53,7 +84,7 @@ class Catch(Sampler):
         """Nothing is evaluated."""
         first = schedule.level(schedule.t_max)
         start = x * (first.sigma / levels[0].sigma)
-        self.problem = Problem(denoiser, schedule, start, Conditions() if conditions is None else conditions)
+        self.batch = Batch(denoiser, start, Conditions() if conditions is None else conditions)
         return Solution(x, (0,) * len(x))
 
     def draft(self, draft: Draft) -> None:
@@ -66,7 +97,7 @@ class Reference:
 
     levels: the grid, from the noisiest level to clean
     gram:   (2 G + 1, 2 G + 1) float64 mean inner products of the exact points x_0 .. x_(G-1), the estimates D_0 ..
-            D_(G-1) and x0
+            D_(G-1) and x0; on the host
     x0:     (B, C, *spatial) its end
     nfe:    evaluations it took
     """
@@ -78,14 +109,14 @@ class Reference:
 
 
 class _Watch:
-    """Keeps the estimates made at the points of the grid."""
+    """Writes the points at the times that `made` holds, and the estimates there, into it."""
 
-    def __init__(self, denoiser: Denoiser, keep: set[float]):
-        self.denoiser, self.keep, self.made = denoiser, keep, {}
+    def __init__(self, denoiser: Denoiser, made: dict[float, tuple[Tensor, Tensor]]):
+        self.denoiser, self.made = denoiser, made
 
     def denoise(self, x: Tensor, level: Level, conditions: Conditions) -> Estimate:
         estimate = self.denoiser.denoise(x, level, conditions)
-        if (key := float(level.t)) in self.keep:  # at the predictor's point first, then at the one that stays
+        if (key := float(level.t)) in self.made:  # at the predictor's point first, then at the one that stays
             self.made[key] = (x, estimate.x0)
         return estimate
 
@@ -102,17 +133,16 @@ def grid(schedule: Schedule, points: int) -> list[ExactLevel]:
 def solve(problem: Problem, points: int = GRID, parts: int = PARTS) -> Reference:
     """Solve from the starts with 2 `points` `parts` evaluations."""
     fine = grid(problem.schedule, points * parts)
-    levels = fine[::parts]
-    watch = _Watch(problem.denoiser, {float(level.t) for level in levels})
-    ends: list[Tensor] = []
+    levels = fine[:-1:parts]
     plan = HeunExp().plan(problem.schedule, fine)
-
-    def keep(progress: Progress) -> None:
-        if progress.step == progress.steps:
-            ends.append(progress.x)
-
-    run(plan, watch, problem.start, problem.conditions, on_step=keep)
-    held = [watch.made[float(level.t)] for level in levels[:-1]]
-    rows = [x for x, _ in held] + [D for _, D in held] + [ends[0]]
-    flat = torch.stack([row.double().flatten() for row in rows]) / rows[0].numel() ** 0.5
-    return Reference(levels[:-1], flat @ flat.T, ends[0], plan.nfe)
+    gram, ends = torch.zeros(2 * points + 1, 2 * points + 1, dtype=torch.float64), []
+    for batch in problem.batches:
+        made: dict[float, tuple[Tensor, Tensor]] = {float(level.t): (batch.start, batch.start) for level in levels}
+        ends.append(batch.run(plan, lambda denoiser, made=made: _Watch(denoiser, made)))
+        held = [made[float(level.t)] for level in levels]
+        rows = [row.cpu() for row in (*(x for x, _ in held), *(D for _, D in held), ends[-1])]
+        for i in range(len(batch.start)):  # one sample at a time: in float64 all of them would take much room
+            flat = torch.stack([row[i].double().flatten() for row in rows])
+            gram += flat @ flat.T / flat.shape[1]
+    x0 = torch.cat(ends)
+    return Reference(levels, gram / len(x0), x0, plan.nfe)

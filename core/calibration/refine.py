@@ -10,17 +10,12 @@ import torch
 from torch import Tensor
 
 from ..plan import Plan, Row, with_last_uses
-from ..samplers.base import Sampler, run
+from ..samplers.base import Sampler
 from ..schedulers.base import ExactLevel
 from ..types import BadInput
 from .reference import Problem, Reference
 
 Report = Callable[[float], None]  # called with the error reached so far
-
-
-def end(plan: Plan, problem: Problem) -> Tensor:
-    """The last point of a plan run from the problem's starts."""
-    return run(plan, problem.denoiser, problem.start, problem.conditions)
 
 
 def refined_times(
@@ -38,7 +33,7 @@ def refined_times(
 
     def error(y: Sequence[float]) -> float:
         try:
-            return problem.error(end(sampler.plan(schedule, made(y)), problem), reference.x0)
+            return problem.error(problem.end(sampler.plan(schedule, made(y))), reference.x0)
         except BadInput:  # levels that no longer fall
             return math.inf
 
@@ -75,26 +70,32 @@ def refined_coefficients(
     rounds: iterations of L-BFGS
     ridge:  weight of the squared change of the coefficients, in units of the plan's own squared error
     """
-    free = {i: _known(plan, i)[:-1] for i in range(1, len(plan.rows))}
+    like = problem.batches[0].start
     changes = {
-        (i, j): torch.zeros((), dtype=problem.start.dtype, device=problem.start.device, requires_grad=True)
-        for i, js in free.items()
-        for j in js
+        (i, j): torch.zeros((), dtype=like.dtype, device=like.device, requires_grad=True)
+        for i in range(1, len(plan.rows))
+        for j in _known(plan, i)[:-1]
     }
     if not changes:
         return plan
-    scale = problem.error(end(plan, problem), reference.x0) ** 2
+    scale = problem.error(problem.end(plan), reference.x0) ** 2
     optimiser = torch.optim.LBFGS(changes.values(), max_iter=rounds, history_size=20, line_search_fn="strong_wolfe")
+
+    sizes = [len(batch.start) for batch in problem.batches]
 
     def closure() -> Tensor:
         optimiser.zero_grad()
+        lost = torch.zeros((), dtype=like.dtype, device=like.device)
         with torch.enable_grad():
-            lost = (end(_changed(plan, changes), problem) - reference.x0).square().mean() / scale
-            loss = lost + ridge * sum(c.square() for c in changes.values())
-            loss.backward()
+            for batch, exact in zip(problem.batches, reference.x0.split(sizes), strict=True):
+                part = (batch.run(_changed(plan, changes)) - exact).square().sum() / (reference.x0.numel() * scale)
+                part.backward()  # at once: the next batch needs the room
+                lost += part.detach()
+            bent = torch.stack([c.square() for c in changes.values()]).sum() * ridge
+            bent.backward()
         if report is not None:
-            report(math.sqrt(float(lost.detach()) * scale))
-        return loss
+            report(math.sqrt(float(lost) * scale))
+        return lost + bent.detach()
 
     optimiser.step(closure)
     return _changed(plan, {key: float(c.detach()) for key, c in changes.items()})

@@ -21,15 +21,22 @@ HELD = 1_000_003  # seed of the starts that a plan is measured on and was not fi
 @click.argument("run", type=click.Path(path_type=Path), metavar="RUN|CHECKPOINT")
 @click.argument("changes", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--nfe", default="5,8,10", show_default=True, help="Numbers of evaluations to find plans for.")
-@click.option("--count", default=64, show_default=True, help="Samples that plans are fitted on; as many are held out.")
+@click.option(
+    "--count",
+    type=click.IntRange(min=1),
+    default=64,
+    show_default=True,
+    help="Samples that plans are fitted on; as many are held out.",
+)
 @click.option("--seed", default=0, show_default=True, help="Seed of the samples that plans are fitted on.")
 @click.option("--forget", is_flag=True, help="Take the plans out of the checkpoint instead.")
 @click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
 def command(run: Path, changes: tuple[str, ...], nfe: str, count: int, seed: int, forget: bool, as_json: bool) -> None:
     """Fit plans of --nfe evaluations to RUN against a fine solution, and store them in its newest checkpoint.
 
-    Then `sonolux sample RUN steps=5` uses the plan of 5, unless it names another sampler or spacing, or says
-    calibrated=false. Errors are root mean square distances of x0 to the fine solution's, on samples held out.
+    Then `sonolux sample RUN steps=5` uses the plan of 5, unless it names another sampler or spacing, or another
+    guidance than the plan was fitted with, or says calibrated=false. Errors are root mean square distances of x0 to the
+    fine solution's, on samples held out.
 
     \b
     sonolux calibrate runs/digits
@@ -60,7 +67,8 @@ def command(run: Path, changes: tuple[str, ...], nfe: str, count: int, seed: int
     if as_json:
         click.echo(json.dumps(told, indent=1))
     else:
-        click.echo(f"stored in {checkpoint}\nnow: sonolux sample {run} steps={wanted[0]} --out few-steps")
+        same = " ".join([str(run), *changes, f"steps={wanted[0]}"])
+        click.echo(f"stored in {checkpoint}\nnow: sonolux sample {same} --out few-steps")
 
 
 def _found(checkpoint: Path, changes: tuple[str, ...], wanted: list[int], count: int, seed: int, quiet: bool):
@@ -71,6 +79,7 @@ def _found(checkpoint: Path, changes: tuple[str, ...], wanted: list[int], count:
     from ..calibration.calibrate import calibrate
     from ..calibration.reference import solve
     from ..generate import load
+    from ..recipe.spec import plain
 
     trained = load(checkpoint, changes=changes)
     trained.to(trained.recipe.sample.device)
@@ -84,18 +93,17 @@ def _found(checkpoint: Path, changes: tuple[str, ...], wanted: list[int], count:
         bar.update()
         for n in wanted:
             found = calibrate(mine, n, fine, lambda stage, error, n=n: bar.set_description(f"{n}: {stage} {error:.4g}"))
-            yield found, _figures(found, held, truth)
+            yield found, {**_figures(found, held, truth), "guidance": plain(trained.recipe.sample.guidance)}
             bar.update()
 
 
 def _figures(found: Calibrated, held: Problem, truth: Reference) -> dict[str, Any]:
     from ..calibration.calibrate import multistep, spacings
-    from ..calibration.refine import end
 
     pair = found.stock
     levels = spacings()[pair.spacing].levels(held.schedule, found.nfe)
-    stock = held.error(end(multistep()[pair.sampler].plan(held.schedule, levels), held), truth.x0)
-    own = held.error(end(found.plan, held), truth.x0)
+    stock = held.error(held.end(multistep()[pair.sampler].plan(held.schedule, levels)), truth.x0)
+    own = held.error(held.end(found.plan), truth.x0)
     return {
         "nfe": found.nfe,
         "sampler": found.sampler,
@@ -107,10 +115,14 @@ def _figures(found: Calibrated, held: Problem, truth: Reference) -> dict[str, An
 
 
 def _numbers(text: str) -> list[int]:
+    from ..calibration.reference import GRID
+
     try:
         made = [int(part) for part in text.split(",")]
     except ValueError:
         raise BadInput(f"--nfe takes numbers of evaluations such as 5,8,10, not {text!r}") from None
     if any(n < 2 for n in made):
         raise BadInput("--nfe takes numbers of 2 or more: a plan of one evaluation leaves nothing to choose")
+    if any(n > GRID for n in made):
+        raise BadInput(f"--nfe takes numbers up to {GRID}, the levels that times are searched for on, not {max(made)}")
     return made

@@ -213,6 +213,10 @@ class Guided(Denoiser):
         self.guidances, self.denoiser = list(guidances), denoiser
         self._checked = False
 
+    def anew(self) -> Guided:
+        """The same for another run; made of one that was not called yet, so that there is nothing to remember."""
+        return Guided([copy.copy(part) for part in self.guidances], self.denoiser)
+
     def denoise(self, x: Tensor, level: Level, conditions: Conditions) -> Estimate:
         """The guided estimate at x (B, C, *spatial). Raises BadInput where a guidance does not suit the conditions."""
         if not self._checked:

@@ -10,10 +10,13 @@ import torch
 from sonolux.core.calibration import calibrate as calibration
 from sonolux.core.calibration import refine, times
 from sonolux.core.calibration.calibrate import calibrate, multistep, spacings, stock
-from sonolux.core.calibration.reference import Problem, solve
-from sonolux.core.calibration.refine import end, refined_coefficients, refined_times
+from sonolux.core.calibration.reference import Batch, Problem, solve
+from sonolux.core.calibration.refine import refined_coefficients, refined_times
 from sonolux.core.calibration.stored import from_plain, to_plain
 from sonolux.core.calibration.times import best_times
+from sonolux.core.guidance.apg import APG
+from sonolux.core.guidance.base import Guided, Run
+from sonolux.core.noise import Noise
 from sonolux.core.samplers.base import run
 from sonolux.core.samplers.dpmpp_2m import DPMpp2M
 from sonolux.core.samplers.euler import Euler
@@ -33,7 +36,8 @@ SCHEDULES = [EDM(), RectifiedFlow()]
 def problem(schedule, seed=0, count=64):
     first = schedule.level(schedule.t_max)
     z = torch.randn(count, *MIXTURE.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
-    return Problem(MIXTURE, schedule, z * first.sigma, Conditions())
+    parts = (z * first.sigma).split([count // 4, count - count // 4])  # two batches, of unequal size
+    return Problem(schedule, tuple(Batch(MIXTURE, part, Conditions()) for part in parts))
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
@@ -110,10 +114,10 @@ def test_times_are_refined(schedule):
     mine = problem(schedule)
     reference = solve(mine, 24, 2)
     levels = best_times(DPMpp2M(), schedule, reference, 5)
-    before = mine.error(end(DPMpp2M().plan(schedule, levels), mine), reference.x0)
+    before = mine.error(mine.end(DPMpp2M().plan(schedule, levels)), reference.x0)
     refined, error = refined_times(DPMpp2M(), levels, mine, reference)
     assert error < 0.9 * before
-    assert error == pytest.approx(mine.error(end(DPMpp2M().plan(schedule, refined), mine), reference.x0))
+    assert error == pytest.approx(mine.error(mine.end(DPMpp2M().plan(schedule, refined)), reference.x0))
 
 
 def check_weights():
@@ -126,7 +130,7 @@ def check_weights():
         fitted = refined_coefficients(plan, mine, reference)
         found = deviation(fitted)
         assert found.data < 1e-9 and found.noise < 1e-9
-        assert other.error(end(fitted, other), held.x0) < 0.8 * other.error(end(plan, other), held.x0)
+        assert other.error(other.end(fitted), held.x0) < 0.8 * other.error(other.end(plan), held.x0)
 
 
 def test_weights_are_fitted_within_the_invariants():
@@ -143,7 +147,7 @@ def test_five_evaluations_beat_stock_on_seeds_not_seen(schedule):
     sampler, spacing = multistep()[pair.sampler], spacings()[pair.spacing]
     theirs = run(sampler.plan(schedule, spacing.levels(schedule, 5)), MIXTURE, other.start)
     assert found.plan.nfe == 5
-    assert other.error(end(found.plan, other), held.x0) < 0.6 * other.error(theirs, held.x0)
+    assert other.error(other.end(found.plan), held.x0) < 0.6 * other.error(theirs, held.x0)
 
 
 def test_a_plan_is_stored_and_read_back_exactly():
@@ -163,14 +167,51 @@ def test_what_cannot_be_stored_or_read_is_refused():
         from_plain([{**row, "level": ["noise"]} for row in rows])
     with pytest.raises(BadInput, match="row 1"):
         from_plain([rows[0], {**rows[1], "D": [[7, 1.0]]}])
+    few = problem(EDM(), count=4)
     with pytest.raises(BadInput, match="2 or more"):
-        calibrate(problem(EDM(), count=4), 1)
+        calibrate(few, 1)
+    with pytest.raises(BadInput, match="8 evaluations or fewer, not 9"):
+        calibrate(few, 9, solve(few, 8, 1))
 
 
 def test_every_multistep_method_takes_part():
     assert {"euler", "dpmpp_2m"} <= set(multistep()) and "heun" not in multistep() and "ddpm" not in multistep()
     assert "karras" in spacings() and "explicit" not in spacings()
     assert all(not math.isnan(pair.error) for pair in stock(problem(EDM(), count=4), solve(problem(EDM(), count=4)), 3))
+
+
+def check_batches():
+    """One batch and several, of any size: the same fine solution, the same prices, the same plan."""
+    flow = RectifiedFlow()
+    mine = problem(flow, count=12)
+    whole = Problem(flow, (Batch(MIXTURE, mine.start, Conditions()),))
+    a, b = solve(mine, 12, 2), solve(whole, 12, 2)
+    assert torch.allclose(a.x0, b.x0, atol=1e-12) and torch.allclose(a.gram, b.gram, atol=1e-12)
+    plan = DPMpp2M().plan(flow, best_times(DPMpp2M(), flow, b, 4))
+    weights = [refined_coefficients(plan, p, b, rounds=3).rows[3].d for p in (mine, whole)]
+    assert weights[0].keys() == weights[1].keys() == {0, 1, 2}
+    assert all(weights[0][j] == pytest.approx(weights[1][j], abs=1e-9) for j in weights[0])
+
+
+def test_batches_do_not_matter():
+    check_batches()
+
+
+def check_runs():
+    """A guidance with momentum sees each run alone."""
+    flow = RectifiedFlow()
+    mine = problem(flow, count=8)
+    told = MIXTURE.conditions(torch.arange(8) % 3)
+    guided = Problem(flow, (Batch(APG(3.0).wrap(MIXTURE, Run(Noise(0, range(8), MIXTURE.shape))), mine.start, told),))
+    plan = DPMpp2M().plan(flow, Trailing().levels(flow, 4))
+    first = guided.end(plan)
+    assert torch.equal(first, guided.end(plan)), "a run knows nothing of the one before"
+    fresh = APG(3.0).wrap(MIXTURE, Run(Noise(0, range(8), MIXTURE.shape)))
+    assert torch.equal(first, run(plan, fresh, mine.start, told)), "it is what sampling makes"
+
+
+def test_what_guidance_remembers_stays_in_its_run():
+    check_runs()
 
 
 # --- planted errors --------------------------------------------------------------------------------------------------
@@ -217,3 +258,17 @@ def test_planted_search_that_ignores_the_data_is_caught(monkeypatch):
     monkeypatch.setattr(calibration, "best_times", lambda sampler, schedule, ref, nfe: Trailing().levels(schedule, nfe))
     with pytest.raises(AssertionError):
         test_five_evaluations_beat_stock_on_seeds_not_seen(RectifiedFlow())
+
+
+def test_planted_memory_is_caught(monkeypatch):
+    monkeypatch.setattr(Guided, "anew", lambda self: self)
+    with pytest.raises(AssertionError):
+        check_runs()
+
+
+def test_planted_batch_left_out_is_caught(monkeypatch):
+    right = Problem.end
+    check_batches()
+    monkeypatch.setattr(Problem, "end", lambda self, plan: right(replace(self, batches=self.batches[:1] * 2), plan))
+    with pytest.raises((AssertionError, RuntimeError)):
+        check_batches()

@@ -1,6 +1,7 @@
 """sonolux calibrate: plans are stored in the checkpoint, and sampling uses them unless it is told otherwise."""
 
 import json
+from typing import Any
 
 import pytest
 import sonolux
@@ -64,12 +65,29 @@ def test_sampling_uses_the_plan_of_that_many_steps(run):
 
 def test_whoever_asks_otherwise_gets_otherwise(run):
     m = sonolux.load(run[0], device="cpu")
-    for changes in ({"use": "euler"}, {"spacing": "linspace"}, {"calibrated": False}):
+    others: list[dict[str, Any]] = [{"use": "euler"}, {"spacing": "linspace"}, {"calibrated": False}]
+    for changes in others:
         assert m.sample(steps=3, **changes).settings["calibrated"] is False
     stock = m.sample(steps=3, calibrated=False).media
     assert not torch.allclose(stock[0], m.sample(steps=3).media[0], atol=1e-4)
     changed = sonolux.load(run[0], device="cpu", changes=["sample.use=euler"])
     assert changed.sample(steps=3).settings["calibrated"] is False
+
+
+def test_a_plan_serves_the_guidance_it_was_fitted_with(run, tmp_path):
+    m = sonolux.load(run[0], device="cpu")
+    weak, same = ({"use": "cfg", "scale": scale} for scale in (1.5, 2.0))
+    assert m.sample(steps=3, guidance=weak).settings["calibrated"] is False
+    assert m.sample(steps=3, guidance=None).settings["calibrated"] is False
+    assert m.sample(steps=3, guidance=same).settings["calibrated"] is True
+    copy = tmp_path / "copy.safetensors"
+    copy.write_bytes(newest(run[0]).read_bytes())
+    told = CliRunner().invoke(cli.command, [str(copy), "guidance.scale=1.5", "--nfe", "3", "--count", "8"])
+    assert told.exit_code == 0 and f"sonolux sample {copy} guidance.scale=1.5 steps=3" in told.output
+    other = sonolux.load(copy, device="cpu")
+    assert other.sample(steps=3).settings["calibrated"] is False
+    assert other.sample(steps=3, guidance=weak).settings["calibrated"] is True
+    assert other.sample(steps=4).settings["calibrated"] is True, "the plan of 4 is as it was"
 
 
 def test_a_calibrated_sample_does_not_depend_on_the_batch(run):
@@ -81,12 +99,12 @@ def test_a_calibrated_sample_does_not_depend_on_the_batch(run):
 def test_the_problem_is_what_sampling_solves(run):
     """From the problem's start with its denoiser, the recipe's own plan ends where `sample` does."""
     m = sonolux.load(run[0], device="cpu")
-    problem = m.problem(6, seed=2, batch=6)
+    problem = m.problem(6, seed=2, batch=4)
+    assert [len(batch.start) for batch in problem.batches] == [4, 2], "as many at a time as sampling makes"
     sampler, spacing = m.recipe.sampler.build(), m.recipe.sample.spacing.build()
     levels = spacing.levels(problem.schedule, 5)
     with torch.no_grad():
-        x = sampler.solve(problem.schedule, levels, problem.denoiser, problem.start, problem.conditions).x
-        media = m.codec.decode(x)
+        media = m.codec.decode(problem.end(sampler.plan(problem.schedule, levels)))
     for a, b in zip(m.sample(seed=2, steps=5, batch=6).media, media, strict=True):
         assert torch.allclose(a, b, atol=1e-5)
 
@@ -98,7 +116,7 @@ def test_plans_are_taken_out(run, tmp_path):
     assert read_header(copy).plans == {}
 
 
-@pytest.mark.parametrize(("nfe", "said"), [("5,x", "numbers of evaluations"), ("1", "2 or more")])
+@pytest.mark.parametrize(("nfe", "said"), [("5,x", "numbers of evaluations"), ("1", "2 or more"), ("49", "up to 48")])
 def test_wrong_numbers_are_refused(run, nfe, said, capsys):
     assert main(["calibrate", str(run[0]), "--nfe", nfe]) == 2
     assert said in capsys.readouterr().err
