@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -82,9 +81,21 @@ Terms = tuple[tuple[Symbol, Number], ...]
 
 @dataclass(frozen=True)
 class Plan:
-    """Rows in the order they are made; row 0 is the point where the sampler starts."""
+    """Rows in the order they are made; row 0 is the point where the sampler starts.
+
+    terms: for each row, what it adds up, in order: points, estimates, noises; made at once, so that a compiler that
+           traces the loop meets plain data
+    """
 
     rows: tuple[Row, ...]
+    terms: list[Terms] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        kinds = (("x", "x"), ("D", "d"), ("z", "z"))
+        terms = [
+            tuple(((kind, j), c) for kind, name in kinds for j, c in getattr(row, name).items()) for row in self.rows
+        ]
+        object.__setattr__(self, "terms", terms)
 
     @property
     def nfe(self) -> int:
@@ -95,14 +106,6 @@ class Plan:
     def noises(self) -> list[Hashable]:
         """Every noise key in the order of first use."""
         return list(dict.fromkeys(key for row in self.rows for key in row.z))
-
-    @cached_property
-    def terms(self) -> list[Terms]:
-        """For each row, what it adds up, in order: points, estimates, noises."""
-        kinds = (("x", "x"), ("D", "d"), ("z", "z"))
-        return [
-            tuple(((kind, j), c) for kind, name in kinds for j, c in getattr(row, name).items()) for row in self.rows
-        ]
 
     def bound(self, x: Tensor) -> list[tuple[Row, Level, Terms]]:
         """Rows, levels and terms, with tensors made ready for x (shape, dtype, device) once, before the loop."""
