@@ -66,9 +66,11 @@ class Codec(nn.Module, ABC):
     What `fit` learns is kept in buffers, so that a checkpoint holds it.
 
     wrap: spatial axes of z that may be made a loop
+    unit: media elements along such an axis that a loop's length must be a multiple of
     """
 
     wrap: tuple[int, ...] = ()
+    unit: int = 1
 
     def __init__(self, signal: Signal):
         super().__init__()
@@ -79,11 +81,11 @@ class Codec(nn.Module, ABC):
         """Learn scales from the training split, from valid elements only."""
 
     @abstractmethod
-    def encode(self, media: Tensor) -> Tensor:
-        """(B, C, *media) -> (B, C', *spatial)."""
+    def encode(self, media: Tensor, loop: bool = False) -> Tensor:
+        """(B, C, *media) -> (B, C', *spatial); loop: the axes of `wrap` are circles."""
 
     @abstractmethod
-    def decode(self, z: Tensor, length: int | None = None) -> Tensor:
+    def decode(self, z: Tensor, length: int | None = None, loop: bool = False) -> Tensor:
         """(B, C', *spatial) -> (B, C, *media), cut to `length` elements along the last axis if given."""
 
     @abstractmethod
@@ -93,6 +95,10 @@ class Codec(nn.Module, ABC):
     def valid(self, lengths: Tensor, size: tuple[int, ...]) -> Tensor | None:
         """(B, 1, *spatial): 1 where z holds some of the first `lengths` media elements; None where all is valid."""
         return None
+
+    def join(self, media: Tensor, made: Tensor, known: Tensor) -> Tensor:
+        """`media` (B, C, *media) where known (B, 1, *media), else `made`; a codec that is not exact softens joints."""
+        return torch.where(known, media, made)
 
     def log_det(self, size: tuple[int, ...]) -> float | None:
         """log |d z / d media| for media of this size, or None where the map is not one to one."""

@@ -18,6 +18,7 @@ from .calibration.reference import Catch, Problem
 from .calibration.stored import Stored, from_plain
 from .device import autocast, choose_device
 from .durations import Extent, chosen, decoded, extent
+from .editing.task import Task, looped, own_edits, size_asked, step_of_loops
 from .guidance.base import Guidance, Run
 from .model import Model
 from .noise import Noise
@@ -86,31 +87,35 @@ class Trained:
         if "device" in changes:
             self.to(changes.pop("device"))
         recipe = self._changed(changes)
-        s = recipe.sample
-        seed = recipe.seed if s.seed is None else s.seed
-        told = self._told(recipe, s.count)
-        lengths = chosen(s.seconds, told, self.model, self.parts.signal, self.parts.takes, seed)
-        media: list[Tensor] = []
+        return self.make(recipe, self._task(recipe, recipe.sample.count, recipe.sample_seed), trajectory, progress)
+
+    def make(self, recipe: Recipe, task: Task, trajectory: bool = False, progress: bool = False) -> Samples:
+        """What a task lists, made as the recipe's `sample` section says."""
+        s, seed = recipe.sample, recipe.sample_seed
+        if s.loop:
+            signal = self.parts.signal
+            task = looped(task, step_of_loops(self.codec, self.model.network, signal), signal.rate)
+        media: list[Tensor] = [torch.empty(0)] * len(task.told)
+        nfe: list[int] = [0] * len(task.told)
         frames: list[Frame] = []
-        nfe: list[int] = []
-        with tqdm(total=s.count, desc="sampling", unit="sample", disable=not progress, delay=2) as bar:
-            for first in range(0, s.count, s.batch):
-                rows = range(first, min(s.count, first + s.batch))
-                keep = frames if trajectory and first == 0 else None
-                media.extend(self._batch(recipe, seed, rows, told, lengths, keep, nfe))
+        with tqdm(total=len(media), desc="sampling", unit="sample", disable=not progress, delay=2) as bar:
+            for n, rows in enumerate(task.batches(s.batch, s.loop)):
+                made, taken = self._batch(recipe, seed, rows, task, frames if trajectory and n == 0 else None)
+                for i, one, cost in zip(rows, made, taken, strict=True):
+                    media[i], nfe[i] = task.finish(i, one), cost
                 bar.update(len(rows))
-        settings = {"seed": seed, "step": self.step, "recipe": recipe.name, **_settings(recipe)}
+        settings = {"seed": seed, "step": self.step, "recipe": recipe.name, **task.facts, **_settings(recipe)}
         settings["calibrated"] = isinstance(self._method(recipe)[0], Stored)
         output = None if s.output is None else s.output.build(signal=self.parts.signal)
-        return Samples(media, told, settings, self.parts.modality, frames, nfe, output)
+        return Samples(media, task.told, settings, self.parts.modality, frames, nfe, output)
 
     def check(self) -> None:
         """Raise BadInput where the recipe's own `sample` section cannot be followed; nothing is sampled."""
         s, schedule = self.recipe.sample, self.parts.process.schedule
-        told = self._told(self.recipe, s.count)
         if s.output is not None:
             s.output.build(signal=self.parts.signal)
-        self._extent(self.recipe, chosen(s.seconds, told, self.model, self.parts.signal, self.parts.takes, 0))
+        task = self._task(self.recipe, s.count, 0)
+        self._extent(self.recipe, task, range(s.count))
         self.recipe.sampler.build().plan(schedule, s.spacing.build().levels(schedule, s.steps))
         for part in self._guidances(self.recipe, self._others.denoiser):
             part.begin(Run(Noise(0, [0], self.parts.signal.latent)))
@@ -134,13 +139,12 @@ class Trained:
     def problem(self, count: int, seed: int = 0, **changes: Any) -> Problem:
         """What calibration solves: `count` starts, their guided denoisers and conditions as `sample` has them."""
         recipe = self._changed(changes)
-        told = self._told(recipe, count)
-        lengths = chosen(recipe.sample.seconds, told, self.model, self.parts.signal, self.parts.takes, seed)
-        room, spacing = self._extent(recipe, lengths), recipe.sample.spacing.build()
+        task, spacing = self._task(recipe, count, seed), recipe.sample.spacing.build()
+        room = self._extent(recipe, task, range(count))
         batches = []
         for first in range(0, count, recipe.sample.batch):
             rows, caught = slice(first, min(count, first + recipe.sample.batch)), Catch()
-            self._latents(recipe, seed, range(count)[rows], told, room.rows(rows), (caught, spacing))
+            self._latents(recipe, seed, range(count)[rows], task, room.rows(rows), (caught, spacing))
             batches.append(caught.batch)
         return Problem(self.parts.process.schedule, tuple(batches))
 
@@ -152,38 +156,45 @@ class Trained:
         self,
         recipe: Recipe,
         seed: int,
-        rows: range,
-        told: list[dict[str, Any]],
-        lengths: list[int],
+        rows: Sequence[int],
+        task: Task,
         frames: list[Frame] | None,
-        nfe: list[int],
-    ) -> list[Tensor]:
-        room = self._extent(recipe, [lengths[i] for i in rows])
-        taken: list[int] = []
+    ) -> tuple[list[Tensor], list[int]]:
+        """Media of some rows of a task, and the evaluations that each took."""
+        room, loop = self._extent(recipe, task, rows), recipe.sample.loop
+        taken: list[int] = [0] * len(rows)
 
         def keep(p: Progress) -> None:
             taken[:] = p.nfe
             if frames is not None and p.x0 is not None:
                 at = p.level.on(p.x)
                 scale = (at.alpha**2 + at.sigma**2) ** -0.5  # as the network sees it, so that noise is visible
-                media = self._decode(p.x * scale, room), self._decode(p.x0, room)
+                media = self._decode(p.x * scale, room, loop), self._decode(p.x0, room, loop)
                 frames.append(Frame(p.step, float(torch.as_tensor(p.level.tau).mean()), *media))
 
-        z = self._latents(recipe, seed, rows, told, room, self._method(recipe), keep)
-        nfe.extend(taken)
-        return self._decode(z, room)
+        z = self._latents(recipe, seed, rows, task, room, self._method(recipe), keep)
+        return self._decode(z, room, loop), taken
 
     def _latents(
         self,
         recipe: Recipe,
         seed: int,
-        rows: range,
-        told: list[dict[str, Any]],
+        rows: Sequence[int],
+        task: Task,
         room: Extent,
         method: tuple[Sampler, Spacing | list[Level]],
         on_step: Callable[[Progress], None] | None = None,
     ) -> Tensor:
-        parts, s, batch = self.parts, recipe.sample, [told[i] for i in rows]
+        parts, s, batch = self.parts, recipe.sample, [task.told[i] for i in rows]
+        edits = own_edits(self.codec, self.model.network, parts.signal, room, s.loop, s.windows)
+        numbers = [task.numbers[i] for i in rows]
+
+        def beside(path: Path) -> Denoiser:
+            other, run = self._others.beside(path, batch), Run(Noise(seed, numbers, room.shape, self.device))
+            for edit in edits:
+                other.denoiser = edit.within(other.denoiser, run)
+            return other
+
         with torch.no_grad():
             conditions = embedded(self.model, batch)
             if room.valid is not None:
@@ -196,23 +207,34 @@ class Trained:
                     sampler=method[0],
                     spacing=method[1],
                     steps=s.steps,
-                    guidance=self._guidances(recipe, lambda path: self._others.beside(path, batch)),
+                    guidance=self._guidances(recipe, beside),
                     conditions=conditions,
                     seed=seed,
-                    first=rows.start,
                     device=self.device,
                     on_step=on_step,
                     shapes=room.shapes,
+                    samples=numbers,
+                    edits=[*edits, *task.edits(rows, room)],
                 )
 
-    def _extent(self, recipe: Recipe, lengths: list[int]) -> Extent:
-        asked, parts = recipe.sample.seconds is not None, self.parts
-        return extent(self.codec, self.model.network, parts.signal, lengths, parts.takes, asked)
+    def _task(self, recipe: Recipe, count: int, seed: int) -> Task:
+        """`count` samples as the recipe's `sample` section wants them."""
+        s, parts = recipe.sample, self.parts
+        told, signal = self._told(recipe, count), replace(parts.signal, size=size_asked(s.size, parts.signal))
+        lengths = chosen(s.seconds, told, self.model, signal, parts.takes, seed)
+        return Task(told, lengths, signal.size, sized=s.seconds is not None)
 
-    def _decode(self, z: Tensor, room: Extent) -> list[Tensor]:
+    def _extent(self, recipe: Recipe, task: Task, rows: Sequence[int]) -> Extent:
+        s, parts = recipe.sample, self.parts
+        signal, lengths = replace(parts.signal, size=task.size), [task.lengths[i] for i in rows]
+        window = None if s.windows is None else parts.signal.latent[1:]
+        known, sized = ((), False) if s.loop else (parts.takes, task.sized)  # a loop has no padding
+        return extent(self.codec, self.model.network, signal, lengths, known, sized, window)
+
+    def _decode(self, z: Tensor, room: Extent, loop: bool = False) -> list[Tensor]:
         # Networks may compute in bf16; the way back to media never does.
         with torch.autocast(self.device.type, enabled=False):
-            return [media.cpu() for media in decoded(self.codec, z.float(), room)]
+            return [media.cpu() for media in decoded(self.codec, z.float(), room, loop)]
 
     def _told(self, recipe: Recipe, count: int) -> list[dict[str, Any]]:
         wanted: dict[str, Any] = {"label": recipe.sample.label, **recipe.sample.where}

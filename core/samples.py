@@ -60,7 +60,7 @@ class Samples:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             for i, (media, told) in enumerate(zip(self.media, self.told, strict=True)):
-                name = "-".join([f"{i:04d}", *(_safe(v) for v in told.values() if v is not None)])
+                name = "-".join([f"{i:04d}", *(_safe(_word(v, "+")) for v in told.values() if v is not None)])
                 paths.append(writer.write(folder / f"{name}{writer.suffix}", media))
                 records.append({"file": paths[-1].name, "sample": i, **told})
                 if self.nfe:
@@ -96,7 +96,14 @@ class Samples:
     @property
     def captions(self) -> list[str]:
         """What each was told, as a short text."""
-        return [" ".join(str(v) for v in told.values() if v is not None) for told in self.told]
+        return [" ".join(_word(v, " + ") for v in told.values() if v is not None) for told in self.told]
+
+
+def _word(value: Any, between: str) -> str:
+    """A value as text; a mixture of classes as its names and weights."""
+    if isinstance(value, dict):
+        return between.join(f"{name} {weight:g}" for name, weight in value.items())
+    return str(value)
 
 
 def _safe(value: Any) -> str:

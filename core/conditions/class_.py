@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,12 @@ from ..layers.init import normal_, reset
 from ..types import BadInput, Item, Signal
 from .base import Condition, listed
 
+Chosen = int | tuple[tuple[int, float], ...]
+"""An index, or a mixture: (index, weight) pairs whose weights add up to 1."""
+
 
 class Class(Condition):
-    """One class of the data, embedded as a learned row.
+    """One class of the data, embedded as a learned row; or a mixture of classes, the weighted mean of their rows.
 
     signal: facts of the data, with the names of its classes
     width: length of a row (the network's embedding width)
@@ -37,8 +41,28 @@ class Class(Condition):
         super().fill(rng)
         normal_(self.rows, rng)
 
-    def parse(self, value: Any) -> int:
-        """A class's name or index -> its index; raises BadInput that names the classes."""
+    def parse(self, value: Any) -> Chosen:
+        """A class's name or index -> its index; a mixture {coin: 0.5, jump: 0.5} -> pairs whose weights add up to 1.
+
+        Raises BadInput that names the classes.
+        """
+        return self._mixture(value) if isinstance(value, Mapping) else self._index(value)
+
+    def _mixture(self, value: Mapping[Any, Any]) -> Chosen:
+        weights: dict[int, float] = {}
+        for name, weight in value.items():
+            number = weight if isinstance(weight, (int, float)) and not isinstance(weight, bool) else math.nan
+            if not 0 <= number < math.inf:
+                raise BadInput(f"a mixture of classes has weights of 0 or more, not {weight!r} for {name!r}")
+            index = self._index(name)
+            weights[index] = weights.get(index, 0.0) + number
+        total = sum(weights.values())
+        if not total:
+            raise BadInput(f"a mixture of classes names some with weights above 0, such as {{{self.classes[0]}: 1}}")
+        kept = tuple((index, weight / total) for index, weight in weights.items() if weight)
+        return kept[0][0] if len(kept) == 1 else kept
+
+    def _index(self, value: Any) -> int:
         if isinstance(value, str) and value in self.classes:
             return self.classes.index(value)
         if isinstance(value, str) and value.isdigit():
@@ -55,14 +79,22 @@ class Class(Condition):
         """The names of all classes."""
         return self.classes
 
-    def show(self, value: int | None) -> str | None:
-        """An index -> the class's name."""
+    def show(self, value: Chosen | None) -> str | dict[str, float] | None:
+        """An index -> the class's name; a mixture -> its weights by name."""
+        if isinstance(value, tuple):
+            return {self.classes[index]: round(weight, 6) for index, weight in value}
         return None if value is None else self.classes[value]
 
     def from_item(self, item: Item) -> int | None:
         """The example's label."""
         return item.label
 
-    def embed(self, values: Sequence[int] | Tensor) -> Tensor:
-        """Indices (B,) -> (B, E)."""
+    def embed(self, values: Sequence[Chosen] | Tensor) -> Tensor:
+        """Indices (B,), or indices and mixtures -> (B, E)."""
+        if not isinstance(values, Tensor) and any(isinstance(value, tuple) for value in values):
+            weights = torch.zeros(len(values), len(self.classes))
+            for row, value in enumerate(values):
+                for index, weight in value if isinstance(value, tuple) else ((value, 1.0),):
+                    weights[row, index] = weight
+            return weights.to(self.rows) @ self.rows
         return self.rows[torch.as_tensor(values, dtype=torch.long, device=self.rows.device)]

@@ -78,6 +78,11 @@ class Recipe:
         """The file it was read from; None where it came out of a checkpoint."""
         return self.given.source
 
+    @property
+    def sample_seed(self) -> int:
+        """The seed of its samples: `sample.seed`, or the recipe's."""
+        return self.seed if self.sample.seed is None else self.sample.seed
+
     def resolved(self) -> dict[str, Any]:
         """The recipe as plain values with every default explicit; paths are absolute."""
         return {

@@ -100,6 +100,12 @@ class Sample:
     """values of other conditions, by name: one value, or a list that is cycled"""
     seconds: Any = None
     """length of a sound in seconds, or a list that is cycled; null: the recipe's, or the data's where that is masked"""
+    size: Any = None
+    """pixels of a picture: one number or [height, width]; null: the recipe's"""
+    loop: bool = False
+    """seamless loops: the end of a sound leads into its beginning; a picture tiles in both directions"""
+    windows: Annotated[float, Range(0, 0.9)] | None = None
+    """longer or larger than trained, from windows of the trained size that overlap by this share; null: in one piece"""
     output: Annotated[Spec, Kind("output")] | None = None
     """how samples are finished and written, such as audio/file; null: as the modality does"""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"

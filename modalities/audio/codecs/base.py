@@ -54,6 +54,11 @@ class FrameCodec(Codec):
             raise BadInput(f"the codecs of sound take sound, not {signal.modality} of size {signal.size}")
         self.hop, self.reach, self.multiple = hop, reach, multiple
 
+    @property
+    def unit(self) -> int:  # type: ignore[override]
+        """Samples that a loop's length must be a multiple of."""
+        return self.hop * self.multiple
+
     def frames(self, size: tuple[int, ...]) -> int:
         """Places along the spatial axis for media of this size."""
         return dsp.frames_of(size[-1], self.hop, self.multiple)

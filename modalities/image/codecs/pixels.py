@@ -33,11 +33,11 @@ class Pixels(Codec):
         """
         self.standard.fit((self._checked(item), None) for item in items)
 
-    def encode(self, media: Tensor) -> Tensor:
+    def encode(self, media: Tensor, loop: bool = False) -> Tensor:
         """(B, C, H, W) in [-1, 1] -> (B, C, H, W) of unit variance."""
         return self.standard(media)
 
-    def decode(self, z: Tensor, length: int | None = None) -> Tensor:
+    def decode(self, z: Tensor, length: int | None = None, loop: bool = False) -> Tensor:
         """(B, C, H, W) -> (B, C, H, W); not cut to [-1, 1], so that gradients pass; `length` has no meaning here."""
         return self.standard.inverse(z)
 

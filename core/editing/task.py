@@ -1,0 +1,115 @@
+"""What a run makes, row by row, whatever it is asked for: the lengths, the numbers of the samples, the edits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from ..codec import Codec
+from ..durations import Extent
+from ..types import BadInput, Signal
+from .base import Edit
+from .loop import Loop
+from .windows import Windowed
+
+Rows = Sequence[int]
+
+
+@dataclass
+class Task:
+    """A list of samples to make.
+
+    told:    what each is told: name -> value
+    lengths: media elements of each along the last axis
+    size:    of the media along the other axes, and the last one's in training: signal.size, or what was asked for
+    numbers: the number of each in the run's seed: samples of one number start from the same noise
+    edits:   (rows, their room) -> the edits of a batch
+    finish:  (row, its media) -> what is kept of it
+    sized:   whether lengths were asked for and the network has not seen others; see durations.extent
+    facts:   what samples.json says of the edit
+    """
+
+    told: list[dict[str, Any]]
+    lengths: list[int]
+    size: tuple[int, ...]
+    numbers: list[int] = field(default_factory=list)
+    edits: Callable[[Rows, Extent], list[Edit]] = lambda rows, room: []
+    finish: Callable[[int, Tensor], Tensor] = lambda row, media: media
+    sized: bool = False
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.numbers = self.numbers or list(range(len(self.told)))
+
+    def batches(self, most: int, alike: bool) -> Iterator[Rows]:
+        """Rows in batches of at most `most`; alike: of one length, as loops must be."""
+        rows = sorted(range(len(self.told)), key=lambda i: self.lengths[i] if alike else 0)
+        first = 0
+        while first < len(rows):
+            end = min(first + most, len(rows))
+            if alike:
+                end = next((i for i in range(first, end) if self.lengths[rows[i]] != self.lengths[rows[first]]), end)
+            yield rows[first:end]
+            first = end
+
+
+def size_asked(size: Any, signal: Signal) -> tuple[int, ...]:
+    """`sample.size` of pictures as (H, W); the signal's own where nothing is asked. Raises BadInput for sounds."""
+    if size is None:
+        return signal.size
+    if signal.rate is not None:
+        raise BadInput("sample.size is for pictures, and this run makes sounds: their length is sample.seconds")
+    both = tuple(size) if isinstance(size, (list, tuple)) else (size,) * len(signal.size)
+    if len(both) != len(signal.size) or not all(type(n) is int and n >= 1 for n in both):
+        raise BadInput(f"sample.size is a number of pixels, or [height, width]; got {size!r}")
+    return both
+
+
+def step_of_loops(codec: Codec, network: nn.Module, signal: Signal) -> int:
+    """Media elements that a loop's length is a multiple of: whole places of the codec, whole blocks of the network.
+
+    Raises BadInput where the codec has no axis that may be a loop.
+    """
+    if not codec.wrap:
+        raise BadInput(f"codec {type(codec).__name__} knows no loops: leave sample.loop out")
+    places = codec.shape((*signal.size[:-1], codec.unit))[-1]
+    factor = int(getattr(network, "factor", 1))
+    return codec.unit * (factor // math.gcd(factor, places))
+
+
+def rounded(length: int, step: int) -> int:
+    """The nearest multiple of `step`, one at least."""
+    return max(1, round(length / step)) * step
+
+
+def looped(task: Task, step: int, rate: float | None) -> Task:
+    """The task with every length a loop's; what it says of lengths is corrected."""
+    lengths = [rounded(n, step) for n in task.lengths]
+    size = tuple(rounded(n, step) for n in task.size) if rate is None else task.size
+    for row, n in zip(task.told, lengths, strict=True):
+        if rate is not None and isinstance(row.get("seconds"), float):
+            row["seconds"] = round(n / rate, 6)
+    return replace(task, lengths=lengths, size=size)
+
+
+def own_edits(
+    codec: Codec, network: nn.Module, signal: Signal, room: Extent, loop: bool, windows: float | None
+) -> list[Edit]:
+    """What `sample.loop` and `sample.windows` come to for a batch. Raises BadInput where the network cannot."""
+    edits: list[Edit] = []
+    wrap = codec.wrap if loop else ()
+    size = signal.latent[1:]
+    if windows is not None and any(n > own for n, own in zip(room.shape[1:], size, strict=True)):
+        if getattr(network, "positions", 0):
+            raise BadInput(
+                "this network was trained with positions, so every window would begin and end like a whole: "
+                "leave sample.windows out, or train with network.positions=0"
+            )
+        edits.append(Windowed(size, windows, wrap))
+    if loop:
+        edits.append(Loop(wrap))
+    return edits
