@@ -135,6 +135,8 @@ def likelihood(
 
     Raises BadInput for a denoiser that moves the state, and for bad values.
     """
+    if divergence not in ("auto", "exact", "hutchinson"):
+        raise BadInput(f"likelihood's divergence is auto, exact or hutchinson, not {divergence!r}")
     if probes < 2 or steps < 1:
         raise BadInput(
             f"likelihood needs at least 2 probes (for their standard error) and 1 step, not {probes}, {steps}"

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 
 import torch
 
-from ..types import Estimate, Level
+from ..types import BadInput, Estimate, Level
 from .base import ALWAYS, FULL, Guidance, Moment, Want, checked_window, known_names
 
 
@@ -24,6 +24,8 @@ class CFG(Guidance):
     """
 
     def __init__(self, scale: float = 1.5, window: tuple[float, float] = ALWAYS, conditions: list[str] | None = None):
+        if conditions is not None and not conditions:
+            raise BadInput("cfg's conditions name those to strengthen; leave them out for all together")
         self.scale, self.window = float(scale), checked_window(window, "cfg")
         self.conditions = conditions
         self.null = Want(None if conditions is None else tuple(conditions))

@@ -18,14 +18,11 @@ class DDIM(Sampler):
     eta: share of fresh noise: 0 deterministic, 1 ancestral
     """
 
-    order = 1
-
     def __init__(self, eta: float = 0.0):
         if not 0 <= eta <= 1:
             raise BadInput(f"ddim's eta lies between 0 (deterministic) and 1 (ancestral), not {eta}")
         self.eta, self.stochastic = eta, eta > 0
-        if self.stochastic:
-            self.order = None
+        self.order = None if self.stochastic else 1
 
     def draft(self, draft: Draft) -> None:
         x = draft.start()

@@ -8,6 +8,7 @@ from ..types import BadInput
 from .base import Draft, Sampler
 from .coefficients import first_order, log_step
 from .exponential import higher
+from .moves import damping
 from .paths import Kind, check_noise, step_keys
 
 
@@ -22,15 +23,12 @@ class DPMpp2MSDE(Sampler):
     noise: path (what a Brownian path on tau gains, the same at any number of steps), or step (fresh at every step)
     """
 
-    stochastic = True
-
     def __init__(self, eta: float = 1.0, noise: Kind = "path"):
         if eta < 0:
             raise BadInput(f"dpmpp_2m_sde's eta is at least 0, not {eta}")
         check_noise("dpmpp_2m_sde", noise)
         self.eta, self.noise, self.stochastic = eta, noise, eta > 0
-        if not self.stochastic:
-            self.order = 2
+        self.order = None if self.stochastic else 2
 
     def draft(self, draft: Draft) -> None:
         x, nodes = draft.start(), []
@@ -38,7 +36,6 @@ class DPMpp2MSDE(Sampler):
             D = draft.denoise(x)
             nodes = [(s, D), *nodes[:1]]
             h = log_step(s, t)
-            kept = t.sigma * torch.exp(-self.eta * h) if self.eta else t.sigma
             psi0 = -torch.expm1(-(1 + self.eta) * h)
-            made = first_order(draft, x, D, s, t, kept, key)
+            made = first_order(draft, x, D, s, t, t.sigma * damping(self.eta, h), key)
             x = draft.step(made + higher(s, t, nodes, [psi0, psi0 / 2]), t)

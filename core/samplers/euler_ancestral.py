@@ -20,12 +20,11 @@ class EulerAncestral(Sampler):
     eta: share of fresh noise: 0 is Euler, 1 fully ancestral
     """
 
-    stochastic = True
-
     def __init__(self, eta: float = 1.0):
         if not 0 <= eta <= 1:
             raise BadInput(f"euler_ancestral's eta lies between 0 (Euler) and 1 (ancestral), not {eta}")
-        self.eta = eta
+        self.eta, self.stochastic = eta, eta > 0
+        self.order = None if self.stochastic else 1
 
     def draft(self, draft: Draft) -> None:
         x = draft.start()

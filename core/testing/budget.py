@@ -37,14 +37,13 @@ class Cost:
 def within(sampler: Sampler, schedule: Schedule, nfe: int, levels: Levels = falling) -> tuple[int, Plan] | None:
     """The most steps that cost at most `nfe` evaluations, and their plan; None where there are none.
 
-    A sampler may refuse few steps, for want of history; it costs more the more steps it makes.
+    A sampler may refuse few steps, for want of history, and so may a spacing; more steps cost more.
     """
     low, high, best = 1, nfe, None
     while low <= high:
         steps = (low + high + 1) // 2
-        stops = levels(schedule, steps)
         try:
-            plan = sampler.plan(schedule, stops)
+            plan = sampler.plan(schedule, levels(schedule, steps))
         except BadInput:
             low = steps + 1
             continue

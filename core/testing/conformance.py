@@ -15,7 +15,7 @@ from ..clocks.base import Clock
 from ..objectives.times.base import Times
 from ..objectives.weightings.base import Weighting
 from ..predictions.base import Prediction
-from ..samplers.base import Plan, Sampler, run
+from ..samplers.base import Sampler, run
 from ..schedulers.base import ExactLevel, Schedule
 from ..schedulers.discrete import Discrete
 from ..schedulers.edm import EDM
@@ -291,8 +291,3 @@ def _start(shape: tuple[int, ...], dtype: torch.dtype, seed: int = 0) -> Tensor:
 
 def _fields(level: Level) -> tuple[float, float, float]:
     return float(level.t), float(level.alpha), float(level.sigma)
-
-
-def plan_of(sampler: Sampler, schedule: Schedule, steps: int = 9) -> Plan:
-    """The plan from the schedule's first level to clean."""
-    return sampler.plan(schedule, falling(schedule, steps))

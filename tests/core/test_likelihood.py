@@ -244,6 +244,7 @@ class Moving:
     [
         ("2 probes", ar1(4), {"probes": 1}),
         ("1 step", ar1(4), {"steps": 0}),
+        ("auto, exact or hutchinson", ar1(4), {"divergence": "exakt"}),
         ("rho_min lies", ar1(4), {"rho_min": 100.0}),
         ("moves the state", Moving(), {}),
     ],

@@ -150,6 +150,11 @@ def test_a_network_that_returns_no_null_is_called_once_a_step_outside_of_the_win
     assert counting.rows == 5 * 4
 
 
+def test_no_condition_to_strengthen_is_refused():
+    with pytest.raises(BadInput, match="leave them out for all"):
+        CFG(2.0, conditions=[])
+
+
 @pytest.mark.parametrize("window", [(0.6, 0.2), (-0.1, 1.0), (0.0, 1.5)])
 def test_bad_windows_are_refused(window):
     with pytest.raises(BadInput, match="window"):

@@ -9,7 +9,7 @@ import torch
 from sonolux.core import plan as plans
 from sonolux.core import registry
 from sonolux.core.noise import Noise
-from sonolux.core.samplers import base, coefficients, exponential
+from sonolux.core.samplers import base, coefficients, exponential, moves
 from sonolux.core.samplers.base import Affine, Draft, Sampler, run
 from sonolux.core.samplers.ddim import DDIM
 from sonolux.core.samplers.ddpm import DDPM
@@ -35,6 +35,7 @@ WITH_OPTIONS = {
     "ddim eta 0.5": DDIM(eta=0.5),
     "ddim eta 1": DDIM(eta=1.0),
     "ddpm large": DDPM(variance="large"),
+    "euler_ancestral eta 0": EulerAncestral(eta=0.0),
     "euler_ancestral eta 0.3": EulerAncestral(eta=0.3),
     "dpmpp_2m_sde eta 0": DPMpp2MSDE(eta=0.0),
     "dpmpp_2m_sde eta 0.5": DPMpp2MSDE(eta=0.5),
@@ -69,7 +70,7 @@ PLANTED = [
     (DDPM, 'if self.variance == "small"', 'if self.variance == "none"', None),
     (Heun, "(eps_t - eps)", "(eps_t + eps)", None),
     (DPMpp2M, "t, t.sigma)", "t, s.sigma)", None),
-    (DPMpp2MSDE, "torch.exp(-self.eta * h)", "torch.exp(self.eta * h)", None),
+    (DPMpp2MSDE, "torch.exp(-eta * h)", "torch.exp(eta * h)", moves),
     (DDIM, "fresh = (t.sigma**2 - kept**2)", "fresh = (t.sigma - kept)", coefficients),
     (EulerAncestral, "(t.alpha - s.alpha * ratio)", "(t.alpha - ratio)", coefficients),
     (DPMpp2M, "column[j + 1] - column[j]", "column[j + 1] + column[j]", exponential),

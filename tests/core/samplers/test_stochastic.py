@@ -3,7 +3,7 @@
 import pytest
 import torch
 from sonolux.core import registry
-from sonolux.core.samplers import coefficients
+from sonolux.core.samplers import coefficients, moves
 from sonolux.core.samplers.base import run
 from sonolux.core.samplers.ddim import DDIM
 from sonolux.core.samplers.ddpm import DDPM
@@ -70,7 +70,7 @@ def test_drawn_samples(name):
         (EulerAncestral, check_weak, "+ fresh * draft", "+ 1.2 * fresh * draft", coefficients),
         (DDPM, check_weak, "(t.alpha * s.sigma))", "(t.alpha * t.sigma))", None),
         (DPMpp2MSDE, check_weak, "made + higher", "made - 8 * higher", None),
-        (DPMpp2MSDE, check_weak, "torch.exp(-self.eta * h)", "torch.exp(self.eta * h)", None),
+        (DPMpp2MSDE, check_weak, "torch.exp(-eta * h)", "torch.exp(eta * h)", moves),
         (EulerAncestral, check_drawn, '("step", i)', '("step", 0)', None),  # the same noise at every step
     ],
 )

@@ -10,9 +10,11 @@ from sonolux.core.samplers.dpmpp_2m_sde import DPMpp2MSDE
 from sonolux.core.samplers.euler import Euler
 from sonolux.core.samplers.euler_ancestral import EulerAncestral
 from sonolux.core.samplers.heun import Heun
+from sonolux.core.samplers.rk4 import RK4
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.schedulers.vp_linear import VPLinear
+from sonolux.core.spacings.leading import Leading
 from sonolux.core.testing import orders
 from sonolux.core.testing.budget import error_against_nfe, within
 from sonolux.core.testing.conformance import SamplerConformance, check_distribution
@@ -123,6 +125,7 @@ def check_within(find):
         found = find(Heun(), EDM(), nfe)
         assert found is not None and (found[0], found[1].nfe) == (steps, 2 * steps - 1)
     assert find(Euler(), EDM(), 7)[0] == 7
+    assert find(RK4(), EDM(), 5, Leading().levels) is None, "one step is all there is for, and leading refuses it"
 
 
 def test_the_most_steps_that_a_budget_allows():
