@@ -96,24 +96,21 @@ def _header(row: Any) -> Header | None:
 
 
 def read(path: Path) -> Manifest:
-    """A finished manifest. Raises BadInput with the file, the line and the remedy."""
+    """A finished manifest. Raises BadInput with the file and the remedy."""
     if not path.is_file():
         raise BadInput(f"data.manifest: no such file: {shown(path)}")
-    rows = []
-    for number, row in enumerate(path.read_bytes().splitlines(), 1):
-        try:
-            rows.append(json.loads(row))
-        except ValueError:
-            raise BadInput(f"{shown(path)}:{number}: not JSON: run `sonolux prepare` on the folder again") from None
-    header = _header(rows[0]) if rows else None
-    if header is None:
+    found = started(path)
+    if found is None:
         raise BadInput(f"{shown(path)}: no manifest: `sonolux prepare FOLDER` makes one; a list of files is data.table")
+    header, lines = found
     if not header.complete:
         raise BadInput(
             f"{shown(path)}: not complete, `sonolux prepare` was stopped: `sonolux prepare {header.root} --out "
             f"{shown(path.parent)}` goes on where it stopped"
         )
-    return Manifest(path, header, rows[1:])
+    if len(lines) != path.read_bytes().count(b"\n") - 1:
+        raise BadInput(f"{shown(path)}: damaged: run `sonolux prepare {header.root} --out {shown(path.parent)}` again")
+    return Manifest(path, header, lines)
 
 
 def find(root: Path | str | None, manifest: Path | None, modality: str) -> tuple[Path | str | None, Manifest | None]:

@@ -110,7 +110,7 @@ def _bars(axes, counts: Mapping[str, int]) -> None:
     names = [name.replace("$", r"\$")[:18] for name, _ in rows]  # "$" would begin a formula
     axes.barh(range(len(rows)), [n for _, n in rows], color="#265ca0")
     axes.set_yticks(range(len(rows)), names)
-    axes.invert_yaxis()
+    axes.set_ylim(max(len(rows), 4) - 0.5, -0.5)  # few bars stay slim; the first is on top
 
 
 def _histogram(axes, values: Sequence[float], log: bool) -> None:
@@ -126,4 +126,11 @@ def _histogram(axes, values: Sequence[float], log: bool) -> None:
     edges = np.geomspace(low, high, 31) if log else np.linspace(low, high, 31)
     axes.hist(data, bins=edges, color="#265ca0")
     if log:
+        from matplotlib.ticker import FixedLocator, NullLocator, StrMethodFormatter
+
         axes.set_xscale("log")
+        round_ = [d * 10.0**k for k in range(-4, 6) for d in (1, 2, 5)]
+        ticks = [t for t in round_ if edges[0] <= t <= edges[-1]] or [float(np.sqrt(low * high))]
+        axes.xaxis.set_major_locator(FixedLocator(ticks))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:.3g}"))

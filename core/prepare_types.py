@@ -57,11 +57,20 @@ class Preparer(Protocol):
     analysis: version of what `inspect` measures; a change makes `prepare` measure again
     """
 
-    modality: str
-    nouns: tuple[str, str]
-    suffixes: Collection[str]
-    foreign: Collection[str]
-    analysis: int
+    @property
+    def modality(self) -> str: ...
+
+    @property
+    def nouns(self) -> tuple[str, str]: ...
+
+    @property
+    def suffixes(self) -> Collection[str]: ...
+
+    @property
+    def foreign(self) -> Collection[str]: ...
+
+    @property
+    def analysis(self) -> int: ...
 
     def begin(self, count: int) -> None:
         """Told how many files there are, before the first."""

@@ -17,7 +17,7 @@ from ...core.plots import Panel
 from ...core.prepare_types import Context, Pair, Proposal, Summary
 from . import dsp, files, loudness
 from .prepare_copies import Copies
-from .prepare_recipe import propose
+from .prepare_recipe import RATES, propose
 
 _MOST = 1 << 28  # samples of a file: 1 GB decoded
 _QUIET = -45.0  # dB under the loudest 10 ms: silence before and after a sound
@@ -85,7 +85,7 @@ def facts(sound: files.Sound) -> Line:
         remarks.append(f"peaks {20 * math.log10(peak):.1f} dB above full scale")
     if off > 0.01:
         remarks.append(f"is off zero by {off:.2f}")
-    if top < 0.25 * rate and rate > 8000:
+    if any(once <= rate / 2 and 0.8 <= 2 * top / once <= 1.15 for once in RATES):
         remarks.append(f"holds nothing above {top:.0f} Hz: perhaps of a lower rate once")
     loud = loudness.integrated(wave, rate)
     return {
@@ -123,12 +123,12 @@ def silence(wave: Tensor, rate: float) -> tuple[float, float]:
 
 
 def clipped(wave: Tensor, subtype: str) -> float:
-    """% of samples in runs of three or more at the largest value that the format holds (float: 1 or more)."""
+    """% of samples in runs of three or more equal ones at the largest value of the format (float: 1 or more)."""
     bits = _BITS.get(subtype, 0)
     full = wave.abs() >= (1.0 - 1.5 * 2.0 ** (1 - bits) if bits else 1.0)
     if full.shape[-1] < 3 or not bool(full.any()):
         return 0.0
-    three = full[:, :-2] & full[:, 1:-1] & full[:, 2:]
+    three = full[:, 2:] & (wave[:, :-2] == wave[:, 1:-1]) & (wave[:, 1:-1] == wave[:, 2:])
     inside = torch.zeros_like(full)
     for k in range(3):
         inside[:, k : k + three.shape[-1]] |= three
@@ -136,13 +136,13 @@ def clipped(wave: Tensor, subtype: str) -> float:
 
 
 def bandwidth(wave: Tensor, rate: float) -> float:
-    """The frequency in Hz of the highest of 64 bands whose mean power is within 65 dB of the loudest band's."""
-    mono, size = wave.mean(0) if wave.shape[0] == 1 else wave.flatten()[: wave.shape[-1]], 256
+    """The frequency in Hz of the highest of 64 bands whose mean power is within 65 dB of the loudest's."""
+    mono, size = wave[int(wave.square().mean(1).argmax())], 1024
     mono = torch.nn.functional.pad(mono, (0, max(0, size - len(mono))))
     pieces = mono.unfold(0, size, size // 2)
-    pieces = pieces[:: max(1, len(pieces) // 2000)]
+    pieces = pieces[:: max(1, len(pieces) // 1000)]
     power = torch.fft.rfft(pieces.double() * torch.hann_window(size, dtype=torch.float64)).abs().square().mean(0)
-    bands = power[1:129].reshape(64, 2).sum(1)
+    bands = power[1:].reshape(64, -1).sum(1)
     there = torch.nonzero(bands >= bands.max() * 10 ** (_EMPTY / 10))
     return (int(there[-1]) + 1) / 64 * rate / 2
 

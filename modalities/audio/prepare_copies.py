@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ...core.files import progress
 from ...core.prepare_types import Pair
 from . import dsp, files
 
@@ -67,7 +68,8 @@ class Copies:
         """Every pair whose waveforms correlate by COPY or more, best first."""
         waves = {i: torch.from_numpy(t).float() / 32767 for i, t in enumerate(traces) if t is not None}
         found = []
-        for (a, b), hits in _similar(waves).items():
+        likely = _similar(waves)
+        for (a, b), hits in progress(likely.items(), "comparing copies", len(likely)):
             likeness = 0.0
             for hit in _apart(hits):
                 likeness = max(likeness, _laid_over(waves[a], waves[b], hit.lag))
@@ -120,7 +122,8 @@ def _similar(waves: dict[int, Tensor]) -> dict[tuple[int, int], list[_Hit]]:
         return hits
     everything, owners, frames = torch.cat(store), torch.cat(owner), torch.cat(frame)
     rows = max(1, 10_000_000 // len(everything))
-    for start in range(0, len(asked), rows):
+    starts = range(0, len(asked), rows)
+    for start in progress(starts, "looking for copies", len(starts)):
         part = asked[start : start + rows]
         likeness = torch.stack([patch for *_, patch in part]) @ everything.T
         likeness[torch.tensor([i for i, *_ in part])[:, None] == owners] = -1.0

@@ -136,14 +136,17 @@ def _codec(choice: _Choice) -> tuple[str, int]:
     """Log-mel bands, which learn fastest: frames of about 10 ms, as many bands as the window can tell apart."""
     hop = 2 ** round(math.log2(0.009 * choice.rate))
     wanted = 64 if choice.rate <= 16000 else 80 if choice.rate <= 32000 else 96
-    for mels in (wanted, 64, 48, 32):
-        try:
-            dsp.mel_filters(4 * hop, choice.rate, mels)
-            break
-        except BadInput:
-            continue
+    mels = next((m for m in (wanted, 64, 48) if _told_apart(4 * hop, choice.rate, m)), 32)
     frames = math.ceil(choice.seconds * choice.rate / hop)
     return f"{{use: audio/logmel, n_fft: {4 * hop}, hop: {hop}, mels: {mels}}}", frames
+
+
+def _told_apart(n_fft: int, rate: float, mels: int) -> bool:
+    try:
+        dsp.mel_filters(n_fft, rate, mels)
+    except BadInput:
+        return False
+    return True
 
 
 def _network(choice: _Choice, count: int, frames: int) -> tuple[str, str]:

@@ -19,6 +19,9 @@ from .store import Store
 Crop = Literal["onset", "random", "start"]
 Level = Literal["peak", "rms", "none"]
 
+LEVELS: dict[Level, float] = {"peak": -3.0, "rms": -20.0, "none": 0.0}
+"""dB of full scale that each level is brought to where nothing else is asked for."""
+
 Cache = Literal["auto", "memory", "disk", "none"]
 
 

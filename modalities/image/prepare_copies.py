@@ -17,6 +17,7 @@ from PIL import Image as Pil
 from torch import Tensor
 from torch.nn import functional
 
+from ...core.files import progress
 from ...core.prepare_types import Pair
 
 COPY = 0.9
@@ -64,15 +65,15 @@ def pairs(thumbnails: Sequence[np.ndarray | None]) -> list[Pair]:
     whole, details = _coarse(pictures), _details(pictures)
     usual = _usual(whole, details)
     best: dict[tuple[int, int], _Candidate] = {}
-    for mirrored in (False, True):
-        source = pictures.flip(-1) if mirrored else pictures
-        for cut in (_WHOLE, *(_CUTS if len(places) <= _MANY else ())):
-            part = _cut(source, cut)
-            own = _details(part)
-            for a, b, likeness in _similar(_coarse(part), whole, own, details):
-                pair = (min(a, b), max(a, b))
-                if pair not in best or best[pair].likeness < likeness:
-                    best[pair] = _Candidate(likeness, a, b, cut, mirrored)
+    views = [
+        (mirrored, cut) for mirrored in (False, True) for cut in (_WHOLE, *(_CUTS if len(places) <= _MANY else ()))
+    ]
+    for mirrored, cut in progress(views, "looking for copies", len(views)):
+        part = _cut(pictures.flip(-1) if mirrored else pictures, cut)
+        for a, b, likeness in _similar(_coarse(part), whole, _details(part), details):
+            pair = (min(a, b), max(a, b))
+            if pair not in best or best[pair].likeness < likeness:
+                best[pair] = _Candidate(likeness, a, b, cut, mirrored)
     _fitted(best, pictures, details, usual)
     rows = [
         Pair(places[a], places[b], min(1.0, c.likeness))
@@ -86,7 +87,8 @@ def _fitted(best: dict[tuple[int, int], _Candidate], pictures: Tensor, details: 
     """Look for the best place of the cut, for the likest candidates of each picture where that can decide."""
     tried: Counter[int] = Counter()
     open_ = [(pair, c) for pair, c in best.items() if c.likeness < 0.98 and float(usual[[c.a, c.b]].max()) <= _USUAL]
-    for pair, c in sorted(open_, key=lambda item: -item[1].likeness)[:_FITS]:
+    rows = sorted(open_, key=lambda item: -item[1].likeness)[:_FITS]
+    for pair, c in progress(rows, "comparing copies", len(rows)):
         if max(tried[c.a], tried[c.b]) < 2:
             tried.update((c.a, c.b))
             source = pictures[c.a].flip(-1) if c.mirrored else pictures[c.a]

@@ -1,0 +1,284 @@
+"""`sonolux prepare`: what it finds, says and writes; resuming, refusing, and recipes that train."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+from sonolux.core import manifest as manifests
+from sonolux.core import prepare as preparing
+from sonolux.core.cli.main import main
+from sonolux.core.recipe.load import load_recipe
+from sonolux.core.training.job import Job
+from sonolux.core.types import BadInput
+
+RATE = 8000
+
+
+def stroke(path: Path, seed: int, seconds=0.5, rate=RATE):
+    """A decaying noise of its own."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    t = np.arange(round(seconds * rate)) / rate
+    wave = np.random.default_rng(seed).normal(size=len(t)) * np.exp(-6 * t) * 0.15
+    soundfile.write(path, wave, rate)
+    return path
+
+
+def picture(path: Path, seed: int, size=(20, 24)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    levels = np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+    Image.fromarray(levels).save(path)
+    return path
+
+
+@pytest.fixture
+def sounds(tmp_path):
+    root = tmp_path / "my söunds"
+    for c, name in enumerate(("door", "step")):
+        for i in range(8):
+            stroke(root / name / f"{i}.wav", 100 * c + i)
+    return root
+
+
+def lines_of(out: Path) -> list[dict]:
+    return manifests.read(out / "manifest.jsonl").lines
+
+
+def prepare(root, out, *more) -> int:
+    return main(["prepare", str(root), "--out", str(out), *map(str, more)])
+
+
+def test_what_it_writes(sounds, tmp_path, capsys, monkeypatch):
+    before = {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in sounds.rglob("*")}
+    monkeypatch.chdir(tmp_path)
+    assert main(["prepare", str(sounds)]) == 0
+    out = tmp_path / "prepared" / "my söunds"  # the default: never in the user's folder
+    assert {p.name for p in out.iterdir()} == {"manifest.jsonl", "summary.json", "summary.png", "recipe.yaml"}
+    assert {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in sounds.rglob("*")} == before
+    said = capsys.readouterr().out
+    assert "16 of 16 sounds usable" in said and "sonolux train" in said and "2 of 8 to 8 files" in said
+    line = lines_of(out)[0]
+    assert line["file"] == "door/0.wav" and line["status"] == "ok" and line["label"] == "door"
+    assert (line["frames"], line["rate"], line["channels"], line["subtype"]) == (4000, RATE, 1, "PCM_16")
+    assert len(line["hash"]) == 32 and line["reason"] is None
+    assert Image.open(out / "summary.png").size[0] > 600
+
+
+def test_json(sounds, tmp_path, capsys):
+    assert prepare(sounds, tmp_path / "out", "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["usable"] == 16 and facts["classes"] == {"door": 8, "step": 8} and facts["modality"] == "audio"
+    assert facts == json.loads((tmp_path / "out" / "summary.json").read_text())
+
+
+def check_resume(root, out):
+    """A torn manifest of five lines is completed: those five are not measured again, and the result is the same."""
+    assert prepare(root, out) == 0
+    whole = (out / "manifest.jsonl").read_bytes()
+    rows = whole.split(b"\n")
+    head = rows[0].replace(b'"complete": true', b'"complete": false')
+    (out / "manifest.jsonl").write_bytes(b"\n".join([head, *rows[1:6], rows[6][:40]]))
+    with pytest.raises(BadInput, match="not complete"):
+        manifests.read(out / "manifest.jsonl")
+    assert prepare(root, out) == 0
+    facts = json.loads((out / "summary.json").read_text())
+    assert (facts["measured"], facts["kept"]) == (11, 5)
+    assert (out / "manifest.jsonl").read_bytes() == whole
+
+
+def test_a_torn_manifest_is_completed(sounds, tmp_path):
+    check_resume(sounds, tmp_path / "out")
+
+
+def test_forgetting_what_was_measured_is_caught(sounds, tmp_path, monkeypatch):
+    monkeypatch.setattr(preparing, "_kept", lambda path, header: {})
+    with pytest.raises(AssertionError):
+        check_resume(sounds, tmp_path / "out")
+
+
+SLOW = """
+import sys, time
+from sonolux.modalities.audio.prepare import SoundPreparer
+from sonolux.core.cli.main import main
+inspect = SoundPreparer.inspect
+def slow(self, path):
+    time.sleep(0.2)
+    return inspect(self, path)
+SoundPreparer.inspect = slow
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_killing_it_half_way(sounds, tmp_path, number):
+    out, path = tmp_path / "out", tmp_path / "out" / "manifest.jsonl"
+    run = subprocess.Popen(
+        [sys.executable, "-c", SLOW, "prepare", str(sounds), "--out", str(out)],
+        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True,
+    )  # fmt: skip
+    limit = time.monotonic() + 120
+    while time.monotonic() < limit and not (path.exists() and path.read_bytes().count(b"\n") >= 5):
+        time.sleep(0.02)
+    run.send_signal(number)
+    said = run.communicate(timeout=60)[1]
+    if number == signal.SIGINT:
+        assert run.returncode == 130 and "of 16 files are in" in said and "goes on from there" in said
+    done = path.read_bytes().count(b"\n") - 1
+    assert 4 <= done < 16
+    assert prepare(sounds, out) == 0
+    facts = json.loads((out / "summary.json").read_text())
+    assert facts["kept"] == done and facts["usable"] == 16 and len(lines_of(out)) == 16
+
+
+def test_changes_are_followed(sounds, tmp_path):
+    out = tmp_path / "out"
+    assert prepare(sounds, out) == 0
+    (sounds / "door" / "0.wav").unlink()
+    stroke(sounds / "door" / "1.wav", 999, 0.7)
+    stroke(sounds / "step" / "new.wav", 998)
+    (sounds / "step" / "7.wav").rename(sounds / "door" / "moved.wav")
+    assert prepare(sounds, out) == 0
+    facts = json.loads((out / "summary.json").read_text())
+    assert (facts["measured"], facts["kept"]) == (3, 13)
+    by = {line["file"]: line for line in lines_of(out)}
+    assert "door/0.wav" not in by and by["door/1.wav"]["seconds"] == 0.7 and by["door/moved.wav"]["label"] == "door"
+    assert prepare(sounds, out, "--again") == 0
+    assert json.loads((out / "summary.json").read_text())["measured"] == 16
+
+
+def test_a_recipe_that_the_user_changed_stays(sounds, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert prepare(sounds, out) == 0 and prepare(sounds, out) == 0
+    recipe = out / "recipe.yaml"
+    recipe.write_text(recipe.read_text() + "# mine\n")
+    for _ in range(2):
+        assert prepare(sounds, out) == 0
+        assert recipe.read_text().endswith("# mine\n") and (out / "recipe.proposed.yaml").exists()
+    assert "changed by hand and stays" in capsys.readouterr().out
+
+
+def test_a_mix_is_refused_and_can_be_chosen_from(sounds, tmp_path, capsys):
+    picture(sounds / "cover.png", 1)
+    assert prepare(sounds, tmp_path / "out") == 2
+    said = capsys.readouterr().err
+    assert "holds 16 sounds and 1 picture" in said or "holds 1 picture and 16 sounds" in said
+    assert "--modality audio" in said and not (tmp_path / "out").exists()
+    assert prepare(sounds, tmp_path / "out", "--modality", "audio") == 0
+    facts = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert facts["other_files"] == {".png": 1}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["prepare", "gone"], "no such folder: gone"),
+        (["prepare", "empty"], "no sounds in empty|no pictures in empty|no sounds and no pictures|it holds no files"),
+        (["prepare", "text"], "1 file with .txt"),
+        (["prepare", "sounds", "--modality", "audoi"], "did you mean 'audio'"),
+        (["prepare", "sounds", "--out", "sounds/out"], "lies in the folder that is read"),
+        (["prepare", "sounds", "--out", "note.txt"], "is a file"),
+        (["prepare", "sounds", "--table", "gone.csv"], "no such file: gone.csv"),
+    ],
+)
+def test_bad_input_exits_with_2(sounds, tmp_path, monkeypatch, capsys, arguments, said):
+    import re
+
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(sounds, "sounds")
+    Path("empty").mkdir()
+    Path("text").mkdir()
+    Path("text/a.txt").write_text("x")
+    Path("note.txt").write_text("x")
+    assert main(arguments) == 2
+    told = capsys.readouterr()
+    assert re.search(said, told.err) and told.out == "" and "Traceback" not in told.err
+
+
+def test_a_hidden_folder_inside_is_allowed_and_never_read(sounds):
+    assert prepare(sounds, sounds / ".sonolux") == 0 and prepare(sounds, sounds / ".sonolux") == 0
+    assert len(lines_of(sounds / ".sonolux")) == 16
+
+
+def test_one_out_holds_one_folder(sounds, tmp_path, capsys):
+    assert prepare(sounds, tmp_path / "out") == 0
+    shutil.copytree(sounds, tmp_path / "other")
+    assert prepare(tmp_path / "other", tmp_path / "out") == 2
+    assert "name another folder with --out" in capsys.readouterr().err
+
+
+def test_nothing_usable_says_why_and_leaves_the_list(tmp_path, capsys):
+    root = tmp_path / "bad"
+    root.mkdir()
+    for i in range(4):
+        (root / f"{i}.wav").write_bytes(b"")
+    assert prepare(root, tmp_path / "out") == 2
+    assert "0 usable of 4 files: is empty (0 bytes): 0.wav, 1.wav, 2.wav and 1 more" in capsys.readouterr().err
+    assert [line["status"] for line in lines_of(tmp_path / "out")] == ["skipped"] * 4
+    assert not (tmp_path / "out" / "recipe.yaml").exists()
+    with pytest.raises(BadInput, match="0 usable of 4 files"):
+        load_recipe("sfx_folder", [f"data.root={tmp_path / 'out'}"]).data.build(
+            signal=load_recipe("sfx_folder", ["data.root=x"]).modality.build().signal(), split="train", valid=0, seed=0
+        )
+
+
+def test_a_full_disk_exits_with_1(sounds, tmp_path, monkeypatch, capsys):
+    def full(path, header, lines):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(manifests, "write", full)
+    assert prepare(sounds, tmp_path / "out") == 1
+    assert "No space left" in capsys.readouterr().err
+
+
+def test_a_table_gives_labels_and_captions(sounds, tmp_path):
+    table = tmp_path / "t.csv"
+    rows = [f"{'door' if i % 2 else 'step'}/{i}.wav,{'ab'[i % 2]},number {i},{i}" for i in range(8)]
+    table.write_text("file,label,caption,force\n" + "\n".join(rows))
+    assert prepare(sounds, tmp_path / "out", "--table", table) == 0
+    lines = lines_of(tmp_path / "out")
+    assert len(lines) == 8 and lines[1]["label"] == "b" and lines[1]["caption"] == "number 1"
+    assert lines[3]["more"] == {"force": 3.0}
+
+
+def run_recipe(recipe: Path, folder: Path) -> None:
+    few = ["train.steps=2", "train.minutes=null", "train.batch=4", "train.preview_every=99", "train.save_every=99"]
+    few += ["sample.steps=2", "sample.count=2", "sample.batch=2", "network.width=16", "network.head_dim=8"]
+    job = Job(load_recipe(recipe, few), folder, say=lambda _: None, bar=False)
+    job.prepare()
+    job.run()
+
+
+def test_the_proposal_for_sounds_is_valid_and_trains(sounds, tmp_path, capsys):
+    assert prepare(sounds, tmp_path / "out") == 0
+    recipe = tmp_path / "out" / "recipe.yaml"
+    assert main(["recipe", "validate", str(recipe)]) == 0
+    run_recipe(recipe, tmp_path / "run")
+    assert len((tmp_path / "run" / "data.jsonl").read_text().splitlines()) < 16  # the rest is for validation
+
+
+def test_the_proposal_for_pictures_is_valid_and_trains(tmp_path):
+    root = tmp_path / "pictures"
+    for c, name in enumerate(("a", "b")):
+        for i in range(8):
+            picture(root / name / f"{i}.png", 100 * c + i)
+    assert prepare(root, tmp_path / "out") == 0
+    line = lines_of(tmp_path / "out")[0]
+    assert (line["width"], line["height"], line["format"], line["mode"], line["bits"]) == (24, 20, "PNG", "RGB", 8)
+    assert main(["recipe", "validate", str(tmp_path / "out" / "recipe.yaml")]) == 0
+    run_recipe(tmp_path / "out" / "recipe.yaml", tmp_path / "run")
+
+
+@pytest.mark.skipif("SONOLUX_DATA" not in os.environ, reason="SONOLUX_DATA names no folder of real data")
+def test_real_sounds(tmp_path, capsys):
+    assert prepare(Path(os.environ["SONOLUX_DATA"]) / "sfx", tmp_path / "out") == 0
+    facts = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert facts["usable"] == 109 and facts["near_copies"][0]["files"] == ["dsnoway.wav", "dsskldth.wav"]
+    assert main(["recipe", "validate", str(tmp_path / "out" / "recipe.yaml")]) == 0
