@@ -18,6 +18,7 @@ from .calibration.reference import Catch, Problem
 from .calibration.stored import Stored, from_plain
 from .device import autocast, choose_device
 from .durations import Extent, chosen, decoded, extent
+from .editing.methods import Editing
 from .editing.task import Task, looped, own_edits, size_asked, step_of_loops
 from .guidance.base import Guidance, Run
 from .model import Model
@@ -40,8 +41,8 @@ def _plain(value: Any) -> Any:
     raise BadInput(f"{value!r} is nothing that a recipe can hold: give names, numbers, lists and mappings")
 
 
-class Trained:
-    """A trained recipe: `sample` makes new media.
+class Trained(Editing):
+    """A trained recipe: `sample` makes new media, `vary`, `inpaint`, `extend` and `morph` start from files.
 
     parts:  what its recipe builds, the codec fitted
     model:  the averaged weights
@@ -86,8 +87,8 @@ class Trained:
         """
         if "device" in changes:
             self.to(changes.pop("device"))
-        recipe = self._changed(changes)
-        return self.make(recipe, self._task(recipe, recipe.sample.count, recipe.sample_seed), trajectory, progress)
+        recipe = self.changed(changes)
+        return self.make(recipe, self.task(recipe), trajectory, progress)
 
     def make(self, recipe: Recipe, task: Task, trajectory: bool = False, progress: bool = False) -> Samples:
         """What a task lists, made as the recipe's `sample` section says."""
@@ -114,7 +115,7 @@ class Trained:
         s, schedule = self.recipe.sample, self.parts.process.schedule
         if s.output is not None:
             s.output.build(signal=self.parts.signal)
-        task = self._task(self.recipe, s.count, 0)
+        task = self.task(self.recipe)
         self._extent(self.recipe, task, range(s.count))
         self.recipe.sampler.build().plan(schedule, s.spacing.build().levels(schedule, s.steps))
         for part in self._guidances(self.recipe, self._others.denoiser):
@@ -138,8 +139,8 @@ class Trained:
 
     def problem(self, count: int, seed: int = 0, **changes: Any) -> Problem:
         """What calibration solves: `count` starts, their guided denoisers and conditions as `sample` has them."""
-        recipe = self._changed(changes)
-        task, spacing = self._task(recipe, count, seed), recipe.sample.spacing.build()
+        recipe = self.changed(changes)
+        task, spacing = self.task(recipe, count, seed), recipe.sample.spacing.build()
         room = self._extent(recipe, task, range(count))
         batches = []
         for first in range(0, count, recipe.sample.batch):
@@ -148,9 +149,15 @@ class Trained:
             batches.append(caught.batch)
         return Problem(self.parts.process.schedule, tuple(batches))
 
-    def _changed(self, changes: dict[str, Any]) -> Recipe:
+    def changed(self, changes: dict[str, Any]) -> Recipe:
+        """The recipe with changes to its `sample` section, by name. Raises BadInput for keys that do not exist."""
         overrides = [f"sample.{k}={json.dumps(v, ensure_ascii=False, default=_plain)}" for k, v in changes.items()]
         return self.recipe.merge(overrides) if overrides else self.recipe
+
+    def latents(self, recipe: Recipe, task: Task) -> Tensor:
+        """What comes of a task in one batch, not decoded: (B, C, *spatial)."""
+        rows, seed = range(len(task.told)), recipe.sample_seed
+        return self._latents(recipe, seed, rows, task, self._extent(recipe, task, rows), self._method(recipe))
 
     def _batch(
         self,
@@ -217,10 +224,14 @@ class Trained:
                     edits=[*edits, *task.edits(rows, room)],
                 )
 
-    def _task(self, recipe: Recipe, count: int, seed: int) -> Task:
-        """`count` samples as the recipe's `sample` section wants them."""
+    def task(self, recipe: Recipe, count: int | None = None, seed: int | None = None) -> Task:
+        """Samples as the recipe's `sample` section wants them; another count or seed where given."""
         s, parts = recipe.sample, self.parts
-        told, signal = self._told(recipe, count), replace(parts.signal, size=size_asked(s.size, parts.signal))
+        seed = recipe.sample_seed if seed is None else seed
+        told, signal = (
+            self.told(recipe, s.count if count is None else count),
+            replace(parts.signal, size=size_asked(s.size, parts.signal)),
+        )
         lengths = chosen(s.seconds, told, self.model, signal, parts.takes, seed)
         return Task(told, lengths, signal.size, sized=s.seconds is not None)
 
@@ -236,7 +247,8 @@ class Trained:
         with torch.autocast(self.device.type, enabled=False):
             return [media.cpu() for media in decoded(self.codec, z.float(), room, loop)]
 
-    def _told(self, recipe: Recipe, count: int) -> list[dict[str, Any]]:
+    def told(self, recipe: Recipe, count: int) -> list[dict[str, Any]]:
+        """What each of `count` samples is told, by condition. Raises BadInput for values that no condition knows."""
         wanted: dict[str, Any] = {"label": recipe.sample.label, **recipe.sample.where}
         told: list[dict[str, Any]] = [{} for _ in range(count)]
         for name, condition in self.model.conditions.items():

@@ -48,6 +48,10 @@ class Condition(nn.Module, ABC):
         """A parsed value as a person reads it, a name or a number, which `parse` takes again."""
         return value
 
+    def between(self, a: Any, b: Any, share: float) -> Any:
+        """The parsed value that lies `share` of the way from a to b; where a kind knows none, the nearer of the two."""
+        return a if share < 0.5 else b
+
     def null_row(self, batch: int) -> Tensor:
         """The learned row for "not told", (B, E)."""
         return self.null.expand(batch, -1)

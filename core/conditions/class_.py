@@ -85,6 +85,14 @@ class Class(Condition):
             return {self.classes[index]: round(weight, 6) for index, weight in value}
         return None if value is None else self.classes[value]
 
+    def between(self, a: Chosen, b: Chosen, share: float) -> Chosen:
+        """The mixture (1 - share) a + share b."""
+        mixture: dict[int, float] = {}
+        for value, weight in ((a, 1 - share), (b, share)):
+            for index, own in value if isinstance(value, tuple) else ((value, 1.0),):
+                mixture[index] = mixture.get(index, 0.0) + weight * own
+        return self._mixture(mixture)
+
     def from_item(self, item: Item) -> int | None:
         """The example's label."""
         return item.label

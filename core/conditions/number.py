@@ -46,6 +46,12 @@ class Number(Condition):
             raise BadInput(f"{self.key} is a number from {self.low:g} to {self.high:g}, not {value!r}")
         return number
 
+    def between(self, a: float, b: float, share: float) -> float:
+        """The number `share` of the way from a to b, on the condition's own scale."""
+        if self.log:
+            return math.exp((1 - share) * math.log(a) + share * math.log(b))
+        return (1 - share) * a + share * b
+
     def from_item(self, item: Item) -> float | None:
         """The example's number, moved into the range; raises BadInput, with its source, for a non-number."""
         found = item.attributes.get(self.key)

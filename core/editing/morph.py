@@ -1,7 +1,7 @@
 """Interpolation: media back to the noise they come from, and along an arc between two such noises.
 
 Media become noise by the probability-flow ODE run upwards (Song et al. 2021, "Denoising diffusion implicit models",
-arXiv:2010.02502, section 5.3), here with Heun's steps; noises are joined by spherical interpolation (Shoemake 1985),
+arXiv:2010.02502, section 5.3); noises are joined by spherical interpolation (Shoemake 1985),
 which keeps their norm; and the way down is the usual one.
 """
 
@@ -13,14 +13,13 @@ import torch
 from torch import Tensor
 
 from ..noise import Noise
-from ..samplers.base import Draft, Sampler, run
-from ..samplers.heun import Heun
+from ..samplers.base import Draft, Plan, Sampler
 from ..schedulers.base import Schedule
-from ..types import BadInput, Conditions, Denoiser, Level, expand
-from .base import Edit
+from ..types import BadInput, Level, expand
+from .base import Course, Edit
 
 
-class Begin(Edit):
+class FromNoise(Edit):
     """The run starts at x (B, C, *spatial), whatever its keyed noise.
 
     point: x at the first level
@@ -33,39 +32,53 @@ class Begin(Edit):
         return self.point.to(x)
 
 
-def inverted(
-    denoiser: Denoiser,
-    schedule: Schedule,
-    levels: Sequence[Level],
-    source: Tensor,
-    conditions: Conditions | None = None,
-    sampler: Sampler | None = None,
-) -> Tensor:
-    """The noise that comes down to `source` (B, C, *spatial): the ODE run up the levels, to the first of them.
+class ToNoise(Edit):
+    """The run goes up instead of down: from y to the noise that would come down to it.
 
-    It starts at alpha y on the quietest level, for at sigma = 0 there is no direction to go. Heun's step up is not the
-    inverse of its step down: each is off by O(step^3).
+    It starts at alpha y on the quietest level, for at sigma = 0 there is no direction to go, and ends at the noisiest.
+    A step up is not the inverse of the step down between the same levels: Heun's are each off by O(step^3).
 
-    levels:  falling, ending clean
-    sampler: deterministic, of one estimate after the other; None: Heun's method
-
-    Raises BadInput for a stochastic sampler, and where no level lies between noise and clean.
+    source: y (B, C, *spatial), unit variance
     """
-    rising = [level for level in reversed(levels) if bool((torch.as_tensor(level.sigma) > 0).any())]
-    if len(rising) < 2:
-        raise BadInput("to find the noise behind a file takes 2 steps or more")
-    sampler = Heun() if sampler is None else sampler
-    if sampler.stochastic or sampler.adaptive:
-        raise BadInput("the way back to noise takes a deterministic sampler with steps of its own, such as heun")
-    draft = _Rising(schedule, rising)
-    sampler.draft(draft)
-    start = source * expand(rising[0].alpha, source)
-    with torch.no_grad():
-        return run(draft.finish(), denoiser, start, conditions)
+
+    def __init__(self, source: Tensor):
+        self.source = source
+
+    def course(self, sampler: Sampler, schedule: Schedule, levels: Sequence[Level]) -> Course:
+        rising = [level for level in reversed(levels) if bool((torch.as_tensor(level.sigma) > 0).any())]
+        if len(rising) < 2:
+            raise BadInput("finding the noise behind a file takes 2 steps or more")
+        return Upwards(sampler), rising
+
+    def start(self, x: Tensor, level: Level, noise: Noise) -> Tensor:
+        return expand(level.alpha, x) * self.source.to(x)
+
+
+class Upwards(Sampler):
+    """A deterministic sampler on levels that rise: its formulas do not ask which way they go.
+
+    sampler: whose rows they are
+
+    Raises BadInput for a stochastic or adaptive one.
+    """
+
+    def __init__(self, sampler: Sampler):
+        if sampler.stochastic or sampler.adaptive:
+            raise BadInput("the way back to noise takes a deterministic sampler with steps of its own, such as heun")
+        self.sampler = sampler
+
+    def draft(self, draft: Draft) -> None:
+        self.sampler.draft(draft)
+
+    def plan(self, schedule: Schedule, levels: Sequence[Level]) -> Plan:
+        """The rows for these levels (float64, rising)."""
+        draft = _Rising(schedule, levels)
+        self.draft(draft)
+        return draft.finish()
 
 
 class _Rising(Draft):
-    """A draft whose levels rise: a sampler's formulas do not ask which way they go."""
+    """A draft whose levels rise."""
 
     def __init__(self, schedule: Schedule, levels: Sequence[Level]):
         super().__init__(schedule, list(reversed(levels)))
@@ -93,13 +106,3 @@ def slerp(a: Tensor, b: Tensor, share: Tensor, valid: Tensor | None = None) -> T
     ]
     shaped = [w.to(a.dtype).reshape(-1, *[1] * (a.ndim - 1)) for w in weights]
     return shaped[0] * a + shaped[1] * b
-
-
-def mixed(a: Conditions, b: Conditions, share: Tensor) -> Conditions:
-    """Conditions between those of a and b: every embedding (1 - s) a + s b, s (B,); the null rows of a."""
-
-    def between(u: Tensor, v: Tensor) -> Tensor:
-        s = share.to(u)[:, None]
-        return (1 - s) * u + s * v
-
-    return Conditions({k: between(u, b.embeddings[k]) for k, u in a.embeddings.items()}, a.null, a.valid, a.wrap)

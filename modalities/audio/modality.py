@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
 from ...core.prepare_types import Preparer
 from ...core.types import BadInput, Signal
 from . import draw, files
+from .scan import LEVELS, Plan, place
 
 
 class Audio:
@@ -54,6 +56,19 @@ class Audio:
     def read(self, path: Path) -> Tensor:
         """(C, frames) at the recipe's rate and channels, whole; BadInput says what is wrong with the file."""
         return files.read(path, self.rate, self.channels).wave
+
+    def levelled(self, media: Tensor, data: Mapping[str, Any]) -> tuple[float, Tensor]:
+        """(gain, offset (C, 1)) with which training would take (C, frames): gain (media - offset).
+
+        data: the parameters of the recipe's dataset; one without `normalise` takes sounds as they are
+        """
+        kind = data.get("normalise", "none")
+        if kind == "none":
+            return 1.0, media.new_zeros(media.shape[0], 1)
+        level = data.get("level")
+        crop = data.get("crop", "start")
+        found = place(media, Plan(self.signal(), "mean", crop, kind, LEVELS[kind] if level is None else level))
+        return found.gain, found.offset
 
     def sheet(self, path: Path, media: Sequence[Tensor], captions: Sequence[str] = ()) -> Path:
         """One PNG: the caption, waveform and spectrogram (mel frequency, 60 dB) of each sound in a grid."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
-from ...codec import Codec
 from ...noise import generator
 from ...types import BadInput
 
@@ -26,11 +27,13 @@ class Mask:
         return torch.where(self.known.to(x.device), y, x)
 
 
-def known_places(codec: Codec, media: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-    """(z (1, C', *spatial), known (1, 1, *spatial)): the codec's tensor of media (1, C, *media), and where it is known.
+def known_places(encode: Callable[[Tensor], Tensor], media: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """(z (1, C', *spatial), known (1, 1, *spatial)): a codec's tensor of media (1, C, *media), and where it is known.
 
     An element of z is known where nothing that is unknown in the media (known: (1, 1, *media) bool) matters to it: it
     is the same with silence and with loud noise there. So every codec tells its own reach.
+
+    encode: the codec's
 
     Raises BadInput where nothing is known, or all.
     """
@@ -39,6 +42,6 @@ def known_places(codec: Codec, media: Tensor, known: Tensor) -> tuple[Tensor, Te
         raise BadInput(f"{part} of it is kept: name a part, but not the whole, to be made anew")
     noise = torch.from_numpy(generator(0, 0, "probe").standard_normal(tuple(media.shape), dtype=float)).to(media)
     with torch.no_grad():
-        z, other = (codec.encode(torch.where(known, media, fill)) for fill in (torch.zeros_like(media), noise))
+        z, other = (encode(torch.where(known, media, fill)) for fill in (torch.zeros_like(media), noise))
     moved = (z - other).abs().amax(1, keepdim=True)
     return z, moved < _SAME

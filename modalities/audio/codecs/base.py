@@ -13,6 +13,8 @@ from ....core.codec import Codec
 from ....core.types import BadInput, Item, Signal
 from .. import dsp
 
+_FADE = 0.005  # seconds
+
 
 def batches(items: Iterable[Item], size: int = 64) -> Iterator[tuple[Tensor, Tensor]]:
     """Items as (media (B, C, frames), lengths (B,)), `size` at a time."""
@@ -83,6 +85,24 @@ class FrameCodec(Codec):
                 f"{self.hop * self.multiple} samples"
             )
         return media[..., :length]
+
+    def join(self, media: Tensor, made: Tensor, known: Tensor) -> Tensor:
+        """`media` (B, C, frames) where known (B, 1, frames), else `made`, without a click where the two meet.
+
+        A codec that loses the phase makes a wave that goes on elsewhere. What it is off by just inside the known part
+        is mirrored at the joint and faded out over 5 ms: the value and, but for its sign, the slope go on.
+        """
+        out, off = torch.where(known, media, made), media - made
+        for row, mask in enumerate(known[:, 0].tolist()):
+            joints = [i for i in range(1, len(mask)) if mask[i] != mask[i - 1]]
+            for i, left, right in zip(joints, [0, *joints], [*joints[1:], len(mask)], strict=False):
+                n = min(round(_FADE * float(self.signal.rate or 0)), (i - left) // 2, (right - i) // 2)
+                before, after = slice(i - n, i), slice(i, i + n)
+                here, there, weight = after, before, torch.linspace(1, 0, n + 1, device=off.device)[:n]
+                if mask[i]:  # made, then known
+                    here, there, weight = before, after, weight.flip(0)
+                out[row, :, here] += off[row, :, there].flip(-1) * weight
+        return out
 
     def valid(self, lengths: Tensor, size: tuple[int, ...]) -> Tensor | None:
         """(B, 1, places): 1 where a place holds some of the first `lengths` samples."""

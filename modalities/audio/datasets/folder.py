@@ -15,7 +15,7 @@ from ....core.recipe.spec import Range
 from ....core.types import BadInput, Item, Signal
 from .. import dsp
 from ..files import SUFFIXES
-from ..scan import Cache, Entry, Plan, Shelf, cut, decode, place, scan
+from ..scan import LEVELS, Cache, Entry, Plan, Shelf, cut, decode, place, scan
 from ..store import Store
 
 # The last folder read, and what was wrong in it: the training and validation parts of a recipe share one scan.
@@ -88,7 +88,7 @@ class Folder:
         _check(signal, split, level, gain, shift, budget, disk)
         where, listing = manifests.find(root, manifest, "audio")
         self.root = folders.need_folder(where)
-        self.plan = Plan(signal, mix, crop, normalise, {"peak": -3.0, "rms": -20.0, "none": 0.0}[normalise])
+        self.plan = Plan(signal, mix, crop, normalise, LEVELS[normalise])
         if level is not None:
             self.plan = replace(self.plan, level=level)
         self.split, self.padding, self.polarity, self.gain, self.shift = split, padding, polarity, gain, shift
