@@ -167,6 +167,8 @@ class Plan:
     def of(cls, trained: Trained, changes: dict[str, Any]) -> Plan:
         """Calibrated plans are for the whole way from noise, at one level: they are left aside."""
         asked = {"calibrated": False, "label": None, "count": 1, **changes}
+        if "device" in asked:
+            trained.to(asked.pop("device"))
         return cls(trained, trained.changed(asked), "label" in changes)
 
     @property
@@ -182,11 +184,8 @@ class Plan:
 
     def read(self, path: Path) -> Source:
         """A file, cut to `seconds` where that was asked for."""
-        source, seconds = (
-            read_source(self.trained, path, fit=self.recipe.sample.windows is None),
-            self.recipe.sample.seconds,
-        )
-        rate = self.trained.parts.signal.rate
+        source = read_source(self.trained, path, fit=self.recipe.sample.windows is None)
+        seconds, rate = self.recipe.sample.seconds, self.trained.parts.signal.rate
         if seconds is None or rate is None:
             return source
         if not isinstance(seconds, (int, float)) or not seconds * rate >= 1:
@@ -239,9 +238,7 @@ class Plan:
         out = torch.ones(1, *size, dtype=torch.bool)
         if rate is None:
             if spans or (box is None) == (mask is None):
-                raise BadInput(
-                    "say which part of the picture is made anew: box=[left, top, right, bottom], or mask=FILE"
-                )
+                raise BadInput("say which part is made anew: box=[left, top, right, bottom], or mask=FILE")
             if mask is not None:
                 white = read_source(self.trained, mask, fit=self.recipe.sample.windows is None).given.mean(0)[None] > 0
                 if white.shape != out.shape:
