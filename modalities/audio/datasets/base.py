@@ -1,0 +1,113 @@
+"""What the embedded datasets share: sounds made when they are asked for, each a function of (seed, part, index)."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ....core.noise import generator
+from ....core.types import BadInput, Item, Signal
+from .. import dsp
+
+
+class Told(Protocol):
+    """What a made sound is: an Effect, a Hit or a Texture."""
+
+    family: str
+
+    @property
+    def caption(self) -> str:
+        """In words."""
+        ...
+
+    def attributes(self) -> dict[str, Any]:
+        """As names and numbers."""
+        ...
+
+
+class Made:
+    """Sounds made by code. Training and validation draw from different keys, so they share no sound.
+
+    name:     of the dataset
+    families: take turns, and are the classes
+    signal, split, valid, seed, count: as the datasets have them
+    lowest:   Hz, the lowest rate at which the families can be told apart
+    shortest: seconds of the shortest sound that holds one
+    """
+
+    def __init__(
+        self,
+        name: str,
+        families: tuple[str, ...],
+        signal: Signal,
+        split: str,
+        valid: float,
+        seed: int,
+        count: int,
+        lowest: float = 4000.0,
+        shortest: float = 0.25,
+    ):
+        if signal.rate is None or len(signal.size) != 1:
+            raise BadInput(f"{name} makes sounds: it needs `modality: {{use: audio}}`")
+        if signal.rate < lowest or signal.size[0] < shortest * signal.rate:
+            raise BadInput(
+                f"{name} needs a rate of {lowest:g} Hz or more and at least {shortest:g} s; "
+                f"got {signal.rate:g} Hz and {signal.size[0] / signal.rate:g} s"
+            )
+        if count < 2:
+            raise BadInput(f"data.count is a number of sounds, 2 or more; got {count}")
+        if not 0 <= valid < 1:
+            raise BadInput(f"data.split.valid is a share from 0 up to, not including, 1; got {valid}")
+        if split not in ("train", "valid"):
+            raise BadInput(f"split is train or valid; got {split!r}")
+        self.name, self.classes, self.signal, self.split, self.seed = name, families, signal, split, seed
+        self.rate, self.frames = float(signal.rate), signal.size[0]
+        held_out = min(count - 1, max(1, round(count * valid))) if valid else 0
+        self.count = count - held_out if split == "train" else held_out
+
+    def __len__(self) -> int:
+        return self.count
+
+    def family(self, index: int) -> str:
+        """The family of sound `index`. Raises IndexError beyond the last."""
+        if not 0 <= index < self.count:
+            raise IndexError(index)
+        return self.classes[index % len(self.classes)]
+
+    def _key(self, index: int, what: str) -> np.random.Generator:
+        return generator(self.seed, index, f"{self.name} {self.split} {what}")
+
+    def told(self, index: int, what: Told, wave: np.ndarray | Tensor, masked: bool) -> Item:
+        """The item of one sound (frames,): its attribute `seconds` is what the sound lasts, whatever lies behind it.
+
+        masked: it states its length, and the rest is left out of statistics and loss
+        """
+        media = torch.as_tensor(wave)[None].expand(self.signal.channels, -1).contiguous()
+        length = max(1, dsp.bounds(media)[1])
+        attributes = what.attributes()
+        if "seconds" in attributes:
+            attributes["body"] = attributes["seconds"]
+        return Item(
+            media=media,
+            length=length if masked else None,
+            label=self.classes.index(what.family),
+            caption=what.caption,
+            attributes={**attributes, "seconds": length / self.rate},
+            source=f"{self.name.rpartition('/')[2]} {self.split} {index} of seed {self.seed}",
+        )
+
+    def manifest(self) -> list[dict[str, Any]]:
+        """One record that every sound follows from."""
+        return [
+            {
+                "made": self.name,
+                "split": self.split,
+                "count": self.count,
+                "seed": self.seed,
+                "signal": {k: v for k, v in asdict(self.signal).items() if k in ("channels", "size", "rate")},
+            }
+        ]
