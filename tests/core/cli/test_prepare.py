@@ -23,6 +23,13 @@ from sonolux.core.types import BadInput
 RATE = 8000
 
 
+@pytest.fixture(autouse=True)
+def _no_drawing(request, monkeypatch):
+    """Drawing takes a second; one test of the command looks at the picture."""
+    if request.node.name != "test_what_it_writes":
+        monkeypatch.setattr(preparing, "page", lambda path, panels, title: path)
+
+
 def stroke(path: Path, seed: int, seconds=0.5, rate=RATE):
     """A decaying noise of its own."""
     path.parent.mkdir(parents=True, exist_ok=True)
