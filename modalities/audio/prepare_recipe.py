@@ -39,8 +39,8 @@ def propose(lines: Sequence[Line], context: Context) -> Proposal:
     """Rate, length, channels, level, crop, codec and network for the usable lines of a manifest."""
     different = [line for line in lines if "copy_of" not in line]
     choice = _choose(different)
-    codec, frames = _codec(choice)
-    network, size = _network(choice, len(different), frames)
+    codec, bands, frames = _codec(choice)
+    network, size = _network(choice, len(different), bands, frames)
     choice.reasons.append(size)
     return Proposal(_text(choice, codec, network, different, context), choice.reasons)
 
@@ -132,13 +132,16 @@ def _labelled(lines: Sequence[Line], reasons: list[str]) -> bool:
     return True
 
 
-def _codec(choice: _Choice) -> tuple[str, int]:
-    """Log-mel bands, which learn fastest: frames of about 10 ms, as many bands as the window can tell apart."""
+def _codec(choice: _Choice) -> tuple[str, int, int]:
+    """(codec, its channels, its frames): log-mel bands, which learn fastest, in frames of about 10 ms.
+
+    As few bands as cost the codec nothing: every one must pass through the network with all of its noise.
+    """
     hop = 2 ** round(math.log2(0.009 * choice.rate))
-    wanted = 64 if choice.rate <= 16000 else 80 if choice.rate <= 32000 else 96
-    mels = next((m for m in (wanted, 64, 48) if _told_apart(4 * hop, choice.rate, m)), 32)
+    wanted = 40 if choice.rate <= 8000 else 48 if choice.rate <= 16000 else 64 if choice.rate <= 32000 else 80
+    mels = next((m for m in (wanted, 64, 48, 40) if _told_apart(4 * hop, choice.rate, m)), 32)
     frames = math.ceil(choice.seconds * choice.rate / hop)
-    return f"{{use: audio/logmel, n_fft: {4 * hop}, hop: {hop}, mels: {mels}}}", frames
+    return f"{{use: audio/logmel, n_fft: {4 * hop}, hop: {hop}, mels: {mels}}}", mels * choice.channels, frames
 
 
 def _told_apart(n_fft: int, rate: float, mels: int) -> bool:
@@ -149,19 +152,19 @@ def _told_apart(n_fft: int, rate: float, mels: int) -> bool:
     return True
 
 
-def _network(choice: _Choice, count: int, frames: int) -> tuple[str, str]:
-    """Wider for more sounds, deeper for longer ones: the coarsest stage sees about 16 to 48 frames."""
-    stages = [1, 1, 2, 2] + [2] * max(0, math.ceil(math.log2(max(1, frames / 384))))
-    width, blocks = (48, 1) if count < _FEW else (64, 2) if count < _MANY else (96, 2)
+def _network(choice: _Choice, count: int, bands: int, frames: int) -> tuple[str, str]:
+    """Wider than what it denoises, 2.5 channels a band; deeper for longer sounds, to a coarsest stage of 40 to 96 frames."""
+    stages = [1, 1, 1] + [1] * max(0, math.ceil(math.log2(max(1, frames / 384))))
+    width, blocks = 32 * math.ceil(2.5 * bands / 32), 1 if count < _MANY else 2
     extra = ", dropout: 0.1" if count < _FEW else ""
     extra += "" if choice.crop == "random" else ", positions: 4"
-    head, last = 24 if width == 48 else 32, len(stages) - 1
+    last = len(stages) - 1
     text = (
-        f"{{use: audio/unet, width: {width}, head_dim: {head}, stages: {stages}, blocks: {blocks}, "
+        f"{{use: audio/unet, width: {width}, stages: {stages}, blocks: {blocks}, "
         f"attention: [{last - 1}, {last}]{extra}}}"
     )
     dropout = " with dropout" if count < _FEW else ""
-    return text, f"width {width}{dropout} for {count} different sounds, {frames} frames each"
+    return text, f"width {width} for {bands} bands{dropout} for {count} different sounds, {frames} frames each"
 
 
 def _text(choice: _Choice, codec: str, network: str, lines: Sequence[Line], context: Context) -> str:
@@ -181,7 +184,7 @@ def _text(choice: _Choice, codec: str, network: str, lines: Sequence[Line], cont
         f"  crop: {choice.crop}",
         f"  split: {{by: hash, valid: {0.15 if few else 0.1}}}",
     ]
-    guidance = ", guidance: {use: cfg, scale: 2.0}" if choice.labelled else ""
+    guidance = ", guidance: {use: cfg, scale: 2.5}" if choice.labelled else ""
     body = [
         "recipe: 1",
         f"name: {slug(context.name)}",
@@ -204,7 +207,7 @@ def _text(choice: _Choice, codec: str, network: str, lines: Sequence[Line], cont
         f"  optimizer: {{use: adamw, lr: {1.5e-3 if few else 2.0e-3}}}",
         "  warmup: 100",
         "  ema: {half_life: 200}",
-        f"sample: {{use: dpmpp_2m, spacing: karras, steps: 25{guidance}, count: {_shown(choice, classes)}}}",
+        f"sample: {{use: ddpm, spacing: karras, steps: 20{guidance}, count: {_shown(choice, classes)}}}",
     ]
     return "\n".join([*head, *body]) + "\n"
 
