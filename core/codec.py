@@ -96,8 +96,12 @@ class Codec(nn.Module, ABC):
         """(B, 1, *spatial): 1 where z holds some of the first `lengths` media elements; None where all is valid."""
         return None
 
-    def join(self, media: Tensor, made: Tensor, known: Tensor) -> Tensor:
-        """`media` (B, C, *media) where known (B, 1, *media), else `made`; a codec that is not exact softens joints."""
+    def fill(self, z: Tensor, media: Tensor, known: Tensor, loop: bool = False) -> Tensor:
+        """`media` (B, C, *media) where known (B, 1, *media), and what z says elsewhere.
+
+        A codec that does not keep all of the media makes the two go together at the joints.
+        """
+        made = self.decode(z, loop=True) if loop else self.decode(z, media.shape[-1])
         return torch.where(known, media, made)
 
     def log_det(self, size: tuple[int, ...]) -> float | None:

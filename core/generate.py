@@ -107,14 +107,14 @@ class Trained(Editing):
                 bar.update(len(rows))
         settings = {"seed": seed, "step": self.step, "recipe": recipe.name, **task.facts, **_settings(recipe)}
         settings["calibrated"] = isinstance(self._method(recipe)[0], Stored)
-        output = None if s.output is None else s.output.build(signal=self.parts.signal)
+        output = None if s.output is None else s.output.build(signal=self.parts.signal, loop=s.loop)
         return Samples(media, task.told, settings, self.parts.modality, frames, nfe, output)
 
     def check(self) -> None:
         """Raise BadInput where the recipe's own `sample` section cannot be followed; nothing is sampled."""
         s, schedule = self.recipe.sample, self.parts.process.schedule
         if s.output is not None:
-            s.output.build(signal=self.parts.signal)
+            s.output.build(signal=self.parts.signal, loop=s.loop)
         task = self.task(self.recipe)
         self._extent(self.recipe, task, range(s.count))
         self.recipe.sampler.build().plan(schedule, s.spacing.build().levels(schedule, s.steps))
@@ -180,7 +180,7 @@ class Trained(Editing):
                 frames.append(Frame(p.step, float(torch.as_tensor(p.level.tau).mean()), *media))
 
         z = self._latents(recipe, seed, rows, task, room, self._method(recipe), keep)
-        return self._decode(z, room, loop), taken
+        return (self._decode(z, room, loop) if task.decode is None else task.decode(rows, z, room)), taken
 
     def _latents(
         self,

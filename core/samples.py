@@ -102,7 +102,7 @@ class Samples:
 def _word(value: Any, between: str) -> str:
     """A value as text; a mixture of classes as its names and weights."""
     if isinstance(value, dict):
-        return between.join(f"{name} {weight:g}" for name, weight in value.items())
+        return between.join(f"{name} {weight:.3g}" for name, weight in value.items())
     return str(value)
 
 

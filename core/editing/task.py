@@ -28,6 +28,7 @@ class Task:
     size:    of the media along the other axes, and the last one's in training: signal.size, or what was asked for
     numbers: the number of each in the run's seed: samples of one number start from the same noise
     edits:   (rows, their room) -> the edits of a batch
+    decode:  (rows, z, their room) -> their media; None: as the codec decodes
     finish:  (row, its media) -> what is kept of it
     sized:   whether lengths were asked for and the network has not seen others; see durations.extent
     facts:   what samples.json says of the edit
@@ -38,6 +39,7 @@ class Task:
     size: tuple[int, ...]
     numbers: list[int] = field(default_factory=list)
     edits: Callable[[Rows, Extent], list[Edit]] = lambda rows, room: []
+    decode: Callable[[Rows, Tensor, Extent], list[Tensor]] | None = None
     finish: Callable[[int, Tensor], Tensor] = lambda row, media: media
     sized: bool = False
     facts: dict[str, Any] = field(default_factory=dict)

@@ -143,14 +143,19 @@ def _filled(
         z, mask = (together([held[each[i]][k] for i in rows], room) for k in (0, 1))
         return [Inpaint(z, mask, "levels" if by_levels else "replace", walks, jump)]
 
-    def finish(i: int, media: Tensor) -> Tensor:
-        _, _, given, mask = held[each[i]]
-        source, n = sources[each[i]], plan.kept(lengths[each[i]], made.lengths[i])
-        wanted = source.gain * (given - source.offset)
-        joined = source.back(trained.codec.join(wanted[None], media[None], mask[None])[0])
-        return torch.where(mask, given, joined)[..., :n]
+    def decode(rows: Rows, z: Tensor, room: Extent) -> list[Tensor]:
+        parts = [(slice(k, k + 1), slice(None), *(slice(n) for n in shape[1:])) for k, shape in enumerate(room.shapes)]
+        return [one(i, z[part]) for i, part in zip(rows, parts, strict=True)]
 
-    made.edits, made.finish = edits, finish
+    def one(i: int, z: Tensor) -> Tensor:
+        _, _, given, mask = held[each[i]]
+        source = sources[each[i]]
+        wanted = (source.gain * (given - source.offset))[None].to(z.device)
+        filled = trained.codec.fill(z.float(), wanted, mask[None].to(z.device), plan.loop)[0].cpu()
+        n = plan.kept(lengths[each[i]], made.lengths[i])
+        return torch.where(mask, given, source.back(filled))[..., :n]
+
+    made.edits, made.decode = edits, decode
     made.facts = {**facts, "walks": walks, "jump": jump, "sources": [str(s.path) for s in sources]}
     return trained.make(plan.recipe, made, progress=progress)
 

@@ -225,6 +225,28 @@ def _wrapped(v: Tensor, left: int, size: int) -> Tensor:
     return v.reshape(v.shape[0], -1, size).sum(1)
 
 
+def predicted(x: Tensor, count: int, order: int = 32) -> Tensor:
+    """How (C, frames) goes on by linear prediction, (C, count): coefficients by Burg's method, which are stable.
+
+    k_m = -2 sum f b / sum (f^2 + b^2) over the forward and backward errors (Burg 1967). Of a sound shorter than three
+    times the order a lower one is taken; silence goes on as silence.
+    """
+    order = min(order, x.shape[-1] // 3)
+    forward = backward = x.double()
+    a = torch.ones(len(x), 1, dtype=torch.float64, device=x.device)
+    for _ in range(order):
+        forward, backward = forward[:, 1:], backward[:, :-1]
+        power = (forward.square() + backward.square()).sum(-1, keepdim=True)
+        k = -2 * (forward * backward).sum(-1, keepdim=True) / power.clamp(min=SILENCE**2)
+        a = functional.pad(a, (0, 1)) + k * functional.pad(a, (0, 1)).flip(-1)
+        forward, backward = forward + k * backward, backward + k * forward
+    out = list(x.double().unbind(-1))
+    for _ in range(count if order else 0):
+        out.append(-(torch.stack(out[: -order - 1 : -1], -1) * a[:, 1:]).sum(-1))
+    made = torch.stack(out[-count:], -1) if order and count else x.new_zeros(len(x), count)
+    return made.to(x.dtype)
+
+
 # From magnitudes back to sound
 
 
@@ -236,6 +258,7 @@ def griffin_lim(
     momentum: float = 0.99,
     seed: int = 0,
     loop: bool = False,
+    known: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """A sound whose STFT has about this magnitude, (..., bins, frames) -> (..., frames hop).
 
@@ -243,7 +266,14 @@ def griffin_lim(
     2013, "A fast Griffin-Lim algorithm", algorithm 2). The first phase is random and keyed by `seed`, the same for
     every sound of a batch, so that a sound does not depend on its neighbours. The phase is found without gradients; the
     result is differentiable in the magnitude.
+
+    known: (..., frames hop) samples, and where they are known (bool): they are put in at every step, so that the phase
+        of the rest goes on from theirs; the result comes close to them there
     """
+
+    def held(sound: Tensor) -> Tensor:
+        return sound if known is None else torch.where(known[1], known[0], sound)
+
     with torch.no_grad():
         drawn = generator(seed, 0, "griffin-lim", tuple(magnitude.shape[-2:])).random(
             magnitude.shape[-2:], dtype=np.float32
@@ -253,7 +283,7 @@ def griffin_lim(
         tiny = torch.finfo(magnitude.dtype).tiny
         previous = torch.zeros_like(phase)
         for _ in range(iterations):
-            rebuilt = stft(istft(magnitude * phase, n_fft, hop, loop), n_fft, hop, loop)
+            rebuilt = stft(held(istft(magnitude * phase, n_fft, hop, loop)), n_fft, hop, loop)
             moved = rebuilt + momentum * (rebuilt - previous)
             phase = moved / moved.abs().clamp(min=tiny)
             previous = rebuilt

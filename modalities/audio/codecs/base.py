@@ -86,22 +86,30 @@ class FrameCodec(Codec):
             )
         return media[..., :length]
 
-    def join(self, media: Tensor, made: Tensor, known: Tensor) -> Tensor:
+    def fill(self, z: Tensor, media: Tensor, known: Tensor, loop: bool = False) -> Tensor:
+        """`media` (B, C, frames) where known (B, 1, frames), else what z says."""
+        return self.joined(media, self.decode(z, None if loop else media.shape[-1], loop), known)
+
+    def joined(self, media: Tensor, made: Tensor, known: Tensor) -> Tensor:
         """`media` (B, C, frames) where known (B, 1, frames), else `made`, without a click where the two meet.
 
-        A codec that loses the phase makes a wave that goes on elsewhere. What it is off by just inside the known part
-        is mirrored at the joint and faded out over 5 ms: the value and, but for its sign, the slope go on.
+        At each joint the known part goes on by linear prediction, and over 5 ms that fades into what was made.
         """
-        out, off = torch.where(known, media, made), media - made
+        out, rate = torch.where(known, media, made), float(self.signal.rate or 0)
         for row, mask in enumerate(known[:, 0].tolist()):
-            joints = [i for i in range(1, len(mask)) if mask[i] != mask[i - 1]]
-            for i, left, right in zip(joints, [0, *joints], [*joints[1:], len(mask)], strict=False):
-                n = min(round(_FADE * float(self.signal.rate or 0)), (i - left) // 2, (right - i) // 2)
-                before, after = slice(i - n, i), slice(i, i + n)
-                here, there, weight = after, before, torch.linspace(1, 0, n + 1, device=off.device)[:n]
-                if mask[i]:  # made, then known
-                    here, there, weight = before, after, weight.flip(0)
-                out[row, :, here] += off[row, :, there].flip(-1) * weight
+            joints = [0, *(i for i in range(1, len(mask)) if mask[i] != mask[i - 1]), len(mask)]
+            for left, i, right in zip(joints, joints[1:], joints[2:], strict=False):
+                back = mask[i]  # made before, known after: time is turned round
+                sound = out[row].flip(-1) if back else out[row]
+                start, at, end = (len(mask) - right, len(mask) - i, len(mask) - left) if back else (left, i, right)
+                n = min(round(_FADE * rate), (end - at) // 2)
+                ahead = dsp.predicted(sound[:, max(start, at - 8 * n) : at], n)
+                weight = torch.linspace(1, 0, n + 2, device=out.device)[1:-1]
+                part = torch.lerp(sound[:, at : at + n], ahead, weight)
+                if back:
+                    out[row, :, i - n : i] = part.flip(-1)
+                else:
+                    out[row, :, i : i + n] = part
         return out
 
     def valid(self, lengths: Tensor, size: tuple[int, ...]) -> Tensor | None:

@@ -83,13 +83,23 @@ class Logmel(FrameCodec):
 
     def decode(self, z: Tensor, length: int | None = None, loop: bool = False) -> Tensor:
         """(B, C mels, places) -> (B, C, frames), cut to `length` samples; the phase is Griffin-Lim's."""
+        sound = dsp.griffin_lim(self._magnitude(z), self.n_fft, self.hop, self.iterations, loop=loop)
+        return self.cut(sound, length, loop)
+
+    def fill(self, z: Tensor, media: Tensor, known: Tensor, loop: bool = False) -> Tensor:
+        """`media` (B, C, frames) where known (B, 1, frames); the rest is z's, with a phase that goes on from there."""
+        held = self.padded(media, loop), self.padded(known.float(), loop) > 0
+        n_fft, hop, iterations = self.n_fft, self.hop, self.iterations
+        made = dsp.griffin_lim(self._magnitude(z), n_fft, hop, iterations, loop=loop, known=held)
+        return self.joined(media, made[..., : media.shape[-1]], known)
+
+    def _magnitude(self, z: Tensor) -> Tensor:
+        """(B, C mels, places) -> the spectrum's magnitude, (B, C, bins, places)."""
         floor = self._level(z)
         top = torch.log(self.reference.to(z.dtype) * dsp.amplitude(_HEADROOM))
         bands = torch.relu(torch.exp(torch.minimum(self.normal.inverse(z), top)) - floor)
         bands = rearrange(bands, "b (c m) t -> b c m t", m=self.mels)
-        magnitude = dsp.from_mel(bands, self.filters)
-        sound = dsp.griffin_lim(magnitude, self.n_fft, self.hop, self.iterations, loop=loop)
-        return self.cut(sound, length, loop)
+        return dsp.from_mel(bands, self.filters)
 
     def shape(self, size: tuple[int, ...]) -> tuple[int, ...]:
         """(C mels, places); places are a multiple of 8."""
