@@ -20,8 +20,8 @@ LISTS = (list, tuple, Sequence)
 MAPPINGS = (dict, Mapping)
 
 # What the builder decides, and a recipe therefore does not: a dataset is made once for each part of the split, and a
-# condition's rows are as long as the network's embedding.
-SET_BY_BUILDER = {"dataset": ("split", "valid", "seed"), "condition": ("width",)}
+# condition's rows are as long as the network's embedding; whether loops are made is asked of a call.
+SET_BY_BUILDER = {"dataset": ("split", "valid", "seed"), "condition": ("width",), "output": ("loop",)}
 
 
 @dataclass(frozen=True)

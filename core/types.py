@@ -228,7 +228,10 @@ class Dataset(Protocol):
 
 
 class Output(Protocol):
-    """How a sample becomes a file, where that is not the modality's own way: finished, and in another format."""
+    """How a sample becomes a file, where that is not the modality's own way: finished, and in another format.
+
+    A constructor's `loop: bool` is set by sonolux: nothing may then be done to a sample that opens its seam.
+    """
 
     suffix: str
 

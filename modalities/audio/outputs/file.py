@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -27,6 +28,7 @@ class File:
     peak: level of the largest sample in dB of full scale, instead of lufs
     ceiling: largest true peak, between samples too, in dBTP; null: no sample passes full scale
     dither: noise of two steps' width before rounding to 16 bits, the same whenever a sound is written
+    loop: whether sounds are loops, which are neither trimmed nor faded
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class File:
         peak: float | None = None,
         ceiling: float | None = -1.0,
         dither: bool = False,
+        loop: bool = False,
     ):
         if signal.rate is None or len(signal.size) != 1:
             raise BadInput("audio/file writes sounds: it needs `modality: {use: audio}`")
@@ -47,7 +50,8 @@ class File:
             raise BadInput(f"dither is for 16 bits (wav16, flac16), not for {format}: leave it out")
         files.check_form(format, signal.rate)
         self.rate, self.format, self.dither = signal.rate, format, dither
-        self.how = Finish(trim, fade_in, fade_out, lufs, peak, ceiling)
+        how = Finish(trim, fade_in, fade_out, lufs, peak, ceiling)
+        self.how = replace(how, trim=None, fade_in=0.0, fade_out=0.0) if loop else how
         self.suffix = files.FORMATS[format].suffix
 
     def write(self, path: Path, media: Tensor) -> Path:

@@ -191,6 +191,8 @@ def test_samples_are_written_as_the_recipe_or_the_command_line_says(tmp_path):
     heard = files.read(paths[0]).wave
     assert loudness.measure(heard, 8000).level == pytest.approx(-20, abs=0.1) or loudness.true_peak(heard, 8000) > -1.1
     assert torch.equal(made.media[0], trained.sample(count=2).media[0]), "what the model made stays as it is"
+    whole = trained.sample(count=1, loop=True, output={"use": "audio/file", "format": "wav_float"})
+    assert files.read(whole.save(tmp_path / "c")[0]).wave.shape == whole.media[0].shape, "a loop is not cut"
     args = ["sample", str(tmp_path / "run"), "count=1", "output=audio/file", "output.format=ogg"]
     assert main([*args, "--out", str(tmp_path / "b")]) == 0
     assert [soundfile.info(p).subtype for p in (tmp_path / "b").glob("*.ogg")] == ["VORBIS"]
@@ -205,3 +207,20 @@ def test_an_output_of_another_modality_is_refused():
 
     with pytest.raises(BadInput, match=r"sample\.output.*is for modality audio"):
         load_recipe("shapes", ["sample.output=audio/file"])
+
+
+def check_loop():
+    """Of a loop, every sample is scaled alike: nothing is cut or faded."""
+    wave = torch.cat([torch.zeros(1, 2000), tone(0.3, 500, 0.5), torch.zeros(1, 1000)], 1)
+    done = finish(wave, RATE, File(Signal("audio", 1, (8000,), float(RATE)), lufs=-25.0, loop=True).how)
+    assert torch.allclose(done.wave, wave * 10 ** (done.gain / 20), atol=1e-6)
+
+
+def test_a_loop_keeps_its_seam():
+    check_loop()
+
+
+def test_planted_fade_of_a_loop_is_caught(monkeypatch):
+    monkeypatch.setattr("sonolux.modalities.audio.outputs.file.replace", lambda how, **changes: how)
+    with pytest.raises((AssertionError, RuntimeError)):
+        check_loop()
