@@ -153,7 +153,7 @@ def _told_apart(n_fft: int, rate: float, mels: int) -> bool:
 
 
 def _network(choice: _Choice, count: int, bands: int, frames: int) -> tuple[str, str]:
-    """Wider than what it denoises, 2.5 channels a band; deeper for longer sounds, to a coarsest stage of 40 to 96 frames."""
+    """Wider than what it denoises, 2.5 channels a band; deeper for longer sounds, to 40 to 96 frames at the bottom."""
     stages = [1, 1, 1] + [1] * max(0, math.ceil(math.log2(max(1, frames / 384))))
     width, blocks = 32 * math.ceil(2.5 * bands / 32), 1 if count < _MANY else 2
     extra = ", dropout: 0.1" if count < _FEW else ""
