@@ -61,7 +61,7 @@ def _way(plan: Plan, ends: list[_End], shares: list[float]) -> Task:
     made = plan.task([(a, b)[round(s)] for s in shares], lengths, [0] * len(shares))
     for row, s in zip(made.told, shares, strict=True):
         row.update(_between(plan.trained, ends[0].told, ends[1].told, s))
-        row.update({"source": a.path.name, "to": b.path.name, "share": round(s, 6)})
+        row.update({"source": a.path.stem, "to": b.path.stem, "share": round(s, 6)})
     seed, top = plan.recipe.sample_seed, plan.noisiest
 
     def edits(rows: Rows, room: Extent) -> list[Edit]:

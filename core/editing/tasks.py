@@ -224,7 +224,7 @@ class Plan:
             seconds = [n / signal.rate for n in lengths]
             chosen(seconds, told, trained.model, signal, trained.parts.takes, self.recipe.sample_seed)
         for row, source in zip(told, sources, strict=True):
-            row["source"] = shown(Path(source.path.name))
+            row["source"] = shown(Path(source.path.stem))
         if signal.rate is None and self.loop:
             size = tuple(self.work(n) for n in size)
         return Task(told, [self.work(n) for n in lengths], size, list(numbers))

@@ -1,0 +1,124 @@
+"""Start from files: vary, inpaint, continue or morph them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+TASKS = {
+    "vary": ("strength", "count"),
+    "inpaint": ("from", "to", "box", "mask", "count", "walks", "jump"),
+    "continue": ("seconds", "count", "walks", "jump"),
+    "morph": ("count",),
+}
+"""What each task takes beside the keys of the recipe's `sample` section."""
+
+
+@click.command("edit")
+@click.argument("run", type=click.Path(path_type=Path), metavar="RUN|CHECKPOINT")
+@click.argument("task", type=click.Choice(list(TASKS)), metavar="|".join(TASKS))
+@click.argument("words", nargs=-1, required=True, metavar="FILE... [KEY=VALUE]...")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for what is made.")
+@click.option("--allow-code", is_flag=True, help="Let the checkpoint's recipe name code outside the registry.")
+@click.option("--json", "as_json", is_flag=True, help="Print samples.json.")
+def command(run: Path, task: str, words: tuple[str, ...], out: Path, allow_code: bool, as_json: bool) -> None:
+    """Make something of files with RUN (its newest checkpoint).
+
+    \b
+    vary FILE...       strength=0.5 count=8       variations; 0: the file as the codec keeps it, 1: new samples
+    inpaint FILE...    from=0.2 to=0.5            a part of a sound anew, in seconds; [0.2, 1.0] for several
+                       box=[4,4,20,20]            or of a picture: left, top, right, bottom in pixels
+                       mask=FILE                  or where a picture is white
+    continue FILE...   seconds=2                  sounds that go on
+    morph A B          count=5                    from one file to another, or from one class to another
+
+    Other keys change the recipe's `sample` section, as in `sonolux sample`: seed=3, steps=40, loop=true, windows=0.5,
+    label=coin. A file is told the class that its folder names, if it is one, and is read as training reads it.
+
+    \b
+    sonolux edit runs/effects vary door.wav strength=0.6 count=8 --out doors
+    sonolux edit runs/effects morph coin.wav jump.wav count=7 --out between
+    sonolux edit runs/digits inpaint 3.png box=[0,14,28,28] count=4 --out lower
+    """
+    from ..generate import load
+    from ..training.runfolder import need_writable
+
+    need_writable(out)
+    files, options, changes = _sorted(task, words)
+    trained = load(run, allow_code=allow_code)
+    trained.to(changes.pop("device", trained.recipe.sample.device))
+    samples = _call(trained, task, files, options, changes, progress=not as_json)
+    paths = samples.save(out)
+    if as_json:
+        click.echo((out / "samples.json").read_text(encoding="utf-8"))
+    else:
+        click.echo(f"{len(paths)} made, samples.json and sheet.png in {out}")
+
+
+def _sorted(task: str, words: tuple[str, ...]) -> tuple[list[Path], dict[str, Any], dict[str, Any]]:
+    """Files, the task's own options, and changes to the `sample` section. Raises BadInput for words that are none."""
+    from ..messages import did_you_mean
+    from ..recipe.sections import Sample
+    from ..types import BadInput
+
+    files: list[Path] = []
+    options: dict[str, Any] = {}
+    changes: dict[str, Any] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not equals or Path(word).exists():
+            files.append(Path(word))
+        elif key in TASKS[task]:
+            options[key] = _value(word, value)
+        else:
+            name = key.removeprefix("sample.")
+            elsewhere = [other for other, keys in TASKS.items() if key in keys and key not in vars(Sample())]
+            if elsewhere:
+                raise BadInput(
+                    f"{word}: {key} belongs to {', '.join(elsewhere)}; {task} takes {', '.join(TASKS[task])}"
+                )
+            changes[name] = _value(word, value)
+    if task == "morph" and len(files) != 2:
+        raise BadInput(f"morph goes from one file to another: name two, not {len(files)}")
+    if not files:
+        near = did_you_mean(words[0], TASKS[task])
+        raise BadInput(f"{task}: name a file{near}")
+    return files, options, changes
+
+
+def _value(word: str, text: str) -> Any:
+    """The value as a recipe would read it."""
+    from ..recipe.nodes import Problem, parse
+    from ..types import BadInput
+
+    problems: list[Problem] = []
+    node = parse(text, "command line", Path.cwd(), problems)
+    if problems:
+        raise BadInput(f"{word}: {text!r} is no value: {problems[0].message}")
+    return None if node is None else node.plain()
+
+
+def _call(trained: Any, task: str, files: list[Path], options: dict[str, Any], changes: dict[str, Any], progress: bool):
+    from ..types import BadInput
+
+    if task == "morph":
+        return trained.morph(*files, progress=progress, **options, **changes)
+    if task == "inpaint":
+        starts, ends = (_times(name, options.pop(name, [])) for name in ("from", "to"))
+        if len(starts) != len(ends):
+            raise BadInput("from and to are pairs: give as many of one as of the other")
+        options["spans"] = list(zip(starts, ends, strict=True))
+    method = {"vary": trained.vary, "inpaint": trained.inpaint, "continue": trained.extend}[task]
+    return method(files, progress=progress, **options, **changes)
+
+
+def _times(name: str, value: Any) -> list[float]:
+    from ..types import BadInput
+
+    times = value if isinstance(value, list) else [value]
+    for time in times:
+        if isinstance(time, bool) or not isinstance(time, (int, float)):
+            raise BadInput(f"{name} is a time in seconds, or a list of them; got {time!r}")
+    return [float(time) for time in times]
