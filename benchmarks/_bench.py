@@ -168,7 +168,7 @@ def write_samples(trained: Any, options: argparse.Namespace, name: str) -> Path:
             place.mkdir(exist_ok=True)
             modality.write(place / f"{i:05d}{modality.suffix}", media)
     if said:
-        print(f"{len(said)} of {len(samples)} files were told of when written, such as: {said[0].message}", file=sys.stderr)
+        print(f"{len(said)} remarks on {len(samples)} files, such as: {said[0].message}", file=sys.stderr)
     return folder
 
 

@@ -35,7 +35,7 @@ class Parts:
 
 
 def build_process(recipe: Recipe, signal: Signal) -> Process:
-    """The recipe's diffusion process for tensors of signal.latent. Raises BadInput where schedule and prediction do not go together."""
+    """The recipe's process for tensors of signal.latent. Raises BadInput where schedule and prediction do not suit."""
     p = recipe.process
     schedule, prediction = p.schedule.build(signal=signal), p.prediction.build()
     prediction.check(schedule.level(schedule.t_max))

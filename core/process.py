@@ -48,7 +48,8 @@ class Process:
         """
         if not self.per_element:
             return level
-        t = mixed_times(torch.as_tensor(level.t), spatial, self.times, self.schedule, self.per_element, seed, rows, step)
+        t = torch.as_tensor(level.t)
+        t = mixed_times(t, spatial, self.times, self.schedule, self.per_element, seed, rows, step)
         return level if t is None else self.schedule.level(t)
 
     def losses(self, network: nn.Module, x0: Tensor, eps: Tensor, level: Level, conditions: Conditions) -> Tensor:

@@ -97,8 +97,10 @@ class Level:
         return Level(expand(self.t, x), expand(self.alpha, x), expand(self.sigma, x))
 
     def exact(self, x: Tensor) -> Level:
-        """The same level shaped for x (B, C, *spatial) and on its device, but in float64: what is computed from a map is
-        then rounded once, like what is computed from a number. (float32 on a device that has no float64.)
+        """The same level shaped for x (B, C, *spatial) and on its device, but in float64.
+
+        What is computed from a map is then rounded once, like what is computed from a number. (float32 on a device
+        that has no float64.)
         """
         dtype = torch.float32 if x.device.type == "mps" else torch.float64
 

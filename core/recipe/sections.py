@@ -85,7 +85,7 @@ class Sample:
     steps: Annotated[int, Range(1)] = 20
     """steps of the sampler"""
     calibrated: bool = True
-    """use the checkpoint's calibrated plan of as many steps, where it has one and sampler and spacing are the recipe's"""
+    """use the checkpoint's plan of as many steps, where it was calibrated, and sampler and spacing are the recipe's"""
     guidance: Annotated[Spec, Kind("guidance")] | list[Annotated[Spec, Kind("guidance")]] | None = None
     """how conditions are strengthened: a guidance, or a list of them that act in turn; null: not at all"""
     count: Annotated[int, Range(1)] = 16
