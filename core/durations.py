@@ -62,7 +62,7 @@ def chosen(
     seconds: one length in seconds, or a list that is cycled; None: not asked for
     """
     whole, rate = signal.size[-1], signal.rate
-    name = next((n for n, c in _conditions(model) if getattr(c, "key", "") == "seconds" and hasattr(c, "low")), None)
+    name = _told_by(model)
     if seconds is None and not known:
         return [whole] * len(told)
     if rate is None:
@@ -151,10 +151,32 @@ def _drawn(known: Takes, row: dict[str, Any], signal: Signal, seed: int, sample:
     return among[int(generator(seed, sample, "seconds").integers(len(among)))]
 
 
+def retold(row: dict[str, Any], before: int, after: int, rate: float, model: nn.Module) -> None:
+    """Correct what a sample's record says of its length, which came to `after` elements instead of `before`.
+
+    A condition that was told something else than the length keeps it.
+    """
+    name = _told_by(model)
+    if name is None:
+        if row.get("seconds") is not None:
+            row["seconds"] = round(after / rate, 6)
+    elif row.get(name) == _within(before / rate, name, model):
+        row[name] = _within(after / rate, name, model)
+
+
+def _told_by(model: nn.Module) -> str | None:
+    """The name of the condition on the attribute `seconds`, if there is one."""
+    return next((n for n, c in _conditions(model) if getattr(c, "key", "") == "seconds" and hasattr(c, "low")), None)
+
+
+def _within(seconds: float, name: str, model: nn.Module) -> float:
+    condition: Any = dict(_conditions(model))[name]
+    return min(max(round(seconds, 6), condition.low), condition.high)
+
+
 def _tell(row: dict[str, Any], seconds: float, name: str | None, model: nn.Module) -> None:
     """Write the length to the sample's record, and to the condition on it unless that was told already."""
     if name is None:
         row["seconds"] = round(seconds, 6)
     elif row.get(name) is None:
-        condition: Any = dict(_conditions(model))[name]
-        row[name] = min(max(round(seconds, 6), condition.low), condition.high)
+        row[name] = _within(seconds, name, model)

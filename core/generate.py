@@ -95,7 +95,7 @@ class Trained(Editing):
         s, seed = recipe.sample, recipe.sample_seed
         if s.loop:
             signal = self.parts.signal
-            task = looped(task, step_of_loops(self.codec, self.model.network, signal), signal.rate)
+            task = looped(task, step_of_loops(self.codec, self.model.network, signal), signal.rate, self.model)
         media: list[Tensor] = [torch.empty(0)] * len(task.told)
         nfe: list[int] = [0] * len(task.told)
         frames: list[Frame] = []

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..codec import Codec
-from ..durations import Extent
+from ..durations import Extent, retold
 from ..types import BadInput, Signal
 from .base import Edit
 from .loop import Loop
@@ -88,13 +88,13 @@ def rounded(length: int, step: int) -> int:
     return max(1, round(length / step)) * step
 
 
-def looped(task: Task, step: int, rate: float | None) -> Task:
-    """The task with every length a loop's; what it says of lengths is corrected."""
+def looped(task: Task, step: int, rate: float | None, model: nn.Module) -> Task:
+    """The task with every length a loop's; what it says of lengths, and tells the model, is corrected."""
     lengths = [rounded(n, step) for n in task.lengths]
     size = tuple(rounded(n, step) for n in task.size) if rate is None else task.size
-    for row, n in zip(task.told, lengths, strict=True):
-        if rate is not None and isinstance(row.get("seconds"), float):
-            row["seconds"] = round(n / rate, 6)
+    for row, before, after in zip(task.told, task.lengths, lengths, strict=True):
+        if rate is not None:
+            retold(row, before, after, rate, model)
     return replace(task, lengths=lengths, size=size)
 
 

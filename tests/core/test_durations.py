@@ -190,6 +190,31 @@ def test_a_condition_on_the_length_is_told(tmp_path):
     assert [t["length"] for t in drawn.told] == pytest.approx([min(max(n / 4000, 0.1), 0.4) for n in frames(drawn)])
 
 
+def check_loops(folder) -> None:
+    """A loop's rounded length is told, within the range, whatever the condition's name; what else was told stays."""
+    for name in ("seconds", "length"):
+        trained = run_of(folder / name, f"condition.{name}={{use: number, key: seconds, range: [0.1, 0.4]}}")
+        for asked, came in ((0.203, 0.2), (0.5, 0.4)):
+            made = trained.sample(count=1, loop=True, seconds=asked)
+            frames_of_it = made.media[0].shape[-1]
+            assert frames_of_it % 16 == 0 and made.told[0][name] == pytest.approx(
+                min(frames_of_it / 4000, 0.4), abs=1e-6
+            )
+            assert made.told[0][name] == pytest.approx(came, abs=0.003)
+        made = trained.sample(count=1, loop=True, seconds=0.203, where={name: 0.3})
+        assert made.told[0][name] == 0.3
+
+
+def test_the_length_of_a_loop_is_told(tmp_path):
+    check_loops(tmp_path)
+
+
+def test_planted_length_that_was_asked_for_instead_of_the_loops_own_is_caught(tmp_path, monkeypatch):
+    monkeypatch.setattr("sonolux.core.editing.task.retold", lambda *_: None)
+    with pytest.raises(AssertionError):
+        check_loops(tmp_path)
+
+
 def test_the_unveiling_and_the_files_have_the_samples_length(masked, tmp_path):
     made = masked.sample(count=2, seconds=[0.2, 0.4], trajectory=True)
     assert [m.shape[-1] for m in made.frames[0].noisy] == [800, 1600]

@@ -27,7 +27,7 @@ modality: {use: audio, rate: 8000, seconds: 0.5, channels: 1}
 data: {use: audio/synth_drums, count: 60, padding: masked, split: {by: hash, valid: 0.2}}
 codec: {use: audio/logmel, n_fft: 256, hop: 64, mels: 32, iterations: 8}
 network: {use: audio/unet, width: 32, stages: [1, 1], blocks: 1}
-condition: {label: {use: class, drop: 0.2}, length: {use: number, key: seconds, range: [0.05, 0.5], log: true}}
+condition: {label: {use: class, drop: 0.2}, seconds: {use: number, key: seconds, range: [0.05, 0.5], log: true}}
 train: {steps: 2, batch: 4, warmup: 1, preview_every: 100, precision: float32, device: cpu}
 sample: {use: ddpm, steps: 3, count: 4, batch: 16, guidance: {use: cfg, scale: 1.5}}
 """
@@ -298,3 +298,18 @@ def test_a_missing_run_is_one_message(script, tmp_path, capsys):
     more = {"sound_pack": ["t.csv"], "morph": ["a", "b"]}.get(script, [])
     assert opened(script).main([str(tmp_path / "nothing"), *more, "--out", str(tmp_path / "o")]) == 2
     assert "nothing" in capsys.readouterr().err and not (tmp_path / "o").exists()
+
+
+def test_the_length_that_is_asked_for_is_told(run):
+    """A sound is cut to `seconds`, and the condition is told the same; without it both follow from the data."""
+    import sonolux
+
+    trained = sonolux.load(run, device="cpu")
+    made = trained.sample(count=3, seconds=[0.1, 0.4], steps=2)
+    assert [m.shape[-1] for m in made.media] == [800, 3200, 800]
+    assert [t["seconds"] for t in made.told] == [0.1, 0.4, 0.1]
+    drawn = trained.sample(count=6, steps=2)
+    assert [t["seconds"] for t in drawn.told] == pytest.approx([m.shape[-1] / 8000 for m in drawn.media], abs=1e-5)
+    assert len({t["seconds"] for t in drawn.told}) > 3
+    other = trained.sample(count=1, seconds=0.1, where={"seconds": 0.4}, steps=2)
+    assert not torch.equal(other.media[0], made.media[0]), "the network hears of it"

@@ -1,0 +1,149 @@
+"""How fast sound is made: the real-time factor of each codec and number of steps, and the memory it takes.
+
+    python benchmarks/realtime.py [RUN ...] [--steps 8,25,50] [--threads 1,2] [--count 16] [--json]
+
+A factor of 0.1 makes a second of sound in a tenth of a second, decoding included. Without RUN: the networks of the
+shipped recipes, untrained, for weights do not change the time. Each case has a process of its own: `memory` is the most
+that it held, the interpreter and torch (`base`) included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from typing import Any
+
+NARROW = ["network.width=64", "network.stages=[1,1,2,2,2,2]", "network.attention=[4,5]"]
+CASES: dict[str, tuple[str, list[str]]] = {
+    "log-mel 8 kHz": ("spoken_digits", []),
+    "stft 8 kHz": (
+        "spoken_digits",
+        ["codec.use=audio/stft", "network.width=256", "network.stages=[1,1]", "network.attention=[1]"],
+    ),  # noqa: E501
+    "waveform 8 kHz": ("spoken_digits", ["codec.use=audio/waveform", *NARROW]),
+    "log-mel 11 kHz": ("sfx_small", []),
+    "stft 16 kHz": ("sfx_16k", []),
+    "waveform 44 kHz": ("sfx_44k", []),
+}
+
+
+def opened(name: str, changes: list[str]) -> Any:
+    """A shipped recipe with fresh weights as a run that can be sampled; its zero layers are woken."""
+    import torch
+    from sonolux.core.build import build_parts
+    from sonolux.core.generate import Trained
+    from sonolux.core.recipe.load import load_recipe
+
+    recipe = load_recipe(name, [*changes, "sample.output=null"], partial=True)
+    signal = replace(recipe.modality.build().signal(), classes=tuple("abcdefghij"))
+    parts = build_parts(recipe, signal)
+    rng = torch.Generator().manual_seed(0)
+    for weight in parts.model.parameters():
+        if not weight.data.any():
+            weight.data.normal_(0, 0.01, generator=rng)
+    return Trained(parts, parts.model, 0, torch.device("cpu"))
+
+
+def measure(source: str, steps: list[int], threads: int, count: int, repeats: int = 3) -> dict[str, Any]:
+    """Figures of one case in this process. A warm-up comes first; the median of `repeats` counts."""
+    import torch
+
+    torch.set_num_threads(threads)
+    base = memory()
+    if source in CASES:
+        trained = opened(*CASES[source])
+    else:
+        import sonolux
+
+        trained = sonolux.load(source, device="cpu")
+    signal = trained.parts.signal
+    seconds = count * signal.size[0] / float(signal.rate or 1)
+    asked = {"use": "dpmpp_2m", "count": count, "batch": count, "calibrated": False, "seconds": None, "output": None}
+    trained.sample(**asked, steps=1)
+    factors = {}
+    for n in steps:
+        times = []
+        for _ in range(repeats):
+            begun = time.perf_counter()
+            made = trained.sample(**asked, steps=n)
+            times.append(time.perf_counter() - begun)
+        lasts = sum(m.shape[-1] for m in made.media) / float(signal.rate or 1)
+        factors[n] = statistics.median(times) / lasts
+    weights = sum(p.numel() for p in trained.model.parameters())
+    return {
+        "case": source,
+        "threads": threads,
+        "batch seconds": seconds,
+        "weights": weights,
+        "factors": factors,
+        "base": base,
+        "memory": memory(),
+    }
+
+
+def memory() -> int:
+    """The largest resident memory that this process has had, in bytes."""
+    import resource
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
+def in_process(source: str, steps: str, threads: int, count: int) -> dict[str, Any]:
+    """The same in a fresh process."""
+    command = [sys.executable, __file__, "--one", source, "--steps", steps, "--threads", str(threads)]
+    done = subprocess.run(
+        [*command, "--count", str(count)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+    )
+    if done.returncode:
+        raise SystemExit(f"{source}: {done.stderr.strip().splitlines()[-1]}")
+    return json.loads(done.stdout)
+
+
+def table(rows: list[dict[str, Any]], steps: list[int]) -> str:
+    """The rows as Markdown."""
+    head = ["", "weights", "threads", *(f"{n} steps" for n in steps), "memory"]
+    lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
+    for row in rows:
+        factors = {int(k): v for k, v in row["factors"].items()}
+        cells = [row["case"], f"{row['weights'] / 1e6:.1f} M", str(row["threads"])]
+        cells += [f"{factors[n]:.3f}" for n in steps] + [f"{row['memory'] / 2**20:.0f} MiB"]
+        lines.append("| " + " | ".join(cells) + " |")
+    base = max(row["base"] for row in rows) / 2**20
+    return "\n".join(
+        [*lines, "", f"Seconds of work for a second of sound; {base:.0f} MiB are Python and torch."]
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="*", metavar="RUN", help="run folders or checkpoints, instead of the recipes")
+    parser.add_argument("--steps", default="8,25,50")
+    parser.add_argument("--threads", default="1,2")
+    parser.add_argument("--count", type=int, default=16, help="sounds made at a time (default %(default)s)")
+    parser.add_argument("--only", default="", help="recipes' cases whose name contains this")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--one", help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    steps = [int(n) for n in args.steps.split(",")]
+    if args.one:
+        print(json.dumps(measure(args.one, steps, int(args.threads), args.count)))
+        return
+    rows = []
+    for source in args.runs or [name for name in CASES if args.only in name]:
+        for threads in args.threads.split(","):
+            rows.append(in_process(source, args.steps, int(threads), args.count))
+    print(json.dumps(rows, indent=1) if args.json else table(rows, steps))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,58 @@
+"""The real-time factor is seconds of work for a second of sound, whatever the codec, count or length."""
+
+import importlib.util
+import itertools
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+FILE = Path(__file__).resolve().parents[2] / "benchmarks" / "realtime.py"
+
+
+def opened(old="", new=""):
+    """The benchmark as a module, with a planted error where one is given."""
+    spec = importlib.util.spec_from_file_location("benchmark_realtime", FILE)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    text = FILE.read_text()
+    assert not old or text.count(old) == 1
+    exec(compile(text.replace(old, new) if old else text, str(FILE), "exec"), vars(module))
+    return module
+
+
+def check_factor(module, monkeypatch):
+    """A clock on which every run takes 3 s: two sounds of 1 s have a factor of 1.5."""
+    ticks = itertools.count(0, 3)
+    monkeypatch.setattr(module.time, "perf_counter", lambda: float(next(ticks)))
+    row = module.measure("log-mel 8 kHz", [1, 2], torch.get_num_threads(), 2, repeats=2)
+    assert row["factors"] == {1: 1.5, 2: 1.5} and row["batch seconds"] == 2.0
+    assert row["weights"] > 1e6 and row["memory"] >= row["base"] > 5e7
+
+
+def test_the_factor(monkeypatch):
+    module = opened()
+    check_factor(module, monkeypatch)
+    row = {"case": "x", "threads": 1, "weights": 2e6, "factors": {"8": 0.25}, "base": 2**20, "memory": 3 * 2**20}
+    assert "| x | 2.0 M | 1 | 0.250 | 3 MiB |" in module.table([row], [8])
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("statistics.median(times) / lasts", "lasts / statistics.median(times)"),
+        ("statistics.median(times) / lasts", "statistics.median(times)"),
+        ("sum(m.shape[-1] for m in made.media)", "made.media[0].shape[-1]"),
+    ],
+)
+def test_planted_error_is_caught(old, new, monkeypatch):
+    with pytest.raises(AssertionError):
+        check_factor(opened(old, new), monkeypatch)
+
+
+def test_every_case_names_a_recipe_that_ships():
+    from sonolux.core.recipe.load import load_recipe
+
+    for name, changes in opened().CASES.values():
+        assert load_recipe(name, changes, partial=True).modality.use == "audio"
