@@ -139,7 +139,8 @@ def _shown(file: Path, cwd: Path) -> str:
 
 
 def _chain(file: Path, shown: str, cwd: Path, problems: list[Problem], seen: tuple[Path, ...]) -> Node | None:
-    """The tree of a file over those of the recipes it extends."""
+    """The tree of a file over those of the recipes it extends; None where one of them cannot be had, for without it
+    nearly every key would seem to be missing."""
     resolved = file.resolve()
     try:
         text = file.read_text(encoding="utf-8-sig")
@@ -157,21 +158,21 @@ def _chain(file: Path, shown: str, cwd: Path, problems: list[Problem], seen: tup
         return root
     if not isinstance(extends.value, str):
         problems.append(Problem(extends.mark, "extends", "expected the name or path of one recipe"))
-        return root
+        return None
     from ..errors import BadInput
 
     try:
         above = find_recipe(extends.value, file.parent)
     except BadInput as error:
         problems.append(Problem(extends.mark, "extends", str(error)))
-        return root
+        return None
     chain = (*seen, resolved)
     if above.resolve() in chain:
         names = " -> ".join(f.name for f in (*chain[chain.index(above.resolve()) :], above))
         problems.append(Problem(extends.mark, "extends", f"recipes extend each other in a circle: {names}"))
-        return root
+        return None
     parent = _chain(above, _shown(above, cwd), cwd, problems, chain)
-    return root if parent is None else merge(parent, root)
+    return None if parent is None else merge(parent, root)
 
 
 def _finish(

@@ -19,8 +19,11 @@ def merge(parent: Node, child: Node, path: tuple[str, ...] = ()) -> Node:
 
     A bare name means {use: name}, so it keeps the parameters of the same component and drops those of another.
     """
-    if child.is_map and isinstance(parent.value, str) and path and "use" not in child.value:
+    # A number is no component's name: kept all the same, so that the reader refuses it.
+    if child.is_map and isinstance(parent.value, (str, int, float)) and path and "use" not in child.value:
         return Node(child.value, child.mark, child.key, use=parent)
+    if child.is_map and child.use is not None and "use" not in child.value:
+        child = Node({"use": child.use, **child.value}, child.mark, child.key)  # `a=name a.x=1`, put together before
     before = parent.value.get("use", parent.use) if isinstance(parent.value, dict) else None
     if isinstance(child.value, str) and parent.is_map and (before is not None or path in BESIDE):
         return merge(parent, Node({"use": child}, child.mark, child.key), path)

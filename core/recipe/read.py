@@ -174,8 +174,8 @@ class Reader:
         """The node as an instance of a dataclass."""
         if node.value is None:
             node = Node({}, node.mark, node.key)
-        if not node.is_map:
-            return self._expected(node, cls, path)
+        if not node.is_map or node.use is not None:  # a name or number that a mapping was merged over
+            return self._expected(node.use or node, cls, path)
         hints = typing.get_type_hints(cls, include_extras=True)
         known = {f.name: f for f in dataclasses.fields(cls) if f.init}
         values: dict[str, Any] = {}

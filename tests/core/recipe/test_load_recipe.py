@@ -123,7 +123,21 @@ def test_recipes_that_extend_each_other_are_refused(folder, refused, length):
     for i in range(length):
         write(folder, f"r{i}.yaml", f"recipe: 1\nextends: r{(i + 1) % length}.yaml\n")
     said = refused("extends: r0.yaml\n")
-    assert any("extend each other in a circle: r0.yaml" in line for line in said)
+    assert "extend each other in a circle: r0.yaml" in said[0] and said[-1].startswith("1 error")
+
+
+def test_a_parent_that_cannot_be_had_is_the_only_complaint(folder, refused):
+    write(folder, "broken.yaml", "a: [1,\n")
+    for parent, why in (("nothing-like-it", "there is no recipe"), ("broken.yaml", "not valid YAML")):
+        said = refused(f"extends: {parent}\nname: x\n")
+        assert why in said[0] and said[-1] == "1 error; nothing was run", said
+
+
+@pytest.mark.parametrize("section", ["train", "data", "sample", "process"])
+def test_a_number_for_a_section_is_refused_although_a_key_of_it_follows(refused, section):
+    key = {"train": "steps=1", "data": "count=3", "sample": "steps=3", "process": "schedule=ve"}[section]
+    for first in (f"{section}=5", f"{section}=nothing_like_it"):
+        assert refused(None, first, f"{section}.{key}")[0].startswith(f"command line: {first}: ")
 
 
 def test_a_problem_of_a_parent_names_the_parents_file(folder, refused):

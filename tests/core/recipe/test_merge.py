@@ -73,6 +73,13 @@ def test_overrides_split_at_the_first_equals_and_follow_yaml():
     }
 
 
+def test_a_name_and_a_parameter_on_one_command_line_both_count():
+    for arguments in (["n=b", "n.x=3"], ["n.x=3", "n=b"]):
+        over = overrides_tree(arguments, Path("."), [])
+        recipe = parse("n: {use: a, x: 1, y: 2}", "r", Path("."), [])
+        assert merge(recipe, over).plain() == {"n": {"use": "b", "x": 3}}
+
+
 def test_the_order_of_overrides_matters_only_for_the_same_key():
     assert tree("n.width=3", "n=b")[0] == tree("n=b", "n.width=3")[0]
     assert tree("a=1", "a=2")[0] == {"a": 2}
