@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
 
@@ -34,7 +34,7 @@ class NetworkDenoiser(Denoiser):
     clock:      how the level is told
     """
 
-    def __init__(self, network: nn.Module, prediction, clock):
+    def __init__(self, network: Callable[..., Tensor], prediction, clock):
         self.network, self.prediction, self.clock = network, prediction, clock
 
     def output(self, x: Tensor, level: Level, conditions: Conditions) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,15 +18,17 @@ from .registry import find
 from .samplers.base import Progress, Sampler
 from .schedulers.base import Schedule
 from .spacings.base import Spacing
-from .types import Conditions, Denoiser, Level, expand
+from .types import BadInput, Conditions, Denoiser, Level, expand
 
 
 def _component(kind: str, value: Any) -> Any:
+    if value is None or isinstance(value, (Mapping, int, float)):
+        raise BadInput(f"the {kind} is a name, or an object such as its class makes, not {value!r}")
     return find(kind, value)() if isinstance(value, str) else value
 
 
 def sample(
-    denoiser: Denoiser | nn.Module,
+    denoiser: Denoiser | nn.Module | Callable[[Tensor, Tensor], Tensor],
     shape: Sequence[int],
     schedule: Schedule | str = "edm",
     prediction: Prediction | str = "edm",
@@ -46,7 +48,7 @@ def sample(
 ) -> Tensor:
     """Samples of x0, shape (B, C, *spatial), from keyed noise.
 
-    denoiser:   a Denoiser, or a module called as module(x, t): `prediction` explains its output, `clock` tells its t
+    denoiser:   a Denoiser, or a module or function called as net(x, t): `prediction` explains its output, `clock` its t
     schedule, prediction, clock, sampler, spacing, guidance: components, or their names for the defaults; `spacing` may
                 also be the list of levels itself, `guidance` a list of guidances that act in turn
     steps:      steps of the sampler
@@ -64,7 +66,9 @@ def sample(
     levels = spaced.levels(process, steps) if isinstance(spaced, Spacing) else list(spaced)
     seen: Any = denoiser
     method: Sampler = _component("sampler", sampler)
-    if isinstance(denoiser, nn.Module) and not isinstance(denoiser, Denoiser):
+    if not isinstance(denoiser, Denoiser):
+        if not callable(denoiser):
+            raise BadInput(f"the denoiser is a Denoiser, or a module or function called as net(x, t), not {denoiser!r}")
         seen = ModuleDenoiser(denoiser, _component("prediction", prediction), _component("clock", clock))
     if (told := getattr(seen, "prediction", None)) is not None:
         told.check(levels[0])

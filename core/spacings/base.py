@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from numbers import Integral
 
 import torch
 from torch import Tensor
@@ -25,8 +26,8 @@ class Spacing(ABC):
 
         The message names the spacing and the level that repeats or rises; none is dropped silently.
         """
-        if steps < 1:
-            raise BadInput(f"steps must be at least 1, not {steps}")
+        if not isinstance(steps, Integral) or steps < 1:
+            raise BadInput(f"steps must be at least 1, and whole, not {steps!r}")
         times = torch.as_tensor(self.times(schedule, steps), dtype=torch.float64)
         levels = [schedule.level(t) for t in times]
         if levels[-1].sigma != 0:

@@ -34,6 +34,9 @@ from sonolux.core.types import BadInput, Level
         (lambda: Beta(a=0), "between 0.1 and 10"),
         (lambda: Beta().levels(Discrete(), 400), r"beta: level 1 of 400 \(t = 999\) repeats the level before it"),
         (lambda: Shifted(shift=0), "shift is positive"),
+        (lambda: Karras().levels(EDM(), 0), "steps must be at least 1"),
+        (lambda: Karras().levels(EDM(), 2.5), "at least 1, and whole, not 2.5"),
+        (lambda: Karras().levels(EDM(), "5"), "at least 1, and whole, not '5'"),
         (lambda: Shifted(spacing=Shifted()), "not shifted itself"),
         (lambda: Shifted(spacing="karas"), "karras"),
         (
