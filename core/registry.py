@@ -235,6 +235,8 @@ def find(kind: str, use: str, base: Path | None = None, allow_code: bool = True)
             cls = _plugin(kind, use, claims[use])
         else:
             known = names(kind)
+            if use.endswith(".py"):
+                bad_input(f"there is no {kind} {use!r}; a class in a file is named {use}:Class")
             accepted = f" Known: {', '.join(known)}" if known else " None is installed"
             bad_input(f"there is no {kind} {use!r}{did_you_mean(use, known) or '.'}{accepted}")
     _check_class(kind, use, cls)

@@ -46,6 +46,10 @@ class Samples:
     nfe: list[int] = field(default_factory=list)
     output: Output | None = None
 
+    def __repr__(self) -> str:
+        made = ", ".join(f"{k} {self.settings[k]}" for k in ("recipe", "step", "seed") if k in self.settings)
+        return f"<{len(self)} samples{': ' * bool(made)}{made}>"
+
     def __len__(self) -> int:
         return len(self.media)
 

@@ -24,6 +24,8 @@ def command(name: str, origin: str) -> None:
     from ..recipe.load import find_recipe, packaged
 
     target = Path(name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
+    if not name.removesuffix(".yaml").removesuffix(".yml").strip("./ "):
+        raise BadInput(f"{name!r} is no name for a recipe: write one such as my-sounds")
     if target.exists():
         raise BadInput(f"{target} exists: choose another name, or remove it first")
     source = find_recipe(origin)
@@ -31,9 +33,12 @@ def command(name: str, origin: str) -> None:
     text = renamed(
         source.read_text(encoding="utf-8"), target, [*names, *(n.rpartition("/")[2] for n in names), str(source)]
     )
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with target.open("x", encoding="utf-8") as file:  # "x": refuses a file that came into being meanwhile
-        file.write(text)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("x", encoding="utf-8") as file:  # "x": refuses a file that came into being meanwhile
+            file.write(text)
+    except OSError as error:
+        raise BadInput(f"{target} cannot be written ({error.strerror}): choose another folder or name") from error
     click.echo(f"wrote {target}\nnow: sonolux train {target}{_needs(target)}")
 
 

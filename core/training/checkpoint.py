@@ -166,7 +166,9 @@ def newest(run: Path) -> Path:
     if run.is_file():
         return run
     if not run.exists():
-        raise BadInput(f"{run}: no such run or checkpoint")
+        near = Path("runs") / run
+        hint = f"; did you mean {near}?" if near.exists() else ""
+        raise BadInput(f"{run}: no such run or checkpoint{hint}")
     found = sorted((run / "checkpoints").glob("step-*.safetensors"))
     if not found:
         raise BadInput(f"{run}: holds no checkpoint: it was not trained yet, or is not a run folder")

@@ -69,6 +69,17 @@ def test_noise_is_bit_identical_at_any_batch():
     assert torch.equal(padded[0], whole[0]) and bool((padded[1, :, 2:] == 0).all())
 
 
+def test_samples_show_themselves_in_a_line(trained):
+    assert repr(trained.sample(count=2, seed=5)) == "<2 samples: recipe tiny, step 6, seed 5>"
+
+
+def test_a_run_named_without_its_folder_is_found_out(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "digits").mkdir(parents=True)
+    with pytest.raises(BadInput, match=r"^digits: no such run or checkpoint; did you mean runs/digits\?$"):
+        sonolux.load("digits")
+
+
 def test_labels_are_cycled_listed_named_or_left_out(trained):
     names = list(trained.classes)
     cycled = [t["label"] for t in trained.sample(count=6).told]

@@ -211,6 +211,7 @@ def test_a_changed_file_is_read_again(tmp_path):
         ("./absent.py:Net", BadInput, "there is no file"),
         ("./net.py:Nett", BadInput, "has no class 'Nett'; did you mean 'Net'"),
         ("./net.py:", BadInput, "has no class ''"),
+        ("./net.py", BadInput, "a class in a file is named ./net.py:Class"),
         ("no.such.module:Net", BadInput, "there is no module 'no.such.module'"),
         (":Net", BadInput, "there is no module ''"),
         ("sonolux.core.schedulers.edm:EDN", BadInput, "did you mean 'EDM'"),

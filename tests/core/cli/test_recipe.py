@@ -120,6 +120,17 @@ def test_a_copy_of_every_packaged_recipe_is_the_same_recipe(say, name):
     assert copy.name == "copy" and {**copy.resolved(), "name": given.name} == given.resolved()
 
 
+@pytest.mark.parametrize("name", ["", "..", ".yaml"])
+def test_init_refuses_what_names_no_file(say, name):
+    assert "is no name for a recipe" in say("init", name, "--from", "digits")[2] and not list(say.folder.iterdir())
+
+
+def test_init_says_where_it_cannot_write(say):
+    (say.folder / "file").write_text("x")
+    code, _, err = say("init", "file/mine", "--from", "digits")
+    assert code == 2 and "file/mine.yaml cannot be written" in err and "\n" not in err.strip()
+
+
 def test_init_names_the_nearest_recipe(say):
     code, _, err = say("init", "mine", "--from", "digitz")
     assert code == 2 and "did you mean 'image/digits'" in err and not list(say.folder.iterdir())
