@@ -80,7 +80,7 @@ def fit_codec(codec: Codec, data: Dataset) -> Takes:
     Returns the lengths of those examples, as a checkpoint keeps them.
     """
     stride = max(1, len(data) // FIT_ITEMS)
-    found: list[tuple[int, int | None, int]] = []
+    found: list[tuple[int, int | None, int | None]] = []
 
     def items():
         for i in range(0, len(data), stride):

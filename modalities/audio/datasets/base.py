@@ -17,7 +17,10 @@ from .. import dsp
 class Told(Protocol):
     """What a made sound is: an Effect, a Hit or a Texture."""
 
-    family: str
+    @property
+    def family(self) -> str:
+        """Its class."""
+        ...
 
     @property
     def caption(self) -> str:
