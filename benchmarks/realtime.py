@@ -25,7 +25,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
     "stft 8 kHz": (
         "spoken_digits",
         ["codec.use=audio/stft", "network.width=256", "network.stages=[1,1]", "network.attention=[1]"],
-    ),  # noqa: E501
+    ),
     "waveform 8 kHz": ("spoken_digits", ["codec.use=audio/waveform", *NARROW]),
     "log-mel 11 kHz": ("sfx_small", []),
     "stft 16 kHz": ("sfx_16k", []),
