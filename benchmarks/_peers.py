@@ -13,7 +13,7 @@ import math
 import sys
 import types
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from typing import Any
@@ -182,15 +182,13 @@ def wanted(scheduler: Any, x: Tensor, x0: Tensor, alpha: float, sigma: float) ->
     return x0 if config.prediction_type == "sample" else (x - alpha * x0) / sigma
 
 
-def follow(
-    scheduler: Any, denoise: Denoise, x: Tensor, noises: Sequence[Tensor] | None = None, **options: Any
-) -> list[Tensor]:
+def follow(scheduler: Any, denoise: Denoise, x: Tensor, noises: Iterable[Tensor] = (), **options: Any) -> list[Tensor]:
     """The point after every call of `step`, from x at the scheduler's first level; timesteps are set already.
 
     noises:  what it draws, in turn, in place of its own
     options: handed to `step`
     """
-    points, drawn = [], iter(noises or ())
+    points, drawn = [], iter(noises)
     with _noise_from(scheduler, drawn):
         for n in count():
             if n >= len(scheduler.timesteps) - (type(scheduler).__name__ == "SCMScheduler"):

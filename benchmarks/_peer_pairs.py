@@ -1,0 +1,234 @@
+"""Every deterministic sampler of diffusers and k-diffusion with every spacing that it, or the other, offers.
+
+All on diffusers' default process of 1000 steps (linear betas), which is our `discrete`: the same range of sigma.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import product, repeat
+from typing import Any
+
+import torch
+from _peers import Denoise, exact, follow, k_diffusion, levels, model, schedulers
+from torch import Tensor
+
+End = Callable[[Denoise, Tensor], Tensor]  # denoise, standard normal noise -> x0
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A sampler with a spacing at some number of evaluations.
+
+    end: denoise, standard normal noise (B, *shape) -> the last point; raises where the pair cannot be run
+    """
+
+    library: str
+    sampler: str
+    spacing: str
+    end: End
+
+
+SPACINGS: dict[str, dict[str, Any]] = {
+    "linspace": {"timestep_spacing": "linspace"},
+    "leading": {"timestep_spacing": "leading"},
+    "trailing": {"timestep_spacing": "trailing"},
+    "karras": {"use_karras_sigmas": True},
+    "exponential": {"use_exponential_sigmas": True},
+    "beta": {"use_beta_sigmas": True},
+    "lu": {"use_lu_lambdas": True},
+    "log_linear": {"interpolation_type": "log_linear"},
+}
+TIMES, SIGMAS = ("linspace", "leading", "trailing"), ("karras", "exponential", "beta")
+
+
+@dataclass(frozen=True)
+class _Scheduler:
+    name: str
+    spacings: tuple[str, ...] = (*TIMES, *SIGMAS)
+    options: tuple[dict[str, Any], ...] = ({},)
+    step: tuple[dict[str, Any], ...] = ({},)
+
+
+_ENDS = {"final_sigmas_type": "sigma_min"}
+_SCHEDULERS = (
+    _Scheduler("DDIMScheduler", TIMES, ({"clip_sample": False},)),
+    _Scheduler("EulerDiscreteScheduler", (*TIMES, *SIGMAS, "log_linear")),
+    _Scheduler("HeunDiscreteScheduler"),
+    _Scheduler("KDPM2DiscreteScheduler"),
+    _Scheduler("LMSDiscreteScheduler", step=({"order": 2}, {"order": 3}, {"order": 4})),
+    _Scheduler("PNDMScheduler", TIMES, ({"skip_prk_steps": True}, {"skip_prk_steps": True, "set_alpha_to_one": True})),
+    _Scheduler(
+        "DPMSolverMultistepScheduler",
+        (*TIMES, *SIGMAS, "lu"),
+        (
+            *({"solver_order": n, "solver_type": t} for n, t in ((2, "midpoint"), (2, "heun"), (3, "midpoint"))),
+            {"solver_order": 3, "lower_order_final": False},
+            *({"algorithm_type": "dpmsolver", "solver_order": n, **_ENDS} for n in (1, 2, 3)),
+            {"algorithm_type": "dpmsolver", "solver_type": "heun", **_ENDS},
+        ),
+    ),
+    _Scheduler(
+        "DPMSolverSinglestepScheduler",
+        ("linspace", *SIGMAS),
+        (
+            *({"solver_order": n, "solver_type": t} for n, t in product((2, 3), ("midpoint", "heun"))),
+            {"solver_order": 3, **_ENDS},
+        ),
+    ),
+    _Scheduler(
+        "UniPCMultistepScheduler",
+        options=(
+            *({"solver_order": n, "solver_type": t} for n, t in product((1, 2, 3), ("bh1", "bh2"))),
+            *({"solver_order": n, "lower_order_final": False, **_ENDS} for n in (2, 3)),
+            *({"solver_order": n, "predict_x0": False, **_ENDS} for n in (2, 3)),
+        ),
+    ),
+    _Scheduler("DEISMultistepScheduler", options=tuple({"solver_order": n} for n in (1, 2, 3))),
+    _Scheduler(
+        "SASolverScheduler",
+        options=tuple(
+            {"predictor_order": p, "corrector_order": c, "tau_func": lambda t: 0} for p, c in ((2, 2), (3, 3), (3, 4))
+        ),
+    ),
+)
+
+
+def pairs(nfe: int) -> Iterator[Pair]:
+    """Every pair of the libraries that can be imported, with as many steps as `nfe` evaluations allow."""
+    for found in (_of_diffusers, _of_k_diffusion):
+        try:
+            yield from found(nfe)
+        except ImportError:
+            continue
+
+
+def installed() -> dict[str, str]:
+    """library -> "" where it can be imported, else why not."""
+    told = {}
+    for name, load in (("diffusers", schedulers), ("k-diffusion", k_diffusion)):
+        try:
+            load()
+            told[name] = ""
+        except ImportError as error:
+            told[name] = f"not installed ({error})"
+    return told
+
+
+# --- diffusers --------------------------------------------------------------------------------------------------------
+
+
+def _of_diffusers(nfe: int) -> Iterator[Pair]:
+    library = schedulers()
+    for kind in _SCHEDULERS:
+        cls = getattr(library, kind.name)
+        steps = (nfe + 1) // 2 if cls.order == 2 else nfe - (kind.name == "PNDMScheduler")  # its first step costs two
+        for spacing, options, step in product(kind.spacings, kind.options, kind.step):
+            told = ", ".join(str(v) for k, v in {**options, **step}.items() if k not in ("clip_sample", "tau_func"))
+            name = f"{kind.name.removesuffix('Scheduler')}{f' ({told})' if told else ''}"
+            spaced = {} if kind.name == "DPMSolverSinglestepScheduler" and spacing == "linspace" else SPACINGS[spacing]
+            yield Pair("diffusers", name, spacing, _followed(cls, {**options, **spaced}, step, steps))
+    for spacing, sigmas in {"own": None, **grids(nfe)}.items():
+        betas = None if sigmas is None else (sigmas / (1 + sigmas**2).sqrt()).tolist()
+        yield Pair("diffusers", "IPNDM", spacing, _followed(library.IPNDMScheduler, {"trained_betas": betas}, {}, nfe))
+
+
+def _followed(cls: type, options: dict[str, Any], step: dict[str, Any], steps: int) -> End:
+    def end(denoise: Denoise, noise: Tensor) -> Tensor:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            scheduler = cls(**options)
+            scheduler.set_timesteps(steps)
+            sigma = levels(exact(scheduler))[0][1]
+            return follow(scheduler, denoise, sigma * noise, repeat(torch.zeros_like(noise)), **step)[-1]
+
+    return end
+
+
+# --- k-diffusion ------------------------------------------------------------------------------------------------------
+
+
+def _of_k_diffusion(nfe: int) -> Iterator[Pair]:
+    k = k_diffusion()
+    half, none = (nfe + 1) // 2, {"disable": True}
+    for name, steps, options in (
+        ("euler", nfe, {}),
+        ("heun", half, {}),
+        ("dpm_2", half, {}),
+        *(("lms", nfe, {"order": n}) for n in (2, 3, 4)),
+        ("dpmpp_2s_ancestral", half, {"eta": 0.0}),
+        ("dpmpp_2m", nfe, {}),
+        *(("dpmpp_2m_sde", nfe, {"eta": 0.0, "solver_type": t}) for t in ("midpoint", "heun")),
+        ("dpmpp_3m_sde", nfe, {"eta": 0.0}),
+    ):
+        told = ", ".join(f"{v}" if key != "eta" else "eta 0" for key, v in options.items())
+        title = f"{name}{f' ({told})' if told else ''}"
+        if "sde" in name or "ancestral" in name:
+            options = {**options, "noise_sampler": lambda *_: 0.0}
+        for spacing, sigmas in grids(steps).items():
+            yield Pair(
+                "k-diffusion", title, spacing, _sampled(getattr(k, f"sample_{name}"), sigmas, {**none, **options})
+            )
+    yield Pair("k-diffusion", "dpm_fast", "own", _fast(k, nfe))
+
+
+def _sampled(function: Callable[..., Tensor], sigmas: Tensor, options: dict[str, Any]) -> End:
+    def end(denoise: Denoise, noise: Tensor) -> Tensor:
+        return function(model(denoise), sigmas[0] * noise, sigmas, **options)
+
+    return end
+
+
+def _fast(k: Any, nfe: int) -> End:
+    low, high = _range()
+
+    def end(denoise: Denoise, noise: Tensor) -> Tensor:
+        with torch.no_grad():
+            start, stop = (torch.tensor(s, dtype=torch.float64) for s in (high, low))
+            solver = k.DPMSolver(model(denoise))
+            return solver.dpm_solver_fast(high * noise, solver.t(start), solver.t(stop), nfe)
+
+    return end
+
+
+def grids(steps: int) -> dict[str, Tensor]:
+    """name -> sigmas (steps + 1,): k-diffusion's spacings, and diffusers' where it is installed."""
+    k, (low, high) = k_diffusion(), _range()
+    found = {
+        "karras": k.get_sigmas_karras(steps, low, high),
+        "exponential": k.get_sigmas_exponential(steps, low, high),
+        "polyexponential": k.get_sigmas_polyexponential(steps, low, high, rho=2.0),
+        "discrete": k.append_zero(_at(torch.linspace(999, 0, steps, dtype=torch.float64))),
+    }
+    try:
+        library = schedulers()
+    except ImportError:
+        return {name: sigmas.double() for name, sigmas in found.items()}
+    for cls, title in ((library.DPMSolverMultistepScheduler, "dpm's "), (library.EulerDiscreteScheduler, "euler's ")):
+        for name, options in SPACINGS.items():
+            if (name == "lu") <= (title == "dpm's ") and (name == "log_linear") <= (title == "euler's "):
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    scheduler = cls(**options)
+                    scheduler.set_timesteps(steps - (name == "log_linear"))  # it makes one more
+                found[title + name] = scheduler.sigmas
+    return {name: sigmas.double() for name, sigmas in found.items()}
+
+
+def _bars() -> Tensor:
+    return torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), 0)
+
+
+def _range() -> tuple[float, float]:
+    bars = _bars()
+    return float(((1 - bars[0]) / bars[0]).sqrt()), float(((1 - bars[-1]) / bars[-1]).sqrt())
+
+
+def _at(t: Tensor) -> Tensor:
+    """sigma at real indices, linear in its logarithm (DiscreteSchedule.t_to_sigma)."""
+    bars = _bars()
+    log, below = ((1 - bars) / bars).sqrt().log(), t.floor().long()
+    above = t.ceil().long()
+    return ((1 - t.frac()) * log[below] + t.frac() * log[above]).exp()
