@@ -109,15 +109,11 @@ def extent(
     return Extent(tuple(lengths), shape, shapes, valid)
 
 
-def decoded(codec: Codec, z: Tensor, extent: Extent, loop: bool = False) -> list[Tensor]:
+def decoded(codec: Codec, z: Tensor, extent: Extent) -> list[Tensor]:
     """z (B, C, *spatial) as media (C, *spatial), each in its own room, cut to its length, with silence as padding.
 
     A codec that looks at its neighbourhood (Griffin-Lim) would else hear what the padding holds.
-
-    loop: they are loops, and fill their rooms
     """
-    if loop:
-        return list(codec.decode(z, loop=True))
     media: dict[int, Tensor] = {}
     for n, shape in dict(zip(extent.lengths, extent.shapes, strict=True)).items():
         rows = [i for i, own in enumerate(extent.lengths) if own == n]

@@ -18,6 +18,7 @@ from .calibration.reference import Catch, Problem
 from .calibration.stored import Stored, from_plain
 from .device import autocast, choose_device
 from .durations import Extent, chosen, decoded, extent
+from .editing.loop import decoded as decoded_loops
 from .editing.methods import Editing
 from .editing.task import Task, looped, own_edits, size_asked, step_of_loops
 from .guidance.base import Guidance, Run
@@ -168,19 +169,27 @@ class Trained(Editing):
         frames: list[Frame] | None,
     ) -> tuple[list[Tensor], list[int]]:
         """Media of some rows of a task, and the evaluations that each took."""
-        room, loop = self._extent(recipe, task, rows), recipe.sample.loop
-        taken: list[int] = [0] * len(rows)
+        room, taken = self._extent(recipe, task, rows), [0] * len(rows)
+
+        def media(z: Tensor) -> list[Tensor]:
+            # Networks may compute in bf16; the way back to media never does.
+            with torch.autocast(self.device.type, enabled=False):
+                if recipe.sample.loop:
+                    made = decoded_loops(self.codec, z.float(), seed, [task.numbers[i] for i in rows])
+                else:
+                    made = decoded(self.codec, z.float(), room)
+                return [one.cpu() for one in made]
 
         def keep(p: Progress) -> None:
             taken[:] = p.nfe
             if frames is not None and p.x0 is not None:
                 at = p.level.on(p.x)
                 scale = (at.alpha**2 + at.sigma**2) ** -0.5  # as the network sees it, so that noise is visible
-                media = self._decode(p.x * scale, room, loop), self._decode(p.x0, room, loop)
-                frames.append(Frame(p.step, float(torch.as_tensor(p.level.tau).mean()), *media))
+                tau = float(torch.as_tensor(p.level.tau).mean())
+                frames.append(Frame(p.step, tau, media(p.x * scale), media(p.x0)))
 
         z = self._latents(recipe, seed, rows, task, room, self._method(recipe), keep)
-        return (self._decode(z, room, loop) if task.decode is None else task.decode(rows, z, room)), taken
+        return (media(z) if task.decode is None else task.decode(rows, z, room)), taken
 
     def _latents(
         self,
@@ -241,11 +250,6 @@ class Trained(Editing):
         window = None if s.windows is None else parts.signal.latent[1:]
         known, sized = ((), False) if s.loop else (parts.takes, task.sized)  # a loop has no padding
         return extent(self.codec, self.model.network, signal, lengths, known, sized, window)
-
-    def _decode(self, z: Tensor, room: Extent, loop: bool = False) -> list[Tensor]:
-        # Networks may compute in bf16; the way back to media never does.
-        with torch.autocast(self.device.type, enabled=False):
-            return [media.cpu() for media in decoded(self.codec, z.float(), room, loop)]
 
     def told(self, recipe: Recipe, count: int) -> list[dict[str, Any]]:
         """What each of `count` samples is told, by condition. Raises BadInput for values that no condition knows."""

@@ -8,7 +8,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from ..codec import Codec
 from ..guidance.base import Run
+from ..noise import generator
 from ..types import Conditions, Denoiser, Estimate, Level, Number
 from .base import Edit
 
@@ -52,6 +54,25 @@ class _Turned(Denoiser):
         found = self.denoiser.denoise(turned(x, turns), Level(*fields), replace(conditions, valid=valid))
         back = [(axis, -by) for axis, by in turns]
         return Estimate(turned(found.x0, back), None if found.x is None else turned(found.x, back))
+
+
+def decoded(codec: Codec, z: Tensor, seed: int, numbers: Sequence[int]) -> list[Tensor]:
+    """Loops (C, *media) from z (B, C, *spatial); axes of `codec.wrap` are circles.
+
+    Each is turned by an amount of its own before and back after: a codec that makes up a phase, the same one at the
+    same place, would make the seams of all loops alike.
+
+    seed, numbers: what the turns are keyed by: sample numbers[i] of the seed
+    """
+    turns, back = [], []
+    for axis in codec.wrap:
+        n = z.shape[2 + axis]
+        by = torch.tensor([int(generator(seed, i, f"decoded turn {axis}").integers(n)) for i in numbers])
+        turns.append((2 + axis, by))
+    media = codec.decode(turned(z, turns), loop=True)
+    for dim, by in turns:
+        back.append((dim, -by * (media.shape[dim] // z.shape[dim])))
+    return list(turned(media, back))
 
 
 def turned(x: Tensor, turns: Sequence[tuple[int, Tensor]]) -> Tensor:

@@ -1,0 +1,57 @@
+"""How well loops close: what happens at the seam, beside what happens inside."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..types import BadInput
+
+
+@dataclass(frozen=True)
+class Seams:
+    """Of a set of loops along one axis.
+
+    jump:   median jump from the last element to the first, over the median jump between neighbours inside, pooled
+    chance: (64,): the same ratio at 64 places inside, one after the other: what a place like any other comes to
+    level:  dB, (N,): RMS of what lies around the seam, over the median RMS of the loop's other parts of that length
+    inside: dB, (N,): the same of a part half-way round, which is no seam
+    """
+
+    jump: float
+    chance: Tensor
+    level: Tensor
+    inside: Tensor
+
+    def within(self, limit: float = 3.0) -> tuple[float, float]:
+        """Shares of loops whose level at the seam, and half-way round, lies within `limit` dB."""
+        return float((self.level.abs() <= limit).double().mean()), float((self.inside.abs() <= limit).double().mean())
+
+
+def seams(loops: Sequence[Tensor], part: int, axis: int = -1) -> Seams:
+    """Measure loops (C, *spatial), at least four parts long, along an axis.
+
+    part: elements around the seam whose RMS is taken: 20 ms of a sound
+    """
+    if not loops or part < 2 or any(x.shape[axis] < 4 * part for x in loops):
+        raise BadInput("seams are measured on one loop or more, each four parts long or more")
+    at, within, levels, inside = [], [], [], []
+    places: list[list[Tensor]] = [[] for _ in range(64)]
+    for loop in loops:
+        x = loop.double().movedim(axis, -1).flatten(0, -2)  # (channels and rows, n)
+        at.append((x[:, 0] - x[:, -1]).abs())
+        jumps, n = x.diff().abs(), x.shape[-1]
+        within.append(jumps.flatten())
+        for k, found in enumerate(places):
+            found.append(jumps[:, (k + 1) * (n - 1) // 65])
+        turned = x.roll(part // 2, -1)  # the first part lies around the seam
+        rms = turned[:, : n // part * part].reshape(len(x), -1, part).square().mean((0, 2)).sqrt().clamp(min=1e-12)
+        median = rms[1:].median()
+        levels.append(20 * torch.log10(rms[0] / median))
+        inside.append(20 * torch.log10(rms[len(rms) // 2] / median))
+    usual = torch.cat(within).median().clamp(min=1e-12)
+    chance = torch.stack([torch.cat(found).median() for found in places]) / usual
+    return Seams(float(torch.cat(at).median() / usual), chance, torch.stack(levels), torch.stack(inside))
