@@ -119,9 +119,7 @@ def table(rows: list[dict[str, Any]], steps: list[int]) -> str:
         cells += [f"{factors[n]:.3f}" for n in steps] + [f"{row['memory'] / 2**20:.0f} MiB"]
         lines.append("| " + " | ".join(cells) + " |")
     base = max(row["base"] for row in rows) / 2**20
-    return "\n".join(
-        [*lines, "", f"Seconds of work for a second of sound; {base:.0f} MiB are Python and torch."]
-    )
+    return "\n".join([*lines, "", f"Seconds of work for a second of sound; {base:.0f} MiB are Python and torch."])
 
 
 def main() -> None:

@@ -69,7 +69,7 @@ def _way(plan: Plan, ends: list[_End], shares: list[float]) -> Task:
         drawn = top * Noise(seed, [0], room.shape).normal("start")
         share = torch.tensor([shares[i] for i in rows])
         noises = [_laid_over(drawn, end.noise).expand(len(rows), *room.shape) for end in ends]
-        return [FromNoise(slerp(*noises, share))]
+        return [FromNoise(slerp(noises[0], noises[1], share))]
 
     def finish(i: int, media: Tensor) -> Tensor:
         s, kept = shares[i], media[..., : plan.kept(lengths[i], made.lengths[i])]

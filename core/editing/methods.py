@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from . import between, tasks
 
@@ -23,7 +23,7 @@ class Editing:
     """
 
     def vary(
-        self: Trained, files: Files, strength: float = 0.5, count: int = 1, progress: bool = False, **changes: Any
+        self, files: Files, strength: float = 0.5, count: int = 1, progress: bool = False, **changes: Any
     ) -> Samples:
         """`count` variations of each file: noise on it, then the usual way down.
 
@@ -32,10 +32,10 @@ class Editing:
 
         Raises BadInput for files that cannot be read and keys that do not exist.
         """
-        return tasks.vary(self, files, strength, count, progress, **changes)
+        return tasks.vary(cast("Trained", self), files, strength, count, progress, **changes)
 
     def inpaint(
-        self: Trained,
+        self,
         files: Files,
         spans: Sequence[tuple[float, float]] = (),
         box: Sequence[int] | None = None,
@@ -54,10 +54,10 @@ class Editing:
         walks: how often each stretch of `jump` steps is walked, up and down again; more fits the known part better and
                takes as many times as long; None: 4, or 1 for a network trained on levels that differ within a sample
         """
-        return tasks.inpaint(self, files, spans, box, mask, count, walks, jump, progress, **changes)
+        return tasks.inpaint(cast("Trained", self), files, spans, box, mask, count, walks, jump, progress, **changes)
 
     def extend(
-        self: Trained,
+        self,
         files: Files,
         seconds: float = 1.0,
         count: int = 1,
@@ -67,14 +67,12 @@ class Editing:
         **changes: Any,
     ) -> Samples:
         """Sounds that go on for `seconds` where each file ends; the file itself comes back exactly."""
-        return tasks.extend(self, files, seconds, count, walks, jump, progress, **changes)
+        return tasks.extend(cast("Trained", self), files, seconds, count, walks, jump, progress, **changes)
 
-    def morph(
-        self: Trained, a: str | Path, b: str | Path, count: int = 5, progress: bool = False, **changes: Any
-    ) -> Samples:
+    def morph(self, a: str | Path, b: str | Path, count: int = 5, progress: bool = False, **changes: Any) -> Samples:
         """`count` steps from a to b, both ends included.
 
         Files: each is followed up to its noise by the ODE, and the way down starts on the arc between the two (Heun's
         method and no guidance unless asked for). Names of classes: one start, told mixtures of the two.
         """
-        return between.morph(self, a, b, count, progress, **changes)
+        return between.morph(cast("Trained", self), a, b, count, progress, **changes)
