@@ -74,9 +74,7 @@ def measure(case: Case, settings: Settings = SETTINGS) -> Table:
 
     table = Table(case.title)
     table.add("classifier on held-out sounds", accuracy(told, data.valid.labels), "{:.1%}", f"of {len(held)}")
-    table.add(
-        "the same after the codec", accuracy(again, coded.labels), "{:.1%}", "the most that samples can reach"
-    )
+    table.add("the same after the codec", accuracy(again, coded.labels), "{:.1%}", "the most that samples can reach")
     table.add(
         "samples recognised", right / (n + unusable), "{:.1%}", f"of {n + unusable}; {unusable} unusable; 80 % or more"
     )
