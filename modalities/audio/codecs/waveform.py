@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+import torch
 from einops import rearrange
 from torch import Tensor
+from torch.nn import functional
 
 from ....core.codec import Standardise
 from ....core.types import BadInput, Item, Signal
@@ -17,17 +19,28 @@ class Waveform(FrameCodec):
     """Samples of the waveform, patched to channels: (B, C, frames) -> (B, C patch, frames / patch); exact.
 
     z[b, c patch + i, k] = x[b, c, k patch + i] / scale, with one scale for everything (mean 0: sound has no DC that is
-    worth learning). One to one where the length is a multiple of patch. With circular frames a loop stays a loop.
+    worth learning). One to one where the length is a multiple of patch and nothing overlaps. With circular frames a
+    loop stays a loop.
 
     patch: samples that become the channels of one place; 16 is a good start at 8 to 16 kHz
+    overlap: samples that a place shares with each of its neighbours, 0 to patch. It then has patch + overlap channels,
+        and what places say of a shared sample is cross-faded: quiet tones at multiples of rate / patch, which short
+        trainings leave, go away, and everything is learnt more slowly
     """
 
-    def __init__(self, signal: Signal, patch: int = 16):
+    fade: Tensor
+
+    def __init__(self, signal: Signal, patch: int = 16, overlap: int = 0):
         if patch < 1:
             raise BadInput(f"codec.patch is a number of samples, 1 or more; got {patch}")
-        super().__init__(signal, hop=patch)
-        self.patch = patch
+        if not 0 <= overlap <= patch:
+            raise BadInput(f"codec.overlap lies between 0 and codec.patch = {patch} samples; got {overlap}")
+        super().__init__(signal, hop=patch, reach=(overlap + 1) // 2)
+        self.patch, self.overlap = patch, overlap
         self.normal = Standardise(1)
+        # sin^2 up, 1, cos^2 down: shifted by `patch`, these add up to 1.
+        rise = torch.sin(torch.pi / 2 * (torch.arange(overlap) + 0.5) / max(1, overlap)).square()
+        self.register_buffer("fade", torch.cat([rise, torch.ones(patch - overlap), rise.flip(0)]), persistent=False)
 
     def fit(self, items: Iterable[Item]) -> None:
         """One scale from the valid samples."""
@@ -39,22 +52,48 @@ class Waveform(FrameCodec):
 
         self.normal.fit(pairs(), centre=False)
 
+    @property
+    def _margins(self) -> tuple[int, int]:
+        return self.overlap // 2, self.overlap - self.overlap // 2
+
     def encode(self, media: Tensor, loop: bool = False) -> Tensor:
-        """(B, C, frames) -> (B, C patch, places); silence fills the last place."""
-        patches = rearrange(self.padded(media, loop), "b c (k p) -> b (c p) k", p=self.patch)
+        """(B, C, frames) -> (B, C (patch + overlap), places); silence fills the last place."""
+        media = self.padded(media, loop)
+        left, right = self._margins
+        if loop:
+            n = media.shape[-1]
+            media = media[..., torch.arange(-left, n + right, device=media.device) % n]
+        else:
+            media = functional.pad(media, (left, right))
+        patches = rearrange(media.unfold(-1, self.patch + self.overlap, self.patch), "b c k p -> b (c p) k")
         return patches / self.normal.scale.to(media.dtype)
 
     def decode(self, z: Tensor, length: int | None = None, loop: bool = False) -> Tensor:
-        """(B, C patch, places) -> (B, C, frames), cut to `length` samples."""
-        media = rearrange(z * self.normal.scale.to(z.dtype), "b (c p) k -> b c (k p)", p=self.patch)
-        return self.cut(media, length, loop)
+        """(B, C (patch + overlap), places) -> (B, C, frames), cut to `length` samples."""
+        scaled = rearrange(z * self.normal.scale.to(z.dtype), "b (c p) k -> b c p k", p=self.patch + self.overlap)
+        weights = self.fade.to(z.dtype)[:, None].expand(1, 1, -1, z.shape[-1])
+        total, weight = (self._joined(v, loop) for v in (scaled * weights[0, 0], weights))
+        return self.cut(total / weight, length, loop)
+
+    def _joined(self, pieces: Tensor, loop: bool) -> Tensor:
+        """(B, C, patch + overlap, places) -> (B, C, frames): pieces added at their places."""
+        (left, _), size = self._margins, pieces.shape[-1] * self.patch
+        flat = rearrange(pieces, "b c p k -> (b c) p k")
+        whole = size + self.overlap
+        out = functional.fold(flat, (1, whole), (1, flat.shape[1]), stride=(1, self.patch))[:, 0, 0]
+        if loop:
+            around = functional.pad(out[:, size:], (0, max(0, size - self.overlap)))[:, :size]
+            out = (out[:, :size] + around).roll(-left, 1)
+        else:
+            out = out[:, left : left + size]
+        return rearrange(out, "(b c) n -> b c n", b=pieces.shape[0])
 
     def shape(self, size: tuple[int, ...]) -> tuple[int, ...]:
-        """(C patch, places)."""
-        return self.signal.channels * self.patch, self.frames(size)
+        """(C (patch + overlap), places)."""
+        return self.signal.channels * (self.patch + self.overlap), self.frames(size)
 
     def log_det(self, size: tuple[int, ...]) -> float | None:
-        """-N log(scale) for N media elements; None where the last place is padded."""
-        if size[-1] % self.patch:
+        """-N log(scale) for N media elements; None where the last place is padded or places overlap."""
+        if size[-1] % self.patch or self.overlap:
             return None
         return -self.signal.channels * size[-1] * math.log(float(self.normal.scale))

@@ -26,7 +26,8 @@ class File:
     fade_out: ms of a raised cosine at the end
     lufs: loudness that every sound gets; null: levels stay as they are
     peak: level of the largest sample in dB of full scale, instead of lufs
-    ceiling: largest true peak, between samples too, in dBTP; null: no sample passes full scale
+    ceiling: largest true peak, between samples too, in dBTP; null: no sample passes full scale; what is decoded from
+        ogg passes it by half a dB at times
     dither: noise of two steps' width before rounding to 16 bits, the same whenever a sound is written
     loop: whether sounds are loops, which are neither trimmed nor faded
     """

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from sonolux.core import registry
+from sonolux.core.testing.planted import plant
 from sonolux.core.types import BadInput, Item, Signal
 from sonolux.modalities.audio import dsp
 from sonolux.modalities.audio.codecs import base, logmel
@@ -261,3 +262,67 @@ def test_frames_are_multiples_of_eight():
 def test_bad_values_are_refused(make, message):
     with pytest.raises(BadInput, match=message):
         make()
+
+
+# --- overlapping patches ---
+
+
+def check_overlap():
+    """Exact, as a loop too; a shift by a place is a shift; what two places say of a sample is cross-faded."""
+    for channels, overlap in ((1, 5), (2, 8), (1, 16)):
+        signal = Signal("audio", channels, (801,), 8000.0)
+        codec = Waveform(signal, patch=16, overlap=overlap).double()
+        codec.normal.scale.fill_(0.3)
+        rng = torch.Generator().manual_seed(0)
+        x = torch.randn(3, channels, 801, dtype=torch.float64, generator=rng)
+        z = codec.encode(x)
+        assert tuple(z.shape[1:]) == codec.shape((801,)) == (channels * (16 + overlap), 51)
+        torch.testing.assert_close(codec.decode(z, 801), x, atol=1e-12, rtol=0)
+        loop = x[..., :800]
+        z = codec.encode(loop, loop=True)
+        torch.testing.assert_close(codec.decode(z, 800, loop=True), loop, atol=1e-12, rtol=0)
+        torch.testing.assert_close(codec.encode(loop.roll(16, -1), loop=True), z.roll(1, -1), atol=0, rtol=0)
+        z = torch.randn(z.shape, dtype=torch.float64, generator=rng)  # as a model makes it: neighbours do not agree
+        turned = codec.decode(z.roll(1, -1), 800, loop=True)
+        torch.testing.assert_close(turned, codec.decode(z, 800, loop=True).roll(16, -1), atol=1e-12, rtol=0)
+        assert codec.log_det((800,)) is None
+        # A place that is off by one: it counts fully in its middle, fades out over `overlap`, and with its
+        # neighbours' shares comes to one.
+        z = torch.zeros(1, 16 + overlap, 9, dtype=torch.float64)
+        z[..., 4] = 1 / 0.3
+        one = Waveform(Signal("audio", 1, (144,), 8000.0), 16, overlap).double()
+        one.normal.scale.fill_(0.3)
+        bump = one.decode(z, 144)[0, 0]
+        assert float(bump.max()) == pytest.approx(1) or overlap == 16
+        assert float(bump.diff().abs().max()) < 2.0 / overlap
+        torch.testing.assert_close(
+            sum(bump.roll(16 * k) for k in range(9)), torch.ones(144).double(), atol=1e-9, rtol=0
+        )
+        center = float((bump * torch.arange(144)).sum() / bump.sum())
+        assert center == pytest.approx(4 * 16 + 7.5, abs=0.51), "a place stays where it is without overlap"
+
+
+def test_overlapping_patches():
+    check_overlap()
+    assert torch.equal(
+        fitted(Waveform).encode(stack(made(MONO, 2))), fitted(Waveform, overlap=0).encode(stack(made(MONO, 2)))
+    )
+    for wrong in (-1, 17):
+        with pytest.raises(BadInput, match=r"codec\.overlap"):
+            Waveform(MONO, patch=16, overlap=wrong)
+
+
+PLANTED_OVERLAP = [
+    ("left : left + size", "left + 1 : left + 1 + size"),
+    (".roll(-left, 1)", ".roll(left, 1)"),
+    (" + around)", ")"),
+    ("(torch.arange(overlap) + 0.5)", "(torch.arange(overlap) * 0 + overlap)"),
+    ("self.overlap // 2, self.overlap - self.overlap // 2", "0, self.overlap"),
+]
+
+
+@pytest.mark.parametrize(("old", "new"), PLANTED_OVERLAP)
+def test_planted_error_in_overlap_is_caught(old, new, monkeypatch):
+    monkeypatch.setitem(globals(), "Waveform", plant(Waveform, old, new))
+    with pytest.raises((AssertionError, RuntimeError)):
+        check_overlap()
