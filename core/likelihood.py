@@ -18,6 +18,7 @@ the density of the data itself, where that has one.
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -220,7 +221,7 @@ def _gaussian(x: Tensor, level: Level, mean: float | Tensor, std: float | Tensor
     return -(each * mask).flatten(1).sum(1) / 2
 
 
-class _Field:
+class _Field(ABC):
     """f and its divergence: (u, tau) -> ((B, C, *spatial), (B, n) float64), n estimates of the divergence."""
 
     def __init__(self, denoiser: Denoiser, schedule: Schedule, conditions: Conditions, mask: Tensor):
@@ -235,9 +236,9 @@ class _Field:
         self.calls += 1
         return (u - x0) * self.mask / tau, (self.count[:, None] - size * trace) / tau
 
+    @abstractmethod
     def estimate(self, x: Tensor, level: Level) -> tuple[Tensor, Tensor]:
         """D and estimates of tr dD/dx, (B, n) float64."""
-        raise NotImplementedError
 
     def denoised(self, x: Tensor, level: Level, conditions: Conditions) -> Tensor:
         """The denoiser's x0; refuses one that moves the state, for then there is no ODE."""

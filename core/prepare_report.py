@@ -18,11 +18,13 @@ PROPOSED = "recipe.proposed.yaml"
 
 
 def others(paths: Sequence[Path]) -> str:
+    """How many files of other kinds there are, by suffix, in words."""
     kinds = Counter(path.suffix.lower() or "no suffix" for path in paths).most_common(4)
     return ", ".join(f"{n} file{'s' if n > 1 else ''} with {suffix}" for suffix, n in kinds)
 
 
 def reasons(lines: Sequence[Line], most: int = 6) -> str:
+    """Why files were skipped, the commonest reasons first, each with the files it met."""
     by: dict[str, list[str]] = {}
     for line in lines:
         if line["status"] != "ok":
@@ -63,6 +65,7 @@ def facts_of(
 def lines_of(
     root: Path, preparer: Preparer, facts: dict[str, Any], own: Summary, pairs: Sequence[Any], lines: Sequence[Line]
 ) -> list[str]:
+    """The summary as lines of text."""
     total, good, others = facts["files"], facts["usable"], facts["other_files"]
     kept = f", {facts['kept']} known from before" if facts["kept"] else ""
     told = [f"{shown(root)}: {good} of {total} {preparer.nouns[1]} usable{kept}"]
@@ -97,6 +100,7 @@ def _classes(facts: dict[str, Any]) -> str:
 
 
 def write_json(out: Path, facts: dict[str, Any]) -> None:
+    """Write summary.json, whole or not at all."""
     part = out / f".summary.{os.getpid()}.part"
     part.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     os.replace(part, out / "summary.json")
