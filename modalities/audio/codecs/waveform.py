@@ -35,7 +35,7 @@ class Waveform(FrameCodec):
             raise BadInput(f"codec.patch is a number of samples, 1 or more; got {patch}")
         if not 0 <= overlap <= patch:
             raise BadInput(f"codec.overlap lies between 0 and codec.patch = {patch} samples; got {overlap}")
-        super().__init__(signal, hop=patch, reach=(overlap + 1) // 2)
+        super().__init__(signal, hop=patch, reach=overlap // 2)
         self.patch, self.overlap = patch, overlap
         self.normal = Standardise(1)
         # sin^2 up, 1, cos^2 down: shifted by `patch`, these add up to 1.

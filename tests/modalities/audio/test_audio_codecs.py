@@ -282,6 +282,11 @@ def check_overlap():
         z = codec.encode(loop, loop=True)
         torch.testing.assert_close(codec.decode(z, 800, loop=True), loop, atol=1e-12, rtol=0)
         torch.testing.assert_close(codec.encode(loop.roll(16, -1), loop=True), z.roll(1, -1), atol=0, rtol=0)
+        for length in (1, 15, 16, 17, 100, 110):  # the places that hold something of it, by looking
+            some = torch.zeros(1, channels, 801, dtype=torch.float64)
+            some[..., :length] = 1
+            held = codec.encode(some).abs().sum(1, keepdim=True) > 0
+            assert torch.equal(codec.valid(torch.tensor([length]), (801,)) > 0, held)
         z = torch.randn(z.shape, dtype=torch.float64, generator=rng)  # as a model makes it: neighbours do not agree
         turned = codec.decode(z.roll(1, -1), 800, loop=True)
         torch.testing.assert_close(turned, codec.decode(z, 800, loop=True).roll(16, -1), atol=1e-12, rtol=0)
@@ -316,6 +321,7 @@ PLANTED_OVERLAP = [
     ("left : left + size", "left + 1 : left + 1 + size"),
     (".roll(-left, 1)", ".roll(left, 1)"),
     (" + around)", ")"),
+    ("reach=overlap // 2", "reach=0"),
     ("(torch.arange(overlap) + 0.5)", "(torch.arange(overlap) * 0 + overlap)"),
     ("self.overlap // 2, self.overlap - self.overlap // 2", "0, self.overlap"),
 ]
