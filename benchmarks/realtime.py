@@ -66,14 +66,14 @@ def measure(source: str, steps: list[int], threads: int, count: int, repeats: in
     seconds = count * signal.size[0] / float(signal.rate or 1)
     asked = {"use": "dpmpp_2m", "count": count, "batch": count, "calibrated": False, "seconds": None, "output": None}
     trained.sample(**asked, steps=1)
-    factors = {}
+    factors, lasts = {}, seconds
     for n in steps:
         times = []
         for _ in range(repeats):
             begun = time.perf_counter()
             made = trained.sample(**asked, steps=n)
             times.append(time.perf_counter() - begun)
-        lasts = sum(m.shape[-1] for m in made.media) / float(signal.rate or 1)
+            lasts = sum(m.shape[-1] for m in made.media) / float(signal.rate or 1)
         factors[n] = statistics.median(times) / lasts
     weights = sum(p.numel() for p in trained.model.parameters())
     return {

@@ -86,10 +86,10 @@ def _wanted(row: dict[str, Any], trained: Any) -> Wanted:
     label = row.get("class")
     if isinstance(label, str):
         label = yaml.safe_load(label) if label.strip().startswith("{") else label.strip() or None
-    condition = dict(trained.model.conditions.items()).get("label")
-    if label is not None and condition is None:
-        raise BadInput("this run knows no classes: leave the column empty")
     if label is not None:
+        if "label" not in trained.model.conditions:
+            raise BadInput("this run knows no classes: leave the column empty")
+        condition = trained.model.conditions["label"]
         label = condition.show(condition.parse(label))
     duration = _number(row, "duration", float, None, 0.01)
     return Wanted(name, label, _number(row, "count", int, 1, 1), duration, _number(row, "seed", int, 0, 0))
