@@ -33,7 +33,7 @@ from sonolux.core.plan import Plan
 from sonolux.core.samplers.base import Sampler, run
 from sonolux.core.schedulers.base import ExactLevel, Schedule
 from sonolux.core.schedulers.discrete import Discrete
-from sonolux.core.spacings.linspace import Linspace
+from sonolux.core.spacings.base import Spacing
 from sonolux.core.testing.base import Problem
 from sonolux.core.testing.budget import within
 from sonolux.core.testing.dense import DenseMixture
@@ -132,6 +132,9 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "deis": [{"order": n} for n in (2, 3)],
     "lms": [{"order": n} for n in (2, 3, 4)],
     "ipndm": [{"estimates": n} for n in (2, 3, 4)],
+    "sa_solver": [
+        {"eta": 0.0, "predictor_order": p, "corrector_order": c} for p, c in ((2, 2), (2, 3), (3, 3), (3, 4))
+    ],
     "er_sde": [{"phi": "ode", "order": n} for n in (2, 3)],
 }
 
@@ -144,28 +147,50 @@ def own_samplers() -> dict[str, Sampler]:
         for options in OPTIONS.get(name, [{}]):
             sampler = registry.find("sampler", name)(**options)
             if not (sampler.stochastic or sampler.adaptive):
-                made[f"{name}{f' ({_told(options)})' if options else ''}"] = sampler
+                made[f"{name}{_told(options)}"] = sampler
     return made
 
 
 def _told(options: dict[str, Any]) -> str:
-    return ", ".join(str(v) if not isinstance(v, bool) else k for k, v in options.items())
+    return f" ({', '.join(k if v is True else str(v) for k, v in options.items() if k != 'eta')})" if options else ""
+
+
+Levels = Callable[[Schedule, int], Sequence[ExactLevel]]
+
+
+def _to_t_min(spacing: Spacing) -> Levels:
+    """Levels that end at t_min and not at clean data, where a denoiser is good to the end."""
+
+    def levels(schedule: Schedule, steps: int) -> list[ExactLevel]:
+        last = schedule.level(schedule.t_min)
+        made = [schedule.level(t) for t in spacing.times(schedule, steps)]
+        if float(made[-1].rho) > 1.01 * float(last.rho):
+            return [*made, last]
+        return [schedule.level(t) for t in spacing.times(schedule, steps + 1)]
+
+    return levels
 
 
 @cache
-def own_spacings() -> dict[str, Callable[[Schedule, int], Sequence[ExactLevel]]]:
-    """Every registered spacing with its defaults, and explicit levels that end at t_min in place of clean data."""
-    made = {name: spacing.levels for name, spacing in spacings().items()}
-    return {**made, "linspace to t_min": lambda schedule, steps: Linspace().levels(schedule, steps + 1)[:-1]}
+def own_spacings() -> dict[str, Levels]:
+    """Every registered spacing with its defaults; and, as explicit lists, some that end at t_min."""
+    made: dict[str, Levels] = {name: spacing.levels for name, spacing in spacings().items()}
+    for name in ("linspace", "leading", "trailing", "karras", "exponential", "beta"):
+        made[f"{name} to t_min"] = _to_t_min(spacings()[name])
+    return made
 
 
 @cache
 def own_pairs(nfe: int) -> list[Pair]:
-    """Every one of our samplers with every spacing, with as many steps as `nfe` allows."""
-    made = []
-    for (name, sampler), (spaced, levels) in product(own_samplers().items(), own_spacings().items()):
+    """Every one of our samplers with every spacing, with as many steps as `nfe` allows; the same levels once."""
+    made, seen = [], set()
+    for (spaced, levels), (name, sampler) in product(own_spacings().items(), own_samplers().items()):
         found = within(sampler, SCHEDULE, nfe, levels)
-        if found is not None:
+        if found is None:
+            continue
+        key = (name, *(round(math.log1p(float(row.level.rho)), 9) for row in found[1].rows))
+        if key not in seen:
+            seen.add(key)
             made.append(Pair("sonolux", name, spaced, _ended(found[1])))
     return made
 

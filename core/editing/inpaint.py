@@ -35,20 +35,20 @@ class Inpaint(Edit):
     source: y (B, C, *spatial), unit variance; read where known
     known:  (B, 1, *spatial) bool
     method: replace, or levels: how the network learns of y, see above
-    times:  how often each stretch of the way is walked; 1: no jumps back up
+    walks:  how often each stretch of the way is walked; 1: no jumps back up
     jump:   steps in a stretch
     """
 
-    def __init__(self, source: Tensor, known: Tensor, method: Method = "replace", times: int = 1, jump: int = 4):
+    def __init__(self, source: Tensor, known: Tensor, method: Method = "replace", walks: int = 1, jump: int = 4):
         if method not in ("replace", "levels"):
             raise BadInput(f"inpainting works by replace or by levels, not by {method!r}")
         if known.dtype != torch.bool or known.ndim != source.ndim:
             raise BadInput(f"known is a bool tensor (B, 1, *spatial), not {known.dtype} {tuple(known.shape)}")
-        self.source, self.mask, self.method, self.times, self.jump = source, Mask(known), method, times, jump
+        self.source, self.mask, self.method, self.walks, self.jump = source, Mask(known), method, walks, jump
 
     def course(self, sampler: Sampler, schedule: Schedule, levels: Sequence[Level]) -> Course:
-        if self.times > 1:
-            sampler = Resampled(sampler, self.jump, self.times)
+        if self.walks > 1:
+            sampler = Resampled(sampler, self.jump, self.walks)
         if self.method == "levels":
             levels = [self._map(level, schedule.clean()) for level in levels]
         return sampler, levels

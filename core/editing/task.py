@@ -85,7 +85,7 @@ def step_of_loops(codec: Codec, network: nn.Module, signal: Signal) -> int:
 
 def rounded(length: int, step: int) -> int:
     """The nearest multiple of `step`, one at least."""
-    return max(1, round(length / step)) * step
+    return max(1, (2 * length + step) // (2 * step)) * step
 
 
 def looped(task: Task, step: int, rate: float | None, model: nn.Module) -> Task:

@@ -1,0 +1,186 @@
+"""Windows and loops on data that is known exactly: what they make at their borders is what they make inside."""
+
+import numpy as np
+import pytest
+import torch
+from sonolux.core.editing import loop as loops
+from sonolux.core.editing.loop import Loop, turned
+from sonolux.core.editing.operators import windows as operators
+from sonolux.core.editing.operators.windows import Windows
+from sonolux.core.editing.windows import Windowed
+from sonolux.core.guidance.base import Run
+from sonolux.core.noise import Noise
+from sonolux.core.sampling import sample
+from sonolux.core.testing.dense import ar1
+from sonolux.core.testing.field import band_limited
+from sonolux.core.testing.planted import plant
+from sonolux.core.types import BadInput, Conditions, Estimate, Level
+
+CASES = [
+    ((8,), (8,), 0.5, ()),
+    ((8,), (29,), 0.0, ()),
+    ((8,), (29,), 0.5, ()),
+    ((8,), (29,), 0.9, (0,)),
+    ((4, 6), (9, 13), 0.5, ()),
+    ((4, 6), (9, 13), 0.25, (0, 1)),
+]
+
+
+def at_random(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def check_operator(cls):
+    """A^+ A = 1, A^+ is the weighted least-squares inverse, every window has the size asked for."""
+    for size, full, overlap, wrap in CASES:
+        A = cls(size, full, overlap, wrap)
+        x = at_random(2, 3, *full)
+        made = [y.clone() for y in A.forward(x)]
+        assert all(y.shape[2:] == size for y in made)
+        assert torch.allclose(A.inverse(iter(made)), x, atol=1e-12)
+        y = [at_random(1, 1, *size, seed=i) for i in range(len(A))]
+        matrix, weight = [], []
+        for i in range(len(A)):
+            index = torch.arange(int(np.prod(full))).reshape(1, 1, *full)
+            matrix.append(torch.nn.functional.one_hot(A.take(index, i).flatten(), int(np.prod(full))).double())
+            weight.append(operators._outer([operators._bell(n) for n in size]).flatten())
+        M, w = torch.cat(matrix), torch.cat(weight).sqrt()[:, None]
+        solved = torch.linalg.lstsq(w * M, w * torch.cat([one.flatten() for one in y])[:, None]).solution
+        assert torch.allclose(A.inverse(iter(y)).flatten(), solved.flatten(), atol=1e-9)
+
+
+def test_windows_have_a_pseudo_inverse():
+    check_operator(Windows)
+
+
+PLANTED = [
+    (Windows, "total[_grid(at)] += self.weights", "total[_grid(at)] = self.weights"),
+    (Windows, "% whole for start in starts", "% (whole - 1) for start in starts"),
+    (Windows, "y * share", "y * self.weights"),
+]
+
+
+@pytest.mark.parametrize(("cls", "old", "new"), PLANTED)
+def test_a_planted_error_in_windows_is_caught(cls, old, new):
+    with pytest.raises((AssertionError, IndexError, RuntimeError)):
+        check_operator(plant(cls, old, new))
+
+
+def test_windows_that_do_not_fit_are_refused():
+    with pytest.raises(BadInput, match="do not fit"):
+        Windows((9,), (8,))
+    with pytest.raises(BadInput, match=r"0 to 0\.9"):
+        Windows((4,), (8,), 1.0)
+
+
+# --- windows of a correlated sequence -------------------------------------------------------------------------------
+
+SMALL = ar1(16, 0.9)
+
+
+def jumps(x):
+    """Mean squared difference of neighbours at every place, (n - 1,)."""
+    return x[:, 0].double().diff(dim=-1).square().mean(0)
+
+
+def check_long_sequences(edit):
+    """Sequences three times as long as the data: neighbours differ as in the data, at every place."""
+    x = sample(SMALL, (1500, 1, 48), "edm", sampler="heun", steps=24, edits=[edit])
+    found = jumps(x)
+    assert torch.isfinite(x).all() and abs(x.double().var().item() - 1) < 0.15
+    assert found.max() < 1.3 * 0.2 and found.min() > 0.6 * 0.2, found
+
+
+def test_windows_leave_no_seam_in_a_long_sequence():
+    check_long_sequences(Windowed((16,), 0.75))
+
+
+def test_windows_that_do_not_overlap_are_caught():
+    with pytest.raises(AssertionError):
+        check_long_sequences(Windowed((16,), 0.0))
+
+
+def test_windows_take_maps_masks_and_stacked_rows():
+    """A constant map gives what the number gives; a guidance may stack the rows."""
+    seen = []
+
+    class Sees:
+        def denoise(self, x, level, conditions):
+            seen.append((tuple(x.shape), tuple(level.sigma.shape), tuple(conditions.valid.shape), conditions.wrap))
+            return Estimate(x * level.sigma)
+
+    denoiser = Windowed((4,), 0.5).within(Sees(), Run(Noise(0, [0], (1, 10))))
+    x, sigma = at_random(6, 1, 10), torch.full((6, 1, 10), 0.3, dtype=torch.float64)
+    told = Conditions(valid=torch.ones(6, 1, 10), wrap=(0,))
+    made = denoiser.denoise(x, Level(sigma, 1 - sigma, sigma), told).x0
+    assert torch.allclose(made, 0.3 * x, atol=1e-12)
+    assert set(seen) == {((6, 1, 4), (6, 1, 4), (6, 1, 4), ())}
+
+
+# --- loops ----------------------------------------------------------------------------------------------------------
+
+
+def check_turns(function):
+    x = at_random(3, 2, 5, 7)
+    by = (torch.tensor([0, 3, -2]), torch.tensor([6, 1, 10]))
+    made = function(x, [(2, by[0]), (3, by[1])])
+    for row in range(3):
+        assert torch.equal(made[row], x[row].roll((int(by[0][row]), int(by[1][row])), (1, 2)))
+
+
+def test_turns_are_rolls():
+    check_turns(turned)
+
+
+def test_a_turn_the_wrong_way_is_caught():
+    with pytest.raises(AssertionError):
+        check_turns(lambda x, turns: turned(x, [(dim, -by) for dim, by in turns]))
+
+
+def check_nothing_changes(cls):
+    field = band_limited((24,))
+    plain, looped = (
+        sample(field, (4, *field.shape), "edm", sampler="heun", steps=6, edits=edits) for edits in ([], [cls((0,))])
+    )
+    assert torch.allclose(plain, looped, atol=1e-4)
+
+
+def test_turns_change_nothing_where_the_denoiser_knows_no_place():
+    check_nothing_changes(Loop)
+
+
+def test_a_planted_turn_that_is_not_undone_is_caught():
+    with pytest.raises(AssertionError):
+        check_nothing_changes(plant(Loop, "(axis, -by) for axis, by in turns]", "(axis, by) for axis, by in turns]"))
+
+
+def seam(edits, seed=0):
+    """Mean squared jump from the last element to the first, over that inside, of sequences whose ends are strangers."""
+    x = sample(SMALL, (1500, 1, 16), "edm", sampler="heun", steps=24, edits=edits, seed=seed)[:, 0].double()
+    return float((x[:, 0] - x[:, -1]).square().mean() / x.diff(dim=-1).square().mean())
+
+
+def check_seam(edits):
+    assert abs(seam(edits) - 1) < 0.1
+
+
+def test_a_loop_has_no_seam_whatever_the_denoiser_does_at_its_edges():
+    check_seam([Loop((0,))])
+
+
+def test_a_loop_of_windows_has_no_seam():
+    x = sample(SMALL, (1500, 1, 40), "edm", sampler="heun", steps=24, edits=[Windowed((16,), 0.6, (0,))])[:, 0].double()
+    assert abs(float((x[:, 0] - x[:, -1]).square().mean() / x.diff(dim=-1).square().mean()) - 1) < 0.15
+
+
+def test_loops_without_turns_are_caught():
+    with pytest.raises(AssertionError):
+        check_seam([Loop((0,), roll=False)])
+
+
+def test_the_batch_does_not_change_a_loop():
+    whole = sample(SMALL, (5, 1, 16), "edm", steps=6, edits=[Loop((0,))], seed=3)
+    for i in range(5):
+        alone = sample(SMALL, (1, 1, 16), "edm", steps=6, edits=[Loop((0,))], seed=3, first=i)
+        assert torch.allclose(alone[0], whole[i], atol=1e-5)
+    assert loops.turned(whole, []) is whole
