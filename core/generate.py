@@ -247,7 +247,8 @@ class Trained(Editing):
     def _extent(self, recipe: Recipe, task: Task, rows: Sequence[int]) -> Extent:
         s, parts = recipe.sample, self.parts
         signal, lengths = replace(parts.signal, size=task.size), [task.lengths[i] for i in rows]
-        window = None if s.windows is None else parts.signal.latent[1:]
+        # A window is never larger than what was trained; along a loop no position is told that could be unknown.
+        window = parts.signal.latent[1:] if s.loop or s.windows is not None else None
         known, sized = ((), False) if s.loop else (parts.takes, task.sized)  # a loop has no padding
         return extent(self.codec, self.model.network, signal, lengths, known, sized, window)
 
