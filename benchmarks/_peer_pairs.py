@@ -194,7 +194,7 @@ def _fast(k: Any, nfe: int) -> End:
 
 
 def grids(steps: int) -> dict[str, Tensor]:
-    """name -> sigmas (steps + 1,): k-diffusion's spacings, and diffusers' where it is installed."""
+    """name -> sigmas (steps + 1,): k-diffusion's spacings, and diffusers' where it is installed; each list once."""
     k, (low, high) = k_diffusion(), _range()
     found = {
         "karras": k.get_sigmas_karras(steps, low, high),
@@ -206,14 +206,15 @@ def grids(steps: int) -> dict[str, Tensor]:
         library = schedulers()
     except ImportError:
         return {name: sigmas.double() for name, sigmas in found.items()}
-    for cls, title in ((library.DPMSolverMultistepScheduler, "dpm's "), (library.EulerDiscreteScheduler, "euler's ")):
-        for name, options in SPACINGS.items():
-            if (name == "lu") <= (title == "dpm's ") and (name == "log_linear") <= (title == "euler's "):
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore")
-                    scheduler = cls(**options)
-                    scheduler.set_timesteps(steps - (name == "log_linear"))  # it makes one more
-                found[title + name] = scheduler.sigmas
+    offered = [(library.DPMSolverMultistepScheduler, name) for name in SPACINGS if name != "log_linear"]
+    offered += [(library.EulerDiscreteScheduler, name) for name in SPACINGS if name != "lu"]
+    for cls, name in offered:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            scheduler = cls(**SPACINGS[name])
+            scheduler.set_timesteps(steps - (name == "log_linear"))  # it makes one more
+        if not any(torch.allclose(scheduler.sigmas, known.float(), rtol=1e-4) for known in found.values()):
+            found[f"{cls.__name__[:3].lower()}'s {name}"] = scheduler.sigmas
     return {name: sigmas.double() for name, sigmas in found.items()}
 
 

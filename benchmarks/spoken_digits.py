@@ -18,13 +18,13 @@ import numpy as np
 import torch
 from _bench import Case, Real, Side, Table, as_files, balanced, files, interval, parser, read_back, real, run
 from _classifier import Settings, accuracy, confusion, recognise, trained
-from _sound import mel_pictures, vary
 from sonolux.core.build import fit_codec
 from sonolux.core.evaluation.base import standardised
 from sonolux.core.evaluation.defects import clipped, silent
 from sonolux.core.evaluation.mmd import MMD, median_distance
 from sonolux.modalities.audio.features import likeness
 from sonolux.modalities.audio.features.logmel_stats import LogmelStats
+from sonolux.modalities.audio.features.pictures import mel_pictures, vary
 from torch import Tensor
 
 DRAWS = 20

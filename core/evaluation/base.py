@@ -21,7 +21,7 @@ Features = np.ndarray | Tensor
 class Metric(Protocol):
     """A number that compares generated features (N, d) with real ones (M, d)."""
 
-    def __call__(self, generated: Features, real: Features) -> float: ...
+    def __call__(self, generated: Features, real: Features, /) -> float: ...
 
 
 class Feature(Protocol):

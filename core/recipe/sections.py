@@ -7,6 +7,7 @@ a field is its documentation: `sonolux recipe schema` and the messages show it.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from .spec import Kind, Range, Spec
@@ -118,5 +119,19 @@ class Sample:
 class Eval:
     """How a run is measured."""
 
-    count: Annotated[int, Range(1)] = 500
+    count: Annotated[int, Range(8)] = 500
     """samples to make for the metrics"""
+    feature: Annotated[Spec, Kind("feature")] | None = None
+    """what describes an example in numbers; null: the modality's own, which needs no weights"""
+    most: Annotated[int, Range(8)] = 10000
+    """real training examples that are looked at, spread evenly, where there are more"""
+    repeats: Annotated[int, Range(10)] = 100
+    """random halves behind each interval and each floor"""
+    novelty: bool = True
+    """look for copies of training examples; takes longest where there are many"""
+    shown: Annotated[int, Range(0, 200)] = 24
+    """samples on the page, besides the worst and the most alike ones"""
+    embed: Annotated[float, Range(0)] = 12.0
+    """MB that the page may hold in itself; where it would hold more, its sounds and pictures lie beside it"""
+    cache: Path | None = None
+    """folder that keeps the small networks trained on the real data; null: they are trained anew each time"""

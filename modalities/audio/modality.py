@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from ...core.measuring.types import Judge
 from ...core.prepare_types import Preparer
 from ...core.types import BadInput, Signal
 from . import draw, files
@@ -41,6 +42,12 @@ class Audio:
         from .prepare import SoundPreparer
 
         return SoundPreparer()
+
+    def judge(self) -> Judge:
+        """What `sonolux eval` needs to know of sounds."""
+        from .judge import SoundJudge
+
+        return SoundJudge(float(self.rate))
 
     def signal(self) -> Signal:
         """size is (frames,), rate in Hz."""

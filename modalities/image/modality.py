@@ -7,6 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from ...core.measuring.types import Judge
 from ...core.prepare_types import Preparer
 from ...core.types import BadInput, Signal
 from . import files, sheets
@@ -37,6 +38,12 @@ class Image:
         from .prepare import PicturePreparer
 
         return PicturePreparer()
+
+    def judge(self) -> Judge:
+        """What `sonolux eval` needs to know of pictures."""
+        from .judge import PictureJudge
+
+        return PictureJudge()
 
     def signal(self) -> Signal:
         """Channels and size (H, W)."""

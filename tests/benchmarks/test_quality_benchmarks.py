@@ -137,44 +137,6 @@ def test_samples_of_another_class_and_broken_ones(digits_data, tmp_path):
         bench.read_back(recipe, pictures(tmp_path / "other", 3, 0), ("0", "1"))
 
 
-def test_the_classifier_is_kept_by_its_data(tmp_path, monkeypatch):
-    def still(x, rng):
-        return x
-
-    x = torch.cat([bars(label, 10, label) for label in (0, 1)])
-    y = torch.arange(20) // 10
-    first = classifier.trained(x, y, 2, still, SMALL, tmp_path)
-    calls = []
-    true = classifier.train
-    monkeypatch.setattr(classifier, "train", lambda *a: calls.append(a) or true(*a))
-    again = classifier.trained(x, y, 2, still, SMALL, tmp_path)
-    assert not calls and all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
-    assert torch.equal(first.features(x), again.features(x)), "batch norm's statistics are kept too"
-    changed = x.clone()
-    changed[0, 0, 0, 0] += 0.1
-    classifier.trained(changed, y, 2, still, SMALL, tmp_path)
-    classifier.trained(x, 1 - y, 2, still, SMALL, tmp_path)
-    assert len(calls) == 2 and len(list(tmp_path.glob("*.safetensors"))) == 3
-
-
-def test_features_have_the_width_and_training_repeats():
-    x, y = torch.cat([bars(label, 6, label) for label in (0, 1)]), torch.arange(12) // 6
-    a, b = (classifier.train(x, y, 2, lambda z, rng: z, SMALL) for _ in range(2))
-    guessed, features = classifier.recognise(a, x)
-    assert features.shape == (12, 16) and float(features.min()) >= 0
-    assert torch.equal(features, classifier.recognise(b, x)[1])
-    assert set(classifier.confusion(guessed, y, ["lying", "standing"])) == {"lying", "standing"}
-
-
-def test_warp_stays_near():
-    x = bars(2, 8, 0)
-    rng = torch.Generator().manual_seed(0)
-    assert torch.allclose(classifier.warp(x, rng, 0, 0, 0, 0), x, atol=1e-4)
-    moved = classifier.warp(x, rng, 12, 0.12, 0.12, 0.15)
-    assert not torch.allclose(moved, x, atol=0.1)
-    assert float((moved.sum((1, 2, 3)) - x.sum((1, 2, 3))).abs().max()) < 60  # the square of 160 stays in the picture
-
-
 def test_cifar10(at_home):
     cifar10 = importlib.import_module("cifar10")
     data = pictures(at_home / "data", 30, seed=0, channels=3, size=32)

@@ -1,23 +1,32 @@
-"""Sounds as pictures for the classifier, and how those are varied in training."""
+"""Sounds as pictures for a small network, and how those are varied in training."""
 
 from __future__ import annotations
 
 import math
 
 import torch
-from sonolux.modalities.audio import dsp
 from torch import Tensor
 from torch.nn import functional as F
 
+from .. import dsp
+
 BANDS, RANGE = 32, 60.0
+_LONGEST = 160  # columns; a longer sound has longer columns
 
 
 def mel_pictures(sounds: Tensor, rate: float) -> Tensor:
-    """(N, C, frames) -> (N, 1, 32 bands, columns of 16 ms) in [-1, 1]: dB below the loudest point, cut at -60 dB."""
+    """(N, C, frames) -> (N, 1, 32 bands, columns of 16 ms) in [-1, 1]: dB below the loudest point, cut at -60 dB.
+
+    Sounds of more than 2.5 s have longer columns, so that there are 160 at most.
+    """
     n_fft = 2 ** round(math.log2(0.032 * rate))
     hop = n_fft // 2
     wave = F.pad(sounds.mean(1), (0, -sounds.shape[-1] % hop))
-    level = dsp.db(dsp.mel_filters(n_fft, rate, BANDS) @ dsp.stft(wave, n_fft, hop).abs(), floor=-200)
+    magnitude = dsp.mel_filters(n_fft, rate, BANDS) @ dsp.stft(wave, n_fft, hop).abs()
+    together = -(-magnitude.shape[-1] // _LONGEST)
+    if together > 1:
+        magnitude = F.avg_pool1d(magnitude, together, ceil_mode=True)
+    level = dsp.db(magnitude, floor=-200)
     level = level - level.amax((1, 2), keepdim=True)
     return (level.clamp(min=-RANGE) / RANGE * 2 + 1)[:, None]
 

@@ -1,0 +1,115 @@
+"""Runs on embedded sounds (synth_sfx, one_shots, textures): are samples what they were asked for, and like the data?
+
+    python benchmarks/made_sounds.py RUN ... [--count 200] [--set steps=25]
+
+A checker, fitted on made sounds of its own, reads the family of every sample; for scale, that of as many fresh
+real ones before and after the codec. MMD on log-mel features (112 numbers a sound, standardised by the real ones) to
+held-out real sounds, beside other real sounds and those after the codec.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+import numpy as np
+import torch
+from _bench import Table
+from sonolux.core.build import build_data
+from sonolux.core.evaluation.base import standardised
+from sonolux.core.evaluation.mmd import MMD, median_distance
+from sonolux.core.types import BadInput, Item
+from sonolux.modalities.audio import checkers, files
+from sonolux.modalities.audio.features.logmel_stats import LogmelStats
+from torch import Tensor
+from torch.nn import functional
+
+KINDS = {"audio/synth_sfx": "sfx", "audio/synth_drums": "drums", "audio/synth_textures": "textures"}
+
+
+def through(codec: Any, items: list[Item]) -> list[Tensor]:
+    """Sounds after the codec, each cut to its own length."""
+    whole = torch.stack([item.media for item in items])
+    with torch.no_grad():
+        back = codec.decode(codec.encode(whole), whole.shape[-1])
+    return cut(list(back), items)
+
+
+def cut(sounds: list[Tensor], items: list[Item]) -> list[Tensor]:
+    """Sounds as long as the items that they were made of."""
+    return [s[:, : s.shape[-1] if i.length is None else i.length] for s, i in zip(sounds, items, strict=True)]
+
+
+def padded(sounds: list[Tensor], frames: int) -> list[Tensor]:
+    """Sounds with silence up to `frames`."""
+    return [functional.pad(s[:, :frames], (0, max(0, frames - s.shape[-1]))) for s in sounds]
+
+
+def right(sounds: list[Tensor], wanted: list[str], rate: float, frames: int, kind: str) -> list[bool]:
+    """Whether each sound is of the family wanted."""
+    seen = checkers.families(padded(sounds, frames), rate, kind)
+    return [a == b for a, b in zip(seen, wanted, strict=True)]
+
+
+def measure(run: str, count: int, seed: int, changes: list[str]) -> Table:
+    """The figures of one run."""
+    import sonolux
+
+    trained = sonolux.load(run, device="cpu", changes=changes)
+    recipe, signal = trained.recipe, trained.parts.signal
+    kind = KINDS.get(recipe.data.use)
+    if kind is None or signal.rate is None:
+        raise BadInput(f"{run} was trained on {recipe.data.use}: this is for {', '.join(KINDS)}")
+    rate, frames, names = float(signal.rate), signal.size[0], trained.classes
+    made = trained.sample(count=count, seed=seed, label="cycle", batch=min(count, 50))
+    data, _ = build_data(recipe, "valid")
+    if len(data) < 2 * count:
+        raise BadInput(
+            f"{run}: its validation part holds {len(data)} sounds, and {2 * count} are compared: lower --count"
+        )
+    real = [data.item(i, np.random.default_rng(i)) for i in range(2 * count)]
+    first, second = real[:count], real[count:]
+    wanted = [names[item.label or 0] for item in first]
+    after = through(trained.codec, first)
+
+    table = Table(f"{run} (step {trained.step}), {count} samples of seed {seed}")
+    told = [row["label"] for row in made.told]
+    hits = right(made.media, told, rate, frames, kind)
+    table.add("family as asked for", float(np.mean(hits)), "{:.1%}")
+    whole = cut([item.media for item in first], first)
+    table.add("real sounds read right", float(np.mean(right(whole, wanted, rate, frames, kind))), "{:.1%}")
+    table.add("the same after the codec", float(np.mean(right(after, wanted, rate, frames, kind))), "{:.1%}")
+    feature = LogmelStats(signal)
+    sets = [feature(sounds) for sounds in (cut([i.media for i in second], second), made.media, whole, after)]
+    reference, *others = standardised(sets[0], *sets)
+    metric = MMD(median_distance(reference))
+    for name, features in zip(("samples", "other real sounds", "real after the codec"), others, strict=True):
+        table.add(f"MMD x 1000, {name}", 1000 * metric(features, reference))
+    quiet = sum(float(s.abs().max()) < files.SILENT for s in made.media)
+    table.add("silent", quiet, "{}")
+    for name in names:
+        own = [hit for hit, label in zip(hits, told, strict=True) if label == name]
+        table.add(f"  {name}", float(np.mean(own)) if own else 0.0, "{:.1%}", f"of {len(own)}")
+    return table
+
+
+def main() -> int:
+    """Measure every run; bad input is one message and exit code 2."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", metavar="RUN")
+    parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the sample settings")
+    args = parser.parse_args()
+    try:
+        for run in args.runs:
+            print(measure(run, args.count, args.seed, args.set).text() + "\n", flush=True)
+    except BadInput as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

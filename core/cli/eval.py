@@ -1,0 +1,51 @@
+"""Measure a run: distances to the real data, copies, classifier, defects, and one page that shows it all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+
+@click.command("eval")
+@click.argument("run", metavar="RUN|CHECKPOINT")
+@click.argument("changes", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--folder", type=click.Path(path_type=Path), metavar="SAMPLES", help="Measure these samples instead.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the report and the samples.")
+@click.option("--overwrite", is_flag=True, help="Replace the report that the folder holds.")
+@click.option("--allow-code", is_flag=True, help="Let the checkpoint's recipe name code outside the registry.")
+@click.option("--json", "as_json", is_flag=True, help="Print metrics.json instead of the table.")
+def command(
+    run: str,
+    changes: tuple[str, ...],
+    folder: Path | None,
+    out: Path,
+    overwrite: bool,
+    allow_code: bool,
+    as_json: bool,
+) -> None:
+    """Measure samples of RUN, or those in --folder, against the real data of its recipe.
+
+    Writes report.html, metrics.json and the samples. No weights are needed: what looks and listens is made from the
+    real data. KEY=VALUE changes data.*, sample.* and eval.*; a bare key belongs to eval. With --folder, RUN may be a
+    recipe.
+
+    \b
+    sonolux eval runs/digits --out report
+    sonolux eval runs/digits count=200 sample.steps=8 data.root=path/to/digits --out report-8
+    sonolux eval runs/digits --folder my-samples feature=./mine.py:Feature --out report-mine
+    """
+    from ..measuring import page, table
+    from ..measuring.evaluate import evaluate, opened
+    from ..training.runfolder import need_writable
+
+    page.refuse_if_used(out, overwrite)
+    need_writable(out)
+    case = opened(run, changes, sampled=folder is None, allow_code=allow_code)
+    page.clear(out)
+    report = evaluate(case, out, folder, progress=not as_json)
+    path = page.write(report, out, case.recipe.eval.embed)
+    if as_json:
+        click.echo((out / page.METRICS).read_text(encoding="utf-8"), nl=False)
+    else:
+        click.echo(f"{table.text(report)}\n\n{path} and {page.METRICS} in {out}")

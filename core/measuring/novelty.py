@@ -1,0 +1,99 @@
+"""Copies of training examples: how alike samples are to them, beside held-out examples and copies made on purpose."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .distances import ENOUGH
+from .sides import spread
+from .types import Alike, Beside, Figure, Judge, Side
+
+PLANTED, HELD = 60, 500  # copies of each kind that are made; held-out examples that set the limit, at the most
+ALARMS = 0.01
+
+
+@dataclass(frozen=True)
+class Novelty:
+    """What the search found.
+
+    samples: likeness of each sample to its nearest training example, and which that is
+    held:    the same of held-out examples; empty where none are
+    limit:   likeness above which a sample counts as a copy; alarms: share of the held-out ones above it
+    recall:  share of planted copies above it, by kind
+    """
+
+    samples: Alike
+    held: Tensor
+    limit: float
+    alarms: float
+    recall: dict[str, float]
+    learned: bool
+
+    @property
+    def copies(self) -> Tensor:
+        """Which samples (N,) are near copies."""
+        return self.samples.value > self.limit
+
+
+def search(judge: Judge, made: Side, train: Side, held: Side | None, seed: int = 0) -> Novelty:
+    """Compare every sample with every training example.
+
+    The limit is the likeness that 99 % of the held-out examples stay below; where fewer than 100 are held out, it is
+    the judge's own.
+    """
+    samples = judge.alike(made.media, train.media)
+    beside = torch.zeros(0)
+    if held is not None and len(held):
+        beside = judge.alike(spread(held, HELD, seed).media, train.media).value
+    enough = len(beside) >= ENOUGH
+    limit = float(beside.quantile(1 - ALARMS)) if enough else judge.limit
+    some = spread(train, PLANTED, seed)
+    planted = judge.planted(list(some.media), seed)
+    recall = {kind: share(judge.alike(copies, train.media).value, limit) for kind, copies in planted.items()}
+    alarms = share(beside, limit) if len(beside) else float("nan")
+    return Novelty(samples, beside, limit, alarms, recall, enough)
+
+
+def share(likeness: Tensor, limit: float) -> float:
+    """Share of the values above the limit."""
+    return float((likeness > limit).double().mean())
+
+
+def figures(found: Novelty, many: str) -> list[Figure]:
+    """The lines of the table."""
+    copied = share(found.samples.value, found.limit)
+    beside = (Beside(f"held-out {many}", found.alarms),) if len(found.held) else ()
+    if found.learned:
+        means = f"more alike to a training example than 99 % of held-out {many} are (likeness above {found.limit:.3f})"
+    else:
+        means = (
+            f"likeness above {found.limit:.3f}, a fixed limit: {len(found.held)} held-out {many} are too few to set one"
+        )
+    kinds = ", ".join(f"{kind} {value:.0%}" for kind, value in found.recall.items())
+    found_all = sum(found.recall.values()) / max(1, len(found.recall))
+    median = float(found.samples.value.median())
+    usual = (Beside(f"held-out {many}", float(found.held.median())),) if len(found.held) else ()
+    return [
+        Figure("copies", "near copies", copied, "{:.1%}", None, beside, means),
+        Figure(
+            "planted_found",
+            "planted copies found",
+            found_all,
+            "{:.1%}",
+            None,
+            (),
+            f"by the same search, at the same limit: {kinds}; 95 % or more, or the line above says little",
+        ),
+        Figure(
+            "likeness",
+            "likeness to training data",
+            median,
+            "{:.3f}",
+            None,
+            usual,
+            f"median; far above that of held-out {many}, the model repeats what it was trained on",
+        ),
+    ]

@@ -1,0 +1,151 @@
+"""Faults of sounds that can be heard and that distances between sets hide: one number a sound, (C, frames) each.
+
+What no real sound of the data does is a fault, so most limits come from real sounds: the largest (or 99 % of the)
+values that these show, and a margin. `of` makes the list that `sonolux eval` shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from ...core.evaluation.defects import clipped, silent
+from ...core.measuring.types import Defect
+from ...core.types import BadInput
+from . import dsp
+
+SEAM_RATIO, SEAM_LEVEL = 1.1, 3.0
+"""A loop is seamless where the jump at its seam is no larger than this many times its usual one, and the level around
+the seam is within so many dB of the usual one."""
+
+
+def offset(wave: Tensor) -> float:
+    """The largest constant offset of a channel, as a share of full scale."""
+    return float(dsp.offset(wave).abs().max())
+
+
+def clicks(wave: Tensor, rate: float) -> int:
+    """How many isolated jumps a sound has.
+
+    A jump is a second difference d[n] = x[n+1] - 2 x[n] + x[n-1] of more than 8 times the RMS of d over 5 ms before it
+    and over 5 ms after it, whichever is larger, and of 1 % of the peak. An attack is loud after it, the end of a sound
+    before it: neither counts. Jumps within 5 ms count once.
+    """
+    x = wave.double().mean(0)
+    reach = max(8, round(0.005 * rate))
+    if len(x) < 2 * reach + 5:
+        return 0
+    d = (x[2:] - 2 * x[1:-1] + x[:-2]).abs()
+    power = functional.pad(d.square().cumsum(0), (1, 0))
+    gap = 3  # samples around a jump that it touches itself
+    places = torch.arange(len(d))
+    before = _mean(power, (places - gap - reach).clamp(min=0), (places - gap).clamp(min=0))
+    after = _mean(power, (places + gap + 1).clamp(max=len(d)), (places + gap + 1 + reach).clamp(max=len(d)))
+    around = torch.maximum(before, after).clamp(min=0).sqrt()
+    found = torch.nonzero((d > 8 * around) & (d > 0.01 * x.abs().max()) & (d > 2e-4))[:, 0]
+    if not len(found):
+        return 0
+    return 1 + int((found.diff() > reach).sum())
+
+
+def _mean(power: Tensor, start: Tensor, end: Tensor) -> Tensor:
+    return (power[end] - power[start]) / (end - start).clamp(min=1)
+
+
+def noise_floor(wave: Tensor, rate: float) -> float:
+    """The level of the quietest tenth of a sound's 10 ms blocks, in dB under its loudest block; -120 at the lowest."""
+    blocks = dsp.envelope(wave.double(), rate, 0.01)
+    if not len(blocks) or blocks.max() < dsp.SILENCE:
+        return -120.0
+    return float(dsp.db(blocks.quantile(0.1) / blocks.max()))
+
+
+def high_share(wave: Tensor) -> float:
+    """The share of a sound's energy above a quarter of its rate (the upper half of what it can hold), in dB."""
+    power = torch.fft.rfft(wave.double()).abs().square().sum(0)
+    total = power.sum()
+    if total < dsp.SILENCE:
+        return -120.0
+    return float(dsp.db((power[len(power) // 2 :].sum() / total).sqrt()))
+
+
+def seam_jump(wave: Tensor) -> tuple[float, float]:
+    """|x[0] - x[-1]| and the median of |x[n+1] - x[n]|, of the mean channel of a loop."""
+    x = wave.double().mean(0)
+    if len(x) < 4:
+        raise BadInput(f"a loop of {len(x)} samples has no seam to look at")
+    return float((x[0] - x[-1]).abs()), float(x.diff().abs().median())
+
+
+def seam_level(wave: Tensor, rate: float) -> float:
+    """The RMS of the 20 ms around a loop's seam over the median of its other 20 ms blocks, in dB; 0 for silence."""
+    x = wave.double()
+    half = min(max(1, round(0.01 * rate)), x.shape[-1] // 4)
+    around = torch.cat([x[:, -half:], x[:, :half]], dim=1).square().mean().sqrt()
+    inside = x[:, half : x.shape[-1] - half]
+    blocks = inside[:, : inside.shape[-1] // (2 * half) * 2 * half].reshape(x.shape[0], -1, 2 * half)
+    usual = blocks.square().mean((0, 2)).sqrt().median()
+    if usual < dsp.SILENCE or around < dsp.SILENCE:
+        return 0.0 if max(usual, around) < dsp.SILENCE else -120.0
+    return float(20 * torch.log10(around / usual))
+
+
+def of(sounds: Sequence[Tensor], real: Sequence[Tensor], rate: float, loop: bool = False) -> list[Defect]:
+    """Every defect, of samples as their files hold them and of real sounds; the seam's where they are loops."""
+    rows: list[Defect] = []
+
+    def add(key: str, name: str, means: str, measure, limit, form: str = "") -> None:
+        made, known = (torch.tensor([float(measure(s)) for s in some]).double() for some in (sounds, real))
+        low, high = limit if isinstance(limit, tuple) else limit(known)
+        flags = [(v < low) | (v > high) for v in (made, known)]
+        rows.append(Defect(key, name, means, made, flags[0], known, flags[1], form))
+
+    add("silent", "silent", "never above -60 dB of full scale", lambda s: silent(s[None]), (-1, 0.5))
+    add("clipped", "clipped", "three samples in a row at full scale", lambda s: clipped(s[None]), (-1, 0.5))
+    add("offset", "constant offset", "more than 1 % of full scale off zero", offset, (-1, 0.01), "{:.2%}")
+    add(
+        "clicks",
+        "with clicks",
+        "more isolated jumps than 99 % of real sounds have",
+        lambda s: clicks(s, rate),
+        lambda known: (-1, float(known.quantile(0.99)) + 0.5),
+        "{:.2g}",
+    )
+    add(
+        "noise_floor",
+        "with hiss",
+        "their quietest tenth is louder, under their loudest part, than 99 % of real sounds' by 3 dB",
+        lambda s: noise_floor(s, rate),
+        lambda known: (-200, float(known.quantile(0.99)) + 3),
+        "{:.0f} dB",
+    )
+    add(
+        "high_share",
+        "dull or shrill",
+        "energy in the upper half of the frequencies outside of 99 % of real sounds' by 3 dB",
+        high_share,
+        lambda known: (float(known.quantile(0.005)) - 3, float(known.quantile(0.995)) + 3),
+        "{:.0f} dB",
+    )
+    if loop:
+        usual = max(float(torch.tensor([seam_jump(s)[1] for s in sounds]).median()), 1e-6)
+        add(
+            "seam_jump",
+            "jump at the seam",
+            f"the median is to be {SEAM_RATIO} or less, in units of the loops' usual step; those above 5 are counted",
+            lambda s: seam_jump(s)[0] / usual,
+            (-1, 5.0),
+            "{:.2f}",
+        )
+        add(
+            "seam_level",
+            "level at the seam",
+            f"the 20 ms around the seam differ by more than {SEAM_LEVEL:g} dB from the usual 20 ms",
+            lambda s: seam_level(s, rate),
+            (-SEAM_LEVEL, SEAM_LEVEL),
+            "{:+.1f} dB",
+        )
+    return rows

@@ -1,0 +1,93 @@
+"""CLAP embeddings of sounds, from weights that the user has."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ....core.types import BadInput, Signal
+from .. import dsp
+
+
+class Clap:
+    """Embeddings of sounds by a CLAP model, through transformers; nothing is fetched.
+
+    With them the Frechet distance is FAD-CLAP; with the names of classes as words, there is the CLAP score too. CLAP
+    hears 10 s: shorter sounds are repeated, or padded with silence, and figures under different paddings do not
+    compare. Longer ones are cut at random.
+
+    signal: the recipe's facts about the sound; its rate counts
+    weights: folder of a CLAP model as transformers saves it (config.json, model.safetensors, preprocessor_config.json)
+    padding: what follows a sound shorter than 10 s: itself (`repeatpad`), or silence (`pad`)
+    prompt: the words for a class, in which {} is its name
+    batch: sounds at a time
+    """
+
+    def __init__(
+        self,
+        signal: Signal,
+        weights: Path,
+        padding: Literal["repeatpad", "pad"] = "repeatpad",
+        prompt: str = "the sound of {}",
+        batch: int = 16,
+    ):
+        if signal.rate is None:
+            raise BadInput("audio/clap needs the sounds' rate in Hz")
+        if not (Path(weights) / "config.json").is_file():
+            raise BadInput(f"eval.feature.weights: no CLAP model in {weights}; it is not fetched, so get it first")
+        if batch < 1 or "{}" not in prompt:
+            raise BadInput(
+                f"audio/clap takes a batch of 1 or more and a prompt that holds {{}}; got {batch}, {prompt!r}"
+            )
+        self.rate, self.padding, self.prompt, self.batch = signal.rate, padding, prompt, batch
+        self.weights = Path(weights)
+        self.model, self.extractor = _loaded(self.weights)
+
+    def __call__(self, media: Sequence[Tensor]) -> np.ndarray:
+        """Sounds (C, frames) -> (N, d) float64, of norm 1."""
+        target, found = self.extractor.sampling_rate, []
+        for i in range(0, len(media), self.batch):
+            waves = [
+                dsp.resample(s.float().cpu().mean(0), self.rate, target).numpy() for s in media[i : i + self.batch]
+            ]
+            told = self.extractor(waves, sampling_rate=target, padding=self.padding, return_tensors="pt")
+            with torch.inference_mode():
+                found.append(_vectors(self.model.get_audio_features(**told)))
+        return torch.cat(found).numpy()
+
+    def fit_of_words(self, media: Sequence[Tensor], names: Sequence[str]) -> np.ndarray:
+        """The CLAP score of each sound and the name of its class: the cosine of their embeddings, (N,), -1 to 1."""
+        try:
+            from transformers import AutoTokenizer  # pyright: ignore[reportMissingImports]
+
+            tokenizer = AutoTokenizer.from_pretrained(self.weights, local_files_only=True)
+        except Exception as error:  # whatever a library finds missing
+            raise BadInput(f"{self.weights} holds no tokenizer, which scores with words need: {error}") from error
+        different = sorted(set(names))
+        told = tokenizer([self.prompt.format(name) for name in different], padding=True, return_tensors="pt")
+        with torch.inference_mode():
+            words = _vectors(self.model.get_text_features(**told)).numpy()
+        places = [different.index(name) for name in names]
+        return (self(media) * words[places]).sum(1)
+
+
+def _vectors(out) -> Tensor:
+    found = out if isinstance(out, Tensor) else out.pooler_output
+    return torch.nn.functional.normalize(found.double(), dim=-1)
+
+
+def _loaded(weights: Path):
+    try:
+        from transformers import ClapFeatureExtractor, ClapModel  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise BadInput(f"audio/clap needs transformers ({error}): pip install 'sonolux[eval]'") from error
+    try:
+        model = ClapModel.from_pretrained(weights, local_files_only=True, use_safetensors=True).eval()
+        return model, ClapFeatureExtractor.from_pretrained(weights, local_files_only=True)
+    except Exception as error:  # the library's own errors, of many classes
+        raise BadInput(f"{weights} does not hold a CLAP model that transformers opens: {error}") from error

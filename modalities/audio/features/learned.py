@@ -1,0 +1,48 @@
+"""What a small network, trained on the real sounds themselves, sees in a sound."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from ....core.measuring.classifier import Classifier, recognise
+from ....core.measuring.network import network
+from ....core.types import BadInput, Signal
+from ..judge import SoundJudge
+
+
+class Learned:
+    """96 numbers a sound: the penultimate layer of a small network that is trained on the real training sounds.
+
+    With classes it learns to tell them; without, to know a sound again after it was made faster,
+    later, higher and noisier. It has seen the training sounds, so distances to these say nothing: compare with held-out
+    ones.
+
+    signal: the recipe's facts about the sounds
+    epochs: passes over the training sounds
+    cache: folder where trained networks are kept, under a hash of sounds and settings; null: none
+    """
+
+    learned = True
+
+    def __init__(self, signal: Signal, epochs: int = 25, cache: Path | None = None):
+        if epochs < 1:
+            raise BadInput(f"eval.feature.epochs is {epochs}: give 1 or more")
+        if signal.rate is None:
+            raise BadInput("audio/learned needs the sounds' rate in Hz")
+        self.signal, self.epochs, self.cache = signal, epochs, cache
+        self.judge = SoundJudge(float(signal.rate))
+        self.model: Classifier | None = None
+
+    def fit(self, media: Sequence[Tensor], labels: Tensor) -> None:
+        """Train on the real training sounds; labels (N,), -1: not told."""
+        self.model = network(self.judge, media, labels, len(self.signal.classes), self.epochs, self.cache)
+
+    def __call__(self, media: Sequence[Tensor]) -> np.ndarray:
+        """Sounds (C, frames) -> (N, 96) float64. Raises BadInput where `fit` was not called."""
+        if self.model is None:
+            raise BadInput("audio/learned is fitted on the training sounds first")
+        return recognise(self.model, self.judge.pictures(media))[1].double().numpy()

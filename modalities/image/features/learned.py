@@ -1,0 +1,45 @@
+"""What a small network, trained on the real pictures themselves, sees in a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from torch import Tensor
+
+from ....core.measuring.classifier import Classifier, recognise
+from ....core.measuring.network import network
+from ....core.types import BadInput, Signal
+from ..judge import PictureJudge
+
+
+class Learned:
+    """96 numbers a picture: the penultimate layer of a small network that is trained on the real training pictures.
+
+    With classes it learns to tell them; without, to know a picture again after it was turned, moved and scaled. It has
+    seen the training pictures, so distances to these say nothing: compare with held-out ones.
+
+    signal: the recipe's facts about the pictures
+    epochs: passes over the training pictures
+    cache: folder where trained networks are kept, under a hash of pictures and settings; null: none
+    """
+
+    learned = True
+
+    def __init__(self, signal: Signal, epochs: int = 25, cache: Path | None = None):
+        if epochs < 1:
+            raise BadInput(f"eval.feature.epochs is {epochs}: give 1 or more")
+        self.signal, self.epochs, self.cache = signal, epochs, cache
+        self.judge = PictureJudge()
+        self.model: Classifier | None = None
+
+    def fit(self, media: Sequence[Tensor], labels: Tensor) -> None:
+        """Train on the real training pictures; labels (N,), -1: not told."""
+        self.model = network(self.judge, media, labels, len(self.signal.classes), self.epochs, self.cache)
+
+    def __call__(self, media: Sequence[Tensor]) -> np.ndarray:
+        """Pictures (C, H, W) -> (N, 96) float64. Raises BadInput where `fit` was not called."""
+        if self.model is None:
+            raise BadInput("image/learned is fitted on the training pictures first")
+        return recognise(self.model, self.judge.pictures(media))[1].double().numpy()
