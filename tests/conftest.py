@@ -1,13 +1,85 @@
-"""Settings of every run, and `--mutants`: the list of planted errors with the test that caught each.
+"""Settings of every run, tiny trained runs, and `--mutants`: planted errors with the test that caught each.
 
 Small tensors are faster on one thread, and parallel test processes do not fight for cores.
 """
 
 import os
 
+import pytest
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 MUTANTS: dict[str, list[str]] = {}  # test -> the errors planted in it
+
+TINY = {
+    "image": """
+recipe: 1
+name: tiny
+seed: 3
+modality: {use: image, size: 16, channels: 3}
+data: {use: image/shapes, count: 40, shapes: 1, split: {by: hash, valid: 0.2}}
+codec: {use: image/pixels}
+network: {use: image/unet, width: 16, stages: [1, 2], blocks: 1, attention: [1], patch: 2}
+condition: {label: {use: class, drop: 0.3}}
+train: {steps: 4, batch: 6, warmup: 1, preview_every: 100, precision: float32, device: cpu}
+sample: {use: dpmpp_2m, steps: 4, count: 6, batch: 6, guidance: {use: cfg, scale: 2.0}}
+""",
+    "audio": """
+recipe: 1
+name: tiny
+seed: 3
+modality: {use: audio, rate: 4000, seconds: 0.5, channels: 1}
+data: {use: audio/synth_sfx, count: 30, split: {by: hash, valid: 0.2}}
+codec: {use: audio/waveform, patch: 16}
+network: {use: audio/unet, width: 16, stages: [1, 1], blocks: 1, attention: [1], head_dim: 16}
+condition: {label: {use: class, drop: 0.2}}
+train: {steps: 3, batch: 4, warmup: 1, preview_every: 100, precision: float32, device: cpu}
+sample: {use: heun, steps: 3, count: 4, batch: 4}
+""",
+}
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe():
+    """modality -> text of the recipe that `tiny_run` trains."""
+    return dict(TINY)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory):
+    """tiny_run(modality, *changes, wake=0): the folder of a run of a few steps, trained once for the whole session.
+
+    modality: a key of TINY, or a recipe's own text
+    changes:  key=value changes of the recipe
+    wake:     deviation of the weights that layers which start at zero begin with, so that levels and labels matter
+    own:      a word that makes this run a test's own, to change; what has none is shared, and only read
+    """
+    made = {}
+
+    def run(modality, *changes, wake=0.0, own=""):
+        asked = (modality, changes, wake, own)
+        if asked not in made:
+            made[asked] = _trained(TINY.get(modality, modality), changes, wake, tmp_path_factory.mktemp("tiny"))
+        return made[asked]
+
+    return run
+
+
+def _trained(text, changes, wake, folder):
+    from sonolux.core.layers.init import normal_
+    from sonolux.core.noise import generator
+    from sonolux.core.recipe.load import load_recipe
+    from sonolux.core.training.job import Job
+
+    (folder / "tiny.yaml").write_text(text)
+    job = Job(load_recipe(folder / "tiny.yaml", list(changes)), folder / "run", say=lambda _: None, bar=False)
+    job.prepare()
+    for model in (job.trainer.model, job.trainer.ema.model) if wake else ():
+        for name, p in model.named_parameters():
+            if p.ndim > 1 and not p.data.any():
+                normal_(p.data, generator(0, 0, "wake", name), wake)
+    job.run()
+    return folder / "run"
 
 
 def pytest_addoption(parser):

@@ -16,28 +16,10 @@ from sonolux.core.types import BadInput, Signal
 from sonolux.modalities.audio.codecs.base import FrameCodec
 from sonolux.modalities.audio.codecs.logmel import Logmel
 
-RECIPE = """
-recipe: 1
-name: sounds
-seed: 3
-modality: {use: audio, rate: 4000, seconds: 0.5, channels: 1}
-data: {use: audio/synth_sfx, count: 30, padding: masked, split: {by: hash, valid: 0.2}}
-codec: {use: audio/waveform, patch: 16}
-network: {use: audio/unet, width: 16, stages: [1, 1], blocks: 1, attention: [1], head_dim: 16}
-condition: {label: {use: class, drop: 0.2}}
-train: {steps: 3, batch: 4, warmup: 1, preview_every: 100, precision: float32, device: cpu}
-sample: {use: heun, steps: 3, count: 4, batch: 4}
-"""
 
-
-def run_of(folder, *changes: str):
-    """A run of three steps with the zero layers woken, opened."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "sounds.yaml").write_text(RECIPE)
-    job = Job(load_recipe(folder / "sounds.yaml", changes), folder / "run", say=lambda _: None, bar=False)
-    job.prepare()
-    job.run()
-    trained = sonolux.load(folder / "run", device="cpu")
+def opened(run):
+    """A run with its layers woken."""
+    trained = sonolux.load(run, device="cpu")
     for name, p in trained.model.named_parameters():
         if p.ndim > 1:
             normal_(p.data, generator(0, 0, "wake", name), 0.1)
@@ -45,18 +27,23 @@ def run_of(folder, *changes: str):
 
 
 @pytest.fixture(scope="module")
-def masked(tmp_path_factory):
-    return run_of(tmp_path_factory.mktemp("masked"))
+def masked_run(tiny_run):
+    return tiny_run("audio", "data.padding=masked")
 
 
 @pytest.fixture(scope="module")
-def silent(tmp_path_factory):
-    return run_of(tmp_path_factory.mktemp("silent"), "data.padding=silence")
+def masked(masked_run):
+    return opened(masked_run)
 
 
 @pytest.fixture(scope="module")
-def placed(tmp_path_factory):
-    return run_of(tmp_path_factory.mktemp("placed"), "data.padding=silence", "network.positions=2")
+def silent(tiny_run):
+    return opened(tiny_run("audio", "data.padding=silence"))
+
+
+@pytest.fixture(scope="module")
+def placed(tiny_run):
+    return opened(tiny_run("audio", "data.padding=silence", "network.positions=2"))
 
 
 def frames(samples) -> list[int]:
@@ -86,15 +73,16 @@ def test_lengths_are_those_of_the_class(masked):
         assert set(frames(masked.sample(count=8, label=name, steps=1))) <= own
 
 
-def test_a_checkpoint_carries_the_lengths(masked, silent, tmp_path):
+def test_a_checkpoint_carries_the_lengths(masked, silent, tiny_run):
     assert masked.parts.takes and not silent.parts.takes
-    changed = run_of(tmp_path, "train.steps=2")
-    header = read_header(newest(tmp_path / "run"))
-    assert header.takes == changed.parts.takes == masked.parts.takes
-    job = Job(load_recipe(tmp_path / "sounds.yaml"), tmp_path / "run", say=lambda _: None, bar=False)
-    job.prepare(resume=newest(tmp_path / "run"))
+    run = tiny_run("audio", "data.padding=masked", "train.steps=2", own="continued")
+    header = read_header(newest(run))
+    assert header.takes == masked.parts.takes
+    recipe = load_recipe(run / "resolved.yaml", ["train.steps=3"])
+    job = Job(recipe, run, say=lambda _: None, bar=False)
+    job.prepare(resume=newest(run))
     job.run()
-    assert read_header(newest(tmp_path / "run")).takes == header.takes, "also of a run that was continued"
+    assert read_header(newest(run)).takes == header.takes, "also of a run that was continued"
 
 
 def test_few_lengths_are_kept():
@@ -179,9 +167,9 @@ def test_pictures_have_no_length():
         durations.chosen(0.4, [{}], torch.nn.Identity(), signal, (), 0)
 
 
-def test_a_condition_on_the_length_is_told(tmp_path):
+def test_a_condition_on_the_length_is_told(tiny_run):
     length = "condition.length={use: number, key: seconds, range: [0.1, 0.4]}"
-    trained = run_of(tmp_path, length)
+    trained = opened(tiny_run("audio", "data.padding=masked", length))
     assert [t["length"] for t in trained.sample(count=2, seconds=[0.2, 0.5]).told] == [0.2, 0.4], "within its range"
     told = trained.sample(count=2, seconds=0.2, where={"length": 0.3})
     assert frames(told) == [800] * 2 and told.told[0]["length"] == 0.3
@@ -190,10 +178,11 @@ def test_a_condition_on_the_length_is_told(tmp_path):
     assert [t["length"] for t in drawn.told] == pytest.approx([min(max(n / 4000, 0.1), 0.4) for n in frames(drawn)])
 
 
-def check_loops(folder) -> None:
+def check_loops(tiny_run) -> None:
     """A loop's rounded length is told, within the range, whatever the condition's name; what else was told stays."""
     for name in ("seconds", "length"):
-        trained = run_of(folder / name, f"condition.{name}={{use: number, key: seconds, range: [0.1, 0.4]}}")
+        told = f"condition.{name}={{use: number, key: seconds, range: [0.1, 0.4]}}"
+        trained = opened(tiny_run("audio", "data.padding=masked", told))
         for asked, came in ((0.203, 0.2), (0.5, 0.4)):
             made = trained.sample(count=1, loop=True, seconds=asked)
             frames_of_it = made.media[0].shape[-1]
@@ -205,14 +194,14 @@ def check_loops(folder) -> None:
         assert made.told[0][name] == 0.3
 
 
-def test_the_length_of_a_loop_is_told(tmp_path):
-    check_loops(tmp_path)
+def test_the_length_of_a_loop_is_told(tiny_run):
+    check_loops(tiny_run)
 
 
-def test_planted_length_that_was_asked_for_instead_of_the_loops_own_is_caught(tmp_path, monkeypatch):
+def test_planted_length_that_was_asked_for_instead_of_the_loops_own_is_caught(tiny_run, monkeypatch):
     monkeypatch.setattr("sonolux.core.editing.task.retold", lambda *_: None)
     with pytest.raises(AssertionError):
-        check_loops(tmp_path)
+        check_loops(tiny_run)
 
 
 def test_the_unveiling_and_the_files_have_the_samples_length(masked, tmp_path):
@@ -224,9 +213,8 @@ def test_the_unveiling_and_the_files_have_the_samples_length(masked, tmp_path):
     assert [r["seconds"] for r in rows] == [0.2, 0.4]
 
 
-def test_the_command_line_takes_seconds(tmp_path):
+def test_the_command_line_takes_seconds(masked_run, tmp_path):
     from sonolux.core.cli.main import main
 
-    run_of(tmp_path)
-    assert main(["sample", str(tmp_path / "run"), "seconds=0.1", "count=1", "--out", str(tmp_path / "o")]) == 0
+    assert main(["sample", str(masked_run), "seconds=0.1", "count=1", "--out", str(tmp_path / "o")]) == 0
     assert json.loads((tmp_path / "o/samples.json").read_text())["samples"][0]["seconds"] == 0.1

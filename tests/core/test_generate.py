@@ -10,29 +10,11 @@ from sonolux.core.recipe.load import load_recipe
 from sonolux.core.training.job import Job
 from sonolux.core.types import BadInput
 
-RECIPE = """
-recipe: 1
-name: tiny
-seed: 3
-modality: {use: image, size: 16, channels: 3}
-data: {use: image/shapes, count: 40, shapes: 1, split: {by: hash, valid: 0.2}}
-codec: {use: image/pixels}
-network: {use: image/unet, width: 16, stages: [1, 2], blocks: 1, attention: [1], patch: 2}
-condition: {label: {use: class, drop: 0.3}}
-train: {steps: 6, batch: 6, warmup: 2, preview_every: 100, precision: float32, device: cpu}
-sample: {use: dpmpp_2m, steps: 4, count: 6, batch: 6, guidance: {use: cfg, scale: 2.0}}
-"""
-
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A run of six steps, opened."""
-    folder = tmp_path_factory.mktemp("run")
-    (folder / "tiny.yaml").write_text(RECIPE)
-    job = Job(load_recipe(folder / "tiny.yaml"), folder / "run", say=lambda _: None, bar=False)
-    job.prepare()
-    job.run()
-    return sonolux.load(folder / "run", device="cpu")
+def trained(tiny_run):
+    """A run of a few steps, opened."""
+    return sonolux.load(tiny_run("image"), device="cpu")
 
 
 def check_batch_independence(trained, use):
@@ -70,7 +52,7 @@ def test_noise_is_bit_identical_at_any_batch():
 
 
 def test_samples_show_themselves_in_a_line(trained):
-    assert repr(trained.sample(count=2, seed=5)) == "<2 samples: recipe tiny, step 6, seed 5>"
+    assert repr(trained.sample(count=2, seed=5)) == "<2 samples: recipe tiny, step 4, seed 5>"
 
 
 def test_a_run_named_without_its_folder_is_found_out(tmp_path, monkeypatch):
@@ -237,11 +219,11 @@ def test_numbers_labels_and_masked_padding_go_all_the_way(tmp_path):
             trained.sample(where=where)
 
 
-def test_code_in_a_checkpoint_runs_only_where_it_is_allowed(tmp_path):
+def test_code_in_a_checkpoint_runs_only_where_it_is_allowed(tiny_recipe, tmp_path):
     (tmp_path / "mine.py").write_text(
         "from sonolux.modalities.image.networks.unet import UNet\n\n\nclass Mine(UNet):\n    '''My own network.'''\n"
     )
-    text = RECIPE.replace("use: image/unet", "use: './mine.py:Mine'").replace("steps: 6", "steps: 1")
+    text = tiny_recipe["image"].replace("use: image/unet", "use: './mine.py:Mine'")
     (tmp_path / "own.yaml").write_text(text)
     job = Job(load_recipe(tmp_path / "own.yaml"), tmp_path / "run", say=lambda _: None, bar=False)
     job.prepare()

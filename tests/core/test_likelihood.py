@@ -9,7 +9,6 @@ from sonolux.core import likelihood as module
 from sonolux.core.build import build_data
 from sonolux.core.likelihood import Likelihood, likelihood, of_items
 from sonolux.core.model import ModuleDenoiser
-from sonolux.core.recipe.load import load_recipe
 from sonolux.core.registry import find
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
@@ -19,7 +18,6 @@ from sonolux.core.testing.dense import ar1
 from sonolux.core.testing.field import band_limited
 from sonolux.core.testing.mixture import example
 from sonolux.core.testing.planted import plant
-from sonolux.core.training.job import Job
 from sonolux.core.types import BadInput, Conditions, Estimate, Level
 from torch import nn
 
@@ -296,29 +294,11 @@ def test_planted_error_in_media_space_is_caught(old, new):
         check_media(plant(Likelihood, old, new))
 
 
-RECIPE = """
-recipe: 1
-name: tiny
-seed: 3
-modality: {use: image, size: 16, channels: 3}
-data: {use: image/shapes, count: 40, shapes: 1, split: {by: hash, valid: 0.2}}
-codec: {use: image/pixels}
-network: {use: image/unet, width: 8, stages: [1], blocks: 1, attention: [], patch: 4}
-condition: {label: {use: class, drop: 0.3}}
-train: {steps: 4, batch: 6, warmup: 2, preview_every: 100, precision: float32, device: cpu}
-sample: {use: dpmpp_2m, steps: 4, count: 2, batch: 2}
-"""
-
-
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """A run of four steps, opened."""
-    folder = tmp_path_factory.mktemp("run")
-    (folder / "tiny.yaml").write_text(RECIPE)
-    job = Job(load_recipe(folder / "tiny.yaml"), folder / "run", say=lambda _: None, bar=False)
-    job.prepare()
-    job.run()
-    return sonolux.load(folder / "run", device="cpu")
+def trained(tiny_run):
+    """A run of a few steps of a small network, opened."""
+    small = "network={width: 8, stages: [1], attention: [], patch: 4}"
+    return sonolux.load(tiny_run("image", small), device="cpu")
 
 
 def test_items_of_a_trained_model(trained, monkeypatch):

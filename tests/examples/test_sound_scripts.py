@@ -11,10 +11,6 @@ from types import SimpleNamespace
 import pytest
 import soundfile
 import torch
-from sonolux.core.layers.init import normal_
-from sonolux.core.noise import generator
-from sonolux.core.recipe.load import load_recipe
-from sonolux.core.training.job import Job
 from sonolux.modalities.audio import files, loudness
 from sonolux.modalities.audio.features.likeness import planted
 
@@ -43,18 +39,9 @@ def opened(name):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tiny_run):
     """A run of two steps whose zero layers were woken before, so that labels and lengths matter."""
-    folder = tmp_path_factory.mktemp("tiny")
-    (folder / "tiny.yaml").write_text(RECIPE)
-    job = Job(load_recipe(folder / "tiny.yaml"), folder / "run", say=lambda _: None, bar=False)
-    job.prepare()
-    for model in (job.trainer.model, job.trainer.ema.model):
-        for name, p in model.named_parameters():
-            if p.ndim > 1 and not p.data.any():
-                normal_(p.data, generator(0, 0, "wake", name), 0.05)
-    job.run()
-    return folder / "run"
+    return tiny_run(RECIPE, wake=0.05)
 
 
 def rows_of(path):

@@ -9,37 +9,19 @@ import torch
 from click.testing import CliRunner
 from sonolux.core.cli import calibrate as cli
 from sonolux.core.cli.main import main
-from sonolux.core.recipe.load import load_recipe
 from sonolux.core.training.checkpoint import newest, read_header
-from sonolux.core.training.job import Job
-
-RECIPE = """
-recipe: 1
-name: tiny
-seed: 3
-modality: {use: image, size: 16, channels: 3}
-data: {use: image/shapes, count: 24, shapes: 1, split: {by: hash, valid: 0.2}}
-codec: {use: image/pixels}
-network: {use: image/unet, width: 8, stages: [1], blocks: 1, patch: 4}
-condition: {label: {use: class, drop: 0.3}}
-train: {steps: 4, batch: 4, warmup: 1, preview_every: 100, precision: float32, device: cpu}
-sample: {use: dpmpp_2m, steps: 4, count: 6, batch: 3, guidance: {use: cfg, scale: 2.0}}
-"""
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def run(tiny_run):
     """A run of four steps with calibrated plans of 3 and 4 evaluations."""
-    folder = tmp_path_factory.mktemp("run")
-    (folder / "tiny.yaml").write_text(RECIPE)
-    job = Job(load_recipe(folder / "tiny.yaml"), folder / "run", say=lambda _: None, bar=False)
-    job.prepare()
-    job.run()
-    before = newest(folder / "run").read_bytes()[-1000:]
-    told = CliRunner().invoke(cli.command, [str(folder / "run"), "--nfe", "3,4", "--count", "8", "--json"])
+    smaller = ("data.count=24", "network={width: 8, stages: [1], attention: [], patch: 4}")
+    run = tiny_run("image", *smaller, "sample.batch=3", own="calibrated")
+    before = newest(run).read_bytes()[-1000:]
+    told = CliRunner().invoke(cli.command, [str(run), "--nfe", "3,4", "--count", "8", "--json"])
     assert told.exit_code == 0, told.output
-    assert newest(folder / "run").read_bytes()[-1000:] == before, "the weights stay as they are"
-    return folder / "run", json.loads(told.stdout)
+    assert newest(run).read_bytes()[-1000:] == before, "the weights stay as they are"
+    return run, json.loads(told.stdout)
 
 
 def test_figures_are_of_samples_held_out(run):

@@ -11,46 +11,16 @@ from sonolux.core.editing import inpaint, task, tasks
 from sonolux.core.editing.task import rounded
 from sonolux.core.layers.init import normal_
 from sonolux.core.noise import generator
-from sonolux.core.recipe.load import load_recipe
-from sonolux.core.training.job import Job
 from sonolux.core.types import BadInput, Conditions
 from sonolux.modalities.audio.synthesis import FAMILIES
 from sonolux.modalities.image.files import write as write_picture
 
-PICTURES = """
-recipe: 1
-name: tiny
-seed: 3
-modality: {use: image, size: 16, channels: 3}
-data: {use: image/shapes, count: 40, shapes: 1, split: {by: hash, valid: 0.2}}
-codec: {use: image/pixels}
-network: {use: image/unet, width: 16, stages: [1, 2], blocks: 1, attention: [1], patch: 2}
-condition: {label: {use: class, drop: 0.3}}
-train: {steps: 3, batch: 6, warmup: 2, preview_every: 100, precision: float32, device: cpu}
-sample: {use: dpmpp_2m, steps: 4, count: 6, batch: 6, guidance: {use: cfg, scale: 2.0}}
-"""
-SOUNDS = """
-recipe: 1
-name: sounds
-seed: 3
-modality: {use: audio, rate: 4000, seconds: 0.5, channels: 1}
-data: {use: audio/synth_sfx, count: 30, split: {by: hash, valid: 0.2}}
-codec: {use: audio/waveform, patch: 16}
-network: {use: audio/unet, width: 16, stages: [1, 1], blocks: 1, attention: [1], head_dim: 16}
-condition: {label: {use: class, drop: 0.2}}
-train: {steps: 3, batch: 4, warmup: 1, preview_every: 100, precision: float32, device: cpu}
-sample: {use: heun, steps: 3, count: 4, batch: 4}
-"""
+CODECS = ["waveform, patch: 16", "stft, n_fft: 64, hop: 16", "logmel, n_fft: 128, hop: 32, mels: 16, iterations: 8"]
 
 
-def run_of(folder, text, *changes):
-    """A run of three steps with the zero layers woken, opened."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "tiny.yaml").write_text(text)
-    job = Job(load_recipe(folder / "tiny.yaml", changes), folder / "run", say=lambda _: None, bar=False)
-    job.prepare()
-    job.run()
-    trained = sonolux.load(folder / "run", device="cpu")
+def opened(run):
+    """A run with its layers woken."""
+    trained = sonolux.load(run, device="cpu")
     for name, p in trained.model.named_parameters():
         if p.ndim > 1:
             normal_(p.data, generator(0, 0, "wake", name), 0.1)
@@ -58,26 +28,23 @@ def run_of(folder, text, *changes):
 
 
 @pytest.fixture(scope="module")
-def pictures(tmp_path_factory):
-    return run_of(tmp_path_factory.mktemp("pictures"), PICTURES)
-
-
-CODECS = ["waveform, patch: 16", "stft, n_fft: 64, hop: 16", "logmel, n_fft: 128, hop: 32, mels: 16, iterations: 8"]
+def pictures(tiny_run):
+    return opened(tiny_run("image"))
 
 
 @pytest.fixture(scope="module", params=CODECS)
-def sounds(request, tmp_path_factory):
-    return run_of(tmp_path_factory.mktemp("sounds"), SOUNDS.replace("waveform, patch: 16", request.param))
+def sounds(request, tiny_run):
+    return opened(tiny_run("audio", f"codec={{use: audio/{request.param}}}"))
 
 
 @pytest.fixture(scope="module")
-def masked_run(tmp_path_factory):
-    return tmp_path_factory.mktemp("masked")
+def masked_run(tiny_run):
+    return tiny_run("audio", "data.padding=masked")
 
 
 @pytest.fixture(scope="module")
 def masked(masked_run):
-    return run_of(masked_run, SOUNDS, "data.padding=masked")
+    return opened(masked_run)
 
 
 @pytest.fixture(scope="module")
@@ -195,8 +162,8 @@ def test_a_sound_goes_on(sounds, masked, folder):
             assert float(made[:, 1640:].abs().max()) > 0
 
 
-def test_a_network_trained_on_levels_that_differ_is_told_what_is_known(folder, tmp_path, monkeypatch):
-    trained, seen, true = run_of(tmp_path, PICTURES, "process.per_element=0.5"), [], inpaint.Inpaint.__init__
+def test_a_network_trained_on_levels_that_differ_is_told_what_is_known(folder, tiny_run, monkeypatch):
+    trained, seen, true = opened(tiny_run("image", "process.per_element=0.5")), [], inpaint.Inpaint.__init__
 
     def spied(self, *rest):
         seen.append(rest[2:])
@@ -275,8 +242,8 @@ def test_windows_make_more_than_was_trained(pictures, sounds):
     assert abs(loop - 5200) < 600
 
 
-def test_windows_of_a_network_with_positions_are_refused(tmp_path):
-    placed = run_of(tmp_path, SOUNDS, "network.positions=2")
+def test_windows_of_a_network_with_positions_are_refused(tiny_run):
+    placed = opened(tiny_run("audio", "network.positions=2"))
     with pytest.raises(BadInput, match="positions"):
         placed.sample(count=1, seconds=1.3, windows=0.5)
 
@@ -324,7 +291,7 @@ def told_by(capsys, *words):
 
 
 def test_the_command_writes_files_a_list_and_a_sheet(masked, masked_run, folder, tmp_path, capsys):
-    run, file, out = masked_run / "run", folder / FAMILIES[0] / "short.wav", tmp_path / "out"
+    run, file, out = masked_run, folder / FAMILIES[0] / "short.wav", tmp_path / "out"
     for words in (
         ("vary", file, "strength=0.4", "count=2"),
         ("inpaint", file, "from=0.1", "to=0.2", "walks=1"),

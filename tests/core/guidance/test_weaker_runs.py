@@ -7,37 +7,18 @@ from sonolux.core.recipe.load import load_recipe
 from sonolux.core.training.job import Job
 from sonolux.core.types import BadInput
 
-RECIPE = """
-recipe: 1
-name: tiny
-seed: 3
-modality: {use: image, size: 16, channels: 3}
-data: {use: image/shapes, count: 40, shapes: 1, split: {by: hash, valid: 0.2}}
-codec: {use: image/pixels}
-network: {use: image/unet, width: 16, stages: [1, 2], blocks: 1, attention: [1], patch: 2}
-condition: {label: {use: class, drop: 0.3}}
-train: {steps: 4, batch: 6, warmup: 1, save_every: 2, preview_every: 100, precision: float32, device: cpu}
-sample: {use: euler, steps: 3, count: 4, batch: 3, guidance: null}
-"""
-
-
-def run(folder, *changes):
-    (folder / "tiny.yaml").write_text(RECIPE)
-    job = Job(load_recipe(folder / "tiny.yaml", list(changes)), folder / "run", say=lambda _: None, bar=False)
-    job.prepare()
-    job.run()
-    return folder / "run"
+SETTINGS = ("train.save_every=2", "sample={use: euler, steps: 3, count: 4, batch: 3, guidance: null}")
 
 
 @pytest.fixture(scope="module")
-def strong(tmp_path_factory):
-    return run(tmp_path_factory.mktemp("strong"))
+def strong(tiny_run):
+    return tiny_run("image", *SETTINGS)
 
 
 @pytest.fixture(scope="module")
-def weak(tmp_path_factory):
+def weak(tiny_run):
     """A smaller network, whose embeddings have another width."""
-    return run(tmp_path_factory.mktemp("weak"), "network.width=8", "network.attention=[]", "train.steps=2")
+    return tiny_run("image", *SETTINGS, "network.width=8", "network.attention=[]", "train.steps=2")
 
 
 def media(path, guidance, **changes):
@@ -70,24 +51,22 @@ def test_in_a_list_with_the_other_guidances(strong, weak):
     assert [part["use"] for part in made.settings["guidance"]] == ["cfg", "autoguidance", "rescale"]
 
 
-def test_runs_that_do_not_suit_are_refused(strong, tmp_path):
+def test_runs_that_do_not_suit_are_refused(strong, tiny_run, tmp_path):
     with pytest.raises(BadInput, match="nowhere"):
         media(strong, {"use": "autoguidance", "weak": str(tmp_path / "nowhere")})
-    for i, (change, said) in enumerate(
-        (
-            ("process.schedule=ve", "process.schedule"),
-            ("modality.size=24", "shape of the diffused tensor"),
-            ("data.count=8", "fitted on other data"),
-        )
+    for change, said in (
+        ("process.schedule=ve", "process.schedule"),
+        ("modality.size=24", "shape of the diffused tensor"),
+        ("data.count=8", "fitted on other data"),
     ):
-        folder = tmp_path / str(i)
-        folder.mkdir()
-        other = run(folder, change, "train.steps=1")
+        other = tiny_run("image", *SETTINGS, change, "train.steps=1")
         with pytest.raises(BadInput, match=said):
             media(strong, {"use": "autoguidance", "weak": str(other)})
 
 
-def test_a_training_that_previews_with_a_missing_run_is_refused_before_it_begins(tmp_path):
+def test_a_training_that_previews_with_a_missing_run_is_refused_before_it_begins(tiny_recipe, tmp_path):
+    (tmp_path / "tiny.yaml").write_text(tiny_recipe["image"])
+    missing = [*SETTINGS, "sample.guidance={use: autoguidance, weak: nowhere}"]
     with pytest.raises(BadInput, match="nowhere"):
-        run(tmp_path, "sample.guidance={use: autoguidance, weak: nowhere}")
+        Job(load_recipe(tmp_path / "tiny.yaml", missing), tmp_path / "run", bar=False).prepare()
     assert not (tmp_path / "run").exists()
