@@ -1,4 +1,4 @@
-"""How well loops close: what happens at the seam, beside what happens inside."""
+"""How well loops close, and parts join: what happens at a seam, beside what happens elsewhere."""
 
 from __future__ import annotations
 
@@ -55,3 +55,42 @@ def seams(loops: Sequence[Tensor], part: int, axis: int = -1) -> Seams:
     usual = torch.cat(within).median().clamp(min=1e-12)
     chance = torch.stack([torch.cat(found).median() for found in places]) / usual
     return Seams(float(torch.cat(at).median() / usual), chance, torch.stack(levels), torch.stack(inside))
+
+
+@dataclass(frozen=True)
+class Joints:
+    """Of long media, at given places along one axis.
+
+    jump:  median jump over a place, from the element before it, over the median jump between neighbours, pooled
+    level: dB, (N places,): RMS of what lies around a place, over the median RMS of the example's parts of that length
+    """
+
+    jump: float
+    level: Tensor
+
+    def within(self, limit: float = 3.0) -> float:
+        """Share of places whose level lies within `limit` dB."""
+        return float((self.level.abs() <= limit).double().mean())
+
+
+def joints(media: Sequence[Tensor], places: Sequence[int], part: int, axis: int = -1) -> Joints:
+    """Measure examples (C, *spatial) at the same places along an axis, each half a part or more from the ends.
+
+    part: elements around a place whose RMS is taken: 20 ms of a sound
+    """
+    half = part // 2
+    if not media or not places or half < 1:
+        raise BadInput("joints are measured on one example or more, at one place or more")
+    if any(not half <= p <= x.shape[axis] - half for x in media for p in places):
+        raise BadInput(f"joints lie {half} elements or more from the ends; got {list(places)}")
+    at, within, levels = [], [], []
+    for one in media:
+        x = one.double().movedim(axis, -1).flatten(0, -2)  # (channels and rows, n)
+        jumps = x.diff().abs()
+        at.append(jumps[:, [p - 1 for p in places]].flatten())
+        within.append(jumps.flatten())
+        usual = x.unfold(-1, 2 * half, half).square().mean((0, 2)).sqrt().median().clamp(min=1e-12)
+        around = torch.stack([x[:, p - half : p + half].square().mean().sqrt() for p in places])
+        levels.append(20 * torch.log10(around.clamp(min=1e-12) / usual))
+    jump = torch.cat(at).median() / torch.cat(within).median().clamp(min=1e-12)
+    return Joints(float(jump), torch.cat(levels))
