@@ -88,17 +88,20 @@ def extent(
     known: Takes,
     asked: bool,
     window: Sequence[int] | None = None,
+    wrap: Sequence[int] = (),
 ) -> Extent:
     """The room for samples of these lengths. Raises BadInput where the network knows nothing of such a length.
 
     asked:  whether lengths were asked for; then every sample has a mask, so that none depends on those beside it
     window: the largest part that the network sees at once; None: the whole
+    wrap:   spatial axes that are loops
     """
     shapes = tuple(tuple(codec.shape((*signal.size[:-1], n))) for n in lengths)
     shape = tuple(max(ns) for ns in zip(*shapes, strict=True))
     check = getattr(network, "check_size", None)
     if callable(check):
-        check(shape[1:] if window is None else [min(n, most) for n, most in zip(shape[1:], window, strict=True)])
+        seen = shape[1:] if window is None else [min(n, most) for n, most in zip(shape[1:], window, strict=True)]
+        check(seen, wrap)
     if not known and not asked:
         return Extent(tuple(lengths), shape, shapes, None)
     valid = codec.valid(torch.tensor(list(lengths)), (*signal.size[:-1], max(lengths)))

@@ -247,10 +247,10 @@ class Trained(Editing):
     def _extent(self, recipe: Recipe, task: Task, rows: Sequence[int]) -> Extent:
         s, parts = recipe.sample, self.parts
         signal, lengths = replace(parts.signal, size=task.size), [task.lengths[i] for i in rows]
-        # A window is never larger than what was trained; along a loop no position is told that could be unknown.
-        window = parts.signal.latent[1:] if s.loop or s.windows is not None else None
+        window = parts.signal.latent[1:] if s.windows is not None else None  # never larger than what was trained
+        wrap = self.codec.wrap if s.loop else ()
         known, sized = ((), False) if s.loop else (parts.takes, task.sized)  # a loop has no padding
-        return extent(self.codec, self.model.network, signal, lengths, known, sized, window)
+        return extent(self.codec, self.model.network, signal, lengths, known, sized, window, wrap)
 
     def told(self, recipe: Recipe, count: int) -> list[dict[str, Any]]:
         """What each of `count` samples is told, by condition. Raises BadInput for values that no condition knows."""

@@ -118,10 +118,11 @@ class UNetND(nn.Module):
         out = unfold(self._body(fold(x, self.patch), told), self.patch)
         return out[(..., *(slice(n) for n in size))]
 
-    def check_size(self, size: Sequence[int]) -> None:
-        """Raise BadInput for a tensor larger than this network was told positions for."""
-        beyond = self.positions and any(n > trained for n, trained in zip(size, self.places, strict=True))
-        if beyond:
+    def check_size(self, size: Sequence[int], wrap: Sequence[int] = ()) -> None:
+        """Raise BadInput for a tensor larger than this network was told positions for; along wrapped axes, where it is
+        told none, any size is right."""
+        told = enumerate(zip(size, self.places, strict=True)) if self.positions else ()
+        if any(n > trained and axis not in wrap for axis, (n, trained) in told):
             raise BadInput(
                 f"this network was trained with positions={self.positions} on {list(self.places)} places and knows "
                 f"nothing beyond them, so not {list(size)}: ask for less, or train with network.positions=0"

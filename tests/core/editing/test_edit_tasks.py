@@ -10,7 +10,9 @@ from sonolux.core.cli.main import main
 from sonolux.core.editing import inpaint, task, tasks
 from sonolux.core.editing.task import rounded
 from sonolux.core.layers.init import normal_
+from sonolux.core.layers.unet import UNetND
 from sonolux.core.noise import generator
+from sonolux.core.testing.planted import plant
 from sonolux.core.types import BadInput, Conditions
 from sonolux.modalities.audio.synthesis import FAMILIES
 from sonolux.modalities.image.files import write as write_picture
@@ -242,10 +244,24 @@ def test_windows_make_more_than_was_trained(pictures, sounds):
     assert abs(loop - 5200) < 600
 
 
-def test_windows_of_a_network_with_positions_are_refused(tiny_run):
+def check_loops_beyond_positions(placed):
+    """A loop whose whole places are more than the recipe's is made: along it no position is told."""
+    made = placed.sample(count=2, loop=True, seconds=[0.505, 0.6])
+    step = task.step_of_loops(placed.codec, placed.model.network, placed.parts.signal)
+    assert step == 32 and [m.shape[-1] for m in made.media] == [2016, 2400]
+    assert all(n.shape[-1] > placed.parts.signal.size[-1] for n in made.media)
+
+
+def test_only_what_is_told_positions_is_held_to_them_and_a_planted_refusal_is_caught(tiny_run, monkeypatch):
     placed = opened(tiny_run("audio", "network.positions=2"))
+    for asked in ({"windows": 0.5}, {}, {"windows": 0.5, "loop": True}):
+        with pytest.raises(BadInput, match="positions"):
+            placed.sample(count=1, seconds=1.3, **asked)
+    check_loops_beyond_positions(placed)
+    wrong = plant(UNetND, "and axis not in wrap", "").check_size  # as if the loop's own places were counted from 0
+    monkeypatch.setattr(UNetND, "check_size", wrong)
     with pytest.raises(BadInput, match="positions"):
-        placed.sample(count=1, seconds=1.3, windows=0.5)
+        check_loops_beyond_positions(placed)
 
 
 # --- wishes that cannot be met, and the command ---------------------------------------------------------------------

@@ -174,6 +174,17 @@ def test_positions_are_told_except_along_a_loop():
     check_positions(2)
 
 
+def test_a_size_without_positions_is_refused_but_along_a_loop():
+    model = net(2, positions=2, places=(8, 12))
+    model.check_size((8, 12))
+    model.check_size((9, 40), wrap=(0, 1))
+    model.check_size((9, 12), wrap=(0,))
+    for size, wrap in (((9, 12), ()), ((8, 13), (0,)), ((9, 12), (1,))):
+        with pytest.raises(BadInput, match=r"network\.positions=0"):
+            model.check_size(size, wrap)
+    net(2).check_size((99, 99))
+
+
 def test_positions_that_ignore_the_loop_are_caught(monkeypatch):
     true = UNetND._positions
     monkeypatch.setattr(UNetND, "_positions", lambda self, x, wrap: true(self, x, ()))
