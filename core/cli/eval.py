@@ -39,12 +39,14 @@ def command(
     from ..measuring.evaluate import evaluate, opened
     from ..training.runfolder import need_writable
 
-    page.refuse_if_used(out, overwrite)
+    page.refuse_if_used(out, overwrite, folder)
     need_writable(out)
     case = opened(run, changes, sampled=folder is None, allow_code=allow_code)
-    page.clear(out)
-    report = evaluate(case, out, folder, progress=not as_json)
-    path = page.write(report, out, case.recipe.eval.embed)
+    page.refuse_among_data(out, case.recipe.data.params.get("root"))
+    with page.whole(out) as part:
+        report = evaluate(case, part, folder, progress=not as_json)
+        page.write(report, part, case.recipe.eval.embed)
+    path = out / page.NAME
     if as_json:
         click.echo((out / page.METRICS).read_text(encoding="utf-8"), nl=False)
     else:

@@ -33,6 +33,8 @@ class Settings:
     width:  features of the penultimate layer
     depth:  convolutions a stage
     rows:   rows that stay apart when the maps are pooled: 1 for pictures, more where the height is a frequency
+    epochs: passes over the examples, where these are few
+    budget: pixels that training looks at, at the most: many examples are seen less often
     """
 
     widths: tuple[int, ...] = (32, 64, 96)
@@ -40,6 +42,7 @@ class Settings:
     depth: int = 1
     rows: int = 1
     epochs: int = 20
+    budget: float = 9e7
     batch: int = 64
     lr: float = 2e-3
     decay: float = 0.02
@@ -48,9 +51,9 @@ class Settings:
     seed: int = 0
     version: int = 1
 
-    def within(self, count: int, pixels: int, budget: float = 9e7) -> Settings:
+    def within(self, count: int, pixels: int) -> Settings:
         """The same with so few epochs that count * pixels * epochs stays within `budget` (three at least)."""
-        return replace(self, epochs=max(3, min(self.epochs, int(budget / max(1, count * pixels)))))
+        return replace(self, epochs=max(3, min(self.epochs, int(self.budget / max(1, count * pixels)))))
 
 
 class Classifier(nn.Module):

@@ -1,17 +1,24 @@
 """Distances between samples and real data, each beside what real data reaches against real data.
 
-What is compared with what follows from the data (`Draws`):
+A draw names three sets of rows: samples, a reference of real examples, and other real examples that are not in the
+reference, as many as samples and of the same classes. The metric of samples to reference is the value, that of the
+others to the reference is the floor, so whatever number and classes do to a metric, they do to both.
 
-- enough held-out examples, features that know nothing of the training data: all samples against all held-out examples,
-  beside as many training examples, with the samples' classes, against the same held-out ones, in many draws;
-- enough held-out examples, features learned on the training data (which are no measure for it): half of the samples
-  against half of the held-out examples, beside the other half of these, in many draws;
-- too few held-out examples: the same with halves of all real examples.
+- Enough held-out examples, features that know nothing of the training data: the value is that of all samples to all
+  held-out examples; for the floor, reference and others are drawn anew from all real examples, as in a permutation
+  test, so that its spread holds what either set varies by.
+- Enough held-out examples, features learned on the training data (which are no measure for it): halves of the samples
+  and of the held-out examples in each draw.
+- Too few held-out examples: the same with halves of all real examples.
+
+Source: Gretton et al. 2012, "A kernel two-sample test", section 5 (the null distribution by permutation).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,11 +27,11 @@ from ..evaluation.frechet import Frechet
 from ..evaluation.mmd import MMD, median_distance
 from ..evaluation.precision_recall import PrecisionRecall
 from ..types import BadInput
-from .types import Beside, Figure
+from .types import ENOUGH, Beside, Figure
 
-ENOUGH = 100
-"""Held-out examples from which on they alone stand for the real data."""
-FLOORS = 40  # draws of training examples against held-out ones
+MOST = 2000
+"""Rows of a set in a draw at the most: the cost grows with the square, and the floor tells what the number does."""
+FLOORS = 40  # draws of real examples against real ones
 
 Rows = np.ndarray
 
@@ -44,49 +51,63 @@ class Set:
         return Set(np.concatenate([self.rows, other.rows]), np.concatenate([self.labels, other.labels]))
 
 
+class Draw(NamedTuple):
+    """Rows of one comparison: of the samples; of other real examples, of the same classes; of the reference."""
+
+    made: np.ndarray
+    other: np.ndarray
+    reference: np.ndarray
+
+
 @dataclass(frozen=True)
 class Draws:
-    """Which rows are compared: `made` with `reference`, and `other` real ones with `reference` as the floor.
+    """Which rows are compared.
 
-    whole:  `made` and `reference` are the same in all draws: the value needs no average
-    what:   in words
+    pool:  all real examples that may be drawn
+    value: what is compared where it is the same in every draw, else None: then each draw of `floors` gives a value
+    what:  in words
     """
 
     made: Set
     pool: Set
-    triples: list[tuple[Rows, Rows, Rows]]
-    whole: bool
+    value: Draw | None
+    floors: list[Draw]
     what: str
 
     @property
     def sizes(self) -> tuple[int, int]:
         """How many samples and how many real examples are compared at a time."""
-        made, _, reference = self.triples[0]
-        return len(made), len(reference)
+        first = self.some[0]
+        return len(first.made), len(first.reference)
+
+    @property
+    def some(self) -> list[Draw]:
+        """The draws that give values."""
+        return self.floors if self.value is None else [self.value]
 
     def values(self, metric: Metric) -> list[float]:
         """The metric of samples to real examples, a value a draw; one where the draws do not differ."""
-        some = self.triples[:1] if self.whole else self.triples
-        return [float(metric(self.made.rows[m], self.pool.rows[r])) for m, _, r in some]
+        return [float(metric(self.made.rows[d.made], self.pool.rows[d.reference])) for d in self.some]
 
-    def floors(self, metric: Metric) -> list[float]:
+    def of_floors(self, metric: Metric) -> list[float]:
         """The metric of real examples to real examples, a value a draw."""
-        return [float(metric(self.pool.rows[o], self.pool.rows[r])) for _, o, r in self.triples]
+        return [float(metric(self.pool.rows[d.other], self.pool.rows[d.reference])) for d in self.floors]
 
     def interval(self, metric: Metric, value: float, repeats: int) -> tuple[float, float]:
         """A 95 % interval around `value`: halves of both sets, which vary as the whole sets would."""
-        if not self.whole:
+        if self.value is None:
             found = np.array(self.values(metric))
             low, high = np.quantile(found, [0.025, 0.975]) - found.mean()
             return value + float(low), value + float(high)
-        m, _, r = self.triples[0]
+        m, _, r = self.value
         groups = (self.made.labels[m], self.pool.labels[r])
         rng = np.random.default_rng(0)
         return bootstrap(metric, self.made.rows[m], self.pool.rows[r], repeats, rng, groups=groups)
 
 
 def draws(made: Set, train: Set, held: Set | None, learned: bool, repeats: int) -> Draws:
-    """See the module. Raises BadInput for fewer than 8 samples or real examples."""
+    """See the module; no set of a draw has more than `MOST` rows. Raises BadInput for fewer than 8 samples or real
+    examples."""
     rng = np.random.default_rng(0)
     known = train if held is None else train.joined(held)
     if min(len(made), len(known)) < 8:
@@ -95,83 +116,129 @@ def draws(made: Set, train: Set, held: Set | None, learned: bool, repeats: int) 
         )
     enough = held is not None and len(held) >= ENOUGH
     if held is not None and enough and not learned:
-        n = min(len(made), len(train))
-        chosen = np.arange(len(made)) if n == len(made) else np.sort(rng.permutation(len(made))[:n])
-        reference = len(train) + np.arange(len(held))
-        triples = [(chosen, _like(made.labels[chosen], train.labels, rng), reference) for _ in range(FLOORS)]
-        what = f"{n} samples against {len(held)} held-out examples; beside, {FLOORS} draws of {n} training examples"
-        return Draws(made, known, triples, True, what)
+        reference = _thinned(len(train) + np.arange(len(held)), MOST, rng)
+        wanted = known.labels[reference]
+        floors, m = [], rng.permutation(len(made))[:MOST]
+        for _ in range(FLOORS):
+            drawn = _like(wanted, known.labels, np.arange(len(known)), rng)
+            m, other = _matched(made.labels, m, known.labels, _without(len(known), drawn), rng)
+            floors.append(Draw(m, other, drawn))
+        n = len(m)
+        what = f"{n} samples against {len(reference)} held-out examples; beside, {FLOORS} draws of as many real ones"
+        return Draws(made, known, Draw(m, floors[-1].other, reference), floors, what)
     pool = held if held is not None and enough else known
-    half = len(pool) // 2
+    half = min(MOST, len(pool) // 2)
     n = min(half, len(made) // 2 if len(made) >= 16 else len(made))
-    triples = []
+    floors = []
     for _ in range(repeats):
-        rows = _halved(pool.labels, rng)
-        other = rows[half:][: n if n < len(rows) - half else None]
-        triples.append((rng.permutation(len(made))[:n], other, rows[:half]))
+        reference, rest = _halves(pool.labels, half, rng)
+        chosen = _half_of(made.labels, n, rng)
+        floors.append(Draw(*_matched(made.labels, chosen, pool.labels, rest, rng), reference))
     which = "held-out examples" if enough else "all real examples, training ones too, since few are held out"
-    what = f"{n} samples against half of {len(pool)} {which}; beside, {n} of the other half; {repeats} draws"
-    return Draws(made, pool, triples, False, what)
+    n = round(float(np.mean([len(d.made) for d in floors])))
+    what = f"{n} samples against {half} of {len(pool)} {which}; beside, {n} of the others; {repeats} draws"
+    return Draws(made, pool, None, floors, what)
 
 
-def _like(wanted: np.ndarray, labels: np.ndarray, rng: np.random.Generator) -> Rows:
-    """Random places of `labels` with the classes of `wanted`, as far as there are enough of each."""
-    order = rng.permutation(len(labels))
+def _thinned(rows: Rows, most: int, rng: np.random.Generator) -> Rows:
+    return rows if len(rows) <= most else np.sort(rng.permutation(rows)[:most])
+
+
+def _without(count: int, rows: Rows) -> Rows:
+    left = np.ones(count, bool)
+    left[rows] = False
+    return np.flatnonzero(left)
+
+
+def _like(wanted: np.ndarray, labels: np.ndarray, rows: Rows, rng: np.random.Generator) -> Rows:
+    """Random ones of `rows` with the classes of `wanted`, as far as there are enough of each."""
+    order = rng.permutation(rows)
     if wanted.min() < 0 or labels.min() < 0:
         return order[: len(wanted)]
-    parts = [order[labels[order] == c][: int((wanted == c).sum())] for c in np.unique(wanted)]
-    return np.concatenate(parts)
+    return np.concatenate([order[labels[order] == c][: int((wanted == c).sum())] for c in np.unique(wanted)])
 
 
-def _halved(labels: np.ndarray, rng: np.random.Generator) -> Rows:
-    """Places in an order whose halves hold about as many of each class, and of each class at random."""
+def _matched(
+    own: np.ndarray, chosen: Rows, labels: np.ndarray, rows: Rows, rng: np.random.Generator
+) -> tuple[Rows, Rows]:
+    """Samples out of `chosen` and real examples out of `rows`: as many, and of the same classes, where these are told.
+
+    Of a class that has fewer real examples left than samples, samples are left out.
+    """
+    if own.min() < 0 or labels.min() < 0:
+        n = min(len(chosen), len(rows))
+        return chosen[:n], rng.permutation(rows)[:n]
+    other = _like(own[chosen], labels, rows, rng)
+    return _like(labels[other], own, chosen, rng), other
+
+
+def _halves(labels: np.ndarray, half: int, rng: np.random.Generator) -> tuple[Rows, Rows]:
+    """A random half, with about half of each class, thinned to `half` rows; and all the others."""
     order = rng.permutation(len(labels))
     by_class = order[np.argsort(labels[order], kind="stable")]
-    first, second = by_class[0::2], by_class[1::2]
-    return np.concatenate([rng.permutation(second), rng.permutation(first)])
+    first, second = rng.permutation(by_class[0::2]), rng.permutation(by_class[1::2])
+    return second[:half], first
 
 
-def measured(found: Draws, repeats: int, real: str, many: str) -> list[Figure]:
+def _half_of(labels: np.ndarray, n: int, rng: np.random.Generator) -> Rows:
+    """n random rows, about as many of each class as a half has."""
+    order = rng.permutation(len(labels))
+    by_class = order[np.argsort(labels[order], kind="stable")]
+    return by_class[np.linspace(0, len(by_class), n, endpoint=False).astype(int)]
+
+
+def measured(
+    found: Draws, repeats: int, real: str, many: str, codec: Callable[[Metric], Beside] | None = None
+) -> list[Figure]:
     """MMD, Frechet distance, precision, recall and coverage with what stands beside them.
 
     real: what stands beside, in words; many: what the examples are called
+    codec: what real examples reach that went through the codec, where that is known
     """
-    _, m = found.sizes
-    reference = found.pool.rows[found.triples[0][2]]
-    mmd = MMD(median_distance(found.pool.rows if not found.whole else reference))
+    n, m = found.sizes
+    reference = found.some[0].reference
+    mmd = MMD(median_distance(found.pool.rows if found.value is None else found.pool.rows[reference]))
     out = [
-        _distance("mmd", "MMD x 1000", lambda g, r: 1000 * mmd(g, r), found, repeats, real, many),
-        _distance("frechet", f"Frechet distance, N = {found.sizes[0]}", Frechet(), found, repeats, real, many),
+        _distance("mmd", "MMD x 1000", lambda g, r: 1000 * mmd(g, r), found, repeats, real, many, codec),
+        _distance("frechet", f"Frechet distance, N = {n}", Frechet(), found, repeats, real, many),
     ]
-    if min(found.sizes) <= 10:
+    if min(n, m) <= 10:
         return out
-    k = 5 if m > 20 else 3
-    shares = PrecisionRecall(k=k)
-    values = np.array([shares.shares(found.made.rows[a], found.pool.rows[r]) for a, _, r in _some(found)])
-    floors = np.array([shares.shares(found.pool.rows[o], found.pool.rows[r]) for _, o, r in found.triples[:20]])
+    shares = PrecisionRecall(k=5 if m > 20 else 3)
+    values = np.array([shares.shares(found.made.rows[d.made], found.pool.rows[d.reference]) for d in found.some[:20]])
+    floors = np.array([shares.shares(found.pool.rows[d.other], found.pool.rows[d.reference]) for d in found.floors])
     told = (
         ("precision", f"share of samples that lie among real {many}: quality"),
         ("recall", f"share of real {many} that lie among samples: variety"),
         ("coverage", f"share of real {many} that have a sample near them: variety, outliers aside"),
     )
     for i, (key, means) in enumerate(told):
-        beside = Beside(real, float(floors[:, i].mean()), float(floors[:, i].min()), float(floors[:, i].max()))
+        beside = _range(real, floors[:, i])
         out.append(Figure(key, key, float(values[:, i].mean()), "{:.1%}", None, (beside,), means))
     return out
 
 
-def _some(found: Draws) -> list[tuple[Rows, Rows, Rows]]:
-    return found.triples[:1] if found.whole else found.triples[:20]
+def _range(name: str, values: np.ndarray) -> Beside:
+    """The mean of the draws, and the range that 95 % of them lie in."""
+    low, high = (float(q) for q in np.quantile(values, [0.025, 0.975]))
+    return Beside(name, float(values.mean()), low, high)
 
 
-def _distance(key: str, name: str, metric: Metric, found: Draws, repeats: int, real: str, many: str) -> Figure:
+def _distance(
+    key: str,
+    name: str,
+    metric: Metric,
+    found: Draws,
+    repeats: int,
+    real: str,
+    many: str,
+    codec: Callable[[Metric], Beside] | None = None,
+) -> Figure:
     value = float(np.mean(found.values(metric)))
-    floors = np.array(found.floors(metric))
-    low, high = (float(q) for q in np.quantile(floors, [0.025, 0.975]))
-    beside = Beside(real, float(floors.mean()), low, high)
-    return Figure(
-        key, name, value, "{:.3g}", found.interval(metric, value, repeats), (beside,), verdict(key, value, beside, many)
-    )
+    beside = _range(real, np.array(found.of_floors(metric)))
+    others = (beside,) if codec is None else (beside, codec(metric))
+    interval = found.interval(metric, value, repeats)
+    return Figure(key, name, value, "{:.3g}", interval, others, verdict(key, value, beside, many))
 
 
 def verdict(key: str, value: float, beside: Beside, many: str) -> str:
@@ -182,7 +249,21 @@ def verdict(key: str, value: float, beside: Beside, many: str) -> str:
     if value <= beside.high:
         return f"no difference from real {many} can be seen at this number"
     if key == "mmd":
-        return f"{value / max(beside.high, 1e-9):.1f} times what 97.5 % of draws of real {many} stay below; unbiased"
-    return (
-        f"{value / max(beside.value, 1e-12):.1f} times the real {many}' own; falls with N, so compare at this N alone"
-    )
+        times = (value - beside.value) / max(beside.high - beside.value, 1e-9)
+        return f"above chance by {times:.3g} times what real {many} vary by; the expected value does not fall with N"
+    times = value / max(beside.value, 1e-12)
+    return f"{times:.1f} times the real {many}' own; falls with N, so compare at this N alone"
+
+
+def through_codec(coded: Set, known: Set, name: str, repeats: int = FLOORS) -> Callable[[Metric], Beside]:
+    """For a metric, what real examples reach after the codec: halves of `coded` to the other halves of `known`, the
+    same examples in the same order, since against itself an example would be too near."""
+
+    def beside(metric: Metric) -> Beside:
+        rng, values = np.random.default_rng(0), []
+        for _ in range(repeats):
+            one, other = _halves(known.labels, len(known) // 2, rng)
+            values.append(float(metric(coded.rows[other], known.rows[one])))
+        return _range(name, np.array(values))
+
+    return beside

@@ -19,9 +19,10 @@ from ..recipe.spec import Spec, plain
 from ..training.checkpoint import newest
 from ..types import BadInput
 from . import distances, exhibits, novelty
+from .network import LEAST
 from .recognition import Recognition, recognition
-from .sides import from_folder, from_run, real, spread, strangers
-from .types import Beside, Defect, Figure, Judge, Made, Real, Report
+from .sides import coded, from_folder, from_run, real, spread, strangers
+from .types import ENOUGH, Beside, Coded, Defect, Figure, Judge, Made, Real, Report
 
 ALLOWED = ("data", "sample", "eval")
 FEW = 100  # samples below which the figures are a first look
@@ -91,7 +92,7 @@ def evaluate(case: Case, out: Path, folder: Path | None = None, progress: bool =
     judge: Judge = modality.judge()
     many = judge.nouns[1]
     with tqdm(
-        total=6, desc="real data", disable=not progress, delay=2, bar_format="eval: {desc} {bar} {elapsed}"
+        total=7, desc="real data", disable=not progress, delay=2, bar_format="eval: {desc} {bar} {elapsed}"
     ) as bar:
 
         def next_stage(name: str) -> None:
@@ -99,13 +100,16 @@ def evaluate(case: Case, out: Path, folder: Path | None = None, progress: bool =
             bar.set_description_str(name)
 
         data = real(recipe, e.most)
+        spec, feature = _feature(recipe, judge, data)  # before anything is made: its weights may be missing
         next_stage("samples")
         made = _made(case, out, folder, data, judge, progress)
+        next_stage("codec")
+        after = coded(recipe, case.trained, data)
         next_stage("classifier")
-        seen = recognition(judge, made, data, many, e.cache)
+        seen = recognition(judge, made, data, after, many, e.cache)
         next_stage("distances")
         report = Report(_title(case, made, folder), _facts(case, made, data, folder), classes=data.classes)
-        flat = _distances(report, recipe, judge, made, data, seen)
+        flat = _distances(report, recipe, (spec, feature), judge, made, data, after, seen)
         if seen is not None:
             report.figures["Recognition"], report.confusion = seen.figures, seen.confusion
         next_stage("copies")
@@ -122,7 +126,7 @@ def evaluate(case: Case, out: Path, folder: Path | None = None, progress: bool =
         loop = bool(made.facts.get("loop", recipe.sample.loop and folder is None))
         faults = judge.defects(made.raw, list(beside.media), loop)
         report.figures["Defects"] = _defects(faults, made, many)
-        report.remarks = _remarks(case, made, data, many)
+        report.remarks = _remarks(case, made, data, found, many, folder)
         report.rows = exhibits.rows(made, data, seen, found, faults)
         exhibits.add(report, judge, made, data, seen, found, faults, flat, e.shown)
         bar.update()
@@ -156,33 +160,51 @@ def _facts(case: Case, made: Made, data: Real, folder: Path | None) -> dict[str,
     return facts
 
 
-def _distances(
-    report: Report, recipe: Recipe, judge: Judge, made: Made, data: Real, seen: Recognition | None
-) -> np.ndarray:
-    """Adds the figures of the features; returns each sample's distance to the nearest real example in these."""
-    e, many = recipe.eval, judge.nouns[1]
+def _feature(recipe: Recipe, judge: Judge, data: Real) -> tuple[Spec, Any]:
+    """The recipe's feature component, or the modality's own."""
+    e = recipe.eval
     spec = e.feature or Spec("feature", judge.feature)
     if e.feature is None and judge.feature.endswith("/learned") and e.cache is not None:
         spec.params["cache"] = e.cache
     signal = replace(recipe.modality.build().signal(), classes=data.classes)
-    feature = spec.build(signal=signal)
+    return spec, spec.build(signal=signal)
+
+
+def _distances(
+    report: Report,
+    recipe: Recipe,
+    described: tuple[Spec, Any],
+    judge: Judge,
+    made: Made,
+    data: Real,
+    after: Coded,
+    seen: Recognition | None,
+) -> np.ndarray:
+    """Adds the figures of the features; returns each sample's distance to the nearest real example in these."""
+    e, many, (spec, feature) = recipe.eval, judge.nouns[1], described
     if hasattr(feature, "fit"):
         feature.fit(data.train.media, data.train.labels)
     learned = bool(getattr(feature, "learned", hasattr(feature, "fit")))
     name = spec.use.rpartition("/")[2] if ":" in spec.use else spec.use
-    found = [_described(feature, side.media, name) for side in (data.train, data.held, made.side) if side is not None]
-    train, *rest = standardised(found[0], *found)
-    held, samples = (rest[0] if len(rest) == 2 else None), rest[-1]
+    sides = (data.train, after.known, after.coded, made.side, *(() if data.held is None else (data.held,)))
+    found = [_described(feature, side.media, name) for side in sides]
+    train, plain_ones, coded_ones, samples, *rest = standardised(found[0], *found)
+    held, told = (rest[0] if rest else None), after.known.labels.numpy()
+    codec = distances.through_codec(
+        distances.Set(coded_ones, told), distances.Set(plain_ones, told), f"real {many} through the codec"
+    )
 
-    def measured(name: str, train: np.ndarray, held: np.ndarray | None, samples: np.ndarray, learned: bool):
+    def measured(
+        name: str, train: np.ndarray, held: np.ndarray | None, samples: np.ndarray, learned: bool, codec: Any = None
+    ):
         own = distances.Set(samples, made.side.labels.numpy())
         known = distances.Set(train, data.train.labels.numpy())
         other = None if held is None or data.held is None else distances.Set(held, data.held.labels.numpy())
         drawn = distances.draws(own, known, other, learned, e.repeats)
         report.facts.setdefault("compared", {})[name] = drawn.what
-        return distances.measured(drawn, e.repeats, f"real {many}", many)
+        return distances.measured(drawn, e.repeats, f"real {many}", many, codec)
 
-    lines = measured(name, train, held, samples, learned)
+    lines = measured(name, train, held, samples, learned, codec if len(told) >= 16 else None)
     if hasattr(feature, "fit_of_words") and data.classes:
         lines.append(_words(feature, made, data, many))
     report.figures[f"Distances, {name}"] = lines
@@ -241,17 +263,22 @@ def _defects(faults: list[Defect], made: Made, many: str) -> list[Figure]:
     return rows
 
 
-def _remarks(case: Case, made: Made, data: Real, many: str) -> list[str]:
+def _remarks(
+    case: Case, made: Made, data: Real, found: novelty.Novelty | None, many: str, folder: Path | None
+) -> list[str]:
     rows = []
     if case.checkpoint is not None:
         rows.append(strangers(case.recipe, case.checkpoint))
     if len(made.side) < FEW:
         rows.append(f"{len(made.side)} samples are a first look: intervals are wide. 500 or more tell.")
     held = 0 if data.held is None else len(data.held)
-    if held < distances.ENOUGH:
+    if held < ENOUGH:
         rows.append(f"{held} {many} are held out, too few to stand for the data: halves of all real {many} do.")
     if data.classes and int(made.side.labels.min()) < 0:
-        rows.append(
-            "Not every sample's class is known, so none is recognised: put them into folders named as the classes."
-        )
+        remedy = "put them into folders named as the classes" if folder else "sample.label=cycle tells each its own"
+        rows.append(f"Not every sample was told a class, so none is recognised: {remedy}.")
+    elif data.classes and (held < LEAST or len(made.side) < LEAST):
+        rows.append(f"Recognising takes {LEAST} samples and {LEAST} held-out {many} or more; there are fewer.")
+    if found is not None:
+        rows += novelty.doubts(found, many)
     return [row for row in rows if row]

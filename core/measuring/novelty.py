@@ -7,12 +7,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .distances import ENOUGH
 from .sides import spread
-from .types import Alike, Beside, Figure, Judge, Side
+from .types import ENOUGH, Alike, Beside, Figure, Judge, Side
 
 PLANTED, HELD = 60, 500  # copies of each kind that are made; held-out examples that set the limit, at the most
-ALARMS = 0.01
+ALARMS, RECALL = 0.01, 0.95
 
 
 @dataclass(frozen=True)
@@ -57,6 +56,27 @@ def search(judge: Judge, made: Side, train: Side, held: Side | None, seed: int =
     return Novelty(samples, beside, limit, alarms, recall, enough)
 
 
+def doubts(found: Novelty, many: str) -> list[str]:
+    """What a reader must know before believing the count of copies."""
+    rows, recall = [], sum(found.recall.values()) / max(1, len(found.recall))
+    if recall < RECALL:
+        why = (
+            f"real {many} are as alike to each other as copies are"
+            if found.learned
+            else f"the limit suits other {many}"
+        )
+        rows.append(
+            f"Copies: only {recall:.0%} of planted copies lie above the limit, for {why}. "
+            "The count of near copies says little here: look at the most alike pairs."
+        )
+    if not found.learned and len(found.held) and found.alarms > 0.05:
+        rows.append(
+            f"Copies: {found.alarms:.0%} of the held-out {many} lie above the limit too, so what lies above it need "
+            "not be copied."
+        )
+    return rows
+
+
 def share(likeness: Tensor, limit: float) -> float:
     """Share of the values above the limit."""
     return float((likeness > limit).double().mean())
@@ -85,7 +105,7 @@ def figures(found: Novelty, many: str) -> list[Figure]:
             "{:.1%}",
             None,
             (),
-            f"by the same search, at the same limit: {kinds}; 95 % or more, or the line above says little",
+            f"by the same search, at the same limit: {kinds}; below 95 % the line above says little",
         ),
         Figure(
             "likeness",

@@ -7,7 +7,9 @@ import html
 import json
 import math
 import shutil
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +74,14 @@ def write(report: Report, folder: Path, cap: float) -> Path:
     return target
 
 
-def refuse_if_used(folder: Path, overwrite: bool) -> None:
-    """Raise BadInput where the folder holds a report, unless `overwrite`, or anything else."""
+def refuse_if_used(folder: Path, overwrite: bool, samples: Path | None = None) -> None:
+    """Raise BadInput where the folder holds a report, unless `overwrite`, or anything else, such as the samples."""
     if not folder.exists():
         return
+    if not folder.is_dir():
+        raise BadInput(f"--out: {folder} is a file; name a folder")
+    if samples is not None and folder.resolve() in (samples.resolve(), *samples.resolve().parents):
+        raise BadInput(f"--folder {samples} lies in --out {folder}, which is replaced: name another --out")
     held = [name for name in OURS if (folder / name).exists()]
     if (folder / NAME).exists() or (folder / METRICS).exists():
         if not overwrite:
@@ -84,14 +90,36 @@ def refuse_if_used(folder: Path, overwrite: bool) -> None:
         raise BadInput(f"{folder} exists and is no report: name an empty folder with --out")
 
 
-def clear(folder: Path) -> None:
-    """Remove what an earlier report wrote: the page, the metrics, and its samples."""
-    for name in OURS:
-        old = folder / name
-        if old.is_dir():
-            shutil.rmtree(old)
-        elif old.exists():
-            old.unlink()
+def refuse_among_data(folder: Path, root: Any) -> None:
+    """Raise BadInput where the report would lie among the real data: its samples would be data the next time."""
+    if root is not None and Path(root).expanduser().resolve() in (folder.resolve(), *folder.resolve().parents):
+        raise BadInput(f"--out {folder} lies in the real data's folder {root}: samples there would be taken for data")
+
+
+@contextmanager
+def whole(folder: Path) -> Iterator[Path]:
+    """A folder beside `folder` to write a report into; where all goes well, it takes the place of an earlier report.
+
+    Where anything fails, the earlier report stands as it was.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        yield part
+        folder.mkdir(exist_ok=True)
+        for name in OURS:
+            _remove(folder / name)
+            if (part / name).exists():
+                (part / name).rename(folder / name)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def page(report: Report, beside: Path | None = None) -> str:

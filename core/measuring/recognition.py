@@ -10,7 +10,7 @@ from torch import Tensor
 from .classifier import accuracy, recognise, table, trained
 from .network import LEAST, network
 from .sides import spread
-from .types import Beside, Figure, Judge, Made, Real
+from .types import Beside, Coded, Figure, Judge, Made, Real
 
 STEPS = 400  # of the two small trainings at the least
 
@@ -32,7 +32,9 @@ class Recognition:
     held: Tensor
 
 
-def recognition(judge: Judge, made: Made, real: Real, many: str, cache: Path | None = None) -> Recognition | None:
+def recognition(
+    judge: Judge, made: Made, real: Real, coded: Coded, many: str, cache: Path | None = None
+) -> Recognition | None:
     """None where there are no classes, or samples or held-out examples have none.
 
     Samples that could not be used count as not recognised.
@@ -47,6 +49,10 @@ def recognition(judge: Judge, made: Made, real: Real, many: str, cache: Path | N
     guessed, features = recognise(model, seen)
     told, held_features = recognise(model, known)
     ceiling = accuracy(told, held.labels)
+    beside = [Beside(f"held-out {many}", ceiling)]
+    if coded.held:
+        heard = recognise(model, judge.pictures(coded.coded.media))[0]
+        beside.append(Beside("the same through the codec", accuracy(heard, coded.coded.labels)))
     unusable = made.counts["made"] - len(made.side)
     right = int((guessed == made.side.labels).sum()) / (len(guessed) + unusable)
     out = [
@@ -56,7 +62,7 @@ def recognition(judge: Judge, made: Made, real: Real, many: str, cache: Path | N
             right,
             "{:.1%}",
             _binomial(right, len(guessed) + unusable),
-            (Beside(f"held-out {many}", ceiling),),
+            tuple(beside),
             f"by a small network trained on the real {many}; how far samples show what they were told",
         )
     ]

@@ -17,14 +17,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..build import build_data
+from ..build import build_data, fit_codec
 from ..files import shown, walk
 from ..generate import Samples, Trained
 from ..recipe.recipe import Recipe
 from ..training.checkpoint import read_header
 from ..types import BadInput, Dataset, Signal
-from .types import Made, Picked, Real, Side
+from .types import ENOUGH, Coded, Made, Picked, Real, Side
 
+CODED = 500  # real examples that go through the codec, at the most
 DRAWINGS = {"sheet.png", "trajectory.png", "trajectory.gif", "summary.png"}  # `sonolux sample` puts them beside samples
 
 
@@ -112,6 +113,34 @@ def from_run(trained: Trained, recipe: Recipe, folder: Path, real: Real, progres
     return made
 
 
+def coded(recipe: Recipe, trained: Trained | None, real: Real) -> Coded:
+    """Held-out examples, or training ones where fewer than 100 are held out, encoded, decoded, written and read back:
+    what the codec does to them, and nothing generated.
+
+    The codec is the run's; without a run, the recipe's, fitted now.
+    """
+    held = real.held is not None and len(real.held) >= ENOUGH
+    known = spread(real.held if held and real.held is not None else real.train, CODED, seed=3)
+    if trained is not None:
+        codec, device = trained.codec, trained.device
+    else:
+        data, signal = build_data(recipe, "train")
+        codec, device = recipe.codec.build(signal=signal), torch.device("cpu")
+        fit_codec(codec, data)
+    modality, media = recipe.modality.build(), []
+    with torch.inference_mode():
+        for i in range(0, len(known), 32):
+            part = torch.stack(list(known.media[i : i + 32])).to(device)
+            media += list(codec.decode(codec.encode(part), part.shape[-1]).float().cpu())
+    with tempfile.TemporaryDirectory() as place, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of peaks that are scaled down
+        folder = Path(place)
+        paths = [modality.write(folder / f"{i:06d}{modality.suffix}", torch.nan_to_num(m)) for i, m in enumerate(media)]
+        back, places = read_files(recipe, folder, paths)
+    same = known.pick(places)
+    return Coded(same, Side(back, same.labels, same.sources), held)
+
+
 def _only(samples: Samples, rows: list[int]) -> Samples:
     return replace(
         samples,
@@ -165,15 +194,19 @@ def read_back(
     modality = recipe.modality.build()
     if not hasattr(modality, "read"):
         raise BadInput(f"the modality {recipe.modality.use} cannot read files, so its samples cannot be measured")
-    if {"root", "label", "table"} <= recipe.data.params.keys():
-        media, places = _through_dataset(recipe, folder, paths)
-    else:
-        media, places = _as_they_are(modality, paths)
+    media, places = read_files(recipe, folder, paths)
     labels = torch.tensor([classes.index(str(names[i])) if str(names[i]) in classes else -1 for i in places])
     raw = [modality.read(paths[i]) for i in places]
     sources = [shown(paths[i], folder) for i in places]
     unusable = len(paths) - len(places)
     return Made(Side(media, labels, sources), raw, [paths[i] for i in places], {"unusable": unusable})
+
+
+def read_files(recipe: Recipe, folder: Path, paths: Sequence[Path]) -> tuple[list[Tensor], list[int]]:
+    """(media, places in `paths`) of the files that can be used, as the recipe's dataset takes files."""
+    if {"root", "label", "table"} <= recipe.data.params.keys():
+        return _through_dataset(recipe, folder, paths)
+    return _as_they_are(recipe.modality.build(), paths)
 
 
 def _through_dataset(recipe: Recipe, folder: Path, paths: Sequence[Path]) -> tuple[list[Tensor], list[int]]:

@@ -13,6 +13,9 @@ from torch import Tensor
 
 from .classifier import Settings
 
+ENOUGH = 100
+"""Held-out examples from which on they alone stand for the real data."""
+
 
 @dataclass
 class Side:
@@ -77,6 +80,15 @@ class Real:
     train: Side
     held: Side | None
     classes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Coded:
+    """Real examples as they are, and the same after the codec. held: they are held-out ones."""
+
+    known: Side
+    coded: Side
+    held: bool
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ class PictureJudge:
     feature = "image/learned"
     suffixes: Collection[str] = files.SUFFIXES
     limit = likeness.COPY
-    settings = Settings(widths=(32, 64, 128), width=96, epochs=25, dropout=0.4, smoothing=0.1)
+    settings = Settings(widths=(16, 48, 96), epochs=25, lr=4e-3, dropout=0.4, smoothing=0.1, budget=4.2e7)
 
     def pictures(self, media: Sequence[Tensor]) -> Tensor:
         """The pictures, made smaller to 48 pixels at the most: (N, C, h, w)."""

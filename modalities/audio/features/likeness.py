@@ -109,15 +109,15 @@ def _closely(a: Tensor, b: Tensor, shift: int) -> float:
     low, high = int(places[0]), int(places[-1]) + 1
     if high - low >= 4 * _EDGE[1] + 8:
         low, high = low + _EDGE[1], high - _EDGE[1]
-    x = _loud(a[None, :, low:high])[0]
+    x = _loud(a[None, :, low:high].double())[0]
     x = x - x.mean()
     start, width = low + shift - _REACH, high - low + 2 * _REACH
     part = functional.pad(b, (max(0, -start), max(0, start + width - b.shape[1])))
-    y = part[:, max(0, start) : max(0, start) + width].unfold(1, high - low, 1)  # (bands, shifts, frames)
+    y = part[:, max(0, start) : max(0, start) + width].double().unfold(1, high - low, 1)  # (bands, shifts, frames)
     y = (y / y.amax((0, 2), keepdim=True).clamp(min=math.sqrt(dsp.SILENCE)) - _FLOOR).clamp(min=0)
     y = y - y.mean((0, 2), keepdim=True)
     alike = torch.einsum("mt,mkt->k", x, y) / (x.norm() * y.square().sum((0, 2)).sqrt()).clamp(min=dsp.SILENCE)
-    return float(alike.max())
+    return min(1.0, float(alike.max()))  # float64 leaves 1e-15 to spare
 
 
 def _search(sounds: Sequence[Tensor], training: Sequence[Tensor], rate: float, others: bool) -> tuple[Tensor, Tensor]:

@@ -25,8 +25,8 @@ class Inception:
     """InceptionV3 features of pictures, through torch-fidelity: with them the Frechet distance is FID.
 
     Nothing is fetched and nothing is unpickled: the weights are those that torch-fidelity names
-    (weights-inception-2015-12-05-6726825d.pth), converted to safetensors. FID is commonly told for 50 000 pictures; at fewer it is larger, so compare
-    it with the real pictures' own, which stands beside it.
+    (weights-inception-2015-12-05-6726825d.pth), converted to safetensors. FID is commonly told for 50 000 pictures; at
+    fewer it is larger, so compare it with the real pictures' own, which stands beside it.
 
     weights: safetensors file with the network's weights
     layer: the features: `2048` for FID, or an earlier layer, for few pictures

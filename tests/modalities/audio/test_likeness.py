@@ -17,18 +17,20 @@ RATE, FRAMES = 8000, 8000
 
 
 def made(n=12, seed=0):
-    """Sweeps, trembling noises and plucked tones with random pitch, length and place."""
+    """Sounds of six strokes each: sweeps and trembling noises of random pitch, length, level and place."""
     rng = torch.Generator().manual_seed(seed)
-    t = torch.arange(FRAMES) / RATE
-    out = []
-    for kind in range(n):
-        pitch, length, start, sweep = (float(x) for x in torch.rand(4, generator=rng))
-        pitch, length, start = 200 * 8**pitch, 0.1 + 0.4 * length, 0.05 + 0.3 * start
-        shape = torch.where(t >= start, torch.exp(-(t - start).clamp(min=0) / length * 3), torch.zeros(()))
-        phase = 2 * math.pi * pitch * (t + (sweep - 0.5) * t * t)
-        tremble = torch.randn(FRAMES, generator=rng) * torch.sin(phase / 50).clamp(min=0)
-        wave = (torch.sin(phase), tremble, torch.sin(phase) + torch.sin(3.7 * phase))[kind % 3]
-        out.append((0.4 * shape * wave)[None])
+    t, out = torch.arange(FRAMES) / RATE, []
+    for _ in range(n):
+        wave = 1e-5 * torch.randn(FRAMES, generator=rng)
+        for stroke in range(6):
+            pitch, length, start, sweep, level = (float(x) for x in torch.rand(5, generator=rng))
+            pitch, length, start = 150 * 20**pitch, 0.03 + 0.1 * length, 0.05 + 0.5 * start
+            since = (t - start).clamp(min=0)
+            shape = (0.3 + 0.7 * level) * torch.where(t >= start, torch.exp(-since / length), torch.zeros(()))
+            phase = 2 * math.pi * pitch * (since + (sweep - 0.5) * since * since)
+            tremble = torch.randn(FRAMES, generator=rng) * torch.sin(phase / 20).clamp(min=0)
+            wave = wave + 0.3 * shape * (tremble if stroke == 5 else torch.sin(phase))
+        out.append(wave[None])
     return out
 
 
@@ -38,9 +40,9 @@ def check_copies():
     for kind in ("gain", "shift"):
         alike, which = nearest(planted(sounds, RATE, kind), sounds, RATE)
         assert which.tolist() == list(range(len(sounds))) and float(alike.min()) > COPY, kind
-        assert float(alike.max()) <= 1 + 1e-5
+        assert float(alike.max()) <= 1
     alike, which = nearest(planted(sounds, RATE, "crop"), sounds, RATE)
-    assert float((alike > COPY).double().mean()) >= 0.9 and float(alike.max()) <= 1 + 1e-5
+    assert float((alike > COPY).double().mean()) >= 0.9 and float(alike.max()) <= 1
 
 
 def check_others():
@@ -54,7 +56,7 @@ def check_noises():
     rng = torch.Generator().manual_seed(3)
     short, long = (torch.zeros(1, FRAMES) for _ in range(2))
     short[:, 1000:5000], long[:, 1000:7000] = (torch.randn(1, n, generator=rng) for n in (4000, 6000))
-    assert float(nearest([short], [long], RATE)[0]) < 0.7
+    assert float(nearest([short], [long], RATE)[0]) < 0.75
 
 
 CHECKS = [check_copies, check_others, check_noises]
