@@ -19,15 +19,20 @@ from . import dsp
 RATES = (8000, 11025, 16000, 22050, 32000, 44100, 48000)
 _SECONDS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 8.0)
 _TEXTURE = 6.0  # seconds: where half of the sounds last longer, parts are cut from them anywhere
+_EMPTY = 0.2  # share of silence from which on sounds state their lengths
 _FEW, _MANY = 300, 10_000  # sounds
 
 
 @dataclass(frozen=True)
 class _Choice:
-    """The numbers of a recipe, and why."""
+    """The numbers of a recipe, and why.
+
+    shortest: seconds of the shortest sounds where each is to be as long as it is; None: silence fills up what is short
+    """
 
     rate: int
     seconds: float
+    shortest: float | None
     channels: int
     crop: str
     normalise: str
@@ -49,9 +54,9 @@ def _choose(lines: Sequence[Line]) -> _Choice:
     reasons: list[str] = []
     rate = _rate(lines, reasons)
     seconds, crop = _length(lines, reasons)
-    return _Choice(
-        rate, seconds, _channels(lines, reasons), crop, _level(lines, crop, reasons), _labelled(lines, reasons), reasons
-    )
+    shortest = _shortest(lines, seconds, crop, reasons)
+    channels, level = _channels(lines, reasons), _level(lines, crop, reasons)
+    return _Choice(rate, seconds, shortest, channels, crop, level, _labelled(lines, reasons), reasons)
 
 
 def _rate(lines: Sequence[Line], reasons: list[str]) -> int:
@@ -78,7 +83,7 @@ def _length(lines: Sequence[Line], reasons: list[str]) -> tuple[float, str]:
 
     Nine in ten where a few long ones would make it mostly silence.
     """
-    heard = np.array([line["seconds"] - line["lead"] - line["trail"] for line in lines])
+    heard = _heard(lines)
     if float(np.median(heard)) > _TEXTURE:
         reasons.append(f"length 4 s, anywhere in a sound: half of them last longer than {_TEXTURE:g} s")
         return 4.0, "random"
@@ -86,13 +91,30 @@ def _length(lines: Sequence[Line], reasons: list[str]) -> tuple[float, str]:
     wanted = float(np.quantile(heard, share))
     seconds = next((s for s in _SECONDS if s >= wanted), _SECONDS[-1])
     cut = int((heard > seconds).sum())
-    empty = 100 * (1 - float(np.minimum(heard, seconds).mean()) / seconds)
     reasons.append(
         f"length {seconds:g} s from the onset: {100 * share:.0f} % sound for {wanted:.2f} s or less"
         + (f"; {cut} that are longer are cut and faded" if cut else "")
-        + f"; {empty:.0f} % of the time is silence after the sound"
     )
     return seconds, "onset"
+
+
+def _heard(lines: Sequence[Line]) -> np.ndarray:
+    """Seconds of each sound without the silence around it."""
+    return np.array([line["seconds"] - line["lead"] - line["trail"] for line in lines])
+
+
+def _shortest(lines: Sequence[Line], seconds: float, crop: str, reasons: list[str]) -> float | None:
+    """Where silence would fill a fifth of the time, lengths are left out of the loss and told as a condition."""
+    if crop == "random":
+        return None
+    heard = np.minimum(_heard(lines), seconds)
+    empty = 1 - float(heard.mean()) / seconds
+    if empty < _EMPTY:
+        return None
+    reasons.append(
+        f"each sound as long as it is, told as `seconds`: silence would fill {100 * empty:.0f} % of the time"
+    )
+    return max(0.05, math.floor(100 * float(heard.min())) / 100)
 
 
 def _channels(lines: Sequence[Line], reasons: list[str]) -> int:
@@ -133,15 +155,17 @@ def _labelled(lines: Sequence[Line], reasons: list[str]) -> bool:
 
 
 def _codec(choice: _Choice) -> tuple[str, int, int]:
-    """(codec, its channels, its frames): log-mel bands, which learn fastest, in frames of about 10 ms.
+    """(codec, its channels, its frames): log-mel bands, which learn fastest, in windows of 21 to 32 ms every 9 ms.
 
-    As few bands as cost the codec nothing: every one must pass through the network with all of its noise.
+    As few bands as cost the codec little: every one must pass through the network with all of its noise. Longer windows
+    leave room for beats between the tones that share a band, and what Griffin-Lim then makes is rough.
     """
-    hop = 2 ** round(math.log2(0.009 * choice.rate))
+    n_fft = 2 ** round(math.log2(0.028 * choice.rate))
+    hop = min(n_fft // 4, 3 * n_fft // 8, key=lambda hop: abs(math.log(hop / (0.0087 * choice.rate))))
     wanted = 40 if choice.rate <= 8000 else 48 if choice.rate <= 16000 else 64 if choice.rate <= 32000 else 80
-    mels = next((m for m in (wanted, 64, 48, 40) if _told_apart(4 * hop, choice.rate, m)), 32)
+    mels = next((m for m in (wanted, 64, 48, 40) if _told_apart(n_fft, choice.rate, m)), 32)
     frames = math.ceil(choice.seconds * choice.rate / hop)
-    return f"{{use: audio/logmel, n_fft: {4 * hop}, hop: {hop}, mels: {mels}}}", mels * choice.channels, frames
+    return f"{{use: audio/logmel, n_fft: {n_fft}, hop: {hop}, mels: {mels}}}", mels * choice.channels, frames
 
 
 def _told_apart(n_fft: int, rate: float, mels: int) -> bool:
@@ -182,6 +206,7 @@ def _text(choice: _Choice, codec: str, network: str, lines: Sequence[Line], cont
         f"  label: {'folder' if choice.labelled else 'none'}",
         f"  normalise: {choice.normalise}",
         f"  crop: {choice.crop}",
+        *(["  padding: masked"] if choice.shortest is not None else []),
         f"  split: {{by: hash, valid: {0.15 if few else 0.1}}}",
     ]
     guidance = ", guidance: {use: cfg, scale: 2.5}" if choice.labelled else ""
@@ -196,7 +221,7 @@ def _text(choice: _Choice, codec: str, network: str, lines: Sequence[Line], cont
         *data,
         f"codec: {codec}",
         f"network: {network}",
-        *(["condition:", "  label: {use: class, drop: 0.1}"] if choice.labelled else []),
+        *_conditions(choice),
         "process:",
         "  schedule: {use: edm}",
         "  prediction: {use: edm}",
@@ -210,6 +235,16 @@ def _text(choice: _Choice, codec: str, network: str, lines: Sequence[Line], cont
         f"sample: {{use: ddpm, spacing: karras, steps: 20{guidance}, count: {_shown(choice, classes)}}}",
     ]
     return "\n".join([*head, *body]) + "\n"
+
+
+def _conditions(choice: _Choice) -> list[str]:
+    rows = ["  label: {use: class, drop: 0.1}"] if choice.labelled else []
+    if choice.shortest is not None:
+        rows.append(
+            f"  seconds: {{use: number, key: seconds, range: [{choice.shortest:g}, {choice.seconds:g}], log: true, "
+            "drop: 0.1}"
+        )
+    return ["condition:", *rows] if rows else []
 
 
 def _quoted(text: str) -> str:

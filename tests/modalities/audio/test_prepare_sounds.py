@@ -1,6 +1,9 @@
 """What `prepare` measures of sounds, every kind of bad file, and recipes that follow from the data."""
 
+import inspect
+import math
 import os
+import re
 import struct
 from pathlib import Path
 
@@ -15,9 +18,10 @@ from sonolux.core.recipe.load import load_recipe
 from sonolux.core.types import Signal
 from sonolux.modalities.audio import files
 from sonolux.modalities.audio import prepare as measuring
+from sonolux.modalities.audio import prepare_recipe as proposing
 from sonolux.modalities.audio.datasets.folder import Folder
 from sonolux.modalities.audio.prepare import SoundPreparer, facts
-from sonolux.modalities.audio.prepare_recipe import _choose
+from sonolux.modalities.audio.prepare_recipe import RATES, _Choice, _choose, _codec
 
 RATE = 16000
 
@@ -299,6 +303,34 @@ def test_the_length_holds_nearly_all():
     assert mostly_short.seconds == 0.25 and "7 that are longer are cut" in " ".join(mostly_short.reasons)
     texture = _choose([line(seconds=20.0, peak=-1.0 - i) for i in range(20)])
     assert (texture.crop, texture.seconds, texture.normalise) == ("random", 4.0, "rms")
+
+
+def test_lengths_are_told_where_silence_would_fill_the_time():
+    varied = _choose([line(seconds=0.1 + 0.02 * i) for i in range(40)])
+    assert varied.shortest == 0.1 and "as long as it is" in " ".join(varied.reasons)
+    assert _choose([line(seconds=0.95)] * 20).shortest is None
+    assert _choose([line(seconds=20.0)] * 20).shortest is None  # parts of textures are all of one length
+
+
+def check_windows(codec=_codec):
+    """Windows of 21 to 32 ms (power of two) every 8 to 9 ms at every rate."""
+    for rate in RATES:
+        text, bands, frames = codec(_Choice(rate, 1.0, None, 1, "onset", "none", False, []))
+        n_fft, hop = (int(re.search(rf"{key}: (\d+)", text)[1]) for key in ("n_fft", "hop"))
+        assert n_fft & (n_fft - 1) == 0 and 0.021 <= n_fft / rate <= 0.0321, rate
+        assert 0.0079 <= hop / rate <= 0.009 and frames == math.ceil(rate / hop) and bands <= n_fft / 2
+
+
+def test_windows():
+    check_windows()
+
+
+def test_planted_long_windows_are_caught():
+    source = inspect.getsource(_codec)
+    assert source.count("0.028 * choice.rate") == 1
+    exec(source.replace("0.028 * choice.rate", "0.045 * choice.rate"), {**vars(proposing)}, faulty := {})
+    with pytest.raises(AssertionError):
+        check_windows(faulty["_codec"])
 
 
 def test_channels_levels_and_classes():
