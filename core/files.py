@@ -20,9 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tqdm import tqdm
-
 from .errors import BadInput
+from .progress import tracked
 
 T = TypeVar("T")
 
@@ -306,5 +305,5 @@ def _row(fields: dict[str, Any], line: int, table: Path) -> Row:
 
 
 def progress(items: Iterable[T], about: str, total: int | None = None) -> Iterable[T]:
-    """`items` with a bar (rate, time left) on a terminal, where going through them takes longer than two seconds."""
-    return tqdm(items, desc=about, total=total, delay=2.0, leave=False, disable=None, unit="file")
+    """`items` with a bar (rate, time left), where going through them takes longer than two seconds."""
+    return tracked(items, about, "file", total)

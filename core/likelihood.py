@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from .noise import Noise
+from .progress import tracked
 from .schedulers.base import Schedule
 from .types import BadInput, Conditions, Denoiser, Item, Level
 
@@ -184,7 +184,8 @@ def of_items(trained: Trained, items: Sequence[Item], **options: Any) -> tuple[L
     media, whole = items[0].media, True
     size, count, found = tuple(media.shape[1:]), media.numel(), []
     denoiser, schedule = trained.parts.process.denoiser(trained.model), trained.parts.process.schedule
-    for first in tqdm(range(0, len(items), BATCH), desc="likelihood", unit="batch", delay=2):
+    batches = range(0, len(items), BATCH)
+    for first in tracked(batches, "likelihood", "batch", len(batches)):
         rows = list(items[first : first + BATCH])
         media = torch.stack([finite(item).media for item in rows]).to(trained.device)
         lengths = torch.tensor([size[-1] if item.length is None else item.length for item in rows])

@@ -74,11 +74,11 @@ def command(run: Path, changes: tuple[str, ...], nfe: str, count: int, seed: int
 def _found(checkpoint: Path, changes: tuple[str, ...], wanted: list[int], count: int, seed: int, quiet: bool):
     """(plan, its figures on samples held out) for every number of evaluations."""
     import torch
-    from tqdm import tqdm
 
     from ..calibration.calibrate import calibrate
     from ..calibration.reference import solve
     from ..generate import load
+    from ..progress import bar
     from ..recipe.spec import plain
 
     trained = load(checkpoint, changes=changes)
@@ -86,15 +86,17 @@ def _found(checkpoint: Path, changes: tuple[str, ...], wanted: list[int], count:
     for parameter in trained.model.parameters():
         parameter.requires_grad_(False)
     mine, held = trained.problem(count, seed=seed), trained.problem(count, seed=HELD + seed)
-    with torch.no_grad(), tqdm(total=2 + len(wanted), desc="fine solution", disable=quiet, delay=2) as bar:
+    with torch.no_grad(), bar("fine solution", "plan", 2 + len(wanted), show=not quiet) as done:
         fine = solve(mine)
-        bar.update()
+        done.update()
         truth = solve(held)
-        bar.update()
+        done.update()
         for n in wanted:
-            found = calibrate(mine, n, fine, lambda stage, error, n=n: bar.set_description(f"{n}: {stage} {error:.4g}"))
+            found = calibrate(
+                mine, n, fine, lambda stage, error, n=n: done.set_description_str(f"{n}: {stage} {error:.4g}")
+            )
             yield found, {**_figures(found, held, truth), "guidance": plain(trained.recipe.sample.guidance)}
-            bar.update()
+            done.update()
 
 
 def _figures(found: Calibrated, held: Problem, truth: Reference) -> dict[str, Any]:

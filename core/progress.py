@@ -1,0 +1,93 @@
+"""Progress of whatever takes longer than two seconds: a bar on a terminal, a line now and then in a log."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+EVERY = 30.0  # seconds between the lines of a log
+
+
+class Lines:
+    """Where there is no terminal: a plain line every `EVERY` seconds, and none for what is done before the first.
+
+    about: what goes on, at the beginning of a line
+    unit:  what is counted, one of it
+    total: how many there will be; None: not known
+    done:  how many were done before
+    """
+
+    def __init__(self, about: str, unit: str, total: int | None = None, done: int = 0):
+        self.about, self.unit, self.total, self.n, self.first = about, unit, total, done, done
+        self.note, self.began = "", time.monotonic()
+        self._said = self.began
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def update(self, n: int = 1) -> None:
+        """`n` more are done."""
+        self.n += n
+        now = time.monotonic()
+        if now - self._said >= EVERY:
+            self._said = now
+            print(self._line(now - self.began), file=sys.stderr, flush=True)
+
+    def set_description_str(self, about: str) -> None:
+        """What goes on now."""
+        self.about = about
+
+    def set_postfix_str(self, note: str) -> None:
+        """What the line ends with."""
+        self.note = note
+
+    def close(self) -> None:
+        """Nothing more comes."""
+
+    def _line(self, seconds: float) -> str:
+        of = "" if self.total is None else f" of {self.total}"
+        rate = (self.n - self.first) / max(seconds, 1e-9)
+        parts = [f"{self.unit} {self.n}{of}", f"{rate:.3g} a second"]
+        if self.total is not None and rate > 0:
+            parts.append(f"{tqdm.format_interval(max(0, self.total - self.n) / rate)} left")
+        note = [self.note] if self.note else []
+        return (f"{self.about}: " if self.about else "") + ", ".join(parts + note)
+
+
+def bar(
+    about: str,
+    unit: str,
+    total: int | None = None,
+    *,
+    done: int = 0,
+    show: bool = True,
+    delay: float = 2.0,
+    leave: bool = False,
+) -> tqdm | Lines:
+    """What counts `total` things: a bar with rate and time left on a terminal, else `Lines`.
+
+    done:  how many were done before
+    show:  say anything at all
+    delay: seconds before a bar is drawn
+    leave: let the bar stand when all is done
+    """
+    if show and not sys.stderr.isatty():
+        return Lines(about, unit, total, done)
+    options = {"disable": not show, "delay": delay, "leave": leave, "mininterval": 0.5}
+    return tqdm(total=total, initial=done, desc=about or None, unit=unit, **options)
+
+
+def tracked(items: Iterable[T], about: str, unit: str, total: int | None = None) -> Iterator[T]:
+    """`items`, counted as they are gone through."""
+    with bar(about, unit, total) as counted:
+        for item in items:
+            yield item
+            counted.update()
