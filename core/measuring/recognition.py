@@ -13,6 +13,7 @@ from .sides import spread
 from .types import Beside, Coded, Figure, Judge, Made, Real
 
 STEPS = 400  # of the two small trainings at the least
+TEACH = 64  # samples from which on they can teach anything
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,8 @@ def recognition(
             f"by a small network trained on the real {many}; how far samples show what they were told",
         )
     ]
-    out += _the_other_way(judge, made, real, seen, known, many)
+    if len(made.side) >= TEACH:
+        out += _the_other_way(judge, made, real, seen, known, many)
     confusion = table(guessed, made.side.labels, len(real.classes))
     return Recognition(guessed, confusion, out, features, recognise(model, other)[1], held_features)
 

@@ -105,7 +105,7 @@ def from_run(trained: Trained, recipe: Recipe, folder: Path, real: Real, progres
     samples = _only(samples, good)
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        paths = samples.save(folder)
+        paths = replace(samples, output=None).save(folder)  # levels and fades are not the model's
     names = [told.get("label") for told in samples.told]
     made = read_back(recipe, folder, paths, names, real.classes)
     made.counts |= {"made": len(good) + lost, "not finite": lost, "scaled": _scaled(said)}

@@ -38,7 +38,7 @@ class Clap:
     ):
         if signal.rate is None:
             raise BadInput("audio/clap needs the sounds' rate in Hz")
-        if not (Path(weights) / "config.json").is_file():
+        if not weights or not (Path(weights) / "config.json").is_file():
             raise BadInput(f"eval.feature.weights: no CLAP model in {weights}; it is not fetched, so get it first")
         if batch < 1 or "{}" not in prompt:
             raise BadInput(

@@ -34,7 +34,7 @@ class Inception:
     """
 
     def __init__(self, weights: Path, layer: Literal["64", "192", "768", "2048"] = "2048", batch: int = 32):
-        if not Path(weights).is_file():
+        if not weights or not Path(weights).is_file():
             raise BadInput(f"eval.feature.weights: there is no file {weights}; it is not fetched, so get it first")
         if batch < 1:
             raise BadInput(f"eval.feature.batch is {batch}: give 1 or more")
