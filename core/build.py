@@ -92,6 +92,32 @@ def fit_codec(codec: Codec, data: Dataset) -> Takes:
     return takes(found)
 
 
+def check_conditions(parts: Parts, data: Dataset) -> None:
+    """Raise BadInput for a class where there is but one, and for a condition that no example of the data says anything
+    to, with what the examples do have."""
+    for name, spec in parts.recipe.condition.items():
+        if spec.use == "class" and len(parts.signal.classes) < 2:
+            raise BadInput(
+                f"condition.{name} needs at least two classes, and the data has {len(parts.signal.classes)}: put "
+                f"files in one folder a class, or remove the condition (condition.{name}=null sample.guidance=null)"
+            )
+    waiting, met = dict(parts.model.conditions.items()), set[str]()
+    for i in range(0, len(data), max(1, len(data) // FIT_ITEMS)):
+        if not waiting:
+            return
+        item = data.item(i, None)
+        met |= {f"attribute `{k}`" for k, v in item.attributes.items() if v is not None}
+        met |= {k for k in ("label", "caption") if getattr(item, k) is not None}
+        waiting = {k: c for k, c in waiting.items() if c.from_item(item) is None}  # type: ignore[operator]
+    for name, condition in waiting.items():
+        key = getattr(condition, "key", None)
+        lacks = f"no example has the attribute `{key}`" if key else "no example says what it is"
+        raise BadInput(
+            f"condition.{name}: {lacks}; what they have: {', '.join(sorted(met)) or 'nothing beside the media'}. Name "
+            f"one of these, put a column of that name into data.table, or leave the condition out"
+        )
+
+
 def finite(item: Item) -> Item:
     """The item; raises BadInput, with its source, where a sample of it is NaN or infinite."""
     if not bool(torch.isfinite(item.media).all()):

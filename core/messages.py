@@ -19,6 +19,11 @@ def broken(message: str, cause: BaseException | None = None) -> NoReturn:
     raise BrokenPlugin(message) from cause
 
 
+def counted(n: float, noun: str) -> str:
+    """`1 minute`, `2 minutes`, `0.5 minutes`."""
+    return f"{n:g} {noun}{'s' * (n != 1)}" if isinstance(n, float) else f"{n} {noun}{'s' * (n != 1)}"
+
+
 def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
     """Known names that `name` may have meant, best first: the same after the prefix, then the similar ones."""
     spelt: dict[str, str] = {}  # every way to write a known name -> the name

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from ..recipe.recipe import Recipe
 
 
 @click.group("recipe")
@@ -43,8 +46,9 @@ def show(recipe: str, changes: tuple[str, ...], allow_code: bool, as_json: bool)
 
 @command.command("validate")
 @click.argument("arguments", nargs=-1, required=True, metavar="RECIPE... [KEY=VALUE]...")
+@click.option("--data", "with_data", is_flag=True, help="Also read the data, and what conditions want of it.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def validate(arguments: tuple[str, ...], as_json: bool) -> int:
+def validate(arguments: tuple[str, ...], with_data: bool, as_json: bool) -> int:
     """Check recipes: every problem of each, with its place and the nearest valid name."""
     from ..errors import BadInput
 
@@ -55,7 +59,9 @@ def validate(arguments: tuple[str, ...], as_json: bool) -> int:
     rows: list[dict[str, Any]] = []
     for recipe in recipes:
         try:
-            _open(recipe, changes, partial=False)
+            loaded = _open(recipe, changes, partial=False)
+            if with_data:
+                _read_data(loaded)
             rows.append({"recipe": recipe, "valid": True, "problems": []})
             told, to_stderr = f"{recipe}: valid", False
         except BadInput as error:
@@ -89,6 +95,14 @@ def schema(out: Path | None) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(text + "\n", encoding="utf-8")
     click.echo(f"wrote {out}")
+
+
+def _read_data(recipe: Recipe) -> None:
+    """Raise BadInput where the data cannot be read, or lacks what the recipe's conditions want of it."""
+    from ..build import build_data, build_parts, check_conditions
+
+    data, signal = build_data(recipe)
+    check_conditions(build_parts(recipe, signal), data)
 
 
 def _open(recipe: str, changes: tuple[str, ...], partial: bool, allow_code: bool = False):

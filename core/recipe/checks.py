@@ -12,6 +12,7 @@ from .read import BAD, Reader
 
 def cross_check(root: Node, values: dict[str, Any], reader: Reader) -> None:
     """Add to the reader's problems what contradicts between sections. Sections that are BAD are left alone."""
+    _name(root, values["name"], reader)
     _length_of_training(root, values["train"], reader)
     _modality(root, values, reader)
     _conditions(root, values, reader)
@@ -29,6 +30,16 @@ def _at(root: Node, *path: str) -> Mark:
         root = root.value[name]
         mark = root.key or root.mark
     return mark
+
+
+def _name(root: Node, name: Any, reader: Reader) -> None:
+    """A run folder is made of the name, so it is one plain part of a path."""
+    plain = isinstance(name, str) and name == name.strip() and name not in (".", "..")
+    if name is BAD or "name" not in root.value or (plain and name and not re.search(r"[/\\\x00-\x1f\x7f]", name)):
+        return
+    remedy = "write one plain name without / or \\, such as my-sounds; --out puts a run elsewhere"
+    message = f"{name!r} names no run folder: {remedy}"
+    reader.problem(_at(root, "name"), "name", message)
 
 
 def _length_of_training(root: Node, train: Any, reader: Reader) -> None:

@@ -13,9 +13,12 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from ..build import Parts, build_data, build_parts, fit_codec
+from ..build import Parts, build_data, build_parts, check_conditions, fit_codec
 from ..device import choose_device, native_bf16
 from ..generate import Trained
+from ..messages import counted
+from ..progress import Lines
+from ..progress import bar as progress
 from ..recipe.recipe import Recipe
 from ..types import BadInput
 from .checkpoint import Header, NotSaved, read, read_header, read_optimizer, save
@@ -56,7 +59,7 @@ class Job:
             self.folder.refuse_if_used(overwrite)
         data, found = build_data(self.recipe)
         self.parts: Parts = build_parts(self.recipe, found)
-        self._check_conditions(self.parts)
+        check_conditions(self.parts, data)
         # What sampling refuses is better told now than at the first preview.
         Trained(self.parts, self.parts.model, 0, torch.device("cpu")).check()
         elapsed = 0.0
@@ -82,24 +85,16 @@ class Job:
                 self.say("the data is no longer what this run began with: it goes on with what is there now")
         self.clock = Clock(self.recipe.train, elapsed + time.monotonic() - self.started)
 
-    @staticmethod
-    def _check_conditions(parts: Parts) -> None:
-        for name, spec in parts.recipe.condition.items():
-            if spec.use == "class" and len(parts.signal.classes) < 2:
-                raise BadInput(
-                    f"condition.{name} needs at least two classes, and the data has {len(parts.signal.classes)}: put "
-                    f"files in one folder a class, or remove the condition (condition.{name}=null sample.guidance=null)"
-                )
-
     def describe(self) -> list[str]:
         """What is about to run, in a few lines."""
         parts, train = self.parts, self.recipe.train
         weights = sum(p.numel() for p in parts.model.parameters())
         auto16 = train.precision == "bf16" or (train.precision == "auto" and native_bf16(self.device))
-        length = f"{train.steps} steps" if train.steps is not None else f"{train.minutes:g} minutes"
+        length = counted(train.minutes or 0, "minute") if train.steps is None else counted(train.steps, "step")
         classes = f", {len(parts.signal.classes)} classes" if parts.signal.classes else ""
         return [
-            f"{self.recipe.name}: {len(self.trainer.data)} examples{classes}; diffuses {tuple(parts.signal.latent)}",
+            f"{self.recipe.name}: {counted(len(self.trainer.data), 'example')}{classes}; "
+            f"diffuses {tuple(parts.signal.latent)}",
             f"{weights / 1e6:.2f} M weights, batches of {train.batch}, {length}, {self.device.type} "
             f"in {'bf16' if auto16 else 'float32'}; writes {self.folder.path}",
         ]
@@ -126,7 +121,7 @@ class Job:
         if begun and self.clock.progress(begun) >= 1:
             self.say("this run is finished: raise train.steps or train.minutes to train further")
             return path
-        with tqdm(total=train.steps, initial=begun, unit="step", disable=not self.bar, mininterval=0.5) as bar:
+        with progress("", "step", train.steps, done=begun, show=self.bar, delay=0, leave=True) as bar:
             for state in trainer.steps(self.clock):
                 self._states.append(state)
                 bar.update()
@@ -178,7 +173,7 @@ class Job:
         due, last[what] = last[what] < done < times, done
         return due
 
-    def _log(self, bar: tqdm) -> None:
+    def _log(self, bar: tqdm | Lines) -> None:
         """Write the mean of the steps since the last line; stop where one of them was not finite."""
         if not self._states:
             return
