@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from .beside import OtherRuns, embedded
 from .build import Parts, build_parts
@@ -22,8 +21,10 @@ from .editing.loop import decoded as decoded_loops
 from .editing.methods import Editing
 from .editing.task import Task, looped, own_edits, size_asked, step_of_loops
 from .guidance.base import Guidance, Run
+from .messages import counted
 from .model import Model
 from .noise import Noise
+from .progress import bar
 from .recipe.load import load_recipe_text
 from .recipe.recipe import Recipe
 from .recipe.spec import plain
@@ -33,6 +34,8 @@ from .sampling import sample
 from .spacings.base import Spacing
 from .training.checkpoint import newest, read, read_header
 from .types import BadInput, Denoiser, Level
+
+UNVEILED = 4  # samples of which a trajectory is kept
 
 
 def _plain(value: Any) -> Any:
@@ -56,6 +59,7 @@ class Trained(Editing):
         self.codec = parts.codec.to(device).eval()
         self.recipe: Recipe = parts.recipe
         self.recorded = self.recipe  # as the checkpoint has it, without changes
+        self.asked: frozenset[str] = frozenset()  # keys of the `sample` section that were changed on opening it
         self.plans: dict[int, dict[str, Any]] = {}  # calibrated, by number of evaluations
         self._others = OtherRuns(self)
 
@@ -71,7 +75,7 @@ class Trained(Editing):
         """Names of the classes it knows."""
         return self.parts.signal.classes
 
-    def sample(self, *, trajectory: bool = False, progress: bool = False, **changes: Any) -> Samples:
+    def sample(self, *, trajectory: bool | int = False, progress: bool = False, **changes: Any) -> Samples:
         """New media. Every key of the recipe's `sample` section may be changed, by name.
 
         label:    a class name or index, a list, "cycle", or None: unconditional
@@ -81,7 +85,7 @@ class Trained(Editing):
         use, spacing, steps, guidance, batch, where, precision: as in a recipe; a component is its name or a mapping
         output:     how `save` finishes and writes them; `media` stays as the model made it
         device:     move the model there first
-        trajectory: keep the unveiling of the first batch
+        trajectory: keep the unveiling of the first samples of the first batch: True is 4 of them, or how many
         progress:   show a bar
 
         Raises BadInput for labels or keys that do not exist.
@@ -89,9 +93,22 @@ class Trained(Editing):
         if "device" in changes:
             self.to(changes.pop("device"))
         recipe = self.changed(changes)
+        self._refuse_unused(recipe, self.asked | changes.keys())
         return self.make(recipe, self.task(recipe), trajectory, progress)
 
-    def make(self, recipe: Recipe, task: Task, trajectory: bool = False, progress: bool = False) -> Samples:
+    @staticmethod
+    def _refuse_unused(recipe: Recipe, asked: Collection[str]) -> None:
+        """Raise BadInput where a list that was asked for holds more than `count` samples can use."""
+        s = recipe.sample
+        listed = {"label": s.label, "seconds": s.seconds, **{f"where.{k}": v for k, v in s.where.items()}}
+        for key, values in listed.items():
+            if isinstance(values, (list, tuple)) and len(values) > s.count and key.split(".")[0] in asked:
+                raise BadInput(
+                    f"sample.{key} lists {len(values)} values, and {counted(s.count, 'sample')} cannot use them all: "
+                    f"ask for count={len(values)}"
+                )
+
+    def make(self, recipe: Recipe, task: Task, trajectory: bool | int = False, progress: bool = False) -> Samples:
         """What a task lists, made as the recipe's `sample` section says."""
         s, seed = recipe.sample, recipe.sample_seed
         if s.loop:
@@ -100,12 +117,13 @@ class Trained(Editing):
         media: list[Tensor] = [torch.empty(0)] * len(task.told)
         nfe: list[int] = [0] * len(task.told)
         frames: list[Frame] = []
-        with tqdm(total=len(media), desc="sampling", unit="sample", disable=not progress, delay=2) as bar:
+        kept = UNVEILED if trajectory is True else int(trajectory)
+        with bar("sampling", "sample", len(media), show=progress, leave=True) as shown:
             for n, rows in enumerate(task.batches(s.batch, s.loop)):
-                made, taken = self._batch(recipe, seed, rows, task, frames if trajectory and n == 0 else None)
+                made, taken = self._batch(recipe, seed, rows, task, frames, 0 if n else kept)
                 for i, one, cost in zip(rows, made, taken, strict=True):
                     media[i], nfe[i] = task.finish(i, one), cost
-                bar.update(len(rows))
+                shown.update(len(rows))
         settings = {"seed": seed, "step": self.step, "recipe": recipe.name, **task.facts, **_settings(recipe)}
         settings["calibrated"] = isinstance(self._method(recipe)[0], Stored)
         output = None if s.output is None else s.output.build(signal=self.parts.signal, loop=s.loop)
@@ -166,27 +184,29 @@ class Trained(Editing):
         seed: int,
         rows: Sequence[int],
         task: Task,
-        frames: list[Frame] | None,
+        frames: list[Frame],
+        kept: int,
     ) -> tuple[list[Tensor], list[int]]:
-        """Media of some rows of a task, and the evaluations that each took."""
+        """Media of some rows of a task, and the evaluations that each took; `frames` gains the first `kept` rows'."""
         room, taken = self._extent(recipe, task, rows), [0] * len(rows)
 
-        def media(z: Tensor) -> list[Tensor]:
+        def media(z: Tensor, room: Extent = room) -> list[Tensor]:
             # Networks may compute in bf16; the way back to media never does.
             with torch.autocast(self.device.type, enabled=False):
                 if recipe.sample.loop:
-                    made = decoded_loops(self.codec, z.float(), seed, [task.numbers[i] for i in rows])
+                    made = decoded_loops(self.codec, z.float(), seed, [task.numbers[i] for i in rows[: len(z)]])
                 else:
                     made = decoded(self.codec, z.float(), room)
                 return [one.cpu() for one in made]
 
         def keep(p: Progress) -> None:
             taken[:] = p.nfe
-            if frames is not None and p.x0 is not None:
+            if kept and p.x0 is not None:
                 at = p.level.on(p.x)
                 scale = (at.alpha**2 + at.sigma**2) ** -0.5  # as the network sees it, so that noise is visible
                 tau = float(torch.as_tensor(p.level.tau).mean())
-                frames.append(Frame(p.step, tau, media(p.x * scale), media(p.x0)))
+                few = (z[:kept] for z in (p.x * scale, p.x0))
+                frames.append(Frame(p.step, tau, *(media(z, room.rows(slice(kept))) for z in few)))
 
         z = self._latents(recipe, seed, rows, task, room, self._method(recipe), keep)
         return (media(z) if task.decode is None else task.decode(rows, z, room)), taken
@@ -293,6 +313,8 @@ def load(path: str | Path, device: str = "auto", changes: Sequence[str] = (), al
     read(checkpoint, parts.model, "ema")
     trained = Trained(parts, parts.model, header.step, choose_device(device))
     trained.plans = dict(header.plans)
+    keys = (change.partition("=")[0].strip().removeprefix("sample.") for change in changes)
+    trained.asked = frozenset(key.partition(".")[0] for key in keys)
     if changes and header.plans:
         trained.recorded = load_recipe_text(header.recipe, base=checkpoint.parent, allow_code=allow_code)
     return trained

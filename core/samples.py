@@ -12,10 +12,32 @@ from torch import Tensor
 
 from .types import BadInput, Modality, Output
 
+LIST, SHEET, TRAJECTORY = "samples.json", "sheet.png", ("trajectory.png", "trajectory.gif")
+
+
+def refuse_if_used(folder: Path, overwrite: bool) -> None:
+    """Raise BadInput where the folder holds samples, unless `overwrite`, or anything else but hidden files."""
+    held = folder.is_dir() and [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+    if held and LIST not in held:
+        raise BadInput(f"{folder} exists and holds no samples: name an empty folder with --out")
+    if held and not overwrite:
+        raise BadInput(f"{folder} already holds samples: replace them with --overwrite, or name another --out")
+
+
+def clear(folder: Path) -> None:
+    """Remove samples that were saved in the folder: the files that their list names, sheet, trajectory and the list."""
+    try:
+        listed = [str(row["file"]) for row in json.loads((folder / LIST).read_text(encoding="utf-8"))["samples"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        listed = []
+    for name in (*listed, SHEET, *TRAJECTORY, LIST):
+        if name == Path(name).name:  # of this folder, whatever a list says
+            (folder / name).unlink(missing_ok=True)
+
 
 @dataclass(frozen=True)
 class Frame:
-    """The unveiling at the end of one step: media decoded from the noisy sample and from the estimate of x0.
+    """The unveiling at the end of one step: media of the first few, from the noisy sample and from the estimate of x0.
 
     tau: sigma / (alpha + sigma), the mean of the samples', which an adaptive sampler takes apart
     """
@@ -34,7 +56,7 @@ class Samples:
     told:     the conditions of each: name -> value
     nfe:      evaluations of the denoiser that each took
     settings: how they were made: seed, sampler, steps, ...
-    frames:   the unveiling of the batch, if it was asked for
+    frames:   the unveiling of the first few, if it was asked for
     output:   how they are written; None: as the modality does
     """
 
@@ -73,27 +95,27 @@ class Samples:
             more = f" (and {len(said) - 1} more such files)" if len(said) > 1 else ""
             warnings.warn(f"{said[0].message}{more}", stacklevel=2)
         facts = {"settings": self.settings, "samples": records}
-        (folder / "samples.json").write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        (folder / LIST).write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         shown = slice(0, 64)
-        self.modality.sheet(folder / "sheet.png", self.media[shown], self.captions[shown])
+        self.modality.sheet(folder / SHEET, self.media[shown], self.captions[shown])
         return paths
 
-    def save_trajectory(self, folder: str | Path, most: int = 4) -> list[Path]:
-        """Write the unveiling of the first samples: trajectory.png, a strip of noisy samples above estimates of x0, and
+    def save_trajectory(self, folder: str | Path) -> list[Path]:
+        """Write the unveiling of the first few: trajectory.png, a strip of noisy samples above estimates of x0, and
         trajectory.gif, the estimates in motion."""
         if not self.frames:
             raise BadInput("these samples hold no trajectory: sample with trajectory=True")
         folder = Path(folder)
-        shown = min(most, len(self.frames[0].x0))  # frames hold the first batch alone
+        shown = len(self.frames[0].x0)
         every = max(1, len(self.frames) // 10)
         picked = [*self.frames[:-1][::every], self.frames[-1]]
         rows = [[frame.noisy[i] for frame in picked] for i in range(shown)]
         estimates = [[frame.x0[i] for frame in picked] for i in range(shown)]
         strip = self.modality.strip(
-            folder / "trajectory.png", [row for pair in zip(rows, estimates, strict=True) for row in pair]
+            folder / TRAJECTORY[0], [row for pair in zip(rows, estimates, strict=True) for row in pair]
         )
         moving = self.modality.animate(
-            folder / "trajectory.gif", [[frame.x0[i] for i in range(shown)] for frame in self.frames]
+            folder / TRAJECTORY[1], [[frame.x0[i] for i in range(shown)] for frame in self.frames]
         )
         return [strip, moving]
 

@@ -21,9 +21,12 @@ TASKS = {
 @click.argument("task", type=click.Choice(list(TASKS)), metavar="|".join(TASKS))
 @click.argument("words", nargs=-1, required=True, metavar="FILE... [KEY=VALUE]...")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for what is made.")
+@click.option("--overwrite", is_flag=True, help="Replace the samples that the folder holds.")
 @click.option("--allow-code", is_flag=True, help="Let the checkpoint's recipe name code outside the registry.")
 @click.option("--json", "as_json", is_flag=True, help="Print samples.json.")
-def command(run: Path, task: str, words: tuple[str, ...], out: Path, allow_code: bool, as_json: bool) -> None:
+def command(
+    run: Path, task: str, words: tuple[str, ...], out: Path, overwrite: bool, allow_code: bool, as_json: bool
+) -> None:
     """Make something of files with RUN (its newest checkpoint).
 
     \b
@@ -43,13 +46,16 @@ def command(run: Path, task: str, words: tuple[str, ...], out: Path, allow_code:
     sonolux edit runs/digits inpaint 3.png box=[0,14,28,28] count=4 --out lower
     """
     from ..generate import load
+    from ..samples import clear, refuse_if_used
     from ..training.runfolder import need_writable
 
+    refuse_if_used(out, overwrite)
     need_writable(out)
     files, options, changes = _sorted(task, words)
     trained = load(run, allow_code=allow_code)
     trained.to(changes.pop("device", trained.recipe.sample.device))
     samples = _call(trained, task, files, options, changes, progress=not as_json)
+    clear(out)
     paths = samples.save(out)
     if as_json:
         click.echo((out / "samples.json").read_text(encoding="utf-8"))

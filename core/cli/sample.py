@@ -12,9 +12,12 @@ import click
 @click.argument("changes", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the samples.")
 @click.option("--trajectory", is_flag=True, help="Also write the unveiling, as a strip and a GIF.")
+@click.option("--overwrite", is_flag=True, help="Replace the samples that the folder holds.")
 @click.option("--allow-code", is_flag=True, help="Let the checkpoint's recipe name code outside the registry.")
 @click.option("--json", "as_json", is_flag=True, help="Print samples.json.")
-def command(run: Path, changes: tuple[str, ...], out: Path, trajectory: bool, allow_code: bool, as_json: bool) -> None:
+def command(
+    run: Path, changes: tuple[str, ...], out: Path, trajectory: bool, overwrite: bool, allow_code: bool, as_json: bool
+) -> None:
     """Sample RUN (its newest checkpoint) with the recipe's settings, changed by KEY=VALUE.
 
     \b
@@ -23,16 +26,20 @@ def command(run: Path, changes: tuple[str, ...], out: Path, trajectory: bool, al
     sonolux sample runs/effects seconds=0.4 --out short
     """
     from ..generate import load
+    from ..messages import counted
+    from ..samples import clear, refuse_if_used
     from ..training.runfolder import need_writable
 
+    refuse_if_used(out, overwrite)
     need_writable(out)
     trained = load(run, changes=changes, allow_code=allow_code)
     trained.to(trained.recipe.sample.device)
     samples = trained.sample(progress=not as_json, trajectory=trajectory)
+    clear(out)
     paths = samples.save(out)
     if trajectory:
         samples.save_trajectory(out)
     if as_json:
         click.echo((out / "samples.json").read_text(encoding="utf-8"))
     else:
-        click.echo(f"{len(paths)} samples, samples.json and sheet.png in {out}")
+        click.echo(f"{counted(len(paths), 'sample')}, samples.json and sheet.png in {out}")

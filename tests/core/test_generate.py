@@ -5,8 +5,12 @@ import json
 import pytest
 import sonolux
 import torch
+from sonolux.core.cli.main import main
+from sonolux.core.generate import Trained
 from sonolux.core.noise import Noise
 from sonolux.core.recipe.load import load_recipe
+from sonolux.core.samples import clear
+from sonolux.core.testing.planted import plant
 from sonolux.core.training.job import Job
 from sonolux.core.types import BadInput
 
@@ -115,6 +119,67 @@ def test_evaluations_are_reported(trained, tmp_path):
     rows = json.loads((tmp_path / "samples.json").read_text())["samples"]
     assert [row["nfe"] for row in rows] == whole.nfe
     assert trained.sample(count=2, steps=4, use="dpmpp_2m").nfe == [4, 4]
+
+
+def check_unveiling(trained, monkeypatch):
+    """Of a batch of six, only the samples that a trajectory shows are decoded on the way."""
+    true, decoded = trained.codec.decode, []
+    with monkeypatch.context() as patch:
+        patch.setattr(trained.codec, "decode", lambda z, *rest: (decoded.append(len(z)), true(z, *rest))[1])
+        made = trained.sample(count=6, steps=3, trajectory=2)
+    assert decoded == [2, 2] * 3 + [6] and [len(frame.x0) for frame in made.frames] == [2, 2, 2]
+    whole = trained.sample(count=6, steps=3, trajectory=True)
+    assert [len(frame.noisy) for frame in whole.frames] == [4, 4, 4]
+    assert all(torch.equal(a, b) for a, b in zip(made.frames[1].noisy, whole.frames[1].noisy[:2], strict=True))
+
+
+def test_an_unveiling_decodes_what_it_shows(trained, monkeypatch):
+    check_unveiling(trained, monkeypatch)
+
+
+def test_planted_decoding_of_the_whole_batch_is_caught(trained, monkeypatch):
+    old = "kept = UNVEILED if trajectory is True else int(trajectory)"
+    monkeypatch.setattr(Trained, "make", plant(Trained, old, "kept = len(media)").make)
+    with pytest.raises(AssertionError):
+        check_unveiling(trained, monkeypatch)
+
+
+def test_a_list_that_cannot_be_used_up_is_refused(trained, tiny_run):
+    names = list(trained.classes)
+    for key, changes in (("label", {"label": names[:3]}), ("where.label", {"where": {"label": names[:3]}})):
+        with pytest.raises(BadInput, match=f"sample.{key} lists 3 values.*count=3"):
+            trained.sample(count=2, **changes)
+    opened = sonolux.load(tiny_run("image"), device="cpu", changes=[f"sample.label={names[:3]}", "sample.count=1"])
+    with pytest.raises(BadInput, match=r"and 1 sample cannot use them all"):
+        opened.sample()
+    listed = sonolux.load(tiny_run("image", f"sample.label={names[:3]}"), device="cpu")
+    assert len(listed.sample(count=2)) == 2, "the recipe's own list is cycled as far as it goes"
+
+
+def test_samples_do_not_mix_with_those_of_another_call(tiny_run, tmp_path, capsys):
+    run, out = str(tiny_run("image")), tmp_path / "out"
+    ask = ["sample", run, "steps=1", "guidance=null", "--out", str(out)]
+    assert main([*ask, "count=3", "label=circle", "--trajectory"]) == 0
+    (out / "mine.txt").write_text("a note")
+    before = {p.name for p in out.iterdir()}
+    assert main([*ask, "count=1", "label=square"]) == 2 and "--overwrite" in capsys.readouterr().err
+    assert {p.name for p in out.iterdir()} == before, "nothing is touched"
+    assert main([*ask, "count=1", "label=square", "--overwrite"]) == 0
+    assert {p.name for p in out.iterdir()} == {"0000-square.png", "samples.json", "sheet.png", "mine.txt"}
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "0000-circle.png").write_text("somebody's")
+    for more in ([], ["--overwrite"]):
+        assert main(["sample", run, "--out", str(tmp_path / "other"), *more]) == 2
+    assert "holds no samples" in capsys.readouterr().err
+
+
+def test_a_list_that_names_files_elsewhere_removes_none(tmp_path):
+    (tmp_path / "kept").write_text("x")
+    (tmp_path / "out").mkdir()
+    facts = {"samples": [{"file": "../kept"}, {"file": str(tmp_path / "kept")}]}
+    (tmp_path / "out" / "samples.json").write_text(json.dumps(facts))
+    clear(tmp_path / "out")
+    assert (tmp_path / "kept").exists() and not list((tmp_path / "out").iterdir())
 
 
 def test_a_users_own_module_runs_in_a_few_lines():

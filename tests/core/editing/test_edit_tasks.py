@@ -316,7 +316,7 @@ def test_the_command_writes_files_a_list_and_a_sheet(masked, masked_run, folder,
         ("morph", file, folder / FAMILIES[0] / "other.wav", "count=3"),
         ("morph", *FAMILIES[:2], "count=3"),
     ):
-        code, said = told_by(capsys, run, *words, "steps=2", "--out", out, "--json")
+        code, said = told_by(capsys, run, *words, "steps=2", "--out", out, "--overwrite", "--json")
         assert code == 0, said.err
         facts = json.loads(said.out)
         assert facts["settings"]["edit"] == words[0] and facts["settings"]["steps"] == 2
