@@ -152,6 +152,8 @@ class Draft:
         return made
 
     def _add(self, x: Affine, level: Level, step: bool) -> Affine:
+        if not isinstance(x, Affine):
+            raise TypeError(f"a point is a combination of the draft's points, estimates and noises, not {x!r}")
         base, level = self._rows[self._base][0], _exact(level)
         if any(isinstance(v, Tensor) and v.ndim for v in (level.alpha, level.sigma)):
             stays = (torch.as_tensor(level.alpha) == base.alpha) & (torch.as_tensor(level.sigma) == base.sigma)

@@ -44,6 +44,9 @@ FOLDERS = {
 }
 
 
+_FOREIGN: set[str] = set()  # source files of components that are not sonolux's own
+
+
 @dataclass(frozen=True)
 class Description:
     """What is known of a component: its kind, name, source, first docstring line and parameters, hidden ones too."""
@@ -156,6 +159,11 @@ def _plugin(kind: str, name: str, claims: list[EntryPoint]) -> type:
         )
 
 
+def plugin_file(file: str) -> bool:
+    """Whether a source file is that of a component which is not sonolux's own and was named in this process."""
+    return file in _FOREIGN
+
+
 def is_code(use: str) -> bool:
     """Whether `use` names code (`pkg.module:Class`, `./file.py:Class`) instead of a registered component."""
     return ":" in use
@@ -220,6 +228,7 @@ def find(kind: str, use: str, base: Path | None = None, allow_code: bool = True)
     Raises BadInput where no such component exists (nearest names are given) or code is named without `allow_code`, and
     BrokenPlugin where it exists but cannot be loaded or has a constructor that no recipe can describe.
     """
+    own = builtins(kind)
     if is_code(use):
         if not allow_code:
             bad_input(
@@ -228,7 +237,7 @@ def find(kind: str, use: str, base: Path | None = None, allow_code: bool = True)
             )
         cls = _code(kind, use, base)
     else:
-        own, claims = builtins(kind), plugins(kind)
+        claims = plugins(kind)
         if use in own:
             cls = _builtin(kind, use, own[use])
         elif use in claims:
@@ -240,6 +249,9 @@ def find(kind: str, use: str, base: Path | None = None, allow_code: bool = True)
             accepted = f" Known: {', '.join(known)}" if known else " None is installed"
             bad_input(f"there is no {kind} {use!r}{did_you_mean(use, known) or '.'}{accepted}")
     _check_class(kind, use, cls)
+    if use not in own:
+        _check_contract(kind, use, cls)
+        _FOREIGN.add(getattr(sys.modules.get(cls.__module__), "__file__", None) or "")
     return cls
 
 
@@ -253,6 +265,26 @@ def _check_class(kind: str, use: str, cls: type) -> None:
         parameters(cls, kind)
     except TypeError as error:
         broken(f"{kind} {use!r}: {error}", error)
+
+
+def _check_contract(kind: str, use: str, cls: type) -> None:
+    """Raise BrokenPlugin where a class has none of the methods of its kind: another class of the file was meant."""
+    contract = _contract(kind)
+    methods = [] if contract is None else [n for n, m in vars(contract).items() if callable(m) and n[0] != "_"]
+    if contract is not None and methods and not any(hasattr(cls, n) for n in methods):
+        broken(
+            f"{kind} {use!r}: class {cls.__qualname__} is no {kind}: it has none of {', '.join(methods)}; see "
+            f"{contract.__module__}.{contract.__name__}"
+        )
+
+
+def _contract(kind: str) -> type | None:
+    """The class that says what a kind has: `Sampler` of core/samplers/base.py; a network is any module."""
+    place = {"codec": "core.codec", "feature": "core.evaluation.base"}.get(kind, "")
+    if not place:
+        own = FOLDERS[kind].startswith("core/")
+        place = f"{FOLDERS[kind].replace('/', '.')}.base" if own else "core.types"
+    return getattr(importlib.import_module(f"{PACKAGE}.{place}"), kind.capitalize(), None)
 
 
 def source(kind: str, use: str) -> str:

@@ -102,18 +102,33 @@ def _told(error: Exception) -> int:
     debug = os.environ.get("SONOLUX_DEBUG", "") not in ("", "0")
     if debug:
         traceback.print_exception(error)
+    place = _plugin_place(error)
     if isinstance(error, BadInput):
         code = BAD_INPUT
-    elif isinstance(error, BrokenPlugin):
+    elif place or isinstance(error, BrokenPlugin):
         code = BROKEN_PLUGIN
     else:
         code = FAILED
     own = type(error).__module__.startswith("sonolux.")
     message = str(error) if own and str(error) else f"{type(error).__name__}: {error}".removesuffix(": ")
-    print(message if own else " ".join(message.split()), file=sys.stderr)
+    if not own:
+        message = (f"a plugin is broken: {place}: " if place else "") + " ".join(message.split())
+    print(message, file=sys.stderr)
     if not own and not debug:
         print("SONOLUX_DEBUG=1 shows the traceback", file=sys.stderr)
     return code
+
+
+def _plugin_place(error: Exception) -> str:
+    """`file:line, in function` where an error that is not ours passed through a plugin's own file, else nothing."""
+    from ..registry import plugin_file
+
+    if type(error).__module__.startswith("sonolux.") or isinstance(error, (MemoryError, OSError)):
+        return ""
+    if type(error).__name__ == "OutOfMemoryError":  # torch's: the machine's fault, whoever asked last
+        return ""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if plugin_file(f.filename)]
+    return f"{frames[-1].filename}:{frames[-1].lineno}, in {frames[-1].name}" if frames else ""
 
 
 if __name__ == "__main__":

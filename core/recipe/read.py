@@ -227,7 +227,8 @@ class Reader:
         if use is BAD:
             return BAD
         try:
-            cls = registry.find(kind, use.value, use.mark.base, self.allow_code)
+            asked = bool(use.mark.override)  # what is named in a command is the user's own wish
+            cls = registry.find(kind, use.value, use.mark.base, self.allow_code or asked)
         except Exception as error:
             if type(error).__name__ != "BadInput":
                 raise

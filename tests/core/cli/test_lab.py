@@ -1,6 +1,7 @@
 """`sonolux lab`: any sampler is measured by one command, third-party ones too; a run's likelihood is printed."""
 
 import json
+import re
 import time
 
 import pytest
@@ -54,6 +55,68 @@ def plugin(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     return "./mine.py:Mine"
+
+
+BROKEN = '''
+"""What goes wrong in samplers."""
+from sonolux.core.samplers.base import Sampler
+
+
+class NoSampler:
+    """A class that is something else."""
+
+
+class Divides(Sampler):
+    """Divides by zero while it drafts."""
+
+    order = 1
+
+    def draft(self, draft):
+        1 / 0
+
+
+class Numbers(Sampler):
+    """Hands the draft a number."""
+
+    order = 1
+
+    def draft(self, draft):
+        x = draft.start()
+        for s, t in draft.pairs():
+            x = draft.step(3.0, t)
+'''
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("NoSampler", r"class NoSampler is no sampler: it has none of draft, plan, solve"),
+        ("Divides", r"a plugin is broken: .*odd\.py:16, in draft: ZeroDivisionError: division by zero"),
+        ("Numbers", r"a plugin is broken: .*odd\.py:27, in draft: TypeError: a point is a combination of .* not 3\.0"),
+    ],
+)
+def test_what_is_broken_in_a_sampler_is_told_with_its_file(lab, tmp_path, monkeypatch, name, said):
+    (tmp_path / "odd.py").write_text(BROKEN)
+    monkeypatch.chdir(tmp_path)
+    code, _, err = lab(f"./odd.py:{name}")
+    assert code == 3 and re.search(said, err), err
+
+
+def test_a_plugin_that_fails_while_it_samples_is_told_with_its_file(tiny_run, tmp_path, monkeypatch, capsys):
+    (tmp_path / "odd.py").write_text(BROKEN)
+    monkeypatch.chdir(tmp_path)
+    ask = ["sample", str(tiny_run("image")), "--out", "out"]
+    assert cli.main([*ask, "use=./odd.py:Divides"]) == 3, "what is named in the command needs no --allow-code"
+    assert "odd.py:16, in draft: ZeroDivisionError" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_error_that_no_plugin_made_is_none_of_theirs(monkeypatch, capsys):
+    def fails(*_, **__):
+        raise ValueError("ours")
+
+    monkeypatch.setattr(report, "measure", fails)
+    assert cli.main(["lab", "sampler", "euler"]) == 1 and "plugin" not in capsys.readouterr().err
 
 
 @pytest.fixture

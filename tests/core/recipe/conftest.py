@@ -39,6 +39,9 @@ class Files:
         self.root, self.split, self.valid, self.label = root, split, valid, label
         self.fade, self.weights = fade, weights
 
+    def item(self, index, rng):
+        """Example `index`: there is none."""
+
 
 class Net:
     """A network that measures its own steps.
