@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
 
-from .types import Conditions, Denoiser, Estimate, Level, expand, per_sample
+from .types import BadInput, Conditions, Denoiser, Estimate, Level, expand, per_sample
 
 
 class Model(nn.Module):
@@ -60,5 +60,26 @@ class ModuleDenoiser(NetworkDenoiser):
     """
 
     def output(self, x: Tensor, level: Level, conditions: Conditions) -> Tensor:
-        """The module's raw output at x (B, C, *spatial)."""
-        return self.network(self._scaled(x, level), self._told(x, level))
+        """The module's raw output at x (B, C, *spatial). Raises BadInput for one that is no such tensor, and where the
+        module's weights are of another type or on another device than x."""
+        try:
+            out = self.network(self._scaled(x, level), self._told(x, level))
+        except RuntimeError as error:
+            self._explain(x, error)
+            raise
+        wrong = f"a {type(out).__name__}" if not isinstance(out, Tensor) else f"{tuple(out.shape)}"
+        if not isinstance(out, Tensor) or out.shape != x.shape:
+            raise BadInput(f"the network's output has the shape of its input, {tuple(x.shape)}; it gave {wrong}")
+        if not out.is_floating_point():
+            raise BadInput(f"the network's output is made of real numbers, {x.dtype}; it gave {out.dtype}")
+        return out.to(x.dtype)
+
+    def _explain(self, x: Tensor, error: RuntimeError) -> None:
+        """Raise BadInput where weights that do not go with x are why the network failed."""
+        weights = list(self.network.parameters()) if isinstance(self.network, nn.Module) else []
+        for p in weights:
+            if p.is_floating_point() and (p.dtype, p.device.type) != (x.dtype, x.device.type):
+                raise BadInput(
+                    f"the network's weights are {p.dtype} on {p.device.type}, and samples are {x.dtype} on "
+                    f"{x.device.type}: convert the network (net.float()), or name its device (device={p.device.type!r})"
+                ) from error

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .clocks.base import Clock
+from .device import choose_device
 from .editing.base import Edit
 from .guidance.base import Chain, Guidance, Run
 from .model import ModuleDenoiser
@@ -25,6 +26,13 @@ def _component(kind: str, value: Any) -> Any:
     if value is None or isinstance(value, (Mapping, int, float)):
         raise BadInput(f"the {kind} is a name, or an object such as its class makes, not {value!r}")
     return find(kind, value)() if isinstance(value, str) else value
+
+
+def _shape(shape: Any) -> tuple[int, ...]:
+    sizes = tuple(shape) if isinstance(shape, (Sequence, torch.Size)) else ()
+    if len(sizes) < 2 or not all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in sizes):
+        raise BadInput(f"the shape of the samples is (B, C, *spatial), whole numbers from 1; got {shape!r}")
+    return sizes
 
 
 def sample(
@@ -61,6 +69,7 @@ def sample(
 
     Raises BadInput where the parts do not go together.
     """
+    shape, device = _shape(shape), choose_device(str(device))
     process: Schedule = _component("schedule", schedule)
     spaced = _component("spacing", spacing)
     levels = spaced.levels(process, steps) if isinstance(spaced, Spacing) else list(spaced)
