@@ -18,8 +18,9 @@ _ZERO = 1e-12  # an alpha below this at t_max is a rounded 0, such as cos(pi / 2
 class Custom(Schedule):
     """Any pair of functions alpha(t), sigma(t), given from Python; t is found from rho by bisection.
 
-    The functions act elementwise on float64 tensors, with torch operations (derivatives are taken through them), at
-    every t from t_clean to t_max, and sigma / alpha rises there. Without them: straight lines, rectified flow's.
+    The functions take float64 tensors of any shape and act on each time by itself, with torch operations (derivatives
+    are taken through them); both are finite and at least 0 from t_min to t_max, and sigma / alpha rises there. A recipe
+    holds no functions: there, `table` has a schedule as numbers, and `custom` has alpha = 1 - t, sigma = t.
 
     alpha:   scale of the data; None: 1 - t
     sigma:   standard deviation of the noise; None: t
