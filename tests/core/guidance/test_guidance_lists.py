@@ -258,4 +258,5 @@ def test_an_override_may_replace_the_list():
 
 
 def test_guidance_that_needs_no_condition_is_welcome_without():
-    load_recipe("shapes", ["condition={label: null}", "sample.guidance={use: autoguidance, weak: runs/x}"])
+    recipe = load_recipe("shapes", ["condition={label: null}", "sample.guidance={use: autoguidance, weak: runs/x}"])
+    assert recipe.sample.guidance.use == "autoguidance" and not recipe.condition
