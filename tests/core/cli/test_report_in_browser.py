@@ -1,0 +1,122 @@
+"""The report in a real browser: no errors, every player knows its duration, every picture is drawn."""
+
+import http.server
+import json
+import shutil
+import subprocess
+import threading
+from functools import partial
+
+import pytest
+from sonolux.core.cli.main import main
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "headless_shell")
+# Put into a copy of the page: what went wrong, and what was loaded, as text that --dump-dom prints.
+EARS = """<script>
+window.faults = [];
+window.addEventListener("error", e => window.faults.push(String(e.message || e.target.src || e)), true);
+const say = console.error; console.error = (...a) => { window.faults.push(a.join(" ")); say(...a) };
+</script>"""
+LOOK = """<script>
+const players = [...document.querySelectorAll("audio")], pictures = [...document.querySelectorAll("img")];
+const look = () => {
+  const found = {
+    faults: window.faults, durations: players.map(p => Number.isFinite(p.duration) ? p.duration : 0),
+    widths: pictures.map(p => p.naturalWidth), svg: document.querySelectorAll("svg rect").length };
+  document.body.innerHTML = "<pre id=found>" + JSON.stringify(found) + "</pre>";
+};
+const ready = () => players.every(p => p.readyState >= 1 || p.error) && pictures.every(p => p.complete);
+let tries = 0;
+const wait = () => (ready() || ++tries > 300) ? look() : setTimeout(wait, 100);
+window.addEventListener("load", wait);
+</script></body>"""
+
+
+def browser():
+    found = next((path for name in NAMES if (path := shutil.which(name))), None)
+    if found is None:
+        pytest.skip(f"needs a browser: one of {', '.join(NAMES)}")
+    return found
+
+
+def looked_at(page, profile):
+    """What a browser finds in report.html: faults, durations in s, widths in pixels."""
+    text = page.read_text(encoding="utf-8")
+    assert text.count("</body>") == 1 and text.count("<head>") == 1
+    copy = page.with_name("looked-at.html")
+    copy.write_text(text.replace("<head>", f"<head>{EARS}").replace("</body>", LOOK), encoding="utf-8")
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, format, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(page.parent)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--mute-audio", f"--user-data-dir={profile}"]
+        address = f"http://127.0.0.1:{server.server_address[1]}/{copy.name}"
+        told = subprocess.run(
+            [browser(), *flags, "--virtual-time-budget=40000", "--dump-dom", address],
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
+    finally:
+        server.shutdown()
+        copy.unlink()
+    assert '<pre id="found">' in told.stdout, told.stderr[-2000:]
+    return json.loads(told.stdout.split('<pre id="found">')[1].split("</pre>")[0])
+
+
+def check_page(found, players, pictures):
+    assert found["faults"] == []
+    assert len(found["durations"]) == players and min(found["durations"], default=1) > 0
+    assert len(found["widths"]) == pictures and min(found["widths"]) > 0
+
+
+@pytest.fixture(scope="module")
+def report(tiny_sounds, tmp_path_factory):
+    """A report of sounds, its files beside the page."""
+    browser()
+    out = tmp_path_factory.mktemp("report") / "report"
+    assert main(["eval", str(tiny_sounds), "embed=0", "shown=6", "--out", str(out)]) == 0
+    return out / "report.html"
+
+
+def test_every_player_and_picture_loads(report, tmp_path):
+    text = report.read_text(encoding="utf-8")
+    players, pictures = text.count("<audio "), text.count("<img ")
+    assert players >= 6 and pictures == players
+    found = looked_at(report, tmp_path / "profile")
+    check_page(found, players, pictures)
+    assert found["svg"] > 2, "the histogram of likeness"
+
+
+def test_a_damaged_sound_and_a_missing_picture_are_caught(report, tmp_path):
+    """Planted: the first player's file is no sound, the first picture's is gone."""
+    folder = tmp_path / "copy"
+    shutil.copytree(report.parent, folder)
+    sources = sorted((folder / "report_files" / "0").iterdir())
+    next(p for p in sources if p.suffix == ".wav").write_bytes(b"no sound")
+    next(p for p in sources if p.suffix == ".png").unlink()
+    found = looked_at(folder / "report.html", tmp_path / "profile")
+    assert found["faults"] and min(found["durations"]) == 0 and min(found["widths"]) == 0
+    with pytest.raises(AssertionError):
+        check_page(found, len(found["durations"]), len(found["widths"]))
+
+
+def test_a_page_that_holds_everything_loads_from_a_file(tiny_pictures, tmp_path):
+    """Pictures inside the page; opened from the disk, as a user does."""
+    path = browser()
+    assert main(["eval", str(tiny_pictures), "novelty=false", "--out", str(tmp_path / "r")]) == 0
+    page = tmp_path / "r" / "report.html"
+    text = page.read_text(encoding="utf-8")
+    page.write_text(text.replace("<head>", f"<head>{EARS}").replace("</body>", LOOK), encoding="utf-8")
+    flags = ["--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    told = subprocess.run(
+        [path, *flags, "--virtual-time-budget=20000", "--dump-dom", page.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=240,
+    ).stdout
+    check_page(json.loads(told.split('<pre id="found">')[1].split("</pre>")[0]), 0, text.count("<img "))

@@ -1,0 +1,153 @@
+"""Draws of eval: chance alone is seldom taken for a difference, classes in other shares are none, copies are seen."""
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import cdist
+from sonolux.core.evaluation.mmd import MMD, median_distance
+from sonolux.core.measuring import distances
+from sonolux.core.measuring.distances import Set, draws, measured, through_codec, verdict
+from sonolux.core.measuring.types import Beside
+from sonolux.core.types import BadInput
+
+SHARES = np.array([0.7, 0.2, 0.1])
+
+
+def real(n, rng):
+    """n examples of three classes of unequal shares, far apart in the first column."""
+    labels = rng.choice(3, n, p=SHARES)
+    rows = rng.standard_normal((n, 4))
+    rows[:, 0] += 3 * labels
+    return Set(rows, labels)
+
+
+def samples(n, rng, shift=0.0):
+    """As many of each class as of the others, as eval makes them; else just as the real ones."""
+    labels = np.arange(n) % 3
+    rows = rng.standard_normal((n, 4)) + shift
+    rows[:, 0] += 3 * labels
+    return Set(rows, labels)
+
+
+def alarms(learned, held, trials=40):
+    """Share of trials in which MMD tells a difference where there is none."""
+    wrong = 0
+    for seed in range(trials):
+        rng = np.random.default_rng(seed)
+        found = draws(samples(60, rng), real(160, rng), real(held, rng), learned, 40)
+        figure = measured(found, 10, "real", "examples")[0]
+        wrong += "no difference" not in figure.means
+    return wrong / trials
+
+
+def check_alarms(learned, held):
+    """5 % are expected where a value is one draw, fewer where it is a mean of draws; 20 % are four sigma off."""
+    assert alarms(learned, held) <= 0.2
+
+
+@pytest.mark.parametrize(("learned", "held"), [(False, 120), (True, 120), (False, 20)])
+def test_chance_is_seldom_taken_for_a_difference(learned, held):
+    check_alarms(learned, held)
+
+
+def test_floors_of_other_classes_than_the_samples_are_caught(monkeypatch):
+    """Planted: the examples beside are drawn with the data's own shares of classes."""
+    true = distances._matched
+
+    def any_class(own, chosen, labels, rows, rng):
+        return true(np.full_like(own, -1), chosen, labels, rows, rng)
+
+    monkeypatch.setattr(distances, "_matched", any_class)
+    with pytest.raises(AssertionError):
+        check_alarms(False, 120)
+
+
+@pytest.mark.parametrize(("learned", "held"), [(False, 120), (True, 120), (False, 20)])
+def test_a_shift_is_seen(learned, held):
+    rng = np.random.default_rng(3)
+    found = draws(samples(120, rng, shift=1.0), real(200, rng), real(held, rng), learned, 40)
+    mmd, frechet = measured(found, 20, "real", "examples")[:2]
+    assert "above chance" in mmd.means and "times the real" in frechet.means
+    assert mmd.interval is not None and mmd.interval[0] < mmd.value < mmd.interval[1]
+    assert mmd.interval[0] > mmd.beside[0].high
+
+
+def test_copies_of_the_data_are_too_close():
+    rng = np.random.default_rng(4)
+    train, held = real(100, rng), real(20, rng)
+    found = draws(Set(train.rows.copy(), train.labels), train, held, False, 40)
+    values = found.values(MMD(2.0)), found.of_floors(MMD(2.0))
+    assert np.mean(values[0]) < np.quantile(values[1], 0.2)
+
+
+@pytest.mark.parametrize(
+    ("learned", "held", "made"), [(False, 120, 60), (True, 120, 61), (False, 9, 300), (True, 0, 9)]
+)
+def test_rows_of_a_draw(learned, held, made):
+    rng = np.random.default_rng(5)
+    other = real(held, rng) if held else None
+    found = draws(samples(made, rng), real(90, rng), other, learned, 7)
+    assert {len(d.made) == len(d.other) for d in found.floors} == {True}
+    for d in found.floors:
+        assert not set(d.other) & set(d.reference), "no example stands on both sides"
+        for rows in d:
+            assert len(set(rows)) == len(rows)
+        count = [np.bincount(s.labels[r], minlength=3) for s, r in ((found.made, d.made), (found.pool, d.other))]
+        assert (count[0] == count[1]).all(), "samples and those beside have the same classes"
+    if found.value is not None:
+        assert (found.value.reference == 90 + np.arange(held)).all()
+        assert {len(d.reference) for d in found.floors} == {held}
+
+
+def test_the_value_is_the_metric_of_all_rows():
+    rng = np.random.default_rng(6)
+    made, train, held = real(60, rng), real(400, rng), real(150, rng)
+    found = draws(made, train, held, False, 10)
+    assert sorted(found.value.made) == list(range(60))
+    figure = measured(found, 10, "real", "examples")[0]
+    assert figure.value == pytest.approx(1000 * MMD(median_distance(held.rows))(made.rows, held.rows))
+
+
+def test_shares_against_balls_counted_with_scipy():
+    rng = np.random.default_rng(7)
+    made, train, held = samples(60, rng, 0.7), real(400, rng), real(150, rng)
+    found = draws(made, train, held, False, 10)
+    figures = {f.key: f.value for f in measured(found, 10, "real", "examples")}
+    between = cdist(made.rows, held.rows)
+    reach = [np.sort(cdist(s.rows, s.rows), axis=1)[:, 5] for s in (made, held)]
+    assert figures["precision"] == pytest.approx((between <= reach[1]).any(1).mean())
+    assert figures["recall"] == pytest.approx((between <= reach[0][:, None]).any(0).mean())
+    assert figures["coverage"] == pytest.approx((between <= reach[1]).any(0).mean())
+
+
+def test_many_rows_are_thinned(monkeypatch):
+    monkeypatch.setattr(distances, "MOST", 50)
+    rng = np.random.default_rng(8)
+    for learned in (False, True):
+        found = draws(samples(200, rng), real(400, rng), real(300, rng), learned, 5)
+        assert max(max(map(len, d)) for d in [*found.floors, *found.some]) <= 50
+
+
+def test_few_are_refused():
+    rng = np.random.default_rng(9)
+    with pytest.raises(BadInput, match="5 samples and 40 real examples"):
+        draws(samples(5, rng), real(40, rng), None, False, 10)
+
+
+def test_verdicts():
+    beside = Beside("real", -1.9, -2.3, -1.5)
+    assert "no difference" in verdict("mmd", -2.0, beside, "sounds")
+    assert "look for copies" in verdict("mmd", -3.0, beside, "sounds")
+    assert "by 5 times" in verdict("mmd", 0.1, beside, "sounds"), "finite though chance is below zero"
+    assert "2.0 times the real sounds' own" in verdict("frechet", 4.0, Beside("real", 2.0, 1.0, 3.0), "sounds")
+
+
+def test_what_the_codec_does_is_measured_on_other_halves():
+    """A codec that changes nothing is at chance, not at the distance of a set to itself; one that shifts is not."""
+    rng = np.random.default_rng(10)
+    known = real(200, rng)
+    metric = MMD(2.0)
+    same = through_codec(known, known, "codec")(metric)
+    assert same.low < 0 < same.high and abs(same.value) < 0.006
+    assert metric(known.rows, known.rows) < 2 * same.value, "a set against itself is nearer than chance"
+    moved = through_codec(Set(known.rows + 1.0, known.labels), known, "codec")(metric)
+    assert moved.low > same.high
