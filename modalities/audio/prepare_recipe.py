@@ -56,6 +56,8 @@ def _choose(lines: Sequence[Line]) -> _Choice:
     seconds, crop = _length(lines, reasons)
     shortest = _shortest(lines, seconds, crop, reasons)
     channels, level = _channels(lines, reasons), _level(lines, crop, reasons)
+    if crop == "random":
+        seconds = _filled(seconds, rate)
     return _Choice(rate, seconds, shortest, channels, crop, level, _labelled(lines, reasons), reasons)
 
 
@@ -85,7 +87,7 @@ def _length(lines: Sequence[Line], reasons: list[str]) -> tuple[float, str]:
     """
     heard = _heard(lines)
     if float(np.median(heard)) > _TEXTURE:
-        reasons.append(f"length 4 s, anywhere in a sound: half of them last longer than {_TEXTURE:g} s")
+        reasons.append(f"length of about 4 s, anywhere in a sound: half of them last longer than {_TEXTURE:g} s")
         return 4.0, "random"
     share = 0.95 if float(heard.mean()) > 0.4 * float(np.quantile(heard, 0.95)) else 0.9
     wanted = float(np.quantile(heard, share))
@@ -154,14 +156,25 @@ def _labelled(lines: Sequence[Line], reasons: list[str]) -> bool:
     return True
 
 
+def _window(rate: int) -> tuple[int, int]:
+    """(n_fft, hop) in samples: windows of 21 to 32 ms every 9 ms."""
+    n_fft = 2 ** round(math.log2(0.028 * rate))
+    return n_fft, min(n_fft // 4, 3 * n_fft // 8, key=lambda hop: abs(math.log(hop / (0.0087 * rate))))
+
+
+def _filled(seconds: float, rate: int) -> float:
+    """The nearest length that fills the codec's places: silence behind every part would be learnt and heard in loops."""
+    step = 8 * _window(rate)[1]
+    return round(round(seconds * rate / step) * step / rate, 6)
+
+
 def _codec(choice: _Choice) -> tuple[str, int, int]:
     """(codec, its channels, its frames): log-mel bands, which learn fastest, in windows of 21 to 32 ms every 9 ms.
 
     As few bands as cost the codec little: every one must pass through the network with all of its noise. Longer windows
     leave room for beats between the tones that share a band, and what Griffin-Lim then makes is rough.
     """
-    n_fft = 2 ** round(math.log2(0.028 * choice.rate))
-    hop = min(n_fft // 4, 3 * n_fft // 8, key=lambda hop: abs(math.log(hop / (0.0087 * choice.rate))))
+    n_fft, hop = _window(choice.rate)
     wanted = 40 if choice.rate <= 8000 else 48 if choice.rate <= 16000 else 64 if choice.rate <= 32000 else 80
     mels = next((m for m in (wanted, 64, 48, 40) if _told_apart(n_fft, choice.rate, m)), 32)
     frames = math.ceil(choice.seconds * choice.rate / hop)

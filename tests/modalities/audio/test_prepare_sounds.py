@@ -19,6 +19,7 @@ from sonolux.core.types import Signal
 from sonolux.modalities.audio import files
 from sonolux.modalities.audio import prepare as measuring
 from sonolux.modalities.audio import prepare_recipe as proposing
+from sonolux.modalities.audio.codecs.logmel import Logmel
 from sonolux.modalities.audio.datasets.folder import Folder
 from sonolux.modalities.audio.prepare import SoundPreparer, facts
 from sonolux.modalities.audio.prepare_recipe import RATES, _Choice, _choose, _codec
@@ -302,7 +303,7 @@ def test_the_length_holds_nearly_all():
     mostly_short = _choose([line(seconds=0.2)] * 93 + [line(seconds=5.0)] * 7)
     assert mostly_short.seconds == 0.25 and "7 that are longer are cut" in " ".join(mostly_short.reasons)
     texture = _choose([line(seconds=20.0, peak=-1.0 - i) for i in range(20)])
-    assert (texture.crop, texture.seconds, texture.normalise) == ("random", 4.0, "rms")
+    assert (texture.crop, texture.normalise) == ("random", "rms")
 
 
 def test_lengths_are_told_where_silence_would_fill_the_time():
@@ -325,12 +326,34 @@ def test_windows():
     check_windows()
 
 
-def test_planted_long_windows_are_caught():
-    source = inspect.getsource(_codec)
-    assert source.count("0.028 * choice.rate") == 1
-    exec(source.replace("0.028 * choice.rate", "0.045 * choice.rate"), {**vars(proposing)}, faulty := {})
+def test_planted_long_windows_are_caught(monkeypatch):
+    source = inspect.getsource(proposing._window)
+    assert source.count("0.028 * rate") == 1
+    exec(source.replace("0.028 * rate", "0.045 * rate"), {**vars(proposing)}, faulty := {})
+    monkeypatch.setattr(proposing, "_window", faulty["_window"])
     with pytest.raises(AssertionError):
-        check_windows(faulty["_codec"])
+        check_windows()
+
+
+def check_filled():
+    """Parts of textures fill whole places of the codec proposed for them, at every rate: no silence behind them."""
+    for rate in RATES:
+        choice = _choose([line(seconds=20.0, rate=rate, bandwidth=rate / 2)] * 20)
+        assert choice.crop == "random" and choice.seconds == pytest.approx(4.0, abs=0.05)
+        frames = round(choice.seconds * choice.rate)
+        n_fft, hop = (int(re.search(rf"{key}: (\d+)", _codec(choice)[0])[1]) for key in ("n_fft", "hop"))
+        codec = Logmel(Signal("audio", 1, (frames,), float(choice.rate)), n_fft, hop, 32)
+        assert codec.shape((frames,))[1] * hop == frames, rate
+
+
+def test_parts_of_textures_fill_their_places():
+    check_filled()
+
+
+def test_planted_round_length_is_caught(monkeypatch):
+    monkeypatch.setattr(proposing, "_filled", lambda seconds, rate: seconds)
+    with pytest.raises(AssertionError):
+        check_filled()
 
 
 def test_channels_levels_and_classes():
