@@ -163,7 +163,7 @@ def _window(rate: int) -> tuple[int, int]:
 
 
 def _filled(seconds: float, rate: int) -> float:
-    """The nearest length that fills the codec's places: silence behind every part would be learnt and heard in loops."""
+    """The nearest length that fills the codec's places: silence behind parts would be learnt, and heard in loops."""
     step = 8 * _window(rate)[1]
     return round(round(seconds * rate / step) * step / rate, 6)
 
