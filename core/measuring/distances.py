@@ -22,7 +22,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..evaluation.base import Metric, bootstrap
+from ..evaluation.base import Features, Metric, bootstrap
 from ..evaluation.frechet import Frechet
 from ..evaluation.mmd import MMD, median_distance
 from ..evaluation.precision_recall import PrecisionRecall
@@ -34,6 +34,7 @@ MOST = 2000
 FLOORS = 40  # draws of real examples against real ones
 
 Rows = np.ndarray
+Measure = Callable[["Set", "Set"], float]
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,10 @@ class Set:
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def pick(self, rows: np.ndarray) -> Set:
+        """Some of it."""
+        return Set(self.rows[rows], self.labels[rows])
 
     def joined(self, other: Set) -> Set:
         """Both, one after the other."""
@@ -85,18 +90,18 @@ class Draws:
         """The draws that give values."""
         return self.floors if self.value is None else [self.value]
 
-    def values(self, metric: Metric) -> list[float]:
-        """The metric of samples to real examples, a value a draw; one where the draws do not differ."""
-        return [float(metric(self.made.rows[d.made], self.pool.rows[d.reference])) for d in self.some]
+    def values(self, measure: Measure) -> list[float]:
+        """The distance of samples to real examples, a value a draw; one where the draws do not differ."""
+        return [measure(self.made.pick(d.made), self.pool.pick(d.reference)) for d in self.some]
 
-    def of_floors(self, metric: Metric) -> list[float]:
-        """The metric of real examples to real examples, a value a draw."""
-        return [float(metric(self.pool.rows[d.other], self.pool.rows[d.reference])) for d in self.floors]
+    def of_floors(self, measure: Measure) -> list[float]:
+        """The distance of real examples to real examples, a value a draw."""
+        return [measure(self.pool.pick(d.other), self.pool.pick(d.reference)) for d in self.floors]
 
-    def interval(self, metric: Metric, value: float, repeats: int) -> tuple[float, float]:
+    def interval(self, measure: Measure, metric: Metric, value: float, repeats: int) -> tuple[float, float]:
         """A 95 % interval around `value`: halves of both sets, which vary as the whole sets would."""
         if self.value is None:
-            found = np.array(self.values(metric))
+            found = np.array(self.values(measure))
             low, high = np.quantile(found, [0.025, 0.975]) - found.mean()
             return value + float(low), value + float(high)
         m, _, r = self.value
@@ -188,7 +193,7 @@ def _half_of(labels: np.ndarray, n: int, rng: np.random.Generator) -> Rows:
 
 
 def measured(
-    found: Draws, repeats: int, real: str, many: str, codec: Callable[[Metric], Beside] | None = None
+    found: Draws, repeats: int, real: str, many: str, codec: Callable[[Measure], Beside] | None = None
 ) -> list[Figure]:
     """MMD, Frechet distance, precision, recall and coverage with what stands beside them.
 
@@ -198,9 +203,26 @@ def measured(
     n, m = found.sizes
     reference = found.some[0].reference
     mmd = MMD(median_distance(found.pool.rows if found.value is None else found.pool.rows[reference]))
+    frechet = Frechet()
+
+    def by_class(a: Set, b: Set) -> float:
+        return 1000 * mmd(a.rows, b.rows, (a.labels, b.labels))
+
+    def plain_mmd(g: Features, r: Features) -> float:
+        return 1000 * mmd(g, r)
+
     out = [
-        _distance("mmd", "MMD x 1000", lambda g, r: 1000 * mmd(g, r), found, repeats, real, many, codec),
-        _distance("frechet", f"Frechet distance, N = {n}", Frechet(), found, repeats, real, many),
+        _distance("mmd", "MMD x 1000", by_class, plain_mmd, found, repeats, real, many, codec),
+        _distance(
+            "frechet",
+            f"Frechet distance, N = {n}",
+            lambda a, b: frechet(a.rows, b.rows),
+            frechet,
+            found,
+            repeats,
+            real,
+            many,
+        ),
     ]
     if min(n, m) <= 10:
         return out
@@ -227,17 +249,18 @@ def _range(name: str, values: np.ndarray) -> Beside:
 def _distance(
     key: str,
     name: str,
+    measure: Measure,
     metric: Metric,
     found: Draws,
     repeats: int,
     real: str,
     many: str,
-    codec: Callable[[Metric], Beside] | None = None,
+    codec: Callable[[Measure], Beside] | None = None,
 ) -> Figure:
-    value = float(np.mean(found.values(metric)))
-    beside = _range(real, np.array(found.of_floors(metric)))
-    others = (beside,) if codec is None else (beside, codec(metric))
-    interval = found.interval(metric, value, repeats)
+    value = float(np.mean(found.values(measure)))
+    beside = _range(real, np.array(found.of_floors(measure)))
+    others = (beside,) if codec is None else (beside, codec(measure))
+    interval = found.interval(measure, metric, value, repeats)
     return Figure(key, name, value, "{:.3g}", interval, others, verdict(key, value, beside, many))
 
 
@@ -255,15 +278,15 @@ def verdict(key: str, value: float, beside: Beside, many: str) -> str:
     return f"{times:.1f} times the real {many}' own; falls with N, so compare at this N alone"
 
 
-def through_codec(coded: Set, known: Set, name: str, repeats: int = FLOORS) -> Callable[[Metric], Beside]:
-    """For a metric, what real examples reach after the codec: halves of `coded` to the other halves of `known`, the
+def through_codec(coded: Set, known: Set, name: str, repeats: int = FLOORS) -> Callable[[Measure], Beside]:
+    """For a distance, what real examples reach after the codec: halves of `coded` to the other halves of `known`, the
     same examples in the same order, since against itself an example would be too near."""
 
-    def beside(metric: Metric) -> Beside:
+    def beside(measure: Measure) -> Beside:
         rng, values = np.random.default_rng(0), []
         for _ in range(repeats):
             one, other = _halves(known.labels, len(known) // 2, rng)
-            values.append(float(metric(coded.rows[other], known.rows[one])))
+            values.append(measure(coded.pick(other), known.pick(one)))
         return _range(name, np.array(values))
 
     return beside

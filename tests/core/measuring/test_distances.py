@@ -75,7 +75,7 @@ def test_copies_of_the_data_are_too_close():
     rng = np.random.default_rng(4)
     train, held = real(100, rng), real(20, rng)
     found = draws(Set(train.rows.copy(), train.labels), train, held, False, 40)
-    values = found.values(MMD(2.0)), found.of_floors(MMD(2.0))
+    values = found.values(mmd), found.of_floors(mmd)
     assert np.mean(values[0]) < np.quantile(values[1], 0.2)
 
 
@@ -104,7 +104,9 @@ def test_the_value_is_the_metric_of_all_rows():
     found = draws(made, train, held, False, 10)
     assert sorted(found.value.made) == list(range(60))
     figure = measured(found, 10, "real", "examples")[0]
-    assert figure.value == pytest.approx(1000 * MMD(median_distance(held.rows))(made.rows, held.rows))
+    groups = made.labels[found.value.made], held.labels
+    wanted = MMD(median_distance(held.rows))(made.rows[found.value.made], held.rows, groups)
+    assert figure.value == pytest.approx(1000 * wanted)
 
 
 def test_shares_against_balls_counted_with_scipy():
@@ -141,13 +143,26 @@ def test_verdicts():
     assert "2.0 times the real sounds' own" in verdict("frechet", 4.0, Beside("real", 2.0, 1.0, 3.0), "sounds")
 
 
-def test_what_the_codec_does_is_measured_on_other_halves():
+def mmd(a, b):
+    return MMD(2.0)(a.rows, b.rows, (a.labels, b.labels))
+
+
+def check_codec():
     """A codec that changes nothing is at chance, not at the distance of a set to itself; one that shifts is not."""
     rng = np.random.default_rng(10)
+    values = [through_codec(one, one, "codec")(mmd) for one in (real(200, rng) for _ in range(4))]
+    assert all(v.low < 0 < v.high for v in values) and abs(np.mean([v.value for v in values])) < 0.002
     known = real(200, rng)
-    metric = MMD(2.0)
-    same = through_codec(known, known, "codec")(metric)
-    assert same.low < 0 < same.high and abs(same.value) < 0.006
-    assert metric(known.rows, known.rows) < 2 * same.value, "a set against itself is nearer than chance"
-    moved = through_codec(Set(known.rows + 1.0, known.labels), known, "codec")(metric)
-    assert moved.low > same.high
+    assert mmd(known, known) < -0.003, "a set against itself is nearer than chance"
+    assert through_codec(Set(known.rows + 1.0, known.labels), known, "codec")(mmd).low > max(v.high for v in values)
+
+
+def test_what_the_codec_does_is_measured_on_other_halves():
+    check_codec()
+
+
+def test_halves_of_each_class_counted_as_chance_are_caught(monkeypatch):
+    """Planted: MMD does not mind that the numbers of each class are fixed."""
+    monkeypatch.setitem(globals(), "mmd", lambda a, b: MMD(2.0)(a.rows, b.rows))
+    with pytest.raises(AssertionError):
+        check_codec()
