@@ -112,8 +112,14 @@ def measure_long(trained: Any, run: str, args: argparse.Namespace) -> Table:
         name = f"overlap {overlap:g}"
         for places, where in ((at, "joints"), (between, "between")):
             found: Joints = joints(media, places, part)
+            low, high = (float(found.chance.quantile(q)) for q in (0.05, 0.95))
             step = float(steps_of_spectra(media, places, rate).median())
-            table.add(f"{name}, {len(places)} {where}: jump", found.jump, "{:.2f}", "times the pooled median inside")
+            table.add(
+                f"{name}, {len(places)} {where}: jump",
+                found.jump,
+                "{:.2f}",
+                f"times the median; 90 % of places: {low:.2f}-{high:.2f}",
+            )
             table.add(
                 f"{name}, {len(places)} {where}: level of 20 ms",
                 float(found.level.median()),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -61,11 +62,13 @@ def seams(loops: Sequence[Tensor], part: int, axis: int = -1) -> Seams:
 class Joints:
     """Of long media, at given places along one axis.
 
-    jump:  median jump over a place, from the element before it, over the median jump between neighbours, pooled
-    level: dB, (N places,): RMS of what lies around a place, over the median RMS of the example's parts of that length
+    jump:   median jump over a place, from the element before it, over the median jump between neighbours, pooled
+    chance: (32,): the same ratio where all places are moved on, by up to the smallest distance between two
+    level:  dB, (N places,): RMS of what lies around a place, over the median RMS of the example's parts of that length
     """
 
     jump: float
+    chance: Tensor
     level: Tensor
 
     def within(self, limit: float = 3.0) -> float:
@@ -83,14 +86,19 @@ def joints(media: Sequence[Tensor], places: Sequence[int], part: int, axis: int 
         raise BadInput("joints are measured on one example or more, at one place or more")
     if any(not half <= p <= x.shape[axis] - half for x in media for p in places):
         raise BadInput(f"joints lie {half} elements or more from the ends; got {list(places)}")
-    at, within, levels = [], [], []
+    gap = min([b - a for a, b in pairwise(sorted(places))] or [4 * part])
+    moves = [0, *(k * gap // 33 for k in range(1, 33))]
+    found: list[list[Tensor]] = [[] for _ in moves]
+    within, levels = [], []
     for one in media:
         x = one.double().movedim(axis, -1).flatten(0, -2)  # (channels and rows, n)
         jumps = x.diff().abs()
-        at.append(jumps[:, [p - 1 for p in places]].flatten())
+        for by, kept in zip(moves, found, strict=True):
+            kept.append(jumps[:, [p + by - 1 for p in places if p + by < x.shape[-1]]].flatten())
         within.append(jumps.flatten())
         usual = x.unfold(-1, 2 * half, half).square().mean((0, 2)).sqrt().median().clamp(min=1e-12)
         around = torch.stack([x[:, p - half : p + half].square().mean().sqrt() for p in places])
         levels.append(20 * torch.log10(around.clamp(min=1e-12) / usual))
-    jump = torch.cat(at).median() / torch.cat(within).median().clamp(min=1e-12)
-    return Joints(float(jump), torch.cat(levels))
+    pooled = torch.cat(within).median().clamp(min=1e-12)
+    at, *chance = [torch.cat(kept).median() / pooled for kept in found]
+    return Joints(float(at), torch.stack(chance), torch.cat(levels))

@@ -1,0 +1,47 @@
+"""Where windows meet in a long sound, and the step of the spectrum there."""
+
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from sonolux.core.types import Signal
+from sonolux.modalities.audio.codecs.waveform import Waveform
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+import seams
+
+RATE = 8000.0
+
+
+def run():
+    """A run of 1 s at 8 kHz whose codec has a place for every 16 samples."""
+    signal = Signal("audio", 1, (8000,), RATE)
+    return SimpleNamespace(codec=Waveform(signal), parts=SimpleNamespace(signal=SimpleNamespace(latent=(16, 500))))
+
+
+def test_joints_lie_where_windows_begin_and_end():
+    assert seams.places_of_joints(run(), 16000, 0.0) == [8000]
+    assert seams.places_of_joints(run(), 16000, 0.5) == [4000, 8000, 12000]
+
+
+def check_steps(measure):
+    """A tone that gives way to another has a step there and none elsewhere; a step of 20 dB in level is 20 dB."""
+    t = torch.arange(16000) / RATE
+    change = torch.cat([torch.sin(6.2832 * 440 * t[:8000]), torch.sin(6.2832 * 1600 * t[:8000])])[None]
+    steps = measure([change], [4000, 8000], RATE)
+    assert steps.shape == (1, 2) and float(steps[0, 1]) > 5 > 1 > float(steps[0, 0])
+    noise = torch.randn(1, 16000, generator=torch.Generator().manual_seed(0))
+    noise[:, 8000:] *= 10
+    steps = measure([noise], [4000, 8000], RATE)
+    assert float(steps[0, 1]) == pytest.approx(20, abs=2) and float(steps[0, 0]) < 3
+
+
+def test_steps_of_spectra():
+    check_steps(seams.steps_of_spectra)
+
+
+def test_planted_place_is_caught():
+    with pytest.raises(AssertionError):
+        check_steps(lambda sounds, places, rate: seams.steps_of_spectra(sounds, [p + 1000 for p in places], rate))
