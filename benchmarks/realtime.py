@@ -91,6 +91,8 @@ def measure(
         "factors": factors,
         "base": base,
         "memory": memory(),
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0,
+        "busy": busy,
     }
 
 
@@ -102,11 +104,11 @@ def memory() -> int:
     return most if sys.platform == "darwin" else most * 1024
 
 
-def in_process(source: str, steps: str, threads: int, count: int, busy: bool) -> dict[str, Any]:
+def in_process(source: str, steps: str, threads: int, count: int, repeats: int, busy: bool) -> dict[str, Any]:
     """The same in a fresh process."""
     command = [sys.executable, __file__, "--one", source, "--steps", steps, "--threads", str(threads)]
     done = subprocess.run(
-        [*command, "--count", str(count), *["--busy"] * busy],
+        [*command, "--count", str(count), "--repeats", str(repeats), *["--busy"] * busy],
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": str(threads)},
@@ -126,7 +128,13 @@ def table(rows: list[dict[str, Any]], steps: list[int]) -> str:
         cells += [f"{factors[n]:.3f}" for n in steps] + [f"{row['memory'] / 2**20:.0f} MiB"]
         lines.append("| " + " | ".join(cells) + " |")
     base = max(row["base"] for row in rows) / 2**20
-    return "\n".join([*lines, "", f"Seconds of work for a second of sound; {base:.0f} MiB are Python and torch."])
+    threads = "/".join(sorted({str(row["threads"]) for row in rows}))
+    load = max(row.get("load", 0.0) for row in rows)
+    said = f"{threads} threads of {os.cpu_count()} processors, load up to {load:.1f} while measuring"
+    if any(row.get("busy") for row in rows):
+        said += "; processor time, not the clock"
+    about = f"Seconds of work for a second of sound; {base:.0f} MiB are Python and torch; {said}."
+    return "\n".join([*lines, "", about])
 
 
 def main() -> None:
@@ -135,6 +143,7 @@ def main() -> None:
     parser.add_argument("--steps", default="8,25,50")
     parser.add_argument("--threads", default="1,2")
     parser.add_argument("--count", type=int, default=16, help="sounds made at a time (default %(default)s)")
+    parser.add_argument("--repeats", type=int, default=3, help="whose median counts (default %(default)s)")
     parser.add_argument("--only", default="", help="recipes' cases whose name contains this")
     parser.add_argument("--busy", action="store_true", help="one thread, by its processor time: for a machine at work")
     parser.add_argument("--json", action="store_true")
@@ -142,12 +151,12 @@ def main() -> None:
     args = parser.parse_args()
     steps = [int(n) for n in args.steps.split(",")]
     if args.one:
-        print(json.dumps(measure(args.one, steps, int(args.threads), args.count, busy=args.busy)))
+        print(json.dumps(measure(args.one, steps, int(args.threads), args.count, args.repeats, args.busy)))
         return
     rows = []
     for source in args.runs or [name for name in CASES if args.only in name]:
         for threads in ["1"] if args.busy else args.threads.split(","):
-            rows.append(in_process(source, args.steps, int(threads), args.count, args.busy))
+            rows.append(in_process(source, args.steps, int(threads), args.count, args.repeats, args.busy))
     print(json.dumps(rows, indent=1) if args.json else table(rows, steps))
 
 
