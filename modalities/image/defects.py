@@ -10,9 +10,6 @@ from torch import Tensor
 from ...core.evaluation.defects import contrast, extremes
 from ...core.measuring.types import Defect
 
-SEAM_RATIO = 1.1
-"""A tile is seamless where the jump across its edges is no larger than this many times its usual one."""
-
 
 def sharpness(picture: Tensor) -> float:
     """Energy of the differences between neighbouring pixels over that of the picture, in dB: low where it is blurred,
@@ -71,7 +68,7 @@ def of(pictures: Sequence[Tensor], real: Sequence[Tensor], loop: bool = False) -
         add(
             "seam",
             "seam of the tile",
-            f"jump across the edges in usual ones: the median is to be {SEAM_RATIO} or less; above 2 counts",
+            "the larger jump across two edges, in usual ones: 1 to 1.5 where there is no seam; above 2 counts",
             seam,
             lambda known: (-1.0, 2.0),
             "{:.2f}",
