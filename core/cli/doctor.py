@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import click
+
+from ..messages import counted
 
 PACKAGES = ("torch", "torchvision", "torchaudio", "numpy", "soundfile", "safetensors", "pillow", "matplotlib")
 LOAD = "import sys; from sonolux.core.registry import find; find(sys.argv[1], sys.argv[2], allow_code=False)"
@@ -20,13 +24,14 @@ PATIENCE = 120  # seconds that a plugin may take to import
 @click.command("doctor")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(as_json: bool) -> int:
-    """Check versions, devices and plugins. Exit code 1 where a library is broken, 3 where a plugin is."""
+    """Check versions, devices, sound files, space and plugins. Exit code 1: a library is broken, 3: a plugin is."""
     report: dict[str, Any] = {
         "sonolux": _version("sonolux"),
         "python": platform.python_version(),
         "platform": platform.platform(),
     }
     report |= {"packages": {p: _version(p) for p in PACKAGES}, **_torch(), "plugins": _plugins()}
+    report |= {"sound_files": _formats(), "free_gb": round(shutil.disk_usage(Path.cwd()).free / 1e9, 1)}
     if as_json:
         click.echo(json.dumps(report, indent=1, ensure_ascii=False))
     else:
@@ -34,6 +39,16 @@ def command(as_json: bool) -> int:
     if any(p["trouble"] for p in report["plugins"]):
         return 3
     return 1 if report["trouble"] else 0
+
+
+def _formats() -> list[str]:
+    """Kinds of sound files that can be read; asked in a child, like every import that may fail."""
+    code = "import soundfile; print(*soundfile.available_formats())"
+    try:
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE)
+    except subprocess.TimeoutExpired:
+        return []
+    return sorted(done.stdout.split()) if done.returncode == 0 else []
 
 
 def _version(package: str) -> str | None:
@@ -108,7 +123,9 @@ def _print(report: dict[str, Any]) -> None:
     for device, facts in report["devices"].items():
         precision = "bf16 is native" if facts["bf16"] else "no native bf16: `precision: auto` computes in float32"
         click.echo(f"device {device}: {facts['name']}, {precision}")
-    click.echo(f"{report['threads']} threads on {report['cores']} cores")
+    click.echo(f"{counted(report['threads'] or 0, 'thread')} on {counted(report['cores'] or 0, 'core')}")
+    click.echo(f"sound files: {', '.join(report['sound_files']) or 'none can be read'}")
+    click.echo(f"{report['free_gb']:g} GB free in {Path.cwd()}")
     for plugin in report["plugins"]:
         click.echo(f"plugin {plugin['kind']} {plugin['name']} ({plugin['source']}): {plugin['trouble'] or 'ok'}")
     for line in report["trouble"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -41,7 +42,7 @@ def command(
     click.echo("\n".join(report.lines))
     names = "manifest.jsonl, summary.json, summary.png"
     click.echo(f"wrote {report.recipe} and {names} in {report.folder} ({report.summary['seconds_taken']:.1f} s)")
-    click.echo(f"now: sonolux train {report.recipe}")
+    click.echo(f"now: sonolux train {shlex.quote(str(report.recipe))}")
 
 
 def preparers() -> dict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import click
@@ -67,4 +68,5 @@ def command(
     except KeyboardInterrupt as e:
         click.echo(str(e) or "interrupted; the last checkpoint stands", err=True)
         raise SystemExit(130) from None
-    click.echo(f"done: {path}\nnow: sonolux sample {job.folder.path} --out {job.folder.path / 'samples'}")
+    run, samples = (shlex.quote(str(p)) for p in (job.folder.path, job.folder.path / "samples"))
+    click.echo(f"done: {path}\nnow: sonolux sample {run} --out {samples}")

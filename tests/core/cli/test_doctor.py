@@ -36,6 +36,20 @@ def test_it_reports_versions_and_devices(capsys, monkeypatch):
     assert "all well" in capsys.readouterr().out
 
 
+def test_it_reports_sound_files_and_free_space(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(doctor, "_import", lambda package: None)
+    monkeypatch.setattr(doctor, "_plugins", list)
+    assert main(["doctor", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert {"WAV", "FLAC", "OGG"} <= set(report["sound_files"]) and report["free_gb"] > 0
+    (tmp_path / "soundfile.py").write_text("raise OSError('sndfile library not found')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert main(["doctor"]) == 0
+    said = capsys.readouterr().out
+    assert "sound files: none can be read" in said and f"GB free in {tmp_path}" in said
+
+
 def test_every_plugin_is_loaded_in_a_process_of_its_own(acme, capsys, monkeypatch):
     monkeypatch.setattr(doctor, "_torch", lambda: {"devices": {}, "threads": 1, "cores": 1, "trouble": []})
     assert main(["doctor", "--json"]) == 3
