@@ -39,8 +39,8 @@ distilled networks; `dpm_adaptive` where an error tolerance matters more than th
 
 **Words for orders.** A parameter `order` is the order that is measured (`exp_ab`, `exp_abm`, `deis`, `lms`). Where a
 method's own numbering is another, so is the word: `predictor_order` (`unipc`, `sa_solver`) counts the estimates of the
-predictor, whose corrector adds an order; `estimates` (`ipndm`) counts those that a step combines, an order on equal steps alone.
-The column "order" is what a method states with its defaults, and the tests hold it to that.
+predictor, whose corrector adds an order; `estimates` (`ipndm`) counts those that a step combines, which is an order on
+equal steps alone. The column "order" is what a method states with its defaults, and the tests hold it to that.
 
 `sonolux lab sampler NAME --plot out.png` measures one of them, or your own.
 """
