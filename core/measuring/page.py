@@ -130,12 +130,16 @@ def page(report: Report, beside: Path | None = None) -> str:
     parts += [f"<h1>{_text(report.title)}</h1>", f'<p class="soft">{_text(_summary(report.facts))}</p>']
     parts += [f'<p class="remark">{_text(remark)}</p>' for remark in report.remarks]
     parts.append(_figures(report))
+    shown = [
+        _exhibits(heading, about, some, None if beside is None else beside / f"{number}")
+        for number, (heading, (about, some)) in enumerate(report.exhibits.items())
+    ]
+    parts += shown[:2]  # samples and real ones: a look and a listen come before further figures
     if report.likeness:
         parts.append(_likeness(report.likeness))
     if report.confusion is not None:
         parts.append(_confusion(report.confusion.tolist(), report.classes))
-    for number, (heading, (about, some)) in enumerate(report.exhibits.items()):
-        parts.append(_exhibits(heading, about, some, None if beside is None else beside / f"{number}"))
+    parts += shown[2:]
     told = json.dumps(report.facts, indent=1, default=str, ensure_ascii=False)
     parts.append(f"<details><summary>How it was measured</summary><pre>{_text(told)}</pre></details>")
     return "\n".join([*parts, "</body>", "</html>", ""])
@@ -225,7 +229,7 @@ def _likeness(likeness: dict[str, list[float]]) -> str:
     place = lambda v: 10 + (v - low) / max(high - low, 1e-9) * width  # noqa: E731
     out = ["<h2>Likeness to the training data</h2>", '<p class="soft">Of samples (up) and of held-out examples (down);']
     out.append("the line is the limit above which an example counts as a copy.</p>")
-    out.append(f'<div class="scroll"><svg width="{width + 20}" height="{2 * tall + 40}" role="img">')
+    out.append(f'<div class="scroll"><svg width="{width + 36}" height="{2 * tall + 40}" role="img">')
     for name, values, down in sides:
         counts = [0] * bins
         for v in values:

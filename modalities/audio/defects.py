@@ -105,14 +105,13 @@ def of(sounds: Sequence[Tensor], real: Sequence[Tensor], rate: float, loop: bool
 
     add("silent", "silent", "never above -60 dB of full scale", lambda s: silent(s[None]), (-1, 0.5))
     add("clipped", "clipped", "three samples in a row at full scale", lambda s: clipped(s[None]), (-1, 0.5))
-    add("offset", "constant offset", "more than 1 % of full scale off zero", offset, (-1, 0.01), "{:.2%}")
+    add("offset", "constant offset", "more than 1 % of full scale off zero", offset, (-1, 0.01))
     add(
         "clicks",
         "with clicks",
         "more isolated jumps than 99 % of real sounds have",
         lambda s: clicks(s, rate),
         lambda known: (-1, float(known.quantile(0.99)) + 0.5),
-        "{:.2g}",
     )
     add(
         "noise_floor",

@@ -85,7 +85,7 @@ PLANTED = {
     "clicks": ("clicks", "maximum(before, after)", "minimum(before, after)"),
     "noise_floor": ("noise_floor", "blocks.quantile(0.1)", "blocks.quantile(1.0)"),
     "high_share": ("high_share", "power[len(power) // 2 :]", "power[: len(power) // 2]"),
-    "offset": ("of", '(-1, 0.01), "{:.2%}"', '(-1, 1.01), "{:.2%}"'),
+    "offset": ("of", "offset, (-1, 0.01)", "offset, (-1, 1.01)"),
     "clipped": ("of", "clipped(s[None])", "clipped(0.5 * s[None])"),
     "silent": ("of", "silent(s[None])", "silent(100 * s[None])"),
 }
