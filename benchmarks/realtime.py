@@ -157,6 +157,7 @@ def main() -> None:
     for source in args.runs or [name for name in CASES if args.only in name]:
         for threads in ["1"] if args.busy else args.threads.split(","):
             rows.append(in_process(source, args.steps, int(threads), args.count, args.repeats, args.busy))
+            print(table(rows[-1:], steps).splitlines()[2], file=sys.stderr, flush=True)  # for those who wait
     print(json.dumps(rows, indent=1) if args.json else table(rows, steps))
 
 
