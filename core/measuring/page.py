@@ -222,15 +222,17 @@ def _cell(count: int, share: float, right: bool) -> str:
 
 def _likeness(likeness: dict[str, list[float]]) -> str:
     """Two histograms, samples above and held-out examples below the axis, with the limit as a line."""
-    sides = [("samples", likeness["samples"], -1), ("held out", likeness["held out"], 1)]
-    everything = [v for _, values, _ in sides for v in values] + likeness["limit"]
+    sides = [(likeness["samples"], -1), (likeness["held out"], 1)]
+    everything = [v for values, _ in sides for v in values] + likeness["limit"]
     low, high = min(everything), max(1.0, max(everything))
     bins, width, tall = 50, 720, 70
     place = lambda v: 10 + (v - low) / max(high - low, 1e-9) * width  # noqa: E731
-    out = ["<h2>Likeness to the training data</h2>", '<p class="soft">Of samples (up) and of held-out examples (down);']
+    above, below = len(likeness["samples"]), len(likeness["held out"])
+    about = f"Of {above} samples (up) and {below} held-out examples (down);"
+    out = ["<h2>Likeness to the training data</h2>", f'<p class="soft">{about}']
     out.append("the line is the limit above which an example counts as a copy.</p>")
     out.append(f'<div class="scroll"><svg width="{width + 36}" height="{2 * tall + 40}" role="img">')
-    for name, values, down in sides:
+    for values, down in sides:
         counts = [0] * bins
         for v in values:
             counts[min(bins - 1, int((v - low) / max(high - low, 1e-9) * bins))] += 1
@@ -242,8 +244,6 @@ def _likeness(likeness: dict[str, list[float]]) -> str:
             if n:
                 at = f'x="{10 + i * width / bins:.1f}" y="{y:.1f}"'
                 out.append(f'<rect {at} width="{width / bins - 1:.1f}" height="{size:.1f}" fill="{colour}"/>')
-        if values:
-            out.append(f'<text x="12" y="{18 if down < 0 else 2 * tall + 6}">{name} ({len(values)})</text>')
     x = place(likeness["limit"][0])
     out.append(f'<line x1="{x:.1f}" x2="{x:.1f}" y1="4" y2="{2 * tall + 14}" stroke="#b3261e" stroke-dasharray="4 3"/>')
     ticks = [low + k * (high - low) / 5 for k in range(6)]
