@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from _bench import Table
 from sonolux.core.editing.windows import Windowed
-from sonolux.core.evaluation.seams import Joints, Seams, joints, seams
+from sonolux.core.measuring.seams import Joints, Seams, joints, seams
 from sonolux.core.types import BadInput
 from sonolux.modalities.audio import dsp
 from torch import Tensor

@@ -17,7 +17,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
-from tqdm import tqdm
+
+from ..progress import bar
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -100,7 +101,7 @@ def train(x: Tensor, y: Tensor | None, classes: int, augment: Augment, settings:
         optimiser = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=settings.decay)
         total = settings.epochs * per_epoch
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.lr, total_steps=total, pct_start=0.2)
-        bar = tqdm(total=total, desc="training the classifier", delay=2.0, leave=False, disable=None)
+        counted = bar("training the classifier", "step", total)
         for _ in range(settings.epochs):
             order = torch.randperm(len(x), generator=rng)
             for step in range(per_epoch):
@@ -110,8 +111,8 @@ def train(x: Tensor, y: Tensor | None, classes: int, augment: Augment, settings:
                 loss.backward()
                 optimiser.step()
                 schedule.step()
-                bar.update()
-        bar.close()
+                counted.update()
+        counted.close()
     return model.eval()
 
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from ..evaluation.base import as_features, standardised
 from ..generate import Trained, load
+from ..progress import bar
 from ..recipe.load import load_recipe
 from ..recipe.recipe import Recipe
 from ..recipe.spec import Spec, plain
@@ -91,13 +91,11 @@ def evaluate(case: Case, out: Path, folder: Path | None = None, progress: bool =
         raise BadInput(f"the modality {recipe.modality.use} brings no judge(), which eval needs")
     judge: Judge = modality.judge()
     many = judge.nouns[1]
-    with tqdm(
-        total=7, desc="real data", disable=not progress, delay=2, bar_format="eval: {desc} {bar} {elapsed}"
-    ) as bar:
+    with bar("real data", "part", 7, show=progress) as parts:
 
         def next_stage(name: str) -> None:
-            bar.update()
-            bar.set_description_str(name)
+            parts.update()
+            parts.set_description_str(name)
 
         data = real(recipe, e.most)
         spec, feature = _feature(recipe, judge, data)  # before anything is made: its weights may be missing
@@ -129,7 +127,7 @@ def evaluate(case: Case, out: Path, folder: Path | None = None, progress: bool =
         report.remarks = _remarks(case, made, data, found, many, folder)
         report.rows = exhibits.rows(made, data, seen, found, faults)
         exhibits.add(report, judge, made, data, seen, found, faults, flat, e.shown)
-        bar.update()
+        parts.update()
     return report
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from sonolux.core.evaluation import seams as module
-from sonolux.core.evaluation.seams import joints, seams
+from sonolux.core.measuring import seams as module
+from sonolux.core.measuring.seams import joints, seams
 from sonolux.core.noise import generator
 from sonolux.core.testing import planted
 from sonolux.core.types import BadInput
