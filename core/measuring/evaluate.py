@@ -122,7 +122,7 @@ def evaluate(case: Case, out: Path, folder: Path | None = None, progress: bool =
         next_stage("defects")
         beside = spread(data.train, 500, seed=2)
         loop = bool(made.facts.get("loop", recipe.sample.loop and folder is None))
-        faults = judge.defects(made.raw, list(beside.media), loop)
+        faults = judge.defects(made.raw, beside.own(), loop)
         report.figures["Defects"] = _defects(faults, made, many)
         report.remarks = _remarks(case, made, data, found, many, folder)
         report.rows = exhibits.rows(made, data, seen, found, faults)

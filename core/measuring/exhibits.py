@@ -61,7 +61,7 @@ def add(
         names = [data.classes[k] if k >= 0 else "" for k in side.labels.tolist()]
         return [
             Exhibit(judge.exhibit(media), " · ".join(t for t in (name, source) if t))
-            for media, name, source in zip(side.media, names, side.sources, strict=True)
+            for media, name, source in zip(side.own(), names, side.sources, strict=True)
         ]
 
     def put(heading: str, about: str, examples: list[Exhibit]) -> None:
@@ -121,7 +121,9 @@ def _pairs(judge: Judge, made: Made, data: Real, found: Novelty, table: list[dic
         out.append(
             Exhibit(judge.exhibit(made.raw[i]), _caption(table[i], f"likeness {value:.3f}"), value > found.limit)
         )
-        out.append(Exhibit(judge.exhibit(data.train.media[near]), f"its nearest · {data.train.sources[near]}"))
+        out.append(
+            Exhibit(judge.exhibit(data.train.pick([near]).own()[0]), f"its nearest · {data.train.sources[near]}")
+        )
     return out
 
 

@@ -52,9 +52,9 @@ def side(data: Dataset, most: int | None = None) -> Side:
     rows = list(range(len(data)))
     if most is not None and len(rows) > most:
         rows = [int(i * len(data) / most) for i in range(most)]
-    items = [(item.label, item.source) for item in (data.item(i, None) for i in rows)]
-    labels = torch.tensor([-1 if label is None else label for label, _ in items])
-    return Side(Picked(Items(data), rows), labels, [source for _, source in items])
+    items = [(item.label, item.source, item.length) for item in (data.item(i, None) for i in rows)]
+    labels = torch.tensor([-1 if label is None else label for label, _, _ in items])
+    return Side(Picked(Items(data), rows), labels, [source for _, source, _ in items], [length for *_, length in items])
 
 
 def real(recipe: Recipe, most: int) -> Real:

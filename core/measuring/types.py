@@ -24,11 +24,13 @@ class Side:
     media:   (C, *spatial) each; read when it is asked for
     labels:  (N,) indices of classes; -1: not told
     sources: where each came from
+    lengths: elements along the last axis that are the example's own, the rest is padding; None: all of them
     """
 
     media: Sequence[Tensor]
     labels: Tensor
     sources: list[str]
+    lengths: list[int | None] | None = None
 
     def __len__(self) -> int:
         return len(self.media)
@@ -36,7 +38,13 @@ class Side:
     def pick(self, rows: Sequence[int] | np.ndarray) -> Side:
         """The examples at these places."""
         rows = [int(i) for i in rows]
-        return Side(Picked(self.media, rows), self.labels[rows], [self.sources[i] for i in rows])
+        lengths = None if self.lengths is None else [self.lengths[i] for i in rows]
+        return Side(Picked(self.media, rows), self.labels[rows], [self.sources[i] for i in rows], lengths)
+
+    def own(self) -> list[Tensor]:
+        """The examples without their padding, each as long as it is."""
+        lengths = self.lengths or [None] * len(self)
+        return [media[..., :length] for media, length in zip(self.media, lengths, strict=True)]
 
 
 class Picked(Sequence[Any]):

@@ -50,7 +50,7 @@ def check_contrast():
     torch.manual_seed(0)
     x = torch.randn(5, 1, 8, 8)
     model = classifier.Classifier(1, 4, SMALL).eval()
-    found = float(classifier._loss(model, x, None, lambda v, _: v, torch.Generator(), SMALL))
+    found = float(classifier._loss(model, x, None, lambda v, _: v, torch.Generator(), SMALL).detach())
     z = model(x).detach().double().numpy()
     z = np.concatenate([z, z]) / np.linalg.norm(np.concatenate([z, z]), axis=1, keepdims=True)
     total = 0.0
