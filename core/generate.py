@@ -19,7 +19,7 @@ from .device import autocast, choose_device
 from .durations import Extent, chosen, decoded, extent
 from .editing.loop import decoded as decoded_loops
 from .editing.methods import Editing
-from .editing.task import Task, looped, own_edits, size_asked, step_of_loops
+from .editing.task import Task, looped, own_edits, size_asked, step_of_loops, warn_of_padding
 from .guidance.base import Guidance, Run
 from .messages import counted
 from .model import Model
@@ -113,6 +113,7 @@ class Trained(Editing):
         s, seed = recipe.sample, recipe.sample_seed
         if s.loop:
             signal = self.parts.signal
+            warn_of_padding(self.codec, signal, bool(self.parts.takes))
             task = looped(task, step_of_loops(self.codec, self.model.network, signal), signal.rate, self.model)
         media: list[Tensor] = [torch.empty(0)] * len(task.told)
         nfe: list[int] = [0] * len(task.told)

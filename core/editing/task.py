@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -81,6 +82,22 @@ def step_of_loops(codec: Codec, network: nn.Module, signal: Signal) -> int:
     places = codec.shape((*signal.size[:-1], codec.unit))[-1]
     factor = int(getattr(network, "factor", 1))
     return codec.unit * (factor // math.gcd(factor, places))
+
+
+def warn_of_padding(codec: Codec, signal: Signal, masked: bool) -> None:
+    """Warn where loops may hold the silence that whole examples ended with, since they did not fill the codec's places.
+
+    masked: training left padding out
+    """
+    length = signal.size[-1]
+    if not masked and length % codec.unit:
+        fits = rounded(length, codec.unit)
+        state = f"seconds: {fits / signal.rate:g}" if signal.rate is not None else f"a size of {fits}"
+        warnings.warn(
+            f"this run was trained on {length} elements, filled up to the codec's {-(-length // codec.unit)} x "
+            f"{codec.unit}: loops may have holes of that padding. Train for loops with {state}",
+            stacklevel=3,
+        )
 
 
 def rounded(length: int, step: int) -> int:

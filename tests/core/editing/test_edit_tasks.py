@@ -1,6 +1,7 @@
 """Edits of files by tiny trained runs: pictures, and sounds of three codecs."""
 
 import json
+import warnings
 
 import pytest
 import sonolux
@@ -12,6 +13,7 @@ from sonolux.core.editing.task import rounded
 from sonolux.core.layers.init import normal_
 from sonolux.core.layers.unet import UNetND
 from sonolux.core.noise import generator
+from sonolux.core.recipe.load import load_recipe
 from sonolux.core.testing.planted import plant
 from sonolux.core.types import BadInput, Conditions
 from sonolux.modalities.audio.synthesis import FAMILIES
@@ -215,6 +217,20 @@ def test_loops_fill_whole_frames_and_do_not_depend_on_the_batch(sounds):
     assert [m.shape[-1] for m in made.media] == [rounded(n, step) for n in (2000, 1200)] * 2
     assert [row["seconds"] for row in made.told] == [m.shape[-1] / 4000 for m in made.media]
     same(sounds.sample(count=4, loop=True, seconds=[0.5, 0.3], batch=1).media, made.media, 2e-2)
+
+
+def test_loops_of_a_run_that_learnt_padding_warn():
+    def told(**more):
+        recipe = load_recipe("textures", [f"modality.seconds={more['seconds']}"])
+        signal = recipe.modality.build().signal()
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            task.warn_of_padding(recipe.codec.build(signal=signal), signal, more.get("masked", False))
+        return [str(one.message) for one in said]
+
+    assert told(seconds=1.536) == [] and told(seconds=1.5, masked=True) == []
+    (text,) = told(seconds=1.5)
+    assert "12000 elements" in text and "seconds: 1.472" in text and told(seconds=1.472) == []
 
 
 def check_tile(trained):
