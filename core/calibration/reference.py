@@ -131,7 +131,18 @@ def grid(schedule: Schedule, points: int) -> list[ExactLevel]:
 
 
 def solve(problem: Problem, points: int = GRID, parts: int = PARTS) -> Reference:
-    """Solve from the starts with 2 `points` `parts` evaluations."""
+    """Solve from the starts with 2 `points` `parts` evaluations.
+
+    Raises BadInput where a guidance remembers the calls before: what it makes of many steps is another denoiser's
+    solution than what it makes of few, and no target for them.
+    """
+    for batch in problem.batches:
+        for part in batch.denoiser.guidances if isinstance(batch.denoiser, Guided) else ():
+            if part.remembers:
+                raise BadInput(
+                    f"{type(part).__name__} remembers the call before, so a solution of many steps is no target for "
+                    "few: calibrate and sample without its momentum (guidance.momentum=0)"
+                )
     fine = grid(problem.schedule, points * parts)
     levels = fine[:-1:parts]
     plan = HeunExp().plan(problem.schedule, fine)

@@ -1,118 +1,124 @@
-"""Local refinement against the end of the fine solution: first the times, then the coefficients of the plan itself."""
+"""Local refinement of a plan against the end of the fine solution: of its times and its weights, both at once."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from ..plan import Plan, Row, with_last_uses
-from ..samplers.base import Sampler
-from ..schedulers.base import ExactLevel
-from ..types import BadInput
+from ..plan import Plan, with_last_uses
+from ..schedulers.base import Schedule
+from ..types import BadInput, Level, Number
 from .reference import Problem, Reference
 
 Report = Callable[[float], None]  # called with the error reached so far
 
 
-def refined_times(
-    sampler: Sampler, levels: Sequence[ExactLevel], problem: Problem, reference: Reference, report: Report | None = None
-) -> tuple[list[ExactLevel], float]:
-    """(levels, error) after a pattern search over logit(tau) of the levels between the first and clean.
-
-    Each level in turn is moved up and down; moves that lower the error stay; when none does, they are halved.
-    """
-    schedule = problem.schedule
-
-    def made(y: Sequence[float]) -> list[ExactLevel]:
-        inner = [schedule.level_of_rho(math.exp(v)) for v in y]  # logit(tau) = log rho
-        return [levels[0], *inner, levels[-1]]
-
-    def error(y: Sequence[float]) -> float:
-        try:
-            return problem.error(problem.end(sampler.plan(schedule, made(y))), reference.x0)
-        except BadInput:  # levels that no longer fall
-            return math.inf
-
-    y, step = [math.log(float(level.rho)) for level in levels[1:-1]], 0.25
-    best = error(y)
-    while step > 0.03 and y:
-        before = best
-        for i in range(len(y)):
-            for move in (step, -step):
-                trial = [v + move * (k == i) for k, v in enumerate(y)]
-                if (found := error(trial)) < best:
-                    y, best = trial, found
-                    break
-        if report is not None:
-            report(best)
-        if best > 0.995 * before:
-            step /= 2
-    return made(y), best
-
-
-def refined_coefficients(
+def refined_plan(
     plan: Plan,
     problem: Problem,
     reference: Reference,
     rounds: int = 40,
     ridge: float = 1e-4,
     report: Report | None = None,
-) -> Plan:
-    """The plan with every weight on an estimate fitted, by L-BFGS on the squared error of its end.
+) -> tuple[Plan, float]:
+    """(plan, error) with times and weights fitted at once, by L-BFGS on the squared error of the plan's end.
 
-    A row's weight on the last point stays (the noise keeps its norm), and so does the sum of its weights on estimates
-    (a constant estimate stays exact): c_x alpha_s + sum b = alpha_t. Estimates that the method ignored may enter.
+    The variables are log rho of every level between the first and the last, and the weights on estimates but the newest
+    in x_i = (sigma_i / sigma_(i-1)) x_(i-1) + sum_j b_ij D_j; the newest estimate's is alpha_i - alpha_(i-1) sigma_i /
+    sigma_(i-1) less the others, so that a constant estimate stays exact and noise keeps its norm. Gradients go through
+    the denoiser, by its input and by the level that it is told. The best plan seen is kept; its levels fall.
 
+    plan:   one evaluation for every row but the last; raises BadInput for another
     rounds: iterations of L-BFGS
-    ridge:  weight of the squared change of the coefficients, in units of the plan's own squared error
+    ridge:  weight of the squared change of the weights, in units of the plan's own squared error
     """
-    like = problem.batches[0].start
-    changes = {
-        (i, j): torch.zeros((), dtype=like.dtype, device=like.device, requires_grad=True)
-        for i in range(1, len(plan.rows))
-        for j in _known(plan, i)[:-1]
-    }
-    if not changes:
-        return plan
-    scale = problem.error(problem.end(plan), reference.x0) ** 2
-    optimiser = torch.optim.LBFGS(changes.values(), max_iter=rounds, history_size=20, line_search_fn="strong_wolfe")
-
-    sizes = [len(batch.start) for batch in problem.batches]
+    dtype = {"dtype": torch.float64, "requires_grad": True}
+    rho = torch.tensor([math.log(float(row.level.rho)) for row in plan.rows[1:-1]], **dtype)
+    own = _on_last_points(plan)
+    weights = [torch.tensor(each[:-1], **dtype) for each in own]
+    before = [each.detach().clone() for each in weights]
+    exact, sizes = reference.x0, [len(batch.start) for batch in problem.batches]
+    scale = max(problem.error(problem.end(plan), exact) ** 2, 1e-30)
+    best: tuple[float, Plan] = (math.sqrt(scale), plan)
+    variables = [each for each in (rho, *weights) if each.numel()]
+    optimiser = torch.optim.LBFGS(variables, max_iter=rounds, history_size=20, line_search_fn="strong_wolfe")
 
     def closure() -> Tensor:
+        nonlocal best
         optimiser.zero_grad()
-        lost = torch.zeros((), dtype=like.dtype, device=like.device)
+        lost = torch.zeros((), dtype=torch.float64)
+        for batch, part in zip(problem.batches, exact.split(sizes), strict=True):
+            with torch.enable_grad():
+                end = batch.run(_drawn_up(plan, problem.schedule, rho, weights, batch.start))
+                each = (end - part).double().square().sum().cpu() / (exact.numel() * scale)
+            each.backward()  # at once: the next batch needs the room
+            lost += each.detach()
         with torch.enable_grad():
-            for batch, exact in zip(problem.batches, reference.x0.split(sizes), strict=True):
-                part = (batch.run(_changed(plan, changes)) - exact).square().sum() / (reference.x0.numel() * scale)
-                part.backward()  # at once: the next batch needs the room
-                lost += part.detach()
-            bent = torch.stack([c.square() for c in changes.values()]).sum() * ridge
+            bent = sum((w - old).square().sum() for w, old in zip(weights, before, strict=True)) * ridge
             bent.backward()
+        error = math.sqrt(float(lost) * scale)
+        if error < best[0] and _falls(plan, rho):
+            fixed = [w.detach() for w in weights]
+            best = error, _plain(_drawn_up(plan, problem.schedule, rho.detach(), fixed, rho.detach()))
         if report is not None:
-            report(math.sqrt(float(lost) * scale))
+            report(best[0])
         return lost + bent.detach()
 
     optimiser.step(closure)
-    return _changed(plan, {key: float(c.detach()) for key, c in changes.items()})
+    return best[1], best[0]
 
 
-def _known(plan: Plan, row: int) -> list[int]:
-    """Rows before `row` whose estimates are known, oldest first."""
-    return [j for j in range(row) if plan.rows[j].evaluate]
-
-
-def _changed(plan: Plan, changes: Mapping[tuple[int, int], float | Tensor]) -> Plan:
-    """The plan with weights on estimates changed, and the newest estimate's so that every row's sum stays."""
-    rows: list[Row] = []
+def _on_last_points(plan: Plan) -> list[list[float]]:
+    """For every row after the first the weights on estimates D_0, ..., D_(i-1) where the only point is x_(i-1)."""
+    if not (all(row.evaluate for row in plan.rows[:-1]) and all(row.step for row in plan.rows[1:])):
+        raise BadInput("times and weights are fitted together for plans of one evaluation a step")
+    n = len(plan.rows)
+    made = torch.zeros(n, n, dtype=torch.float64)  # row i: its weights on estimates, when written on the start alone
     for i, row in enumerate(plan.rows):
-        d, newest = dict(row.d), max(_known(plan, i), default=0)
-        for j in _known(plan, i)[:-1]:
-            d[j] = d.get(j, 0.0) + changes[i, j]
-            d[newest] = d.get(newest, 0.0) - changes[i, j]
-        rows.append(replace(row, d=d))
+        for j, c in row.d.items():
+            made[i, j] += c
+        for j, c in row.x.items():
+            made[i] += float(c) * made[j]
+    sigma = [float(row.level.sigma) for row in plan.rows]
+    return [(made[i] - sigma[i] / sigma[i - 1] * made[i - 1])[:i].tolist() for i in range(1, n)]
+
+
+def _drawn_up(plan: Plan, schedule: Schedule, rho: Tensor, weights: Sequence[Tensor], like: Tensor) -> Plan:
+    """The plan with other levels, exp(rho), and other weights, for points `like`; autograd can follow both."""
+    levels: list[Level] = [plan.rows[0].level, *(schedule.level_of_rho(r) for r in rho.exp()), plan.rows[-1].level]
+    rows = [plan.rows[0]]
+    for i in range(1, len(levels)):
+        ratio = torch.as_tensor(levels[i].sigma / levels[i - 1].sigma, dtype=torch.float64)
+        newest = levels[i].alpha - levels[i - 1].alpha * ratio - weights[i - 1].sum()
+        x = {i - 1: ratio.to(like)} if float(ratio.detach()) else {}
+        d = {j: w.to(like) for j, w in enumerate([*weights[i - 1], newest])}
+        told = Level(*(torch.as_tensor(v, dtype=torch.float64).reshape(1) for v in _numbers(levels[i])))
+        rows.append(replace(plan.rows[i], level=told, x=x, d=d))
     return with_last_uses(rows)
+
+
+def _numbers(level: Level) -> tuple[Number, Number, Number]:
+    return level.t, level.alpha, level.sigma
+
+
+def _plain(plan: Plan) -> Plan:
+    rows = [
+        replace(
+            row,
+            level=Level(*(float(v) for v in _numbers(row.level))),
+            x={j: float(c) for j, c in row.x.items()},
+            d={j: float(c) for j, c in row.d.items()},
+        )
+        for row in plan.rows
+    ]
+    return with_last_uses(rows)
+
+
+def _falls(plan: Plan, rho: Tensor) -> bool:
+    logs = [math.log(float(plan.rows[0].level.rho)) if plan.rows[0].level.alpha else math.inf, *rho.tolist()]
+    return all(a - b > 1e-3 for a, b in pairwise(logs))

@@ -44,7 +44,7 @@ class APG(Guidance):
         if not -1 < momentum < 1:
             raise BadInput(f"apg's momentum is between -1 and 1, or it grows without end, not {momentum}")
         self.scale, self.eta, self.threshold, self.momentum = float(scale), float(eta), threshold, float(momentum)
-        self.window = checked_window(window, "apg")
+        self.window, self.remembers = checked_window(window, "apg"), momentum != 0
         self._push: Tensor | None = None  # of the call before
 
     def wants(self, level: Level) -> Sequence[Want]:

@@ -135,12 +135,14 @@ class Guidance(ABC):
     starts:          it makes the estimate from what it wants alone, and stands first in a list
     moves:           its Estimate holds x too, and it stands last in a list
     needs_condition: it does nothing without conditions
+    remembers:       what it makes depends on the calls before, and so on where a sampler stops
     """
 
     window: tuple[float, float] = ALWAYS
     starts: bool = False
     moves: bool = False
     needs_condition: bool = True
+    remembers: bool = False
 
     @abstractmethod
     def wants(self, level: Level) -> Sequence[Want]:

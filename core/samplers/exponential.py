@@ -32,9 +32,10 @@ def psi(H: Tensor, count: int) -> list[Tensor]:
 
     psi_0 = 1 - e^-H and psi_k = 1 - (k / H) psi_(k - 1); where that would cancel, H sum_m (-H)^m k! / (k + m + 1)!.
     """
-    made = [-torch.expm1(-H)]
+    made, small = [-torch.expm1(-H)], H.abs() < 1
     for k in range(1, count):
-        made.append(torch.where(H.abs() < 1, _series(H, k), 1 - k * made[-1] / H))
+        exact = 1 - k * made[-1] / H
+        made.append(torch.where(small, _series(H, k), exact) if bool(small.any()) else exact)
     return made
 
 

@@ -33,6 +33,8 @@ class SASolver(Sampler):
     predictor_order: estimates the predictor uses, 1 to 4
     corrector_order: estimates the corrector uses, the new one included, 2 to 5; 0: no corrector
     noise:           path (what a Brownian path on tau gains, the same at any number of steps), or step (fresh)
+    lower_final:     orders fall to 1 and 2 over the last steps: steadier where those are few and long in lambda; the
+                     order is then 2 at most where the last does not end clean
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class SASolver(Sampler):
         predictor_order: int = 3,
         corrector_order: int = 4,
         noise: Kind = "path",
+        lower_final: bool = False,
     ):
         if eta < 0:
             raise BadInput(f"sa_solver's eta is at least 0, not {eta}")
@@ -54,18 +57,21 @@ class SASolver(Sampler):
         check_noise("sa_solver", noise)
         self.eta, self.window, self.noise, self.stochastic = eta, tuple(window), noise, eta > 0
         self.predictor_order, self.corrector_order = predictor_order, corrector_order
+        self.lower_final = lower_final
         order = min(predictor_order + 1, corrector_order) if corrector_order else predictor_order
-        self.order = None if self.stochastic else order
+        self.order = None if self.stochastic else min(order, 2) if lower_final else order
 
     def draft(self, draft: Draft) -> None:
-        x, nodes, before, predicted = draft.start(), [], None, Affine({})
-        for (s, t), key in zip(draft.pairs(), step_keys(draft.levels, self.noise), strict=True):
+        x, nodes, before, predicted, corrector = draft.start(), [], None, Affine({}), 0
+        keys = step_keys(draft.levels, self.noise)
+        for left, (s, t), key in zip(range(len(keys), 0, -1), draft.pairs(), keys, strict=True):
             D = draft.denoise(x)
-            if before is not None and self.corrector_order:  # the step that led here, now with the estimate at its end
-                known = [nodes[0], (s, D), *nodes[1:]]
-                x = x + self._beyond(before, s, known, self.corrector_order) - predicted
+            if before is not None and corrector:  # the step that led here, now with the estimate at its end
+                x = x + self._beyond(before, s, [nodes[0], (s, D), *nodes[1:]], corrector) - predicted
+            most = left if self.lower_final else len(keys)
+            predictor, corrector = min(self.predictor_order, most), min(self.corrector_order, most + 1)
             nodes = [(s, D), *nodes][: max(self.predictor_order, self.corrector_order - 1)]
-            before, predicted = s, self._beyond(s, t, nodes, self.predictor_order)
+            before, predicted = s, self._beyond(s, t, nodes, predictor)
             kept = t.sigma * damping(self._strength(s), log_step(s, t))
             x = draft.step(first_order(draft, x, D, s, t, kept, key) + predicted, t)
 

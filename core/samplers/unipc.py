@@ -30,22 +30,26 @@ class UniPC(Sampler):
 
     predictor_order: p of UniPC-p, estimates the predictor uses: 1, 2 or 3
     variant:         B(h) for two nodes: bh1 (h), or bh2 (1 - e^-h), which suits few steps
+    lower_final:     p falls to 1 over the last steps: steadier where those are few and long in lambda; the last of them
+                     makes the order 2 where it does not end clean
     """
 
-    def __init__(self, predictor_order: int = 2, variant: Literal["bh1", "bh2"] = "bh2"):
+    def __init__(self, predictor_order: int = 2, variant: Literal["bh1", "bh2"] = "bh2", lower_final: bool = False):
         if predictor_order not in (1, 2, 3):
             raise BadInput(f"unipc's predictor_order is 1, 2 or 3, not {predictor_order}")
         if variant not in ("bh1", "bh2"):
             raise BadInput(f"unipc's variant is bh1 or bh2, not {variant!r}")
-        self.predictor_order, self.variant, self.order = predictor_order, variant, predictor_order + 1
+        self.predictor_order, self.variant, self.lower_final = predictor_order, variant, lower_final
+        self.order = 2 if lower_final else predictor_order + 1
 
     def draft(self, draft: Draft) -> None:
         x, nodes, before, predicted = draft.start(), [], None, Affine({})
-        for s, t in draft.pairs():
+        for left, (s, t) in zip(range(len(draft.levels) - 1, 0, -1), draft.pairs(), strict=True):
             D = draft.denoise(x)
             if before is not None:  # UniC: the step that led here once more, now with the estimate at its end
                 x = x + self._beyond(before, s, [nodes[0], (s, D), *nodes[1:]]) - predicted
-            before, nodes = s, [(s, D), *nodes][: self.predictor_order]
+            most = left if self.lower_final else self.predictor_order
+            before, nodes = s, [(s, D), *nodes][: min(most, self.predictor_order)]
             predicted = self._beyond(s, t, nodes)  # UniP
             x = draft.step(first_order(draft, x, D, s, t, t.sigma) + predicted, t)
 

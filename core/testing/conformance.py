@@ -204,11 +204,14 @@ def _check_staying(sampler: Sampler, schedule: Schedule, levels: Sequence[Level]
     )
 
 
-def check_order(sampler: Sampler, tolerance: float = 0.2) -> None:
-    """The order that a deterministic sampler states, within `tolerance`; finite with its own start and on the whole."""
+def check_order(sampler: Sampler, tolerance: float = 0.2, schedules: Sequence[Schedule] | None = None) -> None:
+    """The order that a deterministic sampler states, within `tolerance`; finite with its own start and on the whole.
+
+    schedules: where it is measured; None: vp_linear, edm, rectified_flow, and discrete with zero terminal SNR
+    """
     if sampler.order is None:
         return
-    for schedule in (VPLinear(), EDM(), RectifiedFlow(), Discrete(zero_terminal=True)):
+    for schedule in schedules or (VPLinear(), EDM(), RectifiedFlow(), Discrete(zero_terminal=True)):
         name = type(schedule).__name__
         slope = interior(sampler, schedule).slope
         assert abs(slope - sampler.order) < tolerance, (

@@ -11,7 +11,7 @@ from sonolux.core.calibration import calibrate as calibration
 from sonolux.core.calibration import refine, times
 from sonolux.core.calibration.calibrate import calibrate, multistep, spacings, stock
 from sonolux.core.calibration.reference import Batch, Problem, solve
-from sonolux.core.calibration.refine import refined_coefficients, refined_times
+from sonolux.core.calibration.refine import refined_plan
 from sonolux.core.calibration.stored import from_plain, to_plain
 from sonolux.core.calibration.times import best_times
 from sonolux.core.guidance.apg import APG
@@ -21,6 +21,9 @@ from sonolux.core.samplers.base import run
 from sonolux.core.samplers.dpmpp_2m import DPMpp2M
 from sonolux.core.samplers.euler import Euler
 from sonolux.core.samplers.euler_ancestral import EulerAncestral
+from sonolux.core.samplers.ipndm import IPNDM
+from sonolux.core.samplers.rk4 import RK4
+from sonolux.core.samplers.unipc import UniPC
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.spacings.trailing import Trailing
@@ -109,32 +112,47 @@ def test_one_step_goes_from_noise_to_clean():
     assert len(best_times(Euler(), EDM(), reference, 1)) == 2
 
 
-@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
-def test_times_are_refined(schedule):
-    mine = problem(schedule)
-    reference = solve(mine, 24, 2)
-    levels = best_times(DPMpp2M(), schedule, reference, 5)
-    before = mine.error(mine.end(DPMpp2M().plan(schedule, levels)), reference.x0)
-    refined, error = refined_times(DPMpp2M(), levels, mine, reference)
-    assert error < 0.9 * before
-    assert error == pytest.approx(mine.error(mine.end(DPMpp2M().plan(schedule, refined)), reference.x0))
-
-
-def check_weights():
-    """Fitted weights help on other seeds, leave a constant estimate exact and the norm of the noise alone."""
+def check_refined():
+    """Times and weights help on other seeds, leave a constant estimate exact and the norm of the noise alone."""
     for schedule in SCHEDULES:
-        mine, other = problem(schedule, count=256), problem(schedule, seed=1, count=256)
+        mine, other = problem(schedule, count=128), problem(schedule, seed=1, count=128)
         reference, held = solve(mine, 24, 2), solve(other, 24, 2)
-        levels = refined_times(DPMpp2M(), best_times(DPMpp2M(), schedule, reference, 5), mine, reference)[0]
-        plan = DPMpp2M().plan(schedule, levels)
-        fitted = refined_coefficients(plan, mine, reference)
-        found = deviation(fitted)
-        assert found.data < 1e-9 and found.noise < 1e-9
-        assert other.error(other.end(fitted), held.x0) < 0.8 * other.error(other.end(plan), held.x0)
+        for sampler in (DPMpp2M(), IPNDM()):  # ipndm's rows look back on points, too
+            plan = sampler.plan(schedule, best_times(sampler, schedule, reference, 5))
+            fitted, error = refined_plan(plan, mine, reference, rounds=20)
+            found = deviation(fitted)
+            assert found.data < 1e-9 and found.noise < 1e-9
+            assert error == pytest.approx(mine.error(mine.end(fitted), reference.x0))
+            assert other.error(other.end(fitted), held.x0) < 0.5 * other.error(other.end(plan), held.x0)
+            assert all(a.level.sigma != b.level.sigma for a, b in zip(fitted.rows[1:-1], plan.rows[1:-1], strict=True))
 
 
-def test_weights_are_fitted_within_the_invariants():
-    check_weights()
+def test_plans_are_refined_within_the_invariants():
+    check_refined()
+
+
+def check_rewritten():
+    """Rows written on the last point alone are the same plan: nothing is refined in no rounds."""
+    flow = RectifiedFlow()
+    mine = problem(flow, count=4)
+    for sampler in (IPNDM(), UniPC(3)):
+        plan = sampler.plan(flow, Trailing().levels(flow, 6))
+        rho = torch.tensor([math.log(float(row.level.rho)) for row in plan.rows[1:-1]], dtype=torch.float64)
+        weights = [torch.tensor(each[:-1], dtype=torch.float64) for each in refine._on_last_points(plan)]
+        again = refine._drawn_up(plan, flow, rho, weights, rho)
+        assert all(set(row.x) <= {i - 1} for i, row in enumerate(again.rows))
+        assert torch.allclose(mine.end(again), mine.end(plan), atol=1e-12)
+
+
+def test_a_plan_is_rewritten_as_it_was():
+    check_rewritten()
+
+
+def test_only_plans_of_one_evaluation_a_step_are_refined():
+    flow = RectifiedFlow()
+    mine = problem(flow, count=4)
+    with pytest.raises(BadInput, match="one evaluation a step"):
+        refined_plan(RK4().plan(flow, Trailing().levels(flow, 2)), mine, solve(mine, 8, 1))
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
@@ -188,7 +206,7 @@ def check_batches():
     a, b = solve(mine, 12, 2), solve(whole, 12, 2)
     assert torch.allclose(a.x0, b.x0, atol=1e-12) and torch.allclose(a.gram, b.gram, atol=1e-12)
     plan = DPMpp2M().plan(flow, best_times(DPMpp2M(), flow, b, 4))
-    weights = [refined_coefficients(plan, p, b, rounds=3).rows[3].d for p in (mine, whole)]
+    weights = [refined_plan(plan, p, b, rounds=3)[0].rows[3].d for p in (mine, whole)]
     assert weights[0].keys() == weights[1].keys() == {0, 1, 2}
     assert all(weights[0][j] == pytest.approx(weights[1][j], abs=1e-9) for j in weights[0])
 
@@ -214,6 +232,26 @@ def test_what_guidance_remembers_stays_in_its_run():
     check_runs()
 
 
+def check_memory_is_refused():
+    """Momentum makes the fine solution another denoiser's than that of few steps; without it there is one target."""
+    flow = RectifiedFlow()
+    mine = problem(flow, count=8)
+    told, known = MIXTURE.conditions(torch.arange(8) % 3), Run(Noise(0, range(8), MIXTURE.shape))
+    ends = {}
+    for momentum, parts in itertools.product((0.0, -0.5), (4, 8)):
+        guided = Problem(flow, (Batch(APG(3.0, momentum=momentum).wrap(MIXTURE, known), mine.start, told),))
+        if momentum:
+            with pytest.raises(BadInput, match="momentum=0"):
+                solve(guided, 24, parts)
+        else:
+            ends[parts] = solve(guided, 24, parts).x0
+    assert torch.allclose(ends[4], ends[8], atol=2e-2)
+
+
+def test_guidance_that_remembers_is_refused():
+    check_memory_is_refused()
+
+
 # --- planted errors --------------------------------------------------------------------------------------------------
 
 
@@ -236,25 +274,35 @@ def test_planted_error_in_the_search_is_caught(monkeypatch):
         check_least_path()
 
 
-def test_planted_error_in_the_weights_is_caught(monkeypatch):
-    def drifting(plan, changes):  # the newest estimate does not give back what the others took
-        rows = []
-        for i, row in enumerate(plan.rows):
-            d = dict(row.d)
-            for (k, j), c in changes.items():
-                if k == i:
-                    d[j] = d.get(j, 0.0) + c
-            rows.append(replace(row, d=d))
-        return refine.with_last_uses(rows)
-
-    monkeypatch.setattr(refine, "_changed", drifting)
+@pytest.mark.parametrize(
+    ("check", "old", "new"),
+    [
+        (check_refined, " - weights[i - 1].sum()", ""),  # the newest estimate does not give back what others took
+        (check_refined, "levels[i].sigma / levels[i - 1].sigma", "levels[i].rho / levels[i - 1].rho"),
+        (check_rewritten, "enumerate([*weights[i - 1], newest])", "enumerate([newest, *weights[i - 1]])"),
+    ],
+)
+def test_planted_error_in_the_rows_is_caught(check, old, new, monkeypatch):
+    source = inspect.getsource(refine._drawn_up)
+    assert old in source
+    exec(
+        compile("from __future__ import annotations\n" + source.replace(old, new), "planted", "exec"),
+        vars(refine) | (made := {}),
+        made,
+    )
+    monkeypatch.setattr(refine, "_drawn_up", made["_drawn_up"])
     with pytest.raises(AssertionError):
-        check_weights()
+        check()
+
+
+def test_planted_memory_in_the_target_is_caught(monkeypatch):
+    monkeypatch.setattr(APG, "remembers", property(lambda self: False, lambda self, value: None))
+    with pytest.raises(pytest.fail.Exception):
+        check_memory_is_refused()
 
 
 def test_planted_search_that_ignores_the_data_is_caught(monkeypatch):
-    monkeypatch.setattr(calibration, "refined_times", lambda sampler, levels, *rest: (levels, math.inf))
-    monkeypatch.setattr(calibration, "refined_coefficients", lambda plan, *rest, **named: plan)
+    monkeypatch.setattr(calibration, "refined_plan", lambda plan, *rest, **named: (plan, 0.0))
     monkeypatch.setattr(calibration, "best_times", lambda sampler, schedule, ref, nfe: Trailing().levels(schedule, nfe))
     with pytest.raises(AssertionError):
         test_five_evaluations_beat_stock_on_seeds_not_seen(RectifiedFlow())
