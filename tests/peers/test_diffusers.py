@@ -177,6 +177,9 @@ CASES = {
         for n in (1, 3)
         for v in ("bh1", "bh2")
     },
+    "unipc 3, lower at the end": Case(
+        UniPC, "UniPCMultistepScheduler", {"predictor_order": 3, "lower_final": True}, {"solver_order": 3}
+    ),
     "unipc, flow": Case(UniPC, "UniPCMultistepScheduler", {}, FLOW),
     **{f"deis {n}": Case(DEIS, "DEISMultistepScheduler", {"order": n}, {"solver_order": n}) for n in (1, 2, 3)},
     "deis, flow": Case(DEIS, "DEISMultistepScheduler", {"order": 1}, {"solver_order": 1, "flow_shift": 2.0}),
@@ -297,14 +300,14 @@ OWN = "psi((1 + self._strength(s)) * log_step(s, t), order)"
 TWEAK = f"[*{OWN}[:1], (1 + self._strength(s)) * log_step(s, t) / 2] if min(order, len(nodes)) == 2 else {OWN}"
 
 
-def check_sa_solver(cls, orders, eta):
+def check_sa_solver(cls, orders, eta, lower=False):
     """eta None: theirs draws noise between the indices 200 and 800 alone."""
     predictor, corrector = orders
-    options = {"predictor_order": predictor, "corrector_order": corrector, "lower_order_final": False}
+    options = {"predictor_order": predictor, "corrector_order": corrector, "lower_order_final": lower}
     scheduler = made("SASolverScheduler", tau_func=None if eta is None else (lambda t: eta**0.5), **options)
     low, high = (float(Discrete().level(t).tau) for t in (199.5, 800.5))
     mine = {"eta": 1.0, "window": (low, high)} if eta is None else {"eta": eta}
-    sampler = cls(predictor_order=predictor, corrector_order=corrector, noise="step", **mine)
+    sampler = cls(predictor_order=predictor, corrector_order=corrector, noise="step", lower_final=lower, **mine)
     assert difference(ours(sampler, scheduler), theirs(scheduler)) < 1e-5
 
 
@@ -312,6 +315,8 @@ def check_sa_solver(cls, orders, eta):
 @pytest.mark.parametrize("eta", [0.0, 0.5, None])
 def test_sa_solver(orders, eta):
     check_sa_solver(plant(SASolver, OWN, TWEAK), orders, eta)
+    if eta == 0:
+        check_sa_solver(plant(SASolver, OWN, TWEAK), orders, eta, lower=True)
 
 
 PLANTED = [
@@ -330,6 +335,7 @@ PLANTED = [
     (ExpAB, "exp_ab 2", "total * H / (k + 1)", "total * H / (k + 1.001)", exponential),
     (DPMpp2MSDE, "dpmpp_2m_sde", "psi0 / 2", "psi0 / 2.001", None),
     (UniPC, "unipc bh1", "else psis[0]) / 2", "else psis[0]) / 2.001", None),
+    (UniPC, "unipc 3, lower at the end", "most = left if", "most = left + 1 if", None),
     (UniPC, "unipc 3 bh2", "x = x + self._beyond", "x = x + 0 * self._beyond", None),
     (DEIS, "deis 3", "k * made[-1] - power", "k * made[-1] - 1.001 * power", None),
     (LCM, "lcm", "torch.zeros_like(t.sigma)", "0.01 * t.sigma", None),
