@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,7 +13,6 @@ import torch
 
 from ..evaluation.base import as_features, standardised
 from ..generate import Trained, load
-from ..progress import bar
 from ..recipe.load import load_recipe
 from ..recipe.recipe import Recipe
 from ..recipe.spec import Spec, plain
@@ -86,49 +86,46 @@ def evaluate(case: Case, out: Path, folder: Path | None = None, progress: bool =
     folder: samples to measure instead of making some
     """
     recipe, e = case.recipe, case.recipe.eval
+    judge = _judge(recipe)
+    many = judge.nouns[1]
+
+    def stage(name: str) -> None:
+        if progress:
+            print(f"eval: {name}", file=sys.stderr, flush=True)
+
+    stage("real data")
+    data = real(recipe, e.most)
+    spec, feature = _feature(recipe, judge, data)  # before anything is made: its weights may be missing
+    stage("samples")
+    made = _made(case, out, folder, data, judge, progress)
+    stage(f"real {many} through the codec")
+    after = coded(recipe, case.trained, data)
+    stage("classifier")
+    seen = recognition(judge, made, data, after, many, e.cache)
+    stage("distances")
+    report = Report(_title(case, made, folder), _facts(case, made, data, folder), classes=data.classes)
+    flat = _distances(report, recipe, (spec, feature), judge, made, data, after, seen)
+    if seen is not None:
+        report.figures["Recognition"], report.confusion = seen.figures, seen.confusion
+    stage("copies")
+    found = novelty.search(judge, made.side, data.train, data.held, recipe.seed) if e.novelty else None
+    if found is not None:
+        report.figures["Novelty"], report.likeness = novelty.figures(found, many), found.histogram()
+    stage("defects")
+    loop = bool(made.facts.get("loop", recipe.sample.loop and folder is None))
+    faults = judge.defects(made.raw, spread(data.train, 500, seed=2).own(), loop)
+    report.figures["Defects"] = _defects(faults, made, many)
+    report.remarks = _remarks(case, made, data, found, many, folder)
+    report.rows = exhibits.rows(made, data, seen, found, faults)
+    exhibits.add(report, judge, made, data, seen, found, faults, flat, e.shown)
+    return report
+
+
+def _judge(recipe: Recipe) -> Judge:
     modality = recipe.modality.build()
     if not hasattr(modality, "judge"):
         raise BadInput(f"the modality {recipe.modality.use} brings no judge(), which eval needs")
-    judge: Judge = modality.judge()
-    many = judge.nouns[1]
-    with bar("real data", "part", 7, show=progress) as parts:
-
-        def next_stage(name: str) -> None:
-            parts.update()
-            parts.set_description_str(name)
-
-        data = real(recipe, e.most)
-        spec, feature = _feature(recipe, judge, data)  # before anything is made: its weights may be missing
-        next_stage("samples")
-        made = _made(case, out, folder, data, judge, progress)
-        next_stage("codec")
-        after = coded(recipe, case.trained, data)
-        next_stage("classifier")
-        seen = recognition(judge, made, data, after, many, e.cache)
-        next_stage("distances")
-        report = Report(_title(case, made, folder), _facts(case, made, data, folder), classes=data.classes)
-        flat = _distances(report, recipe, (spec, feature), judge, made, data, after, seen)
-        if seen is not None:
-            report.figures["Recognition"], report.confusion = seen.figures, seen.confusion
-        next_stage("copies")
-        found = novelty.search(judge, made.side, data.train, data.held, recipe.seed) if e.novelty else None
-        if found is not None:
-            report.figures["Novelty"] = novelty.figures(found, many)
-            report.likeness = {
-                "samples": found.samples.value.tolist(),
-                "held out": found.held.tolist(),
-                "limit": [found.limit],
-            }
-        next_stage("defects")
-        beside = spread(data.train, 500, seed=2)
-        loop = bool(made.facts.get("loop", recipe.sample.loop and folder is None))
-        faults = judge.defects(made.raw, beside.own(), loop)
-        report.figures["Defects"] = _defects(faults, made, many)
-        report.remarks = _remarks(case, made, data, found, many, folder)
-        report.rows = exhibits.rows(made, data, seen, found, faults)
-        exhibits.add(report, judge, made, data, seen, found, faults, flat, e.shown)
-        parts.update()
-    return report
+    return modality.judge()
 
 
 def _made(case: Case, out: Path, folder: Path | None, data: Real, judge: Judge, progress: bool) -> Made:

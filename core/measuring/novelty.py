@@ -36,6 +36,14 @@ class Novelty:
         """Which samples (N,) are near copies."""
         return self.samples.value > self.limit
 
+    def histogram(self) -> dict[str, list[float]]:
+        """What the page draws: the likeness of samples and of held-out examples, and the limit."""
+        return {
+            "samples": self.samples.value.tolist(),
+            "held out": self.held.tolist(),
+            "limit": [self.limit],
+        }
+
 
 def search(judge: Judge, made: Side, train: Side, held: Side | None, seed: int = 0) -> Novelty:
     """Compare every sample with every training example.
