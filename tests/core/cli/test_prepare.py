@@ -112,7 +112,8 @@ def test_forgetting_what_was_measured_is_caught(sounds, tmp_path, monkeypatch):
 
 
 SLOW = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell hands it down ignored
 from sonolux.modalities.audio.prepare import SoundPreparer
 from sonolux.core.cli.main import main
 inspect = SoundPreparer.inspect

@@ -356,7 +356,7 @@ PLANTED = [
     (DPMpp3MSDE, check_dpmpp_3m_sde, "psi((1 + self.eta) * h, 3)", "psi(h, 3)", None),
     (DPMpp3MSDE, check_dpmpp_3m_sde, "nodes[:2]", "nodes[:1]", None),  # second order
     (DPMpp3MSDE, check_dpmpp_3m_sde, "total + (moment * ", "total + (moment / k * ", exponential),  # half weight
-    (SASolver, check_sa_solver, "not None and self.corrector_order", "not None and False", None),  # no corrector
+    (SASolver, check_sa_solver, "is not None and corrector:", "is not None and False:", None),  # no corrector
     (SASolver, check_sa_solver, "- predicted", "- 0.0 * predicted", None),
     (SASolver, check_sa_solver, "(1 + self._strength(s))", "(1 + self._strength(s) ** 0.5)", None),
     (SASolver, check_sa_solver, "torch.exp(-eta * h)", "torch.exp(-(eta**2) * h)", moves),
