@@ -263,7 +263,9 @@ def compared(name: str, nfe: int) -> dict[str, Any]:
         library: best([p for p in offered if p.library == library], nfe, name) for library in ("sonolux", *installed())
     }
     peers = [row["error"] for library, row in found.items() if row and library != "sonolux"]
-    return {"problem": name, "nfe": nfe, **found, "ratio": found["sonolux"]["error"] / min(peers) if peers else None}
+    own = found["sonolux"]
+    assert own is not None  # every one of ours runs
+    return {"problem": name, "nfe": nfe, **found, "ratio": own["error"] / min(peers) if peers else None}
 
 
 def fitted(name: str, nfe: int, stock: float) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def refined_plan(
             each.backward()  # at once: the next batch needs the room
             lost += each.detach()
         with torch.enable_grad():
-            bent = sum((w - old).square().sum() for w, old in zip(weights, before, strict=True)) * ridge
+            bent = (torch.cat(weights) - torch.cat(before)).square().sum() * ridge
             bent.backward()
         error = math.sqrt(float(lost) * scale)
         if error < best[0] and _falls(plan, rho):
