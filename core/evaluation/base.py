@@ -25,7 +25,11 @@ class Metric(Protocol):
 
 
 class Feature(Protocol):
-    """What makes features: media, each (C, *spatial), to an array (N, d)."""
+    """What makes features: media, each (C, *spatial), to an array (N, d).
+
+    On the class, where it is so: `standardise = False`: numbers of one unit, compared as they are; `learned = False`:
+    its `fit(media, labels)` does not make it know the training examples.
+    """
 
     def __call__(self, media: Sequence[Tensor]) -> Features: ...
 

@@ -183,7 +183,8 @@ def _distances(
     name = spec.use.rpartition("/")[2] if ":" in spec.use else spec.use
     sides = (data.train, after.known, after.coded, made.side, *(() if data.held is None else (data.held,)))
     found = [_described(feature, side.media, name) for side in sides]
-    train, plain_ones, coded_ones, samples, *rest = standardised(found[0], *found)
+    scaled = standardised(found[0], *found) if getattr(feature, "standardise", True) else found
+    train, plain_ones, coded_ones, samples, *rest = scaled
     held, told = (rest[0] if rest else None), after.known.labels.numpy()
     codec = distances.through_codec(
         distances.Set(coded_ones, told), distances.Set(plain_ones, told), f"real {many} through the codec"
@@ -204,8 +205,7 @@ def _distances(
         lines.append(_words(feature, made, data, many))
     report.figures[f"Distances, {name}"] = lines
     if seen is not None and not learned:
-        reference = seen.train.numpy()
-        known, other, own = standardised(reference, reference, seen.held.numpy(), seen.samples.numpy())
+        known, other, own = (f.double().numpy() for f in (seen.train, seen.held, seen.samples))
         report.figures["Distances, classifier"] = measured("classifier", known, other, own, learned=True)[:2]
     gaps = torch.cdist(
         torch.from_numpy(samples), torch.from_numpy(train if held is None else np.concatenate([train, held]))

@@ -28,6 +28,8 @@ class Clap:
     batch: sounds at a time
     """
 
+    standardise = False  # numbers of one unit
+
     def __init__(
         self,
         signal: Signal,

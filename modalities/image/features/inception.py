@@ -33,6 +33,8 @@ class Inception:
     batch: pictures at a time
     """
 
+    standardise = False  # numbers of one unit
+
     def __init__(self, weights: Path, layer: Literal["64", "192", "768", "2048"] = "2048", batch: int = 32):
         if not weights or not Path(weights).is_file():
             raise BadInput(f"eval.feature.weights: there is no file {weights}; it is not fetched, so get it first")

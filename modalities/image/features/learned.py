@@ -26,6 +26,7 @@ class Learned:
     """
 
     learned = True
+    standardise = False  # numbers of one unit
 
     def __init__(self, signal: Signal, epochs: int = 25, cache: Path | None = None):
         if epochs < 1:

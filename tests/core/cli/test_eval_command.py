@@ -148,17 +148,24 @@ def test_samples_that_are_not_finite_are_counted(tiny_pictures, tmp_path, monkey
     assert facts["figures"]["Defects"]["not finite"]["value"] == pytest.approx(0.1)
 
 
-def test_a_feature_of_ones_own(tiny_pictures, tmp_path):
-    (tmp_path / "mine.py").write_text(
-        "class Feature:\n"
-        '    """Rows of means."""\n\n'
-        "    def __call__(self, media):\n"
-        "        import torch\n\n"
-        "        return torch.stack([m.mean((0, 1)) for m in media])\n"
-    )
-    changes = (f"feature={tmp_path / 'mine.py'}:Feature", "novelty=false", "shown=0")
-    facts = json.loads(measured(tiny_pictures, *changes, "--out", tmp_path / "r", "--json").stdout)
-    assert any("mine.py" in heading for heading in facts["figures"])
+@pytest.mark.parametrize("standardise", [True, False])
+def test_a_feature_of_ones_own(tiny_pictures, tmp_path, standardise):
+    """Numbers of different units are standardised, so that their unit does not matter; those of one unit are not."""
+    found = []
+    for unit in (1, 10):
+        (tmp_path / f"in_{unit}.py").write_text(
+            "class Feature:\n"
+            '    """Rows of means."""\n\n'
+            f"    standardise = {standardise}\n\n"
+            "    def __call__(self, media):\n"
+            "        import torch\n\n"
+            f"        return {unit} * torch.stack([m.mean((0, 1)) for m in media])\n"
+        )
+        changes = (f"feature={tmp_path / f'in_{unit}.py'}:Feature", "novelty=false", "shown=0")
+        facts = json.loads(measured(tiny_pictures, *changes, "--out", tmp_path / f"r{unit}", "--json").stdout)
+        (heading,) = (h for h in facts["figures"] if f"in_{unit}.py" in h)
+        found.append(facts["figures"][heading]["frechet"]["value"])
+    assert found[1] == pytest.approx(found[0] * (1 if standardise else 100), rel=1e-6)
 
 
 REFUSED = [
