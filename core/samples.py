@@ -26,13 +26,22 @@ def refuse_if_used(folder: Path, overwrite: bool) -> None:
 
 def clear(folder: Path) -> None:
     """Remove samples that were saved in the folder: the files that their list names, sheet, trajectory and the list."""
+    for name in _saved(folder):
+        (folder / name).unlink(missing_ok=True)
+
+
+def strangers(folder: Path) -> list[str]:
+    """Names of what the folder holds beside samples that were saved in it; none where there is no such folder."""
+    return sorted({path.name for path in folder.iterdir()} - set(_saved(folder))) if folder.is_dir() else []
+
+
+def _saved(folder: Path) -> list[str]:
+    """Files right in this folder, whatever its list says."""
     try:
         listed = [str(row["file"]) for row in json.loads((folder / LIST).read_text(encoding="utf-8"))["samples"]]
     except (OSError, ValueError, KeyError, TypeError):
         listed = []
-    for name in (*listed, SHEET, *TRAJECTORY, LIST):
-        if name == Path(name).name:  # of this folder, whatever a list says
-            (folder / name).unlink(missing_ok=True)
+    return [n for n in (*listed, SHEET, *TRAJECTORY, LIST) if n == Path(n).name and (folder / n).is_file()]
 
 
 @dataclass(frozen=True)

@@ -35,19 +35,23 @@ def command(
     sonolux eval runs/digits count=200 sample.steps=8 data.root=path/to/digits --out report-8
     sonolux eval runs/digits --folder my-samples feature=./mine.py:Feature --out report-mine
     """
-    from ..measuring import page, table
+    from ..measuring import page, place, table
     from ..measuring.evaluate import evaluate, opened
     from ..training.runfolder import need_writable
 
-    page.refuse_if_used(out, overwrite, folder)
+    place.refuse_if_used(out, overwrite)
     need_writable(out)
     case = opened(run, changes, sampled=folder is None, allow_code=allow_code)
-    page.refuse_among_data(out, case.recipe.data.params.get("root"))
-    with page.whole(out) as part:
+    data = case.recipe.data.params
+    read = {f"data.{key}": data.get(key) for key in ("root", "table", "manifest")}
+    place.refuse_among(
+        out, {**read, "--folder": folder, "the run": case.checkpoint, "eval.cache": case.recipe.eval.cache}
+    )
+    with place.whole(out) as part:
         report = evaluate(case, part, folder, progress=not as_json)
         page.write(report, part, case.recipe.eval.embed)
-    path = out / page.NAME
+    path = out / place.NAME
     if as_json:
-        click.echo((out / page.METRICS).read_text(encoding="utf-8"), nl=False)
+        click.echo((out / place.METRICS).read_text(encoding="utf-8"), nl=False)
     else:
-        click.echo(f"{table.text(report)}\n\n{path} and {page.METRICS} in {out}")
+        click.echo(f"{table.text(report)}\n\n{path} and {place.METRICS} in {out}")

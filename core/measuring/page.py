@@ -7,18 +7,13 @@ import html
 import json
 import math
 import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..types import BadInput
 from . import table
+from .place import BESIDE, METRICS, NAME
 from .types import Exhibit, Figure, Report, Shown
-
-NAME, BESIDE, METRICS = "report.html", "report_files", "metrics.json"
-OURS = (NAME, BESIDE, METRICS, "samples")
 
 _STYLE = """
 :root { --ink: #1d2026; --soft: #5c6370; --line: #dcdfe5; --paper: #fff; --ground: #f5f6f8; --warn: #b3261e }
@@ -65,61 +60,13 @@ def write(report: Report, folder: Path, cap: float) -> Path:
     beside = folder / BESIDE
     if beside.is_dir():
         shutil.rmtree(beside)
-    size = sum(len(s.data) for _, some in report.exhibits.values() for e in some for s in e.shown)
+    size = sum(4 * len(s.data) / 3 for _, some in report.exhibits.values() for e in some for s in e.shown)
     place = None if size <= cap * 1e6 else beside
     target, part = folder / NAME, folder / f".{NAME}.part"
     (folder / METRICS).write_text(json.dumps(table.plain(report), indent=1, default=str) + "\n", encoding="utf-8")
     part.write_text(page(report, place), encoding="utf-8")
     part.replace(target)
     return target
-
-
-def refuse_if_used(folder: Path, overwrite: bool, samples: Path | None = None) -> None:
-    """Raise BadInput where the folder holds a report, unless `overwrite`, or anything else, such as the samples."""
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise BadInput(f"--out: {folder} is a file; name a folder")
-    if samples is not None and folder.resolve() in (samples.resolve(), *samples.resolve().parents):
-        raise BadInput(f"--folder {samples} lies in --out {folder}, which is replaced: name another --out")
-    held = [name for name in OURS if (folder / name).exists()]
-    if (folder / NAME).exists() or (folder / METRICS).exists():
-        if not overwrite:
-            raise BadInput(f"{folder} already holds a report: replace it with --overwrite, or name another --out")
-    elif folder.is_dir() and any(folder.iterdir()) and not (overwrite and held):
-        raise BadInput(f"{folder} exists and is no report: name an empty folder with --out")
-
-
-def refuse_among_data(folder: Path, root: Any) -> None:
-    """Raise BadInput where the report would lie among the real data: its samples would be data the next time."""
-    if root is not None and Path(root).expanduser().resolve() in (folder.resolve(), *folder.resolve().parents):
-        raise BadInput(f"--out {folder} lies in the real data's folder {root}: samples there would be taken for data")
-
-
-@contextmanager
-def whole(folder: Path) -> Iterator[Path]:
-    """A folder beside `folder` to write a report into; where all goes well, it takes the place of an earlier report.
-
-    Where anything fails, the earlier report stands as it was.
-    """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        yield part
-        folder.mkdir(exist_ok=True)
-        for name in OURS:
-            _remove(folder / name)
-            if (part / name).exists():
-                (part / name).rename(folder / name)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def page(report: Report, beside: Path | None = None) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from .place import MARK
 from .types import Beside, Figure, Report
 
 
@@ -45,6 +46,7 @@ def text(report: Report) -> str:
 def plain(report: Report) -> dict[str, Any]:
     """What metrics.json holds; numbers that are not known are null."""
     return {
+        MARK[0]: MARK[1],
         "title": report.title,
         **report.facts,
         "remarks": report.remarks,

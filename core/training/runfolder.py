@@ -37,7 +37,7 @@ class RunFolder:
     def refuse_if_used(self, overwrite: bool) -> None:
         """Raise BadInput where the folder holds a run already (or anything else), unless `overwrite`."""
         need_writable(self.path)
-        held = [n for n in OURS if (self.path / n).exists()]
+        held = (self.path / "resolved.yaml").is_file()  # previews and checkpoints alone may be somebody's own
         if held and not overwrite:
             raise BadInput(
                 f"{self.path} already holds a run: continue it with --resume {self.path}, replace it with --overwrite, "

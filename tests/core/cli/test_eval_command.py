@@ -208,7 +208,7 @@ def test_an_earlier_report_stands_until_a_new_one_is_whole(pictures, sounds, tin
     failed = told(tiny_pictures, "--folder", tmp_path / "nothing", "--out", out, "--overwrite")
     assert failed.exit_code == 2 and (out / "report.html").read_bytes() == before and left(tmp_path) == ["report"]
     inside = told(tiny_pictures, "--folder", out / "samples", "--out", out, "--overwrite")
-    assert inside.exit_code == 2 and "which is replaced" in inside.output and (out / "samples").is_dir()
+    assert inside.exit_code == 2 and "lies in what --out" in inside.output and (out / "samples").is_dir()
     among = told(tiny_sounds, "--out", tiny_sounds.parent / "data" / "report")
     assert among.exit_code == 2 and "real data's folder" in among.output
     file = tmp_path / "file"

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from sonolux.core.measuring import page, table
+from sonolux.core.measuring import page, place, table
 from sonolux.core.measuring.types import Beside, Exhibit, Figure, Report, Shown
 from sonolux.core.types import BadInput
 
@@ -63,10 +63,10 @@ def test_unescaped_text_is_caught(monkeypatch):
 
 def test_files_beside_the_page(tmp_path):
     path = page.write(report(), tmp_path / "r", cap=0)
-    assert "base64" not in path.read_text() and f'src="{page.BESIDE}/0/0.wav"' in path.read_text()
+    assert "base64" not in path.read_text() and f'src="{place.BESIDE}/0/0.wav"' in path.read_text()
     assert sorted(p.name for p in (tmp_path / "r").rglob("0.*")) == ["0.png", "0.wav"]
     page.write(report(), tmp_path / "r", cap=1)
-    assert not (tmp_path / "r" / page.BESIDE).exists()
+    assert not (tmp_path / "r" / place.BESIDE).exists()
 
 
 def test_numbers_that_are_not_known_are_null():
@@ -85,30 +85,64 @@ def test_the_table():
 
 def test_a_report_is_whole_or_absent(tmp_path):
     out = tmp_path / "r"
-    with page.whole(out) as part:
+    with place.whole(out) as part:
         page.write(report(), part, 1)
         (part / "samples").mkdir()
-    before = (out / page.NAME).read_bytes()
-    with pytest.raises(KeyboardInterrupt), page.whole(out) as part:
-        (part / page.NAME).write_text("half")
+    before = (out / place.NAME).read_bytes()
+    with pytest.raises(KeyboardInterrupt), place.whole(out) as part:
+        (part / place.NAME).write_text("half")
         raise KeyboardInterrupt
-    assert (out / page.NAME).read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["r"]
+    assert (out / place.NAME).read_bytes() == before and [p.name for p in tmp_path.iterdir()] == ["r"]
     (out / "notes.txt").write_text("the user's own")
-    with page.whole(out) as part:
+    with place.whole(out) as part:
         page.write(report(), part, 1)
     assert not (out / "samples").exists() and (out / "notes.txt").exists()
+
+
+def report_in(folder):
+    """A folder with a report and two samples that it lists."""
+    page.write(report(), folder, 50)
+    samples = folder / "samples"
+    samples.mkdir()
+    (samples / "samples.json").write_text(json.dumps({"samples": [{"file": "0.wav"}, {"file": "1.wav"}]}))
+    for name in ("0.wav", "1.wav", "sheet.png"):
+        (samples / name).write_text("made")
+    return folder
 
 
 def test_folders_that_are_refused(tmp_path):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("")
+    (tmp_path / "mine" / place.METRICS).write_text("{}")  # somebody else's
     for overwrite in (False, True):
         with pytest.raises(BadInput, match="is no report"):
-            page.refuse_if_used(tmp_path / "mine", overwrite)
-    (tmp_path / "mine" / page.METRICS).write_text("{}")
+            place.refuse_if_used(tmp_path / "mine", overwrite)
+    ours = report_in(tmp_path / "ours")
     with pytest.raises(BadInput, match="--overwrite"):
-        page.refuse_if_used(tmp_path / "mine", False)
-    page.refuse_if_used(tmp_path / "mine", True)
-    with pytest.raises(BadInput, match="real data's folder"):
-        page.refuse_among_data(tmp_path / "data" / "deep" / "r", tmp_path / "data")
-    page.refuse_among_data(tmp_path / "r", tmp_path / "data")
+        place.refuse_if_used(ours, False)
+    place.refuse_if_used(ours, True)
+    place.refuse_if_used(tmp_path / "new", False)
+
+
+def test_only_what_a_report_made_is_replaced(tmp_path):
+    ours = report_in(tmp_path / "ours")
+    (ours / "notes.txt").write_text("mine")
+    with place.whole(ours) as part:
+        (part / place.NAME).write_text("new")
+    assert sorted(p.name for p in ours.iterdir()) == ["notes.txt", place.NAME]
+    ours = report_in(tmp_path / "again")
+    (ours / "samples" / "take.wav").write_text("a recording")
+    with pytest.raises(BadInput, match=r"holds take\.wav, which no report made"):
+        place.refuse_if_used(ours, True)
+    (tmp_path / "project/samples").mkdir(parents=True)  # no report at all
+    (tmp_path / "project/samples/take.wav").write_text("a recording")
+    with pytest.raises(BadInput, match="is no report"):
+        place.refuse_if_used(tmp_path / "project", True)
+
+
+@pytest.mark.parametrize("read", ["data", "data/deep", "r/samples", "r/samples/deep", "r/report_files"])
+def test_a_report_lies_apart_from_what_is_read(tmp_path, read):
+    out = tmp_path / ("data/deep/r" if read.startswith("data") else "r")
+    with pytest.raises(BadInput, match=r"data\.root"):
+        place.refuse_among(out, {"--folder": None, "data.root": tmp_path / read})
+    place.refuse_among(out, {"data.root": tmp_path / "other", "the run": out / "runs"})
