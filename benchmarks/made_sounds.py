@@ -84,8 +84,15 @@ def measure(run: str, count: int, seed: int, changes: list[str]) -> Table:
     sets = [feature(sounds) for sounds in (cut([i.media for i in second], second), made.media, whole, after)]
     reference, *others = standardised(sets[0], *sets)
     metric = MMD(median_distance(reference))
-    for name, features in zip(("samples", "other real sounds", "real after the codec"), others, strict=True):
-        table.add(f"MMD x 1000, {name}", 1000 * metric(features, reference))
+    against = np.array([item.label for item in second])
+    for name, features, labels in zip(
+        ("samples", "other real sounds", "real after the codec"),
+        others,
+        ([names.index(label) for label in told], [item.label for item in first], [item.label for item in first]),
+        strict=True,
+    ):
+        value = metric(features, reference, groups=(np.array(labels), against))
+        table.add(f"MMD x 1000, {name}", 1000 * value)
     quiet = sum(float(s.abs().max()) < files.SILENT for s in made.media)
     table.add("silent", quiet, "{}")
     for name in names:

@@ -71,7 +71,8 @@ def places_of_joints(trained: Any, frames: int, overlap: float) -> list[int]:
     full = codec.shape((frames,))[1:]
     windows = Windowed(size, overlap).over(full)
     ends = {int(at) for (place,) in windows.places for at in (place[0], place[-1] + 1)}
-    return [at * frames // full[0] for at in sorted(ends) if 0 < at < full[0]]
+    a_place = codec.unit // codec.shape((codec.unit,))[-1]  # not frames / full: the codec's last block may be padded
+    return [at * a_place for at in sorted(ends) if 0 < at * a_place < frames]
 
 
 def steps_of_spectra(sounds: Sequence[Tensor], places: Sequence[int], rate: float) -> Tensor:

@@ -1,5 +1,6 @@
 """Where windows meet in a long sound, and the step of the spectrum there."""
 
+import inspect
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,9 +22,25 @@ def run():
     return SimpleNamespace(codec=Waveform(signal), parts=SimpleNamespace(signal=SimpleNamespace(latent=(16, 500))))
 
 
+def check_places(find):
+    assert find(run(), 16000, 0.0) == [8000]
+    assert find(run(), 16000, 0.5) == [4000, 8000, 12000]
+    padded = find(run(), 15990, 0.0)  # fills no whole number of places: windows stay where they are
+    assert padded and all(p % 16 == 0 for p in padded)
+    assert find(run(), 15985, 0.0) == [8000]
+
+
 def test_joints_lie_where_windows_begin_and_end():
-    assert seams.places_of_joints(run(), 16000, 0.0) == [8000]
-    assert seams.places_of_joints(run(), 16000, 0.5) == [4000, 8000, 12000]
+    check_places(seams.places_of_joints)
+
+
+def test_planted_share_of_the_length_is_caught():
+    source = inspect.getsource(seams.places_of_joints)
+    assert source.count("at * a_place for at") == 1
+    faulty = source.replace("at * a_place for at", "at * frames // full[0] for at")
+    exec(faulty, {**vars(seams)}, found := {})
+    with pytest.raises(AssertionError):
+        check_places(found["places_of_joints"])
 
 
 def check_steps(measure):
@@ -43,5 +60,8 @@ def test_steps_of_spectra():
 
 
 def test_planted_place_is_caught():
+    source = inspect.getsource(seams.steps_of_spectra)
+    assert source.count("mono[p : p + half]") == 1
+    exec(source.replace("mono[p : p + half]", "mono[p - half : p]"), {**vars(seams)}, found := {})
     with pytest.raises(AssertionError):
-        check_steps(lambda sounds, places, rate: seams.steps_of_spectra(sounds, [p + 1000 for p in places], rate))
+        check_steps(found["steps_of_spectra"])
