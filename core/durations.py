@@ -101,7 +101,7 @@ def extent(
     check = getattr(network, "check_size", None)
     if callable(check):
         seen = shape[1:] if window is None else [min(n, most) for n, most in zip(shape[1:], window, strict=True)]
-        check(seen, wrap)
+        check(seen, wrap) if wrap else check(seen)  # a network of one's own may know no loops
     if not known and not asked:
         return Extent(tuple(lengths), shape, shapes, None)
     valid = codec.valid(torch.tensor(list(lengths)), (*signal.size[:-1], max(lengths)))

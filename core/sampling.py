@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -30,9 +31,9 @@ def _component(kind: str, value: Any) -> Any:
 
 def _shape(shape: Any) -> tuple[int, ...]:
     sizes = tuple(shape) if isinstance(shape, (Sequence, torch.Size)) else ()
-    if len(sizes) < 2 or not all(isinstance(n, int) and not isinstance(n, bool) and n >= 1 for n in sizes):
+    if len(sizes) < 2 or not all(isinstance(n, Integral) and not isinstance(n, bool) and n >= 1 for n in sizes):
         raise BadInput(f"the shape of the samples is (B, C, *spatial), whole numbers from 1; got {shape!r}")
-    return sizes
+    return tuple(int(n) for n in sizes)
 
 
 def sample(

@@ -54,7 +54,9 @@ def opened(source: str, changes: Sequence[str], sampled: bool, allow_code: bool 
             raise BadInput(f"{source} is a recipe: name a run or a checkpoint to sample from, or --folder with samples")
         return Case(source, load_recipe(path, told))
     checkpoint = newest(path)
-    trained = load(checkpoint, changes=[c for c in told if c.startswith("sample.")], allow_code=allow_code)
+    trained = load(
+        checkpoint, device="cpu", changes=[c for c in told if c.startswith("sample.")], allow_code=allow_code
+    )
     # The checkpoint's own recipe has been read; what is changed here is the user's own.
     own = replace(trained.recipe, given=replace(trained.recipe.given, allow_code=True))
     recipe = own.merge([c for c in told if not c.startswith("sample.")])
@@ -113,7 +115,9 @@ def evaluate(case: Case, out: Path, folder: Path | None = None, progress: bool =
         report.figures["Novelty"], report.likeness = novelty.figures(found, many), found.histogram()
     stage("defects")
     loop = bool(made.facts.get("loop", recipe.sample.loop and folder is None))
-    faults = judge.defects(made.raw, spread(data.train, 500, seed=2).own(), loop)
+    still = recipe.modality.build().signal().rate is None  # pictures of files may be larger than those of the recipe
+    as_made = list(made.side.media) if still and not loop else made.raw
+    faults = judge.defects(as_made, spread(data.train, 500, seed=2).own(), loop)
     report.figures["Defects"] = _defects(faults, made, many)
     report.remarks = _remarks(case, made, data, found, many, folder)
     report.rows = exhibits.rows(made, data, seen, found, faults)

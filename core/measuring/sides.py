@@ -250,11 +250,6 @@ def fitted(media: Tensor, size: tuple[int, ...]) -> Tensor:
     return out
 
 
-def labels_told(made: Made) -> bool:
-    """Whether every sample's class is known."""
-    return len(made.side) > 0 and int(made.side.labels.min()) >= 0
-
-
 def spread(side: Side, count: int, seed: int = 0) -> Side:
     """`count` examples of a side, the classes in turn; all, where there are no more."""
     if len(side) <= count:

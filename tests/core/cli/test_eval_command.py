@@ -210,7 +210,7 @@ def test_an_earlier_report_stands_until_a_new_one_is_whole(pictures, sounds, tin
     inside = told(tiny_pictures, "--folder", out / "samples", "--out", out, "--overwrite")
     assert inside.exit_code == 2 and "lies in what --out" in inside.output and (out / "samples").is_dir()
     among = told(tiny_sounds, "--out", tiny_sounds.parent / "data" / "report")
-    assert among.exit_code == 2 and "real data's folder" in among.output
+    assert among.exit_code == 2 and "whose files are read" in among.output
     file = tmp_path / "file"
     file.write_text("")
     assert told(tiny_pictures, "--out", file).exit_code == 2
