@@ -1,4 +1,4 @@
-"""The code of docs/plugins.md and examples/video runs, and holds what the kit asks of built-in components."""
+"""The code of docs/plugins.md, docs/evaluation.md and examples/video runs, and holds what the kit asks of built-in components."""
 
 import importlib.util
 import re
@@ -15,7 +15,8 @@ from sonolux.core.testing.conformance import check_guidance, check_sampler, chec
 from sonolux.core.types import BadInput
 
 ROOT = Path(__file__).resolve().parents[1]
-BLOCKS = re.findall(r"```python\n# (\w+\.py)\n(.*?)```", (ROOT / "docs/plugins.md").read_text(encoding="utf-8"), re.S)
+PAGES = [(ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("plugins.md", "evaluation.md")]
+BLOCKS = [block for page in PAGES for block in re.findall(r"```python\n# (\w+\.py)\n(.*?)```", page, re.S)]
 
 
 def opened(path):
@@ -41,7 +42,7 @@ def written(tmp_path):
 
 def test_every_block_is_known():
     names = [re.search(r"^class (\w+)", code, re.M).group(1) for _, code in BLOCKS]
-    assert names == ["Ralston", "TestRalston", "Power", "Fading", "Tone", "Stripes"]
+    assert names == ["Ralston", "TestRalston", "Power", "Fading", "Tone", "Stripes", "Feature"]
 
 
 def test_the_sampler_is_of_the_order_it_states(written):
@@ -50,6 +51,18 @@ def test_the_sampler_is_of_the_order_it_states(written):
     type(sampler).order = 3
     with pytest.raises(AssertionError, match="order 3 is stated"):
         check_sampler(sampler)
+
+
+def test_its_own_tests_run(written, tmp_path, monkeypatch):
+    written("Ralston")
+    monkeypatch.setitem(sys.modules, "mine", sys.modules["mine_ralston"])
+    (code,) = (code for file, code in BLOCKS if file == "test_mine.py")
+    (tmp_path / "test_mine.py").write_text(code)
+    tests = opened(tmp_path / "test_mine.py").TestRalston()
+    tests.test_invariants()
+    tests.sampler = type("Wrong", (type(tests.sampler),), {"order": 3})()
+    with pytest.raises(AssertionError, match="order 3 is stated"):
+        tests.test_order()
 
 
 def test_the_spacing_falls(written):
@@ -69,6 +82,7 @@ def test_the_guidance_acts_by_level(written):
 def test_the_feature_has_a_row_an_example(written):
     media = [torch.full((1, 2, 2), 0.5), torch.tensor([[[-1.0, 1.0]]])]
     assert written("Tone")()(media) == pytest.approx(np.array([[0.5, 0], [0, 2**0.5]]))
+    assert written("Feature")()(media) == [[0.5, 0.0], [1.0, 2.0]]
 
 
 def test_the_dataset_trains(tiny_run, tiny_recipe, written):
