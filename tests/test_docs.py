@@ -1,4 +1,4 @@
-"""The code of docs/plugins.md, docs/evaluation.md and examples/video runs, and holds what the kit asks of built-in components."""
+"""The code of docs/plugins.md, docs/evaluation.md and examples/video runs, and holds what the kit asks for."""
 
 import importlib.util
 import re
