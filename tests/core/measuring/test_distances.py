@@ -118,7 +118,7 @@ def test_samples_of_a_rare_class_are_measured_without_classes(learned, held, rar
     """All samples show a class that the data hardly has: all of them are measured, and it is said."""
     rng = np.random.default_rng(13)
     made, train = of_classes([0, 0, 60], rng), of_classes([150, 50, rare], rng)
-    other = of_classes([held - 20 - rare, 20 - rare, 2 * rare], rng) if held else None
+    other = of_classes([held - held // 2 - rare, held // 2, rare], rng) if held else None
     found = draws(made, train, other, learned, 10)
     assert found.what.endswith("classes are not matched, since too few other real examples have those of the samples")
     assert min(min(len(d.made), len(d.other)) for d in [*found.floors, *found.some]) >= 8
