@@ -82,7 +82,9 @@ def _the_other_way(judge: Judge, made: Made, real: Real, seen: Tensor, known: Te
     settings = replace(judge.settings, epochs=max(judge.settings.epochs, STEPS // per_epoch))
     settings = replace(settings, batch=min(settings.batch, n)).within(n, seen.shape[-2] * seen.shape[-1])
     found = []
-    for x, y in ((seen[:n], made.side.labels[:n]), (judge.pictures(few.media), few.labels)):
+    some = spread(made.side, n, seed=1)  # files lie in the order of their classes: the first ones lack most
+    pictures = seen if some is made.side else judge.pictures(some.media)
+    for x, y in ((pictures, some.labels), (judge.pictures(few.media), few.labels)):
         model = trained(x, y, len(real.classes), judge.vary, settings)
         found.append(accuracy(recognise(model, known)[0], real.held.labels))
     means = f"a network trained on {n} samples alone, tested on held-out {many}: low where samples lack variety"
