@@ -50,7 +50,7 @@ class Settings:
     dropout: float = 0.3
     smoothing: float = 0.05
     seed: int = 0
-    version: int = 1
+    version: int = 2
 
     def within(self, count: int, pixels: int) -> Settings:
         """The same with so few epochs that count * pixels * epochs stays within `budget` (three at least)."""
@@ -100,7 +100,8 @@ def train(x: Tensor, y: Tensor | None, classes: int, augment: Augment, settings:
         per_epoch = max(1, len(x) // settings.batch)
         optimiser = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=settings.decay)
         total = settings.epochs * per_epoch
-        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.lr, total_steps=total, pct_start=0.2)
+        cycle = max(total, 6)  # of five steps the first would be all that rises, which is divided by what it lasts: 0
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.lr, total_steps=cycle, pct_start=0.2)
         counted = bar("training the classifier", "step", total)
         for _ in range(settings.epochs):
             order = torch.randperm(len(x), generator=rng)

@@ -1,6 +1,7 @@
 """The small network of eval: the loss without classes against a loop, learning, counting, keeping."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -37,6 +38,18 @@ def test_bars_are_learned_and_kept(tmp_path):
     assert again is not model and torch.equal(recognise(again, held)[1], features)
     classifier._MEMORY.clear()
     assert torch.equal(recognise(train(x, y, 2, as_is, SMALL), held)[1], features), "the same training is the same"
+
+
+@pytest.mark.parametrize("steps", range(1, 9))
+def test_any_number_of_steps_trains(steps):
+    """Five steps, as of few sounds and few epochs, are no error, and one step moves the weights."""
+    x, y = bars(16)
+    few = replace(SMALL, epochs=steps)
+    torch.manual_seed(few.seed)
+    before = classifier.Classifier(1, 2, few).state_dict()
+    after = train(x, y, 2, as_is, few).state_dict()
+    assert all(bool(value.isfinite().all()) for value in after.values())
+    assert float((after["last.weight"] - before["last.weight"]).abs().max()) > 1e-4
 
 
 def test_labels_that_say_nothing_teach_nothing():
