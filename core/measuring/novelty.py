@@ -31,11 +31,6 @@ class Novelty:
     recall: dict[str, float]
     learned: bool
 
-    @property
-    def copies(self) -> Tensor:
-        """Which samples (N,) are near copies."""
-        return self.samples.value > self.limit
-
     def histogram(self) -> dict[str, list[float]]:
         """What the page draws: the likeness of samples and of held-out examples, and the limit."""
         return {

@@ -43,10 +43,10 @@ def check_copies(held):
     result = found(held=held)
     values = Judge().alike(side(90, 1).media, side(300, 0).media).value
     assert result.samples.place[-10:].tolist() == list(range(10))
-    assert int(result.copies.sum()) == 10 + int((values > result.limit).sum())
     assert result.recall == {"gain": 1.0, "crop": 1.0}
-    copies = figures(result, "sounds")[0]
-    assert copies.value == pytest.approx(float(result.copies.double().mean()))
+    copies, caught = figures(result, "sounds")[:2]
+    assert copies.value == pytest.approx((10 + sum(float(v) > result.limit for v in values)) / 100)
+    assert caught.value == 1.0
 
 
 @pytest.mark.parametrize("held", [200, 30, 0])
@@ -55,7 +55,16 @@ def test_copies_are_counted(held):
 
 
 def test_likeness_read_upside_down_is_caught(monkeypatch):
-    monkeypatch.setattr(novelty.Novelty, "copies", property(lambda self: self.samples.value < self.limit))
+    """Planted, in what counts both the samples and the planted copies above the limit."""
+    monkeypatch.setattr(novelty, "share", lambda likeness, limit: float((likeness < limit).double().mean()))
+    with pytest.raises(AssertionError):
+        check_copies(200)
+
+
+def test_a_limit_below_which_copies_lie_is_caught(monkeypatch):
+    """Planted: the share is of what lies far above the limit."""
+    true = novelty.share
+    monkeypatch.setattr(novelty, "share", lambda likeness, limit: true(likeness, limit + 0.2))
     with pytest.raises(AssertionError):
         check_copies(200)
 
