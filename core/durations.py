@@ -76,6 +76,8 @@ def chosen(
         if one is None and name is not None:
             one = row.get(name)
         lengths.append(_drawn(known, row, signal, seed, i) if one is None else _elements(one, rate))
+        if asked[i % len(asked)] is not None and name is not None:
+            _check_shortest(lengths[-1] / rate, name, model)
         _tell(row, lengths[-1] / rate, name, model)
     return lengths
 
@@ -101,7 +103,17 @@ def extent(
     check = getattr(network, "check_size", None)
     if callable(check):
         seen = shape[1:] if window is None else [min(n, most) for n, most in zip(shape[1:], window, strict=True)]
-        check(seen, wrap) if wrap else check(seen)  # a network of one's own may know no loops
+        try:
+            check(seen, wrap) if wrap else check(seen)  # a network of one's own may know no loops
+        except BadInput as error:
+            if signal.rate is None:
+                raise
+            whole = signal.size[-1] / signal.rate
+            raise BadInput(
+                f"{max(lengths) / signal.rate:g} s is longer than the {whole:g} s that this run knows, and its network "
+                f"is told where in a sound it is: ask for {whole:g} s or less, cut the file, or train with "
+                "network.positions=0"
+            ) from error
     if not known and not asked:
         return Extent(tuple(lengths), shape, shapes, None)
     valid = codec.valid(torch.tensor(list(lengths)), (*signal.size[:-1], max(lengths)))
@@ -171,6 +183,12 @@ def _told_by(model: nn.Module) -> str | None:
 def _within(seconds: float, name: str, model: nn.Module) -> float:
     condition: Any = dict(_conditions(model))[name]
     return min(max(round(seconds, 6), condition.low), condition.high)
+
+
+def _check_shortest(seconds: float, name: str, model: nn.Module) -> None:
+    condition: Any = dict(_conditions(model))[name]
+    if seconds < 0.99 * condition.low:
+        raise BadInput(f"sample.seconds is {seconds:g}, and this run knows {condition.low:g} s to {condition.high:g} s")
 
 
 def _tell(row: dict[str, Any], seconds: float, name: str | None, model: nn.Module) -> None:

@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("run", type=Path, help="run folder or checkpoint, best trained on random parts of textures")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--label", help="a class of the run")
-    parser.add_argument("--seconds", type=float, default=2.0, help="of a loop; rounded up to what the codec can close")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of a loop; rounded to what the codec can close")
     parser.add_argument("--count", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--repeat", type=int, default=4, help="times in the file to listen to (default %(default)s)")

@@ -8,6 +8,7 @@ import importlib
 import os
 import sys
 import traceback
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -78,6 +79,7 @@ def cli() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line (default: sys.argv) and return its exit code."""
+    warnings.formatwarning = _note
     try:
         result = cli.main(
             args=None if arguments is None else list(arguments), prog_name="sonolux", standalone_mode=False
@@ -95,6 +97,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         return _told(error)
     return result if isinstance(result, int) else DONE
+
+
+def _note(message: Warning | str, category: type[Warning], *place: object) -> str:
+    """A warning of sonolux's own as a line; of another package with its name."""
+    return f"note: {message}\n" if category is UserWarning else f"{category.__name__}: {message}\n"
 
 
 def _told(error: Exception) -> int:

@@ -255,7 +255,7 @@ class Plan:
         if box is not None or mask is not None or not spans:
             raise BadInput("say which part of the sound is made anew: from=SECONDS to=SECONDS")
         for start, end in spans:
-            if not 0 <= start < end or start * rate >= size[-1]:
+            if not 0 <= start < end or round(end * rate) > size[-1] + 0.01 * rate:
                 raise BadInput(
                     f"{shown(source.path)} lasts {size[-1] / rate:g} s: from {start:g} to {end:g} s is no part of it"
                 )

@@ -89,8 +89,8 @@ class Sample:
     """use the checkpoint's plan of as many steps, where it was calibrated, and sampler and spacing are the recipe's"""
     guidance: Annotated[Spec, Kind("guidance")] | list[Annotated[Spec, Kind("guidance")]] | None = None
     """how conditions are strengthened: a guidance, or a list of them that act in turn; null: not at all"""
-    count: Annotated[int, Range(1)] = 16
-    """samples to make"""
+    count: Annotated[int, Range(1, 100_000)] = 16
+    """samples to make; they are kept in memory until all are made"""
     seed: int | None = None
     """seed of the noise; null: the recipe's"""
     batch: Annotated[int, Range(1)] = 16

@@ -151,8 +151,17 @@ def test_planted_error_is_caught(name, masked, monkeypatch):
 
 def test_a_network_that_knows_places_goes_no_further(placed):
     assert frames(placed.sample(count=1, seconds=0.3)) == [1200]
-    with pytest.raises(BadInput, match=r"positions=2.*network\.positions=0"):
+    with pytest.raises(BadInput, match=r"0\.9 s is longer than the 0\.5 s that this run knows.*network\.positions=0"):
         placed.sample(count=1, seconds=0.9)
+
+
+def test_a_length_shorter_than_those_told_is_refused(tiny_run):
+    told = "condition.seconds={use: number, key: seconds, range: [0.1, 0.5], log: true}"
+    run = opened(tiny_run("audio", "data.padding=masked", told))
+    assert frames(run.sample(count=2, seconds=[0.1, 0.3])) == [400, 1200]
+    with pytest.raises(BadInput, match=r"seconds is 0\.05, and this run knows 0\.1 s to 0\.5 s"):
+        run.sample(count=1, seconds=0.05)
+    assert frames(run.sample(count=8)), "what the data holds is not asked for"
 
 
 @pytest.mark.parametrize("seconds", [0, -1, "long", [], [0.2, "x"], True, 1e-9, float("nan")])
