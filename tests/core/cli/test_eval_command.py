@@ -11,6 +11,7 @@ import pytest
 import torch
 from sonolux.core.cli.main import main
 from sonolux.core.generate import Trained
+from sonolux.core.measuring import classifier
 from sonolux.modalities.audio import files
 from sonolux.modalities.audio.modality import Audio
 
@@ -217,6 +218,8 @@ def test_an_earlier_report_stands_until_a_new_one_is_whole(pictures, sounds, tin
 
 
 def test_the_same_figures_twice(pictures, tiny_pictures, tmp_path):
+    """Both train their network: none is left in memory from the first run, or kept in a folder."""
+    classifier._MEMORY.clear()
     again = measured(tiny_pictures, "--out", tmp_path / "r", "--json").stdout
     first = json.loads((pictures[1] / "metrics.json").read_text())
     assert json.loads(again)["figures"] == first["figures"]
