@@ -58,6 +58,8 @@ def find_recipe(name: str | Path, folder: Path | None = None) -> Path:
         return known[matches[0]]
     if matches:
         messages.bad_input(f"{text!r} may mean {' or '.join(matches)}: write the whole name")
+    if (path / "recipe.yaml").is_file():
+        messages.bad_input(f"{text} is a folder: its recipe is {Path(text) / 'recipe.yaml'}")
     if path.is_dir():
         messages.bad_input(f"{text} is a folder; a recipe is a .yaml file, or one of: {', '.join(known)}")
     if text.endswith(SUFFIXES):

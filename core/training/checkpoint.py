@@ -164,6 +164,8 @@ def _open(path: Path):
 def newest(run: Path) -> Path:
     """The last checkpoint of a run folder, or the file itself where a checkpoint is given."""
     if run.is_file():
+        if run.suffix in (".yaml", ".yml"):
+            raise BadInput(f"{run} is a recipe: train it first, with sonolux train {run}")
         return run
     if not run.exists():
         near = Path("runs") / run

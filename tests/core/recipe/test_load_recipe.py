@@ -250,3 +250,18 @@ def test_importing_recipes_and_listing_names_loads_no_torch():
         "print('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
+
+
+def test_a_folder_with_a_recipe_names_it(tmp_path):
+    (tmp_path / "prepared").mkdir()
+    (tmp_path / "prepared/recipe.yaml").write_text("recipe: 1\n")
+    with pytest.raises(BadInput, match=r"is a folder: its recipe is .*prepared/recipe\.yaml"):
+        load_recipe(tmp_path / "prepared")
+
+
+def test_a_recipe_is_no_run(tmp_path):
+    from sonolux.core.training.checkpoint import newest
+
+    (tmp_path / "recipe.yaml").write_text("recipe: 1\n")
+    with pytest.raises(BadInput, match="is a recipe: train it first"):
+        newest(tmp_path / "recipe.yaml")
