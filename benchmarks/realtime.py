@@ -24,7 +24,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
     "log-mel 8 kHz": ("spoken_digits", []),
     "stft 8 kHz": (
         "spoken_digits",
-        ["codec.use=audio/stft", "network.width=256", "network.stages=[1,1]", "network.attention=[1]"],
+        ["codec.use=audio/stft", "codec.n_fft=126", "codec.hop=32", "network.width=192", "network.stages=[1,1,1]"],
     ),
     "waveform 8 kHz": ("spoken_digits", ["codec.use=audio/waveform", *NARROW]),
     "log-mel 11 kHz": ("sfx_small", []),
