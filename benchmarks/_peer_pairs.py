@@ -25,7 +25,7 @@ class Pair:
     end: denoise, standard normal noise (B, *shape) -> the last point; raises where the pair cannot be run
     """
 
-    library: str
+    of: str
     sampler: str
     spacing: str
     end: End

@@ -43,7 +43,7 @@ from sonolux.core.types import Conditions, Estimate, Level
 from torch import Tensor
 
 NFE, SAMPLES = (5, 8, 10, 20), 4096  # errors have heavy tails: of 1024 samples the three worst can make a quarter
-LISTED_ON, LISTED, CHOSEN_ON, FITTED_ON = 256, 12, 4096, 1024
+LISTED, CHOSEN_ON, FITTED_ON = ((256, 96), (1024, 24)), 4096, 1024  # (samples, pairs that go on) before the choice
 SCHEDULE = Discrete()
 FIRST = SCHEDULE.level(SCHEDULE.t_max)
 SAME = 1.001  # a tie: peers round to float32
@@ -235,7 +235,7 @@ def errors(offered: Sequence[Pair], nfe: int, on: Samples) -> list[tuple[float, 
         try:
             error = on.error(pair.end(denoise, on.noise))
         except Exception:
-            if pair.library == "sonolux":
+            if pair.of == "sonolux":
                 raise
             continue  # its library refuses it, or fails
         if denoise.calls <= nfe and math.isfinite(error):
@@ -246,21 +246,24 @@ def errors(offered: Sequence[Pair], nfe: int, on: Samples) -> list[tuple[float, 
 def best(offered: Sequence[Pair], nfe: int, name: str) -> dict[str, Any] | None:
     """The pair with the least error, and its error on the samples of seed 2; None where nothing runs.
 
-    It is chosen on those of seed 1, among the best pairs on a part of them.
+    It is chosen on those of seed 1, in rounds of more samples and fewer pairs.
     """
-    tried = errors(offered, nfe, samples(name, 1, CHOSEN_ON).part(LISTED_ON))
-    if not tried:
+    left, tried = list(offered), 0
+    for count, kept in (*LISTED, (CHOSEN_ON, 1)):
+        found = errors(left, nfe, samples(name, 1, CHOSEN_ON).part(count))
+        left, tried = [pair for _, pair in found[:kept]], tried or len(found)
+    if not left:
         return None
-    pair = errors([pair for _, pair in tried[:LISTED]], nfe, samples(name, 1, CHOSEN_ON))[0][1]
+    pair = left[0]
     error = errors([pair], nfe, samples(name, 2, SAMPLES))[0][0]
-    return {"error": error, "sampler": pair.sampler, "spacing": pair.spacing, "pairs": len(tried)}
+    return {"error": error, "sampler": pair.sampler, "spacing": pair.spacing, "pairs": tried}
 
 
 def compared(name: str, nfe: int) -> dict[str, Any]:
     """One row: the best pair of each library on a problem."""
     offered = [*own_pairs(nfe), *pairs(nfe)]
     found = {
-        library: best([p for p in offered if p.library == library], nfe, name) for library in ("sonolux", *installed())
+        library: best([p for p in offered if p.of == library], nfe, name) for library in ("sonolux", *installed())
     }
     peers = [row["error"] for library, row in found.items() if row and library != "sonolux"]
     own = found["sonolux"]
