@@ -262,9 +262,7 @@ def best(offered: Sequence[Pair], nfe: int, name: str) -> dict[str, Any] | None:
 def compared(name: str, nfe: int) -> dict[str, Any]:
     """One row: the best pair of each library on a problem."""
     offered = [*own_pairs(nfe), *pairs(nfe)]
-    found = {
-        library: best([p for p in offered if p.of == library], nfe, name) for library in ("sonolux", *installed())
-    }
+    found = {library: best([p for p in offered if p.of == library], nfe, name) for library in ("sonolux", *installed())}
     peers = [row["error"] for library, row in found.items() if row and library != "sonolux"]
     own = found["sonolux"]
     assert own is not None  # every one of ours runs
