@@ -10,17 +10,17 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "load", "sample"]
 
 if TYPE_CHECKING:
-    from .core.generate import load
-    from .core.sampling import sample
+    from .core.pipeline.functional import sample
+    from .core.pipeline.pipeline import load
 
 
 def __getattr__(name: str):
     if name == "load":
-        from .core.generate import load
+        from .core.pipeline.pipeline import load
 
         return load
     if name == "sample":
-        from .core.sampling import sample
+        from .core.pipeline.functional import sample
 
         return sample
     raise AttributeError(f"module 'sonolux' has no attribute {name!r}")

@@ -23,7 +23,7 @@ from sonolux.core.schedulers.edm import EDM
 from sonolux.core.testing.mixture import example
 from sonolux.core.testing.ode import random_start, solve
 from sonolux.core.testing.orders import HISTORY, Order, uneven
-from sonolux.core.types import Level
+from sonolux.core.types import NoiseLevel
 from torch import Tensor
 
 Denoise = Callable[[Tensor, float, float], Tensor]  # x, alpha, sigma -> x0
@@ -75,11 +75,13 @@ def interior_order(sampler: Callable[[Denoise, Tensor, Tensor], Tensor], steps: 
         x = random_start(problem, stops[HISTORY], 16)
         sigmas = torch.stack([level.sigma for level in stops])
         back = solve(problem, x, stops[HISTORY::-1])[::-1]
-        known = {float(s): problem.denoise(b, Level(s, 1.0, float(s))).x0 for s, b in zip(sigmas, back, strict=False)}
+        known = {
+            float(s): problem.denoise(b, NoiseLevel(s, 1.0, float(s))).x0 for s, b in zip(sigmas, back, strict=False)
+        }
         del known[float(sigmas[HISTORY])]
 
         def pinned(x: Tensor, alpha: float, sigma: float, known: dict[float, Tensor] = known) -> Tensor:
-            return known[sigma] if sigma in known else problem.denoise(x, Level(sigma, alpha, sigma)).x0
+            return known[sigma] if sigma in known else problem.denoise(x, NoiseLevel(sigma, alpha, sigma)).x0
 
         offset = sampler(pinned, torch.zeros_like(x), sigmas[: HISTORY + 1])
         end = sampler(pinned, (x - offset) * sigmas[0] / sigmas[HISTORY], sigmas)

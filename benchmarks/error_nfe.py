@@ -24,22 +24,22 @@ from typing import Any
 
 import torch
 from _peer_pairs import Pair, installed, pairs
-from sonolux.core import registry
-from sonolux.core.calibration.calibrate import calibrate, spacings
-from sonolux.core.calibration.reference import Batch
-from sonolux.core.calibration.reference import Problem as Fitted
-from sonolux.core.noise import Noise
-from sonolux.core.plan import Plan
+from sonolux.core.config import registry
+from sonolux.core.few_step.calibrate import calibrate, spacings
+from sonolux.core.few_step.reference import Batch
+from sonolux.core.few_step.reference import Problem as Fitted
 from sonolux.core.samplers.base import Sampler, run
-from sonolux.core.schedulers.base import ExactLevel, Schedule
+from sonolux.core.samplers.plan import Plan
+from sonolux.core.schedulers.base import NoiseLevel64, Schedule
 from sonolux.core.schedulers.discrete import Discrete
-from sonolux.core.spacings.base import Spacing
 from sonolux.core.testing.base import Problem
 from sonolux.core.testing.budget import within
 from sonolux.core.testing.dense import DenseMixture
 from sonolux.core.testing.mixture import GaussianMixture, example
 from sonolux.core.testing.ode import trajectory
-from sonolux.core.types import Conditions, Estimate, Level
+from sonolux.core.timesteps.base import TimestepSpacing
+from sonolux.core.types import Conditioning, Estimate, NoiseLevel
+from sonolux.core.util.rng import Noise
 from torch import Tensor
 
 NFE, SAMPLES = (5, 8, 10, 20), 4096  # errors have heavy tails: of 1024 samples the three worst can make a quarter
@@ -159,13 +159,13 @@ def _told(options: dict[str, Any]) -> str:
     return f" ({', '.join(k if v is True else str(v) for k, v in options.items() if k != 'eta')})" if options else ""
 
 
-Levels = Callable[[Schedule, int], Sequence[ExactLevel]]
+Levels = Callable[[Schedule, int], Sequence[NoiseLevel64]]
 
 
-def _to_t_min(spacing: Spacing) -> Levels:
+def _to_t_min(spacing: TimestepSpacing) -> Levels:
     """Levels that end at t_min and not at clean data, where a denoiser is good to the end."""
 
-    def levels(schedule: Schedule, steps: int) -> list[ExactLevel]:
+    def levels(schedule: Schedule, steps: int) -> list[NoiseLevel64]:
         last = schedule.level(schedule.t_min)
         made = [schedule.level(t) for t in spacing.times(schedule, steps)]
         if float(made[-1].rho) > 1.01 * float(last.rho):
@@ -217,14 +217,14 @@ class Counted:
     def __init__(self, problem: Problem):
         self.problem, self.calls = problem, 0
 
-    def denoise(self, x: Tensor, level: Level, conditions: Conditions) -> Estimate:
+    def denoise(self, x: Tensor, level: NoiseLevel, conditions: Conditioning) -> Estimate:
         """E[x0 | x]."""
         self.calls += 1
         return self.problem.denoise(x, level)
 
     def __call__(self, x: Tensor, alpha: float, sigma: float) -> Tensor:
         """E[x0 | x] alone."""
-        return self.denoise(x, Level(sigma, alpha, sigma), Conditions()).x0
+        return self.denoise(x, NoiseLevel(sigma, alpha, sigma), Conditioning()).x0
 
 
 def errors(offered: Sequence[Pair], nfe: int, on: Samples) -> list[tuple[float, Pair]]:
@@ -273,7 +273,7 @@ def fitted(name: str, nfe: int, stock: float) -> dict[str, Any]:
     """A plan calibrated on the samples of seed 3, measured on those of seed 2."""
     learnt, reported = samples(name, 3, FITTED_ON), samples(name, 2, SAMPLES)
     start = float(FIRST.sigma) * learnt.noise
-    made = calibrate(Fitted(SCHEDULE, (Batch(learnt.problem, start, Conditions()),)), nfe)
+    made = calibrate(Fitted(SCHEDULE, (Batch(learnt.problem, start, Conditioning()),)), nfe)
     error = reported.error(run(made.plan, reported.problem, float(FIRST.sigma) * reported.noise))
     return {"problem": name, "nfe": nfe, "sampler": made.sampler, "error": error, "ratio": error / stock}
 

@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 import torch
 from _bench import Table
-from sonolux.core.build import build_data
-from sonolux.core.evaluation.base import standardised
-from sonolux.core.evaluation.mmd import MMD, median_distance
+from sonolux.core.evaluation.metrics.base import standardised
+from sonolux.core.evaluation.metrics.mmd import MMD, median_distance
+from sonolux.core.training.build import build_data
 from sonolux.core.types import BadInput, Item
-from sonolux.modalities.audio import checkers, files
+from sonolux.modalities.audio import io as files
 from sonolux.modalities.audio.features.logmel_stats import LogmelStats
+from sonolux.modalities.audio.synthetic import checkers
 from torch import Tensor
 from torch.nn import functional
 
@@ -58,11 +59,11 @@ def measure(run: str, count: int, seed: int, changes: list[str]) -> Table:
     import sonolux
 
     trained = sonolux.load(run, device="cpu", changes=changes)
-    recipe, signal = trained.recipe, trained.parts.signal
+    recipe, spec = trained.recipe, trained.parts.spec
     kind = KINDS.get(recipe.data.use)
-    if kind is None or signal.rate is None:
+    if kind is None or spec.rate is None:
         raise BadInput(f"{run} was trained on {recipe.data.use}: this is for {', '.join(KINDS)}")
-    rate, frames, names = float(signal.rate), signal.size[0], trained.classes
+    rate, frames, names = float(spec.rate), spec.size[0], trained.classes
     made = trained.sample(count=count, seed=seed, label="cycle", batch=min(count, 50))
     data, _ = build_data(recipe, "valid")
     if len(data) < 2 * count:  # sounds made by code never run out, and training draws from other keys than this side's
@@ -80,7 +81,7 @@ def measure(run: str, count: int, seed: int, changes: list[str]) -> Table:
     whole = cut([item.media for item in first], first)
     table.add("real sounds read right", float(np.mean(right(whole, wanted, rate, frames, kind))), "{:.1%}")
     table.add("the same after the codec", float(np.mean(right(after, wanted, rate, frames, kind))), "{:.1%}")
-    feature = LogmelStats(signal)
+    feature = LogmelStats(spec)
     sets = [feature(sounds) for sounds in (cut([i.media for i in second], second), made.media, whole, after)]
     reference, *others = standardised(sets[0], *sets)
     metric = MMD(median_distance(reference))

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 
-from sonolux.core import registry
+from sonolux.core.config import registry
 from sonolux.core.schedulers.discrete import Discrete
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow

@@ -36,18 +36,18 @@ CASES: dict[str, tuple[str, list[str]]] = {
 def opened(name: str, changes: list[str]) -> Any:
     """A shipped recipe with fresh weights as a run that can be sampled; its zero layers are woken."""
     import torch
-    from sonolux.core.build import build_parts
-    from sonolux.core.generate import Trained
-    from sonolux.core.recipe.load import load_recipe
+    from sonolux.core.config.load import load_recipe
+    from sonolux.core.pipeline.pipeline import Pipeline
+    from sonolux.core.training.build import build_parts
 
     recipe = load_recipe(name, [*changes, "sample.output=null"], partial=True)
-    signal = replace(recipe.modality.build().signal(), classes=tuple("abcdefghij"))
-    parts = build_parts(recipe, signal)
+    spec = replace(recipe.modality.build().spec(), classes=tuple("abcdefghij"))
+    parts = build_parts(recipe, spec)
     rng = torch.Generator().manual_seed(0)
     for weight in parts.model.parameters():
         if not weight.data.any():
             weight.data.normal_(0, 0.01, generator=rng)
-    return Trained(parts, parts.model, 0, torch.device("cpu"))
+    return Pipeline(parts, parts.model, 0, torch.device("cpu"))
 
 
 def measure(
@@ -69,8 +69,8 @@ def measure(
         import sonolux
 
         trained = sonolux.load(source, device="cpu")
-    signal = trained.parts.signal
-    seconds = count * signal.size[0] / float(signal.rate or 1)
+    spec = trained.parts.spec
+    seconds = count * spec.size[0] / float(spec.rate or 1)
     asked = {"use": "dpmpp_2m", "count": count, "batch": count, "calibrated": False, "seconds": None, "output": None}
     trained.sample(**asked, steps=1)
     factors, lasts = {}, seconds
@@ -80,7 +80,7 @@ def measure(
             begun = clock()
             made = trained.sample(**asked, steps=n)
             times.append(clock() - begun)
-            lasts = sum(m.shape[-1] for m in made.media) / float(signal.rate or 1)
+            lasts = sum(m.shape[-1] for m in made.media) / float(spec.rate or 1)
         factors[n] = statistics.median(times) / lasts
     weights = sum(p.numel() for p in trained.model.parameters())
     return {

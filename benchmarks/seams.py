@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from _bench import Table
 from sonolux.core.editing.windows import Windowed
-from sonolux.core.measuring.seams import Joints, Seams, joints, seams
+from sonolux.core.evaluation.seams import Joints, Seams, joints, seams
 from sonolux.core.types import BadInput
 from sonolux.modalities.audio import dsp
 from torch import Tensor
@@ -49,10 +49,10 @@ def show_seams(table: Table, found: Seams, name: str, part: str) -> None:
 
 def measure_loops(trained: Any, run: str, args: argparse.Namespace) -> Table:
     """Loops of a run beside samples that are none, along every axis that may be a circle."""
-    signal, rate = trained.parts.signal, trained.parts.signal.rate
+    spec, rate = trained.parts.spec, trained.parts.spec.rate
     asked: dict[str, Any] = {"count": args.count, "seed": args.seed, "label": "cycle", "progress": True}
     if rate is not None:
-        asked["seconds"] = args.seconds or min(2.0, signal.size[0] / rate)
+        asked["seconds"] = args.seconds or min(2.0, spec.size[0] / rate)
     part, about = (PICTURE, f"{PICTURE} pixels") if rate is None else (round(0.02 * rate), "20 ms")
     table = Table(f"{run} (step {trained.step}), {args.count} samples of seed {args.seed}")
     for name, loop in (("loops", True), ("no loops", False)):
@@ -67,7 +67,7 @@ def measure_loops(trained: Any, run: str, args: argparse.Namespace) -> Table:
 
 def places_of_joints(trained: Any, frames: int, overlap: float) -> list[int]:
     """Media elements at which a window begins or ends inside a sound of `frames`."""
-    codec, size = trained.codec, trained.parts.signal.latent[1:]
+    codec, size = trained.codec, trained.parts.spec.latent[1:]
     full = codec.shape((frames,))[1:]
     windows = Windowed(size, overlap).over(full)
     ends = {int(at) for (place,) in windows.places for at in (place[0], place[-1] + 1)}
@@ -96,12 +96,12 @@ def steps_of_spectra(sounds: Sequence[Tensor], places: Sequence[int], rate: floa
 
 def measure_long(trained: Any, run: str, args: argparse.Namespace) -> Table:
     """Long sounds through windows, with overlap and without."""
-    signal, rate = trained.parts.signal, trained.parts.signal.rate
-    if rate is None or args.long * rate < 2 * signal.size[0]:
+    spec, rate = trained.parts.spec, trained.parts.spec.rate
+    if rate is None or args.long * rate < 2 * spec.size[0]:
         raise BadInput(f"{run}: --long is for sounds, and at least twice as long as those in training")
     asked = {"count": args.count, "seed": args.seed, "label": "cycle", "seconds": args.long, "progress": True}
     table = Table(
-        f"{run} (step {trained.step}), {args.count} sounds of {args.long:g} s, windows of {signal.size[0] / rate:g} s"
+        f"{run} (step {trained.step}), {args.count} sounds of {args.long:g} s, windows of {spec.size[0] / rate:g} s"
     )
     part = round(0.02 * rate)
     for overlap in (args.overlap, 0.0):

@@ -22,15 +22,15 @@ from typing import Any
 
 import torch
 from _peers import k_diffusion, schedulers
-from sonolux.core import registry
+from sonolux.core.config import registry
 from sonolux.core.guidance.base import Run
 from sonolux.core.guidance.cfg import CFG
-from sonolux.core.noise import Noise
-from sonolux.core.predictions.edm import EDM as Prediction
+from sonolux.core.parameterizations.edm import EDM as Prediction
 from sonolux.core.samplers.base import run
 from sonolux.core.schedulers.edm import EDM
-from sonolux.core.spacings.karras import Karras
-from sonolux.core.types import Conditions, Estimate, Level
+from sonolux.core.timesteps.karras import Karras
+from sonolux.core.types import Conditioning, Estimate, NoiseLevel
+from sonolux.core.util.rng import Noise
 
 SHAPE, STEPS, LIMIT = (4, 3, 32, 32), 20, 25.0
 
@@ -68,7 +68,7 @@ class Fixed:
     def __init__(self, x0: torch.Tensor):
         self.made = {len(x0) * n: Estimate(x0.repeat(n, 1, 1, 1)) for n in (1, 2)}
 
-    def denoise(self, x: torch.Tensor, level: Level, conditions: Conditions) -> Estimate:
+    def denoise(self, x: torch.Tensor, level: NoiseLevel, conditions: Conditioning) -> Estimate:
         """The fixed tensor, at the size of x."""
         return self.made[len(x)]
 
@@ -150,10 +150,10 @@ def row(name: str) -> dict[str, Any]:
 
 def apart() -> dict[str, float]:
     """What a run pays beside the update: what -> microseconds for each step that uses it."""
-    x, output, none = torch.randn(SHAPE), torch.randn(SHAPE), Conditions()
-    level, prediction, levels = Level(1.5, 1.0, 1.5), Prediction(), Karras().levels(EDM(), STEPS)
+    x, output, none = torch.randn(SHAPE), torch.randn(SHAPE), Conditioning()
+    level, prediction, levels = NoiseLevel(1.5, 1.0, 1.5), Prediction(), Karras().levels(EDM(), STEPS)
     noise = Noise(0, range(SHAPE[0]), SHAPE[1:])
-    told = Conditions({"label": torch.randn(4, 64)}, {"label": torch.zeros(4, 64)})
+    told = Conditioning({"label": torch.randn(4, 64)}, {"label": torch.zeros(4, 64)})
     fixed, sampler = Fixed(output), registry.find("sampler", "dpmpp_2m")()
     guided = CFG(2.0).wrap(fixed, Run(noise))
     plain = lowest(lambda: fixed.denoise(x, level, none))

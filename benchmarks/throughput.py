@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from sonolux.core.conditions.base import gather
-from sonolux.core.conditions.class_ import Class
-from sonolux.core.types import Signal
+from sonolux.core.conditioning.base import gather
+from sonolux.core.conditioning.class_ import Class
+from sonolux.core.types import MediaSpec
 from sonolux.modalities.audio.networks.unet import UNet as UNet1D
 from sonolux.modalities.image.networks.unet import UNet as UNet2D
 
@@ -73,9 +73,9 @@ def settings(problem: Problem) -> list[Setting]:
 
 def make(problem: Problem, precision: str, layout: str) -> Setting:
     """A network with its optimiser and one training step on a fixed batch."""
-    signal = Signal("", problem.latent[0], problem.latent[1:], classes=DIGITS, latent=problem.latent)
-    network = problem.network(signal, **problem.options)
-    label = Class(signal, network.embedding_width)
+    spec = MediaSpec("", problem.latent[0], problem.latent[1:], classes=DIGITS, latent=problem.latent)
+    network = problem.network(spec, **problem.options)
+    label = Class(spec, network.embedding_width)
     x = torch.randn(problem.batch, *problem.latent, generator=torch.Generator().manual_seed(0))
     if layout == "channels_last":
         network, x = network.to(memory_format=torch.channels_last), x.contiguous(memory_format=torch.channels_last)

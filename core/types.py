@@ -21,11 +21,24 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from .errors import BadInput, BrokenPlugin
+from .util.errors import BadInput, BrokenPlugin
 
 __all__ = [
-    "BadInput", "BrokenPlugin", "Conditions", "Dataset", "Denoiser", "Estimate", "Item", "Level", "Modality", "Number",
-    "Output", "Signal", "expand", "per_sample", "sent",
+    "BadInput",
+    "BrokenPlugin",
+    "Conditioning",
+    "Dataset",
+    "Denoiser",
+    "Estimate",
+    "Item",
+    "MediaSpec",
+    "Modality",
+    "NoiseLevel",
+    "Number",
+    "Output",
+    "expand",
+    "per_sample",
+    "sent",
 ]  # fmt: skip
 
 Number = float | Tensor
@@ -60,7 +73,7 @@ def per_sample(value: Number, x: Tensor) -> Tensor:
 
 
 @dataclass(frozen=True)
-class Level:
+class NoiseLevel:
     """A noise level: q(x | x0) = N(alpha x0, sigma^2 I) at time t.
 
     Fields are floats (one level for all), (B,) tensors or maps (B, 1, *spatial). While a plan is made they are float64
@@ -92,11 +105,11 @@ class Level:
         """sigma / (alpha + sigma): bounded, 1 at pure noise, 0 at clean data."""
         return self.sigma / (self.alpha + self.sigma)
 
-    def on(self, x: Tensor) -> Level:
+    def on(self, x: Tensor) -> NoiseLevel:
         """The same level, broadcastable against x (B, C, *spatial) and on its device."""
-        return Level(expand(self.t, x), expand(self.alpha, x), expand(self.sigma, x))
+        return NoiseLevel(expand(self.t, x), expand(self.alpha, x), expand(self.sigma, x))
 
-    def exact(self, x: Tensor) -> Level:
+    def exact(self, x: Tensor) -> NoiseLevel:
         """The same level shaped for x (B, C, *spatial) and on its device, but in float64.
 
         What is computed from a map is then rounded once, like what is computed from a number. (float32 on a device
@@ -111,15 +124,15 @@ class Level:
             v = v.reshape(-1, *[1] * (x.ndim - 1)) if v.ndim == 1 else v
             return v.expand(x.shape[0], *v.shape[1:])
 
-        return Level(placed(self.t), placed(self.alpha), placed(self.sigma))
+        return NoiseLevel(placed(self.t), placed(self.alpha), placed(self.sigma))
 
-    def stacked(self, times: int) -> Level:
+    def stacked(self, times: int) -> NoiseLevel:
         """The level for a batch that holds the samples `times` times over."""
 
         def tile(v: Number) -> Number:
             return torch.cat([v] * times) if isinstance(v, Tensor) and v.ndim else v
 
-        return Level(tile(self.t), tile(self.alpha), tile(self.sigma))
+        return NoiseLevel(tile(self.t), tile(self.alpha), tile(self.sigma))
 
 
 @dataclass(frozen=True)
@@ -131,7 +144,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Conditions:
+class Conditioning:
     """What guides a batch of samples: one record whose rows are samples.
 
     embeddings: name -> (B, E), made once a run from labels, numbers, ...; every network adds them up
@@ -145,18 +158,18 @@ class Conditions:
     valid: Tensor | None = None
     wrap: tuple[int, ...] = ()
 
-    def without(self, names: Sequence[str] | None = None) -> Conditions:
+    def without(self, names: Sequence[str] | None = None) -> Conditioning:
         """The same record with the named conditions (default: all) replaced by their null rows."""
         drop = self.embeddings.keys() if names is None else names
         return replace(self, embeddings={k: self.null[k] if k in drop else v for k, v in self.embeddings.items()})
 
     @staticmethod
-    def stack(records: Sequence[Conditions]) -> Conditions:
+    def stack(records: Sequence[Conditioning]) -> Conditioning:
         """One record with the rows of all, in order: guidance evaluates every set in one batch."""
         first = records[0]
         if len(records) == 1:
             return first
-        return Conditions(
+        return Conditioning(
             embeddings={k: torch.cat([r.embeddings[k] for r in records]) for k in first.embeddings},
             null={k: torch.cat([r.null[k] for r in records]) for k in first.null},
             valid=None if first.valid is None else torch.cat([r.valid for r in records if r.valid is not None]),
@@ -168,14 +181,14 @@ class Conditions:
 class Denoiser(Protocol):
     """x0 from x: the one contract that samplers, guidance and editing know. Differentiable in x."""
 
-    def denoise(self, x: Tensor, level: Level, conditions: Conditions) -> Estimate:
+    def denoise(self, x: Tensor, level: NoiseLevel, conditions: Conditioning) -> Estimate:
         """Estimate the clean data of x (B, C, *spatial) at the level given."""
         ...
 
 
 @dataclass(frozen=True)
-class Signal:
-    """The facts that several parts of a recipe need, stated once in `modality` and handed to any parameter `signal`.
+class MediaSpec:
+    """The facts that several parts of a recipe need, stated once in `modality` and handed to any parameter `spec`.
 
     modality: registered name of the modality ("image", "audio")
     channels: channels of the media (3 for RGB, 1 for mono)
@@ -257,7 +270,7 @@ class Modality(Protocol):
     name: str
     suffix: str
 
-    def signal(self) -> Signal:
+    def spec(self) -> MediaSpec:
         """The facts that the recipe's `modality` section states."""
         ...
 

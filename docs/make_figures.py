@@ -11,28 +11,28 @@ from pathlib import Path
 
 import sonolux
 import torch
-from sonolux.core.generate import Trained
-from sonolux.core.noise import Noise
-from sonolux.core.plots import curves
+from sonolux.core.pipeline.pipeline import Pipeline
+from sonolux.core.util.plots import curves
+from sonolux.core.util.rng import Noise
 
 HERE = Path(__file__).parent / "images"
 
 
-def noising(trained: Trained, name: str) -> None:
+def noising(trained: Pipeline, name: str) -> None:
     """One real-looking sample at falling signal: x = alpha x0 + sigma eps, at the scale the network sees."""
     parts = trained.parts
     x0 = parts.codec.encode(torch.stack(trained.sample(count=1, seed=4).media))
-    eps = Noise(0, [0], parts.signal.latent).normal("figure")
+    eps = Noise(0, [0], parts.spec.latent).normal("figure")
     row = []
     for rho in (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 80.0):
         level = parts.process.schedule.clean() if rho == 0 else parts.process.schedule.level_of_rho(rho)
         at = level.on(x0)
         x = (at.alpha * x0 + at.sigma * eps) / (at.alpha**2 + at.sigma**2) ** 0.5
-        row.append(parts.codec.decode(x.float(), parts.signal.size[-1])[0])
+        row.append(parts.codec.decode(x.float(), parts.spec.size[-1])[0])
     parts.modality.strip(HERE / f"{name}-noising.png", [row])
 
 
-def unveiling(trained: Trained, name: str) -> None:
+def unveiling(trained: Pipeline, name: str) -> None:
     """The noisy sample and the estimate of x0 along the way, for two samples."""
     samples = trained.sample(count=2, batch=2, seed=4, steps=18, trajectory=True)
     picked = [*samples.frames[:-1][::2], samples.frames[-1]]
@@ -42,7 +42,7 @@ def unveiling(trained: Trained, name: str) -> None:
     trained.parts.modality.strip(HERE / f"{name}-unveiling.png", rows)
 
 
-def guidance(trained: Trained, name: str) -> None:
+def guidance(trained: Pipeline, name: str) -> None:
     """The same noise at rising guidance: one row a scale."""
     rows = []
     for scale in (1.0, 1.5, 3.0, 6.0):

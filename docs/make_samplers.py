@@ -10,8 +10,7 @@ import re
 import sys
 from pathlib import Path
 
-from sonolux.core import registry
-from sonolux.core.plots import panels
+from sonolux.core.config import registry
 from sonolux.core.samplers.base import Sampler
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
@@ -20,6 +19,7 @@ from sonolux.core.testing.budget import error_against_nfe, within
 from sonolux.core.testing.distribution import distribution_error, weak_order
 from sonolux.core.testing.orders import falling, interior, own_start, whole
 from sonolux.core.testing.problems import examples
+from sonolux.core.util.plots import panels
 
 HERE = Path(__file__).parent
 SCHEDULES = {"vp_linear": VPLinear(), "edm": EDM(), "rectified_flow": RectifiedFlow()}

@@ -21,9 +21,9 @@ from pathlib import Path
 
 import sonolux
 import torch
-from sonolux.core.generate import Samples
-from sonolux.modalities.audio.checkers import family
-from sonolux.modalities.image.checkers import main_shape
+from sonolux.core.pipeline.pipeline import Samples
+from sonolux.modalities.audio.synthetic.checkers import family
+from sonolux.modalities.image.synthetic.checkers import main_shape
 from tqdm import tqdm
 
 STYLE = """

@@ -18,7 +18,7 @@ from pathlib import Path
 import sonolux
 import torch
 from sonolux.core.types import BadInput
-from sonolux.modalities.audio import files
+from sonolux.modalities.audio import io as files
 from sonolux.modalities.audio.output import Finish, finish
 from torch import Tensor
 
@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         how = Finish(trim=None, fade_in=0, fade_out=0, lufs=args.lufs)
         trained = sonolux.load(args.run, changes=args.set)
-        rate = trained.parts.signal.rate
+        rate = trained.parts.spec.rate
         if rate is None or args.count < 1 or args.repeat < 1:
             raise BadInput("engine_loop wants a run that makes sounds, and a count and repeat of 1 or more")
         if args.out.exists() and any(args.out.iterdir()) and not (args.out / "loops.csv").exists():

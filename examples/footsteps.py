@@ -20,9 +20,9 @@ from typing import Any
 
 import sonolux
 import torch
-from sonolux.core.build import build_data
+from sonolux.core.training.build import build_data
 from sonolux.core.types import BadInput
-from sonolux.modalities.audio import files
+from sonolux.modalities.audio import io as files
 from sonolux.modalities.audio.features.likeness import COPY, nearest, nearest_others
 from sonolux.modalities.audio.output import Finish, finish
 from torch import Tensor
@@ -62,10 +62,10 @@ def known_sounds(trained: Any, label: str | None, data: Path | None, files_too: 
     """The run's training sounds of the class (all, without one), and other files, as training reads them."""
     recipe = trained.recipe if data is None else trained.recipe.merge([f"data.root={json.dumps(str(data.resolve()))}"])
     try:
-        source, signal = build_data(recipe, "train")
+        source, spec = build_data(recipe, "train")
     except BadInput as error:
         raise BadInput(f"without the run's training data nothing tells copies: give --data ({error})") from error
-    index = None if label is None else list(signal.classes).index(label)
+    index = None if label is None else list(spec.classes).index(label)
     found = []
     for i in range(len(source)):
         item = source.item(i, None)
@@ -97,7 +97,7 @@ def usual(known: list[Tensor], rate: float) -> float:
 
 def search(trained: Any, known: list[Tensor], count: int, limit: float, asked: dict[str, Any], way: Any) -> Search:
     """Variations that differ from each other and from `known`. way: changes -> Samples"""
-    rate, found = trained.parts.signal.rate, Search([])
+    rate, found = trained.parts.spec.rate, Search([])
     for turn in range(ROUNDS):
         seed = asked.get("seed", 0) + turn
         made = way(**{**asked, "seed": seed, "count": 2 * count}).media
@@ -158,7 +158,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         how = Finish(lufs=args.lufs)
         trained = sonolux.load(args.run, changes=args.set)
-        rate = trained.parts.signal.rate
+        rate = trained.parts.spec.rate
         if rate is None or args.count < 1:
             raise BadInput("footsteps wants a run that makes sounds, and a count of 1 or more")
         if args.label is not None and args.label not in trained.classes:

@@ -12,14 +12,14 @@ from pathlib import Path
 import numpy as np
 import sonolux
 import torch
-from sonolux.core.clocks.c_noise import CNoise
-from sonolux.core.model import NetworkDenoiser
-from sonolux.core.noise import Noise, generator, stratified
-from sonolux.core.objectives.times.lognormal import LogNormal
-from sonolux.core.predictions.edm import EDM as Preconditioned
+from sonolux.core.nn.model import NetworkDenoiser
+from sonolux.core.noise_conditioning.c_noise import CNoise
+from sonolux.core.objectives.timestep_sampling.lognormal import LogNormal
+from sonolux.core.parameterizations.edm import EDM as Preconditioned
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.training.ema import EMA
-from sonolux.core.types import Conditions, Signal
+from sonolux.core.types import Conditioning, MediaSpec
+from sonolux.core.util.rng import Noise, generator, stratified
 
 SEED, BATCH = 0, 32
 OUT = Path("out/from_scratch")
@@ -55,7 +55,7 @@ def train(network: torch.nn.Module, example, mean: float, scale: float, steps: i
         eps = Noise(SEED, range(BATCH), tuple(x0.shape[1:])).normal("train", step)
         x = at.alpha * x0 + at.sigma * eps
         # 4. Ask the network, and compare with what it should have said.
-        loss = (denoiser.output(x, level, Conditions()) - prediction.target(x0, eps, at)).square().mean()
+        loss = (denoiser.output(x, level, Conditioning()) - prediction.target(x0, eps, at)).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -65,7 +65,7 @@ def train(network: torch.nn.Module, example, mean: float, scale: float, steps: i
     return average.model
 
 
-def learn_and_draw(kind: str, signal: Signal, example, steps: int) -> torch.Tensor:
+def learn_and_draw(kind: str, spec: MediaSpec, example, steps: int) -> torch.Tensor:
     """Measure the data, train a network on it, and make eight new examples from noise."""
     seen = torch.stack([example(generator(SEED, i, "measure")) for i in range(256)])
     mean, scale = float(seen.mean()), float(seen.std())
@@ -75,11 +75,11 @@ def learn_and_draw(kind: str, signal: Signal, example, steps: int) -> torch.Tens
         from sonolux.modalities.audio.networks.unet import UNet
     patch, stages = (2, [1, 2]) if kind == "picture" else (16, [1, 2, 2, 2])
     # Told where it is, the network can let a pluck begin at the beginning.
-    network = UNet(signal, width=48, stages=stages, blocks=1, patch=patch, positions=4)
+    network = UNet(spec, width=48, stages=stages, blocks=1, patch=patch, positions=4)
     average = train(network, example, mean, scale, steps)
     denoiser = NetworkDenoiser(average, Preconditioned(), CNoise())
     # From pure noise to data in 20 steps; row i of a seed is the same in any batch.
-    return sonolux.sample(denoiser, (8, *signal.latent), sampler="dpmpp_2m", steps=20, seed=1) * scale + mean
+    return sonolux.sample(denoiser, (8, *spec.latent), sampler="dpmpp_2m", steps=20, seed=1) * scale + mean
 
 
 def main(steps: int = 1000) -> None:
@@ -88,9 +88,9 @@ def main(steps: int = 1000) -> None:
     from sonolux.modalities.image.modality import Image
 
     OUT.mkdir(parents=True, exist_ok=True)
-    pictures = learn_and_draw("picture", Signal("image", 1, (16, 16), latent=(1, 16, 16)), a_picture, steps)
+    pictures = learn_and_draw("picture", MediaSpec("image", 1, (16, 16), latent=(1, 16, 16)), a_picture, steps)
     Image(size=16, channels=1).sheet(OUT / "pictures.png", list(pictures))
-    sounds = learn_and_draw("sound", Signal("audio", 1, (2048,), rate=4000, latent=(1, 2048)), a_sound, steps)
+    sounds = learn_and_draw("sound", MediaSpec("audio", 1, (2048,), rate=4000, latent=(1, 2048)), a_sound, steps)
     audio = Audio(rate=4000, seconds=0.512, channels=1)
     audio.sheet(OUT / "sounds.png", list(sounds))
     for i, sound in enumerate(sounds):

@@ -17,7 +17,7 @@ from pathlib import Path
 import sonolux
 import torch
 from sonolux.core.types import BadInput
-from sonolux.modalities.audio import files
+from sonolux.modalities.audio import io as files
 from sonolux.modalities.audio.output import Finish, finish
 
 
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         how = Finish(lufs=args.lufs)
         trained = sonolux.load(args.run, changes=args.set)
-        rate = trained.parts.signal.rate
+        rate = trained.parts.spec.rate
         if rate is None:
             raise BadInput(f"{args.run} makes pictures, not sounds")
         if args.out.exists() and any(args.out.iterdir()) and not (args.out / "morph.json").exists():

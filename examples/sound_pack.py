@@ -27,7 +27,7 @@ from typing import Any
 import sonolux
 import yaml
 from sonolux.core.types import BadInput
-from sonolux.modalities.audio import files
+from sonolux.modalities.audio import io as files
 from sonolux.modalities.audio.output import Finish, Finished, finish
 from tqdm import tqdm
 
@@ -112,7 +112,7 @@ def make(trained: Any, row: Wanted, how: Finish) -> list[tuple[Finished, int, in
     """The sounds of a row, finished, each with the seed and sample that give it again; silent ones are left out."""
     asked = {"count": row.count, "seed": row.seed, "label": row.label, "seconds": row.duration}
     made = trained.sample(**{key: value for key, value in asked.items() if value is not None or key == "label"})
-    rate = trained.parts.signal.rate
+    rate = trained.parts.spec.rate
     done = [(finish(sound, rate, how), row.seed, i) for i, sound in enumerate(made.media)]
     return [one for one in done if one[0].lufs is not None]
 
@@ -149,7 +149,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         how = Finish(args.trim, args.fade_in, args.fade_out, args.lufs, None, args.ceiling)
         trained = sonolux.load(args.run, changes=args.set)
-        rate = trained.parts.signal.rate
+        rate = trained.parts.spec.rate
         if rate is None:
             raise BadInput(f"{args.run} makes pictures, not sounds")
         files.check_form(args.format, rate)

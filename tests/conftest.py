@@ -66,13 +66,13 @@ def tiny_run(tmp_path_factory):
 
 
 def _trained(text, changes, wake, folder):
-    from sonolux.core.layers.init import normal_
-    from sonolux.core.noise import generator
-    from sonolux.core.recipe.load import load_recipe
-    from sonolux.core.training.job import Job
+    from sonolux.core.config.load import load_recipe
+    from sonolux.core.nn.layers.init import normal_
+    from sonolux.core.training.run import TrainingRun
+    from sonolux.core.util.rng import generator
 
     (folder / "tiny.yaml").write_text(text)
-    job = Job(load_recipe(folder / "tiny.yaml", list(changes)), folder / "run", say=lambda _: None, bar=False)
+    job = TrainingRun(load_recipe(folder / "tiny.yaml", list(changes)), folder / "run", say=lambda _: None, bar=False)
     job.prepare()
     for model in (job.trainer.model, job.trainer.ema.model) if wake else ():
         for name, p in model.named_parameters():

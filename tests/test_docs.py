@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sonolux.core.recipe.load import load_recipe
+from sonolux.core.config.load import load_recipe
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.testing.conformance import check_guidance, check_sampler, check_spacing
@@ -20,10 +20,10 @@ BLOCKS = [block for page in PAGES for block in re.findall(r"```python\n# (\w+\.p
 
 
 def opened(path):
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    component = importlib.util.spec_from_file_location(path.stem, path)
+    module = importlib.util.module_from_spec(component)
+    sys.modules[component.name] = module
+    component.loader.exec_module(module)
     return module
 
 
@@ -103,8 +103,8 @@ def video():
 
 @pytest.fixture(scope="module")
 def clips(video):
-    signal = video.Video().signal()
-    return [video.Balls(signal, count=60).item(i, None) for i in range(30)]
+    spec = video.Video().spec()
+    return [video.Balls(spec, count=60).item(i, None) for i in range(30)]
 
 
 def test_the_motions_are_what_they_are_called(clips):
@@ -118,7 +118,7 @@ def test_the_motions_are_what_they_are_called(clips):
 
 
 def test_the_codec_is_fitted_and_inverted(video, clips):
-    codec = video.Frames(video.Video().signal())
+    codec = video.Frames(video.Video().spec())
     codec.fit(clips)
     media = torch.stack([c.media for c in clips])
     z = codec.encode(media)
@@ -146,4 +146,4 @@ def test_bad_clips_are_refused(video, tmp_path):
         video.Video().write(tmp_path / "a.gif", torch.full((1, 12, 16, 16), float("nan")))
     assert not (tmp_path / "a.gif").exists()
     with pytest.raises(BadInput, match="modality"):
-        video.Balls(load_recipe("shapes", []).modality.build().signal())
+        video.Balls(load_recipe("shapes", []).modality.build().spec())

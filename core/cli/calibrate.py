@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import BadInput
+from ..util.errors import BadInput
 
 if TYPE_CHECKING:
-    from ..calibration.calibrate import Calibrated
-    from ..calibration.reference import Problem, Reference
+    from ..few_step.calibrate import Calibrated
+    from ..few_step.reference import Problem, Reference
 
 HELD = 1_000_003  # seed of the starts that a plan is measured on and was not fitted to
 
@@ -44,7 +44,7 @@ def command(run: Path, changes: tuple[str, ...], nfe: str, count: int, seed: int
     """
     from dataclasses import replace
 
-    from ..calibration.stored import to_plain
+    from ..few_step.stored import to_plain
     from ..training.checkpoint import newest, read_header, relabel
 
     wanted = _numbers(nfe)
@@ -75,11 +75,11 @@ def _found(checkpoint: Path, changes: tuple[str, ...], wanted: list[int], count:
     """(plan, its figures on samples held out) for every number of evaluations."""
     import torch
 
-    from ..calibration.calibrate import calibrate
-    from ..calibration.reference import solve
-    from ..generate import load
-    from ..progress import bar
-    from ..recipe.spec import plain
+    from ..config.spec import plain
+    from ..few_step.calibrate import calibrate
+    from ..few_step.reference import solve
+    from ..pipeline.pipeline import load
+    from ..util.progress import bar
 
     trained = load(checkpoint, changes=changes)
     trained.to(trained.recipe.sample.device)
@@ -100,7 +100,7 @@ def _found(checkpoint: Path, changes: tuple[str, ...], wanted: list[int], count:
 
 
 def _figures(found: Calibrated, held: Problem, truth: Reference) -> dict[str, Any]:
-    from ..calibration.calibrate import multistep, spacings
+    from ..few_step.calibrate import multistep, spacings
 
     pair = found.stock
     levels = spacings()[pair.spacing].levels(held.schedule, found.nfe)
@@ -117,7 +117,7 @@ def _figures(found: Calibrated, held: Problem, truth: Reference) -> dict[str, An
 
 
 def _numbers(text: str) -> list[int]:
-    from ..calibration.reference import GRID
+    from ..few_step.reference import GRID
 
     try:
         made = [int(part) for part in text.split(",")]

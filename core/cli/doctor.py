@@ -14,10 +14,10 @@ from typing import Any
 
 import click
 
-from ..messages import counted
+from ..util.messages import counted
 
 PACKAGES = ("torch", "torchvision", "torchaudio", "numpy", "soundfile", "safetensors", "pillow", "matplotlib")
-LOAD = "import sys; from sonolux.core.registry import find; find(sys.argv[1], sys.argv[2], allow_code=False)"
+LOAD = "import sys; from sonolux.core.config.registry import find; find(sys.argv[1], sys.argv[2], allow_code=False)"
 PATIENCE = 120  # seconds that a plugin may take to import
 
 
@@ -66,7 +66,7 @@ def _torch() -> dict[str, Any]:
         return found
     import torch
 
-    from ..device import native_bf16
+    from ..util.device import native_bf16
 
     devices = [torch.device("cpu")]
     devices += [torch.device("cuda", i) for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0)]
@@ -102,12 +102,12 @@ def _child(arguments: list[str]) -> str | None:
     if done.returncode < 0:
         return f"the process was killed by signal {-done.returncode}"
     lines = done.stderr.strip().splitlines()
-    return lines[-1].removeprefix("sonolux.core.errors.").strip() if lines else f"exit code {done.returncode}"
+    return lines[-1].removeprefix("sonolux.core.util.errors.").strip() if lines else f"exit code {done.returncode}"
 
 
 def _plugins() -> list[dict[str, Any]]:
     """Every entry point, loaded in a child of its own."""
-    from .. import registry
+    from ..config import registry
 
     rows = []
     for kind in registry.kinds():

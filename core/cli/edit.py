@@ -45,9 +45,9 @@ def command(
     sonolux edit runs/effects morph coin.wav jump.wav count=7 --out between
     sonolux edit runs/digits inpaint 3.png box=[0,14,28,28] count=4 --out lower
     """
-    from ..generate import load
-    from ..samples import clear, refuse_if_used
-    from ..training.runfolder import need_writable
+    from ..pipeline.pipeline import load
+    from ..pipeline.result import clear, refuse_if_used
+    from ..training.run_dir import need_writable
 
     refuse_if_used(out, overwrite)
     need_writable(out)
@@ -65,9 +65,9 @@ def command(
 
 def _sorted(task: str, words: tuple[str, ...]) -> tuple[list[Path], dict[str, Any], dict[str, Any]]:
     """Files, the task's own options, and changes to the `sample` section. Raises BadInput for words that are none."""
-    from ..messages import did_you_mean
-    from ..recipe.sections import Sample
+    from ..config.sections import Sample
     from ..types import BadInput
+    from ..util.messages import did_you_mean
 
     files: list[Path] = []
     options: dict[str, Any] = {}
@@ -96,7 +96,7 @@ def _sorted(task: str, words: tuple[str, ...]) -> tuple[list[Path], dict[str, An
 
 def _value(word: str, text: str) -> Any:
     """The value as a recipe would read it."""
-    from ..recipe.nodes import Problem, parse
+    from ..config.nodes import Problem, parse
     from ..types import BadInput
 
     problems: list[Problem] = []

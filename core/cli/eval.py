@@ -35,9 +35,9 @@ def command(
     sonolux eval runs/digits count=200 sample.steps=8 data.root=path/to/digits --out report-8
     sonolux eval runs/digits --folder my-samples feature=./mine.py:Feature --out report-mine
     """
-    from ..measuring import page, place, table
-    from ..measuring.evaluate import evaluate, opened
-    from ..training.runfolder import need_writable
+    from ..evaluation.evaluate import evaluate, opened
+    from ..evaluation.report import page, place, table
+    from ..training.run_dir import need_writable
 
     place.refuse_if_used(out, overwrite)
     need_writable(out)

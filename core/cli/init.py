@@ -20,8 +20,8 @@ def command(name: str, origin: str) -> None:
     sonolux init my-sounds --from sfx_folder
     sonolux train my-sounds.yaml data.root=path/to/sounds
     """
-    from ..errors import BadInput
-    from ..recipe.load import find_recipe, packaged
+    from ..config.load import find_recipe, packaged
+    from ..util.errors import BadInput
 
     target = Path(name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
     if not name.removesuffix(".yaml").removesuffix(".yml").strip("./ "):
@@ -51,6 +51,6 @@ def renamed(text: str, target: Path, origins: list[str]) -> str:
 
 
 def _needs(target: Path) -> str:
-    from ..recipe.load import summary
+    from ..config.load import summary
 
     return "".join(f" {key}=path/to/folder" for key in summary(target.stem, target)["needs"])

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 if TYPE_CHECKING:
-    from ..likelihood import Likelihood
-    from ..testing.report import Measured, Report
+    from ..evaluation.likelihood import Likelihood
+    from ..testing.report import Measured, SamplerReport
 
 SCHEDULES = ("vp_linear", "edm", "rectified_flow", "{use: discrete, zero_terminal: true}")
 BESIDE = {False: ("euler", "heun", "dpmpp_2m"), True: ("euler_ancestral", "dpmpp_2m_sde")}
@@ -55,7 +55,7 @@ def sampler(
 
     known = examples()
     if problem not in known:
-        from ..messages import bad_input, did_you_mean
+        from ..util.messages import bad_input, did_you_mean
 
         bad_input(f"there is no problem {problem!r}{did_you_mean(problem, known)}; there are: {', '.join(known)}")
     own = _component("sampler", name)
@@ -111,9 +111,9 @@ def likelihood(
     \b
     sonolux lab likelihood runs/digits --count 16 --probes 8
     """
-    from ..build import build_data
-    from ..generate import load
-    from ..likelihood import of_items
+    from ..evaluation.likelihood import of_items
+    from ..pipeline.pipeline import load
+    from ..training.build import build_data
 
     trained = load(run, device, allow_code=allow_code)
     if data is not None:
@@ -157,11 +157,11 @@ def _shown_bits(f: dict[str, Any]) -> str:
 
 def _component(kind: str, text: str) -> Any:
     """The component that a name or a YAML mapping with `use:` means; BadInput with the nearest name where none does."""
-    from ..messages import bad_input
-    from ..recipe import Spec
-    from ..recipe.nodes import parse
-    from ..recipe.read import Reader
-    from ..registry import find
+    from ..config import Spec
+    from ..config.nodes import parse
+    from ..config.read import Reader
+    from ..config.registry import find
+    from ..util.messages import bad_input
 
     if "{" not in text:
         find(kind, text)  # its message for a wrong name says it all
@@ -204,7 +204,7 @@ def _numbers(text: str) -> list[int]:
 # --- text ------------------------------------------------------------------------------------------------------------
 
 
-def _text(report: Report, problem: str, where: str) -> str:
+def _text(report: SamplerReport, problem: str, where: str) -> str:
     kind = "stochastic" if report.stochastic else "deterministic"
     stated = "" if report.order is None else f", order {report.order} stated"
     marginal = "" if report.keeps_marginal else ", does not keep the marginal by design"
@@ -231,7 +231,7 @@ def _text(report: Report, problem: str, where: str) -> str:
     return "\n".join(lines)
 
 
-def _orders(report: Report) -> list[str]:
+def _orders(report: SamplerReport) -> list[str]:
     rows: list[tuple[str, ...]] = [("order measured", "interior", "own start", "whole", *_COMMON)]
     for title, m in report.measured.items():
         if m.interior and m.own_start and m.whole:
@@ -240,7 +240,7 @@ def _orders(report: Report) -> list[str]:
     return _aligned(rows)
 
 
-def _weak(report: Report) -> list[str]:
+def _weak(report: SamplerReport) -> list[str]:
     rows: list[tuple[str, ...]] = [("weak order", "measured", "error left", *_COMMON)]
     for title, m in report.measured.items():
         if m.weak:
@@ -270,8 +270,8 @@ def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
     ]
 
 
-def _draw(path: Path, report: Report) -> None:
-    from ..plots import panels
+def _draw(path: Path, report: SamplerReport) -> None:
+    from ..util.plots import panels
 
     if report.drawn:
         shown = {

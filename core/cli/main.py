@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from ..errors import BadInput, BrokenPlugin
+from ..util.errors import BadInput, BrokenPlugin
 
 DONE, FAILED, BAD_INPUT, BROKEN_PLUGIN, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -128,7 +128,7 @@ def _told(error: Exception) -> int:
 
 def _plugin_place(error: Exception) -> str:
     """`file:line, in function` where an error that is not ours passed through a plugin's own file, else nothing."""
-    from ..registry import plugin_file
+    from ..config.registry import plugin_file
 
     if type(error).__module__.startswith("sonolux.") or isinstance(error, (MemoryError, OSError)):
         return ""

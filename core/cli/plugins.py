@@ -21,7 +21,7 @@ def command(ctx: click.Context) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_(kind: str | None = None, as_json: bool = False) -> None:
     """Name every component by kind. Plugins are read from package metadata; nothing is imported."""
-    from .. import registry
+    from ..config import registry
 
     rows: list[dict[str, Any]] = []
     for k in [kind] if kind else registry.kinds():
@@ -45,7 +45,8 @@ def list_(kind: str | None = None, as_json: bool = False) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(name: str, kind: str | None, as_json: bool) -> None:
     """Print what NAME is, and its parameters with types, defaults and units."""
-    from .. import messages, registry
+    from ..config import registry
+    from ..util import messages
 
     if kind or registry.is_code(name):
         kinds = [kind or "network"]
@@ -62,8 +63,8 @@ def show(name: str, kind: str | None, as_json: bool) -> None:
 
 
 def _record(description: Any) -> dict[str, Any]:
-    from ..recipe.spec import plain
-    from ..signature import REQUIRED, type_name
+    from ..config.signature import REQUIRED, type_name
+    from ..config.spec import plain
 
     return {
         "kind": description.kind,

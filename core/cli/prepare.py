@@ -29,8 +29,8 @@ def command(
     sonolux prepare path/to/sounds
     sonolux train prepared/sounds/recipe.yaml
     """
-    from ..files import need_folder
-    from ..prepare import detect, prepare
+    from ..data.files import need_folder
+    from ..data.prepare.prepare import detect, prepare
 
     root = need_folder(folder, "FOLDER")
     known = preparers()
@@ -47,14 +47,14 @@ def command(
 
 def preparers() -> dict:
     """modality -> what it brings to `prepare`, of every modality that brings anything."""
-    from .. import registry
+    from ..config import registry
 
     classes = {name: registry.find("modality", name) for name in registry.names("modality")}
     return {name: cls.preparer() for name, cls in classes.items() if hasattr(cls, "preparer")}
 
 
 def _named(modality: str, known: dict):
-    from .. import messages
+    from ..util import messages
 
     if modality not in known:
         messages.bad_input(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from ..recipe.recipe import Recipe
+    from ..config.recipe import Recipe
 
 
 @click.group("recipe")
@@ -21,7 +21,7 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_(as_json: bool) -> None:
     """Name the recipes that ship with sonolux."""
-    from ..recipe.load import packaged, summary
+    from ..config.load import packaged, summary
 
     rows = [summary(name, file) for name, file in packaged().items()]
     if as_json:
@@ -50,7 +50,7 @@ def show(recipe: str, changes: tuple[str, ...], allow_code: bool, as_json: bool)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def validate(arguments: tuple[str, ...], with_data: bool, as_json: bool) -> int:
     """Check recipes: every problem of each, with its place and the nearest valid name."""
-    from ..errors import BadInput
+    from ..util.errors import BadInput
 
     recipes = [a for a in arguments if "=" not in a]
     changes = tuple(a for a in arguments if "=" in a)
@@ -86,7 +86,7 @@ def schema(out: Path | None) -> None:
     sonolux recipe schema -o recipe.schema.json
     # yaml-language-server: $schema=recipe.schema.json      <- first line of a recipe
     """
-    from ..recipe.schema import schema as make
+    from ..config.schema import schema as make
 
     text = json.dumps(make(), indent=1, ensure_ascii=False)
     if out is None:
@@ -99,15 +99,15 @@ def schema(out: Path | None) -> None:
 
 def _read_data(recipe: Recipe) -> None:
     """Raise BadInput where the data cannot be read, or lacks what the recipe's conditions want of it."""
-    from ..build import build_data, build_parts, check_conditions
+    from ..training.build import build_data, build_parts, check_conditions
 
-    data, signal = build_data(recipe)
-    check_conditions(build_parts(recipe, signal), data)
+    data, spec = build_data(recipe)
+    check_conditions(build_parts(recipe, spec), data)
 
 
 def _open(recipe: str, changes: tuple[str, ...], partial: bool, allow_code: bool = False):
     """A recipe by file or name, or the one that a run's folder or a checkpoint holds."""
-    from ..recipe.load import load_recipe, load_recipe_text
+    from ..config.load import load_recipe, load_recipe_text
 
     path = Path(recipe)
     if path.is_dir():

@@ -25,10 +25,10 @@ def command(
     sonolux sample runs/digits use=heun steps=18 guidance.scale=3 --out out
     sonolux sample runs/effects seconds=0.4 --out short
     """
-    from ..generate import load
-    from ..messages import counted
-    from ..samples import clear, refuse_if_used
-    from ..training.runfolder import need_writable
+    from ..pipeline.pipeline import load
+    from ..pipeline.result import clear, refuse_if_used
+    from ..training.run_dir import need_writable
+    from ..util.messages import counted
 
     refuse_if_used(out, overwrite)
     need_writable(out)

@@ -33,10 +33,10 @@ def command(
     sonolux train digits data.root=path/to/digits train.minutes=5
     sonolux train --resume runs/digits
     """
-    from ..errors import BadInput
-    from ..recipe.load import load_recipe
+    from ..config.load import load_recipe
     from ..training.checkpoint import newest
-    from ..training.job import Job
+    from ..training.run import TrainingRun
+    from ..util.errors import BadInput
 
     checkpoint = None
     if resume is not None:
@@ -59,7 +59,7 @@ def command(
         raise BadInput("which recipe? `sonolux recipe list` names those that ship")
     else:
         loaded = load_recipe(recipe, list(changes))
-    job = Job(loaded, out or Path("runs") / loaded.name, say=click.echo, bar=not quiet)
+    job = TrainingRun(loaded, out or Path("runs") / loaded.name, say=click.echo, bar=not quiet)
     job.prepare(checkpoint, newest(weights) if weights else None, overwrite)
     for line in job.describe():
         click.echo(line)

@@ -11,26 +11,26 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from ..guidance.base import Run
-from ..noise import Noise
 from ..samplers.base import Sampler
 from ..schedulers.base import Schedule
-from ..types import Conditions, Denoiser, Level
+from ..types import Conditioning, Denoiser, NoiseLevel
+from ..util.rng import Noise
 
-Course = tuple[Sampler, Sequence[Level]]
+Course = tuple[Sampler, Sequence[NoiseLevel]]
 
 
 class Edit:
     """Changes nothing; each edit says what it changes. It holds what it was made with and may serve many runs."""
 
-    def course(self, sampler: Sampler, schedule: Schedule, levels: Sequence[Level]) -> Course:
+    def course(self, sampler: Sampler, schedule: Schedule, levels: Sequence[NoiseLevel]) -> Course:
         """The sampler and the falling levels of the run. A single level: nothing is solved, the start is the result."""
         return sampler, levels
 
-    def start(self, x: Tensor, level: Level, noise: Noise) -> Tensor:
+    def start(self, x: Tensor, level: NoiseLevel, noise: Noise) -> Tensor:
         """The point (B, C, *spatial) at the first level, from x: sigma z with the run's own start z."""
         return x
 
-    def conditions(self, conditions: Conditions) -> Conditions:
+    def conditions(self, conditions: Conditioning) -> Conditioning:
         """What the networks are told."""
         return conditions
 

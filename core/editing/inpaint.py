@@ -18,10 +18,10 @@ import torch
 from torch import Tensor
 
 from ..guidance.base import Run
-from ..noise import Noise
 from ..samplers.base import Sampler
-from ..schedulers.base import ExactLevel, Schedule
-from ..types import BadInput, Conditions, Denoiser, Estimate, Level, expand
+from ..schedulers.base import NoiseLevel64, Schedule
+from ..types import BadInput, Conditioning, Denoiser, Estimate, NoiseLevel, expand
+from ..util.rng import Noise
 from .base import Course, Edit
 from .jumps import Resampled
 from .operators.mask import Mask
@@ -46,19 +46,19 @@ class Inpaint(Edit):
             raise BadInput(f"known is a bool tensor (B, 1, *spatial), not {known.dtype} {tuple(known.shape)}")
         self.source, self.mask, self.method, self.walks, self.jump = source, Mask(known), method, walks, jump
 
-    def course(self, sampler: Sampler, schedule: Schedule, levels: Sequence[Level]) -> Course:
+    def course(self, sampler: Sampler, schedule: Schedule, levels: Sequence[NoiseLevel]) -> Course:
         if self.walks > 1:
             sampler = Resampled(sampler, self.jump, self.walks)
         if self.method == "levels":
             levels = [self._map(level, schedule.clean()) for level in levels]
         return sampler, levels
 
-    def _map(self, level: Level, clean: ExactLevel) -> Level:
+    def _map(self, level: NoiseLevel, clean: NoiseLevel64) -> NoiseLevel:
         known = self.mask.known.cpu()
         pairs = ((clean.t, level.t), (clean.alpha, level.alpha), (clean.sigma, level.sigma))
-        return Level(*(torch.where(known, a, torch.as_tensor(b, dtype=torch.float64)) for a, b in pairs))
+        return NoiseLevel(*(torch.where(known, a, torch.as_tensor(b, dtype=torch.float64)) for a, b in pairs))
 
-    def start(self, x: Tensor, level: Level, noise: Noise) -> Tensor:
+    def start(self, x: Tensor, level: NoiseLevel, noise: Noise) -> Tensor:
         return x + self.mask.joined(expand(level.alpha, x) * self.source.to(x), torch.zeros_like(x))
 
     def around(self, denoiser: Denoiser, run: Run) -> Denoiser:
@@ -74,7 +74,7 @@ class _Known(Denoiser):
     def __init__(self, edit: Inpaint, denoiser: Denoiser):
         self.edit, self.denoiser = edit, denoiser
 
-    def denoise(self, x: Tensor, level: Level, conditions: Conditions) -> Estimate:
+    def denoise(self, x: Tensor, level: NoiseLevel, conditions: Conditioning) -> Estimate:
         found, mask = self.denoiser.denoise(x, level, conditions), self.edit.mask
         moved = None if found.x is None else mask.joined(x, found.x)
         return Estimate(mask.joined(self.edit.source.to(x), found.x0), moved)

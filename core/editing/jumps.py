@@ -9,11 +9,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..noise import Noise
-from ..plan import Plan, Row, with_last_uses
 from ..samplers.base import Progress, Sampler, Solution, run
+from ..samplers.plan import Plan, Row, with_last_uses
 from ..schedulers.base import Schedule
-from ..types import BadInput, Conditions, Denoiser, Level, Number
+from ..types import BadInput, Conditioning, Denoiser, NoiseLevel, Number
+from ..util.rng import Noise
 
 
 class Again(NamedTuple):
@@ -47,7 +47,7 @@ class Resampled(Sampler):
     def draft(self, draft) -> None:
         raise BadInput("resampling joins the plans of another sampler")
 
-    def plan(self, schedule: Schedule, levels: Sequence[Level]) -> Plan:
+    def plan(self, schedule: Schedule, levels: Sequence[NoiseLevel]) -> Plan:
         """The stretches' plans, joined."""
         rows: list[Row] = []
         last = len(levels) - 1
@@ -63,10 +63,10 @@ class Resampled(Sampler):
     def solve(
         self,
         schedule: Schedule,
-        levels: Sequence[Level],
+        levels: Sequence[NoiseLevel],
         denoiser: Denoiser,
         x: Tensor,
-        conditions: Conditions | None = None,
+        conditions: Conditioning | None = None,
         noise: Noise | Mapping[Hashable, Tensor] | None = None,
         on_step: Callable[[Progress], None] | None = None,
     ) -> Solution:
@@ -94,13 +94,13 @@ class _Walks(Mapping[Hashable, Tensor]):
         return 0
 
 
-def _up(at: Level, to: Level, row: int, key: Hashable) -> Row:
+def _up(at: NoiseLevel, to: NoiseLevel, row: int, key: Hashable) -> Row:
     """The forward process from the last row up to a noisier level; elements whose level stays keep their value."""
     a, b = (torch.as_tensor(v, dtype=torch.float64) for v in (at.alpha, to.alpha))
     s, t = (torch.as_tensor(v, dtype=torch.float64) for v in (at.sigma, to.sigma))
     ratio = b / a
     fresh = (t**2 - ratio**2 * s**2).clamp(min=0) ** 0.5
-    level = Level(*(_plain(torch.as_tensor(v, dtype=torch.float64)) for v in (to.t, to.alpha, to.sigma)))
+    level = NoiseLevel(*(_plain(torch.as_tensor(v, dtype=torch.float64)) for v in (to.t, to.alpha, to.sigma)))
     return Row(level, {row: _plain(ratio)}, {}, {key: _plain(fresh)})
 
 

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..noise import Noise
-from ..samplers.base import Draft, Plan, Sampler
+from ..samplers.base import Plan, PlanBuilder, Sampler
 from ..schedulers.base import Schedule
-from ..types import BadInput, Level, expand
+from ..types import BadInput, NoiseLevel, expand
+from ..util.rng import Noise
 from .base import Course, Edit
 
 
@@ -28,7 +28,7 @@ class FromNoise(Edit):
     def __init__(self, point: Tensor):
         self.point = point
 
-    def start(self, x: Tensor, level: Level, noise: Noise) -> Tensor:
+    def start(self, x: Tensor, level: NoiseLevel, noise: Noise) -> Tensor:
         return self.point.to(x)
 
 
@@ -44,13 +44,13 @@ class ToNoise(Edit):
     def __init__(self, source: Tensor):
         self.source = source
 
-    def course(self, sampler: Sampler, schedule: Schedule, levels: Sequence[Level]) -> Course:
+    def course(self, sampler: Sampler, schedule: Schedule, levels: Sequence[NoiseLevel]) -> Course:
         rising = [level for level in reversed(levels) if bool((torch.as_tensor(level.sigma) > 0).any())]
         if len(rising) < 2:
             raise BadInput("finding the noise behind a file takes 2 steps or more")
         return Upwards(sampler), rising
 
-    def start(self, x: Tensor, level: Level, noise: Noise) -> Tensor:
+    def start(self, x: Tensor, level: NoiseLevel, noise: Noise) -> Tensor:
         return expand(level.alpha, x) * self.source.to(x)
 
 
@@ -67,20 +67,20 @@ class Upwards(Sampler):
             raise BadInput("the way back to noise takes a deterministic sampler with steps of its own, such as heun")
         self.sampler = sampler
 
-    def draft(self, draft: Draft) -> None:
+    def draft(self, draft: PlanBuilder) -> None:
         self.sampler.draft(draft)
 
-    def plan(self, schedule: Schedule, levels: Sequence[Level]) -> Plan:
+    def plan(self, schedule: Schedule, levels: Sequence[NoiseLevel]) -> Plan:
         """The rows for these levels (float64, rising)."""
         draft = _Rising(schedule, levels)
         self.draft(draft)
         return draft.finish()
 
 
-class _Rising(Draft):
+class _Rising(PlanBuilder):
     """A draft whose levels rise."""
 
-    def __init__(self, schedule: Schedule, levels: Sequence[Level]):
+    def __init__(self, schedule: Schedule, levels: Sequence[NoiseLevel]):
         super().__init__(schedule, list(reversed(levels)))
         self.levels.reverse()
         self._rows[0] = (self.levels[0], *self._rows[0][1:])

@@ -8,11 +8,11 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from ..noise import Noise
 from ..samplers.base import Sampler
 from ..schedulers.base import Schedule
-from ..spacings.base import whole
-from ..types import BadInput, Level, expand
+from ..timesteps.base import whole
+from ..types import BadInput, NoiseLevel, expand
+from ..util.rng import Noise
 from .base import Course, Edit
 
 _SHORTEST = 0.25  # of the step it lies in: what is left of a step that the start cuts; less joins the next one
@@ -33,7 +33,7 @@ class Vary(Edit):
             raise BadInput(f"strength lies between 0 (nothing changes) and 1 (all is new), not {strength}")
         self.source, self.strength = source, float(strength)
 
-    def course(self, sampler: Sampler, schedule: Schedule, levels: Sequence[Level]) -> Course:
+    def course(self, sampler: Sampler, schedule: Schedule, levels: Sequence[NoiseLevel]) -> Course:
         if self.strength == 1:
             return sampler, levels
         if self.strength == 0:
@@ -42,18 +42,18 @@ class Vary(Edit):
             return sampler, [self._begin(schedule, levels), levels[-1]]
         return sampler, cut(levels, self._begin(schedule, levels))
 
-    def _begin(self, schedule: Schedule, levels: Sequence[Level]) -> Level:
+    def _begin(self, schedule: Schedule, levels: Sequence[NoiseLevel]) -> NoiseLevel:
         tau = self.strength * torch.as_tensor(levels[0].tau, dtype=torch.float64)
         t = whole(schedule.t_of_rho(tau / (1 - tau)), schedule)
         return schedule.level(t)
 
-    def start(self, x: Tensor, level: Level, noise: Noise) -> Tensor:
+    def start(self, x: Tensor, level: NoiseLevel, noise: Noise) -> Tensor:
         return x if self.strength == 1 else x + expand(level.alpha, x) * self.source.to(x)
 
 
-def cut(levels: Sequence[Level], begin: Level) -> list[Level]:
+def cut(levels: Sequence[NoiseLevel], begin: NoiseLevel) -> list[NoiseLevel]:
     """The levels from `begin` on: `begin`, then those of the list that are quieter by enough for a step."""
-    kept: list[Level] = [begin]
+    kept: list[NoiseLevel] = [begin]
     for before, level in pairwise(levels):
         step = float(torch.as_tensor(before.tau)) - float(torch.as_tensor(level.tau))
         if float(torch.as_tensor(begin.tau)) - float(torch.as_tensor(level.tau)) >= _SHORTEST * step:

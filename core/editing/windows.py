@@ -9,7 +9,7 @@ from dataclasses import replace
 from torch import Tensor
 
 from ..guidance.base import Run
-from ..types import Conditions, Denoiser, Estimate, Level, Number
+from ..types import Conditioning, Denoiser, Estimate, NoiseLevel, Number
 from .base import Edit
 from .operators.windows import Windows
 
@@ -43,7 +43,7 @@ class _Windowed(Denoiser):
         self.edit, self.denoiser = edit, denoiser
         self.made: Windows | None = None
 
-    def denoise(self, x: Tensor, level: Level, conditions: Conditions) -> Estimate:
+    def denoise(self, x: Tensor, level: NoiseLevel, conditions: Conditioning) -> Estimate:
         if self.made is None or self.made.full != tuple(x.shape[2:]):
             self.made = self.edit.over(x.shape[2:])
         windows, whole = self.made, x.shape[2:]
@@ -52,7 +52,7 @@ class _Windowed(Denoiser):
 
         def one(i: int) -> Tensor:
             valid = None if told.valid is None else windows.take(told.valid, i)
-            at = Level(*(_part(v, windows, i, x) for v in (level.t, level.alpha, level.sigma)))
+            at = NoiseLevel(*(_part(v, windows, i, x) for v in (level.t, level.alpha, level.sigma)))
             return self.denoiser.denoise(windows.take(x, i), at, replace(told, valid=valid)).x0
 
         return Estimate(windows.inverse(one(i) for i in range(len(windows))))

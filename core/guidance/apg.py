@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..types import BadInput, Estimate, Level
-from .base import ALWAYS, FULL, NULL, Guidance, Moment, Want, checked_window, ratio
+from ..types import BadInput, Estimate, NoiseLevel
+from .base import ALWAYS, FULL, NULL, Branch, Guidance, GuidanceInputs, checked_window, ratio
 
 
 class APG(Guidance):
@@ -47,10 +47,10 @@ class APG(Guidance):
         self.window, self.remembers = checked_window(window, "apg"), momentum != 0
         self._push: Tensor | None = None  # of the call before
 
-    def wants(self, level: Level) -> Sequence[Want]:
+    def wants(self, level: NoiseLevel) -> Sequence[Branch]:
         return () if self.scale == 1 else (FULL, NULL)
 
-    def combine(self, at: Moment) -> Estimate:
+    def combine(self, at: GuidanceInputs) -> Estimate:
         if self.scale == 1:
             return Estimate(at.guided)
         full = at.estimates[FULL]
@@ -59,7 +59,7 @@ class APG(Guidance):
         push = push - (1 - self.eta) * share * full
         return Estimate(torch.add(at.guided, push, alpha=self.scale - 1))
 
-    def _remembered(self, at: Moment, push: Tensor) -> Tensor:
+    def _remembered(self, at: GuidanceInputs, push: Tensor) -> Tensor:
         """The push with its momentum; elements outside of the window keep what they had."""
         if self.momentum == 0:
             return push
@@ -70,7 +70,7 @@ class APG(Guidance):
         self._push = push.detach()
         return push
 
-    def _limited(self, at: Moment, push: Tensor) -> Tensor:
+    def _limited(self, at: GuidanceInputs, push: Tensor) -> Tensor:
         if self.threshold is None:
             return push
         square = at.mean(push * push)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import torch
 
-from ..types import BadInput, Denoiser, Estimate, Level
-from .base import ALWAYS, FULL, Guidance, Moment, Run, Want, checked_window
+from ..types import BadInput, Denoiser, Estimate, NoiseLevel
+from .base import ALWAYS, FULL, Branch, Guidance, GuidanceInputs, Run, checked_window
 
 
 class Autoguidance(Guidance):
@@ -51,11 +51,11 @@ class Autoguidance(Guidance):
             own.denoiser = self.opener(self.weak)
         return own
 
-    def wants(self, level: Level) -> Sequence[Want]:
-        return () if self.scale == 1 else (FULL, Want(denoiser=self.denoiser))
+    def wants(self, level: NoiseLevel) -> Sequence[Branch]:
+        return () if self.scale == 1 else (FULL, Branch(denoiser=self.denoiser))
 
-    def combine(self, at: Moment) -> Estimate:
+    def combine(self, at: GuidanceInputs) -> Estimate:
         if self.scale == 1:
             return Estimate(at.guided)
-        push = at.estimates[FULL] - at.estimates[Want(denoiser=self.denoiser)]
+        push = at.estimates[FULL] - at.estimates[Branch(denoiser=self.denoiser)]
         return Estimate(torch.add(at.guided, push, alpha=self.scale - 1))

@@ -19,7 +19,7 @@ A guidance names the estimates it wants and says what it makes of them. A run ma
   is remembered is per sample as long as it keeps the batch axis.
 
 A new guidance is one file with one class: set `window`, name `wants`, write `combine`. Sums over a sample go through
-`Moment`, which counts valid elements inside the window only.
+`GuidanceInputs`, which counts valid elements inside the window only.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..messages import did_you_mean
-from ..noise import Noise
-from ..types import BadInput, Conditions, Denoiser, Estimate, Level
+from ..types import BadInput, Conditioning, Denoiser, Estimate, NoiseLevel
+from ..util.messages import did_you_mean
+from ..util.rng import Noise
 
 ALWAYS = (0.0, 1.0)
 EDGE = 1e-6  # a level on the edge of a window is inside, in float32 as in float64
@@ -48,7 +48,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Want:
+class Branch:
     """An estimate that a guidance asks for.
 
     drop:     names of the conditions replaced by their null rows; None: all of them; (): none
@@ -59,26 +59,26 @@ class Want:
     denoiser: Denoiser | None = None
 
 
-FULL, NULL = Want(), Want(drop=None)
+FULL, NULL = Branch(), Branch(drop=None)
 
 
-class Beside(Denoiser):
-    """A second network with the run's conditions as it embeds them itself: what `Want.denoiser` is for another model.
+class AuxiliaryModel(Denoiser):
+    """A second network with the run's conditions as it embeds them itself: what `Branch.denoiser` is for another model.
 
     denoiser:   the network's denoiser, on the same schedule, latent shape and codec as the run's own
     conditions: the same conditions for the same samples, embedded by that network
     """
 
-    def __init__(self, denoiser: Denoiser, conditions: Conditions):
+    def __init__(self, denoiser: Denoiser, conditions: Conditioning):
         self.denoiser, self.conditions = denoiser, conditions
 
-    def denoise(self, x: Tensor, level: Level, conditions: Conditions) -> Estimate:
+    def denoise(self, x: Tensor, level: NoiseLevel, conditions: Conditioning) -> Estimate:
         """The second network's estimate; `conditions` are a stack of its own."""
         return self.denoiser.denoise(x, level, conditions)
 
 
 @dataclass(frozen=True)
-class Moment:
+class GuidanceInputs:
     """One evaluation of a run as a guidance sees it.
 
     x:          (B, C, *spatial), the noisy samples
@@ -90,9 +90,9 @@ class Moment:
     """
 
     x: Tensor
-    level: Level
-    conditions: Conditions
-    estimates: Mapping[Want, Tensor]
+    level: NoiseLevel
+    conditions: Conditioning
+    estimates: Mapping[Branch, Tensor]
     before: Tensor | None
     counts: Tensor | None = None
 
@@ -145,11 +145,11 @@ class Guidance(ABC):
     remembers: bool = False
 
     @abstractmethod
-    def wants(self, level: Level) -> Sequence[Want]:
+    def wants(self, level: NoiseLevel) -> Sequence[Branch]:
         """The estimates it needs inside its window, beside the one it is handed; none where it changes nothing."""
 
     @abstractmethod
-    def combine(self, at: Moment) -> Estimate:
+    def combine(self, at: GuidanceInputs) -> Estimate:
         """What it makes of `at.guided`; called where its window is open for some element at least."""
 
     def check(self, conditions: Collection[str]) -> None:
@@ -165,7 +165,7 @@ class Guidance(ABC):
         """A denoiser for one run."""
         return Guided([self.begin(run)], denoiser)
 
-    def inside(self, level: Level) -> bool | Tensor:
+    def inside(self, level: NoiseLevel) -> bool | Tensor:
         """Where the window is open: a truth value, or a tensor of them where levels differ."""
         if self.window == ALWAYS:
             return True
@@ -219,7 +219,7 @@ class Guided(Denoiser):
         """The same for another run; made of one that was not called yet, so that there is nothing to remember."""
         return Guided([copy.copy(part) for part in self.guidances], self.denoiser)
 
-    def denoise(self, x: Tensor, level: Level, conditions: Conditions) -> Estimate:
+    def denoise(self, x: Tensor, level: NoiseLevel, conditions: Conditioning) -> Estimate:
         """The guided estimate at x (B, C, *spatial). Raises BadInput where a guidance does not suit the conditions."""
         if not self._checked:
             for part in self.guidances:
@@ -234,7 +234,7 @@ class Guided(Denoiser):
         estimates, moved = self._estimates(x, on, conditions, list(wants))
         x, guided = x if moved is None else moved, None if anew else estimates[FULL]
         for part, inside in acting:
-            made = part.combine(Moment(x, on, conditions, estimates, guided, _counts(conditions, inside, x)))
+            made = part.combine(GuidanceInputs(x, on, conditions, estimates, guided, _counts(conditions, inside, x)))
             guided = made.x0 if inside is True else torch.where(inside, made.x0, guided)  # type: ignore[arg-type]
             if made.x is not None:
                 moved = made.x if inside is True else torch.where(inside, made.x, x)  # type: ignore[arg-type]
@@ -242,20 +242,20 @@ class Guided(Denoiser):
         return Estimate(guided, moved)
 
     def _estimates(
-        self, x: Tensor, level: Level, conditions: Conditions, wants: Sequence[Want]
-    ) -> tuple[dict[Want, Tensor], Tensor | None]:
+        self, x: Tensor, level: NoiseLevel, conditions: Conditioning, wants: Sequence[Branch]
+    ) -> tuple[dict[Branch, Tensor], Tensor | None]:
         """want -> x0, one call a network, one row for wants that come to the same; and x where the network moved it."""
-        calls: dict[int, tuple[Denoiser, Conditions, dict[frozenset[str], list[Want]]]] = {}
+        calls: dict[int, tuple[Denoiser, Conditioning, dict[frozenset[str], list[Branch]]]] = {}
         for want in wants:
             network = self.denoiser if want.denoiser is None else want.denoiser
             told = conditions
-            if isinstance(network, Beside):
+            if isinstance(network, AuxiliaryModel):
                 told = replace(network.conditions, valid=conditions.valid, wrap=conditions.wrap)
             rows = calls.setdefault(id(network), (network, told, {}))[2]
             rows.setdefault(_dropped(told, want.drop), []).append(want)
         made, moved = {}, None
         for network, told, rows in calls.values():
-            n, stacked = len(rows), Conditions.stack([told.without(tuple(drop)) if drop else told for drop in rows])
+            n, stacked = len(rows), Conditioning.stack([told.without(tuple(drop)) if drop else told for drop in rows])
             found = network.denoise(torch.cat([x] * n) if n > 1 else x, level.stacked(n), stacked)
             for same, x0 in zip(rows.values(), found.x0.chunk(n), strict=True):
                 made.update(dict.fromkeys(same, x0))
@@ -264,15 +264,15 @@ class Guided(Denoiser):
         return made, moved
 
 
-def _dropped(told: Conditions, drop: tuple[str, ...] | None) -> frozenset[str]:
+def _dropped(told: Conditioning, drop: tuple[str, ...] | None) -> frozenset[str]:
     """The conditions that `drop` changes: those that are there and are not null already."""
     names = told.embeddings.keys() if drop is None else told.embeddings.keys() & drop
     for name in names - told.null.keys():
-        raise BadInput(f"guidance needs the null rows of condition {name!r}: give Conditions(embeddings, null)")
+        raise BadInput(f"guidance needs the null rows of condition {name!r}: give Conditioning(embeddings, null)")
     return frozenset(name for name in names if told.embeddings[name] is not told.null[name])
 
 
-def _counts(conditions: Conditions, inside: bool | Tensor, x: Tensor) -> Tensor | None:
+def _counts(conditions: Conditioning, inside: bool | Tensor, x: Tensor) -> Tensor | None:
     valid = None if conditions.valid is None else conditions.valid.to(x.dtype)
     if not isinstance(inside, Tensor):
         return valid

@@ -7,8 +7,8 @@ from collections.abc import Collection, Sequence
 
 import torch
 
-from ..types import BadInput, Estimate, Level
-from .base import ALWAYS, FULL, Guidance, Moment, Want, checked_window, known_names
+from ..types import BadInput, Estimate, NoiseLevel
+from .base import ALWAYS, FULL, Branch, Guidance, GuidanceInputs, checked_window, known_names
 
 
 class CFG(Guidance):
@@ -28,17 +28,17 @@ class CFG(Guidance):
             raise BadInput("cfg's conditions name those to strengthen; leave them out for all together")
         self.scale, self.window = float(scale), checked_window(window, "cfg")
         self.conditions = conditions
-        self.null = Want(None if conditions is None else tuple(conditions))
+        self.null = Branch(None if conditions is None else tuple(conditions))
 
     def check(self, conditions: Collection[str]) -> None:
         """Raise BadInput, with the valid names, where a condition is named that is not there."""
         super().check(conditions)
         known_names(self.conditions or (), conditions, "cfg")
 
-    def wants(self, level: Level) -> Sequence[Want]:
+    def wants(self, level: NoiseLevel) -> Sequence[Branch]:
         return () if self.scale == 1 else (FULL, self.null)
 
-    def combine(self, at: Moment) -> Estimate:
+    def combine(self, at: GuidanceInputs) -> Estimate:
         if self.scale == 1:
             return Estimate(at.guided)
         push = at.estimates[FULL] - at.estimates[self.null]

@@ -15,8 +15,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..types import BadInput, Estimate, Level, expand
-from .base import ALWAYS, EDGE, FULL, NULL, Guidance, Moment, Want, checked_window, ratio
+from ..types import BadInput, Estimate, NoiseLevel, expand
+from .base import ALWAYS, EDGE, FULL, NULL, Branch, Guidance, GuidanceInputs, checked_window, ratio
 
 
 class CFGZero(Guidance):
@@ -35,10 +35,10 @@ class CFGZero(Guidance):
             raise BadInput(f"cfg_zero's rest is a noise level tau above 0 and up to 1, or null, not {rest}")
         self.scale, self.rest, self.window = float(scale), rest, checked_window(window, "cfg_zero")
 
-    def wants(self, level: Level) -> Sequence[Want]:
+    def wants(self, level: NoiseLevel) -> Sequence[Branch]:
         return () if self.scale == 1 else (FULL, NULL)
 
-    def combine(self, at: Moment) -> Estimate:
+    def combine(self, at: GuidanceInputs) -> Estimate:
         tau, u = at.level.tau, at.x / expand(at.level.alpha + at.level.sigma, at.x)
         # A truth value, or one for each element.
         rests = False if self.rest is None else tau >= self.rest - EDGE

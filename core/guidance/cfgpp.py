@@ -19,8 +19,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..types import Estimate, Level, expand
-from .base import ALWAYS, FULL, NULL, Guidance, Moment, Want, checked_window
+from ..types import Estimate, NoiseLevel, expand
+from .base import ALWAYS, FULL, NULL, Branch, Guidance, GuidanceInputs, checked_window
 
 
 class CFGpp(Guidance):
@@ -38,10 +38,10 @@ class CFGpp(Guidance):
     def __init__(self, scale: float = 0.6, window: tuple[float, float] = ALWAYS):
         self.scale, self.window = float(scale), checked_window(window, "cfgpp")
 
-    def wants(self, level: Level) -> Sequence[Want]:
+    def wants(self, level: NoiseLevel) -> Sequence[Branch]:
         return (NULL,) if self.scale == 1 else (FULL, NULL)
 
-    def combine(self, at: Moment) -> Estimate:
+    def combine(self, at: GuidanceInputs) -> Estimate:
         x0, null = at.guided, at.estimates[NULL]
         if self.scale != 1:
             x0 = torch.add(x0, at.estimates[FULL] - null, alpha=self.scale - 1)

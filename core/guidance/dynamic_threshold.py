@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..types import BadInput, Estimate, Level
-from .base import ALWAYS, FULL, Guidance, Moment, Want, checked_window, ratio
+from ..types import BadInput, Estimate, NoiseLevel
+from .base import ALWAYS, FULL, Branch, Guidance, GuidanceInputs, checked_window, ratio
 
 
 class DynamicThreshold(Guidance):
@@ -37,10 +37,10 @@ class DynamicThreshold(Guidance):
         self.percentile, self.limit = float(percentile), limit
         self.window = checked_window(window, "dynamic_threshold")
 
-    def wants(self, level: Level) -> Sequence[Want]:
+    def wants(self, level: NoiseLevel) -> Sequence[Branch]:
         return (FULL,) if self.limit is None else ()
 
-    def combine(self, at: Moment) -> Estimate:
+    def combine(self, at: GuidanceInputs) -> Estimate:
         reached = _percentile(at.guided, at.counts, self.percentile)  # (B, 1, ..., 1)
         if self.limit is None:
             limit = _percentile(at.estimates[FULL], at.counts, self.percentile)

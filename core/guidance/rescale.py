@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..types import BadInput, Estimate, Level
-from .base import ALWAYS, FULL, Guidance, Moment, Want, checked_window, ratio
+from ..types import BadInput, Estimate, NoiseLevel
+from .base import ALWAYS, FULL, Branch, Guidance, GuidanceInputs, checked_window, ratio
 
 
 class Rescale(Guidance):
@@ -26,10 +26,10 @@ class Rescale(Guidance):
             raise BadInput(f"rescale's phi is a share from 0 to 1, not {phi}")
         self.phi, self.window = float(phi), checked_window(window, "rescale")
 
-    def wants(self, level: Level) -> Sequence[Want]:
+    def wants(self, level: NoiseLevel) -> Sequence[Branch]:
         return (FULL,)
 
-    def combine(self, at: Moment) -> Estimate:
+    def combine(self, at: GuidanceInputs) -> Estimate:
         # (B, 1, ..., 1)
         back = ratio(at.variance(at.estimates[FULL]), at.variance(at.guided)).sqrt()
         return Estimate(at.guided * (self.phi * back + (1 - self.phi)))

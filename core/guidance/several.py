@@ -8,8 +8,8 @@ from typing import Literal
 
 from torch import Tensor
 
-from ..types import BadInput, Estimate, Level
-from .base import ALWAYS, Guidance, Moment, Want, checked_window, known_names
+from ..types import BadInput, Estimate, NoiseLevel
+from .base import ALWAYS, Branch, Guidance, GuidanceInputs, checked_window, known_names
 
 
 class Several(Guidance):
@@ -42,26 +42,26 @@ class Several(Guidance):
         rows = self._composed() if form == "composed" else self._nested()
         self.rows = {want: c for want, c in rows.items() if c != 0}
 
-    def _composed(self) -> dict[Want, float]:
+    def _composed(self) -> dict[Branch, float]:
         """want -> coefficient: 1 - sum_i s_i on D(), s_i on D(i)."""
         names = tuple(self.scales)
-        alone = {Want(tuple(n for n in names if n != name)): s for name, s in self.scales.items()}
-        return {Want(names): 1 - sum(self.scales.values()), **alone}
+        alone = {Branch(tuple(n for n in names if n != name)): s for name, s in self.scales.items()}
+        return {Branch(names): 1 - sum(self.scales.values()), **alone}
 
-    def _nested(self) -> dict[Want, float]:
+    def _nested(self) -> dict[Branch, float]:
         """want -> coefficient: s_i - s_{i + 1} on D(1, ..., i), with s_0 = 1 and s_{N + 1} = 0."""
         names, s = tuple(self.scales), [1.0, *self.scales.values(), 0.0]
-        return {Want(names[i:]): s[i] - s[i + 1] for i in range(len(names) + 1)}
+        return {Branch(names[i:]): s[i] - s[i + 1] for i in range(len(names) + 1)}
 
     def check(self, conditions: Collection[str]) -> None:
         """Raise BadInput, with the valid names, where a condition is named that is not there."""
         super().check(conditions)
         known_names(list(self.scales), conditions, "several")
 
-    def wants(self, level: Level) -> Sequence[Want]:
+    def wants(self, level: NoiseLevel) -> Sequence[Branch]:
         return tuple(self.rows)
 
-    def combine(self, at: Moment) -> Estimate:
+    def combine(self, at: GuidanceInputs) -> Estimate:
         x0: Tensor | float = 0.0
         for want, c in self.rows.items():
             x0 = x0 + c * at.estimates[want]

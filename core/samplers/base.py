@@ -3,7 +3,7 @@
 A sampler is written like the algorithm of its paper, on symbols:
 
     x = draft.start()
-    for s, t in draft.pairs():                        # Level s -> Level t
+    for s, t in draft.pairs():                        # NoiseLevel s -> NoiseLevel t
         D = draft.denoise(x)                          # an estimate of x0, evaluated at x's own level
         x = draft.step((t.sigma / s.sigma) * x + (t.alpha - s.alpha * t.sigma / s.sigma) * D, t)
 
@@ -26,12 +26,23 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..noise import Noise
-from ..plan import Affine, Draft, Plan, Row, Symbol, Terms
 from ..schedulers.base import Schedule
-from ..types import BadInput, Conditions, Denoiser, Level
+from ..types import BadInput, Conditioning, Denoiser, NoiseLevel
+from ..util.rng import Noise
+from .plan import LinearCombination, Plan, PlanBuilder, Row, Symbol, Terms
 
-__all__ = ["Affine", "Draft", "Plan", "Progress", "Row", "Sampler", "Solution", "Symbol", "points", "run"]
+__all__ = [
+    "LinearCombination",
+    "Plan",
+    "PlanBuilder",
+    "Progress",
+    "Row",
+    "Sampler",
+    "Solution",
+    "Symbol",
+    "points",
+    "run",
+]
 
 
 class Sampler(ABC):
@@ -54,22 +65,22 @@ class Sampler(ABC):
     converges: bool = True
 
     @abstractmethod
-    def draft(self, draft: Draft) -> None:
+    def draft(self, draft: PlanBuilder) -> None:
         """Write the method's rows: `draft.start`, then one `draft.step` for every pair of levels."""
 
-    def plan(self, schedule: Schedule, levels: Sequence[Level]) -> Plan:
+    def plan(self, schedule: Schedule, levels: Sequence[NoiseLevel]) -> Plan:
         """The rows for these levels (float64, falling, usually ending clean). Raises BadInput unless they suit."""
-        draft = Draft(schedule, levels)
+        draft = PlanBuilder(schedule, levels)
         self.draft(draft)
         return draft.finish()
 
     def solve(
         self,
         schedule: Schedule,
-        levels: Sequence[Level],
+        levels: Sequence[NoiseLevel],
         denoiser: Denoiser,
         x: Tensor,
-        conditions: Conditions | None = None,
+        conditions: Conditioning | None = None,
         noise: Noise | Mapping[Hashable, Tensor] | None = None,
         on_step: Callable[[Progress], None] | None = None,
     ) -> Solution:
@@ -102,7 +113,7 @@ class Progress:
 
     step: int
     steps: int | None
-    level: Level
+    level: NoiseLevel
     x: Tensor
     x0: Tensor | None
     nfe: tuple[int, ...]
@@ -112,7 +123,7 @@ def run(
     plan: Plan,
     denoiser: Denoiser,
     x: Tensor,
-    conditions: Conditions | None = None,
+    conditions: Conditioning | None = None,
     noise: Noise | Mapping[Hashable, Tensor] | None = None,
     on_step: Callable[[Progress], None] | None = None,
 ) -> Tensor:
@@ -135,11 +146,11 @@ def points(
     plan: Plan,
     denoiser: Denoiser,
     x: Tensor,
-    conditions: Conditions | None = None,
+    conditions: Conditioning | None = None,
     noise: Noise | Mapping[Hashable, Tensor] | None = None,
 ) -> Iterator[tuple[Row, Tensor, Tensor | None]]:
     """The loop: (row, point, latest estimate of x0) for every row of a plan as it is made; arguments as in `run`."""
-    conditions = Conditions() if conditions is None else conditions
+    conditions = Conditioning() if conditions is None else conditions
     x0 = None
     values: dict[Symbol, Tensor] = {("x", 0): x}
     for i, (row, level, terms) in enumerate(plan.bound(x)):

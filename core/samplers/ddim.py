@@ -6,8 +6,8 @@ eta = 0 is the deterministic method, which is also Euler's step on VE, EDM and f
 from __future__ import annotations
 
 from ..types import BadInput
-from .base import Draft, Sampler
-from .coefficients import first_order
+from ._coefficients import first_order
+from .base import PlanBuilder, Sampler
 
 
 class DDIM(Sampler):
@@ -24,7 +24,7 @@ class DDIM(Sampler):
         self.eta, self.stochastic = eta, eta > 0
         self.order = None if self.stochastic else 1
 
-    def draft(self, draft: Draft) -> None:
+    def draft(self, draft: PlanBuilder) -> None:
         x = draft.start()
         for i, (s, t) in enumerate(draft.pairs()):
             q = t.sigma * s.alpha / (t.alpha * s.sigma)

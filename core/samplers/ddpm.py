@@ -7,8 +7,8 @@ from typing import Literal
 import torch
 
 from ..types import BadInput
-from .base import Draft, Sampler
-from .coefficients import first_order
+from ._coefficients import first_order
+from .base import PlanBuilder, Sampler
 
 
 class DDPM(Sampler):
@@ -28,7 +28,7 @@ class DDPM(Sampler):
             raise BadInput(f"ddpm's variance is small or large, not {variance!r}")
         self.variance, self.keeps_marginal = variance, variance == "small"
 
-    def draft(self, draft: Draft) -> None:
+    def draft(self, draft: PlanBuilder) -> None:
         x = draft.start()
         for i, (s, t) in enumerate(draft.pairs()):
             D = draft.denoise(x)

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from ..types import BadInput
-from .base import Draft, Sampler
-from .coefficients import first_order, log_step
-from .exponential import newton
+from ._coefficients import first_order, log_step
+from ._exponential import newton
+from .base import PlanBuilder, Sampler
 
 _SERIES = 24  # terms; at h < 1 the rest is below 1e-24
 
@@ -35,7 +35,7 @@ class DEIS(Sampler):
             raise BadInput(f"deis's order is 1, 2 or 3, not {order}")
         self.order = self.nodes = order
 
-    def draft(self, draft: Draft) -> None:
+    def draft(self, draft: PlanBuilder) -> None:
         x, nodes = draft.start(), []
         for s, t in draft.pairs():
             D = draft.denoise(x)

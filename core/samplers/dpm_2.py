@@ -6,9 +6,9 @@ Karras et al. 2022 (arXiv:2206.00364, algorithm 1), with the slope found there.
 
 from __future__ import annotations
 
-from .base import Draft, Sampler
-from .coefficients import first_order
-from .stages import on_lambda, regular
+from ._coefficients import first_order
+from ._stages import on_lambda, regular
+from .base import PlanBuilder, Sampler
 
 
 class DPM2(Sampler):
@@ -21,7 +21,7 @@ class DPM2(Sampler):
 
     order = 2
 
-    def draft(self, draft: Draft) -> None:
+    def draft(self, draft: PlanBuilder) -> None:
         x = draft.start()
         for s, t in draft.pairs():
             D, inside = draft.denoise(x), regular(s, t)

@@ -7,11 +7,11 @@ of Song et al. 2021, arXiv:2011.13456, eq. 47), restated on rho so that it keeps
 from __future__ import annotations
 
 from ..types import BadInput
-from .base import Draft, Sampler
-from .coefficients import first_order
-from .moves import below, fresh
-from .paths import Kind, check_noise, step_keys
-from .stages import on_lambda, regular
+from ._coefficients import first_order
+from ._moves import below, fresh
+from ._paths import Kind, check_noise, step_keys
+from ._stages import on_lambda, regular
+from .base import PlanBuilder, Sampler
 
 
 class DPM2Ancestral(Sampler):
@@ -32,7 +32,7 @@ class DPM2Ancestral(Sampler):
         self.eta, self.noise, self.stochastic = eta, noise, eta > 0
         self.order = None if self.stochastic else 2
 
-    def draft(self, draft: Draft) -> None:
+    def draft(self, draft: PlanBuilder) -> None:
         x = draft.start()
         for (s, t), key in zip(draft.pairs(), step_keys(draft.levels, self.noise), strict=True):
             d = below(s, t, self.eta)

@@ -15,13 +15,13 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from ..noise import Noise
-from ..schedulers.base import ExactLevel, Schedule
-from ..types import BadInput, Conditions, Denoiser, Estimate, Level, expand
-from .base import Affine, Draft, Progress, Sampler, Solution, points
-from .coefficients import first_order, log_step
-from .exponential import psi
-from .stages import drift, on_lambda, on_tau, regular, velocity
+from ..schedulers.base import NoiseLevel64, Schedule
+from ..types import BadInput, Conditioning, Denoiser, Estimate, NoiseLevel, expand
+from ..util.rng import Noise
+from ._coefficients import first_order, log_step
+from ._exponential import psi
+from ._stages import drift, on_lambda, on_tau, regular, velocity
+from .base import LinearCombination, PlanBuilder, Progress, Sampler, Solution, points
 
 
 class DPMAdaptive(Sampler):
@@ -70,22 +70,24 @@ class DPMAdaptive(Sampler):
         self.rtol, self.atol, self.first = rtol, atol, first
         self.p, self.i, self.safety, self.trials = p, i, safety, trials
 
-    def draft(self, draft: Draft) -> None:
+    def draft(self, draft: PlanBuilder) -> None:
         x = draft.start()
         for s, t in draft.pairs():
             x = draft.step(self.pair(draft, x, s, t)[1], t)
 
-    def pair(self, draft: Draft, x: Affine, s: ExactLevel, t: ExactLevel) -> tuple[Affine, Affine]:
+    def pair(
+        self, draft: PlanBuilder, x: LinearCombination, s: NoiseLevel64, t: NoiseLevel64
+    ) -> tuple[LinearCombination, LinearCombination]:
         """Two solutions at t from x at s that share their evaluations: of order `order` - 1, and of `order`."""
         return (_pair_12 if self.order == 2 else _pair_23)(draft, x, s, t)
 
     def solve(
         self,
         schedule: Schedule,
-        levels: Sequence[Level],
+        levels: Sequence[NoiseLevel],
         denoiser: Denoiser,
         x: Tensor,
-        conditions: Conditions | None = None,
+        conditions: Conditioning | None = None,
         noise: Noise | Mapping[Hashable, Tensor] | None = None,
         on_step: Callable[[Progress], None] | None = None,
     ) -> Solution:
@@ -96,8 +98,8 @@ class DPMAdaptive(Sampler):
         Raises BadInput where the tolerances are not reached in `trials` trial steps; ArithmeticError where an estimate
         is not finite.
         """
-        conditions = Conditions() if conditions is None else conditions
-        path = _Path(schedule, Draft(schedule, levels).levels)
+        conditions = Conditioning() if conditions is None else conditions
+        path = _Path(schedule, PlanBuilder(schedule, levels).levels)
         control = _Control(self, len(x))
         nfe, steps, begun = torch.zeros(len(x), dtype=torch.long), 0, None
         for _ in range(self.trials):
@@ -119,10 +121,10 @@ class DPMAdaptive(Sampler):
         raise BadInput(f"dpm_adaptive does not reach its tolerances in {self.trials} steps: raise rtol or atol")
 
     def _trial(
-        self, schedule: Schedule, s: Level, t: Level, denoiser: Denoiser, x: Tensor, conditions: Conditions
+        self, schedule: Schedule, s: NoiseLevel, t: NoiseLevel, denoiser: Denoiser, x: Tensor, conditions: Conditioning
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Both solutions at t, and the latest estimate."""
-        draft = Draft(schedule, [s, t])
+        draft = PlanBuilder(schedule, [s, t])
         low, high = self.pair(draft, draft.start(), *draft.levels)
         draft.point(low, t)
         draft.step(high, t)
@@ -131,7 +133,13 @@ class DPMAdaptive(Sampler):
         return low, high, x0
 
     def _error(
-        self, low: Tensor, high: Tensor, x: Tensor, path: _Path, ends: tuple[Level, Level], conditions: Conditions
+        self,
+        low: Tensor,
+        high: Tensor,
+        x: Tensor,
+        path: _Path,
+        ends: tuple[NoiseLevel, NoiseLevel],
+        conditions: Conditioning,
     ) -> Tensor:
         """(B,): |x_high - x_low| over what is allowed, root mean square over a sample's valid elements that move."""
         before, after = (1 / expand(level.alpha + level.sigma, x) for level in ends)
@@ -147,15 +155,15 @@ class DPMAdaptive(Sampler):
 class _Path:
     """The levels from the first to the last, by the share of the way in tau, (B,), that each sample has gone."""
 
-    def __init__(self, schedule: Schedule, levels: Sequence[ExactLevel]):
+    def __init__(self, schedule: Schedule, levels: Sequence[NoiseLevel64]):
         self.schedule, self.first, self.last = schedule, levels[0], levels[-1]
         self.moves = self.first.tau != self.last.tau
 
-    def at(self, share: Tensor) -> ExactLevel:
+    def at(self, share: Tensor) -> NoiseLevel64:
         share = share.reshape(-1, *[1] * (self.moves.ndim - 1))
         inner = on_tau(self.schedule, self.first, self.last, share)
         fields = zip(*((a.t, a.alpha, a.sigma) for a in (self.first, self.last, inner)), strict=True)
-        return ExactLevel(*(torch.where(share == 0, a, torch.where(share == 1, b, c)) for a, b, c in fields))
+        return NoiseLevel64(*(torch.where(share == 0, a, torch.where(share == 1, b, c)) for a, b, c in fields))
 
 
 class _Control:
@@ -199,11 +207,13 @@ class _Begun:
     def __init__(self, denoiser: Denoiser, first: Estimate):
         self.denoiser, self.first = denoiser, [first]
 
-    def denoise(self, x: Tensor, level: Level, conditions: Conditions) -> Estimate:
+    def denoise(self, x: Tensor, level: NoiseLevel, conditions: Conditioning) -> Estimate:
         return self.first.pop() if self.first else self.denoiser.denoise(x, level, conditions)
 
 
-def _pair_12(draft: Draft, x: Affine, s: ExactLevel, t: ExactLevel) -> tuple[Affine, Affine]:
+def _pair_12(
+    draft: PlanBuilder, x: LinearCombination, s: NoiseLevel64, t: NoiseLevel64
+) -> tuple[LinearCombination, LinearCombination]:
     """DPM-Solver++-1 and -2S with its estimate half-way; in tau, Euler and the midpoint rule."""
     D, m = draft.denoise(x), on_lambda(draft.schedule, s, t, 1 / 2, else_on_tau=1 / 2)
     low = first_order(draft, x, D, s, t, t.sigma)
@@ -213,7 +223,9 @@ def _pair_12(draft: Draft, x: Affine, s: ExactLevel, t: ExactLevel) -> tuple[Aff
     return low, _either(s, t, low + t.alpha * psi_0 * (D_m - D), drift(x, s, t, velocity(x_m, D_m, m)))
 
 
-def _pair_23(draft: Draft, x: Affine, s: ExactLevel, t: ExactLevel) -> tuple[Affine, Affine]:
+def _pair_23(
+    draft: PlanBuilder, x: LinearCombination, s: NoiseLevel64, t: NoiseLevel64
+) -> tuple[LinearCombination, LinearCombination]:
     """DPM-Solver++-2S with its estimate at a third, and -3S; in tau, the midpoint rule and Ralston's third order."""
     m, n = (on_lambda(draft.schedule, s, t, r, else_on_tau=c) for r, c in ((1 / 3, 1 / 2), (2 / 3, 3 / 4)))
     D, first = draft.denoise(x), first_order(draft, x, draft.denoise(x), s, t, t.sigma)
@@ -233,6 +245,8 @@ def _pair_23(draft: Draft, x: Affine, s: ExactLevel, t: ExactLevel) -> tuple[Aff
     )
 
 
-def _either(s: ExactLevel, t: ExactLevel, in_lambda: Affine, in_tau: Affine) -> Affine:
+def _either(
+    s: NoiseLevel64, t: NoiseLevel64, in_lambda: LinearCombination, in_tau: LinearCombination
+) -> LinearCombination:
     """The first where lambda is finite at both ends, else the second."""
     return in_lambda.where(regular(s, t)) + in_tau.where(~regular(s, t))

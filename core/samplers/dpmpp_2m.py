@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from .base import Draft, Sampler
-from .coefficients import first_order, log_step
-from .exponential import higher
+from ._coefficients import first_order, log_step
+from ._exponential import higher
+from .base import PlanBuilder, Sampler
 
 
 class DPMpp2M(Sampler):
@@ -19,7 +19,7 @@ class DPMpp2M(Sampler):
 
     order = 2
 
-    def draft(self, draft: Draft) -> None:
+    def draft(self, draft: PlanBuilder) -> None:
         x, nodes = draft.start(), []
         for s, t in draft.pairs():
             D = draft.denoise(x)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 
 from ..types import BadInput
-from .base import Draft, Sampler
-from .coefficients import first_order, log_step
-from .exponential import higher
-from .moves import damping
-from .paths import Kind, check_noise, step_keys
+from ._coefficients import first_order, log_step
+from ._exponential import higher
+from ._moves import damping
+from ._paths import Kind, check_noise, step_keys
+from .base import PlanBuilder, Sampler
 
 
 class DPMpp2MSDE(Sampler):
@@ -30,7 +30,7 @@ class DPMpp2MSDE(Sampler):
         self.eta, self.noise, self.stochastic = eta, noise, eta > 0
         self.order = None if self.stochastic else 2
 
-    def draft(self, draft: Draft) -> None:
+    def draft(self, draft: PlanBuilder) -> None:
         x, nodes = draft.start(), []
         for (s, t), key in zip(draft.pairs(), step_keys(draft.levels, self.noise), strict=True):
             D = draft.denoise(x)

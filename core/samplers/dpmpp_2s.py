@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 
 from ..types import BadInput
-from .base import Draft, Sampler
-from .coefficients import first_order, log_step
-from .exponential import psi
-from .stages import on_lambda
+from ._coefficients import first_order, log_step
+from ._exponential import psi
+from ._stages import on_lambda
+from .base import PlanBuilder, Sampler
 
 
 class DPMpp2S(Sampler):
@@ -30,7 +30,7 @@ class DPMpp2S(Sampler):
             raise BadInput(f"dpmpp_2s makes an estimate inside the step: r lies between 0 and 1, not {r}")
         self.r, self.exact = r, exact
 
-    def draft(self, draft: Draft) -> None:
+    def draft(self, draft: PlanBuilder) -> None:
         x = draft.start()
         for s, t in draft.pairs():
             D, inside = draft.denoise(x), t.sigma > 0

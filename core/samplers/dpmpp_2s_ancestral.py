@@ -9,11 +9,11 @@ from __future__ import annotations
 import torch
 
 from ..types import BadInput
-from .base import Draft, Sampler
-from .coefficients import first_order, log_step
-from .moves import below, fresh
-from .paths import Kind, check_noise, step_keys
-from .stages import on_lambda
+from ._coefficients import first_order, log_step
+from ._moves import below, fresh
+from ._paths import Kind, check_noise, step_keys
+from ._stages import on_lambda
+from .base import PlanBuilder, Sampler
 
 
 class DPMpp2SAncestral(Sampler):
@@ -37,7 +37,7 @@ class DPMpp2SAncestral(Sampler):
         self.eta, self.r, self.noise, self.stochastic = eta, r, noise, eta > 0
         self.order = None if self.stochastic else 2
 
-    def draft(self, draft: Draft) -> None:
+    def draft(self, draft: PlanBuilder) -> None:
         x = draft.start()
         for (s, t), key in zip(draft.pairs(), step_keys(draft.levels, self.noise), strict=True):
             d = below(s, t, self.eta)

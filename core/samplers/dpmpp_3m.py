@@ -6,9 +6,9 @@ the widespread code the second derivative has half its weight, which leaves a me
 
 from __future__ import annotations
 
-from .base import Draft, Sampler
-from .coefficients import first_order, log_step
-from .exponential import higher, psi
+from ._coefficients import first_order, log_step
+from ._exponential import higher, psi
+from .base import PlanBuilder, Sampler
 
 
 class DPMpp3M(Sampler):
@@ -21,7 +21,7 @@ class DPMpp3M(Sampler):
 
     order = 3
 
-    def draft(self, draft: Draft) -> None:
+    def draft(self, draft: PlanBuilder) -> None:
         x, nodes = draft.start(), []
         for s, t in draft.pairs():
             D = draft.denoise(x)

@@ -8,11 +8,11 @@ weight, which leaves a method of second order.
 from __future__ import annotations
 
 from ..types import BadInput
-from .base import Draft, Sampler
-from .coefficients import first_order, log_step
-from .exponential import higher, psi
-from .moves import damping
-from .paths import Kind, check_noise, step_keys
+from ._coefficients import first_order, log_step
+from ._exponential import higher, psi
+from ._moves import damping
+from ._paths import Kind, check_noise, step_keys
+from .base import PlanBuilder, Sampler
 
 
 class DPMpp3MSDE(Sampler):
@@ -33,7 +33,7 @@ class DPMpp3MSDE(Sampler):
         self.eta, self.noise, self.stochastic = eta, noise, eta > 0
         self.order = None if self.stochastic else 3
 
-    def draft(self, draft: Draft) -> None:
+    def draft(self, draft: PlanBuilder) -> None:
         x, nodes = draft.start(), []
         for (s, t), key in zip(draft.pairs(), step_keys(draft.levels, self.noise), strict=True):
             h, D = log_step(s, t), draft.denoise(x)

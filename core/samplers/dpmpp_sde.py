@@ -9,11 +9,11 @@ from __future__ import annotations
 from itertools import pairwise
 
 from ..types import BadInput
-from .base import Draft, Sampler
-from .coefficients import log_step
-from .moves import damping
-from .paths import Kind, check_noise, step_keys
-from .stages import on_lambda, regular
+from ._coefficients import log_step
+from ._moves import damping
+from ._paths import Kind, check_noise, step_keys
+from ._stages import on_lambda, regular
+from .base import PlanBuilder, Sampler
 
 
 class DPMppSDE(Sampler):
@@ -38,7 +38,7 @@ class DPMppSDE(Sampler):
         self.eta, self.r, self.noise, self.stochastic = eta, r, noise, eta > 0
         self.order = None if self.stochastic else 2
 
-    def draft(self, draft: Draft) -> None:
+    def draft(self, draft: PlanBuilder) -> None:
         x, parts = draft.start(), [draft.levels[0]]
         for s, t in draft.pairs():
             parts += [on_lambda(draft.schedule, s, t, self.r, else_on_tau=self.r), t]

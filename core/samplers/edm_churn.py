@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import torch
 
-from ..schedulers.base import ExactLevel
+from ..schedulers.base import NoiseLevel64
 from ..types import BadInput
-from .base import Draft, Sampler
-from .moves import forward, heun
+from ._moves import forward, heun
+from .base import PlanBuilder, Sampler
 
 
 class EDMChurn(Sampler):
@@ -37,7 +37,7 @@ class EDMChurn(Sampler):
         self.stochastic, self.keeps_marginal = s_churn > 0, s_noise == 1
         self.order = None if self.stochastic else 2
 
-    def draft(self, draft: Draft) -> None:
+    def draft(self, draft: PlanBuilder) -> None:
         x = draft.start()
         for i, (s, t) in enumerate(draft.pairs()):
             hat = self._hat(draft, s)
@@ -45,10 +45,10 @@ class EDMChurn(Sampler):
                 x = draft.point(forward(draft, x, s, hat, ("step", i), self.s_noise), hat)
             x = heun(draft, x, hat, t)
 
-    def _hat(self, draft: Draft, s: ExactLevel) -> ExactLevel:
+    def _hat(self, draft: PlanBuilder, s: NoiseLevel64) -> NoiseLevel64:
         gamma = min(self.s_churn / (len(draft.levels) - 1), 2**0.5 - 1)
         rho = torch.minimum((1 + gamma) * s.rho, draft.levels[0].rho)
         churned = (s.rho >= self.s_tmin) & (s.rho <= self.s_tmax) & (s.alpha > 0) & (s.sigma > 0) & (rho > s.rho)
         made = draft.schedule.level_of_rho(torch.where(churned, rho, 1.0))
         pairs = ((made.t, s.t), (made.alpha, s.alpha), (made.sigma, s.sigma))
-        return ExactLevel(*(torch.where(churned, new, own) for new, own in pairs))
+        return NoiseLevel64(*(torch.where(churned, new, own) for new, own in pairs))

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..schedulers.base import ExactLevel
+from ..schedulers.base import NoiseLevel64
 from ..types import BadInput
-from .base import Draft, Sampler
-from .coefficients import first_order
-from .exponential import newton
-from .paths import Kind, check_noise, step_keys
+from ._coefficients import first_order
+from ._exponential import newton
+from ._paths import Kind, check_noise, step_keys
+from .base import PlanBuilder, Sampler
 
 _NODES, _WEIGHTS = (torch.from_numpy(array) for array in np.polynomial.legendre.leggauss(48))
 
@@ -47,7 +47,7 @@ class ERSDE(Sampler):
         self.phi, self.history, self.noise, self.stochastic = phi, order, noise, phi != "ode"
         self.order = None if self.stochastic else order
 
-    def draft(self, draft: Draft) -> None:
+    def draft(self, draft: PlanBuilder) -> None:
         x, nodes = draft.start(), []
         for (s, t), key in zip(draft.pairs(), step_keys(draft.levels, self.noise), strict=True):
             D = draft.denoise(x)
@@ -68,7 +68,7 @@ class ERSDE(Sampler):
         power = torch.exp(0.3 * torch.log(rho))
         return power + torch.log1p(10 * torch.exp(-power))
 
-    def _moment(self, s: ExactLevel, t: ExactLevel, k: int) -> Tensor:
+    def _moment(self, s: NoiseLevel64, t: NoiseLevel64, k: int) -> Tensor:
         """phi_t int phi' / phi^2 r^k d rho, k >= 1."""
         low, length = torch.log(t.rho), torch.log(s.rho / t.rho)
         node, weight = (array.reshape(-1, *[1] * length.ndim) for array in (_NODES, _WEIGHTS))

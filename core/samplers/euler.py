@@ -7,7 +7,7 @@ EDM this is Euler's step in sigma, on rectified flow Euler's step in t, and on e
 
 from __future__ import annotations
 
-from .base import Draft, Sampler
+from .base import PlanBuilder, Sampler
 
 
 class Euler(Sampler):
@@ -18,7 +18,7 @@ class Euler(Sampler):
 
     order = 1
 
-    def draft(self, draft: Draft) -> None:
+    def draft(self, draft: PlanBuilder) -> None:
         x = draft.start()
         for s, t in draft.pairs():
             D = draft.denoise(x)

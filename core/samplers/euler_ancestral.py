@@ -7,8 +7,8 @@ that it keeps the marginal on every schedule: on flow, too, where adding noise m
 from __future__ import annotations
 
 from ..types import BadInput
-from .base import Draft, Sampler
-from .coefficients import first_order
+from ._coefficients import first_order
+from .base import PlanBuilder, Sampler
 
 
 class EulerAncestral(Sampler):
@@ -26,7 +26,7 @@ class EulerAncestral(Sampler):
         self.eta, self.stochastic = eta, eta > 0
         self.order = None if self.stochastic else 1
 
-    def draft(self, draft: Draft) -> None:
+    def draft(self, draft: PlanBuilder) -> None:
         x = draft.start()
         for i, (s, t) in enumerate(draft.pairs()):
             falls = t.rho * (s.alpha / s.sigma)  # rho_t / rho_s, 0 where alpha_s = 0

@@ -7,9 +7,9 @@ part; for diffusion that is the multistep form of DPM-Solver++ (Lu et al. 2022, 
 from __future__ import annotations
 
 from ..types import BadInput
-from .base import Draft, Sampler
-from .coefficients import first_order, log_step
-from .exponential import higher, psi
+from ._coefficients import first_order, log_step
+from ._exponential import higher, psi
+from .base import PlanBuilder, Sampler
 
 
 class ExpAB(Sampler):
@@ -27,7 +27,7 @@ class ExpAB(Sampler):
             raise BadInput(f"exp_ab's order is 1, 2, 3 or 4, not {order}")
         self.order = self.nodes = order
 
-    def draft(self, draft: Draft) -> None:
+    def draft(self, draft: PlanBuilder) -> None:
         x, nodes = draft.start(), []
         for s, t in draft.pairs():
             D = draft.denoise(x)

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import Literal
 
-from ..schedulers.base import ExactLevel
+from ..schedulers.base import NoiseLevel64
 from ..types import BadInput
-from .base import Affine, Draft, Sampler
-from .coefficients import Node, first_order, log_step
-from .exponential import higher, psi
+from ._coefficients import Node, first_order, log_step
+from ._exponential import higher, psi
+from .base import LinearCombination, PlanBuilder, Sampler
 
 
 class ExpABM(Sampler):
@@ -36,7 +36,7 @@ class ExpABM(Sampler):
             raise BadInput(f"exp_abm's mode is pece (two evaluations a step) or pec (one), not {mode!r}")
         self.order, self.nodes, self.mode = order, order, mode
 
-    def draft(self, draft: Draft) -> None:
+    def draft(self, draft: PlanBuilder) -> None:
         x, nodes, pair = draft.start(), [], None
         for s, t in draft.pairs():
             D = draft.denoise(x)
@@ -50,6 +50,6 @@ class ExpABM(Sampler):
             x = draft.point(predicted, t)
             x = draft.step(x + self._correction(s, t, nodes, (t, draft.denoise(x))), t)
 
-    def _correction(self, s: ExactLevel, t: ExactLevel, nodes: list[Node], new: Node) -> Affine:
+    def _correction(self, s: NoiseLevel64, t: NoiseLevel64, nodes: list[Node], new: Node) -> LinearCombination:
         psis = psi(log_step(s, t), self.nodes)
         return higher(s, t, [nodes[0], new, *nodes[1:]], psis) - higher(s, t, nodes, psis)

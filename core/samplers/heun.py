@@ -5,8 +5,8 @@ In y = x / alpha the probability-flow ODE is dy/drho = eps(y, rho): an Euler ste
 
 from __future__ import annotations
 
-from .base import Draft, Sampler
-from .coefficients import first_order
+from ._coefficients import first_order
+from .base import PlanBuilder, Sampler
 
 
 class Heun(Sampler):
@@ -19,7 +19,7 @@ class Heun(Sampler):
 
     order = 2
 
-    def draft(self, draft: Draft) -> None:
+    def draft(self, draft: PlanBuilder) -> None:
         x = draft.start()
         for s, t in draft.pairs():
             D = draft.denoise(x)

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import torch
 
-from .base import Draft, Sampler
-from .coefficients import first_order, log_step
-from .exponential import psi
+from ._coefficients import first_order, log_step
+from ._exponential import psi
+from .base import PlanBuilder, Sampler
 
 
 class HeunExp(Sampler):
@@ -24,7 +24,7 @@ class HeunExp(Sampler):
 
     order = 2
 
-    def draft(self, draft: Draft) -> None:
+    def draft(self, draft: PlanBuilder) -> None:
         x = draft.start()
         for s, t in draft.pairs():
             D, inside = draft.denoise(x), t.sigma > 0

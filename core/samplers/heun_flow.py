@@ -6,9 +6,9 @@ schedule.
 
 from __future__ import annotations
 
-from .base import Draft, Sampler
-from .coefficients import first_order
-from .stages import velocity
+from ._coefficients import first_order
+from ._stages import velocity
+from .base import PlanBuilder, Sampler
 
 
 class HeunFlow(Sampler):
@@ -21,7 +21,7 @@ class HeunFlow(Sampler):
 
     order = 2
 
-    def draft(self, draft: Draft) -> None:
+    def draft(self, draft: PlanBuilder) -> None:
         x = draft.start()
         for s, t in draft.pairs():
             D = draft.denoise(x)

@@ -11,9 +11,9 @@ from __future__ import annotations
 import torch
 
 from ..types import BadInput
-from .base import Draft, Sampler
-from .coefficients import first_order
-from .exponential import newton
+from ._coefficients import first_order
+from ._exponential import newton
+from .base import PlanBuilder, Sampler
 
 
 class IPNDM(Sampler):
@@ -34,7 +34,7 @@ class IPNDM(Sampler):
             raise BadInput(f"ipndm takes 1, 2, 3 or 4 estimates, not {estimates}")
         self.estimates = estimates
 
-    def draft(self, draft: Draft) -> None:
+    def draft(self, draft: PlanBuilder) -> None:
         x, nodes = draft.start(), []
         for s, t in draft.pairs():
             D = draft.denoise(x)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import torch
 
-from .base import Draft, Sampler
-from .coefficients import first_order
+from ._coefficients import first_order
+from .base import PlanBuilder, Sampler
 
 
 class LCM(Sampler):
@@ -22,7 +22,7 @@ class LCM(Sampler):
     stochastic = True
     converges = False
 
-    def draft(self, draft: Draft) -> None:
+    def draft(self, draft: PlanBuilder) -> None:
         x = draft.start()
         for i, (s, t) in enumerate(draft.pairs()):
             x = draft.step(first_order(draft, x, draft.denoise(x), s, t, torch.zeros_like(t.sigma), ("step", i)), t)

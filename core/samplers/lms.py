@@ -8,9 +8,9 @@ differential equations I", section III.5). The method of k-diffusion's `sample_l
 from __future__ import annotations
 
 from ..types import BadInput
-from .base import Draft, Sampler
-from .coefficients import first_order
-from .exponential import newton
+from ._coefficients import first_order
+from ._exponential import newton
+from .base import PlanBuilder, Sampler
 
 
 class LMS(Sampler):
@@ -29,7 +29,7 @@ class LMS(Sampler):
             raise BadInput(f"lms's order is 1, 2, 3 or 4, not {order}")
         self.order = self.nodes = order
 
-    def draft(self, draft: Draft) -> None:
+    def draft(self, draft: PlanBuilder) -> None:
         x, nodes = draft.start(), []
         for s, t in draft.pairs():
             D = draft.denoise(x)

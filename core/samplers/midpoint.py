@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from .base import Draft, Sampler
-from .coefficients import first_order
-from .stages import drift, on_tau, velocity
+from ._coefficients import first_order
+from ._stages import drift, on_tau, velocity
+from .base import PlanBuilder, Sampler
 
 
 class Midpoint(Sampler):
@@ -17,7 +17,7 @@ class Midpoint(Sampler):
 
     order = 2
 
-    def draft(self, draft: Draft) -> None:
+    def draft(self, draft: PlanBuilder) -> None:
         x = draft.start()
         for s, t in draft.pairs():
             m = on_tau(draft.schedule, s, t, 0.5)

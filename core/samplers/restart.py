@@ -12,10 +12,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from ..schedulers.base import ExactLevel
+from ..schedulers.base import NoiseLevel64
 from ..types import BadInput
-from .base import Draft, Sampler
-from .moves import forward, heun
+from ._moves import forward, heun
+from .base import PlanBuilder, Sampler
 
 _WARP = 7  # exponent of the levels inside, as in EDM
 
@@ -44,7 +44,7 @@ class Restart(Sampler):
             raise BadInput(f"a restart takes at least 1 step, not {steps}; leave it out for a quarter of the list's")
         self.low, self.high, self.times, self.steps = low, high, times, steps
 
-    def draft(self, draft: Draft) -> None:
+    def draft(self, draft: PlanBuilder) -> None:
         x, begins = draft.start(), self._begins(draft.levels)
         for i, (s, t) in enumerate(draft.pairs()):
             top = torch.minimum(t.rho * (self.high / self.low), draft.levels[0].rho)
@@ -60,7 +60,7 @@ class Restart(Sampler):
                     x = heun(draft, x, a, b, draft.point)
                 x = heun(draft, x, rungs[-2], t, draft.step if k == self.times - 1 else draft.point)
 
-    def _begins(self, levels: Sequence[ExactLevel]) -> Tensor:
+    def _begins(self, levels: Sequence[NoiseLevel64]) -> Tensor:
         """The number of the level nearest to `low`, of those that a step leads to and one leaves; 0 where none is."""
         away = [torch.full_like(levels[0].rho, float("inf"))]
         for before, level in pairwise(levels[:-1]):
@@ -69,7 +69,9 @@ class Restart(Sampler):
         nearest = torch.stack(torch.broadcast_tensors(*away)).min(0)
         return torch.where(torch.isfinite(nearest.values), nearest.indices, 0)
 
-    def _rungs(self, draft: Draft, s: ExactLevel, t: ExactLevel, top: Tensor, here: Tensor) -> list[ExactLevel]:
+    def _rungs(
+        self, draft: PlanBuilder, s: NoiseLevel64, t: NoiseLevel64, top: Tensor, here: Tensor
+    ) -> list[NoiseLevel64]:
         """Levels from the top down to t; elements that do not restart here wait at t."""
         count = self.steps or max(2, (len(draft.levels) - 1) // 4)
         ends = [torch.exp(torch.log(torch.where(here, rho, 1.0)) / _WARP) for rho in (top, t.rho)]
@@ -83,5 +85,5 @@ class Restart(Sampler):
             same = (made.alpha == s.alpha) & (made.sigma == s.sigma)
             made = draft.schedule.level_of_rho(torch.where(same, rho * (1 - 1e-9), rho))
             fields = ((made.t, t.t), (made.alpha, t.alpha), (made.sigma, t.sigma))
-            rungs.append(ExactLevel(*(torch.where(here, new, own) for new, own in fields)))
+            rungs.append(NoiseLevel64(*(torch.where(here, new, own) for new, own in fields)))
         return [*rungs, t]

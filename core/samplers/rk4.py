@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import torch
 
-from .base import Draft, Sampler
-from .coefficients import first_order
-from .stages import drift, on_tau, velocity
+from ._coefficients import first_order
+from ._stages import drift, on_tau, velocity
+from .base import PlanBuilder, Sampler
 
 
 class RK4(Sampler):
@@ -25,7 +25,7 @@ class RK4(Sampler):
 
     order = 4
 
-    def draft(self, draft: Draft) -> None:
+    def draft(self, draft: PlanBuilder) -> None:
         x = draft.start()
         for s, t in draft.pairs():
             inside = t.sigma > 0

@@ -10,13 +10,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..schedulers.base import ExactLevel
+from ..schedulers.base import NoiseLevel64
 from ..types import BadInput
-from .base import Affine, Draft, Sampler
-from .coefficients import Node, first_order, log_step
-from .exponential import higher, psi
-from .moves import damping
-from .paths import Kind, check_noise, step_keys
+from ._coefficients import Node, first_order, log_step
+from ._exponential import higher, psi
+from ._moves import damping
+from ._paths import Kind, check_noise, step_keys
+from .base import LinearCombination, PlanBuilder, Sampler
 
 
 class SASolver(Sampler):
@@ -61,8 +61,8 @@ class SASolver(Sampler):
         order = min(predictor_order + 1, corrector_order) if corrector_order else predictor_order
         self.order = None if self.stochastic else min(order, 2) if lower_final else order
 
-    def draft(self, draft: Draft) -> None:
-        x, nodes, before, predicted, corrector = draft.start(), [], None, Affine({}), 0
+    def draft(self, draft: PlanBuilder) -> None:
+        x, nodes, before, predicted, corrector = draft.start(), [], None, LinearCombination({}), 0
         keys = step_keys(draft.levels, self.noise)
         for left, (s, t), key in zip(range(len(keys), 0, -1), draft.pairs(), keys, strict=True):
             D = draft.denoise(x)
@@ -75,10 +75,10 @@ class SASolver(Sampler):
             kept = t.sigma * damping(self._strength(s), log_step(s, t))
             x = draft.step(first_order(draft, x, D, s, t, kept, key) + predicted, t)
 
-    def _beyond(self, s: ExactLevel, t: ExactLevel, nodes: list[Node], order: int) -> Affine:
+    def _beyond(self, s: NoiseLevel64, t: NoiseLevel64, nodes: list[Node], order: int) -> LinearCombination:
         """What predictor and corrector add to the step of first order."""
         return higher(s, t, nodes, psi((1 + self._strength(s)) * log_step(s, t), order))
 
-    def _strength(self, s: ExactLevel) -> Tensor:
+    def _strength(self, s: NoiseLevel64) -> Tensor:
         low, high = self.window
         return torch.where((s.tau >= low) & (s.tau <= high), torch.full_like(s.tau, self.eta), 0.0)

@@ -6,8 +6,8 @@ The network leads along the ODE from s to a time t' before the target t, and the
 from __future__ import annotations
 
 from ..types import BadInput
-from .base import Draft, Sampler
-from .coefficients import first_order
+from ._coefficients import first_order
+from .base import PlanBuilder, Sampler
 
 
 class TCD(Sampler):
@@ -26,7 +26,7 @@ class TCD(Sampler):
         self.gamma, self.stochastic, self.converges = gamma, gamma > 0, gamma == 0
         self.order = None if self.stochastic else 1
 
-    def draft(self, draft: Draft) -> None:
+    def draft(self, draft: PlanBuilder) -> None:
         x, clean = draft.start(), draft.schedule.t_clean
         for i, (s, t) in enumerate(draft.pairs()):
             lower = draft.schedule.level(clean + (1 - self.gamma) * (draft.schedule.t_of_rho(t.rho) - clean))

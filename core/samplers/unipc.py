@@ -12,11 +12,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..schedulers.base import ExactLevel
+from ..schedulers.base import NoiseLevel64
 from ..types import BadInput
-from .base import Affine, Draft, Sampler
-from .coefficients import Node, first_order, log_step
-from .exponential import higher, psi
+from ._coefficients import Node, first_order, log_step
+from ._exponential import higher, psi
+from .base import LinearCombination, PlanBuilder, Sampler
 
 
 class UniPC(Sampler):
@@ -42,8 +42,8 @@ class UniPC(Sampler):
         self.predictor_order, self.variant, self.lower_final = predictor_order, variant, lower_final
         self.order = 2 if lower_final else predictor_order + 1
 
-    def draft(self, draft: Draft) -> None:
-        x, nodes, before, predicted = draft.start(), [], None, Affine({})
+    def draft(self, draft: PlanBuilder) -> None:
+        x, nodes, before, predicted = draft.start(), [], None, LinearCombination({})
         for left, (s, t) in zip(range(len(draft.levels) - 1, 0, -1), draft.pairs(), strict=True):
             D = draft.denoise(x)
             if before is not None:  # UniC: the step that led here once more, now with the estimate at its end
@@ -53,7 +53,7 @@ class UniPC(Sampler):
             predicted = self._beyond(s, t, nodes)  # UniP
             x = draft.step(first_order(draft, x, D, s, t, t.sigma) + predicted, t)
 
-    def _beyond(self, s: ExactLevel, t: ExactLevel, nodes: list[Node]) -> Affine:
+    def _beyond(self, s: NoiseLevel64, t: NoiseLevel64, nodes: list[Node]) -> LinearCombination:
         """alpha_t B(h) sum_m a_m D_m / r_m: what both add to the step of first order."""
         h = log_step(s, t)
         psis = psi(h, len(nodes))

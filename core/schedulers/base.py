@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..types import Level
+from ..types import NoiseLevel
 
 
 @dataclass(frozen=True)
-class ExactLevel(Level):
+class NoiseLevel64(NoiseLevel):
     """A level whose fields are float64 tensors: what schedules give and what plans are made from."""
 
     t: Tensor
@@ -61,18 +61,18 @@ class Schedule(ABC):
     def t_of_rho(self, rho: Tensor) -> Tensor:
         """The time at which sigma / alpha equals rho; rho may be infinite where alpha reaches 0."""
 
-    def level(self, t: Tensor | float) -> ExactLevel:
+    def level(self, t: Tensor | float) -> NoiseLevel64:
         """alpha and sigma at t in float64; exactly clean (1, 0) at t_clean."""
         t = torch.as_tensor(t, dtype=torch.float64)
         clean = t == self.t_clean
-        return ExactLevel(t, torch.where(clean, 1.0, self.alpha(t)), torch.where(clean, 0.0, self.sigma(t)))
+        return NoiseLevel64(t, torch.where(clean, 1.0, self.alpha(t)), torch.where(clean, 0.0, self.sigma(t)))
 
-    def clean(self) -> ExactLevel:
+    def clean(self) -> NoiseLevel64:
         """The level of clean data, last of every list of levels."""
         one = torch.ones((), dtype=torch.float64)
-        return ExactLevel(one * self.t_clean, one, one * 0)
+        return NoiseLevel64(one * self.t_clean, one, one * 0)
 
-    def level_of_rho(self, rho: Tensor | float) -> ExactLevel:
+    def level_of_rho(self, rho: Tensor | float) -> NoiseLevel64:
         """The level at which sigma / alpha equals rho."""
         return self.level(self.t_of_rho(torch.as_tensor(rho, dtype=torch.float64)))
 

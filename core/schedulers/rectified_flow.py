@@ -11,7 +11,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from ..types import BadInput, Signal
+from ..types import BadInput, MediaSpec
 from .base import Schedule
 
 _MOST = 100.0  # a line through two shifts of 1.6 and 3.2 that comes out here has been followed too far
@@ -30,7 +30,7 @@ class RectifiedFlow(Schedule):
     t_min:   smallest time that training and spacings visit
     lengths: two numbers of positions, for auto
     mus:     log shift at these, for auto
-    signal:  facts of the data, with the shape of the diffused tensor; while that is unknown auto takes the first of mus
+    spec:  facts of the data, with the shape of the diffused tensor; while that is unknown auto takes the first of mus
     """
 
     t_max = 1.0
@@ -42,7 +42,7 @@ class RectifiedFlow(Schedule):
         t_min: float = 1e-3,
         lengths: tuple[float, float] = (256.0, 4096.0),
         mus: tuple[float, float] = (0.5, 1.15),
-        signal: Signal | None = None,
+        spec: MediaSpec | None = None,
     ):
         if shift != "auto" and (isinstance(shift, str) or not 0 < shift < math.inf):
             raise BadInput(f"rectified_flow's shift is positive (1: none) or auto, not {shift}")
@@ -51,7 +51,7 @@ class RectifiedFlow(Schedule):
         if not 0 < lengths[0] < lengths[1]:
             raise BadInput(f"rectified_flow's lengths are two rising numbers of positions, not {list(lengths)}")
         self.t_min = t_min
-        latent = () if signal is None else signal.latent
+        latent = () if spec is None else spec.latent
         positions = math.prod(latent[1:]) if latent else lengths[0]
         self.shift = _shift(positions, lengths, mus) if isinstance(shift, str) else float(shift)
 

@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from ..types import Conditions, Estimate, Level, expand
+from ..types import Conditioning, Estimate, NoiseLevel, expand
 
 
 @runtime_checkable
@@ -36,23 +36,23 @@ class Problem(Protocol):
         """Smallest deviation of the data along any direction: what a solver in tau must resolve."""
         ...
 
-    def denoise(self, x: Tensor, level: Level, conditions: Conditions | None = None) -> Estimate:
+    def denoise(self, x: Tensor, level: NoiseLevel, conditions: Conditioning | None = None) -> Estimate:
         """E[x0 | x] for x (B, *shape)."""
         ...
 
-    def eps(self, x: Tensor, level: Level, conditions: Conditions | None = None) -> Tensor:
+    def eps(self, x: Tensor, level: NoiseLevel, conditions: Conditioning | None = None) -> Tensor:
         """E[eps | x], (B, *shape); finite at sigma = 0."""
         ...
 
-    def flow(self, x: Tensor, level: Level, conditions: Conditions | None = None) -> Tensor:
+    def flow(self, x: Tensor, level: NoiseLevel, conditions: Conditioning | None = None) -> Tensor:
         """E[eps - x0 | x], (B, *shape)."""
         ...
 
-    def score(self, x: Tensor, level: Level, conditions: Conditions | None = None) -> Tensor:
+    def score(self, x: Tensor, level: NoiseLevel, conditions: Conditioning | None = None) -> Tensor:
         """grad log p(x), (B, *shape); sigma > 0."""
         ...
 
-    def log_density(self, x: Tensor, level: Level, conditions: Conditions | None = None) -> Tensor:
+    def log_density(self, x: Tensor, level: NoiseLevel, conditions: Conditioning | None = None) -> Tensor:
         """log p(x) at the level, in nats, (B,)."""
         ...
 
@@ -73,53 +73,53 @@ class ClosedForm(ABC):
     name: str = "label"
 
     @abstractmethod
-    def components(self, x: Tensor, level: Level) -> tuple[Tensor, Tensor, Tensor]:
+    def components(self, x: Tensor, level: NoiseLevel) -> tuple[Tensor, Tensor, Tensor]:
         """(E[x0 | x, k], E[eps | x, k], log p(x | k)) for x (B, *shape): (B, K, *shape) twice, and (B, K)."""
 
     @abstractmethod
     def draw(self, count: int, seed: int = 0) -> Tensor:
         """Samples of x0, (count, *shape) float64: sample i of a seed is the same whatever the count."""
 
-    def denoise(self, x: Tensor, level: Level, conditions: Conditions | None = None) -> Estimate:
+    def denoise(self, x: Tensor, level: NoiseLevel, conditions: Conditioning | None = None) -> Estimate:
         """E[x0 | x] for x (B, *shape)."""
         x0, _, log_p = self.components(x, level)
         return Estimate(self._mixed(x0, log_p, conditions))
 
-    def eps(self, x: Tensor, level: Level, conditions: Conditions | None = None) -> Tensor:
+    def eps(self, x: Tensor, level: NoiseLevel, conditions: Conditioning | None = None) -> Tensor:
         """E[eps | x], (B, *shape): finite at sigma = 0, where (x - alpha x0) / sigma is not."""
         _, eps, log_p = self.components(x, level)
         return self._mixed(eps, log_p, conditions)
 
-    def flow(self, x: Tensor, level: Level, conditions: Conditions | None = None) -> Tensor:
+    def flow(self, x: Tensor, level: NoiseLevel, conditions: Conditioning | None = None) -> Tensor:
         """E[eps - x0 | x], (B, *shape): the velocity of the probability-flow ODE on rectified flow."""
         x0, eps, log_p = self.components(x, level)
         return self._mixed(eps - x0, log_p, conditions)
 
-    def score(self, x: Tensor, level: Level, conditions: Conditions | None = None) -> Tensor:
+    def score(self, x: Tensor, level: NoiseLevel, conditions: Conditioning | None = None) -> Tensor:
         """grad log p(x) = -E[eps | x] / sigma, (B, *shape); sigma > 0."""
         return -self.eps(x, level, conditions) / expand(level.sigma, x)
 
-    def posterior(self, x: Tensor, level: Level, conditions: Conditions | None = None) -> Tensor:
+    def posterior(self, x: Tensor, level: NoiseLevel, conditions: Conditioning | None = None) -> Tensor:
         """p(k | x), (B, K)."""
         return torch.softmax(self._joint(self.components(x, level)[2], conditions), dim=1)
 
-    def log_density(self, x: Tensor, level: Level, conditions: Conditions | None = None) -> Tensor:
+    def log_density(self, x: Tensor, level: NoiseLevel, conditions: Conditioning | None = None) -> Tensor:
         """log p(x) at the level, in nats, (B,)."""
         return torch.logsumexp(self._joint(self.components(x, level)[2], conditions), dim=1)
 
-    def conditions(self, labels: Tensor) -> Conditions:
+    def conditions(self, labels: Tensor) -> Conditioning:
         """The conditions that name component labels[i] for sample i, with "any component" as their null."""
         one_hot = torch.nn.functional.one_hot(labels, len(self.weights)).double()
-        return Conditions({self.name: one_hot}, {self.name: torch.ones_like(one_hot)})
+        return Conditioning({self.name: one_hot}, {self.name: torch.ones_like(one_hot)})
 
-    def _joint(self, log_p: Tensor, conditions: Conditions | None) -> Tensor:
+    def _joint(self, log_p: Tensor, conditions: Conditioning | None) -> Tensor:
         """log p(k) p(x | k), (B, K)."""
         prior = torch.log(self.weights.to(log_p))
         if conditions is not None and self.name in conditions.embeddings:
             prior = torch.log_softmax(prior + torch.log(conditions.embeddings[self.name].to(log_p)), dim=1)
         return prior + log_p
 
-    def _mixed(self, each: Tensor, log_p: Tensor, conditions: Conditions | None) -> Tensor:
+    def _mixed(self, each: Tensor, log_p: Tensor, conditions: Conditioning | None) -> Tensor:
         p = torch.softmax(self._joint(log_p, conditions), dim=1)
         return (p.reshape(*p.shape, *[1] * len(self.shape)) * each).sum(1)
 

@@ -10,12 +10,12 @@ from torch import Tensor
 
 from ..samplers.base import Plan, Sampler, run
 from ..schedulers.base import Schedule
-from ..types import BadInput, Level
+from ..types import BadInput, NoiseLevel
 from .base import Problem
 from .ode import random_start, trajectory
 from .orders import falling
 
-Levels = Callable[[Schedule, int], Sequence[Level]]  # schedule, steps -> the levels of a run
+Levels = Callable[[Schedule, int], Sequence[NoiseLevel]]  # schedule, steps -> the levels of a run
 
 
 @dataclass(frozen=True)
@@ -95,5 +95,5 @@ def _adaptive(sampler: Sampler, schedule: Schedule, problem: Problem, count: int
 @cache
 def _solution(problem: Problem, tau: float, count: int, seed: int) -> tuple[Tensor, Tensor]:
     """(u at tau, x0 at its end): points of the exact marginal and where the ODE takes them."""
-    start = random_start(problem, Level(tau, 1 - tau, tau), count, seed)
+    start = random_start(problem, NoiseLevel(tau, 1 - tau, tau), count, seed)
     return start, trajectory(problem, start, (tau, 0.0))[-1]

@@ -11,18 +11,18 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..clocks.base import Clock
-from ..objectives.times.base import Times
+from ..noise_conditioning.base import NoiseConditioning
+from ..objectives.timestep_sampling.base import TimestepSampling
 from ..objectives.weightings.base import Weighting
-from ..predictions.base import Prediction
+from ..parameterizations.base import Parameterization
 from ..samplers.base import Sampler, run
-from ..schedulers.base import ExactLevel, Schedule
+from ..schedulers.base import NoiseLevel64, Schedule
 from ..schedulers.discrete import Discrete
 from ..schedulers.edm import EDM
 from ..schedulers.rectified_flow import RectifiedFlow
 from ..schedulers.vp_linear import VPLinear
-from ..spacings.base import Spacing
-from ..types import BadInput, Conditions, Estimate, Level
+from ..timesteps.base import TimestepSpacing
+from ..types import BadInput, Conditioning, Estimate, NoiseLevel
 from .guided import check_guidance as check_guidance
 from .invariants import deviation
 from .moments import moments
@@ -49,7 +49,7 @@ def check_schedule(schedule: Schedule) -> None:
     )
 
 
-def _check_inverse(schedule: Schedule, t: Tensor, level: ExactLevel) -> None:
+def _check_inverse(schedule: Schedule, t: Tensor, level: NoiseLevel64) -> None:
     back = schedule.t_of_rho(level.rho)
     scale = schedule.t_max - schedule.t_clean
     assert torch.isfinite(back).all(), "t_of_rho is finite, at rho = inf too where alpha reaches 0"
@@ -69,7 +69,7 @@ def _check_derivative(schedule: Schedule, t: Tensor) -> None:
         assert float(error.quantile(0.95)) < 1e-5, f"derivative of {name} agrees with central differences"
 
 
-def check_spacing(spacing: Spacing, schedule: Schedule, steps: Sequence[int] = (2, 5, 20)) -> None:
+def check_spacing(spacing: TimestepSpacing, schedule: Schedule, steps: Sequence[int] = (2, 5, 20)) -> None:
     """Falling levels within the schedule that end clean, as many as asked for."""
     for n in steps:
         levels = spacing.levels(schedule, n)
@@ -80,10 +80,12 @@ def check_spacing(spacing: Spacing, schedule: Schedule, steps: Sequence[int] = (
         assert tau[0] <= schedule.level(schedule.t_max).tau + 1e-12, "no level is above the schedule's noisiest"
 
 
-LEVELS = [Level(0.5, a, s) for a, s in ((0.0, 1.0), (1.0, 0.0), (1.0, 80.0), (0.6, 0.8), (0.3, 0.7), (0.999, 0.01))]
+LEVELS = [
+    NoiseLevel(0.5, a, s) for a, s in ((0.0, 1.0), (1.0, 0.0), (1.0, 80.0), (0.6, 0.8), (0.3, 0.7), (0.999, 0.01))
+]
 
 
-def allowed(prediction: Prediction, level: Level) -> bool:
+def allowed(prediction: Parameterization, level: NoiseLevel) -> bool:
     """Whether a prediction accepts this level."""
     try:
         prediction.check(level)
@@ -92,9 +94,9 @@ def allowed(prediction: Prediction, level: Level) -> bool:
     return True
 
 
-def check_prediction(prediction: Prediction) -> None:
+def check_prediction(prediction: Parameterization) -> None:
     """Round trip x0 -> target -> x0, the gain, unit variance of the input; numbers, (B,) and maps alike."""
-    from ..predictions.edm import EDM as Reference
+    from ..parameterizations.edm import EDM as Reference
 
     generator = torch.Generator().manual_seed(0)
     x0, eps, other = (torch.randn(3, 2, 4, 5, dtype=torch.float64, generator=generator) for _ in range(3))
@@ -110,7 +112,7 @@ def check_prediction(prediction: Prediction) -> None:
         assert torch.allclose(back, x0, atol=1e-9), (
             f"x0 comes back from its target at alpha {level.alpha}, sigma {level.sigma}"
         )
-        full = Level(
+        full = NoiseLevel(
             *(torch.full((3, 1, 4, 5), float(v), dtype=torch.float64) for v in (level.t, level.alpha, level.sigma))
         )
         assert torch.allclose(prediction.x0(x, target, full), back, atol=1e-12), (
@@ -125,11 +127,11 @@ def check_prediction(prediction: Prediction) -> None:
         assert torch.allclose(own, prediction.gain(level) * edm, rtol=1e-8), "gain carries errors from edm's space"
 
 
-def check_clock(clock: Clock) -> None:
+def check_clock(clock: NoiseConditioning) -> None:
     """Finite at both ends, moderate in size, the same for numbers and maps."""
     for level in LEVELS:
         value = float(clock.read(level))
-        tensor = Level(
+        tensor = NoiseLevel(
             *(torch.full((2, 1, 3), float(v), dtype=torch.float64) for v in (level.t, level.alpha, level.sigma))
         )
         read = torch.as_tensor(clock.read(tensor))
@@ -138,7 +140,7 @@ def check_clock(clock: Clock) -> None:
         assert abs(value) <= 20, "of moderate size"
 
 
-def check_times(times: Times, schedule: Schedule) -> None:
+def check_times(times: TimestepSampling, schedule: Schedule) -> None:
     """Within the schedule's range, rising with u, elementwise, float64."""
     u = torch.linspace(0, 1 - 1e-9, 1001, dtype=torch.float64)
     t = times.sample(u, schedule)
@@ -148,10 +150,10 @@ def check_times(times: Times, schedule: Schedule) -> None:
     assert torch.allclose(times.sample(u[100:200], schedule), t[100:200], rtol=1e-12), "a row depends on its own u"
 
 
-def check_weighting(weighting: Weighting, prediction: Prediction) -> None:
+def check_weighting(weighting: Weighting, prediction: Parameterization) -> None:
     """Finite and not negative at every level, both ends included."""
     for level in LEVELS:
-        tensor = Level(*(torch.full((2,), float(v)) for v in (level.t, level.alpha, level.sigma)))
+        tensor = NoiseLevel(*(torch.full((2,), float(v)) for v in (level.t, level.alpha, level.sigma)))
         weight = torch.as_tensor(weighting.weight(tensor, prediction))
         assert weight.shape == (2,) and torch.isfinite(weight).all() and (weight >= 0).all(), "finite, not negative"
 
@@ -171,7 +173,7 @@ def check_map(sampler: Sampler, schedule: Schedule, steps: int = 6) -> None:
     """A constant map gives bit for bit what the number gives; elements that stay keep their value."""
     levels = falling(schedule, steps)
     shape = (2, 3, 4, 5)
-    maps = [Level(*(torch.as_tensor(v).expand(2, 1, 4, 5) for v in (a.t, a.alpha, a.sigma))) for a in levels]
+    maps = [NoiseLevel(*(torch.as_tensor(v).expand(2, 1, 4, 5) for v in (a.t, a.alpha, a.sigma))) for a in levels]
     for dtype in (torch.float32, torch.float64):
         x, noise = _start(shape, dtype), {}
         plan, mapped = sampler.plan(schedule, levels), sampler.plan(schedule, maps)
@@ -181,14 +183,14 @@ def check_map(sampler: Sampler, schedule: Schedule, steps: int = 6) -> None:
     _check_staying(sampler, schedule, levels, shape)
 
 
-def _check_staying(sampler: Sampler, schedule: Schedule, levels: Sequence[Level], shape: tuple[int, ...]) -> None:
+def _check_staying(sampler: Sampler, schedule: Schedule, levels: Sequence[NoiseLevel], shape: tuple[int, ...]) -> None:
     """One element clean from the start, one that waits three steps; the others as in a run without them."""
     maps = []
     for i, own in enumerate(levels):
         fields = [torch.as_tensor(v).repeat(2, 1, 4, 5) for v in (own.t, own.alpha, own.sigma)]
         for field, clean, waits in zip(fields, _fields(schedule.clean()), _fields(levels[max(i - 3, 0)]), strict=True):
             field[0, 0, 0, 0], field[1, 0, 2, 2] = clean, waits
-        maps.append(Level(*fields))
+        maps.append(NoiseLevel(*fields))
     x = _start(shape, torch.float64)
     plan, mapped = sampler.plan(schedule, levels), sampler.plan(schedule, maps)
     noise = {key: _start(shape, torch.float64, 1 + i) for i, key in enumerate(mapped.noises)}
@@ -284,7 +286,7 @@ class SamplerConformance:
 class _Smooth:
     """A nonlinear estimate that acts element by element, so that elements do not influence each other."""
 
-    def denoise(self, x: Tensor, level: Level, conditions: Conditions) -> Estimate:
+    def denoise(self, x: Tensor, level: NoiseLevel, conditions: Conditioning) -> Estimate:
         return Estimate(torch.tanh(x))
 
 
@@ -292,5 +294,5 @@ def _start(shape: tuple[int, ...], dtype: torch.dtype, seed: int = 0) -> Tensor:
     return torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)).to(dtype)
 
 
-def _fields(level: Level) -> tuple[float, float, float]:
+def _fields(level: NoiseLevel) -> tuple[float, float, float]:
     return float(level.t), float(level.alpha), float(level.sigma)

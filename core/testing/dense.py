@@ -10,8 +10,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..noise import generator
-from ..types import BadInput, Level, expand
+from ..types import BadInput, NoiseLevel, expand
+from ..util.rng import generator
 from .base import ClosedForm, log_normal
 
 _ZERO = 1e-13  # of the largest variance: below it a direction does not vary
@@ -40,7 +40,7 @@ class DenseMixture(ClosedForm):
         weights = torch.ones(K) if weights is None else torch.as_tensor(weights)
         self.weights = weights.double() / weights.double().sum()
 
-    def components(self, x: Tensor, level: Level) -> tuple[Tensor, Tensor, Tensor]:
+    def components(self, x: Tensor, level: NoiseLevel) -> tuple[Tensor, Tensor, Tensor]:
         """What each component expects of x (B, *shape), and how likely it makes it."""
         B, d = len(x), self.means.shape[1]
         fields = [expand(v, x) for v in (level.alpha, level.sigma)]

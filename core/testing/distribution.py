@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..samplers.base import Sampler, run
 from ..schedulers.base import Schedule
-from ..types import Level
+from ..types import NoiseLevel
 from .base import Problem
 from .moments import moments_of
 from .ode import random_start
@@ -79,7 +79,7 @@ def two_sample(a: Tensor, b: Tensor, permutations: int = 200, seed: int = 0) -> 
 
 
 def drawn(
-    sampler: Sampler, schedule: Schedule, levels: Sequence[Level], problem: Problem, count: int, seed: int = 0
+    sampler: Sampler, schedule: Schedule, levels: Sequence[NoiseLevel], problem: Problem, count: int, seed: int = 0
 ) -> Tensor:
     """Samples (count, *shape) of the sampler on exact estimates, begun at the exact marginal of levels[0]."""
     plan = sampler.plan(schedule, levels)
@@ -92,7 +92,7 @@ def drawn(
 def distribution_error(
     sampler: Sampler,
     schedule: Schedule,
-    levels: Sequence[Level],
+    levels: Sequence[NoiseLevel],
     problem: Problem,
     count: int = 1000,
     seed: int = 0,

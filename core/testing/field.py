@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..noise import generator
-from ..types import BadInput, Level, expand
+from ..types import BadInput, NoiseLevel, expand
+from ..util.rng import generator
 from .base import ClosedForm, log_normal
 from .dense import DenseMixture
 
@@ -32,7 +32,7 @@ class Field(ClosedForm):
         self.power, self.shape = power, (channels, *power.shape)
         self.weights = torch.ones(1, dtype=torch.float64)
 
-    def components(self, x: Tensor, level: Level) -> tuple[Tensor, Tensor, Tensor]:
+    def components(self, x: Tensor, level: NoiseLevel) -> tuple[Tensor, Tensor, Tensor]:
         """The one component's E[x0 | x], E[eps | x] and log p(x), for x (B, *shape)."""
         a, s = (expand(v, x) for v in (level.alpha, level.sigma))
         if any(isinstance(v, Tensor) and v[:1].numel() > 1 for v in (a, s)):

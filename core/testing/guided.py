@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from ..guidance.base import FULL, Chain, Guidance, Run
-from ..noise import Noise
-from ..types import Conditions, Denoiser, Estimate, Level, expand
+from ..types import Conditioning, Denoiser, Estimate, NoiseLevel, expand
+from ..util.rng import Noise
 
 SHAPE = (3, 2, 4, 3)  # (B, C, H, W)
 Parts = Sequence[Guidance]
@@ -26,7 +26,7 @@ class Probe(Denoiser):
     def __init__(self, shift: float = 0.0):
         self.shift, self.calls = shift, list[int]()
 
-    def denoise(self, x: Tensor, level: Level, conditions: Conditions) -> Estimate:
+    def denoise(self, x: Tensor, level: NoiseLevel, conditions: Conditioning) -> Estimate:
         """tanh(x / 2 + a and b on patterns of their own + tau), shape (B, C, *spatial)."""
         self.calls.append(len(x))
         place = torch.arange(x[0].numel(), dtype=torch.float64).reshape(x.shape[1:]).to(x)
@@ -36,15 +36,15 @@ class Probe(Denoiser):
         return Estimate(torch.tanh(told))
 
 
-def told(rows: int = SHAPE[0], valid: Tensor | None = None) -> Conditions:
+def told(rows: int = SHAPE[0], valid: Tensor | None = None) -> Conditioning:
     """Conditions `a` and `b` of the first rows."""
     a, b = (torch.tensor([[v], [-2 * v], [v / 2]], dtype=torch.float64)[:rows] for v in (0.8, 0.5))
-    return Conditions({"a": a, "b": b}, {"a": torch.zeros_like(a), "b": torch.zeros_like(b)}, valid)
+    return Conditioning({"a": a, "b": b}, {"a": torch.zeros_like(a), "b": torch.zeros_like(b)}, valid)
 
 
-def flow(tau: float | Tensor) -> Level:
+def flow(tau: float | Tensor) -> NoiseLevel:
     """The level of rectified flow at tau, a number, (B,), or a map."""
-    return Level(tau, 1 - tau, tau)
+    return NoiseLevel(tau, 1 - tau, tau)
 
 
 def started(parts: Parts) -> tuple[Denoiser, Probe]:
@@ -60,7 +60,9 @@ def points(count: int = 3, dtype: torch.dtype = torch.float64) -> list[Tensor]:
     return [torch.randn(SHAPE, generator=rng, dtype=torch.float64).to(dtype) for _ in range(count)]
 
 
-def followed(parts: Parts, xs: Sequence[Tensor], levels: Sequence[Level], conditions: Conditions) -> list[Estimate]:
+def followed(
+    parts: Parts, xs: Sequence[Tensor], levels: Sequence[NoiseLevel], conditions: Conditioning
+) -> list[Estimate]:
     """What one run makes of these calls."""
     guided, _ = started(parts)
     return [guided.denoise(x, level, conditions) for x, level in zip(xs, levels, strict=True)]
@@ -147,7 +149,7 @@ def _check_batches(parts: Parts) -> None:
     together = followed(parts, xs, [flow(t) for t in taus], one)
     for i in range(SHAPE[0]):
         embeddings, null = ({k: v[i : i + 1] for k, v in part.items()} for part in (one.embeddings, one.null))
-        rows = Conditions(embeddings, null)
+        rows = Conditioning(embeddings, null)
         alone = followed(parts, [x[i : i + 1] for x in xs], [flow(float(t)) for t in taus[:, i]], rows)
         for a, b in zip(together, alone, strict=True):
             assert torch.allclose(a.x0[i : i + 1], b.x0, atol=1e-12), "a sample does not depend on its neighbours"
@@ -192,7 +194,7 @@ def _check_numbers(parts: Parts) -> None:
     for a, b in zip(single, double, strict=True):
         assert a.x0.dtype == torch.float32 and (a.x is None or a.x.dtype == torch.float32), "precision is x's own"
         assert torch.allclose(a.x0.double(), b.x0, atol=1e-4), "float32 comes close to float64"
-    for level in (flow(1.0), flow(0.0), Level(80.0, 1.0, 80.0), flow(torch.tensor([1.0, 0.0, 0.5]))):
+    for level in (flow(1.0), flow(0.0), NoiseLevel(80.0, 1.0, 80.0), flow(torch.tensor([1.0, 0.0, 0.5]))):
         (ended,) = followed(parts, [x.float()], [level], rows)
         assert torch.isfinite(ended.x0).all() and ended.x0.dtype == torch.float32, "finite at both ends"
         assert ended.x is None or (torch.isfinite(ended.x).all() and ended.x.dtype == torch.float32)

@@ -14,8 +14,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..noise import generator
-from ..types import BadInput, Conditions, Estimate, Level, Number, expand
+from ..types import BadInput, Conditioning, Estimate, NoiseLevel, Number, expand
+from ..util.rng import generator
 from .dense import DenseMixture, flat_mask
 
 
@@ -57,27 +57,27 @@ class GaussianMixture:
 
     # --- the denoiser ----------------------------------------------------------------------------------------------
 
-    def denoise(self, x: Tensor, level: Level, conditions: Conditions | None = None) -> Estimate:
+    def denoise(self, x: Tensor, level: NoiseLevel, conditions: Conditioning | None = None) -> Estimate:
         """E[x0 | x] for x (B, *shape); the level may be a map where no component has directions of its own."""
         return Estimate(self._expected(x, level, conditions, _data_share, of_mean=1.0))
 
-    def eps(self, x: Tensor, level: Level, conditions: Conditions | None = None) -> Tensor:
+    def eps(self, x: Tensor, level: NoiseLevel, conditions: Conditioning | None = None) -> Tensor:
         """E[eps | x], (B, *shape): finite at sigma = 0, where (x - alpha x0) / sigma is not."""
         return self._expected(x, level, conditions, _noise_share, of_mean=0.0)
 
-    def flow(self, x: Tensor, level: Level, conditions: Conditions | None = None) -> Tensor:
+    def flow(self, x: Tensor, level: NoiseLevel, conditions: Conditioning | None = None) -> Tensor:
         """E[eps - x0 | x], (B, *shape): the velocity of the probability-flow ODE on rectified flow."""
         return self._expected(x, level, conditions, lambda *at: _noise_share(*at) - _data_share(*at), of_mean=-1.0)
 
-    def score(self, x: Tensor, level: Level, conditions: Conditions | None = None) -> Tensor:
+    def score(self, x: Tensor, level: NoiseLevel, conditions: Conditioning | None = None) -> Tensor:
         """grad log p(x), (B, *shape); sigma > 0."""
         return -self.eps(x, level, conditions) / expand(level.sigma, x)
 
-    def posterior(self, x: Tensor, level: Level, conditions: Conditions | None = None) -> Tensor:
+    def posterior(self, x: Tensor, level: NoiseLevel, conditions: Conditioning | None = None) -> Tensor:
         """p(k | x), (B, K)."""
         return torch.softmax(self._joint(x, level, conditions), dim=1)
 
-    def log_density(self, x: Tensor, level: Level, conditions: Conditions | None = None) -> Tensor:
+    def log_density(self, x: Tensor, level: NoiseLevel, conditions: Conditioning | None = None) -> Tensor:
         """log p(x) at the level, (B,)."""
         d = self.means.shape[1]
         return torch.logsumexp(self._joint(x, level, conditions), dim=1) - d / 2 * math.log(2 * math.pi)
@@ -97,10 +97,10 @@ class GaussianMixture:
         """Samples of x0 alone, (count, *shape) float64."""
         return self.sample(count, seed)[0]
 
-    def conditions(self, labels: Tensor) -> Conditions:
+    def conditions(self, labels: Tensor) -> Conditioning:
         """The conditions that name component labels[i] for sample i, with "any component" as their null."""
         one_hot = torch.nn.functional.one_hot(labels, len(self.weights)).double()
-        return Conditions({self.name: one_hot}, {self.name: torch.ones_like(one_hot)})
+        return Conditioning({self.name: one_hot}, {self.name: torch.ones_like(one_hot)})
 
     @property
     def mean(self) -> Tensor:
@@ -159,7 +159,7 @@ class GaussianMixture:
 
     # --- formulas --------------------------------------------------------------------------------------------------
 
-    def _away(self, x: Tensor, level: Level) -> tuple[Tensor, Number, Number]:
+    def _away(self, x: Tensor, level: NoiseLevel) -> tuple[Tensor, Number, Number]:
         """x - alpha mu (B, K, d), and alpha and sigma shaped against it."""
         B, d = len(x), self.means.shape[1]
         levels = [expand(v, x) for v in (level.alpha, level.sigma)]
@@ -169,7 +169,7 @@ class GaussianMixture:
         return x.reshape(B, 1, d) - alpha * self.means.to(x), alpha, sigma
 
     def _expected(
-        self, x: Tensor, level: Level, conditions: Conditions | None, share: Callable, of_mean: float
+        self, x: Tensor, level: NoiseLevel, conditions: Conditioning | None, share: Callable, of_mean: float
     ) -> Tensor:
         """Sum over components of p(k | x) (of_mean mu_k + share(C_k) (x - alpha mu_k))."""
         away, alpha, sigma = at = self._away(x, level)
@@ -182,10 +182,10 @@ class GaussianMixture:
         weights = torch.softmax(self._log_weights(x, at, conditions), dim=1)
         return (weights[:, :, None] * each).sum(1).reshape(x.shape)
 
-    def _joint(self, x: Tensor, level: Level, conditions: Conditions | None) -> Tensor:
+    def _joint(self, x: Tensor, level: NoiseLevel, conditions: Conditioning | None) -> Tensor:
         return self._log_weights(x, self._away(x, level), conditions)
 
-    def _log_weights(self, x: Tensor, at: tuple[Tensor, Number, Number], conditions: Conditions | None) -> Tensor:
+    def _log_weights(self, x: Tensor, at: tuple[Tensor, Number, Number], conditions: Conditioning | None) -> Tensor:
         """log p(k) p(x | k) + d/2 log(2 pi), (B, K)."""
         away, alpha, sigma = at
         across = alpha**2 * self.std.to(x)[:, None] ** 2 + sigma**2

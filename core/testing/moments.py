@@ -13,7 +13,7 @@ import torch
 
 from ..samplers.base import Plan, Sampler, run
 from ..schedulers.base import Schedule
-from ..types import Level
+from ..types import NoiseLevel
 from .mixture import GaussianMixture
 
 
@@ -25,7 +25,7 @@ class Moments:
     variance: float
 
 
-def moments(sampler: Sampler, schedule: Schedule, levels: Sequence[Level], mean: float, std: float) -> Moments:
+def moments(sampler: Sampler, schedule: Schedule, levels: Sequence[NoiseLevel], mean: float, std: float) -> Moments:
     """The distribution of the sampler's result, started from the exact marginal at levels[0]."""
     return moments_of(sampler.plan(schedule, levels), mean, std)
 

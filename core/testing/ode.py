@@ -17,13 +17,15 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from ..types import Conditions, Level
+from ..types import Conditioning, NoiseLevel
 from .base import Problem
 
 Field = Callable[[float, Tensor], Tensor]
 
 
-def solve(problem: Problem, x: Tensor, levels: Sequence[Level], conditions: Conditions | None = None) -> list[Tensor]:
+def solve(
+    problem: Problem, x: Tensor, levels: Sequence[NoiseLevel], conditions: Conditioning | None = None
+) -> list[Tensor]:
     """The exact points at every level from x (B, *shape) float64 at levels[0]; levels are scalar, in any order."""
     u = x / float(levels[0].alpha + levels[0].sigma)
     curve = trajectory(problem, u, [float(level.tau) for level in levels], conditions)
@@ -34,7 +36,7 @@ def trajectory(
     problem: Problem,
     u: Tensor,
     taus: Sequence[float],
-    conditions: Conditions | None = None,
+    conditions: Conditioning | None = None,
     density: float = 12,
 ) -> list[Tensor]:
     """u = x / (alpha + sigma) at every tau, from u (B, *shape) float64 at taus[0]: the same curve on every schedule.
@@ -44,7 +46,7 @@ def trajectory(
     s = min(max(problem.scale, 1e-3), 0.5)
 
     def field(tau: float, u: Tensor) -> Tensor:
-        return problem.flow(u, Level(tau, 1 - tau, tau), conditions)
+        return problem.flow(u, NoiseLevel(tau, 1 - tau, tau), conditions)
 
     curve = [u]
     for start, end in pairwise(taus):
@@ -76,7 +78,7 @@ def _midpoint(field: Field, u: Tensor, t: float, h: float, parts: int, slope: Te
     return now
 
 
-def random_start(problem: Problem, level: Level, count: int, seed: int = 0) -> Tensor:
+def random_start(problem: Problem, level: NoiseLevel, count: int, seed: int = 0) -> Tensor:
     """`count` points at a level, (count, *shape) float64: data plus noise, keyed."""
     x0 = problem.draw(count, seed)
     noise = torch.randn(x0.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from ..samplers.base import Sampler, run
-from ..schedulers.base import ExactLevel, Schedule
-from ..types import Conditions, Denoiser, Estimate, Level
+from ..schedulers.base import NoiseLevel64, Schedule
+from ..types import Conditioning, Denoiser, Estimate, NoiseLevel
 from .base import Problem
 from .mixture import example
 from .ode import random_start, trajectory
@@ -59,11 +59,11 @@ class Order:
 class Pinned:
     """A denoiser that first moves the state to a given point, at the levels that it knows one for."""
 
-    def __init__(self, denoiser: Denoiser, levels: Sequence[Level], points: Sequence[Tensor]):
+    def __init__(self, denoiser: Denoiser, levels: Sequence[NoiseLevel], points: Sequence[Tensor]):
         self.denoiser = denoiser
         self.points = {(float(a.alpha), float(a.sigma)): x for a, x in zip(levels, points, strict=True)}
 
-    def denoise(self, x: Tensor, level: Level, conditions: Conditions) -> Estimate:
+    def denoise(self, x: Tensor, level: NoiseLevel, conditions: Conditioning) -> Estimate:
         """The estimate at the point known for this level, which becomes the state, or at x."""
         moved = self.points.get((level.alpha, level.sigma))  # type: ignore[arg-type]
         return Estimate(self.denoiser.denoise(x if moved is None else moved, level, conditions).x0, moved)
@@ -126,12 +126,12 @@ def _on_interval(
     return Order(tuple(steps), tuple(errors))
 
 
-def uneven(schedule: Schedule, steps: int, history: int = 0) -> list[ExactLevel]:
+def uneven(schedule: Schedule, steps: int, history: int = 0) -> list[NoiseLevel64]:
     """Levels of `steps` unequal steps on the interval, after `history` levels before it."""
     return [schedule.level_of_rho(math.exp(-v)) for v in _lambdas(steps, history)]
 
 
-def falling(schedule: Schedule, steps: int) -> list[ExactLevel]:
+def falling(schedule: Schedule, steps: int) -> list[NoiseLevel64]:
     """Levels evenly spaced in tau from the schedule's noisiest to clean: alpha = 0 to sigma = 0, exactly."""
     first = schedule.level(schedule.t_max)
     tau = torch.linspace(float(first.tau), 0, steps + 1, dtype=torch.float64)
@@ -151,7 +151,7 @@ def _problem() -> Problem:
 @cache
 def _curve(problem: Problem, count: int, taus: tuple[float, ...]) -> list[Tensor]:
     """Exact points u = x / (alpha + sigma) at these tau, from points drawn at the first: every schedule shares them."""
-    start = random_start(problem, Level(taus[0], 1 - taus[0], taus[0]), count)
+    start = random_start(problem, NoiseLevel(taus[0], 1 - taus[0], taus[0]), count)
     return trajectory(problem, start, taus)
 
 
@@ -159,5 +159,5 @@ def _tau(lam: float) -> float:
     return 1 / (1 + math.exp(lam))
 
 
-def _error(x: Tensor, exact: Tensor, level: Level) -> float:
+def _error(x: Tensor, exact: Tensor, level: NoiseLevel) -> float:
     return float((x / (level.alpha + level.sigma) - exact).square().mean().sqrt())

@@ -52,7 +52,7 @@ class Drawn:
 
 
 @dataclass(frozen=True)
-class Report:
+class SamplerReport:
     """A sampler, measured.
 
     name:     what it is called
@@ -83,7 +83,7 @@ def measure(
     nfe: Sequence[int] = (5, 8, 10, 20),
     levels: Levels = falling,
     count: int = 500,
-) -> Report:
+) -> SamplerReport:
     """The report of `sampler`, on every schedule, with others beside it.
 
     against: samplers to compare with, by name
@@ -92,7 +92,7 @@ def measure(
     levels:  where the samplers stop
     count:   points of a deterministic comparison, samples of a stochastic one
     """
-    report = Report(name, sampler.order, sampler.stochastic, sampler.keeps_marginal)
+    report = SamplerReport(name, sampler.order, sampler.stochastic, sampler.keeps_marginal)
     for title, schedule in schedules.items():
         report.measured[title] = found = on_schedule(sampler, schedule)
         if found.refused:

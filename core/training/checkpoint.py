@@ -16,8 +16,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..durations import Takes
-from ..types import BadInput, Signal
+from ..pipeline.lengths import ClipLengths
+from ..types import BadInput, MediaSpec
 
 FORMAT = 1
 
@@ -31,7 +31,7 @@ class Header:
     """What a checkpoint says of itself.
 
     recipe:  the resolved recipe, YAML
-    signal:  the facts of its data, classes included
+    spec:  the facts of its data, classes included
     step:    optimiser steps made
     elapsed: seconds of wall clock spent
     takes:   lengths of training examples, where they have their own
@@ -39,10 +39,10 @@ class Header:
     """
 
     recipe: str
-    signal: Signal
+    spec: MediaSpec
     step: int
     elapsed: float
-    takes: Takes = ()
+    clip_lengths: ClipLengths = ()
     plans: Mapping[int, dict[str, Any]] = field(default_factory=dict)
 
 
@@ -67,10 +67,10 @@ def _write(path: Path, header: Header, tensors: dict[str, Tensor]) -> None:
             {
                 "format": FORMAT,
                 "recipe": header.recipe,
-                "signal": dataclasses.asdict(header.signal),
+                "signal": dataclasses.asdict(header.spec),
                 "step": header.step,
                 "elapsed": header.elapsed,
-                "takes": header.takes,
+                "takes": header.clip_lengths,
                 "plans": header.plans,
             }
         )
@@ -98,15 +98,15 @@ def read_header(path: Path) -> Header:
         written = facts["format"]
         if written == FORMAT:
             told = str(facts["recipe"]), _signal(facts["signal"]), int(facts["step"]), float(facts["elapsed"])
-            takes = tuple((int(n), label) for n, label in facts.get("takes", ()))
-            return Header(*told, takes, {int(nfe): plan for nfe, plan in facts.get("plans", {}).items()})
+            clip_lengths = tuple((int(n), label) for n, label in facts.get("takes", ()))
+            return Header(*told, clip_lengths, {int(nfe): plan for nfe, plan in facts.get("plans", {}).items()})
     except (KeyError, TypeError, ValueError, AttributeError) as e:
         raise BadInput(f"{path}: damaged: its header cannot be read ({type(e).__name__}: {e})") from e
     raise BadInput(f"{path}: checkpoint format {written}, and this version reads format {FORMAT}: upgrade sonolux")
 
 
-def _signal(s: dict[str, Any]) -> Signal:
-    return Signal(s["modality"], s["channels"], tuple(s["size"]), s["rate"], tuple(s["classes"]), tuple(s["latent"]))
+def _signal(s: dict[str, Any]) -> MediaSpec:
+    return MediaSpec(s["modality"], s["channels"], tuple(s["size"]), s["rate"], tuple(s["classes"]), tuple(s["latent"]))
 
 
 def read(path: Path, module: nn.Module, part: str) -> None:

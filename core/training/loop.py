@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..build import Parts
+from ..data.loader import Order, load_batch
 from ..types import Dataset
-from .batches import Order, load_batch
+from .build import Parts
 from .ema import EMA
 from .loss import batch_losses
-from .rate import Clock, learning_rate
+from .lr import TrainingBudget, learning_rate
 
 
 @dataclass
@@ -46,7 +46,7 @@ class Trainer:
         self.parts, self.data, self.device = parts, data, device
         self.train = parts.recipe.train
         self.model = parts.model.to(device).train()
-        if device.type == "cuda" and len(parts.signal.latent) == 3:
+        if device.type == "cuda" and len(parts.spec.latent) == 3:
             # On a GPU convolutions want channels last; on a processor in bf16 its group norm costs 40 % of a step.
             self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         parts.codec.to(device)
@@ -56,7 +56,7 @@ class Trainer:
         self.order = Order(parts.recipe.seed, len(data))
         self.step = 0
 
-    def steps(self, clock: Clock) -> Iterator[State]:
+    def steps(self, clock: TrainingBudget) -> Iterator[State]:
         """Steps until the clock's end; may be left at any yield and continued later."""
         while (progress := clock.progress(self.step)) < 1:
             yield self.one(progress)

@@ -17,10 +17,10 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from PIL import Image
-from sonolux.core.codec import Codec, Standardise
-from sonolux.core.layers.unet import UNetND
-from sonolux.core.noise import generator
-from sonolux.core.types import BadInput, Item, Signal
+from sonolux.core.codecs.base import Codec, Standardise
+from sonolux.core.nn.unet import UNetND
+from sonolux.core.types import BadInput, Item, MediaSpec
+from sonolux.core.util.rng import generator
 from torch import Tensor
 
 
@@ -40,9 +40,9 @@ class Video:
             raise BadInput(f"modality.size and modality.frames are 4 or more; got {size} and {frames}")
         self.size, self.frames, self.fps = size, frames, fps
 
-    def signal(self) -> Signal:
+    def spec(self) -> MediaSpec:
         """One channel; size (frames, height, width)."""
-        return Signal(self.name, 1, (self.frames, self.size, self.size))
+        return MediaSpec(self.name, 1, (self.frames, self.size, self.size))
 
     def write(self, path: Path, media: Tensor) -> Path:
         """Write one clip as an endless GIF; values outside [-1, 1] are cut, non-finite ones refused."""
@@ -69,7 +69,7 @@ class Video:
 class Balls:
     """A bright ball that moves across, up and down, or in a circle; made by code, deterministic by seed.
 
-    signal: the recipe's facts about the clips
+    spec: the recipe's facts about the clips
     split: which part: train or valid
     valid: share of the clips for validation, 0 to 1
     seed: number that all clips follow from
@@ -80,16 +80,16 @@ class Balls:
 
     def __init__(
         self,
-        signal: Signal,
+        spec: MediaSpec,
         split: Literal["train", "valid"] = "train",
         valid: float = 0.1,
         seed: int = 0,
         count: int = 6000,
     ):
-        if len(signal.size) != 3:
+        if len(spec.size) != 3:
             raise BadInput("video.py:Balls makes clips: it needs `modality: {use: ./video.py:Video}`")
         held = max(1, round(count * valid)) if valid else 0
-        self.size, self.split, self.seed = signal.size, split, seed
+        self.size, self.split, self.seed = spec.size, split, seed
         self.count = count - held if split == "train" else held
 
     def __len__(self) -> int:
@@ -119,14 +119,14 @@ class Balls:
 class Frames(Codec):
     """Grey values shifted and scaled to unit variance; time may wrap, so that a clip is a loop.
 
-    signal: channels and size of the clips
+    spec: channels and size of the clips
     """
 
     wrap = (0,)
 
-    def __init__(self, signal: Signal):
-        super().__init__(signal)
-        self.standard = Standardise(signal.channels)
+    def __init__(self, spec: MediaSpec):
+        super().__init__(spec)
+        self.standard = Standardise(spec.channels)
 
     def fit(self, items: Iterable[Item]) -> None:
         """Mean and standard deviation of the training split."""
@@ -142,7 +142,7 @@ class Frames(Codec):
 
     def shape(self, size: tuple[int, ...]) -> tuple[int, ...]:
         """(1, frames, H, W)."""
-        return (self.signal.channels, *size)
+        return (self.spec.channels, *size)
 
     def log_det(self, size: tuple[int, ...]) -> float:
         """- elements x log(scale)."""
@@ -152,7 +152,7 @@ class Frames(Codec):
 class UNet(UNetND):
     """The 3D U-Net: the core's layers over (frames, height, width).
 
-    signal: facts of the data, with the shape (C, frames, H, W) of the diffused tensor
+    spec: facts of the data, with the shape (C, frames, H, W) of the diffused tensor
     width: channels at multiplier 1
     stages: channel multipliers; each stage halves the resolution
     attention: stages with self-attention
@@ -161,13 +161,13 @@ class UNet(UNetND):
 
     def __init__(
         self,
-        signal: Signal,
+        spec: MediaSpec,
         width: int = 64,
         stages: tuple[int, ...] = (1, 2),
         attention: tuple[int, ...] = (),
         patch: int = 1,
     ):
-        super().__init__(3, signal.latent[0], width, stages, blocks=1, attention=attention, patch=patch)
+        super().__init__(3, spec.latent[0], width, stages, blocks=1, attention=attention, patch=patch)
 
 
 def _bytes(clip: Tensor) -> np.ndarray:

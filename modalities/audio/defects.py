@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ...core.evaluation.adapter import Defect
 from ...core.evaluation.defects import clipped, silent
-from ...core.measuring.types import Defect
 from ...core.types import BadInput
 from . import dsp
 

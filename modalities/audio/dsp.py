@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ...core.noise import generator
 from ...core.types import BadInput
+from ...core.util.rng import generator
 
 SILENCE = 1e-12  # amplitude that counts as digital silence: -240 dB
 

@@ -9,11 +9,12 @@ from typing import Any
 
 from torch import Tensor
 
-from ...core.measuring.types import Judge
-from ...core.prepare_types import Preparer
-from ...core.types import BadInput, Signal
-from . import draw, files
-from .scan import LEVELS, Plan, place
+from ...core.data.prepare.types import Preparer
+from ...core.evaluation.adapter import EvaluationAdapter
+from ...core.types import BadInput, MediaSpec
+from . import io as files
+from . import visualize as draw
+from .prepare.scan import LEVELS, Plan, place
 
 
 class Audio:
@@ -39,19 +40,19 @@ class Audio:
     @staticmethod
     def preparer() -> Preparer:
         """What `sonolux prepare` does with folders of sounds."""
-        from .prepare import SoundPreparer
+        from .prepare.prepare import SoundPreparer
 
         return SoundPreparer()
 
-    def judge(self) -> Judge:
+    def judge(self) -> EvaluationAdapter:
         """What `sonolux eval` needs to know of sounds."""
-        from .judge import SoundJudge
+        from .evaluation import SoundJudge
 
         return SoundJudge(float(self.rate))
 
-    def signal(self) -> Signal:
+    def spec(self) -> MediaSpec:
         """size is (frames,), rate in Hz."""
-        return Signal("audio", self.channels, (round(self.rate * self.seconds),), float(self.rate))
+        return MediaSpec("audio", self.channels, (round(self.rate * self.seconds),), float(self.rate))
 
     def write(self, path: Path, media: Tensor) -> Path:
         """Write (C, frames) as 16-bit WAV; peaks above 1 are scaled down with a warning, non-finite samples refused."""
@@ -74,7 +75,7 @@ class Audio:
             return 1.0, media.new_zeros(media.shape[0], 1)
         level = data.get("level")
         crop = data.get("crop", "start")
-        found = place(media, Plan(self.signal(), "mean", crop, kind, LEVELS[kind] if level is None else level))
+        found = place(media, Plan(self.spec(), "mean", crop, kind, LEVELS[kind] if level is None else level))
         return found.gain, found.offset
 
     def sheet(self, path: Path, media: Sequence[Tensor], captions: Sequence[str] = ()) -> Path:

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from ...core.evaluation.adapter import Defect
 from ...core.evaluation.defects import contrast, extremes
-from ...core.measuring.types import Defect
 
 
 def sharpness(picture: Tensor) -> float:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ...core.measuring.types import Judge
-from ...core.prepare_types import Preparer
-from ...core.types import BadInput, Signal
-from . import files, sheets
+from ...core.data.prepare.types import Preparer
+from ...core.evaluation.adapter import EvaluationAdapter
+from ...core.types import BadInput, MediaSpec
+from . import io as files
+from . import visualize as sheets
 
 
 class Image:
@@ -35,19 +36,19 @@ class Image:
     @staticmethod
     def preparer() -> Preparer:
         """What `sonolux prepare` does with folders of pictures."""
-        from .prepare import PicturePreparer
+        from .prepare.prepare import PicturePreparer
 
         return PicturePreparer()
 
-    def judge(self) -> Judge:
+    def judge(self) -> EvaluationAdapter:
         """What `sonolux eval` needs to know of pictures."""
-        from .judge import PictureJudge
+        from .evaluation import PictureJudge
 
         return PictureJudge()
 
-    def signal(self) -> Signal:
+    def spec(self) -> MediaSpec:
         """Channels and size (H, W)."""
-        return Signal(modality=self.name, channels=self.channels, size=self.size)
+        return MediaSpec(modality=self.name, channels=self.channels, size=self.size)
 
     def read(self, path: Path, fit: bool = True) -> Tensor:
         """A picture file as (C, H, W) in [-1, 1] with the recipe's channels.

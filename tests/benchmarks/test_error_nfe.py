@@ -8,7 +8,7 @@ import pytest
 import torch
 from sonolux.core.samplers.base import run
 from sonolux.core.samplers.rk4 import RK4
-from sonolux.core.spacings.karras import Karras
+from sonolux.core.timesteps.karras import Karras
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 compare = importlib.import_module("error_nfe")
@@ -42,7 +42,7 @@ def test_our_pairs_keep_to_the_evaluations(monkeypatch):
 def test_pairs_that_fail_or_cost_more_are_left_out():
     found = solved("sequences")
 
-    def takes(calls, offset):
+    def clip_lengths(calls, offset):
         def end(denoise, noise):
             for _ in range(calls):
                 denoise(noise, 0.5, 0.5)
@@ -56,11 +56,11 @@ def test_pairs_that_fail_or_cost_more_are_left_out():
     offered = [
         compare.Pair("peer", name, "", end)
         for name, end in {
-            "good": takes(3, 0.1),
-            "better": takes(3, 0.05),
-            "costs more": takes(4, 0.0),
+            "good": clip_lengths(3, 0.1),
+            "better": clip_lengths(3, 0.05),
+            "costs more": clip_lengths(4, 0.0),
             "fails": fails,
-            "not a number": takes(3, float("nan")),
+            "not a number": clip_lengths(3, float("nan")),
         }.items()
     ]
     assert [(round(error, 6), pair.sampler) for error, pair in compare.errors(offered, 3, found)] == [

@@ -52,7 +52,7 @@ def test_planted_error_is_caught(old, new, monkeypatch):
 
 
 def test_every_case_names_a_recipe_that_ships():
-    from sonolux.core.recipe.load import load_recipe
+    from sonolux.core.config.load import load_recipe
 
     for name, changes in opened().CASES.values():
         assert load_recipe(name, changes, partial=True).modality.use == "audio"

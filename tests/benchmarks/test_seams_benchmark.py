@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from sonolux.core.types import Signal
+from sonolux.core.types import MediaSpec
 from sonolux.modalities.audio.codecs.waveform import Waveform
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
@@ -18,8 +18,8 @@ RATE = 8000.0
 
 def run():
     """A run of 1 s at 8 kHz whose codec has a place for every 16 samples."""
-    signal = Signal("audio", 1, (8000,), RATE)
-    return SimpleNamespace(codec=Waveform(signal), parts=SimpleNamespace(signal=SimpleNamespace(latent=(16, 500))))
+    spec = MediaSpec("audio", 1, (8000,), RATE)
+    return SimpleNamespace(codec=Waveform(spec), parts=SimpleNamespace(spec=SimpleNamespace(latent=(16, 500))))
 
 
 def check_places(find):

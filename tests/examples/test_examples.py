@@ -27,12 +27,12 @@ def test_from_scratch_trains_and_writes(tmp_path, monkeypatch):
 def test_the_demo_makes_a_page_that_names_only_files_it_wrote(tmp_path):
     import re
 
-    from sonolux.core.recipe.load import load_recipe
-    from sonolux.core.training.job import Job
+    from sonolux.core.config.load import load_recipe
+    from sonolux.core.training.run import TrainingRun
 
     demo = opened("demo")
     few = ["train.minutes=null", "train.steps=2", "train.batch=4", "sample.steps=2", "train.preview_every=9"]
-    job = Job(load_recipe("shapes", few), tmp_path / "runs/shapes", say=lambda _: None, bar=False)
+    job = TrainingRun(load_recipe("shapes", few), tmp_path / "runs/shapes", say=lambda _: None, bar=False)
     job.prepare()
     job.run()
     made = demo.make("shapes", tmp_path, 4, demo.main_shape)

@@ -11,7 +11,8 @@ from types import SimpleNamespace
 import pytest
 import soundfile
 import torch
-from sonolux.modalities.audio import files, loudness
+from sonolux.modalities.audio import io as files
+from sonolux.modalities.audio import loudness
 from sonolux.modalities.audio.features.likeness import planted
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -31,10 +32,10 @@ sample: {use: ddpm, steps: 3, count: 4, batch: 16, guidance: {use: cfg, scale: 1
 
 def opened(name):
     """An example as a module."""
-    spec = importlib.util.spec_from_file_location(f"sound_example_{name}", EXAMPLES / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    component = importlib.util.spec_from_file_location(f"sound_example_{name}", EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(component)
+    sys.modules[component.name] = module
+    component.loader.exec_module(module)
     return module
 
 
@@ -93,10 +94,10 @@ def test_sound_pack(run, tmp_path):
 
 @pytest.mark.parametrize("error", ["the seed is lost", "another duration", "no level", "no fades"])
 def test_planted_errors_in_the_pack_are_caught(run, tmp_path, error, monkeypatch):
-    from sonolux.core.generate import Trained
+    from sonolux.core.pipeline.pipeline import Pipeline
     from sonolux.modalities.audio import output
 
-    sample = Trained.sample
+    sample = Pipeline.sample
 
     def other(self, **asked):
         if sys._getframe(1).f_code.co_name != "make":
@@ -104,7 +105,7 @@ def test_planted_errors_in_the_pack_are_caught(run, tmp_path, error, monkeypatch
         change = {"the seed is lost": {"seed": 0}, "another duration": {"seconds": 0.45}}
         return sample(self, **{**asked, **change.get(error, {})})
 
-    monkeypatch.setattr(Trained, "sample", other)
+    monkeypatch.setattr(Pipeline, "sample", other)
     if error == "no level":
         monkeypatch.setattr(output, "_gain", lambda *a: 1.0)
     if error == "no fades":
@@ -155,7 +156,7 @@ def made_up(*batches):
     """A way of making that hands out given sounds, and a run of 8 kHz."""
     left = list(batches)
     return lambda **asked: SimpleNamespace(media=left.pop(0)), SimpleNamespace(
-        parts=SimpleNamespace(signal=SimpleNamespace(rate=8000.0))
+        parts=SimpleNamespace(spec=SimpleNamespace(rate=8000.0))
     )
 
 

@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from sonolux.core.samplers import coefficients, exponential, moves
+from sonolux.core.samplers import _coefficients as coefficients
+from sonolux.core.samplers import _exponential as exponential
+from sonolux.core.samplers import _moves as moves
 from sonolux.core.samplers.base import points
 from sonolux.core.samplers.ddim import DDIM
 from sonolux.core.samplers.ddpm import DDPM
@@ -35,13 +37,13 @@ from sonolux.core.samplers.lms import LMS
 from sonolux.core.samplers.sa_solver import SASolver
 from sonolux.core.samplers.tcd import TCD
 from sonolux.core.samplers.unipc import UniPC
-from sonolux.core.schedulers.base import ExactLevel, Schedule
+from sonolux.core.schedulers.base import NoiseLevel64, Schedule
 from sonolux.core.schedulers.discrete import Discrete
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.testing.mixture import example
 from sonolux.core.testing.planted import plant
-from sonolux.core.types import Estimate, Level
+from sonolux.core.types import Estimate, NoiseLevel
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 peers = importlib.import_module("_peers")
@@ -63,7 +65,7 @@ Z = [randn(100 + i) for i in range(2 * STEPS)]
 
 
 def denoise(x, alpha, sigma):
-    return MIXTURE.denoise(x, Level(sigma, alpha, sigma)).x0
+    return MIXTURE.denoise(x, NoiseLevel(sigma, alpha, sigma)).x0
 
 
 def made(name, steps=STEPS, **options):
@@ -88,7 +90,7 @@ def start(scheduler):
 
 def listed(scheduler):
     """The scheduler's levels as ours."""
-    return [Level(-float(i), a, s) for i, (a, s) in enumerate(peers.levels(scheduler))]
+    return [NoiseLevel(-float(i), a, s) for i, (a, s) in enumerate(peers.levels(scheduler))]
 
 
 def ours(sampler, scheduler, schedule=None, levels=None, denoiser=MIXTURE):
@@ -236,7 +238,7 @@ def check_plms(cls):
     scheduler = made("PNDMScheduler", skip_prk_steps=True, set_alpha_to_one=True)
     found = peers.follow(scheduler, denoise, start(scheduler))[1:]  # after the first step, made twice
     times = [*scheduler.timesteps.tolist()[::1]]
-    levels = [Level(-float(i), *peers.at_index(scheduler, t)) for i, t in enumerate([times[0], *times[2:], -1])]
+    levels = [NoiseLevel(-float(i), *peers.at_index(scheduler, t)) for i, t in enumerate([times[0], *times[2:], -1])]
 
     class Moved:
         def denoise(self, x, level, conditions=None):
@@ -281,7 +283,7 @@ class _Indices(Schedule):
 
     def level(self, t):
         t = torch.as_tensor(t, dtype=torch.float64)
-        return ExactLevel(t, self.alpha(t), self.sigma(t))
+        return NoiseLevel64(t, self.alpha(t), self.sigma(t))
 
 
 def check_tcd(cls):

@@ -23,12 +23,12 @@ from sonolux.core.samplers.sa_solver import SASolver
 from sonolux.core.samplers.tcd import TCD
 from sonolux.core.schedulers.discrete import Discrete
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
-from sonolux.core.spacings.linspace import Linspace
-from sonolux.core.spacings.trailing import Trailing
 from sonolux.core.testing import ode
 from sonolux.core.testing.mixture import example
 from sonolux.core.testing.planted import plant
-from sonolux.core.types import Estimate, Level
+from sonolux.core.timesteps.linspace import Linspace
+from sonolux.core.timesteps.trailing import Trailing
+from sonolux.core.types import Estimate, NoiseLevel
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 peers = importlib.import_module("_peers")
@@ -50,7 +50,7 @@ NOISE, Z = randn(0), [randn(100 + i) for i in range(40)]
 
 
 def denoise(x, alpha, sigma):
-    return MIXTURE.denoise(x, Level(sigma, alpha, sigma)).x0
+    return MIXTURE.denoise(x, NoiseLevel(sigma, alpha, sigma)).x0
 
 
 def made(cls, steps, **options):
@@ -64,7 +64,7 @@ def made(cls, steps, **options):
 
 
 def listed(scheduler):
-    return [Level(-float(i), a, s) for i, (a, s) in enumerate(peers.levels(scheduler))]
+    return [NoiseLevel(-float(i), a, s) for i, (a, s) in enumerate(peers.levels(scheduler))]
 
 
 def end(scheduler, x, denoiser=denoise, **step):
@@ -80,7 +80,7 @@ def ours(sampler, levels, x, schedule=FLOW, denoiser=MIXTURE):
 
 def exactly(x, level):
     """Where the ODE leads from x at the level."""
-    return ode.solve(MIXTURE, x, [level, Level(0.0, 1.0, 0.0)])[-1]
+    return ode.solve(MIXTURE, x, [level, NoiseLevel(0.0, 1.0, 0.0)])[-1]
 
 
 def error(x, truth):
@@ -163,7 +163,7 @@ def test_their_last_step_stands_still(name, cls):
     assert karras[-1] == karras[-2] > 0
     first = listed(scheduler)[0]
     x = first.alpha * MIXTURE.draw(16) + first.sigma * NOISE
-    truth, levels = exactly(x, first), [*listed(scheduler)[:-1], Level(0.0, 1.0, 0.0)]
+    truth, levels = exactly(x, first), [*listed(scheduler)[:-1], NoiseLevel(0.0, 1.0, 0.0)]
     sampler = cls(eta=0.0) if cls is SASolver else cls()
     left = end(scheduler, x)
     assert not bool(torch.isfinite(left).all()) or error(left, truth) > 0.05  # SA-Solver divides by the step

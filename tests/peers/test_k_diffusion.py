@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from sonolux.core.noise import Noise
-from sonolux.core.samplers import base, exponential, moves
+from sonolux.core.samplers import _exponential as exponential
+from sonolux.core.samplers import _moves as moves
+from sonolux.core.samplers import base
 from sonolux.core.samplers.base import points
 from sonolux.core.samplers.ddim import DDIM
 from sonolux.core.samplers.dpm_2 import DPM2
@@ -32,11 +33,12 @@ from sonolux.core.samplers.exp_ab import ExpAB
 from sonolux.core.samplers.heun import Heun
 from sonolux.core.samplers.lms import LMS
 from sonolux.core.schedulers.edm import EDM
-from sonolux.core.spacings.karras import Karras
 from sonolux.core.testing import ode
 from sonolux.core.testing.mixture import example
 from sonolux.core.testing.planted import plant
-from sonolux.core.types import Level
+from sonolux.core.timesteps.karras import Karras
+from sonolux.core.types import NoiseLevel
+from sonolux.core.util.rng import Noise
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 peers = importlib.import_module("_peers")
@@ -58,7 +60,7 @@ START, Z = 80.0 * randn(0), [randn(100 + i) for i in range(2 * STEPS)]
 
 
 def denoise(x, alpha, sigma):
-    return MIXTURE.denoise(x, Level(sigma, alpha, sigma)).x0
+    return MIXTURE.denoise(x, NoiseLevel(sigma, alpha, sigma)).x0
 
 
 MODEL = peers.model(denoise)

@@ -10,9 +10,9 @@ import sonolux
 import soundfile
 import torch
 from PIL import Image
-from sonolux.core.recipe.load import load_recipe, packaged
+from sonolux.core.config.load import load_recipe, packaged
 from sonolux.core.training.checkpoint import newest
-from sonolux.core.training.job import Job
+from sonolux.core.training.run import TrainingRun
 
 REAL = {
     "image/digits": "digits",
@@ -56,9 +56,9 @@ def data_for(name: str, tmp_path: Path) -> list[str]:
     return [f"data.root={made}"]
 
 
-def run(name: str, changes: list[str], folder: Path) -> sonolux.core.generate.Samples:
+def run(name: str, changes: list[str], folder: Path) -> sonolux.core.pipeline.pipeline.Samples:
     """Train, load, sample, save."""
-    job = Job(load_recipe(name, [*FEW, *CHEAP, *changes]), folder, say=lambda _: None, bar=False)
+    job = TrainingRun(load_recipe(name, [*FEW, *CHEAP, *changes]), folder, say=lambda _: None, bar=False)
     job.prepare()
     job.run()
     samples = sonolux.load(folder, device="cpu").sample()

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ...noise import generator
 from ...types import BadInput
+from ...util.rng import generator
 
 _SAME = 1e-3  # of the unit variance of z: what moves an element by less does not matter to it
 

@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 
 import torch
 
-from ...predictions.base import Prediction
-from ...types import Level, Number
+from ...parameterizations.base import Parameterization
+from ...types import NoiseLevel, Number
 
 _TINY = 1e-12
 
@@ -16,10 +16,12 @@ class Weighting(ABC):
     """Weighs the squared error of a prediction by noise level."""
 
     @abstractmethod
-    def weight(self, level: Level, prediction: Prediction) -> Number:
+    def weight(self, level: NoiseLevel, prediction: Parameterization) -> Number:
         """What the squared error in the space of `prediction` is multiplied by; elementwise in the level."""
 
 
-def limits(level: Level) -> Level:
+def limits(level: NoiseLevel) -> NoiseLevel:
     """The level with alpha and sigma at least 1e-12: ratios of powers of them take their limits at the ends."""
-    return Level(level.t, torch.as_tensor(level.alpha).clamp(min=_TINY), torch.as_tensor(level.sigma).clamp(min=_TINY))
+    return NoiseLevel(
+        level.t, torch.as_tensor(level.alpha).clamp(min=_TINY), torch.as_tensor(level.sigma).clamp(min=_TINY)
+    )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ...predictions.base import Prediction
-from ...types import Level, Number
+from ...parameterizations.base import Parameterization
+from ...types import NoiseLevel, Number
 from .base import Weighting, limits
 
 
@@ -14,5 +14,5 @@ class EDM(Weighting):
     x0 loss it grows as 1 / sigma^2 and for an eps loss as 1 / alpha^2: finite within the range of training.
     """
 
-    def weight(self, level: Level, prediction: Prediction) -> Number:
+    def weight(self, level: NoiseLevel, prediction: Parameterization) -> Number:
         return prediction.gain(limits(level)) ** -2

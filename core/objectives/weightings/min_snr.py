@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from ...predictions.base import Prediction
-from ...types import BadInput, Level, Number
+from ...parameterizations.base import Parameterization
+from ...types import BadInput, NoiseLevel, Number
 from .base import Weighting, limits
 
 
@@ -24,7 +24,7 @@ class MinSNR(Weighting):
             raise BadInput(f"min_snr's gamma is positive, not {gamma}")
         self.gamma = gamma
 
-    def weight(self, level: Level, prediction: Prediction) -> Number:
+    def weight(self, level: NoiseLevel, prediction: Parameterization) -> Number:
         level = limits(level)
         data, noise = torch.as_tensor(level.alpha) ** 2, torch.as_tensor(level.sigma) ** 2
         return torch.minimum(data, self.gamma * noise) / ((data + noise) * prediction.gain(level) ** 2)

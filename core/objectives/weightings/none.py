@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from ...predictions.base import Prediction
-from ...types import Level, Number
+from ...parameterizations.base import Parameterization
+from ...types import NoiseLevel, Number
 from .base import Weighting
 
 
 class Unweighted(Weighting):
     """No weighting: every level counts as it is."""
 
-    def weight(self, level: Level, prediction: Prediction) -> Number:
+    def weight(self, level: NoiseLevel, prediction: Parameterization) -> Number:
         return level.alpha * 0 + 1.0

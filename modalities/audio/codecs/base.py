@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ....core.codec import Codec
-from ....core.types import BadInput, Item, Signal
+from ....core.codecs.base import Codec
+from ....core.types import BadInput, Item, MediaSpec
 from .. import dsp
 
 _FADE = 0.005  # seconds
@@ -42,7 +42,7 @@ def check_window(n_fft: int, hop: int) -> None:
 class FrameCodec(Codec):
     """A codec whose tensor has one place for every `hop` samples: (B, C, frames) -> (B, C', frames / hop, rounded up).
 
-    signal:   the recipe's facts about the sound
+    spec:   the recipe's facts about the sound
     hop:      samples between places
     reach:    samples before its own hop that a place still holds something of (half of what a window overlaps)
     multiple: the number of places is rounded up to a multiple of this, so that a U-Net need not pad
@@ -50,10 +50,10 @@ class FrameCodec(Codec):
 
     wrap = (0,)
 
-    def __init__(self, signal: Signal, hop: int, reach: int = 0, multiple: int = 1):
-        super().__init__(signal)
-        if len(signal.size) != 1 or signal.rate is None:
-            raise BadInput(f"the codecs of sound take sound, not {signal.modality} of size {signal.size}")
+    def __init__(self, spec: MediaSpec, hop: int, reach: int = 0, multiple: int = 1):
+        super().__init__(spec)
+        if len(spec.size) != 1 or spec.rate is None:
+            raise BadInput(f"the codecs of sound take sound, not {spec.modality} of size {spec.size}")
         self.hop, self.reach, self.multiple = hop, reach, multiple
 
     @property
@@ -95,7 +95,7 @@ class FrameCodec(Codec):
 
         At each joint the known part goes on by linear prediction, and over 5 ms that fades into what was made.
         """
-        out, rate = torch.where(known, media, made), float(self.signal.rate or 0)
+        out, rate = torch.where(known, media, made), float(self.spec.rate or 0)
         for row, mask in enumerate(known[:, 0].tolist()):
             joints = [0, *(i for i in range(1, len(mask)) if mask[i] != mask[i - 1]), len(mask)]
             for left, i, right in zip(joints, joints[1:], joints[2:], strict=False):

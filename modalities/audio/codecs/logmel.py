@@ -9,8 +9,8 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from ....core.codec import Standardise
-from ....core.types import BadInput, Item, Signal
+from ....core.codecs.base import Standardise
+from ....core.types import BadInput, Item, MediaSpec
 from .. import dsp
 from .base import FrameCodec, batches, check_window
 
@@ -37,7 +37,7 @@ class Logmel(FrameCodec):
 
     def __init__(
         self,
-        signal: Signal,
+        spec: MediaSpec,
         n_fft: int = 256,
         hop: int = 64,
         mels: int = 64,
@@ -49,11 +49,11 @@ class Logmel(FrameCodec):
             raise BadInput(f"codec.floor is a level in dB from -120 to -20; got {floor}")
         if mels < 4 or iterations < 1:
             raise BadInput(f"codec.mels is 4 or more and codec.iterations 1 or more; got {mels} and {iterations}")
-        super().__init__(signal, hop, reach=(n_fft - hop) // 2, multiple=8)
+        super().__init__(spec, hop, reach=(n_fft - hop) // 2, multiple=8)
         self.n_fft, self.mels, self.floor, self.iterations = n_fft, mels, floor, iterations
-        self.normal = Standardise(signal.channels * mels)
+        self.normal = Standardise(spec.channels * mels)
         self.register_buffer("reference", torch.ones(()))
-        self.register_buffer("filters", dsp.mel_filters(n_fft, float(signal.rate or 0), mels).clone(), persistent=False)
+        self.register_buffer("filters", dsp.mel_filters(n_fft, float(spec.rate or 0), mels).clone(), persistent=False)
 
     def fit(self, items: Iterable[Item]) -> None:
         """The reference from the first 512 sounds, then mean and scale of every band, from frames that hold sound."""
@@ -103,4 +103,4 @@ class Logmel(FrameCodec):
 
     def shape(self, size: tuple[int, ...]) -> tuple[int, ...]:
         """(C mels, places); places are a multiple of 8."""
-        return self.signal.channels * self.mels, self.frames(size)
+        return self.spec.channels * self.mels, self.frames(size)

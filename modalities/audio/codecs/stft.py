@@ -12,8 +12,8 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from ....core.codec import Standardise
-from ....core.types import BadInput, Item, Signal
+from ....core.codecs.base import Standardise
+from ....core.types import BadInput, Item, MediaSpec
 from .. import dsp
 from .base import FrameCodec, batches, check_window
 
@@ -31,14 +31,14 @@ class Stft(FrameCodec):
     power: exponent of the magnitude, above 0 up to 1; smaller flattens more
     """
 
-    def __init__(self, signal: Signal, n_fft: int = 254, hop: int = 64, power: float = 0.5):
+    def __init__(self, spec: MediaSpec, n_fft: int = 254, hop: int = 64, power: float = 0.5):
         check_window(n_fft, hop)
         if not 0 < power <= 1:
             raise BadInput(f"codec.power lies above 0 and up to 1; got {power}")
-        super().__init__(signal, hop, reach=(n_fft - hop) // 2, multiple=8)
+        super().__init__(spec, hop, reach=(n_fft - hop) // 2, multiple=8)
         self.n_fft, self.power = n_fft, power
         self.bins = n_fft // 2 + 1
-        self.normal = Standardise(signal.channels * 2 * self.bins)
+        self.normal = Standardise(spec.channels * 2 * self.bins)
 
     def fit(self, items: Iterable[Item]) -> None:
         """One scale a bin and audio channel, from the frames that hold sound."""
@@ -70,4 +70,4 @@ class Stft(FrameCodec):
 
     def shape(self, size: tuple[int, ...]) -> tuple[int, ...]:
         """(C 2 bins, places); places are a multiple of 8."""
-        return self.signal.channels * 2 * self.bins, self.frames(size)
+        return self.spec.channels * 2 * self.bins, self.frames(size)

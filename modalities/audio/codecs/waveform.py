@@ -10,8 +10,8 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn import functional
 
-from ....core.codec import Standardise
-from ....core.types import BadInput, Item, Signal
+from ....core.codecs.base import Standardise
+from ....core.types import BadInput, Item, MediaSpec
 from .base import FrameCodec, batches, first
 
 
@@ -30,12 +30,12 @@ class Waveform(FrameCodec):
 
     fade: Tensor
 
-    def __init__(self, signal: Signal, patch: int = 16, overlap: int = 0):
+    def __init__(self, spec: MediaSpec, patch: int = 16, overlap: int = 0):
         if patch < 1:
             raise BadInput(f"codec.patch is a number of samples, 1 or more; got {patch}")
         if not 0 <= overlap <= patch:
             raise BadInput(f"codec.overlap lies between 0 and codec.patch = {patch} samples; got {overlap}")
-        super().__init__(signal, hop=patch, reach=overlap // 2)
+        super().__init__(spec, hop=patch, reach=overlap // 2)
         self.patch, self.overlap = patch, overlap
         self.normal = Standardise(1)
         # sin^2 up, 1, cos^2 down: shifted by `patch`, these add up to 1.
@@ -90,10 +90,10 @@ class Waveform(FrameCodec):
 
     def shape(self, size: tuple[int, ...]) -> tuple[int, ...]:
         """(C (patch + overlap), places)."""
-        return self.signal.channels * (self.patch + self.overlap), self.frames(size)
+        return self.spec.channels * (self.patch + self.overlap), self.frames(size)
 
     def log_det(self, size: tuple[int, ...]) -> float | None:
         """-N log(scale) for N media elements; None where the last place is padded or places overlap."""
         if size[-1] % self.patch or self.overlap:
             return None
-        return -self.signal.channels * size[-1] * math.log(float(self.normal.scale))
+        return -self.spec.channels * size[-1] * math.log(float(self.normal.scale))

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ....core.noise import generator
-from ....core.types import BadInput, Item, Signal
+from ....core.types import BadInput, Item, MediaSpec
+from ....core.util.rng import generator
 from .. import dsp
 
 
@@ -46,7 +46,7 @@ class Made:
         self,
         name: str,
         families: tuple[str, ...],
-        signal: Signal,
+        spec: MediaSpec,
         split: str,
         valid: float,
         seed: int,
@@ -54,12 +54,12 @@ class Made:
         lowest: float = 4000.0,
         shortest: float = 0.25,
     ):
-        if signal.rate is None or len(signal.size) != 1:
+        if spec.rate is None or len(spec.size) != 1:
             raise BadInput(f"{name} makes sounds: it needs `modality: {{use: audio}}`")
-        if signal.rate < lowest or signal.size[0] < shortest * signal.rate:
+        if spec.rate < lowest or spec.size[0] < shortest * spec.rate:
             raise BadInput(
                 f"{name} needs a rate of {lowest:g} Hz or more and at least {shortest:g} s; "
-                f"got {signal.rate:g} Hz and {signal.size[0] / signal.rate:g} s"
+                f"got {spec.rate:g} Hz and {spec.size[0] / spec.rate:g} s"
             )
         if count < 2:
             raise BadInput(f"data.count is a number of sounds, 2 or more; got {count}")
@@ -67,8 +67,8 @@ class Made:
             raise BadInput(f"data.split.valid is a share from 0 up to, not including, 1; got {valid}")
         if split not in ("train", "valid"):
             raise BadInput(f"split is train or valid; got {split!r}")
-        self.name, self.classes, self.signal, self.split, self.seed = name, families, signal, split, seed
-        self.rate, self.frames = float(signal.rate), signal.size[0]
+        self.name, self.classes, self.spec, self.split, self.seed = name, families, spec, split, seed
+        self.rate, self.frames = float(spec.rate), spec.size[0]
         held_out = min(count - 1, max(1, round(count * valid))) if valid else 0
         self.count = count - held_out if split == "train" else held_out
 
@@ -89,7 +89,7 @@ class Made:
 
         masked: it states its length, and the rest is left out of statistics and loss
         """
-        media = torch.as_tensor(wave)[None].expand(self.signal.channels, -1).contiguous()
+        media = torch.as_tensor(wave)[None].expand(self.spec.channels, -1).contiguous()
         length = max(1, dsp.bounds(media)[1])
         attributes = what.attributes()
         if "seconds" in attributes:
@@ -111,6 +111,6 @@ class Made:
                 "split": self.split,
                 "count": self.count,
                 "seed": self.seed,
-                "signal": {k: v for k, v in asdict(self.signal).items() if k in ("channels", "size", "rate")},
+                "signal": {k: v for k, v in asdict(self.spec).items() if k in ("channels", "size", "rate")},
             }
         ]

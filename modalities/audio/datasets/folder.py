@@ -9,13 +9,13 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from ....core import files as folders
-from ....core import manifest as manifests
-from ....core.recipe.spec import Range
-from ....core.types import BadInput, Item, Signal
+from ....core.config.spec import Range
+from ....core.data import files as folders
+from ....core.data import manifest as manifests
+from ....core.types import BadInput, Item, MediaSpec
 from .. import dsp
-from ..files import SUFFIXES
-from ..scan import LEVELS, Cache, Entry, Plan, Shelf, cut, decode, place, scan
+from ..io import SUFFIXES
+from ..prepare.scan import LEVELS, Cache, Entry, Plan, Shelf, cut, decode, place, scan
 from ..store import Store
 
 # The last folder read, and what was wrong in it: the training and validation parts of a recipe share one scan.
@@ -33,7 +33,7 @@ class Folder:
     The small changes that training makes to a sound (polarity, gain, shift) cannot be heard as another class; widen
     them for textures, set them to 0 to reproduce files exactly.
 
-    signal: the recipe's facts about the sound
+    spec: the recipe's facts about the sound
     root: folder that holds the files; links are followed once, names that start with a dot are skipped; or the folder
         or manifest that `sonolux prepare` made of it
     manifest: what `sonolux prepare` wrote of the folder: its files are used without looking at them again, its classes
@@ -62,7 +62,7 @@ class Folder:
 
     def __init__(
         self,
-        signal: Signal,
+        spec: MediaSpec,
         root: Path,
         manifest: Path | None = None,
         label: Literal["folder", "none"] = "folder",
@@ -85,10 +85,10 @@ class Folder:
     ):
         if isinstance(cache, (int, float)):
             cache, budget = "memory", float(cache)
-        _check(signal, split, level, gain, shift, budget, disk)
+        _check(spec, split, level, gain, shift, budget, disk)
         where, listing = manifests.find(root, manifest, "audio")
         self.root = folders.need_folder(where)
-        self.plan = Plan(signal, mix, crop, normalise, LEVELS[normalise])
+        self.plan = Plan(spec, mix, crop, normalise, LEVELS[normalise])
         if level is not None:
             self.plan = replace(self.plan, level=level)
         self.split, self.padding, self.polarity, self.gain, self.shift = split, padding, polarity, gain, shift
@@ -135,9 +135,9 @@ class Folder:
 
 
 def _check(
-    signal: Signal, split: str, level: float | None, gain: float, shift: float, budget: float, disk: float
+    spec: MediaSpec, split: str, level: float | None, gain: float, shift: float, budget: float, disk: float
 ) -> None:
-    if signal.rate is None or len(signal.size) != 1:
+    if spec.rate is None or len(spec.size) != 1:
         raise BadInput("audio/folder reads sounds: it needs `modality: {use: audio}`")
     if split not in ("train", "valid"):
         raise BadInput(f"split is train or valid; got {split!r}")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from ....core.types import Item, Signal
-from ..drums import FAMILIES, Hit, draw, render
+from ....core.types import Item, MediaSpec
+from ..synthetic.drums import FAMILIES, Hit, draw, render
 from .base import Made
 
 
@@ -16,7 +16,7 @@ class SynthDrums(Made):
     is the time in seconds within which a hit dies away, `seconds` until nothing is left. The label is the family.
     Training and validation draw from different keys, so they share no sound.
 
-    signal: the recipe's facts about the sound
+    spec: the recipe's facts about the sound
     split: which part: train or valid
     valid: share of the sounds for validation, 0 to 1
     seed: number that all sounds follow from
@@ -29,14 +29,14 @@ class SynthDrums(Made):
 
     def __init__(
         self,
-        signal: Signal,
+        spec: MediaSpec,
         split: Literal["train", "valid"] = "train",
         valid: float = 0.1,
         seed: int = 0,
         count: int = 20000,
         padding: Literal["silence", "masked"] = "silence",
     ):
-        super().__init__("audio/synth_drums", FAMILIES, signal, split, valid, seed, count, lowest=8000.0)
+        super().__init__("audio/synth_drums", FAMILIES, spec, split, valid, seed, count, lowest=8000.0)
         self.padding = padding
 
     def hit(self, index: int) -> Hit:

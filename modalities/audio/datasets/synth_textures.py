@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ....core.types import BadInput, Item, Signal
-from ..textures import FAMILIES, Texture, draw, render
+from ....core.types import BadInput, Item, MediaSpec
+from ..synthetic.textures import FAMILIES, Texture, draw, render
 from .base import Made
 
 _ROOM = 256_000_000  # bytes of recordings that are kept
@@ -19,7 +19,7 @@ class SynthTextures(Made):
     Pace and tone vary independently; they are in each item's attributes and its caption. The label is the family.
     Training and validation draw from different keys, so they share no recording.
 
-    signal: the recipe's facts about the sound; its length is that of the parts
+    spec: the recipe's facts about the sound; its length is that of the parts
     recording: seconds that each recording lasts; null: twice as long as a part
     split: which part: train or valid
     valid: share of the recordings for validation, 0 to 1
@@ -31,14 +31,14 @@ class SynthTextures(Made):
 
     def __init__(
         self,
-        signal: Signal,
+        spec: MediaSpec,
         recording: float | None = None,
         split: Literal["train", "valid"] = "train",
         valid: float = 0.1,
         seed: int = 0,
         count: int = 1200,
     ):
-        super().__init__("audio/synth_textures", FAMILIES, signal, split, valid, seed, count, shortest=0.5)
+        super().__init__("audio/synth_textures", FAMILIES, spec, split, valid, seed, count, shortest=0.5)
         self.recording = 2 * self.frames / self.rate if recording is None else recording
         if not self.frames / self.rate <= self.recording <= 600:
             raise BadInput(

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ....core.types import BadInput, Signal
+from ....core.types import BadInput, MediaSpec
 from .. import dsp
 
 
@@ -21,7 +21,7 @@ class Clap:
     hears 10 s: shorter sounds are repeated, or padded with silence, and figures under different paddings do not
     compare. Longer ones are cut at random.
 
-    signal: the recipe's facts about the sound; its rate counts
+    spec: the recipe's facts about the sound; its rate counts
     weights: folder of a CLAP model as transformers saves it (config.json, model.safetensors, preprocessor_config.json)
     padding: what follows a sound shorter than 10 s: itself (`repeatpad`), or silence (`pad`)
     prompt: the words for a class, in which {} is its name
@@ -32,13 +32,13 @@ class Clap:
 
     def __init__(
         self,
-        signal: Signal,
+        spec: MediaSpec,
         weights: Path,
         padding: Literal["repeatpad", "pad"] = "repeatpad",
         prompt: str = "the sound of {}",
         batch: int = 16,
     ):
-        if signal.rate is None:
+        if spec.rate is None:
             raise BadInput("audio/clap needs the sounds' rate in Hz")
         if not weights or not (Path(weights) / "config.json").is_file():
             raise BadInput(f"eval.feature.weights: no CLAP model in {weights}; it is not fetched, so get it first")
@@ -46,7 +46,7 @@ class Clap:
             raise BadInput(
                 f"audio/clap takes a batch of 1 or more and a prompt that holds {{}}; got {batch}, {prompt!r}"
             )
-        self.rate, self.padding, self.prompt, self.batch = signal.rate, padding, prompt, batch
+        self.rate, self.padding, self.prompt, self.batch = spec.rate, padding, prompt, batch
         self.weights = Path(weights)
         self.model, self.extractor = _loaded(self.weights)
 

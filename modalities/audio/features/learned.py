@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from ....core.measuring.classifier import Classifier, recognise
-from ....core.measuring.network import network
-from ....core.types import BadInput, Signal
-from ..judge import SoundJudge
+from ....core.evaluation.classifier import Classifier, recognise
+from ....core.evaluation.network import network
+from ....core.types import BadInput, MediaSpec
+from ..evaluation import SoundJudge
 
 
 class Learned:
@@ -21,7 +21,7 @@ class Learned:
     later, higher and noisier. It has seen the training sounds, so distances to these say nothing: compare with held-out
     ones.
 
-    signal: the recipe's facts about the sounds
+    spec: the recipe's facts about the sounds
     epochs: passes over the training sounds
     cache: folder where trained networks are kept, under a hash of sounds and settings; null: none
     """
@@ -29,18 +29,18 @@ class Learned:
     learned = True
     standardise = False  # numbers of one unit
 
-    def __init__(self, signal: Signal, epochs: int = 25, cache: Path | None = None):
+    def __init__(self, spec: MediaSpec, epochs: int = 25, cache: Path | None = None):
         if epochs < 1:
             raise BadInput(f"eval.feature.epochs is {epochs}: give 1 or more")
-        if signal.rate is None:
+        if spec.rate is None:
             raise BadInput("audio/learned needs the sounds' rate in Hz")
-        self.signal, self.epochs, self.cache = signal, epochs, cache
-        self.judge = SoundJudge(float(signal.rate))
+        self.spec, self.epochs, self.cache = spec, epochs, cache
+        self.judge = SoundJudge(float(spec.rate))
         self.model: Classifier | None = None
 
     def fit(self, media: Sequence[Tensor], labels: Tensor) -> None:
         """Train on the real training sounds; labels (N,), -1: not told."""
-        self.model = network(self.judge, media, labels, len(self.signal.classes), self.epochs, self.cache)
+        self.model = network(self.judge, media, labels, len(self.spec.classes), self.epochs, self.cache)
 
     def __call__(self, media: Sequence[Tensor]) -> np.ndarray:
         """Sounds (C, frames) -> (N, 96) float64. Raises BadInput where `fit` was not called."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ....core.types import BadInput, Signal
+from ....core.types import BadInput, MediaSpec
 from .. import dsp
 
 
@@ -21,19 +21,19 @@ class LogmelStats:
     trimmed and the floor is relative to the sound's own maximum: against an absolute floor, inaudible noise in digital
     silence would outweigh all that can be heard. Standardise by the real data's statistics before measuring distances.
 
-    signal: the recipe's facts about the sound; its rate holds where a call gives none
+    spec: the recipe's facts about the sound; its rate holds where a call gives none
     bands: mel bands up to half the rate
     steps: parts of equal length in which the envelope is told
     floor: level in dB relative to the sound's loudest band, below which nothing counts
     """
 
-    def __init__(self, signal: Signal | None = None, bands: int = 32, steps: int = 16, floor: float = -60.0):
+    def __init__(self, spec: MediaSpec | None = None, bands: int = 32, steps: int = 16, floor: float = -60.0):
         if bands < 4 or steps < 1 or not -120 <= floor <= -20:
             raise BadInput(
                 f"logmel_stats takes 4 bands or more, 1 step or more and a floor from -120 to -20 dB; "
                 f"got {bands}, {steps} and {floor}"
             )
-        self.rate = None if signal is None else signal.rate
+        self.rate = None if spec is None else spec.rate
         self.bands, self.steps, self.floor = bands, steps, floor
 
     def __call__(self, sounds: Sequence[Tensor], rate: float | None = None) -> np.ndarray:

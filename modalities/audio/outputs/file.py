@@ -8,8 +8,8 @@ from typing import Literal
 
 from torch import Tensor
 
-from ....core.types import BadInput, Signal
-from .. import files
+from ....core.types import BadInput, MediaSpec
+from .. import io as files
 from ..output import Finish, finish
 
 
@@ -19,7 +19,7 @@ class File:
     Sounds under 400 ms have no loudness by BS.1770: the K-weighted level of the part that sounds counts then. Nothing
     is clipped; a sound that would pass the ceiling is made softer than asked for.
 
-    signal: the recipe's facts about the sound
+    spec: the recipe's facts about the sound
     format: container and bits; ogg is Vorbis
     trim: dB under the loudest 5 ms below which both ends count as silence and are cut; null: nothing is cut
     fade_in: ms of a raised cosine at the start, before the attack where silence was there
@@ -34,7 +34,7 @@ class File:
 
     def __init__(
         self,
-        signal: Signal,
+        spec: MediaSpec,
         format: Literal["wav16", "wav24", "wav_float", "flac16", "flac24", "ogg"] = "wav16",
         trim: float | None = -55.0,
         fade_in: float = 2.0,
@@ -45,12 +45,12 @@ class File:
         dither: bool = False,
         loop: bool = False,
     ):
-        if signal.rate is None or len(signal.size) != 1:
+        if spec.rate is None or len(spec.size) != 1:
             raise BadInput("audio/file writes sounds: it needs `modality: {use: audio}`")
         if dither and not format.endswith("16"):
             raise BadInput(f"dither is for 16 bits (wav16, flac16), not for {format}: leave it out")
-        files.check_form(format, signal.rate)
-        self.rate, self.format, self.dither = signal.rate, format, dither
+        files.check_form(format, spec.rate)
+        self.rate, self.format, self.dither = spec.rate, format, dither
         how = Finish(trim, fade_in, fade_out, lufs, peak, ceiling)
         self.how = replace(how, trim=None, fade_in=0.0, fade_out=0.0) if loop else how
         self.suffix = files.FORMATS[format].suffix

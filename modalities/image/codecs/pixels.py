@@ -7,8 +7,8 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from ....core.codec import Codec, Standardise
-from ....core.types import BadInput, Item, Signal
+from ....core.codecs.base import Codec, Standardise
+from ....core.types import BadInput, Item, MediaSpec
 
 
 class Pixels(Codec):
@@ -17,14 +17,14 @@ class Pixels(Codec):
     The scale is fitted, not assumed: pictures in [-1, 1] have standard deviations of 0.3 to 0.9 by data set, and a
     schedule's noise levels mean the same everywhere only on data of unit variance.
 
-    signal: channels and size of the pictures
+    spec: channels and size of the pictures
     """
 
     wrap = (0, 1)
 
-    def __init__(self, signal: Signal):
-        super().__init__(signal)
-        self.standard = Standardise(signal.channels)
+    def __init__(self, spec: MediaSpec):
+        super().__init__(spec)
+        self.standard = Standardise(spec.channels)
 
     def fit(self, items: Iterable[Item]) -> None:
         """Mean and standard deviation of each channel over all pixels of `items`; a channel that never varies keeps 1.
@@ -43,16 +43,16 @@ class Pixels(Codec):
 
     def shape(self, size: tuple[int, ...]) -> tuple[int, ...]:
         """(C, H, W) for pictures of size (H, W)."""
-        return (self.signal.channels, *size)
+        return (self.spec.channels, *size)
 
     def log_det(self, size: tuple[int, ...]) -> float:
         """- H W sum_c log(scale_c)."""
         return -float(torch.tensor(size).prod()) * float(self.standard.scale.double().log().sum())
 
     def _checked(self, item: Item) -> Tensor:
-        if item.media.ndim != 3 or item.media.shape[0] != self.signal.channels:
+        if item.media.ndim != 3 or item.media.shape[0] != self.spec.channels:
             shape = tuple(item.media.shape)
-            raise BadInput(f"{item.source}: a picture of shape {shape}; the recipe has {self.signal.channels} channels")
+            raise BadInput(f"{item.source}: a picture of shape {shape}; the recipe has {self.spec.channels} channels")
         if not torch.isfinite(item.media).all():
             raise BadInput(f"{item.source}: holds values that are not finite")
         return item.media[None]

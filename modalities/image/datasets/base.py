@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from PIL import Image as Pil
 
-from ....core.files import need_folder, split
-from ....core.types import BadInput, Item, Signal
-from ..files import crop, resize
+from ....core.data.files import need_folder, split
+from ....core.types import BadInput, Item, MediaSpec
+from ..io import crop, resize
 
 
 @dataclass
@@ -33,15 +33,17 @@ class Example:
 class Pictures:
     """Examples by index, at least as large as the signal's size, cropped to it.
 
-    signal:   channels and size (H, W)
+    spec:   channels and size (H, W)
     examples: those of one split
     classes:  class names in order; () where there are none
     random:   crop at a random place instead of the middle, where item() is given an rng
     flip:     mirror half of the examples left to right, where item() is given an rng
     """
 
-    def __init__(self, signal: Signal, examples: Sequence[Example], classes: tuple[str, ...], random: bool, flip: bool):
-        self.signal, self.examples, self.classes = signal, list(examples), classes
+    def __init__(
+        self, spec: MediaSpec, examples: Sequence[Example], classes: tuple[str, ...], random: bool, flip: bool
+    ):
+        self.spec, self.examples, self.classes = spec, list(examples), classes
         self.random, self.flip = random, flip
         self._index = {name: i for i, name in enumerate(classes)}
 
@@ -52,7 +54,7 @@ class Pictures:
         """Example `index`: media (C, H, W) float32 in [-1, 1]; `rng` chooses crop and flip (None: middle, as is)."""
         example = self.examples[index]
         pixels = example.pixels() if callable(example.pixels) else example.pixels
-        size = (self.signal.size[0], self.signal.size[1])
+        size = (self.spec.size[0], self.spec.size[1])
         media = crop(torch.from_numpy(pixels), size, rng if self.random else None)
         if self.flip and rng is not None and rng.integers(2):
             media = media.flip(-1)
@@ -82,7 +84,7 @@ class Collection(Pictures):
     names: tuple[str, ...] = ()
 
     def __init__(
-        self, signal: Signal, root: Path, download: bool, label: str, flip: bool, split_: str, valid: float, seed: int
+        self, spec: MediaSpec, root: Path, download: bool, label: str, flip: bool, split_: str, valid: float, seed: int
     ):
         arrays, targets = _load(self.collection, Path(root).expanduser(), download)
         sources = [f"{self.collection} number {i}" for i in range(len(arrays))]
@@ -92,7 +94,7 @@ class Collection(Pictures):
         examples = [
             Example(
                 source=sources[i],
-                pixels=_fitted(arrays[i], signal),
+                pixels=_fitted(arrays[i], spec),
                 label=classes[targets[i]] if classes else None,
                 size=arrays[i].nbytes,
                 hash=hashes[i],
@@ -100,7 +102,7 @@ class Collection(Pictures):
             for i in range(len(arrays))
             if sides[i] == split_
         ]
-        super().__init__(signal, examples, classes, random=False, flip=flip)
+        super().__init__(spec, examples, classes, random=False, flip=flip)
 
 
 def _load(name: str, root: Path, download: bool) -> tuple[np.ndarray, list[int]]:
@@ -119,9 +121,9 @@ def _load(name: str, root: Path, download: bool) -> tuple[np.ndarray, list[int]]
     return np.asarray(found.data), [int(t) for t in found.targets]
 
 
-def _fitted(picture: np.ndarray, signal: Signal) -> np.ndarray:
+def _fitted(picture: np.ndarray, spec: MediaSpec) -> np.ndarray:
     """(H, W) or (H, W, 3) -> (C, H', W') with the signal's channels, just covering its size."""
     plain = Pil.fromarray(picture)
-    plain = resize(plain.convert("L" if signal.channels == 1 else "RGB"), (signal.size[0], signal.size[1]))
+    plain = resize(plain.convert("L" if spec.channels == 1 else "RGB"), (spec.size[0], spec.size[1]))
     pixels = np.array(plain)
     return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))

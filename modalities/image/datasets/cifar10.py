@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from ....core.types import Signal
+from ....core.types import MediaSpec
 from .base import Collection
 
 
 class CIFAR10(Collection):
     """Small photos, 50 000 RGB pictures of 32 x 32 pixels, ten classes.
 
-    signal: channels (3, or 1 for grey) and size (H, W); other sizes than 32 x 32 are resized
+    spec: channels (3, or 1 for grey) and size (H, W); other sizes than 32 x 32 are resized
     root: folder that holds torchvision's copy, or will
     download: fetch the files into root if they are not there
     label: the classes, or none
@@ -27,7 +27,7 @@ class CIFAR10(Collection):
 
     def __init__(
         self,
-        signal: Signal,
+        spec: MediaSpec,
         root: Path,
         download: bool = False,
         label: Literal["class", "none"] = "class",
@@ -36,4 +36,4 @@ class CIFAR10(Collection):
         valid: float = 0.1,
         seed: int = 0,
     ):
-        super().__init__(signal, root, download, label, flip, split, valid, seed)
+        super().__init__(spec, root, download, label, flip, split, valid, seed)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from ....core.types import Signal
+from ....core.types import MediaSpec
 from .base import Collection
 
 
 class FashionMNIST(Collection):
     """Pictures of clothes, 60 000 grey pictures of 28 x 28 pixels, ten classes.
 
-    signal: channels (1, or 3 for grey in RGB) and size (H, W); other sizes than 28 x 28 are resized
+    spec: channels (1, or 3 for grey in RGB) and size (H, W); other sizes than 28 x 28 are resized
     root: folder that holds torchvision's copy, or will
     download: fetch the files into root if they are not there
     label: the classes, or none
@@ -27,7 +27,7 @@ class FashionMNIST(Collection):
 
     def __init__(
         self,
-        signal: Signal,
+        spec: MediaSpec,
         root: Path,
         download: bool = False,
         label: Literal["class", "none"] = "class",
@@ -36,4 +36,4 @@ class FashionMNIST(Collection):
         valid: float = 0.1,
         seed: int = 0,
     ):
-        super().__init__(signal, root, download, label, flip, split, valid, seed)
+        super().__init__(spec, root, download, label, flip, split, valid, seed)

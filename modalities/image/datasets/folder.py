@@ -10,8 +10,9 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from ....core import manifest as manifests
-from ....core.files import (
+from ....core.config.spec import Range
+from ....core.data import manifest as manifests
+from ....core.data.files import (
     BadFiles,
     Row,
     class_names,
@@ -23,12 +24,9 @@ from ....core.files import (
     shown,
     walk,
 )
-from ....core.files import (
-    split as sides_of,
-)
-from ....core.recipe.spec import Range
-from ....core.types import BadInput, Signal
-from ..files import SUFFIXES, BadPicture, read_bytes
+from ....core.data.files import split as sides_of
+from ....core.types import BadInput, MediaSpec
+from ..io import SUFFIXES, BadPicture, read_bytes
 from .base import Example, Pictures
 
 
@@ -41,7 +39,7 @@ class Folder(Pictures):
     The split is decided by the hash of each file's content: copies under other names fall on the same side, and neither
     renaming, moving nor adding files changes the side of another.
 
-    signal: channels and size (H, W)
+    spec: channels and size (H, W)
     root: the folder; files and folders whose names start with a dot are skipped, links are followed once; or the folder
         or manifest that `sonolux prepare` made of it
     manifest: what `sonolux prepare` wrote of the folder: its usable files are used, its classes and captions hold, and
@@ -60,7 +58,7 @@ class Folder(Pictures):
 
     def __init__(
         self,
-        signal: Signal,
+        spec: MediaSpec,
         root: Path,
         manifest: Path | None = None,
         label: Literal["folder", "none"] = "folder",
@@ -85,9 +83,9 @@ class Folder(Pictures):
         labels = _labels(label, rows, files, root, bad)
         classes = class_names([name for name in labels if name is not None], shown(root)) if label == "folder" else ()
         skipped = {path for path, _ in bad.reasons}
-        size = (signal.size[0], signal.size[1])
+        size = (spec.size[0], spec.size[1])
         stamps = tuple(_stamp(path) for path in files)
-        scanned = _scan(tuple(files), stamps, root, signal.channels, size, resize, crop == "random", cache)
+        scanned = _scan(tuple(files), stamps, root, spec.channels, size, resize, crop == "random", cache)
         usable: list[Example] = []
         for path, name, row, found in zip(files, labels, rows or [None] * len(files), scanned, strict=True):
             source = shown(path, root)
@@ -104,7 +102,7 @@ class Folder(Pictures):
         sides = sides_of([keys.get(example.source, example.hash) for example in usable], valid, seed)
         chosen = [example for example, side in zip(usable, sides, strict=True) if side == split]
         self.root, self.bad = root, bad
-        super().__init__(signal, chosen, classes, random=crop == "random", flip=flip)
+        super().__init__(spec, chosen, classes, random=crop == "random", flip=flip)
 
 
 def _prepared(

@@ -7,9 +7,9 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from ....core.noise import generator
-from ....core.types import BadInput, Item, Signal
-from ..scenes import COLOURS, SHAPES, SIZES, Scene, arrange, cast, draw, most_things
+from ....core.types import BadInput, Item, MediaSpec
+from ....core.util.rng import generator
+from ..synthetic.scenes import COLOURS, SHAPES, SIZES, Scene, arrange, cast, draw, most_things
 
 
 class Shapes:
@@ -19,7 +19,7 @@ class Shapes:
     the largest, lies. Example i of seed s never changes; the training examples are the first of `count` numbers and the
     validation examples the last, so the splits share none. Grey pictures hold white shapes only.
 
-    signal: channels (1 or 3) and size (H, W) in pixels, at least 16
+    spec: channels (1 or 3) and size (H, W) in pixels, at least 16
     count: examples in both splits together
     shapes: most things in a picture, 1 to 3; pictures under 32 pixels hold 2 at most, under 24 pixels 1
     label: what the classes are: the main thing's shape, colour or size, the number of things, or no classes
@@ -30,7 +30,7 @@ class Shapes:
 
     def __init__(
         self,
-        signal: Signal,
+        spec: MediaSpec,
         count: int = 20000,
         shapes: int = 3,
         label: Literal["shape", "colour", "size", "count", "none"] = "shape",
@@ -38,11 +38,11 @@ class Shapes:
         valid: float = 0.1,
         seed: int = 0,
     ):
-        side = min(signal.size)
+        side = min(spec.size)
         if side < 16:
             raise BadInput(f"image/shapes needs pictures of at least 16 pixels; modality.size is {side}")
-        if signal.channels not in (1, 3):
-            raise BadInput(f"image/shapes has 1 or 3 channels; modality.channels is {signal.channels}")
+        if spec.channels not in (1, 3):
+            raise BadInput(f"image/shapes has 1 or 3 channels; modality.channels is {spec.channels}")
         if count < 2:
             raise BadInput(f"data.count is the number of examples, at least 2; got {count}")
         if not 0 <= valid < 1:
@@ -50,8 +50,8 @@ class Shapes:
         most = most_things(side)
         if not 1 <= shapes <= most:
             raise BadInput(f"data.shapes: a picture of {side} pixels holds 1 to {most} shapes; got {shapes}")
-        self.signal, self.shapes, self.label, self.seed = signal, shapes, label, seed
-        self.colours = tuple(COLOURS) if signal.channels == 3 else ("white",) * shapes
+        self.spec, self.shapes, self.label, self.seed = spec, shapes, label, seed
+        self.colours = tuple(COLOURS) if spec.channels == 3 else ("white",) * shapes
         numbers = tuple(str(n + 1) for n in range(shapes))
         choices = {"shape": SHAPES, "colour": tuple(dict.fromkeys(self.colours)), "size": SIZES, "count": numbers}
         self.classes: tuple[str, ...] = choices.get(label, ())
@@ -73,10 +73,10 @@ class Shapes:
         """Example `index`: media (C, H, W) in [-1, 1]; `rng` changes nothing: each is different already."""
         scene, own = self._scene(index)
         turned = bool(own.integers(2))
-        picture = torch.from_numpy(draw(scene, (self.signal.size[0], self.signal.size[1]), own))
+        picture = torch.from_numpy(draw(scene, (self.spec.size[0], self.spec.size[1]), own))
         name = self._name([(t.shape, t.colour, t.size) for t in scene.things])
         return Item(
-            media=picture if self.signal.channels == 3 else picture.mean(0, keepdim=True),
+            media=picture if self.spec.channels == 3 else picture.mean(0, keepdim=True),
             label=None if name is None else self.classes.index(name),
             caption=scene.caption(turned),
             attributes=scene.attributes(),
@@ -93,7 +93,7 @@ class Shapes:
 
     def _scene(self, index: int) -> tuple[Scene, np.random.Generator]:
         things, own = self._cast(index)
-        return arrange(own, things, (self.signal.size[0], self.signal.size[1])), own
+        return arrange(own, things, (self.spec.size[0], self.spec.size[1])), own
 
     def _name(self, things: list[tuple[str, str, str]]) -> str | None:
         """The class of an example of these things; the first is the main one."""

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from ....core.measuring.classifier import Classifier, recognise
-from ....core.measuring.network import network
-from ....core.types import BadInput, Signal
-from ..judge import PictureJudge
+from ....core.evaluation.classifier import Classifier, recognise
+from ....core.evaluation.network import network
+from ....core.types import BadInput, MediaSpec
+from ..evaluation import PictureJudge
 
 
 class Learned:
@@ -20,7 +20,7 @@ class Learned:
     With classes it learns to tell them; without, to know a picture again after it was turned, moved and scaled. It has
     seen the training pictures, so distances to these say nothing: compare with held-out ones.
 
-    signal: the recipe's facts about the pictures
+    spec: the recipe's facts about the pictures
     epochs: passes over the training pictures
     cache: folder where trained networks are kept, under a hash of pictures and settings; null: none
     """
@@ -28,16 +28,16 @@ class Learned:
     learned = True
     standardise = False  # numbers of one unit
 
-    def __init__(self, signal: Signal, epochs: int = 25, cache: Path | None = None):
+    def __init__(self, spec: MediaSpec, epochs: int = 25, cache: Path | None = None):
         if epochs < 1:
             raise BadInput(f"eval.feature.epochs is {epochs}: give 1 or more")
-        self.signal, self.epochs, self.cache = signal, epochs, cache
+        self.spec, self.epochs, self.cache = spec, epochs, cache
         self.judge = PictureJudge()
         self.model: Classifier | None = None
 
     def fit(self, media: Sequence[Tensor], labels: Tensor) -> None:
         """Train on the real training pictures; labels (N,), -1: not told."""
-        self.model = network(self.judge, media, labels, len(self.signal.classes), self.epochs, self.cache)
+        self.model = network(self.judge, media, labels, len(self.spec.classes), self.epochs, self.cache)
 
     def __call__(self, media: Sequence[Tensor]) -> np.ndarray:
         """Pictures (C, H, W) -> (N, 96) float64. Raises BadInput where `fit` was not called."""

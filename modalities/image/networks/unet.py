@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from ....core.layers.unet import UNetND
-from ....core.types import BadInput, Signal
+from ....core.nn.unet import UNetND
+from ....core.types import BadInput, MediaSpec
 
 
 class UNet(UNetND):
     """2D U-Net: residual blocks modulated by noise level and conditions, attention at chosen stages. Takes any size.
 
-    signal: facts of the data, with the shape (C, H, W) of the diffused tensor
+    spec: facts of the data, with the shape (C, H, W) of the diffused tensor
     width: channels at multiplier 1
     stages: channel multipliers, finest resolution first; each stage halves the resolution
     blocks: residual blocks a stage
@@ -24,7 +24,7 @@ class UNet(UNetND):
 
     def __init__(
         self,
-        signal: Signal,
+        spec: MediaSpec,
         width: int = 64,
         stages: list[int] = [1, 2],  # noqa: B006 (read, never written: the registry shows it as the default)
         blocks: int = 2,
@@ -35,9 +35,9 @@ class UNet(UNetND):
         skip_scale: float = 1.0,
         positions: int = 0,
     ):
-        if len(signal.latent) != 3:
-            raise BadInput(f"image/unet takes pictures (C, H, W), but the codec makes tensors of shape {signal.latent}")
+        if len(spec.latent) != 3:
+            raise BadInput(f"image/unet takes pictures (C, H, W), but the codec makes tensors of shape {spec.latent}")
         super().__init__(
-            2, signal.latent[0], width, stages, blocks, attention, head_dim, dropout, patch, skip_scale,
-            places=signal.latent[1:], positions=positions,
+            2, spec.latent[0], width, stages, blocks, attention, head_dim, dropout, patch, skip_scale,
+            places=spec.latent[1:], positions=positions,
         )  # fmt: skip

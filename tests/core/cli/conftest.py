@@ -4,8 +4,8 @@ import math
 
 import pytest
 import torch
-from sonolux.core.recipe.load import load_recipe
-from sonolux.core.training.job import Job
+from sonolux.core.config.load import load_recipe
+from sonolux.core.training.run import TrainingRun
 from sonolux.modalities.audio.modality import Audio
 
 PICTURES = """
@@ -66,7 +66,7 @@ def sounds(folder, count, seed=0):
 
 def _trained(folder, text, changes=()):
     (folder / "recipe.yaml").write_text(text)
-    job = Job(load_recipe(folder / "recipe.yaml", list(changes)), folder / "run", say=lambda _: None, bar=False)
+    job = TrainingRun(load_recipe(folder / "recipe.yaml", list(changes)), folder / "run", say=lambda _: None, bar=False)
     job.prepare()
     job.run()
     return folder / "run"

@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from sonolux.core import registry
 from sonolux.core.cli import doctor
 from sonolux.core.cli.main import main
+from sonolux.core.config import registry
 
 
 @pytest.fixture

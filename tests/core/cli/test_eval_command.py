@@ -10,9 +10,9 @@ from dataclasses import dataclass
 import pytest
 import torch
 from sonolux.core.cli.main import main
-from sonolux.core.generate import Trained
-from sonolux.core.measuring import classifier
-from sonolux.modalities.audio import files
+from sonolux.core.evaluation import classifier
+from sonolux.core.pipeline.pipeline import Pipeline
+from sonolux.modalities.audio import io as files
 from sonolux.modalities.audio.modality import Audio
 
 
@@ -135,7 +135,7 @@ def test_damaged_samples_count_and_their_places_hold(tiny_sounds, made_sounds, t
 
 
 def test_samples_that_are_not_finite_are_counted(tiny_pictures, tmp_path, monkeypatch):
-    true = Trained.make
+    true = Pipeline.make
 
     def some_broken(self, *arguments, **named):
         samples = true(self, *arguments, **named)
@@ -143,7 +143,7 @@ def test_samples_that_are_not_finite_are_counted(tiny_pictures, tmp_path, monkey
             samples.media[i] = torch.full_like(samples.media[i], math.nan)
         return samples
 
-    monkeypatch.setattr(Trained, "make", some_broken)
+    monkeypatch.setattr(Pipeline, "make", some_broken)
     facts = json.loads(measured(tiny_pictures, "novelty=false", "--out", tmp_path / "r", "--json").stdout)
     assert facts["samples"] == {"unusable": 0, "made": 20, "not finite": 2, "scaled": 0, "measured": 18}
     assert facts["figures"]["Defects"]["not finite"]["value"] == pytest.approx(0.1)

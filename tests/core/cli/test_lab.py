@@ -6,17 +6,17 @@ import time
 
 import pytest
 from sonolux.core.cli import main as cli
-from sonolux.core.recipe.load import load_recipe
+from sonolux.core.config.load import load_recipe
 from sonolux.core.samplers.heun_exp import HeunExp
 from sonolux.core.testing import report
 from sonolux.core.testing.invariants import deviation
 from sonolux.core.testing.planted import plant
-from sonolux.core.training.job import Job
+from sonolux.core.training.run import TrainingRun
 
 PLUGIN = '''
 """A sampler of someone else's: Euler's method, and one that knows flow alone."""
-from sonolux.core.samplers.base import Draft, Sampler
-from sonolux.core.samplers.coefficients import first_order
+from sonolux.core.samplers.base import PlanBuilder, Sampler
+from sonolux.core.samplers._coefficients import first_order
 from sonolux.core.types import BadInput
 
 
@@ -31,7 +31,7 @@ class Mine(Sampler):
     def __init__(self, scale: float = 1.0):
         self.scale = scale
 
-    def draft(self, draft: Draft) -> None:
+    def draft(self, draft: PlanBuilder) -> None:
         x = draft.start()
         for s, t in draft.pairs():
             D = draft.denoise(x)
@@ -41,7 +41,7 @@ class Mine(Sampler):
 class FlowOnly(Mine):
     """Refuses everything but flow."""
 
-    def draft(self, draft: Draft) -> None:
+    def draft(self, draft: PlanBuilder) -> None:
         if type(draft.schedule).__name__ != "RectifiedFlow":
             raise BadInput("this sampler wants rectified_flow")
         super().draft(draft)
@@ -258,7 +258,7 @@ sample: {use: dpmpp_2m, steps: 4, count: 2, batch: 2}
 
 def test_likelihood_of_a_run(tmp_path, capsys):
     (tmp_path / "tiny.yaml").write_text(RECIPE)
-    job = Job(load_recipe(tmp_path / "tiny.yaml"), tmp_path / "run", say=lambda _: None, bar=False)
+    job = TrainingRun(load_recipe(tmp_path / "tiny.yaml"), tmp_path / "run", say=lambda _: None, bar=False)
     job.prepare()
     job.run()
     capsys.readouterr()

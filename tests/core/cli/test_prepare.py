@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import soundfile
 from PIL import Image
-from sonolux.core import manifest as manifests
-from sonolux.core import prepare as preparing
 from sonolux.core.cli.main import main
-from sonolux.core.recipe.load import load_recipe
-from sonolux.core.training.job import Job
+from sonolux.core.config.load import load_recipe
+from sonolux.core.data import manifest as manifests
+from sonolux.core.data.prepare import prepare as preparing
+from sonolux.core.training.run import TrainingRun
 from sonolux.core.types import BadInput
 
 RATE = 8000
@@ -233,7 +233,7 @@ def test_nothing_usable_says_why_and_leaves_the_list(tmp_path, capsys):
     assert not (tmp_path / "out" / "recipe.yaml").exists()
     with pytest.raises(BadInput, match="0 usable of 4 files"):
         load_recipe("sfx_folder", [f"data.root={tmp_path / 'out'}"]).data.build(
-            signal=load_recipe("sfx_folder", ["data.root=x"]).modality.build().signal(), split="train", valid=0, seed=0
+            signal=load_recipe("sfx_folder", ["data.root=x"]).modality.build().spec(), split="train", valid=0, seed=0
         )
 
 
@@ -259,7 +259,7 @@ def test_a_table_gives_labels_and_captions(sounds, tmp_path):
 def run_recipe(recipe: Path, folder: Path) -> None:
     few = ["train.steps=2", "train.minutes=null", "train.batch=4", "train.preview_every=99", "train.save_every=99"]
     few += ["sample.steps=2", "sample.count=2", "sample.batch=2", "network.width=16", "network.head_dim=8"]
-    job = Job(load_recipe(recipe, few), folder, say=lambda _: None, bar=False)
+    job = TrainingRun(load_recipe(recipe, few), folder, say=lambda _: None, bar=False)
     job.prepare()
     job.run()
 

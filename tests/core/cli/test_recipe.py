@@ -5,7 +5,7 @@ import json
 import pytest
 from sonolux.core.cli import init as init_command
 from sonolux.core.cli.main import main
-from sonolux.core.recipe import load_recipe, packaged
+from sonolux.core.config import load_recipe, packaged
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_validate_tells_every_problem_of_every_recipe(say):
 
 
 def test_a_validation_that_accepts_everything_is_caught(say, monkeypatch):
-    from sonolux.core.recipe.read import Reader
+    from sonolux.core.config.read import Reader
 
     monkeypatch.setattr(Reader, "unknown", lambda self, *a, **k: None)
     with pytest.raises(AssertionError):
@@ -154,14 +154,14 @@ def test_plugins_lists_and_shows(say):
 def test_show_and_validate_work_on_a_checkpoint(say):
     import torch
     from sonolux.core.training.checkpoint import Header, save
-    from sonolux.core.types import Signal
+    from sonolux.core.types import MediaSpec
 
     model = torch.nn.Linear(2, 2)
     recipe = load_recipe("digits", ["seed=41"], partial=True)
     file = say.folder / "step-1.safetensors"
     save(
         file,
-        Header(recipe.dump(), Signal("image", 1, (28, 28)), 1, 0.0),
+        Header(recipe.dump(), MediaSpec("image", 1, (28, 28)), 1, 0.0),
         {"model": model},
         torch.optim.SGD(model.parameters()),
     )
@@ -175,7 +175,7 @@ def test_show_and_validate_work_on_a_checkpoint(say):
     coded = load_recipe("shapes", ["sample.spacing='./steps.py:Mine'"])
     save(
         file,
-        Header(coded.dump(), Signal("image", 3, (32, 32)), 1, 0.0),
+        Header(coded.dump(), MediaSpec("image", 3, (32, 32)), 1, 0.0),
         {"model": model},
         torch.optim.SGD(model.parameters()),
     )

@@ -4,18 +4,17 @@ import itertools
 
 import pytest
 import torch
-from sonolux.core import registry
+from sonolux.core.config import registry
 from sonolux.core.editing import jumps
 from sonolux.core.editing.inpaint import Inpaint
 from sonolux.core.editing.jumps import Again, Resampled
 from sonolux.core.editing.operators.mask import Mask, known_places
 from sonolux.core.guidance.cfgpp import CFGpp
-from sonolux.core.noise import Noise
+from sonolux.core.pipeline.functional import sample
 from sonolux.core.samplers.base import run
 from sonolux.core.samplers.dpm_adaptive import DPMAdaptive
 from sonolux.core.samplers.dpmpp_2m_sde import DPMpp2MSDE
 from sonolux.core.samplers.heun import Heun
-from sonolux.core.sampling import sample
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.schedulers.vp_linear import VPLinear
@@ -25,6 +24,7 @@ from sonolux.core.testing.invariants import deviation
 from sonolux.core.testing.mixture import example
 from sonolux.core.testing.planted import plant
 from sonolux.core.types import BadInput
+from sonolux.core.util.rng import Noise
 
 PROBLEMS = {"sequence": ar1(8, 0.9), "mixture": example(shape=(1, 6)).dense()}
 SCHEDULES = {"edm": EDM(), "vp_linear": VPLinear(), "rectified_flow": RectifiedFlow()}

@@ -8,18 +8,18 @@ import torch
 from sonolux.core.editing import morph
 from sonolux.core.editing.morph import FromNoise, ToNoise, Upwards, slerp
 from sonolux.core.editing.vary import Vary
-from sonolux.core.noise import Noise
+from sonolux.core.pipeline.functional import sample
 from sonolux.core.samplers.dpm_adaptive import DPMAdaptive
 from sonolux.core.samplers.dpmpp_2m_sde import DPMpp2MSDE
 from sonolux.core.samplers.heun import Heun
-from sonolux.core.sampling import sample
 from sonolux.core.schedulers.discrete import Discrete
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
-from sonolux.core.spacings.karras import Karras
 from sonolux.core.testing.mixture import GaussianMixture, example
 from sonolux.core.testing.planted import plant
+from sonolux.core.timesteps.karras import Karras
 from sonolux.core.types import BadInput
+from sonolux.core.util.rng import Noise
 
 MEAN, STD = 0.4, 0.7
 DATA = GaussianMixture(torch.full((1, 1, 6), MEAN), STD)
@@ -69,7 +69,7 @@ def test_strength_0_changes_nothing_and_1_knows_nothing_of_the_source():
 
 @pytest.mark.parametrize("use", ["dpmpp_2m", "dpmpp_2m_sde", "dpm_adaptive", "restart", "unipc"])
 def test_any_sampler_varies_and_the_nearer_the_less(use):
-    from sonolux.core.registry import find
+    from sonolux.core.config.registry import find
 
     sampler = find("sampler", use)()
     away = [

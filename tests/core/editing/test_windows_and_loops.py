@@ -3,18 +3,18 @@
 import numpy as np
 import pytest
 import torch
-from sonolux.core.editing import loop as loops
-from sonolux.core.editing.loop import Loop, turned
+from sonolux.core.editing import loops
+from sonolux.core.editing.loops import Loop, turned
 from sonolux.core.editing.operators import windows as operators
 from sonolux.core.editing.operators.windows import Windows
 from sonolux.core.editing.windows import Windowed
 from sonolux.core.guidance.base import Run
-from sonolux.core.noise import Noise
-from sonolux.core.sampling import sample
+from sonolux.core.pipeline.functional import sample
 from sonolux.core.testing.dense import ar1
 from sonolux.core.testing.field import band_limited
 from sonolux.core.testing.planted import plant
-from sonolux.core.types import BadInput, Conditions, Estimate, Level
+from sonolux.core.types import BadInput, Conditioning, Estimate, NoiseLevel
+from sonolux.core.util.rng import Noise
 
 CASES = [
     ((8,), (8,), 0.5, ()),
@@ -111,8 +111,8 @@ def test_windows_take_maps_masks_and_stacked_rows():
 
     denoiser = Windowed((4,), 0.5).within(Sees(), Run(Noise(0, [0], (1, 10))))
     x, sigma = at_random(6, 1, 10), torch.full((6, 1, 10), 0.3, dtype=torch.float64)
-    told = Conditions(valid=torch.ones(6, 1, 10), wrap=(0,))
-    made = denoiser.denoise(x, Level(sigma, 1 - sigma, sigma), told).x0
+    told = Conditioning(valid=torch.ones(6, 1, 10), wrap=(0,))
+    made = denoiser.denoise(x, NoiseLevel(sigma, 1 - sigma, sigma), told).x0
     assert torch.allclose(made, 0.3 * x, atol=1e-12)
     assert set(seen) == {((6, 1, 4), (6, 1, 4), (6, 1, 4), ())}
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 from scipy.linalg import sqrtm
-from sonolux.core.evaluation import frechet
-from sonolux.core.evaluation.frechet import Frechet
+from sonolux.core.evaluation.metrics import frechet
+from sonolux.core.evaluation.metrics.frechet import Frechet
 from sonolux.core.types import BadInput
 
 

@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 import pytest
-from sonolux.core.evaluation import base
-from sonolux.core.evaluation.base import bootstrap, distances, neighbour, standardised
-from sonolux.core.evaluation.frechet import Frechet
-from sonolux.core.evaluation.mmd import MMD
+from sonolux.core.evaluation.metrics import base
+from sonolux.core.evaluation.metrics.base import bootstrap, distances, neighbour, standardised
+from sonolux.core.evaluation.metrics.frechet import Frechet
+from sonolux.core.evaluation.metrics.mmd import MMD
 from sonolux.core.types import BadInput
 
 

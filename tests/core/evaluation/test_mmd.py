@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 import pytest
-from sonolux.core.evaluation import mmd
-from sonolux.core.evaluation.mmd import MMD, median_distance
+from sonolux.core.evaluation.metrics import mmd
+from sonolux.core.evaluation.metrics.mmd import MMD, median_distance
 from sonolux.core.types import BadInput
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from scipy.spatial import cKDTree
-from sonolux.core.evaluation import precision_recall
-from sonolux.core.evaluation.precision_recall import PrecisionRecall
+from sonolux.core.evaluation.metrics import precision_recall
+from sonolux.core.evaluation.metrics.precision_recall import PrecisionRecall
 from sonolux.core.types import BadInput
 
 

@@ -5,14 +5,14 @@ import torch
 from sonolux.core.guidance import base
 from sonolux.core.guidance.base import Run
 from sonolux.core.guidance.cfg import CFG
-from sonolux.core.noise import Noise
 from sonolux.core.samplers.base import run
 from sonolux.core.samplers.euler import Euler
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.testing.conformance import falling
 from sonolux.core.testing.mixture import example
 from sonolux.core.testing.planted import plant
-from sonolux.core.types import BadInput, Estimate, Level
+from sonolux.core.types import BadInput, Estimate, NoiseLevel
+from sonolux.core.util.rng import Noise
 
 MIXTURE = example()
 LABELS = torch.tensor([0, 2, 1, 2])
@@ -36,7 +36,7 @@ def wrapped(guidance):
 
 
 def flow(tau):
-    return Level(tau, 1 - tau, tau)
+    return NoiseLevel(tau, 1 - tau, tau)
 
 
 def check_closed_form(cls):
@@ -134,7 +134,7 @@ def test_guidance_moves_samples_towards_their_class():
     for scale in (0.0, 1.0, 3.0):
         guided, _ = wrapped(CFG(scale))
         x = run(Euler().plan(RectifiedFlow(), levels), guided, X, conditions)
-        posterior = MIXTURE.posterior(x, Level(0.0, 1.0, 1e-3))
+        posterior = MIXTURE.posterior(x, NoiseLevel(0.0, 1.0, 1e-3))
         right.append(float(posterior[torch.arange(4), LABELS].mean()))
     assert right[0] < right[1] <= right[2] and right[2] > 0.9
 

@@ -1,7 +1,7 @@
 """Every guidance through the kit that plugins run, and faults that the kit must catch."""
 
 import pytest
-from sonolux.core import registry
+from sonolux.core.config import registry
 from sonolux.core.guidance import base
 from sonolux.core.guidance.apg import APG
 from sonolux.core.guidance.base import Guidance

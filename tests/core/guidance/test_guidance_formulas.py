@@ -6,24 +6,24 @@ import pytest
 import torch
 from sonolux.core.guidance.apg import APG
 from sonolux.core.guidance.autoguidance import Autoguidance
-from sonolux.core.guidance.base import Chain, Moment, Run
+from sonolux.core.guidance.base import Chain, GuidanceInputs, Run
 from sonolux.core.guidance.cfg import CFG
 from sonolux.core.guidance.cfg_zero import CFGZero
 from sonolux.core.guidance.cfgpp import CFGpp
 from sonolux.core.guidance.dynamic_threshold import DynamicThreshold
 from sonolux.core.guidance.rescale import Rescale
 from sonolux.core.guidance.several import Several
-from sonolux.core.noise import Noise
 from sonolux.core.samplers.base import run
 from sonolux.core.samplers.euler import Euler
 from sonolux.core.schedulers.discrete import Discrete
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
-from sonolux.core.spacings.trailing import Trailing
 from sonolux.core.testing.conformance import falling
 from sonolux.core.testing.mixture import GaussianMixture, example
 from sonolux.core.testing.planted import plant
-from sonolux.core.types import Conditions, Estimate, Level
+from sonolux.core.timesteps.trailing import Trailing
+from sonolux.core.types import Conditioning, Estimate, NoiseLevel
+from sonolux.core.util.rng import Noise
 
 MIXTURE, WEAK = example(), example(seed=3)
 LABELS = torch.tensor([0, 2, 1, 2])
@@ -37,7 +37,7 @@ def points(seed):
 
 
 def flow(tau):
-    return Level(tau, 1 - tau, tau)
+    return NoiseLevel(tau, 1 - tau, tau)
 
 
 def D(x, level, conditions=TOLD):
@@ -61,7 +61,7 @@ def check_rescale(cls):
     """Equations 14 to 16, one sample at a time, over valid elements."""
     x, level = points(0), flow(0.6)
     for phi, valid in itertools.product((0.0, 0.7, 1.0), (None, VALID)):
-        found = made([CFG(5.0), cls(phi)], x, level, Conditions(TOLD.embeddings, TOLD.null, valid)).x0
+        found = made([CFG(5.0), cls(phi)], x, level, Conditioning(TOLD.embeddings, TOLD.null, valid)).x0
         pos, neg = D(x, level), D(x, level, None)
         cfg = neg + 5 * (pos - neg)
         kept = torch.ones_like(VALID) if valid is None else valid
@@ -76,7 +76,7 @@ def cfgpp_preserving(x, levels, scale):
     """Algorithm 2 of CFG++ in DDIM's variables: denoise with the guided noise, renoise with the null one."""
     bars = [float(a.alpha**2) for a in levels]
     for now, then in itertools.pairwise(bars):
-        level = Level(0.0, now**0.5, (1 - now) ** 0.5)
+        level = NoiseLevel(0.0, now**0.5, (1 - now) ** 0.5)
         full, null = ((x - level.alpha * D(x, level, c)) / level.sigma for c in (TOLD, None))
         guided = null + scale * (full - null)
         x0 = (x - level.sigma * guided) / level.alpha
@@ -87,7 +87,7 @@ def cfgpp_preserving(x, levels, scale):
 def cfgpp_exploding(x, levels, scale):
     """The same where x = x0 + sigma eps."""
     for now, then in itertools.pairwise([float(a.sigma) for a in levels]):
-        full, null = (D(x, Level(now, 1.0, now), c) for c in (TOLD, None))
+        full, null = (D(x, NoiseLevel(now, 1.0, now), c) for c in (TOLD, None))
         x = null + scale * (full - null) + then * (x - null) / now
     return x
 
@@ -128,7 +128,7 @@ def check_cfg_zero(cls):
     for tau in (0.9, 0.4, torch.tensor([0.9, 0.7, 0.4, 0.1], dtype=torch.float64)[:, None, None], mapped):
         found = made([cls(scale)], x, flow(tau)).x0
         assert torch.allclose((x - found) / tau, zero_star(x, tau, scale), atol=1e-10), "on flow"
-    level = Level(3.0, 1.0, 3.0)  # another schedule is that flow in x / (alpha + sigma)
+    level = NoiseLevel(3.0, 1.0, 3.0)  # another schedule is that flow in x / (alpha + sigma)
     found = made([cls(scale)], x, level).x0
     assert torch.allclose((x / 4 - found) / 0.75, zero_star(x, 0.75, scale, level), atol=1e-10), "on another schedule"
     assert torch.equal(made([cls(scale)], x, flow(1.0)).x0, x), "it rests at pure noise"
@@ -160,7 +160,7 @@ class Paper:
 def check_apg(cls):
     xs, levels = [points(i) for i in range(4)], [flow(t) for t in (0.9, 0.7, 0.5, 0.3)]
     for eta, threshold, momentum, valid in itertools.product((0.0, 0.4), (None, 0.3), (0.0, -0.5, 0.6), (None, VALID)):
-        told = Conditions(TOLD.embeddings, TOLD.null, valid)
+        told = Conditioning(TOLD.embeddings, TOLD.null, valid)
         kept = torch.ones_like(VALID) if valid is None else valid
         counts = [int(n) for n in kept.expand(4, 2, 3).flatten(1).sum(1)]
         papers = [Paper(4.0, eta, None if threshold is None else threshold * n**0.5, momentum) for n in counts]
@@ -182,7 +182,7 @@ def check_apg(cls):
 def check_autoguidance(cls):
     """D = w D1 + (1 - w) D0, equation 3, and the score is the same sum of the two networks' scores."""
     x = points(4)
-    for level in (flow(0.9), flow(0.3), Level(2.0, 1.0, 2.0)):
+    for level in (flow(0.9), flow(0.3), NoiseLevel(2.0, 1.0, 2.0)):
         found = made([cls(2.5, denoiser=WEAK)], x, level).x0
         assert torch.allclose(found, 2.5 * D(x, level) - 1.5 * WEAK.denoise(x, level, TOLD).x0, atol=1e-12)
         score = (level.alpha * found - x) / level.sigma**2
@@ -201,7 +201,7 @@ class Pair(GaussianMixture):
 
     def joined(self, conditions):
         both = conditions.embeddings
-        return Conditions({"label": both["label"] * both["side"]})
+        return Conditioning({"label": both["label"] * both["side"]})
 
     def denoise(self, x, level, conditions):
         return Estimate(MIXTURE.denoise(x, level, self.joined(conditions)).x0)
@@ -209,13 +209,13 @@ class Pair(GaussianMixture):
 
 SIDES = torch.tensor([[0.9, 0.1, 0.2], [0.5, 0.1, 0.9], [0.3, 1.0, 0.1], [0.2, 0.2, 0.7]], dtype=torch.float64)
 SOFT = 0.1 + 0.9 * TOLD.embeddings["label"]
-BOTH = Conditions({"label": SOFT, "side": SIDES}, {"label": torch.ones_like(SOFT), "side": torch.ones_like(SIDES)})
+BOTH = Conditioning({"label": SOFT, "side": SIDES}, {"label": torch.ones_like(SOFT), "side": torch.ones_like(SIDES)})
 
 
 def scores(x, level):
     """The scores told nothing, the label, the side, and both."""
     told = [torch.ones_like(SOFT), SOFT, SIDES, SOFT * SIDES]
-    return [MIXTURE.score(x, level, Conditions({"label": factors})) for factors in told]
+    return [MIXTURE.score(x, level, Conditioning({"label": factors})) for factors in told]
 
 
 def check_several(cls):
@@ -241,7 +241,7 @@ def check_several(cls):
 def check_dynamic_threshold(cls):
     x, level = points(6), flow(0.5)
     for share, limit, valid in itertools.product((0.5, 0.9, 1.0), (None, 0.8, 9.0), (None, VALID)):
-        found = made([CFG(6.0), cls(share, limit)], x, level, Conditions(TOLD.embeddings, TOLD.null, valid)).x0
+        found = made([CFG(6.0), cls(share, limit)], x, level, Conditioning(TOLD.embeddings, TOLD.null, valid)).x0
         kept = torch.ones_like(VALID) if valid is None else valid
         full, null = D(x, level), D(x, level, None)
         guided = null + 6 * (full - null)
@@ -267,7 +267,7 @@ def check_moment(cls):
 
 CHECKS = {
     Rescale: check_rescale, CFGpp: check_cfgpp, CFGZero: check_cfg_zero, APG: check_apg, Several: check_several,
-    Autoguidance: check_autoguidance, DynamicThreshold: check_dynamic_threshold, Moment: check_moment,
+    Autoguidance: check_autoguidance, DynamicThreshold: check_dynamic_threshold, GuidanceInputs: check_moment,
 }  # fmt: skip
 
 
@@ -318,8 +318,8 @@ PLANTED = [
     (DynamicThreshold, "torch.maximum(limit, reached)", "reached"),
     (DynamicThreshold, "share * (count - 1)", "share * count"),
     (DynamicThreshold, "total - count + share", "share"),
-    (Moment, "(values - self.mean(values)).square()", "values.square()"),
-    (Moment, "counts.sum(1).clamp(min=1)", "counts.shape[1]"),
+    (GuidanceInputs, "(values - self.mean(values)).square()", "values.square()"),
+    (GuidanceInputs, "counts.sum(1).clamp(min=1)", "counts.shape[1]"),
 ]  # fmt: skip
 
 

@@ -5,19 +5,19 @@ import itertools
 import pytest
 import sonolux
 import torch
+from sonolux.core.config.load import load_recipe
 from sonolux.core.guidance.apg import APG
 from sonolux.core.guidance.autoguidance import Autoguidance
-from sonolux.core.guidance.base import Beside, Chain, Run
+from sonolux.core.guidance.base import AuxiliaryModel, Chain, Run
 from sonolux.core.guidance.cfg import CFG
 from sonolux.core.guidance.cfg_zero import CFGZero
 from sonolux.core.guidance.cfgpp import CFGpp
 from sonolux.core.guidance.dynamic_threshold import DynamicThreshold
 from sonolux.core.guidance.rescale import Rescale
 from sonolux.core.guidance.several import Several
-from sonolux.core.noise import Noise
-from sonolux.core.recipe.load import load_recipe
 from sonolux.core.testing.guided import SHAPE, Probe, flow, points, told
-from sonolux.core.types import BadInput, Conditions, Estimate
+from sonolux.core.types import BadInput, Conditioning, Estimate
+from sonolux.core.util.rng import Noise
 
 RUN = Run(Noise(0, range(3), SHAPE[1:]))
 X = points(1)[0]
@@ -74,7 +74,7 @@ def test_the_run_s_own_network_as_the_weaker_one_shares_its_row():
 
 def test_a_condition_that_is_not_told_costs_no_row():
     row = torch.zeros(3, 1, dtype=torch.float64)
-    nothing = Conditions({"a": row}, {"a": row})  # as sampling makes it for `label: null`
+    nothing = Conditioning({"a": row}, {"a": row})  # as sampling makes it for `label: null`
     assert called([CFG(3.0)], flow(0.5), nothing)[1] == [1]
 
 
@@ -132,11 +132,11 @@ def test_a_second_network_sees_conditions_as_it_embeds_them():
     class Narrow(Probe):
         def denoise(self, x, level, conditions):
             seen.append(conditions)
-            return super().denoise(x, level, Conditions())
+            return super().denoise(x, level, Conditioning())
 
-    own = Conditions({"a": torch.ones(3, 7)}, {"a": torch.zeros(3, 7)})
+    own = Conditioning({"a": torch.ones(3, 7)}, {"a": torch.zeros(3, 7)})
     valid = torch.ones(3, 1, 4, 3)
-    called([Autoguidance(2.0, denoiser=Beside(Narrow(), own))], flow(0.5), told(valid=valid))
+    called([Autoguidance(2.0, denoiser=AuxiliaryModel(Narrow(), own))], flow(0.5), told(valid=valid))
     assert seen[0].embeddings["a"].shape == (3, 7) and seen[0].valid is valid
 
 
@@ -169,7 +169,7 @@ def test_lists_that_cannot_be_are_refused(guidances, said):
         (lambda: Autoguidance(), "weak"),
         (lambda: Autoguidance(weak="a", denoiser=Probe()), "one weaker"),  # type: ignore[arg-type]
         (lambda: Autoguidance(weak="a").begin(RUN), "denoiser"),  # type: ignore[arg-type]
-        (lambda: called([CFG()], flow(0.5), Conditions({"a": X}, {})), "null rows"),
+        (lambda: called([CFG()], flow(0.5), Conditioning({"a": X}, {})), "null rows"),
     ],
 )
 def test_bad_settings_are_refused(make, said):
@@ -180,9 +180,9 @@ def test_bad_settings_are_refused(make, said):
 def test_guidance_without_conditions_is_refused_where_it_needs_them():
     for parts in ([CFG()], [APG()], [CFGpp()]):
         with pytest.raises(BadInput, match="there is none"):
-            Chain(parts).wrap(Probe(), RUN).denoise(X, flow(0.5), Conditions())
+            Chain(parts).wrap(Probe(), RUN).denoise(X, flow(0.5), Conditioning())
     weak = Chain([Autoguidance(denoiser=Probe(0.3)), DynamicThreshold()])
-    weak.wrap(Probe(), RUN).denoise(X, flow(0.5), Conditions())
+    weak.wrap(Probe(), RUN).denoise(X, flow(0.5), Conditioning())
 
 
 def test_sample_takes_a_list():

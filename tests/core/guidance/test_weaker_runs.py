@@ -3,8 +3,8 @@
 import pytest
 import sonolux
 import torch
-from sonolux.core.recipe.load import load_recipe
-from sonolux.core.training.job import Job
+from sonolux.core.config.load import load_recipe
+from sonolux.core.training.run import TrainingRun
 from sonolux.core.types import BadInput
 
 SETTINGS = ("train.save_every=2", "sample={use: euler, steps: 3, count: 4, batch: 3, guidance: null}")
@@ -68,5 +68,5 @@ def test_a_training_that_previews_with_a_missing_run_is_refused_before_it_begins
     (tmp_path / "tiny.yaml").write_text(tiny_recipe["image"])
     missing = [*SETTINGS, "sample.guidance={use: autoguidance, weak: nowhere}"]
     with pytest.raises(BadInput, match="nowhere"):
-        Job(load_recipe(tmp_path / "tiny.yaml", missing), tmp_path / "run", bar=False).prepare()
+        TrainingRun(load_recipe(tmp_path / "tiny.yaml", missing), tmp_path / "run", bar=False).prepare()
     assert not (tmp_path / "run").exists()

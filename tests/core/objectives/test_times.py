@@ -5,11 +5,10 @@ import math
 import pytest
 import torch
 from scipy import stats
-from sonolux.core import registry
-from sonolux.core.noise import stratified
-from sonolux.core.objectives.times.logit_normal import LogitNormal
-from sonolux.core.objectives.times.lognormal import LogNormal
-from sonolux.core.objectives.times.uniform import Uniform
+from sonolux.core.config import registry
+from sonolux.core.objectives.timestep_sampling.logit_normal import LogitNormal
+from sonolux.core.objectives.timestep_sampling.lognormal import LogNormal
+from sonolux.core.objectives.timestep_sampling.uniform import Uniform
 from sonolux.core.schedulers.discrete import Discrete
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
@@ -17,6 +16,7 @@ from sonolux.core.schedulers.vp_linear import VPLinear
 from sonolux.core.testing.conformance import check_times
 from sonolux.core.testing.planted import plant
 from sonolux.core.types import BadInput
+from sonolux.core.util.rng import stratified
 
 SCHEDULES = {name: registry.find("schedule", name)() for name in registry.builtins("schedule")}
 

@@ -4,19 +4,19 @@ import itertools
 
 import pytest
 import torch
-from sonolux.core import registry
+from sonolux.core.config import registry
 from sonolux.core.objectives.weightings.edm import EDM
 from sonolux.core.objectives.weightings.min_snr import MinSNR
 from sonolux.core.objectives.weightings.none import Unweighted
 from sonolux.core.testing.conformance import check_weighting
 from sonolux.core.testing.planted import plant
-from sonolux.core.types import BadInput, Level
+from sonolux.core.types import BadInput, NoiseLevel
 
 PREDICTIONS = {name: registry.find("prediction", name)() for name in registry.builtins("prediction")}
 ALPHA = torch.tensor([1.0, 1.0, 0.6, 0.05, 0.7, 0.0, 1.0], dtype=torch.float64)
 SIGMA = torch.tensor([0.01, 60.0, 0.8, 0.95, 0.3, 1.0, 0.0], dtype=torch.float64)
-INSIDE = Level(ALPHA[:5], ALPHA[:5], SIGMA[:5])
-BOTH_ENDS = Level(ALPHA, ALPHA, SIGMA)
+INSIDE = NoiseLevel(ALPHA[:5], ALPHA[:5], SIGMA[:5])
+BOTH_ENDS = NoiseLevel(ALPHA, ALPHA, SIGMA)
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def check_min_snr(cls):
     weight = {space: cls(gamma=5.0).weight(INSIDE, PREDICTIONS[space]) for space in PREDICTIONS}
     close(weight["x0"], snr.clamp(max=5))
     close(weight["eps"], snr.clamp(max=5) / snr)
-    vp = Level(0.0, *torch.tensor([[0.6, 0.96], [0.8, 0.28]], dtype=torch.float64))
+    vp = NoiseLevel(0.0, *torch.tensor([[0.6, 0.96], [0.8, 0.28]], dtype=torch.float64))
     snr = (vp.alpha / vp.sigma) ** 2
     close(cls().weight(vp, PREDICTIONS["v"]), snr.clamp(max=5) / (snr + 1))  # section 3.4 of the paper
     # The limits: at alpha = 0 and at sigma = 0 nothing is divided by zero.
@@ -59,7 +59,7 @@ def check_same_loss(cls):
     """A weighted squared error is the same number in whichever space it is taken."""
     x0, eps, guess = (torch.tensor([v]).double() for v in (0.7, -0.4, 0.9))
     for a, s in zip(INSIDE.alpha, INSIDE.sigma, strict=True):
-        level = Level(a, a, s)
+        level = NoiseLevel(a, a, s)
         x = a * x0 + s * eps
         losses = []
         for prediction in PREDICTIONS.values():

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from sonolux.core import registry
+from sonolux.core.config import registry
 from sonolux.core.samplers.base import run
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.testing.conformance import falling

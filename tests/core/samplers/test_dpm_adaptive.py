@@ -5,11 +5,11 @@ import math
 
 import pytest
 import torch
-from sonolux.core import registry
+from sonolux.core.config import registry
+from sonolux.core.pipeline.functional import sample
 from sonolux.core.samplers.base import Solution, run
 from sonolux.core.samplers.dpm_adaptive import DPMAdaptive
 from sonolux.core.samplers.heun import Heun
-from sonolux.core.sampling import sample
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.schedulers.vp_linear import VPLinear
@@ -17,12 +17,12 @@ from sonolux.core.testing.conformance import falling
 from sonolux.core.testing.mixture import example
 from sonolux.core.testing.ode import random_start, trajectory
 from sonolux.core.testing.planted import plant
-from sonolux.core.types import BadInput, Conditions, Estimate, Level
+from sonolux.core.types import BadInput, Conditioning, Estimate, NoiseLevel
 
 FLOW = RectifiedFlow()
 MIXTURE = example()
 WHOLE = [FLOW.level(1.0), FLOW.clean()]
-START = random_start(MIXTURE, Level(1.0, 0.0, 1.0), 4)
+START = random_start(MIXTURE, NoiseLevel(1.0, 0.0, 1.0), 4)
 
 
 class Counting:
@@ -62,7 +62,7 @@ def alone(x, first, last, order, rtol, atol, p):
         return lam, math.sqrt(1 / (1 + math.exp(-2 * lam))), math.sqrt(1 / (1 + math.exp(2 * lam)))
 
     def D(x, level):
-        return MIXTURE.denoise(x, Level(0.0, level[1], level[2])).x0
+        return MIXTURE.denoise(x, NoiseLevel(0.0, level[1], level[2])).x0
 
     def to(x, a, b, estimate):
         return b[2] / a[2] * x - b[1] * math.expm1(a[0] - b[0]) * estimate
@@ -198,7 +198,7 @@ def check_padding(cls):
     valid = torch.cat([torch.ones(1, 1, 3), torch.zeros(1, 1, 5)], dim=2)
     sampler = cls(rtol=0.01, atol=0.001)
     bare = sampler.solve(FLOW, WHOLE, Smooth(), x)
-    made = sampler.solve(FLOW, WHOLE, Smooth(), padded, Conditions(valid=valid))
+    made = sampler.solve(FLOW, WHOLE, Smooth(), padded, Conditioning(valid=valid))
     assert made.nfe == bare.nfe and torch.allclose(made.x[..., :3], bare.x, atol=1e-12)
 
 
@@ -211,10 +211,10 @@ def check_maps(cls):
     x = START.reshape(4, 2, 3)
     sampler = cls(rtol=0.01, atol=0.001)
     number = sampler.solve(FLOW, WHOLE, Smooth(), x)
-    maps = [Level(*(v.repeat(4, 1, 3) for v in (a.t, a.alpha, a.sigma))) for a in WHOLE]
+    maps = [NoiseLevel(*(v.repeat(4, 1, 3) for v in (a.t, a.alpha, a.sigma))) for a in WHOLE]
     made = sampler.solve(FLOW, maps, Smooth(), x)
     assert made.nfe == number.nfe and torch.allclose(made.x, number.x, atol=1e-12)
-    mixed = [Level(*(v.clone() for v in (a.t, a.alpha, a.sigma))) for a in maps]
+    mixed = [NoiseLevel(*(v.clone() for v in (a.t, a.alpha, a.sigma))) for a in maps]
     for own, clean in zip((mixed[0].t, mixed[0].alpha, mixed[0].sigma), (0.0, 1.0, 0.0), strict=True):
         own[:, :, 1] = clean
     made = sampler.solve(FLOW, mixed, Smooth(), x)

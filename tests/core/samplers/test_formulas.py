@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from sonolux.core.samplers import exponential
+from sonolux.core.samplers import _exponential as exponential
 from sonolux.core.samplers.base import run
 from sonolux.core.samplers.ddim import DDIM
 from sonolux.core.samplers.ddpm import DDPM
@@ -18,12 +18,12 @@ from sonolux.core.schedulers.discrete import Discrete
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.schedulers.vp_linear import VPLinear
-from sonolux.core.spacings.karras import Karras
-from sonolux.core.spacings.trailing import Trailing
-from sonolux.core.spacings.uniform_logsnr import UniformLogSNR
 from sonolux.core.testing.mixture import example
 from sonolux.core.testing.planted import plant
-from sonolux.core.types import Level
+from sonolux.core.timesteps.karras import Karras
+from sonolux.core.timesteps.trailing import Trailing
+from sonolux.core.timesteps.uniform_logsnr import UniformLogSNR
+from sonolux.core.types import NoiseLevel
 
 MIXTURE = example()
 SIGMAS = [float(a.sigma) for a in Karras().levels(EDM(), 12)]
@@ -34,7 +34,7 @@ def randn(seed):
 
 
 def D(x, alpha, sigma):
-    return MIXTURE.denoise(x, Level(0.0, alpha, sigma)).x0
+    return MIXTURE.denoise(x, NoiseLevel(0.0, alpha, sigma)).x0
 
 
 def compare(sampler, schedule, levels, expected, scale=1.0):
@@ -179,7 +179,7 @@ def check_flow(cls):
     def expected(x, z):
         for i in range(8):
             t = 1 - i / 8
-            velocity = MIXTURE.flow(x, Level(t, 1 - t, t))
+            velocity = MIXTURE.flow(x, NoiseLevel(t, 1 - t, t))
             x = x - velocity / 8
         return x
 

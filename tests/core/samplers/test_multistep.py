@@ -8,7 +8,7 @@ import pytest
 import torch
 from scipy.integrate import quad
 from scipy.special import gamma, gammainc
-from sonolux.core.samplers import exponential
+from sonolux.core.samplers import _exponential as exponential
 from sonolux.core.samplers.base import run
 from sonolux.core.samplers.deis import DEIS, _gammas
 from sonolux.core.samplers.dpmpp_3m import DPMpp3M
@@ -21,13 +21,13 @@ from sonolux.core.samplers.unipc import UniPC
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.schedulers.vp_linear import VPLinear
-from sonolux.core.spacings.karras import Karras
-from sonolux.core.spacings.trailing import Trailing
-from sonolux.core.spacings.uniform_logsnr import UniformLogSNR
 from sonolux.core.testing.conformance import falling
 from sonolux.core.testing.mixture import example
 from sonolux.core.testing.planted import plant
-from sonolux.core.types import Level
+from sonolux.core.timesteps.karras import Karras
+from sonolux.core.timesteps.trailing import Trailing
+from sonolux.core.timesteps.uniform_logsnr import UniformLogSNR
+from sonolux.core.types import NoiseLevel
 
 MIXTURE = example()
 # From sigma = 80, from VP's noisiest level, and from alpha = 0 exactly; all to sigma = 0.
@@ -35,7 +35,7 @@ GRIDS = [(EDM(), Karras(), 10), (VPLinear(), UniformLogSNR(), 9), (RectifiedFlow
 
 
 def D(x, alpha, sigma):
-    return MIXTURE.denoise(x, Level(0.0, alpha, sigma)).x0
+    return MIXTURE.denoise(x, NoiseLevel(0.0, alpha, sigma)).x0
 
 
 def compare(sampler, expected, grids=GRIDS):

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from sonolux.core.samplers import exponential
+from sonolux.core.samplers import _exponential as exponential
 from sonolux.core.samplers.base import run
 from sonolux.core.samplers.deis import DEIS
 from sonolux.core.samplers.dpmpp_3m import DPMpp3M
@@ -22,7 +22,7 @@ from sonolux.core.testing.mixture import example
 from sonolux.core.testing.ode import random_start, solve
 from sonolux.core.testing.orders import Order, Pinned, own_start, whole
 from sonolux.core.testing.planted import plant
-from sonolux.core.types import BadInput, Estimate, Level
+from sonolux.core.types import BadInput, Estimate, NoiseLevel
 
 MIXTURE = example()
 CLASSES = [DPMpp3M, ExpAB, ExpABM, UniPC, LMS, DEIS, IPNDM]
@@ -145,7 +145,8 @@ def check_waiting(cls):
             own = [*[levels[first]] * 3, *levels[first + 1 :]]
             pairs = zip(falling(schedule, len(own) - 1), own, strict=True)
             both = [
-                Level(*(torch.stack([getattr(a, f), getattr(b, f)]) for f in ("t", "alpha", "sigma"))) for a, b in pairs
+                NoiseLevel(*(torch.stack([getattr(a, f), getattr(b, f)]) for f in ("t", "alpha", "sigma")))
+                for a, b in pairs
             ]
             x = torch.full((2, 1, 1), 0.7, dtype=torch.float64)
             made = run(cls().plan(schedule, both), Elementwise(), x)[1:]

@@ -1,8 +1,8 @@
 """The order that each deterministic sampler states is measured on three processes, against the exact solution."""
 
 import pytest
-from sonolux.core import registry
-from sonolux.core.samplers import exponential
+from sonolux.core.config import registry
+from sonolux.core.samplers import _exponential as exponential
 from sonolux.core.samplers.dpmpp_2m import DPMpp2M
 from sonolux.core.samplers.dpmpp_2m_sde import DPMpp2MSDE
 from sonolux.core.samplers.euler import Euler

@@ -6,11 +6,13 @@ import weakref
 
 import pytest
 import torch
-from sonolux.core import plan as plans
-from sonolux.core import registry
-from sonolux.core.noise import Noise
-from sonolux.core.samplers import base, coefficients, exponential, moves
-from sonolux.core.samplers.base import Affine, Draft, Sampler, run
+from sonolux.core.config import registry
+from sonolux.core.samplers import _coefficients as coefficients
+from sonolux.core.samplers import _exponential as exponential
+from sonolux.core.samplers import _moves as moves
+from sonolux.core.samplers import base
+from sonolux.core.samplers import plan as plans
+from sonolux.core.samplers.base import LinearCombination, PlanBuilder, Sampler, run
 from sonolux.core.samplers.ddim import DDIM
 from sonolux.core.samplers.ddpm import DDPM
 from sonolux.core.samplers.dpmpp_2m import DPMpp2M
@@ -26,7 +28,8 @@ from sonolux.core.testing.conformance import check_map, check_plan, falling
 from sonolux.core.testing.invariants import deviation
 from sonolux.core.testing.mixture import example
 from sonolux.core.testing.planted import plant
-from sonolux.core.types import BadInput, Conditions, Estimate, Level
+from sonolux.core.types import BadInput, Conditioning, Estimate, NoiseLevel
+from sonolux.core.util.rng import Noise
 from torch.utils._python_dispatch import TorchDispatchMode
 
 SCHEDULES = {name: registry.find("schedule", name)() for name in registry.builtins("schedule")}
@@ -240,7 +243,7 @@ def test_float32_follows_float64(name):
 
 def test_a_sampler_is_written_like_its_paper():
     class Mine(Sampler):
-        def draft(self, draft: Draft) -> None:
+        def draft(self, draft: PlanBuilder) -> None:
             x = draft.start()
             for s, t in draft.pairs():
                 D = draft.denoise(x)
@@ -253,7 +256,7 @@ def test_a_sampler_is_written_like_its_paper():
 
 
 def test_algebra_of_combinations():
-    x, D = Affine({("x", 0): 1.0}), Affine({("D", 0): 1.0})
+    x, D = LinearCombination({("x", 0): 1.0}), LinearCombination({("D", 0): 1.0})
     two = torch.tensor(2.0)
     made = two * x - (D - x) / 4 + -x * two
     assert {k: float(v) for k, v in made.terms.items()} == {("x", 0): 0.25, ("D", 0): -0.25}
@@ -278,7 +281,7 @@ def test_wrong_requests_are_refused(make, message):
 
 
 def test_denoise_wants_a_point():
-    draft = Draft(EDM(), [EDM().level(2.0), EDM().level(1.0)])
+    draft = PlanBuilder(EDM(), [EDM().level(2.0), EDM().level(1.0)])
     with pytest.raises(BadInput, match=r"draft\.point"):
         draft.denoise(draft.start() * 2)
 
@@ -289,7 +292,9 @@ def test_levels_may_differ_from_sample_to_sample(name):
     starts = (1.0, 0.7, 0.4)
     lists = [[FLOW.level(u * (1 - i / 5)) for i in range(6)] for u in starts]
     columns = zip(*lists, strict=True)
-    together = [Level(*(torch.stack([getattr(a, f) for a in own]) for f in ("t", "alpha", "sigma"))) for own in columns]
+    together = [
+        NoiseLevel(*(torch.stack([getattr(a, f) for a in own]) for f in ("t", "alpha", "sigma"))) for own in columns
+    ]
     plan = SAMPLERS[name].plan(FLOW, together)
     x = run(plan, MIXTURE, start(), noise=noise())
     for i, own in enumerate(lists):
@@ -299,5 +304,5 @@ def test_levels_may_differ_from_sample_to_sample(name):
 
 
 def test_levels_may_be_plain_numbers():
-    plan = Euler().plan(FLOW, [Level(1.0, 0.0, 1.0), Level(0.0, 1.0, 0.0)])
-    assert torch.allclose(run(plan, MIXTURE, start(), Conditions()).reshape(3, -1), MIXTURE.mean.expand(3, -1))
+    plan = Euler().plan(FLOW, [NoiseLevel(1.0, 0.0, 1.0), NoiseLevel(0.0, 1.0, 0.0)])
+    assert torch.allclose(run(plan, MIXTURE, start(), Conditioning()).reshape(3, -1), MIXTURE.mean.expand(3, -1))

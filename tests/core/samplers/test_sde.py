@@ -6,10 +6,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from sonolux.core import registry
-from sonolux.core.brownian import Interval
-from sonolux.core.noise import Noise
-from sonolux.core.samplers import coefficients, exponential, moves, paths
+from sonolux.core.config import registry
+from sonolux.core.samplers import _coefficients as coefficients
+from sonolux.core.samplers import _exponential as exponential
+from sonolux.core.samplers import _moves as moves
+from sonolux.core.samplers import _paths as paths
 from sonolux.core.samplers.base import run
 from sonolux.core.samplers.dpm_2 import DPM2
 from sonolux.core.samplers.dpm_2_ancestral import DPM2Ancestral
@@ -29,14 +30,16 @@ from sonolux.core.schedulers.discrete import Discrete
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.schedulers.vp_linear import VPLinear
-from sonolux.core.spacings.karras import Karras
-from sonolux.core.spacings.trailing import Trailing
 from sonolux.core.testing.conformance import check_map, check_order, check_plan, falling
 from sonolux.core.testing.mixture import example
 from sonolux.core.testing.moments import moments
 from sonolux.core.testing.ode import random_start
 from sonolux.core.testing.planted import plant
-from sonolux.core.types import BadInput, Level
+from sonolux.core.timesteps.karras import Karras
+from sonolux.core.timesteps.trailing import Trailing
+from sonolux.core.types import BadInput, NoiseLevel
+from sonolux.core.util.brownian import Interval
+from sonolux.core.util.rng import Noise
 
 MIXTURE = example()
 STEPS = 10
@@ -71,7 +74,7 @@ def randn(seed):
 
 
 def D(x, alpha, sigma):
-    return MIXTURE.denoise(x, Level(0.0, alpha, sigma)).x0
+    return MIXTURE.denoise(x, NoiseLevel(0.0, alpha, sigma)).x0
 
 
 def compare(sampler, schedule, levels, expected, scale=1.0):
@@ -497,7 +500,7 @@ def test_restart_rises_and_comes_back():
 def test_a_restart_up_to_a_level_of_the_list_works_on_maps_too():
     levels = [EDM().level(s) for s in (8.0, 4.0, 2.0, 1.0)] + [EDM().clean()]
     sampler = Restart(low=1.0, high=2.0, times=1, steps=2)
-    maps = [Level(*(v.expand(2, 1, 3) for v in (a.t, a.alpha, a.sigma))) for a in levels]
+    maps = [NoiseLevel(*(v.expand(2, 1, 3) for v in (a.t, a.alpha, a.sigma))) for a in levels]
     plans = [sampler.plan(EDM(), own) for own in (levels, maps)]
     ends = [run(p, MIXTURE, randn(0), noise={key: randn(5) for key in p.noises}) for p in plans]
     assert torch.equal(*ends)
@@ -653,17 +656,17 @@ def test_a_map_follows_its_median_element_and_a_batch_its_samples():
         for field, clean in zip(own, (0.0, 1.0, 0.0), strict=True):
             field[:, :, 0] = clean
     plain = DPMpp3MSDE().plan(RectifiedFlow(), levels).noises
-    assert DPMpp3MSDE().plan(RectifiedFlow(), [Level(*f) for f in fields]).noises == plain
+    assert DPMpp3MSDE().plan(RectifiedFlow(), [NoiseLevel(*f) for f in fields]).noises == plain
     waits = [*fields[:2], fields[1], *fields[2:]]  # the median waits a step
     waits[2] = [f.clone() for f in waits[1]]
     for field, value in zip(waits[2], (0.6, 0.4, 0.6), strict=True):
         field[:, :, 1] = value
-    assert DPMpp3MSDE().plan(RectifiedFlow(), [Level(*f) for f in waits]).noises[0] == ("step", 0)
-    batch = [Level(*(torch.stack([f, f]) for f in (a.t, a.alpha, a.sigma))) for a in levels]
+    assert DPMpp3MSDE().plan(RectifiedFlow(), [NoiseLevel(*f) for f in waits]).noises[0] == ("step", 0)
+    batch = [NoiseLevel(*(torch.stack([f, f]) for f in (a.t, a.alpha, a.sigma))) for a in levels]
     assert DPMpp3MSDE().plan(RectifiedFlow(), batch).noises == plain
     one, two = falling(RectifiedFlow(), 4), [RectifiedFlow().level(u) for u in (0.8, 0.5, 0.3, 0.1, 0.0)]
     mixed = [
-        Level(*(torch.stack([getattr(a, n), getattr(b, n)]) for n in ("t", "alpha", "sigma")))
+        NoiseLevel(*(torch.stack([getattr(a, n), getattr(b, n)]) for n in ("t", "alpha", "sigma")))
         for a, b in zip(one, two, strict=True)
     ]
     first = DPMpp3MSDE().plan(RectifiedFlow(), mixed).noises[0]

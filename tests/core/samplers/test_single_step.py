@@ -5,7 +5,8 @@ import math
 
 import pytest
 import torch
-from sonolux.core.samplers import coefficients, stages
+from sonolux.core.samplers import _coefficients as coefficients
+from sonolux.core.samplers import _stages as stages
 from sonolux.core.samplers.base import run
 from sonolux.core.samplers.dpm_2 import DPM2
 from sonolux.core.samplers.dpm_adaptive import DPMAdaptive
@@ -18,15 +19,15 @@ from sonolux.core.samplers.rk4 import RK4
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.schedulers.vp_linear import VPLinear
-from sonolux.core.spacings.karras import Karras
-from sonolux.core.spacings.trailing import Trailing
-from sonolux.core.spacings.uniform_logsnr import UniformLogSNR
 from sonolux.core.testing.conformance import check_map, check_order, check_plan, falling
 from sonolux.core.testing.mixture import example
 from sonolux.core.testing.ode import random_start, trajectory
 from sonolux.core.testing.orders import whole
 from sonolux.core.testing.planted import plant
-from sonolux.core.types import BadInput, Level
+from sonolux.core.timesteps.karras import Karras
+from sonolux.core.timesteps.trailing import Trailing
+from sonolux.core.timesteps.uniform_logsnr import UniformLogSNR
+from sonolux.core.types import BadInput, NoiseLevel
 
 MIXTURE = example()
 FLOW = RectifiedFlow()
@@ -40,7 +41,7 @@ def randn(scale=1.0):
 
 
 def D(x, alpha, sigma):
-    return MIXTURE.denoise(x, Level(0.0, alpha, sigma)).x0
+    return MIXTURE.denoise(x, NoiseLevel(0.0, alpha, sigma)).x0
 
 
 def compare(sampler, schedule, levels, expected, scale=1.0):
@@ -54,7 +55,7 @@ def compare(sampler, schedule, levels, expected, scale=1.0):
 
 def v(x, t):
     """The velocity of rectified flow from the mixture's own formula, not from its denoiser."""
-    return MIXTURE.flow(x, Level(t, 1 - t, t))
+    return MIXTURE.flow(x, NoiseLevel(t, 1 - t, t))
 
 
 def heun_step(x, t, r):
@@ -248,7 +249,7 @@ def test_adaptive_pairs():
 
 def local_order(sampler):
     """The power of the step in the error of one step from pure noise, alpha = 0."""
-    start = random_start(MIXTURE, Level(1.0, 0.0, 1.0), 3)
+    start = random_start(MIXTURE, NoiseLevel(1.0, 0.0, 1.0), 3)
     error = []
     for h in (0.02, 0.01):
         made = run(sampler.plan(FLOW, [FLOW.level(1.0), FLOW.level(1 - h)]), MIXTURE, start)

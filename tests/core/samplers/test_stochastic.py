@@ -2,8 +2,9 @@
 
 import pytest
 import torch
-from sonolux.core import registry
-from sonolux.core.samplers import coefficients, moves
+from sonolux.core.config import registry
+from sonolux.core.samplers import _coefficients as coefficients
+from sonolux.core.samplers import _moves as moves
 from sonolux.core.samplers.base import run
 from sonolux.core.samplers.ddim import DDIM
 from sonolux.core.samplers.ddpm import DDPM

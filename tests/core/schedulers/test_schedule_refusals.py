@@ -13,7 +13,7 @@ from sonolux.core.schedulers.table import Table
 from sonolux.core.schedulers.trig_flow import TrigFlow
 from sonolux.core.schedulers.ve import VE
 from sonolux.core.schedulers.vp_linear import VPLinear
-from sonolux.core.types import BadInput, Signal
+from sonolux.core.types import BadInput, MediaSpec
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ from sonolux.core.types import BadInput, Signal
         (lambda: RectifiedFlow(t_min=0), "t_min"),
         (lambda: RectifiedFlow(shift="long"), "or auto"),  # type: ignore
         (lambda: RectifiedFlow(lengths=(9.0, 3.0)), "two rising"),
-        (lambda: RectifiedFlow("auto", signal=Signal("audio", 1, (9,), latent=(1, 10**5))), "exp\\(17.*as a number"),
+        (lambda: RectifiedFlow("auto", spec=MediaSpec("audio", 1, (9,), latent=(1, 10**5))), "exp\\(17.*as a number"),
         (lambda: Custom(torch.cos), "both functions"),
         (lambda: Custom(t_min=2.0), "t_min < t_max"),
         (lambda: Custom(lambda t: t + 1, lambda t: t.float()), "sigma acts elementwise on float64"),

@@ -7,8 +7,8 @@ import pytest
 import torch
 from scipy.integrate import quad
 from scipy.optimize import brentq
-from sonolux.core import registry
-from sonolux.core.recipe.spec import Spec
+from sonolux.core.config import registry
+from sonolux.core.config.spec import Spec
 from sonolux.core.schedulers.cosine import Cosine
 from sonolux.core.schedulers.custom import Custom
 from sonolux.core.schedulers.discrete import Discrete
@@ -20,7 +20,7 @@ from sonolux.core.schedulers.ve import VE
 from sonolux.core.schedulers.vp_linear import VPLinear
 from sonolux.core.testing.conformance import check_schedule
 from sonolux.core.testing.planted import plant
-from sonolux.core.types import Signal
+from sonolux.core.types import MediaSpec
 
 BUILT_IN = {name: registry.find("schedule", name)() for name in registry.builtins("schedule")}
 KINDS = ("linear", "scaled_linear", "sigmoid", "cosine", "exponential", "laplace")
@@ -205,7 +205,7 @@ def check_rectified_flow(cls):
     for level in (straight, shifted):
         assert (float(level.alpha[-1]), float(level.sigma[-1])) == (0, 1)
     for latent, mu in (((16, 16, 16), 0.5), ((4, 64, 64), 1.15), ((256, 1000), 0.5 + 744 / 3840 * 0.65)):
-        made = cls(shift="auto", signal=Signal("image", 3, (1, 1), latent=latent)).level(t[1:])
+        made = cls(shift="auto", spec=MediaSpec("image", 3, (1, 1), latent=latent)).level(t[1:])
         torch.testing.assert_close(made.sigma, math.exp(mu) / (math.exp(mu) + (1 / t[1:] - 1)), rtol=1e-14, atol=0)
 
 
@@ -281,7 +281,7 @@ def test_planted_error_is_caught(cls, check, old, new):
 
 
 def test_the_shift_follows_the_signal_that_the_builder_hands_in():
-    signal = Signal("image", 3, (512, 512), latent=(4, 64, 64))
+    spec = MediaSpec("image", 3, (512, 512), latent=(4, 64, 64))
     auto = Spec("schedule", "rectified_flow", {"shift": "auto"})
-    assert auto.build(signal=signal).shift == pytest.approx(math.exp(1.15))
+    assert auto.build(spec=spec).shift == pytest.approx(math.exp(1.15))
     assert auto.build().shift == pytest.approx(math.exp(0.5)), "while a recipe is read the shape is not known yet"

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from scipy import stats
-from sonolux.core.samplers import coefficients
+from sonolux.core.samplers import _coefficients as coefficients
 from sonolux.core.samplers.ddpm import DDPM
 from sonolux.core.samplers.dpm_adaptive import DPMAdaptive
 from sonolux.core.samplers.dpmpp_2m_sde import DPMpp2MSDE
@@ -14,7 +14,6 @@ from sonolux.core.samplers.rk4 import RK4
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.schedulers.vp_linear import VPLinear
-from sonolux.core.spacings.leading import Leading
 from sonolux.core.testing import orders
 from sonolux.core.testing.budget import error_against_nfe, within
 from sonolux.core.testing.conformance import SamplerConformance, check_distribution
@@ -24,7 +23,8 @@ from sonolux.core.testing.ode import random_start, trajectory
 from sonolux.core.testing.orders import falling
 from sonolux.core.testing.planted import plant
 from sonolux.core.testing.problems import examples
-from sonolux.core.types import Level
+from sonolux.core.timesteps.leading import Leading
+from sonolux.core.types import NoiseLevel
 
 
 def normal(count, shift=0.0, scale=1.0, d=3, seed=0):
@@ -143,7 +143,7 @@ def test_a_budget_that_is_off_by_one_is_caught(old, new):
 def check_cost(measure):
     """One step of Euler from noise to clean ends at the mean of the data; more evaluations help as the order says."""
     problem, flow = example(), RectifiedFlow()
-    start = random_start(problem, Level(1.0, 0.0, 1.0), 64)
+    start = random_start(problem, NoiseLevel(1.0, 0.0, 1.0), 64)
     exact = trajectory(problem, start, (1.0, 0.0))[-1]
     one = measure(Euler(), flow, [1], problem, 64)[0]
     away = exact - problem.mean.reshape(problem.shape)

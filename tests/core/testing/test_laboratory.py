@@ -12,9 +12,9 @@ from sonolux.core.testing.mixture import GaussianMixture, example
 from sonolux.core.testing.ode import random_start, solve, trajectory
 from sonolux.core.testing.orders import Order
 from sonolux.core.testing.planted import plant
-from sonolux.core.types import BadInput, Level
+from sonolux.core.types import BadInput, NoiseLevel
 
-LEVELS = [Level(0.0, 0.6, 0.8), Level(0.0, 1.0, 3.0), Level(0.0, 0.2, 0.1)]
+LEVELS = [NoiseLevel(0.0, 0.6, 0.8), NoiseLevel(0.0, 1.0, 3.0), NoiseLevel(0.0, 0.2, 0.1)]
 
 
 def at_random(mixture, count=5, seed=1):
@@ -69,7 +69,7 @@ def test_planted_error_in_the_mixture_is_caught(old, new):
 def test_the_ends_are_finite():
     for m in (example(), example(rank=2)):
         x = at_random(m)
-        noise, clean = Level(1.0, 0.0, 1.0), Level(0.0, 1.0, 0.0)
+        noise, clean = NoiseLevel(1.0, 0.0, 1.0), NoiseLevel(0.0, 1.0, 0.0)
         assert torch.allclose(m.denoise(x, noise).x0.reshape(5, -1), m.mean.expand(5, -1))
         assert torch.allclose(m.denoise(x, clean).x0, x)
         assert torch.equal(m.eps(x, clean), torch.zeros_like(x))
@@ -79,12 +79,14 @@ def test_a_map_agrees_with_numbers():
     m = example(shape=(2, 4))
     x = at_random(m)
     alpha, sigma = torch.full((5, 1, 4), 0.6).double(), torch.full((5, 1, 4), 0.8).double()
-    assert torch.allclose(m.denoise(x, Level(0.0, alpha, sigma)).x0, m.denoise(x, Level(0.0, 0.6, 0.8)).x0, atol=1e-14)
+    assert torch.allclose(
+        m.denoise(x, NoiseLevel(0.0, alpha, sigma)).x0, m.denoise(x, NoiseLevel(0.0, 0.6, 0.8)).x0, atol=1e-14
+    )
     alpha[:, :, 0], sigma[:, :, 0] = 1.0, 0.0
-    mixed = m.denoise(x, Level(0.0, alpha, sigma)).x0
+    mixed = m.denoise(x, NoiseLevel(0.0, alpha, sigma)).x0
     assert torch.allclose(mixed[:, :, 0], x[:, :, 0]) and torch.isfinite(mixed).all()
     with pytest.raises(BadInput, match="not a map"):
-        example(shape=(2, 4), rank=1).denoise(x, Level(0.0, alpha, sigma))
+        example(shape=(2, 4), rank=1).denoise(x, NoiseLevel(0.0, alpha, sigma))
 
 
 def test_samples_have_the_moments_and_do_not_depend_on_their_number():
@@ -130,7 +132,7 @@ def test_a_wrong_scale_of_the_curve_is_caught():
 
 def test_curves_do_not_depend_on_the_steps_of_their_method():
     m = example(rank=1)
-    u = random_start(m, Level(1.0, 0.0, 1.0), 3)
+    u = random_start(m, NoiseLevel(1.0, 0.0, 1.0), 3)
     coarse, fine = (trajectory(m, u, [1.0, 0.4, 0.0], density=n)[-1] for n in (12, 40))
     assert torch.allclose(coarse, fine, atol=1e-12, rtol=0)
     back = trajectory(m, fine, [0.0, 1.0])[-1]

@@ -21,10 +21,10 @@ from sonolux.core.testing.ode import random_start, solve
 from sonolux.core.testing.orders import interior
 from sonolux.core.testing.planted import plant
 from sonolux.core.testing.problems import examples
-from sonolux.core.types import BadInput, Conditions, Level
+from sonolux.core.types import BadInput, Conditioning, NoiseLevel
 
-LEVELS = [Level(0.0, 0.6, 0.8), Level(0.0, 1.0, 3.0), Level(0.0, 0.2, 0.1)]
-CLEAN, NOISE = Level(0.0, 1.0, 0.0), Level(1.0, 0.0, 1.0)
+LEVELS = [NoiseLevel(0.0, 0.6, 0.8), NoiseLevel(0.0, 1.0, 3.0), NoiseLevel(0.0, 0.2, 0.1)]
+CLEAN, NOISE = NoiseLevel(0.0, 1.0, 0.0), NoiseLevel(1.0, 0.0, 1.0)
 
 
 def at_random(shape, count=4, seed=1):
@@ -141,9 +141,10 @@ def test_every_example_is_a_problem_of_unit_scale():
         assert 0.5 < float(problem.covariance.diagonal().mean()) < 3, name
         x = problem.draw(3, seed=2)
         assert x.shape == (3, *problem.shape) and torch.equal(problem.draw(2, seed=2), x[:2]), name
-        level = Level(0.0, torch.tensor([1.0, 0.6, 0.0]), torch.tensor([0.5, 0.8, 1.0]))
+        level = NoiseLevel(0.0, torch.tensor([1.0, 0.6, 0.0]), torch.tensor([0.5, 0.8, 1.0]))
         apart = [
-            problem.denoise(x[i : i + 1], Level(0.0, float(level.alpha[i]), float(level.sigma[i]))).x0 for i in range(3)
+            problem.denoise(x[i : i + 1], NoiseLevel(0.0, float(level.alpha[i]), float(level.sigma[i]))).x0
+            for i in range(3)
         ]
         assert torch.allclose(problem.denoise(x, level).x0, torch.cat(apart), atol=1e-6), f"{name}: levels (B,)"
     assert shapes == {1, 2}, "1D and 2D shapes"
@@ -178,7 +179,7 @@ def test_bad_problems_are_refused():
     with pytest.raises(BadInput, match="negative"):
         DenseMixture(torch.zeros(1, 1, 2), torch.tensor([[[1.0, 2.0], [2.0, 1.0]]]))
     with pytest.raises(BadInput, match="one level a sample"):
-        band_limited((4,)).denoise(torch.zeros(1, 1, 4), Level(0.0, torch.ones(1, 1, 4), torch.ones(1, 1, 4)))
+        band_limited((4,)).denoise(torch.zeros(1, 1, 4), NoiseLevel(0.0, torch.ones(1, 1, 4), torch.ones(1, 1, 4)))
     with pytest.raises(BadInput, match="mask"):
         ar1(4).given(torch.ones(1, 4, dtype=torch.bool), torch.zeros(1, 4))
 
@@ -192,7 +193,7 @@ def check_map(cls):
     x = at_random(problem.shape, count=2)
     sigma = torch.tensor([[[0.3, 0.9, 0.5]], [[1.0, 0.2, 0.7]]], dtype=torch.float64)  # (B, 1, 3)
     alpha = 1 - 0.5 * sigma
-    level = Level(0.0, alpha, sigma)
+    level = NoiseLevel(0.0, alpha, sigma)
     a, s = (v.expand_as(x).reshape(2, -1) for v in (alpha, sigma))
     for i in range(2):
         A, S = np.diag(a[i]), np.diag(s[i] ** 2)
@@ -205,7 +206,7 @@ def check_map(cls):
     score = torch.autograd.grad(problem.log_density(y, level).sum(), y)[0]
     assert torch.allclose(problem.denoise(x, level).x0, (x + sigma**2 * score) / alpha, atol=1e-9)
     assert torch.allclose(problem.eps(x, level), -sigma * score, atol=1e-9)
-    even = Level(0.0, torch.full((2, 1, 3), 0.6).double(), torch.full((2, 1, 3), 0.8).double())
+    even = NoiseLevel(0.0, torch.full((2, 1, 3), 0.6).double(), torch.full((2, 1, 3), 0.8).double())
     assert torch.allclose(problem.denoise(x, even).x0, problem.denoise(x, LEVELS[0]).x0, atol=1e-12)
 
 
@@ -231,7 +232,7 @@ def test_clean_elements_of_a_map_stay_and_tell_of_the_others():
     x = problem.draw(1)
     sigma = torch.ones(1, 1, 8, dtype=torch.float64)
     sigma[..., 3] = 0.0
-    told = problem.denoise(x, Level(0.0, 1 - sigma, sigma)).x0  # element 3 is seen, the others are pure noise
+    told = problem.denoise(x, NoiseLevel(0.0, 1 - sigma, sigma)).x0  # element 3 is seen, the others are pure noise
     away = (torch.arange(8) - 3).abs().double()
     assert torch.allclose(told[0, 0], x[0, 0, 3] * 0.9**away, atol=1e-12)
 
@@ -265,7 +266,7 @@ def check_given(low_rank, full):
         noisy = seen + noise * at_random((2, 4), 1, seed=7)[0]
         y = noisy[mask].reshape(1, 1, -1)
         like = stats.norm(seen[mask].numpy(), noise).logpdf(noisy[mask].numpy()).sum()
-        evidence = whole.part(mask).log_density(y, Level(0.0, 1.0, noise))
+        evidence = whole.part(mask).log_density(y, NoiseLevel(0.0, 1.0, noise))
         after = whole.given(mask, noisy, noise)
         assert torch.allclose(after.log_density(seen[None], CLEAN), joint + like - evidence, atol=1e-8)
         theirs = after.part(~mask).log_density(rest, CLEAN)
@@ -331,7 +332,7 @@ def test_a_class_is_a_component_of_a_dense_mixture():
     m = example().dense()
     x, level = at_random((2, 3)), LEVELS[0]
     alone = DenseMixture(m.means[1:2].reshape(1, 2, 3), m.covariances[1:2])
-    told: Conditions = m.conditions(torch.ones(4, dtype=torch.long))
+    told: Conditioning = m.conditions(torch.ones(4, dtype=torch.long))
     assert torch.allclose(m.denoise(x, level, told).x0, alone.denoise(x, level).x0, atol=1e-12)
     assert torch.allclose(m.denoise(x, level, told.without()).x0, example().denoise(x, level).x0, atol=1e-12)
 

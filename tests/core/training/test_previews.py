@@ -3,9 +3,9 @@
 import pytest
 import sonolux
 import torch
-from sonolux.core.recipe.load import load_recipe
+from sonolux.core.config.load import load_recipe
 from sonolux.core.testing.planted import plant
-from sonolux.core.training.job import Job
+from sonolux.core.training.run import TrainingRun
 
 
 def check_previews(text, folder):
@@ -13,7 +13,7 @@ def check_previews(text, folder):
     (folder / "tiny.yaml").write_text(text)
     often = ["train.steps=4", "train.save_every=2", "train.preview_every=2", "train.keep=9", "train.optimizer.lr=3e-3"]
     recipe = load_recipe(folder / "tiny.yaml", [*often, "train.ema.half_life=3", "sample.precision=float32"])
-    job, seen = Job(recipe, folder / "run", say=lambda _: None, bar=False), {}
+    job, seen = TrainingRun(recipe, folder / "run", say=lambda _: None, bar=False), {}
     job.prepare()
     job.parts.modality.sheet = lambda path, media, captions=(): seen.update({path.stem: media})
     job.run()
@@ -44,6 +44,6 @@ def test_a_preview_is_what_sample_makes_of_that_checkpoint(modality, tiny_recipe
     ids=["weights not averaged", "one step more", "another seed"],
 )
 def test_planted_differences_of_previews_are_caught(modality, old, new, tiny_recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr(Job, "_preview", plant(Job, old, new)._preview)
+    monkeypatch.setattr(TrainingRun, "_preview", plant(TrainingRun, old, new)._preview)
     with pytest.raises(AssertionError):
         check_previews(tiny_recipe[modality], tmp_path)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 from sonolux.core.cli.main import main
-from sonolux.core.recipe.load import load_recipe
-from sonolux.core.training.job import Job
-from sonolux.core.training.runfolder import need_writable
+from sonolux.core.config.load import load_recipe
+from sonolux.core.training.run import TrainingRun
+from sonolux.core.training.run_dir import need_writable
 from sonolux.core.types import BadInput
 
 
@@ -51,7 +51,7 @@ def test_a_name_that_is_no_plain_folder_is_refused(recipe, name):
 def test_a_condition_that_the_data_says_nothing_to_is_refused(recipe, tmp_path, capsys):
     change = "condition.pitch={use: number, key: pitch, range: [0, 1]}"
     with pytest.raises(BadInput, match=r"condition\.pitch: no example has the attribute `pitch`; .*label"):
-        Job(load_recipe(recipe, [change]), tmp_path / "run", bar=False).prepare()
+        TrainingRun(load_recipe(recipe, [change]), tmp_path / "run", bar=False).prepare()
     assert not (tmp_path / "run").exists()
     assert main(["recipe", "validate", str(recipe), change]) == 0
     assert main(["recipe", "validate", "--data", str(recipe), change]) == 2
@@ -60,6 +60,6 @@ def test_a_condition_that_the_data_says_nothing_to_is_refused(recipe, tmp_path, 
 
 
 def test_planted_trust_in_conditions_is_caught(recipe, tmp_path, monkeypatch):
-    monkeypatch.setattr("sonolux.core.training.job.check_conditions", lambda parts, data: None)
+    monkeypatch.setattr("sonolux.core.training.run.check_conditions", lambda parts, data: None)
     with pytest.raises(pytest.fail.Exception):
         test_a_condition_that_the_data_says_nothing_to_is_refused(recipe, tmp_path, None)

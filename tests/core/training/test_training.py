@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from sonolux.core.generate import load
-from sonolux.core.recipe.load import load_recipe
-from sonolux.core.recipe.sections import Train
+from sonolux.core.config.load import load_recipe
+from sonolux.core.config.sections import Train
+from sonolux.core.data.loader import Order
+from sonolux.core.pipeline.pipeline import load
 from sonolux.core.training import loop
-from sonolux.core.training.batches import Order
 from sonolux.core.training.checkpoint import newest, read_header
 from sonolux.core.training.ema import EMA
-from sonolux.core.training.job import Job, RunFailed
 from sonolux.core.training.loss import Losses
-from sonolux.core.training.rate import Clock, learning_rate
+from sonolux.core.training.lr import TrainingBudget, learning_rate
+from sonolux.core.training.run import RunFailed, TrainingRun
 from sonolux.core.types import BadInput
 
 RECIPE = """
@@ -46,7 +46,7 @@ def recipe(tmp_path):
 
 def go(recipe: Path, folder: Path, *changes: str, **prepare) -> Path:
     """Train a recipe, quietly; returns the last checkpoint."""
-    job = Job(load_recipe(str(recipe), list(changes)), folder, say=lambda _: None, bar=False)
+    job = TrainingRun(load_recipe(str(recipe), list(changes)), folder, say=lambda _: None, bar=False)
     job.prepare(**prepare)
     return job.run()
 
@@ -79,9 +79,10 @@ def test_resuming_continues_bit_for_bit(recipe, tmp_path):
 def test_a_draw_that_is_not_keyed_breaks_resuming(recipe, tmp_path, monkeypatch, what):
     """The planted error: one kind of draw comes from a generator that a restart does not bring back."""
     import numpy as np
-    from sonolux.core import noise
-    from sonolux.core.layers import dropout
-    from sonolux.core.training import batches, loss
+    from sonolux.core.data import loader as batches
+    from sonolux.core.nn.layers import dropout
+    from sonolux.core.training import loss
+    from sonolux.core.util import rng as noise
 
     loose = np.random.default_rng()
 
@@ -185,7 +186,7 @@ def test_a_folder_of_other_things_is_refused(recipe, tmp_path):
 
 def test_weights_start_a_new_run(recipe, tmp_path):
     first = go(recipe, tmp_path / "first")
-    job = Job(load_recipe(str(recipe), []), tmp_path / "second", bar=False)
+    job = TrainingRun(load_recipe(str(recipe), []), tmp_path / "second", bar=False)
     job.prepare(weights=first)
     mine, theirs = job.trainer.model.state_dict(), tensors(first)
     assert job.trainer.step == 0 and all(torch.equal(v, theirs[f"ema.{k}"]) for k, v in mine.items())
@@ -210,13 +211,13 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_batch(recipe, tmp_path, m
         go(recipe, tmp_path / "run")
     said = str(error.value)
     assert "step 6 is not finite" in said and "step-00000004.safetensors" in said
-    job = Job(load_recipe(str(recipe), []), tmp_path / "other", bar=False)
+    job = TrainingRun(load_recipe(str(recipe), []), tmp_path / "other", bar=False)
     job.prepare()
     assert job.trainer.sources(6)[0] in said
 
 
 def test_an_interrupt_saves_and_says_how_to_go_on(recipe, tmp_path):
-    job = Job(load_recipe(str(recipe), []), tmp_path / "run", say=lambda _: None, bar=False)
+    job = TrainingRun(load_recipe(str(recipe), []), tmp_path / "run", say=lambda _: None, bar=False)
     job.prepare()
     true = job.trainer.one
 
@@ -234,7 +235,7 @@ def test_an_interrupt_saves_and_says_how_to_go_on(recipe, tmp_path):
 
 
 def test_minutes_count_what_was_spent_and_keep_time_back(recipe, tmp_path):
-    clock = Clock(Train(minutes=2), elapsed=30.0)
+    clock = TrainingBudget(Train(minutes=2), elapsed=30.0)
     assert clock.progress(10**6) == pytest.approx(0.25, abs=0.01)
     clock.reserve = 60.0
     assert clock.progress(0) == pytest.approx(0.5, abs=0.02)
@@ -310,7 +311,7 @@ def test_sigterm_saves_and_gives_the_handlers_back(recipe, tmp_path):
     import signal
 
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-    job = Job(load_recipe(str(recipe), []), tmp_path / "run", say=lambda _: None, bar=False)
+    job = TrainingRun(load_recipe(str(recipe), []), tmp_path / "run", say=lambda _: None, bar=False)
     job.prepare()
     true = job.trainer.one
 
@@ -333,7 +334,7 @@ def test_resuming_keeps_changes_tells_the_end_and_reads_a_torn_log(recipe, tmp_p
     written = end.stat().st_mtime_ns
 
     def resume(*changes):
-        job = Job(load_recipe(run / "resolved.yaml", list(changes)), run, say=said.append, bar=False)
+        job = TrainingRun(load_recipe(run / "resolved.yaml", list(changes)), run, say=said.append, bar=False)
         job.prepare(resume=newest(run))
         return job.run()
 
@@ -350,7 +351,7 @@ def test_resuming_keeps_changes_tells_the_end_and_reads_a_torn_log(recipe, tmp_p
 
 
 def test_the_last_step_is_saved_and_shown_once_and_a_preview_stays_small(recipe, tmp_path, monkeypatch):
-    from sonolux.core.training import job
+    from sonolux.core.training import run as job
 
     saves, shows, save, sample = [], [], job.save, job.Trained.sample
     monkeypatch.setattr(job, "save", lambda path, *rest: (saves.append(path.name), save(path, *rest)))
@@ -399,7 +400,7 @@ def test_a_bad_number_in_the_data_is_told_before_anything_is_written(recipe, tmp
     [
         (lambda facts: facts.update(format=2), "upgrade sonolux"),
         (lambda facts: facts.pop("step"), "damaged.*step"),
-        (lambda facts: facts.update(signal=3), "damaged"),
+        (lambda facts: facts.update(spec=3), "damaged"),
     ],
 )
 def test_a_header_that_cannot_be_read_is_refused(tmp_path, change, said):

@@ -4,9 +4,9 @@ import math
 
 import pytest
 import torch
-from sonolux.core import registry
+from sonolux.core.config import registry
 from sonolux.core.testing.planted import plant
-from sonolux.core.types import BadInput, Item, Signal
+from sonolux.core.types import BadInput, Item, MediaSpec
 from sonolux.modalities.audio import dsp
 from sonolux.modalities.audio.codecs import base, logmel
 from sonolux.modalities.audio.codecs.logmel import Logmel
@@ -14,18 +14,18 @@ from sonolux.modalities.audio.codecs.stft import Stft
 from sonolux.modalities.audio.codecs.waveform import Waveform
 from sonolux.modalities.audio.datasets.synth_sfx import SynthSfx
 
-MONO = Signal("audio", 1, (8000,), 8000.0)
-STEREO = Signal("audio", 2, (4000,), 8000.0)
+MONO = MediaSpec("audio", 1, (8000,), 8000.0)
+STEREO = MediaSpec("audio", 2, (4000,), 8000.0)
 NAMES = [name for name in registry.names("codec") if name.startswith("audio/")]
 
 
-def made(signal, count=64, **kw):
-    return [SynthSfx(signal, **kw).item(i) for i in range(count)]
+def made(spec, count=64, **kw):
+    return [SynthSfx(spec, **kw).item(i) for i in range(count)]
 
 
-def fitted(cls, signal=MONO, items=None, **kw):
-    codec = cls(signal, **kw)
-    codec.fit(made(signal) if items is None else items)
+def fitted(cls, spec=MONO, items=None, **kw):
+    codec = cls(spec, **kw)
+    codec.fit(made(spec) if items is None else items)
     return codec
 
 
@@ -34,14 +34,14 @@ def stack(items):
 
 
 def check_exact_round_trip(cls, floor_db):
-    for signal in (MONO, STEREO, Signal("audio", 1, (777,), 8000.0)):
-        items = [Item(torch.randn(signal.channels, *signal.size) * 0.1) for _ in range(8)]
-        codec = fitted(cls, signal, items)
+    for spec in (MONO, STEREO, MediaSpec("audio", 1, (777,), 8000.0)):
+        items = [Item(torch.randn(spec.channels, *spec.size) * 0.1) for _ in range(8)]
+        codec = fitted(cls, spec, items)
         x = stack(items)
         z = codec.encode(x)
-        assert tuple(z.shape[1:]) == codec.shape(signal.size)
-        error = codec.decode(z, signal.size[0]) - x
-        assert codec.decode(z, signal.size[0]).shape == x.shape
+        assert tuple(z.shape[1:]) == codec.shape(spec.size)
+        error = codec.decode(z, spec.size[0]) - x
+        assert codec.decode(z, spec.size[0]).shape == x.shape
         assert 10 * math.log10(float(x.square().mean() / error.square().mean())) > floor_db
 
 
@@ -220,8 +220,8 @@ def test_loops(name):
 
 
 def check_log_det():
-    signal = Signal("audio", 1, (32,), 8000.0)
-    codec = fitted(Waveform, signal, [Item(0.1 * torch.randn(1, 32)) for _ in range(50)], patch=8)
+    spec = MediaSpec("audio", 1, (32,), 8000.0)
+    codec = fitted(Waveform, spec, [Item(0.1 * torch.randn(1, 32)) for _ in range(50)], patch=8)
     eye = torch.eye(32)[:, None]
     jacobian = codec.encode(eye).flatten(1)
     assert float(torch.linalg.slogdet(jacobian).logabsdet) == pytest.approx(codec.log_det((32,)), rel=1e-4)
@@ -252,7 +252,7 @@ def test_frames_are_multiples_of_eight():
     [
         (lambda: Stft(MONO, n_fft=256, hop=200), "n_fft / 2"),
         (lambda: Stft(MONO, power=0), "codec.power"),
-        (lambda: Stft(Signal("image", 3, (8, 8))), "take sound"),
+        (lambda: Stft(MediaSpec("image", 3, (8, 8))), "take sound"),
         (lambda: Logmel(MONO, floor=3), "codec.floor"),
         (lambda: Logmel(MONO, n_fft=64, hop=16), "fewer mels"),
         (lambda: Logmel(MONO, mels=2), "codec.mels"),
@@ -270,8 +270,8 @@ def test_bad_values_are_refused(make, message):
 def check_overlap():
     """Exact, as a loop too; a shift by a place is a shift; what two places say of a sample is cross-faded."""
     for channels, overlap in ((1, 5), (2, 8), (1, 16)):
-        signal = Signal("audio", channels, (801,), 8000.0)
-        codec = Waveform(signal, patch=16, overlap=overlap).double()
+        spec = MediaSpec("audio", channels, (801,), 8000.0)
+        codec = Waveform(spec, patch=16, overlap=overlap).double()
         codec.normal.scale.fill_(0.3)
         rng = torch.Generator().manual_seed(0)
         x = torch.randn(3, channels, 801, dtype=torch.float64, generator=rng)
@@ -295,7 +295,7 @@ def check_overlap():
         # neighbours' shares comes to one.
         z = torch.zeros(1, 16 + overlap, 9, dtype=torch.float64)
         z[..., 4] = 1 / 0.3
-        one = Waveform(Signal("audio", 1, (144,), 8000.0), 16, overlap).double()
+        one = Waveform(MediaSpec("audio", 1, (144,), 8000.0), 16, overlap).double()
         one.normal.scale.fill_(0.3)
         bump = one.decode(z, 144)[0, 0]
         assert float(bump.max()) == pytest.approx(1) or overlap == 16

@@ -6,7 +6,7 @@ import soundfile
 import torch
 from PIL import Image
 from sonolux.core.types import BadInput, Modality
-from sonolux.modalities.audio import draw
+from sonolux.modalities.audio import visualize as draw
 from sonolux.modalities.audio.modality import Audio
 
 
@@ -18,8 +18,8 @@ def sweep(rate=8000, seconds=1.0, start=500.0, end=500.0):
 def test_facts():
     audio = Audio(rate=11025, seconds=2.0, channels=2)
     assert isinstance(audio, Audio) and callable(audio.sheet) and audio.suffix == ".wav"
-    signal = audio.signal()
-    assert (signal.modality, signal.channels, signal.size, signal.rate) == ("audio", 2, (22050,), 11025.0)
+    spec = audio.spec()
+    assert (spec.modality, spec.channels, spec.size, spec.rate) == ("audio", 2, (22050,), 11025.0)
     contract: Modality = audio
     assert contract.name == "audio"
 

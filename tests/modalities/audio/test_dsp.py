@@ -8,7 +8,7 @@ import pytest
 import torch
 from sonolux.core.types import BadInput
 from sonolux.modalities.audio import dsp
-from sonolux.modalities.audio.synthesis import FAMILIES, draw, render
+from sonolux.modalities.audio.synthetic.synthesis import FAMILIES, draw, render
 from torch.nn import functional
 
 
@@ -84,7 +84,7 @@ def test_against_the_referee(check):
 
 
 def _symmetric(n, **kw):
-    return torch.signal.windows.hann(n, sym=True, **kw)
+    return torch.spec.windows.hann(n, sym=True, **kw)
 
 
 def _late(n_fft, hop):

@@ -5,12 +5,12 @@ import pytest
 import scipy.signal
 import torch
 from sonolux.core.testing import planted
-from sonolux.core.types import Item, Signal
+from sonolux.core.types import Item, MediaSpec
 from sonolux.modalities.audio import dsp
 from sonolux.modalities.audio.codecs.logmel import Logmel
 from sonolux.modalities.audio.codecs.waveform import Waveform
 
-SIGNAL = Signal("audio", 1, (8000,), 8000.0)
+SIGNAL = MediaSpec("audio", 1, (8000,), 8000.0)
 
 
 def voice(n=8000, seed=0):

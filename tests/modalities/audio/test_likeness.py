@@ -148,8 +148,8 @@ def test_copies_among_real_sounds(folder):
     base = os.environ.get("SONOLUX_DATA")
     if not base or not (Path(base) / folder).is_dir():
         pytest.skip("needs SONOLUX_DATA with the real data")
-    from sonolux.core.build import build_data
-    from sonolux.core.recipe.load import load_recipe
+    from sonolux.core.config.load import load_recipe
+    from sonolux.core.training.build import build_data
 
     recipe = load_recipe({"sfx": "sfx_folder"}.get(folder, folder), [f"data.root={Path(base) / folder}"])
     train, held = (build_data(recipe, split)[0] for split in ("train", "valid"))

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from sonolux.core.types import BadInput, Signal
+from sonolux.core.types import BadInput, MediaSpec
 from sonolux.modalities.audio import dsp
 from sonolux.modalities.audio.datasets.synth_sfx import SynthSfx
 from sonolux.modalities.audio.features.logmel_stats import LogmelStats
 
-SIGNAL = Signal("audio", 1, (8000,), 8000.0)
+SIGNAL = MediaSpec("audio", 1, (8000,), 8000.0)
 
 
 def sounds(count=140, seed=0):

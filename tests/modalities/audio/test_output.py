@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from sonolux.core.types import BadInput, Signal
-from sonolux.modalities.audio import files, loudness, output
+from sonolux.core.types import BadInput, MediaSpec
+from sonolux.modalities.audio import io as files
+from sonolux.modalities.audio import loudness, output
 from sonolux.modalities.audio.output import Finish, faded, finish, trimmed
 from sonolux.modalities.audio.outputs.file import File
 
@@ -153,13 +154,13 @@ def test_silence_stays_as_it_is():
 )
 def test_settings_that_make_no_sense_are_refused(wrong, said):
     with pytest.raises(BadInput, match=said):
-        File(Signal("audio", 1, (8000,), RATE), **wrong)
+        File(MediaSpec("audio", 1, (8000,), RATE), **wrong)
 
 
 @pytest.mark.parametrize("form", files.FORMATS)
 def test_every_format_is_finished_and_written(tmp_path, form):
     wave = amid_silence(tone(0.6, 700, 0.05, channels=2))
-    writer = File(Signal("audio", 2, (8000,), float(RATE)), form, lufs=-20.0, dither=form.endswith("16"))
+    writer = File(MediaSpec("audio", 2, (8000,), float(RATE)), form, lufs=-20.0, dither=form.endswith("16"))
     path = writer.write(tmp_path / f"x{writer.suffix}", wave)
     back = files.read(path)
     assert back.source["subtype"] == files.FORMATS[form].subtype
@@ -168,7 +169,7 @@ def test_every_format_is_finished_and_written(tmp_path, form):
 
 
 def test_nothing_is_written_of_a_sound_with_holes(tmp_path):
-    writer = File(Signal("audio", 1, (8000,), float(RATE)))
+    writer = File(MediaSpec("audio", 1, (8000,), float(RATE)))
     with pytest.raises(BadInput, match="finite"):
         writer.write(tmp_path / "x.wav", torch.full((1, 100), math.inf))
     assert list(tmp_path.iterdir()) == []
@@ -177,11 +178,11 @@ def test_nothing_is_written_of_a_sound_with_holes(tmp_path):
 def test_samples_are_written_as_the_recipe_or_the_command_line_says(tmp_path):
     import sonolux
     from sonolux.core.cli.main import main
-    from sonolux.core.recipe.load import load_recipe
-    from sonolux.core.training.job import Job
+    from sonolux.core.config.load import load_recipe
+    from sonolux.core.training.run import TrainingRun
 
     few = ["train.steps=2", "train.minutes=null", "train.batch=4", "data.count=40", "sample.steps=2"]
-    job = Job(load_recipe("synth_sfx", few), tmp_path / "run", say=lambda _: None, bar=False)
+    job = TrainingRun(load_recipe("synth_sfx", few), tmp_path / "run", say=lambda _: None, bar=False)
     job.prepare()
     job.run()
     trained = sonolux.load(tmp_path / "run", device="cpu")
@@ -203,7 +204,7 @@ def test_samples_are_written_as_the_recipe_or_the_command_line_says(tmp_path):
 
 
 def test_an_output_of_another_modality_is_refused():
-    from sonolux.core.recipe.load import load_recipe
+    from sonolux.core.config.load import load_recipe
 
     with pytest.raises(BadInput, match=r"sample\.output.*is for modality audio"):
         load_recipe("shapes", ["sample.output=audio/file"])
@@ -212,7 +213,7 @@ def test_an_output_of_another_modality_is_refused():
 def check_loop():
     """Of a loop, every sample is scaled alike: nothing is cut or faded."""
     wave = torch.cat([torch.zeros(1, 2000), tone(0.3, 500, 0.5), torch.zeros(1, 1000)], 1)
-    done = finish(wave, RATE, File(Signal("audio", 1, (8000,), float(RATE)), lufs=-25.0, loop=True).how)
+    done = finish(wave, RATE, File(MediaSpec("audio", 1, (8000,), float(RATE)), lufs=-25.0, loop=True).how)
     assert torch.allclose(done.wave, wave * 10 ** (done.gain / 20), atol=1e-6)
 
 

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from sonolux.modalities.audio import dsp, files
-from sonolux.modalities.audio import prepare_copies as near
-from sonolux.modalities.audio.prepare_copies import Copies
+from sonolux.modalities.audio import dsp
+from sonolux.modalities.audio import io as files
+from sonolux.modalities.audio.prepare import copies as near
+from sonolux.modalities.audio.prepare.copies import Copies
 
 RATE = 11025
 KINDS = ("gain", "shift", "crop", "all", "mp3", "rate")
@@ -105,9 +106,9 @@ def test_takes_of_one_thing_are_no_copies():
     """The same band, outline and length, other noise: what a set of footsteps is."""
     rng = np.random.default_rng(0)
     t = np.arange(4000) / 8000
-    takes = [torch.from_numpy(rng.normal(size=4000) * np.exp(-10 * t)).float() * 0.2 for _ in range(12)]
+    clip_lengths = [torch.from_numpy(rng.normal(size=4000) * np.exp(-10 * t)).float() * 0.2 for _ in range(12)]
     copies = Copies(12)
-    assert copies.pairs([copies.trace(sound(w, 8000)) for w in takes]) == []
+    assert copies.pairs([copies.trace(sound(w, 8000)) for w in clip_lengths]) == []
 
 
 def test_odd_traces():

@@ -11,18 +11,18 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from sonolux.core import prepare as preparing
-from sonolux.core.manifest import read
-from sonolux.core.prepare import detect, prepare
-from sonolux.core.recipe.load import load_recipe
-from sonolux.core.types import Signal
-from sonolux.modalities.audio import files
-from sonolux.modalities.audio import prepare as measuring
-from sonolux.modalities.audio import prepare_recipe as proposing
+from sonolux.core.config.load import load_recipe
+from sonolux.core.data.manifest import read
+from sonolux.core.data.prepare import prepare as preparing
+from sonolux.core.data.prepare.prepare import detect, prepare
+from sonolux.core.types import MediaSpec
+from sonolux.modalities.audio import io as files
 from sonolux.modalities.audio.codecs.logmel import Logmel
 from sonolux.modalities.audio.datasets.folder import Folder
-from sonolux.modalities.audio.prepare import SoundPreparer, facts
-from sonolux.modalities.audio.prepare_recipe import RATES, _Choice, _choose, _codec
+from sonolux.modalities.audio.prepare import prepare as measuring
+from sonolux.modalities.audio.prepare import recipe as proposing
+from sonolux.modalities.audio.prepare.prepare import SoundPreparer, facts
+from sonolux.modalities.audio.prepare.recipe import RATES, _Choice, _choose, _codec
 
 RATE = 16000
 
@@ -146,9 +146,9 @@ def test_the_counts(messy):
 
 def test_training_reads_the_usable_ones(messy):
     root, report, _ = messy
-    signal = Signal("audio", 1, (4000,), 8000.0)
+    spec = MediaSpec("audio", 1, (4000,), 8000.0)
     for where in (report.folder, report.folder / "manifest.jsonl"):
-        data = Folder(signal, where, label="none", valid=0.0, max_bad=0.0)  # known bad files count no more
+        data = Folder(spec, where, label="none", valid=0.0, max_bad=0.0)  # known bad files count no more
         assert len(data) == 15 and data.root == root.resolve()
         assert all(bool(torch.isfinite(data.item(i).media).all()) for i in range(15))
 
@@ -187,7 +187,7 @@ def test_mp3_is_never_sought_in(tmp_path, monkeypatch):
     monkeypatch.setattr(soundfile.SoundFile, "read", noted)
     _, lines = run(root)
     assert lines["x.mp3"]["status"] == "ok"
-    data = Folder(Signal("audio", 1, (4000,), 8000.0), root, label="none", valid=0.0, crop="random", cache="none")
+    data = Folder(MediaSpec("audio", 1, (4000,), 8000.0), root, label="none", valid=0.0, crop="random", cache="none")
     assert data.item(0, np.random.default_rng(0)).media.abs().max() > 0.1
     assert len(reads) == 3 and set(reads) == {(0, -1)}  # from the beginning, to the end
 
@@ -342,7 +342,7 @@ def check_filled():
         assert choice.crop == "random" and choice.seconds == pytest.approx(4.0, abs=0.05)
         frames = round(choice.seconds * choice.rate)
         n_fft, hop = (int(re.search(rf"{key}: (\d+)", _codec(choice)[0])[1]) for key in ("n_fft", "hop"))
-        codec = Logmel(Signal("audio", 1, (frames,), float(choice.rate)), n_fft, hop, 32)
+        codec = Logmel(MediaSpec("audio", 1, (frames,), float(choice.rate)), n_fft, hop, 32)
         assert codec.shape((frames,))[1] * hop == frames, rate
 
 
@@ -375,7 +375,7 @@ def test_proposals_are_valid_for_odd_folders(tmp_path, rate, seconds, count):
     report, _ = run(root)
     loaded = load_recipe(report.recipe, [])
     assert loaded.modality.params["rate"] == rate and loaded.modality.params["channels"] == 2
-    assert len(loaded.data.build(signal=loaded.modality.build().signal(), split="train", valid=0.2, seed=0)) > 0
+    assert len(loaded.data.build(spec=loaded.modality.build().spec(), split="train", valid=0.2, seed=0)) > 0
 
 
 def test_detecting(tmp_path):

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from sonolux.core import prepare as preparing
-from sonolux.core.manifest import read
-from sonolux.core.prepare import prepare
-from sonolux.core.types import BadInput, Signal
-from sonolux.modalities.audio import files
+from sonolux.core.data.manifest import read
+from sonolux.core.data.prepare import prepare as preparing
+from sonolux.core.data.prepare.prepare import prepare
+from sonolux.core.types import BadInput, MediaSpec
+from sonolux.modalities.audio import io as files
 from sonolux.modalities.audio.datasets import folder as reading
 from sonolux.modalities.audio.datasets.folder import Folder
-from sonolux.modalities.audio.prepare import SoundPreparer
+from sonolux.modalities.audio.prepare.prepare import SoundPreparer
 
 RATE = 16000
 
@@ -48,7 +48,7 @@ def prepared(tmp_path):
     return root, run(root).folder
 
 
-SIGNAL = Signal("audio", 1, (4000,), 8000.0)
+SIGNAL = MediaSpec("audio", 1, (4000,), 8000.0)
 
 
 def items(where, **kw):
@@ -153,7 +153,7 @@ def test_refusals(prepared, tmp_path):
     with pytest.raises(BadInput, match="lists files of modality audio, not image"):
         from sonolux.modalities.image.datasets.folder import Folder as Pictures
 
-        Pictures(Signal("image", 3, (8, 8)), folder)
+        Pictures(MediaSpec("image", 3, (8, 8)), folder)
     with pytest.raises(BadInput, match="give one"):
         Folder(SIGNAL, folder, table=tmp_path / "x.csv")
     with pytest.raises(BadInput, match="no such file"):

@@ -5,19 +5,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from sonolux.core.types import BadInput, Signal
-from sonolux.modalities.audio import checkers, synthesis
+from sonolux.core.types import BadInput, MediaSpec
 from sonolux.modalities.audio.codecs.logmel import Logmel
 from sonolux.modalities.audio.codecs.stft import Stft
 from sonolux.modalities.audio.codecs.waveform import Waveform
 from sonolux.modalities.audio.datasets import synth_sfx
 from sonolux.modalities.audio.datasets.synth_sfx import SynthSfx
+from sonolux.modalities.audio.synthetic import checkers, synthesis
 
-SIGNAL = Signal("audio", 1, (8000,), 8000.0)
+SIGNAL = MediaSpec("audio", 1, (8000,), 8000.0)
 
 
-def items(count, signal=SIGNAL, seed=1234):
-    return [SynthSfx(signal, seed=seed).item(i, None) for i in range(count)]
+def items(count, spec=SIGNAL, seed=1234):
+    return [SynthSfx(spec, seed=seed).item(i, None) for i in range(count)]
 
 
 def shares(sounds, wanted, rate=8000.0):
@@ -95,8 +95,8 @@ def test_noise_gain_and_polarity_change_nothing_much():
 
 
 def test_other_rates():
-    signal = Signal("audio", 2, (22050,), 22050.0)
-    wanted = items(210, signal)
+    spec = MediaSpec("audio", 2, (22050,), 22050.0)
+    wanted = items(210, spec)
     assert min(shares([w.media for w in wanted], wanted, 22050.0).values()) >= 0.93
 
 

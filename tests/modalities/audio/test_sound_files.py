@@ -8,7 +8,7 @@ import pytest
 import soundfile
 import torch
 from sonolux.core.types import BadInput
-from sonolux.modalities.audio import files
+from sonolux.modalities.audio import io as files
 
 RATE = 8000
 

@@ -7,12 +7,13 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from sonolux.core.types import BadInput, Signal
-from sonolux.modalities.audio import dsp, synthesis
+from sonolux.core.types import BadInput, MediaSpec
+from sonolux.modalities.audio import dsp
 from sonolux.modalities.audio.datasets.synth_sfx import SynthSfx
-from sonolux.modalities.audio.synthesis import CHOICES, FAMILIES, Effect, render
+from sonolux.modalities.audio.synthetic import synthesis
+from sonolux.modalities.audio.synthetic.synthesis import CHOICES, FAMILIES, Effect, render
 
-SIGNAL = Signal("audio", 1, (8000,), 8000.0)
+SIGNAL = MediaSpec("audio", 1, (8000,), 8000.0)
 
 
 def effect(**changes):
@@ -187,24 +188,24 @@ def test_planted_error_is_caught(name, monkeypatch):
 
 @pytest.mark.parametrize(("rate", "seconds", "channels"), [(4000, 0.25, 1), (44100, 1.0, 2), (16000, 3.0, 1)])
 def test_other_rates_lengths_and_channels(rate, seconds, channels):
-    signal = Signal("audio", channels, (round(rate * seconds),), float(rate))
+    spec = MediaSpec("audio", channels, (round(rate * seconds),), float(rate))
     for i in range(14):
-        media = SynthSfx(signal).item(i, None).media
-        assert media.shape == (channels, *signal.size) and bool(torch.isfinite(media).all())
+        media = SynthSfx(spec).item(i, None).media
+        assert media.shape == (channels, *spec.size) and bool(torch.isfinite(media).all())
         assert torch.equal(media[0], media[-1]) and float(media.abs().max()) > 0.5
 
 
 @pytest.mark.parametrize(
-    ("signal", "values", "message"),
+    ("spec", "values", "message"),
     [
-        (Signal("audio", 1, (2000,), 2000.0), {}, "4000 Hz"),
-        (Signal("audio", 1, (100,), 8000.0), {}, "0.25 s"),
-        (Signal("image", 3, (8, 8)), {}, "needs `modality"),
+        (MediaSpec("audio", 1, (2000,), 2000.0), {}, "4000 Hz"),
+        (MediaSpec("audio", 1, (100,), 8000.0), {}, "0.25 s"),
+        (MediaSpec("image", 3, (8, 8)), {}, "needs `modality"),
         (SIGNAL, {"count": 1}, "data.count"),
         (SIGNAL, {"valid": 1.5}, "data.split.valid"),
         (SIGNAL, {"split": "test"}, "train or valid"),
     ],
 )
-def test_bad_values(signal, values, message):
+def test_bad_values(spec, values, message):
     with pytest.raises(BadInput, match=message):
-        SynthSfx(signal, **values)
+        SynthSfx(spec, **values)

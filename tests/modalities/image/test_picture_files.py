@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image as Pil
 from sonolux.core.types import BadInput
-from sonolux.modalities.image import files
-from sonolux.modalities.image.files import BadPicture
+from sonolux.modalities.image import io as files
+from sonolux.modalities.image.io import BadPicture
 
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (12, 17, 3), dtype=np.uint8)

@@ -7,8 +7,8 @@ from typing import get_args
 
 import pytest
 import torch
-from sonolux.core.build import build_data
-from sonolux.core.recipe.load import load_recipe
+from sonolux.core.config.load import load_recipe
+from sonolux.core.training.build import build_data
 from sonolux.core.types import BadInput
 from sonolux.modalities.image import likeness
 from sonolux.modalities.image.likeness import COPY, Kind, planted

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from sonolux.core.types import BadInput, Item, Signal
+from sonolux.core.types import BadInput, Item, MediaSpec
 from sonolux.modalities.image.codecs.pixels import Pixels
 from sonolux.modalities.image.datasets.shapes import Shapes
 
-SIGNAL = Signal("image", 3, (32, 32))
+SIGNAL = MediaSpec("image", 3, (32, 32))
 
 
 def items(count=200):

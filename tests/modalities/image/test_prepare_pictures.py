@@ -7,13 +7,13 @@ import warnings
 import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
-from sonolux.core.manifest import read
-from sonolux.core.prepare import prepare
-from sonolux.core.recipe.load import load_recipe
-from sonolux.core.types import BadInput, Signal
-from sonolux.modalities.image import prepare_copies as near
+from sonolux.core.config.load import load_recipe
+from sonolux.core.data.manifest import read
+from sonolux.core.data.prepare.prepare import prepare
+from sonolux.core.types import BadInput, MediaSpec
 from sonolux.modalities.image.datasets.folder import Folder
-from sonolux.modalities.image.prepare import PicturePreparer
+from sonolux.modalities.image.prepare import copies as near
+from sonolux.modalities.image.prepare.prepare import PicturePreparer
 
 
 def scene(seed, size=64):
@@ -105,7 +105,7 @@ def test_the_counts_and_facts(messy):
 
 def test_training_reads_the_usable_ones(messy):
     _, report, _ = messy
-    data = Folder(Signal("image", 3, (16, 16)), report.folder, label="none", valid=0.0, max_bad=0.0)
+    data = Folder(MediaSpec("image", 3, (16, 16)), report.folder, label="none", valid=0.0, max_bad=0.0)
     assert len(data) == 9 and data.item(0).media.shape == (3, 16, 16)
 
 
@@ -205,7 +205,7 @@ def test_proposals(tmp_path, make, wanted):
     modality, data = recipe.modality.build(), recipe.data
     assert (modality.size[0], modality.channels, data.params["flip"]) == wanted
     assert data.params["label"] == "folder" and "label" in recipe.condition
-    assert len(data.build(signal=modality.signal(), split="train", valid=0.1, seed=0)) > 0
+    assert len(data.build(spec=modality.spec(), split="train", valid=0.1, seed=0)) > 0
 
 
 def test_copies_share_a_side_and_changes_are_told(tmp_path):
@@ -214,15 +214,15 @@ def test_copies_share_a_side_and_changes_are_told(tmp_path):
     shutil.copy(root / "5.png", root / "copy.png")
     report, lines = run(root)
     assert lines["again.jpg"]["group"] == lines["3.png"]["group"] and lines["copy.png"]["copy_of"] == "5.png"
-    signal = Signal("image", 3, (16, 16))
+    spec = MediaSpec("image", 3, (16, 16))
     for seed in range(6):
         sides = {}
         for split in ("train", "valid"):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                data = Folder(signal, report.folder, label="none", valid=0.4, seed=seed, split=split)
+                data = Folder(spec, report.folder, label="none", valid=0.4, seed=seed, split=split)
             sides |= {record["source"]: split for record in data.manifest()}
         assert sides["again.jpg"] == sides["3.png"] and sides["copy.png"] == sides["5.png"]
     scene(99).save(root / "0.png")
     with pytest.raises(BadInput, match=r"has changed since it was prepared: 0\.png"):
-        Folder(signal, report.folder, label="none", max_bad=0.0)
+        Folder(spec, report.folder, label="none", max_bad=0.0)

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
-from sonolux.core.types import BadInput, Signal
-from sonolux.modalities.image import checkers, scenes
-from sonolux.modalities.image.checkers import agreement, main_shape, read_scene
+from sonolux.core.types import BadInput, MediaSpec
 from sonolux.modalities.image.datasets.shapes import Shapes
-from sonolux.modalities.image.scenes import COLOURS, SHAPES, Scene, Thing
+from sonolux.modalities.image.synthetic import checkers, scenes
+from sonolux.modalities.image.synthetic.checkers import agreement, main_shape, read_scene
+from sonolux.modalities.image.synthetic.scenes import COLOURS, SHAPES, Scene, Thing
 
 ATTRIBUTES = ("count", "shape", "colour", "size", "place", "relation")
 
@@ -15,7 +15,7 @@ ATTRIBUTES = ("count", "shape", "colour", "size", "place", "relation")
 def shapes(size=32, channels=3, **given) -> Shapes:
     height, width = (size, size) if isinstance(size, int) else size
     most = scenes.most_things(min(height, width))
-    return Shapes(Signal("image", channels, (height, width)), **{"shapes": most, **given})
+    return Shapes(MediaSpec("image", channels, (height, width)), **{"shapes": most, **given})
 
 
 def blurred(media: np.ndarray, sigma: float) -> np.ndarray:

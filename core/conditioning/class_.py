@@ -1,0 +1,108 @@
+"""One of the data's classes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..nn.layers.init import normal_, reset
+from ..types import BadInput, Item, MediaSpec
+from .base import Condition, listed
+
+Chosen = int | tuple[tuple[int, float], ...]
+"""An index, or a mixture: (index, weight) pairs whose weights add up to 1."""
+
+
+class Class(Condition):
+    """One class of the data, embedded as a learned row; or a mixture of classes, the weighted mean of their rows.
+
+    spec: facts of the data, with the names of its classes
+    width: length of a row (the network's embedding width)
+    drop: probability that training hides the class, which guidance needs
+    """
+
+    def __init__(self, spec: MediaSpec, width: int, drop: float = 0.1):
+        super().__init__(width, drop)
+        if not spec.classes:
+            raise BadInput(
+                "condition `class` needs classes, and the data has none: give it labels, or remove the condition"
+            )
+        self.classes = spec.classes
+        self.rows = nn.Parameter(torch.zeros(len(self.classes), width))
+        reset(self, 0)
+
+    def fill(self, rng: np.random.Generator) -> None:
+        """Initial weights: standard normal rows."""
+        super().fill(rng)
+        normal_(self.rows, rng)
+
+    def parse(self, value: Any) -> Chosen:
+        """A class's name or index -> its index; a mixture {coin: 0.5, jump: 0.5} -> pairs whose weights add up to 1.
+
+        Raises BadInput that names the classes.
+        """
+        return self._mixture(value) if isinstance(value, Mapping) else self._index(value)
+
+    def _mixture(self, value: Mapping[Any, Any]) -> Chosen:
+        weights: dict[int, float] = {}
+        for name, weight in value.items():
+            number = weight if isinstance(weight, (int, float)) and not isinstance(weight, bool) else math.nan
+            if not 0 <= number < math.inf:
+                raise BadInput(f"a mixture of classes has weights of 0 or more, not {weight!r} for {name!r}")
+            index = self._index(name)
+            weights[index] = weights.get(index, 0.0) + number
+        total = sum(weights.values())
+        if not total:
+            raise BadInput(f"a mixture of classes names some with weights above 0, such as {{{self.classes[0]}: 1}}")
+        kept = tuple((index, weight / total) for index, weight in weights.items() if weight)
+        return kept[0][0] if len(kept) == 1 else kept
+
+    def _index(self, value: Any) -> int:
+        if isinstance(value, str) and value in self.classes:
+            return self.classes.index(value)
+        if isinstance(value, str) and value.isdigit():
+            value = int(value)
+        if isinstance(value, int) and not isinstance(value, bool):
+            # A class whose name is this number goes before the index.
+            if str(value) in self.classes:
+                return self.classes.index(str(value))
+            if 0 <= value < len(self.classes):
+                return value
+        raise BadInput(f"there is no class {value!r}: the classes are {listed(self.classes)}")
+
+    def choices(self) -> Sequence[str]:
+        """The names of all classes."""
+        return self.classes
+
+    def show(self, value: Chosen | None) -> str | dict[str, float] | None:
+        """An index -> the class's name; a mixture -> its weights by name."""
+        if isinstance(value, tuple):
+            return {self.classes[index]: round(weight, 6) for index, weight in value}
+        return None if value is None else self.classes[value]
+
+    def between(self, a: Chosen, b: Chosen, share: float) -> Chosen:
+        """The mixture (1 - share) a + share b."""
+        mixture: dict[int, float] = {}
+        for value, weight in ((a, 1 - share), (b, share)):
+            for index, own in value if isinstance(value, tuple) else ((value, 1.0),):
+                mixture[index] = mixture.get(index, 0.0) + weight * own
+        return self._mixture(mixture)
+
+    def from_item(self, item: Item) -> int | None:
+        """The example's label."""
+        return item.label
+
+    def embed(self, values: Sequence[Chosen] | Tensor) -> Tensor:
+        """Indices (B,), or indices and mixtures -> (B, E)."""
+        if not isinstance(values, Tensor) and any(isinstance(value, tuple) for value in values):
+            weights = torch.zeros(len(values), len(self.classes))
+            for row, value in enumerate(values):
+                for index, weight in value if isinstance(value, tuple) else ((value, 1.0),):
+                    weights[row, index] = weight
+            return weights.to(self.rows) @ self.rows
+        return self.rows[torch.as_tensor(values, dtype=torch.long, device=self.rows.device)]

@@ -1,0 +1,84 @@
+"""Several labels at once, such as the shapes and colours of one picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..nn.layers.init import normal_, reset
+from ..types import BadInput, Item
+from .base import Condition, listed
+
+
+class Labels(Condition):
+    """Any number of labels from a list: the sum of their learned rows and of one row that says "the list is complete".
+
+    That last row tells "none of these" from "not told", which has the null row.
+
+    width: length of a row (the network's embedding width)
+    key: name of the examples' attribute that holds a label or a list of labels
+    values: every label there is
+    drop: probability that training hides the labels, which guidance needs
+    """
+
+    def __init__(self, width: int, key: str, values: list[str], drop: float = 0.1):
+        super().__init__(width, drop)
+        if not values or len(set(values)) != len(values):
+            raise BadInput(f"condition `labels` needs a list of different labels as `values`, not {values}")
+        if any("," in str(v) or not str(v).strip() for v in values):
+            raise BadInput(f"labels are names without commas, not {[v for v in values if ',' in str(v)] or values}")
+        self.key, self.values = key, tuple(str(v) for v in values)
+        self.rows = nn.Parameter(torch.zeros(len(values), width))
+        self.told = nn.Parameter(torch.zeros(width))
+        reset(self, 0)
+
+    def fill(self, rng: np.random.Generator) -> None:
+        """Initial weights: standard normal rows."""
+        super().fill(rng)
+        normal_(self.rows, rng)
+        normal_(self.told, rng)
+
+    def parse(self, value: Any) -> tuple[int, ...]:
+        """A label, "several, with commas", or a list -> their indices in order; "" or [] is "none of them".
+
+        Raises BadInput that names the labels there are.
+        """
+        names = [n.strip() for n in value.split(",")] if isinstance(value, str) else value
+        if not isinstance(names, Iterable):
+            names = [names]
+        return self._indices([n for n in names if n != ""], "")
+
+    def choices(self) -> tuple[str, ...]:
+        """Each label alone."""
+        return self.values
+
+    def show(self, value: tuple[int, ...]) -> str:
+        """Indices -> the labels' names, with commas."""
+        return ", ".join(self.values[i] for i in value)
+
+    def from_item(self, item: Item) -> tuple[int, ...] | None:
+        """The labels of an example; raises BadInput, with its source, where one is not in `values`."""
+        found = item.attributes.get(self.key)
+        if found is None:
+            return None
+        return self._indices([found] if isinstance(found, str) else found, f"{item.source}: ")
+
+    def embed(self, values: Sequence[Sequence[int]] | Tensor) -> Tensor:
+        """Tuples of indices, or a multi-hot tensor (B, number of labels) -> (B, E)."""
+        if not isinstance(values, Tensor):
+            hot = torch.zeros(len(values), len(self.values))
+            for row, indices in enumerate(values):
+                hot[row, list(indices)] = 1
+            values = hot
+        return values.to(self.rows) @ self.rows + self.told
+
+    def _indices(self, names: Iterable[Any], place: str) -> tuple[int, ...]:
+        names = [str(n) for n in names]
+        for name in names:
+            if name not in self.values:
+                raise BadInput(f"{place}there is no label {name!r} for `{self.key}`: there are {listed(self.values)}")
+        return tuple(sorted({self.values.index(n) for n in names}))

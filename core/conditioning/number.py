@@ -1,0 +1,70 @@
+"""A number that examples carry, such as their length in seconds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..nn.layers.embedding import NumberEmbedding
+from ..nn.layers.init import reset
+from ..types import BadInput, Item
+from .base import Condition
+
+
+class Number(Condition):
+    """A number within a range: Fourier features of its place in the range, then two linear layers.
+
+    width: length of a row (the network's embedding width)
+    key: name of the examples' attribute that holds the number
+    range: smallest and largest value, in the attribute's own unit; data beyond it counts as the nearest end
+    log: place the number by its logarithm, as suits lengths and frequencies
+    drop: probability that training hides the number, which guidance needs
+    """
+
+    def __init__(self, width: int, key: str, range: list[float], log: bool = False, drop: float = 0.1):
+        super().__init__(width, drop)
+        if len(range) != 2 or not all(math.isfinite(v) for v in range) or not range[0] < range[1]:
+            raise BadInput(f"condition `number` needs a range [smallest, largest], not {range}")
+        if log and range[0] <= 0:
+            raise BadInput(f"a range on a logarithmic scale starts above 0, not at {range[0]}: set log: false")
+        self.key, self.low, self.high, self.log = key, float(range[0]), float(range[1]), log
+        # Within [-1, 1]: the slowest feature is monotonic, the fastest tells a sixteenth of the range apart.
+        self.embedding = NumberEmbedding(32, width, slowest=0.125, fastest=2.0)
+        reset(self, 0)
+
+    def parse(self, value: Any) -> float:
+        """A number, or its text -> float; raises BadInput that names the range."""
+        try:
+            number = float(value) if not isinstance(value, bool) else math.nan
+        except (TypeError, ValueError):
+            number = math.nan
+        if not self.low <= number <= self.high:
+            raise BadInput(f"{self.key} is a number from {self.low:g} to {self.high:g}, not {value!r}")
+        return number
+
+    def between(self, a: float, b: float, share: float) -> float:
+        """The number `share` of the way from a to b, on the condition's own scale."""
+        if self.log:
+            return math.exp((1 - share) * math.log(a) + share * math.log(b))
+        return (1 - share) * a + share * b
+
+    def from_item(self, item: Item) -> float | None:
+        """The example's number, moved into the range; raises BadInput, with its source, for a non-number."""
+        found = item.attributes.get(self.key)
+        if found is None:
+            return None
+        if isinstance(found, (bool, str)) or not math.isfinite(found):
+            raise BadInput(f"{item.source}: `{self.key}` is {found!r}, not a finite number")
+        return min(max(float(found), self.low), self.high)
+
+    def embed(self, values: Sequence[float] | Tensor) -> Tensor:
+        """Numbers (B,) -> (B, E)."""
+        number = torch.as_tensor(values, dtype=torch.float32, device=self.null.device)
+        low, high = self.low, self.high
+        if self.log:
+            number, low, high = number.log(), math.log(low), math.log(high)
+        return self.embedding(2 * (number - low) / (high - low) - 1)

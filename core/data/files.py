@@ -1,0 +1,309 @@
+"""Folders of media files, whatever the media: walking, classes, tables of labels, splits, and an account of bad files.
+
+A dataset of files: `walk` (or `read_table`) lists candidates, the modality decodes each and tells `BadFiles` of those
+it cannot, `BadFiles.check` refuses a folder that is too broken, `folder_labels` and `class_names` give the classes,
+`split` parts what is left.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import math
+import os
+import re
+import unicodedata
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..util.errors import BadInput
+from ..util.progress import tracked
+
+T = TypeVar("T")
+
+_SYSTEM_FOLDERS = {"__macosx", "@eadir", "$recycle.bin", "system volume information"}
+
+
+def natural_key(name: str) -> tuple[Any, ...]:
+    """Sort key under which "2" comes before "10", letter case is ignored, and no two names are equal."""
+    parts = re.split(r"(\d+)", name)
+    return tuple(int(p) if i % 2 else p.casefold() for i, p in enumerate(parts)), name
+
+
+def shown(path: Path, root: Path | None = None) -> str:
+    """A path as text: relative to `root` where it lies under it, "/" between the parts, composed Unicode (NFC).
+
+    The same file has the same text on every system (macOS decomposes accents). Bytes that are no Unicode become \\xNN.
+    """
+    if root is not None and path.is_relative_to(root):
+        path = path.relative_to(root)
+    text = os.fsencode(path.as_posix()).decode("utf-8", "backslashreplace")
+    return unicodedata.normalize("NFC", text)
+
+
+def need_folder(root: Path | str | None, key: str = "data.root") -> Path:
+    """`root` as a Path, or BadInput that says what is wrong with it; `key` is the recipe's name for it."""
+    if root is None or str(root) == "":
+        raise BadInput(f"needs {key}: the folder that holds the files")
+    folder = Path(root).expanduser()
+    if not folder.exists():
+        raise BadInput(f"{key}: no such folder: {shown(folder)}")
+    if not folder.is_dir():
+        raise BadInput(f"{key}: {shown(folder)} is a file; name the folder that holds it")
+    return folder
+
+
+def walk(root: Path, suffixes: Iterable[str] | None = None) -> list[Path]:
+    """All files below `root` whose suffix (in any letter case) is in `suffixes`, in natural order of their paths.
+
+    Hidden files and folders (`.x`, so also the `._x` of macOS) and folders that systems leave behind (`__MACOSX`) are
+    skipped. Linked folders are followed; each real folder is visited once, under its own path before any link to it, so
+    loops end. A link that leads nowhere is listed: whoever opens it tells that it is broken. Raises BadInput where root
+    is no folder or a folder cannot be read.
+    """
+    root = need_folder(root)
+    wanted = None if suffixes is None else {s.casefold() for s in suffixes}
+    paths = (Path(entry.path) for entry in _entries(root))
+    found = [path for path in paths if wanted is None or path.suffix.casefold() in wanted]
+    return sorted(found, key=lambda p: [natural_key(part) for part in p.relative_to(root).parts])
+
+
+def _entries(root: Path) -> Iterator[os.DirEntry[str]]:
+    """Entries that are files; folders breadth first, linked folders last."""
+    seen: set[tuple[int, int]] = set()
+    real, linked = [str(root)], []
+    while real or linked:
+        folder = real.pop(0) if real else linked.pop(0)
+        try:
+            facts = os.stat(folder)
+            if (facts.st_dev, facts.st_ino) in seen:
+                continue
+            seen.add((facts.st_dev, facts.st_ino))
+            with os.scandir(folder) as listing:
+                entries = sorted(listing, key=lambda e: natural_key(e.name))
+        except OSError as error:
+            raise BadInput(f"the folder {shown(Path(folder))} cannot be read: {error.strerror}") from error
+        for entry in entries:
+            if entry.name.startswith(".") or entry.name.casefold() in _SYSTEM_FOLDERS:
+                continue
+            if entry.is_dir():
+                (linked if entry.is_symlink() else real).append(entry.path)
+            elif entry.is_file() or entry.is_symlink():
+                yield entry
+
+
+def content_hash(path: Path) -> str:
+    """blake2b of the file's bytes, 32 hexadecimal digits."""
+    digest = hashlib.blake2b(digest_size=16)
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _position(key: str, seed: int) -> float:
+    digest = hashlib.blake2b(f"{seed}/{key}".encode("utf-8", "backslashreplace"), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64
+
+
+def split_of(key: str, valid: float, seed: int) -> str:
+    """ "valid" for a share `valid` of all keys, else "train": by the key's hash alone, so neighbours never matter.
+
+    Adding or removing files moves no other file, and a larger share keeps those that were in the smaller one. With the
+    content's hash as the key, copies under other names fall on the same side and moving the folder changes nothing.
+    """
+    if not 0 <= valid < 1:
+        raise BadInput(f"data.split.valid is a share from 0 up to, not including, 1; got {valid}")
+    return "valid" if _position(key, seed) < valid else "train"
+
+
+def split(keys: Sequence[str], valid: float, seed: int) -> list[str]:
+    """`split_of` each key; a side left empty gets the nearest key, so tiny folders train and validate."""
+    sides = [split_of(key, valid, seed) for key in keys]
+    different = sorted(set(keys), key=lambda k: _position(k, seed))
+    if valid == 0 or len(different) < 2:
+        return ["train"] * len(keys)
+    if "valid" not in sides:
+        sides = ["valid" if key == different[0] else "train" for key in keys]
+    if "train" not in sides:
+        sides = ["train" if key == different[-1] else "valid" for key in keys]
+    return sides
+
+
+class BadFiles:
+    """An account of the files that could not be used: a few are skipped with a warning, more are refused.
+
+    max_share: share of all files, 0 to 1, up to which bad ones are skipped
+    """
+
+    def __init__(self, max_share: float = 0.05):
+        if not 0 <= max_share <= 1:
+            raise BadInput(f"data.max_bad is a share from 0 to 1; got {max_share}")
+        self.max_share = max_share
+        self.reasons: list[tuple[str, str]] = []
+
+    def add(self, path: Path | str, reason: str) -> None:
+        """Count one file as unusable."""
+        self.reasons.append((shown(path) if isinstance(path, Path) else path, reason))
+
+    def summary(self, most: int = 3) -> str:
+        """In one line: each reason with the first few files it holds for, the commonest first."""
+        by_reason: dict[str, list[str]] = {}
+        for path, reason in self.reasons:
+            by_reason.setdefault(reason, []).append(path)
+        ordered = sorted(by_reason.items(), key=lambda pair: -len(pair[1]))
+        parts = [f"{reason}: {_few(paths, most)}" for reason, paths in ordered[: 2 * most]]
+        return "; ".join(parts) + (f"; and {len(ordered) - 2 * most} other reasons" if len(ordered) > 2 * most else "")
+
+    def check(self, total: int) -> None:
+        """Raise BadInput if nothing is usable of `total` files or too many are bad; warn if some are skipped."""
+        bad = len(self.reasons)
+        if bad >= total:
+            raise BadInput(f"0 usable of {total} files" + (f": {self.summary()}" if bad else ""))
+        if bad > self.max_share * total:
+            raise BadInput(
+                f"{bad} of {total} files are unusable, more than data.max_bad = {self.max_share:g} allows: "
+                f"{self.summary()}. Mend or remove them, or raise data.max_bad."
+            )
+        if bad:
+            warnings.warn(f"skipped {bad} of {total} files: {self.summary()}", stacklevel=2)
+
+
+def _few(names: list[str], most: int) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def folder_labels(files: Sequence[Path], root: Path, bad: BadFiles) -> list[str | None]:
+    """Class of each file: the first folder below `root` on its path; None, and told to `bad`, for files right in root.
+
+    Raises BadInput where no file lies in a class folder.
+    """
+    labels: list[str | None] = []
+    for path in files:
+        parts = path.relative_to(root).parts
+        labels.append(shown(Path(parts[0])) if len(parts) > 1 else None)
+    if files and not any(labels):
+        raise BadInput(
+            f"label: folder needs one folder a class, but all {len(files)} files lie right in {shown(root)}. "
+            "Without classes: data.label=none; with a table of labels: data.table=labels.csv"
+        )
+    for path, label in zip(files, labels, strict=True):
+        if label is None:
+            bad.add(shown(path, root), "lies in no class folder")
+    return labels
+
+
+def class_names(labels: Iterable[str], where: str) -> tuple[str, ...]:
+    """The different labels in natural order; raises BadInput where there is only one."""
+    names = tuple(sorted(set(labels), key=natural_key))
+    if len(names) == 1:
+        raise BadInput(
+            f"only one class, {names[0]!r}, in {where}. To train without classes: data.label=none "
+            "(and no condition on the label); if the classes lie one folder deeper, point data.root there"
+        )
+    return names
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table: the file as written there, its label and caption (None: not told), and the other columns."""
+
+    file: str
+    label: str | None = None
+    caption: str | None = None
+    more: dict[str, Any] = field(default_factory=dict)
+    line: int = 0
+
+    def path(self, root: Path) -> Path:
+        """Where the file lies: relative names start at `root`; an accent may be written as one letter or as two."""
+        name = self.file.replace("\\", "/")
+        forms = [name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name)]
+        paths = [Path(os.path.normpath(root / Path(form).expanduser())) for form in forms]
+        return next((path for path in paths if path.exists()), paths[0])
+
+
+def read_table(path: Path) -> list[Row]:
+    """Rows of a CSV (with a header line), TSV or JSONL table with columns `file`, perhaps `label`, `caption`, others.
+
+    Other columns go to `Row.more`, as numbers where they look like finite ones. Raises BadInput with the file and line
+    for: no such file, text that is not UTF-8, no column `file`, broken lines, a file named twice, labels on some lines.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise BadInput(f"data.table: no such file: {shown(path)}")
+    readers = {".csv": _csv, ".tsv": _csv, ".jsonl": _jsonl, ".ndjson": _jsonl}
+    if path.suffix.casefold() not in readers:
+        raise BadInput(f"data.table: {shown(path)} is not a .csv, .tsv or .jsonl file")
+    try:
+        rows = [_row(fields, line, path) for line, fields in readers[path.suffix.casefold()](path)]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise BadInput(f"{shown(path)}: not a table in UTF-8 text: {error}") from error
+    if not rows:
+        raise BadInput(f"{shown(path)}: holds no rows")
+    first: dict[str, int] = {}
+    for row in rows:
+        if first.setdefault(row.file, row.line) != row.line:
+            raise BadInput(f"{shown(path)}:{row.line}: names {row.file!r} again; see line {first[row.file]}")
+    without = [row.line for row in rows if row.label is None]
+    if without and len(without) < len(rows):
+        raise BadInput(f"{shown(path)}:{without[0]}: no label, though other lines have one")
+    return rows
+
+
+def _csv(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    with open(path, newline="", encoding="utf-8-sig") as file:
+        reader = csv.DictReader(file, delimiter="\t" if path.suffix.casefold() == ".tsv" else ",", strict=True)
+        if "file" not in (reader.fieldnames or ()):
+            raise BadInput(f"{shown(path)}:1: the header has no column 'file': {', '.join(reader.fieldnames or ())}")
+        for fields in reader:
+            if None in fields:
+                raise BadInput(f"{shown(path)}:{reader.line_num}: more fields than the header; quote texts with commas")
+            yield (
+                reader.line_num,
+                {k: _number(v) if k not in ("file", "label", "caption") else v for k, v in fields.items()},
+            )
+
+
+def _number(text: str | None) -> Any:
+    try:
+        value = float(text or "")
+    except ValueError:
+        return text
+    return value if math.isfinite(value) else text
+
+
+def _jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    with open(path, encoding="utf-8-sig") as file:
+        for line, text in enumerate(file, 1):
+            if not text.strip():
+                continue
+            try:
+                fields = json.loads(text)
+            except json.JSONDecodeError as error:
+                raise BadInput(f"{shown(path)}:{line}: not JSON: {error}") from error
+            if not isinstance(fields, dict) or "file" not in fields:
+                raise BadInput(f"{shown(path)}:{line}: not an object with a key 'file'")
+            yield line, fields
+
+
+def _row(fields: dict[str, Any], line: int, table: Path) -> Row:
+    def text(name: str) -> str | None:
+        value = fields.get(name)
+        if value is not None and not isinstance(value, (str, int, float)):
+            raise BadInput(f"{shown(table)}:{line}: {name} is not a text: {value!r}")
+        return None if value is None or value == "" else unicodedata.normalize("NFC", str(value).strip())
+
+    name = fields.get("file")
+    if not isinstance(name, str) or not name.strip():
+        raise BadInput(f"{shown(table)}:{line}: names no file")
+    more = {k: v for k, v in fields.items() if k not in ("file", "label", "caption")}
+    return Row(name.strip(), text("label"), text("caption"), more, line)
+
+
+def progress(items: Iterable[T], about: str, total: int | None = None) -> Iterable[T]:
+    """`items` with a bar (rate, time left), where going through them takes longer than two seconds."""
+    return tracked(items, about, "file", total)

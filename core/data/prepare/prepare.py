@@ -1,0 +1,245 @@
+"""A folder of media -> manifest, summary, report of copies and a proposed recipe; the modality does the measuring."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from ...util.errors import BadInput
+from ...util.plots import page
+from .. import manifest as manifests
+from ..files import content_hash, need_folder, progress, read_table, shown, walk
+from ..manifest import Header, Line
+from .report import facts_of, lines_of, others, propose, reasons, write_json
+from .types import Context, Preparer, PrepareReport
+
+RECIPE = "recipe.yaml"
+
+
+@dataclass(frozen=True)
+class _Source:
+    """One file to look at."""
+
+    path: Path
+    line: Line
+
+
+def detect(root: Path, preparers: Sequence[Preparer]) -> Preparer:
+    """The preparer whose files the folder holds. Raises BadInput for a mix, and for none."""
+    counts = [(p, len(walk(root, {*p.suffixes, *p.foreign}))) for p in preparers]
+    there = [(p, n) for p, n in counts if n]
+    if len(there) == 1:
+        return there[0][0]
+    if there:
+        holds = " and ".join(f"{n} {p.nouns[n > 1]}" for p, n in there)
+        choice = " or ".join(f"--modality {p.modality}" for p, _ in there)
+        raise BadInput(f"{shown(root)} holds {holds}: choose with {choice}, or name a folder that holds one kind")
+    kinds = " and no ".join(p.nouns[1] for p in preparers)
+    raise BadInput(f"no {kinds} in {shown(root)}: it holds {others(walk(root)) or 'no files at all'}")
+
+
+def prepare(
+    root: Path, out: Path, preparer: Preparer, table: Path | None = None, again: bool = False, name: str = ""
+) -> PrepareReport:
+    """Measure every file once, and write manifest.jsonl, summary.json, summary.png and recipe.yaml into `out`.
+
+    What an earlier run measured is kept where path, size and date are the same. Raises BadInput where no file is usable
+    (the manifest and summary.json say why), and for an `out` that lies among the media or belongs to another folder.
+    """
+    began = time.monotonic()
+    root = need_folder(root, "FOLDER").resolve()
+    _check_out(root, out)
+    sources = _sources(root, preparer, table)
+    path = out / manifests.NAME
+    header = Header("manifest", preparer.modality, str(root), analysis=preparer.analysis)
+    before = {} if again else _kept(path, header)
+    lines, traces, fresh = _measure(sources, before, preparer, path, header)
+    usable = [i for i, line in enumerate(lines) if line["status"] == "ok"]
+    pairs = _copies(lines, usable, sources, traces, fresh, preparer, out, before)
+    manifests.write(path, replace(header, complete=True), lines)
+    good = [lines[i] for i in usable]
+    report = PrepareReport(out, facts_of(root, preparer, lines, pairs, table))
+    report.summary |= {"measured": fresh, "kept": len(lines) - fresh}
+    if not good:
+        write_json(out, report.summary)
+        raise BadInput(f"0 usable of {len(lines)} files: {reasons(lines)}; {shown(path)} lists them")
+    own = preparer.summarise(good)
+    report.summary |= own.numbers
+    report.lines = lines_of(root, preparer, report.summary, own, pairs, lines)
+    page(out / "summary.png", own.panels, shown(root))
+    propose(preparer, good, Context(name or out.name, root, out / RECIPE), report)
+    report.summary["seconds_taken"] = round(time.monotonic() - began, 2)
+    write_json(out, report.summary)
+    return report
+
+
+def _check_out(root: Path, out: Path) -> None:
+    from ...training.run_dir import need_writable
+
+    need_writable(out)
+    place = out.resolve()
+    inside = place.relative_to(root).parts if place.is_relative_to(root) else None
+    if inside is not None and not any(part.startswith(".") for part in inside):
+        raise BadInput(
+            f"--out {shown(out)} lies in the folder that is read: name one elsewhere, or a hidden one, such as "
+            f"{shown(root / '.sonolux')}"
+        )
+
+
+def _sources(root: Path, preparer: Preparer, table: Path | None) -> list[_Source]:
+    if table is not None:
+        rows = read_table(table)
+        paths = [row.path(root) for row in rows]
+        told = [{"label": row.label, "caption": row.caption, "more": row.more} for row in rows]
+    else:
+        paths = walk(root, {*preparer.suffixes, *preparer.foreign})
+        told = [{}] * len(paths)
+    if not paths:
+        raise BadInput(f"no {preparer.nouns[1]} in {shown(root)}: it holds {others(walk(root)) or 'no files at all'}")
+    sources = []
+    for path, facts in zip(paths, told, strict=True):
+        parts = path.relative_to(root).parts if path.is_relative_to(root) else ()
+        label = facts.get("label") or (shown(Path(parts[0])) if len(parts) > 1 and table is None else None)
+        extra = {"more": facts["more"]} if facts.get("more") else {}
+        line = {**manifests.name_of(path, root), "label": label, "caption": facts.get("caption"), **extra}
+        sources.append(_Source(path, line))
+    return sources
+
+
+def _kept(path: Path, header: Header) -> dict[str, Line]:
+    """file -> line of an earlier run, where it was of this folder and measured the same."""
+    earlier = manifests.started(path)
+    if earlier is None:
+        if path.exists():
+            raise BadInput(f"{shown(path)} is no manifest that this version reads: name another folder with --out")
+        return {}
+    old, lines = earlier
+    if (old.modality, old.root) != (header.modality, header.root):
+        raise BadInput(
+            f"{shown(path.parent)} holds the manifest of {old.root} ({old.modality}): name another folder with --out"
+        )
+    return {line["file"]: line for line in lines} if old.analysis == header.analysis else {}
+
+
+def _measure(
+    sources: Sequence[_Source], before: dict[str, Line], preparer: Preparer, path: Path, header: Header
+) -> tuple[list[Line], dict[int, Any], int]:
+    """A line a source, the traces of those that were decoded now, and how many those are."""
+    lines: list[Line | None] = []
+    for source in sources:
+        old = before.get(source.line["file"])
+        same = old is not None and _stamp(source.path) == (old.get("size"), old.get("mtime_ns"))
+        lines.append({**_measured(old), **source.line} if old is not None and same else None)
+    todo = [i for i, line in enumerate(lines) if line is None]
+    manifests.write(path, header, [line for line in lines if line is not None])
+    traces: dict[int, Any] = {}
+    preparer.begin(len(sources))
+    with open(path, "a", encoding="utf-8") as file:
+        try:
+            for i in progress(todo, f"measuring {preparer.nouns[1]}", len(todo)):
+                line, trace = _one(sources[i], preparer)
+                file.write(manifests.text(line))
+                file.flush()
+                lines[i], traces[i] = line, trace
+        except KeyboardInterrupt:
+            have = sum(line is not None for line in lines)
+            raise KeyboardInterrupt(
+                f"stopped: {have} of {len(sources)} files are in {shown(path)}; the same command goes on from there"
+            ) from None
+    return [_ordered(line) for line in lines if line is not None], traces, len(todo)
+
+
+def _measured(line: Line) -> Line:
+    """What was measured of a file itself: labels and copies are found anew."""
+    return {k: v for k, v in line.items() if k not in ("raw", "label", "caption", "more", "copy_of", "group")}
+
+
+def _ordered(line: Line) -> Line:
+    first = ("file", "status", "reason", "label", "caption")
+    return {**{k: line[k] for k in first if k in line}, **{k: v for k, v in line.items() if k not in first}}
+
+
+def _stamp(path: Path) -> tuple[int | None, int | None]:
+    try:
+        facts = path.stat()
+    except OSError:
+        return None, None
+    return facts.st_size, facts.st_mtime_ns
+
+
+def _one(source: _Source, preparer: Preparer) -> tuple[Line, Any]:
+    """A file's line and trace; whatever is wrong with the file becomes the line's reason."""
+    size, date = _stamp(source.path)
+    line: Line = {**source.line, "status": "ok", "reason": None, "size": size, "mtime_ns": date, "hash": None}
+    try:
+        facts, trace = preparer.inspect(source.path)
+        line["hash"] = content_hash(source.path)
+        return {**line, **facts}, trace
+    except BadInput as error:
+        reason = getattr(error, "reason", str(error))
+    except MemoryError:
+        reason = "does not fit into memory"
+    except OSError as error:
+        reason = error.strerror or str(error)
+    except Exception as error:  # one odd file must not end the measuring of thousands
+        reason = f"cannot be measured ({type(error).__name__}: {error})"
+    return {**line, "status": "skipped", "reason": reason}, None
+
+
+def _copies(
+    lines: list[Line],
+    usable: list[int],
+    sources: Sequence[_Source],
+    traces: dict[int, Any],
+    fresh: int,
+    preparer: Preparer,
+    out: Path,
+    before: dict[str, Line],
+) -> list[tuple[str, str, float]]:
+    """Mark exact copies (`copy_of`) and groups of near copies (`group`, one hash for all); (file, file, likeness)."""
+    first: dict[str, int] = {}
+    for i in usable:
+        kept = first.setdefault(lines[i]["hash"], i)
+        if kept != i:
+            lines[i]["copy_of"] = lines[kept]["file"]
+    different = list(first.values())
+    known = _known_pairs(out, lines, different) if fresh == 0 and len(before) == len(lines) else None
+    if known is None:
+        have = [traces[i] if traces.get(i) is not None else _traced(preparer, sources[i].path) for i in different]
+        known = [(different[p.first], different[p.second], p.likeness) for p in preparer.alike(have)]
+    leader = {i: i for i in different}
+
+    def top(i: int) -> int:
+        while leader[i] != i:
+            i = leader[i]
+        return i
+
+    for a, b, _ in known:
+        low, high = sorted((top(a), top(b)))
+        leader[high] = low
+    for i in usable:
+        kept = first[lines[i]["hash"]]
+        if top(kept) != kept or any(top(a) == kept for a, _, _ in known):
+            lines[i]["group"] = lines[top(kept)]["hash"]
+    return sorted(((lines[a]["file"], lines[b]["file"], round(s, 4)) for a, b, s in known), key=lambda p: -p[2])
+
+
+def _traced(preparer: Preparer, path: Path) -> Any:
+    try:
+        return preparer.trace(path)
+    except (BadInput, OSError):
+        return None
+
+
+def _known_pairs(out: Path, lines: list[Line], different: list[int]) -> list[tuple[int, int, float]] | None:
+    """The pairs that summary.json holds, where nothing was measured anew."""
+    place = {lines[i]["file"]: i for i in different}
+    try:
+        pairs = json.loads((out / "summary.json").read_text(encoding="utf-8"))["near_copies"]
+        return [(place[p["files"][0]], place[p["files"][1]], p["likeness"]) for p in pairs]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -1,0 +1,206 @@
+"""A small network, trained on real data alone: it recognises samples, and its penultimate layer makes their features.
+
+With classes it learns to tell them; without, it learns to know a picture again after it was varied, among others
+(Chen et al. 2020, "A simple framework for contrastive learning of visual representations", equation 1).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..util.progress import bar
+
+Augment = Callable[[Tensor, torch.Generator], Tensor]
+
+_MEMORY: dict[str, Classifier] = {}  # what was trained last in this process: recognising and features share one network
+_PROJECTION, _TEMPERATURE = 64, 0.2  # of the network that has no classes
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a classifier is built and trained; part of the cache's key, so raise `version` when the code changes.
+
+    widths: channels of the stages; each halves the resolution after its convolutions
+    width:  features of the penultimate layer
+    depth:  convolutions a stage
+    rows:   rows that stay apart when the maps are pooled: 1 for pictures, more where the height is a frequency
+    epochs: passes over the examples, where these are few
+    budget: pixels that training looks at, at the most: many examples are seen less often
+    """
+
+    widths: tuple[int, ...] = (32, 64, 96)
+    width: int = 96
+    depth: int = 1
+    rows: int = 1
+    epochs: int = 20
+    budget: float = 9e7
+    batch: int = 64
+    lr: float = 2e-3
+    decay: float = 0.02
+    dropout: float = 0.3
+    smoothing: float = 0.05
+    seed: int = 0
+    version: int = 2
+
+    def within(self, count: int, pixels: int) -> Settings:
+        """The same with so few epochs that count * pixels * epochs stays within `budget` (three at least)."""
+        return replace(self, epochs=max(3, min(self.epochs, int(self.budget / max(1, count * pixels)))))
+
+
+class Classifier(nn.Module):
+    """Convolutions with batch norm, mean and maximum over the picture or over bands of it, `width` features, classes.
+
+    x (B, C, H, W) -> logits (B, classes); `features` gives (B, width), float32, after the ReLU.
+    """
+
+    def __init__(self, channels: int, classes: int, settings: Settings):
+        super().__init__()
+        layers: list[nn.Module] = []
+        for out in settings.widths:
+            for _ in range(settings.depth):
+                layers += [nn.Conv2d(channels, out, 3, padding=1, bias=False), nn.BatchNorm2d(out), nn.ReLU()]
+                channels = out
+            layers.append(nn.MaxPool2d(2, ceil_mode=True))
+        self.body = nn.Sequential(*layers)
+        self.rows = settings.rows
+        self.penultimate = nn.Linear(2 * channels * settings.rows, settings.width)
+        self.dropout = nn.Dropout(settings.dropout)
+        self.last = nn.Linear(settings.width, classes)
+
+    def features(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, width): mean and maximum over each of `rows` bands, one layer, ReLU."""
+        maps, size = self.body(x), (self.rows, 1)
+        pooled = torch.cat([F.adaptive_avg_pool2d(maps, size), F.adaptive_max_pool2d(maps, size)], dim=1)
+        return F.relu(self.penultimate(pooled.flatten(1)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> logits (B, classes)."""
+        return self.last(self.dropout(self.features(x)))
+
+
+def train(x: Tensor, y: Tensor | None, classes: int, augment: Augment, settings: Settings) -> Classifier:
+    """Train on pictures x (N, C, H, W) with labels y (N,): AdamW, a one-cycle learning rate, label smoothing.
+
+    y None: there are no classes; two variations of a picture are to be more alike than those of different ones
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings.seed)
+        model = Classifier(x.shape[1], _PROJECTION if y is None else classes, settings).train()
+        rng = torch.Generator().manual_seed(settings.seed)
+        per_epoch = max(1, len(x) // settings.batch)
+        optimiser = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=settings.decay)
+        total = settings.epochs * per_epoch
+        cycle = max(total, 6)  # of five steps the first would be all that rises, which is divided by what it lasts: 0
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.lr, total_steps=cycle, pct_start=0.2)
+        counted = bar("training the classifier", "step", total)
+        for _ in range(settings.epochs):
+            order = torch.randperm(len(x), generator=rng)
+            for step in range(per_epoch):
+                rows = order[step * settings.batch : (step + 1) * settings.batch]
+                loss = _loss(model, x[rows], None if y is None else y[rows], augment, rng, settings)
+                optimiser.zero_grad(set_to_none=True)
+                loss.backward()
+                optimiser.step()
+                schedule.step()
+                counted.update()
+        counted.close()
+    return model.eval()
+
+
+def _loss(
+    model: Classifier, x: Tensor, y: Tensor | None, augment: Augment, rng: torch.Generator, settings: Settings
+) -> Tensor:
+    def seen() -> Tensor:
+        return model(augment(x, rng).contiguous(memory_format=torch.channels_last))
+
+    if y is not None:
+        return F.cross_entropy(seen(), y, label_smoothing=settings.smoothing)
+    views = F.normalize(torch.cat([seen(), seen()]), dim=1)
+    alike = (views @ views.T / _TEMPERATURE).fill_diagonal_(-math.inf)
+    return F.cross_entropy(alike, torch.arange(2 * len(x)).roll(len(x)))
+
+
+def trained(
+    x: Tensor, y: Tensor | None, classes: int, augment: Augment, settings: Settings, cache: Path | None = None
+) -> Classifier:
+    """`train`, or what an earlier call with the same data, settings and augmentation left in memory or in `cache`."""
+    facts = json.dumps([asdict(settings), classes, augment.__qualname__, list(x.shape), y is None]).encode()
+    digest = hashlib.blake2b(facts, digest_size=12)
+    digest.update(x.contiguous().numpy().tobytes())
+    if y is not None:
+        digest.update(y.contiguous().numpy().tobytes())
+    key = digest.hexdigest()
+    if key in _MEMORY:
+        return _MEMORY[key]
+    path = None if cache is None else cache / f"{key}.safetensors"
+    if path is not None and path.exists():
+        model = Classifier(x.shape[1], _PROJECTION if y is None else classes, settings)
+        model.load_state_dict(load_file(path))
+        model.eval()
+    else:
+        model = train(x, y, classes, augment, settings)
+    if path is not None and not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, part)
+        part.replace(path)
+    if len(_MEMORY) > 3:
+        _MEMORY.pop(next(iter(_MEMORY)))
+    _MEMORY[key] = model
+    return model
+
+
+@torch.no_grad()
+def recognise(model: Classifier, x: Tensor, batch: int = 256) -> tuple[Tensor, Tensor]:
+    """Predicted labels (N,) and features (N, width) of pictures (N, C, H, W)."""
+    found = [model.features(part) for part in x.split(batch)]
+    features = torch.cat(found)
+    return model.last(features).argmax(dim=1), features
+
+
+def accuracy(predicted: Tensor, labels: Tensor) -> float:
+    """Share of the labels that were recognised, 0 to 1."""
+    return float((predicted == labels).double().mean())
+
+
+def warp(x: Tensor, rng: torch.Generator, turn: float, zoom: float, shift: float, shear: float) -> Tensor:
+    """Random affine maps of pictures (B, C, H, W): turn in degrees, zoom as a share, shift in half picture widths."""
+    n = len(x)
+
+    def draw(size: float) -> Tensor:
+        return (2 * torch.rand(n, generator=rng) - 1) * size
+
+    angle, scale = draw(math.radians(turn)), torch.exp(draw(math.log1p(zoom)))
+    cos, sin, slant = angle.cos() * scale, angle.sin() * scale, draw(shear)
+    rows = [cos, slant - sin, draw(shift), sin, cos, draw(shift)]
+    theta = torch.stack(rows, dim=1).reshape(n, 2, 3)
+    grid = F.affine_grid(theta, list(x.shape), align_corners=False)
+    return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
+
+
+def table(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """(classes, classes) counts: row the label, column what it was recognised as."""
+    return torch.bincount(labels * classes + predicted, minlength=classes * classes).reshape(classes, classes)
+
+
+def confusion(predicted: Tensor, labels: Tensor, classes: Sequence[str]) -> dict[str, str]:
+    """For each class the share recognised and what it was most often taken for."""
+    out = {}
+    for index, (name, counts) in enumerate(zip(classes, table(predicted, labels, len(classes)), strict=True)):
+        total, right = int(counts.sum()), int(counts[index])
+        if not total:
+            continue
+        counts[index] = 0
+        mistaken = f", else mostly {classes[int(counts.argmax())]}" if right < total else ""
+        out[name] = f"{right / total:.1%}{mistaken}"
+    return out

@@ -1,0 +1,301 @@
+"""How probable a model makes given data: its log density, by the probability-flow ODE, for any network and schedule.
+
+On the bounded clock, u = x / (alpha + sigma) and tau = sigma / (alpha + sigma), the ODE is du/dtau = f = (u - D) / tau,
+the same on every schedule, and the density moves along it by the divergence of f (Chen et al. 2018, arXiv:1806.07366,
+eq. 8; Song et al. 2021, arXiv:2011.13456, eq. 39):
+
+    log p(u at tau_0) = log p(u at tau_1) + int_tau_0^tau_1 div f dtau,     div f = (d - tr dD/du) / tau.
+
+It ends at tau_1, the schedule's noisiest level. Where alpha is 0 there, x is exactly standard normal. Elsewhere (VE,
+EDM, VP) the marginal is not a Gaussian; N(alpha mean, alpha^2 std^2 + sigma^2) stands for it, with the mean and
+deviation of the data, which for data of unit variance is wrong by about alpha^2 / sigma^2 nats along a direction.
+
+It begins at tau_0 > 0, the quietest level that the network was trained on. What is returned is therefore the density of
+the data with Gaussian noise of deviation rho_min = sigma / alpha added, at the point x0: as rho_min falls it tends to
+the density of the data itself, where that has one.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from ..schedulers.base import Schedule
+from ..types import BadInput, Conditioning, Denoiser, Item, NoiseLevel
+from ..util.progress import tracked
+from ..util.rng import Noise
+
+if TYPE_CHECKING:
+    from ..pipeline.pipeline import Pipeline
+
+KNEE = 0.05  # steps are even in asinh(tau / KNEE): even in tau above, ever shorter below
+ROWS = 512  # rows of one call when the divergence is exact
+
+# Dormand and Prince 1980, the pair of orders 5 and 4 (Hairer, Norsett and Wanner 1993, table II.5.2).
+_C = (0, 1 / 5, 3 / 10, 4 / 5, 8 / 9, 1, 1)
+_A = (
+    (),
+    (1 / 5,),
+    (3 / 40, 9 / 40),
+    (44 / 45, -56 / 15, 32 / 9),
+    (19372 / 6561, -25360 / 2187, 64448 / 6561, -212 / 729),
+    (9017 / 3168, -355 / 33, 46732 / 5247, 49 / 176, -5103 / 18656),
+    (35 / 384, 0, 500 / 1113, 125 / 192, -2187 / 6784, 11 / 84),
+)
+_ERROR = (71 / 57600, 0, -71 / 16695, 71 / 1920, -17253 / 339200, 22 / 525, -1 / 40)  # order 5 minus order 4
+
+Prior = Callable[[Tensor, NoiseLevel], Tensor]
+BATCH = 8  # items of a trained model at a time
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """The log density of each example.
+
+    log_p:       (B,) nats, float64: density in the diffused space, per element of x0's own units
+    uncertainty: (B,) nats, the standard error of Hutchinson's estimate; 0 where the divergence is exact
+    step_error:  (B,) nats, what the last order of the method changed: an estimate of the error of integration
+    dimensions:  (B,) elements that count: all, or the valid ones
+    level:       the quietest level: noise of deviation level.rho is part of the density
+    nfe:         evaluations of the denoiser, those for derivatives not counted
+    """
+
+    log_p: Tensor
+    uncertainty: Tensor
+    step_error: Tensor
+    dimensions: Tensor
+    level: NoiseLevel
+    nfe: int
+
+    @property
+    def bits(self) -> Tensor:
+        """Bits per dimension, (B,): -log2 p / d. Of a density, so it may be negative."""
+        return -self.log_p / (self.dimensions * math.log(2))
+
+    @property
+    def mean_bits(self) -> float:
+        """The mean over examples."""
+        return float(self.bits.mean())
+
+    @property
+    def standard_error(self) -> float:
+        """Standard error of `mean_bits` as an estimate for these very examples: the part that the probes leave open."""
+        own = self.uncertainty / (self.dimensions * math.log(2))
+        return float(own.square().sum().sqrt()) / len(own)
+
+    def of_media(self, log_det: float | None, dimensions: int, scale: float = 1.0) -> Likelihood:
+        """The same in media space: log p(media) = log p(z) + log |dz / dmedia|.
+
+        log_det:    `codec.log_det(size)`
+        dimensions: elements of one example in media space
+        scale:      how many steps of a coarser unit one unit of media holds: 127.5 for media in [-1, 1] that were bytes
+
+        Raises BadInput where the codec is not one to one (log_det is None).
+        """
+        if log_det is None:
+            raise BadInput(
+                "this codec is not one to one, so there is no density in media space: only that of the codec"
+            )
+        count = torch.full_like(self.dimensions, dimensions)
+        return replace(self, log_p=self.log_p + log_det - dimensions * math.log(scale), dimensions=count)
+
+
+def likelihood(
+    denoiser: Denoiser,
+    schedule: Schedule,
+    x0: Tensor,
+    conditions: Conditioning | None = None,
+    *,
+    divergence: Literal["auto", "exact", "hutchinson"] = "auto",
+    probes: int = 8,
+    steps: int = 32,
+    rho_min: float | None = None,
+    mean: float | Tensor = 0.0,
+    std: float | Tensor = 1.0,
+    prior: Prior | None = None,
+    seed: int = 0,
+    first: int = 0,
+) -> Likelihood:
+    """log p(x0) of each row of x0 (B, C, *spatial), in the space that is diffused. Computes in x0's dtype.
+
+    conditions: the rows' conditions; padding (`valid`) is left out
+    divergence: exact: one derivative an element; hutchinson: e^T (dD/dx) e for random signs e; auto: exact up to 64
+    probes:     random signs a row, at least 2; they stay the same along the curve
+    steps:      steps of a method of order 5, six evaluations each, closer together where the noise is low
+    rho_min:    noise that is part of the density, sigma / alpha; None: that of the schedule's t_min
+    mean, std:  of the data, numbers or (C, *spatial): what the Gaussian at a noisiest level with alpha > 0 is made of
+    prior:      instead of that Gaussian: (x, level) -> log p(x), (B,), at the noisiest level
+    seed:       of the probes; row i is sample first + i
+
+    Raises BadInput for a denoiser that moves the state, and for bad values.
+    """
+    if divergence not in ("auto", "exact", "hutchinson"):
+        raise BadInput(f"likelihood's divergence is auto, exact or hutchinson, not {divergence!r}")
+    if probes < 2 or steps < 1:
+        raise BadInput(
+            f"likelihood needs at least 2 probes (for their standard error) and 1 step, not {probes}, {steps}"
+        )
+    conditions = Conditioning() if conditions is None else conditions
+    mask = torch.ones_like(x0) if conditions.valid is None else conditions.valid.to(x0).expand_as(x0)
+    lowest, highest = _ends(schedule, rho_min)
+    exact = divergence == "exact" or (divergence == "auto" and x0[0].numel() <= 64)
+    if exact:
+        field: _Field = _Exact(denoiser, schedule, conditions, mask)
+    else:
+        field = random = _Hutchinson(denoiser, schedule, conditions, mask)
+        noise = Noise(seed, range(first, first + len(x0)), tuple(x0.shape[1:]), x0.device, x0.dtype)
+        random.signs = [torch.where(noise.normal("likelihood", p) < 0, -mask, mask) for p in range(probes)]
+
+    u = (x0 * mask) * float(lowest.alpha / (lowest.alpha + lowest.sigma))
+    u, grown, error = _integrated(field, u, _grid(float(lowest.tau), float(highest.tau), steps))
+    count = mask.double().flatten(1).sum(1)
+    size = float(highest.alpha + highest.sigma)
+    top = NoiseLevel(float(highest.t), float(highest.alpha), float(highest.sigma))
+    start = prior(u * size, top).double() if prior is not None else _gaussian(u * size, top, mean, std, mask)
+    # From the density of u = x / (alpha + sigma) to that of x at the noisiest level, and of x / alpha at the quietest.
+    shift = math.log(size) + math.log(float(lowest.alpha / (lowest.alpha + lowest.sigma)))
+    each = start[:, None] + grown + (count * shift)[:, None]  # (B, probes or 1)
+    spread = each.std(1) / each.shape[1] ** 0.5 if each.shape[1] > 1 else torch.zeros_like(count)
+    return Likelihood(each.mean(1), spread, error, count, lowest, field.calls)
+
+
+def of_items(trained: Pipeline, items: Sequence[Item], **options: Any) -> tuple[Likelihood, Likelihood | None]:
+    """The likelihood of data under a trained model: in its diffused space, and in media space where the codec has one.
+
+    trained: what `load` gives; every item is told to the model as in training, with its label and whatever else it has
+    items:   examples of the recipe's modality and size
+    options: those of `likelihood`
+
+    The second is None where the codec is not one to one or some item is shorter than the size the model works at.
+    Raises BadInput without items, and for one that holds NaN or infinite samples.
+    """
+    from ..conditioning.base import gather
+    from ..training.build import condition_values, finite
+
+    if not items:
+        raise BadInput("there are no examples to take the likelihood of")
+    media, whole = items[0].media, True
+    size, count, found = tuple(media.shape[1:]), media.numel(), []
+    denoiser, schedule = trained.parts.process.denoiser(trained.model), trained.parts.process.schedule
+    batches = range(0, len(items), BATCH)
+    for first in tracked(batches, "likelihood", "batch", len(batches)):
+        rows = list(items[first : first + BATCH])
+        media = torch.stack([finite(item).media for item in rows]).to(trained.device)
+        lengths = torch.tensor([size[-1] if item.length is None else item.length for item in rows])
+        with torch.no_grad():
+            z = trained.codec.encode(media)
+            conditions = gather(trained.model.conditions, condition_values(trained.model, rows))
+        if bool((lengths < size[-1]).any()):
+            conditions, whole = replace(conditions, valid=trained.codec.valid(lengths, size)), False
+        found.append(likelihood(denoiser, schedule, z, conditions, first=first, **options))
+    columns = zip(*((f.log_p, f.uncertainty, f.step_error, f.dimensions) for f in found), strict=True)
+    joined = Likelihood(*map(torch.cat, columns), level=found[0].level, nfe=found[0].nfe)
+    log_det = trained.codec.log_det(size) if whole else None
+    return joined, None if log_det is None else joined.of_media(log_det, count)
+
+
+def _ends(schedule: Schedule, rho_min: float | None) -> tuple[NoiseLevel, NoiseLevel]:
+    highest = schedule.level(schedule.t_max)
+    lowest = schedule.level(schedule.t_min) if rho_min is None else schedule.level_of_rho(rho_min)
+    if not 0 < float(lowest.tau) < float(highest.tau):
+        raise BadInput(f"rho_min lies between 0 and the schedule's noisiest, {float(highest.rho):g}, not {rho_min}")
+    return lowest, highest
+
+
+def _grid(low: float, high: float, steps: int) -> list[float]:
+    a, b = math.asinh(low / KNEE), math.asinh(high / KNEE)
+    return [low, *(KNEE * math.sinh(a + (b - a) * i / steps) for i in range(1, steps)), high]
+
+
+def _gaussian(x: Tensor, level: NoiseLevel, mean: float | Tensor, std: float | Tensor, mask: Tensor) -> Tensor:
+    """log N(x; alpha mean, alpha^2 std^2 + sigma^2) over the valid elements, (B,) float64."""
+    m, s = (torch.as_tensor(v, dtype=torch.float64, device=x.device) for v in (mean, std))
+    variance = level.alpha**2 * s**2 + level.sigma**2
+    each = (x.double() - level.alpha * m).square() / variance + torch.log(2 * math.pi * variance)
+    return -(each * mask).flatten(1).sum(1) / 2
+
+
+class _Field(ABC):
+    """f and its divergence: (u, tau) -> ((B, C, *spatial), (B, n) float64), n estimates of the divergence."""
+
+    def __init__(self, denoiser: Denoiser, schedule: Schedule, conditions: Conditioning, mask: Tensor):
+        self.denoiser, self.schedule, self.conditions, self.mask = denoiser, schedule, conditions, mask
+        self.count, self.calls = mask.double().flatten(1).sum(1), 0
+
+    def __call__(self, u: Tensor, tau: float) -> tuple[Tensor, Tensor]:
+        level = self.schedule.level_of_rho(torch.tensor(tau, dtype=torch.float64) / (1 - tau))
+        at = NoiseLevel(float(level.t), float(level.alpha), float(level.sigma))
+        size = at.alpha + at.sigma  # type: ignore[operator]
+        x0, trace = self.estimate(u * size, at)
+        self.calls += 1
+        return (u - x0) * self.mask / tau, (self.count[:, None] - size * trace) / tau
+
+    @abstractmethod
+    def estimate(self, x: Tensor, level: NoiseLevel) -> tuple[Tensor, Tensor]:
+        """D and estimates of tr dD/dx, (B, n) float64."""
+
+    def denoised(self, x: Tensor, level: NoiseLevel, conditions: Conditioning) -> Tensor:
+        """The denoiser's x0; refuses one that moves the state, for then there is no ODE."""
+        estimate = self.denoiser.denoise(x, level, conditions)
+        if estimate.x is not None:
+            raise BadInput("this denoiser moves the state it is given, so it has no density: leave that guidance out")
+        return estimate.x0
+
+
+class _Exact(_Field):
+    """tr dD/dx by one derivative an element: copies of a sample, each asked for the derivative of one element."""
+
+    def estimate(self, x: Tensor, level: NoiseLevel) -> tuple[Tensor, Tensor]:
+        B, d = len(x), x[0].numel()
+        trace, x0 = torch.zeros(B, dtype=torch.float64, device=x.device), x
+        at_once = max(1, min(d, ROWS // B))
+        for start in range(0, d, at_once):
+            picked = torch.arange(start, min(d, start + at_once), device=x.device)
+            n = len(picked)
+            pick = torch.nn.functional.one_hot(picked, d).to(x).repeat_interleave(B, 0).reshape(n * B, *x.shape[1:])
+            with torch.enable_grad():
+                copies = torch.cat([x.detach()] * n).requires_grad_()
+                x0 = self.denoised(copies, level, Conditioning.stack([self.conditions] * n))
+                slope = torch.autograd.grad((x0 * pick).sum(), copies)[0]
+            trace += (slope * pick * torch.cat([self.mask] * n)).double().flatten(1).sum(1).reshape(n, B).sum(0)
+        return x0[:B].detach(), trace[:, None]
+
+
+class _Hutchinson(_Field):
+    """tr dD/dx as the mean of e^T (dD/dx) e over random signs e (Hutchinson 1990): one derivative a probe."""
+
+    signs: list[Tensor]
+
+    def estimate(self, x: Tensor, level: NoiseLevel) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            x0 = self.denoised(x, level, self.conditions)
+            traces = []
+            for i, e in enumerate(self.signs):
+                slope = torch.autograd.grad((x0 * e).sum(), x, retain_graph=i + 1 < len(self.signs))[0]
+                traces.append((slope * e).double().flatten(1).sum(1))
+        return x0.detach(), torch.stack(traces, dim=1)
+
+
+def _integrated(field: _Field, u: Tensor, taus: list[float]) -> tuple[Tensor, Tensor, Tensor]:
+    """u at the last tau, the integral of the divergence (B, n), and the error that the embedded pair shows, (B,)."""
+    total, error = 0.0, 0.0
+    slopes = [field(u, taus[0])]
+    for tau, after in pairwise(taus):
+        h = after - tau
+        start = u
+        for c, row in zip(_C[1:], _A[1:], strict=True):
+            u = start + h * sum(a * v for a, (v, _) in zip(row, slopes, strict=True) if a)
+            slopes.append(field(u, tau + c * h))
+        # The last stage is the result of the step, and its slope the first of the next.
+        total = total + h * sum(a * g for a, (_, g) in zip(_A[-1], slopes, strict=False) if a)
+        error = error + h * sum(e * g for e, (_, g) in zip(_ERROR, slopes, strict=True) if e)
+        slopes = slopes[-1:]
+    return u, total, error.abs().mean(1)  # type: ignore[return-value,union-attr]

@@ -1,0 +1,88 @@
+"""The folder of a report: what is refused, and how a new report takes the place of an earlier one."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from ...pipeline import result as samples
+from ...types import BadInput
+
+NAME, BESIDE, METRICS, SAMPLES = "report.html", "report_files", "metrics.json", "samples"
+MARK = ("made by", "sonolux eval")
+
+
+def refuse_if_used(folder: Path, overwrite: bool) -> None:
+    """Raise BadInput where the folder holds a report, unless `overwrite`, or anything else that no report made."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise BadInput(f"--out: {folder} is a file; name a folder")
+    if any(folder.iterdir()) and not _is_report(folder):
+        raise BadInput(f"{folder} exists and is no report: name an empty folder with --out")
+    strange = samples.strangers(folder / SAMPLES)
+    if strange:
+        raise BadInput(f"{folder / SAMPLES} holds {strange[0]}, which no report made: name another --out")
+    if _is_report(folder) and not overwrite:
+        raise BadInput(f"{folder} already holds a report: replace it with --overwrite, or name another --out")
+
+
+def refuse_among(folder: Path, read: Mapping[str, Path | str | None]) -> None:
+    """Raise BadInput where the report would lie in a folder that is read, or what is read lies in the report's.
+
+    In the first case its samples would be taken for data the next time, in the second what is read would be replaced.
+
+    read: what it is called in messages -> its path
+    """
+    own = folder.resolve()
+    for name, path in read.items():
+        if path is None:
+            continue
+        other = Path(path).expanduser().resolve()
+        if other == own or other in own.parents:
+            raise BadInput(f"--out {folder} lies in {name} {path}, whose files are read: name another --out")
+        if any(other == own / part or own / part in other.parents for part in (SAMPLES, BESIDE)):
+            raise BadInput(f"{name} {path} lies in what --out {folder} replaces: name another --out")
+
+
+@contextmanager
+def whole(folder: Path) -> Iterator[Path]:
+    """A folder beside `folder` to write a report into; where all goes well, it takes the place of an earlier report.
+
+    Where anything fails, the earlier report stands as it was.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        yield part
+        folder.mkdir(exist_ok=True)
+        _clear(folder)
+        for made in part.iterdir():
+            made.rename(folder / made.name)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _is_report(folder: Path) -> bool:
+    try:
+        facts = json.loads((folder / METRICS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(facts, dict) and facts.get(MARK[0]) == MARK[1]
+
+
+def _clear(folder: Path) -> None:
+    """Remove the report that the folder holds: its files and what its list of samples names, nothing else."""
+    if not _is_report(folder):
+        return
+    samples.clear(folder / SAMPLES)
+    if (folder / SAMPLES).is_dir() and not any((folder / SAMPLES).iterdir()):
+        (folder / SAMPLES).rmdir()
+    if (folder / BESIDE).is_dir() and not (folder / BESIDE).is_symlink():
+        shutil.rmtree(folder / BESIDE)
+    for name in (NAME, METRICS):
+        (folder / name).unlink(missing_ok=True)

@@ -1,0 +1,49 @@
+"""Self-attention over all positions (Vaswani et al. 2017), without positions: rolling the input rolls the output."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ...types import BadInput
+from .embedding import Linear
+from .norm import GroupNorm
+
+
+class Attention(nn.Module):
+    """x + W softmax(q k^T / sqrt(d)) v over flattened positions, (B, C, *spatial) -> the same shape.
+
+    channels: C
+    head_dim: channels of each head; C must be a multiple of it
+    """
+
+    def __init__(self, channels: int, head_dim: int = 32):
+        super().__init__()
+        if channels % head_dim:
+            raise BadInput(f"attention over {channels} channels needs a head_dim that divides them, not {head_dim}")
+        self.heads = channels // head_dim
+        self.norm = GroupNorm(channels)
+        self.qkv = Linear(channels, 3 * channels)
+        self.out = Linear(channels, channels, zero=True)
+
+    def forward(self, x: Tensor, padding: Tensor | None = None) -> Tensor:
+        """(B, C, *spatial) -> (B, C, *spatial); nothing is read where `padding` (B, 1, *spatial) holds."""
+        tokens = self.norm(x, padding).flatten(2).transpose(1, 2)  # (B, N, C)
+        q, k, v = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (B, heads, N, d)
+        mixed = _attend(q, k, v, padding).transpose(1, 2).flatten(2)
+        return x + self.out(mixed).transpose(1, 2).unflatten(2, x.shape[2:])
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, padding: Tensor | None = None) -> Tensor:
+    """softmax(q k^T / sqrt(d)) v for (B, heads, N, d), over the keys that are no padding (B, 1, *spatial)."""
+    bias = None
+    if padding is not None:  # finite, so that a row of padding alone is still a number
+        keys = padding.flatten(2)[:, :, None]  # (B, 1, 1, N)
+        bias = torch.zeros(keys.shape, dtype=q.dtype, device=q.device).masked_fill(keys, torch.finfo(q.dtype).min / 2)
+    # torch's fused kernel for CPUs is two to seven times slower in bfloat16 than the three operations, until the N x N
+    # weights outgrow the cache; elsewhere it is the faster one and needs no N x N memory.
+    if q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.shape[2] <= 512:
+        scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
+        return torch.softmax(scores if bias is None else scores + bias, dim=-1) @ v
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)

@@ -1,0 +1,85 @@
+"""The module that is trained, averaged and saved as one: the network and the embeddings of its conditions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from torch import Tensor, nn
+
+from ..types import BadInput, Conditioning, Denoiser, Estimate, NoiseLevel, expand, per_sample
+
+
+class Model(nn.Module):
+    """A network and its conditions.
+
+    network:    forward(x, level, conditions) -> output, x and output (B, C, *spatial)
+    conditions: name -> Condition, which embeds labels and numbers as the network wants them
+    """
+
+    def __init__(self, network: nn.Module, conditions: Mapping[str, nn.Module] | None = None):
+        super().__init__()
+        self.network = network
+        self.conditions = nn.ModuleDict(dict(conditions or {}))
+
+    def forward(self, x: Tensor, level: Tensor, conditions: Conditioning) -> Tensor:
+        """The network's raw output."""
+        return self.network(x, level, conditions)
+
+
+class NetworkDenoiser(Denoiser):
+    """A network brought to the one contract: scale the input, tell the level, turn the output into x0.
+
+    network:    forward(x, level, conditions); level is the clock's number, (B,) or a map
+    prediction: what the output means
+    clock:      how the level is told
+    """
+
+    def __init__(self, network: Callable[..., Tensor], prediction, clock):
+        self.network, self.prediction, self.clock = network, prediction, clock
+
+    def output(self, x: Tensor, level: NoiseLevel, conditions: Conditioning) -> Tensor:
+        """The network's raw output at x (B, C, *spatial), in x's dtype."""
+        return self.network(self._scaled(x, level), self._told(x, level), conditions).to(x.dtype)
+
+    def denoise(self, x: Tensor, level: NoiseLevel, conditions: Conditioning) -> Estimate:
+        """x0 as the network sees it; 0, the mean of all data, where `conditions.valid` marks padding."""
+        x0 = self.prediction.x0(x, self.output(x, level, conditions), level)
+        return Estimate(x0 if conditions.valid is None else x0.masked_fill(conditions.valid == 0, 0))
+
+    def _scaled(self, x: Tensor, level: NoiseLevel) -> Tensor:
+        return x * expand(self.prediction.input_scale(level), x)
+
+    def _told(self, x: Tensor, level: NoiseLevel) -> Tensor:
+        return per_sample(self.clock.read(level), x)
+
+
+class ModuleDenoiser(NetworkDenoiser):
+    """The same for a user's own module, called as module(x, t) with t (B,) as the clock reads it.
+
+    Conditioning are its own affair.
+    """
+
+    def output(self, x: Tensor, level: NoiseLevel, conditions: Conditioning) -> Tensor:
+        """The module's raw output at x (B, C, *spatial). Raises BadInput for one that is no such tensor, and where the
+        module's weights are of another type or on another device than x."""
+        try:
+            out = self.network(self._scaled(x, level), self._told(x, level))
+        except RuntimeError as error:
+            self._explain(x, error)
+            raise
+        wrong = f"a {type(out).__name__}" if not isinstance(out, Tensor) else f"{tuple(out.shape)}"
+        if not isinstance(out, Tensor) or out.shape != x.shape:
+            raise BadInput(f"the network's output has the shape of its input, {tuple(x.shape)}; it gave {wrong}")
+        if not out.is_floating_point():
+            raise BadInput(f"the network's output is made of real numbers, {x.dtype}; it gave {out.dtype}")
+        return out.to(x.dtype)
+
+    def _explain(self, x: Tensor, error: RuntimeError) -> None:
+        """Raise BadInput where weights that do not go with x are why the network failed."""
+        weights = list(self.network.parameters()) if isinstance(self.network, nn.Module) else []
+        for p in weights:
+            if p.is_floating_point() and (p.dtype, p.device.type) != (x.dtype, x.device.type):
+                raise BadInput(
+                    f"the network's weights are {p.dtype} on {p.device.type}, and samples are {x.dtype} on "
+                    f"{x.device.type}: convert the network (net.float()), or name its device (device={p.device.type!r})"
+                ) from error

@@ -1,0 +1,176 @@
+"""The N-dimensional U-Net (Ronneberger et al. 2015; Ho et al. 2020) that the modalities' networks are made of."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..types import BadInput, Conditioning
+from .layers.attention import Attention
+from .layers.block import ResidualBlock
+from .layers.conv import Conv, pad_axes
+from .layers.embedding import NumberEmbedding
+from .layers.init import reset
+from .layers.inputs import BlockInputs, for_stages
+from .layers.norm import GroupNorm
+from .layers.resample import Down, Up, fold, unfold
+
+
+class _Stage(nn.Module):
+    """Residual blocks at one resolution, with attention after the last."""
+
+    def __init__(self, dims: int, c_in: int, c_out: int, width: int, blocks: int, dropout: float, head_dim: int | None):
+        super().__init__()
+        inputs = [c_in] + [c_out] * (blocks - 1)
+        self.blocks = nn.ModuleList(ResidualBlock(dims, c, c_out, width, dropout) for c in inputs)
+        self.attention = Attention(c_out, head_dim) if head_dim else None
+
+    def forward(self, x: Tensor, told: BlockInputs) -> Tensor:
+        for block in self.blocks:
+            x = block(x, told)
+        return x if self.attention is None else self.attention(x, told.padding)
+
+
+class UNetND(nn.Module):
+    """A U-Net over any number of spatial axes; takes any size, pads and crops inside.
+
+    Each resolution has a stage of residual blocks on the way down and one on the way up, joined by a skip connection;
+    the coarsest has one. Level and conditions enter every block as scale and shift. The output starts at zero.
+
+    dims:       number of spatial axes, 1 to 3
+    channels:   C of input and output
+    width:      channels at multiplier 1
+    stages:     channel multipliers, finest resolution first; each stage halves the resolution of the one before
+    blocks:     residual blocks a stage
+    attention:  stages with self-attention (0 is the finest)
+    head_dim:   channels of an attention head
+    dropout:    probability of dropping a feature inside a block
+    patch:      elements along each axis that are folded into channels before the first convolution
+    skip_scale: factor on the skip connections before they are joined
+    places:     size along each axis that `positions` are told by; () where none are
+    positions:  octaves of absolute position that the network is told, see `_positions`; 0: none
+    """
+
+    def __init__(
+        self,
+        dims: int,
+        channels: int,
+        width: int = 64,
+        stages: Sequence[int] = (1, 2),
+        blocks: int = 2,
+        attention: Sequence[int] = (),
+        head_dim: int = 32,
+        dropout: float = 0.0,
+        patch: int = 1,
+        skip_scale: float = 1.0,
+        places: Sequence[int] = (),
+        positions: int = 0,
+    ):
+        super().__init__()
+        _check(width, stages, blocks, attention, patch)
+        if positions < 0 or (positions and len(places) != dims):
+            raise BadInput(
+                f"positions is a number of octaves, 0 or more, and needs a size for each axis; got {positions}"
+            )
+        self.dims, self.channels, self.patch, self.skip_scale = dims, channels, patch, skip_scale
+        self.embedding_width = 2 * width
+        self.factor = patch * 2 ** (len(stages) - 1)
+        sizes = [width * m for m in stages]
+        heads = [head_dim if i in attention else None for i in range(len(sizes))]
+        e, folded = self.embedding_width, channels * patch**dims
+        self.places, self.positions = tuple(places), positions
+
+        self.level = NumberEmbedding(64, e)
+        self.stem = Conv(dims, folded + dims * positions, sizes[0])
+        self.down = nn.ModuleList(_Stage(dims, c, c, e, blocks, dropout, h) for c, h in zip(sizes, heads, strict=True))
+        self.shrink = nn.ModuleList(Down(dims, a, b) for a, b in itertools.pairwise(sizes))
+        self.grow = nn.ModuleList(Up(dims, b, a) for a, b in itertools.pairwise(sizes))
+        self.up = nn.ModuleList(
+            _Stage(dims, 2 * c, c, e, blocks, dropout, h) for c, h in zip(sizes[:-1], heads[:-1], strict=True)
+        )
+        self.norm = GroupNorm(sizes[0])
+        self.head = Conv(dims, sizes[0], folded, zero=True)
+        reset(self, 0)
+
+    def forward(self, x: Tensor, level: Tensor, conditions: Conditioning | None = None) -> Tensor:
+        """x (B, C, *spatial), level (B,) or (B, 1, *spatial): the clock's number -> (B, C, *spatial).
+
+        Along a wrapped axis the output rolls with the input, exactly where the size is a multiple of `factor`. Where
+        `conditions.valid` is 0, nothing is read: neither what stands there nor how much of it there is matters to the
+        other elements, and the output means nothing. How a map reaches the stages: `told.for_stages`.
+        """
+        conditions = Conditioning() if conditions is None else conditions
+        wrap, size, valid = conditions.wrap, x.shape[2:], conditions.valid
+        extra = [(0, -n % self.factor) for n in size]
+        if valid is not None:
+            valid = valid.expand(x.shape[0], -1, *size)
+            x = x.masked_fill(valid == 0, 0)
+            valid = _extend((valid > 0).float(), extra, wrap, "constant")
+        x = _extend(x, extra, wrap, "constant")
+        if level.ndim > 1:
+            level = _extend(level.expand(x.shape[0], -1, *size).float(), extra, wrap, "replicate")
+        added = sum(conditions.embeddings.values())
+        told = for_stages(self.level, level, added, valid, wrap, self.dims, self.patch, len(self.down))
+        out = unfold(self._body(fold(x, self.patch), told), self.patch)
+        return out[(..., *(slice(n) for n in size))]
+
+    def check_size(self, size: Sequence[int], wrap: Sequence[int] = ()) -> None:
+        """Raise BadInput for a tensor larger than this network was told positions for; along wrapped axes, where it is
+        told none, any size is right."""
+        told = enumerate(zip(size, self.places, strict=True)) if self.positions else ()
+        if any(n > trained and axis not in wrap for axis, (n, trained) in told):
+            raise BadInput(
+                f"this network was trained with positions={self.positions} on {list(self.places)} places and knows "
+                f"nothing beyond them, so not {list(size)}: ask for less, or train with network.positions=0"
+            )
+
+    def _positions(self, x: Tensor, wrap: tuple[int, ...]) -> Tensor:
+        """cos(pi 2^k i / N) for k < positions along each axis, (B, dims positions, *spatial); 0 along wrapped axes.
+
+        i counts elements from the beginning and N is the size trained at: a sound's attack is told from its tail, and a
+        longer sound begins like a short one. Along a loop there is no beginning to count from.
+        """
+        told = []
+        for axis, size in enumerate(self.places):
+            i = torch.arange(x.shape[2 + axis], device=x.device, dtype=torch.float32) * self.patch / size
+            octaves = 2.0 ** torch.arange(self.positions, device=x.device)
+            cosines = torch.cos(torch.pi * octaves[:, None] * i) * (axis not in wrap)  # (positions, n)
+            shape = [1] * self.dims
+            shape[axis] = -1
+            told.append(cosines.reshape(1, self.positions, *shape).expand(x.shape[0], -1, *x.shape[2:]))
+        return torch.cat(told, dim=1).to(x.dtype)
+
+    def _body(self, x: Tensor, told: list[BlockInputs]) -> Tensor:
+        finest, wrap = told[0], told[0].wrap
+        if self.positions:
+            x = torch.cat([x, self._positions(x, wrap)], dim=1)
+        x, skips = self.stem(finest.hide(x), wrap), []
+        for i, stage in enumerate(self.down):
+            x = stage(x, told[i])
+            if i < len(self.shrink):
+                skips.append(x * self.skip_scale if self.skip_scale != 1 else x)
+                x = self.shrink[i](told[i].hide(x))
+        for i in reversed(range(len(self.up))):
+            x = self.up[i](torch.cat([self.grow[i](x), skips.pop()], dim=1), told[i])
+        return self.head(finest.hide(F.silu(self.norm(x, finest.padding))), wrap)
+
+
+def _extend(x: Tensor, extra: list[tuple[int, int]], wrap: tuple[int, ...], mode: str) -> Tensor:
+    """Pad at the far end: circularly along wrapped axes, else as `mode` says."""
+    inside = [e if axis in wrap else (0, 0) for axis, e in enumerate(extra)]
+    outside = [(0, 0) if axis in wrap else e for axis, e in enumerate(extra)]
+    return pad_axes(pad_axes(x, inside, "circular"), outside, mode)
+
+
+def _check(width: int, stages: Sequence[int], blocks: int, attention: Sequence[int], patch: int) -> None:
+    if width < 1 or blocks < 1 or patch < 1:
+        raise BadInput(f"width, blocks and patch are at least 1, not {width}, {blocks} and {patch}")
+    if not stages or any(m < 1 for m in stages):
+        raise BadInput(f"stages are channel multipliers of at least 1, one for each resolution, not {list(stages)}")
+    wrong = [i for i in attention if not 0 <= i < len(stages)]
+    if wrong:
+        raise BadInput(f"attention names stages 0 (finest) to {len(stages) - 1}, not {wrong}")

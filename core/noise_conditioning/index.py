@@ -1,0 +1,22 @@
+"""The schedule's own time: the index of a step, as in DDPM (Ho et al. 2020, arXiv:2006.11239, appendix B)."""
+
+from __future__ import annotations
+
+from ..types import BadInput, NoiseLevel, Number
+from .base import NoiseConditioning
+
+
+class Index(NoiseConditioning):
+    """The schedule's own time, spread over [-5, 5]: 10 (t - first) / (last - first) - 5.
+
+    first: time that reads -5, in the schedule's units
+    last:  time that reads 5, in the schedule's units: 999 on the discrete schedule, 1 on those whose t ends at 1
+    """
+
+    def __init__(self, first: float = 0.0, last: float = 999.0):
+        if not first < last:
+            raise BadInput(f"index needs first < last, not {first} and {last}")
+        self.first, self.last = first, last
+
+    def read(self, level: NoiseLevel) -> Number:
+        return 10 * (level.t - self.first) / (self.last - self.first) - 5

@@ -1,0 +1,13 @@
+"""The log of the signal-to-noise ratio (Kingma et al. 2021, arXiv:2107.00630, eq. 3)."""
+
+from __future__ import annotations
+
+from ..types import NoiseLevel, Number
+from .base import NoiseConditioning, log_rho
+
+
+class LogSNR(NoiseConditioning):
+    """A quarter of the log signal-to-noise ratio, which is held within [-20, 20]: 5 is clean, -5 is noise."""
+
+    def read(self, level: NoiseLevel) -> Number:
+        return log_rho(level, 10.0) / -2

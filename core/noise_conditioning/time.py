@@ -1,0 +1,13 @@
+"""The schedule's own time as it is: what networks trained elsewhere expect (0 to 999 for DDPM's, 0 to 1 for flow's)."""
+
+from __future__ import annotations
+
+from ..types import NoiseLevel, Number
+from .base import NoiseConditioning
+
+
+class Time(NoiseConditioning):
+    """t in the schedule's units, not scaled: on the discrete schedule the index 0 to 999, so not within [-5, 5]."""
+
+    def read(self, level: NoiseLevel) -> Number:
+        return level.t

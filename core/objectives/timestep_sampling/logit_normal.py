@@ -1,0 +1,29 @@
+"""The density of large flow models (Esser et al. 2024, arXiv:2403.03206, eq. 19), stated on the clock tau.
+
+logit(tau) = log(sigma / alpha), so this is `lognormal` under the name and with the defaults that flow models use; on
+rectified flow without a shift, tau is t.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ...schedulers.base import Schedule
+from ...types import BadInput
+from .base import TimestepSampling, normal_log_rho
+
+
+class LogitNormal(TimestepSampling):
+    """logit(tau) is normal, tau = sigma / (alpha + sigma); values beyond the schedule's ends are moved there.
+
+    mean: mean of logit(tau); above 0 trains more at high noise
+    std:  standard deviation of logit(tau)
+    """
+
+    def __init__(self, mean: float = 0.0, std: float = 1.0):
+        if std <= 0:
+            raise BadInput(f"logit_normal's std is positive, not {std}")
+        self.mean, self.std = mean, std
+
+    def sample(self, u: Tensor, schedule: Schedule) -> Tensor:
+        return normal_log_rho(u, schedule, self.mean, self.std)

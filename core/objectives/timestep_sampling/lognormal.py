@@ -1,0 +1,25 @@
+"""EDM's density: noise levels of middle size (Karras et al. 2022, arXiv:2206.00364, table 1)."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from ...schedulers.base import Schedule
+from ...types import BadInput
+from .base import TimestepSampling, normal_log_rho
+
+
+class LogNormal(TimestepSampling):
+    """log(sigma / alpha) is normal; values beyond the schedule's ends are moved there.
+
+    mean: mean of log rho; lower trains more on fine detail
+    std:  standard deviation of log rho
+    """
+
+    def __init__(self, mean: float = -1.2, std: float = 1.2):
+        if std <= 0:
+            raise BadInput(f"lognormal's std is positive, not {std}")
+        self.mean, self.std = mean, std
+
+    def sample(self, u: Tensor, schedule: Schedule) -> Tensor:
+        return normal_log_rho(u, schedule, self.mean, self.std)

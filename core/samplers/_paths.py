@@ -1,0 +1,54 @@
+"""Which noise a step draws: fresh, or what one Brownian path on tau gains over it.
+
+Fresh noise is keyed by the number of the step, so a run of 20 steps and one of 40 see different noise. The path's is
+keyed by the step's interval of tau: the same seed follows the same path at any number of steps, on any schedule, and
+finer steps converge to one solution of the SDE. The exact noise of a step is a weighted integral of dW over it; its
+unweighted increment stands for that, normalised to the exact variance: the law of the noise is exact, and its tie to
+the path is off by O(step).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from itertools import pairwise
+from typing import Literal
+
+from torch import Tensor
+
+from ..schedulers.base import NoiseLevel64
+from ..types import BadInput
+from ..util.brownian import Interval, share_a_cell
+
+Kind = Literal["path", "step"]
+
+
+def check_noise(name: str, noise: str) -> None:
+    """Refuse a kind of noise that there is not."""
+    if noise not in ("path", "step"):
+        raise BadInput(f"{name}'s noise is path (one Brownian path for any number of steps) or step, not {noise!r}")
+
+
+def step_keys(levels: Sequence[NoiseLevel64], noise: str) -> list[Hashable]:
+    """A noise key for every neighbouring pair of levels: an Interval of tau, or ("step", i).
+
+    Levels (B,) give every sample its own intervals. A map gives a sample the intervals of its median element: its other
+    elements see independent noise, too, but not the path that they would see alone. Where the path does not serve
+    (levels nearer each other than its cells, a median that waits while elements move) all keys are the steps'.
+    """
+    rows, maps = [_rows(level.tau) for level in levels], any(level.tau.ndim > 1 for level in levels)
+    if noise == "path" and all(_serves(high, low, maps) for high, low in pairwise(rows)):
+        return [Interval(_bound(high), _bound(low)) for high, low in pairwise(rows)]
+    return [("step", i) for i in range(len(levels) - 1)]
+
+
+def _rows(tau: Tensor) -> list[float]:
+    """tau of each sample, that of the median element where it is a map; one number where no sample has its own."""
+    return tau.reshape(len(tau), -1).median(1).values.tolist() if tau.ndim else [tau.item()]
+
+
+def _serves(high: list[float], low: list[float], maps: bool) -> bool:
+    return all((a == b and not maps) or (a > b and not share_a_cell(a, b)) for a, b in zip(high, low, strict=True))
+
+
+def _bound(row: list[float]) -> float | tuple[float, ...]:
+    return row[0] if all(v == row[0] for v in row) else tuple(row)

@@ -1,0 +1,46 @@
+"""Where tensors live and in which precision networks compute."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+
+import torch
+
+from ..types import BadInput
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """`auto`: cuda, then mps, then cpu; a device that is named but absent is refused."""
+    has = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return torch.device(next(d for d, there in has.items() if there))
+    kind = name.split(":")[0]
+    if kind not in has:
+        raise BadInput(f"device {name!r} is not known: use auto, cpu, cuda or mps")
+    if not has[kind]:
+        raise BadInput(
+            f"device {name!r} is not on this machine: use device=auto, or one of {[d for d in has if has[d]]}"
+        )
+    count = torch.cuda.device_count() if kind == "cuda" else 1
+    index = name.partition(":")[2]
+    if ":" in name and not (index.isdecimal() and int(index) < count):
+        raise BadInput(f"device {name!r} is not on this machine: it has {count} of {kind!r}, counted from 0")
+    return torch.device(name)
+
+
+def native_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bfloat16 in hardware; elsewhere bf16 only costs time."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cpu":
+        capability = torch.backends.cpu.get_cpu_capability()
+        has = [getattr(torch.cpu, f"_is_{name}_supported", None) for name in ("avx512_bf16", "amx_tile")]
+        return "AVX512" in capability and any(f is not None and f() for f in has)
+    return False
+
+
+def autocast(device: torch.device, precision: str):
+    """A context in which networks compute in `precision`: float32, bf16, or auto (bf16 where it is native)."""
+    if precision == "bf16" or (precision == "auto" and native_bf16(device)):
+        return torch.autocast(device.type, dtype=torch.bfloat16)
+    return nullcontext()

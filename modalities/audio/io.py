@@ -1,0 +1,284 @@
+"""Sound files through libsndfile: read whole, checked, resampled and mixed; written without clipping or clicks."""
+
+from __future__ import annotations
+
+import os
+import struct
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO, Literal
+
+import numpy as np
+import soundfile
+import torch
+from torch import Tensor
+
+from ...core.data.files import shown
+from ...core.types import BadInput
+from ...core.util.rng import generator
+from . import dsp
+
+Mix = Literal["mean", "left", "loudest"]
+SUFFIXES = frozenset(
+    f".{name}"
+    for name in (
+        *("wav", "wave", "flac", "ogg", "oga", "opus", "mp3", "aif", "aiff", "aifc", "au", "snd", "caf", "w64"),
+        *("rf64", "voc", "iff", "8svx", "sd2", "paf", "sph", "nist"),
+    )
+)
+# Sounds that libsndfile does not read: they are named as unusable rather than passed over.
+FOREIGN = frozenset(
+    f".{name}" for name in ("m4a", "mp4", "aac", "wma", "ape", "wv", "amr", "ac3", "mka", "webm", "dsf")
+)
+_SHORTEST = 0.002  # seconds; less is no sound
+SILENT = dsp.amplitude(-90.0)  # the peak of half a step of 16 bits
+_UNKNOWN_SIZE = 0x7FFFFF00  # writers that cannot seek back put about this, or more, where the size belongs
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A decoded file.
+
+    wave:    (C, frames) float32; may exceed 1 where the file does
+    rate:    of the wave, in Hz
+    source:  the file's own facts: rate in Hz, channels, frames, format, subtype
+    remarks: what a user should know: "upsampled from 8000 Hz", "mixing to mono loses 7 dB"
+    """
+
+    wave: Tensor
+    rate: float
+    source: dict[str, object]
+    remarks: list[str] = field(default_factory=list)
+
+
+class Unreadable(BadInput):
+    """A sound file that cannot be used; `reason` says why without naming the file."""
+
+    def __init__(self, path: Path | str, reason: str):
+        super().__init__(f"{shown(Path(path))}: {reason}")
+        self.reason = reason
+
+
+def read(
+    path: Path | str,
+    rate: float | None = None,
+    channels: int | None = None,
+    mix: Mix = "mean",
+    most: int | None = None,
+) -> Sound:
+    """Decode a whole file, resample it to `rate` and mix it to `channels` (None: as the file is).
+
+    The format is known by the content, not by the name. Files are read from the beginning and never sought in:
+    libsndfile gives wrong samples after a seek in MP3. Raises Unreadable (a BadInput) with the reason for files that
+    are missing, empty, not sound, truncated, without frames, hold non-finite samples, or more than `most` samples.
+    """
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+        if not path.is_file():
+            raise Unreadable(path, "is no file")
+        if size == 0:
+            raise Unreadable(path, "is empty (0 bytes)")
+        with open(path, "rb") as file:
+            wave, facts = _decode(path, file, size, most)
+    except OSError as error:
+        raise Unreadable(path, why(path, error)) from error
+    remarks: list[str] = []
+    wave = torch.from_numpy(np.ascontiguousarray(wave.T))
+    if channels is not None:
+        wave = to_channels(wave, channels, mix, remarks)
+    own = float(facts["rate"])  # type: ignore[arg-type]
+    if rate is not None and rate != own:
+        if own < rate:
+            remarks.append(f"upsampled from {own:g} Hz: nothing above {own / 2:g} Hz")
+        wave = dsp.resample(wave, own, rate)
+    return Sound(wave, rate or own, facts, remarks)
+
+
+def _decode(path: Path, file: BinaryIO, size: int, most: int | None = None) -> tuple[np.ndarray, dict[str, object]]:
+    """(frames, C) float32 and the file's facts."""
+    declared = _declared_bytes(file, size)
+    if declared is not None and declared[1] > declared[0]:
+        raise Unreadable(path, f"is truncated: {declared[0]} of {declared[1]} bytes of sound are there")
+    file.seek(0)
+    try:
+        with soundfile.SoundFile(file) as source:
+            told = source.frames
+            if most is not None and told * source.channels > most:
+                hours = told / source.samplerate / 3600
+                raise Unreadable(path, f"lasts {hours:.1f} h, more than can be decoded at once: cut it into parts")
+            facts: dict[str, object] = {
+                "rate": source.samplerate,
+                "channels": source.channels,
+                "format": source.format,
+                "subtype": source.subtype,
+            }
+            wave = source.read(dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, RuntimeError, ValueError) as error:
+        remedy = f"; libsndfile reads no {path.suffix.lower()}: convert it, for example to FLAC" * _is_foreign(path)
+        raise Unreadable(path, f"cannot be decoded as sound: {_reason(error)}{remedy}") from error
+    if len(wave) == 0:
+        raise Unreadable(path, "holds no frames")
+    if len(wave) < 0.9 * told:
+        raise Unreadable(path, f"is truncated: {len(wave)} of {told} frames can be decoded")
+    if not np.isfinite(wave).all():
+        bad = int((~np.isfinite(wave)).any(1).sum())
+        raise Unreadable(path, f"holds {bad} samples that are not finite (NaN or infinity)")
+    facts["frames"] = len(wave)
+    return wave, facts
+
+
+def why(path: Path, error: OSError) -> str:
+    """The reason of an error of the system's, in a few words."""
+    link = path.is_symlink() and not path.exists()
+    return "is a link that leads nowhere" if link else (error.strerror or str(error))
+
+
+def check_heard(path: Path | str, wave: Tensor, rate: float) -> None:
+    """Raise Unreadable for (C, frames) that are too short to be a sound, or silent up to a constant offset."""
+    if wave.shape[-1] < _SHORTEST * rate:
+        raise Unreadable(path, f"lasts {1000 * wave.shape[-1] / rate:.2g} ms only")
+    if float((wave - dsp.offset(wave)).abs().max()) < SILENT:
+        raise Unreadable(path, "is silent")
+
+
+def _is_foreign(path: Path) -> bool:
+    return path.suffix.casefold() in FOREIGN
+
+
+def _reason(error: Exception) -> str:
+    text = getattr(error, "error_string", None) or str(error)
+    return text.strip().rstrip(".")
+
+
+def _declared_bytes(file: BinaryIO, size: int) -> tuple[int, int] | None:
+    """(bytes there, bytes declared) of the sound in a RIFF or AIFF file; None where the header does not tell.
+
+    libsndfile reads a truncated WAV without a word.
+    """
+    head = file.read(12)
+    if len(head) < 12 or head[:4] not in (b"RIFF", b"RIFX", b"FORM"):
+        return None
+    order = "<" if head[:4] == b"RIFF" else ">"
+    wanted = {b"RIFF": b"data", b"RIFX": b"data", b"FORM": b"SSND"}[head[:4]]
+    place = 12
+    while place + 8 <= size:
+        file.seek(place)
+        name, length = struct.unpack(f"{order}4sI", file.read(8))
+        place += 8
+        if name == wanted:
+            return None if length >= _UNKNOWN_SIZE or length == 0 else (max(0, size - place), length)
+        place += length + length % 2
+    return None
+
+
+def to_channels(wave: Tensor, channels: int, mix: Mix = "mean", remarks: list[str] | None = None) -> Tensor:
+    """(C, frames) -> (channels, frames). Fewer: their mean, the left one or the loudest; more: the mono mix repeated.
+
+    Channels in opposite phase cancel in the mean: where it has less than half the power that the mean of unrelated
+    channels would have (sum of powers / C^2), the loudest is taken instead, and a remark says so.
+    """
+    have = wave.shape[0]
+    if have == channels:
+        return wave
+    if have == 1:
+        return wave.expand(channels, -1).contiguous()
+    powers = wave.square().mean(-1)
+    loudest = wave[int(powers.argmax())][None]
+    mono = {"left": wave[:1], "loudest": loudest, "mean": wave.mean(0, keepdim=True)}[mix]
+    kept, expected = float(mono.square().mean()), float(powers.sum()) / have**2
+    if mix == "mean" and kept < 0.5 * expected:
+        mono = loudest
+        if remarks is not None:
+            lost = 10 * np.log10(max(float(powers.max()), 1e-24) / max(kept, 1e-24))
+            remarks.append(f"mixing {have} channels cancels {lost:.0f} dB: took the loudest channel")
+    return mono.expand(channels, -1).contiguous()
+
+
+@dataclass(frozen=True)
+class Format:
+    """How a sound is stored: libsndfile's container and subtype, and the ending of the file's name."""
+
+    container: str
+    subtype: str
+    suffix: str
+
+
+FORMATS = {
+    "wav16": Format("WAV", "PCM_16", ".wav"),
+    "wav24": Format("WAV", "PCM_24", ".wav"),
+    "wav_float": Format("WAV", "FLOAT", ".wav"),
+    "flac16": Format("FLAC", "PCM_16", ".flac"),
+    "flac24": Format("FLAC", "PCM_24", ".flac"),
+    "ogg": Format("OGG", "VORBIS", ".ogg"),
+}
+_CHUNK = 1 << 16  # frames handed over at a time: libsndfile's Vorbis encoder overruns its stack on long ones
+_VORBIS = 192_000  # Hz; at some higher rates that encoder crashes instead of refusing
+
+
+def check_form(form: str, rate: float) -> None:
+    """Raise BadInput for a format that does not hold sounds of this rate in Hz."""
+    if FORMATS[form].subtype == "VORBIS" and rate > _VORBIS:
+        raise BadInput(f"{form} holds rates up to {_VORBIS} Hz, not {rate:g}: take wav24 or flac24")
+
+
+def write(path: Path | str, wave: Tensor, rate: float, form: str = "wav16", dither: int | None = None) -> float:
+    """Write (C, frames), whole or not at all; returns the gain applied: 1, or less to keep peaks within full scale.
+
+    form:   a key of FORMATS; wav_float keeps peaks above 1
+    dither: seed of triangular noise of two steps' width, added before rounding to 16 bits: what lies below a step stays
+        audible as sound in noise rather than as distortion (Lipshitz, Wannamaker and Vanderkooy 1992); None: none
+
+    Raises BadInput for non-finite samples (which PCM turns into full-scale clicks), for no samples at all, and for a
+    rate that the format does not hold; nothing is written then.
+    """
+    path, kind = Path(path), FORMATS[form]
+    check_form(form, rate)
+    samples = wave.detach().float().cpu().numpy()
+    if samples.ndim != 2 or samples.shape[1] == 0:
+        raise BadInput(f"{shown(path)}: a sound is (channels, frames) with a frame or more; got {tuple(samples.shape)}")
+    if not np.isfinite(samples).all():
+        bad = int((~np.isfinite(samples)).sum())
+        raise BadInput(f"{shown(path)}: {bad} of {samples.size} samples are not finite; nothing was written")
+    peak = float(np.abs(samples).max())
+    full = 1.0 if dither is None else 1 - 2.0**-14  # room for the noise
+    gain = 1.0 if peak <= full or kind.subtype == "FLOAT" else full / peak
+    stored = _stored(samples.T * np.float32(gain), kind, dither)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    try:
+        _encode(part, stored, round(rate), kind)
+        os.replace(part, path)
+    except (soundfile.LibsndfileError, ValueError) as error:
+        what = f"{kind.container} {kind.subtype} of {samples.shape[0]} channels at {rate:g} Hz"
+        raise BadInput(f"{shown(path)}: cannot be written as {what}: {_reason(error)}") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return gain
+
+
+def _stored(samples: np.ndarray, kind: Format, dither: int | None) -> np.ndarray:
+    """Samples within full scale as the numbers that are stored: 2^15 or 2^23 steps to full scale, rounded.
+
+    libsndfile itself rounds downwards, which is half a step of constant offset. Dither is of triangular density over
+    +-1 step. 24 bits are handed over as the upper ones of 32.
+    """
+    bits = {"PCM_16": 16, "PCM_24": 24}.get(kind.subtype)
+    if bits is None:
+        return samples
+    steps = samples.astype(np.float64) * 2.0 ** (bits - 1)
+    if dither is not None:
+        drawn = generator(dither, 0, "dither", samples.shape).random((2, *samples.shape))
+        steps += drawn[0] - drawn[1]
+    whole = np.minimum(np.round(steps), 2.0 ** (bits - 1) - 1)  # there is one step less above 0 than below
+    return whole.astype(np.int16) if bits == 16 else whole.astype(np.int32) << 8
+
+
+def _encode(path: Path, samples: np.ndarray, rate: int, kind: Format) -> None:
+    """Write (frames, C) piece by piece."""
+    with (
+        open(path, "wb") as raw,
+        soundfile.SoundFile(raw, "w", rate, samples.shape[1], kind.subtype, format=kind.container) as out,
+    ):
+        for start in range(0, len(samples), _CHUNK):
+            out.write(samples[start : start + _CHUNK])

@@ -1,0 +1,215 @@
+"""What `sonolux prepare` measures of sound files."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ....core.data.manifest import Line
+from ....core.data.prepare.types import Context, Pair, Proposal, Summary
+from ....core.util.plots import Panel
+from .. import dsp, loudness
+from .. import io as files
+from .copies import Copies
+from .recipe import RATES, propose
+
+_MOST = 1 << 28  # samples of a file: 1 GB decoded
+_QUIET = -45.0  # dB under the loudest 10 ms: silence before and after a sound
+_EMPTY = -65.0  # dB under the loudest band: nothing there
+_BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
+
+
+class SoundPreparer:
+    """Levels, lengths, silence, clipping and bandwidth of sounds; near copies through a recording's waveform."""
+
+    modality = "audio"
+    nouns = ("sound", "sounds")
+    suffixes = files.SUFFIXES
+    foreign = files.FOREIGN
+    analysis = 1
+
+    def __init__(self) -> None:
+        self.copies = Copies()
+
+    def begin(self, count: int) -> None:
+        """Share the memory for traces between `count` files."""
+        self.copies = Copies(count)
+
+    def inspect(self, path: Path) -> tuple[Line, Any]:
+        """The facts of one file and its trace. Raises files.Unreadable for what no recipe could use."""
+        sound = files.read(path, most=_MOST)
+        files.check_heard(path, sound.wave, sound.rate)
+        return facts(sound), self.copies.trace(sound)
+
+    def trace(self, path: Path) -> Any:
+        """The trace alone."""
+        return self.copies.trace(files.read(path, most=_MOST))
+
+    def alike(self, traces: Sequence[Any]) -> list[Pair]:
+        """Pairs of near copies: the same recording up to level, polarity, place, length and format."""
+        return self.copies.pairs(traces)
+
+    def summarise(self, lines: Sequence[Line]) -> Summary:
+        """Lengths, rates, levels, silence and remarks."""
+        return summarise(lines)
+
+    def propose(self, lines: Sequence[Line], context: Context) -> Proposal:
+        """An audio/folder recipe."""
+        return propose(lines, context)
+
+
+def facts(sound: files.Sound) -> Line:
+    """What a manifest holds of a decoded file.
+
+    frames, rate (Hz), channels, format, subtype, seconds; peak and rms in dB of full scale; lufs, null under 400 ms;
+    clipped: % of samples in flat tops at full scale; lead, trail: silence before and after, in seconds; bandwidth: the
+    frequency in Hz above which nothing is; width: level of a stereo sound's sides relative to its middle in dB, null
+    for mono; remarks.
+    """
+    wave, rate = sound.wave, sound.rate
+    remarks: list[str] = []
+    files.to_channels(wave, 1, "mean", remarks)
+    peak = float(wave.abs().max())
+    lead, trail = silence(wave, rate)
+    off = float(dsp.offset(wave).abs().max())
+    share, top = clipped(wave, str(sound.source["subtype"])), bandwidth(wave, rate)
+    if share > 0.01:
+        remarks.append(f"clipped: {share:.2g} % of its samples")
+    if peak > 1.0:
+        remarks.append(f"peaks {20 * math.log10(peak):.1f} dB above full scale")
+    if off > 0.01:
+        remarks.append(f"is off zero by {off:.2f}")
+    if any(once <= rate / 2 and 0.8 <= 2 * top / once <= 1.15 for once in RATES):
+        remarks.append(f"holds nothing above {top:.0f} Hz: perhaps of a lower rate once")
+    loud = loudness.integrated(wave, rate)
+    return {
+        **{k: sound.source[k] for k in ("frames", "rate", "channels", "format", "subtype")},
+        "seconds": round(wave.shape[-1] / rate, 4),
+        "peak": _db(peak),
+        "rms": _db(float(wave.double().square().mean().sqrt())),
+        "lufs": None if loud is None else round(loud, 2),
+        "clipped": round(share, 4),
+        "lead": round(lead, 4),
+        "trail": round(trail, 4),
+        "bandwidth": round(top),
+        "width": _width(wave),
+        "remarks": remarks,
+    }
+
+
+def _db(amplitude: float) -> float:
+    return round(20 * math.log10(max(amplitude, dsp.SILENCE)), 2)
+
+
+def _width(wave: Tensor) -> float | None:
+    if wave.shape[0] != 2:
+        return None
+    middle, side = (wave[0] + wave[1]).square().mean(), (wave[0] - wave[1]).square().mean()
+    return round(float(10 * torch.log10((side + 1e-12) / (middle + 1e-12))), 1)
+
+
+def silence(wave: Tensor, rate: float) -> tuple[float, float]:
+    """Seconds before the first and after the last block of 10 ms within 45 dB of the loudest; no constant offset."""
+    blocks, block = dsp.envelope(wave - dsp.offset(wave), rate, 0.01), max(1, round(rate * 0.01))
+    loud = torch.nonzero(blocks >= blocks.max() * dsp.amplitude(_QUIET))
+    end = min(wave.shape[-1], (int(loud[-1]) + 1) * block)
+    return int(loud[0]) * block / rate, (wave.shape[-1] - end) / rate
+
+
+def clipped(wave: Tensor, subtype: str) -> float:
+    """% of samples in runs of three or more equal ones at the largest value of the format (float: 1 or more)."""
+    bits = _BITS.get(subtype, 0)
+    full = wave.abs() >= (1.0 - 1.5 * 2.0 ** (1 - bits) if bits else 1.0)
+    if full.shape[-1] < 3 or not bool(full.any()):
+        return 0.0
+    three = full[:, 2:] & (wave[:, :-2] == wave[:, 1:-1]) & (wave[:, 1:-1] == wave[:, 2:])
+    inside = torch.zeros_like(full)
+    for k in range(3):
+        inside[:, k : k + three.shape[-1]] |= three
+    return 100 * float(inside.float().mean())
+
+
+def bandwidth(wave: Tensor, rate: float) -> float:
+    """The frequency in Hz of the highest of 64 bands whose mean power is within 65 dB of the loudest's."""
+    mono, size = wave[int(wave.square().mean(1).argmax())], 1024
+    mono = torch.nn.functional.pad(mono, (0, max(0, size - len(mono))))
+    pieces = mono.unfold(0, size, size // 2)
+    pieces = pieces[:: max(1, len(pieces) // 1000)]
+    power = torch.fft.rfft(pieces.double() * torch.hann_window(size, dtype=torch.float64)).abs().square().mean(0)
+    bands = power[1:].reshape(64, -1).sum(1)
+    there = torch.nonzero(bands >= bands.max() * 10 ** (_EMPTY / 10))
+    return (int(there[-1]) + 1) / 64 * rate / 2
+
+
+def _told(values: Sequence[float], unit: str, digits: int = 1) -> str:
+    low, median, most, high = np.quantile(values, [0, 0.5, 0.95, 1])
+    return f"{low:.{digits}f} to {high:.{digits}f} {unit}, median {median:.{digits}f}, 95 % up to {most:.{digits}f}"
+
+
+def _counted(values: Sequence[Any], unit: str = "", most: int = 5) -> str:
+    rows = Counter(values).most_common()
+    more = f", {len(rows) - most} others" if len(rows) > most else ""
+    return ", ".join(f"{value}{unit} ({n})" for value, n in rows[:most]) + more
+
+
+def summarise(lines: Sequence[Line]) -> Summary:
+    """See SoundPreparer.summarise."""
+    column = {key: [line[key] for line in lines] for key in ("seconds", "peak", "rms", "lead", "trail", "rate")}
+    loud = [line["lufs"] for line in lines if line["lufs"] is not None]
+    remarked = Counter(remark.split(":")[0].split(" by ")[0] for line in lines for remark in _kinds(line))
+    numbers = {
+        "seconds": round(sum(column["seconds"]), 2),
+        "rates": {str(k): n for k, n in Counter(column["rate"]).most_common()},
+        "channels": {str(k): n for k, n in Counter(line["channels"] for line in lines).most_common()},
+        "formats": dict(Counter(f"{line['format']} {line['subtype']}" for line in lines).most_common()),
+        **{
+            key: dict(zip(("least", "median", "most"), map(float, np.quantile(values, [0, 0.5, 1])), strict=True))
+            for key, values in {"length": column["seconds"], "peak": column["peak"], "rms": column["rms"]}.items()
+        },
+        "shorter_than_400_ms": len(lines) - len(loud),
+        "remarks": dict(remarked.most_common()),
+    }
+    told = [
+        f"  length      {_told(column['seconds'], 's', 2)}; {numbers['seconds'] / 60:.1f} min in all",
+        f"  rate        {_counted(column['rate'], ' Hz')}",
+        f"  channels    {_counted([line['channels'] for line in lines])}",
+        f"  format      {_counted([line['format'] + ' ' + line['subtype'] for line in lines])}",
+        f"  peak        {_told(column['peak'], 'dB of full scale')}",
+        f"  loudness    {_told(loud, 'LUFS') if loud else 'of none'}"
+        + (f"; {len(lines) - len(loud)} sounds last less than 400 ms" if len(loud) < len(lines) else ""),
+        f"  silence     before: {_told(column['lead'], 's', 2)}; after: {_told(column['trail'], 's', 2)}",
+    ]
+    if remarked:
+        told.append("  remarks     " + ", ".join(f"{n} {what}" for what, n in remarked.most_common(6)))
+    around = [a + b for a, b in zip(column["lead"], column["trail"], strict=True)]
+    panels = [
+        Panel("length", "seconds", column["seconds"], log=True),
+        Panel("rate", "files", {f"{k} Hz": n for k, n in Counter(column["rate"]).items()}),
+        Panel("peak", "dB of full scale", column["peak"]),
+        Panel("loudness (400 ms or longer)", "LUFS", loud),
+        Panel("silence before and after", "seconds", around),
+    ]
+    classes = Counter(line["label"] for line in lines if line["label"] is not None)
+    panels.append(Panel("classes", "files", dict(classes)) if classes else Panel("format", "files", numbers["formats"]))
+    return Summary(numbers, told, panels)
+
+
+_KINDS = {
+    "clipped": "clipped",
+    "peaks": "above full scale",
+    "is off": "off zero",
+    "holds nothing": "with an empty top",
+    "mixing": "cancel when mixed to mono",
+}
+
+
+def _kinds(line: Line) -> list[str]:
+    """The remarks of a line without their numbers."""
+    return [kind for remark in line["remarks"] for start, kind in _KINDS.items() if remark.startswith(start)]

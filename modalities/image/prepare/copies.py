@@ -1,0 +1,173 @@
+"""Near copies among pictures: one picture twice, in another size, format or brightness, cut or mirrored.
+
+Two stages, on thumbnails of 48 x 48 grey levels. First their 16 x 16 versions, standardised, and the same of each
+picture's mirror image and cuts, are compared between all pictures. What is similar is then compared in detail: the
+thumbnails less their local means, so that two skies are not alike for being blue above and white below.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from PIL import Image as Pil
+from torch import Tensor
+from torch.nn import functional
+
+from ....core.data.files import progress
+from ....core.data.prepare.types import Pair
+
+COPY = 0.9
+"""Correlation of the details from which on two pictures may be one; see `_stands_out`."""
+
+SIDE = 48  # of a thumbnail
+_COARSE = 16
+_SIMILAR = 0.88  # correlation of the coarse versions from which on details are compared
+_HINT = 0.4  # correlation of the details from which on the best place of a cut is looked for
+_PARTNERS = 6  # most pictures that one is compared with
+_FITS = 2000  # most candidates whose cut is placed exactly
+_MANY = 20_000  # pictures from which on cuts are not looked for
+_USUAL = 0.7  # likeness of neighbours from which on pictures of this kind are all alike
+_FLAT = 3  # pictures of fewer grey levels than this have no detail
+
+# (top, left, side) of the parts that are compared with whole pictures, as shares.
+_WHOLE = (0.0, 0.0, 1.0)
+_CUTS = [*((top, left, 0.92) for top in (0.0, 1.0) for left in (0.0, 1.0)), (0.5, 0.5, 0.85)]
+_Cut = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class _Candidate:
+    """Picture a, of which `cut` is taken, perhaps mirrored, against the whole of picture b."""
+
+    likeness: float
+    a: int
+    b: int
+    cut: _Cut
+    mirrored: bool
+
+
+def thumbnail(picture: Pil.Image) -> np.ndarray:
+    """What is compared: (48, 48) uint8, grey; the picture is squeezed into a square."""
+    kind = Pil.Resampling.BOX if min(picture.size) > 2 * SIDE else Pil.Resampling.BICUBIC
+    return np.asarray(picture.convert("L").resize((SIDE, SIDE), kind))
+
+
+def pairs(thumbnails: Sequence[np.ndarray | None]) -> list[Pair]:
+    """Every pair of copies, the likest first."""
+    places = [i for i, t in enumerate(thumbnails) if t is not None and int(t.max()) - int(t.min()) >= _FLAT]
+    if len(places) < 2:
+        return []
+    pictures = torch.from_numpy(np.stack([thumbnails[i] for i in places])).float() / 255  # type: ignore[misc]
+    whole, details = _coarse(pictures), _details(pictures)
+    usual = _usual(whole, details)
+    best: dict[tuple[int, int], _Candidate] = {}
+    views = [
+        (mirrored, cut) for mirrored in (False, True) for cut in (_WHOLE, *(_CUTS if len(places) <= _MANY else ()))
+    ]
+    for mirrored, cut in progress(views, "looking for copies", len(views)):
+        part = _cut(pictures.flip(-1) if mirrored else pictures, cut)
+        for a, b, likeness in _similar(_coarse(part), whole, _details(part), details):
+            pair = (min(a, b), max(a, b))
+            if pair not in best or best[pair].likeness < likeness:
+                best[pair] = _Candidate(likeness, a, b, cut, mirrored)
+    _fitted(best, pictures, details, usual)
+    rows = [
+        Pair(places[a], places[b], min(1.0, c.likeness))
+        for (a, b), c in best.items()
+        if _stands_out(c.likeness, float(max(usual[a], usual[b])), c.cut != _WHOLE or c.mirrored)
+    ]
+    return sorted(rows, key=lambda p: (-p.likeness, p.first, p.second))
+
+
+def _fitted(best: dict[tuple[int, int], _Candidate], pictures: Tensor, details: Tensor, usual: Tensor) -> None:
+    """Look for the best place of the cut, for the likest candidates of each picture where that can decide."""
+    tried: Counter[int] = Counter()
+    open_ = [(pair, c) for pair, c in best.items() if c.likeness < 0.98 and float(usual[[c.a, c.b]].max()) <= _USUAL]
+    rows = sorted(open_, key=lambda item: -item[1].likeness)[:_FITS]
+    for pair, c in progress(rows, "comparing copies", len(rows)):
+        if max(tried[c.a], tried[c.b]) < 2:
+            tried.update((c.a, c.b))
+            source = pictures[c.a].flip(-1) if c.mirrored else pictures[c.a]
+            best[pair] = replace(c, likeness=max(c.likeness, _best_cut(source, details[c.b], c.cut)))
+
+
+def _stands_out(likeness: float, usual: float, chosen: bool) -> bool:
+    """Whether a likeness tells of a copy: where many are alike (strokes, icons), it must be much closer than those.
+
+    chosen: the best of many cuts or of two mirror images, which makes anything more alike
+    """
+    if usual > _USUAL:
+        return likeness >= (0.995 if chosen else 0.985)
+    return likeness >= COPY and 1 - likeness <= (0.15 if chosen else 0.3) * (1 - usual)
+
+
+def _usual(whole: Tensor, details: Tensor) -> Tensor:
+    """(N,): how alike in detail each picture and its fourth nearest are; a picture seldom has four copies."""
+    out = torch.zeros(len(whole))
+    for start in range(0, len(whole), 512):
+        likeness = whole[start : start + 512] @ whole.T
+        rows = torch.arange(len(likeness))
+        likeness[rows, rows + start] = -1.0
+        _, which = likeness.topk(min(12, likeness.shape[1]), dim=1)
+        alike = torch.einsum("nd,nkd->nk", details[start : start + 512], details[which])
+        out[start : start + 512] = alike.sort(1, descending=True).values[:, min(3, alike.shape[1] - 1)]
+    return out if len(whole) > 8 else torch.zeros(len(whole))
+
+
+def _cut(pictures: Tensor, cut: _Cut) -> Tensor:
+    """(N, S, S): a part of each picture, enlarged to full size."""
+    return pictures if cut == _WHOLE else _sampled(pictures, [cut] * len(pictures))
+
+
+def _sampled(pictures: Tensor, cuts: Sequence[_Cut]) -> Tensor:
+    """(N, S, S): of picture i (or of the only one) the part cuts[i]."""
+    top, left, side = torch.tensor(cuts).T
+    theta = torch.zeros(len(cuts), 2, 3)
+    theta[:, 0, 0] = theta[:, 1, 1] = side
+    theta[:, 0, 2], theta[:, 1, 2] = (2 * left - 1) * (1 - side), (2 * top - 1) * (1 - side)
+    grid = functional.affine_grid(theta, [len(cuts), 1, SIDE, SIDE], align_corners=False)
+    source = pictures.expand(len(cuts), SIDE, SIDE)[:, None]
+    return functional.grid_sample(source, grid, align_corners=False, padding_mode="border")[:, 0]
+
+
+def _best_cut(picture: Tensor, details: Tensor, near: _Cut) -> float:
+    """The largest likeness over parts of (S, S) of about the size of `near`, at all places."""
+    sides = [side for side in (near[2] + 0.03 * k for k in range(-2, 2)) if side < 1]
+    steps = [k / 4 for k in range(5)]
+    cuts = [(top, left, side) for side in sides for top in steps for left in steps]
+    return float((_details(_sampled(picture[None], cuts)) @ details).max())
+
+
+def _unit(pictures: Tensor) -> Tensor:
+    """(N, H, W) -> (N, H W) of mean 0 and norm 1."""
+    flat = pictures.flatten(1)
+    flat = flat - flat.mean(1, keepdim=True)
+    return flat / flat.norm(dim=1, keepdim=True).clamp(min=1e-6)
+
+
+def _coarse(pictures: Tensor) -> Tensor:
+    return _unit(functional.interpolate(pictures[:, None], (_COARSE, _COARSE), mode="area")[:, 0])
+
+
+def _details(pictures: Tensor) -> Tensor:
+    """(N, S S): what a mean over 13 x 13 takes away, after smoothing over 5 x 5, of norm 1."""
+    smooth = functional.avg_pool2d(pictures[:, None], 5, 1, 2, count_include_pad=False)
+    return _unit((smooth - functional.avg_pool2d(smooth, 13, 1, 6, count_include_pad=False))[:, 0])
+
+
+def _similar(part: Tensor, whole: Tensor, own: Tensor, details: Tensor) -> list[tuple[int, int, float]]:
+    """(a, b, likeness in detail): picture a's part is similar to the whole of b; each part's best partners."""
+    out = []
+    for start in range(0, len(part), 512):
+        likeness = part[start : start + 512] @ whole.T
+        rows = torch.arange(len(likeness))
+        likeness[rows, rows + start] = -1.0
+        best, which = likeness.topk(min(_PARTNERS, likeness.shape[1]), dim=1)
+        alike = torch.einsum("nd,nkd->nk", own[start : start + 512], details[which])
+        good = torch.nonzero((best >= _SIMILAR) & (alike >= _HINT))
+        out += [(start + r, int(which[r, k]), float(alike[r, k])) for r, k in good.tolist()]
+    return out

@@ -1,0 +1,130 @@
+"""A recipe that follows from what was measured of a folder of pictures."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from ....core.data.files import shown
+from ....core.data.manifest import NAME, Line
+from ....core.data.prepare.types import Context, Proposal, slug
+
+_SIZES = (16, 24, 28, 32, 48, 64)  # what a processor trains in minutes; larger ones want a GPU and are left to the user
+_FEW = 500  # pictures
+_EMPTY = 50.0  # % of one level: drawings on a ground, rather than photographs
+
+
+def propose(lines: Sequence[Line], context: Context) -> Proposal:
+    """Size, channels, flips and network for the usable lines of a manifest."""
+    different = [line for line in lines if "copy_of" not in line]
+    reasons: list[str] = []
+    size, channels = _size(different, reasons), _channels(different, reasons)
+    labelled = _labelled(different, reasons)
+    network = _network(size, len(different), reasons)
+    drawn = float(np.median([line["flat"] for line in different])) > _EMPTY
+    flip = channels == 3 and not drawn
+    reasons.append(
+        "mirrored at random: photographs have no left and right"
+        if flip
+        else "not mirrored: letters and drawings would come out wrong (data.flip=true where they would not)"
+    )
+    text = _text(size, channels, labelled, network, flip, drawn, different, context, reasons)
+    return Proposal(text, reasons)
+
+
+def _size(lines: Sequence[Line], reasons: list[str]) -> int:
+    """The common size of small pictures; else the largest usual size that nine in ten have."""
+    short = [min(line["width"], line["height"]) for line in lines]
+    low = float(np.quantile(short, 0.1))
+    size = next((s for s in reversed(_SIZES) if s <= low), _SIZES[0])
+    small = sum(s < size for s in short)
+    more = "; modality.size=128 and more want a GPU" if low >= 128 else ""
+    enlarged = f"; {small} are smaller and are enlarged" if small else ""
+    reasons.append(f"size {size}: nine in ten have {low:.0f} pixels or more on their shorter side{enlarged}{more}")
+    return size
+
+
+def _channels(lines: Sequence[Line], reasons: list[str]) -> int:
+    colour = sum(not line["grey"] for line in lines)
+    grey = colour < 0.05 * len(lines)
+    reasons.append(f"{1 if grey else 3} channel{'' if grey else 's'}: {colour} of {len(lines)} pictures are in colour")
+    return 1 if grey else 3
+
+
+def _labelled(lines: Sequence[Line], reasons: list[str]) -> bool:
+    sizes = Counter(line["label"] for line in lines if line["label"] is not None)
+    told = sum(sizes.values())
+    if len(sizes) < 2 or told < 0.9 * len(lines) or told / len(sizes) < 5:
+        few = f": {len(sizes)} folders with {told} of {len(lines)} files are too few to learn from" if sizes else ""
+        reasons.append(f"no classes{few}")
+        return False
+    left = f"; {len(lines) - told} files in none are left out" if told < len(lines) else ""
+    reasons.append(f"{len(sizes)} classes, by folder{left}")
+    return True
+
+
+def _network(size: int, count: int, reasons: list[str]) -> str:
+    """Patches of 2 pixels; a stage more as the size doubles; attention where few places are left."""
+    stages = [1, 2] if size <= 28 else [1, 2, 2] if size <= 48 else [1, 2, 2, 3]
+    width, few = (48, ", dropout: 0.1") if count < _FEW else (64, "")
+    reasons.append(f"width {width}{' with dropout' if few else ''} for {count} different pictures")
+    attention = [len(stages) - 1] if len(stages) == 2 else [len(stages) - 2, len(stages) - 1]
+    head = ", head_dim: 24" if width == 48 else ""
+    return (
+        f"{{use: image/unet, width: {width}{head}, stages: {stages}, blocks: 2, attention: {attention}, patch: 2{few}}}"
+    )
+
+
+def _text(
+    size: int,
+    channels: int,
+    labelled: bool,
+    network: str,
+    flip: bool,
+    drawn: bool,
+    lines: Sequence[Line],
+    context: Context,
+    reasons: Sequence[str],
+) -> str:
+    count, few = len(lines), len(lines) < _FEW
+    square = all(line["width"] == line["height"] for line in lines)
+    about = f"{count} pictures of {context.root.name} at {size}x{size}."
+    guidance = ", guidance: {use: cfg, scale: 1.5}" if labelled else ""
+    classes = len({line["label"] for line in lines if line["label"] is not None})
+    shown_ = min(64, max(16, 2 * classes)) if labelled else 16
+    body = [
+        f"# sonolux train {shown(context.recipe)}",
+        f"# Proposed by `sonolux prepare` for {count} different pictures. Quality: not measured.",
+        *(f"# - {reason}" for reason in reasons),
+        "recipe: 1",
+        f"name: {slug(context.name)}",
+        f"about: {json.dumps(about, ensure_ascii=False)}",
+        "seed: 7",
+        f"modality: {{use: image, size: {size}, channels: {channels}}}",
+        "data:",
+        "  use: image/folder",
+        f"  root: {json.dumps(str(context.root), ensure_ascii=False)}",
+        f"  manifest: {NAME}",
+        f"  label: {'folder' if labelled else 'none'}",
+        f"  crop: {'centre' if square else 'random'}",
+        f"  flip: {'true' if flip else 'false'}",
+        f"  split: {{by: hash, valid: {0.15 if few else 0.1}}}",
+        "codec: {use: image/pixels}",
+        f"network: {network}",
+        *(["condition:", "  label: {use: class, drop: 0.1}"] if labelled else []),
+        "process:",
+        "  schedule: {use: edm}",
+        "  prediction: {use: edm}",
+        f"  times: {{use: lognormal, mean: {-0.6 if drawn else -0.4}, std: 1.2}}",
+        "train:",
+        f"  minutes: {5 if size <= 28 else 15 if size <= 32 else 30}",
+        f"  batch: {64 if size <= 32 else 32}",
+        f"  optimizer: {{use: adamw, lr: {1.5e-3 if size <= 28 else 1.0e-3}}}",
+        "  warmup: 100",
+        f"  ema: {{half_life: {100 if size <= 28 else 200}}}",
+        f"sample: {{use: heun, spacing: karras, steps: 18{guidance}, count: {shown_}}}",
+    ]
+    return "\n".join(body) + "\n"

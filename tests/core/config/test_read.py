@@ -1,0 +1,187 @@
+"""Bad input: every problem at once, each with its place, what was expected, and the nearest valid name."""
+
+import pytest
+from sonolux.core.config import load_recipe, read
+from sonolux.core.config.read import Reader
+
+HEAD = """\
+recipe: 1
+modality: {use: image, size: 16}
+data: {use: image/shapes}
+codec: image/pixels
+network: {use: image/unet}
+train: {steps: 3}
+"""
+FLOW = HEAD + "process: {schedule: rectified_flow, prediction: flow}\nsample: {spacing: linspace}\n"
+
+
+def check_all_at_once(refused):
+    said = refused(
+        """\
+        recipe: 1
+        nmae: x
+        seed: no
+        modality: {use: image, size: big, channels: 1}
+        data: {use: image/shapez}
+        codec: image/pixels
+        network:
+          use: image/unet
+          widht: 96
+          stages: [1, x]
+          stages: [1]
+        train: {steps: 10, minutes: 2, batch: '4', precision: bf61, ema: {half_lif: 3}, accumulate: true}
+        sample: {use: dimm, spacing: {use: karas}, steps: 0, guidance: cfg}
+        """,
+        "train.btach=64",
+        "process.schedule.sigma_max=0.0001",
+    )
+    said = [line for line in said if not line.startswith("    ")]
+    expected = [
+        "bad.yaml:2:1: nmae: unknown key; did you mean 'name'?",
+        "bad.yaml:3:7: seed: expected integer, got the text 'no'",
+        "bad.yaml:4:30: modality.size: expected integer or list [integer, integer], got the text 'big'",
+        "bad.yaml:5:13: data.use: there is no dataset 'image/shapez'; did you mean 'image/shapes'?",
+        "bad.yaml:9:3: network.widht: unknown key; did you mean 'width'?",
+        "bad.yaml:10:15: network.stages[1]: expected integer, got the text 'x'",
+        "bad.yaml:11:3: network.stages: this key already stands at line 10",
+        "bad.yaml:12:39: train.batch: expected integer of at least 1, got the text '4'",
+        "bad.yaml:12:55: train.precision: expected one of auto, float32, bf16, got the text 'bf61'; did you mean",
+        "bad.yaml:12:67: train.ema.half_lif: unknown key; did you mean 'half_life'?",
+        "bad.yaml:12:93: train.accumulate: expected integer of at least 1, got true",
+        "bad.yaml:13:15: sample.use: there is no sampler 'dimm'; did you mean 'ddim'",
+        "bad.yaml:13:36: sample.spacing.use: there is no spacing 'karas'; did you mean 'karras'?",
+        "bad.yaml:13:51: sample.steps: expected integer of at least 1, got 0",
+        "command line: process.schedule.sigma_max=0.0001: edm needs 0 < sigma_min < sigma_max",
+        "command line: train.btach=64: unknown key; did you mean 'train.batch'?",
+        "16 errors; nothing was run",
+    ]
+    assert len(said) == len(expected), "\n".join(said)
+    for line, start in zip(said, expected, strict=True):
+        assert line.startswith(start), f"{line}\n{start}"
+
+
+def test_every_problem_is_told_at_once(refused):
+    check_all_at_once(refused)
+
+
+def test_a_reader_that_stops_at_the_first_problem_is_caught(refused, monkeypatch):
+    true = Reader.problem
+    monkeypatch.setattr(Reader, "problem", lambda self, *a: read.BAD if self.problems else true(self, *a))
+    with pytest.raises(AssertionError):
+        check_all_at_once(refused)
+
+
+def test_the_line_is_shown(refused):
+    assert refused(HEAD + "sed: 3\n")[:2] == [
+        "bad.yaml:7:1: sed: unknown key; did you mean 'seed'?",
+        "    7 | sed: 3",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("network.width='4'", "expected integer of at least 1 and at most 512, got the text '4'"),
+        ("network.width=4.0", "expected integer of at least 1 and at most 512, got 4.0"),
+        ("network.width=true", "expected integer of at least 1 and at most 512, got true"),
+        ("network.width=0", "expected integer of at least 1 and at most 512, got 0"),
+        ("network.width=513", "got 513"),
+        ("network.rate=fast", "expected number, got the text 'fast'"),
+        ("network.rate=.nan", "expected number, got .nan"),
+        ("network.causal=yes", "expected true or false, got the text 'yes'"),
+        ("network.causal=1", "expected true or false, got 1"),
+        ("network.stages=3", "expected list of integer, got 3"),
+        ("network.stages=[1, 2.5]", "expected integer, got 2.5"),
+        ("network.size=[1]", "expected integer or list [integer, integer], got a list"),
+        ("network.signal=3", "sonolux sets this itself; leave it out"),
+        ("network.spacing.exponent=x", "expected number, got the text 'x'"),
+        ("network.spacing=[karras]", "expected spacing: a name, or a mapping with `use:`, got a list"),
+        ("network.more=[karas]", "there is no spacing 'karas'; did you mean 'karras'?"),
+        ("network.use=null", "expected the name of a network, got null"),
+        ("network.use=unet", "did you mean 'audio/unet' or 'image/unet'?"),
+        ("network.use='./parts.py:Nett'", "has no class 'Nett'; did you mean 'Net'?"),
+        ("network.use='./prts.py:Net'", "there is no file"),
+        ("network.use='os.nope:Net'", "there is no module 'os.nope' to import"),
+        ("data.valid=0.2", "sonolux sets this itself; leave it out"),
+        ("data.split.valid=1", "expected number of at least 0 and at most 0.95, got 1"),
+        ("data.split.by=random", "expected one of hash, got the text 'random'"),
+        ("data.fade.seconds=x", "expected number, got the text 'x'"),
+        ("data.fade.shape=cosin", "did you mean 'cosine'?"),
+        ("data.fade.length=1", "unknown key; data.fade accepts: seconds, shape"),
+        ("data.weights={a: x}", "expected number, got the text 'x'"),
+        ("data.root=null", "needs data.root: path (folder that holds them); for example data.root=path/to/folder"),
+        ("data.root=3", "expected path, got 3"),
+        ("train.lr=1", "did you mean 'train.optimizer.lr'?"),
+        ("train=5", "expected mapping, got 5"),
+        ("train.steps=null", "needs train.steps or train.minutes"),
+        ("train.accumulate=9", "a batch of 8 cannot be split into 9 parts"),
+        ("train.optimizer.lr=-1", "adamw's lr must be positive, not -1.0"),
+        ("train.optimizer.betas=[0.9]", "expected list [number, number], got a list"),
+        ("train.clip=-1", "expected number of at least 0, got -1"),
+        ("sample.label.x=1", None),
+        ("sample.where.speed=3", "is no condition of this recipe. This recipe's conditions: label"),
+        ("sample.eta=2", "ddim's eta lies between 0"),
+        ("sample.spacing={use: explicit, times: 3}", "expected list of number, got 3"),
+        ("process.prediction=esp", "there is no prediction 'esp'; did you mean 'eps'?"),
+        ("condition.9x=class", "a condition's name is letters, digits and _"),
+        ("recipe=2", "expected one of 1, got 2"),
+        ("codec=null", "needs a codec, one of: image/pixels"),
+        ("codec=audio/stft", "'audio/stft' is for modality audio, and this recipe's is image"),
+        ("nework.width=3", "unknown key; did you mean 'network'?"),
+        ("modality.channels=2", "modality.channels is 1 (grey) or 3 (RGB)"),
+    ],
+)  # fmt: skip
+def test_one_bad_value(refused, override, said):
+    if said is None:  # free values take anything
+        assert load_recipe("base.yaml", [override]).sample.label == {"x": 1}
+        return
+    lines = refused(None, override)
+    assert lines[-1] == "1 error; nothing was run", lines
+    assert said in lines[0], lines
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("recipe: 1\n", "data: is missing: give a data section"),
+        ("recipe: 1\n", "network: is missing: give a network: a mapping with `use:`"),
+        ("modality: image\n", "recipe: is missing: write `recipe: 1`"),
+        ("- 1\n", "a recipe is a mapping that starts with `recipe: 1`"),
+        ("", "a recipe is a mapping that starts with `recipe: 1`"),
+        (HEAD + "sample: {guidance: cfg}\n", "guidance strengthens a condition, and this recipe has none"),
+        (HEAD + "sample: {guidance: {scale: 2}}\n", "sample.guidance: needs `use:`, one of"),
+        (HEAD + "sample: {label: 3}\n", "this recipe has no condition 'label'"),
+        (HEAD + "extends: [a]\n", "expected the name or path of one recipe"),
+        (HEAD + "extends: nothing-like-it\n", "extends: there is no recipe 'nothing-like-it'"),
+        (HEAD.replace("image/unet", "audio/unet"), "this recipe's is image; did you mean 'image/unet'?"),
+        (FLOW.replace("prediction: flow", "prediction: eps"), "process.prediction: "),
+        (FLOW.replace("linspace", "{use: karras, rho_max: 1e-4}"), "sample.spacing: karras needs 0 < rho_min"),
+    ],
+)  # fmt: skip
+def test_what_no_single_value_tells(refused, text, said):
+    assert any(said in line for line in refused(text)), refused(text)
+
+
+def test_good_values_are_taken(folder):
+    (folder / "ok.yaml").write_text(
+        HEAD + "x-note: {anything: [1, no]}\ncondition:\neval:\nseed: 4\n"
+        "process: {schedule: rectified_flow, prediction: flow}\nsample: {spacing: linspace}\n"
+    )
+    r = load_recipe("ok.yaml", ["x-more=1"])
+    assert r.seed == 4 and r.condition == {} and r.process.prediction.use == "flow"
+    r = load_recipe(
+        "base.yaml", ["network.rate=2", "network.size=[3, 4]", "network.size=[5, 6]", "data.weights={no: 1}"]
+    )
+    assert type(r.network.params["rate"]) is float and r.network.params["size"] == (5, 6)
+    assert r.data.params["weights"] == {"no": 1.0}
+
+
+def test_an_integer_that_is_a_truth_value_is_caught_if_types_are_compared_loosely(refused, monkeypatch):
+    true = Reader._scalar
+
+    def loose(self, node, annotation, path):
+        return node.value if isinstance(node.value, annotation) else true(self, node, annotation, path)
+
+    monkeypatch.setattr(Reader, "_scalar", loose)
+    with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
+        refused(None, "sample.seed=true")

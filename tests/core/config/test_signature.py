@@ -1,0 +1,150 @@
+"""What a constructor says of itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pytest
+import torch
+from sonolux.core.config import Kind, Range, registry
+from sonolux.core.config.signature import REQUIRED, about, documented, parameters, type_name
+from sonolux.core.types import MediaSpec
+
+
+@dataclass
+class Inner:
+    """A part."""
+
+    a: int = 1
+
+
+class Good(torch.nn.Module):
+    """What it is.
+
+    More about it: with a colon.
+
+    root:     a folder,
+              said at length
+    a, b:     two numbers
+    spacing:  steps
+    """
+
+    def __init__(
+        self,
+        spec: MediaSpec,
+        root: Path,
+        a: float = 1.0,
+        b: float | None = None,
+        kind: Literal["x", "y"] = "x",
+        spacing: Annotated[Any, Kind("spacing")] = "karras",
+        inner: Inner | None = None,
+        model: torch.nn.Module | None = None,
+        levels: list[float | torch.Tensor] = (),
+        sizes: dict[str, Annotated[int, Range(1)]] | None = None,
+    ):
+        super().__init__()
+
+
+def test_parameters_carry_type_default_and_text():
+    p = parameters(Good)
+    assert {n for n, q in p.items() if q.hidden} == {"signal", "model"}
+    assert p["root"].default is REQUIRED and p["root"].doc == "a folder, said at length"
+    assert p["a"].doc == p["b"].doc == "two numbers" and p["b"].default is None
+    assert type_name(p["b"].annotation) == "number or null"
+    assert type_name(p["kind"].annotation) == "one of x, y"
+    assert type_name(p["inner"].annotation) == "mapping or null"
+    assert type_name(p["sizes"].annotation) == "mapping of integer of at least 1 or null"
+    assert type_name(p["levels"].annotation) == "list of number"
+    assert about(Good) == "What it is." and "More about it" not in documented(Good)
+
+
+def test_what_the_builder_decides_is_hidden():
+    class Data:
+        def __init__(self, root: Path, split: str, valid: float, seed: int): ...
+
+    class Embeds:
+        def __init__(self, width: int, drop: float = 0.1): ...
+
+    assert [n for n, p in parameters(Data, "dataset").items() if not p.hidden] == ["root"]
+    assert [n for n, p in parameters(Embeds, "condition").items() if not p.hidden] == ["drop"]
+    assert [n for n, p in parameters(Embeds, "network").items() if not p.hidden] == ["width", "drop"]
+
+
+def test_a_class_without_a_constructor_has_no_parameters():
+    class Plain:
+        """Nothing."""
+
+    class Module(torch.nn.Module):
+        """A module."""
+
+    class Heir(Good):
+        """Of another."""
+
+    assert parameters(Plain) == parameters(Module) == {} and parameters(Heir).keys() == parameters(Good).keys()
+
+
+def test_a_dataclass_is_a_component_too():
+    assert parameters(Inner)["a"].default == 1
+
+
+class Stars:
+    """Bad."""
+
+    def __init__(self, *args: int): ...
+
+
+class Words:
+    """Bad."""
+
+    def __init__(self, **kwargs: int): ...
+
+
+class Bare:
+    """Bad."""
+
+    def __init__(self, width=3): ...
+
+
+class Placed:
+    """Bad."""
+
+    def __init__(self, width: int, /): ...
+
+
+class Unknown:
+    """Bad."""
+
+    def __init__(self, width: NoSuchType): ...  # noqa: F821
+
+
+@pytest.mark.parametrize(
+    ("cls", "said"),
+    [
+        (Stars, r"\*args"),
+        (Words, r"\*\*kwargs"),
+        (Bare, "'width' has no type"),
+        (Placed, "positional"),
+        (Unknown, "NoSuch"),
+    ],
+)
+def test_a_constructor_that_no_recipe_can_describe(cls, said):
+    with pytest.raises(TypeError, match=said):
+        parameters(cls)
+
+
+def undocumented(kind, name):
+    """Parameters of a component without a text, and the component if it has no first line."""
+    d = registry.describe(kind, name)
+    return [p.name for p in d.parameters if not p.hidden and not p.doc] + ([] if d.about else [name])
+
+
+@pytest.mark.parametrize("kind", registry.kinds())
+def test_every_built_in_component_is_documented(kind):
+    assert {n: undocumented(kind, n) for n in registry.builtins(kind) if undocumented(kind, n)} == {}
+
+
+def test_a_parameter_without_a_text_is_caught(monkeypatch):
+    monkeypatch.setattr("sonolux.core.config.signature.documented", lambda cls: {})
+    assert undocumented("schedule", "edm") == ["sigma_min", "sigma_max"]

@@ -1,0 +1,211 @@
+"""Walking folders, splits by hash, tables of labels, the account of bad files."""
+
+import os
+import unicodedata
+from pathlib import Path
+
+import pytest
+from sonolux.core.data import files
+from sonolux.core.data.files import (
+    BadFiles,
+    class_names,
+    content_hash,
+    folder_labels,
+    read_table,
+    split,
+    split_of,
+    walk,
+)
+from sonolux.core.types import BadInput
+
+
+def make(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(name.encode())
+    return root
+
+
+def names(root: Path, suffixes=None) -> list[str]:
+    return [files.shown(path, root) for path in walk(root, suffixes)]
+
+
+def test_walk_is_in_natural_order_and_ignores_case(tmp_path):
+    make(tmp_path, "10/a.PNG", "2/b10.png", "2/b9.Png", "2/notes.txt")
+    assert names(tmp_path, [".png"]) == ["2/b9.Png", "2/b10.png", "10/a.PNG"]
+
+
+def test_walk_skips_what_systems_leave_behind(tmp_path):
+    make(tmp_path, "a/x.png", "a/._x.png", ".hidden/y.png", "__MACOSX/a/x.png", "@eaDir/z.png")
+    assert names(tmp_path) == ["a/x.png"]
+
+
+def test_a_hidden_root_is_walked(tmp_path):
+    assert names(make(tmp_path / ".cache", "a/x.png")) == ["a/x.png"]
+
+
+def test_links_are_followed_once_and_loops_end(tmp_path):
+    root = make(tmp_path / "root", "zebra/x.png")
+    make(tmp_path / "outside", "y.png")
+    (root / "zebra" / "loop").symlink_to(root)
+    (root / "again").symlink_to(root / "zebra")  # sorts first, yet the real folder keeps its files
+    (root / "other").symlink_to(tmp_path / "outside")
+    (root / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    assert names(root) == ["gone.png", "other/y.png", "zebra/x.png"]
+
+
+def test_names_need_not_be_ascii(tmp_path):
+    make(tmp_path, unicodedata.normalize("NFD", "café/été.png"), "日本/犬.png")
+    found = names(tmp_path)
+    assert found == [unicodedata.normalize("NFC", "café/été.png"), "日本/犬.png"]
+
+
+def test_names_that_are_no_unicode_can_be_told(tmp_path):
+    raw = os.fsencode(tmp_path) + b"/b\xff.png"
+    try:
+        Path(os.fsdecode(raw)).write_bytes(b"x")
+    except OSError:
+        pytest.skip("this file system takes Unicode names only")
+    assert names(tmp_path) == [r"b\xff.png"]
+
+
+@pytest.mark.parametrize(
+    ("root", "words"), [("nowhere", "no such folder"), ("file.txt", "is a file"), (None, "needs data.root")]
+)
+def test_a_root_that_is_no_folder_is_named(tmp_path, root, words):
+    make(tmp_path, "file.txt")
+    with pytest.raises(BadInput, match=words):
+        files.need_folder(None if root is None else tmp_path / root)
+
+
+def check_split(share=0.2, count=20000):
+    keys = [f"key {i}" for i in range(count)]
+    sides = split(keys, share, 3)
+    assert abs(sides.count("valid") / count - share) < 0.01
+    assert split(keys[::-1], share, 3) == sides[::-1]
+    wider = split(keys, 2 * share, 3)
+    assert all(w == "valid" for s, w in zip(sides, wider, strict=True) if s == "valid")
+    assert split(keys, share, 4) != sides
+
+
+def test_split_has_the_share_asked_for_and_grows_with_it():
+    check_split()
+
+
+def test_a_split_by_order_is_caught(monkeypatch):
+    monkeypatch.setattr(files, "split_of", lambda key, valid, seed: "valid" if int(key[4:]) % 5 == 0 else "train")
+    with pytest.raises(AssertionError):
+        check_split()
+
+
+def test_tiny_folders_have_both_sides_and_copies_stay_together():
+    for seed in range(50):
+        assert set(split(["a", "b", "c"], 0.01, seed)) == {"train", "valid"}
+        sides = split(["a", "a", "b"], 0.5, seed)
+        assert sides[0] == sides[1]
+    assert split(["a"], 0.5, 0) == ["train"] and split([], 0.5, 0) == []
+    assert split(["a", "b"], 0, 0) == ["train", "train"]
+    with pytest.raises(BadInput, match=r"data\.split\.valid"):
+        split_of("a", 1.0, 0)
+
+
+def test_content_hash_is_of_the_content(tmp_path):
+    make(tmp_path, "a", "b")
+    (tmp_path / "c").write_bytes(b"a")
+    assert content_hash(tmp_path / "a") == content_hash(tmp_path / "c") != content_hash(tmp_path / "b")
+
+
+def test_bad_files_are_skipped_up_to_a_share():
+    bad = BadFiles(0.25)
+    bad.check(4)
+    bad.add("x.png", "zero bytes")
+    with pytest.warns(UserWarning, match=r"skipped 1 of 4 files: zero bytes: x\.png"):
+        bad.check(4)
+    bad.add("y.png", "truncated")
+    with pytest.raises(BadInput, match=r"2 of 4 files are unusable.*y\.png.*raise data\.max_bad"):
+        bad.check(4)
+    with pytest.raises(BadInput, match="0 usable of 2 files"):
+        bad.check(2)
+    with pytest.raises(BadInput, match="0 usable of 0 files"):
+        BadFiles().check(0)
+    with pytest.raises(BadInput, match="share from 0 to 1"):
+        BadFiles(5)
+
+
+def test_the_summary_groups_reasons():
+    bad = BadFiles()
+    for i in range(9):
+        bad.add(f"{i}.png", "zero bytes")
+    bad.add("z.png", "truncated")
+    assert bad.summary() == "zero bytes: 0.png, 1.png, 2.png and 6 more; truncated: z.png"
+
+
+def test_classes_are_the_first_folders(tmp_path):
+    make(tmp_path, "cat/a.png", "dog/deep/er/b.png", "c.png")
+    bad = BadFiles()
+    labels = folder_labels(walk(tmp_path), tmp_path, bad)
+    assert labels == [None, "cat", "dog"]
+    assert bad.reasons == [("c.png", "lies in no class folder")]
+    assert class_names(["10", "9", "10"], "here") == ("9", "10")
+
+
+def test_no_classes_where_classes_are_needed(tmp_path):
+    make(tmp_path, "a.png", "b.png")
+    with pytest.raises(BadInput, match=r"all 2 files lie right in .*data\.label=none"):
+        folder_labels(walk(tmp_path), tmp_path, BadFiles())
+    with pytest.raises(BadInput, match=r"only one class, 'cat'.*data\.label=none"):
+        class_names(["cat", "cat"], "here")
+
+
+def table(tmp_path: Path, text: str, name: str = "labels.csv") -> Path:
+    path = tmp_path / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_tables_hold_labels_captions_and_numbers(tmp_path):
+    rows = read_table(
+        table(tmp_path, '\ufefffile,label,caption,pitch,note\na.png,3,"red, round",440,x\nb.png,4,,nan,\n')
+    )
+    assert (rows[0].file, rows[0].label, rows[0].caption) == ("a.png", "3", "red, round")
+    assert rows[0].more == {"pitch": 440.0, "note": "x"} and rows[1].more == {"pitch": "nan", "note": ""}
+    assert rows[1].caption is None and rows[1].line == 3
+    lines = '{"file": "a.png", "label": 3, "pitch": 440}\n\n{"file": "é.png", "label": "4"}\n'
+    rows = read_table(table(tmp_path, lines, "labels.jsonl"))
+    assert [(r.file, r.label, r.line) for r in rows] == [("a.png", "3", 1), ("é.png", "4", 3)]
+    assert rows[0].more == {"pitch": 440}
+
+
+def test_names_in_tables_find_their_files(tmp_path):
+    make(tmp_path, unicodedata.normalize("NFD", "é.png"), "sub/b.png")
+    rows = read_table(table(tmp_path, "file\né.png\nsub\\b.png\n../elsewhere.png\n"))
+    assert [row.path(tmp_path).exists() for row in rows] == [True, True, False]
+    assert rows[2].path(tmp_path) == tmp_path.parent / "elsewhere.png"
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "words"),
+    [
+        ("name,label\na,b\n", "t.csv", r"t\.csv:1: the header has no column 'file': name, label"),
+        ("file,label\n", "t.csv", "holds no rows"),
+        ("file,label\na,b,c\n", "t.csv", r"t\.csv:2: more fields than the header"),
+        ("file,label\na,x\na,y\n", "t.csv", r"t\.csv:3: names 'a' again; see line 2"),
+        ("file,label\na,x\nb,\n", "t.csv", r"t\.csv:3: no label, though other lines have one"),
+        ("file,label\n,x\n", "t.csv", r"t\.csv:2: names no file"),
+        ('{"file": "a"}\n{"file"\n', "t.jsonl", r"t\.jsonl:2: not JSON"),
+        ('["a"]\n', "t.jsonl", r"t\.jsonl:1: not an object with a key 'file'"),
+        ('{"file": "a", "label": [1]}\n', "t.jsonl", r"t\.jsonl:1: label is not a text"),
+        ("file\n", "t.xlsx", r"not a \.csv, \.tsv or \.jsonl"),
+    ],
+)
+def test_bad_tables_are_named_with_their_line(tmp_path, text, name, words):
+    with pytest.raises(BadInput, match=words):
+        read_table(table(tmp_path, text, name))
+
+
+def test_tables_that_cannot_be_read(tmp_path):
+    with pytest.raises(BadInput, match="no such file"):
+        read_table(tmp_path / "nowhere.csv")
+    (tmp_path / "latin.csv").write_bytes("file\né.png\n".encode("latin-1"))
+    with pytest.raises(BadInput, match="not a table in UTF-8"):
+        read_table(tmp_path / "latin.csv")

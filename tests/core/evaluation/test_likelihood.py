@@ -1,0 +1,318 @@
+"""Likelihood against exact log densities on every kind of schedule, by both divergences; codecs, padding, classes."""
+
+import math
+
+import pytest
+import sonolux
+import torch
+from sonolux.core.config.registry import find
+from sonolux.core.evaluation import likelihood as module
+from sonolux.core.evaluation.likelihood import Likelihood, likelihood, of_items
+from sonolux.core.nn.model import ModuleDenoiser
+from sonolux.core.schedulers.edm import EDM
+from sonolux.core.schedulers.rectified_flow import RectifiedFlow
+from sonolux.core.schedulers.ve import VE
+from sonolux.core.schedulers.vp_linear import VPLinear
+from sonolux.core.testing.dense import ar1
+from sonolux.core.testing.field import band_limited
+from sonolux.core.testing.mixture import example
+from sonolux.core.testing.planted import plant
+from sonolux.core.training.build import build_data
+from sonolux.core.types import BadInput, Conditioning, Estimate, NoiseLevel
+from torch import nn
+
+SCHEDULES = (VPLinear(), EDM(), RectifiedFlow())
+PROBLEMS = {"mixture": example(), "planes": example(rank=2), "ar1": ar1(16), "field": band_limited((6, 6))}
+
+
+def exact(problem, x, found, conditions=None):
+    """log p of the data with the noise that the quietest level holds, at x."""
+    return problem.log_density(x, NoiseLevel(0.0, 1.0, float(found.level.rho)), conditions)
+
+
+def bits_off(problem, x, found):
+    return float((found.bits + exact(problem, x, found) / (found.dimensions * math.log(2))).abs().max())
+
+
+def check_exact(function, name, schedule):
+    """The exact divergence, begun from the exact marginal: within 1e-5 bits per dimension of the density."""
+    problem = PROBLEMS[name]
+    x = problem.draw(3, seed=5)
+    own = None if float(schedule.level(schedule.t_max).alpha) == 0 else problem.log_density
+    found = function(problem, schedule, x, divergence="exact", prior=own)
+    off = bits_off(problem, x, found)
+    assert off < 1e-5, f"off by {off:.1e} bits per dimension"
+    assert float(found.uncertainty.max()) == 0 and found.nfe == 6 * 32 + 1
+    assert torch.equal(found.dimensions, torch.full((3,), float(x[0].numel())).double())
+
+
+def check_gaussian(function, name, schedule):
+    """The Gaussian that stands for the marginal at the noisiest level costs little: 1e-4 bits on VP, 2e-4 on EDM."""
+    problem = PROBLEMS[name]
+    x = problem.draw(3, seed=5)
+    mean, std = (v.reshape(problem.shape) for v in (problem.mean, problem.covariance.diagonal().sqrt()))
+    off = bits_off(problem, x, function(problem, schedule, x, divergence="exact", mean=mean, std=std))
+    assert off < (2e-4 if isinstance(schedule, EDM) else 1e-4), f"off by {off:.1e} bits per dimension"
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize("name", PROBLEMS)
+def test_exact_divergence(name, schedule):
+    check_exact(likelihood, name, schedule)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES[:2], ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize("name", ["mixture", "ar1"])
+def test_the_gaussian_at_the_noisiest_level(name, schedule):
+    check_gaussian(likelihood, name, schedule)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "name", "schedule"),
+    [
+        (
+            "(self.count[:, None] - size * trace) / tau",
+            "(size * trace - self.count[:, None]) / tau",
+            "ar1",
+            RectifiedFlow(),
+        ),  # sign
+        ("- size * trace) / tau", "- trace) / tau", "ar1", EDM()),  # the chain rule through u
+        ("level.alpha**2 * s**2 + level.sigma**2", "level.alpha**2 * s**2 + level.sigma", "ar1", EDM()),  # prior
+        ("level.alpha**2 * s**2 + level.sigma**2", "s**2 + level.sigma**2", "ar1", VPLinear()),
+        ("(x.double() - level.alpha * m)", "(x.double() + level.alpha * m)", "mixture", EDM()),
+        ("count * shift", "count * 0.0 * shift", "ar1", VPLinear()),  # density of u, not of x
+        ("math.log(size) + math.log", "math.log(size) - math.log", "ar1", VPLinear()),
+        ("(u - x0) * self.mask / tau", "(u - x0) * self.mask / (1.01 * tau)", "ar1", RectifiedFlow()),
+        ("(44 / 45, -56 / 15, 32 / 9)", "(44 / 45, -56 / 15, 31 / 9)", "ar1", RectifiedFlow()),
+    ],
+)
+def test_planted_error_is_caught(old, new, name, schedule):
+    check = check_gaussian if "level.alpha" in old else check_exact
+    with pytest.raises(AssertionError, match="bits per dimension"):
+        check(plant(likelihood, old, new), name, schedule)
+
+
+def test_the_method_is_of_fifth_order_and_its_own_estimate_of_the_error_is_honest():
+    problem, x = PROBLEMS["ar1"], PROBLEMS["ar1"].draw(4)
+    found = {n: likelihood(problem, RectifiedFlow(), x, divergence="exact", steps=n) for n in (8, 16, 32)}
+    off = {n: float((f.log_p - exact(problem, x, f)).abs().mean()) for n, f in found.items()}
+    assert off[32] < off[8] / 4**4.5 and off[32] < 1e-5
+    assert off[8] / 30 < float(found[8].step_error.mean()) < 30 * off[8]
+
+
+# --- Hutchinson's estimate -------------------------------------------------------------------------------------------
+
+
+def check_hutchinson(function):
+    """Within three standard errors of the exact figure: row by row mostly, and in the mean; the errors shrink."""
+    problem = band_limited((10, 8))  # too large for the exact divergence by default
+    x = problem.draw(12, seed=3)
+    found = function(problem, RectifiedFlow(), x, probes=24, steps=20)
+    off = found.log_p - exact(problem, x, found)
+    assert bool((found.uncertainty > 0).all())
+    assert float((off.abs() < 3 * found.uncertainty).double().mean()) > 0.8
+    mean_off = float((off / (found.dimensions * math.log(2))).mean())
+    assert abs(mean_off) < 3 * found.standard_error < 0.1, f"{mean_off:.4f} +- {found.standard_error:.4f}"
+    few = function(problem, RectifiedFlow(), x, probes=6, steps=20)
+    assert 1.4 < few.standard_error / found.standard_error < 2.9
+
+
+def test_hutchinson():
+    check_hutchinson(likelihood)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("(slope * e).double()", "slope.double()"),
+        ("torch.where(noise.normal", "0.8 * torch.where(noise.normal"),
+        ('noise.normal("likelihood", p)', 'noise.normal("likelihood", 0)'),  # the same signs again: no spread
+        ("/ each.shape[1] ** 0.5", "/ each.shape[1]"),
+    ],
+)
+def test_planted_error_in_hutchinson_is_caught(old, new):
+    with pytest.raises(AssertionError):
+        check_hutchinson(plant(likelihood, old, new))
+
+
+def test_probes_are_keyed_by_sample():
+    problem = band_limited((10, 8))
+    x = problem.draw(3)
+    whole = likelihood(problem, EDM(), x, steps=4, seed=2)
+    alone = likelihood(problem, EDM(), x[2:], steps=4, seed=2, first=2)
+    assert torch.allclose(whole.log_p[2:], alone.log_p, atol=1e-9)
+    other = likelihood(problem, EDM(), x[2:], steps=4, seed=3, first=2)
+    assert not torch.allclose(other.log_p, alone.log_p, atol=1e-6)
+
+
+# --- networks, conditions, padding, ends -----------------------------------------------------------------------------
+
+
+class Tiny(nn.Module):
+    """A convolution that is told the level; it predicts velocities of flow."""
+
+    def __init__(self):
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.weight = nn.Parameter(0.3 * torch.randn(1, 1, 3, generator=generator))
+
+    def forward(self, x, t):
+        return torch.tanh(nn.functional.conv1d(x, self.weight, padding=1) + t[:, None, None])
+
+
+@pytest.mark.parametrize("schedule", [*SCHEDULES, VE(), find("schedule", "discrete")(), find("schedule", "cosine")()])
+def test_a_network_has_a_finite_likelihood_on_every_schedule(schedule):
+    denoiser = ModuleDenoiser(Tiny(), find("prediction", "v")(), find("clock", "tau")())
+    x = torch.randn(3, 1, 8, generator=torch.Generator().manual_seed(1))
+    both = [likelihood(denoiser, schedule, x, divergence=d, probes=32, steps=16) for d in ("exact", "hutchinson")]
+    assert all(bool(torch.isfinite(f.log_p).all()) and f.log_p.dtype == torch.float64 for f in both)
+    assert bool(((both[0].log_p - both[1].log_p).abs() < 4 * both[1].uncertainty).all())
+    assert denoiser.network.weight.grad is None
+
+
+def test_a_class_has_its_own_likelihood():
+    problem = example()
+    x = problem.draw(4)
+    told = problem.conditions(torch.tensor([0, 1, 2, 0]))
+    found = likelihood(problem, RectifiedFlow(), x, told, divergence="exact")
+    assert torch.allclose(found.log_p, exact(problem, x, found, told), atol=1e-4)
+    assert not torch.allclose(found.log_p, exact(problem, x, found), atol=1e-2)
+
+
+class Padded:
+    """A sequence that fills a part of each sample; what it says of the padding is nonsense."""
+
+    def __init__(self, problem):
+        self.problem = problem
+
+    def denoise(self, x, level, conditions):
+        n = self.problem.shape[1]
+        known = self.problem.denoise(x[..., :n], level).x0
+        return Estimate(torch.cat([known, torch.sin(3 * x[..., n:])], dim=-1))
+
+
+def check_padding(function):
+    problem = ar1(6)
+    x = torch.cat([problem.draw(3), torch.ones(3, 1, 2).double()], dim=-1)
+    valid = torch.ones(3, 1, 8)
+    valid[..., 6:] = 0
+    for divergence in ("exact", "hutchinson"):
+        padded = function(
+            Padded(problem), EDM(), x, Conditioning(valid=valid), divergence=divergence, probes=16, steps=16
+        )
+        assert torch.equal(padded.dimensions, torch.full((3,), 6.0).double())
+        off = (padded.log_p - exact(problem, x[..., :6], padded)).abs()
+        assert bool((off < 4 * padded.uncertainty + 1e-3).all())
+
+
+def test_padding_is_left_out():
+    check_padding(likelihood)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("slope * pick * torch.cat([self.mask] * n)", "slope * pick"), ("-(each * mask)", "-each")]
+)
+def test_padding_that_counts_is_caught(old, new):
+    with pytest.raises(AssertionError):
+        check_padding(plant(likelihood, old, new))
+
+
+def test_less_noise_tends_to_the_density_of_the_data():
+    problem, x = ar1(8), ar1(8).draw(2)
+    truth = problem.log_density(x, NoiseLevel(0.0, 1.0, 0.0))
+    off = [float((likelihood(problem, EDM(), x, rho_min=r).log_p - truth).abs().max()) for r in (0.3, 0.03, 0.003)]
+    assert off[0] > 10 * off[1] > 100 * off[2] and off[2] < 1e-3
+
+
+def test_a_prior_of_ones_own():
+    problem, x = example(), example().draw(3)
+    found = likelihood(problem, EDM(sigma_max=2.0), x, divergence="exact", prior=problem.log_density)
+    assert torch.allclose(found.log_p, exact(problem, x, found), atol=1e-4)
+    rough = likelihood(problem, EDM(sigma_max=2.0), x, divergence="exact")
+    assert not torch.allclose(rough.log_p, found.log_p, atol=1e-2), "a Gaussian is a poor marginal at low noise"
+
+
+class Moving:
+    def denoise(self, x, level, conditions):
+        return Estimate(x, x)
+
+
+@pytest.mark.parametrize(
+    ("said", "denoiser", "options"),
+    [
+        ("2 probes", ar1(4), {"probes": 1}),
+        ("1 step", ar1(4), {"steps": 0}),
+        ("auto, exact or hutchinson", ar1(4), {"divergence": "exakt"}),
+        ("rho_min lies", ar1(4), {"rho_min": 100.0}),
+        ("moves the state", Moving(), {}),
+    ],
+)
+def test_bad_calls_are_refused(said, denoiser, options):
+    with pytest.raises(BadInput, match=said):
+        likelihood(denoiser, EDM(), torch.zeros(1, 1, 4, dtype=torch.float64), **options)
+
+
+# --- media -----------------------------------------------------------------------------------------------------------
+
+
+def check_media(cls):
+    """Media y = 3 z + 1 with z an AR(1) sequence: its density is known directly, and so is that of bytes."""
+    z = ar1(8).draw(3)
+    found = likelihood(ar1(8), RectifiedFlow(), z, divergence="exact")
+    found = cls(found.log_p, found.uncertainty, found.step_error, found.dimensions, found.level, found.nfe)
+    media = found.of_media(8 * math.log(1 / 3), 8)
+    noise = float(found.level.rho)
+    own = 9 * (ar1(8).covariance + noise**2 * torch.eye(8))
+    truth = torch.distributions.MultivariateNormal(torch.ones(8).double(), own).log_prob((3 * z + 1).reshape(3, 8))
+    assert torch.allclose(media.log_p, truth, atol=1e-4)
+    assert torch.allclose(media.bits, -truth / (8 * math.log(2)), atol=1e-5)
+    bytes_ = found.of_media(8 * math.log(1 / 3), 8, scale=127.5)
+    assert torch.allclose(bytes_.bits, media.bits + math.log2(127.5), atol=1e-9)
+    stereo = found.of_media(8 * math.log(1 / 3), 16)
+    assert torch.allclose(stereo.bits, media.bits / 2)
+
+
+def test_media_space():
+    check_media(Likelihood)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("self.log_p + log_det -", "self.log_p -"),
+        ("self.log_p + log_det -", "self.log_p - log_det -"),
+        ("- dimensions * math.log(scale)", "+ dimensions * math.log(scale)"),
+        ("return -self.log_p / (self", "return self.log_p / (self"),
+        (
+            "log_p=self.log_p + log_det - dimensions * math.log(scale), dimensions=count",
+            "log_p=self.log_p + log_det - dimensions * math.log(scale)",
+        ),
+    ],
+)
+def test_planted_error_in_media_space_is_caught(old, new):
+    with pytest.raises(AssertionError):
+        check_media(plant(Likelihood, old, new))
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_run):
+    """A run of a few steps of a small network, opened."""
+    small = "network={width: 8, stages: [1], attention: [], patch: 4}"
+    return sonolux.load(tiny_run("image", small), device="cpu")
+
+
+def test_items_of_a_trained_model(trained, monkeypatch):
+    data, _ = build_data(trained.recipe, "valid")
+    items = [data.item(i, None) for i in range(3)]
+    latent, media = of_items(trained, items, probes=2, steps=3)
+    size = (16, 16)
+    assert media is not None and latent.bits.shape == (3,)
+    assert torch.allclose(media.log_p, latent.log_p + trained.codec.log_det(size))
+    assert bool((latent.dimensions == 3 * 256).all()) and bool((media.dimensions == 3 * 256).all())
+    monkeypatch.setattr(module, "BATCH", 2)  # the batch does not matter
+    parts, _ = of_items(trained, items, probes=2, steps=3)
+    assert torch.allclose(parts.log_p, latent.log_p, rtol=1e-4)
+    monkeypatch.setattr(type(trained.codec), "log_det", lambda self, size: None)
+    assert of_items(trained, items[:1], probes=2, steps=3)[1] is None
+    with pytest.raises(BadInput, match="one to one"):
+        latent.of_media(None, 1)

@@ -1,0 +1,73 @@
+"""Every clock: finite at both ends, elementwise; the values that the formulas give."""
+
+import math
+
+import pytest
+import torch
+from sonolux.core.config import registry
+from sonolux.core.noise_conditioning.c_noise import CNoise
+from sonolux.core.noise_conditioning.index import Index
+from sonolux.core.noise_conditioning.logsnr import LogSNR
+from sonolux.core.noise_conditioning.tau import Tau
+from sonolux.core.testing.conformance import check_clock
+from sonolux.core.testing.planted import plant
+from sonolux.core.types import BadInput, NoiseLevel
+
+
+@pytest.mark.parametrize("name", registry.builtins("clock"))
+def test_every_clock_holds_the_contract(name):
+    check_clock(registry.find("clock", name)())
+
+
+def check_values(classes):
+    middle = NoiseLevel(250.0, 0.6, 0.8)
+    expected = {
+        CNoise: (math.log(0.8 / 0.6) / 4, 5.0, -5.0),
+        LogSNR: (math.log(0.36 / 0.64) / 4, -5.0, 5.0),
+        Tau: (10 * 0.8 / 1.4 - 5, 5.0, -5.0),
+        Index: (2500 / 999 - 5, None, None),
+    }
+    for cls, made in classes.items():
+        value, noise, clean = expected[cls]
+        assert made().read(middle) == pytest.approx(value, rel=1e-12), cls.__name__
+        if noise is not None:
+            assert (made().read(NoiseLevel(1.0, 0.0, 1.0)), made().read(NoiseLevel(0.0, 1.0, 0.0))) == (noise, clean)
+
+
+def test_values():
+    check_values({cls: cls for cls in (CNoise, LogSNR, Tau, Index)})
+    assert Index(last=1.0).read(NoiseLevel(0.25, 0.6, 0.8)) == pytest.approx(-2.5)
+
+
+@pytest.mark.parametrize(
+    ("cls", "old", "new"),
+    [
+        (CNoise, "20.0) / 4", "20.0) / 2"),
+        (LogSNR, "/ -2", "/ 2"),
+        (Tau, "level.tau - 5", "level.tau"),
+        (Index, "10 *", "5 *"),
+    ],
+)
+def test_planted_error_is_caught(cls, old, new):
+    with pytest.raises(AssertionError):
+        check_values({cls: plant(cls, old, new)})
+
+
+def test_an_empty_range_is_refused():
+    with pytest.raises(BadInput, match="first < last"):
+        Index(first=1.0, last=1.0)
+
+
+def test_time_is_told_as_a_network_trained_elsewhere_expects_it():
+    from sonolux import sample
+
+    told = []
+
+    class Eps(torch.nn.Module):
+        def forward(self, x, t):
+            told.append(t.clone())
+            return x * 0.5
+
+    x = sample(Eps(), (2, 1, 8), schedule="discrete", prediction="eps", clock="time", spacing="trailing", steps=4)
+    assert x.isfinite().all()
+    assert [t.tolist() for t in told] == [[v, v] for v in (999.0, 749.0, 499.0, 249.0)]

@@ -1,0 +1,229 @@
+"""Sounds of any length: what was asked for, what the data was like, and independence of the batch's room."""
+
+import json
+
+import pytest
+import sonolux
+import torch
+from sonolux.core.config.load import load_recipe
+from sonolux.core.nn.layers.init import normal_
+from sonolux.core.pipeline import lengths as durations
+from sonolux.core.pipeline.lengths import KEPT, clip_lengths, decode_batch, padded_batch
+from sonolux.core.training.checkpoint import newest, read_header
+from sonolux.core.training.run import TrainingRun
+from sonolux.core.types import BadInput, MediaSpec
+from sonolux.core.util.rng import Noise, generator
+from sonolux.modalities.audio.codecs.base import FrameCodec
+from sonolux.modalities.audio.codecs.logmel import Logmel
+
+
+def opened(run):
+    """A run with its layers woken."""
+    trained = sonolux.load(run, device="cpu")
+    for name, p in trained.model.named_parameters():
+        if p.ndim > 1:
+            normal_(p.data, generator(0, 0, "wake", name), 0.1)
+    return trained
+
+
+@pytest.fixture(scope="module")
+def masked_run(tiny_run):
+    return tiny_run("audio", "data.padding=masked")
+
+
+@pytest.fixture(scope="module")
+def masked(masked_run):
+    return opened(masked_run)
+
+
+@pytest.fixture(scope="module")
+def silent(tiny_run):
+    return opened(tiny_run("audio", "data.padding=silence"))
+
+
+@pytest.fixture(scope="module")
+def placed(tiny_run):
+    return opened(tiny_run("audio", "data.padding=silence", "network.positions=2"))
+
+
+def frames(samples) -> list[int]:
+    return [m.shape[-1] for m in samples.media]
+
+
+def test_seconds_are_asked_for_one_or_many(masked, silent):
+    for trained in (masked, silent):
+        assert frames(trained.sample(count=2, seconds=0.2)) == [800, 800]
+        made = trained.sample(count=3, seconds=[0.1, 0.3])
+        assert frames(made) == [400, 1200, 400] and [t["seconds"] for t in made.told] == [0.1, 0.3, 0.1]
+        assert frames(trained.sample(count=2, seconds=[0.5, 0.9])) == [2000, 3600], "longer than the recipe's"
+
+
+def test_without_seconds_a_run_makes_what_it_was_trained_on(masked, silent):
+    assert frames(silent.sample(count=3)) == [2000] * 3 and "seconds" not in silent.sample(count=1).told[0]
+    made = masked.sample(count=12, batch=5)
+    known = {n for n, _ in masked.parts.clip_lengths}
+    assert set(frames(made)) <= known and len(set(frames(made))) > 3
+    assert frames(masked.sample(count=12, batch=2)) == frames(made), "whatever the batch"
+    assert frames(masked.sample(count=12, seed=8)) != frames(made)
+
+
+def test_lengths_are_those_of_the_class(masked):
+    for name in masked.classes:
+        own = {n for n, label in masked.parts.clip_lengths if label == masked.classes.index(name)}
+        assert set(frames(masked.sample(count=8, label=name, steps=1))) <= own
+
+
+def test_a_checkpoint_carries_the_lengths(masked, silent, tiny_run):
+    assert masked.parts.clip_lengths and not silent.parts.clip_lengths
+    run = tiny_run("audio", "data.padding=masked", "train.steps=2", own="continued")
+    header = read_header(newest(run))
+    assert header.clip_lengths == masked.parts.clip_lengths
+    recipe = load_recipe(run / "resolved.yaml", ["train.steps=3"])
+    job = TrainingRun(recipe, run, say=lambda _: None, bar=False)
+    job.prepare(resume=newest(run))
+    job.run()
+    assert read_header(newest(run)).clip_lengths == header.clip_lengths, "also of a run that was continued"
+
+
+def test_few_lengths_are_kept():
+    assert clip_lengths([(100, None, 0), (100, None, 1)]) == ()
+    assert clip_lengths([(100, 30, 0), (100, None, None)]) == ((30, 0), (100, None))
+    many = clip_lengths([(9, i % 9, i) for i in range(5000)])
+    assert len(many) == KEPT and many[-1][1] > 4900
+
+
+def check_batch(trained) -> None:
+    """A sample is the same alone and beside a longer one, whose room it shares."""
+    lengths = [0.1, 0.5, 0.9]
+    whole = trained.sample(count=3, seconds=lengths, batch=3)
+    alone = trained.sample(count=3, seconds=lengths, batch=1)
+    for a, b in zip(whole.media, alone.media, strict=True):
+        assert a.shape == b.shape and (a - b).abs().max() < 1e-4 * a.abs().max()
+
+
+def test_a_sample_does_not_depend_on_the_room(masked, silent):
+    check_batch(masked)
+    check_batch(silent)
+
+
+def check_decoding(_=None) -> None:
+    """Griffin-Lim looks beyond the end: another padding gives the same sound only where it is replaced."""
+    codec = Logmel(MediaSpec("audio", 1, (800,), 4000.0), n_fft=64, hop=16, mels=8, iterations=8)
+    room = padded_batch(codec, torch.nn.Identity(), codec.spec, [300, 700], (), True)
+    z = torch.randn(2, 8, room.shape[-1], generator=torch.Generator().manual_seed(0))
+    other = z.masked_fill(room.valid == 0, 3.0)
+    for a, b in zip(decode_batch(codec, z, room), decode_batch(codec, other, room), strict=True):
+        assert torch.equal(a, b)
+
+
+PLANTED = {
+    "noise drawn at the room's shape": lambda m: m.setattr("sonolux.core.pipeline.functional.Noise", _roomy),
+    "padding is heard": lambda m: m.setattr(torch, "where", lambda c, a, b, w=torch.where: w(c | _sounding(a), a, b)),
+    "no mask": lambda m: m.setattr(FrameCodec, "valid", lambda *_: None),
+    "the mask of the recipe's length": lambda m: m.setattr(
+        "sonolux.core.pipeline.pipeline.extent", lambda c, *rest: _whole(padded_batch(c, *rest))
+    ),
+}  # fmt: skip
+
+
+def test_what_follows_a_sound_is_silence_before_it_is_decoded():
+    check_decoding()
+
+
+def _roomy(seed, rows, shapes, device):
+    return Noise(seed, rows, tuple(max(n) for n in zip(*shapes, strict=True)), device)
+
+
+def _sounding(a):
+    return torch.tensor(isinstance(a, torch.Tensor) and a.ndim == 3 and a.shape[1] == 8)
+
+
+def _whole(room):
+    return durations.Extent(room.lengths, room.shape, room.shapes, torch.ones_like(room.valid))
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_planted_error_is_caught(name, masked, monkeypatch):
+    PLANTED[name](monkeypatch)
+    with pytest.raises(AssertionError):
+        (check_decoding if name == "padding is heard" else check_batch)(masked)
+
+
+def test_a_network_that_knows_places_goes_no_further(placed):
+    assert frames(placed.sample(count=1, seconds=0.3)) == [1200]
+    with pytest.raises(BadInput, match=r"0\.9 s is longer than the 0\.5 s that this run knows.*network\.positions=0"):
+        placed.sample(count=1, seconds=0.9)
+
+
+def test_a_length_shorter_than_those_told_is_refused(tiny_run):
+    told = "condition.seconds={use: number, key: seconds, range: [0.1, 0.5], log: true}"
+    run = opened(tiny_run("audio", "data.padding=masked", told))
+    assert frames(run.sample(count=2, seconds=[0.1, 0.3])) == [400, 1200]
+    with pytest.raises(BadInput, match=r"seconds is 0\.05, and this run knows 0\.1 s to 0\.5 s"):
+        run.sample(count=1, seconds=0.05)
+    assert frames(run.sample(count=8)), "what the data holds is not asked for"
+
+
+@pytest.mark.parametrize("seconds", [0, -1, "long", [], [0.2, "x"], True, 1e-9, float("nan")])
+def test_what_is_no_length_is_refused(silent, seconds):
+    with pytest.raises(BadInput, match="seconds"):
+        silent.sample(count=2, seconds=seconds)
+
+
+def test_pictures_have_no_length():
+    spec = MediaSpec("image", 1, (8, 8), latent=(1, 8, 8))
+    with pytest.raises(BadInput, match="pictures"):
+        durations.chosen(0.4, [{}], torch.nn.Identity(), spec, (), 0)
+
+
+def test_a_condition_on_the_length_is_told(tiny_run):
+    length = "condition.length={use: number, key: seconds, range: [0.1, 0.4]}"
+    trained = opened(tiny_run("audio", "data.padding=masked", length))
+    assert [t["length"] for t in trained.sample(count=2, seconds=[0.2, 0.5]).told] == [0.2, 0.4], "within its range"
+    told = trained.sample(count=2, seconds=0.2, where={"length": 0.3})
+    assert frames(told) == [800] * 2 and told.told[0]["length"] == 0.3
+    assert frames(trained.sample(count=2, where={"length": [0.3, 0.1]})) == [1200, 400]
+    drawn = trained.sample(count=4)
+    assert [t["length"] for t in drawn.told] == pytest.approx([min(max(n / 4000, 0.1), 0.4) for n in frames(drawn)])
+
+
+def check_loops(tiny_run) -> None:
+    """A loop's rounded length is told, within the range, whatever the condition's name; what else was told stays."""
+    for name in ("seconds", "length"):
+        told = f"condition.{name}={{use: number, key: seconds, range: [0.1, 0.4]}}"
+        trained = opened(tiny_run("audio", "data.padding=masked", told))
+        for asked, came in ((0.203, 0.2), (0.5, 0.4)):
+            made = trained.sample(count=1, loop=True, seconds=asked)
+            frames_of_it = made.media[0].shape[-1]
+            assert frames_of_it % 16 == 0 and made.told[0][name] == pytest.approx(
+                min(frames_of_it / 4000, 0.4), abs=1e-6
+            )
+            assert made.told[0][name] == pytest.approx(came, abs=0.003)
+        made = trained.sample(count=1, loop=True, seconds=0.203, where={name: 0.3})
+        assert made.told[0][name] == 0.3
+
+
+def test_the_length_of_a_loop_is_told(tiny_run):
+    check_loops(tiny_run)
+
+
+def test_planted_length_that_was_asked_for_instead_of_the_loops_own_is_caught(tiny_run, monkeypatch):
+    monkeypatch.setattr("sonolux.core.pipeline.request.retold", lambda *_: None)
+    with pytest.raises(AssertionError):
+        check_loops(tiny_run)
+
+
+def test_the_unveiling_and_the_files_have_the_samples_length(masked, tmp_path):
+    made = masked.sample(count=2, seconds=[0.2, 0.4], trajectory=True)
+    assert [m.shape[-1] for m in made.frames[0].noisy] == [800, 1600]
+    made.save(tmp_path)
+    made.save_trajectory(tmp_path)
+    rows = json.loads((tmp_path / "samples.json").read_text())["samples"]
+    assert [r["seconds"] for r in rows] == [0.2, 0.4]
+
+
+def test_the_command_line_takes_seconds(masked_run, tmp_path):
+    from sonolux.core.cli.main import main
+
+    assert main(["sample", str(masked_run), "seconds=0.1", "count=1", "--out", str(tmp_path / "o")]) == 0
+    assert json.loads((tmp_path / "o/samples.json").read_text())["samples"][0]["seconds"] == 0.1

@@ -1,0 +1,247 @@
+"""Every spacing on every schedule; the built-in ones against independent formulas and against what peers use."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from scipy import stats
+from sonolux.core.config import registry
+from sonolux.core.config.spec import Spec
+from sonolux.core.samplers.base import run
+from sonolux.core.samplers.dpmpp_2m import DPMpp2M
+from sonolux.core.schedulers.cosine import Cosine
+from sonolux.core.schedulers.discrete import Discrete
+from sonolux.core.schedulers.edm import EDM
+from sonolux.core.schedulers.rectified_flow import RectifiedFlow
+from sonolux.core.schedulers.ve import VE
+from sonolux.core.schedulers.vp_linear import VPLinear
+from sonolux.core.testing.conformance import check_spacing
+from sonolux.core.testing.mixture import example
+from sonolux.core.testing.ode import random_start, solve
+from sonolux.core.testing.planted import plant
+from sonolux.core.timesteps import base, uniform_logsnr
+from sonolux.core.timesteps.beta import Beta
+from sonolux.core.timesteps.explicit import Explicit
+from sonolux.core.timesteps.exponential import Exponential
+from sonolux.core.timesteps.karras import Karras
+from sonolux.core.timesteps.leading import Leading
+from sonolux.core.timesteps.linspace import Linspace
+from sonolux.core.timesteps.polyexponential import PolyExponential
+from sonolux.core.timesteps.sgm_uniform import SGMUniform
+from sonolux.core.timesteps.shifted import Shifted
+from sonolux.core.timesteps.simple import Simple
+from sonolux.core.timesteps.trailing import Trailing
+from sonolux.core.timesteps.uniform_logsnr import UniformLogSNR
+from sonolux.core.timesteps.uniform_t import UniformT
+from sonolux.core.types import BadInput
+
+SCHEDULES = {name: registry.find("schedule", name)() for name in registry.builtins("schedule")}
+SCHEDULES["discrete to zero"] = Discrete(zero_terminal=True)
+ARGUMENTS = [n for n in registry.builtins("spacing") if n == "explicit"]  # what has no default
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+@pytest.mark.parametrize("name", [n for n in registry.builtins("spacing") if n not in ARGUMENTS])
+def test_every_spacing_holds_the_contract(name, schedule):
+    """With its defaults, on every schedule: those that start at alpha = 0 too."""
+    check_spacing(registry.find("spacing", name)(), SCHEDULES[schedule], steps=(2, 3, 5, 20, 50))
+    levels = registry.find("spacing", name)().levels(SCHEDULES[schedule], 20)
+    assert name == "leading" or levels[0].t == SCHEDULES[schedule].t_max, "the noisiest level is visited, exactly"
+
+
+def rhos(spacing, schedule, steps):
+    """sigma / alpha of the levels, the clean one left out."""
+    return np.array([float(a.rho) for a in spacing.levels(schedule, steps)[:-1]])
+
+
+def times(spacing, schedule, steps):
+    return np.array([float(a.t) for a in spacing.levels(schedule, steps)[:-1]])
+
+
+def check_karras(cls):
+    levels = cls().levels(EDM(), 18)
+    i = np.arange(18)
+    expected = (80 ** (1 / 7) + i / 17 * (0.002 ** (1 / 7) - 80 ** (1 / 7))) ** 7
+    np.testing.assert_allclose([float(a.sigma) for a in levels[:-1]], expected, rtol=1e-12)
+    rho = rhos(cls(rho_min=0.01, rho_max=20.0), RectifiedFlow(), 5)
+    assert rho[0] == pytest.approx(20) and rho[-1] == pytest.approx(0.01)
+    for schedule, last in ((RectifiedFlow(), 1e-3 / 0.999), (Cosine(), np.tan(np.pi / 2000))):
+        for n in (2, 7, 30):  # from alpha = 0 that level, then the curve from rho = steps
+            ramp = np.linspace(0, 1, n - 1)
+            expected = (n ** (1 / 7) + ramp * (last ** (1 / 7) - n ** (1 / 7))) ** 7
+            np.testing.assert_allclose(rhos(cls(), schedule, n), [np.inf, *expected], rtol=1e-9)
+
+
+def check_uniform_logsnr(cls):
+    lam = [float(a.lam) for a in cls().levels(VPLinear(), 9)[:-1]]
+    np.testing.assert_allclose(np.diff(lam), (lam[-1] - lam[0]) / 8, rtol=1e-9)
+    assert lam[0] == pytest.approx(float(VPLinear().level(1.0).lam)) and lam[-1] > 5
+    np.testing.assert_allclose(rhos(cls(), RectifiedFlow(), 5), [np.inf, *np.geomspace(5, 1e-3 / 0.999, 4)], rtol=1e-9)
+
+
+def check_exponential(cls):
+    """k-diffusion: exp(linspace(log sigma_max, log sigma_min))."""
+    np.testing.assert_allclose(rhos(cls(), EDM(), 10), np.exp(np.linspace(np.log(80), np.log(0.002), 10)), rtol=1e-12)
+
+
+def check_polyexponential(cls):
+    """k-diffusion: exp(ramp^p (log sigma_max - log sigma_min) + log sigma_min), the ramp from 1 to 0."""
+    for p in (0.5, 1.0, 2.0):
+        ramp = np.linspace(1, 0, 10) ** p
+        expected = np.exp(ramp * (np.log(80) - np.log(0.002)) + np.log(0.002))
+        np.testing.assert_allclose(rhos(cls(exponent=p), EDM(), 10), expected, rtol=1e-12)
+    np.testing.assert_allclose(rhos(cls(), EDM(), 9), rhos(Exponential(), EDM(), 9), rtol=1e-12)
+
+
+def check_beta(cls):
+    """Quantiles by scipy; on a grid the indices that ComfyUI's beta_scheduler takes."""
+    for a, b in ((0.6, 0.6), (1.0, 1.0), (0.3, 2.0), (5.0, 0.5), (10.0, 0.5)):
+        for n in (1, 4, 37):
+            u = stats.beta.ppf(1 - np.linspace(0, 1, n, endpoint=False), a, b)
+            expected = 1e-3 + u * (1 - 1e-3)
+            np.testing.assert_allclose(times(cls(a=a, b=b), RectifiedFlow(), n), expected, rtol=1e-12)
+    on_grid = np.rint(stats.beta.ppf(1 - np.linspace(0, 1, 21, endpoint=False), 0.6, 0.6) * 999)
+    np.testing.assert_array_equal(times(cls(), Discrete(), 21), on_grid)
+
+
+def check_uniform_t(cls):
+    """DPM-Solver's time_uniform, between the indices of a grid too."""
+    for schedule in (Discrete(), EDM(), Cosine()):
+        expected = np.linspace(schedule.t_max, schedule.t_min, 7)
+        np.testing.assert_allclose(times(cls(), schedule, 7), expected, rtol=1e-12)
+
+
+def check_simple(cls):
+    """ComfyUI's simple_scheduler: entries -(1 + int(i S / N)) of the table of a thousand levels."""
+    table = np.arange(1000.0)
+    for n in (7, 20, 30, 999):
+        np.testing.assert_array_equal(
+            times(cls(), Discrete(), n), [table[-(1 + int(i * (1000 / n)))] for i in range(n)]
+        )
+    for schedule in (RectifiedFlow(), VE()):
+        np.testing.assert_allclose(times(cls(), schedule, 7), 1 - np.arange(7) / 7, rtol=1e-12)
+
+
+def check_sgm_uniform(cls):
+    """generative-models: linspace(999, 0, N, endpoint=False) as integers."""
+    for n in (3, 7, 20, 37, 999):
+        expected = [float(Fraction(999 * (n - i), n) // 1) for i in range(n)]
+        np.testing.assert_array_equal(times(cls(), Discrete(), n), expected)
+    expected = np.linspace(1, 1e-3, 9)[:-1]
+    np.testing.assert_allclose(times(cls(), RectifiedFlow(), 8), expected, rtol=1e-12)
+
+
+def check_shifted(cls):
+    """The shift of Esser et al. 2024 on flow: what a shifted schedule gives; elsewhere alpha / sigma from its start."""
+    shifted = RectifiedFlow(shift=3.0)
+    expected = np.array([float(a.sigma) for a in Trailing().levels(shifted, 8)])
+    made = cls(shift=3.0).levels(RectifiedFlow(), 8)
+    np.testing.assert_allclose([float(a.sigma) for a in made], expected, rtol=1e-12)
+    before, after = (rhos(s, EDM(), 12) for s in (Karras(), cls(spacing=Karras(), shift=2.5)))
+    np.testing.assert_allclose(1 / after[1:] - 1 / 80, (1 / before[1:] - 1 / 80) / 2.5, rtol=1e-9)
+    assert after[0] == 80
+    built = Spec("spacing", "shifted", {"spacing": Spec("spacing", "simple"), "shift": 2.0}).build()
+    np.testing.assert_allclose(rhos(built, Cosine(), 6)[1:], 2 * rhos(Simple(), Cosine(), 6)[1:], rtol=1e-9)
+
+
+def check_linspace(cls):
+    on_grid = [float(a.t) for a in cls().levels(Discrete(), 20)]
+    np.testing.assert_array_equal(on_grid, [*np.linspace(0, 999, 20).round()[::-1], -1])
+    linear = [float(a.t) for a in cls().levels(EDM(), 5)]
+    np.testing.assert_allclose(linear, [*np.linspace(80, 0.002, 5), 0], rtol=1e-12)
+
+
+def check_trailing(cls):
+    for n in (7, 16, 20, 50):
+        on_grid = [float(a.t) for a in cls().levels(Discrete(), n)]
+        np.testing.assert_array_equal(on_grid, [*(np.round(np.arange(1000, 0, -1000 / n)) - 1), -1])
+    for schedule, end in ((RectifiedFlow(), 0), (VE(), -1)):
+        times = [float(a.t) for a in cls().levels(schedule, 4)]
+        np.testing.assert_allclose(times, [1, 0.75, 0.5, 0.25, end], rtol=1e-12)
+
+
+def check_leading(cls):
+    for n in (7, 20, 50):
+        on_grid = [float(a.t) for a in cls(offset=1).levels(Discrete(), n)]
+        np.testing.assert_array_equal(on_grid, [*((np.arange(n) * (1000 // n))[::-1] + 1), -1])
+    times = [float(a.t) for a in cls().levels(Cosine(), 4)]
+    np.testing.assert_allclose(times, [*(0.001 + 0.999 * np.array([0.75, 0.5, 0.25, 0])), 0], rtol=1e-12)
+
+
+def check_explicit(cls):
+    assert [float(a.t) for a in cls([1.0, 0.6, 0.1]).levels(RectifiedFlow(), 3)] == [1.0, 0.6, 0.1, 0.0]
+    assert [float(a.t) for a in cls([1.0, 0.6, 0.0]).levels(RectifiedFlow(), 2)] == [1.0, 0.6, 0.0]
+
+
+CLOSED_FORMS = [
+    (Karras, check_karras),
+    (UniformLogSNR, check_uniform_logsnr),
+    (Exponential, check_exponential),
+    (PolyExponential, check_polyexponential),
+    (Beta, check_beta),
+    (UniformT, check_uniform_t),
+    (Simple, check_simple),
+    (SGMUniform, check_sgm_uniform),
+    (Shifted, check_shifted),
+    (Linspace, check_linspace),
+    (Trailing, check_trailing),
+    (Leading, check_leading),
+    (Explicit, check_explicit),
+]
+
+
+@pytest.mark.parametrize(("cls", "check"), CLOSED_FORMS)
+def test_closed_forms(cls, check):
+    check(cls)
+
+
+def test_every_built_in_spacing_has_a_closed_form_here():
+    assert {cls for cls, _ in CLOSED_FORMS} == {registry.find("spacing", n) for n in registry.builtins("spacing")}
+
+
+def check_convergence(cls):
+    """From alpha = 0, four times the steps of a method of second order leave a tenth of the error or less."""
+    problem, flow, errors = example(), RectifiedFlow(), []
+    start = random_start(problem, flow.level(1.0), 16)
+    exact = solve(problem, start, [flow.level(1.0), flow.clean()])[-1]
+    for steps in (12, 48):
+        made = run(DPMpp2M().plan(flow, cls().levels(flow, steps)), problem, start)
+        errors.append(float((made - exact).square().mean().sqrt()))
+    assert errors[1] < errors[0] / 10, errors
+
+
+@pytest.mark.parametrize("cls", [Karras, Exponential, PolyExponential, UniformLogSNR, Shifted])
+def test_the_error_falls_with_the_steps_from_alpha_0(cls):
+    check_convergence(cls)
+
+
+PLANTED = [
+    (Karras, check_karras, "** p\n", "** (p + 1)\n", None),
+    (Karras, check_karras, "curve(last.new_tensor(float(steps))", "curve(last.new_tensor(80.0)", base),
+    (Karras, check_karras, "torch.linspace(0, 1, steps - 1", "torch.linspace(0, 1, steps", base),
+    (Karras, check_convergence, "curve(last.new_tensor(float(steps))", "curve(last.new_tensor(3.0)", base),
+    (UniformLogSNR, check_uniform_logsnr, "ramp * torch.log(last / first)", "ramp**2 * torch.log(last / first)", None),
+    (Exponential, check_exponential, "torch.log(first) +", "torch.log(first) -", uniform_logsnr),
+    (PolyExponential, check_polyexponential, "(1 - ramp) **", "1 - ramp **", None),
+    (Beta, check_beta, "1 - torch.arange(steps", "1 - torch.arange(1, steps + 1", None),
+    (Beta, check_beta, "_lower((1 - u).clamp(max=1 - half), b, a)", "_lower((1 - u).clamp(max=1 - half), a, b)", None),
+    (Beta, check_beta, "_rising(a + 1, n)", "_rising(a, n)", None),
+    (Beta, check_beta, "range(64)", "range(32)", None),
+    (UniformT, check_uniform_t, "schedule.t_min, steps", "schedule.t_clean, steps", None),
+    (Simple, check_simple, "// steps", "// (steps - 1)", None),
+    (Simple, check_simple, "stepped(schedule, steps, last_time(schedule))", "stepped(schedule, steps, 0.1)", None),
+    (SGMUniform, check_sgm_uniform, "schedule.steps - 1", "schedule.steps", None),
+    (SGMUniform, check_sgm_uniform, "steps, schedule.t_min)", "steps, schedule.t_clean)", None),
+    (Shifted, check_shifted, "self.shift * before.sigma", "before.sigma", None),
+    (Shifted, check_shifted, "(self.shift - 1) * q", "self.shift * q", None),
+    (Linspace, check_linspace, "schedule.t_min, steps", "schedule.t_min, steps + 1", None),
+    (Trailing, check_trailing, "/ steps * (", "/ (steps - 1) * (", base),
+    (Trailing, check_trailing, "schedule.t_clean if schedule.sigma(clean) == 0 else schedule.t_min", "0.2", base),
+    (Leading, check_leading, "schedule.steps // steps", "schedule.steps / steps", None),
+]
+
+
+@pytest.mark.parametrize(("cls", "check", "old", "new", "helper"), PLANTED)
+def test_planted_error_is_caught(cls, check, old, new, helper):
+    with pytest.raises((AssertionError, BadInput)):
+        check(plant(cls, old, new, helper))

@@ -1,0 +1,144 @@
+"""The Brownian path behind noise keyed by intervals of tau: its law, and that it is a function of the point alone."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from sonolux.core.schedulers.discrete import Discrete
+from sonolux.core.schedulers.edm import EDM
+from sonolux.core.schedulers.rectified_flow import RectifiedFlow
+from sonolux.core.timesteps.karras import Karras
+from sonolux.core.timesteps.trailing import Trailing
+from sonolux.core.util import brownian
+from sonolux.core.util.brownian import Interval, Path, share_a_cell
+from sonolux.core.util.rng import Noise, generator
+
+UNEVEN = (1.0, 0.98, 0.77, 0.5, 0.31, 0.3, 0.1, 0.05, 0.049, 0.002, 0.0)
+
+
+def noise(seed=0, samples=(0,), shapes=(100_000,)):
+    return Noise(seed, samples, shapes, dtype=torch.float64)
+
+
+def check_law(taus=UNEVEN, count=100_000):
+    """Normalised gains over neighbouring intervals are independent and standard normal."""
+    made = noise(shapes=(count,))
+    z = torch.stack([made.normal("law", Interval(a, b))[0] for a, b in itertools.pairwise(taus)])
+    allowed = 4.5 / count**0.5
+    assert float(z.mean(1).abs().max()) < allowed
+    assert float((torch.cov(z) - torch.eye(len(z))).abs().max()) < allowed * 1.5
+    assert float((z**4).mean(1).sub(3).abs().max()) < allowed * 12  # the kurtosis of a normal number
+
+
+def check_sums():
+    """W(a, c) = W(a, b) + W(b, c), whatever was asked before."""
+    for a, b, c in ((1.0, 0.6, 0.2), (0.7, 0.69, 0.0), (0.31, 0.3, 0.299), (0.004, 0.003, 0.002)):
+        whole = noise(shapes=(50,)).normal("sum", Interval(a, c)) * math.sqrt(a - c)
+        made = noise(shapes=(50,))
+        made.normal("sum", Interval(0.9, 0.1234))
+        parts = [made.normal("sum", Interval(u, v)) * math.sqrt(u - v) for u, v in ((a, b), (b, c))]
+        assert torch.allclose(parts[0] + parts[1], whole, atol=1e-6)
+
+
+def test_law():
+    check_law()
+
+
+def test_gains_add_up():
+    check_sums()
+
+
+def check_near():
+    """Levels made in two ways, which differ in their last digit, are one point."""
+    path = Path(lambda key: generator(0, 0, "near", key).standard_normal(1000))
+    assert np.abs(path.value(0.3571) - path.value(0.3571 * (1 + 1e-15))).max() < 1e-6
+
+
+def test_levels_made_in_two_ways_are_one_point(monkeypatch):
+    check_near()
+    monkeypatch.setattr(brownian, "_SAME", 2.0**60)
+    with pytest.raises(AssertionError):
+        check_near()
+
+
+def test_a_row_depends_on_its_sample_alone():
+    together = noise(samples=range(4), shapes=[(2, 3), (2, 3), (2, 5), (2, 3)])
+    for interval in (Interval(0.9, 0.5), Interval(0.5, 0.2), Interval(0.95, 0.7)):
+        rows = together.normal("row", interval)
+        for i, shape in enumerate(together.shapes):
+            alone = noise(samples=[i], shapes=shape).normal("row", interval)[0]
+            assert torch.equal(rows[i][..., : shape[1]], alone)
+        assert bool((rows[0, :, 3:] == 0).all()) and not torch.equal(rows[0], rows[1])
+
+
+def test_every_sample_may_have_its_own_interval():
+    rows = noise(samples=(3, 4), shapes=(5,)).normal("own", Interval((0.9, 0.5), (0.4, 0.5)))
+    assert torch.equal(rows[0], noise(samples=(3,), shapes=(5,)).normal("own", Interval(0.9, 0.4))[0])
+    assert bool((rows[1] == 0).all()), "a sample that stays gains nothing"
+
+
+def test_seed_sample_and_purpose_name_the_path():
+    one = noise(shapes=(9,)).normal("a", Interval(0.8, 0.3))
+    for other in (noise(seed=1, shapes=(9,)), noise(samples=(1,), shapes=(9,))):
+        assert not torch.equal(one, other.normal("a", Interval(0.8, 0.3)))
+    assert not torch.equal(one, noise(shapes=(9,)).normal("b", Interval(0.8, 0.3)))
+
+
+@pytest.mark.parametrize("steps", [10, 100, 1000])
+def test_levels_of_a_thousand_steps_share_no_cell(steps):
+    for levels in (
+        Karras().levels(EDM(), steps),
+        Trailing().levels(Discrete(), steps),
+        Trailing().levels(RectifiedFlow(), steps),
+    ):
+        taus = [float(a.tau) for a in levels]
+        assert not any(share_a_cell(a, b) for a, b in itertools.pairwise(taus))
+    assert share_a_cell(0.3, 0.3001) and not share_a_cell(0.3, 0.301)
+
+
+def test_a_step_costs_a_few_draws(monkeypatch):
+    drawn = []
+    true = Noise._drawn
+    monkeypatch.setattr(Noise, "_drawn", lambda self, *key: drawn.append(key) or true(self, *key))
+    made, taus = noise(shapes=(3,)), [float(a.tau) for a in Karras().levels(EDM(), 20)]
+    for a, b in itertools.pairwise(taus):
+        made.normal("cost", Interval(a, b))
+    assert len(drawn) / 20 < 12
+
+
+def test_points_that_share_a_cell_would_break_the_law():
+    with pytest.raises(AssertionError):
+        check_law((0.3004, 0.3003, 0.3002))
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("_is_cell", lambda left, width: width < 0.3),  # cells too large: points share them
+        ("FINE", 1),
+    ],
+)
+def test_planted_error_is_caught(monkeypatch, name, make):
+    monkeypatch.setattr(brownian, name, make)
+    with pytest.raises(AssertionError):
+        check_law(tuple(np.linspace(1, 0, 41)))
+
+
+def test_a_wrong_tent_or_norm_is_caught(monkeypatch):
+    true = Path._interval
+    monkeypatch.setattr(Path, "_interval", lambda self, depth, index: 1.1 * true(self, depth, index))
+    with pytest.raises(AssertionError):
+        check_law()
+    monkeypatch.setattr(Path, "_interval", true)
+    monkeypatch.setattr(Path, "gained", lambda self, high, low: (self.value(high) - self.value(low)) / (high - low))
+    with pytest.raises(AssertionError):
+        check_law()
+
+
+def test_a_path_that_forgets_is_caught(monkeypatch):
+    count = itertools.count()
+    monkeypatch.setattr(Path, "_interval", lambda self, depth, index: self._draw(("fresh", next(count))))
+    with pytest.raises(AssertionError):
+        check_sums()

@@ -1,0 +1,80 @@
+"""Progress in a log: plain lines, a few a minute, and none for what is done at once."""
+
+import io
+import sys
+
+import pytest
+from sonolux.core.util import progress
+from sonolux.core.util.progress import Lines, bar, tracked
+
+
+class Clock:
+    """A clock that a test moves."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def monotonic(self):
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    made = Clock()
+    monkeypatch.setattr(progress, "time", made)
+    return made
+
+
+def check_log(clock, capsys):
+    """200 steps of a second each: a line every 30 s, each whole and plain."""
+    with bar("sampling", "step", 400, done=200) as counted:
+        for _ in range(200):
+            clock.now += 1
+            counted.set_postfix_str("loss 0.5")
+            counted.update()
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 6 and "\r" not in "".join(lines)
+    assert lines[0] == "sampling: step 230 of 400, 1 a second, 02:50 left, loss 0.5"
+
+
+def test_a_log_gets_a_line_now_and_then(clock, capsys):
+    check_log(clock, capsys)
+
+
+def test_planted_rate_that_counts_what_an_earlier_run_made_is_caught(clock, capsys, monkeypatch):
+    true = Lines.__init__
+
+    def counting_all(self, about, unit, total=None, done=0):
+        true(self, about, unit, total, done)
+        self.first = 0
+
+    monkeypatch.setattr(Lines, "__init__", counting_all)
+    with pytest.raises(AssertionError):
+        check_log(clock, capsys)
+
+
+def test_what_is_done_at_once_says_nothing(capsys):
+    assert list(tracked(range(5), "reading", "file", 5)) == [0, 1, 2, 3, 4]
+    with bar("", "step", None, delay=0, leave=True) as counted:
+        counted.update()
+    assert capsys.readouterr().err == ""
+
+
+def test_a_terminal_gets_a_bar_and_the_quiet_get_nothing(monkeypatch):
+    screen = io.StringIO()
+    screen.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", screen)
+    with bar("training", "step", 3, delay=0, leave=True) as counted:
+        counted.update(3)
+    assert "training: 100%" in screen.getvalue()
+    before = screen.getvalue()
+    with bar("training", "step", 3, delay=0, show=False) as counted:
+        counted.update(3)
+    assert screen.getvalue() == before
+
+
+def test_no_command_draws_a_bar_by_itself():
+    from sonolux.core.config.registry import ROOT
+
+    using = {f.relative_to(ROOT).as_posix() for f in (ROOT / "core/cli").glob("*.py") if "tqdm" in f.read_text()}
+    assert not using
