@@ -20,8 +20,8 @@ from pathlib import Path
 from ..util.messages import bad_input, broken, did_you_mean
 from .signature import Parameter, about, parameters
 
-ROOT = Path(__file__).resolve().parent.parent
-PACKAGE = __name__.rsplit(".", 2)[0]
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGE = __name__.rsplit(".", 3)[0]
 
 FOLDERS = {
     "schedule": "core/schedulers",
@@ -34,7 +34,7 @@ FOLDERS = {
     "guidance": "core/guidance",
     "condition": "core/conditioning",
     "optimizer": "core/training/optimizers",
-    "metric": "core/evaluation",
+    "metric": "core/evaluation/metrics",
     "modality": "modalities",
     "dataset": "modalities/*/datasets",
     "codec": "modalities/*/codecs",
@@ -72,7 +72,7 @@ def builtins(kind: str) -> dict[str, Path]:
     for folder in sorted(ROOT.glob(pattern)):
         prefix = f"{folder.parent.name}/" if pattern.startswith("modalities/") else ""
         for file in sorted(folder.glob("*.py")):
-            if file.stem != "base" and not file.stem.startswith("_") and _public_classes(file):
+            if file.stem not in ("base", "plan", "solver") and not file.stem.startswith("_") and _public_classes(file):
                 found[prefix + file.stem.rstrip("_")] = file
     return found
 
@@ -280,7 +280,7 @@ def _check_contract(kind: str, use: str, cls: type) -> None:
 
 def _contract(kind: str) -> type | None:
     """The class that says what a kind has: `Sampler` of core/samplers/base.py; a network is any module."""
-    place = {"codec": "core.codec", "feature": "core.evaluation.base"}.get(kind, "")
+    place = {"codec": "core.codecs.base", "feature": "core.evaluation.metrics.base"}.get(kind, "")
     if not place:
         own = FOLDERS[kind].startswith("core/")
         place = f"{FOLDERS[kind].replace('/', '.')}.base" if own else "core.types"

@@ -52,7 +52,7 @@ class LinearCombination:
         return LinearCombination({symbol: torch.where(mask, _float64(c), 0.0) for symbol, c in self.terms.items()})
 
 
-# A tensor on the left of an LinearCombination would broadcast over it; this makes `tensor * affine` call LinearCombination.__rmul__.
+# A tensor on the left would broadcast over the combination; this makes `tensor * combination` call its __rmul__.
 LinearCombination.__torch_function__ = classmethod(lambda cls, func, types, args=(), kwargs=None: NotImplemented)  # type: ignore[attr-defined]
 
 
