@@ -13,17 +13,19 @@ scalar, (B,) (always meant per sample), or a map (B, 1, *spatial).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from .util.errors import BadInput, BrokenPlugin
 
 __all__ = [
+    "CONDITIONING_KINDS",
     "BadInput",
     "BrokenPlugin",
     "Conditioning",
@@ -36,12 +38,16 @@ __all__ = [
     "NoiseLevel",
     "Number",
     "Output",
+    "Tokens",
     "expand",
     "per_sample",
     "sent",
+    "stacked",
 ]  # fmt: skip
 
 Number = float | Tensor
+CONDITIONING_KINDS = ("vector", "tokens", "concat")
+_GROUPS = (*CONDITIONING_KINDS, "unconditional")
 
 
 def sent(value: Tensor, x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
@@ -143,38 +149,112 @@ class Estimate:
     x: Tensor | None = None
 
 
-@dataclass(frozen=True)
-class Conditioning:
-    """What guides a batch of samples: one record whose rows are samples.
+class Tokens(NamedTuple):
+    """A sequence of vectors a sample, such as a text encoder's output.
 
-    embeddings: name -> (B, E), made once a run from labels, numbers, ...; every network adds them up
-    null:       name -> (B, E), the rows that stand for "not told" (the null condition of classifier-free guidance)
-    valid:      (B, 1, *spatial), 1 where an element belongs to the sample and 0 where it is padding; None: all valid
-    wrap:       spatial axes (0 is the first) along which the sample is a loop: convolutions pad circularly there
+    Attributes:
+        values: (B, L, E).
+        mask: (B, L) bool, True where a token belongs to the sample, False where it is padding.
     """
 
-    embeddings: Mapping[str, Tensor] = field(default_factory=dict)
-    null: Mapping[str, Tensor] = field(default_factory=dict)
+    values: Tensor
+    mask: Tensor
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What a batch of samples is conditioned on: one record whose rows are samples.
+
+    There are three kinds of conditioning; a network declares in `accepts` which of them it takes. A name belongs to
+    one kind.
+
+    Attributes:
+        vector: Name -> (B, E), added to the embedding of the noise level.
+        unconditional: Name -> the counterpart of any kind that stands for "unconditional", in the shape of the
+            conditioned one: classifier-free guidance puts it in its place.
+        valid: (B, 1, *spatial), 1 where an element belongs to the sample and 0 where it is padding; None: all valid.
+        wrap: Spatial axes (0 is the first) that are circular: convolutions take their padding from the other end.
+        tokens: Name -> `Tokens`, a sequence that a network attends to.
+        concat: Name -> (B, C', *spatial), channels beside x; an axis of size 1 stands for any size.
+    """
+
+    vector: Mapping[str, Tensor] = field(default_factory=dict)
+    unconditional: Mapping[str, Tensor | Tokens] = field(default_factory=dict)
     valid: Tensor | None = None
     wrap: tuple[int, ...] = ()
+    tokens: Mapping[str, Tokens] = field(default_factory=dict)
+    concat: Mapping[str, Tensor] = field(default_factory=dict)
 
-    def without(self, names: Sequence[str] | None = None) -> Conditioning:
-        """The same record with the named conditions (default: all) replaced by their null rows."""
-        drop = self.embeddings.keys() if names is None else names
-        return replace(self, embeddings={k: self.null[k] if k in drop else v for k, v in self.embeddings.items()})
+    def __post_init__(self) -> None:
+        if len(self.vector.keys() | self.tokens.keys() | self.concat.keys()) < len(self.names):
+            raise BadInput(f"a condition is of one kind, and one name occurs in several: {sorted(self.names)}")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of all conditions, whatever their kind."""
+        return (*self.vector, *self.tokens, *self.concat)
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """Which of "vector", "tokens" and "concat" the record holds."""
+        return frozenset(kind for kind in CONDITIONING_KINDS if getattr(self, kind))
+
+    def __getitem__(self, name: str) -> Tensor | Tokens:
+        """The condition of that name, of any kind."""
+        for kind in CONDITIONING_KINDS:
+            if name in (own := getattr(self, kind)):
+                return own[name]
+        raise KeyError(name)
+
+    def without(self, names: Collection[str] | None = None) -> Conditioning:
+        """The same record with the conditions `names` (None: all) replaced by their unconditional counterparts."""
+        drop = self.names if names is None else names
+
+        def swapped(own: Mapping[str, Any]) -> dict[str, Any]:
+            return {name: self.unconditional[name] if name in drop else value for name, value in own.items()}
+
+        return replace(self, **{kind: swapped(getattr(self, kind)) for kind in CONDITIONING_KINDS})
+
+    def rows(self, index: slice | Sequence[int] | Tensor) -> Conditioning:
+        """The record of some of the samples, in the order of `index` (a slice, numbers, or a tensor of them)."""
+        if not isinstance(index, (slice, Tensor)):
+            index = torch.as_tensor(index, dtype=torch.long)
+
+        def taken(value: Tensor | Tokens) -> Tensor | Tokens:
+            if isinstance(value, Tokens):
+                return Tokens(value.values[index], value.mask[index])
+            return value[index]
+
+        groups = {key: {k: taken(v) for k, v in getattr(self, key).items()} for key in _GROUPS}
+        return replace(self, valid=None if self.valid is None else self.valid[index], **groups)
 
     @staticmethod
     def stack(records: Sequence[Conditioning]) -> Conditioning:
-        """One record with the rows of all, in order: guidance evaluates every set in one batch."""
+        """One record with the rows of all, in order, so that guidance evaluates every branch in one batch.
+
+        Token sequences are padded to the longest, and channels are expanded to the largest size.
+        """
         first = records[0]
         if len(records) == 1:
             return first
-        return Conditioning(
-            embeddings={k: torch.cat([r.embeddings[k] for r in records]) for k in first.embeddings},
-            null={k: torch.cat([r.null[k] for r in records]) for k in first.null},
-            valid=None if first.valid is None else torch.cat([r.valid for r in records if r.valid is not None]),
-            wrap=first.wrap,
+        groups = {
+            key: {name: stacked([getattr(r, key)[name] for r in records]) for name in getattr(first, key)}
+            for key in _GROUPS
+        }
+        valid = None if first.valid is None else torch.cat([r.valid for r in records if r.valid is not None])
+        return Conditioning(valid=valid, wrap=first.wrap, **groups)
+
+
+def stacked(parts: Sequence[Any]) -> Any:
+    """Tensors or `Tokens` of several batches as one: tokens padded to the longest, axes of size 1 expanded."""
+    if isinstance(parts[0], Tokens):
+        longest = max(part.values.shape[1] for part in parts)
+        return Tokens(
+            torch.cat([F.pad(part.values, (0, 0, 0, longest - part.values.shape[1])) for part in parts]),
+            torch.cat([F.pad(part.mask, (0, longest - part.mask.shape[1])) for part in parts]),
         )
+    largest = [max(sizes) for sizes in zip(*(part.shape[1:] for part in parts), strict=True)]
+    return torch.cat([part if list(part.shape[1:]) == largest else part.expand(-1, *largest) for part in parts])
 
 
 @runtime_checkable

@@ -88,17 +88,14 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     if config.getoption("--mutants"):
-        from sonolux.core.testing import planted
+        from sonolux.core.testing import mutation
 
-        made = planted._changed
+        mutation.LISTENERS.append(_planted)
 
-        def recorded(module, old, new):
-            if old:
-                test = os.environ.get("PYTEST_CURRENT_TEST", "").rsplit(" ", 1)[0]
-                MUTANTS.setdefault(test, []).append(f"{module.__name__}: {_line(old)}  ->  {_line(new)}")
-            return made(module, old, new)
 
-        planted._changed = recorded
+def _planted(error):
+    test = os.environ.get("PYTEST_CURRENT_TEST", "").rsplit(" ", 1)[0]
+    MUTANTS.setdefault(test, []).append(error)
 
 
 def pytest_collection_modifyitems(config, items):
@@ -116,7 +113,3 @@ def pytest_terminal_summary(terminalreporter, config):
     escaped = sum(len(MUTANTS.get(r.nodeid, [r])) for r in terminalreporter.stats.get("failed", ()))
     caught = sum(len(MUTANTS.get(test, [test])) for test in passed)
     terminalreporter.write_line(f"{caught} planted errors caught, {escaped} not")
-
-
-def _line(text):
-    return " ".join(text.split()) or "(nothing)"

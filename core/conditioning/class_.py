@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from ..nn.layers.embedding import Table
 from ..nn.layers.init import normal_, reset
 from ..types import BadInput, Item, MediaSpec
 from ..util.integers import as_integer, is_integer
@@ -22,9 +23,13 @@ Chosen = int | tuple[tuple[int, float], ...]
 class Class(Condition):
     """One class of the data, embedded as a learned row; or a mixture of classes, the weighted mean of their rows.
 
-    spec: facts of the data, with the names of its classes
-    width: length of a row (the network's embedding width)
-    drop: probability that training hides the class, which guidance needs
+    Args:
+        spec: Facts of the data, with the names of its classes.
+        width: Length of a row (the network's embedding width).
+        drop: Probability that training drops the class, which guidance needs.
+
+    Raises:
+        BadInput: The data has no classes.
     """
 
     def __init__(self, spec: MediaSpec, width: int, drop: float = 0.1):
@@ -34,13 +39,13 @@ class Class(Condition):
                 "condition `class` needs classes, and the data has none: give it labels, or remove the condition"
             )
         self.classes = spec.classes
-        self.rows = nn.Parameter(torch.zeros(len(self.classes), width))
+        self.rows = Table(len(self.classes), width)
         reset(self, 0)
 
     def fill(self, rng: np.random.Generator) -> None:
         """Initial weights: standard normal rows."""
         super().fill(rng)
-        normal_(self.rows, rng)
+        normal_(self.rows.weight, rng)
 
     def parse(self, value: Any) -> Chosen:
         """A class's name or index -> its index; a mixture {coin: 0.5, jump: 0.5} -> pairs whose weights add up to 1.
@@ -106,5 +111,5 @@ class Class(Condition):
             for row, value in enumerate(values):
                 for index, weight in value if isinstance(value, tuple) else ((value, 1.0),):
                     weights[row, index] = weight
-            return weights.to(self.rows) @ self.rows
-        return self.rows[torch.as_tensor(values, dtype=torch.long, device=self.rows.device)]
+            return weights.to(self.rows.weight) @ self.rows.weight
+        return self.rows(torch.as_tensor(values, dtype=torch.long, device=self.rows.weight.device))

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..nn.layers.embedding import Table
 from ..nn.layers.init import normal_, reset
 from ..types import BadInput, Item
 from ..util.integers import as_integer, is_integer
@@ -18,12 +19,16 @@ from .base import Condition, listed
 class Labels(Condition):
     """Any number of labels from a list: the sum of their learned rows and of one row that says "the list is complete".
 
-    That last row tells "none of these" from "not told", which has the null row.
+    That last row distinguishes "none of these" from "unconditional".
 
-    width: length of a row (the network's embedding width)
-    key: name of the examples' attribute that holds a label or a list of labels
-    values: every label there is
-    drop: probability that training hides the labels, which guidance needs
+    Args:
+        width: Length of a row (the network's embedding width).
+        key: Name of the examples' attribute that holds a label or a list of labels.
+        values: Every label there is.
+        drop: Probability that training drops the labels, which guidance needs.
+
+    Raises:
+        BadInput: The labels are no list of different names without commas.
     """
 
     def __init__(self, width: int, key: str, values: list[str], drop: float = 0.1):
@@ -33,15 +38,15 @@ class Labels(Condition):
         if any("," in str(v) or not str(v).strip() for v in values):
             raise BadInput(f"labels are names without commas, not {[v for v in values if ',' in str(v)] or values}")
         self.key, self.values = key, tuple(str(v) for v in values)
-        self.rows = nn.Parameter(torch.zeros(len(values), width))
-        self.told = nn.Parameter(torch.zeros(width))
+        self.rows = Table(len(values), width)
+        self.given = nn.Parameter(torch.zeros(width))
         reset(self, 0)
 
     def fill(self, rng: np.random.Generator) -> None:
         """Initial weights: standard normal rows."""
         super().fill(rng)
-        normal_(self.rows, rng)
-        normal_(self.told, rng)
+        normal_(self.rows.weight, rng)
+        normal_(self.given, rng)
 
     def parse(self, value: Any) -> tuple[int, ...]:
         """A label, "several, with commas", or a list -> their indices in order; "" or [] is "none of them".
@@ -75,7 +80,7 @@ class Labels(Condition):
             for row, indices in enumerate(values):
                 hot[row, list(indices)] = 1
             values = hot
-        return values.to(self.rows) @ self.rows + self.told
+        return values.to(self.given) @ self.rows.weight + self.given
 
     def _indices(self, names: Iterable[Any], place: str) -> tuple[int, ...]:
         names = [str(as_integer(n) if is_integer(n) else n) for n in names]

@@ -44,6 +44,8 @@ FOLDERS = {
 }
 
 
+# Names of the first edition, readable for one release.
+_FORMER = {("condition", "number"): "scalar", ("guidance", "several"): "composed"}
 _FOREIGN: set[str] = set()  # source files of components that are not sonolux's own
 
 
@@ -228,7 +230,7 @@ def find(kind: str, use: str, base: Path | None = None, allow_code: bool = True)
     Raises BadInput where no such component exists (nearest names are given) or code is named without `allow_code`, and
     BrokenPlugin where it exists but cannot be loaded or has a constructor that no recipe can describe.
     """
-    own = builtins(kind)
+    own, use = builtins(kind), _FORMER.get((kind, use), use)
     if is_code(use):
         if not allow_code:
             bad_input(

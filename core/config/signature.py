@@ -111,19 +111,29 @@ def _hints(cls: type, init: Any) -> dict[str, Any]:
 
 
 def documented(cls: type) -> dict[str, str]:
-    """name -> text of the docstring lines `name: text` and `a, b: text`; deeper lines that follow continue the text."""
+    """name -> text, from the `Args:` section of the class docstring (`Attributes:` of a dataclass).
+
+    A docstring without such a section is read by its lines `name: text` and `a, b: text`.
+    """
+    lines = inspect.cleandoc(cls.__doc__ or "").splitlines()
+    starts = [i for i, line in enumerate(lines) if line.strip() in ("Args:", "Attributes:")]
+    section: list[str] = []
+    for line in lines[starts[0] + 1 :] if starts else ():
+        if line.strip() and not line[0].isspace():
+            break
+        section.append(line)
     out: dict[str, str] = {}
     names: list[str] = []
-    for line in inspect.cleandoc(cls.__doc__ or "").splitlines():
-        head = re.match(r"(\w+(?:, \w+)*):\s+(.+)", line)
+    for line in inspect.cleandoc("\n" + "\n".join(section)).splitlines() if starts else lines:
+        head = re.match(r"(\w+(?:, \w+)*)(?: \([^)]*\))?:\s+(.+)", line)
         if head:
             names = head[1].split(", ")
             out.update(dict.fromkeys(names, head[2].strip()))
-        elif line[:1].isspace() and line.strip():
+        elif line[:1].isspace() and line.strip():  # a deeper line continues the text
             out.update({n: f"{out[n]} {line.strip()}" for n in names})
         else:
             names = []
-    return out
+    return {name: text.removesuffix(".") for name, text in out.items()}
 
 
 def about(cls: type) -> str:

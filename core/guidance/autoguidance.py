@@ -8,19 +8,23 @@ from pathlib import Path
 import torch
 
 from ..types import BadInput, Denoiser, Estimate, NoiseLevel
-from .base import ALWAYS, FULL, Branch, Guidance, GuidanceInputs, Run, checked_window
+from .base import ALWAYS, CONDITIONAL, Branch, Guidance, GuidanceInputs, Run, checked_window
 
 
 class Autoguidance(Guidance):
-    """Pushes away from a weaker network: an earlier checkpoint, or a smaller network trained less, on the same data.
+    """Guides away from a weaker network: an earlier checkpoint, or a smaller network trained less, on the same data.
 
-    x0 = weak + scale (full - weak), both told the conditions; it needs none. Each network is called once.
+    x0 = D_weak + scale (D - D_weak), both with the same conditions; it needs none. Each network is called once.
 
-    scale:    1 is no guidance, above 1 goes further from the weak network's faults
-    weak:     run folder or checkpoint of the weaker network
-    window:   lowest and highest noise level, as tau = sigma / (alpha + sigma), at which it acts
-    denoiser: the weaker network from Python, in place of `weak`; `Beside` where it embeds conditions its own way
-    opener:   opens `weak` for the batch at hand; given by what samples a run
+    Args:
+        scale: 1 is no guidance, above 1 goes further from the weak network's errors.
+        weak: Run folder or checkpoint of the weaker network.
+        window: Lowest and highest noise level, as tau = sigma / (alpha + sigma), at which it acts.
+        denoiser: The weaker network from Python, in place of `weak`; `Beside` where it embeds conditions its own way.
+        opener: Opens `weak` for the batch at hand; given by the pipeline.
+
+    Raises:
+        BadInput: Both `weak` and `denoiser` are given, or neither.
     """
 
     needs_condition = False
@@ -51,11 +55,11 @@ class Autoguidance(Guidance):
             own.denoiser = self.opener(self.weak)
         return own
 
-    def wants(self, level: NoiseLevel) -> Sequence[Branch]:
-        return () if self.scale == 1 else (FULL, Branch(denoiser=self.denoiser))
+    def branches(self, level: NoiseLevel) -> Sequence[Branch]:
+        return () if self.scale == 1 else (CONDITIONAL, Branch(denoiser=self.denoiser))
 
-    def combine(self, at: GuidanceInputs) -> Estimate:
+    def combine(self, inputs: GuidanceInputs) -> Estimate:
         if self.scale == 1:
-            return Estimate(at.guided)
-        push = at.estimates[FULL] - at.estimates[Branch(denoiser=self.denoiser)]
-        return Estimate(torch.add(at.guided, push, alpha=self.scale - 1))
+            return Estimate(inputs.guided)
+        delta = inputs.estimates[CONDITIONAL] - inputs.estimates[Branch(denoiser=self.denoiser)]
+        return Estimate(torch.add(inputs.guided, delta, alpha=self.scale - 1))

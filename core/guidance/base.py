@@ -1,24 +1,25 @@
 """What guidance is: a denoiser made from denoisers, in x0 space.
 
-A guidance names the estimates it wants and says what it makes of them. A run may have a list of guidances:
+A guidance names the branches it needs (estimates of x0 with or without conditions) and says how it combines them. A run
+may have a list of guidances:
 
-- The wants of all are gathered and each network is called once, with the union as one batch: N conditions cost N + 1
-  rows, not N + 1 calls, and two guidances that want the null estimate share its row.
-- The list starts from FULL, the conditional estimate. Each guidance in turn takes `at.guided`, what those before it
-  made, and returns its own. One that pushes away from something (cfg, apg, autoguidance) adds its push, which it makes
-  from the networks' own estimates, so that the order of pushes does not matter:
+- The branches of all are gathered and each network is called once, with the union as one batch: N conditions cost N + 1
+  rows, not N + 1 calls, and two guidances that need the unconditional estimate share its row.
+- The list starts from CONDITIONAL, the conditional estimate. Each guidance in turn takes `inputs.guided`, the result
+  of those before it, and returns its own. One that moves the estimate away from another (cfg, apg, autoguidance) adds
+  its guidance delta, which it computes from the networks' own estimates, so that their order does not matter:
 
-      guided + (scale - 1) (full - null)
+      guided + (scale - 1) (conditional - unconditional)
 
-  One that shapes the estimate (rescale, dynamic_threshold) changes what it is handed, so it stands after the pushes.
-- `starts` marks a guidance that makes the estimate anew, without FULL: it stands first. `moves` marks one that moves
-  the state too: it stands last, for it must know the final estimate.
+  One that changes the result of others (rescale, dynamic_threshold) stands after them.
+- `starts` marks a guidance that replaces the estimate without CONDITIONAL: it stands first. `moves` marks one that
+  moves the state too: it stands last, for it must know the final estimate.
 - Every guidance has a window in noise level; where it is closed the estimate stays as it was. The window is applied
   here, element by element where levels are maps. Closed for the whole batch, it costs nothing.
-- What a guidance remembers between calls it keeps on itself: `begin` copies it for every run. Rows are samples, so what
-  is remembered is per sample as long as it keeps the batch axis.
+- State between calls is kept on the guidance itself: `begin` copies it for every run. Rows are samples, so state is
+  per sample as long as it keeps the batch axis.
 
-A new guidance is one file with one class: set `window`, name `wants`, write `combine`. Sums over a sample go through
+A new guidance is one file with one class: set `window`, name `branches`, write `combine`. Sums over a sample go through
 `GuidanceInputs`, which counts valid elements inside the window only.
 """
 
@@ -42,31 +43,37 @@ EDGE = 1e-6  # a level on the edge of a window is inside, in float32 as in float
 
 @dataclass(frozen=True)
 class Run:
-    """What is known of a sampling run when denoisers are wrapped for it: its keyed noise."""
+    """What denoisers are wrapped for: one sampling run, with its keyed noise.
+
+    Attributes:
+        noise: The run's noise.
+    """
 
     noise: Noise
 
 
 @dataclass(frozen=True)
 class Branch:
-    """An estimate that a guidance asks for.
+    """An estimate of x0 that a guidance needs.
 
-    drop:     names of the conditions replaced by their null rows; None: all of them; (): none
-    denoiser: which denoiser makes it; None: the run's own
+    Attributes:
+        drop: Names of the conditions replaced by their unconditional counterparts; None: all of them; (): none.
+        denoiser: Which denoiser makes it; None: the run's own.
     """
 
     drop: tuple[str, ...] | None = ()
     denoiser: Denoiser | None = None
 
 
-FULL, NULL = Branch(), Branch(drop=None)
+CONDITIONAL, UNCONDITIONAL = Branch(), Branch(drop=None)
 
 
 class AuxiliaryModel(Denoiser):
-    """A second network with the run's conditions as it embeds them itself: what `Branch.denoiser` is for another model.
+    """A second network with the run's conditions as it embeds them itself: `Branch.denoiser` of another model.
 
-    denoiser:   the network's denoiser, on the same schedule, latent shape and codec as the run's own
-    conditions: the same conditions for the same samples, embedded by that network
+    Args:
+        denoiser: The network's denoiser, on the same schedule, latent shape and codec as the run's own.
+        conditions: The same conditions for the same samples, embedded by that network.
     """
 
     def __init__(self, denoiser: Denoiser, conditions: Conditioning):
@@ -81,12 +88,13 @@ class AuxiliaryModel(Denoiser):
 class GuidanceInputs:
     """One evaluation of a run as a guidance sees it.
 
-    x:          (B, C, *spatial), the noisy samples
-    level:      their level, shaped against x; tensors are float64: what is made of them is rounded once by `expand`
-    conditions: what guides the batch
-    estimates:  want -> estimate of x0 (B, C, *spatial), for all that is wanted at this level
-    before:     what the guidances before this one made; None: there are none, and FULL is not wanted
-    counts:     (B or 1, 1, *spatial), 1 where an element is valid and inside the window, else 0; None: all of them
+    Attributes:
+        x: (B, C, *spatial), the noisy samples.
+        level: Their noise level, shaped against x; tensors are float64: results are rounded once by `expand`.
+        conditions: The batch's conditions.
+        estimates: Branch -> estimate of x0 (B, C, *spatial), for all branches needed at this level.
+        before: The result of the guidances before this one; None: there are none, and CONDITIONAL is not needed.
+        counts: (B or 1, 1, *spatial), 1 where an element is valid and inside the window, else 0; None: all of them.
     """
 
     x: Tensor
@@ -98,8 +106,8 @@ class GuidanceInputs:
 
     @property
     def guided(self) -> Tensor:
-        """The estimate that the guidances before this one made of FULL, (B, C, *spatial)."""
-        return self.estimates[FULL] if self.before is None else self.before
+        """The result of the guidances before this one, (B, C, *spatial); CONDITIONAL where there are none."""
+        return self.estimates[CONDITIONAL] if self.before is None else self.before
 
     def mean(self, values: Tensor) -> Tensor:
         """Mean over each sample's elements that count: (B, C, *spatial) -> (B, 1, ..., 1); 0 where none counts."""
@@ -131,11 +139,12 @@ def checked_window(window: Sequence[float], of: str) -> tuple[float, float]:
 class Guidance(ABC):
     """Combines estimates of x0.
 
-    window:          lowest and highest tau = sigma / (alpha + sigma) (1 noise, 0 clean) at which it acts
-    starts:          it makes the estimate from what it wants alone, and stands first in a list
-    moves:           its Estimate holds x too, and it stands last in a list
-    needs_condition: it does nothing without conditions
-    remembers:       what it makes depends on the calls before, and so on where a sampler stops
+    Attributes:
+        window: Lowest and highest tau = sigma / (alpha + sigma) (1 noise, 0 clean) at which it acts.
+        starts: It replaces the estimate by a combination of its branches alone, and stands first in a list.
+        moves: Its Estimate holds x too, and it stands last in a list.
+        needs_condition: It does nothing without conditions.
+        remembers: Its result depends on the calls before, and so on the levels of the sampler's steps.
     """
 
     window: tuple[float, float] = ALWAYS
@@ -145,12 +154,12 @@ class Guidance(ABC):
     remembers: bool = False
 
     @abstractmethod
-    def wants(self, level: NoiseLevel) -> Sequence[Branch]:
-        """The estimates it needs inside its window, beside the one it is handed; none where it changes nothing."""
+    def branches(self, level: NoiseLevel) -> Sequence[Branch]:
+        """The estimates it needs inside its window, beside `guided`; none where it changes nothing."""
 
     @abstractmethod
-    def combine(self, at: GuidanceInputs) -> Estimate:
-        """What it makes of `at.guided`; called where its window is open for some element at least."""
+    def combine(self, inputs: GuidanceInputs) -> Estimate:
+        """The guided estimate; called where its window is open for some element at least."""
 
     def check(self, conditions: Collection[str]) -> None:
         """Raise BadInput unless it suits a model with conditions of these names."""
@@ -158,7 +167,7 @@ class Guidance(ABC):
             raise BadInput("guidance strengthens a condition, and there is none: give conditions, or no guidance")
 
     def begin(self, run: Run) -> Guidance:
-        """A copy for one run: what `combine` keeps on it is forgotten when the run ends."""
+        """A copy for one run: state that `combine` keeps on it ends with the run."""
         return copy.copy(self)
 
     def wrap(self, denoiser: Denoiser, run: Run) -> Denoiser:
@@ -176,9 +185,13 @@ class Guidance(ABC):
 
 
 class Chain:
-    """Guidances one after the other, their estimates made in one batch a network.
+    """Guidances that act one after the other, their estimates computed in one batch a network.
 
-    guidances: in the order in which they act; raises BadInput where one stands in the wrong place
+    Args:
+        guidances: In the order in which they act.
+
+    Raises:
+        BadInput: One stands in the wrong place.
     """
 
     def __init__(self, guidances: Sequence[Guidance]):
@@ -186,7 +199,7 @@ class Chain:
         for i, part in enumerate(self.guidances):
             name = type(part).__name__
             if part.starts and i:
-                raise BadInput(f"{name} makes the estimate anew: put it first in the list of guidances")
+                raise BadInput(f"{name} replaces the estimate: put it first in the list of guidances")
             if part.moves and i < len(self.guidances) - 1:
                 raise BadInput(f"{name} moves the state by the final estimate: put it last in the list of guidances")
 
@@ -209,30 +222,35 @@ def known_names(names: Sequence[str], conditions: Collection[str], of: str) -> N
 
 
 class Guided(Denoiser):
-    """The denoiser of one run: calls each network once for all that is wanted, then lets the guidances act in turn."""
+    """The denoiser of one run: calls each network once for all branches, then lets the guidances act in turn.
+
+    Args:
+        guidances: In the order in which they act, copied for this run.
+        denoiser: The run's own denoiser.
+    """
 
     def __init__(self, guidances: Sequence[Guidance], denoiser: Denoiser):
         self.guidances, self.denoiser = list(guidances), denoiser
         self._checked = False
 
     def anew(self) -> Guided:
-        """The same for another run; made of one that was not called yet, so that there is nothing to remember."""
+        """A copy for another run, made of one that was not called yet, so that it holds no state."""
         return Guided([copy.copy(part) for part in self.guidances], self.denoiser)
 
     def denoise(self, x: Tensor, level: NoiseLevel, conditions: Conditioning) -> Estimate:
         """The guided estimate at x (B, C, *spatial). Raises BadInput where a guidance does not suit the conditions."""
         if not self._checked:
             for part in self.guidances:
-                part.check(conditions.embeddings.keys())
+                part.check(conditions.names)
             self._checked = True
         on = level.exact(x)
         acting = [(part, inside) for part in self.guidances if (inside := part.inside(on)) is not False]
-        anew = bool(acting) and acting[0][0].starts and acting[0][1] is True
-        wants = dict.fromkeys([] if anew else [FULL])
+        replaced = bool(acting) and acting[0][0].starts and acting[0][1] is True
+        branches = dict.fromkeys([] if replaced else [CONDITIONAL])
         for part, _ in acting:
-            wants.update(dict.fromkeys(part.wants(on)))
-        estimates, moved = self._estimates(x, on, conditions, list(wants))
-        x, guided = x if moved is None else moved, None if anew else estimates[FULL]
+            branches.update(dict.fromkeys(part.branches(on)))
+        estimates, moved = self._estimates(x, on, conditions, list(branches))
+        x, guided = x if moved is None else moved, None if replaced else estimates[CONDITIONAL]
         for part, inside in acting:
             made = part.combine(GuidanceInputs(x, on, conditions, estimates, guided, _counts(conditions, inside, x)))
             guided = made.x0 if inside is True else torch.where(inside, made.x0, guided)  # type: ignore[arg-type]
@@ -242,20 +260,20 @@ class Guided(Denoiser):
         return Estimate(guided, moved)
 
     def _estimates(
-        self, x: Tensor, level: NoiseLevel, conditions: Conditioning, wants: Sequence[Branch]
+        self, x: Tensor, level: NoiseLevel, conditions: Conditioning, branches: Sequence[Branch]
     ) -> tuple[dict[Branch, Tensor], Tensor | None]:
-        """want -> x0, one call a network, one row for wants that come to the same; and x where the network moved it."""
+        """Branch -> x0, one call a network, one row for branches that are equal; and x where the network moved it."""
         calls: dict[int, tuple[Denoiser, Conditioning, dict[frozenset[str], list[Branch]]]] = {}
-        for want in wants:
-            network = self.denoiser if want.denoiser is None else want.denoiser
-            told = conditions
+        for branch in branches:
+            network = self.denoiser if branch.denoiser is None else branch.denoiser
+            own = conditions
             if isinstance(network, AuxiliaryModel):
-                told = replace(network.conditions, valid=conditions.valid, wrap=conditions.wrap)
-            rows = calls.setdefault(id(network), (network, told, {}))[2]
-            rows.setdefault(_dropped(told, want.drop), []).append(want)
+                own = replace(network.conditions, valid=conditions.valid, wrap=conditions.wrap)
+            rows = calls.setdefault(id(network), (network, own, {}))[2]
+            rows.setdefault(_dropped(own, branch.drop), []).append(branch)
         made, moved = {}, None
-        for network, told, rows in calls.values():
-            n, stacked = len(rows), Conditioning.stack([told.without(tuple(drop)) if drop else told for drop in rows])
+        for network, own, rows in calls.values():
+            n, stacked = len(rows), Conditioning.stack([own.without(drop) if drop else own for drop in rows])
             found = network.denoise(torch.cat([x] * n) if n > 1 else x, level.stacked(n), stacked)
             for same, x0 in zip(rows.values(), found.x0.chunk(n), strict=True):
                 made.update(dict.fromkeys(same, x0))
@@ -264,12 +282,15 @@ class Guided(Denoiser):
         return made, moved
 
 
-def _dropped(told: Conditioning, drop: tuple[str, ...] | None) -> frozenset[str]:
-    """The conditions that `drop` changes: those that are there and are not null already."""
-    names = told.embeddings.keys() if drop is None else told.embeddings.keys() & drop
-    for name in names - told.null.keys():
-        raise BadInput(f"guidance needs the null rows of condition {name!r}: give Conditioning(embeddings, null)")
-    return frozenset(name for name in names if told.embeddings[name] is not told.null[name])
+def _dropped(conditions: Conditioning, drop: tuple[str, ...] | None) -> frozenset[str]:
+    """The conditions that `drop` changes: those that are there and are not unconditional already."""
+    names = set(conditions.names) if drop is None else set(conditions.names) & set(drop)
+    for name in names - conditions.unconditional.keys():
+        raise BadInput(
+            f"guidance needs the unconditional counterpart of condition {name!r}: give it in "
+            f"Conditioning(..., unconditional={{{name!r}: ...}})"
+        )
+    return frozenset(name for name in names if conditions[name] is not conditions.unconditional[name])
 
 
 def _counts(conditions: Conditioning, inside: bool | Tensor, x: Tensor) -> Tensor | None:

@@ -8,19 +8,24 @@ from collections.abc import Collection, Sequence
 import torch
 
 from ..types import BadInput, Estimate, NoiseLevel
-from .base import ALWAYS, FULL, Branch, Guidance, GuidanceInputs, checked_window, known_names
+from .base import ALWAYS, CONDITIONAL, Branch, Guidance, GuidanceInputs, checked_window, known_names
 
 
 class CFG(Guidance):
     """Classifier-free guidance, in an interval of noise levels where a window is given ("interval guidance").
 
-    x0 = null + scale (full - null), which is guided + (scale - 1) (full - null) in a list of guidances. A list may hold
-    it several times: each strengthens its own conditions in its own window, and null is then "all but those".
+    x0 = D_u + scale (D_c - D_u), the conditional estimate D_c and the unconditional one D_u; in a list of guidances it
+    adds (scale - 1) (D_c - D_u). A list may hold it several times: each strengthens its own conditions in its own
+    window, and D_u is then the estimate with all conditions but those.
 
-    scale:      1 is no guidance, above 1 follows the conditions more closely, 0 ignores them
-    window:     lowest and highest noise level, as tau = sigma / (alpha + sigma) (1 noise, 0 clean), at which it acts;
-                outside of it the network is called for the conditional estimate alone
-    conditions: names of the conditions to strengthen; null: all together
+    Args:
+        scale: 1 is no guidance, above 1 follows the conditions more closely, 0 ignores them.
+        window: Lowest and highest noise level, as tau = sigma / (alpha + sigma) (1 noise, 0 clean), at which it acts;
+            outside of it the network is called for the conditional estimate alone.
+        conditions: Names of the conditions to strengthen; null: all together.
+
+    Raises:
+        BadInput: The window is no interval within [0, 1], or the list of conditions is empty.
     """
 
     def __init__(self, scale: float = 1.5, window: tuple[float, float] = ALWAYS, conditions: list[str] | None = None):
@@ -28,18 +33,18 @@ class CFG(Guidance):
             raise BadInput("cfg's conditions name those to strengthen; leave them out for all together")
         self.scale, self.window = float(scale), checked_window(window, "cfg")
         self.conditions = conditions
-        self.null = Branch(None if conditions is None else tuple(conditions))
+        self.unconditional = Branch(None if conditions is None else tuple(conditions))
 
     def check(self, conditions: Collection[str]) -> None:
         """Raise BadInput, with the valid names, where a condition is named that is not there."""
         super().check(conditions)
         known_names(self.conditions or (), conditions, "cfg")
 
-    def wants(self, level: NoiseLevel) -> Sequence[Branch]:
-        return () if self.scale == 1 else (FULL, self.null)
+    def branches(self, level: NoiseLevel) -> Sequence[Branch]:
+        return () if self.scale == 1 else (CONDITIONAL, self.unconditional)
 
-    def combine(self, at: GuidanceInputs) -> Estimate:
+    def combine(self, inputs: GuidanceInputs) -> Estimate:
         if self.scale == 1:
-            return Estimate(at.guided)
-        push = at.estimates[FULL] - at.estimates[self.null]
-        return Estimate(torch.add(at.guided, push, alpha=self.scale - 1))
+            return Estimate(inputs.guided)
+        delta = inputs.estimates[CONDITIONAL] - inputs.estimates[self.unconditional]
+        return Estimate(torch.add(inputs.guided, delta, alpha=self.scale - 1))

@@ -1,11 +1,11 @@
 """CFG-Zero* (Fan et al. 2025, arXiv:2503.18886) in x0 space.
 
-The paper guides velocities of a flow: v = s v_null + scale (v_full - s v_null) with s = <v_full, v_null> / |v_null|^2,
-and v = 0 in the first steps. With u = x / (alpha + sigma) every schedule is that flow, of velocity v = (u - D) / tau.
-In terms of D = u - tau v:
+The paper guides velocities of a flow: v = s v_u + scale (v_c - s v_u) with s = <v_c, v_u> / |v_u|^2, conditional v_c
+and unconditional v_u, and v = 0 in the first steps. With u = x / (alpha + sigma) every schedule is that flow, of
+velocity v = (u - D) / tau. In terms of D = u - tau v:
 
-    s v_null   is the velocity of   u + s (null - u),   the null estimate drawn towards u
-    v = 0      is the velocity of   u
+    s v_u   is the velocity of   u + s (D_u - u), the unconditional estimate moved towards u
+    v = 0   is the velocity of   u
 """
 
 from __future__ import annotations
@@ -16,18 +16,22 @@ import torch
 from torch import Tensor
 
 from ..types import BadInput, Estimate, NoiseLevel, expand
-from .base import ALWAYS, EDGE, FULL, NULL, Branch, Guidance, GuidanceInputs, checked_window, ratio
+from .base import ALWAYS, CONDITIONAL, EDGE, UNCONDITIONAL, Branch, Guidance, GuidanceInputs, checked_window, ratio
 
 
 class CFGZero(Guidance):
-    """CFG-Zero*: classifier-free guidance away from the null velocity at its best scale; rests at the start.
+    """CFG-Zero*: guidance away from the unconditional velocity at its best scale, and no step at the start.
 
-    x0 = null* + scale (full - null*), null* = u + s (null - u), u = x / (alpha + sigma)
+    x0 = D_u* + scale (D_c - D_u*), D_u* = u + s (D_u - u), u = x / (alpha + sigma)
 
-    scale:  1 is no guidance, above 1 follows the condition more closely
-    rest:   tau = sigma / (alpha + sigma) from which on the velocity is zero ("zero-init"): u stays as it is. 1: at pure
-            noise alone, the first step of a flow, as in the paper; 0.96: its first 4 %; null: nowhere
-    window: lowest and highest noise level, as tau, at which it acts
+    Args:
+        scale: 1 is no guidance, above 1 follows the condition more closely.
+        rest: tau = sigma / (alpha + sigma) from which on the velocity is zero ("zero-init"): u stays as it is. 1: at
+            pure noise alone, the first step of a flow, as in the paper; 0.96: its first 4 %; null: nowhere.
+        window: Lowest and highest noise level, as tau, at which it acts.
+
+    Raises:
+        BadInput: `rest` is no noise level, or the window no interval within [0, 1].
     """
 
     def __init__(self, scale: float = 1.5, rest: float | None = 1.0, window: tuple[float, float] = ALWAYS):
@@ -35,21 +39,21 @@ class CFGZero(Guidance):
             raise BadInput(f"cfg_zero's rest is a noise level tau above 0 and up to 1, or null, not {rest}")
         self.scale, self.rest, self.window = float(scale), rest, checked_window(window, "cfg_zero")
 
-    def wants(self, level: NoiseLevel) -> Sequence[Branch]:
-        return () if self.scale == 1 else (FULL, NULL)
+    def branches(self, level: NoiseLevel) -> Sequence[Branch]:
+        return () if self.scale == 1 else (CONDITIONAL, UNCONDITIONAL)
 
-    def combine(self, at: GuidanceInputs) -> Estimate:
-        tau, u = at.level.tau, at.x / expand(at.level.alpha + at.level.sigma, at.x)
+    def combine(self, inputs: GuidanceInputs) -> Estimate:
+        tau, u = inputs.level.tau, inputs.x / expand(inputs.level.alpha + inputs.level.sigma, inputs.x)
         # A truth value, or one for each element.
         rests = False if self.rest is None else tau >= self.rest - EDGE
         if rests is True:
             return Estimate(u)
-        x0 = at.guided
+        x0 = inputs.guided
         if self.scale != 1:
-            full, null = at.estimates[FULL], at.estimates[NULL]
-            v_full, v_null = (_velocity(u - D, expand(tau, u)) for D in (full, null))
-            s = ratio(at.mean(v_full * v_null), at.mean(v_null * v_null))  # (B, 1, ..., 1)
-            x0 = torch.add(x0, full - torch.lerp(u, null, s), alpha=self.scale - 1)
+            conditional, unconditional = inputs.estimates[CONDITIONAL], inputs.estimates[UNCONDITIONAL]
+            v_c, v_u = (_velocity(u - D, expand(tau, u)) for D in (conditional, unconditional))
+            s = ratio(inputs.mean(v_c * v_u), inputs.mean(v_u * v_u))  # (B, 1, ..., 1)
+            x0 = torch.add(x0, conditional - torch.lerp(u, unconditional, s), alpha=self.scale - 1)
         return Estimate(torch.where(rests, u, x0) if isinstance(rests, Tensor) else x0)
 
 

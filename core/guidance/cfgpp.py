@@ -1,13 +1,13 @@
 """CFG++ (Chung et al. 2025, arXiv:2406.08070, algorithm 2), on any schedule and sampler.
 
-The paper's DDIM step denoises with the guided estimate D and renoises with the null one:
+The paper's DDIM step denoises with the guided estimate D and renoises with the unconditional one D_u:
 
-    x_t = alpha_t D + sigma_t eps_null,    eps_null = (x_s - alpha_s D_null) / sigma_s
+    x_t = alpha_t D + sigma_t eps_u,    eps_u = (x_s - alpha_s D_u) / sigma_s
 
 An ordinary step from a point y with estimate D is x_t = alpha_t D + sigma_t (y - alpha_s D) / sigma_s. The two agree
-where y - alpha_s D = x_s - alpha_s D_null, so CFG++ is an ordinary step from
+where y - alpha_s D = x_s - alpha_s D_u, so CFG++ is an ordinary step from
 
-    y = x_s + alpha_s (D - D_null)
+    y = x_s + alpha_s (D - D_u)
 
 whatever alpha, sigma and the sampler are; at alpha_s = 0 nothing moves.
 """
@@ -20,17 +20,22 @@ import torch
 from torch import Tensor
 
 from ..types import Estimate, NoiseLevel, expand
-from .base import ALWAYS, FULL, NULL, Branch, Guidance, GuidanceInputs, checked_window
+from .base import ALWAYS, CONDITIONAL, UNCONDITIONAL, Branch, Guidance, GuidanceInputs, checked_window
 
 
 class CFGpp(Guidance):
-    """CFG++: denoises with the guided estimate and renoises with the null one, so that small scales suffice.
+    """CFG++: denoises with the guided estimate and renoises with the unconditional one, so that small scales suffice.
 
-    x0 = null + scale (full - null), and the step starts from x + alpha (x0 - null). In a list it stands last; there,
-    scale 1 takes the estimate of the others as it is.
+    x0 = D_u + scale (D_c - D_u), and the step starts from x + alpha (x0 - D_u). In a list it stands last; there, scale
+    1 takes the estimate of the others as it is.
 
-    scale:  the paper's lambda, 0 to 1, with about the effect of cfg's scales from 1 to 12.5; 0 ignores the condition
-    window: lowest and highest noise level, as tau = sigma / (alpha + sigma), at which it acts
+    Args:
+        scale: The paper's lambda, 0 to 1, with about the effect of cfg's scales from 1 to 12.5; 0 ignores the
+            condition.
+        window: Lowest and highest noise level, as tau = sigma / (alpha + sigma), at which it acts.
+
+    Raises:
+        BadInput: The window is no interval within [0, 1].
     """
 
     moves = True
@@ -38,14 +43,14 @@ class CFGpp(Guidance):
     def __init__(self, scale: float = 0.6, window: tuple[float, float] = ALWAYS):
         self.scale, self.window = float(scale), checked_window(window, "cfgpp")
 
-    def wants(self, level: NoiseLevel) -> Sequence[Branch]:
-        return (NULL,) if self.scale == 1 else (FULL, NULL)
+    def branches(self, level: NoiseLevel) -> Sequence[Branch]:
+        return (UNCONDITIONAL,) if self.scale == 1 else (CONDITIONAL, UNCONDITIONAL)
 
-    def combine(self, at: GuidanceInputs) -> Estimate:
-        x0, null = at.guided, at.estimates[NULL]
+    def combine(self, inputs: GuidanceInputs) -> Estimate:
+        x0, unconditional = inputs.guided, inputs.estimates[UNCONDITIONAL]
         if self.scale != 1:
-            x0 = torch.add(x0, at.estimates[FULL] - null, alpha=self.scale - 1)
-        shift = expand(at.level.alpha, at.x) * (x0 - null)
-        if isinstance(at.level.sigma, Tensor):  # a clean element has no noise to exchange
-            shift = torch.where(at.level.sigma > 0, shift, 0.0)
-        return Estimate(x0, at.x + shift)
+            x0 = torch.add(x0, inputs.estimates[CONDITIONAL] - unconditional, alpha=self.scale - 1)
+        shift = expand(inputs.level.alpha, inputs.x) * (x0 - unconditional)
+        if isinstance(inputs.level.sigma, Tensor):  # a clean element has no noise to exchange
+            shift = torch.where(inputs.level.sigma > 0, shift, 0.0)
+        return Estimate(x0, inputs.x + shift)

@@ -8,23 +8,26 @@ import torch
 from torch import Tensor
 
 from ..types import BadInput, Estimate, NoiseLevel
-from .base import ALWAYS, FULL, Branch, Guidance, GuidanceInputs, checked_window, ratio
+from .base import ALWAYS, CONDITIONAL, Branch, Guidance, GuidanceInputs, checked_window, ratio
 
 
 class DynamicThreshold(Guidance):
-    """Draws an estimate back into range where guidance has driven it out; stands after what does so, such as cfg.
+    """Scales an estimate back into range where guidance has moved it out; stands after that guidance, such as cfg.
 
     s = max(limit, q(guided)), q(D) = the percentile of |D| over the valid elements of each sample
     x0 = clip(guided, -s, s) limit / s
 
     Imagen's limit is 1: its pixels lie in [-1, 1]. Diffused tensors here have unit variance, and a latent has no range
-    at all, so by default the limit is q(full), what the estimate reaches without guidance. A number is in units of the
-    diffused tensor, whose 0 is the data's mean: for pixels of mean m and deviation d, the larger of (1 - m) / d and
-    (1 + m) / d.
+    at all, so by default the limit is q(D_c), that of the conditional estimate. A number is in units of the diffused
+    tensor, whose 0 is the data's mean: for pixels of mean m and deviation d, the larger of (1 - m) / d and (1 + m) / d.
 
-    percentile: which of the largest values counts, 0 to 1
-    limit:      largest value that is in range; null: that of the conditional estimate
-    window:     lowest and highest noise level, as tau = sigma / (alpha + sigma), at which it acts
+    Args:
+        percentile: Which of the largest values counts, 0 to 1.
+        limit: Largest value that is in range; null: that of the conditional estimate.
+        window: Lowest and highest noise level, as tau = sigma / (alpha + sigma), at which it acts.
+
+    Raises:
+        BadInput: An option is out of range.
     """
 
     needs_condition = False
@@ -37,17 +40,17 @@ class DynamicThreshold(Guidance):
         self.percentile, self.limit = float(percentile), limit
         self.window = checked_window(window, "dynamic_threshold")
 
-    def wants(self, level: NoiseLevel) -> Sequence[Branch]:
-        return (FULL,) if self.limit is None else ()
+    def branches(self, level: NoiseLevel) -> Sequence[Branch]:
+        return (CONDITIONAL,) if self.limit is None else ()
 
-    def combine(self, at: GuidanceInputs) -> Estimate:
-        reached = _percentile(at.guided, at.counts, self.percentile)  # (B, 1, ..., 1)
+    def combine(self, inputs: GuidanceInputs) -> Estimate:
+        reached = _percentile(inputs.guided, inputs.counts, self.percentile)  # (B, 1, ..., 1)
         if self.limit is None:
-            limit = _percentile(at.estimates[FULL], at.counts, self.percentile)
+            limit = _percentile(inputs.estimates[CONDITIONAL], inputs.counts, self.percentile)
         else:
             limit = torch.full_like(reached, self.limit)
         s = torch.maximum(limit, reached)
-        return Estimate(torch.clamp(at.guided, -s, s) * ratio(limit, s))
+        return Estimate(torch.clamp(inputs.guided, -s, s) * ratio(limit, s))
 
 
 def _percentile(values: Tensor, counts: Tensor | None, share: float) -> Tensor:

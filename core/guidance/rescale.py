@@ -6,17 +6,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..types import BadInput, Estimate, NoiseLevel
-from .base import ALWAYS, FULL, Branch, Guidance, GuidanceInputs, checked_window, ratio
+from .base import ALWAYS, CONDITIONAL, Branch, Guidance, GuidanceInputs, checked_window, ratio
 
 
 class Rescale(Guidance):
-    """Gives a guided estimate the contrast of the conditional one; stands after what makes it too strong, such as cfg.
+    """Gives a guided estimate the contrast of the conditional one, D_c; stands after guidance such as cfg.
 
-    rescaled = guided std(full) / std(guided)        eq. 15; std over the valid elements of each sample
+    rescaled = guided std(D_c) / std(guided)         eq. 15; std over the valid elements of each sample
     x0 = phi rescaled + (1 - phi) guided             eq. 16
 
-    phi:    share of the rescaled estimate, 0 to 1; the paper's choice is 0.7
-    window: lowest and highest noise level, as tau = sigma / (alpha + sigma), at which it acts
+    Args:
+        phi: Share of the rescaled estimate, 0 to 1; the paper's choice is 0.7.
+        window: Lowest and highest noise level, as tau = sigma / (alpha + sigma), at which it acts.
+
+    Raises:
+        BadInput: `phi` is no share, or the window no interval within [0, 1].
     """
 
     needs_condition = False
@@ -26,10 +30,10 @@ class Rescale(Guidance):
             raise BadInput(f"rescale's phi is a share from 0 to 1, not {phi}")
         self.phi, self.window = float(phi), checked_window(window, "rescale")
 
-    def wants(self, level: NoiseLevel) -> Sequence[Branch]:
-        return (FULL,)
+    def branches(self, level: NoiseLevel) -> Sequence[Branch]:
+        return (CONDITIONAL,)
 
-    def combine(self, at: GuidanceInputs) -> Estimate:
+    def combine(self, inputs: GuidanceInputs) -> Estimate:
         # (B, 1, ..., 1)
-        back = ratio(at.variance(at.estimates[FULL]), at.variance(at.guided)).sqrt()
-        return Estimate(at.guided * (self.phi * back + (1 - self.phi)))
+        back = ratio(inputs.variance(inputs.estimates[CONDITIONAL]), inputs.variance(inputs.guided)).sqrt()
+        return Estimate(inputs.guided * (self.phi * back + (1 - self.phi)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -12,8 +13,9 @@ from ..types import BadInput, Conditioning, Denoiser, Estimate, NoiseLevel, expa
 class Model(nn.Module):
     """A network and its conditions.
 
-    network:    forward(x, level, conditions) -> output, x and output (B, C, *spatial)
-    conditions: name -> Condition, which embeds labels and numbers as the network wants them
+    Args:
+        network: forward(x, level, conditions) -> output, x and output (B, C, *spatial).
+        conditions: Name -> Condition, which embeds labels, numbers, ... as the network takes them.
     """
 
     def __init__(self, network: nn.Module, conditions: Mapping[str, nn.Module] | None = None):
@@ -27,11 +29,12 @@ class Model(nn.Module):
 
 
 class NetworkDenoiser(Denoiser):
-    """A network brought to the one contract: scale the input, tell the level, turn the output into x0.
+    """A network as a denoiser: scales its input, conditions it on the noise level, turns its output into x0.
 
-    network:    forward(x, level, conditions); level is the clock's number, (B,) or a map
-    prediction: what the output means
-    clock:      how the level is told
+    Args:
+        network: forward(x, level, conditions); level is the noise conditioning's number, (B,) or a map.
+        prediction: The parameterization: what the output means.
+        clock: The noise conditioning: how the network receives the noise level.
     """
 
     def __init__(self, network: Callable[..., Tensor], prediction, clock):
@@ -39,7 +42,7 @@ class NetworkDenoiser(Denoiser):
 
     def output(self, x: Tensor, level: NoiseLevel, conditions: Conditioning) -> Tensor:
         """The network's raw output at x (B, C, *spatial), in x's dtype."""
-        return self.network(self._scaled(x, level), self._told(x, level), conditions).to(x.dtype)
+        return self.network(self._scaled(x, level), self._level_number(x, level), conditions).to(x.dtype)
 
     def denoise(self, x: Tensor, level: NoiseLevel, conditions: Conditioning) -> Estimate:
         """x0 as the network sees it; 0, the mean of all data, where `conditions.valid` marks padding."""
@@ -49,30 +52,57 @@ class NetworkDenoiser(Denoiser):
     def _scaled(self, x: Tensor, level: NoiseLevel) -> Tensor:
         return x * expand(self.prediction.input_scale(level), x)
 
-    def _told(self, x: Tensor, level: NoiseLevel) -> Tensor:
+    def _level_number(self, x: Tensor, level: NoiseLevel) -> Tensor:
         return per_sample(self.clock.read(level), x)
 
 
 class ModuleDenoiser(NetworkDenoiser):
-    """The same for a user's own module, called as module(x, t) with t (B,) as the clock reads it.
+    """The same for a user's own module, called as module(x, t) with t (B,) as the noise conditioning reads it.
 
-    Conditioning are its own affair.
+    The module receives no conditions. An output that holds the tensor as its attribute `sample`, as diffusers' networks
+    have it, is opened.
+
+    Args:
+        network: The module or function.
+        prediction: The parameterization: what the output means.
+        clock: The noise conditioning: what t is.
+        keywords: Further keyword arguments of every call.
+        integer_time: Give t as whole numbers (int64), rounded, to networks that look them up in a table.
     """
 
+    def __init__(
+        self,
+        network: Callable[..., Any],
+        prediction,
+        clock,
+        keywords: Mapping[str, Any] | None = None,
+        integer_time: bool = False,
+    ):
+        super().__init__(network, prediction, clock)
+        self.keywords, self.integer_time = dict(keywords or {}), integer_time
+
     def output(self, x: Tensor, level: NoiseLevel, conditions: Conditioning) -> Tensor:
-        """The module's raw output at x (B, C, *spatial). Raises BadInput for one that is no such tensor, and where the
-        module's weights are of another type or on another device than x."""
+        """The module's raw output at x (B, C, *spatial).
+
+        Raises:
+            BadInput: The output is no such tensor, or the module's weights are of another type or on another device.
+        """
         try:
-            out = self.network(self._scaled(x, level), self._told(x, level))
+            out = self.network(self._scaled(x, level), self._level_number(x, level), **self.keywords)
         except RuntimeError as error:
             self._explain(x, error)
             raise
+        out = out if isinstance(out, Tensor) else getattr(out, "sample", out)
         wrong = f"a {type(out).__name__}" if not isinstance(out, Tensor) else f"{tuple(out.shape)}"
         if not isinstance(out, Tensor) or out.shape != x.shape:
             raise BadInput(f"the network's output has the shape of its input, {tuple(x.shape)}; it gave {wrong}")
         if not out.is_floating_point():
             raise BadInput(f"the network's output is made of real numbers, {x.dtype}; it gave {out.dtype}")
         return out.to(x.dtype)
+
+    def _level_number(self, x: Tensor, level: NoiseLevel) -> Tensor:
+        t = super()._level_number(x, level)
+        return t.round().long() if self.integer_time else t
 
     def _explain(self, x: Tensor, error: RuntimeError) -> None:
         """Raise BadInput where weights that do not go with x are why the network failed."""

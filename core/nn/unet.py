@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from ..types import BadInput, Conditioning
 from .layers.attention import Attention
 from .layers.block import ResidualBlock
-from .layers.conv import Conv, pad_axes
+from .layers.conv import conv, pad_axes
 from .layers.embedding import NumberEmbedding
 from .layers.init import reset
-from .layers.inputs import BlockInputs, for_stages
+from .layers.inputs import BlockInputs, stage_inputs
 from .layers.norm import GroupNorm
 from .layers.resample import Down, Up, fold, unfold
 
@@ -29,31 +29,42 @@ class _Stage(nn.Module):
         self.blocks = nn.ModuleList(ResidualBlock(dims, c, c_out, width, dropout) for c in inputs)
         self.attention = Attention(c_out, head_dim) if head_dim else None
 
-    def forward(self, x: Tensor, told: BlockInputs) -> Tensor:
+    def forward(self, x: Tensor, inputs: BlockInputs) -> Tensor:
         for block in self.blocks:
-            x = block(x, told)
-        return x if self.attention is None else self.attention(x, told.padding)
+            x = block(x, inputs)
+        return x if self.attention is None else self.attention(x, inputs.padding)
 
 
 class UNetND(nn.Module):
     """A U-Net over any number of spatial axes; takes any size, pads and crops inside.
 
     Each resolution has a stage of residual blocks on the way down and one on the way up, joined by a skip connection;
-    the coarsest has one. Level and conditions enter every block as scale and shift. The output starts at zero.
+    the coarsest has one. Noise level and conditions enter every block as scale and shift. The output starts at zero.
 
-    dims:       number of spatial axes, 1 to 3
-    channels:   C of input and output
-    width:      channels at multiplier 1
-    stages:     channel multipliers, finest resolution first; each stage halves the resolution of the one before
-    blocks:     residual blocks a stage
-    attention:  stages with self-attention (0 is the finest)
-    head_dim:   channels of an attention head
-    dropout:    probability of dropping a feature inside a block
-    patch:      elements along each axis that are folded into channels before the first convolution
-    skip_scale: factor on the skip connections before they are joined
-    places:     size along each axis that `positions` are told by; () where none are
-    positions:  octaves of absolute position that the network is told, see `_positions`; 0: none
+    Args:
+        dims: Number of spatial axes, 1 to 3.
+        channels: C of input and output.
+        width: Channels at multiplier 1.
+        stages: Channel multipliers, finest resolution first; each stage halves the resolution of the one before.
+        blocks: Residual blocks a stage.
+        attention: Stages with self-attention (0 is the finest).
+        head_dim: Channels of an attention head.
+        dropout: Probability of dropping a feature inside a block.
+        patch: Elements along each axis that are folded into channels before the first convolution.
+        skip_scale: Factor on the skip connections before they are joined.
+        places: Size along each axis at training, to which `positions` refer; () where there are none.
+        positions: Octaves of absolute position that the network receives, see `_positions`; 0: none.
+
+    Attributes:
+        accepts: Kinds of conditioning it takes, see `Conditioning`.
+        embedding_width: E, length of a condition's vector.
+        factor: Elements along each axis that one position of the coarsest stage covers.
+
+    Raises:
+        BadInput: An option is out of range.
     """
+
+    accepts = frozenset({"vector"})
 
     def __init__(
         self,
@@ -85,7 +96,7 @@ class UNetND(nn.Module):
         self.places, self.positions = tuple(places), positions
 
         self.level = NumberEmbedding(64, e)
-        self.stem = Conv(dims, folded + dims * positions, sizes[0])
+        self.stem = conv(dims, folded + dims * positions, sizes[0])
         self.down = nn.ModuleList(_Stage(dims, c, c, e, blocks, dropout, h) for c, h in zip(sizes, heads, strict=True))
         self.shrink = nn.ModuleList(Down(dims, a, b) for a, b in itertools.pairwise(sizes))
         self.grow = nn.ModuleList(Up(dims, b, a) for a, b in itertools.pairwise(sizes))
@@ -93,15 +104,23 @@ class UNetND(nn.Module):
             _Stage(dims, 2 * c, c, e, blocks, dropout, h) for c, h in zip(sizes[:-1], heads[:-1], strict=True)
         )
         self.norm = GroupNorm(sizes[0])
-        self.head = Conv(dims, sizes[0], folded, zero=True)
+        self.head = conv(dims, sizes[0], folded, zero=True)
         reset(self, 0)
 
     def forward(self, x: Tensor, level: Tensor, conditions: Conditioning | None = None) -> Tensor:
-        """x (B, C, *spatial), level (B,) or (B, 1, *spatial): the clock's number -> (B, C, *spatial).
+        """The network's output.
 
         Along a wrapped axis the output rolls with the input, exactly where the size is a multiple of `factor`. Where
-        `conditions.valid` is 0, nothing is read: neither what stands there nor how much of it there is matters to the
-        other elements, and the output means nothing. How a map reaches the stages: `told.for_stages`.
+        `conditions.valid` is 0, nothing is read: neither the values there nor the amount of padding change the other
+        elements, and the output there has no meaning. How a map of levels reaches the stages: `stage_inputs`.
+
+        Args:
+            x: (B, C, *spatial).
+            level: The noise conditioning's number, (B,) or a map (B, 1, *spatial).
+            conditions: Vectors of the conditions, valid mask and circular axes.
+
+        Returns:
+            (B, C, *spatial).
         """
         conditions = Conditioning() if conditions is None else conditions
         wrap, size, valid = conditions.wrap, x.shape[2:], conditions.valid
@@ -113,16 +132,23 @@ class UNetND(nn.Module):
         x = _extend(x, extra, wrap, "constant")
         if level.ndim > 1:
             level = _extend(level.expand(x.shape[0], -1, *size).float(), extra, wrap, "replicate")
-        added = sum(conditions.embeddings.values())
-        told = for_stages(self.level, level, added, valid, wrap, self.dims, self.patch, len(self.down))
-        out = unfold(self._body(fold(x, self.patch), told), self.patch)
+        total = sum(conditions.vector.values())
+        inputs = stage_inputs(self.level, level, total, valid, wrap, self.dims, self.patch, len(self.down))
+        out = unfold(self._body(fold(x, self.patch), inputs), self.patch)
         return out[(..., *(slice(n) for n in size))]
 
     def check_size(self, size: Sequence[int], wrap: Sequence[int] = ()) -> None:
-        """Raise BadInput for a tensor larger than this network was told positions for; along wrapped axes, where it is
-        told none, any size is right."""
-        told = enumerate(zip(size, self.places, strict=True)) if self.positions else ()
-        if any(n > trained and axis not in wrap for axis, (n, trained) in told):
+        """Check a size against the positions that the network was trained with.
+
+        Args:
+            size: Size of the diffused tensor along each spatial axis.
+            wrap: Circular axes: these have no positions, so any size is right.
+
+        Raises:
+            BadInput: The size is larger than in training.
+        """
+        axes = enumerate(zip(size, self.places, strict=True)) if self.positions else ()
+        if any(n > trained and axis not in wrap for axis, (n, trained) in axes):
             raise BadInput(
                 f"this network was trained with positions={self.positions} on {list(self.places)} places and knows "
                 f"nothing beyond them, so not {list(size)}: ask for less, or train with network.positions=0"
@@ -131,32 +157,54 @@ class UNetND(nn.Module):
     def _positions(self, x: Tensor, wrap: tuple[int, ...]) -> Tensor:
         """cos(pi 2^k i / N) for k < positions along each axis, (B, dims positions, *spatial); 0 along wrapped axes.
 
-        i counts elements from the beginning and N is the size trained at: a sound's attack is told from its tail, and a
-        longer sound begins like a short one. Along a loop there is no beginning to count from.
+        i counts elements from the beginning and N is the size at training: the attack of a sound differs from its
+        tail, and a longer sound begins like a short one. A circular axis has no beginning to count from.
         """
-        told = []
+        features = []
         for axis, size in enumerate(self.places):
             i = torch.arange(x.shape[2 + axis], device=x.device, dtype=torch.float32) * self.patch / size
             octaves = 2.0 ** torch.arange(self.positions, device=x.device)
             cosines = torch.cos(torch.pi * octaves[:, None] * i) * (axis not in wrap)  # (positions, n)
             shape = [1] * self.dims
             shape[axis] = -1
-            told.append(cosines.reshape(1, self.positions, *shape).expand(x.shape[0], -1, *x.shape[2:]))
-        return torch.cat(told, dim=1).to(x.dtype)
+            features.append(cosines.reshape(1, self.positions, *shape).expand(x.shape[0], -1, *x.shape[2:]))
+        return torch.cat(features, dim=1).to(x.dtype)
 
-    def _body(self, x: Tensor, told: list[BlockInputs]) -> Tensor:
-        finest, wrap = told[0], told[0].wrap
+    def _body(self, x: Tensor, inputs: list[BlockInputs]) -> Tensor:
+        finest, wrap = inputs[0], inputs[0].wrap
         if self.positions:
             x = torch.cat([x, self._positions(x, wrap)], dim=1)
-        x, skips = self.stem(finest.hide(x), wrap), []
+        x, skips = self.stem(finest.mask_padding(x), wrap), []
         for i, stage in enumerate(self.down):
-            x = stage(x, told[i])
+            x = stage(x, inputs[i])
             if i < len(self.shrink):
                 skips.append(x * self.skip_scale if self.skip_scale != 1 else x)
-                x = self.shrink[i](told[i].hide(x))
+                x = self.shrink[i](inputs[i].mask_padding(x))
         for i in reversed(range(len(self.up))):
-            x = self.up[i](torch.cat([self.grow[i](x), skips.pop()], dim=1), told[i])
-        return self.head(finest.hide(F.silu(self.norm(x, finest.padding))), wrap)
+            x = self.up[i](torch.cat([self.grow[i](x), skips.pop()], dim=1), inputs[i])
+        return self.head(finest.mask_padding(F.silu(self.norm(x, finest.padding))), wrap)
+
+
+def spatial_size(latent: Sequence[int], axes: Sequence[str], network: str) -> tuple[int, ...]:
+    """The size of the diffused tensor along each axis, checked against the axes that a network takes.
+
+    Args:
+        latent: (C, *spatial), the shape of the diffused tensor.
+        axes: Names of the axes that the network takes, for the message.
+        network: The network's registered name, for the message.
+
+    Returns:
+        The sizes along the spatial axes.
+
+    Raises:
+        BadInput: The tensor has another number of axes.
+    """
+    if len(latent) != 1 + len(axes):
+        raise BadInput(
+            f"{network} takes tensors of shape (C, {', '.join(axes)}), and the codec makes {tuple(latent)}: choose "
+            f"another codec or network"
+        )
+    return tuple(latent[1:])
 
 
 def _extend(x: Tensor, extra: list[tuple[int, int]], wrap: tuple[int, ...], mode: str) -> Tensor:

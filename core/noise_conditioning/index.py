@@ -9,8 +9,12 @@ from .base import NoiseConditioning
 class Index(NoiseConditioning):
     """The schedule's own time, spread over [-5, 5]: 10 (t - first) / (last - first) - 5.
 
-    first: time that reads -5, in the schedule's units
-    last:  time that reads 5, in the schedule's units: 999 on the discrete schedule, 1 on those whose t ends at 1
+    Args:
+        first: Time that reads -5, in the schedule's units.
+        last: Time that reads 5, in the schedule's units: 999 on the discrete schedule, 1 on those whose t ends at 1.
+
+    Raises:
+        BadInput: `first` is not below `last`.
     """
 
     def __init__(self, first: float = 0.0, last: float = 999.0):

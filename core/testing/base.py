@@ -115,8 +115,8 @@ class ClosedForm(ABC):
     def _joint(self, log_p: Tensor, conditions: Conditioning | None) -> Tensor:
         """log p(k) p(x | k), (B, K)."""
         prior = torch.log(self.weights.to(log_p))
-        if conditions is not None and self.name in conditions.embeddings:
-            prior = torch.log_softmax(prior + torch.log(conditions.embeddings[self.name].to(log_p)), dim=1)
+        if conditions is not None and self.name in conditions.vector:
+            prior = torch.log_softmax(prior + torch.log(conditions.vector[self.name].to(log_p)), dim=1)
         return prior + log_p
 
     def _mixed(self, each: Tensor, log_p: Tensor, conditions: Conditioning | None) -> Tensor:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ..guidance.base import FULL, Chain, Guidance, Run
+from ..guidance.base import CONDITIONAL, Chain, Guidance, Run
 from ..types import Conditioning, Denoiser, Estimate, NoiseLevel, expand
 from ..util.rng import Noise
 
@@ -31,7 +31,7 @@ class Probe(Denoiser):
         self.calls.append(len(x))
         place = torch.arange(x[0].numel(), dtype=torch.float64).reshape(x.shape[1:]).to(x)
         told = x / 2 + 0.1 * expand(level.exact(x).tau, x) + self.shift * torch.sin(place)
-        for i, row in enumerate(conditions.embeddings.values()):
+        for i, row in enumerate(conditions.vector.values()):
             told = told + row.to(x).reshape(-1, *[1] * (x.ndim - 1)) * torch.cos((i + 1) * place)
         return Estimate(torch.tanh(told))
 
@@ -99,12 +99,13 @@ def _one(parts: Parts, x: Tensor, tau: float | Tensor) -> Estimate:
 
 
 def _check_cost(make: Callable[[tuple[float, float]], Parts], before: Parts) -> None:
-    """One call, a row a sample for each estimate wanted, shared by equal wants; nothing where the window is closed."""
+    """One call, a row a sample for each branch, shared by equal branches; nothing where the window is closed."""
     x = points(1)[0]
     for tau in (0.29, 0.3, 0.5, 0.7, 0.71):
         parts = make(MIDDLE) if 0.3 <= tau <= 0.7 else before
-        wants = [*([] if parts and parts[0].starts else [FULL]), *(w for part in parts for w in part.wants(flow(tau)))]
-        own = len({want.drop for want in wants if want.denoiser is None})
+        branches = [] if parts and parts[0].starts else [CONDITIONAL]
+        branches += [branch for part in parts for branch in part.branches(flow(tau))]
+        own = len({branch.drop for branch in branches if branch.denoiser is None})
         guided, probe = started(make(MIDDLE))
         guided.denoise(x, flow(tau), told())
         assert probe.calls == [own * len(x)], f"one call of {own} rows a sample at tau {tau}, not {probe.calls}"
@@ -148,8 +149,7 @@ def _check_batches(parts: Parts) -> None:
     taus = torch.tensor([[0.6, 0.9, 0.5], [0.5, 0.5, 0.4], [0.4, 0.4, 0.2]], dtype=torch.float64)  # (call, sample)
     together = followed(parts, xs, [flow(t) for t in taus], one)
     for i in range(SHAPE[0]):
-        embeddings, null = ({k: v[i : i + 1] for k, v in part.items()} for part in (one.embeddings, one.null))
-        rows = Conditioning(embeddings, null)
+        rows = one.rows(slice(i, i + 1))
         alone = followed(parts, [x[i : i + 1] for x in xs], [flow(float(t)) for t in taus[:, i]], rows)
         for a, b in zip(together, alone, strict=True):
             assert torch.allclose(a.x0[i : i + 1], b.x0, atol=1e-12), "a sample does not depend on its neighbours"

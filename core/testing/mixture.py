@@ -196,8 +196,8 @@ class GaussianMixture:
             along = torch.einsum("bkd,krd->bkr", away, basis)
             terms = terms + (along**2 * (1 / wide - 1 / narrow) + torch.log(wide) - torch.log(narrow)).sum(-1)
         prior = torch.log(self.weights.to(x))
-        if conditions is not None and self.name in conditions.embeddings:
-            prior = torch.log_softmax(prior + torch.log(conditions.embeddings[self.name].to(x)), dim=1)
+        if conditions is not None and self.name in conditions.vector:
+            prior = torch.log_softmax(prior + torch.log(conditions.vector[self.name].to(x)), dim=1)
         return prior - terms / 2
 
     def _along(self, x: Tensor, alpha: Number, sigma: Number) -> tuple[Tensor, Tensor, Number, Number]:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from ..codecs.base import Codec
+from ..conditioning.base import check_accepts
 from ..config.recipe import Recipe
 from ..nn.layers.init import reset
 from ..nn.model import Model
@@ -69,6 +70,7 @@ def build_parts(recipe: Recipe, spec: MediaSpec) -> Parts:
     conditions = {
         name: component.build(spec=spec, width=network.embedding_width) for name, component in recipe.condition.items()
     }
+    check_accepts(network, conditions)
     model = Model(network, conditions)
     reset(model, recipe.seed)
     return Parts(recipe, recipe.modality.build(), spec, codec, model, build_process(recipe, spec))

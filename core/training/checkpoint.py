@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ..nn.first_edition import upgrade_state_dict
 from ..pipeline.lengths import ClipLengths
 from ..types import BadInput, MediaSpec
 
@@ -114,6 +115,7 @@ def read(path: Path, module: nn.Module, part: str) -> None:
     file = _open(path)
     found = {k[len(part) + 1 :]: file.get_tensor(k) for k in file.keys() if k.startswith(part + ".")}  # noqa: SIM118
     wanted = module.state_dict()
+    found = upgrade_state_dict(found, part, wanted.keys())
     missing, extra = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
     misfits = [k for k in wanted.keys() & found.keys() if wanted[k].shape != found[k].shape]
     kinds = [k for k in wanted.keys() & found.keys() if wanted[k].is_floating_point() != found[k].is_floating_point()]

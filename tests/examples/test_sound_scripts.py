@@ -24,7 +24,7 @@ modality: {use: audio, rate: 8000, seconds: 0.5, channels: 1}
 data: {use: audio/synth_drums, count: 60, padding: masked, split: {by: hash, valid: 0.2}}
 codec: {use: audio/logmel, n_fft: 256, hop: 64, mels: 32, iterations: 8}
 network: {use: audio/unet, width: 32, stages: [1, 1], blocks: 1}
-condition: {label: {use: class, drop: 0.2}, seconds: {use: number, key: seconds, range: [0.05, 0.5], log: true}}
+condition: {label: {use: class, drop: 0.2}, seconds: {use: scalar, key: seconds, range: [0.05, 0.5], log: true}}
 train: {steps: 2, batch: 4, warmup: 1, preview_every: 100, precision: float32, device: cpu}
 sample: {use: ddpm, steps: 3, count: 4, batch: 16, guidance: {use: cfg, scale: 1.5}}
 """

@@ -7,15 +7,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...types import BadInput
-from .embedding import Linear
+from .embedding import linear
 from .norm import GroupNorm
 
 
 class Attention(nn.Module):
     """x + W softmax(q k^T / sqrt(d)) v over flattened positions, (B, C, *spatial) -> the same shape.
 
-    channels: C
-    head_dim: channels of each head; C must be a multiple of it
+    Args:
+        channels: C.
+        head_dim: Channels of each head; C must be a multiple of it.
+
+    Raises:
+        BadInput: `head_dim` does not divide `channels`.
     """
 
     def __init__(self, channels: int, head_dim: int = 32):
@@ -24,11 +28,11 @@ class Attention(nn.Module):
             raise BadInput(f"attention over {channels} channels needs a head_dim that divides them, not {head_dim}")
         self.heads = channels // head_dim
         self.norm = GroupNorm(channels)
-        self.qkv = Linear(channels, 3 * channels)
-        self.out = Linear(channels, channels, zero=True)
+        self.qkv = linear(channels, 3 * channels)
+        self.out = linear(channels, channels, zero=True)
 
     def forward(self, x: Tensor, padding: Tensor | None = None) -> Tensor:
-        """(B, C, *spatial) -> (B, C, *spatial); nothing is read where `padding` (B, 1, *spatial) holds."""
+        """(B, C, *spatial) -> (B, C, *spatial); positions where `padding` (B, 1, *spatial) is True are no keys."""
         tokens = self.norm(x, padding).flatten(2).transpose(1, 2)  # (B, N, C)
         q, k, v = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (B, heads, N, d)
         mixed = _attend(q, k, v, padding).transpose(1, 2).flatten(2)
@@ -36,7 +40,7 @@ class Attention(nn.Module):
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, padding: Tensor | None = None) -> Tensor:
-    """softmax(q k^T / sqrt(d)) v for (B, heads, N, d), over the keys that are no padding (B, 1, *spatial)."""
+    """softmax(q k^T / sqrt(d)) v for (B, heads, N, d), over the keys that are not padding (B, 1, *spatial)."""
     bias = None
     if padding is not None:  # finite, so that a row of padding alone is still a number
         keys = padding.flatten(2)[:, :, None]  # (B, 1, 1, N)

@@ -1,4 +1,4 @@
-"""The residual block of the U-Nets, modulated by the embedding of level and conditions."""
+"""The residual block of the U-Nets, modulated by the embedding of noise level and conditions."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .conv import Conv
+from .conv import conv
 from .dropout import Dropout
-from .embedding import Linear
+from .embedding import linear
 from .inputs import BlockInputs
 from .norm import GroupNorm, ModulatedNorm
 
@@ -19,36 +19,37 @@ class ResidualBlock(nn.Module):
     FiLM is Perez et al. 2018 (arXiv:1709.07871); the last convolution starts at zero (Ho et al. 2020), so the block
     starts as the identity, or as a linear map where the number of channels changes.
 
-    dims:    number of spatial axes
-    c_in:    input channels
-    c_out:   output channels
-    width:   E, length of the embedding
-    dropout: probability of dropping a feature before the second convolution
+    Args:
+        dims: Number of spatial axes.
+        c_in: Input channels.
+        c_out: Output channels.
+        width: E, length of the embedding.
+        dropout: Probability of dropping a feature before the second convolution.
     """
 
     def __init__(self, dims: int, c_in: int, c_out: int, width: int, dropout: float = 0.0):
         super().__init__()
         self.norm1 = GroupNorm(c_in)
-        self.conv1 = Conv(dims, c_in, c_out)
-        self.film = Linear(width, 2 * c_out)
+        self.conv1 = conv(dims, c_in, c_out)
+        self.film = linear(width, 2 * c_out)
         self.norm2 = ModulatedNorm(c_out)
         self.dropout = Dropout(dropout)
-        self.conv2 = Conv(dims, c_out, c_out, zero=True)
-        self.skip = Conv(dims, c_in, c_out, kernel=1) if c_in != c_out else None
+        self.conv2 = conv(dims, c_out, c_out, zero=True)
+        self.skip = conv(dims, c_in, c_out, kernel=1) if c_in != c_out else None
 
-    def forward(self, x: Tensor, told: BlockInputs) -> Tensor:
+    def forward(self, x: Tensor, inputs: BlockInputs) -> Tensor:
         """x (B, C_in, *spatial) -> (B, C_out, *spatial)."""
-        h = self.conv1(told.hide(F.silu(self.norm1(x, told.padding))), told.wrap)
-        h = F.silu(self._modulated(h, told))
-        h = self.conv2(told.hide(self.dropout(h)), told.wrap)
+        h = self.conv1(inputs.mask_padding(F.silu(self.norm1(x, inputs.padding))), inputs.wrap)
+        h = F.silu(self._modulated(h, inputs))
+        h = self.conv2(inputs.mask_padding(self.dropout(h)), inputs.wrap)
         return h + (x if self.skip is None else self.skip(x))
 
-    def _modulated(self, h: Tensor, told: BlockInputs) -> Tensor:
-        """norm2 with the sample's own scale and shift, or with each position's where its levels are others."""
-        own = self.norm2(h, *self._film(told.row, h), told.padding)
-        if told.spread is None or told.alike is None:
+    def _modulated(self, h: Tensor, inputs: BlockInputs) -> Tensor:
+        """norm2 with the sample's scale and shift, or with each position's where its noise level differs."""
+        own = self.norm2(h, *self._film(inputs.embedding, h), inputs.padding)
+        if inputs.embedding_map is None or inputs.same is None:
             return own
-        return torch.where(told.alike, own, self.norm2(h, *self._film(told.spread, h), told.padding))
+        return torch.where(inputs.same, own, self.norm2(h, *self._film(inputs.embedding_map, h), inputs.padding))
 
     def _film(self, embedding: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         """Scale and shift, (B, C_out, *ones or *spatial), from the embedding (B, *ones or *spatial, E)."""

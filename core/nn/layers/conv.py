@@ -1,59 +1,107 @@
-"""Convolution in one, two or three dimensions that can treat any spatial axis as a loop, chosen at each call."""
+"""Convolutions in one, two or three dimensions that can treat any spatial axis as circular, chosen at each call."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...types import BadInput
-from .init import fan_in_
-
-_CONV: dict[int, Callable[..., Tensor]] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
-class Conv(nn.Module):
-    """Convolution (B, C_in, *spatial) -> (B, C_out, *spatial / stride), zero padding kernel // 2 (none at kernel 2).
+class _CircularAxes:
+    """What the convolutions below add to torch's: `wrap` at each call, and no draw from torch's global generator.
 
-    dims:   number of spatial axes, 1 to 3
-    c_in:   input channels
-    c_out:  output channels
-    kernel: elements along each axis; odd, or equal to the stride
-    stride: step along each axis
-    zero:   start at zero, so that a residual branch begins as nothing
+    `reset_parameters` fills with zeros: `init.reset` draws the initial weights from a seed.
     """
 
-    def __init__(self, dims: int, c_in: int, c_out: int, kernel: int = 3, stride: int = 1, zero: bool = False):
-        super().__init__()
-        if dims not in _CONV:
-            raise BadInput(f"layers exist for 1, 2 or 3 spatial axes, not {dims}")
-        self.dims, self.stride, self.zero = dims, stride, zero
-        self.padding = kernel // 2 if kernel % 2 else 0
-        self.weight = nn.Parameter(torch.zeros(c_out, c_in, *[kernel] * dims))
-        self.bias = nn.Parameter(torch.zeros(c_out))
+    zero: bool = False  # start at zero, so that a residual branch begins as nothing
+    weight: Tensor
+    bias: Tensor | None
+    padding: Any
+    stride: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int
 
-    def fill(self, rng: np.random.Generator) -> None:
-        """Initial weights: variance 1 / fan_in, or zero."""
-        fan_in_(self.weight, rng, 0.0 if self.zero else 1.0)
-        nn.init.zeros_(self.bias)
+    def reset_parameters(self) -> None:
+        """Zeros; see `init.reset`."""
+        nn.init.zeros_(self.weight)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
 
-    def forward(self, x: Tensor, wrap: tuple[int, ...] = ()) -> Tensor:
-        """wrap: spatial axes (0 is the first) along which the padding comes from the other end."""
-        conv, pad = _CONV[self.dims], self.padding
-        if not wrap or not pad:
-            return conv(x, self.weight, self.bias, self.stride, pad)
-        x = pad_axes(x, [(pad, pad) if axis in wrap else (0, 0) for axis in range(self.dims)], "circular")
-        return conv(x, self.weight, self.bias, self.stride, [0 if axis in wrap else pad for axis in range(self.dims)])
+    def forward(self, input: Tensor, wrap: tuple[int, ...] = ()) -> Tensor:
+        """Convolve.
+
+        Args:
+            input: (B, C_in, *spatial).
+            wrap: Spatial axes (0 is the first) along which the padding is taken from the other end.
+
+        Returns:
+            (B, C_out, *spatial / stride).
+        """
+        if not wrap or not any(self.padding):
+            return super().forward(input)  # type: ignore[misc]
+        pads = [(pad, pad) if axis in wrap else (0, 0) for axis, pad in enumerate(self.padding)]
+        rest = tuple(0 if axis in wrap else pad for axis, pad in enumerate(self.padding))
+        x = pad_axes(input, pads, "circular")
+        return _FUNCTIONS[len(pads)](x, self.weight, self.bias, self.stride, rest, self.dilation, self.groups)
+
+
+class Conv1d(_CircularAxes, nn.Conv1d):
+    """`nn.Conv1d` whose axis may be circular."""
+
+
+class Conv2d(_CircularAxes, nn.Conv2d):
+    """`nn.Conv2d` any of whose axes may be circular."""
+
+
+class Conv3d(_CircularAxes, nn.Conv3d):
+    """`nn.Conv3d` any of whose axes may be circular."""
+
+
+Conv = Conv1d | Conv2d | Conv3d
+_CLASSES: dict[int, type[Any]] = {1: Conv1d, 2: Conv2d, 3: Conv3d}
+_FUNCTIONS: dict[int, Any] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
+
+
+def conv(dims: int, c_in: int, c_out: int, kernel: int = 3, stride: int = 1, zero: bool = False) -> Conv:
+    """A convolution over `dims` axes with zero padding kernel // 2 (none where the kernel is even).
+
+    Args:
+        dims: Number of spatial axes, 1 to 3.
+        c_in: Input channels.
+        c_out: Output channels.
+        kernel: Elements along each axis; odd, or equal to the stride.
+        stride: Step along each axis.
+        zero: Initial weights are zero.
+
+    Returns:
+        A module (B, c_in, *spatial) -> (B, c_out, *spatial / stride), its weights zero until `init.reset`.
+
+    Raises:
+        BadInput: There is no convolution over so many axes.
+    """
+    if dims not in _CLASSES:
+        raise BadInput(f"layers exist for 1, 2 or 3 spatial axes, not {dims}")
+    layer = _CLASSES[dims](c_in, c_out, kernel, stride, kernel // 2 if kernel % 2 else 0)
+    layer.zero = zero
+    return layer
 
 
 def pad_axes(x: Tensor, amounts: Sequence[tuple[int, int]], mode: str = "constant") -> Tensor:
-    """Pad x (B, C, *spatial) by (before, after) along each spatial axis; mode: constant (zeros), replicate or circular.
+    """Pad x along each spatial axis.
 
-    Circular padding may be longer than the axis: it then goes round more than once.
+    Args:
+        x: (B, C, *spatial).
+        amounts: (before, after) for each spatial axis. Circular padding may be longer than the axis: it then goes
+            round more than once.
+        mode: "constant" (zeros), "replicate" or "circular".
+
+    Returns:
+        (B, C, *padded).
     """
     for axis, (before, after) in enumerate(amounts):
         if not before and not after:

@@ -1,4 +1,4 @@
-"""How the noise level, one number a sample or one a position, becomes the vector that modulates every block."""
+"""Linear layers, and the embedding of numbers such as the noise level (one a sample, or one a position)."""
 
 from __future__ import annotations
 
@@ -9,39 +9,50 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .init import fan_in_
+
+def linear(c_in: int, c_out: int, zero: bool = False) -> nn.Linear:
+    """An `nn.Linear` that draws nothing from torch's global generator: zeros until `init.reset` fills it.
+
+    Args:
+        c_in: Input features.
+        c_out: Output features.
+        zero: Initial weights are zero.
+
+    Returns:
+        A module (..., c_in) -> (..., c_out), y = x W^T + b.
+    """
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, c_in, c_out)  # type: ignore[assignment]
+    nn.init.zeros_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    layer.zero = zero  # type: ignore[assignment]  # read by init.reset
+    return layer
 
 
-class Linear(nn.Module):
-    """y = x W^T + b over the last axis.
+class Table(nn.Embedding):
+    """`nn.Embedding` whose rows are drawn by the module that owns it (a condition), not by `init.reset`.
 
-    c_in:  input features
-    c_out: output features
-    zero:  start at zero
+    Args:
+        count: Number of rows.
+        width: Length of a row.
     """
 
-    def __init__(self, c_in: int, c_out: int, zero: bool = False):
-        super().__init__()
-        self.zero = zero
-        self.weight = nn.Parameter(torch.zeros(c_out, c_in))
-        self.bias = nn.Parameter(torch.zeros(c_out))
+    def reset_parameters(self) -> None:
+        """Zeros: the owner draws the rows."""
+        nn.init.zeros_(self.weight)
 
     def fill(self, rng: np.random.Generator) -> None:
-        """Initial weights: variance 1 / fan_in, or zero."""
-        fan_in_(self.weight, rng, 0.0 if self.zero else 1.0)
-        nn.init.zeros_(self.bias)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., c_in) -> (..., c_out)."""
-        return F.linear(x, self.weight, self.bias)
+        """Nothing: the owner draws the rows."""
 
 
 class Fourier(nn.Module):
-    """sqrt(2) [cos(2 pi f u), sin(2 pi f u)] for frequencies f in a geometric series, unit variance (..., features).
+    """Fourier features of a number, of unit variance: sqrt(2) [cos(2 pi f u), sin(2 pi f u)].
 
-    features: number of features, even
-    slowest:  lowest frequency, in periods per unit of u
-    fastest:  highest frequency
+    The frequencies f are a geometric series (Tancik et al. 2020, arXiv:2006.10739).
+
+    Args:
+        features: Number of features, even.
+        slowest: Lowest frequency, in periods per unit of u.
+        fastest: Highest frequency.
     """
 
     frequencies: Tensor
@@ -60,22 +71,25 @@ class Fourier(nn.Module):
 class NumberEmbedding(nn.Module):
     """A number -> a vector: Fourier features, then two linear layers with a SiLU between. Always float32.
 
-    features: Fourier features
-    width:    E, length of the vector
+    Args:
+        features: Number of Fourier features.
+        width: E, length of the vector.
+        slowest: Lowest frequency of the features.
+        fastest: Highest frequency.
     """
 
     def __init__(self, features: int, width: int, slowest: float = 1 / 32, fastest: float = 4.0):
         super().__init__()
         self.fourier = Fourier(features, slowest, fastest)
-        self.first = Linear(features, width)
-        self.second = Linear(width, width)
+        self.first = linear(features, width)
+        self.second = linear(width, width)
 
     def forward(self, u: Tensor) -> Tensor:
         """u (...) -> (..., E)."""
         return self.features(self.fourier(u))
 
     def features(self, features: Tensor) -> Tensor:
-        """Fourier features (..., F) -> (..., E); of several numbers at once where the features are a mean of theirs."""
+        """Fourier features (..., F) -> (..., E). The mean of the features of several numbers embeds them together."""
         # A level lies on a scale that bfloat16 cannot resolve.
         with torch.autocast(features.device.type, enabled=False):
             return self.second(F.silu(self.first(features)))

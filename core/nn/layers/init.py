@@ -21,9 +21,14 @@ _WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.
 def reset(module: nn.Module, seed: int) -> None:
     """Draw every parameter of a module anew from `seed`, in place.
 
-    A layer with a method `fill(rng)` (numpy Generator) fills itself. torch's linear and convolution layers get weights
-    uniform with variance 1 / fan_in and zero biases; a layer with an attribute `zero = True` starts at zero. Any other
-    layer with `reset_parameters` is reset by torch's own rule inside a fork of the global generator.
+    A layer with a method `fill(rng)` (numpy Generator) fills itself. torch's linear and convolution layers and their
+    subclasses get weights uniform with variance 1 / fan_in and zero biases; a layer with an attribute `zero = True`
+    starts at zero. Any other layer with `reset_parameters` is reset by torch's own rule inside a fork of the global
+    generator.
+
+    Args:
+        module: The module whose parameters are drawn, its submodules' too.
+        seed: What the weights follow from, together with each layer's name.
     """
     for name, layer in module.named_modules():
         rng = generator(seed, 0, "init", name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,54 +9,68 @@ from torch import Tensor, nn
 EPSILON = 1e-5  # added to a variance
 
 
-class GroupNorm(nn.Module):
+class GroupNorm(nn.GroupNorm):
     """Group normalisation (Wu & He 2018, arXiv:1803.08494): mean 0, variance 1 over a group and all positions.
 
-    channels: C of x (B, C, *spatial); each has a learned scale and shift
+    Args:
+        channels: C of x (B, C, *spatial); each has a learned scale and shift.
+        affine: Whether scale and shift are learned.
     """
 
-    def __init__(self, channels: int):
-        super().__init__()
-        self.groups = groups_for(channels)
-        self.weight = nn.Parameter(torch.ones(channels))
-        self.bias = nn.Parameter(torch.zeros(channels))
+    def __init__(self, channels: int, affine: bool = True):
+        super().__init__(groups_for(channels), channels, eps=EPSILON, affine=affine)
 
-    def fill(self, rng: np.random.Generator) -> None:
-        """Initial weights: scale 1, shift 0."""
-        nn.init.ones_(self.weight)
-        nn.init.zeros_(self.bias)
+    def forward(self, input: Tensor, padding: Tensor | None = None) -> Tensor:
+        """Normalise.
 
-    def forward(self, x: Tensor, padding: Tensor | None = None) -> Tensor:
-        """(B, C, *spatial) -> the same shape; positions where `padding` (B, 1, *spatial) holds count for nothing."""
+        Args:
+            input: (B, C, *spatial).
+            padding: (B, 1, *spatial), True at positions that are left out of mean and variance.
+
+        Returns:
+            The shape of `input`.
+        """
         if padding is None:
-            return F.group_norm(x, self.groups, self.weight, self.bias, EPSILON)
-        weight, bias = (v.to(x.dtype).reshape(-1, *[1] * (x.ndim - 2)) for v in (self.weight, self.bias))
-        return normalised(x, self.groups, padding) * weight + bias
+            return super().forward(input)
+        weight, bias = (v.to(input.dtype).reshape(-1, *[1] * (input.ndim - 2)) for v in (self.weight, self.bias))
+        return normalised(input, self.num_groups, padding) * weight + bias
 
 
-class ModulatedNorm(nn.Module):
-    """norm(x) (1 + scale) + shift with scale and shift from outside: FiLM (Perez et al. 2018, arXiv:1709.07871).
+class ModulatedNorm(GroupNorm):
+    """Group norm with scale and shift from outside: norm(x) (1 + scale) + shift.
 
-    channels: C of x (B, C, *spatial)
+    This is FiLM (Perez et al. 2018, arXiv:1709.07871).
+
+    Args:
+        channels: C of x (B, C, *spatial).
     """
 
     def __init__(self, channels: int):
-        super().__init__()
-        self.groups = groups_for(channels)
+        super().__init__(channels, affine=False)
 
-    def forward(self, x: Tensor, scale: Tensor, shift: Tensor, padding: Tensor | None = None) -> Tensor:
-        """x (B, C, *spatial); scale and shift (B, C, *ones) or (B, C, *spatial) -> the shape of x."""
+    def forward(self, x: Tensor, scale: Tensor, shift: Tensor, padding: Tensor | None = None) -> Tensor:  # type: ignore[override]
+        """Normalise and modulate.
+
+        Args:
+            x: (B, C, *spatial).
+            scale: (B, C, *ones) or (B, C, *spatial).
+            shift: The shape of `scale`.
+            padding: (B, 1, *spatial), True at positions that are left out of mean and variance.
+
+        Returns:
+            The shape of x.
+        """
         if padding is not None or scale[0, 0].numel() > 1 or not x.is_contiguous():
-            return normalised(x, self.groups, padding) * (1 + scale) + shift
-        # Samples laid out as channels of one: scale and shift become the norm's own weights, and two passes over x
-        # forward and four backward are saved (half the time of norm and modulation on a CPU).
+            return normalised(x, self.num_groups, padding) * (1 + scale) + shift
+        # The batch is treated as one sample with B C channels, and scale and shift become the norm's own weights: this
+        # saves two passes over x forward and four backward (half the time of norm and modulation on a CPU).
         rows = x.reshape(1, -1, *x.shape[2:])
         weight, bias = (1 + scale).flatten(), shift.flatten()
-        return F.group_norm(rows, self.groups * x.shape[0], weight, bias, EPSILON).view_as(x)
+        return F.group_norm(rows, self.num_groups * x.shape[0], weight, bias, EPSILON).view_as(x)
 
 
 def normalised(x: Tensor, groups: int, padding: Tensor | None = None) -> Tensor:
-    """Group normalisation alone, (B, C, *spatial) -> the same shape; where `padding` holds, 0 and of no influence."""
+    """Group normalisation without scale and shift, (B, C, *spatial); 0 where `padding` holds, which is left out."""
     if padding is None:
         return F.group_norm(x, groups, eps=EPSILON)
     wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .conv import Conv
+from .conv import conv
 
 _POOL = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 
@@ -15,7 +15,7 @@ class Down(nn.Module):
 
     def __init__(self, dims: int, c_in: int, c_out: int):
         super().__init__()
-        self.conv = Conv(dims, c_in, c_out, kernel=2, stride=2)
+        self.conv = conv(dims, c_in, c_out, kernel=2, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, *spatial) -> (B, C_out, *spatial / 2)."""
@@ -27,7 +27,7 @@ class Up(nn.Module):
 
     def __init__(self, dims: int, c_in: int, c_out: int):
         super().__init__()
-        self.conv = Conv(dims, c_in, c_out, kernel=1)
+        self.conv = conv(dims, c_in, c_out, kernel=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, *spatial) -> (B, C_out, 2 *spatial)."""

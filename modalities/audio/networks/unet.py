@@ -1,25 +1,31 @@
-"""The 1D U-Net of sound."""
+"""The 1D U-Net of sound: a sequence of frames with C channels each."""
 
 from __future__ import annotations
 
-from ....core.nn.unet import UNetND
-from ....core.types import BadInput, MediaSpec
+from ....core.nn.unet import UNetND, spatial_size
+from ....core.types import MediaSpec
 
 
 class UNet(UNetND):
-    """1D U-Net: residual blocks modulated by noise level and conditions, attention at chosen stages. Takes any length.
+    """1D U-Net over (C, frames): residual blocks modulated by noise level and conditions.
 
-    spec: facts of the data, with the shape (C, frames) of the diffused tensor
-    width: channels at multiplier 1
-    stages: channel multipliers, finest resolution first; each stage halves the resolution
-    blocks: residual blocks a stage
-    attention: stages with self-attention (0 is the finest)
-    head_dim: channels of an attention head
-    dropout: probability of dropping a feature inside a block
-    patch: frames that are folded into channels first; 2 makes every layer twice as cheap
-    skip_scale: factor on the skip connections
-    positions: octaves of absolute position that the network is told; 0: none; 4 suits media with a beginning, such as
-        one-shots
+    It takes any size; attention stands at chosen stages. See `UNetND`.
+
+    Args:
+        spec: Facts of the data, with the shape (C, frames) of the diffused tensor.
+        width: Channels at multiplier 1.
+        stages: Channel multipliers, finest resolution first; each stage halves the resolution.
+        blocks: Residual blocks a stage.
+        attention: Stages with self-attention (0 is the finest).
+        head_dim: Channels of an attention head.
+        dropout: Probability of dropping a feature inside a block.
+        patch: Frames that are folded into channels first; 2 makes every layer twice as cheap.
+        skip_scale: Factor on the skip connections.
+        positions: Octaves of absolute position that the network receives; 0: none; 4 suits media with a beginning, such
+            as one-shots.
+
+    Raises:
+        BadInput: An option is out of range, or the codec makes tensors with other axes.
     """
 
     def __init__(
@@ -35,11 +41,8 @@ class UNet(UNetND):
         skip_scale: float = 1.0,
         positions: int = 0,
     ):
-        if len(spec.latent) != 2:
-            raise BadInput(
-                f"audio/unet takes sequences (C, frames), but the codec makes tensors of shape {spec.latent}"
-            )
+        places = spatial_size(spec.latent, ("frames",), "audio/unet")
         super().__init__(
             1, spec.latent[0], width, stages, blocks, attention, head_dim, dropout, patch, skip_scale,
-            places=spec.latent[1:], positions=positions,
+            places, positions,
         )  # fmt: skip

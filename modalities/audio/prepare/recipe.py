@@ -254,7 +254,7 @@ def _conditions(choice: _Choice) -> list[str]:
     rows = ["  label: {use: class, drop: 0.1}"] if choice.labelled else []
     if choice.shortest is not None:
         rows.append(
-            f"  seconds: {{use: number, key: seconds, range: [{choice.shortest:g}, {choice.seconds:g}], log: true, "
+            f"  seconds: {{use: scalar, key: seconds, range: [{choice.shortest:g}, {choice.seconds:g}], log: true, "
             "drop: 0.1}"
         )
     return ["condition:", *rows] if rows else []

@@ -31,7 +31,7 @@ codec: {use: audio/logmel, n_fft: 128, hop: 32, mels: 16}
 network: {use: audio/unet, width: 16, stages: [1, 1], blocks: 1}
 condition:
   label: {use: class, drop: 0.1}
-  seconds: {use: number, key: seconds, range: [0.05, 0.4], log: true, drop: 0.1}
+  seconds: {use: scalar, key: seconds, range: [0.05, 0.4], log: true, drop: 0.1}
 train: {steps: 4, batch: 4, warmup: 1, preview_every: 100, precision: float32, device: cpu}
 sample: {use: dpmpp_2m, steps: 4, count: 6, batch: 10, guidance: {use: cfg, scale: 2.0}}
 eval: {count: 16, repeats: 10, shown: 4}

@@ -6,7 +6,7 @@ from sonolux.core.conditioning import base as base_module
 from sonolux.core.conditioning.base import gather
 from sonolux.core.conditioning.class_ import Class
 from sonolux.core.conditioning.labels import Labels
-from sonolux.core.conditioning.number import Number
+from sonolux.core.conditioning.scalar import Scalar
 from sonolux.core.types import BadInput, Item, MediaSpec
 
 DIGITS = MediaSpec("image", 1, (8, 8), classes=("zero", "one", "7", "three"))
@@ -22,7 +22,7 @@ def made() -> torch.nn.ModuleDict:
         {
             "label": Class(DIGITS, 6),
             "colours": Labels(6, "colour", COLOURS),
-            "seconds": Number(6, "seconds", [0.1, 4.0], log=True),
+            "seconds": Scalar(6, "seconds", [0.1, 4.0], log=True),
         }
     )
 
@@ -78,14 +78,14 @@ def test_labels_add_up():
 
 def test_planted_error_in_the_sum_of_labels_is_caught(monkeypatch):
     monkeypatch.setattr(
-        Labels, "embed", lambda self, v: torch.stack([self.rows[list(i)].prod(0) + self.told for i in v])
+        Labels, "embed", lambda self, v: torch.stack([self.rows.weight[list(i)].prod(0) + self.given for i in v])
     )
     with pytest.raises(AssertionError):
         check_sum_of_labels()
 
 
-def test_number_parses_within_its_range():
-    seconds = Number(6, "seconds", [0.1, 4.0])
+def test_scalar_parses_within_its_range():
+    seconds = Scalar(6, "seconds", [0.1, 4.0])
     assert seconds.parse("0.5") == 0.5 and seconds.parse(4) == 4.0
     for wrong in (0.05, 5, "long", float("nan"), True, None, [1]):
         with pytest.raises(BadInput, match=r"seconds is a number from 0\.1 to 4"):
@@ -100,14 +100,14 @@ def test_number_parses_within_its_range():
 @pytest.mark.parametrize(
     "options", [{"range": [1, 1]}, {"range": [1]}, {"range": [0, 2], "log": True}, {"range": [0, float("inf")]}]
 )
-def test_number_refuses_bad_ranges(options):
+def test_scalar_refuses_bad_ranges(options):
     with pytest.raises(BadInput, match="range"):
-        Number(6, "seconds", **options)
+        Scalar(6, "seconds", **options)
 
 
 def check_log_scale() -> None:
     """On a logarithmic scale [0.1, 10] places 1 where a linear scale [-1, 1] places 0."""
-    log, linear = Number(6, "s", [0.1, 10.0], log=True), Number(6, "s", [-1.0, 1.0])
+    log, linear = Scalar(6, "s", [0.1, 10.0], log=True), Scalar(6, "s", [-1.0, 1.0])
     torch.testing.assert_close(log.embed([0.1, 1.0, 10.0]), linear.embed([-1.0, 0.0, 1.0]), atol=1e-5, rtol=1e-5)
     assert not torch.allclose(log.embed([0.1]), log.embed([10.0]), atol=1e-2)
 
@@ -117,8 +117,8 @@ def test_numbers_are_placed_by_their_logarithm():
 
 
 def test_planted_error_in_the_range_is_caught(monkeypatch):
-    embed = Number.embed
-    monkeypatch.setattr(Number, "embed", lambda self, v: embed(self, [2 * x for x in v]))
+    embed = Scalar.embed
+    monkeypatch.setattr(Scalar, "embed", lambda self, v: embed(self, [2 * x for x in v]))
     with pytest.raises(AssertionError):
         check_log_scale()
 
@@ -128,11 +128,13 @@ def check_gather() -> None:
     conditions = made()
     record = gather(conditions, {"label": [2, None, 0], "colours": [None, (1,), ()], "seconds": [1.0, 2.0, 3.0]})
     label = conditions["label"]
-    torch.testing.assert_close(record.embeddings["label"], torch.stack([label.rows[2], label.null, label.rows[0]]))
-    torch.testing.assert_close(record.embeddings["colours"][1:], conditions["colours"].embed([(1,), ()]))
-    torch.testing.assert_close(record.embeddings["colours"][0], conditions["colours"].null)
-    for name, rows in record.without().embeddings.items():
-        torch.testing.assert_close(rows, conditions[name].null.expand(3, -1))
+    torch.testing.assert_close(
+        record.vector["label"], torch.stack([label.rows.weight[2], label.null, label.rows.weight[0]])
+    )
+    torch.testing.assert_close(record.vector["colours"][1:], conditions["colours"].embed([(1,), ()]))
+    torch.testing.assert_close(record.vector["colours"][0], conditions["colours"].null)
+    for name, own in record.without().vector.items():
+        torch.testing.assert_close(own, conditions[name].null.expand(3, -1))
 
 
 def test_gather_places_rows():
@@ -140,8 +142,8 @@ def test_gather_places_rows():
 
 
 def test_planted_error_in_the_places_is_caught(monkeypatch):
-    right = base_module._rows
-    monkeypatch.setattr(base_module, "_rows", lambda condition, values, null: right(condition, values, null).flip(0))
+    right = base_module._embedded
+    monkeypatch.setattr(base_module, "_embedded", lambda condition, *values: right(condition, *values).flip(0))
     with pytest.raises(AssertionError):
         check_gather()
 
@@ -149,8 +151,8 @@ def test_planted_error_in_the_places_is_caught(monkeypatch):
 def test_gather_of_nothing_told_is_null_and_null_rows_learn():
     conditions = made()
     record = gather(conditions, {"label": [None, None]})
-    assert all(rows.shape == (2, 6) for rows in record.embeddings.values())
-    sum(rows.sum() for rows in record.embeddings.values()).backward()
+    assert all(rows.shape == (2, 6) for rows in record.vector.values())
+    sum(rows.sum() for rows in record.vector.values()).backward()
     assert all(c.null.grad is not None for c in conditions.values())
 
 

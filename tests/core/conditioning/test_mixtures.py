@@ -4,7 +4,7 @@ import pytest
 import torch
 from sonolux.core.conditioning.class_ import Class
 from sonolux.core.conditioning.labels import Labels
-from sonolux.core.conditioning.number import Number
+from sonolux.core.conditioning.scalar import Scalar
 from sonolux.core.nn.layers.init import reset
 from sonolux.core.testing.planted import plant
 from sonolux.core.types import BadInput, MediaSpec
@@ -23,8 +23,8 @@ def check_mixture(cls):
     condition = made(cls)
     value = condition.parse({"coin": 1, "jump": 3})
     rows = condition.embed([value, 2, condition.parse({"laser": 0.2, "coin": 0})])
-    assert torch.allclose(rows[0], 0.25 * condition.rows[0] + 0.75 * condition.rows[1])
-    assert torch.allclose(rows[1:], condition.rows[2].expand(2, -1))
+    assert torch.allclose(rows[0], 0.25 * condition.rows.weight[0] + 0.75 * condition.rows.weight[1])
+    assert torch.allclose(rows[1:], condition.rows.weight[2].expand(2, -1))
     assert condition.show(value) == {"coin": 0.25, "jump": 0.75}
     assert condition.parse(condition.show(value)) == value
     assert condition.between(0, 1, 0.25) == ((0, 0.75), (1, 0.25)) and condition.between(0, 0, 0.3) == 0
@@ -64,7 +64,7 @@ def test_a_mixture_that_is_none_is_refused(value, said):
 
 
 def test_numbers_lie_between_on_their_own_scale_and_labels_take_the_nearer():
-    assert Number(4, "seconds", [0.1, 10]).between(1.0, 3.0, 0.25) == 1.5
-    assert Number(4, "seconds", [0.1, 10], log=True).between(1.0, 4.0, 0.5) == pytest.approx(2.0)
+    assert Scalar(4, "seconds", [0.1, 10]).between(1.0, 3.0, 0.25) == 1.5
+    assert Scalar(4, "seconds", [0.1, 10], log=True).between(1.0, 4.0, 0.5) == pytest.approx(2.0)
     labels = Labels(4, "shape", ["a", "b"])
     assert labels.between((0,), (1,), 0.4) == (0,) and labels.between((0,), (1,), 0.6) == (1,)

@@ -12,9 +12,9 @@ from sonolux.core.guidance.base import AuxiliaryModel, Chain, Run
 from sonolux.core.guidance.cfg import CFG
 from sonolux.core.guidance.cfg_zero import CFGZero
 from sonolux.core.guidance.cfgpp import CFGpp
+from sonolux.core.guidance.composed import Composed
 from sonolux.core.guidance.dynamic_threshold import DynamicThreshold
 from sonolux.core.guidance.rescale import Rescale
-from sonolux.core.guidance.several import Several
 from sonolux.core.testing.guided import SHAPE, Probe, flow, points, told
 from sonolux.core.types import BadInput, Conditioning, Estimate
 from sonolux.core.util.rng import Noise
@@ -38,19 +38,19 @@ def called(guidances, level, conditions=None):
         ([CFG(2.0), CFGZero(3.0), APG(2.0)], 2),  # all want the null estimate: one row
         ([CFG(2.0), Rescale(), DynamicThreshold(), CFGpp(1.0)], 2),
         ([CFGpp(0.6)], 2),
-        ([Several({"a": 2.0, "b": 3.0})], 3),  # N conditions, N + 1 rows
-        ([Several({"a": 2.0, "b": 3.0}, "nested")], 3),
-        ([Several({"a": 2.0, "b": 1.0}, "nested")], 3),
-        ([Several({"a": 1.0, "b": 1.0}, "nested")], 1),
-        ([Several({"a": 1.0, "b": 0.0})], 1),
-        ([Several({"a": 2.0, "b": 3.0}), CFGpp(1.0)], 3),  # the null of both
-        ([Several({"a": 2.0, "b": 3.0}), DynamicThreshold(limit=1.0)], 3),
-        ([Several({"a": 2.0, "b": 3.0}), Rescale()], 4),  # and the estimate whose contrast is kept
+        ([Composed({"a": 2.0, "b": 3.0})], 3),  # N conditions, N + 1 rows
+        ([Composed({"a": 2.0, "b": 3.0}, "nested")], 3),
+        ([Composed({"a": 2.0, "b": 1.0}, "nested")], 3),
+        ([Composed({"a": 1.0, "b": 1.0}, "nested")], 1),
+        ([Composed({"a": 1.0, "b": 0.0})], 1),
+        ([Composed({"a": 2.0, "b": 3.0}), CFGpp(1.0)], 3),  # the null of both
+        ([Composed({"a": 2.0, "b": 3.0}), DynamicThreshold(limit=1.0)], 3),
+        ([Composed({"a": 2.0, "b": 3.0}), Rescale()], 4),  # and the estimate whose contrast is kept
         ([CFG(2.0, conditions=["a"]), CFG(3.0, conditions=["b"])], 3),
         ([CFG(2.0, conditions=["a", "b"]), CFG(3.0)], 2),  # two names for the same estimate
-        ([CFG(1.0), APG(1.0), Several({"a": 2.0}, window=(0.0, 0.1))][:2], 1),
+        ([CFG(1.0), APG(1.0), Composed({"a": 2.0}, window=(0.0, 0.1))][:2], 1),
         ([CFG(2.0, window=(0.0, 0.4)), Rescale(window=(0.0, 0.4))], 1),
-        ([Several({"a": 2.0, "b": 3.0}, window=(0.0, 0.4)), CFG(2.0)], 2),
+        ([Composed({"a": 2.0, "b": 3.0}, window=(0.0, 0.4)), CFG(2.0)], 2),
         ([Autoguidance(2.0, denoiser=Probe(0.3)), CFG(2.0)], 2),
     ],
 )
@@ -137,16 +137,16 @@ def test_a_second_network_sees_conditions_as_it_embeds_them():
     own = Conditioning({"a": torch.ones(3, 7)}, {"a": torch.zeros(3, 7)})
     valid = torch.ones(3, 1, 4, 3)
     called([Autoguidance(2.0, denoiser=AuxiliaryModel(Narrow(), own))], flow(0.5), told(valid=valid))
-    assert seen[0].embeddings["a"].shape == (3, 7) and seen[0].valid is valid
+    assert seen[0].vector["a"].shape == (3, 7) and seen[0].valid is valid
 
 
 @pytest.mark.parametrize(
     ("guidances", "said"),
     [
-        ([CFG(), Several({"a": 2.0})], "first"),
+        ([CFG(), Composed({"a": 2.0})], "first"),
         ([CFGpp(), Rescale()], "last"),
         ([CFG(conditions=["c"])], "no condition 'c'.* a, b"),
-        ([Several({"bb": 2.0})], "did you mean 'b'.* a, b"),
+        ([Composed({"bb": 2.0})], "did you mean 'b'.* a, b"),
     ],
 )
 def test_lists_that_cannot_be_are_refused(guidances, said):
@@ -162,14 +162,14 @@ def test_lists_that_cannot_be_are_refused(guidances, said):
         (lambda: APG(momentum=-1.0), "momentum"),
         (lambda: CFGZero(rest=0.0), "rest"),
         (lambda: CFGpp(window=(0.5, 0.1)), "window"),
-        (lambda: Several({}), "scale"),
-        (lambda: Several({"a": 1.0}, "beside"), "composed"),  # type: ignore[arg-type]
+        (lambda: Composed({}), "scale"),
+        (lambda: Composed({"a": 1.0}, "beside"), "composed"),  # type: ignore[arg-type]
         (lambda: DynamicThreshold(percentile=99.5), "percentile"),
         (lambda: DynamicThreshold(limit=-1.0), "limit"),
         (lambda: Autoguidance(), "weak"),
         (lambda: Autoguidance(weak="a", denoiser=Probe()), "one weaker"),  # type: ignore[arg-type]
         (lambda: Autoguidance(weak="a").begin(RUN), "denoiser"),  # type: ignore[arg-type]
-        (lambda: called([CFG()], flow(0.5), Conditioning({"a": X}, {})), "null rows"),
+        (lambda: called([CFG()], flow(0.5), Conditioning({"a": X}, {})), "unconditional counterpart"),
     ],
 )
 def test_bad_settings_are_refused(make, said):
@@ -229,9 +229,9 @@ def test_an_override_reaches_into_the_list(change, item, key, value):
     ("changes", "said"),
     [
         (["sample.guidance=[{use: cfg, scael: 3}]"], r"sample.guidance\[0\].scale"),
-        (["sample.guidance=[rescale, {use: several, scales: {label: 2}}]"], "first in the list"),
+        (["sample.guidance=[rescale, {use: composed, scales: {label: 2}}]"], "first in the list"),
         (["sample.guidance=[cfgpp, rescale]"], "last in the list"),
-        (["sample.guidance={use: several, scales: {lable: 2}}"], "did you mean 'label'.* label"),
+        (["sample.guidance={use: composed, scales: {lable: 2}}"], "did you mean 'label'.* label"),
         (["sample.guidance={use: cfg, conditions: [pitch]}"], "'pitch'.* label"),
         (["sample.guidance=autoguidance"], "weak"),
         (["sample.guidance=[rescale, apg]", "condition={label: null}"], "this recipe has none"),

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from sonolux.core.nn.layers import conv as conv_module
 from sonolux.core.nn.layers.attention import Attention
 from sonolux.core.nn.layers.block import ResidualBlock
-from sonolux.core.nn.layers.conv import Conv, pad_axes
+from sonolux.core.nn.layers.conv import conv, pad_axes
 from sonolux.core.nn.layers.embedding import Fourier
 from sonolux.core.nn.layers.init import fan_in_, normal_, reset
 from sonolux.core.nn.layers.inputs import BlockInputs
@@ -50,7 +50,7 @@ def test_every_block_keeps_batch_and_halves_or_doubles_as_told(dims):
 
 def check_conv(dims: int) -> None:
     """Wrapping equals a plain convolution of the tensor laid end to end three times, cut back to the middle."""
-    layer = filled(Conv(dims, 3, 4))
+    layer = filled(conv(dims, 3, 4))
     x = drawn(2, 3, *SIZES[dims])
     plain = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}[dims]
     torch.testing.assert_close(layer(x), plain(x, layer.weight, layer.bias, padding=1))
@@ -72,7 +72,7 @@ def test_planted_error_in_circular_padding_is_caught(monkeypatch):
 
 
 def test_conv_wraps_one_axis_and_not_the_other():
-    layer, x = filled(Conv(2, 3, 4)), drawn(1, 3, 6, 8)
+    layer, x = filled(conv(2, 3, 4)), drawn(1, 3, 6, 8)
     along = layer(x.roll(2, dims=3), (1,))
     torch.testing.assert_close(along, layer(x, (1,)).roll(2, dims=3))
     assert not torch.allclose(layer(x.roll(2, dims=2), (1,)), layer(x, (1,)).roll(2, dims=2))
@@ -90,7 +90,7 @@ def check_modulated_norm(dims: int) -> None:
     x, scale, shift = drawn(3, 8, *SIZES[dims]), drawn(3, 8, *[1] * dims), drawn(3, 8, *[2] * dims)[..., :1]
     shift = shift[(..., *[slice(0, 1)] * dims)]
     norm = ModulatedNorm(8)
-    g = x.reshape(3, norm.groups, -1)
+    g = x.reshape(3, norm.num_groups, -1)
     g = (g - g.mean(-1, keepdim=True)) / (g.var(-1, keepdim=True, correction=0) + 1e-5).sqrt()
     expected = g.reshape(x.shape) * (1 + scale) + shift
     torch.testing.assert_close(norm(x, scale, shift), expected)
@@ -185,8 +185,8 @@ def test_groups_divide_channels():
 class _Net(torch.nn.Module):
     def __init__(self):
         super().__init__()
-        self.a = Conv(2, 8, 8)
-        self.zero = Conv(2, 8, 8, zero=True)
+        self.a = conv(2, 8, 8)
+        self.zero = conv(2, 8, 8, zero=True)
         self.norm = GroupNorm(8)
         self.plain = torch.nn.Conv1d(8, 8, 3)
         self.table = torch.nn.Embedding(5, 8)

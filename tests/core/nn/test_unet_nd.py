@@ -3,6 +3,7 @@
 import pytest
 import torch
 from sonolux.core.nn import unet as unet_module
+from sonolux.core.nn.layers.conv import Conv1d
 from sonolux.core.nn.layers.dropout import keyed_dropout
 from sonolux.core.nn.layers.init import normal_
 from sonolux.core.nn.unet import UNetND
@@ -26,7 +27,7 @@ def drawn(*shape: int) -> torch.Tensor:
 
 
 def told(width: int = 16) -> Conditioning:
-    return Conditioning(embeddings={"label": drawn(2, width), "pitch": drawn(2, width, 1)[..., 0]})
+    return Conditioning(vector={"label": drawn(2, width), "pitch": drawn(2, width, 1)[..., 0]})
 
 
 @pytest.mark.parametrize("size", [(1,), (7,), (16,), (5, 3), (13, 8), (5, 6, 7)])
@@ -71,7 +72,7 @@ def test_a_number_a_sample_is_a_number_for_that_sample_alone():
     model, x = net(1), drawn(2, 3, 16)
     both = model(x, LEVEL, told())
     rows = [
-        model(x[i : i + 1], LEVEL[i : i + 1], Conditioning({k: v[i : i + 1] for k, v in told().embeddings.items()}))
+        model(x[i : i + 1], LEVEL[i : i + 1], Conditioning({k: v[i : i + 1] for k, v in told().vector.items()}))
         for i in range(2)
     ]
     torch.testing.assert_close(both, torch.cat(rows))
@@ -83,7 +84,7 @@ def check_wrap(dims: int, axes: tuple[int, ...]) -> None:
     """Rolled by a multiple of the coarsest block along wrapped axes, the input rolls the output."""
     model, size = net(dims), (16, 8, 8)[:dims]
     x, record = drawn(2, 3, *size), told()
-    record = Conditioning(record.embeddings, wrap=axes)
+    record = Conditioning(record.vector, wrap=axes)
     where = [2 + a for a in axes]
     shift = [model.factor] * len(axes)
     torch.testing.assert_close(model(x.roll(shift, where), LEVEL, record), model(x, LEVEL, record).roll(shift, where))
@@ -95,8 +96,8 @@ def test_wrapped_axes_roll(dims, axes):
 
 
 def test_planted_error_a_convolution_that_forgets_to_wrap_is_caught(monkeypatch):
-    forward = unet_module.Conv.forward
-    monkeypatch.setattr(unet_module.Conv, "forward", lambda self, x, wrap=(): forward(self, x))
+    forward = Conv1d.forward
+    monkeypatch.setattr(Conv1d, "forward", lambda self, x, wrap=(): forward(self, x))
     with pytest.raises(AssertionError):
         check_wrap(1, (0,))
 
@@ -106,13 +107,13 @@ def test_what_is_masked_does_not_matter():
     valid = torch.ones(2, 1, 16, dtype=torch.float64)
     valid[1, :, 10:] = 0
     other = torch.where(valid.bool(), x, drawn(2, 3, 16, 1)[..., 0])
-    record = Conditioning(told().embeddings, valid=valid)
+    record = Conditioning(told().vector, valid=valid)
     assert torch.equal(model(x, LEVEL, record), model(other, LEVEL, record))
 
 
 def test_conditions_add_up():
     model, x = net(1), drawn(2, 3, 16)
-    total = Conditioning({"one": sum(told().embeddings.values())})
+    total = Conditioning({"one": sum(told().vector.values())})
     torch.testing.assert_close(model(x, LEVEL, told()), model(x, LEVEL, total))
     assert not torch.allclose(model(x, LEVEL, told()), model(x, LEVEL))
 

@@ -239,7 +239,7 @@ def check_tile(trained):
     """A tile that is turned is a tile of the same law: with the noise turned too, the network sees nothing else."""
     z = torch.from_numpy(generator(0, 0, "tile").standard_normal((1, 3, 16, 16))).float()
     level = trained.parts.process.schedule.level(1.0)
-    told = Conditioning(embeddings={}, wrap=(0, 1))
+    told = Conditioning(vector={}, wrap=(0, 1))
     denoiser = trained.parts.process.denoiser(trained.model)
     with torch.no_grad():
         straight, turned = (denoiser.denoise(x, level, told).x0 for x in (z, z.roll((4, 8), (2, 3))))

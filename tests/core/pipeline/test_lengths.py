@@ -156,7 +156,7 @@ def test_a_network_that_knows_places_goes_no_further(placed):
 
 
 def test_a_length_shorter_than_those_told_is_refused(tiny_run):
-    told = "condition.seconds={use: number, key: seconds, range: [0.1, 0.5], log: true}"
+    told = "condition.seconds={use: scalar, key: seconds, range: [0.1, 0.5], log: true}"
     run = opened(tiny_run("audio", "data.padding=masked", told))
     assert frames(run.sample(count=2, seconds=[0.1, 0.3])) == [400, 1200]
     with pytest.raises(BadInput, match=r"seconds is 0\.05, and this run knows 0\.1 s to 0\.5 s"):
@@ -177,7 +177,7 @@ def test_pictures_have_no_length():
 
 
 def test_a_condition_on_the_length_is_told(tiny_run):
-    length = "condition.length={use: number, key: seconds, range: [0.1, 0.4]}"
+    length = "condition.length={use: scalar, key: seconds, range: [0.1, 0.4]}"
     trained = opened(tiny_run("audio", "data.padding=masked", length))
     assert [t["length"] for t in trained.sample(count=2, seconds=[0.2, 0.5]).told] == [0.2, 0.4], "within its range"
     told = trained.sample(count=2, seconds=0.2, where={"length": 0.3})
@@ -190,7 +190,7 @@ def test_a_condition_on_the_length_is_told(tiny_run):
 def check_loops(tiny_run) -> None:
     """A loop's rounded length is told, within the range, whatever the condition's name; what else was told stays."""
     for name in ("seconds", "length"):
-        told = f"condition.{name}={{use: number, key: seconds, range: [0.1, 0.4]}}"
+        told = f"condition.{name}={{use: scalar, key: seconds, range: [0.1, 0.4]}}"
         trained = opened(tiny_run("audio", "data.padding=masked", told))
         for asked, came in ((0.203, 0.2), (0.5, 0.4)):
             made = trained.sample(count=1, loop=True, seconds=asked)

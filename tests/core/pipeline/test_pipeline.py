@@ -256,7 +256,7 @@ data: {use: audio/synth_sfx, count: 24, padding: masked, split: {by: hash, valid
 codec: {use: audio/waveform, patch: 32}
 network: {use: audio/unet, width: 16, stages: [1, 2], blocks: 1, attention: [1]}
 condition:
-  length: {use: number, key: seconds, range: [0.05, 1.0], drop: 0.2}
+  length: {use: scalar, key: seconds, range: [0.05, 1.0], drop: 0.2}
   tags: {use: labels, key: echo, values: [with, without], drop: 0.2}
 train: {steps: 5, batch: 4, warmup: 1, preview_every: 100, precision: float32, device: cpu}
 sample: {use: dpmpp_2m, steps: 2, count: 2, guidance: {use: cfg, scale: 2.0}}

@@ -6,10 +6,9 @@ import math
 import pytest
 import torch
 from sonolux.core.config import registry
-from sonolux.core.nn.layers import inputs as told_module
 from sonolux.core.nn.layers.block import ResidualBlock
 from sonolux.core.nn.layers.init import normal_
-from sonolux.core.nn.layers.inputs import BlockInputs, for_stages
+from sonolux.core.nn.layers.inputs import BlockInputs, stage_inputs
 from sonolux.core.nn.model import NetworkDenoiser
 from sonolux.core.objectives._mixed_levels import mixed_times
 from sonolux.core.objectives.process import Process, valid_mean
@@ -179,7 +178,7 @@ def check_stages(dims: int) -> None:
     level[0, 0, :4] = level[0].flatten()[0]
     valid = (torch.arange(size[0]) < 9).float().reshape(-1, *[1] * (dims - 1)).expand(2, 1, *size).clone()
     added = drawn(2, net.embedding_width, seed=3)
-    for i, told in enumerate(for_stages(net.level, level, added, valid, (), dims, patch, 2)):
+    for i, told in enumerate(stage_inputs(net.level, level, added, valid, (), dims, patch, 2)):
         step = patch * 2**i
         for at in itertools.product(range(2), *(range(n // step) for n in size)):
             block = (at[0], 0, *(slice(step * k, step * (k + 1)) for k in at[1:]))
@@ -188,9 +187,9 @@ def check_stages(dims: int) -> None:
             if there.any():
                 features = net.level.fourier(level[block][there]).mean(0)
                 wanted = torch.nn.functional.silu(net.level.features(features) + added[at[0]])
-                assert torch.allclose(told.spread[at], wanted, atol=1e-5)
+                assert torch.allclose(told.embedding_map[at], wanted, atol=1e-5)
                 alike = bool((level[block][there] == level[at[0]].flatten()[0]).all())
-                assert bool(told.alike[at[0], 0][at[1:]]) == alike
+                assert bool(told.same[at[0], 0][at[1:]]) == alike
 
 
 @pytest.mark.parametrize("dims", [1, 2])
@@ -206,7 +205,7 @@ def check_film() -> None:
     out = block._modulated(h, BlockInputs(row, spread, alike))
     for p in range(5):
         scale, shift = block.film(row[0, 0] if alike[0, 0, p] else spread[0, p]).chunk(2)
-        normed = torch.nn.functional.group_norm(h, block.norm2.groups)[0, :, p]
+        normed = torch.nn.functional.group_norm(h, block.norm2.num_groups)[0, :, p]
         assert torch.allclose(out[0, :, p], normed * (1 + scale) + shift, atol=1e-9)
 
 
@@ -297,9 +296,9 @@ def swapped(x):
 
 
 PLANTED = {
-    "the map transposed": (lambda m: wrap(m, "_halved", lambda f, x, *a: f(swapped(x), *a)), check_stages, (2,)),
+    "the map transposed": (lambda m: wrap(m, "_stage_means", lambda f, x, *a: f(swapped(x), *a)), check_stages, (2,)),
     "a stage's levels one place off": (
-        lambda m: wrap(m, "_halved", lambda f, x, *a: [v.roll(1, -1) for v in f(x, *a)]), check_stages, (1,),
+        lambda m: wrap(m, "_stage_means", lambda f, x, *a: [v.roll(1, -1) for v in f(x, *a)]), check_stages, (1,),
     ),
     "every second element instead of the mean": (
         lambda m: wrap(m, "pool", lambda f, x, n: x[(..., *[slice(None, None, n)] * (x.ndim - 2))]), check_stages, (2,),
@@ -312,13 +311,13 @@ PLANTED = {
         check_film, (),
     ),
     "alike where a part is alike": (
-        lambda m: m.setattr(told_module.Told, "__new__", _always_alike()), check_mixed_net, ("audio",),
+        lambda m: m.setattr(BlockInputs, "__new__", _always_same()), check_mixed_net, ("audio",),
     ),
     "padding not hidden from convolutions": (
-        lambda m: m.setattr(BlockInputs, "hide", lambda self, x: x), check_padding, (),
+        lambda m: m.setattr(BlockInputs, "mask_padding", lambda self, x: x), check_padding, (),
     ),
     "mask inverted": (
-        lambda m: m.setattr(BlockInputs, "hide", _hide_what_is_valid),
+        lambda m: m.setattr(BlockInputs, "mask_padding", _hide_what_is_valid),
         check_ones, (),
     ),
     "norms that count padding": (
@@ -354,11 +353,11 @@ def _hide_what_is_valid(self, x):
     return x if self.padding is None else x.masked_fill(~self.padding, 0)
 
 
-def _always_alike():
-    make = told_module.Told.__new__
+def _always_same():
+    make = BlockInputs.__new__
 
-    def made(cls, row, spread=None, alike=None, padding=None, wrap=()):
-        return make(cls, row, spread, None if alike is None else torch.ones_like(alike), padding, wrap)
+    def made(cls, embedding, embedding_map=None, same=None, padding=None, wrap=()):
+        return make(cls, embedding, embedding_map, None if same is None else torch.ones_like(same), padding, wrap)
 
     return made
 

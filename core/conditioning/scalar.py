@@ -15,20 +15,24 @@ from ..types import BadInput, Item
 from .base import Condition
 
 
-class Number(Condition):
+class Scalar(Condition):
     """A number within a range: Fourier features of its place in the range, then two linear layers.
 
-    width: length of a row (the network's embedding width)
-    key: name of the examples' attribute that holds the number
-    range: smallest and largest value, in the attribute's own unit; data beyond it counts as the nearest end
-    log: place the number by its logarithm, as suits lengths and frequencies
-    drop: probability that training hides the number, which guidance needs
+    Args:
+        width: Length of a row (the network's embedding width).
+        key: Name of the examples' attribute that holds the number.
+        range: Smallest and largest value, in the attribute's own unit; data beyond it counts as the nearest end.
+        log: Place the number by its logarithm, as suits lengths and frequencies.
+        drop: Probability that training drops the number, which guidance needs.
+
+    Raises:
+        BadInput: The range is empty, or starts at 0 or below on a logarithmic scale.
     """
 
     def __init__(self, width: int, key: str, range: list[float], log: bool = False, drop: float = 0.1):
         super().__init__(width, drop)
         if len(range) != 2 or not all(math.isfinite(v) for v in range) or not range[0] < range[1]:
-            raise BadInput(f"condition `number` needs a range [smallest, largest], not {range}")
+            raise BadInput(f"condition `scalar` needs a range [smallest, largest], not {range}")
         if log and range[0] <= 0:
             raise BadInput(f"a range on a logarithmic scale starts above 0, not at {range[0]}: set log: false")
         self.key, self.low, self.high, self.log = key, float(range[0]), float(range[1]), log

@@ -1,0 +1,36 @@
+"""Names of the first edition's weights."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+
+from torch import Tensor
+
+_RENAMED = {  # a condition's parameter -> its name today
+    r"(conditions\.[^.]+)\.rows": r"\1.rows.weight",
+    r"(conditions\.[^.]+)\.told": r"\1.given",
+}
+
+
+def upgrade_state_dict(state: Mapping[str, Tensor], part: str, expected: Collection[str]) -> dict[str, Tensor]:
+    """A part of a first-edition checkpoint under today's names.
+
+    Args:
+        state: Name -> tensor, as the checkpoint has it.
+        part: The checkpoint's part: "model", "ema" or "codec". Only models had names that changed.
+        expected: The names that the module has; a name among them stays, so that a plugin's own parameters do too.
+
+    Returns:
+        Name -> tensor, in the order of `state`.
+    """
+    return {_upgraded(name, part, expected): value for name, value in state.items()}
+
+
+def _upgraded(name: str, part: str, expected: Collection[str]) -> str:
+    if part not in ("model", "ema") or name in expected:
+        return name
+    for old, new in _RENAMED.items():
+        if re.fullmatch(old, name) and re.sub(old, new, name) in expected:
+            return re.sub(old, new, name)
+    return name
