@@ -34,7 +34,7 @@ FOLDERS = {
     "guidance": "core/guidance",
     "condition": "core/conditioning",
     "optimizer": "core/training/optimizers",
-    "metric": "core/evaluation",
+    "metric": "core/evaluation/metrics",
     "modality": "modalities",
     "dataset": "modalities/*/datasets",
     "codec": "modalities/*/codecs",
@@ -280,7 +280,7 @@ def _check_contract(kind: str, use: str, cls: type) -> None:
 
 def _contract(kind: str) -> type | None:
     """The class that says what a kind has: `Sampler` of core/samplers/base.py; a network is any module."""
-    place = {"codec": "core.codec", "feature": "core.evaluation.base"}.get(kind, "")
+    place = {"codec": "core.codec", "feature": "core.evaluation.features"}.get(kind, "")
     if not place:
         own = FOLDERS[kind].startswith("core/")
         place = f"{FOLDERS[kind].replace('/', '.')}.base" if own else "core.types"
