@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import torch
 from _bench import Table
-from sonolux.core.evaluation.metrics.base import standardised
-from sonolux.core.evaluation.metrics.mmd import MMD, median_distance
+from sonolux.core.evaluation.features import standardised
+from sonolux.core.evaluation.metrics.mmd import median_distance, squared_mmd
 from sonolux.core.training.build import build_data
 from sonolux.core.types import BadInput, Item
-from sonolux.modalities.audio import io as files
+from sonolux.modalities.audio import io
 from sonolux.modalities.audio.features.logmel_stats import LogmelStats
 from sonolux.modalities.audio.synthetic import checkers
 from torch import Tensor
@@ -84,7 +84,7 @@ def measure(run: str, count: int, seed: int, changes: list[str]) -> Table:
     feature = LogmelStats(spec)
     sets = [feature(sounds) for sounds in (cut([i.media for i in second], second), made.media, whole, after)]
     reference, *others = standardised(sets[0], *sets)
-    metric = MMD(median_distance(reference))
+    bandwidth = median_distance(reference)
     against = np.array([item.label for item in second])
     for name, features, labels in zip(
         ("samples", "other real sounds", "real after the codec"),
@@ -92,9 +92,9 @@ def measure(run: str, count: int, seed: int, changes: list[str]) -> Table:
         ([names.index(label) for label in told], [item.label for item in first], [item.label for item in first]),
         strict=True,
     ):
-        value = metric(features, reference, groups=(np.array(labels), against))
+        value = squared_mmd(features, reference, bandwidth, (np.array(labels), against))
         table.add(f"MMD x 1000, {name}", 1000 * value)
-    quiet = sum(float(s.abs().max()) < files.SILENT for s in made.media)
+    quiet = sum(float(s.abs().max()) < io.SILENT for s in made.media)
     table.add("silent", quiet, "{}")
     for name in names:
         own = [hit for hit, label in zip(hits, told, strict=True) if label == name]

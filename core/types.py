@@ -39,6 +39,7 @@ __all__ = [
     "Number",
     "Output",
     "Tokens",
+    "WrittenFile",
     "expand",
     "per_sample",
     "sent",
@@ -322,6 +323,21 @@ class Dataset(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class WrittenFile:
+    """A sample that was written to a file.
+
+    Attributes:
+        path: the file
+        peak: the largest absolute value of the sample, 1 is full scale
+        scaled: it was scaled down to full scale, since the format holds no more
+    """
+
+    path: Path
+    peak: float = 0.0
+    scaled: bool = False
+
+
 class Output(Protocol):
     """How a sample becomes a file, where that is not the modality's own way: finished, and in another format.
 
@@ -330,8 +346,8 @@ class Output(Protocol):
 
     suffix: str
 
-    def write(self, path: Path, media: Tensor) -> Path:
-        """Write one (C, *spatial) sample; refuses non-finite values before anything is written; returns the path."""
+    def write(self, path: Path, media: Tensor) -> WrittenFile:
+        """Write one (C, *spatial) sample; refuses non-finite values before anything is written."""
         ...
 
 
@@ -341,7 +357,7 @@ class Modality(Protocol):
     A modality may have more, and what asks for it says so where it is absent:
 
     preparer() -> prepare_types.Preparer   (static) what `sonolux prepare` does with a folder of its files
-    judge() -> measuring.types.Judge       what `sonolux eval` needs to know: defects, likeness, the classifier's sizes
+    evaluation() -> EvaluationAdapter      what `sonolux eval` needs: see core/evaluation/adapter.py
     read(path) -> (C, *spatial)            a file as training reads it: `sonolux edit` and `eval --folder` start there
     levelled(media, data) -> (gain, offset) what training does to the level of a file, so that an edit gives it back
     codec: str                             name of the codec of recipes that name none
@@ -354,8 +370,8 @@ class Modality(Protocol):
         """The facts that the recipe's `modality` section states."""
         ...
 
-    def write(self, path: Path, media: Tensor) -> Path:
-        """Write one (C, *spatial) example; refuses non-finite values; returns the path."""
+    def write(self, path: Path, media: Tensor) -> WrittenFile:
+        """Write one (C, *spatial) example; refuses non-finite values."""
         ...
 
     def sheet(self, path: Path, media: Sequence[Tensor], captions: Sequence[str] = ()) -> Path:

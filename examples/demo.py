@@ -1,4 +1,4 @@
-"""Train both embedded recipes on a laptop, make pictures and sounds, judge them, and show everything on one page.
+"""Train both embedded recipes on a laptop, make pictures and sounds, check them, and show everything on one page.
 
     python examples/demo.py --out demo
 
@@ -8,7 +8,6 @@ Takes under five minutes on two cores without a GPU. The page is demo/index.html
 from __future__ import annotations
 
 import argparse
-import html
 import json
 import os
 import shutil
@@ -21,19 +20,13 @@ from pathlib import Path
 
 import sonolux
 import torch
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from sonolux.core.pipeline.pipeline import Samples
 from sonolux.core.util.progress import bar
 from sonolux.modalities.audio.synthetic.checkers import family
 from sonolux.modalities.image.synthetic.checkers import main_shape
 
-STYLE = """
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 2rem auto; padding: 0 1rem }
-body { color: #222; background: #fafafa }
-h1, h2 { font-weight: 600 } img { max-width: 100%; image-rendering: pixelated; border-radius: 4px }
-.grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(14rem, 1fr)); gap: .75rem }
-figure { margin: 0; padding: .5rem; background: #fff; border: 1px solid #ddd; border-radius: 6px }
-audio { width: 100%; height: 2.2rem } figcaption { font-size: .85rem } .miss { color: #a33 } .small { color: #666 }
-"""
+TEMPLATE = "demo.html.j2"
 
 
 @dataclass
@@ -43,14 +36,24 @@ class Result:
     name: str
     samples: Samples
     paths: list[Path]
-    judged: list[str]
+    seen: list[str]
     seconds: float
     steps: int
 
     @property
+    def labels(self) -> list[str]:
+        """The class that each sample was conditioned on."""
+        return [str(conditions["label"]) for conditions in self.samples.told]
+
+    @property
     def hits(self) -> int:
         """How many samples show what they were conditioned on."""
-        return sum(told["label"] == seen for told, seen in zip(self.samples.told, self.judged, strict=True))
+        return sum(label == seen for label, seen in zip(self.labels, self.seen, strict=True))
+
+    @property
+    def shown(self) -> list[tuple[Path, str, str]]:
+        """File, class and what the checker sees, for each sample."""
+        return list(zip(self.paths, self.labels, self.seen, strict=True))
 
 
 def train(recipes: list[str], out: Path, minutes: float) -> dict[str, int]:
@@ -98,42 +101,23 @@ def _memory(pid: int) -> int:
         return 0
 
 
-def make(recipe: str, out: Path, count: int, judge: Callable[[torch.Tensor], str]) -> Result:
-    """Sample a trained recipe with the labels in turn, and judge every sample."""
+def make(recipe: str, out: Path, count: int, check: Callable[[torch.Tensor], str]) -> Result:
+    """Sample a trained recipe with the labels in turn, and check every sample."""
     begun = time.monotonic()
     trained = sonolux.load(out / "runs" / recipe)
     samples = trained.sample(count=count, seed=0, batch=count, trajectory=True, progress=True)
     paths = samples.save(out / recipe)
     samples.save_trajectory(out / recipe)
-    judged = [judge(media) for media in samples.media]
-    return Result(recipe, samples, paths, judged, time.monotonic() - begun, trained.step)
+    seen = [check(media) for media in samples.media]
+    return Result(recipe, samples, paths, seen, time.monotonic() - begun, trained.step)
 
 
 def page(out: Path, results: list[Result]) -> Path:
-    """One static page beside the files it shows."""
-    parts = [f"<!doctype html><html lang=en><meta charset=utf-8><title>sonolux demo</title><style>{STYLE}</style>"]
-    parts.append("<h1>sonolux demo</h1><p>One core, two modalities: both models started from noise minutes ago.</p>")
-    for r in results:
-        folder = r.name
-        parts.append(f"<h2>{html.escape(r.name)}</h2><p>{r.steps} steps of training, sampled in {r.seconds:.0f} s.")
-        parts.append(
-            f"{r.hits} of {len(r.paths)} samples show what they were told, by the checker; others are marked.</p>"
-        )
-        parts.append(f'<h3>Unveiling</h3><img src="{folder}/trajectory.png" alt="from noise to x0, step by step">')
-        if r.samples.modality.suffix == ".wav":
-            parts.append(f'<h3>Spectrograms</h3><img src="{folder}/sheet.png" alt="spectrograms"><h3>Sounds</h3>')
-        parts.append('<div class="grid">')
-        for path, told, seen in zip(r.paths, r.samples.told, r.judged, strict=True):
-            hit = told["label"] == seen
-            source = f"{folder}/{path.name}"
-            media = f'<audio controls preload="metadata" src="{source}"></audio>'
-            if path.suffix == ".png":
-                media = f'<img src="{source}" width="128" alt="{told["label"]}">'
-            note = "" if hit else f' <span class="miss">looks like {html.escape(seen)}</span>'
-            parts.append(f"<figure>{media}<figcaption>{html.escape(str(told['label']))}{note}</figcaption></figure>")
-        parts.append("</div>")
+    """One static page beside the files it shows; names are escaped by the template engine."""
+    folder = Path(__file__).resolve().parent
+    templates = Environment(loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined)
     target = out / "index.html"
-    target.write_text("\n".join(parts) + "\n", encoding="utf-8")
+    target.write_text(templates.get_template(TEMPLATE).render(results=results) + "\n", encoding="utf-8")
     return target
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import sonolux
 import torch
 from sonolux.core.types import BadInput
-from sonolux.modalities.audio import io as files
+from sonolux.modalities.audio import io
 from sonolux.modalities.audio.output import Finish, finish
 from torch import Tensor
 
@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--repeat", type=int, default=4, help="times in the file to listen to (default %(default)s)")
-    parser.add_argument("--format", choices=list(files.FORMATS), default="wav16")
+    parser.add_argument("--format", choices=list(io.FORMATS), default="wav16")
     parser.add_argument("--lufs", type=float, default=-20.0)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of sampling: steps=40")
     args = parser.parse_args(arguments)
@@ -62,12 +62,12 @@ def main(arguments: list[str] | None = None) -> int:
         if args.out.exists() and any(args.out.iterdir()) and not (args.out / "loops.csv").exists():
             raise BadInput(f"{args.out} holds something else than loops: name another folder")
         made = trained.sample(loop=True, label=args.label, seconds=args.seconds, count=args.count, seed=args.seed)
-        rows, suffix = [], files.FORMATS[args.format].suffix
+        rows, suffix = [], io.FORMATS[args.format].suffix
         for i, sound in enumerate(made.media):
             done = finish(sound, rate, how)
             path = args.out / f"{args.label or 'loop'}_{i + 1:02d}{suffix}"
-            files.write(path, done.wave, rate, args.format)
-            files.write(
+            io.write(path, done.wave, rate, args.format)
+            io.write(
                 path.with_name(f"{path.stem}_repeated{suffix}"), done.wave.repeat(1, args.repeat), rate, args.format
             )
             jump, level = seam(done.wave, rate)

@@ -22,9 +22,9 @@ import sonolux
 import torch
 from sonolux.core.training.build import build_data
 from sonolux.core.types import BadInput
-from sonolux.modalities.audio import io as files
-from sonolux.modalities.audio.features.likeness import COPY, nearest, nearest_others
+from sonolux.modalities.audio import io
 from sonolux.modalities.audio.output import Finish, finish
+from sonolux.modalities.audio.similarity import COPY, nearest, nearest_others
 from torch import Tensor
 from torch.nn import functional
 
@@ -101,7 +101,7 @@ def search(trained: Any, known: list[Tensor], count: int, limit: float, asked: d
     for turn in range(ROUNDS):
         seed = asked.get("seed", 0) + turn
         made = way(**{**asked, "seed": seed, "count": 2 * count}).media
-        heard = [i for i, sound in enumerate(made) if float(sound.abs().max()) > files.SILENT]
+        heard = [i for i, sound in enumerate(made) if float(sound.abs().max()) > io.SILENT]
         found.silent += len(made) - len(heard)
         copied = alike([made[i] for i in heard], known, rate)
         for i, copy in zip(heard, copied, strict=True):
@@ -123,8 +123,8 @@ def write(folder: Path, name: str, kept: list[Kept], rate: float, form: str, how
     rows = []
     for i, (one, near) in enumerate(zip(kept, others, strict=True), 1):
         done = finish(one.sound, rate, how)
-        path = folder / f"{name}_{i:02d}{files.FORMATS[form].suffix}"
-        files.write(path, done.wave, rate, form)
+        path = folder / f"{name}_{i:02d}{io.FORMATS[form].suffix}"
+        io.write(path, done.wave, rate, form)
         level = None if done.lufs is None else round(done.lufs, 2)
         facts = (path.name, round(done.seconds, 4), level, round(done.true_peak, 2), one.seed, one.sample)
         rows.append((*facts, round(one.trained, 3), round(near, 3)))
@@ -151,7 +151,7 @@ def main(arguments: list[str] | None = None) -> int:
         help="likeness that is too much (default: what half of the known sounds reach, 0.9 or more)",
     )
     parser.add_argument("--data", type=Path, help="the training data, where it has moved")
-    parser.add_argument("--format", choices=list(files.FORMATS), default="wav16")
+    parser.add_argument("--format", choices=list(io.FORMATS), default="wav16")
     parser.add_argument("--lufs", type=float, default=-18.0)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of sampling: steps=40")
     args = parser.parse_args(arguments)

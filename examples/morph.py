@@ -17,7 +17,7 @@ from pathlib import Path
 import sonolux
 import torch
 from sonolux.core.types import BadInput
-from sonolux.modalities.audio import io as files
+from sonolux.modalities.audio import io
 from sonolux.modalities.audio.output import Finish, finish
 
 
@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=7, help="steps, both ends included (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--gap", type=float, default=0.25, help="seconds of silence between the steps in all.wav")
-    parser.add_argument("--format", choices=list(files.FORMATS), default="wav16")
+    parser.add_argument("--format", choices=list(io.FORMATS), default="wav16")
     parser.add_argument("--lufs", type=float, default=-18.0)
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of sampling: steps=40")
     args = parser.parse_args(arguments)
@@ -44,14 +44,14 @@ def main(arguments: list[str] | None = None) -> int:
         if args.out.exists() and any(args.out.iterdir()) and not (args.out / "morph.json").exists():
             raise BadInput(f"{args.out} holds something else than a morph: name another folder")
         made = trained.morph(args.a, args.b, count=args.count, seed=args.seed)
-        suffix, row, facts = files.FORMATS[args.format].suffix, [], []
+        suffix, row, facts = io.FORMATS[args.format].suffix, [], []
         for i, (sound, told) in enumerate(zip(made.media, made.told, strict=True)):
             done = finish(sound, rate, how)
             path = args.out / f"step_{i + 1:02d}{suffix}"
-            files.write(path, done.wave, rate, args.format)
+            io.write(path, done.wave, rate, args.format)
             row += [done.wave, torch.zeros(len(sound), round(args.gap * rate))]
             facts.append({"file": path.name, "seconds": done.seconds, "lufs": done.lufs, **told})
-        files.write(args.out / f"all{suffix}", torch.cat(row, 1), rate, args.format)
+        io.write(args.out / f"all{suffix}", torch.cat(row, 1), rate, args.format)
         made.modality.sheet(args.out / "sheet.png", made.media, made.captions)
     except BadInput as error:
         print(error, file=sys.stderr)

@@ -28,7 +28,7 @@ import sonolux
 import yaml
 from sonolux.core.types import BadInput
 from sonolux.core.util.progress import tracked
-from sonolux.modalities.audio import io as files
+from sonolux.modalities.audio import io
 from sonolux.modalities.audio.output import Finish, Finished, finish
 
 COLUMNS = ("name", "class", "count", "duration", "seed")
@@ -122,8 +122,8 @@ def write(folder: Path, row: Wanted, made: list[tuple[Finished, int, int]], rate
     digits = max(2, len(str(row.count)))
     records = []
     for i, (sound, seed, sample) in enumerate(made, 1):
-        path = folder / f"{row.name}_{i:0{digits}d}{files.FORMATS[form].suffix}"
-        files.write(path, sound.wave, rate, form)
+        path = folder / f"{row.name}_{i:0{digits}d}{io.FORMATS[form].suffix}"
+        io.write(path, sound.wave, rate, form)
         values = (
             *(path.name, row.label, round(sound.seconds, 4), round(sound.lufs or 0, 2), sound.method),
             *(round(sound.true_peak, 2), sound.limited, seed, sample),
@@ -138,7 +138,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("run", type=Path, help="run folder or checkpoint")
     parser.add_argument("table", type=Path, help="CSV, TSV or YAML")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--format", choices=list(files.FORMATS), default="wav16")
+    parser.add_argument("--format", choices=list(io.FORMATS), default="wav16")
     parser.add_argument("--lufs", type=float, default=-18.0, help="loudness of every sound (default %(default)s)")
     parser.add_argument("--ceiling", type=float, default=-1.0, help="largest true peak in dBTP (default %(default)s)")
     parser.add_argument("--trim", type=float, default=-55.0, help="dB under the loudest that is silence")
@@ -152,7 +152,7 @@ def main(arguments: list[str] | None = None) -> int:
         rate = trained.parts.spec.rate
         if rate is None:
             raise BadInput(f"{args.run} makes pictures, not sounds")
-        files.check_form(args.format, rate)
+        io.check_form(args.format, rate)
         rows = read_table(args.table, trained)
         if args.out.exists() and any(args.out.iterdir()) and not (args.out / "pack.csv").exists():
             raise BadInput(f"{args.out} holds something else than a sound pack: name another folder")

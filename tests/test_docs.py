@@ -42,7 +42,7 @@ def written(tmp_path):
 
 def test_every_block_is_known():
     names = [re.search(r"^class (\w+)", code, re.M).group(1) for _, code in BLOCKS]
-    assert names == ["Ralston", "TestRalston", "Power", "Fading", "Tone", "Stripes", "Feature"]
+    assert names == ["Ralston", "TestRalston", "Power", "Fading", "Tone", "Stripes", "Feature", "MeanShift"]
 
 
 def test_the_sampler_is_of_the_order_it_states(written):
@@ -83,6 +83,12 @@ def test_the_feature_has_a_row_an_example(written):
     media = [torch.full((1, 2, 2), 0.5), torch.tensor([[[-1.0, 1.0]]])]
     assert written("Tone")()(media) == pytest.approx(np.array([[0.5, 0], [0, 2**0.5]]))
     assert written("Feature")()(media) == [[0.5, 0.0], [1.0, 2.0]]
+
+
+def test_the_metric_of_the_page(written):
+    shift = written("MeanShift")()
+    generated, real = np.array([[0.0, 4.0], [2.0, 4.0]]), np.array([[1.0, 0.0], [1.0, 2.0]])
+    assert shift(generated, real) == {"mean_shift": 3.0} and [result.key for result in shift.results] == ["mean_shift"]
 
 
 def test_the_dataset_trains(tiny_run, tiny_recipe, written):

@@ -26,32 +26,33 @@ def command(
 ) -> None:
     """Measure samples of RUN, or those in --folder, against the real data of its recipe.
 
-    Writes report.html, metrics.json and the samples. No weights are needed: what looks and listens is made from the
-    real data. KEY=VALUE changes data.*, sample.* and eval.*; a bare key belongs to eval. With --folder, RUN may be a
-    recipe.
+    Writes report.html, metrics.json and the samples. No weights are needed: the classifier is trained on
+    the real data. KEY=VALUE changes data.*, sample.* and eval.*; a bare key belongs to eval. With --folder, RUN may be
+    a recipe.
 
     \b
     sonolux eval runs/digits --out report
     sonolux eval runs/digits count=200 sample.steps=8 data.root=path/to/digits --out report-8
     sonolux eval runs/digits --folder my-samples feature=./mine.py:Feature --out report-mine
     """
-    from ..evaluation.evaluate import evaluate, opened
-    from ..evaluation.report import page, place, table
+    from ..evaluation.evaluate import evaluate, open_source
+    from ..evaluation.report import folder as report_folder
+    from ..evaluation.report import page, table
     from ..training.run_dir import need_writable
 
-    place.refuse_if_used(out, overwrite)
+    report_folder.refuse_if_used(out, overwrite)
     need_writable(out)
-    case = opened(run, changes, sampled=folder is None, allow_code=allow_code)
+    case = open_source(run, changes, sampled=folder is None, allow_code=allow_code)
     data = case.recipe.data.params
     read = {f"data.{key}": data.get(key) for key in ("root", "table", "manifest")}
-    place.refuse_among(
+    report_folder.refuse_among(
         out, {**read, "--folder": folder, "the run": case.checkpoint, "eval.cache": case.recipe.eval.cache}
     )
-    with place.whole(out) as part:
+    with report_folder.replaced(out) as part:
         report = evaluate(case, part, folder, progress=not as_json)
         page.write(report, part, case.recipe.eval.embed)
-    path = out / place.NAME
+    path = out / report_folder.PAGE
     if as_json:
-        click.echo((out / place.METRICS).read_text(encoding="utf-8"), nl=False)
+        click.echo((out / report_folder.METRICS).read_text(encoding="utf-8"), nl=False)
     else:
-        click.echo(f"{table.text(report)}\n\n{path} and {place.METRICS} in {out}")
+        click.echo(f"{table.as_text(report)}\n\n{path} and {report_folder.METRICS} in {out}")

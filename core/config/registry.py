@@ -282,7 +282,7 @@ def _check_contract(kind: str, use: str, cls: type) -> None:
 
 def _contract(kind: str) -> type | None:
     """The class that says what a kind has: `Sampler` of core/samplers/base.py; a network is any module."""
-    place = {"codec": "core.codecs.base", "feature": "core.evaluation.metrics.base"}.get(kind, "")
+    place = {"codec": "core.codecs.base", "feature": "core.evaluation.features"}.get(kind, "")
     if not place:
         own = FOLDERS[kind].startswith("core/")
         place = f"{FOLDERS[kind].replace('/', '.')}.base" if own else "core.types"

@@ -123,6 +123,8 @@ class Eval:
     """samples to make for the metrics"""
     feature: Annotated[Spec, Kind("feature")] | None = None
     """what describes an example in numbers; null: the modality's own, which needs no weights"""
+    metrics: list[Annotated[Spec, Kind("metric")]] = field(default_factory=list)
+    """how generated and real features are compared; empty: MMD, Frechet distance, precision and recall"""
     most: Annotated[int, Range(8)] = 10000
     """real training examples that are looked at, spread evenly, where there are more"""
     repeats: Annotated[int, Range(10)] = 100

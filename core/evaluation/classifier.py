@@ -1,7 +1,7 @@
-"""A small network, trained on real data alone: it recognises samples, and its penultimate layer makes their features.
+"""A small classifier, trained on real data only: it classifies samples, and its penultimate layer gives features.
 
-With classes it learns to tell them; without, it learns to know a picture again after it was varied, among others
-(Chen et al. 2020, "A simple framework for contrastive learning of visual representations", equation 1).
+With classes it learns to tell them apart; without, it learns to tell two augmented views of one example from views of
+others (Chen et al. 2020, "A simple framework for contrastive learning of visual representations", equation 1).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -18,24 +18,34 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ..types import BadInput
 from ..util.progress import bar
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 
-_MEMORY: dict[str, Classifier] = {}  # what was trained last in this process: recognising and features share one network
+LEAST = 8  # examples; fewer teach nothing
+_MEMORY: dict[str, Classifier] = {}  # trained last in this process: classification and features share one network
 _PROJECTION, _TEMPERATURE = 64, 0.2  # of the network that has no classes
 
 
 @dataclass(frozen=True)
-class Settings:
-    """How a classifier is built and trained; part of the cache's key, so raise `version` when the code changes.
+class ClassifierSettings:
+    """How a classifier is built and trained; part of the key of the cache, so `version` rises when the code changes.
 
-    widths: channels of the stages; each halves the resolution after its convolutions
-    width:  features of the penultimate layer
-    depth:  convolutions a stage
-    rows:   rows that stay apart when the maps are pooled: 1 for pictures, more where the height is a frequency
-    epochs: passes over the examples, where these are few
-    budget: pixels that training looks at, at the most: many examples are seen less often
+    Attributes:
+        widths: channels of the stages; each halves the resolution after its convolutions
+        width: features of the penultimate layer
+        depth: convolutions a stage
+        rows: rows that stay apart when the maps are pooled: 1 for pictures, more where the height is a frequency
+        epochs: passes over the examples, where these are few
+        budget: input elements that training processes, at most: many examples get fewer epochs
+        batch: examples a step
+        lr: peak learning rate of AdamW
+        decay: weight decay
+        dropout: share of the penultimate features that are dropped
+        smoothing: label smoothing
+        seed: of weights, batches and augmentation
+        version: of the code
     """
 
     widths: tuple[int, ...] = (32, 64, 96)
@@ -52,18 +62,18 @@ class Settings:
     seed: int = 0
     version: int = 2
 
-    def within(self, count: int, pixels: int) -> Settings:
-        """The same with so few epochs that count * pixels * epochs stays within `budget` (three at least)."""
-        return replace(self, epochs=max(3, min(self.epochs, int(self.budget / max(1, count * pixels)))))
+    def within(self, count: int, elements: int) -> ClassifierSettings:
+        """The same with so few epochs that count * elements * epochs stays within `budget`; three at least."""
+        return replace(self, epochs=max(3, min(self.epochs, int(self.budget / max(1, count * elements)))))
 
 
 class Classifier(nn.Module):
-    """Convolutions with batch norm, mean and maximum over the picture or over bands of it, `width` features, classes.
+    """Convolutions with batch norm, mean and maximum over the maps or over bands of them, `width` features, classes.
 
     x (B, C, H, W) -> logits (B, classes); `features` gives (B, width), float32, after the ReLU.
     """
 
-    def __init__(self, channels: int, classes: int, settings: Settings):
+    def __init__(self, channels: int, classes: int, settings: ClassifierSettings):
         super().__init__()
         layers: list[nn.Module] = []
         for out in settings.widths:
@@ -88,10 +98,10 @@ class Classifier(nn.Module):
         return self.last(self.dropout(self.features(x)))
 
 
-def train(x: Tensor, y: Tensor | None, classes: int, augment: Augment, settings: Settings) -> Classifier:
-    """Train on pictures x (N, C, H, W) with labels y (N,): AdamW, a one-cycle learning rate, label smoothing.
+def train(x: Tensor, y: Tensor | None, classes: int, augment: Augment, settings: ClassifierSettings) -> Classifier:
+    """Train on x (N, C, H, W) with labels y (N,): AdamW, a one-cycle learning rate, label smoothing.
 
-    y None: there are no classes; two variations of a picture are to be more alike than those of different ones
+    Without labels, two augmented views of an example are trained to be more similar than views of different ones.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings.seed)
@@ -100,7 +110,7 @@ def train(x: Tensor, y: Tensor | None, classes: int, augment: Augment, settings:
         per_epoch = max(1, len(x) // settings.batch)
         optimiser = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=settings.decay)
         total = settings.epochs * per_epoch
-        cycle = max(total, 6)  # of five steps the first would be all that rises, which is divided by what it lasts: 0
+        cycle = max(total, 6)  # of five steps the warm-up would last 0 steps, and torch divides by that
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.lr, total_steps=cycle, pct_start=0.2)
         counted = bar("training the classifier", "step", total)
         for _ in range(settings.epochs):
@@ -118,22 +128,22 @@ def train(x: Tensor, y: Tensor | None, classes: int, augment: Augment, settings:
 
 
 def _loss(
-    model: Classifier, x: Tensor, y: Tensor | None, augment: Augment, rng: torch.Generator, settings: Settings
+    model: Classifier, x: Tensor, y: Tensor | None, augment: Augment, rng: torch.Generator, settings: ClassifierSettings
 ) -> Tensor:
-    def seen() -> Tensor:
+    def view() -> Tensor:
         return model(augment(x, rng).contiguous(memory_format=torch.channels_last))
 
     if y is not None:
-        return F.cross_entropy(seen(), y, label_smoothing=settings.smoothing)
-    views = F.normalize(torch.cat([seen(), seen()]), dim=1)
-    alike = (views @ views.T / _TEMPERATURE).fill_diagonal_(-math.inf)
-    return F.cross_entropy(alike, torch.arange(2 * len(x)).roll(len(x)))
+        return F.cross_entropy(view(), y, label_smoothing=settings.smoothing)
+    views = F.normalize(torch.cat([view(), view()]), dim=1)
+    similarity = (views @ views.T / _TEMPERATURE).fill_diagonal_(-math.inf)
+    return F.cross_entropy(similarity, torch.arange(2 * len(x)).roll(len(x)))
 
 
-def trained(
-    x: Tensor, y: Tensor | None, classes: int, augment: Augment, settings: Settings, cache: Path | None = None
+def trained_classifier(
+    x: Tensor, y: Tensor | None, classes: int, augment: Augment, settings: ClassifierSettings, cache: Path | None = None
 ) -> Classifier:
-    """`train`, or what an earlier call with the same data, settings and augmentation left in memory or in `cache`."""
+    """`train`, or what an earlier call with the same data, settings and augmentation gave, from memory or `cache`."""
     facts = json.dumps([asdict(settings), classes, augment.__qualname__, list(x.shape), y is None]).encode()
     digest = hashlib.blake2b(facts, digest_size=12)
     digest.update(x.contiguous().numpy().tobytes())
@@ -160,21 +170,51 @@ def trained(
     return model
 
 
+def fitted_classifier(
+    x: Tensor,
+    labels: Tensor,
+    classes: int,
+    augment: Augment,
+    settings: ClassifierSettings,
+    epochs: int | None = None,
+    cache: Path | None = None,
+) -> Classifier:
+    """The small classifier of a run's data, which classification and learned features share.
+
+    Args:
+        x: classifier input of the training examples (N, C, H, W)
+        labels: (N,); where one is missing, the classifier is trained without classes
+        classes: how many classes there are
+        augment: what training does to a batch at random
+        settings: the modality's own
+        epochs: None: those of the settings; fewer where there are many examples, so that a minute is enough
+        cache: folder where classifiers are kept
+
+    Raises:
+        BadInput: for fewer than 8 examples.
+    """
+    if len(x) < LEAST:
+        raise BadInput(f"{len(x)} real examples are too few to train the small classifier of eval: {LEAST} or more")
+    y = labels if classes and int(labels.min()) >= 0 else None
+    settings = replace(settings, epochs=epochs or settings.epochs, batch=min(settings.batch, len(x)))
+    return trained_classifier(x, y, classes, augment, settings.within(len(x), x.shape[-2] * x.shape[-1]), cache)
+
+
 @torch.no_grad()
-def recognise(model: Classifier, x: Tensor, batch: int = 256) -> tuple[Tensor, Tensor]:
-    """Predicted labels (N,) and features (N, width) of pictures (N, C, H, W)."""
+def classify(model: Classifier, x: Tensor, batch: int = 256) -> tuple[Tensor, Tensor]:
+    """Predicted labels (N,) and features (N, width) of x (N, C, H, W)."""
     found = [model.features(part) for part in x.split(batch)]
     features = torch.cat(found)
     return model.last(features).argmax(dim=1), features
 
 
 def accuracy(predicted: Tensor, labels: Tensor) -> float:
-    """Share of the labels that were recognised, 0 to 1."""
+    """Share of the labels that were predicted, 0 to 1."""
     return float((predicted == labels).double().mean())
 
 
 def warp(x: Tensor, rng: torch.Generator, turn: float, zoom: float, shift: float, shear: float) -> Tensor:
-    """Random affine maps of pictures (B, C, H, W): turn in degrees, zoom as a share, shift in half picture widths."""
+    """Random affine maps of x (B, C, H, W): turn in degrees, zoom as a share, shift in half widths."""
     n = len(x)
 
     def draw(size: float) -> Tensor:
@@ -188,19 +228,6 @@ def warp(x: Tensor, rng: torch.Generator, turn: float, zoom: float, shift: float
     return F.grid_sample(x, grid, padding_mode="border", align_corners=False)
 
 
-def table(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
-    """(classes, classes) counts: row the label, column what it was recognised as."""
+def confusion_matrix(predicted: Tensor, labels: Tensor, classes: int) -> Tensor:
+    """(classes, classes) counts: row the label, column the prediction."""
     return torch.bincount(labels * classes + predicted, minlength=classes * classes).reshape(classes, classes)
-
-
-def confusion(predicted: Tensor, labels: Tensor, classes: Sequence[str]) -> dict[str, str]:
-    """For each class the share recognised and what it was most often taken for."""
-    out = {}
-    for index, (name, counts) in enumerate(zip(classes, table(predicted, labels, len(classes)), strict=True)):
-        total, right = int(counts.sum()), int(counts[index])
-        if not total:
-            continue
-        counts[index] = 0
-        mistaken = f", else mostly {classes[int(counts.argmax())]}" if right < total else ""
-        out[name] = f"{right / total:.1%}{mistaken}"
-    return out

@@ -1,7 +1,7 @@
-"""Counts of defects that distances between sets hide: blank, saturated, silent and clipped examples.
+"""Measures of defects that distances between sets hide: contrast, extremes, silence and clipping.
 
-Media are (N, C, *spatial), nominally in [-1, 1]. A limit that depends on the kind of media comes from real examples:
-what no real example does is a defect.
+Media are (N, C, *spatial), nominally in [-1, 1]. Modalities set limits by real examples: what no real example does is a
+defect.
 """
 
 from __future__ import annotations
@@ -20,17 +20,6 @@ def contrast(media: Tensor) -> Tensor:
 def extremes(media: Tensor, limit: float = 0.999) -> Tensor:
     """Share (N,) of each example's elements at or beyond +-limit."""
     return (_checked(media).abs() >= limit).flatten(1).double().mean(1)
-
-
-def blank(media: Tensor, real: Tensor) -> Tensor:
-    """Which examples (N,) have less than half the contrast of the flattest real one. Silence always has."""
-    found = contrast(media)
-    return (found < 0.5 * contrast(real).min()) | (found == 0)
-
-
-def saturated(media: Tensor, real: Tensor, margin: float = 0.05) -> Tensor:
-    """Which examples (N,) have a share of extremes that exceeds every real one's by more than `margin`."""
-    return extremes(media) > extremes(real).max() + margin
 
 
 def silent(media: Tensor, floor: float = -60.0) -> Tensor:

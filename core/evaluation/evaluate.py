@@ -17,21 +17,36 @@ from ..config.spec import Spec, plain
 from ..pipeline.pipeline import Pipeline, load
 from ..training.checkpoint import newest
 from ..types import BadInput
-from . import distances
-from . import memorization as novelty
-from .adapter import ENOUGH, Beside, Coded, Defect, EvaluationAdapter, EvaluationReport, Figure, Made, Real
-from .examples import coded, from_folder, from_run, real, spread, strangers
-from .metrics.base import as_features, standardised
-from .network import LEAST
+from . import memorization
+from .adapter import DefectMeasure, EvaluationAdapter
+from .classifier import LEAST
+from .comparison import FeatureSet, compare_rows
+from .distances import default_metrics, measure, through_codec
+from .examples import (
+    ENOUGH,
+    CodecRoundTrip,
+    ExampleSet,
+    GeneratedSet,
+    RealData,
+    difference_from_training,
+    real_data,
+    subset,
+)
+from .features import describe, is_learned, standardised
+from .generated import codec_round_trip, from_folder, from_run
+from .memorization import Memorization, find_copies
+from .metrics.base import Metric
 from .recognition import Recognition, recognition
-from .report import exhibits
+from .report import gallery
+from .report.contents import EvaluationReport, Measurement, ReferenceValue
 
-ALLOWED = ("data", "sample", "eval")
+CHANGEABLE = ("data", "sample", "eval")
 FEW = 100  # samples below which the figures are a first look
+CODEC_LEAST = 16  # real examples from which on the codec's own distance is measured
 
 
 @dataclass
-class Case:
+class EvaluationInput:
     """What is measured: the recipe with its changes; the model, where samples are to be made; its checkpoint."""
 
     source: str
@@ -40,246 +55,290 @@ class Case:
     checkpoint: Path | None = None
 
 
-def opened(source: str, changes: Sequence[str], sampled: bool, allow_code: bool = False) -> Case:
+def open_source(source: str, changes: Sequence[str], sampled: bool, allow_code: bool = False) -> EvaluationInput:
     """A run folder or checkpoint; where nothing is to be sampled, a recipe's file or name too.
 
-    changes: key=value of the sections data, sample and eval; a bare key belongs to eval. They may name code of yours.
+    Args:
+        source: path, or name of a recipe
+        changes: key=value of the sections data, sample and eval; a bare key belongs to eval. They may name own code.
+        sampled: samples are to be made, so a model is needed
+        allow_code: the checkpoint's recipe may name code outside the registry
 
-    Raises BadInput for other sections, and for data.split.*: another split would call training examples held out.
+    Raises:
+        BadInput: for other sections, and for data.split.*: another split would call training examples held out.
     """
-    told = [_whole(change) for change in changes]
+    given = [_full_key(change) for change in changes]
     path = Path(source)
     if not path.exists() and not sampled:
-        return Case(source, load_recipe(source, told))
+        return EvaluationInput(source, load_recipe(source, given))
     if path.is_file() and path.suffix in (".yaml", ".yml"):
         if sampled:
             raise BadInput(f"{source} is a recipe: name a run or a checkpoint to sample from, or --folder with samples")
-        return Case(source, load_recipe(path, told))
+        return EvaluationInput(source, load_recipe(path, given))
     checkpoint = newest(path)
     trained = load(
-        checkpoint, device="cpu", changes=[c for c in told if c.startswith("sample.")], allow_code=allow_code
+        checkpoint, device="cpu", changes=[c for c in given if c.startswith("sample.")], allow_code=allow_code
     )
     # The checkpoint's own recipe has been read; what is changed here is the user's own.
     own = replace(trained.recipe, given=replace(trained.recipe.given, allow_code=True))
-    recipe = own.merge([c for c in told if not c.startswith("sample.")])
-    return Case(source, recipe, trained, checkpoint)
+    recipe = own.merge([c for c in given if not c.startswith("sample.")])
+    return EvaluationInput(source, recipe, trained, checkpoint)
 
 
-def _whole(change: str) -> str:
+def _full_key(change: str) -> str:
     key, equals, _ = change.partition("=")
     if not equals:
         raise BadInput(f"command line: {change}: changes are key=value, such as data.root=path or count=200")
     first, dot, _ = key.partition(".")
-    if dot and first in ALLOWED:
+    if dot and first in CHANGEABLE:
         if key.startswith("data.split"):
             raise BadInput(
                 f"command line: {change}: the split is the run's: another would hold out what was trained on"
             )
         return change
-    own = {"feature"}  # sections of eval that have keys of their own
+    own = {"feature", "metrics"}  # keys of eval that have keys of their own
     if not dot or first in own:
         return f"eval.{change}"
     raise BadInput(
-        f"command line: {change}: eval changes {', '.join(f'{s}.*' for s in ALLOWED)}; the rest is the run's"
+        f"command line: {change}: eval changes {', '.join(f'{s}.*' for s in CHANGEABLE)}; the rest is the run's"
     )
 
 
-def evaluate(case: Case, out: Path, folder: Path | None = None, progress: bool = False) -> EvaluationReport:
-    """Measure, and say what was found; samples that are made are written to out/samples.
+def evaluate(case: EvaluationInput, out: Path, folder: Path | None = None, progress: bool = False) -> EvaluationReport:
+    """Measure, and report; samples that are made are written to out/samples.
 
-    folder: samples to measure instead of making some
+    Args:
+        case: from `open_source`
+        out: folder of the report
+        folder: samples to measure instead of making some
+        progress: print each stage to stderr
     """
-    recipe, e = case.recipe, case.recipe.eval
-    judge = _judge(recipe)
-    many = judge.nouns[1]
+    recipe, settings = case.recipe, case.recipe.eval
+    adapter = _adapter(recipe)
+    many = adapter.nouns[1]
 
     def stage(name: str) -> None:
         if progress:
             print(f"eval: {name}", file=sys.stderr, flush=True)
 
     stage("real data")
-    data = real(recipe, e.most)
-    component, feature = _feature(recipe, judge, data)  # before anything is made: its weights may be missing
+    real = real_data(recipe, settings.most)
+    component, feature = _feature(recipe, adapter, real)  # before anything is made: its weights may be missing
+    metrics = _metrics(recipe)
     stage("samples")
-    made = _made(case, out, folder, data, judge, progress)
+    generated = _generated(case, out, folder, real, adapter, progress)
     stage(f"real {many} through the codec")
-    after = coded(recipe, case.trained, data)
+    codec = codec_round_trip(recipe, case.trained, real)
     stage("classifier")
-    seen = recognition(judge, made, data, after, many, e.cache)
+    recognised = recognition(adapter, generated, real, codec, many, settings.cache)
     stage("distances")
-    report = EvaluationReport(_title(case, made, folder), _facts(case, made, data, folder), classes=data.classes)
-    flat = _distances(report, recipe, (component, feature), judge, made, data, after, seen)
-    if seen is not None:
-        report.figures["Recognition"], report.confusion = seen.figures, seen.confusion
+    report = EvaluationReport(_title(case, generated, folder), _facts(case, generated, real, folder))
+    report.classes = real.classes
+    distances = DistanceSection(report, recipe, metrics, many, generated, real)
+    gaps = distances.of_feature(component, feature, codec)
+    if recognised is not None:
+        if not is_learned(feature):
+            distances.of_classifier(recognised)
+        report.measurements["Recognition"], report.confusion = recognised.measurements, recognised.confusion
     stage("copies")
-    found = novelty.search(judge, made.side, data.train, data.held, recipe.seed) if e.novelty else None
-    if found is not None:
-        report.figures["Novelty"], report.likeness = novelty.figures(found, many), found.histogram()
+    copies = None
+    if settings.novelty:
+        copies = find_copies(adapter, generated.examples, real.train, real.held_out, recipe.seed)
+        report.measurements["Novelty"], report.similarity = memorization.measurements(copies, many), copies.histogram()
     stage("defects")
-    loop = bool(made.facts.get("loop", recipe.sample.loop and folder is None))
-    still = recipe.modality.build().spec().rate is None  # pictures of files may be larger than those of the recipe
-    as_made = list(made.side.media) if still and not loop else made.raw
-    faults = judge.defects(as_made, spread(data.train, 500, seed=2).own(), loop)
-    report.figures["Defects"] = _defects(faults, made, many)
-    report.remarks = _remarks(case, made, data, found, many, folder)
-    report.rows = exhibits.rows(made, data, seen, found, faults)
-    exhibits.add(report, judge, made, data, seen, found, faults, flat, e.shown)
+    defects = _defects(case, adapter, generated, real, folder)
+    report.measurements["Defects"] = _defect_lines(defects, generated, many)
+    report.remarks = _remarks(case, generated, real, copies, many, folder)
+    findings = gallery.Findings(generated, real, recognised, copies, defects, gaps)
+    report.samples = gallery.sample_records(findings)
+    report.gallery = gallery.build(adapter, findings, report.samples, settings.shown)
     return report
 
 
-def _judge(recipe: Recipe) -> EvaluationAdapter:
+def _adapter(recipe: Recipe) -> EvaluationAdapter:
     modality = recipe.modality.build()
-    if not hasattr(modality, "judge"):
-        raise BadInput(f"the modality {recipe.modality.use} brings no judge(), which eval needs")
-    return modality.judge()
+    if not hasattr(modality, "evaluation"):
+        raise BadInput(f"the modality {recipe.modality.use} brings no evaluation(), which eval needs")
+    return modality.evaluation()
 
 
-def _made(case: Case, out: Path, folder: Path | None, data: Real, judge: EvaluationAdapter, progress: bool) -> Made:
+def _generated(
+    case: EvaluationInput, out: Path, folder: Path | None, real: RealData, adapter: EvaluationAdapter, progress: bool
+) -> GeneratedSet:
     if folder is not None:
-        return from_folder(case.recipe, folder, data, judge.suffixes)
+        return from_folder(case.recipe, folder, real, adapter.suffixes)
     assert case.trained is not None
     case.trained.to(case.recipe.sample.device)
-    return from_run(case.trained, case.recipe, out / "samples", data, progress)
+    return from_run(case.trained, case.recipe, out / "samples", real, progress)
 
 
-def _title(case: Case, made: Made, folder: Path | None) -> str:
-    name = case.recipe.name
-    return f"{name}: {made.counts['made']} samples" + (f" in {folder}" if folder else f" at step {made.facts['step']}")
+def _title(case: EvaluationInput, generated: GeneratedSet, folder: Path | None) -> str:
+    where = f" in {folder}" if folder else f" at step {generated.settings['step']}"
+    return f"{case.recipe.name}: {generated.counts['made']} samples{where}"
 
 
-def _facts(case: Case, made: Made, data: Real, folder: Path | None) -> dict[str, Any]:
+def _facts(case: EvaluationInput, generated: GeneratedSet, real: RealData, folder: Path | None) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "source": case.source,
         "recipe": case.recipe.name,
-        "samples": {**made.counts, "measured": len(made.side)},
-        "real": {"training": len(data.train), "held out": 0 if data.held is None else len(data.held)},
+        "samples": {**generated.counts, "measured": len(generated.examples)},
+        "real": {"training": len(real.train), "held out": 0 if real.held_out is None else len(real.held_out)},
         "data": {k: v for k, v in plain(case.recipe.data).items() if k in ("use", "root", "table", "manifest") and v},
-        "sampling": {k: v for k, v in made.facts.items() if k != "recipe"},
+        "sampling": {k: v for k, v in generated.settings.items() if k != "recipe"},
     }
     if folder is not None:
         facts["folder"] = str(folder)
     return facts
 
 
-def _feature(recipe: Recipe, judge: EvaluationAdapter, data: Real) -> tuple[Spec, Any]:
+def _feature(recipe: Recipe, adapter: EvaluationAdapter, real: RealData) -> tuple[Spec, Any]:
     """The recipe's feature component, or the modality's own."""
-    e = recipe.eval
-    component = e.feature or Spec("feature", judge.feature)
-    if e.feature is None and judge.feature.endswith("/learned") and e.cache is not None:
-        component.params["cache"] = e.cache
-    spec = replace(recipe.modality.build().spec(), classes=data.classes)
+    settings = recipe.eval
+    component = settings.feature or Spec("feature", adapter.feature)
+    if settings.feature is None and adapter.feature.endswith("/learned") and settings.cache is not None:
+        component.params["cache"] = settings.cache
+    spec = replace(recipe.modality.build().spec(), classes=real.classes)
     return component, component.build(spec=spec)
 
 
-def _distances(
-    report: EvaluationReport,
-    recipe: Recipe,
-    described: tuple[Spec, Any],
-    judge: EvaluationAdapter,
-    made: Made,
-    data: Real,
-    after: Coded,
-    seen: Recognition | None,
-) -> np.ndarray:
-    """Adds the figures of the features; returns each sample's distance to the nearest real example in these."""
-    e, many, (component, feature) = recipe.eval, judge.nouns[1], described
-    if hasattr(feature, "fit"):
-        feature.fit(data.train.media, data.train.labels)
-    learned = bool(getattr(feature, "learned", hasattr(feature, "fit")))
-    name = component.use.rpartition("/")[2] if ":" in component.use else component.use
-    sides = (data.train, after.known, after.coded, made.side, *(() if data.held is None else (data.held,)))
-    found = [_described(feature, side.media, name) for side in sides]
-    scaled = standardised(found[0], *found) if getattr(feature, "standardise", True) else found
-    train, plain_ones, coded_ones, samples, *rest = scaled
-    held, told = (rest[0] if rest else None), after.known.labels.numpy()
-    codec = distances.through_codec(
-        distances.Set(coded_ones, told), distances.Set(plain_ones, told), f"real {many} through the codec"
-    )
-
-    def measured(
-        name: str, train: np.ndarray, held: np.ndarray | None, samples: np.ndarray, learned: bool, codec: Any = None
-    ):
-        own = distances.Set(samples, made.side.labels.numpy())
-        known = distances.Set(train, data.train.labels.numpy())
-        other = None if held is None or data.held is None else distances.Set(held, data.held.labels.numpy())
-        drawn = distances.draws(own, known, other, learned, e.repeats)
-        report.facts.setdefault("compared", {})[name] = drawn.what
-        return distances.measured(drawn, e.repeats, f"real {many}", many, codec)
-
-    lines = measured(name, train, held, samples, learned, codec if len(told) >= 16 else None)
-    if hasattr(feature, "fit_of_words") and data.classes:
-        lines.append(_words(feature, made, data, many))
-    report.figures[f"Distances, {name}"] = lines
-    if seen is not None and not learned:
-        known, other, own = (f.double().numpy() for f in (seen.train, seen.held, seen.samples))
-        report.figures["Distances, classifier"] = measured("classifier", known, other, own, learned=True)[:2]
-    gaps = torch.cdist(
-        torch.from_numpy(samples), torch.from_numpy(train if held is None else np.concatenate([train, held]))
-    )
-    return gaps.amin(1).numpy()
+def _metrics(recipe: Recipe) -> list[Metric]:
+    """The recipe's metrics, or the default ones."""
+    return [component.build() for component in recipe.eval.metrics] or default_metrics()
 
 
-def _described(feature: Any, media: Any, name: str) -> np.ndarray:
-    """Features (N, d) of a side, in parts; BadInput where the component does not give a row an example."""
-    rows = []
-    for i in range(0, len(media), 128):
-        part = list(media[i : i + 128])
-        given = as_features(feature(part), f"what {name} returns", least=1)
-        if len(given) != len(part):
-            raise BadInput(f"{name} returned {len(given)} rows for {len(part)} examples: it gives (N, d), a row each")
-        rows.append(given)
-    return np.concatenate(rows)
+@dataclass
+class DistanceSection:
+    """The report's distances, for one kind of features after the other."""
+
+    report: EvaluationReport
+    recipe: Recipe
+    metrics: list[Metric]
+    many: str
+    generated: GeneratedSet
+    real: RealData
+
+    def of_feature(self, component: Spec, feature: Any, codec: CodecRoundTrip) -> np.ndarray:
+        """Adds the measurements of a feature; returns each sample's distance (N,) to the nearest real example."""
+        real, many = self.real, self.many
+        if hasattr(feature, "fit"):
+            feature.fit(real.train.media, real.train.labels)
+        name = component.use.rpartition("/")[2] if ":" in component.use else component.use
+        sets = (real.train, codec.original, codec.decoded, self.generated.examples)
+        sets = sets if real.held_out is None else (*sets, real.held_out)
+        found = [describe(feature, examples.media, name) for examples in sets]
+        if getattr(feature, "standardise", True):
+            found = standardised(found[0], *found)
+        train, original, decoded, samples = found[:4]
+        held_out = None if real.held_out is None else found[4]
+        reference = None
+        if len(original) >= CODEC_LEAST:
+            labels = codec.original.labels.numpy()
+            reference = through_codec(
+                FeatureSet(decoded, labels), FeatureSet(original, labels), f"real {many} through the codec"
+            )
+        lines = self._measured(name, self.metrics, samples, train, held_out, is_learned(feature), reference)
+        if hasattr(feature, "fit_of_words") and real.classes:
+            lines.append(_text_score(feature, self.generated, real, many))
+        self.report.measurements[f"Distances, {name}"] = lines
+        known = train if held_out is None else np.concatenate([train, held_out])
+        return torch.cdist(torch.from_numpy(samples), torch.from_numpy(known)).amin(1).numpy()
+
+    def of_classifier(self, recognised: Recognition) -> None:
+        """Adds the distances of the classifier's features."""
+        train, held_out, samples = (
+            f.double().numpy() for f in (recognised.train, recognised.held_out, recognised.samples)
+        )
+        metrics = [m for m in self.metrics if all(result.kind == "distance" for result in m.results)]
+        if metrics:
+            lines = self._measured("classifier", metrics, samples, train, held_out, True, None)
+            self.report.measurements["Distances, classifier"] = lines
+
+    def _measured(
+        self,
+        name: str,
+        metrics: list[Metric],
+        samples: np.ndarray,
+        train: np.ndarray,
+        held_out: np.ndarray | None,
+        learned: bool,
+        codec: Any,
+    ) -> list[Measurement]:
+        repeats, real = self.recipe.eval.repeats, self.real
+        other = None
+        if held_out is not None and real.held_out is not None:
+            other = FeatureSet(held_out, real.held_out.labels.numpy())
+        own = FeatureSet(samples, self.generated.examples.labels.numpy())
+        rows = compare_rows(own, FeatureSet(train, real.train.labels.numpy()), other, learned, repeats)
+        self.report.facts.setdefault("compared", {})[name] = rows.description
+        return measure(rows, metrics, repeats, f"real {self.many}", self.many, codec)
 
 
-def _words(feature: Any, made: Made, data: Real, many: str) -> Figure:
-    """How well samples fit the names of their classes, beside held-out examples."""
+def _text_score(feature: Any, generated: GeneratedSet, real: RealData, many: str) -> Measurement:
+    """How well samples fit the names of their classes, with held-out examples as reference."""
 
-    def score(side) -> float:
-        rows = [i for i, label in enumerate(side.labels.tolist()) if label >= 0]
-        some = side.pick(rows)
-        names = [data.classes[label] for label in some.labels.tolist()]
-        return float(np.mean(feature.fit_of_words(list(some.media), names))) if rows else float("nan")
+    def score(examples: ExampleSet) -> float:
+        labelled = examples.select([i for i, label in enumerate(examples.labels.tolist()) if label >= 0])
+        names = [real.classes[label] for label in labelled.labels.tolist()]
+        return float(np.mean(feature.fit_of_words(list(labelled.media), names))) if names else float("nan")
 
-    beside = () if data.held is None else (Beside(f"held-out {many}", score(data.held)),)
-    means = "mean cosine of a sample's embedding and that of its class's name"
-    return Figure("clap_score", "fit of words", score(made.side), "{:.3f}", None, beside, means)
+    held_out = real.held_out
+    references = () if held_out is None else (ReferenceValue(f"held-out {many}", score(held_out)),)
+    meaning = "mean cosine of a sample's embedding and that of its class's name"
+    return Measurement("clap_score", "fit of words", score(generated.examples), "{:.3f}", None, references, meaning)
 
 
-def _defects(faults: list[Defect], made: Made, many: str) -> list[Figure]:
-    total = made.counts["made"]
-    told = (
+def _defects(
+    case: EvaluationInput, adapter: EvaluationAdapter, generated: GeneratedSet, real: RealData, folder: Path | None
+) -> list[DefectMeasure]:
+    loop = bool(generated.settings.get("loop", case.recipe.sample.loop and folder is None))
+    media = generated.raw if adapter.whole_files or loop else list(generated.examples.media)
+    return adapter.defects(media, subset(real.train, 500, seed=2).unpadded(), loop)
+
+
+def _defect_lines(defects: list[DefectMeasure], generated: GeneratedSet, many: str) -> list[Measurement]:
+    total = generated.counts["made"]
+    counted = (
         ("not finite", "not finite", "hold NaN or infinite values; none of them is written or measured"),
         ("unusable", "unusable", "could not be read back: silent, empty or damaged"),
         ("scaled", "too loud for a file", "had peaks above full scale and were scaled down as they were written"),
     )
-    rows = [Figure(k, n, made.counts[k] / total, "{:.1%}", None, (), m) for k, n, m in told if made.counts[k]]
-    for d in faults:
-        beside = Beside(f"real {many}", float(d.real_flags.double().mean()))
-        rows.append(Figure(d.key, d.name, float(d.flags.double().mean()), "{:.1%}", None, (beside,), d.means))
-        if d.form:
-            usual = Beside(f"real {many}", float(d.real.median()))
-            rows.append(
-                Figure(f"{d.key}_median", f"{d.name}: median", float(d.values.median()), d.form, None, (usual,), "")
-            )
+    rows = [
+        Measurement(key, name, generated.counts[key] / total, "{:.1%}", meaning=meaning)
+        for key, name, meaning in counted
+        if generated.counts[key]
+    ]
+    for d in defects:
+        usual = ReferenceValue(f"real {many}", float(d.real_flags.double().mean()))
+        rows.append(Measurement(d.key, d.name, float(d.flags.double().mean()), "{:.1%}", None, (usual,), d.meaning))
+        if d.format:
+            usual = ReferenceValue(f"real {many}", float(d.real.median()))
+            value = float(d.values.median())
+            rows.append(Measurement(f"{d.key}_median", f"{d.name}: median", value, d.format, None, (usual,)))
     return rows
 
 
 def _remarks(
-    case: Case, made: Made, data: Real, found: novelty.Novelty | None, many: str, folder: Path | None
+    case: EvaluationInput,
+    generated: GeneratedSet,
+    real: RealData,
+    copies: Memorization | None,
+    many: str,
+    folder: Path | None,
 ) -> list[str]:
     rows = []
     if case.checkpoint is not None:
-        rows.append(strangers(case.recipe, case.checkpoint))
-    if len(made.side) < FEW:
-        rows.append(f"{len(made.side)} samples are a first look: intervals are wide. 500 or more tell.")
-    held = 0 if data.held is None else len(data.held)
-    if held < ENOUGH:
-        rows.append(f"{held} {many} are held out, too few to stand for the data: halves of all real {many} do.")
-    if data.classes and int(made.side.labels.min()) < 0:
-        remedy = "put them into folders named as the classes" if folder else "sample.label=cycle tells each its own"
-        rows.append(f"Not every sample was told a class, so none is recognised: {remedy}.")
-    elif data.classes and (held < LEAST or len(made.side) < LEAST):
-        rows.append(f"Recognising takes {LEAST} samples and {LEAST} held-out {many} or more; there are fewer.")
-    if found is not None:
-        rows += novelty.doubts(found, many)
+        rows.append(difference_from_training(case.recipe, case.checkpoint))
+    count = len(generated.examples)
+    if count < FEW:
+        rows.append(f"{count} samples are a first look: intervals are wide. Make 500 or more for a measurement.")
+    held_out = 0 if real.held_out is None else len(real.held_out)
+    if held_out < ENOUGH:
+        rows.append(f"{held_out} {many} are held out, too few to represent the data: halves of all real {many} do.")
+    if real.classes and not generated.examples.labelled:
+        remedy = "put them into folders named as the classes" if folder else "sample.label=cycle gives each a class"
+        rows.append(f"Not every sample has a class, so none is classified: {remedy}.")
+    elif real.classes and (held_out < LEAST or count < LEAST):
+        rows.append(f"Classification needs {LEAST} samples and {LEAST} held-out {many} or more; there are fewer.")
+    if copies is not None:
+        rows += memorization.remarks(copies, many)
     return [row for row in rows if row]

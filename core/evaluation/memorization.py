@@ -1,4 +1,4 @@
-"""Copies of training examples: how alike samples are to them, beside held-out examples and copies made on purpose."""
+"""Memorization: how similar samples are to training examples, compared with held-out examples and planted copies."""
 
 from __future__ import annotations
 
@@ -7,118 +7,123 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .adapter import ENOUGH, Alike, Beside, EvaluationAdapter, ExampleSet, Figure
-from .examples import spread
+from .adapter import EvaluationAdapter
+from .examples import ENOUGH, ExampleSet, subset
+from .near_copies import NearestMatches
+from .report.contents import Measurement, ReferenceValue, SimilarityHistogram
 
-PLANTED, HELD = 60, 500  # copies of each kind that are made; held-out examples that set the limit, at the most
-ALARMS, RECALL = 0.01, 0.95
+PLANTED, HELD_OUT = 60, 500  # planted copies of each kind; held-out examples that set the threshold, at most
+FALSE_ALARMS, RECALL = 0.01, 0.95
 
 
 @dataclass(frozen=True)
-class Novelty:
+class Memorization:
     """What the search found.
 
-    samples: likeness of each sample to its nearest training example, and which that is
-    held:    the same of held-out examples; empty where none are
-    limit:   likeness above which a sample counts as a copy; alarms: share of the held-out ones above it
-    recall:  share of planted copies above it, by kind
+    Attributes:
+        samples: similarity of each sample to its nearest training example, and which that is
+        held_out: (M,) the same similarity of held-out examples; empty where there are none
+        threshold: similarity above which a sample counts as a copy
+        false_alarms: share of the held-out examples above it
+        recall: share of planted copies above it, by what was altered
+        measured: the threshold is measured on held-out examples, not the adapter's own
     """
 
-    samples: Alike
-    held: Tensor
-    limit: float
-    alarms: float
+    samples: NearestMatches
+    held_out: Tensor
+    threshold: float
+    false_alarms: float
     recall: dict[str, float]
-    learned: bool
+    measured: bool
 
-    def histogram(self) -> dict[str, list[float]]:
-        """What the page draws: the likeness of samples and of held-out examples, and the limit."""
-        return {
-            "samples": self.samples.value.tolist(),
-            "held out": self.held.tolist(),
-            "limit": [self.limit],
-        }
+    @property
+    def mean_recall(self) -> float:
+        """Share of all planted copies above the threshold."""
+        return sum(self.recall.values()) / max(1, len(self.recall))
+
+    def histogram(self) -> SimilarityHistogram:
+        """What the page draws."""
+        return SimilarityHistogram(self.samples.similarity.tolist(), self.held_out.tolist(), self.threshold)
 
 
-def search(
-    judge: EvaluationAdapter, made: ExampleSet, train: ExampleSet, held: ExampleSet | None, seed: int = 0
-) -> Novelty:
+def find_copies(
+    adapter: EvaluationAdapter, generated: ExampleSet, train: ExampleSet, held_out: ExampleSet | None, seed: int = 0
+) -> Memorization:
     """Compare every sample with every training example.
 
-    The limit is the likeness that 99 % of the held-out examples stay below; where fewer than 100 are held out, it is
-    the judge's own.
+    The threshold is the similarity that 99 % of the held-out examples stay below; where fewer than 100 are held out, it
+    is the adapter's own.
     """
-    samples = judge.alike(made.media, train.media)
-    beside = torch.zeros(0)
-    if held is not None and len(held):
-        beside = judge.alike(spread(held, HELD, seed).media, train.media).value
-    enough = len(beside) >= ENOUGH
-    limit = float(beside.quantile(1 - ALARMS)) if enough else judge.limit
-    some = spread(train, PLANTED, seed)
-    planted = judge.planted(list(some.media), seed)
-    recall = {kind: share(judge.alike(copies, train.media).value, limit) for kind, copies in planted.items()}
-    alarms = share(beside, limit) if len(beside) else float("nan")
-    return Novelty(samples, beside, limit, alarms, recall, enough)
+    samples = adapter.nearest(generated.media, train.media)
+    others = torch.zeros(0)
+    if held_out is not None and len(held_out):
+        others = adapter.nearest(subset(held_out, HELD_OUT, seed).media, train.media).similarity
+    enough = len(others) >= ENOUGH
+    threshold = float(others.quantile(1 - FALSE_ALARMS)) if enough else adapter.copy_threshold
+    originals = list(subset(train, PLANTED, seed).media)
+    recall = {
+        kind: share_above(adapter.nearest(copies, train.media).similarity, threshold)
+        for kind, copies in adapter.planted_copies(originals, seed).items()
+    }
+    false_alarms = share_above(others, threshold) if len(others) else float("nan")
+    return Memorization(samples, others, threshold, false_alarms, recall, enough)
 
 
-def doubts(found: Novelty, many: str) -> list[str]:
-    """What a reader must know before believing the count of copies."""
-    rows, recall = [], sum(found.recall.values()) / max(1, len(found.recall))
-    if recall < RECALL:
+def share_above(similarity: Tensor, threshold: float) -> float:
+    """Share of the values above the threshold."""
+    return float((similarity > threshold).double().mean())
+
+
+def remarks(found: Memorization, many: str) -> list[str]:
+    """What a reader must know before relying on the number of copies."""
+    rows = []
+    if found.mean_recall < RECALL:
         why = (
-            f"real {many} are as alike to each other as copies are"
-            if found.learned
-            else f"the limit suits other {many}"
+            f"real {many} are as similar to each other as copies are"
+            if found.measured
+            else f"the threshold was set for other {many}"
         )
         rows.append(
-            f"Copies: only {recall:.0%} of planted copies lie above the limit, for {why}. "
-            "The count of near copies says little here: look at the most alike pairs."
+            f"Copies: only {found.mean_recall:.0%} of planted copies lie above the threshold: {why}. "
+            "The number of near copies is not reliable here: look at the most similar pairs."
         )
-    if not found.learned and len(found.held) and found.alarms > 0.05:
+    if not found.measured and len(found.held_out) and found.false_alarms > 0.05:
         rows.append(
-            f"Copies: {found.alarms:.0%} of the held-out {many} lie above the limit too, so what lies above it need "
-            "not be copied."
+            f"Copies: {found.false_alarms:.0%} of the held-out {many} lie above the threshold too, so what lies above "
+            "it need not be copied."
         )
     return rows
 
 
-def share(likeness: Tensor, limit: float) -> float:
-    """Share of the values above the limit."""
-    return float((likeness > limit).double().mean())
-
-
-def figures(found: Novelty, many: str) -> list[Figure]:
+def measurements(found: Memorization, many: str) -> list[Measurement]:
     """The lines of the table."""
-    copied = share(found.samples.value, found.limit)
-    beside = (Beside(f"held-out {many}", found.alarms),) if len(found.held) else ()
-    if found.learned:
-        means = f"more alike to a training example than 99 % of held-out {many} are (likeness above {found.limit:.3f})"
+    held_out, name = found.held_out, f"held-out {many}"
+    if found.measured:
+        meaning = f"more similar to a training example than 99 % of {name} are (similarity above {found.threshold:.3f})"
     else:
-        means = (
-            f"likeness above {found.limit:.3f}, a fixed limit: {len(found.held)} held-out {many} are too few to set one"
+        meaning = (
+            f"similarity above {found.threshold:.3f}, a fixed threshold: {len(held_out)} {name} are too few to set one"
         )
     kinds = ", ".join(f"{kind} {value:.0%}" for kind, value in found.recall.items())
-    found_all = sum(found.recall.values()) / max(1, len(found.recall))
-    median = float(found.samples.value.median())
-    usual = (Beside(f"held-out {many}", float(found.held.median())),) if len(found.held) else ()
+    alarms = (ReferenceValue(name, found.false_alarms),) if len(held_out) else ()
+    median = (ReferenceValue(name, float(held_out.median())),) if len(held_out) else ()
+    copied = share_above(found.samples.similarity, found.threshold)
     return [
-        Figure("copies", "near copies", copied, "{:.1%}", None, beside, means),
-        Figure(
+        Measurement("copies", "near copies", copied, "{:.1%}", None, alarms, meaning),
+        Measurement(
             "planted_found",
             "planted copies found",
-            found_all,
+            found.mean_recall,
             "{:.1%}",
-            None,
-            (),
-            f"by the same search, at the same limit: {kinds}; below 95 % the line above says little",
+            meaning=f"by the same search, at the same threshold: {kinds}; below 95 % the line above is not reliable",
         ),
-        Figure(
-            "likeness",
-            "likeness to training data",
-            median,
+        Measurement(
+            "similarity",
+            "similarity to training data",
+            float(found.samples.similarity.median()),
             "{:.3f}",
             None,
-            usual,
-            f"median; far above that of held-out {many}, the model repeats what it was trained on",
+            median,
+            f"median; far above that of {name}, the model repeats its training data",
         ),
     ]

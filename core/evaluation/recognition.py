@@ -1,4 +1,4 @@
-"""A classifier trained on the real data listens to samples, and one trained on samples listens to the real data."""
+"""Classification both ways: a classifier of real data on samples, and one of samples on real data."""
 
 from __future__ import annotations
 
@@ -7,95 +7,103 @@ from pathlib import Path
 
 from torch import Tensor
 
-from .adapter import Beside, Coded, EvaluationAdapter, Figure, Made, Real
-from .classifier import accuracy, recognise, table, trained
-from .examples import spread
-from .network import LEAST, network
+from .adapter import EvaluationAdapter
+from .classifier import LEAST, accuracy, classify, confusion_matrix, fitted_classifier, trained_classifier
+from .examples import CodecRoundTrip, ExampleSet, GeneratedSet, RealData, subset
+from .intervals import wilson
+from .report.contents import Measurement, ReferenceValue
 
-STEPS = 400  # of the two small trainings at the least
-TEACH = 64  # samples from which on they can teach anything
+STEPS = 400  # of the trainings on samples and on as many real examples, at least
+TEACH = 64  # samples from which on a classifier can learn from them
 
 
 @dataclass(frozen=True)
 class Recognition:
-    """What was recognised.
+    """What the classifier of the real data found.
 
-    guessed:   (N,) class that the network sees in each sample
-    confusion: (K, K) counts: row the class told, column the class seen
-    samples, train, held: penultimate features (N, d), (M, d) and (L, d) of each
+    Attributes:
+        predicted: (N,) class of each sample
+        confusion: (K, K) counts: row the class asked for, column the class predicted
+        measurements: lines of the table
+        samples: penultimate features (N, d) of the samples
+        train: of the training examples, (M, d)
+        held_out: of the held-out ones, (L, d)
     """
 
-    guessed: Tensor
+    predicted: Tensor
     confusion: Tensor
-    figures: list[Figure]
+    measurements: list[Measurement]
     samples: Tensor
     train: Tensor
-    held: Tensor
+    held_out: Tensor
 
 
 def recognition(
-    judge: EvaluationAdapter, made: Made, real: Real, coded: Coded, many: str, cache: Path | None = None
+    adapter: EvaluationAdapter,
+    generated: GeneratedSet,
+    real: RealData,
+    codec: CodecRoundTrip,
+    many: str,
+    cache: Path | None = None,
 ) -> Recognition | None:
     """None where there are no classes, or samples or held-out examples have none.
 
     Samples that could not be used count as not recognised.
     """
-    held = real.held
-    if not real.classes or held is None or len(held) < LEAST or len(made.side) < LEAST:
+    held_out, samples = real.held_out, generated.examples
+    if not real.classes or held_out is None or len(held_out) < LEAST or len(samples) < LEAST:
         return None
-    if min(int(side.labels.min()) for side in (made.side, real.train, held)) < 0:
+    if not all(examples.labelled for examples in (samples, real.train, held_out)):
         return None
-    model = network(judge, real.train.media, real.train.labels, len(real.classes), cache=cache)
-    seen, known, other = (judge.pictures(side.media) for side in (made.side, held, real.train))
-    guessed, features = recognise(model, seen)
-    told, held_features = recognise(model, known)
-    ceiling = accuracy(told, held.labels)
-    beside = [Beside(f"held-out {many}", ceiling)]
-    if coded.held:
-        heard = recognise(model, judge.pictures(coded.coded.media))[0]
-        beside.append(Beside("the same through the codec", accuracy(heard, coded.coded.labels)))
-    unusable = made.counts["made"] - len(made.side)
-    right = int((guessed == made.side.labels).sum()) / (len(guessed) + unusable)
-    out = [
-        Figure(
+    of_samples, of_held_out, of_train = (adapter.classifier_input(e.media) for e in (samples, held_out, real.train))
+    model = fitted_classifier(
+        of_train, real.train.labels, len(real.classes), adapter.augment, adapter.classifier, cache=cache
+    )
+    predicted, features = classify(model, of_samples)
+    predicted_held_out, held_out_features = classify(model, of_held_out)
+    references = [ReferenceValue(f"held-out {many}", accuracy(predicted_held_out, held_out.labels))]
+    if codec.held_out:
+        decoded = classify(model, adapter.classifier_input(codec.decoded.media))[0]
+        references.append(ReferenceValue("the same through the codec", accuracy(decoded, codec.decoded.labels)))
+    count = generated.counts["made"]
+    right = int((predicted == samples.labels).sum()) / count
+    lines = [
+        Measurement(
             "recognised",
             "samples recognised",
             right,
             "{:.1%}",
-            _binomial(right, len(guessed) + unusable),
-            tuple(beside),
-            f"by a small network trained on the real {many}; how far samples show what they were told",
+            wilson(right, count),
+            tuple(references),
+            f"share that a small classifier, trained on the real {many}, takes for the class asked for",
         )
     ]
-    if len(made.side) >= TEACH:
-        out += _the_other_way(judge, made, real, seen, known, many)
-    confusion = table(guessed, made.side.labels, len(real.classes))
-    return Recognition(guessed, confusion, out, features, recognise(model, other)[1], held_features)
+    if len(samples) >= TEACH:
+        lines.append(_trained_on_samples(adapter, samples, real, of_samples, of_held_out, many))
+    confusion = confusion_matrix(predicted, samples.labels, len(real.classes))
+    return Recognition(predicted, confusion, lines, features, classify(model, of_train)[1], held_out_features)
 
 
-def _the_other_way(
-    judge: EvaluationAdapter, made: Made, real: Real, seen: Tensor, known: Tensor, many: str
-) -> list[Figure]:
-    """Trained on samples, tested on real ones; beside, trained on as many real ones."""
-    assert real.held is not None
-    n = min(len(seen), len(real.train))
-    few = spread(real.train, n, seed=1)
-    per_epoch = max(1, n // judge.settings.batch)
-    settings = replace(judge.settings, epochs=max(judge.settings.epochs, STEPS // per_epoch))
-    settings = replace(settings, batch=min(settings.batch, n)).within(n, seen.shape[-2] * seen.shape[-1])
-    found = []
-    some = spread(made.side, n, seed=1)  # files lie in the order of their classes: the first ones lack most
-    pictures = seen if some is made.side else judge.pictures(some.media)
-    for x, y in ((pictures, some.labels), (judge.pictures(few.media), few.labels)):
-        model = trained(x, y, len(real.classes), judge.vary, settings)
-        found.append(accuracy(recognise(model, known)[0], real.held.labels))
-    means = f"a network trained on {n} samples alone, tested on held-out {many}: low where samples lack variety"
-    beside = Beside(f"trained on {n} real {many}", found[1])
-    return [Figure("train_on_samples", "learned from samples", found[0], "{:.1%}", None, (beside,), means)]
+def _trained_on_samples(
+    adapter: EvaluationAdapter, samples: ExampleSet, real: RealData, x: Tensor, of_held_out: Tensor, many: str
+) -> Measurement:
+    """Trained on samples, tested on held-out examples; compared with training on as many real ones."""
+    held_out = real.held_out
+    assert held_out is not None
+    n = min(len(x), len(real.train))
+    per_epoch = max(1, n // adapter.classifier.batch)
+    settings = replace(adapter.classifier, epochs=max(adapter.classifier.epochs, STEPS // per_epoch))
+    settings = replace(settings, batch=min(settings.batch, n)).within(n, x.shape[-2] * x.shape[-1])
 
+    def score(inputs: Tensor, labels: Tensor) -> float:
+        model = trained_classifier(inputs, labels, len(real.classes), adapter.augment, settings)
+        return accuracy(classify(model, of_held_out)[0], held_out.labels)
 
-def _binomial(share: float, n: int) -> tuple[float, float]:
-    """The 95 % interval of Wilson 1927 for a share of n."""
-    z = 1.96
-    middle, wide = share + z * z / (2 * n), z * ((share * (1 - share) + z * z / (4 * n)) / n) ** 0.5
-    return (middle - wide) / (1 + z * z / n), (middle + wide) / (1 + z * z / n)
+    chosen = subset(samples, n, seed=1)  # files lie in the order of their classes: the first ones lack most
+    known = subset(real.train, n, seed=1)
+    value = score(x if chosen is samples else adapter.classifier_input(chosen.media), chosen.labels)
+    reference = ReferenceValue(
+        f"trained on {n} real {many}", score(adapter.classifier_input(known.media), known.labels)
+    )
+    meaning = f"accuracy on held-out {many} of a classifier trained on {n} samples only: low where samples lack variety"
+    return Measurement("train_on_samples", "learned from samples", value, "{:.1%}", None, (reference,), meaning)

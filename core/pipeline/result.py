@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..types import BadInput, Modality, Output
+from ..types import BadInput, Modality, Output, WrittenFile
 
 LIST, SHEET, TRAJECTORY = "samples.json", "sheet.png", ("trajectory.png", "trajectory.gif")
 
@@ -85,29 +85,35 @@ class Samples:
         return len(self.media)
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Write every sample, samples.json and a sheet into the folder; returns the samples' paths.
+        """`write`, with one warning where samples were too loud for their files; returns the samples' paths."""
+        files = self.write(folder)
+        scaled = [file for file in files if file.scaled]
+        if scaled:
+            more = f" (and {len(scaled) - 1} more such files)" if len(scaled) > 1 else ""
+            warnings.warn(
+                f"{scaled[0].path}: the peak {scaled[0].peak:.2f} was scaled down to full scale{more}", stacklevel=2
+            )
+        return [file.path for file in files]
+
+    def write(self, folder: str | Path) -> list[WrittenFile]:
+        """Write every sample, samples.json and a sheet into the folder; returns what was written of each sample.
 
         Files of the same names are replaced, others stay.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        paths, records, writer = [], [], self.output or self.modality
-        with warnings.catch_warnings(record=True) as said:
-            warnings.simplefilter("always")
-            for i, (media, told) in enumerate(zip(self.media, self.told, strict=True)):
-                name = "-".join([f"{i:04d}", *(_safe(_word(v, "+")) for v in told.values() if v is not None)])
-                paths.append(writer.write(folder / f"{name}{writer.suffix}", media))
-                records.append({"file": paths[-1].name, "sample": i, **told})
-                if self.nfe:
-                    records[-1]["nfe"] = self.nfe[i]
-        if said:
-            more = f" (and {len(said) - 1} more such files)" if len(said) > 1 else ""
-            warnings.warn(f"{said[0].message}{more}", stacklevel=2)
+        files, records, writer = [], [], self.output or self.modality
+        for i, (media, told) in enumerate(zip(self.media, self.told, strict=True)):
+            name = "-".join([f"{i:04d}", *(_safe(_word(v, "+")) for v in told.values() if v is not None)])
+            files.append(writer.write(folder / f"{name}{writer.suffix}", media))
+            records.append({"file": files[-1].path.name, "sample": i, **told})
+            if self.nfe:
+                records[-1]["nfe"] = self.nfe[i]
         facts = {"settings": self.settings, "samples": records}
         (folder / LIST).write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
         shown = slice(0, 64)
         self.modality.sheet(folder / SHEET, self.media[shown], self.captions[shown])
-        return paths
+        return files
 
     def save_trajectory(self, folder: str | Path) -> list[Path]:
         """Write the unveiling of the first few: trajectory.png, a strip of noisy samples above estimates of x0, and

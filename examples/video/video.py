@@ -19,7 +19,7 @@ import torch
 from PIL import Image
 from sonolux.core.codecs.base import Codec, Standardise
 from sonolux.core.nn.unet import UNetND
-from sonolux.core.types import BadInput, Item, MediaSpec
+from sonolux.core.types import BadInput, Item, MediaSpec, WrittenFile
 from sonolux.core.util.rng import generator
 from torch import Tensor
 
@@ -44,10 +44,10 @@ class Video:
         """One channel; size (frames, height, width)."""
         return MediaSpec(self.name, 1, (self.frames, self.size, self.size))
 
-    def write(self, path: Path, media: Tensor) -> Path:
+    def write(self, path: Path, media: Tensor) -> WrittenFile:
         """Write one clip as an endless GIF; values outside [-1, 1] are cut, non-finite ones refused."""
         pictures = [Image.fromarray(frame) for frame in _bytes(media)]
-        return _gif(path, pictures, 1000 / self.fps)
+        return WrittenFile(_gif(path, pictures, 1000 / self.fps), float(media.abs().max()))
 
     def sheet(self, path: Path, media: Sequence[Tensor], captions: Sequence[str] = ()) -> Path:
         """Each clip as a row of its frames, enlarged, with grey lines between them."""

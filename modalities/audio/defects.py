@@ -1,7 +1,7 @@
 """Faults of sounds that can be heard and that distances between sets hide: one number a sound, (C, frames) each.
 
 What no real sound of the data does is a fault, so most limits come from real sounds: the largest (or 99 % of the)
-values that these show, and a margin. `of` makes the list that `sonolux eval` shows.
+values that these show, and a margin. `measure` makes the list that `sonolux eval` shows.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ...core.evaluation.adapter import Defect
+from ...core.evaluation.adapter import DefectMeasure
 from ...core.evaluation.defects import clipped, silent
 from ...core.types import BadInput
 from . import dsp
@@ -93,15 +93,15 @@ def seam_level(wave: Tensor, rate: float) -> float:
     return float(20 * torch.log10(around / usual))
 
 
-def of(sounds: Sequence[Tensor], real: Sequence[Tensor], rate: float, loop: bool = False) -> list[Defect]:
+def measure(sounds: Sequence[Tensor], real: Sequence[Tensor], rate: float, loop: bool = False) -> list[DefectMeasure]:
     """Every defect, of samples as their files hold them and of real sounds; the seam's where they are loops."""
-    rows: list[Defect] = []
+    rows: list[DefectMeasure] = []
 
-    def add(key: str, name: str, means: str, measure, limit, form: str = "") -> None:
-        made, known = (torch.tensor([float(measure(s)) for s in some]).double() for some in (sounds, real))
+    def add(key: str, name: str, meaning: str, value_of, limit, form: str = "") -> None:
+        made, known = (torch.tensor([float(value_of(s)) for s in some]).double() for some in (sounds, real))
         low, high = limit if isinstance(limit, tuple) else limit(known)
         flags = [(v < low) | (v > high) for v in (made, known)]
-        rows.append(Defect(key, name, means, made, flags[0], known, flags[1], form))
+        rows.append(DefectMeasure(key, name, meaning, made, flags[0], known, flags[1], form))
 
     add("silent", "silent", "never above -60 dB of full scale", lambda s: silent(s[None]), (-1, 0.5))
     add("clipped", "clipped", "three samples in a row at full scale", lambda s: clipped(s[None]), (-1, 0.5))

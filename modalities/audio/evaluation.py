@@ -2,63 +2,68 @@
 
 from __future__ import annotations
 
-import io
 import tempfile
 from collections.abc import Collection, Sequence
+from io import BytesIO
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ...core.evaluation.adapter import Alike, Defect, Shown
-from ...core.evaluation.classifier import Settings
-from . import defects
-from . import io as files
-from . import visualize as draw
-from .features import likeness, pictures
+from ...core.evaluation.adapter import DefectMeasure, MediaFile
+from ...core.evaluation.classifier import ClassifierSettings
+from ...core.evaluation.near_copies import ALTERATIONS, NearestMatches
+from . import defects, io, mel_images, similarity, visualize
+
+_SHORTEST = 0.05  # seconds that every browser plays
 
 
-class SoundJudge:
-    """Looks at sounds (C, frames) of one rate in Hz."""
+class AudioEvaluation:
+    """The EvaluationAdapter of sounds (C, frames).
+
+    Args:
+        rate: of the sounds, in Hz
+    """
 
     nouns: tuple[str, str] = ("sound", "sounds")
     feature = "audio/logmel_stats"
-    suffixes: Collection[str] = files.SUFFIXES
-    limit = likeness.COPY
-    settings = Settings(widths=(16, 48, 96), rows=4, epochs=25, batch=32)
+    suffixes: Collection[str] = io.SUFFIXES
+    copy_threshold = similarity.COPY
+    classifier = ClassifierSettings(widths=(16, 48, 96), rows=4, epochs=25, batch=32)
+    whole_files = True
 
     def __init__(self, rate: float):
         self.rate = rate
 
-    def pictures(self, media: Sequence[Tensor]) -> Tensor:
-        """Log-mel pictures (N, 1, 32, columns), in dB below each sound's loudest point."""
+    def classifier_input(self, media: Sequence[Tensor]) -> Tensor:
+        """Log-mel images (N, 1, 32, columns), in dB below each sound's maximum."""
         parts = [torch.stack(list(media[i : i + 64])) for i in range(0, len(media), 64)]
-        return torch.cat([pictures.mel_pictures(part, self.rate) for part in parts])
+        return torch.cat([mel_images.mel_images(part, self.rate) for part in parts])
 
-    def vary(self, x: Tensor, rng: torch.Generator) -> Tensor:
-        """Faster, later, higher, on noise, with parts missing."""
-        return pictures.vary(x, rng)
+    def augment(self, x: Tensor, rng: torch.Generator) -> Tensor:
+        """Time stretch, shift, pitch shift, a noise floor, and a masked band and moment."""
+        return mel_images.augment(x, rng)
 
-    def alike(self, media: Sequence[Tensor], training: Sequence[Tensor]) -> Alike:
-        """Whatever the gain, polarity and place, and where a sound is a part of one: see features/likeness.py."""
-        return Alike(*likeness.nearest(media, training, self.rate))
+    def nearest(self, media: Sequence[Tensor], training: Sequence[Tensor]) -> NearestMatches:
+        """Invariant to gain, polarity, shift and crop: see similarity.py."""
+        return similarity.nearest(media, training, self.rate)
 
-    def planted(self, media: Sequence[Tensor], seed: int) -> dict[str, list[Tensor]]:
-        """Copies with another gain, a shift as well, or a cut."""
-        return {kind: likeness.planted(media, self.rate, kind, seed) for kind in ("gain", "shift", "crop")}
+    def planted_copies(self, media: Sequence[Tensor], seed: int) -> dict[str, list[Tensor]]:
+        """Copies with another gain, also a shift, also a crop."""
+        return {kind: similarity.planted(media, self.rate, kind, seed) for kind in ALTERATIONS}
 
-    def defects(self, media: Sequence[Tensor], real: Sequence[Tensor], loop: bool) -> list[Defect]:
+    def defects(self, media: Sequence[Tensor], real: Sequence[Tensor], loop: bool) -> list[DefectMeasure]:
         """See defects.py."""
-        return defects.of(media, real, self.rate, loop)
+        return defects.measure(media, real, self.rate, loop)
 
-    def exhibit(self, media: Tensor) -> list[Shown]:
-        """A spectrogram under a waveform, and a player."""
+    def preview(self, media: Tensor) -> list[MediaFile]:
+        """A waveform and spectrogram, and a player."""
         wave = torch.nan_to_num(media.detach().float().cpu())
-        data = io.BytesIO()
-        draw.sheet([wave], self.rate).save(data, "PNG", optimize=True)
-        shortest = round(0.05 * self.rate)  # some browsers refuse to play less
+        image = BytesIO()
+        visualize.sheet([wave], self.rate).save(image, "PNG", optimize=True)
+        padding = max(0, round(_SHORTEST * self.rate) - wave.shape[-1])
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "sound.wav"
-            files.write(path, functional.pad(wave, (0, max(0, shortest - wave.shape[-1]))), self.rate)
-            return [Shown("image/png", data.getvalue()), Shown("audio/wav", path.read_bytes())]
+            io.write(path, functional.pad(wave, (0, padding)), self.rate)
+            return [MediaFile("image/png", image.getvalue()), MediaFile("audio/wav", path.read_bytes())]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,8 @@ from torch import Tensor
 
 from ...core.data.prepare.types import Preparer
 from ...core.evaluation.adapter import EvaluationAdapter
-from ...core.types import BadInput, MediaSpec
-from . import io as files
-from . import visualize as draw
+from ...core.types import BadInput, MediaSpec, WrittenFile
+from . import io, visualize
 from .prepare.scan import LEVELS, Plan, place
 
 
@@ -44,26 +42,24 @@ class Audio:
 
         return SoundPreparer()
 
-    def judge(self) -> EvaluationAdapter:
+    def evaluation(self) -> EvaluationAdapter:
         """What `sonolux eval` needs to know of sounds."""
-        from .evaluation import SoundJudge
+        from .evaluation import AudioEvaluation
 
-        return SoundJudge(float(self.rate))
+        return AudioEvaluation(float(self.rate))
 
     def spec(self) -> MediaSpec:
         """size is (frames,), rate in Hz."""
         return MediaSpec("audio", self.channels, (round(self.rate * self.seconds),), float(self.rate))
 
-    def write(self, path: Path, media: Tensor) -> Path:
-        """Write (C, frames) as 16-bit WAV; peaks above 1 are scaled down with a warning, non-finite samples refused."""
-        gain = files.write(path, media, self.rate)
-        if gain < 1:
-            warnings.warn(f"{path}: the peak {1 / gain:.2f} was scaled down to full scale", stacklevel=2)
-        return Path(path)
+    def write(self, path: Path, media: Tensor) -> WrittenFile:
+        """Write (C, frames) as 16-bit WAV; a peak above 1 is scaled down to full scale, non-finite samples refused."""
+        gain = io.write(path, media, self.rate)
+        return WrittenFile(Path(path), float(media.abs().max()), scaled=gain < 1)
 
     def read(self, path: Path) -> Tensor:
         """(C, frames) at the recipe's rate and channels, whole; BadInput says what is wrong with the file."""
-        return files.read(path, self.rate, self.channels).wave
+        return io.read(path, self.rate, self.channels).wave
 
     def levelled(self, media: Tensor, data: Mapping[str, Any]) -> tuple[float, Tensor]:
         """(gain, offset (C, 1)) with which training would take (C, frames): gain (media - offset).
@@ -82,16 +78,16 @@ class Audio:
         """One PNG: the caption, waveform and spectrogram (mel frequency, 60 dB) of each sound in a grid."""
         if not media:
             raise BadInput(f"{path}: no sounds to draw")
-        return draw.save(draw.sheet(media, self.rate, captions), Path(path))
+        return visualize.save(visualize.sheet(media, self.rate, captions), Path(path))
 
     def strip(self, path: Path, rows: Sequence[Sequence[Tensor]]) -> Path:
         """One PNG: a row a sample, in it one spectrogram a step of its unveiling."""
         if not rows or not rows[0]:
             raise BadInput(f"{path}: no sounds to draw")
-        return draw.save(draw.strip(rows, self.rate), Path(path))
+        return visualize.save(visualize.strip(rows, self.rate), Path(path))
 
     def animate(self, path: Path, frames: Sequence[Sequence[Tensor]]) -> Path:
         """One looping GIF: a frame a step, which shows all samples at that step."""
         if not frames or not frames[0]:
             raise BadInput(f"{path}: no sounds to draw")
-        return draw.save_animation(draw.animation(frames, self.rate), Path(path))
+        return visualize.save_animation(visualize.animation(frames, self.rate), Path(path))

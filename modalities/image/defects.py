@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ...core.evaluation.adapter import Defect
+from ...core.evaluation.adapter import DefectMeasure
 from ...core.evaluation.defects import contrast, extremes
 
 
@@ -28,17 +28,17 @@ def seam(picture: Tensor) -> float:
     return max(float(a / b.clamp(min=1e-6)) for a, b in zip(across, inside, strict=True))
 
 
-def of(pictures: Sequence[Tensor], real: Sequence[Tensor], loop: bool = False) -> list[Defect]:
+def measure(pictures: Sequence[Tensor], real: Sequence[Tensor], loop: bool = False) -> list[DefectMeasure]:
     """Every defect, of samples and of real pictures; the seam's where they are tiles."""
-    rows: list[Defect] = []
+    rows: list[DefectMeasure] = []
 
     def add(
-        key: str, name: str, means: str, measure: Callable[[Tensor], float], limits: Callable, form: str = ""
+        key: str, name: str, meaning: str, value_of: Callable[[Tensor], float], limits: Callable, form: str = ""
     ) -> None:
-        made, known = (torch.tensor([float(measure(p)) for p in some]).double() for some in (pictures, real))
+        made, known = (torch.tensor([float(value_of(p)) for p in some]).double() for some in (pictures, real))
         low, high = limits(known)
         flags = [(v < low) | (v > high) for v in (made, known)]
-        rows.append(Defect(key, name, means, made, flags[0], known, flags[1], form))
+        rows.append(DefectMeasure(key, name, meaning, made, flags[0], known, flags[1], form))
 
     add(
         "blank",

@@ -9,9 +9,8 @@ from torch import Tensor
 
 from ...core.data.prepare.types import Preparer
 from ...core.evaluation.adapter import EvaluationAdapter
-from ...core.types import BadInput, MediaSpec
-from . import io as files
-from . import visualize as sheets
+from ...core.types import BadInput, MediaSpec, WrittenFile
+from . import io, visualize
 
 
 class Image:
@@ -40,11 +39,11 @@ class Image:
 
         return PicturePreparer()
 
-    def judge(self) -> EvaluationAdapter:
+    def evaluation(self) -> EvaluationAdapter:
         """What `sonolux eval` needs to know of pictures."""
-        from .evaluation import PictureJudge
+        from .evaluation import ImageEvaluation
 
-        return PictureJudge()
+        return ImageEvaluation()
 
     def spec(self) -> MediaSpec:
         """Channels and size (H, W)."""
@@ -55,24 +54,24 @@ class Image:
 
         fit: resize and centre-crop to the recipe's size; False keeps the file's own
 
-        Raises BadInput (files.BadPicture) with the file and the reason.
+        Raises BadInput (io.BadPicture) with the file and the reason.
         """
         if not fit:
-            return files.read(path, self.channels)
-        return files.crop(files.read(path, self.channels, cover=self.size), self.size)
+            return io.read(path, self.channels)
+        return io.crop(io.read(path, self.channels, cover=self.size), self.size)
 
-    def write(self, path: Path, media: Tensor) -> Path:
-        """Write one (C, H, W) picture as an 8-bit PNG; values outside [-1, 1] are cut, non-finite ones refused."""
-        return files.write(path, media)
+    def write(self, path: Path, media: Tensor) -> WrittenFile:
+        """Write one (C, H, W) picture as an 8-bit PNG; values outside [-1, 1] are clipped, non-finite ones refused."""
+        return WrittenFile(io.write(path, media), float(media.abs().max()))
 
     def sheet(self, path: Path, media: Sequence[Tensor], captions: Sequence[str] = ()) -> Path:
         """Draw (C, H, W) pictures as a grid in one PNG; small ones are enlarged by a whole number."""
-        return files.save(Path(path), sheets.grid(media, captions), format="PNG")
+        return io.save(Path(path), visualize.grid(media, captions), format="PNG")
 
     def strip(self, path: Path, rows: Sequence[Sequence[Tensor]], captions: Sequence[str] = ()) -> Path:
         """Draw trajectories as one PNG: a row holds the (C, H, W) pictures of one sample as it unveils."""
-        return sheets.strip(Path(path), rows, captions)
+        return visualize.strip(Path(path), rows, captions)
 
     def animate(self, path: Path, frames: Sequence[Sequence[Tensor]], seconds: float = 3.0) -> Path:
         """Draw a trajectory as an endless GIF: a frame holds the (C, H, W) pictures of all samples at one step."""
-        return sheets.animate(Path(path), frames, seconds)
+        return visualize.animate(Path(path), frames, seconds)

@@ -39,3 +39,15 @@ def test_the_demo_makes_a_page_that_names_only_files_it_wrote(tmp_path):
     text = demo.page(tmp_path, [made]).read_text()
     sources = re.findall(r'src="([^"]+)"', text)
     assert len(sources) == 5 and all((tmp_path / s).exists() for s in sources)
+
+
+def test_names_on_the_demo_page_are_text(tmp_path):
+    """A class, what the checker sees and a file's name that hold markup are shown, not run."""
+    from types import SimpleNamespace
+
+    demo, evil = opened("demo"), "<script>alert(1)</script>"
+    samples = SimpleNamespace(told=[{"label": evil}], modality=SimpleNamespace(suffix=".png"))
+    path = tmp_path / 'a"><script>.png'
+    text = demo.page(tmp_path, [demo.Result(evil, samples, [path], ["a <b>"], 1.0, 2)]).read_text()
+    assert "<script" not in text and "<b>" not in text and 'a"' not in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text and "looks like a &lt;b&gt;" in text

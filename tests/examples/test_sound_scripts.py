@@ -11,9 +11,8 @@ from types import SimpleNamespace
 import pytest
 import soundfile
 import torch
-from sonolux.modalities.audio import io as files
-from sonolux.modalities.audio import loudness
-from sonolux.modalities.audio.features.likeness import planted
+from sonolux.modalities.audio import io, loudness
+from sonolux.modalities.audio.similarity import planted
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 RECIPE = """
@@ -72,7 +71,7 @@ def check_pack(run, folder):
     ]
     assert {p.name for p in out.iterdir()} == {"pack.csv", *(r["file"] for r in rows)}
     for row in rows:
-        sound = files.read(out / row["file"])
+        sound = io.read(out / row["file"])
         assert sound.source["subtype"] == "PCM_24"
         assert sound.wave.shape[-1] / 8000 == pytest.approx(float(row["seconds"]), abs=1e-4)
         assert loudness.true_peak(sound.wave, 8000) == pytest.approx(float(row["true_peak"]), abs=0.02)
@@ -84,7 +83,7 @@ def check_pack(run, folder):
     assert [float(r["seconds"]) <= 0.3 for r in rows[:3]] == [True] * 3
     again = pack.sonolux.load(run, device="cpu").sample(label="kick", seed=5, count=3, seconds=0.3)
     done = pack.finish(again.media[2], 8000, pack.Finish(lufs=-20.0))
-    assert float((files.read(out / "boom_03.wav").wave - done.wave).abs().max()) < 1e-5
+    assert float((io.read(out / "boom_03.wav").wave - done.wave).abs().max()) < 1e-5
     assert [r["class"] for r in rows][:4] == ["kick"] * 3 + ["hat"]
 
 
@@ -261,7 +260,7 @@ def test_engine_loop(run, tmp_path):
     assert opened("engine_loop").main(args) == 0
     rows = rows_of(out / "loops.csv")
     assert len(rows) == 2 and all(math.isfinite(float(r["jump"])) for r in rows)
-    one, four = (files.read(out / name).wave for name in ("hat_01.wav", "hat_01_repeated.wav"))
+    one, four = (io.read(out / name).wave for name in ("hat_01.wav", "hat_01_repeated.wav"))
     assert torch.equal(four, one.repeat(1, 4)) and one.shape[-1] >= 4000
 
 
@@ -270,7 +269,7 @@ def test_morph(run, tmp_path, ends):
     a, b = "kick", "clap"
     if ends == "files":
         for name, wave in zip(("a.wav", "b.wav"), different(2), strict=True):
-            files.write(tmp_path / name, 0.5 * wave, 8000)
+            io.write(tmp_path / name, 0.5 * wave, 8000)
         a, b = str(tmp_path / "a.wav"), str(tmp_path / "b.wav")
     out = tmp_path / "m"
     assert opened("morph").main([str(run), a, b, "--count", "3", "--out", str(out), "--set", "steps=3"]) == 0

@@ -1,13 +1,15 @@
-"""What the metrics share: checked feature arrays, exact distances, standardised features, intervals.
+"""The contract of metrics, and what they share: checked feature arrays and exact distances.
 
-A metric is called as `metric(generated, real) -> float` on arrays (N, d): one row an example, one column a feature. It
-never asks what the rows describe; what makes features is a component of its own, so every metric serves every modality.
+A metric compares two arrays of features (N, d): one row an example, one column a feature. It never asks what the rows
+describe; features are a component of their own, so every metric serves every modality.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -16,30 +18,63 @@ from torch import Tensor
 from ...types import BadInput
 
 Features = np.ndarray | Tensor
+Groups = tuple[np.ndarray, np.ndarray]
+"""Labels (N,) of the generated and (M,) of the real rows."""
 
 
-class Metric(Protocol):
-    """A number that compares generated features (N, d) with real ones (M, d)."""
+@dataclass(frozen=True)
+class MetricResult:
+    """One number that a metric gives, and how a report shows it.
 
-    def __call__(self, generated: Features, real: Features, /) -> float: ...
-
-
-class Feature(Protocol):
-    """What makes features: media, each (C, *spatial), to an array (N, d).
-
-    On the class, where it is so: `standardise = False`: numbers of one unit, compared as they are; `learned = False`:
-    its `fit(media, labels)` does not make it know the training examples.
+    Attributes:
+        key: its name in the metric's results and in metrics.json
+        name: its name in a table; `{n}` stands for the number of generated examples
+        kind: "distance": 0 is best, shown with an interval and a verdict; "share": from 0 to 1
+        scale: a report shows the value times this
+        format: how a report shows it
+        unbiased: its expected value does not depend on the number of examples
+        meaning: one line on what it says; `{many}` stands for what examples are called. "": the verdict says it
     """
 
-    def __call__(self, media: Sequence[Tensor]) -> Features: ...
+    key: str
+    name: str
+    kind: Literal["distance", "share"] = "distance"
+    scale: float = 1.0
+    format: str = "{:.3g}"
+    unbiased: bool = False
+    meaning: str = ""
 
 
-class Shares(NamedTuple):
-    """What k-nearest-neighbour balls say, each from 0 to 1."""
+class Metric(ABC):
+    """Compares generated features (N, d) with real ones (M, d): the component kind `metric`.
 
-    precision: float
-    recall: float
-    coverage: float
+    Attributes:
+        results: what a call gives, in the order of a table
+        min_rows: rows that each set needs; with fewer a report leaves the metric out
+    """
+
+    results: ClassVar[Sequence[MetricResult]]
+    min_rows: int = 2
+
+    @abstractmethod
+    def __call__(self, generated: Features, real: Features, groups: Groups | None = None) -> dict[str, float]:
+        """A value for each of `results`, by its key.
+
+        Args:
+            generated: (N, d)
+            real: (M, d)
+            groups: class labels of the rows, where the number of examples of each class is fixed
+
+        Raises:
+            BadInput: for other shapes, too few rows, and values that are not finite.
+        """
+
+    def fixed(self, real: Features) -> Metric:
+        """The metric with everything that it would otherwise take from the real set taken from `real` (M, d).
+
+        A report compares many subsets with each other: they must be measured alike.
+        """
+        return self
 
 
 def as_features(value: Features, name: str = "features", least: int = 2) -> np.ndarray:
@@ -72,67 +107,10 @@ def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return torch.cdist(torch.from_numpy(a), torch.from_numpy(b), compute_mode=mode).numpy()
 
 
-def neighbour(a: np.ndarray, k: int) -> np.ndarray:
+def kth_neighbour_distance(a: np.ndarray, k: int) -> np.ndarray:
     """Distance (N,) of each row of a to its k-th nearest other row."""
     if not 1 <= k < len(a):
         raise BadInput(f"k is {k}: the k-th nearest neighbour among {len(a)} rows needs 1 <= k <= {len(a) - 1}")
     own = distances(a, a)
     np.fill_diagonal(own, np.inf)
     return np.partition(own, k - 1, axis=1)[:, k - 1]
-
-
-def standardised(reference: Features, *sets: Features) -> list[np.ndarray]:
-    """(x - mean) / deviation for each set, with the mean and deviation (d,) of `reference`: features of different
-    units count alike. A feature that never varies in the reference keeps scale 1, so that a set which moves it shows.
-    """
-    ref = as_features(reference, "reference")
-    mean, scale = ref.mean(axis=0), ref.std(axis=0)
-    scale = np.where(scale > 1e-9 * (np.abs(mean) + scale.max()), scale, 1.0)
-    return [(as_features(s, "features", least=1) - mean) / scale for s in sets]
-
-
-def bootstrap(
-    metric: Metric,
-    generated: Features,
-    real: Features,
-    repeats: int,
-    rng: np.random.Generator,
-    level: float = 0.95,
-    groups: tuple[np.ndarray, np.ndarray] | None = None,
-) -> tuple[float, float]:
-    """An interval (low, high) around metric(generated, real) that holds its expected value with probability `level`.
-
-    Each repeat takes a random half of each set WITHOUT replacement. For a mean, the variance over halves of a finite
-    sample is s^2/(n/2) (1 - 1/2) = s^2/n, just that of the whole sample, and unlike the usual bootstrap no row occurs
-    twice: duplicates would raise MMD, lower nearest-neighbour distances and shrink covariances. Metrics that depend
-    on N (the Frechet distance is biased upwards by about 1/N) are larger on halves, so only the spread of the repeats
-    is used: [v + q_low - mean, v + q_high - mean] with v the value on all rows. Where both sets come from one
-    distribution a quadratic metric such as MMD^2 varies like 1/n instead of 1/sqrt(n): the interval is then wider than
-    it need be, never narrower.
-
-    groups: labels (N,) and (M,) of the rows, such as classes: halves are then taken within each, since a distance
-        between sets of several classes would otherwise vary mostly with the classes' shares, which are not in question
-
-    Source: Shao and Wu 1989, "A general theory for jackknife variance estimation" (delete-d jackknife, d = n/2).
-    """
-    g, r = as_pair(generated, real, least=4)
-    if repeats < 2:
-        raise BadInput(f"repeats is {repeats}: an interval needs at least 2, and 100 or more to mean something")
-    if not 0 < level < 1:
-        raise BadInput(f"level is {level}: give the probability of the interval, between 0 and 1")
-    value = metric(g, r)
-    of_g, of_r = groups or (np.zeros(len(g)), np.zeros(len(r)))
-    halves = np.array([metric(g[_half(of_g, rng)], r[_half(of_r, rng)]) for _ in range(repeats)])
-    low, high = np.quantile(halves, [(1 - level) / 2, (1 + level) / 2]) - halves.mean()
-    return float(value + low), float(value + high)
-
-
-def _half(groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Indices of a random half of each group; of an odd group the half is rounded down or up in turn."""
-    chosen, spare = [], 0
-    for group in np.unique(groups):
-        rows = rng.permutation(np.flatnonzero(groups == group))
-        size = (len(rows) + spare) // 2
-        spare = len(rows) + spare - 2 * size
-        chosen.append(rows[:size])
-    return np.concatenate(chosen)

@@ -5,44 +5,59 @@ from __future__ import annotations
 import numpy as np
 
 from ...types import BadInput
-from .base import Features, as_features, as_pair, distances
+from .base import Features, Groups, Metric, MetricResult, as_features, as_pair, distances
 
 
-class MMD:
+class MMD(Metric):
     """The unbiased squared maximum mean discrepancy under a Gaussian kernel: no form of distribution is assumed.
 
         MMD^2 = mean_{i != j} k(g_i, g_j) + mean_{i != j} k(r_i, r_j) - 2 mean_{i, j} k(g_i, r_j),
         k(x, y) = exp(-|x - y|^2 / (2 h^2))
 
-    The bandwidth h is the median distance between real examples unless given. Its expected value is 0 for equal
-    distributions at every N, so a value may be slightly negative: it is reported as it is.
-
-    Where a set holds fixed numbers n_c of each class, pairs of one class are rarer among different rows than across
-    sets, n_c (n_c - 1) / (n (n - 1)) < (n_c / n)^2, which would make the expected value negative. With `groups`, every
-    pair of classes counts by its share: M + (W - M) / n in place of M, the mean over all pairs of different rows,
-    with W the mean over pairs of one class, classes weighted by n_c / n.
-
-    bandwidth: h, in units of the features; None: the median distance of the real set
+    Its expected value is 0 for equal distributions at every N, so a value may be slightly negative: it is not clamped.
 
     Source: Gretton et al. 2012, "A kernel two-sample test", equation 3 and section 8 (median heuristic).
+
+    Args:
+        bandwidth: h, in units of the features; null: the median distance between real examples
     """
+
+    results = (MetricResult("mmd", "MMD x 1000", scale=1000, unbiased=True),)
 
     def __init__(self, bandwidth: float | None = None):
         if bandwidth is not None and not bandwidth > 0:
             raise BadInput(f"bandwidth is {bandwidth}: give a distance above 0, or null: the median of the real set")
         self.bandwidth = bandwidth
 
-    def __call__(
-        self, generated: Features, real: Features, groups: tuple[np.ndarray, np.ndarray] | None = None
-    ) -> float:
-        """MMD^2 between generated (N, d) and real (M, d), without unit; raises BadInput on bad arrays.
+    def __call__(self, generated: Features, real: Features, groups: Groups | None = None) -> dict[str, float]:
+        """`mmd`: MMD^2, without unit."""
+        return {"mmd": squared_mmd(generated, real, self.bandwidth, groups)}
 
-        groups: classes (N,) and (M,) of the rows, where their numbers are fixed
-        """
-        g, r = as_pair(generated, real)
-        h = self.bandwidth or median_distance(r)
-        of_g, of_r = groups or (None, None)
-        return float(_others(g, h, of_g) + _others(r, h, of_r) - 2 * _kernel(g, r, h).mean())
+    def fixed(self, real: Features) -> MMD:
+        """The same with the bandwidth that `real` gives."""
+        return MMD(self.bandwidth or median_distance(real))
+
+
+def squared_mmd(
+    generated: Features, real: Features, bandwidth: float | None = None, groups: Groups | None = None
+) -> float:
+    """MMD^2 between generated (N, d) and real (M, d); raises BadInput on bad arrays.
+
+    Where a set holds fixed numbers n_c of each class, pairs of one class are rarer among different rows than across
+    sets, n_c (n_c - 1) / (n (n - 1)) < (n_c / n)^2, which would make the expected value negative. With `groups`, every
+    pair of classes counts by its share: M + (W - M) / n in place of M, the mean over all pairs of different rows,
+    with W the mean over pairs of one class, classes weighted by n_c / n.
+
+    Args:
+        generated: (N, d)
+        real: (M, d)
+        bandwidth: h; None: the median distance between the real rows
+        groups: classes of the rows, where their numbers are fixed
+    """
+    g, r = as_pair(generated, real)
+    h = bandwidth or median_distance(r)
+    of_g, of_r = groups or (None, None)
+    return float(_others(g, h, of_g) + _others(r, h, of_r) - 2 * _kernel(g, r, h).mean())
 
 
 def median_distance(rows: Features) -> float:

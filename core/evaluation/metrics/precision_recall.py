@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
-
-import numpy as np
-
 from ...types import BadInput
-from .base import Features, Shares, as_pair, distances, neighbour
+from .base import Features, Groups, Metric, MetricResult, as_pair, distances, kth_neighbour_distance
 
-Part = Literal["precision", "recall", "coverage"]
+_FEW = 20  # rows of the real set up to which 3 neighbours set the radius, unless k is given
 
 
-class PrecisionRecall:
+class PrecisionRecall(Metric):
     """Shares of examples that lie in balls around the other set; a ball reaches to its centre's k-th nearest neighbour.
 
         precision: generated examples inside at least one real ball (quality)
@@ -20,31 +16,50 @@ class PrecisionRecall:
         coverage:  real balls that hold at least one generated example (variety; generated outliers do not raise it)
 
     For equal distributions and N = M coverage is 1 - (1/2)^k on average, whatever they are. Precision and recall have
-    no such closed form and fall as d grows, so put them beside those of real data against real data.
-
-    k: neighbours that set the radius of a ball
-    part: the share that a call returns
+    no such closed form and fall as d grows, so compare them with those of real data against real data.
 
     Source: Kynkaanniemi et al. 2019, "Improved precision and recall metric for assessing generative models", equations
     1 and 2; Naeem et al. 2020, "Reliable fidelity and diversity metrics for generative models", equations 8 and 10.
+
+    Args:
+        k: neighbours that set the radius of a ball; null: 5, or 3 where the real set has 20 rows or fewer
     """
 
-    def __init__(self, k: int = 5, part: Part = "precision"):
-        if k < 1:
+    results = (
+        MetricResult(
+            "precision",
+            "precision",
+            "share",
+            format="{:.1%}",
+            meaning="share of samples that lie among real {many}: quality",
+        ),
+        MetricResult(
+            "recall", "recall", "share", format="{:.1%}", meaning="share of real {many} that lie among samples: variety"
+        ),
+        MetricResult(
+            "coverage",
+            "coverage",
+            "share",
+            format="{:.1%}",
+            meaning="share of real {many} that have a sample near them: variety, outliers aside",
+        ),
+    )
+
+    def __init__(self, k: int | None = None):
+        if k is not None and k < 1:
             raise BadInput(f"k is {k}: give at least one neighbour")
-        if part not in get_args(Part):
-            raise BadInput(f"part is {part!r}: give one of {', '.join(get_args(Part))}")
-        self.k, self.part = k, part
+        self.k = k
+        self.min_rows = max(11, (k or 0) + 1)
 
-    def __call__(self, generated: Features, real: Features) -> float:
-        """The share named by `part`, 0 to 1; raises BadInput on bad arrays and where a set has no more than k rows."""
-        return getattr(self.shares(generated, real), self.part)
-
-    def shares(self, generated: Features, real: Features) -> Shares:
-        """All three shares at the cost of one; generated (N, d), real (M, d)."""
+    def __call__(self, generated: Features, real: Features, groups: Groups | None = None) -> dict[str, float]:
+        """`precision`, `recall` and `coverage`, 0 to 1; raises BadInput where a set has no more than k rows."""
         g, r = as_pair(generated, real)
+        k = self.k or (3 if len(r) <= _FEW else 5)
         between = distances(g, r)  # (N, M)
-        in_real = between <= neighbour(r, self.k)[None, :]
-        in_generated = between <= neighbour(g, self.k)[:, None]
-        precision, recall, coverage = in_real.any(axis=1), in_generated.any(axis=0), in_real.any(axis=0)
-        return Shares(float(np.mean(precision)), float(np.mean(recall)), float(np.mean(coverage)))
+        in_real = between <= kth_neighbour_distance(r, k)[None, :]
+        in_generated = between <= kth_neighbour_distance(g, k)[:, None]
+        return {
+            "precision": float(in_real.any(axis=1).mean()),
+            "recall": float(in_generated.any(axis=0).mean()),
+            "coverage": float(in_real.any(axis=0).mean()),
+        }

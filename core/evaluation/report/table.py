@@ -1,74 +1,78 @@
-"""The figures as text for a terminal and as plain values for metrics.json."""
+"""The measurements as text for a terminal and as plain values for metrics.json."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-from ..adapter import Beside, EvaluationReport, Figure
-from .place import MARK
+from .contents import EvaluationReport, Measurement, ReferenceValue
+from .folder import MARK
 
 
-def value(form: str, number: float) -> str:
-    """A number in its form; "-" for one that is not known. -0.0 is 0."""
-    return "-" if math.isnan(number) else form.format(number + 0.0)
+def number(form: str, value: float) -> str:
+    """A number in its format; "-" for one that is unknown. -0.0 is shown as 0."""
+    return "-" if math.isnan(value) else form.format(value + 0.0)
 
 
-def beside(figure: Figure, one: Beside) -> str:
+def reference(line: Measurement, one: ReferenceValue) -> str:
     """`real sounds 1.05 (0.2 to 2.1)`."""
-    text = f"{one.name} {value(figure.form, one.value)}"
+    text = f"{one.name} {number(line.format, one.value)}"
     if one.low is None or one.high is None:
         return text
-    return f"{text} ({value(figure.form, one.low)} to {value(figure.form, one.high)})"
+    return f"{text} ({number(line.format, one.low)} to {number(line.format, one.high)})"
 
 
-def interval(figure: Figure) -> str:
+def interval(line: Measurement) -> str:
     """`14.2 to 16.9`, or nothing."""
-    return "" if figure.interval is None else " to ".join(value(figure.form, v) for v in figure.interval)
+    return "" if line.interval is None else " to ".join(number(line.format, v) for v in line.interval)
 
 
-def text(report: EvaluationReport) -> str:
-    """A heading a group, a line a figure: name, value, its 95 % interval, what stands beside it."""
-    lines = [report.title]
-    every = [f for group in report.figures.values() for f in group]
-    wide = max((len(f.name) for f in every), default=0)
-    spans = max((len(interval(f)) for f in every), default=0)
-    for heading, group in report.figures.items():
-        lines.append(f"\n{heading}")
-        for f in group:
-            others = "; ".join(beside(f, b) for b in f.beside)
-            lines.append(f"  {f.name:<{wide}}  {value(f.form, f.value):>8}  {interval(f):<{spans}}  {others}".rstrip())
-            if f.means:
-                lines.append(f"      {f.means}")
-    return "\n".join([*lines, *(f"\nnote: {remark}" for remark in report.remarks)])
+def as_text(report: EvaluationReport) -> str:
+    """A heading for each group, then lines with name, value, 95 % interval and references."""
+    out = [report.title]
+    every = [line for lines in report.measurements.values() for line in lines]
+    name_width = max((len(line.name) for line in every), default=0)
+    interval_width = max((len(interval(line)) for line in every), default=0)
+    for heading, lines in report.measurements.items():
+        out.append(f"\n{heading}")
+        for line in lines:
+            others = "; ".join(reference(line, one) for one in line.references)
+            value = number(line.format, line.value)
+            text = f"  {line.name:<{name_width}}  {value:>8}  {interval(line):<{interval_width}}  {others}"
+            out.append(text.rstrip())
+            if line.meaning:
+                out.append(f"      {line.meaning}")
+    return "\n".join([*out, *(f"\nnote: {remark}" for remark in report.remarks)])
 
 
-def plain(report: EvaluationReport) -> dict[str, Any]:
-    """What metrics.json holds; numbers that are not known are null."""
+def as_json(report: EvaluationReport) -> dict[str, Any]:
+    """What metrics.json holds; numbers that are unknown are null."""
+    figures = {heading: {line.key: _plain(line) for line in lines} for heading, lines in report.measurements.items()}
     return {
         MARK[0]: MARK[1],
         "title": report.title,
         **report.facts,
         "remarks": report.remarks,
-        "figures": {heading: {f.key: _figure(f) for f in group} for heading, group in report.figures.items()},
+        "figures": figures,
         "classes": list(report.classes),
         "confusion": None if report.confusion is None else report.confusion.tolist(),
-        "each": report.rows,
+        "each": report.samples,
     }
 
 
-def _figure(f: Figure) -> dict[str, Any]:
-    low, high = f.interval or (None, None)
+def _plain(line: Measurement) -> dict[str, Any]:
+    low, high = line.interval or (None, None)
+    references = {
+        r.name: {"value": _finite(r.value), "low": _finite(r.low), "high": _finite(r.high)} for r in line.references
+    }
     return {
-        "value": _number(f.value),
-        "low": _number(low),
-        "high": _number(high),
-        "beside": {
-            b.name: {"value": _number(b.value), "low": _number(b.low), "high": _number(b.high)} for b in f.beside
-        },
-        "means": f.means,
+        "value": _finite(line.value),
+        "low": _finite(low),
+        "high": _finite(high),
+        "references": references,
+        "meaning": line.meaning,
     }
 
 
-def _number(v: float | None) -> float | None:
-    return None if v is None or not math.isfinite(v) else v
+def _finite(value: float | None) -> float | None:
+    return None if value is None or not math.isfinite(value) else value

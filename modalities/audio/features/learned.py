@@ -8,18 +8,16 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from ....core.evaluation.classifier import Classifier, recognise
-from ....core.evaluation.network import network
+from ....core.evaluation.classifier import Classifier, classify, fitted_classifier
 from ....core.types import BadInput, MediaSpec
-from ..evaluation import SoundJudge
+from ..evaluation import AudioEvaluation
 
 
 class Learned:
     """96 numbers a sound: the penultimate layer of a small network that is trained on the real training sounds.
 
-    With classes it learns to tell them; without, to know a sound again after it was made faster,
-    later, higher and noisier. It has seen the training sounds, so distances to these say nothing: compare with held-out
-    ones.
+    With classes it learns to tell them apart; without, to tell two augmented views of a sound from those of others. It
+    has seen the training sounds, so distances to these measure nothing: compare with held-out ones.
 
     spec: the recipe's facts about the sounds
     epochs: passes over the training sounds
@@ -35,15 +33,17 @@ class Learned:
         if spec.rate is None:
             raise BadInput("audio/learned needs the sounds' rate in Hz")
         self.spec, self.epochs, self.cache = spec, epochs, cache
-        self.judge = SoundJudge(float(spec.rate))
+        self.adapter = AudioEvaluation(float(spec.rate))
         self.model: Classifier | None = None
 
     def fit(self, media: Sequence[Tensor], labels: Tensor) -> None:
-        """Train on the real training sounds; labels (N,), -1: not told."""
-        self.model = network(self.judge, media, labels, len(self.spec.classes), self.epochs, self.cache)
+        """Train on the real training sounds; labels (N,), -1: no class."""
+        x, adapter = self.adapter.classifier_input(media), self.adapter
+        classes = len(self.spec.classes)
+        self.model = fitted_classifier(x, labels, classes, adapter.augment, adapter.classifier, self.epochs, self.cache)
 
     def __call__(self, media: Sequence[Tensor]) -> np.ndarray:
         """Sounds (C, frames) -> (N, 96) float64. Raises BadInput where `fit` was not called."""
         if self.model is None:
             raise BadInput("audio/learned is fitted on the training sounds first")
-        return recognise(self.model, self.judge.pictures(media))[1].double().numpy()
+        return classify(self.model, self.adapter.classifier_input(media))[1].double().numpy()

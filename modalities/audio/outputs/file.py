@@ -8,8 +8,8 @@ from typing import Literal
 
 from torch import Tensor
 
-from ....core.types import BadInput, MediaSpec
-from .. import io as files
+from ....core.types import BadInput, MediaSpec, WrittenFile
+from .. import io
 from ..output import Finish, finish
 
 
@@ -49,14 +49,14 @@ class File:
             raise BadInput("audio/file writes sounds: it needs `modality: {use: audio}`")
         if dither and not format.endswith("16"):
             raise BadInput(f"dither is for 16 bits (wav16, flac16), not for {format}: leave it out")
-        files.check_form(format, spec.rate)
+        io.check_form(format, spec.rate)
         self.rate, self.format, self.dither = spec.rate, format, dither
         how = Finish(trim, fade_in, fade_out, lufs, peak, ceiling)
         self.how = replace(how, trim=None, fade_in=0.0, fade_out=0.0) if loop else how
-        self.suffix = files.FORMATS[format].suffix
+        self.suffix = io.FORMATS[format].suffix
 
-    def write(self, path: Path, media: Tensor) -> Path:
+    def write(self, path: Path, media: Tensor) -> WrittenFile:
         """Finish and write (C, frames). Raises BadInput for non-finite samples, before anything is written."""
         done = finish(media, self.rate, self.how)
-        files.write(path, done.wave, self.rate, self.format, dither=0 if self.dither else None)
-        return Path(path)
+        gain = io.write(path, done.wave, self.rate, self.format, dither=0 if self.dither else None)
+        return WrittenFile(Path(path), float(done.wave.abs().max()), scaled=gain < 1)

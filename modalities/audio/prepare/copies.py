@@ -1,8 +1,8 @@
 """Near copies among sound files: one recording twice, whatever its level, polarity, place, length, rate and format.
 
-Two stages. Short patches of a coarse log-mel picture, each relative to its own loudest point, are compared between all
-files: that is fast, and knows no level and no place. What is similar there is then laid over each other as waveforms:
-copies agree sample by sample, takes of one thing do not.
+Two stages. Short patches of a coarse log-mel spectrogram, each relative to its own maximum, are compared between all
+files: that is fast, and invariant to level and place. The waveforms of what is similar there are then correlated:
+copies agree sample by sample, other recordings of the same thing do not.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from torch.nn import functional
 
 from ....core.data.files import progress
 from ....core.data.prepare.types import Pair
-from .. import dsp
-from .. import io as files
+from ....core.evaluation.near_copies import best_partners, most_similar, ranked_pairs
+from .. import dsp, io
 
 COPY = 0.95
 """Correlation of the waveforms from which on two sounds count as one recording."""
@@ -45,6 +45,25 @@ class _Hit:
     lag: int
 
 
+class _Patches:
+    """Patches of many files: unit vectors, the file of each and its frame."""
+
+    def __init__(self):
+        self.vectors: list[Tensor] = []
+        self.owners: list[Tensor] = []
+        self.frames: list[Tensor] = []
+
+    def add(self, owner: int, vectors: Tensor, frames: Tensor) -> None:
+        """Those of a file's patches that begin at the given frames."""
+        self.vectors.append(vectors[frames])
+        self.owners.append(torch.full((len(frames),), owner))
+        self.frames.append(frames)
+
+    def joined(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Vectors (N, d), owners (N,), frames (N,)."""
+        return torch.cat(self.vectors), torch.cat(self.owners), torch.cat(self.frames)
+
+
 class Copies:
     """Finds pairs among traces; a trace is the sounding part of a file, mono at 8 kHz, as 16-bit numbers.
 
@@ -54,9 +73,9 @@ class Copies:
     def __init__(self, count: int = 1):
         self.most = int(min(30 * RATE, max(2 * RATE, _ROOM / 2 / max(1, count))))
 
-    def trace(self, sound: files.Sound) -> np.ndarray | None:
+    def trace(self, sound: io.Sound) -> np.ndarray | None:
         """What is compared of a sound; None where that is too short or silent."""
-        mono = files.to_channels(sound.wave, 1)
+        mono = io.to_channels(sound.wave, 1)
         start = dsp.onset(mono, sound.rate)
         mono = mono[:, start : start + math.ceil((self.most / RATE + 1) * sound.rate)]
         wave = dsp.trim(_to_8k(mono - dsp.offset(mono), round(sound.rate)), RATE, floor=-30.0, window=0.005)
@@ -68,15 +87,12 @@ class Copies:
     def pairs(self, traces: Sequence[np.ndarray | None]) -> list[Pair]:
         """Every pair whose waveforms correlate by COPY or more, best first."""
         waves = {i: torch.from_numpy(t).float() / 32767 for i, t in enumerate(traces) if t is not None}
-        found = []
-        likely = _similar(waves)
+        found, likely = {}, _similar(waves)
         for (a, b), hits in progress(likely.items(), "comparing copies", len(likely)):
-            likeness = 0.0
-            for hit in _apart(hits):
-                likeness = max(likeness, _laid_over(waves[a], waves[b], hit.lag))
-            if likeness >= COPY:
-                found.append(Pair(a, b, min(1.0, likeness)))
-        return sorted(found, key=lambda p: -p.likeness)
+            similarity = max(_waveform_correlation(waves[a], waves[b], hit.lag) for hit in _apart(hits))
+            if similarity >= COPY:
+                found[a, b] = similarity
+        return ranked_pairs(found)
 
 
 def _to_8k(x: Tensor, rate: int) -> Tensor:
@@ -109,42 +125,25 @@ def _queries(level: Tensor) -> Tensor:
 
 def _similar(waves: dict[int, Tensor]) -> dict[tuple[int, int], list[_Hit]]:
     """Pairs of files that have similar patches, each file's best partners only."""
-    store, owner, frame, asked = [], [], [], []
+    if len(waves) < 2:
+        return {}
+    store, asked = _Patches(), _Patches()
     stride = max(1, math.ceil(sum(map(len, waves.values())) / _HOP / _FRAMES))
     for i, wave in waves.items():
         patch, level = _patches(wave)
-        asked += [(i, int(k), patch[k]) for k in _queries(level)]
-        loud = torch.nonzero(level > -45.0)[::stride, 0]
-        store.append(patch[loud])
-        owner.append(torch.full((len(loud),), i))
-        frame.append(loud)
+        asked.add(i, patch, _queries(level))
+        store.add(i, patch, torch.nonzero(level > -45.0)[::stride, 0])
+    (queries, askers, starts), (keys, owners, frames) = asked.joined(), store.joined()
     hits: dict[tuple[int, int], list[_Hit]] = {}
-    if len(waves) < 2:
-        return hits
-    everything, owners, frames = torch.cat(store), torch.cat(owner), torch.cat(frame)
-    rows = max(1, 10_000_000 // len(everything))
-    starts = range(0, len(asked), rows)
-    for start in progress(starts, "looking for copies", len(starts)):
-        part = asked[start : start + rows]
-        likeness = torch.stack([patch for *_, patch in part]) @ everything.T
-        likeness[torch.tensor([i for i, *_ in part])[:, None] == owners] = -1.0
-        best, which = likeness.topk(min(_PARTNERS, likeness.shape[1]), dim=1)
-        for (i, k, _), row, columns in zip(part, best.tolist(), which.tolist(), strict=True):
-            for value, column in zip(row, columns, strict=True):
-                if value >= _SIMILAR:
-                    j, lag = int(owners[column]), (int(frames[column]) - k) * _HOP
-                    hits.setdefault((min(i, j), max(i, j)), []).append(_Hit(value, lag if i < j else -lag))
-    return _best(hits)
-
-
-def _best(hits: dict[tuple[int, int], list[_Hit]]) -> dict[tuple[int, int], list[_Hit]]:
-    """The pairs that are among the best partners of either file."""
-    by_file: dict[int, list[tuple[float, tuple[int, int]]]] = {}
-    for pair, own in hits.items():
-        for i in pair:
-            by_file.setdefault(i, []).append((max(hit.similar for hit in own), pair))
-    kept = {pair for rows in by_file.values() for _, pair in sorted(rows, reverse=True)[:_PARTNERS]}
-    return {pair: hits[pair] for pair in sorted(kept)}
+    rows = max(1, 10_000_000 // len(keys))
+    for block, values, which in most_similar(queries, keys, _PARTNERS, (askers, owners), rows, "looking for copies"):
+        for r, column in torch.nonzero(values >= _SIMILAR).tolist():
+            k = int(which[r, column])
+            i, j = int(askers[block[r]]), int(owners[k])
+            lag = (int(frames[k]) - int(starts[block[r]])) * _HOP
+            hits.setdefault((min(i, j), max(i, j)), []).append(_Hit(float(values[r, column]), lag if i < j else -lag))
+    kept = best_partners({pair: max(hit.similar for hit in own) for pair, own in hits.items()}, _PARTNERS)
+    return {pair: hits[pair] for pair in kept}
 
 
 def _apart(hits: list[_Hit], most: int = 2) -> list[_Hit]:
@@ -156,7 +155,7 @@ def _apart(hits: list[_Hit], most: int = 2) -> list[_Hit]:
     return kept
 
 
-def _laid_over(a: Tensor, b: Tensor, lag: int) -> float:
+def _waveform_correlation(a: Tensor, b: Tensor, lag: int) -> float:
     """How well the shorter, where it sounds, is a part of the longer; or, where that is near, the other way round."""
     if len(a) < len(b):
         a, b, lag = b, a, -lag

@@ -15,8 +15,7 @@ from torch import Tensor
 from ....core.data.manifest import Line
 from ....core.data.prepare.types import Context, Pair, Proposal, Summary
 from ....core.util.plots import Panel
-from .. import dsp, loudness
-from .. import io as files
+from .. import dsp, io, loudness
 from .copies import Copies
 from .recipe import RATES, propose
 
@@ -31,8 +30,8 @@ class SoundPreparer:
 
     modality = "audio"
     nouns = ("sound", "sounds")
-    suffixes = files.SUFFIXES
-    foreign = files.FOREIGN
+    suffixes = io.SUFFIXES
+    foreign = io.FOREIGN
     analysis = 1
 
     def __init__(self) -> None:
@@ -43,14 +42,14 @@ class SoundPreparer:
         self.copies = Copies(count)
 
     def inspect(self, path: Path) -> tuple[Line, Any]:
-        """The facts of one file and its trace. Raises files.Unreadable for what no recipe could use."""
-        sound = files.read(path, most=_MOST)
-        files.check_heard(path, sound.wave, sound.rate)
+        """The facts of one file and its trace. Raises io.Unreadable for what no recipe could use."""
+        sound = io.read(path, most=_MOST)
+        io.check_heard(path, sound.wave, sound.rate)
         return facts(sound), self.copies.trace(sound)
 
     def trace(self, path: Path) -> Any:
         """The trace alone."""
-        return self.copies.trace(files.read(path, most=_MOST))
+        return self.copies.trace(io.read(path, most=_MOST))
 
     def alike(self, traces: Sequence[Any]) -> list[Pair]:
         """Pairs of near copies: the same recording up to level, polarity, place, length and format."""
@@ -65,7 +64,7 @@ class SoundPreparer:
         return propose(lines, context)
 
 
-def facts(sound: files.Sound) -> Line:
+def facts(sound: io.Sound) -> Line:
     """What a manifest holds of a decoded file.
 
     frames, rate (Hz), channels, format, subtype, seconds; peak and rms in dB of full scale; lufs, null under 400 ms;
@@ -75,7 +74,7 @@ def facts(sound: files.Sound) -> Line:
     """
     wave, rate = sound.wave, sound.rate
     remarks: list[str] = []
-    files.to_channels(wave, 1, "mean", remarks)
+    io.to_channels(wave, 1, "mean", remarks)
     peak = float(wave.abs().max())
     lead, trail = silence(wave, rate)
     off = float(dsp.offset(wave).abs().max())

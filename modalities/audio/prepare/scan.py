@@ -13,8 +13,7 @@ from torch import Tensor
 
 from ....core.data import files as folders
 from ....core.types import MediaSpec
-from .. import dsp
-from .. import io as files
+from .. import dsp, io
 from ..store import Store
 
 Crop = Literal["onset", "random", "start"]
@@ -37,7 +36,7 @@ class Plan:
     """
 
     spec: MediaSpec
-    mix: files.Mix
+    mix: io.Mix
     crop: Crop
     normalise: Level
     level: float
@@ -95,10 +94,10 @@ class Entry:
         return {"file": self.name, "hash": self.hash, **{k: v for k, v in told.items() if v is not None}, **self.facts}
 
 
-def decode(entry: Entry, plan: Plan) -> files.Sound:
-    """The whole sound of an entry, resampled and mixed. Raises files.Unreadable for what cannot be used."""
-    sound = files.read(entry.path, plan.rate, plan.spec.channels, plan.mix)
-    files.check_heard(entry.path, sound.wave, plan.rate)
+def decode(entry: Entry, plan: Plan) -> io.Sound:
+    """The whole sound of an entry, resampled and mixed. Raises io.Unreadable for what cannot be used."""
+    sound = io.read(entry.path, plan.rate, plan.spec.channels, plan.mix)
+    io.check_heard(entry.path, sound.wave, plan.rate)
     return sound
 
 
@@ -116,9 +115,9 @@ def place(wave: Tensor, plan: Plan) -> Prepared:
     gain = 1.0
     if plan.normalise != "none":
         now = float(heard.abs().max()) if plan.normalise == "peak" else dsp.active_rms(heard, plan.rate)
-        gain = dsp.amplitude(plan.level) / max(now, files.SILENT)
+        gain = dsp.amplitude(plan.level) / max(now, io.SILENT)
         if plan.normalise == "rms":
-            gain = min(gain, 1.0 / max(float(heard.abs().max()), files.SILENT))
+            gain = min(gain, 1.0 / max(float(heard.abs().max()), io.SILENT))
     end = start + dsp.bounds(heard)[1]
     return Prepared(wave, start, max(end, start + 1), offset, gain)
 
@@ -141,7 +140,7 @@ class Shelf:
         """Whether it can keep nothing more."""
         return self.room <= 0 and self.store is None
 
-    def take(self, entry: Entry) -> files.Sound | None:
+    def take(self, entry: Entry) -> io.Sound | None:
         """Find the entry's sound a place (`entry.prepared`), decoding it unless the store has it; what was decoded."""
         plan, sound = self.plan, None
         key = Store.key(entry.hash, plan.rate, plan.spec.channels, plan.mix)
@@ -180,11 +179,11 @@ def scan(found: Sequence[Entry], shelf: Shelf, bad: folders.BadFiles) -> list[En
         try:
             entry.hash = entry.hash or folders.content_hash(entry.path)
             sound = shelf.take(entry)
-        except files.Unreadable as error:
+        except io.Unreadable as error:
             bad.add(entry.name, error.reason)
             continue
         except OSError as error:
-            bad.add(entry.name, files.why(entry.path, error))
+            bad.add(entry.name, io.why(entry.path, error))
             continue
         if sound is not None:
             entry.facts = {**sound.source, "seconds": _seconds(sound)}
@@ -195,7 +194,7 @@ def scan(found: Sequence[Entry], shelf: Shelf, bad: folders.BadFiles) -> list[En
     return usable
 
 
-def _seconds(sound: files.Sound) -> float:
+def _seconds(sound: io.Sound) -> float:
     return round(sound.source["frames"] / sound.source["rate"], 4)  # type: ignore[operator]
 
 

@@ -8,17 +8,16 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from ....core.evaluation.classifier import Classifier, recognise
-from ....core.evaluation.network import network
+from ....core.evaluation.classifier import Classifier, classify, fitted_classifier
 from ....core.types import BadInput, MediaSpec
-from ..evaluation import PictureJudge
+from ..evaluation import ImageEvaluation
 
 
 class Learned:
     """96 numbers a picture: the penultimate layer of a small network that is trained on the real training pictures.
 
-    With classes it learns to tell them; without, to know a picture again after it was turned, moved and scaled. It has
-    seen the training pictures, so distances to these say nothing: compare with held-out ones.
+    With classes it learns to tell them apart; without, to tell two augmented views of a picture from those of others.
+    It has seen the training pictures, so distances to these measure nothing: compare with held-out ones.
 
     spec: the recipe's facts about the pictures
     epochs: passes over the training pictures
@@ -32,15 +31,17 @@ class Learned:
         if epochs < 1:
             raise BadInput(f"eval.feature.epochs is {epochs}: give 1 or more")
         self.spec, self.epochs, self.cache = spec, epochs, cache
-        self.judge = PictureJudge()
+        self.adapter = ImageEvaluation()
         self.model: Classifier | None = None
 
     def fit(self, media: Sequence[Tensor], labels: Tensor) -> None:
-        """Train on the real training pictures; labels (N,), -1: not told."""
-        self.model = network(self.judge, media, labels, len(self.spec.classes), self.epochs, self.cache)
+        """Train on the real training pictures; labels (N,), -1: no class."""
+        x, adapter = self.adapter.classifier_input(media), self.adapter
+        classes = len(self.spec.classes)
+        self.model = fitted_classifier(x, labels, classes, adapter.augment, adapter.classifier, self.epochs, self.cache)
 
     def __call__(self, media: Sequence[Tensor]) -> np.ndarray:
         """Pictures (C, H, W) -> (N, 96) float64. Raises BadInput where `fit` was not called."""
         if self.model is None:
             raise BadInput("image/learned is fitted on the training pictures first")
-        return recognise(self.model, self.judge.pictures(media))[1].double().numpy()
+        return classify(self.model, self.adapter.classifier_input(media))[1].double().numpy()

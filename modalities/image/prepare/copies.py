@@ -2,7 +2,7 @@
 
 Two stages, on thumbnails of 48 x 48 grey levels. First their 16 x 16 versions, standardised, and the same of each
 picture's mirror image and cuts, are compared between all pictures. What is similar is then compared in detail: the
-thumbnails less their local means, so that two skies are not alike for being blue above and white below.
+thumbnails less their local means, so that two skies are not similar for being blue above and white below.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from ....core.data.files import progress
 from ....core.data.prepare.types import Pair
+from ....core.evaluation.near_copies import most_similar, ranked_pairs
 
 COPY = 0.9
 """Correlation of the details from which on two pictures may be one; see `_stands_out`."""
@@ -30,7 +31,7 @@ _HINT = 0.4  # correlation of the details from which on the best place of a cut 
 _PARTNERS = 6  # most pictures that one is compared with
 _FITS = 2000  # most candidates whose cut is placed exactly
 _MANY = 20_000  # pictures from which on cuts are not looked for
-_USUAL = 0.7  # likeness of neighbours from which on pictures of this kind are all alike
+_USUAL = 0.7  # similarity of neighbours from which on pictures of this kind are all similar
 _FLAT = 3  # pictures of fewer grey levels than this have no detail
 
 # (top, left, side) of the parts that are compared with whole pictures, as shares.
@@ -43,7 +44,7 @@ _Cut = tuple[float, float, float]
 class _Candidate:
     """Picture a, of which `cut` is taken, perhaps mirrored, against the whole of picture b."""
 
-    likeness: float
+    similarity: float
     a: int
     b: int
     cut: _Cut
@@ -57,7 +58,7 @@ def thumbnail(picture: Pil.Image) -> np.ndarray:
 
 
 def pairs(thumbnails: Sequence[np.ndarray | None]) -> list[Pair]:
-    """Every pair of copies, the likest first."""
+    """Every pair of copies, the most similar first."""
     places = [i for i, t in enumerate(thumbnails) if t is not None and int(t.max()) - int(t.min()) >= _FLAT]
     if len(places) < 2:
         return []
@@ -70,52 +71,52 @@ def pairs(thumbnails: Sequence[np.ndarray | None]) -> list[Pair]:
     ]
     for mirrored, cut in progress(views, "looking for copies", len(views)):
         part = _cut(pictures.flip(-1) if mirrored else pictures, cut)
-        for a, b, likeness in _similar(_coarse(part), whole, _details(part), details):
+        for a, b, similarity in _similar(_coarse(part), whole, _details(part), details):
             pair = (min(a, b), max(a, b))
-            if pair not in best or best[pair].likeness < likeness:
-                best[pair] = _Candidate(likeness, a, b, cut, mirrored)
+            if pair not in best or best[pair].similarity < similarity:
+                best[pair] = _Candidate(similarity, a, b, cut, mirrored)
     _fitted(best, pictures, details, usual)
-    rows = [
-        Pair(places[a], places[b], min(1.0, c.likeness))
-        for (a, b), c in best.items()
-        if _stands_out(c.likeness, float(max(usual[a], usual[b])), c.cut != _WHOLE or c.mirrored)
-    ]
-    return sorted(rows, key=lambda p: (-p.likeness, p.first, p.second))
+    return ranked_pairs(
+        {
+            (places[a], places[b]): c.similarity
+            for (a, b), c in best.items()
+            if _stands_out(c.similarity, float(max(usual[a], usual[b])), c.cut != _WHOLE or c.mirrored)
+        }
+    )
 
 
 def _fitted(best: dict[tuple[int, int], _Candidate], pictures: Tensor, details: Tensor, usual: Tensor) -> None:
-    """Look for the best place of the cut, for the likest candidates of each picture where that can decide."""
+    """Look for the best place of the cut, for the most similar candidates of each picture where that can decide."""
     tried: Counter[int] = Counter()
-    open_ = [(pair, c) for pair, c in best.items() if c.likeness < 0.98 and float(usual[[c.a, c.b]].max()) <= _USUAL]
-    rows = sorted(open_, key=lambda item: -item[1].likeness)[:_FITS]
+    open_ = [(pair, c) for pair, c in best.items() if c.similarity < 0.98 and float(usual[[c.a, c.b]].max()) <= _USUAL]
+    rows = sorted(open_, key=lambda item: -item[1].similarity)[:_FITS]
     for pair, c in progress(rows, "comparing copies", len(rows)):
         if max(tried[c.a], tried[c.b]) < 2:
             tried.update((c.a, c.b))
             source = pictures[c.a].flip(-1) if c.mirrored else pictures[c.a]
-            best[pair] = replace(c, likeness=max(c.likeness, _best_cut(source, details[c.b], c.cut)))
+            best[pair] = replace(c, similarity=max(c.similarity, _best_cut(source, details[c.b], c.cut)))
 
 
-def _stands_out(likeness: float, usual: float, chosen: bool) -> bool:
-    """Whether a likeness tells of a copy: where many are alike (strokes, icons), it must be much closer than those.
+def _stands_out(similarity: float, usual: float, chosen: bool) -> bool:
+    """Whether a similarity tells of a copy: where many are similar (strokes, icons), it must be much closer than those.
 
-    chosen: the best of many cuts or of two mirror images, which makes anything more alike
+    chosen: the best of many cuts or of two mirror images, which makes anything more similar
     """
     if usual > _USUAL:
-        return likeness >= (0.995 if chosen else 0.985)
-    return likeness >= COPY and 1 - likeness <= (0.15 if chosen else 0.3) * (1 - usual)
+        return similarity >= (0.995 if chosen else 0.985)
+    return similarity >= COPY and 1 - similarity <= (0.15 if chosen else 0.3) * (1 - usual)
 
 
 def _usual(whole: Tensor, details: Tensor) -> Tensor:
-    """(N,): how alike in detail each picture and its fourth nearest are; a picture seldom has four copies."""
-    out = torch.zeros(len(whole))
-    for start in range(0, len(whole), 512):
-        likeness = whole[start : start + 512] @ whole.T
-        rows = torch.arange(len(likeness))
-        likeness[rows, rows + start] = -1.0
-        _, which = likeness.topk(min(12, likeness.shape[1]), dim=1)
-        alike = torch.einsum("nd,nkd->nk", details[start : start + 512], details[which])
-        out[start : start + 512] = alike.sort(1, descending=True).values[:, min(3, alike.shape[1] - 1)]
-    return out if len(whole) > 8 else torch.zeros(len(whole))
+    """(N,): how similar in detail each picture and its fourth nearest are; a picture seldom has four copies."""
+    out, own = torch.zeros(len(whole)), torch.arange(len(whole))
+    if len(whole) <= 8:
+        return out
+    for block, _, which in most_similar(whole, whole, 12, (own, own)):
+        rows = slice(block.start, block.stop)
+        found = torch.einsum("nd,nkd->nk", details[rows], details[which])
+        out[rows] = found.sort(1, descending=True).values[:, min(3, found.shape[1] - 1)]
+    return out
 
 
 def _cut(pictures: Tensor, cut: _Cut) -> Tensor:
@@ -135,7 +136,7 @@ def _sampled(pictures: Tensor, cuts: Sequence[_Cut]) -> Tensor:
 
 
 def _best_cut(picture: Tensor, details: Tensor, near: _Cut) -> float:
-    """The largest likeness over parts of (S, S) of about the size of `near`, at all places."""
+    """The largest similarity over parts of (S, S) of about the size of `near`, at all places."""
     sides = [side for side in (near[2] + 0.03 * k for k in range(-2, 2)) if side < 1]
     steps = [k / 4 for k in range(5)]
     cuts = [(top, left, side) for side in sides for top in steps for left in steps]
@@ -160,14 +161,10 @@ def _details(pictures: Tensor) -> Tensor:
 
 
 def _similar(part: Tensor, whole: Tensor, own: Tensor, details: Tensor) -> list[tuple[int, int, float]]:
-    """(a, b, likeness in detail): picture a's part is similar to the whole of b; each part's best partners."""
-    out = []
-    for start in range(0, len(part), 512):
-        likeness = part[start : start + 512] @ whole.T
-        rows = torch.arange(len(likeness))
-        likeness[rows, rows + start] = -1.0
-        best, which = likeness.topk(min(_PARTNERS, likeness.shape[1]), dim=1)
-        alike = torch.einsum("nd,nkd->nk", own[start : start + 512], details[which])
-        good = torch.nonzero((best >= _SIMILAR) & (alike >= _HINT))
-        out += [(start + r, int(which[r, k]), float(alike[r, k])) for r, k in good.tolist()]
+    """(a, b, similarity in detail): picture a's part is similar to the whole of b; each part's best partners."""
+    out, numbers = [], torch.arange(len(whole))
+    for block, values, which in most_similar(part, whole, _PARTNERS, (numbers, numbers)):
+        found = torch.einsum("nd,nkd->nk", own[block.start : block.stop], details[which])
+        good = torch.nonzero((values >= _SIMILAR) & (found >= _HINT))
+        out += [(block[r], int(which[r, k]), float(found[r, k])) for r, k in good.tolist()]
     return out

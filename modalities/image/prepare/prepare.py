@@ -13,7 +13,7 @@ from PIL import Image as Pil
 from ....core.data.manifest import Line
 from ....core.data.prepare.types import Context, Pair, Proposal, Summary
 from ....core.util.plots import Panel
-from .. import io as files
+from .. import io
 from . import copies as prepare_copies
 from .recipe import propose
 
@@ -25,7 +25,7 @@ class PicturePreparer:
 
     modality = "image"
     nouns = ("picture", "pictures")
-    suffixes = files.SUFFIXES
+    suffixes = io.SUFFIXES
     foreign = frozenset(
         f".{name}"
         for name in (
@@ -51,12 +51,12 @@ class PicturePreparer:
         """Nothing to share out: a trace is 2 kB."""
 
     def inspect(self, path: Path) -> tuple[Line, Any]:
-        """The facts of one file and its thumbnail. Raises files.BadPicture for what cannot be decoded."""
+        """The facts of one file and its thumbnail. Raises io.BadPicture for what cannot be decoded."""
         try:
-            levels = files.read_bytes(path)
-        except files.BadPicture as error:
+            levels = io.read_bytes(path)
+        except io.BadPicture as error:
             if path.suffix.casefold() in self.foreign and error.reason.startswith("not a picture"):
-                raise files.BadPicture(
+                raise io.BadPicture(
                     path, f"{path.suffix.lower()} is not read: convert it, for example to PNG"
                 ) from None
             raise
@@ -65,7 +65,7 @@ class PicturePreparer:
 
     def trace(self, path: Path) -> Any:
         """The thumbnail alone."""
-        return prepare_copies.thumbnail(Pil.fromarray(files.read_bytes(path).transpose(1, 2, 0)))
+        return prepare_copies.thumbnail(Pil.fromarray(io.read_bytes(path).transpose(1, 2, 0)))
 
     def alike(self, traces: Sequence[Any]) -> list[Pair]:
         """Pairs of near copies: one picture in another size, format or brightness, mirrored or a little cut."""

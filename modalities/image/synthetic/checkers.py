@@ -14,7 +14,6 @@ squares in c_4, five-pointed stars in c_5, and circles nowhere.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -46,28 +45,6 @@ def main_shape(picture: Tensor | np.ndarray) -> str:
     """The kind of the largest thing in a picture (1 or 3, H, W) in [-1, 1]; "unclear", or "none" where nothing is."""
     scene = read_scene(picture)
     return scene.things[0].shape if scene.things else "none"
-
-
-def agreement(attributes: dict[str, Any], scene: Scene) -> dict[str, bool]:
-    """For each attribute of an example of `image/shapes`: whether a scene read from a picture shows the same.
-
-    Keys: count, shape, colour, size, place (centre within a tenth of the shorter side), relation. An attribute holds if
-    it holds for every thing; things are matched by place, so that a wrong colour is not also a wrong shape.
-    """
-    wanted = [Thing(**facts) for facts in attributes["things"]]
-    if len(wanted) != len(scene.things):
-        return dict.fromkeys(("count", "shape", "colour", "size", "place", "relation"), False)
-    found = [min(scene.things, key=lambda t: math.hypot(t.x - w.x, t.y - w.y)) for w in wanted]
-    ordered = Scene(tuple(found))
-    pairs = list(zip(wanted, found, strict=True))
-    return {
-        "count": True,
-        "shape": all(w.shape == f.shape for w, f in pairs),
-        "colour": all(w.colour == f.colour for w, f in pairs),
-        "size": all(w.size == f.size for w, f in pairs),
-        "place": all(math.hypot(w.x - f.x, w.y - f.y) < 0.1 for w, f in pairs),
-        "relation": [ordered.relation(0, i) for i in range(1, len(found))] == attributes["relations"],
-    }
 
 
 def _background(rgb: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ import torch
 from sonolux.core.cli.main import main
 from sonolux.core.evaluation import classifier
 from sonolux.core.pipeline.pipeline import Pipeline
-from sonolux.modalities.audio import io as files
+from sonolux.modalities.audio import io as sound_io
 from sonolux.modalities.audio.modality import Audio
 
 
@@ -77,13 +77,13 @@ def test_sounds_of_many_lengths_as_json(sounds, tiny_sounds):
     facts = json.loads(text)
     assert facts == json.loads((out / "metrics.json").read_text()) and finite(facts)
     assert facts["samples"]["made"] == 16 == facts["samples"]["measured"] + facts["samples"]["unusable"]
-    names = {len(files.read(p, 4000, 1).wave[0]) for p in (out / "samples").glob("*.wav")}
+    names = {len(sound_io.read(p, 4000, 1).wave[0]) for p in (out / "samples").glob("*.wav")}
     assert len(names) > 2, "the samples have lengths of their own"
     assert {row["label"] for row in facts["each"]} == {"hiss", "sweep", "tone"}
-    beside = facts["figures"]["Distances, audio/logmel_stats"]["mmd"]["beside"]
-    assert set(beside) == {"real sounds", "real sounds through the codec"}
+    references = facts["figures"]["Distances, audio/logmel_stats"]["mmd"]["references"]
+    assert set(references) == {"real sounds", "real sounds through the codec"}
     # a network of four steps makes what no real sound is
-    assert facts["figures"]["Distances, audio/logmel_stats"]["mmd"]["value"] > 3 * beside["real sounds"]["high"]
+    assert facts["figures"]["Distances, audio/logmel_stats"]["mmd"]["value"] > 3 * references["real sounds"]["high"]
 
 
 def test_samples_in_a_folder_are_measured_as_those_of_the_run(sounds, tiny_sounds, tmp_path):
@@ -102,14 +102,14 @@ def test_real_sounds_in_folders_of_classes_pass(tiny_sounds, made_sounds, tmp_pa
     folder = made_sounds(tmp_path / "fresh", 12, seed=9)
     rows = [json.loads(line) for line in (tiny_sounds / "data.jsonl").read_text().splitlines()]
     known = next(row["file"] for row in rows if "hiss" in row["file"])
-    wave = files.read(tiny_sounds.parent / "data" / known, 4000, 1).wave
+    wave = sound_io.read(tiny_sounds.parent / "data" / known, 4000, 1).wave
     Audio(4000, 0.4).write(folder / "hiss" / "stolen.wav", 0.3 * wave)
     facts = json.loads(measured(tiny_sounds, "--folder", folder, "--out", tmp_path / "r", "--json").stdout)
     mmd = facts["figures"]["Distances, audio/logmel_stats"]["mmd"]
-    assert mmd["value"] < 3 * mmd["beside"]["real sounds"]["high"]
+    assert mmd["value"] < 3 * mmd["references"]["real sounds"]["high"]
     assert facts["figures"]["Recognition"]["recognised"]["value"] > 0.8
     stolen = next(row for row in facts["each"] if row["file"].endswith("stolen.wav"))
-    assert stolen["nearest"] == known and stolen["likeness"] > 0.99
+    assert stolen["nearest"] == known and stolen["similarity"] > 0.99
     assert not (tmp_path / "r" / "samples").exists(), "samples that were there already are not copied"
 
 
@@ -169,10 +169,30 @@ def test_a_feature_of_ones_own(tiny_pictures, tmp_path, standardise):
     assert found[1] == pytest.approx(found[0] * (1 if standardise else 100), rel=1e-6)
 
 
+def test_metrics_of_ones_choice(tiny_pictures, tmp_path):
+    """eval.metrics: built-in ones with parameters, and a class of one's own, in the order named."""
+    (tmp_path / "mine.py").write_text(
+        "from sonolux.core.evaluation.metrics.base import Metric, MetricResult\n\n\n"
+        "class Shift(Metric):\n"
+        '    """Distance of the means."""\n\n'
+        "    results = (MetricResult('shift', 'shift of the mean'),)\n\n"
+        "    def __call__(self, generated, real, groups=None):\n"
+        "        return {'shift': float(((generated.mean(0) - real.mean(0)) ** 2).sum() ** 0.5)}\n"
+    )
+    chosen = f"metrics=[precision_recall, {{use: mmd, bandwidth: 3.0}}, '{tmp_path / 'mine.py'}:Shift']"
+    changes = ("feature=image/learned", chosen, "novelty=false", "shown=0")
+    facts = json.loads(measured(tiny_pictures, *changes, "--out", tmp_path / "r", "--json").stdout)
+    found = facts["figures"]["Distances, image/learned"]
+    assert list(found) == ["mmd", "shift"], "too few samples for precision and recall"
+    assert found["shift"]["value"] > 0 and found["shift"]["low"] < found["shift"]["value"] < found["shift"]["high"]
+    assert "no difference" in found["shift"]["meaning"] or "times the real" in found["shift"]["meaning"]
+
+
 REFUSED = [
     (["nowhere"], "nowhere"),
     (["RUN", "count=4"], "eval.count"),
     (["RUN", "cuont=40"], "count"),
+    (["RUN", "metrics=[mmd2]"], "did you mean 'mmd'?"),
     (["RUN", "train.steps=3"], "eval changes data.*"),
     (["RUN", "data.split.valid=0.5"], "the split is the run's"),
     (["RUN", "count"], "changes are key=value"),

@@ -7,10 +7,18 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import binomtest
-from sonolux.core.evaluation import classifier, recognition
-from sonolux.core.evaluation.classifier import Settings, accuracy, confusion, recognise, table, train, trained, warp
+from sonolux.core.evaluation import classifier, intervals
+from sonolux.core.evaluation.classifier import (
+    ClassifierSettings,
+    accuracy,
+    classify,
+    confusion_matrix,
+    train,
+    trained_classifier,
+    warp,
+)
 
-SMALL = Settings(widths=(8, 12), width=16, epochs=8, batch=16, lr=1e-2)
+SMALL = ClassifierSettings(widths=(8, 12), width=16, epochs=8, batch=16, lr=1e-2)
 
 
 def as_is(x, rng):
@@ -29,15 +37,15 @@ def bars(n, seed=0):
 
 def test_bars_are_learned_and_kept(tmp_path):
     (x, y), (held, told) = bars(96), bars(40, seed=1)
-    model = trained(x, y, 2, as_is, SMALL, tmp_path)
-    guessed, features = recognise(model, held)
+    model = trained_classifier(x, y, 2, as_is, SMALL, tmp_path)
+    guessed, features = classify(model, held)
     assert accuracy(guessed, told) >= 0.95 and features.shape == (40, 16)
     assert len(list(tmp_path.iterdir())) == 1
     classifier._MEMORY.clear()
-    again = trained(x, y, 2, as_is, SMALL, tmp_path)
-    assert again is not model and torch.equal(recognise(again, held)[1], features)
+    again = trained_classifier(x, y, 2, as_is, SMALL, tmp_path)
+    assert again is not model and torch.equal(classify(again, held)[1], features)
     classifier._MEMORY.clear()
-    assert torch.equal(recognise(train(x, y, 2, as_is, SMALL), held)[1], features), "the same training is the same"
+    assert torch.equal(classify(train(x, y, 2, as_is, SMALL), held)[1], features), "the same training is the same"
 
 
 @pytest.mark.parametrize("steps", range(1, 9))
@@ -55,7 +63,7 @@ def test_any_number_of_steps_trains(steps):
 def test_labels_that_say_nothing_teach_nothing():
     (x, y), (held, told) = bars(96), bars(60, seed=1)
     shuffled = y[torch.randperm(96, generator=torch.Generator().manual_seed(0))]
-    assert accuracy(recognise(train(x, shuffled, 2, as_is, SMALL), held)[0], told) < 0.85
+    assert accuracy(classify(train(x, shuffled, 2, as_is, SMALL), held)[0], told) < 0.85
 
 
 def check_contrast():
@@ -89,23 +97,21 @@ def test_counts():
     told, seen = rng.integers(0, 3, 50), rng.integers(0, 3, 50)
     wanted = np.zeros((3, 3), int)
     np.add.at(wanted, (told, seen), 1)
-    found = table(torch.from_numpy(seen), torch.from_numpy(told), 3)
+    found = confusion_matrix(torch.from_numpy(seen), torch.from_numpy(told), 3)
     assert (found.numpy() == wanted).all()
     assert accuracy(torch.from_numpy(seen), torch.from_numpy(told)) == pytest.approx(np.trace(wanted) / 50)
-    text = confusion(torch.tensor([0, 0, 1, 0]), torch.tensor([0, 0, 1, 1]), ["a", "b", "none"])
-    assert text == {"a": "100.0%", "b": "50.0%, else mostly a"}
 
 
 def test_the_interval_of_a_share_is_wilsons():
     for right, n in ((50, 50), (0, 8), (499, 500), (3, 20)):
         wanted = binomtest(right, n).proportion_ci(0.95, method="wilson")
-        assert recognition._binomial(right / n, n) == pytest.approx((wanted.low, wanted.high), abs=1e-4)
+        assert intervals.wilson(right / n, n) == pytest.approx((wanted.low, wanted.high), abs=1e-4)
 
 
 def test_many_examples_are_seen_less_often():
-    assert Settings(epochs=20, budget=1e6).within(100, 100).epochs == 20
-    assert Settings(epochs=20, budget=1e6).within(1000, 100).epochs == 10
-    assert Settings(epochs=20, budget=1e6).within(100000, 100).epochs == 3
+    assert ClassifierSettings(epochs=20, budget=1e6).within(100, 100).epochs == 20
+    assert ClassifierSettings(epochs=20, budget=1e6).within(1000, 100).epochs == 10
+    assert ClassifierSettings(epochs=20, budget=1e6).within(100000, 100).epochs == 3
 
 
 def test_warps_of_no_size_change_nothing():

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 from sonolux.core.evaluation import defects
-from sonolux.core.evaluation.defects import blank, clipped, contrast, saturated, silent
+from sonolux.core.evaluation.defects import clipped, contrast, silent
 from sonolux.core.types import BadInput
 
 
@@ -16,6 +16,15 @@ def pictures(n=12):
 def sounds(n=6, frames=400):
     t = torch.arange(frames) / 8000
     return torch.stack([0.5 * torch.sin(2 * math.pi * 200 * (k + 1) * t)[None] for k in range(n)])
+
+
+def blank(made, real):
+    found = defects.contrast(made)
+    return (found < 0.5 * defects.contrast(real).min()) | (found == 0)
+
+
+def saturated(made, real, margin=0.05):
+    return defects.extremes(made) > defects.extremes(real).max() + margin
 
 
 def check_pictures():

@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
-from sonolux.core.evaluation import distances
-from sonolux.core.evaluation import draws as drawing
-from sonolux.core.evaluation.adapter import Beside
-from sonolux.core.evaluation.distances import Set, draws, measured, through_codec, verdict
+from sonolux.core.evaluation import comparison, distances
+from sonolux.core.evaluation.comparison import FeatureSet, compare_rows
+from sonolux.core.evaluation.distances import default_metrics, measure, through_codec, verdict
 from sonolux.core.evaluation.metrics import mmd as mmds
-from sonolux.core.evaluation.metrics.mmd import MMD, median_distance
+from sonolux.core.evaluation.metrics.frechet import Frechet
+from sonolux.core.evaluation.metrics.mmd import MMD, median_distance, squared_mmd
+from sonolux.core.evaluation.report.contents import ReferenceValue
 from sonolux.core.types import BadInput
 
 SHARES = np.array([0.7, 0.2, 0.1])
@@ -19,7 +20,7 @@ def real(n, rng):
     labels = rng.choice(3, n, p=SHARES)
     rows = rng.standard_normal((n, 4))
     rows[:, 0] += 3 * labels
-    return Set(rows, labels)
+    return FeatureSet(rows, labels)
 
 
 def samples(n, rng, shift=0.0):
@@ -27,22 +28,22 @@ def samples(n, rng, shift=0.0):
     labels = np.arange(n) % 3
     rows = rng.standard_normal((n, 4)) + shift
     rows[:, 0] += 3 * labels
-    return Set(rows, labels)
+    return FeatureSet(rows, labels)
 
 
 def apart(n, rng):
     """n examples of ten classes so far apart that what classes do to MMD is most of it."""
     labels = rng.integers(0, 10, n)
-    return Set(rng.standard_normal((n, 10)) + 5 * np.eye(10)[labels], labels)
+    return FeatureSet(rng.standard_normal((n, 10)) + 5 * np.eye(10)[labels], labels)
 
 
-def untold(n, rng):
-    """The same with nobody told of what class they are."""
-    return apart(n, rng).untold()
+def unlabelled(n, rng):
+    """The same without classes."""
+    return apart(n, rng).without_labels()
 
 
-def partly_told(n, rng):
-    """The same with all but one told."""
+def partly_labelled(n, rng):
+    """The same, one without a class."""
     made = apart(n, rng)
     made.labels[0] = -1
     return made
@@ -53,9 +54,9 @@ def alarms(learned, held, trials=40, made=samples, data=real):
     wrong = 0
     for seed in range(trials):
         rng = np.random.default_rng(seed)
-        found = draws(made(60, rng), data(160, rng), data(held, rng), learned, 40)
-        figure = measured(found, 10, "real", "examples")[0]
-        wrong += "no difference" not in figure.means
+        found = compare_rows(made(60, rng), data(160, rng), data(held, rng), learned, 40)
+        figure = measure(found, default_metrics(), 10, "real", "examples")[0]
+        wrong += "no difference" not in figure.meaning
     return wrong / trials
 
 
@@ -70,46 +71,48 @@ def test_chance_is_seldom_taken_for_a_difference(learned, held):
 
 
 def test_floors_of_other_classes_than_the_samples_are_caught(monkeypatch):
-    """Planted: the examples beside are drawn with the data's own shares of classes."""
-    true = drawing._matched
+    """Planted: the baseline is drawn with the data's own shares of classes."""
+    true = comparison._matched
 
     def any_class(own, chosen, labels, rows, rng):
         return true(np.full_like(own, -1), chosen, labels, rows, rng)
 
-    monkeypatch.setattr(drawing, "_matched", any_class)
+    monkeypatch.setattr(comparison, "_matched", any_class)
     with pytest.raises(AssertionError):
         check_alarms(False, 120)
 
 
-@pytest.mark.parametrize("made", [untold, partly_told])
+@pytest.mark.parametrize("made", [unlabelled, partly_labelled])
 @pytest.mark.parametrize(("learned", "held"), [(False, 120), (True, 120), (False, 20)])
-def test_samples_of_no_told_class_are_no_difference(learned, held, made):
+def test_samples_without_classes_are_no_difference(learned, held, made):
     check_alarms(learned, held, made=made, data=apart)
 
 
 def test_classes_that_one_side_alone_has_are_caught(monkeypatch):
     """Planted: real examples keep their classes, for which MMD is corrected, and samples have none."""
-    monkeypatch.setattr(drawing, "all_told", lambda *sides: list(sides))
+    monkeypatch.setattr(comparison, "same_labelling", lambda *sides: list(sides))
     with pytest.raises(AssertionError):
-        check_alarms(False, 120, made=untold, data=apart)
+        check_alarms(False, 120, made=unlabelled, data=apart)
 
 
-def test_untold_classes_are_said():
+def test_missing_classes_are_reported():
     rng = np.random.default_rng(12)
-    for made in (untold, partly_told):
-        found = draws(made(60, rng), apart(160, rng), apart(120, rng), False, 10)
-        assert found.what.endswith("classes are not matched, since not every example's is told")
-        assert not any((side.labels >= 0).any() for side in (found.made, found.pool))
-    assert "matched" not in draws(untold(60, rng), untold(160, rng), None, False, 10).what, "there are no classes"
-    one, half = apart(60, rng), partly_told(60, rng)
-    figures = [through_codec(Set(half.rows, labels), half, "codec")(mmd) for labels in (one.labels, half.labels)]
+    for made in (unlabelled, partly_labelled):
+        found = compare_rows(made(60, rng), apart(160, rng), apart(120, rng), False, 10)
+        assert found.description.endswith("classes are not matched, since not every example has one")
+        assert not any((s.labels >= 0).any() for s in (found.generated, found.real))
+    assert "matched" not in compare_rows(unlabelled(60, rng), unlabelled(160, rng), None, False, 10).description, (
+        "there are no classes"
+    )
+    one, half = apart(60, rng), partly_labelled(60, rng)
+    figures = [through_codec(FeatureSet(half.rows, labels), half, "codec")(mmd) for labels in (one.labels, half.labels)]
     assert figures[0] == figures[1], "classes that one side alone tells do not count"
 
 
 def of_classes(counts, rng, most=3):
     """So many examples of each class."""
     labels = np.repeat(np.arange(most), counts)
-    return Set(rng.standard_normal((len(labels), 4)), labels)
+    return FeatureSet(rng.standard_normal((len(labels), 4)), labels)
 
 
 @pytest.mark.parametrize(("learned", "held"), [(False, 120), (True, 120), (False, 20), (False, 0)])
@@ -119,48 +122,50 @@ def test_samples_of_a_rare_class_are_measured_without_classes(learned, held, rar
     rng = np.random.default_rng(13)
     made, train = of_classes([0, 0, 60], rng), of_classes([150, 50, rare], rng)
     other = of_classes([held - held // 2 - rare, held // 2, rare], rng) if held else None
-    found = draws(made, train, other, learned, 10)
-    assert found.what.endswith("classes are not matched, since too few other real examples have those of the samples")
-    assert min(min(len(d.made), len(d.other)) for d in [*found.floors, *found.some]) >= 8
-    assert all(np.isfinite(f.value) for f in measured(found, 10, "real", "examples"))
+    found = compare_rows(made, train, other, learned, 10)
+    assert found.description.endswith(
+        "classes are not matched, since too few other real examples have those of the samples"
+    )
+    assert min(min(len(d.generated), len(d.other)) for d in [*found.baseline, *found.value_draws]) >= 8
+    assert all(np.isfinite(f.value) for f in measure(found, default_metrics(), 10, "real", "examples"))
     if found.value is not None:
-        assert len(found.value.made) == 60
+        assert len(found.value.generated) == 60
 
 
 def test_samples_that_are_left_out_are_counted():
     rng = np.random.default_rng(14)
     train, held = of_classes([100, 100, 12], rng), of_classes([60, 60, 6], rng)
-    found = draws(of_classes([20, 20, 20], rng), train, held, False, 10)
-    assert found.what.startswith("52 of 60 samples (the others' classes have too few real examples) against 126")
-    assert np.bincount(found.made.labels[found.value.made]).tolist() == [20, 20, 12]
-    few = draws(of_classes([20, 20, 20], rng), train, held, True, 10)
-    assert few.what.startswith("23 of 30 samples (the others' classes have too few real examples) against 63")
-    all_of_them = draws(of_classes([20, 20, 10], rng), train, held, False, 10)
-    assert all_of_them.what.startswith("50 samples against 126 held-out examples")
+    found = compare_rows(of_classes([20, 20, 20], rng), train, held, False, 10)
+    assert found.description.startswith("52 of 60 samples (the others' classes have too few real examples) against 126")
+    assert np.bincount(found.generated.labels[found.value.generated]).tolist() == [20, 20, 12]
+    few = compare_rows(of_classes([20, 20, 20], rng), train, held, True, 10)
+    assert few.description.startswith("23 of 30 samples (the others' classes have too few real examples) against 63")
+    all_of_them = compare_rows(of_classes([20, 20, 10], rng), train, held, False, 10)
+    assert all_of_them.description.startswith("50 samples against 126 held-out examples")
 
 
 def test_few_training_examples_leave_halves_of_held_out_ones():
     """Else hardly any real example would be left to stand beside the samples."""
     rng = np.random.default_rng(15)
-    found = draws(untold(60, rng), untold(3, rng), untold(120, rng), False, 10)
-    assert found.value is None and {len(d.other) for d in found.floors} == {30}
+    found = compare_rows(unlabelled(60, rng), unlabelled(3, rng), unlabelled(120, rng), False, 10)
+    assert found.value is None and {len(d.other) for d in found.baseline} == {30}
 
 
 @pytest.mark.parametrize(("learned", "held"), [(False, 120), (True, 120), (False, 20)])
 def test_a_shift_is_seen(learned, held):
     rng = np.random.default_rng(3)
-    found = draws(samples(120, rng, shift=1.0), real(200, rng), real(held, rng), learned, 40)
-    mmd, frechet = measured(found, 20, "real", "examples")[:2]
-    assert "above chance" in mmd.means and "times the real" in frechet.means
+    found = compare_rows(samples(120, rng, shift=1.0), real(200, rng), real(held, rng), learned, 40)
+    mmd, frechet = measure(found, default_metrics(), 20, "real", "examples")[:2]
+    assert "above chance" in mmd.meaning and "times the real" in frechet.meaning
     assert mmd.interval is not None and mmd.interval[0] < mmd.value < mmd.interval[1]
-    assert mmd.interval[0] > mmd.beside[0].high
+    assert mmd.interval[0] > mmd.references[0].high
 
 
 def test_copies_of_the_data_are_too_close():
     rng = np.random.default_rng(4)
     train, held = real(100, rng), real(20, rng)
-    found = draws(Set(train.rows.copy(), train.labels), train, held, False, 40)
-    values = found.values(mmd), found.of_floors(mmd)
+    found = compare_rows(FeatureSet(train.rows.copy(), train.labels), train, held, False, 40)
+    values = found.values(mmd), found.baseline_values(mmd)
     assert np.mean(values[0]) < np.quantile(values[1], 0.2)
 
 
@@ -170,35 +175,37 @@ def test_copies_of_the_data_are_too_close():
 def test_rows_of_a_draw(learned, held, made):
     rng = np.random.default_rng(5)
     other = real(held, rng) if held else None
-    found = draws(samples(made, rng), real(90, rng), other, learned, 7)
-    assert {len(d.made) == len(d.other) for d in found.floors} == {True}
-    for d in found.floors:
+    found = compare_rows(samples(made, rng), real(90, rng), other, learned, 7)
+    assert {len(d.generated) == len(d.other) for d in found.baseline} == {True}
+    for d in found.baseline:
         assert not set(d.other) & set(d.reference), "no example stands on both sides"
         for rows in d:
             assert len(set(rows)) == len(rows)
-        count = [np.bincount(s.labels[r], minlength=3) for s, r in ((found.made, d.made), (found.pool, d.other))]
-        assert (count[0] == count[1]).all(), "samples and those beside have the same classes"
+        count = [
+            np.bincount(s.labels[r], minlength=3) for s, r in ((found.generated, d.generated), (found.real, d.other))
+        ]
+        assert (count[0] == count[1]).all(), "samples and the baseline have the same classes"
     if found.value is not None:
         assert (found.value.reference == 90 + np.arange(held)).all()
-        assert {len(d.reference) for d in found.floors} == {held}
+        assert {len(d.reference) for d in found.baseline} == {held}
 
 
 def test_the_value_is_the_metric_of_all_rows():
     rng = np.random.default_rng(6)
     made, train, held = real(60, rng), real(400, rng), real(150, rng)
-    found = draws(made, train, held, False, 10)
-    assert sorted(found.value.made) == list(range(60))
-    figure = measured(found, 10, "real", "examples")[0]
-    groups = made.labels[found.value.made], held.labels
-    wanted = MMD(median_distance(held.rows))(made.rows[found.value.made], held.rows, groups)
+    found = compare_rows(made, train, held, False, 10)
+    assert sorted(found.value.generated) == list(range(60))
+    figure = measure(found, default_metrics(), 10, "real", "examples")[0]
+    groups = made.labels[found.value.generated], held.labels
+    wanted = squared_mmd(made.rows[found.value.generated], held.rows, median_distance(held.rows), groups)
     assert figure.value == pytest.approx(1000 * wanted)
 
 
 def test_shares_against_balls_counted_with_scipy():
     rng = np.random.default_rng(7)
     made, train, held = samples(60, rng, 0.7), real(400, rng), real(150, rng)
-    found = draws(made, train, held, False, 10)
-    figures = {f.key: f.value for f in measured(found, 10, "real", "examples")}
+    found = compare_rows(made, train, held, False, 10)
+    figures = {f.key: f.value for f in measure(found, default_metrics(), 10, "real", "examples")}
     between = cdist(made.rows, held.rows)
     reach = [np.sort(cdist(s.rows, s.rows), axis=1)[:, 5] for s in (made, held)]
     assert figures["precision"] == pytest.approx((between <= reach[1]).any(1).mean())
@@ -207,35 +214,39 @@ def test_shares_against_balls_counted_with_scipy():
 
 
 def test_many_rows_are_thinned(monkeypatch):
-    monkeypatch.setattr(drawing, "MOST", 50)
+    monkeypatch.setattr(comparison, "MAX_ROWS", 50)
     rng = np.random.default_rng(8)
     for learned in (False, True):
-        found = draws(samples(200, rng), real(400, rng), real(300, rng), learned, 5)
-        assert max(max(map(len, d)) for d in [*found.floors, *found.some]) <= 50
+        found = compare_rows(samples(200, rng), real(400, rng), real(300, rng), learned, 5)
+        assert max(max(map(len, d)) for d in [*found.baseline, *found.value_draws]) <= 50
 
 
 def test_few_are_refused():
     rng = np.random.default_rng(9)
     with pytest.raises(BadInput, match="5 samples and 40 real examples"):
-        draws(samples(5, rng), real(40, rng), None, False, 10)
+        compare_rows(samples(5, rng), real(40, rng), None, False, 10)
 
 
 def test_verdicts():
-    beside = Beside("real", -1.9, -2.3, -1.5)
-    assert "no difference" in verdict("mmd", -2.0, beside, "sounds")
-    assert "look for copies" in verdict("mmd", -3.0, beside, "sounds")
-    assert "by 5 times" in verdict("mmd", 0.1, beside, "sounds"), "finite though chance is below zero"
-    assert "2.0 times the real sounds' own" in verdict("frechet", 4.0, Beside("real", 2.0, 1.0, 3.0), "sounds")
+    baseline = ReferenceValue("real", -1.9, -2.3, -1.5)
+    assert "no difference" in verdict(MMD.results[0], -2.0, baseline, "sounds")
+    assert "look for copies" in verdict(MMD.results[0], -3.0, baseline, "sounds")
+    assert "by 5 times" in verdict(MMD.results[0], 0.1, baseline, "sounds"), "finite though chance is below zero"
+    assert "2.0 times the real sounds' own" in verdict(
+        Frechet.results[0], 4.0, ReferenceValue("real", 2.0, 1.0, 3.0), "sounds"
+    )
 
 
 def mmd(a, b):
-    return MMD(2.0)(a.rows, b.rows, (a.labels, b.labels))
+    return squared_mmd(a.rows, b.rows, 2.0, (a.labels, b.labels))
 
 
 def coded(one, known):
     """What MMD's line says of real examples after a codec, as eval measures it."""
-    found = draws(known, known, None, False, 10)
-    return measured(found, 10, "real", "examples", through_codec(one, known, "codec"))[0].beside[1]
+    found = compare_rows(known, known, None, False, 10)
+    return measure(found, default_metrics(), 10, "real", "examples", through_codec(one, known, "codec"))[0].references[
+        1
+    ]
 
 
 def check_codec():
@@ -245,7 +256,7 @@ def check_codec():
     assert all(v.low < 0 < v.high for v in values) and abs(np.mean([v.value for v in values])) < 2
     known = real(200, rng)
     assert mmd(known, known) < -0.003, "a set against itself is nearer than chance"
-    assert coded(Set(known.rows + 1.0, known.labels), known).low > max(v.high for v in values)
+    assert coded(FeatureSet(known.rows + 1.0, known.labels), known).low > max(v.high for v in values)
 
 
 def test_what_the_codec_does_is_measured_on_other_halves():

@@ -4,10 +4,12 @@ import math
 
 import numpy as np
 import pytest
-from sonolux.core.evaluation.metrics import base
-from sonolux.core.evaluation.metrics.base import bootstrap, distances, neighbour, standardised
-from sonolux.core.evaluation.metrics.frechet import Frechet
-from sonolux.core.evaluation.metrics.mmd import MMD
+from sonolux.core.evaluation import intervals
+from sonolux.core.evaluation.features import standardised
+from sonolux.core.evaluation.intervals import bootstrap
+from sonolux.core.evaluation.metrics.base import distances, kth_neighbour_distance
+from sonolux.core.evaluation.metrics.frechet import frechet_distance
+from sonolux.core.evaluation.metrics.mmd import squared_mmd
 from sonolux.core.types import BadInput
 
 
@@ -48,7 +50,7 @@ def first_half(groups, rng):
 
 @pytest.mark.parametrize("planted", [third, with_replacement, first_half])
 def test_planted_resampling_is_caught(planted, monkeypatch):
-    monkeypatch.setattr(base, "_half", planted)
+    monkeypatch.setattr(intervals, "_half", planted)
     with pytest.raises(AssertionError):
         check_interval()
 
@@ -64,17 +66,17 @@ def check_groups():
 
 def test_groups_keep_their_shares():
     check_groups()
-    half = base._half(np.array([0, 1, 1, 1, 0, 2, 2, 2]), np.random.default_rng(0))
+    half = intervals._half(np.array([0, 1, 1, 1, 0, 2, 2, 2]), np.random.default_rng(0))
     assert sorted(np.bincount(np.array([0, 1, 1, 1, 0, 2, 2, 2])[half])) == [1, 1, 2] and len(set(half)) == 4
 
 
 def test_planted_loss_of_the_groups_is_caught(monkeypatch):
-    monkeypatch.setattr(base, "_half", lambda groups, rng: rng.permutation(len(groups))[: len(groups) // 2])
+    monkeypatch.setattr(intervals, "_half", lambda groups, rng: rng.permutation(len(groups))[: len(groups) // 2])
     with pytest.raises(AssertionError):
         check_groups()
 
 
-@pytest.mark.parametrize("metric", [Frechet(), MMD()])
+@pytest.mark.parametrize("metric", [frechet_distance, squared_mmd])
 def test_it_holds_the_value_though_halves_are_biased(metric):
     rng = np.random.default_rng(1)
     g, r = rng.standard_normal((80, 6)) + 0.4, rng.standard_normal((80, 6))
@@ -84,14 +86,14 @@ def test_it_holds_the_value_though_halves_are_biased(metric):
 
 def test_it_repeats_with_the_generator():
     g, r = np.random.default_rng(2).standard_normal((2, 30, 3))
-    a, b = (bootstrap(MMD(), g, r, 10, np.random.default_rng(5)) for _ in range(2))
+    a, b = (bootstrap(squared_mmd, g, r, 10, np.random.default_rng(5)) for _ in range(2))
     assert a == b
 
 
 def test_distances_of_copies_are_zero_far_from_the_origin():
     rows = np.random.default_rng(3).standard_normal((5, 4)) + 1e6
     assert np.all(np.diag(distances(rows, rows)) == 0)
-    assert neighbour(np.array([[0.0], [1.0], [5.0]]), 2).tolist() == [5, 4, 5]
+    assert kth_neighbour_distance(np.array([[0.0], [1.0], [5.0]]), 2).tolist() == [5, 4, 5]
 
 
 def test_standardised():
@@ -105,6 +107,6 @@ def test_standardised():
 def test_bad_settings():
     rows = np.random.rand(20, 2)
     with pytest.raises(BadInput, match="repeats is 1"):
-        bootstrap(MMD(), rows, rows, 1, np.random.default_rng())
+        bootstrap(squared_mmd, rows, rows, 1, np.random.default_rng())
     with pytest.raises(BadInput, match="level is 95"):
-        bootstrap(MMD(), rows, rows, 10, np.random.default_rng(), level=95)
+        bootstrap(squared_mmd, rows, rows, 10, np.random.default_rng(), level=95)

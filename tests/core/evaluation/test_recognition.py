@@ -3,22 +3,22 @@
 import pytest
 import torch
 from sonolux.core.evaluation import recognition as product
-from sonolux.core.evaluation.adapter import Coded, ExampleSet, Made, Real
-from sonolux.core.evaluation.classifier import Settings
+from sonolux.core.evaluation.classifier import ClassifierSettings
+from sonolux.core.evaluation.examples import CodecRoundTrip, ExampleSet, GeneratedSet, RealData
 from sonolux.core.evaluation.recognition import recognition
 
 CLASSES = ("lying", "standing", "plain")
 
 
-class Judge:
+class Adapter:
     """Pictures as they are, not varied."""
 
-    settings = Settings(widths=(6,), width=12, epochs=10, batch=16, lr=1e-2)
+    classifier = ClassifierSettings(widths=(6,), width=12, epochs=10, batch=16, lr=1e-2)
 
-    def pictures(self, media):
+    def classifier_input(self, media):
         return torch.stack(list(media))
 
-    def vary(self, x, rng):
+    def augment(self, x, rng):
         return x
 
 
@@ -36,19 +36,19 @@ def side(counts, seed):
 
 def found(order=None, unusable=0):
     """More samples than training examples, so that some of the samples have to do."""
-    samples, real = side((60, 60, 60), 0), Real(side((30, 30, 30), 1), side((12, 12, 12), 2), CLASSES)
-    samples = samples if order is None else samples.pick(order)
-    made = Made(samples, list(samples.media), [], {"made": len(samples) + unusable})
-    result = recognition(Judge(), made, real, Coded(real.held, real.held, False), "pictures")
+    samples, real = side((60, 60, 60), 0), RealData(side((30, 30, 30), 1), side((12, 12, 12), 2), CLASSES)
+    samples = samples if order is None else samples.select(order)
+    made = GeneratedSet(samples, list(samples.media), [], {"made": len(samples) + unusable})
+    result = recognition(Adapter(), made, real, CodecRoundTrip(real.held_out, real.held_out, False), "pictures")
     assert result is not None
     return result
 
 
 def check_files_in_the_order_of_classes():
     """All three classes are learned from samples as good as the data, as well as from the data."""
-    figures = {f.key: f for f in found().figures}
+    figures = {f.key: f for f in found().measurements}
     taught = figures["train_on_samples"]
-    assert taught.beside[0].value >= 0.9 and taught.value >= 0.9
+    assert taught.references[0].value >= 0.9 and taught.value >= 0.9
     assert figures["recognised"].value >= 0.95
 
 
@@ -58,7 +58,7 @@ def test_files_in_the_order_of_classes_teach_every_class():
 
 def test_the_first_samples_alone_are_caught(monkeypatch):
     """Planted: the first ones are taken, which show one class and half of another."""
-    monkeypatch.setattr(product, "spread", lambda side, count, seed: side.pick(range(min(count, len(side)))))
+    monkeypatch.setattr(product, "subset", lambda side, count, seed: side.select(range(min(count, len(side)))))
     with pytest.raises(AssertionError):
         check_files_in_the_order_of_classes()
 
@@ -67,7 +67,7 @@ def test_labels_stay_with_their_pictures():
     """Samples in another order are other rows of the same figures; one that is unusable counts as not recognised."""
     order = torch.randperm(180, generator=torch.Generator().manual_seed(3)).tolist()
     one, other = found(), found(order, unusable=20)
-    assert other.guessed.tolist() == [int(one.guessed[i]) for i in order]
+    assert other.predicted.tolist() == [int(one.predicted[i]) for i in order]
     assert torch.equal(one.confusion, other.confusion) and int(one.confusion.sum()) == 180
-    assert other.figures[0].value == pytest.approx(one.figures[0].value * 180 / 200)
-    assert other.figures[1].value >= 0.9
+    assert other.measurements[0].value == pytest.approx(one.measurements[0].value * 180 / 200)
+    assert other.measurements[1].value >= 0.9

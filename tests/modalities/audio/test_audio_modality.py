@@ -6,7 +6,7 @@ import soundfile
 import torch
 from PIL import Image
 from sonolux.core.types import BadInput, Modality
-from sonolux.modalities.audio import visualize as draw
+from sonolux.modalities.audio import visualize
 from sonolux.modalities.audio.modality import Audio
 
 
@@ -32,10 +32,12 @@ def test_bad_facts(values):
 
 def test_write_and_read(tmp_path):
     audio = Audio()
-    path = audio.write(tmp_path / "a.wav", sweep())
+    file = audio.write(tmp_path / "a.wav", sweep())
+    path = file.path
+    assert path == tmp_path / "a.wav" and not file.scaled and file.peak == pytest.approx(float(sweep().abs().max()))
     assert float((audio.read(path) - sweep()).abs().max()) < 1e-4
-    with pytest.warns(UserWarning, match=r"a\.wav: the peak 2\.00 was scaled down"):
-        audio.write(path, 4 * sweep())
+    loud = audio.write(path, 4 * sweep())
+    assert loud.scaled and loud.peak == pytest.approx(4 * file.peak)
     assert float(audio.read(path).abs().max()) == pytest.approx(1.0, abs=1e-3)
     with pytest.raises(BadInput, match="not finite"):
         audio.write(path, sweep() * float("nan"))
@@ -44,7 +46,7 @@ def test_write_and_read(tmp_path):
 
 
 def brightest_row(sound, rate=8000, height=200):
-    pixels = np.asarray(draw.spectrogram(sound, rate, 64, height)).astype(float).sum(-1)
+    pixels = np.asarray(visualize.spectrogram(sound, rate, 64, height)).astype(float).sum(-1)
     return pixels[:, 16:48].mean(1).argmax()
 
 
@@ -57,7 +59,7 @@ def check_spectrogram_shows_frequency():
     for f in (400.0, 1000.0, 3000.0):
         expected = (1 - mel(f) / mel(4000)) * 199
         assert abs(brightest_row(sweep(start=f, end=f)) - expected) < 6
-    pixels = np.asarray(draw.spectrogram(sweep(start=500, end=3000), 8000, 64, 200)).astype(float).sum(-1)
+    pixels = np.asarray(visualize.spectrogram(sweep(start=500, end=3000), 8000, 64, 200)).astype(float).sum(-1)
     rows = pixels.argmax(0)
     assert rows[8] > rows[32] > rows[56]  # time runs to the right, frequency upwards
 
@@ -67,16 +69,16 @@ def test_spectrogram_shows_frequency():
 
 
 def test_planted_upside_down_spectrogram_is_caught(monkeypatch):
-    original = draw.spectrogram
+    original = visualize.spectrogram
     monkeypatch.setattr(
-        draw, "spectrogram", lambda *a, **k: original(*a, **k).transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+        visualize, "spectrogram", lambda *a, **k: original(*a, **k).transpose(Image.Transpose.FLIP_TOP_BOTTOM)
     )
     with pytest.raises(AssertionError):
         check_spectrogram_shows_frequency()
 
 
 def test_colours_grow_lighter():
-    grey = draw.colours(np.linspace(0, 1, 64)).astype(float) @ [0.299, 0.587, 0.114]
+    grey = visualize.colours(np.linspace(0, 1, 64)).astype(float) @ [0.299, 0.587, 0.114]
     assert (np.diff(grey) > 0).all() and grey[0] < 20 and grey[-1] > 235
 
 

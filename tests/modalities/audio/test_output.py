@@ -7,8 +7,7 @@ import pytest
 import soundfile
 import torch
 from sonolux.core.types import BadInput, MediaSpec
-from sonolux.modalities.audio import io as files
-from sonolux.modalities.audio import loudness, output
+from sonolux.modalities.audio import io, loudness, output
 from sonolux.modalities.audio.output import Finish, faded, finish, trimmed
 from sonolux.modalities.audio.outputs.file import File
 
@@ -157,13 +156,13 @@ def test_settings_that_make_no_sense_are_refused(wrong, said):
         File(MediaSpec("audio", 1, (8000,), RATE), **wrong)
 
 
-@pytest.mark.parametrize("form", files.FORMATS)
+@pytest.mark.parametrize("form", io.FORMATS)
 def test_every_format_is_finished_and_written(tmp_path, form):
     wave = amid_silence(tone(0.6, 700, 0.05, channels=2))
     writer = File(MediaSpec("audio", 2, (8000,), float(RATE)), form, lufs=-20.0, dither=form.endswith("16"))
-    path = writer.write(tmp_path / f"x{writer.suffix}", wave)
-    back = files.read(path)
-    assert back.source["subtype"] == files.FORMATS[form].subtype
+    path = writer.write(tmp_path / f"x{writer.suffix}", wave).path
+    back = io.read(path)
+    assert back.source["subtype"] == io.FORMATS[form].subtype
     assert back.wave.shape[-1] == pytest.approx(0.6 * RATE, abs=0.012 * RATE)
     assert loudness.measure(back.wave, RATE).level == pytest.approx(-20.0, abs=0.1)
 
@@ -189,11 +188,11 @@ def test_samples_are_written_as_the_recipe_or_the_command_line_says(tmp_path):
     made = trained.sample(count=2, output={"use": "audio/file", "format": "flac24", "lufs": -20.0})
     paths = made.save(tmp_path / "a")
     assert [p.suffix for p in paths] == [".flac"] * 2 and made.settings["output"]["format"] == "flac24"
-    heard = files.read(paths[0]).wave
+    heard = io.read(paths[0]).wave
     assert loudness.measure(heard, 8000).level == pytest.approx(-20, abs=0.1) or loudness.true_peak(heard, 8000) > -1.1
     assert torch.equal(made.media[0], trained.sample(count=2).media[0]), "what the model made stays as it is"
     whole = trained.sample(count=1, loop=True, output={"use": "audio/file", "format": "wav_float"})
-    assert files.read(whole.save(tmp_path / "c")[0]).wave.shape == whole.media[0].shape, "a loop is not cut"
+    assert io.read(whole.save(tmp_path / "c")[0]).wave.shape == whole.media[0].shape, "a loop is not cut"
     args = ["sample", str(tmp_path / "run"), "count=1", "output=audio/file", "output.format=ogg"]
     assert main([*args, "--out", str(tmp_path / "b")]) == 0
     assert [soundfile.info(p).subtype for p in (tmp_path / "b").glob("*.ogg")] == ["VORBIS"]

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 import torch
 from sonolux.modalities.audio import dsp
-from sonolux.modalities.audio import io as files
+from sonolux.modalities.audio import io as sound_io
 from sonolux.modalities.audio.prepare import copies as near
 from sonolux.modalities.audio.prepare.copies import Copies
 
@@ -55,7 +55,7 @@ def planted(wave, rate, kind, rng):
 
 
 def sound(wave, rate):
-    return files.Sound(wave[None].float(), float(rate), {})
+    return sound_io.Sound(wave[None].float(), float(rate), {})
 
 
 def recall(waves, rates, seed=1):
@@ -128,7 +128,7 @@ def test_memory_is_shared_out():
 @pytest.mark.skipif("SONOLUX_DATA" not in os.environ, reason="SONOLUX_DATA names no folder of real data")
 def test_recall_on_real_sounds():
     paths = sorted((Path(os.environ["SONOLUX_DATA"]) / "sfx").glob("*.wav"))
-    real = [files.read(path) for path in paths]
+    real = [sound_io.read(path) for path in paths]
     found, own, _ = recall([s.wave[0] for s in real], [round(s.rate) for s in real])
     assert np.mean(list(found.values())) >= 0.95, found
     names = {(paths[a].name, paths[b].name) for a, b in own}

@@ -16,7 +16,7 @@ from sonolux.core.data.manifest import read
 from sonolux.core.data.prepare import prepare as preparing
 from sonolux.core.data.prepare.prepare import detect, prepare
 from sonolux.core.types import MediaSpec
-from sonolux.modalities.audio import io as files
+from sonolux.modalities.audio import io
 from sonolux.modalities.audio.codecs.logmel import Logmel
 from sonolux.modalities.audio.datasets.folder import Folder
 from sonolux.modalities.audio.prepare import prepare as measuring
@@ -194,8 +194,8 @@ def test_mp3_is_never_sought_in(tmp_path, monkeypatch):
 
 def test_a_huge_file_is_refused_before_it_is_decoded(tmp_path):
     soundfile.write(tmp_path / "x.wav", noise(2.0), RATE)
-    with pytest.raises(files.Unreadable, match="cut it into parts"):
-        files.read(tmp_path / "x.wav", most=20000)
+    with pytest.raises(io.Unreadable, match="cut it into parts"):
+        io.read(tmp_path / "x.wav", most=20000)
 
 
 # --- what is measured ---
@@ -204,7 +204,7 @@ def test_a_huge_file_is_refused_before_it_is_decoded(tmp_path):
 def sound(wave, rate=RATE, subtype="PCM_16"):
     wave = torch.as_tensor(wave, dtype=torch.float32)
     source = {"rate": rate, "channels": len(wave), "frames": wave.shape[1], "format": "WAV", "subtype": subtype}
-    return files.Sound(wave, float(rate), source)
+    return io.Sound(wave, float(rate), source)
 
 
 def check_levels():

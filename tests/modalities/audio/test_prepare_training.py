@@ -12,7 +12,7 @@ from sonolux.core.data.manifest import read
 from sonolux.core.data.prepare import prepare as preparing
 from sonolux.core.data.prepare.prepare import prepare
 from sonolux.core.types import BadInput, MediaSpec
-from sonolux.modalities.audio import io as files
+from sonolux.modalities.audio import io
 from sonolux.modalities.audio.datasets import folder as reading
 from sonolux.modalities.audio.datasets.folder import Folder
 from sonolux.modalities.audio.prepare.prepare import SoundPreparer
@@ -96,7 +96,7 @@ def test_planted_budget_is_caught(prepared, monkeypatch):
 def test_training_decodes_nothing_twice(prepared, monkeypatch):
     _, folder = prepared
     _, first = items(folder, cache="disk")
-    monkeypatch.setattr(files, "read", None)  # whoever decodes fails
+    monkeypatch.setattr(io, "read", None)  # whoever decodes fails
     _, second = items(folder, cache="disk", crop="onset", gain=1.0)
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 import torch
 from sonolux.core.types import BadInput
-from sonolux.modalities.audio import io as files
+from sonolux.modalities.audio import io
 
 RATE = 8000
 
@@ -29,7 +29,7 @@ FORMATS = [
 def test_reads(tmp_path, kind, subtype):
     path = tmp_path / f"tone.{kind.lower()}"
     soundfile.write(path, tone(rate=16000), 16000, subtype=subtype, format=kind)
-    sound = files.read(path, 16000, 1)
+    sound = io.read(path, 16000, 1)
     assert sound.wave.dtype == torch.float32 and sound.source["format"] == kind
     heard = sound.wave[0, 2000:6000].numpy() * np.hanning(4000)
     assert np.abs(np.fft.rfft(heard)).argmax() == 110  # 440 Hz in 0.25 s
@@ -39,11 +39,11 @@ def test_reads(tmp_path, kind, subtype):
 def test_the_name_does_not_matter(tmp_path):
     soundfile.write(tmp_path / "x.flac", tone(), RATE)
     (tmp_path / "x.flac").rename(tmp_path / "ж é.WAV")
-    assert files.read(tmp_path / "ж é.WAV").wave.shape == (1, 4000)
+    assert io.read(tmp_path / "ж é.WAV").wave.shape == (1, 4000)
     odd = os.fsdecode(bytes(tmp_path) + b"/\xff.wav")
     with open(odd, "wb") as file:
         soundfile.write(file, tone(), RATE, format="WAV")
-    assert files.read(odd).wave.shape == (1, 4000)
+    assert io.read(odd).wave.shape == (1, 4000)
 
 
 def cut_wav(path, keep=0.5):
@@ -99,17 +99,17 @@ def test_bad_files_are_named_with_the_reason(tmp_path, name):
     make, reason = BAD[name]
     path = tmp_path / "bäd.wav"
     make(path)
-    with pytest.raises(files.Unreadable, match=reason) as caught:
-        files.read(path, RATE, 1)
+    with pytest.raises(io.Unreadable, match=reason) as caught:
+        io.read(path, RATE, 1)
     assert "bäd.wav" in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_planted_blindness_to_truncation_is_caught(tmp_path, monkeypatch):
     """libsndfile reads half a WAV without a word: only the header's own size tells."""
-    monkeypatch.setattr(files, "_declared_bytes", lambda file, size: None)
+    monkeypatch.setattr(io, "_declared_bytes", lambda file, size: None)
     cut_wav(tmp_path / "x.wav")
-    with pytest.raises(pytest.fail.Exception), pytest.raises(files.Unreadable):
-        files.read(tmp_path / "x.wav")
+    with pytest.raises(pytest.fail.Exception), pytest.raises(io.Unreadable):
+        io.read(tmp_path / "x.wav")
 
 
 def test_wavs_of_writers_that_do_not_know_the_size(tmp_path):
@@ -120,17 +120,17 @@ def test_wavs_of_writers_that_do_not_know_the_size(tmp_path):
         at = data.index(b"data") + 4
         data[at : at + 4] = struct.pack("<I", size)
         path.write_bytes(data)
-        assert files.read(path).wave.shape == (1, 4000)
+        assert io.read(path).wave.shape == (1, 4000)
 
 
 def check_rates_and_remarks(tmp_path):
     soundfile.write(tmp_path / "a.wav", tone(0.5, 22050), 22050)
-    sound = files.read(tmp_path / "a.wav", 8000)
+    sound = io.read(tmp_path / "a.wav", 8000)
     assert abs(sound.wave.shape[-1] - 4000) <= 1 and sound.remarks == []
     peak = int(torch.fft.rfft(sound.wave[0, :4000] * torch.hann_window(4000)).abs().argmax())
     assert peak == 220  # 440 Hz in half a second
     soundfile.write(tmp_path / "b.wav", tone(0.5, 8000), 8000)
-    (remark,) = files.read(tmp_path / "b.wav", 44100).remarks
+    (remark,) = io.read(tmp_path / "b.wav", 44100).remarks
     assert remark == "upsampled from 8000 Hz: nothing above 4000 Hz"
 
 
@@ -139,7 +139,7 @@ def test_rates_and_remarks(tmp_path):
 
 
 def test_planted_rate_is_caught(tmp_path, monkeypatch):
-    monkeypatch.setattr(files.dsp, "resample", lambda x, a, b: x)
+    monkeypatch.setattr(io.dsp, "resample", lambda x, a, b: x)
     with pytest.raises(AssertionError):
         check_rates_and_remarks(tmp_path)
 
@@ -148,16 +148,16 @@ def check_mixing():
     left, right = torch.randn(2, 4000, generator=torch.Generator().manual_seed(0)) * 0.1
     both, opposite = torch.stack([left, right]), torch.stack([left, -0.9 * left])
     remarks = []
-    assert torch.allclose(files.to_channels(both, 1, "mean", remarks)[0], (left + right) / 2)
-    assert torch.equal(files.to_channels(both, 1, "left")[0], left)
-    assert torch.equal(files.to_channels(torch.stack([left, 3 * right]), 1, "loudest")[0], 3 * right)
+    assert torch.allclose(io.to_channels(both, 1, "mean", remarks)[0], (left + right) / 2)
+    assert torch.equal(io.to_channels(both, 1, "left")[0], left)
+    assert torch.equal(io.to_channels(torch.stack([left, 3 * right]), 1, "loudest")[0], 3 * right)
     one_sided = torch.stack([left, torch.zeros(4000)])
-    assert torch.allclose(files.to_channels(one_sided, 1, "mean", remarks)[0], left / 2)
+    assert torch.allclose(io.to_channels(one_sided, 1, "mean", remarks)[0], left / 2)
     assert remarks == []
-    assert torch.equal(files.to_channels(opposite, 1, "mean", remarks)[0], left)
+    assert torch.equal(io.to_channels(opposite, 1, "mean", remarks)[0], left)
     assert len(remarks) == 1 and "cancels 26 dB" in remarks[0]
-    assert files.to_channels(left[None], 2).shape == (2, 4000)
-    assert files.to_channels(torch.stack([left] * 6), 2).shape == (2, 4000)
+    assert io.to_channels(left[None], 2).shape == (2, 4000)
+    assert io.to_channels(torch.stack([left] * 6), 2).shape == (2, 4000)
 
 
 def test_mixing():
@@ -174,12 +174,12 @@ def test_planted_sum_instead_of_mean_is_caught(monkeypatch):
 def check_writing(tmp_path):
     wave = torch.from_numpy(tone(channels=2, level=0.9).T.copy())
     path = tmp_path / "new folder" / "out.wav"
-    assert files.write(path, wave, RATE) == 1.0
+    assert io.write(path, wave, RATE) == 1.0
     assert soundfile.info(path).subtype == "PCM_16"
-    assert float((files.read(path).wave - wave).abs().max()) < 1.01 / 32767
-    gain = files.write(path, 2 * wave, RATE)
+    assert float((io.read(path).wave - wave).abs().max()) < 1.01 / 32767
+    gain = io.write(path, 2 * wave, RATE)
     assert gain == pytest.approx(1 / 1.8, rel=1e-3)
-    back = files.read(path).wave
+    back = io.read(path).wave
     assert float((back - 2 * wave * gain).abs().max()) < 1.01 / 32767  # the shape is kept: nothing is clipped
 
 
@@ -188,8 +188,8 @@ def test_writing(tmp_path):
 
 
 def test_planted_clipping_is_caught(tmp_path, monkeypatch):
-    original = files._encode
-    monkeypatch.setattr(files, "_encode", lambda path, x, *a: original(path, np.clip(x * 1.2, -1, 1), *a))
+    original = io._encode
+    monkeypatch.setattr(io, "_encode", lambda path, x, *a: original(path, np.clip(x * 1.2, -1, 1), *a))
     with pytest.raises(AssertionError):
         check_writing(tmp_path)
 
@@ -198,12 +198,12 @@ def check_formats(tmp_path):
     """Every format gives back what was written: to half its step, exactly, or (Vorbis) nearly."""
     wave = torch.from_numpy(tone(1.0, 44100, channels=2, level=0.7).T.copy())
     steps = {"PCM_16": 2.0**-16, "PCM_24": 2.0**-24, "FLOAT": 0.0, "VORBIS": 0.02}  # half a step: rounded
-    for name, kind in files.FORMATS.items():
+    for name, kind in io.FORMATS.items():
         path = tmp_path / f"tone-{name}{kind.suffix}"
-        files.write(path, wave, 44100, name)
+        io.write(path, wave, 44100, name)
         info = soundfile.info(path)
         assert (info.format, info.subtype, info.samplerate) == (kind.container, kind.subtype, 44100)
-        back = files.read(path).wave
+        back = io.read(path).wave
         assert back.shape == wave.shape and float((back - wave).abs().max()) <= 1.01 * steps[kind.subtype]
 
 
@@ -213,9 +213,9 @@ def test_formats(tmp_path):
 
 @pytest.mark.parametrize("step", [2.0**-16, 2.0**-22])
 def test_planted_rounding_downwards_is_caught(tmp_path, monkeypatch, step):
-    original = files._stored
+    original = io._stored
     monkeypatch.setattr(
-        files,
+        io,
         "_stored",
         lambda x, kind, dither: original(x - step if kind.subtype.startswith("PCM") else x, kind, dither),
     )
@@ -225,21 +225,21 @@ def test_planted_rounding_downwards_is_caught(tmp_path, monkeypatch, step):
 
 def test_float_keeps_what_passes_full_scale(tmp_path):
     loud = torch.tensor([[0.5, -3.0, 2.0]])
-    assert files.write(tmp_path / "x.wav", loud, RATE, "wav_float") == 1.0
-    assert torch.equal(files.read(tmp_path / "x.wav").wave, loud)
+    assert io.write(tmp_path / "x.wav", loud, RATE, "wav_float") == 1.0
+    assert torch.equal(io.read(tmp_path / "x.wav").wave, loud)
 
 
 def test_a_long_sound_is_written_to_ogg(tmp_path):
     wave = 0.1 * torch.randn(1, 1_000_000, generator=torch.Generator().manual_seed(0))
-    files.write(tmp_path / "long.ogg", wave, 44100, "ogg")
+    io.write(tmp_path / "long.ogg", wave, 44100, "ogg")
     assert soundfile.info(tmp_path / "long.ogg").frames == 1_000_000
 
 
 def test_what_a_format_does_not_hold_is_refused_and_leaves_nothing(tmp_path):
     with pytest.raises(BadInput, match="ogg holds rates up to 192000 Hz, not 384000: take wav24 or flac24"):
-        files.write(tmp_path / "x.ogg", torch.zeros(1, 100), 384000, "ogg")
+        io.write(tmp_path / "x.ogg", torch.zeros(1, 100), 384000, "ogg")
     with pytest.raises(BadInput, match="cannot be written as FLAC PCM_24 of 9 channels at 8000 Hz"):
-        files.write(tmp_path / "x.flac", torch.zeros(9, 100), RATE, "flac24")
+        io.write(tmp_path / "x.flac", torch.zeros(9, 100), RATE, "flac24")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -247,17 +247,17 @@ def check_dither(tmp_path):
     """A sine of 0.4 steps survives in noise whose level does not depend on it: 3 / 12 steps^2 on paper."""
     n = 200_000
     sine = 0.4 * torch.sin(2 * torch.pi * 440 * torch.arange(n) / RATE)[None]
-    files.write(tmp_path / "plain.wav", sine / 32768, RATE)
-    files.write(tmp_path / "x.wav", sine / 32768, RATE, dither=1)
-    plain, noisy = (files.read(tmp_path / name).wave * 32768 for name in ("plain.wav", "x.wav"))
+    io.write(tmp_path / "plain.wav", sine / 32768, RATE)
+    io.write(tmp_path / "x.wav", sine / 32768, RATE, dither=1)
+    plain, noisy = (io.read(tmp_path / name).wave * 32768 for name in ("plain.wav", "x.wav"))
     assert not plain.any()
     assert float((noisy * sine).sum() / sine.square().sum()) == pytest.approx(1, abs=0.03)
     assert float((noisy - sine).square().mean()) == pytest.approx(0.25, rel=0.02)
     assert float(noisy.abs().max()) <= 2
-    files.write(tmp_path / "again.wav", sine / 32768, RATE, dither=1)
+    io.write(tmp_path / "again.wav", sine / 32768, RATE, dither=1)
     assert (tmp_path / "again.wav").read_bytes() == (tmp_path / "x.wav").read_bytes()
-    files.write(tmp_path / "full.wav", torch.ones(1, 1000), RATE, dither=1)
-    assert float(files.read(tmp_path / "full.wav").wave.min()) > 0.999, "no wrap at full scale"
+    io.write(tmp_path / "full.wav", torch.ones(1, 1000), RATE, dither=1)
+    assert float(io.read(tmp_path / "full.wav").wave.min()) > 0.999, "no wrap at full scale"
 
 
 def test_dither(tmp_path):
@@ -266,7 +266,7 @@ def test_dither(tmp_path):
 
 @pytest.mark.parametrize("error", ["half the width", "rectangular"])
 def test_planted_dither_is_caught(tmp_path, monkeypatch, error):
-    original = files.generator
+    original = io.generator
 
     class Bad:
         def __init__(self, *key):
@@ -278,7 +278,7 @@ def test_planted_dither_is_caught(tmp_path, monkeypatch, error):
                 drawn[1] = 0.5
             return drawn / 2 if error == "half the width" else drawn
 
-    monkeypatch.setattr(files, "generator", Bad)
+    monkeypatch.setattr(io, "generator", Bad)
     with pytest.raises(AssertionError):
         check_dither(tmp_path)
 
@@ -288,10 +288,10 @@ def test_non_finite_samples_are_not_written(tmp_path, value):
     wave = torch.zeros(1, 100)
     wave[0, 3] = value
     path = tmp_path / "x.wav"
-    files.write(path, torch.zeros(1, 100), RATE)
+    io.write(path, torch.zeros(1, 100), RATE)
     before = path.read_bytes()
     with pytest.raises(BadInput, match="1 of 100 samples are not finite; nothing was written"):
-        files.write(path, wave, RATE)
+        io.write(path, wave, RATE)
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
     with pytest.raises(BadInput, match="a frame or more"):
-        files.write(path, torch.zeros(1, 0), RATE)
+        io.write(path, torch.zeros(1, 0), RATE)

@@ -5,10 +5,10 @@ import pytest
 import torch
 from PIL import Image as Pil
 from sonolux.core.types import BadInput, MediaSpec, Modality
-from sonolux.modalities.image import visualize as sheets
+from sonolux.modalities.image import visualize
 from sonolux.modalities.image.modality import Image
 
-GAP = sheets._GAP
+GAP = visualize._GAP
 
 
 def plain(level: float, size=(8, 8), channels=1) -> torch.Tensor:
@@ -64,13 +64,13 @@ def random_media(count, size=(6, 9)):
 
 def test_a_sheet_shows_every_pixel_in_reading_order():
     media = random_media(6)
-    check_grid(sheets.grid(media, columns=3, cell=45), media, columns=3, scale=5)
+    check_grid(visualize.grid(media, columns=3, cell=45), media, columns=3, scale=5)
 
 
 def test_a_sheet_in_the_wrong_order_is_caught():
     media = random_media(6)
     with pytest.raises(AssertionError):
-        check_grid(sheets.grid(media[::-1], columns=3, cell=45), media, columns=3, scale=5)
+        check_grid(visualize.grid(media[::-1], columns=3, cell=45), media, columns=3, scale=5)
 
 
 def test_large_pictures_are_not_enlarged_and_sizes_may_differ(tmp_path):
@@ -80,19 +80,19 @@ def test_large_pictures_are_not_enlarged_and_sizes_may_differ(tmp_path):
 
 @pytest.mark.parametrize(("count", "columns"), [(1, 1), (2, 2), (16, 4), (10, 5), (24, 6), (7, 3), (100, 10), (13, 4)])
 def test_columns(count, columns):
-    assert sheets._columns(count) == columns
+    assert visualize._columns(count) == columns
 
 
 def test_captions_take_room_and_may_be_of_any_script():
     media = [plain(0)] * 2
-    bare = sheets.grid(media, columns=2)
-    named = sheets.grid(media, ["a large red circle above a small blue square", "日本 é \n"], columns=2)
+    bare = visualize.grid(media, columns=2)
+    named = visualize.grid(media, ["a large red circle above a small blue square", "日本 é \n"], columns=2)
     assert named.height > bare.height and named.width == bare.width
     assert np.asarray(named)[bare.height :].min() < 200  # something is written there
     with pytest.raises(BadInput, match="1 captions for 2 pictures"):
-        sheets.grid(media, ["a"])
+        visualize.grid(media, ["a"])
     with pytest.raises(BadInput, match="at least one picture"):
-        sheets.grid([])
+        visualize.grid([])
 
 
 def test_a_sheet_refuses_values_that_are_not_finite(tmp_path):
@@ -104,7 +104,7 @@ def test_a_sheet_refuses_values_that_are_not_finite(tmp_path):
 def test_a_strip_has_a_row_for_each_sample(tmp_path):
     rows = [[plain(-1), plain(0), plain(1)], [plain(1), plain(0), plain(-1)]]
     path = Image(8, 1).strip(tmp_path / "strip.png", rows)
-    scale = round(sheets._CELL / 8)
+    scale = round(visualize._CELL / 8)
     with Pil.open(path) as picture:
         check_grid(picture, [p.expand(3, -1, -1) for row in rows for p in row], columns=3, scale=scale)
     assert Pil.open(Image(8, 1).strip(tmp_path / "named.png", rows, ["0", "1", "2"])).height > picture.height

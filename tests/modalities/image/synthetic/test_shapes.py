@@ -1,15 +1,39 @@
 """The embedded shapes: the same for a seed, splits apart, words that fit the picture, and a checker that reads them."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
 from sonolux.core.types import BadInput, MediaSpec
 from sonolux.modalities.image.datasets.shapes import Shapes
 from sonolux.modalities.image.synthetic import checkers, scenes
-from sonolux.modalities.image.synthetic.checkers import agreement, main_shape, read_scene
+from sonolux.modalities.image.synthetic.checkers import main_shape, read_scene
 from sonolux.modalities.image.synthetic.scenes import COLOURS, SHAPES, Scene, Thing
 
 ATTRIBUTES = ("count", "shape", "colour", "size", "place", "relation")
+
+
+def agreement(attributes, scene):
+    """For each attribute of an example of `image/shapes`: whether a scene read from a picture shows the same.
+
+    Keys: count, shape, colour, size, place (centre within a tenth of the shorter side), relation. An attribute holds if
+    it holds for every thing; things are matched by place, so that a wrong colour is not also a wrong shape.
+    """
+    wanted = [Thing(**facts) for facts in attributes["things"]]
+    if len(wanted) != len(scene.things):
+        return dict.fromkeys(("count", "shape", "colour", "size", "place", "relation"), False)
+    found = [min(scene.things, key=lambda t: math.hypot(t.x - w.x, t.y - w.y)) for w in wanted]
+    ordered = Scene(tuple(found))
+    pairs = list(zip(wanted, found, strict=True))
+    return {
+        "count": True,
+        "shape": all(w.shape == f.shape for w, f in pairs),
+        "colour": all(w.colour == f.colour for w, f in pairs),
+        "size": all(w.size == f.size for w, f in pairs),
+        "place": all(math.hypot(w.x - f.x, w.y - f.y) < 0.1 for w, f in pairs),
+        "relation": [ordered.relation(0, i) for i in range(1, len(found))] == attributes["relations"],
+    }
 
 
 def shapes(size=32, channels=3, **given) -> Shapes:

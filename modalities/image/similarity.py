@@ -1,13 +1,13 @@
-"""How alike two pictures are whatever their brightness and contrast, and where one is shifted, mirrored or cut.
+"""How similar two pictures are, invariant to brightness, contrast, shift, mirror and crop: finds near copies.
 
-The middle of picture a, x, is laid over picture b at every place p and at several sizes z, both less their mean:
+The middle of picture a, x, is correlated with picture b at every place p and at several sizes z, both less their mean:
 
     rho(a, b) = max_{p,z} <x, b_{p,z}> / (|x| |b_{p,z}|)
 
-A cut-out that was enlarged to full size is found at the size z < 1. Some pictures are alike without being copies (two
-digits 1, two skies), and then like many: so what counts is how far the nearest stands out from the fourth nearest,
+A crop that was enlarged to full size is found at the size z < 1. Some pictures are similar without being copies (two
+digits 1, two skies), and then to many: so what counts is how far the nearest stands out from the fourth nearest,
 
-    likeness(a) = 1 - (1 - rho_1 + u) / (1 - rho_4 + u),  u = 0.002 for what rounding to 8 bits does,
+    similarity(a) = 1 - (1 - rho_1 + u) / (1 - rho_4 + u),  u = 0.002 for what rounding to 8 bits does,
 
 0 where it does not stand out and near 1 for a copy. A training set that holds a picture more than three times hides
 copies of it. First on 16 x 16 pixels for all pairs, then, for the nearest few, on up to 32 x 32 and between the pixels.
@@ -19,18 +19,16 @@ normalised cross-correlations instead of descriptors.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from ...core.evaluation.near_copies import Draw, NearestMatches, distinct_from, nearest_examples, planted_copies
 from ...core.types import BadInput
 
 COPY = 0.75
-"""Pictures whose likeness is larger are near copies, unless the data's own pictures are as alike."""
-
-Kind = Literal["gain", "shift", "crop"]
+"""Pictures that are more similar than this are near copies, unless the data's own pictures are as similar."""
 
 _COARSE, _COARSE_WINDOW, _COARSE_SIZES = 16, 12, (1.0, 0.9, 0.8, 0.7)
 _FINE, _WINDOW, _SIZES = 32, 0.75, tuple(1 - 0.03 * i for i in range(11))
@@ -39,7 +37,7 @@ _RANK, _ROUNDING = 3, 0.002
 _ROOM = 30_000_000  # correlations held at a time
 
 
-def scaled(pictures: Sequence[Tensor], most: int, exact: bool = False) -> Tensor:
+def downsampled(pictures: Sequence[Tensor], most: int, exact: bool = False) -> Tensor:
     """(N, C, H, W) -> (N, C, h, w): the longer side `most` at the most, or both exactly that."""
     parts = []
     for i in range(0, len(pictures), 256):
@@ -95,7 +93,7 @@ def _window(size: tuple[int, int]) -> tuple[int, int]:
     return height, width
 
 
-def _candidates(a: Tensor, b: Tensor) -> Tensor:
+def _coarse_correlation(a: Tensor, b: Tensor) -> Tensor:
     """The coarse correlation (N, M) of pictures of 16 x 16."""
     window = (_COARSE_WINDOW, _COARSE_WINDOW)
     views = _views(a, window, _COARSE_SIZES)
@@ -108,7 +106,7 @@ def _candidates(a: Tensor, b: Tensor) -> Tensor:
     return out
 
 
-def _close(x: Tensor, whole: Tensor) -> Tensor:
+def _fine_correlation(x: Tensor, whole: Tensor) -> Tensor:
     """The fine correlation (K,) of a picture (C, H, W) to K others, between the pixels for the nearest few."""
     window, width = _window((x.shape[-2], x.shape[-1])), x.shape[-1]
     views = _views(x[None], window, _SIZES)[0]
@@ -143,48 +141,42 @@ def _between(x: Tensor, b: Tensor, middle: tuple[float, float], z: float, window
     return best
 
 
-def nearest(pictures: Sequence[Tensor], training: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """For each picture its likeness to the nearest training picture (N,), and that one's index (N,); (C, H, W) each."""
+def nearest(pictures: Sequence[Tensor], training: Sequence[Tensor]) -> NearestMatches:
+    """For each picture its similarity to the nearest training picture, and that one's index; (C, H, W) each."""
     if not len(training):
         raise BadInput("no training pictures to compare with")
-    coarse = _candidates(scaled(pictures, _COARSE, True), scaled(training, _COARSE, True))
-    which = coarse.topk(min(_CANDIDATES, len(training)), dim=1).indices
-    fine, known = scaled(pictures, _FINE), scaled(training, _FINE)
-    values, index = torch.zeros(len(fine)), which[:, 0].clone()
-    for i, x in enumerate(fine):
-        found = _close(x, known[which[i]]).clamp(max=1.0)
-        order = found.sort(descending=True)
-        other = order.values[min(_RANK, len(found) - 1)] if len(found) > 1 else torch.zeros(())
-        values[i] = 1 - (1 - order.values[0] + _ROUNDING) / (1 - other + _ROUNDING)
-        index[i] = which[i, order.indices[0]]
-    return values, index
+    coarse = _coarse_correlation(downsampled(pictures, _COARSE, True), downsampled(training, _COARSE, True))
+    candidates = coarse.topk(min(_CANDIDATES, len(training)), dim=1).indices
+    fine, known = downsampled(pictures, _FINE), downsampled(training, _FINE)
+
+    def compare(row: int, which: Tensor) -> Tensor:
+        return _fine_correlation(fine[row], known[which]).clamp(max=1.0)
+
+    return nearest_examples(candidates, compare, distinct_from(_RANK, _ROUNDING))
 
 
-def planted(pictures: Sequence[Tensor], kind: Kind = "gain", seed: int = 0) -> list[Tensor]:
-    """Copies as a test of the search, rounded to 8 bits.
+def planted(pictures: Sequence[Tensor], kind: str = "gain", seed: int = 0) -> list[Tensor]:
+    """Copies that test the search, rounded to 8 bits.
 
-    kind: gain: contrast times 0.6 to 1.2 and brightness by up to 0.15; shift: also moved by up to an eighth, whole
-          pixels; crop: also cut to 80 to 95 % of its height and width, and enlarged again
+    Args:
+        pictures: (C, H, W) each, in [-1, 1]
+        kind: gain: contrast times 0.6 to 1.2 and brightness by up to 0.15; shift: also moved by up to an eighth, whole
+            pixels; crop: also cut to 80 to 95 % of its height and width, and enlarged again
+        seed: of the random numbers
     """
-    if kind not in get_args(Kind):
-        raise BadInput(f"kind is {kind!r}: give one of {', '.join(get_args(Kind))}")
-    rng = torch.Generator().manual_seed(seed)
+    return planted_copies(pictures, kind, _altered, seed)
 
-    def draw(low: float, high: float) -> float:
-        return low + (high - low) * float(torch.rand(1, generator=rng))
 
-    copies = []
-    for picture in pictures:
-        x, (height, width) = picture[None].float(), picture.shape[-2:]
-        if kind == "shift":
-            m = max(1, min(height, width) // 8)
-            top, left = round(draw(0, 2 * m)), round(draw(0, 2 * m))
-            x = functional.pad(x, (m, m, m, m), mode="replicate")[..., top : top + height, left : left + width]
-        elif kind == "crop":
-            share = draw(0.8, 0.95)
-            h, w = round(share * height), round(share * width)
-            top, left = round(draw(0, height - h)), round(draw(0, width - w))
-            x = functional.interpolate(x[..., top : top + h, left : left + w], (height, width), mode="bicubic")
-        x = (x[0] * draw(0.6, 1.2) + draw(-0.15, 0.15)).clamp(-1, 1)
-        copies.append(((x + 1) * 127.5).round() / 127.5 - 1)
-    return copies
+def _altered(picture: Tensor, kind: str, draw: Draw, rng: torch.Generator) -> Tensor:
+    x, (height, width) = picture[None].float(), picture.shape[-2:]
+    if kind == "shift":
+        m = max(1, min(height, width) // 8)
+        top, left = round(draw(0, 2 * m)), round(draw(0, 2 * m))
+        x = functional.pad(x, (m, m, m, m), mode="replicate")[..., top : top + height, left : left + width]
+    elif kind == "crop":
+        share = draw(0.8, 0.95)
+        h, w = round(share * height), round(share * width)
+        top, left = round(draw(0, height - h)), round(draw(0, width - w))
+        x = functional.interpolate(x[..., top : top + h, left : left + w], (height, width), mode="bicubic")
+    x = (x[0] * draw(0.6, 1.2) + draw(-0.15, 0.15)).clamp(-1, 1)
+    return ((x + 1) * 127.5).round() / 127.5 - 1

@@ -12,7 +12,7 @@ from pathlib import Path
 from ...pipeline import result as samples
 from ...types import BadInput
 
-NAME, BESIDE, METRICS, SAMPLES = "report.html", "report_files", "metrics.json", "samples"
+PAGE, FILES, METRICS, SAMPLES = "report.html", "report_files", "metrics.json", "samples"
 MARK = ("made by", "sonolux eval")
 
 
@@ -24,9 +24,9 @@ def refuse_if_used(folder: Path, overwrite: bool) -> None:
         raise BadInput(f"--out: {folder} is a file; name a folder")
     if any(folder.iterdir()) and not _is_report(folder):
         raise BadInput(f"{folder} exists and is no report: name an empty folder with --out")
-    strange = samples.strangers(folder / SAMPLES)
-    if strange:
-        raise BadInput(f"{folder / SAMPLES} holds {strange[0]}, which no report made: name another --out")
+    foreign = samples.strangers(folder / SAMPLES)
+    if foreign:
+        raise BadInput(f"{folder / SAMPLES} holds {foreign[0]}, which no report made: name another --out")
     if _is_report(folder) and not overwrite:
         raise BadInput(f"{folder} already holds a report: replace it with --overwrite, or name another --out")
 
@@ -34,9 +34,11 @@ def refuse_if_used(folder: Path, overwrite: bool) -> None:
 def refuse_among(folder: Path, read: Mapping[str, Path | str | None]) -> None:
     """Raise BadInput where the report would lie in a folder that is read, or what is read lies in the report's.
 
-    In the first case its samples would be taken for data the next time, in the second what is read would be replaced.
+    In the first case its samples would be read as data the next time, in the second what is read would be replaced.
 
-    read: what it is called in messages -> its path
+    Args:
+        folder: of the report
+        read: what it is called in messages -> its path
     """
     own = folder.resolve()
     for name, path in read.items():
@@ -45,15 +47,15 @@ def refuse_among(folder: Path, read: Mapping[str, Path | str | None]) -> None:
         other = Path(path).expanduser().resolve()
         if other == own or other in own.parents:
             raise BadInput(f"--out {folder} lies in {name} {path}, whose files are read: name another --out")
-        if any(other == own / part or own / part in other.parents for part in (SAMPLES, BESIDE)):
+        if any(other == own / part or own / part in other.parents for part in (SAMPLES, FILES)):
             raise BadInput(f"{name} {path} lies in what --out {folder} replaces: name another --out")
 
 
 @contextmanager
-def whole(folder: Path) -> Iterator[Path]:
-    """A folder beside `folder` to write a report into; where all goes well, it takes the place of an earlier report.
+def replaced(folder: Path) -> Iterator[Path]:
+    """A folder beside `folder` to write a report into; without an error it then replaces an earlier report.
 
-    Where anything fails, the earlier report stands as it was.
+    After an error the earlier report stands as it was.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
@@ -82,7 +84,7 @@ def _clear(folder: Path) -> None:
     samples.clear(folder / SAMPLES)
     if (folder / SAMPLES).is_dir() and not any((folder / SAMPLES).iterdir()):
         (folder / SAMPLES).rmdir()
-    if (folder / BESIDE).is_dir() and not (folder / BESIDE).is_symlink():
-        shutil.rmtree(folder / BESIDE)
-    for name in (NAME, METRICS):
+    if (folder / FILES).is_dir() and not (folder / FILES).is_symlink():
+        shutil.rmtree(folder / FILES)
+    for name in (PAGE, METRICS):
         (folder / name).unlink(missing_ok=True)

@@ -1,23 +1,22 @@
-"""Likeness of pictures: planted copies with gain, shift and crop are found, other pictures are not."""
+"""Similarity of pictures: planted copies with gain, shift and crop are found, other pictures are not."""
 
-import inspect
 import os
 from pathlib import Path
-from typing import get_args
 
 import pytest
 import torch
 from sonolux.core.config.load import load_recipe
+from sonolux.core.evaluation.near_copies import ALTERATIONS, NearestMatches
 from sonolux.core.training.build import build_data
 from sonolux.core.types import BadInput
-from sonolux.modalities.image import likeness
-from sonolux.modalities.image.likeness import COPY, Kind, planted
+from sonolux.modalities.image import similarity
+from sonolux.modalities.image.similarity import COPY, planted
 
-KINDS = get_args(Kind)
+KINDS = ALTERATIONS
 
 
 def nearest(pictures, training):
-    return likeness.nearest(pictures, training)
+    return similarity.nearest(pictures, training)
 
 
 def made(n=20, seed=0, size=24):
@@ -63,26 +62,38 @@ def test_a_mirrored_copy_is_found():
     assert which.tolist() == list(range(20)) and float(alike.min()) > COPY
 
 
-def _planted(monkeypatch, name, old, new):
-    source = inspect.getsource(getattr(likeness, name))
-    assert source.count(old) == 1, name
-    exec("from __future__ import annotations\n" + source.replace(old, new), vars(likeness), found := {})
-    monkeypatch.setattr(likeness, name, found[name])
+def cut_off(monkeypatch):
+    """The fine correlation never exceeds 0.3."""
+    true = similarity._fine_correlation
+    monkeypatch.setattr(similarity, "_fine_correlation", lambda x, known: true(x, known).clamp(max=0.3))
 
 
-PLANTED = [
-    ("_close", "best[k] = max(float(best[k]), _between", "best[k] = min(0.3, _between", check_copies),
-    ("nearest", "which[i, order.indices[0]]", "which[i, order.indices[-1]]", check_copies),
-    ("nearest", "(1 - other + _ROUNDING)", "(1 - 0 * other + _ROUNDING)", check_alike_ones),
-]
+def last_candidate(monkeypatch):
+    """The last candidate is named, not the nearest."""
+    true = similarity.nearest_examples
+
+    def wrong(candidates, compare, decide):
+        return NearestMatches(true(candidates, compare, decide).similarity, candidates[:, -1])
+
+    monkeypatch.setattr(similarity, "nearest_examples", wrong)
 
 
-@pytest.mark.parametrize(("name", "old", "new", "check"), PLANTED)
-def test_a_planted_error_is_caught(monkeypatch, name, old, new, check):
-    source = inspect.getsource(getattr(likeness, name))
-    assert source.count(old) == 1
-    exec("from __future__ import annotations\n" + source.replace(old, new), vars(likeness), found := {})
-    monkeypatch.setattr(likeness, name, found[name])
+def nothing_else_counts(monkeypatch):
+    """The fourth nearest is taken for unrelated."""
+    true = similarity.distinct_from
+
+    def first_alone(rank, rounding):
+        return lambda found: true(rank, rounding)(torch.cat([found[:1], torch.zeros(rank + 1)]))
+
+    monkeypatch.setattr(similarity, "distinct_from", first_alone)
+
+
+PLANTED = [(cut_off, check_copies), (last_candidate, check_copies), (nothing_else_counts, check_alike_ones)]
+
+
+@pytest.mark.parametrize(("plant", "check"), PLANTED)
+def test_a_planted_error_is_caught(monkeypatch, plant, check):
+    plant(monkeypatch)
     with pytest.raises(AssertionError):
         check()
 
@@ -105,6 +116,6 @@ def test_copies_among_real_pictures():
     pictures = [train.item(i, None).media for i in range(0, len(train), 6)]
     others = [held.item(i, None).media for i in range(0, len(held), 8)]
     limit = float(nearest(others, pictures)[0].quantile(0.99))
-    for kind in get_args(Kind):
+    for kind in ALTERATIONS:
         found = nearest(planted(pictures[:60], kind), pictures)[0] > limit
         assert float(found.double().mean()) >= 0.95, kind

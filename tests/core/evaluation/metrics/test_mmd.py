@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 from sonolux.core.evaluation.metrics import mmd
-from sonolux.core.evaluation.metrics.mmd import MMD, median_distance
+from sonolux.core.evaluation.metrics.mmd import MMD, median_distance, squared_mmd
 from sonolux.core.types import BadInput
 
 
@@ -23,7 +23,7 @@ def check_unbiased():
         for _ in range(repeats):
             g = scale * rng.standard_normal((n, d))
             g[:, 0] += shift
-            values.append(MMD(bandwidth=h)(g, rng.standard_normal((m, d))))
+            values.append(squared_mmd(g, rng.standard_normal((m, d)), h))
         expected = (
             kernel_mean(h, d, 2 * scale**2, 0) + kernel_mean(h, d, 2, 0) - 2 * kernel_mean(h, d, 1 + scale**2, shift)
         )
@@ -43,7 +43,7 @@ def check_loop():
     within_g = np.mean([k(g[i], g[j]) for i in range(5) for j in range(5) if i != j])
     within_r = np.mean([k(r[i], r[j]) for i in range(6) for j in range(6) if i != j])
     between = np.mean([k(x, y) for x in g for y in r])
-    assert MMD()(g, r) == pytest.approx(within_g + within_r - 2 * between, rel=1e-10)
+    assert squared_mmd(g, r) == pytest.approx(within_g + within_r - 2 * between, rel=1e-10)
 
 
 CHECKS = [check_unbiased, check_loop]
@@ -77,8 +77,16 @@ def test_planted_median_with_the_zeros_of_the_diagonal_is_caught(monkeypatch):
 def test_it_is_reported_as_it_is():
     """Equal distributions give negative values about as often as positive ones: nothing is clamped."""
     rng = np.random.default_rng(2)
-    values = [MMD()(rng.standard_normal((40, 3)), rng.standard_normal((40, 3))) for _ in range(60)]
+    values = [squared_mmd(rng.standard_normal((40, 3)), rng.standard_normal((40, 3))) for _ in range(60)]
     assert 15 <= sum(v < 0 for v in values) <= 50
+
+
+def test_the_component_names_its_result_and_fixes_its_bandwidth():
+    g, r, other = np.random.default_rng(5).standard_normal((3, 20, 3))
+    groups = (np.arange(20) % 2, np.arange(20) % 3)
+    assert MMD(2.0)(g, r, groups) == {"mmd": squared_mmd(g, r, 2.0, groups)} and MMD.results[0].key == "mmd"
+    assert MMD().fixed(other)(g, r) == {"mmd": squared_mmd(g, r, median_distance(other))}
+    assert MMD(2.0).fixed(other).bandwidth == 2.0
 
 
 def test_bandwidth():
@@ -95,7 +103,7 @@ def check_fixed_classes(groups=True):
     labels = np.repeat([0, 1, 2], [6, 4, 2])
     for _ in range(400):
         g, r = (rng.standard_normal((12, 2)) + 2.0 * labels[:, None] for _ in range(2))
-        values.append(MMD(1.5)(g, r, (labels, labels) if groups else None))
+        values.append(squared_mmd(g, r, 1.5, (labels, labels) if groups else None))
     assert abs(np.mean(values)) < 4 * np.std(values) / 20
 
     def share(a, b, same):

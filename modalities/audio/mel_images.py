@@ -1,4 +1,4 @@
-"""Sounds as pictures for a small network, and how those are varied in training."""
+"""Log-mel images of sounds for the small classifier of eval, and their augmentation in training."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from .. import dsp
+from . import dsp
 
 BANDS, RANGE = 32, 60.0
 _LONGEST = 160  # columns; a longer sound has longer columns
 
 
-def mel_pictures(sounds: Tensor, rate: float) -> Tensor:
-    """(N, C, frames) -> (N, 1, 32 bands, columns of 16 ms) in [-1, 1]: dB below the loudest point, cut at -60 dB.
+def mel_images(sounds: Tensor, rate: float) -> Tensor:
+    """(N, C, frames) -> (N, 1, 32 bands, columns of 16 ms) in [-1, 1]: dB below the maximum, at least -60 dB.
 
     Sounds of more than 2.5 s have longer columns, so that there are 160 at most.
     """
@@ -31,9 +31,9 @@ def mel_pictures(sounds: Tensor, rate: float) -> Tensor:
     return (level.clamp(min=-RANGE) / RANGE * 2 + 1)[:, None]
 
 
-def vary(x: Tensor, rng: torch.Generator) -> Tensor:
-    """Training pictures (B, 1, bands, columns) in other words: faster or slower, earlier or later, higher or lower,
-    on a raised floor of noise, with a band and a moment missing."""
+def augment(x: Tensor, rng: torch.Generator) -> Tensor:
+    """Images (B, 1, bands, columns) at random: time stretch, shift and pitch shift, a raised noise floor, and a masked
+    band and moment (Park et al. 2019, "SpecAugment", for the masks)."""
     x = torch.maximum(_moved(x, rng), _floor(x, rng))
     return torch.where(_gap(x, 2, 6, rng) | _gap(x, 3, 12, rng), torch.full_like(x, -0.9), x)
 

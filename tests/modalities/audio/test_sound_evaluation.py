@@ -7,9 +7,9 @@ import wave
 import pytest
 import torch
 from sonolux.core.types import BadInput, MediaSpec
+from sonolux.modalities.audio import mel_images
 from sonolux.modalities.audio.datasets.synth_sfx import SynthSfx
-from sonolux.modalities.audio.evaluation import SoundJudge
-from sonolux.modalities.audio.features import pictures
+from sonolux.modalities.audio.evaluation import AudioEvaluation
 from sonolux.modalities.audio.features.clap import Clap
 from sonolux.modalities.audio.features.learned import Learned
 
@@ -24,26 +24,29 @@ def effects(n, seed):
 @pytest.mark.parametrize(("rate", "frames"), [(8000, 8000), (44100, 3000), (16000, 400000), (4000, 200)])
 def test_pictures_of_any_rate_and_length(rate, frames):
     sound = 0.1 * torch.randn(2, 1, frames, generator=torch.Generator().manual_seed(0))
-    found = SoundJudge(rate).pictures(list(sound))
+    found = AudioEvaluation(rate).classifier_input(list(sound))
     assert found.shape[:3] == (2, 1, 32) and found.shape[3] <= 161
     assert float(found.amax((1, 2, 3)).min()) == pytest.approx(1) and float(found.min()) >= -1
-    assert torch.allclose(SoundJudge(rate).pictures(list(0.01 * sound)), found, atol=1e-3), "the gain does not matter"
-    silent = SoundJudge(rate).pictures([torch.zeros(1, frames)])
+    quieter = AudioEvaluation(rate).classifier_input(list(0.01 * sound))
+    assert torch.allclose(quieter, found, atol=1e-3), "the gain does not matter"
+    silent = AudioEvaluation(rate).classifier_input([torch.zeros(1, frames)])
     assert bool(silent.isfinite().all())
 
 
 def test_variations_are_keyed():
-    x = SoundJudge(8000).pictures(effects(6, 1))
-    twice = [pictures.vary(x, torch.Generator().manual_seed(k)) for k in (0, 0, 1)]
+    x = AudioEvaluation(8000).classifier_input(effects(6, 1))
+    twice = [mel_images.augment(x, torch.Generator().manual_seed(k)) for k in (0, 0, 1)]
     assert torch.equal(twice[0], twice[1]) and not torch.equal(twice[0], twice[2]) and twice[0].shape == x.shape
 
 
 def test_copies_among_made_effects():
-    """Effects made by code from a few numbers are often as alike as copies are (limit 0.99): at 1 % false alarms most
-    planted copies are found, not 95 %, and eval says so. Recorded sounds reach 95 %: test_likeness.py."""
-    judge, sounds, others = SoundJudge(8000), effects(100, 1), effects(100, 2)
-    limit = float(judge.alike(others, sounds).value.quantile(0.99))
-    found = {k: judge.alike(v, sounds).value > limit for k, v in judge.planted(sounds[:40], 0).items()}
+    """Effects made by code from a few numbers are often as similar as copies are (limit 0.99): at 1 % false alarms most
+    planted copies are found, not 95 %, and eval says so. Recorded sounds reach 95 %: see test_sound_similarity."""
+    adapter, sounds, others = AudioEvaluation(8000), effects(100, 1), effects(100, 2)
+    limit = float(adapter.nearest(others, sounds).similarity.quantile(0.99))
+    found = {
+        k: adapter.nearest(v, sounds).similarity > limit for k, v in adapter.planted_copies(sounds[:40], 0).items()
+    }
     shares = {k: float(v.double().mean()) for k, v in found.items()}
     assert shares["gain"] >= 0.95 and sum(shares.values()) / 3 >= 0.75, (shares, limit)
 
@@ -93,9 +96,9 @@ def test_clap_of_random_weights(tmp_path):
         Clap(SIGNAL, tmp_path).fit_of_words(sounds, ["a"] * 3)
 
 
-def test_exhibits_play():
+def test_previews_play():
     for media in (effects(1, 0)[0], torch.full((1, 20), float("nan")), 3 * torch.randn(2, 300)):
-        picture, sound = SoundJudge(8000).exhibit(media)
+        picture, sound = AudioEvaluation(8000).preview(media)
         assert picture.data.startswith(b"\x89PNG") and sound.mime == "audio/wav"
         with wave.open(io.BytesIO(sound.data)) as file:
             assert file.getnframes() >= 400 and file.getframerate() == 8000

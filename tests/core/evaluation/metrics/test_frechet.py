@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.linalg import sqrtm
 from sonolux.core.evaluation.metrics import frechet
-from sonolux.core.evaluation.metrics.frechet import Frechet
+from sonolux.core.evaluation.metrics.frechet import Frechet, frechet_distance
 from sonolux.core.types import BadInput
 
 
@@ -29,7 +29,7 @@ def check_diagonal():
     s1, s2, m1, m2 = np.array([1.0, 2.0, 0.5]), np.array([3.0, 0.2, 0.5]), np.zeros(3), np.array([1.0, -2.0, 0.25])
     g, r = exactly(rng, 12, m1, np.diag(s1**2)), exactly(rng, 30, m2, np.diag(s2**2))
     expected = ((m1 - m2) ** 2).sum() + ((s1 - s2) ** 2).sum()
-    assert Frechet()(g, r) == pytest.approx(expected, rel=1e-10)
+    assert frechet_distance(g, r) == pytest.approx(expected, rel=1e-10)
 
 
 def check_scipy():
@@ -39,7 +39,7 @@ def check_scipy():
         c1, c2, shift = random_covariance(rng, d), random_covariance(rng, d), rng.standard_normal(d)
         g, r = exactly(rng, 2 * d + 3, np.zeros(d), c1), exactly(rng, 3 * d, shift, c2)
         expected = shift @ shift + np.trace(c1 + c2 - 2 * np.real(sqrtm(c1 @ c2)))
-        assert Frechet()(g, r) == pytest.approx(expected, rel=1e-8)
+        assert frechet_distance(g, r) == pytest.approx(expected, rel=1e-8)
 
 
 CHECKS = [check_diagonal, check_scipy]
@@ -88,7 +88,7 @@ def test_planted_cross_term_is_caught(monkeypatch):
 def test_same_rows_are_at_distance_zero_even_where_covariances_are_singular():
     rows = np.random.default_rng(2).standard_normal((10, 64))  # rank 9 of 64
     rows[:, 3] = 7.0
-    assert Frechet()(rows, rows[::-1]) == pytest.approx(0, abs=1e-12)
+    assert frechet_distance(rows, rows[::-1]) == pytest.approx(0, abs=1e-12)
 
 
 def test_singular_covariances_keep_their_digits():
@@ -96,19 +96,24 @@ def test_singular_covariances_keep_their_digits():
     g, r = np.zeros((20, 30)), np.zeros((20, 30))
     g[:, 0], r[:, 1] = np.linspace(-1, 1, 20), np.linspace(-2, 2, 20)
     expected = g[:, 0].var(ddof=1) + r[:, 1].var(ddof=1)
-    assert Frechet()(g, r) == pytest.approx(expected, rel=1e-12)
+    assert frechet_distance(g, r) == pytest.approx(expected, rel=1e-12)
 
 
 def test_it_falls_with_the_number_of_rows():
     """The reason for the floor: N(0, I) against itself is at about 1/N, not at 0."""
     rng = np.random.default_rng(3)
-    small, large = (Frechet()(rng.standard_normal((n, 8)), rng.standard_normal((n, 8))) for n in (100, 1600))
+    small, large = (frechet_distance(rng.standard_normal((n, 8)), rng.standard_normal((n, 8))) for n in (100, 1600))
     assert 0 < large < small / 8
 
 
 def test_torch_and_numpy_agree():
     g, r = torch.randn(20, 4), torch.randn(30, 4)
-    assert Frechet()(g, r) == Frechet()(g.double().numpy(), r.double().numpy())
+    assert frechet_distance(g, r) == frechet_distance(g.double().numpy(), r.double().numpy())
+
+
+def test_the_component_names_its_result():
+    g, r = np.random.default_rng(4).standard_normal((2, 20, 3))
+    assert Frechet()(g, r) == {"frechet": frechet_distance(g, r)} and [x.key for x in Frechet.results] == ["frechet"]
 
 
 @pytest.mark.parametrize(
@@ -122,4 +127,4 @@ def test_torch_and_numpy_agree():
 )
 def test_bad_arrays(g, r, words):
     with pytest.raises(BadInput, match=words):
-        Frechet()(g, r)
+        frechet_distance(g, r)

@@ -1,0 +1,172 @@
+"""Generated examples as an evaluation measures them: written to files, then read as the recipe's dataset reads files.
+
+The dataset levels, crops and resizes samples as it did the training files, so that both are treated alike.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import warnings
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..config.recipe import Recipe
+from ..data.files import shown, walk
+from ..pipeline.pipeline import Pipeline, Samples
+from ..training.build import build_data, fit_codec
+from ..types import BadInput, MediaSpec
+from .examples import ENOUGH, CodecRoundTrip, ExampleSet, GeneratedSet, RealData, subset
+
+DECODED = 500  # real examples that go through the codec, at most
+DRAWINGS = {"sheet.png", "trajectory.png", "trajectory.gif", "summary.png"}  # `sonolux sample` puts them beside samples
+
+
+def from_run(trained: Pipeline, recipe: Recipe, folder: Path, real: RealData, progress: bool) -> GeneratedSet:
+    """eval.count samples, made as `sonolux sample` makes them and written to `folder`."""
+    samples = trained.make(recipe, trained.task(recipe, recipe.eval.count), progress=progress)
+    good = [i for i, media in enumerate(samples.media) if bool(torch.isfinite(media).all())]
+    lost = len(samples) - len(good)
+    if not good:
+        raise BadInput(f"all {len(samples)} samples hold NaN or infinite values: nothing can be measured")
+    samples = _rows_of(samples, good)
+    written = replace(samples, output=None).write(folder)  # levels and fades are not the model's
+    names = [told.get("label") for told in samples.told]
+    made = read_back(recipe, folder, [file.path for file in written], names, real.classes)
+    made.counts |= {"made": len(good) + lost, "not finite": lost, "scaled": sum(file.scaled for file in written)}
+    made.settings = {k: v for k, v in samples.settings.items() if k != "step"} | {"step": trained.step}
+    return made
+
+
+def codec_round_trip(recipe: Recipe, trained: Pipeline | None, real: RealData) -> CodecRoundTrip:
+    """Held-out examples, or training ones where fewer than 100 are held out, encoded, decoded, written and read back:
+    what the codec does to them, without anything generated.
+
+    The codec is the run's; without a run, the recipe's, fitted now.
+    """
+    held_out = real.held_out is not None and len(real.held_out) >= ENOUGH
+    original = subset(real.held_out if held_out and real.held_out is not None else real.train, DECODED, seed=3)
+    if trained is not None:
+        codec, device = trained.codec, trained.device
+    else:
+        data, spec = build_data(recipe, "train")
+        codec, device = recipe.codec.build(spec=spec), torch.device("cpu")
+        fit_codec(codec, data)
+    modality, media = recipe.modality.build(), []
+    with torch.inference_mode():
+        for i in range(0, len(original), 32):
+            part = torch.stack(list(original.media[i : i + 32])).to(device)
+            media += list(codec.decode(codec.encode(part), part.shape[-1]).float().cpu())
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        written = [
+            modality.write(folder / f"{i:06d}{modality.suffix}", torch.nan_to_num(m)) for i, m in enumerate(media)
+        ]
+        back, places = read_files(recipe, folder, [file.path for file in written])
+    same = original.select(places)
+    return CodecRoundTrip(same, ExampleSet(back, same.labels, same.sources), held_out)
+
+
+def _rows_of(samples: Samples, rows: list[int]) -> Samples:
+    return replace(
+        samples,
+        media=[samples.media[i] for i in rows],
+        told=[samples.told[i] for i in rows],
+        nfe=[samples.nfe[i] for i in rows] if samples.nfe else [],
+    )
+
+
+def from_folder(recipe: Recipe, folder: Path, real: RealData, suffixes: Collection[str]) -> GeneratedSet:
+    """Samples that are files already: what samples.json lists, else every file that can be read.
+
+    A sample's class is what samples.json says, or the name of the first folder below `folder`.
+    """
+    if not folder.is_dir():
+        raise BadInput(f"--folder: no such folder: {shown(folder)}")
+    listing = folder / "samples.json"
+    if listing.is_file():
+        try:
+            facts = json.loads(listing.read_text(encoding="utf-8"))
+            records = [(folder / row["file"], row.get("label")) for row in facts["samples"]]
+        except (ValueError, KeyError, TypeError) as error:
+            raise BadInput(f"{shown(listing)} is no list of samples: {type(error).__name__}: {error}") from error
+        made = read_back(recipe, folder, [p for p, _ in records], [name for _, name in records], real.classes)
+        made.settings = dict(facts.get("settings", {}))
+    else:
+        paths = [p for p in walk(folder, suffixes) if p.name not in DRAWINGS]
+        parts = [p.relative_to(folder).parts for p in paths]
+        made = read_back(recipe, folder, paths, [p[0] if len(p) > 1 else None for p in parts], real.classes)
+    made.counts |= {"made": len(made.examples) + made.counts["unusable"], "not finite": 0, "scaled": 0}
+    return made
+
+
+def read_back(
+    recipe: Recipe, folder: Path, paths: Sequence[Path], names: Sequence[Any], classes: tuple[str, ...]
+) -> GeneratedSet:
+    """Files as the recipe's dataset reads them, with the classes named; `names` that are no class count as none.
+
+    Raises BadInput where none can be read.
+    """
+    if not paths:
+        raise BadInput(f"{shown(folder)} holds no samples")
+    modality = recipe.modality.build()
+    if not hasattr(modality, "read"):
+        raise BadInput(f"the modality {recipe.modality.use} cannot read files, so its samples cannot be measured")
+    media, places = read_files(recipe, folder, paths)
+    labels = torch.tensor([classes.index(str(names[i])) if str(names[i]) in classes else -1 for i in places])
+    raw = [modality.read(paths[i]) for i in places]
+    examples = ExampleSet(media, labels, [shown(paths[i], folder) for i in places])
+    return GeneratedSet(examples, raw, [paths[i] for i in places], {"unusable": len(paths) - len(places)})
+
+
+def read_files(recipe: Recipe, folder: Path, paths: Sequence[Path]) -> tuple[list[Tensor], list[int]]:
+    """(media, places in `paths`) of the files that can be used, as the recipe's dataset reads files."""
+    if {"root", "label", "table"} <= recipe.data.params.keys():
+        return _through_dataset(recipe, folder, paths)
+    return _at_recipe_size(recipe.modality.build(), paths)
+
+
+def _through_dataset(recipe: Recipe, folder: Path, paths: Sequence[Path]) -> tuple[list[Tensor], list[int]]:
+    """(media, places in `paths`) of the files that the recipe's dataset of files can use."""
+    by_name = {shown(path, folder): i for i, path in enumerate(paths)}
+    changes = {"root": str(folder.resolve()), "label": "none", "max_bad": 1, "manifest": None, "cache": "memory"}
+    if not isinstance(recipe.data.params.get("cache"), str):
+        changes.pop("cache")
+    with tempfile.TemporaryDirectory() as place:
+        table = Path(place) / "files.jsonl"
+        table.write_text("".join(json.dumps({"file": name}) + "\n" for name in by_name), encoding="utf-8")
+        changes["table"] = str(table)
+        given = [f"data.{key}={json.dumps(v)}" for key, v in changes.items() if key in recipe.data.params]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of files that are skipped: they are counted
+            data, _ = build_data(recipe.merge([*given, "data.split.valid=0"]), "train")
+            items = [data.item(i, None) for i in range(len(data))]
+    return [item.media for item in items], [by_name[item.source] for item in items]
+
+
+def _at_recipe_size(modality: Any, paths: Sequence[Path]) -> tuple[list[Tensor], list[int]]:
+    """(media, places) of files, cut or padded to the recipe's size: its dataset makes examples by code."""
+    spec: MediaSpec = modality.spec()
+    media, places = [], []
+    for i, path in enumerate(paths):
+        try:
+            media.append(_resized(modality.read(path), spec.size))
+        except BadInput:
+            continue
+        places.append(i)
+    if not media:
+        raise BadInput(f"none of {len(paths)} samples can be read")
+    return media, places
+
+
+def _resized(media: Tensor, size: tuple[int, ...]) -> Tensor:
+    """(C, *spatial) cut or padded with zeros at the ends to (C, *size)."""
+    out = media.new_zeros(media.shape[0], *size)
+    inside = tuple(slice(0, min(a, b)) for a, b in zip(media.shape[1:], size, strict=True))
+    out[(slice(None), *inside)] = media[(slice(None), *inside)]
+    return out

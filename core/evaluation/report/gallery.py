@@ -1,0 +1,171 @@
+"""Which examples the page shows, and the record of each sample."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..adapter import DefectMeasure, EvaluationAdapter
+from ..examples import ExampleSet, GeneratedSet, RealData, subset
+from ..memorization import Memorization
+from ..recognition import Recognition
+from .contents import GalleryItem, GalleryRow
+
+WORST = 8  # examples in each of the rows of the worst ones
+
+Records = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was found of each sample.
+
+    Attributes:
+        generated: the samples
+        real: the real data
+        recognised: what the classifier found; None: there are no classes
+        copies: what the search for copies found; None: they were not looked for
+        defects: defects of each sample
+        gaps: (N,) distance of each sample to the nearest real example in the features
+    """
+
+    generated: GeneratedSet
+    real: RealData
+    recognised: Recognition | None
+    copies: Memorization | None
+    defects: list[DefectMeasure]
+    gaps: np.ndarray
+
+
+def sample_records(found: Findings) -> Records:
+    """A record for each sample: its file, class, predicted class, nearest training example, defects."""
+    examples, classes, out = found.generated.examples, found.real.classes, []
+    for i, (source, label) in enumerate(zip(examples.sources, examples.labels.tolist(), strict=True)):
+        row: dict[str, Any] = {"file": source}
+        if label >= 0:
+            row["label"] = classes[label]
+        if found.recognised is not None:
+            row["recognised"] = classes[int(found.recognised.predicted[i])]
+        if found.copies is not None:
+            matches = found.copies.samples
+            row["similarity"] = round(float(matches.similarity[i]), 4)
+            row["nearest"] = found.real.train.sources[int(matches.nearest[i])]
+        row["defects"] = [d.key for d in found.defects if bool(d.flags[i])]
+        out.append(row)
+    return out
+
+
+def build(adapter: EvaluationAdapter, found: Findings, records: Records, shown: int) -> list[GalleryRow]:
+    """Samples, real examples, the most similar, farthest, misclassified and defective ones; none where shown is 0."""
+    if not shown:
+        return []
+    rows = [
+        _samples(adapter, found, records, shown),
+        _real(adapter, found.real),
+        _most_similar(adapter, found, records),
+        _farthest(adapter, found, records),
+        _misclassified(adapter, found, records),
+        _defective(adapter, found, records),
+    ]
+    return [row for row in rows if row is not None and row.items]
+
+
+def _items(
+    adapter: EvaluationAdapter,
+    found: Findings,
+    records: Records,
+    indices: list[int],
+    note: Callable[[int], str] = lambda i: "",
+    warn: Callable[[int], bool] = lambda i: False,
+) -> list[GalleryItem]:
+    raw = found.generated.raw
+    return [GalleryItem(adapter.preview(raw[i]), _caption(records[i], note(i)), warn(i)) for i in indices]
+
+
+def _samples(adapter: EvaluationAdapter, found: Findings, records: Records, shown: int) -> GalleryRow:
+    chosen = _classes_in_turn(found.generated.examples, shown)
+
+    def wrong(i: int) -> bool:
+        return records[i].get("recognised", records[i].get("label")) != records[i].get("label")
+
+    about = f"{len(chosen)} of {len(records)}, not chosen by quality."
+    return GalleryRow("Samples", about, _items(adapter, found, records, chosen, warn=wrong))
+
+
+def _real(adapter: EvaluationAdapter, real: RealData) -> GalleryRow:
+    held_out = real.held_out if real.held_out is not None and len(real.held_out) else None
+    chosen = subset(real.train if held_out is None else held_out, WORST)
+    names = [real.classes[k] if k >= 0 else "" for k in chosen.labels.tolist()]
+    items = [
+        GalleryItem(adapter.preview(media), _joined(name, source))
+        for media, name, source in zip(chosen.unpadded(), names, chosen.sources, strict=True)
+    ]
+    return GalleryRow(f"Real {adapter.nouns[1]}", "For comparison" + (", held out." if held_out else "."), items)
+
+
+def _most_similar(adapter: EvaluationAdapter, found: Findings, records: Records) -> GalleryRow | None:
+    if found.copies is None:
+        return None
+    matches, threshold, train, items = found.copies.samples, found.copies.threshold, found.real.train, []
+    for i in matches.similarity.argsort(descending=True, stable=True)[: WORST // 2].tolist():
+        value, near = float(matches.similarity[i]), int(matches.nearest[i])
+        caption = _caption(records[i], f"similarity {value:.3f}")
+        items.append(GalleryItem(adapter.preview(found.generated.raw[i]), caption, value > threshold))
+        original = adapter.preview(train.select([near]).unpadded()[0])
+        items.append(GalleryItem(original, _joined("its nearest", train.sources[near])))
+    about = f"Each sample, followed by the training example it is most similar to. Above {threshold:.3f} it is a copy."
+    return GalleryRow("Most similar to training data", about, items)
+
+
+def _farthest(adapter: EvaluationAdapter, found: Findings, records: Records) -> GalleryRow:
+    far = torch.from_numpy(found.gaps).argsort(descending=True)[:WORST].tolist()
+    about = "Samples whose features are farthest from those of any real one: defects, or what the data lacks."
+    items = _items(adapter, found, records, far, lambda i: f"distance {found.gaps[i]:.1f}")
+    return GalleryRow("Farthest from the data", about, items)
+
+
+def _misclassified(adapter: EvaluationAdapter, found: Findings, records: Records) -> GalleryRow | None:
+    if found.recognised is None:
+        return None
+    wrong = torch.nonzero(found.recognised.predicted != found.generated.examples.labels)[:, 0].tolist()
+    about = f"{len(wrong)} samples that the classifier takes for another class."
+    return GalleryRow("Misclassified", about, _items(adapter, found, records, wrong[:WORST]))
+
+
+def _defective(adapter: EvaluationAdapter, found: Findings, records: Records) -> GalleryRow:
+    names = {d.key: d.name for d in found.defects}
+    faulty = [i for i, row in enumerate(records) if row["defects"]]
+
+    def note(i: int) -> str:
+        return ", ".join(names[key] for key in records[i]["defects"])
+
+    items = _items(adapter, found, records, faulty[:WORST], note, lambda i: True)
+    return GalleryRow("With defects", f"{len(faulty)} of {len(records)} samples.", items)
+
+
+def _caption(record: dict[str, Any], note: str) -> str:
+    label, predicted = record.get("label"), record.get("recognised")
+    name = "" if label is None else str(label)
+    if predicted is not None and predicted != label:
+        name += f", taken for {predicted}"
+    return _joined(name, note, record["file"])
+
+
+def _joined(*parts: str) -> str:
+    return " · ".join(part for part in parts if part)
+
+
+def _classes_in_turn(examples: ExampleSet, count: int) -> list[int]:
+    """The first samples of each class in turn; the first ones where there are no classes."""
+    if not examples.labelled:
+        return list(range(min(count, len(examples))))
+    turn, seen = [], {}
+    for label in examples.labels.tolist():
+        turn.append(seen.get(label, 0))
+        seen[label] = turn[-1] + 1
+    order = sorted(range(len(examples)), key=lambda i: (turn[i], int(examples.labels[i]), i))
+    return order[:count]
