@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ....core.data.files import progress
+from ....core.data.prepare.copies import nearest
 from ....core.data.prepare.types import Pair
 from .. import dsp
 from .. import io as files
@@ -122,14 +123,11 @@ def _similar(waves: dict[int, Tensor]) -> dict[tuple[int, int], list[_Hit]]:
     if len(waves) < 2:
         return hits
     everything, owners, frames = torch.cat(store), torch.cat(owner), torch.cat(frame)
-    rows = max(1, 10_000_000 // len(everything))
-    starts = range(0, len(asked), rows)
-    for start in progress(starts, "looking for copies", len(starts)):
-        part = asked[start : start + rows]
-        likeness = torch.stack([patch for *_, patch in part]) @ everything.T
-        likeness[torch.tensor([i for i, *_ in part])[:, None] == owners] = -1.0
-        best, which = likeness.topk(min(_PARTNERS, likeness.shape[1]), dim=1)
-        for (i, k, _), row, columns in zip(part, best.tolist(), which.tolist(), strict=True):
+    patches, own = torch.stack([patch for *_, patch in asked]), torch.tensor([i for i, *_ in asked])
+    block = max(1, 10_000_000 // len(everything))
+    blocks = nearest(patches, everything, own, owners, _PARTNERS, block)
+    for rows, best, which in progress(blocks, "looking for copies", -(-len(asked) // block)):
+        for (i, k, _), row, columns in zip(asked[rows], best.tolist(), which.tolist(), strict=True):
             for value, column in zip(row, columns, strict=True):
                 if value >= _SIMILAR:
                     j, lag = int(owners[column]), (int(frames[column]) - k) * _HOP

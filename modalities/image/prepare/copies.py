@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ....core.data.files import progress
+from ....core.data.prepare.copies import nearest
 from ....core.data.prepare.types import Pair
 
 COPY = 0.9
@@ -31,6 +32,7 @@ _PARTNERS = 6  # most pictures that one is compared with
 _FITS = 2000  # most candidates whose cut is placed exactly
 _MANY = 20_000  # pictures from which on cuts are not looked for
 _USUAL = 0.7  # likeness of neighbours from which on pictures of this kind are all alike
+_BLOCK = 512  # pictures that are compared with all others at a time
 _FLAT = 3  # pictures of fewer grey levels than this have no detail
 
 # (top, left, side) of the parts that are compared with whole pictures, as shares.
@@ -108,13 +110,9 @@ def _stands_out(likeness: float, usual: float, chosen: bool) -> bool:
 def _usual(whole: Tensor, details: Tensor) -> Tensor:
     """(N,): how alike in detail each picture and its fourth nearest are; a picture seldom has four copies."""
     out = torch.zeros(len(whole))
-    for start in range(0, len(whole), 512):
-        likeness = whole[start : start + 512] @ whole.T
-        rows = torch.arange(len(likeness))
-        likeness[rows, rows + start] = -1.0
-        _, which = likeness.topk(min(12, likeness.shape[1]), dim=1)
-        alike = torch.einsum("nd,nkd->nk", details[start : start + 512], details[which])
-        out[start : start + 512] = alike.sort(1, descending=True).values[:, min(3, alike.shape[1] - 1)]
+    for rows, _, which in nearest(whole, whole, torch.arange(len(whole)), None, 12, _BLOCK):
+        alike = torch.einsum("nd,nkd->nk", details[rows], details[which])
+        out[rows] = alike.sort(1, descending=True).values[:, min(3, alike.shape[1] - 1)]
     return out if len(whole) > 8 else torch.zeros(len(whole))
 
 
@@ -162,12 +160,8 @@ def _details(pictures: Tensor) -> Tensor:
 def _similar(part: Tensor, whole: Tensor, own: Tensor, details: Tensor) -> list[tuple[int, int, float]]:
     """(a, b, likeness in detail): picture a's part is similar to the whole of b; each part's best partners."""
     out = []
-    for start in range(0, len(part), 512):
-        likeness = part[start : start + 512] @ whole.T
-        rows = torch.arange(len(likeness))
-        likeness[rows, rows + start] = -1.0
-        best, which = likeness.topk(min(_PARTNERS, likeness.shape[1]), dim=1)
-        alike = torch.einsum("nd,nkd->nk", own[start : start + 512], details[which])
+    for rows, best, which in nearest(part, whole, torch.arange(len(part)), None, _PARTNERS, _BLOCK):
+        alike = torch.einsum("nd,nkd->nk", own[rows], details[which])
         good = torch.nonzero((best >= _SIMILAR) & (alike >= _HINT))
-        out += [(start + r, int(which[r, k]), float(alike[r, k])) for r, k in good.tolist()]
+        out += [(rows.start + r, int(which[r, k]), float(alike[r, k])) for r, k in good.tolist()]
     return out
