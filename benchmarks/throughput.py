@@ -1,19 +1,28 @@
-"""Training speed of the U-Nets: examples a second of forward, backward and AdamW, by precision and memory layout.
+"""Training speed: of the networks alone by precision and memory layout, and of whole training steps of recipes.
 
     python benchmarks/throughput.py [--threads 2] [--seconds 5] [--only digits] [--busy] [--profile] [--device cuda]
+    python benchmarks/throughput.py --steps [--against PATH]
 
-Rounds of the settings alternate, so that what else the machine does falls on all of them; `ratio` is to the first row.
-The last line of a problem is the share of random numbers: the time to draw all those of a step (noise, levels, dropped
-conditions, and the masks of a network with dropout 0.1), against the step's.
+Networks: examples a second of forward, backward and AdamW; `ratio` is to the first row. The last line of a problem is
+the share of random numbers: the time to draw all those of a step (noise, levels, dropped conditions, and the masks of a
+network with dropout 0.1), against the step. Steps: milliseconds of a whole step, and the shares of reading its data and
+of drawing its noise; with --against, the ratio to the same steps of another checkout of sonolux, such as `git worktree
+add PATH REVISION`. Rounds alternate, so that what else the machine does affects all of them.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -157,6 +166,71 @@ def profile(run: Setting) -> None:
     print(recorded.key_averages().table(sort_by="self_cpu_time_total", row_limit=20, max_name_column_width=45))
 
 
+RECIPES = {  # whole steps: networks of the recipes digits and spoken_digits, on data that code makes
+    "digits": ["image/shapes", "modality.size=28", "modality.channels=1", "train.batch=64", "data.count=2000"],
+    "spoken digits": ["audio/one_shots", "network.width=128", "data.count=2000"],
+}
+
+
+class Steps:
+    """Times whole training steps in a process of its own.
+
+    Args:
+        root: the checkout of sonolux that it runs.
+        arguments: recipe and changes.
+        threads: of the processor.
+    """
+
+    def __init__(self, root: Path, arguments: list[str], threads: int):
+        # A checkout may lie in a folder of any name; the package is called sonolux.
+        self._place = tempfile.TemporaryDirectory()
+        (Path(self._place.name) / "sonolux").symlink_to(root.resolve(), target_is_directory=True)
+        env = {**os.environ, "PYTHONPATH": self._place.name, "OMP_NUM_THREADS": str(threads)}
+        worker = Path(__file__).resolve().with_name("_train_speed.py")
+        command = [sys.executable, "-W", "ignore", str(worker), *arguments]
+        self._process = subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.rounds: list[dict[str, float]] = []
+
+    def round(self, count: int, keep: bool = True) -> None:
+        """Time `count` steps."""
+        assert self._process.stdin is not None and self._process.stdout is not None
+        print(count, file=self._process.stdin, flush=True)
+        line = self._process.stdout.readline()
+        if not line:
+            raise SystemExit("the process that times steps ended early; its message stands above")
+        if keep:
+            self.rounds.append({k: v / count for k, v in json.loads(line).items()})
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate()
+        self._place.cleanup()
+
+    def median(self, what: str) -> float:
+        """Seconds of one step's "step", "read" or "noise" in the median round."""
+        return statistics.median(r[what] for r in self.rounds)
+
+
+def compare_steps(name: str, arguments: list[str], against: Path | None, seconds: float, threads: int) -> None:
+    """Print what a step of a recipe costs, here and in another checkout."""
+    roots = [Path(__file__).resolve().parent.parent, *([against] if against else [])]
+    runs = [Steps(root, [*arguments, "train.precision=float32", "train.device=cpu"], threads) for root in roots]
+    for run in runs:
+        run.round(2, keep=False)
+    end = time.perf_counter() + seconds * len(runs)
+    while time.perf_counter() < end or len(runs[0].rounds) < 3:
+        for run in runs:
+            run.round(2)
+    print(f"\n{name}: a training step")
+    for run, root in zip(runs, roots, strict=True):
+        step = run.median("step")
+        shares = f"reading {run.median('read') / step:.1%}, noise {run.median('noise') / step:.1%} of it"
+        ratios = [other["step"] / own["step"] for own, other in zip(runs[0].rounds, run.rounds, strict=True)]
+        ratio = "" if run is runs[0] else f"   here takes {1 / statistics.median(ratios):.2f} times as long"
+        print(f"  {1e3 * step:7.1f} ms   {shares}   {root}{ratio}")
+        run.close()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=2)
@@ -165,7 +239,14 @@ def main() -> None:
     parser.add_argument("--busy", action="store_true", help="one thread, by its processor time: for a machine at work")
     parser.add_argument("--profile", action="store_true", help="show where the fastest setting spends its time")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--steps", action="store_true", help="whole training steps of recipes instead of networks")
+    parser.add_argument("--against", type=Path, metavar="PATH", help="another checkout, to compare whole steps with")
     args = parser.parse_args()
+    if args.steps or args.against:
+        for name, arguments in RECIPES.items():
+            if args.only in name:
+                compare_steps(name, arguments, args.against, args.seconds, args.threads)
+        return
     threads, clock = 1 if args.busy else args.threads, clock_of(args.device, args.busy)
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)

@@ -356,7 +356,7 @@ class Modality(Protocol):
 
     A modality may have more, and what asks for it says so where it is absent:
 
-    preparer() -> prepare_types.Preparer   (static) what `sonolux prepare` does with a folder of its files
+    preparer() -> data.prepare.types.Preparer  (static) what `sonolux prepare` does with a folder of its files
     evaluation() -> EvaluationAdapter      what `sonolux eval` needs: see core/evaluation/adapter.py
     read(path) -> (C, *spatial)            a file as training reads it: `sonolux edit` and `eval --folder` start there
     levelled(media, data) -> (gain, offset) what training does to the level of a file, so that an edit gives it back

@@ -34,6 +34,7 @@ def command(
     sonolux train --resume runs/digits
     """
     from ..config.load import load_recipe
+    from ..pipeline.preview import Previews
     from ..training.checkpoint import newest
     from ..training.run import TrainingRun
     from ..util.errors import BadInput
@@ -59,14 +60,14 @@ def command(
         raise BadInput("which recipe? `sonolux recipe list` names those that ship")
     else:
         loaded = load_recipe(recipe, list(changes))
-    job = TrainingRun(loaded, out or Path("runs") / loaded.name, say=click.echo, bar=not quiet)
-    job.prepare(checkpoint, newest(weights) if weights else None, overwrite)
-    for line in job.describe():
+    run = TrainingRun(loaded, out or Path("runs") / loaded.name, click.echo, not quiet, [Previews(loaded)])
+    run.prepare(checkpoint, newest(weights) if weights else None, overwrite)
+    for line in run.describe():
         click.echo(line)
     try:
-        path = job.run()
+        path = run.run()
     except KeyboardInterrupt as e:
         click.echo(str(e) or "interrupted; the last checkpoint stands", err=True)
         raise SystemExit(130) from None
-    run, samples = (shlex.quote(str(p)) for p in (job.folder.path, job.folder.path / "samples"))
-    click.echo(f"done: {path}\nnow: sonolux sample {run} --out {samples}")
+    folder, samples = (shlex.quote(str(p)) for p in (run.folder.path, run.folder.path / "samples"))
+    click.echo(f"done: {path}\nnow: sonolux sample {folder} --out {samples}")

@@ -28,6 +28,7 @@ FOLDERS = {
     "spacing": "core/timesteps",
     "prediction": "core/parameterizations",
     "clock": "core/noise_conditioning",
+    "objective": "core/objectives",
     "times": "core/objectives/timestep_sampling",
     "weighting": "core/objectives/weightings",
     "sampler": "core/samplers",

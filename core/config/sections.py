@@ -49,10 +49,14 @@ class Train:
     """optimiser steps; give this or `minutes`"""
     minutes: Annotated[float, Range(above=0)] | None = None
     """wall-clock minutes, previews and saves included; the learning rate decays over them"""
+    measured_steps: Annotated[int, Range(1)] | None = None
+    """steps at which the quality that the recipe states was measured; a run of minutes that makes fewer says so"""
     batch: Annotated[int, Range(1)] = 32
     """samples an optimiser step, over all processes"""
     accumulate: Annotated[int, Range(1)] = 1
     """parts a batch is split into, to save memory"""
+    workers: Annotated[int, Range(0)] | Literal["auto"] = "auto"
+    """processes that read data ahead; auto: as many as reading costs, none for data in memory; changes no result"""
     optimizer: Annotated[Spec, Kind("optimizer")] = field(default_factory=lambda: Spec("optimizer", "adamw"))
     """update rule"""
     warmup: Annotated[int, Range(0)] = 100

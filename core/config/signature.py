@@ -21,7 +21,12 @@ MAPPINGS = (dict, Mapping)
 
 # What the builder decides, and a recipe therefore does not: a dataset is made once for each part of the split, and a
 # condition's rows are as long as the network's embedding; whether loops are made is asked of a call.
-SET_BY_BUILDER = {"dataset": ("split", "valid", "seed"), "condition": ("width",), "output": ("loop",)}
+SET_BY_BUILDER = {
+    "dataset": ("split", "valid", "seed"),
+    "condition": ("width",),
+    "objective": ("process",),
+    "output": ("loop",),
+}
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-
 from ..codecs.base import Codec
 from ..conditioning.base import check_accepts
 from ..config.recipe import Recipe
+from ..data.loader import finite
 from ..nn.layers.init import reset
 from ..nn.model import Model
+from ..objectives.base import Objective
+from ..objectives.denoising import Denoising
 from ..objectives.process import Process
 from ..pipeline.lengths import ClipLengths, clip_lengths
 from ..types import BadInput, Dataset, Item, MediaSpec, Modality
@@ -32,6 +33,7 @@ class Parts:
     codec: Codec
     model: Model
     process: Process
+    objective: Objective
     clip_lengths: ClipLengths = ()
 
 
@@ -40,15 +42,14 @@ def build_process(recipe: Recipe, spec: MediaSpec) -> Process:
     p = recipe.process
     schedule, prediction = p.schedule.build(spec=spec), p.prediction.build()
     prediction.check(schedule.level(schedule.t_max))
-    return Process(
-        schedule,
-        prediction,
-        prediction if p.loss is None or p.loss == p.prediction else p.loss.build(),
-        p.clock.build(),
-        p.times.build(),
-        p.weighting.build(),
-        p.per_element,
-    )
+    return Process(schedule, prediction, p.clock.build())
+
+
+def build_objective(recipe: Recipe, process: Process) -> Objective:
+    """What the recipe's network is trained for."""
+    p = recipe.process
+    loss_space = None if p.loss is None or p.loss == p.prediction else p.loss.build()
+    return Denoising(process, loss_space, p.times.build(), p.weighting.build(), p.per_element)
 
 
 def build_data(recipe: Recipe, split: str = "train") -> tuple[Dataset, MediaSpec]:
@@ -73,7 +74,8 @@ def build_parts(recipe: Recipe, spec: MediaSpec) -> Parts:
     check_accepts(network, conditions)
     model = Model(network, conditions)
     reset(model, recipe.seed)
-    return Parts(recipe, recipe.modality.build(), spec, codec, model, build_process(recipe, spec))
+    process = build_process(recipe, spec)
+    return Parts(recipe, recipe.modality.build(), spec, codec, model, process, build_objective(recipe, process))
 
 
 def fit_codec(codec: Codec, data: Dataset) -> ClipLengths:
@@ -118,13 +120,6 @@ def check_conditions(parts: Parts, data: Dataset) -> None:
             f"condition.{name}: {lacks}; what they have: {', '.join(sorted(met)) or 'nothing beside the media'}. Name "
             f"one of these, put a column of that name into data.table, or leave the condition out"
         )
-
-
-def finite(item: Item) -> Item:
-    """The item; raises BadInput, with its source, where a sample of it is NaN or infinite."""
-    if not bool(torch.isfinite(item.media).all()):
-        raise BadInput(f"{item.source}: holds NaN or infinite samples: repair or remove it")
-    return item
 
 
 def condition_values(model: Model, items: list[Item]) -> dict[str, list[Any]]:

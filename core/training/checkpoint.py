@@ -20,7 +20,8 @@ from ..nn.first_edition import upgrade_state_dict
 from ..pipeline.lengths import ClipLengths
 from ..types import BadInput, MediaSpec
 
-FORMAT = 1
+FORMAT = 2
+READS = (1, 2)  # 1: the first edition's
 
 
 class NotSaved(Exception):
@@ -63,19 +64,16 @@ def relabel(path: Path, header: Header) -> None:
 
 
 def _write(path: Path, header: Header, tensors: dict[str, Tensor]) -> None:
-    meta = {
-        "sonolux": json.dumps(
-            {
-                "format": FORMAT,
-                "recipe": header.recipe,
-                "signal": dataclasses.asdict(header.spec),
-                "step": header.step,
-                "elapsed": header.elapsed,
-                "takes": header.clip_lengths,
-                "plans": header.plans,
-            }
-        )
+    facts = {
+        "format": FORMAT,
+        "recipe": header.recipe,
+        "spec": dataclasses.asdict(header.spec),
+        "step": header.step,
+        "elapsed": header.elapsed,
+        "clip_lengths": header.clip_lengths,
+        "plans": header.plans,
     }
+    meta = {"sonolux": json.dumps(facts)}
     part = path.with_suffix(".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -97,17 +95,34 @@ def read_header(path: Path) -> Header:
     try:
         facts: dict[str, Any] = json.loads(meta["sonolux"])
         written = facts["format"]
-        if written == FORMAT:
-            told = str(facts["recipe"]), _signal(facts["signal"]), int(facts["step"]), float(facts["elapsed"])
-            clip_lengths = tuple((int(n), label) for n, label in facts.get("takes", ()))
-            return Header(*told, clip_lengths, {int(nfe): plan for nfe, plan in facts.get("plans", {}).items()})
+        if written in READS:
+            return _header(_first_edition(facts) if written == 1 else facts)
     except (KeyError, TypeError, ValueError, AttributeError) as e:
         raise BadInput(f"{path}: damaged: its header cannot be read ({type(e).__name__}: {e})") from e
-    raise BadInput(f"{path}: checkpoint format {written}, and this version reads format {FORMAT}: upgrade sonolux")
+    known = " and ".join(map(str, READS))
+    raise BadInput(f"{path}: checkpoint format {written}, and this version reads formats {known}: upgrade sonolux")
 
 
-def _signal(s: dict[str, Any]) -> MediaSpec:
-    return MediaSpec(s["modality"], s["channels"], tuple(s["size"]), s["rate"], tuple(s["classes"]), tuple(s["latent"]))
+def _header(facts: Mapping[str, Any]) -> Header:
+    """The header of format 2."""
+    return Header(
+        recipe=str(facts["recipe"]),
+        spec=_spec(facts["spec"]),
+        step=int(facts["step"]),
+        elapsed=float(facts["elapsed"]),
+        clip_lengths=tuple((int(n), label) for n, label in facts.get("clip_lengths", ())),
+        plans={int(nfe): plan for nfe, plan in facts.get("plans", {}).items()},
+    )
+
+
+def _first_edition(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The facts of a header of format 1 as format 2 has them: `spec` and `takes` have other names now."""
+    return {**facts, "spec": facts["signal"], "clip_lengths": facts.get("takes", ())}
+
+
+def _spec(facts: Mapping[str, Any]) -> MediaSpec:
+    """The facts of the data as they were saved; JSON has lists where they have tuples."""
+    return MediaSpec(**{k: tuple(v) if isinstance(v, list) else v for k, v in facts.items()})
 
 
 def read(path: Path, module: nn.Module, part: str) -> None:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import platform
 import shutil
 import subprocess
 import sys
-import tempfile
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,11 +18,12 @@ import torch
 
 from ..config.recipe import Recipe
 from ..types import BadInput, Dataset
+from ..util.folders import need_writable
 
 OURS = ("recipe.yaml", "resolved.yaml", "env.json", "data.jsonl", "metrics.jsonl", "previews", "checkpoints")
 
 
-class RunFolder:
+class RunDir:
     """recipe.yaml as given, resolved.yaml, env.json, data.jsonl (the dataset's manifest), metrics.jsonl, previews/,
     checkpoints/."""
 
@@ -107,28 +106,6 @@ def _step_of(line: str) -> float:
         return json.loads(line).get("step", 0)
     except (ValueError, AttributeError):
         return math.inf
-
-
-def need_writable(folder: Path) -> None:
-    """Raise BadInput unless `folder` is, or can be made, a folder that takes a file.
-
-    It is tried, for rights alone do not tell of mounts and names; what was made is removed again.
-    """
-    above = next(p for p in (folder, *folder.absolute().parents) if os.path.exists(p))
-    if not above.is_dir():
-        raise BadInput(f"{above} is a file: name another folder with --out")
-    missing = [p for p in (folder, *folder.absolute().parents) if not os.path.exists(p)]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as e:
-        raise BadInput(
-            f"{folder} cannot be written to ({e.strerror}): name another folder with --out, or change its rights"
-        ) from e
-    finally:
-        for made in missing:
-            with suppress(OSError):
-                made.rmdir()
 
 
 def environment(device: torch.device) -> dict[str, Any]:

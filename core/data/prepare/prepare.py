@@ -78,7 +78,7 @@ def prepare(
 
 
 def _check_out(root: Path, out: Path) -> None:
-    from ...training.run_dir import need_writable
+    from ...util.folders import need_writable
 
     need_writable(out)
     place = out.resolve()

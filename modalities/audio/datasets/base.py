@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ....core.data.splits import part_of
 from ....core.types import BadInput, Item, MediaSpec
 from ....core.util.rng import generator
 from .. import dsp
@@ -61,16 +62,9 @@ class Made:
                 f"{name} needs a rate of {lowest:g} Hz or more and at least {shortest:g} s; "
                 f"got {spec.rate:g} Hz and {spec.size[0] / spec.rate:g} s"
             )
-        if count < 2:
-            raise BadInput(f"data.count is a number of sounds, 2 or more; got {count}")
-        if not 0 <= valid < 1:
-            raise BadInput(f"data.split.valid is a share from 0 up to, not including, 1; got {valid}")
-        if split not in ("train", "valid"):
-            raise BadInput(f"split is train or valid; got {split!r}")
+        self.count = len(part_of(count, valid, split, "sounds"))
         self.name, self.classes, self.spec, self.split, self.seed = name, families, spec, split, seed
         self.rate, self.frames = float(spec.rate), spec.size[0]
-        held_out = min(count - 1, max(1, round(count * valid))) if valid else 0
-        self.count = count - held_out if split == "train" else held_out
 
     def __len__(self) -> int:
         return self.count
@@ -114,3 +108,54 @@ class Made:
                 "signal": {k: v for k, v in asdict(self.spec).items() if k in ("channels", "size", "rate")},
             }
         ]
+
+
+class Synthesizer(Protocol):
+    """A module that makes sounds of several families: drums or synthesis."""
+
+    FAMILIES: tuple[str, ...]
+
+    def draw(self, rng: np.random.Generator, family: str) -> Any:
+        """Choose a sound of a family."""
+        ...
+
+    def render(self, what: Any, rate: float, seconds: float, rng: np.random.Generator) -> np.ndarray:
+        """The wave of a chosen sound, (frames,)."""
+        ...
+
+
+class OneShots(Made):
+    """Short sounds, an item each; a subclass names the module that makes them.
+
+    signal, split, valid, seed, count: as the datasets have them
+    padding: `silence`: what follows a sound counts as part of it; `masked`: items state their length
+    """
+
+    registered: ClassVar[str]  # name of the dataset
+    synthesizer: ClassVar[Synthesizer]
+    lowest_rate: ClassVar[float] = 4000.0  # Hz
+
+    def __init__(
+        self,
+        spec: MediaSpec,
+        split: Literal["train", "valid"] = "train",
+        valid: float = 0.1,
+        seed: int = 0,
+        count: int = 20000,
+        padding: Literal["silence", "masked"] = "silence",
+    ):
+        families = self.synthesizer.FAMILIES
+        super().__init__(self.registered, families, spec, split, valid, seed, count, lowest=self.lowest_rate)
+        self.padding = padding
+
+    def choices(self, index: int) -> Any:
+        """What sound `index` is: an Effect or a Hit; families take turns."""
+        return self.synthesizer.draw(self._key(index, "choices"), self.family(index))
+
+    def item(self, index: int, rng: Any = None) -> Item:
+        """Sound `index`; `rng` turns its polarity, which cannot be heard."""
+        what = self.choices(index)
+        wave = self.synthesizer.render(what, self.rate, self.frames / self.rate, self._key(index, "noise"))
+        if rng is not None and rng.random() < 0.5:
+            wave = -wave
+        return self.told(index, what, wave, self.padding == "masked")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,11 +11,15 @@ import numpy as np
 from ....core.config.spec import Range
 from ....core.data import files as folders
 from ....core.data import manifest as manifests
+from ....core.data.listing import Listed, labelled, listed_files
+from ....core.data.splits import need_part
 from ....core.types import BadInput, Item, MediaSpec
 from .. import dsp
 from ..io import SUFFIXES
 from ..prepare.scan import LEVELS, Cache, Entry, Plan, Shelf, cut, decode, place, scan
 from ..store import Store
+
+_FACTS = ("rate", "channels", "format", "subtype", "frames", "seconds")  # of a manifest's line: kept with the run
 
 # The last folder read, and what was wrong in it: the training and validation parts of a recipe share one scan.
 _LAST: dict[tuple, tuple[list[Entry], list[tuple[str, str]]]] = {}
@@ -93,9 +96,10 @@ class Folder:
             self.plan = replace(self.plan, level=level)
         self.split, self.padding, self.polarity, self.gain, self.shift = split, padding, polarity, gain, shift
         bad = folders.BadFiles(max_bad)
-        listed = _listed(table, self.root) if listing is None else _prepared(listing, self.root, table, bad)
+        none = "0 usable files: no sound (.wav, .flac, .ogg, .mp3 ...)"
+        listed = listed_files(self.root, table, listing, SUFFIXES, none, bad)
         total = len(listed) + len(bad.reasons)
-        found = _labelled(listed, label, self.root, bad, told=listing is not None)
+        found = [_entry(file) for file in labelled(listed, label, self.root, bad)]
         store = _store(cache, listing, disk)
         entries = _scanned(found, self.plan, cache, budget, store, bad)
         bad.check(total)
@@ -139,8 +143,7 @@ def _check(
 ) -> None:
     if spec.rate is None or len(spec.size) != 1:
         raise BadInput("audio/folder reads sounds: it needs `modality: {use: audio}`")
-    if split not in ("train", "valid"):
-        raise BadInput(f"split is train or valid; got {split!r}")
+    need_part(split)
     if level is not None and not -80 <= level <= 0:
         raise BadInput(f"data.level is a level in dB from -80 to 0; got {level}")
     if not 0 <= gain <= 24 or not 0 <= shift <= 1:
@@ -163,63 +166,11 @@ def _store(cache: Cache, listing: manifests.Manifest | None, budget: float) -> S
     return Store(listing.path.parent / "cache", budget)
 
 
-def _prepared(listing: manifests.Manifest, root: Path, table: Path | None, bad: folders.BadFiles) -> list[Entry]:
-    """The usable files of a manifest that are what they were; the others are told to `bad`."""
-    if table is not None:
-        raise BadInput("data.table and a manifest: give one; `sonolux prepare FOLDER --table` puts the table into it")
-    lines = listing.usable()
-    if not lines:
-        raise BadInput(f"0 usable of {len(listing.lines)} files, says {folders.shown(listing.path)}")
-    entries = []
-    for line, key in zip(lines, manifests.split_keys(lines), strict=True):
-        path = manifests.path_of(line, root)
-        reason = manifests.changed(line, path)
-        if reason is not None:
-            bad.add(line["file"], reason)
-            continue
-        facts = {k: line[k] for k in ("rate", "channels", "format", "subtype", "frames", "seconds")}
-        more = line.get("more", {})
-        entry = Entry(path, line["file"], line["hash"], line["label"], line["caption"], more, facts, key=key)
-        entries.append(entry)
-    return entries
-
-
-def _listed(table: Path | None, root: Path) -> list[Entry]:
-    """What the table names, or every sound file below root."""
-    if table is not None:
-        rows = folders.read_table(table)
-        return [Entry(row.path(root), row.file, "", row.label, row.caption, row.more) for row in rows]
-    paths = folders.walk(root, SUFFIXES)
-    if not paths:
-        others = Counter(path.suffix.lower() or "no suffix" for path in folders.walk(root)).most_common(3)
-        instead = ", ".join(f"{n} files with {suffix}" for suffix, n in others) or "no files at all"
-        raise BadInput(
-            f"0 usable files: no sound in {folders.shown(root)} (.wav, .flac, .ogg, .mp3 ...); it holds {instead}"
-        )
-    return [Entry(path, folders.shown(path, root), "", None, None, {}) for path in paths]
-
-
-def _labelled(listed: list[Entry], label: str, root: Path, bad: folders.BadFiles, told: bool = False) -> list[Entry]:
-    """The entries with their labels; those that lie in no class folder are told to `bad` and left out.
-
-    told: the entries have the labels that they are ever to have
-    """
-    if label == "none":
-        return [replace(entry, label=None) for entry in listed]
-    if any(entry.label is not None for entry in listed):
-        for entry in listed:
-            if entry.label is None:
-                bad.add(entry.name, "lies in no class folder")
-        return [entry for entry in listed if entry.label is not None]
-    if told and listed:
-        raise BadInput("label: folder needs classes, and the manifest tells of none. Without classes: data.label=none")
-    outside = [entry.name for entry in listed if not entry.path.is_relative_to(root)]
-    if outside:
-        raise BadInput(
-            f"{outside[0]} does not lie below {folders.shown(root)} and the table has no labels: it has no class"
-        )
-    labels = folders.folder_labels([entry.path for entry in listed], root, bad)
-    return [replace(e, label=own) for e, own in zip(listed, labels, strict=True) if own is not None]
+def _entry(file: Listed) -> Entry:
+    """A listed file as the scan takes it; what a manifest measured is not measured again."""
+    facts = {k: file.facts[k] for k in _FACTS} if file.facts else {}
+    content = file.facts.get("hash", "")
+    return Entry(file.path, file.name, content, file.label, file.caption, dict(file.more), facts, key=file.key)
 
 
 def _scanned(

@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
 from PIL import Image as Pil
 
-from ....core.data.files import need_folder, split
+from ....core.data.files import need_folder
+from ....core.data.files import split as sides_of
 from ....core.types import BadInput, Item, MediaSpec
 from ..io import crop, resize
 
@@ -80,16 +81,24 @@ class Collection(Pictures):
     The official test part is left alone: nothing here ever sees it. Copies of a picture fall on the same side.
     """
 
-    collection = ""
-    names: tuple[str, ...] = ()
+    collection: ClassVar[str]  # torchvision's name
+    names: ClassVar[tuple[str, ...]]  # of the classes
 
     def __init__(
-        self, spec: MediaSpec, root: Path, download: bool, label: str, flip: bool, split_: str, valid: float, seed: int
+        self,
+        spec: MediaSpec,
+        root: Path,
+        download: bool = False,
+        label: Literal["class", "none"] = "class",
+        flip: bool = False,
+        split: Literal["train", "valid"] = "train",
+        valid: float = 0.1,
+        seed: int = 0,
     ):
         arrays, targets = _load(self.collection, Path(root).expanduser(), download)
         sources = [f"{self.collection} number {i}" for i in range(len(arrays))]
         hashes = [blake2b(np.ascontiguousarray(a).tobytes(), digest_size=16).hexdigest() for a in arrays]
-        sides = split(hashes, valid, seed)
+        sides = sides_of(hashes, valid, seed)
         classes = self.names if label == "class" else ()
         examples = [
             Example(
@@ -100,7 +109,7 @@ class Collection(Pictures):
                 hash=hashes[i],
             )
             for i in range(len(arrays))
-            if sides[i] == split_
+            if sides[i] == split
         ]
         super().__init__(spec, examples, classes, random=False, flip=flip)
 

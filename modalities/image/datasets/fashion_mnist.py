@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Literal
-
-from ....core.types import MediaSpec
 from .base import Collection
 
 
@@ -24,16 +20,3 @@ class FashionMNIST(Collection):
 
     collection = "FashionMNIST"
     names = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
-
-    def __init__(
-        self,
-        spec: MediaSpec,
-        root: Path,
-        download: bool = False,
-        label: Literal["class", "none"] = "class",
-        flip: bool = False,
-        split: Literal["train", "valid"] = "train",
-        valid: float = 0.1,
-        seed: int = 0,
-    ):
-        super().__init__(spec, root, download, label, flip, split, valid, seed)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Annotated, Literal
@@ -12,20 +12,10 @@ import numpy as np
 
 from ....core.config.spec import Range
 from ....core.data import manifest as manifests
-from ....core.data.files import (
-    BadFiles,
-    Row,
-    class_names,
-    content_hash,
-    folder_labels,
-    need_folder,
-    progress,
-    read_table,
-    shown,
-    walk,
-)
+from ....core.data.files import BadFiles, class_names, content_hash, need_folder, progress, shown
 from ....core.data.files import split as sides_of
-from ....core.types import BadInput, MediaSpec
+from ....core.data.listing import labelled, listed_files
+from ....core.types import MediaSpec
 from ..io import SUFFIXES, BadPicture, read_bytes
 from .base import Example, Pictures
 
@@ -74,82 +64,28 @@ class Folder(Pictures):
     ):
         where, listing = manifests.find(root, manifest, "image")
         root, bad = need_folder(where), BadFiles(max_bad)
-        if listing is not None:
-            rows, files, keys = _prepared(listing, root, table, bad)
-        else:
-            rows = read_table(table) if table is not None else []
-            files, keys = [row.path(root) for row in rows] or _pictures(root), {}
-        total = len(files) + len(bad.reasons)
-        labels = _labels(label, rows, files, root, bad)
-        classes = class_names([name for name in labels if name is not None], shown(root)) if label == "folder" else ()
-        skipped = {path for path, _ in bad.reasons}
-        size = (spec.size[0], spec.size[1])
-        stamps = tuple(_stamp(path) for path in files)
-        scanned = _scan(tuple(files), stamps, root, spec.channels, size, resize, crop == "random", cache)
+        listed = listed_files(root, table, listing, SUFFIXES, f"no picture ({' '.join(SUFFIXES)})", bad)
+        total = len(listed) + len(bad.reasons)
+        found = labelled(listed, label, root, bad)
+        names = [file.label for file in found if file.label is not None]
+        classes = class_names(names, shown(root)) if label == "folder" else ()
+        files = tuple(file.path for file in found)
+        size, stamps = (spec.size[0], spec.size[1]), tuple(_stamp(path) for path in files)
+        scanned = _scan(files, stamps, root, spec.channels, size, resize, crop == "random", cache)
         usable: list[Example] = []
-        for path, name, row, found in zip(files, labels, rows or [None] * len(files), scanned, strict=True):
-            source = shown(path, root)
-            if source in skipped:
+        keys: list[str] = []
+        for file, seen in zip(found, scanned, strict=True):
+            if isinstance(seen, str):
+                bad.add(file.name, seen)
                 continue
-            if isinstance(found, str):
-                bad.add(source, found)
-            else:
-                example = Example(source, found.pixels, name, size=found.size, hash=found.hash)
-                if row is not None:
-                    example.caption, example.attributes = row.caption, dict(row.more)
-                usable.append(example)
+            known = {"label": file.label, "caption": file.caption, "attributes": dict(file.more)}
+            usable.append(replace(seen, source=file.name, **known))
+            keys.append(file.key or seen.hash)
         bad.check(total)
-        sides = sides_of([keys.get(example.source, example.hash) for example in usable], valid, seed)
+        sides = sides_of(keys, valid, seed)
         chosen = [example for example, side in zip(usable, sides, strict=True) if side == split]
         self.root, self.bad = root, bad
         super().__init__(spec, chosen, classes, random=crop == "random", flip=flip)
-
-
-def _prepared(
-    listing: manifests.Manifest, root: Path, table: Path | None, bad: BadFiles
-) -> tuple[list[Row], list[Path], dict[str, str]]:
-    """Rows, files and split keys of a manifest's usable lines; files that have changed are told to `bad`."""
-    if table is not None:
-        raise BadInput("data.table and a manifest: give one; `sonolux prepare FOLDER --table` puts the table into it")
-    lines = listing.usable()
-    if not lines:
-        raise BadInput(f"0 usable of {len(listing.lines)} files, says {shown(listing.path)}")
-    rows, files, keys = [], [], {}
-    for line, key in zip(lines, manifests.split_keys(lines), strict=True):
-        path = manifests.path_of(line, root)
-        reason = manifests.changed(line, path)
-        if reason is not None:
-            bad.add(line["file"], reason)
-            continue
-        rows.append(Row(line["file"], line["label"], line["caption"], line.get("more", {})))
-        files.append(path)
-        keys[shown(path, root)] = key
-    return rows, files, keys
-
-
-def _pictures(root: Path) -> list[Path]:
-    files = walk(root, SUFFIXES)
-    if not files:
-        others = Counter(path.suffix.lower() or "no suffix" for path in walk(root)).most_common(3)
-        instead = ", ".join(f"{n} files with {suffix}" for suffix, n in others) or "no files at all"
-        raise BadInput(f"no picture ({' '.join(SUFFIXES)}) in {shown(root)}: it holds {instead}")
-    return files
-
-
-def _labels(label: str, rows: list[Row], files: list[Path], root: Path, bad: BadFiles) -> list[str | None]:
-    if label == "none":
-        return [None] * len(files)
-    if any(row.label is not None for row in rows):
-        for row in rows:
-            if row.label is None:
-                bad.add(row.file, "lies in no class folder")
-        return [row.label for row in rows]
-    outside = [path for path in files if not path.is_relative_to(root)]
-    if outside:
-        raise BadInput(
-            f"{shown(outside[0])} does not lie below {shown(root)} and the table has no labels: it has no class"
-        )
-    return folder_labels(files, root, bad)
 
 
 def _stamp(path: Path) -> tuple[int, int]:

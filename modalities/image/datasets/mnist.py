@@ -34,4 +34,4 @@ class MNIST(Collection):
         valid: float = 0.1,
         seed: int = 0,
     ):
-        super().__init__(spec, root, download, label, False, split, valid, seed)
+        super().__init__(spec, root, download, label, flip=False, split=split, valid=valid, seed=seed)

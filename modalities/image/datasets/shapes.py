@@ -7,6 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from ....core.data.splits import part_of
 from ....core.types import BadInput, Item, MediaSpec
 from ....core.util.rng import generator
 from ..synthetic.scenes import COLOURS, SHAPES, SIZES, Scene, arrange, cast, draw, most_things
@@ -43,10 +44,7 @@ class Shapes:
             raise BadInput(f"image/shapes needs pictures of at least 16 pixels; modality.size is {side}")
         if spec.channels not in (1, 3):
             raise BadInput(f"image/shapes has 1 or 3 channels; modality.channels is {spec.channels}")
-        if count < 2:
-            raise BadInput(f"data.count is the number of examples, at least 2; got {count}")
-        if not 0 <= valid < 1:
-            raise BadInput(f"data.split.valid is a share from 0 up to, not including, 1; got {valid}")
+        self.indices = part_of(count, valid, split)
         most = most_things(side)
         if not 1 <= shapes <= most:
             raise BadInput(f"data.shapes: a picture of {side} pixels holds 1 to {most} shapes; got {shapes}")
@@ -59,8 +57,6 @@ class Shapes:
             raise BadInput(
                 f"data.label={label}: all pictures would be of the class {self.classes[0]!r}; choose another"
             )
-        kept = min(max(round(count * valid), 1), count - 1) if valid else 0
-        self.indices = range(count - kept) if split == "train" else range(count - kept, count)
 
     def __len__(self) -> int:
         return len(self.indices)

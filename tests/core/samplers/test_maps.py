@@ -10,8 +10,10 @@ from sonolux.core.nn.layers.block import ResidualBlock
 from sonolux.core.nn.layers.init import normal_
 from sonolux.core.nn.layers.inputs import BlockInputs, stage_inputs
 from sonolux.core.nn.model import NetworkDenoiser
-from sonolux.core.objectives._mixed_levels import mixed_times
-from sonolux.core.objectives.process import Process, valid_mean
+from sonolux.core.objectives._mixed import mixed_times
+from sonolux.core.objectives.base import StepRandom, valid_mean
+from sonolux.core.objectives.denoising import Denoising
+from sonolux.core.objectives.process import Process
 from sonolux.core.pipeline.functional import sample
 from sonolux.core.samplers.base import run
 from sonolux.core.schedulers.edm import EDM
@@ -385,31 +387,32 @@ def test_planted_error_is_caught(name, monkeypatch):
 # --- training ---
 
 
-def process(prediction: str = "edm", per_element: float = 1.0, weighting: str = "none") -> Process:
-    made = PREDICTIONS[prediction]
+def denoising(prediction: str = "edm", per_element: float = 1.0, weighting: str = "none") -> Denoising:
+    process = Process(EDM(), PREDICTIONS[prediction], CLOCKS["c_noise"])
     times, weight = registry.find("times", "lognormal")(), registry.find("weighting", weighting)()
-    return Process(EDM(), made, made, CLOCKS["c_noise"], times, weight, per_element)
+    return Denoising(process, None, times, weight, per_element)
 
 
 def check_losses(prediction: str, weighting: str) -> None:
     """The mean, over noisy elements alone, of the weighted error at each element's own level."""
-    own, shape = process(prediction, weighting=weighting), (3, *SHAPES["audio"])
+    own, shape = denoising(prediction, weighting=weighting), (3, *SHAPES["audio"])
     x0, eps = drawn(*shape), drawn(*shape, seed=1)
     t = torch.full((3, 1, 11), 0.5, dtype=torch.float64)
     t[0, 0, :4], t[1, 0, 6:] = 0.0, 2.0
     valid = torch.ones(3, 1, 11)
     valid[2, 0, 8:] = 0
-    level = own.schedule.level(t)
-    found = own.losses(MADE["audio"], x0, eps, level, Conditioning(valid=valid))
+    level = own.process.schedule.level(t)
+    found = own.error(MADE["audio"], x0, eps, level, Conditioning(valid=valid))
     x = x0 + t.float() * eps
-    output = own.denoiser(MADE["audio"]).output(x, level, Conditioning(valid=valid))
+    output = own.process.denoiser(MADE["audio"]).output(x, level, Conditioning(valid=valid))
     for b in range(3):
         kept = []
         for p in range(11):
             one = NoiseLevel(*(v[b, 0, p] for v in (level.t, level.alpha, level.sigma)))
             if one.sigma > 0 and valid[b, 0, p]:
-                target = own.prediction.target(x0[b, :, p], eps[b, :, p], one)
-                kept.append((output[b, :, p] - target).square() * own.weighting.weight(one, own.prediction))
+                space = own.process.prediction
+                target = space.target(x0[b, :, p], eps[b, :, p], one)
+                kept.append((output[b, :, p] - target).square() * own.weighting.weight(one, space))
         assert found[b].item() == pytest.approx(torch.stack(kept).mean().item(), rel=1e-4)
 
 
@@ -420,7 +423,7 @@ def test_the_loss_weighs_each_element_by_its_own_level(prediction, weighting):
 
 
 def test_a_loss_that_counts_clean_elements_is_caught(monkeypatch):
-    monkeypatch.setattr("sonolux.core.objectives.process.valid_mean", lambda error, counted: valid_mean(error, None))
+    monkeypatch.setattr("sonolux.core.objectives.denoising.valid_mean", lambda error, counted: valid_mean(error, None))
     with pytest.raises(AssertionError):
         check_losses("v", "none")
 
@@ -428,20 +431,21 @@ def test_a_loss_that_counts_clean_elements_is_caught(monkeypatch):
 def test_gradients_are_finite_beside_clean_elements():
     net = NETS["audio"]()
     for prediction, weighting in itertools.product(("x0", "v", "edm"), registry.builtins("weighting")):
-        own = process(prediction, weighting=weighting)
+        own = denoising(prediction, weighting=weighting)
         t = torch.zeros(1, 1, 11, dtype=torch.float64)
         t[..., 5:] = 1.0
-        own.losses(
-            net, drawn(1, 3, 11), drawn(1, 3, 11, seed=1), own.schedule.level(t), Conditioning()
-        ).sum().backward()
+        level = own.process.schedule.level(t)
+        own.error(net, drawn(1, 3, 11), drawn(1, 3, 11, seed=1), level, Conditioning()).sum().backward()
         assert all(p.grad.isfinite().all() for p in net.parameters())
 
 
 def test_mixed_times_are_keyed_and_rare_where_they_should_be():
-    own = process(per_element=0.5)
+    own = denoising(per_element=0.5)
     t = torch.linspace(0.1, 3, 200, dtype=torch.float64)
-    made = mixed_times(t, (16,), own.times, own.schedule, 0.5, 3, range(200), 7)
-    again = mixed_times(t[50:60], (16,), own.times, own.schedule, 0.5, 3, range(50, 60), 7)
+    times, schedule = own.timestep_sampling, own.process.schedule
+    rng = StepRandom(3, 7, 200, range(200))
+    made = mixed_times(t, (16,), times, schedule, 0.5, rng)
+    again = mixed_times(t[50:60], (16,), times, schedule, 0.5, StepRandom(3, 7, 200, range(50, 60)))
     assert made is not None and again is not None and torch.equal(made[50:60], again), "whatever the batch"
     differ = (made != t.reshape(-1, 1, 1)).flatten(1).any(1)
     assert 0.4 < differ.double().mean() < 0.6
@@ -452,8 +456,8 @@ def test_mixed_times_are_keyed_and_rare_where_they_should_be():
     assert (mixed > 0).any(1).double().mean() > 0.97, "and hardly any sample is clean throughout"
     started = (mixed[:, 0] == 0) & (mixed[:, -1] > 0)
     assert started.double().mean() > 0.1, "a known beginning is among them"
-    assert mixed_times(t, (16,), own.times, own.schedule, 0.0, 3, range(200), 7) is None
-    pictures = mixed_times(t, (6, 9), own.times, own.schedule, 1.0, 3, range(200), 7)
+    assert mixed_times(t, (16,), times, schedule, 0.0, rng) is None
+    pictures = mixed_times(t, (6, 9), times, schedule, 1.0, rng)
     assert pictures is not None and pictures.shape == (200, 1, 6, 9)
 
 
@@ -462,22 +466,22 @@ def test_training_with_maps_teaches_to_look_at_what_is_clean():
     known = torch.arange(8) < 4
     halves = {}
     for share in (0.0, 1.0):
-        own = process(per_element=share)
+        own = denoising(per_element=share)
         net = SoundNet(MediaSpec("audio", 1, (8,), 8000.0, latent=(1, 8)), 16, [1, 1], 1, [1], 16)
         optimizer = torch.optim.AdamW(net.parameters(), lr=8e-3)
         for step in range(140):
             part = Noise(0, range(32), (1, 4)).normal("data", step)
             x0, eps = torch.cat([part, part], -1), Noise(0, range(32), (1, 8)).normal("eps", step)
             level = own.level((torch.arange(32).double() + 0.5) / 32)
-            level = own.mixed(level, (8,), 0, range(32), step)
-            own.losses(net, x0, eps, level, Conditioning()).mean().backward()
+            level = own.mixed(level, (8,), StepRandom(0, step, 32, range(32)))
+            own.error(net, x0, eps, level, Conditioning()).mean().backward()
             optimizer.step()
             optimizer.zero_grad()
         part = drawn(64, 1, 4, seed=77)
         x0, eps = torch.cat([part, part], -1), drawn(64, 1, 8, seed=78)
-        level = own.schedule.level(torch.where(known, 0.0, 5.0).double().expand(64, 1, 8))
+        level = own.process.schedule.level(torch.where(known, 0.0, 5.0).double().expand(64, 1, 8))
         x = x0 + level.sigma.float() * eps
         with torch.no_grad():
-            found = own.denoiser(net).denoise(x, level, Conditioning()).x0
+            found = own.process.denoiser(net).denoise(x, level, Conditioning()).x0
         halves[share] = valid_mean((found - x0).square(), (~known).float().expand(64, 1, 8)).mean().item()
     assert halves[1.0] < 0.4 and halves[1.0] < 0.7 * halves[0.0], halves

@@ -9,11 +9,12 @@ import torch
 from sonolux.core.config.load import load_recipe
 from sonolux.core.config.sections import Train
 from sonolux.core.data.loader import Order
+from sonolux.core.objectives.base import LossResult
+from sonolux.core.objectives.denoising import Denoising
 from sonolux.core.pipeline.pipeline import load
-from sonolux.core.training import loop
+from sonolux.core.pipeline.preview import Previews
 from sonolux.core.training.checkpoint import newest, read_header
 from sonolux.core.training.ema import EMA
-from sonolux.core.training.loss import Losses
 from sonolux.core.training.lr import TrainingBudget, learning_rate
 from sonolux.core.training.run import RunFailed, TrainingRun
 from sonolux.core.types import BadInput
@@ -44,11 +45,17 @@ def recipe(tmp_path):
     return path
 
 
-def go(recipe: Path, folder: Path, *changes: str, **prepare) -> Path:
+def made(recipe: Path, folder: Path, *changes: str, say=lambda _: None) -> TrainingRun:
+    """A run with previews, as `sonolux train` makes it."""
+    loaded = load_recipe(str(recipe), list(changes))
+    return TrainingRun(loaded, folder, say=say, bar=False, callbacks=[Previews(loaded)])
+
+
+def go(recipe: Path, folder: Path, *changes: str, say=lambda _: None, **prepare) -> Path:
     """Train a recipe, quietly; returns the last checkpoint."""
-    job = TrainingRun(load_recipe(str(recipe), list(changes)), folder, say=lambda _: None, bar=False)
-    job.prepare(**prepare)
-    return job.run()
+    run = made(recipe, folder, *changes, say=say)
+    run.prepare(**prepare)
+    return run.run()
 
 
 def tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -79,9 +86,9 @@ def test_resuming_continues_bit_for_bit(recipe, tmp_path):
 def test_a_draw_that_is_not_keyed_breaks_resuming(recipe, tmp_path, monkeypatch, what):
     """The planted error: one kind of draw comes from a generator that a restart does not bring back."""
     import numpy as np
-    from sonolux.core.data import loader as batches
+    from sonolux.core.data import loader
     from sonolux.core.nn.layers import dropout
-    from sonolux.core.training import loss
+    from sonolux.core.objectives import base
     from sonolux.core.util import rng as noise
 
     loose = np.random.default_rng()
@@ -91,7 +98,7 @@ def test_a_draw_that_is_not_keyed_breaks_resuming(recipe, tmp_path, monkeypatch,
         return loose if purpose == keyed[what] else noise_generator(seed, sample, purpose, counter)
 
     noise_generator = noise.generator
-    for module in (noise, dropout, batches, loss):
+    for module in (noise, dropout, loader, base):
         if hasattr(module, "generator"):
             monkeypatch.setattr(module, "generator", unkeyed)
     with pytest.raises(AssertionError):
@@ -186,7 +193,7 @@ def test_a_folder_of_other_things_is_refused(recipe, tmp_path):
 
 def test_weights_start_a_new_run(recipe, tmp_path):
     first = go(recipe, tmp_path / "first")
-    job = TrainingRun(load_recipe(str(recipe), []), tmp_path / "second", bar=False)
+    job = made(recipe, tmp_path / "second")
     job.prepare(weights=first)
     mine, theirs = job.trainer.model.state_dict(), tensors(first)
     assert job.trainer.step == 0 and all(torch.equal(v, theirs[f"ema.{k}"]) for k, v in mine.items())
@@ -200,33 +207,33 @@ def test_weights_of_another_network_are_refused(recipe, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_and_names_the_batch(recipe, tmp_path, monkeypatch):
-    true = loop.batch_losses
+    true = Denoising.loss
 
-    def poisoned(parts, model, batch, step, device):
-        found = true(parts, model, batch, step, device)
-        return Losses(found.per_sample * float("nan"), found.level) if step == 5 else found
+    def poisoned(self, model, x0, conditioning, rng):
+        found = true(self, model, x0, conditioning, rng)
+        return LossResult(found.per_sample * float("nan"), found.logged) if rng.step == 5 else found
 
-    monkeypatch.setattr(loop, "batch_losses", poisoned)
+    monkeypatch.setattr(Denoising, "loss", poisoned)
     with pytest.raises(RunFailed) as error:
         go(recipe, tmp_path / "run")
     said = str(error.value)
     assert "step 6 is not finite" in said and "step-00000004.safetensors" in said
-    job = TrainingRun(load_recipe(str(recipe), []), tmp_path / "other", bar=False)
+    job = made(recipe, tmp_path / "other")
     job.prepare()
     assert job.trainer.sources(6)[0] in said
 
 
 def test_an_interrupt_saves_and_says_how_to_go_on(recipe, tmp_path):
-    job = TrainingRun(load_recipe(str(recipe), []), tmp_path / "run", say=lambda _: None, bar=False)
+    job = made(recipe, tmp_path / "run")
     job.prepare()
-    true = job.trainer.one
+    true = job.trainer.train_step
 
     def one(progress):
         state = true(progress)
         job.interrupted = state.step == 3
         return state
 
-    job.trainer.one = one
+    job.trainer.train_step = one
     with pytest.raises(KeyboardInterrupt, match="sonolux train --resume"):
         job.run()
     assert newest(tmp_path / "run").name == "step-00000003.safetensors"
@@ -235,10 +242,10 @@ def test_an_interrupt_saves_and_says_how_to_go_on(recipe, tmp_path):
 
 
 def test_minutes_count_what_was_spent_and_keep_time_back(recipe, tmp_path):
-    clock = TrainingBudget(Train(minutes=2), elapsed=30.0)
-    assert clock.progress(10**6) == pytest.approx(0.25, abs=0.01)
-    clock.reserve = 60.0
-    assert clock.progress(0) == pytest.approx(0.5, abs=0.02)
+    budget = TrainingBudget(Train(minutes=2), elapsed=30.0)
+    assert budget.progress(10**6) == pytest.approx(0.25, abs=0.01)
+    budget.reserve = 60.0
+    assert budget.progress(0) == pytest.approx(0.5, abs=0.02)
     go(recipe, tmp_path / "run", "train.steps=null", "train.minutes=0.02")
     assert newest(tmp_path / "run").exists()
 
@@ -267,14 +274,14 @@ def test_a_damaged_checkpoint_is_refused(recipe, tmp_path, damage, said):
 
 def test_a_gradient_that_is_not_finite_stops_before_it_is_saved(recipe, tmp_path, monkeypatch):
     """The loss of step 4 is a number, its gradient is not: the checkpoint of step 4 would hold spoilt weights."""
-    true = loop.batch_losses
+    true = Denoising.loss
 
-    def poisoned(parts, model, batch, step, device):
-        found = true(parts, model, batch, step, device)
+    def poisoned(self, model, x0, conditioning, rng):
+        found = true(self, model, x0, conditioning, rng)
         root = (found.per_sample * 0).sqrt()  # 0, with an infinite slope
-        return Losses(found.per_sample + root, found.level) if step == 3 else found
+        return LossResult(found.per_sample + root, found.logged) if rng.step == 3 else found
 
-    monkeypatch.setattr(loop, "batch_losses", poisoned)
+    monkeypatch.setattr(Denoising, "loss", poisoned)
     with pytest.raises(RunFailed, match=r"the gradient of step 4 is not finite.*step-00000002"):
         go(recipe, tmp_path / "run", "train.save_every=2")
     assert newest(tmp_path / "run").name == "step-00000002.safetensors"
@@ -311,9 +318,9 @@ def test_sigterm_saves_and_gives_the_handlers_back(recipe, tmp_path):
     import signal
 
     before = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)
-    job = TrainingRun(load_recipe(str(recipe), []), tmp_path / "run", say=lambda _: None, bar=False)
+    job = made(recipe, tmp_path / "run")
     job.prepare()
-    true = job.trainer.one
+    true = job.trainer.train_step
 
     def one(progress):
         state = true(progress)
@@ -321,7 +328,7 @@ def test_sigterm_saves_and_gives_the_handlers_back(recipe, tmp_path):
             os.kill(os.getpid(), signal.SIGTERM)
         return state
 
-    job.trainer.one = one
+    job.trainer.train_step = one
     with pytest.raises(KeyboardInterrupt, match="sonolux train --resume"):
         job.run()
     assert newest(tmp_path / "run").name == "step-00000002.safetensors"
@@ -334,9 +341,7 @@ def test_resuming_keeps_changes_tells_the_end_and_reads_a_torn_log(recipe, tmp_p
     written = end.stat().st_mtime_ns
 
     def resume(*changes):
-        job = TrainingRun(load_recipe(run / "resolved.yaml", list(changes)), run, say=said.append, bar=False)
-        job.prepare(resume=newest(run))
-        return job.run()
+        return go(run / "resolved.yaml", run, *changes, say=said.append, resume=newest(run))
 
     assert resume() == end and end.stat().st_mtime_ns == written
     assert any("raise train.steps" in line for line in said)
@@ -351,11 +356,12 @@ def test_resuming_keeps_changes_tells_the_end_and_reads_a_torn_log(recipe, tmp_p
 
 
 def test_the_last_step_is_saved_and_shown_once_and_a_preview_stays_small(recipe, tmp_path, monkeypatch):
-    from sonolux.core.training import run as job
+    from sonolux.core.pipeline import preview
+    from sonolux.core.training import callbacks
 
-    saves, shows, save, sample = [], [], job.save, job.Trained.sample
-    monkeypatch.setattr(job, "save", lambda path, *rest: (saves.append(path.name), save(path, *rest)))
-    monkeypatch.setattr(job.Trained, "sample", lambda self, count: (shows.append(count), sample(self, count=2))[1])
+    saves, shows, save, sample = [], [], callbacks.save, preview.Trained.sample
+    monkeypatch.setattr(callbacks, "save", lambda path, *rest: (saves.append(path.name), save(path, *rest)))
+    monkeypatch.setattr(preview.Trained, "sample", lambda self, count: (shows.append(count), sample(self, count=2))[1])
     go(recipe, tmp_path / "run", "train.steps=2", "train.save_every=2", "train.preview_every=2", "sample.count=1000")
     assert saves == ["step-00000002.safetensors"] and shows == [64]
 
@@ -398,20 +404,52 @@ def test_a_bad_number_in_the_data_is_told_before_anything_is_written(recipe, tmp
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        (lambda facts: facts.update(format=2), "upgrade sonolux"),
+        (lambda facts: facts.update(format=3), "upgrade sonolux"),
         (lambda facts: facts.pop("step"), "damaged.*step"),
-        (lambda facts: facts.update(spec=3), "damaged"),
+        (lambda facts: facts.update(signal=3, spec=3), "damaged"),
     ],
 )
-def test_a_header_that_cannot_be_read_is_refused(tmp_path, change, said):
+@pytest.mark.parametrize("form", [1, 2])
+def test_a_header_that_cannot_be_read_is_refused(tmp_path, form, change, said):
+    facts = header_facts(form)
+    change(facts)
+    with pytest.raises(BadInput, match=said):
+        read_header(file_with(tmp_path / "c.safetensors", facts))
+
+
+def header_facts(form: int) -> dict:
+    """What a checkpoint of a format says of itself."""
+    spec = {"modality": "image", "channels": 1, "size": [4, 4], "rate": None, "classes": [], "latent": [1, 4, 4]}
+    names = ("spec", "takes") if form == 1 else ("spec", "clip_lengths")
+    return {"format": form, "recipe": "", names[0]: spec, "step": 7, "elapsed": 2.5, names[1]: [[3, None], [4, 1]]}
+
+
+def file_with(path: Path, facts: dict) -> Path:
+    """A checkpoint with this header."""
     from safetensors.torch import save_file
 
-    signal = {"modality": "image", "channels": 1, "size": [4, 4], "rate": None, "classes": [], "latent": [1, 4, 4]}
-    facts = {"format": 1, "recipe": "", "signal": signal, "step": 0, "elapsed": 0.0}
-    change(facts)
-    save_file({"a": torch.zeros(1)}, tmp_path / "c.safetensors", metadata={"sonolux": json.dumps(facts)})
-    with pytest.raises(BadInput, match=said):
-        read_header(tmp_path / "c.safetensors")
+    save_file({"a": torch.zeros(1)}, path, metadata={"sonolux": json.dumps(facts)})
+    return path
+
+
+def test_headers_of_both_editions_say_the_same(tmp_path):
+    first, second = (read_header(file_with(tmp_path / f"{n}.safetensors", header_facts(n))) for n in (1, 2))
+    assert (
+        first == second and first.step == 7 and first.spec.size == (4, 4) and first.clip_lengths == ((3, None), (4, 1))
+    )
+
+
+def test_a_run_of_minutes_that_made_fewer_steps_than_were_measured_says_so(recipe, tmp_path):
+    said, changes = [], ["train.steps=null", "train.minutes=0.02", "train.measured_steps=100000"]
+    go(recipe, tmp_path / "run", *changes, say=said.append)
+    assert any("measured at 100000" in line and "--resume" in line and "train.minutes=" in line for line in said)
+    said.clear()
+    go(recipe, tmp_path / "other", "train.measured_steps=100000", say=said.append)
+    go(recipe, tmp_path / "third", *changes[:2], "train.measured_steps=1", say=said.append)
+    assert said == []
+    budget = TrainingBudget(Train(minutes=2, measured_steps=300))
+    assert "train.minutes=6" in (budget.shortfall(100, "runs/x") or "")
+    assert budget.shortfall(300, "runs/x") is None and budget.shortfall(0, "runs/x") is None
 
 
 def test_weights_of_another_type_are_refused(tmp_path):

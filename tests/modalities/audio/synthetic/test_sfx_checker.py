@@ -9,7 +9,6 @@ from sonolux.core.types import BadInput, MediaSpec
 from sonolux.modalities.audio.codecs.logmel import Logmel
 from sonolux.modalities.audio.codecs.stft import Stft
 from sonolux.modalities.audio.codecs.waveform import Waveform
-from sonolux.modalities.audio.datasets import synth_sfx
 from sonolux.modalities.audio.datasets.synth_sfx import SynthSfx
 from sonolux.modalities.audio.synthetic import checkers, synthesis
 
@@ -45,7 +44,7 @@ def test_fresh_sounds():
 def test_planted_error_is_caught(error, monkeypatch):
     """A synthesis that goes astray from what it says is noticed by the checker."""
     checkers.checker(8000.0, 8000)  # fitted before
-    original = synth_sfx.render
+    original = synthesis.render
 
     def astray(effect, *rest):
         options = synthesis.CHOICES[error]
@@ -53,7 +52,7 @@ def test_planted_error_is_caught(error, monkeypatch):
         lies = effect.frequency % 1 < 0.15
         return original(replace(effect, **{error: other}) if lies else effect, *rest)
 
-    monkeypatch.setattr(synth_sfx, "render", astray)
+    monkeypatch.setattr(synthesis, "render", astray)
     with pytest.raises(AssertionError):
         check_fresh()
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from sonolux.core.types import BadInput, MediaSpec
 from sonolux.modalities.audio import dsp
-from sonolux.modalities.audio.datasets import synth_drums, synth_textures
+from sonolux.modalities.audio.datasets import synth_textures
 from sonolux.modalities.audio.datasets.base import Made
 from sonolux.modalities.audio.datasets.synth_drums import SynthDrums
 from sonolux.modalities.audio.datasets.synth_sfx import SynthSfx
@@ -287,7 +287,7 @@ def test_checkers_read_fresh_sounds(kind, cls):
 @KINDS
 def test_planted_sound_of_another_family_is_caught(kind, cls, monkeypatch):
     checkers.checker(8000.0, 4800 if kind == "drums" else 12000, kind)  # fitted before
-    where = synth_drums if kind == "drums" else synth_textures
+    where = drums if kind == "drums" else synth_textures
     original, names = where.render, cls.classes
 
     def astray(what, *rest):

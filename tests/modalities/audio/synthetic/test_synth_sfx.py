@@ -84,7 +84,7 @@ def test_items():
 
 def test_choices_are_even_and_independent():
     data = SynthSfx(SIGNAL)
-    effects = [data.effect(i) for i in range(3000)]
+    effects = [data.choices(i) for i in range(3000)]
     for name, options in CHOICES.items():
         counts = Counter(getattr(e, name) for e in effects)
         for option in options:

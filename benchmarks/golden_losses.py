@@ -1,0 +1,158 @@
+"""Golden losses: the loss of the first 20 steps of every recipe that ships, on made data, as text files.
+
+    python benchmarks/golden_losses.py [NAME ...]     write tests/assets/losses/NAME.txt, all recipes by default
+    python benchmarks/golden_losses.py --check        compare with the files instead
+
+In float32 on one thread of a CPU. A change that is meant to change what training computes writes the files anew; any
+other change must leave them as they are. tests/recipes/test_golden_losses.py replays them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from sonolux.core.config.load import load_recipe, packaged
+from sonolux.core.training.build import build_data, build_parts, fit_codec
+from sonolux.core.training.step import Trainer
+
+FOLDER = Path(__file__).resolve().parent.parent / "tests" / "assets" / "losses"
+STEPS = 20
+TOLERANCE = 1e-4  # relative: other processors sum in another order
+EXACT = ["train.precision=float32", "train.device=cpu", "train.workers=0"]
+SHORT = [f"train.steps={STEPS}", "train.minutes=null", "train.batch=4", "train.warmup=5"]
+SMALL = {  # what makes 20 steps of a recipe take about a second
+    "audio/one_shots": ["network.width=32"],
+    "audio/sfx_16k": ["network.width=64"],
+    "audio/sfx_44k": ["network.width=16", "modality.seconds=0.2", "network.head_dim=16"],
+    "audio/sfx_folder": ["network.width=32"],
+    "audio/sfx_small": ["network.width=32"],
+    "audio/spoken_digits": ["network.width=32"],
+    "audio/textures": ["network.width=32"],
+    "image/cifar10": ["network.width=32"],
+    "image/folder": ["network.width=32"],
+}
+
+
+@dataclass(frozen=True)
+class Golden:
+    """A recipe's losses.
+
+    Attributes:
+        changes: what was changed of the recipe, apart from where its data lie.
+        losses: one a step.
+    """
+
+    changes: tuple[str, ...]
+    losses: tuple[float, ...]
+
+
+def made_sounds(root: Path, classes: int = 2, each: int = 6) -> None:
+    """Decaying tones of different lengths at 8 kHz, one folder a class."""
+    import soundfile
+
+    for n in range(classes * each):
+        t = np.arange(2000 + 350 * n) / 8000
+        tone = 0.5 * np.sin(2 * np.pi * (220 + 55 * n) * t) * np.exp(-(3 + n % 4) * t)
+        place = root / str(n % classes) / f"{n}.wav"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(place, tone, 8000)
+
+
+def made_pictures(root: Path, classes: int = 2, each: int = 6) -> None:
+    """Colourful stripes and circles, one folder a class."""
+    from PIL import Image
+
+    y, x = np.mgrid[0:72, 0:72]
+    for n in range(classes * each):
+        red, green = (x * (n + 2) + 3 * y) % 256, (np.hypot(x - 36, y - 20 - n) * 9) % 256
+        place = root / str(n % classes) / f"{n}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.stack([red, green, (red + green) // 2], -1).astype(np.uint8)).save(place)
+
+
+def changes_of(name: str) -> list[str]:
+    """What is changed of a shipped recipe."""
+    made = [] if needs_root(name) else ["data.count=32"]
+    return [*SHORT, *made, *SMALL.get(name, [])]
+
+
+def needs_root(name: str) -> bool:
+    """Whether a recipe trains on files of the user's."""
+    return "root: null" in packaged()[name].read_text(encoding="utf-8")
+
+
+def losses_of(name: str, changes: list[str], folder: Path) -> tuple[float, ...]:
+    """The losses of the first steps of a recipe; made data are written into `folder` where it wants files."""
+    if needs_root(name):
+        (made_sounds if name.startswith("audio/") else made_pictures)(folder)
+        changes = [*changes, f"data.root={folder}"]
+    with one_thread():
+        recipe = load_recipe(name, [*EXACT, *changes])
+        data, spec = build_data(recipe)
+        parts = build_parts(recipe, spec)
+        fit_codec(parts.codec, data)
+        trainer = Trainer(parts, data, torch.device("cpu"))
+        return tuple(float(trainer.train_step(step / STEPS).loss) for step in range(STEPS))
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute on one thread: sums over several depend on their number."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def write(path: Path, name: str, golden: Golden) -> None:
+    """Write a file of losses: the recipe, a line a change, a line a step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    head = [f"# {name}, float32, one thread", *(f"# {change}" for change in golden.changes)]
+    rows = [f"{step} {loss:.8g}" for step, loss in enumerate(golden.losses, 1)]
+    path.write_text("\n".join([*head, *rows]) + "\n", encoding="utf-8")
+
+
+def read(path: Path) -> Golden:
+    """Read a file of losses."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    changes = tuple(line[2:] for line in lines[1:] if line.startswith("# "))
+    return Golden(changes, tuple(float(line.split()[1]) for line in lines if not line.startswith("#")))
+
+
+def differences(golden: Golden, found: tuple[float, ...]) -> list[str]:
+    """The steps whose losses are no longer what they were, in words."""
+    pairs = enumerate(zip(golden.losses, found, strict=True), 1)
+    return [f"step {n}: {new:.8g}, was {old:.8g}" for n, (old, new) in pairs if abs(new - old) > TOLERANCE * abs(old)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="recipes, all by default")
+    parser.add_argument("--check", action="store_true", help="write nothing, compare")
+    args = parser.parse_args()
+    for name in args.names or packaged():
+        path, began = FOLDER / f"{name}.txt", time.process_time()
+        golden = read(path) if args.check else Golden(tuple(changes_of(name)), ())
+        with tempfile.TemporaryDirectory() as folder:
+            found = losses_of(name, list(golden.changes), Path(folder))
+        wrong = differences(golden, found) if args.check else []
+        if not args.check:
+            write(path, name, Golden(golden.changes, found))
+        verdict = "; ".join(wrong) or ("the same" if args.check else "written")
+        print(
+            f"{name:22} {time.process_time() - began:5.1f} s of processor time   last loss {found[-1]:.4f}   {verdict}"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,103 @@
+"""The log of a run: means over a few steps, written to metrics.jsonl; a loss that is not finite ends the run here."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from ..util.progress import Lines
+from .callbacks import RunFailed
+from .step import StepResult
+
+if TYPE_CHECKING:
+    from .run import TrainingRun
+
+BINS = 8  # loss is logged by noise level, in equal bins of tau
+
+
+class MetricsLog:
+    """Collects step results and writes their means.
+
+    Results stay on the device until they are written: reading one back after every step would make the host wait.
+
+    Args:
+        run: the run.
+        bar: the progress bar that shows loss and speed.
+    """
+
+    def __init__(self, run: TrainingRun, bar: tqdm | Lines):
+        self.run, self.bar = run, bar
+        self._results: list[StepResult] = []
+        self._since = time.monotonic()
+
+    def add(self, result: StepResult) -> None:
+        """Take a step's result; every `train.log_every` steps a line is written."""
+        self._results.append(result)
+        self.bar.update()
+        if result.step % self.run.recipe.train.log_every == 0:
+            self.write()
+
+    def pause(self, seconds: float) -> None:
+        """Leave out `seconds` that were not spent on training from the speed."""
+        self._since += seconds
+
+    def write(self) -> None:
+        """Write the means over the steps since the last line, if there are any.
+
+        Raises:
+            RunFailed: the loss or the gradient of one of them is not finite.
+        """
+        if not self._results:
+            return
+        results, self._results = self._results, []
+        loss = torch.stack([r.loss for r in results]).cpu()
+        grad_norm = torch.stack([r.grad_norm for r in results]).cpu()
+        # A gradient that is not finite has spoilt the weights that a checkpoint of this step would hold.
+        if bool((bad := ~torch.isfinite(loss + grad_norm)).any()):
+            first = int(bad.nonzero()[0])
+            self._fail(results[first].step, "the gradient" if bool(torch.isfinite(loss[first])) else "the loss")
+        now = time.monotonic()
+        speed = len(results) * self.run.recipe.train.batch / max(1e-9, now - self._since)
+        self._since = now
+        step, budget = results[-1].step, self.run.budget
+        row = {
+            "step": step,
+            "loss": round(float(loss.mean()), 6),
+            "rate": results[-1].lr,
+            "grad_norm": round(float(grad_norm.mean()), 5),
+            "samples_per_s": round(speed, 2),
+            "elapsed_s": round(budget.elapsed, 2),
+        }
+        if "tau" in results[0].logged:
+            row["loss_by_tau"] = _by_tau(results)
+        self.run.folder.log(row)
+        left = budget.seconds_left(step)
+        note = f"loss {row['loss']:.4f}, {speed:.0f} samples/s"
+        self.bar.set_postfix_str(note if left is None else f"{note}, {left:.0f} s left")
+
+    def _fail(self, step: int, what: str) -> None:
+        run = self.run
+        saved = sorted(run.folder.checkpoints.glob("step-*.safetensors"))
+        sources = run.trainer.sources(step)
+        shown = ", ".join(sources[:8]) + (f" and {len(sources) - 8} more" if len(sources) > 8 else "")
+        raise RunFailed(
+            f"{what} of step {step} is not finite. Its batch: {shown}. Last good checkpoint: "
+            f"{saved[-1] if saved else 'none yet'}. Check those files, or lower train.optimizer.lr"
+            + (f": sonolux train --resume {run.folder.path} train.optimizer.lr=..." if saved else "")
+        )
+
+
+def _by_tau(results: list[StepResult]) -> list[float | None]:
+    """Mean loss in each bin of the noise level; None for a bin without samples."""
+    tau = torch.cat([r.logged["tau"] for r in results]).cpu()
+    loss = torch.cat([r.per_sample for r in results]).cpu()
+    bins = (tau * BINS).long().clamp(0, BINS - 1)
+    return [_mean(loss[bins == b]) for b in range(BINS)]
+
+
+def _mean(values: Tensor) -> float | None:
+    return round(float(values.mean()), 5) if len(values) else None

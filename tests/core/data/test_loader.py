@@ -1,0 +1,207 @@
+"""Batches are a function of (seed, step): not of the workers that read them, nor of the ranks that share them."""
+
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sonolux
+import torch
+from sonolux.core.data.loader import Batch, StepBatches, _cores, chosen_workers, load_steps
+from sonolux.core.types import BadInput, Item
+
+
+class Made:
+    """Examples that say which they are; crops are shifts by a random number. `slow` seconds each; one may be bad."""
+
+    classes = ("a", "b")
+
+    def __init__(self, count: int = 10, slow: float = 0.0, bad: int | None = None, loose: bool = False):
+        self.count, self.slow, self.bad = count, slow, bad
+        self.loose = np.random.default_rng() if loose else None
+
+    def __len__(self) -> int:
+        return self.count
+
+    def item(self, index: int, rng: np.random.Generator | None) -> Item:
+        time.sleep(self.slow)
+        rng = self.loose or rng
+        media = torch.full((2, 5), float(index)) + (0.0 if rng is None else float(rng.random()))
+        if index == self.bad:
+            media[0, 0] = float("nan")
+        return Item(media, 3 if index % 2 else None, index % 2, attributes={"n": index}, source=f"example {index}")
+
+
+def loaded(data: Made, count: int = 7, first: int = 0, workers: int = 0, **ranks: int) -> list[Batch]:
+    with closing(load_steps(StepBatches(data, 5, 4, **ranks), first, workers)) as batches:
+        return list(islice(batches, count))
+
+
+def same(a: Batch, b: Batch) -> bool:
+    """Whether two batches hold the same, bit for bit, items and their media included."""
+    told = [[(i.label, i.length, i.attributes, i.source) for i in batch.items] for batch in (a, b)]
+    media = all(torch.equal(i.media, j.media) for i, j in zip(a.items, b.items, strict=True))
+    return a.step == b.step and a.rows == b.rows and told[0] == told[1] and torch.equal(a.media, b.media) and media
+
+
+def check_workers(data: Made) -> None:
+    alone = loaded(data)
+    for workers in (1, 2):
+        assert all(map(same, alone, loaded(data, workers=workers))), f"{workers} workers give other batches"
+
+
+def test_the_number_of_workers_changes_nothing():
+    check_workers(Made())
+
+
+def test_planted_augmentation_that_is_not_keyed_is_caught():
+    with pytest.raises(AssertionError, match="workers give other batches"):
+        check_workers(Made(loose=True))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_loading_resumes_at_any_step(workers):
+    whole = loaded(Made(), 7)
+    for first in (1, 4):
+        assert all(map(same, whole[first:], loaded(Made(), 7 - first, first, workers)))
+    assert not same(whole[0], whole[1])
+
+
+def check_ranks(split=lambda rank, world: {"rank": rank, "world": world}) -> None:
+    """The rows of all ranks together are the global batch, each row once."""
+    whole = loaded(Made(), 5)
+    shares = [loaded(Made(), 5, **split(rank, 2)) for rank in range(2)]
+    for step, batch in enumerate(whole):
+        rows = {row: media for share in shares for row, media in zip(share[step].rows, share[step].media, strict=True)}
+        held = sum(len(share[step].rows) for share in shares)
+        assert held == len(rows) == len(batch.rows), "a row is held twice, or by nobody"
+        assert all(torch.equal(rows[row], media) for row, media in zip(batch.rows, batch.media, strict=True))
+
+
+def test_two_ranks_hold_what_one_would():
+    check_ranks()
+
+
+def test_planted_ranks_that_all_hold_everything_are_caught():
+    with pytest.raises(AssertionError, match="held twice"):
+        check_ranks(lambda rank, world: {})
+
+
+@pytest.mark.parametrize(("rank", "world", "said"), [(2, 2, "rank"), (-1, 1, "rank"), (0, 5, "at least 5")])
+def test_ranks_that_cannot_be_are_refused(rank, world, said):
+    with pytest.raises(BadInput, match=said):
+        StepBatches(Made(), 0, 4, rank, world)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_bad_example_is_named_without_a_traceback(workers):
+    with pytest.raises(BadInput, match=r"^example 3: holds NaN or infinite samples: repair or remove it$"):
+        loaded(Made(bad=3), workers=workers)
+
+
+def test_a_batch_splits_into_consecutive_rows():
+    batch = loaded(Made(), 1)[0]
+    parts = batch.split(3)
+    assert [p.rows for p in parts] == [(0, 1), (2, 3)] and torch.equal(torch.cat([p.media for p in parts]), batch.media)
+    assert [i.source for p in parts for i in p.items] == [i.source for i in batch.items]
+    assert batch.lengths is not None and set(batch.lengths.tolist()) == {3, 5}
+
+
+def test_loading_draws_nothing_from_global_generators():
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    loaded(Made(), workers=1)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_workers_are_chosen_by_what_reading_costs(monkeypatch):
+    """The clock is a list of times, since a busy machine sleeps longer than it is told to."""
+
+    def chosen(seconds: float, cores: int) -> int:
+        clock = iter([0.0, seconds])
+        monkeypatch.setattr("sonolux.core.data.loader.time.perf_counter", lambda: next(clock))
+        return chosen_workers(StepBatches(Made(), 0, 16), cores)  # 8 rows are read, of 16
+
+    assert chosen(0.004, 8) == 0, "a batch of 8 ms is read when asked for"
+    assert chosen(0.04, 8) == 2, "a batch of 80 ms wants a worker for each 50 ms"
+    assert chosen(0.04, 2) == 1 and chosen(0.04, 1) == 0, "training keeps a core"
+    assert chosen(9.0, 64) == 8
+    assert _cores() >= 1
+
+
+def test_workers_end_when_loading_ends():
+    before = set(multiprocessing.active_children())
+    batches = load_steps(StepBatches(Made(), 0, 4), workers=2)
+    next(batches)
+    assert len(set(multiprocessing.active_children()) - before) == 2
+    batches.close()
+    assert set(multiprocessing.active_children()) <= before
+
+
+RECIPE = """
+recipe: 1
+name: tiny
+seed: 3
+modality: {use: image, size: 16, channels: 3}
+data: {use: image/shapes, count: 40, shapes: 1, split: {by: hash, valid: 0.2}}
+codec: {use: image/pixels}
+network: {use: image/unet, width: 8, stages: [1], blocks: 1, attention: [], patch: 2, head_dim: 8}
+train: {steps: 6, batch: 6, warmup: 2, save_every: 3, keep: 9, precision: float32, device: cpu, log_every: 1}
+sample: {use: dpmpp_2m, steps: 2, count: 2}
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_weights_do_not_depend_on_workers(workers, tmp_path):
+    from safetensors.torch import load_file
+    from sonolux.core.config.load import load_recipe
+    from sonolux.core.training.run import TrainingRun
+
+    (tmp_path / "tiny.yaml").write_text(RECIPE)
+
+    def weights(folder: Path, changes: list[str], resume: Path | None = None) -> dict[str, torch.Tensor]:
+        run = TrainingRun(load_recipe(tmp_path / "tiny.yaml", changes), folder, say=lambda _: None, bar=False)
+        run.prepare(resume=resume)
+        return load_file(run.run())
+
+    alone = weights(tmp_path / "alone", ["train.workers=0"])
+    others = weights(tmp_path / "others", [f"train.workers={workers}"])
+    assert all(torch.equal(alone[k], others[k]) for k in alone)
+    middle = tmp_path / "others/checkpoints/step-00000003.safetensors"
+    resumed = weights(tmp_path / "others", [f"train.workers={workers}"], middle)
+    assert all(torch.equal(alone[k], resumed[k]) for k in alone)
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C reaches a group of processes otherwise there")
+def test_ctrl_c_ends_training_and_its_workers_without_a_traceback(tmp_path):
+    """Ctrl-C of a terminal goes to the whole group of processes: the workers must not die before the run has saved."""
+    (tmp_path / "tiny.yaml").write_text(RECIPE)
+    code = "from sonolux.core.cli.main import main; import sys; sys.exit(main(sys.argv[1:]))"
+    changes = ["train.steps=100000", "train.save_every=100000", "train.workers=2", "train.preview_every=100000"]
+    command = [sys.executable, "-c", code, "train", str(tmp_path / "tiny.yaml"), "--out", "run", *changes]
+    env = {**os.environ, "PYTHONPATH": str(Path(sonolux.__file__).parent.parent)}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    child = subprocess.Popen(command, cwd=tmp_path, env=env, start_new_session=True, **pipes)
+    log, end = tmp_path / "run/metrics.jsonl", time.monotonic() + 120
+    while not (log.exists() and log.read_text()) and child.poll() is None and time.monotonic() < end:
+        time.sleep(0.05)
+    workers = Path(f"/proc/{child.pid}/task/{child.pid}/children")
+    started = workers.read_text().split() if workers.exists() else []
+    assert not workers.exists() or len(started) >= 2
+    os.killpg(child.pid, signal.SIGINT)
+    out, err = child.communicate(timeout=60)
+    assert child.returncode == 130 and "stopped at step" in err and "--resume" in err, out + err
+    assert "Traceback" not in err and "Error" not in err, err
+    assert not any(Path(f"/proc/{pid}").exists() for pid in started)
+    saved = [json.loads(line)["step"] for line in log.read_text().splitlines()]
+    assert list((tmp_path / "run/checkpoints").glob(f"step-{saved[-1]:08d}.safetensors"))
