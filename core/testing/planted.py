@@ -10,6 +10,8 @@ import inspect
 import sys
 from types import ModuleType
 
+from .mutation import announce
+
 
 def plant(component: type, old: str, new: str, helper: ModuleType | None = None) -> type:
     """The class `component` from its source with `old` replaced by `new`, which must occur exactly once.
@@ -33,6 +35,8 @@ def _changed(module: ModuleType, old: str, new: str) -> ModuleType:
     source = inspect.getsource(module)
     if old and source.count(old) != 1:
         raise ValueError(f"{old!r} occurs {source.count(old)} times in {module.__name__}, not once")
+    if old:
+        announce(f"{module.__name__}: {' '.join(old.split())}  ->  {' '.join(new.split()) or '(nothing)'}")
     made = ModuleType(module.__name__)
     made.__package__, made.__file__ = module.__package__, module.__file__
     held = sys.modules[module.__name__]

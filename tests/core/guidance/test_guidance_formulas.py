@@ -1,9 +1,11 @@
 """Each guidance against its paper, written in the paper's own variables, on an exact mixture (float64)."""
 
+import ast
 import itertools
 
 import pytest
 import torch
+from sonolux.core.guidance import cfg_zero, dynamic_threshold
 from sonolux.core.guidance.apg import APG
 from sonolux.core.guidance.autoguidance import Autoguidance
 from sonolux.core.guidance.base import Chain, GuidanceInputs, Run
@@ -20,7 +22,22 @@ from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.testing.conformance import falling
 from sonolux.core.testing.mixture import GaussianMixture, example
-from sonolux.core.testing.planted import plant
+from sonolux.core.testing.mutation import (
+    argument,
+    call,
+    caught,
+    drop_call,
+    planted,
+    replace,
+    rewrite,
+    swap,
+    swap_arguments,
+    swap_call,
+    swap_sides,
+    take_left,
+    take_right,
+    variable,
+)
 from sonolux.core.timesteps.trailing import Trailing
 from sonolux.core.types import Conditioning, Estimate, NoiseLevel
 from sonolux.core.util.rng import Noise
@@ -286,44 +303,45 @@ def test_formula(cls):
 
 
 PLANTED = [
-    (Rescale, "ratio(at.variance(at.estimates[FULL]), at.variance(at.guided))",
-     "ratio(at.variance(at.guided), at.variance(at.estimates[FULL]))"),
-    (Rescale, ".sqrt()", ""),
-    (Rescale, "(1 - self.phi)", "self.phi"),
-    (CFGpp, "at.x + shift", "at.x - shift"),
-    (CFGpp, "at.x) * (x0 - null)", "at.x) * (at.guided - null)"),
-    (CFGpp, "alpha=self.scale - 1", "alpha=self.scale"),
-    (CFGpp, "expand(at.level.alpha, at.x) * ", ""),
-    (CFGZero, "at.mean(v_null * v_null)", "at.mean(v_full * v_full)"),
-    (CFGZero, "torch.lerp(u, null, s)", "s * null"),
-    (CFGZero, "alpha=self.scale - 1", "alpha=self.scale"),
-    (CFGZero, "torch.where(noisy, tau, 1.0)", "1.0"),
-    (CFGZero, "expand(at.level.alpha + at.level.sigma, at.x)", "1.0"),
-    (CFGZero, "return Estimate(u)", "return Estimate(at.guided)"),
-    (APG, "(1 - self.eta) * share * full", "self.eta * share * full"),
-    (APG, "push = push - (1 - self.eta)", "push = (1 - self.eta)"),  # parallel and orthogonal swapped at eta 0
-    (APG, "at.mean(full * full)", "at.mean(push * push)"),
-    (APG, "push + self.momentum * before", "push - self.momentum * before"),
-    (APG, "self._push = push.detach()", "self._push = (push - self.momentum * before).detach()"),
-    (APG, "above, square, 1.0).rsqrt()", "above, square, 1.0).reciprocal()"),
-    (APG, "at.mean(push * push)", "(push * push).mean((1, 2), keepdim=True)"),
-    (APG, "alpha=self.scale - 1", "alpha=self.scale"),
-    (Autoguidance, "alpha=self.scale - 1", "alpha=self.scale"),
-    (Autoguidance, "[FULL] - at", "[FULL] + at"),
-    (Several, "1 - sum(self.scales.values())", "-sum(self.scales.values())"),
-    (Several, "if n != name", "if n == name"),
-    (Several, "s[i] - s[i + 1]", "s[i + 1] - s[i]"),
-    (Several, "Want(names[i:])", "Want(names[:i])"),
-    (DynamicThreshold, "ratio(limit, s)", "ratio(s, limit)"),
-    (DynamicThreshold, "torch.maximum(limit, reached)", "reached"),
-    (DynamicThreshold, "share * (count - 1)", "share * count"),
-    (DynamicThreshold, "total - count + share", "share"),
-    (GuidanceInputs, "(values - self.mean(values)).square()", "values.square()"),
-    (GuidanceInputs, "counts.sum(1).clamp(min=1)", "counts.shape[1]"),
-]  # fmt: skip
+    (Rescale, "combine", swap_arguments("ratio")),
+    (Rescale, "combine", drop_call("sqrt")),
+    (Rescale, "combine", take_right(ast.Sub)),
+    (CFGpp, "combine", swap(ast.Add, ast.Sub, near="x")),
+    (CFGpp, "combine", replace(variable("x0"), "at.guided", at=-2)),
+    (CFGpp, "combine", replace(argument("add", "alpha"), "self.scale")),
+    (CFGpp, "combine", take_right(ast.Mult)),
+    (CFGZero, "combine", replace(argument("mean", 0), "v_full * v_full", at=-1)),
+    (CFGZero, "combine", replace(call("lerp"), "s * null")),
+    (CFGZero, "combine", replace(argument("add", "alpha"), "self.scale")),
+    (cfg_zero, "_velocity", replace(call("where"), "1.0", at=-1)),
+    (CFGZero, "combine", replace(call("expand"), "1.0")),
+    (CFGZero, "combine", replace(argument("Estimate", 0), "at.guided")),
+    (APG, "combine", take_right(ast.Sub, at=2)),
+    (APG, "combine", take_right(ast.Sub, at=1)),  # parallel and orthogonal swapped at eta 0
+    (APG, "combine", replace(argument("mean", 0), "push * push", at=-1)),
+    (APG, "_remembered", swap(ast.Add, ast.Sub)),
+    (APG, "_remembered", replace(call("detach"), "(push - self.momentum * before).detach()")),
+    (APG, "_limited", swap_call("rsqrt", "reciprocal")),
+    (APG, "_limited", replace(call("mean"), "(push * push).mean((1, 2), keepdim=True)")),
+    (APG, "combine", replace(argument("add", "alpha"), "self.scale")),
+    (Autoguidance, "combine", replace(argument("add", "alpha"), "self.scale")),
+    (Autoguidance, "combine", swap(ast.Sub, ast.Add)),
+    (Several, "_composed", replace(ast.Sub, "-sum(self.scales.values())")),
+    (Several, "_composed", swap(ast.NotEq, ast.Eq)),
+    (Several, "_nested", swap_sides(ast.Sub)),
+    (Several, "_nested", rewrite("[i:] becomes [:i]", ast.Slice, lambda s: ast.Slice(None, s.lower))),
+    (DynamicThreshold, "combine", swap_arguments("ratio")),
+    (DynamicThreshold, "combine", replace(call("maximum"), "reached")),
+    (dynamic_threshold, "_percentile", drop_call("clamp"), take_left(ast.Sub, at=1)),
+    (dynamic_threshold, "_percentile", take_right(ast.Add)),
+    (GuidanceInputs, "variance", take_left(ast.Sub)),
+    (GuidanceInputs, "mean", replace(call("clamp"), "counts.shape[1]")),
+]
+OF_MODULE = {cfg_zero: CFGZero, dynamic_threshold: DynamicThreshold}
 
 
-@pytest.mark.parametrize(("cls", "old", "new"), PLANTED)
-def test_planted_error_is_caught(cls, old, new):
-    with pytest.raises(AssertionError):
-        CHECKS[cls](plant(cls, old, new))
+@pytest.mark.parametrize("error", PLANTED, ids=lambda e: f"{e[0].__name__}-{e[-1]}")
+def test_planted_error_is_caught(error):
+    cls = OF_MODULE.get(error[0], error[0])
+    with planted(*error):
+        caught(CHECKS[cls], cls)
