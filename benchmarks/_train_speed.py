@@ -64,7 +64,9 @@ def main() -> None:
         rows = range(recipe.train.batch)
         found = {
             "read": spent(read, count),
-            "noise": spent(lambda step: noise(recipe.seed, rows, latent, device).normal("train", step), count),
+            "noise": spent(
+                lambda step, rows=rows: noise(recipe.seed, rows, latent, device).normal("train", step), count
+            ),
             "step": spent(lambda step: float(one_step(0.5).loss), count),
         }
         print(json.dumps(found), flush=True)

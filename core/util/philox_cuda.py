@@ -1,7 +1,8 @@
 """Philox4x32-10 in one kernel for CUDA, by Triton, which comes with torch's CUDA builds for Linux.
 
 The same integers as core/util/philox.py; there sixty tensor operations a call cost a small network's step more in
-launches than in arithmetic. Importing this module needs Triton, and the first call a C compiler: `philox.words` does without.
+launches than in arithmetic. Importing this module needs Triton, and the first call a C compiler: `philox.words`
+does without.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from sonolux.core.cli.main import main
 from sonolux.core.config.load import load_recipe
 from sonolux.core.data import manifest as manifests
 from sonolux.core.data.prepare import prepare as preparing
+from sonolux.core.testing.mutation import caught
 from sonolux.core.training.run import TrainingRun
 from sonolux.core.types import BadInput
 
@@ -107,8 +108,7 @@ def test_a_torn_manifest_is_completed(sounds, tmp_path):
 
 def test_forgetting_what_was_measured_is_caught(sounds, tmp_path, monkeypatch):
     monkeypatch.setattr(preparing, "_kept", lambda path, header: {})
-    with pytest.raises(AssertionError):
-        check_resume(sounds, tmp_path / "out")
+    caught(check_resume, sounds, tmp_path / "out")
 
 
 SLOW = """

@@ -21,6 +21,7 @@ from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.schedulers.vp_linear import VPLinear
 from sonolux.core.testing.conformance import check_map, check_order, check_plan, falling
 from sonolux.core.testing.mixture import example
+from sonolux.core.testing.mutation import caught
 from sonolux.core.testing.ode import random_start, trajectory
 from sonolux.core.testing.orders import whole
 from sonolux.core.testing.planted import plant
@@ -377,8 +378,7 @@ PLANTED = [
 
 @pytest.mark.parametrize(("cls", "check", "old", "new", "helper"), PLANTED)
 def test_planted_error_is_caught(cls, check, old, new, helper):
-    with pytest.raises(AssertionError):
-        check(plant(cls, old, new, helper))
+    caught(check, plant(cls, old, new, helper))
 
 
 @pytest.mark.parametrize(
