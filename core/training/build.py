@@ -11,9 +11,9 @@ from ..config.recipe import Recipe
 from ..data.loader import finite
 from ..nn.layers.init import reset
 from ..nn.model import Model
+from ..nn.process import Process
 from ..objectives.base import Objective
 from ..objectives.denoising import Denoising
-from ..objectives.process import Process
 from ..pipeline.lengths import ClipLengths, clip_lengths
 from ..types import BadInput, Dataset, Item, MediaSpec, Modality
 
