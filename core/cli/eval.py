@@ -49,7 +49,7 @@ def command(
     )
     with place.whole(out) as part:
         report = evaluate(case, part, folder, progress=not as_json)
-        page.write(report, part, case.recipe.eval.embed)
+        page.write(report, part, case.recipe.eval.page_megabytes)
     path = out / place.NAME
     if as_json:
         click.echo((out / place.METRICS).read_text(encoding="utf-8"), nl=False)

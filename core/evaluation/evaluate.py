@@ -60,8 +60,7 @@ def opened(source: str, changes: Sequence[str], sampled: bool, allow_code: bool 
         checkpoint, device="cpu", changes=[c for c in told if c.startswith("sample.")], allow_code=allow_code
     )
     # The checkpoint's own recipe has been read; what is changed here is the user's own.
-    own = replace(trained.recipe, given=replace(trained.recipe.given, allow_code=True))
-    recipe = own.merge([c for c in told if not c.startswith("sample.")])
+    recipe = trained.recipe.merge([c for c in told if not c.startswith("sample.")], allow_code=True)
     return Case(source, recipe, trained, checkpoint)
 
 
@@ -98,7 +97,7 @@ def evaluate(case: Case, out: Path, folder: Path | None = None, progress: bool =
             print(f"eval: {name}", file=sys.stderr, flush=True)
 
     stage("real data")
-    data = real(recipe, e.most)
+    data = real(recipe, e.real_examples)
     component, feature = _feature(recipe, judge, data)  # before anything is made: its weights may be missing
     stage("samples")
     made = _made(case, out, folder, data, judge, progress)
@@ -112,7 +111,7 @@ def evaluate(case: Case, out: Path, folder: Path | None = None, progress: bool =
     if seen is not None:
         report.figures["Recognition"], report.confusion = seen.figures, seen.confusion
     stage("copies")
-    found = novelty.search(judge, made.side, data.train, data.held, recipe.seed) if e.novelty else None
+    found = novelty.search(judge, made.side, data.train, data.held, recipe.seed) if e.memorization else None
     if found is not None:
         report.figures["Novelty"], report.likeness = novelty.figures(found, many), found.histogram()
     stage("defects")
@@ -123,7 +122,7 @@ def evaluate(case: Case, out: Path, folder: Path | None = None, progress: bool =
     report.figures["Defects"] = _defects(faults, made, many)
     report.remarks = _remarks(case, made, data, found, many, folder)
     report.rows = exhibits.rows(made, data, seen, found, faults)
-    exhibits.add(report, judge, made, data, seen, found, faults, flat, e.shown)
+    exhibits.add(report, judge, made, data, seen, found, faults, flat, e.page_samples)
     return report
 
 

@@ -11,7 +11,7 @@ from ..codecs.base import Codec
 from ..config.recipe import Recipe
 from ..nn.layers.init import reset
 from ..nn.model import Model
-from ..objectives.process import Process
+from ..nn.process import Process
 from ..pipeline.lengths import ClipLengths, clip_lengths
 from ..types import BadInput, Dataset, Item, MediaSpec, Modality
 
@@ -36,17 +36,18 @@ class Parts:
 
 def build_process(recipe: Recipe, spec: MediaSpec) -> Process:
     """The recipe's process for tensors of signal.latent. Raises BadInput where schedule and prediction do not suit."""
-    p = recipe.process
-    schedule, prediction = p.schedule.build(spec=spec), p.prediction.build()
+    p, objective = recipe.process, recipe.objective.params
+    schedule, prediction = p.schedule.build(spec=spec), p.parameterization.build()
+    loss_space = objective["loss_space"]
     prediction.check(schedule.level(schedule.t_max))
     return Process(
         schedule,
         prediction,
-        prediction if p.loss is None or p.loss == p.prediction else p.loss.build(),
-        p.clock.build(),
-        p.times.build(),
-        p.weighting.build(),
-        p.per_element,
+        prediction if loss_space is None or loss_space == p.parameterization else loss_space.build(),
+        p.noise_conditioning.build(),
+        objective["timestep_sampling"].build(),
+        objective["weighting"].build(),
+        objective["per_element"],
     )
 
 
@@ -67,7 +68,8 @@ def build_parts(recipe: Recipe, spec: MediaSpec) -> Parts:
     spec = replace(spec, latent=codec.shape(spec.size))
     network = recipe.network.build(spec=spec)
     conditions = {
-        name: component.build(spec=spec, width=network.embedding_width) for name, component in recipe.condition.items()
+        name: component.build(spec=spec, width=network.embedding_width)
+        for name, component in recipe.conditioning.items()
     }
     model = Model(network, conditions)
     reset(model, recipe.seed)
@@ -95,11 +97,11 @@ def fit_codec(codec: Codec, data: Dataset) -> ClipLengths:
 def check_conditions(parts: Parts, data: Dataset) -> None:
     """Raise BadInput for a class where there is but one, and for a condition that no example of the data says anything
     to, with what the examples do have."""
-    for name, component in parts.recipe.condition.items():
+    for name, component in parts.recipe.conditioning.items():
         if component.use == "class" and len(parts.spec.classes) < 2:
             raise BadInput(
-                f"condition.{name} needs at least two classes, and the data has {len(parts.spec.classes)}: put "
-                f"files in one folder a class, or remove the condition (condition.{name}=null sample.guidance=null)"
+                f"conditioning.{name} needs at least two classes, and the data has {len(parts.spec.classes)}: put "
+                f"files in one folder a class, or remove the condition (conditioning.{name}=null sample.guidance=null)"
             )
     waiting, met = dict(parts.model.conditions.items()), set[str]()
     for i in range(0, len(data), max(1, len(data) // FIT_ITEMS)):
@@ -113,8 +115,8 @@ def check_conditions(parts: Parts, data: Dataset) -> None:
         key = getattr(condition, "key", None)
         lacks = f"no example has the attribute `{key}`" if key else "no example says what it is"
         raise BadInput(
-            f"condition.{name}: {lacks}; what they have: {', '.join(sorted(met)) or 'nothing beside the media'}. Name "
-            f"one of these, put a column of that name into data.table, or leave the condition out"
+            f"conditioning.{name}: {lacks}; what they have: {', '.join(sorted(met)) or 'nothing beside the media'}. "
+            f"Name one of these, put a column of that name into data.table, or leave the condition out"
         )
 
 

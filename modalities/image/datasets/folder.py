@@ -10,7 +10,6 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from ....core.config.spec import Range
 from ....core.data import manifest as manifests
 from ....core.data.files import (
     BadFiles,
@@ -26,6 +25,7 @@ from ....core.data.files import (
 )
 from ....core.data.files import split as sides_of
 from ....core.types import BadInput, MediaSpec
+from ....core.util.annotations import Range
 from ..io import SUFFIXES, BadPicture, read_bytes
 from .base import Example, Pictures
 

@@ -6,7 +6,7 @@ from sonolux.core.conditioning import base as base_module
 from sonolux.core.conditioning.base import gather
 from sonolux.core.conditioning.class_ import Class
 from sonolux.core.conditioning.labels import Labels
-from sonolux.core.conditioning.number import Number
+from sonolux.core.conditioning.scalar import Number
 from sonolux.core.types import BadInput, Item, MediaSpec
 
 DIGITS = MediaSpec("image", 1, (8, 8), classes=("zero", "one", "7", "three"))

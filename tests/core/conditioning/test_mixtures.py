@@ -4,7 +4,7 @@ import pytest
 import torch
 from sonolux.core.conditioning.class_ import Class
 from sonolux.core.conditioning.labels import Labels
-from sonolux.core.conditioning.number import Number
+from sonolux.core.conditioning.scalar import Number
 from sonolux.core.nn.layers.init import reset
 from sonolux.core.testing.planted import plant
 from sonolux.core.types import BadInput, MediaSpec

@@ -18,11 +18,11 @@ from sonolux.core.types import Estimate
 # What a constructor's defaults do not give: settings at which it acts, settings at which it changes nothing (None: it
 # has none), and whether it only shapes what stands before it.
 ACTS = {
-    "several": {"scales": {"a": 2.0, "b": 1.5}},
+    "composed": {"scales": {"a": 2.0, "b": 1.5}},
     "autoguidance": {"denoiser": Probe(0.3)},
     "apg": {"threshold": 0.2},
 }
-RESTS = {"several": None, "cfgpp": None, "rescale": {"phi": 0.0}, "dynamic_threshold": {"limit": 1e3}}
+RESTS = {"composed": None, "cfgpp": None, "rescale": {"phi": 0.0}, "dynamic_threshold": {"limit": 1e3}}
 SHAPES = {"rescale", "dynamic_threshold"}
 
 
@@ -43,7 +43,7 @@ def test_other_settings():
     check("apg", APG, momentum=0.7)
     check("cfg_zero", CFGZero, rest=None)
     check("dynamic_threshold", DynamicThreshold, limit=0.5)
-    nested = registry.find("guidance", "several")
+    nested = registry.find("guidance", "composed")
     scales = {"a": 3.0, "b": 2.0}
     identity = nested({"a": 1.0, "b": 1.0}, "nested")
     check_guidance(lambda window: nested(scales, "nested", window), identity)

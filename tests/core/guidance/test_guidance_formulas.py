@@ -10,9 +10,9 @@ from sonolux.core.guidance.base import Chain, GuidanceInputs, Run
 from sonolux.core.guidance.cfg import CFG
 from sonolux.core.guidance.cfg_zero import CFGZero
 from sonolux.core.guidance.cfgpp import CFGpp
+from sonolux.core.guidance.composed import Several
 from sonolux.core.guidance.dynamic_threshold import DynamicThreshold
 from sonolux.core.guidance.rescale import Rescale
-from sonolux.core.guidance.several import Several
 from sonolux.core.samplers.base import run
 from sonolux.core.samplers.euler import Euler
 from sonolux.core.schedulers.discrete import Discrete

@@ -12,9 +12,9 @@ from sonolux.core.guidance.base import AuxiliaryModel, Chain, Run
 from sonolux.core.guidance.cfg import CFG
 from sonolux.core.guidance.cfg_zero import CFGZero
 from sonolux.core.guidance.cfgpp import CFGpp
+from sonolux.core.guidance.composed import Several
 from sonolux.core.guidance.dynamic_threshold import DynamicThreshold
 from sonolux.core.guidance.rescale import Rescale
-from sonolux.core.guidance.several import Several
 from sonolux.core.testing.guided import SHAPE, Probe, flow, points, told
 from sonolux.core.types import BadInput, Conditioning, Estimate
 from sonolux.core.util.rng import Noise
@@ -229,9 +229,9 @@ def test_an_override_reaches_into_the_list(change, item, key, value):
     ("changes", "said"),
     [
         (["sample.guidance=[{use: cfg, scael: 3}]"], r"sample.guidance\[0\].scale"),
-        (["sample.guidance=[rescale, {use: several, scales: {label: 2}}]"], "first in the list"),
+        (["sample.guidance=[rescale, {use: composed, scales: {label: 2}}]"], "first in the list"),
         (["sample.guidance=[cfgpp, rescale]"], "last in the list"),
-        (["sample.guidance={use: several, scales: {lable: 2}}"], "did you mean 'label'.* label"),
+        (["sample.guidance={use: composed, scales: {lable: 2}}"], "did you mean 'label'.* label"),
         (["sample.guidance={use: cfg, conditions: [pitch]}"], "'pitch'.* label"),
         (["sample.guidance=autoguidance"], "weak"),
         (["sample.guidance=[rescale, apg]", "condition={label: null}"], "this recipe has none"),
@@ -259,4 +259,4 @@ def test_an_override_may_replace_the_list():
 
 def test_guidance_that_needs_no_condition_is_welcome_without():
     recipe = load_recipe("shapes", ["condition={label: null}", "sample.guidance={use: autoguidance, weak: runs/x}"])
-    assert recipe.sample.guidance.use == "autoguidance" and not recipe.condition
+    assert recipe.sample.guidance.use == "autoguidance" and not recipe.conditioning

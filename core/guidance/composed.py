@@ -35,10 +35,10 @@ class Several(Guidance):
         window: tuple[float, float] = ALWAYS,
     ):
         if not scales:
-            raise BadInput("several needs a scale for each condition it strengthens, such as {label: 2.0}")
+            raise BadInput("composed needs a scale for each condition it strengthens, such as {label: 2.0}")
         if form not in ("composed", "nested"):
-            raise BadInput(f"several's form is composed or nested, not {form!r}")
-        self.scales, self.form, self.window = dict(scales), form, checked_window(window, "several")
+            raise BadInput(f"composed's form is composed or nested, not {form!r}")
+        self.scales, self.form, self.window = dict(scales), form, checked_window(window, "composed")
         rows = self._composed() if form == "composed" else self._nested()
         self.rows = {want: c for want, c in rows.items() if c != 0}
 
@@ -56,7 +56,7 @@ class Several(Guidance):
     def check(self, conditions: Collection[str]) -> None:
         """Raise BadInput, with the valid names, where a condition is named that is not there."""
         super().check(conditions)
-        known_names(list(self.scales), conditions, "several")
+        known_names(list(self.scales), conditions, "composed")
 
     def wants(self, level: NoiseLevel) -> Sequence[Branch]:
         return tuple(self.rows)

@@ -28,7 +28,7 @@ class Number(Condition):
     def __init__(self, width: int, key: str, range: list[float], log: bool = False, drop: float = 0.1):
         super().__init__(width, drop)
         if len(range) != 2 or not all(math.isfinite(v) for v in range) or not range[0] < range[1]:
-            raise BadInput(f"condition `number` needs a range [smallest, largest], not {range}")
+            raise BadInput(f"condition `scalar` needs a range [smallest, largest], not {range}")
         if log and range[0] <= 0:
             raise BadInput(f"a range on a logarithmic scale starts above 0, not at {range[0]}: set log: false")
         self.key, self.low, self.high, self.log = key, float(range[0]), float(range[1]), log
