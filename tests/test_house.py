@@ -65,9 +65,9 @@ def test_every_folder_with_code_is_a_package():
     assert [p for p in {p.parent for p in PRODUCT} if not (p / "__init__.py").exists()] == []
 
 
-def test_importing_sonolux_loads_no_torch():
-    code = "import sys, sonolux; assert sonolux.__version__; print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
+def test_importing_sonolux_loads_no_torch_and_no_pydantic():
+    code = "import sys, sonolux; assert sonolux.__version__; print({'torch', 'pydantic', 'yaml'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
 
 
 def test_core_refuses_a_second_name():

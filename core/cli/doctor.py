@@ -16,7 +16,9 @@ import click
 
 from ..util.messages import counted
 
-PACKAGES = ("torch", "torchvision", "torchaudio", "numpy", "soundfile", "safetensors", "pillow", "matplotlib")
+PACKAGES = (
+    "torch", "torchvision", "torchaudio", "numpy", "pydantic", "soundfile", "safetensors", "pillow", "matplotlib"
+)  # fmt: skip
 LOAD = "import sys; from sonolux.core.config.registry import find; find(sys.argv[1], sys.argv[2], allow_code=False)"
 PATIENCE = 120  # seconds that a plugin may take to import
 

@@ -80,7 +80,7 @@ def _sorted(task: str, words: tuple[str, ...]) -> tuple[list[Path], dict[str, An
             options[key] = _value(word, value)
         else:
             name = key.removeprefix("sample.")
-            elsewhere = [other for other, keys in TASKS.items() if key in keys and key not in vars(Sample())]
+            elsewhere = [other for other, keys in TASKS.items() if key in keys and key not in Sample.model_fields]
             if elsewhere:
                 raise BadInput(
                     f"{word}: {key} belongs to {', '.join(elsewhere)}; {task} takes {', '.join(TASKS[task])}"
@@ -96,7 +96,8 @@ def _sorted(task: str, words: tuple[str, ...]) -> tuple[list[Path], dict[str, An
 
 def _value(word: str, text: str) -> Any:
     """The value as a recipe would read it."""
-    from ..config.nodes import Problem, parse
+    from ..config.tree import Problem
+    from ..config.yaml import parse
     from ..types import BadInput
 
     problems: list[Problem] = []

@@ -50,7 +50,7 @@ def command(
     )
     with report_folder.replaced(out) as part:
         report = evaluate(case, part, folder, progress=not as_json)
-        page.write(report, part, case.recipe.eval.embed)
+        page.write(report, part, case.recipe.eval.page_megabytes)
     path = out / report_folder.PAGE
     if as_json:
         click.echo((out / report_folder.METRICS).read_text(encoding="utf-8"), nl=False)

@@ -73,7 +73,7 @@ def sampler(
         beside,
         known[problem],
         _numbers(nfe),
-        **({} if spacing is None else {"levels": _component("spacing", spacing).levels}),
+        **({} if spacing is None else {"levels": _component("timesteps", spacing).levels}),
     )
     if plot is not None:
         _draw(plot, report)
@@ -157,20 +157,9 @@ def _shown_bits(f: dict[str, Any]) -> str:
 
 def _component(kind: str, text: str) -> Any:
     """The component that a name or a YAML mapping with `use:` means; BadInput with the nearest name where none does."""
-    from ..config import Spec
-    from ..config.nodes import parse
-    from ..config.read import Reader
-    from ..config.registry import find
-    from ..util.messages import bad_input
+    from ..config.load import load_component
 
-    if "{" not in text:
-        find(kind, text)  # its message for a wrong name says it all
-    reader = Reader()
-    node = parse(text, "command line", Path.cwd(), reader.problems)
-    spec = None if node is None else reader.component(node, kind, kind)
-    if reader.problems or not isinstance(spec, Spec):
-        bad_input("\n".join(map(str, reader.problems)) or f"{text!r} names no {kind}")
-    return spec.build()
+    return load_component(kind, text).build()
 
 
 def _title(text: str) -> str:

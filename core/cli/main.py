@@ -132,7 +132,8 @@ def _plugin_place(error: Exception) -> str:
 
     if type(error).__module__.startswith("sonolux.") or isinstance(error, (MemoryError, OSError)):
         return ""
-    if type(error).__name__ == "OutOfMemoryError":  # torch's: the machine's fault, whoever asked last
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(error, torch.OutOfMemoryError):  # the machine's fault, whoever asked last
         return ""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if plugin_file(f.filename)]
     return f"{frames[-1].filename}:{frames[-1].lineno}, in {frames[-1].name}" if frames else ""

@@ -50,6 +50,7 @@ def show(recipe: str, changes: tuple[str, ...], allow_code: bool, as_json: bool)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def validate(arguments: tuple[str, ...], with_data: bool, as_json: bool) -> int:
     """Check recipes: every problem of each, with its place and the nearest valid name."""
+    from ..config.tree import BadRecipe
     from ..util.errors import BadInput
 
     recipes = [a for a in arguments if "=" not in a]
@@ -65,7 +66,8 @@ def validate(arguments: tuple[str, ...], with_data: bool, as_json: bool) -> int:
             rows.append({"recipe": recipe, "valid": True, "problems": []})
             told, to_stderr = f"{recipe}: valid", False
         except BadInput as error:
-            problems = [p.record() for p in getattr(error, "problems", [])] or [{"message": str(error)}]
+            single = not isinstance(error, BadRecipe)
+            problems = [{"message": str(error)}] if single else [p.record() for p in error.problems]
             rows.append({"recipe": recipe, "valid": False, "problems": problems})
             told, to_stderr = str(error), True
         if not as_json:

@@ -1,7 +1,6 @@
-"""Recipes: YAML with positions -> validated, typed sections and unbuilt components. Importing this loads no torch."""
+"""Configuration: a recipe's YAML text -> one tree -> validated sections and unbuilt components.
 
-from .load import find_recipe, load_recipe, load_recipe_text, packaged
-from .recipe import Recipe, Split
-from .spec import Kind, Range, Spec
-
-__all__ = ["Kind", "Range", "Recipe", "Spec", "Split", "find_recipe", "load_recipe", "load_recipe_text", "packaged"]
+The way of a recipe: `load` finds and parses files (`yaml`), renames old keys (`legacy`), merges what it extends and the
+command line (`overrides`); `recipe` validates the tree as pydantic models (`sections`, `components`), words what is
+wrong (`wording`) and checks sections against each other (`checks`). Nothing here imports torch by itself.
+"""

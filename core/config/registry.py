@@ -10,43 +10,70 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
-import re
 import sys
+import warnings
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import ModuleType
 
+from ..util.errors import BadInput, BrokenPlugin
 from ..util.messages import bad_input, broken, did_you_mean
+from . import legacy
 from .signature import Parameter, about, parameters
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGE = __name__.rsplit(".", 3)[0]
+PACKAGE = __name__.split(".")[0]
 
-FOLDERS = {
-    "schedule": "core/schedulers",
-    "spacing": "core/timesteps",
-    "prediction": "core/parameterizations",
-    "clock": "core/noise_conditioning",
-    "objective": "core/objectives",
-    "times": "core/objectives/timestep_sampling",
-    "weighting": "core/objectives/weightings",
-    "sampler": "core/samplers",
-    "guidance": "core/guidance",
-    "condition": "core/conditioning",
-    "optimizer": "core/training/optimizers",
-    "metric": "core/evaluation/metrics",
-    "modality": "modalities",
-    "dataset": "modalities/*/datasets",
-    "codec": "modalities/*/codecs",
-    "network": "modalities/*/networks",
-    "feature": "modalities/*/features",
-    "output": "modalities/*/outputs",
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the components of a kind stand.
+
+    Every .py file of the folder is a component, named after the file, except `base.py`, files that start with `_`, and
+    `helpers`. Its class is the one public class that the file defines.
+
+    Attributes:
+        folder: below the package; `*` stands for each modality, whose name goes before the component's.
+        contract: `module:Class` that states what the kind has; "": any class.
+        noun: what messages call one component of the kind; "": the kind's name.
+        helpers: stems of files that are no components.
+    """
+
+    folder: str
+    contract: str = ""
+    noun: str = ""
+    helpers: tuple[str, ...] = ()
+
+
+LAYOUT = {
+    "schedule": Layout("core/schedulers", "core.schedulers.base:Schedule"),
+    "timesteps": Layout("core/timesteps", "core.timesteps.base:TimestepSpacing", "timestep spacing"),
+    "parameterization": Layout("core/parameterizations", "core.parameterizations.base:Parameterization"),
+    "noise_conditioning": Layout(
+        "core/noise_conditioning", "core.noise_conditioning.base:NoiseConditioning", "noise conditioning"
+    ),
+    "objective": Layout("core/objectives", "core.objectives.base:Objective"),
+    "timestep_sampling": Layout(
+        "core/objectives/timestep_sampling",
+        "core.objectives.timestep_sampling.base:TimestepSampling",
+        "timestep sampling",
+    ),
+    "weighting": Layout("core/objectives/weightings", "core.objectives.weightings.base:Weighting"),
+    "sampler": Layout("core/samplers", "core.samplers.base:Sampler", helpers=("plan", "solver")),
+    "guidance": Layout("core/guidance", "core.guidance.base:Guidance"),
+    "condition": Layout("core/conditioning", "core.conditioning.base:Condition"),
+    "optimizer": Layout("core/training/optimizers", "core.training.optimizers.base:Optimizer"),
+    "metric": Layout("core/evaluation/metrics", "core.evaluation.metrics.base:Metric"),
+    "modality": Layout("modalities", "core.types:Modality"),
+    "dataset": Layout("modalities/*/datasets", "core.types:Dataset"),
+    "codec": Layout("modalities/*/codecs", "core.codecs.base:Codec"),
+    "network": Layout("modalities/*/networks"),
+    "feature": Layout("modalities/*/features", "core.evaluation.features:Feature"),
+    "output": Layout("modalities/*/outputs", "core.types:Output"),
 }
 
-
-# Names of the first edition, readable for one release.
-_FORMER = {("condition", "number"): "scalar", ("guidance", "several"): "composed"}
 _FOREIGN: set[str] = set()  # source files of components that are not sonolux's own
 
 
@@ -63,49 +90,55 @@ class Description:
 
 def kinds() -> list[str]:
     """Every kind of component."""
-    return list(FOLDERS)
+    return list(LAYOUT)
+
+
+def layout(kind: str) -> Layout:
+    """Where the components of a kind stand. Raises BadInput, with the nearest kind, where there is no such kind."""
+    kind = legacy.kind_of(kind)
+    if kind not in LAYOUT:
+        bad_input(f"{kind!r} is no kind of component{did_you_mean(kind, LAYOUT) or '.'} Known: {', '.join(LAYOUT)}")
+    return LAYOUT[kind]
+
+
+def noun(kind: str) -> str:
+    """What messages call one component of the kind."""
+    return layout(kind).noun or legacy.kind_of(kind)
+
+
+# --- built-in components ---
 
 
 def builtins(kind: str) -> dict[str, Path]:
-    """name -> file of the built-in components of a kind: the files of its folders that hold a public class."""
-    pattern = _folder(kind)
-    found: dict[str, Path] = {}
+    """name -> file of the built-in components of a kind."""
+    place = layout(kind)
     if kind == "modality":
-        return {f.parent.name: f for f in sorted((ROOT / pattern).glob("*/modality.py"))}
-    for folder in sorted(ROOT.glob(pattern)):
-        prefix = f"{folder.parent.name}/" if pattern.startswith("modalities/") else ""
+        return {f.parent.name: f for f in sorted((ROOT / place.folder).glob("*/modality.py"))}
+    found: dict[str, Path] = {}
+    for folder in sorted(ROOT.glob(place.folder)):
+        prefix = f"{folder.parent.name}/" if "*" in place.folder else ""
         for file in sorted(folder.glob("*.py")):
-            if file.stem not in ("base", "plan", "solver") and not file.stem.startswith("_") and _public_classes(file):
-                found[prefix + file.stem.rstrip("_")] = file
+            if not file.stem.startswith("_") and file.stem not in ("base", *place.helpers):
+                found[prefix + file.stem.rstrip("_")] = file  # class_.py is called `class`
     return found
 
 
-def _folder(kind: str) -> str:
-    if kind not in FOLDERS:
-        bad_input(f"{kind!r} is no kind of component{did_you_mean(kind, FOLDERS) or '.'} Known: {', '.join(FOLDERS)}")
-    return FOLDERS[kind]
-
-
-def _public_classes(file: Path) -> list[str]:
-    return _classes_in(file, file.stat().st_mtime_ns)
-
-
-@cache
-def _classes_in(file: Path, changed: int) -> list[str]:
-    return re.findall(r"^class ([A-Za-z]\w*)", file.read_text(encoding="utf-8"), re.MULTILINE)
-
-
 def _builtin(kind: str, name: str, file: Path) -> type:
-    classes = _public_classes(file)
+    path = ".".join([PACKAGE, *file.relative_to(ROOT).with_suffix("").parts])
+    module = _imported(path, f"{kind} {name!r} ({path})")
+    classes = [n for n, c in _own_classes(module).items() if not n.startswith("_")]
     if len(classes) != 1:
-        broken(f"{kind} {name!r}: a component file has one public class, and {file} has {', '.join(classes)}")
-    module = ".".join([PACKAGE, *file.relative_to(ROOT).with_suffix("").parts])
-    return getattr(_imported(module, f"{kind} {name!r} ({module})"), classes[0])
+        found = ", ".join(classes) or "none"
+        broken(f"{kind} {name!r}: a component file has one public class, and {file} has {found}")
+    return getattr(module, classes[0])
 
 
-def _imported(module: str, what: str):
-    from ..util.errors import BadInput, BrokenPlugin
+def _own_classes(module: ModuleType) -> dict[str, type]:
+    """The classes that a module defines, those that it imports left out."""
+    return {n: c for n, c in vars(module).items() if inspect.isclass(c) and c.__module__ == module.__name__}
 
+
+def _imported(module: str, what: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except (BadInput, BrokenPlugin):
@@ -114,12 +147,17 @@ def _imported(module: str, what: str):
         broken(f"{what} cannot be imported: {type(error).__name__}: {error}", error)
 
 
+# --- plugins ---
+
+
 def plugins(kind: str) -> dict[str, list[EntryPoint]]:
     """name -> the entry points that claim it, from metadata alone; a name that several claim is unusable."""
-    _folder(kind)
+    layout(kind)
+    kind = legacy.kind_of(kind)
+    groups = [f"{PACKAGE}.{k}" for k in (kind, *legacy.old_kinds(kind))]
     claims: dict[str, list[EntryPoint]] = {}
     for point in _points(tuple(sys.path)):
-        if point.group == f"{PACKAGE}.{kind}":
+        if point.group in groups:
             claims.setdefault(point.name, []).append(point)
     return claims
 
@@ -141,8 +179,8 @@ def trouble(kind: str, name: str, claims: list[EntryPoint]) -> str | None:
     """Why a plugin's name cannot be used, or None."""
     if len(claims) > 1:
         return f"is claimed by {' and by '.join(distribution(p) for p in claims)}: uninstall one of them"
-    own = {m: None for m in builtins("modality")}
-    if name in builtins(kind) or "/" not in name or name.split("/")[0] in own:
+    bare = "/" not in name and kind != "modality"  # a modality's name is the prefix of its components
+    if bare or name in builtins(kind) or name.split("/")[0] in builtins("modality"):
         return f"of {distribution(claims[0])} takes a name of sonolux's own: a plugin's component is called prefix/name"
     return None
 
@@ -152,6 +190,9 @@ def _plugin(kind: str, name: str, claims: list[EntryPoint]) -> type:
     if reason:
         broken(f"{kind} {name!r} {reason}")
     point = claims[0]
+    if point.group.removeprefix(f"{PACKAGE}.") != kind:
+        message = f"{distribution(point)} registers {name!r} in {point.group}, which is now {PACKAGE}.{kind}"
+        warnings.warn(f"{message}; the next release will not read the old group", stacklevel=2)
     try:
         return point.load()
     except Exception as error:
@@ -165,6 +206,9 @@ def _plugin(kind: str, name: str, claims: list[EntryPoint]) -> type:
 def plugin_file(file: str) -> bool:
     """Whether a source file is that of a component which is not sonolux's own and was named in this process."""
     return file in _FOREIGN
+
+
+# --- any class ---
 
 
 def is_code(use: str) -> bool:
@@ -182,26 +226,24 @@ def code_path(use: str, base: Path | None) -> str:
 
 def _code(kind: str, use: str, base: Path | None) -> type:
     place, _, name = code_path(use, base).rpartition(":")
+    what = f"{noun(kind)} {use!r}"
     if place.endswith(".py"):
-        module = _local_module(Path(place), f"{kind} {use!r}")
+        module = _local_module(Path(place), what)
     else:
         try:
             exists = importlib.util.find_spec(place) is not None
         except (ImportError, ValueError):  # a parent package that is absent, or an empty name
             exists = False
         if not exists:
-            bad_input(
-                f"{kind} {use!r}: there is no module {place!r} to import; write pkg.module:Class or ./file.py:Class"
-            )
-        module = _imported(place, f"{kind} {use!r}")
+            bad_input(f"{what}: there is no module {place!r} to import; write pkg.module:Class or ./file.py:Class")
+        module = _imported(place, what)
     found = getattr(module, name, None)
     if not inspect.isclass(found):
-        classes = [n for n, c in vars(module).items() if inspect.isclass(c) and c.__module__ == module.__name__]
-        bad_input(f"{kind} {use!r}: {place} has no class {name!r}{did_you_mean(name, classes)}")
+        bad_input(f"{what}: {place} has no class {name!r}{did_you_mean(name, _own_classes(module))}")
     return found
 
 
-def _local_module(file: Path, what: str):
+def _local_module(file: Path, what: str) -> ModuleType:
     if not file.is_file():
         bad_input(f"{what}: there is no file {file}")
     stamp = hashlib.blake2b(str(file).encode() + file.read_bytes(), digest_size=6).hexdigest()
@@ -220,37 +262,48 @@ def _local_module(file: Path, what: str):
     return module
 
 
+# --- look-up ---
+
+
 def names(kind: str) -> list[str]:
     """Every registered name of a kind, built-in and plugin, without importing any."""
-    return [*builtins(kind), *(n for n in sorted(plugins(kind)) if n not in builtins(kind))]
+    own = builtins(kind)
+    return [*own, *(n for n in sorted(plugins(kind)) if n not in own)]
 
 
 def find(kind: str, use: str, base: Path | None = None, allow_code: bool = True) -> type:
-    """The class that `use` names: a registered name, `pkg.module:Class`, or `./file.py:Class` relative to `base`.
+    """The class that `use` names.
 
-    Raises BadInput where no such component exists (nearest names are given) or code is named without `allow_code`, and
-    BrokenPlugin where it exists but cannot be loaded or has a constructor that no recipe can describe.
+    Args:
+        kind: one of `kinds()`.
+        use: a registered name, `pkg.module:Class`, or `./file.py:Class` relative to `base`.
+        base: the working folder by default.
+        allow_code: whether `use` may name code.
+
+    Raises:
+        BadInput: there is no such component (the nearest names are given), or code is named without `allow_code`.
+        BrokenPlugin: it exists, but cannot be loaded or has a constructor that no recipe can describe.
     """
-    own, use = builtins(kind), _FORMER.get((kind, use), use)
+    called, kind = noun(kind), legacy.kind_of(kind)
+    own = builtins(kind)
+    use = legacy.component(kind, use, own, {})
     if is_code(use):
         if not allow_code:
             bad_input(
-                f"{kind} {use!r} names code, and a recipe out of a checkpoint may name registered components only; "
+                f"{called} {use!r} names code, and a recipe out of a checkpoint may name registered components only; "
                 "if you trust the checkpoint, pass --allow-code"
             )
         cls = _code(kind, use, base)
+    elif use in own:
+        cls = _builtin(kind, use, own[use])
+    elif claims := plugins(kind).get(use):
+        cls = _plugin(kind, use, claims)
     else:
-        claims = plugins(kind)
-        if use in own:
-            cls = _builtin(kind, use, own[use])
-        elif use in claims:
-            cls = _plugin(kind, use, claims[use])
-        else:
-            known = names(kind)
-            if use.endswith(".py"):
-                bad_input(f"there is no {kind} {use!r}; a class in a file is named {use}:Class")
-            accepted = f" Known: {', '.join(known)}" if known else " None is installed"
-            bad_input(f"there is no {kind} {use!r}{did_you_mean(use, known) or '.'}{accepted}")
+        if use.endswith(".py"):
+            bad_input(f"there is no {called} {use!r}; a class in a file is named {use}:Class")
+        known = names(kind)
+        accepted = f" Known: {', '.join(known)}" if known else " None is installed"
+        bad_input(f"there is no {called} {use!r}{did_you_mean(use, known) or '.'}{accepted}")
     _check_class(kind, use, cls)
     if use not in own:
         _check_contract(kind, use, cls)
@@ -272,22 +325,19 @@ def _check_class(kind: str, use: str, cls: type) -> None:
 
 def _check_contract(kind: str, use: str, cls: type) -> None:
     """Raise BrokenPlugin where a class has none of the methods of its kind: another class of the file was meant."""
-    contract = _contract(kind)
-    methods = [] if contract is None else [n for n, m in vars(contract).items() if callable(m) and n[0] != "_"]
-    if contract is not None and methods and not any(hasattr(cls, n) for n in methods):
+    stated = contract(kind)
+    methods = [] if stated is None else [n for n, m in vars(stated).items() if callable(m) and n[0] != "_"]
+    if stated is not None and methods and not any(hasattr(cls, n) for n in methods):
         broken(
             f"{kind} {use!r}: class {cls.__qualname__} is no {kind}: it has none of {', '.join(methods)}; see "
-            f"{contract.__module__}.{contract.__name__}"
+            f"{stated.__module__}.{stated.__name__}"
         )
 
 
-def _contract(kind: str) -> type | None:
-    """The class that says what a kind has: `Sampler` of core/samplers/base.py; a network is any module."""
-    place = {"codec": "core.codecs.base", "feature": "core.evaluation.features"}.get(kind, "")
-    if not place:
-        own = FOLDERS[kind].startswith("core/")
-        place = f"{FOLDERS[kind].replace('/', '.')}.base" if own else "core.types"
-    return getattr(importlib.import_module(f"{PACKAGE}.{place}"), kind.capitalize(), None)
+def contract(kind: str) -> type | None:
+    """The class that states what a kind has; None where any class will do."""
+    module, _, name = layout(kind).contract.partition(":")
+    return getattr(importlib.import_module(f"{PACKAGE}.{module}"), name) if name else None
 
 
 def source(kind: str, use: str) -> str:

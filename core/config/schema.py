@@ -1,4 +1,4 @@
-"""The JSON schema (draft-07) of recipes, for editors: made from the same signatures that validation reads.
+"""The JSON schema (draft-07) of recipes, for editors: pydantic's own, of the models that validation uses.
 
 A component is `if use = X then {its parameters}`, one for each X, under `allOf`, beside an enum of the names: so an
 editor completes both, and flags what validation would flag.
@@ -6,36 +6,54 @@ editor completes both, and flags what validation would flag.
 
 from __future__ import annotations
 
-import ast
-import dataclasses
-import inspect
-import typing
-from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Any
 
+from pydantic import BaseModel
+from pydantic.json_schema import GenerateJsonSchema
+
+from ..util.errors import BrokenPlugin
 from . import registry
-from .recipe import DEFAULT_SAMPLER, Split, Top
-from .sections import Sample
-from .signature import LISTS, MAPPINGS, REQUIRED, Parameter, about, is_union, kind_of, parameters, writable
-from .spec import Range, Spec, plain
+from .components import parameter_model
+from .recipe import DEFAULT_SAMPLER, Recipe
+from .sections import Sample, Split
+from .signature import about
+from .wording import SAMPLER, SPLIT
 
 CODE = {"type": "string", "pattern": ":", "description": "pkg.module:Class, or ./file.py:Class beside the recipe"}
+REFERENCE = "#/definitions/"
+
+
+class Draft07(GenerateJsonSchema):
+    """pydantic's schema in the words of draft-07, which editors know."""
+
+    def tuple_schema(self, schema: Any) -> dict[str, Any]:
+        """A list whose items have a schema each."""
+        made = super().tuple_schema(schema)
+        if "prefixItems" in made:
+            made["items"] = made.pop("prefixItems")
+        return made
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        """No titles: the names of the keys say it."""
+        return False
 
 
 def schema() -> dict[str, Any]:
     """The schema of a whole recipe. Imports every component; a plugin that cannot be loaded is only named."""
-    definitions = {kind: component(kind) for kind in registry.kinds()}
-    split = {"split": section(Split)}
-    definitions["data"] = component("dataset", split)
-    definitions["sample"] = component("sampler", section(Sample)["properties"], DEFAULT_SAMPLER)
-    top = section(Top)
-    top["properties"]["data"] = {"$ref": "#/definitions/data", "description": field_docs(Top)["data"]}
-    top["properties"]["sample"] = {"$ref": "#/definitions/sample", "description": field_docs(Top)["sample"]}
-    top["properties"]["extends"] = {"type": "string", "description": "a recipe (name or path) that this one changes"}
+    definitions: dict[str, Any] = {kind: component(kind) for kind in registry.kinds()}
+    top = section(Recipe, definitions)
+    data, sample = section(Split, definitions), section(Sample, definitions)
+    definitions["data"] = component("dataset", {"split": data})
+    definitions["sample"] = component("sampler", sample["properties"], DEFAULT_SAMPLER)
+    keys = top["properties"]
+    del keys[SPLIT], keys[SAMPLER]
+    for name in ("data", "sample"):
+        keys[name] = {"$ref": REFERENCE + name, "description": keys[name]["description"]}
+    keys["extends"] = {"type": "string", "description": "a recipe (name or path) that this one changes"}
     return {
+        **top,
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "sonolux recipe",
-        **top,
         "required": ["recipe"],
         # What a recipe extends may hold the rest.
         "if": {"not": {"required": ["extends"]}},
@@ -48,8 +66,10 @@ def schema() -> dict[str, Any]:
 def component(kind: str, beside: dict[str, Any] | None = None, default: str | None = None) -> dict[str, Any]:
     """A component of a kind: its bare name, or a mapping with `use:`.
 
-    beside:  properties of the section that shares the mapping
-    default: the component that a mapping without `use:` means
+    Args:
+        kind: one of `registry.kinds()`.
+        beside: properties of the section that shares the mapping.
+        default: the component that a mapping without `use:` means.
     """
     names, beside = registry.names(kind), beside or {}
     use: dict[str, Any] = {"anyOf": [{"enum": names}, CODE]}
@@ -59,12 +79,10 @@ def component(kind: str, beside: dict[str, Any] | None = None, default: str | No
     for name in names:
         try:
             cls = registry.find(kind, name)
-        except Exception as error:
-            if type(error).__name__ != "BrokenPlugin":
-                raise
+        except BrokenPlugin:
             continue
-        own = {n: _parameter(p) for n, p in parameters(cls, kind).items() if not p.hidden}
-        then = {"description": about(cls), "properties": {"use": {}, **own, **beside}, "additionalProperties": False}
+        properties = {"use": {}, **parameters(cls, kind), **beside}
+        then = {"description": about(cls), "properties": properties, "additionalProperties": False}
         case: dict[str, Any] = {"properties": {"use": {"const": name}}}
         if name != default:
             case["required"] = ["use"]
@@ -73,74 +91,44 @@ def component(kind: str, beside: dict[str, Any] | None = None, default: str | No
     return {"if": {"type": "object"}, "then": mapping, "else": {"anyOf": [{"enum": names}, CODE]}}
 
 
-def section(cls: type) -> dict[str, Any]:
-    """A dataclass as an object schema."""
-    hints, docs = typing.get_type_hints(cls, include_extras=True), field_docs(cls)
-    properties = {}
-    for f in dataclasses.fields(cls):
-        default = f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default
-        given = {} if default is dataclasses.MISSING else {"default": _short(default)}
-        properties[f.name] = {"description": docs.get(f.name, ""), **given, **of_type(hints[f.name])}
-    return {"type": "object", "properties": properties, "additionalProperties": False}
+def parameters(cls: type, kind: str) -> dict[str, Any]:
+    """The schema of each parameter of a constructor."""
+    definitions: dict[str, Any] = {}
+    properties = section(parameter_model(cls, kind), definitions)["properties"]
+    return _inlined(properties, definitions)
 
 
-def _short(default: Any) -> Any:
-    return default.use if isinstance(default, Spec) and not default.params else plain(default)
+def section(model: type[BaseModel], definitions: dict[str, Any]) -> dict[str, Any]:
+    """The object schema of a section; those of sections inside it are added to the definitions."""
+    made = model.model_json_schema(schema_generator=Draft07, ref_template=REFERENCE + "{model}")
+    definitions.update(_mended(made.pop("$defs", {})))
+    return {"properties": {}, **_mended(made)}
 
 
-def _parameter(p: Parameter) -> dict[str, Any]:
-    out = {"description": p.doc, **of_type(p.annotation)}
-    if p.default is not REQUIRED:
-        return {**out, "default": plain(p.default)}
-    return {"description": p.doc, "anyOf": [of_type(p.annotation), {"type": "null"}]}  # null: to be filled in
-
-
-def of_type(annotation: Any) -> dict[str, Any]:
-    """The schema of a value of this type."""
-    kind = kind_of(annotation)
-    if kind:
-        return {"$ref": f"#/definitions/{kind}"}
-    origin, args = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        return {**of_type(args[0]), **_limits(args[1:])}
-    scalars = {bool: "boolean", int: "integer", float: "number", str: "string", Path: "string", type(None): "null"}
-    if annotation in scalars:
-        return {"type": scalars[annotation]}
-    if origin is Literal:
-        return {"enum": list(args)}
-    if is_union(annotation):
-        return {"anyOf": [of_type(a) for a in args if a is type(None) or writable(a)]}
-    if annotation in LISTS or origin in LISTS:
-        return _list(origin, args)
-    if annotation in MAPPINGS or origin in MAPPINGS:
-        inner = args[1] if args else Any
-        optional = [{"type": "null"}] if kind_of(inner) else []  # null removes what a parent recipe has
-        values = {"anyOf": [of_type(inner), *optional]} if optional else of_type(inner)
-        return {"type": ["object", "null"], "additionalProperties": values}
-    return section(annotation) if isinstance(annotation, type) and dataclasses.is_dataclass(annotation) else {}
-
-
-def _list(origin: Any, args: tuple[Any, ...]) -> dict[str, Any]:
-    if origin is tuple and Ellipsis not in args:
-        items = [of_type(a) for a in args]
-        return {"type": "array", "items": items, "minItems": len(items), "maxItems": len(items)}
-    return {"type": "array", "items": of_type(args[0]) if args else {}}
-
-
-def _limits(extras: tuple[Any, ...]) -> dict[str, float]:
-    words = {"minimum": "low", "maximum": "high", "exclusiveMinimum": "above"}
-    ranges = [e for e in extras if isinstance(e, Range)]
-    return {word: getattr(r, name) for r in ranges for word, name in words.items() if getattr(r, name) is not None}
-
-
-def field_docs(cls: type) -> dict[str, str]:
-    """field -> the string that stands below it in the dataclass's source."""
-    body = ast.parse(inspect.cleandoc(inspect.getsource(cls))).body[0]
-    assert isinstance(body, ast.ClassDef)
-    out: dict[str, str] = {}
-    for before, after in zip(body.body, body.body[1:], strict=False):
-        if isinstance(before, ast.AnnAssign) and isinstance(before.target, ast.Name) and isinstance(after, ast.Expr):
-            text = getattr(after.value, "value", None)
-            if isinstance(text, str):
-                out[before.target.id] = " ".join(text.split())
+def _mended(rule: Any) -> Any:
+    """Without words that draft-07 or a reader has no use for, and with references to components."""
+    if isinstance(rule, list):
+        return [_mended(r) for r in rule]
+    if not isinstance(rule, dict):
+        return rule
+    out = {}
+    for name, value in rule.items():
+        if name in ("title", "format") and isinstance(value, str):
+            continue
+        if name == "$ref" and not value.startswith("#"):
+            value = REFERENCE + value.rpartition("/")[2]
+        out[name] = value if name == "default" else _mended(value)
     return out
+
+
+def _inlined(rule: Any, definitions: dict[str, Any]) -> Any:
+    """With the sections of a component written out: a name of theirs may be another component's too."""
+    if isinstance(rule, list):
+        return [_inlined(r, definitions) for r in rule]
+    if not isinstance(rule, dict):
+        return rule
+    named = rule.get("$ref", "").removeprefix(REFERENCE) if isinstance(rule.get("$ref"), str) else ""
+    if named in definitions:
+        rest = {k: v for k, v in rule.items() if k != "$ref"}
+        return {**_inlined(definitions[named], definitions), **rest}
+    return {k: _inlined(v, definitions) for k, v in rule.items()}

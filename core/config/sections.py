@@ -1,48 +1,37 @@
-"""The sections of a recipe that are not a single component: their keys, types, defaults and units.
-
-`Annotated[Spec, Kind("x")]` is a component of kind x: a mapping with `use:`, or its bare name. The comment that follows
-a field is its documentation: `sonolux recipe schema` and the messages show it.
-"""
+"""The sections of a recipe that are not a single component: their keys, types, defaults and units."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from .spec import Kind, Range, Spec
+from pydantic import Field
+
+from ..util.annotations import Range
+from .components import Component, Free, Metrics, PathField, Section
+from .spec import Spec
 
 
-@dataclass
-class Process:
-    """What is diffused how, and what the network learns."""
+class Process(Section):
+    """What is diffused how, and what the network's output means."""
 
-    schedule: Annotated[Spec, Kind("schedule")] = field(default_factory=lambda: Spec("schedule", "edm"))
+    schedule: Annotated[Spec, Component("schedule", "edm")] = Spec("schedule", "edm")
     """noise schedule: alpha(t), sigma(t)"""
-    prediction: Annotated[Spec, Kind("prediction")] = field(default_factory=lambda: Spec("prediction", "edm"))
+    parameterization: Annotated[Spec, Component("parameterization", "edm")] = Spec("parameterization", "edm")
     """what the network puts out"""
-    loss: Annotated[Spec, Kind("prediction")] | None = None
-    """space in which the error is measured; null: that of `prediction`"""
-    clock: Annotated[Spec, Kind("clock")] = field(default_factory=lambda: Spec("clock", "c_noise"))
-    """how the noise level is told to the network"""
-    times: Annotated[Spec, Kind("times")] = field(default_factory=lambda: Spec("times", "lognormal"))
-    """density of training times"""
-    weighting: Annotated[Spec, Kind("weighting")] = field(default_factory=lambda: Spec("weighting", "none"))
-    """loss weight by noise level"""
-    per_element: Annotated[float, Range(0, 1)] = 0.0
-    """share of the training samples whose parts differ in noise level, some clean; 0.5 suits editing and continuing"""
+    noise_conditioning: Annotated[Spec, Component("noise_conditioning", "c_noise")] = Spec(
+        "noise_conditioning", "c_noise"
+    )
+    """how the noise level is given to the network"""
 
 
-@dataclass
-class Ema:
+class Ema(Section):
     """Exponential moving average of the weights; samples are made from it."""
 
     half_life: Annotated[float, Range(above=0)] = 500.0
     """steps after which a weight's past counts half; shorter at the start of a run (a tenth of the steps made)"""
 
 
-@dataclass
-class Train:
+class Train(Section):
     """The training loop."""
 
     steps: Annotated[int, Range(1)] | None = None
@@ -57,7 +46,7 @@ class Train:
     """parts a batch is split into, to save memory"""
     workers: Annotated[int, Range(0)] | Literal["auto"] = "auto"
     """processes that read data ahead; auto: as many as reading costs, none for data in memory; changes no result"""
-    optimizer: Annotated[Spec, Kind("optimizer")] = field(default_factory=lambda: Spec("optimizer", "adamw"))
+    optimizer: Annotated[Spec, Component("optimizer", "adamw")] = Spec("optimizer", "adamw")
     """update rule"""
     warmup: Annotated[int, Range(0)] = 100
     """steps over which the learning rate rises from 0"""
@@ -65,7 +54,7 @@ class Train:
     """how the learning rate falls after warm-up: to 0 along a cosine, or not at all"""
     clip: Annotated[float, Range(0)] = 1.0
     """largest norm of the gradient; 0: no clipping"""
-    ema: Ema = field(default_factory=Ema)
+    ema: Ema = Ema()
     """average of the weights"""
     precision: Literal["auto", "float32", "bf16"] = "auto"
     """bf16: autocast; auto: bf16 where the processor or GPU computes in it, float32 elsewhere"""
@@ -81,17 +70,16 @@ class Train:
     """steps between lines of metrics.jsonl"""
 
 
-@dataclass
-class Sample:
+class Sample(Section):
     """How samples are made; `use` and its parameters are the sampler's."""
 
-    spacing: Annotated[Spec, Kind("spacing")] = field(default_factory=lambda: Spec("spacing", "karras"))
-    """where the sampler stops between noise and data"""
+    timesteps: Annotated[Spec, Component("timesteps", "karras")] = Spec("timesteps", "karras")
+    """where the sampler evaluates between noise and data"""
     steps: Annotated[int, Range(1)] = 20
     """steps of the sampler"""
     calibrated: bool = True
-    """use the checkpoint's plan of as many steps, where it was calibrated, and sampler and spacing are the recipe's"""
-    guidance: Annotated[Spec, Kind("guidance")] | list[Annotated[Spec, Kind("guidance")]] | None = None
+    """use the checkpoint's calibrated plan of as many steps, where sampler and timesteps are the recipe's own"""
+    guidance: Annotated[Spec | list[Spec], Component("guidance", many=True)] | None = None
     """how conditions are strengthened: a guidance, or a list of them that act in turn; null: not at all"""
     count: Annotated[int, Range(1, 100_000)] = 16
     """samples to make; they are kept in memory until all are made"""
@@ -99,19 +87,19 @@ class Sample:
     """seed of the noise; null: the recipe's"""
     batch: Annotated[int, Range(1)] = 16
     """samples made at a time; does not change them"""
-    label: Any = "cycle"
+    label: Free = "cycle"
     """a class (name or index), a list of them, `cycle` through all in turn, or null: unconditional"""
-    where: dict[str, Any] = field(default_factory=dict)
+    conditions: dict[str, Free] = Field(default_factory=dict)
     """values of other conditions, by name: one value, or a list that is cycled"""
-    seconds: Any = None
+    seconds: Free = None
     """length of a sound in seconds, or a list that is cycled; null: the recipe's, or the data's where that is masked"""
-    size: Any = None
+    size: Free = None
     """pixels of a picture: one number or [height, width]; null: the recipe's"""
     loop: bool = False
     """seamless loops: the end of a sound leads into its beginning; a picture tiles in both directions"""
     windows: Annotated[float, Range(0, 0.9)] | None = None
     """longer or larger than trained, from windows of the trained size that overlap by this share; null: in one piece"""
-    output: Annotated[Spec, Kind("output")] | None = None
+    output: Annotated[Spec, Component("output")] | None = None
     """how samples are finished and written, such as audio/file; null: as the modality does"""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """where to sample"""
@@ -119,25 +107,40 @@ class Sample:
     """bf16 is faster and repeats only to about 1e-2"""
 
 
-@dataclass
-class Eval:
+class Eval(Section):
     """How a run is measured."""
 
     count: Annotated[int, Range(8)] = 500
     """samples to make for the metrics"""
-    feature: Annotated[Spec, Kind("feature")] | None = None
+    metrics: Metrics = Field(default_factory=list)
+    """how features of samples are compared with those of real examples; null or empty: by the standard metrics"""
+    feature: Annotated[Spec, Component("feature")] | None = None
     """what describes an example in numbers; null: the modality's own, which needs no weights"""
-    metrics: list[Annotated[Spec, Kind("metric")]] = field(default_factory=list)
-    """how generated and real features are compared; empty: MMD, Frechet distance, precision and recall"""
-    most: Annotated[int, Range(8)] = 10000
+    real_examples: Annotated[int, Range(8)] = 10000
     """real training examples that are looked at, spread evenly, where there are more"""
     repeats: Annotated[int, Range(10)] = 100
     """random halves behind each interval and each floor"""
-    novelty: bool = True
+    memorization: bool = True
     """look for copies of training examples; takes longest where there are many"""
-    shown: Annotated[int, Range(0, 200)] = 24
+    page_samples: Annotated[int, Range(0, 200)] = 24
     """samples on the page, besides the worst and the most alike ones"""
-    embed: Annotated[float, Range(0)] = 12.0
+    page_megabytes: Annotated[float, Range(0)] = 12.0
     """MB that the page may hold in itself; where it would hold more, its sounds and pictures lie beside it"""
-    cache: Path | None = None
+    cache: PathField | None = None
     """folder that keeps the small networks trained on the real data; null: they are trained anew each time"""
+
+
+class Split(Section):
+    """How examples are shared between training and validation."""
+
+    by: Literal["hash"] = "hash"
+    """hash: by the hash of an example's content, so that a file stays on its side when others come and go"""
+    valid: Annotated[float, Range(0.0, 0.95)] = 0.1
+    """share kept for validation; never trained on"""
+
+
+# Sections that share a mapping with a component: these keys stay when `use` changes.
+BESIDE: dict[tuple[str, ...], frozenset[str]] = {
+    ("sample",): frozenset(Sample.model_fields),
+    ("data",): frozenset({"split"}),
+}

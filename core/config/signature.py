@@ -14,6 +14,8 @@ from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from ..util.annotations import Kind, Range
+
 REQUIRED = inspect.Parameter.empty
 SCALARS = (bool, int, float, str, Path, type(None))
 LISTS = (list, tuple, Sequence)
@@ -33,10 +35,11 @@ SET_BY_BUILDER = {
 class Parameter:
     """One parameter of a constructor.
 
-    annotation: its type, with `Annotated` metadata kept
-    default:    REQUIRED where it has none
-    doc:        the text of its line in the class docstring
-    hidden:     handed in by the builder (a Signal, a tensor, ...), never written in a recipe
+    Attributes:
+        annotation: its type, with `Annotated` metadata kept.
+        default: REQUIRED where it has none.
+        doc: its text in the class docstring.
+        hidden: handed in by the builder (a MediaSpec, a tensor, ...), never written in a recipe.
     """
 
     name: str
@@ -46,37 +49,28 @@ class Parameter:
     hidden: bool
 
 
-def kind_of(annotation: Any) -> str | None:
-    """The kind K of `Annotated[X, Kind(K)]`, else None."""
-    if get_origin(annotation) is Annotated:
-        for extra in annotation.__metadata__:
-            if type(extra).__name__ == "Kind":
-                return extra.name
-    return None
+def kind_of(annotation: Any) -> Kind | None:
+    """The Kind of `Annotated[X, Kind(...)]`, else None."""
+    extras = annotation.__metadata__ if get_origin(annotation) is Annotated else ()
+    return next((extra for extra in extras if isinstance(extra, Kind)), None)
 
 
-def is_union(annotation: Any) -> bool:
-    """Whether the type is `A | B`, Union or Optional."""
-    return get_origin(annotation) in (Union, types.UnionType)
+def alternatives(annotation: Any) -> list[Any]:
+    """The types of `A | B`, Union or Optional, null included; nothing where the type is no union."""
+    return list(get_args(annotation)) if get_origin(annotation) in (Union, types.UnionType) else []
 
 
 def writable(annotation: Any) -> bool:
     """Whether a recipe can hold a value of this type; of a union, whether it can hold one of the alternatives."""
-    if (
-        kind_of(annotation)
-        or annotation is Any
-        or annotation in SCALARS
-        or annotation in LISTS
-        or annotation in MAPPINGS
-    ):
+    if kind_of(annotation) or annotation is Any or annotation in (*SCALARS, *LISTS, *MAPPINGS):
         return True
     origin, args = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return writable(args[0])
     if origin is Literal:
         return True
-    if is_union(annotation):
-        return any(writable(a) for a in args if a is not type(None))
+    if options := alternatives(annotation):
+        return any(writable(a) for a in options if a is not type(None))
     if origin in LISTS or origin in MAPPINGS:
         return all(writable(a) for a in args if a is not Ellipsis)
     # The contracts in core/types.py are what parts of the program hand each other.
@@ -146,30 +140,30 @@ def about(cls: type) -> str:
     return inspect.cleandoc(vars(cls).get("__doc__") or "").split("\n", 1)[0]
 
 
+WORDS = {
+    bool: "true or false",
+    int: "integer",
+    float: "number",
+    str: "text",
+    Path: "path",
+    type(None): "null",
+    Any: "anything",
+}
+
+
 def type_name(annotation: Any) -> str:
     """The type in words: `integer`, `list of number`, `text or null`."""
-    kind = kind_of(annotation)
-    if kind:
-        return f"{kind} (a name, or a mapping with `use:`)"
-    words = {
-        bool: "true or false",
-        int: "integer",
-        float: "number",
-        str: "text",
-        Path: "path",
-        type(None): "null",
-        Any: "anything",
-    }
-    if annotation in words:
-        return words[annotation]
+    if kind := kind_of(annotation):
+        return f"{kind.name} (a name, or a mapping with `use:`)"
+    if annotation in WORDS:
+        return WORDS[annotation]
     origin, args = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        limits = [str(extra) for extra in args[1:] if type(extra).__name__ == "Range"]
-        return " ".join([type_name(args[0]), *limits])
+        return " ".join([type_name(args[0]), *(str(extra) for extra in args[1:] if isinstance(extra, Range))])
     if origin is Literal:
         return "one of " + ", ".join(map(str, args))
-    if is_union(annotation):
-        return " or ".join(type_name(a) for a in args if a is type(None) or writable(a))
+    if options := alternatives(annotation):
+        return " or ".join(type_name(a) for a in options if a is type(None) or writable(a))
     if annotation in LISTS or annotation in MAPPINGS:
         return "list" if annotation in LISTS else "mapping"
     if origin is tuple and Ellipsis not in args:
@@ -178,4 +172,4 @@ def type_name(annotation: Any) -> str:
         return f"list of {type_name(args[0])}"
     if origin in MAPPINGS:
         return f"mapping of {type_name(args[1])}"
-    return "mapping" if is_dataclass(annotation) else getattr(annotation, "__name__", str(annotation))
+    return "mapping" if isinstance(annotation, type) else str(annotation)

@@ -2,53 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
+from pathlib import PurePath
 from typing import Any
 
+from pydantic import BaseModel
 
-@dataclass(frozen=True)
-class Kind:
-    """Marks a parameter as a component: `sampler: Annotated[Any, Kind("sampler")]`.
-
-    name: one of `registry.kinds()`
-    """
-
-    name: str
-
-
-@dataclass(frozen=True)
-class Range:
-    """Marks the range of an `int` or `float`, ends included unless `above` is used: `Annotated[int, Range(1)]`.
-
-    low, high: smallest and largest value; None: no limit
-    above:     the value must be larger than this
-    """
-
-    low: float | None = None
-    high: float | None = None
-    above: float | None = None
-
-    def holds(self, value: float) -> bool:
-        """Whether the value lies in the range."""
-        return (
-            (self.low is None or value >= self.low)
-            and (self.high is None or value <= self.high)
-            and (self.above is None or value > self.above)
-        )
-
-    def __str__(self) -> str:
-        parts = [("above", self.above), ("of at least", self.low), ("of at most", self.high)]
-        return " and ".join(f"{word} {limit:g}" for word, limit in parts if limit is not None).replace("and of", "and")
+from ..util.errors import BadInput
+from .registry import find
+from .signature import parameters
 
 
 @dataclass
 class Spec:
     """A validated, unbuilt component.
 
-    kind:   what it is, one of `registry.kinds()`
-    use:    its name, `pkg.module:Class`, or `/absolute/file.py:Class`
-    params: every parameter that a recipe may write, defaults included; components among them are Specs
-    where:  the place in the recipe, for messages
+    Attributes:
+        kind: what it is, one of `registry.kinds()`.
+        use: its name, `pkg.module:Class`, or `/absolute/file.py:Class`.
+        params: every parameter that a recipe may write, defaults included; components among them are Specs.
+        where: the place in the recipe, for messages.
     """
 
     kind: str
@@ -57,15 +30,15 @@ class Spec:
     where: str = field(default="", compare=False)
 
     def build(self, **injected: Any) -> Any:
-        """Construct the component from its params and those injected values whose names its constructor has.
+        """Construct the component.
 
-        Nested components are built with the same injected values. A BadInput of the constructor's gains the place in
-        the recipe.
+        Args:
+            injected: values for those parameters of these names that its constructor, or that of a component inside
+                it, has.
+
+        Raises:
+            BadInput: the constructor's own, with the place in the recipe.
         """
-        from ..util.errors import BadInput
-        from .registry import find
-        from .signature import parameters
-
         cls = find(self.kind, self.use)
         taken = parameters(cls, self.kind)
         values = {name: _built(value, injected) for name, value in self.params.items()}
@@ -94,12 +67,11 @@ def _built(value: Any, injected: dict[str, Any]) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """The value as YAML holds it: Specs and dataclasses as mappings, paths as text, tuples as lists."""
-    from dataclasses import fields, is_dataclass
-    from pathlib import PurePath
-
+    """The value as YAML holds it: Specs, sections and dataclasses as mappings, paths as text, tuples as lists."""
     if isinstance(value, Spec):
         return value.resolved()
+    if isinstance(value, BaseModel):
+        return {name: plain(getattr(value, name)) for name in type(value).model_fields}
     if is_dataclass(value) and not isinstance(value, type):
         return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, PurePath):
@@ -108,4 +80,4 @@ def plain(value: Any) -> Any:
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(v) for v in value]
-    return value
+    return str(value) if isinstance(value, str) else value

@@ -6,7 +6,7 @@ replace: wherever the sampler asks, the estimate of x0 is the known y where y is
     is not quite the conditional one, for the rest was denoised beside a known part that is as noisy as itself. Jumps
     back up make up for some of that (Lugmayr et al. 2022, "RePaint", arXiv:2201.09865, section 4.2).
 levels: what is known is clean from the start, by a map of levels. For a network trained on levels that differ within a
-    sample (process.per_element) that is the conditional law, without jumps.
+    sample (objective.per_element) that is the conditional law, without jumps.
 """
 
 from __future__ import annotations

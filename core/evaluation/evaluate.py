@@ -80,8 +80,7 @@ def open_source(source: str, changes: Sequence[str], sampled: bool, allow_code: 
         checkpoint, device="cpu", changes=[c for c in given if c.startswith("sample.")], allow_code=allow_code
     )
     # The checkpoint's own recipe has been read; what is changed here is the user's own.
-    own = replace(trained.recipe, given=replace(trained.recipe.given, allow_code=True))
-    recipe = own.merge([c for c in given if not c.startswith("sample.")])
+    recipe = trained.recipe.merge([c for c in given if not c.startswith("sample.")], allow_code=True)
     return EvaluationInput(source, recipe, trained, checkpoint)
 
 
@@ -122,7 +121,7 @@ def evaluate(case: EvaluationInput, out: Path, folder: Path | None = None, progr
             print(f"eval: {name}", file=sys.stderr, flush=True)
 
     stage("real data")
-    real = real_data(recipe, settings.most)
+    real = real_data(recipe, settings.real_examples)
     component, feature = _feature(recipe, adapter, real)  # before anything is made: its weights may be missing
     metrics = _metrics(recipe)
     stage("samples")
@@ -142,7 +141,7 @@ def evaluate(case: EvaluationInput, out: Path, folder: Path | None = None, progr
         report.measurements["Recognition"], report.confusion = recognised.measurements, recognised.confusion
     stage("copies")
     copies = None
-    if settings.novelty:
+    if settings.memorization:
         copies = find_copies(adapter, generated.examples, real.train, real.held_out, recipe.seed)
         report.measurements["Novelty"], report.similarity = memorization.measurements(copies, many), copies.histogram()
     stage("defects")
@@ -151,7 +150,7 @@ def evaluate(case: EvaluationInput, out: Path, folder: Path | None = None, progr
     report.remarks = _remarks(case, generated, real, copies, many, folder)
     findings = gallery.Findings(generated, real, recognised, copies, defects, gaps)
     report.samples = gallery.sample_records(findings)
-    report.gallery = gallery.build(adapter, findings, report.samples, settings.shown)
+    report.gallery = gallery.build(adapter, findings, report.samples, settings.page_samples)
     return report
 
 

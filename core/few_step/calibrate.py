@@ -53,7 +53,7 @@ def multistep() -> dict[str, Sampler]:
 
 def spacings() -> dict[str, TimestepSpacing]:
     """The registered spacings, with their defaults."""
-    return dict(_defaults("spacing"))
+    return dict(_defaults("timesteps"))
 
 
 def _defaults(kind: str) -> Iterator[tuple[str, Any]]:

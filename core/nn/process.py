@@ -18,14 +18,14 @@ class Process:
 
     Attributes:
         schedule: alpha(t) and sigma(t).
-        prediction: the parameterization, what the network's output means.
-        clock: the noise conditioning, how the noise level is told to the network.
+        parameterization: the parameterization, what the network's output means.
+        noise_conditioning: the number computed from the noise level that the network receives.
     """
 
     schedule: Schedule
-    prediction: Parameterization
-    clock: NoiseConditioning
+    parameterization: Parameterization
+    noise_conditioning: NoiseConditioning
 
     def denoiser(self, network: nn.Module) -> NetworkDenoiser:
         """The network as samplers and guidance take it."""
-        return NetworkDenoiser(network, self.prediction, self.clock)
+        return NetworkDenoiser(network, self.parameterization, self.noise_conditioning)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from torch import Tensor, nn
 
-from ..config.spec import Kind, Range
 from ..nn.process import Process
 from ..parameterizations.base import Parameterization
 from ..types import Conditioning, NoiseLevel
+from ..util.annotations import Kind, Range
 from ._mixed import mixed_times
 from .base import LossResult, Objective, StepRandom, valid_mean
 from .timestep_sampling.base import TimestepSampling
@@ -32,23 +32,23 @@ class Denoising(Objective):
     Args:
         process: schedule, parameterization and noise conditioning.
         loss_space: parameterization in whose space the error is measured; null: that of the network's output.
-        timestep_sampling: density of the training times; null: lognormal.
-        weighting: weight of the loss by noise level; null: none.
+        timestep_sampling: density of the training times.
+        weighting: weight of the loss by noise level.
         per_element: share of the training samples whose elements differ in noise level, 0 to 1.
     """
 
     def __init__(
         self,
         process: Process,
-        loss_space: Annotated[Parameterization | None, Kind("prediction")] = None,
-        timestep_sampling: Annotated[TimestepSampling | None, Kind("times")] = None,
-        weighting: Annotated[Weighting | None, Kind("weighting")] = None,
+        loss_space: Annotated[Parameterization | None, Kind("parameterization")] = None,
+        timestep_sampling: Annotated[TimestepSampling | Any, Kind("timestep_sampling")] = "lognormal",
+        weighting: Annotated[Weighting | Any, Kind("weighting")] = "none",
         per_element: Annotated[float, Range(0, 1)] = 0.0,
     ):
         self.process = process
-        self.loss_space = loss_space or process.prediction
-        self.timestep_sampling = timestep_sampling or LogNormal()
-        self.weighting = weighting or Unweighted()
+        self.loss_space = loss_space or process.parameterization
+        self.timestep_sampling = LogNormal() if timestep_sampling == "lognormal" else timestep_sampling
+        self.weighting = Unweighted() if weighting == "none" else weighting
         self.per_element = per_element
 
     def loss(self, model: nn.Module, x0: Tensor, conditioning: Conditioning, rng: StepRandom) -> LossResult:
@@ -81,7 +81,7 @@ class Denoising(Objective):
             level: (B,) or a map (B, 1, *spatial).
             conditioning: what guides each sample.
         """
-        output_space = self.process.prediction
+        output_space = self.process.parameterization
         at = level.on(x0)
         x = at.alpha * x0 + at.sigma * eps
         output = self.process.denoiser(model).output(x, level, conditioning)

@@ -130,7 +130,7 @@ def _filled(
     """`count` fillings of each source, of these lengths, given what is known of it, (1, *media) bool."""
     if type(count) is not int or count < 1:
         raise BadInput(f"count is how many to make of each file, 1 or more, not {count!r}")
-    trained, by_levels = plan.trained, plan.recipe.process.per_element > 0
+    trained, by_levels = plan.trained, plan.recipe.objective.params.get("per_element", 0) > 0
     walks = (1 if by_levels else 4) if walks is None else walks
     each = [i for i in range(len(sources)) for _ in range(count)]
     made = plan.task([sources[i] for i in each], [lengths[i] for i in each], [k for _ in sources for k in range(count)])
@@ -185,7 +185,7 @@ class Plan:
     def noisiest(self) -> float:
         """sigma of the level where the way down starts."""
         s, schedule = self.recipe.sample, self.trained.parts.process.schedule
-        return float(s.spacing.build().levels(schedule, s.steps)[0].sigma)
+        return float(s.timesteps.build().levels(schedule, s.steps)[0].sigma)
 
     def read(self, path: Path) -> Source:
         """A file, cut to `seconds` where that was asked for."""

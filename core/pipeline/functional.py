@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..config.registry import find
+from ..config.registry import find, noun
 from ..editing.base import Edit
 from ..guidance.base import Chain, Guidance, Run
 from ..nn.model import ModuleDenoiser
@@ -25,7 +25,7 @@ from ..util.rng import Noise
 
 def _component(kind: str, value: Any) -> Any:
     if value is None or isinstance(value, (Mapping, int, float)):
-        raise BadInput(f"the {kind} is a name, or an object such as its class makes, not {value!r}")
+        raise BadInput(f"the {noun(kind)} is a name, or an object such as its class makes, not {value!r}")
     return find(kind, value)() if isinstance(value, str) else value
 
 
@@ -72,14 +72,15 @@ def sample(
     """
     shape, device = _shape(shape), choose_device(str(device))
     process: Schedule = _component("schedule", schedule)
-    spaced = _component("spacing", spacing)
+    spaced = _component("timesteps", spacing)
     levels = spaced.levels(process, steps) if isinstance(spaced, TimestepSpacing) else list(spaced)
     seen: Any = denoiser
     method: Sampler = _component("sampler", sampler)
     if not isinstance(denoiser, Denoiser):
         if not callable(denoiser):
             raise BadInput(f"the denoiser is a Denoiser, or a module or function called as net(x, t), not {denoiser!r}")
-        seen = ModuleDenoiser(denoiser, _component("prediction", prediction), _component("clock", clock))
+        output = _component("parameterization", prediction)
+        seen = ModuleDenoiser(denoiser, output, _component("noise_conditioning", clock))
     if (told := getattr(seen, "prediction", None)) is not None:
         told.check(levels[0])
     for edit in edits:

@@ -100,7 +100,7 @@ class Pipeline(Editing):
     def _refuse_unused(recipe: Recipe, asked: Collection[str]) -> None:
         """Raise BadInput where a list that was asked for holds more than `count` samples can use."""
         s = recipe.sample
-        listed = {"label": s.label, "seconds": s.seconds, **{f"where.{k}": v for k, v in s.where.items()}}
+        listed = {"label": s.label, "seconds": s.seconds, **{f"conditions.{k}": v for k, v in s.conditions.items()}}
         for key, values in listed.items():
             if isinstance(values, (list, tuple)) and len(values) > s.count and key.split(".")[0] in asked:
                 raise BadInput(
@@ -139,7 +139,7 @@ class Pipeline(Editing):
             s.output.build(spec=self.parts.spec, loop=s.loop)
         task = self.task(self.recipe)
         self._extent(self.recipe, task, range(s.count))
-        self.recipe.sampler.build().plan(schedule, s.spacing.build().levels(schedule, s.steps))
+        self.recipe.sampler.build().plan(schedule, s.timesteps.build().levels(schedule, s.steps))
         for part in self._guidances(self.recipe, self._others.denoiser):
             part.begin(Run(Noise(0, [0], self.parts.spec.latent)))
 
@@ -153,16 +153,16 @@ class Pipeline(Editing):
         """The sampler and where it stops: a calibrated plan where there is one for this number of steps and
         this guidance, and the recipe's own sampler and spacing were not changed."""
         s, own, plan = recipe.sample, self.recorded, self.plans.get(recipe.sample.steps)
-        same = recipe.sampler == own.sampler and s.spacing == own.sample.spacing
+        same = recipe.sampler == own.sampler and s.timesteps == own.sample.timesteps
         if s.calibrated and same and plan is not None and plan.get("guidance") == plain(s.guidance):
             stored = Stored(from_plain(plan["rows"]))
             return stored, stored.ends
-        return recipe.sampler.build(), s.spacing.build()
+        return recipe.sampler.build(), s.timesteps.build()
 
     def problem(self, count: int, seed: int = 0, **changes: Any) -> Problem:
         """What calibration solves: `count` starts, their guided denoisers and conditions as `sample` has them."""
         recipe = self.changed(changes)
-        task, spacing = self.task(recipe, count, seed), recipe.sample.spacing.build()
+        task, spacing = self.task(recipe, count, seed), recipe.sample.timesteps.build()
         room = self._extent(recipe, task, range(count))
         batches = []
         for first in range(0, count, recipe.sample.batch):
@@ -277,13 +277,13 @@ class Pipeline(Editing):
 
     def told(self, recipe: Recipe, count: int) -> list[dict[str, Any]]:
         """What each of `count` samples is told, by condition. Raises BadInput for values that no condition knows."""
-        wanted: dict[str, Any] = {"label": recipe.sample.label, **recipe.sample.where}
+        wanted: dict[str, Any] = {"label": recipe.sample.label, **recipe.sample.conditions}
         told: list[dict[str, Any]] = [{} for _ in range(count)]
         for name, condition in self.model.conditions.items():
             value = wanted.get(name)
             if isinstance(value, str) and value == "cycle":
                 value = list(condition.choices()) or None  # type: ignore[operator]
-                if value is None and name in recipe.sample.where:
+                if value is None and name in recipe.sample.conditions:
                     raise BadInput(f"{name} has no list of values to cycle through: give one value, or a list")
             for i, row in enumerate(told):
                 one = value[i % len(value)] if isinstance(value, (list, tuple)) and value else value

@@ -10,11 +10,11 @@ from typing import Annotated
 import torch
 from torch import Tensor
 
-from ..config.registry import find
-from ..config.spec import Kind
 from ..schedulers.base import Schedule
 from ..types import BadInput
+from ..util.annotations import Kind
 from .base import TimestepSpacing
+from .trailing import Trailing
 
 
 class Shifted(TimestepSpacing):
@@ -25,14 +25,16 @@ class Shifted(TimestepSpacing):
 
     A schedule that has a shift of its own is refused: the shift would count twice.
 
-    spacing: the spacing whose levels are shifted
+    spacing: the spacing whose levels are shifted; null: trailing
     shift:   above 1 spends more steps at high noise
     """
 
-    def __init__(self, spacing: Annotated[TimestepSpacing | str, Kind("spacing")] = "trailing", shift: float = 3.0):
+    def __init__(self, spacing: Annotated[TimestepSpacing | None, Kind("timesteps")] = None, shift: float = 3.0):
         if shift <= 0:
             raise BadInput(f"shifted's shift is positive (1: none), not {shift}")
-        self.spacing: TimestepSpacing = find("spacing", spacing)() if isinstance(spacing, str) else spacing
+        self.spacing: TimestepSpacing = Trailing() if spacing is None else spacing
+        if not isinstance(self.spacing, TimestepSpacing):
+            raise BadInput(f"shifted's spacing is an object, such as Karras(), not {spacing!r}")
         if isinstance(self.spacing, Shifted):
             raise BadInput("shifted shifts a spacing that is not shifted itself: multiply the two shifts into one")
         self.shift = shift

@@ -13,7 +13,6 @@ from ..nn.layers.init import reset
 from ..nn.model import Model
 from ..nn.process import Process
 from ..objectives.base import Objective
-from ..objectives.denoising import Denoising
 from ..pipeline.lengths import ClipLengths, clip_lengths
 from ..types import BadInput, Dataset, Item, MediaSpec, Modality
 
@@ -38,18 +37,20 @@ class Parts:
 
 
 def build_process(recipe: Recipe, spec: MediaSpec) -> Process:
-    """The recipe's process for tensors of signal.latent. Raises BadInput where schedule and prediction do not suit."""
+    """The recipe's process for tensors of shape spec.latent.
+
+    Raises:
+        BadInput: If schedule and parameterization do not suit each other.
+    """
     p = recipe.process
-    schedule, prediction = p.schedule.build(spec=spec), p.prediction.build()
-    prediction.check(schedule.level(schedule.t_max))
-    return Process(schedule, prediction, p.clock.build())
+    schedule, parameterization = p.schedule.build(spec=spec), p.parameterization.build()
+    parameterization.check(schedule.level(schedule.t_max))
+    return Process(schedule, parameterization, p.noise_conditioning.build())
 
 
 def build_objective(recipe: Recipe, process: Process) -> Objective:
     """What the recipe's network is trained for."""
-    p = recipe.process
-    loss_space = None if p.loss is None or p.loss == p.prediction else p.loss.build()
-    return Denoising(process, loss_space, p.times.build(), p.weighting.build(), p.per_element)
+    return recipe.objective.build(process=process)
 
 
 def build_data(recipe: Recipe, split: str = "train") -> tuple[Dataset, MediaSpec]:
@@ -69,7 +70,8 @@ def build_parts(recipe: Recipe, spec: MediaSpec) -> Parts:
     spec = replace(spec, latent=codec.shape(spec.size))
     network = recipe.network.build(spec=spec)
     conditions = {
-        name: component.build(spec=spec, width=network.embedding_width) for name, component in recipe.condition.items()
+        name: component.build(spec=spec, width=network.embedding_width)
+        for name, component in recipe.conditioning.items()
     }
     check_accepts(network, conditions)
     model = Model(network, conditions)
@@ -99,11 +101,11 @@ def fit_codec(codec: Codec, data: Dataset) -> ClipLengths:
 def check_conditions(parts: Parts, data: Dataset) -> None:
     """Raise BadInput for a class where there is but one, and for a condition that no example of the data says anything
     to, with what the examples do have."""
-    for name, component in parts.recipe.condition.items():
+    for name, component in parts.recipe.conditioning.items():
         if component.use == "class" and len(parts.spec.classes) < 2:
             raise BadInput(
-                f"condition.{name} needs at least two classes, and the data has {len(parts.spec.classes)}: put "
-                f"files in one folder a class, or remove the condition (condition.{name}=null sample.guidance=null)"
+                f"conditioning.{name} needs at least two classes, and the data has {len(parts.spec.classes)}: put "
+                f"files in one folder a class, or remove the condition (conditioning.{name}=null sample.guidance=null)"
             )
     waiting, met = dict(parts.model.conditions.items()), set[str]()
     for i in range(0, len(data), max(1, len(data) // FIT_ITEMS)):
@@ -117,8 +119,8 @@ def check_conditions(parts: Parts, data: Dataset) -> None:
         key = getattr(condition, "key", None)
         lacks = f"no example has the attribute `{key}`" if key else "no example says what it is"
         raise BadInput(
-            f"condition.{name}: {lacks}; what they have: {', '.join(sorted(met)) or 'nothing beside the media'}. Name "
-            f"one of these, put a column of that name into data.table, or leave the condition out"
+            f"conditioning.{name}: {lacks}; what they have: {', '.join(sorted(met)) or 'nothing beside the media'}. "
+            f"Name one of these, put a column of that name into data.table, or leave the condition out"
         )
 
 

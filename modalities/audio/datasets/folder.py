@@ -8,12 +8,12 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 
-from ....core.config.spec import Range
 from ....core.data import files as folders
 from ....core.data import manifest as manifests
 from ....core.data.listing import Listed, labelled, listed_files
 from ....core.data.splits import need_part
 from ....core.types import BadInput, Item, MediaSpec
+from ....core.util.annotations import Range
 from .. import dsp
 from ..io import SUFFIXES
 from ..prepare.scan import LEVELS, Cache, Entry, Plan, Shelf, cut, decode, place, scan

@@ -237,15 +237,16 @@ def _text(choice: _Choice, codec: str, network: str, lines: Sequence[Line], cont
         *_conditions(choice),
         "process:",
         "  schedule: {use: edm}",
-        "  prediction: {use: edm}",
-        f"  times: {{use: lognormal, mean: {0.0 if choice.labelled else 0.2}, std: 1.4}}",
+        "  parameterization: {use: edm}",
+        "objective:",
+        f"  timestep_sampling: {{use: lognormal, mean: {0.0 if choice.labelled else 0.2}, std: 1.4}}",
         "train:",
         "  minutes: 15",
         f"  batch: {16 if few else 32}",
         f"  optimizer: {{use: adamw, lr: {1.5e-3 if few else 2.0e-3}}}",
         "  warmup: 100",
         "  ema: {half_life: 200}",
-        f"sample: {{use: ddpm, spacing: karras, steps: 20{guidance}, count: {_shown(choice, classes)}}}",
+        f"sample: {{use: ddpm, timesteps: karras, steps: 20{guidance}, count: {_shown(choice, classes)}}}",
     ]
     return "\n".join([*head, *body]) + "\n"
 
@@ -257,7 +258,7 @@ def _conditions(choice: _Choice) -> list[str]:
             f"  seconds: {{use: scalar, key: seconds, range: [{choice.shortest:g}, {choice.seconds:g}], log: true, "
             "drop: 0.1}"
         )
-    return ["condition:", *rows] if rows else []
+    return ["conditioning:", *rows] if rows else []
 
 
 def _quoted(text: str) -> str:

@@ -10,12 +10,12 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from ....core.config.spec import Range
 from ....core.data import manifest as manifests
 from ....core.data.files import BadFiles, class_names, content_hash, need_folder, progress, shown
 from ....core.data.files import split as sides_of
 from ....core.data.listing import labelled, listed_files
 from ....core.types import MediaSpec
+from ....core.util.annotations import Range
 from ..io import SUFFIXES, BadPicture, read_bytes
 from .base import Example, Pictures
 

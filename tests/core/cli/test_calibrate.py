@@ -83,7 +83,7 @@ def test_the_problem_is_what_sampling_solves(run):
     m = sonolux.load(run[0], device="cpu")
     problem = m.problem(6, seed=2, batch=4)
     assert [len(batch.start) for batch in problem.batches] == [4, 2], "as many at a time as sampling makes"
-    sampler, spacing = m.recipe.sampler.build(), m.recipe.sample.spacing.build()
+    sampler, spacing = m.recipe.sampler.build(), m.recipe.sample.timesteps.build()
     levels = spacing.levels(problem.schedule, 5)
     with torch.no_grad():
         media = m.codec.decode(problem.end(sampler.plan(problem.schedule, levels)))

@@ -41,7 +41,7 @@ def test_help_that_forgets_a_command_is_caught(capsys, monkeypatch):
 
 def loaded_by(code):
     """Which of the heavy modules a piece of code loads."""
-    heavy = "['torch', 'numpy', 'yaml', 'sonolux.core.cli.train', 'sonolux.core.types', 'matplotlib']"
+    heavy = "['torch', 'numpy', 'yaml', 'pydantic', 'sonolux.core.cli.train', 'sonolux.core.types', 'matplotlib']"
     line = f"import sys\ntry:\n    {code}\nfinally:\n    print('LOADED', [m for m in {heavy} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", line], capture_output=True, text=True).stdout
     return out.splitlines()[-1]

@@ -3,7 +3,7 @@
 import textwrap
 
 import pytest
-from sonolux.core.config import load_recipe
+from sonolux.core.config.load import load_recipe
 from sonolux.core.types import BadInput
 
 PARTS = '''
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from sonolux.core.config import Kind, Range
+from sonolux.core.util.annotations import Kind, Range
 from sonolux.core.types import BadInput, MediaSpec
 
 
@@ -48,14 +48,14 @@ class Net:
 
     width:   channels
     stages:  multipliers
-    spacing: a component inside a component
+    timesteps: a component inside a component
     """
 
     def __init__(self, spec: MediaSpec, width: Annotated[int, Range(1, 512)] = 8, stages: tuple[int, ...] = (1, 2),
                  rate: float = 0.5, size: int | tuple[int, int] = 8, causal: bool = False,
-                 spacing: Annotated[Any, Kind("spacing")] = "karras",
-                 more: list[Annotated[Any, Kind("spacing")]] = ()):
-        self.spec, self.width, self.stages, self.spacing, self.more = spec, width, stages, spacing, more
+                 timesteps: Annotated[Any, Kind("timesteps")] = "karras",
+                 more: list[Annotated[Any, Kind("timesteps")]] = ()):
+        self.spec, self.width, self.stages, self.timesteps, self.more = spec, width, stages, timesteps, more
 
 
 class Refuses:
@@ -74,14 +74,15 @@ modality: {use: image, size: 16, channels: 3}
 data: {use: './parts.py:Files', root: pictures, label: folder, split: {by: hash, valid: 0.2}}
 codec: image/pixels
 network: {use: './parts.py:Net', width: 16, stages: [1, 2]}
-condition:
+conditioning:
   label: {use: class, drop: 0.3}
-process: {schedule: {use: edm, sigma_max: 40}, times: {use: lognormal, mean: -1}}
+process: {schedule: {use: edm, sigma_max: 40}}
+objective: {timestep_sampling: {use: lognormal, mean: -1}}
 train:
   steps: 100
   batch: 8
   optimizer: {use: adamw, lr: 1e-3}
-sample: {use: ddim, eta: 0.5, spacing: {use: karras, exponent: 5}, steps: 7, guidance: {use: cfg, scale: 2}}
+sample: {use: ddim, eta: 0.5, timesteps: {use: karras, exponent: 5}, steps: 7, guidance: {use: cfg, scale: 2}}
 """
 
 

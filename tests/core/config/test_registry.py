@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from sonolux.core import samplers
 from sonolux.core.config import registry
-from sonolux.core.testing.mutation import caught
 from sonolux.core.types import BadInput, BrokenPlugin
 
 GOOD = '''
@@ -46,9 +47,19 @@ def install(tmp_path, monkeypatch):
 
 
 def test_every_kind_that_has_a_folder_is_listed():
-    for kind, pattern in registry.FOLDERS.items():
-        assert list(registry.ROOT.glob(pattern)), f"{kind}: {pattern} is no folder"
-    for kind in ("schedule", "spacing", "prediction", "sampler", "guidance", "network", "codec", "dataset", "modality"):
+    for kind, place in registry.LAYOUT.items():
+        assert list(registry.ROOT.glob(place.folder)), f"{kind}: {place.folder} is no folder"
+    for kind in (
+        "schedule",
+        "timesteps",
+        "parameterization",
+        "sampler",
+        "guidance",
+        "network",
+        "codec",
+        "dataset",
+        "modality",
+    ):
         assert registry.names(kind), kind
 
 
@@ -65,7 +76,7 @@ def check_names():
     assert "class" in registry.names("condition")  # class_.py
     assert "image/unet" in registry.names("network")
     assert set(registry.names("modality")) == {"audio", "image"}
-    assert not {"base", "coefficients", "__init__"} & set(registry.names("sampler"))
+    assert not {"base", "coefficients", "plan", "solver", "__init__"} & set(registry.names("sampler"))
 
 
 def test_a_name_is_the_name_of_its_file():
@@ -73,8 +84,9 @@ def test_a_name_is_the_name_of_its_file():
 
 
 def test_files_without_a_component_that_are_listed_are_caught(monkeypatch):
-    monkeypatch.setattr(registry, "_public_classes", lambda file: ["Any"])
-    caught(check_names)
+    monkeypatch.setitem(registry.LAYOUT, "sampler", replace(registry.LAYOUT["sampler"], helpers=()))
+    with pytest.raises(AssertionError):
+        check_names()
 
 
 def test_a_new_file_is_a_new_component_and_two_classes_are_one_too_many(tmp_path, monkeypatch):
@@ -82,17 +94,27 @@ def test_a_new_file_is_a_new_component_and_two_classes_are_one_too_many(tmp_path
     folder.mkdir(parents=True)
     (folder / "new_one.py").write_text("class NewOne: pass\n")
     (folder / "base.py").write_text("class Sampler: pass\n")
-    (folder / "helpers.py").write_text("class _Hidden: pass\n")
-    (folder / "two.py").write_text("class A: pass\nclass B: pass\n")
+    (folder / "_helpers.py").write_text("class Helper: pass\n")
+    (folder / "two.py").write_text("class A: pass\nclass B: pass\nclass _Hidden: pass\n")
+    (folder / "bare.py").write_text("from sonolux.core.types import BadInput\n")
     monkeypatch.setattr(registry, "ROOT", tmp_path)
-    assert registry.names("sampler") == ["new_one", "two"]
-    with pytest.raises(BrokenPlugin, match=r"two.py has A, B"):
+    monkeypatch.setattr(samplers, "__path__", [*samplers.__path__, str(folder)])
+    assert registry.names("sampler") == ["bare", "new_one", "two"]
+    assert registry.find("sampler", "new_one").__name__ == "NewOne"
+    with pytest.raises(BrokenPlugin, match=r"two.py has A, B$"):
         registry.find("sampler", "two")
+    with pytest.raises(BrokenPlugin, match=r"bare.py has none"):
+        registry.find("sampler", "bare")
+
+
+def test_every_kind_states_what_its_components_have():
+    for kind in registry.kinds():
+        assert registry.contract(kind) is not None or kind in ("network", "objective"), kind
 
 
 def test_names_are_read_without_importing_a_component():
     code = (
-        "import sys; from sonolux.core import registry; "
+        "import sys; from sonolux.core.config import registry; "
         "[registry.names(k) for k in registry.kinds()]; "
         "print([m for m in sys.modules if m == 'torch' or m.startswith('sonolux.modalities')])"
     )
@@ -166,6 +188,14 @@ def test_a_plugin_may_not_take_names_of_the_house(install, name):
     install("acme", "1.2", {"network": {name: "acme_net:Net"}}, acme_net=GOOD)
     with pytest.raises(BrokenPlugin, match="prefix/name"):
         registry.find("network", name)
+
+
+def test_a_modality_of_a_plugin_has_a_bare_name_of_its_own(install):
+    code = "class Video:\n    'Video.'\n    def signal(self): ...\n    def read(self, path): ...\n"
+    points = {"modality": {"video": "acme_video:Video", "image": "acme_video:Video"}}
+    install("acme", "1.2", points, acme_video=code)
+    assert registry.find("modality", "video").__name__ == "Video"
+    assert registry.find("modality", "image").__name__ == "Image"
 
 
 def test_a_plugin_cannot_replace_a_built_in(install):

@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal
 
 import pytest
 import torch
-from sonolux.core.config import Kind, Range, registry
+from sonolux.core.config import registry
 from sonolux.core.config.signature import REQUIRED, about, documented, parameters, type_name
 from sonolux.core.types import MediaSpec
+from sonolux.core.util.annotations import Kind, Range
 
 
 @dataclass
@@ -58,6 +59,42 @@ def test_parameters_carry_type_default_and_text():
     assert type_name(p["sizes"].annotation) == "mapping of integer of at least 1 or null"
     assert type_name(p["levels"].annotation) == "list of number"
     assert about(Good) == "What it is." and "More about it" not in documented(Good)
+
+
+class Google:
+    """What it is.
+
+    A line such as note: not a parameter.
+
+    Args:
+        root: a folder,
+            said at length.
+        a, b: two numbers.
+        c (int): one more: with a colon.
+
+    Raises:
+        d: no parameter.
+    """
+
+    def __init__(self, root: Path, a: float = 1.0, b: float = 1.0, c: int = 1): ...
+
+
+@dataclass
+class Fields:
+    """A part.
+
+    Attributes:
+        a: a number.
+    """
+
+    a: int = 1
+
+
+def test_the_args_section_of_a_docstring_is_read():
+    assert documented(Google) == {
+        "root": "a folder, said at length", "a": "two numbers", "b": "two numbers", "c": "one more: with a colon"
+    }  # fmt: skip
+    assert documented(Fields) == {"a": "a number"} and parameters(Google)["c"].doc == "one more: with a colon"
 
 
 def test_what_the_builder_decides_is_hidden():

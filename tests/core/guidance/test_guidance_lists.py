@@ -259,4 +259,4 @@ def test_an_override_may_replace_the_list():
 
 def test_guidance_that_needs_no_condition_is_welcome_without():
     recipe = load_recipe("shapes", ["condition={label: null}", "sample.guidance={use: autoguidance, weak: runs/x}"])
-    assert recipe.sample.guidance.use == "autoguidance" and not recipe.condition
+    assert recipe.sample.guidance.use == "autoguidance" and not recipe.conditioning

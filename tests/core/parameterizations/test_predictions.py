@@ -81,7 +81,7 @@ def test_a_loss_is_carried_between_spaces():
 
 def test_eps_is_refused_at_alpha_zero():
     for level in (NoiseLevel(1.0, 0.0, 1.0), NoiseLevel(torch.ones(2), torch.tensor([0.0, 0.5]), torch.ones(2))):
-        with pytest.raises(BadInput, match="prediction: v"):
+        with pytest.raises(BadInput, match="parameterization: v"):
             Eps().check(level)
     Eps().check(NoiseLevel(1.0, 0.01, 1.0))
     for cls in (X0, V, Flow, EDM):

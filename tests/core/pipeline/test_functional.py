@@ -33,7 +33,7 @@ def test_a_part_may_be_its_name_or_an_object():
     [
         ({"sampler": None}, "the sampler is a name, or an object"),
         ({"sampler": {"use": "ddim"}}, "the sampler is a name, or an object"),
-        ({"clock": 3}, "the clock is a name, or an object"),
+        ({"clock": 3}, "the noise conditioning is a name, or an object"),
         ({"sampler": "dpmpp_2n"}, "did you mean 'dpmpp_2s'"),
         ({"steps": 2.5}, "and whole, not 2.5"),
         ({"device": "gpu"}, "use auto, cpu, cuda or mps"),

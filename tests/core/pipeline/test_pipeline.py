@@ -145,7 +145,7 @@ def test_planted_decoding_of_the_whole_batch_is_caught(trained, monkeypatch):
 
 def test_a_list_that_cannot_be_used_up_is_refused(trained, tiny_run):
     names = list(trained.classes)
-    for key, changes in (("label", {"label": names[:3]}), ("where.label", {"where": {"label": names[:3]}})):
+    for key, changes in (("label", {"label": names[:3]}), ("conditions.label", {"conditions": {"label": names[:3]}})):
         with pytest.raises(BadInput, match=f"sample.{key} lists 3 values.*count=3"):
             trained.sample(count=2, **changes)
     opened = sonolux.load(tiny_run("image"), device="cpu", changes=[f"sample.label={names[:3]}", "sample.count=1"])

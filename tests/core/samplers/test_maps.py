@@ -165,9 +165,9 @@ def test_eps_at_alpha_zero_inside_a_map_is_refused():
     seen = NetworkDenoiser(MADE["audio"], PREDICTIONS["eps"], CLOCKS["tau"])
     known = torch.arange(11) < 5
     levels = maps(falling(schedule, 3), (1, 3, 11), known, schedule.clean())
-    with pytest.raises(BadInput, match="prediction: v"):
+    with pytest.raises(BadInput, match="parameterization: v"):
         sample(seen, (1, 3, 11), schedule, spacing=levels)
-    with pytest.raises(BadInput, match="prediction: v"):
+    with pytest.raises(BadInput, match="parameterization: v"):
         seen.denoise(drawn(1, 3, 11), NoiseLevel(1.0, 0.0, 1.0), Conditioning())
 
 

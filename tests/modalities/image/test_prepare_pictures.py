@@ -203,7 +203,7 @@ def test_proposals(tmp_path, make, wanted):
     recipe = load_recipe(report.recipe, [])
     modality, data = recipe.modality.build(), recipe.data
     assert (modality.size[0], modality.channels, data.params["flip"]) == wanted
-    assert data.params["label"] == "folder" and "label" in recipe.condition
+    assert data.params["label"] == "folder" and "label" in recipe.conditioning
     assert len(data.build(spec=modality.spec(), split="train", valid=0.1, seed=0)) > 0
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import yaml
-from sonolux.core.config import nodes
-from sonolux.core.config.nodes import dump, parse
-from sonolux.core.testing.mutation import caught
+from sonolux.core.config import yaml as reading
+from sonolux.core.config.tree import Node
+from sonolux.core.config.yaml import dump, parse
 
 EXPECTED = {
     "1e-4": 1e-4,
@@ -75,17 +75,21 @@ def test_a_key_that_stands_twice_is_an_error():
 
 
 def test_pyyamls_own_rules_are_caught(monkeypatch):
-    monkeypatch.setattr(nodes.Loader, "yaml_implicit_resolvers", yaml.SafeLoader.yaml_implicit_resolvers)
-    caught(check_scalars)
+    monkeypatch.setattr(reading.Loader, "yaml_implicit_resolvers", yaml.SafeLoader.yaml_implicit_resolvers)
+    with pytest.raises(AssertionError):
+        check_scalars()
 
 
 def test_pyyamls_mappings_are_caught(monkeypatch):
     def as_pyyaml(self, tree, path):
+        at = self.mark(tree.start_mark)
         plain = yaml.SafeLoader("").construct_mapping(tree, deep=True)
-        return nodes.Node.of(plain, self.mark(tree.start_mark)).value
+        return {key: Node(value, at, at) for key, value in plain.items()}
 
-    monkeypatch.setattr(nodes._Reader, "_mapping", as_pyyaml)
-    caught(check_duplicates)
+    monkeypatch.setattr(reading._Composer, "_mapping", as_pyyaml)
+    monkeypatch.setattr(Node, "plain", lambda self: None)
+    with pytest.raises(AssertionError):
+        check_duplicates()
 
 
 def test_every_value_knows_its_place():

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from ..util.messages import bad_input
-from .nodes import Mark, Node, Problem, parse
-
-# Sections that hold keys of their own beside a component's: these stay when `use` changes. Filled by the reader.
-BESIDE: dict[tuple[str, ...], frozenset[str]] = {}
+from .sections import BESIDE
+from .tree import Mark, Node, Problem
+from .yaml import parse
 
 # Keys of which one is given: a child that sets one replaces the parent's other.
 EITHER: dict[tuple[str, ...], tuple[str, ...]] = {("train",): ("steps", "minutes")}
+# Keys of any value: a mapping over a text replaces it, for the text is no component's name.
+FREE = [("sample", key) for key in ("label", "seconds", "size", "conditions")]
 
 
 def merge(parent: Node, child: Node, path: tuple[str, ...] = ()) -> Node:
@@ -19,19 +21,18 @@ def merge(parent: Node, child: Node, path: tuple[str, ...] = ()) -> Node:
 
     A bare name means {use: name}, so it keeps the parameters of the same component and drops those of another.
     """
-    # A number is no component's name: kept all the same, so that the reader refuses it.
-    if child.is_map and isinstance(parent.value, (str, int, float)) and path and "use" not in child.value:
-        return Node(child.value, child.mark, child.key, use=parent)
-    if child.is_map and child.use is not None and "use" not in child.value:
-        child = Node({"use": child.use, **child.value}, child.mark, child.key)  # `a=name a.x=1`, put together before
-    before = parent.value.get("use", parent.use) if isinstance(parent.value, dict) else None
+    named = child.is_map and "use" in child.value
+    # A number is no component's name: kept all the same, so that validation refuses it.
+    if child.is_map and not named and path and path[:2] not in FREE and isinstance(parent.value, (str, int, float)):
+        return Node({"use": replace(parent, key=None), **child.value}, child.mark, child.key)
+    before = parent.get("use")
     if isinstance(child.value, str) and parent.is_map and (before is not None or path in BESIDE):
         return merge(parent, Node({"use": child}, child.mark, child.key), path)
-    if isinstance(parent.value, list) and child.is_map and child.mark.override and "use" not in child.value:
+    if isinstance(parent.value, list) and child.is_map and child.mark.override and not named:
         return _into_list(parent, child, path)
     if not (isinstance(parent.value, dict) and isinstance(child.value, dict)):
         return child
-    after, kept = child.value.get("use"), dict(parent.value)
+    after, kept = child.get("use"), dict(parent.value)
     other = before is not None and after is not None and before.value != after.value
     if other:
         kept = {k: v for k, v in kept.items() if k in BESIDE.get(path, ())}
@@ -41,7 +42,7 @@ def merge(parent: Node, child: Node, path: tuple[str, ...] = ()) -> Node:
     for name, value in child.value.items():
         kept[name] = merge(kept[name], value, (*path, name)) if name in kept else value
     of = parent if child.mark.override and not other else child
-    return Node(kept, of.mark, of.key, use=None if "use" in kept else parent.use)
+    return Node(kept, of.mark, of.key)
 
 
 def _into_list(parent: Node, child: Node, path: tuple[str, ...]) -> Node:
@@ -85,8 +86,6 @@ def overrides_tree(arguments: list[str], cwd: Path, problems: list[Problem]) -> 
         for part in reversed(parts):
             node = Node({part: node}, at, at)
         trees.append((len(parts), node))
-    if not trees:
-        return None
     # Shallow keys first: `network=image/dit` must not undo the `network.width=64` that stands before it.
     whole: Node | None = None
     for _, tree in sorted(trees, key=lambda pair: pair[0]):

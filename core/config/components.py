@@ -1,0 +1,321 @@
+"""How pydantic validates a component: `use` names a class, and a model made of its constructor checks the rest."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, Optional, Union, get_args, get_origin
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    Strict,
+    TypeAdapter,
+    ValidationError,
+    ValidationInfo,
+    WithJsonSchema,
+    WrapValidator,
+    create_model,
+    model_validator,
+)
+from pydantic_core import core_schema
+
+from ..util.errors import BadInput
+from . import legacy, registry
+from .signature import LISTS, MAPPINGS, REQUIRED, Parameter, alternatives, kind_of, parameters, type_name, writable
+from .spec import Spec, plain
+from .tree import PlacedText
+from .wording import KeyedKind, at, complaint, keys_of, reworded
+
+# Kinds that hold weights or read files. The others cost nothing to construct and are tried at once, so that a value
+# that the constructor refuses is told with its line.
+COSTLY = {"dataset", "codec", "network", "condition", "feature", "metric"}
+MISSING = object()
+NULL = {"type": "null"}
+DEFINITIONS = "https://definitions/"  # `schema` makes references of these
+
+
+@dataclass
+class Context:
+    """How a recipe is validated, and what is known of it so far.
+
+    Attributes:
+        allow_code: whether `use` may name code.
+        partial: accept null where the user has yet to fill something in (`data.root: null`).
+        good: top-level key -> value of the sections that are valid.
+        renamed: old names that were met -> new ones.
+    """
+
+    allow_code: bool = True
+    partial: bool = False
+    good: dict[str, Any] = field(default_factory=dict)
+    renamed: dict[str, str] = field(default_factory=dict)
+
+
+class Section(BaseModel):
+    """A mapping of a recipe: no unknown keys, no conversions but integer -> float; null means every default."""
+
+    model_config = ConfigDict(
+        strict=True,
+        extra="forbid",
+        validate_default=True,
+        arbitrary_types_allowed=True,
+        use_attribute_docstrings=True,
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_empty(cls, value: Any) -> Any:
+        return {} if value is None else value
+
+
+@dataclass(frozen=True)
+class Component(KeyedKind):
+    """A component as a field of a model: `schedule: Annotated[Spec, Component("schedule", "edm")]`.
+
+    Attributes:
+        default: the component that a mapping without `use:` means.
+        beside: keys that the same mapping holds for its section, to be suggested too.
+        many: whether a list of them will do as well.
+    """
+
+    default: str | None = None
+    beside: tuple[str, ...] = ()
+    many: bool = False
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        return core_schema.with_info_plain_validator_function(self.validate)
+
+    def __get_pydantic_json_schema__(self, schema: Any, handler: Any) -> dict[str, Any]:
+        one = {"$ref": DEFINITIONS + self.name}
+        return {"anyOf": [one, {"type": "array", "items": one}]} if self.many else one
+
+    def validate(self, value: Any, info: ValidationInfo) -> Spec | list[Spec]:
+        """The Spec of a bare name, or of a mapping with `use:` and parameters, each of its constructor's type."""
+        if self.many and isinstance(value, list):
+            listed = _list(list, (Annotated[Spec, Component(self.name, self.default)],))
+            return TypeAdapter(listed).validate_python(value, context=info.context)
+        context = info.context or Context()
+        use, given = self._use(value)
+        use = legacy.component(self.name, use, registry.builtins(self.name), context.renamed)
+        cls = self._class(use, context, () if isinstance(value, str) else ("use",))
+        model = parameter_model(cls, self.name)
+        given = {legacy.parameter(n, keys_of(model), context.renamed): v for n, v in given.items()}
+        try:
+            values = model.model_validate(given, context=context)
+        except ValidationError as error:
+            hidden = [n for n, p in parameters(cls, self.name).items() if p.hidden]
+            raise reworded(error, model, given, owner=use, beside=self.beside, hidden=hidden) from None
+        spec = Spec(self.name, str(registry.code_path(use, _base(use))), _values(values))
+        try:
+            tried(spec, context.partial)
+        except (BadInput, ValueError) as error:
+            raise complaint("refused", message=str(error)) from error
+        return spec
+
+    def accepts(self, value: Any) -> Collection[str]:
+        use = value if isinstance(value, str) else value.get("use") if isinstance(value, dict) else None
+        use = use or self.default
+        if not isinstance(use, str) or use not in registry.names(self.name):
+            return ()
+        return keys_of(parameter_model(registry.find(self.name, use), self.name))
+
+    def _use(self, value: Any) -> tuple[str, dict[str, Any]]:
+        if isinstance(value, Spec):
+            return value.use, dict(value.params)
+        if isinstance(value, str):
+            return value, {}
+        noun = registry.noun(self.name)
+        if not isinstance(value, dict):
+            raise complaint("expected", type=f"{noun}: a name, or a mapping with `use:`")
+        use = value.get("use")
+        use = self.default if use is None and "use" not in value else use
+        if use is None and "use" not in value:
+            raise complaint("refused", message=f"needs `use:`, one of {', '.join(registry.names(self.name))}")
+        if not isinstance(use, str):
+            raise at(("use",), complaint("expected", type=f"the name of a {noun}"))
+        return use, {k: v for k, v in value.items() if k != "use"}
+
+    def _class(self, use: str, context: Context, loc: tuple[str, ...]) -> type:
+        mark = getattr(use, "mark", None)
+        asked = mark is not None and bool(mark.override)  # what is named in a command is the user's own wish
+        try:
+            return registry.find(self.name, use, _base(use), context.allow_code or asked)
+        except BadInput as error:
+            raise at(loc, complaint("use", message=str(error))) from error
+
+
+def _base(text: str) -> Path | None:
+    """The folder that relative paths of a text start from."""
+    return text.mark.base if isinstance(text, PlacedText) else None
+
+
+def tried(spec: Spec, partial: bool = False) -> Any:
+    """The component, built; None where that costs something, or needs what is not known yet."""
+    hidden = [p for p in parameters(registry.find(spec.kind, spec.use), spec.kind).values() if p.hidden]
+    if spec.kind in COSTLY or any(p.default is REQUIRED for p in hidden):
+        return None
+    return None if partial and None in spec.params.values() else spec.build()
+
+
+# --- the model of a constructor ---
+
+
+@cache
+def parameter_model(cls: type, kind: str = "") -> type[BaseModel]:
+    """A pydantic model of the parameters of a constructor that a recipe may write."""
+    fields = {f"p_{p.name}": _field(p) for p in parameters(cls, kind).values() if not p.hidden}
+    return create_model(cls.__name__, __base__=Section, **fields)  # type: ignore[call-overload]
+
+
+def _field(p: Parameter) -> tuple[Any, Any]:
+    checked = _type(p.annotation, p.default if isinstance(p.default, str) else None)
+    if p.default is REQUIRED:
+        needed = Annotated[checked, WrapValidator(_needed(p))]
+        return needed, Field(
+            alias=p.name, description=p.doc, default_factory=lambda: MISSING, json_schema_extra=_or_null
+        )
+    # A default is read like a written value, so that a recipe and its resolved text hold the same.
+    default = Field(alias=p.name, description=p.doc, default=plain(p.default))
+    try:
+        create_model("Default", __base__=Section, value=(checked, Field(default=plain(p.default))))()
+    except ValidationError:
+        default = Field(alias=p.name, description=p.doc, default=p.default, validate_default=False)
+    return checked, default
+
+
+def _or_null(schema: dict[str, Any]) -> None:
+    """Let a recipe hold null where the user has yet to fill something in."""
+    inner = {name: schema.pop(name) for name in list(schema) if name != "description"}
+    schema["anyOf"] = [inner, NULL]
+
+
+def _needed(p: Parameter) -> Callable[[Any, Any, ValidationInfo], Any]:
+    takes_null = p.annotation is Any or type(None) in alternatives(p.annotation)
+
+    def check(value: Any, handler: Callable[[Any], Any], info: ValidationInfo) -> Any:
+        if value is not MISSING and (value is not None or takes_null):
+            return handler(value)
+        if info.context is not None and info.context.partial:
+            return None
+        raise complaint("needed", type=type_name(p.annotation), doc=p.doc)
+
+    return check
+
+
+def _type(annotation: Any, default: str | None = None) -> Any:
+    """A constructor's annotation as pydantic validates it: the same with components, paths and lists made explicit."""
+    origin, args = get_origin(annotation), get_args(annotation)
+    if kind := kind_of(annotation):
+        component = Annotated[Spec, Component(legacy.kind_of(kind.name), default)]
+        return Optional[component] if type(None) in alternatives(args[0]) else component  # noqa: UP045
+    if origin is Annotated:
+        return Annotated[(_type(args[0]), *args[1:])]
+    if origin is Literal:
+        return Annotated[annotation, BeforeValidator(exactly(args))]
+    if options := [a for a in alternatives(annotation) if writable(a) or a is type(None)]:
+        return _union(options, default)
+    if annotation is Any:
+        return Free
+    if annotation is Path:
+        return PathField
+    if annotation in LISTS or origin in LISTS:
+        return _list(annotation if origin is None else origin, args)
+    if annotation in MAPPINGS or origin in MAPPINGS:
+        return _mapping(*args) if args else _mapping(Any, Any)
+    if is_dataclass(annotation) and isinstance(annotation, type):
+        model = parameter_model(annotation)
+        return Annotated[model, AfterValidator(lambda m: _construct(annotation, m))]
+    return annotation
+
+
+def _values(model: BaseModel) -> dict[str, Any]:
+    return {f.alias or name: getattr(model, name) for name, f in type(model).model_fields.items()}
+
+
+def _construct(cls: type, model: BaseModel) -> Any:
+    try:
+        return cls(**_values(model))
+    except BadInput as error:
+        raise complaint("refused", message=str(error)) from error
+
+
+def _union(options: list[Any], default: str | None) -> Any:
+    null = type(None) in options
+    options = [a for a in options if a is not type(None)]
+    kinds = [kind for a in options for kind in [kind_of(a), *map(kind_of, get_args(a))] if kind]
+    if kinds:
+        many = any(get_origin(a) in LISTS for a in options)
+        options = [Annotated[Any, Component(legacy.kind_of(kinds[0].name), default, many=many)]]
+    else:
+        options = [_type(a) for a in options]
+    return Union[tuple([*options, None] if null else options)]  # noqa: UP007
+
+
+def _list(container: Any, args: tuple[Any, ...]) -> Any:
+    types = [a if a is Ellipsis else _type(a) for a in args or (Any,)]
+    if container is tuple:
+        made = tuple[tuple(types)] if args else tuple[types[0], ...]
+    else:
+        made = list[types[0]]
+    return Annotated[made, Strict(False)]  # YAML has lists alone
+
+
+def _mapping(key: Any, value: Any) -> Any:
+    made = dict[Annotated[int, Strict(False)] if key is int else key, _type(value)]
+    return Annotated[made, BeforeValidator(_without_nulls if kind_of(value) else _no_null)]
+
+
+# --- validators of single values ---
+
+
+def _no_null(value: Any) -> Any:
+    return {} if value is None else value
+
+
+def _without_nulls(value: Any) -> Any:
+    """Without what a child recipe removes: `conditioning: {label: null}`. A heading with nothing under it is empty."""
+    value = _no_null(value)
+    return {k: v for k, v in value.items() if v is not None} if isinstance(value, dict) else value
+
+
+def _absolute(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    return Path(os.path.abspath((_base(value) or Path.cwd()) / Path(str(value)).expanduser()))
+
+
+def exactly(options: tuple[Any, ...]) -> Callable[[Any], Any]:
+    """A check that a value is one of the options and of its type: `true` is not 1."""
+
+    def check(value: Any) -> Any:
+        if any(type(value) in (type(option), PlacedText) and value == option for option in options):
+            return value
+        raise complaint("expected", type=f"one of {', '.join(map(str, options))}", options=list(map(str, options)))
+
+    return check
+
+
+Free = Annotated[Any, AfterValidator(plain)]
+PathField = Annotated[Path, BeforeValidator(_absolute)]
+Metrics = Annotated[
+    list[Annotated[Spec, Component("metric")]],
+    BeforeValidator(lambda value: [] if value is None else value),
+    WithJsonSchema({"type": ["array", "null"], "items": {"$ref": DEFINITIONS + "metric"}}),
+]
+Conditions = Annotated[
+    dict[str, Annotated[Spec, Component("condition")]],
+    BeforeValidator(_without_nulls),
+    WithJsonSchema(
+        {
+            "type": ["object", "null"],
+            "additionalProperties": {"anyOf": [{"$ref": DEFINITIONS + "condition"}, NULL]},
+        }
+    ),
+]

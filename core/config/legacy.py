@@ -1,0 +1,113 @@
+"""Names of the first edition, readable for one release: recipe keys, component names, kinds of component.
+
+Applied to a parsed tree before it is merged and validated. What was renamed is told in one note for a recipe.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+
+from .tree import Node, Problem
+
+# old path -> new path
+KEYS = {
+    "process.prediction": "process.parameterization",
+    "process.clock": "process.noise_conditioning",
+    "process.loss": "objective.loss_space",
+    "process.times": "objective.timestep_sampling",
+    "process.weighting": "objective.weighting",
+    "process.per_element": "objective.per_element",
+    "condition": "conditioning",
+    "sample.spacing": "sample.timesteps",
+    "sample.where": "sample.conditions",
+    "eval.most": "eval.real_examples",
+    "eval.novelty": "eval.memorization",
+    "eval.shown": "eval.page_samples",
+    "eval.embed": "eval.page_megabytes",
+}
+
+# old kind of component -> new kind
+KINDS = {
+    "spacing": "timesteps",
+    "prediction": "parameterization",
+    "clock": "noise_conditioning",
+    "times": "timestep_sampling",
+}
+
+# kind -> old component -> new component
+COMPONENTS = {"guidance": {"several": "composed"}, "condition": {"number": "scalar"}}
+
+# old parameter of a component -> new parameter; counts where a constructor has the new one and not the old
+PARAMETERS = {"spacing": "timesteps", "prediction": "parameterization", "clock": "noise_conditioning"}
+
+
+def rename(root: Node, renamed: dict[str, str], problems: list[Problem]) -> None:
+    """Move old keys of a recipe's tree to their new places.
+
+    Args:
+        root: the tree of one file, or of the command line; changed in place.
+        renamed: old path -> new path of what was found is added here.
+        problems: a key that is given by its old and its new name is added here.
+    """
+    if not root.is_map:
+        return
+    for old, new in KEYS.items():
+        *above, last = old.split(".")
+        section = root.get(*above)
+        if section is None or not section.is_map or last not in section.value:
+            continue
+        node = section.value.pop(last)
+        if root.get(*new.split(".")) is not None:
+            message = f"is the old name of {new}, which is given too: remove one of them"
+            problems.append(Problem(node.key or node.mark, old, message))
+            continue
+        renamed[old] = new
+        *above, last = new.split(".")
+        at = root
+        for name in above:
+            at = at.value.setdefault(name, Node({}, node.mark, node.key))
+            if not at.is_map:  # `objective: denoising`, a bare name
+                at.value = {"use": replace(at)}
+        at.value[last] = node
+    process = root.get("process")
+    if process is not None and process.value == {} and renamed:
+        del root.value["process"]
+
+
+def component(kind: str, name: str, known: Collection[str], renamed: dict[str, str]) -> str:
+    """A component's name of today."""
+    new = COMPONENTS.get(kind, {}).get(name)
+    if new is None or name in known or new not in known:
+        return name
+    renamed[f"{kind} {name}"] = new
+    return new
+
+
+def parameter(name: str, known: Collection[str], renamed: dict[str, str]) -> str:
+    """A constructor's parameter of today."""
+    new = PARAMETERS.get(name)
+    if new is None or name in known or new not in known:
+        return name
+    renamed[name] = new
+    return new
+
+
+def kind_of(kind: str) -> str:
+    """A kind's name of today."""
+    return KINDS.get(kind, kind)
+
+
+def old_kinds(kind: str) -> list[str]:
+    """The names that a kind had."""
+    return [old for old, new in KINDS.items() if new == kind]
+
+
+def note(source: str, renamed: Mapping[str, str]) -> None:
+    """Tell in one line what a recipe should be changed to; nothing where it has no old names."""
+    if renamed:
+        listed = ", ".join(f"{old} is now {new}" for old, new in renamed.items())
+        warnings.warn(
+            f"{source} has names of the first edition, which the next release will refuse: {listed}", stacklevel=2
+        )

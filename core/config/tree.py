@@ -1,0 +1,156 @@
+"""The tree of a recipe's values, each with its place, and the problems that are found in it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..util.errors import BadInput
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A place: `file:line:column`, or an argument of the command line.
+
+    Attributes:
+        text: the line of the file, for messages.
+        base: the folder that relative paths written here start from.
+        override: the whole argument `key=value`; "" in a file.
+    """
+
+    file: str
+    line: int
+    column: int
+    text: str
+    base: Path
+    override: str = ""
+
+    def __str__(self) -> str:
+        return f"command line: {self.override}" if self.override else f"{self.file}:{self.line}:{self.column}"
+
+
+class PlacedText(str):
+    """A text that knows its place, as validation needs it for relative paths."""
+
+    mark: Mark
+
+    @classmethod
+    def at(cls, text: str, mark: Mark) -> PlacedText:
+        """The text with its place."""
+        placed = cls(text)
+        placed.mark = mark
+        return placed
+
+
+@dataclass
+class Node:
+    """A value of the tree: a scalar, a dict of Nodes or a list of Nodes.
+
+    Attributes:
+        mark: where the value stands.
+        key: where its key stands; None where it was written without one.
+    """
+
+    value: Any
+    mark: Mark
+    key: Mark | None = None
+
+    @property
+    def is_map(self) -> bool:
+        """Whether this is a mapping."""
+        return isinstance(self.value, dict)
+
+    def get(self, *path: str) -> Node | None:
+        """The node at a path of keys, or None."""
+        node: Node | None = self
+        for name in path:
+            node = node.value.get(name) if node is not None and node.is_map else None
+        return node
+
+    def nearest(self, path: Sequence[str | int]) -> tuple[Node, bool]:
+        """The node at a path of keys and list indices, or the deepest one above it; and whether it is the whole way."""
+        node = self
+        for step in path:
+            items: Any = dict(enumerate(node.value)) if isinstance(node.value, list) else node.value
+            if not isinstance(items, dict) or step not in items:
+                return node, False
+            node = items[step]
+        return node, True
+
+    def place(self, path: Sequence[str | int]) -> Mark:
+        """Where a component stands: a parameter from the command line counts before the component's key in the file."""
+        node, whole = self.nearest(path)
+        inside = node.value.values() if whole and node.is_map else ()
+        return next((child.mark for child in inside if child.mark.override), node.key or node.mark)
+
+    def shown(self) -> str:
+        """The value as a message shows it: `the text 'x'`, `a list`, `null`."""
+        value = self.value
+        if isinstance(value, dict):
+            return "a mapping"
+        if isinstance(value, list):
+            return "a list" if value else "an empty list"
+        if isinstance(value, str):
+            return f"the text {value!r}"
+        if isinstance(value, float) and math.isnan(value):
+            return ".nan"
+        return "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
+
+    def plain(self) -> Any:
+        """The bare Python value."""
+        if isinstance(self.value, dict):
+            return {k: v.plain() for k, v in self.value.items()}
+        return [v.plain() for v in self.value] if isinstance(self.value, list) else self.value
+
+    def data(self) -> Any:
+        """The value for validation: texts are PlacedTexts. NaN becomes a text too, for it is no number anywhere."""
+        if isinstance(self.value, dict):
+            return {k: v.data() for k, v in self.value.items()}
+        if isinstance(self.value, list):
+            return [v.data() for v in self.value]
+        nan = isinstance(self.value, float) and math.isnan(self.value)
+        text = ".nan" if nan else self.value
+        return PlacedText.at(text, self.mark) if isinstance(text, str) else text
+
+
+@dataclass
+class Problem:
+    """One thing that is wrong with a recipe: where, the key's path, and what was expected."""
+
+    mark: Mark
+    path: str
+    message: str
+
+    def record(self) -> dict[str, Any]:
+        """The problem as plain values."""
+        m = self.mark
+        place = {"argument": m.override} if m.override else {"file": m.file, "line": m.line, "column": m.column}
+        return {**place, "path": self.path, "message": self.message}
+
+    def __str__(self) -> str:
+        if self.mark.override:
+            return f"{self.mark}: {self.message}"
+        named = not self.path or self.message.startswith(f"needs {self.path}:")
+        place = f"{self.mark}: {self.message}" if named else f"{self.mark}: {self.path}: {self.message}"
+        return f"{place}\n    {self.mark.line} | {self.mark.text.strip()}" if self.mark.text.strip() else place
+
+
+class BadRecipe(BadInput):
+    """Every problem of a recipe, in the order of the files' lines, the command line's last.
+
+    Attributes:
+        problems: each on its own.
+    """
+
+    def __init__(self, problems: Sequence[Problem]):
+        files = list(dict.fromkeys(p.mark.file for p in problems))
+        different = {str(p): p for p in reversed(problems)}.values()
+        self.problems = sorted(
+            reversed(different),
+            key=lambda p: (bool(p.mark.override), files.index(p.mark.file), p.mark.line, p.mark.column),
+        )
+        count = f"{len(self.problems)} error{'s' * (len(self.problems) > 1)}; nothing was run"
+        super().__init__("\n".join([*map(str, self.problems), count]))

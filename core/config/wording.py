@@ -1,0 +1,188 @@
+"""pydantic's errors -> problems with file, line, key path and the nearest valid name."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from ..util import messages
+from ..util.annotations import Kind
+from .signature import LISTS, MAPPINGS, alternatives, kind_of, type_name
+from .tree import Node, Problem
+
+OWN = "sonolux:"  # starts the types of errors that carry what a message needs
+
+Loc = tuple[int | str, ...]
+
+# Two fields of a recipe that share a mapping with another, under names that no recipe has: where their keys stand.
+SPLIT, SAMPLER = "<split>", "<sampler>"
+MIXED: dict[int | str, Loc] = {SPLIT: ("data", "split"), SAMPLER: ("sample",)}
+REMEDY = {"recipe": "write `recipe: 1`", "data": "give a data section: a mapping with `use:`"}
+
+
+class KeyedKind(Kind):
+    """The marker of a component whose parameters are known."""
+
+    def accepts(self, value: Any) -> Collection[str]:
+        """The parameters of the component that a value of a recipe names."""
+        raise NotImplementedError
+
+
+def complaint(what: str, **facts: Any) -> PydanticCustomError:
+    """An error for `problems` to word.
+
+    Args:
+        what: `expected` a type; a `needed` parameter; an `unknown` or `hidden` key; a key that is `missing`; what a
+            constructor `refused`; a `use` that names no component.
+        facts: what the message needs.
+    """
+    return PydanticCustomError(OWN + what, "see context", facts)  # type: ignore[arg-type]
+
+
+def at(loc: Loc, error: PydanticCustomError) -> ValidationError:
+    """The error at a place below where it is raised."""
+    return ValidationError.from_exception_data("recipe", [InitErrorDetails(type=error, loc=loc, input=None)])
+
+
+def reworded(
+    error: ValidationError,
+    model: type[BaseModel],
+    data: Any,
+    owner: str = "",
+    beside: Collection[str] = (),
+    hidden: Collection[str] = (),
+) -> ValidationError:
+    """A model's errors as complaints, by the annotations of its fields.
+
+    Args:
+        error: what the model raised.
+        model: a section, or the model of a constructor.
+        data: what it was given.
+        owner: what accepts the keys, for messages: a component's name.
+        beside: keys that the same mapping holds for a section.
+        hidden: parameters that the builder sets.
+    """
+    found: dict[tuple[Loc, str], InitErrorDetails] = {}
+    for e in error.errors(include_url=False):
+        loc, kind = tuple(e["loc"]), e["type"]
+        if kind.startswith(OWN):
+            told = complaint(kind.removeprefix(OWN), **e.get("ctx", {}))
+        elif kind == "extra_forbidden":
+            holder = _annotation(model, loc[:-1])[0]
+            told = _unknown(holder, loc, data, owner if len(loc) == 1 else "", beside, hidden)
+        elif loc[-1] == "[key]":
+            loc, told = loc[:-1], complaint("refused", message=f"the key {loc[-2]!r} is no integer")
+        elif kind == "missing" and isinstance(loc[-1], str):
+            told = complaint("missing")
+        else:
+            short = kind == "missing" and _annotation(model, loc)[1] == len(loc)  # a list that lacks an item
+            annotation, depth = _annotation(model, loc[:-1] if short else loc)
+            single = [a for a in alternatives(annotation) if a is not type(None)]
+            annotation = single[0] if len(single) == 1 else annotation  # that null is taken too is no news
+            loc = loc[:depth]
+            options = get_args(annotation) if get_origin(annotation) is Literal else ()
+            told = complaint("expected", type=type_name(annotation), options=[str(o) for o in options])
+        found.setdefault((loc, told.type), InitErrorDetails(type=told, loc=loc, input=None))
+    return ValidationError.from_exception_data("recipe", list(found.values()))
+
+
+def keys_of(model: type[BaseModel]) -> dict[str, Any]:
+    """key -> annotation of a model's fields."""
+    fields = {f.alias or name: f for name, f in model.model_fields.items()}
+    return {n: Annotated[(f.annotation, *f.metadata)] if f.metadata else f.annotation for n, f in fields.items()}
+
+
+def _annotation(model: Any, loc: Loc) -> tuple[Any, int]:
+    """The annotation at a place, or that of the union of several types above it; and how deep that is."""
+    for depth, step in enumerate(loc):
+        inner = model
+        while get_origin(inner) is Annotated or alternatives(inner):
+            options = [a for a in alternatives(inner) if a is not type(None)] or [get_args(inner)[0]]
+            if len(options) > 1:
+                return model, depth
+            inner = options[0]
+        args = get_args(inner)
+        if isinstance(inner, type) and issubclass(inner, BaseModel) and step in (keys := keys_of(inner)):
+            model = keys[step]
+        elif get_origin(inner) is tuple and Ellipsis not in args and isinstance(step, int):
+            model = args[min(step, len(args) - 1)]
+        elif get_origin(inner) in LISTS:
+            model = args[0]
+        elif get_origin(inner) in MAPPINGS:
+            model = args[1]
+        else:
+            return model, depth
+    return model, len(loc)
+
+
+def _unknown(
+    holder: Any, loc: Loc, data: Any, owner: str, beside: Collection[str], hidden: Collection[str]
+) -> PydanticCustomError:
+    name = str(loc[-1])
+    if name in hidden:
+        return complaint("hidden")
+    while not isinstance(holder, type):
+        holder = next(a for a in (get_args(holder) or (dict,)) if a is not type(None))
+    keys = keys_of(holder)
+    for step in loc[:-1]:
+        data = data.get(step) if isinstance(data, dict) else None
+    known = [*(k for k in keys if k not in MIXED), *beside]
+    near = messages.nearest(name, known)
+    if not near:
+        near = [f"{key}.{name}" for key, a in keys.items() if name in _accepted(a, (data or {}).get(key))]
+    return complaint("unknown", known=known, near=near, owner=owner)
+
+
+def _accepted(annotation: Any, value: Any) -> Collection[str]:
+    kind = kind_of(annotation)
+    return kind.accepts(value) if isinstance(kind, KeyedKind) else ()
+
+
+def problems(error: ValidationError, root: Node, above: Loc = ()) -> list[Problem]:
+    """Complaints as problems with their places in a tree.
+
+    Args:
+        error: what `reworded` made of a model's errors.
+        root: the tree that was validated.
+        above: the path of the tree's own place, for messages.
+    """
+    return [
+        _problem(e["type"].removeprefix(OWN), tuple(e["loc"]), e.get("ctx", {}), root, above) for e in error.errors()
+    ]
+
+
+def _problem(what: str, loc: Loc, facts: dict[str, Any], root: Node, above: Loc) -> Problem:
+    loc = MIXED.get(loc[0], loc[:1]) + loc[1:] if loc else loc
+    node, _ = root.nearest(loc)
+    path = path_of((*above, *loc))
+    if what == "refused":
+        return Problem(root.place(loc), path, facts["message"])
+    if what == "use":
+        return Problem(node.mark, path, facts["message"])
+    if what == "missing":
+        return Problem(root.mark, path, f"is missing: {REMEDY.get(path, f'give a {path}: a mapping with `use:`')}")
+    if what == "needed":
+        doc, example = f" ({facts['doc']})" * bool(facts["doc"]), "path/to/folder" if facts["type"] == "path" else "..."
+        return Problem(node.mark, path, f"needs {path}: {facts['type']}{doc}; for example {path}={example}")
+    if what == "hidden":
+        return Problem(node.key or node.mark, path, "sonolux sets this itself; leave it out")
+    if what == "unknown" and not (loc[-1] == "use" and node.key is None):
+        return Problem(node.key or node.mark, path, _unknown_key(node, loc, facts))
+    near = messages.did_you_mean(node.value, facts.get("options", ())) if isinstance(node.value, str) else ""
+    return Problem(node.mark, path, f"expected {facts.get('type', 'mapping')}, got {node.shown()}{near}")
+
+
+def _unknown_key(node: Node, loc: Loc, facts: dict[str, Any]) -> str:
+    above = path_of(loc[:-1])
+    if facts["near"]:
+        prefix = f"{above}." if above and (node.key or node.mark).override else ""
+        return f"unknown key; did you mean {' or '.join(repr(prefix + n) for n in facts['near'])}?"
+    return f"unknown key; {facts['owner'] or above or 'a recipe'} accepts: {', '.join(facts['known']) or 'nothing'}"
+
+
+def path_of(loc: Sequence[int | str]) -> str:
+    """`network.stages[1]`."""
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in loc).removeprefix(".")
