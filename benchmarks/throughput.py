@@ -3,10 +3,10 @@
     python benchmarks/throughput.py [--threads 2] [--seconds 5] [--only digits] [--busy] [--profile]
     python benchmarks/throughput.py --steps [--against PATH]
 
-Networks: examples a second of forward, backward and AdamW; `ratio` is to the first row. Steps: milliseconds of a whole
-step, and the shares of reading its data and of drawing its noise; with --against, the ratio to the same steps of another
-checkout of sonolux, such as `git worktree add PATH REVISION`. Rounds alternate, so that what else the machine does falls
-on all of them.
+Networks: examples a second of forward, backward and AdamW; `ratio` is to the first row. Steps: milliseconds of a
+whole step, and the shares of reading its data and of drawing its noise; with --against, the ratio to the same steps of
+another checkout of sonolux, such as `git worktree add PATH REVISION`. Rounds alternate, so that what else the machine
+does falls on all of them.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ class Train:
     accumulate: Annotated[int, Range(1)] = 1
     """parts a batch is split into, to save memory"""
     workers: Annotated[int, Range(0)] | Literal["auto"] = "auto"
-    """processes that read data ahead; auto: as many as reading costs, none for data in memory; changes no result"""
+    """processes that read data ahead; they change no result; auto: for a GPU as many as reading costs, else none"""
     optimizer: Annotated[Spec, Kind("optimizer")] = field(default_factory=lambda: Spec("optimizer", "adamw"))
     """update rule"""
     warmup: Annotated[int, Range(0)] = 100

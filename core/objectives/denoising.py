@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from ..config.spec import Kind, Range
+from ..nn.process import Process
 from ..parameterizations.base import Parameterization
 from ..types import Conditioning, NoiseLevel
 from ._mixed import mixed_times
 from .base import LossResult, Objective, StepRandom, valid_mean
-from .process import Process
 from .timestep_sampling.base import TimestepSampling
 from .timestep_sampling.lognormal import LogNormal
 from .weightings.base import Weighting

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from ..codecs.base import Codec
@@ -10,9 +11,9 @@ from ..config.recipe import Recipe
 from ..data.loader import finite
 from ..nn.layers.init import reset
 from ..nn.model import Model
+from ..nn.process import Process
 from ..objectives.base import Objective
 from ..objectives.denoising import Denoising
-from ..objectives.process import Process
 from ..pipeline.lengths import ClipLengths, clip_lengths
 from ..types import BadInput, Dataset, Item, MediaSpec, Modality
 
@@ -32,8 +33,12 @@ class Parts:
     codec: Codec
     model: Model
     process: Process
-    objective: Objective
     clip_lengths: ClipLengths = ()
+
+    @cached_property
+    def objective(self) -> Objective:
+        """What the network is trained for; built when training asks, so that sampling needs no teacher."""
+        return build_objective(self.recipe, self.process)
 
 
 def build_process(recipe: Recipe, spec: MediaSpec) -> Process:
@@ -72,8 +77,7 @@ def build_parts(recipe: Recipe, spec: MediaSpec) -> Parts:
     }
     model = Model(network, conditions)
     reset(model, recipe.seed)
-    process = build_process(recipe, spec)
-    return Parts(recipe, recipe.modality.build(), spec, codec, model, process, build_objective(recipe, process))
+    return Parts(recipe, recipe.modality.build(), spec, codec, model, build_process(recipe, spec))
 
 
 def fit_codec(codec: Codec, data: Dataset) -> ClipLengths:

@@ -8,10 +8,10 @@ import torch
 from sonolux.core.config import registry
 from sonolux.core.config.load import load_recipe
 from sonolux.core.config.spec import Spec
+from sonolux.core.nn.process import Process
 from sonolux.core.noise_conditioning.c_noise import CNoise
 from sonolux.core.objectives.base import LossResult, Objective, StepRandom, valid_mean
 from sonolux.core.objectives.denoising import Denoising
-from sonolux.core.objectives.process import Process
 from sonolux.core.objectives.timestep_sampling.lognormal import LogNormal
 from sonolux.core.objectives.weightings.none import Unweighted
 from sonolux.core.parameterizations.edm import EDM as EDMSpace

@@ -11,10 +11,10 @@ from sonolux.core.nn.layers.block import ResidualBlock
 from sonolux.core.nn.layers.init import normal_
 from sonolux.core.nn.layers.inputs import BlockInputs, for_stages
 from sonolux.core.nn.model import NetworkDenoiser
+from sonolux.core.nn.process import Process
 from sonolux.core.objectives._mixed import mixed_times
 from sonolux.core.objectives.base import StepRandom, valid_mean
 from sonolux.core.objectives.denoising import Denoising
-from sonolux.core.objectives.process import Process
 from sonolux.core.pipeline.functional import sample
 from sonolux.core.samplers.base import run
 from sonolux.core.schedulers.edm import EDM

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from ..nn.model import NetworkDenoiser
 from ..noise_conditioning.base import NoiseConditioning
 from ..parameterizations.base import Parameterization
 from ..schedulers.base import Schedule
+from .model import NetworkDenoiser
 
 
 @dataclass(frozen=True)
