@@ -39,10 +39,8 @@ def main() -> None:
     load_recipe = first_of("config.load:load_recipe", "recipe.load:load_recipe")
     names = ("build_data", "build_parts", "fit_codec")
     build_data, build_parts, fit_codec = (first_of(f"training.build:{n}", f"build:{n}") for n in names)
-    noise, trainer_class = (
-        first_of("util.rng:Noise", "noise:Noise"),
-        first_of("training.step:Trainer", "training.loop:Trainer"),
-    )
+    noise_class = first_of("util.rng:Noise", "noise:Noise")
+    trainer_class = first_of("training.step:Trainer", "training.loop:Trainer")
     choose_device = first_of("util.device:choose_device", "device:choose_device")
     recipe = load_recipe(sys.argv[1], sys.argv[2:])
     device = choose_device(recipe.train.device)
@@ -59,14 +57,14 @@ def main() -> None:
             action(trainer.step)
         return time.perf_counter() - began
 
+    def noise(step: int) -> Any:
+        return noise_class(recipe.seed, range(recipe.train.batch), latent, device).normal("train", step)
+
     for line in sys.stdin:
         count = int(line)
-        rows = range(recipe.train.batch)
         found = {
             "read": spent(read, count),
-            "noise": spent(
-                lambda step, rows=rows: noise(recipe.seed, rows, latent, device).normal("train", step), count
-            ),
+            "noise": spent(noise, count),
             "step": spent(lambda step: float(one_step(0.5).loss), count),
         }
         print(json.dumps(found), flush=True)

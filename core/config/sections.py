@@ -45,7 +45,7 @@ class Train(Section):
     accumulate: Annotated[int, Range(1)] = 1
     """parts a batch is split into, to save memory"""
     workers: Annotated[int, Range(0)] | Literal["auto"] = "auto"
-    """processes that read data ahead; auto: as many as reading costs, none for data in memory; changes no result"""
+    """processes that read data ahead; they change no result; auto: for a GPU as many as reading costs, else none"""
     optimizer: Annotated[Spec, Component("optimizer", "adamw")] = Spec("optimizer", "adamw")
     """update rule"""
     warmup: Annotated[int, Range(0)] = 100

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 from ..codecs.base import Codec
@@ -32,8 +33,12 @@ class Parts:
     codec: Codec
     model: Model
     process: Process
-    objective: Objective
     clip_lengths: ClipLengths = ()
+
+    @cached_property
+    def objective(self) -> Objective:
+        """What the network is trained for; built when training asks, so that sampling needs no teacher."""
+        return build_objective(self.recipe, self.process)
 
 
 def build_process(recipe: Recipe, spec: MediaSpec) -> Process:
@@ -76,8 +81,7 @@ def build_parts(recipe: Recipe, spec: MediaSpec) -> Parts:
     check_accepts(network, conditions)
     model = Model(network, conditions)
     reset(model, recipe.seed)
-    process = build_process(recipe, spec)
-    return Parts(recipe, recipe.modality.build(), spec, codec, model, process, build_objective(recipe, process))
+    return Parts(recipe, recipe.modality.build(), spec, codec, model, build_process(recipe, spec))
 
 
 def fit_codec(codec: Codec, data: Dataset) -> ClipLengths:

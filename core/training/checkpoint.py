@@ -1,5 +1,5 @@
 """A checkpoint: one safetensors file with weights, their average, the fitted codec and the optimiser's state, and with
-the recipe and the signal as JSON in its header. Reading one never runs code; writing one is atomic."""
+the recipe and the facts of its data as JSON in its header. Reading one never runs code; writing one is atomic."""
 
 from __future__ import annotations
 
@@ -32,12 +32,13 @@ class NotSaved(Exception):
 class Header:
     """What a checkpoint says of itself.
 
-    recipe:  the resolved recipe, YAML
-    spec:  the facts of its data, classes included
-    step:    optimiser steps made
-    elapsed: seconds of wall clock spent
-    takes:   lengths of training examples, where they have their own
-    plans:   calibrated plans by number of evaluations, see `sonolux calibrate`
+    Attributes:
+        recipe: the resolved recipe, YAML.
+        spec: the facts of its data, classes included.
+        step: optimiser steps made.
+        elapsed: seconds of wall clock spent.
+        takes: lengths of training examples, where they have their own.
+        plans: calibrated plans by number of evaluations, see `sonolux calibrate`.
     """
 
     recipe: str

@@ -1,4 +1,4 @@
-"""Exponential moving average of the weights, told by its half-life in steps."""
+"""Exponential moving average of the weights, given by its half-life in steps."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ class EMA(Generic[M]):
     h = min(half_life, step / 10): early weights are forgotten as fast as they become outdated (Karras et al. 2022,
     arXiv:2206.00364, appendix F.2, has the same ramp).
 
-    half_life: steps after which a weight's past counts half
+    Args:
+        model: the model that is trained; the average starts as a copy of it.
+        half_life: steps after which a weight's past counts half.
     """
 
     def __init__(self, model: M, half_life: float):

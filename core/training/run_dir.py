@@ -1,4 +1,4 @@
-"""A run's folder: what was asked, what it ran on, what it measured, what it made."""
+"""A run's folder: recipe, environment, data, metrics, previews, checkpoints."""
 
 from __future__ import annotations
 

@@ -109,7 +109,9 @@ class Trainer:
 
     def _next_batch(self) -> Batch:
         if self._batches is None:
-            workers = getattr(self.train, "workers", 0)
+            workers = self.train.workers
+            if workers == "auto" and self.device.type == "cpu":
+                workers = 0  # training itself keeps every core busy
             self._batches = load_steps(self.data_of_steps, self.step, workers, pin=self.device.type == "cuda")
         return next(self._batches)
 

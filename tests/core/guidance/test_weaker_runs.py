@@ -4,6 +4,7 @@ import pytest
 import sonolux
 import torch
 from sonolux.core.config.load import load_recipe
+from sonolux.core.pipeline.preview import Previews
 from sonolux.core.training.run import TrainingRun
 from sonolux.core.types import BadInput
 
@@ -67,6 +68,7 @@ def test_runs_that_do_not_suit_are_refused(strong, tiny_run, tmp_path):
 def test_a_training_that_previews_with_a_missing_run_is_refused_before_it_begins(tiny_recipe, tmp_path):
     (tmp_path / "tiny.yaml").write_text(tiny_recipe["image"])
     missing = [*SETTINGS, "sample.guidance={use: autoguidance, weak: nowhere}"]
+    recipe = load_recipe(tmp_path / "tiny.yaml", missing)
     with pytest.raises(BadInput, match="nowhere"):
-        TrainingRun(load_recipe(tmp_path / "tiny.yaml", missing), tmp_path / "run", bar=False).prepare()
+        TrainingRun(recipe, tmp_path / "run", bar=False, callbacks=[Previews(recipe)]).prepare()
     assert not (tmp_path / "run").exists()

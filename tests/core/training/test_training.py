@@ -8,6 +8,7 @@ import pytest
 import torch
 from sonolux.core.config.load import load_recipe
 from sonolux.core.config.sections import Train
+from sonolux.core.data import loader
 from sonolux.core.data.loader import Order
 from sonolux.core.objectives.base import LossResult
 from sonolux.core.objectives.denoising import Denoising
@@ -462,3 +463,41 @@ def test_weights_of_another_type_are_refused(tmp_path):
     save_file({"model.weight": torch.ones(1, 2, dtype=torch.float16)}, tmp_path / "c.safetensors")
     read(tmp_path / "c.safetensors", net, "model")
     assert net.weight.dtype == torch.float32 and bool((net.weight == 1).all())
+
+
+def check_frames(recipe, folder, monkeypatch, most=5):
+    """From the command to the optimiser's step a reader passes few functions of sonolux."""
+    import traceback
+
+    from sonolux.core.cli import train
+
+    seen = []
+    monkeypatch.setattr(EMA, "update", lambda self, model, step: seen.append(traceback.extract_stack()))
+    arguments = [str(recipe), "train.steps=1", "--out", str(folder), "--quiet"]
+    train.command.main(arguments, standalone_mode=False)
+    root = str(Path(train.__file__).parents[1])
+    frames = [frame.name for frame in seen[0] if frame.filename.startswith(root)]
+    assert frames[0] == "command" and len(frames) <= most, f"too deep: {frames}"
+
+
+def test_few_functions_lie_between_the_command_and_the_step(recipe, tmp_path, monkeypatch):
+    check_frames(recipe, tmp_path / "run", monkeypatch)
+
+
+def test_planted_layers_are_caught(recipe, tmp_path, monkeypatch):
+    from sonolux.core.training.run import Trainer
+
+    step = Trainer.train_step
+    for _ in range(3):
+        step = layered(step)
+    monkeypatch.setattr(Trainer, "train_step", step)
+    with pytest.raises(AssertionError, match="too deep"):
+        check_frames(recipe, tmp_path / "run", monkeypatch, most=5)
+
+
+def layered(function):
+    """The same function behind one that only hands its arguments on, as if written in sonolux."""
+    code = compile("def hand_on(*given):\n    return function(*given)", str(Path(loader.__file__)), "exec")
+    names = {"function": function}
+    exec(code, names)
+    return names["hand_on"]
