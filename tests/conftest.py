@@ -1,11 +1,15 @@
 """Settings of every run, tiny trained runs, and `--mutants`: planted errors with the test that caught each.
 
+`@pytest.mark.slow` stands at tests that take more than a second of processor time; `make test-fast` leaves them out.
 Small tensors are faster on one thread, and parallel test processes do not fight for cores.
 """
 
+import hashlib
 import os
+import shutil
 
 import pytest
+from filelock import FileLock
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -49,17 +53,29 @@ def tiny_recipe():
 def tiny_run(tmp_path_factory):
     """tiny_run(modality, *changes, wake=0): the folder of a run of a few steps, trained once for the whole session.
 
-    modality: a key of TINY, or a recipe's own text
-    changes:  key=value changes of the recipe
-    wake:     deviation of the weights that layers which start at zero begin with, so that levels and labels matter
-    own:      a word that makes this run a test's own, to change; what has none is shared, and only read
+    Parallel test processes share it: the first to ask trains, the others wait at a lock.
+
+    Args:
+        modality: A key of TINY, or a recipe's own text.
+        *changes: key=value changes of the recipe.
+        wake: Deviation of the weights that layers which start at zero begin with, so that levels and labels matter.
+        own: A word that makes this run a test's own, to change; what has none is shared, and only read.
     """
-    made = {}
+    made, base = {}, tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
     def run(modality, *changes, wake=0.0, own=""):
         asked = (modality, changes, wake, own)
         if asked not in made:
-            made[asked] = _trained(TINY.get(modality, modality), changes, wake, tmp_path_factory.mktemp("tiny"))
+            key = hashlib.sha256(repr(asked).encode()).hexdigest()[:16]
+            folder = (base if own else shared) / f"tiny-{key}"
+            with FileLock(f"{folder}.lock"):
+                if not (folder / "done").exists():
+                    shutil.rmtree(folder, ignore_errors=True)  # of a process that was stopped
+                    folder.mkdir()
+                    _trained(TINY.get(modality, modality), changes, wake, folder)
+                    (folder / "done").touch()
+            made[asked] = folder / "run"
         return made[asked]
 
     return run
@@ -79,7 +95,6 @@ def _trained(text, changes, wake, folder):
             if p.ndim > 1 and not p.data.any():
                 normal_(p.data, generator(0, 0, "wake", name), wake)
     job.run()
-    return folder / "run"
 
 
 def pytest_addoption(parser):
@@ -91,6 +106,11 @@ def pytest_configure(config):
         from sonolux.core.testing import mutation
 
         mutation.LISTENERS.append(_planted)
+
+
+def pytest_make_parametrize_id(config, val, argname):
+    """The name of a test is the same in every process: a mutation is named by what it does."""
+    return repr(val) if type(val).__name__ == "Mutation" else None
 
 
 def _planted(error):

@@ -29,5 +29,5 @@ class Eps(Parameterization):
         if bool((level.alpha == 0).any()) if isinstance(level.alpha, Tensor) else level.alpha == 0:
             raise BadInput(
                 "an eps network says nothing about the data at alpha = 0, where this schedule starts: "
-                "train with `prediction: v` (or flow, edm, x0), or start lower (spacing karras with rho_max)"
+                "train with `parameterization: v` (or flow, edm, x0), or start lower (timesteps karras with rho_max)"
             )

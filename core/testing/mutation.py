@@ -9,7 +9,7 @@ How to use it. An error is described by what it does, never by the text of a lin
     Wrong = mutant(Heun, "draft", scale(call("noise"), 1.1))     # a subclass, to stand beside the right class
     wrong = mutate(psi, drop_call("clamp"), negate(condition()))  # a function; several mutations apply in order
 
-Targets: an operator class of `ast`, call("f"), attribute("sigma"), name("x"), constant(0.5), condition(), argument().
+Targets: an operator class of `ast`, call("f"), attribute("sigma"), variable("x"), constant(2), condition(), argument().
 Mutations: swap, swap_constant, swap_name, swap_attribute, swap_call, swap_sides, swap_arguments, drop_call, replace,
 set_argument, scale, negate, take_left, take_right, drop_statement, rewrite. `at` counts the matches in the order of the
 source (0: the first, -1: the last, None: all); `near="word"` keeps those that hold that name, attribute or text.
@@ -52,9 +52,12 @@ def attribute(name: str) -> Target:
     return lambda node: isinstance(node, ast.Attribute) and node.attr == name and isinstance(node.ctx, ast.Load)
 
 
-def name(word: str) -> Target:
+def variable(name: str) -> Target:
     """Reads of a variable."""
-    return lambda node: isinstance(node, ast.Name) and node.id == word and isinstance(node.ctx, ast.Load)
+    return lambda node: isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Load)
+
+
+name = variable
 
 
 def constant(value: Any) -> Target:
@@ -68,7 +71,7 @@ def condition() -> Target:
 
 
 def argument(function: str, which: int | str) -> Target:
-    """The value of one argument (position or keyword) in calls of `function`."""
+    """The value of one argument (position, -1 for the last, or keyword) in calls of `function`."""
     return lambda node: (function, which) in getattr(node, "_argument_of", ())
 
 
@@ -124,10 +127,8 @@ class Mutation:
 
     def _places(self, tree: ast.FunctionDef) -> Iterator[tuple[tuple[int, int], ast.AST, str, int | None]]:
         wanted = _holds(self.target) if isinstance(self.target, type) else self.target
-        for parent in ast.walk(tree):
-            for field, value in ast.iter_fields(parent):
-                if field in ("decorator_list", "returns", "annotation", "type_comment"):
-                    continue
+        for parent in _code_of(tree):
+            for field, value in _parts(parent):
                 for index, node in enumerate(value) if isinstance(value, list) else [(None, value)]:
                     if isinstance(node, ast.AST) and wanted(node) and (not self.near or _mentions(node, self.near)):
                         yield _position(node, self.target), parent, field, index
@@ -154,7 +155,7 @@ def swap_constant(old: Any, new: Any, at: int | None = 0, near: str | None = Non
 
 def swap_name(old: str, new: str, at: int | None = 0, near: str | None = None) -> Mutation:
     """A read of one variable becomes a read of another."""
-    return Mutation(f"swap_name({old}, {new}, at={at})", name(old), lambda _: ast.Name(new, ast.Load()), at, near)
+    return Mutation(f"swap_name({old}, {new}, at={at})", variable(old), lambda _: ast.Name(new, ast.Load()), at, near)
 
 
 def swap_attribute(old: str, new: str, at: int | None = 0, near: str | None = None) -> Mutation:
@@ -470,7 +471,8 @@ def _compiled(function: types.FunctionType, tree: ast.FunctionDef) -> types.Code
     owner = function.__qualname__.rsplit(".", 2)
     body: list[ast.stmt] = [inner]
     if len(owner) > 1 and owner[-2] != "<locals>":  # names with two underscores are mangled by the class
-        body = [ast.ClassDef(name=owner[-2], bases=[], keywords=[], body=body, decorator_list=[], type_params=[])]
+        held = ast.ClassDef(name=owner[-2], bases=[], keywords=[], body=body, decorator_list=[], type_params=[])
+        body = [held] if owner[-2] in free else [ast.Global([owner[-2]]), held]
     around = ast.parse(f"def around({', '.join(free)}):\n    pass").body[0]
     around.body = body  # type: ignore[attr-defined]
     module = ast.fix_missing_locations(ast.Module([around], []))
@@ -527,21 +529,38 @@ def _annotate(tree: ast.FunctionDef) -> None:
             for test in node.ifs:
                 test._is_condition = True  # type: ignore[attr-defined]
         elif isinstance(node, ast.Call):
-            given: list[tuple[int | str, ast.expr]] = [*enumerate(node.args)]
-            given += [(k.arg, k.value) for k in node.keywords if k.arg]
-            for which, value in given:
-                value._argument_of = {(_last(node.func), which)}  # type: ignore[attr-defined]
+            for index, value in enumerate(node.args):
+                places = {(_last(node.func), index), (_last(node.func), index - len(node.args))}
+                value._argument_of = places  # type: ignore[attr-defined]
+            for keyword in node.keywords:
+                keyword.value._argument_of = {(_last(node.func), keyword.arg)}  # type: ignore[attr-defined]
 
 
-def _holds(operator: type[ast.AST]) -> Callable[[ast.AST], bool]:
-    def wanted(node: ast.AST) -> bool:
+def _parts(node: ast.AST) -> Iterator[tuple[str, Any]]:
+    """The fields of a node that run when the function does: no annotations and no decorators."""
+    return (pair for pair in ast.iter_fields(node) if pair[0] not in ("decorator_list", "returns", "annotation"))
+
+
+def _code_of(tree: ast.AST) -> Iterator[ast.AST]:
+    waiting = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        for _, value in _parts(node):
+            waiting += [v for v in (value if isinstance(value, list) else [value]) if isinstance(v, ast.AST)]
+
+
+def _holds(wanted: type[ast.AST]) -> Callable[[ast.AST], bool]:
+    """Whether a node has this operator, or is of this kind (ast.If, ast.ListComp)."""
+    if not issubclass(wanted, (ast.operator, ast.unaryop, ast.boolop, ast.cmpop)):
+        return lambda node: isinstance(node, wanted)
+
+    def holds(node: ast.AST) -> bool:
         if isinstance(node, ast.Compare):
-            return any(isinstance(op, operator) for op in node.ops)
-        if isinstance(node, (ast.BinOp, ast.BoolOp, ast.UnaryOp, ast.AugAssign)):
-            return isinstance(node.op, operator)
-        return isinstance(node, operator) and not isinstance(node, (ast.operator, ast.unaryop, ast.boolop, ast.cmpop))
+            return any(isinstance(op, wanted) for op in node.ops)
+        return isinstance(getattr(node, "op", None), wanted)
 
-    return wanted
+    return holds
 
 
 def _position(node: Any, target: Target) -> tuple[int, int]:

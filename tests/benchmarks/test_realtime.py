@@ -1,5 +1,6 @@
 """The real-time factor is seconds of work for a second of sound, whatever the codec, count or length."""
 
+import ast
 import importlib.util
 import itertools
 import sys
@@ -7,18 +8,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from sonolux.core.testing.mutation import call, caught, planted, replace, swap_sides, take_left
 
 FILE = Path(__file__).resolve().parents[2] / "benchmarks" / "realtime.py"
 
 
-def opened(old="", new=""):
-    """The benchmark as a module, with a planted error where one is given."""
+def opened():
+    """The benchmark as a module."""
     spec = importlib.util.spec_from_file_location("benchmark_realtime", FILE)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
-    text = FILE.read_text()
-    assert not old or text.count(old) == 1
-    exec(compile(text.replace(old, new) if old else text, str(FILE), "exec"), vars(module))
+    spec.loader.exec_module(module)
     return module
 
 
@@ -39,16 +39,17 @@ def test_the_factor(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("old", "new"),
+    "error",
     [
-        ("statistics.median(times) / lasts", "lasts / statistics.median(times)"),
-        ("statistics.median(times) / lasts", "statistics.median(times)"),
-        ("sum(m.shape[-1] for m in made.media)", "made.media[0].shape[-1]"),
+        swap_sides(ast.Div, near="median"),
+        take_left(ast.Div, near="median"),
+        replace(call("sum"), "made.media[0].shape[-1]"),
     ],
 )
-def test_planted_error_is_caught(old, new, monkeypatch):
-    with pytest.raises(AssertionError):
-        check_factor(opened(old, new), monkeypatch)
+def test_planted_error_is_caught(error, monkeypatch):
+    module = opened()
+    with planted(module, "measure", error):
+        caught(check_factor, module, monkeypatch)
 
 
 def test_every_case_names_a_recipe_that_ships():

@@ -35,6 +35,7 @@ from sonolux.core.samplers.lms import LMS
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.testing import ode
 from sonolux.core.testing.mixture import example
+from sonolux.core.testing.mutation import caught
 from sonolux.core.testing.planted import plant
 from sonolux.core.timesteps.karras import Karras
 from sonolux.core.types import NoiseLevel
@@ -280,21 +281,16 @@ PLANTED = [
 
 @pytest.mark.parametrize(("cls", "name", "old", "new", "helper"), PLANTED)
 def test_planted_error_is_caught(cls, name, old, new, helper):
-    with pytest.raises(AssertionError):
-        CASES[name].check(plant(cls, old, new, helper))
+    caught(CASES[name].check, plant(cls, old, new, helper))
 
 
 def test_planted_errors_in_noise_are_caught(monkeypatch):
-    with pytest.raises(AssertionError):
-        check_sde_of_two_stages(plant(DPMppSDE, "(1 - decay_m**2) ** 0.5", "(1 - decay_m) ** 0.5"))
-    with pytest.raises(AssertionError):
-        check_churn(plant(EDMChurn, "self.s_noise)", "1.0)"), monkeypatch)
-    with pytest.raises(AssertionError):
-        check_sde_of_two_stages(plant(DPMppSDE, "draft.noise(keys[2 * i + 1])", "draft.noise(keys[2 * i])"))
+    caught(check_sde_of_two_stages, plant(DPMppSDE, "(1 - decay_m**2) ** 0.5", "(1 - decay_m) ** 0.5"))
+    caught(check_churn, plant(EDMChurn, "self.s_noise)", "1.0)"), monkeypatch)
+    caught(check_sde_of_two_stages, plant(DPMppSDE, "draft.noise(keys[2 * i + 1])", "draft.noise(keys[2 * i])"))
 
 
 def test_an_error_in_the_loop_is_caught(monkeypatch):
     total = base._total
     monkeypatch.setattr(base, "_total", lambda *given: total(*given) * (1 + 1e-5))
-    with pytest.raises(AssertionError):
-        CASES["dpmpp_2m"].check()
+    caught(CASES["dpmpp_2m"].check)

@@ -7,6 +7,7 @@ from sonolux.core.conditioning.base import gather
 from sonolux.core.conditioning.class_ import Class
 from sonolux.core.conditioning.labels import Labels
 from sonolux.core.conditioning.scalar import Scalar
+from sonolux.core.testing.mutation import caught
 from sonolux.core.types import BadInput, Item, MediaSpec
 
 DIGITS = MediaSpec("image", 1, (8, 8), classes=("zero", "one", "7", "three"))
@@ -80,8 +81,7 @@ def test_planted_error_in_the_sum_of_labels_is_caught(monkeypatch):
     monkeypatch.setattr(
         Labels, "embed", lambda self, v: torch.stack([self.rows.weight[list(i)].prod(0) + self.given for i in v])
     )
-    with pytest.raises(AssertionError):
-        check_sum_of_labels()
+    caught(check_sum_of_labels)
 
 
 def test_scalar_parses_within_its_range():
@@ -119,8 +119,7 @@ def test_numbers_are_placed_by_their_logarithm():
 def test_planted_error_in_the_range_is_caught(monkeypatch):
     embed = Scalar.embed
     monkeypatch.setattr(Scalar, "embed", lambda self, v: embed(self, [2 * x for x in v]))
-    with pytest.raises(AssertionError):
-        check_log_scale()
+    caught(check_log_scale)
 
 
 def check_gather() -> None:
@@ -144,8 +143,7 @@ def test_gather_places_rows():
 def test_planted_error_in_the_places_is_caught(monkeypatch):
     right = base_module._embedded
     monkeypatch.setattr(base_module, "_embedded", lambda condition, *values: right(condition, *values).flip(0))
-    with pytest.raises(AssertionError):
-        check_gather()
+    caught(check_gather)
 
 
 def test_gather_of_nothing_told_is_null_and_null_rows_learn():

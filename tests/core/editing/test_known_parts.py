@@ -1,11 +1,12 @@
 """Inpainting on exact mixtures against the exact conditional; resampling as rows of a plan."""
 
+import ast
 import itertools
 
 import pytest
 import torch
 from sonolux.core.config import registry
-from sonolux.core.editing import jumps
+from sonolux.core.editing import inpaint, jumps
 from sonolux.core.editing.inpaint import Inpaint
 from sonolux.core.editing.jumps import Again, Resampled
 from sonolux.core.editing.operators.mask import Mask, known_places
@@ -22,7 +23,16 @@ from sonolux.core.testing.dense import ar1
 from sonolux.core.testing.distribution import statistics
 from sonolux.core.testing.invariants import deviation
 from sonolux.core.testing.mixture import example
-from sonolux.core.testing.planted import plant
+from sonolux.core.testing.mutation import (
+    argument,
+    caught,
+    mutant,
+    planted,
+    replace,
+    swap_arguments,
+    swap_sides,
+    take_right,
+)
 from sonolux.core.types import BadInput
 from sonolux.core.util.rng import Noise
 
@@ -72,15 +82,14 @@ def test_levels_on_every_schedule_and_a_stochastic_sampler(schedule):
 
 
 PLANTED = [
-    ("expand(level.alpha, x) * self.source.to(x), torch.zeros_like(x)", "self.source.to(x) * 2, torch.zeros_like(x)"),
-    ("torch.where(known, a, torch", "torch.where(~known, a, torch"),
+    ("start", replace(argument("joined", 0), "self.source.to(x) * 2")),
+    ("_map", swap_arguments("where", 1, 2)),
 ]
 
 
-@pytest.mark.parametrize(("old", "new"), PLANTED)
-def test_a_planted_error_of_levels_is_caught(old, new):
-    with pytest.raises((AssertionError, BadInput)):
-        check_levels(plant(Inpaint, old, new))
+@pytest.mark.parametrize(("method", "error"), PLANTED)
+def test_a_planted_error_of_levels_is_caught(method, error):
+    caught(check_levels, mutant(Inpaint, method, error), also=BadInput)
 
 
 def check_state(cls):
@@ -106,10 +115,8 @@ def test_the_known_part_carries_its_own_forward_noise():
 
 
 def test_a_planted_known_part_that_drifts_is_caught():
-    with pytest.raises(AssertionError):
-        check_state(
-            plant(Inpaint, "return Estimate(mask.joined(self.edit.source.to(x), found.x0), moved)", "return found")
-        )
+    with planted(inpaint._Known, "denoise", replace(argument("Estimate", 0), "found.x0")):
+        caught(check_state, Inpaint)
 
 
 def test_a_guidance_that_moves_the_state_leaves_the_known_part():
@@ -157,17 +164,17 @@ def test_resampling_joins_plans_that_keep_marginals():
 
 
 @pytest.mark.parametrize(
-    ("old", "new"),
+    ("owner", "function", "error"),
     [
-        ("t**2 - ratio**2 * s**2", "t**2 - s**2"),
-        ("ratio = b / a", "ratio = a / b"),
-        ("range(self.times if end < last else 1)", "range(self.times)"),
-        ("{base + j: c for j, c in row.d.items()}", "{j: c for j, c in row.d.items()}"),
+        (jumps, "_up", take_right(ast.Mult, near="s")),
+        (jumps, "_up", swap_sides(ast.Div)),
+        (Resampled, "plan", replace(argument("range", 0), "self.times", near="times")),
+        (jumps, "_appended", take_right(ast.Add, at=1)),
     ],
 )
-def test_a_planted_error_of_resampling_is_caught(old, new):
-    with pytest.raises((AssertionError, KeyError, IndexError, RuntimeError)):
-        check_plan(plant(Resampled, old, new))
+def test_a_planted_error_of_resampling_is_caught(owner, function, error):
+    with planted(owner, function, error):
+        caught(check_plan, Resampled, also=(KeyError, IndexError, RuntimeError))
 
 
 def test_walks_draw_noise_of_their_own():

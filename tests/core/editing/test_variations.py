@@ -1,11 +1,12 @@
 """Variations and the way back to noise on Gaussian data, where both have a closed form."""
 
+import ast
 import math
 
 import numpy as np
 import pytest
 import torch
-from sonolux.core.editing import morph
+from sonolux.core.editing import vary
 from sonolux.core.editing.morph import FromNoise, ToNoise, Upwards, slerp
 from sonolux.core.editing.vary import Vary
 from sonolux.core.pipeline.functional import sample
@@ -16,7 +17,7 @@ from sonolux.core.schedulers.discrete import Discrete
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.testing.mixture import GaussianMixture, example
-from sonolux.core.testing.planted import plant
+from sonolux.core.testing.mutation import call, caught, mutant, mutate, planted, replace, take_left
 from sonolux.core.timesteps.karras import Karras
 from sonolux.core.types import BadInput
 from sonolux.core.util.rng import Noise
@@ -49,16 +50,16 @@ def test_a_variation_is_the_flow_from_the_noisy_source():
 
 
 @pytest.mark.parametrize(
-    ("old", "new"),
+    ("owner", "function", "error"),
     [
-        ("x + expand(level.alpha, x) * self.source", "x + 0.9 * self.source"),
-        ("tau / (1 - tau)", "tau"),
-        ("kept: list[Level] = [begin]", "kept: list[Level] = [levels[0]]"),
+        (Vary, "start", replace(call("expand"), "0.9")),
+        (Vary, "_begin", take_left(ast.Div)),
+        (vary, "cut", replace(ast.List, "[levels[0]]")),
     ],
 )
-def test_a_planted_error_of_variation_is_caught(old, new):
-    with pytest.raises((AssertionError, BadInput)):
-        check_variation(plant(Vary, old, new))
+def test_a_planted_error_of_variation_is_caught(owner, function, error):
+    with planted(owner, function, error):
+        caught(check_variation, Vary, also=BadInput)
 
 
 def test_strength_0_changes_nothing_and_1_knows_nothing_of_the_source():
@@ -111,15 +112,14 @@ def test_a_file_comes_back_from_its_noise():
 
 
 @pytest.mark.parametrize(
-    ("old", "new"),
+    ("method", "error"),
     [
-        ("return expand(level.alpha, x) * self.source.to(x)", "return x + self.source.to(x)"),
-        ("return Upwards(sampler), rising", "return Upwards(sampler), rising[:-1]"),
+        ("start", replace(ast.Mult, "x + self.source.to(x)")),
+        ("course", replace(ast.ListComp, "_[:-1]")),
     ],
 )
-def test_a_planted_error_of_the_way_back_is_caught(old, new):
-    with pytest.raises((AssertionError, BadInput, RuntimeError)):
-        check_noise(plant(ToNoise, old, new))
+def test_a_planted_error_of_the_way_back_is_caught(method, error):
+    caught(check_noise, mutant(ToNoise, method, error), also=(BadInput, RuntimeError))
 
 
 def test_only_deterministic_steps_lead_back():
@@ -149,8 +149,6 @@ def test_slerp_goes_along_the_arc():
 
 
 def test_a_planted_error_of_slerp_is_caught():
-    from sonolux.core.testing import planted
-
-    for old, new in (("torch.sin((1 - s) * angle)", "torch.sin(1 - s * angle)"), ("1.0, sine)", "1.0, angle)")):
-        with pytest.raises(AssertionError):
-            check_slerp(planted._changed(morph, old, new).slerp)
+    off_the_arc = replace(ast.Mult, "1 - s * angle", near="angle")
+    for error in (off_the_arc, replace(call("where"), "torch.where(straight, 1.0, angle)")):
+        caught(check_slerp, mutate(slerp, error))

@@ -1,5 +1,7 @@
 """Every prediction: round trip, gain, ends; formulas of the papers."""
 
+import ast
+
 import pytest
 import torch
 from sonolux.core.config import registry
@@ -9,7 +11,17 @@ from sonolux.core.parameterizations.flow import Flow
 from sonolux.core.parameterizations.v import V
 from sonolux.core.parameterizations.x0 import X0
 from sonolux.core.testing.conformance import check_prediction
-from sonolux.core.testing.planted import plant
+from sonolux.core.testing.mutation import (
+    caught,
+    mutant,
+    negate,
+    planted,
+    replace,
+    swap,
+    swap_attribute,
+    swap_sides,
+    take_right,
+)
 from sonolux.core.types import BadInput, NoiseLevel
 
 BUILT_IN = {name: registry.find("prediction", name) for name in registry.builtins("prediction")}
@@ -69,7 +81,7 @@ def test_a_loss_is_carried_between_spaces():
 
 def test_eps_is_refused_at_alpha_zero():
     for level in (NoiseLevel(1.0, 0.0, 1.0), NoiseLevel(torch.ones(2), torch.tensor([0.0, 0.5]), torch.ones(2))):
-        with pytest.raises(BadInput, match="prediction: v"):
+        with pytest.raises(BadInput, match="parameterization: v"):
             Eps().check(level)
     Eps().check(NoiseLevel(1.0, 0.01, 1.0))
     for cls in (X0, V, Flow, EDM):
@@ -77,44 +89,39 @@ def test_eps_is_refused_at_alpha_zero():
 
 
 PLANTED = [
-    (Eps, "-level.sigma / level.alpha", "level.sigma / level.alpha"),
-    (Eps, "return level.alpha * unit", "return level.sigma * unit"),
-    (V, "level.alpha * eps - level.sigma * x0", "level.alpha * eps + level.sigma * x0"),
-    (V, "-level.sigma / total", "level.sigma / total"),
-    (V, "return 1 / unit", "return unit"),
-    (Flow, "return eps - x0", "return x0 - eps"),
-    (Flow, "total = level.alpha + level.sigma", "total = level.alpha * 0 + 1"),
-    (Flow, "return (level.alpha + level.sigma) * unit", "return unit"),
-    (X0, "return level.sigma * unit", "return unit"),
-    (EDM, "level.sigma * x0 - level.alpha * eps", "level.sigma * x0 + level.alpha * eps"),
-    (EDM, "level.alpha / power(level)", "level.alpha * unit_variance(level)"),
+    (Eps, "coefficients", negate(ast.Div, at=-1)),
+    (Eps, "gain", swap_attribute("alpha", "sigma")),
+    (V, "target", swap(ast.Sub, ast.Add)),
+    (V, "coefficients", negate(ast.Div, at=-1)),
+    (V, "gain", take_right(ast.Div)),
+    (Flow, "target", swap_sides(ast.Sub)),
+    (Flow, "coefficients", replace(ast.Add, "_ * 0 + 1")),
+    (Flow, "gain", take_right(ast.Mult)),
+    (X0, "gain", take_right(ast.Mult)),
+    (EDM, "target", swap(ast.Sub, ast.Add)),
+    (EDM, "coefficients", swap(ast.Div, ast.Mult)),
 ]
 
 
-@pytest.mark.parametrize(("cls", "old", "new"), PLANTED)
-def test_planted_error_is_caught(cls, old, new):
-    with pytest.raises(AssertionError):
-        check_prediction(plant(cls, old, new)())
+@pytest.mark.parametrize(("cls", "method", "error"), PLANTED)
+def test_planted_error_is_caught(cls, method, error):
+    with planted(cls, method, error):
+        caught(check_prediction, cls())
 
 
-@pytest.mark.parametrize(("cls", "old", "new"), [(Flow, "return eps - x0", "return x0 - eps"), (EDM, "x0 - ", "x0 + ")])
-def test_planted_sign_of_a_target_is_caught(cls, old, new):
-    with pytest.raises(AssertionError):
-        check_targets({cls: plant(cls, old, new)})
+@pytest.mark.parametrize(("cls", "error"), [(Flow, swap_sides(ast.Sub)), (EDM, swap(ast.Sub, ast.Add))])
+def test_planted_sign_of_a_target_is_caught(cls, error):
+    caught(check_targets, {cls: mutant(cls, "target", error)})
 
 
 def test_a_sign_that_is_wrong_both_ways_is_caught():
     """A round trip alone would pass a v of the wrong sign everywhere; the paper's formula does not."""
-    both = plant(V, "level.alpha * eps - level.sigma * x0", "level.sigma * x0 - level.alpha * eps")
-    with pytest.raises(AssertionError):
-        check_targets({V: both})
+    caught(check_targets, {V: mutant(V, "target", swap_sides(ast.Sub))})
 
 
 def test_planted_gain_is_caught():
-    with pytest.raises(AssertionError):
-        check_loss_carried(plant(V, "return 1 / unit", "return unit")(), X0())
+    caught(check_loss_carried, mutant(V, "gain", take_right(ast.Div))(), X0())
 
 
 def test_planted_scale_of_edm_is_caught():
-    with pytest.raises(AssertionError):
-        check_edm(plant(EDM, "level.sigma * unit_variance(level)", "level.sigma / power(level)"))
+    caught(check_edm, mutant(EDM, "coefficients", swap(ast.Mult, ast.Div)))

@@ -1,5 +1,6 @@
 """Edits of files by tiny trained runs: pictures, and sounds of three codecs."""
 
+import ast
 import json
 import warnings
 
@@ -15,7 +16,7 @@ from sonolux.core.nn.unet import UNetND
 from sonolux.core.pipeline import edit_files as tasks
 from sonolux.core.pipeline import request as task
 from sonolux.core.pipeline.request import rounded
-from sonolux.core.testing.planted import plant
+from sonolux.core.testing.mutation import caught, planted, take_left
 from sonolux.core.types import BadInput, Conditioning
 from sonolux.core.util.rng import generator
 from sonolux.modalities.audio.synthetic.synthesis import FAMILIES
@@ -101,8 +102,7 @@ def test_strength_0_is_the_codecs_round_trip(sounds, folder):
 def test_a_level_that_is_not_given_back_is_caught(sounds, folder, monkeypatch):
     monkeypatch.setattr(tasks.Source, "back", lambda self, media: media)
     monkeypatch.setattr(type(sounds.parts.modality), "levelled", lambda self, media, data: (5.0, torch.zeros(1, 1)))
-    with pytest.raises(AssertionError):
-        check_round_trip(sounds, folder / FAMILIES[0] / "other.wav")
+    caught(check_round_trip, sounds, folder / FAMILIES[0] / "other.wav")
 
 
 def test_strength_1_is_a_new_sample(pictures, folder):
@@ -270,15 +270,14 @@ def check_loops_beyond_positions(placed):
     assert all(n.shape[-1] > placed.parts.spec.size[-1] for n in made.media)
 
 
-def test_only_what_is_told_positions_is_held_to_them_and_a_planted_refusal_is_caught(tiny_run, monkeypatch):
+def test_only_what_is_told_positions_is_held_to_them_and_a_planted_refusal_is_caught(tiny_run):
     placed = opened(tiny_run("audio", "network.positions=2"))
     for asked in ({"windows": 0.5}, {}, {"windows": 0.5, "loop": True}):
         with pytest.raises(BadInput, match="positions"):
             placed.sample(count=1, seconds=1.3, **asked)
     check_loops_beyond_positions(placed)
-    wrong = plant(UNetND, "and axis not in wrap", "").check_size  # as if the loop's own places were counted from 0
-    monkeypatch.setattr(UNetND, "check_size", wrong)
-    with pytest.raises(BadInput, match="positions"):
+    wrong = take_left(ast.And, near="wrap")  # as if the loop's own places were counted from 0
+    with planted(UNetND, "check_size", wrong), pytest.raises(BadInput, match="positions"):
         check_loops_beyond_positions(placed)
 
 

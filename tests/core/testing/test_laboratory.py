@@ -1,5 +1,6 @@
 """The laboratory itself: the mixture against scipy and autograd, its curves against a closed form."""
 
+import ast
 import math
 
 import pytest
@@ -8,10 +9,11 @@ from scipy import stats
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.schedulers.vp_linear import VPLinear
+from sonolux.core.testing import mixture
 from sonolux.core.testing.mixture import GaussianMixture, example
+from sonolux.core.testing.mutation import caught, planted, swap, take_left, take_right
 from sonolux.core.testing.ode import random_start, solve, trajectory
 from sonolux.core.testing.orders import Order
-from sonolux.core.testing.planted import plant
 from sonolux.core.types import BadInput, NoiseLevel
 
 LEVELS = [NoiseLevel(0.0, 0.6, 0.8), NoiseLevel(0.0, 1.0, 3.0), NoiseLevel(0.0, 0.2, 0.1)]
@@ -52,18 +54,18 @@ def test_density_score_and_denoiser(rank):
 
 
 @pytest.mark.parametrize(
-    ("old", "new"),
+    ("owner", "function", "error"),
     [
-        ("return alpha * variance / (", "return variance / ("),
-        ("return sigma / (alpha**2", "return sigma**2 / (alpha**2"),
-        ("return prior - terms / 2", "return prior - terms"),
-        ("terms = (away**2 / across).sum(-1) + ", "terms = (away**2 / across).sum(-1) - "),
-        ("torch.log(wide) - torch.log(narrow)", "torch.log(wide)"),
+        (mixture, "_data_share", take_right(ast.Mult)),
+        (mixture, "_noise_share", take_right(ast.Div)),
+        (GaussianMixture, "_log_weights", take_left(ast.Div, at=-1)),
+        (GaussianMixture, "_log_weights", swap(ast.Add, ast.Sub, at=1)),
+        (GaussianMixture, "_log_weights", take_left(ast.Sub, near="wide", at=-1)),
     ],
 )
-def test_planted_error_in_the_mixture_is_caught(old, new):
-    with pytest.raises(AssertionError):
-        check_density(plant(GaussianMixture, old, new), 2)
+def test_planted_error_in_the_mixture_is_caught(owner, function, error):
+    with planted(owner, function, error):
+        caught(check_density, GaussianMixture, 2)
 
 
 def test_the_ends_are_finite():
@@ -126,8 +128,10 @@ def test_curves_of_one_gaussian():
 
 
 def test_a_wrong_scale_of_the_curve_is_caught():
-    with pytest.raises(AssertionError):
-        check_curve(lambda m, x, levels: [p * float(a.alpha) for p, a in zip(solve(m, x, levels), levels, strict=True)])
+    def wrong(m, x, levels):
+        return [p * float(a.alpha) for p, a in zip(solve(m, x, levels), levels, strict=True)]
+
+    caught(check_curve, wrong)
 
 
 def test_curves_do_not_depend_on_the_steps_of_their_method():
@@ -143,8 +147,3 @@ def test_the_slope_is_the_order():
     steps = (8, 16, 32)
     assert Order(steps, tuple(3 * n**-2.0 for n in steps)).slope == pytest.approx(2, abs=1e-5)
     assert not Order(steps, (1.0, math.nan, 0.1)).finite
-
-
-def test_a_fault_that_is_not_there_is_not_planted():
-    with pytest.raises(ValueError, match="0 times"):
-        plant(EDM, "no such text", "")

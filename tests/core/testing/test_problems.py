@@ -1,5 +1,6 @@
 """The laboratory's problems against scipy, autograd, the chain rule of probability, and a curve in closed form."""
 
+import ast
 import math
 
 import numpy as np
@@ -11,15 +12,31 @@ from sonolux.core.samplers.heun_exp import HeunExp
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.schedulers.vp_linear import VPLinear
-from sonolux.core.testing import base
-from sonolux.core.testing.base import Problem
+from sonolux.core.testing import base, ode
+from sonolux.core.testing.base import ClosedForm, Problem
 from sonolux.core.testing.dense import DenseMixture, ar1, complete
 from sonolux.core.testing.distribution import statistics
 from sonolux.core.testing.field import Field, band_limited
 from sonolux.core.testing.mixture import GaussianMixture, example
+from sonolux.core.testing.mutation import (
+    argument,
+    call,
+    caught,
+    constant,
+    drop_call,
+    mutant,
+    planted,
+    replace,
+    scale,
+    set_argument,
+    swap,
+    swap_constant,
+    take_left,
+    take_right,
+    variable,
+)
 from sonolux.core.testing.ode import random_start, solve
 from sonolux.core.testing.orders import interior
-from sonolux.core.testing.planted import plant
 from sonolux.core.testing.problems import examples
 from sonolux.core.types import BadInput, Conditioning, NoiseLevel
 
@@ -107,30 +124,24 @@ def test_density_score_and_denoiser(made):
 
 
 PLANTED = [
-    (DenseMixture, clusters, "own = a**2 * self.variances", "own = a * self.variances", None),
-    (DenseMixture, clusters, "self.covariances.to(x), a * w)", "self.covariances.to(x), w)", None),
-    (DenseMixture, clusters, "(s * w).reshape", "(s**2 * w).reshape", None),
-    (DenseMixture, clusters, "prior + log_p", "log_p", base),
-    (DenseMixture, clusters, "-(quadratic + log_det", "-(quadratic - log_det", base),
-    (DenseMixture, toeplitz, '"kij,bki->bkj"', '"kji,bki->bkj"', None),
-    (DenseMixture, toeplitz, "self.variances.min().sqrt()", "self.variances.min()", None),
-    (Field, spectrum, "own = a**2 * power + s**2", "own = a**2 * power + s", None),
-    (Field, spectrum, "a * power / own, s / own", "power / own, s / own", None),
-    (Field, spectrum, "torch.log(own).expand_as(x)", "torch.log(own)[None, :, :1]", None),
-    (
-        Field,
-        spectrum,
-        'fftn(x, dim=tuple(range(2, x.ndim)), norm="ortho")',
-        "fftn(x, dim=tuple(range(2, x.ndim)))",
-        None,
-    ),
+    (clusters, DenseMixture, "_by_vectors", take_left(ast.Pow)),
+    (clusters, DenseMixture, "components", replace(argument("einsum", -1), "w")),
+    (clusters, DenseMixture, "components", replace(variable("s"), "s**2", at=1)),
+    (clusters, ClosedForm, "_joint", take_right(ast.Add, at=-1)),
+    (clusters, base, "log_normal", swap(ast.Add, ast.Sub)),
+    (toeplitz, DenseMixture, "_by_vectors", swap_constant("kij,bki->bkj", "kji,bki->bkj")),
+    (toeplitz, DenseMixture, "scale", drop_call("sqrt")),
+    (spectrum, Field, "components", take_left(ast.Pow, at=-1)),
+    (spectrum, Field, "components", take_right(ast.Mult, near="power", at=1)),
+    (spectrum, Field, "components", replace(call("expand_as"), "torch.log(own)[None, :, :1]")),
+    (spectrum, Field, "_modes", set_argument("fftn", "norm", "'backward'")),
 ]
 
 
-@pytest.mark.parametrize(("cls", "made", "old", "new", "helper"), PLANTED)
-def test_planted_error_is_caught(cls, made, old, new, helper):
-    with pytest.raises(AssertionError):
-        check_density(*made(plant(cls, old, new, helper)))
+@pytest.mark.parametrize(("made", "owner", "function", "error"), PLANTED)
+def test_planted_error_is_caught(made, owner, function, error):
+    with planted(owner, function, error):
+        caught(check_density, *made(MADE[made]))
 
 
 def test_every_example_is_a_problem_of_unit_scale():
@@ -161,7 +172,7 @@ def test_samples_have_the_mean_and_covariance(name):
 
 
 def test_a_wrong_spectrum_of_samples_is_caught():
-    problem = plant(Field, "self.power.sqrt())", "self.power)")(band_limited((64,)).power)
+    problem = mutant(Field, "draw", drop_call("sqrt"))(band_limited((64,)).power)
     assert statistics(problem.draw(2000), problem).covariance > 0.3
 
 
@@ -215,16 +226,15 @@ def test_maps():
 
 
 @pytest.mark.parametrize(
-    ("old", "new"),
+    "error",
     [
-        ("* a[..., None, :]", "* 1.0"),
-        ("torch.diag_embed(s**2)", "torch.diag_embed(s)"),
-        ("return w, 2 * torch", "return w, torch"),
+        take_left(ast.Mult, at=1),
+        replace(argument("diag_embed", 0), "s"),
+        take_right(ast.Mult, at=-1),
     ],
 )
-def test_planted_error_in_maps_is_caught(old, new):
-    with pytest.raises(AssertionError):
-        check_map(plant(DenseMixture, old, new))
+def test_planted_error_in_maps_is_caught(error):
+    caught(check_map, mutant(DenseMixture, "_by_cholesky", error))
 
 
 def test_clean_elements_of_a_map_stay_and_tell_of_the_others():
@@ -278,22 +288,21 @@ def test_conditionals():
 
 
 @pytest.mark.parametrize(
-    ("cls", "old", "new"),
+    ("cls", "error"),
     [
-        (GaussianMixture, "(away**2 / v).sum(-1) - (told", "(away**2 / v).sum(-1) + (told"),
-        (GaussianMixture, "int(m.sum()) * torch.log(v[:, 0])", "0.0"),
-        (GaussianMixture, "self.means[:, ~m] + torch.einsum", "self.means[:, ~m] - torch.einsum"),
-        (GaussianMixture, "v = self.std[:, None] ** 2 + noise**2", "v = self.std[:, None] ** 2 + noise"),
-        (DenseMixture, "self.means + torch.einsum(", "self.means - torch.einsum("),
-        (DenseMixture, "left = self.covariances - gain", "left = self.covariances - 0.5 * gain"),
-        (DenseMixture, "torch.log(self.weights) + log_p, dim=0", "torch.log(self.weights), dim=0"),
-        (DenseMixture, "noise**2 * torch.eye(int", "noise * torch.eye(int"),
+        (GaussianMixture, swap(ast.Sub, ast.Add, at=1)),
+        (GaussianMixture, take_left(ast.Add, near="v", at=-1)),
+        (GaussianMixture, swap(ast.Add, ast.Sub, near="mean_a", at=-1)),
+        (GaussianMixture, take_left(ast.Pow, at=1)),
+        (DenseMixture, swap(ast.Add, ast.Sub, near="gain")),
+        (DenseMixture, scale(ast.MatMult, 0.5)),
+        (DenseMixture, take_left(ast.Add, near="weights")),
+        (DenseMixture, take_left(ast.Pow)),
     ],
 )
-def test_planted_error_in_conditionals_is_caught(cls, old, new):
-    bad = plant(cls, old, new)
-    with pytest.raises(AssertionError):
-        check_given(bad if cls is GaussianMixture else GaussianMixture, bad if cls is DenseMixture else DenseMixture)
+def test_planted_error_in_conditionals_is_caught(cls, error):
+    with planted(cls, "given", error):
+        caught(check_given, GaussianMixture, DenseMixture)
 
 
 def test_samples_of_a_conditional_hold_what_was_seen():
@@ -358,16 +367,16 @@ def test_exact_curves(name):
 
 
 @pytest.mark.parametrize(
-    ("old", "new"),
+    ("function", "error"),
     [
-        ("2 * part * field(", "part * field("),
-        ("field(t + i * part, now)", "field(t, now)"),
-        ("(level.alpha + level.sigma)", "(level.alpha)"),
+        ("_midpoint", replace(constant(2), "1")),
+        ("_midpoint", take_left(ast.Add, at=-1)),
+        ("solve", take_left(ast.Add)),
     ],
 )
-def test_planted_error_in_the_curve_is_caught(old, new):
-    with pytest.raises(AssertionError):
-        check_curve(ar1(6), plant(solve, old, new))
+def test_planted_error_in_the_curve_is_caught(function, error):
+    with planted(ode, function, error):
+        caught(check_curve, ar1(6), ode.solve)
 
 
 @pytest.mark.parametrize("name", ["planes", "ar1", "field_2d"])

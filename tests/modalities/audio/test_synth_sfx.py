@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from sonolux.core.testing.mutation import caught
 from sonolux.core.types import BadInput, MediaSpec
 from sonolux.modalities.audio import dsp
 from sonolux.modalities.audio.datasets.synth_sfx import SynthSfx
@@ -58,8 +59,7 @@ def test_planted_shared_key_is_caught(monkeypatch):
         return original(self, index, what)
 
     monkeypatch.setattr(SynthSfx, "_key", same)
-    with pytest.raises(AssertionError):
-        check_splits_share_nothing()
+    caught(check_splits_share_nothing)
 
 
 def test_items():
@@ -182,8 +182,7 @@ def _naive(frequency, partials, rate):
 def test_planted_error_is_caught(name, monkeypatch):
     check, plant = PLANTED[name]
     plant(monkeypatch)
-    with pytest.raises(AssertionError):
-        check()
+    caught(check)
 
 
 @pytest.mark.parametrize(("rate", "seconds", "channels"), [(4000, 0.25, 1), (44100, 1.0, 2), (16000, 3.0, 1)])

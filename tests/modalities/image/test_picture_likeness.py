@@ -1,6 +1,6 @@
 """Likeness of pictures: planted copies with gain, shift and crop are found, other pictures are not."""
 
-import inspect
+import ast
 import os
 from pathlib import Path
 from typing import get_args
@@ -8,6 +8,8 @@ from typing import get_args
 import pytest
 import torch
 from sonolux.core.config.load import load_recipe
+from sonolux.core.testing import mutation
+from sonolux.core.testing.mutation import caught
 from sonolux.core.training.build import build_data
 from sonolux.core.types import BadInput
 from sonolux.modalities.image import likeness
@@ -63,28 +65,17 @@ def test_a_mirrored_copy_is_found():
     assert which.tolist() == list(range(20)) and float(alike.min()) > COPY
 
 
-def _planted(monkeypatch, name, old, new):
-    source = inspect.getsource(getattr(likeness, name))
-    assert source.count(old) == 1, name
-    exec("from __future__ import annotations\n" + source.replace(old, new), vars(likeness), found := {})
-    monkeypatch.setattr(likeness, name, found[name])
-
-
 PLANTED = [
-    ("_close", "best[k] = max(float(best[k]), _between", "best[k] = min(0.3, _between", check_copies),
-    ("nearest", "which[i, order.indices[0]]", "which[i, order.indices[-1]]", check_copies),
-    ("nearest", "(1 - other + _ROUNDING)", "(1 - 0 * other + _ROUNDING)", check_alike_ones),
+    ("_close", mutation.replace(mutation.call("max"), "min(0.3, float(_))", at=-1), check_copies),
+    ("nearest", mutation.swap_constant(0, -1, at=-1), check_copies),
+    ("nearest", mutation.take_left(ast.Sub, at=-1), check_alike_ones),
 ]
 
 
-@pytest.mark.parametrize(("name", "old", "new", "check"), PLANTED)
-def test_a_planted_error_is_caught(monkeypatch, name, old, new, check):
-    source = inspect.getsource(getattr(likeness, name))
-    assert source.count(old) == 1
-    exec("from __future__ import annotations\n" + source.replace(old, new), vars(likeness), found := {})
-    monkeypatch.setattr(likeness, name, found[name])
-    with pytest.raises(AssertionError):
-        check()
+@pytest.mark.parametrize(("name", "error", "check"), PLANTED)
+def test_a_planted_error_is_caught(name, error, check):
+    with mutation.planted(likeness, name, error):
+        caught(check)
 
 
 def test_bad_input():

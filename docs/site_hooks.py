@@ -1,0 +1,18 @@
+"""Hooks of the docs site: links of docs/*.md that leave docs/ (right on GitHub) become links of the site, or plain text."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+ON_SITE = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
+
+
+def on_page_markdown(markdown: str, **_: Any) -> str:
+    """Rewrites `[text](../file)` of a page."""
+
+    def inside(found: re.Match) -> str:
+        text, file, anchor = found.groups()
+        return f"[{text}]({ON_SITE[file]}{anchor or ''})" if file in ON_SITE else text
+
+    return re.sub(r"(?<!!)\[([^\]]*)\]\(\.\./([^)#]+)(#[^)]*)?\)", inside, markdown)

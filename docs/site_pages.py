@@ -1,0 +1,125 @@
+"""Pages of the docs site that follow from the repository: front page, API, recipes, gallery and navigation."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import mkdocs_gen_files
+
+ROOT = Path(__file__).resolve().parents[1]
+GUIDES = (
+    "how-it-works",
+    "architecture",
+    "samplers",
+    "editing",
+    "evaluation",
+    "sound",
+    "text",
+    "plugins",
+)  # these first
+
+
+def write(path: str, text: str) -> None:
+    """A generated page."""
+    with mkdocs_gen_files.open(path, "w") as page:
+        page.write(text)
+
+
+def at_root(text: str) -> str:
+    """Links of a file of the repository's root as links of the site."""
+    text = re.sub(r"(\]\()docs/", r"\1", text)
+    text = re.sub(r"\]\((CONTRIBUTING|CHANGELOG)\.md", lambda m: f"]({m[1].lower()}.md", text)
+    elsewhere = r"(?:examples|benchmarks|recipes|core|modalities|tests|LICENSE)[^)]*"
+    return re.sub(rf"(?<!!)\[([^\]]*)\]\((?:\./)?{elsewhere}\)", r"\1", text)
+
+
+def front_pages() -> list[str]:
+    """README, CONTRIBUTING and CHANGELOG; returns lines of the navigation."""
+    rows = []
+    for file, page, title in (
+        ("README.md", "index.md", "sonolux"),
+        ("CONTRIBUTING.md", "contributing.md", "Contributing"),
+        ("CHANGELOG.md", "changelog.md", "Changes"),
+    ):
+        if (ROOT / file).exists():
+            write(page, at_root((ROOT / file).read_text(encoding="utf-8")))
+            rows.append(f"* [{title}]({page})")
+    return rows
+
+
+def title_of(page: Path) -> str:
+    """The first heading of a page."""
+    found = re.search(r"^# (.+)", page.read_text(encoding="utf-8"), re.M)
+    return found[1] if found else page.stem.replace("-", " ").capitalize()
+
+
+def guides() -> list[str]:
+    """The pages of docs/: those of GUIDES in this order, then the rest."""
+    pages = {p.stem: p for p in sorted((ROOT / "docs").glob("*.md"))}
+    order = [n for n in GUIDES if n in pages] + [n for n in pages if n not in GUIDES]
+    return [f"    * [{title_of(pages[name])}]({name}.md)" for name in order]
+
+
+def recipes() -> list[str]:
+    """A page for each modality's recipes, with the command and the figures of their heads."""
+    rows = []
+    for folder in sorted(p for p in (ROOT / "recipes").iterdir() if p.is_dir()):
+        parts = [f"# Recipes: {folder.name}\n"]
+        for file in sorted(folder.glob("*.yaml")):
+            text = file.read_text(encoding="utf-8")
+            head = re.match(r"(?:#.*\n)+", text)
+            lines = [line.lstrip("#").strip() for line in (head[0] if head else "").splitlines()]
+            commands = [line for line in lines if line.startswith("sonolux ")]
+            said = " ".join(line for line in lines if line and line not in commands)
+            about = re.search(r"^about: *(.+)", text, re.M)
+            parts.append(f"## {file.stem}\n")
+            parts.append(f"{about[1].strip(chr(34))}\n" if about else "")
+            parts.append("```bash\n" + "\n".join(commands) + "\n```\n" if commands else "")
+            parts.append(f"{escaped(said)}\n" if said else "")
+            parts.append(f"```yaml\n{text[head.end() if head else 0 :].strip()}\n```\n")
+        write(f"recipes/{folder.name}.md", "\n".join(parts))
+        rows.append(f"    * [{folder.name}](recipes/{folder.name}.md)")
+    return rows
+
+
+def escaped(text: str) -> str:
+    """Text of a comment as Markdown shows it unchanged."""
+    return re.sub(r"([<>*_\[\]])", r"\\\1", text)
+
+
+def gallery() -> list[str]:
+    """Every image of docs/images with its name."""
+    parts = ["# Gallery\n"]
+    for image in sorted((ROOT / "docs/images").glob("*.png")):
+        name = image.stem.replace("-", " ").replace("_", " ")
+        parts.append(f"## {name}\n\n![{name}](images/{image.name})\n")
+    write("gallery.md", "\n".join(parts))
+    return ["* [Gallery](gallery.md)"]
+
+
+def api() -> list[str]:
+    """A page for each package: its docstring, then every public module."""
+    rows = []
+    for folder in sorted({p.parent for top in ("core", "modalities") for p in (ROOT / top).rglob("__init__.py")}):
+        parts = folder.relative_to(ROOT).parts
+        dotted = ".".join(("sonolux", *parts))
+        modules = [p for p in sorted(folder.glob("*.py")) if not p.name.startswith("_") and _documented(p)]
+        about = ast.get_docstring(ast.parse((folder / "__init__.py").read_text(encoding="utf-8"))) or ""
+        body = [f"# {'.'.join(parts)}\n", escaped(about) + "\n"]
+        body += [f"::: {dotted}.{p.stem}\n" for p in modules]
+        if len(body) > 2 or about:
+            page = f"api/{'/'.join(parts)}/index.md"
+            write(page, "\n".join(body))
+            rows.append(f"    * [{'.'.join(parts)}]({page})")
+    return rows
+
+
+def _documented(path: Path) -> bool:
+    return bool(ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+front = front_pages()
+lines = [*front[:1], "* Guides", *guides(), "* Recipes", *recipes(), *gallery(), "* API", *api(), *front[1:]]
+write("SUMMARY.md", "\n".join(lines) + "\n")
