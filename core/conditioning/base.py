@@ -165,5 +165,5 @@ def check_accepts(network: nn.Module, conditions: Mapping[str, Condition] | nn.M
 _MEANING = {
     "vector": "a vector for each sample (`vector`)",
     "tokens": "a sequence of vectors to attend to (`tokens`)",
-    "concat": "channels beside the noisy sample (`concat`)",
+    "concat": "channels next to the noisy sample (`concat`)",
 }

@@ -155,7 +155,7 @@ class Guidance(ABC):
 
     @abstractmethod
     def branches(self, level: NoiseLevel) -> Sequence[Branch]:
-        """The estimates it needs inside its window, beside `guided`; none where it changes nothing."""
+        """The estimates it needs inside its window, in addition to `guided`; none where it changes nothing."""
 
     @abstractmethod
     def combine(self, inputs: GuidanceInputs) -> Estimate:

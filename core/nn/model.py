@@ -34,11 +34,11 @@ class NetworkDenoiser(Denoiser):
     Args:
         network: forward(x, level, conditions); level is the noise conditioning's number, (B,) or a map.
         prediction: The parameterization: what the output means.
-        clock: The noise conditioning: how the network receives the noise level.
+        noise_conditioning: How the network receives the noise level.
     """
 
-    def __init__(self, network: Callable[..., Tensor], prediction, clock):
-        self.network, self.prediction, self.clock = network, prediction, clock
+    def __init__(self, network: Callable[..., Tensor], prediction, noise_conditioning):
+        self.network, self.prediction, self.noise_conditioning = network, prediction, noise_conditioning
 
     def output(self, x: Tensor, level: NoiseLevel, conditions: Conditioning) -> Tensor:
         """The network's raw output at x (B, C, *spatial), in x's dtype."""
@@ -53,7 +53,7 @@ class NetworkDenoiser(Denoiser):
         return x * expand(self.prediction.input_scale(level), x)
 
     def _level_number(self, x: Tensor, level: NoiseLevel) -> Tensor:
-        return per_sample(self.clock.read(level), x)
+        return per_sample(self.noise_conditioning.read(level), x)
 
 
 class ModuleDenoiser(NetworkDenoiser):
@@ -65,7 +65,7 @@ class ModuleDenoiser(NetworkDenoiser):
     Args:
         network: The module or function.
         prediction: The parameterization: what the output means.
-        clock: The noise conditioning: what t is.
+        noise_conditioning: What t is.
         keywords: Further keyword arguments of every call.
         integer_time: Give t as whole numbers (int64), rounded, to networks that look them up in a table.
     """
@@ -74,11 +74,11 @@ class ModuleDenoiser(NetworkDenoiser):
         self,
         network: Callable[..., Any],
         prediction,
-        clock,
+        noise_conditioning,
         keywords: Mapping[str, Any] | None = None,
         integer_time: bool = False,
     ):
-        super().__init__(network, prediction, clock)
+        super().__init__(network, prediction, noise_conditioning)
         self.keywords, self.integer_time = dict(keywords or {}), integer_time
 
     def output(self, x: Tensor, level: NoiseLevel, conditions: Conditioning) -> Tensor:

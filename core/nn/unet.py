@@ -38,7 +38,7 @@ class _Stage(nn.Module):
 class UNetND(nn.Module):
     """A U-Net over any number of spatial axes; takes any size, pads and crops inside.
 
-    Each resolution has a stage of residual blocks on the way down and one on the way up, joined by a skip connection;
+    Each resolution has a stage of residual blocks of the encoder and one of the decoder, joined by a skip connection;
     the coarsest has one. Noise level and conditions enter every block as scale and shift. The output starts at zero.
 
     Args:

@@ -1,4 +1,4 @@
-"""How the noise level is told to a network: one number that is finite at every level."""
+"""Noise conditioning: the noise level as one number that a network embeds, finite at every level."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class NoiseConditioning(ABC):
 
     @abstractmethod
     def read(self, level: NoiseLevel) -> Number:
-        """The number for this level, roughly within [-5, 5] unless the clock's docstring says otherwise."""
+        """The number for this level, roughly within [-5, 5] unless the class's docstring says otherwise."""
 
 
 def log_rho(level: NoiseLevel, limit: float) -> Number:

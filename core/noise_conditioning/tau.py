@@ -1,4 +1,4 @@
-"""tau = sigma / (alpha + sigma), bounded on every schedule: the clock of flow models, where it equals t."""
+"""tau = sigma / (alpha + sigma), bounded on every schedule: the time t of flow models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a network puts out, and how it becomes x0. Everything here follows from alpha and sigma alone."""
+"""What a network's output means, and how it becomes x0. Everything here follows from alpha and sigma alone."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Parameterization(ABC):
 
         At fixed x an error of x0 by d is one of eps by -alpha d / sigma, and of this output by some multiple of d.
         `gain` is that multiple over edm's, sqrt(alpha^2 + sigma^2) / sigma: finite at alpha = 0 and at sigma = 0. It
-        carries a loss from one space to another: a network that puts out A, trained with the loss of B, minimises
+        carries a loss from one space to another: a network whose output is A, trained with the loss of B, minimises
         (gain_B / gain_A)^2 (output - target)^2.
         """
 

@@ -1,4 +1,4 @@
-"""What the blocks of a stage receive beside their features: the embedding of level and conditions, and padding."""
+"""What the blocks of a stage receive with their features: the embedding of level and conditions, and padding."""
 
 from __future__ import annotations
 

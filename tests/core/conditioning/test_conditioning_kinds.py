@@ -299,7 +299,7 @@ def test_networks_declare_what_they_take():
     tokens = r"conditioning\.text yields a sequence.*Linear takes vector.*conditioning\.text=null"
     for network, conditions, said in (
         (plain, {"text": Words(4)}, tokens),
-        (plain, {"reference": Reference()}, "channels beside the noisy sample"),
+        (plain, {"reference": Reference()}, "channels next to the noisy sample"),
     ):
         with pytest.raises(BadInput, match=said):
             check_accepts(network, conditions)

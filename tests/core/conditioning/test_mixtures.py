@@ -1,13 +1,14 @@
 """Mixtures of classes, and values between two values."""
 
+import ast
+
 import pytest
 import torch
 from sonolux.core.conditioning.class_ import Class
 from sonolux.core.conditioning.labels import Labels
 from sonolux.core.conditioning.scalar import Scalar
 from sonolux.core.nn.layers.init import reset
-from sonolux.core.testing.mutation import caught
-from sonolux.core.testing.planted import plant
+from sonolux.core.testing.mutation import caught, mutant, replace, take_left, variable
 from sonolux.core.types import BadInput, MediaSpec
 
 SIGNAL = MediaSpec("image", 1, (4, 4), classes=("coin", "jump", "laser"))
@@ -37,15 +38,16 @@ def test_a_mixture_is_a_weighted_mean():
 
 
 @pytest.mark.parametrize(
-    ("old", "new"),
+    "error",
     [
-        ("(index, weight / total)", "(index, weight)"),
-        ("(a, 1 - share), (b, share)", "(a, share), (b, 1 - share)"),
-        ("weights[row, index] = weight", "weights[row, index] = 1"),
+        ("_mixture", take_left(ast.Div)),
+        ("between", replace(ast.Sub, "share"), replace(variable("share"), "1 - share", at=-1)),
+        ("embed", replace(variable("weight"), "1")),
     ],
 )
-def test_a_planted_error_of_mixtures_is_caught(old, new):
-    caught(check_mixture, plant(Class, old, new))
+def test_a_planted_error_of_mixtures_is_caught(error):
+    method, *mutations = error
+    caught(check_mixture, mutant(Class, method, *mutations))
 
 
 @pytest.mark.parametrize(

@@ -27,7 +27,6 @@ from sonolux.core.testing.mutation import (
     call,
     caught,
     drop_call,
-    name,
     planted,
     replace,
     rewrite,
@@ -37,6 +36,7 @@ from sonolux.core.testing.mutation import (
     swap_sides,
     take_left,
     take_right,
+    variable,
 )
 from sonolux.core.timesteps.trailing import Trailing
 from sonolux.core.types import Conditioning, Estimate, NoiseLevel
@@ -307,7 +307,7 @@ PLANTED = [
     (Rescale, "combine", drop_call("sqrt")),
     (Rescale, "combine", take_right(ast.Sub)),
     (CFGpp, "combine", swap(ast.Add, ast.Sub, near="x")),
-    (CFGpp, "combine", replace(name("x0"), "inputs.guided", at=-2)),
+    (CFGpp, "combine", replace(variable("x0"), "inputs.guided", at=-2)),
     (CFGpp, "combine", replace(argument("add", "alpha"), "self.scale")),
     (CFGpp, "combine", take_right(ast.Mult)),
     (CFGZero, "combine", replace(argument("mean", 0), "v_c * v_c", at=-1)),
