@@ -1,4 +1,4 @@
-"""Hooks of the docs site: links of docs/*.md that leave docs/ (right on GitHub) become links of the site, or plain text."""
+"""Hooks of the docs site: links of docs/*.md that leave docs/ become links of the site, or plain text."""
 
 from __future__ import annotations
 
