@@ -57,7 +57,7 @@ def variable(name: str) -> Target:
     return lambda node: isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Load)
 
 
-name = variable
+name = variable  # its first name
 
 
 def constant(value: Any) -> Target:
@@ -140,7 +140,7 @@ def swap(old: type[ast.AST], new: type[ast.AST], at: int | None = 0, near: str |
     def make(node: Any) -> ast.AST:
         if isinstance(node, ast.Compare):
             index = next(i for i, op in enumerate(node.ops) if isinstance(op, old))
-            node.ops[index] = new()
+            node.ops[index] = new()  # type: ignore[call-overload]
         else:
             node.op = new()
         return node
@@ -210,7 +210,7 @@ def drop_call(function: str, at: int | None = 0, near: str | None = None) -> Mut
     """The call is left out: `x.clamp(0)` becomes `x`, `f(x, y)` and `module.f(x, y)` become `x`."""
 
     def make(node: Any) -> ast.AST:
-        if isinstance(node.func, ast.Attribute) and not (node.args and node.func.value._is_module):
+        if isinstance(node.func, ast.Attribute) and not (node.args and getattr(node.func.value, "_is_module", False)):
             return node.func.value
         return node.args[0] if node.args else _value(None)
 
@@ -260,10 +260,10 @@ def take_right(operator: type[ast.AST], at: int | None = 0, near: str | None = N
 def replace(target: Target, new: str, at: int | None = 0, near: str | None = None) -> Mutation:
     """The matching expression becomes `new`, an expression in the function's scope where `_` is the old expression."""
 
-    def make(node: Any) -> ast.AST:
+    def make(old: Any) -> ast.AST:
         class Fill(ast.NodeTransformer):
-            def visit_Name(self, inner: ast.Name) -> ast.AST:
-                return copy.deepcopy(node) if inner.id == "_" else inner
+            def visit_Name(self, node: ast.Name) -> ast.AST:
+                return copy.deepcopy(old) if node.id == "_" else node
 
         return Fill().visit(_expression(new))
 
@@ -304,7 +304,7 @@ def mutate(function: Callable, *mutations: Mutation) -> Callable:
     code, said = _changed_code(plain, mutations)[:2]
     made = types.FunctionType(code, plain.__globals__, plain.__name__, plain.__defaults__, plain.__closure__)
     functools.update_wrapper(made, plain)
-    del made.__wrapped__
+    vars(made).pop("__wrapped__")
     made.__kwdefaults__ = plain.__kwdefaults__
     announce(f"{_where(plain)}: {said}")
     return made
@@ -471,7 +471,8 @@ def _compiled(function: types.FunctionType, tree: ast.FunctionDef) -> types.Code
     owner = function.__qualname__.rsplit(".", 2)
     body: list[ast.stmt] = [inner]
     if len(owner) > 1 and owner[-2] != "<locals>":  # names with two underscores are mangled by the class
-        held = ast.ClassDef(name=owner[-2], bases=[], keywords=[], body=body, decorator_list=[], type_params=[])
+        held = ast.parse(f"class {owner[-2]}: pass").body[0]
+        held.body = body  # type: ignore[attr-defined]
         body = [held] if owner[-2] in free else [ast.Global([owner[-2]]), held]
     around = ast.parse(f"def around({', '.join(free)}):\n    pass").body[0]
     around.body = body  # type: ignore[attr-defined]
@@ -566,7 +567,7 @@ def _holds(wanted: type[ast.AST]) -> Callable[[ast.AST], bool]:
 def _position(node: Any, target: Target) -> tuple[int, int]:
     """Where it stands: an operator behind its left operand, a call or attribute at the end of its name."""
     if isinstance(target, type) and isinstance(node, ast.BinOp):
-        return node.left.end_lineno, node.left.end_col_offset
+        return node.left.end_lineno or 0, node.left.end_col_offset or 0
     if isinstance(node, ast.Call):
         return node.func.end_lineno or node.lineno, node.func.end_col_offset or 0
     if isinstance(node, ast.Attribute):

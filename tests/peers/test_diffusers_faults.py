@@ -25,7 +25,7 @@ from sonolux.core.schedulers.discrete import Discrete
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.testing import ode
 from sonolux.core.testing.mixture import example
-from sonolux.core.testing.planted import plant
+from sonolux.core.testing.mutation import constant, mutant, replace, scale, variable
 from sonolux.core.timesteps.linspace import Linspace
 from sonolux.core.timesteps.trailing import Trailing
 from sonolux.core.types import Estimate, NoiseLevel
@@ -93,8 +93,9 @@ def difference(a, b):
 
 # --- DPM-Solver++ of third order --------------------------------------------------------------------------------------
 
-THIRD = "- (alpha_t * ((torch.exp(-h) - 1.0 + h) / h**2 - 0.5)) * D2"
-SDE_THIRD = "((1.0 - torch.exp(-2.0 * h) - 2.0 * h) / (2.0 * h) ** 2 - 0.5)) * D2"
+THIRD_ORDER = "multistep_dpm_solver_third_order_update"
+DOUBLED = scale(variable("D2"), 2)  # the second derivative's weight, of dpmsolver++
+SDE_MENDED = (scale(variable("D2"), 2, at=-1), replace(constant(0.5), "-0.5", at=-1))  # of sde-dpmsolver++
 EVEN = {"use_exponential_sigmas": True, "solver_order": 3}
 
 
@@ -119,7 +120,7 @@ def in_sigma(cls):
 def test_their_3m_is_of_second_order():
     """The weight of the second derivative is half of what it is to be; doubled, theirs is ours."""
     own = diffusers.DPMSolverMultistepScheduler
-    mended = plant(own, THIRD, THIRD.replace("* D2", "* 2 * D2"))
+    mended = mutant(own, THIRD_ORDER, DOUBLED)
     levels = listed(made(own, 20, **EVEN))
     mine = ours(DPMpp3M(), levels, NOISE, Discrete())
     assert difference(end(made(mended, 20, **EVEN), NOISE), mine) < 1e-5
@@ -131,7 +132,7 @@ def test_their_3m_is_of_second_order():
 def test_their_3m_sde_has_a_wrong_sign():
     """- 0.5 for + 0.5: the weight of the second derivative tends to -1 as steps shrink, where it is to vanish."""
     own = diffusers.DPMSolverMultistepScheduler
-    mended = plant(own, SDE_THIRD, SDE_THIRD.replace("- 0.5)) * D2", "+ 0.5)) * 2 * D2"))
+    mended = mutant(own, THIRD_ORDER, *SDE_MENDED)
     levels = listed(made(own, 20, **EVEN))
     mine = ours(DPMpp3MSDE(noise="step"), levels, NOISE, Discrete())
     assert difference(end(made(mended, 20, **EVEN, **SDE), NOISE), mine) < 1e-5
@@ -145,7 +146,7 @@ def test_their_3m_for_edm_has_the_same_fault_and_its_sde_is_missing():
     x = 80 * NOISE
     mine = ours(DPMpp3M(), listed(scheduler), x, Discrete())
     assert difference(end(scheduler, x), mine) > 1e-4, "mended: compare dpmpp_3m as the others"
-    mended = plant(type(scheduler), THIRD, THIRD.replace("* D2", "* 2 * D2"))
+    mended = mutant(type(scheduler), THIRD_ORDER, DOUBLED)
     assert difference(end(made(mended, 20, **edm), x), mine) < 1e-5
 
 

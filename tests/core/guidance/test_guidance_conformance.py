@@ -39,6 +39,7 @@ def test_conformance(name):
     check(name, registry.find("guidance", name))
 
 
+@pytest.mark.slow
 def test_other_settings():
     check("cfg", CFG, conditions=["b"])
     check("apg", APG, momentum=0.0, eta=0.5)

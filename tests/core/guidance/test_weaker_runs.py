@@ -26,6 +26,7 @@ def media(path, guidance, **changes):
     return torch.stack(sonolux.load(path, device="cpu").sample(guidance=guidance, seed=1, **changes).media)
 
 
+@pytest.mark.slow
 def test_a_smaller_network_and_an_earlier_checkpoint_guide(strong, weak):
     early = sorted((strong / "checkpoints").glob("*.safetensors"))[0]
     plain = media(strong, None)
@@ -52,6 +53,7 @@ def test_in_a_list_with_the_other_guidances(strong, weak):
     assert [part["use"] for part in made.settings["guidance"]] == ["cfg", "autoguidance", "rescale"]
 
 
+@pytest.mark.slow
 def test_runs_that_do_not_suit_are_refused(strong, tiny_run, tmp_path):
     with pytest.raises(BadInput, match="nowhere"):
         media(strong, {"use": "autoguidance", "weak": str(tmp_path / "nowhere")})

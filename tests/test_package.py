@@ -1,4 +1,4 @@
-"""The shape of the house: who may import whom, what is packaged, what importing costs."""
+"""What the package is made of: who may import whom, what is packaged, what importing costs."""
 
 import ast
 import subprocess
