@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Only what needs the reader: no notice of newer pips, nor setuptools' advice to all who install a folder in place.
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONWARNINGS=ignore:Editable $(BIN)/python -m pip install --quiet
 
 .PHONY: demo test mutants lint bench clean
 .DEFAULT_GOAL := help
@@ -16,8 +18,8 @@ help:
 $(BIN)/.ready: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "sonolux needs Python 3.10 or newer: make PYTHON=python3.12 ...")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(PIP) --upgrade pip
+	$(PIP) --editable '.[dev]'
 	@touch $@
 
 demo: $(BIN)/.ready

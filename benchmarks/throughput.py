@@ -1,8 +1,10 @@
 """Training speed of the U-Nets: examples a second of forward, backward and AdamW, by precision and memory layout.
 
-    python benchmarks/throughput.py [--threads 2] [--seconds 5] [--only digits] [--busy] [--profile]
+    python benchmarks/throughput.py [--threads 2] [--seconds 5] [--only digits] [--busy] [--profile] [--device cuda]
 
 Rounds of the settings alternate, so that what else the machine does falls on all of them; `ratio` is to the first row.
+The last line of a problem is the share of random numbers: the time to draw all those of a step (noise, levels, dropped
+conditions, and the masks of a network with dropout 0.1), against the step's.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ from typing import Any
 import torch
 from sonolux.core.conditioning.base import gather
 from sonolux.core.conditioning.class_ import Class
+from sonolux.core.nn.layers.dropout import Dropout, kept
 from sonolux.core.types import MediaSpec
+from sonolux.core.util.rng import Noise, stratified
 from sonolux.modalities.audio.networks.unet import UNet as UNet1D
 from sonolux.modalities.image.networks.unet import UNet as UNet2D
 
@@ -65,32 +69,71 @@ class Setting:
         return self.problem.batch / statistics.median(self.times)
 
 
-def settings(problem: Problem) -> list[Setting]:
+def settings(problem: Problem, device: str) -> list[Setting]:
     """Float32 and bfloat16; for pictures also channels-last."""
     layouts = ["contiguous", "channels_last"] if len(problem.latent) == 3 else ["contiguous"]
-    return [make(problem, precision, layout) for layout in layouts for precision in ("float32", "bf16")]
+    return [make(problem, precision, layout, device) for layout in layouts for precision in ("float32", "bf16")]
 
 
-def make(problem: Problem, precision: str, layout: str) -> Setting:
+def make(problem: Problem, precision: str, layout: str, device: str = "cpu") -> Setting:
     """A network with its optimiser and one training step on a fixed batch."""
     spec = MediaSpec("", problem.latent[0], problem.latent[1:], classes=DIGITS, latent=problem.latent)
     network = problem.network(spec, **problem.options)
     label = Class(spec, network.embedding_width)
-    x = torch.randn(problem.batch, *problem.latent, generator=torch.Generator().manual_seed(0))
+    network, label = network.to(device), label.to(device)
+    x = torch.randn(problem.batch, *problem.latent, generator=torch.Generator().manual_seed(0)).to(device)
     if layout == "channels_last":
         network, x = network.to(memory_format=torch.channels_last), x.contiguous(memory_format=torch.channels_last)
     parameters = [*network.parameters(), *label.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=True)
-    level, values = torch.linspace(-1.5, 1.5, problem.batch), {"label": [i % 10 for i in range(problem.batch)]}
+    level, values = (
+        torch.linspace(-1.5, 1.5, problem.batch, device=device),
+        {"label": [i % 10 for i in range(problem.batch)]},
+    )
 
     def step() -> None:
         optimizer.zero_grad()
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+        with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
             out = network(x, level, gather({"label": label}, values))
         (out.float() - x).square().mean().backward()
         optimizer.step()
 
     return Setting(problem, precision, layout, step, sum(p.numel() for p in network.parameters()))
+
+
+def random_numbers(problem: Problem, device: str) -> list[Setting]:
+    """What draws the random numbers of a training step, without dropout and with the masks of dropout 0.1."""
+    spec = MediaSpec("", problem.latent[0], problem.latent[1:], classes=DIGITS, latent=problem.latent)
+    network, shapes = problem.network(spec, **problem.options, dropout=0.1), []
+    for layer in network.modules():
+        if isinstance(layer, Dropout):
+            layer.register_forward_hook(lambda _, inputs, out: shapes.append(inputs[0].shape[1:]))
+    label = gather({"label": Class(spec, network.embedding_width)}, {"label": [0]})
+    with torch.no_grad():
+        network(torch.zeros(1, *problem.latent), torch.zeros(1), label)
+    rows = range(problem.batch)
+
+    def plain() -> None:
+        Noise(0, rows, problem.latent, device).normal("train", 1)
+        stratified(0, 1, problem.batch, rows)
+        Noise(0, rows, problem.latent).uniform("drop label", 1)
+
+    def masks() -> None:
+        plain()
+        for layer, shape in enumerate(shapes):
+            kept(0, list(rows), (1, layer), 0.1, torch.empty(problem.batch, *shape, device=device))
+
+    return [Setting(problem, "", name, draw, 0) for name, draw in (("no dropout", plain), ("dropout 0.1", masks))]
+
+
+def clock_of(device: str, busy: bool) -> Callable[[], float]:
+    """Seconds passed when all that was asked of the device is done; `busy`: of this thread's processor time."""
+
+    def clock() -> float:
+        torch.cuda.synchronize()
+        return time.perf_counter()
+
+    return clock if device == "cuda" else time.thread_time if busy else time.perf_counter
 
 
 def measure(runs: list[Setting], seconds: float, clock: Callable[[], float]) -> None:
@@ -121,20 +164,26 @@ def main() -> None:
     parser.add_argument("--only", default="", help="problems whose name contains this")
     parser.add_argument("--busy", action="store_true", help="one thread, by its processor time: for a machine at work")
     parser.add_argument("--profile", action="store_true", help="show where the fastest setting spends its time")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     args = parser.parse_args()
-    threads, clock = (1, time.thread_time) if args.busy else (args.threads, time.perf_counter)
+    threads, clock = 1 if args.busy else args.threads, clock_of(args.device, args.busy)
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     where = f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, {threads} threads"
+    where = torch.cuda.get_device_name() if args.device == "cuda" else where
     print(where + ", processor time" * args.busy)
     for problem in (p for p in PROBLEMS if args.only in p.name):
-        runs = settings(problem)
-        measure(runs, args.seconds, clock)
+        runs, draws = settings(problem, args.device), random_numbers(problem, args.device)
+        measure([*runs, *draws], args.seconds, clock)
         print(
             f"\n{problem.name}: {runs[0].parameters / 1e6:.2f} M parameters, batch {problem.batch} of {problem.latent}"
         )
         for run in runs:
             print(f"  {run.precision:8} {run.layout:14} {run.rate:7.0f} /s   ratio {run.rate / runs[0].rate:.2f}")
+        step = statistics.median(runs[0].times)
+        for draw in draws:
+            own = statistics.median(draw.times)
+            print(f"  random numbers, {draw.layout:12} {1000 * own:7.2f} ms   {own / step:.2%} of a step in float32")
         if args.profile:
             profile(max(runs, key=lambda run: run.rate))
 

@@ -22,9 +22,9 @@ from pathlib import Path
 import sonolux
 import torch
 from sonolux.core.pipeline.pipeline import Samples
+from sonolux.core.util.progress import bar
 from sonolux.modalities.audio.synthetic.checkers import family
 from sonolux.modalities.image.synthetic.checkers import main_shape
-from tqdm import tqdm
 
 STYLE = """
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 64rem; margin: 2rem auto; padding: 0 1rem }
@@ -69,11 +69,11 @@ def train(recipes: list[str], out: Path, minutes: float) -> dict[str, int]:
         for r in recipes
     }
     memory = dict.fromkeys(recipes, 0)
-    with tqdm(total=round(60 * minutes), bar_format="training: {percentage:3.0f}% |{bar}| {postfix}") as bar:
+    with bar("training", "second", round(60 * minutes), delay=0, leave=True) as shown:
         while any(process.poll() is None for process in running.values()):
             time.sleep(1)
-            bar.update(min(1, bar.total - bar.n))
-            bar.set_postfix_str(", ".join(f"{r} {_latest(out / 'runs' / r)}" for r in recipes))
+            shown.set_postfix_str(", ".join(f"{r} {_latest(out / 'runs' / r)}" for r in recipes))
+            shown.update(min(1, round(60 * minutes) - shown.n))
             memory = {r: max(memory[r], _memory(p.pid)) for r, p in running.items()}
     for recipe, process in running.items():
         if process.returncode:

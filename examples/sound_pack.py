@@ -27,9 +27,9 @@ from typing import Any
 import sonolux
 import yaml
 from sonolux.core.types import BadInput
+from sonolux.core.util.progress import tracked
 from sonolux.modalities.audio import io as files
 from sonolux.modalities.audio.output import Finish, Finished, finish
-from tqdm import tqdm
 
 COLUMNS = ("name", "class", "count", "duration", "seed")
 MADE = ("file", "class", "seconds", "lufs", "measured", "true_peak", "limited", "seed", "sample")
@@ -157,7 +157,7 @@ def main(arguments: list[str] | None = None) -> int:
         if args.out.exists() and any(args.out.iterdir()) and not (args.out / "pack.csv").exists():
             raise BadInput(f"{args.out} holds something else than a sound pack: name another folder")
         records, missing = [], 0
-        for row in tqdm(rows, desc="making", unit="row", delay=2):
+        for row in tracked(rows, "making", "row", len(rows)):
             made = make(trained, row, how)
             missing += row.count - len(made)
             records += write(args.out, row, made, rate, args.format)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..nn.layers.init import normal_, reset
 from ..types import BadInput, Item, MediaSpec
+from ..util.integers import as_integer, is_integer
 from .base import Condition, listed
 
 Chosen = int | tuple[tuple[int, float], ...]
@@ -67,7 +68,8 @@ class Class(Condition):
             return self.classes.index(value)
         if isinstance(value, str) and value.isdigit():
             value = int(value)
-        if isinstance(value, int) and not isinstance(value, bool):
+        if is_integer(value):
+            value = as_integer(value)
             # A class whose name is this number goes before the index.
             if str(value) in self.classes:
                 return self.classes.index(str(value))

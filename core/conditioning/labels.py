@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from ..nn.layers.init import normal_, reset
 from ..types import BadInput, Item
+from ..util.integers import as_integer, is_integer
 from .base import Condition, listed
 
 
@@ -48,7 +49,7 @@ class Labels(Condition):
         Raises BadInput that names the labels there are.
         """
         names = [n.strip() for n in value.split(",")] if isinstance(value, str) else value
-        if not isinstance(names, Iterable):
+        if is_integer(names) or not isinstance(names, Iterable):
             names = [names]
         return self._indices([n for n in names if n != ""], "")
 
@@ -77,7 +78,7 @@ class Labels(Condition):
         return values.to(self.rows) @ self.rows + self.told
 
     def _indices(self, names: Iterable[Any], place: str) -> tuple[int, ...]:
-        names = [str(n) for n in names]
+        names = [str(as_integer(n) if is_integer(n) else n) for n in names]
         for name in names:
             if name not in self.values:
                 raise BadInput(f"{place}there is no label {name!r} for `{self.key}`: there are {listed(self.values)}")

@@ -1,4 +1,4 @@
-"""Progress of whatever takes longer than two seconds: a bar on a terminal, a line now and then in a log."""
+"""Progress of whatever takes longer than two seconds: a bar on a terminal, a line every ten seconds in a log."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TypeVar
 from tqdm import tqdm
 
 T = TypeVar("T")
-EVERY = 30.0  # seconds between the lines of a log
+EVERY = 10.0  # seconds between the lines of a log
 
 
 class Lines:

@@ -32,11 +32,9 @@ def test_masks_are_keyed():
 
 
 def test_planted_error_in_the_key_is_caught(monkeypatch):
-    right = dropout_module.generator
-    monkeypatch.setattr(
-        dropout_module, "generator", lambda seed, s, purpose, counter: right(seed, s, purpose, counter[0])
-    )
-    with pytest.raises(AssertionError):
+    right = dropout_module.key_of
+    monkeypatch.setattr(dropout_module, "key_of", lambda seed, purpose, counter: right(seed, purpose, counter[0]))
+    with pytest.raises(AssertionError, match="all"):
         check_keys()
 
 
@@ -55,8 +53,43 @@ def test_mean_is_kept():
 def test_planted_error_in_the_probability_is_caught(monkeypatch):
     init = Dropout.__init__
     monkeypatch.setattr(Dropout, "__init__", lambda self, p: init(self, 1 - p))
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError, match="approx"):
         check_scale()
+
+
+def check_rate(shape=(3, 1000)) -> None:
+    """Of 4 million elements a share within 4.5 standard deviations of p is dropped, whatever p, and all alike."""
+    for p in (0.001, 0.1, 0.5, 0.9):
+        x = torch.ones(1400, *shape)
+        stay = dropout_module.kept(3, list(range(len(x))), (0, 0), p, x).double()
+        allowed = 4.5 * (p * (1 - p)) ** 0.5
+        assert abs(1 - p - stay.mean()) < allowed / x.numel() ** 0.5
+        for axis in (0, 2):  # by sample, and by place: all 16-bit halves of all words
+            each = stay.mean([d for d in range(3) if d != axis])
+            assert (each - (1 - p)).abs().max() < 1.3 * allowed / (x.numel() / len(each)) ** 0.5
+
+
+def test_rate():
+    check_rate()
+
+
+def test_planted_threshold_of_a_signed_half_is_caught(monkeypatch):
+    true = torch.Tensor.view
+    monkeypatch.setattr(torch.Tensor, "view", lambda self, *a: true(self, *a).clamp_(min=-32000))
+    with pytest.raises(AssertionError, match="abs"):
+        check_rate()
+
+
+def test_the_largest_p_keeps_a_few():
+    x = torch.ones(64, 65536)
+    stay = dropout_module.kept(3, list(range(64)), (0, 0), 1 - 1e-9, x)
+    assert 0 < int(stay.sum()) < 200
+
+
+def test_numbers_of_any_kind_name_the_samples():
+    import numpy as np
+
+    assert torch.equal(dropped(np.array([3, 7]), seed=np.int64(1)), dropped([3, 7]))
 
 
 def test_identity_without_context_and_in_eval_and_the_global_generator_stays():

@@ -13,7 +13,7 @@ from sonolux.core.timesteps.karras import Karras
 from sonolux.core.timesteps.trailing import Trailing
 from sonolux.core.util import brownian
 from sonolux.core.util.brownian import Interval, Path, share_a_cell
-from sonolux.core.util.rng import Noise, generator
+from sonolux.core.util.rng import Noise
 
 UNEVEN = (1.0, 0.98, 0.77, 0.5, 0.31, 0.3, 0.1, 0.05, 0.049, 0.002, 0.0)
 
@@ -52,8 +52,8 @@ def test_gains_add_up():
 
 def check_near():
     """Levels made in two ways, which differ in their last digit, are one point."""
-    path = Path(lambda key: generator(0, 0, "near", key).standard_normal(1000))
-    assert np.abs(path.value(0.3571) - path.value(0.3571 * (1 + 1e-15))).max() < 1e-6
+    path = Path(noise(shapes=(1000,)).arrays("near"))
+    assert float((path.value(0.3571) - path.value(0.3571 * (1 + 1e-15))).abs().max()) < 1e-6
 
 
 def test_levels_made_in_two_ways_are_one_point(monkeypatch):
@@ -98,14 +98,25 @@ def test_levels_of_a_thousand_steps_share_no_cell(steps):
     assert share_a_cell(0.3, 0.3001) and not share_a_cell(0.3, 0.301)
 
 
-def test_a_step_costs_a_few_draws(monkeypatch):
-    drawn = []
-    true = Noise._drawn
-    monkeypatch.setattr(Noise, "_drawn", lambda self, *key: drawn.append(key) or true(self, *key))
-    made, taus = noise(shapes=(3,)), [float(a.tau) for a in Karras().levels(EDM(), 20)]
-    for a, b in itertools.pairwise(taus):
-        made.normal("cost", Interval(a, b))
-    assert len(drawn) / 20 < 12
+def check_costs(count=20):
+    """A step draws about twelve arrays, all in one call, since it keeps those that the step before has drawn."""
+    drawn, made = [], noise(shapes=(3,))
+    draw = made.arrays("cost")
+    path = Path(lambda keys: drawn.append(len(keys)) or draw(keys))
+    for a, b in itertools.pairwise(float(level.tau) for level in Karras().levels(EDM(), count)):
+        path.gained(a, b)
+    assert len(drawn) == count and sum(drawn) / count < 12
+
+
+def test_a_step_costs_a_few_draws():
+    check_costs()
+
+
+def test_planted_path_that_keeps_no_arrays_is_caught(monkeypatch):
+    true = Path.gained
+    monkeypatch.setattr(Path, "gained", lambda self, a, b: self._kept.clear() or true(self, a, b))
+    with pytest.raises(AssertionError, match="< 12"):
+        check_costs()
 
 
 def test_points_that_share_a_cell_would_break_the_law():
@@ -127,18 +138,41 @@ def test_planted_error_is_caught(monkeypatch, name, make):
 
 
 def test_a_wrong_tent_or_norm_is_caught(monkeypatch):
-    true = Path._interval
-    monkeypatch.setattr(Path, "_interval", lambda self, depth, index: 1.1 * true(self, depth, index))
-    with pytest.raises(AssertionError):
+    true = brownian._tent
+    monkeypatch.setattr(brownian, "_tent", lambda inside, width: 1.1 * true(inside, width))
+    with pytest.raises(AssertionError, match="cov"):
         check_law()
-    monkeypatch.setattr(Path, "_interval", true)
-    monkeypatch.setattr(Path, "gained", lambda self, high, low: (self.value(high) - self.value(low)) / (high - low))
-    with pytest.raises(AssertionError):
+    monkeypatch.setattr(brownian, "_tent", true)
+    gains = brownian.gain_terms
+    scaled = lambda high, low: {k: w * (high - low) ** -0.5 for k, w in gains(high, low).items()}  # noqa: E731
+    monkeypatch.setattr(brownian, "gain_terms", scaled)
+    with pytest.raises(AssertionError, match=r"< 0\."):
         check_law()
 
 
 def test_a_path_that_forgets_is_caught(monkeypatch):
-    count = itertools.count()
-    monkeypatch.setattr(Path, "_interval", lambda self, depth, index: self._draw(("fresh", next(count))))
-    with pytest.raises(AssertionError):
+    true, count = Noise._drawn, itertools.count()
+    monkeypatch.setattr(
+        Noise, "_drawn", lambda self, purpose, keys: true(self, purpose, [("fresh", next(count)) for _ in keys])
+    )
+    with pytest.raises(AssertionError, match="allclose"):
         check_sums()
+
+
+def check_own(high=(0.9, 0.5, 0.3), low=(0.4, 0.5, 0.299)):
+    """Samples with intervals of their own get what each gets alone, to the last bit."""
+    shape = (2, 7, 5)
+    rows = noise(samples=(3, 4, 9), shapes=shape).normal("own", Interval(high, low))
+    for row, sample, a, b in zip(rows, (3, 4, 9), high, low, strict=True):
+        assert torch.equal(row, noise(samples=(sample,), shapes=shape).normal("own", Interval(a, b))[0])
+
+
+def test_intervals_of_their_own_are_exact():
+    check_own()
+
+
+def test_planted_own_interval_of_another_row_is_caught(monkeypatch):
+    true = brownian.sent_weights
+    monkeypatch.setattr(brownian, "sent_weights", lambda columns, drawn: true(columns, drawn).flip(1))
+    with pytest.raises(AssertionError, match="equal"):
+        check_own()

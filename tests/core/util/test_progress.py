@@ -1,6 +1,7 @@
-"""Progress in a log: plain lines, a few a minute, and none for what is done at once."""
+"""Progress in a log: a plain line every ten seconds, and none for what is done at once."""
 
 import io
+import re
 import sys
 
 import pytest
@@ -26,15 +27,15 @@ def clock(monkeypatch):
 
 
 def check_log(clock, capsys):
-    """200 steps of a second each: a line every 30 s, each whole and plain."""
+    """200 steps of a second each: a line every 10 s, each whole and plain."""
     with bar("sampling", "step", 400, done=200) as counted:
         for _ in range(200):
             clock.now += 1
             counted.set_postfix_str("loss 0.5")
             counted.update()
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 6 and "\r" not in "".join(lines)
-    assert lines[0] == "sampling: step 230 of 400, 1 a second, 02:50 left, loss 0.5"
+    assert len(lines) == 20 and "\r" not in "".join(lines)
+    assert lines[0] == "sampling: step 210 of 400, 1 a second, 03:10 left, loss 0.5"
 
 
 def test_a_log_gets_a_line_now_and_then(clock, capsys):
@@ -73,8 +74,23 @@ def test_a_terminal_gets_a_bar_and_the_quiet_get_nothing(monkeypatch):
     assert screen.getvalue() == before
 
 
-def test_no_command_draws_a_bar_by_itself():
+def check_no_bar_of_its_own(root):
+    """tqdm is called in one place, which looks whether there is a terminal; nothing else writes carriage returns."""
+    folders = (root / name for name in ("core", "modalities", "examples", "benchmarks"))
+    texts = {f.relative_to(root).as_posix(): f.read_text() for folder in folders for f in folder.rglob("*.py")}
+    drawing = [name for name, text in texts.items() if re.search(r"\btqdm\(", text) or 'end="\\r"' in text]
+    assert [name.rpartition("/")[2] for name in drawing] == ["progress.py"], drawing
+
+
+def test_nothing_draws_a_bar_by_itself():
     from sonolux.core.config.registry import ROOT
 
-    using = {f.relative_to(ROOT).as_posix() for f in (ROOT / "core/cli").glob("*.py") if "tqdm" in f.read_text()}
-    assert not using
+    check_no_bar_of_its_own(ROOT)
+
+
+def test_planted_bar_of_its_own_is_caught(tmp_path):
+    for name in ("core/util/progress.py", "examples/own.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("for i in tqdm(range(3)): pass")
+    with pytest.raises(AssertionError, match="own"):
+        check_no_bar_of_its_own(tmp_path)

@@ -1,0 +1,113 @@
+"""Philox4x32-10: its published vectors, and that numpy's way and the tensors' way give the same integers."""
+
+import numpy as np
+import pytest
+import torch
+from sonolux.core.util import philox
+
+# Random123's tests/kat_vectors, "philox4x32 10": counter, key, result.
+KNOWN = [
+    (
+        "00000000 00000000 00000000 00000000",
+        "00000000 00000000",
+        "6627e8d5 e169c58d bc57ac4c 9b00dbd8",
+    ),
+    (
+        "ffffffff ffffffff ffffffff ffffffff",
+        "ffffffff ffffffff",
+        "408f276d 41c83b0e a20bc7c6 6d5451fd",
+    ),
+    (
+        "243f6a88 85a308d3 13198a2e 03707344",
+        "a4093822 299f31d0",
+        "d16cfe09 94fdcceb 5001e420 24126ea1",
+    ),
+]
+CPU = torch.device("cpu")
+
+
+def by_tensors(named, blocks, device=CPU, first=0):
+    """What every device but the CPU computes."""
+    keys = philox._round_keys(named)
+    return philox.on_device(
+        philox.sent(named.astype(np.int64), device), philox.sent(keys.astype(np.int64), device), blocks, first
+    )
+
+
+def computed(way, named, blocks, first=0):
+    return philox.words(named, blocks, CPU, first) if way == "numpy" else by_tensors(named, blocks, first=first)
+
+
+def check_known(way):
+    for counter, key, result in KNOWN:
+        c, k = ([int(word, 16) for word in text.split()] for text in (counter, key))
+        named = philox.rows([k[0] | k[1] << 32], [c[1]], [c[2] | c[3] << 32])
+        made = computed(way, named, 1, first=c[0])
+        assert " ".join(f"{word & 0xFFFFFFFF:08x}" for word in made[0, :, 0].tolist()) == result
+
+
+@pytest.mark.parametrize("way", ["numpy", "tensors"])
+def test_known_answers(way):
+    check_known(way)
+
+
+@pytest.mark.parametrize("way", ["numpy", "tensors"])
+@pytest.mark.parametrize(
+    ("name", "wrong"),
+    [
+        ("ROUNDS", 9),
+        ("_MULTIPLIERS", philox._MULTIPLIERS[::-1]),
+        ("_KEY_STEPS", philox._KEY_STEPS[::-1]),
+    ],
+)
+def test_planted_error_misses_the_known_answers(monkeypatch, way, name, wrong):
+    monkeypatch.setattr(philox, name, wrong)
+    with pytest.raises(AssertionError, match="- 6627e8d5"):
+        check_known(way)
+
+
+def named(count, keys=None, seed=0):
+    """Rows of any numbers: all 64 bits of keys and samples, all 32 of steps."""
+    rng = np.random.default_rng(seed)
+    draw = lambda n: rng.integers(0, 2**64, n, dtype=np.uint64).tolist()  # noqa: E731
+    return philox.rows(draw(keys or count), [s >> 32 for s in draw(keys or count)], draw(count))
+
+
+def check_ways():
+    """Rows and blocks fewer and more than a piece holds, one key for all and one for each, threads and none."""
+    for count, blocks, keys in ((1, 1, 1), (3, 0, 1), (5, 7, 5), (40, 13, 1), (40, 13, 40), (2, 1000, 2), (3, 300, 3)):
+        rows = named(count, keys)
+        assert torch.equal(philox.words(rows, blocks, CPU), by_tensors(rows, blocks))
+        assert philox.words(rows, blocks, CPU).shape == (count, 4, blocks)
+
+
+def test_numpy_and_tensors_give_the_same_integers(monkeypatch):
+    check_ways()
+    monkeypatch.setattr(philox, "PIECE", 64)
+    check_ways()
+    monkeypatch.setattr(philox, "WORTH_THREADS", 2)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    check_ways()
+
+
+def test_planted_difference_between_the_ways_is_caught(monkeypatch):
+    true = philox._half
+    monkeypatch.setattr(philox, "PIECE", 64)
+    monkeypatch.setattr(philox, "_half", lambda array, high: true(array, 1 - high))
+    with pytest.raises(AssertionError, match="equal"):
+        check_ways()
+
+
+def test_planted_piece_that_starts_anew_is_caught(monkeypatch):
+    true = philox._Space.filled
+    monkeypatch.setattr(philox, "PIECE", 64)
+    monkeypatch.setattr(philox._Space, "filled", lambda self, rows, keys, first, n: true(self, rows, keys, 0, n))
+    with pytest.raises(AssertionError, match="equal"):
+        check_ways()
+
+
+def test_a_block_does_not_depend_on_what_else_is_computed():
+    rows = named(6, 6)
+    whole = philox.words(rows, 50, CPU)
+    assert torch.equal(whole[2:4, :, 10:30], philox.words(rows[:, 2:4], 20, CPU, first=10))
+    assert torch.equal(whole[:, :, :9], philox.words(rows, 9, CPU))
