@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..util.errors import BadInput
+from ..util.integers import as_seed
 from ..util.progress import tracked
 
 T = TypeVar("T")
@@ -106,7 +107,7 @@ def content_hash(path: Path) -> str:
 
 
 def _position(key: str, seed: int) -> float:
-    digest = hashlib.blake2b(f"{seed}/{key}".encode("utf-8", "backslashreplace"), digest_size=8).digest()
+    digest = hashlib.blake2b(f"{as_seed(seed)}/{key}".encode("utf-8", "backslashreplace"), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64
 
 

@@ -88,22 +88,26 @@ def test_resuming_continues_bit_for_bit(recipe, tmp_path):
 def test_a_draw_that_is_not_keyed_breaks_resuming(recipe, tmp_path, monkeypatch, what):
     """The planted error: one kind of draw comes from a generator that a restart does not bring back."""
     import numpy as np
-    from sonolux.core.data import loader
     from sonolux.core.nn.layers import dropout
-    from sonolux.core.objectives import base
     from sonolux.core.util import rng as noise
 
     loose = np.random.default_rng()
+    keyed = {"order": "order", "drop": "drop label", "dropout": "dropout", "times": "jitter", "noise": "train"}
+    true_generator, true_key = noise.generator, noise.key_of
 
-    def unkeyed(seed, sample, purpose, counter=0):
-        keyed = {"order": "order", "drop": "drop label", "dropout": "dropout", "times": "jitter", "noise": "train"}
-        return loose if purpose == keyed[what] else noise_generator(seed, sample, purpose, counter)
+    def generator(seed, sample, purpose, counter=0):
+        return loose if purpose == keyed[what] else true_generator(seed, sample, purpose, counter)
 
-    noise_generator = noise.generator
-    for module in (noise, dropout, loader, base):
-        if hasattr(module, "generator"):
-            monkeypatch.setattr(module, "generator", unkeyed)
-    caught(test_resuming_continues_bit_for_bit, recipe, tmp_path)
+    def key_of(seed, purpose, counter=0):
+        found = true_key(seed, purpose, counter)
+        return found._replace(key=int(loose.integers(2**63))) if purpose == keyed[what] else found
+
+    for module in (noise, dropout, batches, loss):
+        for name, unkeyed in (("generator", generator), ("key_of", key_of)):
+            if hasattr(module, name):
+                monkeypatch.setattr(module, name, unkeyed)
+    with pytest.raises(AssertionError, match="same"):
+        test_resuming_continues_bit_for_bit(recipe, tmp_path)
 
 
 def test_accumulation_gives_the_same_step(recipe, tmp_path):
