@@ -11,8 +11,8 @@ from sonolux.core.nn.layers.block import ResidualBlock
 from sonolux.core.nn.layers.init import normal_
 from sonolux.core.nn.layers.inputs import BlockInputs, for_stages
 from sonolux.core.nn.model import NetworkDenoiser
+from sonolux.core.nn.process import Process, valid_mean
 from sonolux.core.objectives._mixed_levels import mixed_times
-from sonolux.core.objectives.process import Process, valid_mean
 from sonolux.core.pipeline.functional import sample
 from sonolux.core.samplers.base import run
 from sonolux.core.schedulers.edm import EDM
@@ -421,7 +421,7 @@ def test_the_loss_weighs_each_element_by_its_own_level(prediction, weighting):
 
 
 def test_a_loss_that_counts_clean_elements_is_caught(monkeypatch):
-    monkeypatch.setattr("sonolux.core.objectives.process.valid_mean", lambda error, counted: valid_mean(error, None))
+    monkeypatch.setattr("sonolux.core.nn.process.valid_mean", lambda error, counted: valid_mean(error, None))
     with pytest.raises(AssertionError):
         check_losses("v", "none")
 
