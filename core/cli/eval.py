@@ -35,9 +35,10 @@ def command(
     sonolux eval runs/digits count=200 sample.steps=8 data.root=path/to/digits --out report-8
     sonolux eval runs/digits --folder my-samples feature=./mine.py:Feature --out report-mine
     """
-    from ..evaluation.evaluate import evaluate, open_source
+    from ..evaluation.evaluate import evaluate
     from ..evaluation.report import folder as report_folder
     from ..evaluation.report import page, table
+    from ..evaluation.source import open_source
     from ..training.run_dir import need_writable
 
     report_folder.refuse_if_used(out, overwrite)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..config.load import load_recipe
 from ..config.recipe import Recipe
 from ..config.spec import Spec, plain
-from ..pipeline.pipeline import Pipeline, load
-from ..training.checkpoint import newest
 from ..types import BadInput
 from . import memorization
 from .adapter import DefectMeasure, EvaluationAdapter
@@ -39,68 +35,10 @@ from .metrics.base import Metric
 from .recognition import Recognition, recognition
 from .report import gallery
 from .report.contents import EvaluationReport, Measurement, ReferenceValue
+from .source import EvaluationInput
 
-CHANGEABLE = ("data", "sample", "eval")
 FEW = 100  # samples below which the figures are a first look
 CODEC_LEAST = 16  # real examples from which on the codec's own distance is measured
-
-
-@dataclass
-class EvaluationInput:
-    """What is measured: the recipe with its changes; the model, where samples are to be made; its checkpoint."""
-
-    source: str
-    recipe: Recipe
-    trained: Pipeline | None = None
-    checkpoint: Path | None = None
-
-
-def open_source(source: str, changes: Sequence[str], sampled: bool, allow_code: bool = False) -> EvaluationInput:
-    """A run folder or checkpoint; where nothing is to be sampled, a recipe's file or name too.
-
-    Args:
-        source: path, or name of a recipe
-        changes: key=value of the sections data, sample and eval; a bare key belongs to eval. They may name own code.
-        sampled: samples are to be made, so a model is needed
-        allow_code: the checkpoint's recipe may name code outside the registry
-
-    Raises:
-        BadInput: for other sections, and for data.split.*: another split would call training examples held out.
-    """
-    given = [_full_key(change) for change in changes]
-    path = Path(source)
-    if not path.exists() and not sampled:
-        return EvaluationInput(source, load_recipe(source, given))
-    if path.is_file() and path.suffix in (".yaml", ".yml"):
-        if sampled:
-            raise BadInput(f"{source} is a recipe: name a run or a checkpoint to sample from, or --folder with samples")
-        return EvaluationInput(source, load_recipe(path, given))
-    checkpoint = newest(path)
-    trained = load(
-        checkpoint, device="cpu", changes=[c for c in given if c.startswith("sample.")], allow_code=allow_code
-    )
-    # The checkpoint's own recipe has been read; what is changed here is the user's own.
-    recipe = trained.recipe.merge([c for c in given if not c.startswith("sample.")], allow_code=True)
-    return EvaluationInput(source, recipe, trained, checkpoint)
-
-
-def _full_key(change: str) -> str:
-    key, equals, _ = change.partition("=")
-    if not equals:
-        raise BadInput(f"command line: {change}: changes are key=value, such as data.root=path or count=200")
-    first, dot, _ = key.partition(".")
-    if dot and first in CHANGEABLE:
-        if key.startswith("data.split"):
-            raise BadInput(
-                f"command line: {change}: the split is the run's: another would hold out what was trained on"
-            )
-        return change
-    own = {"feature", "metrics"}  # keys of eval that have keys of their own
-    if not dot or first in own:
-        return f"eval.{change}"
-    raise BadInput(
-        f"command line: {change}: eval changes {', '.join(f'{s}.*' for s in CHANGEABLE)}; the rest is the run's"
-    )
 
 
 def evaluate(case: EvaluationInput, out: Path, folder: Path | None = None, progress: bool = False) -> EvaluationReport:

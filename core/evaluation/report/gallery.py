@@ -117,7 +117,7 @@ def _most_similar(adapter: EvaluationAdapter, found: Findings, records: Records)
         items.append(GalleryItem(adapter.preview(found.generated.raw[i]), caption, value > threshold))
         original = adapter.preview(train.select([near]).unpadded()[0])
         items.append(GalleryItem(original, _joined("its nearest", train.sources[near])))
-    about = f"Each sample, followed by the training example it is most similar to. Above {threshold:.3f} it is a copy."
+    about = f"Each sample and the training example it is most similar to. Above {threshold:.3f} it counts as a copy."
     return GalleryRow("Most similar to training data", about, items)
 
 

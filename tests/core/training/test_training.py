@@ -102,7 +102,7 @@ def test_a_draw_that_is_not_keyed_breaks_resuming(recipe, tmp_path, monkeypatch,
         found = true_key(seed, purpose, counter)
         return found._replace(key=int(loose.integers(2**63))) if purpose == keyed[what] else found
 
-    for module in (noise, dropout, batches, loss):
+    for module in (noise, dropout, loader, base):
         for name, unkeyed in (("generator", generator), ("key_of", key_of)):
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, unkeyed)

@@ -79,7 +79,7 @@ def test_planted_loss_of_the_shift_is_caught(monkeypatch):
     caught(check_copies)
 
 
-def test_planted_comparison_with_the_whole_is_caught():
+def test_planted_comparison_with_the_whole_is_caught(monkeypatch):
     """Where the whole of b counts and not what lies under a, a part of b is not like b."""
 
     def whole(b, start, frames):
