@@ -44,6 +44,7 @@ FOLDERS = {
 }
 
 
+_NOT_COMPONENTS = ("base", "plan", "solver")  # files of the folders that hold contracts, not components
 _FOREIGN: set[str] = set()  # source files of components that are not sonolux's own
 
 
@@ -72,7 +73,7 @@ def builtins(kind: str) -> dict[str, Path]:
     for folder in sorted(ROOT.glob(pattern)):
         prefix = f"{folder.parent.name}/" if pattern.startswith("modalities/") else ""
         for file in sorted(folder.glob("*.py")):
-            if file.stem != "base" and not file.stem.startswith("_") and _public_classes(file):
+            if file.stem not in _NOT_COMPONENTS and file.stem[0] != "_" and _public_classes(file):
                 found[prefix + file.stem.rstrip("_")] = file
     return found
 

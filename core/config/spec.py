@@ -5,40 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..util.annotations import Kind, Range
 
-@dataclass(frozen=True)
-class Kind:
-    """Marks a parameter as a component: `sampler: Annotated[Any, Kind("sampler")]`.
-
-    name: one of `registry.kinds()`
-    """
-
-    name: str
-
-
-@dataclass(frozen=True)
-class Range:
-    """Marks the range of an `int` or `float`, ends included unless `above` is used: `Annotated[int, Range(1)]`.
-
-    low, high: smallest and largest value; None: no limit
-    above:     the value must be larger than this
-    """
-
-    low: float | None = None
-    high: float | None = None
-    above: float | None = None
-
-    def holds(self, value: float) -> bool:
-        """Whether the value lies in the range."""
-        return (
-            (self.low is None or value >= self.low)
-            and (self.high is None or value <= self.high)
-            and (self.above is None or value > self.above)
-        )
-
-    def __str__(self) -> str:
-        parts = [("above", self.above), ("of at least", self.low), ("of at most", self.high)]
-        return " and ".join(f"{word} {limit:g}" for word, limit in parts if limit is not None).replace("and of", "and")
+__all__ = ["Kind", "Range", "Spec", "plain"]
 
 
 @dataclass

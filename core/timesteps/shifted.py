@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from ..config.registry import find
-from ..config.spec import Kind
 from ..schedulers.base import Schedule
 from ..types import BadInput
+from ..util.annotations import Kind
 from .base import TimestepSpacing
 
 

@@ -11,7 +11,7 @@ from ..codecs.base import Codec
 from ..config.recipe import Recipe
 from ..nn.layers.init import reset
 from ..nn.model import Model
-from ..objectives.process import Process
+from ..nn.process import Process
 from ..pipeline.lengths import ClipLengths, clip_lengths
 from ..types import BadInput, Dataset, Item, MediaSpec, Modality
 

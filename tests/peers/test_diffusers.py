@@ -13,9 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from sonolux.core.samplers import _coefficients as coefficients
-from sonolux.core.samplers import _exponential as exponential
-from sonolux.core.samplers import _moves as moves
+from sonolux.core.samplers import _coefficients, _exponential, _moves
 from sonolux.core.samplers.base import points
 from sonolux.core.samplers.ddim import DDIM
 from sonolux.core.samplers.ddpm import DDPM
@@ -330,18 +328,18 @@ PLANTED = [
     (Heun, "heun", "(t.rho - s.rho) / 2", "(t.rho - s.rho) / 2.001", None),
     (HeunFlow, "heun_flow", "(t.tau - s.tau) / 2", "(t.tau - s.tau) / 2.001", None),
     (DPM2, "dpm_2", "s, t, 0.5, else", "s, t, 0.501, else", None),
-    (DPM2Ancestral, "dpm_2_ancestral", "1 - eta**2 * (1 - q**2)", "1 - eta**2 * (1 - 1.001 * q**2)", moves),
+    (DPM2Ancestral, "dpm_2_ancestral", "1 - eta**2 * (1 - q**2)", "1 - eta**2 * (1 - 1.001 * q**2)", _moves),
     (LMS, "lms 3", "width / (k + 1)", "width / (k + 1.001)", None),
     (DPMpp2M, "dpmpp_2m", "psi0 / 2", "psi0 / 2.001", None),
     (DPMpp2M, "dpmpp_2m, flow", "psi0 / 2", "psi0 / 2.001", None),
-    (ExpAB, "exp_ab 2", "total * H / (k + 1)", "total * H / (k + 1.001)", exponential),
+    (ExpAB, "exp_ab 2", "total * H / (k + 1)", "total * H / (k + 1.001)", _exponential),
     (DPMpp2MSDE, "dpmpp_2m_sde", "psi0 / 2", "psi0 / 2.001", None),
     (UniPC, "unipc bh1", "else psis[0]) / 2", "else psis[0]) / 2.001", None),
     (UniPC, "unipc 3, lower at the end", "most = left if", "most = left + 1 if", None),
     (UniPC, "unipc 3 bh2", "x = x + self._beyond", "x = x + 0 * self._beyond", None),
     (DEIS, "deis 3", "k * made[-1] - power", "k * made[-1] - 1.001 * power", None),
     (LCM, "lcm", "torch.zeros_like(t.sigma)", "0.01 * t.sigma", None),
-    (DDIM, "ddim eta 1", "(t.sigma**2 - kept**2)", "(t.sigma**2 - 1.001 * kept**2)", coefficients),
+    (DDIM, "ddim eta 1", "(t.sigma**2 - kept**2)", "(t.sigma**2 - 1.001 * kept**2)", _coefficients),
 ]
 
 

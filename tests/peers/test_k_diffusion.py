@@ -11,9 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from sonolux.core.samplers import _exponential as exponential
-from sonolux.core.samplers import _moves as moves
-from sonolux.core.samplers import base
+from sonolux.core.samplers import _exponential, _moves, base
 from sonolux.core.samplers.base import points
 from sonolux.core.samplers.ddim import DDIM
 from sonolux.core.samplers.dpm_2 import DPM2
@@ -270,10 +268,10 @@ PLANTED = [
     (DPM2Ancestral, "dpm_2_ancestral", "made + fresh(d, t)", "made + 1.001 * fresh(d, t)", None),
     (LMS, "lms 3", "width / (k + 1)", "width / (k + 1.001)", None),
     (DPMpp2S, "dpmpp_2s", "psi_0 / (2 * self.r)", "psi_0 / (2.01 * self.r)", None),
-    (DPMpp2SAncestral, "dpmpp_2s_ancestral", "1 - eta**2 * (1 - q**2)", "1 - eta**2 * (1 - 1.001 * q**2)", moves),
+    (DPMpp2SAncestral, "dpmpp_2s_ancestral", "1 - eta**2 * (1 - q**2)", "1 - eta**2 * (1 - 1.001 * q**2)", _moves),
     (DPMpp2M, "dpmpp_2m", "psi0 / 2", "psi0 / 2.01", None),
     (DPMpp2MSDE, "dpmpp_2m_sde", "psi0 / 2", "psi0 / 2.01", None),
-    (ExpAB, "exp_ab 2", "1 - k * made[-1] / H", "1 - k * made[-1] / H * 1.001", exponential),
+    (ExpAB, "exp_ab 2", "1 - k * made[-1] / H", "1 - k * made[-1] / H * 1.001", _exponential),
     (DPMppSDE, "dpmpp_sde eta 0", "weight / (2 * self.r)", "weight / (2.01 * self.r)", None),
 ]
 

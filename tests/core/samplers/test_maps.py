@@ -11,8 +11,8 @@ from sonolux.core.nn.layers.block import ResidualBlock
 from sonolux.core.nn.layers.init import normal_
 from sonolux.core.nn.layers.inputs import BlockInputs, for_stages
 from sonolux.core.nn.model import NetworkDenoiser
+from sonolux.core.nn.process import Process, valid_mean
 from sonolux.core.objectives._mixed_levels import mixed_times
-from sonolux.core.objectives.process import Process, valid_mean
 from sonolux.core.pipeline.functional import sample
 from sonolux.core.samplers.base import run
 from sonolux.core.schedulers.edm import EDM
@@ -164,7 +164,7 @@ def test_eps_at_alpha_zero_inside_a_map_is_refused():
     known = torch.arange(11) < 5
     levels = maps(falling(schedule, 3), (1, 3, 11), known, schedule.clean())
     with pytest.raises(BadInput, match="prediction: v"):
-        sample(seen, (1, 3, 11), schedule, spacing=levels)
+        sample(seen, (1, 3, 11), schedule, timesteps=levels)
     with pytest.raises(BadInput, match="prediction: v"):
         seen.denoise(drawn(1, 3, 11), NoiseLevel(1.0, 0.0, 1.0), Conditioning())
 
@@ -421,7 +421,7 @@ def test_the_loss_weighs_each_element_by_its_own_level(prediction, weighting):
 
 
 def test_a_loss_that_counts_clean_elements_is_caught(monkeypatch):
-    monkeypatch.setattr("sonolux.core.objectives.process.valid_mean", lambda error, counted: valid_mean(error, None))
+    monkeypatch.setattr("sonolux.core.nn.process.valid_mean", lambda error, counted: valid_mean(error, None))
     with pytest.raises(AssertionError):
         check_losses("v", "none")
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from scipy import stats
-from sonolux.core.samplers import _coefficients as coefficients
+from sonolux.core.samplers import _coefficients
 from sonolux.core.samplers.ddpm import DDPM
 from sonolux.core.samplers.dpm_adaptive import DPMAdaptive
 from sonolux.core.samplers.dpmpp_2m_sde import DPMpp2MSDE
@@ -85,7 +85,7 @@ def test_good_samplers_pass_the_two_sample_test(cls):
 def test_a_sampler_with_a_wrong_scale_of_noise_is_caught():
     with pytest.raises(AssertionError):
         check_distribution_error(
-            plant(DDPM, "+ fresh * draft.noise(key)", "+ 1.3 * fresh * draft.noise(key)", coefficients)
+            plant(DDPM, "+ fresh * draft.noise(key)", "+ 1.3 * fresh * draft.noise(key)", _coefficients)
         )
 
 
@@ -103,17 +103,17 @@ def test_planted_errors_change_the_weak_order():
     with pytest.raises(AssertionError):
         check_weak_order(plant(DPMpp2MSDE, "made + higher", "made + 0.0 * higher"), 2)
     with pytest.raises(AssertionError):
-        check_weak_order(plant(EulerAncestral, "+ fresh * draft", "+ 1.1 * fresh * draft", coefficients), 1)
+        check_weak_order(plant(EulerAncestral, "+ fresh * draft", "+ 1.1 * fresh * draft", _coefficients), 1)
 
 
 def test_check_distribution_names_what_is_wrong():
     check_distribution(DDPM())
     check_distribution(Euler())  # nothing to check
     with pytest.raises(AssertionError, match="variance is off"):
-        check_distribution(plant(EulerAncestral, "+ fresh * draft", "+ 1.2 * fresh * draft", coefficients)())
+        check_distribution(plant(EulerAncestral, "+ fresh * draft", "+ 1.2 * fresh * draft", _coefficients)())
     with pytest.raises(AssertionError, match="mean is off"):
         check_distribution(
-            plant(EulerAncestral, "(t.alpha - s.alpha * ratio)", "(t.alpha * 1.05 - s.alpha * ratio)", coefficients)()
+            plant(EulerAncestral, "(t.alpha - s.alpha * ratio)", "(t.alpha * 1.05 - s.alpha * ratio)", _coefficients)()
         )
 
 

@@ -1,0 +1,53 @@
+"""Markers for the type annotations of constructors: `Annotated[Any, Kind("sampler")]`, `Annotated[int, Range(1)]`.
+
+A recipe is validated by them; the classes that carry them depend on nothing of the configuration.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Marks a parameter that takes a component: `sampler: Annotated[Any, Kind("sampler")]`.
+
+    Attributes:
+        name: one of `registry.kinds()`.
+    """
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Range:
+    """Limits an `int` or `float`; ends are included unless `above` is used: `Annotated[int, Range(1)]`.
+
+    Attributes:
+        low: smallest value; None: no limit.
+        high: largest value; None: no limit.
+        above: the value must be larger than this.
+    """
+
+    low: float | None = None
+    high: float | None = None
+    above: float | None = None
+
+    def holds(self, value: float) -> bool:
+        """Whether the value lies in the range."""
+        return (
+            (self.low is None or value >= self.low)
+            and (self.high is None or value <= self.high)
+            and (self.above is None or value > self.above)
+        )
+
+    def __str__(self) -> str:
+        parts = [("above", self.above), ("of at least", self.low), ("of at most", self.high)]
+        return " and ".join(f"{word} {limit:g}" for word, limit in parts if limit is not None).replace("and of", "and")
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
+        """pydantic's hook: its schemas of numbers are dicts that take the limits."""
+        limits = {"ge": self.low, "le": self.high, "gt": self.above}
+        return {**handler(source), **{name: limit for name, limit in limits.items() if limit is not None}}
