@@ -99,6 +99,13 @@ def test_the_dataset_trains(tiny_run, tiny_recipe, written):
     assert list(tiny_run(text, own="stripes").glob("checkpoints/*.safetensors"))
 
 
+def test_the_sampler_that_is_worked_row_by_row_prints_what_the_page_says(capsys):
+    page = (ROOT / "docs/how-it-works.md").read_text(encoding="utf-8")
+    ((code, printed),) = re.findall(r"```python\n# dpmpp_2m\.py\n(.*?)```\n\nIt prints\n\n```\n(.*?)```", page, re.S)
+    exec(compile(code, "how-it-works.md", "exec"), {})
+    assert capsys.readouterr().out == printed
+
+
 # --- examples/video ---
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..samplers.base import Plan, PlanBuilder, Sampler
+from ..samplers.base import Plan, PlannedSampler, Sampler
 from ..schedulers.base import Schedule
 from ..types import BadInput, NoiseLevel, expand
 from ..util.rng import Noise
@@ -57,33 +57,21 @@ class ToNoise(Edit):
 class Upwards(Sampler):
     """A deterministic sampler on levels that rise: its formulas do not ask which way they go.
 
-    sampler: whose rows they are
+    Args:
+        sampler: The sampler whose formulas are used.
 
-    Raises BadInput for a stochastic or adaptive one.
+    Raises:
+        BadInput: The sampler is stochastic, adaptive, or a stored plan.
     """
 
     def __init__(self, sampler: Sampler):
-        if sampler.stochastic or sampler.adaptive:
+        if sampler.stochastic or sampler.adaptive or not isinstance(sampler, PlannedSampler):
             raise BadInput("the way back to noise takes a deterministic sampler with steps of its own, such as heun")
         self.sampler = sampler
 
-    def draft(self, draft: PlanBuilder) -> None:
-        self.sampler.draft(draft)
-
     def plan(self, schedule: Schedule, levels: Sequence[NoiseLevel]) -> Plan:
-        """The rows for these levels (float64, rising)."""
-        draft = _Rising(schedule, levels)
-        self.draft(draft)
-        return draft.finish()
-
-
-class _Rising(PlanBuilder):
-    """A draft whose levels rise."""
-
-    def __init__(self, schedule: Schedule, levels: Sequence[NoiseLevel]):
-        super().__init__(schedule, list(reversed(levels)))
-        self.levels.reverse()
-        self._rows[0] = (self.levels[0], *self._rows[0][1:])
+        """The rows for these levels (rising)."""
+        return self.sampler.plan(schedule, levels, rising=True)
 
 
 def slerp(a: Tensor, b: Tensor, share: Tensor, valid: Tensor | None = None) -> Tensor:

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from ..guidance.base import Guided
-from ..samplers.base import Sampler, Solution, run
+from ..samplers.base import Plan, Sampler, Solution, run
 from ..samplers.heun_exp import HeunExp
-from ..samplers.plan import Plan, PlanBuilder
 from ..schedulers.base import NoiseLevel64, Schedule
 from ..types import BadInput, Conditioning, Denoiser, Estimate, NoiseLevel
 
@@ -87,7 +86,7 @@ class Catch(Sampler):
         self.batch = Batch(denoiser, start, Conditioning() if conditions is None else conditions)
         return Solution(x, (0,) * len(x))
 
-    def draft(self, draft: PlanBuilder) -> None:
+    def plan(self, schedule: Schedule, levels: Sequence[NoiseLevel]) -> Plan:
         raise BadInput("this sampler only catches what others would solve")
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..samplers.base import Sampler
-from ..samplers.plan import Plan, PlanBuilder, Row, with_last_uses
+from ..samplers.base import Plan, Row, Sampler
+from ..samplers.plan import with_last_uses
 from ..schedulers.base import Schedule
 from ..types import BadInput, NoiseLevel
 
@@ -52,7 +52,8 @@ def from_plain(rows: Sequence[Mapping[str, Any]]) -> Plan:
 class Stored(Sampler):
     """A plan that was made before, as a sampler; it asks for its own levels.
 
-    plan: the rows
+    Args:
+        plan: The rows.
     """
 
     def __init__(self, plan: Plan):
@@ -66,6 +67,3 @@ class Stored(Sampler):
     def plan(self, schedule: Schedule, levels: Sequence[NoiseLevel]) -> Plan:
         """The stored rows, whatever the levels between."""
         return self.stored
-
-    def draft(self, draft: PlanBuilder) -> None:
-        raise BadInput("a stored plan is not drafted anew")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
-from numbers import Integral
+from functools import lru_cache
+from numbers import Integral, Real
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..config.registry import find, noun
+from ..config.registry import find, is_code
 from ..editing.base import Edit
 from ..guidance.base import Chain, Guidance, Run
 from ..nn.model import ModuleDenoiser
@@ -18,35 +20,38 @@ from ..parameterizations.base import Parameterization
 from ..samplers.base import Progress, Sampler
 from ..schedulers.base import Schedule
 from ..timesteps.base import TimestepSpacing
-from ..types import BadInput, Conditioning, Denoiser, NoiseLevel, expand
+from ..types import BadInput, Conditioning, Denoiser, Estimate, NoiseLevel, expand
 from ..util.device import choose_device
 from ..util.rng import Noise
 
-
-def _component(kind: str, value: Any) -> Any:
-    if value is None or isinstance(value, (Mapping, int, float)):
-        raise BadInput(f"the {noun(kind)} is a name, or an object such as its class makes, not {value!r}")
-    return find(kind, value)() if isinstance(value, str) else value
-
-
-def _shape(shape: Any) -> tuple[int, ...]:
-    sizes = tuple(shape) if isinstance(shape, (Sequence, torch.Size)) else ()
-    if len(sizes) < 2 or not all(isinstance(n, Integral) and not isinstance(n, bool) and n >= 1 for n in sizes):
-        raise BadInput(f"the shape of the samples is (B, C, *spatial), whole numbers from 1; got {shape!r}")
-    return tuple(int(n) for n in sizes)
+# Keywords of the first edition -> today's; they work for one release.
+RENAMED = {
+    "prediction": "parameterization",
+    "clock": "noise_conditioning",
+    "spacing": "timesteps",
+    "conditions": "conditioning",
+}
+_BASES = {
+    "schedule": Schedule,
+    "parameterization": Parameterization,
+    "noise_conditioning": NoiseConditioning,
+    "sampler": Sampler,
+    "timesteps": TimestepSpacing,
+    "guidance": Guidance,
+}
 
 
 def sample(
-    denoiser: Denoiser | nn.Module | Callable[[Tensor, Tensor], Tensor],
+    denoiser: Denoiser | nn.Module | Callable[..., Any],
     shape: Sequence[int],
     schedule: Schedule | str = "edm",
-    prediction: Parameterization | str = "edm",
-    clock: NoiseConditioning | str = "c_noise",
+    parameterization: Parameterization | str = "edm",
+    noise_conditioning: NoiseConditioning | str = "c_noise",
     sampler: Sampler | str = "dpmpp_2m",
-    spacing: TimestepSpacing | Sequence[NoiseLevel] | str = "karras",
+    timesteps: TimestepSpacing | Sequence[NoiseLevel] | Sequence[float] | Tensor | str = "karras",
     steps: int = 20,
     guidance: Guidance | str | Sequence[Guidance | str] | None = None,
-    conditions: Conditioning | None = None,
+    conditioning: Conditioning | None = None,
     seed: int = 0,
     first: int = 0,
     device: torch.device | str = "cpu",
@@ -54,53 +59,301 @@ def sample(
     shapes: Sequence[tuple[int, ...]] | None = None,
     samples: Sequence[int] | None = None,
     edits: Sequence[Edit] = (),
+    *,
+    x: Tensor | None = None,
+    dtype: torch.dtype = torch.float32,
+    requires_grad: bool = False,
+    network_kwargs: Mapping[str, Any] | None = None,
+    **renamed: Any,
 ) -> Tensor:
-    """Samples of x0, shape (B, C, *spatial), from keyed noise.
+    """Samples of x0, (B, C, *spatial), from keyed noise.
 
-    denoiser:   a Denoiser, or a module or function called as net(x, t): `prediction` explains its output, `clock` its t
-    schedule, prediction, clock, sampler, spacing, guidance: components, or their names for the defaults; `spacing` may
-                also be the list of levels itself, `guidance` a list of guidances that act in turn
-    steps:      steps of the sampler
-    conditions: what guides the samples
-    seed:       row i is sample first + i of this seed, whatever the batch
-    on_step:    called at the end of every step
-    shapes:     (C, *spatial) of each row, where rows are padded to `shape`: its noise is drawn at that shape
-    samples:    the number of each row, where they do not run on from `first`
-    edits:      changes to the run, see core/editing; they act in turn
+    A component may be given as an object or by its name, which takes its defaults.
 
-    Raises BadInput where the parts do not go together.
+    Args:
+        denoiser: A Denoiser, or a module or function called as net(x, t, **network_kwargs) that returns a tensor, or an
+            object whose `sample` is one (diffusers' networks): `parameterization` says what it means,
+            `noise_conditioning` what t is.
+        shape: (B, C, *spatial).
+        schedule: The noise schedule.
+        parameterization: What the network predicts.
+        noise_conditioning: How the network is given the noise level.
+        sampler: The solver.
+        timesteps: Where the solver evaluates: a component, or the levels, or falling times in the schedule's units
+            (sigmas on `edm`), to which the clean time is added where it is missing.
+        steps: Steps of the sampler; a list of levels or times has its own.
+        guidance: A guidance, or several that act in turn.
+        conditioning: The conditioning of each row.
+        seed: Row i is sample `first` + i of this seed, whatever the batch.
+        first: Number of the first row.
+        device: Where samples are computed.
+        on_step: Called at the end of every step.
+        shapes: (C, *spatial) of each row, where rows are padded to `shape`: its noise is drawn at that shape.
+        samples: The number of each row, where they do not run on from `first`.
+        edits: Changes to the run, see core/editing; they act in turn.
+        x: The start, (B, C, *spatial) at the first level, instead of noise.
+        dtype: Type of the samples.
+        requires_grad: Whether gradients are recorded through the whole run.
+        network_kwargs: Further keyword arguments of the user's module.
+
+    Returns:
+        Samples (B, C, *spatial).
+
+    Raises:
+        BadInput: The parts do not go together, or the network's estimate is not finite.
     """
+    if renamed:
+        return sample(**_with_new_names(locals()))
     shape, device = _shape(shape), choose_device(str(device))
+    _check_options(dtype, steps)
     process: Schedule = _component("schedule", schedule)
-    spaced = _component("timesteps", spacing)
-    levels = spaced.levels(process, steps) if isinstance(spaced, TimestepSpacing) else list(spaced)
-    seen: Any = denoiser
+    levels = _levels(timesteps, process, steps, shape)
     method: Sampler = _component("sampler", sampler)
+    seen: Any = denoiser
     if not isinstance(denoiser, Denoiser):
-        if not callable(denoiser):
-            raise BadInput(f"the denoiser is a Denoiser, or a module or function called as net(x, t), not {denoiser!r}")
-        output = _component("parameterization", prediction)
-        seen = ModuleDenoiser(denoiser, output, _component("noise_conditioning", clock))
-    if (told := getattr(seen, "prediction", None)) is not None:
-        told.check(levels[0])
+        seen = ModuleDenoiser(
+            UserNetwork(denoiser, network_kwargs or {}),
+            _component("parameterization", parameterization),
+            _component("noise_conditioning", noise_conditioning),
+        )
+    elif network_kwargs:
+        raise BadInput("network_kwargs are for a module or function; a Denoiser takes its conditioning instead")
+    if (parameterized := getattr(seen, "prediction", None)) is not None:
+        parameterized.check(levels[0])
     for edit in edits:
         method, levels = edit.course(method, process, levels)
-    rows = range(first, first + shape[0]) if samples is None else samples
-    noise = Noise(seed, rows, tuple(shape[1:]) if shapes is None else list(shapes), device)
-    conditions = Conditioning() if conditions is None else conditions
+    noise = Noise(seed, _rows(samples, first, shape), _row_shapes(shapes, shape), device, dtype)
+    conditioning = Conditioning() if conditioning is None else conditioning
     for edit in edits:
-        seen, conditions = edit.within(seen, Run(noise)), edit.conditions(conditions)
+        seen, conditioning = edit.within(seen, Run(noise)), edit.conditions(conditioning)
+    seen = watched = Watched(seen)
     if guidance is not None:
         listed = guidance if isinstance(guidance, (list, tuple)) else [guidance]
         parts = [_component("guidance", part) for part in listed]
         seen = (parts[0] if len(parts) == 1 else Chain(parts)).wrap(seen, Run(noise))
-    start = noise.normal("start")
-    start = start * expand(levels[0].sigma, start)
+    start = _start(x, levels[0], noise, shape)
     for edit in edits:
         start, seen = edit.start(start, levels[0], noise), edit.around(seen, Run(noise))
     # Not inference_mode: a guidance may turn gradients on, for denoisers are differentiable in x.
-    with torch.no_grad():
-        x = start if len(levels) == 1 else method.solve(process, levels, seen, start, conditions, noise, on_step).x
+    with torch.set_grad_enabled(requires_grad):
+        if len(levels) > 1:
+            try:
+                start = method.solve(process, levels, seen, start, conditioning, noise, on_step).x
+            except ArithmeticError:  # an adaptive method has met an estimate that is not finite
+                watched.check(levels)
+                raise
+        if not bool(torch.isfinite(start).all()):
+            watched.check(levels)
     for edit in edits:
-        x = edit.end(x)
-    return x
+        start = edit.end(start)
+    return start
+
+
+class UserNetwork(nn.Module):
+    """A user's module or function, called with keyword arguments of its own, and its tensor whatever it returns.
+
+    Args:
+        network: Called as network(x, t, **kwargs).
+        kwargs: Its further keyword arguments.
+
+    Raises:
+        BadInput: It cannot be called.
+    """
+
+    def __init__(self, network: Callable[..., Any], kwargs: Mapping[str, Any]):
+        super().__init__()
+        if not callable(network) or isinstance(network, type):
+            raise BadInput(f"the denoiser is a Denoiser, or a module or function called as net(x, t), not {network!r}")
+        self.network, self.kwargs = network, dict(kwargs)
+
+    def forward(self, x: Tensor, t: Tensor) -> Any:
+        """The network's output for x (B, C, *spatial) and t (B,)."""
+        try:
+            made = self.network(x, t, **self.kwargs)
+        except (RuntimeError, IndexError, TypeError) as error:
+            if self._takes(x, t.long()):
+                raise BadInput(
+                    "the network takes whole numbers as t: give `lambda x, t: net(x, t.long())`, with a "
+                    "noise_conditioning that counts in indices, such as time on the schedule discrete"
+                ) from error
+            raise
+        inner = getattr(made, "sample", None)
+        return inner if isinstance(inner, Tensor) else made
+
+    def _takes(self, x: Tensor, t: Tensor) -> bool:
+        try:
+            with torch.no_grad():
+                self.network(x, t, **self.kwargs)
+        except Exception:
+            return False
+        return True
+
+
+class Watched(Denoiser):
+    """A denoiser whose estimates are remembered as one number each, so that one that is not finite can be named.
+
+    The numbers stay on the device until the run ends: nothing waits for them.
+
+    Args:
+        denoiser: The denoiser.
+    """
+
+    def __init__(self, denoiser: Denoiser):
+        self.denoiser = denoiser
+        self._sums: list[tuple[NoiseLevel, Tensor]] = []
+
+    def denoise(self, x: Tensor, level: NoiseLevel, conditions: Conditioning) -> Estimate:
+        """The denoiser's own estimate."""
+        estimate = self.denoiser.denoise(x, level, conditions)
+        self._sums.append((level, estimate.x0.detach().sum(dtype=torch.float32)))
+        return estimate
+
+    def check(self, levels: Sequence[NoiseLevel]) -> None:
+        """Raise BadInput that names the first estimate that is not finite, if there is one.
+
+        Args:
+            levels: Those of the run: they say which step an estimate belongs to.
+        """
+        for call, (level, total) in enumerate(self._sums, 1):
+            if not bool(torch.isfinite(total)):
+                raise BadInput(
+                    f"the network's estimate is not finite in {_place(call, level, levels)}: check its weights, its "
+                    "precision (float16 overflows), and that the parameterization is the one it was trained with"
+                )
+
+
+def _place(call: int, level: NoiseLevel, levels: Sequence[NoiseLevel]) -> str:
+    """The step, evaluation and time, where levels are numbers; the evaluation alone where they are maps."""
+    if any(isinstance(v, Tensor) and v.ndim for each in (level, *levels) for v in (each.alpha, each.sigma)):
+        return f"evaluation {call}"
+    step = sum(float(each.tau) >= float(level.tau) for each in levels[:-1])
+    return f"step {step} of {len(levels) - 1} (evaluation {call}, at t = {float(level.t):g})"
+
+
+def _with_new_names(given: dict[str, Any]) -> dict[str, Any]:
+    """The arguments under today's names, with one warning."""
+    renamed = given.pop("renamed")
+    unknown = [name for name in renamed if name not in RENAMED]
+    if unknown:
+        raise TypeError(f"sample() got an unexpected keyword argument {unknown[0]!r}")
+    told = ", ".join(f"{old} is now {RENAMED[old]}" for old in renamed)
+    warnings.warn(f"sonolux.sample: {told}; the old names go with the next release", DeprecationWarning, stacklevel=3)
+    return given | {RENAMED[old]: value for old, value in renamed.items()}
+
+
+def _component(kind: str, value: Any) -> Any:
+    if isinstance(value, str):
+        return _named(kind, value)()
+    if isinstance(value, type):
+        raise BadInput(f"the {kind} is an object, not a class: write {value.__name__}(), not {value.__name__}")
+    if not isinstance(value, _BASES[kind]):
+        raise BadInput(f"the {kind} is a name, or an object such as its class makes, not {value!r}")
+    return value
+
+
+def _named(kind: str, name: str) -> type:
+    return find(kind, name) if is_code(name) else _registered(kind, name)
+
+
+@lru_cache(maxsize=128)
+def _registered(kind: str, name: str) -> type:
+    """A registered component: finding it reads folders, which takes longer than a short run."""
+    return find(kind, name)
+
+
+def _shape(shape: Any) -> tuple[int, ...]:
+    sizes = tuple(shape) if isinstance(shape, (Sequence, torch.Size)) else ()
+    if len(sizes) < 2 or not all(_is_whole(n) and n >= 1 for n in sizes):
+        raise BadInput(f"the shape of the samples is (B, C, *spatial), whole numbers from 1; got {shape!r}")
+    return tuple(int(n) for n in sizes)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _check_options(dtype: Any, steps: Any) -> None:
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise BadInput(f"dtype is a floating-point type of torch, such as torch.float32, not {dtype!r}")
+    if not _is_whole(steps) or steps < 1:
+        raise BadInput(f"steps must be at least 1, and whole, not {steps!r}")
+
+
+def _levels(timesteps: Any, schedule: Schedule, steps: int, shape: tuple[int, ...]) -> list[NoiseLevel]:
+    """The levels of the run, noisiest first."""
+    if isinstance(timesteps, (str, TimestepSpacing, type)):
+        return list(_component("timesteps", timesteps).levels(schedule, steps))
+    given: Any = timesteps.tolist() if isinstance(timesteps, Tensor) else timesteps
+    if not isinstance(given, Sequence) or isinstance(given, Mapping):
+        if not hasattr(given, "tolist"):
+            raise BadInput(f"the timesteps are a name, a component, a list of levels or of times, not {timesteps!r}")
+        given = given.tolist()  # an array of numpy
+    if len(given) == 0:
+        raise BadInput("the timesteps are an empty list: give at least two levels, or times")
+    if all(isinstance(level, NoiseLevel) for level in given):
+        for i, level in enumerate(given):
+            _check_size(level, i, shape)
+        return list(given)
+    if not all(isinstance(t, Real) and not isinstance(t, bool) for t in given):
+        raise BadInput(f"the timesteps are a name, a component, a list of levels or of times, not {timesteps!r}")
+    return _at_times([float(t) for t in given], schedule)
+
+
+def _at_times(times: list[float], schedule: Schedule) -> list[NoiseLevel]:
+    for t in times:
+        if not schedule.t_clean <= t <= schedule.t_max:
+            limits = f"from {schedule.t_clean:g} (clean) to {schedule.t_max:g}"
+            raise BadInput(f"the time {t:g} is not in the schedule: times are {limits}")
+    if times[-1] != schedule.t_clean:
+        times = [*times, schedule.t_clean]
+    return [schedule.level(t) for t in times]
+
+
+def _check_size(level: NoiseLevel, i: int, shape: tuple[int, ...]) -> None:
+    """Refuse a level whose maps do not go with the samples."""
+    wanted = (shape[0], 1, *shape[2:])
+    for value in (level.t, level.alpha, level.sigma):
+        if not isinstance(value, Tensor) or value.ndim == 0:
+            continue
+        sizes = tuple(value.shape)
+        fits = sizes[0] in (1, shape[0]) if value.ndim == 1 else len(sizes) == len(wanted)
+        if value.ndim > 1 and fits:
+            fits = all(n in (1, m) for n, m in zip(sizes, wanted, strict=True))
+        if not fits:
+            raise BadInput(f"level {i} is {sizes}: levels are numbers, ({shape[0]},), or maps {wanted}")
+
+
+def _rows(samples: Any, first: int, shape: tuple[int, ...]) -> Sequence[int]:
+    """The number of each row."""
+    if samples is None:
+        return range(first, first + shape[0])
+    rows = list(samples)
+    if len(rows) != shape[0]:
+        raise BadInput(f"samples numbers {len(rows)} rows, and the shape {shape} has {shape[0]}")
+    return rows
+
+
+def _row_shapes(shapes: Any, shape: tuple[int, ...]) -> Any:
+    """The shape at which each row's noise is drawn."""
+    if shapes is None:
+        return tuple(shape[1:])
+    rows = [tuple(row) for row in shapes]
+    if len(rows) != shape[0]:
+        raise BadInput(f"shapes lists {len(rows)} rows, and the shape {shape} has {shape[0]}")
+    for i, row in enumerate(rows):
+        if len(row) != len(shape) - 1 or row[0] != shape[1] or any(n > m for n, m in zip(row, shape[1:], strict=True)):
+            raise BadInput(f"row {i} has the shape {row}, which is not (C, *spatial) within {tuple(shape[1:])}")
+    if tuple(max(sizes) for sizes in zip(*rows, strict=True)) != tuple(shape[1:]):
+        raise BadInput(f"no row reaches the shape {tuple(shape[1:])} that rows are padded to: make the shape smaller")
+    return rows
+
+
+def _start(x: Tensor | None, level: NoiseLevel, noise: Noise, shape: tuple[int, ...]) -> Tensor:
+    """Noise at the first level, or the user's own start."""
+    if x is None:
+        start = noise.normal("start")
+        return start * expand(level.sigma, start)
+    if not isinstance(x, Tensor) or tuple(x.shape) != shape:
+        got = tuple(x.shape) if isinstance(x, Tensor) else repr(x)
+        raise BadInput(f"x, the start, is a tensor of the shape {shape} at the first level, not {got}")
+    return x.to(noise.device, noise.dtype)

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from ..schedulers.base import NoiseLevel64
-from .base import LinearCombination, PlanBuilder
+from ._numbers import root, some
+from .plan import Float64, LinearCombination, PlanBuilder, PlanLevel
 
-Node = tuple[NoiseLevel64, LinearCombination]  # an estimate of x0 and the level it was made at
+Node = tuple[PlanLevel, LinearCombination]  # an estimate of x0 and the level it was evaluated at
 
 
 def first_order(
-    draft: PlanBuilder,
+    builder: PlanBuilder,
     x: LinearCombination,
     D: LinearCombination,
-    s: NoiseLevel64,
-    t: NoiseLevel64,
-    kept: Tensor,
+    s: PlanLevel,
+    t: PlanLevel,
+    kept: Float64,
     key: Hashable = None,
 ) -> LinearCombination:
     """From s to t with `kept` (sigma_d) of the old noise: every first-order method, deterministic or not.
@@ -29,11 +28,11 @@ def first_order(
     No logarithm and no division by alpha: exact at alpha_s = 0 and at sigma_t = 0.
     """
     ratio = kept / s.sigma
-    fresh = (t.sigma**2 - kept**2).clamp(min=0) ** 0.5
-    step = ratio * x + (t.alpha - s.alpha * ratio) * D
-    return step + fresh * draft.noise(key) if bool((fresh > 0).any()) else step
+    fresh = root(t.sigma * t.sigma - kept * kept)
+    step = x * ratio + D * (t.alpha - s.alpha * ratio)
+    return step + builder.noise(key) * fresh if some(fresh > 0) else step
 
 
-def log_step(s: NoiseLevel64, t: NoiseLevel64) -> Tensor:
+def log_step(s: PlanLevel, t: PlanLevel) -> Float64:
     """h = lambda_t - lambda_s, infinite where alpha_s = 0 or sigma_t = 0."""
-    return torch.log(t.alpha / s.alpha) + torch.log(s.sigma / t.sigma)
+    return np.log(t.alpha * s.sigma / (s.alpha * t.sigma))

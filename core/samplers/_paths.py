@@ -1,10 +1,12 @@
-"""Which noise a step draws: fresh, or what one Brownian path on tau gains over it.
+"""Which noise a step draws: fresh, or what one Brownian path in tau gains over it.
 
 Fresh noise is keyed by the number of the step, so a run of 20 steps and one of 40 see different noise. The path's is
-keyed by the step's interval of tau: the same seed follows the same path at any number of steps, on any schedule, and
-finer steps converge to one solution of the SDE. The exact noise of a step is a weighted integral of dW over it; its
-unweighted increment stands for that, normalised to the exact variance: the law of the noise is exact, and its tie to
-the path is off by O(step).
+keyed by the step's interval of tau: the same seed follows the same path at any number of steps, on any schedule. The
+exact noise of a step is a weighted integral of dW over it; its unweighted increment stands for that, normalised to the
+exact variance: the law of the noise is exact, and its tie to the path is off by O(step). So finer steps converge to one
+solution of the SDE where the share of noise that a step replaces shrinks with the step. From alpha = 0 that does not
+hold for er_sde: rho falls from infinity, the first step replaces all noise however short it is, and runs of N and 2 N
+steps stay as far apart at N = 40 as at N = 20, although their law converges.
 """
 
 from __future__ import annotations
@@ -13,11 +15,11 @@ from collections.abc import Hashable, Sequence
 from itertools import pairwise
 from typing import Literal
 
-from torch import Tensor
+import numpy as np
 
-from ..schedulers.base import NoiseLevel64
 from ..types import BadInput
 from ..util.brownian import Interval, share_a_cell
+from .plan import Float64, PlanLevel
 
 Kind = Literal["path", "step"]
 
@@ -28,7 +30,7 @@ def check_noise(name: str, noise: str) -> None:
         raise BadInput(f"{name}'s noise is path (one Brownian path for any number of steps) or step, not {noise!r}")
 
 
-def step_keys(levels: Sequence[NoiseLevel64], noise: str) -> list[Hashable]:
+def step_keys(levels: Sequence[PlanLevel], noise: str) -> list[Hashable]:
     """A noise key for every neighbouring pair of levels: an Interval of tau, or ("step", i).
 
     Levels (B,) give every sample its own intervals. A map gives a sample the intervals of its median element: its other
@@ -41,9 +43,12 @@ def step_keys(levels: Sequence[NoiseLevel64], noise: str) -> list[Hashable]:
     return [("step", i) for i in range(len(levels) - 1)]
 
 
-def _rows(tau: Tensor) -> list[float]:
+def _rows(tau: Float64) -> list[float]:
     """tau of each sample, that of the median element where it is a map; one number where no sample has its own."""
-    return tau.reshape(len(tau), -1).median(1).values.tolist() if tau.ndim else [tau.item()]
+    if not tau.ndim:
+        return [float(tau)]
+    ordered = np.sort(tau.reshape(len(tau), -1), axis=1)
+    return ordered[:, (ordered.shape[1] - 1) // 2].tolist()
 
 
 def _serves(high: list[float], low: list[float], maps: bool) -> bool:

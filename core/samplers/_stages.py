@@ -1,4 +1,4 @@
-"""What single-step methods share: levels inside a step, and the velocity on the bounded clock tau.
+"""What single-step methods share: levels inside a step, and the velocity in the bounded time tau.
 
 With u = x / (alpha + sigma) and tau = sigma / (alpha + sigma) the probability-flow ODE is du/dtau = v = E[eps - x0 | x]
 on every schedule. tau is bounded, and v = (x - (alpha + sigma) D) / sigma is defined from alpha = 0 on, though not at
@@ -7,56 +7,75 @@ sigma = 0: no stage may lie there.
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Callable, Iterable, Sequence
 
-from ..schedulers.base import NoiseLevel64, Schedule
+import numpy as np
+
 from ._coefficients import log_step
-from .base import LinearCombination
+from ._numbers import Mask, where
+from .plan import Float64, LinearCombination, PlanBuilder, PlanLevel
+
+Steps = Iterable[tuple[PlanLevel, PlanLevel]]  # (s, t)
 
 
-def on_tau(schedule: Schedule, s: NoiseLevel64, t: NoiseLevel64, share: Tensor | float) -> NoiseLevel64:
-    """The level at tau_s + share (tau_t - tau_s); s itself, to the bit, where s and t are one."""
-    (data_s, noise_s), (data_t, noise_t) = _mix(s), _mix(t)
-    noise = noise_s + share * (noise_t - noise_s)
-    return _between(schedule, s, t, noise / (data_s + share * (data_t - data_s)))
+def on_tau(
+    builder: PlanBuilder, steps: Steps, share: Float64 | Callable[[PlanLevel, PlanLevel], Float64]
+) -> list[PlanLevel]:
+    """For each step the level at tau_s + share (tau_t - tau_s); s itself, to the bit, where s and t are one.
 
-
-def on_lambda(schedule: Schedule, s: NoiseLevel64, t: NoiseLevel64, share: float, else_on_tau: float) -> NoiseLevel64:
-    """The level at lambda_s + share h; where h is infinite (alpha_s = 0, sigma_t = 0), `else_on_tau` of the way on tau.
-
-    share: a half is the geometric mean of rho_s and rho_t
+    Args:
+        builder: Where the rows are written.
+        steps: (s, t) of each step.
+        share: Share of the step in tau, or a function that gives that of a step.
     """
-    tau = on_tau(schedule, s, t, else_on_tau)
-    rho = t.rho * torch.exp((1 - share) * log_step(s, t))
-    return _between(schedule, s, t, torch.where(regular(s, t), rho, tau.rho))
+    steps = list(steps)
+    shares = [share(s, t) if callable(share) else share for s, t in steps]
+    return _between(builder, steps, [_rho_on_tau(s, t, own) for (s, t), own in zip(steps, shares, strict=True)])
 
 
-def regular(s: NoiseLevel64, t: NoiseLevel64) -> Tensor:
+def on_lambda(builder: PlanBuilder, steps: Steps, share: float, else_on_tau: float) -> list[PlanLevel]:
+    """For each step the level at lambda_s + share h; in tau where h is infinite (alpha_s = 0, sigma_t = 0).
+
+    Args:
+        builder: Where the rows are written.
+        steps: (s, t) of each step.
+        share: Share of the step in lambda; a half is the geometric mean of rho_s and rho_t.
+        else_on_tau: Share of the step in tau where that is not defined.
+    """
+    steps = list(steps)
+
+    def rho(s: PlanLevel, t: PlanLevel) -> Float64:
+        geometric = t.rho * np.exp((1 - share) * log_step(s, t))
+        return where(regular(s, t), geometric, _rho_on_tau(s, t, else_on_tau))
+
+    return _between(builder, steps, [rho(s, t) for s, t in steps])
+
+
+def regular(s: PlanLevel, t: PlanLevel) -> Mask:
     """Where lambda is finite at both ends of a step."""
     return (s.alpha > 0) & (t.sigma > 0)
 
 
-def velocity(x: LinearCombination, D: LinearCombination, at: NoiseLevel64) -> LinearCombination:
+def velocity(x: LinearCombination, D: LinearCombination, at: PlanLevel) -> LinearCombination:
     """v = E[eps - x0 | x] = (x - (alpha + sigma) D) / sigma, for sigma > 0."""
-    return (x - (at.alpha + at.sigma) * D) / at.sigma
+    return (x - D * (at.alpha + at.sigma)) / at.sigma
 
 
-def drift(x: LinearCombination, s: NoiseLevel64, t: NoiseLevel64, v: LinearCombination) -> LinearCombination:
+def drift(x: LinearCombination, s: PlanLevel, t: PlanLevel, v: LinearCombination) -> LinearCombination:
     """x at t after a straight line in u from x at s: u_t = u_s + (tau_t - tau_s) v."""
-    return (t.alpha + t.sigma) * (x / (s.alpha + s.sigma) + (t.tau - s.tau) * v)
+    return (x / (s.alpha + s.sigma) + v * (t.tau - s.tau)) * (t.alpha + t.sigma)
 
 
-def _mix(level: NoiseLevel64) -> tuple[Tensor, Tensor]:
-    """(1 - tau, tau), both to full precision."""
-    return level.alpha / (level.alpha + level.sigma), level.tau
+def _rho_on_tau(s: PlanLevel, t: PlanLevel, share: Float64) -> Float64:
+    """rho at a share of the way in tau, from (1 - tau, tau), both to full precision."""
+    data_s, data_t = s.alpha / (s.alpha + s.sigma), t.alpha / (t.alpha + t.sigma)
+    return (s.tau + share * (t.tau - s.tau)) / (data_s + share * (data_t - data_s))
 
 
-def _between(schedule: Schedule, s: NoiseLevel64, t: NoiseLevel64, rho: Tensor) -> NoiseLevel64:
-    """The schedule's level at rho; an element whose level stays keeps exactly that."""
-    stays = (s.alpha == t.alpha) & (s.sigma == t.sigma)
-    if not stays.ndim:
-        return schedule.level_of_rho(rho)
-    made = schedule.level_of_rho(torch.where(stays, 1.0, rho))
-    pairs = ((s.t, made.t), (s.alpha, made.alpha), (s.sigma, made.sigma))
-    return NoiseLevel64(*(torch.where(stays, own, new) for own, new in pairs))
+def _between(
+    builder: PlanBuilder, steps: Sequence[tuple[PlanLevel, PlanLevel]], rhos: list[Float64]
+) -> list[PlanLevel]:
+    """The schedule's levels at rho; an element whose level stays keeps exactly that."""
+    stays = [(s.alpha == t.alpha) & (s.sigma == t.sigma) for s, t in steps]
+    made = builder.levels_of_rho([where(own, 1.0, rho) for own, rho in zip(stays, rhos, strict=True)])
+    return [s.where(own, m) for own, (s, _), m in zip(stays, steps, made, strict=True)]

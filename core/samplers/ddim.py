@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from ..types import BadInput
 from ._coefficients import first_order
-from .base import PlanBuilder, Sampler
+from ._numbers import root
+from .base import PlanBuilder, PlannedSampler
 
 
-class DDIM(Sampler):
+class DDIM(PlannedSampler):
     """DDIM: a first-order step that keeps sigma_d of its noise and draws the rest anew.
 
     sigma_d = sigma_t sqrt(1 - eta^2 (1 - q^2)), q = sigma_t alpha_s / (alpha_t sigma_s)
@@ -24,9 +25,9 @@ class DDIM(Sampler):
         self.eta, self.stochastic = eta, eta > 0
         self.order = None if self.stochastic else 1
 
-    def draft(self, draft: PlanBuilder) -> None:
-        x = draft.start()
-        for i, (s, t) in enumerate(draft.pairs()):
+    def draft(self, builder: PlanBuilder) -> None:
+        x = builder.start()
+        for i, (s, t) in enumerate(builder.pairs()):
             q = t.sigma * s.alpha / (t.alpha * s.sigma)
-            kept = t.sigma * (1 - self.eta**2 * (1 - q**2)) ** 0.5
-            x = draft.step(first_order(draft, x, draft.denoise(x), s, t, kept, ("step", i)), t)
+            kept = t.sigma * root(1 - self.eta * self.eta * (1 - q * q))
+            x = builder.step(first_order(builder, x, builder.denoise(x), s, t, kept, ("step", i)), t)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
-
 from ..types import BadInput
 from ._coefficients import first_order
-from .base import PlanBuilder, Sampler
+from ._numbers import root, where
+from .base import PlanBuilder, PlannedSampler
 
 
-class DDPM(Sampler):
+class DDPM(PlannedSampler):
     """DDPM: a draw from the posterior q(x_t | x_s, x0 = D) at every step.
 
     In the first-order form sigma_d = sigma_t q with q = sigma_t alpha_s / (alpha_t sigma_s); a = alpha_s / alpha_t:
@@ -28,15 +27,16 @@ class DDPM(Sampler):
             raise BadInput(f"ddpm's variance is small or large, not {variance!r}")
         self.variance, self.keeps_marginal = variance, variance == "small"
 
-    def draft(self, draft: PlanBuilder) -> None:
-        x = draft.start()
-        for i, (s, t) in enumerate(draft.pairs()):
-            D = draft.denoise(x)
+    def draft(self, builder: PlanBuilder) -> None:
+        x = builder.start()
+        for i, (s, t) in enumerate(builder.pairs()):
+            D = builder.denoise(x)
             kept = t.sigma * (t.sigma * s.alpha / (t.alpha * s.sigma))
             if self.variance == "small":
-                x = draft.step(first_order(draft, x, D, s, t, kept, ("step", i)), t)
+                x = builder.step(first_order(builder, x, D, s, t, kept, ("step", i)), t)
                 continue
             ratio = kept / s.sigma
-            fresh = (s.sigma**2 - (s.alpha / t.alpha) ** 2 * t.sigma**2).clamp(min=0) ** 0.5
-            fresh = torch.where(t.sigma > 0, fresh, 0.0)  # the last step adds no noise
-            x = draft.step(ratio * x + (t.alpha - s.alpha * ratio) * D + fresh * draft.noise(("step", i)), t)
+            back = s.alpha / t.alpha * t.sigma
+            fresh = root(s.sigma * s.sigma - back * back)
+            fresh = where(t.sigma > 0, fresh, 0.0)  # the last step adds no noise
+            x = builder.step(x * ratio + D * (t.alpha - s.alpha * ratio) + builder.noise(("step", i)) * fresh, t)

@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import math
 
-import torch
-from torch import Tensor
+import numpy as np
 
 from ..types import BadInput
 from ._coefficients import first_order, log_step
 from ._exponential import newton
-from .base import PlanBuilder, Sampler
+from ._numbers import where
+from .base import PlanBuilder, PlannedSampler
+from .plan import Float64
 
 _SERIES = 24  # terms; at h < 1 the rest is below 1e-24
 
 
-class DEIS(Sampler):
+class DEIS(PlannedSampler):
     """DEIS: noise estimates extrapolated in log rho and integrated exactly in rho; one evaluation a step.
 
     x_t = alpha_t (x_s / alpha_s + sum_j C_j eps_j), C_j = int_(rho_s)^(rho_t) l_j(log rho) drho with l_j the Lagrange
@@ -35,28 +36,28 @@ class DEIS(Sampler):
             raise BadInput(f"deis's order is 1, 2 or 3, not {order}")
         self.order = self.nodes = order
 
-    def draft(self, draft: PlanBuilder) -> None:
-        x, nodes = draft.start(), []
-        for s, t in draft.pairs():
-            D = draft.denoise(x)
-            nodes = [(s, (x - s.alpha * D) / s.sigma), *nodes][: self.nodes]
+    def draft(self, builder: PlanBuilder) -> None:
+        x, nodes = builder.start(), []
+        for s, t in builder.pairs():
+            D = builder.denoise(x)
+            nodes = [(s, (x - D * s.alpha) / s.sigma), *nodes][: self.nodes]
             q = [log_step(s, level) for level, _ in nodes]  # log rho_s - log rho
             h = log_step(s, t)
             moments = [-s.rho * gamma for gamma in _gammas(h, self.nodes)]
-            rest = newton(q, [eps for _, eps in nodes], moments)
-            x = draft.step(first_order(draft, x, D, s, t, t.sigma) + t.alpha * rest, t)
+            rest = newton(q, [eps for _, eps in nodes], moments, scale=t.alpha)
+            x = builder.step(first_order(builder, x, D, s, t, t.sigma) + rest, t)
 
 
-def _gammas(h: Tensor, count: int) -> list[Tensor]:
+def _gammas(h: Float64, count: int) -> list[Float64]:
     """[int_0^h q^k e^-q dq for k < count], the integrals of q^k over rho / rho_s = e^-q; k! at h = inf.
 
     Where k! - e^-h h^k (...) would cancel, e^-h h^(k + 1) / (k + 1) (1 + h / (k + 2) (1 + h / (k + 3) (...))).
     """
-    made = [-torch.expm1(-h)]
+    made = [-np.expm1(-h)]
     for k in range(1, count):
-        power = torch.where(torch.isinf(h), 0.0, math.prod([h] * k) * torch.exp(-h))
-        series = torch.ones_like(h)
+        power = where(np.isinf(h), 0.0, math.prod([h] * k) * np.exp(-h))
+        series, small = 1.0, h if isinstance(h, np.ndarray) else float(h)
         for m in range(_SERIES, 0, -1):
-            series = 1 + series * h / (k + 1 + m)
-        made.append(torch.where(h.abs() < 1, series * h * power / (k + 1), k * made[-1] - power))
+            series = 1 + series * small / (k + 1 + m)
+        made.append(where(abs(h) < 1, series * h * power / (k + 1), k * made[-1] - power))
     return made

@@ -7,11 +7,12 @@ Karras et al. 2022 (arXiv:2206.00364, algorithm 1), with the slope found there.
 from __future__ import annotations
 
 from ._coefficients import first_order
+from ._numbers import some
 from ._stages import on_lambda, regular
-from .base import PlanBuilder, Sampler
+from .base import PlanBuilder, PlannedSampler
 
 
-class DPM2(Sampler):
+class DPM2(PlannedSampler):
     """DPM-2: a whole step in rho with the noise eps found at the geometric mean of rho; second order.
 
     x_t / alpha_t = x_s / alpha_s + (rho_t - rho_s) eps_m, eps_m = (x_m - alpha_m D_m) / sigma_m at Euler's point at
@@ -21,15 +22,16 @@ class DPM2(Sampler):
 
     order = 2
 
-    def draft(self, draft: PlanBuilder) -> None:
-        x = draft.start()
-        for s, t in draft.pairs():
-            D, inside = draft.denoise(x), regular(s, t)
-            euler = first_order(draft, x, D, s, t, t.sigma)
-            if not bool(inside.any()):
-                x = draft.step(euler, t)
+    def draft(self, builder: PlanBuilder) -> None:
+        x = builder.start()
+        middles = on_lambda(builder, builder.pairs(), 0.5, else_on_tau=0.5)
+        for (s, t), m in zip(builder.pairs(), middles, strict=True):
+            D, inside = builder.denoise(x), regular(s, t)
+            euler = first_order(builder, x, D, s, t, t.sigma)
+            if not some(inside):
+                x = builder.step(euler, t)
                 continue
-            eps, m = (x - s.alpha * D) / s.sigma, on_lambda(draft.schedule, s, t, 0.5, else_on_tau=0.5)
-            x_m = draft.point(first_order(draft, x, D, s, m, m.sigma), m)
-            eps_m = (x_m - m.alpha * draft.denoise(x_m)) / m.sigma
-            x = draft.step(euler + (t.alpha * (t.rho - s.rho) * (eps_m - eps)).where(inside), t)
+            eps = (x - D * s.alpha) / s.sigma
+            x_m = builder.point(first_order(builder, x, D, s, m, m.sigma), m)
+            eps_m = (x_m - builder.denoise(x_m) * m.alpha) / m.sigma
+            x = builder.step(euler + ((eps_m - eps) * (t.alpha * (t.rho - s.rho))).where(inside), t)

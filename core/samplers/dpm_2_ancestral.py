@@ -9,12 +9,13 @@ from __future__ import annotations
 from ..types import BadInput
 from ._coefficients import first_order
 from ._moves import below, fresh
+from ._numbers import some
 from ._paths import Kind, check_noise, step_keys
 from ._stages import on_lambda, regular
-from .base import PlanBuilder, Sampler
+from .base import PlanBuilder, PlannedSampler
 
 
-class DPM2Ancestral(Sampler):
+class DPM2Ancestral(PlannedSampler):
     """DPM-2 to below the target, then fresh noise up to it.
 
     x_d / alpha_t = x_s / alpha_s + (rho_d - rho_s) eps_m, eps_m = (x_m - alpha_m D_m) / sigma_m at Euler's point at
@@ -32,15 +33,17 @@ class DPM2Ancestral(Sampler):
         self.eta, self.noise, self.stochastic = eta, noise, eta > 0
         self.order = None if self.stochastic else 2
 
-    def draft(self, draft: PlanBuilder) -> None:
-        x = draft.start()
-        for (s, t), key in zip(draft.pairs(), step_keys(draft.levels, self.noise), strict=True):
-            d = below(s, t, self.eta)
-            D, inside = draft.denoise(x), regular(s, d)
-            made = first_order(draft, x, D, s, d, d.sigma)
-            if bool(inside.any()):
-                eps, m = (x - s.alpha * D) / s.sigma, on_lambda(draft.schedule, s, d, 0.5, else_on_tau=0.5)
-                x_m = draft.point(first_order(draft, x, D, s, m, m.sigma), m)
-                eps_m = (x_m - m.alpha * draft.denoise(x_m)) / m.sigma
-                made = made + (t.alpha * (d.rho - s.rho) * (eps_m - eps)).where(inside)
-            x = draft.step(made + fresh(d, t) * draft.noise(key), t)
+    def draft(self, builder: PlanBuilder) -> None:
+        x = builder.start()
+        lows = [below(s, t, self.eta) for s, t in builder.pairs()]
+        middles = on_lambda(builder, zip(builder.levels, lows, strict=False), 0.5, else_on_tau=0.5)
+        keys = step_keys(builder.levels, self.noise)
+        for (s, t), d, m, key in zip(builder.pairs(), lows, middles, keys, strict=True):
+            D, inside = builder.denoise(x), regular(s, d)
+            made = first_order(builder, x, D, s, d, d.sigma)
+            if some(inside):
+                eps = (x - D * s.alpha) / s.sigma
+                x_m = builder.point(first_order(builder, x, D, s, m, m.sigma), m)
+                eps_m = (x_m - builder.denoise(x_m) * m.alpha) / m.sigma
+                made = made + ((eps_m - eps) * (t.alpha * (d.rho - s.rho))).where(inside)
+            x = builder.step(made + builder.noise(key) * fresh(d, t), t)

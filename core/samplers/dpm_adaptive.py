@@ -10,21 +10,24 @@ DPM-Solver++ (Lu et al. 2022, arXiv:2211.01095), 1, 2S and 3S.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ..schedulers.base import NoiseLevel64, Schedule
+from ..schedulers.base import Schedule
 from ..types import BadInput, Conditioning, Denoiser, Estimate, NoiseLevel, expand
-from ..util.rng import Noise
 from ._coefficients import first_order, log_step
 from ._exponential import psi
+from ._numbers import choose
 from ._stages import drift, on_lambda, on_tau, regular, velocity
-from .base import LinearCombination, PlanBuilder, Progress, Sampler, Solution, points
+from .base import PlannedSampler
+from .plan import LinearCombination, PlanBuilder, PlanLevel
+from .solver import Inputs, Progress, Solution, points
 
 
-class DPMAdaptive(Sampler):
+class DPMAdaptive(PlannedSampler):
     """DPM-Solver-12 or -23 with a step length for every sample, so that its error stays within the tolerances.
 
     Of `levels` only the first and the last count (a recipe's `steps` and `spacing` in between do not). A step takes
@@ -70,36 +73,28 @@ class DPMAdaptive(Sampler):
         self.rtol, self.atol, self.first = rtol, atol, first
         self.p, self.i, self.safety, self.trials = p, i, safety, trials
 
-    def draft(self, draft: PlanBuilder) -> None:
-        x = draft.start()
-        for s, t in draft.pairs():
-            x = draft.step(self.pair(draft, x, s, t)[1], t)
+    def draft(self, builder: PlanBuilder) -> None:
+        x = builder.start()
+        for s, t in builder.pairs():
+            x = builder.step(self.pair(builder, x, s, t)[1], t)
 
     def pair(
-        self, draft: PlanBuilder, x: LinearCombination, s: NoiseLevel64, t: NoiseLevel64
+        self, builder: PlanBuilder, x: LinearCombination, s: PlanLevel, t: PlanLevel
     ) -> tuple[LinearCombination, LinearCombination]:
         """Two solutions at t from x at s that share their evaluations: of order `order` - 1, and of `order`."""
-        return (_pair_12 if self.order == 2 else _pair_23)(draft, x, s, t)
+        return (_pair_12 if self.order == 2 else _pair_23)(builder, x, s, t)
 
-    def solve(
-        self,
-        schedule: Schedule,
-        levels: Sequence[NoiseLevel],
-        denoiser: Denoiser,
-        x: Tensor,
-        conditions: Conditioning | None = None,
-        noise: Noise | Mapping[Hashable, Tensor] | None = None,
-        on_step: Callable[[Progress], None] | None = None,
-    ) -> Solution:
-        """From x (B, C, *spatial) at levels[0] to levels[-1] within the tolerances; draws no noise.
+    def integrate(self, schedule: Schedule, levels: Sequence[NoiseLevel], inputs: Inputs) -> Solution:
+        """From levels[0] to levels[-1] within the tolerances; draws no noise.
 
-        on_step: called after every trial step that some sample accepted
+        `on_step` is called after every trial step that some sample accepted.
 
-        Raises BadInput where the tolerances are not reached in `trials` trial steps; ArithmeticError where an estimate
-        is not finite.
+        Raises:
+            BadInput: The tolerances are not reached in `trials` trial steps.
+            ArithmeticError: An estimate is not finite.
         """
-        conditions = Conditioning() if conditions is None else conditions
-        path = _Path(schedule, PlanBuilder(schedule, levels).levels)
+        denoiser, x, conditions, on_step = inputs.denoiser, inputs.x, inputs.conditions, inputs.on_step
+        path = _Path(PlanBuilder(schedule, levels))
         control = _Control(self, len(x))
         nfe, steps, begun = torch.zeros(len(x), dtype=torch.long), 0, None
         for _ in range(self.trials):
@@ -124,11 +119,12 @@ class DPMAdaptive(Sampler):
         self, schedule: Schedule, s: NoiseLevel, t: NoiseLevel, denoiser: Denoiser, x: Tensor, conditions: Conditioning
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Both solutions at t, and the latest estimate."""
-        draft = PlanBuilder(schedule, [s, t])
-        low, high = self.pair(draft, draft.start(), *draft.levels)
-        draft.point(low, t)
-        draft.step(high, t)
-        (_, low, _), (_, high, x0) = deque(points(draft.finish(), denoiser, x, conditions), maxlen=2)
+        builder = PlanBuilder(schedule, [s, t])
+        with np.errstate(all="ignore"):
+            low, high = self.pair(builder, builder.start(), *builder.levels)
+        builder.point(low, t)
+        builder.step(high, t)
+        (_, low, _), (_, high, x0) = deque(points(builder.finish(), denoiser, x, conditions), maxlen=2)
         assert x0 is not None, "a pair evaluates the denoiser"
         return low, high, x0
 
@@ -155,15 +151,16 @@ class DPMAdaptive(Sampler):
 class _Path:
     """The levels from the first to the last, by the share of the way in tau, (B,), that each sample has gone."""
 
-    def __init__(self, schedule: Schedule, levels: Sequence[NoiseLevel64]):
-        self.schedule, self.first, self.last = schedule, levels[0], levels[-1]
-        self.moves = self.first.tau != self.last.tau
+    def __init__(self, builder: PlanBuilder):
+        self.builder, self.first, self.last = builder, builder.levels[0], builder.levels[-1]
+        self.moves = torch.as_tensor(self.first.tau != self.last.tau)
 
-    def at(self, share: Tensor) -> NoiseLevel64:
-        share = share.reshape(-1, *[1] * (self.moves.ndim - 1))
-        inner = on_tau(self.schedule, self.first, self.last, share)
+    def at(self, share: Tensor) -> NoiseLevel:
+        gone = share.reshape(-1, *[1] * (self.moves.ndim - 1)).numpy()
+        with np.errstate(all="ignore"):
+            (inner,) = on_tau(self.builder, [(self.first, self.last)], gone)
         fields = zip(*((a.t, a.alpha, a.sigma) for a in (self.first, self.last, inner)), strict=True)
-        return NoiseLevel64(*(torch.where(share == 0, a, torch.where(share == 1, b, c)) for a, b, c in fields))
+        return PlanLevel(*(np.where(gone == 0, a, np.where(gone == 1, b, c)) for a, b, c in fields)).plain()
 
 
 class _Control:
@@ -212,41 +209,39 @@ class _Begun:
 
 
 def _pair_12(
-    draft: PlanBuilder, x: LinearCombination, s: NoiseLevel64, t: NoiseLevel64
+    builder: PlanBuilder, x: LinearCombination, s: PlanLevel, t: PlanLevel
 ) -> tuple[LinearCombination, LinearCombination]:
     """DPM-Solver++-1 and -2S with its estimate half-way; in tau, Euler and the midpoint rule."""
-    D, m = draft.denoise(x), on_lambda(draft.schedule, s, t, 1 / 2, else_on_tau=1 / 2)
-    low = first_order(draft, x, D, s, t, t.sigma)
-    x_m = draft.point(first_order(draft, x, D, s, m, m.sigma), m)
-    D_m = draft.denoise(x_m)
+    D, m = builder.denoise(x), on_lambda(builder, [(s, t)], 1 / 2, else_on_tau=1 / 2)[0]
+    low = first_order(builder, x, D, s, t, t.sigma)
+    x_m = builder.point(first_order(builder, x, D, s, m, m.sigma), m)
+    D_m = builder.denoise(x_m)
     (psi_0,) = psi(log_step(s, t), 1)
     return low, _either(s, t, low + t.alpha * psi_0 * (D_m - D), drift(x, s, t, velocity(x_m, D_m, m)))
 
 
 def _pair_23(
-    draft: PlanBuilder, x: LinearCombination, s: NoiseLevel64, t: NoiseLevel64
+    builder: PlanBuilder, x: LinearCombination, s: PlanLevel, t: PlanLevel
 ) -> tuple[LinearCombination, LinearCombination]:
     """DPM-Solver++-2S with its estimate at a third, and -3S; in tau, the midpoint rule and Ralston's third order."""
-    m, n = (on_lambda(draft.schedule, s, t, r, else_on_tau=c) for r, c in ((1 / 3, 1 / 2), (2 / 3, 3 / 4)))
-    D, first = draft.denoise(x), first_order(draft, x, draft.denoise(x), s, t, t.sigma)
-    x_m = draft.point(first_order(draft, x, D, s, m, m.sigma), m)
-    D_m = draft.denoise(x_m)
+    m, n = (on_lambda(builder, [(s, t)], r, else_on_tau=c)[0] for r, c in ((1 / 3, 1 / 2), (2 / 3, 3 / 4)))
+    D, first = builder.denoise(x), first_order(builder, x, builder.denoise(x), s, t, t.sigma)
+    x_m = builder.point(first_order(builder, x, D, s, m, m.sigma), m)
+    D_m = builder.denoise(x_m)
     v, v_m = velocity(x, D, s), velocity(x_m, D_m, m)
     bend = n.alpha * psi(log_step(s, n), 2)[1] * 2.0 * (D_m - D)  # r_2 / r_1 = 2
-    x_n = draft.point(_either(s, t, first_order(draft, x, D, s, n, n.sigma) + bend, drift(x, s, n, v_m)), n)
-    D_n = draft.denoise(x_n)
+    x_n = builder.point(_either(s, t, first_order(builder, x, D, s, n, n.sigma) + bend, drift(x, s, n, v_m)), n)
+    D_n = builder.denoise(x_n)
     v_n = velocity(x_n, D_n, n)
     psi_0, psi_1 = psi(log_step(s, t), 2)
     low = first + t.alpha * psi_0 * 1.5 * (D_m - D)  # 1 / (2 r_1)
     high = first + t.alpha * psi_1 * 1.5 * (D_n - D)  # 1 / r_2
     return (
         _either(s, t, low, drift(x, s, t, v_m)),
-        _either(s, t, high, drift(x, s, t, (2 * v + 3 * v_m + 4 * v_n) / 9)),
+        _either(s, t, high, drift(x, s, t, (v * 2 + v_m * 3 + v_n * 4) / 9)),
     )
 
 
-def _either(
-    s: NoiseLevel64, t: NoiseLevel64, in_lambda: LinearCombination, in_tau: LinearCombination
-) -> LinearCombination:
+def _either(s: PlanLevel, t: PlanLevel, in_lambda: LinearCombination, in_tau: LinearCombination) -> LinearCombination:
     """The first where lambda is finite at both ends, else the second."""
-    return in_lambda.where(regular(s, t)) + in_tau.where(~regular(s, t))
+    return choose(regular(s, t), in_lambda, in_tau)

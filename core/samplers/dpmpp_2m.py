@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import torch
+import numpy as np
 
 from ._coefficients import first_order, log_step
 from ._exponential import higher
-from .base import PlanBuilder, Sampler
+from .base import PlanBuilder, PlannedSampler
 
 
-class DPMpp2M(Sampler):
+class DPMpp2M(PlannedSampler):
     """DPM-Solver++(2M): second order with one evaluation a step; the usual choice for few steps.
 
     x_t = (sigma_t / sigma_s) x_s + alpha_t (1 - e^-h) (D + dD/dr / 2), h = lambda_t - lambda_s.
@@ -19,10 +19,10 @@ class DPMpp2M(Sampler):
 
     order = 2
 
-    def draft(self, draft: PlanBuilder) -> None:
-        x, nodes = draft.start(), []
-        for s, t in draft.pairs():
-            D = draft.denoise(x)
+    def draft(self, builder: PlanBuilder) -> None:
+        x, nodes = builder.start(), []
+        for s, t in builder.pairs():
+            D = builder.denoise(x)
             nodes = [(s, D), *nodes[:1]]
-            psi0 = -torch.expm1(-log_step(s, t))
-            x = draft.step(first_order(draft, x, D, s, t, t.sigma) + higher(s, t, nodes, [psi0, psi0 / 2]), t)
+            psi0 = -np.expm1(-log_step(s, t))
+            x = builder.step(first_order(builder, x, D, s, t, t.sigma) + higher(s, t, nodes, [psi0, psi0 / 2]), t)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import torch
+import numpy as np
 
 from ..types import BadInput
 from ._coefficients import first_order, log_step
 from ._exponential import higher
 from ._moves import damping
 from ._paths import Kind, check_noise, step_keys
-from .base import PlanBuilder, Sampler
+from .base import PlanBuilder, PlannedSampler
 
 
-class DPMpp2MSDE(Sampler):
+class DPMpp2MSDE(PlannedSampler):
     """The stochastic DPM-Solver++(2M): two steps of history, and fresh noise at every step.
 
     x_t = (sigma_t / sigma_s) e^(-eta h) x_s + alpha_t (1 - e^(-(1 + eta) h)) (D + dD/dr / 2) + n z,
@@ -30,12 +30,12 @@ class DPMpp2MSDE(Sampler):
         self.eta, self.noise, self.stochastic = eta, noise, eta > 0
         self.order = None if self.stochastic else 2
 
-    def draft(self, draft: PlanBuilder) -> None:
-        x, nodes = draft.start(), []
-        for (s, t), key in zip(draft.pairs(), step_keys(draft.levels, self.noise), strict=True):
-            D = draft.denoise(x)
+    def draft(self, builder: PlanBuilder) -> None:
+        x, nodes = builder.start(), []
+        for (s, t), key in zip(builder.pairs(), step_keys(builder.levels, self.noise), strict=True):
+            D = builder.denoise(x)
             nodes = [(s, D), *nodes[:1]]
             h = log_step(s, t)
-            psi0 = -torch.expm1(-(1 + self.eta) * h)
-            made = first_order(draft, x, D, s, t, t.sigma * damping(self.eta, h), key)
-            x = draft.step(made + higher(s, t, nodes, [psi0, psi0 / 2]), t)
+            psi0 = -np.expm1(-(1 + self.eta) * h)
+            made = first_order(builder, x, D, s, t, t.sigma * damping(self.eta, h), key)
+            x = builder.step(made + higher(s, t, nodes, [psi0, psi0 / 2]), t)

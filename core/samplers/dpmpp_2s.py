@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import torch
-
 from ..types import BadInput
 from ._coefficients import first_order, log_step
 from ._exponential import psi
+from ._numbers import some, where
 from ._stages import on_lambda
-from .base import PlanBuilder, Sampler
+from .base import PlanBuilder, PlannedSampler
 
 
-class DPMpp2S(Sampler):
+class DPMpp2S(PlannedSampler):
     """DPM-Solver++(2S): second order from one estimate inside the step, at lambda_s + r h.
 
     x_t = (sigma_t / sigma_s) x_s + alpha_t [psi_0 D_s + psi_0 / (2 r) (D_m - D_s)], h = lambda_t - lambda_s,
@@ -30,16 +29,16 @@ class DPMpp2S(Sampler):
             raise BadInput(f"dpmpp_2s makes an estimate inside the step: r lies between 0 and 1, not {r}")
         self.r, self.exact = r, exact
 
-    def draft(self, draft: PlanBuilder) -> None:
-        x = draft.start()
-        for s, t in draft.pairs():
-            D, inside = draft.denoise(x), t.sigma > 0
-            first = first_order(draft, x, D, s, t, t.sigma)
-            if not bool(inside.any()):
-                x = draft.step(first, t)
+    def draft(self, builder: PlanBuilder) -> None:
+        x = builder.start()
+        middles = on_lambda(builder, builder.pairs(), self.r, else_on_tau=self.r)
+        for (s, t), m in zip(builder.pairs(), middles, strict=True):
+            D, inside = builder.denoise(x), t.sigma > 0
+            first = first_order(builder, x, D, s, t, t.sigma)
+            if not some(inside):
+                x = builder.step(first, t)
                 continue
-            m = on_lambda(draft.schedule, s, t, self.r, else_on_tau=self.r)
-            D_m = draft.denoise(draft.point(first_order(draft, x, D, s, m, m.sigma), m))
+            D_m = builder.denoise(builder.point(first_order(builder, x, D, s, m, m.sigma), m))
             psi_0, psi_1 = psi(log_step(s, t), 2)
-            weight = torch.where((s.alpha > 0) & self.exact, psi_1 / self.r, psi_0 / (2 * self.r))
-            x = draft.step(first + (t.alpha * weight * (D_m - D)).where(inside), t)
+            weight = where((s.alpha > 0) & self.exact, psi_1 / self.r, psi_0 / (2 * self.r))
+            x = builder.step(first + ((D_m - D) * (t.alpha * weight)).where(inside), t)

@@ -6,17 +6,18 @@ al. 2021, arXiv:2011.13456, eq. 47), restated on rho so that it keeps the margin
 
 from __future__ import annotations
 
-import torch
+import numpy as np
 
 from ..types import BadInput
 from ._coefficients import first_order, log_step
 from ._moves import below, fresh
+from ._numbers import some
 from ._paths import Kind, check_noise, step_keys
 from ._stages import on_lambda
-from .base import PlanBuilder, Sampler
+from .base import PlanBuilder, PlannedSampler
 
 
-class DPMpp2SAncestral(Sampler):
+class DPMpp2SAncestral(PlannedSampler):
     """DPM-Solver++(2S) to below the target, then fresh noise up to it.
 
     x_d = (sigma_d / sigma_s) x_s + alpha_t (1 - e^-h) (D_s + (D_m - D_s) / (2 r)), h = lambda_d - lambda_s, D_m made at
@@ -37,15 +38,16 @@ class DPMpp2SAncestral(Sampler):
         self.eta, self.r, self.noise, self.stochastic = eta, r, noise, eta > 0
         self.order = None if self.stochastic else 2
 
-    def draft(self, draft: PlanBuilder) -> None:
-        x = draft.start()
-        for (s, t), key in zip(draft.pairs(), step_keys(draft.levels, self.noise), strict=True):
-            d = below(s, t, self.eta)
-            D, inside = draft.denoise(x), d.sigma > 0
-            made = first_order(draft, x, D, s, d, d.sigma)
-            if bool(inside.any()):
-                m = on_lambda(draft.schedule, s, d, self.r, else_on_tau=self.r)
-                D_m = draft.denoise(draft.point(first_order(draft, x, D, s, m, m.sigma), m))
-                weight = -torch.expm1(-log_step(s, d)) / (2 * self.r)
-                made = made + (t.alpha * weight * (D_m - D)).where(inside)
-            x = draft.step(made + fresh(d, t) * draft.noise(key), t)
+    def draft(self, builder: PlanBuilder) -> None:
+        x = builder.start()
+        lows = [below(s, t, self.eta) for s, t in builder.pairs()]
+        middles = on_lambda(builder, zip(builder.levels, lows, strict=False), self.r, else_on_tau=self.r)
+        keys = step_keys(builder.levels, self.noise)
+        for (s, t), d, m, key in zip(builder.pairs(), lows, middles, keys, strict=True):
+            D, inside = builder.denoise(x), d.sigma > 0
+            made = first_order(builder, x, D, s, d, d.sigma)
+            if some(inside):
+                D_m = builder.denoise(builder.point(first_order(builder, x, D, s, m, m.sigma), m))
+                weight = -np.expm1(-log_step(s, d)) / (2 * self.r)
+                made = made + ((D_m - D) * (t.alpha * weight)).where(inside)
+            x = builder.step(made + builder.noise(key) * fresh(d, t), t)

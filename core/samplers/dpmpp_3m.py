@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from ._coefficients import first_order, log_step
 from ._exponential import higher, psi
-from .base import PlanBuilder, Sampler
+from .base import PlanBuilder, PlannedSampler
 
 
-class DPMpp3M(Sampler):
+class DPMpp3M(PlannedSampler):
     """DPM-Solver++(3M): third order with one evaluation a step, from the last three estimates.
 
     x_t = (sigma_t / sigma_s) x_s + alpha_t int_0^h e^(u - h) D(lambda_s + u) du, h = lambda_t - lambda_s, where D(.) is
@@ -21,9 +21,9 @@ class DPMpp3M(Sampler):
 
     order = 3
 
-    def draft(self, draft: PlanBuilder) -> None:
-        x, nodes = draft.start(), []
-        for s, t in draft.pairs():
-            D = draft.denoise(x)
+    def draft(self, builder: PlanBuilder) -> None:
+        x, nodes = builder.start(), []
+        for s, t in builder.pairs():
+            D = builder.denoise(x)
             nodes = [(s, D), *nodes[:2]]
-            x = draft.step(first_order(draft, x, D, s, t, t.sigma) + higher(s, t, nodes, psi(log_step(s, t), 3)), t)
+            x = builder.step(first_order(builder, x, D, s, t, t.sigma) + higher(s, t, nodes, psi(log_step(s, t), 3)), t)

@@ -12,10 +12,10 @@ from ._coefficients import first_order, log_step
 from ._exponential import higher, psi
 from ._moves import damping
 from ._paths import Kind, check_noise, step_keys
-from .base import PlanBuilder, Sampler
+from .base import PlanBuilder, PlannedSampler
 
 
-class DPMpp3MSDE(Sampler):
+class DPMpp3MSDE(PlannedSampler):
     """The stochastic DPM-Solver++(3M): three steps of history, one evaluation a step.
 
     x_t = (sigma_t / sigma_s) e^(-eta h) x_s + alpha_t int_0^1 H e^(-H (1 - r)) D(r) dr + n z, h = lambda_t - lambda_s,
@@ -33,10 +33,10 @@ class DPMpp3MSDE(Sampler):
         self.eta, self.noise, self.stochastic = eta, noise, eta > 0
         self.order = None if self.stochastic else 3
 
-    def draft(self, draft: PlanBuilder) -> None:
-        x, nodes = draft.start(), []
-        for (s, t), key in zip(draft.pairs(), step_keys(draft.levels, self.noise), strict=True):
-            h, D = log_step(s, t), draft.denoise(x)
+    def draft(self, builder: PlanBuilder) -> None:
+        x, nodes = builder.start(), []
+        for (s, t), key in zip(builder.pairs(), step_keys(builder.levels, self.noise), strict=True):
+            h, D = log_step(s, t), builder.denoise(x)
             nodes = [(s, D), *nodes[:2]]
-            made = first_order(draft, x, D, s, t, t.sigma * damping(self.eta, h), key)
-            x = draft.step(made + higher(s, t, nodes, psi((1 + self.eta) * h, 3)), t)
+            made = first_order(builder, x, D, s, t, t.sigma * damping(self.eta, h), key)
+            x = builder.step(made + higher(s, t, nodes, psi((1 + self.eta) * h, 3)), t)

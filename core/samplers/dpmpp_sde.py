@@ -11,12 +11,13 @@ from itertools import pairwise
 from ..types import BadInput
 from ._coefficients import log_step
 from ._moves import damping
+from ._numbers import root, some
 from ._paths import Kind, check_noise, step_keys
 from ._stages import on_lambda, regular
-from .base import PlanBuilder, Sampler
+from .base import PlanBuilder, PlannedSampler
 
 
-class DPMppSDE(Sampler):
+class DPMppSDE(PlannedSampler):
     """The stochastic DPM-Solver++ of two stages: no history, two evaluations a step.
 
     x_t = (sigma_t / sigma_s) e^(-eta h) x_s + alpha_t (1 - e^(-(1 + eta) h)) (D_s + (D_m - D_s) / (2 r)) + n_st,
@@ -38,21 +39,22 @@ class DPMppSDE(Sampler):
         self.eta, self.r, self.noise, self.stochastic = eta, r, noise, eta > 0
         self.order = None if self.stochastic else 2
 
-    def draft(self, draft: PlanBuilder) -> None:
-        x, parts = draft.start(), [draft.levels[0]]
-        for s, t in draft.pairs():
-            parts += [on_lambda(draft.schedule, s, t, self.r, else_on_tau=self.r), t]
+    def draft(self, builder: PlanBuilder) -> None:
+        x, parts = builder.start(), [builder.levels[0]]
+        middles = on_lambda(builder, builder.pairs(), self.r, else_on_tau=self.r)
+        for m, t in zip(middles, builder.levels[1:], strict=True):
+            parts += [m, t]
         keys = step_keys(parts, self.noise)
         for i, (s, t) in enumerate(pairwise(parts[::2])):
-            m, D, inside = parts[2 * i + 1], draft.denoise(x), regular(s, t)
+            m, D, inside = parts[2 * i + 1], builder.denoise(x), regular(s, t)
             decay_m, decay = damping(self.eta, log_step(s, m)), damping(self.eta, log_step(m, t))
-            noise_m = m.sigma * (1 - decay_m**2) ** 0.5 * draft.noise(keys[2 * i])
-            noise = t.sigma * (1 - decay**2) ** 0.5 * draft.noise(keys[2 * i + 1])
+            noise_m = builder.noise(keys[2 * i]) * (m.sigma * root(1 - decay_m * decay_m))
+            noise = builder.noise(keys[2 * i + 1]) * (t.sigma * root(1 - decay * decay))
             kept = t.sigma * damping(self.eta, log_step(s, t)) / s.sigma
             weight = t.alpha - s.alpha * kept
-            made = kept * x + weight * D
-            if bool(inside.any()):
+            made = x * kept + D * weight
+            if some(inside):
                 kept_m = m.sigma * decay_m / s.sigma
-                x_m = draft.point(kept_m * x + (m.alpha - s.alpha * kept_m) * D + noise_m, m)
-                made = made + (weight / (2 * self.r) * (draft.denoise(x_m) - D)).where(inside)
-            x = draft.step(made + (t.sigma / m.sigma * decay) * noise_m + noise, t)
+                x_m = builder.point(x * kept_m + D * (m.alpha - s.alpha * kept_m) + noise_m, m)
+                made = made + ((builder.denoise(x_m) - D) * (weight / (2 * self.r))).where(inside)
+            x = builder.step(made + noise_m * (t.sigma / m.sigma * decay) + noise, t)

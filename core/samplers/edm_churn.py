@@ -6,15 +6,14 @@ noise, rho = sigma / alpha is churned and the forward process leads there, shrin
 
 from __future__ import annotations
 
-import torch
-
-from ..schedulers.base import NoiseLevel64
 from ..types import BadInput
 from ._moves import forward, heun
-from .base import PlanBuilder, Sampler
+from ._numbers import lower, some, where
+from .base import PlanBuilder, PlannedSampler
+from .plan import PlanLevel
 
 
-class EDMChurn(Sampler):
+class EDMChurn(PlannedSampler):
     """Heun's method with churn: up to rho_hat = (1 + gamma) rho by the forward process, then down to the next level.
 
     gamma = min(s_churn / steps, sqrt(2) - 1) where rho lies between s_tmin and s_tmax, else 0; rho_hat is no higher
@@ -37,18 +36,21 @@ class EDMChurn(Sampler):
         self.stochastic, self.keeps_marginal = s_churn > 0, s_noise == 1
         self.order = None if self.stochastic else 2
 
-    def draft(self, draft: PlanBuilder) -> None:
-        x = draft.start()
-        for i, (s, t) in enumerate(draft.pairs()):
-            hat = self._hat(draft, s)
-            if bool((hat.sigma != s.sigma).any()):
-                x = draft.point(forward(draft, x, s, hat, ("step", i), self.s_noise), hat)
-            x = heun(draft, x, hat, t)
+    def draft(self, builder: PlanBuilder) -> None:
+        x = builder.start()
+        for i, ((s, t), hat) in enumerate(zip(builder.pairs(), self._churned(builder), strict=True)):
+            if some(hat.sigma != s.sigma):
+                x = builder.point(forward(builder, x, s, hat, ("step", i), self.s_noise), hat)
+            x = heun(builder, x, hat, t)
 
-    def _hat(self, draft: PlanBuilder, s: NoiseLevel64) -> NoiseLevel64:
-        gamma = min(self.s_churn / (len(draft.levels) - 1), 2**0.5 - 1)
-        rho = torch.minimum((1 + gamma) * s.rho, draft.levels[0].rho)
-        churned = (s.rho >= self.s_tmin) & (s.rho <= self.s_tmax) & (s.alpha > 0) & (s.sigma > 0) & (rho > s.rho)
-        made = draft.schedule.level_of_rho(torch.where(churned, rho, 1.0))
-        pairs = ((made.t, s.t), (made.alpha, s.alpha), (made.sigma, s.sigma))
-        return NoiseLevel64(*(torch.where(churned, new, own) for new, own in pairs))
+    def _churned(self, builder: PlanBuilder) -> list[PlanLevel]:
+        """The level that each step really starts from."""
+        starts = builder.levels[:-1]
+        gamma = min(self.s_churn / len(starts), 2**0.5 - 1)
+        rhos = [lower((1 + gamma) * s.rho, builder.levels[0].rho) for s in starts]
+        churned = [
+            (s.rho >= self.s_tmin) & (s.rho <= self.s_tmax) & (s.alpha > 0) & (s.sigma > 0) & (rho > s.rho)
+            for s, rho in zip(starts, rhos, strict=True)
+        ]
+        made = builder.levels_of_rho([where(here, rho, 1.0) for here, rho in zip(churned, rhos, strict=True)])
+        return [m.where(here, s) for m, here, s in zip(made, churned, starts, strict=True)]

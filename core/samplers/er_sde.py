@@ -12,20 +12,18 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from ..schedulers.base import NoiseLevel64
 from ..types import BadInput
 from ._coefficients import first_order
 from ._exponential import newton
 from ._paths import Kind, check_noise, step_keys
-from .base import PlanBuilder, Sampler
+from .base import PlanBuilder, PlannedSampler
+from .plan import Float64, PlanLevel
 
-_NODES, _WEIGHTS = (torch.from_numpy(array) for array in np.polynomial.legendre.leggauss(48))
+_NODES, _WEIGHTS = np.polynomial.legendre.leggauss(48)
 
 
-class ERSDE(Sampler):
+class ERSDE(PlannedSampler):
     """ER-SDE-Solver, order 1 to 3: between the ODE and the reverse SDE, little noise where levels are low.
 
     phi = er: rho (e^(rho^0.3) + 10), the paper's choice; ode: rho, without noise; sde: rho^2, the reverse SDE. With
@@ -47,39 +45,39 @@ class ERSDE(Sampler):
         self.phi, self.history, self.noise, self.stochastic = phi, order, noise, phi != "ode"
         self.order = None if self.stochastic else order
 
-    def draft(self, draft: PlanBuilder) -> None:
-        x, nodes = draft.start(), []
-        for (s, t), key in zip(draft.pairs(), step_keys(draft.levels, self.noise), strict=True):
-            D = draft.denoise(x)
+    def draft(self, builder: PlanBuilder) -> None:
+        x, nodes = builder.start(), []
+        for (s, t), key in zip(builder.pairs(), step_keys(builder.levels, self.noise), strict=True):
+            D = builder.denoise(x)
             nodes = [(s, D), *nodes][: self.history]
-            kept = t.sigma * torch.exp(self._steepness(t.rho) - self._steepness(s.rho))
-            made, span = first_order(draft, x, D, s, t, kept, key), t.rho - s.rho
+            kept = t.sigma * np.exp(self._steepness(t.rho) - self._steepness(s.rho))
+            made, span = first_order(builder, x, D, s, t, kept, key), t.rho - s.rho
             r = [(level.rho - s.rho) / span for level, _ in nodes]
             usable = (s.alpha > 0) & (t.sigma > 0) & (span != 0)
-            moments = [torch.zeros_like(span), *(self._moment(s, t, k) for k in range(1, len(nodes)))]
-            x = draft.step(made + t.alpha * newton(r, [D for _, D in nodes], moments, usable), t)
+            moments = [0.0, *(self._moment(s, t, k) for k in range(1, len(nodes)))]
+            x = builder.step(made + newton(r, [D for _, D in nodes], moments, usable, scale=t.alpha), t)
 
-    def _steepness(self, rho: Tensor) -> Tensor:
+    def _steepness(self, rho: Float64) -> Float64:
         """log(phi / rho): it grows with rho, and its fall is the share of noise that is replaced."""
         if self.phi == "ode":
-            return torch.zeros_like(rho)
+            return 0.0
         if self.phi == "sde":
-            return torch.log(rho)
-        power = torch.exp(0.3 * torch.log(rho))
-        return power + torch.log1p(10 * torch.exp(-power))
+            return np.log(rho)
+        power = np.exp(0.3 * np.log(rho))
+        return power + np.log1p(10 * np.exp(-power))
 
-    def _moment(self, s: NoiseLevel64, t: NoiseLevel64, k: int) -> Tensor:
+    def _moment(self, s: PlanLevel, t: PlanLevel, k: int) -> Float64:
         """phi_t int phi' / phi^2 r^k d rho, k >= 1."""
-        low, length = torch.log(t.rho), torch.log(s.rho / t.rho)
-        node, weight = (array.reshape(-1, *[1] * length.ndim) for array in (_NODES, _WEIGHTS))
-        rho = torch.exp(low + length * ((node + 1) / 2))
-        inside = weight / 2 * torch.exp(self._steepness(t.rho) - self._steepness(rho))
+        low, length = np.log(t.rho), np.log(s.rho / t.rho)
+        node, weight = (array.reshape(-1, *[1] * np.ndim(length)) for array in (_NODES, _WEIGHTS))
+        rho = np.exp(low + length * ((node + 1) / 2))
+        inside = weight / 2 * np.exp(self._steepness(t.rho) - self._steepness(rho))
         for _ in range(k - 1):
             inside = inside * (s.rho - rho) / (s.rho - t.rho)
         return 1 - k * t.rho * length / (s.rho - t.rho) * _sum(inside)
 
 
-def _sum(values: Tensor) -> Tensor:
+def _sum(values: Float64) -> Float64:
     """The sum over the first axis, (48, ...), halves upon halves: in the same order for a number and a map."""
     while len(values) % 2 == 0:
         values = values[: len(values) // 2] + values[len(values) // 2 :]

@@ -7,10 +7,10 @@ EDM this is Euler's step in sigma, on rectified flow Euler's step in t, and on e
 
 from __future__ import annotations
 
-from .base import PlanBuilder, Sampler
+from .base import PlanBuilder, PlannedSampler
 
 
-class Euler(Sampler):
+class Euler(PlannedSampler):
     """Euler's method on the probability-flow ODE: first order, one evaluation a step.
 
     x_t = (sigma_t / sigma_s) x_s + (alpha_t - alpha_s sigma_t / sigma_s) D.
@@ -18,8 +18,8 @@ class Euler(Sampler):
 
     order = 1
 
-    def draft(self, draft: PlanBuilder) -> None:
-        x = draft.start()
-        for s, t in draft.pairs():
-            D = draft.denoise(x)
-            x = draft.step((t.sigma / s.sigma) * x + (t.alpha - s.alpha * (t.sigma / s.sigma)) * D, t)
+    def draft(self, builder: PlanBuilder) -> None:
+        x = builder.start()
+        for s, t in builder.pairs():
+            D = builder.denoise(x)
+            x = builder.step(x * (t.sigma / s.sigma) + D * (t.alpha - s.alpha * (t.sigma / s.sigma)), t)

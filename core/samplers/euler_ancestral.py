@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from ..types import BadInput
 from ._coefficients import first_order
-from .base import PlanBuilder, Sampler
+from ._numbers import root
+from .base import PlanBuilder, PlannedSampler
 
 
-class EulerAncestral(Sampler):
+class EulerAncestral(PlannedSampler):
     """Euler's step to below the target, then fresh noise up to it.
 
     Down to rho_down, up by rho_up = eta rho_t sqrt(1 - (rho_t / rho_s)^2): rho_down^2 = rho_t^2 - rho_up^2; at alpha_s
@@ -26,10 +27,10 @@ class EulerAncestral(Sampler):
         self.eta, self.stochastic = eta, eta > 0
         self.order = None if self.stochastic else 1
 
-    def draft(self, draft: PlanBuilder) -> None:
-        x = draft.start()
-        for i, (s, t) in enumerate(draft.pairs()):
+    def draft(self, builder: PlanBuilder) -> None:
+        x = builder.start()
+        for i, (s, t) in enumerate(builder.pairs()):
             falls = t.rho * (s.alpha / s.sigma)  # rho_t / rho_s, 0 where alpha_s = 0
-            up = self.eta * t.rho * (1 - falls**2) ** 0.5
-            down = (t.rho**2 - up**2) ** 0.5
-            x = draft.step(first_order(draft, x, draft.denoise(x), s, t, t.alpha * down, ("step", i)), t)
+            up = self.eta * t.rho * root(1 - falls * falls)
+            down = root(t.rho * t.rho - up * up)
+            x = builder.step(first_order(builder, x, builder.denoise(x), s, t, t.alpha * down, ("step", i)), t)

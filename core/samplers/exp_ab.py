@@ -9,10 +9,10 @@ from __future__ import annotations
 from ..types import BadInput
 from ._coefficients import first_order, log_step
 from ._exponential import higher, psi
-from .base import PlanBuilder, Sampler
+from .base import PlanBuilder, PlannedSampler
 
 
-class ExpAB(Sampler):
+class ExpAB(PlannedSampler):
     """Exponential Adams-Bashforth: a polynomial through the last estimates, integrated exactly; one evaluation a step.
 
     x_t = (sigma_t / sigma_s) x_s + alpha_t int_0^h e^(u - h) D(lambda_s + u) du, h = lambda_t - lambda_s. Order 1 is
@@ -27,10 +27,10 @@ class ExpAB(Sampler):
             raise BadInput(f"exp_ab's order is 1, 2, 3 or 4, not {order}")
         self.order = self.nodes = order
 
-    def draft(self, draft: PlanBuilder) -> None:
-        x, nodes = draft.start(), []
-        for s, t in draft.pairs():
-            D = draft.denoise(x)
+    def draft(self, builder: PlanBuilder) -> None:
+        x, nodes = builder.start(), []
+        for s, t in builder.pairs():
+            D = builder.denoise(x)
             nodes = [(s, D), *nodes][: self.nodes]
             psis = psi(log_step(s, t), self.nodes)
-            x = draft.step(first_order(draft, x, D, s, t, t.sigma) + higher(s, t, nodes, psis), t)
+            x = builder.step(first_order(builder, x, D, s, t, t.sigma) + higher(s, t, nodes, psis), t)

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from ..schedulers.base import NoiseLevel64
 from ..types import BadInput
 from ._coefficients import Node, first_order, log_step
 from ._exponential import higher, psi
-from .base import LinearCombination, PlanBuilder, Sampler
+from ._numbers import some
+from .base import PlanBuilder, PlannedSampler
+from .plan import LinearCombination, PlanLevel
 
 
-class ExpABM(Sampler):
+class ExpABM(PlannedSampler):
     """Exponential Adams-Bashforth-Moulton: a predictor of order - 1, raised by one by a corrector.
 
     corrected x_t = predicted x_t + alpha_t int_0^h e^(u - h) (P - Q)(lambda_s + u) du, h = lambda_t - lambda_s, where Q
@@ -36,20 +37,20 @@ class ExpABM(Sampler):
             raise BadInput(f"exp_abm's mode is pece (two evaluations a step) or pec (one), not {mode!r}")
         self.order, self.nodes, self.mode = order, order, mode
 
-    def draft(self, draft: PlanBuilder) -> None:
-        x, nodes, pair = draft.start(), [], None
-        for s, t in draft.pairs():
-            D = draft.denoise(x)
+    def draft(self, builder: PlanBuilder) -> None:
+        x, nodes, pair = builder.start(), [], None
+        for s, t in builder.pairs():
+            D = builder.denoise(x)
             if self.mode == "pec" and pair is not None:
                 x = x + self._correction(*pair, nodes, (s, D))
             nodes, pair = [(s, D), *nodes][: self.nodes - 1], (s, t)
-            predicted = first_order(draft, x, D, s, t, t.sigma) + higher(s, t, nodes, psi(log_step(s, t), self.nodes))
-            if self.mode == "pec" or not bool(((s.alpha > 0) & (t.sigma > 0)).any()):
-                x = draft.step(predicted, t)
+            predicted = first_order(builder, x, D, s, t, t.sigma) + higher(s, t, nodes, psi(log_step(s, t), self.nodes))
+            if self.mode == "pec" or not some((s.alpha > 0) & (t.sigma > 0)):
+                x = builder.step(predicted, t)
                 continue
-            x = draft.point(predicted, t)
-            x = draft.step(x + self._correction(s, t, nodes, (t, draft.denoise(x))), t)
+            x = builder.point(predicted, t)
+            x = builder.step(x + self._correction(s, t, nodes, (t, builder.denoise(x))), t)
 
-    def _correction(self, s: NoiseLevel64, t: NoiseLevel64, nodes: list[Node], new: Node) -> LinearCombination:
+    def _correction(self, s: PlanLevel, t: PlanLevel, nodes: list[Node], new: Node) -> LinearCombination:
         psis = psi(log_step(s, t), self.nodes)
         return higher(s, t, [nodes[0], new, *nodes[1:]], psis) - higher(s, t, nodes, psis)

@@ -6,14 +6,13 @@ of Lu et al. 2022 (arXiv:2211.01095, eq. 8); it is the step that RES (Zhang et a
 
 from __future__ import annotations
 
-import torch
-
 from ._coefficients import first_order, log_step
 from ._exponential import psi
-from .base import PlanBuilder, Sampler
+from ._numbers import some, where
+from .base import PlanBuilder, PlannedSampler
 
 
-class HeunExp(Sampler):
+class HeunExp(PlannedSampler):
     """Heun's method in lambda: the line through the estimates at both ends of a step, integrated exactly.
 
     x_t = (sigma_t / sigma_s) x_s + alpha_t [(psi_0 - psi_1) D_s + psi_1 D_t], D_t from the first-order point at t;
@@ -24,14 +23,14 @@ class HeunExp(Sampler):
 
     order = 2
 
-    def draft(self, draft: PlanBuilder) -> None:
-        x = draft.start()
-        for s, t in draft.pairs():
-            D, inside = draft.denoise(x), t.sigma > 0
-            first = first_order(draft, x, D, s, t, t.sigma)
-            if not bool(inside.any()):
-                x = draft.step(first, t)
+    def draft(self, builder: PlanBuilder) -> None:
+        x = builder.start()
+        for s, t in builder.pairs():
+            D, inside = builder.denoise(x), t.sigma > 0
+            first = first_order(builder, x, D, s, t, t.sigma)
+            if not some(inside):
+                x = builder.step(first, t)
                 continue
-            D_t = draft.denoise(draft.point(first, t))
-            weight = torch.where(s.alpha > 0, psi(log_step(s, t), 2)[1], 0.5)
-            x = draft.step(first + (t.alpha * weight * (D_t - D)).where(inside), t)
+            D_t = builder.denoise(builder.point(first, t))
+            weight = where(s.alpha > 0, psi(log_step(s, t), 2)[1], 0.5)
+            x = builder.step(first + ((D_t - D) * (t.alpha * weight)).where(inside), t)

@@ -7,11 +7,12 @@ schedule.
 from __future__ import annotations
 
 from ._coefficients import first_order
+from ._numbers import some
 from ._stages import velocity
-from .base import PlanBuilder, Sampler
+from .base import PlanBuilder, PlannedSampler
 
 
-class HeunFlow(Sampler):
+class HeunFlow(PlannedSampler):
     """Heun's method on the velocity of rectified flow: the mean of v at both ends of a step in tau; second order.
 
     u_t = u_s + (tau_t - tau_s) (v_s + v_t) / 2, u = x / (alpha + sigma), v = E[eps - x0], v_t at Euler's point at t.
@@ -21,15 +22,15 @@ class HeunFlow(Sampler):
 
     order = 2
 
-    def draft(self, draft: PlanBuilder) -> None:
-        x = draft.start()
-        for s, t in draft.pairs():
-            D = draft.denoise(x)
-            euler, inside = first_order(draft, x, D, s, t, t.sigma), t.sigma > 0
-            if not bool(inside.any()):
-                x = draft.step(euler, t)
+    def draft(self, builder: PlanBuilder) -> None:
+        x = builder.start()
+        for s, t in builder.pairs():
+            D = builder.denoise(x)
+            euler, inside = first_order(builder, x, D, s, t, t.sigma), t.sigma > 0
+            if not some(inside):
+                x = builder.step(euler, t)
                 continue
             v = velocity(x, D, s)
-            x = draft.point(euler, t)
+            x = builder.point(euler, t)
             half = (t.alpha + t.sigma) * (t.tau - s.tau) / 2
-            x = draft.step(x + (half * (velocity(x, draft.denoise(x), t) - v)).where(inside), t)
+            x = builder.step(x + ((velocity(x, builder.denoise(x), t) - v) * half).where(inside), t)

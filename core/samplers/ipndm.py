@@ -8,15 +8,17 @@ of the polynomial through estimates at r = 0, -1, -2, -3 over a step of length 1
 
 from __future__ import annotations
 
-import torch
+import numpy as np
 
 from ..types import BadInput
 from ._coefficients import first_order
 from ._exponential import newton
-from .base import PlanBuilder, Sampler
+from ._numbers import where
+from .base import PlanBuilder, PlannedSampler
+from .plan import Float64
 
 
-class IPNDM(Sampler):
+class IPNDM(PlannedSampler):
     """iPNDM: DDIM's step with fixed Adams-Bashforth weights on the last noise estimates; one evaluation a step.
 
     x_t = alpha_t (x_s / alpha_s + (rho_t - rho_s) sum_j w_j eps_j), eps = (x - alpha D) / sigma, rho = sigma / alpha.
@@ -34,15 +36,15 @@ class IPNDM(Sampler):
             raise BadInput(f"ipndm takes 1, 2, 3 or 4 estimates, not {estimates}")
         self.estimates = estimates
 
-    def draft(self, draft: PlanBuilder) -> None:
-        x, nodes = draft.start(), []
-        for s, t in draft.pairs():
-            D = draft.denoise(x)
-            nodes = [(s, (x - s.alpha * D) / s.sigma), *nodes][: self.estimates]
+    def draft(self, builder: PlanBuilder) -> None:
+        x, nodes = builder.start(), []
+        for s, t in builder.pairs():
+            D = builder.denoise(x)
+            nodes = [(s, (x - D * s.alpha) / s.sigma), *nodes][: self.estimates]
             rho, width = [level.rho for level, _ in nodes], t.rho - s.rho
-            r = [torch.zeros_like(width)]
+            r: list[Float64] = [0.0]
             for j in range(1, len(nodes)):  # 0 again, and so left out, at alpha = 0 and where an element kept its level
-                r.append(torch.where(torch.isfinite(rho[j]) & (rho[j] > rho[j - 1]), -float(j), 0.0))
+                r.append(where(np.isfinite(rho[j]) & (rho[j] > rho[j - 1]), -float(j), 0.0))
             moments = [width / (k + 1) for k in range(self.estimates)]
-            rest = newton(r, [eps for _, eps in nodes], moments)
-            x = draft.step(first_order(draft, x, D, s, t, t.sigma) + t.alpha * rest, t)
+            rest = newton(r, [eps for _, eps in nodes], moments, scale=t.alpha)
+            x = builder.step(first_order(builder, x, D, s, t, t.sigma) + rest, t)

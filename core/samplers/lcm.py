@@ -6,13 +6,11 @@ algorithm 3), continuous-time ones (Lu and Song 2024, arXiv:2410.11081), "stocha
 
 from __future__ import annotations
 
-import torch
-
 from ._coefficients import first_order
-from .base import PlanBuilder, Sampler
+from .base import PlanBuilder, PlannedSampler
 
 
-class LCM(Sampler):
+class LCM(PlannedSampler):
     """x_t = alpha_t D + sigma_t z: all noise is fresh at every step.
 
     D is taken for a sample of the data, which a consistency network's output is. A plain denoiser's is the mean of what
@@ -22,7 +20,7 @@ class LCM(Sampler):
     stochastic = True
     converges = False
 
-    def draft(self, draft: PlanBuilder) -> None:
-        x = draft.start()
-        for i, (s, t) in enumerate(draft.pairs()):
-            x = draft.step(first_order(draft, x, draft.denoise(x), s, t, torch.zeros_like(t.sigma), ("step", i)), t)
+    def draft(self, builder: PlanBuilder) -> None:
+        x = builder.start()
+        for i, (s, t) in enumerate(builder.pairs()):
+            x = builder.step(first_order(builder, x, builder.denoise(x), s, t, t.sigma * 0.0, ("step", i)), t)

@@ -10,10 +10,10 @@ from __future__ import annotations
 from ..types import BadInput
 from ._coefficients import first_order
 from ._exponential import newton
-from .base import PlanBuilder, Sampler
+from .base import PlanBuilder, PlannedSampler
 
 
-class LMS(Sampler):
+class LMS(PlannedSampler):
     """Linear multistep in rho: Lagrange polynomials of the noise estimates, integrated exactly; one evaluation a step.
 
     x_t = alpha_t (x_s / alpha_s + sum_j C_j eps_j), C_j = int_(rho_s)^(rho_t) l_j(rho) drho with l_j the Lagrange
@@ -29,13 +29,13 @@ class LMS(Sampler):
             raise BadInput(f"lms's order is 1, 2, 3 or 4, not {order}")
         self.order = self.nodes = order
 
-    def draft(self, draft: PlanBuilder) -> None:
-        x, nodes = draft.start(), []
-        for s, t in draft.pairs():
-            D = draft.denoise(x)
-            nodes = [(s, (x - s.alpha * D) / s.sigma), *nodes][: self.nodes]
+    def draft(self, builder: PlanBuilder) -> None:
+        x, nodes = builder.start(), []
+        for s, t in builder.pairs():
+            D = builder.denoise(x)
+            nodes = [(s, (x - D * s.alpha) / s.sigma), *nodes][: self.nodes]
             width = t.rho - s.rho
             r = [(level.rho - s.rho) / width for level, _ in nodes]
             moments = [width / (k + 1) for k in range(self.nodes)]
-            rest = newton(r, [eps for _, eps in nodes], moments)
-            x = draft.step(first_order(draft, x, D, s, t, t.sigma) + t.alpha * rest, t)
+            rest = newton(r, [eps for _, eps in nodes], moments, scale=t.alpha)
+            x = builder.step(first_order(builder, x, D, s, t, t.sigma) + rest, t)

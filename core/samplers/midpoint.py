@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from ._coefficients import first_order
 from ._stages import drift, on_tau, velocity
-from .base import PlanBuilder, Sampler
+from .base import PlanBuilder, PlannedSampler
 
 
-class Midpoint(Sampler):
+class Midpoint(PlannedSampler):
     """The midpoint rule in tau: a whole step with the velocity found half-way; second order, two evaluations a step.
 
     u_t = u_s + (tau_t - tau_s) v_m, u = x / (alpha + sigma), v = E[eps - x0], v_m at Euler's point at
@@ -17,9 +17,9 @@ class Midpoint(Sampler):
 
     order = 2
 
-    def draft(self, draft: PlanBuilder) -> None:
-        x = draft.start()
-        for s, t in draft.pairs():
-            m = on_tau(draft.schedule, s, t, 0.5)
-            x_m = draft.point(first_order(draft, x, draft.denoise(x), s, m, m.sigma), m)
-            x = draft.step(drift(x, s, t, velocity(x_m, draft.denoise(x_m), m)), t)
+    def draft(self, builder: PlanBuilder) -> None:
+        x = builder.start()
+        middles = on_tau(builder, builder.pairs(), 0.5)
+        for (s, t), m in zip(builder.pairs(), middles, strict=True):
+            x_m = builder.point(first_order(builder, x, builder.denoise(x), s, m, m.sigma), m)
+            x = builder.step(drift(x, s, t, velocity(x_m, builder.denoise(x_m), m)), t)

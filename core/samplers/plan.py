@@ -1,30 +1,106 @@
-"""What a run does, as data: rows of a plan, and the symbols on which a sampler writes them.
+"""What a run does, as data: the rows of a plan, and the symbols with which a sampler writes them.
 
-A draft records rows x_i = sum_j a_j x_j + sum_j b_j D_j + sum_k n_k z_k over earlier points x, estimates D of x0 and
-noises z. The coefficients are float64 numbers that are known before the first call of the network, so a plan can be
-stored, inspected and tested without one. How a sampler uses a draft stands in samplers/base.py.
+A plan builder records rows x_i = sum_j a_j x_j + sum_j b_j D_j + sum_k n_k z_k over earlier points x, estimates D of x0
+and noises z. The coefficients are float64 numbers that are known before the first call of the network, so a plan can be
+stored, inspected and tested without one. How a sampler uses a builder stands in base.py, how a plan is run in
+solver.py.
+
+While a plan is built, levels and coefficients are numpy's float64: numbers, or arrays where levels differ within a
+batch. The same operators and functions (np.exp, np.where) serve both and follow IEEE arithmetic, so that rho = inf at
+alpha = 0 needs no special case; a Python float would raise there, and a tensor of one element costs ten times as much.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from ..schedulers.base import NoiseLevel64, Schedule
+from ..schedulers.base import Schedule
 from ..timesteps.base import check_falling
 from ..types import BadInput, NoiseLevel, Number, expand
 
 Symbol = tuple[str, Hashable]  # ("x", row), ("D", row) or ("z", key)
+Float64 = Any  # np.float64, or an array (B,) or (B, 1, *spatial) of it
 
 
-@dataclass(frozen=True)
+class RepeatedNoise(NamedTuple):
+    """A key of noise for a stretch of steps that is run again: independent of the noise of its other runs.
+
+    Attributes:
+        stretch: Number of the stretch.
+        repeat: 0 for the first run of the stretch.
+        key: The key that the sampler itself gives to the noise.
+    """
+
+    stretch: int
+    repeat: int
+    key: Hashable
+
+
+class PlanLevel:
+    """A noise level while a plan is built: float64 numbers, or arrays where levels differ within the batch.
+
+    Attributes:
+        t: Time in the schedule's units.
+        alpha: Scale of the data.
+        sigma: Standard deviation of the noise.
+        rho: sigma / alpha; infinite at alpha = 0.
+        tau: sigma / (alpha + sigma), between 0 (clean) and 1 (noise).
+    """
+
+    __slots__ = ("alpha", "rho", "sigma", "t", "tau")
+
+    def __init__(self, t: Float64, alpha: Float64, sigma: Float64):
+        self.t, self.alpha, self.sigma = t, alpha, sigma
+        self.rho = sigma / alpha if isinstance(alpha, np.ndarray) or alpha else np.float64(np.inf)
+        self.tau = sigma / (alpha + sigma)
+
+    @property
+    def lam(self) -> Float64:
+        """log(alpha / sigma); minus infinity at alpha = 0, plus infinity at sigma = 0."""
+        return np.log(self.alpha) - np.log(self.sigma)
+
+    @property
+    def is_map(self) -> bool:
+        """Whether the level differs from sample to sample, or within a sample."""
+        return isinstance(self.alpha, np.ndarray) or isinstance(self.sigma, np.ndarray)
+
+    @classmethod
+    def of(cls, level: NoiseLevel | PlanLevel) -> PlanLevel:
+        """The level in numpy's float64, on the host."""
+        if isinstance(level, PlanLevel):
+            return level
+        return cls(_float64(level.t), _float64(level.alpha), _float64(level.sigma))
+
+    def where(self, mask: Any, other: PlanLevel) -> PlanLevel:
+        """This level where `mask` holds, else the other."""
+        if not isinstance(mask, np.ndarray):
+            return self if mask else other
+        pairs = ((self.t, other.t), (self.alpha, other.alpha), (self.sigma, other.sigma))
+        return PlanLevel(*(np.where(mask, a, b) for a, b in pairs))
+
+    def plain(self) -> NoiseLevel:
+        """The level as rows hold it: Python floats, or float64 tensors."""
+        return NoiseLevel(_plain(self.t), _plain(self.alpha), _plain(self.sigma))
+
+
 class LinearCombination:
-    """A linear combination of earlier points, estimates and noises; supports +, - and multiplication by numbers."""
+    """A linear combination of earlier points, estimates and noises: supports +, - and multiplication by numbers.
 
-    terms: Mapping[Symbol, Number]
+    Args:
+        terms: Symbol -> coefficient.
+    """
+
+    __slots__ = ("terms",)
+    __array_ufunc__ = None  # so that `array * combination` calls __rmul__ and does not broadcast over the combination
+
+    def __init__(self, terms: Mapping[Symbol, Float64]):
+        self.terms = terms
 
     def __add__(self, other: LinearCombination) -> LinearCombination:
         terms = dict(self.terms)
@@ -32,39 +108,47 @@ class LinearCombination:
             terms[symbol] = terms[symbol] + c if symbol in terms else c
         return LinearCombination(terms)
 
-    def __mul__(self, c: Number) -> LinearCombination:
+    def __sub__(self, other: LinearCombination) -> LinearCombination:
+        terms = dict(self.terms)
+        for symbol, c in other.terms.items():
+            terms[symbol] = terms[symbol] - c if symbol in terms else -c
+        return LinearCombination(terms)
+
+    def __mul__(self, c: Float64) -> LinearCombination:
+        if not isinstance(c, np.ndarray):
+            c = float(c)
         return LinearCombination({symbol: c * own for symbol, own in self.terms.items()})
 
-    def __sub__(self, other: LinearCombination) -> LinearCombination:
-        return self + other * -1.0
+    __rmul__ = __mul__
 
-    def __truediv__(self, c: Number) -> LinearCombination:
+    def __truediv__(self, c: Float64) -> LinearCombination:
         return self * (1 / c)
-
-    def __rmul__(self, c: Number) -> LinearCombination:
-        return self * c
 
     def __neg__(self) -> LinearCombination:
         return self * -1.0
 
-    def where(self, mask: Tensor) -> LinearCombination:
+    def __repr__(self) -> str:
+        return f"LinearCombination({dict(self.terms)})"
+
+    def where(self, mask: Any) -> LinearCombination:
         """The combination where `mask` holds and 0 elsewhere, even where its coefficients are not finite."""
-        return LinearCombination({symbol: torch.where(mask, _float64(c), 0.0) for symbol, c in self.terms.items()})
-
-
-# A tensor on the left would broadcast over the combination; this makes `tensor * combination` call its __rmul__.
-LinearCombination.__torch_function__ = classmethod(lambda cls, func, types, args=(), kwargs=None: NotImplemented)  # type: ignore[attr-defined]
+        if isinstance(mask, np.ndarray):
+            return LinearCombination({symbol: np.where(mask, c, 0.0) for symbol, c in self.terms.items()})
+        return self if mask else LinearCombination({})
 
 
 @dataclass(frozen=True)
 class Row:
-    """One point of a plan: where it is, what it is made of, and what happens there.
+    """One point of a plan: its level, what it is made of, and what happens there.
 
-    level:    the point's level; floats, or tensors where the level varies in the batch
-    x, d, z:  coefficients on earlier points (by row), earlier estimates (by row) and noises (by key)
-    evaluate: whether the denoiser is called here
-    step:     whether a step of the method ends here (callbacks see these points only)
-    last:     points, estimates and noises that no later row uses; `with_last_uses` finds them
+    Attributes:
+        level: The point's level; floats, or tensors where the level varies in the batch.
+        x: Coefficients on earlier points, by row.
+        d: Coefficients on earlier estimates of x0, by row.
+        z: Coefficients on noises, by key.
+        evaluate: Whether the denoiser is called here.
+        step: Whether a step of the method ends here (callbacks see these points only).
+        last: Points, estimates and noises that no later row uses; `with_last_uses` finds them.
     """
 
     level: NoiseLevel
@@ -81,19 +165,25 @@ Terms = tuple[tuple[Symbol, Number], ...]
 
 @dataclass(frozen=True)
 class Plan:
-    """Rows in the order they are made; row 0 is the point where the sampler starts.
+    """Rows in the order in which they are computed; row 0 is the point where the sampler starts.
 
-    terms: for each row, what it adds up, in order: points, estimates, noises; made at once, so that a compiler that
-           traces the loop meets plain data
+    Attributes:
+        rows: The rows.
+        terms: For each row, what it adds up, in order: points, estimates, noises. Computed at once, so that a compiler
+            that traces the loop meets plain data.
     """
 
     rows: tuple[Row, ...]
     terms: list[Terms] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        kinds = (("x", "x"), ("D", "d"), ("z", "z"))
         terms = [
-            tuple(((kind, j), c) for kind, name in kinds for j, c in getattr(row, name).items()) for row in self.rows
+            (
+                *((("x", j), c) for j, c in row.x.items()),
+                *((("D", j), c) for j, c in row.d.items()),
+                *((("z", key), c) for key, c in row.z.items()),
+            )
+            for row in self.rows
         ]
         object.__setattr__(self, "terms", terms)
 
@@ -114,22 +204,29 @@ class Plan:
 
 
 class PlanBuilder:
-    """Where a sampler writes its rows. `levels` are the falling levels it must visit, the last one included."""
+    """Where a sampler writes its rows.
 
-    def __init__(self, schedule: Schedule, levels: Sequence[NoiseLevel]):
-        check_falling(levels)
-        self.schedule, self.levels = schedule, [_exact(level) for level in levels]
-        self._rows: list[tuple[NoiseLevel64, LinearCombination, bool]] = [
-            (self.levels[0], LinearCombination({}), False)
-        ]
+    Args:
+        schedule: The noise schedule.
+        levels: The levels that the sampler visits, the last one included.
+        rising: Whether they rise to noise instead of falling to data: the way of inversion.
+
+    Raises:
+        BadInput: The levels do not fall (or rise) strictly.
+    """
+
+    def __init__(self, schedule: Schedule, levels: Sequence[NoiseLevel | PlanLevel], rising: bool = False):
+        self.schedule, self.levels = schedule, [PlanLevel.of(level) for level in levels]
+        check_falling(self.levels[::-1] if rising else self.levels)
+        self._rows: list[tuple[PlanLevel, LinearCombination, bool]] = [(self.levels[0], LinearCombination({}), False)]
         self._evaluated: set[int] = set()
         self._base = 0  # row of the last step: what an element whose level stays keeps
 
     def start(self) -> LinearCombination:
-        """The point that the caller gives: noise, or an edit's noisy reference."""
+        """The point that the caller gives: noise, or the noisy source of an edit."""
         return LinearCombination({("x", 0): 1.0})
 
-    def pairs(self) -> Iterator[tuple[NoiseLevel64, NoiseLevel64]]:
+    def pairs(self) -> Iterator[tuple[PlanLevel, PlanLevel]]:
         """(s, t): the level a step starts from and the one it goes to."""
         return iter(zip(self.levels, self.levels[1:], strict=False))
 
@@ -143,27 +240,33 @@ class PlanBuilder:
         """Standard normal noise; the same key is the same noise everywhere, in any plan of the same seed."""
         return LinearCombination({("z", key): 1.0})
 
-    def point(self, x: LinearCombination, level: NoiseLevel) -> LinearCombination:
+    def point(self, x: LinearCombination, level: NoiseLevel | PlanLevel) -> LinearCombination:
         """A point inside a step (a midpoint, a churned start, a predictor)."""
         return self._add(x, level, step=False)
 
-    def step(self, x: LinearCombination, level: NoiseLevel) -> LinearCombination:
+    def step(self, x: LinearCombination, level: NoiseLevel | PlanLevel) -> LinearCombination:
         """The point that ends a step."""
         made = self._add(x, level, step=True)
         self._base = len(self._rows) - 1
         return made
 
-    def _add(self, x: LinearCombination, level: NoiseLevel, step: bool) -> LinearCombination:
+    def levels_of_rho(self, rhos: Sequence[Float64]) -> list[PlanLevel]:
+        """The schedule's levels at sigma / alpha = rho, all in one call."""
+        return _at(self.schedule.level_of_rho, rhos)
+
+    def levels_at(self, times: Sequence[Float64]) -> list[PlanLevel]:
+        """The schedule's levels at the given times, all in one call."""
+        return _at(self.schedule.level, times)
+
+    def _add(self, x: LinearCombination, level: NoiseLevel | PlanLevel, step: bool) -> LinearCombination:
         if not isinstance(x, LinearCombination):
-            raise TypeError(f"a point is a combination of the draft's points, estimates and noises, not {x!r}")
-        base, level = self._rows[self._base][0], _exact(level)
-        if any(isinstance(v, Tensor) and v.ndim for v in (level.alpha, level.sigma)):
-            stays = (torch.as_tensor(level.alpha) == base.alpha) & (torch.as_tensor(level.sigma) == base.sigma)
-            if bool(stays.any()):
-                kept: dict[Symbol, Number] = {("x", self._base): 0.0, **x.terms}
-                x = LinearCombination(
-                    {s: torch.where(stays, float(s == ("x", self._base)), _float64(c)) for s, c in kept.items()}
-                )
+            raise TypeError(f"a point is a combination of the builder's points, estimates and noises, not {x!r}")
+        base, level = self._rows[self._base][0], PlanLevel.of(level)
+        if level.is_map:
+            stays = (level.alpha == base.alpha) & (level.sigma == base.sigma)
+            if stays.any():
+                kept: dict[Symbol, Float64] = {("x", self._base): 0.0, **x.terms}
+                x = LinearCombination({s: np.where(stays, float(s == ("x", self._base)), c) for s, c in kept.items()})
         self._rows.append((level, x, step))
         return LinearCombination({("x", len(self._rows) - 1): 1.0})
 
@@ -173,48 +276,73 @@ class PlanBuilder:
             (((kind, row), c),) = x.terms.items()
             if kind == "x" and isinstance(row, int) and isinstance(c, float) and c == 1:
                 return row
-        raise BadInput("denoise takes a point: give a combination to draft.point first, with its level")
+        raise BadInput("denoise takes a point: give a combination to builder.point first, with its level")
 
     def finish(self) -> Plan:
         """The rows as a plan: zero terms dropped, scalar coefficients as floats, last uses marked."""
-        made = [
-            {symbol: _plain(c) for symbol, c in x.terms.items() if bool((torch.as_tensor(c) != 0).any())}
-            for _, x, _ in self._rows
-        ]
-        rows = []
-        for i, ((level, _, step), terms) in enumerate(zip(self._rows, made, strict=True)):
-            x, d, z = ({key: c for (kind, key), c in terms.items() if kind == wanted} for wanted in "xDz")
-            plain = NoiseLevel(_plain(level.t), _plain(level.alpha), _plain(level.sigma))
-            rows.append(Row(plain, x, d, z, i in self._evaluated, step))  # type: ignore[arg-type]
-        return with_last_uses(rows)
+        parts: list[dict[str, dict[Any, Number]]] = []
+        for _, made, _ in self._rows:
+            part: dict[str, dict[Any, Number]] = {"x": {}, "D": {}, "z": {}}
+            for (kind, key), c in made.terms.items():
+                if c.any() if isinstance(c, np.ndarray) else c != 0:
+                    part[kind][key] = _plain(c)
+            parts.append(part)
+        last = last_uses([(*part.values(), i in self._evaluated) for i, part in enumerate(parts)])
+        return Plan(
+            tuple(
+                Row(level.plain(), part["x"], part["D"], part["z"], i in self._evaluated, step, last[i])
+                for i, ((level, _, step), part) in enumerate(zip(self._rows, parts, strict=True))
+            )
+        )
 
 
 def with_last_uses(rows: Sequence[Row]) -> Plan:
-    """The rows as a plan, each told what nobody needs after it: the loop keeps no more than a method looks back on.
+    """The rows as a plan, each with what no later row uses: the loop keeps no more than the method's history."""
+    last = last_uses([(row.x, row.d, row.z, row.evaluate) for row in rows])
+    return Plan(tuple(replace(row, last=own) for row, own in zip(rows, last, strict=True)))
 
-    What no row uses at all (a predictor's point, which is evaluated only) is let go of at the row after its own.
+
+Parts = tuple[Mapping[int, Any], Mapping[int, Any], Mapping[Hashable, Any], bool]  # x, D, z, evaluate
+
+
+def last_uses(rows: Sequence[Parts]) -> list[tuple[Symbol, ...]]:
+    """For each row the points, estimates and noises that no later row uses.
+
+    What no row uses at all (a predictor's point, which is evaluated only) is freed at the row after its own.
     """
     final: dict[Symbol, int] = {}
-    for i, row in enumerate(rows):
-        final.update({(kind, j): i for kind, own in (("x", row.x), ("D", row.d), ("z", row.z)) for j in own})
-        final[("x", i)] = i + 1
-        if row.evaluate:
-            final[("D", i)] = i + 1
+    for i, (x, D, z, evaluate) in enumerate(rows):
+        for kind, own in (("x", x), ("D", D), ("z", z)):
+            for j in own:
+                final[kind, j] = i
+        final["x", i] = i + 1
+        if evaluate:
+            final["D", i] = i + 1
     last: list[list[Symbol]] = [[] for _ in range(len(rows) + 1)]
     for symbol, i in final.items():
         last[i].append(symbol)
-    return Plan(tuple(replace(row, last=tuple(own)) for row, own in zip(rows, last, strict=False)))
+    return [tuple(own) for own in last[:-1]]
 
 
-def _exact(level: NoiseLevel) -> NoiseLevel64:
-    """The level as float64 tensors on the host."""
-    return NoiseLevel64(*(torch.as_tensor(v, dtype=torch.float64).cpu() for v in (level.t, level.alpha, level.sigma)))
+def _at(function: Callable[[Tensor], NoiseLevel], values: Sequence[Float64]) -> list[PlanLevel]:
+    """A level for each value; numbers in one call, for a call of torch takes as long as a hundred numbers."""
+    if any(isinstance(value, np.ndarray) for value in values):
+        return [PlanLevel.of(function(torch.as_tensor(value))) for value in values]
+    made = function(torch.tensor(values, dtype=torch.float64))
+    fields = zip(made.t.tolist(), made.alpha.tolist(), made.sigma.tolist(), strict=True)  # type: ignore[union-attr]
+    return [PlanLevel(np.float64(t), np.float64(alpha), np.float64(sigma)) for t, alpha, sigma in fields]
 
 
-def _float64(c: Number) -> Tensor:
-    """A coefficient as a tensor: torch makes float32 of a Python float."""
-    return torch.as_tensor(c, dtype=torch.float64)
+def _float64(value: Number) -> Float64:
+    """A number of a level in numpy's float64: a scalar, or an array on the host."""
+    if isinstance(value, Tensor):
+        value = value.detach()
+        return np.float64(value.item()) if value.ndim == 0 else value.to("cpu", torch.float64).numpy()
+    return np.float64(value)
 
 
-def _plain(value: Number) -> Number:
-    return value.item() if isinstance(value, Tensor) and value.ndim == 0 else value
+def _plain(value: Float64) -> Number:
+    """A Python float, or a float64 tensor of an array's own."""
+    if isinstance(value, np.ndarray) and value.ndim:
+        return torch.from_numpy(np.array(value, dtype=np.float64))
+    return float(value)

@@ -9,18 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from ..schedulers.base import NoiseLevel64
 from ..types import BadInput
 from ._moves import forward, heun
-from .base import PlanBuilder, Sampler
+from ._numbers import Mask, lower, some, where
+from .base import PlanBuilder, PlannedSampler
+from .plan import Float64, PlanLevel
 
 _WARP = 7  # exponent of the levels inside, as in EDM
 
 
-class Restart(Sampler):
+class Restart(PlannedSampler):
     """Heun's method with restarts in an interval of rho = sigma / alpha.
 
     On reaching `low`, K times: up to `high` by the forward process, x_b = (alpha_b / alpha_a) x_a + n z with n^2 =
@@ -44,46 +44,43 @@ class Restart(Sampler):
             raise BadInput(f"a restart takes at least 1 step, not {steps}; leave it out for a quarter of the list's")
         self.low, self.high, self.times, self.steps = low, high, times, steps
 
-    def draft(self, draft: PlanBuilder) -> None:
-        x, begins = draft.start(), self._begins(draft.levels)
-        for i, (s, t) in enumerate(draft.pairs()):
-            top = torch.minimum(t.rho * (self.high / self.low), draft.levels[0].rho)
+    def draft(self, builder: PlanBuilder) -> None:
+        x, begins = builder.start(), self._begins(builder.levels)
+        for i, (s, t) in enumerate(builder.pairs()):
+            top = lower(t.rho * (self.high / self.low), builder.levels[0].rho)
             here = (begins == i + 1) & (top > t.rho)
-            if not bool(here.any()):
-                x = heun(draft, x, s, t)
+            if not some(here):
+                x = heun(builder, x, s, t)
                 continue
-            x = heun(draft, x, s, t, draft.point)
-            rungs = self._rungs(draft, s, t, top, here)
+            x = heun(builder, x, s, t, builder.point)
+            rungs = self._rungs(builder, s, t, top, here)
             for k in range(self.times):
-                x = draft.point(forward(draft, x, t, rungs[0], ("restart", i, k)), rungs[0])
+                x = builder.point(forward(builder, x, t, rungs[0], ("restart", i, k)), rungs[0])
                 for a, b in pairwise(rungs[:-1]):
-                    x = heun(draft, x, a, b, draft.point)
-                x = heun(draft, x, rungs[-2], t, draft.step if k == self.times - 1 else draft.point)
+                    x = heun(builder, x, a, b, builder.point)
+                x = heun(builder, x, rungs[-2], t, builder.step if k == self.times - 1 else builder.point)
 
-    def _begins(self, levels: Sequence[NoiseLevel64]) -> Tensor:
+    def _begins(self, levels: Sequence[PlanLevel]) -> Float64:
         """The number of the level nearest to `low`, of those that a step leads to and one leaves; 0 where none is."""
-        away = [torch.full_like(levels[0].rho, float("inf"))]
+        away = [np.full_like(levels[0].rho, np.inf)]
         for before, level in pairwise(levels[:-1]):
-            distance = torch.abs(torch.log(level.rho / self.low))
-            away.append(torch.where((level.sigma > 0) & (level.rho < before.rho), distance, float("inf")))
-        nearest = torch.stack(torch.broadcast_tensors(*away)).min(0)
-        return torch.where(torch.isfinite(nearest.values), nearest.indices, 0)
+            distance = abs(np.log(level.rho / self.low))
+            away.append(where((level.sigma > 0) & (level.rho < before.rho), distance, np.inf))
+        distances = np.stack(np.broadcast_arrays(*away))
+        return np.where(np.isfinite(distances.min(0)), distances.argmin(0), 0)
 
-    def _rungs(
-        self, draft: PlanBuilder, s: NoiseLevel64, t: NoiseLevel64, top: Tensor, here: Tensor
-    ) -> list[NoiseLevel64]:
+    def _rungs(self, builder: PlanBuilder, s: PlanLevel, t: PlanLevel, top: Float64, here: Mask) -> list[PlanLevel]:
         """Levels from the top down to t; elements that do not restart here wait at t."""
-        count = self.steps or max(2, (len(draft.levels) - 1) // 4)
-        ends = [torch.exp(torch.log(torch.where(here, rho, 1.0)) / _WARP) for rho in (top, t.rho)]
+        count = self.steps or max(2, (len(builder.levels) - 1) // 4)
+        ends = [np.exp(np.log(where(here, rho, 1.0)) / _WARP) for rho in (top, t.rho)]
         rungs = []
         for j in range(count):
-            warped, rho = ends[0] + (ends[1] - ends[0]) * (j / count), torch.ones_like(top)
+            warped, rho = ends[0] + (ends[1] - ends[0]) * (j / count), 1.0
             for _ in range(_WARP):
                 rho = rho * warped
-            made = draft.schedule.level_of_rho(rho)
+            (made,) = builder.levels_of_rho([rho])
             # A plan reads s's own level as an element that waits; one that comes back to it is put a hair beside it.
             same = (made.alpha == s.alpha) & (made.sigma == s.sigma)
-            made = draft.schedule.level_of_rho(torch.where(same, rho * (1 - 1e-9), rho))
-            fields = ((made.t, t.t), (made.alpha, t.alpha), (made.sigma, t.sigma))
-            rungs.append(NoiseLevel64(*(torch.where(here, new, own) for new, own in fields)))
+            (made,) = builder.levels_of_rho([where(same, rho * (1 - 1e-9), rho)])
+            rungs.append(made.where(here, t))
         return [*rungs, t]

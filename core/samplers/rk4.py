@@ -8,14 +8,13 @@ section 322). A step to sigma_t = 0 is Ralston's of third order (1962, Math. Com
 
 from __future__ import annotations
 
-import torch
-
 from ._coefficients import first_order
+from ._numbers import choose, some, where
 from ._stages import drift, on_tau, velocity
-from .base import PlanBuilder, Sampler
+from .base import PlanBuilder, PlannedSampler
 
 
-class RK4(Sampler):
+class RK4(PlannedSampler):
     """The classical Runge-Kutta method in tau: fourth order; a reference rather than a method for few evaluations.
 
     u_t = u_s + (tau_t - tau_s) (v_1 + 2 v_2 + 2 v_3 + v_4) / 6, u = x / (alpha + sigma), v = E[eps - x0], v_2 and v_3
@@ -25,19 +24,20 @@ class RK4(Sampler):
 
     order = 4
 
-    def draft(self, draft: PlanBuilder) -> None:
-        x = draft.start()
-        for s, t in draft.pairs():
+    def draft(self, builder: PlanBuilder) -> None:
+        x = builder.start()
+        halves = on_tau(builder, builder.pairs(), 0.5)
+        lates = on_tau(builder, builder.pairs(), lambda s, t: where(t.sigma > 0, 0.5, 0.75))
+        for (s, t), half, late in zip(builder.pairs(), halves, lates, strict=True):
             inside = t.sigma > 0
-            half, late = on_tau(draft.schedule, s, t, 0.5), on_tau(draft.schedule, s, t, torch.where(inside, 0.5, 0.75))
-            D = draft.denoise(x)
-            x_2 = draft.point(first_order(draft, x, D, s, half, half.sigma), half)
-            v_1, v_2 = velocity(x, D, s), velocity(x_2, draft.denoise(x_2), half)
-            x_3 = draft.point(drift(x, s, late, v_2), late)
-            v_3 = velocity(x_3, draft.denoise(x_3), late)
-            v = (2 * v_1 + 3 * v_2 + 4 * v_3) / 9
-            if bool(inside.any()):
-                x_4 = draft.point(drift(x, s, t, v_3), t)
-                v_4 = velocity(x_4, draft.denoise(x_4), t)
-                v = ((v_1 + 2 * v_2 + 2 * v_3 + v_4) / 6).where(inside) + v.where(~inside)
-            x = draft.step(drift(x, s, t, v), t)
+            D = builder.denoise(x)
+            x_2 = builder.point(first_order(builder, x, D, s, half, half.sigma), half)
+            v_1, v_2 = velocity(x, D, s), velocity(x_2, builder.denoise(x_2), half)
+            x_3 = builder.point(drift(x, s, late, v_2), late)
+            v_3 = velocity(x_3, builder.denoise(x_3), late)
+            v = (v_1 * 2 + v_2 * 3 + v_3 * 4) / 9
+            if some(inside):
+                x_4 = builder.point(drift(x, s, t, v_3), t)
+                v_4 = velocity(x_4, builder.denoise(x_4), t)
+                v = choose(inside, (v_1 + v_2 * 2 + v_3 * 2 + v_4) / 6, v)
+            x = builder.step(drift(x, s, t, v), t)

@@ -7,19 +7,17 @@ one weight for two nodes).
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
-
-from ..schedulers.base import NoiseLevel64
 from ..types import BadInput
 from ._coefficients import Node, first_order, log_step
 from ._exponential import higher, psi
 from ._moves import damping
+from ._numbers import where
 from ._paths import Kind, check_noise, step_keys
-from .base import LinearCombination, PlanBuilder, Sampler
+from .base import PlanBuilder, PlannedSampler
+from .plan import Float64, LinearCombination, PlanLevel
 
 
-class SASolver(Sampler):
+class SASolver(PlannedSampler):
     """SA-Solver: an exponential Adams-Bashforth predictor and Adams-Moulton corrector for the reverse SDE.
 
     x_t = (sigma_t / sigma_s) e^(-eta h) x_s + alpha_t int_0^1 H e^(-H (1 - r)) P(r) dr + n z, H = (1 + eta) h,
@@ -61,11 +59,11 @@ class SASolver(Sampler):
         order = min(predictor_order + 1, corrector_order) if corrector_order else predictor_order
         self.order = None if self.stochastic else min(order, 2) if lower_final else order
 
-    def draft(self, draft: PlanBuilder) -> None:
-        x, nodes, before, predicted, corrector = draft.start(), [], None, LinearCombination({}), 0
-        keys = step_keys(draft.levels, self.noise)
-        for left, (s, t), key in zip(range(len(keys), 0, -1), draft.pairs(), keys, strict=True):
-            D = draft.denoise(x)
+    def draft(self, builder: PlanBuilder) -> None:
+        x, nodes, before, predicted, corrector = builder.start(), [], None, LinearCombination({}), 0
+        keys = step_keys(builder.levels, self.noise)
+        for left, (s, t), key in zip(range(len(keys), 0, -1), builder.pairs(), keys, strict=True):
+            D = builder.denoise(x)
             if before is not None and corrector:  # the step that led here, now with the estimate at its end
                 x = x + self._beyond(before, s, [nodes[0], (s, D), *nodes[1:]], corrector) - predicted
             most = left if self.lower_final else len(keys)
@@ -73,12 +71,12 @@ class SASolver(Sampler):
             nodes = [(s, D), *nodes][: max(self.predictor_order, self.corrector_order - 1)]
             before, predicted = s, self._beyond(s, t, nodes, predictor)
             kept = t.sigma * damping(self._strength(s), log_step(s, t))
-            x = draft.step(first_order(draft, x, D, s, t, kept, key) + predicted, t)
+            x = builder.step(first_order(builder, x, D, s, t, kept, key) + predicted, t)
 
-    def _beyond(self, s: NoiseLevel64, t: NoiseLevel64, nodes: list[Node], order: int) -> LinearCombination:
+    def _beyond(self, s: PlanLevel, t: PlanLevel, nodes: list[Node], order: int) -> LinearCombination:
         """What predictor and corrector add to the step of first order."""
         return higher(s, t, nodes, psi((1 + self._strength(s)) * log_step(s, t), order))
 
-    def _strength(self, s: NoiseLevel64) -> Tensor:
+    def _strength(self, s: PlanLevel) -> Float64:
         low, high = self.window
-        return torch.where((s.tau >= low) & (s.tau <= high), torch.full_like(s.tau, self.eta), 0.0)
+        return where((s.tau >= low) & (s.tau <= high), self.eta, 0.0)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from ..types import BadInput
 from ._coefficients import first_order
-from .base import PlanBuilder, Sampler
+from .base import PlanBuilder, PlannedSampler
 
 
-class TCD(Sampler):
+class TCD(PlannedSampler):
     """A first-order step down to t' = (1 - gamma) t, counted from the clean time, then forward noise up to t.
 
     x_t = (alpha_t / alpha_t') x_t' + noise: in one, a step that keeps sigma_d = alpha_t rho(t') of its noise. At a
@@ -26,9 +26,10 @@ class TCD(Sampler):
         self.gamma, self.stochastic, self.converges = gamma, gamma > 0, gamma == 0
         self.order = None if self.stochastic else 1
 
-    def draft(self, draft: PlanBuilder) -> None:
-        x, clean = draft.start(), draft.schedule.t_clean
-        for i, (s, t) in enumerate(draft.pairs()):
-            lower = draft.schedule.level(clean + (1 - self.gamma) * (draft.schedule.t_of_rho(t.rho) - clean))
+    def draft(self, builder: PlanBuilder) -> None:
+        x, clean = builder.start(), builder.schedule.t_clean
+        times = [level.t for level in builder.levels_of_rho([t.rho for t in builder.levels[1:]])]
+        lowers = builder.levels_at([clean + (1 - self.gamma) * (t - clean) for t in times])
+        for i, ((s, t), lower) in enumerate(zip(builder.pairs(), lowers, strict=True)):
             kept = t.alpha * lower.rho if self.gamma else t.sigma
-            x = draft.step(first_order(draft, x, draft.denoise(x), s, t, kept, ("step", i)), t)
+            x = builder.step(first_order(builder, x, builder.denoise(x), s, t, kept, ("step", i)), t)

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from ..schedulers.base import NoiseLevel64
 from ..types import BadInput
 from ._coefficients import Node, first_order, log_step
 from ._exponential import higher, psi
-from .base import LinearCombination, PlanBuilder, Sampler
+from ._numbers import Mask, where
+from .base import PlanBuilder, PlannedSampler
+from .plan import LinearCombination, PlanLevel
 
 
-class UniPC(Sampler):
+class UniPC(PlannedSampler):
     """UniPC: predictor and corrector for one evaluation a step; order of convergence predictor_order + 1.
 
     x_t = (sigma_t / sigma_s) x_s + alpha_t ((1 - e^-h) D_0 + B(h) sum_m a_m D_m / r_m), h = lambda_t - lambda_s, with
@@ -42,28 +42,28 @@ class UniPC(Sampler):
         self.predictor_order, self.variant, self.lower_final = predictor_order, variant, lower_final
         self.order = 2 if lower_final else predictor_order + 1
 
-    def draft(self, draft: PlanBuilder) -> None:
-        x, nodes, before, predicted = draft.start(), [], None, LinearCombination({})
-        for left, (s, t) in zip(range(len(draft.levels) - 1, 0, -1), draft.pairs(), strict=True):
-            D = draft.denoise(x)
+    def draft(self, builder: PlanBuilder) -> None:
+        x, nodes, before, predicted = builder.start(), [], None, LinearCombination({})
+        for left, (s, t) in zip(range(len(builder.levels) - 1, 0, -1), builder.pairs(), strict=True):
+            D = builder.denoise(x)
             if before is not None:  # UniC: the step that led here once more, now with the estimate at its end
                 x = x + self._beyond(before, s, [nodes[0], (s, D), *nodes[1:]]) - predicted
             most = left if self.lower_final else self.predictor_order
             before, nodes = s, [(s, D), *nodes][: min(most, self.predictor_order)]
             predicted = self._beyond(s, t, nodes)  # UniP
-            x = draft.step(first_order(draft, x, D, s, t, t.sigma) + predicted, t)
+            x = builder.step(first_order(builder, x, D, s, t, t.sigma) + predicted, t)
 
-    def _beyond(self, s: NoiseLevel64, t: NoiseLevel64, nodes: list[Node]) -> LinearCombination:
+    def _beyond(self, s: PlanLevel, t: PlanLevel, nodes: list[Node]) -> LinearCombination:
         """alpha_t B(h) sum_m a_m D_m / r_m: what both add to the step of first order."""
         h = log_step(s, t)
         psis = psi(h, len(nodes))
         if len(nodes) > 1:
             two = (h if self.variant == "bh1" else psis[0]) / 2
-            psis[1] = torch.where(_three(nodes), psis[1], two)
+            psis[1] = where(_three(nodes), psis[1], two)
         return higher(s, t, nodes, psis)
 
 
-def _three(nodes: list[Node]) -> Tensor:
+def _three(nodes: list[Node]) -> Mask:
     """Where there is a third node: not at alpha = 0, and not the level of another, which an element of a map kept."""
     first, second, *older = [level.rho for level, _ in nodes]
-    return torch.isfinite(older[0]) & (older[0] > torch.maximum(first, second)) if older else torch.tensor(False)
+    return np.isfinite(older[0]) & (older[0] > first) & (older[0] > second) if older else np.False_

@@ -6,7 +6,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from numbers import Integral
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,10 +31,15 @@ class TimestepSpacing(ABC):
         if not isinstance(steps, Integral) or steps < 1:
             raise BadInput(f"steps must be at least 1, and whole, not {steps!r}")
         times = torch.as_tensor(self.times(schedule, steps), dtype=torch.float64)
-        levels = [schedule.level(t) for t in times]
-        if levels[-1].sigma != 0:
+        together = schedule.level(times)
+        columns = (together.t.unbind(), together.alpha.unbind(), together.sigma.unbind())
+        levels = [NoiseLevel64(*fields) for fields in zip(*columns, strict=True)]
+        taus = together.tau.tolist()
+        if taus[-1] != 0:
             levels.append(schedule.clean())
-        check_falling(levels, name_of(self))
+            taus.append(0.0)
+        if not all(a > b for a, b in pairwise(taus)):
+            check_falling(levels, name_of(self))
         return levels
 
 
@@ -50,20 +57,31 @@ def check_falling(levels: Sequence[NoiseLevel], name: str = "") -> None:
     """
     if len(levels) < 2:
         raise BadInput("a sampler needs at least two levels: where it starts and where it ends")
-    for i, (a, b) in enumerate(pairwise(levels), 1):
-        before, after = torch.as_tensor(a.tau), torch.as_tensor(b.tau)
-        if bool((before >= after).all()) and bool((before > after).any()):
+    taus = [_host(level.tau) for level in levels]
+    for i, (before, after) in enumerate(pairwise(taus), 1):
+        if isinstance(before, float) and isinstance(after, float):
+            falls = before > after
+        else:
+            falls = bool(np.all(before >= after) and np.any(before > after))
+        if falls:
             continue
-        if not bool((torch.isfinite(before) & torch.isfinite(after)).all()):
+        if not np.all(np.isfinite(before) & np.isfinite(after)):
             what = "or the one before it is not a finite number"
-        elif bool((before < after).any()):
+        elif np.any(before < after):
             what = "is noisier than the level before it"
         else:
             what = "repeats the level before it; ask for fewer steps"
-        t = torch.as_tensor(b.t)
+        t = torch.as_tensor(levels[i].t)
         where = f" (t = {t.item():g})" if t.ndim == 0 else ""
         whose = f"{name}: " if name else ""
         raise BadInput(f"{whose}level {i} of {len(levels) - 1}{where} {what}: levels must fall strictly")
+
+
+def _host(tau: Any) -> Any:
+    """A float or a numpy array of tau."""
+    if isinstance(tau, Tensor):
+        return tau.item() if tau.ndim == 0 else tau.detach().cpu().numpy()
+    return tau if isinstance(tau, np.ndarray) and tau.ndim else float(tau)
 
 
 def whole(t: Tensor, schedule: Schedule) -> Tensor:

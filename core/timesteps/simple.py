@@ -1,4 +1,4 @@
-"""Simple: every so-manieth entry of the table of levels, from the noisiest (ComfyUI's simple_scheduler).
+"""Simple: every k-th entry of the table of levels, from the noisiest (ComfyUI's simple_scheduler).
 
 It is `trailing` but for the rounding on a grid: N-th parts of the table are cut off, not rounded.
 """
@@ -13,7 +13,7 @@ from .base import TimestepSpacing, last_time, stepped
 
 
 class Simple(TimestepSpacing):
-    """Every so-manieth index of a schedule's grid, from the noisiest; without a grid, the same as trailing.
+    """Every k-th index of a schedule's grid, from the noisiest; without a grid, the same as trailing.
 
     t_i = t_max - floor(i S / N) on a grid of S indices, else t_max - i/N (t_max - t_clean).
     """

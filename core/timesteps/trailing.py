@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import numpy as np
+import torch
 from torch import Tensor
 
 from ..schedulers.base import Schedule
-from .base import TimestepSpacing, last_time, stepped, whole
+from .base import TimestepSpacing, last_time, stepped
 
 
 class Trailing(TimestepSpacing):
     """Equal steps in time from t_max, the last of them to clean: the usual grid of flow models.
 
     t_i = t_max - i/N (t_max - t_clean). Where clean is off the schedule's curve (ve) the grid ends one step above
-    t_min. Whole indices on a grid.
+    t_min. On a schedule that is defined on a grid of S indices t_i = round(S - i S/N) - 1, the indices of diffusers.
     """
 
     def times(self, schedule: Schedule, steps: int) -> Tensor:
-        return whole(stepped(schedule, steps, last_time(schedule)), schedule)
+        if schedule.steps is None:
+            return stepped(schedule, steps, last_time(schedule))
+        indices = np.arange(schedule.steps, 0, -schedule.steps / steps).round()[:steps]
+        return schedule.t_clean + torch.from_numpy(indices)

@@ -16,12 +16,12 @@ from sonolux.core.training.run import TrainingRun
 
 PLUGIN = '''
 """A sampler of someone else's: Euler's method, and one that knows flow alone."""
-from sonolux.core.samplers.base import PlanBuilder, Sampler
+from sonolux.core.samplers.base import PlanBuilder, PlannedSampler
 from sonolux.core.samplers._coefficients import first_order
 from sonolux.core.types import BadInput
 
 
-class Mine(Sampler):
+class Mine(PlannedSampler):
     """Euler's method, its step scaled.
 
     scale: 1 is right
@@ -32,20 +32,20 @@ class Mine(Sampler):
     def __init__(self, scale: float = 1.0):
         self.scale = scale
 
-    def draft(self, draft: PlanBuilder) -> None:
-        x = draft.start()
-        for s, t in draft.pairs():
-            D = draft.denoise(x)
-            x = draft.step(first_order(draft, x, self.scale * D, s, t, t.sigma), t)
+    def draft(self, builder: PlanBuilder) -> None:
+        x = builder.start()
+        for s, t in builder.pairs():
+            D = builder.denoise(x)
+            x = builder.step(first_order(builder, x, self.scale * D, s, t, t.sigma), t)
 
 
 class FlowOnly(Mine):
     """Refuses everything but flow."""
 
-    def draft(self, draft: PlanBuilder) -> None:
-        if type(draft.schedule).__name__ != "RectifiedFlow":
+    def draft(self, builder: PlanBuilder) -> None:
+        if type(builder.schedule).__name__ != "RectifiedFlow":
             raise BadInput("this sampler wants rectified_flow")
-        super().draft(draft)
+        super().draft(builder)
 '''
 
 
@@ -60,38 +60,38 @@ def plugin(tmp_path, monkeypatch):
 
 BROKEN = '''
 """What goes wrong in samplers."""
-from sonolux.core.samplers.base import Sampler
+from sonolux.core.samplers.base import PlannedSampler
 
 
 class NoSampler:
     """A class that is something else."""
 
 
-class Divides(Sampler):
+class Divides(PlannedSampler):
     """Divides by zero while it drafts."""
 
     order = 1
 
-    def draft(self, draft):
+    def draft(self, builder):
         1 / 0
 
 
-class Numbers(Sampler):
+class Numbers(PlannedSampler):
     """Hands the draft a number."""
 
     order = 1
 
-    def draft(self, draft):
-        x = draft.start()
-        for s, t in draft.pairs():
-            x = draft.step(3.0, t)
+    def draft(self, builder):
+        x = builder.start()
+        for s, t in builder.pairs():
+            x = builder.step(3.0, t)
 '''
 
 
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("NoSampler", r"class NoSampler is no sampler: it has none of draft, plan, solve"),
+        ("NoSampler", r"class NoSampler is no sampler: it has none of plan, solve, integrate"),
         ("Divides", r"a plugin is broken: .*odd\.py:16, in draft: ZeroDivisionError: division by zero"),
         ("Numbers", r"a plugin is broken: .*odd\.py:27, in draft: TypeError: a point is a combination of .* not 3\.0"),
     ],

@@ -8,7 +8,7 @@ import torch
 from sonolux.core.config import registry
 from sonolux.core.editing import inpaint, jumps
 from sonolux.core.editing.inpaint import Inpaint
-from sonolux.core.editing.jumps import Again, Resampled
+from sonolux.core.editing.jumps import Resampled
 from sonolux.core.editing.operators.mask import Mask, known_places
 from sonolux.core.guidance.cfgpp import CFGpp
 from sonolux.core.pipeline.functional import sample
@@ -16,6 +16,8 @@ from sonolux.core.samplers.base import run
 from sonolux.core.samplers.dpm_adaptive import DPMAdaptive
 from sonolux.core.samplers.dpmpp_2m_sde import DPMpp2MSDE
 from sonolux.core.samplers.heun import Heun
+from sonolux.core.samplers.plan import RepeatedNoise
+from sonolux.core.samplers.solver import drawn
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.schedulers.vp_linear import VPLinear
@@ -29,6 +31,7 @@ from sonolux.core.testing.mutation import (
     mutant,
     planted,
     replace,
+    swap,
     swap_arguments,
     swap_sides,
     take_right,
@@ -164,25 +167,25 @@ def test_resampling_joins_plans_that_keep_marginals():
 
 
 @pytest.mark.parametrize(
-    ("owner", "function", "error"),
+    ("owner", "where", "error"),
     [
-        (jumps, "_up", take_right(ast.Mult, near="s")),
+        (jumps, "_up", take_right(ast.Mult, near="ratio")),
         (jumps, "_up", swap_sides(ast.Div)),
-        (Resampled, "plan", replace(argument("range", 0), "self.times", near="times")),
+        (Resampled, "plan", swap(ast.Lt, ast.LtE)),
         (jumps, "_appended", take_right(ast.Add, at=1)),
     ],
 )
-def test_a_planted_error_of_resampling_is_caught(owner, function, error):
-    with planted(owner, function, error):
-        caught(check_plan, Resampled, also=(KeyError, IndexError, RuntimeError))
+def test_a_planted_error_of_resampling_is_caught(owner, where, error):
+    with planted(owner, where, error):
+        caught(check_plan, Resampled, also=(KeyError, IndexError, RuntimeError, BadInput))
 
 
-def test_walks_draw_noise_of_their_own():
-    noise = jumps._Walks(Noise(0, [0], (1, 64)))
-    keys = [Again(n, walk, key) for n in (0, 1) for walk in (0, 1) for key in ("up", ("step", 0))]
-    drawn = torch.cat([noise[key] for key in keys]).flatten(1)
-    assert torch.allclose(torch.corrcoef(drawn), torch.eye(8), atol=0.5)
-    assert torch.equal(noise[keys[0]], noise[keys[0]])
+def test_repeated_stretches_draw_noise_of_their_own():
+    noise = Noise(0, [0], (1, 64))
+    keys = [RepeatedNoise(n, repeat, key) for n in (0, 1) for repeat in (0, 1) for key in ("up", ("step", 0))]
+    found = torch.cat([drawn(noise, key) for key in keys]).flatten(1)
+    assert torch.allclose(torch.corrcoef(found), torch.eye(8), atol=0.5)
+    assert torch.equal(drawn(noise, keys[0]), drawn(noise, keys[0]))
 
 
 @pytest.mark.parametrize(

@@ -13,10 +13,10 @@ from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.schedulers.ve import VE
 from sonolux.core.schedulers.vp_linear import VPLinear
-from sonolux.core.testing.dense import ar1
+from sonolux.core.testing.dense import DenseMixture, ar1
 from sonolux.core.testing.field import band_limited
 from sonolux.core.testing.mixture import example
-from sonolux.core.testing.mutation import caught
+from sonolux.core.testing.mutation import call, caught, planted, replace
 from sonolux.core.testing.planted import plant
 from sonolux.core.training.build import build_data
 from sonolux.core.types import BadInput, Conditioning, Estimate, NoiseLevel
@@ -43,7 +43,7 @@ def check_exact(function, name, schedule):
     found = function(problem, schedule, x, divergence="exact", prior=own)
     off = bits_off(problem, x, found)
     assert off < 1e-5, f"off by {off:.1e} bits per dimension"
-    assert float(found.uncertainty.max()) == 0 and found.nfe == 6 * 32 + 1
+    assert float(found.uncertainty.max()) == 0 and found.nfe == 6 * (32 + 16 + 8) + 3
     assert torch.equal(found.dimensions, torch.full((3,), float(x[0].numel())).double())
 
 
@@ -98,7 +98,42 @@ def test_the_method_is_of_fifth_order_and_its_own_estimate_of_the_error_is_hones
     found = {n: likelihood(problem, RectifiedFlow(), x, divergence="exact", steps=n) for n in (8, 16, 32)}
     off = {n: float((f.log_p - exact(problem, x, f)).abs().mean()) for n, f in found.items()}
     assert off[32] < off[8] / 4**4.5 and off[32] < 1e-5
-    assert off[8] / 30 < float(found[8].step_error.mean()) < 30 * off[8]
+    assert off[8] / 3 < float(found[8].step_error.mean()) < 10 * off[8]
+
+
+def correlated(correlation, scale):
+    """A mixture in two dimensions whose components are narrow and turned."""
+    covariance = scale * torch.tensor([[1.0, correlation], [correlation, 1.0]], dtype=torch.float64)
+    turned = covariance * torch.tensor([[1.0, -1.0], [-1.0, 1.0]])
+    means = torch.tensor([[[1.0, 1.0]], [[-1.0, -1.0]], [[1.0, -1.0]]])
+    return DenseMixture(means, torch.stack([covariance, turned, covariance]))
+
+
+def check_step_error(function, correlation, scale):
+    """The stated error is not below the true one by more than a third, in the mean over rows, at 16 and 32 steps."""
+    problem = correlated(correlation, scale)
+    x = problem.draw(128, seed=5)
+    for steps in (16, 32):
+        found = function(problem, RectifiedFlow(), x, divergence="exact", steps=steps)
+        off, stated = (found.log_p - exact(problem, x, found)).abs(), found.step_error
+        assert float(off.mean()) < 1.5 * float(stated.mean()), "the error of integration is not understated"
+        assert float(stated.mean()) < 60 * float(off.mean()), "nor overstated out of reason"
+        assert float((off > 3 * stated).double().mean()) < 0.25, "and holds for most rows"
+
+
+@pytest.mark.parametrize(("correlation", "scale"), [(0.9, 0.3), (0.999, 0.1), (0.999, 0.01)])
+def test_the_stated_error_holds_on_correlated_data(correlation, scale):
+    check_step_error(likelihood, correlation, scale)
+
+
+def test_an_error_that_is_understated_is_caught():
+    with planted(module, "_step_error", replace(call("maximum"), "_ / 50")):
+        caught(check_step_error, likelihood, 0.999, 0.01)
+
+
+def test_few_steps_state_no_error():
+    x = PROBLEMS["ar1"].draw(2)
+    assert bool(likelihood(PROBLEMS["ar1"], RectifiedFlow(), x, divergence="exact", steps=3).step_error.isnan().all())
 
 
 # --- Hutchinson's estimate -------------------------------------------------------------------------------------------

@@ -131,7 +131,7 @@ def test_what_follows_a_sound_is_silence_before_it_is_decoded():
     check_decoding()
 
 
-def _roomy(seed, rows, shapes, device):
+def _roomy(seed, rows, shapes, device, *more):
     return Noise(seed, rows, tuple(max(n) for n in zip(*shapes, strict=True)), device)
 
 

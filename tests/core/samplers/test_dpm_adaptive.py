@@ -1,5 +1,6 @@
 """The adaptive sampler: errors follow the tolerances, every sample has its own steps, and evaluations are counted."""
 
+import ast
 import itertools
 import math
 
@@ -8,15 +9,28 @@ import torch
 from sonolux.core.config import registry
 from sonolux.core.pipeline.functional import sample
 from sonolux.core.samplers.base import Solution, run
-from sonolux.core.samplers.dpm_adaptive import DPMAdaptive
+from sonolux.core.samplers.dpm_adaptive import DPMAdaptive, _Begun, _Control, _Path
 from sonolux.core.samplers.heun import Heun
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.schedulers.vp_linear import VPLinear
 from sonolux.core.testing.conformance import falling
 from sonolux.core.testing.mixture import example
+from sonolux.core.testing.mutation import (
+    argument,
+    attribute,
+    call,
+    caught,
+    condition,
+    planted,
+    replace,
+    set_argument,
+    swap,
+    swap_name,
+    take_right,
+)
+from sonolux.core.testing.mutation import name as variable
 from sonolux.core.testing.ode import random_start, trajectory
-from sonolux.core.testing.planted import plant
 from sonolux.core.types import BadInput, Conditioning, Estimate, NoiseLevel
 
 FLOW = RectifiedFlow()
@@ -326,24 +340,30 @@ def test_an_estimate_that_is_no_number_ends_the_run():
 
 
 PLANTED = [
-    (DPMAdaptive, check_alone, "own.p * before", "own.p * now"),
-    (DPMAdaptive, check_alone, "1 + torch.atan(factor - 1)", "1 - torch.atan(factor - 1)"),
-    (DPMAdaptive, check_alone, "(factor >= own.safety)", "(factor >= 0)"),  # everything is accepted
-    (DPMAdaptive, check_alone, ") / own.pair_order)", ") / (own.pair_order + 1))"),
-    (DPMAdaptive, check_alone, "torch.where(kept, high, x)", "torch.where(kept, low, x)"),
-    (DPMAdaptive, check_alone, "high.detach() * after", "high.detach() * before"),
-    (DPMAdaptive, check_alone, "torch.maximum(low.abs(), x.abs())", "low.abs()"),
-    (DPMAdaptive, check_tolerances, "((high - low) / allowed)", "((high - low) * allowed)"),
-    (DPMAdaptive, check_batch, "judge(error.double().cpu())", "judge(error.double().cpu().mean().expand(len(x)))"),
-    (DPMAdaptive, check_batch, "control.running\n            error", "1\n            error"),  # the finished pay on
-    (DPMAdaptive, check_padding, "counts = counts * conditions.valid", "pass"),
-    (DPMAdaptive, check_maps, "self.first.tau != self.last.tau", "self.first.tau == self.first.tau"),
-    (DPMAdaptive, check_batch, "nfe += control.moved & control.running", "nfe += control.running"),
-    (DPMAdaptive, check_count, "self.first.pop() if self.first else", "0 or"),  # the known estimate is made again
+    (DPMAdaptive, check_alone, _Control, "judge", (replace(variable("before"), "now", at=0),)),
+    (DPMAdaptive, check_alone, _Control, "judge", (swap(ast.Add, ast.Sub, near="atan"),)),
+    (DPMAdaptive, check_alone, _Control, "judge", (replace(attribute("safety"), "0"),)),  # everything is accepted
+    (DPMAdaptive, check_alone, _Control, "judge", (replace(attribute("pair_order"), "_ + 1"),)),
+    (DPMAdaptive, check_alone, DPMAdaptive, "integrate", (set_argument("where", 1, "low"),)),
+    (DPMAdaptive, check_alone, DPMAdaptive, "_error", (swap_name("after", "before", at=1),)),
+    (DPMAdaptive, check_alone, DPMAdaptive, "_error", (replace(call("maximum"), "low.abs()"),)),
+    (DPMAdaptive, check_tolerances, DPMAdaptive, "_error", (swap(ast.Div, ast.Mult, near="allowed"),)),
+    (DPMAdaptive, check_batch, DPMAdaptive, "integrate", (replace(argument("judge", 0), "_.mean().expand(len(x))"),)),
+    (
+        DPMAdaptive,
+        check_batch,
+        DPMAdaptive,
+        "integrate",
+        (replace(attribute("running"), "1", at=1),),
+    ),  # finished pay on
+    (DPMAdaptive, check_padding, DPMAdaptive, "_error", (replace(condition(), "False"),)),
+    (DPMAdaptive, check_maps, _Path, "__init__", (replace(ast.NotEq, "self.first.tau == self.first.tau"),)),
+    (DPMAdaptive, check_batch, DPMAdaptive, "integrate", (take_right(ast.BitAnd),)),
+    (DPMAdaptive, check_count, _Begun, "denoise", (replace(condition(), "False"),)),  # the known estimate is made again
 ]
 
 
-@pytest.mark.parametrize(("cls", "check", "old", "new"), PLANTED)
-def test_planted_error_is_caught(cls, check, old, new):
-    with pytest.raises((AssertionError, BadInput)):
-        check(plant(cls, old, new))
+@pytest.mark.parametrize(("cls", "check", "owner", "where", "errors"), PLANTED)
+def test_planted_error_is_caught(cls, check, owner, where, errors):
+    with planted(owner, where, *errors):
+        caught(check, cls, also=(BadInput, RuntimeError))

@@ -1,11 +1,11 @@
 """The samplers against plain implementations in their papers' own variables, on the same grid and noise."""
 
+import ast
 import itertools
 import math
 
 import pytest
 import torch
-from sonolux.core.samplers import _exponential as exponential
 from sonolux.core.samplers.base import run
 from sonolux.core.samplers.ddim import DDIM
 from sonolux.core.samplers.ddpm import DDPM
@@ -18,12 +18,25 @@ from sonolux.core.schedulers.discrete import Discrete
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.schedulers.vp_linear import VPLinear
+from sonolux.core.testing.faulty import faulty
 from sonolux.core.testing.mixture import example
-from sonolux.core.testing.planted import plant
+from sonolux.core.testing.mutation import (
+    call,
+    caught,
+    replace,
+    set_argument,
+    swap,
+    swap_arguments,
+    swap_attribute,
+    swap_constant,
+    swap_sides,
+    take_left,
+    take_right,
+)
 from sonolux.core.timesteps.karras import Karras
 from sonolux.core.timesteps.trailing import Trailing
 from sonolux.core.timesteps.uniform_logsnr import UniformLogSNR
-from sonolux.core.types import NoiseLevel
+from sonolux.core.types import BadInput, NoiseLevel
 
 MIXTURE = example()
 SIGMAS = [float(a.sigma) for a in Karras().levels(EDM(), 12)]
@@ -192,24 +205,24 @@ def test_flow(cls):
 
 
 PLANTED = [
-    (Euler, check_sigma, "(t.sigma / s.sigma) * x", "(s.sigma / t.sigma.clamp(min=1e-9)) * x", None),
-    (Euler, check_flow, "(t.alpha - s.alpha", "(t.alpha - t.alpha", None),
-    (Heun, check_sigma, "(t.rho - s.rho) / 2", "(t.rho - s.rho)", None),
-    (Heun, check_sigma, "draft.denoise(x)) / t.sigma", "D) / t.sigma", None),
-    (EulerAncestral, check_sigma, "1 - falls**2", "1 - falls", None),
-    (DPMpp2M, check_sigma, "psi0 / 2", "psi0", None),
-    (DPMpp2M, check_two_m_preserving, "return t.alpha * newton", "return s.alpha * newton", exponential),
-    (DPMpp2M, check_sigma, "[(s, D), *nodes[:1]]", "[*nodes[:1], (s, D)]", None),
-    (DPMpp2M, check_sigma, "column[j + 1] - column[j]", "column[j] - column[j + 1]", exponential),
-    (DPMpp2MSDE, check_sigma, "-(1 + self.eta) * h", "-self.eta * h", None),
-    (DDIM, check_ddim, "self.eta**2", "self.eta", None),
-    (DDIM, check_ddim, '("step", i)', '("step", 0)', None),
-    (DDPM, check_ddpm, "torch.where(t.sigma > 0, fresh, 0.0)", "fresh", None),
-    (DDPM, check_ddpm, "kept = t.sigma * (t.sigma", "kept = s.sigma * (t.sigma", None),
+    (Euler, check_sigma, "draft", (swap_sides(ast.Div),)),
+    (Euler, check_flow, "draft", (take_left(ast.Sub),)),
+    (Heun, check_sigma, "heun", (swap_constant(2, 1),)),
+    (Heun, check_sigma, "heun", (replace(call("denoise"), "D", at=1),)),
+    (EulerAncestral, check_sigma, "draft", (take_left(ast.Mult, near="falls", at=-1),)),
+    (DPMpp2M, check_sigma, "draft", (swap_constant(2, 1),)),
+    (DPMpp2M, check_two_m_preserving, "higher", (set_argument("newton", "scale", "s.alpha"),)),
+    (DPMpp2M, check_sigma, "draft", (swap_arguments("higher", 0, 1),)),
+    (DPMpp2M, check_sigma, "newton", (swap_sides(ast.Sub, near="r"),)),
+    (DPMpp2MSDE, check_sigma, "draft", (take_right(ast.Add, near="eta"),)),
+    (DDIM, check_ddim, "draft", (take_left(ast.Mult, near="eta", at=-1),)),
+    (DDPM, check_ddpm, "draft", (swap(ast.Eq, ast.NotEq),)),
+    (DDPM, check_ddpm, "draft", (replace(call("where"), "fresh"),)),
+    (DDPM, check_ddpm, "draft", (swap_attribute("sigma", "alpha"),)),
 ]
 
 
-@pytest.mark.parametrize(("cls", "check", "old", "new", "helper"), PLANTED)
-def test_planted_error_is_caught(cls, check, old, new, helper):
-    with pytest.raises((AssertionError, KeyError)):
-        check(plant(cls, old, new, helper))
+@pytest.mark.parametrize(("cls", "check", "where", "errors"), PLANTED)
+def test_planted_error_is_caught(cls, check, where, errors):
+    with faulty(cls, where, *errors):
+        caught(check, cls, also=(KeyError, IndexError, BadInput))

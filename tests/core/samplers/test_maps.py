@@ -166,7 +166,7 @@ def test_eps_at_alpha_zero_inside_a_map_is_refused():
     known = torch.arange(11) < 5
     levels = maps(falling(schedule, 3), (1, 3, 11), known, schedule.clean())
     with pytest.raises(BadInput, match="parameterization: v"):
-        sample(seen, (1, 3, 11), schedule, spacing=levels)
+        sample(seen, (1, 3, 11), schedule, timesteps=levels)
     with pytest.raises(BadInput, match="parameterization: v"):
         seen.denoise(drawn(1, 3, 11), NoiseLevel(1.0, 0.0, 1.0), Conditioning())
 

@@ -1,5 +1,6 @@
 """Multistep samplers against their papers' own formulas, integrals by quadrature; planted errors."""
 
+import ast
 import math
 from itertools import pairwise
 
@@ -8,7 +9,7 @@ import pytest
 import torch
 from scipy.integrate import quad
 from scipy.special import gamma, gammainc
-from sonolux.core.samplers import _exponential as exponential
+from sonolux.core.samplers import _exponential
 from sonolux.core.samplers.base import run
 from sonolux.core.samplers.deis import DEIS, _gammas
 from sonolux.core.samplers.dpmpp_3m import DPMpp3M
@@ -22,13 +23,29 @@ from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.schedulers.vp_linear import VPLinear
 from sonolux.core.testing.conformance import falling
+from sonolux.core.testing.faulty import faulty
 from sonolux.core.testing.mixture import example
-from sonolux.core.testing.mutation import caught
-from sonolux.core.testing.planted import plant
+from sonolux.core.testing.mutation import (
+    argument,
+    call,
+    caught,
+    condition,
+    planted,
+    replace,
+    scale,
+    set_argument,
+    swap,
+    swap_arguments,
+    swap_constant,
+    swap_sides,
+    take_left,
+    take_right,
+)
+from sonolux.core.testing.mutation import name as variable
 from sonolux.core.timesteps.karras import Karras
 from sonolux.core.timesteps.trailing import Trailing
 from sonolux.core.timesteps.uniform_logsnr import UniformLogSNR
-from sonolux.core.types import NoiseLevel
+from sonolux.core.types import BadInput, NoiseLevel
 
 MIXTURE = example()
 # From sigma = 80, from VP's noisiest level, and from alpha = 0 exactly; all to sigma = 0.
@@ -279,13 +296,13 @@ def test_families_meet():
 # --- integrals -------------------------------------------------------------------------------------------------------
 
 
-def check_psi(module=exponential):
-    H = torch.tensor([1e-8, 1e-3, 0.3, 0.999, 1.0, 2.5, 8.0, 40.0, -0.2, -0.9], dtype=torch.float64)
+def check_psi(module=_exponential):
+    H = np.array([1e-8, 1e-3, 0.3, 0.999, 1.0, 2.5, 8.0, 40.0, -0.2, -0.9])
     for k, values in enumerate(module.psi(H, 5)):
         for h, value in zip(H.tolist(), values.tolist(), strict=True):
             exact = integral(lambda r, h=h, k=k: h * np.exp(-h * (1 - r)) * r**k, 0, 1)
             assert value == pytest.approx(exact, rel=1e-11), (h, k)
-    ends = module.psi(torch.tensor([0.0, math.inf], dtype=torch.float64), 5)
+    ends = module.psi(np.array([0.0, math.inf]), 5)
     assert all(value.tolist() == [0.0, 1.0] for value in ends)
 
 
@@ -295,50 +312,47 @@ def test_psi():
 
 def test_incomplete_gammas():
     h = [1e-8, 1e-3, 0.3, 0.999, 1.0, 2.5, 8.0, 40.0, math.inf]
-    for k, values in enumerate(_gammas(torch.tensor(h, dtype=torch.float64), 3)):
+    for k, values in enumerate(_gammas(np.array(h), 3)):
         exact = [float(gamma(k + 1) * gammainc(k + 1, v)) for v in h]
         assert values.tolist() == pytest.approx(exact, rel=1e-12), k
 
 
 # --- planted errors --------------------------------------------------------------------------------------------------
 
-HALF_WEIGHT = ("(moment * column[0])", "(moment / k * column[0])")  # the second derivative at half its weight
 PLANTED = [
-    (DPMpp3M, check_three, *HALF_WEIGHT, exponential),
-    (DPMpp3M, check_three, "*nodes[:2]", "*nodes[:1]", None),  # one estimate too few
-    (ExpAB, check_exp_ab, "column[j + 1] - column[j]", "column[j] - column[j + 1]", exponential),  # sign
-    (ExpAB, check_exp_ab, "_times_root(power, r[k - 1])", "_times_root(power, r[k])", exponential),  # off by one
-    (ExpAB, check_exp_ab, "(r[j + k] - r[j])", "(r[j + 1] - r[j])", exponential),
-    (ExpAB, check_exp_ab, "[(s, D), *nodes]", "[*nodes, (s, D)]", None),
-    (ExpABM, check_exp_abm, "x = x + self._correction(*pair", "x = x + 0.0 * self._correction(*pair", None),  # skipped
-    (ExpABM, check_exp_abm, "draft.step(x + self", "draft.step(x - self", None),
-    (ExpABM, check_exp_abm, "- higher(s, t, nodes, psis)", "- 0.0 * higher(s, t, nodes, psis)", None),
-    (ExpABM, check_exp_abm, "[nodes[0], new, *nodes[1:]]", "[nodes[0], new, *nodes[2:]]", None),
-    (UniPC, check_unipc, "psis[0]) / 2", "psis[0]) / 1", None),
-    (UniPC, check_unipc, "two = (h if", "two = (-h if", None),
-    (UniPC, check_unipc, "torch.where(_three(nodes), psis[1], two)", "two", None),
-    (UniPC, check_unipc, "torch.isfinite(older[0]) & ", "", None),  # an estimate at alpha = 0 counts
-    (UniPC, check_unipc, "if before is not None", "if False", None),  # the corrector is skipped
-    (UniPC, check_unipc, " - predicted\n", "\n", None),
-    (UniPC, check_unipc, "self._beyond(before, s,", "self._beyond(before, t,", None),
-    (LMS, check_lms, "/ (k + 1)", "/ (k + 2)", None),
-    (LMS, check_lms, "- s.alpha * D", "+ s.alpha * D", None),
-    (LMS, check_lms, "(level.rho - s.rho) / width", "(s.rho - level.rho) / width", None),
-    (DEIS, check_deis, "-s.rho * gamma", "s.rho * gamma", None),
-    (DEIS, check_deis, "k * made[-1] - power", "made[-1] - power", None),
-    (DEIS, check_deis, "torch.where(torch.isinf(h), 0.0, ", "torch.where(h < 0, 0.0, ", None),  # inf e^-inf
-    (IPNDM, check_ipndm, "-float(j)", "float(j)", None),
-    (IPNDM, check_ipndm, "torch.isfinite(rho[j]) & ", "", None),  # an estimate at alpha = 0 counts
+    (DPMpp3M, check_three, "draft", (swap_constant(2, 1),)),  # one estimate too few
+    (ExpAB, check_exp_ab, "newton", (swap_sides(ast.Sub, near="r"),)),  # sign
+    (ExpAB, check_exp_ab, "newton", (set_argument("_times_root", 1, "r[k]"),)),
+    (ExpAB, check_exp_ab, "newton", (swap(ast.Div, ast.Mult),)),
+    (ExpAB, check_exp_ab, "draft", (swap_arguments("higher", 0, 1),)),
+    (ExpABM, check_exp_abm, "draft", (scale(call("_correction"), 0.0),)),  # skipped
+    (ExpABM, check_exp_abm, "draft", (scale(call("_correction"), -1.0, at=1),)),
+    (ExpABM, check_exp_abm, "_correction", (take_left(ast.Sub),)),
+    (ExpABM, check_exp_abm, "_correction", (swap_constant(1, 2),)),
+    (UniPC, check_unipc, "_beyond", (swap_constant(2, 1),)),
+    (UniPC, check_unipc, "_beyond", (replace(variable("h"), "-h", at=1),)),
+    (UniPC, check_unipc, "_beyond", (replace(call("where"), "two"),)),
+    (UniPC, check_unipc, "_three", (replace(call("isfinite"), "True"),)),  # an estimate at alpha = 0 counts
+    (UniPC, check_unipc, "draft", (replace(condition(), "False"),)),  # the corrector is skipped
+    (UniPC, check_unipc, "draft", (take_left(ast.Sub, near="predicted"),)),
+    (UniPC, check_unipc, "draft", (swap_arguments("_beyond", 0, 1),)),
+    (LMS, check_lms, "draft", (swap_constant(1, 2),)),
+    (LMS, check_lms, "draft", (swap(ast.Sub, ast.Add),)),
+    (LMS, check_lms, "draft", (swap_sides(ast.Sub, near="level"),)),
+    (DEIS, check_deis, "draft", (replace(ast.USub, "s.rho"),)),
+    (DEIS, check_deis, "_gammas", (take_right(ast.Mult, near="made"),)),
+    (DEIS, check_deis, "_gammas", (replace(call("isinf"), "h < 0"),)),  # inf e^-inf
+    (IPNDM, check_ipndm, "draft", (replace(ast.USub, "float(j)"),)),
+    (IPNDM, check_ipndm, "draft", (replace(call("isfinite"), "True"),)),  # an estimate at alpha = 0 counts
 ]
 
 
-@pytest.mark.parametrize(("cls", "check", "old", "new", "helper"), PLANTED)
-def test_planted_error_is_caught(cls, check, old, new, helper):
-    caught(check, plant(cls, old, new, helper))
+@pytest.mark.parametrize(("cls", "check", "where", "errors"), PLANTED)
+def test_planted_error_is_caught(cls, check, where, errors):
+    with faulty(cls, where, *errors):
+        caught(check, cls, also=(KeyError, IndexError, BadInput))
 
 
 def test_a_wrong_series_is_caught():
-    source = "torch.where(small, _series(H, k)"
-    module = plant(ExpAB, source, source.replace("k)", "k - 1)"), exponential).draft.__globals__
-    with pytest.raises(AssertionError):
-        check_psi(type("Faulty", (), {"psi": staticmethod(module["psi"])}))
+    with planted(_exponential, "psi", replace(argument("_series", 1), "_ - 1", at=None)):
+        caught(check_psi)

@@ -1,10 +1,10 @@
 """Multistep samplers: orders of their options, ends, maps, elements that wait, costs; planted errors."""
 
+import ast
 import math
 
 import pytest
 import torch
-from sonolux.core.samplers import _exponential as exponential
 from sonolux.core.samplers.base import run
 from sonolux.core.samplers.deis import DEIS
 from sonolux.core.samplers.dpmpp_3m import DPMpp3M
@@ -18,11 +18,11 @@ from sonolux.core.schedulers.discrete import Discrete
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.testing.conformance import check_map, check_order, check_plan, falling
+from sonolux.core.testing.faulty import faulty
 from sonolux.core.testing.mixture import example
-from sonolux.core.testing.mutation import caught
+from sonolux.core.testing.mutation import call, caught, condition, replace, scale, swap_constant, take_left
 from sonolux.core.testing.ode import random_start, solve
 from sonolux.core.testing.orders import Order, Pinned, own_start, whole
-from sonolux.core.testing.planted import plant
 from sonolux.core.types import BadInput, Estimate, NoiseLevel
 
 MIXTURE = example()
@@ -106,7 +106,7 @@ def test_own_start_and_whole_interval(cls):
         assert started.finite and all_.finite and all_.errors[-1] < all_.errors[0] / 3
 
 
-# --- ends, maps, moves, costs ----------------------------------------------------------------------------------------
+# --- ends, maps, _moves, costs ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", OPTIONS)
@@ -199,24 +199,21 @@ def order_of(cls):
 
 
 HALF_WEIGHT = ("(moment * column[0])", "(moment / k * column[0])")  # the second derivative at half its weight
-PLANTED_ORDER = [
-    (DPMpp3M, order_of, *HALF_WEIGHT, exponential),
-    (DPMpp3M, order_of, "log_step(s, level) / h for", "-torch.ones(()) for", exponential),  # steps taken as equal
-    (UniPC, order_of, "if before is not None", "if False", None),
-    (UniPC, order_of, " - predicted\n", "\n", None),
-    (ExpABM, order_of, "x = x + self._correction(*pair", "x = x - self._correction(*pair", None),
-    (LMS, order_of, "/ (k + 1)", "/ (k + 1.5)", None),
-    (DEIS, order_of, "/ (k + 1), k * made", "/ k, k * made", None),
-    (IPNDM, check_ipndm_orders, "/ (k + 1)", "/ (k + 2)", None),
-]
-PLANTED_WAITING = [
-    (ExpAB, check_waiting, "usable & torch.isfinite(r[k])", "usable", exponential),
-    (ExpAB, check_waiting, "usable & (r[j] != r[k])", "usable", exponential),
-    (UniPC, check_waiting, " & (older[0] > torch.maximum(first, second))", "", None),
-    (IPNDM, check_waiting, " & (rho[j] > rho[j - 1])", "", None),
+PLANTED = [
+    (DPMpp3M, order_of, "higher", (replace(ast.Div, "-1.0"),)),  # steps taken as equal
+    (UniPC, order_of, "draft", (replace(condition(), "False"),)),
+    (UniPC, order_of, "draft", (take_left(ast.Sub, near="predicted"),)),
+    (ExpABM, order_of, "draft", (scale(call("_correction"), -1.0),)),
+    (LMS, order_of, "draft", (swap_constant(1, 1.5),)),
+    (DEIS, order_of, "_gammas", (replace(ast.Add, "k", at=-1),)),
+    (IPNDM, check_ipndm_orders, "draft", (swap_constant(1, 2, at=-1),)),
+    (ExpAB, check_waiting, "newton", (replace(ast.BitOr, "True"),)),
+    (UniPC, check_waiting, "_three", (replace(ast.Gt, "True", at=0), replace(ast.Gt, "True", at=0))),
+    (IPNDM, check_waiting, "draft", (replace(ast.Gt, "True"),)),
 ]
 
 
-@pytest.mark.parametrize(("cls", "check", "old", "new", "helper"), PLANTED_ORDER + PLANTED_WAITING)
-def test_planted_error_is_caught(cls, check, old, new, helper):
-    caught(check, plant(cls, old, new, helper))
+@pytest.mark.parametrize(("cls", "check", "where", "errors"), PLANTED)
+def test_planted_error_is_caught(cls, check, where, errors):
+    with faulty(cls, where, *errors):
+        caught(check, cls, also=(KeyError, IndexError, BadInput, ZeroDivisionError))

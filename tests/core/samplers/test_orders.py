@@ -1,8 +1,9 @@
 """The order that each deterministic sampler states is measured on three processes, against the exact solution."""
 
+import ast
+
 import pytest
 from sonolux.core.config import registry
-from sonolux.core.samplers import _exponential as exponential
 from sonolux.core.samplers.dpmpp_2m import DPMpp2M
 from sonolux.core.samplers.dpmpp_2m_sde import DPMpp2MSDE
 from sonolux.core.samplers.euler import Euler
@@ -10,8 +11,9 @@ from sonolux.core.samplers.heun import Heun
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.testing.conformance import check_order
+from sonolux.core.testing.faulty import faulty
+from sonolux.core.testing.mutation import call, caught, replace, scale, swap_constant, swap_sides
 from sonolux.core.testing.orders import interior, own_start, whole
-from sonolux.core.testing.planted import plant
 
 SAMPLERS = {name: registry.find("sampler", name)() for name in registry.builtins("sampler")}
 DETERMINISTIC = {name: sampler for name, sampler in SAMPLERS.items() if not sampler.stochastic}
@@ -49,17 +51,17 @@ def test_history_changes_only_a_method_that_has_some():
 
 
 @pytest.mark.parametrize(
-    ("cls", "old", "new", "helper"),
+    ("cls", "where", "errors"),
     [
-        (Euler, "order = 1", "order = 2", None),
-        (Heun, "(t.rho - s.rho) / 2", "(t.rho - s.rho) / 3", None),
-        (Heun, "x = draft.step(x + ", "x = draft.step(x + 0.0 * ", None),  # the correction is skipped
-        (DPMpp2M, "psi0 / 2", "psi0 / 4", None),  # half weight
-        (DPMpp2M, "column[j + 1] - column[j]", "column[j] - column[j + 1]", exponential),  # sign
-        (DPMpp2M, "*nodes[:1]]", "*nodes[:0]]", None),  # history is never used
-        (DPMpp2M, "log_step(s, level) / h for", "-torch.ones(()) for", exponential),  # steps taken as equal
+        (Euler, "order", (2,)),
+        (Heun, "heun", (swap_constant(2, 3),)),
+        (Heun, "heun", (scale(call("where"), 0.0),)),  # the correction is skipped
+        (DPMpp2M, "draft", (swap_constant(2, 4),)),  # half weight
+        (DPMpp2M, "newton", (swap_sides(ast.Sub, near="r"),)),  # sign
+        (DPMpp2M, "draft", (swap_constant(1, 0),)),  # history is never used
+        (DPMpp2M, "higher", (replace(ast.Div, "-1.0"),)),  # steps taken as equal
     ],
 )
-def test_planted_error_is_caught(cls, old, new, helper):
-    with pytest.raises(AssertionError, match="order"):
-        check_order(plant(cls, old, new, helper)())
+def test_planted_error_is_caught(cls, where, errors):
+    with faulty(cls, where, *errors):
+        caught(check_order, cls())

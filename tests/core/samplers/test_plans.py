@@ -1,18 +1,16 @@
 """Every sampler on every schedule: invariants, maps of levels; the loop that runs a plan."""
 
-import inspect
+import ast
 import itertools
 import weakref
 
+import numpy as np
 import pytest
 import torch
 from sonolux.core.config import registry
-from sonolux.core.samplers import _coefficients as coefficients
-from sonolux.core.samplers import _exponential as exponential
-from sonolux.core.samplers import _moves as moves
-from sonolux.core.samplers import base
 from sonolux.core.samplers import plan as plans
-from sonolux.core.samplers.base import LinearCombination, PlanBuilder, Sampler, run
+from sonolux.core.samplers import solver
+from sonolux.core.samplers.base import LinearCombination, PlanBuilder, PlannedSampler, run, trace
 from sonolux.core.samplers.ddim import DDIM
 from sonolux.core.samplers.ddpm import DDPM
 from sonolux.core.samplers.dpmpp_2m import DPMpp2M
@@ -25,9 +23,25 @@ from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.schedulers.vp_linear import VPLinear
 from sonolux.core.testing.conformance import check_map, check_plan, falling
+from sonolux.core.testing.faulty import faulty
 from sonolux.core.testing.invariants import deviation
 from sonolux.core.testing.mixture import example
-from sonolux.core.testing.planted import plant
+from sonolux.core.testing.mutation import (
+    argument,
+    call,
+    caught,
+    condition,
+    constant,
+    drop_statement,
+    negate,
+    planted,
+    replace,
+    scale,
+    swap,
+    swap_constant,
+    take_left,
+    take_right,
+)
 from sonolux.core.types import BadInput, Conditioning, Estimate, NoiseLevel
 from sonolux.core.util.rng import Noise
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -66,43 +80,49 @@ def test_ddpm_with_the_large_variance_is_the_named_exception():
 
 FLOW = RectifiedFlow()
 PLANTED = [
-    (DDIM, "kept = t.sigma * (1", "kept = t.alpha * (1", None),
-    (Euler, "+ (t.alpha - s.alpha", "+ (t.alpha + s.alpha", None),
-    (EulerAncestral, "up = self.eta * t.rho", "up = self.eta * s.rho", None),
-    (EulerAncestral, "t, t.alpha * down", "t, down", None),
-    (DDPM, 'if self.variance == "small"', 'if self.variance == "none"', None),
-    (Heun, "(eps_t - eps)", "(eps_t + eps)", None),
-    (DPMpp2M, "t, t.sigma)", "t, s.sigma)", None),
-    (DPMpp2MSDE, "torch.exp(-eta * h)", "torch.exp(eta * h)", moves),
-    (DDIM, "fresh = (t.sigma**2 - kept**2)", "fresh = (t.sigma - kept)", coefficients),
-    (EulerAncestral, "(t.alpha - s.alpha * ratio)", "(t.alpha - ratio)", coefficients),
-    (DPMpp2M, "column[j + 1] - column[j]", "column[j + 1] + column[j]", exponential),
-    (DPMpp2MSDE, "+ fresh * draft.noise(key)", "+ 2 * fresh * draft.noise(key)", coefficients),
+    (DDIM, "draft", (scale(argument("first_order", 5), 1.6),)),
+    (Euler, "draft", (swap(ast.Sub, ast.Add),)),
+    (EulerAncestral, "draft", (scale(argument("first_order", 5), 2.0),)),
+    (EulerAncestral, "draft", (take_right(ast.Mult, near="down"),)),
+    (DDPM, "draft", (negate(condition()),)),
+    (Heun, "heun", (swap(ast.Sub, ast.Add, near="eps_t"),)),
+    (DPMpp2M, "draft", (replace(argument("first_order", 5), "s.sigma"),)),
+    (DPMpp2MSDE, "damping", (replace(ast.USub, "eta"),)),
+    (DDIM, "first_order", (take_left(ast.Sub, near="kept"),)),
+    (EulerAncestral, "first_order", (take_right(ast.Mult, near="ratio", at=2),)),
+    (DPMpp2M, "newton", (replace(ast.USub, "distance"),)),
+    (DPMpp2MSDE, "first_order", (scale(call("noise"), 2.0),)),
 ]
 
 
-@pytest.mark.parametrize(("cls", "old", "new", "helper"), PLANTED)
-def test_planted_error_is_caught_by_the_invariants(cls, old, new, helper):
-    sampler = plant(cls, old, new, helper)(**({"eta": 0.7} if cls is DDIM else {}))
-    with pytest.raises(AssertionError):
-        for schedule in (FLOW, VPLinear(), EDM()):
-            check_plan(sampler, schedule, 9)
+@pytest.mark.parametrize(("cls", "where", "errors"), PLANTED)
+def test_planted_error_is_caught_by_the_invariants(cls, where, errors):
+    with faulty(cls, where, *errors):
+        sampler = cls(**({"eta": 0.7} if cls is DDIM else {}))
+        caught(lambda: [check_plan(sampler, schedule, 9) for schedule in (FLOW, VPLinear(), EDM())])
+
+
+def check_ends(sampler):
+    check_plan(sampler, FLOW)
+    check_map(sampler, FLOW)
+    check_map(sampler, EDM())
 
 
 @pytest.mark.parametrize(
-    ("cls", "old", "new", "helper"),
+    ("cls", "where", "errors"),
     [
-        (DPMpp2M, "(moment * column[0]).where(usable)", "moment * column[0]", exponential),  # history that there is not
-        (DPMpp2M, "usable & (r[j] != r[k])", "usable", exponential),  # division by a step that an element did not take
-        (Heun, "(s.alpha > 0) & (t.sigma > 0)", "s.alpha >= 0", None),  # a slope that is not defined
+        (
+            DPMpp2M,
+            "newton",
+            (replace(condition(), "False", near="some"), replace(call("where"), "moment * inverse[j]")),
+        ),
+        (DPMpp2M, "newton", (replace(ast.BitOr, "True"),)),  # division by a step that an element did not take
+        (Heun, "heun", (replace(call("regular"), "s.alpha >= 0"),)),  # a slope that is not defined
     ],
 )
-def test_planted_error_at_the_ends_is_caught(cls, old, new, helper):
-    sampler = plant(cls, old, new, helper)()
-    with pytest.raises(AssertionError):
-        check_plan(sampler, FLOW)
-        check_map(sampler, FLOW)
-        check_map(sampler, EDM())
+def test_planted_error_at_the_ends_is_caught(cls, where, errors):
+    with faulty(cls, where, *errors):
+        caught(check_ends, cls(), also=(ZeroDivisionError,))
 
 
 def test_an_unfused_map_would_be_caught(monkeypatch):
@@ -110,7 +130,7 @@ def test_an_unfused_map_would_be_caught(monkeypatch):
         return sum(values[s] * (c if isinstance(c, torch.Tensor) else float(torch.tensor(c))) for s, c in terms)
 
     check_map(Heun(), FLOW)
-    monkeypatch.setattr(base, "_total", lambda terms, values, like: unfused(terms, values, like) + 0)
+    monkeypatch.setattr(solver, "_total", lambda terms, values, like: unfused(terms, values, like) + 0)
     shifted = plans.expand
     monkeypatch.setattr(plans, "expand", lambda value, x: shifted(value, x) * (1 + 1e-7))
     with pytest.raises(AssertionError, match="bit for bit"):
@@ -204,18 +224,12 @@ def test_what_is_no_longer_needed_is_freed(name):
     check_freed(ALL[name])
 
 
-def test_points_that_only_the_denoiser_sees_are_freed(monkeypatch):
+def test_points_that_only_the_denoiser_sees_are_freed():
     """A predictor's point enters no later row, so no row is its last use."""
-    used = 'final[("x", i)] = i + 1'
-    source = inspect.getsource(plans.with_last_uses)
-    assert source.count(used) == 1
-    planted = dict(vars(plans))
-    exec(source.replace(used, "pass"), planted)
-    monkeypatch.setattr(plans, "with_last_uses", planted["with_last_uses"])
-    check_freed(Euler())
-    for name in ("heun_exp", "dpmpp_2s", "lcm"):
-        with pytest.raises(AssertionError, match="freed"):
-            check_freed(SAMPLERS[name])
+    with planted(plans, "last_uses", drop_statement(constant("x"), at=-1)):
+        check_freed(Euler())
+        for name in ("heun_exp", "dpmpp_2s", "lcm"):
+            caught(check_freed, SAMPLERS[name])
 
 
 def test_an_estimate_may_move_the_state():
@@ -242,12 +256,12 @@ def test_float32_follows_float64(name):
 
 
 def test_a_sampler_is_written_like_its_paper():
-    class Mine(Sampler):
-        def draft(self, draft: PlanBuilder) -> None:
-            x = draft.start()
-            for s, t in draft.pairs():
-                D = draft.denoise(x)
-                x = draft.step((t.sigma / s.sigma) * x + (t.alpha - s.alpha * t.sigma / s.sigma) * D, t)
+    class Mine(PlannedSampler):
+        def draft(self, builder: PlanBuilder) -> None:
+            x = builder.start()
+            for s, t in builder.pairs():
+                D = builder.denoise(x)
+                x = builder.step((t.sigma / s.sigma) * x + (t.alpha - s.alpha * t.sigma / s.sigma) * D, t)
 
     levels = falling(FLOW, 5)
     assert torch.allclose(
@@ -257,7 +271,7 @@ def test_a_sampler_is_written_like_its_paper():
 
 def test_algebra_of_combinations():
     x, D = LinearCombination({("x", 0): 1.0}), LinearCombination({("D", 0): 1.0})
-    two = torch.tensor(2.0)
+    two = np.float64(2.0)
     made = two * x - (D - x) / 4 + -x * two
     assert {k: float(v) for k, v in made.terms.items()} == {("x", 0): 0.25, ("D", 0): -0.25}
 
@@ -281,9 +295,9 @@ def test_wrong_requests_are_refused(make, message):
 
 
 def test_denoise_wants_a_point():
-    draft = PlanBuilder(EDM(), [EDM().level(2.0), EDM().level(1.0)])
-    with pytest.raises(BadInput, match=r"draft\.point"):
-        draft.denoise(draft.start() * 2)
+    builder = PlanBuilder(EDM(), [EDM().level(2.0), EDM().level(1.0)])
+    with pytest.raises(BadInput, match=r"builder\.point"):
+        builder.denoise(builder.start() * 2)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
@@ -306,3 +320,43 @@ def test_levels_may_differ_from_sample_to_sample(name):
 def test_levels_may_be_plain_numbers():
     plan = Euler().plan(FLOW, [NoiseLevel(1.0, 0.0, 1.0), NoiseLevel(0.0, 1.0, 0.0)])
     assert torch.allclose(run(plan, MIXTURE, start(), Conditioning()).reshape(3, -1), MIXTURE.mean.expand(3, -1))
+
+
+# --- trace -----------------------------------------------------------------------------------------------------------
+
+
+def check_trace(sampler):
+    """Every row is the sum of its coefficients times the tensors of those names, and the last is the run's result."""
+    plan = sampler.plan(FLOW, falling(FLOW, 6))
+    rows = list(trace(plan, MIXTURE, start(), noise=noise()))
+    assert [row.index for row in rows] == list(range(len(plan.rows)))
+    for row, own in zip(rows[1:], plan.rows[1:], strict=True):
+        assert row.coefficients.keys() == row.tensors.keys() and row.noises.keys() == own.z.keys(), "all are named"
+        total = sum(c * row.tensors[name] for name, c in row.coefficients.items())
+        assert torch.allclose(total, row.x, atol=1e-12), "a row is its sum"
+        assert (row.x0 is not None) == own.evaluate and row.level == own.level and row.step == own.step
+    assert torch.equal(rows[-1].x, run(plan, MIXTURE, start(), noise=noise())), "the numbers are the run's"
+    evaluated = [row for row in rows if row.x0 is not None]
+    assert all(torch.equal(row.x0, MIXTURE.denoise(row.x, row.level).x0) for row in evaluated), "x0 belongs to its x"
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+def test_a_trace_shows_every_quantity(name):
+    check_trace(SAMPLERS[name])
+
+
+def test_a_trace_knows_where_an_estimate_moved_the_state():
+    class Shifting:
+        def denoise(self, x, level, conditions):
+            return Estimate(torch.zeros_like(x), x=x + 1)
+
+    plan = Euler().plan(EDM(), [EDM().level(t) for t in (4.0, 2.0, 1.0)])
+    rows = list(trace(plan, Shifting(), torch.zeros(1, 1, 1)))
+    assert [float(row.x) for row in rows] == [0.0, 0.5, 0.75] and float(rows[2].tensors["x[1]"]) == 1.5
+
+
+def test_a_trace_that_shows_wrong_rows_is_caught():
+    with planted(solver, "trace", swap_constant("x[", "D[")):
+        caught(check_trace, Heun(), also=(KeyError,))
+    with planted(solver, "_total", negate(argument("add_", "alpha"))):
+        caught(check_trace, Euler())

@@ -1,5 +1,6 @@
 """Stochastic samplers against plain implementations in their papers' variables; paths, distributions, wrong options."""
 
+import ast
 import itertools
 import math
 
@@ -7,10 +8,6 @@ import numpy as np
 import pytest
 import torch
 from sonolux.core.config import registry
-from sonolux.core.samplers import _coefficients as coefficients
-from sonolux.core.samplers import _exponential as exponential
-from sonolux.core.samplers import _moves as moves
-from sonolux.core.samplers import _paths as paths
 from sonolux.core.samplers.base import run
 from sonolux.core.samplers.dpm_2 import DPM2
 from sonolux.core.samplers.dpm_2_ancestral import DPM2Ancestral
@@ -31,11 +28,26 @@ from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.schedulers.vp_linear import VPLinear
 from sonolux.core.testing.conformance import check_map, check_order, check_plan, falling
+from sonolux.core.testing.faulty import faulty
 from sonolux.core.testing.mixture import example
 from sonolux.core.testing.moments import moments
-from sonolux.core.testing.mutation import caught
+from sonolux.core.testing.mutation import (
+    argument,
+    attribute,
+    call,
+    caught,
+    condition,
+    negate,
+    replace,
+    scale,
+    set_argument,
+    swap_constant,
+    swap_sides,
+    take_left,
+    take_right,
+)
+from sonolux.core.testing.mutation import name as variable
 from sonolux.core.testing.ode import random_start
-from sonolux.core.testing.planted import plant
 from sonolux.core.timesteps.karras import Karras
 from sonolux.core.timesteps.trailing import Trailing
 from sonolux.core.types import BadInput, NoiseLevel
@@ -349,40 +361,39 @@ def test_formula(cls, check):
 
 
 PLANTED = [
-    (DPM2Ancestral, check_dpm_2_ancestral, "(d.rho - s.rho) * (eps_m", "(t.rho - s.rho) * (eps_m", None),
-    (DPM2Ancestral, check_dpm_2_ancestral, "(eps_m - eps)", "(eps - eps_m)", None),
-    (DPM2Ancestral, check_dpm_2_ancestral, "1 - eta**2 * (", "1 - eta * (", moves),  # the wrong power of eta
-    (DPMpp2SAncestral, check_dpmpp_2s_ancestral, "(2 * self.r)", "self.r", None),
-    (DPMpp2SAncestral, check_dpmpp_2s_ancestral, "log_step(s, d)", "log_step(s, t)", None),
-    (DPMppSDE, check_dpmpp_sde, "(t.sigma / m.sigma * decay) * noise_m", "noise_m", None),
-    (DPMppSDE, check_dpmpp_sde, "(1 - decay_m**2)", "(1 - decay_m)", None),  # the wrong noise scale
-    (DPMppSDE, check_dpmpp_sde, "keys[2 * i + 1]", "keys[2 * i]", None),  # both halves see one noise
-    (DPMpp3MSDE, check_dpmpp_3m_sde, "psi((1 + self.eta) * h, 3)", "psi(h, 3)", None),
-    (DPMpp3MSDE, check_dpmpp_3m_sde, "nodes[:2]", "nodes[:1]", None),  # second order
-    (DPMpp3MSDE, check_dpmpp_3m_sde, "total + (moment * ", "total + (moment / k * ", exponential),  # half weight
-    (SASolver, check_sa_solver, "is not None and corrector:", "is not None and False:", None),  # no corrector
-    (SASolver, check_sa_solver, "- predicted", "- 0.0 * predicted", None),
-    (SASolver, check_sa_solver, "(1 + self._strength(s))", "(1 + self._strength(s) ** 0.5)", None),
-    (SASolver, check_sa_solver, "torch.exp(-eta * h)", "torch.exp(-(eta**2) * h)", moves),
-    (ERSDE, check_er_sde, "return 1 - k *", "return 1 -", None),  # the paper's weight of x'' halved
-    (ERSDE, check_er_sde, "- self._steepness(s.rho)", "- 1.1 * self._steepness(s.rho)", None),
-    (ERSDE, check_er_sde, "range(k - 1)", "range(k)", None),
-    (EDMChurn, check_edm_churn, "(1 + gamma) * s.rho", "(1 + gamma / 2) * s.rho", None),
-    (EDMChurn, check_edm_churn, "heun(draft, x, hat, t)", "heun(draft, x, s, t)", None),  # called at the old level
-    (EDMChurn, check_edm_churn, "scale * noise * draft", "noise * draft", moves),
-    (Restart, check_restart, "scale * noise * draft", "0.0 * noise * draft", moves),  # forgets to add noise
-    (Restart, check_restart, "range(self.times)", "range(self.times - 1)", None),
-    (Restart, check_restart, '("restart", i, k)', '("restart", i, 0)', None),  # the same noise K times
-    (LCM, check_lcm, "torch.zeros_like(t.sigma)", "t.sigma", None),
-    (TCD, check_tcd, "kept = t.alpha * lower.rho", "kept = lower.sigma", None),
-    (TCD, check_tcd, "clean + (1 - self.gamma)", "(1 - self.gamma)", None),
-]  # fmt: skip
+    (DPM2Ancestral, check_dpm_2_ancestral, "draft", (replace(attribute("rho"), "t.rho"),)),
+    (DPM2Ancestral, check_dpm_2_ancestral, "draft", (swap_sides(ast.Sub, near="eps_m"),)),
+    (DPM2Ancestral, check_dpm_2_ancestral, "below", (replace(variable("eta"), "1.0"),)),  # the wrong power of eta
+    (DPMpp2SAncestral, check_dpmpp_2s_ancestral, "draft", (swap_constant(2, 1, at=-1),)),
+    (DPMpp2SAncestral, check_dpmpp_2s_ancestral, "draft", (set_argument("log_step", 1, "t"),)),
+    (DPMppSDE, check_dpmpp_sde, "draft", (replace(variable("noise_m"), "noise_m * 1.2", at=-1),)),
+    (DPMppSDE, check_dpmpp_sde, "draft", (take_left(ast.Mult, near="decay_m", at=-1),)),  # the wrong noise scale
+    (DPMppSDE, check_dpmpp_sde, "draft", (replace(argument("noise", 0), "keys[2 * i]", at=1),)),  # both halves see one
+    (DPMpp3MSDE, check_dpmpp_3m_sde, "draft", (take_right(ast.Mult, near="h", at=-1),)),
+    (DPMpp3MSDE, check_dpmpp_3m_sde, "draft", (swap_constant(2, 1),)),  # second order
+    (DPMpp3MSDE, check_dpmpp_3m_sde, "newton", (replace(argument("where", 1), "_ / k"),)),  # half weight
+    (SASolver, check_sa_solver, "draft", (replace(condition(), "False"),)),  # no corrector
+    (SASolver, check_sa_solver, "draft", (take_left(ast.Sub, near="predicted"),)),
+    (SASolver, check_sa_solver, "_beyond", (take_right(ast.Add, near="_strength"),)),
+    (SASolver, check_sa_solver, "damping", (scale(ast.USub, 0.5),)),
+    (ERSDE, check_er_sde, "_moment", (replace(variable("k"), "1", at=-1),)),  # the paper's weight of x'' halved
+    (ERSDE, check_er_sde, "draft", (scale(call("_steepness"), 1.1, at=1),)),
+    (ERSDE, check_er_sde, "_moment", (replace(argument("range", 0), "k"),)),
+    (EDMChurn, check_edm_churn, "_churned", (scale(variable("gamma"), 0.5),)),
+    (EDMChurn, check_edm_churn, "draft", (set_argument("heun", 2, "s"),)),  # called at the old level
+    (EDMChurn, check_edm_churn, "forward", (replace(variable("scale"), "1.0"),)),
+    (Restart, check_restart, "forward", (replace(variable("scale"), "0.0"),)),  # forgets to add noise
+    (Restart, check_restart, "draft", (replace(argument("range", 0), "_ - 1"),)),
+    (LCM, check_lcm, "draft", (replace(ast.Mult, "t.sigma"),)),
+    (TCD, check_tcd, "draft", (replace(ast.Mult, "lower.sigma", near="lower"),)),
+    (TCD, check_tcd, "draft", (take_right(ast.Add, near="clean"),)),
+]
 
 
-@pytest.mark.parametrize(("cls", "check", "old", "new", "helper"), PLANTED)
-def test_planted_error_is_caught(cls, check, old, new, helper):
-    with pytest.raises((AssertionError, StopIteration, KeyError)):
-        check(plant(cls, old, new, helper))
+@pytest.mark.parametrize(("cls", "check", "where", "errors"), PLANTED)
+def test_planted_error_is_caught(cls, check, where, errors):
+    with faulty(cls, where, *errors):
+        caught(check, cls, also=(StopIteration, KeyError, BadInput))
 
 
 # --- options, and one method on every process ------------------------------------------------------------------------
@@ -424,21 +435,18 @@ def test_one_method_on_every_process(name):
 
 
 @pytest.mark.parametrize(
-    ("cls", "old", "new", "helper"),
+    ("cls", "where", "errors"),
     [
-        (Restart, "ratio * x + scale", "x + scale", moves),  # noise of data plus noise on flow
-        (EDMChurn, "- ratio**2 * a.sigma", "- a.sigma", moves),
-        (EDMChurn, "ExactLevel(*(torch.where(churned, new, own) for new, own in pairs))",
-         "ExactLevel(s.t, *(torch.where(churned, new, own) for new, own in pairs[1:]))", None),  # told the old time
-        (DPMpp2SAncestral, "made + (t.alpha * weight", "made + (weight", None),
-        (ERSDE, "made + t.alpha * newton", "made + newton", None),
+        (Restart, "forward", (take_left(ast.Mult, near="x"),)),  # noise of data plus noise on flow
+        (EDMChurn, "forward", (take_right(ast.Mult, near="sigma", at=1),)),
+        (EDMChurn, "_churned", (replace(call("where"), "_ if False else s.__class__(s.t, m.alpha, m.sigma)", at=-1),)),
+        (DPMpp2SAncestral, "draft", (take_right(ast.Mult, near="weight", at=-1),)),
+        (ERSDE, "draft", (set_argument("newton", "scale", "1.0"),)),
     ],
-)  # fmt: skip
-def test_an_error_on_other_processes_is_caught(cls, old, new, helper):
-    with pytest.raises(AssertionError):
-        sampler = plant(cls, old, new, helper)()
-        check_processes(sampler)
-        check_called_where_it_stands(sampler)
+)
+def test_an_error_on_other_processes_is_caught(cls, where, errors):
+    with faulty(cls, where, *errors):
+        caught(lambda sampler: [check_processes(sampler), check_called_where_it_stands(sampler)], cls())
 
 
 def check_called_where_it_stands(sampler):
@@ -564,27 +572,20 @@ def test_what_a_method_for_distilled_networks_makes_of_a_denoiser_is_no_sample()
 
 
 @pytest.mark.parametrize(
-    ("cls", "old", "new", "helper"),
+    ("cls", "where", "errors"),
     [
-        (DPMppSDE, "(1 - decay**2)", "(1 - decay)", None),
-        (
-            DPMppSDE,
-            "made + (t.sigma / m.sigma * decay) * noise_m",
-            "made - (t.sigma / m.sigma * decay) * noise_m",
-            None,
-        ),
-        (SASolver, "+ fresh * draft.noise(key)", "+ 1.15 * fresh * draft.noise(key)", coefficients),
-        (DPMpp3MSDE, "psi((1 + self.eta) * h, 3)", "[-p for p in psi((1 + self.eta) * h, 3)]", None),
-        (DPM2Ancestral, "(s.alpha / s.sigma)", "(1 / s.sigma)", moves),  # rho taken for sigma
-        (EDMChurn, "scale * noise * draft", "0.8 * noise * draft", moves),
-        (Restart, "scale * noise * draft", "0.0 * noise * draft", moves),
+        (DPMppSDE, "draft", (take_left(ast.Mult, near="decay", at=-1),)),
+        (DPMppSDE, "draft", (replace(variable("noise_m"), "noise_m * -1.0", at=-1),)),
+        (SASolver, "first_order", (scale(call("noise"), 1.15),)),
+        (DPMpp3MSDE, "draft", (scale(call("higher"), -1.0),)),
+        (DPM2Ancestral, "below", (replace(attribute("alpha"), "1.0"),)),  # rho taken for sigma
+        (EDMChurn, "forward", (replace(variable("scale"), "0.8"),)),
+        (Restart, "forward", (replace(variable("scale"), "0.0"),)),
     ],
 )
-def test_an_error_in_the_distribution_is_caught(cls, old, new, helper):
-    with pytest.raises(AssertionError):
-        sampler = plant(cls, old, new, helper)()
-        check_drawn(sampler)
-        check_variance(sampler, 0.8)
+def test_an_error_in_the_distribution_is_caught(cls, where, errors):
+    with faulty(cls, where, *errors):
+        caught(lambda sampler: [check_drawn(sampler), check_variance(sampler, 0.8)], cls())
 
 
 # --- paths -----------------------------------------------------------------------------------------------------------
@@ -621,15 +622,24 @@ def test_with_noise_of_steps_they_do_not(cls):
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "helper"),
+    ("where", "errors"),
     [
-        ('noise == "path" and', 'noise == "road" and', paths),
-        ("[Interval(_bound(high), _bound(low)) for", "[(len(rows), _bound(high), _bound(low)) for", paths),
-        ("draft.noise(keys[2 * i])", "draft.noise((i, keys[2 * i]))", None),
+        ("step_keys", (replace(call("Interval"), "(len(rows), *_)"),)),
+        ("draft", (replace(argument("noise", 0), "(i, _)"),)),
+        ("draft", (negate(call("noise")),)),
     ],
 )
-def test_noise_that_is_not_of_one_path_is_caught(old, new, helper):
-    caught(check_strong, plant(DPMppSDE, old, new, helper)())
+def test_noise_that_is_not_of_one_path_is_caught(where, errors):
+    with faulty(DPMppSDE, where, *errors):
+        caught(check_strong, DPMppSDE())
+
+
+def test_er_sde_from_pure_noise_follows_no_single_solution():
+    """As _paths.py says: its first step replaces all noise at any number of steps."""
+    coarse, fine = strong(ERSDE(), (20, 40, 80))
+    assert fine > 0.6 * coarse, "the distance between N and 2 N steps does not fall"
+    coarse, fine = strong(DPMpp2MSDE(), (20, 40, 80))
+    assert fine < 0.8 * coarse, "that of another method does"
 
 
 def test_keys_of_a_path_are_intervals_of_tau():

@@ -1,12 +1,11 @@
 """Single-step deterministic samplers against plain implementations in their papers' own variables; orders; costs."""
 
+import ast
 import itertools
 import math
 
 import pytest
 import torch
-from sonolux.core.samplers import _coefficients as coefficients
-from sonolux.core.samplers import _stages as stages
 from sonolux.core.samplers.base import run
 from sonolux.core.samplers.dpm_2 import DPM2
 from sonolux.core.samplers.dpm_adaptive import DPMAdaptive
@@ -20,11 +19,24 @@ from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.schedulers.vp_linear import VPLinear
 from sonolux.core.testing.conformance import check_map, check_order, check_plan, falling
+from sonolux.core.testing.faulty import faulty
 from sonolux.core.testing.mixture import example
-from sonolux.core.testing.mutation import caught
+from sonolux.core.testing.mutation import (
+    attribute,
+    call,
+    caught,
+    replace,
+    scale,
+    set_argument,
+    swap,
+    swap_constant,
+    swap_sides,
+    take_left,
+    take_right,
+)
+from sonolux.core.testing.mutation import name as variable
 from sonolux.core.testing.ode import random_start, trajectory
 from sonolux.core.testing.orders import whole
-from sonolux.core.testing.planted import plant
 from sonolux.core.timesteps.karras import Karras
 from sonolux.core.timesteps.trailing import Trailing
 from sonolux.core.timesteps.uniform_logsnr import UniformLogSNR
@@ -345,51 +357,52 @@ def check_staying(cls):
 
 
 PLANTED = [
-    (HeunFlow, check_flow, "draft.denoise(x), t) - v)", "draft.denoise(x), t) + v)", None),  # sign
-    (HeunFlow, check_flow, "(t.tau - s.tau) / 2", "(t.tau - s.tau)", None),  # whole weight
-    (HeunFlow, check_flow, "draft.denoise(x), t)", "draft.denoise(x), s)", None),  # level of the stage
-    (Midpoint, check_flow, "s, t, 0.5)", "s, t, 0.4)", None),
-    (Midpoint, check_flow, "draft.denoise(x_m), m)", "draft.denoise(x_m), s)", None),
-    (Midpoint, check_flow, "(t.tau - s.tau) * v", "(s.tau - t.tau) * v", stages),
-    (RK4, check_flow, "2 * v_1 + 3 * v_2", "3 * v_1 + 2 * v_2", None),
-    (RK4, check_flow, "v_1 + 2 * v_2 + 2 * v_3", "v_1 + 2 * v_2 + v_3", None),
-    (RK4, check_flow, "drift(x, s, late, v_2)", "drift(x, s, late, v_1)", None),
-    (RK4, check_flow, "0.5, 0.75)", "0.5, 0.5)", None),
-    (DPM2, check_dpm_2, "s, t, 0.5, else", "s, t, 0.4, else", None),
-    (DPM2, check_dpm_2, "(eps_m - eps)", "(eps - eps_m)", None),
-    (DPM2, check_dpm_2, "draft.denoise(x_m)) / m.sigma", "draft.denoise(x_m)) / t.sigma", None),
-    (DPMpp2S, check_two_s, "psi_0 / (2 * self.r)", "psi_0 / self.r", None),  # half weight
-    (DPMpp2S, check_two_s, "(s.alpha > 0) & self.exact", "(s.alpha < 0) & self.exact", None),
-    (DPMpp2S, check_two_s, "weight * (D_m - D)", "weight * (D - D_m)", None),
-    (DPMpp2S, check_two_s, "torch.exp((1 - share)", "torch.exp(share", stages),  # r taken from the wrong end
-    (HeunExp, check_heun_exp, "psi(log_step(s, t), 2)[1]", "psi(log_step(s, t), 2)[0]", None),
-    (HeunExp, check_heun_exp, "weight * (D_t - D)", "weight * (D - D_t)", None),
-    (HeunExp, check_heun_exp, "t.alpha / s.alpha", "s.alpha / t.alpha", coefficients),
-    (DPMAdaptive, check_pairs, "t.alpha * psi_0 * 1.5", "t.alpha * psi_0 * 3.0", None),
-    (DPMAdaptive, check_pairs, "t.alpha * psi_1 * 1.5 * (D_n", "t.alpha * psi_1 * 1.5 * (D_m", None),
-    (DPMAdaptive, check_pairs, "[1] * 2.0 *", "[1] *", None),
-    (DPMAdaptive, check_pairs_at_the_ends, "2 * v + 3 * v_m", "3 * v + 2 * v_m", None),
-    (DPMAdaptive, check_pairs_at_the_ends, "else_on_tau=1 / 2)", "else_on_tau=1 / 3)", None),
-    (HeunExp, check_first_step, "[1], 0.5)", "[1], 1.0)", None),  # the limit of the exponential weight
-    (DPMpp2S, check_first_step, "(s.alpha > 0) & self.exact, psi_1", "s.alpha == 0, psi_1 * 2", None),
-    (Midpoint, check_staying, "torch.where(stays, own, new)", "new", stages),  # an element that stays is moved
+    (HeunFlow, check_flow, "draft", (swap(ast.Sub, ast.Add, near="velocity"),)),  # sign
+    (HeunFlow, check_flow, "draft", (swap_constant(2, 1),)),  # whole weight
+    (HeunFlow, check_flow, "draft", (set_argument("velocity", 2, "s", at=1),)),  # level of the stage
+    (Midpoint, check_flow, "draft", (swap_constant(0.5, 0.4),)),
+    (Midpoint, check_flow, "draft", (set_argument("velocity", 2, "s"),)),
+    (Midpoint, check_flow, "drift", (swap_sides(ast.Sub),)),
+    (RK4, check_flow, "draft", (swap_constant(3, 2),)),
+    (RK4, check_flow, "draft", (take_left(ast.Mult, near="v_3"),)),
+    (RK4, check_flow, "draft", (set_argument("drift", 3, "v_1"),)),
+    (RK4, check_flow, "draft", (swap_constant(0.75, 0.5),)),
+    (DPM2, check_dpm_2, "draft", (swap_constant(0.5, 0.4),)),
+    (DPM2, check_dpm_2, "draft", (swap_sides(ast.Sub, near="eps_m"),)),
+    (DPM2, check_dpm_2, "draft", (replace(attribute("sigma"), "t.sigma", at=-1),)),
+    (DPMpp2S, check_two_s, "draft", (swap_constant(2, 1, at=-1),)),  # half weight
+    (DPMpp2S, check_two_s, "draft", (swap(ast.Gt, ast.Lt, at=-1),)),
+    (DPMpp2S, check_two_s, "draft", (swap_sides(ast.Sub, near="D_m"),)),
+    (DPMpp2S, check_two_s, "on_lambda", (take_right(ast.Sub, near="share"),)),  # r taken from the wrong end
+    (HeunExp, check_heun_exp, "draft", (swap_constant(1, 0),)),
+    (HeunExp, check_heun_exp, "draft", (swap_sides(ast.Sub, near="D_t"),)),
+    (HeunExp, check_heun_exp, "log_step", (swap_sides(ast.Div),)),
+    (DPMAdaptive, check_pairs, "_pair_23", (swap_constant(1.5, 3.0),)),
+    (DPMAdaptive, check_pairs, "_pair_23", (replace(variable("D_n"), "D_m", at=1),)),
+    (DPMAdaptive, check_pairs, "_pair_23", (swap_constant(2.0, 1.0),)),
+    (DPMAdaptive, check_pairs_at_the_ends, "_pair_23", (swap_constant(3, 2, at=-1),)),
+    (DPMAdaptive, check_pairs_at_the_ends, "_pair_12", (set_argument("on_lambda", "else_on_tau", "1 / 3"),)),
+    (HeunExp, check_first_step, "draft", (swap_constant(0.5, 1.0),)),  # the limit of the exponential weight
+    (DPMpp2S, check_first_step, "draft", (swap_constant(2, 1, at=-1),)),
+    (Midpoint, check_staying, "_between", (replace(call("where"), "m", at=-1),)),  # an element that stays is moved
 ]
 
 
-@pytest.mark.parametrize(("cls", "check", "old", "new", "helper"), PLANTED)
-def test_planted_error_is_caught(cls, check, old, new, helper):
-    caught(check, plant(cls, old, new, helper))
+@pytest.mark.parametrize(("cls", "check", "where", "errors"), PLANTED)
+def test_planted_error_is_caught(cls, check, where, errors):
+    with faulty(cls, where, *errors):
+        caught(check, cls, also=(KeyError, IndexError, BadInput))
 
 
 @pytest.mark.parametrize(
-    ("cls", "old", "new"),
+    ("cls", "errors"),
     [
-        (RK4, "v_1 + 2 * v_2 + 2 * v_3 + v_4) / 6", "v_1 + 2 * v_2 + 2 * v_2 + v_4) / 6"),
-        (Midpoint, "s, t, 0.5)", "s, t, 0.4)"),
-        (DPM2, "(eps_m - eps)", "(eps_m - eps) / 2.0"),
-        (DPMpp2S, "psi_0 / (2 * self.r)", "psi_0 / self.r"),
+        (RK4, (replace(variable("v_3"), "v_2", at=-1),)),
+        (Midpoint, (swap_constant(0.5, 0.4),)),
+        (DPM2, (scale(variable("eps_m"), 0.5),)),
+        (DPMpp2S, (swap_constant(2, 1, at=-1),)),
     ],
 )
-def test_planted_error_in_the_order_is_caught(cls, old, new):
-    with pytest.raises(AssertionError, match="order"):
-        check_order(plant(cls, old, new)())
+def test_an_error_is_seen_in_the_order(cls, errors):
+    with faulty(cls, "draft", *errors):
+        caught(check_order, cls())

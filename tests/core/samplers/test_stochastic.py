@@ -1,10 +1,10 @@
 """Stochastic samplers make the right distribution: exact moments on Gaussian data, and drawn ones on a mixture."""
 
+import ast
+
 import pytest
 import torch
 from sonolux.core.config import registry
-from sonolux.core.samplers import _coefficients as coefficients
-from sonolux.core.samplers import _moves as moves
 from sonolux.core.samplers.base import run
 from sonolux.core.samplers.ddim import DDIM
 from sonolux.core.samplers.ddpm import DDPM
@@ -14,10 +14,10 @@ from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.schedulers.vp_linear import VPLinear
 from sonolux.core.testing.conformance import falling
+from sonolux.core.testing.faulty import faulty
 from sonolux.core.testing.mixture import GaussianMixture
 from sonolux.core.testing.moments import moments
-from sonolux.core.testing.mutation import caught
-from sonolux.core.testing.planted import plant
+from sonolux.core.testing.mutation import call, caught, replace, scale, swap_attribute, take_right
 
 SAMPLERS = {name: registry.find("sampler", name)() for name in registry.builtins("sampler")}
 STOCHASTIC = {
@@ -65,21 +65,16 @@ def test_drawn_samples(name):
     check_drawn(SAMPLERS[name])
 
 
-@pytest.mark.parametrize(
-    ("cls", "check", "old", "new", "helper"),
-    [
-        (EulerAncestral, check_weak, "t, t.alpha * down", "t, down", None),  # noise of VE on flow
-        (EulerAncestral, check_weak, "+ fresh * draft", "+ 1.2 * fresh * draft", coefficients),
-        (DDPM, check_weak, "(t.alpha * s.sigma))", "(t.alpha * t.sigma))", None),
-        (DPMpp2MSDE, check_weak, "made + higher", "made - 8 * higher", None),
-        (DPMpp2MSDE, check_weak, "torch.exp(-eta * h)", "torch.exp(eta * h)", moves),
-        (EulerAncestral, check_drawn, '("step", i)', '("step", 0)', None),  # the same noise at every step
-    ],
-)
-def test_planted_error_is_caught(cls, check, old, new, helper):
-    caught(check, plant(cls, old, new, helper)())
+PLANTED = [
+    (EulerAncestral, check_weak, "draft", (take_right(ast.Mult, near="down"),)),  # noise of VE on flow
+    (EulerAncestral, check_weak, "first_order", (scale(call("noise"), 1.2),)),
+    (DDPM, check_weak, "draft", (swap_attribute("sigma", "alpha"),)),
+    (DPMpp2MSDE, check_weak, "draft", (scale(call("higher"), -8.0),)),
+    (DPMpp2MSDE, check_weak, "damping", (replace(ast.USub, "eta"),)),
+]
 
 
-def test_the_same_key_is_the_same_noise():
-    plan = EulerAncestral().plan(EDM(), falling(EDM(), 5))
-    assert plan.noises == [("step", i) for i in range(4)]
+@pytest.mark.parametrize(("cls", "check", "where", "errors"), PLANTED)
+def test_planted_error_is_caught(cls, check, where, errors):
+    with faulty(cls, where, *errors):
+        caught(check, cls())

@@ -1,5 +1,7 @@
 """Every spacing on every schedule; the built-in ones against independent formulas and against what peers use."""
 
+import ast
+import sys
 from fractions import Fraction
 
 import numpy as np
@@ -17,8 +19,19 @@ from sonolux.core.schedulers.ve import VE
 from sonolux.core.schedulers.vp_linear import VPLinear
 from sonolux.core.testing.conformance import check_spacing
 from sonolux.core.testing.mixture import example
+from sonolux.core.testing.mutation import (
+    call,
+    caught,
+    drop_call,
+    planted,
+    replace,
+    swap,
+    swap_attribute,
+    swap_constant,
+    take_left,
+    take_right,
+)
 from sonolux.core.testing.ode import random_start, solve
-from sonolux.core.testing.planted import plant
 from sonolux.core.timesteps import base, uniform_logsnr
 from sonolux.core.timesteps.beta import Beta
 from sonolux.core.timesteps.explicit import Explicit
@@ -145,27 +158,29 @@ def check_shifted(cls):
 
 
 def check_linspace(cls):
-    on_grid = [float(a.t) for a in cls().levels(Discrete(), 20)]
-    np.testing.assert_array_equal(on_grid, [*np.linspace(0, 999, 20).round()[::-1], -1])
+    """diffusers' indices at every number of steps (at 1 it has index 0, which is the clean end; here t_max)."""
+    for n in range(2, 101):
+        np.testing.assert_array_equal(times(cls(), Discrete(), n), np.linspace(0, 999, n).round()[::-1])
+    np.testing.assert_array_equal(times(cls(), Discrete(), 1), [999])
     linear = [float(a.t) for a in cls().levels(EDM(), 5)]
     np.testing.assert_allclose(linear, [*np.linspace(80, 0.002, 5), 0], rtol=1e-12)
 
 
 def check_trailing(cls):
-    for n in (7, 16, 20, 50):
-        on_grid = [float(a.t) for a in cls().levels(Discrete(), n)]
-        np.testing.assert_array_equal(on_grid, [*(np.round(np.arange(1000, 0, -1000 / n)) - 1), -1])
+    """diffusers' indices at every number of steps, less the index -1 that its rounding adds at 61."""
+    for n in range(1, 101):
+        np.testing.assert_array_equal(times(cls(), Discrete(), n), (np.round(np.arange(1000, 0, -1000 / n)) - 1)[:n])
     for schedule, end in ((RectifiedFlow(), 0), (VE(), -1)):
-        times = [float(a.t) for a in cls().levels(schedule, 4)]
-        np.testing.assert_allclose(times, [1, 0.75, 0.5, 0.25, end], rtol=1e-12)
+        found = [float(a.t) for a in cls().levels(schedule, 4)]
+        np.testing.assert_allclose(found, [1, 0.75, 0.5, 0.25, end], rtol=1e-12)
 
 
 def check_leading(cls):
-    for n in (7, 20, 50):
-        on_grid = [float(a.t) for a in cls(offset=1).levels(Discrete(), n)]
-        np.testing.assert_array_equal(on_grid, [*((np.arange(n) * (1000 // n))[::-1] + 1), -1])
-    times = [float(a.t) for a in cls().levels(Cosine(), 4)]
-    np.testing.assert_allclose(times, [*(0.001 + 0.999 * np.array([0.75, 0.5, 0.25, 0])), 0], rtol=1e-12)
+    """diffusers' indices at every number of steps but 1, which would start from clean data and is refused."""
+    for n in range(2, 101):
+        np.testing.assert_array_equal(times(cls(offset=1), Discrete(), n), (np.arange(n) * (1000 // n))[::-1] + 1)
+    found = [float(a.t) for a in cls().levels(Cosine(), 4)]
+    np.testing.assert_allclose(found, [*(0.001 + 0.999 * np.array([0.75, 0.5, 0.25, 0])), 0], rtol=1e-12)
 
 
 def check_explicit(cls):
@@ -216,32 +231,35 @@ def test_the_error_falls_with_the_steps_from_alpha_0(cls):
 
 
 PLANTED = [
-    (Karras, check_karras, "** p\n", "** (p + 1)\n", None),
-    (Karras, check_karras, "curve(last.new_tensor(float(steps))", "curve(last.new_tensor(80.0)", base),
-    (Karras, check_karras, "torch.linspace(0, 1, steps - 1", "torch.linspace(0, 1, steps", base),
-    (Karras, check_convergence, "curve(last.new_tensor(float(steps))", "curve(last.new_tensor(3.0)", base),
-    (UniformLogSNR, check_uniform_logsnr, "ramp * torch.log(last / first)", "ramp**2 * torch.log(last / first)", None),
-    (Exponential, check_exponential, "torch.log(first) +", "torch.log(first) -", uniform_logsnr),
-    (PolyExponential, check_polyexponential, "(1 - ramp) **", "1 - ramp **", None),
-    (Beta, check_beta, "1 - torch.arange(steps", "1 - torch.arange(1, steps + 1", None),
-    (Beta, check_beta, "_lower((1 - u).clamp(max=1 - half), b, a)", "_lower((1 - u).clamp(max=1 - half), a, b)", None),
-    (Beta, check_beta, "_rising(a + 1, n)", "_rising(a, n)", None),
-    (Beta, check_beta, "range(64)", "range(32)", None),
-    (UniformT, check_uniform_t, "schedule.t_min, steps", "schedule.t_clean, steps", None),
-    (Simple, check_simple, "// steps", "// (steps - 1)", None),
-    (Simple, check_simple, "stepped(schedule, steps, last_time(schedule))", "stepped(schedule, steps, 0.1)", None),
-    (SGMUniform, check_sgm_uniform, "schedule.steps - 1", "schedule.steps", None),
-    (SGMUniform, check_sgm_uniform, "steps, schedule.t_min)", "steps, schedule.t_clean)", None),
-    (Shifted, check_shifted, "self.shift * before.sigma", "before.sigma", None),
-    (Shifted, check_shifted, "(self.shift - 1) * q", "self.shift * q", None),
-    (Linspace, check_linspace, "schedule.t_min, steps", "schedule.t_min, steps + 1", None),
-    (Trailing, check_trailing, "/ steps * (", "/ (steps - 1) * (", base),
-    (Trailing, check_trailing, "schedule.t_clean if schedule.sigma(clean) == 0 else schedule.t_min", "0.2", base),
-    (Leading, check_leading, "schedule.steps // steps", "schedule.steps / steps", None),
+    (Karras, check_karras, "times", (swap(ast.Div, ast.Mult),)),
+    (Karras, check_karras, "spread", (replace(call("float"), "80.0"),)),
+    (Karras, check_karras, "spread", (take_left(ast.Sub, near="steps"),)),
+    (Karras, check_convergence, "spread", (replace(call("float"), "3.0"),)),
+    (UniformLogSNR, check_uniform_logsnr, "_curve", (swap(ast.Mult, ast.Pow),)),
+    (Exponential, check_exponential, "_curve", (swap(ast.Add, ast.Sub),)),
+    (PolyExponential, check_polyexponential, "times", (swap(ast.Sub, ast.Add),)),
+    (Beta, check_beta, "times", (swap_constant(1, 2),)),
+    (Beta, check_beta, "times", (swap_attribute("a", "b"),)),
+    (Beta, check_beta, "times", (drop_call("whole"),)),
+    (Beta, check_beta, "times", (swap_attribute("t_min", "t_clean"),)),
+    (UniformT, check_uniform_t, "times", (swap_attribute("t_min", "t_clean"),)),
+    (Simple, check_simple, "times", (swap(ast.FloorDiv, ast.Sub),)),
+    (Simple, check_simple, "times", (replace(call("last_time"), "0.1"),)),
+    (SGMUniform, check_sgm_uniform, "times", (take_left(ast.Sub, near="steps"),)),
+    (SGMUniform, check_sgm_uniform, "times", (swap_attribute("t_min", "t_clean"),)),
+    (Shifted, check_shifted, "times", (take_right(ast.Mult, near="sigma"),)),
+    (Shifted, check_shifted, "times", (take_left(ast.Sub, near="shift"),)),
+    (Linspace, check_linspace, "times", (swap_attribute("t_min", "t_clean"),)),
+    (Linspace, check_linspace, "times", (drop_call("round"),)),
+    (Trailing, check_trailing, "stepped", (take_left(ast.Div),)),
+    (Trailing, check_trailing, "last_time", (swap(ast.Eq, ast.NotEq),)),
+    (Trailing, check_trailing, "times", (drop_call("round"),)),
+    (Leading, check_leading, "times", (swap(ast.FloorDiv, ast.Div),)),
 ]
 
 
-@pytest.mark.parametrize(("cls", "check", "old", "new", "helper"), PLANTED)
-def test_planted_error_is_caught(cls, check, old, new, helper):
-    with pytest.raises((AssertionError, BadInput)):
-        check(plant(cls, old, new, helper))
+@pytest.mark.parametrize(("cls", "check", "where", "errors"), PLANTED)
+def test_planted_error_is_caught(cls, check, where, errors):
+    owner = next(o for o in (cls, sys.modules[cls.__module__], uniform_logsnr, base) if where in vars(o))
+    with planted(owner, where, *errors):
+        caught(check, cls, also=(BadInput, ValueError))

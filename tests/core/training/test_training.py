@@ -88,7 +88,9 @@ def test_resuming_continues_bit_for_bit(recipe, tmp_path):
 def test_a_draw_that_is_not_keyed_breaks_resuming(recipe, tmp_path, monkeypatch, what):
     """The planted error: one kind of draw comes from a generator that a restart does not bring back."""
     import numpy as np
+    from sonolux.core.data import loader
     from sonolux.core.nn.layers import dropout
+    from sonolux.core.objectives import base
     from sonolux.core.util import rng as noise
 
     loose = np.random.default_rng()

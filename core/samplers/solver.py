@@ -1,0 +1,237 @@
+"""The one loop that runs every plan: `run` for its last point, `trace` for every quantity on the way.
+
+The loop only adds tensors: no state, no look-up of a time, no host-device synchronisation. All that a method knows
+stands in the plan's coefficients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..types import BadInput, Conditioning, Denoiser, Estimate, NoiseLevel, Number
+from ..util.rng import Noise
+from .plan import Plan, RepeatedNoise, Row, Symbol, Terms
+
+Noises = Noise | Mapping[Hashable, Tensor] | None
+
+
+@dataclass(frozen=True)
+class Solution:
+    """The last point of a sampler, and its cost.
+
+    Attributes:
+        x: (B, C, *spatial).
+        nfe: Evaluations of the denoiser that each sample took.
+    """
+
+    x: Tensor
+    nfe: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """What a callback sees where a step ends.
+
+    Attributes:
+        step: Steps ended so far.
+        steps: How many there will be; None where an adaptive sampler cannot tell.
+        level: The level of x; an adaptive sampler's samples are each at their own, (B,) or a map.
+        x: The points, (B, C, *spatial).
+        x0: The latest estimates, (B, C, *spatial).
+        nfe: Evaluations so far of each sample.
+    """
+
+    step: int
+    steps: int | None
+    level: NoiseLevel
+    x: Tensor
+    x0: Tensor | None
+    nfe: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a sampler is run on, beside its schedule and levels.
+
+    Attributes:
+        denoiser: The denoiser.
+        x: (B, C, *spatial), a point at the first level.
+        conditions: The conditions of each row.
+        noise: The keyed noise of the batch, or a mapping key -> (B, C, *spatial) of noises drawn before.
+        on_step: Called where a step ends.
+    """
+
+    denoiser: Denoiser
+    x: Tensor
+    conditions: Conditioning
+    noise: Noises = None
+    on_step: Callable[[Progress], None] | None = None
+
+
+@dataclass(frozen=True)
+class TraceRow:
+    """One row of a plan as it was computed: x is the sum of coefficients[name] * tensors[name].
+
+    Names are those of the formulas: `x[3]`, `D[2]`, `z[('step', 2)]`.
+
+    Attributes:
+        index: Number of the row; 0 is the start.
+        level: Its level.
+        x: The point, (B, C, *spatial).
+        x0: The estimate that was evaluated here, (B, C, *spatial); None where the denoiser was not called.
+        noises: Key -> noise that the row adds, (B, C, *spatial).
+        coefficients: Name -> coefficient.
+        tensors: Name -> the earlier point, estimate or noise of that name.
+        step: Whether a step of the method ends here.
+    """
+
+    index: int
+    level: NoiseLevel
+    x: Tensor
+    x0: Tensor | None
+    noises: Mapping[Hashable, Tensor]
+    coefficients: Mapping[str, Number]
+    tensors: Mapping[str, Tensor]
+    step: bool
+
+
+def run(
+    plan: Plan,
+    denoiser: Denoiser,
+    x: Tensor,
+    conditions: Conditioning | None = None,
+    noise: Noises = None,
+    on_step: Callable[[Progress], None] | None = None,
+) -> Tensor:
+    """Run a plan and return its last point, (B, C, *spatial).
+
+    Args:
+        plan: The rows.
+        denoiser: The denoiser.
+        x: (B, C, *spatial), a point at the plan's first level.
+        conditions: The conditions of each row.
+        noise: The keyed noise of the batch, or a mapping key -> (B, C, *spatial) of noises drawn before.
+        on_step: Called where a step ends, with the latest estimate of x0.
+
+    Raises:
+        BadInput: The plan draws noise and `noise` is missing.
+    """
+    steps, done, nfe, last = sum(row.step for row in plan.rows), 0, 0, x
+    for row, last, x0 in points(plan, denoiser, x, conditions, noise):
+        nfe += row.evaluate
+        if row.step:
+            done += 1
+            if on_step is not None:
+                on_step(Progress(done, steps, row.level, last, x0, (nfe,) * len(x)))
+    return last
+
+
+def points(
+    plan: Plan, denoiser: Denoiser, x: Tensor, conditions: Conditioning | None = None, noise: Noises = None
+) -> Iterator[tuple[Row, Tensor, Tensor | None]]:
+    """The loop: (row, point, latest estimate of x0) for every row as it is computed; arguments as in `run`."""
+    conditions = Conditioning() if conditions is None else conditions
+    x0 = None
+    values: dict[Symbol, Tensor] = {("x", 0): x}
+    for i, (row, level, terms) in enumerate(plan.bound(x)):
+        if i:
+            for key in row.z:
+                if ("z", key) not in values:
+                    values["z", key] = drawn(noise, key)
+            values["x", i] = x = _total(terms, values, x)
+            for symbol in row.last:
+                del values[symbol]
+        if row.evaluate:
+            estimate = denoiser.denoise(x, level, conditions)
+            values["D", i] = x0 = estimate.x0
+            if estimate.x is not None:
+                values["x", i] = estimate.x
+        yield row, x, x0
+
+
+def trace(
+    plan: Plan, denoiser: Denoiser, x: Tensor, conditions: Conditioning | None = None, noise: Noises = None
+) -> Iterator[TraceRow]:
+    """Run a plan and yield every row with its tensors and coefficients, for looking on; arguments as in `run`.
+
+    The numbers are those of `run`. All points are kept, so it is not for large batches.
+    """
+    seen = _Recorded(noise)
+    tensors: dict[str, Tensor] = {}
+    watched = _Watched(denoiser)
+    for i, (row, point, x0) in enumerate(points(plan, watched, x, conditions, seen)):
+        names = {f"{kind}[{key!r}]": (kind, key, c) for (kind, key), c in plan.terms[i]}
+        tensors.update({name: seen[key] for name, (kind, key, _) in names.items() if kind == "z"})
+        coefficients = {name: c for name, (_, _, c) in names.items()}
+        made = x0 if row.evaluate else None
+        yield TraceRow(
+            i, row.level, point, made, {key: seen[key] for key in row.z}, coefficients, {n: tensors[n] for n in names},
+            row.step,
+        )  # fmt: skip
+        tensors[f"x[{i}]"] = point if watched.moved is None else watched.moved
+        watched.moved = None
+        if made is not None:
+            tensors[f"D[{i}]"] = made
+
+
+class _Recorded(Mapping[Hashable, Tensor]):
+    """Noises, each drawn once and remembered."""
+
+    def __init__(self, noise: Noises):
+        self.noise, self.known = noise, dict[Hashable, Tensor]()
+
+    def __getitem__(self, key: Hashable) -> Tensor:
+        if key not in self.known:
+            self.known[key] = drawn(self.noise, key)
+        return self.known[key]
+
+    def __iter__(self) -> Iterator[Hashable]:
+        return iter(self.known)
+
+    def __len__(self) -> int:
+        return len(self.known)
+
+
+class _Watched:
+    """A denoiser that remembers whether its last estimate moved the state."""
+
+    def __init__(self, denoiser: Denoiser):
+        self.denoiser = denoiser
+        self.moved: Tensor | None = None
+
+    def denoise(self, x: Tensor, level: NoiseLevel, conditions: Conditioning) -> Estimate:
+        estimate = self.denoiser.denoise(x, level, conditions)
+        self.moved = estimate.x
+        return estimate
+
+
+def drawn(noise: Noises, key: Hashable) -> Tensor:
+    """The noise of a key, (B, C, *spatial)."""
+    if noise is None:
+        raise BadInput("this sampler draws noise: give `noise`")
+    if not isinstance(noise, Noise):
+        return noise[key]
+    if isinstance(key, RepeatedNoise):
+        return noise.normal(f"sampler {key.stretch} {key.repeat}", key.key)
+    return noise.normal("sampler", key)
+
+
+def _total(terms: Terms, values: Mapping[Symbol, Tensor], like: Tensor) -> Tensor:
+    """sum_j c_j value_j, accumulated in place into one new tensor.
+
+    A number and a map take different kernels that round alike: both multiply and add in one rounding.
+    """
+    out: Tensor | None = None
+    for symbol, c in terms:
+        value = values[symbol]
+        if out is None:
+            out = value * c
+        elif isinstance(c, Tensor):
+            out.addcmul_(value, c)
+        else:
+            out.add_(value, alpha=c)
+    return torch.zeros_like(like) if out is None else out
