@@ -73,7 +73,9 @@ def settings(problem: Problem) -> list[Setting]:
 
 def make(problem: Problem, precision: str, layout: str) -> Setting:
     """A network with its optimiser and one training step on a fixed batch."""
-    spec = MediaSpec("", problem.latent[0], problem.latent[1:], classes=DIGITS, latent=problem.latent)
+    spec = MediaSpec(
+        "", problem.latent[0], ("height", "width"), problem.latent[1:], classes=DIGITS, latent=problem.latent
+    )
     network = problem.network(spec, **problem.options)
     label = Class(spec, network.embedding_width)
     x = torch.randn(problem.batch, *problem.latent, generator=torch.Generator().manual_seed(0))

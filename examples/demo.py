@@ -21,7 +21,7 @@ from pathlib import Path
 
 import sonolux
 import torch
-from sonolux.core.pipeline.pipeline import Samples
+from sonolux.core.pipeline.result import Samples
 from sonolux.modalities.audio.synthetic.checkers import family
 from sonolux.modalities.image.synthetic.checkers import main_shape
 from tqdm import tqdm
@@ -50,7 +50,7 @@ class Result:
     @property
     def hits(self) -> int:
         """How many samples show what they were conditioned on."""
-        return sum(told["label"] == seen for told, seen in zip(self.samples.told, self.judged, strict=True))
+        return sum(row["label"] == seen for row, seen in zip(self.samples.conditions, self.judged, strict=True))
 
 
 def train(recipes: list[str], out: Path, minutes: float) -> dict[str, int]:
@@ -123,14 +123,14 @@ def page(out: Path, results: list[Result]) -> Path:
         if r.samples.modality.suffix == ".wav":
             parts.append(f'<h3>Spectrograms</h3><img src="{folder}/sheet.png" alt="spectrograms"><h3>Sounds</h3>')
         parts.append('<div class="grid">')
-        for path, told, seen in zip(r.paths, r.samples.told, r.judged, strict=True):
-            hit = told["label"] == seen
+        for path, row, seen in zip(r.paths, r.samples.conditions, r.judged, strict=True):
+            hit = row["label"] == seen
             source = f"{folder}/{path.name}"
             media = f'<audio controls preload="metadata" src="{source}"></audio>'
             if path.suffix == ".png":
-                media = f'<img src="{source}" width="128" alt="{told["label"]}">'
+                media = f'<img src="{source}" width="128" alt="{row["label"]}">'
             note = "" if hit else f' <span class="miss">looks like {html.escape(seen)}</span>'
-            parts.append(f"<figure>{media}<figcaption>{html.escape(str(told['label']))}{note}</figcaption></figure>")
+            parts.append(f"<figure>{media}<figcaption>{html.escape(str(row['label']))}{note}</figcaption></figure>")
         parts.append("</div>")
     target = out / "index.html"
     target.write_text("\n".join(parts) + "\n", encoding="utf-8")

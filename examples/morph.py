@@ -45,12 +45,12 @@ def main(arguments: list[str] | None = None) -> int:
             raise BadInput(f"{args.out} holds something else than a morph: name another folder")
         made = trained.morph(args.a, args.b, count=args.count, seed=args.seed)
         suffix, row, facts = files.FORMATS[args.format].suffix, [], []
-        for i, (sound, told) in enumerate(zip(made.media, made.told, strict=True)):
+        for i, (sound, given) in enumerate(zip(made.media, made.conditions, strict=True)):
             done = finish(sound, rate, how)
             path = args.out / f"step_{i + 1:02d}{suffix}"
             files.write(path, done.wave, rate, args.format)
             row += [done.wave, torch.zeros(len(sound), round(args.gap * rate))]
-            facts.append({"file": path.name, "seconds": done.seconds, "lufs": done.lufs, **told})
+            facts.append({"file": path.name, "seconds": done.seconds, "lufs": done.lufs, **given})
         files.write(args.out / f"all{suffix}", torch.cat(row, 1), rate, args.format)
         made.modality.sheet(args.out / "sheet.png", made.media, made.captions)
     except BadInput as error:

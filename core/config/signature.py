@@ -31,7 +31,7 @@ class Parameter:
     annotation: its type, with `Annotated` metadata kept
     default:    REQUIRED where it has none
     doc:        the text of its line in the class docstring
-    hidden:     handed in by the builder (a Signal, a tensor, ...), never written in a recipe
+    hidden:     handed in by the builder (a MediaSpec, a tensor, ...), never written in a recipe
     """
 
     name: str

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..training.build import finite
-from ..types import Dataset, Item
+from ..types import Dataset, Item, MediaSpec
 from ..util.rng import generator
 
 
@@ -27,12 +27,11 @@ class Batch:
     items: list[Item]
     media: Tensor
 
-    @property
-    def lengths(self) -> Tensor | None:
-        """Valid media elements along the last axis, (B,); None where no item states one."""
+    def lengths(self, spec: MediaSpec) -> Tensor | None:
+        """Valid media elements along the time axis, (B,); None where no item states one."""
         if all(item.length is None for item in self.items):
             return None
-        whole = self.media.shape[-1]
+        whole = spec.length_of(self.media.shape)
         return torch.tensor([whole if item.length is None else item.length for item in self.items])
 
 

@@ -20,9 +20,10 @@ from .base import Course, Edit
 
 
 class FromNoise(Edit):
-    """The run starts at x (B, C, *spatial), whatever its keyed noise.
+    """The run starts at a given x, whatever its keyed noise.
 
-    point: x at the first level
+    Args:
+        point: x (B, C, *spatial) at the first level.
     """
 
     def __init__(self, point: Tensor):
@@ -33,12 +34,13 @@ class FromNoise(Edit):
 
 
 class ToNoise(Edit):
-    """The run goes up instead of down: from y to the noise that would come down to it.
+    """Inversion: the run goes from y to the noise from which sampling would give y.
 
-    It starts at alpha y on the quietest level, for at sigma = 0 there is no direction to go, and ends at the noisiest.
-    A step up is not the inverse of the step down between the same levels: Heun's are each off by O(step^3).
+    It starts at alpha y on the least noisy level above sigma = 0, where the ODE has no direction, and ends at the
+    noisiest. A step up is not the inverse of the step down between the same levels: Heun's are each off by O(step^3).
 
-    source: y (B, C, *spatial), unit variance
+    Args:
+        source: y (B, C, *spatial), unit variance.
     """
 
     def __init__(self, source: Tensor):
@@ -55,35 +57,26 @@ class ToNoise(Edit):
 
 
 class Upwards(Sampler):
-    """A deterministic sampler on levels that rise: its formulas do not ask which way they go.
+    """A deterministic sampler on levels that rise: the same formulas, from data to noise.
 
-    sampler: whose rows they are
+    Args:
+        sampler: Whose formulas they are.
 
-    Raises BadInput for a stochastic or adaptive one.
+    Raises:
+        BadInput: The sampler is stochastic or adaptive.
     """
 
     def __init__(self, sampler: Sampler):
         if sampler.stochastic or sampler.adaptive:
-            raise BadInput("the way back to noise takes a deterministic sampler with steps of its own, such as heun")
+            raise BadInput("inversion to noise takes a deterministic sampler with steps of its own, such as heun")
         self.sampler = sampler
 
     def draft(self, draft: PlanBuilder) -> None:
         self.sampler.draft(draft)
 
-    def plan(self, schedule: Schedule, levels: Sequence[NoiseLevel]) -> Plan:
+    def plan(self, schedule: Schedule, levels: Sequence[NoiseLevel], rising: bool = True) -> Plan:
         """The rows for these levels (float64, rising)."""
-        draft = _Rising(schedule, levels)
-        self.draft(draft)
-        return draft.finish()
-
-
-class _Rising(PlanBuilder):
-    """A draft whose levels rise."""
-
-    def __init__(self, schedule: Schedule, levels: Sequence[NoiseLevel]):
-        super().__init__(schedule, list(reversed(levels)))
-        self.levels.reverse()
-        self._rows[0] = (self.levels[0], *self._rows[0][1:])
+        return self.sampler.plan(schedule, levels, rising)
 
 
 def slerp(a: Tensor, b: Tensor, share: Tensor, valid: Tensor | None = None) -> Tensor:

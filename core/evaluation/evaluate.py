@@ -14,7 +14,8 @@ import torch
 from ..config.load import load_recipe
 from ..config.recipe import Recipe
 from ..config.spec import Spec, plain
-from ..pipeline.pipeline import Pipeline, load
+from ..pipeline.load import load
+from ..pipeline.pipeline import Pipeline
 from ..training.checkpoint import newest
 from ..types import BadInput
 from . import distances
@@ -117,7 +118,7 @@ def evaluate(case: Case, out: Path, folder: Path | None = None, progress: bool =
         report.figures["Novelty"], report.likeness = novelty.figures(found, many), found.histogram()
     stage("defects")
     loop = bool(made.facts.get("loop", recipe.sample.loop and folder is None))
-    still = recipe.modality.build().spec().rate is None  # pictures of files may be larger than those of the recipe
+    still = recipe.modality.build().spec().time_axis is None  # files may be larger than the recipe's size
     as_made = list(made.side.media) if still and not loop else made.raw
     faults = judge.defects(as_made, spread(data.train, 500, seed=2).own(), loop)
     report.figures["Defects"] = _defects(faults, made, many)

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from ..config.recipe import Recipe
 from ..data.files import shown, walk
-from ..pipeline.pipeline import Pipeline, Samples
+from ..pipeline.pipeline import Pipeline
+from ..pipeline.result import Samples
 from ..training.build import build_data, fit_codec
 from ..training.checkpoint import read_header
 from ..types import BadInput, Dataset, MediaSpec
@@ -99,7 +100,7 @@ def strangers(recipe: Recipe, checkpoint: Path) -> str | None:
 
 def from_run(trained: Pipeline, recipe: Recipe, folder: Path, real: Real, progress: bool) -> Made:
     """eval.count samples, made as `sonolux sample` makes them and written to `folder`."""
-    samples = trained.make(recipe, trained.task(recipe, recipe.eval.count), progress=progress)
+    samples = trained.make(recipe, trained.request(recipe, recipe.eval.count), progress=progress)
     good = [i for i, media in enumerate(samples.media) if bool(torch.isfinite(media).all())]
     lost = len(samples) - len(good)
     if not good:
@@ -108,7 +109,7 @@ def from_run(trained: Pipeline, recipe: Recipe, folder: Path, real: Real, progre
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         paths = replace(samples, output=None).save(folder)  # levels and fades are not the model's
-    names = [told.get("label") for told in samples.told]
+    names = [row.get("label") for row in samples.conditions]
     made = read_back(recipe, folder, paths, names, real.classes)
     made.counts |= {"made": len(good) + lost, "not finite": lost, "scaled": _scaled(said)}
     made.facts = {k: v for k, v in samples.settings.items() if k != "step"} | {"step": trained.step}
@@ -133,7 +134,7 @@ def coded(recipe: Recipe, trained: Pipeline | None, real: Real) -> Coded:
     with torch.inference_mode():
         for i in range(0, len(known), 32):
             part = torch.stack(list(known.media[i : i + 32])).to(device)
-            media += list(codec.decode(codec.encode(part), part.shape[-1]).float().cpu())
+            media += list(codec.decode(codec.encode(part), codec.spec.length_of(part.shape)).float().cpu())
     with tempfile.TemporaryDirectory() as place, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of peaks that are scaled down
         folder = Path(place)
@@ -147,7 +148,7 @@ def _only(samples: Samples, rows: list[int]) -> Samples:
     return replace(
         samples,
         media=[samples.media[i] for i in rows],
-        told=[samples.told[i] for i in rows],
+        conditions=[samples.conditions[i] for i in rows],
         nfe=[samples.nfe[i] for i in rows] if samples.nfe else [],
     )
 

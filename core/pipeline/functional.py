@@ -11,16 +11,17 @@ from torch import Tensor, nn
 
 from ..config.registry import find
 from ..editing.base import Edit
-from ..guidance.base import Chain, Guidance, Run
+from ..guidance.base import Guidance
 from ..nn.model import ModuleDenoiser
 from ..noise_conditioning.base import NoiseConditioning
 from ..parameterizations.base import Parameterization
 from ..samplers.base import Progress, Sampler
 from ..schedulers.base import Schedule
 from ..timesteps.base import TimestepSpacing
-from ..types import BadInput, Conditioning, Denoiser, NoiseLevel, expand
+from ..types import BadInput, Conditioning, Denoiser, NoiseLevel
 from ..util.device import choose_device
 from ..util.rng import Noise
+from .prepare import prepare_run
 
 
 def _component(kind: str, value: Any) -> Any:
@@ -80,26 +81,9 @@ def sample(
         if not callable(denoiser):
             raise BadInput(f"the denoiser is a Denoiser, or a module or function called as net(x, t), not {denoiser!r}")
         seen = ModuleDenoiser(denoiser, _component("prediction", prediction), _component("clock", clock))
-    if (told := getattr(seen, "prediction", None)) is not None:
-        told.check(levels[0])
-    for edit in edits:
-        method, levels = edit.course(method, process, levels)
     rows = range(first, first + shape[0]) if samples is None else samples
     noise = Noise(seed, rows, tuple(shape[1:]) if shapes is None else list(shapes), device)
+    listed = guidance if isinstance(guidance, (list, tuple)) else [] if guidance is None else [guidance]
+    parts = [_component("guidance", part) for part in listed]
     conditions = Conditioning() if conditions is None else conditions
-    for edit in edits:
-        seen, conditions = edit.within(seen, Run(noise)), edit.conditions(conditions)
-    if guidance is not None:
-        listed = guidance if isinstance(guidance, (list, tuple)) else [guidance]
-        parts = [_component("guidance", part) for part in listed]
-        seen = (parts[0] if len(parts) == 1 else Chain(parts)).wrap(seen, Run(noise))
-    start = noise.normal("start")
-    start = start * expand(levels[0].sigma, start)
-    for edit in edits:
-        start, seen = edit.start(start, levels[0], noise), edit.around(seen, Run(noise))
-    # Not inference_mode: a guidance may turn gradients on, for denoisers are differentiable in x.
-    with torch.no_grad():
-        x = start if len(levels) == 1 else method.solve(process, levels, seen, start, conditions, noise, on_step).x
-    for edit in edits:
-        x = edit.end(x)
-    return x
+    return prepare_run(seen, process, method, levels, conditions, noise, parts, edits).solve(on_step)

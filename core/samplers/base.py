@@ -68,9 +68,9 @@ class Sampler(ABC):
     def draft(self, draft: PlanBuilder) -> None:
         """Write the method's rows: `draft.start`, then one `draft.step` for every pair of levels."""
 
-    def plan(self, schedule: Schedule, levels: Sequence[NoiseLevel]) -> Plan:
+    def plan(self, schedule: Schedule, levels: Sequence[NoiseLevel], rising: bool = False) -> Plan:
         """The rows for these levels (float64, falling, usually ending clean). Raises BadInput unless they suit."""
-        draft = PlanBuilder(schedule, levels)
+        draft = PlanBuilder(schedule, levels, rising)
         self.draft(draft)
         return draft.finish()
 

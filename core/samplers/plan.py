@@ -116,8 +116,8 @@ class Plan:
 class PlanBuilder:
     """Where a sampler writes its rows. `levels` are the falling levels it must visit, the last one included."""
 
-    def __init__(self, schedule: Schedule, levels: Sequence[NoiseLevel]):
-        check_falling(levels)
+    def __init__(self, schedule: Schedule, levels: Sequence[NoiseLevel], rising: bool = False):
+        check_falling(list(reversed(levels)) if rising else levels)
         self.schedule, self.levels = schedule, [_exact(level) for level in levels]
         self._rows: list[tuple[NoiseLevel64, LinearCombination, bool]] = [
             (self.levels[0], LinearCombination({}), False)

@@ -9,10 +9,10 @@ import torch
 
 from ..codecs.base import Codec
 from ..config.recipe import Recipe
+from ..data.clip_lengths import ClipLengths, clip_lengths
 from ..nn.layers.init import reset
 from ..nn.model import Model
-from ..objectives.process import Process
-from ..pipeline.lengths import ClipLengths, clip_lengths
+from ..nn.process import Process
 from ..types import BadInput, Dataset, Item, MediaSpec, Modality
 
 FIT_ITEMS = 2000  # a codec's scales settle long before this many examples
@@ -85,7 +85,7 @@ def fit_codec(codec: Codec, data: Dataset) -> ClipLengths:
     def items():
         for i in range(0, len(data), stride):
             item = finite(data.item(i, None))
-            found.append((item.media.shape[-1], item.length, item.label))
+            found.append((codec.spec.length_of(item.media.shape) or 0, item.length, item.label))
             yield item
 
     codec.fit(items())

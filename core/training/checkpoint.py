@@ -3,7 +3,6 @@ the recipe and the signal as JSON in its header. Reading one never runs code; wr
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..pipeline.lengths import ClipLengths
+from ..data.clip_lengths import ClipLengths
 from ..types import BadInput, MediaSpec
 
 FORMAT = 1
@@ -67,7 +66,7 @@ def _write(path: Path, header: Header, tensors: dict[str, Tensor]) -> None:
             {
                 "format": FORMAT,
                 "recipe": header.recipe,
-                "signal": dataclasses.asdict(header.spec),
+                "signal": header.spec.to_dict(),
                 "step": header.step,
                 "elapsed": header.elapsed,
                 "takes": header.clip_lengths,
@@ -97,16 +96,17 @@ def read_header(path: Path) -> Header:
         facts: dict[str, Any] = json.loads(meta["sonolux"])
         written = facts["format"]
         if written == FORMAT:
-            told = str(facts["recipe"]), _signal(facts["signal"]), int(facts["step"]), float(facts["elapsed"])
+            told = (
+                str(facts["recipe"]),
+                MediaSpec.from_dict(facts["signal"]),
+                int(facts["step"]),
+                float(facts["elapsed"]),
+            )
             clip_lengths = tuple((int(n), label) for n, label in facts.get("takes", ()))
             return Header(*told, clip_lengths, {int(nfe): plan for nfe, plan in facts.get("plans", {}).items()})
     except (KeyError, TypeError, ValueError, AttributeError) as e:
         raise BadInput(f"{path}: damaged: its header cannot be read ({type(e).__name__}: {e})") from e
     raise BadInput(f"{path}: checkpoint format {written}, and this version reads format {FORMAT}: upgrade sonolux")
-
-
-def _signal(s: dict[str, Any]) -> MediaSpec:
-    return MediaSpec(s["modality"], s["channels"], tuple(s["size"]), s["rate"], tuple(s["classes"]), tuple(s["latent"]))
 
 
 def read(path: Path, module: nn.Module, part: str) -> None:

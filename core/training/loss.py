@@ -35,7 +35,8 @@ def batch_losses(parts: Parts, model: Model, batch: Batch, step: int, device: to
         u = stratified(recipe.seed, step, recipe.train.batch, batch.rows)
         level = parts.process.level(u)
         seen = parts.process.mixed(level, x0.shape[2:], recipe.seed, batch.rows, step)
-        valid = None if batch.lengths is None else parts.codec.valid(batch.lengths, parts.spec.size)
+        lengths = batch.lengths(parts.spec)
+        valid = None if lengths is None else parts.codec.valid(lengths, parts.spec.size)
     # Drops are read on the host: numbers that were on the device would make every step wait for it.
     drops = Noise(recipe.seed, batch.rows, parts.spec.latent)
     conditions = _conditions(model, batch, drops, step, None if valid is None else sent(valid, x0))

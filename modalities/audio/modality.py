@@ -52,7 +52,7 @@ class Audio:
 
     def spec(self) -> MediaSpec:
         """size is (frames,), rate in Hz."""
-        return MediaSpec("audio", self.channels, (round(self.rate * self.seconds),), float(self.rate))
+        return MediaSpec("audio", self.channels, ("time",), (round(self.rate * self.seconds),), (float(self.rate),))
 
     def write(self, path: Path, media: Tensor) -> Path:
         """Write (C, frames) as 16-bit WAV; peaks above 1 are scaled down with a warning, non-finite samples refused."""

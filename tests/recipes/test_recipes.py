@@ -56,7 +56,7 @@ def data_for(name: str, tmp_path: Path) -> list[str]:
     return [f"data.root={made}"]
 
 
-def run(name: str, changes: list[str], folder: Path) -> sonolux.core.pipeline.pipeline.Samples:
+def run(name: str, changes: list[str], folder: Path) -> sonolux.core.pipeline.result.Samples:
     """Train, load, sample, save."""
     job = TrainingRun(load_recipe(name, [*FEW, *CHEAP, *changes]), folder, say=lambda _: None, bar=False)
     job.prepare()

@@ -84,7 +84,15 @@ class Collection(Pictures):
     names: tuple[str, ...] = ()
 
     def __init__(
-        self, spec: MediaSpec, root: Path, download: bool, label: str, flip: bool, split_: str, valid: float, seed: int
+        self,
+        spec: MediaSpec,
+        root: Path,
+        download: bool,
+        label: str,
+        flip: bool,
+        split_: str,
+        valid: float,
+        seed: int,
     ):
         arrays, targets = _load(self.collection, Path(root).expanduser(), download)
         sources = [f"{self.collection} number {i}" for i in range(len(arrays))]

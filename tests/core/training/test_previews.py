@@ -35,8 +35,8 @@ def test_a_preview_is_what_sample_makes_of_that_checkpoint(modality, tiny_recipe
     ("old", "new"),
     [
         (
-            "Trained(self.parts, self.trainer.ema.model, self.trainer.step",
-            "Trained(self.parts, self.trainer.model, self.trainer.step",
+            "Pipeline(self.parts, self.trainer.ema.model, self.trainer.step",
+            "Pipeline(self.parts, self.trainer.model, self.trainer.step",
         ),
         ("trained.sample(count=", "trained.sample(steps=self.recipe.sample.steps + 1, count="),
         ("trained.sample(count=", "trained.sample(seed=self.trainer.step, count="),

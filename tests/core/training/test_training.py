@@ -9,7 +9,7 @@ import torch
 from sonolux.core.config.load import load_recipe
 from sonolux.core.config.sections import Train
 from sonolux.core.data.loader import Order
-from sonolux.core.pipeline.pipeline import load
+from sonolux.core.pipeline.load import load
 from sonolux.core.training import loop
 from sonolux.core.training.checkpoint import newest, read_header
 from sonolux.core.training.ema import EMA
@@ -353,9 +353,9 @@ def test_resuming_keeps_changes_tells_the_end_and_reads_a_torn_log(recipe, tmp_p
 def test_the_last_step_is_saved_and_shown_once_and_a_preview_stays_small(recipe, tmp_path, monkeypatch):
     from sonolux.core.training import run as job
 
-    saves, shows, save, sample = [], [], job.save, job.Trained.sample
+    saves, shows, save, sample = [], [], job.save, job.Pipeline.sample
     monkeypatch.setattr(job, "save", lambda path, *rest: (saves.append(path.name), save(path, *rest)))
-    monkeypatch.setattr(job.Trained, "sample", lambda self, count: (shows.append(count), sample(self, count=2))[1])
+    monkeypatch.setattr(job.Pipeline, "sample", lambda self, count: (shows.append(count), sample(self, count=2))[1])
     go(recipe, tmp_path / "run", "train.steps=2", "train.save_every=2", "train.preview_every=2", "sample.count=1000")
     assert saves == ["step-00000002.safetensors"] and shows == [64]
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from ..nn.model import NetworkDenoiser
 from ..noise_conditioning.base import NoiseConditioning
+from ..objectives._mixed_levels import mixed_times
+from ..objectives.timestep_sampling.base import TimestepSampling
+from ..objectives.weightings.base import Weighting
 from ..parameterizations.base import Parameterization
 from ..schedulers.base import Schedule
 from ..types import Conditioning, NoiseLevel
-from ._mixed_levels import mixed_times
-from .timestep_sampling.base import TimestepSampling
-from .weightings.base import Weighting
+from .model import NetworkDenoiser
 
 
 @dataclass(frozen=True)
