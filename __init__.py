@@ -11,12 +11,12 @@ __all__ = ["__version__", "load", "sample"]
 
 if TYPE_CHECKING:
     from .core.pipeline.functional import sample
-    from .core.pipeline.pipeline import load
+    from .core.pipeline.load import load
 
 
 def __getattr__(name: str):
     if name == "load":
-        from .core.pipeline.pipeline import load
+        from .core.pipeline.load import load
 
         return load
     if name == "sample":

@@ -25,9 +25,8 @@ from typing import Any
 import torch
 from _peer_pairs import Pair, installed, pairs
 from sonolux.core.config import registry
-from sonolux.core.few_step.calibrate import calibrate, spacings
-from sonolux.core.few_step.reference import Batch
-from sonolux.core.few_step.reference import Problem as Fitted
+from sonolux.core.few_step.calibrate import calibrate, timestep_spacings
+from sonolux.core.few_step.problem import CalibrationBatch, CalibrationProblem
 from sonolux.core.samplers.base import Sampler, run
 from sonolux.core.samplers.plan import Plan
 from sonolux.core.schedulers.base import NoiseLevel64, Schedule
@@ -178,9 +177,9 @@ def _to_t_min(spacing: TimestepSpacing) -> Levels:
 @cache
 def own_spacings() -> dict[str, Levels]:
     """Every registered spacing with its defaults; and, as explicit lists, some that end at t_min."""
-    made: dict[str, Levels] = {name: spacing.levels for name, spacing in spacings().items()}
+    made: dict[str, Levels] = {name: spacing.levels for name, spacing in timestep_spacings().items()}
     for name in ("linspace", "leading", "trailing", "karras", "exponential", "beta"):
-        made[f"{name} to t_min"] = _to_t_min(spacings()[name])
+        made[f"{name} to t_min"] = _to_t_min(timestep_spacings()[name])
     return made
 
 
@@ -273,7 +272,7 @@ def fitted(name: str, nfe: int, stock: float) -> dict[str, Any]:
     """A plan calibrated on the samples of seed 3, measured on those of seed 2."""
     learnt, reported = samples(name, 3, FITTED_ON), samples(name, 2, SAMPLES)
     start = float(FIRST.sigma) * learnt.noise
-    made = calibrate(Fitted(SCHEDULE, (Batch(learnt.problem, start, Conditioning()),)), nfe)
+    made = calibrate(CalibrationProblem(SCHEDULE, (CalibrationBatch(learnt.problem, start, Conditioning()),)), nfe)
     error = reported.error(run(made.plan, reported.problem, float(FIRST.sigma) * reported.noise))
     return {"problem": name, "nfe": nfe, "sampler": made.sampler, "error": error, "ratio": error / stock}
 

@@ -75,7 +75,7 @@ def measure(run: str, count: int, seed: int, changes: list[str]) -> Table:
     after = through(trained.codec, first)
 
     table = Table(f"{run} (step {trained.step}), {count} samples of seed {seed}")
-    told = [row["label"] for row in made.told]
+    told = [row["label"] for row in made.conditions]
     hits = right(made.media, told, rate, frames, kind)
     table.add("family as asked for", float(np.mean(hits)), "{:.1%}")
     whole = cut([item.media for item in first], first)

@@ -86,7 +86,9 @@ def settings(problem: Problem, device: str) -> list[Setting]:
 
 def make(problem: Problem, precision: str, layout: str, device: str = "cpu") -> Setting:
     """A network with its optimiser and one training step on a fixed batch."""
-    spec = MediaSpec("", problem.latent[0], problem.latent[1:], classes=DIGITS, latent=problem.latent)
+    spec = MediaSpec(
+        "", problem.latent[0], ("height", "width"), problem.latent[1:], classes=DIGITS, latent=problem.latent
+    )
     network = problem.network(spec, **problem.options)
     label = Class(spec, network.embedding_width)
     network, label = network.to(device), label.to(device)
@@ -112,7 +114,9 @@ def make(problem: Problem, precision: str, layout: str, device: str = "cpu") -> 
 
 def random_numbers(problem: Problem, device: str) -> list[Setting]:
     """What draws the random numbers of a training step, without dropout and with the masks of dropout 0.1."""
-    spec = MediaSpec("", problem.latent[0], problem.latent[1:], classes=DIGITS, latent=problem.latent)
+    spec = MediaSpec(
+        "", problem.latent[0], ("height", "width"), problem.latent[1:], classes=DIGITS, latent=problem.latent
+    )
     network, shapes = problem.network(spec, **problem.options, dropout=0.1), []
     for layer in network.modules():
         if isinstance(layer, Dropout):

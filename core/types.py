@@ -12,6 +12,7 @@ scalar, (B,) (always meant per sample), or a map (B, 1, *spatial).
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -267,24 +268,101 @@ class Denoiser(Protocol):
         ...
 
 
+_AXES = {1: ("time",), 2: ("height", "width"), 3: ("time", "height", "width")}
+"""Axes of the checkpoints of the first edition, which named none, by their number."""
+
+
 @dataclass(frozen=True)
 class MediaSpec:
-    """The facts that several parts of a recipe need, stated once in `modality` and handed to any parameter `spec`.
+    """The facts that several parts of a recipe need, stated once in `modality` and passed to any parameter `spec`.
 
-    modality: registered name of the modality ("image", "audio")
-    channels: channels of the media (3 for RGB, 1 for mono)
-    size:     media elements along each spatial axis: (H, W) pixels or (frames,)
-    rate:     samples a second in Hz; None for still pictures
-    classes:  class names in the order of their indices; () where the data has none
-    latent:   (C, *spatial), the shape of the diffused tensor at this size; () until the codec is known
+    Durations act on the axis called "time", wherever it is among the axes; sizes act on the other axes.
+
+    Attributes:
+        modality: Registered name of the modality ("image", "audio").
+        channels: Channels of the media (3 for RGB, 1 for mono).
+        axes: Name of each spatial axis: ("time",), ("height", "width"), ("time", "height", "width").
+        size: Media elements along each axis.
+        rates: Elements a second along each axis (Hz, frames per second), or None for an axis that has no rate; () for
+            no rates at all.
+        classes: Class names in the order of their indices; () where the data has none.
+        latent: (C, *spatial), the shape of the diffused tensor at this size; () until the codec is known.
+
+    Raises:
+        BadInput: Axes, sizes and rates are not one each, or an axis is named twice.
     """
 
     modality: str
     channels: int
+    axes: tuple[str, ...]
     size: tuple[int, ...]
-    rate: float | None = None
+    rates: tuple[float | None, ...] = ()
     classes: tuple[str, ...] = ()
     latent: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.rates:
+            object.__setattr__(self, "rates", (None,) * len(self.axes))
+        if not all(isinstance(axis, str) for axis in self.axes) or len(set(self.axes)) != len(self.axes):
+            raise BadInput(f"axes are names such as ('time',) or ('height', 'width'), each once; got {self.axes!r}")
+        if not len(self.axes) == len(self.size) == len(self.rates):
+            raise BadInput(
+                f"each of the axes {self.axes} of modality {self.modality} has a size and a rate (or None); got sizes "
+                f"{self.size} and rates {self.rates}"
+            )
+
+    @property
+    def time_axis(self) -> int | None:
+        """Index of the axis called time among the spatial axes, or None."""
+        return self.axes.index("time") if "time" in self.axes else None
+
+    @property
+    def other_axes(self) -> tuple[int, ...]:
+        """Indices of the axes that are not time."""
+        return tuple(axis for axis in range(len(self.axes)) if axis != self.time_axis)
+
+    @property
+    def rate(self) -> float | None:
+        """Elements a second along the time axis, or None."""
+        return None if self.time_axis is None else self.rates[self.time_axis]
+
+    @property
+    def length(self) -> int | None:
+        """Elements along the time axis, or None without one."""
+        return None if self.time_axis is None else self.size[self.time_axis]
+
+    def length_of(self, size: Sequence[int]) -> int | None:
+        """Elements along the time axis of media whose last axes have these sizes, or None without a time axis."""
+        return None if self.time_axis is None else size[self.time_axis - len(self.axes)]
+
+    def with_length(self, size: Sequence[int], length: int | None) -> tuple[int, ...]:
+        """`size` with `length` elements along the time axis; None, or no such axis: unchanged."""
+        if length is None or self.time_axis is None:
+            return tuple(size)
+        return (*size[: self.time_axis], length, *size[self.time_axis + 1 :])
+
+    def trim(self, media: Tensor, length: int | None) -> Tensor:
+        """The first `length` elements of media (..., *size) along the time axis; None, or no such axis: all of it."""
+        if length is None or self.time_axis is None:
+            return media
+        axis = media.ndim - len(self.axes) + self.time_axis
+        return media.narrow(axis, 0, min(length, media.shape[axis]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values that JSON holds."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, facts: Mapping[str, Any]) -> MediaSpec:
+        """The record of `to_dict`, and of the first edition: that had one `rate` (of the time axis) and no axes."""
+        size = tuple(facts["size"])
+        axes = tuple(facts["axes"]) if "axes" in facts else _AXES[len(size)]
+        if "rates" in facts:
+            rates = tuple(facts["rates"])
+        else:
+            rates = tuple(facts.get("rate") if axis == "time" else None for axis in axes)
+        classes, latent = tuple(facts["classes"]), tuple(facts["latent"])
+        return cls(facts["modality"], facts["channels"], axes, size, rates, classes, latent)
 
 
 @dataclass
@@ -292,7 +370,7 @@ class Item:
     """One example of a dataset.
 
     media:      (C, *spatial) float32, nominally in [-1, 1]
-    length:     valid elements along the last axis for sound (the rest is padding); None: all of them
+    length:     valid elements along the time axis (the rest is padding); None: all of them
     label:      index into the dataset's `classes`, or None
     caption:    text, or None
     attributes: machine-readable facts (numbers and names) that conditions and checkers may use
@@ -358,7 +436,8 @@ class Modality(Protocol):
 
     preparer() -> data.prepare.types.Preparer  (static) what `sonolux prepare` does with a folder of its files
     evaluation() -> EvaluationAdapter      what `sonolux eval` needs: see core/evaluation/adapter.py
-    read(path) -> (C, *spatial)            a file as training reads it: `sonolux edit` and `eval --folder` start there
+    read(path) -> (C, *spatial)            a file as training reads it: `sonolux edit` and `eval --folder` start there;
+                                           media with axes other than time take `fit=False` too: at the file's own size
     levelled(media, data) -> (gain, offset) what training does to the level of a file, so that an edit gives it back
     codec: str                             name of the codec of recipes that name none
     """

@@ -21,7 +21,7 @@ from pathlib import Path
 import sonolux
 import torch
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from sonolux.core.pipeline.pipeline import Samples
+from sonolux.core.pipeline.result import Samples
 from sonolux.core.util.progress import bar
 from sonolux.modalities.audio.synthetic.checkers import family
 from sonolux.modalities.image.synthetic.checkers import main_shape
@@ -43,7 +43,7 @@ class Result:
     @property
     def labels(self) -> list[str]:
         """The class that each sample was conditioned on."""
-        return [str(conditions["label"]) for conditions in self.samples.told]
+        return [str(conditions["label"]) for conditions in self.samples.conditions]
 
     @property
     def hits(self) -> int:

@@ -88,9 +88,13 @@ def main(steps: int = 1000) -> None:
     from sonolux.modalities.image.modality import Image
 
     OUT.mkdir(parents=True, exist_ok=True)
-    pictures = learn_and_draw("picture", MediaSpec("image", 1, (16, 16), latent=(1, 16, 16)), a_picture, steps)
+    pictures = learn_and_draw(
+        "picture", MediaSpec("image", 1, ("height", "width"), (16, 16), latent=(1, 16, 16)), a_picture, steps
+    )
     Image(size=16, channels=1).sheet(OUT / "pictures.png", list(pictures))
-    sounds = learn_and_draw("sound", MediaSpec("audio", 1, (2048,), rate=4000, latent=(1, 2048)), a_sound, steps)
+    sounds = learn_and_draw(
+        "sound", MediaSpec("audio", 1, ("time",), (2048,), (4000,), latent=(1, 2048)), a_sound, steps
+    )
     audio = Audio(rate=4000, seconds=0.512, channels=1)
     audio.sheet(OUT / "sounds.png", list(sounds))
     for i, sound in enumerate(sounds):

@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise BadInput(f"{args.out} holds something else than a morph: name another folder")
         made = trained.morph(args.a, args.b, count=args.count, seed=args.seed)
         suffix, row, facts = io.FORMATS[args.format].suffix, [], []
-        for i, (sound, told) in enumerate(zip(made.media, made.told, strict=True)):
+        for i, (sound, told) in enumerate(zip(made.media, made.conditions, strict=True)):
             done = finish(sound, rate, how)
             path = args.out / f"step_{i + 1:02d}{suffix}"
             io.write(path, done.wave, rate, args.format)

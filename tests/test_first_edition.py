@@ -17,7 +17,7 @@ from sonolux.core.cli.main import main
 from sonolux.core.conditioning.base import gather
 from sonolux.core.config.load import load_recipe
 from sonolux.core.nn.first_edition import upgrade_state_dict
-from sonolux.core.pipeline.pipeline import load
+from sonolux.core.pipeline.load import load
 from sonolux.core.training.build import build_parts
 from sonolux.core.training.checkpoint import newest, read_header
 from sonolux.core.util.rng import Noise

@@ -12,7 +12,8 @@ from ..util.errors import BadInput
 
 if TYPE_CHECKING:
     from ..few_step.calibrate import Calibrated
-    from ..few_step.reference import Problem, Reference
+    from ..few_step.problem import CalibrationProblem
+    from ..few_step.reference import FineSolution
 
 HELD = 1_000_003  # seed of the starts that a plan is measured on and was not fitted to
 
@@ -54,10 +55,10 @@ def command(run: Path, changes: tuple[str, ...], nfe: str, count: int, seed: int
         relabel(checkpoint, replace(header, plans={}))
         click.echo(f"{checkpoint}: {len(header.plans)} plans taken out")
         return
-    plans, told = dict(header.plans), []
+    plans, printed = dict(header.plans), []
     for found, figures in _found(checkpoint, changes, wanted, count, seed, quiet=as_json):
         plans[found.nfe] = {**figures, "rows": to_plain(found.plan)}
-        told.append(figures)
+        printed.append(figures)
         if not as_json:
             click.echo(
                 f"{found.nfe} evaluations: error {figures['error']:.4g}; best stock, {found.stock.sampler} on "
@@ -65,7 +66,7 @@ def command(run: Path, changes: tuple[str, ...], nfe: str, count: int, seed: int
             )
     relabel(checkpoint, replace(header, plans=plans))
     if as_json:
-        click.echo(json.dumps(told, indent=1))
+        click.echo(json.dumps(printed, indent=1))
     else:
         same = " ".join([str(run), *changes, f"steps={wanted[0]}"])
         click.echo(f"stored in {checkpoint}\nnow: sonolux sample {same} --out few-steps")
@@ -77,34 +78,34 @@ def _found(checkpoint: Path, changes: tuple[str, ...], wanted: list[int], count:
 
     from ..config.spec import plain
     from ..few_step.calibrate import calibrate
-    from ..few_step.reference import solve
-    from ..pipeline.pipeline import load
+    from ..few_step.reference import solve_finely
+    from ..pipeline.load import load
     from ..util.progress import bar
 
-    trained = load(checkpoint, changes=changes)
-    trained.to(trained.recipe.sample.device)
-    for parameter in trained.model.parameters():
+    pipeline = load(checkpoint, changes=changes)
+    pipeline.to(pipeline.recipe.sample.device)
+    for parameter in pipeline.model.parameters():
         parameter.requires_grad_(False)
-    mine, held = trained.problem(count, seed=seed), trained.problem(count, seed=HELD + seed)
+    mine, held = (pipeline.calibration_problem(count, seed=s) for s in (seed, HELD + seed))
     with torch.no_grad(), bar("fine solution", "plan", 2 + len(wanted), show=not quiet) as done:
-        fine = solve(mine)
+        fine = solve_finely(mine)
         done.update()
-        truth = solve(held)
+        truth = solve_finely(held)
         done.update()
         for n in wanted:
             found = calibrate(
                 mine, n, fine, lambda stage, error, n=n: done.set_description_str(f"{n}: {stage} {error:.4g}")
             )
-            yield found, {**_figures(found, held, truth), "guidance": plain(trained.recipe.sample.guidance)}
+            yield found, {**_figures(found, held, truth), "guidance": plain(pipeline.recipe.sample.guidance)}
             done.update()
 
 
-def _figures(found: Calibrated, held: Problem, truth: Reference) -> dict[str, Any]:
-    from ..few_step.calibrate import multistep, spacings
+def _figures(found: Calibrated, held: CalibrationProblem, truth: FineSolution) -> dict[str, Any]:
+    from ..few_step.calibrate import multistep_samplers, timestep_spacings
 
     pair = found.stock
-    levels = spacings()[pair.spacing].levels(held.schedule, found.nfe)
-    stock = held.error(held.end(multistep()[pair.sampler].plan(held.schedule, levels)), truth.x0)
+    levels = timestep_spacings()[pair.spacing].levels(held.schedule, found.nfe)
+    stock = held.error(held.end(multistep_samplers()[pair.sampler].plan(held.schedule, levels)), truth.x0)
     own = held.error(held.end(found.plan), truth.x0)
     return {
         "nfe": found.nfe,

@@ -9,11 +9,14 @@ import click
 
 TASKS = {
     "vary": ("strength", "count"),
-    "inpaint": ("from", "to", "box", "mask", "count", "walks", "jump"),
-    "continue": ("seconds", "count", "walks", "jump"),
+    "inpaint": ("from", "to", "box", "mask", "count", "resample", "jump"),
+    "continue": ("seconds", "count", "resample", "jump"),
     "morph": ("count",),
 }
 """What each task takes beside the keys of the recipe's `sample` section."""
+
+OLD = {"walks": "resample"}
+"""Options of the first edition -> what they are called now."""
 
 
 @click.command("edit")
@@ -31,30 +34,30 @@ def command(
 
     \b
     vary FILE...       strength=0.5 count=8       variations; 0: the file as the codec keeps it, 1: new samples
-    inpaint FILE...    from=0.2 to=0.5            a part of a sound anew, in seconds; [0.2, 1.0] for several
-                       box=[4,4,20,20]            or of a picture: left, top, right, bottom in pixels
-                       mask=FILE                  or where a picture is white
-    continue FILE...   seconds=2                  sounds that go on
+    inpaint FILE...    from=0.2 to=0.5            a part anew, along time in seconds; [0.2, 1.0] for several
+                       box=[4,4,20,20]            or along the other axes: left, top, right, bottom
+                       mask=FILE                  or where a file of the same size is white
+    continue FILE...   seconds=2                  continues where the file ends
     morph A B          count=5                    from one file to another, or from one class to another
 
     Other keys change the recipe's `sample` section, as in `sonolux sample`: seed=3, steps=40, loop=true, windows=0.5,
-    label=coin. A file is told the class that its folder names, if it is one, and is read as training reads it.
+    label=coin. A file has the class that its folder names, if it is one, and is read as training reads it.
 
     \b
     sonolux edit runs/effects vary door.wav strength=0.6 count=8 --out doors
     sonolux edit runs/effects morph coin.wav jump.wav count=7 --out between
     sonolux edit runs/digits inpaint 3.png box=[0,14,28,28] count=4 --out lower
     """
-    from ..pipeline.pipeline import load
+    from ..pipeline.load import load
     from ..pipeline.result import clear, refuse_if_used
     from ..training.run_dir import need_writable
 
     refuse_if_used(out, overwrite)
     need_writable(out)
     files, options, changes = _sorted(task, words)
-    trained = load(run, allow_code=allow_code)
-    trained.to(changes.pop("device", trained.recipe.sample.device))
-    samples = _call(trained, task, files, options, changes, progress=not as_json)
+    pipeline = load(run, allow_code=allow_code)
+    pipeline.to(changes.pop("device", pipeline.recipe.sample.device))
+    samples = _call(pipeline, task, files, options, changes, progress=not as_json)
     clear(out)
     paths = samples.save(out)
     if as_json:
@@ -74,6 +77,7 @@ def _sorted(task: str, words: tuple[str, ...]) -> tuple[list[Path], dict[str, An
     changes: dict[str, Any] = {}
     for word in words:
         key, equals, value = word.partition("=")
+        key = _renamed(key) if equals and not Path(word).exists() else key
         if not equals or Path(word).exists():
             files.append(Path(word))
         elif key in TASKS[task]:
@@ -94,6 +98,13 @@ def _sorted(task: str, words: tuple[str, ...]) -> tuple[list[Path], dict[str, An
     return files, options, changes
 
 
+def _renamed(key: str) -> str:
+    """The option of that name, with a note where its name is that of the first edition."""
+    if key in OLD:
+        click.echo(f"note: {key} is called {OLD[key]} now", err=True)
+    return OLD.get(key, key)
+
+
 def _value(word: str, text: str) -> Any:
     """The value as a recipe would read it."""
     from ..config.tree import Problem
@@ -107,17 +118,19 @@ def _value(word: str, text: str) -> Any:
     return None if node is None else node.plain()
 
 
-def _call(trained: Any, task: str, files: list[Path], options: dict[str, Any], changes: dict[str, Any], progress: bool):
+def _call(
+    pipeline: Any, task: str, files: list[Path], options: dict[str, Any], changes: dict[str, Any], progress: bool
+):
     from ..types import BadInput
 
     if task == "morph":
-        return trained.morph(*files, progress=progress, **options, **changes)
+        return pipeline.morph(*files, progress=progress, **options, **changes)
     if task == "inpaint":
         starts, ends = (_times(name, options.pop(name, [])) for name in ("from", "to"))
         if len(starts) != len(ends):
             raise BadInput("from and to are pairs: give as many of one as of the other")
         options["spans"] = list(zip(starts, ends, strict=True))
-    method = {"vary": trained.vary, "inpaint": trained.inpaint, "continue": trained.extend}[task]
+    method = {"vary": pipeline.vary, "inpaint": pipeline.inpaint, "continue": pipeline.extend}[task]
     return method(files, progress=progress, **options, **changes)
 
 

@@ -112,7 +112,7 @@ def likelihood(
     sonolux lab likelihood runs/digits --count 16 --probes 8
     """
     from ..evaluation.likelihood import of_items
-    from ..pipeline.pipeline import load
+    from ..pipeline.load import load
     from ..training.build import build_data
 
     trained = load(run, device, allow_code=allow_code)

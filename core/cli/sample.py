@@ -1,4 +1,4 @@
-"""Make new pictures or sounds from a trained run."""
+"""Make new samples from a trained run."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import click
 @click.argument("run", type=click.Path(path_type=Path), metavar="RUN|CHECKPOINT")
 @click.argument("changes", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the samples.")
-@click.option("--trajectory", is_flag=True, help="Also write the unveiling, as a strip and a GIF.")
+@click.option("--trajectory", is_flag=True, help="Also write the denoising trajectory, as a strip and a GIF.")
 @click.option("--overwrite", is_flag=True, help="Replace the samples that the folder holds.")
 @click.option("--allow-code", is_flag=True, help="Let the checkpoint's recipe name code outside the registry.")
 @click.option("--json", "as_json", is_flag=True, help="Print samples.json.")
@@ -25,16 +25,16 @@ def command(
     sonolux sample runs/digits use=heun steps=18 guidance.scale=3 --out out
     sonolux sample runs/effects seconds=0.4 --out short
     """
-    from ..pipeline.pipeline import load
+    from ..pipeline.load import load
     from ..pipeline.result import clear, refuse_if_used
     from ..training.run_dir import need_writable
     from ..util.messages import counted
 
     refuse_if_used(out, overwrite)
     need_writable(out)
-    trained = load(run, changes=changes, allow_code=allow_code)
-    trained.to(trained.recipe.sample.device)
-    samples = trained.sample(progress=not as_json, trajectory=trajectory)
+    pipeline = load(run, changes=changes, allow_code=allow_code)
+    pipeline.to(pipeline.recipe.sample.device)
+    samples = pipeline.sample(progress=not as_json, trajectory=trajectory)
     clear(out)
     paths = samples.save(out)
     if trajectory:

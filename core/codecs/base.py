@@ -86,14 +86,14 @@ class Codec(nn.Module, ABC):
 
     @abstractmethod
     def decode(self, z: Tensor, length: int | None = None, loop: bool = False) -> Tensor:
-        """(B, C', *spatial) -> (B, C, *media), cut to `length` elements along the last axis if given."""
+        """(B, C', *spatial) -> (B, C, *media), cut to `length` elements along the time axis if given."""
 
     @abstractmethod
     def shape(self, size: tuple[int, ...]) -> tuple[int, ...]:
         """(C', *spatial) of the tensor for media of this size."""
 
     def valid(self, lengths: Tensor, size: tuple[int, ...]) -> Tensor | None:
-        """(B, 1, *spatial): 1 where z holds some of the first `lengths` media elements; None where all is valid."""
+        """(B, 1, *spatial): 1 where z holds some of the first `lengths` media elements along time; None: all valid."""
         return None
 
     def fill(self, z: Tensor, media: Tensor, known: Tensor, loop: bool = False) -> Tensor:
@@ -101,7 +101,7 @@ class Codec(nn.Module, ABC):
 
         A codec that does not keep all of the media makes the two go together at the joints.
         """
-        made = self.decode(z, loop=True) if loop else self.decode(z, media.shape[-1])
+        made = self.decode(z, loop=True) if loop else self.decode(z, self.spec.length_of(media.shape))
         return torch.where(known, media, made)
 
     def log_det(self, size: tuple[int, ...]) -> float | None:

@@ -1,0 +1,1 @@
+"""Examples: files, splits, manifests, batches."""

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as MapDataset
 
-from ..types import BadInput, Dataset, Item
+from ..types import BadInput, Dataset, Item, MediaSpec
 from ..util.rng import generator
 
 Workers = int | Literal["auto"]
@@ -46,12 +46,11 @@ class Batch:
     items: list[Item]
     media: Tensor
 
-    @property
-    def lengths(self) -> Tensor | None:
-        """Valid media elements along the last axis, (B,); None where no item states one."""
+    def lengths(self, spec: MediaSpec) -> Tensor | None:
+        """Valid media elements along the time axis, (B,); None where no item states one."""
         if all(item.length is None for item in self.items):
             return None
-        whole = self.media.shape[-1]
+        whole = spec.length_of(self.media.shape)
         return torch.tensor([whole if item.length is None else item.length for item in self.items])
 
     def split(self, parts: int) -> list[Batch]:

@@ -1,7 +1,7 @@
-"""What an edit is: a change to how a run goes, from where it starts to what is estimated.
+"""What an edit is: a change to a sampling run, from its start to its estimates.
 
-A run of samples is levels, a sampler, a start, conditions and a denoiser. An edit changes any of them and leaves the
-rest; edits may be combined, since each only wraps what those before it left. `sample(..., edits=[...])` takes them.
+A run consists of levels, a sampler, a start, conditions and a denoiser. An edit changes any of them and leaves the
+rest; edits combine, since each only wraps what those before it left. `sample(..., edits=[...])` takes them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Course = tuple[Sampler, Sequence[NoiseLevel]]
 
 
 class Edit:
-    """Changes nothing; each edit says what it changes. It holds what it was made with and may serve many runs."""
+    """Changes nothing; a subclass overrides what it changes. It holds its options only and may serve many runs."""
 
     def course(self, sampler: Sampler, schedule: Schedule, levels: Sequence[NoiseLevel]) -> Course:
         """The sampler and the falling levels of the run. A single level: nothing is solved, the start is the result."""
@@ -31,7 +31,7 @@ class Edit:
         return x
 
     def conditions(self, conditions: Conditioning) -> Conditioning:
-        """What the networks are told."""
+        """The conditions of each row, as the networks take them."""
         return conditions
 
     def within(self, denoiser: Denoiser, run: Run) -> Denoiser:

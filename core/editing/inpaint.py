@@ -1,4 +1,4 @@
-"""Inpainting and continuation: a part is known, the rest is made to go with it.
+"""Inpainting and continuation: a part is known, the rest is sampled given it.
 
 replace: wherever the sampler asks, the estimate of x0 is the known y where y is known. A sampler keeps marginals, so
     there the state is alpha y + sigma z at every point of every method, with the run's own keyed noise z: the known
@@ -32,23 +32,24 @@ Method = Literal["replace", "levels"]
 class Inpaint(Edit):
     """Keeps y where it is known; the result is y there, exactly.
 
-    source: y (B, C, *spatial), unit variance; read where known
-    known:  (B, 1, *spatial) bool
-    method: replace, or levels: how the network learns of y, see above
-    walks:  how often each stretch of the way is walked; 1: no jumps back up
-    jump:   steps in a stretch
+    Args:
+        source: y (B, C, *spatial), unit variance; read where known.
+        known: (B, 1, *spatial) bool.
+        method: replace, or levels: how the network sees y, see above.
+        resample: How often each stretch of `jump` steps is run (RePaint); 1: once, without jumps back up.
+        jump: Steps in a stretch.
     """
 
-    def __init__(self, source: Tensor, known: Tensor, method: Method = "replace", walks: int = 1, jump: int = 4):
+    def __init__(self, source: Tensor, known: Tensor, method: Method = "replace", resample: int = 1, jump: int = 4):
         if method not in ("replace", "levels"):
             raise BadInput(f"inpainting works by replace or by levels, not by {method!r}")
         if known.dtype != torch.bool or known.ndim != source.ndim:
             raise BadInput(f"known is a bool tensor (B, 1, *spatial), not {known.dtype} {tuple(known.shape)}")
-        self.source, self.mask, self.method, self.walks, self.jump = source, Mask(known), method, walks, jump
+        self.source, self.mask, self.method, self.resample, self.jump = source, Mask(known), method, resample, jump
 
     def course(self, sampler: Sampler, schedule: Schedule, levels: Sequence[NoiseLevel]) -> Course:
-        if self.walks > 1:
-            sampler = Resampled(sampler, self.jump, self.walks)
+        if self.resample > 1:
+            sampler = Resampled(sampler, self.jump, self.resample)
         if self.method == "levels":
             levels = [self._map(level, schedule.clean()) for level in levels]
         return sampler, levels
@@ -62,13 +63,13 @@ class Inpaint(Edit):
         return x + self.mask.joined(expand(level.alpha, x) * self.source.to(x), torch.zeros_like(x))
 
     def around(self, denoiser: Denoiser, run: Run) -> Denoiser:
-        return _Known(self, denoiser)
+        return _KnownDenoiser(self, denoiser)
 
     def end(self, x: Tensor) -> Tensor:
         return self.mask.joined(self.source.to(x), x)
 
 
-class _Known(Denoiser):
+class _KnownDenoiser(Denoiser):
     """The estimate is y where y is known, and nothing moves the state there."""
 
     def __init__(self, edit: Inpaint, denoiser: Denoiser):

@@ -1,4 +1,4 @@
-"""Seamless loops: sounds without a beginning, pictures that tile."""
+"""Seamless loops: media that repeat along time, or tile along other axes."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from torch import Tensor
 
 from ..codecs.base import Codec
 from ..guidance.base import Run
-from ..types import Conditioning, Denoiser, Estimate, NoiseLevel, Number
+from ..types import BadInput, Conditioning, Denoiser, Estimate, NoiseLevel, Number
 from ..util.rng import generator
 from .base import Edit
 
 
 class Loop(Edit):
-    """The axes are circles: networks pad circularly along them, and see the state turned by a random amount each time.
+    """Axes are loops: networks pad circularly along them and see the state rolled by a random amount at every call.
 
-    The turns are keyed by sample, axis and call, and undone in the estimate. They make the law of the samples the same
-    at every place, whatever the network does at its edges, so the seam is a place like any other.
+    The rolls are keyed by sample, axis and call, and undone in the estimate. They make the distribution of the samples
+    the same at every position, whatever the network does at its edges, so that the seam is no special position.
 
-    axes: spatial axes that are loops
-    roll: turn the state at every evaluation
+    Args:
+        axes: Spatial axes that are loops.
+        roll: Whether the state is rolled at every evaluation.
     """
 
     def __init__(self, axes: Sequence[int], roll: bool = True):
@@ -32,11 +33,11 @@ class Loop(Edit):
         return replace(conditions, wrap=self.axes)
 
     def within(self, denoiser: Denoiser, run: Run) -> Denoiser:
-        return _Turned(self, denoiser, run) if self.roll else denoiser
+        return _RolledDenoiser(self, denoiser, run) if self.roll else denoiser
 
 
-class _Turned(Denoiser):
-    """D(x) = turned back(D(turned(x)))."""
+class _RolledDenoiser(Denoiser):
+    """D(x) = rolled back(D(rolled(x)))."""
 
     def __init__(self, edit: Loop, denoiser: Denoiser, run: Run):
         self.edit, self.denoiser, self.run, self.calls = edit, denoiser, run, 0
@@ -56,13 +57,31 @@ class _Turned(Denoiser):
         return Estimate(turned(found.x0, back), None if found.x is None else turned(found.x, back))
 
 
-def decoded(codec: Codec, z: Tensor, seed: int, numbers: Sequence[int]) -> list[Tensor]:
-    """Loops (C, *media) from z (B, C, *spatial); axes of `codec.wrap` are circles.
+def media_loop_axes(codec: Codec) -> tuple[int, ...]:
+    """The media's axes that `codec.wrap` makes loops: the same ones, or time where the diffused tensor has other axes.
 
-    Each is turned by an amount of its own before and back after: a codec that makes up a phase, the same one at the
-    same place, would make the seams of all loops alike.
+    Raises:
+        BadInput: The codec has no axis that may be a loop.
+    """
+    if not codec.wrap:
+        raise BadInput(f"codec {type(codec).__name__} supports no loops: leave sample.loop out")
+    spec = codec.spec
+    if len(codec.shape(spec.size)) - 1 == len(spec.axes) or spec.time_axis is None:
+        return tuple(codec.wrap)
+    return (spec.time_axis,)
 
-    seed, numbers: what the turns are keyed by: sample numbers[i] of the seed
+
+def decode_loops(codec: Codec, z: Tensor, seed: int, numbers: Sequence[int]) -> list[Tensor]:
+    """Loops (C, *media) from z (B, C, *spatial); axes of `codec.wrap` are loops.
+
+    Each is rolled by an amount of its own before decoding and back after it: a codec that invents a phase, the same at
+    the same position, would make the seams of all loops alike.
+
+    Args:
+        codec: Decodes.
+        z: The diffused tensors.
+        seed: With `numbers`, the key of the rolls.
+        numbers: Row i is sample numbers[i] of the seed.
     """
     turns, back = [], []
     for axis in codec.wrap:
@@ -70,8 +89,8 @@ def decoded(codec: Codec, z: Tensor, seed: int, numbers: Sequence[int]) -> list[
         by = torch.tensor([int(generator(seed, i, f"decoded turn {axis}").integers(n)) for i in numbers])
         turns.append((2 + axis, by))
     media = codec.decode(turned(z, turns), loop=True)
-    for dim, by in turns:
-        back.append((dim, -by * (media.shape[dim] // z.shape[dim])))
+    for (dim, by), axis in zip(turns, media_loop_axes(codec), strict=True):
+        back.append((2 + axis, -by * (media.shape[2 + axis] // z.shape[dim])))
     return list(turned(media, back))
 
 

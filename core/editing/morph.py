@@ -20,9 +20,10 @@ from .base import Course, Edit
 
 
 class FromNoise(Edit):
-    """The run starts at x (B, C, *spatial), whatever its keyed noise.
+    """The run starts at a given x, whatever its keyed noise.
 
-    point: x at the first level
+    Args:
+        point: x (B, C, *spatial) at the first level.
     """
 
     def __init__(self, point: Tensor):
@@ -33,12 +34,13 @@ class FromNoise(Edit):
 
 
 class ToNoise(Edit):
-    """The run goes up instead of down: from y to the noise that would come down to it.
+    """Inversion: the run goes from y to the noise from which sampling would give y.
 
-    It starts at alpha y on the quietest level, for at sigma = 0 there is no direction to go, and ends at the noisiest.
-    A step up is not the inverse of the step down between the same levels: Heun's are each off by O(step^3).
+    It starts at alpha y on the least noisy level above sigma = 0, where the ODE has no direction, and ends at the
+    noisiest. A step up is not the inverse of the step down between the same levels: Heun's are each off by O(step^3).
 
-    source: y (B, C, *spatial), unit variance
+    Args:
+        source: y (B, C, *spatial), unit variance.
     """
 
     def __init__(self, source: Tensor):
@@ -55,7 +57,7 @@ class ToNoise(Edit):
 
 
 class Upwards(Sampler):
-    """A deterministic sampler on levels that rise: its formulas do not ask which way they go.
+    """A deterministic sampler on levels that rise: the same formulas, from data to noise.
 
     Args:
         sampler: The sampler whose formulas are used.

@@ -1,4 +1,4 @@
-"""Variations of what is there (Meng et al. 2022, "SDEdit", arXiv:2108.01073): noise on it, then the usual way down."""
+"""Variations (Meng et al. 2022, "SDEdit", arXiv:2108.01073): noise is added, then the usual sampling follows."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ class Vary(Edit):
     """Starts at alpha y + sigma z on a level within the run.
 
     The level is the one at tau = strength tau_max, with tau = sigma / (alpha + sigma): strength means the same on every
-    schedule. 0 gives y itself; 1 is the run without the edit, which knows nothing of y.
+    schedule. 0 gives y itself; 1 is the run without the edit, which does not depend on y.
 
-    source:   y (B, C, *spatial), unit variance
-    strength: 0 to 1
+    Args:
+        source: y (B, C, *spatial), unit variance.
+        strength: 0 to 1.
     """
 
     def __init__(self, source: Tensor, strength: float = 0.5):

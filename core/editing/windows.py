@@ -17,16 +17,17 @@ from .operators.windows import Windows
 class Windowed(Edit):
     """D(x) = A^+ (D(window) for every window in A x).
 
-    size:    elements of a window along each spatial axis: what the network was trained on
-    overlap: share of a window that the next one covers too
-    wrap:    axes that are loops; the network is not told so, for a window is none
+    Args:
+        size: Elements of a window along each spatial axis: what the network was trained on.
+        overlap: Share of a window that the next one covers too.
+        wrap: Axes that are loops; the network does not treat a window as a loop.
     """
 
     def __init__(self, size: Sequence[int], overlap: float = 0.5, wrap: Sequence[int] = ()):
         self.size, self.overlap, self.wrap = tuple(size), overlap, tuple(wrap)
 
     def within(self, denoiser: Denoiser, run: Run) -> Denoiser:
-        return _Windowed(self, denoiser)
+        return _WindowedDenoiser(self, denoiser)
 
     def count(self, full: Sequence[int]) -> int:
         """Windows of a tensor with these spatial axes: calls of the network an evaluation."""
@@ -38,7 +39,7 @@ class Windowed(Edit):
         return Windows(size, full, self.overlap, self.wrap)
 
 
-class _Windowed(Denoiser):
+class _WindowedDenoiser(Denoiser):
     def __init__(self, edit: Windowed, denoiser: Denoiser):
         self.edit, self.denoiser = edit, denoiser
         self.made: Windows | None = None
@@ -48,12 +49,12 @@ class _Windowed(Denoiser):
             self.made = self.edit.over(x.shape[2:])
         windows, whole = self.made, x.shape[2:]
         split = [axis for axis, n in enumerate(windows.size) if n != whole[axis]]
-        told = replace(conditions, wrap=tuple(axis for axis in conditions.wrap if axis not in split))
+        inner = replace(conditions, wrap=tuple(axis for axis in conditions.wrap if axis not in split))
 
         def one(i: int) -> Tensor:
-            valid = None if told.valid is None else windows.take(told.valid, i)
+            valid = None if inner.valid is None else windows.take(inner.valid, i)
             at = NoiseLevel(*(_part(v, windows, i, x) for v in (level.t, level.alpha, level.sigma)))
-            return self.denoiser.denoise(windows.take(x, i), at, replace(told, valid=valid)).x0
+            return self.denoiser.denoise(windows.take(x, i), at, replace(inner, valid=valid)).x0
 
         return Estimate(windows.inverse(one(i) for i in range(len(windows))))
 

@@ -18,7 +18,8 @@ from torch import Tensor
 
 from ..config.recipe import Recipe
 from ..data.files import shown, walk
-from ..pipeline.pipeline import Pipeline, Samples
+from ..pipeline.pipeline import Pipeline
+from ..pipeline.result import Samples
 from ..training.build import build_data, fit_codec
 from ..types import BadInput, MediaSpec
 from .examples import ENOUGH, CodecRoundTrip, ExampleSet, GeneratedSet, RealData, subset
@@ -29,14 +30,14 @@ DRAWINGS = {"sheet.png", "trajectory.png", "trajectory.gif", "summary.png"}  # `
 
 def from_run(trained: Pipeline, recipe: Recipe, folder: Path, real: RealData, progress: bool) -> GeneratedSet:
     """eval.count samples, made as `sonolux sample` makes them and written to `folder`."""
-    samples = trained.make(recipe, trained.task(recipe, recipe.eval.count), progress=progress)
+    samples = trained.make(recipe, trained.request(recipe, recipe.eval.count), progress=progress)
     good = [i for i, media in enumerate(samples.media) if bool(torch.isfinite(media).all())]
     lost = len(samples) - len(good)
     if not good:
         raise BadInput(f"all {len(samples)} samples hold NaN or infinite values: nothing can be measured")
     samples = _rows_of(samples, good)
     written = replace(samples, output=None).write(folder)  # levels and fades are not the model's
-    names = [told.get("label") for told in samples.told]
+    names = [told.get("label") for told in samples.conditions]
     made = read_back(recipe, folder, [file.path for file in written], names, real.classes)
     made.counts |= {"made": len(good) + lost, "not finite": lost, "scaled": sum(file.scaled for file in written)}
     made.settings = {k: v for k, v in samples.settings.items() if k != "step"} | {"step": trained.step}
@@ -61,7 +62,7 @@ def codec_round_trip(recipe: Recipe, trained: Pipeline | None, real: RealData) -
     with torch.inference_mode():
         for i in range(0, len(original), 32):
             part = torch.stack(list(original.media[i : i + 32])).to(device)
-            media += list(codec.decode(codec.encode(part), part.shape[-1]).float().cpu())
+            media += list(codec.decode(codec.encode(part), codec.spec.length_of(part.shape)).float().cpu())
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         written = [
@@ -76,7 +77,7 @@ def _rows_of(samples: Samples, rows: list[int]) -> Samples:
     return replace(
         samples,
         media=[samples.media[i] for i in rows],
-        told=[samples.told[i] for i in rows],
+        conditions=[samples.conditions[i] for i in rows],
         nfe=[samples.nfe[i] for i in rows] if samples.nfe else [],
     )
 

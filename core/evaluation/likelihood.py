@@ -193,16 +193,17 @@ def of_items(trained: Pipeline, items: Sequence[Item], **options: Any) -> tuple[
         raise BadInput("there are no examples to take the likelihood of")
     media, whole = items[0].media, True
     size, count, found = tuple(media.shape[1:]), media.numel(), []
+    elements = trained.parts.spec.length_of(size) or 0
     denoiser, schedule = trained.parts.process.denoiser(trained.model), trained.parts.process.schedule
     batches = range(0, len(items), BATCH)
     for first in tracked(batches, "likelihood", "batch", len(batches)):
         rows = list(items[first : first + BATCH])
         media = torch.stack([finite(item).media for item in rows]).to(trained.device)
-        lengths = torch.tensor([size[-1] if item.length is None else item.length for item in rows])
+        lengths = torch.tensor([elements if item.length is None else item.length for item in rows])
         with torch.no_grad():
             z = trained.codec.encode(media)
             conditions = gather(trained.model.conditions, condition_values(trained.model, rows))
-        if bool((lengths < size[-1]).any()):
+        if bool((lengths < elements).any()):
             conditions, whole = replace(conditions, valid=trained.codec.valid(lengths, size)), False
         found.append(likelihood(denoiser, schedule, z, conditions, first=first, **options))
     columns = zip(*((f.log_p, f.uncertainty, f.step_error, f.dimensions) for f in found), strict=True)

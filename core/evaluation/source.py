@@ -8,7 +8,8 @@ from pathlib import Path
 
 from ..config.load import load_recipe
 from ..config.recipe import Recipe
-from ..pipeline.pipeline import Pipeline, load
+from ..pipeline.load import load
+from ..pipeline.pipeline import Pipeline
 from ..training.checkpoint import newest
 from ..types import BadInput
 

@@ -1,0 +1,1 @@
+"""Sampling in a few evaluations: plans calibrated for one trained network."""

@@ -12,7 +12,8 @@ from ..samplers.base import Plan, Sampler
 from ..schedulers.base import NoiseLevel64
 from ..timesteps.base import TimestepSpacing
 from ..types import BadInput
-from .reference import Problem, Reference, solve
+from .problem import CalibrationProblem
+from .reference import FineSolution, solve_finely
 from .refine import refined_plan
 from .times import best_times
 
@@ -20,8 +21,8 @@ ROUNDS = ((5, 3), (12, 1), (50, 1))  # of L-BFGS on every plan left, and how man
 
 
 @dataclass(frozen=True)
-class Pair:
-    """A sampler with a spacing, and the error of its end: what stock has to offer, or a start of the search."""
+class SamplerPair:
+    """A registered sampler with a registered timestep spacing, and the error of its end."""
 
     sampler: str
     spacing: str
@@ -30,28 +31,29 @@ class Pair:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """A plan and what it is worth.
+    """A calibrated plan and its error.
 
-    nfe:      its evaluations
-    plan:     the rows
-    sampler:  the method it grew from
-    error:    root mean square distance of its end to the fine solution's, on the starts it was fitted on
-    stock:    the best stock pair on the same starts
+    Attributes:
+        nfe: Its evaluations.
+        plan: The rows.
+        sampler: The method whose plan the search started from.
+        error: Root mean square distance of its end to the fine solution's, on the starts it was fitted on.
+        stock: The best stock pair on the same starts.
     """
 
     nfe: int
     plan: Plan
     sampler: str
     error: float
-    stock: Pair
+    stock: SamplerPair
 
 
-def multistep() -> dict[str, Sampler]:
+def multistep_samplers() -> dict[str, Sampler]:
     """The registered deterministic samplers that evaluate once a step, with their defaults."""
     return {name: s for name, s in _defaults("sampler") if not (s.stochastic or s.adaptive) and _once_a_step(s)}
 
 
-def spacings() -> dict[str, TimestepSpacing]:
+def timestep_spacings() -> dict[str, TimestepSpacing]:
     """The registered spacings, with their defaults."""
     return dict(_defaults("timesteps"))
 
@@ -64,60 +66,68 @@ def _defaults(kind: str) -> Iterator[tuple[str, Any]]:
             yield name, made()
 
 
-def stock(problem: Problem, reference: Reference, nfe: int) -> list[Pair]:
+def stock(problem: CalibrationProblem, reference: FineSolution, nfe: int) -> list[SamplerPair]:
     """Every stock sampler and spacing at `nfe` evaluations, best first; without pairs that the schedule refuses.
 
     Pairs that come to one plan (spacings that agree on this schedule, ddim and euler) are there once.
     """
     found = [
-        Pair(name, spaced, problem.error(problem.end(plan), reference.x0))
-        for name, spaced, plan, _ in _plans(problem, nfe, multistep())
+        SamplerPair(name, spaced, problem.error(problem.end(plan), reference.x0))
+        for name, spaced, plan, _ in _plans(problem, nfe, multistep_samplers())
     ]
     return sorted((pair for pair in found if pair.error == pair.error), key=lambda pair: pair.error)
 
 
 def calibrate(
-    problem: Problem,
+    problem: CalibrationProblem,
     nfe: int,
-    reference: Reference | None = None,
+    reference: FineSolution | None = None,
     report: Callable[[str, float], None] | None = None,
 ) -> Calibrated:
     """The best plan of `nfe` evaluations for the problem's denoiser.
 
-    reference: the fine solution, where it was made before
-    report:    called with (stage, error) as the search goes on
+    Args:
+        problem: Starts and denoisers.
+        nfe: Evaluations of the denoiser.
+        reference: The fine solution, if it was solved before.
+        report: Called with (stage, error) as the search goes on.
 
-    Raises BadInput for fewer than 2 evaluations, and for more than the fine solution has levels.
+    Raises:
+        BadInput: Fewer than 2 evaluations, or more than the fine solution has levels.
     """
     if nfe < 2:
         raise BadInput(f"a plan of {nfe} evaluations leaves nothing to choose: calibrate 2 or more")
-    reference = solve(problem) if reference is None else reference
+    reference = solve_finely(problem) if reference is None else reference
     if nfe > (most := len(reference.levels)):
         raise BadInput(f"times are searched for on {most} levels: calibrate {most} evaluations or fewer, not {nfe}")
-    told = report or (lambda stage, error: None)
+    tell = report or (lambda stage, error: None)
     pairs = stock(problem, reference, nfe)
-    told(f"stock {pairs[0].sampler} on {pairs[0].spacing}", pairs[0].error)
+    tell(f"stock {pairs[0].sampler} on {pairs[0].spacing}", pairs[0].error)
     left = _starts(problem, reference, nfe, pairs[0])
     for rounds, kept in ROUNDS:
         for i, (_, name, plan) in enumerate(left):
-            plan, error = refined_plan(plan, problem, reference, rounds, report=lambda e, name=name: told(name, e))
+            plan, error = refined_plan(plan, problem, reference, rounds, report=lambda e, name=name: tell(name, e))
             left[i] = error, name, plan
         left = sorted(left, key=lambda each: each[0])[:kept]
     error, name, plan = left[0]
     return Calibrated(nfe, plan, name, error, pairs[0])
 
 
-def _starts(problem: Problem, reference: Reference, nfe: int, best: Pair) -> list[tuple[float, str, Plan]]:
+def _starts(
+    problem: CalibrationProblem, reference: FineSolution, nfe: int, best: SamplerPair
+) -> list[tuple[float, str, Plan]]:
     """(error, sampler, plan), each once: times by dynamic programming for every sampler, and the best stock pair.
 
     How good a start is says little about where it leads: on the exact problems the methods on noise estimates (ipndm,
     deis) begin among the worst and end as the best.
     """
-    offered = [(name, best_times(sampler, problem.schedule, reference, nfe)) for name, sampler in multistep().items()]
-    offered.append((best.sampler, spacings()[best.spacing].levels(problem.schedule, nfe)))
+    offered = [
+        (name, best_times(sampler, problem.schedule, reference, nfe)) for name, sampler in multistep_samplers().items()
+    ]
+    offered.append((best.sampler, timestep_spacings()[best.spacing].levels(problem.schedule, nfe)))
     found: dict[float, tuple[float, str, Plan]] = {}
     for name, levels in offered:
-        plan = multistep()[name].plan(problem.schedule, levels)
+        plan = multistep_samplers()[name].plan(problem.schedule, levels)
         error = problem.error(problem.end(plan), reference.x0)
         if error == error:
             found.setdefault(round(error, 12), (error, name, plan))  # euler and ddim are one
@@ -125,10 +135,10 @@ def _starts(problem: Problem, reference: Reference, nfe: int, best: Pair) -> lis
 
 
 def _plans(
-    problem: Problem, nfe: int, samplers: Mapping[str, Sampler]
+    problem: CalibrationProblem, nfe: int, samplers: Mapping[str, Sampler]
 ) -> Iterator[tuple[str, str, Plan, list[NoiseLevel64]]]:
     seen: set[tuple[float, ...]] = set()
-    for spaced, spacing in spacings().items():
+    for spaced, spacing in timestep_spacings().items():
         try:
             levels = spacing.levels(problem.schedule, nfe)
         except BadInput:

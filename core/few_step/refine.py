@@ -13,29 +13,35 @@ from torch import Tensor
 from ..samplers.plan import Plan, with_last_uses
 from ..schedulers.base import Schedule
 from ..types import BadInput, NoiseLevel, Number
-from .reference import Problem, Reference
-
-Report = Callable[[float], None]  # called with the error reached so far
+from .problem import CalibrationProblem
+from .reference import FineSolution
 
 
 def refined_plan(
     plan: Plan,
-    problem: Problem,
-    reference: Reference,
+    problem: CalibrationProblem,
+    reference: FineSolution,
     rounds: int = 40,
     ridge: float = 1e-4,
-    report: Report | None = None,
+    report: Callable[[float], None] | None = None,
 ) -> tuple[Plan, float]:
     """(plan, error) with times and weights fitted at once, by L-BFGS on the squared error of the plan's end.
 
     The variables are log rho of every level between the first and the last, and the weights on estimates but the newest
     in x_i = (sigma_i / sigma_(i-1)) x_(i-1) + sum_j b_ij D_j; the newest estimate's is alpha_i - alpha_(i-1) sigma_i /
     sigma_(i-1) less the others, so that a constant estimate stays exact and noise keeps its norm. Gradients go through
-    the denoiser, by its input and by the level that it is told. The best plan seen is kept; its levels fall.
+    the denoiser, by its input and by its level. The best plan seen is kept; its levels fall.
 
-    plan:   one evaluation for every row but the last; raises BadInput for another
-    rounds: iterations of L-BFGS
-    ridge:  weight of the squared change of the weights, in units of the plan's own squared error
+    Args:
+        plan: The plan to start from: one evaluation for every row but the last.
+        problem: Starts and denoisers.
+        reference: The fine solution from these starts.
+        rounds: Iterations of L-BFGS.
+        ridge: Weight of the squared change of the weights, in units of the plan's own squared error.
+        report: Called with the least error so far.
+
+    Raises:
+        BadInput: The plan has rows without or with several evaluations.
     """
     dtype = {"dtype": torch.float64, "requires_grad": True}
     rho = torch.tensor([math.log(float(row.level.rho)) for row in plan.rows[1:-1]], **dtype)
@@ -64,7 +70,7 @@ def refined_plan(
         error = math.sqrt(float(lost) * scale)
         if error < best[0] and _falls(plan, rho):
             fixed = [w.detach() for w in weights]
-            best = error, _plain(_drawn_up(plan, problem.schedule, rho.detach(), fixed, rho.detach()))
+            best = error, _as_numbers(_drawn_up(plan, problem.schedule, rho.detach(), fixed, rho.detach()))
         if report is not None:
             report(best[0])
         return lost + bent.detach()
@@ -97,8 +103,8 @@ def _drawn_up(plan: Plan, schedule: Schedule, rho: Tensor, weights: Sequence[Ten
         newest = levels[i].alpha - levels[i - 1].alpha * ratio - weights[i - 1].sum()
         x = {i - 1: ratio.to(like)} if float(ratio.detach()) else {}
         d = {j: w.to(like) for j, w in enumerate([*weights[i - 1], newest])}
-        told = NoiseLevel(*(torch.as_tensor(v, dtype=torch.float64).reshape(1) for v in _numbers(levels[i])))
-        rows.append(replace(plan.rows[i], level=told, x=x, d=d))
+        level = NoiseLevel(*(torch.as_tensor(v, dtype=torch.float64).reshape(1) for v in _numbers(levels[i])))
+        rows.append(replace(plan.rows[i], level=level, x=x, d=d))
     return with_last_uses(rows)
 
 
@@ -106,7 +112,7 @@ def _numbers(level: NoiseLevel) -> tuple[Number, Number, Number]:
     return level.t, level.alpha, level.sigma
 
 
-def _plain(plan: Plan) -> Plan:
+def _as_numbers(plan: Plan) -> Plan:
     rows = [
         replace(
             row,

@@ -15,10 +15,10 @@ from torch import Tensor
 from ..samplers.base import Plan, Sampler
 from ..schedulers.base import NoiseLevel64, Schedule
 from ..types import NoiseLevel
-from .reference import Reference
+from .reference import FineSolution
 
 
-def best_times(sampler: Sampler, schedule: Schedule, reference: Reference, steps: int) -> list[NoiseLevel64]:
+def best_times(sampler: Sampler, schedule: Schedule, reference: FineSolution, steps: int) -> list[NoiseLevel64]:
     """The levels, noisiest first and clean last, of the least sum of step errors for a method of one evaluation a step.
 
     A step may look back on one estimate; what a sampler does with older ones is not priced.
@@ -43,7 +43,7 @@ def best_times(sampler: Sampler, schedule: Schedule, reference: Reference, steps
     return [*(levels[k] for k in reversed(path)), schedule.clean()]
 
 
-def _first_costs(sampler: Sampler, schedule: Schedule, reference: Reference) -> Tensor:
+def _first_costs(sampler: Sampler, schedule: Schedule, reference: FineSolution) -> Tensor:
     """(G + 1,) error of one step from the noisiest level to each level of the grid; infinite to itself."""
     G = len(reference.levels)
     j = torch.arange(1, G)
@@ -53,7 +53,7 @@ def _first_costs(sampler: Sampler, schedule: Schedule, reference: Reference) -> 
     return cost
 
 
-def _costs(sampler: Sampler, schedule: Schedule, reference: Reference) -> Tensor:
+def _costs(sampler: Sampler, schedule: Schedule, reference: FineSolution) -> Tensor:
     """(G, G, G + 1) error of the second of two steps i -> j -> k, begun at the exact points; infinite where i < j < k
     does not hold."""
     G = len(reference.levels)
@@ -77,7 +77,7 @@ def _picked(levels: list[NoiseLevel64], index: Tensor) -> NoiseLevel:
     )
 
 
-def _priced(plan: Plan, row: int, at: list[Tensor], to: Tensor | None, reference: Reference) -> Tensor:
+def _priced(plan: Plan, row: int, at: list[Tensor], to: Tensor | None, reference: FineSolution) -> Tensor:
     """Root mean square of (row's combination of exact points and estimates at the grid indices `at`) - (exact point).
 
     In units of alpha + sigma at the end, where the flow neither shrinks nor stretches what noise there is.

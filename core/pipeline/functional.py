@@ -13,16 +13,17 @@ from torch import Tensor, nn
 
 from ..config.registry import find, is_code
 from ..editing.base import Edit
-from ..guidance.base import Chain, Guidance, Run
+from ..guidance.base import Guidance
 from ..nn.model import ModuleDenoiser
 from ..noise_conditioning.base import NoiseConditioning
 from ..parameterizations.base import Parameterization
 from ..samplers.base import Progress, Sampler
 from ..schedulers.base import Schedule
 from ..timesteps.base import TimestepSpacing
-from ..types import BadInput, Conditioning, Denoiser, Estimate, NoiseLevel, expand
+from ..types import BadInput, Conditioning, Denoiser, NoiseLevel
 from ..util.device import choose_device
 from ..util.rng import Noise
+from .prepare import prepare_run
 
 # Keywords of the first edition -> today's; they work for one release.
 RENAMED = {
@@ -118,35 +119,12 @@ def sample(
         )
     elif network_kwargs:
         raise BadInput("network_kwargs are for a module or function; a Denoiser takes its conditioning instead")
-    if (parameterized := getattr(seen, "prediction", None)) is not None:
-        parameterized.check(levels[0])
-    for edit in edits:
-        method, levels = edit.course(method, process, levels)
     noise = Noise(seed, _rows(samples, first, shape), _row_shapes(shapes, shape), device, dtype)
+    listed = guidance if isinstance(guidance, (list, tuple)) else [] if guidance is None else [guidance]
+    parts = [_component("guidance", part) for part in listed]
     conditioning = Conditioning() if conditioning is None else conditioning
-    for edit in edits:
-        seen, conditioning = edit.within(seen, Run(noise)), edit.conditions(conditioning)
-    seen = watched = Watched(seen)
-    if guidance is not None:
-        listed = guidance if isinstance(guidance, (list, tuple)) else [guidance]
-        parts = [_component("guidance", part) for part in listed]
-        seen = (parts[0] if len(parts) == 1 else Chain(parts)).wrap(seen, Run(noise))
-    start = _start(x, levels[0], noise, shape)
-    for edit in edits:
-        start, seen = edit.start(start, levels[0], noise), edit.around(seen, Run(noise))
-    # Not inference_mode: a guidance may turn gradients on, for denoisers are differentiable in x.
-    with torch.set_grad_enabled(requires_grad):
-        if len(levels) > 1:
-            try:
-                start = method.solve(process, levels, seen, start, conditioning, noise, on_step).x
-            except ArithmeticError:  # an adaptive method has met an estimate that is not finite
-                watched.check(levels)
-                raise
-        if not bool(torch.isfinite(start).all()):
-            watched.check(levels)
-    for edit in edits:
-        start = edit.end(start)
-    return start
+    run = prepare_run(seen, process, method, levels, conditioning, noise, parts, edits, _own_start(x, noise, shape))
+    return run.solve(on_step, requires_grad)
 
 
 class UserNetwork(nn.Module):
@@ -187,47 +165,6 @@ class UserNetwork(nn.Module):
         except Exception:
             return False
         return True
-
-
-class Watched(Denoiser):
-    """A denoiser whose estimates are remembered as one number each, so that one that is not finite can be named.
-
-    The numbers stay on the device until the run ends: nothing waits for them.
-
-    Args:
-        denoiser: The denoiser.
-    """
-
-    def __init__(self, denoiser: Denoiser):
-        self.denoiser = denoiser
-        self._sums: list[tuple[NoiseLevel, Tensor]] = []
-
-    def denoise(self, x: Tensor, level: NoiseLevel, conditions: Conditioning) -> Estimate:
-        """The denoiser's own estimate."""
-        estimate = self.denoiser.denoise(x, level, conditions)
-        self._sums.append((level, estimate.x0.detach().sum(dtype=torch.float32)))
-        return estimate
-
-    def check(self, levels: Sequence[NoiseLevel]) -> None:
-        """Raise BadInput that names the first estimate that is not finite, if there is one.
-
-        Args:
-            levels: Those of the run: they say which step an estimate belongs to.
-        """
-        for call, (level, total) in enumerate(self._sums, 1):
-            if not bool(torch.isfinite(total)):
-                raise BadInput(
-                    f"the network's estimate is not finite in {_place(call, level, levels)}: check its weights, its "
-                    "precision (float16 overflows), and that the parameterization is the one it was trained with"
-                )
-
-
-def _place(call: int, level: NoiseLevel, levels: Sequence[NoiseLevel]) -> str:
-    """The step, evaluation and time, where levels are numbers; the evaluation alone where they are maps."""
-    if any(isinstance(v, Tensor) and v.ndim for each in (level, *levels) for v in (each.alpha, each.sigma)):
-        return f"evaluation {call}"
-    step = sum(float(each.tau) >= float(level.tau) for each in levels[:-1])
-    return f"step {step} of {len(levels) - 1} (evaluation {call}, at t = {float(level.t):g})"
 
 
 def _with_new_names(given: dict[str, Any]) -> dict[str, Any]:
@@ -348,11 +285,10 @@ def _row_shapes(shapes: Any, shape: tuple[int, ...]) -> Any:
     return rows
 
 
-def _start(x: Tensor | None, level: NoiseLevel, noise: Noise, shape: tuple[int, ...]) -> Tensor:
-    """Noise at the first level, or the user's own start."""
+def _own_start(x: Tensor | None, noise: Noise, shape: tuple[int, ...]) -> Tensor | None:
+    """The user's own start where one is given."""
     if x is None:
-        start = noise.normal("start")
-        return start * expand(level.sigma, start)
+        return None
     if not isinstance(x, Tensor) or tuple(x.shape) != shape:
         got = tuple(x.shape) if isinstance(x, Tensor) else repr(x)
         raise BadInput(f"x, the start, is a tensor of the shape {shape} at the first level, not {got}")

@@ -1,4 +1,4 @@
-"""How long each sample of a run is: what was asked for, what the training data was like, and what follows from it."""
+"""How long and how large each sample of a request is, and the padded batch that holds several of them."""
 
 from __future__ import annotations
 
@@ -11,189 +11,210 @@ import torch
 from torch import Tensor, nn
 
 from ..codecs.base import Codec
+from ..data.clip_lengths import ClipLengths
 from ..types import BadInput, MediaSpec
 from ..util.rng import generator
-
-KEPT = 512  # lengths of training examples that a checkpoint carries
-
-ClipLengths = tuple[tuple[int, int | None], ...]
-"""(length in media elements, label) of training examples; empty where all of them are whole."""
-
-
-def clip_lengths(examples: Sequence[tuple[int, int | None, int | None]]) -> ClipLengths:
-    """What a checkpoint keeps of examples (elements, valid elements or None for all, label): at most `KEPT` of them."""
-    if all(valid is None for _, valid, _ in examples):
-        return ()
-    found = [(whole if valid is None else int(valid), label) for whole, valid, label in examples]
-    return tuple(found[i * len(found) // KEPT] for i in range(KEPT)) if len(found) > KEPT else tuple(found)
+from .conditions import DurationCondition, Row
 
 
 @dataclass(frozen=True)
 class PaddedBatch:
-    """The room that a batch takes.
+    """The tensor that a batch of samples of several sizes takes.
 
-    lengths: media elements of each sample along the last axis
-    shape:   (C, *spatial), the tensor that holds the longest
-    shapes:  (C, *spatial) of each sample alone: its noise is drawn at that shape
-    valid:   (B, 1, *spatial), 1 where an element belongs to a sample; None: everywhere
+    Attributes:
+        sizes: Media elements of each sample along each axis.
+        shape: (C, *spatial), the diffused tensor that holds the largest.
+        shapes: (C, *spatial) of each sample alone: its noise is drawn at that shape.
+        valid: (B, 1, *spatial), 1 where an element belongs to a sample and 0 where it is padding; None: no padding.
     """
 
-    lengths: tuple[int, ...]
+    sizes: tuple[tuple[int, ...], ...]
     shape: tuple[int, ...]
     shapes: tuple[tuple[int, ...], ...]
     valid: Tensor | None
 
     def rows(self, which: slice) -> PaddedBatch:
-        """Some of the samples, in the same room."""
+        """Some of the samples, padded as before."""
         valid = None if self.valid is None else self.valid[which]
-        return PaddedBatch(self.lengths[which], self.shape, self.shapes[which], valid)
+        return PaddedBatch(self.sizes[which], self.shape, self.shapes[which], valid)
 
 
-def choose_lengths(
-    seconds: Any, told: Sequence[dict[str, Any]], model: nn.Module, spec: MediaSpec, known: ClipLengths, seed: int
-) -> list[int]:
-    """Media elements of each sample along the last axis.
+def need_rate(spec: MediaSpec, key: str) -> float:
+    """Elements a second along the time axis.
 
-    A length that is asked for counts first, then what `told` says to a condition on the attribute `seconds`; a model
-    trained on sounds of many lengths draws from theirs (of the same label, where one is told), keyed by (seed, sample);
-    any other makes what its recipe says. Where lengths are not the recipe's, they are written to `told["seconds"]` and
-    to the condition, unless that was told something else.
-
-    seconds: one length in seconds, or a list that is cycled; None: not asked for
+    Raises:
+        BadInput: There is no time axis, or it has no rate; the message names `key`, which asked for seconds.
     """
-    whole, rate = spec.size[-1], spec.rate
-    name = _told_by(model)
-    if seconds is None and not known:
-        return [whole] * len(told)
-    if rate is None:
-        raise BadInput("sample.seconds is the length of a sound, and this run makes pictures: leave it out")
-    lengths = []
-    asked = seconds if isinstance(seconds, (list, tuple)) else [seconds]
-    if not asked:
-        raise BadInput("sample.seconds is a length in seconds, or a list of them; got an empty list")
-    for i, row in enumerate(told):
-        one = asked[i % len(asked)]
-        if one is None and name is not None:
-            one = row.get(name)
-        lengths.append(_drawn(known, row, spec, seed, i) if one is None else _elements(one, rate))
-        if asked[i % len(asked)] is not None and name is not None:
-            _check_shortest(lengths[-1] / rate, name, model)
-        _tell(row, lengths[-1] / rate, name, model)
-    return lengths
+    if spec.time_axis is None:
+        axes = " and ".join(spec.axes)
+        raise BadInput(f"{key} is a length along time, and {spec.modality} has {axes} only: leave it out")
+    if spec.rate is None:
+        raise BadInput(f"{key} is in seconds, and the time axis of {spec.modality} has no rate: leave it out")
+    return spec.rate
 
 
-def padded_batch(
-    codec: Codec,
-    network: nn.Module,
-    spec: MediaSpec,
-    lengths: Sequence[int],
-    known: ClipLengths,
-    asked: bool,
-    window: Sequence[int] | None = None,
-    wrap: Sequence[int] = (),
-) -> PaddedBatch:
-    """The room for samples of these lengths. Raises BadInput where the network knows nothing of such a length.
-
-    asked:  whether lengths were asked for; then every sample has a mask, so that none depends on those beside it
-    window: the largest part that the network sees at once; None: the whole
-    wrap:   spatial axes that are loops
-    """
-    shapes = tuple(tuple(codec.shape((*spec.size[:-1], n))) for n in lengths)
-    shape = tuple(max(ns) for ns in zip(*shapes, strict=True))
-    check = getattr(network, "check_size", None)
-    if callable(check):
-        seen = shape[1:] if window is None else [min(n, most) for n, most in zip(shape[1:], window, strict=True)]
-        try:
-            check(seen, wrap) if wrap else check(seen)  # a network of one's own may know no loops
-        except BadInput as error:
-            if spec.rate is None:
-                raise
-            whole = spec.size[-1] / spec.rate
-            raise BadInput(
-                f"{max(lengths) / spec.rate:g} s is longer than the {whole:g} s that this run knows, and its network "
-                f"is told where in a sound it is: ask for {whole:g} s or less, cut the file, or train with "
-                "network.positions=0"
-            ) from error
-    if not known and not asked:
-        return PaddedBatch(tuple(lengths), shape, shapes, None)
-    valid = codec.valid(torch.tensor(list(lengths)), (*spec.size[:-1], max(lengths)))
-    if valid is not None and not known:  # trained on whole tensors alone: what is whole stays so
-        for row, (n, own) in enumerate(zip(lengths, shapes, strict=True)):
-            if n == spec.size[-1]:
-                valid[row, ..., : own[-1]] = 1
-    return PaddedBatch(tuple(lengths), shape, shapes, valid)
-
-
-def decode_batch(codec: Codec, z: Tensor, padded_batch: PaddedBatch) -> list[Tensor]:
-    """z (B, C, *spatial) as media (C, *spatial), each in its own room, cut to its length, with silence as padding.
-
-    A codec that looks at its neighbourhood (Griffin-Lim) would else hear what the padding holds.
-    """
-    media: dict[int, Tensor] = {}
-    for n, shape in dict(zip(padded_batch.lengths, padded_batch.shapes, strict=True)).items():
-        rows = [i for i, own in enumerate(padded_batch.lengths) if own == n]
-        inside = (..., *(slice(k) for k in shape[1:]))
-        own = z[rows][inside]
-        if padded_batch.valid is not None:
-            silence = codec.encode(z.new_zeros(1, codec.spec.channels, *codec.spec.size[:-1], n))
-            own = torch.where(padded_batch.valid.to(z.device)[rows][inside] > 0, own, silence)
-        media.update(zip(rows, codec.decode(own, n), strict=True))
-    return [media[i] for i in range(len(z))]
-
-
-def _conditions(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    return list(getattr(model, "conditions", nn.ModuleDict()).items())
-
-
-def _elements(seconds: Any, rate: float) -> int:
+def elements(seconds: Any, rate: float, key: str) -> int:
+    """A length in seconds as media elements. Raises BadInput, which names `key`, for what is no length."""
     number = seconds if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) else math.nan
     if not math.isfinite(number) or number * rate < 1:
-        raise BadInput(f"sample.seconds is a length above 0 in seconds, or a list of them; got {seconds!r}")
+        raise BadInput(f"{key} is a length above 0 in seconds; got {seconds!r}")
     return round(number * rate)
 
 
-def _drawn(known: ClipLengths, row: dict[str, Any], spec: MediaSpec, seed: int, sample: int) -> int:
+def choose_lengths(
+    seconds: Any, rows: Sequence[Row], model: nn.Module, spec: MediaSpec, known: ClipLengths, seed: int
+) -> list[int | None]:
+    """Media elements of each sample along the time axis; None where the media has no time axis.
+
+    A length that is asked for counts first, then the value of a condition on the attribute `seconds`; a model trained
+    on clips of many lengths draws from theirs (of the same label, where there is one), keyed by (seed, sample); any
+    other makes what its recipe says. Where lengths are not the recipe's, they are written to `row["seconds"]` and to
+    the condition, unless that has another value.
+
+    Args:
+        seconds: One length in seconds, or a list that is cycled; None: not asked for.
+        rows: Conditions of each sample; lengths are written into them.
+        model: The model with its conditions.
+        spec: The facts of the data.
+        known: Lengths of training examples.
+        seed: Seed of the samples.
+
+    Raises:
+        BadInput: Values that are no lengths, and lengths for media without a time axis.
+    """
+    if seconds is None and not known:
+        return [spec.length] * len(rows)
+    rate = spec.rate if seconds is None else need_rate(spec, "sample.seconds")
+    asked = seconds if isinstance(seconds, (list, tuple)) else [seconds]
+    if not asked:
+        raise BadInput("sample.seconds is a length in seconds, or a list of them; got an empty list")
+    condition, lengths = DurationCondition(model), list[int | None]()
+    for i, row in enumerate(rows):
+        one = asked[i % len(asked)]
+        if one is None and condition.name is not None:
+            one = row.get(condition.name)
+        if one is None or rate is None:
+            lengths.append(_drawn(known, row, spec, seed, i))
+        else:
+            lengths.append(elements(one, rate, "sample.seconds, or each value of its list,"))
+        if rate is None:
+            continue
+        made = (lengths[-1] or 0) / rate
+        if asked[i % len(asked)] is not None:
+            condition.check(made)
+        condition.record(row, made)
+    return lengths
+
+
+def _drawn(known: ClipLengths, row: Row, spec: MediaSpec, seed: int, sample: int) -> int | None:
     """A length of the training data, of the row's class where it has one."""
     if not known:
-        return spec.size[-1]
+        return spec.length
     names = [name for v in row.values() for name in (v if isinstance(v, dict) else [v])]
     labels = [spec.classes.index(v) for v in names if isinstance(v, str) and v in spec.classes]
     among = [n for n, label in known if label in labels] or [n for n, _ in known]
     return among[int(generator(seed, sample, "seconds").integers(len(among)))]
 
 
-def retold(row: dict[str, Any], before: int, after: int, rate: float, model: nn.Module) -> None:
-    """Correct what a sample's record says of its length, which came to `after` elements instead of `before`.
+def choose_size(size: Any, spec: MediaSpec) -> tuple[int, ...]:
+    """The media's size with `sample.size` along the axes that are not time; that of the data where None is asked.
 
-    A condition that was told something else than the length keeps it.
+    Raises:
+        BadInput: The media has no axis but time, or the value is no size.
     """
-    name = _told_by(model)
-    if name is None:
-        if row.get("seconds") is not None:
-            row["seconds"] = round(after / rate, 6)
-    elif row.get(name) == _within(before / rate, name, model):
-        row[name] = _within(after / rate, name, model)
+    if size is None:
+        return spec.size
+    axes = [spec.axes[axis] for axis in spec.other_axes]
+    if not axes:
+        raise BadInput(
+            f"sample.size acts on axes other than time, and {spec.modality} has none: its length is sample.seconds"
+        )
+    asked = list(size) if isinstance(size, (list, tuple)) else [size] * len(axes)
+    if len(asked) != len(axes) or not all(type(n) is int and n >= 1 for n in asked):
+        raise BadInput(f"sample.size is a number of elements, or [{', '.join(axes)}]; got {size!r}")
+    made = list(spec.size)
+    for axis, n in zip(spec.other_axes, asked, strict=True):
+        made[axis] = n
+    return tuple(made)
 
 
-def _told_by(model: nn.Module) -> str | None:
-    """The name of the condition on the attribute `seconds`, if there is one."""
-    return next((n for n, c in _conditions(model) if getattr(c, "key", "") == "seconds" and hasattr(c, "low")), None)
+def padded_batch(
+    codec: Codec,
+    network: nn.Module,
+    spec: MediaSpec,
+    sizes: Sequence[tuple[int, ...]],
+    known: ClipLengths,
+    masked: bool,
+    window: Sequence[int] | None = None,
+    wrap: Sequence[int] = (),
+) -> PaddedBatch:
+    """The batch of samples of these sizes.
+
+    Args:
+        codec: Gives the shape of the diffused tensor.
+        network: May refuse sizes that it was not trained on.
+        spec: The facts of the data.
+        sizes: Of the media of each sample.
+        known: Lengths of training examples.
+        masked: Whether every sample has a mask, so that none depends on the others of the batch.
+        window: The largest part that the network sees at once; None: the whole.
+        wrap: Spatial axes that are loops.
+
+    Raises:
+        BadInput: The network cannot make samples of such a size.
+    """
+    shapes = tuple(tuple(codec.shape(size)) for size in sizes)
+    shape = tuple(max(ns) for ns in zip(*shapes, strict=True))
+    lengths = [spec.length_of(size) for size in sizes]
+    _check_network(network, spec, shape, lengths, window, wrap)
+    valid = None
+    if (known or masked) and spec.time_axis is not None:
+        longest = spec.with_length(sizes[0], max(n or 0 for n in lengths))
+        valid = codec.valid(torch.tensor(lengths), longest)
+    if valid is not None and not known:  # trained on whole examples only: a sample of that length has no padding
+        for row, (n, own) in enumerate(zip(lengths, shapes, strict=True)):
+            if n == spec.length:
+                valid[(row, slice(None), *(slice(k) for k in own[1:]))] = 1
+    return PaddedBatch(tuple(tuple(size) for size in sizes), shape, shapes, valid)
 
 
-def _within(seconds: float, name: str, model: nn.Module) -> float:
-    condition: Any = dict(_conditions(model))[name]
-    return min(max(round(seconds, 6), condition.low), condition.high)
+def _check_network(
+    network: nn.Module,
+    spec: MediaSpec,
+    shape: tuple[int, ...],
+    lengths: Sequence[int | None],
+    window: Sequence[int] | None,
+    wrap: Sequence[int],
+) -> None:
+    check = getattr(network, "check_size", None)
+    if not callable(check):
+        return
+    seen = shape[1:] if window is None else [min(n, most) for n, most in zip(shape[1:], window, strict=True)]
+    try:
+        check(seen, wrap) if wrap else check(seen)  # a user's own network may not take loops
+    except BadInput as error:
+        longest = max(n or 0 for n in lengths)
+        if spec.rate is None or spec.length is None or longest <= spec.length:
+            raise
+        whole = spec.length / spec.rate
+        raise BadInput(
+            f"{longest / spec.rate:g} s is longer than the {whole:g} s that this run was trained on, and its network "
+            f"depends on positions: ask for {whole:g} s or less, cut the file, or train with network.positions=0"
+        ) from error
 
 
-def _check_shortest(seconds: float, name: str, model: nn.Module) -> None:
-    condition: Any = dict(_conditions(model))[name]
-    if seconds < 0.99 * condition.low:
-        raise BadInput(f"sample.seconds is {seconds:g}, and this run knows {condition.low:g} s to {condition.high:g} s")
+def decode_batch(codec: Codec, z: Tensor, batch: PaddedBatch) -> list[Tensor]:
+    """z (B, C, *spatial) as media (C, *spatial), each decoded at its own size, with zeros of the media as padding.
 
-
-def _tell(row: dict[str, Any], seconds: float, name: str | None, model: nn.Module) -> None:
-    """Write the length to the sample's record, and to the condition on it unless that was told already."""
-    if name is None:
-        row["seconds"] = round(seconds, 6)
-    elif row.get(name) is None:
-        row[name] = _within(seconds, name, model)
+    A codec that looks at neighbouring elements (Griffin-Lim) would otherwise depend on what stands in the padding.
+    """
+    media: dict[int, Tensor] = {}
+    for size, shape in dict(zip(batch.sizes, batch.shapes, strict=True)).items():
+        rows = [i for i, own in enumerate(batch.sizes) if own == size]
+        inside = (..., *(slice(k) for k in shape[1:]))
+        own = z[rows][inside]
+        if batch.valid is not None:
+            empty = codec.encode(z.new_zeros(1, codec.spec.channels, *size))
+            own = torch.where(batch.valid.to(z.device)[rows][inside] > 0, own, empty)
+        media.update(zip(rows, codec.decode(own, codec.spec.length_of(size)), strict=True))
+    return [media[i] for i in range(len(z))]

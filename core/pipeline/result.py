@@ -1,4 +1,4 @@
-"""What a run made, and how it is saved: files, captions, the unveiling."""
+"""What was sampled, and how it is saved: files, captions, the denoising trajectory."""
 
 from __future__ import annotations
 
@@ -46,9 +46,13 @@ def _saved(folder: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class Frame:
-    """The unveiling at the end of one step: media of the first few, from the noisy sample and from the estimate of x0.
+    """One step of the denoising trajectory: media of the first few samples at the end of the step.
 
-    tau: sigma / (alpha + sigma), the mean of the samples', which an adaptive sampler takes apart
+    Attributes:
+        step: Steps ended so far.
+        tau: sigma / (alpha + sigma), the mean over the samples (an adaptive sampler has each at its own).
+        noisy: Media of the noisy samples.
+        x0: Media of the estimates of x0.
     """
 
     step: int
@@ -59,18 +63,20 @@ class Frame:
 
 @dataclass
 class Samples:
-    """What a run made.
+    """What was sampled.
 
-    media:    one (C, *spatial) tensor a sample, in [-1, 1] nominally
-    told:     the conditions of each: name -> value
-    nfe:      evaluations of the denoiser that each took
-    settings: how they were made: seed, sampler, steps, ...
-    frames:   the unveiling of the first few, if it was asked for
-    output:   how they are written; None: as the modality does
+    Attributes:
+        media: One (C, *spatial) tensor a sample, nominally in [-1, 1].
+        conditions: The conditions of each: name -> value.
+        settings: How they were made: seed, sampler, steps, ...
+        modality: Writes them.
+        frames: The denoising trajectory of the first few, if it was asked for.
+        nfe: Evaluations of the denoiser that each took.
+        output: How they are written; None: as the modality does.
     """
 
     media: list[Tensor]
-    told: list[dict[str, Any]]
+    conditions: list[dict[str, Any]]
     settings: dict[str, Any]
     modality: Modality
     frames: list[Frame] = field(default_factory=list)
@@ -103,10 +109,10 @@ class Samples:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         files, records, writer = [], [], self.output or self.modality
-        for i, (media, told) in enumerate(zip(self.media, self.told, strict=True)):
-            name = "-".join([f"{i:04d}", *(_safe(_word(v, "+")) for v in told.values() if v is not None)])
+        for i, (media, row) in enumerate(zip(self.media, self.conditions, strict=True)):
+            name = "-".join([f"{i:04d}", *(_safe(_word(v, "+")) for v in row.values() if v is not None)])
             files.append(writer.write(folder / f"{name}{writer.suffix}", media))
-            records.append({"file": files[-1].path.name, "sample": i, **told})
+            records.append({"file": files[-1].path.name, "sample": i, **row})
             if self.nfe:
                 records[-1]["nfe"] = self.nfe[i]
         facts = {"settings": self.settings, "samples": records}
@@ -116,8 +122,10 @@ class Samples:
         return files
 
     def save_trajectory(self, folder: str | Path) -> list[Path]:
-        """Write the unveiling of the first few: trajectory.png, a strip of noisy samples above estimates of x0, and
-        trajectory.gif, the estimates in motion."""
+        """Write the denoising trajectory of the first few samples.
+
+        trajectory.png is a strip of noisy samples above estimates of x0, trajectory.gif an animation of the estimates.
+        """
         if not self.frames:
             raise BadInput("these samples hold no trajectory: sample with trajectory=True")
         folder = Path(folder)
@@ -136,8 +144,8 @@ class Samples:
 
     @property
     def captions(self) -> list[str]:
-        """What each was told, as a short text."""
-        return [" ".join(_word(v, " + ") for v in told.values() if v is not None) for told in self.told]
+        """The conditions of each, as a short text."""
+        return [" ".join(_word(v, " + ") for v in row.values() if v is not None) for row in self.conditions]
 
 
 def _word(value: Any, between: str) -> str:

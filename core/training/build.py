@@ -9,12 +9,12 @@ from typing import Any
 from ..codecs.base import Codec
 from ..conditioning.base import check_accepts
 from ..config.recipe import Recipe
+from ..data.clip_lengths import ClipLengths, clip_lengths
 from ..data.loader import finite
 from ..nn.layers.init import reset
 from ..nn.model import Model
 from ..nn.process import Process
 from ..objectives.base import Objective
-from ..pipeline.lengths import ClipLengths, clip_lengths
 from ..types import BadInput, Dataset, Item, MediaSpec, Modality
 
 FIT_ITEMS = 2000  # a codec's scales settle long before this many examples
@@ -95,7 +95,7 @@ def fit_codec(codec: Codec, data: Dataset) -> ClipLengths:
     def items():
         for i in range(0, len(data), stride):
             item = finite(data.item(i, None))
-            found.append((item.media.shape[-1], item.length, item.label))
+            found.append((codec.spec.length_of(item.media.shape) or 0, item.length, item.label))
             yield item
 
     codec.fit(items())

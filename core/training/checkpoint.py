@@ -3,7 +3,6 @@ the recipe and the facts of its data as JSON in its header. Reading one never ru
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 from collections.abc import Mapping
@@ -16,8 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ..data.clip_lengths import ClipLengths
 from ..nn.first_edition import upgrade_state_dict
-from ..pipeline.lengths import ClipLengths
 from ..types import BadInput, MediaSpec
 
 FORMAT = 2
@@ -68,7 +67,7 @@ def _write(path: Path, header: Header, tensors: dict[str, Tensor]) -> None:
     facts = {
         "format": FORMAT,
         "recipe": header.recipe,
-        "spec": dataclasses.asdict(header.spec),
+        "spec": header.spec.to_dict(),
         "step": header.step,
         "elapsed": header.elapsed,
         "clip_lengths": header.clip_lengths,
@@ -108,7 +107,7 @@ def _header(facts: Mapping[str, Any]) -> Header:
     """The header of format 2."""
     return Header(
         recipe=str(facts["recipe"]),
-        spec=_spec(facts["spec"]),
+        spec=MediaSpec.from_dict(facts["spec"]),
         step=int(facts["step"]),
         elapsed=float(facts["elapsed"]),
         clip_lengths=tuple((int(n), label) for n, label in facts.get("clip_lengths", ())),
@@ -119,11 +118,6 @@ def _header(facts: Mapping[str, Any]) -> Header:
 def _first_edition(facts: Mapping[str, Any]) -> dict[str, Any]:
     """The facts of a header of format 1 as format 2 has them: `spec` and `takes` have other names now."""
     return {**facts, "spec": facts["signal"], "clip_lengths": facts.get("takes", ())}
-
-
-def _spec(facts: Mapping[str, Any]) -> MediaSpec:
-    """The facts of the data as they were saved; JSON has lists where they have tuples."""
-    return MediaSpec(**{k: tuple(v) if isinstance(v, list) else v for k, v in facts.items()})
 
 
 def read(path: Path, module: nn.Module, part: str) -> None:

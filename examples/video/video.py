@@ -2,6 +2,7 @@
 
     sonolux train examples/video/video.yaml
     sonolux sample runs/video label=circle --allow-code --out circles
+    sonolux sample runs/video label=circle seconds=2 --allow-code --out longer
 
 Nothing in sonolux knows of this file: the recipe names its classes (`use: ./video.py:Video`). A package would name them
 as entry points instead; docs/plugins.md says how.
@@ -16,7 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageSequence
 from sonolux.core.codecs.base import Codec, Standardise
 from sonolux.core.nn.unet import UNetND
 from sonolux.core.types import BadInput, Item, MediaSpec, WrittenFile
@@ -29,7 +30,7 @@ class Video:
 
     size: height and width in pixels
     frames: how many
-    fps: frames a second when a clip is shown
+    fps: frames a second: `seconds=1` are so many
     """
 
     name = "video"
@@ -41,8 +42,16 @@ class Video:
         self.size, self.frames, self.fps = size, frames, fps
 
     def spec(self) -> MediaSpec:
-        """One channel; size (frames, height, width)."""
-        return MediaSpec(self.name, 1, (self.frames, self.size, self.size))
+        """One channel; time has a rate, height and width have none."""
+        size = (self.frames, self.size, self.size)
+        return MediaSpec(self.name, 1, ("time", "height", "width"), size, (self.fps, None, None))
+
+    def read(self, path: Path, fit: bool = True) -> Tensor:
+        """A GIF as `write` makes them, (1, frames, height, width); with `fit` at the recipe's height and width."""
+        with Image.open(path) as file:
+            shown = [frame.convert("L") for frame in ImageSequence.Iterator(file)]
+        shown = [frame.resize((self.size, self.size)) for frame in shown] if fit else shown
+        return torch.from_numpy(np.stack([np.asarray(frame) for frame in shown])).float()[None] / 127.5 - 1
 
     def write(self, path: Path, media: Tensor) -> WrittenFile:
         """Write one clip as an endless GIF; values outside [-1, 1] are cut, non-finite ones refused."""
@@ -51,18 +60,20 @@ class Video:
 
     def sheet(self, path: Path, media: Sequence[Tensor], captions: Sequence[str] = ()) -> Path:
         """Each clip as a row of its frames, enlarged, with grey lines between them."""
+        longest = max(clip.shape[1] for clip in media)
         framed = [np.pad(_bytes(clip), ((0, 0), (0, 1), (0, 1)), constant_values=90) for clip in media]
+        framed = [np.pad(f, ((0, longest - len(f)), (0, 0), (0, 0)), constant_values=90) for f in framed]
         rows = [np.concatenate(list(frames), axis=1) for frames in framed]
         _enlarged(np.concatenate(rows)).save(path)
         return path
 
     def strip(self, path: Path, rows: Sequence[Sequence[Tensor]]) -> Path:
-        """Each row the middle frames of one clip as it unveils."""
-        return self.sheet(path, [torch.stack([clip[0, self.frames // 2] for clip in row])[None] for row in rows])
+        """Each row the middle frames of one clip along its denoising trajectory."""
+        return self.sheet(path, [torch.stack([clip[0, clip.shape[1] // 2] for clip in row])[None] for row in rows])
 
     def animate(self, path: Path, frames: Sequence[Sequence[Tensor]]) -> Path:
-        """The middle frames of a few clips side by side as they unveil."""
-        middle = [np.concatenate([_bytes(clip)[self.frames // 2] for clip in clips], axis=1) for clips in frames]
+        """The middle frames of a few clips side by side along their denoising trajectories."""
+        middle = [np.concatenate([_bytes(c)[c.shape[1] // 2] for c in clips], axis=1) for clips in frames]
         return _gif(path, [_enlarged(picture) for picture in middle], 100)
 
 
@@ -74,6 +85,7 @@ class Balls:
     valid: share of the clips for validation, 0 to 1
     seed: number that all clips follow from
     count: clips in both parts together
+    shortest: frames of the shortest clips, which are padded with black to the size of the others; null: none are short
     """
 
     classes = ("across", "updown", "circle")
@@ -85,11 +97,12 @@ class Balls:
         valid: float = 0.1,
         seed: int = 0,
         count: int = 6000,
+        shortest: int | None = None,
     ):
         if len(spec.size) != 3:
             raise BadInput("video.py:Balls makes clips: it needs `modality: {use: ./video.py:Video}`")
         held = max(1, round(count * valid)) if valid else 0
-        self.size, self.split, self.seed = spec.size, split, seed
+        self.size, self.split, self.seed, self.shortest = spec.size, split, seed, shortest
         self.count = count - held if split == "train" else held
 
     def __len__(self) -> int:
@@ -109,7 +122,10 @@ class Balls:
         rows, columns = (np.arange(n) / n + 0.5 / n for n in (height, width))
         away = np.hypot(rows[None, :, None] - y[:, None, None], columns[None, None] - x[:, None, None])
         picture = np.clip((radius - away) * width + 0.5, 0, 1) * 2 - 1
-        return Item(torch.from_numpy(picture).float()[None], label=label, source=str(index))
+        length = None if self.shortest is None else int(draw.integers(self.shortest, frames + 1))
+        if length is not None:
+            picture[length:] = -1
+        return Item(torch.from_numpy(picture).float()[None], length, label, source=str(index))
 
     def manifest(self) -> list[dict[str, Any]]:
         """One record a clip."""
@@ -117,7 +133,8 @@ class Balls:
 
 
 class Frames(Codec):
-    """Grey values shifted and scaled to unit variance; time may wrap, so that a clip is a loop.
+    """Grey values shifted and scaled to unit variance; time may wrap, so that a clip is a loop; clips may be shorter
+    than the longest of their batch.
 
     spec: channels and size of the clips
     """
@@ -137,12 +154,17 @@ class Frames(Codec):
         return self.standard(media)
 
     def decode(self, z: Tensor, length: int | None = None, loop: bool = False) -> Tensor:
-        """The way back."""
-        return self.standard.inverse(z)
+        """The way back, cut to `length` frames."""
+        return self.spec.trim(self.standard.inverse(z), length)
 
     def shape(self, size: tuple[int, ...]) -> tuple[int, ...]:
         """(1, frames, H, W)."""
         return (self.spec.channels, *size)
+
+    def valid(self, lengths: Tensor, size: tuple[int, ...]) -> Tensor:
+        """(B, 1, frames, H, W): 1 in the first `lengths` frames."""
+        inside = torch.arange(size[0]) < lengths[:, None]
+        return inside[:, None, :, None, None].float().expand(-1, -1, *size).contiguous()
 
     def log_det(self, size: tuple[int, ...]) -> float:
         """- elements x log(scale)."""

@@ -1,4 +1,4 @@
-"""Signal processing on (..., frames) tensors: STFT, resampling, mel filters, Griffin-Lim, levels, onsets.
+"""MediaSpec processing on (..., frames) tensors: STFT, resampling, mel filters, Griffin-Lim, levels, onsets.
 
 The only module that imports torchaudio (lazily: resampling and mel filters). Lengths are in samples, rates and
 frequencies in Hz, levels in dB of amplitude: 20 log10(a).

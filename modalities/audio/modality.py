@@ -50,7 +50,7 @@ class Audio:
 
     def spec(self) -> MediaSpec:
         """size is (frames,), rate in Hz."""
-        return MediaSpec("audio", self.channels, (round(self.rate * self.seconds),), float(self.rate))
+        return MediaSpec("audio", self.channels, ("time",), (round(self.rate * self.seconds),), (float(self.rate),))
 
     def write(self, path: Path, media: Tensor) -> WrittenFile:
         """Write (C, frames) as 16-bit WAV; a peak above 1 is scaled down to full scale, non-finite samples refused."""

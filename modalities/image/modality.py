@@ -47,7 +47,7 @@ class Image:
 
     def spec(self) -> MediaSpec:
         """Channels and size (H, W)."""
-        return MediaSpec(modality=self.name, channels=self.channels, size=self.size)
+        return MediaSpec(self.name, self.channels, ("height", "width"), self.size)
 
     def read(self, path: Path, fit: bool = True) -> Tensor:
         """A picture file as (C, H, W) in [-1, 1] with the recipe's channels.

@@ -292,9 +292,11 @@ def test_the_length_that_is_asked_for_is_told(run):
     trained = sonolux.load(run, device="cpu")
     made = trained.sample(count=3, seconds=[0.1, 0.4], steps=2)
     assert [m.shape[-1] for m in made.media] == [800, 3200, 800]
-    assert [t["seconds"] for t in made.told] == [0.1, 0.4, 0.1]
+    assert [t["seconds"] for t in made.conditions] == [0.1, 0.4, 0.1]
     drawn = trained.sample(count=6, steps=2)
-    assert [t["seconds"] for t in drawn.told] == pytest.approx([m.shape[-1] / 8000 for m in drawn.media], abs=1e-5)
-    assert len({t["seconds"] for t in drawn.told}) > 3
+    assert [t["seconds"] for t in drawn.conditions] == pytest.approx(
+        [m.shape[-1] / 8000 for m in drawn.media], abs=1e-5
+    )
+    assert len({t["seconds"] for t in drawn.conditions}) > 3
     other = trained.sample(count=1, seconds=0.1, where={"seconds": 0.4}, steps=2)
     assert not torch.equal(other.media[0], made.media[0]), "the network hears of it"

@@ -16,7 +16,8 @@ _SAME = 1e-3  # of the unit variance of z: what moves an element by less does no
 class Mask:
     """A x = x where known and 0 elsewhere. A is a projection, so A^+ = A: A^+ y + (1 - A^+ A) x takes y where known.
 
-    known: (B, 1, *spatial) bool
+    Args:
+        known: (B, 1, *spatial) bool.
     """
 
     def __init__(self, known: Tensor):
@@ -31,11 +32,15 @@ def known_places(encode: Callable[[Tensor], Tensor], media: Tensor, known: Tenso
     """(z (1, C', *spatial), known (1, 1, *spatial)): a codec's tensor of media (1, C, *media), and where it is known.
 
     An element of z is known where nothing that is unknown in the media (known: (1, 1, *media) bool) matters to it: it
-    is the same with silence and with loud noise there. So every codec tells its own reach.
+    is the same with zeros and with loud noise there. So the reach of any codec is measured, not declared.
 
-    encode: the codec's
+    Args:
+        encode: The codec's.
+        media: What is encoded.
+        known: Where it is known.
 
-    Raises BadInput where nothing is known, or all.
+    Raises:
+        BadInput: Nothing is known, or all.
     """
     if not bool(known.any()) or bool(known.all()):
         part = "none" if not bool(known.any()) else "all"

@@ -18,10 +18,11 @@ class Windows:
     A window's weight sin^2(pi (i + 1/2) / n) falls towards its ends along each axis, so that where a window begins or
     ends it counts for next to nothing and another one for nearly all. A^+ A x = x.
 
-    size:    elements of a window along each axis
-    full:    of the whole tensor, at least as many
-    overlap: share of a window that the next one covers too, at least; 0 up to 0.9
-    wrap:    axes that are loops: windows go on at the other end there
+    Args:
+        size: Elements of a window along each axis.
+        full: Elements of the whole tensor, at least as many.
+        overlap: Share of a window that the next one covers too, at least; 0 up to 0.9.
+        wrap: Axes that are loops: windows continue at the other end there.
     """
 
     def __init__(self, size: Sequence[int], full: Sequence[int], overlap: float = 0.5, wrap: Sequence[int] = ()):

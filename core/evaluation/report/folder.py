@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from ...pipeline import result as samples
+from ...pipeline import result
 from ...types import BadInput
 
 PAGE, FILES, METRICS, SAMPLES = "report.html", "report_files", "metrics.json", "samples"
@@ -24,7 +24,7 @@ def refuse_if_used(folder: Path, overwrite: bool) -> None:
         raise BadInput(f"--out: {folder} is a file; name a folder")
     if any(folder.iterdir()) and not _is_report(folder):
         raise BadInput(f"{folder} exists and is no report: name an empty folder with --out")
-    foreign = samples.strangers(folder / SAMPLES)
+    foreign = result.strangers(folder / SAMPLES)
     if foreign:
         raise BadInput(f"{folder / SAMPLES} holds {foreign[0]}, which no report made: name another --out")
     if _is_report(folder) and not overwrite:
@@ -81,7 +81,7 @@ def _clear(folder: Path) -> None:
     """Remove the report that the folder holds: its files and what its list of samples names, nothing else."""
     if not _is_report(folder):
         return
-    samples.clear(folder / SAMPLES)
+    result.clear(folder / SAMPLES)
     if (folder / SAMPLES).is_dir() and not any((folder / SAMPLES).iterdir()):
         (folder / SAMPLES).rmdir()
     if (folder / FILES).is_dir() and not (folder / FILES).is_symlink():

@@ -81,7 +81,7 @@ def test_a_calibrated_sample_does_not_depend_on_the_batch(run):
 def test_the_problem_is_what_sampling_solves(run):
     """From the problem's start with its denoiser, the recipe's own plan ends where `sample` does."""
     m = sonolux.load(run[0], device="cpu")
-    problem = m.problem(6, seed=2, batch=4)
+    problem = m.calibration_problem(6, seed=2, batch=4)
     assert [len(batch.start) for batch in problem.batches] == [4, 2], "as many at a time as sampling makes"
     sampler, spacing = m.recipe.sampler.build(), m.recipe.sample.timesteps.build()
     levels = spacing.levels(problem.schedule, 5)

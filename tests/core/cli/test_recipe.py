@@ -165,7 +165,7 @@ def test_show_and_validate_work_on_a_checkpoint(say):
     file = say.folder / "step-1.safetensors"
     save(
         file,
-        Header(recipe.dump(), MediaSpec("image", 1, (28, 28)), 1, 0.0),
+        Header(recipe.dump(), MediaSpec("image", 1, ("height", "width"), (28, 28)), 1, 0.0),
         {"model": model},
         torch.optim.SGD(model.parameters()),
     )
@@ -179,7 +179,7 @@ def test_show_and_validate_work_on_a_checkpoint(say):
     coded = load_recipe("shapes", ["sample.timesteps='./steps.py:Mine'"])
     save(
         file,
-        Header(coded.dump(), MediaSpec("image", 3, (32, 32)), 1, 0.0),
+        Header(coded.dump(), MediaSpec("image", 3, ("height", "width"), (32, 32)), 1, 0.0),
         {"model": model},
         torch.optim.SGD(model.parameters()),
     )

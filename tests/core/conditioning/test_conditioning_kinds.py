@@ -293,7 +293,8 @@ class Reader(torch.nn.Module):
 def test_networks_declare_what_they_take():
     plain = torch.nn.Linear(1, 1)
     check_accepts(
-        Reader(MediaSpec("audio", 1, (N,), 10.0, latent=(2, N))), {"text": Words(4), "reference": Reference()}
+        Reader(MediaSpec("audio", 1, ("time",), (N,), (10.0,), latent=(2, N))),
+        {"text": Words(4), "reference": Reference()},
     )
     check_accepts(plain, {})
     tokens = r"conditioning\.text yields a sequence.*Linear takes vector.*conditioning\.text=null"
@@ -335,7 +336,7 @@ def test_a_recipe_that_gives_a_network_another_kind_is_refused(tmp_path):
 
 
 def test_a_network_of_tokens_and_channels_computes():
-    spec = MediaSpec("audio", 1, (N,), 10.0, latent=(2, N))
+    spec = MediaSpec("audio", 1, ("time",), (N,), (10.0,), latent=(2, N))
     network, conditions = Reader(spec), torch.nn.ModuleDict({"text": Words(4), "reference": Reference()})
     reset(network, 1)
     item = Item(drawn(2, N).float(), caption="hello")

@@ -10,7 +10,7 @@ from sonolux.core.conditioning.scalar import Scalar
 from sonolux.core.testing.mutation import caught
 from sonolux.core.types import BadInput, Item, MediaSpec
 
-DIGITS = MediaSpec("image", 1, (8, 8), classes=("zero", "one", "7", "three"))
+DIGITS = MediaSpec("image", 1, ("height", "width"), (8, 8), classes=("zero", "one", "7", "three"))
 COLOURS = ["red", "green", "blue"]
 
 
@@ -40,7 +40,7 @@ def test_class_parses_names_and_indices_and_names_the_valid_ones():
 
 def test_class_needs_classes():
     with pytest.raises(BadInput, match="remove"):
-        Class(MediaSpec("image", 1, (8, 8)), 6)
+        Class(MediaSpec("image", 1, ("height", "width"), (8, 8)), 6)
 
 
 def test_labels_parse_texts_lists_and_none_of_them():

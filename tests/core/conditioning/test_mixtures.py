@@ -11,7 +11,7 @@ from sonolux.core.nn.layers.init import reset
 from sonolux.core.testing.mutation import caught, mutant, replace, take_left, variable
 from sonolux.core.types import BadInput, MediaSpec
 
-SIGNAL = MediaSpec("image", 1, (4, 4), classes=("coin", "jump", "laser"))
+SIGNAL = MediaSpec("image", 1, ("height", "width"), (4, 4), classes=("coin", "jump", "laser"))
 
 
 def made(cls=Class):

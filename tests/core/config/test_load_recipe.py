@@ -12,7 +12,7 @@ from sonolux.core.config.signature import REQUIRED, parameters
 from sonolux.core.config.spec import Spec, plain
 from sonolux.core.types import BadInput, MediaSpec
 
-SIGNAL = MediaSpec("image", 3, (16, 16), classes=("a", "b"), latent=(3, 16, 16))
+SIGNAL = MediaSpec("image", 3, ("height", "width"), (16, 16), classes=("a", "b"), latent=(3, 16, 16))
 
 
 def write(folder, name, text):

@@ -74,7 +74,7 @@ def test_by_levels_a_filling_follows_the_exact_conditional():
 
 def test_replacement_is_a_rough_conditional_and_walks_mend_some_of_it():
     """What replacement costs: the covariance of the rest is off by 0.5 on a correlated sequence, 0.3 with 6 walks."""
-    once, often = (errors(Inpaint, "sequence", 600, walks=walks, jump=2) for walks in (1, 6))
+    once, often = (errors(Inpaint, "sequence", 600, resample=times, jump=2) for times in (1, 6))
     assert once.covariance > 0.3 and often.covariance < 0.7 * once.covariance, (once, often)
 
 
@@ -133,7 +133,7 @@ def test_a_guidance_that_moves_the_state_leaves_the_known_part():
 def test_the_batch_does_not_change_a_filling():
     problem, y, known, _ = asked("sequence")
     for sampler in ("heun", "dpmpp_2m_sde"):
-        edit = Inpaint(y.float()[None], known, walks=3, jump=2)
+        edit = Inpaint(y.float()[None], known, resample=3, jump=2)
         made = [sample(problem, (n, 1, 8), sampler=sampler, steps=8, seed=1, edits=[edit]) for n in (4, 2)]
         last = sample(problem, (1, 1, 8), sampler=sampler, steps=8, seed=1, first=3, edits=[edit])
         assert torch.allclose(made[0][:2], made[1], atol=1e-5) and torch.allclose(made[0][3:], last, atol=1e-5)

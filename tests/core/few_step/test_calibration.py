@@ -9,8 +9,9 @@ import pytest
 import torch
 from sonolux.core.few_step import calibrate as calibration
 from sonolux.core.few_step import refine, times
-from sonolux.core.few_step.calibrate import calibrate, multistep, spacings, stock
-from sonolux.core.few_step.reference import Batch, Problem, solve
+from sonolux.core.few_step.calibrate import calibrate, multistep_samplers, stock, timestep_spacings
+from sonolux.core.few_step.problem import CalibrationBatch, CalibrationProblem
+from sonolux.core.few_step.reference import solve_finely
 from sonolux.core.few_step.refine import refined_plan
 from sonolux.core.few_step.stored import from_plain, to_plain
 from sonolux.core.few_step.times import best_times
@@ -41,13 +42,13 @@ def problem(schedule, seed=0, count=64):
     first = schedule.level(schedule.t_max)
     z = torch.randn(count, *MIXTURE.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
     parts = (z * first.sigma).split([count // 4, count - count // 4])  # two batches, of unequal size
-    return Problem(schedule, tuple(Batch(MIXTURE, part, Conditioning()) for part in parts))
+    return CalibrationProblem(schedule, tuple(CalibrationBatch(MIXTURE, part, Conditioning()) for part in parts))
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
 def test_the_fine_solution_is_the_exact_one(schedule):
     mine = problem(schedule, count=8)
-    reference = solve(mine, 96, 2)
+    reference = solve_finely(mine, 96, 2)
     exact = ode.solve(MIXTURE, mine.start, [schedule.level(schedule.t_max), schedule.clean()])[-1]
     assert mine.error(reference.x0, exact) < 1e-3
     assert reference.nfe == 2 * 192 - 1  # one at the step to clean
@@ -71,7 +72,7 @@ def direct_cost(sampler, schedule, reference, points, i, j, k):
 def check_prices():
     for schedule, sampler in itertools.product(SCHEDULES, (Euler(), DPMpp2M())):
         mine = problem(schedule, count=16)
-        reference = solve(mine, 8, 3)
+        reference = solve_finely(mine, 8, 3)
         exact = ode.solve(MIXTURE, mine.start, reference.levels)
         # exact points, so that only the fine solution's own error separates the two
         points = exact, [D(x, level) for x, level in zip(exact, reference.levels, strict=True)]
@@ -89,7 +90,7 @@ def test_every_step_is_priced_rightly():
 def check_least_path():
     """Dynamic programming against all paths of a small grid."""
     schedule, sampler = RectifiedFlow(), DPMpp2M()
-    reference = solve(problem(schedule, count=32), 9, 3)
+    reference = solve_finely(problem(schedule, count=32), 9, 3)
     first, pairs = (f(sampler, schedule, reference) for f in (times._first_costs, times._costs))
     G = len(reference.levels)
     for steps in (2, 3, 4):
@@ -109,7 +110,7 @@ def test_the_path_of_least_error_is_found():
 
 
 def test_one_step_goes_from_noise_to_clean():
-    reference = solve(problem(EDM(), count=4), 8, 1)
+    reference = solve_finely(problem(EDM(), count=4), 8, 1)
     assert len(best_times(Euler(), EDM(), reference, 1)) == 2
 
 
@@ -117,7 +118,7 @@ def check_refined():
     """Times and weights help on other seeds, leave a constant estimate exact and the norm of the noise alone."""
     for schedule in SCHEDULES:
         mine, other = problem(schedule, count=128), problem(schedule, seed=1, count=128)
-        reference, held = solve(mine, 24, 2), solve(other, 24, 2)
+        reference, held = solve_finely(mine, 24, 2), solve_finely(other, 24, 2)
         for sampler in (DPMpp2M(), IPNDM()):  # ipndm's rows look back on points, too
             plan = sampler.plan(schedule, best_times(sampler, schedule, reference, 5))
             fitted, error = refined_plan(plan, mine, reference, rounds=20)
@@ -153,17 +154,17 @@ def test_only_plans_of_one_evaluation_a_step_are_refined():
     flow = RectifiedFlow()
     mine = problem(flow, count=4)
     with pytest.raises(BadInput, match="one evaluation a step"):
-        refined_plan(RK4().plan(flow, Trailing().levels(flow, 2)), mine, solve(mine, 8, 1))
+        refined_plan(RK4().plan(flow, Trailing().levels(flow, 2)), mine, solve_finely(mine, 8, 1))
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
 def test_five_evaluations_beat_stock_on_seeds_not_seen(schedule):
     mine, other = problem(schedule, count=256), problem(schedule, seed=1, count=256)
-    held = solve(other)
+    held = solve_finely(other)
     found = calibrate(mine, 5)
-    pair = stock(mine, solve(mine), 5)[0]
+    pair = stock(mine, solve_finely(mine), 5)[0]
     assert pair == found.stock and found.error < found.stock.error
-    sampler, spacing = multistep()[pair.sampler], spacings()[pair.spacing]
+    sampler, spacing = multistep_samplers()[pair.sampler], timestep_spacings()[pair.spacing]
     theirs = run(sampler.plan(schedule, spacing.levels(schedule, 5)), MIXTURE, other.start)
     assert found.plan.nfe == 5
     assert other.error(other.end(found.plan), held.x0) < 0.6 * other.error(theirs, held.x0)
@@ -190,21 +191,27 @@ def test_what_cannot_be_stored_or_read_is_refused():
     with pytest.raises(BadInput, match="2 or more"):
         calibrate(few, 1)
     with pytest.raises(BadInput, match="8 evaluations or fewer, not 9"):
-        calibrate(few, 9, solve(few, 8, 1))
+        calibrate(few, 9, solve_finely(few, 8, 1))
 
 
 def test_every_multistep_method_takes_part():
-    assert {"euler", "dpmpp_2m"} <= set(multistep()) and "heun" not in multistep() and "ddpm" not in multistep()
-    assert "karras" in spacings() and "explicit" not in spacings()
-    assert all(not math.isnan(pair.error) for pair in stock(problem(EDM(), count=4), solve(problem(EDM(), count=4)), 3))
+    assert (
+        {"euler", "dpmpp_2m"} <= set(multistep_samplers())
+        and "heun" not in multistep_samplers()
+        and "ddpm" not in multistep_samplers()
+    )
+    assert "karras" in timestep_spacings() and "explicit" not in timestep_spacings()
+    assert all(
+        not math.isnan(pair.error) for pair in stock(problem(EDM(), count=4), solve_finely(problem(EDM(), count=4)), 3)
+    )
 
 
 def check_batches():
     """One batch and several, of any size: the same fine solution, the same prices, the same plan."""
     flow = RectifiedFlow()
     mine = problem(flow, count=12)
-    whole = Problem(flow, (Batch(MIXTURE, mine.start, Conditioning()),))
-    a, b = solve(mine, 12, 2), solve(whole, 12, 2)
+    whole = CalibrationProblem(flow, (CalibrationBatch(MIXTURE, mine.start, Conditioning()),))
+    a, b = solve_finely(mine, 12, 2), solve_finely(whole, 12, 2)
     assert torch.allclose(a.x0, b.x0, atol=1e-12) and torch.allclose(a.gram, b.gram, atol=1e-12)
     plan = DPMpp2M().plan(flow, best_times(DPMpp2M(), flow, b, 4))
     weights = [refined_plan(plan, p, b, rounds=3)[0].rows[3].d for p in (mine, whole)]
@@ -221,7 +228,9 @@ def check_runs():
     flow = RectifiedFlow()
     mine = problem(flow, count=8)
     told = MIXTURE.conditions(torch.arange(8) % 3)
-    guided = Problem(flow, (Batch(APG(3.0).wrap(MIXTURE, Run(Noise(0, range(8), MIXTURE.shape))), mine.start, told),))
+    guided = CalibrationProblem(
+        flow, (CalibrationBatch(APG(3.0).wrap(MIXTURE, Run(Noise(0, range(8), MIXTURE.shape))), mine.start, told),)
+    )
     plan = DPMpp2M().plan(flow, Trailing().levels(flow, 4))
     first = guided.end(plan)
     assert torch.equal(first, guided.end(plan)), "a run knows nothing of the one before"
@@ -240,12 +249,14 @@ def check_memory_is_refused():
     told, known = MIXTURE.conditions(torch.arange(8) % 3), Run(Noise(0, range(8), MIXTURE.shape))
     ends = {}
     for momentum, parts in itertools.product((0.0, -0.5), (4, 8)):
-        guided = Problem(flow, (Batch(APG(3.0, momentum=momentum).wrap(MIXTURE, known), mine.start, told),))
+        guided = CalibrationProblem(
+            flow, (CalibrationBatch(APG(3.0, momentum=momentum).wrap(MIXTURE, known), mine.start, told),)
+        )
         if momentum:
             with pytest.raises(BadInput, match="momentum=0"):
-                solve(guided, 24, parts)
+                solve_finely(guided, 24, parts)
         else:
-            ends[parts] = solve(guided, 24, parts).x0
+            ends[parts] = solve_finely(guided, 24, parts).x0
     assert torch.allclose(ends[4], ends[8], atol=2e-2)
 
 
@@ -311,8 +322,10 @@ def test_planted_memory_is_caught(monkeypatch):
 
 
 def test_planted_batch_left_out_is_caught(monkeypatch):
-    right = Problem.end
+    right = CalibrationProblem.end
     check_batches()
-    monkeypatch.setattr(Problem, "end", lambda self, plan: right(replace(self, batches=self.batches[:1] * 2), plan))
+    monkeypatch.setattr(
+        CalibrationProblem, "end", lambda self, plan: right(replace(self, batches=self.batches[:1] * 2), plan)
+    )
     with pytest.raises((AssertionError, RuntimeError)):
         check_batches()

@@ -10,12 +10,12 @@ import soundfile
 import torch
 from sonolux.core.cli.main import main
 from sonolux.core.config.load import load_recipe
-from sonolux.core.editing import inpaint
+from sonolux.core.editing.inpaint import Inpaint
 from sonolux.core.nn.layers.init import normal_
 from sonolux.core.nn.unet import UNetND
-from sonolux.core.pipeline import edit_files as tasks
-from sonolux.core.pipeline import request as task
-from sonolux.core.pipeline.request import rounded
+from sonolux.core.pipeline.edit import fill
+from sonolux.core.pipeline.edit.source import Source
+from sonolux.core.pipeline.loops import loop_unit, rounded, warn_of_padding
 from sonolux.core.testing.mutation import caught, planted, take_left
 from sonolux.core.types import BadInput, Conditioning
 from sonolux.core.util.rng import generator
@@ -100,14 +100,14 @@ def test_strength_0_is_the_codecs_round_trip(sounds, folder):
 
 
 def test_a_level_that_is_not_given_back_is_caught(sounds, folder, monkeypatch):
-    monkeypatch.setattr(tasks.Source, "back", lambda self, media: media)
+    monkeypatch.setattr(Source, "back", lambda self, media: media)
     monkeypatch.setattr(type(sounds.parts.modality), "levelled", lambda self, media, data: (5.0, torch.zeros(1, 1)))
     caught(check_round_trip, sounds, folder / FAMILIES[0] / "other.wav")
 
 
 def test_strength_1_is_a_new_sample(pictures, folder):
     made = pictures.vary(folder / "circle" / "a.png", strength=1, count=3)
-    assert [row["label"] for row in made.told] == ["circle"] * 3
+    assert [row["label"] for row in made.conditions] == ["circle"] * 3
     same(made.media, pictures.sample(count=3, label="circle").media, 1e-5)
 
 
@@ -115,8 +115,8 @@ def test_variations_have_files_levels_and_lengths(masked, folder):
     files = [folder / FAMILIES[0] / "short.wav", folder / FAMILIES[0] / "other.wav"]
     made = masked.vary(files, count=2, strength=0.4)
     assert [m.shape[-1] for m in made.media] == [1200, 1200, 1640, 1640]
-    assert [row["source"] for row in made.told] == ["short", "short", "other", "other"]
-    assert made.told[2]["seconds"] == 0.41 and made.settings["strength"] == 0.4
+    assert [row["source"] for row in made.conditions] == ["short", "short", "other", "other"]
+    assert made.conditions[2]["seconds"] == 0.41 and made.settings["strength"] == 0.4
     assert all(torch.isfinite(m).all() for m in made.media)
     same(masked.vary(files[1], count=2, strength=0.4).media, made.media[2:], 1e-4)
 
@@ -126,8 +126,8 @@ def test_the_batch_does_not_change_an_edit(pictures, folder, use):
     files = [folder / "circle" / "a.png", folder / "square" / "a.png"]
     made = pictures.vary(files, count=2, use=use, batch=4)
     same(pictures.vary(files, count=2, use=use, batch=1).media, made.media)
-    made = pictures.inpaint(files, box=[2, 2, 9, 9], count=2, walks=2, jump=2, use=use, batch=4)
-    same(pictures.inpaint(files, box=[2, 2, 9, 9], count=2, walks=2, jump=2, use=use, batch=3).media, made.media)
+    made = pictures.inpaint(files, box=[2, 2, 9, 9], count=2, resample=2, jump=2, use=use, batch=4)
+    same(pictures.inpaint(files, box=[2, 2, 9, 9], count=2, resample=2, jump=2, use=use, batch=3).media, made.media)
 
 
 # --- known parts ----------------------------------------------------------------------------------------------------
@@ -146,16 +146,20 @@ def test_what_is_known_of_a_picture_comes_back_exactly(pictures, folder):
     for made in (pictures.inpaint(file, box=[2, 4, 9, 12]), pictures.inpaint(file, mask=folder / "mask.png")):
         check_kept(made.media[0], given, kept)
     made = pictures.inpaint(file, mask=folder / "mask.png", steps=9)
-    assert made.settings["walks"] == 4 and made.nfe[0] == 4 * 4 + 4 * 4 + 1
+    assert made.settings["resample"] == 4 and made.nfe[0] == 4 * 4 + 4 * 4 + 1
 
 
 def test_what_is_known_of_a_sound_comes_back_exactly(sounds, folder):
     file = folder / FAMILIES[0] / "other.wav"
     given, kept = sounds.parts.modality.read(file), torch.ones(1640, dtype=torch.bool)
     kept[400:800] = kept[1000:1100] = False
-    made = sounds.inpaint(file, spans=[(0.1, 0.2), (0.25, 0.275)], walks=1)
+    made = sounds.inpaint(file, spans=[(0.1, 0.2), (0.25, 0.275)], resample=1)
     check_kept(made.media[0], given, kept)
-    same(sounds.inpaint(file, spans=[(0.1, 0.2), (0.25, 0.275)], walks=1, count=3, batch=2).media[:1], made.media, 1e-3)
+    same(
+        sounds.inpaint(file, spans=[(0.1, 0.2), (0.25, 0.275)], resample=1, count=3, batch=2).media[:1],
+        made.media,
+        1e-3,
+    )
 
 
 def test_a_sound_goes_on(sounds, masked, folder):
@@ -163,19 +167,19 @@ def test_a_sound_goes_on(sounds, masked, folder):
     for trained in (sounds, masked):
         given = trained.parts.modality.read(file)
         for seconds in (0.05, 0.3):
-            made = trained.extend(file, seconds=seconds, walks=1).media[0]
+            made = trained.extend(file, seconds=seconds, resample=1).media[0]
             assert made.shape[-1] == 1640 + round(seconds * 4000) and torch.equal(made[:, :1640], given)
             assert float(made[:, 1640:].abs().max()) > 0
 
 
 def test_a_network_trained_on_levels_that_differ_is_told_what_is_known(folder, tiny_run, monkeypatch):
-    trained, seen, true = opened(tiny_run("image", "process.per_element=0.5")), [], inpaint.Inpaint.__init__
+    trained, seen, true = opened(tiny_run("image", "process.per_element=0.5")), [], Inpaint.__init__
 
     def spied(self, *rest):
         seen.append(rest[2:])
         true(self, *rest)
 
-    monkeypatch.setattr(inpaint.Inpaint, "__init__", spied)
+    monkeypatch.setattr(fill.Inpaint, "__init__", spied)
     made = trained.inpaint(folder / "circle" / "a.png", box=[2, 4, 9, 12])
     assert seen == [("levels", 1, 4)] and torch.isfinite(made.media[0]).all()
 
@@ -186,7 +190,7 @@ def test_a_network_trained_on_levels_that_differ_is_told_what_is_known(folder, t
 def test_a_morph_begins_and_ends_at_its_files(pictures, folder):
     files = [folder / "circle" / "a.png", folder / "square" / "a.png"]
     made = pictures.morph(*files, count=3, steps=24)
-    assert [row["label"] for row in made.told] == ["circle", {"circle": 0.5, "square": 0.5}, "square"]
+    assert [row["label"] for row in made.conditions] == ["circle", {"circle": 0.5, "square": 0.5}, "square"]
     given = [pictures.parts.modality.read(file) for file in files]
     off = [float((m - g).square().mean().sqrt()) for m, g in zip((made.media[0], made.media[2]), given, strict=True)]
     middle = [float((made.media[1] - g).square().mean().sqrt()) for g in given]
@@ -198,7 +202,7 @@ def test_a_morph_of_sounds_has_lengths_between(masked, folder):
     files = [folder / FAMILIES[0] / "short.wav", folder / FAMILIES[0] / "other.wav"]
     made = masked.morph(*files, count=3, steps=6)
     assert [m.shape[-1] for m in made.media] == [1200, 1420, 1640]
-    assert made.told[1]["share"] == 0.5 and all(torch.isfinite(m).all() for m in made.media)
+    assert made.conditions[1]["share"] == 0.5 and all(torch.isfinite(m).all() for m in made.media)
 
 
 def test_a_morph_of_classes_has_one_start(pictures):
@@ -207,17 +211,17 @@ def test_a_morph_of_classes_has_one_start(pictures):
     same([made.media[0], made.media[2]], ends)
     mixture = pictures.sample(count=1, label={"circle": 1, "square": 1})
     same(made.media[1:2], mixture.media)
-    assert mixture.told == [{"label": {"circle": 0.5, "square": 0.5}}]
+    assert mixture.conditions == [{"label": {"circle": 0.5, "square": 0.5}}]
 
 
 # --- loops, windows, sizes ------------------------------------------------------------------------------------------
 
 
 def test_loops_fill_whole_frames_and_do_not_depend_on_the_batch(sounds):
-    step = task.step_of_loops(sounds.codec, sounds.model.network, sounds.parts.spec)
+    step = loop_unit(sounds.codec, sounds.model.network, sounds.parts.spec)
     made = sounds.sample(count=4, loop=True, seconds=[0.5, 0.3], batch=4)
     assert [m.shape[-1] for m in made.media] == [rounded(n, step) for n in (2000, 1200)] * 2
-    assert [row["seconds"] for row in made.told] == [m.shape[-1] / 4000 for m in made.media]
+    assert [row["seconds"] for row in made.conditions] == [m.shape[-1] / 4000 for m in made.media]
     same(sounds.sample(count=4, loop=True, seconds=[0.5, 0.3], batch=1).media, made.media, 2e-2)
 
 
@@ -227,7 +231,7 @@ def test_loops_of_a_run_that_learnt_padding_warn():
         spec = recipe.modality.build().spec()
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
-            task.warn_of_padding(recipe.codec.build(spec=spec), spec, more.get("masked", False))
+            warn_of_padding(recipe.codec.build(spec=spec), spec, more.get("masked", False))
         return [str(one.message) for one in said]
 
     assert told(seconds=1.536) == [] and told(seconds=1.5, masked=True) == []
@@ -265,7 +269,7 @@ def test_windows_make_more_than_was_trained(pictures, sounds):
 def check_loops_beyond_positions(placed):
     """A loop whose whole places are more than the recipe's is made: along it no position is told."""
     made = placed.sample(count=2, loop=True, seconds=[0.505, 0.6])
-    step = task.step_of_loops(placed.codec, placed.model.network, placed.parts.spec)
+    step = loop_unit(placed.codec, placed.model.network, placed.parts.spec)
     assert step == 32 and [m.shape[-1] for m in made.media] == [2016, 2400]
     assert all(n.shape[-1] > placed.parts.spec.size[-1] for n in made.media)
 
@@ -301,7 +305,7 @@ def test_only_what_is_told_positions_is_held_to_them_and_a_planted_refusal_is_ca
         (lambda t, f: t.morph(f / "mask.png", f / "mask.png", use="ddpm"), "deterministic"),
         (lambda t, f: t.sample(label={"circle": -1}), "0 or more"),
         (lambda t, f: t.sample(label={"circel": 1}), "circle"),
-        (lambda t, f: t.sample(seconds=2), "pictures"),
+        (lambda t, f: t.sample(seconds=2), "height and width only"),
     ],
 )
 def test_a_wish_that_cannot_be_met_is_refused_with_the_remedy(pictures, folder, wish, said):
@@ -314,7 +318,7 @@ def test_a_part_that_a_sound_does_not_have_is_refused(masked, folder):
     for spans in ([(0.5, 0.6)], [(0.2, 0.1)], []):
         with pytest.raises(BadInput, match=r"no part|from="):
             masked.inpaint(file, spans=spans)
-    with pytest.raises(BadInput, match="sounds"):
+    with pytest.raises(BadInput, match=r"axes other than time.*sample\.seconds"):
         masked.sample(size=4)
 
 
@@ -327,14 +331,15 @@ def test_the_command_writes_files_a_list_and_a_sheet(masked, masked_run, folder,
     run, file, out = masked_run, folder / FAMILIES[0] / "short.wav", tmp_path / "out"
     for words in (
         ("vary", file, "strength=0.4", "count=2"),
-        ("inpaint", file, "from=0.1", "to=0.2", "walks=1"),
-        ("inpaint", file, "from=[0.05, 0.2]", "to=[0.1, 0.22]", "walks=1"),
+        ("inpaint", file, "from=0.1", "to=0.2", "resample=1"),
+        ("inpaint", file, "from=[0.05, 0.2]", "to=[0.1, 0.22]", "resample=1"),
         ("continue", file, "seconds=0.1", "walks=1"),
         ("morph", file, folder / FAMILIES[0] / "other.wav", "count=3"),
         ("morph", *FAMILIES[:2], "count=3"),
     ):
         code, said = told_by(capsys, run, *words, "steps=2", "--out", out, "--overwrite", "--json")
         assert code == 0, said.err
+        assert ("walks is called resample now" in said.err) == ("walks=1" in words)
         facts = json.loads(said.out)
         assert facts["settings"]["edit"] == words[0] and facts["settings"]["steps"] == 2
         assert all((out / row["file"]).exists() for row in facts["samples"]) and (out / "sheet.png").exists()
@@ -342,7 +347,7 @@ def test_the_command_writes_files_a_list_and_a_sheet(masked, masked_run, folder,
         ("vary", "strength=0.4"),
         ("vary", folder / "none.wav"),
         ("vary", file, "strenght=0.4"),
-        ("vary", file, "walks=2"),
+        ("vary", file, "resample=2"),
         ("inpaint", file, "from=0.1"),
         ("inpaint", file, "from=a", "to=b"),
         ("morph", file),

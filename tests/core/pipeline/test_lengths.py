@@ -6,9 +6,10 @@ import pytest
 import sonolux
 import torch
 from sonolux.core.config.load import load_recipe
+from sonolux.core.data.clip_lengths import KEPT, clip_lengths
 from sonolux.core.nn.layers.init import normal_
-from sonolux.core.pipeline import lengths as durations
-from sonolux.core.pipeline.lengths import KEPT, clip_lengths, decode_batch, padded_batch
+from sonolux.core.pipeline.conditions import DurationCondition
+from sonolux.core.pipeline.lengths import PaddedBatch, choose_lengths, decode_batch, padded_batch
 from sonolux.core.testing.mutation import caught
 from sonolux.core.training.checkpoint import newest, read_header
 from sonolux.core.training.run import TrainingRun
@@ -55,12 +56,12 @@ def test_seconds_are_asked_for_one_or_many(masked, silent):
     for trained in (masked, silent):
         assert frames(trained.sample(count=2, seconds=0.2)) == [800, 800]
         made = trained.sample(count=3, seconds=[0.1, 0.3])
-        assert frames(made) == [400, 1200, 400] and [t["seconds"] for t in made.told] == [0.1, 0.3, 0.1]
+        assert frames(made) == [400, 1200, 400] and [t["seconds"] for t in made.conditions] == [0.1, 0.3, 0.1]
         assert frames(trained.sample(count=2, seconds=[0.5, 0.9])) == [2000, 3600], "longer than the recipe's"
 
 
 def test_without_seconds_a_run_makes_what_it_was_trained_on(masked, silent):
-    assert frames(silent.sample(count=3)) == [2000] * 3 and "seconds" not in silent.sample(count=1).told[0]
+    assert frames(silent.sample(count=3)) == [2000] * 3 and "seconds" not in silent.sample(count=1).conditions[0]
     made = masked.sample(count=12, batch=5)
     known = {n for n, _ in masked.parts.clip_lengths}
     assert set(frames(made)) <= known and len(set(frames(made))) > 3
@@ -109,8 +110,8 @@ def test_a_sample_does_not_depend_on_the_room(masked, silent):
 
 def check_decoding(_=None) -> None:
     """Griffin-Lim looks beyond the end: another padding gives the same sound only where it is replaced."""
-    codec = Logmel(MediaSpec("audio", 1, (800,), 4000.0), n_fft=64, hop=16, mels=8, iterations=8)
-    room = padded_batch(codec, torch.nn.Identity(), codec.spec, [300, 700], (), True)
+    codec = Logmel(MediaSpec("audio", 1, ("time",), (800,), (4000.0,)), n_fft=64, hop=16, mels=8, iterations=8)
+    room = padded_batch(codec, torch.nn.Identity(), codec.spec, [(300,), (700,)], (), True)
     z = torch.randn(2, 8, room.shape[-1], generator=torch.Generator().manual_seed(0))
     other = z.masked_fill(room.valid == 0, 3.0)
     for a, b in zip(decode_batch(codec, z, room), decode_batch(codec, other, room), strict=True):
@@ -118,11 +119,11 @@ def check_decoding(_=None) -> None:
 
 
 PLANTED = {
-    "noise drawn at the room's shape": lambda m: m.setattr("sonolux.core.pipeline.functional.Noise", _roomy),
+    "noise drawn at the room's shape": lambda m: m.setattr("sonolux.core.pipeline.sample.Noise", _roomy),
     "padding is heard": lambda m: m.setattr(torch, "where", lambda c, a, b, w=torch.where: w(c | _sounding(a), a, b)),
     "no mask": lambda m: m.setattr(FrameCodec, "valid", lambda *_: None),
     "the mask of the recipe's length": lambda m: m.setattr(
-        "sonolux.core.pipeline.pipeline.extent", lambda c, *rest: _whole(padded_batch(c, *rest))
+        "sonolux.core.pipeline.sample.padded_batch", lambda c, *rest: _whole(padded_batch(c, *rest))
     ),
 }  # fmt: skip
 
@@ -140,7 +141,7 @@ def _sounding(a):
 
 
 def _whole(room):
-    return durations.Extent(room.lengths, room.shape, room.shapes, torch.ones_like(room.valid))
+    return PaddedBatch(room.sizes, room.shape, room.shapes, torch.ones_like(room.valid))
 
 
 @pytest.mark.parametrize("name", PLANTED)
@@ -152,7 +153,9 @@ def test_planted_error_is_caught(name, masked, monkeypatch):
 
 def test_a_network_that_knows_places_goes_no_further(placed):
     assert frames(placed.sample(count=1, seconds=0.3)) == [1200]
-    with pytest.raises(BadInput, match=r"0\.9 s is longer than the 0\.5 s that this run knows.*network\.positions=0"):
+    with pytest.raises(
+        BadInput, match=r"0\.9 s is longer than the 0\.5 s that this run was trained on.*network\.positions=0"
+    ):
         placed.sample(count=1, seconds=0.9)
 
 
@@ -160,7 +163,7 @@ def test_a_length_shorter_than_those_told_is_refused(tiny_run):
     told = "condition.seconds={use: scalar, key: seconds, range: [0.1, 0.5], log: true}"
     run = opened(tiny_run("audio", "data.padding=masked", told))
     assert frames(run.sample(count=2, seconds=[0.1, 0.3])) == [400, 1200]
-    with pytest.raises(BadInput, match=r"seconds is 0\.05, and this run knows 0\.1 s to 0\.5 s"):
+    with pytest.raises(BadInput, match=r"seconds is 0\.05, and this run was trained on 0\.1 s to 0\.5 s"):
         run.sample(count=1, seconds=0.05)
     assert frames(run.sample(count=8)), "what the data holds is not asked for"
 
@@ -172,20 +175,24 @@ def test_what_is_no_length_is_refused(silent, seconds):
 
 
 def test_pictures_have_no_length():
-    spec = MediaSpec("image", 1, (8, 8), latent=(1, 8, 8))
-    with pytest.raises(BadInput, match="pictures"):
-        durations.chosen(0.4, [{}], torch.nn.Identity(), spec, (), 0)
+    spec = MediaSpec("image", 1, ("height", "width"), (8, 8), latent=(1, 8, 8))
+    with pytest.raises(BadInput, match="image has height and width only"):
+        choose_lengths(0.4, [{}], torch.nn.Identity(), spec, (), 0)
 
 
 def test_a_condition_on_the_length_is_told(tiny_run):
     length = "condition.length={use: scalar, key: seconds, range: [0.1, 0.4]}"
     trained = opened(tiny_run("audio", "data.padding=masked", length))
-    assert [t["length"] for t in trained.sample(count=2, seconds=[0.2, 0.5]).told] == [0.2, 0.4], "within its range"
+    assert [t["length"] for t in trained.sample(count=2, seconds=[0.2, 0.5]).conditions] == [0.2, 0.4], (
+        "within its range"
+    )
     told = trained.sample(count=2, seconds=0.2, where={"length": 0.3})
-    assert frames(told) == [800] * 2 and told.told[0]["length"] == 0.3
+    assert frames(told) == [800] * 2 and told.conditions[0]["length"] == 0.3
     assert frames(trained.sample(count=2, where={"length": [0.3, 0.1]})) == [1200, 400]
     drawn = trained.sample(count=4)
-    assert [t["length"] for t in drawn.told] == pytest.approx([min(max(n / 4000, 0.1), 0.4) for n in frames(drawn)])
+    assert [t["length"] for t in drawn.conditions] == pytest.approx(
+        [min(max(n / 4000, 0.1), 0.4) for n in frames(drawn)]
+    )
 
 
 def check_loops(tiny_run) -> None:
@@ -196,12 +203,12 @@ def check_loops(tiny_run) -> None:
         for asked, came in ((0.203, 0.2), (0.5, 0.4)):
             made = trained.sample(count=1, loop=True, seconds=asked)
             frames_of_it = made.media[0].shape[-1]
-            assert frames_of_it % 16 == 0 and made.told[0][name] == pytest.approx(
+            assert frames_of_it % 16 == 0 and made.conditions[0][name] == pytest.approx(
                 min(frames_of_it / 4000, 0.4), abs=1e-6
             )
-            assert made.told[0][name] == pytest.approx(came, abs=0.003)
+            assert made.conditions[0][name] == pytest.approx(came, abs=0.003)
         made = trained.sample(count=1, loop=True, seconds=0.203, where={name: 0.3})
-        assert made.told[0][name] == 0.3
+        assert made.conditions[0][name] == 0.3
 
 
 def test_the_length_of_a_loop_is_told(tiny_run):
@@ -209,7 +216,7 @@ def test_the_length_of_a_loop_is_told(tiny_run):
 
 
 def test_planted_length_that_was_asked_for_instead_of_the_loops_own_is_caught(tiny_run, monkeypatch):
-    monkeypatch.setattr("sonolux.core.pipeline.request.retold", lambda *_: None)
+    monkeypatch.setattr(DurationCondition, "correct", lambda *_: None)
     caught(check_loops, tiny_run)
 
 

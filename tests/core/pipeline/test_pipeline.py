@@ -45,6 +45,34 @@ def test_noise_keyed_by_row_instead_of_sample_is_caught(trained, monkeypatch):
     caught(check_batch_independence, trained, "dpmpp_2m")
 
 
+def check_prepared(pipeline):
+    """What the pipeline prepares is what `sample` solves; preparing evaluates nothing."""
+    recipe = pipeline.changed({"count": 3, "seed": 4})
+    request, calls = pipeline.request(recipe), []
+    hook = pipeline.model.register_forward_hook(lambda *_: calls.append(1))
+    run = pipeline.prepare(recipe, request, range(3))
+    assert not calls and len(run.start) == 3 and run.levels[0].sigma > run.levels[-1].sigma
+    hook.remove()
+    drawn = Noise(4, range(3), tuple(run.start.shape[1:])).normal("start")
+    assert torch.allclose(run.start, drawn * run.levels[0].sigma)
+    media = pipeline.codec.decode(run.solve())
+    for a, b in zip(media, pipeline.sample(count=3, seed=4, precision="float32").media, strict=True):
+        assert torch.allclose(a, b, atol=1e-5), "the same samples"
+
+
+def test_what_a_run_solves_is_given_before_it_is_solved(trained):
+    check_prepared(trained)
+
+
+def test_planted_run_without_guidance_is_caught(trained, monkeypatch):
+    true = Pipeline.prepare
+    monkeypatch.setattr(
+        Pipeline, "prepare", lambda self, recipe, *rest: true(self, recipe.merge(["sample.guidance=null"]), *rest)
+    )
+    with pytest.raises(AssertionError, match="the same samples"):
+        check_prepared(trained)
+
+
 def test_noise_is_bit_identical_at_any_batch():
     whole = Noise(5, range(8), (3, 4)).normal("start", 2)
     parts = [Noise(5, [i], (3, 4)).normal("start", 2) for i in range(8)]
@@ -68,10 +96,14 @@ def test_a_run_named_without_its_folder_is_found_out(tmp_path, monkeypatch):
 
 def test_labels_are_cycled_listed_named_or_left_out(trained):
     names = list(trained.classes)
-    cycled = [t["label"] for t in trained.sample(count=6).told]
+    cycled = [t["label"] for t in trained.sample(count=6).conditions]
     assert cycled == [names[i % len(names)] for i in range(6)]
-    assert [t["label"] for t in trained.sample(count=3, label=[1, names[0]]).told] == [names[1], names[0], names[1]]
-    assert [t["label"] for t in trained.sample(count=2, label=None).told] == [None, None]
+    assert [t["label"] for t in trained.sample(count=3, label=[1, names[0]]).conditions] == [
+        names[1],
+        names[0],
+        names[1],
+    ]
+    assert [t["label"] for t in trained.sample(count=2, label=None).conditions] == [None, None]
 
 
 def test_a_label_matters_and_so_does_guidance(trained):
@@ -203,7 +235,7 @@ def test_numbers_of_numpy_are_labels_too(trained):
     import numpy as np
 
     names = list(trained.classes)
-    assert [t["label"] for t in trained.sample(count=2, label=np.array([1, 0])).told] == [names[1], names[0]]
+    assert [t["label"] for t in trained.sample(count=2, label=np.array([1, 0])).conditions] == [names[1], names[0]]
 
 
 def test_media_are_decoded_in_float32_and_may_take_part_in_gradients(trained, monkeypatch):
@@ -269,7 +301,7 @@ def test_numbers_labels_and_masked_padding_go_all_the_way(tmp_path):
     job.run()
     trained = sonolux.load(tmp_path / "run", device="cpu")
     made = trained.sample(count=3, where={"length": [0.2, 0.4], "tags": "with"})
-    assert [t["length"] for t in made.told] == [0.2, 0.4, 0.2] and made.told[0]["tags"] == "with"
+    assert [t["length"] for t in made.conditions] == [0.2, 0.4, 0.2] and made.conditions[0]["tags"] == "with"
     assert [m.shape[-1] for m in made.media] == [1600, 3200, 1600]
     plain = trained.sample(count=3, seconds=[0.2, 0.4], where={"length": 0.3})
     assert not torch.allclose(made.media[0], plain.media[0], atol=1e-5)

@@ -29,8 +29,12 @@ SAMPLERS = {name: registry.find("sampler", name)() for name in registry.builtins
 PREDICTIONS = {name: registry.find("prediction", name)() for name in registry.builtins("prediction")}
 CLOCKS = {name: registry.find("clock", name)() for name in registry.builtins("clock")}
 NETS = {  # odd sizes, a patch, attention: padding, folding and pooling all carry the map
-    "audio": lambda: SoundNet(MediaSpec("audio", 1, (99,), 8000.0, latent=(3, 11)), 8, [1, 2], 1, [1], 8, patch=2),
-    "image": lambda: PictureNet(MediaSpec("image", 1, (9, 9), latent=(2, 7, 5)), 8, [1, 1], 1, [1], 8, patch=2),
+    "audio": lambda: SoundNet(
+        MediaSpec("audio", 1, ("time",), (99,), (8000.0,), latent=(3, 11)), 8, [1, 2], 1, [1], 8, patch=2
+    ),
+    "image": lambda: PictureNet(
+        MediaSpec("image", 1, ("height", "width"), (9, 9), latent=(2, 7, 5)), 8, [1, 1], 1, [1], 8, patch=2
+    ),
 }
 SHAPES = {"audio": (3, 11), "image": (2, 7, 5)}
 
@@ -262,7 +266,7 @@ def test_padding_does_not_matter(level):
 
 
 def test_padding_does_not_matter_where_positions_are_told():
-    spec = MediaSpec("audio", 1, (99,), 8000.0, latent=(3, 11))
+    spec = MediaSpec("audio", 1, ("time",), (99,), (8000.0,), latent=(3, 11))
     check_padding(net=awake(SoundNet(spec, 8, [1, 1], 2, [0], 8, positions=2)))
 
 
@@ -466,7 +470,7 @@ def test_training_with_maps_teaches_to_look_at_what_is_clean():
     halves = {}
     for share in (0.0, 1.0):
         own = denoising(per_element=share)
-        net = SoundNet(MediaSpec("audio", 1, (8,), 8000.0, latent=(1, 8)), 16, [1, 1], 1, [1], 16)
+        net = SoundNet(MediaSpec("audio", 1, ("time",), (8,), (8000.0,), latent=(1, 8)), 16, [1, 1], 1, [1], 16)
         optimizer = torch.optim.AdamW(net.parameters(), lr=8e-3)
         for step in range(140):
             part = Noise(0, range(32), (1, 4)).normal("data", step)

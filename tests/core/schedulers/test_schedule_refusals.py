@@ -36,7 +36,10 @@ from sonolux.core.types import BadInput, MediaSpec
         (lambda: RectifiedFlow(t_min=0), "t_min"),
         (lambda: RectifiedFlow(shift="long"), "or auto"),  # type: ignore
         (lambda: RectifiedFlow(lengths=(9.0, 3.0)), "two rising"),
-        (lambda: RectifiedFlow("auto", spec=MediaSpec("audio", 1, (9,), latent=(1, 10**5))), "exp\\(17.*as a number"),
+        (
+            lambda: RectifiedFlow("auto", spec=MediaSpec("audio", 1, ("time",), (9,), latent=(1, 10**5))),
+            "exp\\(17.*as a number",
+        ),
         (lambda: Custom(torch.cos), "both functions"),
         (lambda: Custom(t_min=2.0), "t_min < t_max"),
         (lambda: Custom(lambda t: t + 1, lambda t: t.float()), "sigma acts elementwise on float64"),

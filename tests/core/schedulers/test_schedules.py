@@ -206,7 +206,7 @@ def check_rectified_flow(cls):
     for level in (straight, shifted):
         assert (float(level.alpha[-1]), float(level.sigma[-1])) == (0, 1)
     for latent, mu in (((16, 16, 16), 0.5), ((4, 64, 64), 1.15), ((256, 1000), 0.5 + 744 / 3840 * 0.65)):
-        made = cls(shift="auto", spec=MediaSpec("image", 3, (1, 1), latent=latent)).level(t[1:])
+        made = cls(shift="auto", spec=MediaSpec("image", 3, ("height", "width"), (1, 1), latent=latent)).level(t[1:])
         torch.testing.assert_close(made.sigma, math.exp(mu) / (math.exp(mu) + (1 / t[1:] - 1)), rtol=1e-14, atol=0)
 
 
@@ -281,7 +281,7 @@ def test_planted_error_is_caught(cls, check, old, new):
 
 
 def test_the_shift_follows_the_signal_that_the_builder_hands_in():
-    spec = MediaSpec("image", 3, (512, 512), latent=(4, 64, 64))
+    spec = MediaSpec("image", 3, ("height", "width"), (512, 512), latent=(4, 64, 64))
     auto = Spec("schedule", "rectified_flow", {"shift": "auto"})
     assert auto.build(spec=spec).shift == pytest.approx(math.exp(1.15))
     assert auto.build().shift == pytest.approx(math.exp(0.5)), "while a recipe is read the shape is not known yet"

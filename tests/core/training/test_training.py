@@ -12,7 +12,7 @@ from sonolux.core.data import loader
 from sonolux.core.data.loader import Order
 from sonolux.core.objectives.base import LossResult
 from sonolux.core.objectives.denoising import Denoising
-from sonolux.core.pipeline.pipeline import load
+from sonolux.core.pipeline.load import load
 from sonolux.core.pipeline.preview import Previews
 from sonolux.core.testing.mutation import caught
 from sonolux.core.training.checkpoint import newest, read_header

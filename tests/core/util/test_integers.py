@@ -30,7 +30,7 @@ def check_kinds():
         assert torch.equal(Noise(kind, [kind], (kind,)).normal("a", kind), Noise(3, [3], (3,)).normal("a", 3))
         assert torch.equal(stratified(kind, kind, 8, [kind]), stratified(3, 3, 8, [3]))
         assert torch.equal(made(seed=kind, samples=[kind]), made(seed=3, samples=[3]))
-        assert Class(MediaSpec("", 1, (4,), classes=tuple("abcd")), 8).parse(kind) == 3
+        assert Class(MediaSpec("", 1, ("time",), (4,), classes=tuple("abcd")), 8).parse(kind) == 3
         assert Labels(8, "key", ["2", "3"]).parse(kind) == (1,)
         assert Labels(8, "key", ["2", "3"]).parse([kind, 2]) == (0, 1)
 
@@ -101,7 +101,7 @@ def test_what_are_no_sample_numbers(value, said):
 
 
 def test_labels_that_are_none():
-    label = Class(MediaSpec("", 1, (4,), classes=tuple("abcd")), 8)
+    label = Class(MediaSpec("", 1, ("time",), (4,), classes=tuple("abcd")), 8)
     for value in (True, 3.0, np.array([3]), 4, -1, torch.tensor(4)):
         with pytest.raises(BadInput, match="there is no class"):
             label.parse(value)

@@ -15,8 +15,8 @@ from sonolux.modalities.audio.codecs.stft import Stft
 from sonolux.modalities.audio.codecs.waveform import Waveform
 from sonolux.modalities.audio.datasets.synth_sfx import SynthSfx
 
-MONO = MediaSpec("audio", 1, (8000,), 8000.0)
-STEREO = MediaSpec("audio", 2, (4000,), 8000.0)
+MONO = MediaSpec("audio", 1, ("time",), (8000,), (8000.0,))
+STEREO = MediaSpec("audio", 2, ("time",), (4000,), (8000.0,))
 NAMES = [name for name in registry.names("codec") if name.startswith("audio/")]
 
 
@@ -35,7 +35,7 @@ def stack(items):
 
 
 def check_exact_round_trip(cls, floor_db):
-    for spec in (MONO, STEREO, MediaSpec("audio", 1, (777,), 8000.0)):
+    for spec in (MONO, STEREO, MediaSpec("audio", 1, ("time",), (777,), (8000.0,))):
         items = [Item(torch.randn(spec.channels, *spec.size) * 0.1) for _ in range(8)]
         codec = fitted(cls, spec, items)
         x = stack(items)
@@ -220,7 +220,7 @@ def test_loops(name):
 
 
 def check_log_det():
-    spec = MediaSpec("audio", 1, (32,), 8000.0)
+    spec = MediaSpec("audio", 1, ("time",), (32,), (8000.0,))
     codec = fitted(Waveform, spec, [Item(0.1 * torch.randn(1, 32)) for _ in range(50)], patch=8)
     eye = torch.eye(32)[:, None]
     jacobian = codec.encode(eye).flatten(1)
@@ -251,7 +251,7 @@ def test_frames_are_multiples_of_eight():
     [
         (lambda: Stft(MONO, n_fft=256, hop=200), "n_fft / 2"),
         (lambda: Stft(MONO, power=0), "codec.power"),
-        (lambda: Stft(MediaSpec("image", 3, (8, 8))), "take sound"),
+        (lambda: Stft(MediaSpec("image", 3, ("height", "width"), (8, 8))), "take sound"),
         (lambda: Logmel(MONO, floor=3), "codec.floor"),
         (lambda: Logmel(MONO, n_fft=64, hop=16), "fewer mels"),
         (lambda: Logmel(MONO, mels=2), "codec.mels"),
@@ -269,7 +269,7 @@ def test_bad_values_are_refused(make, message):
 def check_overlap():
     """Exact, as a loop too; a shift by a place is a shift; what two places say of a sample is cross-faded."""
     for channels, overlap in ((1, 5), (2, 8), (1, 16)):
-        spec = MediaSpec("audio", channels, (801,), 8000.0)
+        spec = MediaSpec("audio", channels, ("time",), (801,), (8000.0,))
         codec = Waveform(spec, patch=16, overlap=overlap).double()
         codec.normal.scale.fill_(0.3)
         rng = torch.Generator().manual_seed(0)
@@ -294,7 +294,7 @@ def check_overlap():
         # neighbours' shares comes to one.
         z = torch.zeros(1, 16 + overlap, 9, dtype=torch.float64)
         z[..., 4] = 1 / 0.3
-        one = Waveform(MediaSpec("audio", 1, (144,), 8000.0), 16, overlap).double()
+        one = Waveform(MediaSpec("audio", 1, ("time",), (144,), (8000.0,)), 16, overlap).double()
         one.normal.scale.fill_(0.3)
         bump = one.decode(z, 144)[0, 0]
         assert float(bump.max()) == pytest.approx(1) or overlap == 16

@@ -17,7 +17,7 @@ from sonolux.modalities.audio.datasets import folder
 from sonolux.modalities.audio.datasets.folder import Folder
 from sonolux.modalities.audio.prepare import scan
 
-SIGNAL = MediaSpec("audio", 1, (4000,), 8000.0)
+SIGNAL = MediaSpec("audio", 1, ("time",), (4000,), (8000.0,))
 
 
 @pytest.fixture(autouse=True)
@@ -313,7 +313,7 @@ def test_bad_values(digits, values, message):
     with pytest.raises(BadInput, match=message):
         Folder(SIGNAL, digits, **values)
     with pytest.raises(BadInput, match="reads sounds"):
-        Folder(MediaSpec("image", 3, (8, 8)), digits)
+        Folder(MediaSpec("image", 3, ("height", "width"), (8, 8)), digits)
 
 
 real = pytest.mark.skipif("SONOLUX_DATA" not in os.environ, reason="SONOLUX_DATA names no folder of real data")
@@ -322,7 +322,7 @@ real = pytest.mark.skipif("SONOLUX_DATA" not in os.environ, reason="SONOLUX_DATA
 @real
 def test_spoken_digits():
     root = Path(os.environ["SONOLUX_DATA"]) / "spoken_digits"
-    spec = MediaSpec("audio", 1, (8000,), 8000.0)
+    spec = MediaSpec("audio", 1, ("time",), (8000,), (8000.0,))
     train, valid = Folder(spec, root), Folder(spec, root, split="valid")
     assert train.classes == tuple("0123456789") and len(train) + len(valid) == 2700
     assert 0.07 < len(valid) / 2700 < 0.13
@@ -333,7 +333,7 @@ def test_a_messy_folder_of_effects():
     root = Path(os.environ["SONOLUX_DATA"]) / "sfx"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        data = Folder(MediaSpec("audio", 1, (22050,), 11025.0), root, label="none", valid=0.0)
+        data = Folder(MediaSpec("audio", 1, ("time",), (22050,), (11025.0,)), root, label="none", valid=0.0)
     assert len(data) == 109 and {r["rate"] for r in data.manifest()} == {11025, 16000, 17990, 22050, 44100}
     for i in range(109):
         media = data.item(i, np.random.default_rng(i)).media

@@ -1,4 +1,4 @@
-"""Signal processing against librosa and closed forms."""
+"""MediaSpec processing against librosa and closed forms."""
 
 import builtins
 

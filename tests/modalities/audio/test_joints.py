@@ -12,7 +12,7 @@ from sonolux.modalities.audio import dsp
 from sonolux.modalities.audio.codecs.logmel import Logmel
 from sonolux.modalities.audio.codecs.waveform import Waveform
 
-SIGNAL = MediaSpec("audio", 1, (8000,), 8000.0)
+SIGNAL = MediaSpec("audio", 1, ("time",), (8000,), (8000.0,))
 
 
 def voice(n=8000, seed=0):

@@ -9,7 +9,7 @@ from sonolux.modalities.audio import dsp
 from sonolux.modalities.audio.datasets.synth_sfx import SynthSfx
 from sonolux.modalities.audio.features.logmel_stats import LogmelStats
 
-SIGNAL = MediaSpec("audio", 1, (8000,), 8000.0)
+SIGNAL = MediaSpec("audio", 1, ("time",), (8000,), (8000.0,))
 
 
 def sounds(count=140, seed=0):

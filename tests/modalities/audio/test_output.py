@@ -152,13 +152,15 @@ def test_silence_stays_as_it_is():
 )
 def test_settings_that_make_no_sense_are_refused(wrong, said):
     with pytest.raises(BadInput, match=said):
-        File(MediaSpec("audio", 1, (8000,), RATE), **wrong)
+        File(MediaSpec("audio", 1, ("time",), (8000,), (RATE,)), **wrong)
 
 
 @pytest.mark.parametrize("form", io.FORMATS)
 def test_every_format_is_finished_and_written(tmp_path, form):
     wave = amid_silence(tone(0.6, 700, 0.05, channels=2))
-    writer = File(MediaSpec("audio", 2, (8000,), float(RATE)), form, lufs=-20.0, dither=form.endswith("16"))
+    writer = File(
+        MediaSpec("audio", 2, ("time",), (8000,), (float(RATE),)), form, lufs=-20.0, dither=form.endswith("16")
+    )
     path = writer.write(tmp_path / f"x{writer.suffix}", wave).path
     back = io.read(path)
     assert back.source["subtype"] == io.FORMATS[form].subtype
@@ -167,7 +169,7 @@ def test_every_format_is_finished_and_written(tmp_path, form):
 
 
 def test_nothing_is_written_of_a_sound_with_holes(tmp_path):
-    writer = File(MediaSpec("audio", 1, (8000,), float(RATE)))
+    writer = File(MediaSpec("audio", 1, ("time",), (8000,), (float(RATE),)))
     with pytest.raises(BadInput, match="finite"):
         writer.write(tmp_path / "x.wav", torch.full((1, 100), math.inf))
     assert list(tmp_path.iterdir()) == []
@@ -211,7 +213,9 @@ def test_an_output_of_another_modality_is_refused():
 def check_loop():
     """Of a loop, every sample is scaled alike: nothing is cut or faded."""
     wave = torch.cat([torch.zeros(1, 2000), tone(0.3, 500, 0.5), torch.zeros(1, 1000)], 1)
-    done = finish(wave, RATE, File(MediaSpec("audio", 1, (8000,), float(RATE)), lufs=-25.0, loop=True).how)
+    done = finish(
+        wave, RATE, File(MediaSpec("audio", 1, ("time",), (8000,), (float(RATE),)), lufs=-25.0, loop=True).how
+    )
     assert torch.allclose(done.wave, wave * 10 ** (done.gain / 20), atol=1e-6)
 
 

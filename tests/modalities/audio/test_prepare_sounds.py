@@ -146,7 +146,7 @@ def test_the_counts(messy):
 
 def test_training_reads_the_usable_ones(messy):
     root, report, _ = messy
-    spec = MediaSpec("audio", 1, (4000,), 8000.0)
+    spec = MediaSpec("audio", 1, ("time",), (4000,), (8000.0,))
     for where in (report.folder, report.folder / "manifest.jsonl"):
         data = Folder(spec, where, label="none", valid=0.0, max_bad=0.0)  # known bad files count no more
         assert len(data) == 15 and data.root == root.resolve()
@@ -187,7 +187,9 @@ def test_mp3_is_never_sought_in(tmp_path, monkeypatch):
     monkeypatch.setattr(soundfile.SoundFile, "read", noted)
     _, lines = run(root)
     assert lines["x.mp3"]["status"] == "ok"
-    data = Folder(MediaSpec("audio", 1, (4000,), 8000.0), root, label="none", valid=0.0, crop="random", cache="none")
+    data = Folder(
+        MediaSpec("audio", 1, ("time",), (4000,), (8000.0,)), root, label="none", valid=0.0, crop="random", cache="none"
+    )
     assert data.item(0, np.random.default_rng(0)).media.abs().max() > 0.1
     assert len(reads) == 3 and set(reads) == {(0, -1)}  # from the beginning, to the end
 
@@ -337,7 +339,7 @@ def check_filled():
         assert choice.crop == "random" and choice.seconds == pytest.approx(4.0, abs=0.05)
         frames = round(choice.seconds * choice.rate)
         n_fft, hop = (int(re.search(rf"{key}: (\d+)", _codec(choice)[0])[1]) for key in ("n_fft", "hop"))
-        codec = Logmel(MediaSpec("audio", 1, (frames,), float(choice.rate)), n_fft, hop, 32)
+        codec = Logmel(MediaSpec("audio", 1, ("time",), (frames,), (float(choice.rate),)), n_fft, hop, 32)
         assert codec.shape((frames,))[1] * hop == frames, rate
 
 

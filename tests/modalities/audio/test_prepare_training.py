@@ -49,7 +49,7 @@ def prepared(tmp_path):
     return root, run(root).folder
 
 
-SIGNAL = MediaSpec("audio", 1, (4000,), 8000.0)
+SIGNAL = MediaSpec("audio", 1, ("time",), (4000,), (8000.0,))
 
 
 def items(where, **kw):
@@ -153,7 +153,7 @@ def test_refusals(prepared, tmp_path):
     with pytest.raises(BadInput, match="lists files of modality audio, not image"):
         from sonolux.modalities.image.datasets.folder import Folder as Pictures
 
-        Pictures(MediaSpec("image", 3, (8, 8)), folder)
+        Pictures(MediaSpec("image", 3, ("height", "width"), (8, 8)), folder)
     with pytest.raises(BadInput, match="give one"):
         Folder(SIGNAL, folder, table=tmp_path / "x.csv")
     with pytest.raises(BadInput, match="no such file"):

@@ -13,7 +13,7 @@ from sonolux.modalities.audio.evaluation import AudioEvaluation
 from sonolux.modalities.audio.features.clap import Clap
 from sonolux.modalities.audio.features.learned import Learned
 
-SIGNAL = MediaSpec("audio", 1, (8000,), 8000.0)
+SIGNAL = MediaSpec("audio", 1, ("time",), (8000,), (8000.0,))
 
 
 def effects(n, seed):
@@ -57,7 +57,7 @@ def test_learned_features_tell_families_apart():
     items = [data.item(i, None) for i in range(63)]
     labels = torch.tensor([item.label for item in items])
     for told in (labels, torch.full_like(labels, -1)):
-        feature = Learned(MediaSpec("audio", 1, (8000,), 8000.0, classes=data.classes), epochs=4)
+        feature = Learned(MediaSpec("audio", 1, ("time",), (8000,), (8000.0,), classes=data.classes), epochs=4)
         feature.fit([item.media for item in items], told)
         rows = torch.from_numpy(feature([item.media for item in items]))
         assert rows.shape == (63, 96) and rows.dtype == torch.float64

@@ -5,12 +5,12 @@ import torch
 from sonolux.core.types import BadInput, MediaSpec
 from sonolux.modalities.audio.networks.unet import UNet
 
-SIGNAL = MediaSpec("audio", 1, (400,), rate=8000, latent=(4, 50))
+SIGNAL = MediaSpec("audio", 1, ("time",), (400,), (8000,), latent=(4, 50))
 
 
 def test_refuses_a_picture():
     with pytest.raises(BadInput, match=r"sequences \(C, frames\)"):
-        UNet(MediaSpec("image", 1, (8, 8), latent=(1, 8, 8)))
+        UNet(MediaSpec("image", 1, ("height", "width"), (8, 8), latent=(1, 8, 8)))
 
 
 def test_learns_a_filter_that_depends_on_the_level():

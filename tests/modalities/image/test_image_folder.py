@@ -18,7 +18,7 @@ from sonolux.modalities.image.datasets.fashion_mnist import FashionMNIST
 from sonolux.modalities.image.datasets.folder import Folder
 from sonolux.modalities.image.datasets.mnist import MNIST
 
-SIGNAL = MediaSpec("image", 3, (8, 8))
+SIGNAL = MediaSpec("image", 3, ("height", "width"), (8, 8))
 DIGITS = Path(os.environ.get("SONOLUX_DATA", "/nowhere")) / "digits"
 
 
@@ -208,7 +208,7 @@ def test_crops_and_flips_follow_the_rng(tmp_path):
     for i in range(4):
         picture(tmp_path / "ab"[i % 2] / f"{i}.png", i, (8, 24))
     plain = Folder(SIGNAL, tmp_path, valid=0, crop="random", flip=True)
-    whole = Folder(MediaSpec("image", 3, (8, 24)), tmp_path, valid=0).item(0).media
+    whole = Folder(MediaSpec("image", 3, ("height", "width"), (8, 24)), tmp_path, valid=0).item(0).media
     seen = {}
     for step in range(200):
         media = plain.item(0, generator(0, 0, "crop", step)).media
@@ -266,7 +266,7 @@ def test_both_splits_decode_once_and_changes_are_seen(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(not DIGITS.is_dir(), reason="SONOLUX_DATA is unset or holds no digits")
 def test_real_digits():
-    spec = MediaSpec("image", 1, (28, 28))
+    spec = MediaSpec("image", 1, ("height", "width"), (28, 28))
     train, valid = Folder(spec, DIGITS, valid=0.2), Folder(spec, DIGITS, split="valid", valid=0.2)
     assert train.classes == tuple("0123456789") and len(train) + len(valid) == 6500
     assert abs(len(valid) / 6500 - 0.2) < 0.02
@@ -291,7 +291,7 @@ TARGETS = (np.arange(200) % 10).astype(np.uint8)
 @pytest.mark.parametrize(("kind", "name"), [(MNIST, "MNIST"), (FashionMNIST, "FashionMNIST")])
 def test_mnist_and_fashion_mnist(tmp_path, kind, name):
     root = made_mnist(tmp_path, name, RAW, TARGETS)
-    spec = MediaSpec("image", 1, (28, 28))
+    spec = MediaSpec("image", 1, ("height", "width"), (28, 28))
     train, valid = kind(spec, root), kind(spec, root, split="valid")
     assert len(train) + len(valid) == 200 and 8 <= len(valid) <= 40
     assert not {r["hash"] for r in train.manifest()} & {r["hash"] for r in valid.manifest()}
@@ -300,7 +300,7 @@ def test_mnist_and_fashion_mnist(tmp_path, kind, name):
         number = int(item.source.split()[-1])
         assert item.label == TARGETS[number] and len(train.classes) == 10
         assert np.abs((item.media[0].numpy() + 1) * 127.5 - RAW[number]).max() < 1e-3
-    assert kind(MediaSpec("image", 3, (32, 32)), root).item(0).media.shape == (3, 32, 32)
+    assert kind(MediaSpec("image", 3, ("height", "width"), (32, 32)), root).item(0).media.shape == (3, 32, 32)
     assert kind(spec, root, label="none").item(0).label is None
 
 
@@ -314,7 +314,7 @@ def test_cifar10(tmp_path, monkeypatch):
             self.targets = list(range(10)) * 5
 
     monkeypatch.setattr(torchvision.datasets, "CIFAR10", Made)
-    data = CIFAR10(MediaSpec("image", 3, (32, 32)), tmp_path, valid=0, flip=True)
+    data = CIFAR10(MediaSpec("image", 3, ("height", "width"), (32, 32)), tmp_path, valid=0, flip=True)
     assert data.classes[3] == "cat" and data.item(13).label == 3
     assert np.abs((data.item(7).media.numpy() + 1) * 127.5 - Made(0, 1, 0).data[7].transpose(2, 0, 1)).max() < 1e-3
     flipped = sum(not torch.equal(data.item(0).media, data.item(0, generator(0, 0, "x", i)).media) for i in range(100))

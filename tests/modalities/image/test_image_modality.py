@@ -17,8 +17,8 @@ def plain(level: float, size=(8, 8), channels=1) -> torch.Tensor:
 
 
 def test_the_signal():
-    assert Image(size=28, channels=1).spec() == MediaSpec("image", 1, (28, 28))
-    assert Image(size=[24, 40]).spec() == MediaSpec("image", 3, (24, 40))
+    assert Image(size=28, channels=1).spec() == MediaSpec("image", 1, ("height", "width"), (28, 28))
+    assert Image(size=[24, 40]).spec() == MediaSpec("image", 3, ("height", "width"), (24, 40))
     modality: Modality = Image()  # a type checker sees that all of the contract is there
     assert (modality.name, modality.suffix) == ("image", ".png")
 

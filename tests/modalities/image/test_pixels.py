@@ -7,7 +7,7 @@ from sonolux.core.types import BadInput, Item, MediaSpec
 from sonolux.modalities.image.codecs.pixels import Pixels
 from sonolux.modalities.image.datasets.shapes import Shapes
 
-SIGNAL = MediaSpec("image", 3, (32, 32))
+SIGNAL = MediaSpec("image", 3, ("height", "width"), (32, 32))
 
 
 def items(count=200):

@@ -106,7 +106,9 @@ def test_the_counts_and_facts(messy):
 
 def test_training_reads_the_usable_ones(messy):
     _, report, _ = messy
-    data = Folder(MediaSpec("image", 3, (16, 16)), report.folder, label="none", valid=0.0, max_bad=0.0)
+    data = Folder(
+        MediaSpec("image", 3, ("height", "width"), (16, 16)), report.folder, label="none", valid=0.0, max_bad=0.0
+    )
     assert len(data) == 9 and data.item(0).media.shape == (3, 16, 16)
 
 
@@ -213,7 +215,7 @@ def test_copies_share_a_side_and_changes_are_told(tmp_path):
     shutil.copy(root / "5.png", root / "copy.png")
     report, lines = run(root)
     assert lines["again.jpg"]["group"] == lines["3.png"]["group"] and lines["copy.png"]["copy_of"] == "5.png"
-    spec = MediaSpec("image", 3, (16, 16))
+    spec = MediaSpec("image", 3, ("height", "width"), (16, 16))
     for seed in range(6):
         sides = {}
         for split in ("train", "valid"):

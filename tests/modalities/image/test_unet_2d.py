@@ -7,12 +7,12 @@ from sonolux.core.conditioning.class_ import Class
 from sonolux.core.types import BadInput, MediaSpec
 from sonolux.modalities.image.networks.unet import UNet
 
-SIGNAL = MediaSpec("image", 1, (12, 12), classes=("bar", "stripe"), latent=(1, 12, 12))
+SIGNAL = MediaSpec("image", 1, ("height", "width"), (12, 12), classes=("bar", "stripe"), latent=(1, 12, 12))
 
 
 def test_refuses_a_sequence():
     with pytest.raises(BadInput, match=r"pictures \(C, H, W\)"):
-        UNet(MediaSpec("audio", 1, (99,), latent=(8, 50)))
+        UNet(MediaSpec("audio", 1, ("time",), (99,), latent=(8, 50)))
 
 
 def test_overfits_two_classes():

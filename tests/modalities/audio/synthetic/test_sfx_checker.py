@@ -13,7 +13,7 @@ from sonolux.modalities.audio.codecs.waveform import Waveform
 from sonolux.modalities.audio.datasets.synth_sfx import SynthSfx
 from sonolux.modalities.audio.synthetic import checkers, synthesis
 
-SIGNAL = MediaSpec("audio", 1, (8000,), 8000.0)
+SIGNAL = MediaSpec("audio", 1, ("time",), (8000,), (8000.0,))
 
 
 def items(count, spec=SIGNAL, seed=1234):
@@ -94,7 +94,7 @@ def test_noise_gain_and_polarity_change_nothing_much():
 
 
 def test_other_rates():
-    spec = MediaSpec("audio", 2, (22050,), 22050.0)
+    spec = MediaSpec("audio", 2, ("time",), (22050,), (22050.0,))
     wanted = items(210, spec)
     assert min(shares([w.media for w in wanted], wanted, 22050.0).values()) >= 0.93
 

@@ -18,8 +18,8 @@ from sonolux.modalities.audio.datasets.synth_sfx import SynthSfx
 from sonolux.modalities.audio.datasets.synth_textures import SynthTextures
 from sonolux.modalities.audio.synthetic import checkers, drums, shaping, textures
 
-SIGNAL = MediaSpec("audio", 1, (4800,), 8000.0)
-LONG = MediaSpec("audio", 1, (12000,), 8000.0)
+SIGNAL = MediaSpec("audio", 1, ("time",), (4800,), (8000.0,))
+LONG = MediaSpec("audio", 1, ("time",), (12000,), (8000.0,))
 BOTH = pytest.mark.parametrize("cls", [SynthDrums, SynthTextures])
 
 
@@ -96,7 +96,7 @@ def test_choices_are_even():
 def check_seconds():
     """`seconds` is what the item lasts, so that a condition on it and the mask agree; `body` is the maker's own."""
     for cls in (SynthDrums, SynthSfx):
-        data = cls(MediaSpec("audio", 1, (8000,), 8000.0), padding="masked")
+        data = cls(MediaSpec("audio", 1, ("time",), (8000,), (8000.0,)), padding="masked")
         for i in range(20):
             item = data.item(i)
             assert item.attributes["seconds"] == item.length / 8000
@@ -296,8 +296,8 @@ def test_planted_sound_of_another_family_is_caught(kind, cls, monkeypatch):
 
 def test_what_the_datasets_cannot_make_is_refused():
     with pytest.raises(BadInput, match=r"8000 Hz or more and at least 0\.25 s"):
-        SynthDrums(MediaSpec("audio", 1, (4000,), 4000.0))
+        SynthDrums(MediaSpec("audio", 1, ("time",), (4000,), (4000.0,)))
     with pytest.raises(BadInput, match=r"at least 0\.5 s"):
-        SynthTextures(MediaSpec("audio", 1, (3000,), 8000.0))
+        SynthTextures(MediaSpec("audio", 1, ("time",), (3000,), (8000.0,)))
     with pytest.raises(BadInput, match=r"modality: \{use: audio}"):
-        SynthDrums(MediaSpec("image", 1, (8, 8)))
+        SynthDrums(MediaSpec("image", 1, ("height", "width"), (8, 8)))

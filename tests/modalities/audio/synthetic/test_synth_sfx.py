@@ -14,7 +14,7 @@ from sonolux.modalities.audio.datasets.synth_sfx import SynthSfx
 from sonolux.modalities.audio.synthetic import synthesis
 from sonolux.modalities.audio.synthetic.synthesis import CHOICES, FAMILIES, Effect, render
 
-SIGNAL = MediaSpec("audio", 1, (8000,), 8000.0)
+SIGNAL = MediaSpec("audio", 1, ("time",), (8000,), (8000.0,))
 
 
 def effect(**changes):
@@ -187,7 +187,7 @@ def test_planted_error_is_caught(name, monkeypatch):
 
 @pytest.mark.parametrize(("rate", "seconds", "channels"), [(4000, 0.25, 1), (44100, 1.0, 2), (16000, 3.0, 1)])
 def test_other_rates_lengths_and_channels(rate, seconds, channels):
-    spec = MediaSpec("audio", channels, (round(rate * seconds),), float(rate))
+    spec = MediaSpec("audio", channels, ("time",), (round(rate * seconds),), (float(rate),))
     for i in range(14):
         media = SynthSfx(spec).item(i, None).media
         assert media.shape == (channels, *spec.size) and bool(torch.isfinite(media).all())
@@ -197,9 +197,9 @@ def test_other_rates_lengths_and_channels(rate, seconds, channels):
 @pytest.mark.parametrize(
     ("spec", "values", "message"),
     [
-        (MediaSpec("audio", 1, (2000,), 2000.0), {}, "4000 Hz"),
-        (MediaSpec("audio", 1, (100,), 8000.0), {}, "0.25 s"),
-        (MediaSpec("image", 3, (8, 8)), {}, "needs `modality"),
+        (MediaSpec("audio", 1, ("time",), (2000,), (2000.0,)), {}, "4000 Hz"),
+        (MediaSpec("audio", 1, ("time",), (100,), (8000.0,)), {}, "0.25 s"),
+        (MediaSpec("image", 3, ("height", "width"), (8, 8)), {}, "needs `modality"),
         (SIGNAL, {"count": 1}, "data.count"),
         (SIGNAL, {"valid": 1.5}, "data.split.valid"),
         (SIGNAL, {"split": "test"}, "train or valid"),

@@ -40,7 +40,7 @@ def agreement(attributes, scene):
 def shapes(size=32, channels=3, **given) -> Shapes:
     height, width = (size, size) if isinstance(size, int) else size
     most = scenes.most_things(min(height, width))
-    return Shapes(MediaSpec("image", channels, (height, width)), **{"shapes": most, **given})
+    return Shapes(MediaSpec("image", channels, ("height", "width"), (height, width)), **{"shapes": most, **given})
 
 
 def blurred(media: np.ndarray, sigma: float) -> np.ndarray:

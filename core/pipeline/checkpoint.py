@@ -1,0 +1,57 @@
+"""A checkpoint as a model that can be used: recipe, network with the averaged weights, fitted codec."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..config.load import load_recipe_text
+from ..config.recipe import Recipe
+from ..training.build import build_parts
+from ..training.checkpoint import newest, read, read_header
+from ..util.device import choose_device
+from .context import ModelContext
+
+
+@dataclass
+class OpenedCheckpoint:
+    """What a checkpoint holds, built.
+
+    Attributes:
+        context: The model.
+        step: Optimiser steps behind its weights.
+        recorded: The recipe as the checkpoint has it, without changes.
+        plans: Calibrated plans by number of evaluations.
+    """
+
+    context: ModelContext
+    step: int
+    recorded: Recipe
+    plans: dict[int, dict[str, Any]]
+
+
+def open_checkpoint(
+    path: str | Path, device: str | torch.device = "auto", changes: Sequence[str] = (), allow_code: bool = False
+) -> OpenedCheckpoint:
+    """Build the model of a run folder (its newest checkpoint) or checkpoint file; arguments as in `load`."""
+    checkpoint = newest(Path(path))
+    header = read_header(checkpoint)
+    recipe = load_recipe_text(header.recipe, base=checkpoint.parent, overrides=changes, allow_code=allow_code)
+    recorded = recipe
+    if changes and header.plans:
+        recorded = load_recipe_text(header.recipe, base=checkpoint.parent, allow_code=allow_code)
+    # A checkpoint of the first edition names no axes: the modality knows them.
+    declared = recipe.modality.build().spec()
+    spec = header.spec
+    if len(declared.axes) == len(spec.axes):
+        spec = replace(spec, axes=declared.axes, rates=declared.rates)
+    parts = build_parts(recipe, spec)
+    parts.clip_lengths = header.clip_lengths
+    read(checkpoint, parts.codec, "codec")
+    read(checkpoint, parts.model, "ema")
+    context = ModelContext.of(parts, parts.model, choose_device(str(device)))
+    return OpenedCheckpoint(context, header.step, recorded, dict(header.plans))

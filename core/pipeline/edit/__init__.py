@@ -1,0 +1,1 @@
+"""Edits of files as sample requests: variations, inpainting, continuation, interpolation."""

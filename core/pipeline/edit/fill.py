@@ -1,0 +1,158 @@
+"""A part of a file is known and comes back exactly, the rest is sampled: inpainting and continuation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...editing.base import Edit
+from ...editing.inpaint import Inpaint
+from ...editing.operators.mask import known_places
+from ...types import BadInput
+from ..lengths import PaddedBatch, elements
+from ..request import Decode, Rows, SampleRequest
+from .context import EditContext, check_count, stack_padded
+from .region import Region
+from .source import Files, Source, listed, resized
+
+
+@dataclass(frozen=True)
+class Filling:
+    """How often and how thoroughly a part is made anew.
+
+    Attributes:
+        count: How many to make of each file.
+        resample: How often each stretch of `jump` steps is run, down and up again (RePaint): more fits the known part
+            better and takes as many times as long; None: 4, or 1 for a network trained on levels that differ within a
+            sample.
+        jump: Steps in a stretch.
+    """
+
+    count: int = 1
+    resample: int | None = None
+    jump: int = 4
+
+
+@dataclass(frozen=True)
+class KnownPart:
+    """What is known of one file.
+
+    Attributes:
+        source: The file.
+        size: The size that it is to become.
+        z: (1, C', *spatial), the diffused tensor of what is known.
+        places: (1, 1, *spatial) bool, where z is known.
+        given: (C, *work size), the file at its own level.
+        mask: (1, *work size) bool, where it is known.
+    """
+
+    source: Source
+    size: tuple[int, ...]
+    z: Tensor
+    places: Tensor
+    given: Tensor
+    mask: Tensor
+
+    @classmethod
+    def of(cls, context: EditContext, source: Source, size: tuple[int, ...], known: Tensor) -> KnownPart:
+        """The part of a source where `known`, (1, *source size) bool, in media that is to become `size`.
+
+        What follows a source that is not extended is padding, which is known too.
+        """
+        work, device = context.work_size(size), context.model.device
+        mask = torch.full((1, *work), size == source.size, dtype=torch.bool)
+        part = (slice(None), *(slice(n) for n in known.shape[1:]))
+        mask[part] = resized(known, work)[part]
+        wanted = resized(source.media, work, context.loop)
+        z, places = known_places(context.encode, wanted[None].to(device), mask[None].to(device))
+        return cls(source, size, z, places, resized(source.given, work, context.loop), mask)
+
+    def filled(self, context: EditContext, z: Tensor) -> Tensor:
+        """(C, *size): the file where it is known, and what z (1, C', *spatial) says elsewhere."""
+        wanted = (self.source.gain * (self.given - self.source.offset))[None].to(z.device)
+        made = context.codec.fill(z.float(), wanted, self.mask[None].to(z.device), context.loop)[0].cpu()
+        return context.kept(torch.where(self.mask, self.given, self.source.back(made)), self.size)
+
+
+@dataclass(kw_only=True)
+class FillRequest(SampleRequest):
+    """Known parts with the rest made anew, one a row.
+
+    Attributes:
+        context: The model and its recipe.
+        parts: The known part of each row.
+        by_levels: Whether the network was trained on levels that differ within a sample.
+        resample: How often each stretch is run.
+        jump: Steps in a stretch.
+    """
+
+    context: EditContext
+    parts: list[KnownPart]
+    by_levels: bool
+    resample: int
+    jump: int
+
+    def edits(self, rows: Rows, batch: PaddedBatch) -> list[Edit]:
+        z, places = (stack_padded([getattr(self.parts[i], name) for i in rows], batch) for name in ("z", "places"))
+        return [Inpaint(z, places, "levels" if self.by_levels else "replace", self.resample, self.jump)]
+
+    def media(self, rows: Rows, z: Tensor, batch: PaddedBatch, decode: Decode) -> list[Tensor]:
+        inside = [(slice(k, k + 1), slice(None), *(slice(n) for n in s[1:])) for k, s in enumerate(batch.shapes)]
+        return [self.parts[i].filled(self.context, z[part]) for i, part in zip(rows, inside, strict=True)]
+
+
+def inpaint_request(context: EditContext, files: Files, region: Region, filling: Filling) -> FillRequest:
+    """Each file with a region of it made anew."""
+    sources = [context.read(path) for path in listed(files)]
+    known = [region.known(context, source) for source in sources]
+    facts = {"edit": "inpaint", **region.facts()}
+    return _fill_request(context, sources, [source.size for source in sources], known, filling, facts)
+
+
+def extend_request(context: EditContext, files: Files, seconds: float, filling: Filling) -> FillRequest:
+    """Each file, continued along time for `seconds` where it ends."""
+    spec = context.spec
+    if spec.rate is None:
+        raise BadInput(
+            f"{spec.modality} has no time axis with a rate, so it has no end to continue from: make a part of it "
+            "anew with inpaint"
+        )
+    added = elements(seconds, spec.rate, "seconds, how much is added,")
+    sources = [context.read(path) for path in listed(files)]
+    known = [torch.ones(1, *source.size, dtype=torch.bool) for source in sources]
+    sizes = [spec.with_length(s.size, (spec.length_of(s.size) or 0) + added) for s in sources]
+    return _fill_request(context, sources, sizes, known, filling, {"edit": "continue", "added": seconds})
+
+
+def _fill_request(
+    context: EditContext,
+    sources: Sequence[Source],
+    sizes: Sequence[tuple[int, ...]],
+    known: Sequence[Tensor],
+    filling: Filling,
+    facts: dict[str, Any],
+) -> FillRequest:
+    count = filling.count
+    check_count(count)
+    by_levels = context.model.per_element
+    resample = (1 if by_levels else 4) if filling.resample is None else filling.resample
+    each = [i for i in range(len(sources)) for _ in range(count)]
+    conditions = context.conditions([sources[i] for i in each], [sizes[i] for i in each])
+    parts = [KnownPart.of(context, *of) for of in zip(sources, sizes, known, strict=True)]
+    paths = [str(Path(source.path)) for source in sources]
+    return FillRequest(
+        conditions,
+        [context.work_size(sizes[i]) for i in each],
+        [k for _ in sources for k in range(count)],
+        facts={**facts, "resample": resample, "jump": filling.jump, "sources": paths},
+        context=context,
+        parts=[parts[i] for i in each],
+        by_levels=by_levels,
+        resample=resample,
+        jump=filling.jump,
+    )

@@ -1,0 +1,144 @@
+"""Interpolation between two files, or between two classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from ...editing.base import Edit
+from ...editing.morph import FromNoise, ToNoise, slerp
+from ...nn.model import Model
+from ...types import BadInput
+from ...util.rng import Noise
+from ..conditions import Row, interpolate_rows
+from ..lengths import PaddedBatch
+from ..request import Rows, SampleRequest
+from .context import EditContext
+from .source import Source
+
+
+@dataclass(frozen=True)
+class MorphEnd:
+    """A file, its conditions, and the noise (1, C, *spatial) that its sampling would start from."""
+
+    source: Source
+    conditions: Row
+    noise: Tensor
+
+
+@dataclass(kw_only=True)
+class InversionRequest(SampleRequest):
+    """The noise behind one file."""
+
+    context: EditContext
+    source: Source
+
+    def edits(self, rows: Rows, batch: PaddedBatch) -> list[Edit]:
+        return [ToNoise(self.context.encoded(self.source, self.sizes[0]))]
+
+
+@dataclass(kw_only=True)
+class MorphRequest(SampleRequest):
+    """Samples from one end to the other, each started between the noises of both.
+
+    Attributes:
+        context: The model and its recipe.
+        ends: The two files.
+        shares: How far each row is from the first end, 0 to 1.
+        wanted: Size of the media of each row.
+    """
+
+    context: EditContext
+    ends: tuple[MorphEnd, MorphEnd]
+    shares: list[float]
+    wanted: list[tuple[int, ...]]
+
+    def edits(self, rows: Rows, batch: PaddedBatch) -> list[Edit]:
+        # Where the shorter file has ended it has no noise of its own: the noise of the run stands there.
+        drawn = self.context.top_sigma * Noise(self.context.recipe.sample_seed, [0], batch.shape).normal("start")
+        share = torch.tensor([self.shares[i] for i in rows])
+        noises = [_laid_over(drawn, end.noise).expand(len(rows), *batch.shape) for end in self.ends]
+        return [FromNoise(slerp(noises[0], noises[1], share))]
+
+    def finish(self, row: int, media: Tensor) -> Tensor:
+        s, (a, b) = self.shares[row], (end.source for end in self.ends)
+        kept = self.context.kept(media, self.wanted[row])
+        return kept / (a.gain ** (1 - s) * b.gain**s) + (1 - s) * a.offset + s * b.offset
+
+
+def shares_of(count: int) -> list[float]:
+    """`count` shares from 0 to 1, both included. Raises BadInput for fewer than 2."""
+    if type(count) is not int or count < 2:
+        raise BadInput(f"count is how many to make, both ends included: 2 or more, not {count!r}")
+    return [i / (count - 1) for i in range(count)]
+
+
+def named_classes(a: str | Path, b: str | Path, classes: Sequence[str]) -> bool:
+    """Whether both ends are names of classes, and not files. Raises BadInput where only one is."""
+    named = [not Path(end).exists() and str(end) in classes for end in (a, b)]
+    if any(named) and not all(named):
+        raise BadInput(f"morph goes between two files or between two classes, not from {a} to {b}")
+    return all(named)
+
+
+def morph_request(context: EditContext, a: str | Path, b: str | Path, labels: Sequence, count: int) -> MorphRequest:
+    """Samples between two files.
+
+    Args:
+        context: The model and its recipe.
+        a: The first file.
+        b: The second file.
+        labels: The labels of both where a label was asked for; otherwise the files' folders name them.
+        count: How many, both ends included.
+    """
+    shares, spec = shares_of(count), context.spec
+    sources = [context.read(Path(end)) for end in (a, b)]
+    given = labels if context.labelled else [source.label for source in sources]
+    ends = tuple(_end(context, source, label) for source, label in zip(sources, given, strict=True))
+    lengths = [spec.length_of(source.size) or 0 for source in sources]
+    nearest = [sources[round(s)] for s in shares]
+    wanted = [
+        spec.with_length(near.size, round((1 - s) * lengths[0] + s * lengths[1]))
+        for near, s in zip(nearest, shares, strict=True)
+    ]
+    conditions = context.conditions(nearest, wanted)
+    for row, s in zip(conditions, shares, strict=True):
+        row.update(interpolate_rows(context.model.model, ends[0].conditions, ends[1].conditions, s))
+        row.update({"source": sources[0].path.stem, "to": sources[1].path.stem, "share": round(s, 6)})
+    return MorphRequest(
+        conditions,
+        [context.work_size(size) for size in wanted],
+        [0] * count,
+        facts={"edit": "morph", "sources": [str(source.path) for source in sources]},
+        context=context,
+        ends=ends,  # type: ignore[arg-type]
+        shares=shares,
+        wanted=wanted,
+    )
+
+
+def _end(context: EditContext, source: Source, label: object) -> MorphEnd:
+    (conditions,) = context.conditions([source], [source.size])
+    if "label" in conditions:
+        conditions["label"] = label
+    request = InversionRequest([conditions], [context.work_size(source.size)], context=context, source=source)
+    return MorphEnd(source, conditions, context.latents(request).cpu())
+
+
+def _laid_over(drawn: Tensor, own: Tensor) -> Tensor:
+    """`own` (1, C, *spatial) as far as it reaches, `drawn` (1, C, *spatial) beyond."""
+    out = drawn.clone()
+    part = tuple(slice(min(n, k)) for n, k in zip(own.shape, drawn.shape, strict=True))
+    out[part] = own[part]
+    return out
+
+
+def between_classes(request: SampleRequest, model: Model, a: str, b: str) -> SampleRequest:
+    """The samples of a request from one start, with mixtures of two classes as labels."""
+    for row, s in zip(request.conditions, shares_of(len(request)), strict=True):
+        row["label"] = interpolate_rows(model, {"label": a}, {"label": b}, s)["label"]
+    return replace(request, numbers=[0] * len(request), facts={"edit": "morph", "classes": [a, b]})

@@ -1,0 +1,31 @@
+"""Open a run folder or a checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from .checkpoint import open_checkpoint
+from .pipeline import Pipeline
+
+
+def load(path: str | Path, device: str = "auto", changes: Sequence[str] = (), allow_code: bool = False) -> Pipeline:
+    """Open a run folder (its newest checkpoint) or a checkpoint file; the weights are the averaged ones.
+
+    Args:
+        path: The run folder or file.
+        device: auto, cpu, cuda or mps.
+        changes: key=value changes of the recipe's `sample` section.
+        allow_code: Let the checkpoint's recipe name components by file or module path; without it, registered names
+            only.
+
+    Raises:
+        BadInput: It is missing, damaged, or of another format.
+    """
+    opened = open_checkpoint(path, device, changes, allow_code)
+    context = opened.context
+    pipeline = Pipeline(context.parts, context.model, opened.step, context.device)
+    pipeline.plans, pipeline.recorded = opened.plans, opened.recorded
+    keys = (change.partition("=")[0].strip().removeprefix("sample.") for change in changes)
+    pipeline.changed_keys = frozenset(key.partition(".")[0] for key in keys)
+    return pipeline

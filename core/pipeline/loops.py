@@ -1,0 +1,76 @@
+"""Sizes of loops: whole places of the codec and whole blocks of the network along every axis that is a loop."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from dataclasses import replace
+from typing import TypeVar
+
+from torch import nn
+
+from ..codecs.base import Codec
+from ..editing.loops import media_loop_axes
+from ..types import MediaSpec
+from .conditions import DurationCondition
+from .request import SampleRequest
+
+AnyRequest = TypeVar("AnyRequest", bound=SampleRequest)
+
+
+def loop_unit(codec: Codec, network: nn.Module, spec: MediaSpec) -> int:
+    """Media elements that a loop's size is a multiple of: whole places of the codec, whole blocks of the network.
+
+    Raises:
+        BadInput: The codec has no axis that may be a loop.
+    """
+    unit = 1
+    for media_axis, axis in zip(media_loop_axes(codec), codec.wrap, strict=True):
+        size = list(spec.size)
+        size[media_axis] = codec.unit
+        places = codec.shape(tuple(size))[1 + axis]
+        factor = int(getattr(network, "factor", 1))
+        unit = math.lcm(unit, codec.unit * (factor // math.gcd(factor, places)))
+    return unit
+
+
+def rounded(length: int, unit: int) -> int:
+    """The nearest multiple of `unit`, one at least."""
+    return max(1, (2 * length + unit) // (2 * unit)) * unit
+
+
+def loop_size(size: tuple[int, ...], axes: tuple[int, ...], unit: int) -> tuple[int, ...]:
+    """`size` with the axes that are loops rounded to multiples of `unit`."""
+    return tuple(rounded(n, unit) if axis in axes else n for axis, n in enumerate(size))
+
+
+def as_loops(request: AnyRequest, codec: Codec, model: nn.Module, spec: MediaSpec) -> AnyRequest:
+    """The request with every size a loop's; the lengths in its conditions are corrected."""
+    axes, unit = media_loop_axes(codec), loop_unit(codec, model.network, spec)  # type: ignore[arg-type]
+    sizes = [loop_size(size, axes, unit) for size in request.sizes]
+    condition = DurationCondition(model)
+    for row, before, after in zip(request.conditions, request.sizes, sizes, strict=True):
+        if spec.rate is not None and spec.time_axis in axes:
+            n, m = spec.length_of(before) or 0, spec.length_of(after) or 0
+            condition.correct(row, n / spec.rate, m / spec.rate)
+    return replace(request, sizes=sizes)
+
+
+def warn_of_padding(codec: Codec, spec: MediaSpec, masked: bool) -> None:
+    """Warn where loops may hold the padding of training examples, since these did not fill the codec's places.
+
+    Args:
+        codec: Its `unit` is the size of a place.
+        spec: The facts of the data.
+        masked: Whether training left padding out.
+    """
+    axis = media_loop_axes(codec)[-1]
+    length = spec.size[axis]
+    if not masked and length % codec.unit:
+        fits, rate = rounded(length, codec.unit), spec.rates[axis]
+        state = f"a size of {fits}" if rate is None else f"seconds: {fits / rate:g}"
+        warnings.warn(
+            f"this run was trained on {length} elements, filled up to the codec's {-(-length // codec.unit)} x "
+            f"{codec.unit}: loops may have holes of that padding. Train for loops with {state}",
+            stacklevel=3,
+        )
