@@ -33,12 +33,12 @@ class NetworkDenoiser(Denoiser):
 
     Args:
         network: forward(x, level, conditions); level is the noise conditioning's number, (B,) or a map.
-        prediction: The parameterization: what the output means.
+        parameterization: The parameterization: what the output means.
         noise_conditioning: How the network receives the noise level.
     """
 
-    def __init__(self, network: Callable[..., Tensor], prediction, noise_conditioning):
-        self.network, self.prediction, self.noise_conditioning = network, prediction, noise_conditioning
+    def __init__(self, network: Callable[..., Tensor], parameterization, noise_conditioning):
+        self.network, self.parameterization, self.noise_conditioning = network, parameterization, noise_conditioning
 
     def output(self, x: Tensor, level: NoiseLevel, conditions: Conditioning) -> Tensor:
         """The network's raw output at x (B, C, *spatial), in x's dtype."""
@@ -46,11 +46,11 @@ class NetworkDenoiser(Denoiser):
 
     def denoise(self, x: Tensor, level: NoiseLevel, conditions: Conditioning) -> Estimate:
         """x0 as the network sees it; 0, the mean of all data, where `conditions.valid` marks padding."""
-        x0 = self.prediction.x0(x, self.output(x, level, conditions), level)
+        x0 = self.parameterization.x0(x, self.output(x, level, conditions), level)
         return Estimate(x0 if conditions.valid is None else x0.masked_fill(conditions.valid == 0, 0))
 
     def _scaled(self, x: Tensor, level: NoiseLevel) -> Tensor:
-        return x * expand(self.prediction.input_scale(level), x)
+        return x * expand(self.parameterization.input_scale(level), x)
 
     def _level_number(self, x: Tensor, level: NoiseLevel) -> Tensor:
         return per_sample(self.noise_conditioning.read(level), x)
@@ -64,7 +64,7 @@ class ModuleDenoiser(NetworkDenoiser):
 
     Args:
         network: The module or function.
-        prediction: The parameterization: what the output means.
+        parameterization: The parameterization: what the output means.
         noise_conditioning: What t is.
         keywords: Further keyword arguments of every call.
         integer_time: Give t as whole numbers (int64), rounded, to networks that look them up in a table.
@@ -73,12 +73,12 @@ class ModuleDenoiser(NetworkDenoiser):
     def __init__(
         self,
         network: Callable[..., Any],
-        prediction,
+        parameterization,
         noise_conditioning,
         keywords: Mapping[str, Any] | None = None,
         integer_time: bool = False,
     ):
-        super().__init__(network, prediction, noise_conditioning)
+        super().__init__(network, parameterization, noise_conditioning)
         self.keywords, self.integer_time = dict(keywords or {}), integer_time
 
     def output(self, x: Tensor, level: NoiseLevel, conditions: Conditioning) -> Tensor:

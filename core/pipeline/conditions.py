@@ -22,13 +22,13 @@ def condition_rows(model: Model, section: Sample, count: int) -> list[Row]:
     Raises:
         BadInput: A value that a condition does not know.
     """
-    wanted: dict[str, Any] = {"label": section.label, **section.where}
+    wanted: dict[str, Any] = {"label": section.label, **section.conditions}
     rows: list[Row] = [{} for _ in range(count)]
     for name, condition in model.conditions.items():
         value = wanted.get(name)
         if isinstance(value, str) and value == "cycle":
             value = list(condition.choices()) or None  # type: ignore[operator]
-            if value is None and name in section.where:
+            if value is None and name in section.conditions:
                 raise BadInput(f"{name} has no list of values to cycle through: give one value, or a list")
         for i, row in enumerate(rows):
             one = value[i % len(value)] if isinstance(value, (list, tuple)) and value else value

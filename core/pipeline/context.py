@@ -71,4 +71,4 @@ class ModelContext:
     @property
     def per_element(self) -> bool:
         """Whether the network was trained on noise levels that differ within a sample ("diffusion forcing")."""
-        return self.recipe.process.per_element > 0
+        return self.recipe.objective.params.get("per_element", 0.0) > 0

@@ -111,7 +111,7 @@ class Pipeline:
                 seed: sample i of a seed is the same whatever the count or batch;
                 seconds: length of each sample along time, or a list that is cycled;
                 size: size along the other axes;
-                use, spacing, steps, guidance, batch, where, precision: as in a recipe; a component is its name or a
+                use, timesteps, steps, guidance, batch, conditions, precision: as in a recipe; a component is its name or a
                 mapping;
                 output: how `save` finishes and writes them; `media` stays as the model made it;
                 device: move the model there first.
@@ -253,7 +253,7 @@ class Pipeline:
         """What calibration solves: `count` starts with their guided denoisers and conditions as `sample` has them."""
         recipe = self.changed({**changes, "seed": seed})
         request, schedule = self.request(recipe, count), self.context.process.schedule
-        sampler = self._sampler(recipe, (recipe.sampler.build(), recipe.sample.spacing.build()))
+        sampler = self._sampler(recipe, (recipe.sampler.build(), recipe.sample.timesteps.build()))
         whole, batches = sampler.batch(request, range(count)), []
         for first in range(0, count, recipe.sample.batch):
             rows = slice(first, min(count, first + recipe.sample.batch))
@@ -267,7 +267,7 @@ class Pipeline:
         section, schedule, spec = self.recipe.sample, self.context.process.schedule, self.context.spec
         if section.output is not None:
             section.output.build(spec=spec, loop=section.loop)
-        sampler = self._sampler(self.recipe, (self.recipe.sampler.build(), section.spacing.build()))
+        sampler = self._sampler(self.recipe, (self.recipe.sampler.build(), section.timesteps.build()))
         sampler.batch(self.request(self.recipe), range(section.count))
         sampler.sampler.plan(schedule, sampler.levels)
         for part in guidances(self.recipe, self._auxiliary.denoiser):
@@ -280,11 +280,11 @@ class Pipeline:
         """The sampler and its timesteps: a calibrated plan where there is one for this number of steps and this
         guidance, and the recipe's own sampler and timestep spacing were not changed."""
         section, own, plan = recipe.sample, self.recorded, self.plans.get(recipe.sample.steps)
-        same = recipe.sampler == own.sampler and section.spacing == own.sample.spacing
+        same = recipe.sampler == own.sampler and section.timesteps == own.sample.timesteps
         if section.calibrated and same and plan is not None and plan.get("guidance") == plain(section.guidance):
             stored = Stored(from_plain(plan["rows"]))
             return stored, stored.ends
-        return recipe.sampler.build(), section.spacing.build()
+        return recipe.sampler.build(), section.timesteps.build()
 
     def _edit_context(self, changes: dict[str, Any]) -> EditContext:
         """What an edit is given. Calibrated plans are not used: they begin at one level, that of pure noise."""
@@ -327,7 +327,7 @@ class Pipeline:
 def _settings(recipe: Recipe) -> dict[str, Any]:
     """The `sample` section without what stands elsewhere in samples.json."""
     kept = dict(recipe.resolved()["sample"])
-    for key in ("label", "where", "seed", "count", "device"):
+    for key in ("label", "conditions", "seed", "count", "device"):
         kept.pop(key, None)
     return kept
 

@@ -103,7 +103,7 @@ def prepare_run(
     Raises:
         BadInput: The parts do not go together.
     """
-    parameterization: Any = getattr(denoiser, "prediction", None)
+    parameterization: Any = getattr(denoiser, "parameterization", None)
     if parameterization is not None:
         parameterization.check(levels[0])
     for edit in edits:

@@ -94,7 +94,8 @@ class Trainer:
         rng = StepRandom(seed, batch.step, self.train.batch, batch.rows, self.device)
         with torch.no_grad():
             x0 = parts.codec.encode(batch.media.to(self.device, torch.float32, non_blocking=True))
-            valid = None if batch.lengths is None else parts.codec.valid(batch.lengths, parts.spec.size)
+            lengths = batch.lengths(parts.spec)
+            valid = None if lengths is None else parts.codec.valid(lengths, parts.spec.size)
         conditioning = self._conditioning(batch, rng, None if valid is None else sent(valid, x0))
         with autocast(self.device, self.train.precision), keyed_dropout(seed, batch.rows, batch.step):
             return self.objective.loss(self.model, x0, conditioning, rng)

@@ -57,7 +57,7 @@ class EditContext:
     def top_sigma(self) -> float:
         """sigma of the level where sampling starts."""
         section, schedule = self.recipe.sample, self.model.process.schedule
-        return float(section.spacing.build().levels(schedule, section.steps)[0].sigma)
+        return float(section.timesteps.build().levels(schedule, section.steps)[0].sigma)
 
     def read(self, path: Path) -> Source:
         """A file, cut to `seconds` where that was asked for."""

@@ -22,7 +22,7 @@ from sonolux.core.training.checkpoint import newest
 from sonolux.core.training.run import TrainingRun
 from sonolux.core.types import Conditioning, NoiseLevel
 
-PREDICTIONS = {name: registry.find("prediction", name)() for name in registry.builtins("prediction")}
+PREDICTIONS = {name: registry.find("parameterization", name)() for name in registry.builtins("parameterization")}
 PROCESS = Process(EDM(), EDMSpace(), CNoise())
 
 
@@ -50,14 +50,14 @@ def test_the_registry_knows_denoising_and_injects_the_process():
     assert made.process is PROCESS and made.per_element == 0.25 and type(made.weighting).__name__ == "EDM"
     plain = Denoising(PROCESS)
     assert isinstance(plain.timestep_sampling, LogNormal) and isinstance(plain.weighting, Unweighted)
-    assert plain.loss_space is PROCESS.prediction
+    assert plain.loss_space is PROCESS.parameterization
 
 
 @pytest.mark.parametrize("space", PREDICTIONS)
 @pytest.mark.parametrize("output", ["eps", "v", "edm"])
 def test_an_error_is_the_same_in_its_space_whatever_the_network_puts_out(space, output, objective=Denoising):
     """A network whose x0 is known has the loss of that x0 in the loss space: output space and loss space are apart."""
-    process = replace(PROCESS, prediction=PREDICTIONS[output])
+    process = replace(PROCESS, parameterization=PREDICTIONS[output])
     x0, eps = batch(), batch() * 0.5 + 0.1
     level = EDM().level(torch.linspace(0.2, 5, 6, dtype=torch.float64))
     guess = x0 + 0.1

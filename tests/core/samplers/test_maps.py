@@ -26,8 +26,8 @@ from sonolux.modalities.audio.networks.unet import UNet as SoundNet
 from sonolux.modalities.image.networks.unet import UNet as PictureNet
 
 SAMPLERS = {name: registry.find("sampler", name)() for name in registry.builtins("sampler")}
-PREDICTIONS = {name: registry.find("prediction", name)() for name in registry.builtins("prediction")}
-CLOCKS = {name: registry.find("clock", name)() for name in registry.builtins("clock")}
+PREDICTIONS = {name: registry.find("parameterization", name)() for name in registry.builtins("parameterization")}
+CLOCKS = {name: registry.find("noise_conditioning", name)() for name in registry.builtins("noise_conditioning")}
 NETS = {  # odd sizes, a patch, attention: padding, folding and pooling all carry the map
     "audio": lambda: SoundNet(
         MediaSpec("audio", 1, ("time",), (99,), (8000.0,), latent=(3, 11)), 8, [1, 2], 1, [1], 8, patch=2
@@ -414,7 +414,7 @@ def check_losses(prediction: str, weighting: str) -> None:
         for p in range(11):
             one = NoiseLevel(*(v[b, 0, p] for v in (level.t, level.alpha, level.sigma)))
             if one.sigma > 0 and valid[b, 0, p]:
-                space = own.process.prediction
+                space = own.process.parameterization
                 target = space.target(x0[b, :, p], eps[b, :, p], one)
                 kept.append((output[b, :, p] - target).square() * own.weighting.weight(one, space))
         assert found[b].item() == pytest.approx(torch.stack(kept).mean().item(), rel=1e-4)
