@@ -51,7 +51,7 @@ lint: $(BIN)/.ready build/typing/sonolux
 	cd build/typing && PYTHONPATH=. $(abspath $(BIN))/lint-imports --no-cache ../../pyproject.toml
 
 build/.docs: pyproject.toml | $(BIN)/.ready
-	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	$(PIP) --editable '.[docs]'
 	@mkdir -p build && touch $@
 
 docs: build/.docs build/typing/sonolux

@@ -24,7 +24,7 @@ from sonolux.core.training.build import build_data
 from sonolux.core.types import BadInput
 from sonolux.modalities.audio import io
 from sonolux.modalities.audio.output import Finish, finish
-from sonolux.modalities.audio.similarity import COPY, nearest, nearest_others
+from sonolux.modalities.audio.similarity import COPY, nearest
 from torch import Tensor
 from torch.nn import functional
 
@@ -91,8 +91,14 @@ def padded(sounds: list[Tensor]) -> list[Tensor]:
 
 def usual(known: list[Tensor], rate: float) -> float:
     """The likeness from which on a sound is a copy: COPY, or more where half of the known sounds are as alike."""
-    own = float(nearest_others(padded(known), rate).median()) if len(known) > 2 else 0.0
+    own = float(_among(padded(known), rate).median()) if len(known) > 2 else 0.0
     return min(max(COPY, own), 0.98)
+
+
+def _among(sounds: list[Tensor], rate: float) -> Tensor:
+    """For each sound its largest similarity to another of the same set, (N,)."""
+    others = [[*sounds[:i], *sounds[i + 1 :]] for i in range(len(sounds))]
+    return torch.cat([nearest([sound], rest, rate).similarity for sound, rest in zip(sounds, others, strict=True)])
 
 
 def search(trained: Any, known: list[Tensor], count: int, limit: float, asked: dict[str, Any], way: Any) -> Search:
@@ -119,7 +125,7 @@ def search(trained: Any, known: list[Tensor], count: int, limit: float, asked: d
 def write(folder: Path, name: str, kept: list[Kept], rate: float, form: str, how: Finish) -> None:
     """Write the variations and variations.csv."""
     sounds = [k.sound for k in kept]
-    others = nearest_others(padded(sounds), rate).tolist() if len(kept) > 1 else [0.0] * len(kept)
+    others = _among(padded(sounds), rate).tolist() if len(kept) > 1 else [0.0] * len(kept)
     rows = []
     for i, (one, near) in enumerate(zip(kept, others, strict=True), 1):
         done = finish(one.sound, rate, how)

@@ -31,6 +31,6 @@ def test_planted_licence_table_is_caught(tmp_path):
 
 
 def test_pip_is_called_in_one_quiet_way():
-    lines = [line for line in (ROOT / "Makefile").read_text().splitlines() if "pip install" in line]
+    lines = [line for line in (ROOT / "Makefile").read_text().splitlines() if "pip install" in line]  # $(PIP) elsewhere
     assert len(lines) == 1 and "--quiet" in lines[0] and "PIP_DISABLE_PIP_VERSION_CHECK=1" in lines[0]
     assert "ignore:Editable" in lines[0]

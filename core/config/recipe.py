@@ -138,6 +138,11 @@ class Recipe(Section):
         """The seed of its samples: `sample.seed`, or the recipe's."""
         return self.seed if self.sample.seed is None else self.sample.seed
 
+    @property
+    def allow_code(self) -> bool:
+        """Whether its components may be code that is not registered: `pkg.module:Class`, `./file.py:Class`."""
+        return self._given.allow_code
+
     def resolved(self) -> dict[str, Any]:
         """The recipe as plain values with every default explicit; paths are absolute."""
         values = {name: plain(getattr(self, name)) for name in type(self).model_fields}

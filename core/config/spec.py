@@ -41,6 +41,8 @@ class Spec:
         """
         cls = find(self.kind, self.use)
         taken = parameters(cls, self.kind)
+        if "spec" in injected:  # plugins of the first edition call it `signal`
+            injected = {"signal": injected["spec"], **injected}
         values = {name: _built(value, injected) for name, value in self.params.items()}
         values.update({name: value for name, value in injected.items() if name in taken})
         try:

@@ -29,7 +29,7 @@ class AuxiliaryModels:
     def denoiser(self, path: Path) -> Denoiser:
         """The averaged network of a run folder or checkpoint. Raises BadInput where it was trained on other samples."""
         if path not in self._opened:
-            allowed = self.own.recipe.given.allow_code
+            allowed = self.own.recipe.allow_code
             other = open_checkpoint(path, self.own.device, allow_code=allowed).context
             self._refuse_other(path, other)
             self._opened[path] = other

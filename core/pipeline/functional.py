@@ -183,7 +183,7 @@ def _component(kind: str, value: Any) -> Any:
         return _named(kind, value)()
     if isinstance(value, type):
         raise BadInput(f"the {kind} is an object, not a class: write {value.__name__}(), not {value.__name__}")
-    if not isinstance(value, _BASES[kind]):
+    if not isinstance(value, _BASES[kind]) and not (kind == "guidance" and callable(getattr(value, "wrap", None))):
         raise BadInput(f"the {kind} is a name, or an object such as its class makes, not {value!r}")
     return value
 

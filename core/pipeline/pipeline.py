@@ -111,8 +111,8 @@ class Pipeline:
                 seed: sample i of a seed is the same whatever the count or batch;
                 seconds: length of each sample along time, or a list that is cycled;
                 size: size along the other axes;
-                use, timesteps, steps, guidance, batch, conditions, precision: as in a recipe; a component is its name or a
-                mapping;
+                use, timesteps, steps, guidance, batch, conditions, precision: as in a recipe; a component is its name
+                or a mapping;
                 output: how `save` finishes and writes them; `media` stays as the model made it;
                 device: move the model there first.
 

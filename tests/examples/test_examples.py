@@ -46,7 +46,7 @@ def test_names_on_the_demo_page_are_text(tmp_path):
     from types import SimpleNamespace
 
     demo, evil = opened("demo"), "<script>alert(1)</script>"
-    samples = SimpleNamespace(told=[{"label": evil}], modality=SimpleNamespace(suffix=".png"))
+    samples = SimpleNamespace(conditions=[{"label": evil}], modality=SimpleNamespace(suffix=".png"))
     path = tmp_path / 'a"><script>.png'
     text = demo.page(tmp_path, [demo.Result(evil, samples, [path], ["a <b>"], 1.0, 2)]).read_text()
     assert "<script" not in text and "<b>" not in text and 'a"' not in text

@@ -233,7 +233,7 @@ def test_nothing_usable_says_why_and_leaves_the_list(tmp_path, capsys):
     assert not (tmp_path / "out" / "recipe.yaml").exists()
     with pytest.raises(BadInput, match="0 usable of 4 files"):
         load_recipe("sfx_folder", [f"data.root={tmp_path / 'out'}"]).data.build(
-            signal=load_recipe("sfx_folder", ["data.root=x"]).modality.build().spec(), split="train", valid=0, seed=0
+            spec=load_recipe("sfx_folder", ["data.root=x"]).modality.build().spec(), split="train", valid=0, seed=0
         )
 
 

@@ -191,7 +191,7 @@ def test_a_plugin_may_not_take_names_of_the_house(install, name):
 
 
 def test_a_modality_of_a_plugin_has_a_bare_name_of_its_own(install):
-    code = "class Video:\n    'Video.'\n    def signal(self): ...\n    def read(self, path): ...\n"
+    code = "class Video:\n    'Video.'\n    def spec(self): ...\n    def read(self, path): ...\n"
     points = {"modality": {"video": "acme_video:Video", "image": "acme_video:Video"}}
     install("acme", "1.2", points, acme_video=code)
     assert registry.find("modality", "video").__name__ == "Video"

@@ -50,7 +50,7 @@ class Good(torch.nn.Module):
 
 def test_parameters_carry_type_default_and_text():
     p = parameters(Good)
-    assert {n for n, q in p.items() if q.hidden} == {"signal", "model"}
+    assert {n for n, q in p.items() if q.hidden} == {"spec", "model"}
     assert p["root"].default is REQUIRED and p["root"].doc == "a folder, said at length"
     assert p["a"].doc == p["b"].doc == "two numbers" and p["b"].default is None
     assert type_name(p["b"].annotation) == "number or null"

@@ -93,7 +93,7 @@ def test_the_line_is_shown(refused):
         ("network.stages=3", "expected list of integer, got 3"),
         ("network.stages=[1, 2.5]", "expected integer, got 2.5"),
         ("network.size=[1]", "expected integer or list [integer, integer], got a list"),
-        ("network.signal=3", "sonolux sets this itself; leave it out"),
+        ("network.spec=3", "sonolux sets this itself; leave it out"),
         ("network.timesteps.exponent=x", "expected number, got the text 'x'"),
         ("network.timesteps=[karras]", "expected timestep spacing: a name, or a mapping with `use:`, got a list"),
         ("network.more=[karas]", "there is no timestep spacing 'karas'; did you mean 'karras'?"),

@@ -118,7 +118,7 @@ def test_the_known_part_carries_its_own_forward_noise():
 
 
 def test_a_planted_known_part_that_drifts_is_caught():
-    with planted(inpaint._Known, "denoise", replace(argument("Estimate", 0), "found.x0")):
+    with planted(inpaint._KnownDenoiser, "denoise", replace(argument("Estimate", 0), "found.x0")):
         caught(check_state, Inpaint)
 
 

@@ -150,7 +150,7 @@ def test_turns_change_nothing_where_the_denoiser_knows_no_place():
 
 
 def test_a_planted_turn_that_is_not_undone_is_caught():
-    with planted(loops._Turned, "denoise", swap(ast.USub, ast.UAdd)):
+    with planted(loops._RolledDenoiser, "denoise", swap(ast.USub, ast.UAdd)):
         caught(check_nothing_changes, Loop)
 
 

@@ -9,8 +9,7 @@ from sonolux.core.cli.main import main
 from sonolux.core.config.load import load_recipe
 from sonolux.core.pipeline.pipeline import Pipeline
 from sonolux.core.pipeline.result import clear
-from sonolux.core.testing.mutation import caught
-from sonolux.core.testing.planted import plant
+from sonolux.core.testing.mutation import call, caught, planted, replace
 from sonolux.core.training.run import TrainingRun
 from sonolux.core.types import BadInput
 from sonolux.core.util.rng import Noise
@@ -170,9 +169,8 @@ def test_an_unveiling_decodes_what_it_shows(trained, monkeypatch):
 
 
 def test_planted_decoding_of_the_whole_batch_is_caught(trained, monkeypatch):
-    old = "kept = UNVEILED if trajectory is True else int(trajectory)"
-    monkeypatch.setattr(Pipeline, "make", plant(Pipeline, old, "kept = len(media)").make)
-    caught(check_unveiling, trained, monkeypatch)
+    with planted(Pipeline, "make", replace(call("int"), "len(request)", near="trajectory")):
+        caught(check_unveiling, trained, monkeypatch)
 
 
 def test_a_list_that_cannot_be_used_up_is_refused(trained, tiny_run):

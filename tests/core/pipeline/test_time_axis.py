@@ -61,7 +61,7 @@ def file(clips, tmp_path_factory):
     data = clips.recipe.data.build(spec=clips.parts.spec, split="train", valid=0.1, seed=0)
     folder = tmp_path_factory.mktemp("clips") / "circle"
     folder.mkdir()
-    return clips.parts.modality.write(folder / "a.gif", data.item(2).media)
+    return clips.parts.modality.write(folder / "a.gif", data.item(2).media).path
 
 
 def shapes(samples):

@@ -605,7 +605,7 @@ def strong(sampler, steps=(16, 32, 64), count=24):
 
 def check_strong(sampler):
     coarse, fine = strong(sampler)
-    assert fine < 0.7 * coarse
+    assert fine < 0.65 * coarse
 
 
 ON_A_PATH = [DPMppSDE(), DPMpp2MSDE(), DPMpp3MSDE(), SASolver(), ERSDE(phi="sde"), DPMpp2SAncestral(noise="path")]

@@ -50,7 +50,7 @@ def test_a_name_that_is_no_plain_folder_is_refused(recipe, name):
 
 def test_a_condition_that_the_data_says_nothing_to_is_refused(recipe, tmp_path, capsys):
     change = "condition.pitch={use: scalar, key: pitch, range: [0, 1]}"
-    with pytest.raises(BadInput, match=r"condition\.pitch: no example has the attribute `pitch`; .*label"):
+    with pytest.raises(BadInput, match=r"conditioning\.pitch: no example has the attribute `pitch`; .*label"):
         TrainingRun(load_recipe(recipe, [change]), tmp_path / "run", bar=False).prepare()
     assert not (tmp_path / "run").exists()
     assert main(["recipe", "validate", str(recipe), change]) == 0

@@ -365,9 +365,9 @@ def test_the_last_step_is_saved_and_shown_once_and_a_preview_stays_small(recipe,
     from sonolux.core.pipeline import preview
     from sonolux.core.training import callbacks
 
-    saves, shows, save, sample = [], [], callbacks.save, preview.Trained.sample
+    saves, shows, save, sample = [], [], callbacks.save, preview.Pipeline.sample
     monkeypatch.setattr(callbacks, "save", lambda path, *rest: (saves.append(path.name), save(path, *rest)))
-    monkeypatch.setattr(preview.Trained, "sample", lambda self, count: (shows.append(count), sample(self, count=2))[1])
+    monkeypatch.setattr(preview.Pipeline, "sample", lambda self, count: (shows.append(count), sample(self, count=2))[1])
     go(recipe, tmp_path / "run", "train.steps=2", "train.save_every=2", "train.preview_every=2", "sample.count=1000")
     assert saves == ["step-00000002.safetensors"] and shows == [64]
 
@@ -426,7 +426,7 @@ def test_a_header_that_cannot_be_read_is_refused(tmp_path, form, change, said):
 def header_facts(form: int) -> dict:
     """What a checkpoint of a format says of itself."""
     spec = {"modality": "image", "channels": 1, "size": [4, 4], "rate": None, "classes": [], "latent": [1, 4, 4]}
-    names = ("spec", "takes") if form == 1 else ("spec", "clip_lengths")
+    names = ("signal", "takes") if form == 1 else ("spec", "clip_lengths")
     return {"format": form, "recipe": "", names[0]: spec, "step": 7, "elapsed": 2.5, names[1]: [[3, None], [4, 1]]}
 
 

@@ -85,7 +85,7 @@ def test_against_the_referee(check):
 
 
 def _symmetric(n, **kw):
-    return torch.spec.windows.hann(n, sym=True, **kw)
+    return torch.signal.windows.hann(n, sym=True, **kw)
 
 
 def _late(n_fft, hop):

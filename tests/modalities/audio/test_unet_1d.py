@@ -9,7 +9,7 @@ SIGNAL = MediaSpec("audio", 1, ("time",), (400,), (8000,), latent=(4, 50))
 
 
 def test_refuses_a_picture():
-    with pytest.raises(BadInput, match=r"sequences \(C, frames\)"):
+    with pytest.raises(BadInput, match=r"\(C, time\)"):
         UNet(MediaSpec("image", 1, ("height", "width"), (8, 8), latent=(1, 8, 8)))
 
 

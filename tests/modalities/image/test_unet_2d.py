@@ -11,7 +11,7 @@ SIGNAL = MediaSpec("image", 1, ("height", "width"), (12, 12), classes=("bar", "s
 
 
 def test_refuses_a_sequence():
-    with pytest.raises(BadInput, match=r"pictures \(C, H, W\)"):
+    with pytest.raises(BadInput, match=r"\(C, height, width\)"):
         UNet(MediaSpec("audio", 1, ("time",), (99,), latent=(8, 50)))
 
 
