@@ -291,7 +291,8 @@ class _Indices(Schedule):
         return (1 - self.bars[torch.floor(t).long()]).sqrt()
 
     def t_of_rho(self, rho):
-        return ((1 - self.bars) / self.bars - rho**2).abs().argmin().double()
+        rho = torch.as_tensor(rho)[..., None]
+        return ((1 - self.bars) / self.bars - rho**2).abs().argmin(-1).double()
 
     def level(self, t):
         t = torch.as_tensor(t, dtype=torch.float64)

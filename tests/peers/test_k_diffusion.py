@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from sonolux.core.samplers import base
+from sonolux.core.samplers import solver
 from sonolux.core.samplers.base import points
 from sonolux.core.samplers.ddim import DDIM
 from sonolux.core.samplers.dpm_2 import DPM2
@@ -296,6 +296,6 @@ def test_planted_errors_in_noise_are_caught(monkeypatch):
 
 
 def test_an_error_in_the_loop_is_caught(monkeypatch):
-    total = base._total
-    monkeypatch.setattr(base, "_total", lambda *given: total(*given) * (1 + 1e-5))
+    total = solver._total
+    monkeypatch.setattr(solver, "_total", lambda *given: total(*given) * (1 + 1e-5))
     caught(CASES["dpmpp_2m"].check)

@@ -13,6 +13,8 @@ from torch import Tensor
 from ....core.types import BadInput, MediaSpec
 from .. import dsp
 
+TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "vocab.json")  # one of these says how words become tokens
+
 
 class Clap:
     """Embeddings of sounds by a CLAP model, through transformers; nothing is fetched.
@@ -67,6 +69,8 @@ class Clap:
         try:
             from transformers import AutoTokenizer  # pyright: ignore[reportMissingImports]
 
+            if not any((Path(self.weights) / name).is_file() for name in TOKENIZERS):
+                raise FileNotFoundError(f"none of {', '.join(TOKENIZERS)}")
             tokenizer = AutoTokenizer.from_pretrained(self.weights, local_files_only=True)
         except Exception as error:  # whatever a library finds missing
             raise BadInput(f"{self.weights} holds no tokenizer, which scores with words need: {error}") from error

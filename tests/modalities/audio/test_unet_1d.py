@@ -9,7 +9,7 @@ SIGNAL = MediaSpec("audio", 1, ("time",), (400,), (8000,), latent=(4, 50))
 
 
 def test_refuses_a_picture():
-    with pytest.raises(BadInput, match=r"\(C, time\)"):
+    with pytest.raises(BadInput, match=r"\(C, frames\)"):
         UNet(MediaSpec("image", 1, ("height", "width"), (8, 8), latent=(1, 8, 8)))
 
 
