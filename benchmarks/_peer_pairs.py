@@ -22,7 +22,8 @@ End = Callable[[Denoise, Tensor], Tensor]  # denoise, standard normal noise -> x
 class Pair:
     """A sampler with a spacing at some number of evaluations.
 
-    end: denoise, standard normal noise (B, *shape) -> the last point; raises where the pair cannot be run
+    Attributes:
+        end: Denoise, standard normal noise (B, *shape) -> the last point; raises where the pair cannot be run.
     """
 
     of: str

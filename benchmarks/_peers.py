@@ -34,7 +34,11 @@ _BY_INDEX = ("DDIM", "DDPM", "PNDM", "LCM", "TCD")
 
 
 def schedulers() -> types.ModuleType:
-    """diffusers, silent. Raises ImportError where it is not installed."""
+    """diffusers, silent.
+
+    Raises:
+        ImportError: If it is not installed.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         diffusers = importlib.import_module("diffusers")
@@ -46,7 +50,8 @@ def schedulers() -> types.ModuleType:
 def k_diffusion() -> types.ModuleType:
     """k-diffusion's module of samplers; its package imports much that they do not need (pkg_resources, wandb ...).
 
-    Raises ImportError where it is not installed.
+    Raises:
+        ImportError: If it is not installed.
     """
     if "k_diffusion.sampling" not in sys.modules:
         spec = importlib.util.find_spec("k_diffusion")
@@ -66,8 +71,9 @@ def model(denoise: Denoise) -> Callable[..., Tensor]:
 def interior_order(sampler: Callable[[Denoise, Tensor, Tensor], Tensor], steps: Sequence[int] = (24, 48, 96)) -> float:
     """The order of a deterministic multistep sampler itself: uneven steps of sigma, history from the exact solution.
 
-    sampler: (denoise, x, sigmas (N + 1,)) -> the point at the last sigma, for x = x0 + sigma eps; linear in x and in
-             the estimates. The first estimates are the exact solution's, and the start is such that x then is exact.
+    Args:
+        sampler: (denoise, x, sigmas (N + 1,)) -> the point at the last sigma, for x = x0 + sigma eps; linear in x and
+            in the estimates. The first estimates are the exact solution's, and the start is such that x then is exact.
     """
     problem, errors = example(), []
     for n in steps:
@@ -187,8 +193,9 @@ def wanted(scheduler: Any, x: Tensor, x0: Tensor, alpha: float, sigma: float) ->
 def follow(scheduler: Any, denoise: Denoise, x: Tensor, noises: Iterable[Tensor] = (), **options: Any) -> list[Tensor]:
     """The point after every call of `step`, from x at the scheduler's first level; timesteps are set already.
 
-    noises:  what it draws, in turn, in place of its own
-    options: handed to `step`
+    Args:
+        noises: What it draws, in turn, in place of its own.
+        **options: Handed to `step`.
     """
     points, drawn = [], iter(noises)
     with _noise_from(scheduler, drawn):

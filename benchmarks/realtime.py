@@ -55,7 +55,8 @@ def measure(
 ) -> dict[str, Any]:
     """Figures of one case in this process. A warm-up comes first; the median of `repeats` counts.
 
-    busy: processor time, which tells the same as the clock where one thread has a core to itself
+    Args:
+        busy: Processor time, which tells the same as the clock where one thread has a core to itself.
     """
     import torch
 

@@ -369,12 +369,13 @@ class MediaSpec:
 class Item:
     """One example of a dataset.
 
-    media:      (C, *spatial) float32, nominally in [-1, 1]
-    length:     valid elements along the time axis (the rest is padding); None: all of them
-    label:      index into the dataset's `classes`, or None
-    caption:    text, or None
-    attributes: machine-readable facts (numbers and names) that conditions and checkers may use
-    source:     the file it came from, or the index of a made one: named in messages
+    Attributes:
+        media: (C, *spatial) float32, nominally in [-1, 1].
+        length: Valid elements along the time axis (the rest is padding); None: all of them.
+        label: Index into the dataset's `classes`, or None.
+        caption: Text, or None.
+        attributes: Machine-readable facts (numbers and names) that conditions and checkers may use.
+        source: The file it came from, or the index of a made one: named in messages.
     """
 
     media: Tensor

@@ -36,7 +36,11 @@ def at_root(text: str) -> str:
 
 
 def front_pages() -> list[str]:
-    """README, CONTRIBUTING and CHANGELOG; returns lines of the navigation."""
+    """README, CONTRIBUTING and CHANGELOG.
+
+    Returns:
+        Lines of the navigation.
+    """
     rows = []
     for file, page, title in (
         ("README.md", "index.md", "sonolux"),

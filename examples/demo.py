@@ -57,9 +57,12 @@ class Result:
 
 
 def train(recipes: list[str], out: Path, minutes: float) -> dict[str, int]:
-    """Train the recipes side by side, a process and a thread each; returns the largest memory of each in bytes.
+    """Train the recipes side by side, a process and a thread each.
 
     Networks this small do not use two cores well; two of them do.
+
+    Returns:
+        The largest memory of each in bytes.
     """
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "sonolux.core.cli.main", "train"]

@@ -96,7 +96,7 @@ def usual(known: list[Tensor], rate: float) -> float:
 
 
 def search(trained: Any, known: list[Tensor], count: int, limit: float, asked: dict[str, Any], way: Any) -> Search:
-    """Variations that differ from each other and from `known`. way: changes -> Samples"""
+    """Variations that differ from each other and from `known`. way: changes -> Samples."""
     rate, found = trained.parts.spec.rate, Search([])
     for turn in range(ROUNDS):
         seed = asked.get("seed", 0) + turn

@@ -47,7 +47,11 @@ class Wanted:
 
 
 def read_table(path: Path, trained: Any) -> list[Wanted]:
-    """The rows of a table. Raises BadInput that lists everything that is wrong with it."""
+    """The rows of a table.
+
+    Raises:
+        BadInput: The message lists everything that is wrong with it.
+    """
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:

@@ -67,7 +67,11 @@ def command(
 
 
 def _sorted(task: str, words: tuple[str, ...]) -> tuple[list[Path], dict[str, Any], dict[str, Any]]:
-    """Files, the task's own options, and changes to the `sample` section. Raises BadInput for words that are none."""
+    """Files, the task's own options, and changes to the `sample` section.
+
+    Raises:
+        BadInput: For words that are none.
+    """
     from ..config.sections import Sample
     from ..types import BadInput
     from ..util.messages import did_you_mean

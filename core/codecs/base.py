@@ -16,7 +16,8 @@ class Standardise(nn.Module):
 
     Buffers travel in checkpoints. A channel that never varies keeps scale 1.
 
-    channels: C of the (B, C, *spatial) tensors it sees
+    Args:
+        channels: C of the (B, C, *spatial) tensors it sees.
     """
 
     mean: Tensor
@@ -65,8 +66,9 @@ class Codec(nn.Module, ABC):
 
     What `fit` learns is kept in buffers, so that a checkpoint holds it.
 
-    wrap: spatial axes of z that may be made a loop
-    unit: media elements along such an axis that a loop's length must be a multiple of
+    Attributes:
+        wrap: Spatial axes of z that may be made a loop.
+        unit: Media elements along such an axis that a loop's length must be a multiple of.
     """
 
     wrap: tuple[int, ...] = ()

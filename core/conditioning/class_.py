@@ -50,7 +50,8 @@ class Class(Condition):
     def parse(self, value: Any) -> Chosen:
         """A class's name or index -> its index; a mixture {coin: 0.5, jump: 0.5} -> pairs whose weights add up to 1.
 
-        Raises BadInput that names the classes.
+        Raises:
+            BadInput: The message names the classes.
         """
         return self._mixture(value) if isinstance(value, Mapping) else self._index(value)
 

@@ -51,7 +51,8 @@ class Labels(Condition):
     def parse(self, value: Any) -> tuple[int, ...]:
         """A label, "several, with commas", or a list -> their indices in order; "" or [] is "none of them".
 
-        Raises BadInput that names the labels there are.
+        Raises:
+            BadInput: The message names the labels there are.
         """
         names = [n.strip() for n in value.split(",")] if isinstance(value, str) else value
         if is_integer(names) or not isinstance(names, Iterable):

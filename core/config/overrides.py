@@ -47,7 +47,11 @@ def merge(parent: Node, child: Node, path: tuple[str, ...] = ()) -> Node:
 
 def _into_list(parent: Node, child: Node, path: tuple[str, ...]) -> Node:
     """An override of a list's items: `guidance.0.scale=2` by index, `guidance.cfg.scale=2` by the component's name, and
-    `guidance.scale=2` where one item alone holds that key. Raises BadInput where it names none."""
+    `guidance.scale=2` where one item alone holds that key.
+
+    Raises:
+        BadInput: If it names none.
+    """
     items = list(parent.value)
     for name, value in child.value.items():
         uses = [item.value.get("use", item).value if item.is_map else item.value for item in items]

@@ -94,7 +94,11 @@ def kinds() -> list[str]:
 
 
 def layout(kind: str) -> Layout:
-    """Where the components of a kind stand. Raises BadInput, with the nearest kind, where there is no such kind."""
+    """Where the components of a kind stand.
+
+    Raises:
+        BadInput: With the nearest kind, where there is no such kind.
+    """
     kind = legacy.kind_of(kind)
     if kind not in LAYOUT:
         bad_input(f"{kind!r} is no kind of component{did_you_mean(kind, LAYOUT) or '.'} Known: {', '.join(LAYOUT)}")

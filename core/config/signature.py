@@ -78,7 +78,11 @@ def writable(annotation: Any) -> bool:
 
 
 def parameters(cls: type, kind: str = "") -> dict[str, Parameter]:
-    """The constructor's parameters by name. Raises TypeError for *args, **kwargs and missing annotations."""
+    """The constructor's parameters by name.
+
+    Raises:
+        TypeError: For *args, **kwargs and missing annotations.
+    """
     init = cls.__init__
     owner = next((base for base in cls.__mro__ if "__init__" in vars(base)), object)
     if owner is object or owner.__module__.startswith(("torch.", "typing")) or not hasattr(init, "__code__"):

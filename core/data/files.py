@@ -63,8 +63,10 @@ def walk(root: Path, suffixes: Iterable[str] | None = None) -> list[Path]:
 
     Hidden files and folders (`.x`, so also the `._x` of macOS) and folders that systems leave behind (`__MACOSX`) are
     skipped. Linked folders are followed; each real folder is visited once, under its own path before any link to it, so
-    loops end. A link that leads nowhere is listed: whoever opens it tells that it is broken. Raises BadInput where root
-    is no folder or a folder cannot be read.
+    loops end. A link that leads nowhere is listed: whoever opens it tells that it is broken.
+
+    Raises:
+        BadInput: If root is no folder or a folder cannot be read.
     """
     root = need_folder(root)
     wanted = None if suffixes is None else {s.casefold() for s in suffixes}
@@ -138,7 +140,8 @@ def split(keys: Sequence[str], valid: float, seed: int) -> list[str]:
 class BadFiles:
     """An account of the files that could not be used: a few are skipped with a warning, more are refused.
 
-    max_share: share of all files, 0 to 1, up to which bad ones are skipped
+    Args:
+        max_share: Share of all files, 0 to 1, up to which bad ones are skipped.
     """
 
     def __init__(self, max_share: float = 0.05):
@@ -181,7 +184,8 @@ def _few(names: list[str], most: int) -> str:
 def folder_labels(files: Sequence[Path], root: Path, bad: BadFiles) -> list[str | None]:
     """Class of each file: the first folder below `root` on its path; None, and told to `bad`, for files right in root.
 
-    Raises BadInput where no file lies in a class folder.
+    Raises:
+        BadInput: If no file lies in a class folder.
     """
     labels: list[str | None] = []
     for path in files:
@@ -230,8 +234,11 @@ class Row:
 def read_table(path: Path) -> list[Row]:
     """Rows of a CSV (with a header line), TSV or JSONL table with columns `file`, perhaps `label`, `caption`, others.
 
-    Other columns go to `Row.more`, as numbers where they look like finite ones. Raises BadInput with the file and line
-    for: no such file, text that is not UTF-8, no column `file`, broken lines, a file named twice, labels on some lines.
+    Other columns go to `Row.more`, as numbers where they look like finite ones.
+
+    Raises:
+        BadInput: With the file and line for: no such file, text that is not UTF-8, no column `file`, broken lines, a
+            file named twice, labels on some lines.
     """
     path = Path(path).expanduser()
     if not path.is_file():

@@ -26,12 +26,13 @@ Line = dict[str, Any]
 class Header:
     """The first line.
 
-    sonolux:  "manifest"
-    modality: whose files are listed
-    root:     the folder that their names start from
-    format:   of the file
-    analysis: version of what the modality measures
-    complete: false while `prepare` runs, and after it was killed
+    Attributes:
+        sonolux: "manifest".
+        modality: Whose files are listed.
+        root: The folder that their names start from.
+        format: Of the file.
+        analysis: Version of what the modality measures.
+        complete: False while `prepare` runs, and after it was killed.
     """
 
     sonolux: str
@@ -44,7 +45,7 @@ class Header:
 
 @dataclass(frozen=True)
 class Manifest:
-    """path: the file.  header: its first line.  lines: one a media file, in natural order"""
+    """path: the file.  header: its first line.  lines: one a media file, in natural order."""
 
     path: Path
     header: Header
@@ -96,7 +97,11 @@ def _header(row: Any) -> Header | None:
 
 
 def read(path: Path) -> Manifest:
-    """A finished manifest. Raises BadInput with the file and the remedy."""
+    """A finished manifest.
+
+    Raises:
+        BadInput: With the file and the remedy.
+    """
     if not path.is_file():
         raise BadInput(f"data.manifest: no such file: {shown(path)}")
     found = started(path)
@@ -117,7 +122,9 @@ def find(root: Path | str | None, manifest: Path | None, modality: str) -> tuple
     """(folder of the media, manifest) of a recipe's data.root and data.manifest; no manifest: a plain folder.
 
     data.root may itself be a manifest, or the folder that `prepare` made: the media are then where they were prepared.
-    Raises BadInput where the manifest is of another modality or its folder is gone.
+
+    Raises:
+        BadInput: If the manifest is of another modality or its folder is gone.
     """
     given = Path(root).expanduser() if root is not None and str(root) else None
     own = manifest is None and given is not None

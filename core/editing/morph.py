@@ -81,7 +81,8 @@ def slerp(a: Tensor, b: Tensor, share: Tensor, valid: Tensor | None = None) -> T
 
     Where the two are parallel: (1 - s) a + s b.
 
-    valid: (B, 1, *spatial), 1 where the angle is measured
+    Args:
+        valid: (B, 1, *spatial), 1 where the angle is measured.
     """
     seen = [v.double() if valid is None else v.double() * valid.to(v.device) for v in (a, b)]
     flat = [v.flatten(1) for v in seen]

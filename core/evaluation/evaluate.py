@@ -155,7 +155,11 @@ class DistanceSection:
     real: RealData
 
     def of_feature(self, component: Spec, feature: Any, codec: CodecRoundTrip) -> np.ndarray:
-        """Adds the measurements of a feature; returns each sample's distance (N,) to the nearest real example."""
+        """Adds the measurements of a feature.
+
+        Returns:
+            Each sample's distance (N,) to the nearest real example.
+        """
         real, many = self.real, self.many
         if hasattr(feature, "fit"):
             feature.fit(real.train.media, real.train.labels)

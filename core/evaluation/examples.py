@@ -152,7 +152,11 @@ def from_dataset(data: Dataset, most: int | None = None) -> ExampleSet:
 
 
 def real_data(recipe: Recipe, most: int) -> RealData:
-    """The recipe's data. Raises BadInput where data.root is not given or holds nothing usable."""
+    """The recipe's data.
+
+    Raises:
+        BadInput: If data.root is not given or holds nothing usable.
+    """
     if recipe.data.params.get("root", "") is None:
         raise BadInput("eval compares with the real data: say where it is, with data.root=path/to/folder")
     try:

@@ -111,7 +111,8 @@ def read_back(
 ) -> GeneratedSet:
     """Files as the recipe's dataset reads them, with the classes named; `names` that are no class count as none.
 
-    Raises BadInput where none can be read.
+    Raises:
+        BadInput: If none can be read.
     """
     if not paths:
         raise BadInput(f"{shown(folder)} holds no samples")

@@ -59,13 +59,14 @@ BATCH = 8  # items of a trained model at a time
 class Likelihood:
     """The log density of each example.
 
-    log_p:       (B,) nats, float64: density in the diffused space, per element of x0's own units
-    uncertainty: (B,) nats, the standard error of Hutchinson's estimate; 0 where the divergence is exact
-    step_error:  (B,) nats, an estimate of the error of integration from runs of half and a quarter of the steps; NaN
-                 below 4 steps
-    dimensions:  (B,) elements that count: all, or the valid ones
-    level:       the quietest level: noise of deviation level.rho is part of the density
-    nfe:         evaluations of the denoiser, those for derivatives not counted
+    Attributes:
+        log_p: (B,) nats, float64: density in the diffused space, per element of x0's own units.
+        uncertainty: (B,) nats, the standard error of Hutchinson's estimate; 0 where the divergence is exact.
+        step_error: (B,) nats, an estimate of the error of integration from runs of half and a quarter of the steps; NaN
+            below 4 steps.
+        dimensions: (B,) elements that count: all, or the valid ones.
+        level: The quietest level: noise of deviation level.rho is part of the density.
+        nfe: Evaluations of the denoiser, those for derivatives not counted.
     """
 
     log_p: Tensor
@@ -94,11 +95,13 @@ class Likelihood:
     def of_media(self, log_det: float | None, dimensions: int, scale: float = 1.0) -> Likelihood:
         """The same in media space: log p(media) = log p(z) + log |dz / dmedia|.
 
-        log_det:    `codec.log_det(size)`
-        dimensions: elements of one example in media space
-        scale:      how many steps of a coarser unit one unit of media holds: 127.5 for media in [-1, 1] that were bytes
+        Args:
+            log_det: `codec.log_det(size)`.
+            dimensions: Elements of one example in media space.
+            scale: How many steps of a coarser unit one unit of media holds: 127.5 for media in [-1, 1] that were bytes.
 
-        Raises BadInput where the codec is not one to one (log_det is None).
+        Raises:
+            BadInput: If the codec is not one to one (log_det is None).
         """
         if log_det is None:
             raise BadInput(
@@ -126,17 +129,21 @@ def likelihood(
 ) -> Likelihood:
     """log p(x0) of each row of x0 (B, C, *spatial), in the space that is diffused. Computes in x0's dtype.
 
-    conditions: the rows' conditions; padding (`valid`) is left out
-    divergence: exact: one derivative an element; hutchinson: e^T (dD/dx) e for random signs e; auto: exact up to 64
-    probes:     random signs a row, at least 2; they stay the same along the curve
-    steps:      steps of a method of order 5, six evaluations each, closer together where the noise is low; runs of
-                half and a quarter of them tell the error
-    rho_min:    noise that is part of the density, sigma / alpha; None: that of the schedule's t_min
-    mean, std:  of the data, numbers or (C, *spatial): what the Gaussian at a noisiest level with alpha > 0 is made of
-    prior:      instead of that Gaussian: (x, level) -> log p(x), (B,), at the noisiest level
-    seed:       of the probes; row i is sample first + i
+    Args:
+        conditions: The rows' conditions; padding (`valid`) is left out.
+        divergence: exact: one derivative an element; hutchinson: e^T (dD/dx) e for random signs e; auto: exact up to
+            64.
+        probes: Random signs a row, at least 2; they stay the same along the curve.
+        steps: Steps of a method of order 5, six evaluations each, closer together where the noise is low; runs of half
+            and a quarter of them tell the error.
+        rho_min: Noise that is part of the density, sigma / alpha; None: that of the schedule's t_min.
+        mean: Of the data, numbers or (C, *spatial): what the Gaussian at a noisiest level with alpha > 0 is made of.
+        std: Of the data, numbers or (C, *spatial): what the Gaussian at a noisiest level with alpha > 0 is made of.
+        prior: Instead of that Gaussian: (x, level) -> log p(x), (B,), at the noisiest level.
+        seed: Of the probes; row i is sample first + i.
 
-    Raises BadInput for a denoiser that moves the state, and for bad values.
+    Raises:
+        BadInput: For a denoiser that moves the state, and for bad values.
     """
     if divergence not in ("auto", "exact", "hutchinson"):
         raise BadInput(f"likelihood's divergence is auto, exact or hutchinson, not {divergence!r}")
@@ -179,12 +186,16 @@ def likelihood(
 def of_items(trained: Pipeline, items: Sequence[Item], **options: Any) -> tuple[Likelihood, Likelihood | None]:
     """The likelihood of data under a trained model: in its diffused space, and in media space where the codec has one.
 
-    trained: what `load` gives; every item is told to the model as in training, with its label and whatever else it has
-    items:   examples of the recipe's modality and size
-    options: those of `likelihood`
-
     The second is None where the codec is not one to one or some item is shorter than the size the model works at.
-    Raises BadInput without items, and for one that holds NaN or infinite samples.
+
+    Args:
+        trained: What `load` gives; every item is told to the model as in training, with its label and whatever else it
+            has.
+        items: Examples of the recipe's modality and size.
+        **options: Those of `likelihood`.
+
+    Raises:
+        BadInput: Without items, and for one that holds NaN or infinite samples.
     """
     from ..conditioning.base import gather
     from ..training.build import condition_values, finite

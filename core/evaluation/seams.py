@@ -16,10 +16,11 @@ from ..types import BadInput
 class Seams:
     """Of a set of loops along one axis.
 
-    jump:   median jump from the last element to the first, over the median jump between neighbours inside, pooled
-    chance: (64,): the same ratio at 64 places inside, one after the other: what a place like any other comes to
-    level:  dB, (N,): RMS of what lies around the seam, over the median RMS of the loop's other parts of that length
-    inside: dB, (N,): the same of a part half-way round, which is no seam
+    Attributes:
+        jump: Median jump from the last element to the first, over the median jump between neighbours inside, pooled.
+        chance: (64,): the same ratio at 64 places inside, one after the other: what a place like any other comes to.
+        level: dB, (N,): RMS of what lies around the seam, over the median RMS of the loop's other parts of that length.
+        inside: dB, (N,): the same of a part half-way round, which is no seam.
     """
 
     jump: float
@@ -35,7 +36,8 @@ class Seams:
 def seams(loops: Sequence[Tensor], part: int, axis: int = -1) -> Seams:
     """Measure loops (C, *spatial), at least four parts long, along an axis.
 
-    part: elements around the seam whose RMS is taken: 20 ms of a sound
+    Args:
+        part: Elements around the seam whose RMS is taken: 20 ms of a sound.
     """
     if not loops or part < 2 or any(x.shape[axis] < 4 * part for x in loops):
         raise BadInput("seams are measured on one loop or more, each four parts long or more")
@@ -62,9 +64,11 @@ def seams(loops: Sequence[Tensor], part: int, axis: int = -1) -> Seams:
 class Joints:
     """Of long media, at given places along one axis.
 
-    jump:   median jump over a place, from the element before it, over the median jump between neighbours, pooled
-    chance: (32,): the same ratio where all places are moved on, by up to the smallest distance between two
-    level:  dB, (N places,): RMS of what lies around a place, over the median RMS of the example's parts of that length
+    Attributes:
+        jump: Median jump over a place, from the element before it, over the median jump between neighbours, pooled.
+        chance: (32,): the same ratio where all places are moved on, by up to the smallest distance between two.
+        level: dB, (N places,): RMS of what lies around a place, over the median RMS of the example's parts of that
+            length.
     """
 
     jump: float
@@ -79,7 +83,8 @@ class Joints:
 def joints(media: Sequence[Tensor], places: Sequence[int], part: int, axis: int = -1) -> Joints:
     """Measure examples (C, *spatial) at the same places along an axis, each half a part or more from the ends.
 
-    part: elements around a place whose RMS is taken: 20 ms of a sound
+    Args:
+        part: Elements around a place whose RMS is taken: 20 ms of a sound.
     """
     half = part // 2
     if not media or not places or half < 1:

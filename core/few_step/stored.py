@@ -28,7 +28,11 @@ def to_plain(plan: Plan) -> list[dict[str, Any]]:
 
 
 def from_plain(rows: Sequence[Mapping[str, Any]]) -> Plan:
-    """The plan of `to_plain`. Raises BadInput where the rows are not such a plan."""
+    """The plan of `to_plain`.
+
+    Raises:
+        BadInput: If the rows are not such a plan.
+    """
     try:
         made = [
             Row(

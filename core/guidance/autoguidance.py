@@ -46,7 +46,11 @@ class Autoguidance(Guidance):
         self.denoiser, self.opener = denoiser, opener
 
     def begin(self, run: Run) -> Guidance:
-        """A copy for one run, the weaker network open. Raises BadInput where it cannot be opened or does not suit."""
+        """A copy for one run, the weaker network open.
+
+        Raises:
+            BadInput: If it cannot be opened or does not suit.
+        """
         own = super().begin(run)
         assert isinstance(own, Autoguidance)
         if self.weak is not None and self.scale != 1:

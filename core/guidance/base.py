@@ -129,7 +129,11 @@ def ratio(a: Tensor, b: Tensor) -> Tensor:
 
 
 def checked_window(window: Sequence[float], of: str) -> tuple[float, float]:
-    """The window as two floats. Raises BadInput unless 0 <= lowest <= highest <= 1."""
+    """The window as two floats.
+
+    Raises:
+        BadInput: Unless 0 <= lowest <= highest <= 1.
+    """
     lo, hi = window
     if not 0 <= lo <= hi <= 1:
         raise BadInput(f"{of}'s window is [lowest, highest] tau with 0 <= lowest <= highest <= 1, not {list(window)}")
@@ -238,7 +242,11 @@ class Guided(Denoiser):
         return Guided([copy.copy(part) for part in self.guidances], self.denoiser)
 
     def denoise(self, x: Tensor, level: NoiseLevel, conditions: Conditioning) -> Estimate:
-        """The guided estimate at x (B, C, *spatial). Raises BadInput where a guidance does not suit the conditions."""
+        """The guided estimate at x (B, C, *spatial).
+
+        Raises:
+            BadInput: If a guidance does not suit the conditions.
+        """
         if not self._checked:
             for part in self.guidances:
                 part.check(conditions.names)

@@ -27,7 +27,11 @@ class AuxiliaryModels:
         self._opened: dict[Path, ModelContext] = {}
 
     def denoiser(self, path: Path) -> Denoiser:
-        """The averaged network of a run folder or checkpoint. Raises BadInput where it was trained on other samples."""
+        """The averaged network of a run folder or checkpoint.
+
+        Raises:
+            BadInput: If it was trained on other samples.
+        """
         if path not in self._opened:
             allowed = self.own.recipe.given.allow_code
             other = open_checkpoint(path, self.own.device, allow_code=allowed).context

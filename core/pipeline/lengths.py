@@ -54,7 +54,11 @@ def need_rate(spec: MediaSpec, key: str) -> float:
 
 
 def elements(seconds: Any, rate: float, key: str) -> int:
-    """A length in seconds as media elements. Raises BadInput, which names `key`, for what is no length."""
+    """A length in seconds as media elements.
+
+    Raises:
+        BadInput: For what is no length; the message names `key`.
+    """
     number = seconds if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) else math.nan
     if not math.isfinite(number) or number * rate < 1:
         raise BadInput(f"{key} is a length above 0 in seconds; got {seconds!r}")

@@ -218,7 +218,11 @@ class Pipeline:
     # --- from a recipe to samples -------------------------------------------------------------------------------------
 
     def changed(self, changes: dict[str, Any]) -> Recipe:
-        """The recipe with changes to its `sample` section, by name. Raises BadInput for keys that do not exist."""
+        """The recipe with changes to its `sample` section, by name.
+
+        Raises:
+            BadInput: For keys that do not exist.
+        """
         overrides = [f"sample.{k}={json.dumps(v, ensure_ascii=False, default=_as_json)}" for k, v in changes.items()]
         return self.recipe.merge(overrides) if overrides else self.recipe
 

@@ -91,7 +91,11 @@ class Samples:
         return len(self.media)
 
     def save(self, folder: str | Path) -> list[Path]:
-        """`write`, with one warning where samples were too loud for their files; returns the samples' paths."""
+        """`write`, with one warning where samples were too loud for their files.
+
+        Returns:
+            The samples' paths.
+        """
         files = self.write(folder)
         scaled = [file for file in files if file.scaled]
         if scaled:
@@ -102,9 +106,12 @@ class Samples:
         return [file.path for file in files]
 
     def write(self, folder: str | Path) -> list[WrittenFile]:
-        """Write every sample, samples.json and a sheet into the folder; returns what was written of each sample.
+        """Write every sample, samples.json and a sheet into the folder.
 
         Files of the same names are replaced, others stay.
+
+        Returns:
+            What was written of each sample.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)

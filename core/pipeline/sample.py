@@ -86,7 +86,11 @@ class RequestSampler:
         return self._solved(request, rows, self.batch(request, rows))
 
     def batch(self, request: SampleRequest, rows: Rows) -> PaddedBatch:
-        """The padded batch of some rows. Raises BadInput where the network cannot make samples of such a size."""
+        """The padded batch of some rows.
+
+        Raises:
+            BadInput: If the network cannot make samples of such a size.
+        """
         context, section = self.context, self.recipe.sample
         window = context.spec.latent[1:] if section.windows is not None else None  # never larger than was trained
         wrap = context.codec.wrap if section.loop else ()
@@ -181,7 +185,11 @@ def guidances(recipe: Recipe, opener: Callable[[Path], Denoiser]) -> list[Guidan
 def _section_edits(
     codec: Codec, network: nn.Module, spec: MediaSpec, batch: PaddedBatch, section: Sample
 ) -> list[Edit]:
-    """The edits that `sample.loop` and `sample.windows` ask for. Raises BadInput where the network cannot."""
+    """The edits that `sample.loop` and `sample.windows` ask for.
+
+    Raises:
+        BadInput: If the network cannot.
+    """
     edits: list[Edit] = []
     wrap = codec.wrap if section.loop else ()
     size = spec.latent[1:]

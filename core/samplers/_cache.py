@@ -58,7 +58,11 @@ def clear_plans() -> None:
 
 
 def _key(value: Any) -> Hashable:
-    """A hashable value that is equal for components of the same class and options. Raises TypeError for others."""
+    """A hashable value that is equal for components of the same class and options.
+
+    Raises:
+        TypeError: For others.
+    """
     if value is None or isinstance(value, (bool, int, float, str, type, FunctionType)):
         return value
     if isinstance(value, (tuple, list)):

@@ -16,7 +16,8 @@ class DDIM(PlannedSampler):
 
     sigma_d = sigma_t sqrt(1 - eta^2 (1 - q^2)), q = sigma_t alpha_s / (alpha_t sigma_s)
 
-    eta: share of fresh noise: 0 deterministic, 1 ancestral
+    Args:
+        eta: Share of fresh noise: 0 deterministic, 1 ancestral.
     """
 
     def __init__(self, eta: float = 0.0):

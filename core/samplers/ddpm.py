@@ -17,7 +17,8 @@ class DDPM(PlannedSampler):
     small: variance (sigma_t / sigma_s)^2 (sigma_s^2 - a^2 sigma_t^2), the posterior's: the marginal is kept
     large: variance sigma_s^2 - a^2 sigma_t^2, the forward step's: an upper bound, noisier than the marginal
 
-    variance: small or large
+    Args:
+        variance: small or large.
     """
 
     stochastic = True

@@ -28,7 +28,8 @@ class DEIS(PlannedSampler):
     is infinite, the step is of first order, and that estimate does not count later; the integral to sigma_t = 0 is
     finite and the step of full order.
 
-    order: estimates a step is made from, 1 to 3, which is the order of convergence
+    Args:
+        order: Estimates a step is made from, 1 to 3, which is the order of convergence.
     """
 
     def __init__(self, order: int = 3):

@@ -22,8 +22,9 @@ class DPM2Ancestral(PlannedSampler):
     rho_m = sqrt(rho_s rho_d); x_t = x_d + sqrt(sigma_t^2 - sigma_d^2) z, sigma_d = sigma_t sqrt(1 - eta^2 (1 - q^2)),
     q = rho_t / rho_s. Two evaluations a step; one, and Euler's step, from alpha_s = 0 and to sigma_t = 0.
 
-    eta:   share of fresh noise: 0 is dpm_2, 1 fully ancestral
-    noise: step (fresh at every step), or path (what a Brownian path on tau gains, the same at any number of steps)
+    Args:
+        eta: Share of fresh noise: 0 is dpm_2, 1 fully ancestral.
+        noise: Step (fresh at every step), or path (what a Brownian path on tau gains, the same at any number of steps).
     """
 
     def __init__(self, eta: float = 1.0, noise: Kind = "step"):

@@ -36,14 +36,15 @@ class DPMAdaptive(PlannedSampler):
     orders: Euler and midpoint, or midpoint and Ralston's method of third order. The errors are read by the host once a
     trial step. A guidance that remembers earlier estimates sees those of rejected steps as well.
 
-    order:     2 (pair of orders 1 and 2) or 3 (2 and 3)
-    rtol:      error allowed in a step relative to |x| / (alpha + sigma)
-    atol:      error allowed in a step in units of the data's deviation
-    first:     first step tried, as a share of the way in tau
-    p:         proportional part of the controller; above 0 step lengths vary more smoothly
-    i:         integral part of the controller
-    safety:    a step is rejected if the next one would have to be shorter than this share of it
-    trials:    trial steps after which the tolerances count as out of reach
+    Args:
+        order: 2 (pair of orders 1 and 2) or 3 (2 and 3).
+        rtol: Error allowed in a step relative to |x| / (alpha + sigma).
+        atol: Error allowed in a step in units of the data's deviation.
+        first: First step tried, as a share of the way in tau.
+        p: Proportional part of the controller; above 0 step lengths vary more smoothly.
+        i: Integral part of the controller.
+        safety: A step is rejected if the next one would have to be shorter than this share of it.
+        trials: Trial steps after which the tolerances count as out of reach.
     """
 
     adaptive = True

@@ -19,8 +19,9 @@ class DPMpp2MSDE(PlannedSampler):
     n = sigma_t sqrt(1 - e^(-2 eta h)), h = lambda_t - lambda_s; the slope in r = (lambda - lambda_s) / h comes from the
     last two estimates.
 
-    eta:   strength of the noise: 0 is dpmpp_2m, 1 the reverse SDE
-    noise: path (what a Brownian path on tau gains, the same at any number of steps), or step (fresh at every step)
+    Args:
+        eta: Strength of the noise: 0 is dpmpp_2m, 1 the reverse SDE.
+        noise: Path (what a Brownian path on tau gains, the same at any number of steps), or step (fresh at every step).
     """
 
     def __init__(self, eta: float = 1.0, noise: Kind = "path"):

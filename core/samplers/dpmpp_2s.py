@@ -18,8 +18,9 @@ class DPMpp2S(PlannedSampler):
     evaluations a step, and one to sigma_t = 0, which is of first order. From alpha_s = 0, where h is infinite, D_m is
     made at the share r of the step in tau and weighs 1 / (2 r): second order.
 
-    r:     where the estimate inside the step is made, as a share of the step in lambda
-    exact: integrate the line through D_s and D_m exactly, instead of the paper's weight
+    Args:
+        r: Where the estimate inside the step is made, as a share of the step in lambda.
+        exact: Integrate the line through D_s and D_m exactly, instead of the paper's weight.
     """
 
     order = 2

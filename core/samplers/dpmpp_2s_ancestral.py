@@ -24,9 +24,10 @@ class DPMpp2SAncestral(PlannedSampler):
     lambda_s + r h; x_t = x_d + sqrt(sigma_t^2 - sigma_d^2) z, sigma_d = sigma_t sqrt(1 - eta^2 (1 - q^2)), q = rho_t /
     rho_s. Two evaluations a step; one where sigma_d = 0: at the last step, and from alpha_s = 0 with eta = 1.
 
-    eta:   share of fresh noise: 0 is dpmpp_2s, 1 fully ancestral
-    r:     where the estimate inside the step is made, as a share of the step in lambda
-    noise: step (fresh at every step), or path (what a Brownian path on tau gains, the same at any number of steps)
+    Args:
+        eta: Share of fresh noise: 0 is dpmpp_2s, 1 fully ancestral.
+        r: Where the estimate inside the step is made, as a share of the step in lambda.
+        noise: Step (fresh at every step), or path (what a Brownian path on tau gains, the same at any number of steps).
     """
 
     def __init__(self, eta: float = 1.0, r: float = 0.5, noise: Kind = "step"):

@@ -22,8 +22,9 @@ class DPMpp3MSDE(PlannedSampler):
     H = (1 + eta) h, n = sigma_t sqrt(1 - e^(-2 eta h)), D(r) the parabola in r = (lambda - lambda_s) / h through the
     last three estimates. The order rises with the history; the step to sigma_t = 0, where h is infinite, is of order 1.
 
-    eta:   strength of the noise: 0 is dpmpp_3m, 1 the reverse SDE
-    noise: path (what a Brownian path on tau gains, the same at any number of steps), or step (fresh at every step)
+    Args:
+        eta: Strength of the noise: 0 is dpmpp_3m, 1 the reverse SDE.
+        noise: Path (what a Brownian path on tau gains, the same at any number of steps), or step (fresh at every step).
     """
 
     def __init__(self, eta: float = 1.0, noise: Kind = "path"):

@@ -25,9 +25,10 @@ class DPMppSDE(PlannedSampler):
     is n_st = (sigma_t / sigma_m) e^(-eta h_mt) n_sm + n_mt, n_ab = sigma_b sqrt(1 - e^(-2 eta h_ab)) z_ab, and n_sm is
     x_m's. One evaluation, of first order, from alpha_s = 0 and to sigma_t = 0, where h is infinite.
 
-    eta:   strength of the noise: 0 is dpmpp_2s, 1 the reverse SDE
-    r:     where the second estimate is made, as a share of the step in lambda
-    noise: path (what a Brownian path on tau gains, the same at any number of steps), or step (fresh at every step)
+    Args:
+        eta: Strength of the noise: 0 is dpmpp_2s, 1 the reverse SDE.
+        r: Where the second estimate is made, as a share of the step in lambda.
+        noise: Path (what a Brownian path on tau gains, the same at any number of steps), or step (fresh at every step).
     """
 
     def __init__(self, eta: float = 1.0, r: float = 0.5, noise: Kind = "path"):

@@ -19,10 +19,11 @@ class EDMChurn(PlannedSampler):
     gamma = min(s_churn / steps, sqrt(2) - 1) where rho lies between s_tmin and s_tmax, else 0; rho_hat is no higher
     than the first level. Two evaluations a step; one from alpha_s = 0 and to sigma_t = 0.
 
-    s_churn: how much noise is exchanged in all; 0 is heun
-    s_tmin:  lowest rho = sigma / alpha that is churned
-    s_tmax:  highest rho that is churned
-    s_noise: deviation of the noise that is added; other than 1 it does not keep the marginal (EDM: 1.003 to 1.007)
+    Args:
+        s_churn: How much noise is exchanged in all; 0 is heun.
+        s_tmin: Lowest rho = sigma / alpha that is churned.
+        s_tmax: Highest rho that is churned.
+        s_noise: Deviation of the noise that is added; other than 1 it does not keep the marginal (EDM: 1.003 to 1.007).
     """
 
     def __init__(self, s_churn: float = 40.0, s_tmin: float = 0.05, s_tmax: float = 50.0, s_noise: float = 1.0):

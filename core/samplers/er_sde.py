@@ -31,9 +31,10 @@ class ERSDE(PlannedSampler):
     (rho_s - rho_t), by Gauss-Legendre quadrature in log rho. One evaluation a step; the order rises with the history,
     an estimate at alpha = 0 does not count, and the step to sigma_t = 0 is of first order.
 
-    phi:   er, ode or sde
-    order: estimates used: 1, 2 or 3
-    noise: path (what a Brownian path on tau gains, the same at any number of steps), or step (fresh at every step)
+    Args:
+        phi: er, ode or sde.
+        order: Estimates used: 1, 2 or 3.
+        noise: Path (what a Brownian path on tau gains, the same at any number of steps), or step (fresh at every step).
     """
 
     def __init__(self, phi: Literal["er", "ode", "sde"] = "er", order: int = 3, noise: Kind = "path"):

@@ -18,7 +18,8 @@ class EulerAncestral(PlannedSampler):
     Down to rho_down, up by rho_up = eta rho_t sqrt(1 - (rho_t / rho_s)^2): rho_down^2 = rho_t^2 - rho_up^2; at alpha_s
     = 0 all noise is new if eta = 1.
 
-    eta: share of fresh noise: 0 is Euler, 1 fully ancestral
+    Args:
+        eta: Share of fresh noise: 0 is Euler, 1 fully ancestral.
     """
 
     def __init__(self, eta: float = 1.0):

@@ -19,7 +19,8 @@ class ExpAB(PlannedSampler):
     ddim, 3 is dpmpp_3m. The order rises with the history; an estimate at alpha = 0 does not count; the step to sigma_t
     = 0, where h is infinite, is of first order.
 
-    order: estimates a step is made from, 1 to 4, which is the order of convergence
+    Args:
+        order: Estimates a step is made from, 1 to 4, which is the order of convergence.
     """
 
     def __init__(self, order: int = 2):

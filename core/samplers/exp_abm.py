@@ -26,8 +26,9 @@ class ExpABM(PlannedSampler):
     and the last point is a predicted one. pece: a step ends at the corrected point, which is evaluated too: two
     evaluations a step. Steps from alpha_s = 0 and to sigma_t = 0 are of first order, with one evaluation.
 
-    order: order of convergence, 2 to 4
-    mode:  pec (one evaluation a step) or pece (two)
+    Args:
+        order: Order of convergence, 2 to 4.
+        mode: pec (one evaluation a step) or pece (two).
     """
 
     def __init__(self, order: int = 3, mode: Literal["pec", "pece"] = "pec"):

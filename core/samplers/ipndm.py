@@ -26,7 +26,8 @@ class IPNDM(PlannedSampler):
     2, on unequal steps 1 (lms has the weights for any steps). The number of estimates rises with the history. From
     alpha_s = 0, where rho is infinite, the step is of first order, and that estimate does not count later.
 
-    estimates: how many noise estimates a step is made from, 1 to 4; 1 is ddim
+    Args:
+        estimates: How many noise estimates a step is made from, 1 to 4; 1 is ddim.
     """
 
     order = 1

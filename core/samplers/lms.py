@@ -21,7 +21,8 @@ class LMS(PlannedSampler):
     infinite, the step is of first order, and that estimate does not count later; the step to sigma_t = 0 is of full
     order.
 
-    order: estimates a step is made from, 1 to 4, which is the order of convergence
+    Args:
+        order: Estimates a step is made from, 1 to 4, which is the order of convergence.
     """
 
     def __init__(self, order: int = 4):

@@ -27,10 +27,11 @@ class Restart(PlannedSampler):
     sigma_b^2 - (alpha_b / alpha_a)^2 sigma_a^2, then Heun back down over levels even in rho^(1/7). The interval is
     moved, as a factor of rho, so that it begins at the level of the list nearest to `low`; a single step has none.
 
-    low:   rho where a restart begins, t_min of the paper
-    high:  rho that it leads up to, t_max
-    times: how often, K
-    steps: Heun steps of a restart; None: a quarter of the list's, at least 2
+    Args:
+        low: rho where a restart begins, t_min of the paper.
+        high: rho that it leads up to, t_max.
+        times: How often, K.
+        steps: Heun steps of a restart; None: a quarter of the list's, at least 2.
     """
 
     stochastic = True

@@ -26,13 +26,14 @@ class SASolver(PlannedSampler):
     evaluation a step. A step ends at the predicted point; the correction enters with the next step, and the last point
     is a predicted one. The order rises with the history; where h is infinite (alpha_s = 0, sigma_t = 0) it is 1.
 
-    eta:             strength of the noise inside the window: 0 solves the ODE, 1 the reverse SDE
-    window:          (lowest, highest) tau of the levels s whose steps draw noise
-    predictor_order: estimates the predictor uses, 1 to 4
-    corrector_order: estimates the corrector uses, the new one included, 2 to 5; 0: no corrector
-    noise:           path (what a Brownian path on tau gains, the same at any number of steps), or step (fresh)
-    lower_final:     orders fall to 1 and 2 over the last steps: steadier where those are few and long in lambda; the
-                     order is then 2 at most where the last does not end clean
+    Args:
+        eta: Strength of the noise inside the window: 0 solves the ODE, 1 the reverse SDE.
+        window: (lowest, highest) tau of the levels s whose steps draw noise.
+        predictor_order: Estimates the predictor uses, 1 to 4.
+        corrector_order: Estimates the corrector uses, the new one included, 2 to 5; 0: no corrector.
+        noise: Path (what a Brownian path on tau gains, the same at any number of steps), or step (fresh).
+        lower_final: Orders fall to 1 and 2 over the last steps: steadier where those are few and long in lambda; the
+            order is then 2 at most where the last does not end clean.
     """
 
     def __init__(

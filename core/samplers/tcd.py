@@ -17,7 +17,8 @@ class TCD(PlannedSampler):
     gamma above 0 the step down is long however many steps there are, which is right for the distilled network alone: a
     plain denoiser does not converge.
 
-    gamma: how far below the target: 0 is ddim, 1 goes to clean data, as lcm
+    Args:
+        gamma: How far below the target: 0 is ddim, 1 goes to clean data, as lcm.
     """
 
     def __init__(self, gamma: float = 0.3):

@@ -28,10 +28,11 @@ class UniPC(PlannedSampler):
     A step ends at the predicted point, where the estimate is made; the correction enters with the next step, before its
     predictor, and the last point is a predicted one. There is no correction to a step from alpha_s = 0.
 
-    predictor_order: p of UniPC-p, estimates the predictor uses: 1, 2 or 3
-    variant:         B(h) for two nodes: bh1 (h), or bh2 (1 - e^-h), which suits few steps
-    lower_final:     p falls to 1 over the last steps: steadier where those are few and long in lambda; the last of them
-                     makes the order 2 where it does not end clean
+    Args:
+        predictor_order: p of UniPC-p, estimates the predictor uses: 1, 2 or 3.
+        variant: B(h) for two nodes: bh1 (h), or bh2 (1 - e^-h), which suits few steps.
+        lower_final: p falls to 1 over the last steps: steadier where those are few and long in lambda; the last of them
+            makes the order 2 where it does not end clean.
     """
 
     def __init__(self, predictor_order: int = 2, variant: Literal["bh1", "bh2"] = "bh2", lower_final: bool = False):

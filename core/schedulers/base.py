@@ -39,9 +39,11 @@ class NoiseLevel64(NoiseLevel):
 class Schedule(ABC):
     """A noise schedule. Subclasses state the range of t and three functions, each elementwise and exact in float64.
 
-    t_min, t_max: the range that training draws from and spacings cover; t_max is the noisiest
-    t_clean:      the time at which alpha = 1 and sigma = 0; `level` returns exactly those there
-    steps:        number of steps of a schedule that was defined on a grid (DDPM's 1000), else None
+    Attributes:
+        t_min: The range that training draws from and spacings cover; t_max is the noisiest.
+        t_max: The range that training draws from and spacings cover; t_max is the noisiest.
+        t_clean: The time at which alpha = 1 and sigma = 0; `level` returns exactly those there.
+        steps: Number of steps of a schedule that was defined on a grid (DDPM's 1000), else None.
     """
 
     t_min: float

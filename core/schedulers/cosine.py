@@ -20,8 +20,10 @@ class Cosine(Schedule):
     rho = sigma / alpha = shift tan(pi t / 2) with alpha^2 + sigma^2 = 1, t from 1 (noise) to 0; with no shift that is
     alpha = cos(pi t / 2), sigma = sin(pi t / 2). The log signal-to-noise ratio is moved by -2 log(shift) at every t.
 
-    t_min: smallest time that training and spacings visit; sigma there is about shift pi t_min / 2
-    shift: multiplies rho = sigma / alpha at every t; d / 64 for pictures of d x d elements is the paper's, 1 is none
+    Args:
+        t_min: Smallest time that training and spacings visit; sigma there is about shift pi t_min / 2.
+        shift: Multiplies rho = sigma / alpha at every t; d / 64 for pictures of d x d elements is the paper's, 1 is
+            none.
     """
 
     t_max = 1.0

@@ -22,11 +22,12 @@ class Custom(Schedule):
     are taken through them); both are finite and at least 0 from t_min to t_max, and sigma / alpha rises there. A recipe
     holds no functions: there, `table` has a schedule as numbers, and `custom` has alpha = 1 - t, sigma = t.
 
-    alpha:   scale of the data; None: 1 - t
-    sigma:   standard deviation of the noise; None: t
-    t_min:   smallest time that training and spacings visit
-    t_max:   the noisiest time
-    t_clean: the time that stands for clean data, at which the functions are not asked
+    Args:
+        alpha: Scale of the data; None: 1 - t.
+        sigma: Standard deviation of the noise; None: t.
+        t_min: Smallest time that training and spacings visit.
+        t_max: The noisiest time.
+        t_clean: The time that stands for clean data, at which the functions are not asked.
     """
 
     def __init__(

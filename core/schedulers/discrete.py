@@ -50,12 +50,13 @@ class Discrete(Schedule):
     arXiv:2305.08891, algorithm 1). Its logarithm has no line to follow there, so between the last two indices alpha
     itself is interpolated linearly: finite, continuous, and inverted exactly, to rho = inf.
 
-    betas:         how beta grows with the index: linear, scaled_linear (linear in sqrt(beta)), sigmoid, cosine,
-                   exponential or laplace
-    steps:         number of indices
-    beta_min:      first beta of the linear kinds and of sigmoid; None: 1e-4, of scaled_linear 0.00085
-    beta_max:      last beta of the linear kinds and of sigmoid; None: 0.02, of scaled_linear 0.012
-    zero_terminal: whether alpha is rescaled to exactly 0 at the last index (an eps network is refused there)
+    Args:
+        betas: How beta grows with the index: linear, scaled_linear (linear in sqrt(beta)), sigmoid, cosine, exponential
+            or laplace.
+        steps: Number of indices.
+        beta_min: First beta of the linear kinds and of sigmoid; None: 1e-4, of scaled_linear 0.00085.
+        beta_max: Last beta of the linear kinds and of sigmoid; None: 0.02, of scaled_linear 0.012.
+        zero_terminal: Whether alpha is rescaled to exactly 0 at the last index (an eps network is refused there).
     """
 
     t_min = 0.0

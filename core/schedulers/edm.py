@@ -12,8 +12,9 @@ from .base import Schedule
 class EDM(Schedule):
     """Data of unit variance plus noise, x = x0 + sigma eps; time is sigma itself.
 
-    sigma_min: smallest noise before the last step to clean, in units of the data's deviation
-    sigma_max: largest noise, in units of the data's deviation
+    Args:
+        sigma_min: Smallest noise before the last step to clean, in units of the data's deviation.
+        sigma_max: Largest noise, in units of the data's deviation.
     """
 
     t_clean = 0.0

@@ -25,12 +25,15 @@ class RectifiedFlow(Schedule):
     The shift lives here and nowhere else: uniform times and linear spacings are shifted by it, once. Densities and
     spacings that are stated in rho or tau name levels, not times, so it does not touch them.
 
-    shift:   multiplies rho = sigma / alpha at every t; above 1 spends more time at high noise (large pictures want it);
-             auto: exp(mu), mu linear in the number of positions (frames, or height times width) of the diffused tensor
-    t_min:   smallest time that training and spacings visit
-    lengths: two numbers of positions, for auto
-    mus:     log shift at these, for auto
-    spec:  facts of the data, with the shape of the diffused tensor; while that is unknown auto takes the first of mus
+    Args:
+        shift: Multiplies rho = sigma / alpha at every t; above 1 spends more time at high noise (large pictures want
+            it); auto: exp(mu), mu linear in the number of positions (frames, or height times width) of the diffused
+            tensor.
+        t_min: Smallest time that training and spacings visit.
+        lengths: Two numbers of positions, for auto.
+        mus: log shift at these, for auto.
+        spec: Facts of the data, with the shape of the diffused tensor; while that is unknown auto takes the first of
+            mus.
     """
 
     t_max = 1.0

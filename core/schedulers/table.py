@@ -18,11 +18,12 @@ class Table(Schedule):
 
     A first row with alpha 1 and sigma 0 is clean. Without one, clean is put one step before the first row.
 
-    t:     rising times
-    alpha: scale of the data at each
-    sigma: standard deviation of the noise at each; sigma / alpha must rise with t
-    t_min: smallest time that training and spacings visit; null: the first row, or a thousandth of the way from clean to
-           the last row where the table starts clean, or to its second row if that is nearer
+    Args:
+        t: Rising times.
+        alpha: Scale of the data at each.
+        sigma: Standard deviation of the noise at each; sigma / alpha must rise with t.
+        t_min: Smallest time that training and spacings visit; null: the first row, or a thousandth of the way from
+            clean to the last row where the table starts clean, or to its second row if that is nearer.
     """
 
     def __init__(

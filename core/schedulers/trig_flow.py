@@ -17,7 +17,8 @@ class TrigFlow(Schedule):
     alpha(t) = cos t, sigma(t) = sin t, t from pi/2 (noise) to 0. The levels are those of `cosine`; networks of this
     family are told t itself (clock `time`) and put out v.
 
-    t_min: smallest time that training and spacings visit, in radians; sigma there is about t_min
+    Args:
+        t_min: Smallest time that training and spacings visit, in radians; sigma there is about t_min.
     """
 
     t_max = math.pi / 2

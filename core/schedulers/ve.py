@@ -17,8 +17,9 @@ class VE(Schedule):
     alpha(t) = 1, sigma(t) = sigma_min (sigma_max / sigma_min)^t, t from 1 to 0; clean is t = -1, off that curve. The
     same family of levels as `edm`; here a step in t is a step in log sigma, so uniform times are log-uniform noise.
 
-    sigma_min: smallest noise before the last step to clean, in units of the data's deviation
-    sigma_max: largest noise, in units of the data's deviation
+    Args:
+        sigma_min: Smallest noise before the last step to clean, in units of the data's deviation.
+        sigma_max: Largest noise, in units of the data's deviation.
     """
 
     t_min = 0.0

@@ -14,9 +14,10 @@ class VPLinear(Schedule):
 
     alpha(t) = exp(-t^2 (beta_max - beta_min) / 4 - t beta_min / 2), sigma^2 = 1 - alpha^2, t from 1 (noise) to 0.
 
-    beta_min: rate of noising at t = 0, per unit of t
-    beta_max: rate of noising at t = 1, per unit of t
-    t_min:    smallest time that training and spacings visit; sigma there is about sqrt(beta_min t_min)
+    Args:
+        beta_min: Rate of noising at t = 0, per unit of t.
+        beta_max: Rate of noising at t = 1, per unit of t.
+        t_min: Smallest time that training and spacings visit; sigma there is about sqrt(beta_min t_min).
     """
 
     t_max = 1.0

@@ -16,7 +16,8 @@ from ..types import Conditioning, Estimate, NoiseLevel, expand
 class Problem(Protocol):
     """Data that is known exactly, and its own denoiser. d is the number of elements of a sample.
 
-    shape: (C, *spatial) of one sample
+    Attributes:
+        shape: (C, *spatial) of one sample.
     """
 
     shape: tuple[int, ...]
@@ -64,8 +65,9 @@ class Problem(Protocol):
 class ClosedForm(ABC):
     """Everything that follows from the components of a mixture; subclasses say how one component answers.
 
-    weights: (K,) probabilities of the components
-    name:    which embedding of the conditions holds (B, K) factors on the weights
+    Attributes:
+        weights: (K,) probabilities of the components.
+        name: Which embedding of the conditions holds (B, K) factors on the weights.
     """
 
     shape: tuple[int, ...]

@@ -22,10 +22,11 @@ Levels = Callable[[Schedule, int], Sequence[NoiseLevel]]  # schedule, steps -> t
 class Cost:
     """One point of the curve.
 
-    asked: evaluations allowed
-    nfe:   evaluations used: the most that whole steps make of it; of an adaptive sampler, their mean over samples
-    steps: steps of the method; 0 where it chooses them itself
-    error: root mean square error of the final x0 against the exact solution of the ODE from the same point
+    Attributes:
+        asked: Evaluations allowed.
+        nfe: Evaluations used: the most that whole steps make of it; of an adaptive sampler, their mean over samples.
+        steps: Steps of the method; 0 where it chooses them itself.
+        error: Root mean square error of the final x0 against the exact solution of the ODE from the same point.
     """
 
     asked: int
@@ -67,7 +68,8 @@ def error_against_nfe(
 
     An adaptive one, which chooses its evaluations itself, gives one point whatever is asked.
 
-    levels: where it stops; evenly in tau unless given
+    Args:
+        levels: Where it stops; evenly in tau unless given.
     """
     if sampler.adaptive:
         return [_adaptive(sampler, schedule, problem, count, seed)]

@@ -209,7 +209,8 @@ def _check_staying(sampler: Sampler, schedule: Schedule, levels: Sequence[NoiseL
 def check_order(sampler: Sampler, tolerance: float = 0.2, schedules: Sequence[Schedule] | None = None) -> None:
     """The order that a deterministic sampler states, within `tolerance`; finite with its own start and on the whole.
 
-    schedules: where it is measured; None: vp_linear, edm, rectified_flow, and discrete with zero terminal SNR
+    Args:
+        schedules: Where it is measured; None: vp_linear, edm, rectified_flow, and discrete with zero terminal SNR.
     """
     if sampler.order is None:
         return
@@ -258,7 +259,8 @@ class SamplerConformance:
         class TestMine(SamplerConformance):
             sampler = Mine()
 
-    sampler: the sampler under test, with the options it is to be tested with
+    Attributes:
+        sampler: The sampler under test, with the options it is to be tested with.
     """
 
     sampler: Sampler

@@ -20,10 +20,11 @@ _ZERO = 1e-13  # of the largest variance: below it a direction does not vary
 class DenseMixture(ClosedForm):
     """A Gaussian mixture with full covariances, which may be singular. Computes in the dtype and on the device of x.
 
-    means:       (K, *shape), shape = (C, *spatial) of one sample with d elements
-    covariances: (K, d, d), symmetric, not negative
-    weights:     (K,) probabilities of the components; None: equal
-    name:        which embedding of the conditions holds (B, K) factors on the weights
+    Args:
+        means: (K, *shape), shape = (C, *spatial) of one sample with d elements.
+        covariances: (K, d, d), symmetric, not negative.
+        weights: (K,) probabilities of the components; None: equal.
+        name: Which embedding of the conditions holds (B, K) factors on the weights.
     """
 
     def __init__(self, means: Tensor, covariances: Tensor, weights: Tensor | None = None, name: str = "label"):
@@ -106,9 +107,10 @@ class DenseMixture(ClosedForm):
         y = x0[mask] + noise eps; with G = C[:, m] (C[m, m] + noise^2)^-1:
         mean mu + G (y - mu[m]), covariance C - G C[m, :], weights w_k N(y; mu[m], C[m, m] + noise^2).
 
-        mask:  bool, broadcastable to shape
-        seen:  (*shape), its values at the mask are y; the others are not read
-        noise: deviation of the noise on y; 0: seen exactly, and samples then hold y there
+        Args:
+            mask: bool, broadcastable to shape.
+            seen: (*shape), its values at the mask are y; the others are not read.
+            noise: Deviation of the noise on y; 0: seen exactly, and samples then hold y there.
         """
         m = flat_mask(mask, self.shape)
         y = torch.as_tensor(seen, dtype=torch.float64).reshape(-1)[m]

@@ -29,8 +29,9 @@ DATA = ((0.7, 0.4), (-0.5, 1.0), (0.3, 1.6))  # mean and deviation of the Gaussi
 class Statistics:
     """Errors of a set of samples.
 
-    mean:       distance of the samples' mean from the problem's, in units of the data's deviation (root of the trace)
-    covariance: distance of their covariance from the problem's, relative, in the Frobenius norm
+    Attributes:
+        mean: Distance of the samples' mean from the problem's, in units of the data's deviation (root of the trace).
+        covariance: Distance of their covariance from the problem's, relative, in the Frobenius norm.
     """
 
     mean: float
@@ -41,10 +42,12 @@ class Statistics:
 class DistributionError:
     """What a sampler made, beside as many exact samples.
 
-    made, chance: errors of the sampler's samples, and of the exact ones, which are off by chance alone
-    distance:     energy distance between the two sets, in units of the data
-    p:            share of random splits at least as far apart: small where the distributions differ
-    count:        samples in each set
+    Attributes:
+        made: Errors of the sampler's samples, and of the exact ones, which are off by chance alone.
+        chance: Errors of the sampler's samples, and of the exact ones, which are off by chance alone.
+        distance: Energy distance between the two sets, in units of the data.
+        p: Share of random splits at least as far apart: small where the distributions differ.
+        count: Samples in each set.
     """
 
     made: Statistics

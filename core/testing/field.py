@@ -17,9 +17,10 @@ class Field(ClosedForm):
     Fourier modes are independent with variance P(f), so E[x0 | x] multiplies mode f by alpha P / (alpha^2 P + sigma^2)
     (Wiener's filter).
 
-    power:    (*spatial) > 0, variance of each mode of an orthonormal FFT, P(-f) = P(f); its mean is the variance of an
-              element
-    channels: C
+    Args:
+        power: (*spatial) > 0, variance of each mode of an orthonormal FFT, P(-f) = P(f); its mean is the variance of an
+            element.
+        channels: C.
     """
 
     def __init__(self, power: Tensor, channels: int = 1):
@@ -86,10 +87,11 @@ def band_limited(
 ) -> Field:
     """A field of unit variance whose power lies below a cutoff, with a floor of white noise above it.
 
-    size:   elements along each axis
-    cutoff: highest frequency |f| of the band, in cycles an element
-    slope:  power within the band falls as 1 / (f0 + |f|)^slope, f0 = 1 / the longest axis
-    floor:  deviation of every mode outside the band
+    Args:
+        size: Elements along each axis.
+        cutoff: Highest frequency |f| of the band, in cycles an element.
+        slope: Power within the band falls as 1 / (f0 + |f|)^slope, f0 = 1 / the longest axis.
+        floor: Deviation of every mode outside the band.
     """
     if not (cutoff > 0 and 0 < floor < 1):
         raise BadInput(f"a band-limited field needs cutoff > 0 and 0 < floor < 1, not {cutoff} and {floor}")

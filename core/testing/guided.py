@@ -19,8 +19,11 @@ ALWAYS, MIDDLE = (0.0, 1.0), (0.3, 0.7)
 class Probe(Denoiser):
     """A smooth estimate that acts element by element, follows conditions `a` and `b` and the level, and counts calls.
 
-    shift: tells two probes apart
-    calls: rows of each call
+    Args:
+        shift: Tells two probes apart.
+
+    Attributes:
+        calls: Rows of each call.
     """
 
     def __init__(self, shift: float = 0.0):
@@ -73,9 +76,10 @@ def check_guidance(
 ) -> None:
     """Everything a guidance must hold: cost, window, levels, batches, runs, padding, gradients, precision, ends.
 
-    make:     window -> the guidance with settings at which it acts, for conditions named a and b
-    identity: the guidance with settings at which it changes nothing, if it has such
-    before:   guidances that stand before it in the list, where it only shapes what others do
+    Args:
+        make: window -> the guidance with settings at which it acts, for conditions named a and b.
+        identity: The guidance with settings at which it changes nothing, if it has such.
+        before: Guidances that stand before it in the list, where it only shapes what others do.
     """
 
     def parts(window: tuple[float, float]) -> Parts:

@@ -22,12 +22,13 @@ from .dense import DenseMixture, flat_mask
 class GaussianMixture:
     """A denoiser (`denoise`) that knows its data exactly. Computes in the dtype and on the device of x.
 
-    means:   (K, *shape), shape = (C, *spatial) of one sample
-    std:     (K,) or one number: deviation in every direction
-    weights: (K,) probabilities of the components; None: equal. Components are the classes that conditions name
-    basis:   (K, r, *shape) orthonormal directions of extra variance; None: none
-    spread:  (K, r) deviations along them, in addition to std
-    name:    which embedding of the conditions holds (B, K) factors on the weights: one-hot for a class, ones for none
+    Args:
+        means: (K, *shape), shape = (C, *spatial) of one sample.
+        std: (K,) or one number: deviation in every direction.
+        weights: (K,) probabilities of the components; None: equal. Components are the classes that conditions name.
+        basis: (K, r, *shape) orthonormal directions of extra variance; None: none.
+        spread: (K, r) deviations along them, in addition to std.
+        name: Which embedding of the conditions holds (B, K) factors on the weights: one-hot for a class, ones for none.
     """
 
     def __init__(
@@ -135,9 +136,10 @@ class GaussianMixture:
         precision is P = I + W_m W_m^T / v, v = std^2 + noise^2, its mean P^-1 W_m (y - mu_m) / v. The rest keeps
         std^2 I and gains W_r^T P^-1 W_r; the weights are w_k p(y | k).
 
-        mask:  bool, broadcastable to shape: the elements that were seen
-        seen:  (*shape), its values at the mask are y; the others are not read
-        noise: deviation of the noise on y
+        Args:
+            mask: bool, broadcastable to shape: the elements that were seen.
+            seen: (*shape), its values at the mask are y; the others are not read.
+            noise: Deviation of the noise on y.
         """
         m = flat_mask(mask, self.shape)
         away = torch.as_tensor(seen, dtype=torch.float64).reshape(-1)[m] - self.means[:, m]  # (K, n)
@@ -219,7 +221,8 @@ def _noise_share(variance: Tensor, alpha: Number, sigma: Number) -> Tensor:
 def example(seed: int = 0, shape: tuple[int, ...] = (2, 3), components: int = 3, rank: int = 0) -> GaussianMixture:
     """A mixture of unit overall scale, made by seed: the problem that orders and samplers are measured on.
 
-    shape: (C, *spatial); rank: directions of extra variance a component
+    Args:
+        shape: (C, *spatial); rank: directions of extra variance a component.
     """
     rng = generator(seed, 0, "example mixture")
     d = math.prod(shape)

@@ -41,7 +41,9 @@ def trajectory(
 ) -> list[Tensor]:
     """u = x / (alpha + sigma) at every tau, from u (B, *shape) float64 at taus[0]: the same curve on every schedule.
 
-    density: steps of the method on a unit of asinh(tau / s), s the problem's scale; at least one between neighbours
+    Args:
+        density: Steps of the method on a unit of asinh(tau / s), s the problem's scale; at least one between
+            neighbours.
     """
     s = min(max(problem.scale, 1e-3), 0.5)
 

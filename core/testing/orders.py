@@ -36,8 +36,9 @@ POINTS = 32  # so many that leading terms of the error do not happen to cancel
 class Order:
     """Errors at several step sizes and the order they show.
 
-    steps:  numbers of steps
-    errors: root mean square error of the last point over alpha + sigma there
+    Attributes:
+        steps: Numbers of steps.
+        errors: Root mean square error of the last point over alpha + sigma there.
     """
 
     steps: tuple[int, ...]

@@ -16,9 +16,11 @@ from .mutation import announce
 def plant(component: type, old: str, new: str, helper: ModuleType | None = None) -> type:
     """The class `component` from its source with `old` replaced by `new`, which must occur exactly once.
 
-    helper: the module that holds `old`, if it is not the component's own but one that it imports
+    Args:
+        helper: The module that holds `old`, if it is not the component's own but one that it imports.
 
-    Raises ValueError where `old` does not occur exactly once: the fault was not planted.
+    Raises:
+        ValueError: If `old` does not occur exactly once: the fault was not planted.
     """
     own = sys.modules[component.__module__]
     faulty = _changed(helper or own, old, new)

@@ -23,12 +23,15 @@ STEPS = 16  # of the run whose invariants and evaluations a step are shown
 class Measured:
     """A sampler on one schedule.
 
-    interior, own_start, whole: orders of convergence of a deterministic method (see orders)
-    weak:    weak order of a stochastic one (see distribution)
-    data:    largest error of a point from alpha x0 when the plan is run on D = x0, over alpha + sigma
-    noise:   largest error of a point's noise from sigma, over alpha + sigma
-    nfe:     evaluations a step
-    refused: why the sampler does not take this schedule, if it does not
+    Attributes:
+        interior: Orders of convergence of a deterministic method (see orders).
+        own_start: Orders of convergence of a deterministic method (see orders).
+        whole: Orders of convergence of a deterministic method (see orders).
+        weak: Weak order of a stochastic one (see distribution).
+        data: Largest error of a point from alpha x0 when the plan is run on D = x0, over alpha + sigma.
+        noise: Largest error of a point's noise from sigma, over alpha + sigma.
+        nfe: Evaluations a step.
+        refused: Why the sampler does not take this schedule, if it does not.
     """
 
     interior: Order | None = None
@@ -55,10 +58,11 @@ class Drawn:
 class SamplerReport:
     """A sampler, measured.
 
-    name:     what it is called
-    measured: schedule -> orders, invariants, evaluations
-    costs:    schedule -> sampler -> error against evaluations, where the sampler is deterministic
-    drawn:    schedule -> sampler -> errors of the distribution, where it is stochastic
+    Attributes:
+        name: What it is called.
+        measured: schedule -> orders, invariants, evaluations.
+        costs: schedule -> sampler -> error against evaluations, where the sampler is deterministic.
+        drawn: schedule -> sampler -> errors of the distribution, where it is stochastic.
     """
 
     name: str
@@ -86,11 +90,12 @@ def measure(
 ) -> SamplerReport:
     """The report of `sampler`, on every schedule, with others beside it.
 
-    against: samplers to compare with, by name
-    problem: where errors against evaluations are measured; orders are on a small mixture of their own
-    nfe:     numbers of evaluations
-    levels:  where the samplers stop
-    count:   points of a deterministic comparison, samples of a stochastic one
+    Args:
+        against: Samplers to compare with, by name.
+        problem: Where errors against evaluations are measured; orders are on a small mixture of their own.
+        nfe: Numbers of evaluations.
+        levels: Where the samplers stop.
+        count: Points of a deterministic comparison, samples of a stochastic one.
     """
     report = SamplerReport(name, sampler.order, sampler.stochastic, sampler.keeps_marginal)
     for title, schedule in schedules.items():

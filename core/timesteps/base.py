@@ -24,9 +24,12 @@ class TimestepSpacing(ABC):
         """(steps,) falling times in the schedule's units, float64, without the clean level that ends the list."""
 
     def levels(self, schedule: Schedule, steps: int) -> list[NoiseLevel64]:
-        """steps + 1 levels: the times above, then clean data. Raises BadInput unless they fall strictly.
+        """steps + 1 levels: the times above, then clean data.
 
         The message names the spacing and the level that repeats or rises; none is dropped silently.
+
+        Raises:
+            BadInput: Unless they fall strictly.
         """
         if not isinstance(steps, Integral) or steps < 1:
             raise BadInput(f"steps must be at least 1, and whole, not {steps!r}")
@@ -52,8 +55,10 @@ def name_of(spacing: TimestepSpacing) -> str:
 def check_falling(levels: Sequence[NoiseLevel], name: str = "") -> None:
     """Refuse an empty list, a level that is no number, and one that is not quieter than the one before.
 
-    In a map single elements may keep their level, as long as some fall and none rises. Raises BadInput, which calls the
-    list by `name`.
+    In a map single elements may keep their level, as long as some fall and none rises.
+
+    Raises:
+        BadInput: The message calls the list by `name`.
     """
     if len(levels) < 2:
         raise BadInput("a sampler needs at least two levels: where it starts and where it ends")
@@ -115,7 +120,8 @@ def spread(
     rho = steps on. In tau the first step is then as long as `trailing`'s on rectified flow, and shrinks as 1 / steps: a
     fixed rho there leaves an error that more steps do not reduce.
 
-    Raises BadInput unless 0 < last < first <= where the schedule starts.
+    Raises:
+        BadInput: Unless 0 < last < first <= where the schedule starts.
     """
     name = name_of(spacing)
     first, last = rho_range(schedule, highest, lowest, name)

@@ -20,8 +20,9 @@ class Beta(TimestepSpacing):
     t_i = t_min + Q(1 - i/N) (t_max - t_min), Q the inverse of the regularised incomplete beta function I_x(a, b);
     whole indices on a schedule that is defined on a grid.
 
-    a: first exponent; below 1 puts more steps at low noise
-    b: second exponent; below 1 puts more steps at high noise
+    Args:
+        a: First exponent; below 1 puts more steps at low noise.
+        b: Second exponent; below 1 puts more steps at high noise.
     """
 
     def __init__(self, a: float = 0.6, b: float = 0.6):

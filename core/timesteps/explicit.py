@@ -13,7 +13,8 @@ from .base import TimestepSpacing
 class Explicit(TimestepSpacing):
     """The times of a list, then clean data.
 
-    times: falling times in the schedule's units; clean may be left out
+    Args:
+        times: Falling times in the schedule's units; clean may be left out.
     """
 
     def __init__(self, times: list[float]):

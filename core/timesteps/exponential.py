@@ -14,7 +14,8 @@ class Exponential(UniformLogSNR):
 
     rho_i = rho_max (rho_min / rho_max)^(i/(N-1)).
 
-    rho_min: sigma / alpha of the last step before clean; None: the schedule's own
-    rho_max: sigma / alpha of the first; None: the schedule's own; where that is alpha = 0, exactly that level, and the
-             rest from rho = steps on
+    Args:
+        rho_min: sigma / alpha of the last step before clean; None: the schedule's own.
+        rho_max: sigma / alpha of the first; None: the schedule's own; where that is alpha = 0, exactly that level, and
+            the rest from rho = steps on.
     """

@@ -14,10 +14,11 @@ class Karras(TimestepSpacing):
 
     rho_i = (rho_max^(1/p) + i/(N-1) (rho_min^(1/p) - rho_max^(1/p)))^p.
 
-    exponent: p; larger puts more steps at low noise
-    rho_min:  sigma / alpha of the last step before clean; None: the schedule's own
-    rho_max:  sigma / alpha of the first; None: the schedule's own; where that is alpha = 0, exactly that level, and
-              the rest from rho = steps on
+    Args:
+        exponent: p; larger puts more steps at low noise.
+        rho_min: sigma / alpha of the last step before clean; None: the schedule's own.
+        rho_max: sigma / alpha of the first; None: the schedule's own; where that is alpha = 0, exactly that level, and
+            the rest from rho = steps on.
     """
 
     def __init__(self, exponent: float = 7.0, rho_min: float | None = None, rho_max: float | None = None):

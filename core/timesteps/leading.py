@@ -16,7 +16,8 @@ class Leading(TimestepSpacing):
     t_i = t_min + offset + (N-1-i) (t_max - t_min)/N. On a schedule that is defined on a grid the step is the whole
     number floor(steps of the schedule / N).
 
-    offset: added to every time, in the schedule's units; 1 is what latent diffusion uses
+    Args:
+        offset: Added to every time, in the schedule's units; 1 is what latent diffusion uses.
     """
 
     def __init__(self, offset: float = 0.0):

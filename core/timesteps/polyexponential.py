@@ -15,10 +15,11 @@ class PolyExponential(TimestepSpacing):
 
     log rho_i = log rho_min + (1 - i/(N-1))^p (log rho_max - log rho_min).
 
-    exponent: p; 1 is `exponential`, above 1 puts more steps at low noise
-    rho_min:  sigma / alpha of the last step before clean; None: the schedule's own
-    rho_max:  sigma / alpha of the first; None: the schedule's own; where that is alpha = 0, exactly that level, and
-              the rest from rho = steps on
+    Args:
+        exponent: p; 1 is `exponential`, above 1 puts more steps at low noise.
+        rho_min: sigma / alpha of the last step before clean; None: the schedule's own.
+        rho_max: sigma / alpha of the first; None: the schedule's own; where that is alpha = 0, exactly that level, and
+            the rest from rho = steps on.
     """
 
     def __init__(self, exponent: float = 1.0, rho_min: float | None = None, rho_max: float | None = None):

@@ -25,8 +25,9 @@ class Shifted(TimestepSpacing):
 
     A schedule that has a shift of its own is refused: the shift would count twice.
 
-    spacing: the spacing whose levels are shifted; null: trailing
-    shift:   above 1 spends more steps at high noise
+    Args:
+        spacing: The spacing whose levels are shifted; null: trailing.
+        shift: Above 1 spends more steps at high noise.
     """
 
     def __init__(self, spacing: Annotated[TimestepSpacing | None, Kind("timesteps")] = None, shift: float = 3.0):

@@ -14,9 +14,10 @@ class UniformLogSNR(TimestepSpacing):
 
     log rho_i = log rho_max + i/(N-1) (log rho_min - log rho_max).
 
-    rho_min: sigma / alpha of the last step before clean; None: the schedule's own
-    rho_max: sigma / alpha of the first; None: the schedule's own; where that is alpha = 0, exactly that level, and the
-             rest from rho = steps on
+    Args:
+        rho_min: sigma / alpha of the last step before clean; None: the schedule's own.
+        rho_max: sigma / alpha of the first; None: the schedule's own; where that is alpha = 0, exactly that level, and
+            the rest from rho = steps on.
     """
 
     def __init__(self, rho_min: float | None = None, rho_max: float | None = None):

@@ -87,7 +87,8 @@ def build_parts(recipe: Recipe, spec: MediaSpec) -> Parts:
 def fit_codec(codec: Codec, data: Dataset) -> ClipLengths:
     """Fit on 2000 to 4000 examples (all, where there are fewer) spread evenly over the training split.
 
-    Returns the lengths of those examples, as a checkpoint keeps them.
+    Returns:
+        The lengths of those examples, as a checkpoint keeps them.
     """
     stride = max(1, len(data) // FIT_ITEMS)
     found: list[tuple[int, int | None, int | None]] = []

@@ -88,7 +88,11 @@ def _write(path: Path, header: Header, tensors: dict[str, Tensor]) -> None:
 
 
 def read_header(path: Path) -> Header:
-    """What the checkpoint says of itself. Raises BadInput where it is damaged or not ours."""
+    """What the checkpoint says of itself.
+
+    Raises:
+        BadInput: If it is damaged or not ours.
+    """
     meta = _open(path).metadata() or {}
     if "sonolux" not in meta:
         raise BadInput(f"{path}: a safetensors file, but not a sonolux checkpoint (its header names no recipe)")
@@ -121,7 +125,11 @@ def _first_edition(facts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read(path: Path, module: nn.Module, part: str) -> None:
-    """Load the tensors of one part ("model", "ema", "codec") into a module. Raises BadInput where they do not fit."""
+    """Load the tensors of one part ("model", "ema", "codec") into a module.
+
+    Raises:
+        BadInput: If they do not fit.
+    """
     file = _open(path)
     found = {k[len(part) + 1 :]: file.get_tensor(k) for k in file.keys() if k.startswith(part + ".")}  # noqa: SIM118
     wanted = module.state_dict()
@@ -147,7 +155,8 @@ def read(path: Path, module: nn.Module, part: str) -> None:
 def read_optimizer(path: Path, optimizer: torch.optim.Optimizer) -> None:
     """Load the optimiser's state, each tensor in its parameter's memory layout: fused updates walk memory, not indices.
 
-    Raises BadInput where the file holds none, or that of other weights.
+    Raises:
+        BadInput: If the file holds none, or that of other weights.
     """
     file = _open(path)
     params = [p for group in optimizer.param_groups for p in group["params"]]

@@ -13,8 +13,10 @@ Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 def curves(path: Path, series: Series, x: str, y: str, log: str = "", title: str = "") -> Path:
     """Draw named curves (xs, ys) into one PNG.
 
-    x, y: what the axes show, with units
-    log:  axes on a logarithmic scale: "", "x", "y" or "xy"
+    Args:
+        x: What the axes show, with units.
+        y: What the axes show, with units.
+        log: Axes on a logarithmic scale: "", "x", "y" or "xy".
     """
     return panels(path, {title: series}, x, y, log, emphasis=False)
 
@@ -22,9 +24,11 @@ def curves(path: Path, series: Series, x: str, y: str, log: str = "", title: str
 def panels(path: Path, shown: Mapping[str, Series], x: str, y: str, log: str = "", emphasis: bool = True) -> Path:
     """Draw one panel of named curves for each title, side by side, into one PNG.
 
-    x, y:     what the axes show, with units
-    log:      axes on a logarithmic scale: "", "x", "y" or "xy"
-    emphasis: draw the first curve of each panel thicker than the others
+    Args:
+        x: What the axes show, with units.
+        y: What the axes show, with units.
+        log: Axes on a logarithmic scale: "", "x", "y" or "xy".
+        emphasis: Draw the first curve of each panel thicker than the others.
     """
     import matplotlib
 
@@ -65,8 +69,9 @@ def _whole_ticks(axes: Any, values: Sequence[float]) -> None:
 class Panel:
     """One distribution on a page.
 
-    values: numbers, drawn as a histogram; or name -> count, drawn as bars, the largest 24 of them
-    log:    whether the numbers are spread over a logarithmic axis
+    Attributes:
+        values: Numbers, drawn as a histogram; or name -> count, drawn as bars, the largest 24 of them.
+        log: Whether the numbers are spread over a logarithmic axis.
     """
 
     title: str

@@ -16,10 +16,11 @@ EVERY = 10.0  # seconds between the lines of a log
 class Lines:
     """Where there is no terminal: a plain line every `EVERY` seconds, and none for what is done before the first.
 
-    about: what goes on, at the beginning of a line
-    unit:  what is counted, one of it
-    total: how many there will be; None: not known
-    done:  how many were done before
+    Args:
+        about: What goes on, at the beginning of a line.
+        unit: What is counted, one of it.
+        total: How many there will be; None: not known.
+        done: How many were done before.
     """
 
     def __init__(self, about: str, unit: str, total: int | None = None, done: int = 0):
@@ -74,10 +75,11 @@ def bar(
 ) -> tqdm | Lines:
     """What counts `total` things: a bar with rate and time left on a terminal, else `Lines`.
 
-    done:  how many were done before
-    show:  say anything at all
-    delay: seconds before a bar is drawn
-    leave: let the bar stand when all is done
+    Args:
+        done: How many were done before.
+        show: Say anything at all.
+        delay: Seconds before a bar is drawn.
+        leave: Let the bar stand when all is done.
     """
     if show and not sys.stderr.isatty():
         return Lines(about, unit, total, done)

@@ -28,9 +28,10 @@ from torch import Tensor
 class Video:
     """Grey clips, (1, frames, height, width) in [-1, 1].
 
-    size: height and width in pixels
-    frames: how many
-    fps: frames a second: `seconds=1` are so many
+    Args:
+        size: Height and width in pixels.
+        frames: How many.
+        fps: Frames a second: `seconds=1` are so many.
     """
 
     name = "video"
@@ -80,12 +81,14 @@ class Video:
 class Balls:
     """A bright ball that moves across, up and down, or in a circle; made by code, deterministic by seed.
 
-    spec: the recipe's facts about the clips
-    split: which part: train or valid
-    valid: share of the clips for validation, 0 to 1
-    seed: number that all clips follow from
-    count: clips in both parts together
-    shortest: frames of the shortest clips, which are padded with black to the size of the others; null: none are short
+    Args:
+        spec: The recipe's facts about the clips.
+        split: Which part: train or valid.
+        valid: Share of the clips for validation, 0 to 1.
+        seed: Number that all clips follow from.
+        count: Clips in both parts together.
+        shortest: Frames of the shortest clips, which are padded with black to the size of the others; null: none are
+            short.
     """
 
     classes = ("across", "updown", "circle")
@@ -136,7 +139,8 @@ class Frames(Codec):
     """Grey values shifted and scaled to unit variance; time may wrap, so that a clip is a loop; clips may be shorter
     than the longest of their batch.
 
-    spec: channels and size of the clips
+    Args:
+        spec: Channels and size of the clips.
     """
 
     wrap = (0,)
@@ -174,11 +178,12 @@ class Frames(Codec):
 class UNet(UNetND):
     """The 3D U-Net: the core's layers over (frames, height, width).
 
-    spec: facts of the data, with the shape (C, frames, H, W) of the diffused tensor
-    width: channels at multiplier 1
-    stages: channel multipliers; each stage halves the resolution
-    attention: stages with self-attention
-    patch: elements along each axis that are folded into channels first
+    Args:
+        spec: Facts of the data, with the shape (C, frames, H, W) of the diffused tensor.
+        width: Channels at multiplier 1.
+        stages: Channel multipliers; each stage halves the resolution.
+        attention: Stages with self-attention.
+        patch: Elements along each axis that are folded into channels first.
     """
 
     def __init__(
@@ -193,7 +198,11 @@ class UNet(UNetND):
 
 
 def _bytes(clip: Tensor) -> np.ndarray:
-    """(1, frames, H, W) in [-1, 1] -> (frames, H, W) of bytes. Raises BadInput for values that are not finite."""
+    """(1, frames, H, W) in [-1, 1] -> (frames, H, W) of bytes.
+
+    Raises:
+        BadInput: For values that are not finite.
+    """
     if not bool(torch.isfinite(clip).all()):
         raise BadInput("a clip holds values that are not finite")
     return ((clip[0].clamp(-1, 1) + 1) * 127.5).round().byte().cpu().numpy()

@@ -267,8 +267,9 @@ def griffin_lim(
     every sound of a batch, so that a sound does not depend on its neighbours. The phase is found without gradients; the
     result is differentiable in the magnitude.
 
-    known: (..., frames hop) samples, and where they are known (bool): they are put in at every step, so that the phase
-        of the rest goes on from theirs; the result comes close to them there
+    Args:
+        known: (..., frames hop) samples, and where they are known (bool): they are put in at every step, so that the
+            phase of the rest goes on from theirs; the result comes close to them there.
     """
 
     def held(sound: Tensor) -> Tensor:

@@ -39,10 +39,11 @@ _UNKNOWN_SIZE = 0x7FFFFF00  # writers that cannot seek back put about this, or m
 class Sound:
     """A decoded file.
 
-    wave:    (C, frames) float32; may exceed 1 where the file does
-    rate:    of the wave, in Hz
-    source:  the file's own facts: rate in Hz, channels, frames, format, subtype
-    remarks: what a user should know: "upsampled from 8000 Hz", "mixing to mono loses 7 dB"
+    Attributes:
+        wave: (C, frames) float32; may exceed 1 where the file does.
+        rate: Of the wave, in Hz.
+        source: The file's own facts: rate in Hz, channels, frames, format, subtype.
+        remarks: What a user should know: "upsampled from 8000 Hz", "mixing to mono loses 7 dB".
     """
 
     wave: Tensor
@@ -69,8 +70,11 @@ def read(
     """Decode a whole file, resample it to `rate` and mix it to `channels` (None: as the file is).
 
     The format is known by the content, not by the name. Files are read from the beginning and never sought in:
-    libsndfile gives wrong samples after a seek in MP3. Raises Unreadable (a BadInput) with the reason for files that
-    are missing, empty, not sound, truncated, without frames, hold non-finite samples, or more than `most` samples.
+    libsndfile gives wrong samples after a seek in MP3.
+
+    Raises:
+        Unreadable: With the reason for files that are missing, empty, not sound, truncated, without frames, hold
+            non-finite samples, or more than `most` samples (a BadInput).
     """
     path = Path(path)
     try:
@@ -223,14 +227,20 @@ def check_form(form: str, rate: float) -> None:
 
 
 def write(path: Path | str, wave: Tensor, rate: float, form: str = "wav16", dither: int | None = None) -> float:
-    """Write (C, frames), whole or not at all; returns the gain applied: 1, or less to keep peaks within full scale.
+    """Write (C, frames), whole or not at all.
 
-    form:   a key of FORMATS; wav_float keeps peaks above 1
-    dither: seed of triangular noise of two steps' width, added before rounding to 16 bits: what lies below a step stays
-        audible as sound in noise rather than as distortion (Lipshitz, Wannamaker and Vanderkooy 1992); None: none
+    Args:
+        form: A key of FORMATS; wav_float keeps peaks above 1.
+        dither: Seed of triangular noise of two steps' width, added before rounding to 16 bits: what lies below a step
+            stays audible as sound in noise rather than as distortion (Lipshitz, Wannamaker and Vanderkooy 1992); None:
+            none.
 
-    Raises BadInput for non-finite samples (which PCM turns into full-scale clicks), for no samples at all, and for a
-    rate that the format does not hold; nothing is written then.
+    Returns:
+        The gain applied: 1, or less to keep peaks within full scale.
+
+    Raises:
+        BadInput: For non-finite samples (which PCM turns into full-scale clicks), for no samples at all, and for a rate
+            that the format does not hold; nothing is written then.
     """
     path, kind = Path(path), FORMATS[form]
     check_form(form, rate)

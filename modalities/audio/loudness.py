@@ -28,7 +28,7 @@ _SURROUND = 1.41  # weight of the rear channels
 
 
 class Loudness(NamedTuple):
-    """level: in LUFS; None: silent.  method: "integrated", or "active" where the sound lasts less than 400 ms"""
+    """level: in LUFS; None: silent.  method: "integrated", or "active" where the sound lasts less than 400 ms."""
 
     level: float | None
     method: str
@@ -38,7 +38,10 @@ def biquads(rate: float = _RATE) -> list[tuple[tuple[float, ...], tuple[float, .
     """K-weighting as two biquads (b, a): a high shelf of +4 dB (the head), then a high-pass at 38 Hz.
 
     The bilinear transform, K = tan(pi f0 / rate), of the analogue filters whose transform at 48 kHz has the
-    coefficients of BS.1770-4, tables 1 and 2. Raises BadInput for rates that do not hold the shelf's corner (1682 Hz).
+    coefficients of BS.1770-4, tables 1 and 2.
+
+    Raises:
+        BadInput: For rates that do not hold the shelf's corner (1682 Hz).
     """
     if rate <= 4000:
         raise BadInput(f"K-weighting as biquads wants a rate above 4000 Hz; got {rate:g}")

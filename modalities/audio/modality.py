@@ -18,9 +18,10 @@ from .prepare.scan import LEVELS, Plan, place
 class Audio:
     """Sound of one rate, length and number of channels, in WAV files; previews are waveforms and spectrograms.
 
-    rate: samples a second in Hz
-    seconds: length of a sound in seconds; shorter ones are padded, longer ones cropped
-    channels: 1 for mono, 2 for stereo
+    Args:
+        rate: Samples a second in Hz.
+        seconds: Length of a sound in seconds; shorter ones are padded, longer ones cropped.
+        channels: 1 for mono, 2 for stereo.
     """
 
     name = "audio"
@@ -64,7 +65,8 @@ class Audio:
     def levelled(self, media: Tensor, data: Mapping[str, Any]) -> tuple[float, Tensor]:
         """(gain, offset (C, 1)) with which training would take (C, frames): gain (media - offset).
 
-        data: the parameters of the recipe's dataset; one without `normalise` takes sounds as they are
+        Args:
+            data: The parameters of the recipe's dataset; one without `normalise` takes sounds as they are.
         """
         kind = data.get("normalise", "none")
         if kind == "none":

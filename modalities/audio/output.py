@@ -22,12 +22,14 @@ _BLOCK = 0.005  # seconds: silence is told by the RMS of such blocks
 class Finish:
     """What is done to a sound, in this order.
 
-    trim:     dB under the loudest 5 ms below which both ends count as silence and are cut; None: nothing is cut
-    fade_in:  ms of a raised cosine at the start; what is trimmed leaves as much before the attack, which is not faded
-    fade_out: ms of a raised cosine at the end
-    lufs:     loudness that is wanted; None: not levelled so
-    peak:     level that the largest sample gets, in dBFS; None: not levelled so
-    ceiling:  the true peak in dBTP that nothing passes; None: only samples stay within full scale
+    Attributes:
+        trim: dB under the loudest 5 ms below which both ends count as silence and are cut; None: nothing is cut.
+        fade_in: Ms of a raised cosine at the start; what is trimmed leaves as much before the attack, which is not
+            faded.
+        fade_out: Ms of a raised cosine at the end.
+        lufs: Loudness that is wanted; None: not levelled so.
+        peak: Level that the largest sample gets, in dBFS; None: not levelled so.
+        ceiling: The true peak in dBTP that nothing passes; None: only samples stay within full scale.
     """
 
     trim: float | None = -55.0
@@ -55,13 +57,14 @@ class Finish:
 class Finished:
     """A sound as it is written, and what is known of it.
 
-    wave:      (C, frames)
-    seconds:   its length
-    gain:      dB that it was raised by
-    lufs:      its loudness; None: silent
-    method:    "integrated", or "active" where less than 400 ms or the gate allow no integrated loudness
-    true_peak: dBTP
-    limited:   whether the ceiling kept it below the level wanted
+    Attributes:
+        wave: (C, frames).
+        seconds: Its length.
+        gain: dB that it was raised by.
+        lufs: Its loudness; None: silent.
+        method: "integrated", or "active" where less than 400 ms or the gate allow no integrated loudness.
+        true_peak: dBTP.
+        limited: Whether the ceiling kept it below the level wanted.
     """
 
     wave: Tensor
@@ -74,7 +77,11 @@ class Finished:
 
 
 def finish(wave: Tensor, rate: float, how: Finish | None = None) -> Finished:
-    """(C, frames) trimmed, faded, levelled and limited. Raises BadInput for non-finite samples and for none at all."""
+    """(C, frames) trimmed, faded, levelled and limited.
+
+    Raises:
+        BadInput: For non-finite samples and for none at all.
+    """
     how = how or Finish()
     if wave.ndim != 2 or wave.shape[-1] == 0 or not bool(torch.isfinite(wave).all()):
         raise BadInput(f"a sound to finish is (channels, frames), a frame or more, all finite; got {tuple(wave.shape)}")
@@ -107,7 +114,8 @@ def _gain(wave: Tensor, rate: float, how: Finish) -> float:
 def trimmed(wave: Tensor, rate: float, floor: float = -55.0, before: float = 2.0) -> Tensor:
     """(C, frames) without the silence at its ends: blocks of 5 ms more than |floor| dB under the loudest.
 
-    before: ms that stay in front of the first block that sounds. A silent sound stays as it is.
+    Args:
+        before: Ms that stay in front of the first block that sounds. A silent sound stays as it is.
     """
     blocks, block = dsp.envelope(wave, rate, _BLOCK), max(1, round(rate * _BLOCK))
     if blocks.max() < dsp.SILENCE:

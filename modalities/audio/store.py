@@ -19,8 +19,9 @@ class Store:
     The key holds all that a sound follows from: the file's content, rate, channels and mix. What was not used longest
     goes first when room is needed.
 
-    folder: where the files lie; made when the first is written
-    budget: most that they may take, in MB
+    Args:
+        folder: Where the files lie; made when the first is written.
+        budget: Most that they may take, in MB.
     """
 
     def __init__(self, folder: Path, budget: float):

@@ -35,7 +35,8 @@ def colours(level: np.ndarray) -> np.ndarray:
 def spectrogram(sound: Tensor, rate: float, width: int, height: int, reference: float | None = None) -> Image.Image:
     """(C, frames) as an image: time to the right, frequency upwards on the mel scale, brightness in dB.
 
-    reference: magnitude that is brightest; None: the sound's own largest
+    Args:
+        reference: Magnitude that is brightest; None: the sound's own largest.
     """
     n_fft = 2 ** max(6, round(math.log2(rate * 0.03)))
     sound = torch.nan_to_num(sound.detach().float().cpu()).mean(0)

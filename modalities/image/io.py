@@ -41,10 +41,13 @@ def read(path: Path | str, channels: int = 3, cover: tuple[int, int] | None = No
     Transparent pixels are laid on white: drawings and logos with a transparent ground are mostly dark, and most viewers
     show them on white. 16-bit grey keeps its levels, 16-bit colour is read as 8-bit.
 
-    channels: 1 (grey, ITU-R 601 luma) or 3 (RGB); pictures of the other kind are converted
-    cover:    (H, W) that the picture is resized to just cover, in its shape (bicubic, low-passed first); None: as it is
+    Args:
+        channels: 1 (grey, ITU-R 601 luma) or 3 (RGB); pictures of the other kind are converted.
+        cover: (H, W) that the picture is resized to just cover, in its shape (bicubic, low-passed first); None: as it
+            is.
 
-    Raises BadPicture with the file and the reason.
+    Raises:
+        BadPicture: With the file and the reason.
     """
     levels = np.asarray(_open(Path(path), channels, cover), dtype=np.float32)
     return torch.from_numpy(_channels_first(levels, channels)).div(127.5).sub(1).clamp(-1, 1)
@@ -162,7 +165,8 @@ def _start(path: Path) -> str:
 def as_bytes(media: Tensor) -> np.ndarray:
     """(C, H, W) in [-1, 1] -> (H, W, 3) or (H, W) uint8; what lies outside [-1, 1] is cut, as a display must.
 
-    Raises BadInput for values that are not finite, and for other than 1 or 3 channels.
+    Raises:
+        BadInput: For values that are not finite, and for other than 1 or 3 channels.
     """
     if media.ndim != 3 or media.shape[0] not in (1, 3):
         raise BadInput(f"a picture is (1 or 3, H, W); got {tuple(media.shape)}")

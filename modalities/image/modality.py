@@ -16,8 +16,9 @@ from . import io, visualize
 class Image:
     """Still pictures, (C, H, W) in [-1, 1].
 
-    size: pixels: one number for a square, or [height, width]
-    channels: 1 (grey) or 3 (RGB)
+    Args:
+        size: pixels: one number for a square, or [height, width].
+        channels: 1 (grey) or 3 (RGB).
     """
 
     name = "image"
@@ -52,9 +53,11 @@ class Image:
     def read(self, path: Path, fit: bool = True) -> Tensor:
         """A picture file as (C, H, W) in [-1, 1] with the recipe's channels.
 
-        fit: resize and centre-crop to the recipe's size; False keeps the file's own
+        Args:
+            fit: Resize and centre-crop to the recipe's size; False keeps the file's own.
 
-        Raises BadInput (io.BadPicture) with the file and the reason.
+        Raises:
+            BadInput: With the file and the reason (io.BadPicture).
         """
         if not fit:
             return io.read(path, self.channels)

@@ -27,7 +27,8 @@ def grid(
 
     Pictures are enlarged by a whole number, each pixel to a square, until they have about `cell` pixels.
 
-    columns: None: about as many as rows, and a divisor of the count where one is near, so that no row is short
+    Args:
+        columns: None: about as many as rows, and a divisor of the count where one is near, so that no row is short.
     """
     if not media:
         raise BadInput("a sheet needs at least one picture")
@@ -60,7 +61,8 @@ def grid(
 def strip(path: Path, rows: Sequence[Sequence[Tensor]], captions: Sequence[str] = ()) -> Path:
     """A trajectory as one PNG: a row for each sample, (C, H, W) pictures from left to right as it unveils.
 
-    captions: one a column, under the first row
+    Args:
+        captions: One a column, under the first row.
     """
     _check(rows)
     media = [picture for row in rows for picture in row]
@@ -71,8 +73,9 @@ def strip(path: Path, rows: Sequence[Sequence[Tensor]], captions: Sequence[str] 
 def animate(path: Path, frames: Sequence[Sequence[Tensor]], seconds: float = 3.0) -> Path:
     """A trajectory as an endless GIF: each frame holds the same samples; the last one stays for 1.5 s.
 
-    frames:  for each step the pictures (C, H, W) of all samples; up to eight stand side by side
-    seconds: time from the first frame to the last
+    Args:
+        frames: For each step the pictures (C, H, W) of all samples; up to eight stand side by side.
+        seconds: Time from the first frame to the last.
     """
     _check(frames)
     samples = len(frames[0])

@@ -29,7 +29,11 @@ class _Source:
 
 
 def detect(root: Path, preparers: Sequence[Preparer]) -> Preparer:
-    """The preparer whose files the folder holds. Raises BadInput for a mix, and for none."""
+    """The preparer whose files the folder holds.
+
+    Raises:
+        BadInput: For a mix, and for none.
+    """
     counts = [(p, len(walk(root, {*p.suffixes, *p.foreign}))) for p in preparers]
     there = [(p, n) for p, n in counts if n]
     if len(there) == 1:
@@ -47,8 +51,11 @@ def prepare(
 ) -> PrepareReport:
     """Measure every file once, and write manifest.jsonl, summary.json, summary.png and recipe.yaml into `out`.
 
-    What an earlier run measured is kept where path, size and date are the same. Raises BadInput where no file is usable
-    (the manifest and summary.json say why), and for an `out` that lies among the media or belongs to another folder.
+    What an earlier run measured is kept where path, size and date are the same.
+
+    Raises:
+        BadInput: If no file is usable (the manifest and summary.json say why), and for an `out` that lies among the
+            media or belongs to another folder.
     """
     began = time.monotonic()
     root = need_folder(root, "FOLDER").resolve()

@@ -50,11 +50,12 @@ class Proposal:
 class Preparer(Protocol):
     """What a modality brings to `prepare`; its class names it: `Modality.preparer()`.
 
-    modality: its registered name
-    nouns:    what one file is called, and several
-    suffixes: of files that can be read, in lower case, with the dot
-    foreign:  of files of this kind that cannot be read: they are listed with their reason, not passed over
-    analysis: version of what `inspect` measures; a change makes `prepare` measure again
+    Attributes:
+        modality: Its registered name.
+        nouns: What one file is called, and several.
+        suffixes: Of files that can be read, in lower case, with the dot.
+        foreign: Of files of this kind that cannot be read: they are listed with their reason, not passed over.
+        analysis: Version of what `inspect` measures; a change makes `prepare` measure again.
     """
 
     @property

@@ -78,7 +78,11 @@ class Metric(ABC):
 
 
 def as_features(value: Features, name: str = "features", least: int = 2) -> np.ndarray:
-    """`value` as float64 (N, d). Raises BadInput on other shapes, fewer rows than `least`, or NaN."""
+    """`value` as float64 (N, d).
+
+    Raises:
+        BadInput: On other shapes, fewer rows than `least`, or NaN.
+    """
     array = value.detach().cpu().double().numpy() if isinstance(value, Tensor) else np.asarray(value, dtype=np.float64)
     if array.ndim != 2 or array.shape[1] == 0:
         raise BadInput(f"{name}: shape {array.shape}, but a metric takes (N, d): a row an example, a column a feature")

@@ -16,8 +16,9 @@ from .base import TimestepSampling, normal_log_rho
 class LogitNormal(TimestepSampling):
     """logit(tau) is normal, tau = sigma / (alpha + sigma); values beyond the schedule's ends are moved there.
 
-    mean: mean of logit(tau); above 0 trains more at high noise
-    std:  standard deviation of logit(tau)
+    Args:
+        mean: Mean of logit(tau); above 0 trains more at high noise.
+        std: Standard deviation of logit(tau).
     """
 
     def __init__(self, mean: float = 0.0, std: float = 1.0):

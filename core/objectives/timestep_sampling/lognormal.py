@@ -12,8 +12,9 @@ from .base import TimestepSampling, normal_log_rho
 class LogNormal(TimestepSampling):
     """log(sigma / alpha) is normal; values beyond the schedule's ends are moved there.
 
-    mean: mean of log rho; lower trains more on fine detail
-    std:  standard deviation of log rho
+    Args:
+        mean: Mean of log rho; lower trains more on fine detail.
+        std: Standard deviation of log rho.
     """
 
     def __init__(self, mean: float = -1.2, std: float = 1.2):

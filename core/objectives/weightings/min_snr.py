@@ -16,7 +16,8 @@ class MinSNR(Weighting):
     ((alpha^2 + sigma^2) gain^2), finite at both ends: in eps space min(1, gamma / SNR), in v space min(alpha^2, gamma
     sigma^2) / (alpha^2 + sigma^2)^2.
 
-    gamma: largest weight of a squared error in x0
+    Args:
+        gamma: Largest weight of a squared error in x0.
     """
 
     def __init__(self, gamma: float = 5.0):

@@ -71,14 +71,22 @@ class MorphRequest(SampleRequest):
 
 
 def shares_of(count: int) -> list[float]:
-    """`count` shares from 0 to 1, both included. Raises BadInput for fewer than 2."""
+    """`count` shares from 0 to 1, both included.
+
+    Raises:
+        BadInput: For fewer than 2.
+    """
     if type(count) is not int or count < 2:
         raise BadInput(f"count is how many to make, both ends included: 2 or more, not {count!r}")
     return [i / (count - 1) for i in range(count)]
 
 
 def named_classes(a: str | Path, b: str | Path, classes: Sequence[str]) -> bool:
-    """Whether both ends are names of classes, and not files. Raises BadInput where only one is."""
+    """Whether both ends are names of classes, and not files.
+
+    Raises:
+        BadInput: If only one is.
+    """
     named = [not Path(end).exists() and str(end) in classes for end in (a, b)]
     if any(named) and not all(named):
         raise BadInput(f"morph goes between two files or between two classes, not from {a} to {b}")

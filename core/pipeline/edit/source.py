@@ -51,7 +51,11 @@ class Source:
 
 
 def listed(files: Files) -> list[Path]:
-    """One file or several as a list. Raises BadInput where there is none."""
+    """One file or several as a list.
+
+    Raises:
+        BadInput: If there is none.
+    """
     found = [Path(files)] if isinstance(files, (str, Path)) else [Path(file) for file in files]
     if not found:
         raise BadInput("name a file to edit")

@@ -39,7 +39,11 @@ class VaryRequest(SampleRequest):
 
 
 def vary_request(context: EditContext, files: Files, strength: float, count: int) -> VaryRequest:
-    """`count` variations of each file. Raises BadInput for files that cannot be read and values out of range."""
+    """`count` variations of each file.
+
+    Raises:
+        BadInput: For files that cannot be read and values out of range.
+    """
     if not (isinstance(strength, (int, float)) and 0 <= strength <= 1):
         raise BadInput(f"strength lies between 0 (nothing changes) and 1 (all is new), not {strength!r}")
     check_count(count)

@@ -12,10 +12,11 @@ from .base import Optimizer
 class AdamW(Optimizer):
     """Adam with decoupled weight decay; vectors (biases, norms, embeddings' scales) are not decayed.
 
-    lr:           learning rate
-    betas:        decay of the running means of the gradient and of its square
-    eps:          added to the root of the second mean
-    weight_decay: share of a weight that is removed a step, times lr
+    Args:
+        lr: Learning rate.
+        betas: Decay of the running means of the gradient and of its square.
+        eps: Added to the root of the second mean.
+        weight_decay: Share of a weight that is removed a step, times lr.
     """
 
     def __init__(

@@ -11,7 +11,8 @@ from torch import nn
 class Optimizer(ABC):
     """Options of an update rule.
 
-    lr: the learning rate after warm-up and before decay; the loop scales it
+    Attributes:
+        lr: The learning rate after warm-up and before decay; the loop scales it.
     """
 
     lr: float

@@ -42,10 +42,11 @@ def check_window(n_fft: int, hop: int) -> None:
 class FrameCodec(Codec):
     """A codec whose tensor has one place for every `hop` samples: (B, C, frames) -> (B, C', frames / hop, rounded up).
 
-    spec:   the recipe's facts about the sound
-    hop:      samples between places
-    reach:    samples before its own hop that a place still holds something of (half of what a window overlaps)
-    multiple: the number of places is rounded up to a multiple of this, so that a U-Net need not pad
+    Args:
+        spec: The recipe's facts about the sound.
+        hop: Samples between places.
+        reach: Samples before its own hop that a place still holds something of (half of what a window overlaps).
+        multiple: The number of places is rounded up to a multiple of this, so that a U-Net need not pad.
     """
 
     wrap = (0,)

@@ -25,11 +25,12 @@ class Logmel(FrameCodec):
     split holds (`reference`: the median over sounds of a sound's loudest band), and it is added rather than clamped: y
     is smooth, and what decodes to the floor is exact silence again. Each band has its own mean and scale.
 
-    n_fft: samples of a window
-    hop: samples between windows, at most n_fft / 2
-    mels: bands from 0 Hz to half the rate, on Slaney's mel scale
-    floor: level in dB relative to the reference, below which differences vanish
-    iterations: steps of fast Griffin-Lim when decoding
+    Args:
+        n_fft: Samples of a window.
+        hop: Samples between windows, at most n_fft / 2.
+        mels: Bands from 0 Hz to half the rate, on Slaney's mel scale.
+        floor: Level in dB relative to the reference, below which differences vanish.
+        iterations: Steps of fast Griffin-Lim when decoding.
     """
 
     reference: Tensor

@@ -26,9 +26,10 @@ class Stft(FrameCodec):
     Channels are (C, real and imaginary, bins). A bin has one scale for both parts and mean 0, so that turning a phase
     changes no statistics. The imaginary parts of bin 0 (and of the last bin where n_fft is even) are always 0.
 
-    n_fft: samples of a window; n_fft // 2 + 1 bins
-    hop: samples between windows, at most n_fft / 2; n_fft / 4 or less keeps seams inaudible
-    power: exponent of the magnitude, above 0 up to 1; smaller flattens more
+    Args:
+        n_fft: Samples of a window; n_fft // 2 + 1 bins.
+        hop: Samples between windows, at most n_fft / 2; n_fft / 4 or less keeps seams inaudible.
+        power: Exponent of the magnitude, above 0 up to 1; smaller flattens more.
     """
 
     def __init__(self, spec: MediaSpec, n_fft: int = 254, hop: int = 64, power: float = 0.5):

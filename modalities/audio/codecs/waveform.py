@@ -22,10 +22,11 @@ class Waveform(FrameCodec):
     worth learning). One to one where the length is a multiple of patch and nothing overlaps. With circular frames a
     loop stays a loop.
 
-    patch: samples that become the channels of one place; 16 is a good start at 8 to 16 kHz
-    overlap: samples that a place shares with each of its neighbours, 0 to patch. It then has patch + overlap channels,
-        and what places say of a shared sample is cross-faded: quiet tones at multiples of rate / patch, which short
-        trainings leave, go away, and everything is learnt more slowly
+    Args:
+        patch: Samples that become the channels of one place; 16 is a good start at 8 to 16 kHz.
+        overlap: Samples that a place shares with each of its neighbours, 0 to patch. It then has patch + overlap
+            channels, and what places say of a shared sample is cross-faded: quiet tones at multiples of rate / patch,
+            which short trainings leave, go away, and everything is learnt more slowly.
     """
 
     fade: Tensor

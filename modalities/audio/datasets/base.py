@@ -36,11 +36,18 @@ class Told(Protocol):
 class Made:
     """Sounds made by code. Training and validation draw from different keys, so they share no sound.
 
-    name:     of the dataset
-    families: take turns, and are the classes
-    signal, split, valid, seed, count: as the datasets have them
-    lowest:   Hz, the lowest rate at which the families can be told apart
-    shortest: seconds of the shortest sound that holds one
+    Args:
+        name: Of the dataset.
+        families: Take turns, and are the classes.
+        split: As the datasets have them.
+        valid: As the datasets have them.
+        seed: As the datasets have them.
+        count: As the datasets have them.
+        lowest: Hz, the lowest rate at which the families can be told apart.
+        shortest: Seconds of the shortest sound that holds one.
+
+    Attributes:
+        signal: As the datasets have them.
     """
 
     def __init__(
@@ -70,7 +77,11 @@ class Made:
         return self.count
 
     def family(self, index: int) -> str:
-        """The family of sound `index`. Raises IndexError beyond the last."""
+        """The family of sound `index`.
+
+        Raises:
+            IndexError: Beyond the last.
+        """
         if not 0 <= index < self.count:
             raise IndexError(index)
         return self.classes[index % len(self.classes)]
@@ -81,7 +92,8 @@ class Made:
     def told(self, index: int, what: Told, wave: np.ndarray | Tensor, masked: bool) -> Item:
         """The item of one sound (frames,): its attribute `seconds` is what the sound lasts, whatever lies behind it.
 
-        masked: it states its length, and the rest is left out of statistics and loss
+        Args:
+            masked: It states its length, and the rest is left out of statistics and loss.
         """
         media = torch.as_tensor(wave)[None].expand(self.spec.channels, -1).contiguous()
         length = max(1, dsp.bounds(media)[1])
@@ -127,8 +139,15 @@ class Synthesizer(Protocol):
 class OneShots(Made):
     """Short sounds, an item each; a subclass names the module that makes them.
 
-    signal, split, valid, seed, count: as the datasets have them
-    padding: `silence`: what follows a sound counts as part of it; `masked`: items state their length
+    Args:
+        split: As the datasets have them.
+        valid: As the datasets have them.
+        seed: As the datasets have them.
+        count: As the datasets have them.
+        padding: `silence`: what follows a sound counts as part of it; `masked`: items state their length.
+
+    Attributes:
+        signal: As the datasets have them.
     """
 
     registered: ClassVar[str]  # name of the dataset

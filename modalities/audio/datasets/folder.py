@@ -36,31 +36,34 @@ class Folder:
     The small changes that training makes to a sound (polarity, gain, shift) cannot be heard as another class; widen
     them for textures, set them to 0 to reproduce files exactly.
 
-    spec: the recipe's facts about the sound
-    root: folder that holds the files; links are followed once, names that start with a dot are skipped; or the folder
-        or manifest that `sonolux prepare` made of it
-    manifest: what `sonolux prepare` wrote of the folder: its files are used without looking at them again, its classes
-        and captions hold, and near copies stay in one part of the split
-    label: the class is the name of the first folder below root, or, with a table that has labels, its label; or none
-    table: CSV, TSV or JSONL with columns file, perhaps label, caption and others; null: every sound file below root
-    mix: how channels become fewer: their mean, the left one, or the loudest
-    normalise: which level is made equal: the peak, the RMS of the part that sounds, or none
-    level: that level in dB of full scale; null: -3 for peak, -20 for rms
-    crop: where a longer file's part starts: at the onset, at random from the onset on, or at the file's start
-    padding: `silence`: what follows a short sound counts as part of it, so that a model learns where sounds end;
-        `masked`: items state their length and the rest is left out of statistics and loss, which wants a condition
-        on the length (the attribute `seconds`)
-    polarity: flip the polarity of half of the sounds in training
-    gain: largest change of the level in training, in dB
-    shift: largest delay of the onset in training, in seconds
-    max_bad: share of files, 0 to 1, that may be unusable; they are skipped and named
-    cache: where resampled sounds are kept: auto: in memory, and what does not fit on disk, beside the manifest, if
-        there is one; memory, disk: there alone; none: decoded at each use; a number of MB: memory with that budget
-    budget: of memory for sounds, in MB
-    disk: of disk for sounds, in MB; what was not used longest is removed for others
-    split: which part: train or valid
-    valid: share of the files for validation, 0 to 1
-    seed: number that the split follows from
+    Args:
+        spec: The recipe's facts about the sound.
+        root: Folder that holds the files; links are followed once, names that start with a dot are skipped; or the
+            folder or manifest that `sonolux prepare` made of it.
+        manifest: What `sonolux prepare` wrote of the folder: its files are used without looking at them again, its
+            classes and captions hold, and near copies stay in one part of the split.
+        label: The class is the name of the first folder below root, or, with a table that has labels, its label; or
+            none.
+        table: CSV, TSV or JSONL with columns file, perhaps label, caption and others; null: every sound file below
+            root.
+        mix: How channels become fewer: their mean, the left one, or the loudest.
+        normalise: Which level is made equal: the peak, the RMS of the part that sounds, or none.
+        level: That level in dB of full scale; null: -3 for peak, -20 for rms.
+        crop: Where a longer file's part starts: at the onset, at random from the onset on, or at the file's start.
+        padding: `silence`: what follows a short sound counts as part of it, so that a model learns where sounds end;
+            `masked`: items state their length and the rest is left out of statistics and loss, which wants a condition
+            on the length (the attribute `seconds`).
+        polarity: Flip the polarity of half of the sounds in training.
+        gain: Largest change of the level in training, in dB.
+        shift: Largest delay of the onset in training, in seconds.
+        max_bad: Share of files, 0 to 1, that may be unusable; they are skipped and named.
+        cache: Where resampled sounds are kept: auto: in memory, and what does not fit on disk, beside the manifest, if
+            there is one; memory, disk: there alone; none: decoded at each use; a number of MB: memory with that budget.
+        budget: Of memory for sounds, in MB.
+        disk: Of disk for sounds, in MB; what was not used longest is removed for others.
+        split: Which part: train or valid.
+        valid: Share of the files for validation, 0 to 1.
+        seed: Number that the split follows from.
     """
 
     def __init__(

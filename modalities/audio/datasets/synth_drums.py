@@ -13,13 +13,15 @@ class SynthDrums(OneShots):
     is the time in seconds within which a hit dies away, `seconds` until nothing is left. The label is the family.
     Training and validation draw from different keys, so they share no sound.
 
-    spec: the recipe's facts about the sound
-    split: which part: train or valid
-    valid: share of the sounds for validation, 0 to 1
-    seed: number that all sounds follow from
-    count: sounds in both parts together; they are made anew each time, so a large number costs nothing
-    padding: `silence`: what follows a hit counts as part of it, so that a model learns where it ends; `masked`: items
-        state their length and the rest is left out of statistics and loss, which wants a condition on `seconds`
+    Args:
+        spec: The recipe's facts about the sound.
+        split: Which part: train or valid.
+        valid: Share of the sounds for validation, 0 to 1.
+        seed: Number that all sounds follow from.
+        count: Sounds in both parts together; they are made anew each time, so a large number costs nothing.
+        padding: `silence`: what follows a hit counts as part of it, so that a model learns where it ends; `masked`:
+            items state their length and the rest is left out of statistics and loss, which wants a condition on
+            `seconds`.
     """
 
     registered = "audio/synth_drums"

@@ -13,13 +13,14 @@ class SynthSfx(OneShots):
     attribute `body` is a sound's length in seconds without its echo, `seconds` with it. The label is the family.
     Training and validation draw from different keys, so they share no sound.
 
-    spec: the recipe's facts about the sound
-    split: which part: train or valid
-    valid: share of the sounds for validation, 0 to 1
-    seed: number that all sounds follow from
-    count: sounds in both parts together; they are made anew each time, so a large number costs nothing
-    padding: `silence`: what follows a short sound counts as part of it, so that a model learns where sounds end;
-        `masked`: items state their length and the rest is left out of statistics and loss
+    Args:
+        spec: The recipe's facts about the sound.
+        split: Which part: train or valid.
+        valid: Share of the sounds for validation, 0 to 1.
+        seed: Number that all sounds follow from.
+        count: Sounds in both parts together; they are made anew each time, so a large number costs nothing.
+        padding: `silence`: what follows a short sound counts as part of it, so that a model learns where sounds end;
+            `masked`: items state their length and the rest is left out of statistics and loss.
     """
 
     registered = "audio/synth_sfx"

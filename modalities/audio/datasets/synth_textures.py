@@ -19,12 +19,13 @@ class SynthTextures(Made):
     Pace and tone vary independently; they are in each item's attributes and its caption. The label is the family.
     Training and validation draw from different keys, so they share no recording.
 
-    spec: the recipe's facts about the sound; its length is that of the parts
-    recording: seconds that each recording lasts; null: twice as long as a part
-    split: which part: train or valid
-    valid: share of the recordings for validation, 0 to 1
-    seed: number that all recordings follow from
-    count: recordings in both parts together; as many as fit into 256 MB are kept, others are made anew each time
+    Args:
+        spec: The recipe's facts about the sound; its length is that of the parts.
+        recording: Seconds that each recording lasts; null: twice as long as a part.
+        split: Which part: train or valid.
+        valid: Share of the recordings for validation, 0 to 1.
+        seed: Number that all recordings follow from.
+        count: Recordings in both parts together; as many as fit into 256 MB are kept, others are made anew each time.
     """
 
     classes = FAMILIES

@@ -21,11 +21,13 @@ class Clap:
     hears 10 s: shorter sounds are repeated, or padded with silence, and figures under different paddings do not
     compare. Longer ones are cut at random.
 
-    spec: the recipe's facts about the sound; its rate counts
-    weights: folder of a CLAP model as transformers saves it (config.json, model.safetensors, preprocessor_config.json)
-    padding: what follows a sound shorter than 10 s: itself (`repeatpad`), or silence (`pad`)
-    prompt: the words for a class, in which {} is its name
-    batch: sounds at a time
+    Args:
+        spec: The recipe's facts about the sound; its rate counts.
+        weights: Folder of a CLAP model as transformers saves it (config.json, model.safetensors,
+            preprocessor_config.json).
+        padding: What follows a sound shorter than 10 s: itself (`repeatpad`), or silence (`pad`).
+        prompt: The words for a class, in which {} is its name.
+        batch: Sounds at a time.
     """
 
     standardise = False  # numbers of one unit

@@ -19,9 +19,10 @@ class Learned:
     With classes it learns to tell them apart; without, to tell two augmented views of a sound from those of others. It
     has seen the training sounds, so distances to these measure nothing: compare with held-out ones.
 
-    spec: the recipe's facts about the sounds
-    epochs: passes over the training sounds
-    cache: folder where trained networks are kept, under a hash of sounds and settings; null: none
+    Args:
+        spec: The recipe's facts about the sounds.
+        epochs: Passes over the training sounds.
+        cache: Folder where trained networks are kept, under a hash of sounds and settings; null: none.
     """
 
     learned = True
@@ -43,7 +44,11 @@ class Learned:
         self.model = fitted_classifier(x, labels, classes, adapter.augment, adapter.classifier, self.epochs, self.cache)
 
     def __call__(self, media: Sequence[Tensor]) -> np.ndarray:
-        """Sounds (C, frames) -> (N, 96) float64. Raises BadInput where `fit` was not called."""
+        """Sounds (C, frames) -> (N, 96) float64.
+
+        Raises:
+            BadInput: If `fit` was not called.
+        """
         if self.model is None:
             raise BadInput("audio/learned is fitted on the training sounds first")
         return classify(self.model, self.adapter.classifier_input(media))[1].double().numpy()

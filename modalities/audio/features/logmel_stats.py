@@ -21,10 +21,11 @@ class LogmelStats:
     trimmed and the floor is relative to the sound's own maximum: against an absolute floor, inaudible noise in digital
     silence would outweigh all that can be heard. Standardise by the real data's statistics before measuring distances.
 
-    spec: the recipe's facts about the sound; its rate holds where a call gives none
-    bands: mel bands up to half the rate
-    steps: parts of equal length in which the envelope is told
-    floor: level in dB relative to the sound's loudest band, below which nothing counts
+    Args:
+        spec: The recipe's facts about the sound; its rate holds where a call gives none.
+        bands: Mel bands up to half the rate.
+        steps: Parts of equal length in which the envelope is told.
+        floor: Level in dB relative to the sound's loudest band, below which nothing counts.
     """
 
     def __init__(self, spec: MediaSpec | None = None, bands: int = 32, steps: int = 16, floor: float = -60.0):
@@ -37,7 +38,11 @@ class LogmelStats:
         self.bands, self.steps, self.floor = bands, steps, floor
 
     def __call__(self, sounds: Sequence[Tensor], rate: float | None = None) -> np.ndarray:
-        """Sounds (C, frames) of any lengths at `rate` Hz -> (N, d) float64. Raises BadInput for non-finite samples."""
+        """Sounds (C, frames) of any lengths at `rate` Hz -> (N, d) float64.
+
+        Raises:
+            BadInput: For non-finite samples.
+        """
         rate = rate or self.rate
         if rate is None:
             raise BadInput("logmel_stats needs the sounds' rate in Hz")

@@ -19,17 +19,18 @@ class File:
     Sounds under 400 ms have no loudness by BS.1770: the K-weighted level of the part that sounds counts then. Nothing
     is clipped; a sound that would pass the ceiling is made softer than asked for.
 
-    spec: the recipe's facts about the sound
-    format: container and bits; ogg is Vorbis
-    trim: dB under the loudest 5 ms below which both ends count as silence and are cut; null: nothing is cut
-    fade_in: ms of a raised cosine at the start, before the attack where silence was there
-    fade_out: ms of a raised cosine at the end
-    lufs: loudness that every sound gets; null: levels stay as they are
-    peak: level of the largest sample in dB of full scale, instead of lufs
-    ceiling: largest true peak, between samples too, in dBTP; null: no sample passes full scale; what is decoded from
-        ogg passes it by half a dB at times
-    dither: noise of two steps' width before rounding to 16 bits, the same whenever a sound is written
-    loop: whether sounds are loops, which are neither trimmed nor faded
+    Args:
+        spec: The recipe's facts about the sound.
+        format: Container and bits; ogg is Vorbis.
+        trim: dB under the loudest 5 ms below which both ends count as silence and are cut; null: nothing is cut.
+        fade_in: Ms of a raised cosine at the start, before the attack where silence was there.
+        fade_out: Ms of a raised cosine at the end.
+        lufs: Loudness that every sound gets; null: levels stay as they are.
+        peak: Level of the largest sample in dB of full scale, instead of lufs.
+        ceiling: Largest true peak, between samples too, in dBTP; null: no sample passes full scale; what is decoded
+            from ogg passes it by half a dB at times.
+        dither: Noise of two steps' width before rounding to 16 bits, the same whenever a sound is written.
+        loop: Whether sounds are loops, which are neither trimmed nor faded.
     """
 
     def __init__(
@@ -56,7 +57,11 @@ class File:
         self.suffix = io.FORMATS[format].suffix
 
     def write(self, path: Path, media: Tensor) -> WrittenFile:
-        """Finish and write (C, frames). Raises BadInput for non-finite samples, before anything is written."""
+        """Finish and write (C, frames).
+
+        Raises:
+            BadInput: For non-finite samples, before anything is written.
+        """
         done = finish(media, self.rate, self.how)
         gain = io.write(path, done.wave, self.rate, self.format, dither=0 if self.dither else None)
         return WrittenFile(Path(path), float(done.wave.abs().max()), scaled=gain < 1)

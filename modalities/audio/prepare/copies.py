@@ -67,7 +67,8 @@ class _Patches:
 class Copies:
     """Finds pairs among traces; a trace is the sounding part of a file, mono at 8 kHz, as 16-bit numbers.
 
-    count: files to come, between which the memory is shared: a trace holds 2 to 30 s
+    Args:
+        count: Files to come, between which the memory is shared: a trace holds 2 to 30 s.
     """
 
     def __init__(self, count: int = 1):

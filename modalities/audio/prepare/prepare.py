@@ -42,7 +42,11 @@ class SoundPreparer:
         self.copies = Copies(count)
 
     def inspect(self, path: Path) -> tuple[Line, Any]:
-        """The facts of one file and its trace. Raises io.Unreadable for what no recipe could use."""
+        """The facts of one file and its trace.
+
+        Raises:
+            io.Unreadable: For what no recipe could use.
+        """
         sound = io.read(path, most=_MOST)
         io.check_heard(path, sound.wave, sound.rate)
         return facts(sound), self.copies.trace(sound)

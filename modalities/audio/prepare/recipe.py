@@ -27,7 +27,9 @@ _FEW, _MANY = 300, 10_000  # sounds
 class _Choice:
     """The numbers of a recipe, and why.
 
-    shortest: seconds of the shortest sounds where each is to be as long as it is; None: silence fills up what is short
+    Attributes:
+        shortest: Seconds of the shortest sounds where each is to be as long as it is; None: silence fills up what is
+            short.
     """
 
     rate: int

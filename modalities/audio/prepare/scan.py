@@ -29,10 +29,12 @@ Cache = Literal["auto", "memory", "disk", "none"]
 class Plan:
     """How every file becomes a sound.
 
-    spec: rate, channels and frames wanted
-    mix: how channels are brought together
-    crop: where a sound longer than `signal.size` may start
-    normalise, level: which level is made equal, and how loud, in dB of full scale
+    Attributes:
+        spec: Rate, channels and frames wanted.
+        mix: How channels are brought together.
+        crop: Where a sound longer than `signal.size` may start.
+        normalise: Which level is made equal, and how loud, in dB of full scale.
+        level: Which level is made equal, and how loud, in dB of full scale.
     """
 
     spec: MediaSpec
@@ -56,11 +58,12 @@ class Plan:
 class Prepared:
     """A sound ready to be cut.
 
-    wave:   (C, frames), resampled and mixed; in memory, or mapped from disk
-    start:  the sample where it begins
-    end:    the one after its last audible one
-    offset: (C, 1), the constant that is taken off
-    gain:   what then brings it to the level wanted
+    Attributes:
+        wave: (C, frames), resampled and mixed; in memory, or mapped from disk.
+        start: The sample where it begins.
+        end: The one after its last audible one.
+        offset: (C, 1), the constant that is taken off.
+        gain: What then brings it to the level wanted.
     """
 
     wave: Tensor
@@ -74,8 +77,9 @@ class Prepared:
 class Entry:
     """One usable file: where it is, what is told about it, and the decoded sound while memory allows.
 
-    hash: of the content; "" until it is known
-    key:  what its side of the split follows from, where that is not the hash: near copies share one
+    Attributes:
+        hash: Of the content; "" until it is known.
+        key: What its side of the split follows from, where that is not the hash: near copies share one.
     """
 
     path: Path
@@ -95,7 +99,11 @@ class Entry:
 
 
 def decode(entry: Entry, plan: Plan) -> io.Sound:
-    """The whole sound of an entry, resampled and mixed. Raises io.Unreadable for what cannot be used."""
+    """The whole sound of an entry, resampled and mixed.
+
+    Raises:
+        io.Unreadable: For what cannot be used.
+    """
     sound = io.read(entry.path, plan.rate, plan.spec.channels, plan.mix)
     io.check_heard(entry.path, sound.wave, plan.rate)
     return sound
@@ -125,9 +133,10 @@ def place(wave: Tensor, plan: Plan) -> Prepared:
 class Shelf:
     """Where sounds are kept between uses, within a budget.
 
-    cache:  auto: in memory, and on disk what does not fit; memory, disk: there alone; none: nowhere
-    budget: of memory, in MB
-    store:  the place on disk, with a budget of its own; None: there is none
+    Args:
+        cache: auto: in memory, and on disk what does not fit; memory, disk: there alone; none: nowhere.
+        budget: Of memory, in MB.
+        store: The place on disk, with a budget of its own; None: there is none.
     """
 
     def __init__(self, plan: Plan, cache: Cache, budget: float, store: Store | None = None):

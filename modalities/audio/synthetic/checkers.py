@@ -32,10 +32,13 @@ _RIDGE = 0.02
 class Checker(ABC):
     """Reads the choices that made sounds of one rate and length show.
 
-    made: what makes them: a module with FAMILIES, CHOICES, draw and render
-    name: of the keys that its own sounds follow from
-    rate: Hz, at least 4000
-    frames: samples of a sound, at least 0.25 s; `longest` seconds are looked at
+    Args:
+        rate: Hz, at least 4000.
+        frames: Samples of a sound, at least 0.25 s; `longest` seconds are looked at.
+
+    Attributes:
+        made: What makes them: a module with FAMILIES, CHOICES, draw and render.
+        name: Of the keys that its own sounds follow from.
     """
 
     made: ModuleType
@@ -101,7 +104,7 @@ class Checker(ABC):
 
 
 class SfxChecker(Checker):
-    """Reads family, pitch, length, sweep, noise and echo of game sounds. rate, frames: see Checker"""
+    """Reads family, pitch, length, sweep, noise and echo of game sounds. rate, frames: see Checker."""
 
     made, name, width = synthesis, "sfx", 0.015
 
@@ -133,13 +136,13 @@ class SfxChecker(Checker):
 
 
 class DrumChecker(SfxChecker):
-    """Reads family, pitch, length and tone of drum-like hits. rate, frames: see Checker"""
+    """Reads family, pitch, length and tone of drum-like hits. rate, frames: see Checker."""
 
     made, name, count = drums, "drums", 1200
 
 
 class TextureChecker(Checker):
-    """Reads family, pace and tone of textures, wherever in one a sound begins. rate, frames: see Checker"""
+    """Reads family, pace and tone of textures, wherever in one a sound begins. rate, frames: see Checker."""
 
     made, name, width, longest, count = textures, "textures", 0.006, 2.0, 900
 

@@ -35,8 +35,9 @@ _SECONDS = {"short": (0.10, 0.15), "long": (0.34, 0.48)}  # until 60 dB are gone
 class Hit:
     """What a hit is: its choices, and the numbers drawn for them.
 
-    frequency: Hz, of what rings; for hats and claps the lower edge and the middle of their band
-    seconds:   from the stroke until it has died away by 60 dB
+    Attributes:
+        frequency: Hz, of what rings; for hats and claps the lower edge and the middle of their band.
+        seconds: From the stroke until it has died away by 60 dB.
     """
 
     family: str

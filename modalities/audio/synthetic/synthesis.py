@@ -30,8 +30,9 @@ _DELAY, _FADES = 0.21, (0.5, 0.25)  # seconds between echoes and what is left of
 class Effect:
     """What a sound effect is: its choices, and the numbers drawn for them.
 
-    frequency: Hz, the body's mean pitch (geometric); for explosions the edge of the noise band
-    seconds:   duration of the body, echoes not counted
+    Attributes:
+        frequency: Hz, the body's mean pitch (geometric); for explosions the edge of the noise band.
+        seconds: Duration of the body, echoes not counted.
     """
 
     family: str

@@ -32,8 +32,9 @@ _MOST = 0.95  # largest sample
 class Texture:
     """What a texture is: its choices, and the numbers drawn for them.
 
-    events: strokes, gusts or drops a second
-    colour: 0 to 1: where in the range of its tone it lies
+    Attributes:
+        events: Strokes, gusts or drops a second.
+        colour: 0 to 1: where in the range of its tone it lies.
     """
 
     family: str

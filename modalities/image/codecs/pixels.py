@@ -17,7 +17,8 @@ class Pixels(Codec):
     The scale is fitted, not assumed: pictures in [-1, 1] have standard deviations of 0.3 to 0.9 by data set, and a
     schedule's noise levels mean the same everywhere only on data of unit variance.
 
-    spec: channels and size of the pictures
+    Args:
+        spec: Channels and size of the pictures.
     """
 
     wrap = (0, 1)
@@ -29,7 +30,8 @@ class Pixels(Codec):
     def fit(self, items: Iterable[Item]) -> None:
         """Mean and standard deviation of each channel over all pixels of `items`; a channel that never varies keeps 1.
 
-        Raises BadInput for pictures of other channels than the signal's or with values that are not finite.
+        Raises:
+            BadInput: For pictures of other channels than the signal's or with values that are not finite.
         """
         self.standard.fit((self._checked(item), None) for item in items)
 

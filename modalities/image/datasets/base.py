@@ -34,11 +34,12 @@ class Example:
 class Pictures:
     """Examples by index, at least as large as the signal's size, cropped to it.
 
-    spec:   channels and size (H, W)
-    examples: those of one split
-    classes:  class names in order; () where there are none
-    random:   crop at a random place instead of the middle, where item() is given an rng
-    flip:     mirror half of the examples left to right, where item() is given an rng
+    Args:
+        spec: Channels and size (H, W).
+        examples: Those of one split.
+        classes: Class names in order; () where there are none.
+        random: Crop at a random place instead of the middle, where item() is given an rng.
+        flip: Mirror half of the examples left to right, where item() is given an rng.
     """
 
     def __init__(

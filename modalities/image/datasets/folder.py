@@ -29,21 +29,24 @@ class Folder(Pictures):
     The split is decided by the hash of each file's content: copies under other names fall on the same side, and neither
     renaming, moving nor adding files changes the side of another.
 
-    spec: channels and size (H, W)
-    root: the folder; files and folders whose names start with a dot are skipped, links are followed once; or the folder
-        or manifest that `sonolux prepare` made of it
-    manifest: what `sonolux prepare` wrote of the folder: its usable files are used, its classes and captions hold, and
-        near copies stay in one part of the split
-    label: the class is the name of the first folder below root, or, with a table that has labels, its label; or none
-    table: CSV (with a header) or JSONL file with the columns file, label, caption; it then says which files are used
-    resize: false crops the picture as it is, and refuses smaller ones
-    crop: the middle, or anew each time at random (which, after resizing, moves along the longer side only)
-    flip: mirror half of the pictures left to right, anew each time
-    max_bad: share of unusable files, 0 to 1, that is skipped with a warning; more are refused
-    cache: memory for decoded pictures in MB; what does not fit is decoded again each time
-    split: which part of the examples
-    valid: share of the examples that is for validation, 0 to 1
-    seed: decides the split
+    Args:
+        spec: Channels and size (H, W).
+        root: The folder; files and folders whose names start with a dot are skipped, links are followed once; or the
+            folder or manifest that `sonolux prepare` made of it.
+        manifest: What `sonolux prepare` wrote of the folder: its usable files are used, its classes and captions hold,
+            and near copies stay in one part of the split.
+        label: The class is the name of the first folder below root, or, with a table that has labels, its label; or
+            none.
+        table: CSV (with a header) or JSONL file with the columns file, label, caption; it then says which files are
+            used.
+        resize: False crops the picture as it is, and refuses smaller ones.
+        crop: The middle, or anew each time at random (which, after resizing, moves along the longer side only).
+        flip: Mirror half of the pictures left to right, anew each time.
+        max_bad: Share of unusable files, 0 to 1, that is skipped with a warning; more are refused.
+        cache: Memory for decoded pictures in MB; what does not fit is decoded again each time.
+        split: Which part of the examples.
+        valid: Share of the examples that is for validation, 0 to 1.
+        seed: Decides the split.
     """
 
     def __init__(

@@ -20,13 +20,14 @@ class Shapes:
     the largest, lies. Example i of seed s never changes; the training examples are the first of `count` numbers and the
     validation examples the last, so the splits share none. Grey pictures hold white shapes only.
 
-    spec: channels (1 or 3) and size (H, W) in pixels, at least 16
-    count: examples in both splits together
-    shapes: most things in a picture, 1 to 3; pictures under 32 pixels hold 2 at most, under 24 pixels 1
-    label: what the classes are: the main thing's shape, colour or size, the number of things, or no classes
-    split: which part of the examples
-    valid: share of the examples that is for validation, 0 to 1
-    seed: decides every picture
+    Args:
+        spec: Channels (1 or 3) and size (H, W) in pixels, at least 16.
+        count: Examples in both splits together.
+        shapes: Most things in a picture, 1 to 3; pictures under 32 pixels hold 2 at most, under 24 pixels 1.
+        label: What the classes are: the main thing's shape, colour or size, the number of things, or no classes.
+        split: Which part of the examples.
+        valid: Share of the examples that is for validation, 0 to 1.
+        seed: Decides every picture.
     """
 
     def __init__(

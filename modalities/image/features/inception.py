@@ -28,9 +28,10 @@ class Inception:
     (weights-inception-2015-12-05-6726825d.pth), converted to safetensors. FID is commonly told for 50 000 pictures; at
     fewer it is larger, so compare it with the real pictures' own, which stands beside it.
 
-    weights: safetensors file with the network's weights
-    layer: the features: `2048` for FID, or an earlier layer, for few pictures
-    batch: pictures at a time
+    Args:
+        weights: Safetensors file with the network's weights.
+        layer: The features: `2048` for FID, or an earlier layer, for few pictures.
+        batch: Pictures at a time.
     """
 
     standardise = False  # numbers of one unit

@@ -19,9 +19,10 @@ class Learned:
     With classes it learns to tell them apart; without, to tell two augmented views of a picture from those of others.
     It has seen the training pictures, so distances to these measure nothing: compare with held-out ones.
 
-    spec: the recipe's facts about the pictures
-    epochs: passes over the training pictures
-    cache: folder where trained networks are kept, under a hash of pictures and settings; null: none
+    Args:
+        spec: The recipe's facts about the pictures.
+        epochs: Passes over the training pictures.
+        cache: Folder where trained networks are kept, under a hash of pictures and settings; null: none.
     """
 
     learned = True
@@ -41,7 +42,11 @@ class Learned:
         self.model = fitted_classifier(x, labels, classes, adapter.augment, adapter.classifier, self.epochs, self.cache)
 
     def __call__(self, media: Sequence[Tensor]) -> np.ndarray:
-        """Pictures (C, H, W) -> (N, 96) float64. Raises BadInput where `fit` was not called."""
+        """Pictures (C, H, W) -> (N, 96) float64.
+
+        Raises:
+            BadInput: If `fit` was not called.
+        """
         if self.model is None:
             raise BadInput("image/learned is fitted on the training pictures first")
         return classify(self.model, self.adapter.classifier_input(media))[1].double().numpy()

@@ -100,7 +100,8 @@ def _fitted(best: dict[tuple[int, int], _Candidate], pictures: Tensor, details: 
 def _stands_out(similarity: float, usual: float, chosen: bool) -> bool:
     """Whether a similarity tells of a copy: where many are similar (strokes, icons), it must be much closer than those.
 
-    chosen: the best of many cuts or of two mirror images, which makes anything more similar
+    Args:
+        chosen: The best of many cuts or of two mirror images, which makes anything more similar.
     """
     if usual > _USUAL:
         return similarity >= (0.995 if chosen else 0.985)

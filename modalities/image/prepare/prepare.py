@@ -51,7 +51,11 @@ class PicturePreparer:
         """Nothing to share out: a trace is 2 kB."""
 
     def inspect(self, path: Path) -> tuple[Line, Any]:
-        """The facts of one file and its thumbnail. Raises io.BadPicture for what cannot be decoded."""
+        """The facts of one file and its thumbnail.
+
+        Raises:
+            io.BadPicture: For what cannot be decoded.
+        """
         try:
             levels = io.read_bytes(path)
         except io.BadPicture as error:

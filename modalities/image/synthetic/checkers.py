@@ -128,7 +128,7 @@ def _shape(share: np.ndarray, z: np.ndarray, area: float) -> str:
 
 
 def _harmonic(corners: np.ndarray, k: int) -> float:
-    """|c_k| of a polygon about the origin, exactly: over the triangle 0, a, b, the integral of z^k is
+    """|c_k| of a polygon about the origin, exactly: over the triangle 0, a, b, the integral of z^k is.
 
     2 area (a^k + a^(k-1) b + ... + b^k) / ((k + 1) (k + 2)).
     """
