@@ -1,4 +1,4 @@
-"""Still pictures: what a recipe states of them, and how they are written and shown."""
+"""Images as a modality: the media specification, picture files, and grids, strips and animations of pictures."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Image:
     """Still pictures, (C, H, W) in [-1, 1].
 
     Args:
-        size: pixels: one number for a square, or [height, width].
+        size: Size in pixels: one number for a square, or [height, width].
         channels: 1 (grey) or 3 (RGB).
     """
 
@@ -35,13 +35,13 @@ class Image:
 
     @staticmethod
     def preparer() -> Preparer:
-        """What `sonolux prepare` does with folders of pictures."""
+        """The component of `sonolux prepare` for folders of pictures."""
         from .prepare.prepare import PicturePreparer
 
         return PicturePreparer()
 
     def evaluation(self) -> EvaluationAdapter:
-        """What `sonolux eval` needs to know of pictures."""
+        """The evaluation adapter of pictures for `sonolux eval`."""
         from .evaluation import ImageEvaluation
 
         return ImageEvaluation()
@@ -54,7 +54,8 @@ class Image:
         """A picture file as (C, H, W) in [-1, 1] with the recipe's channels.
 
         Args:
-            fit: Resize and centre-crop to the recipe's size; False keeps the file's own.
+            path: The file.
+            fit: Resize and centre-crop to the recipe's size; False: keep the size of the file.
 
         Raises:
             BadInput: With the file and the reason (io.BadPicture).
@@ -72,9 +73,9 @@ class Image:
         return io.save(Path(path), visualize.grid(media, captions), format="PNG")
 
     def strip(self, path: Path, rows: Sequence[Sequence[Tensor]], captions: Sequence[str] = ()) -> Path:
-        """Draw trajectories as one PNG: a row holds the (C, H, W) pictures of one sample as it unveils."""
+        """Draw trajectories as one PNG: a row holds the (C, H, W) pictures of one sample during denoising."""
         return visualize.strip(Path(path), rows, captions)
 
     def animate(self, path: Path, frames: Sequence[Sequence[Tensor]], seconds: float = 3.0) -> Path:
-        """Draw a trajectory as an endless GIF: a frame holds the (C, H, W) pictures of all samples at one step."""
+        """Draw a trajectory as a looping GIF: a frame holds the (C, H, W) pictures of all samples at one step."""
         return visualize.animate(Path(path), frames, seconds)

@@ -10,13 +10,13 @@ class CIFAR10(Collection):
 
     Args:
         spec: Channels (3, or 1 for grey) and size (H, W); other sizes than 32 x 32 are resized.
-        root: Folder that holds torchvision's copy, or will.
-        download: Fetch the files into root if they are not there.
-        label: The classes, or none.
-        flip: Mirror half of the pictures left to right, anew each time.
+        root: Folder of torchvision's files, or for the download.
+        download: Download the files to root if they are missing.
+        label: `class` or `none`.
+        flip: Mirror a random half of the pictures left to right on each access.
         split: Which part of the examples.
-        valid: Share of the examples that is for validation, 0 to 1.
-        seed: Decides the split.
+        valid: Share of the examples for validation, 0 to 1.
+        seed: Seed of the split.
     """
 
     collection = "CIFAR10"

@@ -10,13 +10,13 @@ class FashionMNIST(Collection):
 
     Args:
         spec: Channels (1, or 3 for grey in RGB) and size (H, W); other sizes than 28 x 28 are resized.
-        root: Folder that holds torchvision's copy, or will.
-        download: Fetch the files into root if they are not there.
-        label: The classes, or none.
-        flip: Mirror half of the pictures left to right, anew each time.
+        root: Folder of torchvision's files, or for the download.
+        download: Download the files to root if they are missing.
+        label: `class` or `none`.
+        flip: Mirror a random half of the pictures left to right on each access.
         split: Which part of the examples.
-        valid: Share of the examples that is for validation, 0 to 1.
-        seed: Decides the split.
+        valid: Share of the examples for validation, 0 to 1.
+        seed: Seed of the split.
     """
 
     collection = "FashionMNIST"

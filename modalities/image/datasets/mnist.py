@@ -14,12 +14,12 @@ class MNIST(Collection):
 
     Args:
         spec: Channels (1, or 3 for grey in RGB) and size (H, W); other sizes than 28 x 28 are resized.
-        root: Folder that holds torchvision's copy, or will.
-        download: Fetch the files into root if they are not there.
-        label: The classes, or none.
+        root: Folder of torchvision's files, or for the download.
+        download: Download the files to root if they are missing.
+        label: `class` or `none`.
         split: Which part of the examples.
-        valid: Share of the examples that is for validation, 0 to 1.
-        seed: Decides the split.
+        valid: Share of the examples for validation, 0 to 1.
+        seed: Seed of the split.
     """
 
     collection = "MNIST"

@@ -118,7 +118,7 @@ def test_the_known_part_carries_its_own_forward_noise():
 
 
 def test_a_planted_known_part_that_drifts_is_caught():
-    with planted(inpaint._Known, "denoise", replace(argument("Estimate", 0), "found.x0")):
+    with planted(inpaint._KnownDenoiser, "denoise", replace(argument("Estimate", 0), "found.x0")):
         caught(check_state, Inpaint)
 
 
@@ -214,7 +214,7 @@ def test_what_a_codec_reaches_is_found_by_asking_it():
     assert places[0, 0].tolist() == [True] * 3 + [False] * 4 + [True] * 3
     assert torch.equal(z[0, 0, :3], encode(media)[0, 0, :3])
     for none_or_all in (torch.ones_like(known), torch.zeros_like(known)):
-        with pytest.raises(BadInput, match="made anew"):
+        with pytest.raises(BadInput, match="regenerate"):
             known_places(encode, media, none_or_all)
 
 
