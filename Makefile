@@ -1,21 +1,21 @@
-# `make demo` and `make test` do all the set-up on a machine that has Python 3.10 or newer, pip and make.
+# Every target sets up .venv; a machine needs Python 3.10 or newer, pip and make.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Only what needs the reader: no notice of newer pips, nor setuptools' advice to all who install a folder in place.
+# Quiet: no notice of newer versions of pip, and no warning of setuptools about editable installs.
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONWARNINGS=ignore:Editable $(BIN)/python -m pip install --quiet
 
 .PHONY: demo test test-fast mutants lint docs bench clean
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo       train and sample the embedded recipes: pictures, sounds and one HTML page in demo/"
-	@echo "make test       run all tests, one process for each processor"
-	@echo "make test-fast  run the tests that take less than a second each: under a minute on two processors"
-	@echo "make mutants    list every planted error and the test that caught it"
-	@echo "make lint       ruff, pyright and the layers of the package"
-	@echo "make docs       build the pages of docs/ and the API in site/"
-	@echo "make bench      print orders of convergence, cost a step and training throughput"
+	@echo "make demo       train the recipes shapes and synth_sfx, sample from them, and write one HTML page in demo/"
+	@echo "make test       run all tests in parallel, one process per processor"
+	@echo "make test-fast  run the tests that take less than a second each: about a minute on two processors"
+	@echo "make mutants    list every planted error with the test that catches it"
+	@echo "make lint       check with ruff, pyright and import-linter (layers)"
+	@echo "make docs       build the docs site (guides, recipes, API) in site/"
+	@echo "make bench      print orders of convergence, time per sampling step and training throughput"
 
 $(BIN)/.ready: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "sonolux needs Python 3.10 or newer: make PYTHON=python3.12 ...")'
@@ -27,7 +27,7 @@ $(BIN)/.ready: pyproject.toml
 demo: $(BIN)/.ready
 	$(BIN)/python examples/demo.py --out demo
 
-# A file's tests stay in one process (loadfile), so that its fixtures are made once; tiny trained runs are shared.
+# The tests of a file run in one process (loadfile), so that its fixtures are made once; tiny trained runs are shared.
 PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile
 
 test: $(BIN)/.ready
@@ -36,11 +36,11 @@ test: $(BIN)/.ready
 test-fast: $(BIN)/.ready
 	$(PYTEST) -m "not slow"
 
-# A numeric test that cannot fail proves nothing: product code is changed, and the test must notice.
+# A numeric test must be able to fail: errors are planted in product code, and the test must catch each.
 mutants: $(BIN)/.ready
 	$(BIN)/python -m pytest --mutants
 
-# Pyright must see the package under its own name; the link stands in for an installed copy.
+# Pyright and import-linter need the package under its own name; the link serves as an installed copy.
 build/typing/sonolux:
 	mkdir -p build/typing && ln -sfn ../.. build/typing/sonolux
 

@@ -1,7 +1,7 @@
-"""sonolux: one diffusion core for sound and light.
+"""sonolux: diffusion models of audio and images with one modality-independent core.
 
-`sonolux.load(run)` opens a trained run or checkpoint; `sonolux.sample(denoiser, ...)` runs the samplers on any network.
-Importing this package loads no torch: the names below are fetched when they are first used.
+`sonolux.load(run)` loads a training run or a checkpoint as a `Pipeline`; `sonolux.sample(denoiser, ...)` runs the
+samplers on any network. Importing this package does not import torch: both names are imported on first use.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""A table of figures, as the benchmarks print it."""
+"""A table of measurements, as the benchmarks print it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,14 @@ from typing import Any
 
 @dataclass
 class Figure:
-    """One line of a table: what was measured, the value, how it is shown, and what it should be or stands beside."""
+    """One line of a table.
+
+    Attributes:
+        name: What was measured.
+        value: The measured value.
+        form: Format string of the value.
+        note: Remark, for example the expected value or a reference.
+    """
 
     name: str
     value: Any
@@ -18,7 +25,7 @@ class Figure:
 
 @dataclass
 class Table:
-    """The figures of one run."""
+    """The measurements of one run."""
 
     title: str
     figures: list[Figure] = field(default_factory=list)
@@ -28,7 +35,7 @@ class Table:
         self.figures.append(Figure(name, value, form, note))
 
     def text(self) -> str:
-        """The lines, aligned."""
-        wide = max(len(f.name) for f in self.figures)
-        lines = [f"  {f.name:<{wide}}  {f.form.format(f.value):>10}  {f.note}".rstrip() for f in self.figures]
+        """The lines in aligned columns."""
+        width = max(len(f.name) for f in self.figures)
+        lines = [f"  {f.name:<{width}}  {f.form.format(f.value):>10}  {f.note}".rstrip() for f in self.figures]
         return "\n".join([self.title, *lines])

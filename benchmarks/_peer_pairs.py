@@ -1,4 +1,4 @@
-"""Every deterministic sampler of diffusers and k-diffusion with every spacing that it, or the other, offers.
+"""Every deterministic sampler of diffusers and k-diffusion with every timestep spacing that either library offers.
 
 All on diffusers' default process of 1000 steps (linear betas), which is our `discrete`: the same range of sigma.
 """
@@ -20,18 +20,22 @@ End = Callable[[Denoise, Tensor], Tensor]  # denoise, standard normal noise -> x
 
 @dataclass(frozen=True)
 class Pair:
-    """A sampler with a spacing at some number of evaluations.
+    """A sampler with a timestep spacing at some number of evaluations.
 
-    end: denoise, standard normal noise (B, *shape) -> the last point; raises where the pair cannot be run
+    Attributes:
+        of: The library.
+        sampler: Name of the sampler with its options.
+        timesteps: Name of the timestep spacing.
+        end: Denoise, standard normal noise (B, *shape) -> the last point; raises where the pair cannot be run.
     """
 
     of: str
     sampler: str
-    spacing: str
+    timesteps: str
     end: End
 
 
-SPACINGS: dict[str, dict[str, Any]] = {
+TIMESTEPS: dict[str, dict[str, Any]] = {
     "linspace": {"timestep_spacing": "linspace"},
     "leading": {"timestep_spacing": "leading"},
     "trailing": {"timestep_spacing": "trailing"},
@@ -47,7 +51,7 @@ TIMES, SIGMAS = ("linspace", "leading", "trailing"), ("karras", "exponential", "
 @dataclass(frozen=True)
 class _Scheduler:
     name: str
-    spacings: tuple[str, ...] = (*TIMES, *SIGMAS)
+    timesteps: tuple[str, ...] = (*TIMES, *SIGMAS)
     options: tuple[dict[str, Any], ...] = ({},)
     step: tuple[dict[str, Any], ...] = ({},)
 
@@ -97,7 +101,7 @@ _SCHEDULERS = (
 
 
 def pairs(nfe: int) -> Iterator[Pair]:
-    """Every pair of the libraries that can be imported, with as many steps as `nfe` evaluations allow."""
+    """Every pair of the libraries that can be imported, with the largest number of steps that `nfe` allows."""
     for found in (_of_diffusers, _of_k_diffusion):
         try:
             yield from found(nfe)
@@ -106,15 +110,15 @@ def pairs(nfe: int) -> Iterator[Pair]:
 
 
 def installed() -> dict[str, str]:
-    """library -> "" where it can be imported, else why not."""
-    told = {}
+    """library -> "" if it can be imported, else the reason why not."""
+    reasons = {}
     for name, load in (("diffusers", schedulers), ("k-diffusion", k_diffusion)):
         try:
             load()
-            told[name] = ""
+            reasons[name] = ""
         except ImportError as error:
-            told[name] = f"not installed ({error})"
-    return told
+            reasons[name] = f"not installed ({error})"
+    return reasons
 
 
 # --- diffusers --------------------------------------------------------------------------------------------------------
@@ -124,15 +128,19 @@ def _of_diffusers(nfe: int) -> Iterator[Pair]:
     library = schedulers()
     for kind in _SCHEDULERS:
         cls = getattr(library, kind.name)
-        steps = (nfe + 1) // 2 if cls.order == 2 else nfe - (kind.name == "PNDMScheduler")  # its first step costs two
-        for spacing, options, step in product(kind.spacings, kind.options, kind.step):
-            told = ", ".join(str(v) for k, v in {**options, **step}.items() if k not in ("clip_sample", "tau_func"))
-            name = f"{kind.name.removesuffix('Scheduler')}{f' ({told})' if told else ''}"
-            spaced = {} if kind.name == "DPMSolverSinglestepScheduler" and spacing == "linspace" else SPACINGS[spacing]
-            yield Pair("diffusers", name, spacing, _followed(cls, {**options, **spaced}, step, steps))
-    for spacing, sigmas in {"own": None, **grids(nfe)}.items():
+        steps = (nfe + 1) // 2 if cls.order == 2 else nfe - (kind.name == "PNDMScheduler")  # its first step needs two
+        for timesteps, options, step in product(kind.timesteps, kind.options, kind.step):
+            label = ", ".join(str(v) for k, v in {**options, **step}.items() if k not in ("clip_sample", "tau_func"))
+            name = f"{kind.name.removesuffix('Scheduler')}{f' ({label})' if label else ''}"
+            spaced = (
+                {} if kind.name == "DPMSolverSinglestepScheduler" and timesteps == "linspace" else TIMESTEPS[timesteps]
+            )
+            yield Pair("diffusers", name, timesteps, _followed(cls, {**options, **spaced}, step, steps))
+    for timesteps, sigmas in {"own": None, **grids(nfe)}.items():
         betas = None if sigmas is None else (sigmas / (1 + sigmas**2).sqrt()).tolist()
-        yield Pair("diffusers", "IPNDM", spacing, _followed(library.IPNDMScheduler, {"trained_betas": betas}, {}, nfe))
+        yield Pair(
+            "diffusers", "IPNDM", timesteps, _followed(library.IPNDMScheduler, {"trained_betas": betas}, {}, nfe)
+        )
 
 
 def _followed(cls: type, options: dict[str, Any], step: dict[str, Any], steps: int) -> End:
@@ -163,13 +171,13 @@ def _of_k_diffusion(nfe: int) -> Iterator[Pair]:
         *(("dpmpp_2m_sde", nfe, {"eta": 0.0, "solver_type": t}) for t in ("midpoint", "heun")),
         ("dpmpp_3m_sde", nfe, {"eta": 0.0}),
     ):
-        told = ", ".join(f"{v}" if key != "eta" else "eta 0" for key, v in options.items())
-        title = f"{name}{f' ({told})' if told else ''}"
+        label = ", ".join(f"{v}" if key != "eta" else "eta 0" for key, v in options.items())
+        title = f"{name}{f' ({label})' if label else ''}"
         if "sde" in name or "ancestral" in name:
             options = {**options, "noise_sampler": lambda *_: 0.0}
-        for spacing, sigmas in grids(steps).items():
+        for timesteps, sigmas in grids(steps).items():
             yield Pair(
-                "k-diffusion", title, spacing, _sampled(getattr(k, f"sample_{name}"), sigmas, {**none, **options})
+                "k-diffusion", title, timesteps, _sampled(getattr(k, f"sample_{name}"), sigmas, {**none, **options})
             )
     yield Pair("k-diffusion", "dpm_fast", "own", _fast(k, nfe))
 
@@ -194,7 +202,7 @@ def _fast(k: Any, nfe: int) -> End:
 
 
 def grids(steps: int) -> dict[str, Tensor]:
-    """name -> sigmas (steps + 1,): k-diffusion's spacings, and diffusers' where it is installed; each list once."""
+    """name -> sigmas (steps + 1,): timestep spacings of k-diffusion, and of diffusers if installed; no duplicates."""
     k, (low, high) = k_diffusion(), _range()
     found = {
         "karras": k.get_sigmas_karras(steps, low, high),
@@ -206,13 +214,13 @@ def grids(steps: int) -> dict[str, Tensor]:
         library = schedulers()
     except ImportError:
         return {name: sigmas.double() for name, sigmas in found.items()}
-    offered = [(library.DPMSolverMultistepScheduler, name) for name in SPACINGS if name != "log_linear"]
-    offered += [(library.EulerDiscreteScheduler, name) for name in SPACINGS if name != "lu"]
+    offered = [(library.DPMSolverMultistepScheduler, name) for name in TIMESTEPS if name != "log_linear"]
+    offered += [(library.EulerDiscreteScheduler, name) for name in TIMESTEPS if name != "lu"]
     for cls, name in offered:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            scheduler = cls(**SPACINGS[name])
-            scheduler.set_timesteps(steps - (name == "log_linear"))  # it makes one more
+            scheduler = cls(**TIMESTEPS[name])
+            scheduler.set_timesteps(steps - (name == "log_linear"))  # it adds one step
         if not any(torch.allclose(scheduler.sigmas, known.float(), rtol=1e-4) for known in found.values()):
             found[f"{cls.__name__[:3].lower()}'s {name}"] = scheduler.sigmas
     return {name: sigmas.double() for name, sigmas in found.items()}

@@ -1,8 +1,8 @@
 """Runs the samplers of diffusers and k-diffusion on a denoiser of x0 that is known in closed form, in float64.
 
-Both are optional: `schedulers()` and `k_diffusion()` raise ImportError where a library is not installed. What a
-scheduler of diffusers wants to be handed (noise, velocity, x0, EDM's raw output) and the noise level that it means at
-each call are stated here once.
+Both are optional: `schedulers()` and `k_diffusion()` raise ImportError if a library is not installed. Defined here for
+each scheduler of diffusers: the model output that it expects (noise, velocity, x0, EDM's raw output) and the noise
+level of each call.
 """
 
 from __future__ import annotations
@@ -28,13 +28,17 @@ from torch import Tensor
 
 Denoise = Callable[[Tensor, float, float], Tensor]  # x, alpha, sigma -> x0
 
-# Schedulers whose state is x0 + sigma eps; those that keep two sigmas a step, the second at its midpoint.
+# Schedulers whose state is x0 + sigma eps; schedulers with two sigmas per step, the second at its midpoint.
 _ADDS_NOISE = ("Euler", "Heun", "KDPM2", "LMS", "DPMSolverSDE", "EDM", "Cosine")
 _BY_INDEX = ("DDIM", "DDPM", "PNDM", "LCM", "TCD")
 
 
 def schedulers() -> types.ModuleType:
-    """diffusers, silent. Raises ImportError where it is not installed."""
+    """diffusers, without log messages.
+
+    Raises:
+        ImportError: It is not installed.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         diffusers = importlib.import_module("diffusers")
@@ -44,9 +48,12 @@ def schedulers() -> types.ModuleType:
 
 
 def k_diffusion() -> types.ModuleType:
-    """k-diffusion's module of samplers; its package imports much that they do not need (pkg_resources, wandb ...).
+    """k-diffusion's module of samplers.
 
-    Raises ImportError where it is not installed.
+    Its package is not imported, because it imports much that the samplers do not need (pkg_resources, wandb ...).
+
+    Raises:
+        ImportError: It is not installed.
     """
     if "k_diffusion.sampling" not in sys.modules:
         spec = importlib.util.find_spec("k_diffusion")
@@ -59,15 +66,18 @@ def k_diffusion() -> types.ModuleType:
 
 
 def model(denoise: Denoise) -> Callable[..., Tensor]:
-    """A denoiser as k-diffusion's samplers call it: model(x, sigma (B,)) -> x0, for x = x0 + sigma eps."""
+    """A denoiser with the interface of k-diffusion: model(x, sigma (B,)) -> x0, for x = x0 + sigma eps."""
     return lambda x, sigma, **_: denoise(x, 1.0, float(sigma[0]))
 
 
 def interior_order(sampler: Callable[[Denoise, Tensor, Tensor], Tensor], steps: Sequence[int] = (24, 48, 96)) -> float:
     """The order of a deterministic multistep sampler itself: uneven steps of sigma, history from the exact solution.
 
-    sampler: (denoise, x, sigmas (N + 1,)) -> the point at the last sigma, for x = x0 + sigma eps; linear in x and in
-             the estimates. The first estimates are the exact solution's, and the start is such that x then is exact.
+    Args:
+        sampler: (denoise, x, sigmas (N + 1,)) -> the point at the last sigma, for x = x0 + sigma eps; linear in x and
+            in the estimates. The first estimates are those of the exact solution, and the start is chosen such that x
+            is exact after them.
+        steps: Numbers of steps.
     """
     problem, errors = example(), []
     for n in steps:
@@ -94,7 +104,7 @@ def interior_order(sampler: Callable[[Denoise, Tensor, Tensor], Tensor], steps: 
 
 
 def state(scheduler: Any) -> str:
-    """What the scheduler's samples are: `adds` x0 + sigma eps, `flow`, or `keeps` the variance."""
+    """The form of the scheduler's samples: `adds` (x0 + sigma eps), `flow`, or `keeps` (the variance)."""
     name = type(scheduler).__name__
     if name.startswith("FlowMatch") or scheduler.config.get("use_flow_sigmas"):
         return "flow"
@@ -113,13 +123,13 @@ def pair(scheduler: Any, sigma: Tensor | float) -> tuple[float, float]:
 
 
 def at_index(scheduler: Any, t: Tensor | int) -> tuple[float, float]:
-    """(alpha, sigma) of an index of its 1000 steps; below 0 its last level."""
+    """(alpha, sigma) at an index of its 1000 steps; below 0 its last level."""
     bar = float(scheduler.alphas_cumprod[int(t)] if int(t) >= 0 else getattr(scheduler, "final_alpha_cumprod", 1.0))
     return math.sqrt(bar), math.sqrt(1 - bar)
 
 
 def called_at(scheduler: Any, n: int, t: Tensor) -> tuple[float, float]:
-    """(alpha, sigma) that the scheduler means at its call n, with timestep t."""
+    """(alpha, sigma) of the scheduler's call n, with timestep t."""
     name = type(scheduler).__name__
     if name.startswith(_BY_INDEX):
         return at_index(scheduler, t)
@@ -136,7 +146,7 @@ def called_at(scheduler: Any, n: int, t: Tensor) -> tuple[float, float]:
 
 
 def levels(scheduler: Any) -> list[tuple[float, float]]:
-    """(alpha, sigma) where its steps end, the first and the last level included."""
+    """(alpha, sigma) at the ends of its steps, including the first and the last level."""
     name = type(scheduler).__name__
     if name.startswith(_BY_INDEX):
         stops = [*scheduler.timesteps.tolist(), 0 if name == "TCDScheduler" else -1]
@@ -161,7 +171,7 @@ def ends(scheduler: Any) -> list[int]:
 
 
 def exact(scheduler: Any) -> Any:
-    """The scheduler with the numbers that it computes with in float64: its grid stays what it was rounded to."""
+    """The scheduler with its coefficients in float64; its grid keeps the rounded values."""
     for name, value in vars(scheduler).items():
         if isinstance(value, Tensor) and value.dtype == torch.float32 and name != "timesteps":
             setattr(scheduler, name, value.double())
@@ -169,7 +179,7 @@ def exact(scheduler: Any) -> Any:
 
 
 def wanted(scheduler: Any, x: Tensor, x0: Tensor, alpha: float, sigma: float) -> Tensor:
-    """What `step` is to be handed for an estimate of x0 at x."""
+    """The model output that `step` expects for an estimate of x0 at x."""
     name, config = type(scheduler).__name__, scheduler.config
     if name.startswith(("EDM", "Cosine")):  # EDM's raw output
         data, sign = config.sigma_data, -1.0 if config.prediction_type == "v_prediction" else 1.0
@@ -185,10 +195,14 @@ def wanted(scheduler: Any, x: Tensor, x0: Tensor, alpha: float, sigma: float) ->
 
 
 def follow(scheduler: Any, denoise: Denoise, x: Tensor, noises: Iterable[Tensor] = (), **options: Any) -> list[Tensor]:
-    """The point after every call of `step`, from x at the scheduler's first level; timesteps are set already.
+    """The point after every call of `step`, from x at the scheduler's first level; timesteps are already set.
 
-    noises:  what it draws, in turn, in place of its own
-    options: handed to `step`
+    Args:
+        scheduler: The scheduler.
+        denoise: The denoiser.
+        x: The point at the first level.
+        noises: Noises that replace those that it would draw, in order.
+        **options: Passed to `step`.
     """
     points, drawn = [], iter(noises)
     with _noise_from(scheduler, drawn):
@@ -207,7 +221,7 @@ def follow(scheduler: Any, denoise: Denoise, x: Tensor, noises: Iterable[Tensor]
 
 @contextmanager
 def _noise_from(scheduler: Any, drawn: Iterator[Tensor]) -> Iterator[None]:
-    names = type(scheduler).step.__globals__  # not its module's, which are others where an error was planted
+    names = type(scheduler).step.__globals__  # not those of its module, which differ if an error is planted
     own = names.get("randn_tensor")
     if hasattr(scheduler, "noise_sampler"):
         scheduler.noise_sampler = lambda *_: next(drawn)

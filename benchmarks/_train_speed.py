@@ -1,9 +1,9 @@
-"""Times training steps of one recipe, for `throughput.py`, with whichever sonolux PYTHONPATH leads to.
+"""Times training steps of one recipe, for `throughput.py`, with the sonolux that PYTHONPATH selects.
 
     python _train_speed.py RECIPE [KEY=VALUE ...]
 
-Every line on standard input, a number of steps, is answered by a line of JSON: seconds of the steps, of reading their
-data and of drawing their noise. It runs the first edition too, whose modules have other names.
+For each line on standard input, a number of steps, it prints a line of JSON: seconds of the steps, of reading their
+data and of drawing their noise. It also runs the first edition, whose modules have other names.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def first_of(*places: str) -> Any:
 
 
 def reader(trainer: Any, train: Any) -> Callable[[int], Any]:
-    """What makes the batch of a step."""
+    """A function that loads the batch of a step."""
     if hasattr(trainer, "data_of_steps"):
         return lambda step: trainer.data_of_steps[step]
     load_batch = first_of("training.batches:load_batch")

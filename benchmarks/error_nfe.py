@@ -1,12 +1,12 @@
-"""Prints the error of the best sampler and spacing for a number of evaluations, beside diffusers' and k-diffusion's.
+"""Prints the error of the best sampler and timestep spacing by evaluations, compared with diffusers and k-diffusion.
 
     python benchmarks/error_nfe.py
 
 Three problems whose solution is known exactly: clusters on planes, a mixture of correlated sequences, and a mixture of
-smooth pictures. Every deterministic sampler with every spacing of each library runs on the same process (1000 steps,
-linear betas) from the same noise; the error is the root mean square distance of its last point from where the exact
-probability-flow ODE leads, over 4096 samples. Which pair is best is decided on other samples. `calibrated` is a plan
-that was fitted to the denoiser on samples of its own.
+smooth images. Every deterministic sampler with every timestep spacing of each library runs on the same process (1000
+steps, linear betas) from the same noise; the error is the root mean square distance between its last point and the end
+of the exact probability-flow ODE, over 4096 samples. The best pair is selected on other samples. `calibrated` is a plan
+that was fitted to the denoiser on a third set of samples.
 """
 
 from __future__ import annotations
@@ -41,21 +41,24 @@ from sonolux.core.types import Conditioning, Estimate, NoiseLevel
 from sonolux.core.util.rng import Noise
 from torch import Tensor
 
-NFE, SAMPLES = (5, 8, 10, 20), 4096  # errors have heavy tails: of 1024 samples the three worst can make a quarter
-LISTED, CHOSEN_ON, FITTED_ON = ((256, 96), (1024, 24)), 4096, 1024  # (samples, pairs that go on) before the choice
+NFE, SAMPLES = (
+    (5, 8, 10, 20),
+    4096,
+)  # errors have heavy tails: the worst 3 of 1024 samples can be a quarter of it
+LISTED, CHOSEN_ON, FITTED_ON = ((256, 96), (1024, 24)), 4096, 1024  # (samples, remaining pairs) of each round
 SCHEDULE = Discrete()
 FIRST = SCHEDULE.level(SCHEDULE.t_max)
-SAME = 1.001  # a tie: peers round to float32
-TARGET = 0.6  # of the calibrated plan's error over the best stock pair's, at the fewest evaluations
+SAME = 1.001  # ratios up to this count as equal: peers round to float32
+TARGET = 0.6  # largest ratio of the calibrated plan's error to the best stock pair's, at the fewest evaluations
 
 
 # --- problems ---------------------------------------------------------------------------------------------------------
-# Clusters overlap. Where they do not, the error is mostly how many samples end in another cluster than the exact
-# solution, and which pair does best is chance.
+# The clusters overlap. Otherwise the error would mainly count the samples that end in another cluster than the exact
+# solution, and the best pair would be a matter of chance.
 
 
 def planes() -> GaussianMixture:
-    """The laboratory's mixture with four wide directions a component, its means at half their distance."""
+    """The example mixture with four directions of extra variance per component, its means at half the distance."""
     made = example(seed=1, shape=(3, 4, 4), rank=4)
     shape = made.shape
     return GaussianMixture(
@@ -64,7 +67,7 @@ def planes() -> GaussianMixture:
 
 
 def sequences(length: int = 32) -> DenseMixture:
-    """Three kinds of sequence: around no wave, one and two, whose neighbours correlate by 0.95, 0.8 and 0.5."""
+    """Three kinds of sequence: zero, one and two waves as mean, with neighbour correlations 0.95, 0.8 and 0.5."""
     i = torch.arange(length, dtype=torch.float64)
     waves = torch.stack([torch.zeros_like(i), *(torch.cos(2 * math.pi * k * i / length) for k in (1, 2))])
     phi, size = torch.tensor([0.95, 0.8, 0.5]).double(), torch.tensor([1.0, 0.5, 0.3]).double()
@@ -73,7 +76,7 @@ def sequences(length: int = 32) -> DenseMixture:
 
 
 def pictures(size: int = 8, classes: int = 4, rank: int = 8) -> GaussianMixture:
-    """Smooth pictures (3, 8, 8) of four classes: means and directions are low cosines, spread falls with frequency."""
+    """Smooth images (3, 8, 8) of four classes: means and directions are low cosines; high ones have less variance."""
     rng, grid = torch.Generator().manual_seed(3), (torch.arange(size, dtype=torch.float64) + 0.5) / size
     waves = [(k, l) for k, l in product(range(4), repeat=2) if k + l < 4]
     drawn = [torch.cos(math.pi * k * grid)[:, None] * torch.cos(math.pi * l * grid) for k, l in waves]
@@ -97,7 +100,7 @@ def problems() -> dict[str, Problem]:
 
 @dataclass(frozen=True)
 class Samples:
-    """Noise, standard normal (B, *shape), and where the exact ODE leads from it."""
+    """Noise, standard normal (B, *shape), and the end of the exact ODE from it."""
 
     problem: Problem
     noise: Tensor
@@ -108,7 +111,7 @@ class Samples:
         return float((x0 - self.exact).square().mean().sqrt())
 
     def part(self, count: int) -> Samples:
-        """The first of them."""
+        """The first `count` of them."""
         return Samples(self.problem, self.noise[:count], self.exact[:count])
 
 
@@ -150,34 +153,34 @@ def own_samplers() -> dict[str, Sampler]:
         for options in OPTIONS.get(name, [{}]):
             sampler = registry.find("sampler", name)(**options)
             if not (sampler.stochastic or sampler.adaptive):
-                made[f"{name}{_told(options)}"] = sampler
+                made[f"{name}{_label(options)}"] = sampler
     return made
 
 
-def _told(options: dict[str, Any]) -> str:
+def _label(options: dict[str, Any]) -> str:
     return f" ({', '.join(k if v is True else str(v) for k, v in options.items() if k != 'eta')})" if options else ""
 
 
 Levels = Callable[[Schedule, int], Sequence[NoiseLevel64]]
 
 
-def _to_t_min(spacing: TimestepSpacing) -> Levels:
-    """Levels that end at t_min and not at clean data, where a denoiser is good to the end."""
+def _to_t_min(timesteps: TimestepSpacing) -> Levels:
+    """Levels that end at t_min instead of clean data, where a denoiser is still accurate."""
 
     def levels(schedule: Schedule, steps: int) -> list[NoiseLevel64]:
         last = schedule.level(schedule.t_min)
-        made = [schedule.level(t) for t in spacing.times(schedule, steps)]
+        made = [schedule.level(t) for t in timesteps.times(schedule, steps)]
         if float(made[-1].rho) > 1.01 * float(last.rho):
             return [*made, last]
-        return [schedule.level(t) for t in spacing.times(schedule, steps + 1)]
+        return [schedule.level(t) for t in timesteps.times(schedule, steps + 1)]
 
     return levels
 
 
 @cache
-def own_spacings() -> dict[str, Levels]:
-    """Every registered spacing with its defaults; and, as explicit lists, some that end at t_min."""
-    made: dict[str, Levels] = {name: spacing.levels for name, spacing in timestep_spacings().items()}
+def own_timesteps() -> dict[str, Levels]:
+    """Every registered timestep spacing with its defaults; also, as explicit lists, some that end at t_min."""
+    made: dict[str, Levels] = {name: timesteps.levels for name, timesteps in timestep_spacings().items()}
     for name in ("linspace", "leading", "trailing", "karras", "exponential", "beta"):
         made[f"{name} to t_min"] = _to_t_min(timestep_spacings()[name])
     return made
@@ -185,9 +188,9 @@ def own_spacings() -> dict[str, Levels]:
 
 @cache
 def own_pairs(nfe: int) -> list[Pair]:
-    """Every one of our samplers with every spacing, with as many steps as `nfe` allows; the same levels once."""
+    """Each of our samplers with each timestep spacing, with the most steps that `nfe` allows; no equal levels."""
     made, seen = [], set()
-    for (spaced, levels), (name, sampler) in product(own_spacings().items(), own_samplers().items()):
+    for (spaced, levels), (name, sampler) in product(own_timesteps().items(), own_samplers().items()):
         found = within(sampler, SCHEDULE, nfe, levels)
         if found is None:
             continue
@@ -211,7 +214,7 @@ def _ended(plan: Plan) -> Callable[..., Tensor]:
 
 
 class Counted:
-    """A problem's denoiser that counts its calls; a Denoiser for us, a function of (x, alpha, sigma) for the peers."""
+    """A problem's denoiser that counts its calls: a Denoiser for us, a function of (x, alpha, sigma) for the peers."""
 
     def __init__(self, problem: Problem):
         self.problem, self.calls = problem, 0
@@ -222,12 +225,12 @@ class Counted:
         return self.problem.denoise(x, level)
 
     def __call__(self, x: Tensor, alpha: float, sigma: float) -> Tensor:
-        """E[x0 | x] alone."""
+        """E[x0 | x] as a tensor."""
         return self.denoise(x, NoiseLevel(sigma, alpha, sigma), Conditioning()).x0
 
 
 def errors(offered: Sequence[Pair], nfe: int, on: Samples) -> list[tuple[float, Pair]]:
-    """(error, pair) of the pairs that run with `nfe` evaluations or fewer, least first."""
+    """(error, pair) of the pairs that run with at most `nfe` evaluations, in increasing order."""
     found: list[tuple[float, Pair]] = []
     for pair in offered:
         denoise = Counted(on.problem)
@@ -236,16 +239,16 @@ def errors(offered: Sequence[Pair], nfe: int, on: Samples) -> list[tuple[float, 
         except Exception:
             if pair.of == "sonolux":
                 raise
-            continue  # its library refuses it, or fails
+            continue  # its library refuses it or fails
         if denoise.calls <= nfe and math.isfinite(error):
             found.append((error, pair))
     return sorted(found, key=lambda each: each[0])
 
 
 def best(offered: Sequence[Pair], nfe: int, name: str) -> dict[str, Any] | None:
-    """The pair with the least error, and its error on the samples of seed 2; None where nothing runs.
+    """The pair with the smallest error, and its error on the samples of seed 2; None if no pair runs.
 
-    It is chosen on those of seed 1, in rounds of more samples and fewer pairs.
+    It is selected on the samples of seed 1, in rounds with more samples and fewer pairs.
     """
     left, tried = list(offered), 0
     for count, kept in (*LISTED, (CHOSEN_ON, 1)):
@@ -255,7 +258,7 @@ def best(offered: Sequence[Pair], nfe: int, name: str) -> dict[str, Any] | None:
         return None
     pair = left[0]
     error = errors([pair], nfe, samples(name, 2, SAMPLES))[0][0]
-    return {"error": error, "sampler": pair.sampler, "spacing": pair.spacing, "pairs": tried}
+    return {"error": error, "sampler": pair.sampler, "timesteps": pair.timesteps, "pairs": tried}
 
 
 def compared(name: str, nfe: int) -> dict[str, Any]:
@@ -264,7 +267,7 @@ def compared(name: str, nfe: int) -> dict[str, Any]:
     found = {library: best([p for p in offered if p.of == library], nfe, name) for library in ("sonolux", *installed())}
     peers = [row["error"] for library, row in found.items() if row and library != "sonolux"]
     own = found["sonolux"]
-    assert own is not None  # every one of ours runs
+    assert own is not None  # all of ours run
     return {"problem": name, "nfe": nfe, **found, "ratio": own["error"] / min(peers) if peers else None}
 
 
@@ -282,7 +285,7 @@ def text(row: dict[str, Any]) -> str:
     lines = []
     for library in ("sonolux", *installed()):
         found = row[library]
-        said = f"{found['error']:9.5f}  {found['sampler']} | {found['spacing']}" if found else installed()[library]
+        said = f"{found['error']:9.5f}  {found['sampler']} | {found['timesteps']}" if found else installed()[library]
         lines.append(f"  {row['nfe']:3}  {library:12}{said}")
     if row["ratio"] is not None:
         lines[0] += f"   ({row['ratio']:.2f} of the best peer's{'' if row['ratio'] <= SAME else ': WORSE'})"
@@ -290,32 +293,32 @@ def text(row: dict[str, Any]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table; 1 where a peer is better, or calibration gains too little."""
+    """Print the table; 1 if a peer is better, or calibration gains too little."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--problem", choices=[*problems()], action="append", help="one or more (default: all)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     rows, plans = [], []
-    told = (lambda line: None) if options.json else (lambda line: print(line, flush=True))
-    told(
+    show = (lambda line: None) if options.json else (lambda line: print(line, flush=True))
+    show(
         f"root mean square error of the final x0 over {SAMPLES} samples, by evaluations: the best pair of each library"
     )
     for name in options.problem or problems():
         problem = problems()[name]
-        told(f"\n{name}, {problem.shape}, deviations down to {problem.scale:.2g}")
+        show(f"\n{name}, {problem.shape}, deviations down to {problem.scale:.2g}")
         for nfe in NFE:
             rows.append(compared(name, nfe))
-            told(text(rows[-1]))
+            show(text(rows[-1]))
         first = next(row for row in rows if row["problem"] == name)
         plans.append(fitted(name, NFE[0], first["sonolux"]["error"]))
-        told(
+        show(
             f"  {NFE[0]:3}  calibrated  {plans[-1]['error']:9.5f}  from {plans[-1]['sampler']}   "
             f"({plans[-1]['ratio']:.2f} of our best stock pair's{'' if plans[-1]['ratio'] <= TARGET else ': TOO MUCH'})"
         )
     if options.json:
         print(json.dumps({"samples": SAMPLES, "stock": rows, "calibrated": plans}, indent=1))
-    told(f"\n{time.process_time():.0f} s of processor time")
+    show(f"\n{time.process_time():.0f} s of processor time")
     missed = [row for row in rows if row["ratio"] is not None and row["ratio"] > SAME]
     return int(bool(missed) or any(plan["ratio"] > TARGET for plan in plans))
 

@@ -1,10 +1,10 @@
-"""Golden losses: the loss of the first 20 steps of every recipe that ships, on made data, as text files.
+"""Golden losses: the loss of the first 20 steps of every shipped recipe, on synthetic data, as text files.
 
     python benchmarks/golden_losses.py [NAME ...]     write tests/assets/losses/NAME.txt, all recipes by default
     python benchmarks/golden_losses.py --check        compare with the files instead
 
-In float32 on one thread of a CPU. A change that is meant to change what training computes writes the files anew; any
-other change must leave them as they are. tests/recipes/test_golden_losses.py replays them.
+In float32 on one thread of a CPU. A change that intentionally changes training must rewrite the files; any other change
+must leave them unchanged. tests/recipes/test_golden_losses.py replays them.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from sonolux.core.training.step import Trainer
 
 FOLDER = Path(__file__).resolve().parent.parent / "tests" / "assets" / "losses"
 STEPS = 20
-TOLERANCE = 1e-4  # relative: other processors sum in another order
+TOLERANCE = 1e-4  # relative: other processors sum in a different order
 EXACT = ["train.precision=float32", "train.device=cpu", "train.workers=0"]
 SHORT = [f"train.steps={STEPS}", "train.minutes=null", "train.batch=4", "train.warmup=5"]
-SMALL = {  # what makes 20 steps of a recipe take about a second
+SMALL = {  # with these changes 20 steps of a recipe take about a second
     "audio/one_shots": ["network.width=32"],
     "audio/sfx_16k": ["network.width=64"],
     "audio/sfx_44k": ["network.width=16", "modality.seconds=0.2", "network.head_dim=16"],
@@ -46,8 +46,8 @@ class Golden:
     """A recipe's losses.
 
     Attributes:
-        changes: what was changed of the recipe, apart from where its data lie.
-        losses: one a step.
+        changes: Changes of the recipe, apart from the location of its data.
+        losses: One loss per step.
     """
 
     changes: tuple[str, ...]
@@ -55,7 +55,7 @@ class Golden:
 
 
 def made_sounds(root: Path, classes: int = 2, each: int = 6) -> None:
-    """Decaying tones of different lengths at 8 kHz, one folder a class."""
+    """Decaying tones of different lengths at 8 kHz, one folder per class."""
     import soundfile
 
     for n in range(classes * each):
@@ -67,7 +67,7 @@ def made_sounds(root: Path, classes: int = 2, each: int = 6) -> None:
 
 
 def made_pictures(root: Path, classes: int = 2, each: int = 6) -> None:
-    """Colourful stripes and circles, one folder a class."""
+    """Coloured stripes and circles, one folder per class."""
     from PIL import Image
 
     y, x = np.mgrid[0:72, 0:72]
@@ -79,18 +79,18 @@ def made_pictures(root: Path, classes: int = 2, each: int = 6) -> None:
 
 
 def changes_of(name: str) -> list[str]:
-    """What is changed of a shipped recipe."""
+    """The changes of a shipped recipe."""
     made = [] if needs_root(name) else ["data.count=32"]
     return [*SHORT, *made, *SMALL.get(name, [])]
 
 
 def needs_root(name: str) -> bool:
-    """Whether a recipe trains on files of the user's."""
+    """Whether a recipe trains on the user's files."""
     return "root: null" in packaged()[name].read_text(encoding="utf-8")
 
 
 def losses_of(name: str, changes: list[str], folder: Path) -> tuple[float, ...]:
-    """The losses of the first steps of a recipe; made data are written into `folder` where it wants files."""
+    """The losses of the first steps of a recipe; synthetic data are written to `folder` if it requires files."""
     if needs_root(name):
         (made_sounds if name.startswith("audio/") else made_pictures)(folder)
         changes = [*changes, f"data.root={folder}"]
@@ -105,7 +105,7 @@ def losses_of(name: str, changes: list[str], folder: Path) -> tuple[float, ...]:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Compute on one thread: sums over several depend on their number."""
+    """Compute on one thread: sums over several threads depend on their number."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -115,7 +115,7 @@ def one_thread() -> Iterator[None]:
 
 
 def write(path: Path, name: str, golden: Golden) -> None:
-    """Write a file of losses: the recipe, a line a change, a line a step."""
+    """Write a file of losses: the recipe, one line per change, one line per step."""
     path.parent.mkdir(parents=True, exist_ok=True)
     head = [f"# {name}, float32, one thread", *(f"# {change}" for change in golden.changes)]
     rows = [f"{step} {loss:.8g}" for step, loss in enumerate(golden.losses, 1)]
@@ -130,7 +130,7 @@ def read(path: Path) -> Golden:
 
 
 def differences(golden: Golden, found: tuple[float, ...]) -> list[str]:
-    """The steps whose losses are no longer what they were, in words."""
+    """The steps whose losses have changed, as text."""
     pairs = enumerate(zip(golden.losses, found, strict=True), 1)
     return [f"step {n}: {new:.8g}, was {old:.8g}" for n, (old, new) in pairs if abs(new - old) > TOLERANCE * abs(old)]
 

@@ -1,10 +1,11 @@
-"""Runs on embedded sounds (synth_sfx, one_shots, textures): are samples what they were asked for, and like the data?
+"""Measures runs on synthetic sounds (synth_sfx, one_shots, textures): class accuracy of samples, and MMD to real data.
 
     python benchmarks/made_sounds.py RUN ... [--count 200] [--set steps=25]
 
-A checker, fitted on made sounds of its own, reads the family of every sample; for scale, that of as many fresh
-real ones before and after the codec. MMD on log-mel features (112 numbers a sound, standardised by the real ones) to
-held-out real sounds, beside other real sounds and those after the codec.
+A classifier, fitted on other synthetic sounds, recognises the family of every sample; for comparison, also that of the
+same number of new real sounds before and after the codec. MMD on log-mel features (112 numbers per sound, standardised
+by the real sounds) to held-out real sounds; for comparison, that of other real sounds and of real sounds after the
+codec.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ KINDS = {"audio/synth_sfx": "sfx", "audio/synth_drums": "drums", "audio/synth_te
 
 
 def through(codec: Any, items: list[Item]) -> list[Tensor]:
-    """Sounds after the codec, each cut to its own length."""
+    """Sounds after the codec, each cut to its length."""
     whole = torch.stack([item.media for item in items])
     with torch.no_grad():
         back = codec.decode(codec.encode(whole), whole.shape[-1])
@@ -39,48 +40,48 @@ def through(codec: Any, items: list[Item]) -> list[Tensor]:
 
 
 def cut(sounds: list[Tensor], items: list[Item]) -> list[Tensor]:
-    """Sounds as long as the items that they were made of."""
+    """Sounds cut to the lengths of their items."""
     return [s[:, : s.shape[-1] if i.length is None else i.length] for s, i in zip(sounds, items, strict=True)]
 
 
 def padded(sounds: list[Tensor], frames: int) -> list[Tensor]:
-    """Sounds with silence up to `frames`."""
+    """Sounds padded with silence to `frames`."""
     return [functional.pad(s[:, :frames], (0, max(0, frames - s.shape[-1]))) for s in sounds]
 
 
-def right(sounds: list[Tensor], wanted: list[str], rate: float, frames: int, kind: str) -> list[bool]:
-    """Whether each sound is of the family wanted."""
-    seen = checkers.families(padded(sounds, frames), rate, kind)
-    return [a == b for a, b in zip(seen, wanted, strict=True)]
+def correct(sounds: list[Tensor], families: list[str], rate: float, frames: int, kind: str) -> list[bool]:
+    """Whether each sound is of the requested family."""
+    found = checkers.families(padded(sounds, frames), rate, kind)
+    return [a == b for a, b in zip(found, families, strict=True)]
 
 
 def measure(run: str, count: int, seed: int, changes: list[str]) -> Table:
-    """The figures of one run."""
+    """The measurements of one run."""
     import sonolux
 
     trained = sonolux.load(run, device="cpu", changes=changes)
     recipe, spec = trained.recipe, trained.parts.spec
     kind = KINDS.get(recipe.data.use)
     if kind is None or spec.rate is None:
-        raise BadInput(f"{run} was trained on {recipe.data.use}: this is for {', '.join(KINDS)}")
+        raise BadInput(f"{run} was trained on {recipe.data.use}: this benchmark requires {', '.join(KINDS)}")
     rate, frames, names = float(spec.rate), spec.size[0], trained.classes
     made = trained.sample(count=count, seed=seed, label="cycle", batch=min(count, 50))
     data, _ = build_data(recipe, "valid")
-    if len(data) < 2 * count:  # sounds made by code never run out, and training draws from other keys than this side's
+    if len(data) < 2 * count:  # synthetic data are unlimited; training uses other random keys than this split
         more = recipe.data.params["count"] * math.ceil(2 * count / len(data))
         data, _ = build_data(recipe.merge([f"data.count={more}"]), "valid")
     real = [data.item(i, np.random.default_rng(i)) for i in range(2 * count)]
     first, second = real[:count], real[count:]
-    wanted = [names[item.label or 0] for item in first]
+    families = [names[item.label or 0] for item in first]
     after = through(trained.codec, first)
 
     table = Table(f"{run} (step {trained.step}), {count} samples of seed {seed}")
-    told = [row["label"] for row in made.conditions]
-    hits = right(made.media, told, rate, frames, kind)
-    table.add("family as asked for", float(np.mean(hits)), "{:.1%}")
+    requested = [row["label"] for row in made.conditions]
+    hits = correct(made.media, requested, rate, frames, kind)
+    table.add("family as requested", float(np.mean(hits)), "{:.1%}")
     whole = cut([item.media for item in first], first)
-    table.add("real sounds read right", float(np.mean(right(whole, wanted, rate, frames, kind))), "{:.1%}")
-    table.add("the same after the codec", float(np.mean(right(after, wanted, rate, frames, kind))), "{:.1%}")
+    table.add("real sounds recognised", float(np.mean(correct(whole, families, rate, frames, kind))), "{:.1%}")
+    table.add("the same after the codec", float(np.mean(correct(after, families, rate, frames, kind))), "{:.1%}")
     feature = LogmelStats(spec)
     sets = [feature(sounds) for sounds in (cut([i.media for i in second], second), made.media, whole, after)]
     reference, *others = standardised(sets[0], *sets)
@@ -89,7 +90,7 @@ def measure(run: str, count: int, seed: int, changes: list[str]) -> Table:
     for name, features, labels in zip(
         ("samples", "other real sounds", "real after the codec"),
         others,
-        ([names.index(label) for label in told], [item.label for item in first], [item.label for item in first]),
+        ([names.index(label) for label in requested], [item.label for item in first], [item.label for item in first]),
         strict=True,
     ):
         value = squared_mmd(features, reference, bandwidth, (np.array(labels), against))
@@ -97,13 +98,13 @@ def measure(run: str, count: int, seed: int, changes: list[str]) -> Table:
     quiet = sum(float(s.abs().max()) < io.SILENT for s in made.media)
     table.add("silent", quiet, "{}")
     for name in names:
-        own = [hit for hit, label in zip(hits, told, strict=True) if label == name]
-        table.add(f"  {name}", float(np.mean(own)) if own else 0.0, "{:.1%}", f"of {len(own)}")
+        class_hits = [hit for hit, label in zip(hits, requested, strict=True) if label == name]
+        table.add(f"  {name}", float(np.mean(class_hits)) if class_hits else 0.0, "{:.1%}", f"of {len(class_hits)}")
     return table
 
 
 def main() -> int:
-    """Measure every run; bad input is one message and exit code 2."""
+    """Measure every run; bad input gives one message and exit code 2."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", metavar="RUN")
     parser.add_argument("--count", type=int, default=200)

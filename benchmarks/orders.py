@@ -2,9 +2,10 @@
 
     python benchmarks/orders.py
 
-interior: unequal steps on a fixed interval of lambda, history filled from the exact solution; own start: the same with
-the method's own first steps; whole: from the schedule's noisiest level to clean, alpha = 0 and sigma = 0 exactly where
-the schedule has them. A number is the slope of log error on log steps; in brackets the error at most steps.
+interior: unequal steps on a fixed interval of lambda, with history from the exact solution; own start: the same with
+the method's own first steps; whole: from the schedule's noisiest level to clean data, including alpha = 0 and sigma = 0
+where the schedule has them. A number is the order (minus the slope of log error on log steps); the error at the largest
+number of steps is in brackets.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def shown(order: Order) -> str:
 
 
 def main() -> int:
-    """Print the table; 1 if a sampler misses its order by more than 0.2 or an error is not finite."""
+    """Print the table; 1 if a sampler's order is wrong by more than 0.2 or an error is not finite."""
     missed = 0
     worst = 0.0
     print(f"order from {STEPS[0]} to {STEPS[-1]} steps: slope of log error (error at {STEPS[-1]} steps)\n")
@@ -48,8 +49,8 @@ def main() -> int:
             missed += wrong
             worst = max(worst, abs(orders[0].slope - sampler.order))
             columns = "".join(f"{shown(o):>15}" for o in orders)
-            print(f"{name:14}{sampler.order:7}  {title:16}{columns}{'  MISSED' if wrong else ''}")
-    print(f"\nlargest distance of an interior slope from the stated order: {worst:.2f}")
+            print(f"{name:14}{sampler.order:7}  {title:16}{columns}{'  WRONG' if wrong else ''}")
+    print(f"\nlargest difference between an interior order and the stated order: {worst:.2f}")
     return int(missed > 0)
 
 

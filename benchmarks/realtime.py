@@ -1,10 +1,10 @@
-"""How fast sound is made: the real-time factor of each codec and number of steps, and the memory it takes.
+"""Speed of sound generation: the real-time factor of each codec and number of steps, and the memory used.
 
     python benchmarks/realtime.py [RUN ...] [--steps 8,25,50] [--threads 1,2] [--count 16] [--busy] [--json]
 
-A factor of 0.1 makes a second of sound in a tenth of a second, decoding included. Without RUN: the networks of the
-shipped recipes, untrained, for weights do not change the time. Each case has a process of its own: `memory` is the most
-that it held, the interpreter and torch (`base`) included.
+With a factor of 0.1 one second of sound takes a tenth of a second, including decoding. Without RUN: the untrained
+networks of the shipped recipes, because weights do not change the time. Each case runs in its own process: `memory` is
+its largest memory, including the interpreter and torch (`base`).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ CASES: dict[str, tuple[str, list[str]]] = {
 
 
 def opened(name: str, changes: list[str]) -> Any:
-    """A shipped recipe with fresh weights as a run that can be sampled; its zero layers are woken."""
+    """A shipped recipe with new weights as a pipeline that can be sampled; layers of zeros get random weights."""
     import torch
     from sonolux.core.config.load import load_recipe
     from sonolux.core.pipeline.pipeline import Pipeline
@@ -53,13 +53,19 @@ def opened(name: str, changes: list[str]) -> Any:
 def measure(
     source: str, steps: list[int], threads: int, count: int, repeats: int = 3, busy: bool = False
 ) -> dict[str, Any]:
-    """Figures of one case in this process. A warm-up comes first; the median of `repeats` counts.
+    """Measurements of one case in this process: the median of `repeats` after a warm-up.
 
-    busy: processor time, which tells the same as the clock where one thread has a core to itself
+    Args:
+        source: Name of a case, run folder or checkpoint.
+        steps: Numbers of steps.
+        threads: Number of threads.
+        count: Number of sounds in a batch.
+        repeats: Number of measurements.
+        busy: Measure processor time, which equals elapsed time where one thread has a core to itself.
     """
     import torch
 
-    clock = time.process_time if busy else time.perf_counter
+    now = time.process_time if busy else time.perf_counter
 
     torch.set_num_threads(threads)
     base = memory()
@@ -71,15 +77,15 @@ def measure(
         trained = sonolux.load(source, device="cpu")
     spec = trained.parts.spec
     seconds = count * spec.size[0] / float(spec.rate or 1)
-    asked = {"use": "dpmpp_2m", "count": count, "batch": count, "calibrated": False, "seconds": None, "output": None}
-    trained.sample(**asked, steps=1)
+    request = {"use": "dpmpp_2m", "count": count, "batch": count, "calibrated": False, "seconds": None, "output": None}
+    trained.sample(**request, steps=1)
     factors, lasts = {}, seconds
     for n in steps:
         times = []
         for _ in range(repeats):
-            begun = clock()
-            made = trained.sample(**asked, steps=n)
-            times.append(clock() - begun)
+            start = now()
+            made = trained.sample(**request, steps=n)
+            times.append(now() - start)
             lasts = sum(m.shape[-1] for m in made.media) / float(spec.rate or 1)
         factors[n] = statistics.median(times) / lasts
     weights = sum(p.numel() for p in trained.model.parameters())
@@ -97,7 +103,7 @@ def measure(
 
 
 def memory() -> int:
-    """The largest resident memory that this process has had, in bytes."""
+    """The largest resident memory of this process so far, in bytes."""
     import resource
 
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -105,7 +111,7 @@ def memory() -> int:
 
 
 def in_process(source: str, steps: str, threads: int, count: int, repeats: int, busy: bool) -> dict[str, Any]:
-    """The same in a fresh process."""
+    """The same in a new process."""
     command = [sys.executable, __file__, "--one", source, "--steps", steps, "--threads", str(threads)]
     done = subprocess.run(
         [*command, "--count", str(count), "--repeats", str(repeats), *["--busy"] * busy],
@@ -130,10 +136,10 @@ def table(rows: list[dict[str, Any]], steps: list[int]) -> str:
     base = max(row["base"] for row in rows) / 2**20
     threads = "/".join(sorted({str(row["threads"]) for row in rows}))
     load = max(row.get("load", 0.0) for row in rows)
-    said = f"{threads} threads of {os.cpu_count()} processors, load up to {load:.1f} while measuring"
+    conditions = f"{threads} threads of {os.cpu_count()} processors, load up to {load:.1f} while measuring"
     if any(row.get("busy") for row in rows):
-        said += "; processor time, not the clock"
-    about = f"Seconds of work for a second of sound; {base:.0f} MiB are Python and torch; {said}."
+        conditions += "; processor time, not elapsed time"
+    about = f"Seconds of computing per second of sound; {base:.0f} MiB are Python and torch; {conditions}."
     return "\n".join([*lines, "", about])
 
 
@@ -142,10 +148,14 @@ def main() -> None:
     parser.add_argument("runs", nargs="*", metavar="RUN", help="run folders or checkpoints, instead of the recipes")
     parser.add_argument("--steps", default="8,25,50")
     parser.add_argument("--threads", default="1,2")
-    parser.add_argument("--count", type=int, default=16, help="sounds made at a time (default %(default)s)")
-    parser.add_argument("--repeats", type=int, default=3, help="whose median counts (default %(default)s)")
+    parser.add_argument("--count", type=int, default=16, help="sounds in a batch (default %(default)s)")
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="measurements, of which the median counts (default %(default)s)"
+    )
     parser.add_argument("--only", default="", help="recipes' cases whose name contains this")
-    parser.add_argument("--busy", action="store_true", help="one thread, by its processor time: for a machine at work")
+    parser.add_argument(
+        "--busy", action="store_true", help="one thread, by its processor time: for a machine with other load"
+    )
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -157,7 +167,7 @@ def main() -> None:
     for source in args.runs or [name for name in CASES if args.only in name]:
         for threads in ["1"] if args.busy else args.threads.split(","):
             rows.append(in_process(source, args.steps, int(threads), args.count, args.repeats, args.busy))
-            print(table(rows[-1:], steps).splitlines()[2], file=sys.stderr, flush=True)  # for those who wait
+            print(table(rows[-1:], steps).splitlines()[2], file=sys.stderr, flush=True)  # progress
     print(json.dumps(rows, indent=1) if args.json else table(rows, steps))
 
 

@@ -1,16 +1,16 @@
-"""Do loops close, and do long sounds hold together? Runs of sounds or of pictures, which tile.
+"""Measures the seams of loops and the joints of long sounds. For runs of sounds, or of images that tile.
 
     python benchmarks/seams.py RUN ... [--count 100] [--seconds 2] [--seed 0] [--set steps=25]
     python benchmarks/seams.py RUN ... --long 10 [--count 12] [--overlap 0.5]
 
-Loops: the jump from the last element to the first over the pooled median jump inside; the same at 64 places inside, for
-so few loops scatter; the RMS of the 20 ms around the seam (of pictures: of 4 pixels) over the loop's own median, and
-that half-way round. Beside each, the same for samples that are no loops, which is what a seam looks like.
+Loops: the jump from the last element to the first, divided by the pooled median jump inside; the same at 64 positions
+inside, to show the scatter; the RMS of the 20 ms (of images: 4 pixels) around the seam divided by the loop's median,
+and the same half-way round. For comparison, the same for samples that are not loops, which shows the effect of a seam.
 
---long: sounds of that many seconds through overlapping windows as long as the sounds in training. At every place where
-a window begins or ends: the jump, the level of the 20 ms around it, and the step of the spectrum (mel bands in dB, the
-50 ms before against the 50 ms after), beside the same at as many places between. Once more with windows that meet but
-do not overlap: what a joint looks like.
+--long: sounds of that many seconds, generated with overlapping windows of the length of the training sounds. At every
+position where a window begins or ends: the jump, the level of the 20 ms around it, and the change of the spectrum (mel
+bands in dB, the 50 ms before against the 50 ms after). For comparison, the same at positions half-way between, and with
+windows that do not overlap, which shows the effect of a joint.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ PICTURE = 4  # pixels around the seam of a tile
 
 
 def show_seams(table: Table, found: Seams, name: str, part: str) -> None:
-    """The lines of one set of loops along one axis."""
+    """Add the lines of one set of loops along one axis."""
     low, high = (float(found.chance.quantile(q)) for q in (0.05, 0.95))
     table.add(
-        f"{name}: jump at the seam", found.jump, "{:.2f}", f"times the median; 90 % of places: {low:.2f}-{high:.2f}"
+        f"{name}: jump at the seam", found.jump, "{:.2f}", f"times the median; 90 % of positions: {low:.2f}-{high:.2f}"
     )
     at, half = found.within()
     table.add(
@@ -48,15 +48,15 @@ def show_seams(table: Table, found: Seams, name: str, part: str) -> None:
 
 
 def measure_loops(trained: Any, run: str, args: argparse.Namespace) -> Table:
-    """Loops of a run beside samples that are none, along every axis that may be a circle."""
+    """Loops of a run, and samples that are not loops, along every axis that may be circular."""
     spec, rate = trained.parts.spec, trained.parts.spec.rate
-    asked: dict[str, Any] = {"count": args.count, "seed": args.seed, "label": "cycle", "progress": True}
+    request: dict[str, Any] = {"count": args.count, "seed": args.seed, "label": "cycle", "progress": True}
     if rate is not None:
-        asked["seconds"] = args.seconds or min(2.0, spec.size[0] / rate)
+        request["seconds"] = args.seconds or min(2.0, spec.size[0] / rate)
     part, about = (PICTURE, f"{PICTURE} pixels") if rate is None else (round(0.02 * rate), "20 ms")
     table = Table(f"{run} (step {trained.step}), {args.count} samples of seed {args.seed}")
     for name, loop in (("loops", True), ("no loops", False)):
-        media = trained.sample(**asked, loop=loop).media
+        media = trained.sample(**request, loop=loop).media
         if rate is not None:
             table.title += f"; {name} of {media[0].shape[-1] / rate:.2f} s"
         for axis in range(1, media[0].ndim):
@@ -95,17 +95,17 @@ def steps_of_spectra(sounds: Sequence[Tensor], places: Sequence[int], rate: floa
 
 
 def measure_long(trained: Any, run: str, args: argparse.Namespace) -> Table:
-    """Long sounds through windows, with overlap and without."""
+    """Long sounds generated with windows, with overlap and without."""
     spec, rate = trained.parts.spec, trained.parts.spec.rate
     if rate is None or args.long * rate < 2 * spec.size[0]:
-        raise BadInput(f"{run}: --long is for sounds, and at least twice as long as those in training")
-    asked = {"count": args.count, "seed": args.seed, "label": "cycle", "seconds": args.long, "progress": True}
+        raise BadInput(f"{run}: --long requires sounds, and at least twice the length of the training sounds")
+    request = {"count": args.count, "seed": args.seed, "label": "cycle", "seconds": args.long, "progress": True}
     table = Table(
         f"{run} (step {trained.step}), {args.count} sounds of {args.long:g} s, windows of {spec.size[0] / rate:g} s"
     )
     part = round(0.02 * rate)
     for overlap in (args.overlap, 0.0):
-        media = trained.sample(**asked, windows=overlap).media
+        media = trained.sample(**request, windows=overlap).media
         at = places_of_joints(trained, media[0].shape[-1], overlap)
         edges = [0, *at, media[0].shape[-1]]
         between = [(a + b) // 2 for a, b in itertools.pairwise(edges)]
@@ -119,7 +119,7 @@ def measure_long(trained: Any, run: str, args: argparse.Namespace) -> Table:
                 f"{name}, {len(places)} {where}: jump",
                 found.jump,
                 "{:.2f}",
-                f"times the median; 90 % of places: {low:.2f}-{high:.2f}",
+                f"times the median; 90 % of positions: {low:.2f}-{high:.2f}",
             )
             table.add(
                 f"{name}, {len(places)} {where}: level of 20 ms",
@@ -132,14 +132,14 @@ def measure_long(trained: Any, run: str, args: argparse.Namespace) -> Table:
 
 
 def main() -> int:
-    """Measure every run; bad input is one message and exit code 2."""
+    """Measure every run; bad input gives one message and exit code 2."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", metavar="RUN")
     parser.add_argument("--count", type=int, help="loops, 100; long sounds, 12")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--seconds", type=float, help="of a loop; default: as in training, 2 at most")
-    parser.add_argument("--long", type=float, help="seconds of a sound made through windows, instead of loops")
-    parser.add_argument("--overlap", type=float, default=0.5, help="share of a window (default %(default)s)")
+    parser.add_argument("--seconds", type=float, help="of a loop; default: as in training, at most 2")
+    parser.add_argument("--long", type=float, help="seconds of a sound generated with windows, instead of loops")
+    parser.add_argument("--overlap", type=float, default=0.5, help="fraction of a window (default %(default)s)")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the sample settings")
     args = parser.parse_args()
     args.count = args.count or (12 if args.long else 100)

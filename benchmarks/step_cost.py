@@ -1,17 +1,17 @@
-"""Prints what sampling costs outside of the network, for every sampler, beside diffusers and k-diffusion.
+"""Prints the cost of sampling outside the network, for every sampler, and that of diffusers and k-diffusion.
 
     python benchmarks/step_cost.py
 
-One thread, float32, (4, 3, 32, 32), 20 steps. Two figures a sampler:
+One thread, float32, (4, 3, 32, 32), 20 steps. Two measurements per sampler:
 
-loop   update and bookkeeping, microseconds a step: `denoise` returns a fixed tensor, noise is drawn before the loop
-whole  a whole call, milliseconds: levels, plan, noise and loop (`sonolux.sample`, with the plan of the first call;
-       `cold` makes it anew); `set_timesteps` and the loop with its own noise (diffusers); sigmas and the function
-       (k-diffusion)
+loop   update and bookkeeping, microseconds per step: `denoise` returns a fixed tensor, noise is drawn before the loop
+whole  a whole call, milliseconds: levels, plan, noise and loop (`sonolux.sample`, with the plan cached by the first
+call; `cold` builds it again); `set_timesteps` and the loop with its noise (diffusers); sigmas and the function
+(k-diffusion)
 
-Where the libraries can be imported, their samplers of the same method are timed in the same run, and the ratios
-sonolux / peer are printed: below 1 is cheaper. A figure is the lowest of many repeats, in processor time, so that a
-busy machine still shows the ratios. The exit status is 1 where a ratio to diffusers is above 1.
+Where the libraries can be imported, their samplers of the same method are timed in the same run, and the ratios sonolux
+/ peer are printed: below 1 is faster. A value is the lowest of many repeats, in processor time, so that the ratios are
+valid on a machine with other load. The exit status is 1 if a ratio to diffusers is above 1.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ PEERS: dict[str, tuple[str, dict[str, Any], str]] = {
 
 
 class Fixed:
-    """A denoiser that costs nothing."""
+    """A denoiser without cost."""
 
     def __init__(self, x0: torch.Tensor):
         self.made = {len(x0) * n: Estimate(x0.repeat(n, 1, 1, 1)) for n in (1, 2)}
@@ -80,7 +80,13 @@ class Fixed:
 
 
 def lowest(function: Callable[[], object], repeats: int = 60, inner: int = 5) -> float:
-    """Microseconds of processor time a call takes (others may be using the machine), the lowest of `repeats` means."""
+    """Microseconds of processor time per call: the lowest of `repeats` means.
+
+    Args:
+        function: What is called.
+        repeats: Number of means.
+        inner: Number of calls in a mean.
+    """
     function()
     best = float("inf")
     for _ in range(repeats):
@@ -92,7 +98,7 @@ def lowest(function: Callable[[], object], repeats: int = 60, inner: int = 5) ->
 
 
 def own(name: str) -> tuple[dict[str, float], int]:
-    """(loop in microseconds a step, whole and cold call in milliseconds; evaluations) of one of our samplers."""
+    """(loop in microseconds per step, whole and cold call in milliseconds; evaluations) of one of our samplers."""
     levels, x, denoiser = Karras().levels(EDM(), STEPS), torch.randn(SHAPE), Fixed(torch.randn(SHAPE))
     sampler = registry.find("sampler", name)()
     plan = sampler.plan(EDM(), levels)
@@ -110,7 +116,7 @@ def own(name: str) -> tuple[dict[str, float], int]:
 
 
 def of_diffusers(name: str, options: dict[str, Any]) -> dict[str, float]:
-    """The same of a scheduler: the loop without `set_timesteps` and noise, the whole call with both."""
+    """The same for a scheduler: the loop without `set_timesteps` and noise, the whole call with both."""
     cls = getattr(schedulers(), name)
     x, output, z = torch.randn(SHAPE), torch.randn(SHAPE), torch.randn(SHAPE)
     scheduler, names = cls(**options), cls.step.__globals__
@@ -139,7 +145,7 @@ def of_diffusers(name: str, options: dict[str, Any]) -> dict[str, float]:
 
 
 def of_k_diffusion(name: str) -> dict[str, float]:
-    """The same of one of k-diffusion's functions."""
+    """The same for one of k-diffusion's functions."""
     module = k_diffusion()
     sampler = getattr(module, f"sample_{name}")
     x, output, z = torch.randn(SHAPE), torch.randn(SHAPE), torch.randn(SHAPE)
@@ -155,7 +161,7 @@ def of_k_diffusion(name: str) -> dict[str, float]:
 
 
 def row(name: str) -> dict[str, Any]:
-    """The cost of one of our samplers, and of the peers' of the same method; None where there is none."""
+    """The cost of one of our samplers, and of the peers' of the same method; None where there is no peer."""
     scheduler, options, function = PEERS.get(name, ("", {}, ""))
     cost, nfe = own(name)
     found: dict[str, Any] = {"sampler": name, "nfe": nfe, "sonolux": cost, "diffusers": None, "k-diffusion": None}
@@ -172,41 +178,41 @@ def row(name: str) -> dict[str, Any]:
 
 
 def ratio(found: dict[str, Any], library: str, what: str) -> float | None:
-    """Ours over the peer's; None where there is no peer."""
+    """Our cost divided by the peer's; None where there is no peer."""
     return None if found[library] is None else found["sonolux"][what] / found[library][what]
 
 
-def apart() -> dict[str, float]:
-    """What a run pays beside the update: what -> microseconds for each step that uses it."""
+def additional_costs() -> dict[str, float]:
+    """The cost of a run in addition to the update: name -> microseconds per step that uses it."""
     x, output, none = torch.randn(SHAPE), torch.randn(SHAPE), Conditioning()
     level, prediction, levels = NoiseLevel(1.5, 1.0, 1.5), Prediction(), Karras().levels(EDM(), STEPS)
     noise = Noise(0, range(SHAPE[0]), SHAPE[1:])
-    told = Conditioning({"label": torch.randn(4, 64)}, {"label": torch.zeros(4, 64)})
+    labels = Conditioning({"label": torch.randn(4, 64)}, {"label": torch.zeros(4, 64)})
     fixed, sampler = Fixed(output), registry.find("sampler", "dpmpp_2m")()
     guided = CFG(2.0).wrap(fixed, Run(noise))
     plain = lowest(lambda: fixed.denoise(x, level, none))
     return {
-        "making the plan (dpmpp_2m), once a run": lowest(lambda: sampler.plan(EDM(), levels), 20, 2) / STEPS,
+        "building the plan (dpmpp_2m), once per run": lowest(lambda: sampler.plan(EDM(), levels), 20, 2) / STEPS,
         "noise, drawn for four samples": lowest(lambda: noise.normal("sampler", ("step", 3))),
         "preconditioning (edm)": lowest(lambda: (x * prediction.input_scale(level), prediction.x0(x, output, level))),
-        "guidance (cfg, both estimates in one batch)": lowest(lambda: guided.denoise(x, level, told)) - plain,
+        "guidance (cfg, both estimates in one batch)": lowest(lambda: guided.denoise(x, level, labels)) - plain,
     }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table; 1 if one of our samplers costs more than diffusers' of the same method."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("samplers", nargs="*", help="names; all where left out")
+    parser.add_argument("samplers", nargs="*", help="names; default: all")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args(arguments)
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    told = (lambda line: None) if options.json else (lambda line: print(line, flush=True))
-    told(f"{SHAPE} float32, one thread, {STEPS} steps; ratios are sonolux / peer\n")
-    told(f"  {'':20}{'':>6}{'loop, us a step':>28}{'whole call, ms':>36}")
+    show = (lambda line: None) if options.json else (lambda line: print(line, flush=True))
+    show(f"{SHAPE} float32, one thread, {STEPS} steps; ratios are sonolux / peer\n")
+    show(f"  {'':20}{'':>6}{'loop, us per step':>28}{'whole call, ms':>36}")
     head = f"{'sonolux':>10}{'/diffus.':>9}{'/k-diff.':>9}"
-    told(f"  {'sampler':20}{'nfe':>6}{head}{'sonolux':>10}{'cold':>8}{'/diffus.':>9}{'/k-diff.':>9}")
+    show(f"  {'sampler':20}{'nfe':>6}{head}{'sonolux':>10}{'cold':>8}{'/diffus.':>9}{'/k-diff.':>9}")
     rows = []
     for name in options.samplers or registry.builtins("sampler"):
         rows.append(found := row(name))
@@ -218,16 +224,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             for what in ("loop", "whole")
         }
         cost = found["sonolux"]
-        told(
+        show(
             f"  {name:20}{found['nfe']:6}{cost['loop']:10.1f}{shares['loop']}"
             f"{cost['whole']:10.2f}{cost['cold']:8.2f}{shares['whole']}"
         )
-    told("\napart from that, for each step that uses it")
-    beside = apart()
-    for what, cost in beside.items():
-        told(f"  {what:52}{cost:8.1f}")
+    show("\nadditional cost per step that uses it, us")
+    additional = additional_costs()
+    for what, cost in additional.items():
+        show(f"  {what:52}{cost:8.1f}")
     if options.json:
-        print(json.dumps({"samplers": rows, "apart": beside}, indent=1))
+        print(json.dumps({"samplers": rows, "apart": additional}, indent=1))
     shares = [ratio(found, "diffusers", what) for found in rows for what in ("loop", "whole")]
     return int(any(own is not None and own > 1 for own in shares))
 

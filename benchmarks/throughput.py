@@ -3,11 +3,12 @@
     python benchmarks/throughput.py [--threads 2] [--seconds 5] [--only digits] [--busy] [--profile] [--device cuda]
     python benchmarks/throughput.py --steps [--against PATH]
 
-Networks: examples a second of forward, backward and AdamW; `ratio` is to the first row. The last line of a problem is
-the share of random numbers: the time to draw all those of a step (noise, levels, dropped conditions, and the masks of a
-network with dropout 0.1), against the step. Steps: milliseconds of a whole step, and the shares of reading its data and
-of drawing its noise; with --against, the ratio to the same steps of another checkout of sonolux, such as `git worktree
-add PATH REVISION`. Rounds alternate, so that what else the machine does affects all of them.
+Networks: examples per second of forward, backward and AdamW; `ratio` is relative to the first row. The last line of a
+problem is the share of random numbers: the time to draw all random numbers of a step (noise, levels, dropped
+conditions, and the masks of a network with dropout 0.1), relative to the step. Steps: milliseconds of a whole step, and
+the shares of reading its data and of drawing its noise; with --against, the ratio to the same steps of another checkout
+of sonolux, such as `git worktree add PATH REVISION`. Rounds alternate, so that other load on the machine affects all of
+them equally.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from typing import Any
 import torch
 from sonolux.core.conditioning.base import gather
 from sonolux.core.conditioning.class_ import Class
-from sonolux.core.nn.layers.dropout import Dropout, kept
+from sonolux.core.nn.layers.dropout import Dropout, keep_mask
 from sonolux.core.types import MediaSpec
 from sonolux.core.util.rng import Noise, stratified
 from sonolux.modalities.audio.networks.unet import UNet as UNet1D
@@ -63,7 +64,7 @@ PROBLEMS = [
 
 @dataclass
 class Setting:
-    """A way to run one problem, and the times of its steps in seconds."""
+    """One way to run a problem, and the times of its steps in seconds."""
 
     problem: Problem
     precision: str
@@ -74,18 +75,18 @@ class Setting:
 
     @property
     def rate(self) -> float:
-        """Examples a second at the median step."""
+        """Examples per second at the median step."""
         return self.problem.batch / statistics.median(self.times)
 
 
 def settings(problem: Problem, device: str) -> list[Setting]:
-    """Float32 and bfloat16; for pictures also channels-last."""
+    """Float32 and bfloat16; for images also channels-last."""
     layouts = ["contiguous", "channels_last"] if len(problem.latent) == 3 else ["contiguous"]
     return [make(problem, precision, layout, device) for layout in layouts for precision in ("float32", "bf16")]
 
 
 def make(problem: Problem, precision: str, layout: str, device: str = "cpu") -> Setting:
-    """A network with its optimiser and one training step on a fixed batch."""
+    """A network with its optimizer and one training step on a fixed batch."""
     spec = MediaSpec(
         "", problem.latent[0], ("height", "width"), problem.latent[1:], classes=DIGITS, latent=problem.latent
     )
@@ -113,7 +114,7 @@ def make(problem: Problem, precision: str, layout: str, device: str = "cpu") -> 
 
 
 def random_numbers(problem: Problem, device: str) -> list[Setting]:
-    """What draws the random numbers of a training step, without dropout and with the masks of dropout 0.1."""
+    """Functions that draw the random numbers of a training step, without dropout and with the masks of dropout 0.1."""
     spec = MediaSpec(
         "", problem.latent[0], ("height", "width"), problem.latent[1:], classes=DIGITS, latent=problem.latent
     )
@@ -134,59 +135,64 @@ def random_numbers(problem: Problem, device: str) -> list[Setting]:
     def masks() -> None:
         plain()
         for layer, shape in enumerate(shapes):
-            kept(0, list(rows), (1, layer), 0.1, torch.empty(problem.batch, *shape, device=device))
+            keep_mask(0, list(rows), (1, layer), 0.1, torch.empty(problem.batch, *shape, device=device))
 
     return [Setting(problem, "", name, draw, 0) for name, draw in (("no dropout", plain), ("dropout 0.1", masks))]
 
 
-def clock_of(device: str, busy: bool) -> Callable[[], float]:
-    """Seconds passed when all that was asked of the device is done; `busy`: of this thread's processor time."""
+def timer_of(device: str, busy: bool) -> Callable[[], float]:
+    """A timer that waits until all work on the device is finished.
 
-    def clock() -> float:
+    Args:
+        device: cpu or cuda.
+        busy: Measure the processor time of this thread instead of elapsed time.
+    """
+
+    def timer() -> float:
         torch.cuda.synchronize()
         return time.perf_counter()
 
-    return clock if device == "cuda" else time.thread_time if busy else time.perf_counter
+    return timer if device == "cuda" else time.thread_time if busy else time.perf_counter
 
 
-def measure(runs: list[Setting], seconds: float, clock: Callable[[], float]) -> None:
-    """Warm up, then time whole rounds until each setting has run for about `seconds` on the clock."""
+def measure(runs: list[Setting], seconds: float, timer: Callable[[], float]) -> None:
+    """Warm up, then time whole rounds until each setting has run for about `seconds`."""
     for run in runs:
         run.step()
         run.step()
-    end = clock() + seconds * len(runs)
-    while clock() < end:
+    end = timer() + seconds * len(runs)
+    while timer() < end:
         for run in runs:
-            start = clock()
+            start = timer()
             run.step()
-            run.times.append(clock() - start)
+            run.times.append(timer() - start)
 
 
 def profile(run: Setting) -> None:
-    """Print where four steps spend their time."""
+    """Print the time spent in each operation of four steps."""
     with torch.profiler.profile() as recorded:
         for _ in range(4):
             run.step()
     print(recorded.key_averages().table(sort_by="self_cpu_time_total", row_limit=20, max_name_column_width=45))
 
 
-RECIPES = {  # whole steps: networks of the recipes digits and spoken_digits, on data that code makes
+RECIPES = {  # whole steps: networks of the recipes digits and spoken_digits, on synthetic data
     "digits": ["image/shapes", "modality.size=28", "modality.channels=1", "train.batch=64", "data.count=2000"],
     "spoken digits": ["audio/one_shots", "network.width=128", "data.count=2000"],
 }
 
 
 class Steps:
-    """Times whole training steps in a process of its own.
+    """Times whole training steps in a separate process.
 
     Args:
-        root: the checkout of sonolux that it runs.
-        arguments: recipe and changes.
-        threads: of the processor.
+        root: The checkout of sonolux to run.
+        arguments: Recipe and changes.
+        threads: Number of processor threads.
     """
 
     def __init__(self, root: Path, arguments: list[str], threads: int):
-        # A checkout may lie in a folder of any name; the package is called sonolux.
+        # The folder of a checkout may have any name; the package is called sonolux.
         self._place = tempfile.TemporaryDirectory()
         (Path(self._place.name) / "sonolux").symlink_to(root.resolve(), target_is_directory=True)
         env = {**os.environ, "PYTHONPATH": self._place.name, "OMP_NUM_THREADS": str(threads)}
@@ -201,7 +207,7 @@ class Steps:
         print(count, file=self._process.stdin, flush=True)
         line = self._process.stdout.readline()
         if not line:
-            raise SystemExit("the process that times steps ended early; its message stands above")
+            raise SystemExit("the process that times steps ended early; see its message above")
         if keep:
             self.rounds.append({k: v / count for k, v in json.loads(line).items()})
 
@@ -211,12 +217,12 @@ class Steps:
         self._place.cleanup()
 
     def median(self, what: str) -> float:
-        """Seconds of one step's "step", "read" or "noise" in the median round."""
+        """Seconds per step of "step", "read" or "noise" in the median round."""
         return statistics.median(r[what] for r in self.rounds)
 
 
 def compare_steps(name: str, arguments: list[str], against: Path | None, seconds: float, threads: int) -> None:
-    """Print what a step of a recipe costs, here and in another checkout."""
+    """Print the cost of a step of a recipe, here and in another checkout."""
     roots = [Path(__file__).resolve().parent.parent, *([against] if against else [])]
     runs = [Steps(root, [*arguments, "train.precision=float32", "train.device=cpu"], threads) for root in roots]
     for run in runs:
@@ -230,7 +236,7 @@ def compare_steps(name: str, arguments: list[str], against: Path | None, seconds
         step = run.median("step")
         shares = f"reading {run.median('read') / step:.1%}, noise {run.median('noise') / step:.1%} of it"
         ratios = [other["step"] / own["step"] for own, other in zip(runs[0].rounds, run.rounds, strict=True)]
-        ratio = "" if run is runs[0] else f"   here takes {1 / statistics.median(ratios):.2f} times as long"
+        ratio = "" if run is runs[0] else f"   this checkout takes {1 / statistics.median(ratios):.2f} times as long"
         print(f"  {1e3 * step:7.1f} ms   {shares}   {root}{ratio}")
         run.close()
 
@@ -240,7 +246,9 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=5.0, help="measured time of each setting")
     parser.add_argument("--only", default="", help="problems whose name contains this")
-    parser.add_argument("--busy", action="store_true", help="one thread, by its processor time: for a machine at work")
+    parser.add_argument(
+        "--busy", action="store_true", help="one thread, by its processor time: for a machine with other load"
+    )
     parser.add_argument("--profile", action="store_true", help="show where the fastest setting spends its time")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--steps", action="store_true", help="whole training steps of recipes instead of networks")
@@ -251,7 +259,7 @@ def main() -> None:
             if args.only in name:
                 compare_steps(name, arguments, args.against, args.seconds, args.threads)
         return
-    threads, clock = 1 if args.busy else args.threads, clock_of(args.device, args.busy)
+    threads, timer = 1 if args.busy else args.threads, timer_of(args.device, args.busy)
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)
     where = f"torch {torch.__version__}, {torch.backends.cpu.get_cpu_capability()}, {threads} threads"
@@ -259,7 +267,7 @@ def main() -> None:
     print(where + ", processor time" * args.busy)
     for problem in (p for p in PROBLEMS if args.only in p.name):
         runs, draws = settings(problem, args.device), random_numbers(problem, args.device)
-        measure([*runs, *draws], args.seconds, clock)
+        measure([*runs, *draws], args.seconds, timer)
         print(
             f"\n{problem.name}: {runs[0].parameters / 1e6:.2f} M parameters, batch {problem.batch} of {problem.latent}"
         )

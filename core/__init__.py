@@ -1,4 +1,4 @@
-"""The modality-agnostic core: schedulers, samplers, training, guidance, evaluation. It knows no pixels and no sound."""
+"""The modality-independent core: schedulers, samplers, guidance, training, evaluation; `modalities/` adds the media."""
 
 if __name__ != "sonolux.core":
     raise ImportError(

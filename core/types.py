@@ -1,13 +1,39 @@
-"""The contracts of the house and the letters used everywhere.
+"""Notation and contracts of the package: read this file first.
 
-x0      clean data                 x       noisy data: x = alpha x0 + sigma eps
-eps     standard normal noise      D       a denoiser's estimate of x0
-t       time in the schedule's own units; it falls from noise to data
-rho     sigma / alpha              lam     log(alpha / sigma);  logsnr = 2 lam
-tau     sigma / (alpha + sigma): a bounded clock, 1 is noise and 0 is clean on every schedule
+A diffusion model is defined by the forward process q(x | x0) = N(alpha x0, sigma^2 I), that is
 
-Tensors are (B, C, *spatial); the core never asks how many spatial axes there are. A level, mask or coefficient is a
-scalar, (B,) (always meant per sample), or a map (B, 1, *spatial).
+    x = alpha x0 + sigma eps,    eps ~ N(0, I)
+
+Letters, the same in code, docstrings and docs:
+
+    x0             clean data, as the codec encodes it: mean 0 and variance 1
+    x              noisy data
+    eps            standard normal noise
+    t              time in the units of the noise schedule; it decreases from t_max (noise) to t_clean (data)
+    alpha, sigma   scale of the data and of the noise at time t
+    rho            sigma / alpha, the noise-to-signal ratio: the "sigma" of EDM (Karras et al. 2022, arXiv:2206.00364)
+    lambda         log(alpha / sigma), `lam` in code; logsnr = 2 lambda
+    tau            sigma / (alpha + sigma), a bounded noise level: 1 is pure noise and 0 is clean data on every schedule
+    D              the denoiser's estimate of x0: D(x; alpha, sigma) ~ E[x0 | x]
+    NFE            number of function evaluations: how often the denoiser is called for one sample
+
+A schedule fixes alpha(t) and sigma(t). Variance exploding: alpha = 1. Variance preserving: alpha^2 + sigma^2 = 1.
+Flow matching (rectified flow): alpha = 1 - t, sigma = t, so that tau = t.
+
+Shapes: tensors are (B, C, *spatial), with any number of spatial axes. A noise level, mask or coefficient is a scalar,
+a tensor (B,) with one value per sample, or a map (B, 1, *spatial) with one value per element.
+
+Contracts, in the order in which sampling uses them:
+
+    MediaSpec      modality, channels, and name, size and rate of each axis
+    Conditioning   what a batch is conditioned on: vectors, token sequences, channels; one row per sample
+    NoiseLevel     (t, alpha, sigma), from which rho, lambda and tau follow
+    Denoiser       (x, NoiseLevel, Conditioning) -> Estimate of x0: the interface of a model to samplers and guidance
+    Dataset        Items by index, for training and evaluation
+    Modality       reads, writes and draws one kind of media; Output writes samples in another format
+
+Defined elsewhere: Schedule (`core/schedulers/base.py`), Parameterization (`core/parameterizations/base.py`),
+Sampler (`core/samplers/base.py`), Codec (`core/codecs/base.py`). `docs/glossary.md` lists all terms.
 """
 
 from __future__ import annotations
@@ -41,10 +67,10 @@ __all__ = [
     "Output",
     "Tokens",
     "WrittenFile",
+    "concatenate",
     "expand",
+    "move_like",
     "per_sample",
-    "sent",
-    "stacked",
 ]  # fmt: skip
 
 Number = float | Tensor
@@ -52,8 +78,16 @@ CONDITIONING_KINDS = ("vector", "tokens", "concat")
 _GROUPS = (*CONDITIONING_KINDS, "unconditional")
 
 
-def sent(value: Tensor, x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """`value` on x's device in x's dtype (or `dtype`); to a GPU from pinned memory, so that the host need not wait."""
+def move_like(value: Tensor, x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """Move `value` to the device and dtype of x.
+
+    The copy to a GPU starts from pinned memory and does not block the host.
+
+    Args:
+        value: Any tensor.
+        x: Gives the device and the dtype.
+        dtype: Overrides the dtype of x.
+    """
     dtype = x.dtype if dtype is None else dtype
     if x.is_cuda and not value.is_cuda:
         return value.to(dtype).pin_memory().to(x.device, non_blocking=True)
@@ -61,20 +95,20 @@ def sent(value: Tensor, x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
 
 
 def expand(value: Number, x: Tensor) -> Number:
-    """Make `value` broadcast against x (B, C, *spatial): a float or map stays, (B,) becomes (B, 1, ..., 1)."""
+    """Reshape `value` to broadcast against x (B, C, *spatial): (B,) becomes (B, 1, ..., 1), others are unchanged."""
     if not isinstance(value, Tensor) or value.ndim == 0:
         return value
-    value = sent(value, x)
+    value = move_like(value, x)
     return value.reshape(-1, *[1] * (x.ndim - 1)) if value.ndim == 1 else value
 
 
 def per_sample(value: Number, x: Tensor) -> Tensor:
-    """`value` as a network takes it: (B,), or the map (B, 1, *spatial) it already is; on x's device in x's dtype."""
+    """`value` as a network receives it: (B,) or a map (B, 1, *spatial), on the device and in the dtype of x."""
     if not isinstance(value, Tensor) or value.ndim == 0:
         if isinstance(value, Tensor):
-            return sent(value, x).expand(x.shape[0])
+            return move_like(value, x).expand(x.shape[0])
         return torch.full((x.shape[0],), value, device=x.device, dtype=x.dtype)
-    value = sent(value, x)
+    value = move_like(value, x)
     if value.ndim == x.ndim and all(n == 1 for n in value.shape[1:]):
         return value.reshape(-1)
     return value
@@ -84,8 +118,14 @@ def per_sample(value: Number, x: Tensor) -> Tensor:
 class NoiseLevel:
     """A noise level: q(x | x0) = N(alpha x0, sigma^2 I) at time t.
 
-    Fields are floats (one level for all), (B,) tensors or maps (B, 1, *spatial). While a plan is made they are float64
-    tensors; in the sampling loop a scalar level holds Python floats, which cost no transfer and keep full precision.
+    Each field is a float (one level for the whole batch), a tensor (B,) or a map (B, 1, *spatial). While a sampler
+    builds its plan, fields are float64 tensors. In the sampling loop a scalar level holds Python floats, which keep
+    float64 precision and need no transfer to the device.
+
+    Attributes:
+        t: Time in the units of the schedule.
+        alpha: Scale of the data.
+        sigma: Standard deviation of the noise.
     """
 
     t: Number
@@ -114,28 +154,27 @@ class NoiseLevel:
         return self.sigma / (self.alpha + self.sigma)
 
     def on(self, x: Tensor) -> NoiseLevel:
-        """The same level, broadcastable against x (B, C, *spatial) and on its device."""
+        """The level with fields that broadcast against x (B, C, *spatial), on the device and in the dtype of x."""
         return NoiseLevel(expand(self.t, x), expand(self.alpha, x), expand(self.sigma, x))
 
     def exact(self, x: Tensor) -> NoiseLevel:
-        """The same level shaped for x (B, C, *spatial) and on its device, but in float64.
+        """As `on`, but in float64: a value computed from a map is then rounded only once, as one computed from a float.
 
-        What is computed from a map is then rounded once, like what is computed from a number. (float32 on a device
-        that has no float64.)
+        Devices without float64 (MPS) get float32.
         """
         dtype = torch.float32 if x.device.type == "mps" else torch.float64
 
         def placed(v: Number) -> Number:
             if not isinstance(v, Tensor) or v.ndim == 0:
                 return v
-            v = sent(v, x, dtype)
+            v = move_like(v, x, dtype)
             v = v.reshape(-1, *[1] * (x.ndim - 1)) if v.ndim == 1 else v
             return v.expand(x.shape[0], *v.shape[1:])
 
         return NoiseLevel(placed(self.t), placed(self.alpha), placed(self.sigma))
 
-    def stacked(self, times: int) -> NoiseLevel:
-        """The level for a batch that holds the samples `times` times over."""
+    def repeated(self, times: int) -> NoiseLevel:
+        """The level of a batch that contains all samples `times` times, one copy of the batch after the other."""
 
         def tile(v: Number) -> Number:
             return torch.cat([v] * times) if isinstance(v, Tensor) and v.ndim else v
@@ -145,18 +184,23 @@ class NoiseLevel:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a denoiser returns: `x0`, and `x` where the method also moves the state the sampler steps from."""
+    """What a denoiser returns.
+
+    Attributes:
+        x0: Estimate of the clean data, (B, C, *spatial).
+        x: Replaces the sampler's state, (B, C, *spatial); None: the state is unchanged.
+    """
 
     x0: Tensor
     x: Tensor | None = None
 
 
 class Tokens(NamedTuple):
-    """A sequence of vectors a sample, such as a text encoder's output.
+    """A sequence of vectors for each sample, such as the output of a text encoder.
 
     Attributes:
-        values: (B, L, E).
-        mask: (B, L) bool, True where a token belongs to the sample, False where it is padding.
+        values: (B, L, E), L tokens of width E.
+        mask: (B, L) bool: True for a token of the sample, False for padding.
     """
 
     values: Tensor
@@ -165,19 +209,22 @@ class Tokens(NamedTuple):
 
 @dataclass(frozen=True)
 class Conditioning:
-    """What a batch of samples is conditioned on: one record whose rows are samples.
+    """What a batch of samples is conditioned on; row i of every tensor belongs to sample i.
 
-    There are three kinds of conditioning; a network declares in `accepts` which of them it takes. A name belongs to
-    one kind.
+    There are three kinds of conditioning: `vector`, `tokens` and `concat`. A network declares in `accepts` which of
+    them it takes. The same name must not occur in two kinds.
 
     Attributes:
-        vector: Name -> (B, E), added to the embedding of the noise level.
-        unconditional: Name -> the counterpart of any kind that stands for "unconditional", in the shape of the
-            conditioned one: classifier-free guidance puts it in its place.
-        valid: (B, 1, *spatial), 1 where an element belongs to the sample and 0 where it is padding; None: all valid.
-        wrap: Spatial axes (0 is the first) that are circular: convolutions take their padding from the other end.
-        tokens: Name -> `Tokens`, a sequence that a network attends to.
-        concat: Name -> (B, C', *spatial), channels beside x; an axis of size 1 stands for any size.
+        vector: Name -> (B, E), which is added to the embedding of the noise level.
+        unconditional: Name -> the value that means "unconditional", of the same kind and shape as the condition.
+            Classifier-free guidance replaces the condition by it.
+        valid: (B, 1, *spatial), 1 where an element belongs to the sample and 0 where it is padding; None: no padding.
+        wrap: Indices of the spatial axes (0 is the first) that are circular: convolutions pad circularly along them.
+        tokens: Name -> `Tokens`, a sequence that the network attends to (cross-attention).
+        concat: Name -> (B, C', *spatial), channels that are concatenated to x; an axis of size 1 is broadcast.
+
+    Raises:
+        BadInput: The same name occurs in two kinds.
     """
 
     vector: Mapping[str, Tensor] = field(default_factory=dict)
@@ -189,66 +236,66 @@ class Conditioning:
 
     def __post_init__(self) -> None:
         if len(self.vector.keys() | self.tokens.keys() | self.concat.keys()) < len(self.names):
-            raise BadInput(f"a condition is of one kind, and one name occurs in several: {sorted(self.names)}")
+            raise BadInput(f"a condition is of one kind, but a name occurs in several kinds: {sorted(self.names)}")
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Names of all conditions, whatever their kind."""
+        """Names of all conditions, of every kind."""
         return (*self.vector, *self.tokens, *self.concat)
 
     @property
     def kinds(self) -> frozenset[str]:
-        """Which of "vector", "tokens" and "concat" the record holds."""
+        """The kinds ("vector", "tokens", "concat") that are not empty."""
         return frozenset(kind for kind in CONDITIONING_KINDS if getattr(self, kind))
 
     def __getitem__(self, name: str) -> Tensor | Tokens:
-        """The condition of that name, of any kind."""
+        """The condition called `name`, of any kind."""
         for kind in CONDITIONING_KINDS:
-            if name in (own := getattr(self, kind)):
-                return own[name]
+            if name in (group := getattr(self, kind)):
+                return group[name]
         raise KeyError(name)
 
     def without(self, names: Collection[str] | None = None) -> Conditioning:
         """The same record with the conditions `names` (None: all) replaced by their unconditional counterparts."""
         drop = self.names if names is None else names
 
-        def swapped(own: Mapping[str, Any]) -> dict[str, Any]:
-            return {name: self.unconditional[name] if name in drop else value for name, value in own.items()}
+        def dropped(group: Mapping[str, Any]) -> dict[str, Any]:
+            return {name: self.unconditional[name] if name in drop else value for name, value in group.items()}
 
-        return replace(self, **{kind: swapped(getattr(self, kind)) for kind in CONDITIONING_KINDS})
+        return replace(self, **{kind: dropped(getattr(self, kind)) for kind in CONDITIONING_KINDS})
 
     def rows(self, index: slice | Sequence[int] | Tensor) -> Conditioning:
-        """The record of some of the samples, in the order of `index` (a slice, numbers, or a tensor of them)."""
+        """The conditioning of some samples, in the order of `index` (a slice, a list of indices or an index tensor)."""
         if not isinstance(index, (slice, Tensor)):
             index = torch.as_tensor(index, dtype=torch.long)
 
-        def taken(value: Tensor | Tokens) -> Tensor | Tokens:
+        def select(value: Tensor | Tokens) -> Tensor | Tokens:
             if isinstance(value, Tokens):
                 return Tokens(value.values[index], value.mask[index])
             return value[index]
 
-        groups = {key: {k: taken(v) for k, v in getattr(self, key).items()} for key in _GROUPS}
+        groups = {key: {k: select(v) for k, v in getattr(self, key).items()} for key in _GROUPS}
         return replace(self, valid=None if self.valid is None else self.valid[index], **groups)
 
     @staticmethod
     def stack(records: Sequence[Conditioning]) -> Conditioning:
-        """One record with the rows of all, in order, so that guidance evaluates every branch in one batch.
+        """Concatenate the rows of several records, so that guidance evaluates all its branches as one batch.
 
-        Token sequences are padded to the longest, and channels are expanded to the largest size.
+        Token sequences are padded to the longest one, and `concat` axes of size 1 are expanded to the largest size.
         """
         first = records[0]
         if len(records) == 1:
             return first
         groups = {
-            key: {name: stacked([getattr(r, key)[name] for r in records]) for name in getattr(first, key)}
+            key: {name: concatenate([getattr(r, key)[name] for r in records]) for name in getattr(first, key)}
             for key in _GROUPS
         }
         valid = None if first.valid is None else torch.cat([r.valid for r in records if r.valid is not None])
         return Conditioning(valid=valid, wrap=first.wrap, **groups)
 
 
-def stacked(parts: Sequence[Any]) -> Any:
-    """Tensors or `Tokens` of several batches as one: tokens padded to the longest, axes of size 1 expanded."""
+def concatenate(parts: Sequence[Any]) -> Any:
+    """Concatenate tensors or `Tokens` along the batch; tokens are padded to the longest, axes of size 1 expanded."""
     if isinstance(parts[0], Tokens):
         longest = max(part.values.shape[1] for part in parts)
         return Tokens(
@@ -261,35 +308,45 @@ def stacked(parts: Sequence[Any]) -> Any:
 
 @runtime_checkable
 class Denoiser(Protocol):
-    """x0 from x: the one contract that samplers, guidance and editing know. Differentiable in x."""
+    """Estimates x0 from x: the only interface between a model and samplers, guidance and editing.
+
+    The estimate is differentiable with respect to x.
+    """
 
     def denoise(self, x: Tensor, level: NoiseLevel, conditions: Conditioning) -> Estimate:
-        """Estimate the clean data of x (B, C, *spatial) at the level given."""
+        """Estimate the clean data.
+
+        Args:
+            x: Noisy data, (B, C, *spatial).
+            level: Its noise level.
+            conditions: What the samples are conditioned on.
+        """
         ...
 
 
 _AXES = {1: ("time",), 2: ("height", "width"), 3: ("time", "height", "width")}
-"""Axes of the checkpoints of the first edition, which named none, by their number."""
+"""Number of axes -> their names, for checkpoints of the first edition, which do not name them."""
 
 
 @dataclass(frozen=True)
 class MediaSpec:
-    """The facts that several parts of a recipe need, stated once in `modality` and passed to any parameter `spec`.
+    """Media specification: what several parts of a recipe need to know about the data.
 
-    Durations act on the axis called "time", wherever it is among the axes; sizes act on the other axes.
+    The recipe states it once, in `modality`; every component whose constructor has a parameter `spec` receives it.
+    Durations apply to the axis called "time", at any position among the axes; sizes apply to the other axes.
 
     Attributes:
         modality: Registered name of the modality ("image", "audio").
-        channels: Channels of the media (3 for RGB, 1 for mono).
+        channels: Number of channels of the media (3 for RGB, 1 for mono).
         axes: Name of each spatial axis: ("time",), ("height", "width"), ("time", "height", "width").
-        size: Media elements along each axis.
-        rates: Elements a second along each axis (Hz, frames per second), or None for an axis that has no rate; () for
-            no rates at all.
-        classes: Class names in the order of their indices; () where the data has none.
+        size: Number of media elements along each axis.
+        rates: Elements per second along each axis (Hz, frames per second), None for an axis without a rate; (): no
+            axis has a rate.
+        classes: Class names, in the order of their indices; () for data without classes.
         latent: (C, *spatial), the shape of the diffused tensor at this size; () until the codec is known.
 
     Raises:
-        BadInput: Axes, sizes and rates are not one each, or an axis is named twice.
+        BadInput: The numbers of axes, sizes and rates differ, or two axes have the same name.
     """
 
     modality: str
@@ -323,38 +380,38 @@ class MediaSpec:
 
     @property
     def rate(self) -> float | None:
-        """Elements a second along the time axis, or None."""
+        """Elements per second along the time axis, or None."""
         return None if self.time_axis is None else self.rates[self.time_axis]
 
     @property
     def length(self) -> int | None:
-        """Elements along the time axis, or None without one."""
+        """Number of elements along the time axis, or None if there is no time axis."""
         return None if self.time_axis is None else self.size[self.time_axis]
 
     def length_of(self, size: Sequence[int]) -> int | None:
-        """Elements along the time axis of media whose last axes have these sizes, or None without a time axis."""
+        """Number of elements along the time axis of media whose last axes have these sizes, or None without one."""
         return None if self.time_axis is None else size[self.time_axis - len(self.axes)]
 
     def with_length(self, size: Sequence[int], length: int | None) -> tuple[int, ...]:
-        """`size` with `length` elements along the time axis; None, or no such axis: unchanged."""
+        """`size` with `length` elements along the time axis; unchanged for None or without a time axis."""
         if length is None or self.time_axis is None:
             return tuple(size)
         return (*size[: self.time_axis], length, *size[self.time_axis + 1 :])
 
     def trim(self, media: Tensor, length: int | None) -> Tensor:
-        """The first `length` elements of media (..., *size) along the time axis; None, or no such axis: all of it."""
+        """The first `length` elements of media (..., *size) along the time axis; all if None or without a time axis."""
         if length is None or self.time_axis is None:
             return media
         axis = media.ndim - len(self.axes) + self.time_axis
         return media.narrow(axis, 0, min(length, media.shape[axis]))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values that JSON holds."""
+        """The fields as plain values that JSON can store."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, facts: Mapping[str, Any]) -> MediaSpec:
-        """The record of `to_dict`, and of the first edition: that had one `rate` (of the time axis) and no axes."""
+        """Inverse of `to_dict`; also reads the first edition, which stored one `rate` (of time) and no axes."""
         size = tuple(facts["size"])
         axes = tuple(facts["axes"]) if "axes" in facts else _AXES[len(size)]
         if "rates" in facts:
@@ -369,12 +426,13 @@ class MediaSpec:
 class Item:
     """One example of a dataset.
 
-    media:      (C, *spatial) float32, nominally in [-1, 1]
-    length:     valid elements along the time axis (the rest is padding); None: all of them
-    label:      index into the dataset's `classes`, or None
-    caption:    text, or None
-    attributes: machine-readable facts (numbers and names) that conditions and checkers may use
-    source:     the file it came from, or the index of a made one: named in messages
+    Attributes:
+        media: (C, *spatial) float32, nominally in [-1, 1].
+        length: Number of valid elements along the time axis (the rest is padding); None: all are valid.
+        label: Index into the dataset's `classes`, or None.
+        caption: Text, or None.
+        attributes: Numbers and names that conditions and checkers may use.
+        source: The file, or the index of a synthetic example; messages name it.
     """
 
     media: Tensor
@@ -386,18 +444,27 @@ class Item:
 
 
 class Dataset(Protocol):
-    """Examples by index. A dataset is made for one split and never draws on a global generator."""
+    """Examples by index, of one split. Random numbers come only from the `rng` argument, never from a global generator.
+
+    Attributes:
+        classes: Class names, in the order of the labels; () for data without classes.
+    """
 
     classes: tuple[str, ...]
 
     def __len__(self) -> int: ...
 
     def item(self, index: int, rng: Any) -> Item:
-        """Example `index`; `rng` (numpy Generator keyed by seed, sample, step) decides crops and flips; None: none."""
+        """Example `index`.
+
+        Args:
+            index: 0 to len - 1.
+            rng: numpy Generator for crops and flips, keyed by (seed, sample, step); None: no augmentation.
+        """
         ...
 
     def manifest(self) -> list[dict[str, Any]]:
-        """One plain record an example (source, label, size, hash): saved with the run, and hashed."""
+        """One plain record per example (source, label, size, hash); a run stores the list and its hash."""
         ...
 
 
@@ -406,9 +473,9 @@ class WrittenFile:
     """A sample that was written to a file.
 
     Attributes:
-        path: the file
-        peak: the largest absolute value of the sample, 1 is full scale
-        scaled: it was scaled down to full scale, since the format holds no more
+        path: The file.
+        peak: Largest absolute value of the sample before writing; 1 is full scale.
+        scaled: Whether the sample was scaled down to full scale because the format cannot store larger values.
     """
 
     path: Path
@@ -417,50 +484,68 @@ class WrittenFile:
 
 
 class Output(Protocol):
-    """How a sample becomes a file, where that is not the modality's own way: finished, and in another format.
+    """Writes samples in another way than the modality: post-processed, or in another format.
 
-    A constructor's `loop: bool` is set by sonolux: nothing may then be done to a sample that opens its seam.
+    If the constructor has a parameter `loop: bool`, sonolux passes whether samples are loops; processing (trimming,
+    fading) must then leave the end of a sample continuous with its beginning.
+
+    Attributes:
+        suffix: File name suffix, such as ".wav".
     """
 
     suffix: str
 
     def write(self, path: Path, media: Tensor) -> WrittenFile:
-        """Write one (C, *spatial) sample; refuses non-finite values before anything is written."""
+        """Write one sample (C, *spatial).
+
+        Raises:
+            BadInput: The sample contains non-finite values; nothing is written.
+        """
         ...
 
 
 class Modality(Protocol):
-    """Names a kind of media and how its files are written and shown. Its components sit beside it in the tree.
+    """Names a kind of media, and writes and draws it. Its codecs, networks and datasets are in the same folder.
 
-    A modality may have more, and what asks for it says so where it is absent:
+    Optional methods and attributes; a command that needs one which is missing says so:
 
-    preparer() -> data.prepare.types.Preparer  (static) what `sonolux prepare` does with a folder of its files
-    evaluation() -> EvaluationAdapter      what `sonolux eval` needs: see core/evaluation/adapter.py
-    read(path) -> (C, *spatial)            a file as training reads it: `sonolux edit` and `eval --folder` start there;
-                                           media with axes other than time take `fit=False` too: at the file's own size
-    levelled(media, data) -> (gain, offset) what training does to the level of a file, so that an edit gives it back
-    codec: str                             name of the codec of recipes that name none
+        preparer() -> data.prepare.types.Preparer   static; what `sonolux prepare` does with a folder of such files
+        evaluation() -> EvaluationAdapter           what `sonolux eval` needs, see core/evaluation/adapter.py
+        read(path) -> (C, *spatial)                 reads a file as training does, for `sonolux edit` and `eval
+                                                    --folder`. With axes other than time it also takes `fit=False`,
+                                                    which keeps the size of the file
+        levelled(media, data) -> (gain, offset)     the level adjustment of training, gain (media - offset); edits
+                                                    apply the inverse
+        codec: str                                  default codec of recipes that do not name one
+
+    Attributes:
+        name: Registered name, as in recipes.
+        suffix: File name suffix, such as ".png".
     """
 
     name: str
     suffix: str
 
     def spec(self) -> MediaSpec:
-        """The facts that the recipe's `modality` section states."""
+        """The media specification that the recipe's `modality` section describes."""
         ...
 
     def write(self, path: Path, media: Tensor) -> WrittenFile:
-        """Write one (C, *spatial) example; refuses non-finite values."""
+        """Write one example (C, *spatial).
+
+        Raises:
+            BadInput: The example contains non-finite values; nothing is written.
+        """
         ...
 
     def sheet(self, path: Path, media: Sequence[Tensor], captions: Sequence[str] = ()) -> Path:
-        """Draw examples as one PNG: a grid of pictures, or spectrograms and waveforms."""
+        """Draw examples as one PNG: a grid of images, or spectrograms and waveforms."""
         ...
 
     def strip(self, path: Path, rows: Sequence[Sequence[Tensor]]) -> Path:
-        """Draw rows of examples as one PNG: a row is one example as it unveils."""
+        """Draw rows of examples as one PNG; each row is the denoising trajectory of one sample."""
         ...
 
     def animate(self, path: Path, frames: Sequence[Sequence[Tensor]]) -> Path:
-        """Draw frames, each a few examples side by side, as one GIF."""
+        """Write an animated GIF; each frame shows several examples side by side."""
         ...

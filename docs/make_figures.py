@@ -18,10 +18,10 @@ from sonolux.core.util.rng import Noise
 HERE = Path(__file__).parent / "images"
 
 
-def noising(trained: Pipeline, name: str) -> None:
-    """One real-looking sample at falling signal: x = alpha x0 + sigma eps, at the scale the network sees."""
-    parts = trained.parts
-    x0 = parts.codec.encode(torch.stack(trained.sample(count=1, seed=4).media))
+def noising(pipeline: Pipeline, name: str) -> None:
+    """One sample at increasing noise levels: x = alpha x0 + sigma eps, scaled as the network's input."""
+    parts = pipeline.parts
+    x0 = parts.codec.encode(torch.stack(pipeline.sample(count=1, seed=4).media))
     eps = Noise(0, [0], parts.spec.latent).normal("figure")
     row = []
     for rho in (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 80.0):
@@ -32,22 +32,22 @@ def noising(trained: Pipeline, name: str) -> None:
     parts.modality.strip(HERE / f"{name}-noising.png", [row])
 
 
-def unveiling(trained: Pipeline, name: str) -> None:
-    """The noisy sample and the estimate of x0 along the way, for two samples."""
-    samples = trained.sample(count=2, batch=2, seed=4, steps=18, trajectory=True)
+def trajectory(pipeline: Pipeline, name: str) -> None:
+    """The denoising trajectory of two samples: the noisy sample and the estimate of x0 at each step."""
+    samples = pipeline.sample(count=2, batch=2, seed=4, steps=18, trajectory=True)
     picked = [*samples.frames[:-1][::2], samples.frames[-1]]
     rows = []
     for i in range(2):
         rows += [[f.noisy[i] for f in picked], [f.x0[i] for f in picked]]
-    trained.parts.modality.strip(HERE / f"{name}-unveiling.png", rows)
+    pipeline.parts.modality.strip(HERE / f"{name}-trajectory.png", rows)
 
 
-def guidance(trained: Pipeline, name: str) -> None:
-    """The same noise at rising guidance: one row a scale."""
+def guidance(pipeline: Pipeline, name: str) -> None:
+    """The same noise at increasing guidance scales: one row per scale."""
     rows = []
     for scale in (1.0, 1.5, 3.0, 6.0):
-        rows.append(trained.sample(count=8, batch=8, seed=2, guidance={"use": "cfg", "scale": scale}).media)
-    trained.parts.modality.strip(HERE / f"{name}-guidance.png", rows)
+        rows.append(pipeline.sample(count=8, batch=8, seed=2, guidance={"use": "cfg", "scale": scale}).media)
+    pipeline.parts.modality.strip(HERE / f"{name}-guidance.png", rows)
 
 
 def losses(runs: dict[str, Path]) -> None:
@@ -72,10 +72,10 @@ def main() -> None:
     args = parser.parse_args()
     HERE.mkdir(parents=True, exist_ok=True)
     for name, run in (("image", args.image), ("audio", args.audio)):
-        trained = sonolux.load(run, device="cpu")
-        noising(trained, name)
-        unveiling(trained, name)
-        guidance(trained, name)
+        pipeline = sonolux.load(run, device="cpu")
+        noising(pipeline, name)
+        trajectory(pipeline, name)
+        guidance(pipeline, name)
     losses({"image": args.image, "audio": args.audio})
 
 

@@ -1,4 +1,4 @@
-"""Make docs/samplers.md and its plot from the code: every sampler with its paper, order, cost and measured error.
+"""Generate docs/samplers.md and its plot from the code: every sampler with its paper, order, cost and measured error.
 
 python docs/make_samplers.py
 """
@@ -29,18 +29,21 @@ DRAWN = ("euler", "dpmpp_2m", "dpmpp_3m", "unipc", "deis", "heun", "heun_exp", "
 
 HEAD = """# Samplers
 
-Made from the code by `python docs/make_samplers.py`; every number was measured by it. A sampler turns a schedule and a
-list of levels into a plan, so every method runs on every schedule (VP, EDM, flow, zero terminal SNR, maps of levels).
+Generated from the code by `python docs/make_samplers.py`, which measures every number. A sampler turns a noise
+schedule and a list of noise levels into a plan, so every method runs on every schedule (VP, EDM, flow, zero terminal
+SNR) and on per-element noise levels.
 
-**Which one?** `unipc`, `dpmpp_2m` or `ipndm` for 8 to 20 evaluations, `midpoint` at levels even in tau; `ddpm` or
-`dpmpp_2m_sde` with 20 steps or more where fresh noise should correct a small network's mistakes; `lcm` and `tcd` for
-distilled networks; `dpm_adaptive` where an error tolerance matters more than the cost; `rk4` as a reference. For 5 to
-10 evaluations of one trained run, `sonolux calibrate RUN` beats all of these.
+**Which one to use.** `unipc`, `dpmpp_2m` or `ipndm` for 8 to 20 evaluations; `midpoint` with timesteps that are
+uniform in tau; `ddpm` or `dpmpp_2m_sde` with 20 steps or more for small networks, whose errors the added noise
+corrects; `lcm` and `tcd` for distilled networks; `dpm_adaptive` for a given error tolerance at any cost; `rk4` as a
+reference. For 5 to 10 evaluations of one trained model the calibrated plans of `sonolux calibrate RUN` have lower
+errors than all of these.
 
-**Words for orders.** A parameter `order` is the order that is measured (`exp_ab`, `exp_abm`, `deis`, `lms`). Where a
-method's own numbering is another, so is the word: `predictor_order` (`unipc`, `sa_solver`) counts the estimates of the
-predictor, whose corrector adds an order; `estimates` (`ipndm`) counts those that a step combines, which is an order on
-equal steps alone. The column "order" is what a method states with its defaults, and the tests hold it to that.
+**Parameters called order.** A parameter `order` is the measured order of convergence (`exp_ab`, `exp_abm`, `deis`,
+`lms`). A parameter that counts something else has another name: `predictor_order` (`unipc`, `sa_solver`) counts the
+estimates of the predictor, and the corrector adds an order; `estimates` (`ipndm`) counts the estimates that a step
+combines, which is the order for equal steps only. The column "stated order" is the order that a method states with
+its defaults; the tests check it.
 
 `sonolux lab sampler NAME --plot out.png` measures one of them, or your own.
 """
@@ -52,9 +55,9 @@ def samplers() -> dict[str, Sampler]:
 
 
 def paper(sampler: Sampler) -> str:
-    """The paper that the file names first, as a link; a dash where it names none."""
-    told = inspect.getdoc(sys.modules[type(sampler).__module__]) or ""
-    found = re.search(rf"({AUTHORS} \d{{4}}),?[^()]{{0,60}}?arXiv:(\d{{4}}\.\d{{5}})", " ".join(told.split()))
+    """The first paper that the module docstring names, as a link; a dash where there is none."""
+    text = inspect.getdoc(sys.modules[type(sampler).__module__]) or ""
+    found = re.search(rf"({AUTHORS} \d{{4}}),?[^()]{{0,60}}?arXiv:(\d{{4}}\.\d{{5}})", " ".join(text.split()))
     return "-" if found is None else f"[{found[1]}](https://arxiv.org/abs/{found[2]})"
 
 
@@ -64,7 +67,7 @@ def about(sampler: Sampler) -> str:
 
 
 def nfe_a_step(sampler: Sampler) -> str:
-    """Evaluations a step between interior levels; an adaptive sampler chooses its steps."""
+    """Evaluations per step between interior levels; an adaptive sampler chooses its steps."""
     if sampler.adaptive:
         return "chosen"
     schedule = EDM()
@@ -77,11 +80,12 @@ def deterministic(found: dict[str, Sampler]) -> list[str]:
     lines = [
         "## Deterministic",
         "",
-        "Orders: as stated; measured on a fixed interval of lambda with exact history (lowest and highest over VP, EDM",
-        "and flow); with the method's own start; on the whole interval, from the noisiest level to sigma = 0. Error:",
-        "root mean square of x0 against the exact solution on a Gaussian mixture, flow; 256 starts, even in tau.",
+        "Orders of convergence: stated; measured on a fixed interval of lambda with exact history (lowest and highest",
+        "value over VP, EDM and flow); with the method's own first steps; on the whole interval, from the noisiest",
+        "level to sigma = 0. Error: root mean square error of x0 against the exact solution on a Gaussian mixture,",
+        "flow schedule, 256 samples, timesteps uniform in tau.",
         "",
-        "| sampler | what it is | paper | order | measured | own start | whole | NFE a step | "
+        "| sampler | method | paper | stated order | measured | own first steps | whole interval | NFE per step | "
         + " | ".join(f"error at {n}" for n in BUDGETS)
         + " |",
         "|---" * (8 + len(BUDGETS)) + "|",
@@ -112,11 +116,11 @@ def stochastic(found: dict[str, Sampler]) -> list[str]:
     lines = [
         "## Stochastic",
         "",
-        "Weak order: how fast the variance of the result tends to the data's on a Gaussian (measured, flow).",
-        "Covariance: relative error on a Gaussian mixture, 20 evaluations on flow, 1000 samples; beside it that of",
-        "1000 exact samples.",
+        "Weak order: order of convergence of the result's variance on Gaussian data (measured, flow schedule).",
+        "Covariance error: relative error of the covariance on a Gaussian mixture, 20 evaluations, flow schedule, 1000",
+        "samples; next to it the error of 1000 exact samples. p: two-sample test against exact samples.",
         "",
-        "| sampler | what it is | paper | weak order | NFE a step | covariance error | exact samples | two-sample p |",
+        "| sampler | method | paper | weak order | NFE per step | covariance error | of exact samples | p |",
         "|---" * 8 + "|",
     ]
     problem, schedule = examples()["mixture"], SCHEDULES["rectified_flow"]

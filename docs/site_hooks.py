@@ -1,4 +1,4 @@
-"""Hooks of the docs site: links of docs/*.md that leave docs/ become links of the site, or plain text."""
+"""Hook of the docs site: links from docs/*.md to files outside docs/ become links of the site, or plain text."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ ON_SITE = {"README.md": "index.md", "CONTRIBUTING.md": "contributing.md", "CHANG
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Rewrites `[text](../file)` of a page."""
+    """The Markdown of a page with its links `[text](../file)` rewritten."""
 
     def inside(found: re.Match) -> str:
         text, file, anchor = found.groups()

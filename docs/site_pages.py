@@ -1,4 +1,4 @@
-"""Pages of the docs site that follow from the repository: front page, API, recipes, gallery and navigation."""
+"""Pages of the docs site that are generated from the repository: front page, API, recipes, gallery and navigation."""
 
 from __future__ import annotations
 
@@ -12,31 +12,35 @@ ROOT = Path(__file__).resolve().parents[1]
 GUIDES = (
     "how-it-works",
     "architecture",
+    "glossary",
     "samplers",
+    "sound",
     "editing",
     "evaluation",
-    "sound",
-    "text",
     "plugins",
-)  # these first
+)  # first in the navigation; the other pages follow
 
 
 def write(path: str, text: str) -> None:
-    """A generated page."""
+    """Add a generated page to the site."""
     with mkdocs_gen_files.open(path, "w") as page:
         page.write(text)
 
 
 def at_root(text: str) -> str:
-    """Links of a file of the repository's root as links of the site."""
+    """The Markdown of a file in the repository's root, with its links changed to links of the site."""
     text = re.sub(r"(\]\()docs/", r"\1", text)
     text = re.sub(r"\]\((CONTRIBUTING|CHANGELOG)\.md", lambda m: f"]({m[1].lower()}.md", text)
-    elsewhere = r"(?:examples|benchmarks|recipes|core|modalities|tests|LICENSE)[^)]*"
-    return re.sub(rf"(?<!!)\[([^\]]*)\]\((?:\./)?{elsewhere}\)", r"\1", text)
+    not_on_site = r"(?:examples|benchmarks|recipes|core|modalities|tests|LICENSE)[^)]*"
+    return re.sub(rf"(?<!!)\[([^\]]*)\]\((?:\./)?{not_on_site}\)", r"\1", text)
 
 
 def front_pages() -> list[str]:
-    """README, CONTRIBUTING and CHANGELOG; returns lines of the navigation."""
+    """Adds README, CONTRIBUTING and CHANGELOG.
+
+    Returns:
+        Lines of the navigation.
+    """
     rows = []
     for file, page, title in (
         ("README.md", "index.md", "sonolux"),
@@ -56,14 +60,14 @@ def title_of(page: Path) -> str:
 
 
 def guides() -> list[str]:
-    """The pages of docs/: those of GUIDES in this order, then the rest."""
+    """Navigation of the pages of docs/: those of GUIDES in this order, then the others."""
     pages = {p.stem: p for p in sorted((ROOT / "docs").glob("*.md"))}
     order = [n for n in GUIDES if n in pages] + [n for n in pages if n not in GUIDES]
     return [f"    * [{title_of(pages[name])}]({name}.md)" for name in order]
 
 
 def recipes() -> list[str]:
-    """A page for each modality's recipes, with the command and the figures of their heads."""
+    """Adds one page per modality with its recipes, and the command and the results from the head of each."""
     rows = []
     for folder in sorted(p for p in (ROOT / "recipes").iterdir() if p.is_dir()):
         parts = [f"# Recipes: {folder.name}\n"]
@@ -72,12 +76,12 @@ def recipes() -> list[str]:
             head = re.match(r"(?:#.*\n)+", text)
             lines = [line.lstrip("#").strip() for line in (head[0] if head else "").splitlines()]
             commands = [line for line in lines if line.startswith("sonolux ")]
-            said = " ".join(line for line in lines if line and line not in commands)
+            notes = " ".join(line for line in lines if line and line not in commands)
             about = re.search(r"^about: *(.+)", text, re.M)
             parts.append(f"## {file.stem}\n")
             parts.append(f"{about[1].strip(chr(34))}\n" if about else "")
             parts.append("```bash\n" + "\n".join(commands) + "\n```\n" if commands else "")
-            parts.append(f"{escaped(said)}\n" if said else "")
+            parts.append(f"{escaped(notes)}\n" if notes else "")
             parts.append(f"```yaml\n{text[head.end() if head else 0 :].strip()}\n```\n")
         write(f"recipes/{folder.name}.md", "\n".join(parts))
         rows.append(f"    * [{folder.name}](recipes/{folder.name}.md)")
@@ -85,12 +89,12 @@ def recipes() -> list[str]:
 
 
 def escaped(text: str) -> str:
-    """Text of a comment as Markdown shows it unchanged."""
+    """Plain text with the characters escaped that Markdown would interpret."""
     return re.sub(r"([<>*_\[\]])", r"\\\1", text)
 
 
 def gallery() -> list[str]:
-    """Every image of docs/images with its name."""
+    """Adds a page with every image of docs/images."""
     parts = ["# Gallery\n"]
     for image in sorted((ROOT / "docs/images").glob("*.png")):
         name = image.stem.replace("-", " ").replace("_", " ")
@@ -100,7 +104,7 @@ def gallery() -> list[str]:
 
 
 def api() -> list[str]:
-    """A page for each package: its docstring, then every public module."""
+    """Adds one page per package: its docstring, then every public module."""
     rows = []
     for folder in sorted({p.parent for top in ("core", "modalities") for p in (ROOT / top).rglob("__init__.py")}):
         parts = folder.relative_to(ROOT).parts

@@ -1,8 +1,8 @@
-"""Train both embedded recipes on a laptop, make pictures and sounds, check them, and show everything on one page.
+"""Train two recipes with synthetic data on a laptop, sample images and sounds, check them, and write one HTML page.
 
     python examples/demo.py --out demo
 
-Takes under five minutes on two cores without a GPU. The page is demo/index.html; it plays the sounds.
+This takes less than five minutes on two cores without a GPU. The page, demo/index.html, also plays the sounds.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ TEMPLATE = "demo.html.j2"
 
 @dataclass
 class Result:
-    """One recipe's part of the demo."""
+    """The samples of one recipe, and what the checker recognised in them."""
 
     name: str
     samples: Samples
     paths: list[Path]
-    seen: list[str]
+    recognised: list[str]
     seconds: float
     steps: int
 
@@ -47,19 +47,27 @@ class Result:
 
     @property
     def hits(self) -> int:
-        """How many samples show what they were conditioned on."""
-        return sum(label == seen for label, seen in zip(self.labels, self.seen, strict=True))
+        """Number of samples in which the checker recognises the class."""
+        return sum(label == found for label, found in zip(self.labels, self.recognised, strict=True))
 
     @property
     def shown(self) -> list[tuple[Path, str, str]]:
-        """File, class and what the checker sees, for each sample."""
-        return list(zip(self.paths, self.labels, self.seen, strict=True))
+        """File, class and recognised class of each sample."""
+        return list(zip(self.paths, self.labels, self.recognised, strict=True))
 
 
 def train(recipes: list[str], out: Path, minutes: float) -> dict[str, int]:
-    """Train the recipes side by side, a process and a thread each; returns the largest memory of each in bytes.
+    """Train the recipes in parallel, one process with one thread for each.
 
-    Networks this small do not use two cores well; two of them do.
+    A network of this size does not use two cores efficiently; two processes do.
+
+    Args:
+        recipes: Names of the recipes.
+        out: Output folder.
+        minutes: Training time.
+
+    Returns:
+        Peak memory of each recipe in bytes.
     """
     env = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "sonolux.core.cli.main", "train"]
@@ -85,7 +93,7 @@ def train(recipes: list[str], out: Path, minutes: float) -> dict[str, int]:
 
 
 def _latest(run: Path) -> str:
-    """Step and loss of the last line of a run's metrics."""
+    """Step and loss in the last line of a run's metrics."""
     if not (run / "metrics.jsonl").exists():
         return "starts"
     row = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
@@ -93,7 +101,7 @@ def _latest(run: Path) -> str:
 
 
 def _memory(pid: int) -> int:
-    """The largest resident memory a process has had, in bytes; 0 where the system does not tell."""
+    """Peak resident memory of a process in bytes; 0 if the system does not report it."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
         return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
@@ -102,18 +110,18 @@ def _memory(pid: int) -> int:
 
 
 def make(recipe: str, out: Path, count: int, check: Callable[[torch.Tensor], str]) -> Result:
-    """Sample a trained recipe with the labels in turn, and check every sample."""
-    begun = time.monotonic()
+    """Sample a trained recipe, with all labels in turn, and check every sample."""
+    start = time.monotonic()
     trained = sonolux.load(out / "runs" / recipe)
     samples = trained.sample(count=count, seed=0, batch=count, trajectory=True, progress=True)
     paths = samples.save(out / recipe)
     samples.save_trajectory(out / recipe)
-    seen = [check(media) for media in samples.media]
-    return Result(recipe, samples, paths, seen, time.monotonic() - begun, trained.step)
+    recognised = [check(media) for media in samples.media]
+    return Result(recipe, samples, paths, recognised, time.monotonic() - start, trained.step)
 
 
 def page(out: Path, results: list[Result]) -> Path:
-    """One static page beside the files it shows; names are escaped by the template engine."""
+    """Write the static page into the folder of the files that it shows; the template engine escapes all names."""
     folder = Path(__file__).resolve().parent
     templates = Environment(loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined)
     target = out / "index.html"
@@ -122,27 +130,27 @@ def page(out: Path, results: list[Result]) -> Path:
 
 
 def main() -> int:
-    """Run the demo; with --check, exit code 1 where fewer than 90 % of the samples of a recipe are recognised."""
+    """Run the demo; with --check, return exit code 1 if less than 90 % of the samples of a recipe are recognised."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("demo"))
-    parser.add_argument("--minutes", type=float, default=3.6, help="training time; both train at once")
-    parser.add_argument("--count", type=int, default=56, help="samples of each recipe")
-    parser.add_argument("--check", action="store_true", help="fail where fewer than 90 %% are recognised")
+    parser.add_argument("--minutes", type=float, default=3.6, help="training time; both recipes train in parallel")
+    parser.add_argument("--count", type=int, default=56, help="number of samples of each recipe")
+    parser.add_argument("--check", action="store_true", help="fail if less than 90 %% are recognised")
     args = parser.parse_args()
-    begun = time.monotonic()
+    start = time.monotonic()
     if args.out.exists() and any(args.out.iterdir()) and not (args.out / "runs").is_dir():
-        parser.error(f"{args.out} holds something else than a demo: name another folder")
+        parser.error(f"{args.out} holds something else than a demo: choose another folder")
     shutil.rmtree(args.out, ignore_errors=True)
     memory = train(["shapes", "synth_sfx"], args.out, args.minutes)
     results = [
         make("shapes", args.out, args.count, main_shape),
         make("synth_sfx", args.out, args.count, lambda sound: family(sound, 8000)),
     ]
-    where = page(args.out, results)
+    target = page(args.out, results)
     for r in results:
         print(f"{r.name}: {r.hits}/{len(r.paths)} recognised by the checker after {r.steps} steps", end="; ")
         print(f"training took {memory[r.name] / 2**30:.2f} GiB of memory")
-    print(f"{time.monotonic() - begun:.0f} s in all; open {where}")
+    print(f"{time.monotonic() - start:.0f} s in total; open {target}")
     figures = {r.name: {"recognised": r.hits, "of": len(r.paths), "steps": r.steps} for r in results}
     (args.out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
     return int(args.check and any(r.hits < 0.9 * len(r.paths) for r in results))

@@ -1,11 +1,11 @@
-"""N variations of one class or of one file that never repeat: footsteps, shots, hits.
+"""N different variations of one class or of one file: footsteps, shots, hits.
 
     python examples/footsteps.py runs/steps --label gravel --count 20 --out gravel
     python examples/footsteps.py runs/steps --file step.wav --strength 0.6 --count 20 --out step
 
-Twice as many are made as asked for. One is kept if it is not too alike to any kept before, to any sound that the run
-was trained on, or to the file: likeness is 1 for copies whatever their level, polarity and place, and about 0.6 for
-unrelated sounds. variations.csv lists what was kept, and how alike it is to what.
+The script generates twice the requested number. A sound is accepted if it is not too similar to a sound accepted
+before, to a training sound of the run, or to the file. The similarity is 1 for copies at any level, polarity and
+position, and about 0.6 for unrelated sounds. variations.csv lists the accepted sounds and their similarities.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import argparse
 import csv
 import json
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,43 +29,50 @@ from sonolux.modalities.audio.similarity import COPY, nearest
 from torch import Tensor
 from torch.nn import functional
 
-MADE = ("file", "seconds", "lufs", "true_peak", "seed", "sample", "alike_to_training", "alike_to_another")
-ROUNDS = 4  # of new seeds until enough are found
-MOST = 2000  # training sounds that are compared
+COLUMNS = ("file", "seconds", "lufs", "true_peak", "seed", "sample", "alike_to_training", "alike_to_another")
+ROUNDS = 4  # maximum number of seeds
+MOST = 2000  # maximum number of training sounds that are compared
 
 
 @dataclass
-class Kept:
-    """A variation: the sound, the seed and sample that give it again, how alike it is to what was trained on."""
+class Variation:
+    """An accepted variation.
+
+    Attributes:
+        sound: The sound, (C, frames).
+        seed: Seed that reproduces it, together with `sample`.
+        sample: Sample number.
+        similarity: Similarity to the nearest known sound.
+    """
 
     sound: Tensor
     seed: int
     sample: int
-    trained: float
+    similarity: float
 
 
 @dataclass
 class Search:
-    """What was found, and why others were left out."""
+    """The accepted variations, and how many sounds were rejected for which reason."""
 
-    kept: list[Kept]
+    kept: list[Variation]
     silent: int = 0
     copies: int = 0
     repeats: int = 0
 
-    def told(self, count: int) -> str:
-        """In a line."""
-        left = f"{self.copies} too alike to known sounds, {self.repeats} to others, {self.silent} silent"
-        return f"{len(self.kept)} of {count} variations; left out: {left}"
+    def summary(self, count: int) -> str:
+        """The result in one line."""
+        rejected = f"{self.copies} too similar to known sounds, {self.repeats} to each other, {self.silent} silent"
+        return f"{len(self.kept)} of {count} variations; rejected: {rejected}"
 
 
 def known_sounds(trained: Any, label: str | None, data: Path | None, files_too: list[Path]) -> list[Tensor]:
-    """The run's training sounds of the class (all, without one), and other files, as training reads them."""
+    """The training sounds of the run (of one class, or all), and further files, read as in training."""
     recipe = trained.recipe if data is None else trained.recipe.merge([f"data.root={json.dumps(str(data.resolve()))}"])
     try:
         source, spec = build_data(recipe, "train")
     except BadInput as error:
-        raise BadInput(f"without the run's training data nothing tells copies: give --data ({error})") from error
+        raise BadInput(f"the training data of the run is needed to detect copies: give --data ({error})") from error
     index = None if label is None else list(spec.classes).index(label)
     found = []
     for i in range(len(source)):
@@ -76,117 +84,134 @@ def known_sounds(trained: Any, label: str | None, data: Path | None, files_too: 
     return found + [trained.parts.modality.read(path) for path in files_too]
 
 
-def alike(sounds: list[Tensor], known: list[Tensor], rate: float) -> list[float]:
-    """For each sound its likeness to the nearest known one; 0 where none is known."""
+def similarities(sounds: list[Tensor], known: list[Tensor], rate: float) -> list[float]:
+    """The similarity of each sound to the nearest known sound; 0 if there are none."""
     if not known or not sounds:
         return [0.0] * len(sounds)
     return nearest(padded(sounds), padded(known), rate)[0].tolist()
 
 
 def padded(sounds: list[Tensor]) -> list[Tensor]:
-    """Sounds of any lengths with silence up to the longest."""
-    most = max(s.shape[-1] for s in sounds)
-    return [functional.pad(s, (0, most - s.shape[-1])) for s in sounds]
+    """Pad sounds with silence to the length of the longest."""
+    longest = max(s.shape[-1] for s in sounds)
+    return [functional.pad(s, (0, longest - s.shape[-1])) for s in sounds]
 
 
-def usual(known: list[Tensor], rate: float) -> float:
-    """The likeness from which on a sound is a copy: COPY, or more where half of the known sounds are as alike."""
-    own = float(_among(padded(known), rate).median()) if len(known) > 2 else 0.0
-    return min(max(COPY, own), 0.98)
-
-
-def _among(sounds: list[Tensor], rate: float) -> Tensor:
+def among_themselves(sounds: list[Tensor], rate: float) -> Tensor:
     """For each sound its largest similarity to another of the same set, (N,)."""
     others = [[*sounds[:i], *sounds[i + 1 :]] for i in range(len(sounds))]
     return torch.cat([nearest([sound], rest, rate).similarity for sound, rest in zip(sounds, others, strict=True)])
 
 
-def search(trained: Any, known: list[Tensor], count: int, limit: float, asked: dict[str, Any], way: Any) -> Search:
-    """Variations that differ from each other and from `known`. way: changes -> Samples"""
+def threshold(known: list[Tensor], rate: float) -> float:
+    """The similarity above which a sound is a copy: the median between known sounds, limited to COPY .. 0.98."""
+    median = float(among_themselves(padded(known), rate).median()) if len(known) > 2 else 0.0
+    return min(max(COPY, median), 0.98)
+
+
+def search(
+    trained: Any, known: list[Tensor], count: int, limit: float, settings: dict[str, Any], generate: Callable[..., Any]
+) -> Search:
+    """Generate variations that differ from each other and from `known`.
+
+    Args:
+        trained: The pipeline.
+        known: Sounds of which copies are rejected.
+        count: Number of variations.
+        limit: Similarity above which a sound is rejected.
+        settings: Keys of the recipe's `sample` section.
+        generate: Called with settings, returns `Samples`.
+    """
     rate, found = trained.parts.spec.rate, Search([])
     for turn in range(ROUNDS):
-        seed = asked.get("seed", 0) + turn
-        made = way(**{**asked, "seed": seed, "count": 2 * count}).media
-        heard = [i for i, sound in enumerate(made) if float(sound.abs().max()) > io.SILENT]
-        found.silent += len(made) - len(heard)
-        copied = alike([made[i] for i in heard], known, rate)
-        for i, copy in zip(heard, copied, strict=True):
-            if copy > limit:
+        seed = settings.get("seed", 0) + turn
+        sounds = generate(**{**settings, "seed": seed, "count": 2 * count}).media
+        audible = [i for i, sound in enumerate(sounds) if float(sound.abs().max()) > io.SILENT]
+        found.silent += len(sounds) - len(audible)
+        nearest_known = similarities([sounds[i] for i in audible], known, rate)
+        for i, similarity in zip(audible, nearest_known, strict=True):
+            if similarity > limit:
                 found.copies += 1
-            elif alike([made[i]], [k.sound for k in found.kept], rate)[0] > limit:
+            elif similarities([sounds[i]], [k.sound for k in found.kept], rate)[0] > limit:
                 found.repeats += 1
             else:
-                found.kept.append(Kept(made[i], seed, i, copy))
+                found.kept.append(Variation(sounds[i], seed, i, similarity))
             if len(found.kept) == count:
                 return found
     return found
 
 
-def write(folder: Path, name: str, kept: list[Kept], rate: float, form: str, how: Finish) -> None:
+def write(folder: Path, name: str, kept: list[Variation], rate: float, form: str, settings: Finish) -> None:
     """Write the variations and variations.csv."""
     sounds = [k.sound for k in kept]
-    others = _among(padded(sounds), rate).tolist() if len(kept) > 1 else [0.0] * len(kept)
+    others = among_themselves(padded(sounds), rate).tolist() if len(kept) > 1 else [0.0] * len(kept)
     rows = []
-    for i, (one, near) in enumerate(zip(kept, others, strict=True), 1):
-        done = finish(one.sound, rate, how)
+    for i, (variation, other) in enumerate(zip(kept, others, strict=True), 1):
+        done = finish(variation.sound, rate, settings)
         path = folder / f"{name}_{i:02d}{io.FORMATS[form].suffix}"
         io.write(path, done.wave, rate, form)
         level = None if done.lufs is None else round(done.lufs, 2)
-        facts = (path.name, round(done.seconds, 4), level, round(done.true_peak, 2), one.seed, one.sample)
-        rows.append((*facts, round(one.trained, 3), round(near, 3)))
+        facts = (path.name, round(done.seconds, 4), level, round(done.true_peak, 2), variation.seed, variation.sample)
+        rows.append((*facts, round(variation.similarity, 3), round(other, 3)))
     with open(folder / "variations.csv", "w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
-        table.writerow(MADE)
+        table.writerow(COLUMNS)
         table.writerows(rows)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Make them; exit code 1 where fewer than asked for were found, 2 for bad input."""
+    """Generate the variations; exit code 1 if fewer than requested were found, 2 for bad input."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="run folder or checkpoint")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--label", help="a class of the run")
+    parser.add_argument("--label", help="class name")
     parser.add_argument("--file", type=Path, help="vary this file instead")
-    parser.add_argument("--strength", type=float, default=0.6, help="of the variation of --file (default %(default)s)")
+    parser.add_argument(
+        "--strength", type=float, default=0.6, help="strength of the variation of --file (default %(default)s)"
+    )
     parser.add_argument("--count", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--seconds", type=float, help="length of each; without: as long as the run's data are")
+    parser.add_argument("--seconds", type=float, help="length of each sound; default: as the training data")
     parser.add_argument(
         "--alike",
         type=float,
-        help="likeness that is too much (default: what half of the known sounds reach, 0.9 or more)",
+        help="similarity above which a sound is rejected (default: the median between known sounds, at least 0.9)",
     )
-    parser.add_argument("--data", type=Path, help="the training data, where it has moved")
+    parser.add_argument("--data", type=Path, help="folder of the training data, if it was moved")
     parser.add_argument("--format", choices=list(io.FORMATS), default="wav16")
     parser.add_argument("--lufs", type=float, default=-18.0)
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="of sampling: steps=40")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="sampling setting, such as steps=40"
+    )
     args = parser.parse_args(arguments)
     try:
-        how = Finish(lufs=args.lufs)
+        finishing = Finish(lufs=args.lufs)
         trained = sonolux.load(args.run, changes=args.set)
         rate = trained.parts.spec.rate
         if rate is None or args.count < 1:
-            raise BadInput("footsteps wants a run that makes sounds, and a count of 1 or more")
+            raise BadInput("footsteps needs an audio run, and a --count of 1 or more")
         if args.label is not None and args.label not in trained.classes:
             raise BadInput(f"there is no class {args.label!r}: the classes are {', '.join(trained.classes) or 'none'}")
         if args.out.exists() and any(args.out.iterdir()) and not (args.out / "variations.csv").exists():
-            raise BadInput(f"{args.out} holds something else than variations: name another folder")
+            raise BadInput(f"{args.out} holds something else than variations: choose another folder")
         known = known_sounds(trained, args.label, args.data, [args.file] if args.file else [])
-        limit = usual(known, rate) if args.alike is None else args.alike
-        asked = {"label": args.label, "seed": args.seed}
+        limit = threshold(known, rate) if args.alike is None else args.alike
+        settings = {"label": args.label, "seed": args.seed}
         if args.seconds is not None:
-            asked["seconds"] = args.seconds
-        way = trained.sample
+            settings["seconds"] = args.seconds
+        generate = trained.sample
         if args.file is not None:
-            way = lambda **changes: trained.vary(args.file, args.strength, **changes)  # noqa: E731
+            generate = lambda **changes: trained.vary(args.file, args.strength, **changes)  # noqa: E731
         with torch.no_grad():
-            found = search(trained, known, args.count, limit, asked, way)
+            found = search(trained, known, args.count, limit, settings, generate)
         args.out.mkdir(parents=True, exist_ok=True)
-        write(args.out, args.label or (args.file.stem if args.file else "sound"), found.kept, rate, args.format, how)
+        write(
+            args.out, args.label or (args.file.stem if args.file else "sound"), found.kept, rate, args.format, finishing
+        )
     except BadInput as error:
         print(error, file=sys.stderr)
         return 2
-    print(f"{found.told(args.count)} (likeness above {limit:.2f}); variations.csv in {args.out}")
+    print(f"{found.summary(args.count)} (similarity above {limit:.2f}); variations.csv in {args.out}")
     return int(len(found.kept) < args.count)
 
 

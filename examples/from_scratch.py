@@ -1,10 +1,10 @@
-"""A small diffusion model from the core's parts, in one file: trained, then asked for new pictures and new sounds.
+"""A small diffusion model from the components of the core, in one file: training, then sampling of images and sounds.
 
     python examples/from_scratch.py            # about a minute on two cores; writes out/from_scratch/
 
-What the parts do: a schedule says how noisy data gets (alpha, sigma), a prediction says what the network's output
-means, a sampler walks from noise to data. Everything below works on tensors (B, C, *spatial); only the data and the
-network know whether they are pictures or sounds.
+The noise schedule defines alpha(t) and sigma(t), the parameterization defines what the network's output means, and the
+sampler solves the reverse process from noise to data. All code below works on tensors (B, C, *spatial); only the data
+and the network depend on the modality.
 """
 
 from pathlib import Path
@@ -26,36 +26,36 @@ OUT = Path("out/from_scratch")
 
 
 def a_picture(rng: np.random.Generator) -> torch.Tensor:
-    """A soft disc on a dark ground, anywhere, of any size: (1, 16, 16) in [-1, 1]."""
+    """A soft bright disc of random position and size on a dark background: (1, 16, 16) in [-1, 1]."""
     cx, cy, radius = rng.uniform(4, 12), rng.uniform(4, 12), rng.uniform(2, 5)
     y, x = np.mgrid[:16, :16]
     return torch.from_numpy(np.tanh(radius - np.hypot(x - cx, y - cy))[None].astype(np.float32))
 
 
 def a_sound(rng: np.random.Generator) -> torch.Tensor:
-    """A plucked tone of any pitch that dies away: (1, 2048) at 4 kHz, in [-1, 1]."""
+    """A decaying sine of random pitch: (1, 2048) at 4 kHz, in [-1, 1]."""
     t = np.arange(2048) / 4000
     tone = np.exp(-t * rng.uniform(4, 12)) * np.sin(2 * np.pi * rng.uniform(150, 900) * t)
     return torch.from_numpy(tone[None].astype(np.float32))
 
 
 def train(network: torch.nn.Module, example, mean: float, scale: float, steps: int) -> torch.nn.Module:
-    """Teach the network to see through noise, and return the average of its weights."""
-    schedule, prediction, times = EDM(), Preconditioned(), LogNormal(mean=-0.4, std=1.2)
-    denoiser = NetworkDenoiser(network, prediction, CNoise())
+    """Train the network to denoise, and return it with averaged weights."""
+    schedule, parameterization, timestep_sampling = EDM(), Preconditioned(), LogNormal(mean=-0.4, std=1.2)
+    denoiser = NetworkDenoiser(network, parameterization, CNoise())
     optimizer, average = torch.optim.AdamW(network.parameters(), lr=2e-3), EMA(network, half_life=50)
     for step in range(steps):
-        # 1. Data of mean 0 and variance 1: example i of step k is always the same, whatever else is drawn.
+        # 1. Data with mean 0 and variance 1; random numbers are keyed, so that example i of step k is always the same.
         x0 = torch.stack([example(generator(SEED, i, "example", step)) for i in range(BATCH)])
         x0 = (x0 - mean) / scale
-        # 2. A noise level for every sample, spread evenly over the density of training times.
-        level = schedule.level(times.sample(stratified(SEED, step, BATCH, range(BATCH)), schedule))
+        # 2. One noise level per sample, by stratified sampling from the density of training times.
+        level = schedule.level(timestep_sampling.sample(stratified(SEED, step, BATCH, range(BATCH)), schedule))
         at = level.on(x0)
-        # 3. Make it noisy: x = alpha x0 + sigma eps.
+        # 3. Add noise: x = alpha x0 + sigma eps.
         eps = Noise(SEED, range(BATCH), tuple(x0.shape[1:])).normal("train", step)
         x = at.alpha * x0 + at.sigma * eps
-        # 4. Ask the network, and compare with what it should have said.
-        loss = (denoiser.output(x, level, Conditioning()) - prediction.target(x0, eps, at)).square().mean()
+        # 4. Squared error between the network's output and its target.
+        loss = (denoiser.output(x, level, Conditioning()) - parameterization.target(x0, eps, at)).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -65,16 +65,16 @@ def train(network: torch.nn.Module, example, mean: float, scale: float, steps: i
     return average.model
 
 
-def learn_and_draw(kind: str, spec: MediaSpec, example, steps: int) -> torch.Tensor:
-    """Measure the data, train a network on it, and make eight new examples from noise."""
-    seen = torch.stack([example(generator(SEED, i, "measure")) for i in range(256)])
-    mean, scale = float(seen.mean()), float(seen.std())
+def train_and_sample(kind: str, spec: MediaSpec, example, steps: int) -> torch.Tensor:
+    """Measure mean and standard deviation of the data, train a network, and sample eight new examples."""
+    data = torch.stack([example(generator(SEED, i, "measure")) for i in range(256)])
+    mean, scale = float(data.mean()), float(data.std())
     if kind == "picture":
         from sonolux.modalities.image.networks.unet import UNet
     else:
         from sonolux.modalities.audio.networks.unet import UNet
     patch, stages = (2, [1, 2]) if kind == "picture" else (16, [1, 2, 2, 2])
-    # Told where it is, the network can let a pluck begin at the beginning.
+    # Position channels let the network place the onset of a tone at the beginning.
     network = UNet(spec, width=48, stages=stages, blocks=1, patch=patch, positions=4)
     average = train(network, example, mean, scale, steps)
     denoiser = NetworkDenoiser(average, Preconditioned(), CNoise())
@@ -83,23 +83,23 @@ def learn_and_draw(kind: str, spec: MediaSpec, example, steps: int) -> torch.Ten
 
 
 def main(steps: int = 1000) -> None:
-    """Train both, and write what they make."""
+    """Train both models, and write their samples."""
     from sonolux.modalities.audio.modality import Audio
     from sonolux.modalities.image.modality import Image
 
     OUT.mkdir(parents=True, exist_ok=True)
-    pictures = learn_and_draw(
+    pictures = train_and_sample(
         "picture", MediaSpec("image", 1, ("height", "width"), (16, 16), latent=(1, 16, 16)), a_picture, steps
     )
     Image(size=16, channels=1).sheet(OUT / "pictures.png", list(pictures))
-    sounds = learn_and_draw(
+    sounds = train_and_sample(
         "sound", MediaSpec("audio", 1, ("time",), (2048,), (4000,), latent=(1, 2048)), a_sound, steps
     )
     audio = Audio(rate=4000, seconds=0.512, channels=1)
     audio.sheet(OUT / "sounds.png", list(sounds))
     for i, sound in enumerate(sounds):
         audio.write(OUT / f"sound-{i}.wav", sound)
-    print(f"look at {OUT}/pictures.png and {OUT}/sounds.png, listen to {OUT}/sound-*.wav")
+    print(f"samples: {OUT}/pictures.png, {OUT}/sounds.png, {OUT}/sound-*.wav")
 
 
 if __name__ == "__main__":

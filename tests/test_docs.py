@@ -11,7 +11,7 @@ import torch
 from sonolux.core.config.load import load_recipe
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
-from sonolux.core.testing.conformance import check_guidance, check_sampler, check_spacing
+from sonolux.core.testing.conformance import check_guidance, check_sampler, check_timesteps
 from sonolux.core.types import BadInput
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -67,7 +67,7 @@ def test_its_own_tests_run(written, tmp_path, monkeypatch):
 
 def test_the_spacing_falls(written):
     for schedule in (EDM(), RectifiedFlow()):
-        check_spacing(written("Power")(), schedule)
+        check_timesteps(written("Power")(), schedule)
 
 
 def test_the_guidance_acts_by_level(written):

@@ -1,1 +1,1 @@
-"""The command line: `main.py` finds the commands, every other file is one."""
+"""The command line: `main.py` finds the commands; each other file is one command."""

@@ -1,4 +1,4 @@
-"""Find the best few steps for one trained run, and keep them in its checkpoint."""
+"""Fit few-step sampler plans to a trained run, and store them in its checkpoint."""
 
 from __future__ import annotations
 
@@ -13,31 +13,33 @@ from ..util.errors import BadInput
 if TYPE_CHECKING:
     from ..few_step.calibrate import Calibrated
     from ..few_step.problem import CalibrationProblem
-    from ..few_step.reference import FineSolution
+    from ..few_step.reference import ReferenceSolution
 
-HELD = 1_000_003  # seed of the starts that a plan is measured on and was not fitted to
+HELD_OUT = 1_000_003  # offset of the seed for the held-out samples on which plans are measured
 
 
 @click.command("calibrate")
 @click.argument("run", type=click.Path(path_type=Path), metavar="RUN|CHECKPOINT")
 @click.argument("changes", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--nfe", default="5,8,10", show_default=True, help="Numbers of evaluations to find plans for.")
+@click.option(
+    "--nfe", default="5,8,10", show_default=True, help="Numbers of denoiser evaluations (NFE), one plan each."
+)
 @click.option(
     "--count",
     type=click.IntRange(min=1),
     default=64,
     show_default=True,
-    help="Samples that plans are fitted on; as many are held out.",
+    help="Number of samples for the fit; the error is measured on the same number of held-out samples.",
 )
-@click.option("--seed", default=0, show_default=True, help="Seed of the samples that plans are fitted on.")
-@click.option("--forget", is_flag=True, help="Take the plans out of the checkpoint instead.")
-@click.option("--json", "as_json", is_flag=True, help="Print the figures as JSON.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the samples for the fit.")
+@click.option("--forget", is_flag=True, help="Remove all plans from the checkpoint instead.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 def command(run: Path, changes: tuple[str, ...], nfe: str, count: int, seed: int, forget: bool, as_json: bool) -> None:
-    """Fit plans of --nfe evaluations to RUN against a fine solution, and store them in its newest checkpoint.
+    """Fit sampler plans of --nfe evaluations to RUN, and store them in its newest checkpoint.
 
-    Then `sonolux sample RUN steps=5` uses the plan of 5, unless it names another sampler or spacing, or another
-    guidance than the plan was fitted with, or says calibrated=false. Errors are root mean square distances of x0 to the
-    fine solution's, on samples held out.
+    Then `sonolux sample RUN steps=5` uses the plan of 5 evaluations, unless it changes the sampler, the timesteps or
+    the guidance, or sets calibrated=false. The error of a plan is the root mean square distance of x0 to a reference
+    solution with many evaluations, on held-out samples.
 
     \b
     sonolux calibrate runs/digits
@@ -46,25 +48,25 @@ def command(run: Path, changes: tuple[str, ...], nfe: str, count: int, seed: int
     from dataclasses import replace
 
     from ..few_step.stored import to_plain
-    from ..training.checkpoint import newest, read_header, relabel
+    from ..training.checkpoint import newest, read_header, replace_header
 
     wanted = _numbers(nfe)
     checkpoint = newest(run)
     header = read_header(checkpoint)
     if forget:
-        relabel(checkpoint, replace(header, plans={}))
-        click.echo(f"{checkpoint}: {len(header.plans)} plans taken out")
+        replace_header(checkpoint, replace(header, plans={}))
+        click.echo(f"{checkpoint}: {len(header.plans)} plans removed")
         return
     plans, printed = dict(header.plans), []
-    for found, figures in _found(checkpoint, changes, wanted, count, seed, quiet=as_json):
+    for found, figures in _calibrate(checkpoint, changes, wanted, count, seed, quiet=as_json):
         plans[found.nfe] = {**figures, "rows": to_plain(found.plan)}
         printed.append(figures)
         if not as_json:
             click.echo(
-                f"{found.nfe} evaluations: error {figures['error']:.4g}; best stock, {found.stock.sampler} on "
-                f"{found.stock.spacing}: {figures['stock_error']:.4g} ({figures['ratio']:.2f} times)"
+                f"{found.nfe} evaluations: error {figures['error']:.4g}; best stock sampler, {found.stock.sampler} on "
+                f"{found.stock.timesteps}: {figures['stock_error']:.4g} ({figures['ratio']:.2f} times)"
             )
-    relabel(checkpoint, replace(header, plans=plans))
+    replace_header(checkpoint, replace(header, plans=plans))
     if as_json:
         click.echo(json.dumps(printed, indent=1))
     else:
@@ -72,13 +74,13 @@ def command(run: Path, changes: tuple[str, ...], nfe: str, count: int, seed: int
         click.echo(f"stored in {checkpoint}\nnow: sonolux sample {same} --out few-steps")
 
 
-def _found(checkpoint: Path, changes: tuple[str, ...], wanted: list[int], count: int, seed: int, quiet: bool):
-    """(plan, its figures on samples held out) for every number of evaluations."""
+def _calibrate(checkpoint: Path, changes: tuple[str, ...], wanted: list[int], count: int, seed: int, quiet: bool):
+    """Yield (plan, its errors on held-out samples) for every number of evaluations."""
     import torch
 
     from ..config.spec import plain
     from ..few_step.calibrate import calibrate
-    from ..few_step.reference import solve_finely
+    from ..few_step.reference import solve_reference
     from ..pipeline.load import load
     from ..util.progress import bar
 
@@ -86,34 +88,38 @@ def _found(checkpoint: Path, changes: tuple[str, ...], wanted: list[int], count:
     pipeline.to(pipeline.recipe.sample.device)
     for parameter in pipeline.model.parameters():
         parameter.requires_grad_(False)
-    mine, held = (pipeline.calibration_problem(count, seed=s) for s in (seed, HELD + seed))
-    with torch.no_grad(), bar("fine solution", "plan", 2 + len(wanted), show=not quiet) as done:
-        fine = solve_finely(mine)
+    fitted, held_out = (pipeline.calibration_problem(count, seed=s) for s in (seed, HELD_OUT + seed))
+    with torch.no_grad(), bar("reference solution", "plan", 2 + len(wanted), show=not quiet) as done:
+        fitted_reference = solve_reference(fitted)
         done.update()
-        truth = solve_finely(held)
+        held_out_reference = solve_reference(held_out)
         done.update()
         for n in wanted:
             found = calibrate(
-                mine, n, fine, lambda stage, error, n=n: done.set_description_str(f"{n}: {stage} {error:.4g}")
+                fitted,
+                n,
+                fitted_reference,
+                lambda stage, error, n=n: done.set_description_str(f"{n}: {stage} {error:.4g}"),
             )
-            yield found, {**_figures(found, held, truth), "guidance": plain(pipeline.recipe.sample.guidance)}
+            figures = _figures(found, held_out, held_out_reference)
+            yield found, {**figures, "guidance": plain(pipeline.recipe.sample.guidance)}
             done.update()
 
 
-def _figures(found: Calibrated, held: CalibrationProblem, truth: FineSolution) -> dict[str, Any]:
+def _figures(found: Calibrated, problem: CalibrationProblem, reference: ReferenceSolution) -> dict[str, Any]:
     from ..few_step.calibrate import multistep_samplers, timestep_spacings
 
     pair = found.stock
-    levels = timestep_spacings()[pair.spacing].levels(held.schedule, found.nfe)
-    stock = held.error(held.end(multistep_samplers()[pair.sampler].plan(held.schedule, levels)), truth.x0)
-    own = held.error(held.end(found.plan), truth.x0)
+    levels = timestep_spacings()[pair.timesteps].levels(problem.schedule, found.nfe)
+    stock = problem.error(problem.end(multistep_samplers()[pair.sampler].plan(problem.schedule, levels)), reference.x0)
+    error = problem.error(problem.end(found.plan), reference.x0)
     return {
         "nfe": found.nfe,
         "sampler": found.sampler,
-        "error": own,
-        "stock": f"{pair.sampler} on {pair.spacing}",
+        "error": error,
+        "stock": f"{pair.sampler} on {pair.timesteps}",
         "stock_error": stock,
-        "ratio": own / stock,
+        "ratio": error / stock,
     }
 
 
@@ -121,11 +127,11 @@ def _numbers(text: str) -> list[int]:
     from ..few_step.reference import GRID
 
     try:
-        made = [int(part) for part in text.split(",")]
+        numbers = [int(part) for part in text.split(",")]
     except ValueError:
         raise BadInput(f"--nfe takes numbers of evaluations such as 5,8,10, not {text!r}") from None
-    if any(n < 2 for n in made):
-        raise BadInput("--nfe takes numbers of 2 or more: a plan of one evaluation leaves nothing to choose")
-    if any(n > GRID for n in made):
-        raise BadInput(f"--nfe takes numbers up to {GRID}, the levels that times are searched for on, not {max(made)}")
-    return made
+    if any(n < 2 for n in numbers):
+        raise BadInput("--nfe takes numbers of 2 or more: a plan of one evaluation has nothing to calibrate")
+    if any(n > GRID for n in numbers):
+        raise BadInput(f"--nfe takes numbers up to {GRID}, the grid of the search, not {max(numbers)}")
+    return numbers

@@ -1,4 +1,4 @@
-"""Check the installation: versions, devices, and every plugin, each loaded in a process of its own."""
+"""Check the installation: versions, devices and plugins, each plugin in a separate process."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ PACKAGES = (
     "torch", "torchvision", "torchaudio", "numpy", "pydantic", "soundfile", "safetensors", "pillow", "matplotlib"
 )  # fmt: skip
 LOAD = "import sys; from sonolux.core.config.registry import find; find(sys.argv[1], sys.argv[2], allow_code=False)"
-PATIENCE = 120  # seconds that a plugin may take to import
+TIMEOUT = 120  # seconds for an import in a child process
 
 
 @click.command("doctor")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(as_json: bool) -> int:
-    """Check versions, devices, sound files, space and plugins. Exit code 1: a library is broken, 3: a plugin is."""
+    """Check versions, devices, audio formats, disk space, plugins. Exit code 1: a library fails, 3: a plugin fails."""
     report: dict[str, Any] = {
         "sonolux": _version("sonolux"),
         "python": platform.python_version(),
@@ -44,10 +44,10 @@ def command(as_json: bool) -> int:
 
 
 def _formats() -> list[str]:
-    """Kinds of sound files that can be read; asked in a child, like every import that may fail."""
+    """Audio file formats that can be read; checked in a child process, as every import that may fail."""
     code = "import soundfile; print(*soundfile.available_formats())"
     try:
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=PATIENCE)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=TIMEOUT)
     except subprocess.TimeoutExpired:
         return []
     return sorted(done.stdout.split()) if done.returncode == 0 else []
@@ -61,7 +61,7 @@ def _version(package: str) -> str | None:
 
 
 def _torch() -> dict[str, Any]:
-    """Devices, threads, and what cannot be imported."""
+    """Devices, threads, and packages that cannot be imported."""
     trouble = [line for line in (_import("torch"), _import("torchaudio"), _import("soundfile")) if line]
     found: dict[str, Any] = {"devices": {}, "threads": None, "cores": os.cpu_count(), "trouble": trouble}
     if any(line.startswith("torch ") for line in trouble):
@@ -81,24 +81,24 @@ def _torch() -> dict[str, Any]:
 
 
 def _import(package: str) -> str | None:
-    """Try an import in a child, which may crash without harm; the reason in one line, or None where it works."""
+    """Try an import in a child process, which may crash; return the failure in one line, or None on success."""
     reason = _child([sys.executable, "-c", f"import {package}"])
     if reason is None:
         return None
     remedy = {
         "torch": "nothing works without it: reinstall sonolux",
-        "torchaudio": "sound recipes need it, and it must fit torch: reinstall sonolux, whose ranges fit together",
-        "soundfile": "sound files need it: pip install soundfile",
+        "torchaudio": "audio recipes need it, in a version that fits torch: reinstall sonolux, which selects one",
+        "soundfile": "audio files need it: pip install soundfile",
     }[package]
     return f"{package} {_version(package) or 'is not installed and'} cannot be imported ({reason}); {remedy}"
 
 
 def _child(arguments: list[str]) -> str | None:
-    """Run a child; None where it succeeds, else the last line it said, or its signal."""
+    """Run a child process; return None on success, otherwise its last line of output or its signal."""
     try:
-        done = subprocess.run(arguments, capture_output=True, text=True, timeout=PATIENCE, stdin=subprocess.DEVNULL)
+        done = subprocess.run(arguments, capture_output=True, text=True, timeout=TIMEOUT, stdin=subprocess.DEVNULL)
     except subprocess.TimeoutExpired:
-        return f"no end after {PATIENCE} s"
+        return f"no result after {TIMEOUT} s"
     if done.returncode == 0:
         return None
     if done.returncode < 0:
@@ -108,13 +108,13 @@ def _child(arguments: list[str]) -> str | None:
 
 
 def _plugins() -> list[dict[str, Any]]:
-    """Every entry point, loaded in a child of its own."""
+    """Every entry point of plugins, each loaded in a child process."""
     from ..config import registry
 
     rows = []
     for kind in registry.kinds():
         for name, claims in registry.plugins(kind).items():
-            trouble = registry.trouble(kind, name, claims) or _child([sys.executable, "-c", LOAD, kind, name])
+            trouble = registry.unusable_reason(kind, name, claims) or _child([sys.executable, "-c", LOAD, kind, name])
             rows.append({"kind": kind, "name": name, "source": registry.source(kind, name), "trouble": trouble})
     return rows
 
@@ -126,11 +126,11 @@ def _print(report: dict[str, Any]) -> None:
         precision = "bf16 is native" if facts["bf16"] else "no native bf16: `precision: auto` computes in float32"
         click.echo(f"device {device}: {facts['name']}, {precision}")
     click.echo(f"{counted(report['threads'] or 0, 'thread')} on {counted(report['cores'] or 0, 'core')}")
-    click.echo(f"sound files: {', '.join(report['sound_files']) or 'none can be read'}")
+    click.echo(f"audio files: {', '.join(report['sound_files']) or 'none can be read'}")
     click.echo(f"{report['free_gb']:g} GB free in {Path.cwd()}")
     for plugin in report["plugins"]:
         click.echo(f"plugin {plugin['kind']} {plugin['name']} ({plugin['source']}): {plugin['trouble'] or 'ok'}")
     for line in report["trouble"]:
         click.echo(f"BROKEN: {line}")
     broken = len(report["trouble"]) + sum(bool(p["trouble"]) for p in report["plugins"])
-    click.echo(f"{broken} thing{'s' if broken > 1 else ''} broken" if broken else "all well")
+    click.echo(f"{counted(broken, 'problem')} found" if broken else "no problems found")

@@ -1,4 +1,4 @@
-"""Start from files: vary, inpaint, continue or morph them."""
+"""Edit files with a trained run: vary, inpaint, continue or morph."""
 
 from __future__ import annotations
 
@@ -13,35 +13,36 @@ TASKS = {
     "continue": ("seconds", "count", "resample", "jump"),
     "morph": ("count",),
 }
-"""What each task takes beside the keys of the recipe's `sample` section."""
+"""Options of each task, in addition to the keys of the recipe's `sample` section."""
 
-OLD = {"walks": "resample"}
-"""Options of the first edition -> what they are called now."""
+OLD = {"walks": "resample"}  # first edition
+"""Option of the first edition -> its new name."""
 
 
 @click.command("edit")
 @click.argument("run", type=click.Path(path_type=Path), metavar="RUN|CHECKPOINT")
 @click.argument("task", type=click.Choice(list(TASKS)), metavar="|".join(TASKS))
 @click.argument("words", nargs=-1, required=True, metavar="FILE... [KEY=VALUE]...")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for what is made.")
-@click.option("--overwrite", is_flag=True, help="Replace the samples that the folder holds.")
-@click.option("--allow-code", is_flag=True, help="Let the checkpoint's recipe name code outside the registry.")
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the results.")
+@click.option("--overwrite", is_flag=True, help="Replace the samples in the folder.")
+@click.option("--allow-code", is_flag=True, help="Allow the checkpoint's recipe to name code outside the registry.")
 @click.option("--json", "as_json", is_flag=True, help="Print samples.json.")
 def command(
     run: Path, task: str, words: tuple[str, ...], out: Path, overwrite: bool, allow_code: bool, as_json: bool
 ) -> None:
-    """Make something of files with RUN (its newest checkpoint).
+    """Edit files with RUN (its newest checkpoint).
 
     \b
-    vary FILE...       strength=0.5 count=8       variations; 0: the file as the codec keeps it, 1: new samples
-    inpaint FILE...    from=0.2 to=0.5            a part anew, along time in seconds; [0.2, 1.0] for several
-                       box=[4,4,20,20]            or along the other axes: left, top, right, bottom
-                       mask=FILE                  or where a file of the same size is white
-    continue FILE...   seconds=2                  continues where the file ends
-    morph A B          count=5                    from one file to another, or from one class to another
+    vary FILE...       strength=0.5 count=8       variations; 0: the encoded and decoded file, 1: new samples
+    inpaint FILE...    from=0.2 to=0.5            regenerate a part, in seconds; lists [0.2, 1.0] for several parts
+                       box=[4,4,20,20]            or a box on the other axes: left, top, right, bottom
+                       mask=FILE                  or the white area of a file of the same size
+    continue FILE...   seconds=2                  continue after the end of the file
+    morph A B          count=5                    interpolate between two files, or between two classes
 
     Other keys change the recipe's `sample` section, as in `sonolux sample`: seed=3, steps=40, loop=true, windows=0.5,
-    label=coin. A file has the class that its folder names, if it is one, and is read as training reads it.
+    label=coin. Without a label, the name of a file's folder is its class, if the run has such a class. Files are read
+    as in training.
 
     \b
     sonolux edit runs/effects vary door.wav strength=0.6 count=8 --out doors
@@ -51,6 +52,7 @@ def command(
     from ..pipeline.load import load
     from ..pipeline.result import clear, refuse_if_used
     from ..training.run_dir import need_writable
+    from ..util.messages import counted
 
     refuse_if_used(out, overwrite)
     need_writable(out)
@@ -63,11 +65,15 @@ def command(
     if as_json:
         click.echo((out / "samples.json").read_text(encoding="utf-8"))
     else:
-        click.echo(f"{len(paths)} made, samples.json and sheet.png in {out}")
+        click.echo(f"{counted(len(paths), 'result')}, samples.json and sheet.png in {out}")
 
 
 def _sorted(task: str, words: tuple[str, ...]) -> tuple[list[Path], dict[str, Any], dict[str, Any]]:
-    """Files, the task's own options, and changes to the `sample` section. Raises BadInput for words that are none."""
+    """Sort arguments into files, options of the task, and changes to the `sample` section.
+
+    Raises:
+        BadInput: An argument is none of these, or a file is missing.
+    """
     from ..config.sections import Sample
     from ..types import BadInput
     from ..util.messages import did_you_mean
@@ -91,7 +97,7 @@ def _sorted(task: str, words: tuple[str, ...]) -> tuple[list[Path], dict[str, An
                 )
             changes[name] = _value(word, value)
     if task == "morph" and len(files) != 2:
-        raise BadInput(f"morph goes from one file to another: name two, not {len(files)}")
+        raise BadInput(f"morph goes from one file to another: name two files, not {len(files)}")
     if not files:
         near = did_you_mean(words[0], TASKS[task])
         raise BadInput(f"{task}: name a file{near}")
@@ -99,14 +105,14 @@ def _sorted(task: str, words: tuple[str, ...]) -> tuple[list[Path], dict[str, An
 
 
 def _renamed(key: str) -> str:
-    """The option of that name, with a note where its name is that of the first edition."""
+    """The current name of an option; prints a note for a name of the first edition."""
     if key in OLD:
-        click.echo(f"note: {key} is called {OLD[key]} now", err=True)
+        click.echo(f"note: {key} is now called {OLD[key]}", err=True)
     return OLD.get(key, key)
 
 
 def _value(word: str, text: str) -> Any:
-    """The value as a recipe would read it."""
+    """Parse a value as in a recipe."""
     from ..config.tree import Problem
     from ..config.yaml import parse
     from ..types import BadInput
@@ -114,7 +120,7 @@ def _value(word: str, text: str) -> Any:
     problems: list[Problem] = []
     node = parse(text, "command line", Path.cwd(), problems)
     if problems:
-        raise BadInput(f"{word}: {text!r} is no value: {problems[0].message}")
+        raise BadInput(f"{word}: {text!r} is not a valid value: {problems[0].message}")
     return None if node is None else node.plain()
 
 
@@ -128,7 +134,7 @@ def _call(
     if task == "inpaint":
         starts, ends = (_times(name, options.pop(name, [])) for name in ("from", "to"))
         if len(starts) != len(ends):
-            raise BadInput("from and to are pairs: give as many of one as of the other")
+            raise BadInput("from and to are pairs: give the same number of both")
         options["spans"] = list(zip(starts, ends, strict=True))
     method = {"vary": pipeline.vary, "inpaint": pipeline.inpaint, "continue": pipeline.extend}[task]
     return method(files, progress=progress, **options, **changes)

@@ -1,4 +1,4 @@
-"""Measure a run: distances to the real data, copies, classifier, defects, and one page that shows it all."""
+"""Evaluate a run: distances to the real data, memorization, classifier accuracy, defects; with an HTML report."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import click
 @click.command("eval")
 @click.argument("run", metavar="RUN|CHECKPOINT")
 @click.argument("changes", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--folder", type=click.Path(path_type=Path), metavar="SAMPLES", help="Measure these samples instead.")
+@click.option("--folder", type=click.Path(path_type=Path), metavar="SAMPLES", help="Evaluate these samples instead.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the report and the samples.")
-@click.option("--overwrite", is_flag=True, help="Replace the report that the folder holds.")
-@click.option("--allow-code", is_flag=True, help="Let the checkpoint's recipe name code outside the registry.")
+@click.option("--overwrite", is_flag=True, help="Replace the report in the folder.")
+@click.option("--allow-code", is_flag=True, help="Allow the checkpoint's recipe to name code outside the registry.")
 @click.option("--json", "as_json", is_flag=True, help="Print metrics.json instead of the table.")
 def command(
     run: str,
@@ -24,11 +24,11 @@ def command(
     allow_code: bool,
     as_json: bool,
 ) -> None:
-    """Measure samples of RUN, or those in --folder, against the real data of its recipe.
+    """Evaluate samples of RUN, or those in --folder, against the real data of its recipe.
 
-    Writes report.html, metrics.json and the samples. No weights are needed: the classifier is trained on
-    the real data. KEY=VALUE changes data.*, sample.* and eval.*; a bare key belongs to eval. With --folder, RUN may be
-    a recipe.
+    Writes report.html, metrics.json and the samples. No pretrained weights are needed: the classifier is trained on the
+    real data. KEY=VALUE changes data.*, sample.* and eval.*; a key without a section is one of eval. With --folder, RUN
+    may be a recipe.
 
     \b
     sonolux eval runs/digits --out report
@@ -46,7 +46,7 @@ def command(
     case = open_source(run, changes, sampled=folder is None, allow_code=allow_code)
     data = case.recipe.data.params
     read = {f"data.{key}": data.get(key) for key in ("root", "table", "manifest")}
-    report_folder.refuse_among(
+    report_folder.refuse_overlap(
         out, {**read, "--folder": folder, "the run": case.checkpoint, "eval.cache": case.recipe.eval.cache}
     )
     with report_folder.replaced(out) as part:

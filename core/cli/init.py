@@ -1,4 +1,4 @@
-"""Copy a recipe that ships, comments and all, to a file of your own."""
+"""Copy an included recipe, with its comments, to a new file."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ import click
 @click.command("init")
 @click.argument("name")
 @click.option(
-    "--from", "origin", required=True, metavar="RECIPE", help="The recipe to copy; `sonolux recipe list` names them."
+    "--from",
+    "origin",
+    required=True,
+    metavar="RECIPE",
+    help="The recipe to copy, see `sonolux recipe list`.",
 )
 def command(name: str, origin: str) -> None:
-    """Copy RECIPE to NAME.yaml, to edit and train; an existing file is never replaced.
+    """Copy RECIPE to NAME.yaml, to be edited and trained; an existing file is never replaced.
 
     \b
     sonolux init my-sounds --from sfx_folder
@@ -25,7 +29,7 @@ def command(name: str, origin: str) -> None:
 
     target = Path(name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
     if not name.removesuffix(".yaml").removesuffix(".yml").strip("./ "):
-        raise BadInput(f"{name!r} is no name for a recipe: write one such as my-sounds")
+        raise BadInput(f"{name!r} is not a valid name for a recipe: use one such as my-sounds")
     if target.exists():
         raise BadInput(f"{target} exists: choose another name, or remove it first")
     source = find_recipe(origin)
@@ -35,7 +39,7 @@ def command(name: str, origin: str) -> None:
     )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("x", encoding="utf-8") as file:  # "x": refuses a file that came into being meanwhile
+        with target.open("x", encoding="utf-8") as file:  # "x": fails if the file was created in the meantime
             file.write(text)
     except OSError as error:
         raise BadInput(f"{target} cannot be written ({error.strerror}): choose another folder or name") from error
@@ -43,7 +47,13 @@ def command(name: str, origin: str) -> None:
 
 
 def renamed(text: str, target: Path, origins: list[str]) -> str:
-    """The recipe's text under its new name: in `name:`, and in the commands that its comments show."""
+    """Rename the recipe in its text: in `name:`, and in the commands of its comments.
+
+    Args:
+        text: The text of the recipe.
+        target: The new file.
+        origins: Names under which the original recipe can occur.
+    """
     text = re.sub(r"^name:[^#\n]*?(?=\s*(#|$))", f"name: {target.stem}", text, count=1, flags=re.MULTILINE)
     for origin in origins:
         text = re.sub(rf"^(#.*\bsonolux \w+ ){re.escape(origin)}(?=\s|$)", rf"\g<1>{target}", text, flags=re.MULTILINE)

@@ -14,29 +14,36 @@ if TYPE_CHECKING:
     from ..testing.report import Measured, SamplerReport
 
 SCHEDULES = ("vp_linear", "edm", "rectified_flow", "{use: discrete, zero_terminal: true}")
-BESIDE = {False: ("euler", "heun", "dpmpp_2m"), True: ("euler_ancestral", "dpmpp_2m_sde")}
+COMPARED = {False: ("euler", "heun", "dpmpp_2m"), True: ("euler_ancestral", "dpmpp_2m_sde")}
 
 
 @click.group("lab")
 def command() -> None:
-    """Measurements on problems that are known exactly, and of trained models."""
+    """Measurements on problems with known solutions, and of trained models."""
 
 
 @command.command("sampler")
 @click.argument("name")
-@click.option("--schedule", "schedules", multiple=True, help="Noise schedule; may be given again. Default: four kinds.")
+@click.option(
+    "--schedule", "schedules", multiple=True, help="Noise schedule; can be repeated. Default: four schedules."
+)
 @click.option("--nfe", default="5,8,10,20", show_default=True, help="Numbers of evaluations of the denoiser.")
-@click.option("--against", help="Samplers to compare with, with commas between; default: the usual ones.")
-@click.option("--spacing", help="Where the samplers stop; default: evenly in tau = sigma / (alpha + sigma).")
-@click.option("--problem", default="mixture", show_default=True, help="What the errors are measured on.")
-@click.option("--plot", type=click.Path(path_type=Path), help="Draw error against evaluations into this PNG.")
+@click.option("--against", help="Samplers to compare with, separated by commas; default: common ones.")
+@click.option(
+    "--timesteps",
+    "--spacing",  # the option's name in the first edition
+    "timesteps",
+    help="The timestep spacing of the samplers; default: evenly in tau = sigma / (alpha + sigma).",
+)
+@click.option("--problem", default="mixture", show_default=True, help="Problem on which the errors are measured.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Write a plot of error against evaluations to this PNG.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def sampler(
     name: str,
     schedules: tuple[str, ...],
     nfe: str,
     against: str | None,
-    spacing: str | None,
+    timesteps: str | None,
     problem: str,
     plot: Path | None,
     as_json: bool,
@@ -57,38 +64,40 @@ def sampler(
     if problem not in known:
         from ..util.messages import bad_input, did_you_mean
 
-        bad_input(f"there is no problem {problem!r}{did_you_mean(problem, known)}; there are: {', '.join(known)}")
-    own = _component("sampler", name)
+        bad_input(
+            f"there is no problem {problem!r}{did_you_mean(problem, known)}; the problems are: {', '.join(known)}"
+        )
+    measured = _component("sampler", name)
     title = _title(name)
-    names = _items(against) if against is not None else [n for n in BESIDE[own.stochastic] if n != title]
-    beside = {_title(n): _component("sampler", n) for n in names}
-    beside.pop(title, None)
-    if not own.stochastic and any(s.stochastic for s in beside.values()):
-        wrong = next(n for n, s in beside.items() if s.stochastic)
+    names = _items(against) if against is not None else [n for n in COMPARED[measured.stochastic] if n != title]
+    others = {_title(n): _component("sampler", n) for n in names}
+    others.pop(title, None)
+    if not measured.stochastic and any(s.stochastic for s in others.values()):
+        wrong = next(n for n, s in others.items() if s.stochastic)
         raise click.UsageError(f"--against: {wrong} is stochastic, so it has no error against the exact solution")
     report = measure(
         title,
-        own,
+        measured,
         {_title(s): _component("schedule", s) for s in schedules or SCHEDULES},
-        beside,
+        others,
         known[problem],
         _numbers(nfe),
-        **({} if spacing is None else {"levels": _component("timesteps", spacing).levels}),
+        **({} if timesteps is None else {"levels": _component("timesteps", timesteps).levels}),
     )
     if plot is not None:
         _draw(plot, report)
-    where = "evenly in tau" if spacing is None else _title(spacing)
+    where = "evenly in tau" if timesteps is None else _title(timesteps)
     click.echo(json.dumps(report.plain(), indent=1) if as_json else _text(report, problem, where))
 
 
 @command.command("likelihood")
 @click.argument("run", type=click.Path(path_type=Path), metavar="RUN|CHECKPOINT")
 @click.option("--split", type=click.Choice(["valid", "train"]), default="valid", show_default=True)
-@click.option("--count", default=8, show_default=True, help="Examples, the first of the split.")
-@click.option("--probes", default=4, show_default=True, help="Random signs an example, for the divergence.")
-@click.option("--steps", default=24, show_default=True, help="Steps of the ODE, six evaluations each.")
-@click.option("--seed", default=0, show_default=True, help="Of the probes.")
-@click.option("--data", help="Folder of the data, if it has moved.")
+@click.option("--count", default=8, show_default=True, help="Number of examples, from the start of the split.")
+@click.option("--probes", default=4, show_default=True, help="Random sign vectors per example, for the divergence.")
+@click.option("--steps", default=24, show_default=True, help="Steps of the ODE solver, six evaluations each.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the probes.")
+@click.option("--data", help="Folder of the data, if it was moved.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
 @click.option("--allow-code", is_flag=True, help="Let the checkpoint's recipe name code outside the registry.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -104,9 +113,9 @@ def likelihood(
     allow_code: bool,
     as_json: bool,
 ) -> None:
-    """Bits per dimension of the data under a trained model, through the probability-flow ODE.
+    """Bits per dimension of the data under a trained model, by the probability-flow ODE.
 
-    In media space a unit is that of media in [-1, 1]: bytes would cost log2(127.5) = 6.99 bits more, 16-bit samples 15.
+    In media space a unit is that of media in [-1, 1]: bytes would add log2(127.5) = 6.99 bits, 16-bit samples 15.
 
     \b
     sonolux lab likelihood runs/digits --count 16 --probes 8
@@ -115,13 +124,19 @@ def likelihood(
     from ..pipeline.load import load
     from ..training.build import build_data
 
-    trained = load(run, device, allow_code=allow_code)
+    pipeline = load(run, device, allow_code=allow_code)
     if data is not None:
-        trained.recipe.data.params["root"] = Path(data)
-    examples, _ = build_data(trained.recipe, split)
+        pipeline.recipe.data.params["root"] = Path(data)
+    examples, _ = build_data(pipeline.recipe, split)
     items = [examples.item(i, None) for i in range(min(count, len(examples)))]
-    latent, media = of_items(trained, items, probes=probes, steps=steps, seed=seed)
-    facts = {"run": str(run), "split": split, "step": trained.step, "noise": float(latent.level.rho), "nfe": latent.nfe}
+    latent, media = of_items(pipeline, items, probes=probes, steps=steps, seed=seed)
+    facts = {
+        "run": str(run),
+        "split": split,
+        "step": pipeline.step,
+        "noise": float(latent.level.rho),
+        "nfe": latent.nfe,
+    }
     for name, found in (("diffused", latent), ("media", media)):
         facts[name] = None if found is None else _bits(found)
     if as_json:
@@ -131,7 +146,7 @@ def likelihood(
         f"{len(items)} examples ({split}), noise of deviation {facts['noise']:.3g} added, {latent.nfe} evaluations"
     )
     for name, f in (("diffused", facts["diffused"]), ("media", facts["media"])):
-        shown = "the codec is not one to one, or examples are padded" if f is None else _shown_bits(f)
+        shown = "not available: the codec is not invertible, or examples are padded" if f is None else _shown_bits(f)
         click.echo(f"{name + ' space':16}{shown}")
 
 
@@ -156,14 +171,14 @@ def _shown_bits(f: dict[str, Any]) -> str:
 
 
 def _component(kind: str, text: str) -> Any:
-    """The component that a name or a YAML mapping with `use:` means; BadInput with the nearest name where none does."""
+    """The component named by a name or a YAML mapping with `use:`; BadInput with the nearest name if there is none."""
     from ..config.load import load_component
 
     return load_component(kind, text).build()
 
 
 def _title(text: str) -> str:
-    """How tables and legends call a component: `ddim eta=0.5` for `{use: ddim, eta: 0.5}`."""
+    """The name of a component in tables and legends: `ddim eta=0.5` for `{use: ddim, eta: 0.5}`."""
     inside = text.strip().removeprefix("{").removesuffix("}").replace("use:", "").replace(": ", "=")
     return " ".join(inside.replace(",", " ").split())
 
@@ -186,7 +201,9 @@ def _numbers(text: str) -> list[int]:
     except ValueError:
         found = []
     if not found or found[0] < 1:
-        raise click.BadParameter(f"{text!r} is no list of whole numbers from 1, such as 5,8,10,20", param_hint="--nfe")
+        raise click.BadParameter(
+            f"{text!r} is not a list of whole numbers from 1, such as 5,8,10,20", param_hint="--nfe"
+        )
     return found
 
 
@@ -230,14 +247,14 @@ def _orders(report: SamplerReport) -> list[str]:
 
 
 def _weak(report: SamplerReport) -> list[str]:
-    rows: list[tuple[str, ...]] = [("weak order", "measured", "error left", *_COMMON)]
+    rows: list[tuple[str, ...]] = [("weak order", "measured", "last error", *_COMMON)]
     for title, m in report.measured.items():
         if m.weak:
             rows.append((title, f"{m.weak.slope:.2f}", f"{m.weak.errors[-1]:.1e}", *_common(m)))
     return _aligned(rows)
 
 
-_COMMON = ("data off", "noise off", "evaluations a step")
+_COMMON = ("data error", "noise error", "evaluations per step")
 
 
 def _common(m: Measured) -> tuple[str, str, str]:
@@ -251,7 +268,7 @@ def _table(rows: dict[str, dict[int, str]]) -> list[str]:
 
 
 def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
-    """Rows as lines: the first column to the left, the others to the right."""
+    """Rows as lines: the first column left-aligned, the others right-aligned."""
     widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(max(map(len, rows)))]
     return [
         "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=False))])

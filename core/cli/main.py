@@ -1,4 +1,4 @@
-"""The `sonolux` command: finds its commands by their files, and turns errors into one message and an exit code."""
+"""The `sonolux` command: finds its subcommands by file name, and reports errors as one message and an exit code."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ DONE, FAILED, BAD_INPUT, BROKEN_PLUGIN, INTERRUPTED = 0, 1, 2, 3, 130
 
 
 class Commands(click.Group):
-    """A group whose commands are the files beside this one. A file is imported when its command runs, not before.
+    """A group whose commands are the files in this folder; a file is imported only when its command runs.
 
-    Each file has `command`, a click.Command; the first line of its docstring is the help that `sonolux --help` shows.
+    Each file defines `command`, a click.Command. `sonolux --help` shows the first line of the file's docstring.
     """
 
     folder = Path(__file__).resolve().parent
 
     def files(self) -> dict[str, Path]:
-        """name -> file of every command."""
+        """Name -> file of every command."""
         found = sorted(self.folder.glob("*.py"))
         return {f.stem.rstrip("_"): f for f in found if f.stem not in ("main", "base") and not f.stem.startswith("_")}
 
@@ -37,19 +37,19 @@ class Commands(click.Group):
         return list(self.files())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of a name; this imports its file."""
+        """Import the file of a command and return the command."""
         file = self.files().get(cmd_name)
         if file is None:
             return None
         return importlib.import_module(f".{file.stem}", __package__).command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands with the first lines of their files, which are read and not imported."""
+        """List the commands with the first docstring line of their files, which are parsed and not imported."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, _first_line(file)) for name, file in self.files().items()])
 
     def resolve_command(self, ctx: click.Context, args: list[str]):
-        """As click's, with the nearest name where there is no such command."""
+        """Resolve a command as click does; for an unknown command the message suggests the nearest name."""
         if args and not args[0].startswith("-") and args[0] not in self.files():
             near = difflib.get_close_matches(args[0], self.files(), n=2)
             hint = (
@@ -66,19 +66,23 @@ def _first_line(file: Path) -> str:
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="sonolux", message="sonolux %(version)s")
 def cli() -> None:
-    """Train, sample and measure diffusion models of images and sound, from one recipe file.
+    """Train, sample and evaluate diffusion models of images and audio, from one recipe file.
 
     \b
-    sonolux recipe list            recipes that ship
-    sonolux train synth_sfx        train one of them into runs/
+    sonolux recipe list            list the included recipes
+    sonolux train synth_sfx        train one of them; the run folder is in runs/
     sonolux sample runs/synth-sfx --out sounds
 
-    Exit codes: 0 done, 1 the run failed, 2 bad input, 3 a plugin is broken. SONOLUX_DEBUG=1 shows tracebacks.
+    Exit codes: 0 success, 1 the run failed, 2 bad input, 3 a plugin failed. SONOLUX_DEBUG=1 shows tracebacks.
     """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command line (default: sys.argv) and return its exit code."""
+    """Run a command line and return its exit code.
+
+    Args:
+        arguments: The arguments; None: sys.argv.
+    """
     warnings.formatwarning = _note
     try:
         result = cli.main(
@@ -87,25 +91,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except (click.Abort, KeyboardInterrupt) as stop:
-        # click turns Ctrl-C into Abort; the message, if there is one, is on what it was made from.
-        said = stop if isinstance(stop, KeyboardInterrupt) else stop.__context__
-        print(str(said or "") or "interrupted", file=sys.stderr)
+        # click converts KeyboardInterrupt to Abort; a message, if any, is on the original exception.
+        cause = stop if isinstance(stop, KeyboardInterrupt) else stop.__context__
+        print(str(cause or "") or "interrupted", file=sys.stderr)
         return INTERRUPTED
     except click.ClickException as error:
         error.show()
         return error.exit_code if isinstance(error, click.UsageError) else BAD_INPUT
     except Exception as error:
-        return _told(error)
+        return _report(error)
     return result if isinstance(result, int) else DONE
 
 
 def _note(message: Warning | str, category: type[Warning], *place: object) -> str:
-    """A warning of sonolux's own as a line; of another package with its name."""
+    """Format a warning as one line: those of sonolux as a note, others with their category."""
     return f"note: {message}\n" if category is UserWarning else f"{category.__name__}: {message}\n"
 
 
-def _told(error: Exception) -> int:
-    """Print an error's message and return the exit code that it means."""
+def _report(error: Exception) -> int:
+    """Print the message of an error and return its exit code."""
     debug = os.environ.get("SONOLUX_DEBUG", "") not in ("", "0")
     if debug:
         traceback.print_exception(error)
@@ -116,24 +120,24 @@ def _told(error: Exception) -> int:
         code = BROKEN_PLUGIN
     else:
         code = FAILED
-    own = type(error).__module__.startswith("sonolux.")
-    message = str(error) if own and str(error) else f"{type(error).__name__}: {error}".removesuffix(": ")
-    if not own:
+    expected = type(error).__module__.startswith("sonolux.")
+    message = str(error) if expected and str(error) else f"{type(error).__name__}: {error}".removesuffix(": ")
+    if not expected:
         message = (f"a plugin is broken: {place}: " if place else "") + " ".join(message.split())
     print(message, file=sys.stderr)
-    if not own and not debug:
+    if not expected and not debug:
         print("SONOLUX_DEBUG=1 shows the traceback", file=sys.stderr)
     return code
 
 
 def _plugin_place(error: Exception) -> str:
-    """`file:line, in function` where an error that is not ours passed through a plugin's own file, else nothing."""
+    """`file:line, in function` if an error from outside of sonolux passed through a plugin's file, otherwise empty."""
     from ..config.registry import plugin_file
 
     if type(error).__module__.startswith("sonolux.") or isinstance(error, (MemoryError, OSError)):
         return ""
     torch = sys.modules.get("torch")
-    if torch is not None and isinstance(error, torch.OutOfMemoryError):  # the machine's fault, whoever asked last
+    if torch is not None and isinstance(error, torch.OutOfMemoryError):  # not the plugin's fault
         return ""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if plugin_file(f.filename)]
     return f"{frames[-1].filename}:{frames[-1].lineno}, in {frames[-1].name}" if frames else ""

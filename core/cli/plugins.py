@@ -1,4 +1,4 @@
-"""List the components that recipes can use, built-in and plugged in, and show their parameters."""
+"""List the components that recipes can use, built-in and from plugins, and show their parameters."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import click
 @click.group("plugins", invoke_without_command=True)
 @click.pass_context
 def command(ctx: click.Context) -> None:
-    """List the components, or show one. Without a subcommand: list."""
+    """List components (the default), or show one."""
     if ctx.invoked_subcommand is None:
         ctx.invoke(list_)
 
 
 @command.command("list")
-@click.option("--kind", help="Only this kind of component.")
+@click.option("--kind", help="List only this kind of component.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_(kind: str | None = None, as_json: bool = False) -> None:
-    """Name every component by kind. Plugins are read from package metadata; nothing is imported."""
+    """List all components by kind. Plugins are read from package metadata and not imported."""
     from ..config import registry
 
     rows: list[dict[str, Any]] = []
     for k in [kind] if kind else registry.kinds():
         claims = registry.plugins(k)
         for name in registry.names(k):
-            trouble = registry.trouble(k, name, claims[name]) if name in claims else None
+            trouble = registry.unusable_reason(k, name, claims[name]) if name in claims else None
             rows.append({"kind": k, "name": name, "source": registry.source(k, name), "trouble": trouble})
     if as_json:
         click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
@@ -41,10 +41,10 @@ def list_(kind: str | None = None, as_json: bool = False) -> None:
 
 @command.command("show")
 @click.argument("name")
-@click.option("--kind", help="Only this kind; by default every kind that has the name.")
+@click.option("--kind", help="Show only this kind; by default all kinds with this name.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(name: str, kind: str | None, as_json: bool) -> None:
-    """Print what NAME is, and its parameters with types, defaults and units."""
+    """Print the description of component NAME, and its parameters with types, defaults and units."""
     from ..config import registry
     from ..util import messages
 

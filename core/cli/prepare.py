@@ -1,4 +1,4 @@
-"""Measure a folder of sounds or pictures once: manifest, summary, copies, and a recipe that fits."""
+"""Analyse a folder of audio or image files: manifest, summary, duplicates, and a suitable recipe."""
 
 from __future__ import annotations
 
@@ -10,20 +10,22 @@ import click
 
 @click.command("prepare")
 @click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--out", type=click.Path(path_type=Path), help="Where results go.  [default: prepared/NAME-OF-FOLDER]")
-@click.option("--modality", help="What the folder holds, such as audio or image; by default its files tell.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder for the results.  [default: prepared/NAME-OF-FOLDER]"
+)
+@click.option("--modality", help="Kind of the files, such as audio or image; by default detected from the files.")
 @click.option(
     "--table", type=click.Path(path_type=Path), help="CSV, TSV or JSONL with the columns file, label, caption."
 )
-@click.option("--again", is_flag=True, help="Measure every file anew, also those known from an earlier run.")
+@click.option("--again", is_flag=True, help="Analyse all files again, also those known from an earlier run.")
 @click.option("--json", "as_json", is_flag=True, help="Print summary.json.")
 def command(
     folder: Path, out: Path | None, modality: str | None, table: Path | None, again: bool, as_json: bool
 ) -> None:
-    """Decode every file of FOLDER once and say what is there; nothing in FOLDER is changed.
+    """Decode every file of FOLDER once and report its contents; nothing in FOLDER is changed.
 
-    Writes manifest.jsonl (a line a file), summary.json, summary.png and recipe.yaml. A run that was stopped is
-    completed by the same command; files that have not changed are not measured again.
+    Writes manifest.jsonl (one line per file), summary.json, summary.png and recipe.yaml. If the command was stopped,
+    run it again to complete it; unchanged files are not analysed again.
 
     \b
     sonolux prepare path/to/sounds
@@ -46,7 +48,7 @@ def command(
 
 
 def preparers() -> dict:
-    """modality -> what it brings to `prepare`, of every modality that brings anything."""
+    """Modality -> its `Preparer`, for all modalities that have one."""
     from ..config import registry
 
     classes = {name: registry.find("modality", name) for name in registry.names("modality")}

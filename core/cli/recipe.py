@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 
 @click.group("recipe")
 def command() -> None:
-    """Look at recipes before running them."""
+    """List, show and validate recipes, without running them."""
 
 
 @command.command("list")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_(as_json: bool) -> None:
-    """Name the recipes that ship with sonolux."""
+    """List the recipes that are included in sonolux."""
     from ..config.load import packaged, summary
 
     rows = [summary(name, file) for name, file in packaged().items()]
@@ -36,27 +36,29 @@ def list_(as_json: bool) -> None:
 @command.command("show")
 @click.argument("recipe", metavar="RECIPE|RUN")
 @click.argument("changes", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--allow-code", is_flag=True, help="Let a checkpoint's recipe name code outside the registry.")
+@click.option("--allow-code", is_flag=True, help="Allow a checkpoint's recipe to name code outside the registry.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(recipe: str, changes: tuple[str, ...], allow_code: bool, as_json: bool) -> None:
-    """Print RECIPE (a file, a packaged name, a run's folder or a checkpoint) with every default explicit."""
+    """Print RECIPE (a file, an included name, a run folder or a checkpoint) with all default values."""
     loaded = _open(recipe, changes, partial=True, allow_code=allow_code)
     click.echo(json.dumps(loaded.resolved(), indent=1, ensure_ascii=False) if as_json else loaded.dump().rstrip("\n"))
 
 
 @command.command("validate")
 @click.argument("arguments", nargs=-1, required=True, metavar="RECIPE... [KEY=VALUE]...")
-@click.option("--data", "with_data", is_flag=True, help="Also read the data, and what conditions want of it.")
+@click.option(
+    "--data", "with_data", is_flag=True, help="Also read the data, and check what the conditions need from it."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def validate(arguments: tuple[str, ...], with_data: bool, as_json: bool) -> int:
-    """Check recipes: every problem of each, with its place and the nearest valid name."""
+    """Check recipes and report all problems, each with its position and the nearest valid name."""
     from ..config.tree import BadRecipe
     from ..util.errors import BadInput
 
     recipes = [a for a in arguments if "=" not in a]
     changes = tuple(a for a in arguments if "=" in a)
     if not recipes:
-        raise click.UsageError("which recipe? `sonolux recipe list` names those that ship")
+        raise click.UsageError("which recipe? `sonolux recipe list` lists the included ones")
     rows: list[dict[str, Any]] = []
     for recipe in recipes:
         try:
@@ -64,14 +66,14 @@ def validate(arguments: tuple[str, ...], with_data: bool, as_json: bool) -> int:
             if with_data:
                 _read_data(loaded)
             rows.append({"recipe": recipe, "valid": True, "problems": []})
-            told, to_stderr = f"{recipe}: valid", False
+            message, to_stderr = f"{recipe}: valid", False
         except BadInput as error:
             single = not isinstance(error, BadRecipe)
             problems = [{"message": str(error)}] if single else [p.record() for p in error.problems]
             rows.append({"recipe": recipe, "valid": False, "problems": problems})
-            told, to_stderr = str(error), True
+            message, to_stderr = str(error), True
         if not as_json:
-            click.echo(told, err=to_stderr)
+            click.echo(message, err=to_stderr)
     if as_json:
         click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
     return 0 if all(row["valid"] for row in rows) else 2
@@ -82,7 +84,7 @@ def validate(arguments: tuple[str, ...], with_data: bool, as_json: bool) -> int:
     "-o", "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file instead of printing."
 )
 def schema(out: Path | None) -> None:
-    """Print the JSON schema (draft-07) of recipes, which editors use to complete and check them.
+    """Print the JSON schema (draft-07) of recipes, which editors use for completion and checks.
 
     \b
     sonolux recipe schema -o recipe.schema.json
@@ -100,7 +102,7 @@ def schema(out: Path | None) -> None:
 
 
 def _read_data(recipe: Recipe) -> None:
-    """Raise BadInput where the data cannot be read, or lacks what the recipe's conditions want of it."""
+    """Raise BadInput if the data cannot be read, or lacks something that the recipe's conditions need."""
     from ..training.build import build_data, build_parts, check_conditions
 
     data, spec = build_data(recipe)
@@ -108,14 +110,14 @@ def _read_data(recipe: Recipe) -> None:
 
 
 def _open(recipe: str, changes: tuple[str, ...], partial: bool, allow_code: bool = False):
-    """A recipe by file or name, or the one that a run's folder or a checkpoint holds."""
+    """A recipe by file or name, or that of a run folder or a checkpoint."""
     from ..config.load import load_recipe, load_recipe_text
 
     path = Path(recipe)
     if path.is_dir():
-        held = [path / name for name in ("resolved.yaml", "recipe.yaml") if (path / name).is_file()]
-        if held:
-            return load_recipe(held[0], changes, partial=partial)
+        found = [path / name for name in ("resolved.yaml", "recipe.yaml") if (path / name).is_file()]
+        if found:
+            return load_recipe(found[0], changes, partial=partial)
     if path.suffix == ".safetensors" and path.is_file():
         from ..training.checkpoint import read_header
 

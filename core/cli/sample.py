@@ -1,4 +1,4 @@
-"""Make new samples from a trained run."""
+"""Generate new samples with a trained run."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ import click
 @click.argument("changes", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the samples.")
 @click.option("--trajectory", is_flag=True, help="Also write the denoising trajectory, as a strip and a GIF.")
-@click.option("--overwrite", is_flag=True, help="Replace the samples that the folder holds.")
-@click.option("--allow-code", is_flag=True, help="Let the checkpoint's recipe name code outside the registry.")
+@click.option("--overwrite", is_flag=True, help="Replace the samples in the folder.")
+@click.option("--allow-code", is_flag=True, help="Allow the checkpoint's recipe to name code outside the registry.")
 @click.option("--json", "as_json", is_flag=True, help="Print samples.json.")
 def command(
     run: Path, changes: tuple[str, ...], out: Path, trajectory: bool, overwrite: bool, allow_code: bool, as_json: bool
 ) -> None:
-    """Sample RUN (its newest checkpoint) with the recipe's settings, changed by KEY=VALUE.
+    """Sample RUN (its newest checkpoint) with the settings of its recipe; KEY=VALUE changes them.
 
     \b
     sonolux sample runs/digits label=3 count=8 seed=1 --out threes

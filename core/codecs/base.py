@@ -1,4 +1,4 @@
-"""What a codec is: media <-> the tensor that is diffused, fitted once and inverted in one place."""
+"""Base class of codecs: media <-> the diffused tensor; and the standardisation that codecs use."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from ..types import BadInput, Item, MediaSpec
 
 
 class Standardise(nn.Module):
-    """y = (x - mean) / scale with one mean and scale a channel: valid elements of y have mean 0 and variance 1.
+    """y = (x - mean) / scale with one mean and scale per channel: valid elements of y have mean 0 and variance 1.
 
-    Buffers travel in checkpoints. A channel that never varies keeps scale 1.
+    Mean and scale are buffers, so that checkpoints contain them. The scale of a constant channel is 1.
 
-    channels: C of the (B, C, *spatial) tensors it sees
+    Args:
+        channels: C of the tensors (B, C, *spatial).
     """
 
     mean: Tensor
@@ -28,7 +29,15 @@ class Standardise(nn.Module):
         self.register_buffer("scale", torch.ones(channels))
 
     def fit(self, batches: Iterable[tuple[Tensor, Tensor | None]], centre: bool = True) -> None:
-        """Fit on (x, valid) pairs: x (B, C, *spatial), valid (B, 1, *spatial) or None. Sums are float64."""
+        """Fit mean and scale, with sums in float64.
+
+        Args:
+            batches: Pairs (x, valid): x (B, C, *spatial), valid (B, 1, *spatial) or None: all valid.
+            centre: Whether to fit the mean; otherwise it is 0.
+
+        Raises:
+            BadInput: There is no valid element.
+        """
         count = torch.zeros((), dtype=torch.float64)
         total = torch.zeros_like(self.mean, dtype=torch.float64)
         squares = torch.zeros_like(total)
@@ -40,7 +49,7 @@ class Standardise(nn.Module):
             total += (x * weight).sum(axes)
             squares += (x.square() * weight).sum(axes)
         if count == 0:
-            raise BadInput("nothing to fit the codec on: the training split holds no valid element")
+            raise BadInput("nothing to fit the codec on: the training split has no valid element")
         mean = total / count if centre else torch.zeros_like(total)
         deviation = (squares / count - mean.square()).clamp(min=0).sqrt()
         varies = deviation > 1e-6 * (mean.abs() + deviation.max().clamp(min=1e-12))
@@ -61,12 +70,16 @@ class Standardise(nn.Module):
 
 
 class Codec(nn.Module, ABC):
-    """Media (B, C, *media) <-> diffused tensor z (B, C', *spatial) of unit variance. Differentiable both ways.
+    """Media (B, C, *media) <-> diffused tensor z (B, C', *spatial) of unit variance. Differentiable in both directions.
 
-    What `fit` learns is kept in buffers, so that a checkpoint holds it.
+    `fit` stores its results in buffers, so that a checkpoint contains them.
 
-    wrap: spatial axes of z that may be made a loop
-    unit: media elements along such an axis that a loop's length must be a multiple of
+    Args:
+        spec: Properties of the media.
+
+    Attributes:
+        wrap: Spatial axes of z that can be circular, for loops.
+        unit: A loop's length along such an axis must be a multiple of this number of media elements.
     """
 
     wrap: tuple[int, ...] = ()
@@ -78,32 +91,67 @@ class Codec(nn.Module, ABC):
 
     @abstractmethod
     def fit(self, items: Iterable[Item]) -> None:
-        """Learn scales from the training split, from valid elements only."""
+        """Fit scales on the valid elements of the training split."""
 
     @abstractmethod
     def encode(self, media: Tensor, loop: bool = False) -> Tensor:
-        """(B, C, *media) -> (B, C', *spatial); loop: the axes of `wrap` are circles."""
+        """Encode media.
+
+        Args:
+            media: (B, C, *media).
+            loop: Whether the axes of `wrap` are circular.
+
+        Returns:
+            z, (B, C', *spatial).
+        """
 
     @abstractmethod
     def decode(self, z: Tensor, length: int | None = None, loop: bool = False) -> Tensor:
-        """(B, C', *spatial) -> (B, C, *media), cut to `length` elements along the time axis if given."""
+        """Decode a diffused tensor.
+
+        Args:
+            z: (B, C', *spatial).
+            length: Number of elements along the time axis that the result is cut to; None: not cut.
+            loop: Whether the axes of `wrap` are circular.
+
+        Returns:
+            Media, (B, C, *media).
+        """
 
     @abstractmethod
     def shape(self, size: tuple[int, ...]) -> tuple[int, ...]:
-        """(C', *spatial) of the tensor for media of this size."""
+        """Shape (C', *spatial) of the diffused tensor for media of this size."""
 
     def valid(self, lengths: Tensor, size: tuple[int, ...]) -> Tensor | None:
-        """(B, 1, *spatial): 1 where z holds some of the first `lengths` media elements along time; None: all valid."""
+        """Which elements of z contain data and not only padding.
+
+        Args:
+            lengths: Valid media elements along the time axis, (B,).
+            size: Size of the media along each axis.
+
+        Returns:
+            (B, 1, *spatial), 1 for elements of z that cover some of the first `lengths` media elements; None: all are
+            valid.
+        """
         return None
 
     def fill(self, z: Tensor, media: Tensor, known: Tensor, loop: bool = False) -> Tensor:
-        """`media` (B, C, *media) where known (B, 1, *media), and what z says elsewhere.
+        """Combine known media with generated media.
 
-        A codec that does not keep all of the media makes the two go together at the joints.
+        A codec that loses information makes the two consistent at the boundaries.
+
+        Args:
+            z: Generated diffused tensor, (B, C', *spatial).
+            media: Known media, (B, C, *media).
+            known: (B, 1, *media), True where `media` is used, False where z is decoded.
+            loop: Whether the axes of `wrap` are circular.
+
+        Returns:
+            (B, C, *media).
         """
-        made = self.decode(z, loop=True) if loop else self.decode(z, self.spec.length_of(media.shape))
-        return torch.where(known, media, made)
+        decoded = self.decode(z, loop=True) if loop else self.decode(z, self.spec.length_of(media.shape))
+        return torch.where(known, media, decoded)
 
     def log_det(self, size: tuple[int, ...]) -> float | None:
-        """log |d z / d media| for media of this size, or None where the map is not one to one."""
+        """log |det d z / d media| for media of this size; None if the map is not one to one."""
         return None

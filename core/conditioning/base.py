@@ -1,4 +1,4 @@
-"""What a condition is: a value that a user or the data gives -> a vector, tokens or channels for the network."""
+"""Base class of conditions: a value from a user or the data -> a vector, tokens or channels for the network."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import torch
 from torch import Tensor, nn
 
 from ..nn.layers.init import normal_
-from ..types import CONDITIONING_KINDS, BadInput, Conditioning, Item, Tokens, stacked
+from ..types import CONDITIONING_KINDS, BadInput, Conditioning, Item, Tokens, concatenate
 
 Embedded = Tensor | Tokens
-"""A condition's values as the network takes them, see `Condition.kind`."""
+"""A condition's values in the form that the network accepts, see `Condition.kind`."""
 
 
 class Condition(nn.Module, ABC):
-    """Embeds values; a learned vector stands for "unconditional".
+    """Embeds values of one condition; a learned vector represents "unconditional".
 
     Args:
-        width: E, length of a vector or token (for the vectors of a network: its `embedding_width`), or the number of
-            channels C'.
-        drop: Probability that training replaces a value by the unconditional one.
+        width: E, length of a vector or token (for vectors: the network's `embedding_width`), or the number of channels
+            C'.
+        drop: Probability that training replaces a value by the unconditional vector.
 
     Attributes:
-        kind: What it yields: "vector" (B, E), "tokens" (`Tokens`), or "concat" (B, C', *spatial). A network declares in
-            `accepts` which kinds it takes.
+        kind: Form of the embedding: "vector" (B, E), "tokens" (`Tokens`), or "concat" (B, C', *spatial). A network
+            declares in `accepts` which kinds it accepts.
         dims: Number of spatial axes of a "concat" condition.
 
     Raises:
@@ -46,33 +46,37 @@ class Condition(nn.Module, ABC):
 
     @abstractmethod
     def parse(self, value: Any) -> Any:
-        """The value a user writes -> the value that `embed` takes; raises BadInput that names the valid ones."""
+        """Convert a value that a user writes to the form that `embed` accepts.
+
+        Raises:
+            BadInput: The value is not valid; the message names valid ones.
+        """
 
     @abstractmethod
     def from_item(self, item: Item) -> Any | None:
-        """The value that an example of the data carries, or None where it has none."""
+        """The value of an example of the data; None if it has none."""
 
     @abstractmethod
     def embed(self, values: Sequence[Any] | Tensor) -> Embedded:
-        """Parsed values of B samples -> what `kind` says: (B, E), `Tokens`, or (B, C', *spatial)."""
+        """Embed the parsed values of B samples: (B, E), `Tokens`, or (B, C', *spatial), depending on `kind`."""
 
     def choices(self) -> Sequence[Any]:
-        """The values that "cycle" goes through; empty where they cannot be listed."""
+        """The values that "cycle" repeats; empty if they cannot be listed."""
         return ()
 
     def show(self, value: Any) -> Any:
-        """A parsed value as a person reads it, a name or a number, which `parse` takes again."""
+        """A parsed value in readable form, a name or a number, which `parse` accepts."""
         return value
 
     def between(self, a: Any, b: Any, share: float) -> Any:
-        """The parsed value a fraction `share` of the way from a to b; the nearer of the two where none lies between."""
+        """Interpolate between the parsed values a (share 0) and b (share 1); by default, the nearer of the two."""
         return a if share < 0.5 else b
 
     def unconditional(self, batch: int) -> Embedded:
-        """The learned counterpart of `embed` for `batch` samples without a value.
+        """The learned embedding of `batch` samples without a value.
 
         Returns:
-            (B, E); one token a sample; or (B, C', *ones), which stands for any size.
+            (B, E); `Tokens` with one token per sample; or (B, C', *ones), which is valid for any size.
         """
         if self.kind == "tokens":
             mask = torch.ones(batch, 1, dtype=torch.bool, device=self.null.device)
@@ -82,12 +86,12 @@ class Condition(nn.Module, ABC):
         return self.null.expand(batch, -1)
 
     def fill(self, rng: np.random.Generator) -> None:
-        """Initial weights of the unconditional vector: standard normal. Subclasses extend it by their parameters."""
+        """Draw initial weights: standard normal for the unconditional vector. Subclasses add their own parameters."""
         normal_(self.null, rng)
 
 
 def listed(names: Sequence[str], most: int = 30) -> str:
-    """Names for a message, the first `most` of them."""
+    """The first `most` names as text, for messages."""
     more = f", ... ({len(names)} in all)" if len(names) > most else ""
     return ", ".join(names[:most]) + more
 
@@ -97,10 +101,11 @@ def gather(conditions: Mapping[str, Condition] | nn.ModuleDict, values: Mapping[
 
     Args:
         conditions: Name -> condition.
-        values: Name -> one parsed value a sample, None for "unconditional"; a name that is missing is unconditional.
+        values: Name -> one parsed value per sample; None: unconditional. A condition whose name is missing is
+            unconditional for all samples.
 
     Raises:
-        BadInput: A name is no condition, or the lists differ in length.
+        BadInput: A name is not that of a condition, or the lists differ in length.
     """
     unknown = [name for name in values if name not in conditions]
     if unknown:
@@ -114,42 +119,42 @@ def gather(conditions: Mapping[str, Condition] | nn.ModuleDict, values: Mapping[
     for name, condition in conditions.items():
         assert isinstance(condition, Condition)
         unconditional[name] = condition.unconditional(batch)
-        own = values.get(name, [None] * batch)
-        groups[condition.kind][name] = _embedded(condition, own, unconditional[name])
+        rows = values.get(name, [None] * batch)
+        groups[condition.kind][name] = _embedded(condition, rows, unconditional[name])
     return Conditioning(groups["vector"], unconditional, tokens=groups["tokens"], concat=groups["concat"])
 
 
 def _embedded(condition: Condition, values: Sequence[Any], unconditional: Embedded) -> Embedded:
-    """One row a value: embedded where there is one, the unconditional row elsewhere."""
+    """One row for each value: its embedding, or the unconditional row if the value is None."""
     given = [i for i, value in enumerate(values) if value is not None]
     if not given:
         return unconditional
     rows = condition.embed([values[i] for i in given])
     if len(given) == len(values):
         return rows
-    # Rows are picked from [unconditional, given...]: one gather whatever the batch holds.
+    # Rows are selected from [unconditional, given...], so that one gather is enough for any batch.
     place = {i: n + 1 for n, i in enumerate(given)}
     index = [place.get(i, 0) for i in range(len(values))]
     if isinstance(rows, Tokens):
         assert isinstance(unconditional, Tokens)
         first = Tokens(unconditional.values[:1].to(rows.values.dtype), unconditional.mask[:1])
-        both = stacked([first, rows])
+        both = concatenate([first, rows])
         picked = torch.tensor(index, device=rows.values.device)
         return Tokens(both.values.index_select(0, picked), both.mask.index_select(0, picked))
     assert isinstance(unconditional, Tensor)
-    both = stacked([unconditional[:1].to(rows.dtype), rows])
+    both = concatenate([unconditional[:1].to(rows.dtype), rows])
     return both.index_select(0, torch.tensor(index, device=rows.device))
 
 
 def check_accepts(network: nn.Module, conditions: Mapping[str, Condition] | nn.ModuleDict) -> None:
-    """Check that a network takes the kinds of conditioning that its conditions yield.
+    """Check that a network accepts the kinds of its conditions.
 
     Args:
-        network: Its attribute `accepts` holds the kinds it takes; without one it takes vectors.
+        network: Its attribute `accepts` contains the accepted kinds; without the attribute, vectors only.
         conditions: Name -> condition.
 
     Raises:
-        BadInput: A condition is of another kind.
+        BadInput: A condition has another kind.
     """
     accepts = getattr(network, "accepts", frozenset({"vector"}))
     for name, condition in conditions.items():

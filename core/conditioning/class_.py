@@ -1,4 +1,4 @@
-"""One of the data's classes."""
+"""Class condition: one class of the data, or a mixture of classes."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from ..util.integers import as_integer, is_integer
 from .base import Condition, listed
 
 Chosen = int | tuple[tuple[int, float], ...]
-"""An index, or a mixture: (index, weight) pairs whose weights add up to 1."""
+"""A class index, or a mixture: (index, weight) pairs with weights that sum to 1."""
 
 
 class Class(Condition):
-    """One class of the data, embedded as a learned row; or a mixture of classes, the weighted mean of their rows.
+    """One class of the data, embedded as a learned vector, or a mixture of classes: the weighted mean of their vectors.
 
     Args:
-        spec: Facts of the data, with the names of its classes.
-        width: Length of a row (the network's embedding width).
-        drop: Probability that training drops the class, which guidance needs.
+        spec: Properties of the data, with the names of its classes.
+        width: Length of a vector (the network's embedding width).
+        drop: Probability that training drops the class; classifier-free guidance needs a value above 0.
 
     Raises:
         BadInput: The data has no classes.
@@ -50,7 +50,8 @@ class Class(Condition):
     def parse(self, value: Any) -> Chosen:
         """A class's name or index -> its index; a mixture {coin: 0.5, jump: 0.5} -> pairs whose weights add up to 1.
 
-        Raises BadInput that names the classes.
+        Raises:
+            BadInput: The message names the classes.
         """
         return self._mixture(value) if isinstance(value, Mapping) else self._index(value)
 
@@ -65,8 +66,8 @@ class Class(Condition):
         total = sum(weights.values())
         if not total:
             raise BadInput(f"a mixture of classes names some with weights above 0, such as {{{self.classes[0]}: 1}}")
-        kept = tuple((index, weight / total) for index, weight in weights.items() if weight)
-        return kept[0][0] if len(kept) == 1 else kept
+        mixture = tuple((index, weight / total) for index, weight in weights.items() if weight)
+        return mixture[0][0] if len(mixture) == 1 else mixture
 
     def _index(self, value: Any) -> int:
         if isinstance(value, str) and value in self.classes:
@@ -75,7 +76,7 @@ class Class(Condition):
             value = int(value)
         if is_integer(value):
             value = as_integer(value)
-            # A class whose name is this number goes before the index.
+            # A class with this number as its name has priority over the index.
             if str(value) in self.classes:
                 return self.classes.index(str(value))
             if 0 <= value < len(self.classes):
@@ -87,7 +88,7 @@ class Class(Condition):
         return self.classes
 
     def show(self, value: Chosen | None) -> str | dict[str, float] | None:
-        """An index -> the class's name; a mixture -> its weights by name."""
+        """The class's name; for a mixture, its weights by name."""
         if isinstance(value, tuple):
             return {self.classes[index]: round(weight, 6) for index, weight in value}
         return None if value is None else self.classes[value]
@@ -96,8 +97,8 @@ class Class(Condition):
         """The mixture (1 - share) a + share b."""
         mixture: dict[int, float] = {}
         for value, weight in ((a, 1 - share), (b, share)):
-            for index, own in value if isinstance(value, tuple) else ((value, 1.0),):
-                mixture[index] = mixture.get(index, 0.0) + weight * own
+            for index, part in value if isinstance(value, tuple) else ((value, 1.0),):
+                mixture[index] = mixture.get(index, 0.0) + weight * part
         return self._mixture(mixture)
 
     def from_item(self, item: Item) -> int | None:
@@ -105,7 +106,7 @@ class Class(Condition):
         return item.label
 
     def embed(self, values: Sequence[Chosen] | Tensor) -> Tensor:
-        """Indices (B,), or indices and mixtures -> (B, E)."""
+        """Embed indices (B,), or a list of B indices and mixtures -> (B, E)."""
         if not isinstance(values, Tensor) and any(isinstance(value, tuple) for value in values):
             weights = torch.zeros(len(values), len(self.classes))
             for row, value in enumerate(values):

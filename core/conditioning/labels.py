@@ -1,4 +1,4 @@
-"""Several labels at once, such as the shapes and colours of one picture."""
+"""Labels condition: any number of labels per example, such as the shapes and colours in one picture."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from .base import Condition, listed
 
 
 class Labels(Condition):
-    """Any number of labels from a list: the sum of their learned rows and of one row that says "the list is complete".
+    """Any number of labels from a list: the sum of their learned vectors and of one vector that means "labels given".
 
-    That last row distinguishes "none of these" from "unconditional".
+    The last vector distinguishes "none of these labels" from "unconditional".
 
     Args:
-        width: Length of a row (the network's embedding width).
-        key: Name of the examples' attribute that holds a label or a list of labels.
-        values: Every label there is.
-        drop: Probability that training drops the labels, which guidance needs.
+        width: Length of a vector (the network's embedding width).
+        key: Name of the examples' attribute that contains a label or a list of labels.
+        values: List of all labels.
+        drop: Probability that training drops the labels; classifier-free guidance needs a value above 0.
 
     Raises:
-        BadInput: The labels are no list of different names without commas.
+        BadInput: The labels are not a list of different names without commas.
     """
 
     def __init__(self, width: int, key: str, values: list[str], drop: float = 0.1):
@@ -43,15 +43,16 @@ class Labels(Condition):
         reset(self, 0)
 
     def fill(self, rng: np.random.Generator) -> None:
-        """Initial weights: standard normal rows."""
+        """Draw initial weights: standard normal vectors."""
         super().fill(rng)
         normal_(self.rows.weight, rng)
         normal_(self.given, rng)
 
     def parse(self, value: Any) -> tuple[int, ...]:
-        """A label, "several, with commas", or a list -> their indices in order; "" or [] is "none of them".
+        """Convert a label, "labels, with commas" or a list to sorted indices; "" or [] means "none of these labels".
 
-        Raises BadInput that names the labels there are.
+        Raises:
+            BadInput: There is no such label; the message lists the labels.
         """
         names = [n.strip() for n in value.split(",")] if isinstance(value, str) else value
         if is_integer(names) or not isinstance(names, Iterable):
@@ -59,22 +60,26 @@ class Labels(Condition):
         return self._indices([n for n in names if n != ""], "")
 
     def choices(self) -> tuple[str, ...]:
-        """Each label alone."""
+        """Every single label."""
         return self.values
 
     def show(self, value: tuple[int, ...]) -> str:
-        """Indices -> the labels' names, with commas."""
+        """The labels' names, with commas."""
         return ", ".join(self.values[i] for i in value)
 
     def from_item(self, item: Item) -> tuple[int, ...] | None:
-        """The labels of an example; raises BadInput, with its source, where one is not in `values`."""
+        """The labels of an example.
+
+        Raises:
+            BadInput: A label is not in `values`; the message names the example's source.
+        """
         found = item.attributes.get(self.key)
         if found is None:
             return None
         return self._indices([found] if isinstance(found, str) else found, f"{item.source}: ")
 
     def embed(self, values: Sequence[Sequence[int]] | Tensor) -> Tensor:
-        """Tuples of indices, or a multi-hot tensor (B, number of labels) -> (B, E)."""
+        """Embed B tuples of indices, or a multi-hot tensor (B, number of labels) -> (B, E)."""
         if not isinstance(values, Tensor):
             hot = torch.zeros(len(values), len(self.values))
             for row, indices in enumerate(values):

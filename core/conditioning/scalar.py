@@ -1,4 +1,4 @@
-"""A number that examples carry, such as their length in seconds."""
+"""Scalar condition: a number, such as the length of an example in seconds."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .base import Condition
 
 
 class Scalar(Condition):
-    """A number within a range: Fourier features of its place in the range, then two linear layers.
+    """A number in a range: Fourier features of its position in the range, then two linear layers.
 
     Args:
-        width: Length of a row (the network's embedding width).
-        key: Name of the examples' attribute that holds the number.
-        range: Smallest and largest value, in the attribute's own unit; data beyond it counts as the nearest end.
-        log: Place the number by its logarithm, as suits lengths and frequencies.
-        drop: Probability that training drops the number, which guidance needs.
+        width: Length of a vector (the network's embedding width).
+        key: Name of the examples' attribute that contains the number.
+        range: Smallest and largest value, in the attribute's unit; values of the data are clamped to it.
+        log: Use a logarithmic scale, which suits lengths and frequencies.
+        drop: Probability that training drops the number; classifier-free guidance needs a value above 0.
 
     Raises:
         BadInput: The range is empty, or starts at 0 or below on a logarithmic scale.
@@ -36,12 +36,16 @@ class Scalar(Condition):
         if log and range[0] <= 0:
             raise BadInput(f"a range on a logarithmic scale starts above 0, not at {range[0]}: set log: false")
         self.key, self.low, self.high, self.log = key, float(range[0]), float(range[1]), log
-        # Within [-1, 1]: the slowest feature is monotonic, the fastest tells a sixteenth of the range apart.
+        # In [-1, 1] the slowest feature is monotonic; the fastest distinguishes a sixteenth of the range.
         self.embedding = NumberEmbedding(32, width, slowest=0.125, fastest=2.0)
         reset(self, 0)
 
     def parse(self, value: Any) -> float:
-        """A number, or its text -> float; raises BadInput that names the range."""
+        """Convert a number, or a text with a number, to float.
+
+        Raises:
+            BadInput: It is not a number in the range, which the message names.
+        """
         try:
             number = float(value) if not isinstance(value, bool) else math.nan
         except (TypeError, ValueError):
@@ -51,13 +55,17 @@ class Scalar(Condition):
         return number
 
     def between(self, a: float, b: float, share: float) -> float:
-        """The number `share` of the way from a to b, on the condition's own scale."""
+        """Interpolate from a to b on the condition's scale, linear or logarithmic."""
         if self.log:
             return math.exp((1 - share) * math.log(a) + share * math.log(b))
         return (1 - share) * a + share * b
 
     def from_item(self, item: Item) -> float | None:
-        """The example's number, moved into the range; raises BadInput, with its source, for a non-number."""
+        """The example's number, clamped to the range.
+
+        Raises:
+            BadInput: The attribute is not a finite number; the message names the example's source.
+        """
         found = item.attributes.get(self.key)
         if found is None:
             return None
@@ -66,7 +74,7 @@ class Scalar(Condition):
         return min(max(float(found), self.low), self.high)
 
     def embed(self, values: Sequence[float] | Tensor) -> Tensor:
-        """Numbers (B,) -> (B, E)."""
+        """Embed numbers (B,) -> (B, E)."""
         number = torch.as_tensor(values, dtype=torch.float32, device=self.null.device)
         low, high = self.low, self.high
         if self.log:

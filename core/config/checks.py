@@ -1,4 +1,4 @@
-"""What no single key can tell: checks across the sections of a recipe."""
+"""Checks across the sections of a recipe, which no single key can fail on its own."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any
 from ..util import messages
 from ..util.errors import BadInput
 from . import registry
-from .components import tried
+from .components import try_build
 from .sections import Sample, Train
 from .spec import Spec
 from .tree import Mark, Node, Problem
 
 
 def cross_check(root: Node, good: Mapping[str, Any], problems: list[Problem]) -> None:
-    """Find what contradicts between sections.
+    """Find contradictions between sections.
 
     Args:
-        root: the tree of the recipe.
-        good: its sections without those that have a problem of their own.
-        problems: what is found is added here.
+        root: The tree of the recipe.
+        good: Top-level key -> value, for the sections that are valid.
+        problems: List that problems are appended to.
     """
     check = _Check(root, good, problems)
     if "name" in good:
@@ -46,16 +46,16 @@ class _Check:
         self.problems.append(Problem(at or self.place(path), path, message))
 
     def place(self, path: str) -> Mark:
-        """The place of a key, or of the deepest section above it that the recipe holds."""
+        """Position of a key, or of the deepest section above it that the recipe contains."""
         node, _ = self.root.nearest(path.split("."))
         return node.key or node.mark
 
     def name(self, name: str) -> None:
-        """A run folder is made of the name, so it is one plain part of a path."""
+        """Check that the name can be a folder's name: a run folder is named after it."""
         plain = name == name.strip() and name not in ("", ".", "..") and not re.search(r"[/\\\x00-\x1f\x7f]", name)
         if "name" in self.root.value and not plain:
             remedy = "write one plain name without / or \\, such as my-sounds; --out puts a run elsewhere"
-            self.problem("name", f"{name!r} names no run folder: {remedy}")
+            self.problem("name", f"{name!r} cannot name a run folder: {remedy}")
 
     def length_of_training(self, train: Train) -> None:
         if train.accumulate > train.batch:
@@ -66,15 +66,15 @@ class _Check:
             self.problem("train.minutes", "give train.steps or train.minutes, not both; set one to null")
 
     def modality(self, modality: Spec) -> None:
-        own = set(registry.builtins("modality"))
-        if modality.use not in own:
+        built_in = set(registry.builtins("modality"))
+        if modality.use not in built_in:
             return
         sample = self.good.get("sample")
         named = {section: self.good.get(section) for section in ("data", "codec", "network")}
         named["sample.output"] = None if sample is None else sample.output
         for section, spec in named.items():
             prefix, _, rest = ("", "", "") if spec is None else spec.use.partition("/")
-            if spec is None or prefix not in own - {modality.use} or registry.is_code(spec.use):
+            if spec is None or prefix not in built_in - {modality.use} or registry.is_code(spec.use):
                 continue
             same = f"{modality.use}/{rest}"
             hint = f"; did you mean {same!r}?" if same in registry.names(spec.kind) else ""
@@ -89,7 +89,7 @@ class _Check:
             if name not in conditioning:
                 near = messages.did_you_mean(name, conditioning) or "."
                 known = f" This recipe's conditions: {', '.join(conditioning) or 'none'}"
-                self.problem(f"sample.conditions.{name}", f"is no condition of this recipe{near}{known}")
+                self.problem(f"sample.conditions.{name}", f"is not a condition of this recipe{near}{known}")
         if sample is not None and "label" not in conditioning and sample.label not in (None, "cycle"):
             remedy = "add `conditioning: {label: class}`, or leave sample.label out"
             self.problem("sample.label", f"this recipe has no condition 'label': {remedy}")
@@ -100,7 +100,7 @@ class _Check:
         from ..guidance.base import Chain  # loads torch
 
         specs = guidance if isinstance(guidance, list) else [guidance]
-        parts = [part for part in map(tried, specs) if part is not None]
+        parts = [part for part in map(try_build, specs) if part is not None]
         if not conditioning and any(part.needs_condition for part in parts):
             remedy = "set sample.guidance=null, or add one, such as `conditioning: {label: class}`"
             self.problem("sample.guidance", f"guidance strengthens a condition, and this recipe has none: {remedy}")
@@ -111,15 +111,15 @@ class _Check:
             self.problem("sample.guidance", str(error))
 
     def levels(self, sample: Sample | None) -> None:
-        """Make the levels that sampling will visit: what they refuse is better told now than at the first preview."""
+        """Compute the noise levels of sampling, so that errors are reported now and not at the first preview."""
         process = self.good["process"]
-        schedule, parameterization = tried(process.schedule), tried(process.parameterization)
+        schedule, parameterization = try_build(process.schedule), try_build(process.parameterization)
         try:
             if schedule is not None and parameterization is not None:
                 parameterization.check(schedule.level(schedule.t_max))
         except BadInput as error:
             self.problem("process.parameterization", str(error))
-        timesteps = tried(sample.timesteps) if sample is not None and sample.steps <= 10_000 else None
+        timesteps = try_build(sample.timesteps) if sample is not None and sample.steps <= 10_000 else None
         try:
             if schedule is not None and sample is not None and timesteps is not None:
                 timesteps.levels(schedule, sample.steps)

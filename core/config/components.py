@@ -1,4 +1,4 @@
-"""How pydantic validates a component: `use` names a class, and a model made of its constructor checks the rest."""
+"""Validation of components by pydantic: `use` names a class, and a model of its constructor checks the other keys."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ from . import legacy, registry
 from .signature import LISTS, MAPPINGS, REQUIRED, Parameter, alternatives, kind_of, parameters, type_name, writable
 from .spec import Spec, plain
 from .tree import PlacedText
-from .wording import KeyedKind, at, complaint, keys_of, reworded
+from .wording import KeyedKind, at, keys_of, recipe_error, reworded
 
-# Kinds that hold weights or read files. The others cost nothing to construct and are tried at once, so that a value
-# that the constructor refuses is told with its line.
-COSTLY = {"dataset", "codec", "network", "condition", "feature", "metric"}
+# Kinds that hold weights or read files. The others are cheap and are built during validation, so that the message for a
+# value that the constructor refuses names its line.
+EXPENSIVE = {"dataset", "codec", "network", "condition", "feature", "metric"}
 MISSING = object()
 NULL = {"type": "null"}
-DEFINITIONS = "https://definitions/"  # `schema` makes references of these
+DEFINITIONS = "https://definitions/"  # `schema` turns these into references
 
 
 @dataclass
 class Context:
-    """How a recipe is validated, and what is known of it so far.
+    """Options and intermediate results of one validation.
 
     Attributes:
-        allow_code: whether `use` may name code.
-        partial: accept null where the user has yet to fill something in (`data.root: null`).
-        good: top-level key -> value of the sections that are valid.
-        renamed: old names that were met -> new ones.
+        allow_code: Whether `use` may name code.
+        partial: Accept null for required values, which the user fills in later (`data.root: null`).
+        good: Top-level key -> value, for the sections that are valid.
+        renamed: Old name -> new name, for the old names found.
     """
 
     allow_code: bool = True
@@ -59,7 +59,7 @@ class Context:
 
 
 class Section(BaseModel):
-    """A mapping of a recipe: no unknown keys, no conversions but integer -> float; null means every default."""
+    """A mapping of a recipe. Unknown keys are refused, only integers are converted (to float); null: all defaults."""
 
     model_config = ConfigDict(
         strict=True,
@@ -80,13 +80,13 @@ class Component(KeyedKind):
     """A component as a field of a model: `schedule: Annotated[Spec, Component("schedule", "edm")]`.
 
     Attributes:
-        default: the component that a mapping without `use:` means.
-        beside: keys that the same mapping holds for its section, to be suggested too.
-        many: whether a list of them will do as well.
+        default: The component that a mapping without `use:` means.
+        section_keys: Keys of the section that shares the mapping; messages suggest them too.
+        many: Whether a list of components is accepted too.
     """
 
     default: str | None = None
-    beside: tuple[str, ...] = ()
+    section_keys: tuple[str, ...] = ()
     many: bool = False
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
@@ -97,7 +97,7 @@ class Component(KeyedKind):
         return {"anyOf": [one, {"type": "array", "items": one}]} if self.many else one
 
     def validate(self, value: Any, info: ValidationInfo) -> Spec | list[Spec]:
-        """The Spec of a bare name, or of a mapping with `use:` and parameters, each of its constructor's type."""
+        """The Spec of a name, or of a mapping with `use:` and parameters of the constructor's types."""
         if self.many and isinstance(value, list):
             listed = _list(list, (Annotated[Spec, Component(self.name, self.default)],))
             return TypeAdapter(listed).validate_python(value, context=info.context)
@@ -111,12 +111,12 @@ class Component(KeyedKind):
             values = model.model_validate(given, context=context)
         except ValidationError as error:
             hidden = [n for n, p in parameters(cls, self.name).items() if p.hidden]
-            raise reworded(error, model, given, owner=use, beside=self.beside, hidden=hidden) from None
+            raise reworded(error, model, given, owner=use, section_keys=self.section_keys, hidden=hidden) from None
         spec = Spec(self.name, str(registry.code_path(use, _base(use))), _values(values))
         try:
-            tried(spec, context.partial)
+            try_build(spec, context.partial)
         except (BadInput, ValueError) as error:
-            raise complaint("refused", message=str(error)) from error
+            raise recipe_error("refused", message=str(error)) from error
         return spec
 
     def accepts(self, value: Any) -> Collection[str]:
@@ -133,22 +133,22 @@ class Component(KeyedKind):
             return value, {}
         noun = registry.noun(self.name)
         if not isinstance(value, dict):
-            raise complaint("expected", type=f"{noun}: a name, or a mapping with `use:`")
+            raise recipe_error("expected", type=f"{noun}: a name, or a mapping with `use:`")
         use = value.get("use")
         use = self.default if use is None and "use" not in value else use
         if use is None and "use" not in value:
-            raise complaint("refused", message=f"needs `use:`, one of {', '.join(registry.names(self.name))}")
+            raise recipe_error("refused", message=f"needs `use:`, one of {', '.join(registry.names(self.name))}")
         if not isinstance(use, str):
-            raise at(("use",), complaint("expected", type=f"the name of a {noun}"))
+            raise at(("use",), recipe_error("expected", type=f"the name of a {noun}"))
         return use, {k: v for k, v in value.items() if k != "use"}
 
     def _class(self, use: str, context: Context, loc: tuple[str, ...]) -> type:
         mark = getattr(use, "mark", None)
-        asked = mark is not None and bool(mark.override)  # what is named in a command is the user's own wish
+        typed = mark is not None and bool(mark.override)  # code that the user names in the command is allowed
         try:
-            return registry.find(self.name, use, _base(use), context.allow_code or asked)
+            return registry.find(self.name, use, _base(use), context.allow_code or typed)
         except BadInput as error:
-            raise at(loc, complaint("use", message=str(error))) from error
+            raise at(loc, recipe_error("use", message=str(error))) from error
 
 
 def _base(text: str) -> Path | None:
@@ -156,10 +156,10 @@ def _base(text: str) -> Path | None:
     return text.mark.base if isinstance(text, PlacedText) else None
 
 
-def tried(spec: Spec, partial: bool = False) -> Any:
-    """The component, built; None where that costs something, or needs what is not known yet."""
+def try_build(spec: Spec, partial: bool = False) -> Any:
+    """The component, built; None if building is expensive or needs values that are not known yet."""
     hidden = [p for p in parameters(registry.find(spec.kind, spec.use), spec.kind).values() if p.hidden]
-    if spec.kind in COSTLY or any(p.default is REQUIRED for p in hidden):
+    if spec.kind in EXPENSIVE or any(p.default is REQUIRED for p in hidden):
         return None
     return None if partial and None in spec.params.values() else spec.build()
 
@@ -169,7 +169,7 @@ def tried(spec: Spec, partial: bool = False) -> Any:
 
 @cache
 def parameter_model(cls: type, kind: str = "") -> type[BaseModel]:
-    """A pydantic model of the parameters of a constructor that a recipe may write."""
+    """A pydantic model of the constructor parameters that a recipe may set."""
     fields = {f"p_{p.name}": _field(p) for p in parameters(cls, kind).values() if not p.hidden}
     return create_model(cls.__name__, __base__=Section, **fields)  # type: ignore[call-overload]
 
@@ -181,7 +181,7 @@ def _field(p: Parameter) -> tuple[Any, Any]:
         return needed, Field(
             alias=p.name, description=p.doc, default_factory=lambda: MISSING, json_schema_extra=_or_null
         )
-    # A default is read like a written value, so that a recipe and its resolved text hold the same.
+    # A default is validated like a written value, so that a recipe and its resolved text give the same result.
     default = Field(alias=p.name, description=p.doc, default=plain(p.default))
     try:
         create_model("Default", __base__=Section, value=(checked, Field(default=plain(p.default))))()
@@ -191,7 +191,7 @@ def _field(p: Parameter) -> tuple[Any, Any]:
 
 
 def _or_null(schema: dict[str, Any]) -> None:
-    """Let a recipe hold null where the user has yet to fill something in."""
+    """Accept null for a required value, which the user fills in later."""
     inner = {name: schema.pop(name) for name in list(schema) if name != "description"}
     schema["anyOf"] = [inner, NULL]
 
@@ -204,13 +204,13 @@ def _needed(p: Parameter) -> Callable[[Any, Any, ValidationInfo], Any]:
             return handler(value)
         if info.context is not None and info.context.partial:
             return None
-        raise complaint("needed", type=type_name(p.annotation), doc=p.doc)
+        raise recipe_error("needed", type=type_name(p.annotation), doc=p.doc)
 
     return check
 
 
 def _type(annotation: Any, default: str | None = None) -> Any:
-    """A constructor's annotation as pydantic validates it: the same with components, paths and lists made explicit."""
+    """A constructor's annotation for pydantic: components, paths and lists become types that validate them."""
     origin, args = get_origin(annotation), get_args(annotation)
     if kind := kind_of(annotation):
         component = Annotated[Spec, Component(legacy.kind_of(kind.name), default)]
@@ -243,7 +243,7 @@ def _construct(cls: type, model: BaseModel) -> Any:
     try:
         return cls(**_values(model))
     except BadInput as error:
-        raise complaint("refused", message=str(error)) from error
+        raise recipe_error("refused", message=str(error)) from error
 
 
 def _union(options: list[Any], default: str | None) -> Any:
@@ -261,15 +261,15 @@ def _union(options: list[Any], default: str | None) -> Any:
 def _list(container: Any, args: tuple[Any, ...]) -> Any:
     types = [a if a is Ellipsis else _type(a) for a in args or (Any,)]
     if container is tuple:
-        made = tuple[tuple(types)] if args else tuple[types[0], ...]
+        result = tuple[tuple(types)] if args else tuple[types[0], ...]
     else:
-        made = list[types[0]]
-    return Annotated[made, Strict(False)]  # YAML has lists alone
+        result = list[types[0]]
+    return Annotated[result, Strict(False)]  # YAML has lists but no tuples
 
 
 def _mapping(key: Any, value: Any) -> Any:
-    made = dict[Annotated[int, Strict(False)] if key is int else key, _type(value)]
-    return Annotated[made, BeforeValidator(_without_nulls if kind_of(value) else _no_null)]
+    result = dict[Annotated[int, Strict(False)] if key is int else key, _type(value)]
+    return Annotated[result, BeforeValidator(_without_nulls if kind_of(value) else _no_null)]
 
 
 # --- validators of single values ---
@@ -280,7 +280,7 @@ def _no_null(value: Any) -> Any:
 
 
 def _without_nulls(value: Any) -> Any:
-    """Without what a child recipe removes: `conditioning: {label: null}`. A heading with nothing under it is empty."""
+    """Remove entries that a child recipe sets to null: `conditioning: {label: null}`. A null mapping is empty."""
     value = _no_null(value)
     return {k: v for k, v in value.items() if v is not None} if isinstance(value, dict) else value
 
@@ -297,7 +297,7 @@ def exactly(options: tuple[Any, ...]) -> Callable[[Any], Any]:
     def check(value: Any) -> Any:
         if any(type(value) in (type(option), PlacedText) and value == option for option in options):
             return value
-        raise complaint("expected", type=f"one of {', '.join(map(str, options))}", options=list(map(str, options)))
+        raise recipe_error("expected", type=f"one of {', '.join(map(str, options))}", options=list(map(str, options)))
 
     return check
 

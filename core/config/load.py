@@ -1,4 +1,4 @@
-"""Finding and parsing recipes: a file, a packaged name, or the text that a checkpoint carries."""
+"""Finds and parses recipes: a file, a packaged recipe, or the text in a checkpoint."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ SUFFIXES = (".yaml", ".yml")
 
 
 def packaged() -> dict[str, Path]:
-    """name (`image/digits`) -> file of the recipes that ship with sonolux."""
+    """Name (such as `image/digits`) -> file, for the recipes that are part of sonolux."""
     files = sorted(f for f in PACKAGED.rglob("*") if f.suffix in SUFFIXES)
     return {f.relative_to(PACKAGED).with_suffix("").as_posix(): f for f in files}
 
 
 def summary(name: str, file: Path) -> dict[str, Any]:
-    """name, file, about, and the keys that the user has to fill in. Nothing is validated and no component imported."""
+    """Name, file, `about`, and the keys that the user must fill in; without validation or import of components."""
     root = _Files(Path.cwd()).tree(file)
     about, folder = (root.get("about"), root.get("data", "root")) if root is not None else (None, None)
     return {
@@ -44,11 +44,11 @@ def find_recipe(name: str | Path, folder: Path | None = None) -> Path:
     """The file of a recipe.
 
     Args:
-        name: a path, or a packaged name, whole or its unique last part.
-        folder: where a relative path starts; the working folder by default.
+        name: A path, or the name of a packaged recipe, of which the last part is enough if it is unique.
+        folder: Folder that a relative path starts from; the working folder by default.
 
     Raises:
-        BadInput: there is none; the nearest names are given.
+        BadInput: There is no such recipe; the message suggests the nearest names.
     """
     text, known = str(name), packaged()
     path = (folder or Path.cwd()) / Path(name).expanduser()
@@ -77,14 +77,14 @@ def load_recipe(
     """The validated recipe of a file or packaged name.
 
     Args:
-        path_or_name: a file, or the name of a recipe that ships.
-        overrides: `key.sub=value`.
-        cwd: where relative paths of `path_or_name` and of overrides start; the working folder by default.
-        partial: accept null where the user has yet to fill something in (`data.root: null`), to show a recipe.
+        path_or_name: A file, or the name of a packaged recipe.
+        overrides: Arguments `key.sub=value`.
+        cwd: Folder that relative paths of `path_or_name` and of overrides start from; the working folder by default.
+        partial: Accept null for required values, which the user fills in later (`data.root: null`), to show a recipe.
 
     Raises:
-        BadInput: every problem with its place.
-        BrokenPlugin: a component cannot be loaded.
+        BadInput: The recipe is not valid; the message lists every problem with its position.
+        BrokenPlugin: A component cannot be loaded.
     """
     cwd = cwd or Path.cwd()
     file, files = find_recipe(path_or_name, cwd), _Files(cwd)
@@ -102,16 +102,16 @@ def load_recipe_text(
     source: str = "recipe",
     partial: bool = True,
 ) -> Recipe:
-    """The validated recipe of a text, such as a checkpoint carries.
+    """The validated recipe of a text, such as the text in a checkpoint.
 
     Args:
         text: YAML.
-        base: the folder its relative paths start from; the working folder by default.
-        overrides: `key.sub=value`.
-        allow_code: whether components may be `pkg.module:Class` or files.
-        bare_section: overrides change this section alone, and `steps=30` means `sample.steps=30`; None: any section.
-        source: how messages name the text.
-        partial: see load_recipe; a checkpoint's data need not be at hand.
+        base: Folder that its relative paths start from; the working folder by default.
+        overrides: Arguments `key.sub=value`.
+        allow_code: Whether components may be `pkg.module:Class` or files.
+        bare_section: See `Recipe.merge`.
+        source: Name of the text in messages.
+        partial: See `load_recipe`; by default the data of a checkpoint's recipe need not be available.
     """
     problems: list[Problem] = []
     renamed: dict[str, str] = {}
@@ -119,18 +119,23 @@ def load_recipe_text(
     if root is not None:
         legacy.rename(root, renamed, problems)
         if extends := root.get("extends"):
-            problems.append(Problem(extends.mark, "extends", "a recipe out of a checkpoint stands alone"))
+            problems.append(Problem(extends.mark, "extends", "a recipe from a checkpoint cannot extend another"))
     return read(root, Given(text, None, partial, allow_code), overrides, None, problems, renamed, bare_section)
 
 
 def load_component(kind: str, text: str, source: str = "command line") -> Spec:
-    """The component that a name, or a YAML mapping with `use:`, means.
+    """The component that a name or a YAML mapping with `use:` describes.
+
+    Args:
+        kind: Kind of component.
+        text: The name, or the mapping as YAML.
+        source: Name of the text in messages.
 
     Raises:
-        BadInput: it means none; the nearest names are given.
+        BadInput: There is no such component; the message suggests the nearest names.
     """
     if "{" not in text:
-        registry.find(kind, text)  # its message for a wrong name says it all
+        registry.find(kind, text)  # its message for a wrong name is the clearest
     problems: list[Problem] = []
     node = parse(text, source, Path.cwd(), problems)
     if node is None:
@@ -142,20 +147,28 @@ def load_component(kind: str, text: str, source: str = "command line") -> Spec:
 
 
 class _Files:
-    """Reads a file and those it extends into one tree.
+    """Reads a file and the recipes that it extends into one tree.
 
     Attributes:
-        cwd: paths in messages are relative to it.
-        problems: what is wrong so far.
-        renamed: old names -> new ones.
+        cwd: Folder that paths in messages are relative to.
+        problems: Problems found so far.
+        renamed: Old name -> new name, for the old names found.
     """
 
     def __init__(self, cwd: Path):
         self.cwd, self.problems, self.renamed = cwd, list[Problem](), dict[str, str]()
 
-    def tree(self, file: Path, seen: tuple[Path, ...] = ()) -> Node | None:
-        """The tree of a file over those of the recipes it extends; None where one of them cannot be had, for without it
-        nearly every key would seem to be missing."""
+    def tree(self, file: Path, children: tuple[Path, ...] = ()) -> Node | None:
+        """The tree of a file, merged over the recipes that it extends.
+
+        Args:
+            file: The file.
+            children: Files that extend this one, directly or not, to find circles.
+
+        Returns:
+            The tree; None if a recipe that is extended cannot be read, since nearly every key would then be reported as
+            missing.
+        """
         shown = str(file.relative_to(self.cwd)) if file.is_relative_to(self.cwd) else str(file)
         try:
             text = file.read_text(encoding="utf-8-sig")
@@ -169,10 +182,10 @@ class _Files:
         legacy.rename(root, self.renamed, self.problems)
         root.value.setdefault("name", Node(file.stem, root.mark))
         extends = root.value.pop("extends", None)
-        return root if extends is None else self._extended(root, extends, file, seen)
+        return root if extends is None else self._extended(root, extends, file, children)
 
-    def _extended(self, root: Node, extends: Node, file: Path, seen: tuple[Path, ...]) -> Node | None:
-        chain = (*seen, file.resolve())
+    def _extended(self, root: Node, extends: Node, file: Path, children: tuple[Path, ...]) -> Node | None:
+        chain = (*children, file.resolve())
         if not isinstance(extends.value, str):
             return self._refuse(extends, "expected the name or path of one recipe")
         try:

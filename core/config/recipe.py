@@ -1,4 +1,4 @@
-"""A recipe: the way from its tree to validated sections and unbuilt components, and back to text."""
+"""A recipe: validates its tree into sections and unbuilt components, and writes it as text again."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from pydantic import (
 from ..util import messages
 from . import legacy, registry, wording
 from .checks import cross_check
-from .components import Component, Conditions, Context, Section, exactly, tried
+from .components import Component, Conditions, Context, Section, exactly, try_build
 from .overrides import merge, overrides_tree
-from .sections import BESIDE, Eval, Process, Sample, Split, Train
+from .sections import SHARED_KEYS, Eval, Process, Sample, Split, Train
 from .spec import Spec, plain
 from .tree import BadRecipe, Mark, Node, Problem
 from .wording import SAMPLER, SPLIT
@@ -35,13 +35,13 @@ NO_RECIPE = "a recipe is a mapping that starts with `recipe: 1`"
 
 @dataclass(frozen=True)
 class Given:
-    """What a recipe was read from.
+    """The source of a recipe.
 
     Attributes:
-        text: as the user wrote it.
-        source: the file; None where the text came from elsewhere.
-        partial: whether nulls that the user has yet to fill in were accepted.
-        allow_code: whether components may be `pkg.module:Class` or files.
+        text: The text as the user wrote it.
+        source: The file; None if the text did not come from a file.
+        partial: Whether null is accepted for required values, which the user fills in later.
+        allow_code: Whether components may be `pkg.module:Class` or files.
     """
 
     text: str
@@ -53,44 +53,44 @@ class Given:
 class Recipe(Section):
     """One recipe, ready to be built: its sections, the unbuilt components, and its keys with their texts.
 
-    `split` is a key of the `data` section; `sampler` is `use` and the sampler's own keys of the `sample` section.
-    `x-...` keys are free for notes and anchors.
+    `split` is a key of the `data` section; `sampler` holds `use` and the sampler's parameters, which are keys of the
+    `sample` section. Keys `x-...` are for notes and anchors.
     """
 
     recipe: Annotated[Literal[1], BeforeValidator(exactly((1,)))]
     """format of the recipe: 1"""
     name: str = ""
-    """name of the recipe and of its run folder; the file's name by default"""
+    """name of the recipe and of its run folder; default: the file's name"""
     about: str = ""
-    """one line on what it is for"""
+    """purpose of the recipe, in one line"""
     seed: int = 0
-    """of everything random: weights, order, noise, drops, crops"""
+    """seed of all random numbers: initial weights, order of examples, noise, dropped conditions, augmentation"""
     modality: Annotated[Spec, Component("modality")]
-    """what is made: pictures or sound, and their size, channels and rate"""
-    data: Annotated[Spec, Component("dataset", beside=("split",))]
-    """the examples, and `split`: the share kept for validation"""
+    """kind of media to generate, such as image or audio, with size, channels and rate"""
+    data: Annotated[Spec, Component("dataset", section_keys=("split",))]
+    """dataset of examples; `split` sets the share for validation"""
     split: Split = Field(default_factory=Split, alias=SPLIT)
-    """how examples are shared between training and validation"""
+    """how examples are divided between training and validation"""
     codec: Annotated[Spec, Component("codec")] | None = None
-    """media <-> the tensor that is diffused; null: the modality's own"""
+    """converts media to the diffused tensor and back; null: the modality's default"""
     network: Annotated[Spec, Component("network")]
-    """the network that is trained"""
+    """network to train"""
     conditioning: Conditions = Field(default_factory=dict)
-    """what samples can be asked for, by name"""
+    """conditions of the model, by name, such as a class label"""
     process: Process = Field(default_factory=Process)
-    """what is diffused how"""
+    """diffusion process: noise schedule, parameterization, noise conditioning"""
     objective: Annotated[Spec, Component("objective", "denoising")] = Spec("objective", "denoising")
-    """what training minimises"""
+    """loss that training minimises"""
     train: Train = Field(default_factory=Train)
-    """the training loop"""
+    """settings of the training loop"""
     sample: Sample = Field(default_factory=Sample)
-    """how samples are made"""
-    sampler: Annotated[Spec, Component("sampler", DEFAULT_SAMPLER, beside=tuple(sorted(BESIDE[("sample",)])))] = Field(
-        default=Spec("sampler", DEFAULT_SAMPLER), alias=SAMPLER
-    )
-    """the sampler and its parameters"""
+    """settings of sampling"""
+    sampler: Annotated[
+        Spec, Component("sampler", DEFAULT_SAMPLER, section_keys=tuple(sorted(SHARED_KEYS[("sample",)])))
+    ] = Field(default=Spec("sampler", DEFAULT_SAMPLER), alias=SAMPLER)
+    """sampler and its parameters"""
     eval: Eval = Field(default_factory=Eval)
-    """how a run is measured"""
+    """settings of evaluation"""
 
     _given: Given = PrivateAttr(default_factory=lambda: Given(""))
     _tree: Node | None = PrivateAttr(default=None)
@@ -98,7 +98,7 @@ class Recipe(Section):
     @model_validator(mode="before")
     @classmethod
     def _separate(cls, data: Any) -> Any:
-        """The two mappings that hold a component's keys beside a section's, as two fields each."""
+        """Split the two mappings that hold keys of a component and of a section into one field for each."""
         out = {k: v for k, v in data.items() if not k.startswith("x-")}
         if out.get("objective", "") is None:  # a heading with nothing under it
             del out["objective"]
@@ -107,9 +107,9 @@ class Recipe(Section):
             out[SPLIT] = examples.get("split")
             out["data"] = {k: v for k, v in examples.items() if k != "split"}
         if isinstance(sample, dict):
-            own = BESIDE[("sample",)]
-            out["sample"] = {k: v for k, v in sample.items() if k in own}
-            sample = {k: v for k, v in sample.items() if k not in own}
+            section_keys = SHARED_KEYS[("sample",)]
+            out["sample"] = {k: v for k, v in sample.items() if k in section_keys}
+            sample = {k: v for k, v in sample.items() if k not in section_keys}
         return out if sample is None else {**out, SAMPLER: sample}
 
     @field_validator("*", mode="wrap")
@@ -125,17 +125,17 @@ class Recipe(Section):
 
     @property
     def text(self) -> str:
-        """The recipe as given: the file's text, without what it extends and without overrides."""
+        """The recipe as written: the file's text, without the recipe that it extends and without overrides."""
         return self._given.text
 
     @property
     def source(self) -> Path | None:
-        """The file it was read from; None where it came out of a checkpoint."""
+        """The file it was read from; None if it came from a checkpoint."""
         return self._given.source
 
     @property
     def sample_seed(self) -> int:
-        """The seed of its samples: `sample.seed`, or the recipe's."""
+        """The seed for sampling: `sample.seed`, or the recipe's seed if that is null."""
         return self.seed if self.sample.seed is None else self.sample.seed
 
     @property
@@ -144,14 +144,14 @@ class Recipe(Section):
         return self._given.allow_code
 
     def resolved(self) -> dict[str, Any]:
-        """The recipe as plain values with every default explicit; paths are absolute."""
+        """The recipe as plain values, with every default written out and absolute paths."""
         values = {name: plain(getattr(self, name)) for name in type(self).model_fields}
         values["data"]["split"] = values.pop("split")
         values["sample"] = {**values.pop("sampler"), **values["sample"]}
         return values
 
     def dump(self) -> str:
-        """YAML text that loads back to the same recipe, wherever it is put."""
+        """YAML text that loads as the same recipe from any folder."""
         return dump(self.resolved())
 
     def merge(
@@ -164,10 +164,11 @@ class Recipe(Section):
         """A new recipe with overrides applied.
 
         Args:
-            overrides: `key.sub=value`.
-            bare_section: they change this section alone, and `steps=30` means `sample.steps=30`; None: any section.
-            cwd: where their relative paths start; the working folder by default.
-            allow_code: whether components may name code from now on; None: as before.
+            overrides: Arguments `key.sub=value`.
+            bare_section: The only section that may change, such as "sample": `steps=30` then means
+                `sample.steps=30`. None: any section.
+            cwd: Folder that their relative paths start from; the working folder by default.
+            allow_code: Whether the new recipe may name code; None: the same as for this recipe.
         """
         given = self._given if allow_code is None else replace(self._given, allow_code=allow_code)
         return read(self._tree, given, overrides, cwd or Path.cwd(), bare_section=bare_section)
@@ -182,19 +183,22 @@ def read(
     renamed: dict[str, str] | None = None,
     bare_section: str | None = None,
 ) -> Recipe:
-    """Overrides over a tree, then validation.
+    """Apply overrides to a tree, then validate it.
 
     Args:
-        root: the tree, its old keys renamed already.
-        given: where it came from.
-        overrides: see Recipe.merge.
-        cwd: see Recipe.merge.
-        problems: what was found wrong so far.
-        renamed: old names -> new ones that were met so far.
-        bare_section: see Recipe.merge.
+        root: The tree, in which old keys are renamed already.
+        given: The source of the recipe.
+        overrides: See `Recipe.merge`.
+        cwd: See `Recipe.merge`.
+        problems: Problems found so far.
+        renamed: Old name -> new name, for the old names found so far.
+        bare_section: See `Recipe.merge`.
+
+    Returns:
+        The validated recipe.
 
     Raises:
-        BadRecipe: every problem at once.
+        BadRecipe: The recipe is not valid; the message lists every problem.
     """
     cwd, problems, renamed = cwd or Path.cwd(), list(problems or ()), dict(renamed or {})
     if bare_section:
@@ -222,7 +226,7 @@ def _validated(root: Node, context: Context, problems: list[Problem]) -> Recipe:
         problems += wording.problems(wording.reworded(error, Recipe, data), root)
     good = context.good
     if good.get("codec", "") is None and "modality" in good:
-        good["codec"] = _own_codec(good["modality"], root, context, problems)
+        good["codec"] = _default_codec(good["modality"], root, context, problems)
     cross_check(root, good, problems)
     if problems or recipe is None:
         raise BadRecipe(problems)
@@ -232,11 +236,11 @@ def _validated(root: Node, context: Context, problems: list[Problem]) -> Recipe:
     return recipe
 
 
-def _own_codec(modality: Spec, root: Node, context: Context, problems: list[Problem]) -> Spec | None:
-    """The codec that the modality's class names, for recipes without one."""
-    own = getattr(tried(modality, context.partial), "codec", None)
-    if isinstance(own, str):
-        return TypeAdapter(Annotated[Spec, Component("codec")]).validate_python(own, context=context)
+def _default_codec(modality: Spec, root: Node, context: Context, problems: list[Problem]) -> Spec | None:
+    """The default codec, which the modality's class names, for recipes without a codec."""
+    default = getattr(try_build(modality, context.partial), "codec", None)
+    if isinstance(default, str):
+        return TypeAdapter(Annotated[Spec, Component("codec")]).validate_python(default, context=context)
     known = [n for n in registry.names("codec") if n.startswith(f"{modality.use}/")] or registry.names("codec")
     at = root.get("codec") or root
     problems.append(Problem(at.key or at.mark, "codec", f"needs a codec, one of: {', '.join(known)}"))
@@ -244,7 +248,7 @@ def _own_codec(modality: Spec, root: Node, context: Context, problems: list[Prob
 
 
 def _place(value: Any, path: wording.Loc, root: Node) -> None:
-    """Write into every Spec where it stands."""
+    """Set the position in the recipe on every Spec."""
     inside: list[tuple[int | str, Any]] = []
     if isinstance(value, Spec):
         value.where = f"{root.place(path)}: {wording.path_of(path)}"
@@ -264,7 +268,7 @@ def _bare(override: str, section: str) -> str:
     first, dot, _ = name.partition(".")
     if first == section and dot:
         return override
-    others = {*Recipe.model_fields, *legacy.KEYS} - {"split", "sampler", *BESIDE.get((section,), ())}
+    others = {*Recipe.model_fields, *legacy.KEYS} - {"split", "sampler", *SHARED_KEYS.get((section,), ())}
     if first in others:
         messages.bad_input(
             f"command line: {override}: only {section}.* can change here; the rest is part of the checkpoint"

@@ -1,7 +1,7 @@
-"""name -> component class. A built-in component is found by its file; a plugin by an entry point `sonolux.<kind>`.
+"""Registry: name -> component class. Built-in components are found by file, plugins by entry point `sonolux.<kind>`.
 
-Names are read from folders and package metadata: nothing is imported until it is used, and importing this module loads
-no torch. `pkg.module:Class` and `./file.py:Class` name any class without registering it.
+Names are read from folders and package metadata. A component is imported when it is used, and importing this module
+does not load torch. `pkg.module:Class` and `./file.py:Class` name a class that is not registered.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ PACKAGE = __name__.split(".")[0]
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the components of a kind stand.
+    """Location and base class of the components of a kind.
 
-    Every .py file of the folder is a component, named after the file, except `base.py`, files that start with `_`, and
-    `helpers`. Its class is the one public class that the file defines.
+    Every .py file of the folder is a component with the file's name, except `base.py`, files that start with `_`, and
+    `helpers`. Its class is the only public class that the file defines.
 
     Attributes:
-        folder: below the package; `*` stands for each modality, whose name goes before the component's.
-        contract: `module:Class` that states what the kind has; "": any class.
-        noun: what messages call one component of the kind; "": the kind's name.
-        helpers: stems of files that are no components.
+        folder: Folder in the package; `*` matches each modality, whose name is the prefix of the component's name.
+        contract: `module:Class`, the base class or protocol of the kind; "": any class.
+        noun: Name of one component of the kind in messages; "": the kind's name.
+        helpers: Stems of files that are not components.
     """
 
     folder: str
@@ -74,12 +74,12 @@ LAYOUT = {
     "output": Layout("modalities/*/outputs", "core.types:Output"),
 }
 
-_FOREIGN: set[str] = set()  # source files of components that are not sonolux's own
+_THIRD_PARTY_FILES: set[str] = set()  # source files of components that are not built in
 
 
 @dataclass(frozen=True)
 class Description:
-    """What is known of a component: its kind, name, source, first docstring line and parameters, hidden ones too."""
+    """A component's kind, name, source, first docstring line and parameters, including hidden ones."""
 
     kind: str
     name: str
@@ -94,15 +94,19 @@ def kinds() -> list[str]:
 
 
 def layout(kind: str) -> Layout:
-    """Where the components of a kind stand. Raises BadInput, with the nearest kind, where there is no such kind."""
+    """The layout of a kind.
+
+    Raises:
+        BadInput: There is no such kind; the message suggests the nearest one.
+    """
     kind = legacy.kind_of(kind)
     if kind not in LAYOUT:
-        bad_input(f"{kind!r} is no kind of component{did_you_mean(kind, LAYOUT) or '.'} Known: {', '.join(LAYOUT)}")
+        bad_input(f"{kind!r} is not a kind of component{did_you_mean(kind, LAYOUT) or '.'} Known: {', '.join(LAYOUT)}")
     return LAYOUT[kind]
 
 
 def noun(kind: str) -> str:
-    """What messages call one component of the kind."""
+    """Name of one component of the kind in messages."""
     return layout(kind).noun or legacy.kind_of(kind)
 
 
@@ -110,7 +114,7 @@ def noun(kind: str) -> str:
 
 
 def builtins(kind: str) -> dict[str, Path]:
-    """name -> file of the built-in components of a kind."""
+    """Name -> file, for the built-in components of a kind."""
     place = layout(kind)
     if kind == "modality":
         return {f.parent.name: f for f in sorted((ROOT / place.folder).glob("*/modality.py"))}
@@ -134,7 +138,7 @@ def _builtin(kind: str, name: str, file: Path) -> type:
 
 
 def _own_classes(module: ModuleType) -> dict[str, type]:
-    """The classes that a module defines, those that it imports left out."""
+    """The classes that a module defines, without those that it imports."""
     return {n: c for n, c in vars(module).items() if inspect.isclass(c) and c.__module__ == module.__name__}
 
 
@@ -151,7 +155,7 @@ def _imported(module: str, what: str) -> ModuleType:
 
 
 def plugins(kind: str) -> dict[str, list[EntryPoint]]:
-    """name -> the entry points that claim it, from metadata alone; a name that several claim is unusable."""
+    """Name -> the entry points that register it, from metadata only; a name with several entry points is unusable."""
     layout(kind)
     kind = legacy.kind_of(kind)
     groups = [f"{PACKAGE}.{k}" for k in (kind, *legacy.old_kinds(kind))]
@@ -164,29 +168,29 @@ def plugins(kind: str) -> dict[str, list[EntryPoint]]:
 
 @lru_cache(maxsize=4)
 def _points(path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
-    """This package's entry points in every distribution on the path; reading them all takes milliseconds, so once."""
+    """This package's entry points in every distribution on the path; cached, since reading takes milliseconds."""
     found = entry_points()
     groups = [g for g in found.groups if g.startswith(f"{PACKAGE}.")]
     return tuple(point for group in groups for point in found.select(group=group))
 
 
 def distribution(point: EntryPoint) -> str:
-    """`name version` of the distribution that brings an entry point."""
+    """`name version` of the distribution that contains an entry point."""
     return f"{point.dist.name} {point.dist.version}" if point.dist else "an unknown distribution"
 
 
-def trouble(kind: str, name: str, claims: list[EntryPoint]) -> str | None:
-    """Why a plugin's name cannot be used, or None."""
+def unusable_reason(kind: str, name: str, claims: list[EntryPoint]) -> str | None:
+    """Why a plugin's name cannot be used; None if it can."""
     if len(claims) > 1:
         return f"is claimed by {' and by '.join(distribution(p) for p in claims)}: uninstall one of them"
     bare = "/" not in name and kind != "modality"  # a modality's name is the prefix of its components
     if bare or name in builtins(kind) or name.split("/")[0] in builtins("modality"):
-        return f"of {distribution(claims[0])} takes a name of sonolux's own: a plugin's component is called prefix/name"
+        return f"of {distribution(claims[0])} uses a name reserved for sonolux: call a plugin's component prefix/name"
     return None
 
 
 def _plugin(kind: str, name: str, claims: list[EntryPoint]) -> type:
-    reason = trouble(kind, name, claims)
+    reason = unusable_reason(kind, name, claims)
     if reason:
         broken(f"{kind} {name!r} {reason}")
     point = claims[0]
@@ -204,8 +208,8 @@ def _plugin(kind: str, name: str, claims: list[EntryPoint]) -> type:
 
 
 def plugin_file(file: str) -> bool:
-    """Whether a source file is that of a component which is not sonolux's own and was named in this process."""
-    return file in _FOREIGN
+    """Whether a source file defines a component that is not built in and was loaded in this process."""
+    return file in _THIRD_PARTY_FILES
 
 
 # --- any class ---
@@ -217,7 +221,7 @@ def is_code(use: str) -> bool:
 
 
 def code_path(use: str, base: Path | None) -> str:
-    """`./file.py:Class` with the file made absolute, relative to `base`; anything else as it is."""
+    """`./file.py:Class` with the file's path made absolute, relative to `base`; anything else unchanged."""
     place, _, name = use.rpartition(":")
     if not place.endswith(".py"):
         return use
@@ -267,35 +271,39 @@ def _local_module(file: Path, what: str) -> ModuleType:
 
 def names(kind: str) -> list[str]:
     """Every registered name of a kind, built-in and plugin, without importing any."""
-    own = builtins(kind)
-    return [*own, *(n for n in sorted(plugins(kind)) if n not in own)]
+    built_in = builtins(kind)
+    return [*built_in, *(n for n in sorted(plugins(kind)) if n not in built_in)]
 
 
 def find(kind: str, use: str, base: Path | None = None, allow_code: bool = True) -> type:
     """The class that `use` names.
 
     Args:
-        kind: one of `kinds()`.
-        use: a registered name, `pkg.module:Class`, or `./file.py:Class` relative to `base`.
-        base: the working folder by default.
-        allow_code: whether `use` may name code.
+        kind: One of `kinds()`.
+        use: A registered name, `pkg.module:Class`, or `./file.py:Class` relative to `base`.
+        base: Folder that relative paths start from; the working folder by default.
+        allow_code: Whether `use` may name code.
+
+    Returns:
+        The class.
 
     Raises:
-        BadInput: there is no such component (the nearest names are given), or code is named without `allow_code`.
-        BrokenPlugin: it exists, but cannot be loaded or has a constructor that no recipe can describe.
+        BadInput: There is no such component (the message suggests the nearest names), or code is named without
+            `allow_code`.
+        BrokenPlugin: It exists, but cannot be loaded, or its constructor cannot be described by a recipe.
     """
     called, kind = noun(kind), legacy.kind_of(kind)
-    own = builtins(kind)
-    use = legacy.component(kind, use, own, {})
+    built_in = builtins(kind)
+    use = legacy.component(kind, use, built_in, {})
     if is_code(use):
         if not allow_code:
             bad_input(
-                f"{called} {use!r} names code, and a recipe out of a checkpoint may name registered components only; "
+                f"{called} {use!r} names code, and a recipe from a checkpoint may name registered components only; "
                 "if you trust the checkpoint, pass --allow-code"
             )
         cls = _code(kind, use, base)
-    elif use in own:
-        cls = _builtin(kind, use, own[use])
+    elif use in built_in:
+        cls = _builtin(kind, use, built_in[use])
     elif claims := plugins(kind).get(use):
         cls = _plugin(kind, use, claims)
     else:
@@ -305,15 +313,15 @@ def find(kind: str, use: str, base: Path | None = None, allow_code: bool = True)
         accepted = f" Known: {', '.join(known)}" if known else " None is installed"
         bad_input(f"there is no {called} {use!r}{did_you_mean(use, known) or '.'}{accepted}")
     _check_class(kind, use, cls)
-    if use not in own:
+    if use not in built_in:
         _check_contract(kind, use, cls)
-        _FOREIGN.add(getattr(sys.modules.get(cls.__module__), "__file__", None) or "")
+        _THIRD_PARTY_FILES.add(getattr(sys.modules.get(cls.__module__), "__file__", None) or "")
     return cls
 
 
 def _check_class(kind: str, use: str, cls: type) -> None:
     if not inspect.isclass(cls):
-        broken(f"{kind} {use!r} is {cls!r}, which is no class")
+        broken(f"{kind} {use!r} is {cls!r}, which is not a class")
     if inspect.isabstract(cls):
         missing = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))
         broken(f"{kind} {use!r}: class {cls.__qualname__} lacks {missing}")
@@ -324,24 +332,24 @@ def _check_class(kind: str, use: str, cls: type) -> None:
 
 
 def _check_contract(kind: str, use: str, cls: type) -> None:
-    """Raise BrokenPlugin where a class has none of the methods of its kind: another class of the file was meant."""
-    stated = contract(kind)
-    methods = [] if stated is None else [n for n, m in vars(stated).items() if callable(m) and n[0] != "_"]
-    if stated is not None and methods and not any(hasattr(cls, n) for n in methods):
+    """Raise BrokenPlugin if a class has none of its kind's methods: probably another class of the file was meant."""
+    base = contract(kind)
+    methods = [] if base is None else [n for n, m in vars(base).items() if callable(m) and n[0] != "_"]
+    if base is not None and methods and not any(hasattr(cls, n) for n in methods):
         broken(
             f"{kind} {use!r}: class {cls.__qualname__} is no {kind}: it has none of {', '.join(methods)}; see "
-            f"{stated.__module__}.{stated.__name__}"
+            f"{base.__module__}.{base.__name__}"
         )
 
 
 def contract(kind: str) -> type | None:
-    """The class that states what a kind has; None where any class will do."""
+    """The base class or protocol of a kind; None if any class is accepted."""
     module, _, name = layout(kind).contract.partition(":")
     return getattr(importlib.import_module(f"{PACKAGE}.{module}"), name) if name else None
 
 
 def source(kind: str, use: str) -> str:
-    """Where a component comes from: `sonolux`, a plugin's `name version`, or the code it names."""
+    """Where a component comes from: `sonolux`, a plugin's `name version`, or the code that `use` names."""
     if is_code(use):
         return use
     if use in builtins(kind):
@@ -350,6 +358,6 @@ def source(kind: str, use: str) -> str:
 
 
 def describe(kind: str, use: str, base: Path | None = None) -> Description:
-    """First docstring line and parameters (type, default, text) of a component. Raises what `find` raises."""
+    """First docstring line and parameters (type, default, text) of a component. Raises the same errors as `find`."""
     cls = find(kind, use, base)
     return Description(kind, use, source(kind, use), about(cls), tuple(parameters(cls, kind).values()))

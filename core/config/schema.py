@@ -1,7 +1,7 @@
-"""The JSON schema (draft-07) of recipes, for editors: pydantic's own, of the models that validation uses.
+"""The JSON schema (draft-07) of recipes, for editors. It is pydantic's schema of the models that validation uses.
 
-A component is `if use = X then {its parameters}`, one for each X, under `allOf`, beside an enum of the names: so an
-editor completes both, and flags what validation would flag.
+A component is an enum of names and, under `allOf`, one rule `if use = X then {its parameters}` for each name X. An
+editor can then complete names and parameters, and mark what validation would refuse.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from .sections import Sample, Split
 from .signature import about
 from .wording import SAMPLER, SPLIT
 
-CODE = {"type": "string", "pattern": ":", "description": "pkg.module:Class, or ./file.py:Class beside the recipe"}
+CODE = {"type": "string", "pattern": ":", "description": "pkg.module:Class, or ./file.py:Class relative to the recipe"}
 REFERENCE = "#/definitions/"
 
 
 class Draft07(GenerateJsonSchema):
-    """pydantic's schema in the words of draft-07, which editors know."""
+    """pydantic's schema with the keywords of draft-07, which editors support."""
 
     def tuple_schema(self, schema: Any) -> dict[str, Any]:
-        """A list whose items have a schema each."""
-        made = super().tuple_schema(schema)
-        if "prefixItems" in made:
-            made["items"] = made.pop("prefixItems")
-        return made
+        """A list with one schema for each item."""
+        rule = super().tuple_schema(schema)
+        if "prefixItems" in rule:
+            rule["items"] = rule.pop("prefixItems")
+        return rule
 
     def field_title_should_be_set(self, schema: Any) -> bool:
-        """No titles: the names of the keys say it."""
+        """No titles: the key names are enough."""
         return False
 
 
 def schema() -> dict[str, Any]:
-    """The schema of a whole recipe. Imports every component; a plugin that cannot be loaded is only named."""
+    """The schema of a whole recipe. Imports every component; a plugin that cannot be loaded is listed by name only."""
     definitions: dict[str, Any] = {kind: component(kind) for kind in registry.kinds()}
     top = section(Recipe, definitions)
     data, sample = section(Split, definitions), section(Sample, definitions)
@@ -55,23 +55,25 @@ def schema() -> dict[str, Any]:
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "sonolux recipe",
         "required": ["recipe"],
-        # What a recipe extends may hold the rest.
+        # The recipe that is extended may contain the other sections.
         "if": {"not": {"required": ["extends"]}},
         "then": {"required": ["recipe", "modality", "data", "network"]},
-        "patternProperties": {"^x-": {"description": "free for notes and anchors"}},
+        "patternProperties": {"^x-": {"description": "for notes and anchors"}},
         "definitions": definitions,
     }
 
 
-def component(kind: str, beside: dict[str, Any] | None = None, default: str | None = None) -> dict[str, Any]:
-    """A component of a kind: its bare name, or a mapping with `use:`.
+def component(
+    kind: str, section_properties: dict[str, Any] | None = None, default: str | None = None
+) -> dict[str, Any]:
+    """The schema of a component: its name, or a mapping with `use:`.
 
     Args:
-        kind: one of `registry.kinds()`.
-        beside: properties of the section that shares the mapping.
-        default: the component that a mapping without `use:` means.
+        kind: One of `registry.kinds()`.
+        section_properties: Properties of the section that shares the mapping.
+        default: The component that a mapping without `use:` means.
     """
-    names, beside = registry.names(kind), beside or {}
+    names, section_properties = registry.names(kind), section_properties or {}
     use: dict[str, Any] = {"anyOf": [{"enum": names}, CODE]}
     if default is not None:
         use["default"] = default
@@ -81,13 +83,13 @@ def component(kind: str, beside: dict[str, Any] | None = None, default: str | No
             cls = registry.find(kind, name)
         except BrokenPlugin:
             continue
-        properties = {"use": {}, **parameters(cls, kind), **beside}
+        properties = {"use": {}, **parameters(cls, kind), **section_properties}
         then = {"description": about(cls), "properties": properties, "additionalProperties": False}
         case: dict[str, Any] = {"properties": {"use": {"const": name}}}
         if name != default:
             case["required"] = ["use"]
         cases.append({"if": case, "then": then})
-    mapping = {"type": "object", "properties": {"use": use, **beside}, "allOf": cases}
+    mapping = {"type": "object", "properties": {"use": use, **section_properties}, "allOf": cases}
     return {"if": {"type": "object"}, "then": mapping, "else": {"anyOf": [{"enum": names}, CODE]}}
 
 
@@ -99,16 +101,16 @@ def parameters(cls: type, kind: str) -> dict[str, Any]:
 
 
 def section(model: type[BaseModel], definitions: dict[str, Any]) -> dict[str, Any]:
-    """The object schema of a section; those of sections inside it are added to the definitions."""
-    made = model.model_json_schema(schema_generator=Draft07, ref_template=REFERENCE + "{model}")
-    definitions.update(_mended(made.pop("$defs", {})))
-    return {"properties": {}, **_mended(made)}
+    """The object schema of a section; schemas of nested sections are added to `definitions`."""
+    rule = model.model_json_schema(schema_generator=Draft07, ref_template=REFERENCE + "{model}")
+    definitions.update(_cleaned(rule.pop("$defs", {})))
+    return {"properties": {}, **_cleaned(rule)}
 
 
-def _mended(rule: Any) -> Any:
-    """Without words that draft-07 or a reader has no use for, and with references to components."""
+def _cleaned(rule: Any) -> Any:
+    """Remove keywords that draft-07 does not have or that do not help a reader, and complete component references."""
     if isinstance(rule, list):
-        return [_mended(r) for r in rule]
+        return [_cleaned(r) for r in rule]
     if not isinstance(rule, dict):
         return rule
     out = {}
@@ -117,12 +119,12 @@ def _mended(rule: Any) -> Any:
             continue
         if name == "$ref" and not value.startswith("#"):
             value = REFERENCE + value.rpartition("/")[2]
-        out[name] = value if name == "default" else _mended(value)
+        out[name] = value if name == "default" else _cleaned(value)
     return out
 
 
 def _inlined(rule: Any, definitions: dict[str, Any]) -> Any:
-    """With the sections of a component written out: a name of theirs may be another component's too."""
+    """Replace references to a component's nested sections by their content: other components may use the same names."""
     if isinstance(rule, list):
         return [_inlined(r, definitions) for r in rule]
     if not isinstance(rule, dict):

@@ -12,135 +12,135 @@ from .spec import Spec
 
 
 class Process(Section):
-    """What is diffused how, and what the network's output means."""
+    """The diffusion process: noise schedule, parameterization and noise conditioning."""
 
     schedule: Annotated[Spec, Component("schedule", "edm")] = Spec("schedule", "edm")
-    """noise schedule: alpha(t), sigma(t)"""
+    """noise schedule: alpha(t) and sigma(t)"""
     parameterization: Annotated[Spec, Component("parameterization", "edm")] = Spec("parameterization", "edm")
-    """what the network puts out"""
+    """what the network's output means, such as eps, x0 or v"""
     noise_conditioning: Annotated[Spec, Component("noise_conditioning", "c_noise")] = Spec(
         "noise_conditioning", "c_noise"
     )
-    """how the noise level is given to the network"""
+    """number, computed from the noise level, that the network receives"""
 
 
 class Ema(Section):
-    """Exponential moving average of the weights; samples are made from it."""
+    """Exponential moving average of the weights, which sampling uses."""
 
     half_life: Annotated[float, Range(above=0)] = 500.0
-    """steps after which a weight's past counts half; shorter at the start of a run (a tenth of the steps made)"""
+    """half-life of the average in optimiser steps; early in a run, a tenth of the steps made so far"""
 
 
 class Train(Section):
     """The training loop."""
 
     steps: Annotated[int, Range(1)] | None = None
-    """optimiser steps; give this or `minutes`"""
+    """limit in optimiser steps; give this or `minutes`"""
     minutes: Annotated[float, Range(above=0)] | None = None
-    """wall-clock minutes, previews and saves included; the learning rate decays over them"""
+    """limit in wall-clock minutes, including previews and checkpoints; the learning rate decays over this time"""
     measured_steps: Annotated[int, Range(1)] | None = None
-    """steps at which the quality that the recipe states was measured; a run of minutes that makes fewer says so"""
+    """steps at which the recipe's stated quality was measured; a run limited by `minutes` reports if it made fewer"""
     batch: Annotated[int, Range(1)] = 32
-    """samples an optimiser step, over all processes"""
+    """samples per optimiser step, over all processes"""
     accumulate: Annotated[int, Range(1)] = 1
-    """parts a batch is split into, to save memory"""
+    """number of parts a batch is split into (gradient accumulation), to save memory"""
     workers: Annotated[int, Range(0)] | Literal["auto"] = "auto"
-    """processes that read data ahead; they change no result; auto: for a GPU as many as reading costs, else none"""
+    """processes that load data; results do not depend on it; auto: on a GPU by the loading time, otherwise 0"""
     optimizer: Annotated[Spec, Component("optimizer", "adamw")] = Spec("optimizer", "adamw")
-    """update rule"""
+    """optimiser"""
     warmup: Annotated[int, Range(0)] = 100
     """steps over which the learning rate rises from 0"""
     decay: Literal["cosine", "none"] = "cosine"
-    """how the learning rate falls after warm-up: to 0 along a cosine, or not at all"""
+    """decay of the learning rate after warm-up: to 0 along a cosine, or none"""
     clip: Annotated[float, Range(0)] = 1.0
     """largest norm of the gradient; 0: no clipping"""
     ema: Ema = Ema()
-    """average of the weights"""
+    """exponential moving average of the weights"""
     precision: Literal["auto", "float32", "bf16"] = "auto"
-    """bf16: autocast; auto: bf16 where the processor or GPU computes in it, float32 elsewhere"""
+    """bf16: autocast; auto: bf16 if the CPU or GPU supports it in hardware, otherwise float32"""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """where to train; auto: cuda, then mps, then cpu"""
+    """training device; auto: cuda, then mps, then cpu"""
     save_every: Annotated[int, Range(1)] | None = None
-    """steps between checkpoints; null: ten a run"""
+    """steps between checkpoints; null: ten checkpoints per run"""
     keep: Annotated[int, Range(1)] = 3
-    """how many of the last checkpoints stay on disk"""
+    """number of latest checkpoints that stay on disk"""
     preview_every: Annotated[int, Range(1)] | None = None
-    """steps between previews; null: five a run"""
+    """steps between previews; null: five previews per run"""
     log_every: Annotated[int, Range(1)] = 20
     """steps between lines of metrics.jsonl"""
 
 
 class Sample(Section):
-    """How samples are made; `use` and its parameters are the sampler's."""
+    """Settings of sampling; `use` names the sampler, whose parameters are keys of the same mapping."""
 
     timesteps: Annotated[Spec, Component("timesteps", "karras")] = Spec("timesteps", "karras")
-    """where the sampler evaluates between noise and data"""
+    """timestep spacing: noise levels at which the sampler evaluates the network"""
     steps: Annotated[int, Range(1)] = 20
-    """steps of the sampler"""
+    """sampling steps"""
     calibrated: bool = True
-    """use the checkpoint's calibrated plan of as many steps, where sampler and timesteps are the recipe's own"""
+    """use the checkpoint's calibrated plan for this number of steps, if sampler and timesteps are the recipe's"""
     guidance: Annotated[Spec | list[Spec], Component("guidance", many=True)] | None = None
-    """how conditions are strengthened: a guidance, or a list of them that act in turn; null: not at all"""
+    """guidance, or a list of guidances applied in this order; null: none"""
     count: Annotated[int, Range(1, 100_000)] = 16
-    """samples to make; they are kept in memory until all are made"""
+    """number of samples; all stay in memory until the last is generated"""
     seed: int | None = None
-    """seed of the noise; null: the recipe's"""
+    """seed of the noise; null: the recipe's seed"""
     batch: Annotated[int, Range(1)] = 16
-    """samples made at a time; does not change them"""
+    """samples generated together; results do not depend on it"""
     label: Free = "cycle"
-    """a class (name or index), a list of them, `cycle` through all in turn, or null: unconditional"""
+    """class (name or index), a list of classes, `cycle`: all classes in turn, or null: unconditional"""
     conditions: dict[str, Free] = Field(default_factory=dict)
-    """values of other conditions, by name: one value, or a list that is cycled"""
+    """values of other conditions, by name: one value, or a list that is repeated over the samples"""
     seconds: Free = None
-    """length of a sound in seconds, or a list that is cycled; null: the recipe's, or the data's where that is masked"""
+    """length along the time axis in seconds, or a list that is repeated; null: the recipe's, or lengths of the data"""
     size: Free = None
-    """pixels of a picture: one number or [height, width]; null: the recipe's"""
+    """size along the spatial axes in elements, such as pixels: one number or [height, width]; null: the recipe's"""
     loop: bool = False
-    """seamless loops: the end of a sound leads into its beginning; a picture tiles in both directions"""
+    """seamless output: the end continues into the beginning along each axis that can wrap (time; height and width)"""
     windows: Annotated[float, Range(0, 0.9)] | None = None
-    """longer or larger than trained, from windows of the trained size that overlap by this share; null: in one piece"""
+    """overlap, as a share, of windows of the trained size that cover longer or larger samples; null: no windows"""
     output: Annotated[Spec, Component("output")] | None = None
-    """how samples are finished and written, such as audio/file; null: as the modality does"""
+    """how samples are post-processed and written, such as audio/file; null: the modality's default"""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
-    """where to sample"""
+    """sampling device; auto: cuda, then mps, then cpu"""
     precision: Literal["float32", "bf16"] = "float32"
-    """bf16 is faster and repeats only to about 1e-2"""
+    """bf16 is faster, and reproducible to about 1e-2 only"""
 
 
 class Eval(Section):
-    """How a run is measured."""
+    """Settings of evaluation."""
 
     count: Annotated[int, Range(8)] = 500
-    """samples to make for the metrics"""
+    """samples to generate for the metrics"""
     metrics: Metrics = Field(default_factory=list)
-    """how features of samples are compared with those of real examples; null or empty: by the standard metrics"""
+    """metrics that compare features of samples and of real examples; null or empty: the standard metrics"""
     feature: Annotated[Spec, Component("feature")] | None = None
-    """what describes an example in numbers; null: the modality's own, which needs no weights"""
+    """feature extractor of the metrics; null: the modality's default, which needs no trained weights"""
     real_examples: Annotated[int, Range(8)] = 10000
-    """real training examples that are looked at, spread evenly, where there are more"""
+    """largest number of training examples to compare with; of a larger dataset, an evenly spaced subset is used"""
     repeats: Annotated[int, Range(10)] = 100
-    """random halves behind each interval and each floor"""
+    """random half splits, from which confidence intervals and metric floors are estimated"""
     memorization: bool = True
-    """look for copies of training examples; takes longest where there are many"""
+    """search for copies of training examples; slow for large datasets"""
     page_samples: Annotated[int, Range(0, 200)] = 24
-    """samples on the page, besides the worst and the most alike ones"""
+    """samples shown in the report, in addition to the worst ones and those most similar to training examples"""
     page_megabytes: Annotated[float, Range(0)] = 12.0
-    """MB that the page may hold in itself; where it would hold more, its sounds and pictures lie beside it"""
+    """largest size in MB of media embedded in the report page; more are written as separate files"""
     cache: PathField | None = None
-    """folder that keeps the small networks trained on the real data; null: they are trained anew each time"""
+    """folder that stores the small networks trained on the real data; null: they are trained again each time"""
 
 
 class Split(Section):
-    """How examples are shared between training and validation."""
+    """How examples are divided between training and validation."""
 
     by: Literal["hash"] = "hash"
-    """hash: by the hash of an example's content, so that a file stays on its side when others come and go"""
+    """hash: by the hash of the content, so that adding or removing files does not move the others"""
     valid: Annotated[float, Range(0.0, 0.95)] = 0.1
-    """share kept for validation; never trained on"""
+    """share for validation, never used for training"""
 
 
 # Sections that share a mapping with a component: these keys stay when `use` changes.
-BESIDE: dict[tuple[str, ...], frozenset[str]] = {
+SHARED_KEYS: dict[tuple[str, ...], frozenset[str]] = {
     ("sample",): frozenset(Sample.model_fields),
     ("data",): frozenset({"split"}),
 }

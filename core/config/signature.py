@@ -1,6 +1,6 @@
-"""What a component's constructor says of itself: its parameters, their types, defaults and documentation.
+"""The signature of a component's constructor: its parameters with types, defaults and documentation.
 
-This is the schema, the validation and the documentation of a component: nothing else describes it.
+The schema, the validation and the documentation of a component are all derived from it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ SCALARS = (bool, int, float, str, Path, type(None))
 LISTS = (list, tuple, Sequence)
 MAPPINGS = (dict, Mapping)
 
-# What the builder decides, and a recipe therefore does not: a dataset is made once for each part of the split, and a
-# condition's rows are as long as the network's embedding; whether loops are made is asked of a call.
+# Parameters that the builder sets, so that a recipe must not: a dataset is built once for each part of the split, a
+# condition's vectors have the length of the network's embedding, and loops are an option of each call.
 SET_BY_BUILDER = {
     "dataset": ("split", "valid", "seed"),
     "condition": ("width",),
@@ -36,10 +36,11 @@ class Parameter:
     """One parameter of a constructor.
 
     Attributes:
-        annotation: its type, with `Annotated` metadata kept.
-        default: REQUIRED where it has none.
-        doc: its text in the class docstring.
-        hidden: handed in by the builder (a MediaSpec, a tensor, ...), never written in a recipe.
+        name: Its name.
+        annotation: Its type, including `Annotated` metadata.
+        default: Its default; REQUIRED if it has none.
+        doc: Its description in the class docstring.
+        hidden: Whether the builder passes it (a MediaSpec, a tensor, ...), so that a recipe cannot set it.
     """
 
     name: str
@@ -50,18 +51,18 @@ class Parameter:
 
 
 def kind_of(annotation: Any) -> Kind | None:
-    """The Kind of `Annotated[X, Kind(...)]`, else None."""
+    """The Kind of `Annotated[X, Kind(...)]`; None for any other annotation."""
     extras = annotation.__metadata__ if get_origin(annotation) is Annotated else ()
     return next((extra for extra in extras if isinstance(extra, Kind)), None)
 
 
 def alternatives(annotation: Any) -> list[Any]:
-    """The types of `A | B`, Union or Optional, null included; nothing where the type is no union."""
+    """The members of `A | B`, Union or Optional, NoneType included; an empty list if the type is not a union."""
     return list(get_args(annotation)) if get_origin(annotation) in (Union, types.UnionType) else []
 
 
 def writable(annotation: Any) -> bool:
-    """Whether a recipe can hold a value of this type; of a union, whether it can hold one of the alternatives."""
+    """Whether a recipe can contain a value of this type; for a union, a value of at least one member."""
     if kind_of(annotation) or annotation is Any or annotation in (*SCALARS, *LISTS, *MAPPINGS):
         return True
     origin, args = get_origin(annotation), get_args(annotation)
@@ -73,12 +74,20 @@ def writable(annotation: Any) -> bool:
         return any(writable(a) for a in options if a is not type(None))
     if origin in LISTS or origin in MAPPINGS:
         return all(writable(a) for a in args if a is not Ellipsis)
-    # The contracts in core/types.py are what parts of the program hand each other.
+    # The dataclasses of core/types.py are passed between parts of the program; recipes cannot contain them.
     return is_dataclass(annotation) and not str(getattr(annotation, "__module__", "")).endswith("core.types")
 
 
 def parameters(cls: type, kind: str = "") -> dict[str, Parameter]:
-    """The constructor's parameters by name. Raises TypeError for *args, **kwargs and missing annotations."""
+    """The constructor's parameters by name.
+
+    Args:
+        cls: The component's class.
+        kind: Kind of component; some kinds have parameters that the builder sets.
+
+    Raises:
+        TypeError: The constructor has *args, **kwargs, positional-only parameters or missing annotations.
+    """
     init = cls.__init__
     owner = next((base for base in cls.__mro__ if "__init__" in vars(base)), object)
     if owner is object or owner.__module__.startswith(("torch.", "typing")) or not hasattr(init, "__code__"):
@@ -110,9 +119,9 @@ def _hints(cls: type, init: Any) -> dict[str, Any]:
 
 
 def documented(cls: type) -> dict[str, str]:
-    """name -> text, from the `Args:` section of the class docstring (`Attributes:` of a dataclass).
+    """Parameter name -> description, from the `Args:` section of the class docstring (`Attributes:` of a dataclass).
 
-    A docstring without such a section is read by its lines `name: text` and `a, b: text`.
+    Without such a section, every line `name: text` or `a, b: text` of the docstring is read.
     """
     lines = inspect.cleandoc(cls.__doc__ or "").splitlines()
     starts = [i for i, line in enumerate(lines) if line.strip() in ("Args:", "Attributes:")]
@@ -128,7 +137,7 @@ def documented(cls: type) -> dict[str, str]:
         if head:
             names = head[1].split(", ")
             out.update(dict.fromkeys(names, head[2].strip()))
-        elif line[:1].isspace() and line.strip():  # a deeper line continues the text
+        elif line[:1].isspace() and line.strip():  # an indented line continues the description
             out.update({n: f"{out[n]} {line.strip()}" for n in names})
         else:
             names = []
@@ -136,7 +145,7 @@ def documented(cls: type) -> dict[str, str]:
 
 
 def about(cls: type) -> str:
-    """The first line of the class's own docstring."""
+    """The first line of the docstring that the class itself defines."""
     return inspect.cleandoc(vars(cls).get("__doc__") or "").split("\n", 1)[0]
 
 

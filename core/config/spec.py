@@ -1,4 +1,4 @@
-"""A component that a recipe names but nobody has built yet."""
+"""A component that a recipe names and that is not built yet."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Spec:
     """A validated, unbuilt component.
 
     Attributes:
-        kind: what it is, one of `registry.kinds()`.
-        use: its name, `pkg.module:Class`, or `/absolute/file.py:Class`.
-        params: every parameter that a recipe may write, defaults included; components among them are Specs.
-        where: the place in the recipe, for messages.
+        kind: Kind of component, one of `registry.kinds()`.
+        use: Registered name, `pkg.module:Class`, or `/absolute/file.py:Class`.
+        params: Every parameter that a recipe may write, defaults included; components among them are Specs.
+        where: Position in the recipe, for messages.
     """
 
     kind: str
@@ -33,18 +33,21 @@ class Spec:
         """Construct the component.
 
         Args:
-            injected: values for those parameters of these names that its constructor, or that of a component inside
-                it, has.
+            injected: Values for constructor parameters, by name. Each constructor, also that of a component inside
+                this one, receives those that it has a parameter for.
+
+        Returns:
+            The component.
 
         Raises:
-            BadInput: the constructor's own, with the place in the recipe.
+            BadInput: The constructor refused a value; the message includes the position in the recipe.
         """
         cls = find(self.kind, self.use)
-        taken = parameters(cls, self.kind)
+        accepted = parameters(cls, self.kind)
         if "spec" in injected:  # plugins of the first edition call it `signal`
             injected = {"signal": injected["spec"], **injected}
         values = {name: _built(value, injected) for name, value in self.params.items()}
-        values.update({name: value for name, value in injected.items() if name in taken})
+        values.update({name: value for name, value in injected.items() if name in accepted})
         try:
             return cls(**values)
         except BadInput as error:
@@ -54,7 +57,7 @@ class Spec:
             ) from error
 
     def resolved(self) -> dict[str, Any]:
-        """The mapping that a recipe would hold, every default explicit."""
+        """The component as a recipe mapping, with every default written out."""
         return {"use": self.use, **{name: plain(value) for name, value in self.params.items()}}
 
 
@@ -69,7 +72,7 @@ def _built(value: Any, injected: dict[str, Any]) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """The value as YAML holds it: Specs, sections and dataclasses as mappings, paths as text, tuples as lists."""
+    """Convert a value to YAML types: Specs, sections and dataclasses to mappings, paths to text, tuples to lists."""
     if isinstance(value, Spec):
         return value.resolved()
     if isinstance(value, BaseModel):

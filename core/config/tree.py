@@ -1,4 +1,4 @@
-"""The tree of a recipe's values, each with its place, and the problems that are found in it."""
+"""The tree of a recipe's values, each with its position, and the problems that are found in it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,15 @@ from ..util.errors import BadInput
 
 @dataclass(frozen=True)
 class Mark:
-    """A place: `file:line:column`, or an argument of the command line.
+    """A position: `file:line:column`, or an argument of the command line.
 
     Attributes:
-        text: the line of the file, for messages.
-        base: the folder that relative paths written here start from.
-        override: the whole argument `key=value`; "" in a file.
+        file: Name of the file, as messages show it.
+        line: Line, counted from 1.
+        column: Column, counted from 1.
+        text: The line's text, for messages.
+        base: Folder that relative paths written at this position start from.
+        override: The whole argument `key=value`; "" in a file.
     """
 
     file: str
@@ -33,13 +36,13 @@ class Mark:
 
 
 class PlacedText(str):
-    """A text that knows its place, as validation needs it for relative paths."""
+    """A string with its position, which validation needs for relative paths."""
 
     mark: Mark
 
     @classmethod
     def at(cls, text: str, mark: Mark) -> PlacedText:
-        """The text with its place."""
+        """The text with its position."""
         placed = cls(text)
         placed.mark = mark
         return placed
@@ -50,8 +53,9 @@ class Node:
     """A value of the tree: a scalar, a dict of Nodes or a list of Nodes.
 
     Attributes:
-        mark: where the value stands.
-        key: where its key stands; None where it was written without one.
+        value: The scalar, dict or list.
+        mark: Position of the value.
+        key: Position of its key; None if it has none.
     """
 
     value: Any
@@ -71,7 +75,7 @@ class Node:
         return node
 
     def nearest(self, path: Sequence[str | int]) -> tuple[Node, bool]:
-        """The node at a path of keys and list indices, or the deepest one above it; and whether it is the whole way."""
+        """The node at a path of keys and indices, or its deepest existing ancestor; and whether the path exists."""
         node = self
         for step in path:
             items: Any = dict(enumerate(node.value)) if isinstance(node.value, list) else node.value
@@ -81,7 +85,7 @@ class Node:
         return node, True
 
     def place(self, path: Sequence[str | int]) -> Mark:
-        """Where a component stands: a parameter from the command line counts before the component's key in the file."""
+        """Position of a component: that of a parameter from the command line, if any, else of its key in the file."""
         node, whole = self.nearest(path)
         inside = node.value.values() if whole and node.is_map else ()
         return next((child.mark for child in inside if child.mark.override), node.key or node.mark)
@@ -106,7 +110,7 @@ class Node:
         return [v.plain() for v in self.value] if isinstance(self.value, list) else self.value
 
     def data(self) -> Any:
-        """The value for validation: texts are PlacedTexts. NaN becomes a text too, for it is no number anywhere."""
+        """The value for validation, with strings as PlacedTexts. NaN becomes a string too: no parameter accepts it."""
         if isinstance(self.value, dict):
             return {k: v.data() for k, v in self.value.items()}
         if isinstance(self.value, list):
@@ -118,7 +122,13 @@ class Node:
 
 @dataclass
 class Problem:
-    """One thing that is wrong with a recipe: where, the key's path, and what was expected."""
+    """One error in a recipe.
+
+    Attributes:
+        mark: Its position.
+        path: Path of the key, such as `network.stages[1]`.
+        message: What was expected.
+    """
 
     mark: Mark
     path: str
@@ -139,10 +149,10 @@ class Problem:
 
 
 class BadRecipe(BadInput):
-    """Every problem of a recipe, in the order of the files' lines, the command line's last.
+    """Every problem of a recipe, in the order of lines in the files; those of the command line come last.
 
     Attributes:
-        problems: each on its own.
+        problems: The single problems.
     """
 
     def __init__(self, problems: Sequence[Problem]):

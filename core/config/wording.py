@@ -1,4 +1,4 @@
-"""pydantic's errors -> problems with file, line, key path and the nearest valid name."""
+"""Error messages: converts pydantic's errors to problems with file, line, key path and the nearest valid name."""
 
 from __future__ import annotations
 
@@ -13,37 +13,38 @@ from ..util.annotations import Kind
 from .signature import LISTS, MAPPINGS, alternatives, kind_of, type_name
 from .tree import Node, Problem
 
-OWN = "sonolux:"  # starts the types of errors that carry what a message needs
+PREFIX = "sonolux:"  # of the types of errors that contain what a message needs
 
 Loc = tuple[int | str, ...]
 
-# Two fields of a recipe that share a mapping with another, under names that no recipe has: where their keys stand.
+# Two fields of a recipe share a mapping with another field. Internal name -> path of their keys in the recipe.
 SPLIT, SAMPLER = "<split>", "<sampler>"
 MIXED: dict[int | str, Loc] = {SPLIT: ("data", "split"), SAMPLER: ("sample",)}
 REMEDY = {"recipe": "write `recipe: 1`", "data": "give a data section: a mapping with `use:`"}
 
 
 class KeyedKind(Kind):
-    """The marker of a component whose parameters are known."""
+    """A `Kind` that knows the parameters of its components."""
 
     def accepts(self, value: Any) -> Collection[str]:
-        """The parameters of the component that a value of a recipe names."""
+        """The parameter names of the component that a recipe's value names."""
         raise NotImplementedError
 
 
-def complaint(what: str, **facts: Any) -> PydanticCustomError:
-    """An error for `problems` to word.
+def recipe_error(what: str, **facts: Any) -> PydanticCustomError:
+    """An error that `problems` turns into a message.
 
     Args:
-        what: `expected` a type; a `needed` parameter; an `unknown` or `hidden` key; a key that is `missing`; what a
-            constructor `refused`; a `use` that names no component.
-        facts: what the message needs.
+        what: `expected`: wrong type; `needed`: a required parameter is absent; `unknown` or `hidden`: the key is not
+            accepted; `missing`: a section is absent; `refused`: the constructor refused a value; `use`: no such
+            component.
+        facts: Values that the message needs.
     """
-    return PydanticCustomError(OWN + what, "see context", facts)  # type: ignore[arg-type]
+    return PydanticCustomError(PREFIX + what, "see context", facts)  # type: ignore[arg-type]
 
 
 def at(loc: Loc, error: PydanticCustomError) -> ValidationError:
-    """The error at a place below where it is raised."""
+    """The error at a position relative to where it is raised."""
     return ValidationError.from_exception_data("recipe", [InitErrorDetails(type=error, loc=loc, input=None)])
 
 
@@ -52,40 +53,43 @@ def reworded(
     model: type[BaseModel],
     data: Any,
     owner: str = "",
-    beside: Collection[str] = (),
+    section_keys: Collection[str] = (),
     hidden: Collection[str] = (),
 ) -> ValidationError:
-    """A model's errors as complaints, by the annotations of its fields.
+    """Convert a model's errors by `recipe_error`, using the annotations of its fields.
 
     Args:
-        error: what the model raised.
-        model: a section, or the model of a constructor.
-        data: what it was given.
-        owner: what accepts the keys, for messages: a component's name.
-        beside: keys that the same mapping holds for a section.
-        hidden: parameters that the builder sets.
+        error: The error that the model raised.
+        model: A section, or the model of a constructor.
+        data: The value that was validated.
+        owner: Name of the component that the keys belong to, for messages.
+        section_keys: Keys of the section that shares the mapping.
+        hidden: Parameters that the builder sets.
+
+    Returns:
+        The converted errors.
     """
     found: dict[tuple[Loc, str], InitErrorDetails] = {}
     for e in error.errors(include_url=False):
         loc, kind = tuple(e["loc"]), e["type"]
-        if kind.startswith(OWN):
-            told = complaint(kind.removeprefix(OWN), **e.get("ctx", {}))
+        if kind.startswith(PREFIX):
+            item = recipe_error(kind.removeprefix(PREFIX), **e.get("ctx", {}))
         elif kind == "extra_forbidden":
             holder = _annotation(model, loc[:-1])[0]
-            told = _unknown(holder, loc, data, owner if len(loc) == 1 else "", beside, hidden)
+            item = _unknown(holder, loc, data, owner if len(loc) == 1 else "", section_keys, hidden)
         elif loc[-1] == "[key]":
-            loc, told = loc[:-1], complaint("refused", message=f"the key {loc[-2]!r} is no integer")
+            loc, item = loc[:-1], recipe_error("refused", message=f"the key {loc[-2]!r} is no integer")
         elif kind == "missing" and isinstance(loc[-1], str):
-            told = complaint("missing")
+            item = recipe_error("missing")
         else:
             short = kind == "missing" and _annotation(model, loc)[1] == len(loc)  # a list that lacks an item
             annotation, depth = _annotation(model, loc[:-1] if short else loc)
             single = [a for a in alternatives(annotation) if a is not type(None)]
-            annotation = single[0] if len(single) == 1 else annotation  # that null is taken too is no news
+            annotation = single[0] if len(single) == 1 else annotation  # messages do not mention that null is accepted
             loc = loc[:depth]
             options = get_args(annotation) if get_origin(annotation) is Literal else ()
-            told = complaint("expected", type=type_name(annotation), options=[str(o) for o in options])
-        found.setdefault((loc, told.type), InitErrorDetails(type=told, loc=loc, input=None))
+            item = recipe_error("expected", type=type_name(annotation), options=[str(o) for o in options])
+        found.setdefault((loc, item.type), InitErrorDetails(type=item, loc=loc, input=None))
     return ValidationError.from_exception_data("recipe", list(found.values()))
 
 
@@ -96,7 +100,7 @@ def keys_of(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def _annotation(model: Any, loc: Loc) -> tuple[Any, int]:
-    """The annotation at a place, or that of the union of several types above it; and how deep that is."""
+    """The annotation at a position, or of the nearest union of several types above it; and the depth where it is."""
     for depth, step in enumerate(loc):
         inner = model
         while get_origin(inner) is Annotated or alternatives(inner):
@@ -119,21 +123,21 @@ def _annotation(model: Any, loc: Loc) -> tuple[Any, int]:
 
 
 def _unknown(
-    holder: Any, loc: Loc, data: Any, owner: str, beside: Collection[str], hidden: Collection[str]
+    holder: Any, loc: Loc, data: Any, owner: str, section_keys: Collection[str], hidden: Collection[str]
 ) -> PydanticCustomError:
     name = str(loc[-1])
     if name in hidden:
-        return complaint("hidden")
+        return recipe_error("hidden")
     while not isinstance(holder, type):
         holder = next(a for a in (get_args(holder) or (dict,)) if a is not type(None))
     keys = keys_of(holder)
     for step in loc[:-1]:
         data = data.get(step) if isinstance(data, dict) else None
-    known = [*(k for k in keys if k not in MIXED), *beside]
+    known = [*(k for k in keys if k not in MIXED), *section_keys]
     near = messages.nearest(name, known)
     if not near:
         near = [f"{key}.{name}" for key, a in keys.items() if name in _accepted(a, (data or {}).get(key))]
-    return complaint("unknown", known=known, near=near, owner=owner)
+    return recipe_error("unknown", known=known, near=near, owner=owner)
 
 
 def _accepted(annotation: Any, value: Any) -> Collection[str]:
@@ -142,15 +146,15 @@ def _accepted(annotation: Any, value: Any) -> Collection[str]:
 
 
 def problems(error: ValidationError, root: Node, above: Loc = ()) -> list[Problem]:
-    """Complaints as problems with their places in a tree.
+    """The errors as problems with their positions in a tree.
 
     Args:
-        error: what `reworded` made of a model's errors.
-        root: the tree that was validated.
-        above: the path of the tree's own place, for messages.
+        error: The result of `reworded`.
+        root: The tree that was validated.
+        above: Path of the tree itself, for messages.
     """
     return [
-        _problem(e["type"].removeprefix(OWN), tuple(e["loc"]), e.get("ctx", {}), root, above) for e in error.errors()
+        _problem(e["type"].removeprefix(PREFIX), tuple(e["loc"]), e.get("ctx", {}), root, above) for e in error.errors()
     ]
 
 
@@ -184,5 +188,5 @@ def _unknown_key(node: Node, loc: Loc, facts: dict[str, Any]) -> str:
 
 
 def path_of(loc: Sequence[int | str]) -> str:
-    """`network.stages[1]`."""
+    """The path as text, such as `network.stages[1]`."""
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in loc).removeprefix(".")

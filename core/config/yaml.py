@@ -1,7 +1,7 @@
-"""YAML with positions: text -> a tree whose every value knows the file, line and column it came from; and back.
+"""YAML with positions: text -> a tree in which every value has its file, line and column; and values -> text.
 
-The rules are YAML 1.2's, which are what people expect: `1e-4` is a number, `no`, `yes`, `on` and `off` are text, only
-`true` and `false` are truth values, dates are text, and a key that stands twice is an error.
+The rules are those of YAML 1.2: `1e-4` is a number; `no`, `yes`, `on` and `off` are text; only `true` and `false` are
+booleans; dates are text. A duplicate key is an error.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import yaml
 
 from .tree import Mark, Node, Problem
 
-LARGEST = 100_000  # values in a tree: aliases can make a short file grow without end
+LARGEST = 100_000  # values in a tree: with aliases a short file can become arbitrarily large
 
 
 class Loader(yaml.SafeLoader):
@@ -37,7 +37,7 @@ for _name, _pattern, _first in [
 
 
 class Dumper(yaml.SafeDumper):
-    """Writes text that both the rules above and YAML 1.1 read back as it was."""
+    """Writes text that has the same meaning under the rules above and under YAML 1.1."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012
         first: [*yaml.SafeDumper.yaml_implicit_resolvers.get(first, []), *Loader.yaml_implicit_resolvers.get(first, [])]
@@ -45,7 +45,7 @@ class Dumper(yaml.SafeDumper):
     }
 
     def ignore_aliases(self, data: Any) -> bool:
-        """Write values that stand twice in full."""
+        """Write values that occur twice in full, without aliases."""
         return True
 
 
@@ -59,13 +59,13 @@ def parse(text: str, file: str, base: Path, problems: list[Problem], override: s
 
     Args:
         text: YAML.
-        file: how messages name it.
-        base: the folder of its relative paths.
-        problems: what is wrong is added here.
-        override: see Mark.
+        file: Name of the text in messages.
+        base: Folder that its relative paths start from.
+        problems: List that problems are appended to.
+        override: See `Mark`.
 
     Returns:
-        The tree, or None where the text is empty or no YAML.
+        The tree, or None if the text is empty or not valid YAML.
     """
     lines = text.splitlines()
 
@@ -82,7 +82,7 @@ def parse(text: str, file: str, base: Path, problems: list[Problem], override: s
     except yaml.YAMLError as error:
         problems.append(Problem(mark(None), "", f"not valid YAML: {' '.join(str(error).split())}"))
     except RecursionError:
-        problems.append(Problem(mark(None), "", "nested too deeply, or an alias that holds itself"))
+        problems.append(Problem(mark(None), "", "nested too deeply, or an alias that contains itself"))
     except _TooLarge:
         problems.append(Problem(mark(None), "", f"more than {LARGEST} values, aliases counted in full"))
     return None
@@ -93,7 +93,7 @@ class _TooLarge(Exception):
 
 
 class _Composer:
-    """PyYAML's nodes -> Nodes."""
+    """Converts PyYAML's nodes to Nodes."""
 
     def __init__(self, mark: Callable[[Any], Mark], problems: list[Problem]):
         self.mark, self.problems, self.count = mark, problems, 0
@@ -120,7 +120,7 @@ class _Composer:
             if name.value in out:
                 first = out[name.value].key
                 self.problems.append(
-                    Problem(at, inner, f"this key already stands at line {first.line if first else '?'}")
+                    Problem(at, inner, f"duplicate key, first given at line {first.line if first else '?'}")
                 )
                 continue
             out[name.value] = self.node(value, inner, at)
@@ -140,7 +140,7 @@ class _Composer:
                     return -math.inf if text[0] == "-" else math.inf
                 return float(text.lower().replace(".nan", "nan"))
         except ValueError:  # a tag that the text contradicts (`!!int x`), or more digits than Python converts
-            self.problems.append(Problem(at, path, f"{text[:40]!r} is no {tag}"))
+            self.problems.append(Problem(at, path, f"{text[:40]!r} is not a valid {tag}"))
             return None
-        self.problems.append(Problem(at, path, f"the tag {tree.tag!r} means nothing in a recipe"))
+        self.problems.append(Problem(at, path, f"the tag {tree.tag!r} has no meaning in a recipe"))
         return None

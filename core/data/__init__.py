@@ -1,1 +1,1 @@
-"""Examples: files, splits, manifests, batches."""
+"""Training data: files, splits, manifests, batches."""

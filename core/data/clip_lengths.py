@@ -1,18 +1,24 @@
-"""Lengths of training examples, as a checkpoint keeps them: a run samples lengths from them."""
+"""Lengths of training examples, which a checkpoint stores so that sampling can draw lengths from them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-KEPT = 512  # lengths of training examples that a checkpoint carries
+MAX_CLIP_LENGTHS = 512  # most lengths that a checkpoint stores
 
 ClipLengths = tuple[tuple[int, int | None], ...]
-"""(elements along the time axis, label) of training examples; empty where no example is padded."""
+"""(elements along the time axis, label) of training examples; empty if no example is padded."""
 
 
 def clip_lengths(examples: Sequence[tuple[int, int | None, int | None]]) -> ClipLengths:
-    """What a checkpoint keeps of examples (elements, valid elements or None for all, label): at most `KEPT` of them."""
+    """The lengths to store in a checkpoint, at most `MAX_CLIP_LENGTHS` of them.
+
+    Args:
+        examples: (elements, valid elements or None for all, label) of each example.
+    """
     if all(valid is None for _, valid, _ in examples):
         return ()
-    found = [(whole if valid is None else int(valid), label) for whole, valid, label in examples]
-    return tuple(found[i * len(found) // KEPT] for i in range(KEPT)) if len(found) > KEPT else tuple(found)
+    found = [(elements if valid is None else int(valid), label) for elements, valid, label in examples]
+    if len(found) <= MAX_CLIP_LENGTHS:
+        return tuple(found)
+    return tuple(found[i * len(found) // MAX_CLIP_LENGTHS] for i in range(MAX_CLIP_LENGTHS))

@@ -1,8 +1,8 @@
-"""Folders of media files, whatever the media: walking, classes, tables of labels, splits, and an account of bad files.
+"""Folders of media files of any modality: finding files, classes, tables of labels, splits, and unusable files.
 
-A dataset of files: `walk` (or `read_table`) lists candidates, the modality decodes each and tells `BadFiles` of those
-it cannot, `BadFiles.check` refuses a folder that is too broken, `folder_labels` and `class_names` give the classes,
-`split` parts what is left.
+A dataset of files: `find_files` (or `read_table`) lists the candidates; the modality decodes each one and adds those
+that it cannot decode to `BadFiles`; `BadFiles.check` refuses a folder with too many of them; `folder_labels` and
+`class_names` give the classes; `split` divides the usable files into training and validation.
 """
 
 from __future__ import annotations
@@ -30,15 +30,16 @@ _SYSTEM_FOLDERS = {"__macosx", "@eadir", "$recycle.bin", "system volume informat
 
 
 def natural_key(name: str) -> tuple[Any, ...]:
-    """Sort key under which "2" comes before "10", letter case is ignored, and no two names are equal."""
+    """Sort key for which "2" comes before "10", letter case is ignored, and different names have different keys."""
     parts = re.split(r"(\d+)", name)
     return tuple(int(p) if i % 2 else p.casefold() for i, p in enumerate(parts)), name
 
 
 def shown(path: Path, root: Path | None = None) -> str:
-    """A path as text: relative to `root` where it lies under it, "/" between the parts, composed Unicode (NFC).
+    """A path as text: relative to `root` if it is inside it, with "/" between the parts, in composed Unicode (NFC).
 
-    The same file has the same text on every system (macOS decomposes accents). Bytes that are no Unicode become \\xNN.
+    The same file has the same text on every system (macOS decomposes accents). Bytes that are not valid Unicode become
+    \\xNN.
     """
     if root is not None and path.is_relative_to(root):
         path = path.relative_to(root)
@@ -47,7 +48,15 @@ def shown(path: Path, root: Path | None = None) -> str:
 
 
 def need_folder(root: Path | str | None, key: str = "data.root") -> Path:
-    """`root` as a Path, or BadInput that says what is wrong with it; `key` is the recipe's name for it."""
+    """`root` as a Path.
+
+    Args:
+        root: The folder.
+        key: The recipe's key for it, for messages.
+
+    Raises:
+        BadInput: There is no such folder.
+    """
     if root is None or str(root) == "":
         raise BadInput(f"needs {key}: the folder that holds the files")
     folder = Path(root).expanduser()
@@ -58,13 +67,19 @@ def need_folder(root: Path | str | None, key: str = "data.root") -> Path:
     return folder
 
 
-def walk(root: Path, suffixes: Iterable[str] | None = None) -> list[Path]:
-    """All files below `root` whose suffix (in any letter case) is in `suffixes`, in natural order of their paths.
+def find_files(root: Path, suffixes: Iterable[str] | None = None) -> list[Path]:
+    """All files in `root` and its subfolders, in natural order of their paths.
 
-    Hidden files and folders (`.x`, so also the `._x` of macOS) and folders that systems leave behind (`__MACOSX`) are
-    skipped. Linked folders are followed; each real folder is visited once, under its own path before any link to it, so
-    loops end. A link that leads nowhere is listed: whoever opens it tells that it is broken. Raises BadInput where root
-    is no folder or a folder cannot be read.
+    Hidden files and folders (`.x`, so also `._x` of macOS) and system folders (`__MACOSX`) are skipped. Links to
+    folders are followed. Each real folder is visited once, by its own path before any link to it, so that circular
+    links are harmless. A broken link is listed; opening it gives the error.
+
+    Args:
+        root: The folder.
+        suffixes: Suffixes of the files to list, in any letter case; None: all files.
+
+    Raises:
+        BadInput: `root` is not a folder, or a folder cannot be read.
     """
     root = need_folder(root)
     wanted = None if suffixes is None else {s.casefold() for s in suffixes}
@@ -74,16 +89,16 @@ def walk(root: Path, suffixes: Iterable[str] | None = None) -> list[Path]:
 
 
 def _entries(root: Path) -> Iterator[os.DirEntry[str]]:
-    """Entries that are files; folders breadth first, linked folders last."""
-    seen: set[tuple[int, int]] = set()
+    """The entries that are files; folders breadth first, linked folders last."""
+    visited: set[tuple[int, int]] = set()
     real, linked = [str(root)], []
     while real or linked:
         folder = real.pop(0) if real else linked.pop(0)
         try:
             facts = os.stat(folder)
-            if (facts.st_dev, facts.st_ino) in seen:
+            if (facts.st_dev, facts.st_ino) in visited:
                 continue
-            seen.add((facts.st_dev, facts.st_ino))
+            visited.add((facts.st_dev, facts.st_ino))
             with os.scandir(folder) as listing:
                 entries = sorted(listing, key=lambda e: natural_key(e.name))
         except OSError as error:
@@ -112,10 +127,15 @@ def _position(key: str, seed: int) -> float:
 
 
 def split_of(key: str, valid: float, seed: int) -> str:
-    """ "valid" for a share `valid` of all keys, else "train": by the key's hash alone, so neighbours never matter.
+    """ "valid" for a share `valid` of all keys, else "train"; it depends on the key's hash only, not on other keys.
 
-    Adding or removing files moves no other file, and a larger share keeps those that were in the smaller one. With the
-    content's hash as the key, copies under other names fall on the same side and moving the folder changes nothing.
+    Adding or removing files does not move other files, and a larger share contains the files of a smaller one. If the
+    key is the hash of the content, copies with other names are in the same part, and moving the folder has no effect.
+
+    Args:
+        key: The example's key, such as the hash of its content.
+        valid: Share for validation, from 0 up to, not including, 1.
+        seed: Seed of the split.
     """
     if not 0 <= valid < 1:
         raise BadInput(f"data.split.valid is a share from 0 up to, not including, 1; got {valid}")
@@ -123,22 +143,26 @@ def split_of(key: str, valid: float, seed: int) -> str:
 
 
 def split(keys: Sequence[str], valid: float, seed: int) -> list[str]:
-    """`split_of` each key; a side left empty gets the nearest key, so tiny folders train and validate."""
-    sides = [split_of(key, valid, seed) for key in keys]
+    """`split_of` for each key; an empty part gets the nearest key, so that tiny folders have both parts."""
+    parts = [split_of(key, valid, seed) for key in keys]
     different = sorted(set(keys), key=lambda k: _position(k, seed))
     if valid == 0 or len(different) < 2:
         return ["train"] * len(keys)
-    if "valid" not in sides:
-        sides = ["valid" if key == different[0] else "train" for key in keys]
-    if "train" not in sides:
-        sides = ["train" if key == different[-1] else "valid" for key in keys]
-    return sides
+    if "valid" not in parts:
+        parts = ["valid" if key == different[0] else "train" for key in keys]
+    if "train" not in parts:
+        parts = ["train" if key == different[-1] else "valid" for key in keys]
+    return parts
 
 
 class BadFiles:
-    """An account of the files that could not be used: a few are skipped with a warning, more are refused.
+    """Collects the files that cannot be used: a few are skipped with a warning, too many are an error.
 
-    max_share: share of all files, 0 to 1, up to which bad ones are skipped
+    Args:
+        max_share: Largest share of unusable files, 0 to 1, that is skipped.
+
+    Attributes:
+        reasons: (file, reason) pairs.
     """
 
     def __init__(self, max_share: float = 0.05):
@@ -148,11 +172,11 @@ class BadFiles:
         self.reasons: list[tuple[str, str]] = []
 
     def add(self, path: Path | str, reason: str) -> None:
-        """Count one file as unusable."""
+        """Add an unusable file."""
         self.reasons.append((shown(path) if isinstance(path, Path) else path, reason))
 
     def summary(self, most: int = 3) -> str:
-        """In one line: each reason with the first few files it holds for, the commonest first."""
+        """Each reason with its first few files in one line, most frequent reasons first."""
         by_reason: dict[str, list[str]] = {}
         for path, reason in self.reasons:
             by_reason.setdefault(reason, []).append(path)
@@ -161,14 +185,21 @@ class BadFiles:
         return "; ".join(parts) + (f"; and {len(ordered) - 2 * most} other reasons" if len(ordered) > 2 * most else "")
 
     def check(self, total: int) -> None:
-        """Raise BadInput if nothing is usable of `total` files or too many are bad; warn if some are skipped."""
+        """Check the unusable files; warn if some are skipped.
+
+        Args:
+            total: Number of all files.
+
+        Raises:
+            BadInput: No file is usable, or too many are not.
+        """
         bad = len(self.reasons)
         if bad >= total:
             raise BadInput(f"0 usable of {total} files" + (f": {self.summary()}" if bad else ""))
         if bad > self.max_share * total:
             raise BadInput(
                 f"{bad} of {total} files are unusable, more than data.max_bad = {self.max_share:g} allows: "
-                f"{self.summary()}. Mend or remove them, or raise data.max_bad."
+                f"{self.summary()}. Repair or remove them, or raise data.max_bad."
             )
         if bad:
             warnings.warn(f"skipped {bad} of {total} files: {self.summary()}", stacklevel=2)
@@ -179,9 +210,18 @@ def _few(names: list[str], most: int) -> str:
 
 
 def folder_labels(files: Sequence[Path], root: Path, bad: BadFiles) -> list[str | None]:
-    """Class of each file: the first folder below `root` on its path; None, and told to `bad`, for files right in root.
+    """Class of each file: the name of its folder in `root`, at the first level.
 
-    Raises BadInput where no file lies in a class folder.
+    Args:
+        files: The files.
+        root: The folder that contains the class folders.
+        bad: Files directly in `root` are added to it.
+
+    Returns:
+        One class per file; None for files directly in `root`.
+
+    Raises:
+        BadInput: No file is in a class folder.
     """
     labels: list[str | None] = []
     for path in files:
@@ -189,29 +229,45 @@ def folder_labels(files: Sequence[Path], root: Path, bad: BadFiles) -> list[str 
         labels.append(shown(Path(parts[0])) if len(parts) > 1 else None)
     if files and not any(labels):
         raise BadInput(
-            f"label: folder needs one folder a class, but all {len(files)} files lie right in {shown(root)}. "
+            f"label: folder needs one folder a class, but all {len(files)} files are directly in {shown(root)}. "
             "Without classes: data.label=none; with a table of labels: data.table=labels.csv"
         )
     for path, label in zip(files, labels, strict=True):
         if label is None:
-            bad.add(shown(path, root), "lies in no class folder")
+            bad.add(shown(path, root), "is not in a class folder")
     return labels
 
 
 def class_names(labels: Iterable[str], where: str) -> tuple[str, ...]:
-    """The different labels in natural order; raises BadInput where there is only one."""
+    """The different labels in natural order.
+
+    Args:
+        labels: The labels of all examples.
+        where: Their source, for the message.
+
+    Raises:
+        BadInput: There is only one label.
+    """
     names = tuple(sorted(set(labels), key=natural_key))
     if len(names) == 1:
         raise BadInput(
             f"only one class, {names[0]!r}, in {where}. To train without classes: data.label=none "
-            "(and no condition on the label); if the classes lie one folder deeper, point data.root there"
+            "(and no condition on the label); if the class folders are one level deeper, set data.root to that folder"
         )
     return names
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table: the file as written there, its label and caption (None: not told), and the other columns."""
+    """One line of a table.
+
+    Attributes:
+        file: The file as written in the table.
+        label: Its label; None: not given.
+        caption: Its caption; None: not given.
+        more: The other columns.
+        line: Number of the line.
+    """
 
     file: str
     label: str | None = None
@@ -220,7 +276,7 @@ class Row:
     line: int = 0
 
     def path(self, root: Path) -> Path:
-        """Where the file lies: relative names start at `root`; an accent may be written as one letter or as two."""
+        """Path of the file; relative names start from `root`. Accents may be in composed or decomposed Unicode."""
         name = self.file.replace("\\", "/")
         forms = [name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name)]
         paths = [Path(os.path.normpath(root / Path(form).expanduser())) for form in forms]
@@ -228,10 +284,14 @@ class Row:
 
 
 def read_table(path: Path) -> list[Row]:
-    """Rows of a CSV (with a header line), TSV or JSONL table with columns `file`, perhaps `label`, `caption`, others.
+    """Read a table: CSV or TSV with a header line, or JSONL.
 
-    Other columns go to `Row.more`, as numbers where they look like finite ones. Raises BadInput with the file and line
-    for: no such file, text that is not UTF-8, no column `file`, broken lines, a file named twice, labels on some lines.
+    The column `file` is required; `label` and `caption` are optional. Other columns go to `Row.more`, as numbers if
+    they are finite numbers.
+
+    Raises:
+        BadInput: No such file, text that is not UTF-8, no column `file`, invalid lines, a file named twice, or labels
+            on some lines only. The message names file and line.
     """
     path = Path(path).expanduser()
     if not path.is_file():
@@ -244,7 +304,7 @@ def read_table(path: Path) -> list[Row]:
     except (UnicodeDecodeError, csv.Error) as error:
         raise BadInput(f"{shown(path)}: not a table in UTF-8 text: {error}") from error
     if not rows:
-        raise BadInput(f"{shown(path)}: holds no rows")
+        raise BadInput(f"{shown(path)}: contains no rows")
     first: dict[str, int] = {}
     for row in rows:
         if first.setdefault(row.file, row.line) != row.line:
@@ -306,5 +366,5 @@ def _row(fields: dict[str, Any], line: int, table: Path) -> Row:
 
 
 def progress(items: Iterable[T], about: str, total: int | None = None) -> Iterable[T]:
-    """`items` with a bar (rate, time left), where going through them takes longer than two seconds."""
+    """Iterate over `items` with a progress bar (rate, remaining time) if it takes longer than two seconds."""
     return tracked(items, about, "file", total)

@@ -1,7 +1,7 @@
-"""Which examples a step sees, in which order, and how they become tensors: all of it a function of (seed, step).
+"""Loads the batch of each training step; its examples, their order and augmentation are a function of (seed, step).
 
-torch's DataLoader does the work: worker processes, prefetching, pinned memory. One element of the DataLoader is the
-whole batch of a step, so the number of workers changes when a batch is made, never what is in it.
+torch's DataLoader provides worker processes, prefetching and pinned memory. One element of the DataLoader is the whole
+batch of a step, so that the number of workers does not change the content of a batch.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from ..util.rng import generator
 
 Workers = int | Literal["auto"]
 
-_MOST = 8  # workers that "auto" starts at most
-_FAST = 0.01  # seconds: a batch that is read in less gains nothing from a worker, which costs about as much
+_MAX_WORKERS = 8  # largest number of workers for "auto"
+_FAST_BATCH = 0.01  # seconds; a worker costs about this time per batch, so that it does not help for faster batches
 
 
 @dataclass(frozen=True)
 class Batch:
-    """The rows of a step's global batch that one process holds.
+    """The rows of a step's global batch that one process computes.
 
     Attributes:
-        step: optimiser steps made before this batch.
-        rows: numbers of its rows in the global batch.
-        items: the examples.
-        media: (B, C, *spatial).
+        step: Optimiser steps made before this batch.
+        rows: Numbers of its rows in the global batch.
+        items: The examples.
+        media: Media of the examples, (B, C, *media).
     """
 
     step: int
@@ -54,22 +54,22 @@ class Batch:
         return torch.tensor([whole if item.length is None else item.length for item in self.items])
 
     def split(self, parts: int) -> list[Batch]:
-        """The batch in at most `parts` batches of consecutive rows."""
+        """Split the batch into at most `parts` batches of consecutive rows."""
         size = -(-len(self.rows) // parts)
         cuts = [slice(i, i + size) for i in range(0, len(self.rows), size)]
         return [Batch(self.step, self.rows[c], self.items[c], self.media[c]) for c in cuts]
 
     def pin_memory(self) -> Batch:
-        """The same batch in pinned memory, from which a copy to the GPU does not wait. Called by DataLoader."""
+        """The same batch in pinned memory, for asynchronous copies to the GPU. Called by DataLoader."""
         return replace(self, media=self.media.pin_memory())
 
 
 class Order:
-    """An endless order of examples: every epoch is a permutation keyed by (seed, epoch), so any place is known at once.
+    """An endless order of examples: every epoch is a permutation keyed by (seed, epoch), with random access.
 
     Args:
-        seed: the run's seed.
-        count: number of examples.
+        seed: The run's seed.
+        count: Number of examples.
     """
 
     def __init__(self, seed: int, count: int):
@@ -86,14 +86,14 @@ class Order:
 
 
 class StepBatches(MapDataset):
-    """step -> its Batch, as torch's DataLoader reads it.
+    """Map-style dataset of torch: step -> its Batch.
 
     Args:
-        data: the examples.
-        seed: the run's seed; order, crops and flips follow from it.
-        batch: rows of the global batch.
-        rank: number of this process, from 0.
-        world: number of processes; process r has the rows r, r + world, r + 2 world, ...
+        data: The examples.
+        seed: The run's seed, which determines order and augmentation.
+        batch: Number of rows in the global batch.
+        rank: Number of this process, from 0.
+        world: Number of processes; process r has the rows r, r + world, r + 2 world, ...
     """
 
     def __init__(self, data: Dataset, seed: int, batch: int, rank: int = 0, world: int = 1):
@@ -106,7 +106,7 @@ class StepBatches(MapDataset):
         self.order = Order(seed, len(data))
 
     def __getitem__(self, step: int) -> Batch:
-        """The batch that optimiser step `step` (from 0) sees; crops and flips are keyed by (seed, row, step)."""
+        """The batch of optimiser step `step` (from 0); augmentation is keyed by (seed, row, step)."""
         items = [self.item(step, row) for row in self.rows]
         media = torch.stack([finite(item).media for item in items])
         return Batch(step, self.rows, items, media)
@@ -117,15 +117,15 @@ class StepBatches(MapDataset):
         return self.data.item(index, generator(self.seed, row, "augment", step))
 
     def sources(self, step: int) -> list[str]:
-        """Where the examples of a step come from, for messages."""
+        """Sources of the examples of a step, for messages."""
         positions = (step * self.batch + row for row in self.rows)
         return [self.data.item(self.order.example(p), None).source for p in positions]
 
 
-class _Guarded(MapDataset):
-    """StepBatches in a worker: a batch travels without its items' own media, and bad data as a message.
+class _WorkerBatches(MapDataset):
+    """StepBatches in a worker process: items are sent without their media, and BadInput as its message.
 
-    torch would put a worker's traceback into the message of an exception that crosses over.
+    If an exception were sent, torch would add the worker's traceback to its message.
     """
 
     def __init__(self, batches: StepBatches):
@@ -133,52 +133,56 @@ class _Guarded(MapDataset):
 
     def __getitem__(self, step: int) -> Batch | str:
         try:
-            made = self.batches[step]
+            batch = self.batches[step]
         except BadInput as error:
             return str(error)
-        nothing = torch.empty(0)
-        return replace(made, items=[replace(item, media=nothing) for item in made.items])
+        empty = torch.empty(0)
+        return replace(batch, items=[replace(item, media=empty) for item in batch.items])
 
 
 def load_steps(batches: StepBatches, first: int = 0, workers: Workers = 0, pin: bool = False) -> Iterator[Batch]:
-    """The batches of the steps `first`, `first` + 1, ... without end; closing the iterator stops the workers.
+    """Iterate without end over the batches of steps `first`, `first` + 1, ...; closing the iterator stops the workers.
 
     Args:
-        batches: what to load.
-        first: optimiser steps made already.
-        workers: processes that read ahead; 0: none, read when asked for; "auto": as many as reading costs, see
-            `chosen_workers`. The batches are the same.
-        pin: put them into pinned memory, for a GPU.
+        batches: The batches to load.
+        first: Optimiser steps made already.
+        workers: Number of worker processes; 0: load in this process; "auto": depending on the loading time, see
+            `chosen_workers`. The batches do not depend on it.
+        pin: Copy batches to pinned memory, for a GPU.
 
     Raises:
-        BadInput: an example holds NaN or infinite values or cannot be read.
+        BadInput: An example contains NaN or infinite values, or cannot be read.
     """
     if workers == "auto":
         workers = chosen_workers(batches)
     loader = DataLoader(
-        _Guarded(batches) if workers else batches,
+        _WorkerBatches(batches) if workers else batches,
         batch_size=None,
         sampler=_Steps(first),
         num_workers=workers,
-        collate_fn=_as_it_is,
+        collate_fn=_identity,
         pin_memory=pin,
         worker_init_fn=_ignore_interrupts,
-        generator=torch.Generator(),  # for seeds of workers, which draw nothing; torch's global one stays untouched
+        generator=torch.Generator(),  # for worker seeds, which are not used; torch's global generator does not change
     )
-    for made in loader:
-        if isinstance(made, str):
-            raise BadInput(made)
+    for batch in loader:
+        if isinstance(batch, str):
+            raise BadInput(batch)
         if workers:
-            items = [replace(item, media=media) for item, media in zip(made.items, made.media, strict=True)]
-            made = replace(made, items=items)
-        yield made
+            items = [replace(item, media=media) for item, media in zip(batch.items, batch.media, strict=True)]
+            batch = replace(batch, items=items)
+        yield batch
 
 
 def chosen_workers(batches: StepBatches, cores: int | None = None) -> int:
-    """Worker processes for data of this cost, from the time that the first rows take to read.
+    """Number of worker processes, from the measured time to load the first rows.
 
-    Data in memory are read in the main process: handing a batch over costs more than making it. Files get a worker for
-    each 50 ms that a batch takes, but never the last core, which the training itself needs.
+    Data in memory are loaded in the main process, since sending a batch between processes takes longer. Files get one
+    worker for each 50 ms per batch, but at least one core is left for training.
+
+    Args:
+        batches: The batches to load.
+        cores: Number of cores; None: those that this process may use.
     """
     cores = _cores() if cores is None else cores
     few = range(min(8, len(batches.rows)))
@@ -186,7 +190,7 @@ def chosen_workers(batches: StepBatches, cores: int | None = None) -> int:
     for i in few:
         batches.item(0, batches.rows[i])
     cost = (time.perf_counter() - began) / len(few) * len(batches.rows)
-    return 0 if cost < _FAST else max(0, min(math.ceil(cost / 0.05), cores - 1, _MOST))
+    return 0 if cost < _FAST_BATCH else max(0, min(math.ceil(cost / 0.05), cores - 1, _MAX_WORKERS))
 
 
 def _cores() -> int:
@@ -203,22 +207,22 @@ class _Steps(torch.utils.data.Sampler):
         return itertools.count(self.first)
 
 
-def _as_it_is(batch: Batch) -> Batch:
+def _identity(batch: Batch) -> Batch:
     return batch
 
 
 def _ignore_interrupts(worker: int) -> None:
-    """Ctrl-C reaches every process of a terminal: the main process decides, and ends its workers itself."""
+    """Ignore Ctrl-C, which a terminal sends to all processes: the main process ends its workers itself."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
 
 def finite(item: Item) -> Item:
-    """The item.
+    """The item, after a check of its values.
 
     Raises:
-        BadInput: an element of it is NaN or infinite; the message names its source.
+        BadInput: An element is NaN or infinite; the message names the item's source.
     """
     if not bool(torch.isfinite(item.media).all()):
-        raise BadInput(f"{item.source}: holds NaN or infinite samples: repair or remove it")
+        raise BadInput(f"{item.source}: contains NaN or infinite values: repair or remove it")
     return item

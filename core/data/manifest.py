@@ -1,7 +1,7 @@
-"""A prepared folder's manifest: JSONL, one line a file, after a first line that says what it lists.
+"""The manifest of a prepared folder: JSONL with a header line, then one line per file.
 
-`prepare` appends to it file by file and puts it in order at the end, so that a killed run leaves what it has done. A
-dataset reads it instead of walking and decoding the folder.
+`prepare` appends one file after the other and sorts the lines at the end, so that a killed run keeps its results. A
+dataset reads the manifest instead of listing and decoding the folder.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ Line = dict[str, Any]
 class Header:
     """The first line.
 
-    sonolux:  "manifest"
-    modality: whose files are listed
-    root:     the folder that their names start from
-    format:   of the file
-    analysis: version of what the modality measures
-    complete: false while `prepare` runs, and after it was killed
+    Attributes:
+        sonolux: "manifest".
+        modality: Modality of the files.
+        root: Folder that the files' names are relative to.
+        format: Version of the file format.
+        analysis: Version of the modality's measurements.
+        complete: False while `prepare` runs, and after it was killed.
     """
 
     sonolux: str
@@ -44,7 +45,13 @@ class Header:
 
 @dataclass(frozen=True)
 class Manifest:
-    """path: the file.  header: its first line.  lines: one a media file, in natural order"""
+    """A manifest.
+
+    Attributes:
+        path: The manifest's file.
+        header: Its first line.
+        lines: One line per media file, in natural order.
+    """
 
     path: Path
     header: Header
@@ -56,7 +63,7 @@ class Manifest:
 
 
 def write(path: Path, header: Header, lines: Iterable[Line]) -> None:
-    """Write a whole manifest, or leave the old one untouched."""
+    """Write a whole manifest atomically: if it fails, the old one is not changed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -73,7 +80,7 @@ def text(line: Line) -> str:
 
 
 def started(path: Path) -> tuple[Header, list[Line]] | None:
-    """What an earlier run left, finished or killed: a torn line is left out; None where no manifest is there."""
+    """Header and lines of an earlier run, also of a killed one; incomplete lines are left out. None: no manifest."""
     rows: list[Any] = []
     with suppress(FileNotFoundError):
         for row in path.read_bytes().split(b"\n"):
@@ -96,7 +103,11 @@ def _header(row: Any) -> Header | None:
 
 
 def read(path: Path) -> Manifest:
-    """A finished manifest. Raises BadInput with the file and the remedy."""
+    """Read a complete manifest.
+
+    Raises:
+        BadInput: There is no manifest, or it is incomplete or damaged; the message names the remedy.
+    """
     if not path.is_file():
         raise BadInput(f"data.manifest: no such file: {shown(path)}")
     found = started(path)
@@ -106,7 +117,7 @@ def read(path: Path) -> Manifest:
     if not header.complete:
         raise BadInput(
             f"{shown(path)}: not complete, `sonolux prepare` was stopped: `sonolux prepare {header.root} --out "
-            f"{shown(path.parent)}` goes on where it stopped"
+            f"{shown(path.parent)}` continues where it stopped"
         )
     if len(lines) != path.read_bytes().count(b"\n") - 1:
         raise BadInput(f"{shown(path)}: damaged: run `sonolux prepare {header.root} --out {shown(path.parent)}` again")
@@ -114,14 +125,24 @@ def read(path: Path) -> Manifest:
 
 
 def find(root: Path | str | None, manifest: Path | None, modality: str) -> tuple[Path | str | None, Manifest | None]:
-    """(folder of the media, manifest) of a recipe's data.root and data.manifest; no manifest: a plain folder.
+    """Folder of the media and manifest, from a recipe's data.root and data.manifest.
 
-    data.root may itself be a manifest, or the folder that `prepare` made: the media are then where they were prepared.
-    Raises BadInput where the manifest is of another modality or its folder is gone.
+    data.root may also be a manifest or a folder written by `prepare`; the media are then in the prepared folder.
+
+    Args:
+        root: data.root.
+        manifest: data.manifest.
+        modality: The recipe's modality.
+
+    Returns:
+        (folder, manifest); the manifest is None for a folder that was not prepared.
+
+    Raises:
+        BadInput: The manifest has another modality, or its folder does not exist.
     """
     given = Path(root).expanduser() if root is not None and str(root) else None
-    own = manifest is None and given is not None
-    if own and given is not None:
+    from_root = manifest is None and given is not None
+    if from_root and given is not None:
         if given.is_file() and given.suffix == ".jsonl":
             manifest = given
         elif (given / NAME).is_file():
@@ -131,17 +152,17 @@ def find(root: Path | str | None, manifest: Path | None, modality: str) -> tuple
     found = read(Path(manifest).expanduser())
     if found.header.modality != modality:
         raise BadInput(f"{shown(found.path)} lists files of modality {found.header.modality}, not {modality}")
-    folder = Path(found.header.root) if own or given is None else given
+    folder = Path(found.header.root) if from_root or given is None else given
     if not folder.is_dir():
         raise BadInput(
-            f"{shown(folder)}, the folder that {shown(found.path)} lists, is not there: say where it is now, "
+            f"{shown(folder)}, the folder that {shown(found.path)} lists, does not exist: give its new place, "
             f"data.root=path/to/folder data.manifest={shown(found.path)}"
         )
     return folder, found
 
 
 def name_of(path: Path, root: Path) -> Line:
-    """`file`, the name in Unicode, and `raw`, its bytes in hexadecimal where the name does not give them back."""
+    """`file`: the name in Unicode; and `raw`: its bytes in hexadecimal, if they cannot be recovered from the name."""
     name = shown(path, root)
     relative = path.relative_to(root) if path.is_relative_to(root) else path
     raw = os.fsencode(relative.as_posix())
@@ -149,7 +170,7 @@ def name_of(path: Path, root: Path) -> Line:
 
 
 def path_of(line: Line, root: Path) -> Path:
-    """Where a line's file lies below `root`."""
+    """Path of a line's file in `root`."""
     if "raw" in line:
         exact = root / os.fsdecode(bytes.fromhex(line["raw"]))
         if exact.exists():
@@ -158,7 +179,7 @@ def path_of(line: Line, root: Path) -> Path:
 
 
 def changed(line: Line, path: Path) -> str | None:
-    """Why a line no longer speaks of its file, or None. Another date with the same content is no change."""
+    """Why a line no longer describes its file; None if it does. A new date with the same content is no change."""
     try:
         facts = path.stat()
         if facts.st_size == line["size"] and facts.st_mtime_ns == line["mtime_ns"]:
@@ -171,5 +192,5 @@ def changed(line: Line, path: Path) -> str | None:
 
 
 def split_keys(lines: Sequence[Line]) -> list[str]:
-    """What each line's side of the split follows from: its hash, or that of the group of copies it belongs to."""
+    """The key of each line for the split: its hash, or the hash of its group of copies."""
     return [line.get("group") or line["hash"] for line in lines]

@@ -1,4 +1,4 @@
-"""The training and validation parts of examples that code makes; files are split by the hash of their content."""
+"""Training and validation parts of generated examples. (Files are split by the hash of their content.)"""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ PARTS = ("train", "valid")
 
 
 def need_part(split: str) -> None:
-    """Raise BadInput unless `split` names a part."""
+    """Raise BadInput unless `split` is the name of a part."""
     if split not in PARTS:
         raise BadInput(f"split is train or valid; got {split!r}")
 
 
 def part_of(count: int, valid: float, split: str, noun: str = "examples") -> range:
-    """The numbers of one part of `count` examples: the training part has the first, the validation part the last.
+    """Numbers of the examples of one part: the training part has the first, the validation part the last.
 
     Args:
-        count: examples in both parts together, at least 2.
-        valid: share for validation, 0 up to, not including, 1; each part keeps at least one, unless it is 0.
-        split: the part, train or valid.
-        noun: what the examples are, for messages.
+        count: Number of examples in both parts together, at least 2.
+        valid: Share for validation, from 0 up to, not including, 1; above 0, each part has at least one example.
+        split: The part, train or valid.
+        noun: Name of the examples, for messages.
 
     Raises:
-        BadInput: one of them is out of its range.
+        BadInput: An argument is out of range.
     """
     if count < 2:
         raise BadInput(f"data.count is the number of {noun}, at least 2; got {count}")

@@ -1,1 +1,1 @@
-"""Edits: variation, inpainting, loops, long media, interpolation; without training, on any modality."""
+"""Training-free edits for any modality: variation, inpainting, loops, long media, inversion and interpolation."""

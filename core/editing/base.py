@@ -1,7 +1,8 @@
-"""What an edit is: a change to a sampling run, from its start to its estimates.
+"""Base class of edits: an edit changes parts of a sampling run.
 
-A run consists of levels, a sampler, a start, conditions and a denoiser. An edit changes any of them and leaves the
-rest; edits combine, since each only wraps what those before it left. `sample(..., edits=[...])` takes them.
+A run consists of a sampler, noise levels, an initial state, conditions and a denoiser. An edit overrides the methods of
+the parts that it changes. Several edits are applied in order, each to the result of the one before:
+`sample(..., edits=[...])`.
 """
 
 from __future__ import annotations
@@ -16,32 +17,43 @@ from ..schedulers.base import Schedule
 from ..types import Conditioning, Denoiser, NoiseLevel
 from ..util.rng import Noise
 
-Course = tuple[Sampler, Sequence[NoiseLevel]]
+SamplerAndLevels = tuple[Sampler, Sequence[NoiseLevel]]
 
 
 class Edit:
-    """Changes nothing; a subclass overrides what it changes. It holds its options only and may serve many runs."""
+    """Changes nothing; subclasses override methods. An edit stores only its options, so that many runs can use it."""
 
-    def course(self, sampler: Sampler, schedule: Schedule, levels: Sequence[NoiseLevel]) -> Course:
-        """The sampler and the falling levels of the run. A single level: nothing is solved, the start is the result."""
+    def sampler_and_levels(
+        self, sampler: Sampler, schedule: Schedule, levels: Sequence[NoiseLevel]
+    ) -> SamplerAndLevels:
+        """The sampler and the noise levels of the run.
+
+        Args:
+            sampler: The sampler without this edit.
+            schedule: The noise schedule.
+            levels: The levels without this edit, in decreasing order.
+
+        Returns:
+            Sampler and levels. With a single level nothing is solved: the initial state is the result.
+        """
         return sampler, levels
 
     def start(self, x: Tensor, level: NoiseLevel, noise: Noise) -> Tensor:
-        """The point (B, C, *spatial) at the first level, from x: sigma z with the run's own start z."""
+        """The initial state (B, C, *spatial) at the first level; x is the state without this edit, sigma z."""
         return x
 
     def conditions(self, conditions: Conditioning) -> Conditioning:
-        """The conditions of each row, as the networks take them."""
+        """The conditioning of the batch."""
         return conditions
 
-    def within(self, denoiser: Denoiser, run: Run) -> Denoiser:
-        """A network's denoiser for one run; guidance comes around it and may stack its rows several times over."""
+    def wrap_network(self, denoiser: Denoiser, run: Run) -> Denoiser:
+        """Wrap the denoiser of a network, inside guidance, for one run; guidance may repeat the rows of the batch."""
         return denoiser
 
-    def around(self, denoiser: Denoiser, run: Run) -> Denoiser:
-        """The denoiser that the sampler calls, guided already, for one run."""
+    def wrap_guided(self, denoiser: Denoiser, run: Run) -> Denoiser:
+        """Wrap the guided denoiser, which the sampler calls, for one run."""
         return denoiser
 
     def end(self, x: Tensor) -> Tensor:
-        """The result (B, C, *spatial) from the sampler's last point."""
+        """Post-process the final state x (B, C, *spatial)."""
         return x

@@ -1,12 +1,12 @@
-"""Inpainting and continuation: a part is known, the rest is sampled given it.
+"""Inpainting and continuation: a part of x0 is known, the rest is sampled given that part.
 
-replace: wherever the sampler asks, the estimate of x0 is the known y where y is known. A sampler keeps marginals, so
-    there the state is alpha y + sigma z at every point of every method, with the run's own keyed noise z: the known
-    part's forward noise (Song et al. 2021, "Score-based generative modeling", arXiv:2011.13456, appendix I.2). The law
-    is not quite the conditional one, for the rest was denoised beside a known part that is as noisy as itself. Jumps
-    back up make up for some of that (Lugmayr et al. 2022, "RePaint", arXiv:2201.09865, section 4.2).
-levels: what is known is clean from the start, by a map of levels. For a network trained on levels that differ within a
-    sample (objective.per_element) that is the conditional law, without jumps.
+replace: in every evaluation the estimate of x0 is replaced by the known y where y is known. All samplers preserve the
+    marginals, so that there the state is alpha y + sigma z at every step, with the keyed noise z of the run, as in the
+    forward process (Song et al. 2021, "Score-based generative modeling", arXiv:2011.13456, appendix I.2). The samples
+    follow the conditional distribution only approximately, since the network sees the known part at the same noise
+    level as the rest. Resampling reduces this error (Lugmayr et al. 2022, "RePaint", arXiv:2201.09865, section 4.2).
+levels: the known part is clean from the first step, through a map of noise levels. For a network trained with
+    per-element noise levels (objective.per_element) this samples the conditional distribution without resampling.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..samplers.base import Sampler
 from ..schedulers.base import NoiseLevel64, Schedule
 from ..types import BadInput, Conditioning, Denoiser, Estimate, NoiseLevel, expand
 from ..util.rng import Noise
-from .base import Course, Edit
+from .base import Edit, SamplerAndLevels
 from .jumps import Resampled
 from .operators.mask import Mask
 
@@ -30,24 +30,29 @@ Method = Literal["replace", "levels"]
 
 
 class Inpaint(Edit):
-    """Keeps y where it is known; the result is y there, exactly.
+    """Samples the unknown part of y; where y is known, the result equals y exactly.
 
     Args:
-        source: y (B, C, *spatial), unit variance; read where known.
-        known: (B, 1, *spatial) bool.
-        method: replace, or levels: how the network sees y, see above.
-        resample: How often each stretch of `jump` steps is run (RePaint); 1: once, without jumps back up.
-        jump: Steps in a stretch.
+        source: y (B, C, *spatial), of unit variance; only its known elements are used.
+        known: (B, 1, *spatial) bool, True where y is known.
+        method: replace or levels, see above.
+        resample: How often each segment of `jump` steps is run (RePaint); 1: no resampling.
+        jump: Number of steps in a segment.
+
+    Raises:
+        BadInput: `method` is unknown, or `known` is not such a tensor.
     """
 
     def __init__(self, source: Tensor, known: Tensor, method: Method = "replace", resample: int = 1, jump: int = 4):
         if method not in ("replace", "levels"):
-            raise BadInput(f"inpainting works by replace or by levels, not by {method!r}")
+            raise BadInput(f"the method of inpainting is replace or levels, not {method!r}")
         if known.dtype != torch.bool or known.ndim != source.ndim:
             raise BadInput(f"known is a bool tensor (B, 1, *spatial), not {known.dtype} {tuple(known.shape)}")
         self.source, self.mask, self.method, self.resample, self.jump = source, Mask(known), method, resample, jump
 
-    def course(self, sampler: Sampler, schedule: Schedule, levels: Sequence[NoiseLevel]) -> Course:
+    def sampler_and_levels(
+        self, sampler: Sampler, schedule: Schedule, levels: Sequence[NoiseLevel]
+    ) -> SamplerAndLevels:
         if self.resample > 1:
             sampler = Resampled(sampler, self.jump, self.resample)
         if self.method == "levels":
@@ -62,7 +67,7 @@ class Inpaint(Edit):
     def start(self, x: Tensor, level: NoiseLevel, noise: Noise) -> Tensor:
         return x + self.mask.joined(expand(level.alpha, x) * self.source.to(x), torch.zeros_like(x))
 
-    def around(self, denoiser: Denoiser, run: Run) -> Denoiser:
+    def wrap_guided(self, denoiser: Denoiser, run: Run) -> Denoiser:
         return _KnownDenoiser(self, denoiser)
 
     def end(self, x: Tensor) -> Tensor:
@@ -70,7 +75,7 @@ class Inpaint(Edit):
 
 
 class _KnownDenoiser(Denoiser):
-    """The estimate is y where y is known, and nothing moves the state there."""
+    """Replaces the estimate by y where y is known; there the state is not changed by guidance."""
 
     def __init__(self, edit: Inpaint, denoiser: Denoiser):
         self.edit, self.denoiser = edit, denoiser

@@ -1,6 +1,6 @@
-"""Resampling: jumps back up to more noise, as rows of a plan (RePaint: Lugmayr et al. 2022, arXiv:2201.09865).
+"""Resampling of RePaint (Lugmayr et al. 2022, arXiv:2201.09865): jumps back to higher noise, as rows of a plan.
 
-Figure 9 and algorithm 1 of the paper, at any number of steps and for any sampler with steps of its own.
+Algorithm 1 and figure 9 of the paper, for any number of steps and any sampler with fixed steps.
 """
 
 from __future__ import annotations
@@ -17,16 +17,19 @@ from ..types import BadInput, NoiseLevel
 
 
 class Resampled(Sampler):
-    """Runs every `jump` steps of a sampler `times` times, going up again by the forward process in between.
+    """Runs each segment of `jump` steps `times` times; between two runs the forward process adds the noise again.
 
-    x_b = (alpha_b / alpha_a) x_a + n z, n^2 = sigma_b^2 - (alpha_b / alpha_a)^2 sigma_a^2. The last stretch, which ends
-    clean, is run once. A multistep method begins anew with every run, and each run draws noise of its own, a Brownian
-    path of its own included. Costs about `times` times the evaluations.
+    From level a up to level b:
+
+        x_b = (alpha_b / alpha_a) x_a + n z,    n^2 = sigma_b^2 - (alpha_b / alpha_a)^2 sigma_a^2
+
+    The last segment, which ends at clean data, is run once. In every run a multistep method restarts without history,
+    and all noise is drawn independently, Brownian paths included. The number of evaluations grows about `times`-fold.
 
     Args:
-        sampler: What runs each stretch.
-        jump: Steps in a stretch.
-        times: Runs of each stretch.
+        sampler: The sampler of each segment.
+        jump: Number of steps in a segment.
+        times: Number of runs of each segment.
 
     Raises:
         BadInput: `jump` or `times` is below 1, or the sampler is adaptive.
@@ -38,11 +41,11 @@ class Resampled(Sampler):
         if jump < 1 or times < 1:
             raise BadInput(f"resampling jumps back 1 step or more and runs once or more, not {jump} and {times}")
         if sampler.adaptive:
-            raise BadInput("resampling jumps by steps, and an adaptive sampler has none of its own: choose another")
+            raise BadInput("resampling repeats fixed steps, which an adaptive sampler does not have: choose another")
         self.sampler, self.jump, self.times = sampler, jump, times
 
     def plan(self, schedule: Schedule, levels: Sequence[NoiseLevel]) -> Plan:
-        """The stretches' plans, joined."""
+        """The concatenated plans of all segments."""
         rows: list[Row] = []
         last = len(levels) - 1
         for n, first in enumerate(range(0, last, self.jump)):
@@ -57,7 +60,7 @@ class Resampled(Sampler):
 
 
 def _up(schedule: Schedule, low: NoiseLevel, high: NoiseLevel, key: Hashable) -> Plan:
-    """The forward process from a level up to a noisier one; elements whose level stays keep their value."""
+    """The forward process from a level to a noisier one; elements whose level does not change keep their value."""
     builder = PlanBuilder(schedule, [low, high], rising=True)
     ((a, b),) = builder.pairs()
     ratio = b.alpha / a.alpha
@@ -67,13 +70,13 @@ def _up(schedule: Schedule, low: NoiseLevel, high: NoiseLevel, key: Hashable) ->
 
 
 def _appended(rows: list[Row], plan: Plan, named: Callable[[Hashable], Hashable]) -> list[Row]:
-    """The rows, then those of a plan that starts at the last of them; its noises get names of their own."""
+    """Append a plan that starts at the last of `rows`; `named` renames its noise keys."""
     if not rows:
         rows = [plan.rows[0]]
     else:
         rows = [*rows[:-1], replace(rows[-1], evaluate=rows[-1].evaluate or plan.rows[0].evaluate)]
     base = len(rows) - 1
-    made = [
+    shifted = [
         Row(
             row.level,
             {base + j: c for j, c in row.x.items()},
@@ -84,4 +87,4 @@ def _appended(rows: list[Row], plan: Plan, named: Callable[[Hashable], Hashable]
         )
         for row in plan.rows[1:]
     ]
-    return [*rows, *made]
+    return [*rows, *shifted]

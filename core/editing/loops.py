@@ -16,13 +16,13 @@ from .base import Edit
 
 
 class Loop(Edit):
-    """Axes are loops: networks pad circularly along them and see the state rolled by a random amount at every call.
+    """Makes axes circular: networks pad circularly, and at every evaluation the state is rolled by a random amount.
 
-    The rolls are keyed by sample, axis and call, and undone in the estimate. They make the distribution of the samples
-    the same at every position, whatever the network does at its edges, so that the seam is no special position.
+    The roll is keyed by sample, axis and call, and is undone in the estimate. It makes the distribution of the samples
+    the same at every position, for any behaviour of the network at its edges, so that the seam is not distinguished.
 
     Args:
-        axes: Spatial axes that are loops.
+        axes: Circular spatial axes.
         roll: Whether the state is rolled at every evaluation.
     """
 
@@ -32,36 +32,36 @@ class Loop(Edit):
     def conditions(self, conditions: Conditioning) -> Conditioning:
         return replace(conditions, wrap=self.axes)
 
-    def within(self, denoiser: Denoiser, run: Run) -> Denoiser:
+    def wrap_network(self, denoiser: Denoiser, run: Run) -> Denoiser:
         return _RolledDenoiser(self, denoiser, run) if self.roll else denoiser
 
 
 class _RolledDenoiser(Denoiser):
-    """D(x) = rolled back(D(rolled(x)))."""
+    """D'(x) = roll^-1(D(roll(x)))."""
 
     def __init__(self, edit: Loop, denoiser: Denoiser, run: Run):
         self.edit, self.denoiser, self.run, self.calls = edit, denoiser, run, 0
 
     def denoise(self, x: Tensor, level: NoiseLevel, conditions: Conditioning) -> Estimate:
-        turns = []
+        rolls = []
         for axis in self.edit.axes:
             n = x.shape[2 + axis]
             u = self.run.noise.uniform(f"turn {axis}", self.calls)
             by = (u * n).long().clamp(max=n - 1)
-            turns.append((2 + axis, by.repeat(len(x) // len(by))))  # guidance stacks the samples
+            rolls.append((2 + axis, by.repeat(len(x) // len(by))))  # guidance repeats the batch
         self.calls += 1
-        fields = [_turned(v, turns, x) for v in (level.t, level.alpha, level.sigma)]
-        valid = None if conditions.valid is None else turned(conditions.valid, turns)
-        found = self.denoiser.denoise(turned(x, turns), NoiseLevel(*fields), replace(conditions, valid=valid))
-        back = [(axis, -by) for axis, by in turns]
-        return Estimate(turned(found.x0, back), None if found.x is None else turned(found.x, back))
+        fields = [_roll_field(v, rolls, x) for v in (level.t, level.alpha, level.sigma)]
+        valid = None if conditions.valid is None else roll_rows(conditions.valid, rolls)
+        found = self.denoiser.denoise(roll_rows(x, rolls), NoiseLevel(*fields), replace(conditions, valid=valid))
+        back = [(axis, -by) for axis, by in rolls]
+        return Estimate(roll_rows(found.x0, back), None if found.x is None else roll_rows(found.x, back))
 
 
 def media_loop_axes(codec: Codec) -> tuple[int, ...]:
-    """The media's axes that `codec.wrap` makes loops: the same ones, or time where the diffused tensor has other axes.
+    """The media axes that correspond to `codec.wrap`: the same axes, or time if the diffused tensor has other axes.
 
     Raises:
-        BadInput: The codec has no axis that may be a loop.
+        BadInput: The codec has no axis that can be circular.
     """
     if not codec.wrap:
         raise BadInput(f"codec {type(codec).__name__} supports no loops: leave sample.loop out")
@@ -72,31 +72,31 @@ def media_loop_axes(codec: Codec) -> tuple[int, ...]:
 
 
 def decode_loops(codec: Codec, z: Tensor, seed: int, numbers: Sequence[int]) -> list[Tensor]:
-    """Loops (C, *media) from z (B, C, *spatial); axes of `codec.wrap` are loops.
+    """Decode z (B, C, *spatial) to loops (C, *media); the axes of `codec.wrap` are circular.
 
-    Each is rolled by an amount of its own before decoding and back after it: a codec that invents a phase, the same at
-    the same position, would make the seams of all loops alike.
+    Each sample is rolled by a random amount before decoding and back afterwards. Otherwise a codec that estimates a
+    phase which depends on the position would produce the same seam in all loops.
 
     Args:
-        codec: Decodes.
+        codec: The codec.
         z: The diffused tensors.
-        seed: With `numbers`, the key of the rolls.
+        seed: Key of the rolls, together with `numbers`.
         numbers: Row i is sample numbers[i] of the seed.
     """
-    turns, back = [], []
+    rolls, back = [], []
     for axis in codec.wrap:
         n = z.shape[2 + axis]
         by = torch.tensor([int(generator(seed, i, f"decoded turn {axis}").integers(n)) for i in numbers])
-        turns.append((2 + axis, by))
-    media = codec.decode(turned(z, turns), loop=True)
-    for (dim, by), axis in zip(turns, media_loop_axes(codec), strict=True):
+        rolls.append((2 + axis, by))
+    media = codec.decode(roll_rows(z, rolls), loop=True)
+    for (dim, by), axis in zip(rolls, media_loop_axes(codec), strict=True):
         back.append((2 + axis, -by * (media.shape[2 + axis] // z.shape[dim])))
-    return list(turned(media, back))
+    return list(roll_rows(media, back))
 
 
-def turned(x: Tensor, turns: Sequence[tuple[int, Tensor]]) -> Tensor:
-    """x (B, C, *spatial) with row b rolled towards higher indices by by[b] along each dimension, for (dim, by (B,))."""
-    for dim, by in turns:
+def roll_rows(x: Tensor, rolls: Sequence[tuple[int, Tensor]]) -> Tensor:
+    """Roll row b of x (B, C, *spatial) towards higher indices by by[b], for each (dim, by (B,)) of `rolls`."""
+    for dim, by in rolls:
         n = x.shape[dim]
         if n == 1:
             continue
@@ -108,5 +108,5 @@ def turned(x: Tensor, turns: Sequence[tuple[int, Tensor]]) -> Tensor:
     return x
 
 
-def _turned(value: Number, turns: Sequence[tuple[int, Tensor]], x: Tensor) -> Number:
-    return turned(value, turns) if isinstance(value, Tensor) and value.ndim == x.ndim else value
+def _roll_field(value: Number, rolls: Sequence[tuple[int, Tensor]], x: Tensor) -> Number:
+    return roll_rows(value, rolls) if isinstance(value, Tensor) and value.ndim == x.ndim else value

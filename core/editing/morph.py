@@ -1,8 +1,7 @@
-"""Interpolation: media back to the noise they come from, and along an arc between two such noises.
+"""Inversion and interpolation: media are inverted to noise, and samples start between two such noises.
 
-Media become noise by the probability-flow ODE run upwards (Song et al. 2021, "Denoising diffusion implicit models",
-arXiv:2010.02502, section 5.3); noises are joined by spherical interpolation (Shoemake 1985),
-which keeps their norm; and the way down is the usual one.
+The probability-flow ODE, solved from data to noise, inverts media (Song et al. 2021, "Denoising diffusion implicit
+models", arXiv:2010.02502, section 5.3). Spherical interpolation (Shoemake 1985) of two noises preserves their norm.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ from ..samplers.base import Plan, PlannedSampler, Sampler
 from ..schedulers.base import Schedule
 from ..types import BadInput, NoiseLevel, expand
 from ..util.rng import Noise
-from .base import Course, Edit
+from .base import Edit, SamplerAndLevels
 
 
 class FromNoise(Edit):
-    """The run starts at a given x, whatever its keyed noise.
+    """Starts the run from a given state instead of keyed noise.
 
     Args:
         point: x (B, C, *spatial) at the first level.
@@ -33,34 +32,37 @@ class FromNoise(Edit):
         return self.point.to(x)
 
 
-class ToNoise(Edit):
-    """Inversion: the run goes from y to the noise from which sampling would give y.
+class Invert(Edit):
+    """Inversion: runs from y to the noise from which sampling generates y.
 
-    It starts at alpha y on the least noisy level above sigma = 0, where the ODE has no direction, and ends at the
-    noisiest. A step up is not the inverse of the step down between the same levels: Heun's are each off by O(step^3).
+    The run starts from alpha y at the lowest level with sigma > 0 (at sigma = 0 the ODE is not defined) and ends at the
+    highest level. A step up is not the exact inverse of the step down between the same levels; with Heun's method each
+    has an error of O(step^3).
 
     Args:
-        source: y (B, C, *spatial), unit variance.
+        source: y (B, C, *spatial), of unit variance.
     """
 
     def __init__(self, source: Tensor):
         self.source = source
 
-    def course(self, sampler: Sampler, schedule: Schedule, levels: Sequence[NoiseLevel]) -> Course:
+    def sampler_and_levels(
+        self, sampler: Sampler, schedule: Schedule, levels: Sequence[NoiseLevel]
+    ) -> SamplerAndLevels:
         rising = [level for level in reversed(levels) if bool((torch.as_tensor(level.sigma) > 0).any())]
         if len(rising) < 2:
-            raise BadInput("finding the noise behind a file takes 2 steps or more")
-        return Upwards(sampler), rising
+            raise BadInput("inverting a file to noise takes 2 steps or more")
+        return ReversedSampler(sampler), rising
 
     def start(self, x: Tensor, level: NoiseLevel, noise: Noise) -> Tensor:
         return expand(level.alpha, x) * self.source.to(x)
 
 
-class Upwards(Sampler):
-    """A deterministic sampler on levels that rise: the same formulas, from data to noise.
+class ReversedSampler(Sampler):
+    """A deterministic sampler on increasing noise levels: the same formulas, from data to noise.
 
     Args:
-        sampler: The sampler whose formulas are used.
+        sampler: The sampler to reverse.
 
     Raises:
         BadInput: The sampler is stochastic, adaptive, or a stored plan.
@@ -68,20 +70,26 @@ class Upwards(Sampler):
 
     def __init__(self, sampler: Sampler):
         if sampler.stochastic or sampler.adaptive or not isinstance(sampler, PlannedSampler):
-            raise BadInput("the way back to noise takes a deterministic sampler with steps of its own, such as heun")
+            raise BadInput("inversion takes a deterministic sampler with fixed steps, such as heun")
         self.sampler = sampler
 
     def plan(self, schedule: Schedule, levels: Sequence[NoiseLevel]) -> Plan:
-        """The rows for these levels (rising)."""
+        """The plan for `levels`, which increase."""
         return self.sampler.plan(schedule, levels, rising=True)
 
 
 def slerp(a: Tensor, b: Tensor, share: Tensor, valid: Tensor | None = None) -> Tensor:
-    """sin((1 - s) w) / sin w a + sin(s w) / sin w b, w the angle between a and b (B, C, *spatial); share s (B,).
+    """Spherical interpolation (Shoemake 1985), with w the angle between a and b:
 
-    Where the two are parallel: (1 - s) a + s b.
+        slerp = sin((1 - s) w) / sin(w) a + sin(s w) / sin(w) b
 
-    valid: (B, 1, *spatial), 1 where the angle is measured
+    If a and b are parallel, it is (1 - s) a + s b.
+
+    Args:
+        a: (B, C, *spatial).
+        b: (B, C, *spatial).
+        share: s (B,), 0 to 1.
+        valid: (B, 1, *spatial), 1 for the elements from which w is computed; None: all.
     """
     seen = [v.double() if valid is None else v.double() * valid.to(v.device) for v in (a, b)]
     flat = [v.flatten(1) for v in seen]

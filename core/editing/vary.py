@@ -10,55 +10,60 @@ from torch import Tensor
 
 from ..samplers.base import Sampler
 from ..schedulers.base import Schedule
-from ..timesteps.base import whole
+from ..timesteps.base import round_to_grid
 from ..types import BadInput, NoiseLevel, expand
 from ..util.rng import Noise
-from .base import Course, Edit
+from .base import Edit, SamplerAndLevels
 
-_SHORTEST = 0.25  # of the step it lies in: what is left of a step that the start cuts; less joins the next one
+_SHORTEST = 0.25  # shortest first step, as a share of the uncut step; a shorter one is merged with the next step
 
 
 class Vary(Edit):
-    """Starts at alpha y + sigma z on a level within the run.
+    """Starts from alpha y + sigma z at an intermediate noise level.
 
-    The level is the one at tau = strength tau_max, with tau = sigma / (alpha + sigma): strength means the same on every
-    schedule. 0 gives y itself; 1 is the run without the edit, which does not depend on y.
+    The level has tau = strength tau_max, with tau = sigma / (alpha + sigma), so that a strength has the same meaning on
+    every schedule. Strength 0 returns y; strength 1 is sampling without the edit, which does not depend on y.
 
     Args:
-        source: y (B, C, *spatial), unit variance.
+        source: y (B, C, *spatial), of unit variance.
         strength: 0 to 1.
+
+    Raises:
+        BadInput: `strength` is outside of 0 to 1.
     """
 
     def __init__(self, source: Tensor, strength: float = 0.5):
         if not 0 <= strength <= 1:
-            raise BadInput(f"strength lies between 0 (nothing changes) and 1 (all is new), not {strength}")
+            raise BadInput(f"strength is between 0 (nothing changes) and 1 (everything is new), not {strength}")
         self.source, self.strength = source, float(strength)
 
-    def course(self, sampler: Sampler, schedule: Schedule, levels: Sequence[NoiseLevel]) -> Course:
+    def sampler_and_levels(
+        self, sampler: Sampler, schedule: Schedule, levels: Sequence[NoiseLevel]
+    ) -> SamplerAndLevels:
         if self.strength == 1:
             return sampler, levels
         if self.strength == 0:
             return sampler, levels[-1:]
         if sampler.adaptive:
             return sampler, [self._begin(schedule, levels), levels[-1]]
-        return sampler, cut(levels, self._begin(schedule, levels))
+        return sampler, levels_from(levels, self._begin(schedule, levels))
 
     def _begin(self, schedule: Schedule, levels: Sequence[NoiseLevel]) -> NoiseLevel:
         tau = self.strength * torch.as_tensor(levels[0].tau, dtype=torch.float64)
-        t = whole(schedule.t_of_rho(tau / (1 - tau)), schedule)
+        t = round_to_grid(schedule.t_of_rho(tau / (1 - tau)), schedule)
         return schedule.level(t)
 
     def start(self, x: Tensor, level: NoiseLevel, noise: Noise) -> Tensor:
         return x if self.strength == 1 else x + expand(level.alpha, x) * self.source.to(x)
 
 
-def cut(levels: Sequence[NoiseLevel], begin: NoiseLevel) -> list[NoiseLevel]:
-    """The levels from `begin` on: `begin`, then those of the list that are quieter by enough for a step."""
-    kept: list[NoiseLevel] = [begin]
+def levels_from(levels: Sequence[NoiseLevel], begin: NoiseLevel) -> list[NoiseLevel]:
+    """`begin`, followed by the levels below it, except one that would make the first step too short."""
+    result: list[NoiseLevel] = [begin]
     for before, level in pairwise(levels):
         step = float(torch.as_tensor(before.tau)) - float(torch.as_tensor(level.tau))
         if float(torch.as_tensor(begin.tau)) - float(torch.as_tensor(level.tau)) >= _SHORTEST * step:
-            kept.append(level)
-    if len(kept) == 1:
-        kept.append(levels[-1])
-    return kept
+            result.append(level)
+    if len(result) == 1:
+        result.append(levels[-1])
+    return result

@@ -1,5 +1,8 @@
-"""Media longer or larger than a network was trained on, from overlapping windows (Bar-Tal et al. 2023,
-"MultiDiffusion", arXiv:2302.08113, eq. 5): every estimate of x0 is the mean of the windows' own, so that they agree."""
+"""Media longer or larger than the training data, from overlapping windows (MultiDiffusion).
+
+Bar-Tal et al. 2023, "MultiDiffusion", arXiv:2302.08113, eq. 5: the estimate of x0 is the weighted mean of the estimates
+of all windows.
+"""
 
 from __future__ import annotations
 
@@ -15,26 +18,28 @@ from .operators.windows import Windows
 
 
 class Windowed(Edit):
-    """D(x) = A^+ (D(window) for every window in A x).
+    """D'(x) = A^+ [D(w_1), ..., D(w_n)], with the windows [w_1, ..., w_n] = A x.
+
+    A and its pseudo-inverse A^+ are those of `Windows`.
 
     Args:
-        size: Elements of a window along each spatial axis: what the network was trained on.
-        overlap: Share of a window that the next one covers too.
-        wrap: Axes that are loops; the network does not treat a window as a loop.
+        size: Number of elements of a window along each spatial axis: the training size.
+        overlap: Share of a window that the next window overlaps.
+        wrap: Circular axes of the whole tensor; within a window the network does not pad circularly.
     """
 
     def __init__(self, size: Sequence[int], overlap: float = 0.5, wrap: Sequence[int] = ()):
         self.size, self.overlap, self.wrap = tuple(size), overlap, tuple(wrap)
 
-    def within(self, denoiser: Denoiser, run: Run) -> Denoiser:
+    def wrap_network(self, denoiser: Denoiser, run: Run) -> Denoiser:
         return _WindowedDenoiser(self, denoiser)
 
     def count(self, full: Sequence[int]) -> int:
-        """Windows of a tensor with these spatial axes: calls of the network an evaluation."""
+        """Number of windows of a tensor with these spatial sizes: network calls per evaluation."""
         return len(self.over(full))
 
     def over(self, full: Sequence[int]) -> Windows:
-        """The windows of a tensor with these spatial axes; none is larger than the tensor."""
+        """The windows of a tensor with these spatial sizes; a window is never larger than the tensor."""
         size = [min(n, whole) for n, whole in zip(self.size, full, strict=True)]
         return Windows(size, full, self.overlap, self.wrap)
 
@@ -42,23 +47,23 @@ class Windowed(Edit):
 class _WindowedDenoiser(Denoiser):
     def __init__(self, edit: Windowed, denoiser: Denoiser):
         self.edit, self.denoiser = edit, denoiser
-        self.made: Windows | None = None
+        self.windows: Windows | None = None
 
     def denoise(self, x: Tensor, level: NoiseLevel, conditions: Conditioning) -> Estimate:
-        if self.made is None or self.made.full != tuple(x.shape[2:]):
-            self.made = self.edit.over(x.shape[2:])
-        windows, whole = self.made, x.shape[2:]
+        if self.windows is None or self.windows.full != tuple(x.shape[2:]):
+            self.windows = self.edit.over(x.shape[2:])
+        windows, whole = self.windows, x.shape[2:]
         split = [axis for axis, n in enumerate(windows.size) if n != whole[axis]]
         inner = replace(conditions, wrap=tuple(axis for axis in conditions.wrap if axis not in split))
 
-        def one(i: int) -> Tensor:
+        def estimate(i: int) -> Tensor:
             valid = None if inner.valid is None else windows.take(inner.valid, i)
             at = NoiseLevel(*(_part(v, windows, i, x) for v in (level.t, level.alpha, level.sigma)))
             return self.denoiser.denoise(windows.take(x, i), at, replace(inner, valid=valid)).x0
 
-        return Estimate(windows.inverse(one(i) for i in range(len(windows))))
+        return Estimate(windows.inverse(estimate(i) for i in range(len(windows))))
 
 
 def _part(value: Number, windows: Windows, i: int, x: Tensor) -> Number:
-    """The window's part of a field of a level; only a map has parts."""
+    """The part of a level's field in window i; a scalar or (B,) field is unchanged."""
     return windows.take(value, i) if isinstance(value, Tensor) and value.ndim == x.ndim else value

@@ -1,4 +1,4 @@
-"""What a modality brings to `sonolux eval`: `Modality.evaluation()` returns an EvaluationAdapter."""
+"""The part of `sonolux eval` that a modality supplies: `Modality.evaluation()` returns an EvaluationAdapter."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class DefectMeasure:
     """One kind of defect, measured on every example.
 
     Attributes:
-        key: its name in metrics.json
-        name: its name in tables
-        meaning: one line on what counts as this defect
-        values: (N,) of the samples
-        flags: (N,) bool: which samples have the defect
-        real: (M,) values of real examples
-        real_flags: (M,) bool: which real examples have it
-        format: how a value is shown; "": only the counts are
+        key: Its name in metrics.json.
+        name: Its name in tables.
+        meaning: One line on what counts as this defect.
+        values: (N,) values of the samples.
+        flags: (N,) bool, which samples have the defect.
+        real: (M,) values of real examples.
+        real_flags: (M,) bool, which real examples have it.
+        format: Format string of a value; "": only the counts are shown.
     """
 
     key: str
@@ -49,13 +49,14 @@ class EvaluationAdapter(Protocol):
     """The parts of an evaluation that depend on the modality.
 
     Attributes:
-        nouns: what one example is called, and several: ("sound", "sounds")
-        feature: name of the modality's own feature component
-        suffixes: of files that it reads, in lower case, with the dot
-        copy_threshold: similarity from which on an example counts as a copy where too few are held out to set one
-        classifier: settings of its small classifier
-        whole_files: defects are measured on samples as their files hold them; False: at the recipe's size, which files
-            may exceed, except for loops, whose seam a crop would open
+        nouns: Words for one example and for several: ("sound", "sounds").
+        feature: Name of the modality's default feature component.
+        suffixes: Suffixes of the files that it reads, in lower case, with the dot.
+        copy_threshold: Similarity above which an example counts as a copy; used where too few examples are held out to
+            measure a threshold.
+        classifier: Settings of the small classifier.
+        whole_files: True: defects are measured on samples as stored in their files; False: at the recipe's size, which
+            files may exceed, except for loops, which a crop would open at the seam.
     """
 
     nouns: tuple[str, str]
@@ -66,25 +67,25 @@ class EvaluationAdapter(Protocol):
     whole_files: bool
 
     def classifier_input(self, media: Sequence[Tensor]) -> Tensor:
-        """What the small classifier takes: (N, C, H, W) in about [-1, 1]."""
+        """Input of the small classifier: (N, C, H, W), about in [-1, 1]."""
         ...
 
     def augment(self, x: Tensor, rng: torch.Generator) -> Tensor:
-        """Classifier input (B, C, H, W), augmented at random for training."""
+        """Classifier input (B, C, H, W) with random augmentation for training."""
         ...
 
     def nearest(self, media: Sequence[Tensor], training: Sequence[Tensor]) -> NearestMatches:
-        """The most similar training example of each, invariant to gain, shift and crop."""
+        """The most similar training example of each example, invariant to gain, shift and crop."""
         ...
 
     def planted_copies(self, media: Sequence[Tensor], seed: int) -> dict[str, list[Tensor]]:
-        """Altered copies that test the search, by what was altered: gain, shift, crop."""
+        """Altered copies, which test the search for copies: kind of alteration (gain, shift, crop) -> copies."""
         ...
 
     def defects(self, media: Sequence[Tensor], real: Sequence[Tensor], loop: bool) -> list[DefectMeasure]:
-        """Defects of samples as their files hold them, and of real examples; `loop`: also those of a seam."""
+        """Defects of samples as stored in their files, and of real examples; `loop`: also defects of the seam."""
         ...
 
     def preview(self, media: Tensor) -> list[MediaFile]:
-        """What a page shows of one example (C, *spatial)."""
+        """Files that show one example (C, *spatial) on a web page."""
         ...

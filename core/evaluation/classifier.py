@@ -1,7 +1,8 @@
 """A small classifier, trained on real data only: it classifies samples, and its penultimate layer gives features.
 
-With classes it learns to tell them apart; without, it learns to tell two augmented views of one example from views of
-others (Chen et al. 2020, "A simple framework for contrastive learning of visual representations", equation 1).
+With classes it is trained to classify; without, it is trained to match two augmented views of one example among views
+of other examples (Chen et al. 2020, "A simple framework for contrastive learning of visual representations", equation
+1).
 """
 
 from __future__ import annotations
@@ -23,29 +24,31 @@ from ..util.progress import bar
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 
-LEAST = 8  # examples; fewer teach nothing
-_MEMORY: dict[str, Classifier] = {}  # trained last in this process: classification and features share one network
-_PROJECTION, _TEMPERATURE = 64, 0.2  # of the network that has no classes
+LEAST = 8  # minimum number of training examples
+_MEMORY: dict[
+    str, Classifier
+] = {}  # trained most recently in this process; classification and features share one network
+_PROJECTION, _TEMPERATURE = 64, 0.2  # of the network without classes
 
 
 @dataclass(frozen=True)
 class ClassifierSettings:
-    """How a classifier is built and trained; part of the key of the cache, so `version` rises when the code changes.
+    """How a classifier is built and trained; part of the cache key, so `version` is increased when the code changes.
 
     Attributes:
-        widths: channels of the stages; each halves the resolution after its convolutions
-        width: features of the penultimate layer
-        depth: convolutions a stage
-        rows: rows that stay apart when the maps are pooled: 1 for pictures, more where the height is a frequency
-        epochs: passes over the examples, where these are few
-        budget: input elements that training processes, at most: many examples get fewer epochs
-        batch: examples a step
-        lr: peak learning rate of AdamW
-        decay: weight decay
-        dropout: share of the penultimate features that are dropped
-        smoothing: label smoothing
-        seed: of weights, batches and augmentation
-        version: of the code
+        widths: Channels of the stages; each halves the resolution after its convolutions.
+        width: Features of the penultimate layer.
+        depth: Convolutions per stage.
+        rows: Bands along the height that are pooled separately: 1 for pictures, more where the height is a frequency.
+        epochs: Passes over the examples, unless `budget` allows fewer.
+        budget: Maximum number of input elements that training processes: with many examples there are fewer epochs.
+        batch: Examples per step.
+        lr: Peak learning rate of AdamW.
+        decay: Weight decay.
+        dropout: Probability of dropping a penultimate feature.
+        smoothing: Label smoothing.
+        seed: Seed of weights, batches and augmentation.
+        version: Version of the code.
     """
 
     widths: tuple[int, ...] = (32, 64, 96)
@@ -63,7 +66,7 @@ class ClassifierSettings:
     version: int = 2
 
     def within(self, count: int, elements: int) -> ClassifierSettings:
-        """The same with so few epochs that count * elements * epochs stays within `budget`; three at least."""
+        """The same with fewer epochs where needed to keep count * elements * epochs within `budget`; at least three."""
         return replace(self, epochs=max(3, min(self.epochs, int(self.budget / max(1, count * elements)))))
 
 
@@ -110,9 +113,9 @@ def train(x: Tensor, y: Tensor | None, classes: int, augment: Augment, settings:
         per_epoch = max(1, len(x) // settings.batch)
         optimiser = torch.optim.AdamW(model.parameters(), lr=settings.lr, weight_decay=settings.decay)
         total = settings.epochs * per_epoch
-        cycle = max(total, 6)  # of five steps the warm-up would last 0 steps, and torch divides by that
+        cycle = max(total, 6)  # with five steps the warm-up would last 0 steps, and torch divides by its length
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.lr, total_steps=cycle, pct_start=0.2)
-        counted = bar("training the classifier", "step", total)
+        progress = bar("training the classifier", "step", total)
         for _ in range(settings.epochs):
             order = torch.randperm(len(x), generator=rng)
             for step in range(per_epoch):
@@ -122,8 +125,8 @@ def train(x: Tensor, y: Tensor | None, classes: int, augment: Augment, settings:
                 loss.backward()
                 optimiser.step()
                 schedule.step()
-                counted.update()
-        counted.close()
+                progress.update()
+        progress.close()
     return model.eval()
 
 
@@ -143,9 +146,9 @@ def _loss(
 def trained_classifier(
     x: Tensor, y: Tensor | None, classes: int, augment: Augment, settings: ClassifierSettings, cache: Path | None = None
 ) -> Classifier:
-    """`train`, or what an earlier call with the same data, settings and augmentation gave, from memory or `cache`."""
-    facts = json.dumps([asdict(settings), classes, augment.__qualname__, list(x.shape), y is None]).encode()
-    digest = hashlib.blake2b(facts, digest_size=12)
+    """`train`, or a stored result for the same data, settings and augmentation, from memory or `cache`."""
+    description = json.dumps([asdict(settings), classes, augment.__qualname__, list(x.shape), y is None]).encode()
+    digest = hashlib.blake2b(description, digest_size=12)
     digest.update(x.contiguous().numpy().tobytes())
     if y is not None:
         digest.update(y.contiguous().numpy().tobytes())
@@ -179,19 +182,20 @@ def fitted_classifier(
     epochs: int | None = None,
     cache: Path | None = None,
 ) -> Classifier:
-    """The small classifier of a run's data, which classification and learned features share.
+    """The small classifier of a run's data, shared by classification and learned features.
 
     Args:
-        x: classifier input of the training examples (N, C, H, W)
-        labels: (N,); where one is missing, the classifier is trained without classes
-        classes: how many classes there are
-        augment: what training does to a batch at random
-        settings: the modality's own
-        epochs: None: those of the settings; fewer where there are many examples, so that a minute is enough
-        cache: folder where classifiers are kept
+        x: Classifier input of the training examples (N, C, H, W).
+        labels: (N,); where one is missing, the classifier is trained without classes.
+        classes: Number of classes.
+        augment: Random augmentation of a training batch.
+        settings: Settings of the modality.
+        epochs: Number of epochs; None: that of the settings. Reduced for many examples, so that training takes about a
+            minute.
+        cache: Folder of trained classifiers; None: they are kept in memory only.
 
     Raises:
-        BadInput: for fewer than 8 examples.
+        BadInput: For fewer than 8 examples.
     """
     if len(x) < LEAST:
         raise BadInput(f"{len(x)} real examples are too few to train the small classifier of eval: {LEAST} or more")
@@ -214,7 +218,7 @@ def accuracy(predicted: Tensor, labels: Tensor) -> float:
 
 
 def warp(x: Tensor, rng: torch.Generator, turn: float, zoom: float, shift: float, shear: float) -> Tensor:
-    """Random affine maps of x (B, C, H, W): turn in degrees, zoom as a share, shift in half widths."""
+    """Random affine maps of x (B, C, H, W): `turn` in degrees, `zoom` and `shear` as shares, `shift` in half widths."""
     n = len(x)
 
     def draw(size: float) -> Tensor:

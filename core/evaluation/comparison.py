@@ -1,13 +1,13 @@
 """Which rows of features are compared: samples, real examples, and other real examples as the baseline.
 
-A draw names three sets of rows: samples, a reference of real examples, and other real examples that are not in the
+A draw holds three sets of rows: samples, a reference of real examples, and other real examples that are not in the
 reference, as many as samples and of the same classes. The metric of samples to reference is the value, that of the
 others to the reference is the baseline, so number and classes affect both in the same way.
 
-- Enough held-out examples, features that know nothing of the training data: the value is that of all samples to all
-  held-out examples; for the baseline, reference and others are drawn anew from all real examples, as in a permutation
-  test, so that its spread holds what either set varies by.
-- Enough held-out examples, features learned on the training data (for which training examples are no measure): halves
+- Enough held-out examples, features that were not learned on the training data: the value compares all samples with all
+  held-out examples; for the baseline, reference and others are drawn again from all real examples, as in a permutation
+  test, so that its spread includes the variation of both sets.
+- Enough held-out examples, features learned on the training data (training examples cannot be a reference then): halves
   of the samples and of the held-out examples in each draw.
 - Too few held-out examples: the same with halves of all real examples.
 
@@ -27,8 +27,8 @@ from .examples import ENOUGH
 from .intervals import Statistic, bootstrap
 
 MAX_ROWS = 2000
-"""Rows of a set in a draw, at most: the cost grows with the square, and the baseline shows what the number does."""
-MIN_ROWS = 8  # examples of a set; with fewer nothing can be measured
+"""Maximum rows of a set in a draw: the cost grows with the square; the baseline shows the effect of the number."""
+MIN_ROWS = 8  # minimum number of examples in a set
 BASELINE_DRAWS = 40  # draws of real examples against real ones
 
 Rows = np.ndarray
@@ -46,12 +46,12 @@ class FeatureSet:
         return len(self.rows)
 
     def select(self, rows: np.ndarray) -> FeatureSet:
-        """The examples at these places."""
+        """The examples at these indices."""
         return FeatureSet(self.rows[rows], self.labels[rows])
 
     @property
     def labelled(self) -> bool:
-        """Every example has a class."""
+        """Whether every example has a class."""
         return not (self.labels < 0).any()
 
     def without_labels(self) -> FeatureSet:
@@ -59,7 +59,7 @@ class FeatureSet:
         return FeatureSet(self.rows, np.full_like(self.labels, -1))
 
     def joined(self, other: FeatureSet) -> FeatureSet:
-        """Both, one after the other."""
+        """Both sets, concatenated."""
         return FeatureSet(np.concatenate([self.rows, other.rows]), np.concatenate([self.labels, other.labels]))
 
 
@@ -67,9 +67,9 @@ class Draw(NamedTuple):
     """Rows that are compared with each other.
 
     Attributes:
-        generated: of the samples
-        other: of real examples that take the samples' place in the baseline: as many, of the same classes
-        reference: of the real examples that both are compared with
+        generated: Rows of the samples.
+        other: Rows of real examples that replace the samples in the baseline: the same number, of the same classes.
+        reference: Rows of the real examples that both are compared with.
     """
 
     generated: np.ndarray
@@ -82,11 +82,11 @@ class Comparison:
     """Which rows are compared.
 
     Attributes:
-        generated: features of the samples
-        real: features of all real examples that may be drawn
-        value: rows whose metric is the value; None: each draw of `baseline` gives a value, and their mean counts
-        baseline: draws of real examples against real examples
-        description: the comparison in words
+        generated: Features of the samples.
+        real: Features of all real examples that may be drawn.
+        value: Rows whose metric is the value; None: each draw of `baseline` gives a value, and the value is their mean.
+        baseline: Draws of real examples against real examples.
+        description: A text that describes the comparison.
     """
 
     generated: FeatureSet
@@ -97,7 +97,7 @@ class Comparison:
 
     @property
     def sizes(self) -> tuple[int, int]:
-        """How many samples and how many real examples are compared at a time."""
+        """Number of samples and of real examples that are compared at a time."""
         first = self.value_draws[0]
         return len(first.generated), len(first.reference)
 
@@ -107,15 +107,15 @@ class Comparison:
         return self.baseline if self.value is None else [self.value]
 
     def values(self, measure: SetDistance) -> list[float]:
-        """The distance of samples to real examples, a value a draw; one where the draws do not differ."""
+        """Distances of samples to real examples, one per draw; a single one where the rows are fixed."""
         return [measure(self.generated.select(d.generated), self.real.select(d.reference)) for d in self.value_draws]
 
     def baseline_values(self, measure: SetDistance) -> list[float]:
-        """The distance of real examples to real examples, a value a draw."""
+        """Distances of real examples to real examples, one per draw."""
         return [measure(self.real.select(d.other), self.real.select(d.reference)) for d in self.baseline]
 
     def interval(self, measure: SetDistance, statistic: Statistic, value: float, repeats: int) -> tuple[float, float]:
-        """A 95 % interval around `value`: halves of both sets, which vary as the whole sets would."""
+        """A 95 % interval around `value`, from random halves of both sets (see `bootstrap`)."""
         if self.value is None:
             found = np.array(self.values(measure))
             low, high = np.quantile(found, [0.025, 0.975]) - found.mean()
@@ -129,26 +129,26 @@ class Comparison:
 def compare_rows(
     generated: FeatureSet, train: FeatureSet, held_out: FeatureSet | None, learned: bool, repeats: int
 ) -> Comparison:
-    """Choose the rows as the module says; no set of a draw has more than `MAX_ROWS` rows.
+    """Choose the rows as described at the top of this module; no set of a draw has more than `MAX_ROWS` rows.
 
-    Classes count where every example of every set has one, and where at least 8 samples in a draw have other real
-    examples of their classes as a baseline; else no set has classes, and `description` says so.
+    Classes are matched where every example of every set has one, and where for at least 8 samples of a draw there are
+    other real examples of their classes as a baseline; otherwise classes are ignored, and `description` says so.
 
     Args:
-        generated: features of the samples
-        train: features of the training examples
-        held_out: features of held-out examples; None: there are none
-        learned: the features were learned on the training examples
-        repeats: draws where the rows of the value are drawn
+        generated: Features of the samples.
+        train: Features of the training examples.
+        held_out: Features of held-out examples; None: there are none.
+        learned: Whether the features were learned on the training examples.
+        repeats: Number of draws where the rows of the value are drawn too.
 
     Raises:
-        BadInput: for fewer than 8 samples or real examples.
+        BadInput: For fewer than 8 samples or real examples.
     """
     count = len(train) + (0 if held_out is None else len(held_out))
     if min(len(generated), count) < MIN_ROWS:
         raise BadInput(
             f"{len(generated)} samples and {count} real examples: distances need {MIN_ROWS} of each; "
-            "hundreds, to be precise"
+            "hundreds for precise values"
         )
     given = [generated, train] if held_out is None else [generated, train, held_out]
     sets, note = same_labelling(*given), ""
@@ -165,27 +165,28 @@ def compare_rows(
 
 
 def _drawn_rows(sets: list[FeatureSet], learned: bool, repeats: int) -> tuple[Comparison, bool]:
-    """The draws, and whether matching the classes leaves too few samples in one of them."""
+    """The draws, and whether matching the classes leaves too few samples in one draw."""
     rng = np.random.default_rng(0)
     generated, train, held_out = sets[0], sets[1], sets[2] if len(sets) > 2 else None
-    known = train if held_out is None else train.joined(held_out)
+    all_real = train if held_out is None else train.joined(held_out)
     enough = held_out is not None and len(held_out) >= ENOUGH
     if held_out is not None and enough and not learned and len(train) >= MIN_ROWS:
-        reference = _thinned(len(train) + np.arange(len(held_out)), MAX_ROWS, rng)
-        wanted = known.labels[reference]
+        reference = _random_subset(len(train) + np.arange(len(held_out)), MAX_ROWS, rng)
+        wanted = all_real.labels[reference]
         baseline, m = [], rng.permutation(len(generated))[:MAX_ROWS]
-        asked = min(len(m), len(known) - len(reference))
+        requested = min(len(m), len(all_real) - len(reference))
         for _ in range(BASELINE_DRAWS):
-            drawn = _like(wanted, known.labels, np.arange(len(known)), rng)
-            m, other = _matched(generated.labels, m, known.labels, _without(len(known), drawn), rng)
+            drawn = _with_classes(wanted, all_real.labels, np.arange(len(all_real)), rng)
+            m, other = _matched(generated.labels, m, all_real.labels, _without(len(all_real), drawn), rng)
             baseline.append(Draw(m, other, drawn))
         value = Draw(m, baseline[-1].other, reference)
-        who = _left(len(m), asked, generated.labelled)
+        samples = _count_text(len(m), requested, generated.labelled)
         description = (
-            f"{who} against {len(reference)} held-out examples; baseline: {BASELINE_DRAWS} draws of as many real ones"
+            f"{samples} against {len(reference)} held-out examples; "
+            f"baseline: {BASELINE_DRAWS} draws of as many real ones"
         )
-        return Comparison(generated, known, value, baseline, description), len(m) < min(MIN_ROWS, asked)
-    real = held_out if held_out is not None and enough else known
+        return Comparison(generated, all_real, value, baseline, description), len(m) < min(MIN_ROWS, requested)
+    real = held_out if held_out is not None and enough else all_real
     half = min(MAX_ROWS, len(real) // 2)
     n = min(half, len(generated) // 2 if len(generated) >= 2 * MIN_ROWS else len(generated))
     baseline = []
@@ -196,25 +197,27 @@ def _drawn_rows(sets: list[FeatureSet], learned: bool, repeats: int) -> tuple[Co
     which = "held-out examples" if enough else "all real examples, training ones too, since few are held out"
     each = [len(d.generated) for d in baseline]
     mean = round(float(np.mean(each)))
-    who = _left(mean, n, generated.labelled)
-    description = f"{who} against {half} of {len(real)} {which}; baseline: {mean} of the others; {repeats} draws"
+    samples = _count_text(mean, n, generated.labelled)
+    description = f"{samples} against {half} of {len(real)} {which}; baseline: {mean} of the others; {repeats} draws"
     return Comparison(generated, real, None, baseline, description), min(each) < min(MIN_ROWS, n)
 
 
 def same_labelling(*sets: FeatureSet) -> list[FeatureSet]:
-    """The sets as they are, or all without labels where one has an example without: else the correction for classes
-    would apply to some sets only."""
+    """The sets, all without labels if one has an unlabelled example.
+
+    Otherwise the correction for classes would apply to some of the sets only.
+    """
     return list(sets) if all(one.labelled for one in sets) else [one.without_labels() for one in sets]
 
 
-def _left(n: int, asked: int, labelled: bool) -> str:
-    """How many samples are compared, and of how many where matching the classes leaves some out."""
-    if not labelled or n >= asked:
+def _count_text(n: int, requested: int, labelled: bool) -> str:
+    """Number of samples that are compared, and the total where matching the classes removes some."""
+    if not labelled or n >= requested:
         return f"{n} samples"
-    return f"{n} of {asked} samples (the others' classes have too few real examples)"
+    return f"{n} of {requested} samples (the others' classes have too few real examples)"
 
 
-def _thinned(rows: Rows, most: int, rng: np.random.Generator) -> Rows:
+def _random_subset(rows: Rows, most: int, rng: np.random.Generator) -> Rows:
     return rows if len(rows) <= most else np.sort(rng.permutation(rows)[:most])
 
 
@@ -224,8 +227,8 @@ def _without(count: int, rows: Rows) -> Rows:
     return np.flatnonzero(left)
 
 
-def _like(wanted: np.ndarray, labels: np.ndarray, rows: Rows, rng: np.random.Generator) -> Rows:
-    """Random ones of `rows` with the classes of `wanted`, as far as there are enough of each."""
+def _with_classes(wanted: np.ndarray, labels: np.ndarray, rows: Rows, rng: np.random.Generator) -> Rows:
+    """Random rows out of `rows` with the classes of `wanted`, fewer where a class has too few."""
     order = rng.permutation(rows)
     if (wanted < 0).any() or (labels < 0).any():
         return order[: len(wanted)]
@@ -234,21 +237,21 @@ def _like(wanted: np.ndarray, labels: np.ndarray, rows: Rows, rng: np.random.Gen
 
 
 def _matched(
-    own: np.ndarray, chosen: Rows, labels: np.ndarray, rows: Rows, rng: np.random.Generator
+    sample_labels: np.ndarray, chosen: Rows, labels: np.ndarray, rows: Rows, rng: np.random.Generator
 ) -> tuple[Rows, Rows]:
-    """Samples out of `chosen` and real examples out of `rows`: as many, and of the same classes where all have one.
+    """Samples out of `chosen` and equally many real examples out of `rows`, of the same classes where all have one.
 
-    Of a class that has fewer real examples left than samples, samples are left out.
+    Where a class has fewer remaining real examples than samples, the excess samples are left out.
     """
-    if (own < 0).any() or (labels < 0).any():
+    if (sample_labels < 0).any() or (labels < 0).any():
         n = min(len(chosen), len(rows))
         return chosen[:n], rng.permutation(rows)[:n]
-    other = _like(own[chosen], labels, rows, rng)
-    return _like(labels[other], own, chosen, rng), other
+    other = _with_classes(sample_labels[chosen], labels, rows, rng)
+    return _with_classes(labels[other], sample_labels, chosen, rng), other
 
 
 def halves(labels: np.ndarray, half: int, rng: np.random.Generator) -> tuple[Rows, Rows]:
-    """A random half, with about half of each class, thinned to `half` rows; and all the others."""
+    """A random half, with about half of each class, reduced to `half` rows; and all other rows."""
     order = rng.permutation(len(labels))
     by_class = order[np.argsort(labels[order], kind="stable")]
     first, second = rng.permutation(by_class[0::2]), rng.permutation(by_class[1::2])

@@ -1,7 +1,7 @@
 """Measures of defects that distances between sets hide: contrast, extremes, silence and clipping.
 
-Media are (N, C, *spatial), nominally in [-1, 1]. Modalities set limits by real examples: what no real example does is a
-defect.
+Media are (N, C, *spatial), nominally in [-1, 1]. Modalities derive limits from real examples: values that no real
+example reaches are defects.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from ..types import BadInput
 
 
 def contrast(media: Tensor) -> Tensor:
-    """Standard deviation (N,) of each example's elements about its channels' means: 0 for one flat colour."""
+    """Standard deviation (N,) of each example's elements around its channel means: 0 for a uniform colour."""
     flat = _checked(media).flatten(2)
     return (flat - flat.mean(2, keepdim=True)).square().mean((1, 2)).sqrt()
 
@@ -30,7 +30,7 @@ def silent(media: Tensor, floor: float = -60.0) -> Tensor:
 def clipped(media: Tensor, run: int = 3, limit: float = 0.999) -> Tensor:
     """Which sounds (N, C, frames) stay at or beyond +-limit, on one side, for `run` samples in a row.
 
-    A peak scaled to full scale touches it for a sample or two; a clipped wave stays.
+    A peak scaled to full scale reaches it for one or two samples only; a clipped wave stays there.
     """
     wave = _checked(media)
     return _stays(wave >= limit, run) | _stays(wave <= -limit, run)

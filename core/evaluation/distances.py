@@ -1,4 +1,4 @@
-"""Metrics of samples against real data, each with what real data reaches against real data."""
+"""Metrics of samples against real data, each with the value of real data against real data as its baseline."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from .metrics.mmd import MMD
 from .metrics.precision_recall import PrecisionRecall
 from .report.contents import Measurement, ReferenceValue
 
-SHARE_DRAWS = 20  # draws that give the mean of a share, which has no interval
+SHARE_DRAWS = 20  # draws whose mean is reported for a share, which has no interval
 
 
 def default_metrics() -> list[Metric]:
-    """The metrics of a recipe that names none."""
+    """The metrics used where a recipe names none."""
     return [MMD(), Frechet(), PrecisionRecall()]
 
 
@@ -29,15 +29,15 @@ def measure(
     many: str,
     codec: Callable[[SetDistance], ReferenceValue] | None = None,
 ) -> list[Measurement]:
-    """A line for each result of the metrics, with its reference values.
+    """One measurement for each result of the metrics, with its reference values.
 
     Args:
-        rows: which rows are compared
-        metrics: those for which there are too few rows are left out
-        repeats: halves behind an interval
-        real: name of the reference, such as "real sounds"
-        many: what examples are called, such as "sounds"
-        codec: what real examples reach that went through the codec, where that is known
+        rows: Which rows are compared.
+        metrics: Metrics to compute; those that need more rows are left out.
+        repeats: Number of random halves from which an interval is computed.
+        real: Name of the reference, such as "real sounds".
+        many: Plural noun for examples, such as "sounds".
+        codec: Distance function -> reference value of real examples after the codec round trip; None: not computed.
     """
     reference = rows.real.rows if rows.value is None else rows.real.rows[rows.value.reference]
     out = []
@@ -57,7 +57,7 @@ def measure(
 
 
 def _shares(metric: Metric, results: list[MetricResult], rows: Comparison, real: str, many: str) -> list[Measurement]:
-    """All shares of a metric, at the cost of one."""
+    """All shares of a metric, from one evaluation of it."""
     sets = rows.generated.rows, rows.real.rows
     values = [metric(sets[0][d.generated], sets[1][d.reference]) for d in rows.value_draws[:SHARE_DRAWS]]
     baseline = [metric(sets[1][d.other], sets[1][d.reference]) for d in rows.baseline]
@@ -97,13 +97,13 @@ def _distance(
 
 
 def _mean_and_range(name: str, values: np.ndarray) -> ReferenceValue:
-    """The mean of the draws, and the range that 95 % of them lie in."""
+    """The mean of the draws and the range that contains 95 % of them."""
     low, high = (float(q) for q in np.quantile(values, [0.025, 0.975]))
     return ReferenceValue(name, float(values.mean()), low, high)
 
 
 def verdict(result: MetricResult, value: float, baseline: ReferenceValue, many: str) -> str:
-    """What a distance says, in a line."""
+    """The meaning of a distance in one line."""
     assert baseline.low is not None and baseline.high is not None
     if value < baseline.low:
         return f"closer to the real {many} than these are to each other: look for copies"
@@ -111,18 +111,20 @@ def verdict(result: MetricResult, value: float, baseline: ReferenceValue, many: 
         return f"no difference from real {many} can be seen with this number of samples"
     if result.unbiased:
         times = (value - baseline.value) / max(baseline.high - baseline.value, 1e-9)
-        return f"above chance by {times:.3g} times what real {many} vary by; the expected value does not depend on N"
+        return (
+            f"above chance by {times:.3g} times the variation of real {many}; the expected value does not depend on N"
+        )
     times = value / max(baseline.value, 1e-12)
-    return f"{times:.1f} times the real {many}' own; falls with N, so compare at this N only"
+    return f"{times:.1f} times the real {many}' own value; it decreases with N, so compare at this N only"
 
 
 def through_codec(
     decoded: FeatureSet, original: FeatureSet, name: str, repeats: int = BASELINE_DRAWS
 ) -> Callable[[SetDistance], ReferenceValue]:
-    """For a distance, what real examples reach after the codec.
+    """For a distance function, the reference value of real examples after the codec round trip.
 
     Halves of `decoded` are compared with the other halves of `original`, which holds the same examples in the same
-    order: compared with itself an example would be too near.
+    order: an example compared with itself would be too close.
     """
     decoded, original = same_labelling(decoded, original)
 

@@ -1,4 +1,4 @@
-"""`sonolux eval`: samples of a run, or in a folder, measured against the run's real data."""
+"""`sonolux eval`: samples of a run, or of a folder, are measured against the run's real data."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ from .report import gallery
 from .report.contents import EvaluationReport, Measurement, ReferenceValue
 from .source import EvaluationInput
 
-FEW = 100  # samples below which the figures are a first look
-CODEC_LEAST = 16  # real examples from which on the codec's own distance is measured
+FEW = 100  # below this number of samples a remark says that the figures are imprecise
+CODEC_LEAST = 16  # minimum number of real examples for the distance of the codec round trip
 
 
 def evaluate(case: EvaluationInput, out: Path, folder: Path | None = None, progress: bool = False) -> EvaluationReport:
-    """Measure, and report; samples that are made are written to out/samples.
+    """Measure samples and return the report; generated samples are written to out/samples.
 
     Args:
-        case: from `open_source`
-        out: folder of the report
-        folder: samples to measure instead of making some
-        progress: print each stage to stderr
+        case: The result of `open_source`.
+        out: Folder of the report.
+        folder: Existing samples to measure; None: samples are generated.
+        progress: Print each stage to stderr.
     """
     recipe, settings = case.recipe, case.recipe.eval
     adapter = _adapter(recipe)
@@ -60,12 +60,12 @@ def evaluate(case: EvaluationInput, out: Path, folder: Path | None = None, progr
 
     stage("real data")
     real = real_data(recipe, settings.real_examples)
-    component, feature = _feature(recipe, adapter, real)  # before anything is made: its weights may be missing
+    component, feature = _feature(recipe, adapter, real)  # before sampling, since its weights may be missing
     metrics = _metrics(recipe)
     stage("samples")
     generated = _generated(case, out, folder, real, adapter, progress)
     stage(f"real {many} through the codec")
-    codec = codec_round_trip(recipe, case.trained, real)
+    codec = codec_round_trip(recipe, case.pipeline, real)
     stage("classifier")
     recognised = recognition(adapter, generated, real, codec, many, settings.cache)
     stage("distances")
@@ -95,7 +95,7 @@ def evaluate(case: EvaluationInput, out: Path, folder: Path | None = None, progr
 def _adapter(recipe: Recipe) -> EvaluationAdapter:
     modality = recipe.modality.build()
     if not hasattr(modality, "evaluation"):
-        raise BadInput(f"the modality {recipe.modality.use} brings no evaluation(), which eval needs")
+        raise BadInput(f"the modality {recipe.modality.use} has no evaluation(), which eval needs")
     return modality.evaluation()
 
 
@@ -104,9 +104,9 @@ def _generated(
 ) -> GeneratedSet:
     if folder is not None:
         return from_folder(case.recipe, folder, real, adapter.suffixes)
-    assert case.trained is not None
-    case.trained.to(case.recipe.sample.device)
-    return from_run(case.trained, case.recipe, out / "samples", real, progress)
+    assert case.pipeline is not None
+    case.pipeline.to(case.recipe.sample.device)
+    return from_run(case.pipeline, case.recipe, out / "samples", real, progress)
 
 
 def _title(case: EvaluationInput, generated: GeneratedSet, folder: Path | None) -> str:
@@ -129,7 +129,7 @@ def _facts(case: EvaluationInput, generated: GeneratedSet, real: RealData, folde
 
 
 def _feature(recipe: Recipe, adapter: EvaluationAdapter, real: RealData) -> tuple[Spec, Any]:
-    """The recipe's feature component, or the modality's own."""
+    """The recipe's feature component, or the modality's default."""
     settings = recipe.eval
     component = settings.feature or Spec("feature", adapter.feature)
     if settings.feature is None and adapter.feature.endswith("/learned") and settings.cache is not None:
@@ -145,7 +145,7 @@ def _metrics(recipe: Recipe) -> list[Metric]:
 
 @dataclass
 class DistanceSection:
-    """The report's distances, for one kind of features after the other."""
+    """Adds the distances of one feature after the other to the report."""
 
     report: EvaluationReport
     recipe: Recipe
@@ -155,7 +155,11 @@ class DistanceSection:
     real: RealData
 
     def of_feature(self, component: Spec, feature: Any, codec: CodecRoundTrip) -> np.ndarray:
-        """Adds the measurements of a feature; returns each sample's distance (N,) to the nearest real example."""
+        """Add the measurements of a feature.
+
+        Returns:
+            Each sample's distance (N,) to the nearest real example.
+        """
         real, many = self.real, self.many
         if hasattr(feature, "fit"):
             feature.fit(real.train.media, real.train.labels)
@@ -174,14 +178,14 @@ class DistanceSection:
                 FeatureSet(decoded, labels), FeatureSet(original, labels), f"real {many} through the codec"
             )
         lines = self._measured(name, self.metrics, samples, train, held_out, is_learned(feature), reference)
-        if hasattr(feature, "fit_of_words") and real.classes:
+        if hasattr(feature, "text_similarity") and real.classes:
             lines.append(_text_score(feature, self.generated, real, many))
         self.report.measurements[f"Distances, {name}"] = lines
         known = train if held_out is None else np.concatenate([train, held_out])
         return torch.cdist(torch.from_numpy(samples), torch.from_numpy(known)).amin(1).numpy()
 
     def of_classifier(self, recognised: Recognition) -> None:
-        """Adds the distances of the classifier's features."""
+        """Add the distances of the classifier's features."""
         train, held_out, samples = (
             f.double().numpy() for f in (recognised.train, recognised.held_out, recognised.samples)
         )
@@ -204,24 +208,24 @@ class DistanceSection:
         other = None
         if held_out is not None and real.held_out is not None:
             other = FeatureSet(held_out, real.held_out.labels.numpy())
-        own = FeatureSet(samples, self.generated.examples.labels.numpy())
-        rows = compare_rows(own, FeatureSet(train, real.train.labels.numpy()), other, learned, repeats)
+        generated = FeatureSet(samples, self.generated.examples.labels.numpy())
+        rows = compare_rows(generated, FeatureSet(train, real.train.labels.numpy()), other, learned, repeats)
         self.report.facts.setdefault("compared", {})[name] = rows.description
         return measure(rows, metrics, repeats, f"real {self.many}", self.many, codec)
 
 
 def _text_score(feature: Any, generated: GeneratedSet, real: RealData, many: str) -> Measurement:
-    """How well samples fit the names of their classes, with held-out examples as reference."""
+    """Similarity of samples to the names of their classes, with held-out examples as reference."""
 
     def score(examples: ExampleSet) -> float:
         labelled = examples.select([i for i, label in enumerate(examples.labels.tolist()) if label >= 0])
         names = [real.classes[label] for label in labelled.labels.tolist()]
-        return float(np.mean(feature.fit_of_words(list(labelled.media), names))) if names else float("nan")
+        return float(np.mean(feature.text_similarity(list(labelled.media), names))) if names else float("nan")
 
     held_out = real.held_out
     references = () if held_out is None else (ReferenceValue(f"held-out {many}", score(held_out)),)
     meaning = "mean cosine of a sample's embedding and that of its class's name"
-    return Measurement("clap_score", "fit of words", score(generated.examples), "{:.3f}", None, references, meaning)
+    return Measurement("clap_score", "text similarity", score(generated.examples), "{:.3f}", None, references, meaning)
 
 
 def _defects(
@@ -270,7 +274,9 @@ def _remarks(
         rows.append(f"{count} samples are a first look: intervals are wide. Make 500 or more for a measurement.")
     held_out = 0 if real.held_out is None else len(real.held_out)
     if held_out < ENOUGH:
-        rows.append(f"{held_out} {many} are held out, too few to represent the data: halves of all real {many} do.")
+        rows.append(
+            f"{held_out} {many} are held out, too few to represent the data: halves of all real {many} are used."
+        )
     if real.classes and not generated.examples.labelled:
         remedy = "put them into folders named as the classes" if folder else "sample.label=cycle gives each a class"
         rows.append(f"Not every sample has a class, so none is classified: {remedy}.")

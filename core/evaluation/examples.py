@@ -18,7 +18,7 @@ from ..training.checkpoint import read_header
 from ..types import BadInput, Dataset
 
 ENOUGH = 100
-"""Held-out examples from which on they alone represent the real data."""
+"""Minimum number of held-out examples to represent the real data without training examples."""
 
 
 @dataclass
@@ -26,10 +26,10 @@ class ExampleSet:
     """Examples of one size, padded where they are shorter.
 
     Attributes:
-        media: (C, *spatial) each; read when it is accessed
-        labels: (N,) indices of classes; -1: no class
-        sources: where each came from
-        lengths: elements along the last axis that are the example's own, the rest is padding; None: all of them
+        media: (C, *spatial) each, read on access.
+        labels: (N,) class indices; -1: no class.
+        sources: Origin of each example, such as its file.
+        lengths: Length of each example along the last axis without padding; None: no padding.
     """
 
     media: Sequence[Tensor]
@@ -41,7 +41,7 @@ class ExampleSet:
         return len(self.media)
 
     def select(self, rows: Sequence[int] | np.ndarray) -> ExampleSet:
-        """The examples at these places."""
+        """The examples at these indices."""
         rows = [int(i) for i in rows]
         lengths = None if self.lengths is None else [self.lengths[i] for i in rows]
         return ExampleSet(Selection(self.media, rows), self.labels[rows], [self.sources[i] for i in rows], lengths)
@@ -53,12 +53,12 @@ class ExampleSet:
 
     @property
     def labelled(self) -> bool:
-        """Every example has a class."""
+        """Whether every example has a class."""
         return int(self.labels.min()) >= 0
 
 
 class Selection(Sequence[Any]):
-    """Some items of a sequence, read when they are accessed."""
+    """Some items of a sequence, read on access."""
 
     def __init__(self, items: Sequence[Tensor], rows: list[int]):
         self.items, self.rows = items, rows
@@ -73,7 +73,7 @@ class Selection(Sequence[Any]):
 
 
 class DatasetMedia(Sequence[Any]):
-    """The media of a dataset, without augmentation, each read when it is accessed."""
+    """The media of a dataset without augmentation, read on access."""
 
     def __init__(self, data: Dataset):
         self.data = data
@@ -92,12 +92,12 @@ class GeneratedSet:
     """Generated examples.
 
     Attributes:
-        examples: those that can be used, as the recipe's dataset reads files: levelled, cropped, resized
-        raw: the same, as their files hold them
-        paths: their files
-        counts: "made": how many there were; "not finite": held NaN or infinity; "unusable": could not be read back;
-            "scaled": were too loud for a file
-        settings: how they were made
+        examples: Usable examples, as the recipe's dataset reads files: levelled, cropped, resized.
+        raw: The same examples as stored in their files.
+        paths: Their files.
+        counts: Numbers of samples: "made": all; "not finite": with NaN or infinity; "unusable": could not be read back;
+            "scaled": too loud for a file.
+        settings: Settings of the sampling.
     """
 
     examples: ExampleSet
@@ -109,12 +109,12 @@ class GeneratedSet:
 
 @dataclass
 class RealData:
-    """The data of the recipe.
+    """The real data of a recipe.
 
     Attributes:
-        train: what was trained on
-        held_out: what was held out; None: nothing was
-        classes: names of the classes
+        train: Training examples.
+        held_out: Held-out examples; None: there are none.
+        classes: Names of the classes.
     """
 
     train: ExampleSet
@@ -124,12 +124,12 @@ class RealData:
 
 @dataclass(frozen=True)
 class CodecRoundTrip:
-    """Real examples, and the same after encoding and decoding.
+    """Real examples before and after encoding and decoding.
 
     Attributes:
-        original: as the dataset gives them
-        decoded: after the codec, in the same order
-        held_out: they are held-out ones
+        original: Examples of the dataset.
+        decoded: The same examples after the codec, in the same order.
+        held_out: Whether they are held-out examples.
     """
 
     original: ExampleSet
@@ -138,9 +138,9 @@ class CodecRoundTrip:
 
 
 def from_dataset(data: Dataset, most: int | None = None) -> ExampleSet:
-    """The examples of a dataset; of more than `most`, that many, spread evenly.
+    """The examples of a dataset, at most `most` of them, evenly spaced.
 
-    Each is read once here, for its label; datasets keep what they read as far as their memory limits allow.
+    Each is read once here for its label; datasets cache what they read within their memory limits.
     """
     rows = list(range(len(data)))
     if most is not None and len(rows) > most:
@@ -152,7 +152,11 @@ def from_dataset(data: Dataset, most: int | None = None) -> ExampleSet:
 
 
 def real_data(recipe: Recipe, most: int) -> RealData:
-    """The recipe's data. Raises BadInput where data.root is not given or holds nothing usable."""
+    """The training and held-out examples of a recipe, at most `most` of each.
+
+    Raises:
+        BadInput: If data.root is not given or holds nothing usable.
+    """
     if recipe.data.params.get("root", "") is None:
         raise BadInput("eval compares with the real data: say where it is, with data.root=path/to/folder")
     try:
@@ -168,8 +172,11 @@ def real_data(recipe: Recipe, most: int) -> RealData:
 
 
 def difference_from_training(recipe: Recipe, checkpoint: Path) -> str | None:
-    """A remark where the data's classes are not those of the checkpoint, or where a run folder's list of training files
-    names others; None: they agree, or nothing says so."""
+    """A remark where the data differs from that of the training; None: no difference is known.
+
+    Compared are the classes with those of the checkpoint, and the files with the list of training files in the run
+    folder.
+    """
     train, spec = build_data(recipe, "train")
     known = read_header(checkpoint).spec.classes
     if tuple(spec.classes) != tuple(known):
@@ -190,7 +197,7 @@ def difference_from_training(recipe: Recipe, checkpoint: Path) -> str | None:
 
 
 def subset(examples: ExampleSet, count: int, seed: int = 0) -> ExampleSet:
-    """`count` random examples of a set, the classes in turn; all, where there are no more."""
+    """`count` random examples of a set, balanced over the classes; all of them where there are no more."""
     if len(examples) <= count:
         return examples
     order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(seed))

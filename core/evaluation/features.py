@@ -1,4 +1,4 @@
-"""Features: what makes them, how those of a set are computed, and how features of different units are standardised."""
+"""Features: the protocol, the features of a set of examples, and their standardisation."""
 
 from __future__ import annotations
 
@@ -13,36 +13,40 @@ from .metrics.base import Features, as_features
 
 
 class Feature(Protocol):
-    """Turns media, each (C, *spatial), into an array (N, d): the component kind `feature`.
+    """Maps media, each (C, *spatial), to an array (N, d): the component kind `feature`.
 
-    A class may state `standardise = False`: its numbers are of one unit and are compared as they are. A feature with a
-    method `fit(media, labels)` is trained on the training examples first; such a class states `learned = False` where
-    it does not know them afterwards.
+    A class may set `standardise = False`: its features have one unit and are compared without standardisation. A
+    feature with a method `fit(media, labels)` is fitted on the training examples first; such a class sets `learned =
+    False` if it is not biased towards them afterwards.
     """
 
     def __call__(self, media: Sequence[Tensor]) -> Features: ...
 
 
 def is_learned(feature: Any) -> bool:
-    """Whether a feature knows the training examples, so that distances to these measure nothing."""
+    """Whether a feature was learned on the training examples, so that distances to these are not meaningful."""
     return bool(getattr(feature, "learned", hasattr(feature, "fit")))
 
 
 def describe(feature: Feature, media: Sequence[Tensor], name: str) -> np.ndarray:
-    """Features (N, d) of a set, in batches; BadInput where the component does not give a row an example."""
+    """Features (N, d) of a set, in batches; BadInput where the component does not return one row per example."""
     rows = []
     for i in range(0, len(media), 128):
         part = list(media[i : i + 128])
-        given = as_features(feature(part), f"what {name} returns", least=1)
-        if len(given) != len(part):
-            raise BadInput(f"{name} returned {len(given)} rows for {len(part)} examples: it gives (N, d), a row each")
-        rows.append(given)
+        features = as_features(feature(part), f"what {name} returns", least=1)
+        if len(features) != len(part):
+            raise BadInput(
+                f"{name} returned {len(features)} rows for {len(part)} examples; a feature returns one row per example"
+            )
+        rows.append(features)
     return np.concatenate(rows)
 
 
 def standardised(reference: Features, *sets: Features) -> list[np.ndarray]:
-    """(x - mean) / deviation for each set, with the mean and deviation (d,) of `reference`: features of different
-    units count alike. A feature that never varies in the reference keeps scale 1, so that a set which moves it shows.
+    """(x - mean) / deviation for each set, with the mean and deviation (d,) of `reference`.
+
+    Features of different units then have equal weight. A feature that is constant in the reference keeps scale 1, so
+    that a difference in another set remains visible.
     """
     ref = as_features(reference, "reference")
     mean, scale = ref.mean(axis=0), ref.std(axis=0)

@@ -1,6 +1,6 @@
-"""Generated examples as an evaluation measures them: written to files, then read as the recipe's dataset reads files.
+"""Generated examples of an evaluation: written to files, then read as the recipe's dataset reads files.
 
-The dataset levels, crops and resizes samples as it did the training files, so that both are treated alike.
+The dataset levels, crops and resizes samples in the same way as the training files.
 """
 
 from __future__ import annotations
@@ -17,43 +17,48 @@ import torch
 from torch import Tensor
 
 from ..config.recipe import Recipe
-from ..data.files import shown, walk
+from ..data.files import find_files, shown
 from ..pipeline.pipeline import Pipeline
 from ..pipeline.result import Samples
 from ..training.build import build_data, fit_codec
 from ..types import BadInput, MediaSpec
 from .examples import ENOUGH, CodecRoundTrip, ExampleSet, GeneratedSet, RealData, subset
 
-DECODED = 500  # real examples that go through the codec, at most
-DRAWINGS = {"sheet.png", "trajectory.png", "trajectory.gif", "summary.png"}  # `sonolux sample` puts them beside samples
+DECODED = 500  # maximum number of real examples for the codec round trip
+DRAWINGS = {
+    "sheet.png",
+    "trajectory.png",
+    "trajectory.gif",
+    "summary.png",
+}  # `sonolux sample` writes them next to samples
 
 
-def from_run(trained: Pipeline, recipe: Recipe, folder: Path, real: RealData, progress: bool) -> GeneratedSet:
-    """eval.count samples, made as `sonolux sample` makes them and written to `folder`."""
-    samples = trained.make(recipe, trained.request(recipe, recipe.eval.count), progress=progress)
+def from_run(pipeline: Pipeline, recipe: Recipe, folder: Path, real: RealData, progress: bool) -> GeneratedSet:
+    """eval.count samples, generated as by `sonolux sample` and written to `folder`."""
+    samples = pipeline.make(recipe, pipeline.request(recipe, recipe.eval.count), progress=progress)
     good = [i for i, media in enumerate(samples.media) if bool(torch.isfinite(media).all())]
     lost = len(samples) - len(good)
     if not good:
         raise BadInput(f"all {len(samples)} samples hold NaN or infinite values: nothing can be measured")
     samples = _rows_of(samples, good)
-    written = replace(samples, output=None).write(folder)  # levels and fades are not the model's
-    names = [told.get("label") for told in samples.conditions]
+    written = replace(samples, output=None).write(folder)  # without levels and fades, which are not part of the model
+    names = [condition.get("label") for condition in samples.conditions]
     made = read_back(recipe, folder, [file.path for file in written], names, real.classes)
     made.counts |= {"made": len(good) + lost, "not finite": lost, "scaled": sum(file.scaled for file in written)}
-    made.settings = {k: v for k, v in samples.settings.items() if k != "step"} | {"step": trained.step}
+    made.settings = {k: v for k, v in samples.settings.items() if k != "step"} | {"step": pipeline.step}
     return made
 
 
-def codec_round_trip(recipe: Recipe, trained: Pipeline | None, real: RealData) -> CodecRoundTrip:
-    """Held-out examples, or training ones where fewer than 100 are held out, encoded, decoded, written and read back:
-    what the codec does to them, without anything generated.
+def codec_round_trip(recipe: Recipe, pipeline: Pipeline | None, real: RealData) -> CodecRoundTrip:
+    """The effect of the codec alone: real examples encoded, decoded, written and read back.
 
-    The codec is the run's; without a run, the recipe's, fitted now.
+    The examples are held-out ones, or training examples where fewer than 100 are held out. The codec is that of the
+    run; without a run it is the recipe's, fitted here.
     """
     held_out = real.held_out is not None and len(real.held_out) >= ENOUGH
     original = subset(real.held_out if held_out and real.held_out is not None else real.train, DECODED, seed=3)
-    if trained is not None:
-        codec, device = trained.codec, trained.device
+    if pipeline is not None:
+        codec, device = pipeline.codec, pipeline.device
     else:
         data, spec = build_data(recipe, "train")
         codec, device = recipe.codec.build(spec=spec), torch.device("cpu")
@@ -83,9 +88,9 @@ def _rows_of(samples: Samples, rows: list[int]) -> Samples:
 
 
 def from_folder(recipe: Recipe, folder: Path, real: RealData, suffixes: Collection[str]) -> GeneratedSet:
-    """Samples that are files already: what samples.json lists, else every file that can be read.
+    """Existing files as samples: those that samples.json lists, otherwise every readable file.
 
-    A sample's class is what samples.json says, or the name of the first folder below `folder`.
+    The class of a sample is taken from samples.json, or is the name of the first folder below `folder`.
     """
     if not folder.is_dir():
         raise BadInput(f"--folder: no such folder: {shown(folder)}")
@@ -99,7 +104,7 @@ def from_folder(recipe: Recipe, folder: Path, real: RealData, suffixes: Collecti
         made = read_back(recipe, folder, [p for p, _ in records], [name for _, name in records], real.classes)
         made.settings = dict(facts.get("settings", {}))
     else:
-        paths = [p for p in walk(folder, suffixes) if p.name not in DRAWINGS]
+        paths = [p for p in find_files(folder, suffixes) if p.name not in DRAWINGS]
         parts = [p.relative_to(folder).parts for p in paths]
         made = read_back(recipe, folder, paths, [p[0] if len(p) > 1 else None for p in parts], real.classes)
     made.counts |= {"made": len(made.examples) + made.counts["unusable"], "not finite": 0, "scaled": 0}
@@ -109,9 +114,10 @@ def from_folder(recipe: Recipe, folder: Path, real: RealData, suffixes: Collecti
 def read_back(
     recipe: Recipe, folder: Path, paths: Sequence[Path], names: Sequence[Any], classes: tuple[str, ...]
 ) -> GeneratedSet:
-    """Files as the recipe's dataset reads them, with the classes named; `names` that are no class count as none.
+    """Files as the recipe's dataset reads them, with the classes `names`; a name that is not a class gives no class.
 
-    Raises BadInput where none can be read.
+    Raises:
+        BadInput: If none can be read.
     """
     if not paths:
         raise BadInput(f"{shown(folder)} holds no samples")
@@ -126,14 +132,14 @@ def read_back(
 
 
 def read_files(recipe: Recipe, folder: Path, paths: Sequence[Path]) -> tuple[list[Tensor], list[int]]:
-    """(media, places in `paths`) of the files that can be used, as the recipe's dataset reads files."""
+    """(media, indices in `paths`) of the usable files, read as by the recipe's dataset."""
     if {"root", "label", "table"} <= recipe.data.params.keys():
         return _through_dataset(recipe, folder, paths)
     return _at_recipe_size(recipe.modality.build(), paths)
 
 
 def _through_dataset(recipe: Recipe, folder: Path, paths: Sequence[Path]) -> tuple[list[Tensor], list[int]]:
-    """(media, places in `paths`) of the files that the recipe's dataset of files can use."""
+    """(media, indices in `paths`) of the files that the recipe's dataset of files can use."""
     by_name = {shown(path, folder): i for i, path in enumerate(paths)}
     changes = {"root": str(folder.resolve()), "label": "none", "max_bad": 1, "manifest": None, "cache": "memory"}
     if not isinstance(recipe.data.params.get("cache"), str):
@@ -144,14 +150,14 @@ def _through_dataset(recipe: Recipe, folder: Path, paths: Sequence[Path]) -> tup
         changes["table"] = str(table)
         given = [f"data.{key}={json.dumps(v)}" for key, v in changes.items() if key in recipe.data.params]
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of files that are skipped: they are counted
+            warnings.simplefilter("ignore")  # about skipped files, which are counted instead
             data, _ = build_data(recipe.merge([*given, "data.split.valid=0"]), "train")
             items = [data.item(i, None) for i in range(len(data))]
     return [item.media for item in items], [by_name[item.source] for item in items]
 
 
 def _at_recipe_size(modality: Any, paths: Sequence[Path]) -> tuple[list[Tensor], list[int]]:
-    """(media, places) of files, cut or padded to the recipe's size: its dataset makes examples by code."""
+    """(media, indices) of files, cut or padded to the recipe's size, for a dataset that does not read files."""
     spec: MediaSpec = modality.spec()
     media, places = [], []
     for i, path in enumerate(paths):

@@ -24,7 +24,8 @@ def bootstrap(
     """An interval (low, high) around statistic(generated, real) that holds its expected value with probability `level`.
 
     Each repeat takes a random half of each set WITHOUT replacement. For a mean, the variance over halves of a finite
-    sample is s^2/(n/2) (1 - 1/2) = s^2/n, just that of the whole sample, and unlike the usual bootstrap no row occurs
+    sample is s^2/(n/2) (1 - 1/2) = s^2/n, equal to that of the whole sample, and unlike in the usual bootstrap no row
+    occurs
     twice: duplicates would raise MMD, lower nearest-neighbour distances and shrink covariances. Statistics that depend
     on N (the Frechet distance is biased upwards by about 1/N) are larger on halves, so only the spread of the repeats
     is used: [v + q_low - mean, v + q_high - mean] with v the value on all rows. Where both sets come from one
@@ -34,21 +35,21 @@ def bootstrap(
     Source: Shao and Wu 1989, "A general theory for jackknife variance estimation" (delete-d jackknife, d = n/2).
 
     Args:
-        statistic: a function of two float64 arrays (N, d) and (M, d)
-        generated: (N, d)
-        real: (M, d)
-        repeats: number of halves
-        rng: chooses the halves
-        level: probability of the interval
-        groups: labels of the rows, such as classes: halves are taken within each group, since a distance between sets
-            of several classes would otherwise vary mostly with the classes' shares, which are fixed
+        statistic: A function of two float64 arrays (N, d) and (M, d).
+        generated: (N, d).
+        real: (M, d).
+        repeats: Number of halves.
+        rng: Chooses the halves.
+        level: Probability of the interval.
+        groups: Labels of the rows, such as classes: halves are taken within each group, since a distance between sets
+            of several classes would otherwise vary mostly with the classes' shares, which are fixed.
 
     Raises:
-        BadInput: for fewer than four rows, fewer than two repeats, or a level outside (0, 1).
+        BadInput: For fewer than four rows, fewer than two repeats, or a level outside (0, 1).
     """
     g, r = as_pair(generated, real, least=4)
     if repeats < 2:
-        raise BadInput(f"repeats is {repeats}: an interval needs at least 2, and 100 or more to mean something")
+        raise BadInput(f"repeats is {repeats}: an interval needs at least 2, and 100 or more to be reliable")
     if not 0 < level < 1:
         raise BadInput(f"level is {level}: give the probability of the interval, between 0 and 1")
     value = statistic(g, r)

@@ -1,18 +1,19 @@
-"""How probable a model makes given data: its log density, by the probability-flow ODE, for any network and schedule.
+"""The log density of data under a model, by the probability-flow ODE, for any network and schedule.
 
-On the bounded clock, u = x / (alpha + sigma) and tau = sigma / (alpha + sigma), the ODE is du/dtau = f = (u - D) / tau,
-the same on every schedule, and the density moves along it by the divergence of f (Chen et al. 2018, arXiv:1806.07366,
-eq. 8; Song et al. 2021, arXiv:2011.13456, eq. 39):
+In the bounded variables u = x / (alpha + sigma) and tau = sigma / (alpha + sigma), the ODE is the same for every
+schedule, du/dtau = f = (u - D) / tau, and the log density changes along it by the divergence of f (Chen et al. 2018,
+arXiv:1806.07366, eq. 8; Song et al. 2021, arXiv:2011.13456, eq. 39):
 
     log p(u at tau_0) = log p(u at tau_1) + int_tau_0^tau_1 div f dtau,     div f = (d - tr dD/du) / tau.
 
-It ends at tau_1, the schedule's noisiest level. Where alpha is 0 there, x is exactly standard normal. Elsewhere (VE,
-EDM, VP) the marginal is not a Gaussian; N(alpha mean, alpha^2 std^2 + sigma^2) stands for it, with the mean and
-deviation of the data, which for data of unit variance is wrong by about alpha^2 / sigma^2 nats along a direction.
+The integral ends at tau_1, the schedule's highest noise level. Where alpha is 0 there, x is exactly standard normal.
+Elsewhere (VE, EDM, VP) the marginal is not a Gaussian; N(alpha mean, alpha^2 std^2 + sigma^2) is used as an
+approximation, with the mean and deviation of the data; for data of unit variance its error is about alpha^2 / sigma^2
+nats per dimension.
 
-It begins at tau_0 > 0, the quietest level that the network was trained on. What is returned is therefore the density of
-the data with Gaussian noise of deviation rho_min = sigma / alpha added, at the point x0: as rho_min falls it tends to
-the density of the data itself, where that has one.
+It begins at tau_0 > 0, the lowest noise level that the network was trained on. The result is therefore the density of
+the data with added Gaussian noise of deviation rho_min = sigma / alpha, at the point x0. As rho_min decreases, it tends
+to the density of the data itself, where that exists.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ from ..util.rng import Noise
 if TYPE_CHECKING:
     from ..pipeline.pipeline import Pipeline
 
-KNEE = 0.05  # steps are even in asinh(tau / KNEE): even in tau above, ever shorter below
-ROWS = 512  # rows of one call when the divergence is exact
+KNEE = 0.05  # steps are uniform in asinh(tau / KNEE): uniform in tau above KNEE, increasingly short below
+ROWS = 512  # rows per call of the denoiser when the divergence is exact
 
 # The method of order 5 of Dormand and Prince 1980 (Hairer, Norsett and Wanner 1993, table II.5.2).
 ORDER = 5
@@ -52,20 +53,21 @@ _A = (
 )
 
 Prior = Callable[[Tensor, NoiseLevel], Tensor]
-BATCH = 8  # items of a trained model at a time
+BATCH = 8  # items per batch in `of_items`
 
 
 @dataclass(frozen=True)
 class Likelihood:
     """The log density of each example.
 
-    log_p:       (B,) nats, float64: density in the diffused space, per element of x0's own units
-    uncertainty: (B,) nats, the standard error of Hutchinson's estimate; 0 where the divergence is exact
-    step_error:  (B,) nats, an estimate of the error of integration from runs of half and a quarter of the steps; NaN
-                 below 4 steps
-    dimensions:  (B,) elements that count: all, or the valid ones
-    level:       the quietest level: noise of deviation level.rho is part of the density
-    nfe:         evaluations of the denoiser, those for derivatives not counted
+    Attributes:
+        log_p: (B,) nats, float64: density in the diffused space, in units of x0.
+        uncertainty: (B,) nats, the standard error of Hutchinson's estimate; 0 where the divergence is exact.
+        step_error: (B,) nats, an estimate of the error of integration from results with half and a quarter of the
+            steps; NaN below 4 steps.
+        dimensions: (B,) number of elements: all, or the valid ones.
+        level: The lowest noise level: noise of deviation level.rho is part of the density.
+        nfe: Evaluations of the denoiser, without those for derivatives.
     """
 
     log_p: Tensor
@@ -77,7 +79,7 @@ class Likelihood:
 
     @property
     def bits(self) -> Tensor:
-        """Bits per dimension, (B,): -log2 p / d. Of a density, so it may be negative."""
+        """Bits per dimension, (B,): -log2 p / d. It may be negative, since p is a density."""
         return -self.log_p / (self.dimensions * math.log(2))
 
     @property
@@ -87,18 +89,20 @@ class Likelihood:
 
     @property
     def standard_error(self) -> float:
-        """Standard error of `mean_bits` as an estimate for these very examples: the part that the probes leave open."""
-        own = self.uncertainty / (self.dimensions * math.log(2))
-        return float(own.square().sum().sqrt()) / len(own)
+        """Standard error of `mean_bits` for these examples that is due to the random probes."""
+        error = self.uncertainty / (self.dimensions * math.log(2))
+        return float(error.square().sum().sqrt()) / len(error)
 
     def of_media(self, log_det: float | None, dimensions: int, scale: float = 1.0) -> Likelihood:
         """The same in media space: log p(media) = log p(z) + log |dz / dmedia|.
 
-        log_det:    `codec.log_det(size)`
-        dimensions: elements of one example in media space
-        scale:      how many steps of a coarser unit one unit of media holds: 127.5 for media in [-1, 1] that were bytes
+        Args:
+            log_det: `codec.log_det(size)`.
+            dimensions: Elements of one example in media space.
+            scale: Number of steps of a coarser unit in one unit of media: 127.5 for media in [-1, 1] that were bytes.
 
-        Raises BadInput where the codec is not one to one (log_det is None).
+        Raises:
+            BadInput: If the codec is not one to one (log_det is None).
         """
         if log_det is None:
             raise BadInput(
@@ -124,19 +128,30 @@ def likelihood(
     seed: int = 0,
     first: int = 0,
 ) -> Likelihood:
-    """log p(x0) of each row of x0 (B, C, *spatial), in the space that is diffused. Computes in x0's dtype.
+    """log p(x0) of each row of x0 (B, C, *spatial), in the diffused space. Computes in the dtype of x0.
 
-    conditions: the rows' conditions; padding (`valid`) is left out
-    divergence: exact: one derivative an element; hutchinson: e^T (dD/dx) e for random signs e; auto: exact up to 64
-    probes:     random signs a row, at least 2; they stay the same along the curve
-    steps:      steps of a method of order 5, six evaluations each, closer together where the noise is low; runs of
-                half and a quarter of them tell the error
-    rho_min:    noise that is part of the density, sigma / alpha; None: that of the schedule's t_min
-    mean, std:  of the data, numbers or (C, *spatial): what the Gaussian at a noisiest level with alpha > 0 is made of
-    prior:      instead of that Gaussian: (x, level) -> log p(x), (B,), at the noisiest level
-    seed:       of the probes; row i is sample first + i
+    Args:
+        denoiser: The model.
+        schedule: Noise schedule of the model.
+        x0: Data (B, C, *spatial) in the diffused space.
+        conditions: Conditions of the rows; padding (`valid`) is left out.
+        divergence: `exact`: one derivative per element; `hutchinson`: e^T (dD/dx) e for random signs e; `auto`: exact
+            for up to 64 elements.
+        probes: Number of random sign vectors per row, at least 2; they are constant along the trajectory.
+        steps: Steps of a method of order 5 with six evaluations each, shorter where the noise is low; results with half
+            and a quarter of them give the error estimate.
+        rho_min: Noise that is part of the density, sigma / alpha; None: that of the schedule's t_min.
+        mean: Mean of the data, a number or (C, *spatial), for the Gaussian at a highest level with alpha > 0.
+        std: Standard deviation of the data, a number or (C, *spatial), for the same Gaussian.
+        prior: Replaces that Gaussian: (x, level) -> log p(x), (B,), at the highest noise level.
+        seed: Seed of the probes.
+        first: Sample number of the first row in the random numbers; row i is sample first + i.
 
-    Raises BadInput for a denoiser that moves the state, and for bad values.
+    Returns:
+        Log density, its errors and the number of evaluations.
+
+    Raises:
+        BadInput: For a denoiser that changes the state x, and for bad values.
     """
     if divergence not in ("auto", "exact", "hutchinson"):
         raise BadInput(f"likelihood's divergence is auto, exact or hutchinson, not {divergence!r}")
@@ -158,15 +173,15 @@ def likelihood(
     count = mask.double().flatten(1).sum(1)
     size = float(highest.alpha + highest.sigma)
     top = NoiseLevel(float(highest.t), float(highest.alpha), float(highest.sigma))
-    # From the density of u = x / (alpha + sigma) to that of x at the noisiest level, and of x / alpha at the quietest.
+    # From the density of u = x / (alpha + sigma) to that of x at the highest level, and of x / alpha at the lowest.
     shift = math.log(size) + math.log(float(lowest.alpha / (lowest.alpha + lowest.sigma)))
 
     def log_density(steps: int) -> Tensor:
         """(B, probes or 1)."""
         u = (x0 * mask) * float(lowest.alpha / (lowest.alpha + lowest.sigma))
-        u, grown = _integrated(field, u, _grid(float(lowest.tau), float(highest.tau), steps))
+        u, integral = _integrated(field, u, _grid(float(lowest.tau), float(highest.tau), steps))
         start = prior(u * size, top).double() if prior is not None else _gaussian(u * size, top, mean, std, mask)
-        return start[:, None] + grown + (count * shift)[:, None]
+        return start[:, None] + integral + (count * shift)[:, None]
 
     each = log_density(steps)
     log_p, error = each.mean(1), torch.full_like(count, torch.nan)
@@ -177,14 +192,17 @@ def likelihood(
 
 
 def of_items(trained: Pipeline, items: Sequence[Item], **options: Any) -> tuple[Likelihood, Likelihood | None]:
-    """The likelihood of data under a trained model: in its diffused space, and in media space where the codec has one.
+    """The likelihood of data under a trained model, in its diffused space and in media space.
 
-    trained: what `load` gives; every item is told to the model as in training, with its label and whatever else it has
-    items:   examples of the recipe's modality and size
-    options: those of `likelihood`
+    The second is None where the codec is not one to one or an item is shorter than the size of the model.
 
-    The second is None where the codec is not one to one or some item is shorter than the size the model works at.
-    Raises BadInput without items, and for one that holds NaN or infinite samples.
+    Args:
+        trained: A loaded checkpoint. Each item is conditioned as in training, with its label and its other conditions.
+        items: Examples of the recipe's modality and size.
+        **options: Options of `likelihood`.
+
+    Raises:
+        BadInput: Without items, and for an item with NaN or infinite values.
     """
     from ..conditioning.base import gather
     from ..training.build import condition_values, finite
@@ -216,7 +234,7 @@ def _ends(schedule: Schedule, rho_min: float | None) -> tuple[NoiseLevel, NoiseL
     highest = schedule.level(schedule.t_max)
     lowest = schedule.level(schedule.t_min) if rho_min is None else schedule.level_of_rho(rho_min)
     if not 0 < float(lowest.tau) < float(highest.tau):
-        raise BadInput(f"rho_min lies between 0 and the schedule's noisiest, {float(highest.rho):g}, not {rho_min}")
+        raise BadInput(f"rho_min lies between 0 and the schedule's highest, {float(highest.rho):g}, not {rho_min}")
     return lowest, highest
 
 
@@ -226,16 +244,16 @@ def _grid(low: float, high: float, steps: int) -> list[float]:
 
 
 def _step_error(fine: Tensor, half: Tensor, quarter: Tensor) -> Tensor:
-    """The error of `fine`, (B,), from results of half and a quarter of its steps.
+    """The error of `fine`, (B,), from results with half and a quarter of its steps.
 
-    Were the method at its order p, halving the steps would multiply the error by 2^p, and |fine - half| / (2^p - 1)
-    would be it (Richardson). The ratio that is seen stands for 2^p where it is smaller: curves that the steps do not
-    resolve yet are far from that order. A row whose last two results agree by chance keeps the error that the first
-    difference promises.
+    For a method of order p, halving the number of steps multiplies the error by 2^p, and the error is
+    |fine - half| / (2^p - 1) (Richardson). Where the observed ratio is smaller, it replaces 2^p: trajectories that the
+    steps do not resolve yet have a lower order. Where the last two results agree by chance, the error implied by the
+    first difference is used.
     """
-    last, before = (fine - half).abs(), (half - quarter).abs()
-    seen = (before / last).nan_to_num(2.0**ORDER).clamp(2.0, 2.0**ORDER)
-    return torch.maximum(last / (seen - 1), before / (2.0**ORDER - 1) ** 2)
+    last, previous = (fine - half).abs(), (half - quarter).abs()
+    ratio = (previous / last).nan_to_num(2.0**ORDER).clamp(2.0, 2.0**ORDER)
+    return torch.maximum(last / (ratio - 1), previous / (2.0**ORDER - 1) ** 2)
 
 
 def _gaussian(x: Tensor, level: NoiseLevel, mean: float | Tensor, std: float | Tensor, mask: Tensor) -> Tensor:
@@ -247,7 +265,7 @@ def _gaussian(x: Tensor, level: NoiseLevel, mean: float | Tensor, std: float | T
 
 
 class _Field(ABC):
-    """f and its divergence: (u, tau) -> ((B, C, *spatial), (B, n) float64), n estimates of the divergence."""
+    """f and n estimates of its divergence: (u, tau) -> ((B, C, *spatial), (B, n) float64)."""
 
     def __init__(self, denoiser: Denoiser, schedule: Schedule, conditions: Conditioning, mask: Tensor):
         self.denoiser, self.schedule, self.conditions, self.mask = denoiser, schedule, conditions, mask
@@ -266,15 +284,15 @@ class _Field(ABC):
         """D and estimates of tr dD/dx, (B, n) float64."""
 
     def denoised(self, x: Tensor, level: NoiseLevel, conditions: Conditioning) -> Tensor:
-        """The denoiser's x0; refuses one that moves the state, for then there is no ODE."""
+        """The denoiser's x0; BadInput for a denoiser that changes the state, since there is no ODE then."""
         estimate = self.denoiser.denoise(x, level, conditions)
         if estimate.x is not None:
-            raise BadInput("this denoiser moves the state it is given, so it has no density: leave that guidance out")
+            raise BadInput("this denoiser changes the state x, so it has no density: remove that guidance")
         return estimate.x0
 
 
 class _Exact(_Field):
-    """tr dD/dx by one derivative an element: copies of a sample, each asked for the derivative of one element."""
+    """tr dD/dx by one derivative per element, on copies of a sample, one for each element."""
 
     def estimate(self, x: Tensor, level: NoiseLevel) -> tuple[Tensor, Tensor]:
         B, d = len(x), x[0].numel()
@@ -293,7 +311,7 @@ class _Exact(_Field):
 
 
 class _Hutchinson(_Field):
-    """tr dD/dx as the mean of e^T (dD/dx) e over random signs e (Hutchinson 1990): one derivative a probe."""
+    """tr dD/dx as the mean of e^T (dD/dx) e over random signs e (Hutchinson 1990): one derivative per probe."""
 
     signs: list[Tensor]
 
@@ -318,7 +336,7 @@ def _integrated(field: _Field, u: Tensor, taus: list[float]) -> tuple[Tensor, Te
         for c, row in zip(_C[1:], _A[1:], strict=True):
             u = start + h * sum(a * v for a, (v, _) in zip(row, slopes, strict=True) if a)
             slopes.append(field(u, tau + c * h))
-        # The last stage is the result of the step, and its slope the first of the next.
+        # The last stage is the result of the step, and its slope is the first of the next step.
         total = total + h * sum(a * g for a, (_, g) in zip(_A[-1], slopes, strict=False) if a)
         slopes = slopes[-1:]
     return u, total  # type: ignore[return-value]

@@ -12,21 +12,21 @@ from .examples import ENOUGH, ExampleSet, subset
 from .near_copies import NearestMatches
 from .report.contents import Measurement, ReferenceValue, SimilarityHistogram
 
-PLANTED, HELD_OUT = 60, 500  # planted copies of each kind; held-out examples that set the threshold, at most
+PLANTED, HELD_OUT = 60, 500  # planted copies per kind; maximum number of held-out examples for the threshold
 FALSE_ALARMS, RECALL = 0.01, 0.95
 
 
 @dataclass(frozen=True)
 class Memorization:
-    """What the search found.
+    """Result of the search for copies.
 
     Attributes:
-        samples: similarity of each sample to its nearest training example, and which that is
-        held_out: (M,) the same similarity of held-out examples; empty where there are none
-        threshold: similarity above which a sample counts as a copy
-        false_alarms: share of the held-out examples above it
-        recall: share of planted copies above it, by what was altered
-        measured: the threshold is measured on held-out examples, not the adapter's own
+        samples: Similarity of each sample to its nearest training example, and the index of that example.
+        held_out: (M,) the same similarity for held-out examples; empty where there are none.
+        threshold: Similarity above which a sample counts as a copy.
+        false_alarms: Share of the held-out examples above it.
+        recall: Kind of alteration -> share of planted copies above it.
+        measured: Whether the threshold was measured on held-out examples; otherwise it is the adapter's default.
     """
 
     samples: NearestMatches
@@ -42,7 +42,7 @@ class Memorization:
         return sum(self.recall.values()) / max(1, len(self.recall))
 
     def histogram(self) -> SimilarityHistogram:
-        """What the page draws."""
+        """Data of the histogram on the page."""
         return SimilarityHistogram(self.samples.similarity.tolist(), self.held_out.tolist(), self.threshold)
 
 
@@ -52,7 +52,7 @@ def find_copies(
     """Compare every sample with every training example.
 
     The threshold is the similarity that 99 % of the held-out examples stay below; where fewer than 100 are held out, it
-    is the adapter's own.
+    is the adapter's default.
     """
     samples = adapter.nearest(generated.media, train.media)
     others = torch.zeros(0)
@@ -75,7 +75,7 @@ def share_above(similarity: Tensor, threshold: float) -> float:
 
 
 def remarks(found: Memorization, many: str) -> list[str]:
-    """What a reader must know before relying on the number of copies."""
+    """Warnings about the reliability of the number of copies."""
     rows = []
     if found.mean_recall < RECALL:
         why = (
@@ -96,7 +96,7 @@ def remarks(found: Memorization, many: str) -> list[str]:
 
 
 def measurements(found: Memorization, many: str) -> list[Measurement]:
-    """The lines of the table."""
+    """The lines of the report's table."""
     held_out, name = found.held_out, f"held-out {many}"
     if found.measured:
         meaning = f"more similar to a training example than 99 % of {name} are (similarity above {found.threshold:.3f})"

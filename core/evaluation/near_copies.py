@@ -1,8 +1,9 @@
-"""The search for near copies: in a data set before training, and of training examples among samples.
+"""The search for near copies: pairs in a data set before training, and copies of training examples among samples.
 
-Both searches have two stages. A coarse comparison, cheap enough for all pairs, names a few candidates of each example;
-a fine comparison, which a modality brings, gives each candidate a similarity; a decision turns these into a result.
-Examples and what describes them are plain arrays here: what makes two of them similar is the modality's.
+Both searches have two stages. A coarse comparison, fast enough for all pairs, selects a few candidates for each
+example; a fine comparison, supplied by the modality, computes the similarity of each candidate; a decision turns these
+into a result. Examples and their descriptors are plain arrays here; the modality defines what makes two examples
+similar.
 """
 
 from __future__ import annotations
@@ -22,15 +23,15 @@ Draw = Callable[[float, float], float]
 """A uniform random number between two bounds."""
 Alter = Callable[[Tensor, str, Draw, torch.Generator], Tensor]
 ALTERATIONS = ("gain", "shift", "crop")
-"""What planted copies differ by: gain; gain and place; gain, place and extent."""
+"""Differences of planted copies: gain; gain and position; gain, position and extent."""
 
 
 class NearestMatches(NamedTuple):
-    """For each example its most similar training example.
+    """The most similar training example of each example.
 
     Attributes:
-        similarity: (N,): 1 for the same, lower for others
-        nearest: (N,): index of that training example
+        similarity: (N,), 1 for the same example, lower for others.
+        nearest: (N,) index of that training example.
     """
 
     similarity: Tensor
@@ -46,9 +47,9 @@ def nearest_examples(
     """The most similar candidate of each example, by the fine comparison.
 
     Args:
-        candidates: (N, K) indices of training examples, from the coarse comparison
-        compare: (row, (K,) indices) -> (K,) fine similarities of example `row` to these
-        decide: (K,) similarities in falling order -> what is reported; None: the largest, 0 or more
+        candidates: (N, K) indices of training examples, from the coarse comparison.
+        compare: (row, (K,) indices) -> (K,) fine similarities of example `row` to these.
+        decide: (K,) similarities in descending order -> reported similarity; None: the largest one, at least 0.
     """
     similarity, nearest = torch.zeros(len(candidates)), candidates[:, 0].clone()
     for row, which in enumerate(candidates):
@@ -59,7 +60,7 @@ def nearest_examples(
 
 
 def distinct_from(rank: int, rounding: float) -> Decision:
-    """How far the largest similarity s_1 stands out from that of the next `rank`, s_r:
+    """How far the largest similarity s_1 stands out from s_r, a similarity of lower rank:
 
         1 - (1 - s_1 + u) / (1 - s_r + u),
 
@@ -69,8 +70,8 @@ def distinct_from(rank: int, rounding: float) -> Decision:
     the next nearest distance).
 
     Args:
-        rank: how many of the similarities after the largest are passed over, the last included
-        rounding: u, the distance that rounding alone makes
+        rank: Position of s_r in descending order, where s_1 has position 0.
+        rounding: u, the distance due to rounding alone.
     """
 
     def decide(similarities: Tensor) -> float:
@@ -86,18 +87,18 @@ def distinct_from(rank: int, rounding: float) -> Decision:
 def most_similar(
     queries: Tensor, keys: Tensor, count: int, owners: tuple[Tensor, Tensor], rows: int = 512, stage: str = ""
 ) -> Iterator[tuple[range, Tensor, Tensor]]:
-    """The `count` keys of largest scalar product with each query, those of the query's own example excluded.
+    """The `count` keys of largest scalar product with each query, without keys of the query's own example.
 
     Args:
-        queries: (N, d) unit vectors
-        keys: (M, d) unit vectors
-        count: keys for each query, fewer where there are fewer
-        owners: (N,) and (M,) numbers of the examples that queries and keys belong to
-        rows: queries at a time
-        stage: what a progress bar is called; "": none is shown
+        queries: (N, d) unit vectors.
+        keys: (M, d) unit vectors.
+        count: Maximum number of keys per query.
+        owners: (N,) and (M,) indices of the examples that queries and keys belong to.
+        rows: Queries per block.
+        stage: Title of the progress bar; "": no progress bar.
 
     Yields:
-        The rows of a block of queries, the products (n, count) in falling order and the keys (n, count).
+        The rows of a block of queries, the products (n, count) in descending order and the keys (n, count).
     """
     starts = range(0, len(queries), rows)
     for start in progress(starts, stage, len(starts)) if stage else starts:
@@ -108,7 +109,7 @@ def most_similar(
 
 
 def best_partners(similarity: Mapping[tuple[int, int], float], count: int) -> list[tuple[int, int]]:
-    """The pairs that are among the `count` most similar ones of either example, sorted."""
+    """The pairs that are among the `count` most similar ones of at least one of their examples, sorted."""
     of_example: dict[int, list[tuple[float, tuple[int, int]]]] = {}
     for pair, value in similarity.items():
         for i in pair:
@@ -117,25 +118,25 @@ def best_partners(similarity: Mapping[tuple[int, int], float], count: int) -> li
 
 
 def ranked_pairs(similarity: Mapping[tuple[int, int], float]) -> list[Pair]:
-    """As pairs, the most similar first."""
+    """The pairs, most similar first."""
     rows = [Pair(a, b, min(1.0, value)) for (a, b), value in similarity.items()]
-    return sorted(rows, key=lambda p: (-p.likeness, p.first, p.second))
+    return sorted(rows, key=lambda p: (-p.similarity, p.first, p.second))
 
 
 # --- planted copies ---
 
 
 def planted_copies(media: Sequence[Tensor], kind: str, alter: Alter, seed: int) -> list[Tensor]:
-    """Altered copies of examples, which test the search.
+    """Altered copies of examples, to test the search.
 
     Args:
-        media: examples (C, *spatial)
-        kind: what is altered, one of `ALTERATIONS`
-        alter: (example, kind, uniform random numbers, generator) -> copy
-        seed: of the random numbers
+        media: Examples (C, *spatial).
+        kind: One of `ALTERATIONS`.
+        alter: (example, kind, uniform random numbers, generator) -> copy.
+        seed: Seed of the random numbers.
 
     Raises:
-        BadInput: for another kind.
+        BadInput: For an unknown kind.
     """
     if kind not in ALTERATIONS:
         raise BadInput(f"kind is {kind!r}: give one of {', '.join(ALTERATIONS)}")

@@ -1,4 +1,4 @@
-"""Classification both ways: a classifier of real data on samples, and one of samples on real data."""
+"""Classification in both directions: a classifier trained on real data on samples, and the reverse."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from .examples import CodecRoundTrip, ExampleSet, GeneratedSet, RealData, subset
 from .intervals import wilson
 from .report.contents import Measurement, ReferenceValue
 
-STEPS = 400  # of the trainings on samples and on as many real examples, at least
-TEACH = 64  # samples from which on a classifier can learn from them
+STEPS = 400  # minimum training steps on samples, and on the same number of real examples
+MIN_TRAIN = 64  # minimum number of samples to train a classifier on
 
 
 @dataclass(frozen=True)
 class Recognition:
-    """What the classifier of the real data found.
+    """Results of the classifier of the real data.
 
     Attributes:
-        predicted: (N,) class of each sample
-        confusion: (K, K) counts: row the class asked for, column the class predicted
-        measurements: lines of the table
-        samples: penultimate features (N, d) of the samples
-        train: of the training examples, (M, d)
-        held_out: of the held-out ones, (L, d)
+        predicted: (N,) predicted class of each sample.
+        confusion: (K, K) counts: row: requested class, column: predicted class.
+        measurements: Lines of the report's table.
+        samples: Penultimate features (N, d) of the samples.
+        train: Penultimate features (M, d) of the training examples.
+        held_out: Penultimate features (L, d) of the held-out examples.
     """
 
     predicted: Tensor
@@ -46,9 +46,9 @@ def recognition(
     many: str,
     cache: Path | None = None,
 ) -> Recognition | None:
-    """None where there are no classes, or samples or held-out examples have none.
+    """Classify the samples; None where there are no classes, or samples or held-out examples have none.
 
-    Samples that could not be used count as not recognised.
+    Unusable samples count as not recognised.
     """
     held_out, samples = real.held_out, generated.examples
     if not real.classes or held_out is None or len(held_out) < LEAST or len(samples) < LEAST:
@@ -75,10 +75,10 @@ def recognition(
             "{:.1%}",
             wilson(right, count),
             tuple(references),
-            f"share that a small classifier, trained on the real {many}, takes for the class asked for",
+            f"share that a small classifier, trained on the real {many}, assigns to the requested class",
         )
     ]
-    if len(samples) >= TEACH:
+    if len(samples) >= MIN_TRAIN:
         lines.append(_trained_on_samples(adapter, samples, real, of_samples, of_held_out, many))
     confusion = confusion_matrix(predicted, samples.labels, len(real.classes))
     return Recognition(predicted, confusion, lines, features, classify(model, of_train)[1], held_out_features)
@@ -87,7 +87,7 @@ def recognition(
 def _trained_on_samples(
     adapter: EvaluationAdapter, samples: ExampleSet, real: RealData, x: Tensor, of_held_out: Tensor, many: str
 ) -> Measurement:
-    """Trained on samples, tested on held-out examples; compared with training on as many real ones."""
+    """Trained on samples, tested on held-out examples; compared with training on the same number of real ones."""
     held_out = real.held_out
     assert held_out is not None
     n = min(len(x), len(real.train))
@@ -99,7 +99,7 @@ def _trained_on_samples(
         model = trained_classifier(inputs, labels, len(real.classes), adapter.augment, settings)
         return accuracy(classify(model, of_held_out)[0], held_out.labels)
 
-    chosen = subset(samples, n, seed=1)  # files lie in the order of their classes: the first ones lack most
+    chosen = subset(samples, n, seed=1)  # files are ordered by class: the first n would lack most classes
     known = subset(real.train, n, seed=1)
     value = score(x if chosen is samples else adapter.classifier_input(chosen.media), chosen.labels)
     reference = ReferenceValue(

@@ -1,4 +1,4 @@
-"""How well loops close, and parts join: what happens at a seam, beside what happens elsewhere."""
+"""Quality of the seams of loops and of the joints of parts, compared with other positions."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from ..types import BadInput
 
 @dataclass(frozen=True)
 class Seams:
-    """Of a set of loops along one axis.
+    """Measures of the seams of a set of loops along one axis.
 
-    jump:   median jump from the last element to the first, over the median jump between neighbours inside, pooled
-    chance: (64,): the same ratio at 64 places inside, one after the other: what a place like any other comes to
-    level:  dB, (N,): RMS of what lies around the seam, over the median RMS of the loop's other parts of that length
-    inside: dB, (N,): the same of a part half-way round, which is no seam
+    Attributes:
+        jump: Median jump from the last element to the first, over the median jump between neighbours inside, pooled.
+        chance: (64,), the same ratio at 64 positions inside, for comparison.
+        level: (N,) in dB, RMS of the part around the seam over the median RMS of the other parts of that length.
+        inside: (N,) in dB, the same for a part in the middle, where there is no seam.
     """
 
     jump: float
@@ -28,14 +29,17 @@ class Seams:
     inside: Tensor
 
     def within(self, limit: float = 3.0) -> tuple[float, float]:
-        """Shares of loops whose level at the seam, and half-way round, lies within `limit` dB."""
+        """Shares of loops whose level at the seam, and in the middle, lies within `limit` dB."""
         return float((self.level.abs() <= limit).double().mean()), float((self.inside.abs() <= limit).double().mean())
 
 
 def seams(loops: Sequence[Tensor], part: int, axis: int = -1) -> Seams:
     """Measure loops (C, *spatial), at least four parts long, along an axis.
 
-    part: elements around the seam whose RMS is taken: 20 ms of a sound
+    Args:
+        loops: (C, *spatial) each.
+        part: Number of elements around the seam whose RMS is measured: 20 ms of a sound.
+        axis: The axis along which they are loops.
     """
     if not loops or part < 2 or any(x.shape[axis] < 4 * part for x in loops):
         raise BadInput("seams are measured on one loop or more, each four parts long or more")
@@ -48,8 +52,8 @@ def seams(loops: Sequence[Tensor], part: int, axis: int = -1) -> Seams:
         within.append(jumps.flatten())
         for k, found in enumerate(places):
             found.append(jumps[:, (k + 1) * (n - 1) // 65])
-        turned = x.roll(part // 2, -1)  # the first part lies around the seam
-        rms = turned[:, : n // part * part].reshape(len(x), -1, part).square().mean((0, 2)).sqrt().clamp(min=1e-12)
+        rolled = x.roll(part // 2, -1)  # the first part lies around the seam
+        rms = rolled[:, : n // part * part].reshape(len(x), -1, part).square().mean((0, 2)).sqrt().clamp(min=1e-12)
         median = rms[1:].median()
         levels.append(20 * torch.log10(rms[0] / median))
         inside.append(20 * torch.log10(rms[len(rms) // 2] / median))
@@ -60,11 +64,13 @@ def seams(loops: Sequence[Tensor], part: int, axis: int = -1) -> Seams:
 
 @dataclass(frozen=True)
 class Joints:
-    """Of long media, at given places along one axis.
+    """Measures of the joints of long media, at given positions along one axis.
 
-    jump:   median jump over a place, from the element before it, over the median jump between neighbours, pooled
-    chance: (32,): the same ratio where all places are moved on, by up to the smallest distance between two
-    level:  dB, (N places,): RMS of what lies around a place, over the median RMS of the example's parts of that length
+    Attributes:
+        jump: Median jump between a position and the element before it, over the median jump between neighbours, pooled.
+        chance: (32,), the same ratio with all positions shifted by up to the smallest distance between two.
+        level: (N positions,) in dB, RMS of the part around a position over the median RMS of the example's parts of
+            that length.
     """
 
     jump: float
@@ -72,14 +78,18 @@ class Joints:
     level: Tensor
 
     def within(self, limit: float = 3.0) -> float:
-        """Share of places whose level lies within `limit` dB."""
+        """Share of positions whose level lies within `limit` dB."""
         return float((self.level.abs() <= limit).double().mean())
 
 
 def joints(media: Sequence[Tensor], places: Sequence[int], part: int, axis: int = -1) -> Joints:
-    """Measure examples (C, *spatial) at the same places along an axis, each half a part or more from the ends.
+    """Measure examples (C, *spatial) at the same positions along an axis, each half a part or more from the ends.
 
-    part: elements around a place whose RMS is taken: 20 ms of a sound
+    Args:
+        media: (C, *spatial) each.
+        places: Positions of the joints.
+        part: Number of elements around a position whose RMS is measured: 20 ms of a sound.
+        axis: The axis of the positions.
     """
     half = part // 2
     if not media or not places or half < 1:
@@ -93,12 +103,12 @@ def joints(media: Sequence[Tensor], places: Sequence[int], part: int, axis: int 
     for one in media:
         x = one.double().movedim(axis, -1).flatten(0, -2)  # (channels and rows, n)
         jumps = x.diff().abs()
-        for by, kept in zip(moves, found, strict=True):
-            kept.append(jumps[:, [p + by - 1 for p in places if p + by < x.shape[-1]]].flatten())
+        for by, jumps_at in zip(moves, found, strict=True):
+            jumps_at.append(jumps[:, [p + by - 1 for p in places if p + by < x.shape[-1]]].flatten())
         within.append(jumps.flatten())
         usual = x.unfold(-1, 2 * half, half).square().mean((0, 2)).sqrt().median().clamp(min=1e-12)
         around = torch.stack([x[:, p - half : p + half].square().mean().sqrt() for p in places])
         levels.append(20 * torch.log10(around.clamp(min=1e-12) / usual))
     pooled = torch.cat(within).median().clamp(min=1e-12)
-    at, *chance = [torch.cat(kept).median() / pooled for kept in found]
+    at, *chance = [torch.cat(jumps_at).median() / pooled for jumps_at in found]
     return Joints(float(at), torch.stack(chance), torch.cat(levels))

@@ -1,4 +1,4 @@
-"""What an evaluation measures: a run, a checkpoint, or a recipe, with changes from the command line."""
+"""Input of an evaluation: a run, a checkpoint or a recipe, with changes from the command line."""
 
 from __future__ import annotations
 
@@ -18,25 +18,34 @@ CHANGEABLE = ("data", "sample", "eval")
 
 @dataclass
 class EvaluationInput:
-    """What is measured: the recipe with its changes; the model, where samples are to be made; its checkpoint."""
+    """Input of an evaluation.
+
+    Attributes:
+        source: Path or name as given.
+        recipe: The recipe with the changes.
+        pipeline: The loaded checkpoint; None: no samples are generated.
+        checkpoint: Path of the checkpoint.
+    """
 
     source: str
     recipe: Recipe
-    trained: Pipeline | None = None
+    pipeline: Pipeline | None = None
     checkpoint: Path | None = None
 
 
 def open_source(source: str, changes: Sequence[str], sampled: bool, allow_code: bool = False) -> EvaluationInput:
-    """A run folder or checkpoint; where nothing is to be sampled, a recipe's file or name too.
+    """Open a run folder or checkpoint, or, if no samples are generated, the file or name of a recipe.
 
     Args:
-        source: path, or name of a recipe
-        changes: key=value of the sections data, sample and eval; a bare key belongs to eval. They may name own code.
-        sampled: samples are to be made, so a model is needed
-        allow_code: the checkpoint's recipe may name code outside the registry
+        source: Path or name of a recipe.
+        changes: key=value of the sections data, sample and eval; a bare key belongs to eval. They may name code outside
+            the registry.
+        sampled: Whether samples are generated, which needs a model.
+        allow_code: Whether the checkpoint's recipe may name code outside the registry.
 
     Raises:
-        BadInput: for other sections, and for data.split.*: another split would call training examples held out.
+        BadInput: For other sections, and for data.split.*: with another split, training examples would count as
+            held out.
     """
     given = [_full_key(change) for change in changes]
     path = Path(source)
@@ -47,12 +56,12 @@ def open_source(source: str, changes: Sequence[str], sampled: bool, allow_code: 
             raise BadInput(f"{source} is a recipe: name a run or a checkpoint to sample from, or --folder with samples")
         return EvaluationInput(source, load_recipe(path, given))
     checkpoint = newest(path)
-    trained = load(
+    pipeline = load(
         checkpoint, device="cpu", changes=[c for c in given if c.startswith("sample.")], allow_code=allow_code
     )
-    # The checkpoint's own recipe has been read; what is changed here is the user's own.
-    recipe = trained.recipe.merge([c for c in given if not c.startswith("sample.")], allow_code=True)
-    return EvaluationInput(source, recipe, trained, checkpoint)
+    # The recipe of the checkpoint is read already; these changes come from the user, so code is allowed.
+    recipe = pipeline.recipe.merge([c for c in given if not c.startswith("sample.")], allow_code=True)
+    return EvaluationInput(source, recipe, pipeline, checkpoint)
 
 
 def _full_key(change: str) -> str:
@@ -66,8 +75,8 @@ def _full_key(change: str) -> str:
                 f"command line: {change}: the split is the run's: another would hold out what was trained on"
             )
         return change
-    own = {"feature", "metrics"}  # keys of eval that have keys of their own
-    if not dot or first in own:
+    nested = {"feature", "metrics"}  # keys of eval that have keys of their own
+    if not dot or first in nested:
         return f"eval.{change}"
     raise BadInput(
         f"command line: {change}: eval changes {', '.join(f'{s}.*' for s in CHANGEABLE)}; the rest is the run's"

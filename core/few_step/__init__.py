@@ -1,1 +1,1 @@
-"""Sampling in a few evaluations: plans calibrated for one trained network."""
+"""Few-step sampling: sampler plans of few evaluations, calibrated for one trained network."""

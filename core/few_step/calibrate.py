@@ -1,4 +1,9 @@
-"""Finds a plan of few evaluations for one denoiser: starts by dynamic programming, refined; the best of them go on."""
+"""Calibration: finds a sampler plan of few evaluations for one denoiser.
+
+The candidates are the registered multistep samplers, each on the timesteps that dynamic programming finds (`times.py`),
+and the best registered combination of sampler and timestep spacing. L-BFGS refines them (`refine.py`) in rounds, after
+each of which only the best ones remain.
+"""
 
 from __future__ import annotations
 
@@ -13,19 +18,25 @@ from ..schedulers.base import NoiseLevel64
 from ..timesteps.base import TimestepSpacing
 from ..types import BadInput
 from .problem import CalibrationProblem
-from .reference import FineSolution, solve_finely
+from .reference import ReferenceSolution, solve_reference
 from .refine import refined_plan
 from .times import best_times
 
-ROUNDS = ((5, 3), (12, 1), (50, 1))  # of L-BFGS on every plan left, and how many of them go on
+ROUNDS = ((5, 3), (12, 1), (50, 1))  # (iterations of L-BFGS on each remaining plan, how many plans remain after them)
 
 
 @dataclass(frozen=True)
 class SamplerPair:
-    """A registered sampler with a registered timestep spacing, and the error of its end."""
+    """A registered sampler with a registered timestep spacing.
+
+    Attributes:
+        sampler: Name of the sampler.
+        timesteps: Name of the timestep spacing.
+        error: Root mean square distance of its result to the reference solution.
+    """
 
     sampler: str
-    spacing: str
+    timesteps: str
     error: float
 
 
@@ -34,11 +45,11 @@ class Calibrated:
     """A calibrated plan and its error.
 
     Attributes:
-        nfe: Its evaluations.
-        plan: The rows.
-        sampler: The method whose plan the search started from.
-        error: Root mean square distance of its end to the fine solution's, on the starts it was fitted on.
-        stock: The best stock pair on the same starts.
+        nfe: Number of evaluations.
+        plan: The plan.
+        sampler: The sampler with whose plan the search started.
+        error: Root mean square distance of its result to the reference solution, on the initial states of the fit.
+        stock: The best registered pair on the same initial states.
     """
 
     nfe: int
@@ -49,98 +60,103 @@ class Calibrated:
 
 
 def multistep_samplers() -> dict[str, Sampler]:
-    """The registered deterministic samplers that evaluate once a step, with their defaults."""
-    return {name: s for name, s in _defaults("sampler") if not (s.stochastic or s.adaptive) and _once_a_step(s)}
+    """The registered deterministic samplers with one evaluation per step, with default parameters."""
+    samplers = ((name, s) for name, s in _defaults("sampler") if not (s.stochastic or s.adaptive))
+    return {name: s for name, s in samplers if _one_evaluation_per_step(s)}
 
 
 def timestep_spacings() -> dict[str, TimestepSpacing]:
-    """The registered spacings, with their defaults."""
+    """The registered timestep spacings, with default parameters."""
     return dict(_defaults("timesteps"))
 
 
 def _defaults(kind: str) -> Iterator[tuple[str, Any]]:
-    """Registered components that need no argument."""
+    """Registered components that need no arguments."""
     for name in registry.builtins(kind):
-        made = registry.find(kind, name)
-        if all(p.default is not p.empty for p in inspect.signature(made).parameters.values()):
-            yield name, made()
+        component = registry.find(kind, name)
+        if all(p.default is not p.empty for p in inspect.signature(component).parameters.values()):
+            yield name, component()
 
 
-def stock(problem: CalibrationProblem, reference: FineSolution, nfe: int) -> list[SamplerPair]:
-    """Every stock sampler and spacing at `nfe` evaluations, best first; without pairs that the schedule refuses.
+def stock(problem: CalibrationProblem, reference: ReferenceSolution, nfe: int) -> list[SamplerPair]:
+    """All registered pairs of sampler and timestep spacing at `nfe` evaluations, best first.
 
-    Pairs that come to one plan (spacings that agree on this schedule, ddim and euler) are there once.
+    Pairs that do not support the schedule are left out. Pairs with equal plans (spacings that agree on this schedule,
+    ddim and euler) occur once.
     """
-    found = [
-        SamplerPair(name, spaced, problem.error(problem.end(plan), reference.x0))
-        for name, spaced, plan, _ in _plans(problem, nfe, multistep_samplers())
+    pairs = [
+        SamplerPair(name, timesteps, problem.error(problem.end(plan), reference.x0))
+        for name, timesteps, plan, _ in _plans(problem, nfe, multistep_samplers())
     ]
-    return sorted((pair for pair in found if pair.error == pair.error), key=lambda pair: pair.error)
+    return sorted((pair for pair in pairs if pair.error == pair.error), key=lambda pair: pair.error)
 
 
 def calibrate(
     problem: CalibrationProblem,
     nfe: int,
-    reference: FineSolution | None = None,
+    reference: ReferenceSolution | None = None,
     report: Callable[[str, float], None] | None = None,
 ) -> Calibrated:
-    """The best plan of `nfe` evaluations for the problem's denoiser.
+    """Find the best plan of `nfe` evaluations.
 
     Args:
-        problem: Starts and denoisers.
-        nfe: Evaluations of the denoiser.
-        reference: The fine solution, if it was solved before.
-        report: Called with (stage, error) as the search goes on.
+        problem: Initial states and denoisers.
+        nfe: Number of evaluations.
+        reference: The reference solution; None: it is solved first.
+        report: Called with (stage, error) during the search.
 
     Raises:
-        BadInput: Fewer than 2 evaluations, or more than the fine solution has levels.
+        BadInput: `nfe` is below 2, or above the number of levels of the reference solution.
     """
     if nfe < 2:
-        raise BadInput(f"a plan of {nfe} evaluations leaves nothing to choose: calibrate 2 or more")
-    reference = solve_finely(problem) if reference is None else reference
+        raise BadInput(f"a plan of {nfe} evaluations has nothing to calibrate: choose 2 or more")
+    reference = solve_reference(problem) if reference is None else reference
     if nfe > (most := len(reference.levels)):
         raise BadInput(f"times are searched for on {most} levels: calibrate {most} evaluations or fewer, not {nfe}")
-    tell = report or (lambda stage, error: None)
+    progress = report or (lambda stage, error: None)
     pairs = stock(problem, reference, nfe)
-    tell(f"stock {pairs[0].sampler} on {pairs[0].spacing}", pairs[0].error)
-    left = _starts(problem, reference, nfe, pairs[0])
-    for rounds, kept in ROUNDS:
-        for i, (_, name, plan) in enumerate(left):
-            plan, error = refined_plan(plan, problem, reference, rounds, report=lambda e, name=name: tell(name, e))
-            left[i] = error, name, plan
-        left = sorted(left, key=lambda each: each[0])[:kept]
-    error, name, plan = left[0]
+    progress(f"stock {pairs[0].sampler} on {pairs[0].timesteps}", pairs[0].error)
+    plans = _candidates(problem, reference, nfe, pairs[0])
+    for iterations, remaining in ROUNDS:
+        for i, (_, name, plan) in enumerate(plans):
+            plan, error = refined_plan(
+                plan, problem, reference, iterations, report=lambda e, name=name: progress(name, e)
+            )
+            plans[i] = error, name, plan
+        plans = sorted(plans, key=lambda candidate: candidate[0])[:remaining]
+    error, name, plan = plans[0]
     return Calibrated(nfe, plan, name, error, pairs[0])
 
 
-def _starts(
-    problem: CalibrationProblem, reference: FineSolution, nfe: int, best: SamplerPair
+def _candidates(
+    problem: CalibrationProblem, reference: ReferenceSolution, nfe: int, best: SamplerPair
 ) -> list[tuple[float, str, Plan]]:
-    """(error, sampler, plan), each once: times by dynamic programming for every sampler, and the best stock pair.
+    """(error, sampler, plan) without duplicates: each sampler on its times by dynamic programming, and the best pair.
 
-    How good a start is says little about where it leads: on the exact problems the methods on noise estimates (ipndm,
-    deis) begin among the worst and end as the best.
+    All samplers are candidates because the error before refinement says little about the error after it: on the exact
+    problems, the methods that extrapolate estimates of eps (ipndm, deis) start among the worst and end as the best.
     """
-    offered = [
+    candidates = [
         (name, best_times(sampler, problem.schedule, reference, nfe)) for name, sampler in multistep_samplers().items()
     ]
-    offered.append((best.sampler, timestep_spacings()[best.spacing].levels(problem.schedule, nfe)))
+    candidates.append((best.sampler, timestep_spacings()[best.timesteps].levels(problem.schedule, nfe)))
     found: dict[float, tuple[float, str, Plan]] = {}
-    for name, levels in offered:
+    for name, levels in candidates:
         plan = multistep_samplers()[name].plan(problem.schedule, levels)
         error = problem.error(problem.end(plan), reference.x0)
         if error == error:
-            found.setdefault(round(error, 12), (error, name, plan))  # euler and ddim are one
+            found.setdefault(round(error, 12), (error, name, plan))  # euler and ddim have the same plan
     return list(found.values())
 
 
 def _plans(
     problem: CalibrationProblem, nfe: int, samplers: Mapping[str, Sampler]
 ) -> Iterator[tuple[str, str, Plan, list[NoiseLevel64]]]:
+    """(sampler, timesteps, plan, levels) of all registered pairs with `nfe` evaluations, without duplicates."""
     seen: set[tuple[float, ...]] = set()
-    for spaced, spacing in timestep_spacings().items():
+    for timesteps_name, timesteps in timestep_spacings().items():
         try:
-            levels = spacing.levels(problem.schedule, nfe)
+            levels = timesteps.levels(problem.schedule, nfe)
         except BadInput:
             continue
         for name, sampler in samplers.items():
@@ -150,15 +166,15 @@ def _plans(
                 continue
             if plan.nfe == nfe and (key := _key(plan)) not in seen:
                 seen.add(key)
-                yield name, spaced, plan, levels
+                yield name, timesteps_name, plan, levels
 
 
 def _key(plan: Plan) -> tuple[float, ...]:
-    """Plans of the same numbers have the same key."""
+    """A key that is equal for plans with equal coefficients."""
     numbers = [float(v) for row in plan.rows for v in (row.level.tau, *row.x.values(), *row.d.values())]
     return tuple(round(v, 9) for v in numbers)
 
 
-def _once_a_step(sampler: Sampler) -> bool:
+def _one_evaluation_per_step(sampler: Sampler) -> bool:
     schedule = registry.find("schedule", "edm")()
     return sampler.plan(schedule, [schedule.level(t) for t in (8.0, 4.0, 2.0, 1.0)]).nfe == 3

@@ -1,4 +1,4 @@
-"""What a plan of few evaluations is calibrated for: a schedule, and starts with their guided denoisers."""
+"""The problem for which a plan is calibrated: a noise schedule, and initial states with their guided denoisers."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from ..types import Conditioning, Denoiser
 
 @dataclass(frozen=True)
 class CalibrationBatch:
-    """Starts that are solved together, as many as `sample` makes at a time.
+    """Initial states that are solved together, in batches as in sampling.
 
     Attributes:
-        denoiser: Guided, not called yet.
-        start: (B, C, *spatial), points at the schedule's noisiest level.
+        denoiser: The guided denoiser.
+        start: Initial states at the highest noise level of the schedule, (B, C, *spatial).
         conditions: Conditioning of each row.
     """
 
@@ -30,25 +30,25 @@ class CalibrationBatch:
     conditions: Conditioning
 
     def run(self, plan: Plan, watch: Callable[[Denoiser], Denoiser] = lambda denoiser: denoiser) -> Tensor:
-        """The last point of a plan, (B, C, *spatial). What guidance remembers of one run does not enter another.
+        """Run a plan and return its result (B, C, *spatial); the state of guidance is reset for every run.
 
         Args:
             plan: The plan.
             watch: Wraps the denoiser for this run.
         """
-        own = self.denoiser.anew() if isinstance(self.denoiser, Guided) else self.denoiser
-        return run(plan, watch(own), self.start, self.conditions)
+        denoiser = self.denoiser.fresh_copy() if isinstance(self.denoiser, Guided) else self.denoiser
+        return run(plan, watch(denoiser), self.start, self.conditions)
 
 
 @dataclass(frozen=True)
 class CalibrationProblem:
-    """A schedule, and batches of starts at its noisiest level with their denoisers.
+    """A noise schedule, and batches of initial states at its highest noise level with their denoisers.
 
-    The more starts, the better a plan holds for other seeds.
+    With more initial states a plan generalizes better to other seeds.
 
     Attributes:
         schedule: The noise schedule.
-        batches: The starts.
+        batches: The initial states.
     """
 
     schedule: Schedule
@@ -56,13 +56,13 @@ class CalibrationProblem:
 
     @property
     def start(self) -> Tensor:
-        """All starts, (B, C, *spatial)."""
+        """All initial states, (B, C, *spatial)."""
         return torch.cat([batch.start for batch in self.batches])
 
     def end(self, plan: Plan) -> Tensor:
-        """The last points of a plan, (B, C, *spatial)."""
+        """The results of a plan from all initial states, (B, C, *spatial)."""
         return torch.cat([batch.run(plan) for batch in self.batches])
 
     def error(self, x0: Tensor, exact: Tensor) -> float:
-        """Root mean square over samples and elements."""
+        """Root mean square difference over samples and elements."""
         return float((x0 - exact).double().square().mean().sqrt())

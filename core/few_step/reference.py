@@ -1,4 +1,4 @@
-"""The fine solution that a short plan is measured against, kept at the points of a grid."""
+"""The reference solution: many evaluations, with states and estimates recorded on a grid of noise levels."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from ..schedulers.base import NoiseLevel64, Schedule
 from ..types import BadInput, Conditioning, Denoiser, Estimate, NoiseLevel
 from .problem import CalibrationProblem
 
-GRID = 48  # points of the grid of times
-PARTS = 2  # steps of the fine solution between neighbours of the grid, two evaluations each
+GRID = 48  # number of grid points
+PARTS = 2  # steps between neighbouring grid points, with two evaluations each
 
 
 @dataclass(frozen=True)
-class FineSolution:
+class ReferenceSolution:
     """The solution with many evaluations.
 
     Attributes:
-        levels: The grid, from the noisiest level to clean.
-        gram: (2 G + 1, 2 G + 1) float64 mean inner products of the exact points x_0 .. x_(G-1), the estimates D_0 ..
-            D_(G-1) and x0; on the host.
-        x0: (B, C, *spatial), its end.
-        nfe: Evaluations it took.
+        levels: The G grid levels, in decreasing order, without the clean level.
+        gram: (2 G + 1, 2 G + 1) float64 on the host: mean inner products of the states x_0 .. x_(G-1), the estimates
+            D_0 .. D_(G-1) and the result x0.
+        x0: The result, (B, C, *spatial).
+        nfe: Number of evaluations.
     """
 
     levels: list[NoiseLevel64]
@@ -36,20 +36,20 @@ class FineSolution:
 
 
 class _Recorder:
-    """Records the points at the times that are keys of `made`, and the estimates there."""
+    """Records state and estimate at the times that are keys of `records`."""
 
-    def __init__(self, denoiser: Denoiser, made: dict[float, tuple[Tensor, Tensor]]):
-        self.denoiser, self.made = denoiser, made
+    def __init__(self, denoiser: Denoiser, records: dict[float, tuple[Tensor, Tensor]]):
+        self.denoiser, self.records = denoiser, records
 
     def denoise(self, x: Tensor, level: NoiseLevel, conditions: Conditioning) -> Estimate:
         estimate = self.denoiser.denoise(x, level, conditions)
-        if (key := float(level.t)) in self.made:  # at the predictor's point first, then at the one that stays
-            self.made[key] = (x, estimate.x0)
+        if (key := float(level.t)) in self.records:  # the corrector's state replaces the predictor's
+            self.records[key] = (x, estimate.x0)
         return estimate
 
 
 def grid(schedule: Schedule, points: int) -> list[NoiseLevel64]:
-    """`points` + 1 levels from the noisiest to clean, tau_i = tau_0 (1 - i / points)^2: finer where detail is made."""
+    """`points` + 1 levels from the highest to clean, tau_i = tau_0 (1 - i / points)^2: denser at low noise."""
     first = schedule.level(schedule.t_max)
     ramp = torch.linspace(0, 1, points + 1, dtype=torch.float64)
     tau = float(first.tau) * (1 - ramp) ** 2
@@ -57,31 +57,36 @@ def grid(schedule: Schedule, points: int) -> list[NoiseLevel64]:
     return [first, *inner, schedule.clean()]
 
 
-def solve_finely(problem: CalibrationProblem, points: int = GRID, parts: int = PARTS) -> FineSolution:
-    """Solve from the starts with 2 `points` `parts` evaluations.
+def solve_reference(problem: CalibrationProblem, points: int = GRID, parts: int = PARTS) -> ReferenceSolution:
+    """Solve the problem with 2 `points` `parts` evaluations (HeunExp on a fine grid).
+
+    Args:
+        problem: The initial states.
+        points: Number of grid points.
+        parts: Number of steps between neighbouring grid points.
 
     Raises:
-        BadInput: A guidance remembers the calls before: with many steps it is another denoiser than with few, and its
-            solution is no target for them.
+        BadInput: A guidance depends on previous evaluations. Its denoiser then depends on the number of steps, so that
+            a solution with many steps is not the target of one with few.
     """
     for batch in problem.batches:
         for part in batch.denoiser.guidances if isinstance(batch.denoiser, Guided) else ():
-            if part.remembers:
+            if part.stateful:
                 raise BadInput(
-                    f"{type(part).__name__} remembers the call before, so a solution of many steps is no target for "
-                    "few: calibrate and sample without its momentum (guidance.momentum=0)"
+                    f"{type(part).__name__} depends on previous evaluations, so a solution with many steps is not "
+                    "the target of few: calibrate and sample without its momentum (guidance.momentum=0)"
                 )
     fine = grid(problem.schedule, points * parts)
     levels = fine[:-1:parts]
     plan = HeunExp().plan(problem.schedule, fine)
     gram, ends = torch.zeros(2 * points + 1, 2 * points + 1, dtype=torch.float64), []
     for batch in problem.batches:
-        made: dict[float, tuple[Tensor, Tensor]] = {float(level.t): (batch.start, batch.start) for level in levels}
-        ends.append(batch.run(plan, lambda denoiser, made=made: _Recorder(denoiser, made)))
-        held = [made[float(level.t)] for level in levels]
-        rows = [row.cpu() for row in (*(x for x, _ in held), *(D for _, D in held), ends[-1])]
-        for i in range(len(batch.start)):  # one sample at a time: in float64 all of them would take much room
+        records: dict[float, tuple[Tensor, Tensor]] = {float(level.t): (batch.start, batch.start) for level in levels}
+        ends.append(batch.run(plan, lambda denoiser, records=records: _Recorder(denoiser, records)))
+        recorded = [records[float(level.t)] for level in levels]
+        rows = [row.cpu() for row in (*(x for x, _ in recorded), *(D for _, D in recorded), ends[-1])]
+        for i in range(len(batch.start)):  # one sample at a time, to save memory: the products are in float64
             flat = torch.stack([row[i].double().flatten() for row in rows])
             gram += flat @ flat.T / flat.shape[1]
     x0 = torch.cat(ends)
-    return FineSolution(levels, gram / len(x0), x0, plan.nfe)
+    return ReferenceSolution(levels, gram / len(x0), x0, plan.nfe)

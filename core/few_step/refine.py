@@ -1,4 +1,4 @@
-"""Local refinement of a plan against the end of the fine solution: of its times and its weights, both at once."""
+"""Refinement of a plan: its noise levels and weights are fitted jointly to the result of the reference solution."""
 
 from __future__ import annotations
 
@@ -14,40 +14,47 @@ from ..samplers.plan import Plan, with_last_uses
 from ..schedulers.base import Schedule
 from ..types import BadInput, NoiseLevel, Number
 from .problem import CalibrationProblem
-from .reference import FineSolution
+from .reference import ReferenceSolution
 
 
 def refined_plan(
     plan: Plan,
     problem: CalibrationProblem,
-    reference: FineSolution,
+    reference: ReferenceSolution,
     rounds: int = 40,
     ridge: float = 1e-4,
     report: Callable[[float], None] | None = None,
 ) -> tuple[Plan, float]:
-    """(plan, error) with times and weights fitted at once, by L-BFGS on the squared error of the plan's end.
+    """Fit noise levels and weights jointly, by L-BFGS on the squared error of the plan's result.
 
-    The variables are log rho of every level between the first and the last, and the weights on estimates but the newest
-    in x_i = (sigma_i / sigma_(i-1)) x_(i-1) + sum_j b_ij D_j; the newest estimate's is alpha_i - alpha_(i-1) sigma_i /
-    sigma_(i-1) less the others, so that a constant estimate stays exact and noise keeps its norm. Gradients go through
-    the denoiser, by its input and by its level. The best plan seen is kept; its levels fall.
+    A step is
+
+        x_i = (sigma_i / sigma_(i-1)) x_(i-1) + sum_j b_ij D_j
+
+    The variables are log rho of every level between the first and the last, and all weights b_ij except that of the
+    newest estimate. That weight is alpha_i - alpha_(i-1) sigma_i / sigma_(i-1) minus the sum of the others, so that the
+    step is exact for a constant estimate and noise keeps its scale. Gradients pass through the denoiser, with respect
+    to its input and its noise level.
 
     Args:
-        plan: The plan to start from: one evaluation for every row but the last.
-        problem: Starts and denoisers.
-        reference: The fine solution from these starts.
-        rounds: Iterations of L-BFGS.
-        ridge: Weight of the squared change of the weights, in units of the plan's own squared error.
-        report: Called with the least error so far.
+        plan: The initial plan, with one evaluation in every row except the last.
+        problem: Initial states and denoisers.
+        reference: The reference solution from the same initial states.
+        rounds: Number of L-BFGS iterations.
+        ridge: Weight of the penalty on the squared change of the weights, relative to the initial squared error.
+        report: Called with the smallest error so far.
+
+    Returns:
+        The best plan with decreasing levels that was found, and its error.
 
     Raises:
-        BadInput: The plan has rows without or with several evaluations.
+        BadInput: A row of the plan has no evaluation, or several.
     """
     dtype = {"dtype": torch.float64, "requires_grad": True}
     rho = torch.tensor([math.log(float(row.level.rho)) for row in plan.rows[1:-1]], **dtype)
-    own = _on_last_points(plan)
-    weights = [torch.tensor(each[:-1], **dtype) for each in own]
-    before = [each.detach().clone() for each in weights]
+    initial = _weights_on_estimates(plan)
+    weights = [torch.tensor(row[:-1], **dtype) for row in initial]
+    before = [row.detach().clone() for row in weights]
     exact, sizes = reference.x0, [len(batch.start) for batch in problem.batches]
     scale = max(problem.error(problem.end(plan), exact) ** 2, 1e-30)
     best: tuple[float, Plan] = (math.sqrt(scale), plan)
@@ -60,42 +67,42 @@ def refined_plan(
         lost = torch.zeros((), dtype=torch.float64)
         for batch, part in zip(problem.batches, exact.split(sizes), strict=True):
             with torch.enable_grad():
-                end = batch.run(_drawn_up(plan, problem.schedule, rho, weights, batch.start))
+                end = batch.run(_with_variables(plan, problem.schedule, rho, weights, batch.start))
                 each = (end - part).double().square().sum().cpu() / (exact.numel() * scale)
-            each.backward()  # at once: the next batch needs the room
+            each.backward()  # per batch, to save memory
             lost += each.detach()
         with torch.enable_grad():
-            bent = (torch.cat(weights) - torch.cat(before)).square().sum() * ridge
-            bent.backward()
+            penalty = (torch.cat(weights) - torch.cat(before)).square().sum() * ridge
+            penalty.backward()
         error = math.sqrt(float(lost) * scale)
         if error < best[0] and _falls(plan, rho):
             fixed = [w.detach() for w in weights]
-            best = error, _as_numbers(_drawn_up(plan, problem.schedule, rho.detach(), fixed, rho.detach()))
+            best = error, _as_numbers(_with_variables(plan, problem.schedule, rho.detach(), fixed, rho.detach()))
         if report is not None:
             report(best[0])
-        return lost + bent.detach()
+        return lost + penalty.detach()
 
     optimiser.step(closure)
     return best[1], best[0]
 
 
-def _on_last_points(plan: Plan) -> list[list[float]]:
-    """For every row after the first the weights on estimates D_0, ..., D_(i-1) where the only point is x_(i-1)."""
+def _weights_on_estimates(plan: Plan) -> list[list[float]]:
+    """The weights b_ij on the estimates D_0, ..., D_(i-1) of every row i > 0, with x_(i-1) as the only state."""
     if not (all(row.evaluate for row in plan.rows[:-1]) and all(row.step for row in plan.rows[1:])):
-        raise BadInput("times and weights are fitted together for plans of one evaluation a step")
+        raise BadInput("times and weights can only be fitted in plans with one evaluation per step")
     n = len(plan.rows)
-    made = torch.zeros(n, n, dtype=torch.float64)  # row i: its weights on estimates, when written on the start alone
+    total = torch.zeros(n, n, dtype=torch.float64)  # row i: weights on estimates with x_0 as the only state
     for i, row in enumerate(plan.rows):
         for j, c in row.d.items():
-            made[i, j] += c
+            total[i, j] += c
         for j, c in row.x.items():
-            made[i] += float(c) * made[j]
+            total[i] += float(c) * total[j]
     sigma = [float(row.level.sigma) for row in plan.rows]
-    return [(made[i] - sigma[i] / sigma[i - 1] * made[i - 1])[:i].tolist() for i in range(1, n)]
+    return [(total[i] - sigma[i] / sigma[i - 1] * total[i - 1])[:i].tolist() for i in range(1, n)]
 
 
-def _drawn_up(plan: Plan, schedule: Schedule, rho: Tensor, weights: Sequence[Tensor], like: Tensor) -> Plan:
-    """The plan with other levels, exp(rho), and other weights, for points `like`; autograd can follow both."""
+def _with_variables(plan: Plan, schedule: Schedule, rho: Tensor, weights: Sequence[Tensor], like: Tensor) -> Plan:
+    """The plan with levels exp(rho) and the given weights, differentiable in both; tensors are placed as `like`."""
     levels: list[NoiseLevel] = [plan.rows[0].level, *(schedule.level_of_rho(r) for r in rho.exp()), plan.rows[-1].level]
     rows = [plan.rows[0]]
     for i in range(1, len(levels)):

@@ -1,4 +1,4 @@
-"""A plan as plain numbers and back: what a checkpoint keeps of a calibration."""
+"""Conversion of a plan to plain numbers and back, as a checkpoint stores it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ from ..types import BadInput, NoiseLevel
 
 
 def to_plain(plan: Plan) -> list[dict[str, Any]]:
-    """The rows as lists and numbers that JSON holds; a plan with noise or with levels that are maps is refused."""
+    """The rows as lists and numbers that JSON can store.
+
+    Raises:
+        BadInput: The plan draws noise.
+    """
     if plan.noises:
-        raise BadInput("a plan that draws noise is not stored: calibrate a deterministic sampler")
+        raise BadInput("a plan that draws noise cannot be stored: calibrate a deterministic sampler")
     return [
         {
             "level": [float(v) for v in (row.level.t, row.level.alpha, row.level.sigma)],
@@ -28,9 +32,13 @@ def to_plain(plan: Plan) -> list[dict[str, Any]]:
 
 
 def from_plain(rows: Sequence[Mapping[str, Any]]) -> Plan:
-    """The plan of `to_plain`. Raises BadInput where the rows are not such a plan."""
+    """Inverse of `to_plain`.
+
+    Raises:
+        BadInput: The rows are not a valid plan.
+    """
     try:
-        made = [
+        plan = [
             Row(
                 NoiseLevel(*(float(v) for v in row["level"])),
                 {int(j): float(c) for j, c in row["x"]},
@@ -41,19 +49,19 @@ def from_plain(rows: Sequence[Mapping[str, Any]]) -> Plan:
             for row in rows
         ]
     except (KeyError, TypeError, ValueError) as error:
-        raise BadInput(f"a stored plan does not read as one ({error}): calibrate anew") from None
-    evaluated = {i for i, row in enumerate(made) if row.evaluate}
-    for i, row in enumerate(made):
+        raise BadInput(f"the stored plan is not valid ({error}): calibrate again") from None
+    evaluated = {i for i, row in enumerate(plan) if row.evaluate}
+    for i, row in enumerate(plan):
         if any(j >= i for j in (*row.x, *row.d)) or not set(row.d) <= evaluated:
-            raise BadInput(f"row {i} of a stored plan uses a point or an estimate that is not there: calibrate anew")
-    return with_last_uses(made)
+            raise BadInput(f"row {i} of the stored plan uses a state or estimate that does not exist: calibrate again")
+    return with_last_uses(plan)
 
 
-class Stored(Sampler):
-    """A plan that was made before, as a sampler; it asks for its own levels.
+class StoredPlan(Sampler):
+    """A stored plan as a sampler, with the levels of the plan.
 
     Args:
-        plan: The rows.
+        plan: The plan.
     """
 
     def __init__(self, plan: Plan):
@@ -61,9 +69,9 @@ class Stored(Sampler):
 
     @property
     def ends(self) -> list[NoiseLevel]:
-        """The level it starts at and the one it ends at."""
+        """The first and the last level of the plan."""
         return [self.stored.rows[0].level, self.stored.rows[-1].level]
 
     def plan(self, schedule: Schedule, levels: Sequence[NoiseLevel]) -> Plan:
-        """The stored rows, whatever the levels between."""
+        """The stored plan, for any `levels`."""
         return self.stored

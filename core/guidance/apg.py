@@ -1,5 +1,4 @@
-"""Adaptive projected guidance (Sadat et al. 2025, arXiv:2410.02416, algorithm 1) in x0 space, where its
-authors use it."""
+"""Adaptive projected guidance (Sadat et al. 2025, arXiv:2410.02416, algorithm 1) in x0 space, as in the paper."""
 
 from __future__ import annotations
 
@@ -15,21 +14,21 @@ from .base import ALWAYS, CONDITIONAL, UNCONDITIONAL, Branch, Guidance, Guidance
 class APG(Guidance):
     """Adaptive projected guidance: high scales without oversaturation.
 
-    delta = D_c - D_u + momentum (delta of the call before)
+    delta = D_c - D_u + momentum (delta of the previous call)
     delta = delta min(1, threshold / rms(delta))
-    delta = orthogonal + eta parallel, its parts orthogonal and parallel to D_c
+    delta = orthogonal + eta parallel, the components orthogonal and parallel to D_c
     x0 = guided + (scale - 1) delta
 
-    Means and products are over the valid elements of each sample. Gradients treat the delta of the call before as a
-    constant.
+    D_c is the conditional and D_u the unconditional estimate. Means and products are over the valid elements of each
+    sample. Gradients treat the delta of the previous call as a constant.
 
     Args:
         scale: 1 is no guidance, above 1 follows the condition more closely.
-        eta: Share of the parallel part that stays, 0 to 1; that part oversaturates. 1 is classifier-free guidance.
+        eta: Factor of the parallel component, which causes oversaturation, 0 to 1. 1 is classifier-free guidance.
         threshold: Largest root mean square of the delta, in units of the diffused tensor; null: none. The paper's r is
             a norm, threshold times the root of the number of elements: 15 on 4 x 128 x 128 latents is 0.06.
-        momentum: Share of the delta of the call before, negative to oppose it, -1 to 1.
-        window: Lowest and highest noise level, as tau = sigma / (alpha + sigma), at which it acts.
+        momentum: Factor of the previous call's delta, between -1 and 1; a negative value opposes it.
+        window: Lowest and highest noise level, as tau = sigma / (alpha + sigma), at which the guidance is applied.
 
     Raises:
         BadInput: An option is out of range.
@@ -46,10 +45,10 @@ class APG(Guidance):
         if threshold is not None and not threshold > 0:
             raise BadInput(f"apg's threshold is above 0, or null for none, not {threshold}")
         if not -1 < momentum < 1:
-            raise BadInput(f"apg's momentum is between -1 and 1, or it grows without end, not {momentum}")
+            raise BadInput(f"apg's momentum is between -1 and 1, or the delta grows without limit, not {momentum}")
         self.scale, self.eta, self.threshold, self.momentum = float(scale), float(eta), threshold, float(momentum)
-        self.window, self.remembers = checked_window(window, "apg"), momentum != 0
-        self._delta: Tensor | None = None  # of the call before
+        self.window, self.stateful = checked_window(window, "apg"), momentum != 0
+        self._delta: Tensor | None = None  # of the previous call
 
     def branches(self, level: NoiseLevel) -> Sequence[Branch]:
         return () if self.scale == 1 else (CONDITIONAL, UNCONDITIONAL)
@@ -64,7 +63,7 @@ class APG(Guidance):
         return Estimate(torch.add(inputs.guided, delta, alpha=self.scale - 1))
 
     def _with_momentum(self, inputs: GuidanceInputs, delta: Tensor) -> Tensor:
-        """The delta with its momentum; elements outside of the window keep what they had."""
+        """Add the momentum to the delta; elements outside the window keep their previous delta."""
         if self.momentum == 0:
             return delta
         before = torch.zeros_like(delta) if self._delta is None else self._delta

@@ -14,14 +14,15 @@ from .base import ALWAYS, CONDITIONAL, Branch, Guidance, GuidanceInputs, Run, ch
 class Autoguidance(Guidance):
     """Guides away from a weaker network: an earlier checkpoint, or a smaller network trained less, on the same data.
 
-    x0 = D_weak + scale (D - D_weak), both with the same conditions; it needs none. Each network is called once.
+    x0 = D_weak + scale (D - D_weak), both with the same conditions, which may be none. Each network is called once.
 
     Args:
-        scale: 1 is no guidance, above 1 goes further from the weak network's errors.
+        scale: 1 is no guidance, above 1 moves further away from the weak network's errors.
         weak: Run folder or checkpoint of the weaker network.
-        window: Lowest and highest noise level, as tau = sigma / (alpha + sigma), at which it acts.
-        denoiser: The weaker network from Python, in place of `weak`; `Beside` where it embeds conditions its own way.
-        opener: Opens `weak` for the batch at hand; given by the pipeline.
+        window: Lowest and highest noise level, as tau = sigma / (alpha + sigma), at which the guidance is applied.
+        denoiser: The weaker network, given from Python instead of `weak`; an `AuxiliaryModel` if it embeds conditions
+            itself.
+        opener: Loads `weak` for the current batch; set by the pipeline.
 
     Raises:
         BadInput: Both `weak` and `denoiser` are given, or neither.
@@ -46,14 +47,18 @@ class Autoguidance(Guidance):
         self.denoiser, self.opener = denoiser, opener
 
     def begin(self, run: Run) -> Guidance:
-        """A copy for one run, the weaker network open. Raises BadInput where it cannot be opened or does not suit."""
-        own = super().begin(run)
-        assert isinstance(own, Autoguidance)
+        """A copy for one sampling run, with the weaker network loaded.
+
+        Raises:
+            BadInput: The network cannot be loaded or does not fit the run.
+        """
+        copied = super().begin(run)
+        assert isinstance(copied, Autoguidance)
         if self.weak is not None and self.scale != 1:
             if self.opener is None:
-                raise BadInput("autoguidance opens `weak` where a trained run is sampled; here, give `denoiser`")
-            own.denoiser = self.opener(self.weak)
-        return own
+                raise BadInput("autoguidance can load `weak` only if a trained run is sampled; here, give `denoiser`")
+            copied.denoiser = self.opener(self.weak)
+        return copied
 
     def branches(self, level: NoiseLevel) -> Sequence[Branch]:
         return () if self.scale == 1 else (CONDITIONAL, Branch(denoiser=self.denoiser))

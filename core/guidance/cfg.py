@@ -1,5 +1,7 @@
-"""Classifier-free guidance (Ho and Salimans 2022, arXiv:2207.12598, eq. 6) in x0 space. With a window it is interval
-guidance (Kynkäänniemi et al. 2024, arXiv:2404.07724)."""
+"""Classifier-free guidance (Ho and Salimans 2022, arXiv:2207.12598, eq. 6) in x0 space.
+
+With a window it is interval guidance (Kynkäänniemi et al. 2024, arXiv:2404.07724).
+"""
 
 from __future__ import annotations
 
@@ -12,20 +14,20 @@ from .base import ALWAYS, CONDITIONAL, Branch, Guidance, GuidanceInputs, checked
 
 
 class CFG(Guidance):
-    """Classifier-free guidance, in an interval of noise levels where a window is given ("interval guidance").
+    """Classifier-free guidance; with a window, in an interval of noise levels ("interval guidance").
 
-    x0 = D_u + scale (D_c - D_u), the conditional estimate D_c and the unconditional one D_u; in a list of guidances it
-    adds (scale - 1) (D_c - D_u). A list may hold it several times: each strengthens its own conditions in its own
-    window, and D_u is then the estimate with all conditions but those.
+    x0 = D_u + scale (D_c - D_u), with the conditional estimate D_c and the unconditional one D_u. In a list of
+    guidances it adds (scale - 1) (D_c - D_u). A list may contain it several times, with different conditions and
+    windows; D_u is then the estimate without the conditions that it strengthens.
 
     Args:
         scale: 1 is no guidance, above 1 follows the conditions more closely, 0 ignores them.
-        window: Lowest and highest noise level, as tau = sigma / (alpha + sigma) (1 noise, 0 clean), at which it acts;
-            outside of it the network is called for the conditional estimate alone.
+        window: Lowest and highest noise level, as tau = sigma / (alpha + sigma) (1 noise, 0 clean), at which the
+            guidance is applied; outside it only the conditional estimate is computed.
         conditions: Names of the conditions to strengthen; null: all together.
 
     Raises:
-        BadInput: The window is no interval within [0, 1], or the list of conditions is empty.
+        BadInput: The window is not an interval in [0, 1], or the list of conditions is empty.
     """
 
     def __init__(self, scale: float = 1.5, window: tuple[float, float] = ALWAYS, conditions: list[str] | None = None):
@@ -36,7 +38,7 @@ class CFG(Guidance):
         self.unconditional = Branch(None if conditions is None else tuple(conditions))
 
     def check(self, conditions: Collection[str]) -> None:
-        """Raise BadInput, with the valid names, where a condition is named that is not there."""
+        """Raise BadInput, with the valid names, if `conditions` of this guidance names an unknown condition."""
         super().check(conditions)
         known_names(self.conditions or (), conditions, "cfg")
 

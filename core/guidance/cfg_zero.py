@@ -1,8 +1,8 @@
 """CFG-Zero* (Fan et al. 2025, arXiv:2503.18886) in x0 space.
 
-The paper guides velocities of a flow: v = s v_u + scale (v_c - s v_u) with s = <v_c, v_u> / |v_u|^2, conditional v_c
-and unconditional v_u, and v = 0 in the first steps. With u = x / (alpha + sigma) every schedule is that flow, of
-velocity v = (u - D) / tau. In terms of D = u - tau v:
+The paper guides the velocities of a flow: v = s v_u + scale (v_c - s v_u) with s = <v_c, v_u> / |v_u|^2, the
+conditional velocity v_c and the unconditional one v_u; in the first steps v = 0. With u = x / (alpha + sigma) every
+schedule is such a flow, with velocity v = (u - D) / tau. In terms of D = u - tau v:
 
     s v_u   is the velocity of   u + s (D_u - u), the unconditional estimate moved towards u
     v = 0   is the velocity of   u
@@ -20,18 +20,19 @@ from .base import ALWAYS, CONDITIONAL, EDGE, UNCONDITIONAL, Branch, Guidance, Gu
 
 
 class CFGZero(Guidance):
-    """CFG-Zero*: guidance away from the unconditional velocity at its best scale, and no step at the start.
+    """CFG-Zero*: guidance away from the optimally scaled unconditional velocity, with zero velocity at the start.
 
     x0 = D_u* + scale (D_c - D_u*), D_u* = u + s (D_u - u), u = x / (alpha + sigma)
 
     Args:
         scale: 1 is no guidance, above 1 follows the condition more closely.
-        rest: tau = sigma / (alpha + sigma) from which on the velocity is zero ("zero-init"): u stays as it is. 1: at
-            pure noise alone, the first step of a flow, as in the paper; 0.96: its first 4 %; null: nowhere.
-        window: Lowest and highest noise level, as tau, at which it acts.
+        rest: Noise level tau = sigma / (alpha + sigma) at and above which the velocity is zero ("zero-init"), so that u
+            does not change. 1: only at pure noise, the first step of a flow, as in the paper; 0.96: the first 4 % of
+            the flow; null: never.
+        window: Lowest and highest noise level, as tau, at which the guidance is applied.
 
     Raises:
-        BadInput: `rest` is no noise level, or the window no interval within [0, 1].
+        BadInput: `rest` is not a noise level, or the window is not an interval in [0, 1].
     """
 
     def __init__(self, scale: float = 1.5, rest: float | None = 1.0, window: tuple[float, float] = ALWAYS):
@@ -44,7 +45,7 @@ class CFGZero(Guidance):
 
     def combine(self, inputs: GuidanceInputs) -> Estimate:
         tau, u = inputs.level.tau, inputs.x / expand(inputs.level.alpha + inputs.level.sigma, inputs.x)
-        # A truth value, or one for each element.
+        # A bool, or one for each element.
         rests = False if self.rest is None else tau >= self.rest - EDGE
         if rests is True:
             return Estimate(u)
@@ -58,7 +59,7 @@ class CFGZero(Guidance):
 
 
 def _velocity(away: Tensor, tau: float | Tensor) -> Tensor:
-    """(u - D) / tau, but for a factor that is the same in the whole sample; 0 at clean elements."""
+    """(u - D) / tau, up to a factor that is constant in each sample; 0 at clean elements."""
     if not isinstance(tau, Tensor):
         return away
     noisy = tau > 0

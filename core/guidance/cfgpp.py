@@ -4,12 +4,12 @@ The paper's DDIM step denoises with the guided estimate D and renoises with the 
 
     x_t = alpha_t D + sigma_t eps_u,    eps_u = (x_s - alpha_s D_u) / sigma_s
 
-An ordinary step from a point y with estimate D is x_t = alpha_t D + sigma_t (y - alpha_s D) / sigma_s. The two agree
-where y - alpha_s D = x_s - alpha_s D_u, so CFG++ is an ordinary step from
+An ordinary step from a point y with estimate D is x_t = alpha_t D + sigma_t (y - alpha_s D) / sigma_s. The two are
+equal if y - alpha_s D = x_s - alpha_s D_u, so CFG++ is an ordinary step from
 
     y = x_s + alpha_s (D - D_u)
 
-whatever alpha, sigma and the sampler are; at alpha_s = 0 nothing moves.
+for any schedule and sampler; at alpha_s = 0, y = x_s.
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ from .base import ALWAYS, CONDITIONAL, UNCONDITIONAL, Branch, Guidance, Guidance
 class CFGpp(Guidance):
     """CFG++: denoises with the guided estimate and renoises with the unconditional one, so that small scales suffice.
 
-    x0 = D_u + scale (D_c - D_u), and the step starts from x + alpha (x0 - D_u). In a list it stands last; there, scale
-    1 takes the estimate of the others as it is.
+    x0 = D_u + scale (D_c - D_u), and the step starts from x + alpha (x0 - D_u). In a list it must be last; there, scale
+    1 uses the estimate of the other guidances unchanged.
 
     Args:
         scale: The paper's lambda, 0 to 1, with about the effect of cfg's scales from 1 to 12.5; 0 ignores the
             condition.
-        window: Lowest and highest noise level, as tau = sigma / (alpha + sigma), at which it acts.
+        window: Lowest and highest noise level, as tau = sigma / (alpha + sigma), at which the guidance is applied.
 
     Raises:
-        BadInput: The window is no interval within [0, 1].
+        BadInput: The window is not an interval in [0, 1].
     """
 
     moves = True
@@ -51,6 +51,6 @@ class CFGpp(Guidance):
         if self.scale != 1:
             x0 = torch.add(x0, inputs.estimates[CONDITIONAL] - unconditional, alpha=self.scale - 1)
         shift = expand(inputs.level.alpha, inputs.x) * (x0 - unconditional)
-        if isinstance(inputs.level.sigma, Tensor):  # a clean element has no noise to exchange
+        if isinstance(inputs.level.sigma, Tensor):  # clean elements have no noise to replace
             shift = torch.where(inputs.level.sigma > 0, shift, 0.0)
         return Estimate(x0, inputs.x + shift)

@@ -1,5 +1,8 @@
-"""Composed guidance, a scale for each condition: independent ones (Liu et al. 2022, arXiv:2206.01714, conjunction) or
-nested ones (Brooks et al. 2023, "InstructPix2Pix", arXiv:2211.09800, eq. 3)."""
+"""Composed guidance, with one scale for each condition.
+
+Independent conditions: Liu et al. 2022, arXiv:2206.01714, conjunction. Nested conditions: Brooks et al. 2023,
+"InstructPix2Pix", arXiv:2211.09800, eq. 3.
+"""
 
 from __future__ import annotations
 
@@ -13,22 +16,22 @@ from .base import ALWAYS, Branch, Guidance, GuidanceInputs, checked_window, know
 
 
 class Composed(Guidance):
-    """Several conditions with a scale each, N + 1 rows of one batch for N conditions.
+    """Guidance by several conditions with one scale each; N conditions need N + 1 rows in one batch.
 
-    composed: x0 = D() + sum_i s_i (D(i) - D()), each condition alone, as if they were independent
+    composed: x0 = D() + sum_i s_i (D(i) - D()), for independent conditions
     nested:   x0 = D() + s_1 (D(1) - D()) + s_2 (D(1, 2) - D(1)) + ...; all scales 1 is no guidance
 
-    D(...) is the estimate conditioned on these of the conditions in `scales`; the others are always given. A branch
-    whose coefficient is 0 is not computed. A list of cfg with `conditions` is a third form: each compares the
-    conditional estimate with "all conditions but this one".
+    D(...) is the estimate conditioned on the listed conditions of `scales`; conditions that are not in `scales` are
+    always given. A branch with coefficient 0 is not computed. A list of cfg with `conditions` is a third form: each
+    compares the conditional estimate with the estimate without one condition.
 
     Args:
-        scales: Condition's name -> scale; where nested, in the order in which they are added.
+        scales: Condition's name -> scale; for the nested form, in the order in which they are added.
         form: composed, or nested: for conditions that refine each other.
-        window: Lowest and highest noise level, as tau = sigma / (alpha + sigma), at which it acts.
+        window: Lowest and highest noise level, as tau = sigma / (alpha + sigma), at which the guidance is applied.
 
     Raises:
-        BadInput: There is no scale, or no such form.
+        BadInput: `scales` is empty, or there is no such form.
     """
 
     starts = True
@@ -59,7 +62,7 @@ class Composed(Guidance):
         return {Branch(names[i:]): s[i] - s[i + 1] for i in range(len(names) + 1)}
 
     def check(self, conditions: Collection[str]) -> None:
-        """Raise BadInput, with the valid names, where a condition is named that is not there."""
+        """Raise BadInput, with the valid names, if `scales` names an unknown condition."""
         super().check(conditions)
         known_names(list(self.scales), conditions, "composed")
 

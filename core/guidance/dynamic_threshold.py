@@ -12,19 +12,20 @@ from .base import ALWAYS, CONDITIONAL, Branch, Guidance, GuidanceInputs, checked
 
 
 class DynamicThreshold(Guidance):
-    """Scales an estimate back into range where guidance has moved it out; stands after that guidance, such as cfg.
+    """Scales a guided estimate back into the range of valid values; comes after the guidance, such as cfg.
 
     s = max(limit, q(guided)), q(D) = the percentile of |D| over the valid elements of each sample
     x0 = clip(guided, -s, s) limit / s
 
-    Imagen's limit is 1: its pixels lie in [-1, 1]. Diffused tensors here have unit variance, and a latent has no range
-    at all, so by default the limit is q(D_c), that of the conditional estimate. A number is in units of the diffused
-    tensor, whose 0 is the data's mean: for pixels of mean m and deviation d, the larger of (1 - m) / d and (1 + m) / d.
+    Imagen's limit is 1, since its pixels are in [-1, 1]. Diffused tensors here have unit variance, and latents have no
+    fixed range, so the default limit is q(D_c), the percentile of the conditional estimate. A number is in units of the
+    diffused tensor, whose 0 is the data's mean: for pixels with mean m and standard deviation d, use the larger of
+    (1 - m) / d and (1 + m) / d.
 
     Args:
-        percentile: Which of the largest values counts, 0 to 1.
-        limit: Largest value that is in range; null: that of the conditional estimate.
-        window: Lowest and highest noise level, as tau = sigma / (alpha + sigma), at which it acts.
+        percentile: Fraction of the values that are at most q, 0 to 1.
+        limit: Largest valid value; null: the percentile of the conditional estimate.
+        window: Lowest and highest noise level, as tau = sigma / (alpha + sigma), at which the guidance is applied.
 
     Raises:
         BadInput: An option is out of range.
@@ -54,13 +55,13 @@ class DynamicThreshold(Guidance):
 
 
 def _percentile(values: Tensor, counts: Tensor | None, share: float) -> Tensor:
-    """The percentile of |values| (B, C, *spatial) over the elements that count, (B, 1, ..., 1); 0 where none counts."""
+    """The percentile of |values| (B, C, *spatial) over elements with `counts` 1: (B, 1, ..., 1); 0 if there is none."""
     size = values.abs().flatten(1)  # (B, N)
     total = size.shape[1]
     count = torch.full_like(size[:, 0], total)
     if counts is not None:
-        kept = counts.expand_as(values).flatten(1) > 0
-        size, count = torch.where(kept, size, -1.0), kept.sum(1).to(size.dtype)  # what does not count sorts first
+        counted = counts.expand_as(values).flatten(1) > 0
+        size, count = torch.where(counted, size, -1.0), counted.sum(1).to(size.dtype)  # excluded values sort first
     place = (total - count + share * (count - 1).clamp(min=0)).clamp(max=total - 1)[:, None]
     ordered, low = size.sort(dim=1).values, place.floor()
     at = torch.lerp(ordered.gather(1, low.long()), ordered.gather(1, place.ceil().long()), place - low)

@@ -1,5 +1,7 @@
-"""Rescaled guidance (Lin et al. 2024, "Common diffusion noise schedules and sample steps are flawed", arXiv:2305.08891,
-eq. 14 to 16) in x0 space."""
+"""Rescaled guidance in x0 space.
+
+Lin et al. 2024, "Common diffusion noise schedules and sample steps are flawed", arXiv:2305.08891, eq. 14 to 16.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +12,17 @@ from .base import ALWAYS, CONDITIONAL, Branch, Guidance, GuidanceInputs, checked
 
 
 class Rescale(Guidance):
-    """Gives a guided estimate the contrast of the conditional one, D_c; stands after guidance such as cfg.
+    """Rescales a guided estimate to the standard deviation of the conditional one, D_c; comes after cfg, apg, ...
 
     rescaled = guided std(D_c) / std(guided)         eq. 15; std over the valid elements of each sample
     x0 = phi rescaled + (1 - phi) guided             eq. 16
 
     Args:
         phi: Share of the rescaled estimate, 0 to 1; the paper's choice is 0.7.
-        window: Lowest and highest noise level, as tau = sigma / (alpha + sigma), at which it acts.
+        window: Lowest and highest noise level, as tau = sigma / (alpha + sigma), at which the guidance is applied.
 
     Raises:
-        BadInput: `phi` is no share, or the window no interval within [0, 1].
+        BadInput: `phi` is not in [0, 1], or the window is not an interval in [0, 1].
     """
 
     needs_condition = False
@@ -35,5 +37,5 @@ class Rescale(Guidance):
 
     def combine(self, inputs: GuidanceInputs) -> Estimate:
         # (B, 1, ..., 1)
-        back = ratio(inputs.variance(inputs.estimates[CONDITIONAL]), inputs.variance(inputs.guided)).sqrt()
-        return Estimate(inputs.guided * (self.phi * back + (1 - self.phi)))
+        factor = ratio(inputs.variance(inputs.estimates[CONDITIONAL]), inputs.variance(inputs.guided)).sqrt()
+        return Estimate(inputs.guided * (self.phi * factor + (1 - self.phi)))

@@ -1,4 +1,4 @@
-"""Names of the first edition's weights."""
+"""Weight names of the first edition, converted to the current ones."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Collection, Mapping
 
 from torch import Tensor
 
-_RENAMED = {  # a condition's parameter -> its name today
+_RENAMED = {  # a condition's parameter -> its current name
     r"(conditions\.[^.]+)\.rows": r"\1.rows.weight",
     r"(conditions\.[^.]+)\.told": r"\1.given",
 }
 
 
 def upgrade_state_dict(state: Mapping[str, Tensor], part: str, expected: Collection[str]) -> dict[str, Tensor]:
-    """A part of a first-edition checkpoint under today's names.
+    """A part of a first-edition checkpoint with the current names.
 
     Args:
-        state: Name -> tensor, as the checkpoint has it.
-        part: The checkpoint's part: "model", "ema" or "codec". Only models had names that changed.
-        expected: The names that the module has; a name among them stays, so that a plugin's own parameters do too.
+        state: Name -> tensor, from the checkpoint.
+        part: The checkpoint's part: "model", "ema" or "codec". Only names in models have changed.
+        expected: The module's names; a name among them is not changed, so that parameters of plugins keep their names.
 
     Returns:
         Name -> tensor, in the order of `state`.

@@ -1,4 +1,4 @@
-"""The module that is trained, averaged and saved as one: the network and the embeddings of its conditions."""
+"""The module that is trained, averaged and saved (network and condition embeddings), and networks as denoisers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ class Model(nn.Module):
 
     Args:
         network: forward(x, level, conditions) -> output, x and output (B, C, *spatial).
-        conditions: Name -> Condition, which embeds labels, numbers, ... as the network takes them.
+        conditions: Name -> Condition, which embeds labels, numbers, ... for the network.
     """
 
     def __init__(self, network: nn.Module, conditions: Mapping[str, nn.Module] | None = None):
@@ -24,28 +24,28 @@ class Model(nn.Module):
         self.conditions = nn.ModuleDict(dict(conditions or {}))
 
     def forward(self, x: Tensor, level: Tensor, conditions: Conditioning) -> Tensor:
-        """The network's raw output."""
+        """The network's output, (B, C, *spatial)."""
         return self.network(x, level, conditions)
 
 
 class NetworkDenoiser(Denoiser):
-    """A network as a denoiser: scales its input, conditions it on the noise level, turns its output into x0.
+    """A network as a denoiser: scales its input, conditions it on the noise level, converts its output to x0.
 
     Args:
         network: forward(x, level, conditions); level is the noise conditioning's number, (B,) or a map.
-        parameterization: The parameterization: what the output means.
-        noise_conditioning: How the network receives the noise level.
+        parameterization: What the network's output means.
+        noise_conditioning: The number, computed from the noise level, that the network receives.
     """
 
     def __init__(self, network: Callable[..., Tensor], parameterization, noise_conditioning):
         self.network, self.parameterization, self.noise_conditioning = network, parameterization, noise_conditioning
 
     def output(self, x: Tensor, level: NoiseLevel, conditions: Conditioning) -> Tensor:
-        """The network's raw output at x (B, C, *spatial), in x's dtype."""
+        """The network's output at x (B, C, *spatial), in the dtype of x."""
         return self.network(self._scaled(x, level), self._level_number(x, level), conditions).to(x.dtype)
 
     def denoise(self, x: Tensor, level: NoiseLevel, conditions: Conditioning) -> Estimate:
-        """x0 as the network sees it; 0, the mean of all data, where `conditions.valid` marks padding."""
+        """The network's estimate of x0; in padding, where `conditions.valid` is 0, it is 0, the mean of the data."""
         x0 = self.parameterization.x0(x, self.output(x, level, conditions), level)
         return Estimate(x0 if conditions.valid is None else x0.masked_fill(conditions.valid == 0, 0))
 
@@ -57,17 +57,17 @@ class NetworkDenoiser(Denoiser):
 
 
 class ModuleDenoiser(NetworkDenoiser):
-    """The same for a user's own module, called as module(x, t) with t (B,) as the noise conditioning reads it.
+    """A user's module as a denoiser, called as module(x, t) with t (B,), the number of the noise conditioning.
 
-    The module receives no conditions. An output that holds the tensor as its attribute `sample`, as diffusers' networks
-    have it, is opened.
+    The module receives no conditions. If its output has an attribute `sample`, as that of networks of diffusers, the
+    attribute is used.
 
     Args:
         network: The module or function.
-        parameterization: The parameterization: what the output means.
-        noise_conditioning: What t is.
-        keywords: Further keyword arguments of every call.
-        integer_time: Give t as whole numbers (int64), rounded, to networks that look them up in a table.
+        parameterization: What the module's output means.
+        noise_conditioning: Computes t from the noise level.
+        keywords: Additional keyword arguments of every call.
+        integer_time: Round t to integers (int64), for networks that look them up in a table.
     """
 
     def __init__(
@@ -82,10 +82,10 @@ class ModuleDenoiser(NetworkDenoiser):
         self.keywords, self.integer_time = dict(keywords or {}), integer_time
 
     def output(self, x: Tensor, level: NoiseLevel, conditions: Conditioning) -> Tensor:
-        """The module's raw output at x (B, C, *spatial).
+        """The module's output at x (B, C, *spatial).
 
         Raises:
-            BadInput: The output is no such tensor, or the module's weights are of another type or on another device.
+            BadInput: The output is not a real tensor of x's shape, or the weights have another dtype or device than x.
         """
         try:
             out = self.network(self._scaled(x, level), self._level_number(x, level), **self.keywords)
@@ -105,7 +105,7 @@ class ModuleDenoiser(NetworkDenoiser):
         return t.round().long() if self.integer_time else t
 
     def _explain(self, x: Tensor, error: RuntimeError) -> None:
-        """Raise BadInput where weights that do not go with x are why the network failed."""
+        """Raise BadInput if the network failed because its weights have another dtype or device than x."""
         weights = list(self.network.parameters()) if isinstance(self.network, nn.Module) else []
         for p in weights:
             if p.is_floating_point() and (p.dtype, p.device.type) != (x.dtype, x.device.type):

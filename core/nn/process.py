@@ -14,12 +14,12 @@ from .model import NetworkDenoiser
 
 @dataclass(frozen=True)
 class Process:
-    """What training, sampling and editing of one network have in common.
+    """The diffusion process, which training, sampling and editing of one network share.
 
     Attributes:
-        schedule: alpha(t) and sigma(t).
-        parameterization: the parameterization, what the network's output means.
-        noise_conditioning: the number computed from the noise level that the network receives.
+        schedule: Noise schedule, alpha(t) and sigma(t).
+        parameterization: What the network's output means.
+        noise_conditioning: The number, computed from the noise level, that the network receives.
     """
 
     schedule: Schedule
@@ -27,5 +27,5 @@ class Process:
     noise_conditioning: NoiseConditioning
 
     def denoiser(self, network: nn.Module) -> NetworkDenoiser:
-        """The network as samplers and guidance take it."""
+        """The network as a denoiser, for samplers and guidance."""
         return NetworkDenoiser(network, self.parameterization, self.noise_conditioning)

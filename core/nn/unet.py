@@ -1,4 +1,4 @@
-"""The N-dimensional U-Net (Ronneberger et al. 2015; Ho et al. 2020) that the modalities' networks are made of."""
+"""The N-dimensional U-Net (Ronneberger et al. 2015; Ho et al. 2020) on which the modalities' networks are built."""
 
 from __future__ import annotations
 
@@ -36,27 +36,28 @@ class _Stage(nn.Module):
 
 
 class UNetND(nn.Module):
-    """A U-Net over any number of spatial axes; takes any size, pads and crops inside.
+    """A U-Net with one to three spatial axes; it accepts any size by internal padding and cropping.
 
-    Each resolution has a stage of residual blocks of the encoder and one of the decoder, joined by a skip connection;
-    the coarsest has one. Noise level and conditions enter every block as scale and shift. The output starts at zero.
+    Each resolution has a stage of residual blocks in the encoder and one in the decoder, joined by a skip connection;
+    the coarsest has one stage. Noise level and conditions modulate every block by scale and shift. The output is
+    initialised to zero.
 
     Args:
         dims: Number of spatial axes, 1 to 3.
         channels: C of input and output.
         width: Channels at multiplier 1.
-        stages: Channel multipliers, finest resolution first; each stage halves the resolution of the one before.
-        blocks: Residual blocks a stage.
-        attention: Stages with self-attention (0 is the finest).
+        stages: Channel multipliers, finest resolution first; each stage halves the resolution of the previous one.
+        blocks: Residual blocks per stage.
+        attention: Numbers of the stages with self-attention (0 is the finest).
         head_dim: Channels of an attention head.
         dropout: Probability of dropping a feature inside a block.
         patch: Elements along each axis that are folded into channels before the first convolution.
-        skip_scale: Factor on the skip connections before they are joined.
-        places: Size along each axis at training, to which `positions` refer; () where there are none.
-        positions: Octaves of absolute position that the network receives, see `_positions`; 0: none.
+        skip_scale: Factor on the skip connections before they are concatenated.
+        places: Size along each axis in training, which `positions` refer to; () without positions.
+        positions: Number of octaves of the absolute position features, see `_positions`; 0: none.
 
     Attributes:
-        accepts: Kinds of conditioning it takes, see `Conditioning`.
+        accepts: Kinds of conditioning that it accepts, see `Conditioning`.
         embedding_width: E, length of a condition's vector.
         factor: Elements along each axis that one position of the coarsest stage covers.
 
@@ -110,9 +111,9 @@ class UNetND(nn.Module):
     def forward(self, x: Tensor, level: Tensor, conditions: Conditioning | None = None) -> Tensor:
         """The network's output.
 
-        Along a wrapped axis the output rolls with the input, exactly where the size is a multiple of `factor`. Where
-        `conditions.valid` is 0, nothing is read: neither the values there nor the amount of padding change the other
-        elements, and the output there has no meaning. How a map of levels reaches the stages: `stage_inputs`.
+        Along a wrapped axis the network is equivariant to rolling the input, exactly if the size is a multiple of
+        `factor`. Elements with `conditions.valid` 0 are ignored: neither their values nor their number change the other
+        elements, and the output there has no meaning. `stage_inputs` describes how a map of levels is used.
 
         Args:
             x: (B, C, *spatial).
@@ -142,7 +143,7 @@ class UNetND(nn.Module):
 
         Args:
             size: Size of the diffused tensor along each spatial axis.
-            wrap: Circular axes: these have no positions, so any size is right.
+            wrap: Circular axes: they have no positions, so that any size is valid.
 
         Raises:
             BadInput: The size is larger than in training.
@@ -157,8 +158,9 @@ class UNetND(nn.Module):
     def _positions(self, x: Tensor, wrap: tuple[int, ...]) -> Tensor:
         """cos(pi 2^k i / N) for k < positions along each axis, (B, dims positions, *spatial); 0 along wrapped axes.
 
-        i counts elements from the beginning and N is the size at training: the attack of a sound differs from its
-        tail, and a longer sound begins like a short one. A circular axis has no beginning to count from.
+        i counts elements from the beginning and N is the size in training. The network can then distinguish, for
+        example, the attack of a sound from its tail, and the beginning does not depend on the length. A circular axis
+        has no beginning, so its features are 0.
         """
         features = []
         for axis, size in enumerate(self.places):
@@ -186,18 +188,18 @@ class UNetND(nn.Module):
 
 
 def spatial_size(latent: Sequence[int], axes: Sequence[str], network: str) -> tuple[int, ...]:
-    """The size of the diffused tensor along each axis, checked against the axes that a network takes.
+    """The size of the diffused tensor along each axis, after a check of the number of axes.
 
     Args:
-        latent: (C, *spatial), the shape of the diffused tensor.
-        axes: Names of the axes that the network takes, for the message.
+        latent: Shape of the diffused tensor, (C, *spatial).
+        axes: Names of the axes that the network expects.
         network: The network's registered name, for the message.
 
     Returns:
         The sizes along the spatial axes.
 
     Raises:
-        BadInput: The tensor has another number of axes.
+        BadInput: The tensor has a different number of axes.
     """
     if len(latent) != 1 + len(axes):
         raise BadInput(
@@ -208,7 +210,7 @@ def spatial_size(latent: Sequence[int], axes: Sequence[str], network: str) -> tu
 
 
 def _extend(x: Tensor, extra: list[tuple[int, int]], wrap: tuple[int, ...], mode: str) -> Tensor:
-    """Pad at the far end: circularly along wrapped axes, else as `mode` says."""
+    """Pad at the end of each axis: circularly along wrapped axes, otherwise by `mode`."""
     inside = [e if axis in wrap else (0, 0) for axis, e in enumerate(extra)]
     outside = [(0, 0) if axis in wrap else e for axis, e in enumerate(extra)]
     return pad_axes(pad_axes(x, inside, "circular"), outside, mode)

@@ -10,26 +10,26 @@ from torch import Tensor
 
 from ..types import NoiseLevel, Number
 
-_TERMS = 11  # of the series of atanh; at |s| < 0.172 the rest is below 1e-18
+_TERMS = 11  # of the series of atanh; at |s| < 0.172 the remainder is below 1e-18
 
 
 class NoiseConditioning(ABC):
     """Level -> the number that the network embeds; elementwise, so maps stay maps. Finite at both ends.
 
-    A map of one level must read, bit for bit, what the number reads: use +, -, * and /, which round alike everywhere,
-    and `log_rho` for logarithms, which do not.
+    A constant map must give, bit for bit, the result of the number: use +, -, * and /, which round identically
+    everywhere, and `log_rho` for logarithms, which do not.
     """
 
     @abstractmethod
     def read(self, level: NoiseLevel) -> Number:
-        """The number for this level, roughly within [-5, 5] unless the class's docstring says otherwise."""
+        """The number for this level, roughly within [-5, 5] unless the docstring of the class says otherwise."""
 
 
 def log_rho(level: NoiseLevel, limit: float) -> Number:
-    """log(sigma / alpha), held within [-limit, limit]: log(m 2^e) = e log 2 + 2 atanh((m - 1) / (m + 1)).
+    """log(sigma / alpha), clamped to [-limit, limit]: log(m 2^e) = e log 2 + 2 atanh((m - 1) / (m + 1)).
 
-    Made of operations that IEEE 754 rounds in one way only, m within sqrt(1/2) and sqrt(2): a number, an element of a
-    map and any device give the same bits, where the logarithms of libraries differ in the last one.
+    Uses only operations whose rounding IEEE 754 defines, with m between sqrt(1/2) and sqrt(2): a number, an element of
+    a map and every device give the same bits, while library logarithms differ in the last bit.
     """
     rho, low, high = level.rho, math.exp(-limit - 1), math.exp(limit + 1)
     if isinstance(rho, Tensor):

@@ -1,4 +1,7 @@
-"""EDM's noise conditioning, a quarter of log rho (Karras et al. 2022, arXiv:2206.00364, table 1)."""
+"""EDM's noise conditioning, a quarter of log rho (Karras et al. 2022, arXiv:2206.00364, table 1).
+
+c_noise = log(sigma / alpha) / 4
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from .base import NoiseConditioning, log_rho
 
 
 class CNoise(NoiseConditioning):
-    """EDM's c_noise: log(sigma / alpha) / 4, held within [-5, 5]; alpha = 0 and sigma = 0 are its ends."""
+    """EDM's c_noise: log(sigma / alpha) / 4, clamped to [-5, 5]; the limits are alpha = 0 and sigma = 0."""
 
     def read(self, level: NoiseLevel) -> Number:
         return log_rho(level, 20.0) / 4

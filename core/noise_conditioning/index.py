@@ -1,4 +1,7 @@
-"""The schedule's own time: the index of a step, as in DDPM (Ho et al. 2020, arXiv:2006.11239, appendix B)."""
+"""The schedule's time: the index of a step, as in DDPM (Ho et al. 2020, arXiv:2006.11239, appendix B).
+
+10 (t - first) / (last - first) - 5
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,11 @@ from .base import NoiseConditioning
 
 
 class Index(NoiseConditioning):
-    """The schedule's own time, spread over [-5, 5]: 10 (t - first) / (last - first) - 5.
+    """The schedule's time, scaled to [-5, 5]: 10 (t - first) / (last - first) - 5.
 
     Args:
-        first: Time that reads -5, in the schedule's units.
-        last: Time that reads 5, in the schedule's units: 999 on the discrete schedule, 1 on those whose t ends at 1.
+        first: Time that is mapped to -5, in the schedule's units.
+        last: Time that is mapped to 5, in the schedule's units: 999 on the discrete schedule, 1 where t ends at 1.
 
     Raises:
         BadInput: `first` is not below `last`.

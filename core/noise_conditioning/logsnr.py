@@ -1,4 +1,7 @@
-"""The log of the signal-to-noise ratio (Kingma et al. 2021, arXiv:2107.00630, eq. 3)."""
+"""The log signal-to-noise ratio (Kingma et al. 2021, arXiv:2107.00630, eq. 3).
+
+logsnr / 4 = log(alpha / sigma) / 2
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from .base import NoiseConditioning, log_rho
 
 
 class LogSNR(NoiseConditioning):
-    """A quarter of the log signal-to-noise ratio, which is held within [-20, 20]: 5 is clean, -5 is noise."""
+    """A quarter of the log signal-to-noise ratio, which is clamped to [-20, 20]: 5 is clean data, -5 is noise."""
 
     def read(self, level: NoiseLevel) -> Number:
         return log_rho(level, 10.0) / -2

@@ -1,4 +1,4 @@
-"""The schedule's own time as it is: what networks trained elsewhere expect (0 to 999 for DDPM's, 0 to 1 for flow's)."""
+"""The schedule's time, unscaled: what many published networks expect (0 to 999 for DDPM, 0 to 1 for flow models)."""
 
 from __future__ import annotations
 

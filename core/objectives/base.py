@@ -1,4 +1,4 @@
-"""What a training objective is: from clean data and a model to a loss for each sample."""
+"""Base class of training objectives: clean data and a model -> a loss for each sample."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class LossResult:
     """The loss of a batch.
 
     Attributes:
-        per_sample: loss of each sample, (B,); its sum over the batch is what is differentiated.
-        logged: name -> one number a sample, (B,). `tau`, the noise level of each sample, makes the log show the loss
-            by noise level.
+        per_sample: Loss of each sample, (B,); the gradient is that of its sum over the batch.
+        logged: Name -> one number per sample, (B,). If it contains `tau`, the noise level of each sample, the log shows
+            the loss by noise level.
     """
 
     per_sample: Tensor
@@ -32,14 +32,14 @@ class LossResult:
 class StepRandom:
     """Random numbers of one training step, keyed by (seed, row, purpose, step).
 
-    Row i of a batch gets the same numbers however the global batch is divided among processes or accumulated parts.
+    A row gets the same numbers for any division of the global batch into processes and accumulated parts.
 
     Attributes:
-        seed: seed of the run.
-        step: optimiser steps made before this one.
-        total: rows of the global batch.
-        rows: numbers of this batch's rows in the global batch.
-        device: where tensors are drawn.
+        seed: Seed of the run.
+        step: Optimiser steps made before this one.
+        total: Number of rows in the global batch.
+        rows: Numbers of this batch's rows in the global batch.
+        device: Device that draws the tensors.
     """
 
     seed: int
@@ -53,23 +53,23 @@ class StepRandom:
         return Noise(self.seed, self.rows, tuple(shape), self.device).normal(purpose, self.step)
 
     def uniform(self, purpose: str) -> Tensor:
-        """A number in [0, 1) for each row, (B,), on the host: reading one back from a device would make a step wait."""
+        """A number in [0, 1) for each row, (B,), on the host, so that a step need not wait for the device."""
         return Noise(self.seed, self.rows, (1,)).uniform(purpose, self.step)
 
     def stratified(self) -> Tensor:
-        """A number in [0, 1) for each row, (B,) float64, on the host; the global batch has one in each stratum."""
+        """A number in [0, 1) for each row, (B,) float64, on the host; each stratum has one row of the global batch."""
         return stratified(self.seed, self.step, self.total, self.rows)
 
     def generator(self, i: int, purpose: str) -> np.random.Generator:
-        """A numpy generator for choices on the host that belong to row i of this batch."""
+        """A numpy generator for choices on the host about row i of this batch."""
         return generator(self.seed, self.rows[i], purpose, self.step)
 
 
 class Objective(ABC):
-    """What a network is trained for. The recipe section `objective` builds one.
+    """A training objective, built from the recipe section `objective`.
 
-    An objective may hold models of its own, such as a teacher: `to` moves them to the training device, `after_step`
-    lets them follow the student, and `state` names those that a checkpoint must hold so that a run resumes exactly.
+    An objective may contain models, such as a teacher: `to` moves them to the training device, `after_step` updates
+    them, and `state` names those that a checkpoint must save so that a resumed run gives the same result.
     """
 
     @abstractmethod
@@ -77,23 +77,23 @@ class Objective(ABC):
         """The loss of each sample of a batch.
 
         Args:
-            model: the network that is trained, called as `model(x, level, conditioning)`.
-            x0: clean data, (B, C, *spatial).
-            conditioning: what guides each sample, with dropped conditions already replaced.
-            rng: random numbers of this step.
+            model: The network that is trained, called as `model(x, level, conditioning)`.
+            x0: Clean data, (B, C, *spatial).
+            conditioning: Conditioning of each sample, in which dropped conditions are replaced already.
+            rng: Random numbers of this step.
 
         Returns:
-            One loss a sample, averaged over the sample's valid elements, and what is logged.
+            The loss of each sample, averaged over its valid elements, and the values to log.
         """
 
     def to(self, device: torch.device) -> None:  # noqa: B027
-        """Move the models that the objective holds to a device; by default it holds none."""
+        """Move the models that the objective contains to a device; by default there are none."""
 
     def after_step(self, model: nn.Module, step: int) -> None:  # noqa: B027
-        """Called when `step` optimiser steps are made, with the trained model; by default nothing follows it."""
+        """Called with the trained model after optimiser step `step`; does nothing by default."""
 
     def state(self) -> Mapping[str, nn.Module]:
-        """name -> module that training changes, saved in each checkpoint; by default none."""
+        """Name -> module that training changes and each checkpoint saves; by default empty."""
         return {}
 
 
@@ -101,5 +101,5 @@ def valid_mean(error: Tensor, valid: Tensor | None) -> Tensor:
     """Mean over each sample's valid elements: error (B, C, *spatial), valid (B, 1, *spatial) or None -> (B,)."""
     if valid is None:
         return error.flatten(1).mean(1)
-    kept = (error * valid).flatten(1).sum(1)
-    return kept / (valid.flatten(1).sum(1) * error.shape[1]).clamp(min=1)
+    total = (error * valid).flatten(1).sum(1)
+    return total / (valid.flatten(1).sum(1) * error.shape[1]).clamp(min=1)

@@ -20,21 +20,21 @@ from .weightings.none import Unweighted
 
 
 class Denoising(Objective):
-    """The squared error of what the network predicts at a noise level drawn for each sample.
+    """The weighted squared error of the network's prediction at a random noise level.
 
     x = alpha x0 + sigma eps;  loss = mean of w(level) (gain_loss / gain_output)^2 (output - target)^2 over the valid
-    elements of a sample: the error of the network's output, carried to the loss space. Levels are stratified over the
+    elements of a sample: the error of the network's output, converted to the loss space. Levels are stratified over the
     global batch (Kingma et al. 2021, arXiv:2107.00630, appendix I.1).
 
-    With per-element noise levels (Chen et al. 2024, "Diffusion forcing", arXiv:2407.01392) a share of the samples holds
-    parts at other levels, some of them clean; clean elements have no loss.
+    With per-element noise levels (Chen et al. 2024, "Diffusion forcing", arXiv:2407.01392) a share of the samples has
+    parts with other levels, some of them clean; clean elements have no loss.
 
     Args:
-        process: schedule, parameterization and noise conditioning.
-        loss_space: parameterization in whose space the error is measured; null: that of the network's output.
-        timestep_sampling: density of the training times.
-        weighting: weight of the loss by noise level.
-        per_element: share of the training samples whose elements differ in noise level, 0 to 1.
+        process: Schedule, parameterization and noise conditioning.
+        loss_space: Parameterization in whose space the error is measured; null: that of the network's output.
+        timestep_sampling: Density of the training times.
+        weighting: Weight of the loss by noise level.
+        per_element: Share of training samples with per-element noise levels, 0 to 1.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Denoising(Objective):
         self.per_element = per_element
 
     def loss(self, model: nn.Module, x0: Tensor, conditioning: Conditioning, rng: StepRandom) -> LossResult:
-        """Draw noise and levels, make the data noisy, compare what the network predicts with its target."""
+        """Draw noise and levels, add noise to the data, compare the network's output with its target."""
         eps = rng.normal("train", x0.shape[1:])
         level = self.level(rng.stratified())
         per_sample = self.error(model, x0, eps, self.mixed(level, x0.shape[2:], rng), conditioning)
@@ -64,7 +64,7 @@ class Denoising(Objective):
         return schedule.level(self.timestep_sampling.sample(u, schedule))
 
     def mixed(self, level: NoiseLevel, spatial: torch.Size | tuple[int, ...], rng: StepRandom) -> NoiseLevel:
-        """The levels (B,) as maps (B, 1, *spatial) in which parts of some samples are at other levels, or clean."""
+        """Maps (B, 1, *spatial) of levels (B,), in which parts of some samples have other levels or are clean."""
         if not self.per_element:
             return level
         schedule, t = self.process.schedule, torch.as_tensor(level.t)
@@ -72,14 +72,17 @@ class Denoising(Objective):
         return level if mixed is None else schedule.level(mixed)
 
     def error(self, model: nn.Module, x0: Tensor, eps: Tensor, level: NoiseLevel, conditioning: Conditioning) -> Tensor:
-        """The loss of each sample, (B,), at given noise and levels; where the level is a map, clean elements have none.
+        """The loss of each sample at given noise and levels; if the level is a map, clean elements have no loss.
 
         Args:
-            model: the network, called as `model(x, level, conditioning)`.
-            x0: clean data, (B, C, *spatial).
-            eps: noise of the same shape.
-            level: (B,) or a map (B, 1, *spatial).
-            conditioning: what guides each sample.
+            model: The network, called as `model(x, level, conditioning)`.
+            x0: Clean data, (B, C, *spatial).
+            eps: Noise, (B, C, *spatial).
+            level: Noise level, (B,), or a map (B, 1, *spatial).
+            conditioning: Conditioning of each sample.
+
+        Returns:
+            The losses, (B,).
         """
         output_space = self.process.parameterization
         at = level.on(x0)

@@ -1,4 +1,4 @@
-"""EDM preconditioning (Karras et al. 2022, arXiv:2206.00364, eq. 7 and table 1), written for any alpha and sigma.
+"""EDM preconditioning (Karras et al. 2022, arXiv:2206.00364, eq. 7 and table 1), for any alpha and sigma.
 
 With sigma_data = 1: x0 = c_skip x + c_out F, c_skip = alpha / (alpha^2 + sigma^2), c_out = sigma / sqrt(alpha^2 +
 sigma^2). alpha = 1 gives the paper's coefficients; alpha^2 + sigma^2 = 1 gives F = -v. All are finite at both ends.
@@ -13,7 +13,7 @@ from .base import Parameterization, power, unit_variance
 
 
 class EDM(Parameterization):
-    """A mixture of x0 and eps whose target has unit variance at every level: F of x0 = c_skip x + c_out F."""
+    """A mixture of x0 and eps whose target has unit variance at every level: F with x0 = c_skip x + c_out F."""
 
     def coefficients(self, level: NoiseLevel) -> tuple[Number, Number]:
         return level.alpha / power(level), level.sigma * unit_variance(level)

@@ -1,4 +1,7 @@
-"""The noise itself (Ho et al. 2020, arXiv:2006.11239, eq. 11 and 14)."""
+"""The noise as the network's output (Ho et al. 2020, arXiv:2006.11239, eq. 11 and 14).
+
+output = eps, x0 = (x - sigma eps) / alpha
+"""
 
 from __future__ import annotations
 
@@ -11,11 +14,13 @@ from .base import Parameterization, unit_variance
 class Eps(Parameterization):
     """The noise: output = eps, x0 = (x - sigma eps) / alpha.
 
-    Refused at alpha = 0, where x is all noise and knowing it tells nothing of the data.
+    Refused at alpha = 0, where x is pure noise and eps does not determine x0.
     """
 
     def coefficients(self, level: NoiseLevel) -> tuple[Number, Number]:
-        if not isinstance(level.alpha, Tensor):  # looking at a map would wait for the device: `sample` looks before
+        if not isinstance(
+            level.alpha, Tensor
+        ):  # checking a map would synchronise with the device: `sample` checks it before the loop
             self.check(level)
         return 1 / level.alpha, -level.sigma / level.alpha
 
@@ -28,6 +33,6 @@ class Eps(Parameterization):
     def check(self, level: NoiseLevel) -> None:
         if bool((level.alpha == 0).any()) if isinstance(level.alpha, Tensor) else level.alpha == 0:
             raise BadInput(
-                "an eps network says nothing about the data at alpha = 0, where this schedule starts: "
+                "an eps network does not determine the data at alpha = 0, where this schedule starts: "
                 "train with `parameterization: v` (or flow, edm, x0), or start lower (timesteps karras with rho_max)"
             )

@@ -1,5 +1,9 @@
-"""The velocity of a straight line from data to noise (Liu et al. 2023, arXiv:2209.03003, eq. 1; Lipman et al. 2023,
-arXiv:2210.02747), for any schedule."""
+"""The velocity of a straight line from data to noise (Liu et al. 2023, arXiv:2209.03003, eq. 1), for any schedule.
+
+output = eps - x0
+
+Also flow matching (Lipman et al. 2023, arXiv:2210.02747).
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,7 @@ from .base import Parameterization, unit_variance
 
 
 class Flow(Parameterization):
-    """The way from data to noise: output = eps - x0.
+    """The difference between noise and data: output = eps - x0.
 
     x0 = (x - sigma output) / (alpha + sigma), which is x - sigma output on rectified flow.
     """

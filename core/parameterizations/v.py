@@ -1,4 +1,7 @@
-"""v, the velocity on the circle of alpha and sigma (Salimans and Ho 2022, arXiv:2202.00512, section 4)."""
+"""v, the velocity on the circle of alpha and sigma (Salimans and Ho 2022, arXiv:2202.00512, section 4).
+
+output = alpha eps - sigma x0
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The clean data itself (Salimans and Ho 2022, arXiv:2202.00512, section 4)."""
+"""The clean data as the network's output (Salimans and Ho 2022, arXiv:2202.00512, section 4).
+
+output = x0
+"""
 
 from __future__ import annotations
 

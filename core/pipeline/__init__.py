@@ -1,1 +1,1 @@
-"""A trained model in use: load a checkpoint, ask for samples or edits of files, save what was made."""
+"""Use of a trained model: load a checkpoint, request samples or edits of files, save the results."""

@@ -1,4 +1,4 @@
-"""Other trained models that guidance calls, such as autoguidance's weaker network."""
+"""Auxiliary models: other checkpoints that guidance evaluates, such as the weaker model of autoguidance."""
 
 from __future__ import annotations
 
@@ -16,47 +16,55 @@ from .context import ModelContext
 
 
 class AuxiliaryModels:
-    """Opens other runs, once each, for one model: they need its schedule, latent shape and codec.
+    """Loads auxiliary models, each once. They must share schedule, latent shape and codec with the main model.
 
     Args:
-        own: The model that is sampled.
+        main: The model that is sampled.
     """
 
-    def __init__(self, own: ModelContext):
-        self.own = own
+    def __init__(self, main: ModelContext):
+        self.main = main
         self._opened: dict[Path, ModelContext] = {}
 
     def denoiser(self, path: Path) -> Denoiser:
-        """The averaged network of a run folder or checkpoint. Raises BadInput where it was trained on other samples."""
+        """The denoiser of a run folder or checkpoint, with averaged weights.
+
+        Raises:
+            BadInput: Its schedule, codec or latent shape differs from that of the main model.
+        """
         if path not in self._opened:
-            allowed = self.own.recipe.allow_code
-            other = open_checkpoint(path, self.own.device, allow_code=allowed).context
-            self._refuse_other(path, other)
+            allowed = self.main.recipe.allow_code
+            other = open_checkpoint(path, self.main.device, allow_code=allowed).context
+            self._check_same(path, other)
             self._opened[path] = other
         other = self._opened[path]
-        other.to(self.own.device)
+        other.to(self.main.device)
         return other.process.denoiser(other.model)
 
     def embedded(self, path: Path, rows: Sequence[Mapping[str, Any]]) -> AuxiliaryModel:
-        """The denoiser of another run for a batch with these conditions, one mapping name -> value a sample.
+        """The denoiser of an auxiliary model, with the conditions of a batch embedded by that model.
+
+        Args:
+            path: Run folder or checkpoint.
+            rows: Conditions of each sample, name -> value.
 
         Raises:
-            BadInput: The codec was fitted otherwise, or that run does not know a value.
+            BadInput: Its codec was fitted on other data, or it does not know a value.
         """
         denoiser, other = self.denoiser(path), self._opened[path]
-        mine, theirs = self.own.codec.state_dict(), other.codec.state_dict()
+        mine, theirs = self.main.codec.state_dict(), other.codec.state_dict()
         if any(not torch.allclose(theirs[k].float(), v.float(), rtol=1e-3, atol=1e-5) for k, v in mine.items()):
             raise BadInput(f"{path}: its codec was fitted on other data: train it on the data of the run it guides")
         with torch.no_grad():
             return AuxiliaryModel(denoiser, embed_rows(other.model, rows))
 
-    def _refuse_other(self, path: Path, other: ModelContext) -> None:
-        mine, theirs = self.own.recipe, other.recipe
+    def _check_same(self, path: Path, other: ModelContext) -> None:
+        mine, theirs = self.main.recipe, other.recipe
         facts = {
             "process.schedule": (mine.process.schedule.resolved(), theirs.process.schedule.resolved()),
             "codec": (mine.codec.resolved(), theirs.codec.resolved()),
-            "shape of the diffused tensor": (self.own.spec.latent, other.spec.latent),
+            "shape of the diffused tensor": (self.main.spec.latent, other.spec.latent),
         }
-        for name, (own, found) in facts.items():
-            if own != found:
-                raise BadInput(f"{path} cannot guide this run: its {name} is {found}, and this run's is {own}")
+        for name, (expected, found) in facts.items():
+            if expected != found:
+                raise BadInput(f"{path} cannot guide this run: its {name} is {found}, and this run's is {expected}")

@@ -1,4 +1,4 @@
-"""A checkpoint as a model that can be used: recipe, network with the averaged weights, fitted codec."""
+"""Builds a model from a checkpoint: recipe, network with the averaged weights, fitted codec."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from .context import ModelContext
 
 @dataclass
 class OpenedCheckpoint:
-    """What a checkpoint holds, built.
+    """The model and the metadata of a checkpoint.
 
     Attributes:
         context: The model.
-        step: Optimiser steps behind its weights.
-        recorded: The recipe as the checkpoint has it, without changes.
-        plans: Calibrated plans by number of evaluations.
+        step: Number of optimizer steps after which its weights were saved.
+        recorded: The recipe as the checkpoint stores it, without changes.
+        plans: Number of evaluations -> calibrated plan.
     """
 
     context: ModelContext
@@ -37,14 +37,14 @@ class OpenedCheckpoint:
 def open_checkpoint(
     path: str | Path, device: str | torch.device = "auto", changes: Sequence[str] = (), allow_code: bool = False
 ) -> OpenedCheckpoint:
-    """Build the model of a run folder (its newest checkpoint) or checkpoint file; arguments as in `load`."""
+    """Build the model of a run folder (its newest checkpoint) or of a checkpoint file; arguments as in `load`."""
     checkpoint = newest(Path(path))
     header = read_header(checkpoint)
     recipe = load_recipe_text(header.recipe, base=checkpoint.parent, overrides=changes, allow_code=allow_code)
     recorded = recipe
     if changes and header.plans:
         recorded = load_recipe_text(header.recipe, base=checkpoint.parent, allow_code=allow_code)
-    # A checkpoint of the first edition names no axes: the modality knows them.
+    # A checkpoint of the first edition does not name its axes; the modality does.
     declared = recipe.modality.build().spec()
     spec = header.spec
     if len(declared.axes) == len(spec.axes):

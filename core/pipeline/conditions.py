@@ -1,4 +1,4 @@
-"""Conditions of each sample: from the recipe's `sample` section to rows name -> value, and to what a network takes."""
+"""Conditions of each sample: from the recipe's `sample` section to rows name -> value, and to network inputs."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from ..nn.model import Model
 from ..types import BadInput, Conditioning
 
 Row = dict[str, Any]
-"""Conditions of one sample: name -> value as a person reads it; None: unconditional."""
+"""Conditions of one sample: name -> readable value, such as a class name; None: unconditional."""
 
 
 def condition_rows(model: Model, section: Sample, count: int) -> list[Row]:
-    """The conditions of each of `count` samples as the `sample` section asks for them.
+    """The conditions of `count` samples according to the recipe's `sample` section; lists of values are cycled.
 
     Raises:
-        BadInput: A value that a condition does not know.
+        BadInput: A condition does not know a value.
     """
     wanted: dict[str, Any] = {"label": section.label, **section.conditions}
     rows: list[Row] = [{} for _ in range(count)]
@@ -31,13 +31,13 @@ def condition_rows(model: Model, section: Sample, count: int) -> list[Row]:
             if value is None and name in section.conditions:
                 raise BadInput(f"{name} has no list of values to cycle through: give one value, or a list")
         for i, row in enumerate(rows):
-            one = value[i % len(value)] if isinstance(value, (list, tuple)) and value else value
-            row[name] = None if one is None else condition.show(condition.parse(one))  # type: ignore[operator]
+            item = value[i % len(value)] if isinstance(value, (list, tuple)) and value else value
+            row[name] = None if item is None else condition.show(condition.parse(item))  # type: ignore[operator]
     return rows
 
 
 def embed_rows(model: Model, rows: Sequence[Mapping[str, Any]]) -> Conditioning:
-    """The conditions of a batch as the network takes them; what a row does not name is unconditional."""
+    """Embed the conditions of a batch for the network; a condition that a row does not name is unconditional."""
     values = {
         name: [None if row.get(name) is None else condition.parse(row[name]) for row in rows]  # type: ignore[operator]
         for name, condition in model.conditions.items()
@@ -46,22 +46,22 @@ def embed_rows(model: Model, rows: Sequence[Mapping[str, Any]]) -> Conditioning:
 
 
 def interpolate_rows(model: Model, a: Mapping[str, Any], b: Mapping[str, Any], share: float) -> Row:
-    """Conditions `share` of the way from a to b; where one end is unconditional, those of the nearer end."""
-    made: Row = {}
+    """Interpolate conditions: share 0 gives a, 1 gives b. If one end is unconditional, the nearer end is taken."""
+    result: Row = {}
     for name, module in model.conditions.items():
         condition: Any = module
         ends = [None if row.get(name) is None else condition.parse(row[name]) for row in (a, b)]
         missing = any(end is None for end in ends)
         value = ends[round(share)] if missing else condition.between(*ends, share)
-        made[name] = None if value is None else condition.show(value)
-    return made
+        result[name] = None if value is None else condition.show(value)
+    return result
 
 
 class DurationCondition:
-    """The condition on the attribute `seconds` of a model, if it has one: kept equal to the length of each sample.
+    """The model's condition on the attribute `seconds`, if it has one; its value follows the length of each sample.
 
     Args:
-        model: The model; a network without conditions has none.
+        model: The model; it may have no conditions.
     """
 
     def __init__(self, model: nn.Module):
@@ -70,27 +70,27 @@ class DurationCondition:
         self.name: str | None = next(found, None)
         self._condition: Any = None if self.name is None else conditions[self.name]
 
-    def within(self, seconds: float) -> float:
-        """The value that the condition takes for a length: within its range."""
+    def clamp(self, seconds: float) -> float:
+        """A length, clamped to the range that the model was trained on."""
         return min(max(round(seconds, 6), self._condition.low), self._condition.high)
 
     def check(self, seconds: float) -> None:
-        """Raise BadInput for a length that is shorter than any the model was trained on."""
+        """Raise BadInput if a length is below the range that the model was trained on."""
         if self.name is not None and seconds < 0.99 * self._condition.low:
             low, high = self._condition.low, self._condition.high
             raise BadInput(f"sample.seconds is {seconds:g}, and this run was trained on {low:g} s to {high:g} s")
 
     def record(self, row: Row, seconds: float) -> None:
-        """Write the length into a sample's conditions, unless the condition on it has a value already."""
+        """Write the length into the conditions of a sample, unless its duration condition already has a value."""
         if self.name is None:
             row["seconds"] = round(seconds, 6)
         elif row.get(self.name) is None:
-            row[self.name] = self.within(seconds)
+            row[self.name] = self.clamp(seconds)
 
     def correct(self, row: Row, before: float, after: float) -> None:
-        """Correct a length of `before` seconds that turned out as `after`; a condition with another value keeps it."""
+        """Replace a recorded length `before` by `after`, in seconds; a value that the user set is unchanged."""
         if self.name is None:
             if row.get("seconds") is not None:
                 row["seconds"] = round(after, 6)
-        elif row.get(self.name) == self.within(before):
-            row[self.name] = self.within(after)
+        elif row.get(self.name) == self.clamp(before):
+            row[self.name] = self.clamp(after)

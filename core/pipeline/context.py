@@ -1,4 +1,4 @@
-"""A loaded model with all that sampling and editing need of it."""
+"""A loaded model with everything that sampling and editing need."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from ..util.device import choose_device
 
 @dataclass
 class ModelContext:
-    """A network, its codec and the facts of its data, on one device.
+    """A network, its codec and its media specification, on one device.
 
     Attributes:
-        parts: What the recipe builds, the codec fitted.
-        model: The network that is used; its weights may be others than those of `parts.model`.
+        parts: The components that the recipe builds, with fitted codec.
+        model: The network to evaluate; its weights may differ from those of `parts.model` (averaged or raw).
         codec: Media <-> diffused tensor.
-        device: Where both are.
+        device: The device of both.
     """
 
     parts: Parts
@@ -34,23 +34,23 @@ class ModelContext:
 
     @classmethod
     def of(cls, parts: Parts, model: Model, device: torch.device) -> ModelContext:
-        """Model and codec in evaluation mode on the device."""
+        """Move model and codec to the device and set them to evaluation mode."""
         return cls(parts, model.to(device).eval(), parts.codec.to(device).eval(), device)
 
     def to(self, device: str | torch.device) -> None:
-        """Move it to a device ("auto" picks one)."""
+        """Move model and codec to a device ("auto" chooses one)."""
         self.device = choose_device(str(device))
         self.model.to(self.device)
         self.codec.to(self.device)
 
     @property
     def recipe(self) -> Recipe:
-        """The recipe that the model was built from."""
+        """The recipe from which the model was built."""
         return self.parts.recipe
 
     @property
     def spec(self) -> MediaSpec:
-        """The facts of the data."""
+        """The media specification of the data."""
         return self.parts.spec
 
     @property
@@ -60,7 +60,7 @@ class ModelContext:
 
     @property
     def clip_lengths(self) -> ClipLengths:
-        """Lengths of training examples; empty where they are all alike."""
+        """Lengths of the training examples; empty if all have the same length."""
         return self.parts.clip_lengths
 
     @property
@@ -70,5 +70,5 @@ class ModelContext:
 
     @property
     def per_element(self) -> bool:
-        """Whether the network was trained on noise levels that differ within a sample ("diffusion forcing")."""
+        """Whether the network was trained with per-element noise levels ("diffusion forcing")."""
         return self.recipe.objective.params.get("per_element", 0.0) > 0

@@ -1,4 +1,4 @@
-"""An estimate that is not finite is named with its step, without waiting for the device during the run."""
+"""Finds the first non-finite estimate of a network and reports its step, without synchronizing the device per step."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ..types import BadInput, Conditioning, Denoiser, Estimate, NoiseLevel
 
 
 class FiniteCheck(Denoiser):
-    """A denoiser whose estimates are remembered as one number each, so that one that is not finite can be named.
+    """A denoiser that stores the sum of each estimate, so that the first non-finite one can be reported.
 
-    The numbers stay on the device until the run ends: nothing waits for them.
+    The sums stay on the device until `check`: no step waits for them.
 
     Args:
-        denoiser: The denoiser.
+        denoiser: The denoiser to check.
     """
 
     def __init__(self, denoiser: Denoiser):
@@ -24,16 +24,19 @@ class FiniteCheck(Denoiser):
         self._sums: list[tuple[NoiseLevel, Tensor]] = []
 
     def denoise(self, x: Tensor, level: NoiseLevel, conditions: Conditioning) -> Estimate:
-        """The denoiser's own estimate."""
+        """The estimate of the wrapped denoiser."""
         estimate = self.denoiser.denoise(x, level, conditions)
         self._sums.append((level, estimate.x0.detach().sum(dtype=torch.float32)))
         return estimate
 
     def check(self, levels: Sequence[NoiseLevel]) -> None:
-        """Raise BadInput that names the first estimate that is not finite, if there is one.
+        """Check all estimates so far.
 
         Args:
-            levels: Those of the run: they say which step an estimate belongs to.
+            levels: The noise levels of the run, which assign an estimate to a step.
+
+        Raises:
+            BadInput: An estimate is not finite; the message names the first one.
         """
         for call, (level, total) in enumerate(self._sums, 1):
             if not bool(torch.isfinite(total)):
@@ -44,7 +47,7 @@ class FiniteCheck(Denoiser):
 
 
 def _place(call: int, level: NoiseLevel, levels: Sequence[NoiseLevel]) -> str:
-    """The step, evaluation and time, where levels are numbers; the evaluation alone where they are maps."""
+    """Step, evaluation and time as text; only the evaluation if levels are maps."""
     if any(isinstance(v, Tensor) and v.ndim for each in (level, *levels) for v in (each.alpha, each.sigma)):
         return f"evaluation {call}"
     step = sum(float(each.tau) >= float(level.tau) for each in levels[:-1])

@@ -1,4 +1,4 @@
-"""Samplers on any network, in a few lines: `sample` makes x0 from noise."""
+"""`sonolux.sample`: run a sampler on any network, without a recipe or a checkpoint."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from ..util.device import choose_device
 from ..util.rng import Noise
 from .prepare import prepare_run
 
-# Keywords of the first edition -> today's; they work for one release.
+# Keyword of the first edition -> its new name; old keywords are accepted for one release.
 RENAMED = {
     "prediction": "parameterization",
-    "clock": "noise_conditioning",
-    "spacing": "timesteps",
+    "clock": "noise_conditioning",  # first edition
+    "spacing": "timesteps",  # first edition
     "conditions": "conditioning",
 }
 _BASES = {
@@ -67,41 +67,41 @@ def sample(
     network_kwargs: Mapping[str, Any] | None = None,
     **renamed: Any,
 ) -> Tensor:
-    """Samples of x0, (B, C, *spatial), from keyed noise.
+    """Sample x0 (B, C, *spatial) from keyed noise.
 
-    A component may be given as an object or by its name, which takes its defaults.
+    A component is given as an object, or by its registered name, which uses its defaults.
 
     Args:
-        denoiser: A Denoiser, or a module or function called as net(x, t, **network_kwargs) that returns a tensor, or an
-            object whose `sample` is one (diffusers' networks): `parameterization` says what it means,
-            `noise_conditioning` what t is.
+        denoiser: A Denoiser; or a module or function that is called as net(x, t, **network_kwargs) and returns a tensor
+            or an object with a tensor `sample` (networks of diffusers). `parameterization` then defines the meaning
+            of the output, and `noise_conditioning` that of t.
         shape: (B, C, *spatial).
         schedule: The noise schedule.
         parameterization: What the network predicts.
         noise_conditioning: How the network is given the noise level.
-        sampler: The solver.
-        timesteps: Where the solver evaluates: a component, or the levels, or falling times in the schedule's units
-            (sigmas on `edm`), to which the clean time is added where it is missing.
-        steps: Steps of the sampler; a list of levels or times has its own.
-        guidance: A guidance, or several that act in turn.
+        sampler: The sampling method.
+        timesteps: Where the sampler evaluates: a timestep spacing, a list of noise levels, or a list of decreasing
+            times in the schedule's units (sigma on `edm`); the clean time is appended if it is missing.
+        steps: Number of steps; not used with a list of levels or times.
+        guidance: One guidance, or several that are applied in order.
         conditioning: The conditioning of each row.
-        seed: Row i is sample `first` + i of this seed, whatever the batch.
-        first: Number of the first row.
-        device: Where samples are computed.
+        seed: Row i is sample `first` + i of this seed, for any batch size.
+        first: Sample number of the first row.
+        device: The device of the computation.
         on_step: Called at the end of every step.
-        shapes: (C, *spatial) of each row, where rows are padded to `shape`: its noise is drawn at that shape.
-        samples: The number of each row, where they do not run on from `first`.
-        edits: Changes to the run, see core/editing; they act in turn.
-        x: The start, (B, C, *spatial) at the first level, instead of noise.
-        dtype: Type of the samples.
-        requires_grad: Whether gradients are recorded through the whole run.
-        network_kwargs: Further keyword arguments of the user's module.
+        shapes: (C, *spatial) of each row, if rows are padded to `shape`: noise is drawn at the shape of the row.
+        samples: Sample number of each row, if they are not consecutive from `first`.
+        edits: Edits of the run, see core/editing; they are applied in order.
+        x: Initial state (B, C, *spatial) at the first level, instead of noise.
+        dtype: Dtype of the samples.
+        requires_grad: Record gradients through the whole run.
+        network_kwargs: Further keyword arguments of the user's network.
 
     Returns:
         Samples (B, C, *spatial).
 
     Raises:
-        BadInput: The parts do not go together, or the network's estimate is not finite.
+        BadInput: Arguments do not fit together, or an estimate of the network is not finite.
     """
     if renamed:
         return sample(**_with_new_names(locals()))
@@ -110,9 +110,9 @@ def sample(
     process: Schedule = _component("schedule", schedule)
     levels = _levels(timesteps, process, steps, shape)
     method: Sampler = _component("sampler", sampler)
-    seen: Any = denoiser
+    network: Any = denoiser
     if not isinstance(denoiser, Denoiser):
-        seen = ModuleDenoiser(
+        network = ModuleDenoiser(
             UserNetwork(denoiser, network_kwargs or {}),
             _component("parameterization", parameterization),
             _component("noise_conditioning", noise_conditioning),
@@ -123,19 +123,20 @@ def sample(
     listed = guidance if isinstance(guidance, (list, tuple)) else [] if guidance is None else [guidance]
     parts = [_component("guidance", part) for part in listed]
     conditioning = Conditioning() if conditioning is None else conditioning
-    run = prepare_run(seen, process, method, levels, conditioning, noise, parts, edits, _own_start(x, noise, shape))
+    start = _initial_state(x, noise, shape)
+    run = prepare_run(network, process, method, levels, conditioning, noise, parts, edits, start)
     return run.solve(on_step, requires_grad)
 
 
 class UserNetwork(nn.Module):
-    """A user's module or function, called with keyword arguments of its own, and its tensor whatever it returns.
+    """Wraps a user's module or function: adds keyword arguments and takes the tensor out of what it returns.
 
     Args:
         network: Called as network(x, t, **kwargs).
         kwargs: Its further keyword arguments.
 
     Raises:
-        BadInput: It cannot be called.
+        BadInput: `network` is not callable.
     """
 
     def __init__(self, network: Callable[..., Any], kwargs: Mapping[str, Any]):
@@ -147,18 +148,18 @@ class UserNetwork(nn.Module):
     def forward(self, x: Tensor, t: Tensor) -> Any:
         """The network's output for x (B, C, *spatial) and t (B,)."""
         try:
-            made = self.network(x, t, **self.kwargs)
+            output = self.network(x, t, **self.kwargs)
         except (RuntimeError, IndexError, TypeError) as error:
-            if self._takes(x, t.long()):
+            if self._accepts(x, t.long()):
                 raise BadInput(
                     "the network takes whole numbers as t: give `lambda x, t: net(x, t.long())`, with a "
                     "noise_conditioning that counts in indices, such as time on the schedule discrete"
                 ) from error
             raise
-        inner = getattr(made, "sample", None)
-        return inner if isinstance(inner, Tensor) else made
+        inner = getattr(output, "sample", None)
+        return inner if isinstance(inner, Tensor) else output
 
-    def _takes(self, x: Tensor, t: Tensor) -> bool:
+    def _accepts(self, x: Tensor, t: Tensor) -> bool:
         try:
             with torch.no_grad():
                 self.network(x, t, **self.kwargs)
@@ -168,13 +169,14 @@ class UserNetwork(nn.Module):
 
 
 def _with_new_names(given: dict[str, Any]) -> dict[str, Any]:
-    """The arguments under today's names, with one warning."""
+    """The arguments under their new names; warns once about the old ones."""
     renamed = given.pop("renamed")
     unknown = [name for name in renamed if name not in RENAMED]
     if unknown:
         raise TypeError(f"sample() got an unexpected keyword argument {unknown[0]!r}")
-    told = ", ".join(f"{old} is now {RENAMED[old]}" for old in renamed)
-    warnings.warn(f"sonolux.sample: {told}; the old names go with the next release", DeprecationWarning, stacklevel=3)
+    changes = ", ".join(f"{old} is now {RENAMED[old]}" for old in renamed)
+    message = f"sonolux.sample: {changes}; the next release removes the old names"
+    warnings.warn(message, DeprecationWarning, stacklevel=3)
     return given | {RENAMED[old]: value for old, value in renamed.items()}
 
 
@@ -184,7 +186,7 @@ def _component(kind: str, value: Any) -> Any:
     if isinstance(value, type):
         raise BadInput(f"the {kind} is an object, not a class: write {value.__name__}(), not {value.__name__}")
     if not isinstance(value, _BASES[kind]) and not (kind == "guidance" and callable(getattr(value, "wrap", None))):
-        raise BadInput(f"the {kind} is a name, or an object such as its class makes, not {value!r}")
+        raise BadInput(f"the {kind} is a registered name or a {_BASES[kind].__name__} object, not {value!r}")
     return value
 
 
@@ -194,7 +196,7 @@ def _named(kind: str, name: str) -> type:
 
 @lru_cache(maxsize=128)
 def _registered(kind: str, name: str) -> type:
-    """A registered component: finding it reads folders, which takes longer than a short run."""
+    """A registered component; cached, since the search reads folders and takes longer than a short run."""
     return find(kind, name)
 
 
@@ -217,14 +219,14 @@ def _check_options(dtype: Any, steps: Any) -> None:
 
 
 def _levels(timesteps: Any, schedule: Schedule, steps: int, shape: tuple[int, ...]) -> list[NoiseLevel]:
-    """The levels of the run, noisiest first."""
+    """The noise levels of the run, in decreasing order."""
     if isinstance(timesteps, (str, TimestepSpacing, type)):
         return list(_component("timesteps", timesteps).levels(schedule, steps))
     given: Any = timesteps.tolist() if isinstance(timesteps, Tensor) else timesteps
     if not isinstance(given, Sequence) or isinstance(given, Mapping):
         if not hasattr(given, "tolist"):
             raise BadInput(f"the timesteps are a name, a component, a list of levels or of times, not {timesteps!r}")
-        given = given.tolist()  # an array of numpy
+        given = given.tolist()  # a numpy array
     if len(given) == 0:
         raise BadInput("the timesteps are an empty list: give at least two levels, or times")
     if all(isinstance(level, NoiseLevel) for level in given):
@@ -247,7 +249,7 @@ def _at_times(times: list[float], schedule: Schedule) -> list[NoiseLevel]:
 
 
 def _check_size(level: NoiseLevel, i: int, shape: tuple[int, ...]) -> None:
-    """Refuse a level whose maps do not go with the samples."""
+    """Raise BadInput if the maps of a level do not broadcast against the samples."""
     wanted = (shape[0], 1, *shape[2:])
     for value in (level.t, level.alpha, level.sigma):
         if not isinstance(value, Tensor) or value.ndim == 0:
@@ -261,7 +263,7 @@ def _check_size(level: NoiseLevel, i: int, shape: tuple[int, ...]) -> None:
 
 
 def _rows(samples: Any, first: int, shape: tuple[int, ...]) -> Sequence[int]:
-    """The number of each row."""
+    """The sample number of each row."""
     if samples is None:
         return range(first, first + shape[0])
     rows = list(samples)
@@ -271,7 +273,7 @@ def _rows(samples: Any, first: int, shape: tuple[int, ...]) -> Sequence[int]:
 
 
 def _row_shapes(shapes: Any, shape: tuple[int, ...]) -> Any:
-    """The shape at which each row's noise is drawn."""
+    """The shape at which the noise of each row is drawn."""
     if shapes is None:
         return tuple(shape[1:])
     rows = [tuple(row) for row in shapes]
@@ -285,8 +287,8 @@ def _row_shapes(shapes: Any, shape: tuple[int, ...]) -> Any:
     return rows
 
 
-def _own_start(x: Tensor | None, noise: Noise, shape: tuple[int, ...]) -> Tensor | None:
-    """The user's own start where one is given."""
+def _initial_state(x: Tensor | None, noise: Noise, shape: tuple[int, ...]) -> Tensor | None:
+    """The initial state that the user gave, on the right device; None: it is drawn."""
     if x is None:
         return None
     if not isinstance(x, Tensor) or tuple(x.shape) != shape:

@@ -1,4 +1,4 @@
-"""How long and how large each sample of a request is, and the padded batch that holds several of them."""
+"""Lengths and sizes of the samples of a request, and the padded batch that contains samples of several sizes."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from .conditions import DurationCondition, Row
 
 @dataclass(frozen=True)
 class PaddedBatch:
-    """The tensor that a batch of samples of several sizes takes.
+    """Shapes and mask of a batch of samples of several sizes.
 
     Attributes:
-        sizes: Media elements of each sample along each axis.
-        shape: (C, *spatial), the diffused tensor that holds the largest.
-        shapes: (C, *spatial) of each sample alone: its noise is drawn at that shape.
+        sizes: Number of media elements of each sample along each axis.
+        shape: (C, *spatial), the shape to which all samples are padded.
+        shapes: (C, *spatial) of each sample without padding; its noise is drawn at that shape.
         valid: (B, 1, *spatial), 1 where an element belongs to a sample and 0 where it is padding; None: no padding.
     """
 
@@ -33,17 +33,21 @@ class PaddedBatch:
     shapes: tuple[tuple[int, ...], ...]
     valid: Tensor | None
 
-    def rows(self, which: slice) -> PaddedBatch:
-        """Some of the samples, padded as before."""
-        valid = None if self.valid is None else self.valid[which]
-        return PaddedBatch(self.sizes[which], self.shape, self.shapes[which], valid)
+    def rows(self, index: slice) -> PaddedBatch:
+        """A slice of the samples, with the same padding."""
+        valid = None if self.valid is None else self.valid[index]
+        return PaddedBatch(self.sizes[index], self.shape, self.shapes[index], valid)
 
 
 def need_rate(spec: MediaSpec, key: str) -> float:
-    """Elements a second along the time axis.
+    """Elements per second along the time axis.
+
+    Args:
+        spec: The media specification.
+        key: The recipe key or option that is in seconds, for the message.
 
     Raises:
-        BadInput: There is no time axis, or it has no rate; the message names `key`, which asked for seconds.
+        BadInput: There is no time axis, or it has no rate.
     """
     if spec.time_axis is None:
         axes = " and ".join(spec.axes)
@@ -54,7 +58,16 @@ def need_rate(spec: MediaSpec, key: str) -> float:
 
 
 def elements(seconds: Any, rate: float, key: str) -> int:
-    """A length in seconds as media elements. Raises BadInput, which names `key`, for what is no length."""
+    """Convert a length in seconds to a number of media elements.
+
+    Args:
+        seconds: The length.
+        rate: Elements per second.
+        key: The recipe key or option, for the message.
+
+    Raises:
+        BadInput: `seconds` is not a number of at least one element.
+    """
     number = seconds if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) else math.nan
     if not math.isfinite(number) or number * rate < 1:
         raise BadInput(f"{key} is a length above 0 in seconds; got {seconds!r}")
@@ -64,50 +77,55 @@ def elements(seconds: Any, rate: float, key: str) -> int:
 def choose_lengths(
     seconds: Any, rows: Sequence[Row], model: nn.Module, spec: MediaSpec, known: ClipLengths, seed: int
 ) -> list[int | None]:
-    """Media elements of each sample along the time axis; None where the media has no time axis.
+    """Number of media elements of each sample along the time axis; None for media without a time axis.
 
-    A length that is asked for counts first, then the value of a condition on the attribute `seconds`; a model trained
-    on clips of many lengths draws from theirs (of the same label, where there is one), keyed by (seed, sample); any
-    other makes what its recipe says. Where lengths are not the recipe's, they are written to `row["seconds"]` and to
-    the condition, unless that has another value.
+    The first of these that exists is used:
+
+    1. the requested length `seconds`;
+    2. the value of a condition on the attribute `seconds`;
+    3. a length drawn from those of the training clips (of the same label, if the sample has one), keyed by (seed,
+       sample), if these have several lengths;
+    4. the length in the recipe.
+
+    In cases 1 to 3 the length is written to `row["seconds"]`, or to the duration condition if that has no value yet.
 
     Args:
-        seconds: One length in seconds, or a list that is cycled; None: not asked for.
-        rows: Conditions of each sample; lengths are written into them.
+        seconds: One length in seconds, or a list that is cycled; None: not requested.
+        rows: Conditions of each sample; modified in place.
         model: The model with its conditions.
-        spec: The facts of the data.
-        known: Lengths of training examples.
+        spec: The media specification of the data.
+        known: Lengths of the training examples.
         seed: Seed of the samples.
 
     Raises:
-        BadInput: Values that are no lengths, and lengths for media without a time axis.
+        BadInput: A value is not a valid length, or the media has no time axis.
     """
     if seconds is None and not known:
         return [spec.length] * len(rows)
     rate = spec.rate if seconds is None else need_rate(spec, "sample.seconds")
-    asked = seconds if isinstance(seconds, (list, tuple)) else [seconds]
-    if not asked:
+    requested = seconds if isinstance(seconds, (list, tuple)) else [seconds]
+    if not requested:
         raise BadInput("sample.seconds is a length in seconds, or a list of them; got an empty list")
     condition, lengths = DurationCondition(model), list[int | None]()
     for i, row in enumerate(rows):
-        one = asked[i % len(asked)]
-        if one is None and condition.name is not None:
-            one = row.get(condition.name)
-        if one is None or rate is None:
-            lengths.append(_drawn(known, row, spec, seed, i))
+        wanted = requested[i % len(requested)]
+        if wanted is None and condition.name is not None:
+            wanted = row.get(condition.name)
+        if wanted is None or rate is None:
+            lengths.append(_draw_length(known, row, spec, seed, i))
         else:
-            lengths.append(elements(one, rate, "sample.seconds, or each value of its list,"))
+            lengths.append(elements(wanted, rate, "sample.seconds, or each value of its list,"))
         if rate is None:
             continue
-        made = (lengths[-1] or 0) / rate
-        if asked[i % len(asked)] is not None:
-            condition.check(made)
-        condition.record(row, made)
+        duration = (lengths[-1] or 0) / rate
+        if requested[i % len(requested)] is not None:
+            condition.check(duration)
+        condition.record(row, duration)
     return lengths
 
 
-def _drawn(known: ClipLengths, row: Row, spec: MediaSpec, seed: int, sample: int) -> int | None:
-    """A length of the training data, of the row's class where it has one."""
+def _draw_length(known: ClipLengths, row: Row, spec: MediaSpec, seed: int, sample: int) -> int | None:
+    """Draw a length from those of the training data, of the same class if the row has one."""
     if not known:
         return spec.length
     names = [name for v in row.values() for name in (v if isinstance(v, dict) else [v])]
@@ -117,10 +135,14 @@ def _drawn(known: ClipLengths, row: Row, spec: MediaSpec, seed: int, sample: int
 
 
 def choose_size(size: Any, spec: MediaSpec) -> tuple[int, ...]:
-    """The media's size with `sample.size` along the axes that are not time; that of the data where None is asked.
+    """The media size, with `sample.size` along the axes that are not time.
+
+    Args:
+        size: One number of elements for all of these axes, or one per axis; None: the size of the data.
+        spec: The media specification of the data.
 
     Raises:
-        BadInput: The media has no axis but time, or the value is no size.
+        BadInput: The media has no axis except time, or the value is not a valid size.
     """
     if size is None:
         return spec.size
@@ -129,13 +151,13 @@ def choose_size(size: Any, spec: MediaSpec) -> tuple[int, ...]:
         raise BadInput(
             f"sample.size acts on axes other than time, and {spec.modality} has none: its length is sample.seconds"
         )
-    asked = list(size) if isinstance(size, (list, tuple)) else [size] * len(axes)
-    if len(asked) != len(axes) or not all(type(n) is int and n >= 1 for n in asked):
+    requested = list(size) if isinstance(size, (list, tuple)) else [size] * len(axes)
+    if len(requested) != len(axes) or not all(type(n) is int and n >= 1 for n in requested):
         raise BadInput(f"sample.size is a number of elements, or [{', '.join(axes)}]; got {size!r}")
-    made = list(spec.size)
-    for axis, n in zip(spec.other_axes, asked, strict=True):
-        made[axis] = n
-    return tuple(made)
+    result = list(spec.size)
+    for axis, n in zip(spec.other_axes, requested, strict=True):
+        result[axis] = n
+    return tuple(result)
 
 
 def padded_batch(
@@ -148,20 +170,20 @@ def padded_batch(
     window: Sequence[int] | None = None,
     wrap: Sequence[int] = (),
 ) -> PaddedBatch:
-    """The batch of samples of these sizes.
+    """The padded batch for samples of the given sizes.
 
     Args:
         codec: Gives the shape of the diffused tensor.
-        network: May refuse sizes that it was not trained on.
-        spec: The facts of the data.
-        sizes: Of the media of each sample.
-        known: Lengths of training examples.
-        masked: Whether every sample has a mask, so that none depends on the others of the batch.
-        window: The largest part that the network sees at once; None: the whole.
-        wrap: Spatial axes that are loops.
+        network: It may reject sizes that differ from its training data.
+        spec: The media specification of the data.
+        sizes: Media size of each sample.
+        known: Lengths of the training examples.
+        masked: Whether all samples get a mask, so that no sample depends on the others in the batch.
+        window: Size of the windows in which the network evaluates, see `Windowed`; None: the whole tensor at once.
+        wrap: Circular spatial axes.
 
     Raises:
-        BadInput: The network cannot make samples of such a size.
+        BadInput: The network does not support such a size.
     """
     shapes = tuple(tuple(codec.shape(size)) for size in sizes)
     shape = tuple(max(ns) for ns in zip(*shapes, strict=True))
@@ -171,10 +193,10 @@ def padded_batch(
     if (known or masked) and spec.time_axis is not None:
         longest = spec.with_length(sizes[0], max(n or 0 for n in lengths))
         valid = codec.valid(torch.tensor(lengths), longest)
-    if valid is not None and not known:  # trained on whole examples only: a sample of that length has no padding
-        for row, (n, own) in enumerate(zip(lengths, shapes, strict=True)):
+    if valid is not None and not known:  # trained without padding: a sample of the training length has none
+        for row, (n, row_shape) in enumerate(zip(lengths, shapes, strict=True)):
             if n == spec.length:
-                valid[(row, slice(None), *(slice(k) for k in own[1:]))] = 1
+                valid[(row, slice(None), *(slice(k) for k in row_shape[1:]))] = 1
     return PaddedBatch(tuple(tuple(size) for size in sizes), shape, shapes, valid)
 
 
@@ -189,9 +211,9 @@ def _check_network(
     check = getattr(network, "check_size", None)
     if not callable(check):
         return
-    seen = shape[1:] if window is None else [min(n, most) for n, most in zip(shape[1:], window, strict=True)]
+    input_size = shape[1:] if window is None else [min(n, most) for n, most in zip(shape[1:], window, strict=True)]
     try:
-        check(seen, wrap) if wrap else check(seen)  # a user's own network may not take loops
+        check(input_size, wrap) if wrap else check(input_size)  # a plugin's network may not accept `wrap`
     except BadInput as error:
         longest = max(n or 0 for n in lengths)
         if spec.rate is None or spec.length is None or longest <= spec.length:
@@ -204,17 +226,18 @@ def _check_network(
 
 
 def decode_batch(codec: Codec, z: Tensor, batch: PaddedBatch) -> list[Tensor]:
-    """z (B, C, *spatial) as media (C, *spatial), each decoded at its own size, with zeros of the media as padding.
+    """Decode z (B, C, *spatial) into one media tensor (C, *size) per sample, each at its own size.
 
-    A codec that looks at neighbouring elements (Griffin-Lim) would otherwise depend on what stands in the padding.
+    The padding inside that size is first set to the encoding of zeros. Otherwise a codec that uses
+    neighbouring elements (Griffin-Lim) would depend on the values in the padding.
     """
     media: dict[int, Tensor] = {}
     for size, shape in dict(zip(batch.sizes, batch.shapes, strict=True)).items():
-        rows = [i for i, own in enumerate(batch.sizes) if own == size]
+        rows = [i for i, other in enumerate(batch.sizes) if other == size]
         inside = (..., *(slice(k) for k in shape[1:]))
-        own = z[rows][inside]
+        latent = z[rows][inside]
         if batch.valid is not None:
             empty = codec.encode(z.new_zeros(1, codec.spec.channels, *size))
-            own = torch.where(batch.valid.to(z.device)[rows][inside] > 0, own, empty)
-        media.update(zip(rows, codec.decode(own, codec.spec.length_of(size)), strict=True))
+            latent = torch.where(batch.valid.to(z.device)[rows][inside] > 0, latent, empty)
+        media.update(zip(rows, codec.decode(latent, codec.spec.length_of(size)), strict=True))
     return [media[i] for i in range(len(z))]

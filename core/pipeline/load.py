@@ -1,4 +1,4 @@
-"""Open a run folder or a checkpoint."""
+"""Loads a run folder or a checkpoint as a `Pipeline`."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from .pipeline import Pipeline
 
 
 def load(path: str | Path, device: str = "auto", changes: Sequence[str] = (), allow_code: bool = False) -> Pipeline:
-    """Open a run folder (its newest checkpoint) or a checkpoint file; the weights are the averaged ones.
+    """Load a run folder (its newest checkpoint) or a checkpoint file, with the averaged weights.
 
     Args:
-        path: The run folder or file.
+        path: The run folder or the file.
         device: auto, cpu, cuda or mps.
-        changes: key=value changes of the recipe's `sample` section.
-        allow_code: Let the checkpoint's recipe name components by file or module path; without it, registered names
-            only.
+        changes: Changes of the recipe's `sample` section, as key=value.
+        allow_code: Allow the checkpoint's recipe to name components by file or module path; otherwise only registered
+            names are allowed.
 
     Raises:
-        BadInput: It is missing, damaged, or of another format.
+        BadInput: The file is missing, damaged or of another format.
     """
     opened = open_checkpoint(path, device, changes, allow_code)
     context = opened.context

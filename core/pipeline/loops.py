@@ -1,4 +1,4 @@
-"""Sizes of loops: whole places of the codec and whole blocks of the network along every axis that is a loop."""
+"""Sizes of loops: multiples of the codec's frame and of the network's downsampling factor along circular axes."""
 
 from __future__ import annotations
 
@@ -19,10 +19,13 @@ AnyRequest = TypeVar("AnyRequest", bound=SampleRequest)
 
 
 def loop_unit(codec: Codec, network: nn.Module, spec: MediaSpec) -> int:
-    """Media elements that a loop's size is a multiple of: whole places of the codec, whole blocks of the network.
+    """The number of media elements of which the size of a loop is a multiple.
+
+    It is the least common multiple of the codec's `unit` and the media elements that one step of the network's coarsest
+    resolution covers.
 
     Raises:
-        BadInput: The codec has no axis that may be a loop.
+        BadInput: The codec has no axis that can be circular.
     """
     unit = 1
     for media_axis, axis in zip(media_loop_axes(codec), codec.wrap, strict=True):
@@ -35,17 +38,17 @@ def loop_unit(codec: Codec, network: nn.Module, spec: MediaSpec) -> int:
 
 
 def rounded(length: int, unit: int) -> int:
-    """The nearest multiple of `unit`, one at least."""
+    """The nearest multiple of `unit`, at least one."""
     return max(1, (2 * length + unit) // (2 * unit)) * unit
 
 
 def loop_size(size: tuple[int, ...], axes: tuple[int, ...], unit: int) -> tuple[int, ...]:
-    """`size` with the axes that are loops rounded to multiples of `unit`."""
+    """`size` with circular axes rounded to multiples of `unit`."""
     return tuple(rounded(n, unit) if axis in axes else n for axis, n in enumerate(size))
 
 
 def as_loops(request: AnyRequest, codec: Codec, model: nn.Module, spec: MediaSpec) -> AnyRequest:
-    """The request with every size a loop's; the lengths in its conditions are corrected."""
+    """The request with all sizes rounded to sizes of loops, and the lengths in its conditions corrected."""
     axes, unit = media_loop_axes(codec), loop_unit(codec, model.network, spec)  # type: ignore[arg-type]
     sizes = [loop_size(size, axes, unit) for size in request.sizes]
     condition = DurationCondition(model)
@@ -57,12 +60,12 @@ def as_loops(request: AnyRequest, codec: Codec, model: nn.Module, spec: MediaSpe
 
 
 def warn_of_padding(codec: Codec, spec: MediaSpec, masked: bool) -> None:
-    """Warn where loops may hold the padding of training examples, since these did not fill the codec's places.
+    """Warn if loops may reproduce the padding of training examples whose size is no multiple of the codec's `unit`.
 
     Args:
-        codec: Its `unit` is the size of a place.
-        spec: The facts of the data.
-        masked: Whether training left padding out.
+        codec: The codec.
+        spec: The media specification of the data.
+        masked: Whether training masked the padding out of the loss.
     """
     axis = media_loop_axes(codec)[-1]
     length = spec.size[axis]

@@ -1,4 +1,4 @@
-"""A trained model in use: `sample` makes new media; `vary`, `inpaint`, `extend` and `morph` start from files."""
+"""`Pipeline`: a loaded checkpoint. `sample` generates new media; `vary`, `inpaint`, `extend` and `morph` edit files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..codecs.base import Codec
 from ..config.recipe import Recipe
 from ..config.spec import plain
 from ..few_step.problem import CalibrationBatch, CalibrationProblem
-from ..few_step.stored import Stored, from_plain
+from ..few_step.stored import StoredPlan, from_plain
 from ..guidance.base import Run
 from ..nn.model import Model
 from ..training.build import Parts
@@ -35,27 +35,27 @@ from .request import Rows, SampleRequest
 from .result import Samples
 from .sample import Method, RequestSampler, guidances
 
-TRAJECTORY = 4  # samples of which a denoising trajectory is kept unless another number is asked for
+TRAJECTORY = 4  # default number of samples whose denoising trajectory is recorded
 
 
 class Pipeline:
     """A loaded checkpoint.
 
-    Every method takes the keys of the recipe's `sample` section (steps, seed, guidance, loop, windows, ...) beside its
-    own arguments. Edits read files as training reads them and give them back at their own level; `seconds` takes the
-    beginning of a file, and a file has the class that its folder names, or `label`.
+    In addition to its own arguments, every method takes the keys of the recipe's `sample` section (steps, seed,
+    guidance, loop, windows, ...). Edits read files as training does, and write results at the original level of the
+    file. In edits `seconds` selects the beginning of a file. The class of a file is `label`, or the name of its folder.
 
     Args:
-        parts: What its recipe builds, the codec fitted.
-        model: The averaged weights.
-        step: Optimiser steps behind them.
-        device: Where it runs.
+        parts: The components that the recipe builds, with fitted codec.
+        model: The network with averaged weights.
+        step: Number of optimizer steps after which the weights were saved.
+        device: The device of the computation.
 
     Attributes:
-        recipe: The recipe that it follows.
-        recorded: The recipe as the checkpoint has it, without changes.
-        changed_keys: Keys of the `sample` section that were changed when it was loaded.
-        plans: Calibrated plans by number of evaluations.
+        recipe: The recipe in use.
+        recorded: The recipe as the checkpoint stores it, without changes.
+        changed_keys: Keys of the `sample` section that were changed when the checkpoint was loaded.
+        plans: Number of evaluations -> calibrated plan.
     """
 
     def __init__(self, parts: Parts, model: Model, step: int, device: torch.device):
@@ -68,7 +68,7 @@ class Pipeline:
 
     @property
     def parts(self) -> Parts:
-        """What its recipe builds."""
+        """The components that the recipe builds."""
         return self.context.parts
 
     @property
@@ -83,41 +83,41 @@ class Pipeline:
 
     @property
     def device(self) -> torch.device:
-        """Where it runs."""
+        """The device of the computation."""
         return self.context.device
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the classes it was trained on."""
+        """Names of the classes in the training data."""
         return self.context.classes
 
     def to(self, device: str | torch.device) -> Pipeline:
-        """Move it to a device ("auto" picks one)."""
+        """Move the model to a device ("auto" chooses one)."""
         self.context.to(device)
         return self
 
-    # --- what users ask for -------------------------------------------------------------------------------------------
+    # --- sampling and editing -----------------------------------------------------------------------------------------
 
     def sample(self, *, trajectory: bool | int = False, progress: bool = False, **changes: Any) -> Samples:
-        """New media.
+        """Generate new media.
 
         Args:
-            trajectory: Keep the denoising trajectory of the first samples of the first batch: True is 4 of them, or
-                how many.
-            progress: Show a bar.
+            trajectory: Record the denoising trajectory of the first samples of the first batch: True for 4 samples, or
+                their number.
+            progress: Show a progress bar.
             **changes: Keys of the recipe's `sample` section:
-                label: a class name or index, a list, "cycle", or None: unconditional;
-                count: how many;
-                seed: sample i of a seed is the same whatever the count or batch;
+                label: a class name or index, a list of them, "cycle", or None: unconditional;
+                count: number of samples;
+                seed: sample i of a seed is the same for any count and batch size;
                 seconds: length of each sample along time, or a list that is cycled;
                 size: size along the other axes;
-                use, timesteps, steps, guidance, batch, conditions, precision: as in a recipe; a component is its name
-                or a mapping;
-                output: how `save` finishes and writes them; `media` stays as the model made it;
-                device: move the model there first.
+                use, timesteps, steps, guidance, batch, conditions, precision: as in a recipe; a component is given by
+                its name or as a mapping;
+                output: how `save` post-processes and writes the samples; `media` is not changed by it;
+                device: moves the model first.
 
         Raises:
-            BadInput: Labels or keys that do not exist.
+            BadInput: A label or key does not exist.
         """
         self._move(changes)
         recipe = self.changed(changes)
@@ -127,17 +127,17 @@ class Pipeline:
     def vary(
         self, files: Files, strength: float = 0.5, count: int = 1, progress: bool = False, **changes: Any
     ) -> Samples:
-        """`count` variations of each file: noise on it, then sampling from there (SDEdit).
+        """Generate variations of files: noise is added, then the usual sampling follows (SDEdit).
 
         Args:
             files: One file or several.
-            strength: 0 gives back what the codec keeps of the file, 1 samples that do not depend on it.
-            count: Of each file; variation i starts from the noise of sample i of the seed, whatever the file.
-            progress: Show a bar.
+            strength: 0: the file as the codec reconstructs it; 1: samples that do not depend on the file.
+            count: Number of variations per file; variation i of every file uses the noise of sample i of the seed.
+            progress: Show a progress bar.
             **changes: Keys of the recipe's `sample` section.
 
         Raises:
-            BadInput: Files that cannot be read and keys that do not exist.
+            BadInput: A file cannot be read, or a key does not exist.
         """
         context = self._edit_context(changes)
         return self.make(context.recipe, vary_request(context, files, strength, count), progress=progress)
@@ -154,17 +154,17 @@ class Pipeline:
         progress: bool = False,
         **changes: Any,
     ) -> Samples:
-        """A part of each file made anew; the rest comes back exactly.
+        """Regenerate a part of each file; the rest is returned unchanged.
 
         Args:
             files: One file or several.
-            spans: The part along time, (from, to) in seconds each.
-            box: The part along the two other axes, [left, top, right, bottom] in elements.
+            spans: Parts along time, each (from, to) in seconds.
+            box: Part along the two other axes, [left, top, right, bottom] in elements.
             mask: A file that is positive (white) in the part.
-            count: How many to make of each file.
-            resample: How often each stretch of `jump` steps is run, see `Filling`.
-            jump: Steps in a stretch.
-            progress: Show a bar.
+            count: Number of results per file.
+            resample: How often each segment of `jump` steps is run, see `Filling`.
+            jump: Number of steps in a segment.
+            progress: Show a progress bar.
             **changes: Keys of the recipe's `sample` section.
         """
         context = self._edit_context(changes)
@@ -181,15 +181,15 @@ class Pipeline:
         progress: bool = False,
         **changes: Any,
     ) -> Samples:
-        """Media that continue for `seconds` where each file ends; the file itself comes back exactly.
+        """Continue each file after its end; the file itself is returned unchanged.
 
         Args:
             files: One file or several.
-            seconds: How much is added along time.
-            count: How many to make of each file.
-            resample: How often each stretch of `jump` steps is run, see `Filling`.
-            jump: Steps in a stretch.
-            progress: Show a bar.
+            seconds: Length that is added along time.
+            count: Number of results per file.
+            resample: How often each segment of `jump` steps is run, see `Filling`.
+            jump: Number of steps in a segment.
+            progress: Show a progress bar.
             **changes: Keys of the recipe's `sample` section.
         """
         context = self._edit_context(changes)
@@ -197,15 +197,15 @@ class Pipeline:
         return self.make(context.recipe, request, progress=progress)
 
     def morph(self, a: str | Path, b: str | Path, count: int = 5, progress: bool = False, **changes: Any) -> Samples:
-        """`count` samples from a to b, both ends included.
+        """Interpolate between two files or two classes, both ends included.
 
         Args:
-            a: A file: it is inverted to its noise by the ODE, and samples start on the arc between two such noises
-                (Heun's method and no guidance unless asked for). Or the name of a class: all samples start from one
-                noise, with mixtures of the two classes as labels.
-            b: The other end.
-            count: How many.
-            progress: Show a bar.
+            a: A file or the name of a class. Files are inverted to noise by the probability-flow ODE, and samples start
+                from the spherical interpolation of the two noises (by default with Heun's method and no guidance).
+                With classes, all samples start from the same noise, and the labels are mixtures of the two.
+            b: The other end, of the same kind.
+            count: Number of samples.
+            progress: Show a progress bar.
             **changes: Keys of the recipe's `sample` section.
         """
         if named_classes(a, b, self.classes):
@@ -218,12 +218,16 @@ class Pipeline:
     # --- from a recipe to samples -------------------------------------------------------------------------------------
 
     def changed(self, changes: dict[str, Any]) -> Recipe:
-        """The recipe with changes to its `sample` section, by name. Raises BadInput for keys that do not exist."""
+        """The recipe with changes to its `sample` section.
+
+        Raises:
+            BadInput: A key does not exist.
+        """
         overrides = [f"sample.{k}={json.dumps(v, ensure_ascii=False, default=_as_json)}" for k, v in changes.items()]
         return self.recipe.merge(overrides) if overrides else self.recipe
 
     def request(self, recipe: Recipe, count: int | None = None, seed: int | None = None) -> SampleRequest:
-        """New samples as the recipe's `sample` section asks for them; another count or seed where given."""
+        """Request new samples according to the recipe's `sample` section; `count` and `seed` override its values."""
         section, context = recipe.sample, self.context
         seed = recipe.sample_seed if seed is None else seed
         rows = condition_rows(context.model, section, section.count if count is None else count)
@@ -235,22 +239,22 @@ class Pipeline:
     def make(
         self, recipe: Recipe, request: SampleRequest, trajectory: bool | int = False, progress: bool = False
     ) -> Samples:
-        """The samples of a request, made as the recipe's `sample` section says."""
+        """Generate the samples of a request with the settings of the recipe's `sample` section."""
         section, spec, method = recipe.sample, self.context.spec, self._method(recipe)
-        shown = TRAJECTORY if trajectory is True else int(trajectory)
-        media, nfe, frames = self._sampler(recipe, method).samples(request, shown, progress)
+        recorded = TRAJECTORY if trajectory is True else int(trajectory)
+        media, nfe, frames = self._sampler(recipe, method).samples(request, recorded, progress)
         settings = {"seed": recipe.sample_seed, "step": self.step, "recipe": recipe.name, **request.facts}
-        settings |= {**_settings(recipe), "calibrated": isinstance(method[0], Stored)}
+        settings |= {**_settings(recipe), "calibrated": isinstance(method[0], StoredPlan)}
         output = None if section.output is None else section.output.build(spec=spec, loop=section.loop)
         return Samples(media, request.conditions, settings, self.parts.modality, frames, nfe, output)
 
     def prepare(self, recipe: Recipe, request: SampleRequest, rows: Rows) -> PreparedRun:
-        """What the run of some rows of a request solves: denoiser with guidance, conditions, start, noise."""
+        """Prepare the run of some rows of a request: guided denoiser, conditions, initial state and noise."""
         sampler = self._sampler(recipe, self._method(recipe))
         return sampler.prepare(request, rows, sampler.batch(request, rows))
 
     def calibration_problem(self, count: int, seed: int = 0, **changes: Any) -> CalibrationProblem:
-        """What calibration solves: `count` starts with their guided denoisers and conditions as `sample` has them."""
+        """The problem for calibration: `count` initial states with the guided denoisers and conditions of `sample`."""
         recipe = self.changed({**changes, "seed": seed})
         request, schedule = self.request(recipe, count), self.context.process.schedule
         sampler = self._sampler(recipe, (recipe.sampler.build(), recipe.sample.timesteps.build()))
@@ -263,7 +267,7 @@ class Pipeline:
         return CalibrationProblem(schedule, tuple(batches))
 
     def check(self) -> None:
-        """Raise BadInput where the recipe's own `sample` section cannot be followed; nothing is sampled."""
+        """Raise BadInput if the recipe's `sample` section is invalid for this model; nothing is sampled."""
         section, schedule, spec = self.recipe.sample, self.context.process.schedule, self.context.spec
         if section.output is not None:
             section.output.build(spec=spec, loop=section.loop)
@@ -277,63 +281,66 @@ class Pipeline:
         return RequestSampler(self.context, recipe, method, self._auxiliary)
 
     def _method(self, recipe: Recipe) -> Method:
-        """The sampler and its timesteps: a calibrated plan where there is one for this number of steps and this
-        guidance, and the recipe's own sampler and timestep spacing were not changed."""
-        section, own, plan = recipe.sample, self.recorded, self.plans.get(recipe.sample.steps)
-        same = recipe.sampler == own.sampler and section.timesteps == own.sample.timesteps
+        """The sampler and its timesteps.
+
+        A calibrated plan is used if there is one for this number of steps and this guidance, and the sampler and the
+        timestep spacing are those of the recorded recipe.
+        """
+        section, recorded, plan = recipe.sample, self.recorded, self.plans.get(recipe.sample.steps)
+        same = recipe.sampler == recorded.sampler and section.timesteps == recorded.sample.timesteps
         if section.calibrated and same and plan is not None and plan.get("guidance") == plain(section.guidance):
-            stored = Stored(from_plain(plan["rows"]))
+            stored = StoredPlan(from_plain(plan["rows"]))
             return stored, stored.ends
         return recipe.sampler.build(), section.timesteps.build()
 
     def _edit_context(self, changes: dict[str, Any]) -> EditContext:
-        """What an edit is given. Calibrated plans are not used: they begin at one level, that of pure noise."""
-        asked = {"calibrated": False, "label": None, "count": 1, **changes}
-        self._move(asked)
-        recipe = self.changed(asked)
+        """The context of an edit. Calibrated plans are not used: they can start at the highest noise level only."""
+        requested = {"calibrated": False, "label": None, "count": 1, **changes}
+        self._move(requested)
+        recipe = self.changed(requested)
         latents = self._sampler(recipe, self._method(recipe)).latents
         return EditContext(self.context, recipe, "label" in changes, latents)
 
     def _class_morph(self, a: str, b: str, count: int, changes: dict[str, Any]) -> tuple[Recipe, SampleRequest]:
-        """Samples of one start and one length with mixtures of two classes."""
-        asked = {**changes, "count": count, "label": [a, b]}
-        self._move(asked)
-        recipe, spec = self.changed(asked), self.context.spec
+        """Request samples with the same initial noise and length, whose labels are mixtures of two classes."""
+        requested = {**changes, "count": count, "label": [a, b]}
+        self._move(requested)
+        recipe, spec = self.changed(requested), self.context.spec
         request = self.request(recipe)
         if spec.rate is not None and recipe.sample.seconds is None and self.context.clip_lengths:
             seconds = (spec.length_of(request.sizes[0]) or 0) / spec.rate
-            recipe = self.changed({**asked, "seconds": seconds})
+            recipe = self.changed({**requested, "seconds": seconds})
             request = self.request(recipe)
         return recipe, between_classes(request, self.model, a, b)
 
     def _move(self, changes: dict[str, Any]) -> None:
-        """Move to the device that is asked for; the key is taken out."""
+        """Move the model to `changes["device"]` if given, and remove the key."""
         if "device" in changes:
             self.to(changes.pop("device"))
 
     @staticmethod
-    def _refuse_unused(recipe: Recipe, asked: Collection[str]) -> None:
-        """Raise BadInput where a list that was asked for holds more than `count` samples can use."""
+    def _refuse_unused(recipe: Recipe, changed: Collection[str]) -> None:
+        """Raise BadInput if a list among the changed keys has more values than there are samples."""
         s = recipe.sample
         listed = {"label": s.label, "seconds": s.seconds, **{f"conditions.{k}": v for k, v in s.conditions.items()}}
         for key, values in listed.items():
-            if isinstance(values, (list, tuple)) and len(values) > s.count and key.split(".")[0] in asked:
+            if isinstance(values, (list, tuple)) and len(values) > s.count and key.split(".")[0] in changed:
                 raise BadInput(
                     f"sample.{key} lists {len(values)} values, and {counted(s.count, 'sample')} cannot use them all: "
-                    f"ask for count={len(values)}"
+                    f"set count={len(values)}"
                 )
 
 
 def _settings(recipe: Recipe) -> dict[str, Any]:
-    """The `sample` section without what stands elsewhere in samples.json."""
-    kept = dict(recipe.resolved()["sample"])
+    """The `sample` section without the keys that samples.json has elsewhere."""
+    settings = dict(recipe.resolved()["sample"])
     for key in ("label", "conditions", "seed", "count", "device"):
-        kept.pop(key, None)
-    return kept
+        settings.pop(key, None)
+    return settings
 
 
 def _as_json(value: Any) -> Any:
-    """Numbers and lists of numpy and torch as Python's own."""
+    """Convert arrays and tensors to Python numbers and lists."""
     if hasattr(value, "tolist"):
         return value.tolist()
-    raise BadInput(f"{value!r} is nothing that a recipe can hold: give names, numbers, lists and mappings")
+    raise BadInput(f"{value!r} cannot be a value in a recipe: give names, numbers, lists or mappings")

@@ -1,4 +1,4 @@
-"""Everything that a sampler solves, before it is solved: denoiser with guidance and edits, start, conditions, noise."""
+"""Prepares a sampling run: wraps the denoiser in guidance and edits, and draws the initial state."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from .finite import FiniteCheck
 
 @dataclass(frozen=True)
 class PreparedRun:
-    """What one batch's run solves.
+    """Everything that the solver needs to sample one batch.
 
     Attributes:
         schedule: The noise schedule.
-        sampler: The method, as the edits left it.
-        levels: From the noisiest to the last; a single level: nothing is solved, the start is the result.
-        denoiser: What the sampler calls: guided, inside the edits. Not called yet.
-        start: (B, C, *spatial), the point at the first level.
+        sampler: The sampling method, after the changes of the edits.
+        levels: Noise levels in decreasing order. With a single level nothing is solved: the start is the result.
+        denoiser: The denoiser that the sampler calls, with guidance and edits.
+        start: Initial state at the first level, (B, C, *spatial).
         conditions: Conditioning of each row.
-        noise: The keyed noise of the batch.
-        edits: They finish the result.
-        finite: Names the first estimate of the network that is not finite; None: nothing is checked.
+        noise: Keyed noise of the batch.
+        edits: Edits that post-process the result.
+        finite: Reports the first non-finite estimate of the network; None: no check.
     """
 
     schedule: Schedule
@@ -45,29 +45,29 @@ class PreparedRun:
     finite: FiniteCheck | None = None
 
     def solve(self, on_step: Callable[[Progress], None] | None = None, requires_grad: bool = False) -> Tensor:
-        """x0 (B, C, *spatial).
+        """Run the sampler and return x0 (B, C, *spatial).
 
         Args:
             on_step: Called at the end of every step.
-            requires_grad: Whether gradients are recorded through the whole run.
+            requires_grad: Record gradients through the whole run.
 
         Raises:
-            BadInput: The network's estimate is not finite.
+            BadInput: An estimate of the network is not finite.
         """
         x = self.start
         if len(self.levels) > 1:
-            # Not inference_mode: a guidance may turn gradients on, since denoisers are differentiable in x.
+            # Not inference_mode: a guidance may need gradients with respect to x.
             with torch.set_grad_enabled(requires_grad):
-                x = self._solved(on_step)
+                x = self._run_sampler(on_step)
         for edit in self.edits:
             x = edit.end(x)
         return x
 
-    def _solved(self, on_step: Callable[[Progress], None] | None) -> Tensor:
+    def _run_sampler(self, on_step: Callable[[Progress], None] | None) -> Tensor:
         args = (self.schedule, self.levels, self.denoiser, self.start, self.conditions, self.noise, on_step)
         try:
             x = self.sampler.solve(*args).x
-        except ArithmeticError:  # an adaptive method has met an estimate that is not finite
+        except ArithmeticError:  # an adaptive method got an estimate that is not finite
             if self.finite is not None:
                 self.finite.check(self.levels)
             raise
@@ -87,29 +87,29 @@ def prepare_run(
     edits: Sequence[Edit] = (),
     start: Tensor | None = None,
 ) -> PreparedRun:
-    """Put guidance and edits around a denoiser and draw the start; nothing is evaluated.
+    """Wrap a denoiser in guidance and edits, and draw the initial state; the network is not evaluated.
 
     Args:
-        denoiser: The network's denoiser.
+        denoiser: The denoiser of the network.
         schedule: The noise schedule.
-        sampler: The method.
-        levels: Where it evaluates, from the noisiest to the last.
+        sampler: The sampling method.
+        levels: Noise levels in decreasing order.
         conditions: Conditioning of each row.
-        noise: The keyed noise of the batch.
-        guidances: They act in turn.
-        edits: They act in turn.
-        start: (B, C, *spatial) at the first level, instead of noise.
+        noise: Keyed noise of the batch.
+        guidances: Guidances, applied in order.
+        edits: Edits, applied in order.
+        start: Initial state at the first level, (B, C, *spatial), instead of noise.
 
     Raises:
-        BadInput: The parts do not go together.
+        BadInput: The components do not fit together.
     """
     parameterization: Any = getattr(denoiser, "parameterization", None)
     if parameterization is not None:
         parameterization.check(levels[0])
     for edit in edits:
-        sampler, levels = edit.course(sampler, schedule, levels)
+        sampler, levels = edit.sampler_and_levels(sampler, schedule, levels)
     for edit in edits:
-        denoiser, conditions = edit.within(denoiser, Run(noise)), edit.conditions(conditions)
+        denoiser, conditions = edit.wrap_network(denoiser, Run(noise)), edit.conditions(conditions)
     denoiser = finite = FiniteCheck(denoiser)
     if guidances:
         denoiser = (guidances[0] if len(guidances) == 1 else Chain(guidances)).wrap(denoiser, Run(noise))
@@ -117,5 +117,5 @@ def prepare_run(
         start = noise.normal("start")
         start = start * expand(levels[0].sigma, start)
     for edit in edits:
-        start, denoiser = edit.start(start, levels[0], noise), edit.around(denoiser, Run(noise))
+        start, denoiser = edit.start(start, levels[0], noise), edit.wrap_guided(denoiser, Run(noise))
     return PreparedRun(schedule, sampler, levels, denoiser, start, conditions, noise, edits, finite)

@@ -1,4 +1,4 @@
-"""Previews of a training run: samples of the averaged weights, as `sonolux sample` makes them."""
+"""Previews during training: samples of the averaged weights, generated as by `sonolux sample`."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from ..training.callbacks import Periodic
 from ..training.run import TrainingRun
 from .pipeline import Pipeline
 
-SHOWN = 64  # samples in a preview at most, as many as a sheet shows
+SHOWN = 64  # maximum number of samples in a preview, that of one sheet
 
 
 class Previews(Periodic):
-    """Draws samples with the recipe's own settings: every `train.preview_every` steps or five times a run.
+    """Samples with the recipe's settings every `train.preview_every` steps, by default five times per run.
 
     Args:
-        recipe: the recipe of the run.
+        recipe: The recipe of the run.
     """
 
     def __init__(self, recipe: Recipe):
@@ -24,7 +24,7 @@ class Previews(Periodic):
         self.count = min(recipe.sample.count, SHOWN)
 
     def check(self, run: TrainingRun) -> None:
-        """Raise BadInput for sample settings that cannot be followed, before training instead of at a preview."""
+        """Raise BadInput before training starts if the sample settings are invalid."""
         Pipeline(run.parts, run.parts.model, 0, torch.device("cpu")).check()
 
     def act(self, run: TrainingRun) -> None:

@@ -1,4 +1,4 @@
-"""What is to be made, sample by sample: conditions, sizes, numbers, and the edits of each batch."""
+"""Sample requests: conditions, sizes and sample numbers, and the edits of each batch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .conditions import Row
 from .lengths import PaddedBatch
 
 Rows = Sequence[int]
-"""Positions of samples in a request."""
+"""Indices of samples in a request."""
 
 Decode = Callable[[Tensor], list[Tensor]]
 """Diffused tensors (B, C, *spatial) of a batch -> media (C, *size)."""
@@ -21,14 +21,14 @@ Decode = Callable[[Tensor], list[Tensor]]
 
 @dataclass
 class SampleRequest:
-    """A list of samples to make. A subclass edits: it overrides `edits`, `media` and `finish`.
+    """Samples to generate. Requests for edits are subclasses that override `edits`, `media` and `finish`.
 
     Attributes:
         conditions: Conditions of each sample: name -> value.
-        sizes: Media elements of each along each axis.
-        numbers: The number of each in the run's seed: samples of one number start from the same noise.
-        masked: Whether lengths were asked for that the network was not trained on; see `lengths.padded_batch`.
-        facts: What samples.json says of the request.
+        sizes: Number of media elements of each sample along each axis.
+        numbers: Sample number of each: samples with the same seed and number start from the same noise.
+        masked: Whether lengths were requested, so that all samples get a mask; see `lengths.padded_batch`.
+        facts: Entries about the request for the settings in samples.json.
     """
 
     conditions: list[Row]
@@ -44,24 +44,24 @@ class SampleRequest:
         return len(self.conditions)
 
     def edits(self, rows: Rows, batch: PaddedBatch) -> list[Edit]:
-        """The edits of a batch of some rows; none for new samples."""
+        """The edits of a batch that contains these rows; none for new samples."""
         return []
 
     def media(self, rows: Rows, z: Tensor, batch: PaddedBatch, decode: Decode) -> list[Tensor]:
-        """The media of a batch of diffused tensors z (B, C, *spatial); `decode` is the codec's way."""
+        """The media of a batch z (B, C, *spatial); `decode` decodes it with the codec."""
         return decode(z)
 
     def finish(self, row: int, media: Tensor) -> Tensor:
-        """What is kept of the media (C, *size) of a row."""
+        """Post-process the media (C, *size) of one row."""
         return media
 
-    def batches(self, most: int, alike: bool) -> Iterator[Rows]:
-        """Rows in batches of at most `most`; alike: of one size, as loops must be."""
-        rows = sorted(range(len(self)), key=lambda i: self.sizes[i] if alike else ())
+    def batches(self, largest: int, same_size: bool) -> Iterator[Rows]:
+        """Rows in batches of at most `largest`; with `same_size` all rows of a batch have one size, as loops need."""
+        rows = sorted(range(len(self)), key=lambda i: self.sizes[i] if same_size else ())
         first = 0
         while first < len(rows):
-            end = min(first + most, len(rows))
-            if alike:
+            end = min(first + largest, len(rows))
+            if same_size:
                 end = next((i for i in range(first, end) if self.sizes[rows[i]] != self.sizes[rows[first]]), end)
             yield rows[first:end]
             first = end

@@ -1,4 +1,4 @@
-"""What was sampled, and how it is saved: files, captions, the denoising trajectory."""
+"""Samples with their conditions and settings, and how they are saved: files, captions, denoising trajectory."""
 
 from __future__ import annotations
 
@@ -16,27 +16,32 @@ LIST, SHEET, TRAJECTORY = "samples.json", "sheet.png", ("trajectory.png", "traje
 
 
 def refuse_if_used(folder: Path, overwrite: bool) -> None:
-    """Raise BadInput where the folder holds samples, unless `overwrite`, or anything else but hidden files."""
-    held = folder.is_dir() and [path.name for path in folder.iterdir() if not path.name.startswith(".")]
-    if held and LIST not in held:
+    """Raise BadInput if the folder contains files other than samples (hidden files excepted), or samples.
+
+    Args:
+        folder: The output folder.
+        overwrite: Whether samples may be replaced.
+    """
+    names = folder.is_dir() and [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+    if names and LIST not in names:
         raise BadInput(f"{folder} exists and holds no samples: name an empty folder with --out")
-    if held and not overwrite:
+    if names and not overwrite:
         raise BadInput(f"{folder} already holds samples: replace them with --overwrite, or name another --out")
 
 
 def clear(folder: Path) -> None:
-    """Remove samples that were saved in the folder: the files that their list names, sheet, trajectory and the list."""
+    """Remove the saved samples in the folder: the files that samples.json lists, sheet, trajectory and samples.json."""
     for name in _saved(folder):
         (folder / name).unlink(missing_ok=True)
 
 
-def strangers(folder: Path) -> list[str]:
-    """Names of what the folder holds beside samples that were saved in it; none where there is no such folder."""
+def other_files(folder: Path) -> list[str]:
+    """Names of the files in the folder that are not saved samples; empty if the folder does not exist."""
     return sorted({path.name for path in folder.iterdir()} - set(_saved(folder))) if folder.is_dir() else []
 
 
 def _saved(folder: Path) -> list[str]:
-    """Files right in this folder, whatever its list says."""
+    """Names of the saved files that exist; entries of the list that point outside the folder are ignored."""
     try:
         listed = [str(row["file"]) for row in json.loads((folder / LIST).read_text(encoding="utf-8"))["samples"]]
     except (OSError, ValueError, KeyError, TypeError):
@@ -46,13 +51,13 @@ def _saved(folder: Path) -> list[str]:
 
 @dataclass(frozen=True)
 class Frame:
-    """One step of the denoising trajectory: media of the first few samples at the end of the step.
+    """One step of the denoising trajectory: the first few samples at the end of the step.
 
     Attributes:
-        step: Steps ended so far.
-        tau: sigma / (alpha + sigma), the mean over the samples (an adaptive sampler has each at its own).
-        noisy: Media of the noisy samples.
-        x0: Media of the estimates of x0.
+        step: Number of completed steps.
+        tau: sigma / (alpha + sigma), averaged over the samples (with an adaptive sampler each has its own level).
+        noisy: The noisy samples, decoded.
+        x0: The estimates of x0, decoded.
     """
 
     step: int
@@ -63,16 +68,16 @@ class Frame:
 
 @dataclass
 class Samples:
-    """What was sampled.
+    """Generated samples.
 
     Attributes:
-        media: One (C, *spatial) tensor a sample, nominally in [-1, 1].
-        conditions: The conditions of each: name -> value.
-        settings: How they were made: seed, sampler, steps, ...
-        modality: Writes them.
-        frames: The denoising trajectory of the first few, if it was asked for.
-        nfe: Evaluations of the denoiser that each took.
-        output: How they are written; None: as the modality does.
+        media: One tensor (C, *spatial) per sample, nominally in [-1, 1].
+        conditions: Conditions of each sample: name -> value.
+        settings: Seed, sampler, steps and other settings of the run.
+        modality: Writes and draws the samples.
+        frames: Denoising trajectory of the first few samples; empty if it was not requested.
+        nfe: Number of denoiser evaluations of each sample.
+        output: Writes the samples; None: the modality writes them.
     """
 
     media: list[Tensor]
@@ -84,14 +89,18 @@ class Samples:
     output: Output | None = None
 
     def __repr__(self) -> str:
-        made = ", ".join(f"{k} {self.settings[k]}" for k in ("recipe", "step", "seed") if k in self.settings)
-        return f"<{len(self)} samples{': ' * bool(made)}{made}>"
+        origin = ", ".join(f"{k} {self.settings[k]}" for k in ("recipe", "step", "seed") if k in self.settings)
+        return f"<{len(self)} samples{': ' * bool(origin)}{origin}>"
 
     def __len__(self) -> int:
         return len(self.media)
 
     def save(self, folder: str | Path) -> list[Path]:
-        """`write`, with one warning where samples were too loud for their files; returns the samples' paths."""
+        """Write as `write` does, and warn once if samples were scaled down to full scale.
+
+        Returns:
+            The paths of the samples.
+        """
         files = self.write(folder)
         scaled = [file for file in files if file.scaled]
         if scaled:
@@ -102,9 +111,12 @@ class Samples:
         return [file.path for file in files]
 
     def write(self, folder: str | Path) -> list[WrittenFile]:
-        """Write every sample, samples.json and a sheet into the folder; returns what was written of each sample.
+        """Write all samples, samples.json and a contact sheet into a folder.
 
-        Files of the same names are replaced, others stay.
+        Files with the same names are replaced; other files are unchanged.
+
+        Returns:
+            One record per sample.
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -124,10 +136,17 @@ class Samples:
     def save_trajectory(self, folder: str | Path) -> list[Path]:
         """Write the denoising trajectory of the first few samples.
 
-        trajectory.png is a strip of noisy samples above estimates of x0, trajectory.gif an animation of the estimates.
+        trajectory.png shows noisy samples above estimates of x0 at about ten steps; trajectory.gif animates the
+        estimates.
+
+        Returns:
+            The two paths.
+
+        Raises:
+            BadInput: The samples have no trajectory.
         """
         if not self.frames:
-            raise BadInput("these samples hold no trajectory: sample with trajectory=True")
+            raise BadInput("these samples have no trajectory: sample with trajectory=True")
         folder = Path(folder)
         shown = len(self.frames[0].x0)
         every = max(1, len(self.frames) // 10)
@@ -144,12 +163,12 @@ class Samples:
 
     @property
     def captions(self) -> list[str]:
-        """The conditions of each, as a short text."""
+        """The conditions of each sample as a short text."""
         return [" ".join(_word(v, " + ") for v in row.values() if v is not None) for row in self.conditions]
 
 
 def _word(value: Any, between: str) -> str:
-    """A value as text; a mixture of classes as its names and weights."""
+    """A value as text; a mixture of classes as names with weights."""
     if isinstance(value, dict):
         return between.join(f"{name} {weight:.3g}" for name, weight in value.items())
     return str(value)

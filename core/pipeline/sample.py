@@ -1,4 +1,4 @@
-"""Makes the samples of a request: batches, guidance, edits, solving, decoding."""
+"""Generates the samples of a request: batches, guidance, edits, solver, decoding."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ from .request import Rows, SampleRequest
 from .result import Frame
 
 Method = tuple[Sampler, TimestepSpacing | Sequence[NoiseLevel]]
-"""A sampler and where it evaluates."""
+"""A sampler and the noise levels at which it evaluates, or the timestep spacing that gives them."""
 
 
 class RequestSampler:
-    """Makes requests as one recipe's `sample` section asks for.
+    """Generates requests with the settings of a recipe's `sample` section.
 
     Args:
         context: The model.
         recipe: Its recipe, with changes to the `sample` section.
         method: The sampler and its timesteps.
-        auxiliary: Opens the models that guidance names.
+        auxiliary: Loads the auxiliary models that guidance names.
     """
 
     def __init__(self, context: ModelContext, recipe: Recipe, method: Method, auxiliary: AuxiliaryModels):
@@ -58,9 +58,18 @@ class RequestSampler:
         return self.recipe.sample_seed
 
     def samples(
-        self, request: SampleRequest, shown: int = 0, progress: bool = False
+        self, request: SampleRequest, recorded: int = 0, progress: bool = False
     ) -> tuple[list[Tensor], list[int], list[Frame]]:
-        """Media and evaluations of each sample, and the denoising trajectory of the first `shown`."""
+        """Generate all samples of a request.
+
+        Args:
+            request: The request.
+            recorded: Number of samples whose denoising trajectory is recorded.
+            progress: Show a progress bar.
+
+        Returns:
+            Media (C, *size) and number of evaluations of each sample, and the denoising trajectory.
+        """
         section, context = self.recipe.sample, self.context
         if section.loop:
             warn_of_padding(context.codec, context.spec, bool(context.clip_lengths))
@@ -71,44 +80,48 @@ class RequestSampler:
             for n, rows in enumerate(request.batches(section.batch, section.loop)):
                 batch = self.batch(request, rows)
                 numbers = [request.numbers[i] for i in rows]
-                decode = partial(self._decoded, numbers, batch)
-                watch = _StepWatch(0 if n else shown, len(rows), frames, decode)
-                z = self._solved(request, rows, batch, watch)
-                made = request.media(rows, z, batch, decode)
-                for i, one, cost in zip(rows, made, watch.nfe, strict=True):
-                    media[i], nfe[i] = request.finish(i, one), cost
+                decode = partial(self._decode, numbers, batch)
+                recorder = _StepRecorder(0 if n else recorded, len(rows), frames, decode)
+                z = self._solve(request, rows, batch, recorder)
+                decoded = request.media(rows, z, batch, decode)
+                for i, sample, evaluations in zip(rows, decoded, recorder.nfe, strict=True):
+                    media[i], nfe[i] = request.finish(i, sample), evaluations
                 done.update(len(rows))
         return media, nfe, frames
 
     def latents(self, request: SampleRequest) -> Tensor:
-        """The result of a request as one batch, not decoded: (B, C, *spatial)."""
+        """Solve a request as one batch, without decoding: (B, C, *spatial)."""
         rows = range(len(request))
-        return self._solved(request, rows, self.batch(request, rows))
+        return self._solve(request, rows, self.batch(request, rows))
 
     def batch(self, request: SampleRequest, rows: Rows) -> PaddedBatch:
-        """The padded batch of some rows. Raises BadInput where the network cannot make samples of such a size."""
+        """The padded batch of some rows.
+
+        Raises:
+            BadInput: The network does not support such a size.
+        """
         context, section = self.context, self.recipe.sample
-        window = context.spec.latent[1:] if section.windows is not None else None  # never larger than was trained
+        window = context.spec.latent[1:] if section.windows is not None else None  # never larger than the training size
         wrap = context.codec.wrap if section.loop else ()
         known, masked = ((), False) if section.loop else (context.clip_lengths, request.masked)  # loops have no padding
         sizes = [request.sizes[i] for i in rows]
         return padded_batch(context.codec, context.model.network, context.spec, sizes, known, masked, window, wrap)
 
     def prepare(self, request: SampleRequest, rows: Rows, batch: PaddedBatch) -> PreparedRun:
-        """What the run of a batch solves: guided denoiser, start, conditions, noise; nothing is evaluated."""
+        """Prepare the run of a batch: guided denoiser, initial state, conditions, noise; nothing is evaluated."""
         context, section = self.context, self.recipe.sample
         edits = _section_edits(context.codec, context.model.network, context.spec, batch, section)
-        numbers, given = [request.numbers[i] for i in rows], [request.conditions[i] for i in rows]
+        numbers, values = [request.numbers[i] for i in rows], [request.conditions[i] for i in rows]
         with torch.no_grad():
-            conditions = embed_rows(context.model, given)
+            conditions = embed_rows(context.model, values)
             if batch.valid is not None:
                 conditions = replace(conditions, valid=batch.valid.to(context.device))
 
             def opener(path: Path) -> Denoiser:
-                other = self.auxiliary.embedded(path, given)
+                other = self.auxiliary.embedded(path, values)
                 run = Run(Noise(self.seed, numbers, batch.shape, context.device))
                 for edit in edits:
-                    other.denoiser = edit.within(other.denoiser, run)
+                    other.denoiser = edit.wrap_network(other.denoiser, run)
                 return other
 
             with autocast(context.device, section.precision):
@@ -123,7 +136,7 @@ class RequestSampler:
                     [*edits, *request.edits(rows, batch)],
                 )
 
-    def _solved(
+    def _solve(
         self,
         request: SampleRequest,
         rows: Rows,
@@ -134,45 +147,45 @@ class RequestSampler:
         with autocast(self.context.device, self.recipe.sample.precision):
             return prepared.solve(on_step)
 
-    def _decoded(self, numbers: Sequence[int], batch: PaddedBatch, z: Tensor) -> list[Tensor]:
-        """Media of z (B, C, *spatial), the first samples of a batch, on the host."""
+    def _decode(self, numbers: Sequence[int], batch: PaddedBatch, z: Tensor) -> list[Tensor]:
+        """Decode z (B, C, *spatial), the first samples of a batch, and move the media to the host."""
         codec = self.context.codec
-        # Networks may compute in bf16; decoding never does.
+        # Networks may compute in bfloat16; decoding is always in float32.
         with torch.autocast(self.context.device.type, enabled=False):
             if self.recipe.sample.loop:
-                made = decode_loops(codec, z.float(), self.seed, numbers[: len(z)])
+                media = decode_loops(codec, z.float(), self.seed, numbers[: len(z)])
             else:
-                made = decode_batch(codec, z.float(), batch.rows(slice(len(z))))
-            return [one.cpu() for one in made]
+                media = decode_batch(codec, z.float(), batch.rows(slice(len(z))))
+            return [sample.cpu() for sample in media]
 
 
-class _StepWatch:
-    """Called where a step ends: counts evaluations, and keeps the denoising trajectory of the first samples.
+class _StepRecorder:
+    """Callback at the end of each step: records the evaluations and the denoising trajectory of the first samples.
 
     Args:
-        shown: Samples of which it is kept.
-        count: Samples of the batch.
-        frames: Where it is kept.
+        recorded: Number of samples whose trajectory is recorded.
+        count: Number of samples in the batch.
+        frames: List to which the frames are appended.
         decode: z of the first samples of the batch -> media.
     """
 
-    def __init__(self, shown: int, count: int, frames: list[Frame], decode: Callable[[Tensor], list[Tensor]]):
-        self.shown, self.frames, self.decode = shown, frames, decode
+    def __init__(self, recorded: int, count: int, frames: list[Frame], decode: Callable[[Tensor], list[Tensor]]):
+        self.recorded, self.frames, self.decode = recorded, frames, decode
         self.nfe: tuple[int, ...] = (0,) * count
 
     def __call__(self, at: Progress) -> None:
         self.nfe = at.nfe
-        if not self.shown or at.x0 is None:
+        if not self.recorded or at.x0 is None:
             return
         level = at.level.on(at.x)
-        scale = (level.alpha**2 + level.sigma**2) ** -0.5  # as the network sees it, so that noise is visible
+        scale = (level.alpha**2 + level.sigma**2) ** -0.5  # unit variance, so that noise is visible
         tau = float(torch.as_tensor(at.level.tau).mean())
-        noisy, x0 = (self.decode(z[: self.shown]) for z in (at.x * scale, at.x0))
+        noisy, x0 = (self.decode(z[: self.recorded]) for z in (at.x * scale, at.x0))
         self.frames.append(Frame(at.step, tau, noisy, x0))
 
 
 def guidances(recipe: Recipe, opener: Callable[[Path], Denoiser]) -> list[Guidance]:
-    """The recipe's guidances; `opener` opens another run for the batch that is sampled."""
+    """Build the recipe's guidances; `opener` loads an auxiliary model for the current batch."""
     specs = recipe.sample.guidance
     listed = specs if isinstance(specs, list) else [] if specs is None else [specs]
     return [component.build(opener=opener) for component in listed]
@@ -181,14 +194,18 @@ def guidances(recipe: Recipe, opener: Callable[[Path], Denoiser]) -> list[Guidan
 def _section_edits(
     codec: Codec, network: nn.Module, spec: MediaSpec, batch: PaddedBatch, section: Sample
 ) -> list[Edit]:
-    """The edits that `sample.loop` and `sample.windows` ask for. Raises BadInput where the network cannot."""
+    """The edits for `sample.loop` and `sample.windows`.
+
+    Raises:
+        BadInput: The network does not support windows.
+    """
     edits: list[Edit] = []
     wrap = codec.wrap if section.loop else ()
     size = spec.latent[1:]
-    if section.windows is not None and any(n > own for n, own in zip(batch.shape[1:], size, strict=True)):
+    if section.windows is not None and any(n > trained for n, trained in zip(batch.shape[1:], size, strict=True)):
         if getattr(network, "positions", 0):
             raise BadInput(
-                "this network was trained with positions, so every window would begin and end like a whole: "
+                "this network was trained with positions, so every window would look like a whole sample: "
                 "leave sample.windows out, or train with network.positions=0"
             )
         edits.append(Windowed(size, section.windows, wrap))

@@ -1,4 +1,4 @@
-"""Plans that were made before: the same sampler, schedule and levels have the same plan."""
+"""A cache of plans: the same sampler, schedule and levels give the same plan."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from .plan import Plan
 if TYPE_CHECKING:
     from .base import Sampler
 
-KEPT = 32  # plans; one of 1000 steps takes about a megabyte
+CAPACITY = 32  # plans; one of 1000 steps takes about a megabyte
 
 _plans: OrderedDict[Hashable, Plan] = OrderedDict()
 _lock = Lock()
 
 
 def cached_plan(sampler: Sampler, schedule: Schedule, levels: Sequence[NoiseLevel]) -> Plan:
-    """`sampler.plan(schedule, levels)`, remembered where levels are numbers and the options can be compared."""
+    """`sampler.plan(schedule, levels)`, cached where levels are numbers and the options are hashable."""
     try:
         key = (_key(sampler), _key(schedule), tuple(_number(v) for a in levels for v in (a.t, a.alpha, a.sigma)))
         hash(key)
-    except TypeError:  # maps, or an option that cannot be compared
+    except TypeError:  # maps, or an option that is not hashable
         return sampler.plan(schedule, levels)
     with _lock:
         if key in _plans:
@@ -38,7 +38,7 @@ def cached_plan(sampler: Sampler, schedule: Schedule, levels: Sequence[NoiseLeve
     plan = sampler.plan(schedule, levels)
     with _lock:
         _plans[key] = plan
-        while len(_plans) > KEPT:
+        while len(_plans) > CAPACITY:
             _plans.popitem(last=False)
     return plan
 
@@ -46,19 +46,23 @@ def cached_plan(sampler: Sampler, schedule: Schedule, levels: Sequence[NoiseLeve
 def _number(value: Number) -> float:
     if isinstance(value, Tensor):
         if value.ndim:
-            raise TypeError("a map is not compared")
+            raise TypeError("maps are not cached")
         return value.item()
     return float(value)
 
 
 def clear_plans() -> None:
-    """Forget every plan: for tests that change a sampler's code."""
+    """Remove every plan from the cache: for tests that change a sampler's code."""
     with _lock:
         _plans.clear()
 
 
 def _key(value: Any) -> Hashable:
-    """A hashable value that is equal for components of the same class and options. Raises TypeError for others."""
+    """A hashable value that is equal for components of the same class and options.
+
+    Raises:
+        TypeError: The value is of another type.
+    """
     if value is None or isinstance(value, (bool, int, float, str, type, FunctionType)):
         return value
     if isinstance(value, (tuple, list)):
@@ -73,4 +77,4 @@ def _key(value: Any) -> Hashable:
 
     if isinstance(value, (Sampler, Schedule)):
         return type(value), tuple((name, _key(v)) for name, v in vars(value).items())
-    raise TypeError(f"{type(value).__name__} has no options that can be compared")
+    raise TypeError(f"{type(value).__name__} has no hashable options")

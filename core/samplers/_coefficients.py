@@ -1,4 +1,4 @@
-"""Coefficients that several samplers share; float64, elementwise, finite at alpha = 0 and at sigma = 0."""
+"""Coefficients used by several samplers; float64, elementwise, finite at alpha = 0 and at sigma = 0."""
 
 from __future__ import annotations
 
@@ -18,19 +18,28 @@ def first_order(
     D: LinearCombination,
     s: PlanLevel,
     t: PlanLevel,
-    kept: Float64,
+    sigma_d: Float64,
     key: Hashable = None,
 ) -> LinearCombination:
-    """From s to t with `kept` (sigma_d) of the old noise: every first-order method, deterministic or not.
+    """From s to t with the share `sigma_d` of the old noise: every first-order method, deterministic or stochastic.
 
     x_t = (sigma_d / sigma_s) x_s + (alpha_t - alpha_s sigma_d / sigma_s) D + sqrt(sigma_t^2 - sigma_d^2) z
 
     No logarithm and no division by alpha: exact at alpha_s = 0 and at sigma_t = 0.
+
+    Args:
+        builder: The plan builder.
+        x: The point at s.
+        D: The estimate of x0 at s.
+        s: The level at which the step starts.
+        t: The level at which it ends.
+        sigma_d: Standard deviation of the part of the old noise that remains, at most sigma_t.
+        key: Key of the new noise z.
     """
-    ratio = kept / s.sigma
-    fresh = root(t.sigma * t.sigma - kept * kept)
+    ratio = sigma_d / s.sigma
+    std = root(t.sigma * t.sigma - sigma_d * sigma_d)
     step = x * ratio + D * (t.alpha - s.alpha * ratio)
-    return step + builder.noise(key) * fresh if some(fresh > 0) else step
+    return step + builder.noise(key) * std if some(std > 0) else step
 
 
 def log_step(s: PlanLevel, t: PlanLevel) -> Float64:

@@ -1,4 +1,4 @@
-"""Moves that several samplers are made of: below the target, forward in noise, Heun's step in rho."""
+"""Operations shared by several samplers: ancestral levels, the forward process, Heun's step in rho."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from .plan import Float64, LinearCombination, PlanBuilder, PlanLevel
 
 
 def damping(eta: Float64, h: Float64) -> Float64:
-    """e^(-eta h): the share of its old noise that the reverse SDE of strength eta keeps; all of it at eta = 0."""
+    """e^(-eta h): the share of the old noise that the reverse SDE of strength eta keeps; 1 at eta = 0."""
     return where(eta == 0, 1.0, np.exp(-eta * h))
 
 
 def below(s: PlanLevel, t: PlanLevel, eta: float) -> PlanLevel:
-    """The level of an ancestral step from s to t before it adds noise: alpha_t, and sigma_d <= sigma_t.
+    """The level of an ancestral step from s to t before noise is added: alpha_t, and sigma_d <= sigma_t.
 
-    sigma_d = sigma_t sqrt(1 - eta^2 (1 - q^2)), q = rho_t / rho_s; alpha_t with sigma_d is no level of the schedule,
-    but x / alpha_t is a point of its curves at rho = sigma_d / alpha_t.
+    sigma_d = sigma_t sqrt(1 - eta^2 (1 - q^2)), q = rho_t / rho_s. (alpha_t, sigma_d) is not a level of the schedule,
+    but x / alpha_t is a point of the ODE at rho = sigma_d / alpha_t.
     """
     q = t.rho * (s.alpha / s.sigma)
     sigma = t.sigma * root(1 - eta * eta * (1 - q * q))
     return PlanLevel(t.t, t.alpha, where(moves(s, t), sigma, t.sigma))
 
 
-def fresh(d: PlanLevel, t: PlanLevel) -> Float64:
-    """The noise that lifts d to t at the same alpha: sqrt(sigma_t^2 - sigma_d^2)."""
+def added_noise(d: PlanLevel, t: PlanLevel) -> Float64:
+    """Standard deviation of the noise from d to t at the same alpha: sqrt(sigma_t^2 - sigma_d^2)."""
     return root(t.sigma * t.sigma - d.sigma * d.sigma)
 
 
@@ -41,9 +41,9 @@ def moves(s: PlanLevel, t: PlanLevel) -> Mask:
 def forward(
     builder: PlanBuilder, x: LinearCombination, a: PlanLevel, b: PlanLevel, key: Hashable, scale: float = 1.0
 ) -> LinearCombination:
-    """From level a up to the noisier b, by the forward process: (alpha_b / alpha_a) x + scale n z.
+    """From level a to the noisier level b by the forward process: (alpha_b / alpha_a) x + scale n z.
 
-    n^2 = sigma_b^2 - (alpha_b / alpha_a)^2 sigma_a^2. Needs alpha_a > 0 where a and b differ.
+    n^2 = sigma_b^2 - (alpha_b / alpha_a)^2 sigma_a^2. Requires alpha_a > 0 where a and b differ.
     """
     ratio = b.alpha / a.alpha
     noise = root(b.sigma * b.sigma - ratio * ratio * (a.sigma * a.sigma))
@@ -57,17 +57,17 @@ def heun(
     t: PlanLevel,
     end: Callable[[LinearCombination, PlanLevel], LinearCombination] | None = None,
 ) -> LinearCombination:
-    """Heun's step of EDM in rho from the point x at s (Karras et al. 2022, algorithm 1).
+    """Heun's step of EDM in rho from the point x at s (Karras et al. 2022, arXiv:2206.00364, algorithm 1).
 
-    x_t = Euler's point + alpha_t (rho_t - rho_s) / 2 (eps_t - eps_s), eps = (x - alpha D) / sigma; Euler's point from
-    alpha_s = 0 and to sigma_t = 0.
+    x_t = x_euler + alpha_t (rho_t - rho_s) / 2 (eps_t - eps_s), eps = (x - alpha D) / sigma; an Euler step from alpha_s
+    = 0 and to sigma_t = 0.
 
     Args:
-        builder: Where the rows are written.
+        builder: The plan builder.
         x: The point at s.
-        s: The level the step starts from.
-        t: The level it goes to.
-        end: What is made of the result, builder.step (the default) or builder.point.
+        s: The level at which the step starts.
+        t: The level at which it ends.
+        end: How the result is recorded: builder.step (the default) or builder.point.
     """
     end, D, falls = end or builder.step, builder.denoise(x), moves(s, t)
     euler = choose(falls, first_order(builder, x, D, s, t, t.sigma), x)

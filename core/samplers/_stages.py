@@ -1,8 +1,8 @@
-"""What single-step methods share: levels inside a step, and the velocity in the bounded time tau.
+"""Shared by single-step methods: levels inside a step, and the velocity in the bounded time tau.
 
 With u = x / (alpha + sigma) and tau = sigma / (alpha + sigma) the probability-flow ODE is du/dtau = v = E[eps - x0 | x]
-on every schedule. tau is bounded, and v = (x - (alpha + sigma) D) / sigma is defined from alpha = 0 on, though not at
-sigma = 0: no stage may lie there.
+on every schedule. tau is bounded, and v = (x - (alpha + sigma) D) / sigma is defined at alpha = 0 but not at sigma = 0,
+so no stage may be at sigma = 0.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ Steps = Iterable[tuple[PlanLevel, PlanLevel]]  # (s, t)
 def on_tau(
     builder: PlanBuilder, steps: Steps, share: Float64 | Callable[[PlanLevel, PlanLevel], Float64]
 ) -> list[PlanLevel]:
-    """For each step the level at tau_s + share (tau_t - tau_s); s itself, to the bit, where s and t are one.
+    """For each step the level at tau_s + share (tau_t - tau_s); exactly s where s and t are equal.
 
     Args:
-        builder: Where the rows are written.
+        builder: The plan builder.
         steps: (s, t) of each step.
-        share: Share of the step in tau, or a function that gives that of a step.
+        share: Fraction of the step in tau, or a function (s, t) -> fraction.
     """
     steps = list(steps)
     shares = [share(s, t) if callable(share) else share for s, t in steps]
@@ -37,10 +37,10 @@ def on_lambda(builder: PlanBuilder, steps: Steps, share: float, else_on_tau: flo
     """For each step the level at lambda_s + share h; in tau where h is infinite (alpha_s = 0, sigma_t = 0).
 
     Args:
-        builder: Where the rows are written.
+        builder: The plan builder.
         steps: (s, t) of each step.
-        share: Share of the step in lambda; a half is the geometric mean of rho_s and rho_t.
-        else_on_tau: Share of the step in tau where that is not defined.
+        share: Fraction of the step in lambda; one half is the geometric mean of rho_s and rho_t.
+        else_on_tau: Fraction of the step in tau where lambda is infinite.
     """
     steps = list(steps)
 
@@ -67,7 +67,7 @@ def drift(x: LinearCombination, s: PlanLevel, t: PlanLevel, v: LinearCombination
 
 
 def _rho_on_tau(s: PlanLevel, t: PlanLevel, share: Float64) -> Float64:
-    """rho at a share of the way in tau, from (1 - tau, tau), both to full precision."""
+    """rho at a fraction of the step in tau, from (1 - tau, tau), both in full precision."""
     data_s, data_t = s.alpha / (s.alpha + s.sigma), t.alpha / (t.alpha + t.sigma)
     return (s.tau + share * (t.tau - s.tau)) / (data_s + share * (data_t - data_s))
 
@@ -75,7 +75,7 @@ def _rho_on_tau(s: PlanLevel, t: PlanLevel, share: Float64) -> Float64:
 def _between(
     builder: PlanBuilder, steps: Sequence[tuple[PlanLevel, PlanLevel]], rhos: list[Float64]
 ) -> list[PlanLevel]:
-    """The schedule's levels at rho; an element whose level stays keeps exactly that."""
+    """The schedule's levels at rho; an element whose level does not change keeps exactly this level."""
     stays = [(s.alpha == t.alpha) & (s.sigma == t.sigma) for s, t in steps]
     made = builder.levels_of_rho([where(own, 1.0, rho) for own, rho in zip(stays, rhos, strict=True)])
     return [s.where(own, m) for own, (s, _), m in zip(stays, steps, made, strict=True)]

@@ -1,20 +1,20 @@
-"""What a sampler is: schedule and levels -> a plan, which one loop runs.
+"""Base class of samplers: schedule and levels -> a plan, which one loop runs.
 
 A sampler is written like the algorithm of its paper, on symbols:
 
     x = builder.start()
     for s, t in builder.pairs():                       # level s -> level t
-        D = builder.denoise(x)                         # an estimate of x0, evaluated at x's own level
+        D = builder.denoise(x)                         # an estimate of x0, evaluated at the level of x
         x = builder.step((t.sigma / s.sigma) * x + (t.alpha - s.alpha * t.sigma / s.sigma) * D, t)
 
-`builder` records rows x_i = sum_j a_j x_j + sum_j b_j D_j + sum_k n_k z_k. The coefficients are float64 numbers
-that are known before the first call of the network; the loop (solver.py) only adds tensors.
+`builder` records rows x_i = sum_j a_j x_j + sum_j b_j D_j + sum_k n_k z_k. The coefficients are float64 numbers that
+are known before the first call of the network; the loop (solver.py) only adds tensors.
 
 While a plan is built, the fields of a level are numpy's float64: numbers, or arrays (B,) or (B, 1, *spatial) where
 levels differ within a batch. Write samplers with numpy's functions, and with `where` and `combination.where(mask)`
-instead of `if`, and both work. A constant map then gives bit for bit what the number gives, provided that only
-+, -, *, /, np.sqrt, np.exp, np.expm1, np.log and np.log1p are used (`a * a` instead of `a**2`: powers round differently
-for arrays). An element of a map whose level stays keeps its value.
+instead of `if`; then both cases work. A constant map gives bit for bit the result of the number if only +, -, *, /,
+np.sqrt, np.exp, np.expm1, np.log and np.log1p are used (`a * a` instead of `a**2`: powers are rounded differently for
+arrays). An element of a map whose level does not change keeps its value.
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ __all__ = [
 
 
 class Sampler(ABC):
-    """A solver of the reverse process. It holds options only: `plan` is a pure function of schedule and levels.
+    """A solver of the reverse process. It stores options only: `plan` is a pure function of schedule and levels.
 
     Attributes:
-        order: Order of convergence of the deterministic method: the error falls as step^order; None: stochastic.
-        stochastic: Whether it draws noise on the way.
-        keeps_marginal: Whether a perfect estimate of x0 gives every point its level's sigma of noise; False for a
-            method that by design does not.
-        adaptive: Whether `solve` chooses the levels between the first and the last as it goes; `plan` is then the
-            method's step on levels that are given.
-        converges: Whether its results on an exact denoiser tend to the data as steps grow; False for a method for
-            distilled networks, whose output is a sample and not a mean.
+        order: Order of convergence of a deterministic method: the error is O(step^order); None: stochastic.
+        stochastic: Whether the sampler draws noise after the start.
+        keeps_marginal: Whether, with exact estimates of x0, every point has noise of standard deviation sigma; False
+            for a method that does not by design.
+        adaptive: Whether `solve` chooses the levels between the first and the last during the run; `plan` then applies
+            the method's step on given levels.
+        converges: Whether the results with an exact denoiser converge to the data distribution as the number of steps
+            grows; False for methods for distilled networks, whose output is a sample and not a mean.
     """
 
     order: int | None = None
@@ -62,10 +62,14 @@ class Sampler(ABC):
 
     @abstractmethod
     def plan(self, schedule: Schedule, levels: Sequence[NoiseLevel]) -> Plan:
-        """The rows for these levels (falling, usually ending clean).
+        """The plan for these levels (decreasing noise, usually ending at clean data).
+
+        Args:
+            schedule: The noise schedule.
+            levels: Levels that the sampler visits.
 
         Raises:
-            BadInput: The levels do not suit the method.
+            BadInput: The levels are not valid for this method.
         """
 
     def solve(
@@ -87,37 +91,43 @@ class Sampler(ABC):
             x: (B, C, *spatial), a point at levels[0].
             conditions: The conditions of each row.
             noise: The keyed noise of the batch, or a mapping key -> (B, C, *spatial) of noises drawn before.
-            on_step: Called where a step ends.
+            on_step: Called at the end of each step.
+
+        Returns:
+            The last point and the number of evaluations.
         """
         conditions = Conditioning() if conditions is None else conditions
         return self.integrate(schedule, levels, Inputs(denoiser, x, conditions, noise, on_step))
 
     def integrate(self, schedule: Schedule, levels: Sequence[NoiseLevel], inputs: Inputs) -> Solution:
-        """What `solve` does: makes the plan, or takes it from the cache, and runs it. Adaptive methods override it."""
+        """Implementation of `solve`: builds the plan or takes it from the cache, and runs it.
+
+        Adaptive methods override it.
+        """
         plan = cached_plan(self, schedule, levels)
         x = run(plan, inputs.denoiser, inputs.x, inputs.conditions, inputs.noise, inputs.on_step)
         return Solution(x, (plan.nfe,) * len(x))
 
 
 class PlannedSampler(Sampler):
-    """A sampler that is written on a plan builder."""
+    """A sampler that is written with a plan builder."""
 
     @abstractmethod
     def draft(self, builder: PlanBuilder) -> None:
-        """Write the method's rows: `builder.start`, then one `builder.step` for every pair of levels."""
+        """Write the method's rows: `builder.start`, then one `builder.step` per pair of levels."""
 
     def plan(self, schedule: Schedule, levels: Sequence[NoiseLevel], rising: bool = False) -> Plan:
-        """The rows for these levels.
+        """The plan for these levels.
 
         Args:
             schedule: The noise schedule.
-            levels: Falling levels, usually ending clean.
-            rising: Whether the levels rise instead: from data to noise.
+            levels: Levels of decreasing noise, usually ending at clean data.
+            rising: Whether the noise increases instead: from data to noise.
 
         Raises:
-            BadInput: The levels do not fall (or rise) strictly, or do not suit the method.
+            BadInput: The levels are not strictly decreasing (or increasing), or are not valid for this method.
         """
-        with np.errstate(all="ignore"):  # infinite h at alpha = 0 and sigma = 0: each method says what it does there
+        with np.errstate(all="ignore"):  # h is infinite at alpha = 0 and sigma = 0: each method handles it
             builder = PlanBuilder(schedule, levels, rising)
             self.draft(builder)
             return builder.finish()

@@ -1,6 +1,9 @@
-"""DDIM with eta (Song et al. 2021, arXiv:2010.02502, eq. 12 and 16), in x0 space.
+"""DDIM (Song et al. 2021, arXiv:2010.02502, eq. 12 and 16), in x0 space.
 
-eta = 0 is the deterministic method, which is also Euler's step on VE, EDM and flow; eta = 1 is ancestral sampling.
+x_t = alpha_t D + sqrt(sigma_t^2 - n^2) eps + n z, n = eta times the posterior's standard deviation
+
+eta = 0 is the deterministic method, which equals Euler's method on VE, EDM and rectified flow; eta = 1 is ancestral
+sampling (DDPM).
 """
 
 from __future__ import annotations
@@ -12,11 +15,13 @@ from .base import PlanBuilder, PlannedSampler
 
 
 class DDIM(PlannedSampler):
-    """DDIM: a first-order step that keeps sigma_d of its noise and draws the rest anew.
+    """DDIM: a first-order step that keeps the share sigma_d of the old noise and draws the rest.
 
+    x_t = (sigma_d / sigma_s) x_s + (alpha_t - alpha_s sigma_d / sigma_s) D + sqrt(sigma_t^2 - sigma_d^2) z,
     sigma_d = sigma_t sqrt(1 - eta^2 (1 - q^2)), q = sigma_t alpha_s / (alpha_t sigma_s)
 
-    eta: share of fresh noise: 0 deterministic, 1 ancestral
+    Args:
+        eta: Share of new noise: 0 is deterministic, 1 is ancestral.
     """
 
     def __init__(self, eta: float = 0.0):
@@ -29,5 +34,5 @@ class DDIM(PlannedSampler):
         x = builder.start()
         for i, (s, t) in enumerate(builder.pairs()):
             q = t.sigma * s.alpha / (t.alpha * s.sigma)
-            kept = t.sigma * root(1 - self.eta * self.eta * (1 - q * q))
-            x = builder.step(first_order(builder, x, builder.denoise(x), s, t, kept, ("step", i)), t)
+            sigma_d = t.sigma * root(1 - self.eta * self.eta * (1 - q * q))
+            x = builder.step(first_order(builder, x, builder.denoise(x), s, t, sigma_d, ("step", i)), t)

@@ -1,4 +1,7 @@
-"""DDPM: the ancestral sampler, step by step through the posterior (Ho et al. 2020, arXiv:2006.11239, eq. 6 and 7)."""
+"""DDPM: ancestral sampling from the posterior (Ho et al. 2020, arXiv:2006.11239, algorithm 2, eq. 6 and 7).
+
+x_t ~ q(x_t | x_s, x0 = D), a Gaussian whose mean is a combination of x_s and D
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,15 @@ from .base import PlanBuilder, PlannedSampler
 
 
 class DDPM(PlannedSampler):
-    """DDPM: a draw from the posterior q(x_t | x_s, x0 = D) at every step.
+    """DDPM: a sample of the posterior q(x_t | x_s, x0 = D) at every step.
 
-    In the first-order form sigma_d = sigma_t q with q = sigma_t alpha_s / (alpha_t sigma_s); a = alpha_s / alpha_t:
-    small: variance (sigma_t / sigma_s)^2 (sigma_s^2 - a^2 sigma_t^2), the posterior's: the marginal is kept
-    large: variance sigma_s^2 - a^2 sigma_t^2, the forward step's: an upper bound, noisier than the marginal
+    As a first-order step: sigma_d = sigma_t q with q = sigma_t alpha_s / (alpha_t sigma_s). With a = alpha_s / alpha_t,
+    the variance of the new noise is
+    small: (sigma_t / sigma_s)^2 (sigma_s^2 - a^2 sigma_t^2), the variance of the posterior: keeps the marginal
+    large: sigma_s^2 - a^2 sigma_t^2, the variance of the forward step: an upper bound, noisier than the marginal
 
-    variance: small or large
+    Args:
+        variance: `small` or `large`.
     """
 
     stochastic = True
@@ -31,12 +36,12 @@ class DDPM(PlannedSampler):
         x = builder.start()
         for i, (s, t) in enumerate(builder.pairs()):
             D = builder.denoise(x)
-            kept = t.sigma * (t.sigma * s.alpha / (t.alpha * s.sigma))
+            sigma_d = t.sigma * (t.sigma * s.alpha / (t.alpha * s.sigma))
             if self.variance == "small":
-                x = builder.step(first_order(builder, x, D, s, t, kept, ("step", i)), t)
+                x = builder.step(first_order(builder, x, D, s, t, sigma_d, ("step", i)), t)
                 continue
-            ratio = kept / s.sigma
-            back = s.alpha / t.alpha * t.sigma
-            fresh = root(s.sigma * s.sigma - back * back)
-            fresh = where(t.sigma > 0, fresh, 0.0)  # the last step adds no noise
-            x = builder.step(x * ratio + D * (t.alpha - s.alpha * ratio) + builder.noise(("step", i)) * fresh, t)
+            ratio = sigma_d / s.sigma
+            sigma_back = s.alpha / t.alpha * t.sigma
+            std = root(s.sigma * s.sigma - sigma_back * sigma_back)
+            std = where(t.sigma > 0, std, 0.0)  # the last step adds no noise
+            x = builder.step(x * ratio + D * (t.alpha - s.alpha * ratio) + builder.noise(("step", i)) * std, t)

@@ -1,7 +1,9 @@
 """DEIS (Zhang and Chen 2023, arXiv:2204.13902, eq. 14 and 15) with polynomials in log rho, rho = sigma / alpha.
 
+x_t = alpha_t (x_s / alpha_s + sum_j C_j eps_j), C_j = int_(rho_s)^(rho_t) l_j(log rho) drho
+
 In y = x / alpha the probability-flow ODE is dy/drho = eps(y, rho). The noise estimates are extrapolated by a polynomial
-in log rho, in which they vary evenly, and that is integrated exactly over rho.
+in log rho, where they vary smoothly, and the polynomial is integrated exactly over rho.
 """
 
 from __future__ import annotations
@@ -21,14 +23,16 @@ _SERIES = 24  # terms; at h < 1 the rest is below 1e-24
 
 
 class DEIS(PlannedSampler):
-    """DEIS: noise estimates extrapolated in log rho and integrated exactly in rho; one evaluation a step.
+    """DEIS: noise estimates extrapolated in log rho, integrated exactly in rho; one evaluation per step.
 
-    x_t = alpha_t (x_s / alpha_s + sum_j C_j eps_j), C_j = int_(rho_s)^(rho_t) l_j(log rho) drho with l_j the Lagrange
-    polynomials in log rho, eps = (x - alpha D) / sigma. The order rises with the history. From alpha_s = 0, where rho
-    is infinite, the step is of first order, and that estimate does not count later; the integral to sigma_t = 0 is
-    finite and the step of full order.
+    x_t = alpha_t (x_s / alpha_s + sum_j C_j eps_j), C_j = int_(rho_s)^(rho_t) l_j(log rho) drho, where l_j are the
+    Lagrange polynomials in log rho and eps = (x - alpha D) / sigma.
 
-    order: estimates a step is made from, 1 to 3, which is the order of convergence
+    The order grows with the number of stored estimates. A step from alpha_s = 0, where rho is infinite, is of first
+    order, and its estimate is not used later. The integral to sigma_t = 0 is finite, so the last step has full order.
+
+    Args:
+        order: Number of estimates in a step, 1 to 3; equals the order of convergence.
     """
 
     def __init__(self, order: int = 3):
@@ -49,9 +53,9 @@ class DEIS(PlannedSampler):
 
 
 def _gammas(h: Float64, count: int) -> list[Float64]:
-    """[int_0^h q^k e^-q dq for k < count], the integrals of q^k over rho / rho_s = e^-q; k! at h = inf.
+    """[int_0^h q^k e^-q dq for k < count]: the integrals of q^k over rho / rho_s = e^-q; k! at h = inf.
 
-    Where k! - e^-h h^k (...) would cancel, e^-h h^(k + 1) / (k + 1) (1 + h / (k + 2) (1 + h / (k + 3) (...))).
+    Where k! - e^-h h^k (...) would cancel: e^-h h^(k + 1) / (k + 1) (1 + h / (k + 2) (1 + h / (k + 3) (...))).
     """
     made = [-np.expm1(-h)]
     for k in range(1, count):

@@ -1,7 +1,9 @@
-"""DPM-2: the midpoint rule in rho, its midpoint in log rho; k-diffusion's `sample_dpm_2` on every schedule.
+"""DPM-2: the midpoint rule in rho = sigma / alpha; k-diffusion's `sample_dpm_2`, here on every schedule.
+
+x_t / alpha_t = x_s / alpha_s + (rho_t - rho_s) eps_m, rho_m = sqrt(rho_s rho_t)
 
 The midpoint is that of DPM-Solver-2 (Lu et al. 2022, arXiv:2206.00927, algorithm 1); the step is Euler's in rho, as in
-Karras et al. 2022 (arXiv:2206.00364, algorithm 1), with the slope found there.
+Karras et al. 2022 (arXiv:2206.00364, algorithm 1), with the slope at the midpoint.
 """
 
 from __future__ import annotations
@@ -13,11 +15,13 @@ from .base import PlanBuilder, PlannedSampler
 
 
 class DPM2(PlannedSampler):
-    """DPM-2: a whole step in rho with the noise eps found at the geometric mean of rho; second order.
+    """DPM-2: a step in rho with the noise estimate at the geometric mean of rho; second order.
 
-    x_t / alpha_t = x_s / alpha_s + (rho_t - rho_s) eps_m, eps_m = (x_m - alpha_m D_m) / sigma_m at Euler's point at
-    rho_m = sqrt(rho_s rho_t). Two evaluations a step, and one where there is no such mean and Euler's step stands: from
-    alpha_s = 0 and to sigma_t = 0.
+    x_t / alpha_t = x_s / alpha_s + (rho_t - rho_s) eps_m, eps_m = (x_m - alpha_m D_m) / sigma_m, where x_m is the
+    result of an Euler step to rho_m = sqrt(rho_s rho_t).
+
+    Two evaluations per step. Steps from alpha_s = 0 or to sigma_t = 0, where the geometric mean does not exist, are
+    Euler steps with one evaluation.
     """
 
     order = 2

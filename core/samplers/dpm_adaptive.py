@@ -1,10 +1,12 @@
-"""DPM-Solver with adaptive steps: DPM-Solver-12 and -23 (Lu et al. 2022, arXiv:2206.00927), on estimates of x0.
+"""DPM-Solver-12 and -23 with adaptive steps (Lu et al. 2022, arXiv:2206.00927), on estimates of x0.
 
-Two solutions of neighbouring orders share their evaluations; their difference is the error of the lower one. A step is
-accepted where that error is small, and the next one's length follows from it, as in k-diffusion's `sample_dpm_adaptive`
-(the controller: Soderlind 2003, "Digital filters in adaptive time-stepping"). Here every sample has an error, a step
-length and levels of its own, so that it does not depend on the batch. On estimates of x0 the formulas are those of
-DPM-Solver++ (Lu et al. 2022, arXiv:2211.01095), 1, 2S and 3S.
+error = || (x_high - x_low) / max(atol, rtol |x|) ||_rms
+
+Two solutions of neighbouring orders share their evaluations; their difference estimates the error of the lower order. A
+step is accepted where this error is small, and it determines the length of the next step, as in k-diffusion's
+`sample_dpm_adaptive` (the controller: Soderlind 2003, "Digital filters in adaptive time-stepping"). Every sample has
+its own error, step length and levels, so the result does not depend on the batch. On estimates of x0 the formulas are
+those of DPM-Solver++ (Lu et al. 2022, arXiv:2211.01095), 1, 2S and 3S.
 """
 
 from __future__ import annotations
@@ -28,22 +30,23 @@ from .solver import Inputs, Progress, Solution, points
 
 
 class DPMAdaptive(PlannedSampler):
-    """DPM-Solver-12 or -23 with a step length for every sample, so that its error stays within the tolerances.
+    """DPM-Solver-12 or -23 with a step length per sample that keeps its error within the tolerances.
 
-    Of `levels` only the first and the last count (a recipe's `steps` and `spacing` in between do not). A step takes
-    `order` evaluations, one less after a rejection. Steps are shares of the way in tau, so the solution may start at
-    alpha = 0 and end at sigma = 0; there, where lambda is infinite, the pair is a Runge-Kutta pair in tau of the same
-    orders: Euler and midpoint, or midpoint and Ralston's method of third order. The errors are read by the host once a
-    trial step. A guidance that remembers earlier estimates sees those of rejected steps as well.
+    Only the first and the last of `levels` are used (a recipe's `steps` and `timesteps` have no effect between them). A
+    step takes `order` evaluations, one fewer after a rejected step. Steps are fractions of the interval in tau, so the
+    solution may start at alpha = 0 and end at sigma = 0. There, where lambda is infinite, the pair is a Runge-Kutta
+    pair in tau of the same orders: Euler and midpoint, or midpoint and Ralston's third-order method. The errors are
+    copied to the host once per trial step. A guidance that stores earlier estimates also sees those of rejected steps.
 
-    order:     2 (pair of orders 1 and 2) or 3 (2 and 3)
-    rtol:      error allowed in a step relative to |x| / (alpha + sigma)
-    atol:      error allowed in a step in units of the data's deviation
-    first:     first step tried, as a share of the way in tau
-    p:         proportional part of the controller; above 0 step lengths vary more smoothly
-    i:         integral part of the controller
-    safety:    a step is rejected if the next one would have to be shorter than this share of it
-    trials:    trial steps after which the tolerances count as out of reach
+    Args:
+        order: 2 (pair of orders 1 and 2) or 3 (orders 2 and 3).
+        rtol: Error allowed per step relative to |x| / (alpha + sigma).
+        atol: Error allowed per step in units of the data's standard deviation.
+        first: Length of the first trial step, as a fraction of the interval in tau.
+        p: Proportional coefficient of the controller; above 0 step lengths vary more smoothly.
+        i: Integral coefficient of the controller.
+        safety: A step is rejected if the next step would be shorter than this fraction of it.
+        trials: Largest number of trial steps; then the tolerances count as unreachable.
     """
 
     adaptive = True
@@ -64,7 +67,9 @@ class DPMAdaptive(PlannedSampler):
         if rtol < 0 or atol <= 0:
             raise BadInput(f"dpm_adaptive needs rtol of at least 0 and atol above 0, not {rtol} and {atol}")
         if not 0 < first <= 1:
-            raise BadInput(f"dpm_adaptive's first step is a share of the way, above 0 and at most 1, not {first}")
+            raise BadInput(
+                f"dpm_adaptive's first step is a fraction of the interval in tau, above 0 and at most 1, not {first}"
+            )
         if p < 0 or i <= 0:
             raise BadInput(f"dpm_adaptive's controller needs p of at least 0 and i above 0, not {p} and {i}")
         if not 0 < safety < 1:
@@ -81,13 +86,13 @@ class DPMAdaptive(PlannedSampler):
     def pair(
         self, builder: PlanBuilder, x: LinearCombination, s: PlanLevel, t: PlanLevel
     ) -> tuple[LinearCombination, LinearCombination]:
-        """Two solutions at t from x at s that share their evaluations: of order `order` - 1, and of `order`."""
+        """Two solutions at t from x at s that share their evaluations: of orders `order` - 1 and `order`."""
         return (_pair_12 if self.order == 2 else _pair_23)(builder, x, s, t)
 
     def integrate(self, schedule: Schedule, levels: Sequence[NoiseLevel], inputs: Inputs) -> Solution:
-        """From levels[0] to levels[-1] within the tolerances; draws no noise.
+        """Solve from levels[0] to levels[-1] within the tolerances; draws no noise.
 
-        `on_step` is called after every trial step that some sample accepted.
+        `on_step` is called after every trial step that at least one sample accepted.
 
         Raises:
             BadInput: The tolerances are not reached in `trials` trial steps.
@@ -96,19 +101,24 @@ class DPMAdaptive(PlannedSampler):
         denoiser, x, conditions, on_step = inputs.denoiser, inputs.x, inputs.conditions, inputs.on_step
         path = _Path(PlanBuilder(schedule, levels))
         control = _Control(self, len(x))
-        nfe, steps, begun = torch.zeros(len(x), dtype=torch.long), 0, None
+        nfe, steps, first_estimate = torch.zeros(len(x), dtype=torch.long), 0, None
         for _ in range(self.trials):
             s, t = path.at(control.done), path.at(control.aim)
-            if begun is None:
-                begun = denoiser.denoise(x, s.exact(x), conditions)
+            if first_estimate is None:
+                first_estimate = denoiser.denoise(x, s.exact(x), conditions)
                 nfe += control.moved & control.running
-            low, high, x0 = self._trial(schedule, s, t, _Begun(denoiser, begun), x, conditions)
+            low, high, x0 = self._trial(schedule, s, t, _KnownFirst(denoiser, first_estimate), x, conditions)
             nfe += (self.pair_order - 1) * control.running
             error = self._error(low, high, x, path, (s, t), conditions)
             accepted = control.judge(error.double().cpu())
             if bool(accepted.any()):
-                kept = accepted.to(x.device).reshape(-1, *[1] * (x.ndim - 1))
-                x, x0, begun, steps = torch.where(kept, high, x), torch.where(kept, x0, begun.x0), None, steps + 1
+                accepted_map = accepted.to(x.device).reshape(-1, *[1] * (x.ndim - 1))
+                x, x0, first_estimate, steps = (
+                    torch.where(accepted_map, high, x),
+                    torch.where(accepted_map, x0, first_estimate.x0),
+                    None,
+                    steps + 1,
+                )
                 if on_step is not None:
                     on_step(Progress(steps, None, path.at(control.done), x, x0, tuple(nfe.tolist())))
                 if not bool(control.running.any()):
@@ -118,7 +128,7 @@ class DPMAdaptive(PlannedSampler):
     def _trial(
         self, schedule: Schedule, s: NoiseLevel, t: NoiseLevel, denoiser: Denoiser, x: Tensor, conditions: Conditioning
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Both solutions at t, and the latest estimate."""
+        """Both solutions at t, and the last estimate of x0."""
         builder = PlanBuilder(schedule, [s, t])
         with np.errstate(all="ignore"):
             low, high = self.pair(builder, builder.start(), *builder.levels)
@@ -137,7 +147,7 @@ class DPMAdaptive(PlannedSampler):
         ends: tuple[NoiseLevel, NoiseLevel],
         conditions: Conditioning,
     ) -> Tensor:
-        """(B,): |x_high - x_low| over what is allowed, root mean square over a sample's valid elements that move."""
+        """(B,): |x_high - x_low| / tolerance, root mean square over a sample's valid elements whose level changes."""
         before, after = (1 / expand(level.alpha + level.sigma, x) for level in ends)
         low, high, x = low.detach() * after, high.detach() * after, x.detach() * before
         allowed = (self.rtol * torch.maximum(low.abs(), x.abs())).clamp(min=self.atol)
@@ -149,29 +159,29 @@ class DPMAdaptive(PlannedSampler):
 
 
 class _Path:
-    """The levels from the first to the last, by the share of the way in tau, (B,), that each sample has gone."""
+    """The level of each sample after a fraction (B,) of the interval in tau from the first to the last level."""
 
     def __init__(self, builder: PlanBuilder):
         self.builder, self.first, self.last = builder, builder.levels[0], builder.levels[-1]
         self.moves = torch.as_tensor(self.first.tau != self.last.tau)
 
-    def at(self, share: Tensor) -> NoiseLevel:
-        gone = share.reshape(-1, *[1] * (self.moves.ndim - 1)).numpy()
+    def at(self, fractions: Tensor) -> NoiseLevel:
+        fraction = fractions.reshape(-1, *[1] * (self.moves.ndim - 1)).numpy()
         with np.errstate(all="ignore"):
-            (inner,) = on_tau(self.builder, [(self.first, self.last)], gone)
+            (inner,) = on_tau(self.builder, [(self.first, self.last)], fraction)
         fields = zip(*((a.t, a.alpha, a.sigma) for a in (self.first, self.last, inner)), strict=True)
-        return PlanLevel(*(np.where(gone == 0, a, np.where(gone == 1, b, c)) for a, b, c in fields)).plain()
+        return PlanLevel(*(np.where(fraction == 0, a, np.where(fraction == 1, b, c)) for a, b, c in fields)).plain()
 
 
 class _Control:
-    """Where each sample is, and the next step it tries: shares of the way, (B,) float64 on the host."""
+    """The position and next trial step of each sample, as fractions of the interval: (B,) float64 on the host."""
 
     def __init__(self, options: DPMAdaptive, count: int):
         self.options = options
         self.done = torch.zeros(count, dtype=torch.float64)
         self.step = torch.full_like(self.done, options.first)
-        self.before: Tensor | None = None  # log of the inverse error of the last step that was accepted
-        self.moved = torch.ones(count, dtype=torch.bool)  # whether a sample is at a new point
+        self.before: Tensor | None = None  # log of the inverse error of the last accepted step
+        self.moved = torch.ones(count, dtype=torch.bool)  # samples whose last step was accepted
 
     @property
     def running(self) -> Tensor:
@@ -179,27 +189,27 @@ class _Control:
 
     @property
     def aim(self) -> Tensor:
-        """Where the next step ends; a rest of less than a hundredth of a step is made part of it."""
+        """End of the next step; a remainder below a hundredth of a step is merged into the step."""
         return torch.where(self.done + 1.01 * self.step >= 1, 1.0, self.done + self.step)
 
     def judge(self, error: Tensor) -> Tensor:
-        """Which samples accept their step, (B,); sets the next one."""
+        """Which samples accept their step, (B,); also sets the length of the next step."""
         if not bool(torch.isfinite(error[self.running]).all()):
-            raise ArithmeticError("dpm_adaptive met an estimate that is not finite")
-        own, aim = self.options, self.aim
+            raise ArithmeticError("dpm_adaptive received an estimate that is not finite")
+        options, aim = self.options, self.aim
         now = -torch.log(error + 1e-8)
         before = now if self.before is None else self.before
-        factor = torch.exp(((own.p + own.i) * now - own.p * before) / own.pair_order)
+        factor = torch.exp(((options.p + options.i) * now - options.p * before) / options.pair_order)
         factor = 1 + torch.atan(factor - 1)
-        self.moved = self.running & (factor >= own.safety)
+        self.moved = self.running & (factor >= options.safety)
         self.step = (aim - self.done) * factor
         self.before = torch.where(self.moved, now, before)
         self.done = torch.where(self.moved, aim, self.done)
         return self.moved
 
 
-class _Begun:
-    """A denoiser whose first estimate is known: a step that is tried again starts from the same one."""
+class _KnownFirst:
+    """A denoiser whose first estimate is known: a repeated trial step starts from the same estimate."""
 
     def __init__(self, denoiser: Denoiser, first: Estimate):
         self.denoiser, self.first = denoiser, [first]
@@ -211,7 +221,7 @@ class _Begun:
 def _pair_12(
     builder: PlanBuilder, x: LinearCombination, s: PlanLevel, t: PlanLevel
 ) -> tuple[LinearCombination, LinearCombination]:
-    """DPM-Solver++-1 and -2S with its estimate half-way; in tau, Euler and the midpoint rule."""
+    """DPM-Solver++-1 and -2S with the estimate at the middle of the step; in tau, Euler and the midpoint rule."""
     D, m = builder.denoise(x), on_lambda(builder, [(s, t)], 1 / 2, else_on_tau=1 / 2)[0]
     low = first_order(builder, x, D, s, t, t.sigma)
     x_m = builder.point(first_order(builder, x, D, s, m, m.sigma), m)
@@ -223,7 +233,7 @@ def _pair_12(
 def _pair_23(
     builder: PlanBuilder, x: LinearCombination, s: PlanLevel, t: PlanLevel
 ) -> tuple[LinearCombination, LinearCombination]:
-    """DPM-Solver++-2S with its estimate at a third, and -3S; in tau, the midpoint rule and Ralston's third order."""
+    """DPM-Solver++-2S with the estimate at a third of the step, and -3S; in tau, midpoint and Ralston's third order."""
     m, n = (on_lambda(builder, [(s, t)], r, else_on_tau=c)[0] for r, c in ((1 / 3, 1 / 2), (2 / 3, 3 / 4)))
     D, first = builder.denoise(x), first_order(builder, x, builder.denoise(x), s, t, t.sigma)
     x_m = builder.point(first_order(builder, x, D, s, m, m.sigma), m)
@@ -243,5 +253,5 @@ def _pair_23(
 
 
 def _either(s: PlanLevel, t: PlanLevel, in_lambda: LinearCombination, in_tau: LinearCombination) -> LinearCombination:
-    """The first where lambda is finite at both ends, else the second."""
+    """`in_lambda` where lambda is finite at both ends of the step, else `in_tau`."""
     return choose(regular(s, t), in_lambda, in_tau)

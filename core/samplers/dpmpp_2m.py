@@ -1,4 +1,8 @@
-"""DPM-Solver++(2M) (Lu et al. 2022, arXiv:2211.01095, algorithm 2): two steps of history, one evaluation a step."""
+"""DPM-Solver++(2M) (Lu et al. 2022, arXiv:2211.01095, algorithm 2): a multistep method of second order.
+
+x_t = (sigma_t / sigma_s) x_s + alpha_t (1 - e^-h) (D_s + (D_s - D_r) h / (2 h_r)), with the previous estimate D_r and
+the previous step h_r in lambda
+"""
 
 from __future__ import annotations
 
@@ -10,11 +14,12 @@ from .base import PlanBuilder, PlannedSampler
 
 
 class DPMpp2M(PlannedSampler):
-    """DPM-Solver++(2M): second order with one evaluation a step; the usual choice for few steps.
+    """DPM-Solver++(2M): second order with one evaluation per step; the usual choice for few steps.
 
-    x_t = (sigma_t / sigma_s) x_s + alpha_t (1 - e^-h) (D + dD/dr / 2), h = lambda_t - lambda_s.
-    The slope in r = (lambda - lambda_s) / h comes from the last two estimates. First order at the first step, at one
-    from alpha_s = 0 and the one after it, and at the step to sigma_t = 0, where h is infinite.
+    x_t = (sigma_t / sigma_s) x_s + alpha_t (1 - e^-h) (D + dD/dr / 2), h = lambda_t - lambda_s
+
+    The slope in r = (lambda - lambda_s) / h is computed from the last two estimates. First order in the first step, in
+    a step from alpha_s = 0 and the step after it, and in the step to sigma_t = 0, where h is infinite.
     """
 
     order = 2

@@ -1,4 +1,7 @@
-"""SDE-DPM-Solver++(2M) (Lu et al. 2022, arXiv:2211.01095, appendix; midpoint form), with eta as in k-diffusion."""
+"""SDE-DPM-Solver++(2M) (Lu et al. 2022, arXiv:2211.01095, appendix; midpoint form), with eta as in k-diffusion.
+
+x_t = (sigma_t / sigma_s) e^(-eta h) x_s + alpha_t (1 - e^(-(1 + eta) h)) (D + dD/dr / 2) + n z
+"""
 
 from __future__ import annotations
 
@@ -13,14 +16,16 @@ from .base import PlanBuilder, PlannedSampler
 
 
 class DPMpp2MSDE(PlannedSampler):
-    """The stochastic DPM-Solver++(2M): two steps of history, and fresh noise at every step.
+    """The stochastic DPM-Solver++(2M): uses the last two estimates and draws noise at every step.
 
     x_t = (sigma_t / sigma_s) e^(-eta h) x_s + alpha_t (1 - e^(-(1 + eta) h)) (D + dD/dr / 2) + n z,
-    n = sigma_t sqrt(1 - e^(-2 eta h)), h = lambda_t - lambda_s; the slope in r = (lambda - lambda_s) / h comes from the
-    last two estimates.
+    n = sigma_t sqrt(1 - e^(-2 eta h)), h = lambda_t - lambda_s; the slope in r = (lambda - lambda_s) / h is computed
+    from the last two estimates.
 
-    eta:   strength of the noise: 0 is dpmpp_2m, 1 the reverse SDE
-    noise: path (what a Brownian path on tau gains, the same at any number of steps), or step (fresh at every step)
+    Args:
+        eta: Strength of the noise: 0 is dpmpp_2m, 1 is the reverse SDE.
+        noise: `path`: increments of one Brownian path in tau, so a seed gives the same noise path at any number of
+            steps; `step`: independent noise at every step.
     """
 
     def __init__(self, eta: float = 1.0, noise: Kind = "path"):
@@ -37,5 +42,5 @@ class DPMpp2MSDE(PlannedSampler):
             nodes = [(s, D), *nodes[:1]]
             h = log_step(s, t)
             psi0 = -np.expm1(-(1 + self.eta) * h)
-            made = first_order(builder, x, D, s, t, t.sigma * damping(self.eta, h), key)
-            x = builder.step(made + higher(s, t, nodes, [psi0, psi0 / 2]), t)
+            first = first_order(builder, x, D, s, t, t.sigma * damping(self.eta, h), key)
+            x = builder.step(first + higher(s, t, nodes, [psi0, psi0 / 2]), t)

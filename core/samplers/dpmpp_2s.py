@@ -1,4 +1,7 @@
-"""DPM-Solver++(2S) (Lu et al. 2022, arXiv:2211.01095, algorithm 1): one step of second order, no history."""
+"""DPM-Solver++(2S) (Lu et al. 2022, arXiv:2211.01095, algorithm 1): a single-step method of second order.
+
+x_t = (sigma_t / sigma_s) x_s + alpha_t (1 - e^-h) ((1 - 1 / (2 r)) D_s + D_m / (2 r))
+"""
 
 from __future__ import annotations
 
@@ -13,20 +16,22 @@ from .base import PlanBuilder, PlannedSampler
 class DPMpp2S(PlannedSampler):
     """DPM-Solver++(2S): second order from one estimate inside the step, at lambda_s + r h.
 
-    x_t = (sigma_t / sigma_s) x_s + alpha_t [psi_0 D_s + psi_0 / (2 r) (D_m - D_s)], h = lambda_t - lambda_s,
-    psi_0 = 1 - e^-h; with exact weights psi_1 / r in place of psi_0 / (2 r), psi_1 = 1 - psi_0 / h. Two
-    evaluations a step, and one to sigma_t = 0, which is of first order. From alpha_s = 0, where h is infinite, D_m is
-    made at the share r of the step in tau and weighs 1 / (2 r): second order.
+    x_t = (sigma_t / sigma_s) x_s + alpha_t [psi_0 D_s + psi_0 / (2 r) (D_m - D_s)], h = lambda_t - lambda_s, psi_0 = 1
+    - e^-h; with exact weights psi_1 / r replaces psi_0 / (2 r), psi_1 = 1 - psi_0 / h.
 
-    r:     where the estimate inside the step is made, as a share of the step in lambda
-    exact: integrate the line through D_s and D_m exactly, instead of the paper's weight
+    Two evaluations per step; one in the step to sigma_t = 0, which is of first order. In a step from alpha_s = 0, where
+    h is infinite, D_m is evaluated at the fraction r of the step in tau and has the weight 1 / (2 r): second order.
+
+    Args:
+        r: Position of the estimate inside the step, as a fraction of the step in lambda.
+        exact: Integrate the line through D_s and D_m exactly, instead of using the paper's weight.
     """
 
     order = 2
 
     def __init__(self, r: float = 0.5, exact: bool = False):
         if not 0 < r < 1:
-            raise BadInput(f"dpmpp_2s makes an estimate inside the step: r lies between 0 and 1, not {r}")
+            raise BadInput(f"dpmpp_2s evaluates inside the step: r lies between 0 and 1, not {r}")
         self.r, self.exact = r, exact
 
     def draft(self, builder: PlanBuilder) -> None:

@@ -1,7 +1,10 @@
-"""DPM-Solver++(2S) with ancestral noise: one step of second order to below the target, then noise up to it.
+"""DPM-Solver++(2S) with ancestral noise: a second-order step to a level below the target, then noise up to the target.
+
+x_d = (sigma_d / sigma_s) x_s + alpha_t (1 - e^-h) (D_s + (D_m - D_s) / (2 r)), x_t = x_d + sqrt(sigma_t^2 - sigma_d^2)
+z
 
 The form of k-diffusion's `sample_dpmpp_2s_ancestral` (Lu et al. 2022, arXiv:2211.01095, algorithm 1; noise of Song et
-al. 2021, arXiv:2011.13456, eq. 47), restated on rho so that it keeps the marginal on every schedule.
+al. 2021, arXiv:2011.13456, eq. 47), restated in rho so that it keeps the marginal on every schedule.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ import numpy as np
 
 from ..types import BadInput
 from ._coefficients import first_order, log_step
-from ._moves import below, fresh
+from ._moves import added_noise, below
 from ._numbers import some
 from ._paths import Kind, check_noise, step_keys
 from ._stages import on_lambda
@@ -18,22 +21,26 @@ from .base import PlanBuilder, PlannedSampler
 
 
 class DPMpp2SAncestral(PlannedSampler):
-    """DPM-Solver++(2S) to below the target, then fresh noise up to it.
+    """DPM-Solver++(2S) to a level below the target, then new noise up to the target.
 
-    x_d = (sigma_d / sigma_s) x_s + alpha_t (1 - e^-h) (D_s + (D_m - D_s) / (2 r)), h = lambda_d - lambda_s, D_m made at
-    lambda_s + r h; x_t = x_d + sqrt(sigma_t^2 - sigma_d^2) z, sigma_d = sigma_t sqrt(1 - eta^2 (1 - q^2)), q = rho_t /
-    rho_s. Two evaluations a step; one where sigma_d = 0: at the last step, and from alpha_s = 0 with eta = 1.
+    x_d = (sigma_d / sigma_s) x_s + alpha_t (1 - e^-h) (D_s + (D_m - D_s) / (2 r)), h = lambda_d - lambda_s, where D_m
+    is the estimate at lambda_s + r h;
+    x_t = x_d + sqrt(sigma_t^2 - sigma_d^2) z, sigma_d = sigma_t sqrt(1 - eta^2 (1 - q^2)), q = rho_t / rho_s
 
-    eta:   share of fresh noise: 0 is dpmpp_2s, 1 fully ancestral
-    r:     where the estimate inside the step is made, as a share of the step in lambda
-    noise: step (fresh at every step), or path (what a Brownian path on tau gains, the same at any number of steps)
+    Two evaluations per step; one where sigma_d = 0: in the last step, and from alpha_s = 0 with eta = 1.
+
+    Args:
+        eta: Share of new noise: 0 is dpmpp_2s, 1 is fully ancestral.
+        r: Position of the estimate inside the step, as a fraction of the step in lambda.
+        noise: `path`: increments of one Brownian path in tau, so a seed gives the same noise path at any number of
+            steps; `step`: independent noise at every step.
     """
 
     def __init__(self, eta: float = 1.0, r: float = 0.5, noise: Kind = "step"):
         if not 0 <= eta <= 1:
             raise BadInput(f"dpmpp_2s_ancestral's eta lies between 0 (dpmpp_2s) and 1 (ancestral), not {eta}")
         if not 0 < r < 1:
-            raise BadInput(f"dpmpp_2s_ancestral makes an estimate inside the step: r lies between 0 and 1, not {r}")
+            raise BadInput(f"dpmpp_2s_ancestral evaluates inside the step: r lies between 0 and 1, not {r}")
         check_noise("dpmpp_2s_ancestral", noise)
         self.eta, self.r, self.noise, self.stochastic = eta, r, noise, eta > 0
         self.order = None if self.stochastic else 2
@@ -45,9 +52,9 @@ class DPMpp2SAncestral(PlannedSampler):
         keys = step_keys(builder.levels, self.noise)
         for (s, t), d, m, key in zip(builder.pairs(), lows, middles, keys, strict=True):
             D, inside = builder.denoise(x), d.sigma > 0
-            made = first_order(builder, x, D, s, d, d.sigma)
+            x_d = first_order(builder, x, D, s, d, d.sigma)
             if some(inside):
                 D_m = builder.denoise(builder.point(first_order(builder, x, D, s, m, m.sigma), m))
                 weight = -np.expm1(-log_step(s, d)) / (2 * self.r)
-                made = made + ((D_m - D) * (t.alpha * weight)).where(inside)
-            x = builder.step(made + builder.noise(key) * fresh(d, t), t)
+                x_d = x_d + ((D_m - D) * (t.alpha * weight)).where(inside)
+            x = builder.step(x_d + builder.noise(key) * added_noise(d, t), t)

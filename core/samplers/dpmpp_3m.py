@@ -1,7 +1,10 @@
-"""DPM-Solver++(3M) at its true third order: DPM-Solver++ (Lu et al. 2022, arXiv:2211.01095, eq. 8 and 9) with n = 3.
+"""DPM-Solver++(3M) of true third order (Lu et al. 2022, arXiv:2211.01095, eq. 8 and 9 with n = 3).
 
-The estimates of the last three levels give D and its first two derivatives in lambda, and the terms of eq. 9 follow. In
-the widespread code the second derivative has half its weight, which leaves a method of second order.
+x_t = (sigma_t / sigma_s) x_s + alpha_t int_0^h e^(u - h) D(lambda_s + u) du
+
+The estimates at the last three levels give D and its first two derivatives in lambda, from which the terms of eq. 9
+follow. In the widely used implementation the second derivative has half its weight, which makes it a method of second
+order.
 """
 
 from __future__ import annotations
@@ -12,11 +15,13 @@ from .base import PlanBuilder, PlannedSampler
 
 
 class DPMpp3M(PlannedSampler):
-    """DPM-Solver++(3M): third order with one evaluation a step, from the last three estimates.
+    """DPM-Solver++(3M): third order with one evaluation per step, from the last three estimates.
 
     x_t = (sigma_t / sigma_s) x_s + alpha_t int_0^h e^(u - h) D(lambda_s + u) du, h = lambda_t - lambda_s, where D(.) is
-    the parabola through the last three estimates. The order rises with the history: 1, 2, 3; an estimate at alpha = 0
-    does not count; the step to sigma_t = 0, where h is infinite, is of first order.
+    the parabola through the last three estimates.
+
+    The order grows with the number of stored estimates: 1, 2, 3. An estimate at alpha = 0 is not used. The step to
+    sigma_t = 0, where h is infinite, is of first order.
     """
 
     order = 3

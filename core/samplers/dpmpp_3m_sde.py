@@ -1,8 +1,10 @@
-"""SDE-DPM-Solver++(3M): the reverse SDE from the last three estimates, with the weights that make it third order.
+"""SDE-DPM-Solver++(3M): the reverse SDE from the last three estimates, with the weights of third order.
+
+x_t = (sigma_t / sigma_s) e^(-eta h) x_s + alpha_t int_0^1 H e^(-H (1 - r)) D(r) dr + n z, H = (1 + eta) h
 
 The exponential integrator of Lu et al. 2022 (arXiv:2211.01095, eq. 8 and appendix, for the SDE), as in Gonzalez et al.
-2023 (arXiv:2305.14267). In the widespread code (k-diffusion's `sample_dpmpp_3m_sde`) the second derivative has half its
-weight, which leaves a method of second order.
+2023 (arXiv:2305.14267). In the widely used implementation (k-diffusion's `sample_dpmpp_3m_sde`) the second derivative
+has half its weight, which makes it a method of second order.
 """
 
 from __future__ import annotations
@@ -16,14 +18,19 @@ from .base import PlanBuilder, PlannedSampler
 
 
 class DPMpp3MSDE(PlannedSampler):
-    """The stochastic DPM-Solver++(3M): three steps of history, one evaluation a step.
+    """The stochastic DPM-Solver++(3M): uses the last three estimates, one evaluation per step.
 
     x_t = (sigma_t / sigma_s) e^(-eta h) x_s + alpha_t int_0^1 H e^(-H (1 - r)) D(r) dr + n z, h = lambda_t - lambda_s,
-    H = (1 + eta) h, n = sigma_t sqrt(1 - e^(-2 eta h)), D(r) the parabola in r = (lambda - lambda_s) / h through the
-    last three estimates. The order rises with the history; the step to sigma_t = 0, where h is infinite, is of order 1.
+    H = (1 + eta) h, n = sigma_t sqrt(1 - e^(-2 eta h)), where D(r) is the parabola in r = (lambda - lambda_s) / h
+    through the last three estimates.
 
-    eta:   strength of the noise: 0 is dpmpp_3m, 1 the reverse SDE
-    noise: path (what a Brownian path on tau gains, the same at any number of steps), or step (fresh at every step)
+    The order grows with the number of stored estimates. The step to sigma_t = 0, where h is infinite, is of first
+    order.
+
+    Args:
+        eta: Strength of the noise: 0 is dpmpp_3m, 1 is the reverse SDE.
+        noise: `path`: increments of one Brownian path in tau, so a seed gives the same noise path at any number of
+            steps; `step`: independent noise at every step.
     """
 
     def __init__(self, eta: float = 1.0, noise: Kind = "path"):
@@ -38,5 +45,5 @@ class DPMpp3MSDE(PlannedSampler):
         for (s, t), key in zip(builder.pairs(), step_keys(builder.levels, self.noise), strict=True):
             h, D = log_step(s, t), builder.denoise(x)
             nodes = [(s, D), *nodes[:2]]
-            made = first_order(builder, x, D, s, t, t.sigma * damping(self.eta, h), key)
-            x = builder.step(made + higher(s, t, nodes, psi((1 + self.eta) * h, 3)), t)
+            first = first_order(builder, x, D, s, t, t.sigma * damping(self.eta, h), key)
+            x = builder.step(first + higher(s, t, nodes, psi((1 + self.eta) * h, 3)), t)

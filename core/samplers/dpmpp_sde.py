@@ -1,7 +1,9 @@
-"""DPM-Solver++ for the reverse SDE, one step of two stages (Lu et al. 2022, arXiv:2211.01095, section 4 and appendix).
+"""SDE-DPM-Solver++ with two stages per step (Lu et al. 2022, arXiv:2211.01095, section 4 and appendix).
 
-The form of k-diffusion's `sample_dpmpp_sde`, with the noise of the SDE at every eta: that of the whole step is made of
-that of its parts, just as the SDE's own is.
+x_t = (sigma_t / sigma_s) e^(-eta h) x_s + alpha_t (1 - e^(-(1 + eta) h)) (D_s + (D_m - D_s) / (2 r)) + n_st
+
+The form of k-diffusion's `sample_dpmpp_sde`, with the noise of the SDE at every eta: the noise of the step is composed
+of the noise of its two parts, as in the SDE.
 """
 
 from __future__ import annotations
@@ -18,23 +20,27 @@ from .base import PlanBuilder, PlannedSampler
 
 
 class DPMppSDE(PlannedSampler):
-    """The stochastic DPM-Solver++ of two stages: no history, two evaluations a step.
+    """The stochastic DPM-Solver++ with two stages: single-step, two evaluations per step.
 
-    x_t = (sigma_t / sigma_s) e^(-eta h) x_s + alpha_t (1 - e^(-(1 + eta) h)) (D_s + (D_m - D_s) / (2 r)) + n_st,
-    h = lambda_t - lambda_s; D_m is made at lambda_s + r h, at the point x_m that a first-order step leads to. The noise
-    is n_st = (sigma_t / sigma_m) e^(-eta h_mt) n_sm + n_mt, n_ab = sigma_b sqrt(1 - e^(-2 eta h_ab)) z_ab, and n_sm is
-    x_m's. One evaluation, of first order, from alpha_s = 0 and to sigma_t = 0, where h is infinite.
+    x_t = (sigma_t / sigma_s) e^(-eta h) x_s + alpha_t (1 - e^(-(1 + eta) h)) (D_s + (D_m - D_s) / (2 r)) + n_st, h =
+    lambda_t - lambda_s, where D_m is the estimate at the point x_m, the result of a first-order step to lambda_s + r h.
+    The noise is n_st = (sigma_t / sigma_m) e^(-eta h_mt) n_sm + n_mt, n_ab = sigma_b sqrt(1 - e^(-2 eta h_ab)) z_ab;
+    x_m contains n_sm.
 
-    eta:   strength of the noise: 0 is dpmpp_2s, 1 the reverse SDE
-    r:     where the second estimate is made, as a share of the step in lambda
-    noise: path (what a Brownian path on tau gains, the same at any number of steps), or step (fresh at every step)
+    One evaluation and first order in steps from alpha_s = 0 and to sigma_t = 0, where h is infinite.
+
+    Args:
+        eta: Strength of the noise: 0 is dpmpp_2s, 1 is the reverse SDE.
+        r: Position of the second estimate, as a fraction of the step in lambda.
+        noise: `path`: increments of one Brownian path in tau, so a seed gives the same noise path at any number of
+            steps; `step`: independent noise at every step.
     """
 
     def __init__(self, eta: float = 1.0, r: float = 0.5, noise: Kind = "path"):
         if eta < 0:
             raise BadInput(f"dpmpp_sde's eta is at least 0, not {eta}")
         if not 0 < r < 1:
-            raise BadInput(f"dpmpp_sde makes an estimate inside the step: r lies between 0 and 1, not {r}")
+            raise BadInput(f"dpmpp_sde evaluates inside the step: r lies between 0 and 1, not {r}")
         check_noise("dpmpp_sde", noise)
         self.eta, self.r, self.noise, self.stochastic = eta, r, noise, eta > 0
         self.order = None if self.stochastic else 2
@@ -50,11 +56,11 @@ class DPMppSDE(PlannedSampler):
             decay_m, decay = damping(self.eta, log_step(s, m)), damping(self.eta, log_step(m, t))
             noise_m = builder.noise(keys[2 * i]) * (m.sigma * root(1 - decay_m * decay_m))
             noise = builder.noise(keys[2 * i + 1]) * (t.sigma * root(1 - decay * decay))
-            kept = t.sigma * damping(self.eta, log_step(s, t)) / s.sigma
-            weight = t.alpha - s.alpha * kept
-            made = x * kept + D * weight
+            ratio = t.sigma * damping(self.eta, log_step(s, t)) / s.sigma
+            weight = t.alpha - s.alpha * ratio
+            x_t = x * ratio + D * weight
             if some(inside):
-                kept_m = m.sigma * decay_m / s.sigma
-                x_m = builder.point(x * kept_m + D * (m.alpha - s.alpha * kept_m) + noise_m, m)
-                made = made + ((builder.denoise(x_m) - D) * (weight / (2 * self.r))).where(inside)
-            x = builder.step(made + noise_m * (t.sigma / m.sigma * decay) + noise, t)
+                ratio_m = m.sigma * decay_m / s.sigma
+                x_m = builder.point(x * ratio_m + D * (m.alpha - s.alpha * ratio_m) + noise_m, m)
+                x_t = x_t + ((builder.denoise(x_m) - D) * (weight / (2 * self.r))).where(inside)
+            x = builder.step(x_t + noise_m * (t.sigma / m.sigma * decay) + noise, t)

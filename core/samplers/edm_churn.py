@@ -1,7 +1,10 @@
-"""EDM's stochastic sampler (Karras et al. 2022, arXiv:2206.00364, algorithm 2): churn, then Heun's step.
+"""EDM's stochastic sampler (Karras et al. 2022, arXiv:2206.00364, algorithm 2): churn, then a Heun step.
 
-Before a step some noise is added, and the network is called at the level reached. On a schedule other than data plus
-noise, rho = sigma / alpha is churned and the forward process leads there, shrinking the data as it must.
+x_hat = x_s + sqrt(sigma_hat^2 - sigma_s^2) s_noise z, sigma_hat = (1 + gamma) sigma_s, then a Heun step from sigma_hat
+to sigma_t
+
+Some noise is added before a step, and the network is evaluated at the increased level. On schedules with alpha != 1,
+rho = sigma / alpha is increased by the forward process, which also scales the data.
 """
 
 from __future__ import annotations
@@ -16,13 +19,15 @@ from .plan import PlanLevel
 class EDMChurn(PlannedSampler):
     """Heun's method with churn: up to rho_hat = (1 + gamma) rho by the forward process, then down to the next level.
 
-    gamma = min(s_churn / steps, sqrt(2) - 1) where rho lies between s_tmin and s_tmax, else 0; rho_hat is no higher
-    than the first level. Two evaluations a step; one from alpha_s = 0 and to sigma_t = 0.
+    gamma = min(s_churn / steps, sqrt(2) - 1) where rho lies between s_tmin and s_tmax, else 0; rho_hat is at most the
+    rho of the first level. Two evaluations per step; one in steps from alpha_s = 0 and to sigma_t = 0.
 
-    s_churn: how much noise is exchanged in all; 0 is heun
-    s_tmin:  lowest rho = sigma / alpha that is churned
-    s_tmax:  highest rho that is churned
-    s_noise: deviation of the noise that is added; other than 1 it does not keep the marginal (EDM: 1.003 to 1.007)
+    Args:
+        s_churn: Total amount of noise that is exchanged; 0 is heun.
+        s_tmin: Lowest rho = sigma / alpha with churn.
+        s_tmax: Highest rho with churn.
+        s_noise: Standard deviation of the added noise; values other than 1 do not keep the marginal (EDM: 1.003 to
+            1.007).
     """
 
     def __init__(self, s_churn: float = 40.0, s_tmin: float = 0.05, s_tmax: float = 50.0, s_noise: float = 1.0):
@@ -44,7 +49,7 @@ class EDMChurn(PlannedSampler):
             x = heun(builder, x, hat, t)
 
     def _churned(self, builder: PlanBuilder) -> list[PlanLevel]:
-        """The level that each step really starts from."""
+        """The level that each step starts from after churn."""
         starts = builder.levels[:-1]
         gamma = min(self.s_churn / len(starts), 2**0.5 - 1)
         rhos = [lower((1 + gamma) * s.rho, builder.levels[0].rho) for s in starts]
@@ -52,5 +57,5 @@ class EDMChurn(PlannedSampler):
             (s.rho >= self.s_tmin) & (s.rho <= self.s_tmax) & (s.alpha > 0) & (s.sigma > 0) & (rho > s.rho)
             for s, rho in zip(starts, rhos, strict=True)
         ]
-        made = builder.levels_of_rho([where(here, rho, 1.0) for here, rho in zip(churned, rhos, strict=True)])
-        return [m.where(here, s) for m, here, s in zip(made, churned, starts, strict=True)]
+        raised = builder.levels_of_rho([where(mask, rho, 1.0) for mask, rho in zip(churned, rhos, strict=True)])
+        return [m.where(mask, s) for m, mask, s in zip(raised, churned, starts, strict=True)]

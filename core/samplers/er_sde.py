@@ -1,10 +1,12 @@
 """ER-SDE-Solver: extended reverse-time SDEs (Cui et al. 2023, arXiv:2309.06169, proposition 3 and algorithms 1 to 3).
 
-In y = x / alpha and rho = sigma / alpha, a function phi says how fast noise is replaced, and D(rho) is a polynomial:
+In y = x / alpha and rho = sigma / alpha, a function phi(rho) sets how fast noise is replaced, and D(rho) is a
+polynomial:
 
     y_t = phi_t / phi_s y_s + phi_t int_(rho_t)^(rho_s) phi' / phi^2 D d rho + sqrt(rho_t^2 - (rho_s phi_t / phi_s)^2) z
 
-The paper's third order takes D' from the last two estimates alone and has therefore order 2; here all three count.
+The paper's third-order solver computes D' from the last two estimates only and therefore has order 2; here all three
+estimates are used.
 """
 
 from __future__ import annotations
@@ -24,16 +26,20 @@ _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(48)
 
 
 class ERSDE(PlannedSampler):
-    """ER-SDE-Solver, order 1 to 3: between the ODE and the reverse SDE, little noise where levels are low.
+    """ER-SDE-Solver, order 1 to 3: between the ODE and the reverse SDE, with little noise at low levels.
 
-    phi = er: rho (e^(rho^0.3) + 10), the paper's choice; ode: rho, without noise; sde: rho^2, the reverse SDE. With
-    r = (rho - rho_s) / (rho_t - rho_s), r^k integrates to 1 - k phi_t int_(rho_t)^(rho_s) r^(k - 1) / phi d rho /
-    (rho_s - rho_t), by Gauss-Legendre quadrature in log rho. One evaluation a step; the order rises with the history,
-    an estimate at alpha = 0 does not count, and the step to sigma_t = 0 is of first order.
+    phi = er: rho (e^(rho^0.3) + 10), the paper's choice; ode: rho, without noise; sde: rho^2, the reverse SDE. With r =
+    (rho - rho_s) / (rho_t - rho_s), r^k integrates to 1 - k phi_t int_(rho_t)^(rho_s) r^(k - 1) / phi d rho / (rho_s -
+    rho_t), by Gauss-Legendre quadrature in log rho.
 
-    phi:   er, ode or sde
-    order: estimates used: 1, 2 or 3
-    noise: path (what a Brownian path on tau gains, the same at any number of steps), or step (fresh at every step)
+    One evaluation per step. The order grows with the number of stored estimates, an estimate at alpha = 0 is not used,
+    and the step to sigma_t = 0 is of first order.
+
+    Args:
+        phi: `er`, `ode` or `sde`.
+        order: Number of estimates: 1, 2 or 3.
+        noise: `path`: increments of one Brownian path in tau, so a seed gives the same noise path at any number of
+            steps; `step`: independent noise at every step.
     """
 
     def __init__(self, phi: Literal["er", "ode", "sde"] = "er", order: int = 3, noise: Kind = "path"):
@@ -50,15 +56,15 @@ class ERSDE(PlannedSampler):
         for (s, t), key in zip(builder.pairs(), step_keys(builder.levels, self.noise), strict=True):
             D = builder.denoise(x)
             nodes = [(s, D), *nodes][: self.history]
-            kept = t.sigma * np.exp(self._steepness(t.rho) - self._steepness(s.rho))
-            made, span = first_order(builder, x, D, s, t, kept, key), t.rho - s.rho
+            sigma_d = t.sigma * np.exp(self._steepness(t.rho) - self._steepness(s.rho))
+            first, span = first_order(builder, x, D, s, t, sigma_d, key), t.rho - s.rho
             r = [(level.rho - s.rho) / span for level, _ in nodes]
             usable = (s.alpha > 0) & (t.sigma > 0) & (span != 0)
             moments = [0.0, *(self._moment(s, t, k) for k in range(1, len(nodes)))]
-            x = builder.step(made + newton(r, [D for _, D in nodes], moments, usable, scale=t.alpha), t)
+            x = builder.step(first + newton(r, [D for _, D in nodes], moments, usable, scale=t.alpha), t)
 
     def _steepness(self, rho: Float64) -> Float64:
-        """log(phi / rho): it grows with rho, and its fall is the share of noise that is replaced."""
+        """log(phi / rho): increases with rho; its decrease over a step sets the share of noise that is replaced."""
         if self.phi == "ode":
             return 0.0
         if self.phi == "sde":
@@ -78,7 +84,7 @@ class ERSDE(PlannedSampler):
 
 
 def _sum(values: Float64) -> Float64:
-    """The sum over the first axis, (48, ...), halves upon halves: in the same order for a number and a map."""
+    """The sum over the first axis, (48, ...), by pairwise halving: the same order for a number and a map."""
     while len(values) % 2 == 0:
         values = values[: len(values) // 2] + values[len(values) // 2 :]
     return values[0] + values[1] + values[2]

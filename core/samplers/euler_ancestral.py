@@ -1,7 +1,9 @@
-"""Euler's method with ancestral noise: step down below the target, then add noise back up to it.
+"""Euler's method with ancestral noise (Song et al. 2021, arXiv:2011.13456, eq. 47): below the target, then noise.
 
-Song et al. 2021, arXiv:2011.13456, eq. 47, in the form of k-diffusion's `sample_euler_ancestral`, restated on rho so
-that it keeps the marginal on every schedule: on flow, too, where adding noise must also shrink the data.
+rho_up = eta rho_t sqrt(1 - (rho_t / rho_s)^2), rho_down^2 = rho_t^2 - rho_up^2
+
+The form of k-diffusion's `sample_euler_ancestral`, restated in rho so that it keeps the marginal on every schedule,
+including flow, where adding noise also scales down the data.
 """
 
 from __future__ import annotations
@@ -13,12 +15,13 @@ from .base import PlanBuilder, PlannedSampler
 
 
 class EulerAncestral(PlannedSampler):
-    """Euler's step to below the target, then fresh noise up to it.
+    """Euler's step to a level below the target, then new noise up to the target.
 
-    Down to rho_down, up by rho_up = eta rho_t sqrt(1 - (rho_t / rho_s)^2): rho_down^2 = rho_t^2 - rho_up^2; at alpha_s
-    = 0 all noise is new if eta = 1.
+    Down to rho_down, up by rho_up = eta rho_t sqrt(1 - (rho_t / rho_s)^2), where rho_down^2 = rho_t^2 - rho_up^2. In a
+    step from alpha_s = 0 with eta = 1 all noise is new.
 
-    eta: share of fresh noise: 0 is Euler, 1 fully ancestral
+    Args:
+        eta: Share of new noise: 0 is Euler, 1 is fully ancestral.
     """
 
     def __init__(self, eta: float = 1.0):

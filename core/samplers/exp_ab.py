@@ -1,7 +1,9 @@
 """Exponential Adams-Bashforth methods in lambda = log(alpha / sigma), on estimates of x0.
 
-Noersett 1969 and Hochbruck and Ostermann 2010 ("Exponential integrators", Acta Numerica 19, section 2.5) for any linear
-part; for diffusion that is the multistep form of DPM-Solver++ (Lu et al. 2022, arXiv:2211.01095, eq. 8) at any order.
+x_t = (sigma_t / sigma_s) x_s + alpha_t int_0^h e^(u - h) D(lambda_s + u) du
+
+Noersett 1969, and Hochbruck and Ostermann 2010 ("Exponential integrators", Acta Numerica 19, section 2.5), for any
+linear part; for diffusion, the multistep form of DPM-Solver++ (Lu et al. 2022, arXiv:2211.01095, eq. 8) at any order.
 """
 
 from __future__ import annotations
@@ -13,13 +15,15 @@ from .base import PlanBuilder, PlannedSampler
 
 
 class ExpAB(PlannedSampler):
-    """Exponential Adams-Bashforth: a polynomial through the last estimates, integrated exactly; one evaluation a step.
+    """Exponential Adams-Bashforth: the polynomial through the last estimates, integrated exactly.
 
-    x_t = (sigma_t / sigma_s) x_s + alpha_t int_0^h e^(u - h) D(lambda_s + u) du, h = lambda_t - lambda_s. Order 1 is
-    ddim, 3 is dpmpp_3m. The order rises with the history; an estimate at alpha = 0 does not count; the step to sigma_t
-    = 0, where h is infinite, is of first order.
+    x_t = (sigma_t / sigma_s) x_s + alpha_t int_0^h e^(u - h) D(lambda_s + u) du, h = lambda_t - lambda_s
 
-    order: estimates a step is made from, 1 to 4, which is the order of convergence
+    One evaluation per step. Order 1 is ddim, 3 is dpmpp_3m. The order grows with the number of stored estimates; an
+    estimate at alpha = 0 is not used; the step to sigma_t = 0, where h is infinite, is of first order.
+
+    Args:
+        order: Number of estimates in a step, 1 to 4; equals the order of convergence.
     """
 
     def __init__(self, order: int = 2):

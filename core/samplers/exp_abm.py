@@ -1,8 +1,11 @@
 """Exponential Adams-Bashforth-Moulton methods in lambda = log(alpha / sigma): predict, evaluate, correct.
 
-The predictor is exp_ab's polynomial through known estimates, the corrector's goes through the estimate at the predicted
-point as well (Hochbruck and Ostermann 2010, "Exponential integrators", Acta Numerica 19, section 2.5; for diffusion:
-Zhao et al. 2023, arXiv:2302.04867). PECE evaluates again at the corrected point, PEC goes on with the estimate it has.
+corrected x_t = predicted x_t + alpha_t int_0^h e^(u - h) (P - Q)(lambda_s + u) du
+
+The predictor uses exp_ab's polynomial Q through the last estimates; the polynomial P of the corrector also goes through
+the estimate at the predicted point (Hochbruck and Ostermann 2010, "Exponential integrators", Acta Numerica 19, section
+2.5; for diffusion: Zhao et al. 2023, arXiv:2302.04867). PECE evaluates again at the corrected point; PEC continues with
+the estimate at the predicted point.
 """
 
 from __future__ import annotations
@@ -18,23 +21,26 @@ from .plan import LinearCombination, PlanLevel
 
 
 class ExpABM(PlannedSampler):
-    """Exponential Adams-Bashforth-Moulton: a predictor of order - 1, raised by one by a corrector.
+    """Exponential Adams-Bashforth-Moulton: a predictor of order - 1; a corrector increases the order by one.
 
     corrected x_t = predicted x_t + alpha_t int_0^h e^(u - h) (P - Q)(lambda_s + u) du, h = lambda_t - lambda_s, where Q
-    is the polynomial through the last order - 1 estimates and P goes through the one at the predicted point as well.
-    pec: one evaluation a step, at the predicted point, where the step ends; the correction enters with the next step,
-    and the last point is a predicted one. pece: a step ends at the corrected point, which is evaluated too: two
-    evaluations a step. Steps from alpha_s = 0 and to sigma_t = 0 are of first order, with one evaluation.
+    is the polynomial through the last order - 1 estimates, and P also goes through the estimate at the predicted point.
 
-    order: order of convergence, 2 to 4
-    mode:  pec (one evaluation a step) or pece (two)
+    pec: one evaluation per step, at the predicted point, where the step ends; the correction is applied in the next
+    step, and the last point is a predicted one.
+    pece: a step ends at the corrected point, which is also evaluated: two evaluations per step.
+    Steps from alpha_s = 0 and to sigma_t = 0 are of first order, with one evaluation.
+
+    Args:
+        order: Order of convergence, 2 to 4.
+        mode: `pec` (one evaluation per step) or `pece` (two).
     """
 
     def __init__(self, order: int = 3, mode: Literal["pec", "pece"] = "pec"):
         if order not in (2, 3, 4):
             raise BadInput(f"exp_abm's order is 2, 3 or 4, not {order}")
         if mode not in ("pece", "pec"):
-            raise BadInput(f"exp_abm's mode is pece (two evaluations a step) or pec (one), not {mode!r}")
+            raise BadInput(f"exp_abm's mode is pece (two evaluations per step) or pec (one), not {mode!r}")
         self.order, self.nodes, self.mode = order, order, mode
 
     def draft(self, builder: PlanBuilder) -> None:

@@ -1,7 +1,9 @@
-"""Heun's method of EDM (Karras et al. 2022, arXiv:2206.00364, algorithm 1), in rho, for every schedule.
+"""Heun's method of EDM (Karras et al. 2022, arXiv:2206.00364, algorithm 1), in rho = sigma / alpha, for every schedule.
 
-In y = x / alpha the probability-flow ODE is dy/drho = eps(y, rho): an Euler step to t, then the mean of the two slopes.
-The step itself stands in _moves.py, for edm_churn and restart are made of it too.
+y_t = y_s + (rho_t - rho_s) (eps_s + eps_t) / 2, y = x / alpha
+
+In y and rho the probability-flow ODE is dy/drho = eps(y, rho): an Euler step to t, then the mean of the slopes at both
+ends. The step is implemented in _moves.py, because edm_churn and restart also use it.
 """
 
 from __future__ import annotations
@@ -13,9 +15,10 @@ from .base import PlanBuilder, PlannedSampler
 class Heun(PlannedSampler):
     """EDM's Heun: an Euler step, corrected with the slope at its end; second order.
 
-    x_t = Euler's point + alpha_t (rho_t - rho_s) / 2 (eps_t - eps_s), eps = (x - alpha D) / sigma. Two evaluations a
-    step, and one where Euler's step stands because a slope is not defined: from alpha_s = 0 (rho_s is infinite) and to
-    sigma_t = 0.
+    x_t = x_euler + alpha_t (rho_t - rho_s) / 2 (eps_t - eps_s), eps = (x - alpha D) / sigma
+
+    Two evaluations per step. Steps from alpha_s = 0 (rho_s is infinite) and to sigma_t = 0, where one of the slopes is
+    not defined, are Euler steps with one evaluation.
     """
 
     order = 2

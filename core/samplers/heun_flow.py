@@ -1,7 +1,9 @@
-"""Heun's method on the velocity: the trapezoidal rule on the straight clock of rectified flow.
+"""Heun's method on the velocity: the trapezoidal rule in the time tau = sigma / (alpha + sigma) of rectified flow.
 
-In the variables of Liu et al. 2023 (arXiv:2209.03003, eq. 1), where the ODE is dx/dt = v(x, t) with t = tau; on every
-schedule.
+u_t = u_s + (tau_t - tau_s) (v_s + v_t) / 2, u = x / (alpha + sigma)
+
+In the variables of Liu et al. 2023 (arXiv:2209.03003, eq. 1), where the ODE is dx/dt = v(x, t) with t = tau; on
+every schedule.
 """
 
 from __future__ import annotations
@@ -15,9 +17,11 @@ from .base import PlanBuilder, PlannedSampler
 class HeunFlow(PlannedSampler):
     """Heun's method on the velocity of rectified flow: the mean of v at both ends of a step in tau; second order.
 
-    u_t = u_s + (tau_t - tau_s) (v_s + v_t) / 2, u = x / (alpha + sigma), v = E[eps - x0], v_t at Euler's point at t.
-    Regular at alpha_s = 0, so the first step from pure noise is of second order too. Two evaluations a step, and one to
-    sigma_t = 0, where v is not defined and Euler's point stands.
+    u_t = u_s + (tau_t - tau_s) (v_s + v_t) / 2, u = x / (alpha + sigma), v = E[eps - x0], where v_t is the velocity at
+    the Euler point at t.
+
+    Regular at alpha_s = 0, so the first step from pure noise is also of second order. Two evaluations per step; the
+    step to sigma_t = 0, where v is not defined, is an Euler step with one evaluation.
     """
 
     order = 2

@@ -1,7 +1,9 @@
-"""Multistep sampling of consistency models: to clean data and back up, at every step.
+"""Multistep sampling of consistency models (Song et al. 2023, arXiv:2303.01469, algorithm 1): predict x0, add noise.
 
-Song et al. 2023 (arXiv:2303.01469, algorithm 1), latent consistency models (Luo et al. 2023, arXiv:2310.04378,
-algorithm 3), continuous-time ones (Lu and Song 2024, arXiv:2410.11081), "stochastic" sampling of distilled flow models.
+x_t = alpha_t D + sigma_t z
+
+Also latent consistency models (Luo et al. 2023, arXiv:2310.04378, algorithm 3), continuous-time consistency models (Lu
+and Song 2024, arXiv:2410.11081), and the "stochastic" sampling of distilled flow models.
 """
 
 from __future__ import annotations
@@ -11,10 +13,10 @@ from .base import PlanBuilder, PlannedSampler
 
 
 class LCM(PlannedSampler):
-    """x_t = alpha_t D + sigma_t z: all noise is fresh at every step.
+    """Consistency sampling, x_t = alpha_t D + sigma_t z: all noise is new at every step.
 
-    D is taken for a sample of the data, which a consistency network's output is. A plain denoiser's is the mean of what
-    may be there, and stays too narrow at any number of steps.
+    D is treated as a sample of the data, which is what a consistency network outputs. A standard denoiser outputs the
+    mean of the possible data, so its results have too little variance at any number of steps.
     """
 
     stochastic = True

@@ -1,8 +1,10 @@
 """Linear multistep (Adams-Bashforth with unequal steps) on the noise estimate, in rho = sigma / alpha.
 
+x_t = alpha_t (x_s / alpha_s + sum_j C_j eps_j), C_j = int_(rho_s)^(rho_t) l_j(rho) drho
+
 In y = x / alpha the probability-flow ODE is dy/drho = eps(y, rho) (Karras et al. 2022, arXiv:2206.00364, eq. 4); the
 polynomial through the last estimates is integrated exactly (Hairer, Norsett and Wanner 1993, "Solving ordinary
-differential equations I", section III.5). The method of k-diffusion's `sample_lms`, which integrates numerically.
+differential equations I", section III.5). The same method as k-diffusion's `sample_lms`, which integrates numerically.
 """
 
 from __future__ import annotations
@@ -14,14 +16,16 @@ from .base import PlanBuilder, PlannedSampler
 
 
 class LMS(PlannedSampler):
-    """Linear multistep in rho: Lagrange polynomials of the noise estimates, integrated exactly; one evaluation a step.
+    """Linear multistep in rho: Lagrange polynomials of the noise estimates, integrated exactly.
 
-    x_t = alpha_t (x_s / alpha_s + sum_j C_j eps_j), C_j = int_(rho_s)^(rho_t) l_j(rho) drho with l_j the Lagrange
-    polynomials in rho, eps = (x - alpha D) / sigma. The order rises with the history. From alpha_s = 0, where rho is
-    infinite, the step is of first order, and that estimate does not count later; the step to sigma_t = 0 is of full
-    order.
+    x_t = alpha_t (x_s / alpha_s + sum_j C_j eps_j), C_j = int_(rho_s)^(rho_t) l_j(rho) drho, where l_j are the Lagrange
+    polynomials in rho and eps = (x - alpha D) / sigma.
 
-    order: estimates a step is made from, 1 to 4, which is the order of convergence
+    One evaluation per step. The order grows with the number of stored estimates. A step from alpha_s = 0, where rho is
+    infinite, is of first order, and its estimate is not used later; the step to sigma_t = 0 has full order.
+
+    Args:
+        order: Number of estimates in a step, 1 to 4; equals the order of convergence.
     """
 
     def __init__(self, order: int = 4):

@@ -1,4 +1,8 @@
-"""The explicit midpoint rule (Runge 1895) on the bounded clock tau = sigma / (alpha + sigma)."""
+"""The explicit midpoint rule (Runge 1895) in the bounded time tau = sigma / (alpha + sigma).
+
+u_t = u_s + (tau_t - tau_s) v_m, u = x / (alpha + sigma), v = E[eps - x0]: the velocity of rectified flow (Liu, Gong and
+Liu 2023, arXiv:2209.03003, eq. 1)
+"""
 
 from __future__ import annotations
 
@@ -8,11 +12,13 @@ from .base import PlanBuilder, PlannedSampler
 
 
 class Midpoint(PlannedSampler):
-    """The midpoint rule in tau: a whole step with the velocity found half-way; second order, two evaluations a step.
+    """The midpoint rule in tau: a step with the velocity at its midpoint; second order, two evaluations per step.
 
-    u_t = u_s + (tau_t - tau_s) v_m, u = x / (alpha + sigma), v = E[eps - x0], v_m at Euler's point at
-    tau_m = (tau_s + tau_t) / 2. No end of the interval is special: at alpha_s = 0 v is regular, and the step to
-    sigma_t = 0 becomes x_t = 2 D_m - D_s.
+    u_t = u_s + (tau_t - tau_s) v_m, u = x / (alpha + sigma), v = E[eps - x0], where v_m is the velocity at the Euler
+    point at tau_m = (tau_s + tau_t) / 2.
+
+    Neither end of the interval needs a special case: v is regular at alpha_s = 0, and the step to sigma_t = 0 becomes
+    x_t = 2 D_m - D_s.
     """
 
     order = 2

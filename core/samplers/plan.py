@@ -1,13 +1,12 @@
-"""What a run does, as data: the rows of a plan, and the symbols with which a sampler writes them.
+"""Plans: the rows of a sampler as data, and the symbols with which a sampler writes them.
 
-A plan builder records rows x_i = sum_j a_j x_j + sum_j b_j D_j + sum_k n_k z_k over earlier points x, estimates D of x0
+A plan builder records rows x_i = sum_j a_j x_j + sum_j b_j D_j + sum_k n_k z_k of earlier points x, estimates D of x0
 and noises z. The coefficients are float64 numbers that are known before the first call of the network, so a plan can be
-stored, inspected and tested without one. How a sampler uses a builder stands in base.py, how a plan is run in
-solver.py.
+stored, inspected and tested without one. base.py explains how a sampler uses a builder; solver.py runs a plan.
 
 While a plan is built, levels and coefficients are numpy's float64: numbers, or arrays where levels differ within a
-batch. The same operators and functions (np.exp, np.where) serve both and follow IEEE arithmetic, so that rho = inf at
-alpha = 0 needs no special case; a Python float would raise there, and a tensor of one element costs ten times as much.
+batch. The same operators and functions (np.exp, np.where) work on both and follow IEEE arithmetic, so rho = inf at
+alpha = 0 needs no special case; a Python float would raise there, and a tensor of one element is ten times slower.
 """
 
 from __future__ import annotations
@@ -29,15 +28,15 @@ Float64 = Any  # np.float64, or an array (B,) or (B, 1, *spatial) of it
 
 
 class RepeatedNoise(NamedTuple):
-    """A key of noise for a stretch of steps that is run again: independent of the noise of its other runs.
+    """A noise key for a segment of steps that is run several times: independent of the noise of its other runs.
 
     Attributes:
-        stretch: Number of the stretch.
-        repeat: 0 for the first run of the stretch.
-        key: The key that the sampler itself gives to the noise.
+        segment: Number of the segment.
+        repeat: 0 for the first run of the segment.
+        key: The key that the sampler gives to the noise.
     """
 
-    stretch: int
+    segment: int
     repeat: int
     key: Hashable
 
@@ -78,14 +77,14 @@ class PlanLevel:
         return cls(_float64(level.t), _float64(level.alpha), _float64(level.sigma))
 
     def where(self, mask: Any, other: PlanLevel) -> PlanLevel:
-        """This level where `mask` holds, else the other."""
+        """This level where `mask` is true, else the other."""
         if not isinstance(mask, np.ndarray):
             return self if mask else other
         pairs = ((self.t, other.t), (self.alpha, other.alpha), (self.sigma, other.sigma))
         return PlanLevel(*(np.where(mask, a, b) for a, b in pairs))
 
     def plain(self) -> NoiseLevel:
-        """The level as rows hold it: Python floats, or float64 tensors."""
+        """The level as stored in rows: Python floats, or float64 tensors."""
         return NoiseLevel(_plain(self.t), _plain(self.alpha), _plain(self.sigma))
 
 
@@ -131,7 +130,7 @@ class LinearCombination:
         return f"LinearCombination({dict(self.terms)})"
 
     def where(self, mask: Any) -> LinearCombination:
-        """The combination where `mask` holds and 0 elsewhere, even where its coefficients are not finite."""
+        """The combination where `mask` is true and 0 elsewhere, also where coefficients are not finite."""
         if isinstance(mask, np.ndarray):
             return LinearCombination({symbol: np.where(mask, c, 0.0) for symbol, c in self.terms.items()})
         return self if mask else LinearCombination({})
@@ -139,16 +138,16 @@ class LinearCombination:
 
 @dataclass(frozen=True)
 class Row:
-    """One point of a plan: its level, what it is made of, and what happens there.
+    """One point of a plan: its level, its terms, and whether the denoiser is called or a step ends there.
 
     Attributes:
         level: The point's level; floats, or tensors where the level varies in the batch.
-        x: Coefficients on earlier points, by row.
-        d: Coefficients on earlier estimates of x0, by row.
-        z: Coefficients on noises, by key.
+        x: Coefficients of earlier points, by row.
+        d: Coefficients of earlier estimates of x0, by row.
+        z: Coefficients of noises, by key.
         evaluate: Whether the denoiser is called here.
-        step: Whether a step of the method ends here (callbacks see these points only).
-        last: Points, estimates and noises that no later row uses; `with_last_uses` finds them.
+        step: Whether a step of the method ends here (callbacks receive only these points).
+        last: Points, estimates and noises that no later row uses; computed by `with_last_uses`.
     """
 
     level: NoiseLevel
@@ -165,12 +164,12 @@ Terms = tuple[tuple[Symbol, Number], ...]
 
 @dataclass(frozen=True)
 class Plan:
-    """Rows in the order in which they are computed; row 0 is the point where the sampler starts.
+    """Rows in the order in which they are computed; row 0 is the start of the sampler.
 
     Attributes:
         rows: The rows.
-        terms: For each row, what it adds up, in order: points, estimates, noises. Computed at once, so that a compiler
-            that traces the loop meets plain data.
+        terms: The terms of each row, in order: points, estimates, noises. Computed on creation, so that a compiler that
+            traces the loop sees plain data.
     """
 
     rows: tuple[Row, ...]
@@ -189,30 +188,30 @@ class Plan:
 
     @property
     def nfe(self) -> int:
-        """Number of function evaluations: how often the denoiser is called."""
+        """Number of function evaluations: calls of the denoiser."""
         return sum(row.evaluate for row in self.rows)
 
     @property
     def noises(self) -> list[Hashable]:
-        """Every noise key in the order of first use."""
+        """Every noise key, in order of first use."""
         return list(dict.fromkeys(key for row in self.rows for key in row.z))
 
     def bound(self, x: Tensor) -> list[tuple[Row, NoiseLevel, Terms]]:
-        """Rows, levels and terms, with tensors made ready for x (shape, dtype, device) once, before the loop."""
+        """Rows, levels and terms, with tensors converted to x's shape, dtype and device once, before the loop."""
         terms = [tuple((symbol, expand(c, x)) for symbol, c in row) for row in self.terms]
         return [(row, row.level.exact(x), own) for row, own in zip(self.rows, terms, strict=True)]
 
 
 class PlanBuilder:
-    """Where a sampler writes its rows.
+    """The object on which a sampler writes its rows.
 
     Args:
         schedule: The noise schedule.
-        levels: The levels that the sampler visits, the last one included.
-        rising: Whether they rise to noise instead of falling to data: the way of inversion.
+        levels: The levels that the sampler visits, including the last one.
+        rising: Whether the noise increases instead of decreasing, for inversion.
 
     Raises:
-        BadInput: The levels do not fall (or rise) strictly.
+        BadInput: The levels are not strictly decreasing (or increasing).
     """
 
     def __init__(self, schedule: Schedule, levels: Sequence[NoiseLevel | PlanLevel], rising: bool = False):
@@ -220,24 +219,24 @@ class PlanBuilder:
         check_falling(self.levels[::-1] if rising else self.levels)
         self._rows: list[tuple[PlanLevel, LinearCombination, bool]] = [(self.levels[0], LinearCombination({}), False)]
         self._evaluated: set[int] = set()
-        self._base = 0  # row of the last step: what an element whose level stays keeps
+        self._base = 0  # row of the last step: the value of elements whose level does not change
 
     def start(self) -> LinearCombination:
-        """The point that the caller gives: noise, or the noisy source of an edit."""
+        """The point that the caller passes: noise, or the noisy source of an edit."""
         return LinearCombination({("x", 0): 1.0})
 
     def pairs(self) -> Iterator[tuple[PlanLevel, PlanLevel]]:
-        """(s, t): the level a step starts from and the one it goes to."""
+        """(s, t): the levels at which each step starts and ends."""
         return iter(zip(self.levels, self.levels[1:], strict=False))
 
     def denoise(self, x: LinearCombination) -> LinearCombination:
-        """The estimate of x0 at a point; asking twice for the same point costs one evaluation."""
+        """The estimate of x0 at a point; a second call for the same point costs no further evaluation."""
         row = self._row_of(x)
         self._evaluated.add(row)
         return LinearCombination({("D", row): 1.0})
 
     def noise(self, key: Hashable) -> LinearCombination:
-        """Standard normal noise; the same key is the same noise everywhere, in any plan of the same seed."""
+        """Standard normal noise; the same key gives the same noise in every plan with the same seed."""
         return LinearCombination({("z", key): 1.0})
 
     def point(self, x: LinearCombination, level: NoiseLevel | PlanLevel) -> LinearCombination:
@@ -246,16 +245,16 @@ class PlanBuilder:
 
     def step(self, x: LinearCombination, level: NoiseLevel | PlanLevel) -> LinearCombination:
         """The point that ends a step."""
-        made = self._add(x, level, step=True)
+        new = self._add(x, level, step=True)
         self._base = len(self._rows) - 1
-        return made
+        return new
 
     def levels_of_rho(self, rhos: Sequence[Float64]) -> list[PlanLevel]:
-        """The schedule's levels at sigma / alpha = rho, all in one call."""
+        """The schedule's levels at sigma / alpha = rho, computed in one call."""
         return _at(self.schedule.level_of_rho, rhos)
 
     def levels_at(self, times: Sequence[Float64]) -> list[PlanLevel]:
-        """The schedule's levels at the given times, all in one call."""
+        """The schedule's levels at the given times, computed in one call."""
         return _at(self.schedule.level, times)
 
     def _add(self, x: LinearCombination, level: NoiseLevel | PlanLevel, step: bool) -> LinearCombination:
@@ -263,10 +262,12 @@ class PlanBuilder:
             raise TypeError(f"a point is a combination of the builder's points, estimates and noises, not {x!r}")
         base, level = self._rows[self._base][0], PlanLevel.of(level)
         if level.is_map:
-            stays = (level.alpha == base.alpha) & (level.sigma == base.sigma)
-            if stays.any():
-                kept: dict[Symbol, Float64] = {("x", self._base): 0.0, **x.terms}
-                x = LinearCombination({s: np.where(stays, float(s == ("x", self._base)), c) for s, c in kept.items()})
+            unchanged = (level.alpha == base.alpha) & (level.sigma == base.sigma)
+            if unchanged.any():
+                terms: dict[Symbol, Float64] = {("x", self._base): 0.0, **x.terms}
+                x = LinearCombination(
+                    {s: np.where(unchanged, float(s == ("x", self._base)), c) for s, c in terms.items()}
+                )
         self._rows.append((level, x, step))
         return LinearCombination({("x", len(self._rows) - 1): 1.0})
 
@@ -276,14 +277,14 @@ class PlanBuilder:
             (((kind, row), c),) = x.terms.items()
             if kind == "x" and isinstance(row, int) and isinstance(c, float) and c == 1:
                 return row
-        raise BadInput("denoise takes a point: give a combination to builder.point first, with its level")
+        raise BadInput("denoise takes a point: pass a combination to builder.point first, with its level")
 
     def finish(self) -> Plan:
-        """The rows as a plan: zero terms dropped, scalar coefficients as floats, last uses marked."""
+        """The rows as a plan: zero terms removed, scalar coefficients as floats, last uses computed."""
         parts: list[dict[str, dict[Any, Number]]] = []
-        for _, made, _ in self._rows:
+        for _, new, _ in self._rows:
             part: dict[str, dict[Any, Number]] = {"x": {}, "D": {}, "z": {}}
-            for (kind, key), c in made.terms.items():
+            for (kind, key), c in new.terms.items():
                 if c.any() if isinstance(c, np.ndarray) else c != 0:
                     part[kind][key] = _plain(c)
             parts.append(part)
@@ -297,7 +298,7 @@ class PlanBuilder:
 
 
 def with_last_uses(rows: Sequence[Row]) -> Plan:
-    """The rows as a plan, each with what no later row uses: the loop keeps no more than the method's history."""
+    """A plan of these rows, each with what no later row uses, so that the loop keeps only the method's history."""
     last = last_uses([(row.x, row.d, row.z, row.evaluate) for row in rows])
     return Plan(tuple(replace(row, last=own) for row, own in zip(rows, last, strict=True)))
 
@@ -308,7 +309,7 @@ Parts = tuple[Mapping[int, Any], Mapping[int, Any], Mapping[Hashable, Any], bool
 def last_uses(rows: Sequence[Parts]) -> list[tuple[Symbol, ...]]:
     """For each row the points, estimates and noises that no later row uses.
 
-    What no row uses at all (a predictor's point, which is evaluated only) is freed at the row after its own.
+    What no row uses at all (for example a predictor's point that is only evaluated) is freed at the next row.
     """
     final: dict[Symbol, int] = {}
     for i, (x, D, z, evaluate) in enumerate(rows):
@@ -325,16 +326,16 @@ def last_uses(rows: Sequence[Parts]) -> list[tuple[Symbol, ...]]:
 
 
 def _at(function: Callable[[Tensor], NoiseLevel], values: Sequence[Float64]) -> list[PlanLevel]:
-    """A level for each value; numbers in one call, for a call of torch takes as long as a hundred numbers."""
+    """A level for each value; numbers in one call, because a call of torch takes as long as a hundred numbers."""
     if any(isinstance(value, np.ndarray) for value in values):
         return [PlanLevel.of(function(torch.as_tensor(value))) for value in values]
-    made = function(torch.tensor(values, dtype=torch.float64))
-    fields = zip(made.t.tolist(), made.alpha.tolist(), made.sigma.tolist(), strict=True)  # type: ignore[union-attr]
+    new = function(torch.tensor(values, dtype=torch.float64))
+    fields = zip(new.t.tolist(), new.alpha.tolist(), new.sigma.tolist(), strict=True)  # type: ignore[union-attr]
     return [PlanLevel(np.float64(t), np.float64(alpha), np.float64(sigma)) for t, alpha, sigma in fields]
 
 
 def _float64(value: Number) -> Float64:
-    """A number of a level in numpy's float64: a scalar, or an array on the host."""
+    """A field of a level as numpy float64: a scalar, or an array on the host."""
     if isinstance(value, Tensor):
         value = value.detach()
         return np.float64(value.item()) if value.ndim == 0 else value.to("cpu", torch.float64).numpy()
@@ -342,7 +343,7 @@ def _float64(value: Number) -> Float64:
 
 
 def _plain(value: Float64) -> Number:
-    """A Python float, or a float64 tensor of an array's own."""
+    """A Python float, or a float64 tensor that owns its memory."""
     if isinstance(value, np.ndarray) and value.ndim:
         return torch.from_numpy(np.array(value, dtype=np.float64))
     return float(value)

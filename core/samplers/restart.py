@@ -1,7 +1,11 @@
 """Restart sampling (Xu et al. 2023, arXiv:2306.14878, algorithm 1): Heun down, then K times forward and down again.
 
-The forward process adds fresh noise in one move, which contracts the errors made so far, and the ODE that follows has
-short steps. The forward kernel is that of the schedule, so it holds on every process, not for data plus noise alone.
+x_b = (alpha_b / alpha_a) x_a + n z, n^2 = sigma_b^2 - (alpha_b / alpha_a)^2 sigma_a^2, from the low level a to the high
+level b
+
+The forward process adds new noise in one large step, which reduces the accumulated errors; the ODE is then solved again
+with short steps. The forward kernel is that of the schedule, so the method is valid on every schedule, not only where
+alpha = 1.
 """
 
 from __future__ import annotations
@@ -17,20 +21,22 @@ from ._numbers import Mask, lower, some, where
 from .base import PlanBuilder, PlannedSampler
 from .plan import Float64, PlanLevel
 
-_WARP = 7  # exponent of the levels inside, as in EDM
+_WARP = 7  # exponent of the levels inside the interval, as in EDM
 
 
 class Restart(PlannedSampler):
     """Heun's method with restarts in an interval of rho = sigma / alpha.
 
-    On reaching `low`, K times: up to `high` by the forward process, x_b = (alpha_b / alpha_a) x_a + n z with n^2 =
-    sigma_b^2 - (alpha_b / alpha_a)^2 sigma_a^2, then Heun back down over levels even in rho^(1/7). The interval is
-    moved, as a factor of rho, so that it begins at the level of the list nearest to `low`; a single step has none.
+    When `low` is reached, K times: up to `high` by the forward process, x_b = (alpha_b / alpha_a) x_a + n z with n^2 =
+    sigma_b^2 - (alpha_b / alpha_a)^2 sigma_a^2, then Heun steps back down over levels that are evenly spaced in
+    rho^(1/7). The interval is multiplied by a factor so that it begins at the level of the plan nearest to `low`. A
+    plan of one step has no restart.
 
-    low:   rho where a restart begins, t_min of the paper
-    high:  rho that it leads up to, t_max
-    times: how often, K
-    steps: Heun steps of a restart; None: a quarter of the list's, at least 2
+    Args:
+        low: rho at which a restart begins, t_min of the paper.
+        high: rho up to which noise is added, t_max of the paper.
+        times: Number of repetitions, K.
+        steps: Heun steps per restart; None: a quarter of the plan's steps, at least 2.
     """
 
     stochastic = True
@@ -41,46 +47,48 @@ class Restart(PlannedSampler):
         if times < 1:
             raise BadInput(f"restart restarts at least once, not {times} times: without restarts it is heun")
         if steps is not None and steps < 1:
-            raise BadInput(f"a restart takes at least 1 step, not {steps}; leave it out for a quarter of the list's")
+            raise BadInput(f"a restart takes at least 1 step, not {steps}; leave it out for a quarter of the steps")
         self.low, self.high, self.times, self.steps = low, high, times, steps
 
     def draft(self, builder: PlanBuilder) -> None:
-        x, begins = builder.start(), self._begins(builder.levels)
+        x, start_index = builder.start(), self._start_index(builder.levels)
         for i, (s, t) in enumerate(builder.pairs()):
             top = lower(t.rho * (self.high / self.low), builder.levels[0].rho)
-            here = (begins == i + 1) & (top > t.rho)
-            if not some(here):
+            mask = (start_index == i + 1) & (top > t.rho)
+            if not some(mask):
                 x = heun(builder, x, s, t)
                 continue
             x = heun(builder, x, s, t, builder.point)
-            rungs = self._rungs(builder, s, t, top, here)
+            inner = self._levels_down(builder, s, t, top, mask)
             for k in range(self.times):
-                x = builder.point(forward(builder, x, t, rungs[0], ("restart", i, k)), rungs[0])
-                for a, b in pairwise(rungs[:-1]):
+                x = builder.point(forward(builder, x, t, inner[0], ("restart", i, k)), inner[0])
+                for a, b in pairwise(inner[:-1]):
                     x = heun(builder, x, a, b, builder.point)
-                x = heun(builder, x, rungs[-2], t, builder.step if k == self.times - 1 else builder.point)
+                x = heun(builder, x, inner[-2], t, builder.step if k == self.times - 1 else builder.point)
 
-    def _begins(self, levels: Sequence[PlanLevel]) -> Float64:
-        """The number of the level nearest to `low`, of those that a step leads to and one leaves; 0 where none is."""
-        away = [np.full_like(levels[0].rho, np.inf)]
+    def _start_index(self, levels: Sequence[PlanLevel]) -> Float64:
+        """Index of the inner level nearest to `low`; 0 where there is none."""
+        candidates = [np.full_like(levels[0].rho, np.inf)]
         for before, level in pairwise(levels[:-1]):
             distance = abs(np.log(level.rho / self.low))
-            away.append(where((level.sigma > 0) & (level.rho < before.rho), distance, np.inf))
-        distances = np.stack(np.broadcast_arrays(*away))
+            candidates.append(where((level.sigma > 0) & (level.rho < before.rho), distance, np.inf))
+        distances = np.stack(np.broadcast_arrays(*candidates))
         return np.where(np.isfinite(distances.min(0)), distances.argmin(0), 0)
 
-    def _rungs(self, builder: PlanBuilder, s: PlanLevel, t: PlanLevel, top: Float64, here: Mask) -> list[PlanLevel]:
-        """Levels from the top down to t; elements that do not restart here wait at t."""
+    def _levels_down(
+        self, builder: PlanBuilder, s: PlanLevel, t: PlanLevel, top: Float64, mask: Mask
+    ) -> list[PlanLevel]:
+        """Levels from the top down to t; elements without a restart stay at t."""
         count = self.steps or max(2, (len(builder.levels) - 1) // 4)
-        ends = [np.exp(np.log(where(here, rho, 1.0)) / _WARP) for rho in (top, t.rho)]
-        rungs = []
+        ends = [np.exp(np.log(where(mask, rho, 1.0)) / _WARP) for rho in (top, t.rho)]
+        inner = []
         for j in range(count):
             warped, rho = ends[0] + (ends[1] - ends[0]) * (j / count), 1.0
             for _ in range(_WARP):
                 rho = rho * warped
-            (made,) = builder.levels_of_rho([rho])
-            # A plan reads s's own level as an element that waits; one that comes back to it is put a hair beside it.
-            same = (made.alpha == s.alpha) & (made.sigma == s.sigma)
-            (made,) = builder.levels_of_rho([where(same, rho * (1 - 1e-9), rho)])
-            rungs.append(made.where(here, t))
-        return [*rungs, t]
+            (level_j,) = builder.levels_of_rho([rho])
+            # A plan treats an unchanged level as an element that does not move: a level equal to s is shifted by 1e-9.
+            same = (level_j.alpha == s.alpha) & (level_j.sigma == s.sigma)
+            (level_j,) = builder.levels_of_rho([where(same, rho * (1 - 1e-9), rho)])
+            inner.append(level_j.where(mask, t))
+        return [*inner, t]

@@ -1,9 +1,12 @@
-"""The classical Runge-Kutta method (Kutta 1901) on the bounded clock tau = sigma / (alpha + sigma): the reference.
+"""The classical Runge-Kutta method (Kutta 1901) in the bounded time tau = sigma / (alpha + sigma): a reference method.
 
-Its last stage lies at the end of the step, where the velocity is not defined if sigma_t = 0, and an explicit method of
-order 4 in four stages always has one there (Butcher 2016, "Numerical methods for ordinary differential equations",
-section 322). A step to sigma_t = 0 is Ralston's of third order (1962, Math. Comp. 16), whose stages lie at 0, 1/2 and
-3/4: its local error is of the fourth power of the step, so the whole solution keeps its fourth order.
+u_t = u_s + (tau_t - tau_s) (v_1 + 2 v_2 + 2 v_3 + v_4) / 6, u = x / (alpha + sigma), v = E[eps - x0]: the velocity of
+rectified flow (Liu et al. 2023, arXiv:2209.03003, eq. 1)
+
+Its last stage is at the end of the step, where the velocity is not defined if sigma_t = 0; every explicit method of
+order 4 with four stages has such a stage (Butcher 2016, "Numerical methods for ordinary differential equations",
+section 322). A step to sigma_t = 0 therefore uses Ralston's third-order method (1962, Math. Comp. 16), whose stages are
+at 0, 1/2 and 3/4. Its local error is of fourth order in the step, so the whole solution keeps fourth order.
 """
 
 from __future__ import annotations
@@ -17,9 +20,10 @@ from .base import PlanBuilder, PlannedSampler
 class RK4(PlannedSampler):
     """The classical Runge-Kutta method in tau: fourth order; a reference rather than a method for few evaluations.
 
-    u_t = u_s + (tau_t - tau_s) (v_1 + 2 v_2 + 2 v_3 + v_4) / 6, u = x / (alpha + sigma), v = E[eps - x0], v_2 and v_3
-    half-way, v_4 at t. To sigma_t = 0: (2 v_1 + 3 v_2 + 4 v_3) / 9 with v_3 at three quarters. Four evaluations a step,
-    three to sigma_t = 0; alpha_s = 0 is nothing special.
+    u_t = u_s + (tau_t - tau_s) (v_1 + 2 v_2 + 2 v_3 + v_4) / 6, u = x / (alpha + sigma), v = E[eps - x0], with v_2 and
+    v_3 at the midpoint and v_4 at t. To sigma_t = 0: (2 v_1 + 3 v_2 + 4 v_3) / 9 with v_3 at three quarters.
+
+    Four evaluations per step, three in the step to sigma_t = 0; alpha_s = 0 needs no special case.
     """
 
     order = 4

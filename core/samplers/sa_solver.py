@@ -1,6 +1,8 @@
 """SA-Solver: stochastic Adams, predictor and corrector (Xue et al. 2023, arXiv:2309.05019, algorithm 1, eq. 14 to 18).
 
-The corrector goes with the predictor's noise and its one evaluation, at the predicted point. tau(t)^2 of the paper, the
+x_t = (sigma_t / sigma_s) e^(-eta h) x_s + alpha_t int_0^1 H e^(-H (1 - r)) P(r) dr + n z, H = (1 + eta) h
+
+The corrector uses the predictor's noise and the one evaluation at the predicted point. The paper's tau(t)^2, the
 strength of the noise, is eta within a window of levels and 0 outside. Every integral is exact (the paper's code changes
 one weight for two nodes).
 """
@@ -20,19 +22,24 @@ from .plan import Float64, LinearCombination, PlanLevel
 class SASolver(PlannedSampler):
     """SA-Solver: an exponential Adams-Bashforth predictor and Adams-Moulton corrector for the reverse SDE.
 
-    x_t = (sigma_t / sigma_s) e^(-eta h) x_s + alpha_t int_0^1 H e^(-H (1 - r)) P(r) dr + n z, H = (1 + eta) h,
-    h = lambda_t - lambda_s, n = sigma_t sqrt(1 - e^(-2 eta h)), P the polynomial in r = (lambda - lambda_s) / h through
-    the last estimates; corrected x_t is the same, same z, with the estimate at the predicted point among the nodes. One
-    evaluation a step. A step ends at the predicted point; the correction enters with the next step, and the last point
-    is a predicted one. The order rises with the history; where h is infinite (alpha_s = 0, sigma_t = 0) it is 1.
+    x_t = (sigma_t / sigma_s) e^(-eta h) x_s + alpha_t int_0^1 H e^(-H (1 - r)) P(r) dr + n z, H = (1 + eta) h, h =
+    lambda_t - lambda_s, n = sigma_t sqrt(1 - e^(-2 eta h)), where P is the polynomial in r = (lambda - lambda_s) / h
+    through the last estimates. The corrected x_t has the same form and the same z, and the estimate at the predicted
+    point is one of its nodes.
 
-    eta:             strength of the noise inside the window: 0 solves the ODE, 1 the reverse SDE
-    window:          (lowest, highest) tau of the levels s whose steps draw noise
-    predictor_order: estimates the predictor uses, 1 to 4
-    corrector_order: estimates the corrector uses, the new one included, 2 to 5; 0: no corrector
-    noise:           path (what a Brownian path on tau gains, the same at any number of steps), or step (fresh)
-    lower_final:     orders fall to 1 and 2 over the last steps: steadier where those are few and long in lambda; the
-                     order is then 2 at most where the last does not end clean
+    One evaluation per step. A step ends at the predicted point; the correction is applied in the next step, and the
+    last point is a predicted one. The order grows with the number of stored estimates; where h is infinite (alpha_s =
+    0, sigma_t = 0) it is 1.
+
+    Args:
+        eta: Strength of the noise inside the window: 0 solves the ODE, 1 the reverse SDE.
+        window: (lowest, highest) tau of the levels s whose steps draw noise.
+        predictor_order: Number of estimates that the predictor uses, 1 to 4.
+        corrector_order: Number of estimates that the corrector uses, including the new one, 2 to 5; 0: no corrector.
+        noise: `path`: increments of one Brownian path in tau, so a seed gives the same noise path at any number of
+            steps; `step`: independent noise at every step.
+        lower_final: Reduce the orders to 1 and 2 over the last steps: more stable where these are few and long in
+            lambda; the order is then at most 2 where the last level is not clean.
     """
 
     def __init__(
@@ -60,21 +67,21 @@ class SASolver(PlannedSampler):
         self.order = None if self.stochastic else min(order, 2) if lower_final else order
 
     def draft(self, builder: PlanBuilder) -> None:
-        x, nodes, before, predicted, corrector = builder.start(), [], None, LinearCombination({}), 0
+        x, nodes, previous, predicted, corrector = builder.start(), [], None, LinearCombination({}), 0
         keys = step_keys(builder.levels, self.noise)
-        for left, (s, t), key in zip(range(len(keys), 0, -1), builder.pairs(), keys, strict=True):
+        for remaining, (s, t), key in zip(range(len(keys), 0, -1), builder.pairs(), keys, strict=True):
             D = builder.denoise(x)
-            if before is not None and corrector:  # the step that led here, now with the estimate at its end
-                x = x + self._beyond(before, s, [nodes[0], (s, D), *nodes[1:]], corrector) - predicted
-            most = left if self.lower_final else len(keys)
-            predictor, corrector = min(self.predictor_order, most), min(self.corrector_order, most + 1)
+            if previous is not None and corrector:  # correct the previous step with the estimate at its end
+                x = x + self._higher_terms(previous, s, [nodes[0], (s, D), *nodes[1:]], corrector) - predicted
+            limit = remaining if self.lower_final else len(keys)
+            predictor, corrector = min(self.predictor_order, limit), min(self.corrector_order, limit + 1)
             nodes = [(s, D), *nodes][: max(self.predictor_order, self.corrector_order - 1)]
-            before, predicted = s, self._beyond(s, t, nodes, predictor)
-            kept = t.sigma * damping(self._strength(s), log_step(s, t))
-            x = builder.step(first_order(builder, x, D, s, t, kept, key) + predicted, t)
+            previous, predicted = s, self._higher_terms(s, t, nodes, predictor)
+            sigma_d = t.sigma * damping(self._strength(s), log_step(s, t))
+            x = builder.step(first_order(builder, x, D, s, t, sigma_d, key) + predicted, t)
 
-    def _beyond(self, s: PlanLevel, t: PlanLevel, nodes: list[Node], order: int) -> LinearCombination:
-        """What predictor and corrector add to the step of first order."""
+    def _higher_terms(self, s: PlanLevel, t: PlanLevel, nodes: list[Node], order: int) -> LinearCombination:
+        """What predictor and corrector add to the first-order step."""
         return higher(s, t, nodes, psi((1 + self._strength(s)) * log_step(s, t), order))
 
     def _strength(self, s: PlanLevel) -> Float64:

@@ -1,7 +1,7 @@
-"""The one loop that runs every plan: `run` for its last point, `trace` for every quantity on the way.
+"""The one loop that runs every plan: `run` returns the last point, `trace` yields every intermediate quantity.
 
-The loop only adds tensors: no state, no look-up of a time, no host-device synchronisation. All that a method knows
-stands in the plan's coefficients.
+The loop only adds tensors: no state, no look-up of a time, no host-device synchronisation. The plan's coefficients
+contain everything that is specific to a method.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Solution:
 
     Attributes:
         x: (B, C, *spatial).
-        nfe: Evaluations of the denoiser that each sample took.
+        nfe: Number of evaluations of the denoiser for each sample.
     """
 
     x: Tensor
@@ -34,15 +34,15 @@ class Solution:
 
 @dataclass(frozen=True)
 class Progress:
-    """What a callback sees where a step ends.
+    """What a callback receives at the end of a step.
 
     Attributes:
-        step: Steps ended so far.
-        steps: How many there will be; None where an adaptive sampler cannot tell.
-        level: The level of x; an adaptive sampler's samples are each at their own, (B,) or a map.
+        step: Number of finished steps.
+        steps: Total number of steps; None where an adaptive sampler does not know it.
+        level: The level of x; with an adaptive sampler each sample has its own level, (B,) or a map.
         x: The points, (B, C, *spatial).
-        x0: The latest estimates, (B, C, *spatial).
-        nfe: Evaluations so far of each sample.
+        x0: The last estimates, (B, C, *spatial).
+        nfe: Number of evaluations so far for each sample.
     """
 
     step: int
@@ -55,14 +55,14 @@ class Progress:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a sampler is run on, beside its schedule and levels.
+    """The inputs of a sampler in addition to its schedule and levels.
 
     Attributes:
         denoiser: The denoiser.
         x: (B, C, *spatial), a point at the first level.
         conditions: The conditions of each row.
         noise: The keyed noise of the batch, or a mapping key -> (B, C, *spatial) of noises drawn before.
-        on_step: Called where a step ends.
+        on_step: Called at the end of each step.
     """
 
     denoiser: Denoiser
@@ -74,13 +74,13 @@ class Inputs:
 
 @dataclass(frozen=True)
 class TraceRow:
-    """One row of a plan as it was computed: x is the sum of coefficients[name] * tensors[name].
+    """One computed row of a plan: x is the sum of coefficients[name] * tensors[name].
 
     Names are those of the formulas: `x[3]`, `D[2]`, `z[('step', 2)]`.
 
     Attributes:
         index: Number of the row; 0 is the start.
-        level: Its level.
+        level: The level of the row.
         x: The point, (B, C, *spatial).
         x0: The estimate that was evaluated here, (B, C, *spatial); None where the denoiser was not called.
         noises: Key -> noise that the row adds, (B, C, *spatial).
@@ -110,12 +110,15 @@ def run(
     """Run a plan and return its last point, (B, C, *spatial).
 
     Args:
-        plan: The rows.
+        plan: The plan.
         denoiser: The denoiser.
         x: (B, C, *spatial), a point at the plan's first level.
         conditions: The conditions of each row.
         noise: The keyed noise of the batch, or a mapping key -> (B, C, *spatial) of noises drawn before.
-        on_step: Called where a step ends, with the latest estimate of x0.
+        on_step: Called at the end of each step, with the last estimate of x0.
+
+    Returns:
+        The last point, (B, C, *spatial).
 
     Raises:
         BadInput: The plan draws noise and `noise` is missing.
@@ -133,7 +136,7 @@ def run(
 def points(
     plan: Plan, denoiser: Denoiser, x: Tensor, conditions: Conditioning | None = None, noise: Noises = None
 ) -> Iterator[tuple[Row, Tensor, Tensor | None]]:
-    """The loop: (row, point, latest estimate of x0) for every row as it is computed; arguments as in `run`."""
+    """The loop: (row, point, last estimate of x0) for every row as it is computed; arguments as in `run`."""
     conditions = Conditioning() if conditions is None else conditions
     x0 = None
     values: dict[Symbol, Tensor] = {("x", 0): x}
@@ -156,30 +159,28 @@ def points(
 def trace(
     plan: Plan, denoiser: Denoiser, x: Tensor, conditions: Conditioning | None = None, noise: Noises = None
 ) -> Iterator[TraceRow]:
-    """Run a plan and yield every row with its tensors and coefficients, for looking on; arguments as in `run`.
+    """Run a plan and yield every row with its tensors and coefficients, for inspection; arguments as in `run`.
 
-    The numbers are those of `run`. All points are kept, so it is not for large batches.
+    The numbers are those of `run`. All points are kept in memory, so it is not for large batches.
     """
-    seen = _Recorded(noise)
+    noises = _StoredNoises(noise)
     tensors: dict[str, Tensor] = {}
-    watched = _Watched(denoiser)
-    for i, (row, point, x0) in enumerate(points(plan, watched, x, conditions, seen)):
+    recorder = _StateRecorder(denoiser)
+    for i, (row, point, x0) in enumerate(points(plan, recorder, x, conditions, noises)):
         names = {f"{kind}[{key!r}]": (kind, key, c) for (kind, key), c in plan.terms[i]}
-        tensors.update({name: seen[key] for name, (kind, key, _) in names.items() if kind == "z"})
+        tensors.update({name: noises[key] for name, (kind, key, _) in names.items() if kind == "z"})
         coefficients = {name: c for name, (_, _, c) in names.items()}
-        made = x0 if row.evaluate else None
-        yield TraceRow(
-            i, row.level, point, made, {key: seen[key] for key in row.z}, coefficients, {n: tensors[n] for n in names},
-            row.step,
-        )  # fmt: skip
-        tensors[f"x[{i}]"] = point if watched.moved is None else watched.moved
-        watched.moved = None
-        if made is not None:
-            tensors[f"D[{i}]"] = made
+        estimate = x0 if row.evaluate else None
+        row_noises, row_tensors = {key: noises[key] for key in row.z}, {n: tensors[n] for n in names}
+        yield TraceRow(i, row.level, point, estimate, row_noises, coefficients, row_tensors, row.step)
+        tensors[f"x[{i}]"] = point if recorder.moved is None else recorder.moved
+        recorder.moved = None
+        if estimate is not None:
+            tensors[f"D[{i}]"] = estimate
 
 
-class _Recorded(Mapping[Hashable, Tensor]):
-    """Noises, each drawn once and remembered."""
+class _StoredNoises(Mapping[Hashable, Tensor]):
+    """Noises, each drawn once and stored."""
 
     def __init__(self, noise: Noises):
         self.noise, self.known = noise, dict[Hashable, Tensor]()
@@ -196,8 +197,8 @@ class _Recorded(Mapping[Hashable, Tensor]):
         return len(self.known)
 
 
-class _Watched:
-    """A denoiser that remembers whether its last estimate moved the state."""
+class _StateRecorder:
+    """A denoiser that records whether its last estimate changed the state."""
 
     def __init__(self, denoiser: Denoiser):
         self.denoiser = denoiser
@@ -212,18 +213,18 @@ class _Watched:
 def drawn(noise: Noises, key: Hashable) -> Tensor:
     """The noise of a key, (B, C, *spatial)."""
     if noise is None:
-        raise BadInput("this sampler draws noise: give `noise`")
+        raise BadInput("this sampler draws noise: pass `noise`")
     if not isinstance(noise, Noise):
         return noise[key]
     if isinstance(key, RepeatedNoise):
-        return noise.normal(f"sampler {key.stretch} {key.repeat}", key.key)
+        return noise.normal(f"sampler {key.segment} {key.repeat}", key.key)
     return noise.normal("sampler", key)
 
 
 def _total(terms: Terms, values: Mapping[Symbol, Tensor], like: Tensor) -> Tensor:
     """sum_j c_j value_j, accumulated in place into one new tensor.
 
-    A number and a map take different kernels that round alike: both multiply and add in one rounding.
+    Numbers and maps use different kernels with the same rounding: both multiply and add with one rounding.
     """
     out: Tensor | None = None
     for symbol, c in terms:

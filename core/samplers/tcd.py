@@ -1,6 +1,8 @@
-"""TCD, trajectory consistency distillation: its stochastic sampling (Zheng et al. 2024, arXiv:2402.19159, algorithm 4).
+"""TCD, trajectory consistency distillation: its stochastic sampler (Zheng et al. 2024, arXiv:2402.19159, algorithm 4).
 
-The network leads along the ODE from s to a time t' before the target t, and the forward process from there up to t.
+x_t = (alpha_t / alpha_t') x_t' + sqrt(sigma_t^2 - (alpha_t / alpha_t')^2 sigma_t'^2) z, t' = (1 - gamma) t
+
+The network follows the ODE from s to a time t' below the target t; the forward process then goes from t' up to t.
 """
 
 from __future__ import annotations
@@ -11,13 +13,15 @@ from .base import PlanBuilder, PlannedSampler
 
 
 class TCD(PlannedSampler):
-    """A first-order step down to t' = (1 - gamma) t, counted from the clean time, then forward noise up to t.
+    """A first-order step down to t' = (1 - gamma) t, measured from the clean time, then forward noise up to t.
 
-    x_t = (alpha_t / alpha_t') x_t' + noise: in one, a step that keeps sigma_d = alpha_t rho(t') of its noise. At a
-    gamma above 0 the step down is long however many steps there are, which is right for the distilled network alone: a
-    plain denoiser does not converge.
+    x_t = (alpha_t / alpha_t') x_t' + noise: together a step that keeps sigma_d = alpha_t rho(t') of the old noise.
 
-    gamma: how far below the target: 0 is ddim, 1 goes to clean data, as lcm
+    With gamma above 0 the step down stays long at any number of steps, which is correct only for a distilled network:
+    with a standard denoiser the result does not converge.
+
+    Args:
+        gamma: How far below the target the step goes: 0 is ddim, 1 goes to clean data, like lcm.
     """
 
     def __init__(self, gamma: float = 0.3):
@@ -31,5 +35,5 @@ class TCD(PlannedSampler):
         times = [level.t for level in builder.levels_of_rho([t.rho for t in builder.levels[1:]])]
         lowers = builder.levels_at([clean + (1 - self.gamma) * (t - clean) for t in times])
         for i, ((s, t), lower) in enumerate(zip(builder.pairs(), lowers, strict=True)):
-            kept = t.alpha * lower.rho if self.gamma else t.sigma
-            x = builder.step(first_order(builder, x, builder.denoise(x), s, t, kept, ("step", i)), t)
+            sigma_d = t.alpha * lower.rho if self.gamma else t.sigma
+            x = builder.step(first_order(builder, x, builder.denoise(x), s, t, sigma_d, ("step", i)), t)

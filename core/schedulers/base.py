@@ -1,4 +1,4 @@
-"""What a noise schedule is: q(x_t | x0) = N(alpha(t) x0, sigma(t)^2 I), and t from rho = sigma / alpha."""
+"""Base class of noise schedules: q(x_t | x0) = N(alpha(t) x0, sigma(t)^2 I), and t from rho = sigma / alpha."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..types import NoiseLevel
 
 @dataclass(frozen=True)
 class NoiseLevel64(NoiseLevel):
-    """A level whose fields are float64 tensors: what schedules give and what plans are made from."""
+    """A noise level whose fields are float64 tensors: the output of schedules and the input of plans."""
 
     t: Tensor
     alpha: Tensor
@@ -37,11 +37,13 @@ class NoiseLevel64(NoiseLevel):
 
 
 class Schedule(ABC):
-    """A noise schedule. Subclasses state the range of t and three functions, each elementwise and exact in float64.
+    """A noise schedule. Subclasses define the range of t and three functions, each elementwise and exact in float64.
 
-    t_min, t_max: the range that training draws from and spacings cover; t_max is the noisiest
-    t_clean:      the time at which alpha = 1 and sigma = 0; `level` returns exactly those there
-    steps:        number of steps of a schedule that was defined on a grid (DDPM's 1000), else None
+    Attributes:
+        t_min: The smallest time that training draws and that timestep spacings use.
+        t_max: The time of the highest noise.
+        t_clean: The time at which alpha = 1 and sigma = 0; `level` returns exactly these values there.
+        steps: Number of steps of a schedule that is defined on a grid (DDPM: 1000), else None.
     """
 
     t_min: float
@@ -68,7 +70,7 @@ class Schedule(ABC):
         return NoiseLevel64(t, torch.where(clean, 1.0, self.alpha(t)), torch.where(clean, 0.0, self.sigma(t)))
 
     def clean(self) -> NoiseLevel64:
-        """The level of clean data, last of every list of levels."""
+        """The level of clean data, the last of every list of levels."""
         one = torch.ones((), dtype=torch.float64)
         return NoiseLevel64(one * self.t_clean, one, one * 0)
 
@@ -77,7 +79,7 @@ class Schedule(ABC):
         return self.level(self.t_of_rho(torch.as_tensor(rho, dtype=torch.float64)))
 
     def derivative(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """(d alpha / dt, d sigma / dt) at t, by differentiation of the functions above; elementwise, float64."""
+        """(d alpha / dt, d sigma / dt) at t by automatic differentiation; elementwise, float64."""
         t = torch.as_tensor(t, dtype=torch.float64)
         return _slope(self.alpha, t), _slope(self.sigma, t)
 

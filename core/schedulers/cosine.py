@@ -1,6 +1,8 @@
-"""Continuous cosine schedule: a quarter turn from data to noise (Salimans and Ho 2022, arXiv:2202.00512, section 4).
+"""Continuous cosine schedule (Salimans and Ho 2022, arXiv:2202.00512, section 4).
 
-The shift for larger pictures is that of Hoogeboom et al. 2023 ("simple diffusion", arXiv:2301.11093).
+alpha(t) = cos(pi t / 2), sigma(t) = sin(pi t / 2)
+
+The shift for larger images is that of Hoogeboom et al. 2023 ("simple diffusion", arXiv:2301.11093).
 """
 
 from __future__ import annotations
@@ -15,13 +17,15 @@ from .base import Schedule
 
 
 class Cosine(Schedule):
-    """A quarter turn from data to noise, with alpha = 0 exactly at its start.
+    """alpha and sigma as cosine and sine of pi t / 2, with alpha = 0 exactly at t = 1.
 
-    rho = sigma / alpha = shift tan(pi t / 2) with alpha^2 + sigma^2 = 1, t from 1 (noise) to 0; with no shift that is
-    alpha = cos(pi t / 2), sigma = sin(pi t / 2). The log signal-to-noise ratio is moved by -2 log(shift) at every t.
+    rho = sigma / alpha = shift tan(pi t / 2) with alpha^2 + sigma^2 = 1, t from 1 (noise) to 0. Without a shift alpha =
+    cos(pi t / 2), sigma = sin(pi t / 2). A shift changes the log signal-to-noise ratio by -2 log(shift) at every t.
 
-    t_min: smallest time that training and spacings visit; sigma there is about shift pi t_min / 2
-    shift: multiplies rho = sigma / alpha at every t; d / 64 for pictures of d x d elements is the paper's, 1 is none
+    Args:
+        t_min: Smallest time that training and timestep spacings use; sigma there is about shift pi t_min / 2.
+        shift: Multiplies rho = sigma / alpha at every t. The paper uses d / 64 for images of d x d elements; 1 means no
+            shift.
     """
 
     t_max = 1.0
@@ -31,7 +35,7 @@ class Cosine(Schedule):
         if not 0 < t_min < 1:
             raise BadInput(f"cosine's t_min lies between 0 and 1, not {t_min}")
         if not 0 < shift < math.inf:
-            raise BadInput(f"cosine's shift is positive (1: none; d / 64 for pictures of d x d elements), not {shift}")
+            raise BadInput(f"cosine's shift is positive (1: none; d / 64 for images of d x d elements), not {shift}")
         self.t_min, self.shift = t_min, shift
 
     def alpha(self, t: Tensor) -> Tensor:
@@ -47,5 +51,5 @@ class Cosine(Schedule):
 
     def _turn(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """(alpha, sigma) up to a common factor."""
-        # The sine of the rest of the turn: exactly 0 at t = 1, where the cosine of a rounded pi / 2 is 6e-17.
+        # The sine of the complementary angle: exactly 0 at t = 1, where the cosine of a rounded pi / 2 is 6e-17.
         return torch.sin((1 - t) * (math.pi / 2)), self.shift * torch.sin(t * (math.pi / 2))

@@ -1,4 +1,4 @@
-"""A schedule given as two functions of time, from Python."""
+"""A schedule given as two Python functions of time, alpha(t) and sigma(t)."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ from .base import Schedule
 
 Function = Callable[[Tensor], Tensor]
 
-_ZERO = 1e-12  # an alpha below this at t_max is a rounded 0, such as cos(pi / 2) = 6e-17
+_ZERO = 1e-12  # an alpha below this at t_max counts as a rounded 0, such as cos(pi / 2) = 6e-17
 
 
 class Custom(Schedule):
-    """Any pair of functions alpha(t), sigma(t), given from Python; t is found from rho by bisection.
+    """Two functions alpha(t) and sigma(t), given from Python; t is found from rho by bisection.
 
-    The functions take float64 tensors of any shape and act on each time by itself, with torch operations (derivatives
-    are taken through them); both are finite and at least 0 from t_min to t_max, and sigma / alpha rises there. A recipe
-    holds no functions: there, `table` has a schedule as numbers, and `custom` has alpha = 1 - t, sigma = t.
+    The functions take float64 tensors of any shape and are elementwise, with torch operations (derivatives are computed
+    by autograd). Both are finite and at least 0 from t_min to t_max, and sigma / alpha increases there. A recipe cannot
+    contain functions: in a recipe, use `table` for a schedule given as numbers; `custom` then has alpha = 1 - t, sigma
+    = t.
 
-    alpha:   scale of the data; None: 1 - t
-    sigma:   standard deviation of the noise; None: t
-    t_min:   smallest time that training and spacings visit
-    t_max:   the noisiest time
-    t_clean: the time that stands for clean data, at which the functions are not asked
+    Args:
+        alpha: Scale of the data; None: 1 - t.
+        sigma: Standard deviation of the noise; None: t.
+        t_min: Smallest time that training and timestep spacings use.
+        t_max: The time of the highest noise.
+        t_clean: The time of clean data, at which the functions are not called.
     """
 
     def __init__(
@@ -49,7 +51,7 @@ class Custom(Schedule):
         self._check()
 
     def alpha(self, t: Tensor) -> Tensor:
-        return self._alpha(t) - self._rounding  # exactly 0 at t_max where it was meant to be
+        return self._alpha(t) - self._rounding  # exactly 0 at t_max where it would be 0 without rounding
 
     def sigma(self, t: Tensor) -> Tensor:
         return self._sigma(t)

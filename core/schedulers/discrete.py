@@ -1,17 +1,19 @@
-"""The schedule of DDPM, defined on a grid of steps (Ho et al. 2020, arXiv:2006.11239, eq. 4), here for any real t.
+"""The schedule of DDPM, defined on a grid of steps (Ho et al. 2020, arXiv:2006.11239, eq. 4), extended to any real t.
 
-betas that grow in a stated way from beta_min to beta_max:
+alpha(t)^2 = product of (1 - beta_i) for i <= t, sigma^2 = 1 - alpha^2
+
+Betas that increase from beta_min to beta_max:
 
 linear         DDPM's
 scaled_linear  linear in sqrt(beta): latent diffusion's (Rombach et al. 2022, arXiv:2112.10752)
 sigmoid        along a sigmoid from -6 to 6: GeoDiff's (Xu et al. 2022, arXiv:2203.02923)
 
-betas that follow from alpha_bar = alpha^2 as a function of u = (t + 1) / steps, each at most 0.999:
+Betas that are computed from alpha_bar = alpha^2 as a function of u = (t + 1) / steps, each at most 0.999:
 
 cosine         cos(pi/2 (u + 0.008) / 1.008)^2 (Nichol and Dhariwal 2021, arXiv:2102.09672, eq. 17)
 exponential    exp(-12 u): Shap-E's "exp" (Jun and Nichol 2023, arXiv:2305.02463)
 laplace        snr / (1 + snr) with log snr = -sign(1/2 - u) log(1 - 2 |u - 1/2|) / 2, Laplace distributed over u (Hang
-               et al. 2024, arXiv:2407.03297, mean 0 and b = 1/2); diffusers' has the square root of this alpha_bar
+et al. 2024, arXiv:2407.03297, mean 0 and b = 1/2); diffusers uses the square root of this alpha_bar
 """
 
 from __future__ import annotations
@@ -41,21 +43,22 @@ _ALPHA_BAR = {
 
 
 class Discrete(Schedule):
-    """DDPM's schedule, defined on a grid of steps (1000) by their betas.
+    """DDPM's schedule, defined by the betas on a grid of (1000) steps.
 
     alpha^2 = product of (1 - beta_i) for i <= t, sigma^2 = 1 - alpha^2; t is an index, from steps - 1 (noise) down to
-    0, and clean is t = -1. log alpha is interpolated linearly between indices, so levels between them are levels too.
+    0, and clean data is t = -1. log alpha is interpolated linearly between indices, so that t may be any real number.
 
-    zero_terminal moves the square roots of alpha_bar so that the last is 0 and the first stays (Lin et al. 2024,
-    arXiv:2305.08891, algorithm 1). Its logarithm has no line to follow there, so between the last two indices alpha
-    itself is interpolated linearly: finite, continuous, and inverted exactly, to rho = inf.
+    zero_terminal rescales the square roots of alpha_bar so that the last is 0 and the first does not change (Lin et al.
+    2024, arXiv:2305.08891, algorithm 1). The logarithm of 0 cannot be interpolated, so between the last two indices
+    alpha itself is interpolated linearly: finite, continuous, and with an exact inverse, up to rho = inf.
 
-    betas:         how beta grows with the index: linear, scaled_linear (linear in sqrt(beta)), sigmoid, cosine,
-                   exponential or laplace
-    steps:         number of indices
-    beta_min:      first beta of the linear kinds and of sigmoid; None: 1e-4, of scaled_linear 0.00085
-    beta_max:      last beta of the linear kinds and of sigmoid; None: 0.02, of scaled_linear 0.012
-    zero_terminal: whether alpha is rescaled to exactly 0 at the last index (an eps network is refused there)
+    Args:
+        betas: How beta increases with the index: `linear`, `scaled_linear` (linear in sqrt(beta)), `sigmoid`, `cosine`,
+            `exponential` or `laplace`.
+        steps: Number of indices.
+        beta_min: First beta of the linear kinds and of sigmoid; None: 1e-4, of scaled_linear 0.00085.
+        beta_max: Last beta of the linear kinds and of sigmoid; None: 0.02, of scaled_linear 0.012.
+        zero_terminal: Whether alpha is rescaled to exactly 0 at the last index (an eps network is refused there).
     """
 
     t_min = 0.0
@@ -70,7 +73,7 @@ class Discrete(Schedule):
         zero_terminal: bool = False,
     ):
         if betas not in (*_RANGES, *_ALPHA_BAR):
-            raise BadInput(f"discrete knows the betas {', '.join((*_RANGES, *_ALPHA_BAR))}, not {betas!r}")
+            raise BadInput(f"discrete supports the betas {', '.join((*_RANGES, *_ALPHA_BAR))}, not {betas!r}")
         if steps < 2 + zero_terminal:
             raise BadInput(f"discrete needs at least {2 + zero_terminal} steps, not {steps}")
         self.steps, self.t_max, self.zero_terminal = steps, steps - 1.0, zero_terminal
@@ -87,14 +90,14 @@ class Discrete(Schedule):
     def sigma(self, t: Tensor) -> Tensor:
         in_last, inside = self._last(t)
         alpha = (1 - inside) * torch.exp(self.knots[-2])
-        # The branch that is not taken must not be 0 under the root, or the derivative of both would be lost.
+        # The unused branch must not be 0 under the root: its infinite derivative would make both NaN.
         variance = torch.where(in_last, (1 - alpha) * (1 + alpha), -torch.expm1(2 * self._log_alpha(t)))
         return torch.sqrt(variance)
 
     def t_of_rho(self, rho: Tensor) -> Tensor:
         log_alpha = -torch.log1p(rho**2) / 2
         knots = self.knots.to(rho.device)
-        # knots fall: k is the segment (k - 1, k) that holds the value
+        # knots decrease: k is the segment (k - 1, k) that contains the value
         k = torch.searchsorted(-knots, -log_alpha.contiguous()).clamp(1, len(knots) - 1)
         inside = (log_alpha - knots[k - 1]) / (knots[k] - knots[k - 1])
         if self.zero_terminal:
@@ -102,7 +105,7 @@ class Discrete(Schedule):
         return (k - 2 + inside).clamp(self.t_clean, self.t_max)
 
     def _last(self, t: Tensor) -> tuple[Tensor, Tensor]:
-        """Whether t lies where alpha is interpolated, and how far it is from the last index but one, in [0, 1]."""
+        """Whether t is where alpha is interpolated, and its distance from the last index but one, in [0, 1]."""
         inside = t - (self.t_max - 1)
         return (inside > 0) & self.zero_terminal, inside
 
@@ -131,7 +134,7 @@ def _betas(kind: str, steps: int, low: float | None, high: float | None) -> Tens
 
 
 def _to_zero(log_alpha: Tensor) -> Tensor:
-    """Lin et al. 2024, algorithm 1: alpha minus its last value, times what keeps its first; the last is exactly 0."""
+    """Lin et al. 2024, algorithm 1: shift and rescale alpha so that the last is exactly 0 and the first unchanged."""
     alpha = torch.exp(log_alpha)
     first, last = alpha[0], alpha[-1]
     return torch.log((alpha - last) * (first / (first - last)))

@@ -1,4 +1,7 @@
-"""EDM: data plus noise, x = x0 + sigma eps, time is sigma itself (Karras et al. 2022, arXiv:2206.00364, table 1)."""
+"""EDM: variance exploding with the noise as time (Karras et al. 2022, arXiv:2206.00364, table 1).
+
+x = x0 + sigma eps, alpha(t) = 1, sigma(t) = t
+"""
 
 from __future__ import annotations
 
@@ -10,10 +13,11 @@ from .base import Schedule
 
 
 class EDM(Schedule):
-    """Data of unit variance plus noise, x = x0 + sigma eps; time is sigma itself.
+    """Data of unit variance plus noise, x = x0 + sigma eps; time is sigma.
 
-    sigma_min: smallest noise before the last step to clean, in units of the data's deviation
-    sigma_max: largest noise, in units of the data's deviation
+    Args:
+        sigma_min: Smallest noise before the last step to clean data, in units of the data's standard deviation.
+        sigma_max: Largest noise, in units of the data's standard deviation.
     """
 
     t_clean = 0.0

@@ -1,6 +1,8 @@
 """Rectified flow: straight lines from noise to data (Liu et al. 2023, arXiv:2209.03003, eq. 1).
 
-The shift is that of Esser et al. 2024 (arXiv:2403.03206, eq. 23); its length-dependent form, log shift linear in the
+alpha(t) = 1 - t, sigma(t) = t
+
+The shift is that of Esser et al. 2024 (arXiv:2403.03206, eq. 23). Its length-dependent form, log shift linear in the
 number of positions, is the one that Flux samples with (Black Forest Labs 2024, flux/sampling.py).
 """
 
@@ -14,23 +16,27 @@ from torch import Tensor
 from ..types import BadInput, MediaSpec
 from .base import Schedule
 
-_MOST = 100.0  # a line through two shifts of 1.6 and 3.2 that comes out here has been followed too far
+_MOST = 100.0  # largest automatic shift: beyond it the line through (lengths, mus) is extrapolated too far
 
 
 class RectifiedFlow(Schedule):
-    """Straight lines from data to noise, with alpha = 0 exactly at their start.
+    """Straight lines from data to noise, with alpha = 0 exactly at t = 1.
 
     alpha = 1 - u, sigma = u with u = shift t / (1 + (shift - 1) t), t from 1 (noise) to 0.
 
-    The shift lives here and nowhere else: uniform times and linear spacings are shifted by it, once. Densities and
-    spacings that are stated in rho or tau name levels, not times, so it does not touch them.
+    The shift is applied only here: uniform timestep sampling and timestep spacings that are linear in t are shifted by
+    it, once. Densities and timestep spacings that are defined in rho or tau refer to levels, not times, so the shift
+    does not affect them.
 
-    shift:   multiplies rho = sigma / alpha at every t; above 1 spends more time at high noise (large pictures want it);
-             auto: exp(mu), mu linear in the number of positions (frames, or height times width) of the diffused tensor
-    t_min:   smallest time that training and spacings visit
-    lengths: two numbers of positions, for auto
-    mus:     log shift at these, for auto
-    spec:  facts of the data, with the shape of the diffused tensor; while that is unknown auto takes the first of mus
+    Args:
+        shift: Multiplies rho = sigma / alpha at every t. Values above 1 put more steps at high noise, which large
+            images need. `auto`: exp(mu), mu linear in the number of positions (frames, or height times width) of the
+            diffused tensor.
+        t_min: Smallest time that training and timestep spacings use.
+        lengths: Two numbers of positions, for `auto`.
+        mus: log shift at these numbers of positions, for `auto`.
+        spec: The media specification, with the shape of the diffused tensor; while the shape is unknown, `auto` uses
+            the first of mus.
     """
 
     t_max = 1.0
@@ -56,7 +62,7 @@ class RectifiedFlow(Schedule):
         self.shift = _shift(positions, lengths, mus) if isinstance(shift, str) else float(shift)
 
     def alpha(self, t: Tensor) -> Tensor:
-        return (1 - t) / ((1 - t) + self.shift * t)  # this sum is exactly `shift` at t = 1, so that sigma is exactly 1
+        return (1 - t) / ((1 - t) + self.shift * t)  # this sum is exactly `shift` at t = 1, so sigma is exactly 1
 
     def sigma(self, t: Tensor) -> Tensor:
         return self.shift * t / ((1 - t) + self.shift * t)
@@ -66,11 +72,11 @@ class RectifiedFlow(Schedule):
 
 
 def _shift(positions: float, lengths: tuple[float, float], mus: tuple[float, float]) -> float:
-    """exp(mu) on the line through (lengths, mus); followed beyond them, but not out of reason."""
+    """exp(mu) on the line through (lengths, mus); extrapolated, but only up to a limit."""
     mu = mus[0] + (positions - lengths[0]) / (lengths[1] - lengths[0]) * (mus[1] - mus[0])
     if abs(mu) > math.log(_MOST):
         raise BadInput(
             f"rectified_flow's shift: auto would be exp({mu:.3g}) for {positions:g} positions, far beyond the lengths "
-            f"{lengths[0]:g} and {lengths[1]:g} that it is stated for: give the shift as a number, or other lengths"
+            f"{lengths[0]:g} and {lengths[1]:g} of the line: give the shift as a number, or other lengths"
         )
     return math.exp(mu)

@@ -1,4 +1,4 @@
-"""A schedule given as a table of levels, such as one that was measured, learned or copied from a paper."""
+"""A schedule given as a table of levels, for example measured, learned or copied from a paper."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from .base import Schedule
 class Table(Schedule):
     """A schedule given as lists of t, alpha and sigma.
 
-    Between two rows alpha and sigma are linear in t. Then rho = sigma / alpha rises within a segment wherever it rises
-    from one row to the next, its inverse is a quotient, and alpha = 0 and sigma = 0 need no exception. Two rows give
-    rectified flow (the default), or EDM.
+    Between two rows alpha and sigma are linear in t. Then rho = sigma / alpha increases within a segment if it
+    increases from one row to the next, its inverse is a quotient, and alpha = 0 and sigma = 0 need no special case. Two
+    rows give rectified flow (the default), or EDM.
 
-    A first row with alpha 1 and sigma 0 is clean. Without one, clean is put one step before the first row.
+    A first row with alpha 1 and sigma 0 is clean data. Without one, clean data is one step before the first row.
 
-    t:     rising times
-    alpha: scale of the data at each
-    sigma: standard deviation of the noise at each; sigma / alpha must rise with t
-    t_min: smallest time that training and spacings visit; null: the first row, or a thousandth of the way from clean to
-           the last row where the table starts clean, or to its second row if that is nearer
+    Args:
+        t: Increasing times.
+        alpha: Scale of the data at each time.
+        sigma: Standard deviation of the noise at each time; sigma / alpha must increase with t.
+        t_min: Smallest time that training and timestep spacings use; null: the first row, or, where the table starts
+            with clean data, a thousandth of the interval from clean to the last row, or the second row if that is
+            smaller.
     """
 
     def __init__(
@@ -68,7 +70,7 @@ class Table(Schedule):
 
 
 def _checked(t: tuple[float, ...], alpha: tuple[float, ...], sigma: tuple[float, ...]) -> Tensor:
-    """The rows as (3, N) float64: finite, not negative, times and sigma / alpha rising."""
+    """The rows as (3, N) float64: finite, not negative, times and sigma / alpha increasing."""
     if not len(t) == len(alpha) == len(sigma) >= 2:
         raise BadInput(
             f"table's t, alpha and sigma are lists of one length, at least 2, not {len(t)}, {len(alpha)}, {len(sigma)}"

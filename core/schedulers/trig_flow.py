@@ -1,4 +1,7 @@
-"""TrigFlow: a quarter turn whose time is the angle (Lu and Song 2024, arXiv:2410.11081, section 3)."""
+"""TrigFlow: cosine and sine of the time, which is an angle (Lu and Song 2024, arXiv:2410.11081, section 3).
+
+alpha(t) = cos t, sigma(t) = sin t
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,13 @@ from .base import Schedule
 
 
 class TrigFlow(Schedule):
-    """A quarter turn from data to noise, time being the angle in radians, with alpha = 0 exactly at its start.
+    """alpha = cos t and sigma = sin t for an angle t in radians, with alpha = 0 exactly at t = pi/2.
 
     alpha(t) = cos t, sigma(t) = sin t, t from pi/2 (noise) to 0. The levels are those of `cosine`; networks of this
-    family are told t itself (clock `time`) and put out v.
+    family receive t itself (noise conditioning `time`) and output v.
 
-    t_min: smallest time that training and spacings visit, in radians; sigma there is about t_min
+    Args:
+        t_min: Smallest time that training and timestep spacings use, in radians; sigma there is about t_min.
     """
 
     t_max = math.pi / 2
@@ -29,7 +33,7 @@ class TrigFlow(Schedule):
         self.t_min = t_min
 
     def alpha(self, t: Tensor) -> Tensor:
-        # Exactly 0 at the rounded pi / 2, where the cosine is 6e-17, and at a float32's pi / 2, which is beyond it.
+        # Exactly 0 at the rounded pi / 2, where the cosine is 6e-17, and at pi / 2 in float32, which is larger.
         return torch.where(t > self.t_max, 0.0, torch.sin(self.t_max - t))
 
     def sigma(self, t: Tensor) -> Tensor:

@@ -1,4 +1,7 @@
-"""Variance exploding: data plus noise that grows geometrically (Song et al. 2021, arXiv:2011.13456, eq. 30)."""
+"""Variance exploding: noise that grows geometrically with time (Song et al. 2021, arXiv:2011.13456, eq. 30).
+
+alpha(t) = 1, sigma(t) = sigma_min (sigma_max / sigma_min)^t
+"""
 
 from __future__ import annotations
 
@@ -14,11 +17,13 @@ from .base import Schedule
 class VE(Schedule):
     """Data plus noise that grows geometrically with time.
 
-    alpha(t) = 1, sigma(t) = sigma_min (sigma_max / sigma_min)^t, t from 1 to 0; clean is t = -1, off that curve. The
-    same family of levels as `edm`; here a step in t is a step in log sigma, so uniform times are log-uniform noise.
+    alpha(t) = 1, sigma(t) = sigma_min (sigma_max / sigma_min)^t, t from 1 to 0; clean data is t = -1, which is not on
+    this curve. The levels are those of `edm`, but a step in t is a step in log sigma, so uniform times give log-uniform
+    noise.
 
-    sigma_min: smallest noise before the last step to clean, in units of the data's deviation
-    sigma_max: largest noise, in units of the data's deviation
+    Args:
+        sigma_min: Smallest noise before the last step to clean data, in units of the data's standard deviation.
+        sigma_max: Largest noise, in units of the data's standard deviation.
     """
 
     t_min = 0.0

@@ -1,4 +1,7 @@
-"""Continuous variance-preserving schedule, beta linear in time (Song et al. 2021, arXiv:2011.13456, eq. 32 and 33)."""
+"""Continuous variance-preserving schedule, beta linear in time (Song et al. 2021, arXiv:2011.13456, eq. 32 and 33).
+
+alpha(t) = exp(-t^2 (beta_max - beta_min) / 4 - t beta_min / 2), sigma^2 = 1 - alpha^2
+"""
 
 from __future__ import annotations
 
@@ -10,13 +13,14 @@ from .base import Schedule
 
 
 class VPLinear(Schedule):
-    """Variance preserving in continuous time, its rate beta linear in t.
+    """Variance preserving in continuous time, with beta linear in t.
 
     alpha(t) = exp(-t^2 (beta_max - beta_min) / 4 - t beta_min / 2), sigma^2 = 1 - alpha^2, t from 1 (noise) to 0.
 
-    beta_min: rate of noising at t = 0, per unit of t
-    beta_max: rate of noising at t = 1, per unit of t
-    t_min:    smallest time that training and spacings visit; sigma there is about sqrt(beta_min t_min)
+    Args:
+        beta_min: beta at t = 0, per unit of t.
+        beta_max: beta at t = 1, per unit of t.
+        t_min: Smallest time that training and timestep spacings use; sigma there is about sqrt(beta_min t_min).
     """
 
     t_max = 1.0
@@ -36,7 +40,7 @@ class VPLinear(Schedule):
         return torch.sqrt(-torch.expm1(2 * self._log_alpha(t)))
 
     def t_of_rho(self, rho: Tensor) -> Tensor:
-        # log alpha = -log(1 + rho^2) / 2 is a quadratic in t; this form of its root loses no digits near t = 0.
+        # log alpha = -log(1 + rho^2) / 2 is quadratic in t; this form of the root is accurate near t = 0.
         falls = torch.log1p(rho**2)
         half = self.beta_min / 2
         return falls / (half + torch.sqrt(half**2 + (self.beta_max - self.beta_min) / 2 * falls))

@@ -1,4 +1,4 @@
-"""What a problem of the laboratory is: data whose denoiser, score, density and samples are known in closed form."""
+"""Base class of the test problems: data whose denoiser, score, density and samples are known in closed form."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from ..types import Conditioning, Estimate, NoiseLevel, expand
 
 @runtime_checkable
 class Problem(Protocol):
-    """Data that is known exactly, and its own denoiser. d is the number of elements of a sample.
+    """Data that is known exactly, and its denoiser. d is the number of elements of a sample.
 
-    shape: (C, *spatial) of one sample
+    Attributes:
+        shape: (C, *spatial) of one sample.
     """
 
     shape: tuple[int, ...]
@@ -33,7 +34,7 @@ class Problem(Protocol):
 
     @property
     def scale(self) -> float:
-        """Smallest deviation of the data along any direction: what a solver in tau must resolve."""
+        """Smallest standard deviation of the data along any direction: what a solver in tau must resolve."""
         ...
 
     def denoise(self, x: Tensor, level: NoiseLevel, conditions: Conditioning | None = None) -> Estimate:
@@ -57,15 +58,16 @@ class Problem(Protocol):
         ...
 
     def draw(self, count: int, seed: int = 0) -> Tensor:
-        """Samples of x0, (count, *shape) float64: sample i of a seed is the same whatever the count."""
+        """Samples of x0, (count, *shape) float64: sample i of a seed does not depend on the count."""
         ...
 
 
 class ClosedForm(ABC):
-    """Everything that follows from the components of a mixture; subclasses say how one component answers.
+    """Computes everything that follows from the components of a mixture; subclasses define a single component.
 
-    weights: (K,) probabilities of the components
-    name:    which embedding of the conditions holds (B, K) factors on the weights
+    Attributes:
+        weights: (K,) probabilities of the components.
+        name: Name of the condition whose embedding contains (B, K) factors of the weights.
     """
 
     shape: tuple[int, ...]
@@ -78,7 +80,7 @@ class ClosedForm(ABC):
 
     @abstractmethod
     def draw(self, count: int, seed: int = 0) -> Tensor:
-        """Samples of x0, (count, *shape) float64: sample i of a seed is the same whatever the count."""
+        """Samples of x0, (count, *shape) float64: sample i of a seed does not depend on the count."""
 
     def denoise(self, x: Tensor, level: NoiseLevel, conditions: Conditioning | None = None) -> Estimate:
         """E[x0 | x] for x (B, *shape)."""
@@ -108,7 +110,7 @@ class ClosedForm(ABC):
         return torch.logsumexp(self._joint(self.components(x, level)[2], conditions), dim=1)
 
     def conditions(self, labels: Tensor) -> Conditioning:
-        """The conditions that name component labels[i] for sample i, with "any component" as their null."""
+        """The conditions that select component labels[i] for sample i; the unconditional case is "any component"."""
         one_hot = torch.nn.functional.one_hot(labels, len(self.weights)).double()
         return Conditioning({self.name: one_hot}, {self.name: torch.ones_like(one_hot)})
 

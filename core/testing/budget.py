@@ -1,4 +1,4 @@
-"""The error of a sampler for a given number of function evaluations, on problems whose solution is known."""
+"""The error of a sampler for a given number of function evaluations, on problems with a known solution."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ from .base import Problem
 from .ode import random_start, trajectory
 from .orders import falling
 
-Levels = Callable[[Schedule, int], Sequence[NoiseLevel]]  # schedule, steps -> the levels of a run
+Levels = Callable[[Schedule, int], Sequence[NoiseLevel]]  # (schedule, steps) -> levels
 
 
 @dataclass(frozen=True)
 class Cost:
-    """One point of the curve.
+    """One point of the curve of error against evaluations.
 
-    asked: evaluations allowed
-    nfe:   evaluations used: the most that whole steps make of it; of an adaptive sampler, their mean over samples
-    steps: steps of the method; 0 where it chooses them itself
-    error: root mean square error of the final x0 against the exact solution of the ODE from the same point
+    Attributes:
+        asked: Number of evaluations allowed.
+        nfe: Number of evaluations used: the largest that whole steps allow; for an adaptive sampler, the mean over
+            samples.
+        steps: Number of steps; 0 for an adaptive sampler.
+        error: Root mean square error of the final x0 against the exact solution of the ODE from the same point.
     """
 
     asked: int
@@ -35,9 +37,15 @@ class Cost:
 
 
 def within(sampler: Sampler, schedule: Schedule, nfe: int, levels: Levels = falling) -> tuple[int, Plan] | None:
-    """The most steps that cost at most `nfe` evaluations, and their plan; None where there are none.
+    """The largest number of steps that needs at most `nfe` evaluations, and its plan; None if there is none.
 
-    A sampler may refuse few steps, for want of history, and so may a spacing; more steps cost more.
+    A sampler or a timestep spacing may refuse few steps; more steps need more evaluations.
+
+    Args:
+        sampler: The sampler.
+        schedule: The noise schedule.
+        nfe: Largest number of evaluations.
+        levels: (schedule, steps) -> levels; evenly spaced in tau by default.
     """
     low, high, best = 1, nfe, None
     while low <= high:
@@ -63,37 +71,44 @@ def error_against_nfe(
     seed: int = 0,
     levels: Levels = falling,
 ) -> list[Cost]:
-    """Errors of a deterministic sampler, `count` points from the schedule's noisiest level to clean.
+    """Errors of a deterministic sampler, for `count` points from the schedule's noisiest level to clean data.
 
-    An adaptive one, which chooses its evaluations itself, gives one point whatever is asked.
+    An adaptive sampler, which chooses its number of evaluations, gives one point for any `nfe`.
 
-    levels: where it stops; evenly in tau unless given
+    Args:
+        sampler: The sampler.
+        schedule: The noise schedule.
+        nfe: Numbers of evaluations.
+        problem: The problem.
+        count: Number of points.
+        seed: Seed of the points.
+        levels: (schedule, steps) -> levels; evenly spaced in tau by default.
     """
     if sampler.adaptive:
         return [_adaptive(sampler, schedule, problem, count, seed)]
-    made = []
-    for asked in nfe:
-        found = within(sampler, schedule, asked, levels)
-        if found is None:
+    costs = []
+    for requested in nfe:
+        result = within(sampler, schedule, requested, levels)
+        if result is None:
             continue
-        steps, plan = found
+        steps, plan = result
         first = plan.rows[0].level
         start, exact = _solution(problem, float(first.tau), count, seed)
         x = run(plan, problem, start * float(first.alpha + first.sigma))
-        made.append(Cost(asked, plan.nfe, steps, float((x - exact).square().mean().sqrt())))
-    return made
+        costs.append(Cost(requested, plan.nfe, steps, float((x - exact).square().mean().sqrt())))
+    return costs
 
 
 def _adaptive(sampler: Sampler, schedule: Schedule, problem: Problem, count: int, seed: int) -> Cost:
     first = schedule.level(schedule.t_max)
     start, exact = _solution(problem, float(first.tau), count, seed)
-    found = sampler.solve(schedule, [first, schedule.clean()], problem, start * float(first.alpha + first.sigma))
-    nfe = round(sum(found.nfe) / count)
-    return Cost(nfe, nfe, 0, float((found.x - exact).square().mean().sqrt()))
+    result = sampler.solve(schedule, [first, schedule.clean()], problem, start * float(first.alpha + first.sigma))
+    nfe = round(sum(result.nfe) / count)
+    return Cost(nfe, nfe, 0, float((result.x - exact).square().mean().sqrt()))
 
 
 @cache
 def _solution(problem: Problem, tau: float, count: int, seed: int) -> tuple[Tensor, Tensor]:
-    """(u at tau, x0 at its end): points of the exact marginal and where the ODE takes them."""
+    """(u at tau, x0 at the end): points of the exact marginal and the end of their ODE solutions."""
     start = random_start(problem, NoiseLevel(tau, 1 - tau, tau), count, seed)
     return start, trajectory(problem, start, (tau, 0.0))[-1]

@@ -1,8 +1,8 @@
-"""A Gaussian mixture with any covariances, and what is left of it once some elements were seen.
+"""A Gaussian mixture with full covariances, and its distribution conditioned on some elements.
 
-x0 | k ~ N(mu_k, C_k). With M_k = A C_k A + S^2, A and S the diagonal matrices of alpha and sigma, everything follows
-from w = M_k^-1 (x - A mu_k): E[x0 | x, k] = mu_k + C_k A w, E[eps | x, k] = S w. A level that is the same for all
-elements is solved in the eigenvectors of C_k, a map by Cholesky's method.
+x0 | k ~ N(mu_k, C_k). With M_k = A C_k A + S^2, where A and S are the diagonal matrices of alpha and sigma, everything
+follows from w = M_k^-1 (x - A mu_k): E[x0 | x, k] = mu_k + C_k A w, E[eps | x, k] = S w. If all elements have the same
+level, w is computed with the eigenvectors of C_k; for a map with a Cholesky factorisation.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ from ..types import BadInput, NoiseLevel, expand
 from ..util.rng import generator
 from .base import ClosedForm, log_normal
 
-_ZERO = 1e-13  # of the largest variance: below it a direction does not vary
+_ZERO = 1e-13  # relative to the largest variance: smaller variances count as 0
 
 
 class DenseMixture(ClosedForm):
     """A Gaussian mixture with full covariances, which may be singular. Computes in the dtype and on the device of x.
 
-    means:       (K, *shape), shape = (C, *spatial) of one sample with d elements
-    covariances: (K, d, d), symmetric, not negative
-    weights:     (K,) probabilities of the components; None: equal
-    name:        which embedding of the conditions holds (B, K) factors on the weights
+    Args:
+        means: (K, *shape), shape = (C, *spatial) of one sample with d elements.
+        covariances: (K, d, d), symmetric, positive semidefinite.
+        weights: (K,) probabilities of the components; None: equal.
+        name: Name of the condition whose embedding contains (B, K) factors of the weights.
     """
 
     def __init__(self, means: Tensor, covariances: Tensor, weights: Tensor | None = None, name: str = "label"):
@@ -41,7 +42,7 @@ class DenseMixture(ClosedForm):
         self.weights = weights.double() / weights.double().sum()
 
     def components(self, x: Tensor, level: NoiseLevel) -> tuple[Tensor, Tensor, Tensor]:
-        """What each component expects of x (B, *shape), and how likely it makes it."""
+        """E[x0 | x, k], E[eps | x, k] and log p(x | k) of each component for x (B, *shape)."""
         B, d = len(x), self.means.shape[1]
         fields = [expand(v, x) for v in (level.alpha, level.sigma)]
         a, s = (v.expand_as(x).reshape(B, 1, d) if isinstance(v, Tensor) and v.ndim else v for v in fields)
@@ -53,22 +54,22 @@ class DenseMixture(ClosedForm):
         return x0.reshape(each), (s * w).reshape(each), log_normal((away * w).sum(-1), log_det, d)
 
     def _by_vectors(self, away: Tensor, a: Tensor | float, s: Tensor | float) -> tuple[Tensor, Tensor]:
-        own = a**2 * self.variances.to(away) + s**2  # (K, d) or (B, K, d)
+        total = a**2 * self.variances.to(away) + s**2  # (K, d) or (B, K, d)
         along = torch.einsum("kij,bki->bkj", self.vectors.to(away), away)
-        # A direction that varies neither in the data nor in the noise: x - A mu is 0 there.
-        share = torch.where(own > 0, along / torch.where(own > 0, own, 1.0), 0.0)
-        return torch.einsum("kij,bkj->bki", self.vectors.to(away), share), torch.log(own).sum(-1)
+        # A direction without variance in data and noise: x - A mu is 0 there.
+        share = torch.where(total > 0, along / torch.where(total > 0, total, 1.0), 0.0)
+        return torch.einsum("kij,bkj->bki", self.vectors.to(away), share), torch.log(total).sum(-1)
 
     def _by_cholesky(self, away: Tensor, a: Tensor | float, s: Tensor | float) -> tuple[Tensor, Tensor]:
         B, _, d = away.shape
         a, s = (torch.as_tensor(v).to(away).expand(B, 1, d) for v in (a, s))
-        own = a[..., :, None] * self.covariances.to(away) * a[..., None, :] + torch.diag_embed(s**2)
-        factor = torch.linalg.cholesky(own)  # (B, K, d, d)
+        total = a[..., :, None] * self.covariances.to(away) * a[..., None, :] + torch.diag_embed(s**2)
+        factor = torch.linalg.cholesky(total)  # (B, K, d, d)
         w = torch.cholesky_solve(away[..., None], factor)[..., 0]
         return w, 2 * torch.diagonal(factor, dim1=-2, dim2=-1).log().sum(-1)
 
     def draw(self, count: int, seed: int = 0) -> Tensor:
-        """Samples of x0, (count, *shape) float64: sample i of a seed is the same whatever the count."""
+        """Samples of x0, (count, *shape) float64: sample i of a seed does not depend on the count."""
         rows = []
         for i in range(count):
             rng = generator(seed, i, "dense mixture")
@@ -91,30 +92,31 @@ class DenseMixture(ClosedForm):
 
     @property
     def scale(self) -> float:
-        """Smallest deviation of the data along any direction."""
+        """Smallest standard deviation of the data along any direction."""
         return float(self.variances.min().sqrt())
 
     def part(self, mask: Tensor) -> DenseMixture:
-        """The distribution of the elements where `mask` (broadcastable to shape) holds, as samples of shape (1, n)."""
+        """The distribution of the elements where `mask` (broadcastable to shape) is true: samples of shape (1, n)."""
         m = flat_mask(mask, self.shape)
         covariances = self.covariances[:, m][:, :, m]
         return DenseMixture(self.means[:, m][:, None], covariances, self.weights, self.name)
 
-    def given(self, mask: Tensor, seen: Tensor, noise: float = 0.0) -> DenseMixture:
-        """The distribution of all elements once those where `mask` holds were seen.
+    def given(self, mask: Tensor, observed: Tensor, noise: float = 0.0) -> DenseMixture:
+        """The distribution of all elements, conditioned on observed values of those where `mask` is true.
 
         y = x0[mask] + noise eps; with G = C[:, m] (C[m, m] + noise^2)^-1:
         mean mu + G (y - mu[m]), covariance C - G C[m, :], weights w_k N(y; mu[m], C[m, m] + noise^2).
 
-        mask:  bool, broadcastable to shape
-        seen:  (*shape), its values at the mask are y; the others are not read
-        noise: deviation of the noise on y; 0: seen exactly, and samples then hold y there
+        Args:
+            mask: bool, broadcastable to shape.
+            observed: (*shape), its values at the mask are y; the others are not used.
+            noise: Standard deviation of the noise on y; 0: exact observation, and samples equal y there.
         """
         m = flat_mask(mask, self.shape)
-        y = torch.as_tensor(seen, dtype=torch.float64).reshape(-1)[m]
+        y = torch.as_tensor(observed, dtype=torch.float64).reshape(-1)[m]
         across = self.covariances[:, :, m]  # (K, d, n)
-        own = across[:, m] + noise**2 * torch.eye(int(m.sum()), dtype=torch.float64)
-        factor = torch.linalg.cholesky(own)
+        observed_covariance = across[:, m] + noise**2 * torch.eye(int(m.sum()), dtype=torch.float64)
+        factor = torch.linalg.cholesky(observed_covariance)
         gain = torch.cholesky_solve(across.mT, factor).mT  # (K, d, n)
         away = y - self.means[:, m]
         whitened = torch.linalg.solve_triangular(factor, away[..., None], upper=False)[..., 0]
@@ -129,25 +131,40 @@ class DenseMixture(ClosedForm):
 
 
 def flat_mask(mask: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """A bool mask broadcastable to shape as (d,); raises BadInput unless some elements are seen and some are not."""
+    """A bool mask broadcastable to shape as (d,).
+
+    Raises:
+        BadInput: The mask is true everywhere or nowhere.
+    """
     flat = torch.as_tensor(mask, dtype=torch.bool).expand(shape).reshape(-1)
     if not bool(flat.any()) or bool(flat.all()):
-        raise BadInput("a mask holds for some elements and not for others")
+        raise BadInput("a mask is true for some elements and false for others")
     return flat
 
 
-def complete(mask: Tensor, seen: Tensor, rest: Tensor) -> Tensor:
-    """Samples (B, *shape) with `seen` (*shape) where the mask holds and the elements of `rest` (B, 1, n) elsewhere."""
-    m = flat_mask(mask, tuple(seen.shape))
-    out = seen.to(rest).reshape(1, -1).repeat(len(rest), 1)
+def complete(mask: Tensor, observed: Tensor, rest: Tensor) -> Tensor:
+    """Combine observed elements and samples of the rest, (B, *shape).
+
+    Args:
+        mask: bool, broadcastable to shape: the observed elements.
+        observed: (*shape), its values at the mask are used.
+        rest: (B, 1, n), the other elements of each sample.
+    """
+    m = flat_mask(mask, tuple(observed.shape))
+    out = observed.to(rest).reshape(1, -1).repeat(len(rest), 1)
     out[:, ~m] = rest.reshape(len(rest), -1)
-    return out.reshape(len(rest), *seen.shape)
+    return out.reshape(len(rest), *observed.shape)
 
 
 def ar1(length: int = 32, phi: float = 0.9, channels: int = 1) -> DenseMixture:
-    """Sequences of unit variance whose neighbours correlate: x_(i+1) = phi x_i + sqrt(1 - phi^2) e_i, (C, length).
+    """Sequences of unit variance with correlated neighbours: x_(i+1) = phi x_i + sqrt(1 - phi^2) e_i, (C, length).
 
     The covariance of elements i and j is phi^|i - j|; channels are independent.
+
+    Args:
+        length: Number of elements.
+        phi: Correlation of neighbours, between -1 and 1.
+        channels: C.
     """
     if not -1 < phi < 1:
         raise BadInput(f"an autoregressive sequence needs -1 < phi < 1, not {phi}")

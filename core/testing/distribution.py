@@ -1,9 +1,9 @@
-"""How far what a sampler makes is from the data: for stochastic samplers, whose points have no exact value.
+"""The distance between a stochastic sampler's results and the data, whose points have no exact value.
 
-mean, covariance   against the problem's own, which are known exactly
-two samples        the energy distance to exact samples (Szekely and Rizzo 2013, "Energy statistics", eq. 5), and how
-                   often a random split of the two sets together is as far apart: the p-value of a permutation test
-weak order         the order at which mean and variance converge on Gaussian data, from exact moments: nothing is drawn
+mean, covariance   against the problem's, which are known exactly
+two samples        the energy distance to exact samples (Szekely and Rizzo 2013, "Energy statistics", eq. 5), and the
+share of random splits of both sets together with at least this distance: the p-value of a permutation test
+weak order         the order at which mean and variance converge on Gaussian data, from exact moments, without sampling
 """
 
 from __future__ import annotations
@@ -22,15 +22,21 @@ from .moments import moments_of
 from .ode import random_start
 from .orders import Order, uneven
 
-DATA = ((0.7, 0.4), (-0.5, 1.0), (0.3, 1.6))  # mean and deviation of the Gaussian data that weak orders are read on
+DATA = (
+    (0.7, 0.4),
+    (-0.5, 1.0),
+    (0.3, 1.6),
+)  # mean and standard deviation of the Gaussian data on which weak orders are measured
 
 
 @dataclass(frozen=True)
 class Statistics:
     """Errors of a set of samples.
 
-    mean:       distance of the samples' mean from the problem's, in units of the data's deviation (root of the trace)
-    covariance: distance of their covariance from the problem's, relative, in the Frobenius norm
+    Attributes:
+        mean: Distance of the samples' mean from that of the problem, in units of the data's deviation (root of the
+            trace).
+        covariance: Relative distance of the samples' covariance from that of the problem, in the Frobenius norm.
     """
 
     mean: float
@@ -39,12 +45,14 @@ class Statistics:
 
 @dataclass(frozen=True)
 class DistributionError:
-    """What a sampler made, beside as many exact samples.
+    """Errors of a sampler's samples, and of the same number of exact samples for comparison.
 
-    made, chance: errors of the sampler's samples, and of the exact ones, which are off by chance alone
-    distance:     energy distance between the two sets, in units of the data
-    p:            share of random splits at least as far apart: small where the distributions differ
-    count:        samples in each set
+    Attributes:
+        made: Errors of the sampler's samples.
+        chance: Errors of exact samples, which are due to chance alone.
+        distance: Energy distance between the two sets, in units of the data.
+        p: Share of random splits with at least this distance: small where the distributions differ.
+        count: Number of samples in each set.
     """
 
     made: Statistics
@@ -65,7 +73,14 @@ def statistics(x: Tensor, problem: Problem) -> Statistics:
 def two_sample(a: Tensor, b: Tensor, permutations: int = 200, seed: int = 0) -> tuple[float, float]:
     """(energy distance, p-value) of samples a (N, *shape) and b (M, *shape).
 
-    E^2 = 2 mean |a - b| - mean |a - a'| - mean |b - b'|; with a row's sign 1/N in a and -1/M in b it is -s^T |.| s.
+    E^2 = 2 mean |a - b| - mean |a - a'| - mean |b - b'|; with signs s = 1/N for rows of a and -1/M for rows of b it
+    equals -s^T |.| s.
+
+    Args:
+        a: First set.
+        b: Second set.
+        permutations: Number of random splits.
+        seed: Seed of the splits.
     """
     rows = torch.cat([a, b]).double().flatten(1)
     between = torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist")
@@ -78,10 +93,10 @@ def two_sample(a: Tensor, b: Tensor, permutations: int = 200, seed: int = 0) -> 
     return float(squared[0].clamp(min=0).sqrt()), p
 
 
-def drawn(
+def sampled(
     sampler: Sampler, schedule: Schedule, levels: Sequence[NoiseLevel], problem: Problem, count: int, seed: int = 0
 ) -> Tensor:
-    """Samples (count, *shape) of the sampler on exact estimates, begun at the exact marginal of levels[0]."""
+    """Samples (count, *shape) of the sampler with exact estimates, started from the exact marginal at levels[0]."""
     plan = sampler.plan(schedule, levels)
     start = random_start(problem, levels[0], count, seed)
     generator = torch.Generator().manual_seed(seed + 1_000_003)
@@ -99,15 +114,16 @@ def distribution_error(
     permutations: int = 200,
 ) -> DistributionError:
     """Errors of `count` samples from noise to levels[-1], which is clean, against the problem and exact samples."""
-    made, exact = drawn(sampler, schedule, levels, problem, count, seed), problem.draw(count, seed + 1)
-    distance, p = two_sample(made, exact, permutations, seed)
-    return DistributionError(statistics(made, problem), statistics(exact, problem), distance, p, count)
+    samples, exact = sampled(sampler, schedule, levels, problem, count, seed), problem.draw(count, seed + 1)
+    distance, p = two_sample(samples, exact, permutations, seed)
+    return DistributionError(statistics(samples, problem), statistics(exact, problem), distance, p, count)
 
 
 def weak_order(sampler: Sampler, schedule: Schedule, steps: Sequence[int] = (24, 48, 96)) -> Order:
     """The weak order on the interval of `orders`, with the method's own start: errors of mean and variance.
 
-    The error is the largest, over several Gaussians, of the mean's in deviations and of the variance's, relative.
+    The error is the largest, over several Gaussians, of the error of the mean in standard deviations and the relative
+    error of the variance.
     """
     errors = []
     for n in steps:

@@ -1,4 +1,4 @@
-"""What every guidance must hold, as one function that raises AssertionError; plugins run it through `conformance`."""
+"""Requirements of every guidance, as one function that raises AssertionError; plugins call it through `conformance`."""
 
 from __future__ import annotations
 
@@ -17,38 +17,41 @@ ALWAYS, MIDDLE = (0.0, 1.0), (0.3, 0.7)
 
 
 class Probe(Denoiser):
-    """A smooth estimate that acts element by element, follows conditions `a` and `b` and the level, and counts calls.
+    """A smooth, elementwise estimate that depends on the conditions `a` and `b` and on the level, and counts calls.
 
-    shift: tells two probes apart
-    calls: rows of each call
+    Args:
+        shift: Makes two probes different.
+
+    Attributes:
+        calls: Number of rows of each call.
     """
 
     def __init__(self, shift: float = 0.0):
         self.shift, self.calls = shift, list[int]()
 
     def denoise(self, x: Tensor, level: NoiseLevel, conditions: Conditioning) -> Estimate:
-        """tanh(x / 2 + a and b on patterns of their own + tau), shape (B, C, *spatial)."""
+        """tanh(x / 2 + a pattern for each of a and b + tau), shape (B, C, *spatial)."""
         self.calls.append(len(x))
         place = torch.arange(x[0].numel(), dtype=torch.float64).reshape(x.shape[1:]).to(x)
-        told = x / 2 + 0.1 * expand(level.exact(x).tau, x) + self.shift * torch.sin(place)
+        z = x / 2 + 0.1 * expand(level.exact(x).tau, x) + self.shift * torch.sin(place)
         for i, row in enumerate(conditions.vector.values()):
-            told = told + row.to(x).reshape(-1, *[1] * (x.ndim - 1)) * torch.cos((i + 1) * place)
-        return Estimate(torch.tanh(told))
+            z = z + row.to(x).reshape(-1, *[1] * (x.ndim - 1)) * torch.cos((i + 1) * place)
+        return Estimate(torch.tanh(z))
 
 
-def told(rows: int = SHAPE[0], valid: Tensor | None = None) -> Conditioning:
+def conditions_ab(rows: int = SHAPE[0], valid: Tensor | None = None) -> Conditioning:
     """Conditions `a` and `b` of the first rows."""
     a, b = (torch.tensor([[v], [-2 * v], [v / 2]], dtype=torch.float64)[:rows] for v in (0.8, 0.5))
     return Conditioning({"a": a, "b": b}, {"a": torch.zeros_like(a), "b": torch.zeros_like(b)}, valid)
 
 
 def flow(tau: float | Tensor) -> NoiseLevel:
-    """The level of rectified flow at tau, a number, (B,), or a map."""
+    """The level of rectified flow at tau: a number, (B,), or a map."""
     return NoiseLevel(tau, 1 - tau, tau)
 
 
-def started(parts: Parts) -> tuple[Denoiser, Probe]:
-    """Guidances wrapped for a run of their own, and the probe they call."""
+def wrapped(parts: Parts) -> tuple[Denoiser, Probe]:
+    """Guidances wrapped for one run, and the probe that they call."""
     probe = Probe()
     whole = parts[0] if len(parts) == 1 else Chain(parts)
     return whole.wrap(probe, Run(Noise(0, range(SHAPE[0]), SHAPE[1:]))), probe
@@ -60,22 +63,23 @@ def points(count: int = 3, dtype: torch.dtype = torch.float64) -> list[Tensor]:
     return [torch.randn(SHAPE, generator=rng, dtype=torch.float64).to(dtype) for _ in range(count)]
 
 
-def followed(
+def estimates_of(
     parts: Parts, xs: Sequence[Tensor], levels: Sequence[NoiseLevel], conditions: Conditioning
 ) -> list[Estimate]:
-    """What one run makes of these calls."""
-    guided, _ = started(parts)
+    """The estimates of one run with these calls."""
+    guided, _ = wrapped(parts)
     return [guided.denoise(x, level, conditions) for x, level in zip(xs, levels, strict=True)]
 
 
 def check_guidance(
     make: Callable[[tuple[float, float]], Guidance], identity: Guidance | None = None, before: Parts = ()
 ) -> None:
-    """Everything a guidance must hold: cost, window, levels, batches, runs, padding, gradients, precision, ends.
+    """All requirements of a guidance: cost, window, levels, batches, runs, padding, gradients, precision, ends.
 
-    make:     window -> the guidance with settings at which it acts, for conditions named a and b
-    identity: the guidance with settings at which it changes nothing, if it has such
-    before:   guidances that stand before it in the list, where it only shapes what others do
+    Args:
+        make: window -> the guidance with settings that have an effect, for conditions named a and b.
+        identity: The guidance with settings that change nothing, if there are such settings.
+        before: Guidances that precede it in the list, if it only modifies the effect of others.
     """
 
     def parts(window: tuple[float, float]) -> Parts:
@@ -95,20 +99,20 @@ def check_guidance(
 
 
 def _one(parts: Parts, x: Tensor, tau: float | Tensor) -> Estimate:
-    return followed(parts, [x], [flow(tau)], told())[0]
+    return estimates_of(parts, [x], [flow(tau)], conditions_ab())[0]
 
 
 def _check_cost(make: Callable[[tuple[float, float]], Parts], before: Parts) -> None:
-    """One call, a row a sample for each branch, shared by equal branches; nothing where the window is closed."""
+    """One call, with one row per sample and branch, shared by equal branches; none where the window is closed."""
     x = points(1)[0]
     for tau in (0.29, 0.3, 0.5, 0.7, 0.71):
         parts = make(MIDDLE) if 0.3 <= tau <= 0.7 else before
         branches = [] if parts and parts[0].starts else [CONDITIONAL]
         branches += [branch for part in parts for branch in part.branches(flow(tau))]
-        own = len({branch.drop for branch in branches if branch.denoiser is None})
-        guided, probe = started(make(MIDDLE))
-        guided.denoise(x, flow(tau), told())
-        assert probe.calls == [own * len(x)], f"one call of {own} rows a sample at tau {tau}, not {probe.calls}"
+        rows = len({branch.drop for branch in branches if branch.denoiser is None})
+        guided, probe = wrapped(make(MIDDLE))
+        guided.denoise(x, flow(tau), conditions_ab())
+        assert probe.calls == [rows * len(x)], f"one call of {rows} rows per sample at tau {tau}, not {probe.calls}"
 
 
 def _check_window(make: Callable[[tuple[float, float]], Parts], before: Parts) -> None:
@@ -116,58 +120,60 @@ def _check_window(make: Callable[[tuple[float, float]], Parts], before: Parts) -
     for tau in (0.29, 0.3, 0.5, 0.7, 0.71):
         made, open_, plain = (_one(parts, x, tau) for parts in (make(MIDDLE), make(ALWAYS), before))
         if 0.3 <= tau <= 0.7:
-            assert torch.equal(made.x0, open_.x0), "inside of its window it acts as without one"
-            assert (made.x is not None) == make(MIDDLE)[-1].moves, "it moves the state if, and only if, it says so"
+            assert torch.equal(made.x0, open_.x0), "inside its window it acts as without a window"
+            assert (made.x is not None) == make(MIDDLE)[-1].moves, "it changes the state if and only if `moves` is set"
             acts = made.x is not None or not torch.allclose(made.x0, plain.x0, atol=1e-6)
-            assert acts, "with the settings given it acts"
+            assert acts, "with these settings it has an effect"
         else:
-            assert torch.equal(made.x0, plain.x0) and made.x is None, "outside, the estimate stays as it was"
+            assert torch.equal(made.x0, plain.x0) and made.x is None, "outside its window the estimate is unchanged"
 
 
 def _check_levels(parts: Parts, before: Parts) -> None:
-    """(B,) and maps give what numbers give; an element outside of the window keeps the conditional estimate."""
+    """(B,) and maps give the result of numbers; an element outside the window keeps the conditional estimate."""
     xs = points()
     for taus in ((0.6, 0.5, 0.4), (0.9, 0.5, 0.1), (1.0, 0.7, 0.3)):
-        numbers = followed(parts, xs, [flow(t) for t in taus], told())
+        numbers = estimates_of(parts, xs, [flow(t) for t in taus], conditions_ab())
         for shape in ((3,), (3, 1, 4, 3), (1, 1, 4, 3)):
             levels = [flow(torch.full(shape, t, dtype=torch.float64)) for t in taus]
-            for one, other in zip(numbers, followed(parts, xs, levels, told()), strict=True):
-                assert torch.allclose(one.x0, other.x0, atol=1e-12), "a constant map gives what the number gives"
+            for one, other in zip(numbers, estimates_of(parts, xs, levels, conditions_ab()), strict=True):
+                assert torch.allclose(one.x0, other.x0, atol=1e-12), "a constant map gives the result of the number"
                 if one.x is not None and other.x is not None:
-                    assert torch.allclose(one.x, other.x, atol=1e-12), "so does the state"
+                    assert torch.allclose(one.x, other.x, atol=1e-12), "also for the state"
     tau = torch.full((3, 1, 4, 3), 0.5, dtype=torch.float64)
     tau[..., 0], tau[..., 1] = 0.9, 0.0
     made, plain = _one(parts, xs[0], tau), _one(before, xs[0], tau)
-    assert torch.equal(made.x0[..., :2], plain.x0[..., :2]), "the window is element by element"
-    assert made.x is None or torch.equal(made.x[..., :2], xs[0][..., :2]), "outside of it nothing moves"
+    assert torch.equal(made.x0[..., :2], plain.x0[..., :2]), "the window acts elementwise"
+    assert made.x is None or torch.equal(made.x[..., :2], xs[0][..., :2]), "outside the window the state is unchanged"
     assert torch.isfinite(made.x0).all()
 
 
 def _check_batches(parts: Parts) -> None:
-    """A sample is the same alone as among others, at levels of its own too."""
-    xs, one = points(), told()
+    """A sample is the same alone and in a batch, also at its own levels."""
+    xs, one = points(), conditions_ab()
     taus = torch.tensor([[0.6, 0.9, 0.5], [0.5, 0.5, 0.4], [0.4, 0.4, 0.2]], dtype=torch.float64)  # (call, sample)
-    together = followed(parts, xs, [flow(t) for t in taus], one)
+    together = estimates_of(parts, xs, [flow(t) for t in taus], one)
     for i in range(SHAPE[0]):
         rows = one.rows(slice(i, i + 1))
-        alone = followed(parts, [x[i : i + 1] for x in xs], [flow(float(t)) for t in taus[:, i]], rows)
+        alone = estimates_of(parts, [x[i : i + 1] for x in xs], [flow(float(t)) for t in taus[:, i]], rows)
         for a, b in zip(together, alone, strict=True):
-            assert torch.allclose(a.x0[i : i + 1], b.x0, atol=1e-12), "a sample does not depend on its neighbours"
+            assert torch.allclose(a.x0[i : i + 1], b.x0, atol=1e-12), (
+                "a sample does not depend on the others of the batch"
+            )
 
 
 def _check_runs(parts: Parts) -> None:
-    """What is remembered belongs to a run; nothing that is handed in is changed."""
-    xs, levels, held = points(), [flow(0.6), flow(0.5), flow(0.4)], [dict(vars(part)) for part in parts]
-    first = followed(parts, xs, levels, told())
-    for part, own in zip(parts, held, strict=True):
+    """Stored state belongs to a run; no argument is modified."""
+    xs, levels, states = points(), [flow(0.6), flow(0.5), flow(0.4)], [dict(vars(part)) for part in parts]
+    first = estimates_of(parts, xs, levels, conditions_ab())
+    for part, own in zip(parts, states, strict=True):
         same = vars(part).keys() == own.keys() and all(vars(part)[k] is v for k, v in own.items())
-        assert same, "a run leaves the guidance itself as it was"
-    one, two = started(parts)[0], started(parts)[0]
+        assert same, "a run does not change the guidance itself"
+    one, two = wrapped(parts)[0], wrapped(parts)[0]
     for x, level, made in zip(xs, levels, first, strict=True):
         before = x.clone()
-        again = one.denoise(x, level, told()).x0
-        two.denoise(-x, level, told())
-        assert torch.equal(again, made.x0), "runs do not see each other"
+        again = one.denoise(x, level, conditions_ab()).x0
+        two.denoise(-x, level, conditions_ab())
+        assert torch.equal(again, made.x0), "runs are independent"
         assert torch.equal(x, before), "x is not written to"
 
 
@@ -176,25 +182,25 @@ def _check_padding(parts: Parts) -> None:
     valid[0, :, 2:], valid[1, :, :, 1:] = 0, 0
     levels, xs = [flow(0.6), flow(0.5), flow(0.4)], points()
     other = [torch.where(valid > 0, x, 7.0) for x in xs]
-    for a, b in zip(*(followed(parts, x, levels, told(valid=valid)) for x in (xs, other)), strict=True):
-        assert torch.allclose(a.x0 * valid, b.x0 * valid, atol=1e-12), "padding does not matter"
+    for a, b in zip(*(estimates_of(parts, x, levels, conditions_ab(valid=valid)) for x in (xs, other)), strict=True):
+        assert torch.allclose(a.x0 * valid, b.x0 * valid, atol=1e-12), "padding has no influence"
 
 
 def _check_numbers(parts: Parts) -> None:
     """Gradients, float32, and both ends of the schedule."""
     x = points(1)[0]
-    rows = told()
+    rows = conditions_ab()
 
     def made(x: Tensor) -> Tensor:
-        return followed(parts, [x], [flow(0.5)], rows)[0].x0
+        return estimates_of(parts, [x], [flow(0.5)], rows)[0].x0
 
     assert torch.autograd.gradcheck(made, x.clone().requires_grad_(), atol=1e-6), "differentiable in x"
-    single = followed(parts, points(dtype=torch.float32), [flow(0.6), flow(0.5), flow(0.4)], rows)
-    double = followed(parts, points(), [flow(0.6), flow(0.5), flow(0.4)], rows)
+    single = estimates_of(parts, points(dtype=torch.float32), [flow(0.6), flow(0.5), flow(0.4)], rows)
+    double = estimates_of(parts, points(), [flow(0.6), flow(0.5), flow(0.4)], rows)
     for a, b in zip(single, double, strict=True):
-        assert a.x0.dtype == torch.float32 and (a.x is None or a.x.dtype == torch.float32), "precision is x's own"
-        assert torch.allclose(a.x0.double(), b.x0, atol=1e-4), "float32 comes close to float64"
+        assert a.x0.dtype == torch.float32 and (a.x is None or a.x.dtype == torch.float32), "the precision is that of x"
+        assert torch.allclose(a.x0.double(), b.x0, atol=1e-4), "float32 is close to float64"
     for level in (flow(1.0), flow(0.0), NoiseLevel(80.0, 1.0, 80.0), flow(torch.tensor([1.0, 0.0, 0.5]))):
-        (ended,) = followed(parts, [x.float()], [level], rows)
+        (ended,) = estimates_of(parts, [x.float()], [level], rows)
         assert torch.isfinite(ended.x0).all() and ended.x0.dtype == torch.float32, "finite at both ends"
         assert ended.x is None or (torch.isfinite(ended.x).all() and ended.x.dtype == torch.float32)

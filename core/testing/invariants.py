@@ -1,7 +1,7 @@
-"""The two invariants of a plan: run on D = x0, every point is alpha x0 plus noise of norm sigma.
+"""The two invariants of a plan: run on D = x0, every point is alpha x0 plus noise of standard deviation sigma.
 
-No network and no random number is needed: a plan is linear, so its rows are applied to the coefficients themselves. A
-point is kept as (a, {source: b}): a x0 plus b times each independent noise, the one it started with and those it drew.
+No network and no random number is needed: a plan is linear, so its rows are applied to the coefficients. A point is
+stored as (a, {source: b}): a x0 plus b times each independent noise, the initial noise and those drawn later.
 """
 
 from __future__ import annotations
@@ -19,7 +19,12 @@ START = ("start",)
 
 @dataclass(frozen=True)
 class Point:
-    """a x0 + sum of noise[source] times an independent standard normal number."""
+    """a x0 + sum of noise[source] times an independent standard normal number.
+
+    Attributes:
+        data: a.
+        noise: Source of the noise -> its coefficient.
+    """
 
     data: Tensor
     noise: dict[Hashable, Tensor]
@@ -32,7 +37,12 @@ class Point:
 
 @dataclass(frozen=True)
 class Deviation:
-    """How far a plan is from the invariants: the largest error over points and elements, relative to alpha + sigma."""
+    """The error of a plan's invariants: the largest over points and elements, relative to alpha + sigma.
+
+    Attributes:
+        data: Largest error of the coefficient of x0, which should be alpha.
+        noise: Largest error of the standard deviation of the noise, which should be sigma.
+    """
 
     data: float
     noise: float

@@ -1,9 +1,9 @@
 """A Gaussian mixture: data whose denoiser, score, density and class posterior are known in closed form.
 
 With x0 | k ~ N(mu_k, C_k) and x = alpha x0 + sigma eps, everything follows from the covariance alpha^2 C_k + sigma^2 I
-of x | k. C_k = std_k^2 I + U_k diag(spread_k^2) U_k^T with orthonormal columns in U_k, so each formula acts on numbers:
-on the variance std^2 + spread^2 along a column of U, on std^2 across. Everything is finite at alpha = 0 and, where
-std > 0, at sigma = 0.
+of x | k. C_k = std_k^2 I + U_k diag(spread_k^2) U_k^T with orthonormal columns in U_k, so each formula uses scalars:
+the variance std^2 + spread^2 along a column of U, and std^2 in the other directions. Everything is finite at alpha = 0
+and, where std > 0, at sigma = 0.
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ from .dense import DenseMixture, flat_mask
 
 
 class GaussianMixture:
-    """A denoiser (`denoise`) that knows its data exactly. Computes in the dtype and on the device of x.
+    """A denoiser (`denoise`) with exact knowledge of its data. Computes in the dtype and on the device of x.
 
-    means:   (K, *shape), shape = (C, *spatial) of one sample
-    std:     (K,) or one number: deviation in every direction
-    weights: (K,) probabilities of the components; None: equal. Components are the classes that conditions name
-    basis:   (K, r, *shape) orthonormal directions of extra variance; None: none
-    spread:  (K, r) deviations along them, in addition to std
-    name:    which embedding of the conditions holds (B, K) factors on the weights: one-hot for a class, ones for none
+    Args:
+        means: (K, *shape), shape = (C, *spatial) of one sample.
+        std: (K,) or one number: standard deviation in every direction.
+        weights: (K,) probabilities of the components; None: equal. The components are the classes of the conditions.
+        basis: (K, r, *shape) orthonormal directions of extra variance; None: none.
+        spread: (K, r) standard deviations along them, in addition to std.
+        name: Name of the condition whose embedding contains (B, K) factors of the weights: one-hot for a class, ones
+            for none.
     """
 
     def __init__(
@@ -58,7 +60,7 @@ class GaussianMixture:
     # --- the denoiser ----------------------------------------------------------------------------------------------
 
     def denoise(self, x: Tensor, level: NoiseLevel, conditions: Conditioning | None = None) -> Estimate:
-        """E[x0 | x] for x (B, *shape); the level may be a map where no component has directions of its own."""
+        """E[x0 | x] for x (B, *shape); the level may be a map if no component has extra directions."""
         return Estimate(self._expected(x, level, conditions, _data_share, of_mean=1.0))
 
     def eps(self, x: Tensor, level: NoiseLevel, conditions: Conditioning | None = None) -> Tensor:
@@ -83,7 +85,7 @@ class GaussianMixture:
         return torch.logsumexp(self._joint(x, level, conditions), dim=1) - d / 2 * math.log(2 * math.pi)
 
     def sample(self, count: int, seed: int = 0) -> tuple[Tensor, Tensor]:
-        """(x0 (count, *shape) float64, components (count,)): sample i of a seed is the same whatever the count."""
+        """(x0 (count, *shape) float64, components (count,)): sample i of a seed does not depend on the count."""
         x, labels = [], []
         for i in range(count):
             rng = generator(seed, i, "mixture")
@@ -94,11 +96,11 @@ class GaussianMixture:
         return torch.stack(x).reshape(count, *self.shape), torch.tensor(labels)
 
     def draw(self, count: int, seed: int = 0) -> Tensor:
-        """Samples of x0 alone, (count, *shape) float64."""
+        """Samples of x0 without components, (count, *shape) float64."""
         return self.sample(count, seed)[0]
 
     def conditions(self, labels: Tensor) -> Conditioning:
-        """The conditions that name component labels[i] for sample i, with "any component" as their null."""
+        """The conditions that select component labels[i] for sample i; the unconditional case is "any component"."""
         one_hot = torch.nn.functional.one_hot(labels, len(self.weights)).double()
         return Conditioning({self.name: one_hot}, {self.name: torch.ones_like(one_hot)})
 
@@ -115,42 +117,43 @@ class GaussianMixture:
 
     @property
     def scale(self) -> float:
-        """Smallest deviation of the data along any direction."""
+        """Smallest standard deviation of the data along any direction."""
         return float(self.std.min())
 
-    # --- parts of it -----------------------------------------------------------------------------------------------
+    # --- conditioning -----------------------------------------------------------------------------------------------
 
     def dense(self) -> DenseMixture:
-        """The same distribution with its covariances written out: it takes maps and noisy observations of any part."""
+        """The same distribution with full covariances: it accepts maps and noisy observations of any elements."""
         return DenseMixture(self.means.reshape(-1, *self.shape), self._covariances(), self.weights, self.name)
 
     def _covariances(self) -> Tensor:
         d = self.means.shape[1]
         return self.std[:, None, None] ** 2 * torch.eye(d) + (self.basis.mT * self.spread[:, None] ** 2) @ self.basis
 
-    def given(self, mask: Tensor, seen: Tensor, noise: float = 0.0) -> GaussianMixture:
-        """The distribution of the elements that were not seen, as samples of shape (1, n): O(d r^2), r directions.
+    def given(self, mask: Tensor, observed: Tensor, noise: float = 0.0) -> GaussianMixture:
+        """The distribution of the unobserved elements, as samples of shape (1, n): O(d r^2) for r directions.
 
-        With W = diag(spread) U^T, x0 = mu + std z + W^T a, and y = x0[mask] + noise eps tells of a alone: its
-        precision is P = I + W_m W_m^T / v, v = std^2 + noise^2, its mean P^-1 W_m (y - mu_m) / v. The rest keeps
-        std^2 I and gains W_r^T P^-1 W_r; the weights are w_k p(y | k).
+        With W = diag(spread) U^T, x0 = mu + std z + W^T a, the observation y = x0[mask] + noise eps determines the
+        posterior of a: its precision is P = I + W_m W_m^T / v, v = std^2 + noise^2, its mean P^-1 W_m (y - mu_m) / v.
+        The unobserved elements have the covariance std^2 I + W_r^T P^-1 W_r; the weights are w_k p(y | k).
 
-        mask:  bool, broadcastable to shape: the elements that were seen
-        seen:  (*shape), its values at the mask are y; the others are not read
-        noise: deviation of the noise on y
+        Args:
+            mask: bool, broadcastable to shape: the observed elements.
+            observed: (*shape), its values at the mask are y; the others are not used.
+            noise: Standard deviation of the noise on y.
         """
         m = flat_mask(mask, self.shape)
-        away = torch.as_tensor(seen, dtype=torch.float64).reshape(-1)[m] - self.means[:, m]  # (K, n)
+        away = torch.as_tensor(observed, dtype=torch.float64).reshape(-1)[m] - self.means[:, m]  # (K, n)
         v = self.std[:, None] ** 2 + noise**2  # (K, 1)
         if not bool((v > 0).all()):
-            raise BadInput("elements without noise of their own (std = 0) can only be seen through noise")
+            raise BadInput("elements without own variance (std = 0) can only be observed with noise")
         W = self.spread[..., None] * self.basis
-        told = torch.einsum("krd,kd->kr", W[:, :, m], away) / v
+        evidence = torch.einsum("krd,kd->kr", W[:, :, m], away) / v
         precision = torch.eye(W.shape[1], dtype=W.dtype) + W[:, :, m] @ W[:, :, m].mT / v[..., None]
         factor = torch.linalg.cholesky(precision)
-        mean_a = torch.cholesky_solve(told[..., None], factor)[..., 0]
+        mean_a = torch.cholesky_solve(evidence[..., None], factor)[..., 0]
         log_det = 2 * torch.diagonal(factor, dim1=-2, dim2=-1).log().sum(-1) + int(m.sum()) * torch.log(v[:, 0])
-        quadratic = (away**2 / v).sum(-1) - (told * mean_a).sum(-1)
+        quadratic = (away**2 / v).sum(-1) - (evidence * mean_a).sum(-1)
         weights = torch.softmax(torch.log(self.weights) - (quadratic + log_det) / 2, dim=0)
         means = self.means[:, ~m] + torch.einsum("kr,krd->kd", mean_a, W[:, :, ~m])
         left = torch.linalg.solve_triangular(factor, W[:, :, ~m], upper=False)  # left^T left = W^T P^-1 W
@@ -160,12 +163,12 @@ class GaussianMixture:
     # --- formulas --------------------------------------------------------------------------------------------------
 
     def _away(self, x: Tensor, level: NoiseLevel) -> tuple[Tensor, Number, Number]:
-        """x - alpha mu (B, K, d), and alpha and sigma shaped against it."""
+        """x - alpha mu (B, K, d), and alpha and sigma with matching shapes."""
         B, d = len(x), self.means.shape[1]
         levels = [expand(v, x) for v in (level.alpha, level.sigma)]
         alpha, sigma = (v.expand_as(x).reshape(B, 1, d) if isinstance(v, Tensor) and v.ndim else v for v in levels)
         if self.basis.shape[1] and any(isinstance(v, Tensor) and v[:1].numel() > 1 for v in levels):
-            raise BadInput("a mixture with directions knows one level a sample, not a map")
+            raise BadInput("a mixture with extra directions accepts one level per sample, not a map")
         return x.reshape(B, 1, d) - alpha * self.means.to(x), alpha, sigma
 
     def _expected(
@@ -201,25 +204,29 @@ class GaussianMixture:
         return prior - terms / 2
 
     def _along(self, x: Tensor, alpha: Number, sigma: Number) -> tuple[Tensor, Tensor, Number, Number]:
-        """The directions (K, r, d), the variances along them (K, r), and alpha and sigma shaped against those."""
+        """The directions (K, r, d), the variances along them (K, r), and alpha and sigma with matching shapes."""
         alpha, sigma = (v[..., :1] if isinstance(v, Tensor) and v.ndim else v for v in (alpha, sigma))
         return self.basis.to(x), self.std.to(x)[:, None] ** 2 + self.spread.to(x) ** 2, alpha, sigma
 
 
 def _data_share(variance: Tensor, alpha: Number, sigma: Number) -> Tensor:
-    """d E[x0 | x, k] / dx along a direction of that variance."""
+    """d E[x0 | x, k] / dx along a direction with this variance."""
     return alpha * variance / (alpha**2 * variance + sigma**2)
 
 
 def _noise_share(variance: Tensor, alpha: Number, sigma: Number) -> Tensor:
-    """d E[eps | x, k] / dx along a direction of that variance."""
+    """d E[eps | x, k] / dx along a direction with this variance."""
     return sigma / (alpha**2 * variance + sigma**2)
 
 
 def example(seed: int = 0, shape: tuple[int, ...] = (2, 3), components: int = 3, rank: int = 0) -> GaussianMixture:
-    """A mixture of unit overall scale, made by seed: the problem that orders and samplers are measured on.
+    """A mixture of unit overall scale from a seed: the problem on which orders and samplers are measured.
 
-    shape: (C, *spatial); rank: directions of extra variance a component
+    Args:
+        seed: Seed of the mixture.
+        shape: (C, *spatial).
+        components: Number of components.
+        rank: Number of directions of extra variance per component.
     """
     rng = generator(seed, 0, "example mixture")
     d = math.prod(shape)

@@ -1,7 +1,7 @@
-"""Mean and variance of what a sampler makes from Gaussian data: exact numbers, without drawing any.
+"""Mean and variance of a sampler's results on Gaussian data: exact numbers, without random sampling.
 
 For x0 ~ N(mean, std^2) the estimate E[x0 | x] is affine in x, so the sampler's result is affine in its independent
-noises. One run with a row for each noise, that noise set to 1 and the others to 0, gives every coefficient.
+noises. One run with a row for each noise, with this noise set to 1 and the others to 0, gives every coefficient.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Moments:
 
 
 def moments(sampler: Sampler, schedule: Schedule, levels: Sequence[NoiseLevel], mean: float, std: float) -> Moments:
-    """The distribution of the sampler's result, started from the exact marginal at levels[0]."""
+    """Mean and variance of the sampler's result, started from the exact marginal at levels[0]."""
     return moments_of(sampler.plan(schedule, levels), mean, std)
 
 
@@ -37,5 +37,5 @@ def moments_of(plan: Plan, mean: float, std: float) -> Moments:
     alpha, sigma = float(plan.rows[0].level.alpha), float(plan.rows[0].level.sigma)
     start = alpha * mean + (alpha**2 * std**2 + sigma**2) ** 0.5 * unit[:, 0]
     noise = {key: unit[:, 1 + i] for i, key in enumerate(plan.noises)}
-    made = run(plan, data, start, noise=noise).reshape(-1)
-    return Moments(float(made[0]), float((made[1:] - made[0]).square().sum()))
+    ends = run(plan, data, start, noise=noise).reshape(-1)
+    return Moments(float(ends[0]), float((ends[1:] - ends[0]).square().sum()))

@@ -1,19 +1,19 @@
-"""Planted errors: one operator, constant, name or attribute of a function is changed, and a test must notice.
+"""Planted errors: one operator, constant, name or attribute of a function is changed, and a test must fail.
 
-How to use it. An error is described by what it does, never by the text of a line, so that reformatting breaks nothing:
+Usage. An error is described by its effect, never by the text of a line, so that reformatting breaks nothing:
 
     with planted(Heun, "draft", swap(ast.Sub, ast.Add)):          # the first - of Heun.draft becomes +
         caught(check_order, Heun())                              # check_order(Heun()) must fail by its own assertion
     with planted(exponential, "psi", swap_constant(2, 3, at=1)):  # a function of a module: changed for all importers
-    with planted(Euler, "order", 2):                             # any attribute: the value itself, restored at the end
-    Wrong = mutant(Heun, "draft", scale(call("noise"), 1.1))     # a subclass, to stand beside the right class
-    wrong = mutate(psi, drop_call("clamp"), negate(condition()))  # a function; several mutations apply in order
+    with planted(Euler, "order", 2):                             # any attribute: the value, restored at the end
+    Wrong = mutant(Heun, "draft", scale(call("noise"), 1.1))     # a subclass, next to the correct class
+    wrong = mutate(psi, drop_call("clamp"), negate(condition()))  # a function; several mutations are applied in order
 
 Targets: an operator class of `ast`, call("f"), attribute("sigma"), variable("x"), constant(2), condition(), argument().
 Mutations: swap, swap_constant, swap_name, swap_attribute, swap_call, swap_sides, swap_arguments, drop_call, replace,
-set_argument, scale, negate, take_left, take_right, drop_statement, rewrite. `at` counts the matches in the order of the
-source (0: the first, -1: the last, None: all); `near="word"` keeps those that hold that name, attribute or text.
-A mutation that finds nothing or changes nothing raises ValueError: the error was not planted.
+set_argument, scale, negate, take_left, take_right, drop_statement, rewrite. `at` counts the matches in source order (0:
+the first, -1: the last, None: all); `near="word"` keeps the matches that contain this name, attribute or text.
+A mutation without a match or without a change raises ValueError: the error was not planted.
 `make mutants` lists every error planted here with the test that caught it.
 """
 
@@ -32,11 +32,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-Target = Any  # an operator class of `ast`, or a function of a node that says whether it is meant
+Target = Any  # an operator class of `ast`, or a function node -> whether it matches
 
 LISTENERS: list[Callable[[str], None]] = []  # called with the description of every planted error
 
-_BY_HAND: dict[types.FunctionType, ast.FunctionDef] = {}  # functions that are changed now, with their present tree
+_CHANGED: dict[
+    types.FunctionType, ast.FunctionDef
+] = {}  # functions that are changed at the moment, with their current tree
 
 
 # --- targets ---------------------------------------------------------------------------------------------------------
@@ -57,7 +59,7 @@ def variable(name: str) -> Target:
     return lambda node: isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Load)
 
 
-name = variable  # its first name
+name = variable  # the former name
 
 
 def constant(value: Any) -> Target:
@@ -82,11 +84,11 @@ class Mutation:
     """A change of the syntax tree of one function.
 
     Args:
-        text: What it does, for messages.
+        text: Description for messages.
         target: What is changed.
-        make: Gives the new node for a matching one.
-        at: Which match, in the order of the source; None for all.
-        near: A name, attribute or text that the matching expression must hold.
+        make: Returns the new node for a matching one.
+        at: Which match, in source order; None for all.
+        near: A name, attribute or text that the matching expression must contain.
     """
 
     def __init__(
@@ -98,20 +100,20 @@ class Mutation:
         return self.text
 
     def apply(self, tree: ast.FunctionDef) -> str:
-        """Changes the tree in place and returns `before -> after` in source text.
+        """Change the tree in place and return `before -> after` in source text.
 
         Raises:
-            ValueError: If nothing matches, there are fewer matches than `at` says, or nothing changes.
+            ValueError: Nothing matches, there are fewer matches than `at` requires, or nothing changes.
         """
         _annotate(tree)
         places = sorted(self._places(tree), key=lambda place: place[0])
         if not places or (self.at is not None and not -len(places) <= self.at < len(places)):
             raise ValueError(f"{self.text}: {len(places)} places in {tree.name}, none at {self.at}: nothing is planted")
         chosen = places if self.at is None else [places[self.at]]
-        said = []
+        description = []
         for _, parent, field, index in chosen:
-            held = getattr(parent, field)
-            old = held if index is None else held[index]
+            original = getattr(parent, field)
+            old = original if index is None else original[index]
             before = ast.unparse(old)
             new = self.make(copy.deepcopy(old))
             ast.copy_location(new, old)
@@ -121,16 +123,16 @@ class Mutation:
             if index is None:
                 setattr(parent, field, new)
             else:
-                held[index] = new
-            said.append(f"{before}  ->  {ast.unparse(new)}")
-        return "; ".join(said)
+                original[index] = new
+            description.append(f"{before}  ->  {ast.unparse(new)}")
+        return "; ".join(description)
 
     def _places(self, tree: ast.FunctionDef) -> Iterator[tuple[tuple[int, int], ast.AST, str, int | None]]:
-        wanted = _holds(self.target) if isinstance(self.target, type) else self.target
+        matches = _holds(self.target) if isinstance(self.target, type) else self.target
         for parent in _code_of(tree):
             for field, value in _parts(parent):
                 for index, node in enumerate(value) if isinstance(value, list) else [(None, value)]:
-                    if isinstance(node, ast.AST) and wanted(node) and (not self.near or _mentions(node, self.near)):
+                    if isinstance(node, ast.AST) and matches(node) and (not self.near or _mentions(node, self.near)):
                         yield _position(node, self.target), parent, field, index
 
 
@@ -182,7 +184,7 @@ def swap_call(old: str, new: str, at: int | None = 0, near: str | None = None) -
 
 
 def swap_sides(operator: type[ast.AST], at: int | None = 0, near: str | None = None) -> Mutation:
-    """The operands change places: `a - b` becomes `b - a`."""
+    """The operands are exchanged: `a - b` becomes `b - a`."""
 
     def make(node: Any) -> ast.AST:
         if isinstance(node, ast.Compare):
@@ -197,7 +199,7 @@ def swap_sides(operator: type[ast.AST], at: int | None = 0, near: str | None = N
 def swap_arguments(
     function: str, first: int = 0, second: int = 1, at: int | None = 0, near: str | None = None
 ) -> Mutation:
-    """Two positional arguments of a call change places: `f(a, b)` becomes `f(b, a)`."""
+    """Two positional arguments of a call are exchanged: `f(a, b)` becomes `f(b, a)`."""
 
     def make(node: Any) -> ast.AST:
         node.args[first], node.args[second] = node.args[second], node.args[first]
@@ -207,7 +209,7 @@ def swap_arguments(
 
 
 def drop_call(function: str, at: int | None = 0, near: str | None = None) -> Mutation:
-    """The call is left out: `x.clamp(0)` becomes `x`, `f(x, y)` and `module.f(x, y)` become `x`."""
+    """The call is removed: `x.clamp(0)` becomes `x`, `f(x, y)` and `module.f(x, y)` become `x`."""
 
     def make(node: Any) -> ast.AST:
         if isinstance(node.func, ast.Attribute) and not (node.args and getattr(node.func.value, "_is_module", False)):
@@ -218,7 +220,7 @@ def drop_call(function: str, at: int | None = 0, near: str | None = None) -> Mut
 
 
 def set_argument(function: str, which: int | str, new: str, at: int | None = 0, near: str | None = None) -> Mutation:
-    """Another value for one argument (position or keyword) of a call; `new` is an expression of the function."""
+    """Another value for one argument (position or keyword) of a call; `new` is an expression in its scope."""
 
     def make(node: Any) -> ast.AST:
         if isinstance(which, int):
@@ -248,12 +250,12 @@ def negate(target: Target, at: int | None = 0, near: str | None = None) -> Mutat
 
 
 def take_left(operator: type[ast.AST], at: int | None = 0, near: str | None = None) -> Mutation:
-    """Only the left operand stays: `a + b` becomes `a`."""
+    """Only the left operand remains: `a + b` becomes `a`."""
     return Mutation(f"take_left({operator.__name__}, at={at})", operator, lambda n: _operands(n)[0], at, near)
 
 
 def take_right(operator: type[ast.AST], at: int | None = 0, near: str | None = None) -> Mutation:
-    """Only the right operand stays: `a + b` becomes `b`."""
+    """Only the right operand remains: `a + b` becomes `b`."""
     return Mutation(f"take_right({operator.__name__}, at={at})", operator, lambda n: _operands(n)[-1], at, near)
 
 
@@ -271,15 +273,15 @@ def replace(target: Target, new: str, at: int | None = 0, near: str | None = Non
 
 
 def drop_statement(target: Target, at: int | None = 0, near: str | None = None) -> Mutation:
-    """The statement that holds the target becomes `pass`; a block (`if`, `for`) whose head holds it, as a whole."""
-    wanted = _holds(target) if isinstance(target, type) else target
+    """The statement that contains the target becomes `pass`; a block (`if`, `for`) if its head contains it."""
+    matches = _holds(target) if isinstance(target, type) else target
 
     def holds(node: ast.AST) -> bool:
         if not isinstance(node, ast.stmt) or isinstance(node, (ast.FunctionDef, ast.ClassDef)):
             return False
         heads = [v for f, v in ast.iter_fields(node) if f not in ("body", "orelse", "finalbody", "handlers")]
         parts = [p for v in heads for p in (v if isinstance(v, list) else [v]) if isinstance(p, ast.AST)]
-        return wanted(node) or any(wanted(inner) for part in parts for inner in ast.walk(part))
+        return matches(node) or any(matches(inner) for part in parts for inner in ast.walk(part))
 
     return Mutation(f"drop_statement({_named(target)}, at={at})", holds, lambda _: ast.Pass(), at, near)
 
@@ -295,33 +297,33 @@ def rewrite(
 
 
 def mutate(function: Callable, *mutations: Mutation) -> Callable:
-    """A copy of a function with mutations applied: same globals, closure, defaults and attributes; decorators left out.
+    """A copy of a function with mutations applied: same globals, closure, defaults and attributes, without decorators.
 
     Raises:
-        ValueError: If a mutation changes nothing, or the function has no source.
+        ValueError: A mutation changes nothing, or the function has no source.
     """
     plain = inspect.unwrap(_plain_function(function))
-    code, said = _changed_code(plain, mutations)[:2]
+    code, description = _changed_code(plain, mutations)[:2]
     made = types.FunctionType(code, plain.__globals__, plain.__name__, plain.__defaults__, plain.__closure__)
     functools.update_wrapper(made, plain)
     vars(made).pop("__wrapped__")
     made.__kwdefaults__ = plain.__kwdefaults__
-    announce(f"{_where(plain)}: {said}")
+    announce(f"{_where(plain)}: {description}")
     return made
 
 
 def mutant(cls: type, method: str, *mutations: Mutation, **attributes: Any) -> type:
     """A subclass of the same name whose method has the mutations, and whose class attributes are `attributes`.
 
-    A property, static method or class method stays one. An inherited method is changed for this subclass alone.
+    A property, static method or class method keeps its type. An inherited method is changed for this subclass only.
     """
-    held = inspect.getattr_static(cls, method)
-    made = mutate(held, *mutations)
-    if isinstance(held, (staticmethod, classmethod)):
-        made = type(held)(made)
-    elif isinstance(held, property):
-        made = property(made, held.fset, held.fdel)
-    elif isinstance(held, functools.cached_property):
+    original = inspect.getattr_static(cls, method)
+    made = mutate(original, *mutations)
+    if isinstance(original, (staticmethod, classmethod)):
+        made = type(original)(made)
+    elif isinstance(original, property):
+        made = property(made, original.fset, original.fdel)
+    elif isinstance(original, functools.cached_property):
         made = functools.cached_property(made)
         made.__set_name__(cls, method)
     body = {"__module__": cls.__module__, "__doc__": cls.__doc__, "__qualname__": cls.__qualname__}
@@ -330,11 +332,12 @@ def mutant(cls: type, method: str, *mutations: Mutation, **attributes: Any) -> t
 
 @contextmanager
 def planted(owner: Any, attribute: str, *errors: Any) -> Iterator[None]:
-    """Within the block, `owner.attribute` holds an error.
+    """Within the block, `owner.attribute` contains an error.
 
-    With mutations, the function's code is changed in place: also for who imported it by name, and, where a class has
-    inherited the method, for the class that defines it. Decorators stay (caches of functools are emptied). With one
-    other value, the attribute is set; a function or class of a module also in the package's modules that imported it.
+    With mutations, the function's code is changed in place: also for modules that imported it by name, and, if a class
+    has inherited the method, for the class that defines it. Decorators stay (caches of functools are cleared). With one
+    other value, the attribute is set; a function or class of a module is also set in the package's modules that
+    imported it.
 
     Args:
         owner: A class, module or instance.
@@ -342,33 +345,35 @@ def planted(owner: Any, attribute: str, *errors: Any) -> Iterator[None]:
         *errors: Mutations, applied in order, or the one value that replaces the attribute.
 
     Raises:
-        ValueError: If a mutation changes nothing, or the new value is the old one.
-        AttributeError: If the owner has no such attribute.
+        ValueError: A mutation changes nothing, or the new value equals the old one.
+        AttributeError: The owner has no such attribute.
     """
-    held = inspect.getattr_static(owner, attribute)
+    original = inspect.getattr_static(owner, attribute)
     changing = bool(errors) and all(isinstance(e, Mutation) for e in errors)
     if not changing and len(errors) != 1:
         raise ValueError(f"{attribute}: give mutations, or one value that replaces it")
-    with _changed_in_place(held, errors) if changing else _replaced(owner, attribute, held, errors[0]):
+    with _changed_in_place(original, errors) if changing else _replaced(owner, attribute, original, errors[0]):
         yield
 
 
 def caught(
     check: Callable, *args: Any, also: type[Exception] | tuple[type[Exception], ...] = (), **options: Any
 ) -> str:
-    """Runs a check on something faulty and makes sure that it fails, by an assertion of its own.
+    """Run a check on something faulty and require that it fails by an assertion of its own.
 
-    An AssertionError that the code under test raises does not count: then the check noticed nothing.
+    An AssertionError raised by the code under test does not count, because the check itself noticed nothing.
 
     Args:
-        check: The function that asserts; further arguments are its own.
-        also: Exceptions of the code under test that count too (a RuntimeError for shapes that do not fit).
+        check: The function that asserts.
+        *args: Its arguments.
+        also: Exceptions of the code under test that also count (a RuntimeError for shapes that do not fit).
+        **options: Its keyword arguments.
 
     Returns:
         The message of the assertion.
 
     Raises:
-        AssertionError: If the check passes, or the assertion that fails is not the check's.
+        AssertionError: The check passes, or the failing assertion is not the check's.
     """
     try:
         check(*args, **options)
@@ -384,7 +389,7 @@ def caught(
 
 
 def _asserting(file: str) -> bool:
-    """Whether a frame is of this project or its tests, not of a library's comparison functions."""
+    """Whether a frame belongs to this project or its tests, not to a library's comparison functions."""
     return "site-packages" not in file and not file.startswith((sys.base_prefix, "<"))
 
 
@@ -393,34 +398,36 @@ def _kit() -> list[str]:
 
 
 @contextmanager
-def _changed_in_place(held: Any, mutations: tuple[Mutation, ...]) -> Iterator[None]:
-    outer = _plain_function(held)
+def _changed_in_place(original: Any, mutations: tuple[Mutation, ...]) -> Iterator[None]:
+    outer = _plain_function(original)
     function = inspect.unwrap(outer)
-    before, tree = function.__code__, _BY_HAND.get(function)
-    code, said, changed = _changed_code(function, mutations)
-    announce(f"{_where(function)}: {said}")
-    function.__code__, _BY_HAND[function] = code, changed
+    before, tree = function.__code__, _CHANGED.get(function)
+    code, description, changed = _changed_code(function, mutations)
+    announce(f"{_where(function)}: {description}")
+    function.__code__, _CHANGED[function] = code, changed
     _forget(outer)
     try:
         yield
     finally:
         function.__code__ = before
-        _BY_HAND.pop(function)
+        _CHANGED.pop(function)
         if tree is not None:
-            _BY_HAND[function] = tree
+            _CHANGED[function] = tree
         _forget(outer)
 
 
 @contextmanager
-def _replaced(owner: Any, attribute: str, held: Any, new: Any) -> Iterator[None]:
-    if new is held or (type(new) is type(held) and isinstance(new, (int, float, str, tuple)) and new == held):
+def _replaced(owner: Any, attribute: str, original: Any, new: Any) -> Iterator[None]:
+    if new is original or (
+        type(new) is type(original) and isinstance(new, (int, float, str, tuple)) and new == original
+    ):
         raise ValueError(f"{attribute} is {new!r} already: nothing is planted")
     owners = [owner]
-    if isinstance(owner, types.ModuleType) and isinstance(held, (types.FunctionType, type)):
+    if isinstance(owner, types.ModuleType) and isinstance(original, (types.FunctionType, type)):
         root = owner.__name__.split(".")[0]
         others = [m for key, m in list(sys.modules.items()) if key.split(".")[0] == root and m is not owner]
-        owners += [m for m in others if getattr(m, "__dict__", {}).get(attribute) is held]
-    announce(f"{getattr(owner, '__name__', type(owner).__name__)}.{attribute}: {_short(held)}  ->  {_short(new)}")
+        owners += [m for m in others if getattr(m, "__dict__", {}).get(attribute) is original]
+    announce(f"{getattr(owner, '__name__', type(owner).__name__)}.{attribute}: {_short(original)}  ->  {_short(new)}")
     own = [attribute in vars(o) for o in owners]
     for o in owners:
         setattr(o, attribute, new)
@@ -429,7 +436,7 @@ def _replaced(owner: Any, attribute: str, held: Any, new: Any) -> Iterator[None]
     finally:
         for o, had in zip(owners, own, strict=True):
             if had:
-                setattr(o, attribute, held)
+                setattr(o, attribute, original)
             else:
                 delattr(o, attribute)
 
@@ -437,13 +444,13 @@ def _replaced(owner: Any, attribute: str, held: Any, new: Any) -> Iterator[None]
 def _changed_code(
     function: types.FunctionType, mutations: tuple[Mutation, ...]
 ) -> tuple[types.CodeType, str, ast.FunctionDef]:
-    tree = copy.deepcopy(_BY_HAND[function]) if function in _BY_HAND else _tree(function)
+    tree = copy.deepcopy(_CHANGED[function]) if function in _CHANGED else _tree(function)
     for node in ast.walk(tree):
         node._is_module = (  # type: ignore[attr-defined]
             isinstance(node, ast.Name) and isinstance(function.__globals__.get(node.id), types.ModuleType)
         )
-    said = "; ".join([m.apply(tree) for m in mutations])
-    return _compiled(function, tree), " ".join(said.split()), tree
+    description = "; ".join([m.apply(tree) for m in mutations])
+    return _compiled(function, tree), " ".join(description.split()), tree
 
 
 def _tree(function: types.FunctionType) -> ast.FunctionDef:
@@ -467,13 +474,13 @@ def _compiled(function: types.FunctionType, tree: ast.FunctionDef) -> types.Code
             arg.annotation = None
     free = function.__code__.co_freevars
     keep = ast.parse("if 0:\n    " + (", ".join(free) or "pass")).body[0]
-    inner.body.append(keep)  # a free variable that the mutation drops still has its cell
+    inner.body.append(keep)  # a free variable that the mutation removes keeps its cell
     owner = function.__qualname__.rsplit(".", 2)
     body: list[ast.stmt] = [inner]
     if len(owner) > 1 and owner[-2] != "<locals>":  # names with two underscores are mangled by the class
-        held = ast.parse(f"class {owner[-2]}: pass").body[0]
-        held.body = body  # type: ignore[attr-defined]
-        body = [held] if owner[-2] in free else [ast.Global([owner[-2]]), held]
+        original = ast.parse(f"class {owner[-2]}: pass").body[0]
+        original.body = body  # type: ignore[attr-defined]
+        body = [original] if owner[-2] in free else [ast.Global([owner[-2]]), original]
     around = ast.parse(f"def around({', '.join(free)}):\n    pass").body[0]
     around.body = body  # type: ignore[attr-defined]
     module = ast.fix_missing_locations(ast.Module([around], []))
@@ -485,34 +492,34 @@ def _compiled(function: types.FunctionType, tree: ast.FunctionDef) -> types.Code
     return found.replace(co_qualname=function.__code__.co_qualname) if hasattr(found, "co_qualname") else found
 
 
-def _inside(code: types.CodeType, wanted: str, first: bool) -> types.CodeType:
+def _inside(code: types.CodeType, matches: str, first: bool) -> types.CodeType:
     for piece in code.co_consts:
         if isinstance(piece, types.CodeType):
-            if piece.co_name == wanted and not (first and wanted == "around"):
+            if piece.co_name == matches and not (first and matches == "around"):
                 return piece
             try:
-                return _inside(piece, wanted, False)
+                return _inside(piece, matches, False)
             except LookupError:
                 continue
-    raise LookupError(wanted)
+    raise LookupError(matches)
 
 
-def _plain_function(held: Any) -> Any:
-    if isinstance(held, (staticmethod, classmethod)):
-        held = held.__func__
-    if isinstance(held, property):
-        held = held.fget
-    if isinstance(held, functools.cached_property):
-        held = held.func
-    if isinstance(held, types.MethodType):
-        held = held.__func__
-    if not isinstance(inspect.unwrap(held) if callable(held) else held, types.FunctionType):
-        raise ValueError(f"{held!r} is not a function of Python source: plant a replacement instead")
-    return held
+def _plain_function(original: Any) -> Any:
+    if isinstance(original, (staticmethod, classmethod)):
+        original = original.__func__
+    if isinstance(original, property):
+        original = original.fget
+    if isinstance(original, functools.cached_property):
+        original = original.func
+    if isinstance(original, types.MethodType):
+        original = original.__func__
+    if not isinstance(inspect.unwrap(original) if callable(original) else original, types.FunctionType):
+        raise ValueError(f"{original!r} is not a function of Python source: plant a replacement instead")
+    return original
 
 
 def _forget(function: Any) -> None:
-    """Empties the caches of functools between the attribute and the function."""
+    """Clear the caches of functools between the attribute and the function."""
     while function is not None:
         if hasattr(function, "cache_clear"):
             function.cache_clear()
@@ -538,7 +545,7 @@ def _annotate(tree: ast.FunctionDef) -> None:
 
 
 def _parts(node: ast.AST) -> Iterator[tuple[str, Any]]:
-    """The fields of a node that run when the function does: no annotations and no decorators."""
+    """The fields of a node that are executed with the function: no annotations and no decorators."""
     return (pair for pair in ast.iter_fields(node) if pair[0] not in ("decorator_list", "returns", "annotation"))
 
 
@@ -551,21 +558,21 @@ def _code_of(tree: ast.AST) -> Iterator[ast.AST]:
             waiting += [v for v in (value if isinstance(value, list) else [value]) if isinstance(v, ast.AST)]
 
 
-def _holds(wanted: type[ast.AST]) -> Callable[[ast.AST], bool]:
-    """Whether a node has this operator, or is of this kind (ast.If, ast.ListComp)."""
-    if not issubclass(wanted, (ast.operator, ast.unaryop, ast.boolop, ast.cmpop)):
-        return lambda node: isinstance(node, wanted)
+def _holds(matches: type[ast.AST]) -> Callable[[ast.AST], bool]:
+    """A function node -> whether it has this operator, or is of this type (ast.If, ast.ListComp)."""
+    if not issubclass(matches, (ast.operator, ast.unaryop, ast.boolop, ast.cmpop)):
+        return lambda node: isinstance(node, matches)
 
     def holds(node: ast.AST) -> bool:
         if isinstance(node, ast.Compare):
-            return any(isinstance(op, wanted) for op in node.ops)
-        return isinstance(getattr(node, "op", None), wanted)
+            return any(isinstance(op, matches) for op in node.ops)
+        return isinstance(getattr(node, "op", None), matches)
 
     return holds
 
 
 def _position(node: Any, target: Target) -> tuple[int, int]:
-    """Where it stands: an operator behind its left operand, a call or attribute at the end of its name."""
+    """The position of a match: an operator after its left operand, a call or attribute at the end of its name."""
     if isinstance(target, type) and isinstance(node, ast.BinOp):
         return node.left.end_lineno or 0, node.left.end_col_offset or 0
     if isinstance(node, ast.Call):
@@ -622,6 +629,6 @@ def _short(value: Any) -> str:
 
 
 def announce(text: str) -> None:
-    """Tells every listener of an error that is planted now."""
+    """Inform every listener about an error that is planted now."""
     for listener in LISTENERS:
         listener(text)

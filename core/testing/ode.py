@@ -1,11 +1,11 @@
-"""The exact probability-flow ODE of a problem of the laboratory, for any schedule, to about 1e-12.
+"""The exact probability-flow ODE of a test problem, for any schedule, to about 1e-12.
 
-Every schedule follows the same curves up to scale: with u = x / (alpha + sigma) and tau = sigma / (alpha + sigma),
-du/dtau = E[eps - x0 | u]. tau is bounded and the right-hand side is finite at both ends, so the whole interval can be
-solved, from alpha = 0 to sigma = 0. Where the data's deviation along a direction is s the solution grows like
-sqrt((1 - tau)^2 s^2 + tau^2), so steps shorten with tau down to about the smallest s: equal steps in asinh(tau / s).
-The method is Gragg's midpoint rule with extrapolation (Hairer, Norsett and Wanner 1993, "Solving ordinary differential
-equations I", section II.9): order 12, and nothing in common with any sampler.
+All schedules follow the same curves up to scale: with u = x / (alpha + sigma) and tau = sigma / (alpha + sigma),
+du/dtau = E[eps - x0 | u]. tau is bounded and the right-hand side is finite at both ends, so the ODE can be solved on
+the whole interval, from alpha = 0 to sigma = 0. Where the data's standard deviation along a direction is s the solution
+grows like sqrt((1 - tau)^2 s^2 + tau^2), so steps become shorter with tau down to about the smallest s: equal steps in
+asinh(tau / s). The method is Gragg's midpoint rule with extrapolation (Hairer, Norsett and Wanner 1993, "Solving
+ordinary differential equations I", section II.9): order 12, and unrelated to any sampler.
 """
 
 from __future__ import annotations
@@ -26,7 +26,14 @@ Field = Callable[[float, Tensor], Tensor]
 def solve(
     problem: Problem, x: Tensor, levels: Sequence[NoiseLevel], conditions: Conditioning | None = None
 ) -> list[Tensor]:
-    """The exact points at every level from x (B, *shape) float64 at levels[0]; levels are scalar, in any order."""
+    """The exact points at every level from x at levels[0].
+
+    Args:
+        problem: The problem.
+        x: (B, *shape) float64, the points at levels[0].
+        levels: Scalar levels, in any order.
+        conditions: The conditions of each row.
+    """
     u = x / float(levels[0].alpha + levels[0].sigma)
     curve = trajectory(problem, u, [float(level.tau) for level in levels], conditions)
     return [point * float(level.alpha + level.sigma) for point, level in zip(curve, levels, strict=True)]
@@ -39,9 +46,14 @@ def trajectory(
     conditions: Conditioning | None = None,
     density: float = 12,
 ) -> list[Tensor]:
-    """u = x / (alpha + sigma) at every tau, from u (B, *shape) float64 at taus[0]: the same curve on every schedule.
+    """u = x / (alpha + sigma) at every tau, from u at taus[0]: the same curve on every schedule.
 
-    density: steps of the method on a unit of asinh(tau / s), s the problem's scale; at least one between neighbours
+    Args:
+        problem: The problem.
+        u: (B, *shape) float64, the points at taus[0].
+        taus: Levels tau, in any order.
+        conditions: The conditions of each row.
+        density: Steps of the method per unit of asinh(tau / s), s the problem's scale; at least one between neighbours.
     """
     s = min(max(problem.scale, 1e-3), 0.5)
 
@@ -60,7 +72,10 @@ def trajectory(
 
 
 def extrapolated(field: Field, u: Tensor, t: float, h: float, stages: int = 6) -> Tensor:
-    """One step of length h: midpoint rules of 2, 4, ..., 2 `stages` parts, their errors in even powers cancelled."""
+    """One step of length h, by extrapolation of midpoint rules with 2, 4, ..., 2 `stages` parts.
+
+    The extrapolation cancels the even powers of the error.
+    """
     parts = [2 * (j + 1) for j in range(stages)]
     slope = field(t, u)
     table = [_midpoint(field, u, t, h, n, slope) for n in parts]

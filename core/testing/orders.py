@@ -1,11 +1,12 @@
 """Measures the order of convergence of a sampler against the exact solution of the probability-flow ODE.
 
-Three measurements, which say different things (on any problem of the laboratory; a small mixture unless given):
+Three measurements (on any test problem; a small mixture by default):
 
-interior   a fixed interval of lambda in steps of unequal length; before its start the sampler is put on the exact
-           solution at every level, so that its history holds exact estimates: the order of the method itself
-own start  the same interval, begun with no history: the order with the method's own first steps
-whole      levels evenly spaced in tau from the noisiest level (alpha = 0 where there is one) to clean (sigma = 0)
+interior   a fixed interval of lambda in steps of unequal length; before its start the sampler is set to the exact
+solution at every level, so that its history contains exact estimates: the order of the method itself
+own start  the same interval, started without history: the order with the method's own first steps
+whole      levels evenly spaced in tau from the noisiest level (alpha = 0 if the schedule has it) to clean data (sigma =
+0)
 """
 
 from __future__ import annotations
@@ -25,19 +26,21 @@ from .base import Problem
 from .mixture import example
 from .ode import random_start, trajectory
 
-HISTORY = 4  # levels before the interval: more than any multistep method looks back
-UNEVEN = 0.2  # every other level is moved by this share of a step: an even grid would hide a wrong ratio of steps
-INTERVAL = (-0.75, 0.75)  # of lambda; within the range of every schedule, with room for the history of eight steps
-STEPS = (24, 48, 96)  # on that interval: small enough that methods of order 4 show it, large enough to be quick
-POINTS = 32  # so many that leading terms of the error do not happen to cancel
+HISTORY = 4  # levels before the interval: more than any multistep method uses
+UNEVEN = 0.2  # every other level is moved by this fraction of a step: equal steps would hide a wrong step ratio
+INTERVAL = (-0.75, 0.75)  # of lambda; within the range of every schedule, including the levels of the history
+STEPS = (24, 48, 96)  # steps on that interval: the asymptotic range of methods of order 4, at low cost
+POINTS = 32  # enough that the leading terms of the error do not cancel by chance
 
 
 @dataclass(frozen=True)
 class Order:
-    """Errors at several step sizes and the order they show.
+    """Errors at several step sizes and the order of convergence computed from them.
 
-    steps:  numbers of steps
-    errors: root mean square error of the last point over alpha + sigma there
+    Attributes:
+        steps: Numbers of steps.
+        errors: Root mean square error of the last point, divided by alpha + sigma there.
+        slope: The order: minus the slope of log error on log steps.
     """
 
     steps: tuple[int, ...]
@@ -57,14 +60,20 @@ class Order:
 
 
 class Pinned:
-    """A denoiser that first moves the state to a given point, at the levels that it knows one for."""
+    """A denoiser that first sets the state to a given point, at the levels for which one is given.
+
+    Args:
+        denoiser: The denoiser.
+        levels: Levels with a given point.
+        points: The points at these levels.
+    """
 
     def __init__(self, denoiser: Denoiser, levels: Sequence[NoiseLevel], points: Sequence[Tensor]):
         self.denoiser = denoiser
         self.points = {(float(a.alpha), float(a.sigma)): x for a, x in zip(levels, points, strict=True)}
 
     def denoise(self, x: Tensor, level: NoiseLevel, conditions: Conditioning) -> Estimate:
-        """The estimate at the point known for this level, which becomes the state, or at x."""
+        """The estimate at the point given for this level, which becomes the state, or at x."""
         moved = self.points.get((level.alpha, level.sigma))  # type: ignore[arg-type]
         return Estimate(self.denoiser.denoise(x if moved is None else moved, level, conditions).x0, moved)
 
@@ -76,7 +85,7 @@ def interior(
     count: int = POINTS,
     problem: Problem | None = None,
 ) -> Order:
-    """The order of the method itself, with exact history."""
+    """The order of the method itself, with exact history; arguments as in `whole`."""
     return _on_interval(sampler, schedule, steps, count, HISTORY, problem or _problem())
 
 
@@ -87,7 +96,7 @@ def own_start(
     count: int = POINTS,
     problem: Problem | None = None,
 ) -> Order:
-    """The order on the same interval with the method's own start."""
+    """The order on the same interval with the method's own start; arguments as in `whole`."""
     return _on_interval(sampler, schedule, steps, count, 0, problem or _problem())
 
 
@@ -98,7 +107,15 @@ def whole(
     count: int = POINTS,
     problem: Problem | None = None,
 ) -> Order:
-    """The order from the schedule's noisiest level to clean, levels evenly spaced in tau."""
+    """The order from the schedule's noisiest level to clean data, with levels evenly spaced in tau.
+
+    Args:
+        sampler: The sampler.
+        schedule: The noise schedule.
+        steps: Numbers of steps.
+        count: Number of points.
+        problem: The problem; None: a small mixture.
+    """
     problem = problem or _problem()
     first, errors = schedule.level(schedule.t_max), []
     start, exact = _curve(problem, count, (float(first.tau), 0.0))
@@ -132,7 +149,7 @@ def uneven(schedule: Schedule, steps: int, history: int = 0) -> list[NoiseLevel6
 
 
 def falling(schedule: Schedule, steps: int) -> list[NoiseLevel64]:
-    """Levels evenly spaced in tau from the schedule's noisiest to clean: alpha = 0 to sigma = 0, exactly."""
+    """Levels evenly spaced in tau from the schedule's noisiest level to clean data, both exact."""
     first = schedule.level(schedule.t_max)
     tau = torch.linspace(float(first.tau), 0, steps + 1, dtype=torch.float64)
     return [first, *(schedule.level_of_rho(u / (1 - u)) for u in tau[1:-1]), schedule.clean()]
@@ -150,7 +167,7 @@ def _problem() -> Problem:
 
 @cache
 def _curve(problem: Problem, count: int, taus: tuple[float, ...]) -> list[Tensor]:
-    """Exact points u = x / (alpha + sigma) at these tau, from points drawn at the first: every schedule shares them."""
+    """Exact points u = x / (alpha + sigma) at these tau, from points drawn at the first; valid for every schedule."""
     start = random_start(problem, NoiseLevel(taus[0], 1 - taus[0], taus[0]), count)
     return trajectory(problem, start, taus)
 

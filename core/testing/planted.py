@@ -1,6 +1,6 @@
-"""Planted errors: a component made anew from its own file with one piece of text changed.
+"""Planted errors: a component that is rebuilt from its source file with one piece of text changed.
 
-A numeric test that cannot fail proves nothing. `plant` makes the fault, the test runs the very check that guards the
+A numeric test that cannot fail proves nothing. `plant` creates the fault; the test runs the check that guards the
 component, and asserts that it fails.
 """
 
@@ -14,19 +14,24 @@ from .mutation import announce
 
 
 def plant(component: type, old: str, new: str, helper: ModuleType | None = None) -> type:
-    """The class `component` from its source with `old` replaced by `new`, which must occur exactly once.
+    """The class `component` from its source with `old` replaced by `new`; `old` must occur exactly once.
 
-    helper: the module that holds `old`, if it is not the component's own but one that it imports
+    Args:
+        component: The class.
+        old: Text to replace.
+        new: Replacement.
+        helper: The module that contains `old`, if it is not the component's module but one that it imports.
 
-    Raises ValueError where `old` does not occur exactly once: the fault was not planted.
+    Raises:
+        ValueError: `old` does not occur exactly once, so the fault was not planted.
     """
-    own = sys.modules[component.__module__]
-    faulty = _changed(helper or own, old, new)
+    module = sys.modules[component.__module__]
+    faulty = _changed(helper or module, old, new)
     if helper is None:
         return getattr(faulty, component.__name__)
     sys.modules[helper.__name__] = faulty
     try:
-        return getattr(_changed(own, "", ""), component.__name__)
+        return getattr(_changed(module, "", ""), component.__name__)
     finally:
         sys.modules[helper.__name__] = helper
 
@@ -37,12 +42,14 @@ def _changed(module: ModuleType, old: str, new: str) -> ModuleType:
         raise ValueError(f"{old!r} occurs {source.count(old)} times in {module.__name__}, not once")
     if old:
         announce(f"{module.__name__}: {' '.join(old.split())}  ->  {' '.join(new.split()) or '(nothing)'}")
-    made = ModuleType(module.__name__)
-    made.__package__, made.__file__ = module.__package__, module.__file__
-    held = sys.modules[module.__name__]
-    sys.modules[module.__name__] = made  # dataclasses look their own module up
+    changed = ModuleType(module.__name__)
+    changed.__package__, changed.__file__ = module.__package__, module.__file__
+    original = sys.modules[module.__name__]
+    sys.modules[module.__name__] = changed  # dataclasses look up their module
     try:
-        exec(compile(source.replace(old, new) if old else source, f"{module.__file__} (planted)", "exec"), vars(made))
+        exec(
+            compile(source.replace(old, new) if old else source, f"{module.__file__} (planted)", "exec"), vars(changed)
+        )
     finally:
-        sys.modules[module.__name__] = held
-    return made
+        sys.modules[module.__name__] = original
+    return changed

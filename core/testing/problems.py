@@ -1,4 +1,4 @@
-"""The problems that samplers are measured on: small, of unit overall scale, in 1D and 2D shapes."""
+"""The problems on which samplers are measured: small, of unit overall scale, in 1D and 2D shapes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .mixture import example
 def examples() -> dict[str, Problem]:
     """name -> problem: clusters, clusters on planes, a correlated sequence, smooth fields in 1D and 2D.
 
-    The same objects at every call, so that exact solutions are made once.
+    Every call returns the same objects, so that exact solutions are computed once.
     """
     return {
         "mixture": example(),

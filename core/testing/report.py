@@ -1,4 +1,4 @@
-"""Everything the laboratory says of one sampler: what `sonolux lab sampler` prints and a plugin's author reads."""
+"""All measurements of one sampler: what `sonolux lab sampler` prints."""
 
 from __future__ import annotations
 
@@ -16,19 +16,22 @@ from .distribution import DistributionError, distribution_error, weak_order
 from .invariants import deviation
 from .orders import Order, falling, interior, own_start, whole
 
-STEPS = 16  # of the run whose invariants and evaluations a step are shown
+STEPS = 16  # of the run for invariants and evaluations per step
 
 
 @dataclass(frozen=True)
 class Measured:
-    """A sampler on one schedule.
+    """The measurements of a sampler on one schedule.
 
-    interior, own_start, whole: orders of convergence of a deterministic method (see orders)
-    weak:    weak order of a stochastic one (see distribution)
-    data:    largest error of a point from alpha x0 when the plan is run on D = x0, over alpha + sigma
-    noise:   largest error of a point's noise from sigma, over alpha + sigma
-    nfe:     evaluations a step
-    refused: why the sampler does not take this schedule, if it does not
+    Attributes:
+        interior: Order of a deterministic method with exact history (see orders).
+        own_start: Its order on the same interval with its own start.
+        whole: Its order from noise to clean data.
+        weak: Weak order of a stochastic method (see distribution).
+        data: Largest error of a point relative to alpha x0 when the plan is run on D = x0, divided by alpha + sigma.
+        noise: Largest error of a point's noise relative to sigma, divided by alpha + sigma.
+        nfe: Evaluations per step.
+        refused: The reason why the sampler refuses this schedule, if it does.
     """
 
     interior: Order | None = None
@@ -43,7 +46,14 @@ class Measured:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A stochastic sampler at one number of evaluations: what was asked, what was used, and the errors."""
+    """A stochastic sampler at one number of evaluations.
+
+    Attributes:
+        asked: Number of evaluations allowed.
+        nfe: Number of evaluations used.
+        steps: Number of steps.
+        error: Errors of the distribution.
+    """
 
     asked: int
     nfe: int
@@ -53,12 +63,16 @@ class Drawn:
 
 @dataclass(frozen=True)
 class SamplerReport:
-    """A sampler, measured.
+    """All measurements of a sampler.
 
-    name:     what it is called
-    measured: schedule -> orders, invariants, evaluations
-    costs:    schedule -> sampler -> error against evaluations, where the sampler is deterministic
-    drawn:    schedule -> sampler -> errors of the distribution, where it is stochastic
+    Attributes:
+        name: Its name in tables.
+        order: The stated order.
+        stochastic: Whether it draws noise.
+        keeps_marginal: Whether it keeps the marginal by design.
+        measured: schedule -> orders, invariants, evaluations.
+        costs: schedule -> sampler -> error against evaluations, for a deterministic sampler.
+        drawn: schedule -> sampler -> errors of the distribution, for a stochastic sampler.
     """
 
     name: str
@@ -70,7 +84,7 @@ class SamplerReport:
     drawn: dict[str, dict[str, list[Drawn]]] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
-        """Mappings, lists, numbers and text alone; None for what is no finite number."""
+        """Mappings, lists, numbers and strings only; None for numbers that are not finite."""
         return _plain(asdict(self))
 
 
@@ -84,22 +98,28 @@ def measure(
     levels: Levels = falling,
     count: int = 500,
 ) -> SamplerReport:
-    """The report of `sampler`, on every schedule, with others beside it.
+    """The report of `sampler` on every schedule, with other samplers for comparison.
 
-    against: samplers to compare with, by name
-    problem: where errors against evaluations are measured; orders are on a small mixture of their own
-    nfe:     numbers of evaluations
-    levels:  where the samplers stop
-    count:   points of a deterministic comparison, samples of a stochastic one
+    Args:
+        name: Name of the sampler in tables.
+        sampler: The sampler.
+        schedules: Noise schedules, by name.
+        against: Samplers to compare with, by name.
+        problem: Problem for errors against evaluations; orders are measured on a small mixture.
+        nfe: Numbers of evaluations.
+        levels: (schedule, steps) -> levels.
+        count: Number of points of a deterministic comparison, of samples of a stochastic one.
     """
     report = SamplerReport(name, sampler.order, sampler.stochastic, sampler.keeps_marginal)
     for title, schedule in schedules.items():
-        report.measured[title] = found = on_schedule(sampler, schedule)
-        if found.refused:
+        report.measured[title] = result = on_schedule(sampler, schedule)
+        if result.refused:
             continue
         rows = {name: sampler, **against}
         if sampler.stochastic:
-            report.drawn[title] = {n: spread(s, schedule, nfe, problem, levels, count) for n, s in rows.items()}
+            report.drawn[title] = {
+                n: distribution_errors(s, schedule, nfe, problem, levels, count) for n, s in rows.items()
+            }
         else:
             report.costs[title] = {
                 n: error_against_nfe(s, schedule, nfe, problem, count, levels=levels) for n, s in rows.items()
@@ -113,25 +133,25 @@ def on_schedule(sampler: Sampler, schedule: Schedule) -> Measured:
         plan = sampler.plan(schedule, falling(schedule, STEPS))
     except BadInput as error:
         return Measured(refused=str(error))
-    found, nfe = deviation(plan), plan.nfe / STEPS
+    result, nfe = deviation(plan), plan.nfe / STEPS
     if sampler.order is None:
-        return Measured(weak=weak_order(sampler, schedule), data=found.data, noise=found.noise, nfe=nfe)
+        return Measured(weak=weak_order(sampler, schedule), data=result.data, noise=result.noise, nfe=nfe)
     orders = [f(sampler, schedule) for f in (interior, own_start, whole)]
-    return Measured(*orders, data=found.data, noise=found.noise, nfe=nfe)
+    return Measured(*orders, data=result.data, noise=result.noise, nfe=nfe)
 
 
-def spread(
+def distribution_errors(
     sampler: Sampler, schedule: Schedule, nfe: Sequence[int], problem: Problem, levels: Levels, count: int
 ) -> list[Drawn]:
     """Errors of the distribution of `count` samples at each number of evaluations."""
-    made = []
+    rows = []
     for asked in nfe:
-        found = within(sampler, schedule, asked, levels)
-        if found is not None:
-            steps, plan = found
+        result = within(sampler, schedule, asked, levels)
+        if result is not None:
+            steps, plan = result
             error = distribution_error(sampler, schedule, levels(schedule, steps), problem, count)
-            made.append(Drawn(asked, plan.nfe, steps, error))
-    return made
+            rows.append(Drawn(asked, plan.nfe, steps, error))
+    return rows
 
 
 def _plain(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What a spacing is: where a sampler stops on its way from noise to data."""
+"""Base class of timestep spacings: the times, from noise to data, at which a sampler evaluates."""
 
 from __future__ import annotations
 
@@ -21,20 +21,27 @@ class TimestepSpacing(ABC):
 
     @abstractmethod
     def times(self, schedule: Schedule, steps: int) -> Tensor:
-        """(steps,) falling times in the schedule's units, float64, without the clean level that ends the list."""
+        """(steps,) decreasing times in the schedule's units, float64, without the clean level at the end."""
 
     def levels(self, schedule: Schedule, steps: int) -> list[NoiseLevel64]:
-        """steps + 1 levels: the times above, then clean data. Raises BadInput unless they fall strictly.
+        """steps + 1 levels: the times above, then clean data.
 
-        The message names the spacing and the level that repeats or rises; none is dropped silently.
+        No level is dropped silently: the message names the timestep spacing and the level that repeats or increases.
+
+        Args:
+            schedule: The noise schedule.
+            steps: Number of steps.
+
+        Raises:
+            BadInput: The levels are not strictly decreasing.
         """
         if not isinstance(steps, Integral) or steps < 1:
             raise BadInput(f"steps must be at least 1, and whole, not {steps!r}")
         times = torch.as_tensor(self.times(schedule, steps), dtype=torch.float64)
-        together = schedule.level(times)
-        columns = (together.t.unbind(), together.alpha.unbind(), together.sigma.unbind())
+        all_levels = schedule.level(times)
+        columns = (all_levels.t.unbind(), all_levels.alpha.unbind(), all_levels.sigma.unbind())
         levels = [NoiseLevel64(*fields) for fields in zip(*columns, strict=True)]
-        taus = together.tau.tolist()
+        taus = all_levels.tau.tolist()
         if taus[-1] != 0:
             levels.append(schedule.clean())
             taus.append(0.0)
@@ -43,17 +50,23 @@ class TimestepSpacing(ABC):
         return levels
 
 
-def name_of(spacing: TimestepSpacing) -> str:
-    """What messages call it: the name of its file, or of its class where the file has another name."""
-    file = type(spacing).__module__.rpartition(".")[2].rstrip("_")
-    return file if file.replace("_", "") == type(spacing).__name__.lower() else type(spacing).__name__
+def name_of(timesteps: TimestepSpacing) -> str:
+    """The name in messages: that of its file, or of its class where the file has another name."""
+    file = type(timesteps).__module__.rpartition(".")[2].rstrip("_")
+    return file if file.replace("_", "") == type(timesteps).__name__.lower() else type(timesteps).__name__
 
 
 def check_falling(levels: Sequence[NoiseLevel], name: str = "") -> None:
-    """Refuse an empty list, a level that is no number, and one that is not quieter than the one before.
+    """Refuse an empty list, a level that is not finite, and a level whose noise is not below that of the level before.
 
-    In a map single elements may keep their level, as long as some fall and none rises. Raises BadInput, which calls the
-    list by `name`.
+    In a map single elements may keep their level, as long as at least one decreases and none increases.
+
+    Args:
+        levels: The levels.
+        name: The name of the list in the message.
+
+    Raises:
+        BadInput: The levels are not strictly decreasing.
     """
     if len(levels) < 2:
         raise BadInput("a sampler needs at least two levels: where it starts and where it ends")
@@ -70,7 +83,7 @@ def check_falling(levels: Sequence[NoiseLevel], name: str = "") -> None:
         elif np.any(before < after):
             what = "is noisier than the level before it"
         else:
-            what = "repeats the level before it; ask for fewer steps"
+            what = "repeats the level before it; use fewer steps"
         t = torch.as_tensor(levels[i].t)
         where = f" (t = {t.item():g})" if t.ndim == 0 else ""
         whose = f"{name}: " if name else ""
@@ -78,26 +91,26 @@ def check_falling(levels: Sequence[NoiseLevel], name: str = "") -> None:
 
 
 def _host(tau: Any) -> Any:
-    """A float or a numpy array of tau."""
+    """tau as a float or a numpy array."""
     if isinstance(tau, Tensor):
         return tau.item() if tau.ndim == 0 else tau.detach().cpu().numpy()
     return tau if isinstance(tau, np.ndarray) and tau.ndim else float(tau)
 
 
-def whole(t: Tensor, schedule: Schedule) -> Tensor:
-    """Times as the schedule counts them: rounded to whole indices on one that is defined on a grid."""
+def round_to_grid(t: Tensor, schedule: Schedule) -> Tensor:
+    """Times rounded to whole indices on a schedule that is defined on a grid; unchanged on others."""
     if schedule.steps is None:
         return t
     return torch.round(t - schedule.t_clean) + schedule.t_clean
 
 
-def stepped(schedule: Schedule, steps: int, end: float) -> Tensor:
-    """Equal steps in time from t_max towards `end`, which the list leaves out: (steps,) float64."""
+def equal_steps(schedule: Schedule, steps: int, end: float) -> Tensor:
+    """Equal steps in time from t_max towards `end`, which is not included: (steps,) float64."""
     return schedule.t_max - torch.arange(steps, dtype=torch.float64) / steps * (schedule.t_max - end)
 
 
 def last_time(schedule: Schedule) -> float:
-    """Where equal steps in time end: at clean, or at t_min where clean is off the schedule's curve (ve)."""
+    """Where equal steps in time end: at clean data, or at t_min where clean data is off the schedule's curve (ve)."""
     clean = torch.tensor(schedule.t_clean, dtype=torch.float64)
     return schedule.t_clean if schedule.sigma(clean) == 0 else schedule.t_min
 
@@ -105,19 +118,33 @@ def last_time(schedule: Schedule) -> float:
 Curve = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-def spread(
-    spacing: TimestepSpacing, schedule: Schedule, steps: int, highest: float | None, lowest: float | None, curve: Curve
+def times_of_curve(
+    timesteps: TimestepSpacing,
+    schedule: Schedule,
+    steps: int,
+    highest: float | None,
+    lowest: float | None,
+    curve: Curve,
 ) -> Tensor:
-    """Times of the levels rho = curve(first, last, ramp), the ramp running evenly from 0 to 1: (steps,) float64.
+    """Times of the levels rho = curve(first, last, ramp), with a linear ramp from 0 to 1: (steps,) float64.
 
-    first and last are `highest` and `lowest`, else sigma / alpha where the schedule starts and ends. Where it starts at
-    alpha = 0 that level, which no curve reaches, is visited first, exactly, and the curve has the other steps - 1 from
-    rho = steps on. In tau the first step is then as long as `trailing`'s on rectified flow, and shrinks as 1 / steps: a
-    fixed rho there leaves an error that more steps do not reduce.
+    first and last are `highest` and `lowest`, or sigma / alpha at the schedule's ends. Where the schedule starts at
+    alpha = 0, no curve reaches this level: it is used exactly as the first level, and the curve gives the other steps -
+    1 levels, starting at rho = steps. In tau the first step is then as long as that of `trailing` on rectified flow and
+    shrinks as 1 / steps; with a fixed rho an error would remain that more steps do not reduce.
 
-    Raises BadInput unless 0 < last < first <= where the schedule starts.
+    Args:
+        timesteps: The timestep spacing, for its name in messages.
+        schedule: The noise schedule.
+        steps: Number of steps.
+        highest: rho of the first level; None: that of the schedule.
+        lowest: rho of the last level; None: that of the schedule.
+        curve: (first, last, ramp) -> rho.
+
+    Raises:
+        BadInput: Unless 0 < last < first <= rho at the start of the schedule.
     """
-    name = name_of(spacing)
+    name = name_of(timesteps)
     first, last = rho_range(schedule, highest, lowest, name)
     if not torch.isfinite(first):
         if not last < steps:
@@ -126,18 +153,20 @@ def spread(
         return torch.cat([last.new_tensor([schedule.t_max]), schedule.t_of_rho(rho)])
     times = schedule.t_of_rho(curve(first, last, torch.linspace(0, 1, steps, dtype=torch.float64)))
     if highest is None:
-        times[0] = schedule.t_max  # exactly, not by way of rho
+        times[0] = schedule.t_max  # exactly, without rounding through rho
     return times
 
 
 def rho_range(schedule: Schedule, highest: float | None, lowest: float | None, name: str) -> tuple[Tensor, Tensor]:
-    """(first, last) sigma / alpha: what was asked for, else the schedule's ends; first is infinite at alpha = 0."""
+    """(first, last) sigma / alpha: the given values, else the schedule's ends; first is infinite at alpha = 0."""
     ends = schedule.level(torch.tensor([schedule.t_max, schedule.t_min], dtype=torch.float64))
     limit, floor = ends.rho
     first = limit if highest is None else torch.as_tensor(highest, dtype=torch.float64)
     last = floor if lowest is None else torch.as_tensor(lowest, dtype=torch.float64)
     if highest is not None and not torch.isfinite(first):
-        raise BadInput(f"{name}'s rho_max is a finite number, not {highest}; leave it out to start where schedules do")
+        raise BadInput(
+            f"{name}'s rho_max is a finite number, not {highest}; leave it out to start where the schedule starts"
+        )
     if not 0 < last < first or first > limit * (1 + 1e-9):
         raise BadInput(
             f"{name} needs 0 < rho_min < rho_max <= {limit:g}, where this schedule starts, not {last:g} and {first:g} "

@@ -1,6 +1,9 @@
 """Beta: times at the quantiles of a beta distribution (Lee et al. 2024, arXiv:2407.12173, section 3).
 
-With both exponents below 1 its density is high at both ends: more steps where outlines form and where detail does.
+t_i = t_min + Q(1 - i/N) (t_max - t_min), Q the quantile function of Beta(a, b)
+
+With both exponents below 1 the density is high at both ends: more steps where coarse structure forms and where fine
+detail forms.
 """
 
 from __future__ import annotations
@@ -11,17 +14,18 @@ from torch import Tensor
 
 from ..schedulers.base import Schedule
 from ..types import BadInput
-from .base import TimestepSpacing, whole
+from .base import TimestepSpacing, round_to_grid
 
 
 class Beta(TimestepSpacing):
-    """Times at evenly spaced quantiles of a beta distribution: many at both ends.
+    """Times at evenly spaced quantiles of a beta distribution: more steps at both ends.
 
     t_i = t_min + Q(1 - i/N) (t_max - t_min), Q the inverse of the regularised incomplete beta function I_x(a, b);
-    whole indices on a schedule that is defined on a grid.
+    rounded to whole indices on a schedule that is defined on a grid.
 
-    a: first exponent; below 1 puts more steps at low noise
-    b: second exponent; below 1 puts more steps at high noise
+    Args:
+        a: First exponent; below 1 puts more steps at low noise.
+        b: Second exponent; below 1 puts more steps at high noise.
     """
 
     def __init__(self, a: float = 0.6, b: float = 0.6):
@@ -32,4 +36,4 @@ class Beta(TimestepSpacing):
     def times(self, schedule: Schedule, steps: int) -> Tensor:
         u = 1 - torch.arange(steps, dtype=torch.float64) / steps
         quantiles = torch.from_numpy(betaincinv(self.a, self.b, u.numpy()))
-        return whole(schedule.t_min + quantiles * (schedule.t_max - schedule.t_min), schedule)
+        return round_to_grid(schedule.t_min + quantiles * (schedule.t_max - schedule.t_min), schedule)

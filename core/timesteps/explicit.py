@@ -1,4 +1,4 @@
-"""Times given one by one, such as a schedule that was searched for one network."""
+"""Times given as a list, for example optimised for one network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from .base import TimestepSpacing
 class Explicit(TimestepSpacing):
     """The times of a list, then clean data.
 
-    times: falling times in the schedule's units; clean may be left out
+    Args:
+        times: Decreasing times in the schedule's units; the clean time may be omitted.
     """
 
     def __init__(self, times: list[float]):

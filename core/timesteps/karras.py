@@ -1,4 +1,7 @@
-"""Karras: levels evenly spaced in rho^(1/exponent) (Karras et al. 2022, arXiv:2206.00364, eq. 5)."""
+"""Karras: levels evenly spaced in rho^(1/exponent) (Karras et al. 2022, arXiv:2206.00364, eq. 5).
+
+rho_i = (rho_max^(1/p) + i/(N-1) (rho_min^(1/p) - rho_max^(1/p)))^p
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,19 @@ from torch import Tensor
 
 from ..schedulers.base import Schedule
 from ..types import BadInput
-from .base import TimestepSpacing, spread
+from .base import TimestepSpacing, times_of_curve
 
 
 class Karras(TimestepSpacing):
-    """Levels evenly spaced in a root of rho = sigma / alpha: many steps at low noise.
+    """Levels evenly spaced in a root of rho = sigma / alpha: more steps at low noise.
 
-    rho_i = (rho_max^(1/p) + i/(N-1) (rho_min^(1/p) - rho_max^(1/p)))^p.
+    rho_i = (rho_max^(1/p) + i/(N-1) (rho_min^(1/p) - rho_max^(1/p)))^p
 
-    exponent: p; larger puts more steps at low noise
-    rho_min:  sigma / alpha of the last step before clean; None: the schedule's own
-    rho_max:  sigma / alpha of the first; None: the schedule's own; where that is alpha = 0, exactly that level, and
-              the rest from rho = steps on
+    Args:
+        exponent: p; larger values put more steps at low noise.
+        rho_min: sigma / alpha of the last step before clean data; None: that of the schedule.
+        rho_max: sigma / alpha of the first level; None: that of the schedule; where the schedule starts at alpha = 0,
+            the first level is exactly that, and the others start at rho = steps.
     """
 
     def __init__(self, exponent: float = 7.0, rho_min: float | None = None, rho_max: float | None = None):
@@ -31,4 +35,4 @@ class Karras(TimestepSpacing):
         def curve(first: Tensor, last: Tensor, ramp: Tensor) -> Tensor:
             return (first ** (1 / p) + ramp * (last ** (1 / p) - first ** (1 / p))) ** p
 
-        return spread(self, schedule, steps, self.rho_max, self.rho_min, curve)
+        return times_of_curve(self, schedule, steps, self.rho_max, self.rho_min, curve)

@@ -1,4 +1,7 @@
-"""Equal steps in time counted from the quiet end (Lin et al. 2024, arXiv:2305.08891, table 2)."""
+"""Leading: equal steps in time, counted from the clean end (Lin et al. 2024, arXiv:2305.08891, table 2).
+
+t_i = t_min + offset + (N-1-i) (t_max - t_min)/N
+"""
 
 from __future__ import annotations
 
@@ -11,12 +14,13 @@ from .base import TimestepSpacing
 
 
 class Leading(TimestepSpacing):
-    """Equal steps in time counted from t_min, so that the first is below t_max; for networks that were used so.
+    """Equal steps in time counted from t_min, so the first time is below t_max.
 
     t_i = t_min + offset + (N-1-i) (t_max - t_min)/N. On a schedule that is defined on a grid the step is the whole
-    number floor(steps of the schedule / N).
+    number floor(steps of the schedule / N). For networks that were published with this timestep spacing.
 
-    offset: added to every time, in the schedule's units; 1 is what latent diffusion uses
+    Args:
+        offset: Added to every time, in the schedule's units; latent diffusion uses 1.
     """
 
     def __init__(self, offset: float = 0.0):

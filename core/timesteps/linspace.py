@@ -1,4 +1,7 @@
-"""Times evenly spaced from the noisiest to the quietest, both included (Lin et al. 2024, arXiv:2305.08891, table 2)."""
+"""Linspace: times evenly spaced from t_max to t_min, both included (Lin et al. 2024, arXiv:2305.08891, table 2).
+
+t_i = t_max + i/(N-1) (t_min - t_max)
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,8 @@ from .base import TimestepSpacing
 class Linspace(TimestepSpacing):
     """Times evenly spaced from t_max to t_min, both included.
 
-    t_i = t_max + i/(N-1) (t_min - t_max). On a schedule that is defined on a grid of S indices they are rounded as
-    diffusers does it, k_i = round(i (S-1)/(N-1)) from the clean end and halves to even; a single step starts at t_max.
+    t_i = t_max + i/(N-1) (t_min - t_max). On a schedule that is defined on a grid of S indices they are rounded as in
+    diffusers: k_i = round(i (S-1)/(N-1)) from the clean end, halves to even. A single step starts at t_max.
     """
 
     def times(self, schedule: Schedule, steps: int) -> Tensor:

@@ -1,7 +1,9 @@
-"""SGM uniform: equal steps in time to t_min, which clean replaces.
+"""SGM uniform: equal steps in time from t_max to t_min, where t_min is replaced by clean data.
 
-Stability AI's generative-models (LegacyDDPMDiscretization); ComfyUI has it under this name, with times between the
-indices of a grid where the original, and this, take the index below.
+t_i = t_max - i/N (t_max - t_min)
+
+From Stability AI's generative-models (LegacyDDPMDiscretization). ComfyUI has it under this name, with times between the
+indices of a grid; the original, and this class, round down to an index.
 """
 
 from __future__ import annotations
@@ -10,18 +12,18 @@ import torch
 from torch import Tensor
 
 from ..schedulers.base import Schedule
-from .base import TimestepSpacing, stepped
+from .base import TimestepSpacing, equal_steps
 
 
 class SGMUniform(TimestepSpacing):
-    """Equal steps in time from t_max to t_min, the last of them going on to clean.
+    """Equal steps in time from t_max to t_min; the last step goes to clean data instead.
 
-    t_i = t_max - i/N (t_max - t_min); the whole index below on a schedule that is defined on a grid.
+    t_i = t_max - i/N (t_max - t_min); rounded down to an index on a schedule that is defined on a grid.
     """
 
     def times(self, schedule: Schedule, steps: int) -> Tensor:
         if schedule.steps is None:
-            return stepped(schedule, steps, schedule.t_min)
-        # In whole numbers, for a product of rounded quotients may fall just below the index that it means.
+            return equal_steps(schedule, steps, schedule.t_min)
+        # In integers: a product of rounded quotients could be slightly below the intended index.
         span = schedule.steps - 1
         return schedule.t_min + (span * torch.arange(steps, 0, -1, dtype=torch.int64) // steps).double()

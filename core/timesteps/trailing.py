@@ -1,4 +1,7 @@
-"""Equal steps in time counted from the noisy end (Lin et al. 2024, arXiv:2305.08891, table 2)."""
+"""Trailing: equal steps in time, counted from the noisy end (Lin et al. 2024, arXiv:2305.08891, table 2).
+
+t_i = t_max - i/N (t_max - t_clean)
+"""
 
 from __future__ import annotations
 
@@ -7,18 +10,18 @@ import torch
 from torch import Tensor
 
 from ..schedulers.base import Schedule
-from .base import TimestepSpacing, last_time, stepped
+from .base import TimestepSpacing, equal_steps, last_time
 
 
 class Trailing(TimestepSpacing):
-    """Equal steps in time from t_max, the last of them to clean: the usual grid of flow models.
+    """Equal steps in time from t_max, the last of them to clean data: the usual timestep spacing of flow models.
 
-    t_i = t_max - i/N (t_max - t_clean). Where clean is off the schedule's curve (ve) the grid ends one step above
-    t_min. On a schedule that is defined on a grid of S indices t_i = round(S - i S/N) - 1, the indices of diffusers.
+    t_i = t_max - i/N (t_max - t_clean). Where clean data is not on the schedule's curve (ve), the last time is one step
+    above t_min. On a schedule that is defined on a grid of S indices t_i = round(S - i S/N) - 1, as in diffusers.
     """
 
     def times(self, schedule: Schedule, steps: int) -> Tensor:
         if schedule.steps is None:
-            return stepped(schedule, steps, last_time(schedule))
+            return equal_steps(schedule, steps, last_time(schedule))
         indices = np.arange(schedule.steps, 0, -schedule.steps / steps).round()[:steps]
         return schedule.t_clean + torch.from_numpy(indices)

@@ -1,4 +1,4 @@
-"""From a recipe to the objects that train and sample."""
+"""Builds the objects that a recipe describes, for training and sampling."""
 
 from __future__ import annotations
 
@@ -17,14 +17,21 @@ from ..nn.process import Process
 from ..objectives.base import Objective
 from ..types import BadInput, Dataset, Item, MediaSpec, Modality
 
-FIT_ITEMS = 2000  # a codec's scales settle long before this many examples
+FIT_ITEMS = 2000  # examples to fit a codec on; its scales converge with far fewer
 
 
 @dataclass
 class Parts:
-    """What a recipe builds: everything but the data.
+    """The objects that a recipe describes, except the data.
 
-    takes: lengths of training examples that have one of their own
+    Attributes:
+        recipe: The recipe.
+        modality: The modality.
+        spec: Properties of the media, with the classes of the data and the shape of the diffused tensor.
+        codec: The codec.
+        model: The network and its conditions.
+        process: The diffusion process.
+        clip_lengths: Lengths of training examples; empty if all have the same length.
     """
 
     recipe: Recipe
@@ -37,15 +44,15 @@ class Parts:
 
     @cached_property
     def objective(self) -> Objective:
-        """What the network is trained for; built when training asks, so that sampling needs no teacher."""
+        """The training objective; built at first use, so that sampling does not load a teacher."""
         return build_objective(self.recipe, self.process)
 
 
 def build_process(recipe: Recipe, spec: MediaSpec) -> Process:
-    """The recipe's process for tensors of shape spec.latent.
+    """The recipe's diffusion process for tensors of shape `spec.latent`.
 
     Raises:
-        BadInput: If schedule and parameterization do not suit each other.
+        BadInput: Schedule and parameterization cannot be combined.
     """
     p = recipe.process
     schedule, parameterization = p.schedule.build(spec=spec), p.parameterization.build()
@@ -54,12 +61,23 @@ def build_process(recipe: Recipe, spec: MediaSpec) -> Process:
 
 
 def build_objective(recipe: Recipe, process: Process) -> Objective:
-    """What the recipe's network is trained for."""
+    """The recipe's training objective."""
     return recipe.objective.build(process=process)
 
 
 def build_data(recipe: Recipe, split: str = "train") -> tuple[Dataset, MediaSpec]:
-    """One split of the recipe's data, and the signal with the classes it found."""
+    """One part of the recipe's data.
+
+    Args:
+        recipe: The recipe.
+        split: The part, train or valid.
+
+    Returns:
+        The dataset, and the properties of the media with the classes of the data.
+
+    Raises:
+        BadInput: The part is empty.
+    """
     spec = recipe.modality.build().spec()
     data = recipe.data.build(spec=spec, split=split, valid=recipe.split.valid, seed=recipe.seed)
     if len(data) == 0:
@@ -68,7 +86,15 @@ def build_data(recipe: Recipe, split: str = "train") -> tuple[Dataset, MediaSpec
 
 
 def build_parts(recipe: Recipe, spec: MediaSpec) -> Parts:
-    """Codec (not fitted), network and conditions for a signal whose classes are known; weights follow from the seed."""
+    """Build codec (not fitted), network, conditions and process; initial weights depend on the recipe's seed only.
+
+    Args:
+        recipe: The recipe.
+        spec: Properties of the media, with the classes of the data.
+
+    Raises:
+        BadInput: The parts do not fit together.
+    """
     if recipe.codec is None:
         raise BadInput("the recipe names no codec: add one, such as codec: {use: image/pixels} or {use: audio/stft}")
     codec = recipe.codec.build(spec=spec)
@@ -85,9 +111,10 @@ def build_parts(recipe: Recipe, spec: MediaSpec) -> Parts:
 
 
 def fit_codec(codec: Codec, data: Dataset) -> ClipLengths:
-    """Fit on 2000 to 4000 examples (all, where there are fewer) spread evenly over the training split.
+    """Fit a codec on 2000 to 4000 evenly spaced examples of the training split, or on all if there are fewer.
 
-    Returns the lengths of those examples, as a checkpoint keeps them.
+    Returns:
+        The lengths of these examples, for the checkpoint.
     """
     stride = max(1, len(data) // FIT_ITEMS)
     found: list[tuple[int, int | None, int | None]] = []
@@ -103,31 +130,34 @@ def fit_codec(codec: Codec, data: Dataset) -> ClipLengths:
 
 
 def check_conditions(parts: Parts, data: Dataset) -> None:
-    """Raise BadInput for a class where there is but one, and for a condition that no example of the data says anything
-    to, with what the examples do have."""
+    """Check that the data has values for every condition, and at least two classes for a class condition.
+
+    Raises:
+        BadInput: A condition cannot be trained; the message lists the attributes that the examples have.
+    """
     for name, component in parts.recipe.conditioning.items():
         if component.use == "class" and len(parts.spec.classes) < 2:
             raise BadInput(
                 f"conditioning.{name} needs at least two classes, and the data has {len(parts.spec.classes)}: put "
                 f"files in one folder a class, or remove the condition (conditioning.{name}=null sample.guidance=null)"
             )
-    waiting, met = dict(parts.model.conditions.items()), set[str]()
+    without_value, found = dict(parts.model.conditions.items()), set[str]()
     for i in range(0, len(data), max(1, len(data) // FIT_ITEMS)):
-        if not waiting:
+        if not without_value:
             return
         item = data.item(i, None)
-        met |= {f"attribute `{k}`" for k, v in item.attributes.items() if v is not None}
-        met |= {k for k in ("label", "caption") if getattr(item, k) is not None}
-        waiting = {k: c for k, c in waiting.items() if c.from_item(item) is None}  # type: ignore[operator]
-    for name, condition in waiting.items():
+        found |= {f"attribute `{k}`" for k, v in item.attributes.items() if v is not None}
+        found |= {k for k in ("label", "caption") if getattr(item, k) is not None}
+        without_value = {k: c for k, c in without_value.items() if c.from_item(item) is None}  # type: ignore[operator]
+    for name, condition in without_value.items():
         key = getattr(condition, "key", None)
-        lacks = f"no example has the attribute `{key}`" if key else "no example says what it is"
+        lacks = f"no example has the attribute `{key}`" if key else "no example has a value for it"
         raise BadInput(
-            f"conditioning.{name}: {lacks}; what they have: {', '.join(sorted(met)) or 'nothing beside the media'}. "
-            f"Name one of these, put a column of that name into data.table, or leave the condition out"
+            f"conditioning.{name}: {lacks}; what they have: {', '.join(sorted(found)) or 'only the media'}. "
+            f"Name one of these, add a column of that name to data.table, or remove the condition"
         )
 
 
 def condition_values(model: Model, items: list[Item]) -> dict[str, list[Any]]:
-    """What each condition reads off each item: name -> one value (or None) an item."""
+    """The value of each condition for each item: name -> one value (or None) per item."""
     return {name: [c.from_item(item) for item in items] for name, c in model.conditions.items()}  # type: ignore[operator]

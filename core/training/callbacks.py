@@ -1,4 +1,4 @@
-"""What happens beside the training steps: checkpoints, and whatever a caller adds, such as previews."""
+"""Callbacks of a training run: checkpoints, and those that a caller adds, such as previews."""
 
 from __future__ import annotations
 
@@ -16,57 +16,57 @@ if TYPE_CHECKING:
 
 
 class RunFailed(Exception):
-    """Training cannot go on; the message says what was saved. The command line exits with 1."""
+    """Training cannot continue; the message says what was saved. The command line exits with 1."""
 
 
 class Callback(Protocol):
-    """What a training run calls. Derive from this class and write the methods that are needed; the others do nothing.
+    """Methods that a training run calls. Derive from this class and override what is needed; the others do nothing.
 
-    `run` gives the recipe, `run.parts`, `run.trainer` (model, ema, optimizer), `run.step`, `run.budget`, `run.folder`,
-    `run.device` and `run.say`.
+    `run` has the attributes `recipe`, `parts`, `trainer` (model, ema, optimizer), `step`, `budget`, `folder`, `device`
+    and `say`.
     """
 
     def check(self, run: TrainingRun) -> None:
-        """The model is built and nothing is written yet: raise BadInput for wishes that cannot be met."""
+        """Called when the model is built and nothing is written yet; raises BadInput for settings that cannot work."""
 
     def on_start(self, run: TrainingRun) -> None:
-        """Before the first step, also of a resumed run."""
+        """Called before the first step, also of a resumed run."""
 
     def on_step(self, run: TrainingRun, result: StepResult) -> None:
-        """After a step."""
+        """Called after a step."""
 
     def on_save(self, run: TrainingRun, path: Path) -> None:
-        """After a checkpoint was written."""
+        """Called after a checkpoint was written."""
 
     def on_end(self, run: TrainingRun) -> None:
-        """After the last step and its checkpoint; not where the run was interrupted or failed."""
+        """Called after the last step and its checkpoint, but not if the run was interrupted or failed."""
 
 
 class Periodic(Callback):
-    """Acts several times a run and, where the run ends, once more unless it has just acted.
+    """Acts at regular intervals and at the end of the run.
 
-    The log is written before it acts, so that it never acts on weights that are no longer finite. Its time does not
-    count in the logged speed, and a run of minutes keeps back what the last action will take.
+    The log is written first, which ends the run if the weights are no longer finite. The time of an action is not part
+    of the logged speed, and a run limited by minutes reserves time for the last action.
 
     Args:
-        every: steps between actions; None: `times` a run.
-        times: how often it acts in a run, the end included, where `every` is None.
+        every: Steps between actions; None: `times` actions per run.
+        times: Number of actions per run, including that at the end, if `every` is None.
 
     Attributes:
-        seconds: what its last action took.
+        seconds: Duration of the last action.
     """
 
     def __init__(self, every: int | None, times: int):
         self.every, self.times, self.seconds = every, times, 0.0
         self._acted_at = -1  # step
-        self._reached: int | None = None  # how many of `times` the run has passed
+        self._reached: int | None = None  # number of `times` that the run has reached
 
     @abstractmethod
     def act(self, run: TrainingRun) -> None:
-        """What is done after step `run.step`."""
+        """The action, after step `run.step`."""
 
     def act_once(self, run: TrainingRun) -> None:
-        """Act, unless that was done after this very step."""
+        """Act, unless this was already done after the current step."""
         if self._acted_at == run.step:
             return
         self._acted_at = run.step
@@ -98,11 +98,11 @@ class Periodic(Callback):
 
 
 class Checkpoints(Periodic):
-    """Writes checkpoints: every `train.save_every` steps or ten a run, and at the end; the last `train.keep` stay.
+    """Writes checkpoints at regular intervals and at the end, and deletes old ones.
 
     Args:
-        every: steps between checkpoints; None: ten a run.
-        keep: how many of the last stay on disk.
+        every: Steps between checkpoints; None: ten per run.
+        keep: Number of latest checkpoints that stay on disk.
     """
 
     def __init__(self, every: int | None = None, keep: int = 3):
@@ -117,7 +117,9 @@ class Checkpoints(Periodic):
         try:
             save(path, header, modules, trainer.optimizer)
         except NotSaved as e:
-            raise RunFailed(f"{e}: make room, then continue with: sonolux train --resume {run.folder.path}") from e
+            raise RunFailed(
+                f"{e}: free some disk space, then continue with: sonolux train --resume {run.folder.path}"
+            ) from e
         run.folder.prune(self.keep)
         for callback in run.callbacks:
             callback.on_save(run, path)

@@ -1,5 +1,8 @@
-"""A checkpoint: one safetensors file with weights, their average, the fitted codec and the optimiser's state, and with
-the recipe and the facts of its data as JSON in its header. Reading one never runs code; writing one is atomic."""
+"""Checkpoints: one safetensors file with weights, their average, the fitted codec and the optimiser's state.
+
+The header contains the recipe and the properties of the data as JSON. Reading a checkpoint never runs code; writing one
+is atomic.
+"""
 
 from __future__ import annotations
 
@@ -20,24 +23,24 @@ from ..nn.first_edition import upgrade_state_dict
 from ..types import BadInput, MediaSpec
 
 FORMAT = 2
-READS = (1, 2)  # 1: the first edition's
+READABLE_FORMATS = (1, 2)  # 1: the first edition's
 
 
 class NotSaved(Exception):
-    """A checkpoint cannot be written: no space, or no right to. Those before it stand."""
+    """A checkpoint cannot be written: no space or no permission. Earlier checkpoints are not changed."""
 
 
 @dataclass(frozen=True)
 class Header:
-    """What a checkpoint says of itself.
+    """The header of a checkpoint.
 
     Attributes:
-        recipe: the resolved recipe, YAML.
-        spec: the facts of its data, classes included.
-        step: optimiser steps made.
-        elapsed: seconds of wall clock spent.
-        takes: lengths of training examples, where they have their own.
-        plans: calibrated plans by number of evaluations, see `sonolux calibrate`.
+        recipe: The resolved recipe, YAML.
+        spec: Properties of the media, with the classes of the data.
+        step: Optimiser steps made.
+        elapsed: Seconds of training, in wall-clock time.
+        clip_lengths: Lengths of training examples; empty if all have the same length.
+        plans: Number of evaluations -> calibrated plan, see `sonolux calibrate`.
     """
 
     recipe: str
@@ -49,7 +52,17 @@ class Header:
 
 
 def save(path: Path, header: Header, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer | None) -> None:
-    """Write under a temporary name, fsync, rename: a checkpoint is whole or absent. Raises NotSaved."""
+    """Write a checkpoint under a temporary name, sync and rename it, so that it is never incomplete.
+
+    Args:
+        path: The checkpoint.
+        header: Its header.
+        modules: Name of the part, such as "model" -> module.
+        optimizer: The optimiser, whose state is saved; None: no state.
+
+    Raises:
+        NotSaved: The file cannot be written.
+    """
     tensors = {f"{part}.{k}": v for part, module in modules.items() for k, v in module.state_dict().items()}
     if optimizer is not None:
         for i, state in optimizer.state_dict()["state"].items():
@@ -57,8 +70,12 @@ def save(path: Path, header: Header, modules: dict[str, nn.Module], optimizer: t
     _write(path, header, {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in tensors.items()})
 
 
-def relabel(path: Path, header: Header) -> None:
-    """Give a checkpoint another header; its tensors stay as they are. Atomic. Raises NotSaved."""
+def replace_header(path: Path, header: Header) -> None:
+    """Replace the header of a checkpoint, atomically, without a change of its tensors.
+
+    Raises:
+        NotSaved: The file cannot be written.
+    """
     file = _open(path)
     _write(path, header, {k: file.get_tensor(k).clone() for k in file.keys()})  # noqa: SIM118
 
@@ -88,18 +105,22 @@ def _write(path: Path, header: Header, tensors: dict[str, Tensor]) -> None:
 
 
 def read_header(path: Path) -> Header:
-    """What the checkpoint says of itself. Raises BadInput where it is damaged or not ours."""
+    """The header of a checkpoint.
+
+    Raises:
+        BadInput: The file is damaged or not a checkpoint of sonolux.
+    """
     meta = _open(path).metadata() or {}
     if "sonolux" not in meta:
         raise BadInput(f"{path}: a safetensors file, but not a sonolux checkpoint (its header names no recipe)")
     try:
         facts: dict[str, Any] = json.loads(meta["sonolux"])
         written = facts["format"]
-        if written in READS:
+        if written in READABLE_FORMATS:
             return _header(_first_edition(facts) if written == 1 else facts)
     except (KeyError, TypeError, ValueError, AttributeError) as e:
         raise BadInput(f"{path}: damaged: its header cannot be read ({type(e).__name__}: {e})") from e
-    known = " and ".join(map(str, READS))
+    known = " and ".join(map(str, READABLE_FORMATS))
     raise BadInput(f"{path}: checkpoint format {written}, and this version reads formats {known}: upgrade sonolux")
 
 
@@ -116,12 +137,21 @@ def _header(facts: Mapping[str, Any]) -> Header:
 
 
 def _first_edition(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """The facts of a header of format 1 as format 2 has them: `spec` and `takes` have other names now."""
+    """Convert the entries of a header from format 1 to format 2: `signal` is now `spec`, `takes` is `clip_lengths`."""
     return {**facts, "spec": facts["signal"], "clip_lengths": facts.get("takes", ())}
 
 
 def read(path: Path, module: nn.Module, part: str) -> None:
-    """Load the tensors of one part ("model", "ema", "codec") into a module. Raises BadInput where they do not fit."""
+    """Load the tensors of one part into a module.
+
+    Args:
+        path: The checkpoint.
+        module: The module.
+        part: Name of the part, such as "model", "ema" or "codec".
+
+    Raises:
+        BadInput: The tensors do not fit the module.
+    """
     file = _open(path)
     found = {k[len(part) + 1 :]: file.get_tensor(k) for k in file.keys() if k.startswith(part + ".")}  # noqa: SIM118
     wanted = module.state_dict()
@@ -131,8 +161,8 @@ def read(path: Path, module: nn.Module, part: str) -> None:
     kinds = [k for k in wanted.keys() & found.keys() if wanted[k].is_floating_point() != found[k].is_floating_point()]
     if missing or extra or misfits or kinds:
         what = "; ".join(
-            f"{len(names)} {said} (first: {names[0]})"
-            for names, said in (
+            f"{len(names)} {problem} (first: {names[0]})"
+            for names, problem in (
                 (missing, "tensors missing"),
                 (extra, "tensors too many"),
                 (misfits, "of other shapes"),
@@ -145,9 +175,12 @@ def read(path: Path, module: nn.Module, part: str) -> None:
 
 
 def read_optimizer(path: Path, optimizer: torch.optim.Optimizer) -> None:
-    """Load the optimiser's state, each tensor in its parameter's memory layout: fused updates walk memory, not indices.
+    """Load the optimiser's state.
 
-    Raises BadInput where the file holds none, or that of other weights.
+    Each tensor gets the memory layout of its parameter, since fused updates use the order in memory, not indices.
+
+    Raises:
+        BadInput: The state belongs to other weights.
     """
     file = _open(path)
     params = [p for group in optimizer.param_groups for p in group["params"]]
@@ -157,9 +190,9 @@ def read_optimizer(path: Path, optimizer: torch.optim.Optimizer) -> None:
             _, i, name = k.split(".", 2)
             if not i.isdecimal() or int(i) >= len(params):
                 raise BadInput(f"{path}: its optimiser does not fit this recipe: {k} belongs to no weight")
-            value, like = file.get_tensor(k), params[int(i)]
-            if value.shape == like.shape:
-                value = torch.empty_like(like, dtype=value.dtype, requires_grad=False).copy_(value)
+            value, param = file.get_tensor(k), params[int(i)]
+            if value.shape == param.shape:
+                value = torch.empty_like(param, dtype=value.dtype, requires_grad=False).copy_(value)
             state.setdefault(int(i), {})[name] = value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
@@ -174,7 +207,11 @@ def _open(path: Path):
 
 
 def newest(run: Path) -> Path:
-    """The last checkpoint of a run folder, or the file itself where a checkpoint is given."""
+    """The latest checkpoint of a run folder; a checkpoint file is returned unchanged.
+
+    Raises:
+        BadInput: There is no checkpoint.
+    """
     if run.is_file():
         if run.suffix in (".yaml", ".yml"):
             raise BadInput(f"{run} is a recipe: train it first, with sonolux train {run}")
@@ -185,5 +222,5 @@ def newest(run: Path) -> Path:
         raise BadInput(f"{run}: no such run or checkpoint{hint}")
     found = sorted((run / "checkpoints").glob("step-*.safetensors"))
     if not found:
-        raise BadInput(f"{run}: holds no checkpoint: it was not trained yet, or is not a run folder")
+        raise BadInput(f"{run}: contains no checkpoint: it was not trained yet, or is not a run folder")
     return found[-1]

@@ -1,4 +1,4 @@
-"""Exponential moving average of the weights, given by its half-life in steps."""
+"""Exponential moving average (EMA) of the weights, with its half-life in steps."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ M = TypeVar("M", bound=nn.Module)
 
 
 class EMA(Generic[M]):
-    """A copy of a model whose weights follow the trained ones: ema <- beta ema + (1 - beta) weights, beta = 2^(-1/h).
+    """A copy of a model with averaged weights: ema <- beta ema + (1 - beta) weights, beta = 2^(-1/h).
 
-    h = min(half_life, step / 10): early weights are forgotten as fast as they become outdated (Karras et al. 2022,
-    arXiv:2206.00364, appendix F.2, has the same ramp).
+    h = min(half_life, step / 10): at the start of training the average is shorter, since early weights soon become
+    outdated (the same ramp as in Karras et al. 2022, arXiv:2206.00364, appendix F.2).
 
     Args:
-        model: the model that is trained; the average starts as a copy of it.
-        half_life: steps after which a weight's past counts half.
+        model: The model that is trained; the average starts as a copy of it.
+        half_life: Half-life of a weight's contribution, in steps.
     """
 
     def __init__(self, model: M, half_life: float):
@@ -28,9 +28,9 @@ class EMA(Generic[M]):
 
     @torch.no_grad()
     def update(self, model: nn.Module, step: int) -> None:
-        """Take in the weights after `step` optimiser steps."""
+        """Update the average with the weights after `step` optimiser steps; buffers are copied."""
         h = min(self.half_life, step / 10)
         beta = 0.5 ** (1 / h) if h > 0 else 0.0
         torch._foreach_lerp_(list(self.model.parameters()), list(model.parameters()), 1 - beta)  # type: ignore[attr-defined]
-        for mine, theirs in zip(self.model.buffers(), model.buffers(), strict=True):
-            mine.copy_(theirs)
+        for averaged, trained in zip(self.model.buffers(), model.buffers(), strict=True):
+            averaged.copy_(trained)

@@ -1,4 +1,4 @@
-"""The log of a run: means over a few steps, written to metrics.jsonl; a loss that is not finite ends the run here."""
+"""The log of a run: means over several steps, written to metrics.jsonl. A loss that is not finite ends the run here."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from .step import StepResult
 if TYPE_CHECKING:
     from .run import TrainingRun
 
-BINS = 8  # loss is logged by noise level, in equal bins of tau
+BINS = 8  # number of equal bins of tau in which the loss is logged
 
 
 class MetricsLog:
     """Collects step results and writes their means.
 
-    Results stay on the device until they are written: reading one back after every step would make the host wait.
+    Results stay on the device until they are written, so that the host does not wait after every step.
 
     Args:
-        run: the run.
-        bar: the progress bar that shows loss and speed.
+        run: The training run.
+        bar: The progress bar, which shows loss and speed.
     """
 
     def __init__(self, run: TrainingRun, bar: tqdm | Lines):
@@ -35,28 +35,28 @@ class MetricsLog:
         self._since = time.monotonic()
 
     def add(self, result: StepResult) -> None:
-        """Take a step's result; every `train.log_every` steps a line is written."""
+        """Add a step's result; every `train.log_every` steps, write a line."""
         self._results.append(result)
         self.bar.update()
         if result.step % self.run.recipe.train.log_every == 0:
             self.write()
 
     def pause(self, seconds: float) -> None:
-        """Leave out `seconds` that were not spent on training from the speed."""
+        """Exclude `seconds` that were not spent on training from the speed."""
         self._since += seconds
 
     def write(self) -> None:
         """Write the means over the steps since the last line, if there are any.
 
         Raises:
-            RunFailed: the loss or the gradient of one of them is not finite.
+            RunFailed: The loss or the gradient of one of these steps is not finite.
         """
         if not self._results:
             return
         results, self._results = self._results, []
         loss = torch.stack([r.loss for r in results]).cpu()
         grad_norm = torch.stack([r.grad_norm for r in results]).cpu()
-        # A gradient that is not finite has spoilt the weights that a checkpoint of this step would hold.
+        # A gradient that is not finite has made the weights useless, so that no checkpoint of them must be written.
         if bool((bad := ~torch.isfinite(loss + grad_norm)).any()):
             first = int(bad.nonzero()[0])
             self._fail(results[first].step, "the gradient" if bool(torch.isfinite(loss[first])) else "the loss")

@@ -1,4 +1,4 @@
-"""A training run from beginning to end: data and model, steps, log, checkpoints, resuming, stopping."""
+"""A training run: builds data and model, trains, logs, writes checkpoints, resumes and stops."""
 
 from __future__ import annotations
 
@@ -27,20 +27,20 @@ __all__ = ["RunFailed", "TrainingRun"]
 
 
 class TrainingRun:
-    """One run in one folder.
+    """A training run with its folder.
 
     Args:
-        recipe: what to train.
-        folder: where.
-        say: called with lines for the user.
-        bar: show a progress bar.
-        callbacks: what is done beside training, in this order; checkpoints come after them.
+        recipe: The recipe.
+        folder: The run folder.
+        say: Called with lines for the user.
+        bar: Whether to show a progress bar.
+        callbacks: Called in this order; checkpoints are written after them.
 
     Attributes:
-        parts: what the recipe builds, from `prepare` on, as all that follows.
-        trainer: weights, their average, the optimiser.
-        budget: how far the run has come.
-        log: the log, while the run runs.
+        parts: The objects that the recipe describes; set by `prepare`, like the following attributes.
+        trainer: Weights, their average, the optimiser.
+        budget: Progress of the run.
+        log: The log; set by `run`.
     """
 
     def __init__(
@@ -64,12 +64,15 @@ class TrainingRun:
         return self.trainer.step
 
     def prepare(self, resume: Path | None = None, weights: Path | None = None, overwrite: bool = False) -> None:
-        """Read the data, fit the codec, build the model; nothing is written before all of it works.
+        """Read the data, fit the codec, build the model; nothing is written before all of this has succeeded.
 
         Args:
-            resume: checkpoint of this very run to continue.
-            weights: checkpoint of any run with the same network, to start from.
-            overwrite: replace the run that the folder holds.
+            resume: Checkpoint of this run to continue from.
+            weights: Checkpoint of any run with the same network, for initial weights.
+            overwrite: Replace the run in the folder.
+
+        Raises:
+            BadInput: The recipe, the data, the checkpoint or the folder cannot be used.
         """
         if resume is None:
             self.folder.refuse_if_used(overwrite)
@@ -102,13 +105,13 @@ class TrainingRun:
             read(checkpoint, module, f"objective_{name}")
         read_optimizer(checkpoint, self.trainer.optimizer)
         self.trainer.step, parts.clip_lengths = header.step, header.clip_lengths
-        self.folder.go_on(self.recipe, header.step)
+        self.folder.resume(self.recipe, header.step)
         if not self.folder.same_data(data):
-            self.say("the data is no longer what this run began with: it goes on with what is there now")
+            self.say("the data has changed since this run was started: the run continues with the current data")
         return header.elapsed
 
     def describe(self) -> list[str]:
-        """What is about to run, in a few lines."""
+        """A description of the run, in a few lines."""
         parts, train = self.parts, self.recipe.train
         weights = sum(p.numel() for p in parts.model.parameters())
         auto16 = train.precision == "bf16" or (train.precision == "auto" and native_bf16(self.device))
@@ -128,14 +131,14 @@ class TrainingRun:
             The last checkpoint.
 
         Raises:
-            RunFailed: the loss or its gradient is no longer finite, or a checkpoint cannot be written.
-            KeyboardInterrupt: after saving, where the user asked to stop.
+            RunFailed: The loss or its gradient is no longer finite, or a checkpoint cannot be written.
+            KeyboardInterrupt: The user stopped the run; a checkpoint was saved.
         """
-        begun = self.step
-        if begun and self.budget.progress(begun) >= 1:
+        first = self.step
+        if first and self.budget.progress(first) >= 1:
             self.say("this run is finished: raise train.steps or train.minutes to train further")
-            return self.folder.checkpoint(begun)
-        shown = progress("", "step", self.recipe.train.steps, done=begun, show=self.bar, delay=0, leave=True)
+            return self.folder.checkpoint(first)
+        shown = progress("", "step", self.recipe.train.steps, done=first, show=self.bar, delay=0, leave=True)
         with self._interrupts(), shown as bar:
             self.log = MetricsLog(self, bar)
             for callback in self.callbacks:
@@ -152,24 +155,24 @@ class TrainingRun:
                 )
             for callback in self.callbacks:
                 callback.on_end(self)
-        self._report(begun)
+        self._report(first)
         return self.folder.checkpoint(self.step)
 
     def pause(self, seconds: float) -> None:
-        """Count `seconds` that a callback took out of the logged speed, and keep as much back for the end of a run."""
+        """Exclude a callback's `seconds` from the logged speed, and reserve time for the callbacks at the end."""
         self.log.pause(seconds)
         spent = sum(callback.seconds for callback in self.callbacks if isinstance(callback, Periodic))
         self.budget.reserve = 1.2 * spent + 1.0
 
-    def _report(self, begun: int) -> None:
-        if self.step == begun:
-            self.say("no step was made: train.minutes passed while the data was read; give it more")
-        if (lacking := self.budget.shortfall(self.step, self.folder.path)) is not None:
-            self.say(lacking)
+    def _report(self, first: int) -> None:
+        if self.step == first:
+            self.say("no step was made: train.minutes passed while the data was read; increase it")
+        if (message := self.budget.shortfall(self.step, self.folder.path)) is not None:
+            self.say(message)
 
     @contextmanager
     def _interrupts(self) -> Iterator[None]:
-        """Make Ctrl-C and SIGTERM end the run after the current step; afterwards the handlers are what they were."""
+        """Let Ctrl-C and SIGTERM end the run after the current step; restore the previous handlers afterwards."""
         previous = self._catch_interrupts()
         try:
             yield
@@ -180,11 +183,11 @@ class TrainingRun:
 
     def _catch_interrupts(self) -> dict[signal.Signals, Any]:
         if threading.current_thread() is not threading.main_thread():
-            return {}  # Python gives signals to the main thread alone
+            return {}  # only the main thread receives signals
 
         def handle(number: int, frame: Any) -> None:
             if self.interrupted:
-                raise KeyboardInterrupt("stopped at once; the last checkpoint stands")
+                raise KeyboardInterrupt("stopped at once; the last checkpoint is kept")
             self.interrupted = True
 
         numbers = (signal.SIGINT, signal.SIGTERM)

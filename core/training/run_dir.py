@@ -1,4 +1,4 @@
-"""A run's folder: recipe, environment, data, metrics, previews, checkpoints."""
+"""The folder of a run: recipe, environment, data, metrics, previews, checkpoints."""
 
 from __future__ import annotations
 
@@ -20,12 +20,18 @@ from ..config.recipe import Recipe
 from ..types import BadInput, Dataset
 from ..util.folders import need_writable
 
-OURS = ("recipe.yaml", "resolved.yaml", "env.json", "data.jsonl", "metrics.jsonl", "previews", "checkpoints")
+RUN_FILES = ("recipe.yaml", "resolved.yaml", "env.json", "data.jsonl", "metrics.jsonl", "previews", "checkpoints")
 
 
 class RunDir:
-    """recipe.yaml as given, resolved.yaml, env.json, data.jsonl (the dataset's manifest), metrics.jsonl, previews/,
-    checkpoints/."""
+    """A run folder.
+
+    It contains recipe.yaml (as written by the user), resolved.yaml, env.json, data.jsonl (the dataset's manifest),
+    metrics.jsonl, previews/ and checkpoints/.
+
+    Args:
+        path: The folder.
+    """
 
     def __init__(self, path: Path):
         self.path = path
@@ -34,22 +40,22 @@ class RunDir:
         self.checkpoints = path / "checkpoints"
 
     def refuse_if_used(self, overwrite: bool) -> None:
-        """Raise BadInput where the folder holds a run already (or anything else), unless `overwrite`."""
+        """Raise BadInput if the folder contains a run and `overwrite` is false, or if it contains other files."""
         need_writable(self.path)
-        held = (self.path / "resolved.yaml").is_file()  # previews and checkpoints alone may be somebody's own
-        if held and not overwrite:
+        is_run = (self.path / "resolved.yaml").is_file()  # folders previews/ and checkpoints/ alone may be the user's
+        if is_run and not overwrite:
             raise BadInput(
                 f"{self.path} already holds a run: continue it with --resume {self.path}, replace it with --overwrite, "
                 "or name another folder with --out"
             )
-        if not held and self.path.exists() and any(self.path.iterdir()):
+        if not is_run and self.path.exists() and any(self.path.iterdir()):
             raise BadInput(f"{self.path} exists and is not a run: name an empty folder with --out")
 
     def create(self, recipe: Recipe, data: Dataset, device: torch.device) -> None:
-        """Start afresh: remove an old run's own files, then write what is known before the first step."""
-        # All that can fail comes before the old run is removed.
+        """Remove the files of an old run, then write recipe, environment and data manifest."""
+        # Everything that can fail is done before the old run is removed.
         manifest, facts = self._manifest(data), environment(device)
-        for name in OURS:
+        for name in RUN_FILES:
             old = self.path / name
             if old.is_dir():
                 shutil.rmtree(old)
@@ -62,16 +68,18 @@ class RunDir:
         facts |= {"data_sha256": hashlib.sha256(manifest.encode()).hexdigest()}
         (self.path / "env.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
-    def go_on(self, recipe: Recipe, step: int) -> None:
-        """Continue after `step`: keep the recipe with its changes, so that the next --resume has them too, and drop the
-        log lines that will be made again."""
+    def resume(self, recipe: Recipe, step: int) -> None:
+        """Prepare the folder for a run that continues after `step`.
+
+        Writes the changed recipe, so that the next --resume uses it too, and removes log lines after `step`.
+        """
         (self.path / "resolved.yaml").write_text(recipe.dump(), encoding="utf-8")
         self.truncate_log(step)
 
     def same_data(self, data: Dataset) -> bool:
-        """Whether the data is what the run began with, as far as the folder tells."""
-        kept = self.path / "data.jsonl"
-        return not kept.exists() or kept.read_text(encoding="utf-8") == self._manifest(data)
+        """Whether the data is the same as at the start of the run; True if the folder has no manifest."""
+        saved = self.path / "data.jsonl"
+        return not saved.exists() or saved.read_text(encoding="utf-8") == self._manifest(data)
 
     @staticmethod
     def _manifest(data: Dataset) -> str:
@@ -83,25 +91,25 @@ class RunDir:
             f.write(json.dumps(row) + "\n")
 
     def truncate_log(self, step: int) -> None:
-        """Drop the lines after `step`: a resumed run makes them again."""
+        """Remove the lines after `step`: a resumed run writes them again."""
         if self.metrics.exists():
             rows = [line for line in self.metrics.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
             self.metrics.write_text("".join(row + "\n" for row in rows), encoding="utf-8")
 
     def checkpoint(self, step: int) -> Path:
-        """Where the checkpoint of a step goes."""
+        """Path of the checkpoint of a step."""
         return self.checkpoints / f"step-{step:08d}.safetensors"
 
     def prune(self, keep: int) -> None:
         """Delete all but the last `keep` checkpoints."""
         for old in sorted(self.checkpoints.glob("step-*.safetensors"))[: -max(1, keep)]:
             old.unlink()
-        for torn in self.checkpoints.glob("step-*.part"):  # of a process that was killed while it wrote
-            torn.unlink()
+        for partial in self.checkpoints.glob("step-*.part"):  # of a process that was killed while writing
+            partial.unlink()
 
 
 def _step_of(line: str) -> float:
-    """The step of a log line; infinite where a killed process left half a line."""
+    """The step of a log line; infinite for an incomplete line of a killed process."""
     try:
         return json.loads(line).get("step", 0)
     except (ValueError, AttributeError):
@@ -109,7 +117,7 @@ def _step_of(line: str) -> float:
 
 
 def environment(device: torch.device) -> dict[str, Any]:
-    """Versions, commit, device and command: what a reader needs to run this again."""
+    """Versions, commit, device and command, for reproducing the run."""
 
     def of(package: str) -> str | None:
         try:

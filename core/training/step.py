@@ -1,4 +1,4 @@
-"""The training step, for every modality and objective: batch -> loss -> gradient -> weights -> their average."""
+"""The training step, for every modality and objective: batch -> loss -> gradient -> weights -> EMA."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..conditioning.base import gather
 from ..data.loader import Batch, StepBatches, load_steps
 from ..nn.layers.dropout import keyed_dropout
 from ..objectives.base import LossResult, StepRandom
-from ..types import Conditioning, Dataset, sent
+from ..types import Conditioning, Dataset, move_like
 from ..util.device import autocast
 from .build import Parts, condition_values
 from .ema import EMA
@@ -21,15 +21,15 @@ from .lr import learning_rate
 
 @dataclass
 class StepResult:
-    """What one optimiser step gives; tensors are on the training device.
+    """Result of one optimiser step; tensors are on the training device.
 
     Attributes:
-        step: optimiser steps made, this one included.
-        loss: mean loss of the step's batch, a scalar.
-        per_sample: loss of each row, (batch,).
-        logged: what the objective logs of each row, name -> (batch,).
-        lr: learning rate of the step.
-        grad_norm: norm of the gradient before clipping, a scalar.
+        step: Optimiser steps made, including this one.
+        loss: Mean loss of the step's batch, a scalar.
+        per_sample: Loss of each row, (batch,).
+        logged: Values that the objective logs, name -> (batch,).
+        lr: Learning rate of the step.
+        grad_norm: Norm of the gradient before clipping, a scalar.
     """
 
     step: int
@@ -41,14 +41,14 @@ class StepResult:
 
 
 class Trainer:
-    """What training changes: weights, their average, the optimiser's state, the number of steps.
+    """The state that training changes: weights, their average, the optimiser's state, the number of steps.
 
     Args:
-        parts: what the recipe builds; the codec is fitted.
-        data: the training split.
-        device: where to train.
-        rank: number of this process among those that share the batch.
-        world: number of processes.
+        parts: The objects that the recipe describes; the codec is fitted.
+        data: The training split.
+        device: Training device.
+        rank: Number of this process, from 0.
+        world: Number of processes that share the batch.
     """
 
     def __init__(self, parts: Parts, data: Dataset, device: torch.device, rank: int = 0, world: int = 1):
@@ -56,7 +56,7 @@ class Trainer:
         self.train = parts.recipe.train
         self.model = parts.model.to(device).train()
         if device.type == "cuda" and len(parts.spec.latent) == 3:
-            # On a GPU convolutions want channels last; on a processor in bf16 its group norm costs 40 % of a step.
+            # On a GPU convolutions are faster with channels last; on a CPU group norm in bf16 is then 40 % of a step.
             self.model = self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         parts.codec.to(device)
         self.objective = parts.objective
@@ -69,7 +69,11 @@ class Trainer:
         self._batches: Iterator[Batch] | None = None
 
     def train_step(self, progress: float) -> StepResult:
-        """One optimiser step; `progress` (0 to 1) of the run sets the learning rate."""
+        """Make one optimiser step.
+
+        Args:
+            progress: Completed fraction of the run, 0 to 1, which determines the learning rate.
+        """
         lr = learning_rate(self.train, self.rule.lr, self.step, progress)
         for group in self.optimizer.param_groups:
             group["lr"] = lr
@@ -89,19 +93,19 @@ class Trainer:
         return StepResult(self.step, per_sample.mean(), per_sample, logged, lr, grad_norm)
 
     def loss(self, batch: Batch) -> LossResult:
-        """Encode a batch and ask the objective; every random number is keyed by (seed, row, step)."""
+        """The objective's loss of a batch, which is encoded first; random numbers are keyed by (seed, row, step)."""
         seed, parts = self.parts.recipe.seed, self.parts
         rng = StepRandom(seed, batch.step, self.train.batch, batch.rows, self.device)
         with torch.no_grad():
             x0 = parts.codec.encode(batch.media.to(self.device, torch.float32, non_blocking=True))
             lengths = batch.lengths(parts.spec)
             valid = None if lengths is None else parts.codec.valid(lengths, parts.spec.size)
-        conditioning = self._conditioning(batch, rng, None if valid is None else sent(valid, x0))
+        conditioning = self._conditioning(batch, rng, None if valid is None else move_like(valid, x0))
         with autocast(self.device, self.train.precision), keyed_dropout(seed, batch.rows, batch.step):
             return self.objective.loss(self.model, x0, conditioning, rng)
 
     def _conditioning(self, batch: Batch, rng: StepRandom, valid: Tensor | None) -> Conditioning:
-        """What guides each sample; values are dropped at random, which classifier-free guidance needs."""
+        """The conditioning of each sample; values are dropped at random, which classifier-free guidance needs."""
         values = condition_values(self.model, batch.items)
         for name, condition in self.model.conditions.items():
             dropped = rng.uniform(f"drop {name}") < condition.drop  # type: ignore[operator]
@@ -112,16 +116,16 @@ class Trainer:
         if self._batches is None:
             workers = self.train.workers
             if workers == "auto" and self.device.type == "cpu":
-                workers = 0  # training itself keeps every core busy
+                workers = 0  # training itself uses every core
             self._batches = load_steps(self.data_of_steps, self.step, workers, pin=self.device.type == "cuda")
         return next(self._batches)
 
     def close(self) -> None:
-        """Stop the processes that read data; the next step starts them again."""
+        """Stop the processes that load data; the next step starts them again."""
         if isinstance(self._batches, Iterator):
             self._batches.close()  # type: ignore[attr-defined]
         self._batches = None
 
     def sources(self, step: int) -> list[str]:
-        """The examples of the batch that made optimiser step `step` (from 1): for messages."""
+        """Sources of the examples of optimiser step `step` (from 1), for messages."""
         return self.data_of_steps.sources(step - 1)

@@ -1,1 +1,1 @@
-"""Helpers that know nothing of diffusion, and that every other folder may import."""
+"""Helpers that are independent of diffusion and that every other folder may import."""

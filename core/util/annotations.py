@@ -1,6 +1,6 @@
 """Markers for the type annotations of constructors: `Annotated[Any, Kind("sampler")]`, `Annotated[int, Range(1)]`.
 
-A recipe is validated by them; the classes that carry them depend on nothing of the configuration.
+The configuration validates recipes by these markers; classes that use them need not import the configuration.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ class Kind:
     """Marks a parameter that takes a component: `sampler: Annotated[Any, Kind("sampler")]`.
 
     Attributes:
-        name: one of `registry.kinds()`.
+        name: One of `registry.kinds()`.
     """
 
     name: str
@@ -26,9 +26,9 @@ class Range:
     """Limits an `int` or `float`; ends are included unless `above` is used: `Annotated[int, Range(1)]`.
 
     Attributes:
-        low: smallest value; None: no limit.
-        high: largest value; None: no limit.
-        above: the value must be larger than this.
+        low: Smallest value; None: no limit.
+        high: Largest value; None: no limit.
+        above: The value must be larger than this; None: no limit.
     """
 
     low: float | None = None
@@ -48,6 +48,6 @@ class Range:
         return " and ".join(f"{word} {limit:g}" for word, limit in parts if limit is not None).replace("and of", "and")
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
-        """pydantic's hook: its schemas of numbers are dicts that take the limits."""
+        """Hook of pydantic: adds the limits to its schema of a number."""
         limits = {"ge": self.low, "le": self.high, "gt": self.above}
         return {**handler(source), **{name: limit for name, limit in limits.items() if limit is not None}}

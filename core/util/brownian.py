@@ -1,17 +1,18 @@
-"""A Brownian path that is a function: its value at a point of [0, 1] does not depend on what else was asked.
+"""A Brownian path as a function: its value at a point of [0, 1] does not depend on which other points are evaluated.
 
-Levy's construction, as a virtual tree (Li et al. 2020, "Scalable gradients for stochastic differential equations",
-section 4): every dyadic interval has one keyed standard normal array, which says how far the path's middle lies from
-the line between its ends. A point is reached by halving [0, 1] around it:
+Levy's construction as a virtual Brownian tree (Li et al. 2020, "Scalable gradients for stochastic differential
+equations", section 4): every dyadic interval has one keyed standard normal array, which gives the difference between
+the path's midpoint and the line between its ends. [0, 1] is halved around the point u:
 
     W(u) = u Z + sum over intervals [l, l + w] around u of sqrt(w) / 2 tent((u - l) / w) Z_interval
 
-down to a cell that is small against the distance of u from both ends of [0, 1], where the path is a bridge: one more
-array, keyed by u itself, ends the sum. So the law of the values is exactly that of Brownian motion as long as no two
-points share a cell (`share_a_cell`), which is to say up to a few hundred points; and no series is cut off.
+until the interval is a cell: small compared with the distance of u from both ends of [0, 1]. Inside a cell the path is
+a Brownian bridge, and one more array, keyed by u itself, is the last term. The values therefore have exactly the
+distribution of Brownian motion if no two points are in the same cell (`share_a_cell`), which holds for up to a few
+hundred points. No series is truncated.
 
-A gain W(a) - W(b) is therefore one linear combination of keyed arrays, whose coefficients are Python floats: `terms`
-gives them, and `Path` draws the arrays of all samples at once.
+An increment W(a) - W(b) is one linear combination of keyed arrays with Python floats as coefficients: `terms` returns
+them, and `Path` draws the arrays of all samples together.
 """
 
 from __future__ import annotations
@@ -23,19 +24,21 @@ import torch
 from torch import Tensor
 
 FINE = 9  # a cell is at most 2^-FINE of its distance from the ends
-_SAME = 2.0**42  # points that agree to this many parts are one: the same level, made in two ways
+_SAME = 2.0**42  # points that differ by less than 1 / _SAME are equal: the same level, computed in two ways
 
-_AT_ONCE = 8  # terms whose arrays are drawn together where samples have intervals of their own
+_TERMS_PER_DRAW = 8  # terms whose arrays are drawn together if samples have different intervals
 
 Bound = float | tuple[float, ...]
 Terms = dict[Hashable, float]
 
 
 class Interval(NamedTuple):
-    """A key of noise: what a Brownian path on tau gains between two levels, over the root of its length: N(0, I).
+    """A key of noise: the increment of a Brownian path over tau between two levels.
+
+    It stands for (W(high) - W(low)) / sqrt(high - low), whose distribution is N(0, I).
 
     Attributes:
-        high: The larger tau; a number for all samples, or one for each.
+        high: The larger tau; one number for all samples, or one for each sample.
         low: The smaller tau, likewise.
     """
 
@@ -45,33 +48,33 @@ class Interval(NamedTuple):
 
 def terms(u: float) -> Terms:
     """W(u) as a linear combination: the key of each standard normal array, and its coefficient."""
-    made: Terms = {("path", "end"): u}
+    found: Terms = {("path", "end"): u}
     left, width = 0.0, 1.0
     for depth in range(64):
         if u == left or u == left + width:
-            return made
+            return found
         if _is_cell(left, width):
-            made[("path", round(u * _SAME))] = _bridge(u - left, width)
-            return made
+            found[("path", round(u * _SAME))] = _bridge(u - left, width)
+            return found
         index, inside = round(left / width), (u - left) / width
-        made[("path", depth, index)] = _tent(inside, width)
+        found[("path", depth, index)] = _tent(inside, width)
         width /= 2
         left += width * (inside >= 0.5)
-    return made
+    return found
 
 
-def gain_terms(high: float, low: float) -> Terms:
-    """(W(high) - W(low)) / sqrt(high - low) as a linear combination; empty where the two are one."""
+def increment_terms(high: float, low: float) -> Terms:
+    """(W(high) - W(low)) / sqrt(high - low) as a linear combination; empty if the two points are equal."""
     if high == low:
         return {}
-    made, scale = terms(high), (high - low) ** -0.5
+    difference, scale = terms(high), (high - low) ** -0.5
     for key, weight in terms(low).items():
-        made[key] = made.get(key, 0.0) - weight
-    return {key: weight * scale for key, weight in made.items() if weight}
+        difference[key] = difference.get(key, 0.0) - weight
+    return {key: weight * scale for key, weight in difference.items() if weight}
 
 
 def _tent(inside: float, width: float) -> float:
-    """Coefficient of an interval's array at the share `inside` of it: sqrt(w) / 2 at the middle, 0 at the ends."""
+    """Coefficient of an interval's array at the fraction `inside` of it: sqrt(w) / 2 in the middle, 0 at the ends."""
     return width**0.5 * min(inside, 1 - inside)
 
 
@@ -84,24 +87,24 @@ class Path:
     """The Brownian paths W on [0, 1], W(0) = 0, of all samples of a batch.
 
     Args:
-        draw: A list of keys -> standard normal arrays (keys, B, *shape), the same for the same key; a key may be a list
-            with one key per sample.
+        draw: Function from a list of keys to standard normal arrays (keys, B, *shape), equal for equal keys. A key may
+            be a list with one key for each sample.
     """
 
     def __init__(self, draw: Callable[[Sequence[Hashable | list[Hashable]]], Tensor]):
         self._draw = draw
-        self._kept: dict[Hashable, Tensor] = {}  # arrays of the last gain: the next one shares most of them
+        self._kept: dict[Hashable, Tensor] = {}  # arrays of the last increment: the next one shares most of them
 
-    def gained(self, high: Bound, low: Bound) -> Tensor:
-        """(W(high) - W(low)) / sqrt(high - low) of every sample, standard normal (B, *shape); 0 where the two are one.
+    def increment(self, high: Bound, low: Bound) -> Tensor:
+        """(W(high) - W(low)) / sqrt(high - low) of every sample: standard normal (B, *shape); 0 for equal points.
 
         Args:
-            high: A point for all samples, or one for each.
+            high: One point for all samples, or one for each sample.
             low: Likewise.
         """
         if isinstance(high, tuple) or isinstance(low, tuple):
-            return self._gained_by_sample(high, low)
-        return self._combined(gain_terms(float(high), float(low)))
+            return self._increment_by_sample(high, low)
+        return self._combined(increment_terms(float(high), float(low)))
 
     def value(self, u: float) -> Tensor:
         """W(u) of every sample, (B, *shape)."""
@@ -114,24 +117,24 @@ class Path:
         self._kept = {key: array for key, array in arrays.items() if array is not None}
         total = torch.zeros_like(drawn[0])
         for key, weight in wanted.items():
-            # Product and sum are rounded apart, here and below, so that a row is the same to the last bit in both.
+            # Product and sum are rounded separately, here and below, so that both give a row bit for bit.
             total += self._kept[key] * weight
         return total
 
-    def _gained_by_sample(self, high: Bound, low: Bound) -> Tensor:
-        """Every sample's own combination: term j of all samples is drawn at once, padded with coefficients of 0."""
+    def _increment_by_sample(self, high: Bound, low: Bound) -> Tensor:
+        """A linear combination for each sample: term j of all samples is drawn together, padded with coefficients 0."""
         highs, lows = (v if isinstance(v, tuple) else None for v in (high, low))
         count = len(highs or lows or ())
         pairs = zip(highs or [high] * count, lows or [low] * count, strict=True)
-        own = [list(gain_terms(float(a), float(b)).items()) for a, b in pairs]  # type: ignore[arg-type]
-        longest = max(1, max(map(len, own), default=0))
-        padded = [row + [(("path", "end"), 0.0)] * (longest - len(row)) for row in own]
+        rows = [list(increment_terms(float(a), float(b)).items()) for a, b in pairs]  # type: ignore[arg-type]
+        longest = max(1, max(map(len, rows), default=0))
+        padded = [row + [(("path", "end"), 0.0)] * (longest - len(row)) for row in rows]
         columns = list(zip(*padded, strict=True))
         total: Tensor | None = None
-        for first in range(0, longest, _AT_ONCE):
-            some = columns[first : first + _AT_ONCE]
+        for first in range(0, longest, _TERMS_PER_DRAW):
+            some = columns[first : first + _TERMS_PER_DRAW]
             drawn = self._draw([[key for key, _ in column] for column in some])
-            weights = sent_weights([[weight for _, weight in column] for column in some], drawn)
+            weights = weights_on_device([[weight for _, weight in column] for column in some], drawn)
             total = torch.zeros_like(drawn[0]) if total is None else total
             for array, weight in zip(drawn, weights, strict=True):
                 total += array * weight
@@ -139,14 +142,14 @@ class Path:
         return total
 
 
-def sent_weights(columns: Sequence[Sequence[float]], drawn: Tensor) -> Tensor:
-    """Coefficients (terms, B, 1, ...) on the device of arrays (terms, B, *shape)."""
-    made = torch.tensor(columns, dtype=drawn.dtype).reshape(*drawn.shape[:2], *[1] * (drawn.ndim - 2))
-    return made.pin_memory().to(drawn.device, non_blocking=True) if drawn.is_cuda else made.to(drawn.device)
+def weights_on_device(columns: Sequence[Sequence[float]], drawn: Tensor) -> Tensor:
+    """Coefficients as a tensor (terms, B, 1, ...) on the device of the arrays `drawn` (terms, B, *shape)."""
+    weights = torch.tensor(columns, dtype=drawn.dtype).reshape(*drawn.shape[:2], *[1] * (drawn.ndim - 2))
+    return weights.pin_memory().to(drawn.device, non_blocking=True) if drawn.is_cuda else weights.to(drawn.device)
 
 
 def share_a_cell(u: float, v: float) -> bool:
-    """Whether two points of [0, 1] are too near each other for the construction."""
+    """Whether two points of [0, 1] are in the same cell, too close to each other for the construction."""
     left, width = 0.0, 1.0
     for _ in range(64):
         if _is_cell(left, width):

@@ -1,4 +1,4 @@
-"""Where tensors live and in which precision networks compute."""
+"""The device of tensors and the precision in which networks compute."""
 
 from __future__ import annotations
 
@@ -10,10 +10,17 @@ from ..types import BadInput
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """`auto`: cuda, then mps, then cpu; a device that is named but absent is refused."""
+    """The device of a name.
+
+    Args:
+        name: `auto` (the first available of cuda, mps and cpu), or a device such as `cpu` or `cuda:1`.
+
+    Raises:
+        BadInput: The device is unknown or not available.
+    """
     has = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
-        return torch.device(next(d for d, there in has.items() if there))
+        return torch.device(next(d for d, available in has.items() if available))
     kind = name.split(":")[0]
     if kind not in has:
         raise BadInput(f"device {name!r} is not known: use auto, cpu, cuda or mps")
@@ -29,7 +36,7 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def native_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bfloat16 in hardware; elsewhere bf16 only costs time."""
+    """Whether the device multiplies bfloat16 in hardware; without that, bf16 is slower than float32."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type == "cpu":
@@ -40,7 +47,7 @@ def native_bf16(device: torch.device) -> bool:
 
 
 def autocast(device: torch.device, precision: str):
-    """A context in which networks compute in `precision`: float32, bf16, or auto (bf16 where it is native)."""
+    """A context in which networks compute in `precision`: float32, bf16, or auto (bf16 if the hardware supports it)."""
     if precision == "bf16" or (precision == "auto" and native_bf16(device)):
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()

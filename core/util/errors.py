@@ -1,9 +1,9 @@
-"""What goes wrong, in words that the user can act on. No torch here: a wrong name in a command is told at once."""
+"""The exceptions that users see. This module does not load torch, so that a typing error is reported without delay."""
 
 
 class BadInput(Exception):
-    """What the user gave cannot be used: one message names the place and the remedy; the command line exits with 2."""
+    """The user's input cannot be used. The message names the position and the remedy; the command line exits with 2."""
 
 
 class BrokenPlugin(Exception):
-    """A component that is named exists but cannot be loaded; the command line exits with 3."""
+    """A component exists but cannot be loaded. The command line exits with 3."""

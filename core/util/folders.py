@@ -1,4 +1,4 @@
-"""Folders that results are written to."""
+"""Output folders."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from .errors import BadInput
 
 
 def need_writable(folder: Path) -> None:
-    """Raise BadInput unless `folder` is, or can be made, a folder that takes a file.
+    """Raise BadInput unless a file can be created in `folder`, which may not exist yet.
 
-    It is tried, for rights alone do not tell of mounts and names; what was made is removed again.
+    A file is created for the test, since permissions do not show read-only mounts or invalid names; everything that the
+    test creates is removed.
     """
     above = next(p for p in (folder, *folder.absolute().parents) if os.path.exists(p))
     if not above.is_dir():
@@ -27,6 +28,6 @@ def need_writable(folder: Path) -> None:
             f"{folder} cannot be written to ({e.strerror}): name another folder with --out, or change its rights"
         ) from e
     finally:
-        for made in missing:
+        for created in missing:
             with suppress(OSError):
-                made.rmdir()
+                created.rmdir()

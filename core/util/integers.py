@@ -1,4 +1,4 @@
-"""One normaliser for seeds, sample numbers and labels: integers of any kind are equal, anything else is refused."""
+"""Conversion of seeds, sample numbers and labels: integers of any library are equal, any other value is refused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .errors import BadInput
 
 
 def is_integer(value: Any) -> bool:
-    """Whether a value is one integer: Python's, numpy's, or an array or tensor without axes; bool is not an integer."""
+    """Whether a value is one integer: of Python or numpy, or a zero-dimensional array or tensor; bool is not one."""
     if isinstance(value, (bool, str, bytes)) or getattr(value, "ndim", 0) != 0:
         return False
     if "bool" in str(getattr(value, "dtype", "")):
@@ -23,14 +23,14 @@ def is_integer(value: Any) -> bool:
 
 
 def as_integer(value: Any, what: str = "the value") -> int:
-    """The Python integer that a value is.
+    """Convert a value to a Python integer.
 
     Args:
-        value: An integer of any kind: `3`, `np.int64(3)`, `np.array(3)`, `torch.tensor(3)`.
-        what: Subject of the message.
+        value: An integer of any library: `3`, `np.int64(3)`, `np.array(3)`, `torch.tensor(3)`.
+        what: Name of the value in the message.
 
     Raises:
-        BadInput: If it is a bool, a float (3.0 too), text, None, or has axes.
+        BadInput: The value is a bool, a float (also 3.0), text or None, or has axes.
     """
     if not is_integer(value):
         raise BadInput(f"{what} is an integer, not {_shown(value)}")
@@ -38,10 +38,14 @@ def as_integer(value: Any, what: str = "the value") -> int:
 
 
 def as_seed(value: Any, what: str = "the seed") -> int:
-    """The integer that a seed is, negative or not.
+    """Convert a seed to a Python integer; it may be negative.
+
+    Args:
+        value: The seed.
+        what: Name of the value in the message.
 
     Raises:
-        BadInput: If it is not an integer; None is no random seed.
+        BadInput: The seed is not an integer. None does not mean a random seed.
     """
     if value is None:
         raise BadInput(f"{what} is an integer, not None: for new samples at every call give random.randrange(2**32)")
@@ -49,14 +53,14 @@ def as_seed(value: Any, what: str = "the seed") -> int:
 
 
 def as_sample_numbers(values: Any, what: str = "samples") -> list[int]:
-    """The numbers of the samples of a batch as Python integers in [0, 2^64).
+    """Convert the sample numbers of a batch to Python integers in [0, 2^64).
 
     Args:
         values: A list, tuple, range, array (B,) or tensor (B,) of integers.
-        what: Subject of the message.
+        what: Name of the values in the message.
 
     Raises:
-        BadInput: If it is one number, text, or holds anything but such integers.
+        BadInput: The argument is a single number or text, or contains anything but such integers.
     """
     if hasattr(values, "tolist"):
         values = _listed(values, what)
@@ -72,7 +76,7 @@ def as_sample_numbers(values: Any, what: str = "samples") -> list[int]:
 
 
 def _listed(values: Any, what: str) -> Any:
-    """Python numbers of an array or tensor with one axis, in one transfer."""
+    """The entries of an array or tensor with one axis as Python numbers, in one transfer."""
     if values.ndim != 1:
         raise BadInput(f"{what} has one axis, (B,), not the shape {tuple(values.shape)}")
     return values.tolist()

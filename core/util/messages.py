@@ -1,4 +1,4 @@
-"""What refusals have in common: the errors, and the nearest valid names."""
+"""Helpers for error messages: raising, plurals, and the nearest valid names."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def broken(message: str, cause: BaseException | None = None) -> NoReturn:
 
 
 def counted(n: float, noun: str) -> str:
-    """`1 minute`, `2 minutes`, `0.5 minutes`."""
+    """A number with its noun: `1 minute`, `2 minutes`, `0.5 minutes`."""
     return f"{n:g} {noun}{'s' * (n != 1)}" if isinstance(n, float) else f"{n} {noun}{'s' * (n != 1)}"
 
 
 def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
-    """Known names that `name` may have meant, best first: the same after the prefix, then the similar ones."""
-    spelt: dict[str, str] = {}  # every way to write a known name -> the name
+    """Known names that `name` may mean, best first: those that are equal after the prefix, then similar ones."""
+    spelt: dict[str, str] = {}  # each spelling of a known name -> the name
     for k in known:
         spelt.setdefault(k.lower(), k)
     for k in list(spelt.values()):
@@ -34,12 +34,12 @@ def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
     lower, last = (part.lower().replace("-", "_") for part in (name, name.rpartition("/")[2]))
     same = [k for k in spelt.values() if k.lower().rpartition("/")[2] == last]
     close = difflib.get_close_matches(lower, spelt, n=count, cutoff=0.6)
-    like = {k: difflib.SequenceMatcher(None, lower, k).ratio() for k in close}
-    best = max(like.values(), default=0.0)  # what is much less like it than the best is noise
-    return list(dict.fromkeys([*same, *(spelt[k] for k in close if like[k] > best - 0.1)]))[:count]
+    ratios = {k: difflib.SequenceMatcher(None, lower, k).ratio() for k in close}
+    best = max(ratios.values(), default=0.0)  # names that are much less similar than the best one are left out
+    return list(dict.fromkeys([*same, *(spelt[k] for k in close if ratios[k] > best - 0.1)]))[:count]
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`; did you mean 'a' or 'b'?`, or nothing where no known name is near."""
+    """`; did you mean 'a' or 'b'?`; "" if no known name is similar."""
     near = nearest(name, known)
     return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""

@@ -1,14 +1,14 @@
-"""Philox4x32-10: a random function of a counter and a key, without state.
+"""Philox4x32-10: random numbers as a function of a counter and a key, without state.
 
 Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", section 3.3. A block of four 32-bit words
 (c0, c1, c2, c3) goes through ten rounds with the products p0 = 0xD2511F53 c0 and p1 = 0xCD9E8D57 c2:
 
     (c0, c1, c2, c3) <- (high(p1) ^ c1 ^ k0, low(p1), high(p0) ^ c3 ^ k1, low(p0)),   (k0, k1) <- (k0, k1) + (w0, w1)
 
-Here c0 is the block within a sample, c1 a step number, and (c2, c3) the number of the sample, so that all rows of a
-batch are drawn at once. On the CPU numpy computes in place on pieces that fit its cache; on other devices int64 tensor
-operations do, since few of them have unsigned ones, and on CUDA one kernel where Triton is there. All give the same
-integers.
+Here c0 is the number of the block in a sample, c1 a step number, and (c2, c3) the number of the sample, so that all
+rows of a batch are drawn together. On the CPU, numpy computes in place on pieces that fit into the cache. Other devices
+use int64 tensor operations, since few of them support unsigned integers; CUDA uses one kernel if Triton is installed.
+All give the same integers.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ import torch
 from torch import Tensor
 
 ROUNDS = 10
-PIECE = 32768  # blocks of a piece: its arrays take 1.5 MB
-WORTH_THREADS = 2  # pieces of a thread at least: below, starting it costs more than it saves
+PIECE = 32768  # blocks per piece: its arrays take 1.5 MB
+WORTH_THREADS = 2  # fewest pieces per thread: with fewer, starting a thread costs more than it saves
 _MASK = 0xFFFFFFFF
 _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
 
 
 def rows(keys: Sequence[int], steps: Sequence[int], samples: Sequence[int]) -> np.ndarray:
-    """The words that name each row, uint64 (5, R): both of its key, its step and both of its sample number.
+    """The 32-bit words that identify each row, uint64 (5, R): two of its key, its step, two of its sample number.
 
     Args:
         keys: 64-bit key of each row, or one for all.
@@ -41,45 +41,48 @@ def rows(keys: Sequence[int], steps: Sequence[int], samples: Sequence[int]) -> n
     """
     key, step, sample = (np.array(values, dtype=np.uint64) for values in (keys, steps, samples))
     mask, high = np.uint64(_MASK), np.uint64(32)
-    made = np.empty((5, len(sample)), dtype=np.uint64)
-    made[0], made[1], made[2] = key & mask, key >> high, step
-    made[3], made[4] = sample & mask, sample >> high
-    return made
+    words = np.empty((5, len(sample)), dtype=np.uint64)
+    words[0], words[1], words[2] = key & mask, key >> high, step
+    words[3], words[4] = sample & mask, sample >> high
+    return words
 
 
 def words(named: np.ndarray, blocks: int, device: torch.device, first: int = 0) -> Tensor:
-    """The bits of blocks `first` ... of every row: int32 (R, 4, blocks), word w of block b at [:, w, b].
+    """Random words of every row, from block `first` on.
 
-    On a CUDA device nothing waits for the device.
+    On a CUDA device the host does not wait for the device.
 
     Args:
-        named: What `rows` made.
-        blocks: How many blocks of four words a row.
-        device: Where they are computed.
+        named: Result of `rows`.
+        blocks: Number of blocks per row; a block has four words.
+        device: Device that computes them.
         first: Number of the first block.
+
+    Returns:
+        int32 (R, 4, blocks), word w of block b at [:, w, b].
     """
     if device.type == "cpu":
         return _on_host(named, blocks, first)
-    there = sent(named.view(np.int64), device)
+    copied = sent(named.view(np.int64), device)
     if device.type == "cuda" and (fused := _fused()) is not None:
-        return fused(there, blocks, ROUNDS, first)
-    return on_device(there, sent(_round_keys(named).view(np.int64), device), blocks, first)
+        return fused(copied, blocks, ROUNDS, first)
+    return on_device(copied, sent(_round_keys(named).view(np.int64), device), blocks, first)
 
 
 @functools.cache
 def _fused() -> Callable[[Tensor, int, int, int], Tensor] | None:
-    """The kernel of philox_cuda.py, or None where Triton is missing or cannot compile here."""
+    """The kernel of philox_cuda.py; None if Triton is missing or cannot compile."""
     try:
         from . import philox_cuda
 
         philox_cuda.words(torch.zeros((5, 1), dtype=torch.int64, device="cuda"), 1, ROUNDS)
-    except Exception:  # no Triton, no C compiler, a card that it does not know: the tensor operations serve as well
+    except Exception:  # no Triton, no C compiler, an unsupported GPU: tensor operations give the same numbers
         return None
     return philox_cuda.words
 
 
 def sent(array: np.ndarray, device: torch.device) -> Tensor:
-    """An array on a device; to a GPU from pinned memory, so that the host need not wait."""
+    """Copy an array to a device; to a GPU from pinned memory, so that the host does not wait."""
     host = torch.from_numpy(array)
     if device.type == "cuda":
         return host.pin_memory().to(device, non_blocking=True)
@@ -107,24 +110,24 @@ def on_device(named: Tensor, round_keys: Tensor, blocks: int, first: int = 0) ->
     c13 = torch.stack([step.expand(shape), high.expand(shape)])
     multipliers = torch.stack([torch.full_like(low[:1], m) for m in _MULTIPLIERS])
     for key in round_keys.unsqueeze(-1):
-        # int64 products wrap; a shift copies the sign, and the upper half of c1 and c3 is left: the mask removes both.
+        # int64 products wrap around, the shift copies the sign bit, c1 and c3 keep upper halves: the mask clears these.
         products = (c02 * multipliers).flip(0)
         c02 = (products >> 32).bitwise_xor_(c13).bitwise_xor_(key).bitwise_and_(_MASK)
         c13 = products
-    made = torch.stack([c02[0], c13[0], c02[1], c13[1]], dim=1)
-    # Into the range of int32 first: what a conversion makes of larger numbers is not defined.
-    return made.bitwise_and_(_MASK).bitwise_xor_(1 << 31).sub_(1 << 31).to(torch.int32)
+    result = torch.stack([c02[0], c13[0], c02[1], c13[1]], dim=1)
+    # First into the range of int32: the conversion of larger numbers is undefined.
+    return result.bitwise_and_(_MASK).bitwise_xor_(1 << 31).sub_(1 << 31).to(torch.int32)
 
 
 def _on_host(named: np.ndarray, blocks: int, first: int) -> Tensor:
     """`words` by numpy."""
     out = np.empty((named.shape[1], 4, blocks), dtype=np.int32)
 
-    def copied(rows: slice, columns: slice, made: Sequence[np.ndarray]) -> None:
-        for word, values in enumerate(made):
+    def copy(rows: slice, columns: slice, piece: Sequence[np.ndarray]) -> None:
+        for word, values in enumerate(piece):
             out[rows, word, columns] = values.view(np.int32)
 
-    by_pieces(named, blocks, copied, first)
+    by_pieces(named, blocks, copy, first)
     return torch.from_numpy(out)
 
 
@@ -134,11 +137,11 @@ def by_pieces(
     use: Callable[[slice, slice, Sequence[np.ndarray]], None],
     first: int = 0,
 ) -> None:
-    """Compute the words of every row by numpy, piece by piece, in as many threads as torch uses.
+    """Compute the words of every row by numpy, piece by piece, with the number of threads that torch uses.
 
     Args:
-        named: What `rows` made.
-        blocks: How many blocks of four words a row.
+        named: Result of `rows`.
+        blocks: Number of blocks per row; a block has four words.
         use: Called with the rows and the blocks of a piece, and its four words, each a uint32 view (rows, blocks) that
             is overwritten after the call.
         first: Number of the first block.
@@ -155,11 +158,11 @@ def by_pieces(
     def work(some: list[tuple[slice, slice]]) -> None:
         space = _Space(min(deep, count), wide)
         for at, columns in some:
-            own = keys if keys.shape[2] == 1 else keys[:, :, at]
+            piece_keys = keys if keys.shape[2] == 1 else keys[:, :, at]
             use(
                 at,
                 columns,
-                space.filled(named[:, at], own[..., None], first + columns.start, columns.stop - columns.start),
+                space.filled(named[:, at], piece_keys[..., None], first + columns.start, columns.stop - columns.start),
             )
 
     threads = min(torch.get_num_threads(), len(pieces) // WORTH_THREADS)
@@ -171,11 +174,11 @@ def by_pieces(
 
 
 class _Space:
-    """The arrays of a piece, which stay in the cache from one piece to the next.
+    """Working memory for one piece, reused so that it stays in the cache.
 
     Args:
-        rows: Most rows of a piece.
-        blocks: Most blocks.
+        rows: Largest number of rows of a piece.
+        blocks: Largest number of blocks of a piece.
     """
 
     def __init__(self, rows: int, blocks: int):
@@ -190,12 +193,12 @@ class _Space:
         if first + blocks > _MASK:
             index &= np.uint64(_MASK)
         c02[0], c02[1], c13[0], c13[1] = index, named[3, :, None], named[2, :, None], named[4, :, None]
-        # Only the low halves of c02 are ever written: the high ones stay zero, and nothing need be masked.
+        # Only the low halves of c02 are written: the high halves stay zero, so no mask is needed.
         low02, low13 = _half(c02, 0), _half(c13, 0)
         buffers = (products, c13)
         highs, lows = ([_half(buffer, high)[::-1] for buffer in buffers] for high in (1, 0))
         for number, key in enumerate(keys):
-            into = number % 2  # the products before are c1 and c3
+            into = number % 2  # the other buffer holds the previous products, c1 and c3
             np.multiply(c02, self._multipliers, out=buffers[into])
             np.bitwise_xor(highs[into], low13, out=low02)
             np.bitwise_xor(c02, key, out=c02)

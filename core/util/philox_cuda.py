@@ -1,8 +1,8 @@
-"""Philox4x32-10 in one kernel for CUDA, by Triton, which comes with torch's CUDA builds for Linux.
+"""Philox4x32-10 as one CUDA kernel in Triton, which is part of torch's CUDA builds for Linux.
 
-The same integers as core/util/philox.py; there sixty tensor operations a call cost a small network's step more in
-launches than in arithmetic. Importing this module needs Triton, and the first call a C compiler: `philox.words`
-does without.
+It gives the same integers as core/util/philox.py, which needs sixty tensor operations per call; for a small network
+their launches take longer than their arithmetic. Importing this module needs Triton, and the first call needs a C
+compiler; without them `philox.words` uses tensor operations.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def _kernel(named, out, rows, blocks, first, ROUNDS: tl.constexpr, BLOCK: tl.con
 
 
 def words(named: Tensor, blocks: int, rounds: int, first: int = 0) -> Tensor:
-    """The bits of blocks `first` ... of every row, int32 (R, 4, blocks), from named int64 (5, R) on a CUDA device."""
+    """Random words of every row from block `first` on, int32 (R, 4, blocks); named: int64 (5, R) on a CUDA device."""
     rows = named.shape[1]
     out = torch.empty((rows, 4, blocks), dtype=torch.int32, device=named.device)
     if out.numel():

@@ -1,4 +1,4 @@
-"""Curves and distributions as PNG files; the one module that imports matplotlib, and only when something is drawn."""
+"""Curves and distributions as PNG files. Only this module imports matplotlib, and only when something is drawn."""
 
 from __future__ import annotations
 
@@ -13,8 +13,13 @@ Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 def curves(path: Path, series: Series, x: str, y: str, log: str = "", title: str = "") -> Path:
     """Draw named curves (xs, ys) into one PNG.
 
-    x, y: what the axes show, with units
-    log:  axes on a logarithmic scale: "", "x", "y" or "xy"
+    Args:
+        path: The PNG file.
+        series: Name -> (xs, ys).
+        x: Label of the x axis, with unit.
+        y: Label of the y axis, with unit.
+        log: Axes on a logarithmic scale: "", "x", "y" or "xy".
+        title: Title of the plot.
     """
     return panels(path, {title: series}, x, y, log, emphasis=False)
 
@@ -22,9 +27,13 @@ def curves(path: Path, series: Series, x: str, y: str, log: str = "", title: str
 def panels(path: Path, shown: Mapping[str, Series], x: str, y: str, log: str = "", emphasis: bool = True) -> Path:
     """Draw one panel of named curves for each title, side by side, into one PNG.
 
-    x, y:     what the axes show, with units
-    log:      axes on a logarithmic scale: "", "x", "y" or "xy"
-    emphasis: draw the first curve of each panel thicker than the others
+    Args:
+        path: The PNG file.
+        shown: Title -> curves of a panel.
+        x: Label of the x axes, with unit.
+        y: Label of the y axis, with unit.
+        log: Axes on a logarithmic scale: "", "x", "y" or "xy".
+        emphasis: Draw the first curve of each panel thicker than the others.
     """
     import matplotlib
 
@@ -55,7 +64,7 @@ def panels(path: Path, shown: Mapping[str, Series], x: str, y: str, log: str = "
 
 
 def _whole_ticks(axes: Any, values: Sequence[float]) -> None:
-    """Label a logarithmic axis with the few whole numbers that are drawn there, instead of powers of ten."""
+    """Label a logarithmic axis with the integers that are drawn, if there are few, instead of powers of ten."""
     if 1 < len(values) <= 8 and all(float(v).is_integer() for v in values):
         axes.set_xticks(values, [f"{v:g}" for v in values])
         axes.set_xticks([], minor=True)
@@ -65,8 +74,11 @@ def _whole_ticks(axes: Any, values: Sequence[float]) -> None:
 class Panel:
     """One distribution on a page.
 
-    values: numbers, drawn as a histogram; or name -> count, drawn as bars, the largest 24 of them
-    log:    whether the numbers are spread over a logarithmic axis
+    Attributes:
+        title: Title of the panel.
+        x: Label of the x axis, with unit.
+        values: Numbers, drawn as a histogram; or name -> count, drawn as bars, at most the 24 largest.
+        log: Whether the histogram has a logarithmic axis.
     """
 
     title: str
@@ -76,7 +88,7 @@ class Panel:
 
 
 def page(path: Path, panels: Sequence[Panel], title: str = "") -> Path:
-    """Draw distributions, three a row, into one PNG."""
+    """Draw distributions into one PNG, three in a row."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -110,7 +122,7 @@ def _bars(axes, counts: Mapping[str, int]) -> None:
     names = [name.replace("$", r"\$")[:18] for name, _ in rows]  # "$" would begin a formula
     axes.barh(range(len(rows)), [n for _, n in rows], color="#265ca0")
     axes.set_yticks(range(len(rows)), names)
-    axes.set_ylim(max(len(rows), 4) - 0.5, -0.5)  # few bars stay slim; the first is on top
+    axes.set_ylim(max(len(rows), 4) - 0.5, -0.5)  # with few bars they stay thin; the first is at the top
 
 
 def _histogram(axes, values: Sequence[float], log: bool) -> None:

@@ -1,4 +1,4 @@
-"""Progress of whatever takes longer than two seconds: a bar on a terminal, a line every ten seconds in a log."""
+"""Progress of work that takes longer than two seconds: a bar on a terminal, a line every ten seconds in a log."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ EVERY = 10.0  # seconds between the lines of a log
 
 
 class Lines:
-    """Where there is no terminal: a plain line every `EVERY` seconds, and none for what is done before the first.
+    """Progress without a terminal: prints a line every `EVERY` seconds, and nothing for shorter work.
 
-    about: what goes on, at the beginning of a line
-    unit:  what is counted, one of it
-    total: how many there will be; None: not known
-    done:  how many were done before
+    Args:
+        about: Description of the work, at the start of a line.
+        unit: Name of one counted thing.
+        total: Number of things; None: unknown.
+        done: Number that was done before.
     """
 
     def __init__(self, about: str, unit: str, total: int | None = None, done: int = 0):
         self.about, self.unit, self.total, self.n, self.first = about, unit, total, done, done
         self.note, self.began = "", time.monotonic()
-        self._said = self.began
+        self._printed = self.began
 
     def __enter__(self) -> Lines:
         return self
@@ -34,23 +35,23 @@ class Lines:
         self.close()
 
     def update(self, n: int = 1) -> None:
-        """`n` more are done."""
+        """Count `n` more as done."""
         self.n += n
         now = time.monotonic()
-        if now - self._said >= EVERY:
-            self._said = now
+        if now - self._printed >= EVERY:
+            self._printed = now
             print(self._line(now - self.began), file=sys.stderr, flush=True)
 
     def set_description_str(self, about: str) -> None:
-        """What goes on now."""
+        """Set the description of the work."""
         self.about = about
 
     def set_postfix_str(self, note: str) -> None:
-        """What the line ends with."""
+        """Set the text at the end of a line."""
         self.note = note
 
     def close(self) -> None:
-        """Nothing more comes."""
+        """End the progress; prints nothing."""
 
     def _line(self, seconds: float) -> str:
         of = "" if self.total is None else f" of {self.total}"
@@ -72,12 +73,16 @@ def bar(
     delay: float = 2.0,
     leave: bool = False,
 ) -> tqdm | Lines:
-    """What counts `total` things: a bar with rate and time left on a terminal, else `Lines`.
+    """A progress counter: on a terminal a bar with rate and remaining time, otherwise `Lines`.
 
-    done:  how many were done before
-    show:  say anything at all
-    delay: seconds before a bar is drawn
-    leave: let the bar stand when all is done
+    Args:
+        about: Description of the work.
+        unit: Name of one counted thing.
+        total: Number of things; None: unknown.
+        done: Number that was done before.
+        show: Whether to show anything.
+        delay: Seconds before a bar is drawn.
+        leave: Whether the bar stays visible at the end.
     """
     if show and not sys.stderr.isatty():
         return Lines(about, unit, total, done)
@@ -86,7 +91,7 @@ def bar(
 
 
 def tracked(items: Iterable[T], about: str, unit: str, total: int | None = None) -> Iterator[T]:
-    """`items`, counted as they are gone through."""
+    """Iterate over `items` with a progress counter."""
     with bar(about, unit, total) as counted:
         for item in items:
             yield item

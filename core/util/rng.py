@@ -1,9 +1,9 @@
-"""Random numbers keyed by (seed, sample, purpose, counter), where the counter may be an interval of tau.
+"""Random numbers keyed by (seed, sample, purpose, counter); the counter may be an interval of tau.
 
-Every number that training or sampling draws comes from here, so sample 7 of seed 3 is the same whatever the batch size,
-the device, and the number of ranks that share the work. There is no state to carry: `Noise`, `stratified` and dropout
-compute all rows of a batch at once by Philox4x32-10 (core/util/philox.py) on the device; `generator` gives a numpy
-generator for choices that the host makes, such as crops and initial weights.
+Training and sampling draw all their numbers here, so that sample 7 of seed 3 does not depend on the batch size, the
+device or the number of ranks. There is no state: `Noise`, `stratified` and dropout compute all rows of a batch together
+by Philox4x32-10 (core/util/philox.py) on the device; `generator` returns a numpy generator for choices on the host,
+such as crops and initial weights.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .errors import BadInput
 from .integers import as_integer, as_sample_numbers, as_seed, is_integer
 
 Shape = tuple[int, ...]
-TOGETHER = 2**22  # elements of a Brownian path's arrays that are drawn at once, which bounds the memory
+MAX_ELEMENTS = 2**22  # largest number of elements of a Brownian path that are drawn together, to limit memory
 
 
 def generator(seed: int, sample: int, purpose: str, counter: Hashable = 0) -> np.random.Generator:
@@ -32,8 +32,11 @@ def generator(seed: int, sample: int, purpose: str, counter: Hashable = 0) -> np
     Args:
         seed: The run's seed.
         sample: Number of the sample, or 0.
-        purpose: What the numbers are for.
+        purpose: Use of the numbers, such as "order".
         counter: The step, or any tuple of numbers and texts.
+
+    Returns:
+        A generator with the same state for the same key.
 
     Raises:
         BadInput: If seed or sample is not an integer.
@@ -44,10 +47,10 @@ def generator(seed: int, sample: int, purpose: str, counter: Hashable = 0) -> np
 
 
 def plain(counter: Any) -> Hashable:
-    """A counter in Python's own types, so that equal numbers are one key whatever library made them.
+    """Convert a counter to Python types, so that equal numbers of different libraries give the same key.
 
     Raises:
-        BadInput: If it is not a number, a text, or a tuple of such.
+        BadInput: The counter is not a number, a text, or a tuple of these.
     """
     if type(counter) in (int, str, float, bool):
         return counter
@@ -63,11 +66,11 @@ def plain(counter: Any) -> Hashable:
 
 
 class Key(NamedTuple):
-    """What names a stream of random words beside the sample's number.
+    """The part of a stream's key that does not depend on the sample.
 
     Attributes:
         key: 64-bit hash of the seed, the purpose and any counter that is not a step.
-        step: A counter that is an integer in [0, 2^32), else 0.
+        step: The counter if it is an integer in [0, 2^32), else 0.
     """
 
     key: int
@@ -84,13 +87,16 @@ def key_of(seed: int, purpose: str, counter: Hashable = 0) -> Key:
 
 
 def bits(keys: Sequence[Key], samples: Sequence[int], count: int, device: torch.device) -> Tensor:
-    """At least `count` random 32-bit words of every row: int32 (R, 4, blocks), where blocks = ceil(count / 4).
+    """At least `count` random 32-bit words for every row.
 
     Args:
-        keys: One for all rows, or one for each.
-        samples: Number of the sample of each row, integers from 0.
-        count: Words of a row.
-        device: Where they are computed.
+        keys: One key for all rows, or one for each row.
+        samples: Sample number of each row, integers from 0.
+        count: Number of words per row.
+        device: Device that computes them.
+
+    Returns:
+        int32 (R, 4, blocks) with blocks = ceil(count / 4).
     """
     return philox.words(_rows(keys, samples), -(-count // 4), device)
 
@@ -100,26 +106,26 @@ def _rows(keys: Sequence[Key], samples: Sequence[int]) -> np.ndarray:
 
 
 def normals(words: Tensor) -> Tensor:
-    """Standard normal numbers (R, 4 blocks), float32, of random words int32 (R, 4, blocks).
+    """Standard normal numbers (R, 4 blocks), float32, from random words int32 (R, 4, blocks).
 
     Box and Muller 1958: sqrt(-2 log u) cos(2 pi v) and sqrt(-2 log u) sin(2 pi v); words 0 and 2 give u in (0, 1),
-    words 1 and 3 give v in [-1/2, 1/2). Number 4 b + w comes from block b alone, so a shorter sample has the first
-    numbers of a longer one.
+    words 1 and 3 give v in [-1/2, 1/2). Number 4 b + w depends on block b only, so that a shorter sample equals the
+    beginning of a longer one.
     """
     radius = words[:, 0::2].bitwise_right_shift(1).bitwise_and_(0x7FFFFFFF).to(torch.float32)
     radius = radius.add_(0.5).mul_(2.0**-31).log_().mul_(-2).sqrt_()
     angle = words[:, 1::2].to(torch.float32).mul_(2 * math.pi * 2.0**-32)
-    made = torch.empty(len(words), words.shape[2], 2, 2, device=words.device)
-    by_pair = made.permute(0, 2, 1, 3)
+    numbers = torch.empty(len(words), words.shape[2], 2, 2, device=words.device)
+    by_pair = numbers.permute(0, 2, 1, 3)
     torch.mul(radius, angle.cos(), out=by_pair[..., 0])
     torch.mul(radius, angle.sin_(), out=by_pair[..., 1])
-    return made.reshape(len(words), -1)
+    return numbers.reshape(len(words), -1)
 
 
 def uniforms(words: Tensor, dtype: torch.dtype) -> Tensor:
-    """One number in [0, 1) of the first words of each row: the multiples of the dtype's epsilon, (R,).
+    """One number in [0, 1) from the first words of each row, (R,): a multiple of the dtype's epsilon.
 
-    Every dtype gives the float64 number, rounded down: rounding to the nearest would give 1 now and then.
+    Every dtype gives the float64 number rounded down: rounding to nearest would sometimes give 1.
     """
     digits = round(1 - math.log2(torch.finfo(dtype).eps))
     upper, lower = words[:, 0, 0].long() & 0xFFFFFFFF, words[:, 1, 0].long() & 0xFFFFFFFF
@@ -128,19 +134,19 @@ def uniforms(words: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 class Noise:
-    """The noise of a batch of samples: row i depends on samples[i] alone, never on its neighbours.
+    """The noise of a batch of samples: row i depends on samples[i] only, not on the other rows.
 
-    Integers behind the numbers are equal on all devices; normal numbers differ by rounding, at most 1e-6.
+    The random integers are equal on all devices; normal numbers differ by rounding, at most 1e-6.
 
     Args:
         seed: The run's seed.
-        samples: Number of each row: its index among all samples of the run, or in the global training batch.
-        shapes: (C, *spatial) of each sample; one shape for all, or one for each, padded with zeros to the largest.
-        device: Where the numbers are drawn.
-        dtype: Of the tensors; their values are float32's in any dtype.
+        samples: Sample number of each row: its index among all samples of the run, or in the global training batch.
+        shapes: (C, *spatial), one shape for all samples, or one for each; rows are padded with zeros to the largest.
+        device: Device that draws the numbers.
+        dtype: Type of the tensors; the values are float32 values in any dtype.
 
     Raises:
-        BadInput: If the seed or a sample number is not an integer, or there is not one shape for each sample.
+        BadInput: The seed or a sample number is not an integer, or the number of shapes is wrong.
     """
 
     def __init__(
@@ -164,47 +170,52 @@ class Noise:
         self._paths: dict[str, Path] = {}
 
     def normal(self, purpose: str, counter: Hashable = 0) -> Tensor:
-        """Standard normal noise (B, C, *spatial), each row drawn at its own shape.
+        """Standard normal noise (B, C, *spatial), each row drawn with its own shape.
 
-        A counter that is an Interval gives what the sample's Brownian path gains there, over the root of its length:
-        the same path whatever the intervals, so that runs of any number of steps see the same noise.
+        For a counter that is an Interval, it is the normalised increment of the sample's Brownian path over the
+        interval. The path does not depend on the intervals, so that runs with different numbers of steps use the same
+        noise.
+
+        Args:
+            purpose: Use of the numbers, such as "train".
+            counter: The step, a tuple of numbers and texts, or an Interval.
         """
         if not isinstance(counter, Interval):
             return self._drawn(purpose, [counter])[0].to(self.dtype)
         if purpose not in self._paths:
             self._paths[purpose] = Path(self.arrays(purpose))
-        return self._paths[purpose].gained(counter.high, counter.low).to(self.dtype)
+        return self._paths[purpose].increment(counter.high, counter.low).to(self.dtype)
 
     def arrays(self, purpose: str) -> Callable[[Sequence[Hashable | list[Hashable]]], Tensor]:
-        """What draws standard normal arrays (counters, B, C, *spatial), for a Brownian path."""
+        """A function that draws standard normal arrays (counters, B, C, *spatial), for a Brownian path."""
         return lambda counters: self._drawn(purpose, counters)
 
     def uniform(self, purpose: str, counter: Hashable = 0) -> Tensor:
-        """One number in [0, 1) a sample, (B,)."""
+        """One number in [0, 1) for each sample, (B,)."""
         words = bits([key_of(self.seed, purpose, counter)], self.samples, 2, self.device)
         return uniforms(words, self.dtype)
 
     def _drawn(self, purpose: str, counters: Sequence[Hashable | list[Hashable]]) -> Tensor:
-        """Standard normal arrays (len(counters), B, C, *spatial); a list among the counters has one for each row."""
-        rows, at_once = len(self.samples), max(1, TOGETHER // max(1, len(self.samples) * self._count))
-        made = []
-        for first in range(0, len(counters), at_once):
-            some = counters[first : first + at_once]
+        """Standard normal arrays (len(counters), B, C, *spatial); a counter may be a list with one for each row."""
+        rows, chunk = len(self.samples), max(1, MAX_ELEMENTS // max(1, len(self.samples) * self._count))
+        drawn = []
+        for first in range(0, len(counters), chunk):
+            some = counters[first : first + chunk]
             keys = [key for counter in some for key in self._keys(purpose, counter)]
             words = bits(keys, self.samples * len(some), self._count, self.device)
-            made.append(self._placed(normals(words).reshape(len(some), rows, -1)))
-        return made[0] if len(made) == 1 else torch.cat(made)
+            drawn.append(self._placed(normals(words).reshape(len(some), rows, -1)))
+        return drawn[0] if len(drawn) == 1 else torch.cat(drawn)
 
     def _keys(self, purpose: str, counter: Hashable | list[Hashable]) -> list[Key]:
         """The key of every row."""
         if isinstance(counter, list):
-            return [key_of(self.seed, purpose, own) for own in counter]
+            return [key_of(self.seed, purpose, row_counter) for row_counter in counter]
         return [key_of(self.seed, purpose, counter)] * len(self.samples)
 
     def _placed(self, numbers: Tensor) -> Tensor:
-        """Numbers (N, B, count) in the samples' own shapes, padded with zeros: (N, B, C, *spatial)."""
+        """Arrange numbers (N, B, count) in the samples' shapes, padded with zeros: (N, B, C, *spatial)."""
         shape = (len(numbers), len(self.samples), *self._largest)
-        if all(own == self._largest for own in self.shapes):
+        if all(own_shape == self._largest for own_shape in self.shapes):
             return numbers[..., : self._count].reshape(shape)
         if self._places is None:
             self._places = self._made_places()
@@ -213,7 +224,7 @@ class Noise:
         return taken.reshape(shape) * inside
 
     def _made_places(self) -> tuple[Tensor, Tensor]:
-        """Of every element of a padded row: its index within the row's own shape, and whether it lies inside it."""
+        """For every element of a padded row: its index in the row's own shape, and whether it is inside that shape."""
         axes = len(self._largest)
         sizes = philox.sent(np.array(self.shapes, dtype=np.int64), self.device)
         index = torch.zeros((len(self.samples), *self._largest), dtype=torch.int64, device=self.device)
@@ -228,8 +239,15 @@ class Noise:
 def stratified(seed: int, step: int, total: int, rows: Sequence[int]) -> Tensor:
     """Numbers in [0, 1) for rows of a global batch of `total`, one in each of `total` equal strata: float64, (rows,).
 
-    u_i = (pi(i) + v_i) / total with a random permutation pi of the step: the batch covers every noise level, so that
-    the loss has less variance (Kingma et al. 2021, "Variational diffusion models", appendix I.1), whatever the ranks.
+    u_i = (pi(i) + v_i) / total, with a random permutation pi of the step and v_i in [0, 1). The batch then covers all
+    noise levels, which reduces the variance of the loss (Kingma et al. 2021, "Variational diffusion models", appendix
+    I.1). The numbers do not depend on the number of ranks.
+
+    Args:
+        seed: The run's seed.
+        step: Number of the training step.
+        total: Size of the global batch.
+        rows: Row numbers in the global batch.
     """
     numbers = as_sample_numbers(rows, "rows")
     strata = generator(seed, 0, "strata", step).permutation(total)[np.array(numbers, dtype=np.int64)]

@@ -1,11 +1,11 @@
-"""Video for sonolux, as a plugin in one file: a modality, a dataset, a codec and a network.
+"""Video for sonolux as a plugin in one file: a modality, a dataset, a codec and a network.
 
     sonolux train examples/video/video.yaml
     sonolux sample runs/video label=circle --allow-code --out circles
     sonolux sample runs/video label=circle seconds=2 --allow-code --out longer
 
-Nothing in sonolux knows of this file: the recipe names its classes (`use: ./video.py:Video`). A package would name them
-as entry points instead; docs/plugins.md says how.
+sonolux contains no code for video: the recipe names the classes of this file (`use: ./video.py:Video`). An installed
+package would register them as entry points, see docs/plugins.md.
 """
 
 from __future__ import annotations
@@ -28,9 +28,10 @@ from torch import Tensor
 class Video:
     """Grey clips, (1, frames, height, width) in [-1, 1].
 
-    size: height and width in pixels
-    frames: how many
-    fps: frames a second: `seconds=1` are so many
+    Args:
+        size: Height and width in pixels.
+        frames: Number of frames.
+        fps: Frames per second; `seconds=1` gives this number of frames.
     """
 
     name = "video"
@@ -47,19 +48,19 @@ class Video:
         return MediaSpec(self.name, 1, ("time", "height", "width"), size, (self.fps, None, None))
 
     def read(self, path: Path, fit: bool = True) -> Tensor:
-        """A GIF as `write` makes them, (1, frames, height, width); with `fit` at the recipe's height and width."""
+        """Read a GIF as (1, frames, height, width); with `fit` resized to the recipe's height and width."""
         with Image.open(path) as file:
             shown = [frame.convert("L") for frame in ImageSequence.Iterator(file)]
         shown = [frame.resize((self.size, self.size)) for frame in shown] if fit else shown
         return torch.from_numpy(np.stack([np.asarray(frame) for frame in shown])).float()[None] / 127.5 - 1
 
     def write(self, path: Path, media: Tensor) -> WrittenFile:
-        """Write one clip as an endless GIF; values outside [-1, 1] are cut, non-finite ones refused."""
+        """Write one clip as a repeating GIF; values are clipped to [-1, 1], non-finite ones raise BadInput."""
         pictures = [Image.fromarray(frame) for frame in _bytes(media)]
         return WrittenFile(_gif(path, pictures, 1000 / self.fps), float(media.abs().max()))
 
     def sheet(self, path: Path, media: Sequence[Tensor], captions: Sequence[str] = ()) -> Path:
-        """Each clip as a row of its frames, enlarged, with grey lines between them."""
+        """Draw each clip as a row of its frames, enlarged, with grey lines between them."""
         longest = max(clip.shape[1] for clip in media)
         framed = [np.pad(_bytes(clip), ((0, 0), (0, 1), (0, 1)), constant_values=90) for clip in media]
         framed = [np.pad(f, ((0, longest - len(f)), (0, 0), (0, 0)), constant_values=90) for f in framed]
@@ -68,24 +69,26 @@ class Video:
         return path
 
     def strip(self, path: Path, rows: Sequence[Sequence[Tensor]]) -> Path:
-        """Each row the middle frames of one clip along its denoising trajectory."""
+        """Draw the middle frame of each clip along its denoising trajectory, one row per clip."""
         return self.sheet(path, [torch.stack([clip[0, clip.shape[1] // 2] for clip in row])[None] for row in rows])
 
     def animate(self, path: Path, frames: Sequence[Sequence[Tensor]]) -> Path:
-        """The middle frames of a few clips side by side along their denoising trajectories."""
+        """Animate the middle frames of several clips, side by side, along their denoising trajectories."""
         middle = [np.concatenate([_bytes(c)[c.shape[1] // 2] for c in clips], axis=1) for clips in frames]
         return _gif(path, [_enlarged(picture) for picture in middle], 100)
 
 
 class Balls:
-    """A bright ball that moves across, up and down, or in a circle; made by code, deterministic by seed.
+    """A bright ball that moves across, up and down, or in a circle; synthetic, deterministic for a seed.
 
-    spec: the recipe's facts about the clips
-    split: which part: train or valid
-    valid: share of the clips for validation, 0 to 1
-    seed: number that all clips follow from
-    count: clips in both parts together
-    shortest: frames of the shortest clips, which are padded with black to the size of the others; null: none are short
+    Args:
+        spec: Media specification of the clips.
+        split: train or valid.
+        valid: Share of the clips for validation, 0 to 1.
+        seed: Seed of all clips.
+        count: Number of clips in both splits together.
+        shortest: Number of frames of the shortest clips; shorter clips are padded with black; null: all clips have the
+            full length.
     """
 
     classes = ("across", "updown", "circle")
@@ -101,20 +104,20 @@ class Balls:
     ):
         if len(spec.size) != 3:
             raise BadInput("video.py:Balls makes clips: it needs `modality: {use: ./video.py:Video}`")
-        held = max(1, round(count * valid)) if valid else 0
+        held_out = max(1, round(count * valid)) if valid else 0
         self.size, self.split, self.seed, self.shortest = spec.size, split, seed, shortest
-        self.count = count - held if split == "train" else held
+        self.count = count - held_out if split == "train" else held_out
 
     def __len__(self) -> int:
         return self.count
 
     def item(self, index: int, rng: Any = None) -> Item:
-        """Clip `index`; kinds of motion take turns."""
+        """Clip `index`; the three classes alternate."""
         frames, height, width = self.size
         label = index % len(self.classes)
         draw = generator(self.seed, index, f"balls {self.split}")
         phase, radius = draw.uniform(0, 1), draw.uniform(0.09, 0.14)
-        turn = 2 * np.pi * (phase + np.arange(frames) / frames)  # a round trip: the last frame leads to the first
+        turn = 2 * np.pi * (phase + np.arange(frames) / frames)  # periodic: the last frame continues into the first
         fixed = draw.uniform(0.25, 0.75)
         swing = 0.5 + 0.32 * np.cos(turn)
         x = np.full(frames, fixed) if label == 1 else swing
@@ -128,15 +131,17 @@ class Balls:
         return Item(torch.from_numpy(picture).float()[None], length, label, source=str(index))
 
     def manifest(self) -> list[dict[str, Any]]:
-        """One record a clip."""
+        """One record per clip."""
         return [{"source": str(i), "label": self.classes[i % len(self.classes)]} for i in range(len(self))]
 
 
 class Frames(Codec):
-    """Grey values shifted and scaled to unit variance; time may wrap, so that a clip is a loop; clips may be shorter
-    than the longest of their batch.
+    """Grey values, standardized to mean 0 and variance 1.
 
-    spec: channels and size of the clips
+    Time can wrap, so that clips can be loops, and clips of different lengths can share a batch.
+
+    Args:
+        spec: Media specification of the clips.
     """
 
     wrap = (0,)
@@ -146,15 +151,15 @@ class Frames(Codec):
         self.standard = Standardise(spec.channels)
 
     def fit(self, items: Iterable[Item]) -> None:
-        """Mean and standard deviation of the training split."""
+        """Fit mean and standard deviation to the training split."""
         self.standard.fit((item.media[None], None) for item in items)
 
     def encode(self, media: Tensor, loop: bool = False) -> Tensor:
-        """(B, 1, frames, H, W) -> the same shape, of unit variance."""
+        """(B, 1, frames, H, W) -> the same shape, with unit variance."""
         return self.standard(media)
 
     def decode(self, z: Tensor, length: int | None = None, loop: bool = False) -> Tensor:
-        """The way back, cut to `length` frames."""
+        """Inverse of `encode`, cut to `length` frames."""
         return self.spec.trim(self.standard.inverse(z), length)
 
     def shape(self, size: tuple[int, ...]) -> tuple[int, ...]:
@@ -162,23 +167,24 @@ class Frames(Codec):
         return (self.spec.channels, *size)
 
     def valid(self, lengths: Tensor, size: tuple[int, ...]) -> Tensor:
-        """(B, 1, frames, H, W): 1 in the first `lengths` frames."""
+        """(B, 1, frames, H, W): 1 in the first `lengths` frames, else 0."""
         inside = torch.arange(size[0]) < lengths[:, None]
         return inside[:, None, :, None, None].float().expand(-1, -1, *size).contiguous()
 
     def log_det(self, size: tuple[int, ...]) -> float:
-        """- elements x log(scale)."""
+        """log |det| of `encode`: -(number of elements) log(scale)."""
         return -math.prod(size) * float(self.standard.scale.double().log())
 
 
 class UNet(UNetND):
-    """The 3D U-Net: the core's layers over (frames, height, width).
+    """The core's U-Net in 3 dimensions (frames, height, width).
 
-    spec: facts of the data, with the shape (C, frames, H, W) of the diffused tensor
-    width: channels at multiplier 1
-    stages: channel multipliers; each stage halves the resolution
-    attention: stages with self-attention
-    patch: elements along each axis that are folded into channels first
+    Args:
+        spec: Media specification, with the shape (C, frames, H, W) of the diffused tensor.
+        width: Channels at multiplier 1.
+        stages: Channel multipliers; each stage halves the resolution.
+        attention: Stages with self-attention.
+        patch: Elements along each axis that are folded into channels at the input.
     """
 
     def __init__(
@@ -193,9 +199,13 @@ class UNet(UNetND):
 
 
 def _bytes(clip: Tensor) -> np.ndarray:
-    """(1, frames, H, W) in [-1, 1] -> (frames, H, W) of bytes. Raises BadInput for values that are not finite."""
+    """(1, frames, H, W) in [-1, 1] -> (frames, H, W) uint8.
+
+    Raises:
+        BadInput: A value is not finite.
+    """
     if not bool(torch.isfinite(clip).all()):
-        raise BadInput("a clip holds values that are not finite")
+        raise BadInput("the clip contains values that are not finite")
     return ((clip[0].clamp(-1, 1) + 1) * 127.5).round().byte().cpu().numpy()
 
 

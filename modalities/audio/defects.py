@@ -1,7 +1,7 @@
-"""Faults of sounds that can be heard and that distances between sets hide: one number a sound, (C, frames) each.
+"""Audible defects of sounds that distances between sets do not show: one number per sound (C, frames).
 
-What no real sound of the data does is a fault, so most limits come from real sounds: the largest (or 99 % of the)
-values that these show, and a margin. `measure` makes the list that `sonolux eval` shows.
+Most limits are derived from the real sounds of the data: their largest value or 99 % quantile, plus a margin. `measure`
+returns the list for `sonolux eval`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,7 @@ from ...core.types import BadInput
 from . import dsp
 
 SEAM_RATIO, SEAM_LEVEL = 1.1, 3.0
-"""A loop is seamless where the jump at its seam is no larger than this many times its usual one, and the level around
-the seam is within so many dB of the usual one."""
+"""Limits of a seamless loop: jump at the seam over the median jump, and level difference at the seam in dB."""
 
 
 def offset(wave: Tensor) -> float:
@@ -28,11 +27,11 @@ def offset(wave: Tensor) -> float:
 
 
 def clicks(wave: Tensor, rate: float) -> int:
-    """How many isolated jumps a sound has.
+    """Number of isolated jumps in a sound.
 
     A jump is a second difference d[n] = x[n+1] - 2 x[n] + x[n-1] of more than 8 times the RMS of d over 5 ms before it
-    and over 5 ms after it, whichever is larger, and of 1 % of the peak. An attack is loud after it, the end of a sound
-    before it: neither counts. Jumps within 5 ms count once.
+    and over 5 ms after it, whichever is larger, and of 1 % of the peak. Attacks (loud after the jump) and ends of
+    sounds (loud before it) do not count. Jumps within 5 ms count once.
     """
     x = wave.double().mean(0)
     reach = max(8, round(0.005 * rate))
@@ -40,7 +39,7 @@ def clicks(wave: Tensor, rate: float) -> int:
         return 0
     d = (x[2:] - 2 * x[1:-1] + x[:-2]).abs()
     power = functional.pad(d.square().cumsum(0), (1, 0))
-    gap = 3  # samples around a jump that it touches itself
+    gap = 3  # samples around a jump that it affects itself
     places = torch.arange(len(d))
     before = _mean(power, (places - gap - reach).clamp(min=0), (places - gap).clamp(min=0))
     after = _mean(power, (places + gap + 1).clamp(max=len(d)), (places + gap + 1 + reach).clamp(max=len(d)))
@@ -56,7 +55,7 @@ def _mean(power: Tensor, start: Tensor, end: Tensor) -> Tensor:
 
 
 def noise_floor(wave: Tensor, rate: float) -> float:
-    """The level of the quietest tenth of a sound's 10 ms blocks, in dB under its loudest block; -120 at the lowest."""
+    """The 10 % quantile of the level of 10 ms blocks, in dB relative to the loudest block; at least -120."""
     blocks = dsp.envelope(wave.double(), rate, 0.01)
     if not len(blocks) or blocks.max() < dsp.SILENCE:
         return -120.0
@@ -64,7 +63,7 @@ def noise_floor(wave: Tensor, rate: float) -> float:
 
 
 def high_share(wave: Tensor) -> float:
-    """The share of a sound's energy above a quarter of its rate (the upper half of what it can hold), in dB."""
+    """The share of a sound's energy above a quarter of its rate (the upper half of its bandwidth), in dB."""
     power = torch.fft.rfft(wave.double()).abs().square().sum(0)
     total = power.sum()
     if total < dsp.SILENCE:
@@ -76,7 +75,7 @@ def seam_jump(wave: Tensor) -> tuple[float, float]:
     """|x[0] - x[-1]| and the median of |x[n+1] - x[n]|, of the mean channel of a loop."""
     x = wave.double().mean(0)
     if len(x) < 4:
-        raise BadInput(f"a loop of {len(x)} samples has no seam to look at")
+        raise BadInput(f"a loop of {len(x)} samples is too short to measure its seam")
     return float((x[0] - x[-1]).abs()), float(x.diff().abs().median())
 
 
@@ -94,18 +93,18 @@ def seam_level(wave: Tensor, rate: float) -> float:
 
 
 def measure(sounds: Sequence[Tensor], real: Sequence[Tensor], rate: float, loop: bool = False) -> list[DefectMeasure]:
-    """Every defect, of samples as their files hold them and of real sounds; the seam's where they are loops."""
+    """All defects of samples as stored in their files, and of real sounds; also those of the seam for loops."""
     rows: list[DefectMeasure] = []
 
     def add(key: str, name: str, meaning: str, value_of, limit, form: str = "") -> None:
-        made, known = (torch.tensor([float(value_of(s)) for s in some]).double() for some in (sounds, real))
+        generated, known = (torch.tensor([float(value_of(s)) for s in some]).double() for some in (sounds, real))
         low, high = limit if isinstance(limit, tuple) else limit(known)
-        flags = [(v < low) | (v > high) for v in (made, known)]
-        rows.append(DefectMeasure(key, name, meaning, made, flags[0], known, flags[1], form))
+        flags = [(v < low) | (v > high) for v in (generated, known)]
+        rows.append(DefectMeasure(key, name, meaning, generated, flags[0], known, flags[1], form))
 
     add("silent", "silent", "never above -60 dB of full scale", lambda s: silent(s[None]), (-1, 0.5))
     add("clipped", "clipped", "three samples in a row at full scale", lambda s: clipped(s[None]), (-1, 0.5))
-    add("offset", "constant offset", "more than 1 % of full scale off zero", offset, (-1, 0.01))
+    add("offset", "constant offset", "more than 1 % of full scale", offset, (-1, 0.01))
     add(
         "clicks",
         "with clicks",
@@ -116,7 +115,7 @@ def measure(sounds: Sequence[Tensor], real: Sequence[Tensor], rate: float, loop:
     add(
         "noise_floor",
         "with hiss",
-        "their quietest tenth is louder, under their loudest part, than 99 % of real sounds' by 3 dB",
+        "noise floor relative to the loudest part more than 3 dB above that of 99 % of real sounds",
         lambda s: noise_floor(s, rate),
         lambda known: (-200, float(known.quantile(0.99)) + 3),
         "{:.0f} dB",
@@ -124,7 +123,7 @@ def measure(sounds: Sequence[Tensor], real: Sequence[Tensor], rate: float, loop:
     add(
         "high_share",
         "dull or shrill",
-        "energy in the upper half of the frequencies outside of 99 % of real sounds' by 3 dB",
+        "energy in the upper half of the frequencies more than 3 dB outside the range of 99 % of real sounds",
         high_share,
         lambda known: (float(known.quantile(0.005)) - 3, float(known.quantile(0.995)) + 3),
         "{:.0f} dB",
@@ -134,7 +133,7 @@ def measure(sounds: Sequence[Tensor], real: Sequence[Tensor], rate: float, loop:
         add(
             "seam_jump",
             "jump at the seam",
-            f"the median is to be {SEAM_RATIO} or less, in units of the loops' usual step; those above 5 are counted",
+            f"in median steps of the loops: the median should be {SEAM_RATIO} or less; loops above 5 are counted",
             lambda s: seam_jump(s)[0] / usual,
             (-1, 5.0),
             "{:.2f}",
@@ -142,7 +141,7 @@ def measure(sounds: Sequence[Tensor], real: Sequence[Tensor], rate: float, loop:
         add(
             "seam_level",
             "level at the seam",
-            f"the 20 ms around the seam differ by more than {SEAM_LEVEL:g} dB from the usual 20 ms",
+            f"the 20 ms around the seam differ by more than {SEAM_LEVEL:g} dB from the median of 20 ms parts",
             lambda s: seam_level(s, rate),
             (-SEAM_LEVEL, SEAM_LEVEL),
             "{:+.1f} dB",

@@ -1,10 +1,10 @@
-"""MediaSpec processing on (..., frames) tensors: STFT, resampling, mel filters, Griffin-Lim, levels, onsets.
+"""Signal processing on (..., frames) tensors: STFT, resampling, mel filters, Griffin-Lim, levels, onsets.
 
 The only module that imports torchaudio (lazily: resampling and mel filters). Lengths are in samples, rates and
 frequencies in Hz, levels in dB of amplitude: 20 log10(a).
 
-Frames are aligned so that frame k is centred on sample (k + 1/2) hop: F hop samples make exactly F frames, also where
-they are a loop.
+Frames are aligned so that frame k is centred on sample (k + 1/2) hop: F hop samples give exactly F frames, also for
+a loop.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ SILENCE = 1e-12  # amplitude that counts as digital silence: -240 dB
 
 @lru_cache(maxsize=1)
 def _torchaudio() -> ModuleType:
-    """torchaudio.functional; BadInput with the remedy where the installed wheel does not load."""
+    """torchaudio.functional; BadInput with a remedy if the installed wheel does not load."""
     try:
         import torchaudio.functional as audio
     except (ImportError, OSError, RuntimeError, AttributeError) as error:
         raise BadInput(
-            f"torchaudio does not import beside torch {torch.__version__} ({type(error).__name__}: {error}): "
+            f"torchaudio cannot be imported with torch {torch.__version__} ({type(error).__name__}: {error}): "
             f"install a matching pair, e.g. pip install 'torch>=2.9,<2.15' 'torchaudio>=2.9,<2.12'"
         ) from error
     return audio
@@ -43,7 +43,7 @@ def _torchaudio() -> ModuleType:
 
 
 def db(amplitude: Tensor, floor: float = -120.0) -> Tensor:
-    """20 log10(amplitude), never below `floor` dB."""
+    """20 log10(amplitude), at least `floor` dB."""
     return 20 * torch.log10(amplitude.clamp(min=10 ** (floor / 20)))
 
 
@@ -66,9 +66,9 @@ def envelope(x: Tensor, rate: float, window: float = 0.005) -> Tensor:
 
 
 def active_rms(x: Tensor, rate: float, range_db: float = 40.0, window: float = 0.01) -> float:
-    """RMS over the blocks of (C, frames) within `range_db` of the loudest block: silence around a sound does not count.
+    """RMS over the blocks of (C, frames) within `range_db` of the loudest block, which ignores surrounding silence.
 
-    Integrated loudness (BS.1770) needs 400 ms, which many one-shots do not last.
+    Integrated loudness (BS.1770) needs 400 ms; many one-shots are shorter.
     """
     blocks = envelope(x, rate, window)
     if not len(blocks) or blocks.max() < SILENCE:
@@ -77,16 +77,17 @@ def active_rms(x: Tensor, rate: float, range_db: float = 40.0, window: float = 0
 
 
 def offset(x: Tensor) -> Tensor:
-    """The constant that a recording is off zero by, (C, frames) -> (C, 1): its mean, where the median bears it out.
+    """The constant offset of a recording, (C, frames) -> (C, 1): its mean, if the median is close to it, otherwise 0.
 
-    A lopsided voice has a median without a mean, a stroke in silence a mean without a median; neither is an offset.
+    An asymmetric waveform has a nonzero median but a mean near 0, an impulse in silence the reverse; neither is an
+    offset.
     """
     mean, median = x.mean(-1, keepdim=True), x.median(-1, keepdim=True).values
     return torch.where((mean - median).abs() < 0.5 * mean.abs(), mean, torch.zeros_like(mean))
 
 
 def bounds(x: Tensor, floor: float = -60.0) -> tuple[int, int]:
-    """(start, end) of what is within `floor` dB of the peak of (C, frames); (0, 0) for silence."""
+    """(start, end) of the part within `floor` dB of the peak of (C, frames); (0, 0) for silence."""
     peak = x.abs().amax(0)
     if not len(peak) or peak.max() < SILENCE:
         return 0, 0
@@ -95,9 +96,9 @@ def bounds(x: Tensor, floor: float = -60.0) -> tuple[int, int]:
 
 
 def trim(x: Tensor, rate: float, floor: float = -45.0, window: float = 0.01) -> Tensor:
-    """(C, frames) without leading and trailing blocks whose RMS stays more than |floor| dB under the loudest block's.
+    """(C, frames) without leading and trailing blocks whose RMS is more than |floor| dB below the loudest block.
 
-    Blocks rather than samples: faint noise in the padding has peaks far above its RMS.
+    Blocks are used instead of samples because faint noise in the padding has peaks far above its RMS.
     """
     blocks, block = envelope(x, rate, window), max(1, round(rate * window))
     if not len(blocks) or blocks.max() < SILENCE:
@@ -107,10 +108,10 @@ def trim(x: Tensor, rate: float, floor: float = -45.0, window: float = 0.01) -> 
 
 
 def onset(x: Tensor, rate: float, threshold: float = -45.0, before: float = 0.005) -> int:
-    """The sample where the attack of (C, frames) begins, less `before` seconds.
+    """The sample where the attack of (C, frames) begins, minus `before` seconds; 0 for silence.
 
-    The first sample within `threshold` dB of the peak, then back over the blocks of 2 ms that still fall by a fifth or
-    more (a soft attack begins before it crosses a threshold); 0 for silence.
+    The search starts at the first sample within `threshold` dB of the peak and goes back over blocks of 2 ms while
+    their level decreases by a fifth or more, since a soft attack begins before it crosses the threshold.
     """
     start, _ = bounds(x, threshold)
     blocks, block = envelope(x, rate, 0.002), max(1, round(rate * 0.002))
@@ -126,8 +127,8 @@ def onset(x: Tensor, rate: float, threshold: float = -45.0, before: float = 0.00
 def resample(x: Tensor, rate: float, target: float) -> Tensor:
     """(..., frames) at `rate` -> (..., ceil(frames target / rate)) at `target`.
 
-    A windowed sinc (Kaiser window, 64 zero crossings a side). Rates without a small common ratio are taken as the
-    nearest fraction with terms up to about 1000, since the filter bank grows with the terms: off by a millionth.
+    A windowed sinc (Kaiser window, 64 zero crossings per side). The ratio of the rates is rounded to the nearest
+    fraction with a denominator up to 1000, since the filter bank grows with it; the relative error is about 1e-6.
     """
     if rate == target:
         return x
@@ -148,7 +149,7 @@ def mel_filters(n_fft: int, rate: float, mels: int, low: float = 0.0, high: floa
     """Triangular filters of unit peak on Slaney's mel scale, (mels, n_fft // 2 + 1). BadInput where one is empty."""
     high = rate / 2 if high is None else high
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of empty bands, which are refused below
+        warnings.simplefilter("ignore")  # about empty bands, which are refused below
         filters = _torchaudio().melscale_fbanks(n_fft // 2 + 1, low, high, mels, round(rate), mel_scale="slaney").T
     empty = int((filters.amax(1) <= 0).sum())
     if empty:
@@ -162,7 +163,7 @@ def mel_filters(n_fft: int, rate: float, mels: int, low: float = 0.0, high: floa
 
 
 def frames_of(length: int, hop: int, multiple: int = 1) -> int:
-    """Frames that cover `length` samples, rounded up to a multiple."""
+    """Number of frames that cover `length` samples, rounded up to a multiple."""
     return -(-max(length, 1) // (hop * multiple)) * multiple
 
 
@@ -174,7 +175,7 @@ def _margins(n_fft: int, hop: int) -> tuple[int, int]:
 def stft(x: Tensor, n_fft: int, hop: int, loop: bool = False) -> Tensor:
     """Complex STFT with a periodic Hann window, (..., frames hop) -> (..., n_fft // 2 + 1, frames).
 
-    The length must be a multiple of hop. Outside lies silence, or the sound itself where it is a loop.
+    The length must be a multiple of hop. The signal is padded with silence, or periodically for a loop.
     """
     if x.shape[-1] % hop:
         raise BadInput(f"stft takes whole frames: {x.shape[-1]} samples are no multiple of hop {hop}")
@@ -211,14 +212,14 @@ def istft(spectrum: Tensor, n_fft: int, hop: int, loop: bool = False) -> Tensor:
 
 
 def _overlap(pieces: Tensor, hop: int) -> Tensor:
-    """(N, n_fft, frames) -> (N, (frames - 1) hop + n_fft): pieces added at their places."""
+    """Overlap-add, (N, n_fft, frames) -> (N, (frames - 1) hop + n_fft)."""
     n_fft, frames = pieces.shape[1:]
     size = (frames - 1) * hop + n_fft
     return functional.fold(pieces, (1, size), (1, n_fft), stride=(1, hop))[:, 0, 0]
 
 
 def _wrapped(v: Tensor, left: int, size: int) -> Tensor:
-    """What hangs over the ends of a loop of `size` samples is added at the other end; v starts `left` before it."""
+    """Add the parts beyond the ends of a loop of `size` samples at the other end; v starts `left` samples before it."""
     turns = -(-left // size)
     v = functional.pad(v, (turns * size - left, 0))
     v = functional.pad(v, (0, -v.shape[-1] % size))
@@ -226,10 +227,10 @@ def _wrapped(v: Tensor, left: int, size: int) -> Tensor:
 
 
 def predicted(x: Tensor, count: int, order: int = 32) -> Tensor:
-    """How (C, frames) goes on by linear prediction, (C, count): coefficients by Burg's method, which are stable.
+    """Continuation (C, count) of (C, frames) by linear prediction with stable coefficients from Burg's method.
 
-    k_m = -2 sum f b / sum (f^2 + b^2) over the forward and backward errors (Burg 1967). Of a sound shorter than three
-    times the order a lower one is taken; silence goes on as silence.
+    k_m = -2 sum f b / sum (f^2 + b^2) over the forward and backward errors (Burg 1967). For a sound shorter
+    than three times the order, the order is reduced; silence is continued as silence.
     """
     order = min(order, x.shape[-1] // 3)
     forward = backward = x.double()
@@ -243,11 +244,11 @@ def predicted(x: Tensor, count: int, order: int = 32) -> Tensor:
     out = list(x.double().unbind(-1))
     for _ in range(count if order else 0):
         out.append(-(torch.stack(out[: -order - 1 : -1], -1) * a[:, 1:]).sum(-1))
-    made = torch.stack(out[-count:], -1) if order and count else x.new_zeros(len(x), count)
-    return made.to(x.dtype)
+    predicted_part = torch.stack(out[-count:], -1) if order and count else x.new_zeros(len(x), count)
+    return predicted_part.to(x.dtype)
 
 
-# From magnitudes back to sound
+# From magnitudes to sound
 
 
 def griffin_lim(
@@ -263,15 +264,23 @@ def griffin_lim(
     """A sound whose STFT has about this magnitude, (..., bins, frames) -> (..., frames hop).
 
     c_n = P_magnitude(P_consistent(t_{n-1})), t_n = c_n + momentum (c_n - c_{n-1}) (Perraudin, Balazs and Sondergaard
-    2013, "A fast Griffin-Lim algorithm", algorithm 2). The first phase is random and keyed by `seed`, the same for
-    every sound of a batch, so that a sound does not depend on its neighbours. The phase is found without gradients; the
-    result is differentiable in the magnitude.
+    2013, "A fast Griffin-Lim algorithm", algorithm 2). The initial phase is random and keyed by `seed`, equal for all
+    sounds of a batch, so that a sound does not depend on its batch. The phase is computed without gradients; the result
+    is differentiable with respect to the magnitude.
 
-    known: (..., frames hop) samples, and where they are known (bool): they are put in at every step, so that the phase
-        of the rest goes on from theirs; the result comes close to them there
+    Args:
+        magnitude: (..., bins, frames).
+        n_fft: Samples of a window.
+        hop: Samples between windows.
+        iterations: Number of iterations.
+        momentum: Of the fast algorithm; 0: the original algorithm.
+        seed: Of the initial phase.
+        loop: Whether the sound is a loop.
+        known: (..., frames hop) samples, and a mask (bool) of where they are known. They are inserted at every step, so
+            that the phase of the rest continues theirs; the result is close to them there.
     """
 
-    def held(sound: Tensor) -> Tensor:
+    def with_known(sound: Tensor) -> Tensor:
         return sound if known is None else torch.where(known[1], known[0], sound)
 
     with torch.no_grad():
@@ -283,18 +292,19 @@ def griffin_lim(
         tiny = torch.finfo(magnitude.dtype).tiny
         previous = torch.zeros_like(phase)
         for _ in range(iterations):
-            rebuilt = stft(held(istft(magnitude * phase, n_fft, hop, loop)), n_fft, hop, loop)
-            moved = rebuilt + momentum * (rebuilt - previous)
-            phase = moved / moved.abs().clamp(min=tiny)
+            rebuilt = stft(with_known(istft(magnitude * phase, n_fft, hop, loop)), n_fft, hop, loop)
+            accelerated = rebuilt + momentum * (rebuilt - previous)
+            phase = accelerated / accelerated.abs().clamp(min=tiny)
             previous = rebuilt
     return istft(magnitude * phase, n_fft, hop, loop)
 
 
 def from_mel(mel: Tensor, filters: Tensor, iterations: int = 16) -> Tensor:
-    """The non-negative spectrum whose mel bands come close to `mel`, (..., mels, frames) -> (..., bins, frames).
+    """The non-negative spectrum whose mel bands approximate `mel`, (..., mels, frames) -> (..., bins, frames).
 
-    Starts at the energy spread by the filters and takes multiplicative steps s <- s (M^T m) / (M^T M s) (Lee and Seung
-    2001, "Algorithms for non-negative matrix factorization", eq. 4), which lower ||M s - m|| and never leave s >= 0.
+    Starts with the transposed filters applied to `mel` and takes multiplicative steps s <- s (M^T m) / (M^T M s) (Lee
+    and Seung 2001, "Algorithms for non-negative matrix factorization", eq. 4), which decrease ||M s - m|| and keep s >=
+    0.
     """
     m = filters.to(mel)
     tiny = torch.finfo(mel.dtype).tiny ** 0.5

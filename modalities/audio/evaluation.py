@@ -1,4 +1,4 @@
-"""What `sonolux eval` needs to know of sounds."""
+"""The evaluation adapter of sounds for `sonolux eval`."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from ...core.evaluation.classifier import ClassifierSettings
 from ...core.evaluation.near_copies import ALTERATIONS, NearestMatches
 from . import defects, io, mel_images, similarity, visualize
 
-_SHORTEST = 0.05  # seconds that every browser plays
+_SHORTEST = 0.05  # seconds; minimum length that every browser plays
 
 
 class AudioEvaluation:
     """The EvaluationAdapter of sounds (C, frames).
 
     Args:
-        rate: of the sounds, in Hz
+        rate: Sample rate in Hz.
     """
 
     nouns: tuple[str, str] = ("sound", "sounds")
@@ -42,23 +42,23 @@ class AudioEvaluation:
         return torch.cat([mel_images.mel_images(part, self.rate) for part in parts])
 
     def augment(self, x: Tensor, rng: torch.Generator) -> Tensor:
-        """Time stretch, shift, pitch shift, a noise floor, and a masked band and moment."""
+        """Time stretch, shift, pitch shift, a noise floor, and masks along frequency and time."""
         return mel_images.augment(x, rng)
 
     def nearest(self, media: Sequence[Tensor], training: Sequence[Tensor]) -> NearestMatches:
-        """Invariant to gain, polarity, shift and crop: see similarity.py."""
+        """Nearest training sounds, invariant to gain, polarity, shift and crop: see similarity.py."""
         return similarity.nearest(media, training, self.rate)
 
     def planted_copies(self, media: Sequence[Tensor], seed: int) -> dict[str, list[Tensor]]:
-        """Copies with another gain, also a shift, also a crop."""
+        """Copies with a changed gain; with gain and shift; with gain, shift and crop."""
         return {kind: similarity.planted(media, self.rate, kind, seed) for kind in ALTERATIONS}
 
     def defects(self, media: Sequence[Tensor], real: Sequence[Tensor], loop: bool) -> list[DefectMeasure]:
-        """See defects.py."""
+        """Defects of sounds, see defects.py."""
         return defects.measure(media, real, self.rate, loop)
 
     def preview(self, media: Tensor) -> list[MediaFile]:
-        """A waveform and spectrogram, and a player."""
+        """An image of waveform and spectrogram, and a WAV file."""
         wave = torch.nan_to_num(media.detach().float().cpu())
         image = BytesIO()
         visualize.sheet([wave], self.rate).save(image, "PNG", optimize=True)

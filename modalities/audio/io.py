@@ -1,4 +1,4 @@
-"""Sound files through libsndfile: read whole, checked, resampled and mixed; written without clipping or clicks."""
+"""Sound files with libsndfile: read completely, checked, resampled and mixed; written without clipping or clicks."""
 
 from __future__ import annotations
 
@@ -26,23 +26,24 @@ SUFFIXES = frozenset(
         *("rf64", "voc", "iff", "8svx", "sd2", "paf", "sph", "nist"),
     )
 )
-# Sounds that libsndfile does not read: they are named as unusable rather than passed over.
+# Audio formats that libsndfile does not read: such files are reported as unusable instead of ignored.
 FOREIGN = frozenset(
     f".{name}" for name in ("m4a", "mp4", "aac", "wma", "ape", "wv", "amr", "ac3", "mka", "webm", "dsf")
 )
-_SHORTEST = 0.002  # seconds; less is no sound
-SILENT = dsp.amplitude(-90.0)  # the peak of half a step of 16 bits
-_UNKNOWN_SIZE = 0x7FFFFF00  # writers that cannot seek back put about this, or more, where the size belongs
+_SHORTEST = 0.002  # seconds; minimum length of a sound
+SILENT = dsp.amplitude(-90.0)  # peak of half a quantisation step of 16 bits
+_UNKNOWN_SIZE = 0x7FFFFF00  # size field (or more) written by programs that cannot seek back
 
 
 @dataclass(frozen=True)
 class Sound:
     """A decoded file.
 
-    wave:    (C, frames) float32; may exceed 1 where the file does
-    rate:    of the wave, in Hz
-    source:  the file's own facts: rate in Hz, channels, frames, format, subtype
-    remarks: what a user should know: "upsampled from 8000 Hz", "mixing to mono loses 7 dB"
+    Attributes:
+        wave: (C, frames) float32; may exceed 1 where the file does.
+        rate: Rate of the wave in Hz.
+        source: Properties of the file: rate in Hz, channels, frames, format, subtype.
+        remarks: Notes for the user: "upsampled from 8000 Hz", "mixing to mono loses 7 dB".
     """
 
     wave: Tensor
@@ -66,11 +67,21 @@ def read(
     mix: Mix = "mean",
     most: int | None = None,
 ) -> Sound:
-    """Decode a whole file, resample it to `rate` and mix it to `channels` (None: as the file is).
+    """Decode a whole file, resample it to `rate` and mix it to `channels` (None: unchanged).
 
-    The format is known by the content, not by the name. Files are read from the beginning and never sought in:
-    libsndfile gives wrong samples after a seek in MP3. Raises Unreadable (a BadInput) with the reason for files that
-    are missing, empty, not sound, truncated, without frames, hold non-finite samples, or more than `most` samples.
+    The format is detected from the content, not from the name. Files are read sequentially without seeking, since
+    libsndfile returns wrong samples after a seek in MP3.
+
+    Args:
+        path: The file.
+        rate: Target rate in Hz.
+        channels: Target number of channels.
+        mix: How channels are reduced, see `to_channels`.
+        most: Maximum number of samples over all channels.
+
+    Raises:
+        Unreadable: With the reason, for files that are missing, empty, no audio, truncated, without frames, with
+            non-finite samples or with more than `most` samples (a BadInput).
     """
     path = Path(path)
     try:
@@ -87,25 +98,25 @@ def read(
     wave = torch.from_numpy(np.ascontiguousarray(wave.T))
     if channels is not None:
         wave = to_channels(wave, channels, mix, remarks)
-    own = float(facts["rate"])  # type: ignore[arg-type]
-    if rate is not None and rate != own:
-        if own < rate:
-            remarks.append(f"upsampled from {own:g} Hz: nothing above {own / 2:g} Hz")
-        wave = dsp.resample(wave, own, rate)
-    return Sound(wave, rate or own, facts, remarks)
+    file_rate = float(facts["rate"])  # type: ignore[arg-type]
+    if rate is not None and rate != file_rate:
+        if file_rate < rate:
+            remarks.append(f"upsampled from {file_rate:g} Hz: nothing above {file_rate / 2:g} Hz")
+        wave = dsp.resample(wave, file_rate, rate)
+    return Sound(wave, rate or file_rate, facts, remarks)
 
 
 def _decode(path: Path, file: BinaryIO, size: int, most: int | None = None) -> tuple[np.ndarray, dict[str, object]]:
-    """(frames, C) float32 and the file's facts."""
+    """(frames, C) float32 and the properties of the file."""
     declared = _declared_bytes(file, size)
     if declared is not None and declared[1] > declared[0]:
         raise Unreadable(path, f"is truncated: {declared[0]} of {declared[1]} bytes of sound are there")
     file.seek(0)
     try:
         with soundfile.SoundFile(file) as source:
-            told = source.frames
-            if most is not None and told * source.channels > most:
-                hours = told / source.samplerate / 3600
+            declared_frames = source.frames
+            if most is not None and declared_frames * source.channels > most:
+                hours = declared_frames / source.samplerate / 3600
                 raise Unreadable(path, f"lasts {hours:.1f} h, more than can be decoded at once: cut it into parts")
             facts: dict[str, object] = {
                 "rate": source.samplerate,
@@ -119,8 +130,8 @@ def _decode(path: Path, file: BinaryIO, size: int, most: int | None = None) -> t
         raise Unreadable(path, f"cannot be decoded as sound: {_reason(error)}{remedy}") from error
     if len(wave) == 0:
         raise Unreadable(path, "holds no frames")
-    if len(wave) < 0.9 * told:
-        raise Unreadable(path, f"is truncated: {len(wave)} of {told} frames can be decoded")
+    if len(wave) < 0.9 * declared_frames:
+        raise Unreadable(path, f"is truncated: {len(wave)} of {declared_frames} frames can be decoded")
     if not np.isfinite(wave).all():
         bad = int((~np.isfinite(wave)).any(1).sum())
         raise Unreadable(path, f"holds {bad} samples that are not finite (NaN or infinity)")
@@ -129,12 +140,12 @@ def _decode(path: Path, file: BinaryIO, size: int, most: int | None = None) -> t
 
 
 def why(path: Path, error: OSError) -> str:
-    """The reason of an error of the system's, in a few words."""
+    """A short reason for an error of the operating system."""
     link = path.is_symlink() and not path.exists()
     return "is a link that leads nowhere" if link else (error.strerror or str(error))
 
 
-def check_heard(path: Path | str, wave: Tensor, rate: float) -> None:
+def check_audible(path: Path | str, wave: Tensor, rate: float) -> None:
     """Raise Unreadable for (C, frames) that are too short to be a sound, or silent up to a constant offset."""
     if wave.shape[-1] < _SHORTEST * rate:
         raise Unreadable(path, f"lasts {1000 * wave.shape[-1] / rate:.2g} ms only")
@@ -152,9 +163,9 @@ def _reason(error: Exception) -> str:
 
 
 def _declared_bytes(file: BinaryIO, size: int) -> tuple[int, int] | None:
-    """(bytes there, bytes declared) of the sound in a RIFF or AIFF file; None where the header does not tell.
+    """(bytes there, bytes declared) of the sound in a RIFF or AIFF file; None where the header does not state it.
 
-    libsndfile reads a truncated WAV without a word.
+    libsndfile reads a truncated WAV without an error.
     """
     head = file.read(12)
     if len(head) < 12 or head[:4] not in (b"RIFF", b"RIFX", b"FORM"):
@@ -173,10 +184,10 @@ def _declared_bytes(file: BinaryIO, size: int) -> tuple[int, int] | None:
 
 
 def to_channels(wave: Tensor, channels: int, mix: Mix = "mean", remarks: list[str] | None = None) -> Tensor:
-    """(C, frames) -> (channels, frames). Fewer: their mean, the left one or the loudest; more: the mono mix repeated.
+    """(C, frames) -> (channels, frames). Fewer: mean, left or loudest; more: the mono mix repeated.
 
-    Channels in opposite phase cancel in the mean: where it has less than half the power that the mean of unrelated
-    channels would have (sum of powers / C^2), the loudest is taken instead, and a remark says so.
+    Channels in opposite phase cancel in the mean. If the mean has less than half the power expected for uncorrelated
+    channels (sum of powers / C^2), the loudest channel is used instead, with a remark.
     """
     have = wave.shape[0]
     if have == channels:
@@ -186,18 +197,18 @@ def to_channels(wave: Tensor, channels: int, mix: Mix = "mean", remarks: list[st
     powers = wave.square().mean(-1)
     loudest = wave[int(powers.argmax())][None]
     mono = {"left": wave[:1], "loudest": loudest, "mean": wave.mean(0, keepdim=True)}[mix]
-    kept, expected = float(mono.square().mean()), float(powers.sum()) / have**2
-    if mix == "mean" and kept < 0.5 * expected:
+    power, expected = float(mono.square().mean()), float(powers.sum()) / have**2
+    if mix == "mean" and power < 0.5 * expected:
         mono = loudest
         if remarks is not None:
-            lost = 10 * np.log10(max(float(powers.max()), 1e-24) / max(kept, 1e-24))
+            lost = 10 * np.log10(max(float(powers.max()), 1e-24) / max(power, 1e-24))
             remarks.append(f"mixing {have} channels cancels {lost:.0f} dB: took the loudest channel")
     return mono.expand(channels, -1).contiguous()
 
 
 @dataclass(frozen=True)
 class Format:
-    """How a sound is stored: libsndfile's container and subtype, and the ending of the file's name."""
+    """Storage format: container and subtype of libsndfile, and the suffix of the file name."""
 
     container: str
     subtype: str
@@ -212,36 +223,46 @@ FORMATS = {
     "flac24": Format("FLAC", "PCM_24", ".flac"),
     "ogg": Format("OGG", "VORBIS", ".ogg"),
 }
-_CHUNK = 1 << 16  # frames handed over at a time: libsndfile's Vorbis encoder overruns its stack on long ones
-_VORBIS = 192_000  # Hz; at some higher rates that encoder crashes instead of refusing
+_CHUNK = 1 << 16  # frames per write: libsndfile's Vorbis encoder overflows its stack with long blocks
+_VORBIS = 192_000  # Hz; at some higher rates the encoder crashes without an error
 
 
 def check_form(form: str, rate: float) -> None:
-    """Raise BadInput for a format that does not hold sounds of this rate in Hz."""
+    """Raise BadInput for a format that does not support this rate in Hz."""
     if FORMATS[form].subtype == "VORBIS" and rate > _VORBIS:
-        raise BadInput(f"{form} holds rates up to {_VORBIS} Hz, not {rate:g}: take wav24 or flac24")
+        raise BadInput(f"{form} supports rates up to {_VORBIS} Hz, not {rate:g}: use wav24 or flac24")
 
 
 def write(path: Path | str, wave: Tensor, rate: float, form: str = "wav16", dither: int | None = None) -> float:
-    """Write (C, frames), whole or not at all; returns the gain applied: 1, or less to keep peaks within full scale.
+    """Write (C, frames) atomically.
 
-    form:   a key of FORMATS; wav_float keeps peaks above 1
-    dither: seed of triangular noise of two steps' width, added before rounding to 16 bits: what lies below a step stays
-        audible as sound in noise rather than as distortion (Lipshitz, Wannamaker and Vanderkooy 1992); None: none
+    Args:
+        path: Target file; missing folders are created.
+        wave: (C, frames).
+        rate: Hz.
+        form: A key of FORMATS; wav_float keeps peaks above 1.
+        dither: Seed of triangular noise of two steps' width, added before rounding to 16 bits, which replaces
+            quantisation distortion by noise (Lipshitz, Wannamaker and Vanderkooy 1992); None: no dither.
 
-    Raises BadInput for non-finite samples (which PCM turns into full-scale clicks), for no samples at all, and for a
-    rate that the format does not hold; nothing is written then.
+    Returns:
+        The gain applied: 1, or less to keep peaks within full scale.
+
+    Raises:
+        BadInput: For non-finite samples (which become full-scale clicks in PCM), for no samples, and for a rate that
+            the format does not support; nothing is written then.
     """
     path, kind = Path(path), FORMATS[form]
     check_form(form, rate)
     samples = wave.detach().float().cpu().numpy()
     if samples.ndim != 2 or samples.shape[1] == 0:
-        raise BadInput(f"{shown(path)}: a sound is (channels, frames) with a frame or more; got {tuple(samples.shape)}")
+        raise BadInput(
+            f"{shown(path)}: a sound is (channels, frames) with at least one frame; got {tuple(samples.shape)}"
+        )
     if not np.isfinite(samples).all():
         bad = int((~np.isfinite(samples)).sum())
         raise BadInput(f"{shown(path)}: {bad} of {samples.size} samples are not finite; nothing was written")
     peak = float(np.abs(samples).max())
-    full = 1.0 if dither is None else 1 - 2.0**-14  # room for the noise
+    full = 1.0 if dither is None else 1 - 2.0**-14  # headroom for the noise
     gain = 1.0 if peak <= full or kind.subtype == "FLOAT" else full / peak
     stored = _stored(samples.T * np.float32(gain), kind, dither)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -258,10 +279,10 @@ def write(path: Path | str, wave: Tensor, rate: float, form: str = "wav16", dith
 
 
 def _stored(samples: np.ndarray, kind: Format, dither: int | None) -> np.ndarray:
-    """Samples within full scale as the numbers that are stored: 2^15 or 2^23 steps to full scale, rounded.
+    """Samples within full scale as stored integers: 2^15 or 2^23 steps to full scale, rounded.
 
-    libsndfile itself rounds downwards, which is half a step of constant offset. Dither is of triangular density over
-    +-1 step. 24 bits are handed over as the upper ones of 32.
+    libsndfile itself rounds down, which causes a constant offset of half a step. Dither has a triangular density over
+    +-1 step. 24 bits are passed as the upper bits of 32.
     """
     bits = {"PCM_16": 16, "PCM_24": 24}.get(kind.subtype)
     if bits is None:
@@ -270,12 +291,14 @@ def _stored(samples: np.ndarray, kind: Format, dither: int | None) -> np.ndarray
     if dither is not None:
         drawn = generator(dither, 0, "dither", samples.shape).random((2, *samples.shape))
         steps += drawn[0] - drawn[1]
-    whole = np.minimum(np.round(steps), 2.0 ** (bits - 1) - 1)  # there is one step less above 0 than below
-    return whole.astype(np.int16) if bits == 16 else whole.astype(np.int32) << 8
+    rounded = np.minimum(
+        np.round(steps), 2.0 ** (bits - 1) - 1
+    )  # the positive range has one step less than the negative one
+    return rounded.astype(np.int16) if bits == 16 else rounded.astype(np.int32) << 8
 
 
 def _encode(path: Path, samples: np.ndarray, rate: int, kind: Format) -> None:
-    """Write (frames, C) piece by piece."""
+    """Write (frames, C) in blocks."""
     with (
         open(path, "wb") as raw,
         soundfile.SoundFile(raw, "w", rate, samples.shape[1], kind.subtype, format=kind.container) as out,

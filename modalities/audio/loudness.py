@@ -1,8 +1,9 @@
-"""Loudness and true peak of (C, frames) sounds at any rate: ITU-R BS.1770-4, and what to do under 400 ms.
+"""Loudness and true peak of (C, frames) sounds at any rate: ITU-R BS.1770-4, with an extension for sounds
+shorter than 400 ms.
 
-K-weighting is one filter in Hz: the standard's two biquads for 48 kHz give the response at each frequency, and sounds
-of other rates are weighted by that same response. A recording thus has one loudness, whatever rate it is stored at (a
-bilinear transform at 8 kHz would bend the shelf).
+K-weighting is defined by its response in Hz: that of the standard's two biquads at 48 kHz is applied to sounds of any
+rate. The loudness of a recording is therefore independent of its rate (a bilinear transform at 8 kHz would distort the
+shelf).
 """
 
 from __future__ import annotations
@@ -18,17 +19,25 @@ from ...core.types import BadInput
 from . import dsp
 
 BLOCK, HOP = 0.4, 0.1  # seconds: gating blocks overlap by 75 %
-ABSOLUTE, RELATIVE = -70.0, -10.0  # the two gates: LUFS, and LU under the loudness of what passes the first
-OFFSET = -0.691  # dB: makes a 997 Hz sine of full scale in one channel -3.01 LUFS
+ABSOLUTE, RELATIVE = (
+    -70.0,
+    -10.0,
+)  # the two gates: in LUFS, and in LU relative to the loudness of blocks above the first
+OFFSET = -0.691  # dB; a 997 Hz sine of full scale in one channel then has -3.01 LUFS
 
 _RATE = 48000.0
-_TAIL = 0.25  # seconds after which the 38 Hz high-pass has died away (60 time constants)
-_LONGEST = 1 << 18  # samples filtered at a time
+_TAIL = 0.25  # seconds; length of the response of the 38 Hz high-pass (60 time constants)
+_LONGEST = 1 << 18  # samples filtered at once
 _SURROUND = 1.41  # weight of the rear channels
 
 
 class Loudness(NamedTuple):
-    """level: in LUFS; None: silent.  method: "integrated", or "active" where the sound lasts less than 400 ms"""
+    """The loudness of a sound.
+
+    Attributes:
+        level: Loudness in LUFS; None: silent.
+        method: "integrated", or "active" where the sound is shorter than 400 ms or no block passes the gate.
+    """
 
     level: float | None
     method: str
@@ -38,10 +47,13 @@ def biquads(rate: float = _RATE) -> list[tuple[tuple[float, ...], tuple[float, .
     """K-weighting as two biquads (b, a): a high shelf of +4 dB (the head), then a high-pass at 38 Hz.
 
     The bilinear transform, K = tan(pi f0 / rate), of the analogue filters whose transform at 48 kHz has the
-    coefficients of BS.1770-4, tables 1 and 2. Raises BadInput for rates that do not hold the shelf's corner (1682 Hz).
+    coefficients of BS.1770-4, tables 1 and 2.
+
+    Raises:
+        BadInput: For rates of 4000 Hz or less, too low for the corner of the shelf (1682 Hz).
     """
     if rate <= 4000:
-        raise BadInput(f"K-weighting as biquads wants a rate above 4000 Hz; got {rate:g}")
+        raise BadInput(f"K-weighting as biquads needs a rate above 4000 Hz; got {rate:g}")
     gain, corner, q = 3.999843853973347, 1681.974450955533, 0.7071752369554196
     k, high = math.tan(math.pi * corner / rate), 10 ** (gain / 20)
     band, a0 = high**0.4996667741545416, 1 + k / q + k * k
@@ -56,7 +68,7 @@ def biquads(rate: float = _RATE) -> list[tuple[tuple[float, ...], tuple[float, .
 
 
 def response(hertz: Tensor) -> Tensor:
-    """The complex response of K-weighting at each frequency in Hz; above 24 kHz that at 24 kHz."""
+    """The complex response of K-weighting at each frequency in Hz; constant above 24 kHz."""
     turn = 2 * math.pi * hertz.double().clamp(max=_RATE / 2) / _RATE
     z = torch.polar(torch.ones_like(turn), -turn)
     out = torch.ones_like(z)
@@ -71,7 +83,7 @@ def _response(size: int, rate: float) -> Tensor:
 
 
 def weighted(wave: Tensor, rate: float) -> Tensor:
-    """K-weighted (C, frames), float64; long sounds in pieces (overlap-add)."""
+    """K-weighted (C, frames), float64; long sounds are filtered in blocks (overlap-add)."""
     frames, tail = wave.shape[-1], math.ceil(_TAIL * rate)
     size = 1 << (min(frames + tail, _LONGEST) - 1).bit_length()
     step = max(size - tail, 1)
@@ -83,7 +95,7 @@ def weighted(wave: Tensor, rate: float) -> Tensor:
 
 
 def _weights(channels: int) -> Tensor:
-    """Weight of each channel: 5.0 is L R C Ls Rs, 5.1 is L R C LFE Ls Rs; anything else counts evenly."""
+    """Weight of each channel: 5.0 is L R C Ls Rs, 5.1 is L R C LFE Ls Rs; 1 for all channels otherwise."""
     rear = {5: [1, 1, 1, _SURROUND, _SURROUND], 6: [1, 1, 1, 0, _SURROUND, _SURROUND]}
     return torch.tensor(rear.get(channels, [1] * channels), dtype=torch.float64)
 
@@ -104,10 +116,10 @@ def _lufs(power: float) -> float:
 
 
 def integrated(wave: Tensor, rate: float) -> float | None:
-    """Gated loudness in LUFS; None under 400 ms and where no block is above -70 LUFS.
+    """Gated loudness in LUFS; None for less than 400 ms and if no block is above -70 LUFS.
 
-    l_j = -0.691 + 10 log10 sum_c G_c z_cj over blocks of 400 ms every 100 ms; the mean of those above -70 LUFS and, of
-    these, above their own mean less 10 LU (BS.1770-4, annex 1, equations 2 to 7).
+    l_j = -0.691 + 10 log10 sum_c G_c z_cj over blocks of 400 ms every 100 ms; the mean of the blocks above -70 LUFS
+    that are also above the mean of these blocks minus 10 LU (BS.1770-4, annex 1, equations 2 to 7).
     """
     frames, block = wave.shape[-1], round(BLOCK * rate)
     if frames < block:
@@ -119,14 +131,14 @@ def integrated(wave: Tensor, rate: float) -> float | None:
     loud = blocks[blocks > 10 ** ((ABSOLUTE - OFFSET) / 10)]
     if not len(loud):
         return None
-    kept = loud[loud > loud.mean() * 10 ** (RELATIVE / 10)]
-    return _lufs(float(kept.mean()))
+    gated = loud[loud > loud.mean() * 10 ** (RELATIVE / 10)]
+    return _lufs(float(gated.mean()))
 
 
 def active(wave: Tensor, rate: float, range_db: float = 40.0, window: float = 0.01) -> float | None:
     """The K-weighted level, in LUFS, of the blocks of 10 ms within `range_db` of the loudest; None for silence.
 
-    For sounds that are too short for `integrated`; on a steady tone the two agree.
+    For sounds that are too short for `integrated`; for a steady tone both are equal.
     """
     power, block = _power(wave, rate), max(1, round(window * rate))
     if not len(power) or float(power.max()) < dsp.SILENCE**2:
@@ -138,13 +150,13 @@ def active(wave: Tensor, rate: float, range_db: float = 40.0, window: float = 0.
 
 
 def measure(wave: Tensor, rate: float) -> Loudness:
-    """Integrated loudness where the sound lasts 400 ms and passes the gate, else the level of its active part."""
+    """Integrated loudness if the sound has 400 ms and passes the gate, otherwise the level of its active part."""
     level = integrated(wave, rate)
     return Loudness(level, "integrated") if level is not None else Loudness(active(wave, rate), "active")
 
 
 def true_peak(wave: Tensor, rate: float) -> float:
-    """The largest magnitude between the samples, in dBTP, found at four times the rate (BS.1770-4, annex 2)."""
+    """The largest magnitude between the samples, in dBTP, measured at four times the rate (BS.1770-4, annex 2)."""
     _check(wave)
     fine = dsp.resample(wave.double(), rate, 4 * rate) if wave.shape[-1] else wave
     peak = max((float(x.abs().max()) for x in (wave, fine) if x.numel()), default=0.0)
@@ -152,9 +164,9 @@ def true_peak(wave: Tensor, rate: float) -> float:
 
 
 def gain(wave: Tensor, rate: float, target: float = -23.0, ceiling: float = -1.0) -> float:
-    """The factor that brings a sound to `target` LUFS, or less where its true peak would pass `ceiling` dBTP.
+    """The factor that brings a sound to `target` LUFS, or less if its true peak would exceed `ceiling` dBTP.
 
-    1 for silence. Under 400 ms the level of the active part counts.
+    1 for silence. For sounds shorter than 400 ms the level of the active part is used.
     """
     level = measure(wave, rate).level
     if level is None:

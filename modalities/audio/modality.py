@@ -1,4 +1,4 @@
-"""Sound as a modality: the facts of a recipe's sounds, their files, and pictures of them."""
+"""Audio as a modality: the media specification, sound files, and images of sounds."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from .prepare.scan import LEVELS, Plan, place
 
 
 class Audio:
-    """Sound of one rate, length and number of channels, in WAV files; previews are waveforms and spectrograms.
+    """Audio of one rate, length and number of channels, in WAV files; previews are waveforms and spectrograms.
 
-    rate: samples a second in Hz
-    seconds: length of a sound in seconds; shorter ones are padded, longer ones cropped
-    channels: 1 for mono, 2 for stereo
+    Args:
+        rate: Sample rate in Hz.
+        seconds: Length of a sound in seconds; shorter ones are padded, longer ones cropped.
+        channels: 1 for mono, 2 for stereo.
     """
 
     name = "audio"
@@ -37,13 +38,13 @@ class Audio:
 
     @staticmethod
     def preparer() -> Preparer:
-        """What `sonolux prepare` does with folders of sounds."""
+        """The component of `sonolux prepare` for folders of sounds."""
         from .prepare.prepare import SoundPreparer
 
         return SoundPreparer()
 
     def evaluation(self) -> EvaluationAdapter:
-        """What `sonolux eval` needs to know of sounds."""
+        """The evaluation adapter of sounds for `sonolux eval`."""
         from .evaluation import AudioEvaluation
 
         return AudioEvaluation(float(self.rate))
@@ -58,13 +59,15 @@ class Audio:
         return WrittenFile(Path(path), float(media.abs().max()), scaled=gain < 1)
 
     def read(self, path: Path) -> Tensor:
-        """(C, frames) at the recipe's rate and channels, whole; BadInput says what is wrong with the file."""
+        """(C, frames) at the recipe's rate and channels, uncropped; BadInput names a problem of the file."""
         return io.read(path, self.rate, self.channels).wave
 
     def levelled(self, media: Tensor, data: Mapping[str, Any]) -> tuple[float, Tensor]:
-        """(gain, offset (C, 1)) with which training would take (C, frames): gain (media - offset).
+        """(gain, offset (C, 1)) of the normalisation in training of (C, frames): gain (media - offset).
 
-        data: the parameters of the recipe's dataset; one without `normalise` takes sounds as they are
+        Args:
+            media: (C, frames).
+            data: Parameters of the recipe's dataset; without `normalise` the gain is 1 and the offset 0.
         """
         kind = data.get("normalise", "none")
         if kind == "none":
@@ -81,13 +84,13 @@ class Audio:
         return visualize.save(visualize.sheet(media, self.rate, captions), Path(path))
 
     def strip(self, path: Path, rows: Sequence[Sequence[Tensor]]) -> Path:
-        """One PNG: a row a sample, in it one spectrogram a step of its unveiling."""
+        """One PNG of denoising trajectories: a row per sample, a spectrogram per step."""
         if not rows or not rows[0]:
             raise BadInput(f"{path}: no sounds to draw")
         return visualize.save(visualize.strip(rows, self.rate), Path(path))
 
     def animate(self, path: Path, frames: Sequence[Sequence[Tensor]]) -> Path:
-        """One looping GIF: a frame a step, which shows all samples at that step."""
+        """One looping GIF: a frame per step with all samples at that step."""
         if not frames or not frames[0]:
             raise BadInput(f"{path}: no sounds to draw")
         return visualize.save_animation(visualize.animation(frames, self.rate), Path(path))

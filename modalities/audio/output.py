@@ -1,7 +1,7 @@
-"""From a generated sound to one that can be used: silence trimmed, edges faded, level set, peaks held down.
+"""Post-processing of generated sounds: trim silence, fade the edges, set the level, limit true peaks.
 
 Sounds are (C, frames); levels in dB of full scale (dBFS), true peaks in dBTP, loudness in LUFS, fades in ms. Nothing is
-ever clipped: what would be too loud is scaled down.
+clipped: sounds that would be too loud are scaled down.
 """
 
 from __future__ import annotations
@@ -15,19 +15,22 @@ from torch import Tensor
 from ...core.types import BadInput
 from . import dsp, loudness
 
-_BLOCK = 0.005  # seconds: silence is told by the RMS of such blocks
+_BLOCK = 0.005  # seconds; silence is detected by the RMS of blocks of this length
 
 
 @dataclass(frozen=True)
 class Finish:
-    """What is done to a sound, in this order.
+    """Settings of the post-processing, applied in this order.
 
-    trim:     dB under the loudest 5 ms below which both ends count as silence and are cut; None: nothing is cut
-    fade_in:  ms of a raised cosine at the start; what is trimmed leaves as much before the attack, which is not faded
-    fade_out: ms of a raised cosine at the end
-    lufs:     loudness that is wanted; None: not levelled so
-    peak:     level that the largest sample gets, in dBFS; None: not levelled so
-    ceiling:  the true peak in dBTP that nothing passes; None: only samples stay within full scale
+    Attributes:
+        trim: Level in dB relative to the loudest 5 ms below which both ends count as silence and are removed; None: no
+            trimming.
+        fade_in: Length in ms of a raised cosine at the start; trimming keeps as much before the attack, which is not
+            faded.
+        fade_out: Length in ms of a raised cosine at the end.
+        lufs: Target loudness; None: no loudness normalisation.
+        peak: Target level of the largest sample, in dBFS; None: no peak normalisation.
+        ceiling: Maximum true peak in dBTP; None: only samples are kept within full scale.
     """
 
     trim: float | None = -55.0
@@ -53,15 +56,16 @@ class Finish:
 
 @dataclass(frozen=True)
 class Finished:
-    """A sound as it is written, and what is known of it.
+    """A processed sound and its measurements.
 
-    wave:      (C, frames)
-    seconds:   its length
-    gain:      dB that it was raised by
-    lufs:      its loudness; None: silent
-    method:    "integrated", or "active" where less than 400 ms or the gate allow no integrated loudness
-    true_peak: dBTP
-    limited:   whether the ceiling kept it below the level wanted
+    Attributes:
+        wave: (C, frames).
+        seconds: Length in seconds.
+        gain: Applied gain in dB.
+        lufs: Loudness; None: silent.
+        method: "integrated", or "active" where the sound is shorter than 400 ms or no block passes the gate.
+        true_peak: True peak in dBTP.
+        limited: Whether the ceiling reduced the level below the target.
     """
 
     wave: Tensor
@@ -73,15 +77,25 @@ class Finished:
     limited: bool
 
 
-def finish(wave: Tensor, rate: float, how: Finish | None = None) -> Finished:
-    """(C, frames) trimmed, faded, levelled and limited. Raises BadInput for non-finite samples and for none at all."""
-    how = how or Finish()
+def finish(wave: Tensor, rate: float, settings: Finish | None = None) -> Finished:
+    """(C, frames) trimmed, faded, levelled and limited.
+
+    Raises:
+        BadInput: For non-finite samples and for a sound without samples.
+    """
+    settings = settings or Finish()
     if wave.ndim != 2 or wave.shape[-1] == 0 or not bool(torch.isfinite(wave).all()):
-        raise BadInput(f"a sound to finish is (channels, frames), a frame or more, all finite; got {tuple(wave.shape)}")
-    out = wave if how.trim is None else trimmed(wave, rate, how.trim, how.fade_in)
-    out = faded(out, rate, how.fade_in, how.fade_out)
-    wanted = _gain(out, rate, how)
-    gain = wanted if how.ceiling is None else min(wanted, dsp.amplitude(how.ceiling - loudness.true_peak(out, rate)))
+        raise BadInput(
+            f"a sound to process is (channels, frames) with at least one frame, all finite; got {tuple(wave.shape)}"
+        )
+    out = wave if settings.trim is None else trimmed(wave, rate, settings.trim, settings.fade_in)
+    out = faded(out, rate, settings.fade_in, settings.fade_out)
+    target = _gain(out, rate, settings)
+    gain = (
+        target
+        if settings.ceiling is None
+        else min(target, dsp.amplitude(settings.ceiling - loudness.true_peak(out, rate)))
+    )
     out = out * gain
     level = loudness.measure(out, rate)
     return Finished(
@@ -91,23 +105,27 @@ def finish(wave: Tensor, rate: float, how: Finish | None = None) -> Finished:
         lufs=level.level,
         method=level.method,
         true_peak=loudness.true_peak(out, rate),
-        limited=gain < wanted * (1 - 1e-6),
+        limited=gain < target * (1 - 1e-6),
     )
 
 
-def _gain(wave: Tensor, rate: float, how: Finish) -> float:
-    """The factor that brings a sound to the level wanted; 1 where none is, or where it is silent."""
-    if how.lufs is not None:
+def _gain(wave: Tensor, rate: float, settings: Finish) -> float:
+    """The gain that brings a sound to the target level; 1 without a target or for silence."""
+    if settings.lufs is not None:
         level = loudness.measure(wave, rate).level
-        return 1.0 if level is None else dsp.amplitude(how.lufs - level)
+        return 1.0 if level is None else dsp.amplitude(settings.lufs - level)
     largest = float(wave.abs().max())
-    return 1.0 if how.peak is None or largest < dsp.SILENCE else dsp.amplitude(how.peak) / largest
+    return 1.0 if settings.peak is None or largest < dsp.SILENCE else dsp.amplitude(settings.peak) / largest
 
 
 def trimmed(wave: Tensor, rate: float, floor: float = -55.0, before: float = 2.0) -> Tensor:
-    """(C, frames) without the silence at its ends: blocks of 5 ms more than |floor| dB under the loudest.
+    """(C, frames) without the silence at its ends: blocks of 5 ms more than |floor| dB below the loudest.
 
-    before: ms that stay in front of the first block that sounds. A silent sound stays as it is.
+    Args:
+        wave: (C, frames). A silent sound is returned unchanged.
+        rate: Hz.
+        floor: Level in dB relative to the loudest block.
+        before: Length in ms that is kept before the first audible block.
     """
     blocks, block = dsp.envelope(wave, rate, _BLOCK), max(1, round(rate * _BLOCK))
     if blocks.max() < dsp.SILENCE:
@@ -118,9 +136,9 @@ def trimmed(wave: Tensor, rate: float, floor: float = -55.0, before: float = 2.0
 
 
 def faded(wave: Tensor, rate: float, fade_in: float, fade_out: float) -> Tensor:
-    """(C, frames) times (1 - cos(pi u)) / 2 over `fade_in` ms, u from 0 to 1, and its mirror image over `fade_out` ms.
+    """(C, frames) times (1 - cos(pi u)) / 2 over `fade_in` ms, u from 0 to 1, and mirrored over `fade_out` ms.
 
-    A fade takes half of the sound at most. The first and the last sample are 0 where there is a fade.
+    A fade is at most half as long as the sound. The first and the last sample are 0 where there is a fade.
     """
     frames = wave.shape[-1]
     out = wave.clone()

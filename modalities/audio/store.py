@@ -1,4 +1,4 @@
-"""Resampled sounds on disk: each decoded once, whatever is cut from it later."""
+"""Cache of resampled sounds on disk, so that each file is decoded once."""
 
 from __future__ import annotations
 
@@ -10,54 +10,55 @@ import numpy as np
 import torch
 from torch import Tensor
 
-FORMAT = 1  # raise it when resampling or mixing changes
+FORMAT = 1  # increase when resampling or mixing changes
 
 
 class Store:
-    """Sounds (C, frames) float32 by key, one .npy file each; written whole or not at all.
+    """Sounds (C, frames) float32 by key, one .npy file each, written atomically.
 
-    The key holds all that a sound follows from: the file's content, rate, channels and mix. What was not used longest
-    goes first when room is needed.
+    The key contains everything that determines a sound: the file's content, rate, channels and mix. The least recently
+    used sounds are removed when space is needed.
 
-    folder: where the files lie; made when the first is written
-    budget: most that they may take, in MB
+    Args:
+        folder: Folder of the files; created with the first file.
+        budget: Maximum size in MB.
     """
 
     def __init__(self, folder: Path, budget: float):
-        self.folder, self.room = folder / f"v{FORMAT}", budget * 1e6
-        self.held: dict[Path, int] = {}
-        self.fresh: set[Path] = set()  # used by this run: never removed
+        self.folder, self.max_bytes = folder / f"v{FORMAT}", budget * 1e6
+        self.sizes: dict[Path, int] = {}
+        self.used_now: set[Path] = set()  # used by this run: never removed
         with suppress(OSError):
             found = [(entry, entry.stat()) for entry in os.scandir(self.folder) if entry.name.endswith(".npy")]
-            self.held = {Path(e.path): s.st_size for e, s in sorted(found, key=lambda pair: pair[1].st_mtime_ns)}
+            self.sizes = {Path(e.path): s.st_size for e, s in sorted(found, key=lambda pair: pair[1].st_mtime_ns)}
 
     @staticmethod
     def key(content: str, rate: float, channels: int, mix: str) -> str:
-        """The name that a sound goes by."""
+        """The name of a sound."""
         return f"{content}-{rate:g}-{channels}-{mix}"
 
     def get(self, key: str) -> Tensor | None:
-        """The sound, mapped from disk rather than read: cutting from a long one costs little; None: not there."""
+        """The sound as a memory map, so that parts of long sounds load fast; None: not in the cache."""
         path = self._path(key)
         try:
-            wave = np.load(path, mmap_mode="c")  # "c": a private copy of what is written to, which nothing does
+            wave = np.load(path, mmap_mode="c")  # "c": copy on write; torch needs a writable array
             if wave.dtype != np.float32 or wave.ndim != 2:
                 raise ValueError
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, EOFError):  # not of ours, or damaged
+        except (OSError, ValueError, EOFError):  # another file, or damaged
             with suppress(OSError):
                 path.unlink()
             return None
-        self.fresh.add(path)
+        self.used_now.add(path)
         with suppress(OSError):
             os.utime(path)
         return torch.from_numpy(wave)
 
     def put(self, key: str, wave: Tensor) -> Tensor | None:
-        """Keep a sound, and hand it back mapped; None where the budget or the disk has no room for it."""
+        """Store a sound and return it as a memory map; None if the budget or the disk is exhausted."""
         path, size = self._path(key), wave.numel() * 4 + 128
-        if not self._made_room(size):
+        if not self._make_space(size):
             return None
         part = path.with_name(f".{path.name}.{os.getpid()}.part")
         try:
@@ -70,20 +71,20 @@ class Store:
         finally:
             with suppress(OSError):
                 part.unlink(missing_ok=True)
-        self.held[path] = size
+        self.sizes[path] = size
         return self.get(key)
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.npy"
 
-    def _made_room(self, size: int) -> bool:
-        total = sum(self.held.values())
-        old = [path for path in self.held if path not in self.fresh]
-        if total + size - sum(self.held[path] for path in old) > self.room:
+    def _make_space(self, size: int) -> bool:
+        total = sum(self.sizes.values())
+        old = [path for path in self.sizes if path not in self.used_now]
+        if total + size - sum(self.sizes[path] for path in old) > self.max_bytes:
             return False
-        while total + size > self.room:
+        while total + size > self.max_bytes:
             path = old.pop(0)
-            total -= self.held.pop(path)
+            total -= self.sizes.pop(path)
             with suppress(OSError):
                 path.unlink()
         return True

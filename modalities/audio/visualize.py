@@ -1,4 +1,4 @@
-"""Pictures of sounds with Pillow alone: a waveform over a spectrogram, grids of them, strips and moving pictures."""
+"""Images of sounds with Pillow: waveforms and spectrograms in grids, strips and animations."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from torch.nn import functional
 
 from . import dsp
 
-RANGE = 60.0  # dB under its loudest point that a spectrogram shows
+RANGE = 60.0  # dB; range of a spectrogram below its maximum
 _INK, _PAPER, _WAVE, _GRID = (28, 30, 38), (255, 255, 255), (38, 92, 160), (226, 229, 235)
 _GAP, _TEXT = 8, 14
 
-# From black through violet and orange to pale yellow; lightness rises evenly, so that it also reads in grey.
+# From black through violet and orange to pale yellow; lightness increases uniformly, also in greyscale.
 _STOPS = np.array([
     (8, 8, 20), (34, 16, 72), (82, 22, 110), (134, 34, 112), (186, 52, 92), (226, 88, 58), (246, 142, 38),
     (250, 198, 80), (252, 250, 200),
@@ -35,7 +35,8 @@ def colours(level: np.ndarray) -> np.ndarray:
 def spectrogram(sound: Tensor, rate: float, width: int, height: int, reference: float | None = None) -> Image.Image:
     """(C, frames) as an image: time to the right, frequency upwards on the mel scale, brightness in dB.
 
-    reference: magnitude that is brightest; None: the sound's own largest
+    Args:
+        reference: Magnitude of the brightest colour; None: the maximum of the sound.
     """
     n_fft = 2 ** max(6, round(math.log2(rate * 0.03)))
     sound = torch.nan_to_num(sound.detach().float().cpu()).mean(0)
@@ -55,7 +56,7 @@ def spectrogram(sound: Tensor, rate: float, width: int, height: int, reference: 
 
 
 def waveform(sound: Tensor, width: int, height: int) -> Image.Image:
-    """(C, frames) as an image: the lowest and highest sample of each column; full scale is the full height."""
+    """(C, frames) as an image: minimum and maximum sample of each column; full scale is the full height."""
     picture = Image.new("RGB", (width, height), _PAPER)
     pen = ImageDraw.Draw(picture)
     wave = torch.nan_to_num(sound.detach().float().cpu()).clamp(-1, 1).numpy()
@@ -76,12 +77,12 @@ def _text(pen: ImageDraw.ImageDraw, at: tuple[int, int], text: str, width: int) 
         while text and pen.textlength(text, font) > width:
             text = text[:-2] + "…" if len(text) > 2 else ""
         pen.text(at, text, fill=_INK, font=font)
-    except UnicodeEncodeError:  # a Pillow without FreeType knows Latin letters only
+    except UnicodeEncodeError:  # Pillow without FreeType supports only Latin letters
         pen.text(at, text.encode("ascii", "replace").decode(), fill=_INK, font=font)
 
 
 def _tile(sound: Tensor, rate: float, width: int, caption: str | None, reference: float | None = None) -> Image.Image:
-    """Caption, waveform and spectrogram above one another."""
+    """Caption, waveform and spectrogram, stacked vertically."""
     text = _TEXT if caption is not None else 0
     picture = Image.new("RGB", (width, text + 34 + 90), _PAPER)
     if caption:
@@ -101,7 +102,7 @@ def _compose(tiles: Sequence[Image.Image], columns: int) -> Image.Image:
 
 
 def sheet(media: Sequence[Tensor], rate: float, captions: Sequence[str] = ()) -> Image.Image:
-    """A grid: caption, waveform and spectrogram of each (C, frames) sound, four to eight a row."""
+    """A grid: caption, waveform and spectrogram of each (C, frames) sound, four to eight per row."""
     columns = min(len(media), max(4, min(8, math.ceil(math.sqrt(len(media))))))
     texts = [*captions, *[""] * (len(media) - len(captions))] if captions else [None] * len(media)
     tiles = [_tile(m, rate, 190, text) for m, text in zip(media, texts, strict=False)]
@@ -109,7 +110,7 @@ def sheet(media: Sequence[Tensor], rate: float, captions: Sequence[str] = ()) ->
 
 
 def strip(rows: Sequence[Sequence[Tensor]], rate: float) -> Image.Image:
-    """One row a sample, one spectrogram a step; brightness is relative to its own loudest point."""
+    """One row per sample, one spectrogram per step; brightness is relative to the maximum of each spectrogram."""
     tiles = []
     for row in rows:
         tiles += [spectrogram(m, rate, 120, 96) for m in row]
@@ -117,21 +118,21 @@ def strip(rows: Sequence[Sequence[Tensor]], rate: float) -> Image.Image:
 
 
 def animation(frames: Sequence[Sequence[Tensor]], rate: float) -> list[Image.Image]:
-    """One sheet a step, in one palette so that colours hold still."""
+    """One sheet per step, all with one palette so that colours are constant."""
     pages = [_compose([_tile(m, rate, 190, None) for m in media], min(len(media), 4)) for media in frames]
     palette = pages[-1].quantize(128)
     return [page.quantize(palette=palette, dither=Image.Dither.NONE) for page in pages]
 
 
 def save(picture: Image.Image, path: Path) -> Path:
-    """Write a PNG; the folder is made."""
+    """Write a PNG; a missing folder is created."""
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.save(path, "PNG", optimize=True)
     return path
 
 
 def save_animation(pages: Sequence[Image.Image], path: Path, step: int = 120, rest: int = 1500) -> Path:
-    """Write a looping GIF: `step` ms a page, `rest` ms on the last."""
+    """Write a looping GIF: `step` ms per page, `rest` ms for the last."""
     path.parent.mkdir(parents=True, exist_ok=True)
     times = [step] * (len(pages) - 1) + [rest]
     pages[0].save(path, "GIF", save_all=True, append_images=list(pages[1:]), duration=times, loop=0, optimize=False)

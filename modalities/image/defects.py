@@ -1,4 +1,4 @@
-"""Faults of pictures that distances between sets hide: one number a picture, (C, H, W) each in [-1, 1]."""
+"""Defects of pictures that distances between sets do not show: one number per picture (C, H, W) in [-1, 1]."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from ...core.evaluation.defects import contrast, extremes
 
 
 def sharpness(picture: Tensor) -> float:
-    """Energy of the differences between neighbouring pixels over that of the picture, in dB: low where it is blurred,
-    high where it is noisy; 3 dB for white noise."""
+    """Energy of the differences between neighbouring pixels relative to that of the picture, in dB.
+
+    It is low for blurred and high for noisy pictures; 3 dB for white noise.
+    """
     x = picture.double()
     x = x - x.mean((1, 2), keepdim=True)
     steps = (x.diff(dim=1).square().mean() + x.diff(dim=2).square().mean()) / 2
@@ -21,7 +23,7 @@ def sharpness(picture: Tensor) -> float:
 
 
 def seam(picture: Tensor) -> float:
-    """The larger of the two mean jumps across the edges of a tile, over the mean jump along the same axis inside."""
+    """The larger of the two mean jumps across the edges of a tile, relative to the mean jump inside."""
     x = picture.double()
     inside = [x.diff(dim=axis).abs().mean() for axis in (1, 2)]
     across = [(x.select(axis, 0) - x.select(axis, -1)).abs().mean() for axis in (1, 2)]
@@ -29,21 +31,21 @@ def seam(picture: Tensor) -> float:
 
 
 def measure(pictures: Sequence[Tensor], real: Sequence[Tensor], loop: bool = False) -> list[DefectMeasure]:
-    """Every defect, of samples and of real pictures; the seam's where they are tiles."""
+    """All defects of samples and of real pictures; also that of the seam for tiles."""
     rows: list[DefectMeasure] = []
 
     def add(
         key: str, name: str, meaning: str, value_of: Callable[[Tensor], float], limits: Callable, form: str = ""
     ) -> None:
-        made, known = (torch.tensor([float(value_of(p)) for p in some]).double() for some in (pictures, real))
+        generated, known = (torch.tensor([float(value_of(p)) for p in some]).double() for some in (pictures, real))
         low, high = limits(known)
-        flags = [(v < low) | (v > high) for v in (made, known)]
-        rows.append(DefectMeasure(key, name, meaning, made, flags[0], known, flags[1], form))
+        flags = [(v < low) | (v > high) for v in (generated, known)]
+        rows.append(DefectMeasure(key, name, meaning, generated, flags[0], known, flags[1], form))
 
     add(
         "blank",
         "blank",
-        "less than half the contrast of the flattest real one",
+        "less than half the lowest contrast of real ones",
         lambda p: float(contrast(p[None])[0]),
         lambda known: (max(0.5 * float(known.min()), 1e-9), 10.0),
         "{:.2f}",
@@ -59,7 +61,7 @@ def measure(pictures: Sequence[Tensor], real: Sequence[Tensor], loop: bool = Fal
     add(
         "sharpness",
         "blurred or noisy",
-        "energy between neighbouring pixels outside of 99 % of real ones' by 3 dB",
+        "energy of pixel differences more than 3 dB outside the range of 99 % of real ones",
         sharpness,
         lambda known: (float(known.quantile(0.005)) - 3, float(known.quantile(0.995)) + 3),
         "{:.1f} dB",
@@ -68,7 +70,7 @@ def measure(pictures: Sequence[Tensor], real: Sequence[Tensor], loop: bool = Fal
         add(
             "seam",
             "seam of the tile",
-            "the larger jump across two edges, in usual ones: 1 to 1.5 where there is no seam; above 2 counts",
+            "the larger jump across two edges relative to jumps inside: 1 to 1.5 without a seam; above 2 counts",
             seam,
             lambda known: (-1.0, 2.0),
             "{:.2f}",

@@ -1,4 +1,4 @@
-"""What `sonolux eval` needs to know of pictures."""
+"""The evaluation adapter of pictures for `sonolux eval`."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ class ImageEvaluation:
     whole_files = False
 
     def classifier_input(self, media: Sequence[Tensor]) -> Tensor:
-        """The pictures, downsampled to 48 pixels at most: (N, C, h, w)."""
+        """The pictures, downsampled to at most 48 pixels: (N, C, h, w)."""
         return similarity.downsampled(media, 48)
 
     def augment(self, x: Tensor, rng: torch.Generator) -> Tensor:
-        """Small rotations, shifts, scalings and shears. Not mirrored: a mirrored letter is another one."""
+        """Small rotations, shifts, scalings and shears. No mirroring, which would change letters."""
         return warp(x, rng, turn=8, zoom=0.12, shift=0.12, shear=0.08)
 
     def nearest(self, media: Sequence[Tensor], training: Sequence[Tensor]) -> NearestMatches:
-        """Invariant to brightness, contrast, shift, mirror and crop: see similarity.py."""
+        """Nearest training pictures, invariant to brightness, contrast, shift, mirror and crop: see similarity.py."""
         return similarity.nearest(media, training)
 
     def planted_copies(self, media: Sequence[Tensor], seed: int) -> dict[str, list[Tensor]]:
-        """Copies with another contrast, also a shift, also a crop."""
+        """Copies with a changed contrast; with contrast and shift; with contrast and crop."""
         return {kind: similarity.planted(media, kind, seed) for kind in ALTERATIONS}
 
     def defects(self, media: Sequence[Tensor], real: Sequence[Tensor], loop: bool) -> list[DefectMeasure]:
-        """See defects.py."""
+        """Defects of pictures, see defects.py."""
         return defects.measure(media, real, loop)
 
     def preview(self, media: Tensor) -> list[MediaFile]:
-        """The picture."""
+        """The picture as a PNG file."""
         with tempfile.TemporaryDirectory() as folder:
             path = io.write(Path(folder) / "picture.png", torch.nan_to_num(media.detach().float().cpu()))
             return [MediaFile("image/png", path.read_bytes())]

@@ -1,4 +1,4 @@
-"""Picture files: any that Pillow reads -> (C, H, W) float32 in [-1, 1]; and (C, H, W) -> PNG, whole or not at all."""
+"""Picture files: any that Pillow reads -> (C, H, W) float32 in [-1, 1]; and (C, H, W) -> PNG, written atomically."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ SUFFIXES = (
     *(".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pnm", ".tga"),
 )
 MOST_PIXELS = 100_000_000
-"""A picture with more pixels is refused before it is decoded: a small file can unpack to more than the memory holds."""
+"""Maximum pixels of a picture, checked before decoding: a small file can decompress to more than the memory."""
 
-# Formats that are decoded by Pillow itself; others (EPS) start further programs.
+# Formats that Pillow decodes itself; others (EPS) start external programs.
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "TGA")
 
 
 class BadPicture(BadInput):
-    """A file that cannot be read as a picture: `path`, and `reason` in words."""
+    """A file that cannot be read as a picture, with `path` and `reason`."""
 
     def __init__(self, path: Path, reason: str):
         super().__init__(f"{shown(path)}: {reason}")
@@ -38,13 +38,17 @@ class BadPicture(BadInput):
 def read(path: Path | str, channels: int = 3, cover: tuple[int, int] | None = None) -> Tensor:
     """A picture file as (C, H, W) float32 in [-1, 1], upright; the first frame of an animation.
 
-    Transparent pixels are laid on white: drawings and logos with a transparent ground are mostly dark, and most viewers
-    show them on white. 16-bit grey keeps its levels, 16-bit colour is read as 8-bit.
+    Transparent pixels are composed on white, as most viewers do: drawings and logos with a transparent background are
+    mostly dark. 16-bit grey keeps its precision, 16-bit colour is read as 8-bit.
 
-    channels: 1 (grey, ITU-R 601 luma) or 3 (RGB); pictures of the other kind are converted
-    cover:    (H, W) that the picture is resized to just cover, in its shape (bicubic, low-passed first); None: as it is
+    Args:
+        path: The file.
+        channels: 1 (grey, ITU-R 601 luma) or 3 (RGB); pictures of the other kind are converted.
+        cover: (H, W) that the resized picture just covers with its aspect ratio kept (bicubic with low-pass); None: no
+            resizing.
 
-    Raises BadPicture with the file and the reason.
+    Raises:
+        BadPicture: With the file and the reason.
     """
     levels = np.asarray(_open(Path(path), channels, cover), dtype=np.float32)
     return torch.from_numpy(_channels_first(levels, channels)).div(127.5).sub(1).clamp(-1, 1)
@@ -59,7 +63,7 @@ def read_bytes(path: Path | str, channels: int = 3, cover: tuple[int, int] | Non
 
 
 def _channels_first(levels: np.ndarray, channels: int) -> np.ndarray:
-    """(H, W) or (H, W, C) -> (C, H, W), contiguous and writable; grey repeated where RGB is wanted."""
+    """(H, W) or (H, W, C) -> (C, H, W), contiguous and writable; grey is repeated for RGB."""
     levels = levels[None] if levels.ndim == 2 else levels.transpose(2, 0, 1)
     return np.array(np.broadcast_to(levels, (channels, *levels.shape[1:])))
 
@@ -73,7 +77,9 @@ def _open(path: Path, channels: int, cover: tuple[int, int] | None) -> Pil.Image
         if path.stat().st_size == 0:
             raise BadPicture(path, "zero bytes")
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of half the limit below, of odd EXIF blocks, and so on
+            warnings.simplefilter(
+                "ignore"
+            )  # Pillow warns about half the limit below, about unusual EXIF blocks, and so on
             with Pil.open(path, formats=_formats()) as picture:
                 if picture.width * picture.height > MOST_PIXELS:
                     raise BadPicture(path, f"{picture.width} x {picture.height} pixels, more than {MOST_PIXELS:,}")
@@ -100,14 +106,14 @@ def _open(path: Path, channels: int, cover: tuple[int, int] | None) -> Pil.Image
 
 @cache
 def _formats() -> tuple[str, ...]:
-    Pil.init()  # makes Pillow look up its decoders; a build may lack some (WebP)
+    Pil.init()  # loads the decoders of Pillow; a build may lack some (WebP)
     return tuple(name for name in _FORMATS if name in Pil.OPEN)
 
 
 def _upright(picture: Pil.Image) -> Pil.Image:
     try:
         return ImageOps.exif_transpose(picture)
-    except Exception:  # a damaged EXIF block says nothing of the pixels
+    except Exception:  # the pixels are usable despite a damaged EXIF block
         return picture
 
 
@@ -117,8 +123,8 @@ def _plain(picture: Pil.Image, channels: int) -> Pil.Image:
         return _deep(picture)
     if picture.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info:
         picture = picture.convert("RGBA")
-        ground = Pil.new("RGBA", picture.size, "white")
-        picture = Pil.alpha_composite(ground, picture).convert("RGB")
+        background = Pil.new("RGBA", picture.size, "white")
+        picture = Pil.alpha_composite(background, picture).convert("RGB")
     return picture.convert("L" if channels == 1 else "RGB")
 
 
@@ -134,7 +140,7 @@ def _deep(picture: Pil.Image) -> Pil.Image:
 
 
 def resize(picture: Pil.Image, cover: tuple[int, int] | None) -> Pil.Image:
-    """The picture, its shape kept, at the size that just covers (H, W): bicubic, low-passed first where it shrinks."""
+    """The picture resized to just cover (H, W) with its aspect ratio kept: bicubic, with low-pass for reduction."""
     if cover is None:
         return picture
     factor = max(cover[0] / picture.height, cover[1] / picture.width)
@@ -145,7 +151,7 @@ def resize(picture: Pil.Image, cover: tuple[int, int] | None) -> Pil.Image:
 
 
 def crop(media: Tensor, size: tuple[int, int], rng: np.random.Generator | None = None) -> Tensor:
-    """The middle of (C, H, W) at `size`, or a place that `rng` chooses. The picture must be at least as large."""
+    """A crop of (C, H, W), at least as large, to `size` at the centre, or at a random position with `rng`."""
     top, left = media.shape[-2] - size[0], media.shape[-1] - size[1]
     if rng is None:
         top, left = top // 2, left // 2
@@ -160,9 +166,10 @@ def _start(path: Path) -> str:
 
 
 def as_bytes(media: Tensor) -> np.ndarray:
-    """(C, H, W) in [-1, 1] -> (H, W, 3) or (H, W) uint8; what lies outside [-1, 1] is cut, as a display must.
+    """(C, H, W) in [-1, 1] -> (H, W, 3) or (H, W) uint8; values outside [-1, 1] are clipped.
 
-    Raises BadInput for values that are not finite, and for other than 1 or 3 channels.
+    Raises:
+        BadInput: For non-finite values, and for a number of channels other than 1 or 3.
     """
     if media.ndim != 3 or media.shape[0] not in (1, 3):
         raise BadInput(f"a picture is (1 or 3, H, W); got {tuple(media.shape)}")
@@ -175,12 +182,12 @@ def as_bytes(media: Tensor) -> np.ndarray:
 
 
 def write(path: Path | str, media: Tensor) -> Path:
-    """Write (C, H, W) in [-1, 1] as an 8-bit PNG; refuses values that are not finite (BadInput)."""
+    """Write (C, H, W) in [-1, 1] as an 8-bit PNG; BadInput for non-finite values."""
     return save(Path(path), Pil.fromarray(as_bytes(media)), format="PNG")
 
 
 def save(path: Path, picture: Pil.Image, **options) -> Path:
-    """Save beside `path`, then rename: a run that is stopped leaves no half-written picture. Makes missing folders."""
+    """Save to a temporary file and rename it, so that no partial picture remains. Creates missing folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

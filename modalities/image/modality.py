@@ -1,4 +1,4 @@
-"""Still pictures: what a recipe states of them, and how they are written and shown."""
+"""Images as a modality: the media specification, picture files, and grids, strips and animations of pictures."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from . import io, visualize
 class Image:
     """Still pictures, (C, H, W) in [-1, 1].
 
-    size: pixels: one number for a square, or [height, width]
-    channels: 1 (grey) or 3 (RGB)
+    Args:
+        size: Size in pixels: one number for a square, or [height, width].
+        channels: 1 (grey) or 3 (RGB).
     """
 
     name = "image"
@@ -34,13 +35,13 @@ class Image:
 
     @staticmethod
     def preparer() -> Preparer:
-        """What `sonolux prepare` does with folders of pictures."""
+        """The component of `sonolux prepare` for folders of pictures."""
         from .prepare.prepare import PicturePreparer
 
         return PicturePreparer()
 
     def evaluation(self) -> EvaluationAdapter:
-        """What `sonolux eval` needs to know of pictures."""
+        """The evaluation adapter of pictures for `sonolux eval`."""
         from .evaluation import ImageEvaluation
 
         return ImageEvaluation()
@@ -52,9 +53,12 @@ class Image:
     def read(self, path: Path, fit: bool = True) -> Tensor:
         """A picture file as (C, H, W) in [-1, 1] with the recipe's channels.
 
-        fit: resize and centre-crop to the recipe's size; False keeps the file's own
+        Args:
+            path: The file.
+            fit: Resize and centre-crop to the recipe's size; False: keep the size of the file.
 
-        Raises BadInput (io.BadPicture) with the file and the reason.
+        Raises:
+            BadInput: With the file and the reason (io.BadPicture).
         """
         if not fit:
             return io.read(path, self.channels)
@@ -69,9 +73,9 @@ class Image:
         return io.save(Path(path), visualize.grid(media, captions), format="PNG")
 
     def strip(self, path: Path, rows: Sequence[Sequence[Tensor]], captions: Sequence[str] = ()) -> Path:
-        """Draw trajectories as one PNG: a row holds the (C, H, W) pictures of one sample as it unveils."""
+        """Draw trajectories as one PNG: a row holds the (C, H, W) pictures of one sample during denoising."""
         return visualize.strip(Path(path), rows, captions)
 
     def animate(self, path: Path, frames: Sequence[Sequence[Tensor]], seconds: float = 3.0) -> Path:
-        """Draw a trajectory as an endless GIF: a frame holds the (C, H, W) pictures of all samples at one step."""
+        """Draw a trajectory as a looping GIF: a frame holds the (C, H, W) pictures of all samples at one step."""
         return visualize.animate(Path(path), frames, seconds)

@@ -1,4 +1,4 @@
-"""Pictures of many pictures: a grid with captions, a strip of steps, an animation."""
+"""Several pictures in one: a grid with captions, a strip of steps, an animation."""
 
 from __future__ import annotations
 
@@ -23,11 +23,15 @@ _CELL = 96
 def grid(
     media: Sequence[Tensor], captions: Sequence[str] = (), columns: int | None = None, cell: int = _CELL
 ) -> Pil.Image:
-    """A grid of (C, H, W) pictures in reading order, each under its caption if there is one.
+    """A grid of (C, H, W) pictures in reading order, with optional captions.
 
     Pictures are enlarged by a whole number, each pixel to a square, until they have about `cell` pixels.
 
-    columns: None: about as many as rows, and a divisor of the count where one is near, so that no row is short
+    Args:
+        media: (C, H, W) each.
+        captions: One text per picture, or none.
+        columns: Number of columns; None: about the number of rows, preferably a divisor of the number of pictures.
+        cell: Approximate size of a picture in pixels.
     """
     if not media:
         raise BadInput("a sheet needs at least one picture")
@@ -58,9 +62,12 @@ def grid(
 
 
 def strip(path: Path, rows: Sequence[Sequence[Tensor]], captions: Sequence[str] = ()) -> Path:
-    """A trajectory as one PNG: a row for each sample, (C, H, W) pictures from left to right as it unveils.
+    """A trajectory as one PNG: a row for each sample, (C, H, W) pictures from left to right during denoising.
 
-    captions: one a column, under the first row
+    Args:
+        path: Target file.
+        rows: For each sample the pictures of its steps.
+        captions: One per column, below the first row.
     """
     _check(rows)
     media = [picture for row in rows for picture in row]
@@ -69,16 +76,18 @@ def strip(path: Path, rows: Sequence[Sequence[Tensor]], captions: Sequence[str] 
 
 
 def animate(path: Path, frames: Sequence[Sequence[Tensor]], seconds: float = 3.0) -> Path:
-    """A trajectory as an endless GIF: each frame holds the same samples; the last one stays for 1.5 s.
+    """A trajectory as a looping GIF: each frame holds the same samples; the last one stays for 1.5 s.
 
-    frames:  for each step the pictures (C, H, W) of all samples; up to eight stand side by side
-    seconds: time from the first frame to the last
+    Args:
+        path: Target file.
+        frames: For each step the pictures (C, H, W) of all samples; up to eight are in one row.
+        seconds: Time from the first frame to the last.
     """
     _check(frames)
     samples = len(frames[0])
     pictures = [grid(frame, columns=samples if samples <= 8 else None) for frame in frames]
     each = max(20, round(1000 * seconds / len(pictures)))
-    # One palette for all frames, else colours flicker; the last frame, which stays, counts as much as a third of them.
+    # One palette for all frames, to avoid flicker; the last frame has the weight of a third of them.
     chosen = pictures[:: 1 + len(pictures) // 24]
     chosen += [pictures[-1]] * (1 + len(chosen) // 3)
     together = Pil.fromarray(np.concatenate([np.asarray(picture) for picture in chosen]))
@@ -90,7 +99,9 @@ def animate(path: Path, frames: Sequence[Sequence[Tensor]], seconds: float = 3.0
 
 def _check(rows: Sequence[Sequence[Tensor]]) -> None:
     if not rows or not rows[0] or len({len(row) for row in rows}) > 1:
-        raise BadInput("a trajectory needs at least one picture in each row or frame, and as many in all of them")
+        raise BadInput(
+            "a trajectory needs at least one picture in each row or frame, and the same number in all of them"
+        )
 
 
 def _columns(count: int) -> int:

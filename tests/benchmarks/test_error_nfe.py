@@ -28,9 +28,9 @@ def test_the_exact_solution_is_where_a_fine_one_leads(name):
 
 
 def test_our_pairs_keep_to_the_evaluations(monkeypatch):
-    found, spaced = solved("sequences").part(1), compare.own_spacings()
+    found, spaced = solved("sequences").part(1), compare.own_timesteps()
     some = {name: spaced[name] for name in ("karras", "linspace to t_min")}
-    monkeypatch.setattr(compare, "own_spacings", lambda: some)
+    monkeypatch.setattr(compare, "own_timesteps", lambda: some)
     offered = compare.own_pairs.__wrapped__(5)
     assert len(offered) > 50
     for pair in offered:

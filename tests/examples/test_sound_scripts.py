@@ -127,7 +127,7 @@ def test_sound_pack_takes_yaml(run, tmp_path):
         ("name,count\nx,0\n", ["count is a whole number of at least 1, not '0'"]),
         ("name,duration\nx,soon\n", ["duration is a number of at least 0.01, not 'soon'"]),
         ("name\n../x\n", ["a name is letters"]),
-        ("name\nx\nx\n", ["stands in two rows"]),
+        ("name\nx\nx\n", ["occurs in two rows"]),
         ("name,class\n", ["holds no rows"]),
     ],
 )
@@ -211,7 +211,7 @@ def test_footsteps(run, tmp_path, capsys):
     assert [r["file"] for r in rows] == ["tom_01.wav", "tom_02.wav", "tom_03.wav"]
     assert all(soundfile.info(out / r["file"]).frames > 100 and float(r["alike_to_training"]) <= 1 for r in rows)
     code = steps.main([str(run), "--label", "tom", "--count", "2", "--out", str(tmp_path / "none"), "--alike", "-1"])
-    assert code == 1 and "0 of 2 variations; left out: 16 too alike" in capsys.readouterr().out
+    assert code == 1 and "0 of 2 variations; rejected: 16 too similar" in capsys.readouterr().out
     vary = ["--file", str(out / "tom_01.wav"), "--strength", "0.9", "--count", "2", "--alike", "1.0"]
     assert steps.main([str(run), *vary, "--out", str(tmp_path / "v")]) == 0
     assert [r["file"] for r in rows_of(tmp_path / "v/variations.csv")] == ["tom_01_01.wav", "tom_01_02.wav"]

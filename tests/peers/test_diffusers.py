@@ -329,7 +329,7 @@ def check_sa_solver(cls, orders, eta, lower=False):
 @pytest.mark.parametrize("orders", [(1, 2), (2, 2), (3, 3), (2, 4)])
 @pytest.mark.parametrize("eta", [0.0, 0.5, None])
 def test_sa_solver(orders, eta):
-    with planted(SASolver, "_beyond", TWEAKED):
+    with planted(SASolver, "_higher_terms", TWEAKED):
         check_sa_solver(SASolver, orders, eta)
         if eta == 0:
             check_sa_solver(SASolver, orders, eta, lower=True)
@@ -386,7 +386,7 @@ def test_noises_of_the_other_sign_are_noticed():
 
 
 def test_planted_error_in_sa_solver_is_caught():
-    with planted(SASolver, "_beyond", WRONG):
+    with planted(SASolver, "_higher_terms", WRONG):
         caught(check_sa_solver, SASolver, (2, 2), 0.5)
-    with planted(SASolver, "_beyond", swap_constant(1, 1.001)):
+    with planted(SASolver, "_higher_terms", swap_constant(1, 1.001)):
         caught(check_sa_solver, SASolver, (3, 3), 0.5)

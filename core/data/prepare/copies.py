@@ -1,4 +1,4 @@
-"""What the searches for near copies have in common: the most similar vectors among many, block by block."""
+"""Nearest-neighbour search for the detection of near copies: the most similar vectors, block by block."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from torch import Tensor
 
 
 def nearest(
-    asked: Tensor, stored: Tensor, own: Tensor, owners: Tensor | None, most: int, block: int
+    queries: Tensor, stored: Tensor, query_files: Tensor, files: Tensor | None, most: int, block: int
 ) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """For each vector asked about, the stored ones of other files that are most similar to it.
+    """For each query vector, the most similar stored vectors of other files.
 
     Args:
-        asked: (Q, d) unit vectors.
-        stored: (N, d) unit vectors.
-        own: (Q,) the file that each of `asked` is of.
-        owners: (N,) the file that each of `stored` is of; None: vector i is of file i.
-        most: how many are found for each.
-        block: rows of `asked` that are compared at a time.
+        queries: Unit vectors, (Q, d).
+        stored: Unit vectors, (N, d).
+        query_files: The file of each query, (Q,).
+        files: The file of each stored vector, (N,); None: vector i belongs to file i.
+        most: Number of vectors to find for each query.
+        block: Number of queries that are compared at a time.
 
-    Returns:
-        One block after the other: its rows, the cosines (rows, most) from the largest down, and places in `stored`.
+    Yields:
+        For each block: its rows, the cosines (rows, most) in descending order, and the indices in `stored`.
     """
-    for start in range(0, len(asked), block):
-        rows = slice(start, min(len(asked), start + block))
-        likeness = asked[rows] @ stored.T
-        if owners is None:
-            likeness[torch.arange(len(likeness)), own[rows]] = -1.0
+    for start in range(0, len(queries), block):
+        rows = slice(start, min(len(queries), start + block))
+        cosines = queries[rows] @ stored.T
+        if files is None:
+            cosines[torch.arange(len(cosines)), query_files[rows]] = -1.0
         else:
-            likeness[own[rows, None] == owners] = -1.0
-        yield rows, *likeness.topk(min(most, likeness.shape[1]), dim=1)
+            cosines[query_files[rows, None] == files] = -1.0
+        yield rows, *cosines.topk(min(most, cosines.shape[1]), dim=1)

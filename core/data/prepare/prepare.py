@@ -1,4 +1,4 @@
-"""A folder of media -> manifest, summary, report of copies and a proposed recipe; the modality does the measuring."""
+"""Prepares a folder of media: manifest, summary, copies and a proposed recipe. The modality measures the files."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from ...util.errors import BadInput
 from ...util.plots import page
 from .. import manifest as manifests
-from ..files import content_hash, need_folder, progress, read_table, shown, walk
+from ..files import content_hash, find_files, need_folder, progress, read_table, shown
 from ..manifest import Header, Line
 from .report import facts_of, lines_of, others, propose, reasons, write_json
 from .types import Context, Preparer, PrepareReport
@@ -22,33 +22,48 @@ RECIPE = "recipe.yaml"
 
 @dataclass(frozen=True)
 class _Source:
-    """One file to look at."""
+    """A file to measure, with its manifest line so far."""
 
     path: Path
     line: Line
 
 
 def detect(root: Path, preparers: Sequence[Preparer]) -> Preparer:
-    """The preparer whose files the folder holds. Raises BadInput for a mix, and for none."""
-    counts = [(p, len(walk(root, {*p.suffixes, *p.foreign}))) for p in preparers]
-    there = [(p, n) for p, n in counts if n]
-    if len(there) == 1:
-        return there[0][0]
-    if there:
-        holds = " and ".join(f"{n} {p.nouns[n > 1]}" for p, n in there)
-        choice = " or ".join(f"--modality {p.modality}" for p, _ in there)
-        raise BadInput(f"{shown(root)} holds {holds}: choose with {choice}, or name a folder that holds one kind")
+    """The preparer of the modality whose files the folder contains.
+
+    Raises:
+        BadInput: The folder has files of several modalities, or of none.
+    """
+    counts = [(p, len(find_files(root, {*p.suffixes, *p.foreign}))) for p in preparers]
+    present = [(p, n) for p, n in counts if n]
+    if len(present) == 1:
+        return present[0][0]
+    if present:
+        found = " and ".join(f"{n} {p.nouns[n > 1]}" for p, n in present)
+        choice = " or ".join(f"--modality {p.modality}" for p, _ in present)
+        raise BadInput(f"{shown(root)} holds {found}: choose with {choice}, or name a folder that holds one kind")
     kinds = " and no ".join(p.nouns[1] for p in preparers)
-    raise BadInput(f"no {kinds} in {shown(root)}: it holds {others(walk(root)) or 'no files at all'}")
+    raise BadInput(f"no {kinds} in {shown(root)}: it holds {others(find_files(root)) or 'no files at all'}")
 
 
 def prepare(
     root: Path, out: Path, preparer: Preparer, table: Path | None = None, again: bool = False, name: str = ""
 ) -> PrepareReport:
-    """Measure every file once, and write manifest.jsonl, summary.json, summary.png and recipe.yaml into `out`.
+    """Measure every file once, and write manifest.jsonl, summary.json, summary.png and recipe.yaml to `out`.
 
-    What an earlier run measured is kept where path, size and date are the same. Raises BadInput where no file is usable
-    (the manifest and summary.json say why), and for an `out` that lies among the media or belongs to another folder.
+    Measurements of an earlier run are reused if path, size and date are the same.
+
+    Args:
+        root: Folder of the media.
+        out: Folder to write to.
+        preparer: The modality's part.
+        table: Table of the files to use; None: all files of the modality.
+        again: Do not reuse measurements.
+        name: Name of the recipe; "": the name of `out`.
+
+    Raises:
+        BadInput: No file is usable (the manifest and summary.json give the reasons), or `out` is among the media or
+            belongs to another folder.
     """
     began = time.monotonic()
     root = need_folder(root, "FOLDER").resolve()
@@ -56,7 +71,7 @@ def prepare(
     sources = _sources(root, preparer, table)
     path = out / manifests.NAME
     header = Header("manifest", preparer.modality, str(root), analysis=preparer.analysis)
-    before = {} if again else _kept(path, header)
+    before = {} if again else _earlier_lines(path, header)
     lines, traces, fresh = _measure(sources, before, preparer, path, header)
     usable = [i for i, line in enumerate(lines) if line["status"] == "ok"]
     pairs = _copies(lines, usable, sources, traces, fresh, preparer, out, before)
@@ -67,10 +82,10 @@ def prepare(
     if not good:
         write_json(out, report.summary)
         raise BadInput(f"0 usable of {len(lines)} files: {reasons(lines)}; {shown(path)} lists them")
-    own = preparer.summarise(good)
-    report.summary |= own.numbers
-    report.lines = lines_of(root, preparer, report.summary, own, pairs, lines)
-    page(out / "summary.png", own.panels, shown(root))
+    summary = preparer.summarise(good)
+    report.summary |= summary.numbers
+    report.lines = lines_of(root, preparer, report.summary, summary, pairs, lines)
+    page(out / "summary.png", summary.panels, shown(root))
     propose(preparer, good, Context(name or out.name, root, out / RECIPE), report)
     report.summary["seconds_taken"] = round(time.monotonic() - began, 2)
     write_json(out, report.summary)
@@ -85,7 +100,7 @@ def _check_out(root: Path, out: Path) -> None:
     inside = place.relative_to(root).parts if place.is_relative_to(root) else None
     if inside is not None and not any(part.startswith(".") for part in inside):
         raise BadInput(
-            f"--out {shown(out)} lies in the folder that is read: name one elsewhere, or a hidden one, such as "
+            f"--out {shown(out)} is inside the folder that is read: name one elsewhere, or a hidden one, such as "
             f"{shown(root / '.sonolux')}"
         )
 
@@ -94,14 +109,16 @@ def _sources(root: Path, preparer: Preparer, table: Path | None) -> list[_Source
     if table is not None:
         rows = read_table(table)
         paths = [row.path(root) for row in rows]
-        told = [{"label": row.label, "caption": row.caption, "more": row.more} for row in rows]
+        columns = [{"label": row.label, "caption": row.caption, "more": row.more} for row in rows]
     else:
-        paths = walk(root, {*preparer.suffixes, *preparer.foreign})
-        told = [{}] * len(paths)
+        paths = find_files(root, {*preparer.suffixes, *preparer.foreign})
+        columns = [{}] * len(paths)
     if not paths:
-        raise BadInput(f"no {preparer.nouns[1]} in {shown(root)}: it holds {others(walk(root)) or 'no files at all'}")
+        raise BadInput(
+            f"no {preparer.nouns[1]} in {shown(root)}: it holds {others(find_files(root)) or 'no files at all'}"
+        )
     sources = []
-    for path, facts in zip(paths, told, strict=True):
+    for path, facts in zip(paths, columns, strict=True):
         parts = path.relative_to(root).parts if path.is_relative_to(root) else ()
         label = facts.get("label") or (shown(Path(parts[0])) if len(parts) > 1 and table is None else None)
         extra = {"more": facts["more"]} if facts.get("more") else {}
@@ -110,12 +127,18 @@ def _sources(root: Path, preparer: Preparer, table: Path | None) -> list[_Source
     return sources
 
 
-def _kept(path: Path, header: Header) -> dict[str, Line]:
-    """file -> line of an earlier run, where it was of this folder and measured the same."""
+def _earlier_lines(path: Path, header: Header) -> dict[str, Line]:
+    """File -> line of an earlier run; empty if there is none or it used another version of the measurements.
+
+    Raises:
+        BadInput: The file is not a manifest, or that of another folder.
+    """
     earlier = manifests.started(path)
     if earlier is None:
         if path.exists():
-            raise BadInput(f"{shown(path)} is no manifest that this version reads: name another folder with --out")
+            raise BadInput(
+                f"{shown(path)} is not a manifest that this version can read: name another folder with --out"
+            )
         return {}
     old, lines = earlier
     if (old.modality, old.root) != (header.modality, header.root):
@@ -128,7 +151,11 @@ def _kept(path: Path, header: Header) -> dict[str, Line]:
 def _measure(
     sources: Sequence[_Source], before: dict[str, Line], preparer: Preparer, path: Path, header: Header
 ) -> tuple[list[Line], dict[int, Any], int]:
-    """A line a source, the traces of those that were decoded now, and how many those are."""
+    """Measure the sources that have no line of an earlier run.
+
+    Returns:
+        One line per source; source index -> trace, for the files measured now; and the number of these files.
+    """
     lines: list[Line | None] = []
     for source in sources:
         old = before.get(source.line["file"])
@@ -146,15 +173,15 @@ def _measure(
                 file.flush()
                 lines[i], traces[i] = line, trace
         except KeyboardInterrupt:
-            have = sum(line is not None for line in lines)
+            done = sum(line is not None for line in lines)
             raise KeyboardInterrupt(
-                f"stopped: {have} of {len(sources)} files are in {shown(path)}; the same command goes on from there"
+                f"stopped: {done} of {len(sources)} files are in {shown(path)}; the same command continues from there"
             ) from None
     return [_ordered(line) for line in lines if line is not None], traces, len(todo)
 
 
 def _measured(line: Line) -> Line:
-    """What was measured of a file itself: labels and copies are found anew."""
+    """The entries that depend on the file only; labels and copies are determined again."""
     return {k: v for k, v in line.items() if k not in ("raw", "label", "caption", "more", "copy_of", "group")}
 
 
@@ -172,7 +199,7 @@ def _stamp(path: Path) -> tuple[int | None, int | None]:
 
 
 def _one(source: _Source, preparer: Preparer) -> tuple[Line, Any]:
-    """A file's line and trace; whatever is wrong with the file becomes the line's reason."""
+    """A file's line and trace; an error becomes the line's reason."""
     size, date = _stamp(source.path)
     line: Line = {**source.line, "status": "ok", "reason": None, "size": size, "mtime_ns": date, "hash": None}
     try:
@@ -185,7 +212,7 @@ def _one(source: _Source, preparer: Preparer) -> tuple[Line, Any]:
         reason = "does not fit into memory"
     except OSError as error:
         reason = error.strerror or str(error)
-    except Exception as error:  # one odd file must not end the measuring of thousands
+    except Exception as error:  # one unusual file must not stop the measurement of thousands
         reason = f"cannot be measured ({type(error).__name__}: {error})"
     return {**line, "status": "skipped", "reason": reason}, None
 
@@ -200,17 +227,21 @@ def _copies(
     out: Path,
     before: dict[str, Line],
 ) -> list[tuple[str, str, float]]:
-    """Mark exact copies (`copy_of`) and groups of near copies (`group`, one hash for all); (file, file, likeness)."""
+    """Mark exact copies (`copy_of`) and groups of near copies (`group`, the same hash for all).
+
+    Returns:
+        (file, file, similarity) for each pair of near copies.
+    """
     first: dict[str, int] = {}
     for i in usable:
-        kept = first.setdefault(lines[i]["hash"], i)
-        if kept != i:
-            lines[i]["copy_of"] = lines[kept]["file"]
+        original = first.setdefault(lines[i]["hash"], i)
+        if original != i:
+            lines[i]["copy_of"] = lines[original]["file"]
     different = list(first.values())
     known = _known_pairs(out, lines, different) if fresh == 0 and len(before) == len(lines) else None
     if known is None:
-        have = [traces[i] if traces.get(i) is not None else _traced(preparer, sources[i].path) for i in different]
-        known = [(different[p.first], different[p.second], p.likeness) for p in preparer.alike(have)]
+        found = [traces[i] if traces.get(i) is not None else _traced(preparer, sources[i].path) for i in different]
+        known = [(different[p.first], different[p.second], p.similarity) for p in preparer.similar_pairs(found)]
     leader = {i: i for i in different}
 
     def top(i: int) -> int:
@@ -222,9 +253,9 @@ def _copies(
         low, high = sorted((top(a), top(b)))
         leader[high] = low
     for i in usable:
-        kept = first[lines[i]["hash"]]
-        if top(kept) != kept or any(top(a) == kept for a, _, _ in known):
-            lines[i]["group"] = lines[top(kept)]["hash"]
+        original = first[lines[i]["hash"]]
+        if top(original) != original or any(top(a) == original for a, _, _ in known):
+            lines[i]["group"] = lines[top(original)]["hash"]
     return sorted(((lines[a]["file"], lines[b]["file"], round(s, 4)) for a, b, s in known), key=lambda p: -p[2])
 
 
@@ -236,7 +267,7 @@ def _traced(preparer: Preparer, path: Path) -> Any:
 
 
 def _known_pairs(out: Path, lines: list[Line], different: list[int]) -> list[tuple[int, int, float]] | None:
-    """The pairs that summary.json holds, where nothing was measured anew."""
+    """The pairs of near copies in summary.json, which are valid if no file was measured now; None: not available."""
     place = {lines[i]["file"]: i for i in different}
     try:
         pairs = json.loads((out / "summary.json").read_text(encoding="utf-8"))["near_copies"]

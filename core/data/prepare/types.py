@@ -1,4 +1,4 @@
-"""What a modality brings to `prepare`, and what it hands back."""
+"""Interface between `prepare` and a modality."""
 
 from __future__ import annotations
 
@@ -14,7 +14,13 @@ from ..manifest import Line
 
 @dataclass(frozen=True)
 class Summary:
-    """What a modality says of its files: numbers for scripts, lines to print, panels to draw."""
+    """A modality's summary of its files.
+
+    Attributes:
+        numbers: Entries of summary.json.
+        lines: Lines to print.
+        panels: Panels of summary.png.
+    """
 
     numbers: dict[str, Any]
     lines: list[str]
@@ -23,16 +29,28 @@ class Summary:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two files, by position, and how alike they are: 1 is the same recording or picture."""
+    """Two files that are near copies.
+
+    Attributes:
+        first: Index of one file.
+        second: Index of the other.
+        similarity: Similarity; 1 means that the content is the same.
+    """
 
     first: int
     second: int
-    likeness: float
+    similarity: float
 
 
 @dataclass(frozen=True)
 class Context:
-    """What a proposal needs beside the lines: the recipe's name, the folder, and the recipe's own place."""
+    """What a proposal needs in addition to the manifest's lines.
+
+    Attributes:
+        name: Name of the recipe.
+        root: Folder of the media.
+        recipe: Path of the recipe.
+    """
 
     name: str
     root: Path
@@ -41,20 +59,26 @@ class Context:
 
 @dataclass(frozen=True)
 class Proposal:
-    """The text of a recipe, and why its numbers are what they are."""
+    """A proposed recipe.
+
+    Attributes:
+        text: The recipe, YAML.
+        reasons: Explanations of its values, one line each.
+    """
 
     text: str
     reasons: list[str]
 
 
 class Preparer(Protocol):
-    """What a modality brings to `prepare`; its class names it: `Modality.preparer()`.
+    """A modality's part of `prepare`, returned by `Modality.preparer()`.
 
-    modality: its registered name
-    nouns:    what one file is called, and several
-    suffixes: of files that can be read, in lower case, with the dot
-    foreign:  of files of this kind that cannot be read: they are listed with their reason, not passed over
-    analysis: version of what `inspect` measures; a change makes `prepare` measure again
+    Attributes:
+        modality: The modality's registered name.
+        nouns: Name of one file, and of several files.
+        suffixes: Suffixes of files that can be read, in lower case, with the dot.
+        foreign: Suffixes of unsupported formats of this modality: such files are listed with the reason, not ignored.
+        analysis: Version of the measurements of `inspect`; with a new version, `prepare` measures again.
     """
 
     @property
@@ -73,33 +97,47 @@ class Preparer(Protocol):
     def analysis(self) -> int: ...
 
     def begin(self, count: int) -> None:
-        """Told how many files there are, before the first."""
+        """Called with the number of files before the first is measured."""
         ...
 
     def inspect(self, path: Path) -> tuple[Line, Any]:
-        """Decode a file once: what is known of it, and the trace by which copies are found. BadInput: not usable."""
+        """Decode a file once.
+
+        Returns:
+            The measurements, and the trace: a fingerprint by which copies are found.
+
+        Raises:
+            BadInput: The file is not usable.
+        """
         ...
 
     def trace(self, path: Path) -> Any:
-        """The trace alone, of a file that was inspected earlier."""
+        """Only the trace, for a file that was measured in an earlier run."""
         ...
 
-    def alike(self, traces: Sequence[Any]) -> list[Pair]:
-        """Pairs of near copies."""
+    def similar_pairs(self, traces: Sequence[Any]) -> list[Pair]:
+        """Find pairs of near copies by their traces."""
         ...
 
     def summarise(self, lines: Sequence[Line]) -> Summary:
-        """Of the usable lines."""
+        """Summarise the usable lines."""
         ...
 
     def propose(self, lines: Sequence[Line], context: Context) -> Proposal:
-        """A recipe for the usable lines."""
+        """Propose a recipe for the usable lines."""
         ...
 
 
 @dataclass
 class PrepareReport:
-    """What `prepare` found: `summary` is what summary.json holds, `lines` what is printed."""
+    """Result of `prepare`.
+
+    Attributes:
+        folder: Folder that it was written to.
+        summary: Content of summary.json.
+        lines: Lines to print.
+        recipe: Path of the proposed recipe.
+    """
 
     folder: Path
     summary: dict[str, Any]
@@ -108,6 +146,6 @@ class PrepareReport:
 
 
 def slug(name: str) -> str:
-    """A recipe's name, which is a run's folder too: letters, digits, dots and dashes, a letter first."""
+    """A valid name for a recipe and its run folder: letters, digits, `_`, dots and dashes, with a letter first."""
     plain = re.sub(r"[^\w.-]+", "-", name).strip("-.")
     return plain if re.match(r"[^\W\d_]", plain) else f"data-{plain}".rstrip("-")

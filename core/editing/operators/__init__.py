@@ -1,1 +1,1 @@
-"""Small linear maps A with their pseudo-inverses, on tensors (B, C, *spatial)."""
+"""Linear operators A with their pseudo-inverses A^+, on tensors (B, C, *spatial)."""

@@ -1,4 +1,4 @@
-"""The elements that are known, as a linear map."""
+"""The mask of known elements as a linear operator, and how it follows from a mask of the media."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torch import Tensor
 from ...types import BadInput
 from ...util.rng import generator
 
-_SAME = 1e-3  # of the unit variance of z: what moves an element by less does not matter to it
+_SAME = 1e-3  # changes of z (unit variance) below this count as no change
 
 
 class Mask:
-    """A x = x where known and 0 elsewhere. A is a projection, so A^+ = A: A^+ y + (1 - A^+ A) x takes y where known.
+    """A x = x where known, 0 elsewhere. A is a projection, A^+ = A, and A^+ y + (1 - A^+ A) x is y where known, else x.
 
     Args:
-        known: (B, 1, *spatial) bool.
+        known: (B, 1, *spatial) bool, True where an element is known.
     """
 
     def __init__(self, known: Tensor):
@@ -29,22 +29,25 @@ class Mask:
 
 
 def known_places(encode: Callable[[Tensor], Tensor], media: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
-    """(z (1, C', *spatial), known (1, 1, *spatial)): a codec's tensor of media (1, C, *media), and where it is known.
+    """Encode partly known media, and determine which elements of the result are known.
 
-    An element of z is known where nothing that is unknown in the media (known: (1, 1, *media) bool) matters to it: it
-    is the same with zeros and with loud noise there. So the reach of any codec is measured, not declared.
+    An element of z is known if it does not depend on the unknown media: it is equal for zeros and for noise there. So
+    the receptive field of any codec is measured and need not be declared.
 
     Args:
-        encode: The codec's.
-        media: What is encoded.
-        known: Where it is known.
+        encode: The codec's encoder.
+        media: (1, C, *media).
+        known: (1, 1, *media) bool, True where the media are known.
+
+    Returns:
+        z (1, C', *spatial), and the mask (1, 1, *spatial) bool of its known elements.
 
     Raises:
-        BadInput: Nothing is known, or all.
+        BadInput: No element of the media is known, or all are.
     """
     if not bool(known.any()) or bool(known.all()):
         part = "none" if not bool(known.any()) else "all"
-        raise BadInput(f"{part} of it is kept: name a part, but not the whole, to be made anew")
+        raise BadInput(f"{part} of it is kept: name a part, but not the whole, to regenerate")
     noise = torch.from_numpy(generator(0, 0, "probe").standard_normal(tuple(media.shape), dtype=float)).to(media)
     with torch.no_grad():
         z, other = (encode(torch.where(known, media, fill)) for fill in (torch.zeros_like(media), noise))

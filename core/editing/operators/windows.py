@@ -1,4 +1,4 @@
-"""Overlapping windows of a larger tensor, and the tensor that comes nearest to given windows."""
+"""Overlapping windows of a tensor, and the least-squares tensor for given windows."""
 
 from __future__ import annotations
 
@@ -13,16 +13,19 @@ from ...types import BadInput
 
 
 class Windows:
-    """A x = the windows of x; A^+ y = their weighted mean, which is the least-squares x for |W (A x - y)|.
+    """A x = the windows of x; A^+ y = the weighted mean of windows y, which minimizes |W (A x - y)| over x.
 
-    A window's weight sin^2(pi (i + 1/2) / n) falls towards its ends along each axis, so that where a window begins or
-    ends it counts for next to nothing and another one for nearly all. A^+ A x = x.
+    Along each axis, element i of n of a window has the weight sin^2(pi (i + 1/2) / n). The weight is close to 0 at both
+    ends of the window, so that there the other windows dominate. A^+ A x = x.
 
     Args:
-        size: Elements of a window along each axis.
-        full: Elements of the whole tensor, at least as many.
-        overlap: Share of a window that the next one covers too, at least; 0 up to 0.9.
-        wrap: Axes that are loops: windows continue at the other end there.
+        size: Number of elements of a window along each axis.
+        full: Number of elements of the whole tensor along each axis, at least `size`.
+        overlap: Smallest share of a window that the next window overlaps, 0 to 0.9.
+        wrap: Circular axes, along which windows continue at the other end.
+
+    Raises:
+        BadInput: A window is larger than the tensor, or `overlap` is out of range.
     """
 
     def __init__(self, size: Sequence[int], full: Sequence[int], overlap: float = 0.5, wrap: Sequence[int] = ()):
@@ -39,20 +42,20 @@ class Windows:
         total = torch.zeros(self.full, dtype=torch.float64)
         for at in self.places:
             total[_grid(at)] += self.weights
-        self.shares = [self.weights / total[_grid(at)] for at in self.places]  # of each window in each element
+        self.shares = [self.weights / total[_grid(at)] for at in self.places]  # normalized weights of each window
 
     def __len__(self) -> int:
         return len(self.places)
 
     def take(self, x: Tensor, window: int) -> Tensor:
-        """One window (B, C, *size) of x (B, C, *full); an axis of length 1 is left alone."""
+        """One window (B, C, *size) of x (B, C, *full); axes of size 1 are not cut."""
         for axis, at in enumerate(self.places[window]):
             if x.shape[2 + axis] != 1:
                 x = x.index_select(2 + axis, at.to(x.device))
         return x
 
     def forward(self, x: Tensor) -> Iterator[Tensor]:
-        """A: the windows (B, C, *size) of x (B, C, *full), one after the other."""
+        """A: the windows (B, C, *size) of x (B, C, *full), in order."""
         return (self.take(x, i) for i in range(len(self)))
 
     def inverse(self, windows: Iterator[Tensor]) -> Tensor:
@@ -69,7 +72,7 @@ class Windows:
 
 
 def _places(n: int, whole: int, overlap: float, loop: bool) -> list[Tensor]:
-    """The elements of every window along an axis."""
+    """Indices of the elements of each window along one axis."""
     stride = max(1, math.floor(n * (1 - overlap)))
     if n == whole:
         starts = [0]
@@ -88,11 +91,11 @@ def _bell(n: int) -> Tensor:
 
 def _outer(axes: Sequence[Tensor]) -> Tensor:
     out = torch.ones((), dtype=torch.float64)
-    for one in axes:
-        out = out[..., None] * one
+    for weights in axes:
+        out = out[..., None] * weights
     return out
 
 
 def _grid(at: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Index tensors that broadcast to the window's own grid."""
-    return tuple(one.reshape(-1, *[1] * (len(at) - 1 - axis)) for axis, one in enumerate(at))
+    """Index tensors that broadcast to the grid of the window."""
+    return tuple(index.reshape(-1, *[1] * (len(at) - 1 - axis)) for axis, index in enumerate(at))

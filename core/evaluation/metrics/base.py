@@ -1,7 +1,7 @@
-"""The contract of metrics, and what they share: checked feature arrays and exact distances.
+"""The interface of metrics, checked feature arrays and exact distances.
 
-A metric compares two arrays of features (N, d): one row an example, one column a feature. It never asks what the rows
-describe; features are a component of their own, so every metric serves every modality.
+A metric compares two arrays of features (N, d): one row per example, one column per feature. It does not depend on what
+the features describe: they are a separate component, so every metric works for every modality.
 """
 
 from __future__ import annotations
@@ -24,16 +24,17 @@ Groups = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class MetricResult:
-    """One number that a metric gives, and how a report shows it.
+    """One result of a metric, and its display in a report.
 
     Attributes:
-        key: its name in the metric's results and in metrics.json
-        name: its name in a table; `{n}` stands for the number of generated examples
-        kind: "distance": 0 is best, shown with an interval and a verdict; "share": from 0 to 1
-        scale: a report shows the value times this
-        format: how a report shows it
-        unbiased: its expected value does not depend on the number of examples
-        meaning: one line on what it says; `{many}` stands for what examples are called. "": the verdict says it
+        key: Name in the metric's results and in metrics.json.
+        name: Name in a table; `{n}` is replaced by the number of generated examples.
+        kind: "distance": 0 is best, shown with an interval and an interpretation; "share": from 0 to 1.
+        scale: Factor on the value in a report.
+        format: Format string of the value in a report.
+        unbiased: Whether the expected value does not depend on the number of examples.
+        meaning: Explanation in one line; `{many}` is replaced by the plural noun of examples; "": derived from the
+            value.
     """
 
     key: str
@@ -49,8 +50,8 @@ class Metric(ABC):
     """Compares generated features (N, d) with real ones (M, d): the component kind `metric`.
 
     Attributes:
-        results: what a call gives, in the order of a table
-        min_rows: rows that each set needs; with fewer a report leaves the metric out
+        results: Results of a call, in the order of a table.
+        min_rows: Minimum rows of each set; with fewer, a report leaves the metric out.
     """
 
     results: ClassVar[Sequence[MetricResult]]
@@ -58,30 +59,36 @@ class Metric(ABC):
 
     @abstractmethod
     def __call__(self, generated: Features, real: Features, groups: Groups | None = None) -> dict[str, float]:
-        """A value for each of `results`, by its key.
+        """Key -> value of each of `results`.
 
         Args:
-            generated: (N, d)
-            real: (M, d)
-            groups: class labels of the rows, where the number of examples of each class is fixed
+            generated: Features (N, d).
+            real: Features (M, d).
+            groups: Class labels of the rows, where the number of examples of each class is fixed.
 
         Raises:
-            BadInput: for other shapes, too few rows, and values that are not finite.
+            BadInput: For other shapes, too few rows, and values that are not finite.
         """
 
     def fixed(self, real: Features) -> Metric:
-        """The metric with everything that it would otherwise take from the real set taken from `real` (M, d).
+        """The metric with all data-dependent parameters fixed to those of `real` (M, d).
 
-        A report compares many subsets with each other: they must be measured alike.
+        A report compares many subsets, which must all be measured with the same parameters.
         """
         return self
 
 
 def as_features(value: Features, name: str = "features", least: int = 2) -> np.ndarray:
-    """`value` as float64 (N, d). Raises BadInput on other shapes, fewer rows than `least`, or NaN."""
+    """`value` as float64 (N, d).
+
+    Raises:
+        BadInput: On other shapes, fewer rows than `least`, or NaN.
+    """
     array = value.detach().cpu().double().numpy() if isinstance(value, Tensor) else np.asarray(value, dtype=np.float64)
     if array.ndim != 2 or array.shape[1] == 0:
-        raise BadInput(f"{name}: shape {array.shape}, but a metric takes (N, d): a row an example, a column a feature")
+        raise BadInput(
+            f"{name}: shape {array.shape}, but a metric takes (N, d): one row per example, one column per feature"
+        )
     if len(array) < least:
         raise BadInput(f"{name}: {len(array)} rows, but at least {least} are needed; make more samples")
     bad = int((~np.isfinite(array)).any(axis=1).sum())
@@ -111,6 +118,6 @@ def kth_neighbour_distance(a: np.ndarray, k: int) -> np.ndarray:
     """Distance (N,) of each row of a to its k-th nearest other row."""
     if not 1 <= k < len(a):
         raise BadInput(f"k is {k}: the k-th nearest neighbour among {len(a)} rows needs 1 <= k <= {len(a) - 1}")
-    own = distances(a, a)
-    np.fill_diagonal(own, np.inf)
-    return np.partition(own, k - 1, axis=1)[:, k - 1]
+    between = distances(a, a)
+    np.fill_diagonal(between, np.inf)
+    return np.partition(between, k - 1, axis=1)[:, k - 1]

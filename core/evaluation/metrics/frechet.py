@@ -1,4 +1,4 @@
-"""The Frechet distance between two sets of features, each taken as a Gaussian."""
+"""The Frechet distance between two sets of features, each approximated by a Gaussian."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ class Frechet(Metric):
     results = (MetricResult("frechet", "Frechet distance, N = {n}"),)
 
     def __call__(self, generated: Features, real: Features, groups: Groups | None = None) -> dict[str, float]:
-        """`frechet`: d^2 in squared feature units; classes do not matter."""
+        """`frechet`: d^2 in squared feature units; classes are ignored."""
         return {"frechet": frechet_distance(generated, real)}
 
 
 def frechet_distance(generated: Features, real: Features) -> float:
     """d^2 between generated (N, d) and real (M, d); raises BadInput on bad arrays.
 
-    No matrix root is taken. With the centred rows X/sqrt(N-1) = Q R, S = R^T R, so the eigenvalues of S_g S_r are the
-    squared singular values of R_g R_r^T, and tr (S_g S_r)^(1/2) is their sum. This stays exact where a covariance is
-    singular (N <= d, constant features), where roots of rounded eigenvalues would lose half of the digits.
+    No matrix square root is computed. With the centred rows X/sqrt(N-1) = Q R, S = R^T R, so the eigenvalues of S_g S_r
+    are the squared singular values of R_g R_r^T, and tr (S_g S_r)^(1/2) is their sum. This remains exact for a singular
+    covariance (N <= d, constant features), where square roots of rounded eigenvalues would lose half of the digits.
     """
     g, r = as_pair(generated, real)
     root_g, root_r = _root(g), _root(r)

@@ -9,7 +9,7 @@ from .base import Features, Groups, Metric, MetricResult, as_features, as_pair, 
 
 
 class MMD(Metric):
-    """The unbiased squared maximum mean discrepancy under a Gaussian kernel: no form of distribution is assumed.
+    """The unbiased squared maximum mean discrepancy with a Gaussian kernel, without assumptions on the distributions.
 
         MMD^2 = mean_{i != j} k(g_i, g_j) + mean_{i != j} k(r_i, r_j) - 2 mean_{i, j} k(g_i, r_j),
         k(x, y) = exp(-|x - y|^2 / (2 h^2))
@@ -19,7 +19,7 @@ class MMD(Metric):
     Source: Gretton et al. 2012, "A kernel two-sample test", equation 3 and section 8 (median heuristic).
 
     Args:
-        bandwidth: h, in units of the features; null: the median distance between real examples
+        bandwidth: Bandwidth h, in units of the features; null: the median distance between real examples.
     """
 
     results = (MetricResult("mmd", "MMD x 1000", scale=1000, unbiased=True),)
@@ -30,11 +30,11 @@ class MMD(Metric):
         self.bandwidth = bandwidth
 
     def __call__(self, generated: Features, real: Features, groups: Groups | None = None) -> dict[str, float]:
-        """`mmd`: MMD^2, without unit."""
+        """`mmd`: MMD^2, dimensionless."""
         return {"mmd": squared_mmd(generated, real, self.bandwidth, groups)}
 
     def fixed(self, real: Features) -> MMD:
-        """The same with the bandwidth that `real` gives."""
+        """The metric with the bandwidth of `real`."""
         return MMD(self.bandwidth or median_distance(real))
 
 
@@ -45,14 +45,14 @@ def squared_mmd(
 
     Where a set holds fixed numbers n_c of each class, pairs of one class are rarer among different rows than across
     sets, n_c (n_c - 1) / (n (n - 1)) < (n_c / n)^2, which would make the expected value negative. With `groups`, every
-    pair of classes counts by its share: M + (W - M) / n in place of M, the mean over all pairs of different rows,
+    pair of classes is weighted by its share: M + (W - M) / n in place of M, the mean over all pairs of different rows,
     with W the mean over pairs of one class, classes weighted by n_c / n.
 
     Args:
-        generated: (N, d)
-        real: (M, d)
-        bandwidth: h; None: the median distance between the real rows
-        groups: classes of the rows, where their numbers are fixed
+        generated: Features (N, d).
+        real: Features (M, d).
+        bandwidth: Bandwidth h; None: the median distance between the real rows.
+        groups: Classes of the rows, where the number of rows of each class is fixed.
     """
     g, r = as_pair(generated, real)
     h = bandwidth or median_distance(r)
@@ -74,7 +74,7 @@ def _kernel(a: np.ndarray, b: np.ndarray, h: float) -> np.ndarray:
 
 
 def _others(a: np.ndarray, h: float, groups: np.ndarray | None = None) -> float:
-    """Mean kernel over pairs of different rows: the diagonal, always 1, is what would bias it."""
+    """Mean kernel over pairs of different rows; the diagonal, which is always 1, would bias it."""
     n, kernel = len(a), _kernel(a, a, h)
     mean = (kernel.sum() - n) / (n * (n - 1))
     if groups is None:

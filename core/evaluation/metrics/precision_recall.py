@@ -1,28 +1,30 @@
-"""How much of the generated data looks real, and how much of the real data is reached."""
+"""Precision, recall and coverage of the generated data by nearest neighbours."""
 
 from __future__ import annotations
 
 from ...types import BadInput
 from .base import Features, Groups, Metric, MetricResult, as_pair, distances, kth_neighbour_distance
 
-_FEW = 20  # rows of the real set up to which 3 neighbours set the radius, unless k is given
+_FEW = 20  # up to this number of real rows the default of k is 3
 
 
 class PrecisionRecall(Metric):
-    """Shares of examples that lie in balls around the other set; a ball reaches to its centre's k-th nearest neighbour.
+    """Shares of examples that lie in balls around the examples of the other set.
+
+    The radius of a ball is the distance of its centre to its k-th nearest neighbour.
 
         precision: generated examples inside at least one real ball (quality)
         recall:    real examples inside at least one generated ball (variety)
         coverage:  real balls that hold at least one generated example (variety; generated outliers do not raise it)
 
-    For equal distributions and N = M coverage is 1 - (1/2)^k on average, whatever they are. Precision and recall have
-    no such closed form and fall as d grows, so compare them with those of real data against real data.
+    For equal distributions and N = M coverage is 1 - (1/2)^k on average, whatever the distributions are. Precision and
+    recall have no such closed form and fall as d grows, so compare them with those of real data against real data.
 
     Source: Kynkaanniemi et al. 2019, "Improved precision and recall metric for assessing generative models", equations
     1 and 2; Naeem et al. 2020, "Reliable fidelity and diversity metrics for generative models", equations 8 and 10.
 
     Args:
-        k: neighbours that set the radius of a ball; null: 5, or 3 where the real set has 20 rows or fewer
+        k: Which nearest neighbour defines the radius of a ball; null: 5, or 3 where the real set has 20 rows or fewer.
     """
 
     results = (

@@ -1,4 +1,4 @@
-"""What a report holds: measurements with their reference values, a gallery of examples, and a record of each sample."""
+"""Contents of a report: measurements with reference values, a gallery of examples, and a record of each sample."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ..adapter import MediaFile
 
 @dataclass(frozen=True)
 class ReferenceValue:
-    """What real data reaches in the same computation: the baseline of a distance, the ceiling of an accuracy.
+    """The value of real data in the same computation: the baseline of a distance, the upper limit of an accuracy.
 
     Attributes:
-        name: what was computed
-        value: its value, or the mean of its draws
-        low: 95 % of the draws lie above; None: it was not drawn
-        high: and below
+        name: Name of the reference.
+        value: Its value, or the mean over draws.
+        low: Lower end of the range that contains 95 % of the draws; None: there are no draws.
+        high: Upper end of that range.
     """
 
     name: str
@@ -32,13 +32,13 @@ class Measurement:
     """One line of the table.
 
     Attributes:
-        key: its name in metrics.json
-        name: its name in the table
-        value: its value; NaN: unknown
-        format: how value, interval and references are shown
-        interval: 95 % interval of the value; None: none was computed
-        references: what it is compared with
-        meaning: one line on what it says
+        key: Name in metrics.json.
+        name: Name in the table.
+        value: The value; NaN: unknown.
+        format: Format string of value, interval and references.
+        interval: 95 % interval of the value; None: not computed.
+        references: Values that it is compared with.
+        meaning: Explanation in one line.
     """
 
     key: str
@@ -55,9 +55,9 @@ class GalleryItem:
     """One example on the page.
 
     Attributes:
-        files: what is shown of it
-        caption: the text below
-        warn: it is marked as faulty
+        files: Files that show it.
+        caption: Text below.
+        warn: Whether it is marked as faulty.
     """
 
     files: list[MediaFile]
@@ -85,18 +85,18 @@ class SimilarityHistogram:
 
 @dataclass
 class EvaluationReport:
-    """Everything that was found.
+    """All results of an evaluation.
 
     Attributes:
-        title: what was measured
-        facts: how it was measured, by topic
-        measurements: heading -> lines of the table
-        remarks: warnings, which the page shows first
-        gallery: examples
-        classes: names of the classes
-        confusion: (K, K) counts: row the class asked for, column the class predicted; None: no classes
-        similarity: what the histogram shows; None: copies were not looked for
-        samples: a record for each sample
+        title: What was measured.
+        facts: How it was measured, by topic.
+        measurements: Heading -> lines of the table.
+        remarks: Warnings, which the page shows first.
+        gallery: Examples.
+        classes: Names of the classes.
+        confusion: (K, K) counts: row: requested class, column: predicted class; None: no classes.
+        similarity: Data of the histogram; None: no search for copies.
+        samples: A record for each sample.
     """
 
     title: str

@@ -1,4 +1,4 @@
-"""The folder of a report: what is refused, and how a new report takes the place of an earlier one."""
+"""The folder of a report: which folders are refused, and how a new report replaces an earlier one."""
 
 from __future__ import annotations
 
@@ -17,45 +17,45 @@ MARK = ("made by", "sonolux eval")
 
 
 def refuse_if_used(folder: Path, overwrite: bool) -> None:
-    """Raise BadInput where the folder holds a report, unless `overwrite`, or anything else that no report made."""
+    """Raise BadInput where the folder holds a report, unless `overwrite`, or files that are not from a report."""
     if not folder.exists():
         return
     if not folder.is_dir():
         raise BadInput(f"--out: {folder} is a file; name a folder")
     if any(folder.iterdir()) and not _is_report(folder):
         raise BadInput(f"{folder} exists and is no report: name an empty folder with --out")
-    foreign = result.strangers(folder / SAMPLES)
+    foreign = result.other_files(folder / SAMPLES)
     if foreign:
         raise BadInput(f"{folder / SAMPLES} holds {foreign[0]}, which no report made: name another --out")
     if _is_report(folder) and not overwrite:
         raise BadInput(f"{folder} already holds a report: replace it with --overwrite, or name another --out")
 
 
-def refuse_among(folder: Path, read: Mapping[str, Path | str | None]) -> None:
-    """Raise BadInput where the report would lie in a folder that is read, or what is read lies in the report's.
+def refuse_overlap(folder: Path, read: Mapping[str, Path | str | None]) -> None:
+    """Raise BadInput where the report would lie in an input folder, or an input lies in the report's folder.
 
-    In the first case its samples would be read as data the next time, in the second what is read would be replaced.
+    In the first case its samples would be read as data the next time; in the second the input would be replaced.
 
     Args:
-        folder: of the report
-        read: what it is called in messages -> its path
+        folder: Folder of the report.
+        read: Name in messages -> path of an input.
     """
-    own = folder.resolve()
+    report = folder.resolve()
     for name, path in read.items():
         if path is None:
             continue
         other = Path(path).expanduser().resolve()
-        if other == own or other in own.parents:
+        if other == report or other in report.parents:
             raise BadInput(f"--out {folder} lies in {name} {path}, whose files are read: name another --out")
-        if any(other == own / part or own / part in other.parents for part in (SAMPLES, FILES)):
+        if any(other == report / part or report / part in other.parents for part in (SAMPLES, FILES)):
             raise BadInput(f"{name} {path} lies in what --out {folder} replaces: name another --out")
 
 
 @contextmanager
 def replaced(folder: Path) -> Iterator[Path]:
-    """A folder beside `folder` to write a report into; without an error it then replaces an earlier report.
+    """A temporary folder next to `folder` to write a report into; it then replaces an earlier report.
 
-    After an error the earlier report stands as it was.
+    After an error the earlier report remains unchanged.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
@@ -63,8 +63,8 @@ def replaced(folder: Path) -> Iterator[Path]:
         yield part
         folder.mkdir(exist_ok=True)
         _clear(folder)
-        for made in part.iterdir():
-            made.rename(folder / made.name)
+        for written in part.iterdir():
+            written.rename(folder / written.name)
     finally:
         shutil.rmtree(part, ignore_errors=True)
 

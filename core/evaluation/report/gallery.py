@@ -1,4 +1,4 @@
-"""Which examples the page shows, and the record of each sample."""
+"""The examples that the page shows, and the record of each sample."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from ..memorization import Memorization
 from ..recognition import Recognition
 from .contents import GalleryItem, GalleryRow
 
-WORST = 8  # examples in each of the rows of the worst ones
+WORST = 8  # examples in each row of worst examples
 
 Records = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
 class Findings:
-    """What was found of each sample.
+    """Results for each sample.
 
     Attributes:
-        generated: the samples
-        real: the real data
-        recognised: what the classifier found; None: there are no classes
-        copies: what the search for copies found; None: they were not looked for
-        defects: defects of each sample
-        gaps: (N,) distance of each sample to the nearest real example in the features
+        generated: The samples.
+        real: The real data.
+        recognised: Results of the classifier; None: there are no classes.
+        copies: Results of the search for copies; None: no search.
+        defects: Defects of each sample.
+        gaps: (N,) distance of each sample to the nearest real example in feature space.
     """
 
     generated: GeneratedSet
@@ -132,7 +132,7 @@ def _misclassified(adapter: EvaluationAdapter, found: Findings, records: Records
     if found.recognised is None:
         return None
     wrong = torch.nonzero(found.recognised.predicted != found.generated.examples.labels)[:, 0].tolist()
-    about = f"{len(wrong)} samples that the classifier takes for another class."
+    about = f"{len(wrong)} samples that the classifier assigns to another class."
     return GalleryRow("Misclassified", about, _items(adapter, found, records, wrong[:WORST]))
 
 
@@ -151,7 +151,7 @@ def _caption(record: dict[str, Any], note: str) -> str:
     label, predicted = record.get("label"), record.get("recognised")
     name = "" if label is None else str(label)
     if predicted is not None and predicted != label:
-        name += f", taken for {predicted}"
+        name += f", classified as {predicted}"
     return _joined(name, note, record["file"])
 
 
@@ -163,9 +163,9 @@ def _classes_in_turn(examples: ExampleSet, count: int) -> list[int]:
     """The first samples of each class in turn; the first ones where there are no classes."""
     if not examples.labelled:
         return list(range(min(count, len(examples))))
-    turn, seen = [], {}
+    turn, count_of = [], {}
     for label in examples.labels.tolist():
-        turn.append(seen.get(label, 0))
-        seen[label] = turn[-1] + 1
+        turn.append(count_of.get(label, 0))
+        count_of[label] = turn[-1] + 1
     order = sorted(range(len(examples)), key=lambda i: (turn[i], int(examples.labels[i]), i))
     return order[:count]

@@ -1,6 +1,6 @@
-"""The report as one HTML page without scripts, which needs no network; only a large one has files beside it.
+"""The report as one HTML page without scripts or network access; a large one has its media in separate files.
 
-The page is a Jinja2 template with automatic escaping: whatever a class or a file is called is shown as text.
+The page is a Jinja2 template with automatic escaping: names of classes and files are shown as text.
 """
 
 from __future__ import annotations
@@ -22,35 +22,38 @@ from .contents import EvaluationReport, GalleryRow, SimilarityHistogram
 from .folder import FILES, METRICS, PAGE
 
 TEMPLATES = Path(__file__).parent / "templates"
-_FIRST = 2  # rows of the gallery above the further figures: samples and real examples
+_FIRST = 2  # rows of the gallery above the histogram: samples and real examples
 
 
 def write(report: EvaluationReport, folder: Path, embed: float) -> Path:
     """Write report.html and metrics.json into the folder.
 
     Args:
-        report: what was found
-        folder: made where it is missing
-        embed: MB of media that the page holds itself; where there are more, they go to report_files/ beside it
+        report: Contents of the report.
+        folder: Target folder; created if missing.
+        embed: Maximum MB of media embedded in the page; if there are more, they are written to report_files/.
 
     Returns:
         The page's path.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    beside = folder / FILES
-    if beside.is_dir():
-        shutil.rmtree(beside)
+    media_folder = folder / FILES
+    if media_folder.is_dir():
+        shutil.rmtree(media_folder)
     size = sum(4 * len(file.data) / 3 for row in report.gallery for item in row.items for file in item.files)
     target, part = folder / PAGE, folder / f".{PAGE}.part"
     (folder / METRICS).write_text(json.dumps(table.as_json(report), indent=1, default=str) + "\n", encoding="utf-8")
-    part.write_text(render(report, None if size <= embed * 1e6 else beside), encoding="utf-8")
+    part.write_text(render(report, None if size <= embed * 1e6 else media_folder), encoding="utf-8")
     part.replace(target)
     return target
 
 
-def render(report: EvaluationReport, beside: Path | None = None) -> str:
-    """The page's HTML; beside: a folder for its media files, None: the page holds them."""
-    rows = [_gallery_row(row, None if beside is None else beside / str(i)) for i, row in enumerate(report.gallery)]
+def render(report: EvaluationReport, media_folder: Path | None = None) -> str:
+    """The page's HTML; media_folder: folder for its media files, None: they are embedded in the page."""
+    rows = [
+        _gallery_row(row, None if media_folder is None else media_folder / str(i))
+        for i, row in enumerate(report.gallery)
+    ]
     template = _environment().get_template("report.html.j2")
     return template.render(
         report=report,
@@ -82,7 +85,7 @@ def _summary(facts: dict[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class _ShownFile:
-    """A media file on the page: its kind ("audio" or "image") and where a browser finds it."""
+    """A media file on the page: its kind ("audio" or "image") and its URL."""
 
     kind: str
     source: str
@@ -115,7 +118,7 @@ def _gallery_row(row: GalleryRow, folder: Path | None) -> _ShownRow:
 
 
 def _source(file: MediaFile, folder: Path | None, name: str) -> _ShownFile:
-    """The file in the page itself, or written into the folder."""
+    """The file embedded in the page, or written into the folder."""
     kind, _, subtype = file.mime.partition("/")
     if folder is None:
         return _ShownFile(kind, f"data:{file.mime};base64,{base64.b64encode(file.data).decode()}")
@@ -125,7 +128,7 @@ def _source(file: MediaFile, folder: Path | None, name: str) -> _ShownFile:
     return _ShownFile(kind, "/".join(path.parts[-3:]))
 
 
-# --- drawings ---
+# --- figures ---
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from .folder import MARK
 
 
 def number(form: str, value: float) -> str:
-    """A number in its format; "-" for one that is unknown. -0.0 is shown as 0."""
+    """A number in its format; "-" for an unknown number. -0.0 is shown as 0."""
     return "-" if math.isnan(value) else form.format(value + 0.0)
 
 
@@ -23,7 +23,7 @@ def reference(line: Measurement, one: ReferenceValue) -> str:
 
 
 def interval(line: Measurement) -> str:
-    """`14.2 to 16.9`, or nothing."""
+    """`14.2 to 16.9`, or "" without an interval."""
     return "" if line.interval is None else " to ".join(number(line.format, v) for v in line.interval)
 
 
@@ -46,7 +46,7 @@ def as_text(report: EvaluationReport) -> str:
 
 
 def as_json(report: EvaluationReport) -> dict[str, Any]:
-    """What metrics.json holds; numbers that are unknown are null."""
+    """Contents of metrics.json; unknown numbers are null."""
     figures = {heading: {line.key: _plain(line) for line in lines} for heading, lines in report.measurements.items()}
     return {
         MARK[0]: MARK[1],

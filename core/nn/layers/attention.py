@@ -1,4 +1,4 @@
-"""Self-attention over all positions (Vaswani et al. 2017), without positions: rolling the input rolls the output."""
+"""Self-attention (Vaswani et al. 2017) without positional encoding: equivariant to rolling the input."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Attention(nn.Module):
         self.out = linear(channels, channels, zero=True)
 
     def forward(self, x: Tensor, padding: Tensor | None = None) -> Tensor:
-        """(B, C, *spatial) -> (B, C, *spatial); positions where `padding` (B, 1, *spatial) is True are no keys."""
+        """(B, C, *spatial) -> (B, C, *spatial); positions with `padding` (B, 1, *spatial) True are not attended to."""
         tokens = self.norm(x, padding).flatten(2).transpose(1, 2)  # (B, N, C)
         q, k, v = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (B, heads, N, d)
         mixed = _attend(q, k, v, padding).transpose(1, 2).flatten(2)
@@ -42,11 +42,11 @@ class Attention(nn.Module):
 def _attend(q: Tensor, k: Tensor, v: Tensor, padding: Tensor | None = None) -> Tensor:
     """softmax(q k^T / sqrt(d)) v for (B, heads, N, d), over the keys that are not padding (B, 1, *spatial)."""
     bias = None
-    if padding is not None:  # finite, so that a row of padding alone is still a number
+    if padding is not None:  # a finite bias, so that a row with only padding does not give NaN
         keys = padding.flatten(2)[:, :, None]  # (B, 1, 1, N)
         bias = torch.zeros(keys.shape, dtype=q.dtype, device=q.device).masked_fill(keys, torch.finfo(q.dtype).min / 2)
-    # torch's fused kernel for CPUs is two to seven times slower in bfloat16 than the three operations, until the N x N
-    # weights outgrow the cache; elsewhere it is the faster one and needs no N x N memory.
+    # In bfloat16 torch's fused CPU kernel is two to seven times slower than the three operations, as long as the N x N
+    # weights fit into the cache. In all other cases it is faster and needs no N x N memory.
     if q.device.type == "cpu" and q.dtype == torch.bfloat16 and q.shape[2] <= 512:
         scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2)
         return torch.softmax(scores if bias is None else scores + bias, dim=-1) @ v

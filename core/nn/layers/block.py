@@ -16,8 +16,8 @@ from .norm import GroupNorm, ModulatedNorm
 class ResidualBlock(nn.Module):
     """x + conv(dropout(silu(film(norm(conv(silu(norm(x)))))))), film(h) = h (1 + scale) + shift from the embedding.
 
-    FiLM is Perez et al. 2018 (arXiv:1709.07871); the last convolution starts at zero (Ho et al. 2020), so the block
-    starts as the identity, or as a linear map where the number of channels changes.
+    FiLM: Perez et al. 2018 (arXiv:1709.07871). The last convolution is initialised to zero (Ho et al. 2020), so that
+    the block is initially the identity, or a linear map if the number of channels changes.
 
     Args:
         dims: Number of spatial axes.
@@ -45,11 +45,11 @@ class ResidualBlock(nn.Module):
         return h + (x if self.skip is None else self.skip(x))
 
     def _modulated(self, h: Tensor, inputs: BlockInputs) -> Tensor:
-        """norm2 with the sample's scale and shift, or with each position's where its noise level differs."""
-        own = self.norm2(h, *self._film(inputs.embedding, h), inputs.padding)
+        """norm2 with the sample's scale and shift, or with those of each position if its noise level differs."""
+        uniform = self.norm2(h, *self._film(inputs.embedding, h), inputs.padding)
         if inputs.embedding_map is None or inputs.same is None:
-            return own
-        return torch.where(inputs.same, own, self.norm2(h, *self._film(inputs.embedding_map, h), inputs.padding))
+            return uniform
+        return torch.where(inputs.same, uniform, self.norm2(h, *self._film(inputs.embedding_map, h), inputs.padding))
 
     def _film(self, embedding: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         """Scale and shift, (B, C_out, *ones or *spatial), from the embedding (B, *ones or *spatial, E)."""

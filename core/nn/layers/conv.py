@@ -1,4 +1,4 @@
-"""Convolutions in one, two or three dimensions that can treat any spatial axis as circular, chosen at each call."""
+"""Convolutions with one to three spatial axes, any of which can be circular; each call chooses them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ...types import BadInput
 
 
 class _CircularAxes:
-    """What the convolutions below add to torch's: `wrap` at each call, and no draw from torch's global generator.
+    """Adds to torch's convolutions: `wrap` at each call, and no use of torch's global generator.
 
-    `reset_parameters` fills with zeros: `init.reset` draws the initial weights from a seed.
+    `reset_parameters` fills with zeros; `init.reset` draws the initial weights from a seed.
     """
 
-    zero: bool = False  # start at zero, so that a residual branch begins as nothing
+    zero: bool = False  # initialise to zero, so that a residual branch has no effect at first
     weight: Tensor
     bias: Tensor | None
     padding: Any
@@ -37,7 +37,7 @@ class _CircularAxes:
 
         Args:
             input: (B, C_in, *spatial).
-            wrap: Spatial axes (0 is the first) along which the padding is taken from the other end.
+            wrap: Circular spatial axes (0 is the first).
 
         Returns:
             (B, C_out, *spatial / stride).
@@ -82,7 +82,7 @@ def conv(dims: int, c_in: int, c_out: int, kernel: int = 3, stride: int = 1, zer
         A module (B, c_in, *spatial) -> (B, c_out, *spatial / stride), its weights zero until `init.reset`.
 
     Raises:
-        BadInput: There is no convolution over so many axes.
+        BadInput: `dims` is not 1, 2 or 3.
     """
     if dims not in _CLASSES:
         raise BadInput(f"layers exist for 1, 2 or 3 spatial axes, not {dims}")
@@ -96,8 +96,8 @@ def pad_axes(x: Tensor, amounts: Sequence[tuple[int, int]], mode: str = "constan
 
     Args:
         x: (B, C, *spatial).
-        amounts: (before, after) for each spatial axis. Circular padding may be longer than the axis: it then goes
-            round more than once.
+        amounts: (before, after) for each spatial axis. Circular padding may be longer than the axis; the elements are
+            then repeated several times.
         mode: "constant" (zeros), "replicate" or "circular".
 
     Returns:

@@ -1,9 +1,9 @@
-"""Dropout whose masks are keyed by (seed, sample, step, layer): the same whatever the batch, the device and the ranks.
+"""Dropout with masks keyed by (seed, sample, step, layer): independent of batch size, device and number of ranks.
 
     with keyed_dropout(seed, samples, step):
         loss = network(...)
 
-Without the context, or in eval mode, nothing is dropped. torch's global generator is never drawn from.
+Without the context, or in eval mode, nothing is dropped. torch's global generator is not used.
 """
 
 from __future__ import annotations
@@ -34,7 +34,13 @@ _active: ContextVar[_Keys | None] = ContextVar("keyed_dropout", default=None)
 
 @contextmanager
 def keyed_dropout(seed: int, samples: Sequence[int], step: int) -> Iterator[None]:
-    """Turn dropout on for one forward pass; samples[i] is the number of row i in the global batch."""
+    """Turn dropout on for one forward pass.
+
+    Args:
+        seed: Seed of the run.
+        samples: samples[i] is the number of row i in the global batch.
+        step: Number of the training step.
+    """
     token = _active.set(_Keys(as_seed(seed), as_sample_numbers(samples), step))
     try:
         yield
@@ -43,7 +49,7 @@ def keyed_dropout(seed: int, samples: Sequence[int], step: int) -> Iterator[None
 
 
 class Dropout(nn.Module):
-    """y = x m / (1 - p) with m = 1 at probability 1 - p, per element of x (B, C, *spatial); identity outside training.
+    """y = x m / (1 - p), m = 1 with probability 1 - p for each element of x (B, C, *spatial); identity in eval mode.
 
     Args:
         p: Probability that an element is dropped, in [0, 1).
@@ -56,7 +62,11 @@ class Dropout(nn.Module):
         self.p = p
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (B, C, *spatial) -> the same shape; raises BadInput where the context names another number of samples."""
+        """x (B, C, *spatial) -> the same shape.
+
+        Raises:
+            BadInput: The context has a different number of samples than x.
+        """
         keys = _active.get()
         if keys is None or not self.training or self.p == 0:
             return x
@@ -64,11 +74,11 @@ class Dropout(nn.Module):
             raise BadInput(f"keyed_dropout names {len(keys.samples)} samples, the batch holds {x.shape[0]}")
         counter = (keys.step, keys.layer)
         keys.layer += 1
-        return x * kept(keys.seed, keys.samples, counter, self.p, x).to(x.dtype).mul_(1 / (1 - self.p))
+        return x * keep_mask(keys.seed, keys.samples, counter, self.p, x).to(x.dtype).mul_(1 / (1 - self.p))
 
 
-def kept(seed: int, samples: Sequence[int], counter: tuple[int, int], p: float, x: Tensor) -> Tensor:
-    """Which elements of x (B, ...) stay, bool: 16 random bits each, so that p is met to 1e-5 at half the numbers."""
+def keep_mask(seed: int, samples: Sequence[int], counter: tuple[int, int], p: float, x: Tensor) -> Tensor:
+    """Bool mask of the elements of x (B, ...) that stay. Each uses 16 random bits: p is exact to 1e-5, at half cost."""
     count = x.shape[1:].numel()
     words = bits([key_of(seed, "dropout", counter)], samples, -(-count // 2), x.device)
     halves = words.reshape(len(samples), -1).view(torch.int16)[:, :count]  # uniform in [-2^15, 2^15)

@@ -1,4 +1,4 @@
-"""Linear layers, and the embedding of numbers such as the noise level (one a sample, or one a position)."""
+"""Linear layers, and embeddings of numbers such as the noise level (one per sample, or one per position)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 def linear(c_in: int, c_out: int, zero: bool = False) -> nn.Linear:
-    """An `nn.Linear` that draws nothing from torch's global generator: zeros until `init.reset` fills it.
+    """An `nn.Linear` that does not use torch's global generator: its weights are zero until `init.reset`.
 
     Args:
         c_in: Input features.
@@ -37,11 +37,11 @@ class Table(nn.Embedding):
     """
 
     def reset_parameters(self) -> None:
-        """Zeros: the owner draws the rows."""
+        """Set the rows to zero; the owner draws them."""
         nn.init.zeros_(self.weight)
 
     def fill(self, rng: np.random.Generator) -> None:
-        """Nothing: the owner draws the rows."""
+        """Does nothing: the owner draws the rows."""
 
 
 class Fourier(nn.Module):
@@ -89,7 +89,7 @@ class NumberEmbedding(nn.Module):
         return self.features(self.fourier(u))
 
     def features(self, features: Tensor) -> Tensor:
-        """Fourier features (..., F) -> (..., E). The mean of the features of several numbers embeds them together."""
-        # A level lies on a scale that bfloat16 cannot resolve.
+        """Fourier features (..., F) -> (..., E). The mean of the features of several numbers embeds all of them."""
+        # bfloat16 cannot resolve the noise level.
         with torch.autocast(features.device.type, enabled=False):
             return self.second(F.silu(self.first(features)))

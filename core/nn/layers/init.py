@@ -1,7 +1,7 @@
-"""Initial weights from a seed: the same seed gives the same model, whatever was built or drawn before it.
+"""Initial weights from a seed: the same seed gives the same model, independent of what was drawn before.
 
-Every layer draws from a generator keyed by (seed, the layer's name), so that adding a layer leaves the others as they
-were, and torch's global generator is neither read nor moved.
+Every layer draws from a generator keyed by (seed, the layer's name), so that adding a layer does not change the others.
+torch's global generator is neither read nor changed.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ _WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.
 
 
 def reset(module: nn.Module, seed: int) -> None:
-    """Draw every parameter of a module anew from `seed`, in place.
+    """Draw every parameter of a module again from `seed`, in place.
 
     A layer with a method `fill(rng)` (numpy Generator) fills itself. torch's linear and convolution layers and their
-    subclasses get weights uniform with variance 1 / fan_in and zero biases; a layer with an attribute `zero = True`
-    starts at zero. Any other layer with `reset_parameters` is reset by torch's own rule inside a fork of the global
+    subclasses get uniform weights with variance 1 / fan_in and zero biases; a layer with an attribute `zero = True` is
+    set to zero. Any other layer with `reset_parameters` is reset by that method, inside a fork of torch's global
     generator.
 
     Args:
-        module: The module whose parameters are drawn, its submodules' too.
-        seed: What the weights follow from, together with each layer's name.
+        module: The module whose parameters are drawn, including those of its submodules.
+        seed: The seed; together with a layer's name it determines the layer's weights.
     """
     for name, layer in module.named_modules():
         rng = generator(seed, 0, "init", name)

@@ -1,4 +1,4 @@
-"""What the blocks of a stage receive with their features: the embedding of level and conditions, and padding."""
+"""Inputs of a stage's blocks in addition to the features: embedding of noise level and conditions, and padding."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class BlockInputs(NamedTuple):
     """Embedding, padding and circular axes at one stage's resolution.
 
     Attributes:
-        embedding: (B, *ones, E), of the conditions and of the sample's noise level (that of its first element where
+        embedding: (B, *ones, E), embedding of the conditions and of the sample's noise level (of its first element, if
             levels differ).
-        embedding_map: (B, *spatial, E), the embedding at each position; None: every sample has one noise level.
-        same: (B, 1, *spatial), True where all levels that a position covers equal the first element's: there
-            `embedding` holds.
-        padding: (B, 1, *spatial), True where a position covers no element of the sample; None: no padding.
+        embedding_map: (B, *spatial, E), embedding at each position; None: every sample has one noise level.
+        same: (B, 1, *spatial), True where all levels that a position covers equal that of the first element, so that
+            `embedding` is used.
+        padding: (B, 1, *spatial), True where a position covers no valid element of the sample; None: no padding.
         wrap: Spatial axes that are circular.
     """
 
@@ -32,7 +32,7 @@ class BlockInputs(NamedTuple):
     wrap: tuple[int, ...] = ()
 
     def mask_padding(self, x: Tensor) -> Tensor:
-        """x (B, C, *spatial) with zeros in the padding, so that convolutions treat it like the border."""
+        """Set x (B, C, *spatial) to zero in the padding, so that convolutions treat it like the border."""
         return x if self.padding is None else x.masked_fill(self.padding, 0)
 
 
@@ -48,24 +48,24 @@ def stage_inputs(
 ) -> list[BlockInputs]:
     """The inputs of every stage's blocks, finest stage first.
 
-    Where levels differ, a position covers several of them (a patch, and blocks of 2^dims of those at every coarser
-    stage). It gets the mean of their Fourier features, which the two linear layers then embed: that mean describes how
-    the levels are distributed, while the mean of the levels would be a level that none of them has. A position whose
-    levels all equal the sample's first takes the embedding of that number, so that a constant map gives, bit for bit,
-    what the number gives.
+    If levels differ, a position covers several of them (a patch, and blocks of 2^dims positions at every coarser
+    stage). The two linear layers then embed the mean of their Fourier features. This mean describes the distribution of
+    the levels; the mean of the levels could be a level that none of the elements has. A position at which all levels
+    equal the sample's first one uses the embedding of that number, so that a constant map gives the same result, bit
+    for bit, as one number.
 
     Args:
         embed: Embedding of the noise level.
         level: (B,) or (B, 1, *spatial), spatial a multiple of patch 2^(stages - 1).
         condition: (B, E), the sum of the conditions' vectors, or 0.
-        valid: (B, 1, *spatial), 1 where an element belongs to the sample; None: everywhere.
+        valid: (B, 1, *spatial), 1 for valid elements, 0 for padding; None: no padding.
         wrap: Spatial axes that are circular.
         dims: Number of spatial axes.
-        patch: Elements along each axis that the finest stage folds into channels.
+        patch: Elements along each axis that are folded into channels before the finest stage.
         stages: Number of resolutions.
 
     Returns:
-        One record a stage.
+        One record per stage.
     """
     level_map = level if level.ndim > 1 else None
     first = level if level_map is None else level.flatten(1)[:, 0]
@@ -90,8 +90,8 @@ def stage_inputs(
 
 
 def _stage_means(x: Tensor, patch: int, stages: int) -> list[Tensor]:
-    """Means of x (B, C, *spatial) over patches, then over ever larger blocks of them, one tensor a stage."""
-    made = [pool(x, patch)]
+    """Means of x (B, C, *spatial) over the elements that a position covers, one tensor per stage."""
+    means = [pool(x, patch)]
     for _ in range(stages - 1):
-        made.append(pool(made[-1], 2))
-    return made
+        means.append(pool(means[-1], 2))
+    return means

@@ -1,4 +1,4 @@
-"""Normalisation of features, with the modulation by the embedding that follows it."""
+"""Group normalisation, and its modulation by an embedding."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class GroupNorm(nn.GroupNorm):
 
 
 class ModulatedNorm(GroupNorm):
-    """Group norm with scale and shift from outside: norm(x) (1 + scale) + shift.
+    """Group normalisation with given scale and shift: norm(x) (1 + scale) + shift.
 
     This is FiLM (Perez et al. 2018, arXiv:1709.07871).
 
@@ -62,15 +62,15 @@ class ModulatedNorm(GroupNorm):
         """
         if padding is not None or scale[0, 0].numel() > 1 or not x.is_contiguous():
             return normalised(x, self.num_groups, padding) * (1 + scale) + shift
-        # The batch is treated as one sample with B C channels, and scale and shift become the norm's own weights: this
-        # saves two passes over x forward and four backward (half the time of norm and modulation on a CPU).
+        # The batch is treated as one sample with B C channels, and scale and shift as the norm's weights. This saves
+        # two passes over x in the forward and four in the backward direction (half the time on a CPU).
         rows = x.reshape(1, -1, *x.shape[2:])
         weight, bias = (1 + scale).flatten(), shift.flatten()
         return F.group_norm(rows, self.num_groups * x.shape[0], weight, bias, EPSILON).view_as(x)
 
 
 def normalised(x: Tensor, groups: int, padding: Tensor | None = None) -> Tensor:
-    """Group normalisation without scale and shift, (B, C, *spatial); 0 where `padding` holds, which is left out."""
+    """Group normalisation of x (B, C, *spatial) without scale and shift; padding is left out, and 0 in the result."""
     if padding is None:
         return F.group_norm(x, groups, eps=EPSILON)
     wide = x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
@@ -84,7 +84,7 @@ def normalised(x: Tensor, groups: int, padding: Tensor | None = None) -> Tensor:
 
 
 def groups_for(channels: int, largest: int = 32) -> int:
-    """Number of groups: at least four channels each, at most `largest` groups, dividing the channels evenly."""
+    """The largest number of groups, at most `largest`, with at least four channels each and equal sizes."""
     for groups in range(min(largest, max(1, channels // 4)), 1, -1):
         if channels % groups == 0:
             return groups

@@ -1,4 +1,4 @@
-"""Half and double resolution, and patches: blocks of positions folded into channels."""
+"""Downsampling, upsampling, and patches: blocks of positions folded into channels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _POOL = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 
 
 class Down(nn.Module):
-    """Half the resolution: a linear map of every block of 2^dims positions."""
+    """Halves the resolution: a linear map of every block of 2^dims positions."""
 
     def __init__(self, dims: int, c_in: int, c_out: int):
         super().__init__()
@@ -23,7 +23,7 @@ class Down(nn.Module):
 
 
 class Up(nn.Module):
-    """Twice the resolution: channels mixed, then every position repeated, which leaves no checkerboard."""
+    """Doubles the resolution: mixes channels, then repeats every position, which avoids checkerboard artefacts."""
 
     def __init__(self, dims: int, c_in: int, c_out: int):
         super().__init__()
@@ -40,7 +40,7 @@ def pool(x: Tensor, factor: int) -> Tensor:
 
 
 def fold(x: Tensor, factor: int) -> Tensor:
-    """Blocks of positions into channels (pixel unshuffle): (B, C, *spatial) -> (B, C f^dims, *spatial / f)."""
+    """Fold blocks of positions into channels (pixel unshuffle): (B, C, *spatial) -> (B, C f^dims, *spatial / f)."""
     if factor == 1:
         return x
     dims = x.ndim - 2

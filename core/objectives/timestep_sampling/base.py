@@ -1,4 +1,4 @@
-"""What a density of training times is: the map from a uniform number to a time."""
+"""Base class of timestep sampling: the map from a uniform number to a training time."""
 
 from __future__ import annotations
 
@@ -11,18 +11,24 @@ from ...schedulers.base import Schedule
 
 
 class TimestepSampling(ABC):
-    """Chooses at which noise levels a network is trained."""
+    """Density of the times, and so of the noise levels, at which a network is trained."""
 
     @abstractmethod
     def sample(self, u: Tensor, schedule: Schedule) -> Tensor:
-        """Times (B,) float64 from u (B,) in [0, 1) through the inverse of the density's distribution function.
+        """Times from uniform numbers, by the inverse of the cumulative distribution function.
 
-        u is stratified over the global batch (`core.noise.stratified`), so every batch covers the whole density.
+        Args:
+            u: Uniform numbers in [0, 1), (B,). They are stratified over the global batch (`core.util.rng.stratified`),
+                so that every batch covers the whole density.
+            schedule: The noise schedule.
+
+        Returns:
+            Times, (B,) float64.
         """
 
 
 def normal_log_rho(u: Tensor, schedule: Schedule, mean: float, std: float) -> Tensor:
-    """Times at which log rho is normal, held within the schedule's range."""
+    """Times at which log(rho) is normally distributed, clamped to the range of the schedule."""
     ends = schedule.level(torch.tensor([schedule.t_min, schedule.t_max], dtype=torch.float64))
     lowest, highest = ends.rho
     rho = torch.exp(mean + std * torch.special.ndtri(u.double()))

@@ -1,7 +1,7 @@
-"""The density of large flow models (Esser et al. 2024, arXiv:2403.03206, eq. 19), stated on the clock tau.
+"""The logit-normal density of large flow models (Esser et al. 2024, arXiv:2403.03206, eq. 19), as a density of tau.
 
-logit(tau) = log(sigma / alpha), so this is `lognormal` under the name and with the defaults that flow models use; on
-rectified flow without a shift, tau is t.
+logit(tau) = log(sigma / alpha), so this is `lognormal` with the name and the defaults that flow models use. For
+rectified flow without a shift, tau equals t.
 """
 
 from __future__ import annotations
@@ -14,10 +14,11 @@ from .base import TimestepSampling, normal_log_rho
 
 
 class LogitNormal(TimestepSampling):
-    """logit(tau) is normal, tau = sigma / (alpha + sigma); values beyond the schedule's ends are moved there.
+    """logit(tau) is normal, tau = sigma / (alpha + sigma); values are clamped to the range of the schedule.
 
-    mean: mean of logit(tau); above 0 trains more at high noise
-    std:  standard deviation of logit(tau)
+    Args:
+        mean: Mean of logit(tau); above 0 trains more at high noise.
+        std: Standard deviation of logit(tau).
     """
 
     def __init__(self, mean: float = 0.0, std: float = 1.0):

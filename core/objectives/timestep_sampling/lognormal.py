@@ -1,4 +1,4 @@
-"""EDM's density: noise levels of middle size (Karras et al. 2022, arXiv:2206.00364, table 1)."""
+"""EDM's density, which concentrates on medium noise levels (Karras et al. 2022, arXiv:2206.00364, table 1)."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from .base import TimestepSampling, normal_log_rho
 
 
 class LogNormal(TimestepSampling):
-    """log(sigma / alpha) is normal; values beyond the schedule's ends are moved there.
+    """log(sigma / alpha) is normal; values are clamped to the range of the schedule.
 
-    mean: mean of log rho; lower trains more on fine detail
-    std:  standard deviation of log rho
+    Args:
+        mean: Mean of log rho; lower trains more on fine detail.
+        std: Standard deviation of log rho.
     """
 
     def __init__(self, mean: float = -1.2, std: float = 1.2):

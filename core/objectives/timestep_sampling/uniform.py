@@ -1,4 +1,4 @@
-"""Times drawn evenly (Ho et al. 2020, arXiv:2006.11239, algorithm 1)."""
+"""Uniformly distributed times (Ho et al. 2020, arXiv:2006.11239, algorithm 1)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .base import TimestepSampling
 
 
 class Uniform(TimestepSampling):
-    """Times drawn evenly between t_min and t_max; whole indices on a schedule that is defined on a grid."""
+    """Times distributed uniformly between t_min and t_max; integers if the schedule is defined on a grid."""
 
     def sample(self, u: Tensor, schedule: Schedule) -> Tensor:
         u = u.double()

@@ -1,4 +1,4 @@
-"""What a loss weighting is: how much an error counts at each noise level."""
+"""Base class of loss weightings: the weight of an error at each noise level."""
 
 from __future__ import annotations
 
@@ -13,15 +13,23 @@ _TINY = 1e-12
 
 
 class Weighting(ABC):
-    """Weighs the squared error of a prediction by noise level."""
+    """Weight of the squared error as a function of the noise level."""
 
     @abstractmethod
-    def weight(self, level: NoiseLevel, prediction: Parameterization) -> Number:
-        """What the squared error in the space of `prediction` is multiplied by; elementwise in the level."""
+    def weight(self, level: NoiseLevel, parameterization: Parameterization) -> Number:
+        """The factor of the squared error.
+
+        Args:
+            level: Noise level; the weight is computed elementwise.
+            parameterization: Parameterization in whose space the error is measured.
+
+        Returns:
+            The weight, shaped like the level.
+        """
 
 
 def limits(level: NoiseLevel) -> NoiseLevel:
-    """The level with alpha and sigma at least 1e-12: ratios of powers of them take their limits at the ends."""
+    """The level with alpha and sigma of at least 1e-12, so that ratios of their powers are finite at both ends."""
     return NoiseLevel(
         level.t, torch.as_tensor(level.alpha).clamp(min=_TINY), torch.as_tensor(level.sigma).clamp(min=_TINY)
     )

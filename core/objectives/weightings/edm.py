@@ -1,4 +1,4 @@
-"""EDM's weighting: levels count alike in the unit-variance space (Karras et al. 2022, arXiv:2206.00364, table 1)."""
+"""EDM's weighting: equal weights in the unit-variance space (Karras et al. 2022, arXiv:2206.00364, table 1)."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from .base import Weighting, limits
 
 
 class EDM(Weighting):
-    """Every level counts alike in the unit-variance space of the `edm` prediction.
+    """Every noise level has the same weight in the unit-variance space of the `edm` parameterization.
 
-    1 / gain^2: (alpha^2 + sigma^2) / sigma^2 in x0 space, 1 for `edm`, and 1 for v where alpha^2 + sigma^2 = 1. For an
-    x0 loss it grows as 1 / sigma^2 and for an eps loss as 1 / alpha^2: finite within the range of training.
+    w = 1 / gain^2: (alpha^2 + sigma^2) / sigma^2 in x0 space, 1 for `edm`, and 1 for v if alpha^2 + sigma^2 = 1. For an
+    x0 loss it grows as 1 / sigma^2, for an eps loss as 1 / alpha^2; it is finite for all training levels.
     """
 
-    def weight(self, level: NoiseLevel, prediction: Parameterization) -> Number:
-        return prediction.gain(limits(level)) ** -2
+    def weight(self, level: NoiseLevel, parameterization: Parameterization) -> Number:
+        return parameterization.gain(limits(level)) ** -2

@@ -1,4 +1,4 @@
-"""No weighting: the plain squared error of the loss space (Ho et al. 2020, arXiv:2006.11239, eq. 14)."""
+"""No weighting: the squared error in the loss space (Ho et al. 2020, arXiv:2006.11239, eq. 14)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from .base import Weighting
 
 
 class Unweighted(Weighting):
-    """No weighting: every level counts as it is."""
+    """No weighting: the weight is 1 at every level."""
 
-    def weight(self, level: NoiseLevel, prediction: Parameterization) -> Number:
+    def weight(self, level: NoiseLevel, parameterization: Parameterization) -> Number:
         return level.alpha * 0 + 1.0

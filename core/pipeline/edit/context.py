@@ -1,4 +1,4 @@
-"""What an edit of files is given: the model, the recipe with the changes that were asked for, and how to invert."""
+"""The context of an edit of files: the model, the recipe with the requested changes, and a function that solves."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from .source import Source, read_source, resized, trimmed
 
 @dataclass
 class EditContext:
-    """A model, and how it is asked to edit.
+    """The model and the settings of an edit.
 
     Attributes:
-        model: Codec, network and facts of the data.
+        model: Network, codec and media specification.
         recipe: The recipe with changes to its `sample` section.
-        labelled: Whether a label was asked for; otherwise each file has the class that its folder names.
-        latents: Solves a request as one batch, without decoding it: (B, C, *spatial).
+        labelled: Whether a label was requested; otherwise the name of a file's folder is its class.
+        latents: Solves a request as one batch, without decoding: (B, C, *spatial).
     """
 
     model: ModelContext
@@ -45,22 +45,22 @@ class EditContext:
 
     @property
     def spec(self) -> MediaSpec:
-        """The facts of the data."""
+        """The media specification of the data."""
         return self.model.spec
 
     @property
     def loop(self) -> bool:
-        """Whether loops are made."""
+        """Whether results are loops."""
         return self.recipe.sample.loop
 
     @property
     def top_sigma(self) -> float:
-        """sigma of the level where sampling starts."""
+        """sigma of the noise level at which sampling starts."""
         section, schedule = self.recipe.sample, self.model.process.schedule
         return float(section.timesteps.build().levels(schedule, section.steps)[0].sigma)
 
     def read(self, path: Path) -> Source:
-        """A file, cut to `seconds` where that was asked for."""
+        """Read a file, cut to `sample.seconds` if that is set."""
         source = read_source(self.model, path, fit=self.recipe.sample.windows is None)
         seconds = self.recipe.sample.seconds
         if seconds is None:
@@ -69,7 +69,7 @@ class EditContext:
         return trimmed(source, self.model, elements(seconds, rate, "sample.seconds, how much of a file is taken,"))
 
     def work_size(self, size: Sequence[int]) -> tuple[int, ...]:
-        """The size that the network sees for media of `size`: with the padding of its training data."""
+        """The size at which the network processes media of `size`: with padding as in the training data."""
         spec = self.spec
         if self.loop:
             axes, unit = media_loop_axes(self.codec), loop_unit(self.codec, self.model.model.network, spec)
@@ -79,15 +79,19 @@ class EditContext:
             return tuple(size)
         return spec.with_length(size, max(length, spec.length))
 
-    def kept(self, media: Tensor, size: Sequence[int]) -> Tensor:
-        """Media (C, *work size) cut to `size` along time; a loop is never cut."""
+    def cut(self, media: Tensor, size: Sequence[int]) -> Tensor:
+        """Cut media (C, *work size) to `size` along time; loops are not cut."""
         return media if self.loop else self.spec.trim(media, self.spec.length_of(size))
 
     def conditions(self, sources: Sequence[Source], sizes: Sequence[Sequence[int]]) -> list[Row]:
-        """Conditions of one sample a source, each to become media of a size.
+        """Conditions of one sample per source.
+
+        Args:
+            sources: The files.
+            sizes: Media size of each result.
 
         Raises:
-            BadInput: The sizes differ along another axis than time.
+            BadInput: The sizes differ along an axis other than time.
         """
         spec = self.spec
         rows = condition_rows(self.model.model, self.recipe.sample, len(sources))
@@ -95,7 +99,7 @@ class EditContext:
             if not self.labelled and "label" in row:
                 row["label"] = source.label
         if len({spec.with_length(size, 1) for size in sizes}) > 1:
-            raise BadInput("files that differ in size along another axis than time are edited one by one")
+            raise BadInput("files that differ in size along an axis other than time must be edited one by one")
         if spec.rate is not None:
             seconds = [(spec.length_of(size) or 0) / spec.rate for size in sizes]
             choose_lengths(seconds, rows, self.model.model, spec, self.model.clip_lengths, self.recipe.sample_seed)
@@ -104,24 +108,24 @@ class EditContext:
         return rows
 
     def encode(self, media: Tensor) -> Tensor:
-        """(B, C', *spatial) of media (B, C, *size)."""
+        """Encode media (B, C, *size) as (B, C', *spatial)."""
         return self.codec.encode(media, loop=True) if self.loop else self.codec.encode(media)
 
     def encoded(self, source: Source, size: Sequence[int]) -> Tensor:
-        """(1, C', *spatial) of a source that is brought to `size`."""
+        """Cut or pad a source to `size` and encode it as (1, C', *spatial)."""
         with torch.no_grad():
             return self.encode(resized(source.media, size, self.loop)[None].to(self.model.device))
 
 
 def check_count(count: int) -> None:
-    """Raise BadInput unless `count`, how many to make of each file, is a whole number from 1."""
+    """Raise BadInput unless `count`, the number of results per file, is an integer of at least 1."""
     if type(count) is not int or count < 1:
-        raise BadInput(f"count is how many to make of each file, 1 or more, not {count!r}")
+        raise BadInput(f"count is the number of results per file, 1 or more, not {count!r}")
 
 
 def stack_padded(tensors: Sequence[Tensor], batch: PaddedBatch) -> Tensor:
-    """Tensors (1, C, *spatial) of several sizes as rows of one, with zeros (or False) up to the batch's shape."""
+    """Stack tensors (1, C, *spatial) of several sizes, padded with zeros (or False) to the shape of the batch."""
     out = tensors[0].new_zeros(len(tensors), tensors[0].shape[1], *batch.shape[1:])
-    for i, one in enumerate(tensors):
-        out[(i, slice(None), *(slice(n) for n in one.shape[2:]))] = one[0]
+    for i, tensor in enumerate(tensors):
+        out[(i, slice(None), *(slice(n) for n in tensor.shape[2:]))] = tensor[0]
     return out

@@ -1,4 +1,4 @@
-"""A part of a file is known and comes back exactly, the rest is sampled: inpainting and continuation."""
+"""Inpainting and continuation: a part of a file is known and returned unchanged, the rest is sampled."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from .source import Files, Source, listed, resized
 
 @dataclass(frozen=True)
 class Filling:
-    """How often and how thoroughly a part is made anew.
+    """Settings of inpainting and continuation.
 
     Attributes:
-        count: How many to make of each file.
-        resample: How often each stretch of `jump` steps is run, down and up again (RePaint): more fits the known part
-            better and takes as many times as long; None: 4, or 1 for a network trained on levels that differ within a
-            sample.
-        jump: Steps in a stretch.
+        count: Number of results per file.
+        resample: How often each segment of `jump` steps is run (RePaint: Lugmayr et al. 2022, arXiv:2201.09865). Larger
+            values fit the known part better; the time is proportional. None: 4, or 1 for a network trained with
+            per-element noise levels.
+        jump: Number of steps in a segment.
     """
 
     count: int = 1
@@ -40,15 +40,15 @@ class Filling:
 
 @dataclass(frozen=True)
 class KnownPart:
-    """What is known of one file.
+    """The known part of one file.
 
     Attributes:
         source: The file.
-        size: The size that it is to become.
-        z: (1, C', *spatial), the diffused tensor of what is known.
-        places: (1, 1, *spatial) bool, where z is known.
-        given: (C, *work size), the file at its own level.
-        mask: (1, *work size) bool, where it is known.
+        size: Media size of the result.
+        z: (1, C', *spatial), the encoded file.
+        places: (1, 1, *spatial) bool, True where z is known.
+        given: (C, *work size), the file at its original level.
+        mask: (1, *work size) bool, True where the media are known.
     """
 
     source: Source
@@ -60,35 +60,41 @@ class KnownPart:
 
     @classmethod
     def of(cls, context: EditContext, source: Source, size: tuple[int, ...], known: Tensor) -> KnownPart:
-        """The part of a source where `known`, (1, *source size) bool, in media that is to become `size`.
+        """The known part of a source in a result of media size `size`.
 
-        What follows a source that is not extended is padding, which is known too.
+        If the source is not extended, the padding after its end is known too.
+
+        Args:
+            context: The context of the edit.
+            source: The file.
+            size: Media size of the result.
+            known: (1, *source size) bool.
         """
         work, device = context.work_size(size), context.model.device
         mask = torch.full((1, *work), size == source.size, dtype=torch.bool)
         part = (slice(None), *(slice(n) for n in known.shape[1:]))
         mask[part] = resized(known, work)[part]
-        wanted = resized(source.media, work, context.loop)
-        z, places = known_places(context.encode, wanted[None].to(device), mask[None].to(device))
+        media = resized(source.media, work, context.loop)
+        z, places = known_places(context.encode, media[None].to(device), mask[None].to(device))
         return cls(source, size, z, places, resized(source.given, work, context.loop), mask)
 
     def filled(self, context: EditContext, z: Tensor) -> Tensor:
-        """(C, *size): the file where it is known, and what z (1, C', *spatial) says elsewhere."""
-        wanted = (self.source.gain * (self.given - self.source.offset))[None].to(z.device)
-        made = context.codec.fill(z.float(), wanted, self.mask[None].to(z.device), context.loop)[0].cpu()
-        return context.kept(torch.where(self.mask, self.given, self.source.back(made)), self.size)
+        """The result (C, *size): the file where it is known, the decoded z (1, C', *spatial) elsewhere."""
+        media = (self.source.gain * (self.given - self.source.offset))[None].to(z.device)
+        decoded = context.codec.fill(z.float(), media, self.mask[None].to(z.device), context.loop)[0].cpu()
+        return context.cut(torch.where(self.mask, self.given, self.source.back(decoded)), self.size)
 
 
 @dataclass(kw_only=True)
 class FillRequest(SampleRequest):
-    """Known parts with the rest made anew, one a row.
+    """Inpainting or continuation, one result per row.
 
     Attributes:
-        context: The model and its recipe.
+        context: The context of the edit.
         parts: The known part of each row.
-        by_levels: Whether the network was trained on levels that differ within a sample.
-        resample: How often each stretch is run.
-        jump: Steps in a stretch.
+        by_levels: Whether the network was trained with per-element noise levels.
+        resample: How often each segment is run.
+        jump: Number of steps in a segment.
     """
 
     context: EditContext
@@ -107,7 +113,7 @@ class FillRequest(SampleRequest):
 
 
 def inpaint_request(context: EditContext, files: Files, region: Region, filling: Filling) -> FillRequest:
-    """Each file with a region of it made anew."""
+    """Request that regenerates a region of each file."""
     sources = [context.read(path) for path in listed(files)]
     known = [region.known(context, source) for source in sources]
     facts = {"edit": "inpaint", **region.facts()}
@@ -115,12 +121,16 @@ def inpaint_request(context: EditContext, files: Files, region: Region, filling:
 
 
 def extend_request(context: EditContext, files: Files, seconds: float, filling: Filling) -> FillRequest:
-    """Each file, continued along time for `seconds` where it ends."""
+    """Request that continues each file along time for `seconds` after its end.
+
+    Raises:
+        BadInput: The media has no time axis with a rate, or `seconds` is not a length.
+    """
     spec = context.spec
     if spec.rate is None:
         raise BadInput(
-            f"{spec.modality} has no time axis with a rate, so it has no end to continue from: make a part of it "
-            "anew with inpaint"
+            f"{spec.modality} has no time axis with a rate, so there is no end to continue from: regenerate a part of "
+            "it with inpaint"
         )
     added = elements(seconds, spec.rate, "seconds, how much is added,")
     sources = [context.read(path) for path in listed(files)]

@@ -1,4 +1,4 @@
-"""Interpolation between two files, or between two classes."""
+"""Interpolation between two files or between two classes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...editing.base import Edit
-from ...editing.morph import FromNoise, ToNoise, slerp
+from ...editing.morph import FromNoise, Invert, slerp
 from ...nn.model import Model
 from ...types import BadInput
 from ...util.rng import Noise
@@ -23,7 +23,7 @@ from .source import Source
 
 @dataclass(frozen=True)
 class MorphEnd:
-    """A file, its conditions, and the noise (1, C, *spatial) that its sampling would start from."""
+    """A file, its conditions, and the noise (1, C, *spatial) from which the ODE generates it."""
 
     source: Source
     conditions: Row
@@ -32,24 +32,24 @@ class MorphEnd:
 
 @dataclass(kw_only=True)
 class InversionRequest(SampleRequest):
-    """The noise behind one file."""
+    """Inversion of one file to noise."""
 
     context: EditContext
     source: Source
 
     def edits(self, rows: Rows, batch: PaddedBatch) -> list[Edit]:
-        return [ToNoise(self.context.encoded(self.source, self.sizes[0]))]
+        return [Invert(self.context.encoded(self.source, self.sizes[0]))]
 
 
 @dataclass(kw_only=True)
 class MorphRequest(SampleRequest):
-    """Samples from one end to the other, each started between the noises of both.
+    """Samples that start from interpolated noise of two files.
 
     Attributes:
-        context: The model and its recipe.
+        context: The context of the edit.
         ends: The two files.
-        shares: How far each row is from the first end, 0 to 1.
-        wanted: Size of the media of each row.
+        shares: Interpolation weight of the second file in each row, 0 to 1.
+        wanted: Media size of each row.
     """
 
     context: EditContext
@@ -58,27 +58,35 @@ class MorphRequest(SampleRequest):
     wanted: list[tuple[int, ...]]
 
     def edits(self, rows: Rows, batch: PaddedBatch) -> list[Edit]:
-        # Where the shorter file has ended it has no noise of its own: the noise of the run stands there.
+        # After the end of the shorter file its noise is undefined: the keyed noise of the run is used there.
         drawn = self.context.top_sigma * Noise(self.context.recipe.sample_seed, [0], batch.shape).normal("start")
         share = torch.tensor([self.shares[i] for i in rows])
-        noises = [_laid_over(drawn, end.noise).expand(len(rows), *batch.shape) for end in self.ends]
+        noises = [_overlay(drawn, end.noise).expand(len(rows), *batch.shape) for end in self.ends]
         return [FromNoise(slerp(noises[0], noises[1], share))]
 
     def finish(self, row: int, media: Tensor) -> Tensor:
         s, (a, b) = self.shares[row], (end.source for end in self.ends)
-        kept = self.context.kept(media, self.wanted[row])
-        return kept / (a.gain ** (1 - s) * b.gain**s) + (1 - s) * a.offset + s * b.offset
+        media = self.context.cut(media, self.wanted[row])
+        return media / (a.gain ** (1 - s) * b.gain**s) + (1 - s) * a.offset + s * b.offset
 
 
 def shares_of(count: int) -> list[float]:
-    """`count` shares from 0 to 1, both included. Raises BadInput for fewer than 2."""
+    """`count` equally spaced interpolation weights from 0 to 1, both included.
+
+    Raises:
+        BadInput: `count` is below 2.
+    """
     if type(count) is not int or count < 2:
-        raise BadInput(f"count is how many to make, both ends included: 2 or more, not {count!r}")
+        raise BadInput(f"count is the number of samples, both ends included: 2 or more, not {count!r}")
     return [i / (count - 1) for i in range(count)]
 
 
 def named_classes(a: str | Path, b: str | Path, classes: Sequence[str]) -> bool:
-    """Whether both ends are names of classes, and not files. Raises BadInput where only one is."""
+    """Whether both ends are names of classes, and not files.
+
+    Raises:
+        BadInput: Only one of them is.
+    """
     named = [not Path(end).exists() and str(end) in classes for end in (a, b)]
     if any(named) and not all(named):
         raise BadInput(f"morph goes between two files or between two classes, not from {a} to {b}")
@@ -86,14 +94,14 @@ def named_classes(a: str | Path, b: str | Path, classes: Sequence[str]) -> bool:
 
 
 def morph_request(context: EditContext, a: str | Path, b: str | Path, labels: Sequence, count: int) -> MorphRequest:
-    """Samples between two files.
+    """Request samples that interpolate between two files.
 
     Args:
-        context: The model and its recipe.
+        context: The context of the edit.
         a: The first file.
         b: The second file.
-        labels: The labels of both where a label was asked for; otherwise the files' folders name them.
-        count: How many, both ends included.
+        labels: Labels of both, used if a label was requested; otherwise the names of the folders are used.
+        count: Number of samples, both ends included.
     """
     shares, spec = shares_of(count), context.spec
     sources = [context.read(Path(end)) for end in (a, b)]
@@ -129,16 +137,16 @@ def _end(context: EditContext, source: Source, label: object) -> MorphEnd:
     return MorphEnd(source, conditions, context.latents(request).cpu())
 
 
-def _laid_over(drawn: Tensor, own: Tensor) -> Tensor:
-    """`own` (1, C, *spatial) as far as it reaches, `drawn` (1, C, *spatial) beyond."""
+def _overlay(drawn: Tensor, noise: Tensor) -> Tensor:
+    """`noise` (1, C, *spatial) where it is defined, `drawn` (1, C, *spatial) after its end."""
     out = drawn.clone()
-    part = tuple(slice(min(n, k)) for n, k in zip(own.shape, drawn.shape, strict=True))
-    out[part] = own[part]
+    part = tuple(slice(min(n, k)) for n, k in zip(noise.shape, drawn.shape, strict=True))
+    out[part] = noise[part]
     return out
 
 
 def between_classes(request: SampleRequest, model: Model, a: str, b: str) -> SampleRequest:
-    """The samples of a request from one start, with mixtures of two classes as labels."""
+    """The request with the same initial noise for all samples, and mixtures of two classes as labels."""
     for row, s in zip(request.conditions, shares_of(len(request)), strict=True):
         row["label"] = interpolate_rows(model, {"label": a}, {"label": b}, s)["label"]
     return replace(request, numbers=[0] * len(request), facts={"edit": "morph", "classes": [a, b]})

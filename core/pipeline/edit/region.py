@@ -1,4 +1,4 @@
-"""Which part of a file is made anew."""
+"""The region of a file that is regenerated."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Span = tuple[float, float]
 
 @dataclass(frozen=True)
 class Region:
-    """A part of media: inside the spans and the box or mask, as far as these are given.
+    """A part of media: the intersection of those of spans, box and mask that are given.
 
     Attributes:
-        spans: Parts along the time axis, (from, to) in seconds.
+        spans: Parts along the time axis, each (from, to) in seconds; their union counts.
         box: [left, top, right, bottom] in elements of the two axes that are not time.
         mask: A file that is positive (white) in the part.
     """
@@ -33,15 +33,15 @@ class Region:
     mask: str | Path | None = None
 
     def facts(self) -> dict[str, Any]:
-        """Plain values that JSON holds."""
+        """The fields as plain values that JSON can store."""
         box, mask = self.box and list(self.box), self.mask and str(self.mask)
         return {"spans": [list(span) for span in self.spans], "box": box, "mask": mask}
 
     def known(self, context: EditContext, source: Source) -> Tensor:
-        """(1, *size) bool, False where the source is to be made anew.
+        """Mask (1, *size) bool: True where the source is known, False where it is regenerated.
 
         Raises:
-            BadInput: No part is named, one that the source does not have, or along an axis that it does not have.
+            BadInput: No part is given, the part is outside of the source, or the media has no such axis.
         """
         spec = context.spec
         planar = len(spec.other_axes) == 2
@@ -49,15 +49,15 @@ class Region:
         wrong = wrong or (self.mask is not None and not spec.other_axes)
         none = not self.spans and self.box is None and self.mask is None
         if wrong or none or (self.box is not None and self.mask is not None):
-            raise BadInput(f"name the part that is made anew: {_remedy(spec)}")
-        anew = torch.ones(1, *source.size, dtype=torch.bool)
+            raise BadInput(f"name the part to regenerate: {_remedy(spec)}")
+        selected = torch.ones(1, *source.size, dtype=torch.bool)
         if self.spans:
-            anew &= _along_time(self.spans, spec, source)
+            selected &= _along_time(self.spans, spec, source)
         if self.box is not None:
-            anew &= _in_box(self.box, spec, source)
+            selected &= _in_box(self.box, spec, source)
         if self.mask is not None:
-            anew &= _in_mask(self.mask, context, source)
-        return ~anew
+            selected &= _in_mask(self.mask, context, source)
+        return ~selected
 
 
 def _remedy(spec: MediaSpec) -> str:

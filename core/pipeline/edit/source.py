@@ -1,4 +1,4 @@
-"""Files that edits start from, read as training reads them."""
+"""Source files of edits, read as in training."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Files = str | Path | Sequence[str | Path]
 
 @dataclass(frozen=True)
 class Source:
-    """One file.
+    """One source file.
 
     Attributes:
-        path: Where it is.
-        given: (C, *size), what the file holds at the recipe's rate, channels and size.
-        gain: With `offset`, what training does to the level of the file: gain (given - offset).
-        offset: Of each channel, (C, 1, ...).
-        label: The class that its folder names, or None.
+        path: The file.
+        given: (C, *size), its content with the rate, channels and size of the recipe.
+        gain: Level adjustment of training: media = gain (given - offset).
+        offset: Offset of each channel, (C, 1, ...).
+        label: The class that the name of its folder gives, or None.
     """
 
     path: Path
@@ -37,21 +37,25 @@ class Source:
 
     @property
     def media(self) -> Tensor:
-        """What is encoded: the file at the level of the training data."""
+        """The content at the level of the training data, gain (given - offset); this is encoded."""
         return self.gain * (self.given - self.offset)
 
     @property
     def size(self) -> tuple[int, ...]:
-        """Media elements along each axis."""
+        """Number of media elements along each axis."""
         return tuple(self.given.shape[1:])
 
     def back(self, media: Tensor) -> Tensor:
-        """Media at the training data's level -> at the file's own."""
+        """Invert the level adjustment: from the level of the training data to that of the file."""
         return media / self.gain + self.offset
 
 
 def listed(files: Files) -> list[Path]:
-    """One file or several as a list. Raises BadInput where there is none."""
+    """One file or several as a list.
+
+    Raises:
+        BadInput: The list is empty.
+    """
     found = [Path(files)] if isinstance(files, (str, Path)) else [Path(file) for file in files]
     if not found:
         raise BadInput("name a file to edit")
@@ -59,15 +63,15 @@ def listed(files: Files) -> list[Path]:
 
 
 def read_source(model: ModelContext, path: str | Path, fit: bool = True) -> Source:
-    """A file by the modality's own reader, and how training would level it.
+    """Read a file with the reader of the modality, and determine its level adjustment.
 
     Args:
         model: Its modality reads the file.
         path: The file.
-        fit: Resize and crop it to the recipe's size along the axes that are not time.
+        fit: Resize and crop to the recipe's size along the axes that are not time.
 
     Raises:
-        BadInput: The file cannot be read, or holds nothing that can be edited; the message names it.
+        BadInput: The file cannot be read, is empty or contains non-finite values; the message names it.
     """
     modality: Any = model.parts.modality
     path = Path(path)
@@ -78,7 +82,7 @@ def read_source(model: ModelContext, path: str | Path, fit: bool = True) -> Sour
     if hasattr(modality, "levelled"):
         gain, offset = modality.levelled(given, model.recipe.data.params)
     if not given.numel() or not bool(torch.isfinite(given).all()):
-        raise BadInput(f"{shown(path)}: holds nothing that can be edited")
+        raise BadInput(f"{shown(path)}: contains nothing that can be edited")
     folder = path.resolve().parent.name
     return Source(path, given, gain, offset, folder if folder in model.classes else None)
 
@@ -89,13 +93,13 @@ def trimmed(source: Source, model: ModelContext, length: int) -> Source:
 
 
 def resized(media: Tensor, size: Sequence[int], loop: bool = False) -> Tensor:
-    """(C, *media) -> (C, *size): cut; or continued, by zeros or, as a loop, from its beginning."""
+    """Cut or extend (C, *media) to (C, *size): with zeros, or for a loop periodically."""
     for axis, n in enumerate(size):
-        own = media.shape[1 + axis]
-        if own >= n or loop:
-            media = media.index_select(1 + axis, torch.arange(n, device=media.device) % own)
+        length = media.shape[1 + axis]
+        if length >= n or loop:
+            media = media.index_select(1 + axis, torch.arange(n, device=media.device) % length)
         else:
             rest = list(media.shape)
-            rest[1 + axis] = n - own
+            rest[1 + axis] = n - length
             media = torch.cat([media, media.new_zeros(rest)], dim=1 + axis)
     return media

@@ -1,4 +1,4 @@
-"""Variations of files (SDEdit): noise on each, then sampling from there."""
+"""Variations of files (Meng et al. 2022, "SDEdit", arXiv:2108.01073): noise is added, then sampling follows."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from .source import Files, Source, listed
 
 @dataclass(kw_only=True)
 class VaryRequest(SampleRequest):
-    """Variations of sources, one a row.
+    """Variations of sources, one per row.
 
     Attributes:
-        context: The model and its recipe.
+        context: The context of the edit.
         sources: The source of each row.
-        strength: 0 (the source as the codec keeps it) to 1 (a sample that does not depend on it).
+        strength: 0 (the source as the codec reconstructs it) to 1 (a sample that does not depend on it).
     """
 
     context: EditContext
@@ -35,13 +35,23 @@ class VaryRequest(SampleRequest):
 
     def finish(self, row: int, media: Tensor) -> Tensor:
         source = self.sources[row]
-        return source.back(self.context.kept(media, source.size))
+        return source.back(self.context.cut(media, source.size))
 
 
 def vary_request(context: EditContext, files: Files, strength: float, count: int) -> VaryRequest:
-    """`count` variations of each file. Raises BadInput for files that cannot be read and values out of range."""
+    """Request `count` variations of each file.
+
+    Args:
+        context: The context of the edit.
+        files: One file or several.
+        strength: 0 to 1, see `VaryRequest`.
+        count: Number of variations per file.
+
+    Raises:
+        BadInput: A file cannot be read, or a value is out of range.
+    """
     if not (isinstance(strength, (int, float)) and 0 <= strength <= 1):
-        raise BadInput(f"strength lies between 0 (nothing changes) and 1 (all is new), not {strength!r}")
+        raise BadInput(f"strength is between 0 (nothing changes) and 1 (everything is new), not {strength!r}")
     check_count(count)
     paths = listed(files)
     sources = [source for source in map(context.read, paths) for _ in range(count)]

@@ -10,12 +10,13 @@ from .base import Optimizer
 
 
 class AdamW(Optimizer):
-    """Adam with decoupled weight decay; vectors (biases, norms, embeddings' scales) are not decayed.
+    """Adam with decoupled weight decay; vectors (biases, scales of norms) are not decayed.
 
-    lr:           learning rate
-    betas:        decay of the running means of the gradient and of its square
-    eps:          added to the root of the second mean
-    weight_decay: share of a weight that is removed a step, times lr
+    Args:
+        lr: Learning rate.
+        betas: Decay rates of the running means of the gradient and of its square.
+        eps: Added to the root of the second mean.
+        weight_decay: Weight decay per step, in units of lr.
     """
 
     def __init__(
@@ -26,7 +27,7 @@ class AdamW(Optimizer):
         self.lr, self.betas, self.eps, self.weight_decay = lr, tuple(betas), eps, weight_decay
 
     def make(self, model: nn.Module) -> torch.optim.Optimizer:
-        """torch.optim.AdamW, fused where the device has it."""
+        """torch.optim.AdamW, fused if the device supports it."""
         params = [p for p in model.parameters() if p.requires_grad]
         groups = [
             {"params": [p for p in params if p.ndim >= 2], "weight_decay": self.weight_decay},

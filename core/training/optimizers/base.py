@@ -1,4 +1,4 @@
-"""What an optimiser component is: options, and the torch optimiser they make for a model."""
+"""Base class of optimiser components: options, from which a torch optimiser is built."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from torch import nn
 
 
 class Optimizer(ABC):
-    """Options of an update rule.
+    """Options of an optimiser.
 
-    lr: the learning rate after warm-up and before decay; the loop scales it
+    Attributes:
+        lr: Learning rate after warm-up and before decay; the training loop scales it.
     """
 
     lr: float

@@ -1,4 +1,4 @@
-"""What the codecs of sound share: media in batches, padding to whole frames, masks of valid frames."""
+"""Base class of audio codecs: batches of media, padding to whole frames, masks of valid frames."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FADE = 0.005  # seconds
 
 
 def batches(items: Iterable[Item], size: int = 64) -> Iterator[tuple[Tensor, Tensor]]:
-    """Items as (media (B, C, frames), lengths (B,)), `size` at a time."""
+    """Items as (media (B, C, frames), lengths (B,)), in batches of `size`."""
     source = iter(items)
     while chunk := list(islice(source, size)):
         media = torch.stack([item.media for item in chunk])
@@ -25,12 +25,12 @@ def batches(items: Iterable[Item], size: int = 64) -> Iterator[tuple[Tensor, Ten
 
 
 def first(counts: Tensor, total: int) -> Tensor:
-    """(B,) counts -> (B, 1, total) with ones in the first `count` places of each row."""
+    """(B,) counts -> (B, 1, total) with ones at the first `count` positions of each row."""
     return (torch.arange(total, device=counts.device) < counts[:, None])[:, None].float()
 
 
 def check_window(n_fft: int, hop: int) -> None:
-    """Raise BadInput for a hop or a window with which no sound can be rebuilt."""
+    """Raise BadInput for a hop or a window that does not allow reconstruction."""
     if n_fft < 4:
         raise BadInput(f"codec.n_fft is a number of samples, 4 or more; got {n_fft}")
     if not 1 <= hop <= n_fft // 2:
@@ -40,12 +40,13 @@ def check_window(n_fft: int, hop: int) -> None:
 
 
 class FrameCodec(Codec):
-    """A codec whose tensor has one place for every `hop` samples: (B, C, frames) -> (B, C', frames / hop, rounded up).
+    """A codec whose tensor has one position for every `hop` samples: (B, C, frames) -> (B, C', ceil(frames / hop)).
 
-    spec:   the recipe's facts about the sound
-    hop:      samples between places
-    reach:    samples before its own hop that a place still holds something of (half of what a window overlaps)
-    multiple: the number of places is rounded up to a multiple of this, so that a U-Net need not pad
+    Args:
+        spec: Media specification of the sounds.
+        hop: Samples between positions.
+        reach: Samples before its hop that still affect a position (half of the overlap of windows).
+        multiple: The number of positions is rounded up to a multiple of this, so that a U-Net does not pad.
     """
 
     wrap = (0,)
@@ -58,60 +59,61 @@ class FrameCodec(Codec):
 
     @property
     def unit(self) -> int:  # type: ignore[override]
-        """Samples that a loop's length must be a multiple of."""
+        """The length of a loop must be a multiple of this number of samples."""
         return self.hop * self.multiple
 
     def frames(self, size: tuple[int, ...]) -> int:
-        """Places along the spatial axis for media of this size."""
+        """Number of positions along the spatial axis for media of this size."""
         return dsp.frames_of(size[-1], self.hop, self.multiple)
 
     def padded(self, media: Tensor, loop: bool = False) -> Tensor:
-        """(B, C, frames) with silence up to whole places; a loop must fill them."""
-        want = self.frames(media.shape[-1:]) * self.hop
-        if loop and want != media.shape[-1]:
+        """(B, C, frames) padded with silence to whole positions; a loop must fill them exactly."""
+        padded_length = self.frames(media.shape[-1:]) * self.hop
+        if loop and padded_length != media.shape[-1]:
             raise BadInput(
                 f"a loop of {media.shape[-1]} samples does not fill its frames: its length must be a multiple of "
-                f"{self.hop * self.multiple}; the next one is {want}"
+                f"{self.hop * self.multiple}; the next one is {padded_length}"
             )
-        return functional.pad(media, (0, want - media.shape[-1]))
+        return functional.pad(media, (0, padded_length - media.shape[-1]))
 
     def cut(self, media: Tensor, length: int | None, loop: bool) -> Tensor:
-        """The first `length` samples; a loop is never cut, for its seam would open."""
+        """The first `length` samples; BadInput for a shortened loop, which would have an audible seam."""
         if length is None or length == media.shape[-1]:
             return media
         if loop:
             raise BadInput(
-                f"a loop of {media.shape[-1]} samples cannot be cut to {length}: ask for a multiple of "
+                f"a loop of {media.shape[-1]} samples cannot be cut to {length}: request a multiple of "
                 f"{self.hop * self.multiple} samples"
             )
         return media[..., :length]
 
     def fill(self, z: Tensor, media: Tensor, known: Tensor, loop: bool = False) -> Tensor:
-        """`media` (B, C, frames) where known (B, 1, frames), else what z says."""
+        """`media` (B, C, frames) where known (B, 1, frames), otherwise decoded from z."""
         return self.joined(media, self.decode(z, None if loop else media.shape[-1], loop), known)
 
-    def joined(self, media: Tensor, made: Tensor, known: Tensor) -> Tensor:
-        """`media` (B, C, frames) where known (B, 1, frames), else `made`, without a click where the two meet.
+    def joined(self, media: Tensor, generated: Tensor, known: Tensor) -> Tensor:
+        """`media` (B, C, frames) where known (B, 1, frames), otherwise `generated`, joined without clicks.
 
-        At each joint the known part goes on by linear prediction, and over 5 ms that fades into what was made.
+        At each joint the known part is continued by linear prediction, which is cross-faded into the generated part
+        within 5 ms.
         """
-        out, rate = torch.where(known, media, made), float(self.spec.rate or 0)
+        out, rate = torch.where(known, media, generated), float(self.spec.rate or 0)
         for row, mask in enumerate(known[:, 0].tolist()):
             joints = [0, *(i for i in range(1, len(mask)) if mask[i] != mask[i - 1]), len(mask)]
             for left, i, right in zip(joints, joints[1:], joints[2:], strict=False):
-                back = mask[i]  # made before, known after: time is turned round
-                sound = out[row].flip(-1) if back else out[row]
-                start, at, end = (len(mask) - right, len(mask) - i, len(mask) - left) if back else (left, i, right)
+                reverse = mask[i]  # the known part is on the right: time is reversed
+                sound = out[row].flip(-1) if reverse else out[row]
+                start, at, end = (len(mask) - right, len(mask) - i, len(mask) - left) if reverse else (left, i, right)
                 n = min(round(_FADE * rate), (end - at) // 2)
                 ahead = dsp.predicted(sound[:, max(start, at - 8 * n) : at], n)
                 weight = torch.linspace(1, 0, n + 2, device=out.device)[1:-1]
                 part = torch.lerp(sound[:, at : at + n], ahead, weight)
-                if back:
+                if reverse:
                     out[row, :, i - n : i] = part.flip(-1)
                 else:
                     out[row, :, i : i + n] = part
         return out
 
     def valid(self, lengths: Tensor, size: tuple[int, ...]) -> Tensor | None:
-        """(B, 1, places): 1 where a place holds some of the first `lengths` samples."""
+        """(B, 1, positions): 1 where a position depends on the first `lengths` samples."""
         return first(-(-(lengths + self.reach) // self.hop), self.frames(size))

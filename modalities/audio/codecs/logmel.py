@@ -1,4 +1,4 @@
-"""Log-mel spectrogram: small and easy to learn; the phase is found anew by Griffin-Lim ("draft quality")."""
+"""Log-mel spectrogram: small and easy to learn; the phase is estimated by Griffin-Lim, which limits the quality."""
 
 from __future__ import annotations
 
@@ -14,22 +14,23 @@ from ....core.types import BadInput, Item, MediaSpec
 from .. import dsp
 from .base import FrameCodec, batches, check_window
 
-_HEADROOM = 20.0  # dB above the reference that a decoded band may reach: a stray value must not blow up
+_HEADROOM = 20.0  # dB above the reference; upper limit of a decoded band, so that an outlier does not explode
 
 
 class Logmel(FrameCodec):
-    """Logarithm of mel bands, y = log(m + floor): (B, C, frames) -> (B, C mels, places); the phase is lost.
+    """Logarithm of mel bands, y = log(m + floor): (B, C, frames) -> (B, C mels, positions); the phase is lost.
 
-    Padding is digital silence, and its logarithm is a trap: under a far lower floor than the sound's own, silence would
-    make up most of a band's variance and inaudible hiss most of the loss. So the floor is relative to what the training
-    split holds (`reference`: the median over sounds of a sound's loudest band), and it is added rather than clamped: y
-    is smooth, and what decodes to the floor is exact silence again. Each band has its own mean and scale.
+    Padding is digital silence. With a floor far below that of the sounds, silence would dominate the variance of a band
+    and inaudible noise would dominate the loss. The floor is therefore relative to the training split (`reference`: the
+    median over sounds of a sound's loudest band). It is added, not clamped, so that y is smooth and values at the floor
+    decode to exact silence. Each band has its own mean and scale.
 
-    n_fft: samples of a window
-    hop: samples between windows, at most n_fft / 2
-    mels: bands from 0 Hz to half the rate, on Slaney's mel scale
-    floor: level in dB relative to the reference, below which differences vanish
-    iterations: steps of fast Griffin-Lim when decoding
+    Args:
+        n_fft: Samples per window.
+        hop: Samples between windows, at most n_fft / 2.
+        mels: Bands from 0 Hz to half the rate, on Slaney's mel scale.
+        floor: Floor in dB relative to the reference.
+        iterations: Iterations of fast Griffin-Lim in the decoder.
     """
 
     reference: Tensor
@@ -56,7 +57,7 @@ class Logmel(FrameCodec):
         self.register_buffer("filters", dsp.mel_filters(n_fft, float(spec.rate or 0), mels).clone(), persistent=False)
 
     def fit(self, items: Iterable[Item]) -> None:
-        """The reference from the first 512 sounds, then mean and scale of every band, from frames that hold sound."""
+        """Fit the reference on the first 512 sounds, then mean and scale of every band on the valid frames."""
         source = batches(items)
         head = list(islice(source, 8))
         peaks = [self._bands(media).flatten(1).amax(1) for media, _ in head]
@@ -78,23 +79,23 @@ class Logmel(FrameCodec):
         return torch.log(self._bands(media, loop) + self._level(media))
 
     def encode(self, media: Tensor, loop: bool = False) -> Tensor:
-        """(B, C, frames) -> (B, C mels, places)."""
+        """(B, C, frames) -> (B, C mels, positions)."""
         return self.normal(self._logs(media, loop))
 
     def decode(self, z: Tensor, length: int | None = None, loop: bool = False) -> Tensor:
-        """(B, C mels, places) -> (B, C, frames), cut to `length` samples; the phase is Griffin-Lim's."""
+        """(B, C mels, positions) -> (B, C, frames), cut to `length` samples, with a phase from Griffin-Lim."""
         sound = dsp.griffin_lim(self._magnitude(z), self.n_fft, self.hop, self.iterations, loop=loop)
         return self.cut(sound, length, loop)
 
     def fill(self, z: Tensor, media: Tensor, known: Tensor, loop: bool = False) -> Tensor:
-        """`media` (B, C, frames) where known (B, 1, frames); the rest is z's, with a phase that goes on from there."""
-        held = self.padded(media, loop), self.padded(known.float(), loop) > 0
+        """`media` (B, C, frames) where known (B, 1, frames); the rest is decoded from z with a continuous phase."""
+        padded = self.padded(media, loop), self.padded(known.float(), loop) > 0
         n_fft, hop, iterations = self.n_fft, self.hop, self.iterations
-        made = dsp.griffin_lim(self._magnitude(z), n_fft, hop, iterations, loop=loop, known=held)
-        return self.joined(media, made[..., : media.shape[-1]], known)
+        generated = dsp.griffin_lim(self._magnitude(z), n_fft, hop, iterations, loop=loop, known=padded)
+        return self.joined(media, generated[..., : media.shape[-1]], known)
 
     def _magnitude(self, z: Tensor) -> Tensor:
-        """(B, C mels, places) -> the spectrum's magnitude, (B, C, bins, places)."""
+        """(B, C mels, positions) -> magnitude of the spectrum, (B, C, bins, positions)."""
         floor = self._level(z)
         top = torch.log(self.reference.to(z.dtype) * dsp.amplitude(_HEADROOM))
         bands = torch.relu(torch.exp(torch.minimum(self.normal.inverse(z), top)) - floor)
@@ -102,5 +103,5 @@ class Logmel(FrameCodec):
         return dsp.from_mel(bands, self.filters)
 
     def shape(self, size: tuple[int, ...]) -> tuple[int, ...]:
-        """(C mels, places); places are a multiple of 8."""
+        """(C mels, positions), positions a multiple of 8."""
         return self.spec.channels * self.mels, self.frames(size)

@@ -1,7 +1,7 @@
-"""Complex STFT with compressed magnitude: all that a sound is, with bins as channels.
+"""Complex STFT with compressed magnitude, invertible, with bins as channels.
 
 Compression S |S|^(power - 1) as in speech enhancement and in EDMSound (Zhu et al. 2023, arXiv 2311.08667, section 3.1):
-spectra have heavy tails (a kurtosis of hundreds), which a diffusion model of Gaussian noise learns badly.
+spectra have heavy tails (a kurtosis of hundreds), which are difficult for a diffusion model with Gaussian noise.
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ from ....core.types import BadInput, Item, MediaSpec
 from .. import dsp
 from .base import FrameCodec, batches, check_window
 
-_TINY = 1e-20  # power under which the compression is linear, so that gradients are finite in silence
+_TINY = 1e-20  # power below which the compression is linear, so that gradients are finite for silence
 
 
 class Stft(FrameCodec):
-    """Complex STFT, |S|^power with its phase: (B, C, frames) -> (B, C 2 bins, places); exact up to rounding.
+    """Complex STFT, |S|^power with its phase: (B, C, frames) -> (B, C 2 bins, positions); exact up to rounding.
 
-    Channels are (C, real and imaginary, bins). A bin has one scale for both parts and mean 0, so that turning a phase
-    changes no statistics. The imaginary parts of bin 0 (and of the last bin where n_fft is even) are always 0.
+    Channels are (C, real and imaginary, bins). A bin has one scale for both parts and mean 0, so that a phase rotation
+    does not change the statistics. The imaginary parts of bin 0 (and of the last bin where n_fft is even) are always 0.
 
-    n_fft: samples of a window; n_fft // 2 + 1 bins
-    hop: samples between windows, at most n_fft / 2; n_fft / 4 or less keeps seams inaudible
-    power: exponent of the magnitude, above 0 up to 1; smaller flattens more
+    Args:
+        n_fft: Samples per window; there are n_fft // 2 + 1 bins.
+        hop: Samples between windows, at most n_fft / 2; with n_fft / 4 or less, seams are inaudible.
+        power: Exponent of the magnitude, above 0 up to 1; smaller values compress more.
     """
 
     def __init__(self, spec: MediaSpec, n_fft: int = 254, hop: int = 64, power: float = 0.5):
@@ -41,7 +42,7 @@ class Stft(FrameCodec):
         self.normal = Standardise(spec.channels * 2 * self.bins)
 
     def fit(self, items: Iterable[Item]) -> None:
-        """One scale a bin and audio channel, from the frames that hold sound."""
+        """Fit one scale per bin and audio channel on the valid frames."""
         self.normal.fit(
             ((self._parts(media), self.valid(lengths, media.shape[-1:])) for media, lengths in batches(items)),
             centre=False,
@@ -58,16 +59,16 @@ class Stft(FrameCodec):
         return rearrange(spectrum * gain, "b c k t r -> b (c r k) t")
 
     def encode(self, media: Tensor, loop: bool = False) -> Tensor:
-        """(B, C, frames) -> (B, C 2 bins, places)."""
+        """(B, C, frames) -> (B, C 2 bins, positions)."""
         return self.normal(self._parts(media, loop))
 
     def decode(self, z: Tensor, length: int | None = None, loop: bool = False) -> Tensor:
-        """(B, C 2 bins, places) -> (B, C, frames), cut to `length` samples."""
+        """(B, C 2 bins, positions) -> (B, C, frames), cut to `length` samples."""
         parts = rearrange(self.normal.inverse(z), "b (c r k) t -> b c k t r", r=2, k=self.bins)
         gain = (parts.square().sum(-1, keepdim=True) + _TINY) ** ((1 / self.power - 1) / 2)
         spectrum = torch.view_as_complex((parts * gain).contiguous())
         return self.cut(dsp.istft(spectrum, self.n_fft, self.hop, loop), length, loop)
 
     def shape(self, size: tuple[int, ...]) -> tuple[int, ...]:
-        """(C 2 bins, places); places are a multiple of 8."""
+        """(C 2 bins, positions), positions a multiple of 8."""
         return self.spec.channels * 2 * self.bins, self.frames(size)

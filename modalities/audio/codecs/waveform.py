@@ -1,4 +1,4 @@
-"""Sound as it is: `patch` neighbouring samples become channels, and one scale makes the variance 1."""
+"""The waveform itself: `patch` neighbouring samples become channels, scaled to unit variance."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from .base import FrameCodec, batches, first
 class Waveform(FrameCodec):
     """Samples of the waveform, patched to channels: (B, C, frames) -> (B, C patch, frames / patch); exact.
 
-    z[b, c patch + i, k] = x[b, c, k patch + i] / scale, with one scale for everything (mean 0: sound has no DC that is
-    worth learning). One to one where the length is a multiple of patch and nothing overlaps. With circular frames a
-    loop stays a loop.
+    z[b, c patch + i, k] = x[b, c, k patch + i] / scale, with one scale for all samples and mean 0 (a constant offset of
+    sound carries no information). One to one if the length is a multiple of `patch` and there is no overlap. A loop
+    remains a loop with circular frames.
 
-    patch: samples that become the channels of one place; 16 is a good start at 8 to 16 kHz
-    overlap: samples that a place shares with each of its neighbours, 0 to patch. It then has patch + overlap channels,
-        and what places say of a shared sample is cross-faded: quiet tones at multiples of rate / patch, which short
-        trainings leave, go away, and everything is learnt more slowly
+    Args:
+        patch: Samples that become the channels of one position; 16 is a good value for 8 to 16 kHz.
+        overlap: Samples that a position shares with each of its neighbours, 0 to patch. A position then has patch +
+            overlap channels, and shared samples are cross-faded. This removes the quiet tones at multiples of
+            rate / patch that remain after short trainings, but training is slower.
     """
 
     fade: Tensor
@@ -38,12 +39,12 @@ class Waveform(FrameCodec):
         super().__init__(spec, hop=patch, reach=overlap // 2)
         self.patch, self.overlap = patch, overlap
         self.normal = Standardise(1)
-        # sin^2 up, 1, cos^2 down: shifted by `patch`, these add up to 1.
+        # sin^2 up, 1, cos^2 down: copies shifted by `patch` sum to 1.
         rise = torch.sin(torch.pi / 2 * (torch.arange(overlap) + 0.5) / max(1, overlap)).square()
         self.register_buffer("fade", torch.cat([rise, torch.ones(patch - overlap), rise.flip(0)]), persistent=False)
 
     def fit(self, items: Iterable[Item]) -> None:
-        """One scale from the valid samples."""
+        """Fit one scale on the valid samples."""
 
         def pairs():
             for media, lengths in batches(items):
@@ -57,7 +58,7 @@ class Waveform(FrameCodec):
         return self.overlap // 2, self.overlap - self.overlap // 2
 
     def encode(self, media: Tensor, loop: bool = False) -> Tensor:
-        """(B, C, frames) -> (B, C (patch + overlap), places); silence fills the last place."""
+        """(B, C, frames) -> (B, C (patch + overlap), positions); the last position is padded with silence."""
         media = self.padded(media, loop)
         left, right = self._margins
         if loop:
@@ -69,14 +70,14 @@ class Waveform(FrameCodec):
         return patches / self.normal.scale.to(media.dtype)
 
     def decode(self, z: Tensor, length: int | None = None, loop: bool = False) -> Tensor:
-        """(B, C (patch + overlap), places) -> (B, C, frames), cut to `length` samples."""
+        """(B, C (patch + overlap), positions) -> (B, C, frames), cut to `length` samples."""
         scaled = rearrange(z * self.normal.scale.to(z.dtype), "b (c p) k -> b c p k", p=self.patch + self.overlap)
         weights = self.fade.to(z.dtype)[:, None].expand(1, 1, -1, z.shape[-1])
         total, weight = (self._joined(v, loop) for v in (scaled * weights[0, 0], weights))
         return self.cut(total / weight, length, loop)
 
     def _joined(self, pieces: Tensor, loop: bool) -> Tensor:
-        """(B, C, patch + overlap, places) -> (B, C, frames): pieces added at their places."""
+        """Overlap-add, (B, C, patch + overlap, positions) -> (B, C, frames)."""
         (left, _), size = self._margins, pieces.shape[-1] * self.patch
         flat = rearrange(pieces, "b c p k -> (b c) p k")
         whole = size + self.overlap
@@ -89,11 +90,11 @@ class Waveform(FrameCodec):
         return rearrange(out, "(b c) n -> b c n", b=pieces.shape[0])
 
     def shape(self, size: tuple[int, ...]) -> tuple[int, ...]:
-        """(C (patch + overlap), places)."""
+        """(C (patch + overlap), positions)."""
         return self.spec.channels * (self.patch + self.overlap), self.frames(size)
 
     def log_det(self, size: tuple[int, ...]) -> float | None:
-        """-N log(scale) for N media elements; None where the last place is padded or places overlap."""
+        """-N log(scale) for N media elements; None where the last position is padded or positions overlap."""
         if size[-1] % self.patch or self.overlap:
             return None
         return -self.spec.channels * size[-1] * math.log(float(self.normal.scale))

@@ -1,4 +1,4 @@
-"""What the embedded datasets share: sounds made when they are asked for, each a function of (seed, part, index)."""
+"""Base classes of the synthetic datasets: sounds generated on access, each a function of (seed, split, index)."""
 
 from __future__ import annotations
 
@@ -15,32 +15,37 @@ from ....core.util.rng import generator
 from .. import dsp
 
 
-class Told(Protocol):
-    """What a made sound is: an Effect, a Hit or a Texture."""
+class SoundDescription(Protocol):
+    """Description of a synthetic sound: an Effect, a Hit or a Texture."""
 
     @property
     def family(self) -> str:
-        """Its class."""
+        """The class of the sound."""
         ...
 
     @property
     def caption(self) -> str:
-        """In words."""
+        """A text that describes the sound."""
         ...
 
     def attributes(self) -> dict[str, Any]:
-        """As names and numbers."""
+        """Choices as names, parameters as numbers."""
         ...
 
 
-class Made:
-    """Sounds made by code. Training and validation draw from different keys, so they share no sound.
+class SyntheticSounds:
+    """Synthetic sounds. Training and validation use different random keys, so they share no sound.
 
-    name:     of the dataset
-    families: take turns, and are the classes
-    signal, split, valid, seed, count: as the datasets have them
-    lowest:   Hz, the lowest rate at which the families can be told apart
-    shortest: seconds of the shortest sound that holds one
+    Args:
+        name: Name of the dataset.
+        families: Families of sounds, in turn by index; they are the classes.
+        spec: Media specification of the sounds.
+        split: Which part: train or valid.
+        valid: Share of the sounds for validation, 0 to 1.
+        seed: Seed of all sounds.
+        count: Number of sounds in both parts together.
+        lowest: Lowest rate in Hz at which the families can be distinguished.
+        shortest: Minimum length of a sound in seconds.
     """
 
     def __init__(
@@ -56,7 +61,7 @@ class Made:
         shortest: float = 0.25,
     ):
         if spec.rate is None or len(spec.size) != 1:
-            raise BadInput(f"{name} makes sounds: it needs `modality: {{use: audio}}`")
+            raise BadInput(f"{name} generates sounds: it needs `modality: {{use: audio}}`")
         if spec.rate < lowest or spec.size[0] < shortest * spec.rate:
             raise BadInput(
                 f"{name} needs a rate of {lowest:g} Hz or more and at least {shortest:g} s; "
@@ -70,35 +75,43 @@ class Made:
         return self.count
 
     def family(self, index: int) -> str:
-        """The family of sound `index`. Raises IndexError beyond the last."""
+        """The family of sound `index`.
+
+        Raises:
+            IndexError: For an index out of range.
+        """
         if not 0 <= index < self.count:
             raise IndexError(index)
         return self.classes[index % len(self.classes)]
 
-    def _key(self, index: int, what: str) -> np.random.Generator:
-        return generator(self.seed, index, f"{self.name} {self.split} {what}")
+    def _key(self, index: int, purpose: str) -> np.random.Generator:
+        return generator(self.seed, index, f"{self.name} {self.split} {purpose}")
 
-    def told(self, index: int, what: Told, wave: np.ndarray | Tensor, masked: bool) -> Item:
-        """The item of one sound (frames,): its attribute `seconds` is what the sound lasts, whatever lies behind it.
+    def make_item(self, index: int, sound: SoundDescription, wave: np.ndarray | Tensor, masked: bool) -> Item:
+        """The item of one sound (frames,); its attribute `seconds` is the length up to the last audible sample.
 
-        masked: it states its length, and the rest is left out of statistics and loss
+        Args:
+            index: Index of the sound.
+            sound: Description of the sound.
+            wave: Samples (frames,).
+            masked: Whether the item has a length, so that the rest is excluded from statistics and loss.
         """
         media = torch.as_tensor(wave)[None].expand(self.spec.channels, -1).contiguous()
         length = max(1, dsp.bounds(media)[1])
-        attributes = what.attributes()
+        attributes = sound.attributes()
         if "seconds" in attributes:
             attributes["body"] = attributes["seconds"]
         return Item(
             media=media,
             length=length if masked else None,
-            label=self.classes.index(what.family),
-            caption=what.caption,
+            label=self.classes.index(sound.family),
+            caption=sound.caption,
             attributes={**attributes, "seconds": length / self.rate},
             source=f"{self.name.rpartition('/')[2]} {self.split} {index} of seed {self.seed}",
         )
 
     def manifest(self) -> list[dict[str, Any]]:
-        """One record that every sound follows from."""
+        """One record that determines every sound."""
         return [
             {
                 "made": self.name,
@@ -111,24 +124,30 @@ class Made:
 
 
 class Synthesizer(Protocol):
-    """A module that makes sounds of several families: drums or synthesis."""
+    """A module that generates sounds of several families: drums or synthesis."""
 
     FAMILIES: tuple[str, ...]
 
     def draw(self, rng: np.random.Generator, family: str) -> Any:
-        """Choose a sound of a family."""
+        """Draw the description of a sound of a family."""
         ...
 
-    def render(self, what: Any, rate: float, seconds: float, rng: np.random.Generator) -> np.ndarray:
-        """The wave of a chosen sound, (frames,)."""
+    def render(self, sound: Any, rate: float, seconds: float, rng: np.random.Generator) -> np.ndarray:
+        """The waveform (frames,) of a described sound."""
         ...
 
 
-class OneShots(Made):
-    """Short sounds, an item each; a subclass names the module that makes them.
+class OneShots(SyntheticSounds):
+    """Short sounds, one per item; a subclass names the module that generates them.
 
-    signal, split, valid, seed, count: as the datasets have them
-    padding: `silence`: what follows a sound counts as part of it; `masked`: items state their length
+    Args:
+        spec: Media specification of the sounds.
+        split: Which part: train or valid.
+        valid: Share of the sounds for validation, 0 to 1.
+        seed: Seed of all sounds.
+        count: Number of sounds in both parts together.
+        padding: `silence`: the padding is part of a sound; `masked`: items have a length, and the rest is excluded from
+            statistics and loss.
     """
 
     registered: ClassVar[str]  # name of the dataset
@@ -149,13 +168,13 @@ class OneShots(Made):
         self.padding = padding
 
     def choices(self, index: int) -> Any:
-        """What sound `index` is: an Effect or a Hit; families take turns."""
+        """The description of sound `index`, an Effect or a Hit; families alternate by index."""
         return self.synthesizer.draw(self._key(index, "choices"), self.family(index))
 
     def item(self, index: int, rng: Any = None) -> Item:
-        """Sound `index`; `rng` turns its polarity, which cannot be heard."""
-        what = self.choices(index)
-        wave = self.synthesizer.render(what, self.rate, self.frames / self.rate, self._key(index, "noise"))
+        """Sound `index`; `rng` inverts its polarity at random, which is inaudible."""
+        sound = self.choices(index)
+        wave = self.synthesizer.render(sound, self.rate, self.frames / self.rate, self._key(index, "noise"))
         if rng is not None and rng.random() < 0.5:
             wave = -wave
-        return self.told(index, what, wave, self.padding == "masked")
+        return self.make_item(index, sound, wave, self.padding == "masked")

@@ -16,51 +16,62 @@ from ....core.types import BadInput, Item, MediaSpec
 from ....core.util.annotations import Range
 from .. import dsp
 from ..io import SUFFIXES
-from ..prepare.scan import LEVELS, Cache, Entry, Plan, Shelf, cut, decode, place, scan
+from ..prepare.scan import LEVELS, Cache, Entry, Plan, SoundCache, cut, decode, place, scan
 from ..store import Store
 
-_FACTS = ("rate", "channels", "format", "subtype", "frames", "seconds")  # of a manifest's line: kept with the run
+_FACTS = (
+    "rate",
+    "channels",
+    "format",
+    "subtype",
+    "frames",
+    "seconds",
+)  # measurements of a manifest's line that are stored with the run
 
-# The last folder read, and what was wrong in it: the training and validation parts of a recipe share one scan.
+# The last scanned folder and its bad files: the training and validation parts of a recipe share one scan.
 _LAST: dict[tuple, tuple[list[Entry], list[tuple[str, str]]]] = {}
 
 
 class Folder:
-    """Sound files of any format that libsndfile reads, below a folder or listed in a table.
+    """Sound files of any format that libsndfile reads, in a folder or listed in a table.
 
-    Each file is decoded once and checked, resampled, mixed to the recipe's channels and brought to one level. Short
-    sounds are padded with silence. Longer ones are cut so that attacks survive: the part starts a few milliseconds
-    before the onset, and what is cut through is faded. Files go to training or validation by a hash of their content,
-    so copies stay together.
+    Each file is decoded once, checked, resampled, mixed to the recipe's channels and levelled. Short sounds are padded
+    with silence. Longer ones are cropped so that attacks are kept: the part starts a few milliseconds before the onset,
+    and cuts within the sound are faded. Files are assigned to training or validation by a hash of their content, so
+    copies are in the same part.
 
-    The small changes that training makes to a sound (polarity, gain, shift) cannot be heard as another class; widen
-    them for textures, set them to 0 to reproduce files exactly.
+    The augmentation in training (polarity, gain, shift) is small by default; increase it for textures, set it to 0 to
+    reproduce files exactly.
 
-    spec: the recipe's facts about the sound
-    root: folder that holds the files; links are followed once, names that start with a dot are skipped; or the folder
-        or manifest that `sonolux prepare` made of it
-    manifest: what `sonolux prepare` wrote of the folder: its files are used without looking at them again, its classes
-        and captions hold, and near copies stay in one part of the split
-    label: the class is the name of the first folder below root, or, with a table that has labels, its label; or none
-    table: CSV, TSV or JSONL with columns file, perhaps label, caption and others; null: every sound file below root
-    mix: how channels become fewer: their mean, the left one, or the loudest
-    normalise: which level is made equal: the peak, the RMS of the part that sounds, or none
-    level: that level in dB of full scale; null: -3 for peak, -20 for rms
-    crop: where a longer file's part starts: at the onset, at random from the onset on, or at the file's start
-    padding: `silence`: what follows a short sound counts as part of it, so that a model learns where sounds end;
-        `masked`: items state their length and the rest is left out of statistics and loss, which wants a condition
-        on the length (the attribute `seconds`)
-    polarity: flip the polarity of half of the sounds in training
-    gain: largest change of the level in training, in dB
-    shift: largest delay of the onset in training, in seconds
-    max_bad: share of files, 0 to 1, that may be unusable; they are skipped and named
-    cache: where resampled sounds are kept: auto: in memory, and what does not fit on disk, beside the manifest, if
-        there is one; memory, disk: there alone; none: decoded at each use; a number of MB: memory with that budget
-    budget: of memory for sounds, in MB
-    disk: of disk for sounds, in MB; what was not used longest is removed for others
-    split: which part: train or valid
-    valid: share of the files for validation, 0 to 1
-    seed: number that the split follows from
+    Args:
+        spec: Media specification of the sounds.
+        root: Folder of the files; links are followed once, names that start with a dot are skipped. Or the folder or
+            manifest written by `sonolux prepare`.
+        manifest: Manifest of the folder written by `sonolux prepare`: its files are used without a new check, with its
+            classes and captions, and near copies are in the same part of the split.
+        label: `folder`: the class is the name of the first folder below root, or the label of the table; `none`: no
+            classes.
+        table: CSV, TSV or JSONL with a column file and optional columns label, caption and others; null: every sound
+            file below root.
+        mix: How channels are reduced: their mean, the left one, or the loudest.
+        normalise: Level that is normalised: the peak, the RMS of the audible part, or none.
+        level: Target level in dB of full scale; null: -3 for peak, -20 for rms.
+        crop: Start of the part of a longer file: the onset, random from the onset on, or the start of the file.
+        padding: `silence`: padding is part of a sound, so that a model learns where sounds end; `masked`: items have a
+            length, and the rest is excluded from statistics and loss; a condition on the length (the attribute
+            `seconds`) is recommended.
+        polarity: Invert the polarity of half of the sounds in training.
+        gain: Maximum change of the level in training, in dB.
+        shift: Maximum delay of the onset in training, in seconds.
+        max_bad: Maximum share of unusable files, 0 to 1; they are skipped and listed.
+        cache: Where resampled sounds are cached. `auto`: in memory, and those that do not fit on disk next to the
+            manifest, if there is one; `memory` or `disk`: only there; `none`: decoded on each access; a number of MB:
+            memory with that budget.
+        budget: Memory for sounds in MB.
+        disk: Disk space for sounds in MB; the least recently used ones are removed.
+        split: Which part: train or valid.
+        valid: Share of the files for validation, 0 to 1.
+        seed: Seed of the split.
     """
 
     def __init__(
@@ -112,7 +123,7 @@ class Folder:
         return len(self.entries)
 
     def item(self, index: int, rng: Any = None) -> Item:
-        """Example `index`; `rng` decides crop, shift, polarity and gain; None: the file as it is, from its onset."""
+        """Example `index`; `rng` chooses crop, shift, polarity and gain; None: no augmentation, from the onset."""
         entry = self.entries[index]
         prepared = entry.prepared or place(decode(entry, self.plan).wave, self.plan)
         start, gain = prepared.start, 1.0
@@ -134,7 +145,7 @@ class Folder:
         )
 
     def manifest(self) -> list[dict[str, Any]]:
-        """A record a file: its name, hash, label, caption, rate in Hz, channels, frames, format, seconds."""
+        """One record per file: its name, hash, label, caption, rate in Hz, channels, frames, format, seconds."""
         return [entry.record() for entry in self.entries]
 
 
@@ -153,13 +164,13 @@ def _check(
 
 
 def _store(cache: Cache, listing: manifests.Manifest | None, budget: float) -> Store | None:
-    """The place on disk, which lies beside the manifest. BadInput where `disk` is asked for without one."""
+    """The cache on disk, next to the manifest. BadInput for `disk` without a manifest."""
     if cache not in ("auto", "disk"):
         return None
     if listing is None:
         if cache == "disk":
             raise BadInput(
-                "data.cache: disk keeps sounds beside a manifest: make one with `sonolux prepare FOLDER`, "
+                "data.cache: disk stores sounds next to a manifest: create one with `sonolux prepare FOLDER`, "
                 "then name it: data.root=prepared/FOLDER"
             )
         return None
@@ -167,7 +178,7 @@ def _store(cache: Cache, listing: manifests.Manifest | None, budget: float) -> S
 
 
 def _entry(file: Listed) -> Entry:
-    """A listed file as the scan takes it; what a manifest measured is not measured again."""
+    """A listed file as input of the scan; measurements of a manifest are reused."""
     facts = {k: file.facts[k] for k in _FACTS} if file.facts else {}
     content = file.facts.get("hash", "")
     return Entry(file.path, file.name, content, file.label, file.caption, dict(file.more), facts, key=file.key)
@@ -176,7 +187,7 @@ def _entry(file: Listed) -> Entry:
 def _scanned(
     found: list[Entry], plan: Plan, cache: Cache, budget: float, store: Store | None, bad: folders.BadFiles
 ) -> list[Entry]:
-    """`scan`, or what it last returned where neither the files nor the plan have changed."""
+    """`scan`, or its last result if neither the files nor the plan have changed."""
 
     def stamp(path: Path) -> tuple:
         try:
@@ -185,11 +196,11 @@ def _scanned(
             return ()
         return facts.st_mtime_ns, facts.st_size
 
-    told = tuple((str(e.path), e.name, e.label, e.caption, repr(e.more), e.key, stamp(e.path)) for e in found)
-    key = (plan, cache, budget, store and store.folder, told)
+    contents = tuple((str(e.path), e.name, e.label, e.caption, repr(e.more), e.key, stamp(e.path)) for e in found)
+    key = (plan, cache, budget, store and store.folder, contents)
     if key not in _LAST:
         before = len(bad.reasons)
-        entries = scan(found, Shelf(plan, cache, budget, store), bad)
+        entries = scan(found, SoundCache(plan, cache, budget, store), bad)
         _LAST.clear()
         _LAST[key] = entries, bad.reasons[before:]
     else:

@@ -1,4 +1,4 @@
-"""Drum-like hits made by code: an embedded dataset of one-shots, deterministic by seed, nothing to download."""
+"""Synthetic drum-like hits: a built-in dataset of one-shots, deterministic by seed, without download."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ from .base import OneShots
 
 
 class SynthDrums(OneShots):
-    """One-shots of five families (kick, snare, hat, clap, tom), made when asked for.
+    """One-shots of five families (kick, snare, hat, clap, tom), generated on access.
 
-    Pitch, length and tone vary independently; they are in each item's attributes and its caption. The attribute `body`
-    is the time in seconds within which a hit dies away, `seconds` until nothing is left. The label is the family.
-    Training and validation draw from different keys, so they share no sound.
+    Pitch, length and tone vary independently; they are stored in the attributes and the caption of each item. The
+    attribute `body` is the decay time of a hit in seconds, `seconds` its total length. The label is the family.
+    Training and validation use different random keys, so they share no sound.
 
-    spec: the recipe's facts about the sound
-    split: which part: train or valid
-    valid: share of the sounds for validation, 0 to 1
-    seed: number that all sounds follow from
-    count: sounds in both parts together; they are made anew each time, so a large number costs nothing
-    padding: `silence`: what follows a hit counts as part of it, so that a model learns where it ends; `masked`: items
-        state their length and the rest is left out of statistics and loss, which wants a condition on `seconds`
+    Args:
+        spec: Media specification of the sounds.
+        split: Which part: train or valid.
+        valid: Share of the sounds for validation, 0 to 1.
+        seed: Seed of all sounds.
+        count: Number of sounds in both parts together; they are generated on each access, so a large number needs no
+            memory.
+        padding: `silence`: padding is part of a hit, so that a model learns where it ends; `masked`: items have a
+            length, and the rest is excluded from statistics and loss; a condition on `seconds` is recommended.
     """
 
     registered = "audio/synth_drums"

@@ -1,4 +1,4 @@
-"""Sound effects made by code: an embedded dataset, deterministic by seed, endless, nothing to download."""
+"""Synthetic sound effects: a built-in dataset, deterministic by seed, of any size, without download."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ from .base import OneShots
 
 
 class SynthSfx(OneShots):
-    """Game sounds of seven families (coin, laser, explosion, power-up, hit, jump, blip), made when asked for.
+    """Game sounds of seven families (coin, laser, explosion, power-up, hit, jump, blip), generated on access.
 
-    Pitch, length, sweep, noise and echo vary independently; they are in each item's attributes and its caption. The
-    attribute `body` is a sound's length in seconds without its echo, `seconds` with it. The label is the family.
-    Training and validation draw from different keys, so they share no sound.
+    Pitch, length, sweep, noise and echo vary independently; they are stored in the attributes and the caption of each
+    item. The attribute `body` is a sound's length in seconds without its echo, `seconds` with it. The label is the
+    family. Training and validation use different random keys, so they share no sound.
 
-    spec: the recipe's facts about the sound
-    split: which part: train or valid
-    valid: share of the sounds for validation, 0 to 1
-    seed: number that all sounds follow from
-    count: sounds in both parts together; they are made anew each time, so a large number costs nothing
-    padding: `silence`: what follows a short sound counts as part of it, so that a model learns where sounds end;
-        `masked`: items state their length and the rest is left out of statistics and loss
+    Args:
+        spec: Media specification of the sounds.
+        split: Which part: train or valid.
+        valid: Share of the sounds for validation, 0 to 1.
+        seed: Seed of all sounds.
+        count: Number of sounds in both parts together; they are generated on each access, so a large number needs no
+            memory.
+        padding: `silence`: padding is part of a sound, so that a model learns where sounds end; `masked`: items have a
+            length, and the rest is excluded from statistics and loss.
     """
 
     registered = "audio/synth_sfx"

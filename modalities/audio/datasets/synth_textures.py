@@ -1,4 +1,4 @@
-"""Textures made by code: an embedded dataset of sounds that go on, deterministic by seed, nothing to download."""
+"""Synthetic textures: a built-in dataset of continuous sounds, deterministic by seed, without download."""
 
 from __future__ import annotations
 
@@ -8,23 +8,25 @@ import numpy as np
 
 from ....core.types import BadInput, Item, MediaSpec
 from ..synthetic.textures import FAMILIES, Texture, draw, render
-from .base import Made
+from .base import SyntheticSounds
 
-_ROOM = 256_000_000  # bytes of recordings that are kept
+_CACHE_SIZE = 256_000_000  # bytes of recordings in memory
 
 
-class SynthTextures(Made):
-    """Engine, wind and rain: recordings without beginning or end, of which training sees parts drawn at random.
+class SynthTextures(SyntheticSounds):
+    """Engine, wind and rain: recordings without beginning or end, from which training uses random parts.
 
-    Pace and tone vary independently; they are in each item's attributes and its caption. The label is the family.
-    Training and validation draw from different keys, so they share no recording.
+    Pace and tone vary independently; they are stored in the attributes and the caption of each item. The label is the
+    family. Training and validation use different random keys, so they share no recording.
 
-    spec: the recipe's facts about the sound; its length is that of the parts
-    recording: seconds that each recording lasts; null: twice as long as a part
-    split: which part: train or valid
-    valid: share of the recordings for validation, 0 to 1
-    seed: number that all recordings follow from
-    count: recordings in both parts together; as many as fit into 256 MB are kept, others are made anew each time
+    Args:
+        spec: Media specification; its length is that of the parts.
+        recording: Length of each recording in seconds; null: twice the length of a part.
+        split: Which part: train or valid.
+        valid: Share of the recordings for validation, 0 to 1.
+        seed: Seed of all recordings.
+        count: Number of recordings in both parts together; up to 256 MB are cached, others are generated on each
+            access.
     """
 
     classes = FAMILIES
@@ -45,26 +47,26 @@ class SynthTextures(Made):
                 f"data.recording lies between the part's length, {self.frames / self.rate:g} s, and 600 s; "
                 f"got {recording}"
             )
-        self._kept: dict[int, np.ndarray] = {}
+        self._cached: dict[int, np.ndarray] = {}
 
     def texture(self, index: int) -> Texture:
-        """What recording `index` is; families take turns."""
+        """The description of recording `index`; families alternate by index."""
         return draw(self._key(index, "choices"), self.family(index))
 
     def _recorded(self, index: int, texture: Texture) -> np.ndarray:
-        kept = self._kept.get(index)
-        if kept is None:
-            kept = render(texture, self.rate, self.recording, self._key(index, "noise"))
-            if (len(self._kept) + 1) * kept.nbytes <= _ROOM:
-                self._kept[index] = kept
-        return kept
+        wave = self._cached.get(index)
+        if wave is None:
+            wave = render(texture, self.rate, self.recording, self._key(index, "noise"))
+            if (len(self._cached) + 1) * wave.nbytes <= _CACHE_SIZE:
+                self._cached[index] = wave
+        return wave
 
     def item(self, index: int, rng: Any = None) -> Item:
-        """A part of recording `index`; `rng` decides where it starts and turns its polarity; None: its beginning."""
+        """A part of recording `index`; `rng` chooses its start and polarity; None: the beginning."""
         texture = self.texture(index)
         wave = self._recorded(index, texture)
         start, sign = 0, 1.0
         if rng is not None:
             along, flip = rng.random(2)
             start, sign = int(along * (len(wave) - self.frames + 1)), -1.0 if flip < 0.5 else 1.0
-        return self.told(index, texture, sign * wave[start : start + self.frames], masked=False)
+        return self.make_item(index, texture, sign * wave[start : start + self.frames], masked=False)

@@ -1,4 +1,4 @@
-"""CLAP embeddings of sounds, from weights that the user has."""
+"""CLAP embeddings of sounds (Wu et al. 2023, arXiv:2211.06687), with weights supplied by the user."""
 
 from __future__ import annotations
 
@@ -17,20 +17,22 @@ TOKENIZERS = ("tokenizer.json", "tokenizer_config.json", "vocab.json")  # one of
 
 
 class Clap:
-    """Embeddings of sounds by a CLAP model, through transformers; nothing is fetched.
+    """Embeddings of sounds by a CLAP model of the package transformers; nothing is downloaded.
 
-    With them the Frechet distance is FAD-CLAP; with the names of classes as words, there is the CLAP score too. CLAP
-    hears 10 s: shorter sounds are repeated, or padded with silence, and figures under different paddings do not
-    compare. Longer ones are cut at random.
+    The Frechet distance of these embeddings is FAD-CLAP; with the class names as text, the CLAP score is computed too.
+    The input of CLAP is 10 s long: shorter sounds are repeated or padded with silence, and results with different
+    paddings are not comparable. Longer sounds are cropped at random.
 
-    spec: the recipe's facts about the sound; its rate counts
-    weights: folder of a CLAP model as transformers saves it (config.json, model.safetensors, preprocessor_config.json)
-    padding: what follows a sound shorter than 10 s: itself (`repeatpad`), or silence (`pad`)
-    prompt: the words for a class, in which {} is its name
-    batch: sounds at a time
+    Args:
+        spec: Media specification, of which the rate is used.
+        weights: Folder of a CLAP model as transformers saves it (config.json, model.safetensors,
+            preprocessor_config.json).
+        padding: Padding of sounds shorter than 10 s: repetition (`repeatpad`) or silence (`pad`).
+        prompt: Text for a class; {} is replaced by its name.
+        batch: Sounds per batch.
     """
 
-    standardise = False  # numbers of one unit
+    standardise = False  # all features have one unit
 
     def __init__(
         self,
@@ -43,7 +45,7 @@ class Clap:
         if spec.rate is None:
             raise BadInput("audio/clap needs the sounds' rate in Hz")
         if not weights or not (Path(weights) / "config.json").is_file():
-            raise BadInput(f"eval.feature.weights: no CLAP model in {weights}; it is not fetched, so get it first")
+            raise BadInput(f"eval.feature.weights: no CLAP model in {weights}; it is not fetched, so download it first")
         if batch < 1 or "{}" not in prompt:
             raise BadInput(
                 f"audio/clap takes a batch of 1 or more and a prompt that holds {{}}; got {batch}, {prompt!r}"
@@ -59,26 +61,26 @@ class Clap:
             waves = [
                 dsp.resample(s.float().cpu().mean(0), self.rate, target).numpy() for s in media[i : i + self.batch]
             ]
-            told = self.extractor(waves, sampling_rate=target, padding=self.padding, return_tensors="pt")
+            inputs = self.extractor(waves, sampling_rate=target, padding=self.padding, return_tensors="pt")
             with torch.inference_mode():
-                found.append(_vectors(self.model.get_audio_features(**told)))
+                found.append(_vectors(self.model.get_audio_features(**inputs)))
         return torch.cat(found).numpy()
 
-    def fit_of_words(self, media: Sequence[Tensor], names: Sequence[str]) -> np.ndarray:
-        """The CLAP score of each sound and the name of its class: the cosine of their embeddings, (N,), -1 to 1."""
+    def text_similarity(self, media: Sequence[Tensor], names: Sequence[str]) -> np.ndarray:
+        """The CLAP score: the cosine of the embeddings of each sound and of the name of its class, (N,), -1 to 1."""
         try:
             from transformers import AutoTokenizer  # pyright: ignore[reportMissingImports]
 
             if not any((Path(self.weights) / name).is_file() for name in TOKENIZERS):
                 raise FileNotFoundError(f"none of {', '.join(TOKENIZERS)}")
             tokenizer = AutoTokenizer.from_pretrained(self.weights, local_files_only=True)
-        except Exception as error:  # whatever a library finds missing
-            raise BadInput(f"{self.weights} holds no tokenizer, which scores with words need: {error}") from error
-        different = sorted(set(names))
-        told = tokenizer([self.prompt.format(name) for name in different], padding=True, return_tensors="pt")
+        except Exception as error:  # libraries raise different classes
+            raise BadInput(f"{self.weights} holds no tokenizer, which text similarity needs: {error}") from error
+        unique = sorted(set(names))
+        inputs = tokenizer([self.prompt.format(name) for name in unique], padding=True, return_tensors="pt")
         with torch.inference_mode():
-            words = _vectors(self.model.get_text_features(**told)).numpy()
-        places = [different.index(name) for name in names]
+            words = _vectors(self.model.get_text_features(**inputs)).numpy()
+        places = [unique.index(name) for name in names]
         return (self(media) * words[places]).sum(1)
 
 
@@ -95,5 +97,5 @@ def _loaded(weights: Path):
     try:
         model = ClapModel.from_pretrained(weights, local_files_only=True, use_safetensors=True).eval()
         return model, ClapFeatureExtractor.from_pretrained(weights, local_files_only=True)
-    except Exception as error:  # the library's own errors, of many classes
+    except Exception as error:  # errors of the library, of many classes
         raise BadInput(f"{weights} does not hold a CLAP model that transformers opens: {error}") from error

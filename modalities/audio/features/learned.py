@@ -1,4 +1,4 @@
-"""What a small network, trained on the real sounds themselves, sees in a sound."""
+"""Features of a small network that is trained on the real sounds."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from ..evaluation import AudioEvaluation
 
 
 class Learned:
-    """96 numbers a sound: the penultimate layer of a small network that is trained on the real training sounds.
+    """96 features of a sound: the penultimate layer of a small network that is trained on the real training sounds.
 
-    With classes it learns to tell them apart; without, to tell two augmented views of a sound from those of others. It
-    has seen the training sounds, so distances to these measure nothing: compare with held-out ones.
+    With classes it is trained to classify; without, to match two augmented views of a sound among those of others. It
+    is trained on the training sounds, so distances to these are not meaningful: compare with held-out sounds.
 
-    spec: the recipe's facts about the sounds
-    epochs: passes over the training sounds
-    cache: folder where trained networks are kept, under a hash of sounds and settings; null: none
+    Args:
+        spec: Media specification with rate and classes.
+        epochs: Passes over the training sounds.
+        cache: Folder of trained networks, named by a hash of sounds and settings; null: no cache.
     """
 
     learned = True
-    standardise = False  # numbers of one unit
+    standardise = False  # all features have one unit
 
     def __init__(self, spec: MediaSpec, epochs: int = 25, cache: Path | None = None):
         if epochs < 1:
@@ -43,7 +44,11 @@ class Learned:
         self.model = fitted_classifier(x, labels, classes, adapter.augment, adapter.classifier, self.epochs, self.cache)
 
     def __call__(self, media: Sequence[Tensor]) -> np.ndarray:
-        """Sounds (C, frames) -> (N, 96) float64. Raises BadInput where `fit` was not called."""
+        """Sounds (C, frames) -> (N, 96) float64.
+
+        Raises:
+            BadInput: If `fit` was not called.
+        """
         if self.model is None:
-            raise BadInput("audio/learned is fitted on the training sounds first")
+            raise BadInput("audio/learned must be fitted on the training sounds first")
         return classify(self.model, self.adapter.classifier_input(media))[1].double().numpy()

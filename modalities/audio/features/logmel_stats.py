@@ -1,4 +1,4 @@
-"""112 numbers that describe a sound, without any trained weights: for Frechet distance, MMD and nearest neighbours."""
+"""112 features of a sound without trained weights, for Frechet distance, MMD and nearest neighbours."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from .. import dsp
 
 
 class LogmelStats:
-    """Statistics of log-mel bands: mean, deviation and mean change of each, and the envelope in steps; in dB / 10.
+    """Statistics of log-mel bands: mean, deviation and mean change of each band, and the envelope; in dB / 10.
 
-    [mean_t L_mt, std_t L_mt, mean_t |L_m,t+1 - L_mt|, E_k] with L in dB: 3 bands + steps numbers. Padding is
-    trimmed and the floor is relative to the sound's own maximum: against an absolute floor, inaudible noise in digital
-    silence would outweigh all that can be heard. Standardise by the real data's statistics before measuring distances.
+    [mean_t L_mt, std_t L_mt, mean_t |L_m,t+1 - L_mt|, E_k] with L in dB: 3 bands + steps features. Padding is
+    trimmed, and the floor is relative to the maximum of the sound: with an absolute floor, inaudible noise in digital
+    silence would dominate. Standardise with the statistics of the real data before distances are computed.
 
-    spec: the recipe's facts about the sound; its rate holds where a call gives none
-    bands: mel bands up to half the rate
-    steps: parts of equal length in which the envelope is told
-    floor: level in dB relative to the sound's loudest band, below which nothing counts
+    Args:
+        spec: Media specification; its rate is used where a call gives none.
+        bands: Number of mel bands up to half the rate.
+        steps: Number of parts of equal length for the envelope.
+        floor: Lowest level in dB relative to the sound's loudest band.
     """
 
     def __init__(self, spec: MediaSpec | None = None, bands: int = 32, steps: int = 16, floor: float = -60.0):
@@ -37,7 +38,11 @@ class LogmelStats:
         self.bands, self.steps, self.floor = bands, steps, floor
 
     def __call__(self, sounds: Sequence[Tensor], rate: float | None = None) -> np.ndarray:
-        """Sounds (C, frames) of any lengths at `rate` Hz -> (N, d) float64. Raises BadInput for non-finite samples."""
+        """Sounds (C, frames) of any lengths at `rate` Hz -> (N, d) float64.
+
+        Raises:
+            BadInput: For non-finite samples.
+        """
         rate = rate or self.rate
         if rate is None:
             raise BadInput("logmel_stats needs the sounds' rate in Hz")
@@ -45,13 +50,13 @@ class LogmelStats:
 
     @property
     def size(self) -> int:
-        """d, the numbers a sound."""
+        """d, the number of features."""
         return 3 * self.bands + self.steps
 
     def _one(self, sound: Tensor, rate: float) -> np.ndarray:
         wave = sound.detach().cpu().double().mean(0)
         if not torch.isfinite(wave).all():
-            raise BadInput("a sound with non-finite samples cannot be described")
+            raise BadInput("a sound has non-finite samples, so it has no features")
         n_fft = 2 ** max(6, round(math.log2(rate * 0.032)))
         hop = n_fft // 4
         wave = dsp.trim(wave[None], rate)[0]

@@ -1,4 +1,4 @@
-"""How samples of sound are written."""
+"""Output of samples as post-processed sound files."""
 
 from __future__ import annotations
 
@@ -16,20 +16,22 @@ from ..output import Finish, finish
 class File:
     """A sound file, trimmed, faded, levelled and limited: `sonolux sample RUN output=audio/file output.lufs=-18`.
 
-    Sounds under 400 ms have no loudness by BS.1770: the K-weighted level of the part that sounds counts then. Nothing
-    is clipped; a sound that would pass the ceiling is made softer than asked for.
+    Sounds shorter than 400 ms have no loudness by BS.1770; the K-weighted level of their audible part is used instead.
+    Nothing is clipped: a sound that would exceed the ceiling gets a lower level than requested.
 
-    spec: the recipe's facts about the sound
-    format: container and bits; ogg is Vorbis
-    trim: dB under the loudest 5 ms below which both ends count as silence and are cut; null: nothing is cut
-    fade_in: ms of a raised cosine at the start, before the attack where silence was there
-    fade_out: ms of a raised cosine at the end
-    lufs: loudness that every sound gets; null: levels stay as they are
-    peak: level of the largest sample in dB of full scale, instead of lufs
-    ceiling: largest true peak, between samples too, in dBTP; null: no sample passes full scale; what is decoded from
-        ogg passes it by half a dB at times
-    dither: noise of two steps' width before rounding to 16 bits, the same whenever a sound is written
-    loop: whether sounds are loops, which are neither trimmed nor faded
+    Args:
+        spec: Media specification of the sounds.
+        format: Container and bit depth; ogg is Vorbis.
+        trim: Level in dB relative to the loudest 5 ms below which both ends count as silence and are removed; null: no
+            trimming.
+        fade_in: Length in ms of a raised cosine at the start, before the attack if there is silence.
+        fade_out: Length in ms of a raised cosine at the end.
+        lufs: Target loudness; null: levels are unchanged.
+        peak: Level of the largest sample in dB of full scale, instead of lufs.
+        ceiling: Maximum true peak in dBTP; null: only samples are kept within full scale. Decoded ogg files may exceed
+            it by half a dB.
+        dither: Add triangular noise of two steps' width before rounding to 16 bits, with a fixed seed.
+        loop: Whether sounds are loops, which are neither trimmed nor faded.
     """
 
     def __init__(
@@ -48,15 +50,19 @@ class File:
         if spec.rate is None or len(spec.size) != 1:
             raise BadInput("audio/file writes sounds: it needs `modality: {use: audio}`")
         if dither and not format.endswith("16"):
-            raise BadInput(f"dither is for 16 bits (wav16, flac16), not for {format}: leave it out")
+            raise BadInput(f"dither is for 16 bits (wav16, flac16), not for {format}: remove it")
         io.check_form(format, spec.rate)
         self.rate, self.format, self.dither = spec.rate, format, dither
-        how = Finish(trim, fade_in, fade_out, lufs, peak, ceiling)
-        self.how = replace(how, trim=None, fade_in=0.0, fade_out=0.0) if loop else how
+        settings = Finish(trim, fade_in, fade_out, lufs, peak, ceiling)
+        self.settings = replace(settings, trim=None, fade_in=0.0, fade_out=0.0) if loop else settings
         self.suffix = io.FORMATS[format].suffix
 
     def write(self, path: Path, media: Tensor) -> WrittenFile:
-        """Finish and write (C, frames). Raises BadInput for non-finite samples, before anything is written."""
-        done = finish(media, self.rate, self.how)
+        """Post-process and write (C, frames).
+
+        Raises:
+            BadInput: For non-finite samples, before anything is written.
+        """
+        done = finish(media, self.rate, self.settings)
         gain = io.write(path, done.wave, self.rate, self.format, dither=0 if self.dither else None)
         return WrittenFile(Path(path), float(done.wave.abs().max()), scaled=gain < 1)

@@ -1,4 +1,4 @@
-"""What `sonolux prepare` measures of sound files."""
+"""Measurements of sound files by `sonolux prepare`."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from .. import dsp, io, loudness
 from .copies import Copies
 from .recipe import RATES, propose
 
-_MOST = 1 << 28  # samples of a file: 1 GB decoded
-_QUIET = -45.0  # dB under the loudest 10 ms: silence before and after a sound
-_EMPTY = -65.0  # dB under the loudest band: nothing there
+_MAX_SAMPLES = 1 << 28  # of a file: 1 GB decoded
+_QUIET = -45.0  # dB relative to the loudest 10 ms; threshold of silence before and after a sound
+_EMPTY = -65.0  # dB relative to the loudest band; threshold of an empty band
 _BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 
 
 class SoundPreparer:
-    """Levels, lengths, silence, clipping and bandwidth of sounds; near copies through a recording's waveform."""
+    """Levels, lengths, silence, clipping and bandwidth of sounds; near copies by correlation of waveforms."""
 
     modality = "audio"
     nouns = ("sound", "sounds")
@@ -42,17 +42,21 @@ class SoundPreparer:
         self.copies = Copies(count)
 
     def inspect(self, path: Path) -> tuple[Line, Any]:
-        """The facts of one file and its trace. Raises io.Unreadable for what no recipe could use."""
-        sound = io.read(path, most=_MOST)
-        io.check_heard(path, sound.wave, sound.rate)
+        """Measurements of one file and its trace.
+
+        Raises:
+            io.Unreadable: For unusable files.
+        """
+        sound = io.read(path, most=_MAX_SAMPLES)
+        io.check_audible(path, sound.wave, sound.rate)
         return facts(sound), self.copies.trace(sound)
 
     def trace(self, path: Path) -> Any:
-        """The trace alone."""
-        return self.copies.trace(io.read(path, most=_MOST))
+        """Only the trace of a file."""
+        return self.copies.trace(io.read(path, most=_MAX_SAMPLES))
 
-    def alike(self, traces: Sequence[Any]) -> list[Pair]:
-        """Pairs of near copies: the same recording up to level, polarity, place, length and format."""
+    def similar_pairs(self, traces: Sequence[Any]) -> list[Pair]:
+        """Pairs of near copies: the same recording up to level, polarity, position, length and format."""
         return self.copies.pairs(traces)
 
     def summarise(self, lines: Sequence[Line]) -> Summary:
@@ -65,12 +69,13 @@ class SoundPreparer:
 
 
 def facts(sound: io.Sound) -> Line:
-    """What a manifest holds of a decoded file.
+    """The manifest entry of a decoded file.
 
-    frames, rate (Hz), channels, format, subtype, seconds; peak and rms in dB of full scale; lufs, null under 400 ms;
-    clipped: % of samples in flat tops at full scale; lead, trail: silence before and after, in seconds; bandwidth: the
-    frequency in Hz above which nothing is; width: level of a stereo sound's sides relative to its middle in dB, null
-    for mono; remarks.
+    frames, rate (Hz), channels, format, subtype, seconds; peak and rms in dB of full scale; lufs, null for less than
+    400 ms;
+    clipped: % of samples in runs at full scale; lead, trail: silence before and after, in seconds; bandwidth: the
+    highest frequency in Hz with significant energy; width: level of the side signal of a stereo sound relative to the
+    mid signal in dB, null for mono; remarks.
     """
     wave, rate = sound.wave, sound.rate
     remarks: list[str] = []
@@ -85,7 +90,7 @@ def facts(sound: io.Sound) -> Line:
         remarks.append(f"peaks {20 * math.log10(peak):.1f} dB above full scale")
     if off > 0.01:
         remarks.append(f"is off zero by {off:.2f}")
-    if any(once <= rate / 2 and 0.8 <= 2 * top / once <= 1.15 for once in RATES):
+    if any(lower <= rate / 2 and 0.8 <= 2 * top / lower <= 1.15 for lower in RATES):
         remarks.append(f"holds nothing above {top:.0f} Hz: perhaps of a lower rate once")
     loud = loudness.integrated(wave, rate)
     return {
@@ -115,7 +120,7 @@ def _width(wave: Tensor) -> float | None:
 
 
 def silence(wave: Tensor, rate: float) -> tuple[float, float]:
-    """Seconds before the first and after the last block of 10 ms within 45 dB of the loudest; no constant offset."""
+    """Seconds before the first and after the last block of 10 ms within 45 dB of the loudest; offset removed."""
     blocks, block = dsp.envelope(wave - dsp.offset(wave), rate, 0.01), max(1, round(rate * 0.01))
     loud = torch.nonzero(blocks >= blocks.max() * dsp.amplitude(_QUIET))
     end = min(wave.shape[-1], (int(loud[-1]) + 1) * block)
@@ -136,7 +141,7 @@ def clipped(wave: Tensor, subtype: str) -> float:
 
 
 def bandwidth(wave: Tensor, rate: float) -> float:
-    """The frequency in Hz of the highest of 64 bands whose mean power is within 65 dB of the loudest's."""
+    """The frequency in Hz of the highest of 64 bands whose mean power is within 65 dB of the loudest band."""
     mono, size = wave[int(wave.square().mean(1).argmax())], 1024
     mono = torch.nn.functional.pad(mono, (0, max(0, size - len(mono))))
     pieces = mono.unfold(0, size, size // 2)
@@ -147,9 +152,9 @@ def bandwidth(wave: Tensor, rate: float) -> float:
     return (int(there[-1]) + 1) / 64 * rate / 2
 
 
-def _told(values: Sequence[float], unit: str, digits: int = 1) -> str:
-    low, median, most, high = np.quantile(values, [0, 0.5, 0.95, 1])
-    return f"{low:.{digits}f} to {high:.{digits}f} {unit}, median {median:.{digits}f}, 95 % up to {most:.{digits}f}"
+def _range_text(values: Sequence[float], unit: str, digits: int = 1) -> str:
+    low, median, upper, high = np.quantile(values, [0, 0.5, 0.95, 1])
+    return f"{low:.{digits}f} to {high:.{digits}f} {unit}, median {median:.{digits}f}, 95 % up to {upper:.{digits}f}"
 
 
 def _counted(values: Sequence[Any], unit: str = "", most: int = 5) -> str:
@@ -159,7 +164,7 @@ def _counted(values: Sequence[Any], unit: str = "", most: int = 5) -> str:
 
 
 def summarise(lines: Sequence[Line]) -> Summary:
-    """See SoundPreparer.summarise."""
+    """Summary of the measurements: numbers, lines of text and plots."""
     column = {key: [line[key] for line in lines] for key in ("seconds", "peak", "rms", "lead", "trail", "rate")}
     loud = [line["lufs"] for line in lines if line["lufs"] is not None]
     remarked = Counter(remark.split(":")[0].split(" by ")[0] for line in lines for remark in _kinds(line))
@@ -175,18 +180,18 @@ def summarise(lines: Sequence[Line]) -> Summary:
         "shorter_than_400_ms": len(lines) - len(loud),
         "remarks": dict(remarked.most_common()),
     }
-    told = [
-        f"  length      {_told(column['seconds'], 's', 2)}; {numbers['seconds'] / 60:.1f} min in all",
+    text = [
+        f"  length      {_range_text(column['seconds'], 's', 2)}; {numbers['seconds'] / 60:.1f} min in all",
         f"  rate        {_counted(column['rate'], ' Hz')}",
         f"  channels    {_counted([line['channels'] for line in lines])}",
         f"  format      {_counted([line['format'] + ' ' + line['subtype'] for line in lines])}",
-        f"  peak        {_told(column['peak'], 'dB of full scale')}",
-        f"  loudness    {_told(loud, 'LUFS') if loud else 'of none'}"
+        f"  peak        {_range_text(column['peak'], 'dB of full scale')}",
+        f"  loudness    {_range_text(loud, 'LUFS') if loud else 'of none'}"
         + (f"; {len(lines) - len(loud)} sounds last less than 400 ms" if len(loud) < len(lines) else ""),
-        f"  silence     before: {_told(column['lead'], 's', 2)}; after: {_told(column['trail'], 's', 2)}",
+        f"  silence     before: {_range_text(column['lead'], 's', 2)}; after: {_range_text(column['trail'], 's', 2)}",
     ]
     if remarked:
-        told.append("  remarks     " + ", ".join(f"{n} {what}" for what, n in remarked.most_common(6)))
+        text.append("  remarks     " + ", ".join(f"{n} {what}" for what, n in remarked.most_common(6)))
     around = [a + b for a, b in zip(column["lead"], column["trail"], strict=True)]
     panels = [
         Panel("length", "seconds", column["seconds"], log=True),
@@ -197,7 +202,7 @@ def summarise(lines: Sequence[Line]) -> Summary:
     ]
     classes = Counter(line["label"] for line in lines if line["label"] is not None)
     panels.append(Panel("classes", "files", dict(classes)) if classes else Panel("format", "files", numbers["formats"]))
-    return Summary(numbers, told, panels)
+    return Summary(numbers, text, panels)
 
 
 _KINDS = {

@@ -1,4 +1,4 @@
-"""A recipe that follows from what was measured of a folder of sounds."""
+"""Proposes a recipe from the measurements of a folder of sounds."""
 
 from __future__ import annotations
 
@@ -18,16 +18,25 @@ from .. import dsp
 
 RATES = (8000, 11025, 16000, 22050, 32000, 44100, 48000)
 _SECONDS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 8.0)
-_TEXTURE = 6.0  # seconds: where half of the sounds last longer, parts are cut from them anywhere
-_EMPTY = 0.2  # share of silence from which on sounds state their lengths
+_TEXTURE = 6.0  # seconds; if half of the sounds are longer, random parts of them are used
+_EMPTY = 0.2  # share of silence above which sounds have individual lengths
 _FEW, _MANY = 300, 10_000  # sounds
 
 
 @dataclass(frozen=True)
 class _Choice:
-    """The numbers of a recipe, and why.
+    """The parameters of a recipe, with reasons.
 
-    shortest: seconds of the shortest sounds where each is to be as long as it is; None: silence fills up what is short
+    Attributes:
+        rate: Hz.
+        seconds: Length of an example.
+        shortest: Length of the shortest sound in seconds, for individual lengths; None: short sounds are padded with
+            silence.
+        channels: 1 or 2.
+        crop: As in audio/folder.
+        normalise: As in audio/folder.
+        labelled: Whether there are classes.
+        reasons: One line for each choice.
     """
 
     rate: int
@@ -62,16 +71,16 @@ def _choose(lines: Sequence[Line]) -> _Choice:
 
 
 def _rate(lines: Sequence[Line], reasons: list[str]) -> int:
-    """The highest usual rate that four files in five have, and that their content needs."""
-    have = np.array([line["rate"] for line in lines], dtype=float)
-    need = float(np.quantile([2.0 * line["bandwidth"] for line in lines], 0.9))
-    common = [rate for rate in RATES if (have >= rate).mean() >= 0.8] or [RATES[0]]
-    rate = next((r for r in common if r >= need), common[-1])
-    below = int((have < rate).sum())
-    why = f"{100 * (have >= rate).mean():.0f} % of the files have it or more"
+    """The lowest usual rate that the content needs, among those that four files in five have."""
+    rates = np.array([line["rate"] for line in lines], dtype=float)
+    needed = float(np.quantile([2.0 * line["bandwidth"] for line in lines], 0.9))
+    common = [rate for rate in RATES if (rates >= rate).mean() >= 0.8] or [RATES[0]]
+    rate = next((r for r in common if r >= needed), common[-1])
+    below = int((rates < rate).sum())
+    why = f"{100 * (rates >= rate).mean():.0f} % of the files have it or more"
     if rate < common[-1]:
-        why = f"the files hold little above {need / 2:.0f} Hz"
-    above = int((have > rate).sum())
+        why = f"the files hold little above {needed / 2:.0f} Hz"
+    above = int((rates > rate).sum())
     reasons.append(
         f"rate {rate} Hz: {why}"
         + (f"; {below} are upsampled and lack the top" if below else "")
@@ -81,49 +90,47 @@ def _rate(lines: Sequence[Line], reasons: list[str]) -> int:
 
 
 def _length(lines: Sequence[Line], reasons: list[str]) -> tuple[float, str]:
-    """(seconds, crop): what holds 19 sounds in 20 from onset to end, or a part of a few seconds for textures.
+    """(seconds, crop): a length that contains 95 % of the sounds from onset to end, or random parts for textures.
 
-    Nine in ten where a few long ones would make it mostly silence.
+    90 % where a few long sounds would make examples mostly silent.
     """
-    heard = _heard(lines)
-    if float(np.median(heard)) > _TEXTURE:
-        reasons.append(f"length of about 4 s, anywhere in a sound: half of them last longer than {_TEXTURE:g} s")
+    lengths = _audible_seconds(lines)
+    if float(np.median(lengths)) > _TEXTURE:
+        reasons.append(f"length of about 4 s, at random positions: half of the sounds are longer than {_TEXTURE:g} s")
         return 4.0, "random"
-    share = 0.95 if float(heard.mean()) > 0.4 * float(np.quantile(heard, 0.95)) else 0.9
-    wanted = float(np.quantile(heard, share))
+    share = 0.95 if float(lengths.mean()) > 0.4 * float(np.quantile(lengths, 0.95)) else 0.9
+    wanted = float(np.quantile(lengths, share))
     seconds = next((s for s in _SECONDS if s >= wanted), _SECONDS[-1])
-    cut = int((heard > seconds).sum())
+    cut = int((lengths > seconds).sum())
     reasons.append(
-        f"length {seconds:g} s from the onset: {100 * share:.0f} % sound for {wanted:.2f} s or less"
+        f"length {seconds:g} s from the onset: {100 * share:.0f} % have {wanted:.2f} s or less"
         + (f"; {cut} that are longer are cut and faded" if cut else "")
     )
     return seconds, "onset"
 
 
-def _heard(lines: Sequence[Line]) -> np.ndarray:
-    """Seconds of each sound without the silence around it."""
+def _audible_seconds(lines: Sequence[Line]) -> np.ndarray:
+    """Length in seconds of each sound without surrounding silence."""
     return np.array([line["seconds"] - line["lead"] - line["trail"] for line in lines])
 
 
 def _shortest(lines: Sequence[Line], seconds: float, crop: str, reasons: list[str]) -> float | None:
-    """Where silence would fill a fifth of the time, lengths are left out of the loss and told as a condition."""
+    """Minimum length if silence would fill a fifth of the time; padding is masked then, and length is a condition."""
     if crop == "random":
         return None
-    heard = np.minimum(_heard(lines), seconds)
-    empty = 1 - float(heard.mean()) / seconds
+    lengths = np.minimum(_audible_seconds(lines), seconds)
+    empty = 1 - float(lengths.mean()) / seconds
     if empty < _EMPTY:
         return None
-    reasons.append(
-        f"each sound as long as it is, told as `seconds`: silence would fill {100 * empty:.0f} % of the time"
-    )
-    return max(0.05, math.floor(100 * float(heard.min())) / 100)
+    reasons.append(f"individual lengths, conditioned on `seconds`: silence would fill {100 * empty:.0f} % of the time")
+    return max(0.05, math.floor(100 * float(lengths.min())) / 100)
 
 
 def _channels(lines: Sequence[Line], reasons: list[str]) -> int:
     wide = sum(line["width"] is not None and line["width"] > -20 for line in lines)
     stereo = sum(line["channels"] > 1 for line in lines)
     if wide >= 0.8 * len(lines):
-        reasons.append(f"2 channels: {wide} of {len(lines)} files are truly stereo")
+        reasons.append(f"2 channels: {wide} of {len(lines)} files are stereo, with different channels")
         return 2
     more = f": {stereo} files have more, {wide} of them differ between left and right" if stereo else ""
     cancel = sum(any(r.startswith("mixing") for r in line["remarks"]) for line in lines)
@@ -132,10 +139,10 @@ def _channels(lines: Sequence[Line], reasons: list[str]) -> int:
 
 
 def _level(lines: Sequence[Line], crop: str, reasons: list[str]) -> str:
-    """none where peaks agree already; rms for textures, peak for what has an attack."""
+    """none if peaks are similar already; rms for textures, peak for sounds with an attack."""
     low, high = np.quantile([line["peak"] for line in lines], [0.05, 0.95])
     if high - low < 3.0 and high <= 0.5:
-        reasons.append(f"levels as they are: peaks lie within {high - low:.1f} dB of each other")
+        reasons.append(f"levels unchanged: peaks lie within {high - low:.1f} dB of each other")
         return "none"
     kind = "rms" if crop == "random" else "peak"
     reasons.append(f"levelled by {kind}: peaks spread over {high - low:.0f} dB")
@@ -144,15 +151,21 @@ def _level(lines: Sequence[Line], crop: str, reasons: list[str]) -> str:
 
 def _labelled(lines: Sequence[Line], reasons: list[str]) -> bool:
     sizes = Counter(line["label"] for line in lines if line["label"] is not None)
-    told = sum(sizes.values())
-    if len(sizes) < 2 or told < 0.9 * len(lines) or told / len(sizes) < 5:
+    labelled = sum(sizes.values())
+    if len(sizes) < 2 or labelled < 0.9 * len(lines) or labelled / len(sizes) < 5:
         reasons.append(
             "no classes"
-            + (f": {len(sizes)} folders with {told} of {len(lines)} files are too few to learn from" if sizes else "")
+            + (
+                f": {len(sizes)} folders with {labelled} of {len(lines)} files are too few to learn from"
+                if sizes
+                else ""
+            )
         )
         return False
-    left = len(lines) - told
-    reasons.append(f"{len(sizes)} classes, by folder" + (f"; {left} files in none are left out" if left else ""))
+    left = len(lines) - labelled
+    reasons.append(
+        f"{len(sizes)} classes, by folder" + (f"; {left} files without a class are left out" if left else "")
+    )
     return True
 
 
@@ -163,25 +176,25 @@ def _window(rate: int) -> tuple[int, int]:
 
 
 def _filled(seconds: float, rate: int) -> float:
-    """The nearest length that fills the codec's places: silence behind parts would be learnt, and heard in loops."""
+    """The nearest length that fills whole codec frames: padding of parts would be learned, and audible in loops."""
     step = 8 * _window(rate)[1]
     return round(round(seconds * rate / step) * step / rate, 6)
 
 
 def _codec(choice: _Choice) -> tuple[str, int, int]:
-    """(codec, its channels, its frames): log-mel bands, which learn fastest, in windows of 21 to 32 ms every 9 ms.
+    """(codec, its channels, its frames): log-mel bands, which train fastest, in windows of 21 to 32 ms every 9 ms.
 
-    As few bands as cost the codec little: every one must pass through the network with all of its noise. Longer windows
-    leave room for beats between the tones that share a band, and what Griffin-Lim then makes is rough.
+    The number of bands is small, without much loss in the codec, since the network must denoise every band. With longer
+    windows, tones that share a band beat, and Griffin-Lim sounds rough.
     """
     n_fft, hop = _window(choice.rate)
     wanted = 40 if choice.rate <= 8000 else 48 if choice.rate <= 16000 else 64 if choice.rate <= 32000 else 80
-    mels = next((m for m in (wanted, 64, 48, 40) if _told_apart(n_fft, choice.rate, m)), 32)
+    mels = next((m for m in (wanted, 64, 48, 40) if _bands_resolved(n_fft, choice.rate, m)), 32)
     frames = math.ceil(choice.seconds * choice.rate / hop)
     return f"{{use: audio/logmel, n_fft: {n_fft}, hop: {hop}, mels: {mels}}}", mels * choice.channels, frames
 
 
-def _told_apart(n_fft: int, rate: float, mels: int) -> bool:
+def _bands_resolved(n_fft: int, rate: float, mels: int) -> bool:
     try:
         dsp.mel_filters(n_fft, rate, mels)
     except BadInput:
@@ -190,7 +203,7 @@ def _told_apart(n_fft: int, rate: float, mels: int) -> bool:
 
 
 def _network(choice: _Choice, count: int, bands: int, frames: int) -> tuple[str, str]:
-    """Wider than what it denoises, 2.5 channels a band; deeper for longer sounds, to 40 to 96 frames at the bottom."""
+    """Width of 2.5 channels per band; deeper for longer sounds, to 40 to 96 frames at the lowest resolution."""
     stages = [1, 1, 1] + [1] * max(0, math.ceil(math.log2(max(1, frames / 384))))
     width, blocks = 32 * math.ceil(2.5 * bands / 32), 1 if count < _MANY else 2
     extra = ", dropout: 0.1" if count < _FEW else ""

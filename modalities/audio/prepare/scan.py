@@ -1,4 +1,4 @@
-"""Sound files -> the sounds that can be used, each decoded, placed and levelled, and an account of what is wrong."""
+"""Reads sound files: decodes, aligns and levels the usable ones, and reports the others."""
 
 from __future__ import annotations
 
@@ -20,19 +20,21 @@ Crop = Literal["onset", "random", "start"]
 Level = Literal["peak", "rms", "none"]
 
 LEVELS: dict[Level, float] = {"peak": -3.0, "rms": -20.0, "none": 0.0}
-"""dB of full scale that each level is brought to where nothing else is asked for."""
+"""Default target of each kind of level, in dB of full scale."""
 
 Cache = Literal["auto", "memory", "disk", "none"]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How every file becomes a sound.
+    """How every file is converted to a sound.
 
-    spec: rate, channels and frames wanted
-    mix: how channels are brought together
-    crop: where a sound longer than `signal.size` may start
-    normalise, level: which level is made equal, and how loud, in dB of full scale
+    Attributes:
+        spec: Target rate, channels and frames.
+        mix: How channels are reduced.
+        crop: Where the part of a sound longer than `spec.size` may start.
+        normalise: Which level is normalised.
+        level: Target level in dB of full scale.
     """
 
     spec: MediaSpec
@@ -48,19 +50,20 @@ class Plan:
 
     @property
     def rate(self) -> float:
-        """Samples a second in Hz."""
+        """Sample rate in Hz."""
         return float(self.spec.rate or 0)
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A sound ready to be cut.
+    """A sound ready to be cropped.
 
-    wave:   (C, frames), resampled and mixed; in memory, or mapped from disk
-    start:  the sample where it begins
-    end:    the one after its last audible one
-    offset: (C, 1), the constant that is taken off
-    gain:   what then brings it to the level wanted
+    Attributes:
+        wave: (C, frames), resampled and mixed; in memory or memory-mapped.
+        start: The sample where it begins.
+        end: The sample after its last audible one.
+        offset: (C, 1), the constant that is subtracted.
+        gain: The factor to the target level, applied after the offset.
     """
 
     wave: Tensor
@@ -72,10 +75,18 @@ class Prepared:
 
 @dataclass
 class Entry:
-    """One usable file: where it is, what is told about it, and the decoded sound while memory allows.
+    """One usable file.
 
-    hash: of the content; "" until it is known
-    key:  what its side of the split follows from, where that is not the hash: near copies share one
+    Attributes:
+        path: The file.
+        name: Its name in messages and manifests.
+        hash: Hash of the content; "" until it is computed.
+        label: Name of the class; None: no class.
+        caption: A text; None: no text.
+        more: Other attributes.
+        facts: Measurements of the file.
+        prepared: The decoded sound, if cached.
+        key: Key of the split, if it is not the hash; near copies share one.
     """
 
     path: Path
@@ -89,59 +100,70 @@ class Entry:
     key: str | None = None
 
     def record(self) -> dict[str, Any]:
-        """The line of a manifest."""
-        told = {"label": self.label, "caption": self.caption, **self.more}
-        return {"file": self.name, "hash": self.hash, **{k: v for k, v in told.items() if v is not None}, **self.facts}
+        """The manifest line of the file."""
+        fields = {"label": self.label, "caption": self.caption, **self.more}
+        return {
+            "file": self.name,
+            "hash": self.hash,
+            **{k: v for k, v in fields.items() if v is not None},
+            **self.facts,
+        }
 
 
 def decode(entry: Entry, plan: Plan) -> io.Sound:
-    """The whole sound of an entry, resampled and mixed. Raises io.Unreadable for what cannot be used."""
+    """The complete sound of an entry, resampled and mixed.
+
+    Raises:
+        io.Unreadable: For unusable files.
+    """
     sound = io.read(entry.path, plan.rate, plan.spec.channels, plan.mix)
-    io.check_heard(entry.path, sound.wave, plan.rate)
+    io.check_audible(entry.path, sound.wave, plan.rate)
     return sound
 
 
 def place(wave: Tensor, plan: Plan) -> Prepared:
-    """Find a constant offset, onset, end and level of (C, frames). What the plan never uses of it is left out."""
+    """Find the constant offset, onset, end and level of (C, frames), and remove parts that the plan never uses."""
     offset = dsp.offset(wave)
     centred = wave - offset
     start = 0 if plan.crop == "start" else dsp.onset(centred, plan.rate)
-    spare = round(0.05 * plan.rate)  # kept around the part in use: onset shifts, and what a fade must hear
+    margin = round(0.05 * plan.rate)  # around the used part, for shifts of the onset and for fades
     if plan.crop != "random":
-        first = max(0, start - spare)
-        last = start + plan.frames + spare
+        first = max(0, start - margin)
+        last = start + plan.frames + margin
         wave, centred, start = wave[:, first:last], centred[:, first:last], start - first
-    heard = centred[:, start:] if plan.crop == "random" else centred[:, start : start + plan.frames]
+    used = centred[:, start:] if plan.crop == "random" else centred[:, start : start + plan.frames]
     gain = 1.0
     if plan.normalise != "none":
-        now = float(heard.abs().max()) if plan.normalise == "peak" else dsp.active_rms(heard, plan.rate)
-        gain = dsp.amplitude(plan.level) / max(now, io.SILENT)
+        level = float(used.abs().max()) if plan.normalise == "peak" else dsp.active_rms(used, plan.rate)
+        gain = dsp.amplitude(plan.level) / max(level, io.SILENT)
         if plan.normalise == "rms":
-            gain = min(gain, 1.0 / max(float(heard.abs().max()), io.SILENT))
-    end = start + dsp.bounds(heard)[1]
+            gain = min(gain, 1.0 / max(float(used.abs().max()), io.SILENT))
+    end = start + dsp.bounds(used)[1]
     return Prepared(wave, start, max(end, start + 1), offset, gain)
 
 
-class Shelf:
-    """Where sounds are kept between uses, within a budget.
+class SoundCache:
+    """Cache of decoded sounds within a budget.
 
-    cache:  auto: in memory, and on disk what does not fit; memory, disk: there alone; none: nowhere
-    budget: of memory, in MB
-    store:  the place on disk, with a budget of its own; None: there is none
+    Args:
+        plan: How files are converted.
+        cache: `auto`: in memory, and on disk if they do not fit; `memory` or `disk`: only there; `none`: no cache.
+        budget: Memory in MB.
+        store: The cache on disk, with its own budget; None: no disk.
     """
 
     def __init__(self, plan: Plan, cache: Cache, budget: float, store: Store | None = None):
         self.plan = plan
-        self.room = budget * 1e6 if cache in ("auto", "memory") else 0.0
+        self.free_bytes = budget * 1e6 if cache in ("auto", "memory") else 0.0
         self.store = store if cache in ("auto", "disk") else None
 
     @property
     def full(self) -> bool:
-        """Whether it can keep nothing more."""
-        return self.room <= 0 and self.store is None
+        """Whether no further sound can be cached."""
+        return self.free_bytes <= 0 and self.store is None
 
-    def take(self, entry: Entry) -> io.Sound | None:
-        """Find the entry's sound a place (`entry.prepared`), decoding it unless the store has it; what was decoded."""
+    def load(self, entry: Entry) -> io.Sound | None:
+        """Set `entry.prepared` from disk or from the decoded file, within the budget; returns the decoded sound."""
         plan, sound = self.plan, None
         key = Store.key(entry.hash, plan.rate, plan.spec.channels, plan.mix)
         wave = self.store.get(key) if self.store else None
@@ -151,11 +173,11 @@ class Shelf:
             wave = sound.wave
         prepared = place(wave, plan)
         size = prepared.wave.numel() * 4
-        if size <= self.room:
-            self.room -= size
+        if size <= self.free_bytes:
+            self.free_bytes -= size
             entry.prepared = replace(prepared, wave=prepared.wave.clone())
             return sound
-        self.room = min(self.room, 0.0) if self.store else self.room  # from here on to disk, in the files' order
+        self.free_bytes = min(self.free_bytes, 0.0) if self.store else self.free_bytes  # all later files go to disk
         if self.store and not mapped:
             wave = self.store.put(key, wave)
             mapped = wave is not None
@@ -163,22 +185,21 @@ class Shelf:
         return sound
 
 
-def scan(found: Sequence[Entry], shelf: Shelf, bad: folders.BadFiles) -> list[Entry]:
-    """The entries that can be decoded, with their sounds on the shelf as far as it has room.
+def scan(found: Sequence[Entry], cache: SoundCache, bad: folders.BadFiles) -> list[Entry]:
+    """The usable entries, with their sounds in the cache as far as they fit.
 
-    An entry that was measured before (its hash is known) is not decoded here where the shelf could not keep it. Those
-    that cannot be used are told to `bad`; what else a user should know (rates below the target, cancelled channels,
-    copies) is warned of once for all files.
+    An entry with a known hash is not decoded here if the cache is full. Unusable entries are added to `bad`. Other
+    remarks (rates below the target, cancelled channels, copies) are summarised in one warning for all files.
     """
     usable: list[Entry] = []
     remarks: dict[str, list[str]] = {}
     for entry in folders.progress(found, "reading sounds", len(found)):
-        if entry.hash and shelf.full:
+        if entry.hash and cache.full:
             usable.append(entry)
             continue
         try:
             entry.hash = entry.hash or folders.content_hash(entry.path)
-            sound = shelf.take(entry)
+            sound = cache.load(entry)
         except io.Unreadable as error:
             bad.add(entry.name, error.reason)
             continue
@@ -210,8 +231,8 @@ def _warn(usable: Sequence[Entry], remarks: dict[str, list[str]]) -> None:
 def cut(prepared: Prepared, plan: Plan, start: int) -> tuple[Tensor, int]:
     """(C, plan.frames) that begins at sample `start` of the wave, padded with silence, and its valid length.
 
-    Where sound is cut through, it is faded over 2 ms at the front and 10 ms at the end: no clicks. An attack is never
-    faded: a cut at or before the sound's start is left as it is.
+    Cuts within the sound are faded over 2 ms at the start and 10 ms at the end to avoid clicks. Attacks are not faded:
+    a part that begins at or before the start of the sound has no fade-in.
     """
     frames = plan.frames
     out = torch.zeros(prepared.wave.shape[0], frames)

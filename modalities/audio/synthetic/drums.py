@@ -1,7 +1,7 @@
-"""Drum-like hits from a few numbers, in the manner of analogue drum machines.
+"""Drum-like hits from a few parameters, similar to analogue drum machines.
 
-A hit is struck at once and dies away: a body that rings (kick, tom, snare), noise in a band (snare, clap), or
-inharmonic metal (hat). Choices of pitch, length and tone mean the same for every family, audibly at 8 kHz.
+A hit has an instant attack and a decay: a resonant body (kick, tom, snare), noise in a band (snare, clap), or
+inharmonic partials (hat). Choices of pitch, length and tone have the same meaning for every family, audible at 8 kHz.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LENGTHS = ("short", "long")
 TONES = ("dark", "bright")
 CHOICES = {"family": FAMILIES, "pitch": PITCHES, "length": LENGTHS, "tone": TONES}
 
-# Hz at the lower end of each choice; a hit lies up to a quarter above it.
+# Hz, lower end of each choice; the frequency of a hit is up to a quarter higher.
 _FREQUENCY = {
     "kick": {"low": 44.0, "high": 68.0},
     "snare": {"low": 150.0, "high": 230.0},
@@ -28,15 +28,20 @@ _FREQUENCY = {
     "clap": {"low": 700.0, "high": 1300.0},
     "tom": {"low": 95.0, "high": 190.0},
 }
-_SECONDS = {"short": (0.10, 0.15), "long": (0.34, 0.48)}  # until 60 dB are gone
+_SECONDS = {"short": (0.10, 0.15), "long": (0.34, 0.48)}  # decay time by 60 dB
 
 
 @dataclass(frozen=True)
 class Hit:
-    """What a hit is: its choices, and the numbers drawn for them.
+    """The choices of a hit and the parameters drawn for them.
 
-    frequency: Hz, of what rings; for hats and claps the lower edge and the middle of their band
-    seconds:   from the stroke until it has died away by 60 dB
+    Attributes:
+        family: One of FAMILIES.
+        pitch: One of PITCHES.
+        length: One of LENGTHS.
+        tone: One of TONES.
+        frequency: Resonance in Hz; for hats the lower edge and for claps the middle of the band.
+        seconds: Decay time by 60 dB from the attack.
     """
 
     family: str
@@ -58,19 +63,19 @@ class Hit:
 
 def draw(rng: np.random.Generator, family: str | None = None) -> Hit:
     """A hit with every choice equally likely, and independent of the others."""
-    made = {name: options[rng.integers(len(options))] for name, options in CHOICES.items()}
-    made["family"] = family or made["family"]
-    frequency = float(_FREQUENCY[made["family"]][made["pitch"]] * 1.25 ** rng.random())
-    return Hit(**made, frequency=frequency, seconds=float(rng.uniform(*_SECONDS[made["length"]])))
+    choices = {name: options[rng.integers(len(options))] for name, options in CHOICES.items()}
+    choices["family"] = family or choices["family"]
+    frequency = float(_FREQUENCY[choices["family"]][choices["pitch"]] * 1.25 ** rng.random())
+    return Hit(**choices, frequency=frequency, seconds=float(rng.uniform(*_SECONDS[choices["length"]])))
 
 
 def render(hit: Hit, rate: float, seconds: float, rng: np.random.Generator) -> Array:
-    """The hit as float32 (round(rate seconds),): at most 5 ms of silence, the stroke, its decay, silence."""
+    """The hit as float32 (round(rate seconds),): at most 5 ms of silence, the attack, the decay, silence."""
     frames = round(rate * seconds)
     lead = round(rate * min(1.0, seconds) * 0.005 * rng.random())
     count = max(8, min(frames - lead, round(rate * hit.seconds)))
     t = np.arange(count, dtype=np.float32) / np.float32(rate)
-    body = _STROKES[hit.family](hit, t, rate, rng)
+    body = _RENDERERS[hit.family](hit, t, rate, rng)
     out = np.zeros(frames, dtype=np.float32)
     out[lead : lead + count] = ended(body, rate)[: frames - lead]
     return out * np.float32(rng.uniform(0.6, 0.8) / np.abs(out).max())
@@ -82,20 +87,20 @@ def _decay(hit: Hit, t: Array, share: float = 1.0) -> Array:
 
 
 def _tilt(hit: Hit, corner: float) -> Callable[[Array], Array]:
-    """Dark: falls by 12 dB an octave above `corner` Hz. Bright: rises by 3 dB an octave."""
+    """Spectral tilt: dark falls by 12 dB per octave above `corner` Hz; bright rises by 3 dB per octave."""
     if hit.tone == "bright":
         return lambda hertz: np.sqrt(np.maximum(hertz, 20.0) / corner)
     return lambda hertz: 1 / (1 + (hertz / corner) ** 2)
 
 
 def _click(hit: Hit, t: Array, rate: float, rng: np.random.Generator, level: float) -> Array:
-    """The stick or beater: 3 ms of noise, clear in bright hits and dull in dark ones."""
-    struck = rng.standard_normal(len(t), dtype=np.float32) * np.exp(-t / 0.003)
-    return np.float32(level) * filtered(struck, rate, _tilt(hit, 900.0))
+    """The impact of stick or beater: 3 ms of noise with the spectral tilt of the hit."""
+    burst = rng.standard_normal(len(t), dtype=np.float32) * np.exp(-t / 0.003)
+    return np.float32(level) * filtered(burst, rate, _tilt(hit, 900.0))
 
 
 def _kick(hit: Hit, t: Array, rate: float, rng: np.random.Generator) -> Array:
-    """A sine that falls from four times its pitch within some 20 ms; bright ones are driven into saturation."""
+    """A sine that falls from four times its pitch within about 20 ms; bright ones are saturated."""
     fall = 1 + rng.uniform(2.5, 4.0) * np.exp(-t / rng.uniform(0.014, 0.022))
     body = sweep(hit.frequency * fall, rate) * _decay(hit, t)
     if hit.tone == "bright":
@@ -104,25 +109,25 @@ def _kick(hit: Hit, t: Array, rate: float, rng: np.random.Generator) -> Array:
 
 
 def _tom(hit: Hit, t: Array, rate: float, rng: np.random.Generator) -> Array:
-    """A skin's first modes (1, 1.59, 2.14 times the lowest) that slacken a little after the stroke."""
-    slack = 1 + 0.25 * np.exp(-t / 0.05)
+    """First modes of a membrane (1, 1.59, 2.14 times the lowest), whose pitch falls slightly after the attack."""
+    bend = 1 + 0.25 * np.exp(-t / 0.05)
     upper = 0.6 if hit.tone == "bright" else 0.2
     parts = ((1.0, 1.0, 1.0), (1.59, upper, 0.6), (2.14, upper**1.3, 0.4))
     body = np.zeros_like(t)
     for ratio, level, share in parts:
-        body += np.float32(level) * sweep(hit.frequency * ratio * slack, rate) * _decay(hit, t, share)
+        body += np.float32(level) * sweep(hit.frequency * ratio * bend, rate) * _decay(hit, t, share)
     return body + _click(hit, t, rate, rng, 0.25)
 
 
 def _snare(hit: Hit, t: Array, rate: float, rng: np.random.Generator) -> Array:
-    """Two modes of the skin, and the wires: noise that outlasts them."""
+    """Two modes of a membrane, and the snare wires: noise with a longer decay."""
     skin = sweep(hit.frequency * (1 + 0.3 * np.exp(-t / 0.02)), rate) + 0.5 * sweep(0 * t + 1.6 * hit.frequency, rate)
     wires = noise(len(t), rate, _product(band(700.0, 9000.0, 2), _tilt(hit, 1800.0)), rng)
     return 0.7 * skin * _decay(hit, t, 0.6) + 0.5 * wires * _decay(hit, t) + _click(hit, t, rate, rng, 0.5)
 
 
 def _hat(hit: Hit, t: Array, rate: float, rng: np.random.Generator) -> Array:
-    """Six square waves without common ratio and some noise, everything below the edge cut off."""
+    """Six square waves of inharmonic frequencies and some noise, high-passed at `frequency`."""
     ring = noise(len(t), rate, lambda hertz: np.ones_like(hertz), rng)
     for ratio in (1.0, 1.342, 1.2312, 1.6532, 1.9523, 2.1523):
         scale = 0.3 * hit.frequency * ratio * rng.uniform(0.98, 1.02)
@@ -132,7 +137,7 @@ def _hat(hit: Hit, t: Array, rate: float, rng: np.random.Generator) -> Array:
 
 
 def _clap(hit: Hit, t: Array, rate: float, rng: np.random.Generator) -> Array:
-    """Hands that do not meet at once: three bursts about 11 ms apart, then a tail of the room."""
+    """Three bursts about 11 ms apart, then a reverberant tail."""
     gate, step = np.zeros_like(t), rng.uniform(0.009, 0.013)
     for k in range(3):
         since = t - np.float32(k * step)
@@ -147,7 +152,7 @@ def _product(a: Callable[[Array], Array], b: Callable[[Array], Array]) -> Callab
     return lambda hertz: a(hertz) * b(hertz)
 
 
-_STROKES: dict[str, Callable[[Hit, Array, float, np.random.Generator], Array]] = {
+_RENDERERS: dict[str, Callable[[Hit, Array, float, np.random.Generator], Array]] = {
     "kick": _kick,
     "snare": _snare,
     "hat": _hat,

@@ -1,6 +1,7 @@
-"""Small sound effects from a few numbers, in the manner of sfxr: a tone or noise, a glide, an envelope, echoes.
+"""Short sound effects from a few parameters, similar to sfxr: a tone or noise, a glide, an envelope, echoes.
 
-Every family has its own timbre and gesture, so that it is told apart whatever its pitch, length, sweep, noise and echo.
+Each family has a characteristic timbre and envelope, so that it can be recognised at any pitch, length, sweep, noise
+and echo.
 """
 
 from __future__ import annotations
@@ -22,16 +23,23 @@ ECHOES = ("with", "without")
 CHOICES = {"family": FAMILIES, "pitch": PITCHES, "length": LENGTHS, "sweep": SWEEPS, "noise": NOISES, "echo": ECHOES}
 
 _FREQUENCY = {"low": (240.0, 320.0), "high": (620.0, 820.0)}  # Hz, the mean of log frequency over the body
-_SECONDS = {"short": (0.11, 0.15), "long": (0.36, 0.44)}  # of the body, for sounds of 1 s or more
-_DELAY, _FADES = 0.21, (0.5, 0.25)  # seconds between echoes and what is left of each
+_SECONDS = {"short": (0.11, 0.15), "long": (0.36, 0.44)}  # duration of the body, for sounds of 1 s or more
+_DELAY, _FADES = 0.21, (0.5, 0.25)  # seconds between echoes, and the gain of each
 
 
 @dataclass(frozen=True)
 class Effect:
-    """What a sound effect is: its choices, and the numbers drawn for them.
+    """The choices of a sound effect and the parameters drawn for them.
 
-    frequency: Hz, the body's mean pitch (geometric); for explosions the edge of the noise band
-    seconds:   duration of the body, echoes not counted
+    Attributes:
+        family: One of FAMILIES.
+        pitch: One of PITCHES.
+        length: One of LENGTHS.
+        sweep: One of SWEEPS.
+        noise: One of NOISES.
+        echo: One of ECHOES.
+        frequency: Geometric mean pitch of the body in Hz; for explosions the edge of the noise band.
+        seconds: Duration of the body without echoes.
     """
 
     family: str
@@ -57,19 +65,19 @@ class Effect:
 
 def draw(rng: np.random.Generator, family: str | None = None) -> Effect:
     """An effect with every choice equally likely, and independent of the others."""
-    made = {name: options[rng.integers(len(options))] for name, options in CHOICES.items()}
-    made["family"] = family or made["family"]
-    low, high = _FREQUENCY[made["pitch"]]
+    choices = {name: options[rng.integers(len(options))] for name, options in CHOICES.items()}
+    choices["family"] = family or choices["family"]
+    low, high = _FREQUENCY[choices["pitch"]]
     frequency = float(low * (high / low) ** rng.random())
-    return Effect(**made, frequency=frequency, seconds=float(rng.uniform(*_SECONDS[made["length"]])))
+    return Effect(**choices, frequency=frequency, seconds=float(rng.uniform(*_SECONDS[choices["length"]])))
 
 
 def render(effect: Effect, rate: float, seconds: float, rng: np.random.Generator) -> Array:
-    """The effect as float32 (round(rate seconds),), padded with silence; times shrink where `seconds` is under 1."""
+    """The effect as float32 (round(rate seconds),), padded with silence; times are scaled if `seconds` is below 1."""
     unit = min(1.0, seconds)
     count = max(8, round(rate * effect.seconds * unit))
     u = np.arange(count, dtype=np.float32) / count
-    body = _GESTURES[effect.family](effect, u, rate, effect.seconds * unit, rng)
+    body = _RENDERERS[effect.family](effect, u, rate, effect.seconds * unit, rng)
     if effect.noise == "noisy":
         body = body + _hiss(body, rate, rng)
     edge = min(count // 4, max(1, round(rate * 0.002)))
@@ -84,9 +92,9 @@ def render(effect: Effect, rate: float, seconds: float, rng: np.random.Generator
 
 
 def _hiss(body: Array, rate: float, rng: np.random.Generator) -> Array:
-    """White noise up to 6 kHz under the body's own loudness, 5 dB down."""
+    """White noise up to 6 kHz that follows the level of the body, 5 dB below it."""
     noise = rng.standard_normal(len(body), dtype=np.float32)
-    if rate > 12000:  # the same hiss whatever the rate
+    if rate > 12000:  # the same noise at any rate
         spectrum = np.fft.rfft(noise)
         spectrum[np.fft.rfftfreq(len(noise), 1 / rate) > 6000] = 0
         noise = np.fft.irfft(spectrum, n=len(noise)).astype(np.float32) * np.float32(np.sqrt(rate / 12000))
@@ -96,15 +104,15 @@ def _hiss(body: Array, rate: float, rng: np.random.Generator) -> Array:
 
 
 def _glide(effect: Effect, u: Array, octaves: float = 1.0, bend: float = 1.0) -> Array:
-    """Factor on the frequency: `octaves` up or down over the body with mean 1 (geometric), or 1 where it is steady."""
+    """Factor on the frequency: `octaves` up or down over the body with mean 1 (geometric), or 1 for steady sounds."""
     sign = {"rising": 1.0, "falling": -1.0, "steady": 0.0}[effect.sweep]
     return np.exp2(np.float32(sign * octaves) * (u**bend - np.float32(1 / (1 + bend))))
 
 
 def _tone(frequency: Array, partials: dict[int, float], rate: float) -> Array:
-    """Sum of partials k with weight w: w sin(k phase), faded out towards half the rate so that nothing folds back.
+    """Sum of partials k with weight w: w sin(k phase), faded out towards half the rate to avoid aliasing.
 
-    sin(k p) = 2 cos(p) sin((k - 1) p) - sin((k - 2) p): one sine and one cosine for all.
+    sin(k p) = 2 cos(p) sin((k - 1) p) - sin((k - 2) p): one sine and one cosine serve all partials.
     """
     phase = np.cumsum(2 * np.pi * frequency / rate, dtype=np.float64)
     before, now = np.zeros(len(phase), dtype=np.float32), np.sin(phase).astype(np.float32)
@@ -112,10 +120,10 @@ def _tone(frequency: Array, partials: dict[int, float], rate: float) -> Array:
     out = np.zeros_like(now)
     for k in range(1, max(partials) + 1):
         if k in partials:
-            room = (0.5 * rate - k * frequency) / (0.1 * rate)
-            if room.max() <= 0:
+            fade = (0.5 * rate - k * frequency) / (0.1 * rate)
+            if fade.max() <= 0:
                 break
-            out += np.float32(partials[k]) * np.clip(room, 0, 1).astype(np.float32) * now
+            out += np.float32(partials[k]) * np.clip(fade, 0, 1).astype(np.float32) * now
         before, now = now, turn * now - before
     return out
 
@@ -126,12 +134,12 @@ _PULSE = {k: float(np.sin(np.pi * k / 4)) / k for k in (1, 2, 3, 5, 6, 7)}  # on
 
 
 def _ramp(u: Array, start: float, end: float) -> Array:
-    """0 before `start`, 1 after `end`, straight between."""
+    """0 before `start`, 1 after `end`, linear between."""
     return np.clip((u - start) / (end - start), 0, 1).astype(np.float32)
 
 
 def _coin(effect: Effect, u: Array, rate: float, seconds: float, rng: np.random.Generator) -> Array:
-    """Two bell-like notes, the second a fifth higher and ringing out."""
+    """Two bell-like notes, the second a fifth higher and decaying."""
     second = u >= 0.3
     step = np.where(second, np.float32(1.14), np.float32(1.14 / 1.5))
     tone = _tone(effect.frequency * step * _glide(effect, u), {1: 1.0, 3: 0.5, 4: 0.3}, rate)
@@ -139,13 +147,13 @@ def _coin(effect: Effect, u: Array, rate: float, seconds: float, rng: np.random.
 
 
 def _laser(effect: Effect, u: Array, rate: float, seconds: float, rng: np.random.Generator) -> Array:
-    """A buzzing saw that is shaken 30 times a second and sweeps far."""
-    shake = np.exp2(0.3 * np.sin(2 * np.pi * 30 * seconds * u, dtype=np.float32))
-    return _tone(1.2 * effect.frequency * shake * _glide(effect, u, octaves=1.6), _SAW, rate) * (1 - u) ** 0.6
+    """A sawtooth with a vibrato of 30 Hz and a wide sweep."""
+    vibrato = np.exp2(0.3 * np.sin(2 * np.pi * 30 * seconds * u, dtype=np.float32))
+    return _tone(1.2 * effect.frequency * vibrato * _glide(effect, u, octaves=1.6), _SAW, rate) * (1 - u) ** 0.6
 
 
 def _explosion(effect: Effect, u: Array, rate: float, seconds: float, rng: np.random.Generator) -> Array:
-    """Rumbling noise under a band edge, dying away: shaped in overlapping windows."""
+    """Low-pass noise with a decay, filtered in overlapping windows."""
     window = 2 * max(16, round(rate * 0.008))
     hop = window // 2
     pieces = -(-len(u) // hop) + 1
@@ -165,7 +173,7 @@ def _explosion(effect: Effect, u: Array, rate: float, seconds: float, rng: np.ra
 
 
 def _power_up(effect: Effect, u: Array, rate: float, seconds: float, rng: np.random.Generator) -> Array:
-    """A quick arpeggio: up the chord, down it, or to and fro."""
+    """A quick arpeggio: up the chord, down it, or alternating."""
     steps = 5 if effect.length == "short" else 9
     k = np.minimum((u * steps).astype(int), steps - 1)
     chord = np.array([12 * (i // 3) + (0, 4, 7)[i % 3] for i in range(steps)])
@@ -176,7 +184,7 @@ def _power_up(effect: Effect, u: Array, rate: float, seconds: float, rng: np.ran
 
 
 def _hit(effect: Effect, u: Array, rate: float, seconds: float, rng: np.random.Generator) -> Array:
-    """A crack of noise, then a thud whose pitch drops at once and which dies away fast."""
+    """A short noise burst, then a tone with a fast pitch drop and a fast decay."""
     t = u * seconds
     drop = 1 + 2.0 * np.exp(-t / 0.006)
     thud = _tone(0.9 * effect.frequency * drop * _glide(effect, u, octaves=1.2), {1: 1.0, 2: 0.35}, rate)
@@ -185,7 +193,7 @@ def _hit(effect: Effect, u: Array, rate: float, seconds: float, rng: np.random.G
 
 
 def _jump(effect: Effect, u: Array, rate: float, seconds: float, rng: np.random.Generator) -> Array:
-    """A round, nearly pure tone that swells and bends."""
+    """A nearly pure tone with a slow attack and a pitch glide."""
     swell = np.sin(np.pi * np.clip(u, 1e-4, 1)).clip(0) ** 0.5
     return _tone(effect.frequency * _glide(effect, u, octaves=1.2, bend=1.4), {1: 1.0, 3: 0.06}, rate) * swell
 
@@ -198,7 +206,7 @@ def _blip(effect: Effect, u: Array, rate: float, seconds: float, rng: np.random.
     return _tone(effect.frequency * _glide(effect, u), _SQUARE, rate) * gate
 
 
-_GESTURES: dict[str, Callable[[Effect, Array, float, float, np.random.Generator], Array]] = {
+_RENDERERS: dict[str, Callable[[Effect, Array, float, float, np.random.Generator], Array]] = {
     "coin": _coin,
     "laser": _laser,
     "explosion": _explosion,

@@ -1,4 +1,4 @@
-"""Pixels as they are, shifted and scaled to unit variance."""
+"""Pixels, shifted and scaled to unit variance."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from ....core.types import BadInput, Item, MediaSpec
 
 
 class Pixels(Codec):
-    """z = (x - mean) / scale with one mean and one scale a channel: (B, C, H, W) both ways, z of unit variance.
+    """z = (x - mean) / scale with one mean and one scale per channel: (B, C, H, W) both ways, z of unit variance.
 
-    The scale is fitted, not assumed: pictures in [-1, 1] have standard deviations of 0.3 to 0.9 by data set, and a
-    schedule's noise levels mean the same everywhere only on data of unit variance.
+    The scale is fitted, not assumed: pictures in [-1, 1] have standard deviations of 0.3 to 0.9 depending on the
+    data set, and noise levels of a schedule are comparable only for data of unit variance.
 
-    spec: channels and size of the pictures
+    Args:
+        spec: Channels and size of the pictures.
     """
 
     wrap = (0, 1)
@@ -27,9 +28,10 @@ class Pixels(Codec):
         self.standard = Standardise(spec.channels)
 
     def fit(self, items: Iterable[Item]) -> None:
-        """Mean and standard deviation of each channel over all pixels of `items`; a channel that never varies keeps 1.
+        """Mean and standard deviation of each channel over all pixels of `items`; a constant channel keeps scale 1.
 
-        Raises BadInput for pictures of other channels than the signal's or with values that are not finite.
+        Raises:
+            BadInput: For pictures with another number of channels or with non-finite values.
         """
         self.standard.fit((self._checked(item), None) for item in items)
 
@@ -38,7 +40,7 @@ class Pixels(Codec):
         return self.standard(media)
 
     def decode(self, z: Tensor, length: int | None = None, loop: bool = False) -> Tensor:
-        """(B, C, H, W) -> (B, C, H, W); not cut to [-1, 1], so that gradients pass; `length` has no meaning here."""
+        """(B, C, H, W) -> (B, C, H, W); not clipped to [-1, 1], so that gradients pass; `length` is ignored."""
         return self.standard.inverse(z)
 
     def shape(self, size: tuple[int, ...]) -> tuple[int, ...]:

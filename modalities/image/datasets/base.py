@@ -1,4 +1,4 @@
-"""What the datasets of real pictures share: examples held as bytes, cropped and flipped as they are asked for."""
+"""Base classes of the datasets of real pictures: examples stored as bytes, cropped and flipped on access."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ import torch
 from PIL import Image as Pil
 
 from ....core.data.files import need_folder
-from ....core.data.files import split as sides_of
+from ....core.data.files import split as assign_parts
 from ....core.types import BadInput, Item, MediaSpec
 from ..io import crop, resize
 
 
 @dataclass
 class Example:
-    """One picture and what is known of it; `pixels` (C, H, W) uint8, or where memory is short what makes them."""
+    """One picture with its attributes; `pixels`: (C, H, W) uint8, or a function that decodes them to save memory."""
 
     source: str
     pixels: np.ndarray | Callable[[], np.ndarray]
@@ -32,13 +32,14 @@ class Example:
 
 
 class Pictures:
-    """Examples by index, at least as large as the signal's size, cropped to it.
+    """Examples by index, at least as large as the size of `spec`, cropped to it.
 
-    spec:   channels and size (H, W)
-    examples: those of one split
-    classes:  class names in order; () where there are none
-    random:   crop at a random place instead of the middle, where item() is given an rng
-    flip:     mirror half of the examples left to right, where item() is given an rng
+    Args:
+        spec: Channels and size (H, W).
+        examples: Examples of one split.
+        classes: Class names in order; () without classes.
+        random: Crop at a random position instead of the centre, if item() gets an rng.
+        flip: Mirror half of the examples left to right, if item() gets an rng.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Pictures:
         return len(self.examples)
 
     def item(self, index: int, rng: np.random.Generator | None = None) -> Item:
-        """Example `index`: media (C, H, W) float32 in [-1, 1]; `rng` chooses crop and flip (None: middle, as is)."""
+        """Example `index`: media (C, H, W) float32 in [-1, 1]; `rng` chooses crop and flip (None: centre, no flip)."""
         example = self.examples[index]
         pixels = example.pixels() if callable(example.pixels) else example.pixels
         size = (self.spec.size[0], self.spec.size[1])
@@ -68,7 +69,7 @@ class Pictures:
         )
 
     def manifest(self) -> list[dict[str, Any]]:
-        """One record an example: source, label, caption, size in bytes, hash of the content (blake2b, 128 bits)."""
+        """One record per example: source, label, caption, size in bytes, hash of the content (blake2b, 128 bits)."""
         return [
             {"source": e.source, "label": e.label, "caption": e.caption, "size": e.size, "hash": e.hash}
             for e in self.examples
@@ -78,7 +79,7 @@ class Pictures:
 class Collection(Pictures):
     """A collection that torchvision reads: its official training part, split by the hash of each picture's bytes.
 
-    The official test part is left alone: nothing here ever sees it. Copies of a picture fall on the same side.
+    The official test part is never used. Copies of a picture are in the same part of the split.
     """
 
     collection: ClassVar[str]  # torchvision's name
@@ -98,31 +99,31 @@ class Collection(Pictures):
         arrays, targets = _load(self.collection, Path(root).expanduser(), download)
         sources = [f"{self.collection} number {i}" for i in range(len(arrays))]
         hashes = [blake2b(np.ascontiguousarray(a).tobytes(), digest_size=16).hexdigest() for a in arrays]
-        sides = sides_of(hashes, valid, seed)
+        parts = assign_parts(hashes, valid, seed)
         classes = self.names if label == "class" else ()
         examples = [
             Example(
                 source=sources[i],
-                pixels=_fitted(arrays[i], spec),
+                pixels=_covering(arrays[i], spec),
                 label=classes[targets[i]] if classes else None,
                 size=arrays[i].nbytes,
                 hash=hashes[i],
             )
             for i in range(len(arrays))
-            if sides[i] == split
+            if parts[i] == split
         ]
         super().__init__(spec, examples, classes, random=False, flip=flip)
 
 
 def _load(name: str, root: Path, download: bool) -> tuple[np.ndarray, list[int]]:
     """Pictures (N, H, W) or (N, H, W, 3) uint8 and class numbers of the training part."""
-    import torchvision  # only here: it takes a second to import
+    import torchvision  # imported here because it takes a second
 
     if not download:
         need_folder(root)
     try:
         found = getattr(torchvision.datasets, name)(str(root), train=True, download=download)
-    except Exception as error:  # a network gives errors of many classes
+    except Exception as error:  # network errors have many classes
         if download:
             raise BadInput(f"{name} could not be downloaded to {root}: {error}") from error
         remedy = "data.download=true fetches it (once)"
@@ -130,9 +131,9 @@ def _load(name: str, root: Path, download: bool) -> tuple[np.ndarray, list[int]]
     return np.asarray(found.data), [int(t) for t in found.targets]
 
 
-def _fitted(picture: np.ndarray, spec: MediaSpec) -> np.ndarray:
-    """(H, W) or (H, W, 3) -> (C, H', W') with the signal's channels, just covering its size."""
-    plain = Pil.fromarray(picture)
-    plain = resize(plain.convert("L" if spec.channels == 1 else "RGB"), (spec.size[0], spec.size[1]))
-    pixels = np.array(plain)
+def _covering(picture: np.ndarray, spec: MediaSpec) -> np.ndarray:
+    """(H, W) or (H, W, 3) -> (C, H', W') with the channels of `spec`, resized to just cover its size."""
+    image = Pil.fromarray(picture)
+    image = resize(image.convert("L" if spec.channels == 1 else "RGB"), (spec.size[0], spec.size[1]))
+    pixels = np.array(image)
     return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))

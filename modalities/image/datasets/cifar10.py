@@ -8,14 +8,15 @@ from .base import Collection
 class CIFAR10(Collection):
     """Small photos, 50 000 RGB pictures of 32 x 32 pixels, ten classes.
 
-    spec: channels (3, or 1 for grey) and size (H, W); other sizes than 32 x 32 are resized
-    root: folder that holds torchvision's copy, or will
-    download: fetch the files into root if they are not there
-    label: the classes, or none
-    flip: mirror half of the pictures left to right, anew each time
-    split: which part of the examples
-    valid: share of the examples that is for validation, 0 to 1
-    seed: decides the split
+    Args:
+        spec: Channels (3, or 1 for grey) and size (H, W); other sizes than 32 x 32 are resized.
+        root: Folder of torchvision's files, or for the download.
+        download: Download the files to root if they are missing.
+        label: `class` or `none`.
+        flip: Mirror a random half of the pictures left to right on each access.
+        split: Which part of the examples.
+        valid: Share of the examples for validation, 0 to 1.
+        seed: Seed of the split.
     """
 
     collection = "CIFAR10"

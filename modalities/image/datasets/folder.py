@@ -1,4 +1,4 @@
-"""Pictures from a folder."""
+"""A folder of picture files as a dataset."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from ....core.data import manifest as manifests
 from ....core.data.files import BadFiles, class_names, content_hash, need_folder, progress, shown
-from ....core.data.files import split as sides_of
+from ....core.data.files import split as assign_parts
 from ....core.data.listing import labelled, listed_files
 from ....core.types import MediaSpec
 from ....core.util.annotations import Range
@@ -21,29 +21,32 @@ from .base import Example, Pictures
 
 
 class Folder(Pictures):
-    """Pictures below a folder: PNG, JPEG, WebP, BMP, GIF (first frame), TIFF, PPM and TGA, in any mode and size.
+    """Pictures in a folder: PNG, JPEG, WebP, BMP, GIF (first frame), TIFF, PPM and TGA, in any mode and size.
 
-    A picture is turned upright (EXIF), laid on white where it is transparent, converted to the recipe's channels,
-    resized to just cover the recipe's size, and cropped to it. All are decoded once, at the start, and kept as bytes.
+    A picture is rotated upright (EXIF), composed on white where it is transparent, converted to the recipe's channels,
+    resized to just cover the recipe's size, and cropped to it. All are decoded once, at the start, and stored as bytes.
 
-    The split is decided by the hash of each file's content: copies under other names fall on the same side, and neither
-    renaming, moving nor adding files changes the side of another.
+    The split depends on the hash of each file's content: copies under other names are in the same part, and renaming,
+    moving or adding files does not change the part of another file.
 
-    spec: channels and size (H, W)
-    root: the folder; files and folders whose names start with a dot are skipped, links are followed once; or the folder
-        or manifest that `sonolux prepare` made of it
-    manifest: what `sonolux prepare` wrote of the folder: its usable files are used, its classes and captions hold, and
-        near copies stay in one part of the split
-    label: the class is the name of the first folder below root, or, with a table that has labels, its label; or none
-    table: CSV (with a header) or JSONL file with the columns file, label, caption; it then says which files are used
-    resize: false crops the picture as it is, and refuses smaller ones
-    crop: the middle, or anew each time at random (which, after resizing, moves along the longer side only)
-    flip: mirror half of the pictures left to right, anew each time
-    max_bad: share of unusable files, 0 to 1, that is skipped with a warning; more are refused
-    cache: memory for decoded pictures in MB; what does not fit is decoded again each time
-    split: which part of the examples
-    valid: share of the examples that is for validation, 0 to 1
-    seed: decides the split
+    Args:
+        spec: Channels and size (H, W).
+        root: Folder of the files; names that start with a dot are skipped, links are followed once. Or the folder or
+            manifest written by `sonolux prepare`.
+        manifest: Manifest of the folder written by `sonolux prepare`: its usable files are used with its classes and
+            captions, and near copies are in the same part of the split.
+        label: `folder`: the class is the name of the first folder below root, or the label of the table; `none`: no
+            classes.
+        table: CSV (with a header) or JSONL file with the columns file, label, caption; only the listed files are
+            used.
+        resize: False: crop without resizing, and refuse smaller pictures.
+        crop: At the centre, or at a random position on each access (after resizing, along the longer side only).
+        flip: Mirror a random half of the pictures left to right on each access.
+        max_bad: Maximum share of unusable files, 0 to 1, which are skipped with a warning.
+        cache: Memory for decoded pictures in MB; others are decoded on each access.
+        split: Which part of the examples.
+        valid: Share of the examples for validation, 0 to 1.
+        seed: Seed of the split.
     """
 
     def __init__(
@@ -74,16 +77,16 @@ class Folder(Pictures):
         scanned = _scan(files, stamps, root, spec.channels, size, resize, crop == "random", cache)
         usable: list[Example] = []
         keys: list[str] = []
-        for file, seen in zip(found, scanned, strict=True):
-            if isinstance(seen, str):
-                bad.add(file.name, seen)
+        for file, result in zip(found, scanned, strict=True):
+            if isinstance(result, str):
+                bad.add(file.name, result)
                 continue
             known = {"label": file.label, "caption": file.caption, "attributes": dict(file.more)}
-            usable.append(replace(seen, source=file.name, **known))
-            keys.append(file.key or seen.hash)
+            usable.append(replace(result, source=file.name, **known))
+            keys.append(file.key or result.hash)
         bad.check(total)
-        sides = sides_of(keys, valid, seed)
-        chosen = [example for example, side in zip(usable, sides, strict=True) if side == split]
+        parts = assign_parts(keys, valid, seed)
+        chosen = [example for example, part in zip(usable, parts, strict=True) if part == split]
         self.root, self.bad = root, bad
         super().__init__(spec, chosen, classes, random=crop == "random", flip=flip)
 
@@ -96,7 +99,7 @@ def _stamp(path: Path) -> tuple[int, int]:
     return (facts.st_mtime_ns, facts.st_size)
 
 
-# The two splits of a recipe are made one after the other from the same files: the second finds them decoded already.
+# The two parts of a recipe are built one after the other from the same files: the second reuses the decoded ones.
 @lru_cache(maxsize=1)
 def _scan(
     files: tuple[Path, ...],
@@ -108,16 +111,16 @@ def _scan(
     whole: bool,
     budget: int,
 ) -> list[Example | str]:
-    """Each file decoded and hashed, or the reason why it cannot be."""
+    """Each file decoded and hashed, or the reason for failure."""
     found: list[Example | str] = []
-    held = 0
+    total_bytes = 0
     for path, (_, size_in_bytes) in zip(progress(files, "reading pictures", len(files)), stamps, strict=True):
         load = partial(_load, path, channels, size, resize, whole)
         try:
             pixels: np.ndarray | Callable[[], np.ndarray] = load()
-            held += pixels.nbytes
-            if held > budget * 1_000_000:
-                held -= pixels.nbytes
+            total_bytes += pixels.nbytes
+            if total_bytes > budget * 1_000_000:
+                total_bytes -= pixels.nbytes
                 pixels = load
             found.append(Example(shown(path, root), pixels, size=size_in_bytes, hash=content_hash(path)))
         except BadPicture as error:
@@ -128,7 +131,7 @@ def _scan(
 
 
 def _load(path: Path, channels: int, size: tuple[int, int], resize: bool, whole: bool) -> np.ndarray:
-    """(C, H, W) uint8 that covers `size`; cropped to it unless `whole`, which random crops need."""
+    """(C, H, W) uint8 that covers `size`; cropped to it unless `whole`, for random crops."""
     pixels = read_bytes(path, channels, size if resize else None)
     height, width = pixels.shape[1:]
     top, left = height - size[0], width - size[1]

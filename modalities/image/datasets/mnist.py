@@ -12,13 +12,14 @@ from .base import Collection
 class MNIST(Collection):
     """Handwritten digits, 60 000 grey pictures of 28 x 28 pixels, ten classes.
 
-    spec: channels (1, or 3 for grey in RGB) and size (H, W); other sizes than 28 x 28 are resized
-    root: folder that holds torchvision's copy, or will
-    download: fetch the files into root if they are not there
-    label: the classes, or none
-    split: which part of the examples
-    valid: share of the examples that is for validation, 0 to 1
-    seed: decides the split
+    Args:
+        spec: Channels (1, or 3 for grey in RGB) and size (H, W); other sizes than 28 x 28 are resized.
+        root: Folder of torchvision's files, or for the download.
+        download: Download the files to root if they are missing.
+        label: `class` or `none`.
+        split: Which part of the examples.
+        valid: Share of the examples for validation, 0 to 1.
+        seed: Seed of the split.
     """
 
     collection = "MNIST"

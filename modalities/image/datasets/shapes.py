@@ -1,4 +1,4 @@
-"""Embedded pictures of coloured shapes with labels, captions and attributes: no files, no download."""
+"""Synthetic pictures of coloured shapes with labels, captions and attributes, without files or download."""
 
 from __future__ import annotations
 
@@ -10,23 +10,25 @@ import torch
 from ....core.data.splits import part_of
 from ....core.types import BadInput, Item, MediaSpec
 from ....core.util.rng import generator
-from ..synthetic.scenes import COLOURS, SHAPES, SIZES, Scene, arrange, cast, draw, most_things
+from ..synthetic.scenes import COLOURS, SHAPES, SIZES, Scene, arrange, choose_shapes, draw, max_shapes
 
 
 class Shapes:
-    """One to three circles, squares, triangles and stars on a dark background, made by code from a seed.
+    """One to three circles, squares, triangles and stars on a dark background, generated from a seed.
 
-    Captions read "a small red circle above a large blue square"; attributes name every thing and where the main one,
-    the largest, lies. Example i of seed s never changes; the training examples are the first of `count` numbers and the
-    validation examples the last, so the splits share none. Grey pictures hold white shapes only.
+    Captions read "a small red circle above a large blue square"; attributes describe every shape and the
+    relations of the main one, the largest. Example i of seed s is always the same; the training examples are the first
+    of `count` indices and the validation examples the last, so the parts are disjoint. Grey pictures have white shapes
+    only.
 
-    spec: channels (1 or 3) and size (H, W) in pixels, at least 16
-    count: examples in both splits together
-    shapes: most things in a picture, 1 to 3; pictures under 32 pixels hold 2 at most, under 24 pixels 1
-    label: what the classes are: the main thing's shape, colour or size, the number of things, or no classes
-    split: which part of the examples
-    valid: share of the examples that is for validation, 0 to 1
-    seed: decides every picture
+    Args:
+        spec: Channels (1 or 3) and size (H, W) in pixels, at least 16.
+        count: Number of examples in both parts together.
+        shapes: Maximum number of shapes in a picture, 1 to 3; at most 2 below 32 pixels, 1 below 24 pixels.
+        label: The classes: shape, colour or size of the main shape, the number of shapes, or no classes.
+        split: Which part of the examples.
+        valid: Share of the examples for validation, 0 to 1.
+        seed: Seed of all pictures.
     """
 
     def __init__(
@@ -45,7 +47,7 @@ class Shapes:
         if spec.channels not in (1, 3):
             raise BadInput(f"image/shapes has 1 or 3 channels; modality.channels is {spec.channels}")
         self.indices = part_of(count, valid, split)
-        most = most_things(side)
+        most = max_shapes(side)
         if not 1 <= shapes <= most:
             raise BadInput(f"data.shapes: a picture of {side} pixels holds 1 to {most} shapes; got {shapes}")
         self.spec, self.shapes, self.label, self.seed = spec, shapes, label, seed
@@ -62,37 +64,37 @@ class Shapes:
         return len(self.indices)
 
     def scene(self, index: int) -> Scene:
-        """What example `index` shows."""
+        """The scene of example `index`."""
         return self._scene(index)[0]
 
     def item(self, index: int, rng: Any = None) -> Item:
-        """Example `index`: media (C, H, W) in [-1, 1]; `rng` changes nothing: each is different already."""
-        scene, own = self._scene(index)
-        turned = bool(own.integers(2))
-        picture = torch.from_numpy(draw(scene, (self.spec.size[0], self.spec.size[1]), own))
+        """Example `index`: media (C, H, W) in [-1, 1]; `rng` is ignored: there is no augmentation."""
+        scene, random = self._scene(index)
+        swapped = bool(random.integers(2))
+        picture = torch.from_numpy(draw(scene, (self.spec.size[0], self.spec.size[1]), random))
         name = self._name([(t.shape, t.colour, t.size) for t in scene.things])
         return Item(
             media=picture if self.spec.channels == 3 else picture.mean(0, keepdim=True),
             label=None if name is None else self.classes.index(name),
-            caption=scene.caption(turned),
+            caption=scene.caption(swapped),
             attributes=scene.attributes(),
             source=self._source(index),
         )
 
     def manifest(self) -> list[dict[str, Any]]:
-        """One record an example: its source and label; the seed and number in the source decide the picture."""
-        return [{"source": self._source(i), "label": self._name(self._cast(i)[0])} for i in range(len(self))]
+        """One record per example: its source and label; seed and number in the source determine the picture."""
+        return [{"source": self._source(i), "label": self._name(self._choices(i)[0])} for i in range(len(self))]
 
-    def _cast(self, index: int) -> tuple[list[tuple[str, str, str]], np.random.Generator]:
-        own = generator(self.seed, self.indices[index], "image/shapes")
-        return cast(own, self.shapes, self.colours), own
+    def _choices(self, index: int) -> tuple[list[tuple[str, str, str]], np.random.Generator]:
+        random = generator(self.seed, self.indices[index], "image/shapes")
+        return choose_shapes(random, self.shapes, self.colours), random
 
     def _scene(self, index: int) -> tuple[Scene, np.random.Generator]:
-        things, own = self._cast(index)
-        return arrange(own, things, (self.spec.size[0], self.spec.size[1])), own
+        things, random = self._choices(index)
+        return arrange(random, things, (self.spec.size[0], self.spec.size[1])), random
 
     def _name(self, things: list[tuple[str, str, str]]) -> str | None:
-        """The class of an example of these things; the first is the main one."""
+        """The class of an example with these shapes; the first is the main one."""
         shape, colour, size = things[0]
         return {"shape": shape, "colour": colour, "size": size, "count": str(len(things))}.get(self.label)
 

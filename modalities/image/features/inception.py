@@ -1,4 +1,4 @@
-"""The features of the well-known Frechet inception distance, from weights that the user has."""
+"""InceptionV3 features for the Frechet inception distance (Heusel et al. 2017), with weights supplied by the user."""
 
 from __future__ import annotations
 
@@ -15,29 +15,30 @@ from torch import Tensor
 from ....core.types import BadInput
 
 _CONVERT = (
-    "convert the one that torch-fidelity names once, if you trust it: import torch, safetensors.torch as s; "
+    "convert the file that torch-fidelity names, if you trust it: import torch, safetensors.torch as s; "
     "s.save_file({k: v.contiguous() for k, v in torch.load('weights.pth', weights_only=True).items()}, "
     "'weights.safetensors')"
 )
 
 
 class Inception:
-    """InceptionV3 features of pictures, through torch-fidelity: with them the Frechet distance is FID.
+    """InceptionV3 features of pictures, by the package torch-fidelity; the Frechet distance of these features is FID.
 
-    Nothing is fetched and nothing is unpickled: the weights are those that torch-fidelity names
-    (weights-inception-2015-12-05-6726825d.pth), converted to safetensors. FID is commonly told for 50 000 pictures; at
-    fewer it is larger, so compare it with the real pictures' own, which stands beside it.
+    Nothing is downloaded or unpickled: the weights are those of torch-fidelity
+    (weights-inception-2015-12-05-6726825d.pth), converted to safetensors. FID is usually reported for 50 000 pictures;
+    it is larger for fewer, so compare it with the value of real pictures in the report.
 
-    weights: safetensors file with the network's weights
-    layer: the features: `2048` for FID, or an earlier layer, for few pictures
-    batch: pictures at a time
+    Args:
+        weights: Safetensors file with the weights.
+        layer: Layer of the features: `2048` for FID, or an earlier layer for few pictures.
+        batch: Pictures per batch.
     """
 
-    standardise = False  # numbers of one unit
+    standardise = False  # all features have one unit
 
     def __init__(self, weights: Path, layer: Literal["64", "192", "768", "2048"] = "2048", batch: int = 32):
         if not weights or not Path(weights).is_file():
-            raise BadInput(f"eval.feature.weights: there is no file {weights}; it is not fetched, so get it first")
+            raise BadInput(f"eval.feature.weights: there is no file {weights}; it is not fetched, so download it first")
         if batch < 1:
             raise BadInput(f"eval.feature.batch is {batch}: give 1 or more")
         self.batch = batch
@@ -66,7 +67,7 @@ def _extractor(weights: Path, layer: str):
         state = load_file(weights)
     except Exception as error:
         raise BadInput(f"{weights} is no safetensors file ({error}); {_CONVERT}") from error
-    # torch-fidelity unpickles the file that it is given, so it is given one that was written here.
+    # torch-fidelity unpickles its weights file, so it gets one that was written here.
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "weights.pth"
         torch.save(state, path)

@@ -1,4 +1,4 @@
-"""What a small network, trained on the real pictures themselves, sees in a picture."""
+"""Features of a small network that is trained on the real pictures."""
 
 from __future__ import annotations
 
@@ -14,18 +14,19 @@ from ..evaluation import ImageEvaluation
 
 
 class Learned:
-    """96 numbers a picture: the penultimate layer of a small network that is trained on the real training pictures.
+    """96 features of a picture: the penultimate layer of a small network trained on the real training pictures.
 
-    With classes it learns to tell them apart; without, to tell two augmented views of a picture from those of others.
-    It has seen the training pictures, so distances to these measure nothing: compare with held-out ones.
+    With classes it is trained to classify; without, to match two augmented views of a picture among those of others. It
+    is trained on the training pictures, so distances to these are not meaningful: compare with held-out pictures.
 
-    spec: the recipe's facts about the pictures
-    epochs: passes over the training pictures
-    cache: folder where trained networks are kept, under a hash of pictures and settings; null: none
+    Args:
+        spec: Media specification with the classes.
+        epochs: Passes over the training pictures.
+        cache: Folder of trained networks, named by a hash of pictures and settings; null: no cache.
     """
 
     learned = True
-    standardise = False  # numbers of one unit
+    standardise = False  # all features have one unit
 
     def __init__(self, spec: MediaSpec, epochs: int = 25, cache: Path | None = None):
         if epochs < 1:
@@ -41,7 +42,11 @@ class Learned:
         self.model = fitted_classifier(x, labels, classes, adapter.augment, adapter.classifier, self.epochs, self.cache)
 
     def __call__(self, media: Sequence[Tensor]) -> np.ndarray:
-        """Pictures (C, H, W) -> (N, 96) float64. Raises BadInput where `fit` was not called."""
+        """Pictures (C, H, W) -> (N, 96) float64.
+
+        Raises:
+            BadInput: If `fit` was not called.
+        """
         if self.model is None:
-            raise BadInput("image/learned is fitted on the training pictures first")
+            raise BadInput("image/learned must be fitted on the training pictures first")
         return classify(self.model, self.adapter.classifier_input(media))[1].double().numpy()

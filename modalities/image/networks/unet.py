@@ -1,4 +1,4 @@
-"""The 2D U-Net of images."""
+"""The 2D U-Net for images."""
 
 from __future__ import annotations
 
@@ -9,20 +9,21 @@ from ....core.types import MediaSpec
 class UNet(UNetND):
     """2D U-Net over (C, height, width): residual blocks modulated by noise level and conditions.
 
-    It takes any size; attention stands at chosen stages. See `UNetND`.
+    It accepts any size; the stages with self-attention are selectable. See `UNetND`.
 
     Args:
-        spec: Facts of the data, with the shape (C, height, width) of the diffused tensor.
+        spec: Media specification with the shape (C, height, width) of the diffused tensor.
         width: Channels at multiplier 1.
         stages: Channel multipliers, finest resolution first; each stage halves the resolution.
-        blocks: Residual blocks a stage.
+        blocks: Residual blocks per stage.
         attention: Stages with self-attention (0 is the finest).
         head_dim: Channels of an attention head.
         dropout: Probability of dropping a feature inside a block.
-        patch: Pixels along each axis that are folded into channels first; 2 makes every layer four times cheaper.
+        patch: Pixels along each axis that are folded into channels first; 2 reduces the cost of every layer by a factor
+            of four.
         skip_scale: Factor on the skip connections.
-        positions: Octaves of absolute position that the network receives; 0: none; 4 suits media with a beginning, such
-            as one-shots.
+        positions: Octaves of absolute position that the network receives; 0: none; 4 is suitable for media whose
+            content depends on the position.
 
     Raises:
         BadInput: An option is out of range, or the codec makes tensors with other axes.

@@ -1,8 +1,8 @@
-"""Near copies among pictures: one picture twice, in another size, format or brightness, cut or mirrored.
+"""Near copies among pictures: the same picture in another size, format or brightness, cropped or mirrored.
 
-Two stages, on thumbnails of 48 x 48 grey levels. First their 16 x 16 versions, standardised, and the same of each
-picture's mirror image and cuts, are compared between all pictures. What is similar is then compared in detail: the
-thumbnails less their local means, so that two skies are not similar for being blue above and white below.
+Two stages, on thumbnails of 48 x 48 grey levels. First, standardised 16 x 16 versions of all pictures, of their mirror
+images and of their crops are compared. Similar pictures are then compared in detail: the thumbnails minus their local
+means, so that pictures are not similar because of a common large-scale gradient.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from ....core.data.prepare.types import Pair
 from ....core.evaluation.near_copies import most_similar, ranked_pairs
 
 COPY = 0.9
-"""Correlation of the details from which on two pictures may be one; see `_stands_out`."""
+"""Minimum correlation of the details of two copies; see `_stands_out`."""
 
 SIDE = 48  # of a thumbnail
 _COARSE = 16
-_SIMILAR = 0.88  # correlation of the coarse versions from which on details are compared
-_HINT = 0.4  # correlation of the details from which on the best place of a cut is looked for
-_PARTNERS = 6  # most pictures that one is compared with
-_FITS = 2000  # most candidates whose cut is placed exactly
-_MANY = 20_000  # pictures from which on cuts are not looked for
-_USUAL = 0.7  # similarity of neighbours from which on pictures of this kind are all similar
-_FLAT = 3  # pictures of fewer grey levels than this have no detail
+_SIMILAR = 0.88  # minimum correlation of the coarse versions for a comparison of details
+_HINT = 0.4  # minimum correlation of the details for a search of the best crop
+_PARTNERS = 6  # maximum number of pictures that one is compared with
+_FITS = 2000  # maximum number of candidates whose crop is refined
+_MANY = 20_000  # above this number of pictures, crops are not searched
+_USUAL = 0.7  # similarity of neighbours above which all pictures of this kind are similar
+_FLAT = 3  # minimum range of grey levels of a picture with details
 
-# (top, left, side) of the parts that are compared with whole pictures, as shares.
+# (top, left, side) of the crops that are compared with whole pictures, as shares.
 _WHOLE = (0.0, 0.0, 1.0)
 _CUTS = [*((top, left, 0.92) for top in (0.0, 1.0) for left in (0.0, 1.0)), (0.5, 0.5, 0.85)]
 _Cut = tuple[float, float, float]
@@ -42,7 +42,7 @@ _Cut = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class _Candidate:
-    """Picture a, of which `cut` is taken, perhaps mirrored, against the whole of picture b."""
+    """The crop `cut` of picture a, mirrored or not, compared with the whole of picture b."""
 
     similarity: float
     a: int
@@ -52,13 +52,13 @@ class _Candidate:
 
 
 def thumbnail(picture: Pil.Image) -> np.ndarray:
-    """What is compared: (48, 48) uint8, grey; the picture is squeezed into a square."""
+    """Thumbnail (48, 48) uint8, grey; the picture is scaled to a square."""
     kind = Pil.Resampling.BOX if min(picture.size) > 2 * SIDE else Pil.Resampling.BICUBIC
     return np.asarray(picture.convert("L").resize((SIDE, SIDE), kind))
 
 
 def pairs(thumbnails: Sequence[np.ndarray | None]) -> list[Pair]:
-    """Every pair of copies, the most similar first."""
+    """All pairs of copies, most similar first."""
     places = [i for i, t in enumerate(thumbnails) if t is not None and int(t.max()) - int(t.min()) >= _FLAT]
     if len(places) < 2:
         return []
@@ -69,13 +69,13 @@ def pairs(thumbnails: Sequence[np.ndarray | None]) -> list[Pair]:
     views = [
         (mirrored, cut) for mirrored in (False, True) for cut in (_WHOLE, *(_CUTS if len(places) <= _MANY else ()))
     ]
-    for mirrored, cut in progress(views, "looking for copies", len(views)):
+    for mirrored, cut in progress(views, "searching for copies", len(views)):
         part = _cut(pictures.flip(-1) if mirrored else pictures, cut)
         for a, b, similarity in _similar(_coarse(part), whole, _details(part), details):
             pair = (min(a, b), max(a, b))
             if pair not in best or best[pair].similarity < similarity:
                 best[pair] = _Candidate(similarity, a, b, cut, mirrored)
-    _fitted(best, pictures, details, usual)
+    _refine_crops(best, pictures, details, usual)
     return ranked_pairs(
         {
             (places[a], places[b]): c.similarity
@@ -85,11 +85,13 @@ def pairs(thumbnails: Sequence[np.ndarray | None]) -> list[Pair]:
     )
 
 
-def _fitted(best: dict[tuple[int, int], _Candidate], pictures: Tensor, details: Tensor, usual: Tensor) -> None:
-    """Look for the best place of the cut, for the most similar candidates of each picture where that can decide."""
+def _refine_crops(best: dict[tuple[int, int], _Candidate], pictures: Tensor, details: Tensor, usual: Tensor) -> None:
+    """Search the best crop for the most similar candidates of each picture that are not decided yet."""
     tried: Counter[int] = Counter()
-    open_ = [(pair, c) for pair, c in best.items() if c.similarity < 0.98 and float(usual[[c.a, c.b]].max()) <= _USUAL]
-    rows = sorted(open_, key=lambda item: -item[1].similarity)[:_FITS]
+    undecided = [
+        (pair, c) for pair, c in best.items() if c.similarity < 0.98 and float(usual[[c.a, c.b]].max()) <= _USUAL
+    ]
+    rows = sorted(undecided, key=lambda item: -item[1].similarity)[:_FITS]
     for pair, c in progress(rows, "comparing copies", len(rows)):
         if max(tried[c.a], tried[c.b]) < 2:
             tried.update((c.a, c.b))
@@ -98,9 +100,12 @@ def _fitted(best: dict[tuple[int, int], _Candidate], pictures: Tensor, details: 
 
 
 def _stands_out(similarity: float, usual: float, chosen: bool) -> bool:
-    """Whether a similarity tells of a copy: where many are similar (strokes, icons), it must be much closer than those.
+    """Whether a similarity indicates a copy: if many pictures are similar (strokes, icons), it must be much larger.
 
-    chosen: the best of many cuts or of two mirror images, which makes anything more similar
+    Args:
+        similarity: Of the pair, in detail.
+        usual: Similarity to the fourth nearest picture, see `_usual`.
+        chosen: Whether it is the best of several crops or of two mirror images, which increases any similarity.
     """
     if usual > _USUAL:
         return similarity >= (0.995 if chosen else 0.985)
@@ -108,11 +113,11 @@ def _stands_out(similarity: float, usual: float, chosen: bool) -> bool:
 
 
 def _usual(whole: Tensor, details: Tensor) -> Tensor:
-    """(N,): how similar in detail each picture and its fourth nearest are; a picture seldom has four copies."""
-    out, own = torch.zeros(len(whole)), torch.arange(len(whole))
+    """(N,) similarity in detail of each picture and its fourth nearest one; a picture rarely has four copies."""
+    out, indices = torch.zeros(len(whole)), torch.arange(len(whole))
     if len(whole) <= 8:
         return out
-    for block, _, which in most_similar(whole, whole, 12, (own, own)):
+    for block, _, which in most_similar(whole, whole, 12, (indices, indices)):
         rows = slice(block.start, block.stop)
         found = torch.einsum("nd,nkd->nk", details[rows], details[which])
         out[rows] = found.sort(1, descending=True).values[:, min(3, found.shape[1] - 1)]
@@ -120,12 +125,12 @@ def _usual(whole: Tensor, details: Tensor) -> Tensor:
 
 
 def _cut(pictures: Tensor, cut: _Cut) -> Tensor:
-    """(N, S, S): a part of each picture, enlarged to full size."""
+    """(N, S, S): a crop of each picture, enlarged to full size."""
     return pictures if cut == _WHOLE else _sampled(pictures, [cut] * len(pictures))
 
 
 def _sampled(pictures: Tensor, cuts: Sequence[_Cut]) -> Tensor:
-    """(N, S, S): of picture i (or of the only one) the part cuts[i]."""
+    """(N, S, S): the crop cuts[i] of picture i, or of the only picture."""
     top, left, side = torch.tensor(cuts).T
     theta = torch.zeros(len(cuts), 2, 3)
     theta[:, 0, 0] = theta[:, 1, 1] = side
@@ -136,7 +141,7 @@ def _sampled(pictures: Tensor, cuts: Sequence[_Cut]) -> Tensor:
 
 
 def _best_cut(picture: Tensor, details: Tensor, near: _Cut) -> float:
-    """The largest similarity over parts of (S, S) of about the size of `near`, at all places."""
+    """The largest similarity over crops of (S, S) with about the size of `near`, at all positions."""
     sides = [side for side in (near[2] + 0.03 * k for k in range(-2, 2)) if side < 1]
     steps = [k / 4 for k in range(5)]
     cuts = [(top, left, side) for side in sides for top in steps for left in steps]
@@ -155,16 +160,16 @@ def _coarse(pictures: Tensor) -> Tensor:
 
 
 def _details(pictures: Tensor) -> Tensor:
-    """(N, S S): what a mean over 13 x 13 takes away, after smoothing over 5 x 5, of norm 1."""
+    """(N, S S) of norm 1: high-pass filtered pictures, the mean over 5 x 5 minus that over 13 x 13."""
     smooth = functional.avg_pool2d(pictures[:, None], 5, 1, 2, count_include_pad=False)
     return _unit((smooth - functional.avg_pool2d(smooth, 13, 1, 6, count_include_pad=False))[:, 0])
 
 
-def _similar(part: Tensor, whole: Tensor, own: Tensor, details: Tensor) -> list[tuple[int, int, float]]:
-    """(a, b, similarity in detail): picture a's part is similar to the whole of b; each part's best partners."""
+def _similar(part: Tensor, whole: Tensor, part_details: Tensor, details: Tensor) -> list[tuple[int, int, float]]:
+    """(a, b, similarity in detail) for crops of a that are similar to the whole of b; best partners of each crop."""
     out, numbers = [], torch.arange(len(whole))
     for block, values, which in most_similar(part, whole, _PARTNERS, (numbers, numbers)):
-        found = torch.einsum("nd,nkd->nk", own[block.start : block.stop], details[which])
+        found = torch.einsum("nd,nkd->nk", part_details[block.start : block.stop], details[which])
         good = torch.nonzero((values >= _SIMILAR) & (found >= _HINT))
         out += [(block[r], int(which[r, k]), float(found[r, k])) for r, k in good.tolist()]
     return out

@@ -1,4 +1,4 @@
-"""What `sonolux prepare` measures of picture files."""
+"""Measurements of picture files by `sonolux prepare`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BITS = {"1": 1, "I;16": 16, "I;16B": 16, "I;16L": 16, "I": 32, "F": 32}
 
 
 class PicturePreparer:
-    """Sizes, modes, formats and depths of pictures; near copies through their details."""
+    """Sizes, modes, formats and depths of pictures; near copies by comparison of their details."""
 
     modality = "image"
     nouns = ("picture", "pictures")
@@ -48,10 +48,14 @@ class PicturePreparer:
     analysis = 1
 
     def begin(self, count: int) -> None:
-        """Nothing to share out: a trace is 2 kB."""
+        """Nothing to do: a trace has only 2 kB."""
 
     def inspect(self, path: Path) -> tuple[Line, Any]:
-        """The facts of one file and its thumbnail. Raises io.BadPicture for what cannot be decoded."""
+        """Measurements of one file and its thumbnail.
+
+        Raises:
+            io.BadPicture: For a file that cannot be decoded.
+        """
         try:
             levels = io.read_bytes(path)
         except io.BadPicture as error:
@@ -64,11 +68,11 @@ class PicturePreparer:
         return facts(path, levels), prepare_copies.thumbnail(picture)
 
     def trace(self, path: Path) -> Any:
-        """The thumbnail alone."""
+        """Only the thumbnail of a file."""
         return prepare_copies.thumbnail(Pil.fromarray(io.read_bytes(path).transpose(1, 2, 0)))
 
-    def alike(self, traces: Sequence[Any]) -> list[Pair]:
-        """Pairs of near copies: one picture in another size, format or brightness, mirrored or a little cut."""
+    def similar_pairs(self, traces: Sequence[Any]) -> list[Pair]:
+        """Pairs of near copies: one picture in another size, format or brightness, mirrored or slightly cropped."""
         return prepare_copies.pairs(traces)
 
     def summarise(self, lines: Sequence[Line]) -> Summary:
@@ -81,10 +85,10 @@ class PicturePreparer:
 
 
 def facts(path: Path, levels: np.ndarray) -> Line:
-    """What a manifest holds of a picture whose (3, H, W) uint8 levels were decoded.
+    """The manifest entry of a picture with decoded levels (3, H, W) uint8.
 
-    width, height: upright, in pixels; format, mode: as the file says; bits: of one channel; grey: no colour in it;
-    flat: % of its pixels that have its commonest level; remarks.
+    width, height: upright, in pixels; format, mode: of the file; bits: per channel; grey: whether there is no
+    colour; flat: % of pixels with the most frequent level; remarks.
     """
     with Pil.open(path) as picture:
         kind, mode, frames = picture.format, picture.mode, getattr(picture, "n_frames", 1)
@@ -108,7 +112,7 @@ def facts(path: Path, levels: np.ndarray) -> Line:
 
 
 def summarise(lines: Sequence[Line]) -> Summary:
-    """See PicturePreparer.summarise."""
+    """Summary of the measurements: numbers, lines of text and plots."""
     short = [min(line["width"], line["height"]) for line in lines]
     shape = [line["width"] / line["height"] for line in lines]
     sizes = Counter(f"{line['width']}x{line['height']}" for line in lines).most_common()
@@ -123,7 +127,7 @@ def summarise(lines: Sequence[Line]) -> Summary:
         "remarks": dict(remarks),
     }
     more = f", {len(sizes) - 4} others" if len(sizes) > 4 else ""
-    told = [
+    text = [
         f"  size        {', '.join(f'{size} ({n})' for size, n in sizes[:4])}{more}; shorter side {min(short)} to "
         f"{max(short)}, median {np.median(short):.0f} pixels",
         f"  shape       width / height {min(shape):.2f} to {max(shape):.2f}",
@@ -131,15 +135,15 @@ def summarise(lines: Sequence[Line]) -> Summary:
         f"  colour      {len(lines) - grey} in colour, {grey} grey",
     ]
     if remarks:
-        told.append("  remarks     " + ", ".join(f"{n} {what}" for what, n in remarks[:6]))
+        text.append("  remarks     " + ", ".join(f"{n} {what}" for what, n in remarks[:6]))
     classes = Counter(line["label"] for line in lines if line["label"] is not None)
     panels = [
         Panel("shorter side", "pixels", short, log=True),
         Panel("width / height", "", shape, log=True),
         Panel("size", "files", dict(sizes)),
         Panel("format", "files", dict(kinds)),
-        Panel("commonest level", "% of a picture's pixels", [line["flat"] for line in lines]),
+        Panel("most frequent level", "% of a picture's pixels", [line["flat"] for line in lines]),
     ]
     if classes:
         panels.append(Panel("classes", "files", dict(classes)))
-    return Summary(numbers, told, panels)
+    return Summary(numbers, text, panels)

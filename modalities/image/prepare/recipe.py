@@ -1,4 +1,4 @@
-"""A recipe that follows from what was measured of a folder of pictures."""
+"""Proposes a recipe from the measurements of a folder of pictures."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ....core.data.files import shown
 from ....core.data.manifest import NAME, Line
 from ....core.data.prepare.types import Context, Proposal, slug
 
-_SIZES = (16, 24, 28, 32, 48, 64)  # what a processor trains in minutes; larger ones want a GPU and are left to the user
+_SIZES = (16, 24, 28, 32, 48, 64)  # sizes that a CPU trains in minutes; larger ones need a GPU and are left to the user
 _FEW = 500  # pictures
-_EMPTY = 50.0  # % of one level: drawings on a ground, rather than photographs
+_EMPTY = 50.0  # % of one level; above it, pictures are drawings on a uniform background rather than photographs
 
 
 def propose(lines: Sequence[Line], context: Context) -> Proposal:
@@ -27,9 +27,9 @@ def propose(lines: Sequence[Line], context: Context) -> Proposal:
     drawn = float(np.median([line["flat"] for line in different])) > _EMPTY
     flip = channels == 3 and not drawn
     reasons.append(
-        "mirrored at random: photographs have no left and right"
+        "mirrored at random, since photographs remain plausible"
         if flip
-        else "not mirrored: letters and drawings would come out wrong (data.flip=true where they would not)"
+        else "not mirrored, which would change letters and drawings (data.flip=true to mirror)"
     )
     text = _text(size, channels, labelled, network, flip, drawn, different, context, reasons)
     return Proposal(text, reasons)
@@ -41,7 +41,7 @@ def _size(lines: Sequence[Line], reasons: list[str]) -> int:
     low = float(np.quantile(short, 0.1))
     size = next((s for s in reversed(_SIZES) if s <= low), _SIZES[0])
     small = sum(s < size for s in short)
-    more = "; modality.size=128 and more want a GPU" if low >= 128 else ""
+    more = "; modality.size=128 and more need a GPU" if low >= 128 else ""
     enlarged = f"; {small} are smaller and are enlarged" if small else ""
     reasons.append(f"size {size}: nine in ten have {low:.0f} pixels or more on their shorter side{enlarged}{more}")
     return size
@@ -56,18 +56,18 @@ def _channels(lines: Sequence[Line], reasons: list[str]) -> int:
 
 def _labelled(lines: Sequence[Line], reasons: list[str]) -> bool:
     sizes = Counter(line["label"] for line in lines if line["label"] is not None)
-    told = sum(sizes.values())
-    if len(sizes) < 2 or told < 0.9 * len(lines) or told / len(sizes) < 5:
-        few = f": {len(sizes)} folders with {told} of {len(lines)} files are too few to learn from" if sizes else ""
+    labelled = sum(sizes.values())
+    if len(sizes) < 2 or labelled < 0.9 * len(lines) or labelled / len(sizes) < 5:
+        few = f": {len(sizes)} folders with {labelled} of {len(lines)} files are too few to learn from" if sizes else ""
         reasons.append(f"no classes{few}")
         return False
-    left = f"; {len(lines) - told} files in none are left out" if told < len(lines) else ""
+    left = f"; {len(lines) - labelled} files without a class are left out" if labelled < len(lines) else ""
     reasons.append(f"{len(sizes)} classes, by folder{left}")
     return True
 
 
 def _network(size: int, count: int, reasons: list[str]) -> str:
-    """Patches of 2 pixels; a stage more as the size doubles; attention where few places are left."""
+    """Patches of 2 pixels; one more stage when the size doubles; attention at low resolution."""
     stages = [1, 2] if size <= 28 else [1, 2, 2] if size <= 48 else [1, 2, 2, 3]
     width, few = (48, ", dropout: 0.1") if count < _FEW else (64, "")
     reasons.append(f"width {width}{' with dropout' if few else ''} for {count} different pictures")

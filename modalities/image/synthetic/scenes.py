@@ -1,8 +1,8 @@
-"""Scenes of one to three coloured shapes: what is in a picture, its words, and how it is drawn.
+"""Scenes of one to three coloured shapes: description, caption and drawing.
 
-Lengths are shares of the picture's shorter side, so a scene has no size of its own; x runs right and y down from the
-top left corner. Every shape is given by the radius of the circle of the same area, so that "small" and "large" mean the
-same for a star as for a square, and its centre is its centroid.
+Lengths are relative to the picture's shorter side, so a scene is independent of the resolution; x points right and y
+down from the top left corner. The size of a shape is the radius of a circle of equal area, so that "small" and "large"
+mean the same for all shapes; its centre is the centroid.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ COLOURS: dict[str, tuple[float, float, float]] = {
     "white": (0.95, 0.95, 0.95),
 }
 _SMALL, _LARGE = 0.11, 0.17
-# A shape of fewer pixels than this has no form left, so small pictures have relatively larger ones.
-_LEAST_RADIUS = 3.0
+# Minimum radius in pixels of a recognisable shape, so small pictures have relatively larger shapes.
+_MIN_RADIUS = 3.0
 _STAR_WAIST = 0.5  # inner over outer radius
 _TIPS = {
     "square": (4, math.pi / 4),
     "triangle": (3, -math.pi / 2),
     "star": (5, -math.pi / 2),
-}  # how many, where the first
+}  # number of corners, angle of the first
 # Circumradius of each shape over the radius of the circle of the same area.
 _REACH = {
     "circle": 1.0,
@@ -44,7 +44,7 @@ _REACH = {
 
 
 @dataclass(frozen=True)
-class Thing:
+class ShapeInstance:
     """One shape: its kind, colour and size in words, its centre (x, y) and radius as shares of the shorter side."""
 
     shape: str
@@ -61,12 +61,12 @@ class Thing:
 
 @dataclass(frozen=True)
 class Scene:
-    """Things of a picture, the main one (the largest) first."""
+    """The shapes of a picture, the main one (the largest) first."""
 
-    things: tuple[Thing, ...]
+    things: tuple[ShapeInstance, ...]
 
     def relation(self, first: int, second: int) -> str:
-        """Where thing `first` lies seen from thing `second`: above, below, left of, right of (the longer way wins)."""
+        """Position of shape `first` relative to `second`: above, below, left of, right of, by the larger offset."""
         a, b = self.things[first], self.things[second]
         dx, dy = a.x - b.x, a.y - b.y
         if abs(dx) > abs(dy):
@@ -74,7 +74,7 @@ class Scene:
         return "above" if dy < 0 else "below"
 
     def attributes(self) -> dict[str, Any]:
-        """Plain facts: shape, colour, size of the main thing, the count, every thing, where the main one lies."""
+        """Shape, colour and size of the main shape, the number of shapes, all shapes, relations of the main shape."""
         main = self.things[0]
         return {
             "shape": main.shape,
@@ -85,9 +85,9 @@ class Scene:
             "relations": [self.relation(0, other) for other in range(1, len(self.things))],
         }
 
-    def caption(self, turned: bool = False) -> str:
-        """ "a large blue square below a small red circle"; `turned` says the same of two things the other way round."""
-        order = [1, 0] if turned and len(self.things) == 2 else list(range(len(self.things)))
+    def caption(self, swapped: bool = False) -> str:
+        """ "a large blue square below a small red circle"; `swapped`: the order of two shapes is reversed."""
+        order = [1, 0] if swapped and len(self.things) == 2 else list(range(len(self.things)))
         first, *others = order
         text = f"a {self.things[first].words()}"
         parts = [f"{self.relation(first, other)} a {self.things[other].words()}" for other in others]
@@ -95,18 +95,18 @@ class Scene:
 
 
 def radius_of(size: str, pixels: int) -> float:
-    """The usual radius of a small or large thing in a picture whose shorter side has `pixels`, as a share of it."""
-    small = max(_SMALL, _LEAST_RADIUS / pixels)
+    """The mean radius of a small or large shape, relative to a shorter side of `pixels`."""
+    small = max(_SMALL, _MIN_RADIUS / pixels)
     return small if size == "small" else small * _LARGE / _SMALL
 
 
-def most_things(pixels: int) -> int:
-    """How many things fit into a picture whose shorter side has `pixels`."""
+def max_shapes(pixels: int) -> int:
+    """Maximum number of shapes in a picture whose shorter side has `pixels`."""
     return 3 if pixels >= 32 else 2 if pixels >= 24 else 1
 
 
-def cast(rng: np.random.Generator, most: int, colours: Sequence[str]) -> list[tuple[str, str, str]]:
-    """(shape, colour, size) of 1 to `most` things; colours differ, and of several things only the first is large."""
+def choose_shapes(rng: np.random.Generator, most: int, colours: Sequence[str]) -> list[tuple[str, str, str]]:
+    """(shape, colour, size) of 1 to `most` shapes; colours differ, and of several shapes only the first is large."""
     count = 1 + int(rng.integers(most))
     shapes = [SHAPES[i] for i in rng.integers(len(SHAPES), size=count)]
     sizes = ["large"] + ["small"] * (count - 1) if count > 1 else [SIZES[int(rng.integers(2))]]
@@ -115,11 +115,11 @@ def cast(rng: np.random.Generator, most: int, colours: Sequence[str]) -> list[tu
 
 
 def arrange(rng: np.random.Generator, things: Sequence[tuple[str, str, str]], size: tuple[int, int]) -> Scene:
-    """A scene of these things in a picture of size (H, W): nothing touches, relations to the first are clear."""
+    """A scene of these shapes in a picture of size (H, W), without contact and with clear relations to the first."""
     side = min(size)
     radii = np.array([radius_of(s, side) for _, _, s in things]) * rng.uniform(0.95, 1.05, len(things))
     reach = radii * [_REACH[shape] for shape, _, _ in things]
-    for shrink in (1.0, 0.95, 0.9):  # three wide shapes now and then fit only when they are a little smaller
+    for shrink in (1.0, 0.95, 0.9):  # three wide shapes sometimes fit only if they are slightly smaller
         centres = _place(rng, reach * shrink, size)
         if centres is not None:
             break
@@ -127,26 +127,26 @@ def arrange(rng: np.random.Generator, things: Sequence[tuple[str, str, str]], si
         raise RuntimeError(f"no room for {len(things)} shapes in a picture of {size} pixels")
     return Scene(
         tuple(
-            Thing(*words, round(float(x), 4), round(float(y), 4), round(float(radius * shrink), 4))
+            ShapeInstance(*words, round(float(x), 4), round(float(y), 4), round(float(radius * shrink), 4))
             for words, (x, y), radius in zip(things, centres, radii, strict=True)
         )
     )
 
 
 def _place(rng: np.random.Generator, reach: np.ndarray, size: tuple[int, int], tries: int = 30) -> np.ndarray | None:
-    """Centres (n, 2) where discs of radius `reach` keep two pixels apart, or None if no try fits."""
+    """Centres (n, 2) of discs of radius `reach` at a distance of two pixels or more; None if all tries fail."""
     side = min(size)
     pixel = 1 / side
-    room = np.array([size[1], size[0]]) / side
-    margin = np.minimum(reach + 0.5 * pixel, room.min() / 2)[:, None]
+    extent = np.array([size[1], size[0]]) / side
+    margin = np.minimum(reach + 0.5 * pixel, extent.min() / 2)[:, None]
     n = len(reach)
     pairs = np.array([(i, j) for i in range(n) for j in range(i)], dtype=int).reshape(-1, 2)
     for _ in range(tries):
-        centres = margin + rng.random((128, n, 2)) * (room - 2 * margin)
+        centres = margin + rng.random((128, n, 2)) * (extent - 2 * margin)
         gap = centres[:, pairs[:, 0]] - centres[:, pairs[:, 1]]
         apart = np.hypot(gap[..., 0], gap[..., 1]) > reach[pairs[:, 0]] + reach[pairs[:, 1]] + 2 * pixel
         clear = np.abs(np.abs(gap[..., 0]) - np.abs(gap[..., 1])) > 0.06
-        clear |= (pairs != 0).all(1)  # only relations to the main thing are told
+        clear |= (pairs != 0).all(1)  # captions contain only relations to the main shape
         good = np.flatnonzero((apart & clear).all(1))
         if len(good):
             return centres[good[0]]
@@ -154,7 +154,7 @@ def _place(rng: np.random.Generator, reach: np.ndarray, size: tuple[int, int], t
 
 
 def draw(scene: Scene, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """The scene as a picture (3, H, W) float32 in [-1, 1], anti-aliased, on a dark background with a slight slope."""
+    """The scene as a picture (3, H, W) float32 in [-1, 1], anti-aliased, on a dark background with a gradient."""
     height, width = size
     side = min(size)
     y, x = np.mgrid[:height, :width].astype(np.float32) + 0.5
@@ -166,7 +166,7 @@ def draw(scene: Scene, size: tuple[int, int], rng: np.random.Generator) -> np.nd
         centre_x, centre_y, reach = thing.x * side, thing.y * side, thing.radius * side * _REACH[thing.shape] + 1
         rows = slice(max(0, math.floor(centre_y - reach)), math.ceil(centre_y + reach))
         columns = slice(max(0, math.floor(centre_x - reach)), math.ceil(centre_x + reach))
-        around = (rows, columns)  # nothing of it lies outside, and drawing there would take most of the time
+        around = (rows, columns)  # drawing only the bounding box saves most of the time
         cover = coverage(thing.shape, x[around] - centre_x, y[around] - centre_y, thing.radius * side)
         part = canvas[:, rows, columns]
         part += cover * (colour[:, None, None] - part)
@@ -174,10 +174,11 @@ def draw(scene: Scene, size: tuple[int, int], rng: np.random.Generator) -> np.nd
 
 
 def coverage(shape: str, x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
-    """Share of each pixel that a shape about the origin covers, 0 to 1; x, y and radius (of equal area) in pixels.
+    """Share of each pixel that a shape around the origin covers, 0 to 1; x, y and radius (of equal area) in pixels.
 
-    A pixel at signed distance d from the edge (negative inside) is covered by 1/2 - d, cut to [0, 1]. A shape with n
-    tips is folded into one sector of 1/n turn about a tip, where its edge is one line from the tip to the waist.
+    A pixel at signed distance d from the edge (negative inside) is covered by 1/2 - d, clipped to [0, 1]. A shape with
+    n corners is folded into one sector of angle 2 pi / n around a corner, where its edge is one line from the corner to
+    the inner radius.
     """
     far = np.hypot(x, y)
     if shape == "circle":

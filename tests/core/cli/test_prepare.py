@@ -107,7 +107,7 @@ def test_a_torn_manifest_is_completed(sounds, tmp_path):
 
 
 def test_forgetting_what_was_measured_is_caught(sounds, tmp_path, monkeypatch):
-    monkeypatch.setattr(preparing, "_kept", lambda path, header: {})
+    monkeypatch.setattr(preparing, "_earlier_lines", lambda path, header: {})
     caught(check_resume, sounds, tmp_path / "out")
 
 
@@ -138,7 +138,7 @@ def test_killing_it_half_way(sounds, tmp_path, number):
     run.send_signal(number)
     said = run.communicate(timeout=60)[1]
     if number == signal.SIGINT:
-        assert run.returncode == 130 and "of 16 files are in" in said and "goes on from there" in said
+        assert run.returncode == 130 and "of 16 files are in" in said and "continues from there" in said
     done = path.read_bytes().count(b"\n") - 1
     assert 4 <= done < 16
     assert prepare(sounds, out) == 0
@@ -191,7 +191,7 @@ def test_a_mix_is_refused_and_can_be_chosen_from(sounds, tmp_path, capsys):
         (["prepare", "empty"], "no sounds in empty|no pictures in empty|no sounds and no pictures|it holds no files"),
         (["prepare", "text"], "1 file with .txt"),
         (["prepare", "sounds", "--modality", "audoi"], "did you mean 'audio'"),
-        (["prepare", "sounds", "--out", "sounds/out"], "lies in the folder that is read"),
+        (["prepare", "sounds", "--out", "sounds/out"], "is inside the folder that is read"),
         (["prepare", "sounds", "--out", "note.txt"], "is a file"),
         (["prepare", "sounds", "--table", "gone.csv"], "no such file: gone.csv"),
     ],

@@ -125,7 +125,9 @@ def test_a_copy_of_every_packaged_recipe_is_the_same_recipe(say, name):
 
 @pytest.mark.parametrize("name", ["", "..", ".yaml"])
 def test_init_refuses_what_names_no_file(say, name):
-    assert "is no name for a recipe" in say("init", name, "--from", "digits")[2] and not list(say.folder.iterdir())
+    assert "is not a valid name for a recipe" in say("init", name, "--from", "digits")[2] and not list(
+        say.folder.iterdir()
+    )
 
 
 def test_init_says_where_it_cannot_write(say):

@@ -96,7 +96,7 @@ def test_rows_and_stacks():
 def test_a_stack_whose_token_padding_counts_is_caught():
     from sonolux.core import types
 
-    with planted(types, "stacked", replace(argument("pad", 0), "part.mask | True", near="mask")):
+    with planted(types, "concatenate", replace(argument("pad", 0), "part.mask | True", near="mask")):
         caught(check_rows)
 
 

@@ -200,7 +200,7 @@ def test_text_out_of_a_checkpoint_names_registered_components_only(folder):
 def test_text_out_of_a_checkpoint_stands_alone_and_needs_no_data():
     text = load_recipe("digits", partial=True).dump()
     assert load_recipe_text(text).data.params["root"] is None
-    with pytest.raises(BadInput, match="stands alone"):
+    with pytest.raises(BadInput, match="cannot extend another"):
         load_recipe_text("extends: shapes\n")
     with pytest.raises(BadInput, match="a recipe is a mapping"):
         load_recipe_text("")

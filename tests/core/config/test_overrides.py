@@ -25,7 +25,7 @@ def test_a_changed_use_drops_the_old_parameters():
 
 def test_parameters_that_outlive_their_component_are_caught(monkeypatch):
     monkeypatch.setattr(
-        overrides, "BESIDE", {(): frozenset("nmx"), ("n",): frozenset("mx"), ("n", "m"): frozenset("x")}
+        overrides, "SHARED_KEYS", {(): frozenset("nmx"), ("n",): frozenset("mx"), ("n", "m"): frozenset("x")}
     )
     with pytest.raises(AssertionError):
         check_changed_use()

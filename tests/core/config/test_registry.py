@@ -154,7 +154,7 @@ def test_a_plugin_is_named_from_metadata_and_imported_when_used(install):
         ("import no_such_library\n", "ModuleNotFoundError: No module named 'no_such_library'"),
         ("1 / 0\n", "ZeroDivisionError"),
         ("class Other: pass\n", "AttributeError"),
-        ("Net = 3\n", "which is no class"),
+        ("Net = 3\n", "which is not a class"),
         ("class Net:\n    def __init__(self, *layers: int): ...\n", r"\*layers"),
         ("class Net:\n    def __init__(self, width): ...\n", "'width' has no type annotation"),
         ("import abc\nclass Net(abc.ABC):\n    @abc.abstractmethod\n    def go(self): ...\n", "lacks go"),

@@ -57,8 +57,8 @@ def check_keys_are_text():
 def check_duplicates():
     _, problems = read("a: 1\nb:\n  c: 1\n  d: 2\n  c: 3\na: 2\n")
     assert [p.splitlines()[0] for p in problems] == [
-        "r.yaml:5:3: b.c: this key already stands at line 3",
-        "r.yaml:6:1: a: this key already stands at line 1",
+        "r.yaml:5:3: b.c: duplicate key, first given at line 3",
+        "r.yaml:6:1: a: duplicate key, first given at line 1",
     ]
 
 
@@ -105,13 +105,13 @@ def test_every_value_knows_its_place():
     [
         ("a: [1", "r.yaml:1:6: not valid YAML"),
         ("a: 1\n\tb: 2", "r.yaml:2:1: not valid YAML"),
-        ("a: &x [*x]", "an alias that holds itself"),
+        ("a: &x [*x]", "an alias that contains itself"),
         ("a: 1\n---\nb: 2", "another document"),
         ("a: \x00", "not valid YAML"),
         ("{" * 3000, "nested too deeply"),
         ("a: *b", "undefined alias 'b'"),
-        ("a: !!python/object:os.system x", "means nothing in a recipe"),
-        ("a: !!int x", "'x' is no int"),
+        ("a: !!python/object:os.system x", "has no meaning in a recipe"),
+        ("a: !!int x", "'x' is not a valid int"),
         ("? [1, 2]\n: x", "a key must be a plain word"),
     ],
 )

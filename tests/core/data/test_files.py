@@ -10,11 +10,11 @@ from sonolux.core.data.files import (
     BadFiles,
     class_names,
     content_hash,
+    find_files,
     folder_labels,
     read_table,
     split,
     split_of,
-    walk,
 )
 from sonolux.core.testing.mutation import caught
 from sonolux.core.types import BadInput
@@ -28,7 +28,7 @@ def make(root: Path, *names: str) -> Path:
 
 
 def names(root: Path, suffixes=None) -> list[str]:
-    return [files.shown(path, root) for path in walk(root, suffixes)]
+    return [files.shown(path, root) for path in find_files(root, suffixes)]
 
 
 def test_walk_is_in_natural_order_and_ignores_case(tmp_path):
@@ -143,16 +143,16 @@ def test_the_summary_groups_reasons():
 def test_classes_are_the_first_folders(tmp_path):
     make(tmp_path, "cat/a.png", "dog/deep/er/b.png", "c.png")
     bad = BadFiles()
-    labels = folder_labels(walk(tmp_path), tmp_path, bad)
+    labels = folder_labels(find_files(tmp_path), tmp_path, bad)
     assert labels == [None, "cat", "dog"]
-    assert bad.reasons == [("c.png", "lies in no class folder")]
+    assert bad.reasons == [("c.png", "is not in a class folder")]
     assert class_names(["10", "9", "10"], "here") == ("9", "10")
 
 
 def test_no_classes_where_classes_are_needed(tmp_path):
     make(tmp_path, "a.png", "b.png")
-    with pytest.raises(BadInput, match=r"all 2 files lie right in .*data\.label=none"):
-        folder_labels(walk(tmp_path), tmp_path, BadFiles())
+    with pytest.raises(BadInput, match=r"all 2 files are directly in .*data\.label=none"):
+        folder_labels(find_files(tmp_path), tmp_path, BadFiles())
     with pytest.raises(BadInput, match=r"only one class, 'cat'.*data\.label=none"):
         class_names(["cat", "cat"], "here")
 
@@ -187,7 +187,7 @@ def test_names_in_tables_find_their_files(tmp_path):
     ("text", "name", "words"),
     [
         ("name,label\na,b\n", "t.csv", r"t\.csv:1: the header has no column 'file': name, label"),
-        ("file,label\n", "t.csv", "holds no rows"),
+        ("file,label\n", "t.csv", "contains no rows"),
         ("file,label\na,b,c\n", "t.csv", r"t\.csv:2: more fields than the header"),
         ("file,label\na,x\na,y\n", "t.csv", r"t\.csv:3: names 'a' again; see line 2"),
         ("file,label\na,x\nb,\n", "t.csv", r"t\.csv:3: no label, though other lines have one"),

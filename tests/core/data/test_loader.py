@@ -106,7 +106,7 @@ def test_ranks_that_cannot_be_are_refused(rank, world, said):
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_bad_example_is_named_without_a_traceback(workers):
-    with pytest.raises(BadInput, match=r"^example 3: holds NaN or infinite samples: repair or remove it$"):
+    with pytest.raises(BadInput, match=r"^example 3: contains NaN or infinite values: repair or remove it$"):
         loaded(Made(bad=3), workers=workers)
 
 

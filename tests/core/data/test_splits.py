@@ -43,7 +43,7 @@ def test_a_folder_is_listed_in_order_with_its_classes(tmp_path):
     assert [(f.name, f.label) for f in labelled(found, "folder", root, bad)] == [
         ("a/1.x", "a"), ("b/2.x", "b"), ("b/10.x", "b"),
     ]  # fmt: skip
-    assert bad.reasons == [("loose.x", "lies in no class folder")]
+    assert bad.reasons == [("loose.x", "is not in a class folder")]
     assert {f.label for f in labelled(found, "none", root, bad)} == {None}
 
 
@@ -56,11 +56,11 @@ def test_a_table_names_files_and_labels(tmp_path):
 
 def test_listings_without_files_or_classes_are_refused(tmp_path):
     root, bad = files(tmp_path, "1.txt"), BadFiles()
-    with pytest.raises(BadInput, match=r"no x; .* holds 1 files with \.txt"):
+    with pytest.raises(BadInput, match=r"no x; .* contains 1 files with \.txt"):
         listed_files(root, None, None, {".x"}, "no x", bad)
     prepared = [Listed(root / "1.txt", "1.txt", facts={"hash": "0"})]
-    with pytest.raises(BadInput, match="the manifest tells of none"):
+    with pytest.raises(BadInput, match="the manifest has none"):
         labelled(prepared, "folder", root, bad)
     outside = [Listed(root.parent / "1.txt", "../1.txt")]
-    with pytest.raises(BadInput, match="does not lie below"):
+    with pytest.raises(BadInput, match="is not inside"):
         labelled(outside, "folder", root, bad)

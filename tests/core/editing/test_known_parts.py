@@ -214,7 +214,7 @@ def test_what_a_codec_reaches_is_found_by_asking_it():
     assert places[0, 0].tolist() == [True] * 3 + [False] * 4 + [True] * 3
     assert torch.equal(z[0, 0, :3], encode(media)[0, 0, :3])
     for none_or_all in (torch.ones_like(known), torch.zeros_like(known)):
-        with pytest.raises(BadInput, match="made anew"):
+        with pytest.raises(BadInput, match="regenerate"):
             known_places(encode, media, none_or_all)
 
 

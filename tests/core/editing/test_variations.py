@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from sonolux.core.editing import vary
-from sonolux.core.editing.morph import FromNoise, ToNoise, Upwards, slerp
+from sonolux.core.editing.morph import FromNoise, Invert, ReversedSampler, slerp
 from sonolux.core.editing.vary import Vary
 from sonolux.core.pipeline.functional import sample
 from sonolux.core.samplers.dpm_adaptive import DPMAdaptive
@@ -37,7 +37,7 @@ def check_variation(cls):
     for schedule in (EDM(), RectifiedFlow(), Discrete()):
         for strength in (0.2, 0.6, 0.95):
             top = float(schedule.level(schedule.t_max).tau)
-            _, levels = cls(Y, strength).course(Heun(), schedule, Karras().levels(schedule, 60))
+            _, levels = cls(Y, strength).sampler_and_levels(Heun(), schedule, Karras().levels(schedule, 60))
             alpha, sigma = float(levels[0].alpha), float(levels[0].sigma)
             assert sigma / (alpha + sigma) == pytest.approx(strength * top, abs=2e-3)  # an index of `discrete` is whole
             made = sample(DATA, (3, 1, 6), schedule, sampler="heun", steps=60, seed=2, edits=[cls(Y, strength)])
@@ -54,7 +54,7 @@ def test_a_variation_is_the_flow_from_the_noisy_source():
     [
         (Vary, "start", replace(call("expand"), "0.9")),
         (Vary, "_begin", take_left(ast.Div)),
-        (vary, "cut", replace(ast.List, "[levels[0]]")),
+        (vary, "levels_from", replace(ast.List, "[levels[0]]")),
     ],
 )
 def test_a_planted_error_of_variation_is_caught(owner, function, error):
@@ -108,26 +108,26 @@ def check_noise(cls):
 
 
 def test_a_file_comes_back_from_its_noise():
-    check_noise(ToNoise)
+    check_noise(Invert)
 
 
 @pytest.mark.parametrize(
     ("method", "error"),
     [
         ("start", replace(ast.Mult, "x + self.source.to(x)")),
-        ("course", replace(ast.ListComp, "_[:-1]")),
+        ("sampler_and_levels", replace(ast.ListComp, "_[:-1]")),
     ],
 )
 def test_a_planted_error_of_the_way_back_is_caught(method, error):
-    caught(check_noise, mutant(ToNoise, method, error), also=(BadInput, RuntimeError))
+    caught(check_noise, mutant(Invert, method, error), also=(BadInput, RuntimeError))
 
 
 def test_only_deterministic_steps_lead_back():
     for sampler in (DPMpp2MSDE(), DPMAdaptive()):
         with pytest.raises(BadInput, match="deterministic"):
-            Upwards(sampler)
+            ReversedSampler(sampler)
     with pytest.raises(BadInput, match="2 steps"):
-        sample(DATA, (1, 1, 6), steps=1, edits=[ToNoise(Y)])
+        sample(DATA, (1, 1, 6), steps=1, edits=[Invert(Y)])
 
 
 def check_slerp(function):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from sonolux.core.editing import loops
-from sonolux.core.editing.loops import Loop, turned
+from sonolux.core.editing.loops import Loop, roll_rows
 from sonolux.core.editing.operators import windows as operators
 from sonolux.core.editing.operators.windows import Windows
 from sonolux.core.editing.windows import Windowed
@@ -110,7 +110,7 @@ def test_windows_take_maps_masks_and_stacked_rows():
             seen.append((tuple(x.shape), tuple(level.sigma.shape), tuple(conditions.valid.shape), conditions.wrap))
             return Estimate(x * level.sigma)
 
-    denoiser = Windowed((4,), 0.5).within(Sees(), Run(Noise(0, [0], (1, 10))))
+    denoiser = Windowed((4,), 0.5).wrap_network(Sees(), Run(Noise(0, [0], (1, 10))))
     x, sigma = at_random(6, 1, 10), torch.full((6, 1, 10), 0.3, dtype=torch.float64)
     told = Conditioning(valid=torch.ones(6, 1, 10), wrap=(0,))
     made = denoiser.denoise(x, NoiseLevel(sigma, 1 - sigma, sigma), told).x0
@@ -130,11 +130,11 @@ def check_turns(function):
 
 
 def test_turns_are_rolls():
-    check_turns(turned)
+    check_turns(roll_rows)
 
 
 def test_a_turn_the_wrong_way_is_caught():
-    caught(check_turns, lambda x, turns: turned(x, [(dim, -by) for dim, by in turns]))
+    caught(check_turns, lambda x, turns: roll_rows(x, [(dim, -by) for dim, by in turns]))
 
 
 def check_nothing_changes(cls):
@@ -182,4 +182,4 @@ def test_the_batch_does_not_change_a_loop():
     for i in range(5):
         alone = sample(SMALL, (1, 1, 16), "edm", steps=6, edits=[Loop((0,))], seed=3, first=i)
         assert torch.allclose(alone[0], whole[i], atol=1e-5)
-    assert loops.turned(whole, []) is whole
+    assert loops.roll_rows(whole, []) is whole

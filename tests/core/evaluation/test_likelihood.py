@@ -278,7 +278,7 @@ class Moving:
         ("1 step", ar1(4), {"steps": 0}),
         ("auto, exact or hutchinson", ar1(4), {"divergence": "exakt"}),
         ("rho_min lies", ar1(4), {"rho_min": 100.0}),
-        ("moves the state", Moving(), {}),
+        ("changes the state", Moving(), {}),
     ],
 )
 def test_bad_calls_are_refused(said, denoiser, options):

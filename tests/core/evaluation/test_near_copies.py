@@ -66,7 +66,7 @@ def test_best_partners_are_those_of_either_example():
 
 def test_pairs_are_ranked():
     rows = ranked_pairs({(2, 3): 0.5, (0, 1): 1.0001, (0, 2): 0.5})
-    assert [(p.first, p.second, p.likeness) for p in rows] == [(0, 1, 1.0), (0, 2, 0.5), (2, 3, 0.5)]
+    assert [(p.first, p.second, p.similarity) for p in rows] == [(0, 1, 1.0), (0, 2, 0.5), (2, 3, 0.5)]
 
 
 def test_the_nearest_by_the_fine_comparison():

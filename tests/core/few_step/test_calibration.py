@@ -11,7 +11,7 @@ from sonolux.core.few_step import calibrate as calibration
 from sonolux.core.few_step import refine, times
 from sonolux.core.few_step.calibrate import calibrate, multistep_samplers, stock, timestep_spacings
 from sonolux.core.few_step.problem import CalibrationBatch, CalibrationProblem
-from sonolux.core.few_step.reference import solve_finely
+from sonolux.core.few_step.reference import solve_reference
 from sonolux.core.few_step.refine import refined_plan
 from sonolux.core.few_step.stored import from_plain, to_plain
 from sonolux.core.few_step.times import best_times
@@ -48,7 +48,7 @@ def problem(schedule, seed=0, count=64):
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
 def test_the_fine_solution_is_the_exact_one(schedule):
     mine = problem(schedule, count=8)
-    reference = solve_finely(mine, 96, 2)
+    reference = solve_reference(mine, 96, 2)
     exact = ode.solve(MIXTURE, mine.start, [schedule.level(schedule.t_max), schedule.clean()])[-1]
     assert mine.error(reference.x0, exact) < 1e-3
     assert reference.nfe == 2 * 192 - 1  # one at the step to clean
@@ -72,7 +72,7 @@ def direct_cost(sampler, schedule, reference, points, i, j, k):
 def check_prices():
     for schedule, sampler in itertools.product(SCHEDULES, (Euler(), DPMpp2M())):
         mine = problem(schedule, count=16)
-        reference = solve_finely(mine, 8, 3)
+        reference = solve_reference(mine, 8, 3)
         exact = ode.solve(MIXTURE, mine.start, reference.levels)
         # exact points, so that only the fine solution's own error separates the two
         points = exact, [D(x, level) for x, level in zip(exact, reference.levels, strict=True)]
@@ -90,7 +90,7 @@ def test_every_step_is_priced_rightly():
 def check_least_path():
     """Dynamic programming against all paths of a small grid."""
     schedule, sampler = RectifiedFlow(), DPMpp2M()
-    reference = solve_finely(problem(schedule, count=32), 9, 3)
+    reference = solve_reference(problem(schedule, count=32), 9, 3)
     first, pairs = (f(sampler, schedule, reference) for f in (times._first_costs, times._costs))
     G = len(reference.levels)
     for steps in (2, 3, 4):
@@ -110,7 +110,7 @@ def test_the_path_of_least_error_is_found():
 
 
 def test_one_step_goes_from_noise_to_clean():
-    reference = solve_finely(problem(EDM(), count=4), 8, 1)
+    reference = solve_reference(problem(EDM(), count=4), 8, 1)
     assert len(best_times(Euler(), EDM(), reference, 1)) == 2
 
 
@@ -118,7 +118,7 @@ def check_refined():
     """Times and weights help on other seeds, leave a constant estimate exact and the norm of the noise alone."""
     for schedule in SCHEDULES:
         mine, other = problem(schedule, count=128), problem(schedule, seed=1, count=128)
-        reference, held = solve_finely(mine, 24, 2), solve_finely(other, 24, 2)
+        reference, held = solve_reference(mine, 24, 2), solve_reference(other, 24, 2)
         for sampler in (DPMpp2M(), IPNDM()):  # ipndm's rows look back on points, too
             plan = sampler.plan(schedule, best_times(sampler, schedule, reference, 5))
             fitted, error = refined_plan(plan, mine, reference, rounds=20)
@@ -140,8 +140,8 @@ def check_rewritten():
     for sampler in (IPNDM(), UniPC(3)):
         plan = sampler.plan(flow, Trailing().levels(flow, 6))
         rho = torch.tensor([math.log(float(row.level.rho)) for row in plan.rows[1:-1]], dtype=torch.float64)
-        weights = [torch.tensor(each[:-1], dtype=torch.float64) for each in refine._on_last_points(plan)]
-        again = refine._drawn_up(plan, flow, rho, weights, rho)
+        weights = [torch.tensor(each[:-1], dtype=torch.float64) for each in refine._weights_on_estimates(plan)]
+        again = refine._with_variables(plan, flow, rho, weights, rho)
         assert all(set(row.x) <= {i - 1} for i, row in enumerate(again.rows))
         assert torch.allclose(mine.end(again), mine.end(plan), atol=1e-12)
 
@@ -153,18 +153,18 @@ def test_a_plan_is_rewritten_as_it_was():
 def test_only_plans_of_one_evaluation_a_step_are_refined():
     flow = RectifiedFlow()
     mine = problem(flow, count=4)
-    with pytest.raises(BadInput, match="one evaluation a step"):
-        refined_plan(RK4().plan(flow, Trailing().levels(flow, 2)), mine, solve_finely(mine, 8, 1))
+    with pytest.raises(BadInput, match="one evaluation per step"):
+        refined_plan(RK4().plan(flow, Trailing().levels(flow, 2)), mine, solve_reference(mine, 8, 1))
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
 def test_five_evaluations_beat_stock_on_seeds_not_seen(schedule):
     mine, other = problem(schedule, count=256), problem(schedule, seed=1, count=256)
-    held = solve_finely(other)
+    held = solve_reference(other)
     found = calibrate(mine, 5)
-    pair = stock(mine, solve_finely(mine), 5)[0]
+    pair = stock(mine, solve_reference(mine), 5)[0]
     assert pair == found.stock and found.error < found.stock.error
-    sampler, spacing = multistep_samplers()[pair.sampler], timestep_spacings()[pair.spacing]
+    sampler, spacing = multistep_samplers()[pair.sampler], timestep_spacings()[pair.timesteps]
     theirs = run(sampler.plan(schedule, spacing.levels(schedule, 5)), MIXTURE, other.start)
     assert found.plan.nfe == 5
     assert other.error(other.end(found.plan), held.x0) < 0.6 * other.error(theirs, held.x0)
@@ -183,7 +183,7 @@ def test_what_cannot_be_stored_or_read_is_refused():
     with pytest.raises(BadInput, match="draws noise"):
         to_plain(EulerAncestral().plan(RectifiedFlow(), levels))
     rows = to_plain(Euler().plan(RectifiedFlow(), levels))
-    with pytest.raises(BadInput, match="calibrate anew"):
+    with pytest.raises(BadInput, match="calibrate again"):
         from_plain([{**row, "level": ["noise"]} for row in rows])
     with pytest.raises(BadInput, match="row 1"):
         from_plain([rows[0], {**rows[1], "D": [[7, 1.0]]}])
@@ -191,7 +191,7 @@ def test_what_cannot_be_stored_or_read_is_refused():
     with pytest.raises(BadInput, match="2 or more"):
         calibrate(few, 1)
     with pytest.raises(BadInput, match="8 evaluations or fewer, not 9"):
-        calibrate(few, 9, solve_finely(few, 8, 1))
+        calibrate(few, 9, solve_reference(few, 8, 1))
 
 
 def test_every_multistep_method_takes_part():
@@ -202,7 +202,8 @@ def test_every_multistep_method_takes_part():
     )
     assert "karras" in timestep_spacings() and "explicit" not in timestep_spacings()
     assert all(
-        not math.isnan(pair.error) for pair in stock(problem(EDM(), count=4), solve_finely(problem(EDM(), count=4)), 3)
+        not math.isnan(pair.error)
+        for pair in stock(problem(EDM(), count=4), solve_reference(problem(EDM(), count=4)), 3)
     )
 
 
@@ -211,7 +212,7 @@ def check_batches():
     flow = RectifiedFlow()
     mine = problem(flow, count=12)
     whole = CalibrationProblem(flow, (CalibrationBatch(MIXTURE, mine.start, Conditioning()),))
-    a, b = solve_finely(mine, 12, 2), solve_finely(whole, 12, 2)
+    a, b = solve_reference(mine, 12, 2), solve_reference(whole, 12, 2)
     assert torch.allclose(a.x0, b.x0, atol=1e-12) and torch.allclose(a.gram, b.gram, atol=1e-12)
     plan = DPMpp2M().plan(flow, best_times(DPMpp2M(), flow, b, 4))
     weights = [refined_plan(plan, p, b, rounds=3)[0].rows[3].d for p in (mine, whole)]
@@ -254,9 +255,9 @@ def check_memory_is_refused():
         )
         if momentum:
             with pytest.raises(BadInput, match="momentum=0"):
-                solve_finely(guided, 24, parts)
+                solve_reference(guided, 24, parts)
         else:
-            ends[parts] = solve_finely(guided, 24, parts).x0
+            ends[parts] = solve_reference(guided, 24, parts).x0
     assert torch.allclose(ends[4], ends[8], atol=2e-2)
 
 
@@ -269,8 +270,8 @@ def test_guidance_that_remembers_is_refused():
 
 def test_planted_error_in_the_price_is_caught(monkeypatch):
     check_prices()
-    right = times._priced
-    monkeypatch.setattr(times, "_priced", lambda plan, row, at, to, ref: right(plan, row, at[::-1], to, ref))
+    right = times._step_errors
+    monkeypatch.setattr(times, "_step_errors", lambda plan, row, at, to, ref: right(plan, row, at[::-1], to, ref))
     caught(check_prices)
 
 
@@ -293,19 +294,19 @@ def test_planted_error_in_the_search_is_caught(monkeypatch):
     ],
 )
 def test_planted_error_in_the_rows_is_caught(check, old, new, monkeypatch):
-    source = inspect.getsource(refine._drawn_up)
+    source = inspect.getsource(refine._with_variables)
     assert old in source
     exec(
         compile("from __future__ import annotations\n" + source.replace(old, new), "planted", "exec"),
         vars(refine) | (made := {}),
         made,
     )
-    monkeypatch.setattr(refine, "_drawn_up", made["_drawn_up"])
+    monkeypatch.setattr(refine, "_with_variables", made["_with_variables"])
     caught(check)
 
 
 def test_planted_memory_in_the_target_is_caught(monkeypatch):
-    monkeypatch.setattr(APG, "remembers", property(lambda self: False, lambda self, value: None))
+    monkeypatch.setattr(APG, "stateful", property(lambda self: False, lambda self, value: None))
     with pytest.raises(pytest.fail.Exception):
         check_memory_is_refused()
 
@@ -317,7 +318,7 @@ def test_planted_search_that_ignores_the_data_is_caught(monkeypatch):
 
 
 def test_planted_memory_is_caught(monkeypatch):
-    monkeypatch.setattr(Guided, "anew", lambda self: self)
+    monkeypatch.setattr(Guided, "fresh_copy", lambda self: self)
     caught(check_runs)
 
 

@@ -62,7 +62,7 @@ PLANTED = [
     ("cfg", (Guided, "_estimates", replace(call("cat"), "x.repeat_interleave(n, 0)"))),
     ("cfg_zero", (CFGZero, "combine", swap(ast.GtE, ast.LtE))),
     ("cfgpp", (CFGpp, "moves", False)),
-    ("cfgpp", (Guided, "denoise", replace(call("where"), "made.x", at=-1))),
+    ("cfgpp", (Guided, "denoise", replace(call("where"), "result.x", at=-1))),
     ("rescale", (Rescale, "combine", replace(call("variance"), "inputs.guided.var()", at=-1))),
     ("dynamic_threshold", (dynamic_threshold, "_percentile", replace(call("where"), "size"))),
 ]

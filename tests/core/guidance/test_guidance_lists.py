@@ -15,7 +15,7 @@ from sonolux.core.guidance.cfgpp import CFGpp
 from sonolux.core.guidance.composed import Composed
 from sonolux.core.guidance.dynamic_threshold import DynamicThreshold
 from sonolux.core.guidance.rescale import Rescale
-from sonolux.core.testing.guided import SHAPE, Probe, flow, points, told
+from sonolux.core.testing.guided import SHAPE, Probe, conditions_ab, flow, points
 from sonolux.core.types import BadInput, Conditioning, Estimate
 from sonolux.core.util.rng import Noise
 
@@ -26,7 +26,7 @@ X = points(1)[0]
 def called(guidances, level, conditions=None):
     """The estimate, and the rows a sample of each call of the run's own network."""
     probe = Probe()
-    made = Chain(guidances).wrap(probe, RUN).denoise(X, level, conditions or told())
+    made = Chain(guidances).wrap(probe, RUN).denoise(X, level, conditions or conditions_ab())
     return made, [n // len(X) for n in probe.calls]
 
 
@@ -68,7 +68,7 @@ def test_a_second_network_is_called_once_for_all_that_want_it():
 def test_the_run_s_own_network_as_the_weaker_one_shares_its_row():
     probe = Probe()
     guided = Chain([Autoguidance(3.0, denoiser=probe), CFG(2.0)]).wrap(probe, RUN)
-    made = guided.denoise(X, flow(0.5), told()).x0
+    made = guided.denoise(X, flow(0.5), conditions_ab()).x0
     assert probe.calls == [2 * len(X)] and torch.equal(made, called([CFG(2.0)], flow(0.5))[0].x0)
 
 
@@ -98,7 +98,7 @@ def test_shapes_act_on_what_stands_before_them():
 def test_cfgpp_renoises_what_the_list_has_made():
     level = flow(0.5)
     found, before = called([CFG(5.0), Rescale(), CFGpp(1.0)], level)[0], called([CFG(5.0), Rescale()], level)[0].x0
-    null = Probe().denoise(X, level, told().without()).x0
+    null = Probe().denoise(X, level, conditions_ab().without()).x0
     assert torch.equal(found.x0, before)
     assert torch.allclose(found.x - 0.5 * found.x0, X - 0.5 * null, atol=1e-12), "the noise is the null estimate's"
 
@@ -120,8 +120,8 @@ def test_a_network_that_moves_the_state_is_heard():
             return Estimate(super().denoise(x, level, conditions).x0, x + 1)
 
     for part, shift in ((CFG(2.0), 0.0), (CFGpp(0.6), None)):
-        found = Chain([part]).wrap(Moving(), RUN).denoise(X, flow(0.5), told())
-        null = Probe().denoise(X, flow(0.5), told().without()).x0
+        found = Chain([part]).wrap(Moving(), RUN).denoise(X, flow(0.5), conditions_ab())
+        null = Probe().denoise(X, flow(0.5), conditions_ab().without()).x0
         expected = X + 1 + (0.5 * (found.x0 - null) if shift is None else shift)
         assert torch.allclose(found.x, expected, atol=1e-12)
 
@@ -136,7 +136,7 @@ def test_a_second_network_sees_conditions_as_it_embeds_them():
 
     own = Conditioning({"a": torch.ones(3, 7)}, {"a": torch.zeros(3, 7)})
     valid = torch.ones(3, 1, 4, 3)
-    called([Autoguidance(2.0, denoiser=AuxiliaryModel(Narrow(), own))], flow(0.5), told(valid=valid))
+    called([Autoguidance(2.0, denoiser=AuxiliaryModel(Narrow(), own))], flow(0.5), conditions_ab(valid=valid))
     assert seen[0].vector["a"].shape == (3, 7) and seen[0].valid is valid
 
 
@@ -169,7 +169,7 @@ def test_lists_that_cannot_be_are_refused(guidances, said):
         (lambda: Autoguidance(), "weak"),
         (lambda: Autoguidance(weak="a", denoiser=Probe()), "one weaker"),  # type: ignore[arg-type]
         (lambda: Autoguidance(weak="a").begin(RUN), "denoiser"),  # type: ignore[arg-type]
-        (lambda: called([CFG()], flow(0.5), Conditioning({"a": X}, {})), "unconditional counterpart"),
+        (lambda: called([CFG()], flow(0.5), Conditioning({"a": X}, {})), "unconditional embedding"),
     ],
 )
 def test_bad_settings_are_refused(make, said):
@@ -187,7 +187,7 @@ def test_guidance_without_conditions_is_refused_where_it_needs_them():
 
 def test_sample_takes_a_list():
     made = [
-        sonolux.sample(Probe(), SHAPE, guidance=guidance, conditions=told(), steps=3)
+        sonolux.sample(Probe(), SHAPE, guidance=guidance, conditions=conditions_ab(), steps=3)
         for guidance in (None, [], "cfg", ["cfg"], [CFG(), "rescale"])
     ]
     assert torch.equal(made[0], made[1]) and torch.equal(made[2], made[3])

@@ -61,7 +61,7 @@ def check_rate(shape=(3, 1000)) -> None:
     """Of 4 million elements a share within 4.5 standard deviations of p is dropped, whatever p, and all alike."""
     for p in (0.001, 0.1, 0.5, 0.9):
         x = torch.ones(1400, *shape)
-        stay = dropout_module.kept(3, list(range(len(x))), (0, 0), p, x).double()
+        stay = dropout_module.keep_mask(3, list(range(len(x))), (0, 0), p, x).double()
         allowed = 4.5 * (p * (1 - p)) ** 0.5
         assert abs(1 - p - stay.mean()) < allowed / x.numel() ** 0.5
         for axis in (0, 2):  # by sample, and by place: all 16-bit halves of all words
@@ -82,7 +82,7 @@ def test_planted_threshold_of_a_signed_half_is_caught(monkeypatch):
 
 def test_the_largest_p_keeps_a_few():
     x = torch.ones(64, 65536)
-    stay = dropout_module.kept(3, list(range(64)), (0, 0), 1 - 1e-9, x)
+    stay = dropout_module.keep_mask(3, list(range(64)), (0, 0), 1 - 1e-9, x)
     assert 0 < int(stay.sum()) < 200
 
 

@@ -10,14 +10,14 @@ from sonolux.core.noise_conditioning.c_noise import CNoise
 from sonolux.core.noise_conditioning.index import Index
 from sonolux.core.noise_conditioning.logsnr import LogSNR
 from sonolux.core.noise_conditioning.tau import Tau
-from sonolux.core.testing.conformance import check_clock
+from sonolux.core.testing.conformance import check_noise_conditioning
 from sonolux.core.testing.mutation import caught, mutant, swap, swap_constant, take_left
 from sonolux.core.types import BadInput, NoiseLevel
 
 
 @pytest.mark.parametrize("name", registry.builtins("clock"))
 def test_every_clock_holds_the_contract(name):
-    check_clock(registry.find("clock", name)())
+    check_noise_conditioning(registry.find("clock", name)())
 
 
 def check_values(classes):

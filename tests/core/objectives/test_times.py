@@ -13,7 +13,7 @@ from sonolux.core.schedulers.discrete import Discrete
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.schedulers.vp_linear import VPLinear
-from sonolux.core.testing.conformance import check_times
+from sonolux.core.testing.conformance import check_timestep_sampling
 from sonolux.core.testing.mutation import attribute, call, caught, mutant, negate, replace, swap_call
 from sonolux.core.types import BadInput
 from sonolux.core.util.rng import stratified
@@ -24,7 +24,7 @@ SCHEDULES = {name: registry.find("schedule", name)() for name in registry.builti
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("name", registry.builtins("times"))
 def test_every_density_holds_the_contract(name, schedule):
-    check_times(registry.find("times", name)(), SCHEDULES[schedule])
+    check_timestep_sampling(registry.find("times", name)(), SCHEDULES[schedule])
 
 
 U = (torch.arange(4000, dtype=torch.float64) + 0.5) / 4000  # one number in each stratum: exact quantiles

@@ -10,7 +10,7 @@ from sonolux.core.parameterizations.eps import Eps
 from sonolux.core.parameterizations.flow import Flow
 from sonolux.core.parameterizations.v import V
 from sonolux.core.parameterizations.x0 import X0
-from sonolux.core.testing.conformance import check_prediction
+from sonolux.core.testing.conformance import check_parameterization
 from sonolux.core.testing.mutation import (
     caught,
     mutant,
@@ -29,7 +29,7 @@ BUILT_IN = {name: registry.find("prediction", name) for name in registry.builtin
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_every_prediction_holds_the_contract(name):
-    check_prediction(BUILT_IN[name]())
+    check_parameterization(BUILT_IN[name]())
 
 
 def check_targets(classes):
@@ -106,7 +106,7 @@ PLANTED = [
 @pytest.mark.parametrize(("cls", "method", "error"), PLANTED)
 def test_planted_error_is_caught(cls, method, error):
     with planted(cls, method, error):
-        caught(check_prediction, cls())
+        caught(check_parameterization, cls())
 
 
 @pytest.mark.parametrize(("cls", "error"), [(Flow, swap_sides(ast.Sub)), (EDM, swap(ast.Sub, ast.Add))])

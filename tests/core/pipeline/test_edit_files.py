@@ -339,7 +339,7 @@ def test_the_command_writes_files_a_list_and_a_sheet(masked, masked_run, folder,
     ):
         code, said = told_by(capsys, run, *words, "steps=2", "--out", out, "--overwrite", "--json")
         assert code == 0, said.err
-        assert ("walks is called resample now" in said.err) == ("walks=1" in words)
+        assert ("walks is now called resample" in said.err) == ("walks=1" in words)
         facts = json.loads(said.out)
         assert facts["settings"]["edit"] == words[0] and facts["settings"]["steps"] == 2
         assert all((out / row["file"]).exists() for row in facts["samples"]) and (out / "sheet.png").exists()

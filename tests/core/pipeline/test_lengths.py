@@ -6,7 +6,7 @@ import pytest
 import sonolux
 import torch
 from sonolux.core.config.load import load_recipe
-from sonolux.core.data.clip_lengths import KEPT, clip_lengths
+from sonolux.core.data.clip_lengths import MAX_CLIP_LENGTHS, clip_lengths
 from sonolux.core.nn.layers.init import normal_
 from sonolux.core.pipeline.conditions import DurationCondition
 from sonolux.core.pipeline.lengths import PaddedBatch, choose_lengths, decode_batch, padded_batch
@@ -91,7 +91,7 @@ def test_few_lengths_are_kept():
     assert clip_lengths([(100, None, 0), (100, None, 1)]) == ()
     assert clip_lengths([(100, 30, 0), (100, None, None)]) == ((30, 0), (100, None))
     many = clip_lengths([(9, i % 9, i) for i in range(5000)])
-    assert len(many) == KEPT and many[-1][1] > 4900
+    assert len(many) == MAX_CLIP_LENGTHS and many[-1][1] > 4900
 
 
 def check_batch(trained) -> None:

@@ -13,7 +13,7 @@ from sonolux.core.nn.layers.init import normal_
 from sonolux.core.pipeline.edit.region import Region
 from sonolux.core.pipeline.lengths import choose_lengths, choose_size, decode_batch, padded_batch
 from sonolux.core.pipeline.loops import loop_unit
-from sonolux.core.training.checkpoint import newest, read_header, relabel
+from sonolux.core.training.checkpoint import newest, read_header, replace_header
 from sonolux.core.types import BadInput, MediaSpec
 from sonolux.core.util.rng import generator
 
@@ -248,7 +248,7 @@ def test_a_header_without_axes_gets_those_of_the_modality(video_run, clips, monk
 
     with monkeypatch.context() as patch:
         patch.setattr(MediaSpec, "to_dict", first)
-        relabel(copy, read_header(copy))
+        replace_header(copy, read_header(copy))
     assert read_header(copy).spec.rate is None
     old, new = (sonolux.load(path, device="cpu", allow_code=True) for path in (copy, run))
     assert old.parts.spec == new.parts.spec and old.parts.spec.rate == 10.0

@@ -9,7 +9,7 @@ import torch
 from sonolux.core.config import registry
 from sonolux.core.pipeline.functional import sample
 from sonolux.core.samplers.base import Solution, run
-from sonolux.core.samplers.dpm_adaptive import DPMAdaptive, _Begun, _Control, _Path
+from sonolux.core.samplers.dpm_adaptive import DPMAdaptive, _Control, _KnownFirst, _Path
 from sonolux.core.samplers.heun import Heun
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
@@ -317,7 +317,7 @@ def test_float32_follows_float64():
         (lambda: DPMAdaptive(order=4), "order is 2 or 3"),
         (lambda: DPMAdaptive(atol=0.0), "atol above 0"),
         (lambda: DPMAdaptive(rtol=-1.0), "rtol of at least 0"),
-        (lambda: DPMAdaptive(first=0.0), "share of the way"),
+        (lambda: DPMAdaptive(first=0.0), "fraction of the interval"),
         (lambda: DPMAdaptive(p=-1.0), "controller"),
         (lambda: DPMAdaptive(safety=1.0), "safety"),
         (lambda: DPMAdaptive(trials=5).solve(FLOW, WHOLE, MIXTURE, START), "raise rtol or atol"),
@@ -359,7 +359,13 @@ PLANTED = [
     (DPMAdaptive, check_padding, DPMAdaptive, "_error", (replace(condition(), "False"),)),
     (DPMAdaptive, check_maps, _Path, "__init__", (replace(ast.NotEq, "self.first.tau == self.first.tau"),)),
     (DPMAdaptive, check_batch, DPMAdaptive, "integrate", (take_right(ast.BitAnd),)),
-    (DPMAdaptive, check_count, _Begun, "denoise", (replace(condition(), "False"),)),  # the known estimate is made again
+    (
+        DPMAdaptive,
+        check_count,
+        _KnownFirst,
+        "denoise",
+        (replace(condition(), "False"),),
+    ),  # the known estimate is made again
 ]
 
 

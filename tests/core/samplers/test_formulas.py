@@ -217,7 +217,7 @@ PLANTED = [
     (DPMpp2MSDE, check_sigma, "draft", (take_right(ast.Add, near="eta"),)),
     (DDIM, check_ddim, "draft", (take_left(ast.Mult, near="eta", at=-1),)),
     (DDPM, check_ddpm, "draft", (swap(ast.Eq, ast.NotEq),)),
-    (DDPM, check_ddpm, "draft", (replace(call("where"), "fresh"),)),
+    (DDPM, check_ddpm, "draft", (replace(call("where"), "std"),)),
     (DDPM, check_ddpm, "draft", (swap_attribute("sigma", "alpha"),)),
 ]
 

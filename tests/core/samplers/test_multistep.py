@@ -329,13 +329,13 @@ PLANTED = [
     (ExpABM, check_exp_abm, "draft", (scale(call("_correction"), -1.0, at=1),)),
     (ExpABM, check_exp_abm, "_correction", (take_left(ast.Sub),)),
     (ExpABM, check_exp_abm, "_correction", (swap_constant(1, 2),)),
-    (UniPC, check_unipc, "_beyond", (swap_constant(2, 1),)),
-    (UniPC, check_unipc, "_beyond", (replace(variable("h"), "-h", at=1),)),
-    (UniPC, check_unipc, "_beyond", (replace(call("where"), "two"),)),
-    (UniPC, check_unipc, "_three", (replace(call("isfinite"), "True"),)),  # an estimate at alpha = 0 counts
+    (UniPC, check_unipc, "_higher_terms", (swap_constant(2, 1),)),
+    (UniPC, check_unipc, "_higher_terms", (replace(variable("h"), "-h", at=1),)),
+    (UniPC, check_unipc, "_higher_terms", (replace(call("where"), "two"),)),
+    (UniPC, check_unipc, "_has_third", (replace(call("isfinite"), "True"),)),  # an estimate at alpha = 0 counts
     (UniPC, check_unipc, "draft", (replace(condition(), "False"),)),  # the corrector is skipped
     (UniPC, check_unipc, "draft", (take_left(ast.Sub, near="predicted"),)),
-    (UniPC, check_unipc, "draft", (swap_arguments("_beyond", 0, 1),)),
+    (UniPC, check_unipc, "draft", (swap_arguments("_higher_terms", 0, 1),)),
     (LMS, check_lms, "draft", (swap_constant(1, 2),)),
     (LMS, check_lms, "draft", (swap(ast.Sub, ast.Add),)),
     (LMS, check_lms, "draft", (swap_sides(ast.Sub, near="level"),)),

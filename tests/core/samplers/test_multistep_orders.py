@@ -208,7 +208,7 @@ PLANTED = [
     (DEIS, order_of, "_gammas", (replace(ast.Add, "k", at=-1),)),
     (IPNDM, check_ipndm_orders, "draft", (swap_constant(1, 2, at=-1),)),
     (ExpAB, check_waiting, "newton", (replace(ast.BitOr, "True"),)),
-    (UniPC, check_waiting, "_three", (replace(ast.Gt, "True", at=0), replace(ast.Gt, "True", at=0))),
+    (UniPC, check_waiting, "_has_third", (replace(ast.Gt, "True", at=0), replace(ast.Gt, "True", at=0))),
     (IPNDM, check_waiting, "draft", (replace(ast.Gt, "True"),)),
 ]
 

@@ -88,7 +88,7 @@ PLANTED = [
     (Heun, "heun", (swap(ast.Sub, ast.Add, near="eps_t"),)),
     (DPMpp2M, "draft", (replace(argument("first_order", 5), "s.sigma"),)),
     (DPMpp2MSDE, "damping", (replace(ast.USub, "eta"),)),
-    (DDIM, "first_order", (take_left(ast.Sub, near="kept"),)),
+    (DDIM, "first_order", (take_left(ast.Sub, near="sigma_d"),)),
     (EulerAncestral, "first_order", (take_right(ast.Mult, near="ratio", at=2),)),
     (DPMpp2M, "newton", (replace(ast.USub, "distance"),)),
     (DPMpp2MSDE, "first_order", (scale(call("noise"), 2.0),)),
@@ -160,7 +160,7 @@ def test_noise_drawn_before_is_the_noise_drawn_on_the_way():
     plan = EulerAncestral().plan(FLOW, falling(FLOW, 6))
     before = {key: noise().normal("sampler", key) for key in plan.noises}
     assert torch.equal(run(plan, MIXTURE, start(), noise=noise()), run(plan, MIXTURE, start(), noise=before))
-    with pytest.raises(BadInput, match="give `noise`"):
+    with pytest.raises(BadInput, match="pass `noise`"):
         run(plan, MIXTURE, start())
 
 

@@ -374,7 +374,7 @@ PLANTED = [
     (DPMpp3MSDE, check_dpmpp_3m_sde, "newton", (replace(argument("where", 1), "_ / k"),)),  # half weight
     (SASolver, check_sa_solver, "draft", (replace(condition(), "False"),)),  # no corrector
     (SASolver, check_sa_solver, "draft", (take_left(ast.Sub, near="predicted"),)),
-    (SASolver, check_sa_solver, "_beyond", (take_right(ast.Add, near="_strength"),)),
+    (SASolver, check_sa_solver, "_higher_terms", (take_right(ast.Add, near="_strength"),)),
     (SASolver, check_sa_solver, "damping", (scale(ast.USub, 0.5),)),
     (ERSDE, check_er_sde, "_moment", (replace(variable("k"), "1", at=-1),)),  # the paper's weight of x'' halved
     (ERSDE, check_er_sde, "draft", (scale(call("_steepness"), 1.1, at=1),)),

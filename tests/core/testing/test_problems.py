@@ -133,7 +133,7 @@ PLANTED = [
     (toeplitz, DenseMixture, "scale", drop_call("sqrt")),
     (spectrum, Field, "components", take_left(ast.Pow, at=-1)),
     (spectrum, Field, "components", take_right(ast.Mult, near="power", at=1)),
-    (spectrum, Field, "components", replace(call("expand_as"), "torch.log(own)[None, :, :1]")),
+    (spectrum, Field, "components", replace(call("expand_as"), "torch.log(total)[None, :, :1]")),
     (spectrum, Field, "_modes", set_argument("fftn", "norm", "'backward'")),
 ]
 
@@ -189,7 +189,7 @@ def test_bad_problems_are_refused():
         DenseMixture(torch.zeros(2, 1, 3), torch.eye(3)[None])
     with pytest.raises(BadInput, match="negative"):
         DenseMixture(torch.zeros(1, 1, 2), torch.tensor([[[1.0, 2.0], [2.0, 1.0]]]))
-    with pytest.raises(BadInput, match="one level a sample"):
+    with pytest.raises(BadInput, match="one level per sample"):
         band_limited((4,)).denoise(torch.zeros(1, 1, 4), NoiseLevel(0.0, torch.ones(1, 1, 4), torch.ones(1, 1, 4)))
     with pytest.raises(BadInput, match="mask"):
         ar1(4).given(torch.ones(1, 4, dtype=torch.bool), torch.zeros(1, 4))

@@ -37,8 +37,8 @@ from sonolux.core.types import BadInput, NoiseLevel
         (lambda: Karras().levels(EDM(), 0), "steps must be at least 1"),
         (lambda: Karras().levels(EDM(), 2.5), "at least 1, and whole, not 2.5"),
         (lambda: Karras().levels(EDM(), "5"), "at least 1, and whole, not '5'"),
-        (lambda: Shifted(spacing=Shifted()), "not shifted itself"),
-        (lambda: Shifted(spacing="karras"), r"an object, such as Karras\(\)"),
+        (lambda: Shifted(timesteps=Shifted()), "not shifted itself"),
+        (lambda: Shifted(timesteps="karras"), r"an object, such as Karras\(\)"),
         (
             lambda: Shifted().levels(RectifiedFlow(shift=3.0), 5),
             "shifted by 3 itself, .* would shift it twice",

@@ -17,7 +17,7 @@ from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.schedulers.ve import VE
 from sonolux.core.schedulers.vp_linear import VPLinear
-from sonolux.core.testing.conformance import check_spacing
+from sonolux.core.testing.conformance import check_timesteps
 from sonolux.core.testing.mixture import example
 from sonolux.core.testing.mutation import (
     call,
@@ -57,7 +57,7 @@ ARGUMENTS = [n for n in registry.builtins("spacing") if n == "explicit"]  # what
 @pytest.mark.parametrize("name", [n for n in registry.builtins("spacing") if n not in ARGUMENTS])
 def test_every_spacing_holds_the_contract(name, schedule):
     """With its defaults, on every schedule: those that start at alpha = 0 too."""
-    check_spacing(registry.find("spacing", name)(), SCHEDULES[schedule], steps=(2, 3, 5, 20, 50))
+    check_timesteps(registry.find("spacing", name)(), SCHEDULES[schedule], steps=(2, 3, 5, 20, 50))
     levels = registry.find("spacing", name)().levels(SCHEDULES[schedule], 20)
     assert name == "leading" or levels[0].t == SCHEDULES[schedule].t_max, "the noisiest level is visited, exactly"
 
@@ -150,10 +150,10 @@ def check_shifted(cls):
     expected = np.array([float(a.sigma) for a in Trailing().levels(shifted, 8)])
     made = cls(shift=3.0).levels(RectifiedFlow(), 8)
     np.testing.assert_allclose([float(a.sigma) for a in made], expected, rtol=1e-12)
-    before, after = (rhos(s, EDM(), 12) for s in (Karras(), cls(spacing=Karras(), shift=2.5)))
+    before, after = (rhos(s, EDM(), 12) for s in (Karras(), cls(timesteps=Karras(), shift=2.5)))
     np.testing.assert_allclose(1 / after[1:] - 1 / 80, (1 / before[1:] - 1 / 80) / 2.5, rtol=1e-9)
     assert after[0] == 80
-    built = Spec("spacing", "shifted", {"spacing": Spec("spacing", "simple"), "shift": 2.0}).build()
+    built = Spec("spacing", "shifted", {"timesteps": Spec("spacing", "simple"), "shift": 2.0}).build()
     np.testing.assert_allclose(rhos(built, Cosine(), 6)[1:], 2 * rhos(Simple(), Cosine(), 6)[1:], rtol=1e-9)
 
 
@@ -232,15 +232,15 @@ def test_the_error_falls_with_the_steps_from_alpha_0(cls):
 
 PLANTED = [
     (Karras, check_karras, "times", (swap(ast.Div, ast.Mult),)),
-    (Karras, check_karras, "spread", (replace(call("float"), "80.0"),)),
-    (Karras, check_karras, "spread", (take_left(ast.Sub, near="steps"),)),
-    (Karras, check_convergence, "spread", (replace(call("float"), "3.0"),)),
+    (Karras, check_karras, "times_of_curve", (replace(call("float"), "80.0"),)),
+    (Karras, check_karras, "times_of_curve", (take_left(ast.Sub, near="steps"),)),
+    (Karras, check_convergence, "times_of_curve", (replace(call("float"), "3.0"),)),
     (UniformLogSNR, check_uniform_logsnr, "_curve", (swap(ast.Mult, ast.Pow),)),
     (Exponential, check_exponential, "_curve", (swap(ast.Add, ast.Sub),)),
     (PolyExponential, check_polyexponential, "times", (swap(ast.Sub, ast.Add),)),
     (Beta, check_beta, "times", (swap_constant(1, 2),)),
     (Beta, check_beta, "times", (swap_attribute("a", "b"),)),
-    (Beta, check_beta, "times", (drop_call("whole"),)),
+    (Beta, check_beta, "times", (drop_call("round_to_grid"),)),
     (Beta, check_beta, "times", (swap_attribute("t_min", "t_clean"),)),
     (UniformT, check_uniform_t, "times", (swap_attribute("t_min", "t_clean"),)),
     (Simple, check_simple, "times", (swap(ast.FloorDiv, ast.Sub),)),
@@ -251,7 +251,7 @@ PLANTED = [
     (Shifted, check_shifted, "times", (take_left(ast.Sub, near="shift"),)),
     (Linspace, check_linspace, "times", (swap_attribute("t_min", "t_clean"),)),
     (Linspace, check_linspace, "times", (drop_call("round"),)),
-    (Trailing, check_trailing, "stepped", (take_left(ast.Div),)),
+    (Trailing, check_trailing, "equal_steps", (take_left(ast.Div),)),
     (Trailing, check_trailing, "last_time", (swap(ast.Eq, ast.NotEq),)),
     (Trailing, check_trailing, "times", (drop_call("round"),)),
     (Leading, check_leading, "times", (swap(ast.FloorDiv, ast.Div),)),

@@ -43,7 +43,7 @@ def test_planted_trust_in_rights_alone_is_caught(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "/tmp/x", "..", ".", "a\\b", " x", "'a\tb'", "''"])
 def test_a_name_that_is_no_plain_folder_is_refused(recipe, name):
-    with pytest.raises(BadInput, match=r"name=.*: .* names no run folder.*--out"):
+    with pytest.raises(BadInput, match=r"name=.*: .* cannot name a run folder.*--out"):
         load_recipe(recipe, [f"name={name}" if name[0] != " " else f'name="{name}"'])
     assert load_recipe(recipe, ["name=größer als 1.5"]).name == "größer als 1.5"
 

@@ -269,7 +269,7 @@ def test_the_preview_is_what_sample_gives(recipe, tmp_path):
         (lambda p: p.write_bytes(p.read_bytes()[:-1000]), "damaged"),
         (lambda p: p.write_bytes(b""), "damaged"),
         (lambda p: p.write_text("not a checkpoint"), "damaged"),
-        (lambda p: p.unlink(), "holds no checkpoint"),
+        (lambda p: p.unlink(), "contains no checkpoint"),
     ],
 )
 def test_a_damaged_checkpoint_is_refused(recipe, tmp_path, damage, said):

@@ -104,7 +104,7 @@ def check_costs(count=20):
     draw = made.arrays("cost")
     path = Path(lambda keys: drawn.append(len(keys)) or draw(keys))
     for a, b in itertools.pairwise(float(level.tau) for level in Karras().levels(EDM(), count)):
-        path.gained(a, b)
+        path.increment(a, b)
     assert len(drawn) == count and sum(drawn) / count < 12
 
 
@@ -113,8 +113,8 @@ def test_a_step_costs_a_few_draws():
 
 
 def test_planted_path_that_keeps_no_arrays_is_caught(monkeypatch):
-    true = Path.gained
-    monkeypatch.setattr(Path, "gained", lambda self, a, b: self._kept.clear() or true(self, a, b))
+    true = Path.increment
+    monkeypatch.setattr(Path, "increment", lambda self, a, b: self._kept.clear() or true(self, a, b))
     with pytest.raises(AssertionError, match="< 12"):
         check_costs()
 
@@ -142,9 +142,9 @@ def test_a_wrong_tent_or_norm_is_caught(monkeypatch):
     with pytest.raises(AssertionError, match="cov"):
         check_law()
     monkeypatch.setattr(brownian, "_tent", true)
-    gains = brownian.gain_terms
+    gains = brownian.increment_terms
     scaled = lambda high, low: {k: w * (high - low) ** -0.5 for k, w in gains(high, low).items()}  # noqa: E731
-    monkeypatch.setattr(brownian, "gain_terms", scaled)
+    monkeypatch.setattr(brownian, "increment_terms", scaled)
     with pytest.raises(AssertionError, match=r"< 0\."):
         check_law()
 
@@ -171,7 +171,7 @@ def test_intervals_of_their_own_are_exact():
 
 
 def test_planted_own_interval_of_another_row_is_caught(monkeypatch):
-    true = brownian.sent_weights
-    monkeypatch.setattr(brownian, "sent_weights", lambda columns, drawn: true(columns, drawn).flip(1))
+    true = brownian.weights_on_device
+    monkeypatch.setattr(brownian, "weights_on_device", lambda columns, drawn: true(columns, drawn).flip(1))
     with pytest.raises(AssertionError, match="equal"):
         check_own()

@@ -176,7 +176,7 @@ def test_a_shorter_sample_has_the_first_numbers_of_a_longer_one():
 
 def test_arrays_drawn_together_and_apart_are_equal(monkeypatch):
     together = normal(range(3), (2, 5), counter=Interval(0.7, 0.2))
-    monkeypatch.setattr(rng, "TOGETHER", 1)
+    monkeypatch.setattr(rng, "MAX_ELEMENTS", 1)
     assert torch.equal(together, normal(range(3), (2, 5), counter=Interval(0.7, 0.2)))
 
 
@@ -264,7 +264,7 @@ def way(request, monkeypatch):
 
 def check_integers():
     """A GPU gives the same integers, masks and uniform numbers, and normal numbers to 1e-6."""
-    from sonolux.core.nn.layers.dropout import kept
+    from sonolux.core.nn.layers.dropout import keep_mask
 
     gpu, x = torch.device("cuda"), torch.ones(6, 3, 777)
     samples = [0, 1, 2**32, 2**63, 4, 2**64 - 1]
@@ -272,7 +272,7 @@ def check_integers():
         for keys in ([key_of(5, "a", counter)], [key_of(row, "a", counter) for row in range(6)]):
             for count in (0, 1, 4001):
                 assert torch.equal(rng.bits(keys, samples, count, CPU), rng.bits(keys, samples, count, gpu).cpu())
-        stay = kept(5, samples, (1, 2), 0.3, x), kept(5, samples, (1, 2), 0.3, x.to(gpu)).cpu()
+        stay = keep_mask(5, samples, (1, 2), 0.3, x), keep_mask(5, samples, (1, 2), 0.3, x.to(gpu)).cpu()
         assert torch.equal(*stay)
     named = philox.rows([2**64 - 1], [2**32 - 1], samples)
     ends = [philox.words(named, 600, device, first=2**32 - 300).cpu() for device in (CPU, gpu)]

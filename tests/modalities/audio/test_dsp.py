@@ -234,7 +234,7 @@ def test_a_torchaudio_that_does_not_load_is_one_clear_line(monkeypatch):
     dsp._torchaudio.cache_clear()
     monkeypatch.setattr(builtins, "__import__", broken)
     with pytest.raises(
-        BadInput, match=r"torchaudio does not import beside torch .*undefined symbol.*pip install"
+        BadInput, match=r"torchaudio cannot be imported with torch .*undefined symbol.*pip install"
     ) as caught:
         dsp.resample(torch.zeros(100), 8000, 16000)
     assert "\n" not in str(caught.value)

@@ -127,7 +127,7 @@ def test_planted_peak_of_samples_alone_is_caught(monkeypatch):
 
 @pytest.mark.parametrize(
     ("wave", "said"),
-    [(torch.full((1, 9), math.nan), "finite"), (torch.zeros(1, 0), "a frame or more"), (torch.zeros(9), "channels")],
+    [(torch.full((1, 9), math.nan), "finite"), (torch.zeros(1, 0), "at least one frame"), (torch.zeros(9), "channels")],
 )
 def test_what_is_no_sound_is_refused(wave, said):
     with pytest.raises(BadInput, match=said):
@@ -214,7 +214,7 @@ def check_loop():
     """Of a loop, every sample is scaled alike: nothing is cut or faded."""
     wave = torch.cat([torch.zeros(1, 2000), tone(0.3, 500, 0.5), torch.zeros(1, 1000)], 1)
     done = finish(
-        wave, RATE, File(MediaSpec("audio", 1, ("time",), (8000,), (float(RATE),)), lufs=-25.0, loop=True).how
+        wave, RATE, File(MediaSpec("audio", 1, ("time",), (8000,), (float(RATE),)), lufs=-25.0, loop=True).settings
     )
     assert torch.allclose(done.wave, wave * 10 ** (done.gain / 20), atol=1e-6)
 

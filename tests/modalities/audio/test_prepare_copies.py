@@ -83,7 +83,7 @@ def test_recall():
 
 
 PLANTED = [
-    ("_apart", lambda hits, most=2: [near._Hit(h.similar, h.lag + 400) for h in hits[:1]]),
+    ("_distinct_lags", lambda hits, count=2: [near._Hit(h.similar, h.lag + 400) for h in hits[:1]]),
     ("_RANGE", 2.0),
     ("_to_8k", lambda x, rate: x),  # the rate is not what it says
 ]
@@ -116,11 +116,11 @@ def test_odd_traces():
     assert copies.pairs([]) == [] and copies.pairs([None, None]) == []
     one = copies.trace(sound(made(1)[0], RATE))
     assert copies.pairs([one, None]) == []
-    assert [(p.first, p.second, round(p.likeness, 3)) for p in copies.pairs([None, one, one])] == [(1, 2, 1.0)]
+    assert [(p.first, p.second, round(p.similarity, 3)) for p in copies.pairs([None, one, one])] == [(1, 2, 1.0)]
 
 
 def test_memory_is_shared_out():
-    assert Copies(10).most == 30 * near.RATE and Copies(100_000).most == 2 * near.RATE
+    assert Copies(10).max_samples == 30 * near.RATE and Copies(100_000).max_samples == 2 * near.RATE
     assert len(Copies(100_000).trace(sound(torch.randn(60 * 8000), 8000))) <= 2 * near.RATE
 
 

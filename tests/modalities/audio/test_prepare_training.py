@@ -89,7 +89,7 @@ def test_budgets_hold(prepared):
 def test_planted_budget_is_caught(prepared, monkeypatch):
     from sonolux.modalities.audio.store import Store
 
-    monkeypatch.setattr(Store, "_made_room", lambda self, size: True)
+    monkeypatch.setattr(Store, "_make_space", lambda self, size: True)
     caught(check_budgets, prepared[1])
 
 
@@ -131,7 +131,7 @@ def test_changed_and_moved_files(prepared, tmp_path):
     moved = tmp_path / "moved"
     shutil.copytree(root, moved, copy_function=shutil.copyfile)  # other dates, same content
     shutil.rmtree(root)
-    with pytest.raises(BadInput, match=r"is not there: say where it is now, data\.root"):
+    with pytest.raises(BadInput, match=r"does not exist: give its new place, data\.root"):
         Folder(SIGNAL, folder)
     manifest = folder / "manifest.jsonl"
     assert len(items(moved, manifest=manifest)[1]) == 14
@@ -148,7 +148,7 @@ def test_changed_and_moved_files(prepared, tmp_path):
 
 def test_refusals(prepared, tmp_path):
     root, folder = prepared
-    with pytest.raises(BadInput, match="keeps sounds beside a manifest"):
+    with pytest.raises(BadInput, match="stores sounds next to a manifest"):
         Folder(SIGNAL, root, cache="disk")
     with pytest.raises(BadInput, match="lists files of modality audio, not image"):
         from sonolux.modalities.image.datasets.folder import Folder as Pictures

@@ -127,7 +127,7 @@ def test_seams_of_loops():
     jump, usual = defects.seam_jump(loops(0.9)[0])
     x = loops(0.9)[0][0].double().numpy()
     assert jump == pytest.approx(abs(x[0] - x[-1])) and usual == pytest.approx(np.median(np.abs(np.diff(x))), rel=1e-3)
-    with pytest.raises(BadInput, match="no seam"):
+    with pytest.raises(BadInput, match="its seam"):
         defects.seam_jump(torch.zeros(1, 3))
 
 

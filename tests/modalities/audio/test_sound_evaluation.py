@@ -93,7 +93,7 @@ def test_clap_of_random_weights(tmp_path):
     assert found.shape == (3, 24) and (found**2).sum(1) == pytest.approx(1)
     assert found == pytest.approx(Clap(SIGNAL, tmp_path, batch=1)(sounds), abs=1e-4)
     with pytest.raises(BadInput, match="no tokenizer"):
-        Clap(SIGNAL, tmp_path).fit_of_words(sounds, ["a"] * 3)
+        Clap(SIGNAL, tmp_path).text_similarity(sounds, ["a"] * 3)
 
 
 def test_previews_play():

@@ -233,7 +233,7 @@ def test_a_long_sound_is_written_to_ogg(tmp_path):
 
 
 def test_what_a_format_does_not_hold_is_refused_and_leaves_nothing(tmp_path):
-    with pytest.raises(BadInput, match="ogg holds rates up to 192000 Hz, not 384000: take wav24 or flac24"):
+    with pytest.raises(BadInput, match="ogg supports rates up to 192000 Hz, not 384000: use wav24 or flac24"):
         io.write(tmp_path / "x.ogg", torch.zeros(1, 100), 384000, "ogg")
     with pytest.raises(BadInput, match="cannot be written as FLAC PCM_24 of 9 channels at 8000 Hz"):
         io.write(tmp_path / "x.flac", torch.zeros(9, 100), RATE, "flac24")
@@ -289,5 +289,5 @@ def test_non_finite_samples_are_not_written(tmp_path, value):
     with pytest.raises(BadInput, match="1 of 100 samples are not finite; nothing was written"):
         io.write(path, wave, RATE)
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
-    with pytest.raises(BadInput, match="a frame or more"):
+    with pytest.raises(BadInput, match="at least one frame"):
         io.write(path, torch.zeros(1, 0), RATE)

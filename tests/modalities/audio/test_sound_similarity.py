@@ -69,13 +69,13 @@ def test_values(check):
 
 
 def test_planted_loss_of_the_shift_is_caught(monkeypatch):
-    true = similarity._overlaid
+    true = similarity._coarse_similarity
 
     def unshifted(a, b):
         values, shifts = true(a, b)
         return values, torch.zeros_like(shifts)
 
-    monkeypatch.setattr(similarity, "_overlaid", unshifted)
+    monkeypatch.setattr(similarity, "_coarse_similarity", unshifted)
     caught(check_copies)
 
 
@@ -101,11 +101,11 @@ def test_planted_wrap_round_is_caught(monkeypatch):
     pattern = torch.rand(4, 20, generator=torch.Generator().manual_seed(0)) + 0.5
     a[0, :, 10:30] = pattern
     b[0, :, 30:], b[0, :, :10] = pattern[:, :10], pattern[:, 10:]
-    honest = float(similarity._overlaid(a, b)[0])
+    honest = float(similarity._coarse_similarity(a, b)[0])
     true, inverse = torch.fft.rfft, torch.fft.irfft
     monkeypatch.setattr(similarity.torch.fft, "rfft", lambda x, n: true(x, x.shape[-1]))
     monkeypatch.setattr(similarity.torch.fft, "irfft", lambda x, n, dim: inverse(x, dim=dim))
-    assert honest < 0.9 and float(similarity._overlaid(a, b)[0]) > 0.95
+    assert honest < 0.9 and float(similarity._coarse_similarity(a, b)[0]) > 0.95
 
 
 def test_the_coarse_correlation_is_pearsons():
@@ -113,7 +113,7 @@ def test_the_coarse_correlation_is_pearsons():
     rng = torch.Generator().manual_seed(1)
     a, b = torch.zeros(1, 5, 30), torch.rand(3, 5, 30, generator=rng)
     a[0, :, 8:20] = torch.rand(5, 12, generator=rng) + 0.2
-    found, shift = similarity._overlaid(a, b)
+    found, shift = similarity._coarse_similarity(a, b)
     for m in range(3):
         edge = similarity._EDGE[0]
         part = a[0, :, 8 + edge : 20 - edge].flatten().double().numpy()

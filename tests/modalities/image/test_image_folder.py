@@ -159,7 +159,7 @@ def test_missing_folders(tmp_path):
 
 def test_classes_where_there_are_none(tmp_path):
     pictures(tmp_path / "flat", ("",))
-    with pytest.raises(BadInput, match=r"all 10 files lie right in .*data\.label=none"):
+    with pytest.raises(BadInput, match=r"all 10 files are directly in .*data\.label=none"):
         Folder(SIGNAL, tmp_path / "flat")
     with pytest.raises(BadInput, match=r"only one class, 'flat'.*data\.label=none"):
         Folder(SIGNAL, tmp_path)
@@ -170,7 +170,7 @@ def test_classes_where_there_are_none(tmp_path):
 def test_pictures_outside_class_folders_count_as_bad(tmp_path):
     pictures(tmp_path, each=20)
     picture(tmp_path / "stray.png", 99)
-    with pytest.warns(UserWarning, match=r"lies in no class folder: stray\.png"):
+    with pytest.warns(UserWarning, match=r"is not in a class folder: stray\.png"):
         assert len(Folder(SIGNAL, tmp_path, valid=0)) == 40
 
 
@@ -193,7 +193,7 @@ def test_a_table_without_labels_takes_the_folders(tmp_path):
     assert data.classes == ("cat", "dog") and [data.item(i).caption for i in range(2)] == ["c", "d"]
     picture(tmp_path.parent / "outside.png", 1)
     (tmp_path / "t.jsonl").write_text('{"file": "cat/0.png"}\n{"file": "../outside.png"}\n')
-    with pytest.raises(BadInput, match=r"outside\.png does not lie below"):
+    with pytest.raises(BadInput, match=r"outside\.png is not inside"):
         Folder(SIGNAL, tmp_path, table=tmp_path / "t.jsonl")
 
 

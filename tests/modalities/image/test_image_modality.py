@@ -108,7 +108,7 @@ def test_a_strip_has_a_row_for_each_sample(tmp_path):
     with Pil.open(path) as picture:
         check_grid(picture, [p.expand(3, -1, -1) for row in rows for p in row], columns=3, scale=scale)
     assert Pil.open(Image(8, 1).strip(tmp_path / "named.png", rows, ["0", "1", "2"])).height > picture.height
-    with pytest.raises(BadInput, match="as many in all"):
+    with pytest.raises(BadInput, match="same number in all"):
         Image().strip(path, [rows[0], rows[1][:2]])
 
 

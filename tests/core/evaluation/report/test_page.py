@@ -174,5 +174,5 @@ def test_only_what_a_report_made_is_replaced(tmp_path):
 def test_a_report_lies_apart_from_what_is_read(tmp_path, read):
     out = tmp_path / ("data/deep/r" if read.startswith("data") else "r")
     with pytest.raises(BadInput, match=r"data\.root"):
-        report_folder.refuse_among(out, {"--folder": None, "data.root": tmp_path / read})
-    report_folder.refuse_among(out, {"data.root": tmp_path / "other", "the run": out / "runs"})
+        report_folder.refuse_overlap(out, {"--folder": None, "data.root": tmp_path / read})
+    report_folder.refuse_overlap(out, {"data.root": tmp_path / "other", "the run": out / "runs"})

@@ -12,7 +12,7 @@ from sonolux.core.testing.mutation import caught
 from sonolux.core.types import BadInput, MediaSpec
 from sonolux.modalities.audio import dsp
 from sonolux.modalities.audio.datasets import synth_textures
-from sonolux.modalities.audio.datasets.base import Made
+from sonolux.modalities.audio.datasets.base import SyntheticSounds
 from sonolux.modalities.audio.datasets.synth_drums import SynthDrums
 from sonolux.modalities.audio.datasets.synth_sfx import SynthSfx
 from sonolux.modalities.audio.datasets.synth_textures import SynthTextures
@@ -54,13 +54,13 @@ def test_splits_share_nothing(cls):
 
 @BOTH
 def test_planted_shared_key_is_caught(cls, monkeypatch):
-    original = Made._key
+    original = SyntheticSounds._key
 
     def same(self, index, what):
         self.split = "train"
         return original(self, index, what)
 
-    monkeypatch.setattr(Made, "_key", same)
+    monkeypatch.setattr(SyntheticSounds, "_key", same)
     caught(check_splits, cls)
 
 
@@ -111,14 +111,14 @@ def test_the_length_told_is_the_items_own():
 
 
 def test_planted_length_of_the_body_is_caught(monkeypatch):
-    original = Made.told
+    original = SyntheticSounds.make_item
 
     def wrong(self, index, what, wave, masked):
         item = original(self, index, what, wave, masked)
         item.attributes["seconds"] = item.attributes["body"]
         return item
 
-    monkeypatch.setattr(Made, "told", wrong)
+    monkeypatch.setattr(SyntheticSounds, "make_item", wrong)
     caught(check_seconds)
 
 
@@ -233,7 +233,7 @@ def test_an_engine_fires_as_often_as_told():
 
 def test_planted_tempo_is_caught(monkeypatch):
     original = textures._engine
-    monkeypatch.setitem(textures._MAKERS, "engine", lambda t, *a: original(replace(t, events=1.1 * t.events), *a))
+    monkeypatch.setitem(textures._RENDERERS, "engine", lambda t, *a: original(replace(t, events=1.1 * t.events), *a))
     caught(check_events)
 
 
@@ -259,7 +259,7 @@ def shares(kind, sounds, wanted, rate):
     read = checkers.attributes(sounds, rate, kind)
     return {
         name: float(np.mean([r[name] == w.attributes[name] for r, w in zip(read, wanted, strict=True)]))
-        for name in checkers.KINDS[kind].made.CHOICES
+        for name in checkers.KINDS[kind].synthesizer.CHOICES
     }
 
 

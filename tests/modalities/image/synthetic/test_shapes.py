@@ -10,7 +10,7 @@ from sonolux.core.types import BadInput, MediaSpec
 from sonolux.modalities.image.datasets.shapes import Shapes
 from sonolux.modalities.image.synthetic import checkers, scenes
 from sonolux.modalities.image.synthetic.checkers import main_shape, read_scene
-from sonolux.modalities.image.synthetic.scenes import COLOURS, SHAPES, Scene, Thing
+from sonolux.modalities.image.synthetic.scenes import COLOURS, SHAPES, Scene, ShapeInstance
 
 ATTRIBUTES = ("count", "shape", "colour", "size", "place", "relation")
 
@@ -21,7 +21,7 @@ def agreement(attributes, scene):
     Keys: count, shape, colour, size, place (centre within a tenth of the shorter side), relation. An attribute holds if
     it holds for every thing; things are matched by place, so that a wrong colour is not also a wrong shape.
     """
-    wanted = [Thing(**facts) for facts in attributes["things"]]
+    wanted = [ShapeInstance(**facts) for facts in attributes["things"]]
     if len(wanted) != len(scene.things):
         return dict.fromkeys(("count", "shape", "colour", "size", "place", "relation"), False)
     found = [min(scene.things, key=lambda t: math.hypot(t.x - w.x, t.y - w.y)) for w in wanted]
@@ -39,7 +39,7 @@ def agreement(attributes, scene):
 
 def shapes(size=32, channels=3, **given) -> Shapes:
     height, width = (size, size) if isinstance(size, int) else size
-    most = scenes.most_things(min(height, width))
+    most = scenes.max_shapes(min(height, width))
     return Shapes(MediaSpec("image", channels, ("height", "width"), (height, width)), **{"shapes": most, **given})
 
 
@@ -155,21 +155,21 @@ def test_a_scene_made_by_hand_is_read():
 )
 def test_relations(dx, dy, words):
     def thing(x, y):
-        return Thing("circle", "red", "small", x, y, 0.1)
+        return ShapeInstance("circle", "red", "small", x, y, 0.1)
 
     assert Scene((thing(0.5 + dx, 0.5 + dy), thing(0.5, 0.5))).relation(0, 1) == words
 
 
 def test_captions_name_all_things():
     things = (
-        Thing("square", "blue", "large", 0.5, 0.5, 0.17),
-        Thing("circle", "red", "small", 0.5, 0.1, 0.11),
-        Thing("star", "white", "small", 0.1, 0.5, 0.11),
+        ShapeInstance("square", "blue", "large", 0.5, 0.5, 0.17),
+        ShapeInstance("circle", "red", "small", 0.5, 0.1, 0.11),
+        ShapeInstance("star", "white", "small", 0.1, 0.5, 0.11),
     )
     assert Scene(things[:1]).caption() == "a large blue square"
-    assert Scene(things[:2]).caption(turned=True) == "a small red circle above a large blue square"
+    assert Scene(things[:2]).caption(swapped=True) == "a small red circle above a large blue square"
     full = "a large blue square below a small red circle and right of a small white star"
-    assert Scene(things).caption(turned=True) == full
+    assert Scene(things).caption(swapped=True) == full
 
 
 def check_areas():
