@@ -24,18 +24,15 @@ def class_names() -> dict[str, list[str]]:
     return found
 
 
-@pytest.mark.xfail(strict=False, reason="names are made unique with the renames of the second edition")
 def test_a_class_name_occurs_once():
     several = {name: files for name, files in class_names().items() if len(files) > 1}
     assert several == {}, "one name, one class: " + "; ".join(f"{n}: {', '.join(f)}" for n, f in several.items())
 
 
-@pytest.mark.xfail(strict=False, reason="cycles go with the new layout of the second edition")
 def test_no_module_imports_itself_through_others():
     assert cycles(graph()) == []
 
 
-@pytest.mark.xfail(strict=False, reason="cycles go with the new layout of the second edition")
 def test_not_even_through_imports_inside_functions():
     assert cycles(graph(lazy=True)) == []
 

@@ -55,7 +55,6 @@ def found_in(text: str) -> list[tuple[int, str, str]]:
     return rows
 
 
-@pytest.mark.xfail(strict=False, reason="the words go with the renames of the second edition")
 def test_banned_words_do_not_occur():
     rows = [
         f"{path.relative_to(ROOT)}:{line}: {word!r}" + (f" -> {instead}" if instead else "")
