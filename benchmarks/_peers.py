@@ -22,7 +22,7 @@ import torch
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.testing.mixture import example
 from sonolux.core.testing.ode import random_start, solve
-from sonolux.core.testing.orders import HISTORY, Order, uneven
+from sonolux.core.testing.orders import HISTORY, MeasuredOrder, uneven
 from sonolux.core.types import NoiseLevel
 from torch import Tensor
 
@@ -97,7 +97,7 @@ def interior_order(sampler: Callable[[Denoise, Tensor, Tensor], Tensor], steps: 
         end = sampler(pinned, (x - offset) * sigmas[0] / sigmas[HISTORY], sigmas)
         exact = solve(problem, x, [stops[HISTORY], stops[-1]])[-1]
         errors.append(float((end - exact).square().mean().sqrt()))
-    return Order(tuple(steps), tuple(errors)).slope
+    return MeasuredOrder(tuple(steps), tuple(errors)).slope
 
 
 # --- diffusers --------------------------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ from sonolux.core.schedulers.discrete import Discrete
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.schedulers.vp_linear import VPLinear
-from sonolux.core.testing.orders import Order, interior, own_start, whole
+from sonolux.core.testing.orders import MeasuredOrder, interior, own_start, whole
 
 SCHEDULES = {
     "vp_linear": VPLinear(),
@@ -28,7 +28,7 @@ SCHEDULES = {
 STEPS = (24, 48, 96)
 
 
-def shown(order: Order) -> str:
+def shown(order: MeasuredOrder) -> str:
     """The slope, and the error at the largest number of steps."""
     return f"{order.slope:5.2f} ({order.errors[-1]:.0e})"
 

@@ -4,7 +4,6 @@ import ast
 import sys
 from pathlib import Path
 
-import pytest
 from sonolux.core.config import registry
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -113,11 +113,11 @@ def _renamed(key: str) -> str:
 
 def _value(word: str, text: str) -> Any:
     """Parse a value as in a recipe."""
-    from ..config.tree import Problem
+    from ..config.tree import ConfigProblem
     from ..config.yaml import parse
     from ..types import BadInput
 
-    problems: list[Problem] = []
+    problems: list[ConfigProblem] = []
     node = parse(text, "command line", Path.cwd(), problems)
     if problems:
         raise BadInput(f"{word}: {text!r} is not a valid value: {problems[0].message}")

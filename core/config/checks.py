@@ -12,10 +12,10 @@ from . import registry
 from .components import try_build
 from .sections import Sample, Train
 from .spec import Spec
-from .tree import Mark, Node, Problem
+from .tree import ConfigProblem, Mark, Node
 
 
-def cross_check(root: Node, good: Mapping[str, Any], problems: list[Problem]) -> None:
+def cross_check(root: Node, good: Mapping[str, Any], problems: list[ConfigProblem]) -> None:
     """Find contradictions between sections.
 
     Args:
@@ -39,11 +39,11 @@ def cross_check(root: Node, good: Mapping[str, Any], problems: list[Problem]) ->
 
 
 class _Check:
-    def __init__(self, root: Node, good: Mapping[str, Any], problems: list[Problem]):
+    def __init__(self, root: Node, good: Mapping[str, Any], problems: list[ConfigProblem]):
         self.root, self.good, self.problems = root, good, problems
 
     def problem(self, path: str, message: str, at: Mark | None = None) -> None:
-        self.problems.append(Problem(at or self.place(path), path, message))
+        self.problems.append(ConfigProblem(at or self.place(path), path, message))
 
     def place(self, path: str) -> Mark:
         """Position of a key, or of the deepest section above it that the recipe contains."""

@@ -42,7 +42,7 @@ DEFINITIONS = "https://definitions/"  # `schema` turns these into references
 
 
 @dataclass
-class Context:
+class ValidationContext:
     """Options and intermediate results of one validation.
 
     Attributes:
@@ -101,7 +101,7 @@ class Component(KeyedKind):
         if self.many and isinstance(value, list):
             listed = _list(list, (Annotated[Spec, Component(self.name, self.default)],))
             return TypeAdapter(listed).validate_python(value, context=info.context)
-        context = info.context or Context()
+        context = info.context or ValidationContext()
         use, given = self._use(value)
         use = legacy.component(self.name, use, registry.builtins(self.name), context.renamed)
         cls = self._class(use, context, () if isinstance(value, str) else ("use",))
@@ -142,7 +142,7 @@ class Component(KeyedKind):
             raise at(("use",), recipe_error("expected", type=f"the name of a {noun}"))
         return use, {k: v for k, v in value.items() if k != "use"}
 
-    def _class(self, use: str, context: Context, loc: tuple[str, ...]) -> type:
+    def _class(self, use: str, context: ValidationContext, loc: tuple[str, ...]) -> type:
         mark = getattr(use, "mark", None)
         typed = mark is not None and bool(mark.override)  # code that the user names in the command is allowed
         try:

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 
-from .tree import Node, Problem
+from .tree import ConfigProblem, Node
 
 # old path -> new path
 KEYS = {
@@ -43,7 +43,7 @@ COMPONENTS = {"guidance": {"several": "composed"}, "condition": {"number": "scal
 PARAMETERS = {"spacing": "timesteps", "prediction": "parameterization", "clock": "noise_conditioning"}
 
 
-def rename(root: Node, renamed: dict[str, str], problems: list[Problem]) -> None:
+def rename(root: Node, renamed: dict[str, str], problems: list[ConfigProblem]) -> None:
     """Move old keys of a recipe's tree to their new places.
 
     Args:
@@ -61,7 +61,7 @@ def rename(root: Node, renamed: dict[str, str], problems: list[Problem]) -> None
         node = section.value.pop(last)
         if root.get(*new.split(".")) is not None:
             message = f"is the old name of {new}, which is given too: remove one of them"
-            problems.append(Problem(node.key or node.mark, old, message))
+            problems.append(ConfigProblem(node.key or node.mark, old, message))
             continue
         renamed[old] = new
         *above, last = new.split(".")

@@ -11,11 +11,11 @@ from pydantic import TypeAdapter, ValidationError
 from ..util import messages
 from ..util.errors import BadInput
 from . import legacy, registry, wording
-from .components import Component, Context
+from .components import Component, ValidationContext
 from .overrides import merge
 from .recipe import NO_RECIPE, Given, Recipe, read
 from .spec import Spec
-from .tree import BadRecipe, Mark, Node, Problem
+from .tree import BadRecipe, ConfigProblem, Mark, Node
 from .yaml import parse
 
 PACKAGED = registry.ROOT / "recipes"
@@ -113,13 +113,13 @@ def load_recipe_text(
         source: Name of the text in messages.
         partial: See `load_recipe`; by default the data of a checkpoint's recipe need not be available.
     """
-    problems: list[Problem] = []
+    problems: list[ConfigProblem] = []
     renamed: dict[str, str] = {}
     root = parse(text, source, base or Path.cwd(), problems)
     if root is not None:
         legacy.rename(root, renamed, problems)
         if extends := root.get("extends"):
-            problems.append(Problem(extends.mark, "extends", "a recipe from a checkpoint cannot extend another"))
+            problems.append(ConfigProblem(extends.mark, "extends", "a recipe from a checkpoint cannot extend another"))
     return read(root, Given(text, None, partial, allow_code), overrides, None, problems, renamed, bare_section)
 
 
@@ -136,12 +136,12 @@ def load_component(kind: str, text: str, source: str = "command line") -> Spec:
     """
     if "{" not in text:
         registry.find(kind, text)  # its message for a wrong name is the clearest
-    problems: list[Problem] = []
+    problems: list[ConfigProblem] = []
     node = parse(text, source, Path.cwd(), problems)
     if node is None:
         messages.bad_input("\n".join(map(str, problems)) or f"{text!r} names no {registry.noun(kind)}")
     try:
-        return TypeAdapter(Annotated[Spec, Component(kind)]).validate_python(node.data(), context=Context())
+        return TypeAdapter(Annotated[Spec, Component(kind)]).validate_python(node.data(), context=ValidationContext())
     except ValidationError as error:
         raise BadRecipe([*problems, *wording.problems(error, node, (kind,))]) from None
 
@@ -156,7 +156,7 @@ class _Files:
     """
 
     def __init__(self, cwd: Path):
-        self.cwd, self.problems, self.renamed = cwd, list[Problem](), dict[str, str]()
+        self.cwd, self.problems, self.renamed = cwd, list[ConfigProblem](), dict[str, str]()
 
     def tree(self, file: Path, children: tuple[Path, ...] = ()) -> Node | None:
         """The tree of a file, merged over the recipes that it extends.
@@ -177,7 +177,7 @@ class _Files:
         root = parse(text, shown, file.parent.absolute(), self.problems)
         if root is None or not root.is_map:
             if not self.problems:
-                self.problems.append(Problem(Mark(shown, 1, 1, "", file.parent), "", NO_RECIPE))
+                self.problems.append(ConfigProblem(Mark(shown, 1, 1, "", file.parent), "", NO_RECIPE))
             return None
         legacy.rename(root, self.renamed, self.problems)
         root.value.setdefault("name", Node(file.stem, root.mark))
@@ -199,4 +199,4 @@ class _Files:
         return None if parent is None else merge(parent, root)
 
     def _refuse(self, extends: Node, message: str) -> None:
-        self.problems.append(Problem(extends.mark, "extends", message))
+        self.problems.append(ConfigProblem(extends.mark, "extends", message))

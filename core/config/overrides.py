@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..util.messages import bad_input
 from .sections import SHARED_KEYS
-from .tree import Mark, Node, Problem
+from .tree import ConfigProblem, Mark, Node
 from .yaml import parse
 
 # Keys that exclude each other: a child that sets one removes the parent's other one.
@@ -79,7 +79,7 @@ def _into_list(parent: Node, child: Node, path: tuple[str, ...]) -> Node:
     return Node(items, parent.mark, parent.key)
 
 
-def overrides_tree(arguments: list[str], cwd: Path, problems: list[Problem]) -> Node | None:
+def overrides_tree(arguments: list[str], cwd: Path, problems: list[ConfigProblem]) -> Node | None:
     """`key.sub=value` arguments as one tree; later ones override earlier ones, and values are parsed as YAML."""
     trees: list[tuple[int, Node]] = []
     for argument in arguments:
@@ -87,7 +87,7 @@ def overrides_tree(arguments: list[str], cwd: Path, problems: list[Problem]) -> 
         at = Mark("command line", 1, 1, "", cwd, argument)
         parts = key.strip().split(".")
         if not equals or not all(parts):
-            problems.append(Problem(at, "", "expected key=value, such as train.batch=64"))
+            problems.append(ConfigProblem(at, "", "expected key=value, such as train.batch=64"))
             continue
         before = len(problems)
         node = parse(text, "command line", cwd, problems, argument) or Node(None, at)

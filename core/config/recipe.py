@@ -21,11 +21,11 @@ from pydantic import (
 from ..util import messages
 from . import legacy, registry, wording
 from .checks import cross_check
-from .components import Component, Conditions, Context, Section, exactly, try_build
+from .components import Component, Conditions, Section, ValidationContext, exactly, try_build
 from .overrides import merge, overrides_tree
-from .sections import SHARED_KEYS, Eval, Process, Sample, Split, Train
+from .sections import SHARED_KEYS, Eval, ProcessSection, Sample, Split, Train
 from .spec import Spec, plain
-from .tree import BadRecipe, Mark, Node, Problem
+from .tree import BadRecipe, ConfigProblem, Mark, Node
 from .wording import SAMPLER, SPLIT
 from .yaml import dump
 
@@ -77,7 +77,7 @@ class Recipe(Section):
     """network to train"""
     conditioning: Conditions = Field(default_factory=dict)
     """conditions of the model, by name, such as a class label"""
-    process: Process = Field(default_factory=Process)
+    process: ProcessSection = Field(default_factory=ProcessSection)
     """diffusion process: noise schedule, parameterization, noise conditioning"""
     objective: Annotated[Spec, Component("objective", "denoising")] = Spec("objective", "denoising")
     """loss that training minimises"""
@@ -179,7 +179,7 @@ def read(
     given: Given,
     overrides: Sequence[str] = (),
     cwd: Path | None = None,
-    problems: list[Problem] | None = None,
+    problems: list[ConfigProblem] | None = None,
     renamed: dict[str, str] | None = None,
     bare_section: str | None = None,
 ) -> Recipe:
@@ -206,19 +206,19 @@ def read(
     changes = overrides_tree(list(overrides), cwd, problems)
     if root is None or not root.is_map:
         start = Mark(str(given.source or "recipe"), 1, 1, "", cwd)
-        raise BadRecipe(problems or [Problem(start, "", NO_RECIPE)])
+        raise BadRecipe(problems or [ConfigProblem(start, "", NO_RECIPE)])
     if changes is not None:
         legacy.rename(changes, renamed, problems)
         root = merge(root, changes)
     try:
-        recipe = _validated(root, Context(given.allow_code, given.partial, renamed=renamed), problems)
+        recipe = _validated(root, ValidationContext(given.allow_code, given.partial, renamed=renamed), problems)
     finally:
         legacy.note(given.source.name if given.source else "the recipe", renamed)
     recipe._given, recipe._tree = given, root
     return recipe
 
 
-def _validated(root: Node, context: Context, problems: list[Problem]) -> Recipe:
+def _validated(root: Node, context: ValidationContext, problems: list[ConfigProblem]) -> Recipe:
     data, recipe = root.data(), None
     try:
         recipe = Recipe.model_validate(data, context=context)
@@ -236,14 +236,16 @@ def _validated(root: Node, context: Context, problems: list[Problem]) -> Recipe:
     return recipe
 
 
-def _default_codec(modality: Spec, root: Node, context: Context, problems: list[Problem]) -> Spec | None:
+def _default_codec(
+    modality: Spec, root: Node, context: ValidationContext, problems: list[ConfigProblem]
+) -> Spec | None:
     """The default codec, which the modality's class names, for recipes without a codec."""
     default = getattr(try_build(modality, context.partial), "codec", None)
     if isinstance(default, str):
         return TypeAdapter(Annotated[Spec, Component("codec")]).validate_python(default, context=context)
     known = [n for n in registry.names("codec") if n.startswith(f"{modality.use}/")] or registry.names("codec")
     at = root.get("codec") or root
-    problems.append(Problem(at.key or at.mark, "codec", f"needs a codec, one of: {', '.join(known)}"))
+    problems.append(ConfigProblem(at.key or at.mark, "codec", f"needs a codec, one of: {', '.join(known)}"))
     return None
 
 

@@ -11,7 +11,7 @@ from .components import Component, Free, Metrics, PathField, Section
 from .spec import Spec
 
 
-class Process(Section):
+class ProcessSection(Section):
     """The diffusion process: noise schedule, parameterization and noise conditioning."""
 
     schedule: Annotated[Spec, Component("schedule", "edm")] = Spec("schedule", "edm")

@@ -121,7 +121,7 @@ class Node:
 
 
 @dataclass
-class Problem:
+class ConfigProblem:
     """One error in a recipe.
 
     Attributes:
@@ -155,7 +155,7 @@ class BadRecipe(BadInput):
         problems: The single problems.
     """
 
-    def __init__(self, problems: Sequence[Problem]):
+    def __init__(self, problems: Sequence[ConfigProblem]):
         files = list(dict.fromkeys(p.mark.file for p in problems))
         different = {str(p): p for p in reversed(problems)}.values()
         self.problems = sorted(

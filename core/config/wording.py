@@ -11,7 +11,7 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 from ..util import messages
 from ..util.annotations import Kind
 from .signature import LISTS, MAPPINGS, alternatives, kind_of, type_name
-from .tree import Node, Problem
+from .tree import ConfigProblem, Node
 
 PREFIX = "sonolux:"  # of the types of errors that contain what a message needs
 
@@ -145,7 +145,7 @@ def _accepted(annotation: Any, value: Any) -> Collection[str]:
     return kind.accepts(value) if isinstance(kind, KeyedKind) else ()
 
 
-def problems(error: ValidationError, root: Node, above: Loc = ()) -> list[Problem]:
+def problems(error: ValidationError, root: Node, above: Loc = ()) -> list[ConfigProblem]:
     """The errors as problems with their positions in a tree.
 
     Args:
@@ -158,25 +158,27 @@ def problems(error: ValidationError, root: Node, above: Loc = ()) -> list[Proble
     ]
 
 
-def _problem(what: str, loc: Loc, facts: dict[str, Any], root: Node, above: Loc) -> Problem:
+def _problem(what: str, loc: Loc, facts: dict[str, Any], root: Node, above: Loc) -> ConfigProblem:
     loc = MIXED.get(loc[0], loc[:1]) + loc[1:] if loc else loc
     node, _ = root.nearest(loc)
     path = path_of((*above, *loc))
     if what == "refused":
-        return Problem(root.place(loc), path, facts["message"])
+        return ConfigProblem(root.place(loc), path, facts["message"])
     if what == "use":
-        return Problem(node.mark, path, facts["message"])
+        return ConfigProblem(node.mark, path, facts["message"])
     if what == "missing":
-        return Problem(root.mark, path, f"is missing: {REMEDY.get(path, f'give a {path}: a mapping with `use:`')}")
+        return ConfigProblem(
+            root.mark, path, f"is missing: {REMEDY.get(path, f'give a {path}: a mapping with `use:`')}"
+        )
     if what == "needed":
         doc, example = f" ({facts['doc']})" * bool(facts["doc"]), "path/to/folder" if facts["type"] == "path" else "..."
-        return Problem(node.mark, path, f"needs {path}: {facts['type']}{doc}; for example {path}={example}")
+        return ConfigProblem(node.mark, path, f"needs {path}: {facts['type']}{doc}; for example {path}={example}")
     if what == "hidden":
-        return Problem(node.key or node.mark, path, "sonolux sets this itself; leave it out")
+        return ConfigProblem(node.key or node.mark, path, "sonolux sets this itself; leave it out")
     if what == "unknown" and not (loc[-1] == "use" and node.key is None):
-        return Problem(node.key or node.mark, path, _unknown_key(node, loc, facts))
+        return ConfigProblem(node.key or node.mark, path, _unknown_key(node, loc, facts))
     near = messages.did_you_mean(node.value, facts.get("options", ())) if isinstance(node.value, str) else ""
-    return Problem(node.mark, path, f"expected {facts.get('type', 'mapping')}, got {node.shown()}{near}")
+    return ConfigProblem(node.mark, path, f"expected {facts.get('type', 'mapping')}, got {node.shown()}{near}")
 
 
 def _unknown_key(node: Node, loc: Loc, facts: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from .tree import Mark, Node, Problem
+from .tree import ConfigProblem, Mark, Node
 
 LARGEST = 100_000  # values in a tree: with aliases a short file can become arbitrarily large
 
@@ -54,7 +54,7 @@ def dump(value: Any) -> str:
     return yaml.dump(value, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
 
 
-def parse(text: str, file: str, base: Path, problems: list[Problem], override: str = "") -> Node | None:
+def parse(text: str, file: str, base: Path, problems: list[ConfigProblem], override: str = "") -> Node | None:
     """Parse a text.
 
     Args:
@@ -78,13 +78,13 @@ def parse(text: str, file: str, base: Path, problems: list[Problem], override: s
         return None if tree is None else _Composer(mark, problems).node(tree, "")
     except yaml.MarkedYAMLError as error:
         what = ", ".join(filter(None, (error.context, error.problem)))
-        problems.append(Problem(mark(error.problem_mark or error.context_mark), "", f"not valid YAML: {what}"))
+        problems.append(ConfigProblem(mark(error.problem_mark or error.context_mark), "", f"not valid YAML: {what}"))
     except yaml.YAMLError as error:
-        problems.append(Problem(mark(None), "", f"not valid YAML: {' '.join(str(error).split())}"))
+        problems.append(ConfigProblem(mark(None), "", f"not valid YAML: {' '.join(str(error).split())}"))
     except RecursionError:
-        problems.append(Problem(mark(None), "", "nested too deeply, or an alias that contains itself"))
+        problems.append(ConfigProblem(mark(None), "", "nested too deeply, or an alias that contains itself"))
     except _TooLarge:
-        problems.append(Problem(mark(None), "", f"more than {LARGEST} values, aliases counted in full"))
+        problems.append(ConfigProblem(mark(None), "", f"more than {LARGEST} values, aliases counted in full"))
     return None
 
 
@@ -95,7 +95,7 @@ class _TooLarge(Exception):
 class _Composer:
     """Converts PyYAML's nodes to Nodes."""
 
-    def __init__(self, mark: Callable[[Any], Mark], problems: list[Problem]):
+    def __init__(self, mark: Callable[[Any], Mark], problems: list[ConfigProblem]):
         self.mark, self.problems, self.count = mark, problems, 0
 
     def node(self, tree: Any, path: str, key: Mark | None = None) -> Node:
@@ -114,13 +114,13 @@ class _Composer:
         for name, value in tree.value:
             at = self.mark(name.start_mark)
             if not isinstance(name, yaml.ScalarNode):
-                self.problems.append(Problem(at, path, "a key must be a plain word"))
+                self.problems.append(ConfigProblem(at, path, "a key must be a plain word"))
                 continue
             inner = f"{path}.{name.value}" if path else name.value
             if name.value in out:
                 first = out[name.value].key
                 self.problems.append(
-                    Problem(at, inner, f"duplicate key, first given at line {first.line if first else '?'}")
+                    ConfigProblem(at, inner, f"duplicate key, first given at line {first.line if first else '?'}")
                 )
                 continue
             out[name.value] = self.node(value, inner, at)
@@ -140,7 +140,7 @@ class _Composer:
                     return -math.inf if text[0] == "-" else math.inf
                 return float(text.lower().replace(".nan", "nan"))
         except ValueError:  # a tag that the text contradicts (`!!int x`), or more digits than Python converts
-            self.problems.append(Problem(at, path, f"{text[:40]!r} is not a valid {tag}"))
+            self.problems.append(ConfigProblem(at, path, f"{text[:40]!r} is not a valid {tag}"))
             return None
-        self.problems.append(Problem(at, path, f"the tag {tree.tag!r} has no meaning in a recipe"))
+        self.problems.append(ConfigProblem(at, path, f"the tag {tree.tag!r} has no meaning in a recipe"))
         return None

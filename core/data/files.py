@@ -258,7 +258,7 @@ def class_names(labels: Iterable[str], where: str) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One line of a table.
 
     Attributes:
@@ -283,10 +283,10 @@ class Row:
         return next((path for path in paths if path.exists()), paths[0])
 
 
-def read_table(path: Path) -> list[Row]:
+def read_table(path: Path) -> list[TableRow]:
     """Read a table: CSV or TSV with a header line, or JSONL.
 
-    The column `file` is required; `label` and `caption` are optional. Other columns go to `Row.more`, as numbers if
+    The column `file` is required; `label` and `caption` are optional. Other columns go to `more`, as numbers if
     they are finite numbers.
 
     Raises:
@@ -351,7 +351,7 @@ def _jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             yield line, fields
 
 
-def _row(fields: dict[str, Any], line: int, table: Path) -> Row:
+def _row(fields: dict[str, Any], line: int, table: Path) -> TableRow:
     def text(name: str) -> str | None:
         value = fields.get(name)
         if value is not None and not isinstance(value, (str, int, float)):
@@ -362,7 +362,7 @@ def _row(fields: dict[str, Any], line: int, table: Path) -> Row:
     if not isinstance(name, str) or not name.strip():
         raise BadInput(f"{shown(table)}:{line}: names no file")
     more = {k: v for k, v in fields.items() if k not in ("file", "label", "caption")}
-    return Row(name.strip(), text("label"), text("caption"), more, line)
+    return TableRow(name.strip(), text("label"), text("caption"), more, line)
 
 
 def progress(items: Iterable[T], about: str, total: int | None = None) -> Iterable[T]:

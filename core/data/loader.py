@@ -64,7 +64,7 @@ class Batch:
         return replace(self, media=self.media.pin_memory())
 
 
-class Order:
+class ExampleOrder:
     """An endless order of examples: every epoch is a permutation keyed by (seed, epoch), with random access.
 
     Args:
@@ -103,7 +103,7 @@ class StepBatches(MapDataset):
             raise BadInput(f"train.batch is {batch}, and {world} processes share it: it must be at least {world}")
         self.data, self.seed, self.batch = data, seed, batch
         self.rows = tuple(range(rank, batch, world))
-        self.order = Order(seed, len(data))
+        self.order = ExampleOrder(seed, len(data))
 
     def __getitem__(self, step: int) -> Batch:
         """The batch of optimiser step `step` (from 0); augmentation is keyed by (seed, row, step)."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..util.errors import BadInput
-from .files import Row, content_hash, shown
+from .files import TableRow, content_hash, shown
 
 NAME = "manifest.jsonl"
 FORMAT = 1
@@ -23,7 +23,7 @@ Line = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Header:
+class ManifestHeader:
     """The first line.
 
     Attributes:
@@ -54,7 +54,7 @@ class Manifest:
     """
 
     path: Path
-    header: Header
+    header: ManifestHeader
     lines: list[Line]
 
     def usable(self) -> list[Line]:
@@ -62,7 +62,7 @@ class Manifest:
         return [line for line in self.lines if line["status"] == "ok"]
 
 
-def write(path: Path, header: Header, lines: Iterable[Line]) -> None:
+def write(path: Path, header: ManifestHeader, lines: Iterable[Line]) -> None:
     """Write a whole manifest atomically: if it fails, the old one is not changed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -79,7 +79,7 @@ def text(line: Line) -> str:
     return json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def started(path: Path) -> tuple[Header, list[Line]] | None:
+def started(path: Path) -> tuple[ManifestHeader, list[Line]] | None:
     """Header and lines of an earlier run, also of a killed one; incomplete lines are left out. None: no manifest."""
     rows: list[Any] = []
     with suppress(FileNotFoundError):
@@ -93,11 +93,11 @@ def started(path: Path) -> tuple[Header, list[Line]] | None:
     return header, [row for row in rows[1:] if isinstance(row, dict) and "file" in row and "status" in row]
 
 
-def _header(row: Any) -> Header | None:
+def _header(row: Any) -> ManifestHeader | None:
     if not isinstance(row, dict) or row.get("sonolux") != "manifest" or row.get("format") != FORMAT:
         return None
     try:
-        return Header(**row)
+        return ManifestHeader(**row)
     except TypeError:
         return None
 
@@ -175,7 +175,7 @@ def path_of(line: Line, root: Path) -> Path:
         exact = root / os.fsdecode(bytes.fromhex(line["raw"]))
         if exact.exists():
             return exact
-    return Row(line["file"]).path(root)
+    return TableRow(line["file"]).path(root)
 
 
 def changed(line: Line, path: Path) -> str | None:

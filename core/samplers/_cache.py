@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Hashable, Mapping, Sequence
 from threading import Lock
 from types import FunctionType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -15,16 +15,22 @@ from ..schedulers.base import Schedule
 from ..types import NoiseLevel, Number
 from .plan import Plan
 
-if TYPE_CHECKING:
-    from .base import Sampler
-
 CAPACITY = 32  # plans; one of 1000 steps takes about a megabyte
 
 _plans: OrderedDict[Hashable, Plan] = OrderedDict()
 _lock = Lock()
 
 
-def cached_plan(sampler: Sampler, schedule: Schedule, levels: Sequence[NoiseLevel]) -> Plan:
+@runtime_checkable
+class Planner(Protocol):
+    """A sampler: it makes a plan from a schedule and levels, as a pure function of its options."""
+
+    def plan(self, schedule: Schedule, levels: Sequence[NoiseLevel]) -> Plan:
+        """The rows for these levels."""
+        ...
+
+
+def cached_plan(sampler: Planner, schedule: Schedule, levels: Sequence[NoiseLevel]) -> Plan:
     """`sampler.plan(schedule, levels)`, cached where levels are numbers and the options are hashable."""
     try:
         key = (_key(sampler), _key(schedule), tuple(_number(v) for a in levels for v in (a.t, a.alpha, a.sigma)))
@@ -73,8 +79,6 @@ def _key(value: Any) -> Hashable:
         return value.dtype, tuple(value.shape), value.detach().cpu().numpy().tobytes()
     if isinstance(value, torch.dtype):
         return value
-    from .base import Sampler
-
-    if isinstance(value, (Sampler, Schedule)):
+    if isinstance(value, (Planner, Schedule)):
         return type(value), tuple((name, _key(v)) for name, v in vars(value).items())
     raise TypeError(f"{type(value).__name__} has no hashable options")

@@ -20,7 +20,7 @@ from ..types import NoiseLevel
 from .base import Problem
 from .moments import moments_of
 from .ode import random_start
-from .orders import Order, uneven
+from .orders import MeasuredOrder, uneven
 
 DATA = (
     (0.7, 0.4),
@@ -119,7 +119,7 @@ def distribution_error(
     return DistributionError(statistics(samples, problem), statistics(exact, problem), distance, p, count)
 
 
-def weak_order(sampler: Sampler, schedule: Schedule, steps: Sequence[int] = (24, 48, 96)) -> Order:
+def weak_order(sampler: Sampler, schedule: Schedule, steps: Sequence[int] = (24, 48, 96)) -> MeasuredOrder:
     """The weak order on the interval of `orders`, with the method's own start: errors of mean and variance.
 
     The error is the largest, over several Gaussians, of the error of the mean in standard deviations and the relative
@@ -134,4 +134,4 @@ def weak_order(sampler: Sampler, schedule: Schedule, steps: Sequence[int] = (24,
             found, variance = moments_of(plan, mean, std), alpha**2 * std**2 + sigma**2
             worst = max(worst, abs(found.mean - alpha * mean) / variance**0.5, abs(found.variance / variance - 1))
         errors.append(worst)
-    return Order(tuple(steps), tuple(errors))
+    return MeasuredOrder(tuple(steps), tuple(errors))

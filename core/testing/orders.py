@@ -34,7 +34,7 @@ POINTS = 32  # enough that the leading terms of the error do not cancel by chanc
 
 
 @dataclass(frozen=True)
-class Order:
+class MeasuredOrder:
     """Errors at several step sizes and the order of convergence computed from them.
 
     Attributes:
@@ -84,7 +84,7 @@ def interior(
     steps: Sequence[int] = STEPS,
     count: int = POINTS,
     problem: Problem | None = None,
-) -> Order:
+) -> MeasuredOrder:
     """The order of the method itself, with exact history; arguments as in `whole`."""
     return _on_interval(sampler, schedule, steps, count, HISTORY, problem or _problem())
 
@@ -95,7 +95,7 @@ def own_start(
     steps: Sequence[int] = STEPS,
     count: int = POINTS,
     problem: Problem | None = None,
-) -> Order:
+) -> MeasuredOrder:
     """The order on the same interval with the method's own start; arguments as in `whole`."""
     return _on_interval(sampler, schedule, steps, count, 0, problem or _problem())
 
@@ -106,7 +106,7 @@ def whole(
     steps: Sequence[int] = (16, 32, 64, 128),
     count: int = POINTS,
     problem: Problem | None = None,
-) -> Order:
+) -> MeasuredOrder:
     """The order from the schedule's noisiest level to clean data, with levels evenly spaced in tau.
 
     Args:
@@ -123,12 +123,12 @@ def whole(
         levels = falling(schedule, n)
         x = run(sampler.plan(schedule, levels), problem, start * float(first.alpha + first.sigma))
         errors.append(_error(x, exact, levels[-1]))
-    return Order(tuple(steps), tuple(errors))
+    return MeasuredOrder(tuple(steps), tuple(errors))
 
 
 def _on_interval(
     sampler: Sampler, schedule: Schedule, steps: Sequence[int], count: int, history: int, problem: Problem
-) -> Order:
+) -> MeasuredOrder:
     low, high = INTERVAL
     errors = []
     for n in steps:
@@ -140,7 +140,7 @@ def _on_interval(
         points = [u * float(a.alpha + a.sigma) for u, a in zip(back, levels, strict=False)]
         x = run(sampler.plan(schedule, levels), Pinned(problem, levels[: history + 1], points), points[0])
         errors.append(_error(x, exact, levels[-1]))
-    return Order(tuple(steps), tuple(errors))
+    return MeasuredOrder(tuple(steps), tuple(errors))
 
 
 def uneven(schedule: Schedule, steps: int, history: int = 0) -> list[NoiseLevel64]:

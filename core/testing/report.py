@@ -14,7 +14,7 @@ from .base import Problem
 from .budget import Cost, Levels, error_against_nfe, within
 from .distribution import DistributionError, distribution_error, weak_order
 from .invariants import deviation
-from .orders import Order, falling, interior, own_start, whole
+from .orders import MeasuredOrder, falling, interior, own_start, whole
 
 STEPS = 16  # of the run for invariants and evaluations per step
 
@@ -24,7 +24,7 @@ class Measured:
     """The measurements of a sampler on one schedule.
 
     Attributes:
-        interior: Order of a deterministic method with exact history (see orders).
+        interior: MeasuredOrder of a deterministic method with exact history (see orders).
         own_start: Its order on the same interval with its own start.
         whole: Its order from noise to clean data.
         weak: Weak order of a stochastic method (see distribution).
@@ -34,10 +34,10 @@ class Measured:
         refused: The reason why the sampler refuses this schedule, if it does.
     """
 
-    interior: Order | None = None
-    own_start: Order | None = None
-    whole: Order | None = None
-    weak: Order | None = None
+    interior: MeasuredOrder | None = None
+    own_start: MeasuredOrder | None = None
+    whole: MeasuredOrder | None = None
+    weak: MeasuredOrder | None = None
     data: float = math.nan
     noise: float = math.nan
     nfe: float = math.nan

@@ -6,39 +6,72 @@ import math
 import time
 from abc import abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import Any, Protocol
 
-from .checkpoint import Header, NotSaved, save
-from .step import StepResult
+import torch
 
-if TYPE_CHECKING:
-    from .run import TrainingRun
+from ..config.recipe import Recipe
+from .build import Parts
+from .checkpoint import CheckpointHeader, NotSaved, save
+from .lr import TrainingBudget
+from .run_dir import RunDir
+from .step import StepResult, Trainer
 
 
 class RunFailed(Exception):
     """Training cannot continue; the message says what was saved. The command line exits with 1."""
 
 
-class Callback(Protocol):
-    """Methods that a training run calls. Derive from this class and override what is needed; the others do nothing.
+class RunState(Protocol):
+    """What a callback sees of a training run; `TrainingRun` has all of it.
 
-    `run` has the attributes `recipe`, `parts`, `trainer` (model, ema, optimizer), `step`, `budget`, `folder`, `device`
-    and `say`.
+    Attributes:
+        recipe: What is trained.
+        folder: The run folder.
+        device: Where the model is.
+        parts: What the recipe builds.
+        trainer: Model, average of the weights and optimizer.
+        budget: How much of the run is done.
+        log: Writes metrics.jsonl.
+        step: Optimizer steps so far.
     """
 
-    def check(self, run: TrainingRun) -> None:
+    recipe: Recipe
+    folder: RunDir
+    device: torch.device
+    parts: Parts
+    trainer: Trainer
+    budget: TrainingBudget
+    log: Any
+
+    @property
+    def step(self) -> int: ...
+
+    def say(self, text: str, /) -> Any:
+        """Tell the user something."""
+        ...
+
+    def pause(self, seconds: float) -> None:
+        """Exclude seconds from the logged speed."""
+        ...
+
+
+class Callback(Protocol):
+    """Methods that a training run calls. Derive from this class and override what is needed; the others do nothing."""
+
+    def check(self, run: RunState) -> None:
         """Called when the model is built and nothing is written yet; raises BadInput for settings that cannot work."""
 
-    def on_start(self, run: TrainingRun) -> None:
+    def on_start(self, run: RunState) -> None:
         """Called before the first step, also of a resumed run."""
 
-    def on_step(self, run: TrainingRun, result: StepResult) -> None:
+    def on_step(self, run: RunState, result: StepResult) -> None:
         """Called after a step."""
 
-    def on_save(self, run: TrainingRun, path: Path) -> None:
+    def on_save(self, run: RunState, path: Path) -> None:
         """Called after a checkpoint was written."""
 
-    def on_end(self, run: TrainingRun) -> None:
+    def on_end(self, run: RunState) -> None:
         """Called after the last step and its checkpoint, but not if the run was interrupted or failed."""
 
 
@@ -62,10 +95,10 @@ class Periodic(Callback):
         self._reached: int | None = None  # number of `times` that the run has reached
 
     @abstractmethod
-    def act(self, run: TrainingRun) -> None:
+    def act(self, run: RunState) -> None:
         """The action, after step `run.step`."""
 
-    def act_once(self, run: TrainingRun) -> None:
+    def act_once(self, run: RunState) -> None:
         """Act, unless this was already done after the current step."""
         if self._acted_at == run.step:
             return
@@ -76,24 +109,24 @@ class Periodic(Callback):
         self.seconds = time.monotonic() - began
         run.pause(self.seconds)
 
-    def on_start(self, run: TrainingRun) -> None:
+    def on_start(self, run: RunState) -> None:
         self._acted_at, self._reached = -1, None
 
-    def on_step(self, run: TrainingRun, result: StepResult) -> None:
+    def on_step(self, run: RunState, result: StepResult) -> None:
         if self._due(run):
             self.act_once(run)
 
-    def on_end(self, run: TrainingRun) -> None:
+    def on_end(self, run: RunState) -> None:
         self.act_once(run)
 
-    def _due(self, run: TrainingRun) -> bool:
+    def _due(self, run: RunState) -> bool:
         if self.every is not None:
             return run.step % self.every == 0
         before = self._passed(run, max(0, run.step - 1)) if self._reached is None else self._reached
         self._reached = self._passed(run, run.step)
         return before < self._reached < self.times
 
-    def _passed(self, run: TrainingRun, step: int) -> int:
+    def _passed(self, run: RunState, step: int) -> int:
         return min(self.times, math.floor(run.budget.progress(step) * self.times + 1e-9))
 
 
@@ -109,9 +142,11 @@ class Checkpoints(Periodic):
         super().__init__(every, 10)
         self.keep = keep
 
-    def act(self, run: TrainingRun) -> None:
+    def act(self, run: RunState) -> None:
         trainer, path = run.trainer, run.folder.checkpoint(run.step)
-        header = Header(run.recipe.dump(), run.parts.spec, run.step, run.budget.elapsed, run.parts.clip_lengths)
+        header = CheckpointHeader(
+            run.recipe.dump(), run.parts.spec, run.step, run.budget.elapsed, run.parts.clip_lengths
+        )
         modules = {"model": trainer.model, "ema": trainer.ema.model, "codec": run.parts.codec}
         modules |= {f"objective_{name}": module for name, module in trainer.objective.state().items()}
         try:

@@ -31,7 +31,7 @@ class NotSaved(Exception):
 
 
 @dataclass(frozen=True)
-class Header:
+class CheckpointHeader:
     """The header of a checkpoint.
 
     Attributes:
@@ -51,7 +51,9 @@ class Header:
     plans: Mapping[int, dict[str, Any]] = field(default_factory=dict)
 
 
-def save(path: Path, header: Header, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer | None) -> None:
+def save(
+    path: Path, header: CheckpointHeader, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer | None
+) -> None:
     """Write a checkpoint under a temporary name, sync and rename it, so that it is never incomplete.
 
     Args:
@@ -70,7 +72,7 @@ def save(path: Path, header: Header, modules: dict[str, nn.Module], optimizer: t
     _write(path, header, {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in tensors.items()})
 
 
-def replace_header(path: Path, header: Header) -> None:
+def replace_header(path: Path, header: CheckpointHeader) -> None:
     """Replace the header of a checkpoint, atomically, without a change of its tensors.
 
     Raises:
@@ -80,7 +82,7 @@ def replace_header(path: Path, header: Header) -> None:
     _write(path, header, {k: file.get_tensor(k).clone() for k in file.keys()})  # noqa: SIM118
 
 
-def _write(path: Path, header: Header, tensors: dict[str, Tensor]) -> None:
+def _write(path: Path, header: CheckpointHeader, tensors: dict[str, Tensor]) -> None:
     facts = {
         "format": FORMAT,
         "recipe": header.recipe,
@@ -104,7 +106,7 @@ def _write(path: Path, header: Header, tensors: dict[str, Tensor]) -> None:
         part.unlink(missing_ok=True)
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Path) -> CheckpointHeader:
     """The header of a checkpoint.
 
     Raises:
@@ -124,9 +126,9 @@ def read_header(path: Path) -> Header:
     raise BadInput(f"{path}: checkpoint format {written}, and this version reads formats {known}: upgrade sonolux")
 
 
-def _header(facts: Mapping[str, Any]) -> Header:
+def _header(facts: Mapping[str, Any]) -> CheckpointHeader:
     """The header of format 2."""
-    return Header(
+    return CheckpointHeader(
         recipe=str(facts["recipe"]),
         spec=MediaSpec.from_dict(facts["spec"]),
         step=int(facts["step"]),

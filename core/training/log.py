@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from ..util.progress import Lines
-from .callbacks import RunFailed
+from .callbacks import RunFailed, RunState
 from .step import StepResult
-
-if TYPE_CHECKING:
-    from .run import TrainingRun
 
 BINS = 8  # number of equal bins of tau in which the loss is logged
 
@@ -29,7 +25,7 @@ class MetricsLog:
         bar: The progress bar, which shows loss and speed.
     """
 
-    def __init__(self, run: TrainingRun, bar: tqdm | Lines):
+    def __init__(self, run: RunState, bar: tqdm | Lines):
         self.run, self.bar = run, bar
         self._results: list[StepResult] = []
         self._since = time.monotonic()

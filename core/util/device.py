@@ -6,7 +6,7 @@ from contextlib import nullcontext
 
 import torch
 
-from ..types import BadInput
+from .errors import BadInput
 
 
 def choose_device(name: str = "auto") -> torch.device:

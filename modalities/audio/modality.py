@@ -12,7 +12,7 @@ from ...core.data.prepare.types import Preparer
 from ...core.evaluation.adapter import EvaluationAdapter
 from ...core.types import BadInput, MediaSpec, WrittenFile
 from . import io, visualize
-from .prepare.scan import LEVELS, Plan, place
+from .prepare.scan import LEVELS, ConversionPlan, place
 
 
 class Audio:
@@ -74,7 +74,7 @@ class Audio:
             return 1.0, media.new_zeros(media.shape[0], 1)
         level = data.get("level")
         crop = data.get("crop", "start")
-        found = place(media, Plan(self.spec(), "mean", crop, kind, LEVELS[kind] if level is None else level))
+        found = place(media, ConversionPlan(self.spec(), "mean", crop, kind, LEVELS[kind] if level is None else level))
         return found.gain, found.offset
 
     def sheet(self, path: Path, media: Sequence[Tensor], captions: Sequence[str] = ()) -> Path:

@@ -13,9 +13,9 @@ from ...util.errors import BadInput
 from ...util.plots import page
 from .. import manifest as manifests
 from ..files import content_hash, find_files, need_folder, progress, read_table, shown
-from ..manifest import Header, Line
+from ..manifest import Line, ManifestHeader
 from .report import facts_of, lines_of, others, propose, reasons, write_json
-from .types import Context, Preparer, PrepareReport
+from .types import PrepareContext, Preparer, PrepareReport
 
 RECIPE = "recipe.yaml"
 
@@ -70,7 +70,7 @@ def prepare(
     _check_out(root, out)
     sources = _sources(root, preparer, table)
     path = out / manifests.NAME
-    header = Header("manifest", preparer.modality, str(root), analysis=preparer.analysis)
+    header = ManifestHeader("manifest", preparer.modality, str(root), analysis=preparer.analysis)
     before = {} if again else _earlier_lines(path, header)
     lines, traces, fresh = _measure(sources, before, preparer, path, header)
     usable = [i for i, line in enumerate(lines) if line["status"] == "ok"]
@@ -86,7 +86,7 @@ def prepare(
     report.summary |= summary.numbers
     report.lines = lines_of(root, preparer, report.summary, summary, pairs, lines)
     page(out / "summary.png", summary.panels, shown(root))
-    propose(preparer, good, Context(name or out.name, root, out / RECIPE), report)
+    propose(preparer, good, PrepareContext(name or out.name, root, out / RECIPE), report)
     report.summary["seconds_taken"] = round(time.monotonic() - began, 2)
     write_json(out, report.summary)
     return report
@@ -127,7 +127,7 @@ def _sources(root: Path, preparer: Preparer, table: Path | None) -> list[_Source
     return sources
 
 
-def _earlier_lines(path: Path, header: Header) -> dict[str, Line]:
+def _earlier_lines(path: Path, header: ManifestHeader) -> dict[str, Line]:
     """File -> line of an earlier run; empty if there is none or it used another version of the measurements.
 
     Raises:
@@ -149,7 +149,7 @@ def _earlier_lines(path: Path, header: Header) -> dict[str, Line]:
 
 
 def _measure(
-    sources: Sequence[_Source], before: dict[str, Line], preparer: Preparer, path: Path, header: Header
+    sources: Sequence[_Source], before: dict[str, Line], preparer: Preparer, path: Path, header: ManifestHeader
 ) -> tuple[list[Line], dict[int, Any], int]:
     """Measure the sources that have no line of an earlier run.
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..files import find_files, shown
 from ..manifest import Line
-from .types import Context, Preparer, PrepareReport, Summary
+from .types import PrepareContext, Preparer, PrepareReport, Summary
 
 PROPOSED = "recipe.proposed.yaml"
 
@@ -106,7 +106,7 @@ def write_json(out: Path, facts: dict[str, Any]) -> None:
     os.replace(part, out / "summary.json")
 
 
-def propose(preparer: Preparer, good: list[Line], context: Context, report: PrepareReport) -> None:
+def propose(preparer: Preparer, good: list[Line], context: PrepareContext, report: PrepareReport) -> None:
     """Write the proposed recipe; if the user has changed an earlier one, write to recipe.proposed.yaml instead."""
     proposal = preparer.propose(good, context)
     mark = hashlib.sha256(proposal.text.encode()).hexdigest()

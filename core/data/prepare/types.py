@@ -43,7 +43,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Context:
+class PrepareContext:
     """What a proposal needs in addition to the manifest's lines.
 
     Attributes:
@@ -123,7 +123,7 @@ class Preparer(Protocol):
         """Summarise the usable lines."""
         ...
 
-    def propose(self, lines: Sequence[Line], context: Context) -> Proposal:
+    def propose(self, lines: Sequence[Line], context: PrepareContext) -> Proposal:
         """Propose a recipe for the usable lines."""
         ...
 

@@ -16,7 +16,7 @@ from ....core.types import BadInput, Item, MediaSpec
 from ....core.util.annotations import Range
 from .. import dsp
 from ..io import SUFFIXES
-from ..prepare.scan import LEVELS, Cache, Entry, Plan, SoundCache, cut, decode, place, scan
+from ..prepare.scan import LEVELS, Cache, ConversionPlan, Entry, SoundCache, cut, decode, place, scan
 from ..store import Store
 
 _FACTS = (
@@ -102,7 +102,7 @@ class Folder:
         _check(spec, split, level, gain, shift, budget, disk)
         where, listing = manifests.find(root, manifest, "audio")
         self.root = folders.need_folder(where)
-        self.plan = Plan(spec, mix, crop, normalise, LEVELS[normalise])
+        self.plan = ConversionPlan(spec, mix, crop, normalise, LEVELS[normalise])
         if level is not None:
             self.plan = replace(self.plan, level=level)
         self.split, self.padding, self.polarity, self.gain, self.shift = split, padding, polarity, gain, shift
@@ -185,7 +185,7 @@ def _entry(file: Listed) -> Entry:
 
 
 def _scanned(
-    found: list[Entry], plan: Plan, cache: Cache, budget: float, store: Store | None, bad: folders.BadFiles
+    found: list[Entry], plan: ConversionPlan, cache: Cache, budget: float, store: Store | None, bad: folders.BadFiles
 ) -> list[Entry]:
     """`scan`, or its last result if neither the files nor the plan have changed."""
 

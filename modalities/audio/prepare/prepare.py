@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ....core.data.manifest import Line
-from ....core.data.prepare.types import Context, Pair, Proposal, Summary
+from ....core.data.prepare.types import Pair, PrepareContext, Proposal, Summary
 from ....core.util.plots import Panel
 from .. import dsp, io, loudness
 from .copies import Copies
@@ -63,7 +63,7 @@ class SoundPreparer:
         """Lengths, rates, levels, silence and remarks."""
         return summarise(lines)
 
-    def propose(self, lines: Sequence[Line], context: Context) -> Proposal:
+    def propose(self, lines: Sequence[Line], context: PrepareContext) -> Proposal:
         """An audio/folder recipe."""
         return propose(lines, context)
 

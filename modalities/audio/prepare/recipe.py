@@ -12,7 +12,7 @@ import numpy as np
 
 from ....core.data.files import shown
 from ....core.data.manifest import NAME, Line
-from ....core.data.prepare.types import Context, Proposal, slug
+from ....core.data.prepare.types import PrepareContext, Proposal, slug
 from ....core.types import BadInput
 from .. import dsp
 
@@ -49,7 +49,7 @@ class _Choice:
     reasons: list[str]
 
 
-def propose(lines: Sequence[Line], context: Context) -> Proposal:
+def propose(lines: Sequence[Line], context: PrepareContext) -> Proposal:
     """Rate, length, channels, level, crop, codec and network for the usable lines of a manifest."""
     different = [line for line in lines if "copy_of" not in line]
     choice = _choose(different)
@@ -217,7 +217,7 @@ def _network(choice: _Choice, count: int, bands: int, frames: int) -> tuple[str,
     return text, f"width {width} for {bands} bands{dropout} for {count} different sounds, {frames} frames each"
 
 
-def _text(choice: _Choice, codec: str, network: str, lines: Sequence[Line], context: Context) -> str:
+def _text(choice: _Choice, codec: str, network: str, lines: Sequence[Line], context: PrepareContext) -> str:
     count, classes = len(lines), len({line["label"] for line in lines if line["label"] is not None})
     minutes = sum(line["seconds"] for line in lines) / 60
     few, about = count < _FEW, f"{count} sounds of {context.root.name}, {choice.seconds:g} s at {choice.rate} Hz."

@@ -26,7 +26,7 @@ Cache = Literal["auto", "memory", "disk", "none"]
 
 
 @dataclass(frozen=True)
-class Plan:
+class ConversionPlan:
     """How every file is converted to a sound.
 
     Attributes:
@@ -110,7 +110,7 @@ class Entry:
         }
 
 
-def decode(entry: Entry, plan: Plan) -> io.Sound:
+def decode(entry: Entry, plan: ConversionPlan) -> io.Sound:
     """The complete sound of an entry, resampled and mixed.
 
     Raises:
@@ -121,7 +121,7 @@ def decode(entry: Entry, plan: Plan) -> io.Sound:
     return sound
 
 
-def place(wave: Tensor, plan: Plan) -> Prepared:
+def place(wave: Tensor, plan: ConversionPlan) -> Prepared:
     """Find the constant offset, onset, end and level of (C, frames), and remove parts that the plan never uses."""
     offset = dsp.offset(wave)
     centred = wave - offset
@@ -152,7 +152,7 @@ class SoundCache:
         store: The cache on disk, with its own budget; None: no disk.
     """
 
-    def __init__(self, plan: Plan, cache: Cache, budget: float, store: Store | None = None):
+    def __init__(self, plan: ConversionPlan, cache: Cache, budget: float, store: Store | None = None):
         self.plan = plan
         self.free_bytes = budget * 1e6 if cache in ("auto", "memory") else 0.0
         self.store = store if cache in ("auto", "disk") else None
@@ -228,7 +228,7 @@ def _warn(usable: Sequence[Entry], remarks: dict[str, list[str]]) -> None:
         warnings.warn(f"{copies} of {len(usable)} sounds are copies of others; copies stay in one split", stacklevel=4)
 
 
-def cut(prepared: Prepared, plan: Plan, start: int) -> tuple[Tensor, int]:
+def cut(prepared: Prepared, plan: ConversionPlan, start: int) -> tuple[Tensor, int]:
     """(C, plan.frames) that begins at sample `start` of the wave, padded with silence, and its valid length.
 
     Cuts within the sound are faded over 2 ms at the start and 10 ms at the end to avoid clicks. Attacks are not faded:

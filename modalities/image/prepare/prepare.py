@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image as Pil
 
 from ....core.data.manifest import Line
-from ....core.data.prepare.types import Context, Pair, Proposal, Summary
+from ....core.data.prepare.types import Pair, PrepareContext, Proposal, Summary
 from ....core.util.plots import Panel
 from .. import io
 from . import copies as prepare_copies
@@ -79,7 +79,7 @@ class PicturePreparer:
         """Sizes, modes, formats and remarks."""
         return summarise(lines)
 
-    def propose(self, lines: Sequence[Line], context: Context) -> Proposal:
+    def propose(self, lines: Sequence[Line], context: PrepareContext) -> Proposal:
         """An image/folder recipe."""
         return propose(lines, context)
 

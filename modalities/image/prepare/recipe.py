@@ -10,14 +10,14 @@ import numpy as np
 
 from ....core.data.files import shown
 from ....core.data.manifest import NAME, Line
-from ....core.data.prepare.types import Context, Proposal, slug
+from ....core.data.prepare.types import PrepareContext, Proposal, slug
 
 _SIZES = (16, 24, 28, 32, 48, 64)  # sizes that a CPU trains in minutes; larger ones need a GPU and are left to the user
 _FEW = 500  # pictures
 _EMPTY = 50.0  # % of one level; above it, pictures are drawings on a uniform background rather than photographs
 
 
-def propose(lines: Sequence[Line], context: Context) -> Proposal:
+def propose(lines: Sequence[Line], context: PrepareContext) -> Proposal:
     """Size, channels, flips and network for the usable lines of a manifest."""
     different = [line for line in lines if "copy_of" not in line]
     reasons: list[str] = []
@@ -86,7 +86,7 @@ def _text(
     flip: bool,
     drawn: bool,
     lines: Sequence[Line],
-    context: Context,
+    context: PrepareContext,
     reasons: Sequence[str],
 ) -> str:
     count, few = len(lines), len(lines) < _FEW

@@ -159,7 +159,7 @@ def test_plugins_lists_and_shows(say):
 
 def test_show_and_validate_work_on_a_checkpoint(say):
     import torch
-    from sonolux.core.training.checkpoint import Header, save
+    from sonolux.core.training.checkpoint import CheckpointHeader, save
     from sonolux.core.types import MediaSpec
 
     model = torch.nn.Linear(2, 2)
@@ -167,7 +167,7 @@ def test_show_and_validate_work_on_a_checkpoint(say):
     file = say.folder / "step-1.safetensors"
     save(
         file,
-        Header(recipe.dump(), MediaSpec("image", 1, ("height", "width"), (28, 28)), 1, 0.0),
+        CheckpointHeader(recipe.dump(), MediaSpec("image", 1, ("height", "width"), (28, 28)), 1, 0.0),
         {"model": model},
         torch.optim.SGD(model.parameters()),
     )
@@ -181,7 +181,7 @@ def test_show_and_validate_work_on_a_checkpoint(say):
     coded = load_recipe("shapes", ["sample.timesteps='./steps.py:Mine'"])
     save(
         file,
-        Header(coded.dump(), MediaSpec("image", 3, ("height", "width"), (32, 32)), 1, 0.0),
+        CheckpointHeader(coded.dump(), MediaSpec("image", 3, ("height", "width"), (32, 32)), 1, 0.0),
         {"model": model},
         torch.optim.SGD(model.parameters()),
     )

@@ -7,7 +7,7 @@ import pytest
 from sonolux.core.config import registry, schema
 from sonolux.core.config.load import load_recipe, packaged
 from sonolux.core.config.recipe import Recipe
-from sonolux.core.config.sections import Ema, Eval, Process, Sample, Split, Train
+from sonolux.core.config.sections import Ema, Eval, ProcessSection, Sample, Split, Train
 from sonolux.core.config.yaml import parse
 
 KEYWORDS = set(
@@ -189,6 +189,6 @@ def test_code_may_be_named(made):
     assert judged(made, GOOD.replace("{use: image/unet, width: 32}", "./net.py:Net")) == []
 
 
-@pytest.mark.parametrize("cls", [Recipe, Process, Train, Ema, Sample, Eval, Split])
+@pytest.mark.parametrize("cls", [Recipe, ProcessSection, Train, Ema, Sample, Eval, Split])
 def test_every_key_of_every_section_is_documented(cls):
     assert [name for name, field in cls.model_fields.items() if not field.description] == []

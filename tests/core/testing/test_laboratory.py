@@ -13,7 +13,7 @@ from sonolux.core.testing import mixture
 from sonolux.core.testing.mixture import GaussianMixture, example
 from sonolux.core.testing.mutation import caught, planted, swap, take_left, take_right
 from sonolux.core.testing.ode import random_start, solve, trajectory
-from sonolux.core.testing.orders import Order
+from sonolux.core.testing.orders import MeasuredOrder
 from sonolux.core.types import BadInput, NoiseLevel
 
 LEVELS = [NoiseLevel(0.0, 0.6, 0.8), NoiseLevel(0.0, 1.0, 3.0), NoiseLevel(0.0, 0.2, 0.1)]
@@ -145,5 +145,5 @@ def test_curves_do_not_depend_on_the_steps_of_their_method():
 
 def test_the_slope_is_the_order():
     steps = (8, 16, 32)
-    assert Order(steps, tuple(3 * n**-2.0 for n in steps)).slope == pytest.approx(2, abs=1e-5)
-    assert not Order(steps, (1.0, math.nan, 0.1)).finite
+    assert MeasuredOrder(steps, tuple(3 * n**-2.0 for n in steps)).slope == pytest.approx(2, abs=1e-5)
+    assert not MeasuredOrder(steps, (1.0, math.nan, 0.1)).finite

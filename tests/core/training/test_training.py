@@ -9,7 +9,7 @@ import torch
 from sonolux.core.config.load import load_recipe
 from sonolux.core.config.sections import Train
 from sonolux.core.data import loader
-from sonolux.core.data.loader import Order
+from sonolux.core.data.loader import ExampleOrder
 from sonolux.core.objectives.base import LossResult
 from sonolux.core.objectives.denoising import Denoising
 from sonolux.core.pipeline.load import load
@@ -120,11 +120,11 @@ def test_accumulation_gives_the_same_step(recipe, tmp_path):
 
 
 def test_order_visits_every_example_once_an_epoch():
-    order = Order(5, 7)
+    order = ExampleOrder(5, 7)
     epochs = [[order.example(7 * e + i) for i in range(7)] for e in range(3)]
     assert all(sorted(epoch) == list(range(7)) for epoch in epochs)
     assert epochs[0] != epochs[1]
-    assert [Order(5, 7).example(i) for i in range(14)] == [order.example(i) for i in range(14)]
+    assert [ExampleOrder(5, 7).example(i) for i in range(14)] == [order.example(i) for i in range(14)]
 
 
 def check_ema_half_life(model_class=EMA):
