@@ -6,7 +6,7 @@ samplers on any network. Importing this package does not import torch: both name
 
 from typing import TYPE_CHECKING
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["__version__", "load", "sample"]
 
 if TYPE_CHECKING:

@@ -81,8 +81,8 @@ def _defaults(kind: str) -> Iterator[tuple[str, Any]]:
 def stock(problem: CalibrationProblem, reference: ReferenceSolution, nfe: int) -> list[SamplerPair]:
     """All registered pairs of sampler and timestep spacing at `nfe` evaluations, best first.
 
-    Pairs that do not support the schedule are left out. Pairs with equal plans (timestep spacings that agree on this schedule,
-    ddim and euler) occur once.
+    Pairs that do not support the schedule are left out. Pairs with equal plans (timestep spacings that
+    agree on this schedule, ddim and euler) occur once.
     """
     pairs = [
         SamplerPair(name, timesteps, problem.error(problem.end(plan), reference.x0))
