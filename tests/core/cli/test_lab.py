@@ -1,5 +1,6 @@
 """`sonolux lab`: any sampler is measured by one command, third-party ones too; a run's likelihood is printed."""
 
+import ast
 import json
 import re
 import time
@@ -8,10 +9,8 @@ import pytest
 from sonolux.core.cli import main as cli
 from sonolux.core.config.load import load_recipe
 from sonolux.core.samplers.heun_exp import HeunExp
-from sonolux.core.testing import report
-from sonolux.core.testing.invariants import deviation
-from sonolux.core.testing.mutation import caught
-from sonolux.core.testing.planted import plant
+from sonolux.core.testing import invariants, report
+from sonolux.core.testing.mutation import caught, planted, replace
 from sonolux.core.training.run import TrainingRun
 
 PLUGIN = '''
@@ -156,10 +155,10 @@ def test_a_sampler_of_ones_own(lab, plugin):
     check_report(lab, "mine_package:Mine", 1)
 
 
-def test_what_is_wrong_with_a_sampler_shows(lab, plugin, monkeypatch):
+def test_what_is_wrong_with_a_sampler_shows(lab, plugin):
     caught(check_report, lab, "{use: ./mine.py:Mine, scale: 1.01}", 1)
-    monkeypatch.setattr(report, "deviation", plant(deviation, "scale = alpha + sigma", "scale = 1e-9"))
-    caught(check_report, lab, "euler", 1)
+    with planted(invariants, "deviation", replace(ast.Add, "1e-9")):  # the scale, alpha + sigma
+        caught(check_report, lab, "euler", 1)
 
 
 def test_text_names_everything(lab, plugin):

@@ -1,5 +1,6 @@
 """Likelihood against exact log densities on every kind of schedule, by both divergences; codecs, padding, classes."""
 
+import ast
 import math
 
 import pytest
@@ -16,8 +17,22 @@ from sonolux.core.schedulers.vp_linear import VPLinear
 from sonolux.core.testing.dense import DenseMixture, ar1
 from sonolux.core.testing.field import band_limited
 from sonolux.core.testing.mixture import example
-from sonolux.core.testing.mutation import call, caught, planted, replace
-from sonolux.core.testing.planted import plant
+from sonolux.core.testing.mutation import (
+    argument,
+    attribute,
+    call,
+    caught,
+    negate,
+    planted,
+    replace,
+    scale,
+    set_argument,
+    swap,
+    swap_sides,
+    take_left,
+    take_right,
+    variable,
+)
 from sonolux.core.training.build import build_data
 from sonolux.core.types import BadInput, Conditioning, Estimate, NoiseLevel
 from torch import nn
@@ -68,29 +83,27 @@ def test_the_gaussian_at_the_noisiest_level(name, schedule):
     check_gaussian(likelihood, name, schedule)
 
 
+FIELD, WRONG_ROW = module._Field, (44 / 45, -56 / 15, 31 / 9)
+
+
 @pytest.mark.parametrize(
-    ("old", "new", "name", "schedule"),
+    ("owner", "function", "error", "name", "schedule"),
     [
-        (
-            "(self.count[:, None] - size * trace) / tau",
-            "(size * trace - self.count[:, None]) / tau",
-            "ar1",
-            RectifiedFlow(),
-        ),  # sign
-        ("- size * trace) / tau", "- trace) / tau", "ar1", EDM()),  # the chain rule through u
-        ("level.alpha**2 * s**2 + level.sigma**2", "level.alpha**2 * s**2 + level.sigma", "ar1", EDM()),  # prior
-        ("level.alpha**2 * s**2 + level.sigma**2", "s**2 + level.sigma**2", "ar1", VPLinear()),
-        ("(x.double() - level.alpha * m)", "(x.double() + level.alpha * m)", "mixture", EDM()),
-        ("count * shift", "count * 0.0 * shift", "ar1", VPLinear()),  # density of u, not of x
-        ("math.log(size) + math.log", "math.log(size) - math.log", "ar1", VPLinear()),
-        ("(u - x0) * self.mask / tau", "(u - x0) * self.mask / (1.01 * tau)", "ar1", RectifiedFlow()),
-        ("(44 / 45, -56 / 15, 32 / 9)", "(44 / 45, -56 / 15, 31 / 9)", "ar1", RectifiedFlow()),
+        (FIELD, "__call__", swap_sides(ast.Sub, near="count"), "ar1", RectifiedFlow()),  # sign
+        (FIELD, "__call__", take_right(ast.Mult, near="trace"), "ar1", EDM()),  # the chain rule through u
+        (module, "_gaussian", take_left(ast.Pow, near="sigma"), "ar1", EDM()),  # prior
+        (module, "_gaussian", take_right(ast.Mult, near="s"), "ar1", VPLinear()),  # prior without alpha
+        (module, "_gaussian", swap(ast.Sub, ast.Add, near="alpha"), "mixture", EDM()),
+        (module, "likelihood", scale(variable("shift"), 0.0), "ar1", VPLinear()),  # density of u, not of x
+        (module, "likelihood", swap(ast.Add, ast.Sub, near="size"), "ar1", VPLinear()),
+        (FIELD, "__call__", scale(ast.Div, 1 / 1.01, near="mask"), "ar1", RectifiedFlow()),
+        (module, "_A", (*module._A[:3], WRONG_ROW, *module._A[4:]), "ar1", RectifiedFlow()),
     ],
 )
-def test_planted_error_is_caught(old, new, name, schedule):
-    check = check_gaussian if "level.alpha" in old else check_exact
-    with pytest.raises(AssertionError, match="bits per dimension"):
-        check(plant(likelihood, old, new), name, schedule)
+def test_planted_error_is_caught(owner, function, error, name, schedule):
+    check = check_gaussian if function == "_gaussian" else check_exact
+    with planted(owner, function, error):
+        assert "bits per dimension" in caught(check, likelihood, name, schedule)
 
 
 def test_the_method_is_of_fifth_order_and_its_own_estimate_of_the_error_is_honest():
@@ -158,16 +171,17 @@ def test_hutchinson():
 
 
 @pytest.mark.parametrize(
-    ("old", "new"),
+    ("owner", "function", "error"),
     [
-        ("(slope * e).double()", "slope.double()"),
-        ("torch.where(noise.normal", "0.8 * torch.where(noise.normal"),
-        ('noise.normal("likelihood", p)', 'noise.normal("likelihood", 0)'),  # the same signs again: no spread
-        ("/ each.shape[1] ** 0.5", "/ each.shape[1]"),
+        (module._Hutchinson, "estimate", take_left(ast.Mult, near="slope")),
+        (module, "likelihood", scale(call("where"), 0.8)),
+        (module, "likelihood", set_argument("normal", 1, "0")),  # the same signs again: no spread
+        (module, "likelihood", take_left(ast.Pow, near="shape")),
     ],
 )
-def test_planted_error_in_hutchinson_is_caught(old, new):
-    caught(check_hutchinson, plant(likelihood, old, new))
+def test_planted_error_in_hutchinson_is_caught(owner, function, error):
+    with planted(owner, function, error):
+        caught(check_hutchinson, likelihood)
 
 
 def test_probes_are_keyed_by_sample():
@@ -245,10 +259,15 @@ def test_padding_is_left_out():
 
 
 @pytest.mark.parametrize(
-    ("old", "new"), [("slope * pick * torch.cat([self.mask] * n)", "slope * pick"), ("-(each * mask)", "-each")]
+    ("owner", "function", "error"),
+    [
+        (module._Exact, "estimate", take_left(ast.Mult, near="cat")),
+        (module, "_gaussian", take_left(ast.Mult, near="each")),
+    ],
 )
-def test_padding_that_counts_is_caught(old, new):
-    caught(check_padding, plant(likelihood, old, new))
+def test_padding_that_counts_is_caught(owner, function, error):
+    with planted(owner, function, error):
+        caught(check_padding, likelihood)
 
 
 def test_less_noise_tends_to_the_density_of_the_data():
@@ -311,20 +330,18 @@ def test_media_space():
 
 
 @pytest.mark.parametrize(
-    ("old", "new"),
+    ("function", "error"),
     [
-        ("self.log_p + log_det -", "self.log_p -"),
-        ("self.log_p + log_det -", "self.log_p - log_det -"),
-        ("- dimensions * math.log(scale)", "+ dimensions * math.log(scale)"),
-        ("return -self.log_p / (self", "return self.log_p / (self"),
-        (
-            "log_p=self.log_p + log_det - dimensions * math.log(scale), dimensions=count",
-            "log_p=self.log_p + log_det - dimensions * math.log(scale)",
-        ),
+        ("of_media", take_left(ast.Add)),
+        ("of_media", swap(ast.Add, ast.Sub)),
+        ("of_media", swap(ast.Sub, ast.Add)),
+        ("bits", negate(attribute("log_p"))),
+        ("of_media", replace(argument("replace", "dimensions"), "self.dimensions")),
     ],
 )
-def test_planted_error_in_media_space_is_caught(old, new):
-    caught(check_media, plant(Likelihood, old, new))
+def test_planted_error_in_media_space_is_caught(function, error):
+    with planted(Likelihood, function, error):
+        caught(check_media, Likelihood)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """Every schedule: range, ends, inverse, derivative; the built-in ones against independent formulas."""
 
+import ast
 import math
 
 import numpy as np
@@ -9,6 +10,7 @@ from scipy.integrate import quad
 from scipy.optimize import brentq
 from sonolux.core.config import registry
 from sonolux.core.config.spec import Spec
+from sonolux.core.schedulers import discrete, rectified_flow
 from sonolux.core.schedulers.cosine import Cosine
 from sonolux.core.schedulers.custom import Custom
 from sonolux.core.schedulers.discrete import Discrete
@@ -19,8 +21,22 @@ from sonolux.core.schedulers.trig_flow import TrigFlow
 from sonolux.core.schedulers.ve import VE
 from sonolux.core.schedulers.vp_linear import VPLinear
 from sonolux.core.testing.conformance import check_schedule
-from sonolux.core.testing.mutation import caught
-from sonolux.core.testing.planted import plant
+from sonolux.core.testing.mutation import (
+    attribute,
+    call,
+    caught,
+    negate,
+    planted,
+    replace,
+    scale,
+    set_argument,
+    swap,
+    swap_arguments,
+    swap_constant,
+    take_left,
+    take_right,
+    variable,
+)
 from sonolux.core.types import MediaSpec
 
 BUILT_IN = {name: registry.find("schedule", name)() for name in registry.builtins("schedule")}
@@ -233,51 +249,58 @@ def test_every_built_in_schedule_has_a_closed_form_here():
     assert {cls for cls, _ in CLOSED_FORMS} == {type(s) for s in BUILT_IN.values()}
 
 
-PLANTED = [
-    (VPLinear, check_vp_linear, "/ 4) - t", "/ 2) - t"),
-    (VPLinear, lambda cls: check_schedule(cls()), "/ 2 * falls", "* falls"),
-    (Discrete, check_discrete, "torch.log1p(-_betas", "torch.log1p(_betas"),
-    (Discrete, check_discrete, "torch.linspace(-6, 6,", "torch.linspace(6, -6,"),
-    (Discrete, check_discrete, "torch.exp(-12 * u)", "torch.exp(-6 * u)"),
-    (Discrete, check_discrete, "torch.log1p(-2 * (u - 0.5).abs()) / 2", "torch.log1p(-2 * (u - 0.5).abs())"),
-    (Discrete, check_discrete, "torch.where(u < 0.5, -away, away)", "torch.where(u < 0.5, away, -away)"),
-    (Discrete, check_discrete, ".clamp(max=0.999)", ".clamp(max=0.99)"),
-    (Discrete, check_zero_terminal, "(first / (first - last))", "(1 / (1 - last))"),
-    (Discrete, check_zero_terminal, "torch.log((alpha - last)", "torch.log((alpha - 0.999 * last)"),
-    (Discrete, check_zero_terminal, "-torch.expm1(log_alpha - knots[-2])", "torch.exp(log_alpha - knots[-2])"),
-    (Discrete, check_zero_terminal, "knots[:-1] if self.zero_terminal else knots", "knots"),  # log 0 in a derivative
-    (Discrete, check_zero_terminal, "(1 - alpha) * (1 + alpha)", "1 - alpha"),
-    (Cosine, check_cosine, "self.shift * torch.sin", "torch.sin"),
-    (Cosine, lambda cls: check_schedule(cls(shift=4.0)), "rho / self.shift", "rho * self.shift"),
-    (TrigFlow, check_trig_flow, "torch.sin(self.t_max - t)", "torch.cos(t)"),
-    (TrigFlow, lambda cls: check_schedule(cls()), "torch.atan(rho)", "torch.atan(rho) / (math.pi / 2)"),
-    (Custom, check_custom, "- self._rounding", "- 0 * self._rounding"),
-    (Custom, check_custom, "range(80)", "range(20)"),
-    (Custom, lambda cls: check_schedule(cls()), "torch.where(above, low, middle)", "torch.where(above, middle, low)"),
-    (Table, check_table, "* (1 - inside)", "* inside"),
-    (Table, lambda cls: check_schedule(cls()), "noise * alphas[i]", "alphas[i]"),
-    (Table, lambda cls: check_schedule(cls()), "torch.where(inside == 1, times[k], ", "torch.where(inside == 1, 0.9, "),
-    (RectifiedFlow, check_rectified_flow, "(positions - lengths[0])", "positions"),
-    (RectifiedFlow, check_rectified_flow, "latent[1:]", "latent"),
-    (Discrete, check_discrete, "t.detach() + 2", "t.detach() + 1"),
-    (Discrete, lambda cls: check_schedule(cls()), "(k - 2 + inside)", "(k - 1 + inside)"),
-    (
-        Cosine,
-        lambda cls: check_schedule(cls()),
-        "return torch.sin((1 - t) * (math.pi / 2))",
-        "return torch.cos(t * (math.pi / 2))",
-    ),
-    (Cosine, check_cosine, "self.shift * torch.sin(t * (math.pi / 2))", "self.shift * torch.sin(t * math.pi)"),
-    (VE, check_ve, "torch.exp(t *", "torch.exp(2 * t *"),
-    (EDM, check_edm, "return t\n", "return t**2\n"),
-    (RectifiedFlow, check_rectified_flow, "return self.shift * t / (", "return t / ("),
-    (RectifiedFlow, lambda cls: check_schedule(cls(shift=3.0)), "self.shift / rho", "1 / rho"),
+EXPONENTIAL = {**discrete._ALPHA_BAR, "exponential": lambda u: torch.exp(-6 * u)}
+
+
+def check_contract(cls):
+    check_schedule(cls())
+
+
+def check_shifted(cls):
+    check_schedule(cls(shift=4.0 if cls is Cosine else 3.0))
+
+
+PLANTED = [  # class, its check, owner and name of what changes, error
+    (VPLinear, check_vp_linear, VPLinear, "_log_alpha", swap_constant(4, 2)),
+    (VPLinear, check_contract, VPLinear, "t_of_rho", take_left(ast.Div, at=-1)),
+    (Discrete, check_discrete, Discrete, "__init__", negate(call("_betas"))),
+    (Discrete, check_discrete, discrete, "_betas", swap_arguments("linspace", at=1)),
+    (Discrete, check_discrete, discrete, "_ALPHA_BAR", EXPONENTIAL),
+    (Discrete, check_discrete, discrete, "_laplace", take_left(ast.Div)),
+    (Discrete, check_discrete, discrete, "_laplace", swap_arguments("where", 1, 2)),
+    (Discrete, check_discrete, discrete, "_betas", swap_constant(0.999, 0.99)),
+    (Discrete, check_zero_terminal, discrete, "_to_zero", replace(variable("first"), "1", at=None)),
+    (Discrete, check_zero_terminal, discrete, "_to_zero", scale(variable("last"), 0.999)),
+    (Discrete, check_zero_terminal, Discrete, "t_of_rho", replace(ast.USub, "1 - _", near="expm1")),
+    (Discrete, check_zero_terminal, Discrete, "_log_alpha", replace(ast.IfExp, "knots")),  # log 0 in a derivative
+    (Discrete, check_zero_terminal, Discrete, "sigma", take_left(ast.Mult, near="alpha")),
+    (Cosine, check_cosine, Cosine, "_turn", take_right(ast.Mult, near="shift")),
+    (Cosine, check_shifted, Cosine, "t_of_rho", swap(ast.Div, ast.Mult, near="shift")),
+    (TrigFlow, check_trig_flow, TrigFlow, "alpha", replace(call("sin"), "torch.cos(t)")),
+    (TrigFlow, check_contract, TrigFlow, "t_of_rho", scale(call("atan"), 2 / math.pi)),
+    (Custom, check_custom, Custom, "alpha", take_left(ast.Sub)),
+    (Custom, check_custom, Custom, "t_of_rho", swap_constant(80, 20)),
+    (Custom, check_contract, Custom, "t_of_rho", swap_arguments("where", 1, 2)),
+    (Table, check_table, Table, "_between", take_right(ast.Sub, near="inside")),
+    (Table, check_contract, Table, "t_of_rho", take_right(ast.Mult, near="noise")),
+    (Table, check_contract, Table, "t_of_rho", set_argument("where", 1, "0.9")),
+    (RectifiedFlow, check_rectified_flow, rectified_flow, "_shift", take_left(ast.Sub, near="positions")),
+    (RectifiedFlow, check_rectified_flow, RectifiedFlow, "__init__", replace(ast.Subscript, "latent", near="latent")),
+    (Discrete, check_discrete, Discrete, "_log_alpha", swap_constant(2, 1)),
+    (Discrete, check_contract, Discrete, "t_of_rho", swap_constant(2, 1, at=-1)),
+    (Cosine, check_contract, Cosine, "_turn", replace(call("sin"), "torch.cos(t * (math.pi / 2))")),
+    (Cosine, check_cosine, Cosine, "_turn", take_left(ast.Div, at=-1)),
+    (VE, check_ve, VE, "sigma", scale(variable("t"), 2)),
+    (EDM, check_edm, EDM, "sigma", replace(variable("t"), "_**2")),
+    (RectifiedFlow, check_rectified_flow, RectifiedFlow, "sigma", take_right(ast.Mult, near="shift")),
+    (RectifiedFlow, check_shifted, RectifiedFlow, "t_of_rho", replace(attribute("shift"), "1")),
 ]
 
 
-@pytest.mark.parametrize(("cls", "check", "old", "new"), PLANTED)
-def test_planted_error_is_caught(cls, check, old, new):
-    caught(check, plant(cls, old, new))
+@pytest.mark.parametrize(("cls", "check", "owner", "function", "error"), PLANTED)
+def test_planted_error_is_caught(cls, check, owner, function, error):
+    with planted(owner, function, error):
+        caught(check, cls)
 
 
 def test_the_shift_follows_the_signal_that_the_builder_hands_in():
