@@ -24,7 +24,7 @@ from typing import Any
 import torch
 from _bench import Table
 from sonolux.core.editing.windows import Windowed
-from sonolux.core.evaluation.seams import Joints, Seams, joints, seams
+from sonolux.core.evaluation.seams import JointMeasures, SeamMeasures, joints, seams
 from sonolux.core.types import BadInput
 from sonolux.modalities.audio import dsp
 from torch import Tensor
@@ -32,7 +32,7 @@ from torch import Tensor
 PICTURE = 4  # pixels around the seam of a tile
 
 
-def show_seams(table: Table, found: Seams, name: str, part: str) -> None:
+def show_seams(table: Table, found: SeamMeasures, name: str, part: str) -> None:
     """Add the lines of one set of loops along one axis."""
     low, high = (float(found.chance.quantile(q)) for q in (0.05, 0.95))
     table.add(
@@ -112,7 +112,7 @@ def measure_long(trained: Any, run: str, args: argparse.Namespace) -> Table:
         between = [p for p in between if part * 4 < p < media[0].shape[-1] - part * 4]
         name = f"overlap {overlap:g}"
         for places, where in ((at, "joints"), (between, "between")):
-            found: Joints = joints(media, places, part)
+            found: JointMeasures = joints(media, places, part)
             low, high = (float(found.chance.quantile(q)) for q in (0.05, 0.95))
             step = float(steps_of_spectra(media, places, rate).median())
             table.add(

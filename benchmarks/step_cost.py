@@ -28,7 +28,7 @@ import sonolux
 import torch
 from _peers import k_diffusion, schedulers
 from sonolux.core.config import registry
-from sonolux.core.guidance.base import Run
+from sonolux.core.guidance.base import SamplingRun
 from sonolux.core.guidance.cfg import CFG
 from sonolux.core.parameterizations.edm import EDM as Prediction
 from sonolux.core.samplers._cache import clear_plans
@@ -189,7 +189,7 @@ def additional_costs() -> dict[str, float]:
     noise = Noise(0, range(SHAPE[0]), SHAPE[1:])
     labels = Conditioning({"label": torch.randn(4, 64)}, {"label": torch.zeros(4, 64)})
     fixed, sampler = Fixed(output), registry.find("sampler", "dpmpp_2m")()
-    guided = CFG(2.0).wrap(fixed, Run(noise))
+    guided = CFG(2.0).wrap(fixed, SamplingRun(noise))
     plain = lowest(lambda: fixed.denoise(x, level, none))
     return {
         "building the plan (dpmpp_2m), once per run": lowest(lambda: sampler.plan(EDM(), levels), 20, 2) / STEPS,

@@ -19,7 +19,7 @@ import sonolux
 import torch
 from sonolux.core.types import BadInput
 from sonolux.modalities.audio import io
-from sonolux.modalities.audio.output import Finish, finish
+from sonolux.modalities.audio.output import PostProcessing, finish
 from torch import Tensor
 
 COLUMNS = ("file", "seconds", "lufs", "true_peak", "jump", "seam_db", "seed", "sample")
@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     args = parser.parse_args(arguments)
     try:
-        settings = Finish(trim=None, fade_in=0, fade_out=0, lufs=args.lufs)
+        settings = PostProcessing(trim=None, fade_in=0, fade_out=0, lufs=args.lufs)
         trained = sonolux.load(args.run, changes=args.set)
         rate = trained.parts.spec.rate
         if rate is None or args.count < 1 or args.repeat < 1:

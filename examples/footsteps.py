@@ -24,7 +24,7 @@ import torch
 from sonolux.core.training.build import build_data
 from sonolux.core.types import BadInput
 from sonolux.modalities.audio import io
-from sonolux.modalities.audio.output import Finish, finish
+from sonolux.modalities.audio.output import PostProcessing, finish
 from sonolux.modalities.audio.similarity import COPY, nearest
 from torch import Tensor
 from torch.nn import functional
@@ -141,7 +141,7 @@ def search(
     return found
 
 
-def write(folder: Path, name: str, kept: list[Variation], rate: float, form: str, settings: Finish) -> None:
+def write(folder: Path, name: str, kept: list[Variation], rate: float, form: str, settings: PostProcessing) -> None:
     """Write the variations and variations.csv."""
     sounds = [k.sound for k in kept]
     others = among_themselves(padded(sounds), rate).tolist() if len(kept) > 1 else [0.0] * len(kept)
@@ -185,7 +185,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     args = parser.parse_args(arguments)
     try:
-        finishing = Finish(lufs=args.lufs)
+        finishing = PostProcessing(lufs=args.lufs)
         trained = sonolux.load(args.run, changes=args.set)
         rate = trained.parts.spec.rate
         if rate is None or args.count < 1:

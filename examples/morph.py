@@ -18,7 +18,7 @@ import sonolux
 import torch
 from sonolux.core.types import BadInput
 from sonolux.modalities.audio import io
-from sonolux.modalities.audio.output import Finish, finish
+from sonolux.modalities.audio.output import PostProcessing, finish
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     args = parser.parse_args(arguments)
     try:
-        settings = Finish(lufs=args.lufs)
+        settings = PostProcessing(lufs=args.lufs)
         trained = sonolux.load(args.run, changes=args.set)
         rate = trained.parts.spec.rate
         if rate is None:

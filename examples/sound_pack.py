@@ -29,7 +29,7 @@ import yaml
 from sonolux.core.types import BadInput
 from sonolux.core.util.progress import tracked
 from sonolux.modalities.audio import io
-from sonolux.modalities.audio.output import Finish, Finished, finish
+from sonolux.modalities.audio.output import PostProcessing, ProcessedSound, finish
 
 COLUMNS = ("name", "class", "count", "duration", "seed")
 RESULTS = ("file", "class", "seconds", "lufs", "measured", "true_peak", "limited", "seed", "sample")
@@ -112,7 +112,7 @@ def _number(row: dict[str, Any], key: str, kind: type, default: Any, least: floa
     return number
 
 
-def make(trained: Any, row: Row, settings: Finish) -> list[tuple[Finished, int, int]]:
+def make(trained: Any, row: Row, settings: PostProcessing) -> list[tuple[ProcessedSound, int, int]]:
     """Generate the sounds of a row; returns each with its seed and sample number. Silent ones are left out."""
     changes = {"count": row.count, "seed": row.seed, "label": row.label, "seconds": row.duration}
     samples = trained.sample(**{key: value for key, value in changes.items() if value is not None or key == "label"})
@@ -121,7 +121,7 @@ def make(trained: Any, row: Row, settings: Finish) -> list[tuple[Finished, int, 
     return [entry for entry in done if entry[0].lufs is not None]
 
 
-def write(folder: Path, row: Row, sounds: list[tuple[Finished, int, int]], rate: float, form: str) -> list[dict]:
+def write(folder: Path, row: Row, sounds: list[tuple[ProcessedSound, int, int]], rate: float, form: str) -> list[dict]:
     """Write the sounds of a row, and return one record per sound."""
     digits = max(2, len(str(row.count)))
     records = []
@@ -155,7 +155,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     args = parser.parse_args(arguments)
     try:
-        settings = Finish(args.trim, args.fade_in, args.fade_out, args.lufs, None, args.ceiling)
+        settings = PostProcessing(args.trim, args.fade_in, args.fade_out, args.lufs, None, args.ceiling)
         trained = sonolux.load(args.run, changes=args.set)
         rate = trained.parts.spec.rate
         if rate is None:

@@ -11,7 +11,7 @@ import click
 from ..util.errors import BadInput
 
 if TYPE_CHECKING:
-    from ..few_step.calibrate import Calibrated
+    from ..few_step.calibrate import CalibratedPlan
     from ..few_step.problem import CalibrationProblem
     from ..few_step.reference import ReferenceSolution
 
@@ -106,7 +106,7 @@ def _calibrate(checkpoint: Path, changes: tuple[str, ...], wanted: list[int], co
             done.update()
 
 
-def _figures(found: Calibrated, problem: CalibrationProblem, reference: ReferenceSolution) -> dict[str, Any]:
+def _figures(found: CalibratedPlan, problem: CalibrationProblem, reference: ReferenceSolution) -> dict[str, Any]:
     from ..few_step.calibrate import multistep_samplers, timestep_spacings
 
     pair = found.stock

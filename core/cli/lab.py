@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import click
 
 if TYPE_CHECKING:
-    from ..evaluation.likelihood import Likelihood
-    from ..testing.report import Measured, SamplerReport
+    from ..evaluation.likelihood import LikelihoodResult
+    from ..testing.report import SamplerReport, ScheduleMeasurements
 
 SCHEDULES = ("vp_linear", "edm", "rectified_flow", "{use: discrete, zero_terminal: true}")
 COMPARED = {False: ("euler", "heun", "dpmpp_2m"), True: ("euler_ancestral", "dpmpp_2m_sde")}
@@ -150,7 +150,7 @@ def likelihood(
         click.echo(f"{name + ' space':16}{shown}")
 
 
-def _bits(found: Likelihood) -> dict[str, Any]:
+def _bits(found: LikelihoodResult) -> dict[str, Any]:
     bits = found.bits
     return {
         "bits_per_dimension": found.mean_bits,
@@ -257,7 +257,7 @@ def _weak(report: SamplerReport) -> list[str]:
 _COMMON = ("data error", "noise error", "evaluations per step")
 
 
-def _common(m: Measured) -> tuple[str, str, str]:
+def _common(m: ScheduleMeasurements) -> tuple[str, str, str]:
     return f"{m.data:.0e}", f"{m.noise:.0e}", f"{m.nfe:.2f}"
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..nn.layers.embedding import Table
+from ..nn.layers.embedding import EmbeddingTable
 from ..nn.layers.init import normal_, reset
 from ..types import BadInput, Item, MediaSpec
 from ..util.integers import as_integer, is_integer
@@ -39,7 +39,7 @@ class Class(Condition):
                 "condition `class` needs classes, and the data has none: give it labels, or remove the condition"
             )
         self.classes = spec.classes
-        self.rows = Table(len(self.classes), width)
+        self.rows = EmbeddingTable(len(self.classes), width)
         reset(self, 0)
 
     def fill(self, rng: np.random.Generator) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..nn.layers.embedding import Table
+from ..nn.layers.embedding import EmbeddingTable
 from ..nn.layers.init import normal_, reset
 from ..types import BadInput, Item
 from ..util.integers import as_integer, is_integer
@@ -38,7 +38,7 @@ class Labels(Condition):
         if any("," in str(v) or not str(v).strip() for v in values):
             raise BadInput(f"labels are names without commas, not {[v for v in values if ',' in str(v)] or values}")
         self.key, self.values = key, tuple(str(v) for v in values)
-        self.rows = Table(len(values), width)
+        self.rows = EmbeddingTable(len(values), width)
         self.given = nn.Parameter(torch.zeros(width))
         reset(self, 0)
 

@@ -97,7 +97,7 @@ class _Check:
     def guidance(self, guidance: Spec | list[Spec] | None, conditioning: dict[str, Spec]) -> None:
         if guidance is None:
             return
-        from ..guidance.base import Chain  # loads torch
+        from ..guidance.base import GuidanceChain  # loads torch
 
         specs = guidance if isinstance(guidance, list) else [guidance]
         parts = [part for part in map(try_build, specs) if part is not None]
@@ -106,7 +106,7 @@ class _Check:
             self.problem("sample.guidance", f"guidance strengthens a condition, and this recipe has none: {remedy}")
             return
         try:
-            Chain(parts).check(conditioning)
+            GuidanceChain(parts).check(conditioning)
         except BadInput as error:
             self.problem("sample.guidance", str(error))
 

@@ -13,7 +13,7 @@ from ..util.errors import BadInput
 from . import legacy, registry, wording
 from .components import Component, ValidationContext
 from .overrides import merge
-from .recipe import NO_RECIPE, Given, Recipe, read
+from .recipe import NO_RECIPE, Recipe, RecipeSource, read
 from .spec import Spec
 from .tree import BadRecipe, ConfigProblem, Mark, Node
 from .yaml import parse
@@ -89,7 +89,7 @@ def load_recipe(
     cwd = cwd or Path.cwd()
     file, files = find_recipe(path_or_name, cwd), _Files(cwd)
     root = files.tree(file)
-    given = Given(file.read_text(encoding="utf-8-sig"), file, partial)
+    given = RecipeSource(file.read_text(encoding="utf-8-sig"), file, partial)
     return read(root, given, overrides, cwd, files.problems, files.renamed)
 
 
@@ -120,7 +120,7 @@ def load_recipe_text(
         legacy.rename(root, renamed, problems)
         if extends := root.get("extends"):
             problems.append(ConfigProblem(extends.mark, "extends", "a recipe from a checkpoint cannot extend another"))
-    return read(root, Given(text, None, partial, allow_code), overrides, None, problems, renamed, bare_section)
+    return read(root, RecipeSource(text, None, partial, allow_code), overrides, None, problems, renamed, bare_section)
 
 
 def load_component(kind: str, text: str, source: str = "command line") -> Spec:

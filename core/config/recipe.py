@@ -34,7 +34,7 @@ NO_RECIPE = "a recipe is a mapping that starts with `recipe: 1`"
 
 
 @dataclass(frozen=True)
-class Given:
+class RecipeSource:
     """The source of a recipe.
 
     Attributes:
@@ -92,7 +92,7 @@ class Recipe(Section):
     eval: Eval = Field(default_factory=Eval)
     """settings of evaluation"""
 
-    _given: Given = PrivateAttr(default_factory=lambda: Given(""))
+    _given: RecipeSource = PrivateAttr(default_factory=lambda: RecipeSource(""))
     _tree: Node | None = PrivateAttr(default=None)
 
     @model_validator(mode="before")
@@ -176,7 +176,7 @@ class Recipe(Section):
 
 def read(
     root: Node | None,
-    given: Given,
+    given: RecipeSource,
     overrides: Sequence[str] = (),
     cwd: Path | None = None,
     problems: list[ConfigProblem] | None = None,

@@ -19,7 +19,7 @@ from .tree import ConfigProblem, Mark, Node
 LARGEST = 100_000  # values in a tree: with aliases a short file can become arbitrarily large
 
 
-class Loader(yaml.SafeLoader):
+class YamlLoader(yaml.SafeLoader):
     """PyYAML's scanner and parser with the scalars of YAML 1.2's core schema."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 (PyYAML's own name)
@@ -33,15 +33,18 @@ for _name, _pattern, _first in [
     ("int", _INT, list("-+0123456789")),
     ("float", _FLOAT, list("-+.0123456789")),
 ]:
-    Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(f"^(?:{_pattern})$"), _first)
+    YamlLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(f"^(?:{_pattern})$"), _first)
 
 
 class Dumper(yaml.SafeDumper):
     """Writes text that has the same meaning under the rules above and under YAML 1.1."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012
-        first: [*yaml.SafeDumper.yaml_implicit_resolvers.get(first, []), *Loader.yaml_implicit_resolvers.get(first, [])]
-        for first in {*yaml.SafeDumper.yaml_implicit_resolvers, *Loader.yaml_implicit_resolvers}
+        first: [
+            *yaml.SafeDumper.yaml_implicit_resolvers.get(first, []),
+            *YamlLoader.yaml_implicit_resolvers.get(first, []),
+        ]
+        for first in {*yaml.SafeDumper.yaml_implicit_resolvers, *YamlLoader.yaml_implicit_resolvers}
     }
 
     def ignore_aliases(self, data: Any) -> bool:
@@ -74,7 +77,7 @@ def parse(text: str, file: str, base: Path, problems: list[ConfigProblem], overr
         return Mark(file, at.line + 1 if at else 1, at.column + 1 if at else 1, line, base, override)
 
     try:
-        tree = yaml.compose(text, Loader=Loader)
+        tree = yaml.compose(text, Loader=YamlLoader)
         return None if tree is None else _Composer(mark, problems).node(tree, "")
     except yaml.MarkedYAMLError as error:
         what = ", ".join(filter(None, (error.context, error.problem)))

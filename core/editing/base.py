@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from ..guidance.base import Run
+from ..guidance.base import SamplingRun
 from ..samplers.base import Sampler
 from ..schedulers.base import Schedule
 from ..types import Conditioning, Denoiser, NoiseLevel
@@ -46,11 +46,11 @@ class Edit:
         """The conditioning of the batch."""
         return conditions
 
-    def wrap_network(self, denoiser: Denoiser, run: Run) -> Denoiser:
+    def wrap_network(self, denoiser: Denoiser, run: SamplingRun) -> Denoiser:
         """Wrap the denoiser of a network, inside guidance, for one run; guidance may repeat the rows of the batch."""
         return denoiser
 
-    def wrap_guided(self, denoiser: Denoiser, run: Run) -> Denoiser:
+    def wrap_guided(self, denoiser: Denoiser, run: SamplingRun) -> Denoiser:
         """Wrap the guided denoiser, which the sampler calls, for one run."""
         return denoiser
 

@@ -17,14 +17,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from ..guidance.base import Run
+from ..guidance.base import SamplingRun
 from ..samplers.base import Sampler
 from ..schedulers.base import NoiseLevel64, Schedule
 from ..types import BadInput, Conditioning, Denoiser, Estimate, NoiseLevel, expand
 from ..util.rng import Noise
 from .base import Edit, SamplerAndLevels
-from .jumps import Resampled
 from .operators.mask import Mask
+from .repaint import RePaintSampler
 
 Method = Literal["replace", "levels"]
 
@@ -54,7 +54,7 @@ class Inpaint(Edit):
         self, sampler: Sampler, schedule: Schedule, levels: Sequence[NoiseLevel]
     ) -> SamplerAndLevels:
         if self.resample > 1:
-            sampler = Resampled(sampler, self.jump, self.resample)
+            sampler = RePaintSampler(sampler, self.jump, self.resample)
         if self.method == "levels":
             levels = [self._map(level, schedule.clean()) for level in levels]
         return sampler, levels
@@ -67,7 +67,7 @@ class Inpaint(Edit):
     def start(self, x: Tensor, level: NoiseLevel, noise: Noise) -> Tensor:
         return x + self.mask.joined(expand(level.alpha, x) * self.source.to(x), torch.zeros_like(x))
 
-    def wrap_guided(self, denoiser: Denoiser, run: Run) -> Denoiser:
+    def wrap_guided(self, denoiser: Denoiser, run: SamplingRun) -> Denoiser:
         return _KnownDenoiser(self, denoiser)
 
     def end(self, x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from ..codecs.base import Codec
-from ..guidance.base import Run
+from ..guidance.base import SamplingRun
 from ..types import BadInput, Conditioning, Denoiser, Estimate, NoiseLevel, Number
 from ..util.rng import generator
 from .base import Edit
@@ -32,14 +32,14 @@ class Loop(Edit):
     def conditions(self, conditions: Conditioning) -> Conditioning:
         return replace(conditions, wrap=self.axes)
 
-    def wrap_network(self, denoiser: Denoiser, run: Run) -> Denoiser:
+    def wrap_network(self, denoiser: Denoiser, run: SamplingRun) -> Denoiser:
         return _RolledDenoiser(self, denoiser, run) if self.roll else denoiser
 
 
 class _RolledDenoiser(Denoiser):
     """D'(x) = roll^-1(D(roll(x)))."""
 
-    def __init__(self, edit: Loop, denoiser: Denoiser, run: Run):
+    def __init__(self, edit: Loop, denoiser: Denoiser, run: SamplingRun):
         self.edit, self.denoiser, self.run, self.calls = edit, denoiser, run, 0
 
     def denoise(self, x: Tensor, level: NoiseLevel, conditions: Conditioning) -> Estimate:

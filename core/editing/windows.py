@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from ..guidance.base import Run
+from ..guidance.base import SamplingRun
 from ..types import Conditioning, Denoiser, Estimate, NoiseLevel, Number
 from .base import Edit
 from .operators.windows import Windows
@@ -31,7 +31,7 @@ class Windowed(Edit):
     def __init__(self, size: Sequence[int], overlap: float = 0.5, wrap: Sequence[int] = ()):
         self.size, self.overlap, self.wrap = tuple(size), overlap, tuple(wrap)
 
-    def wrap_network(self, denoiser: Denoiser, run: Run) -> Denoiser:
+    def wrap_network(self, denoiser: Denoiser, run: SamplingRun) -> Denoiser:
         return _WindowedDenoiser(self, denoiser)
 
     def count(self, full: Sequence[int]) -> int:

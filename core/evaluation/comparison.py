@@ -63,7 +63,7 @@ class FeatureSet:
         return FeatureSet(np.concatenate([self.rows, other.rows]), np.concatenate([self.labels, other.labels]))
 
 
-class Draw(NamedTuple):
+class ComparedRows(NamedTuple):
     """Rows that are compared with each other.
 
     Attributes:
@@ -91,8 +91,8 @@ class Comparison:
 
     generated: FeatureSet
     real: FeatureSet
-    value: Draw | None
-    baseline: list[Draw]
+    value: ComparedRows | None
+    baseline: list[ComparedRows]
     description: str
 
     @property
@@ -102,7 +102,7 @@ class Comparison:
         return len(first.generated), len(first.reference)
 
     @property
-    def value_draws(self) -> list[Draw]:
+    def value_draws(self) -> list[ComparedRows]:
         """The draws that give values."""
         return self.baseline if self.value is None else [self.value]
 
@@ -178,8 +178,8 @@ def _drawn_rows(sets: list[FeatureSet], learned: bool, repeats: int) -> tuple[Co
         for _ in range(BASELINE_DRAWS):
             drawn = _with_classes(wanted, all_real.labels, np.arange(len(all_real)), rng)
             m, other = _matched(generated.labels, m, all_real.labels, _without(len(all_real), drawn), rng)
-            baseline.append(Draw(m, other, drawn))
-        value = Draw(m, baseline[-1].other, reference)
+            baseline.append(ComparedRows(m, other, drawn))
+        value = ComparedRows(m, baseline[-1].other, reference)
         samples = _count_text(len(m), requested, generated.labelled)
         description = (
             f"{samples} against {len(reference)} held-out examples; "
@@ -193,7 +193,7 @@ def _drawn_rows(sets: list[FeatureSet], learned: bool, repeats: int) -> tuple[Co
     for _ in range(repeats):
         reference, rest = halves(real.labels, half, rng)
         chosen = _half_of(generated.labels, n, rng)
-        baseline.append(Draw(*_matched(generated.labels, chosen, real.labels, rest, rng), reference))
+        baseline.append(ComparedRows(*_matched(generated.labels, chosen, real.labels, rest, rng), reference))
     which = "held-out examples" if enough else "all real examples, training ones too, since few are held out"
     each = [len(d.generated) for d in baseline]
     mean = round(float(np.mean(each)))

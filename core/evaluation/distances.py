@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from .comparison import BASELINE_DRAWS, Comparison, FeatureSet, SetDistance, halves, same_labelling
-from .metrics.base import Features, Metric, MetricResult
+from .metrics.base import Features, Metric, MetricColumn
 from .metrics.frechet import Frechet
 from .metrics.mmd import MMD
 from .metrics.precision_recall import PrecisionRecall
@@ -56,7 +56,7 @@ def measure(
     return out
 
 
-def _shares(metric: Metric, results: list[MetricResult], rows: Comparison, real: str, many: str) -> list[Measurement]:
+def _shares(metric: Metric, results: list[MetricColumn], rows: Comparison, real: str, many: str) -> list[Measurement]:
     """All shares of a metric, from one evaluation of it."""
     sets = rows.generated.rows, rows.real.rows
     values = [metric(sets[0][d.generated], sets[1][d.reference]) for d in rows.value_draws[:SHARE_DRAWS]]
@@ -73,7 +73,7 @@ def _shares(metric: Metric, results: list[MetricResult], rows: Comparison, real:
 
 def _distance(
     metric: Metric,
-    result: MetricResult,
+    result: MetricColumn,
     rows: Comparison,
     repeats: int,
     real: str,
@@ -102,7 +102,7 @@ def _mean_and_range(name: str, values: np.ndarray) -> ReferenceValue:
     return ReferenceValue(name, float(values.mean()), low, high)
 
 
-def verdict(result: MetricResult, value: float, baseline: ReferenceValue, many: str) -> str:
+def verdict(result: MetricColumn, value: float, baseline: ReferenceValue, many: str) -> str:
     """The meaning of a distance in one line."""
     assert baseline.low is not None and baseline.high is not None
     if value < baseline.low:

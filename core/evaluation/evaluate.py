@@ -30,9 +30,9 @@ from .examples import (
 )
 from .features import describe, is_learned, standardised
 from .generated import codec_round_trip, from_folder, from_run
-from .memorization import Memorization, find_copies
+from .memorization import MemorizationResult, find_copies
 from .metrics.base import Metric
-from .recognition import Recognition, recognition
+from .recognition import RecognitionResult, recognition
 from .report import gallery
 from .report.contents import EvaluationReport, Measurement, ReferenceValue
 from .source import EvaluationInput
@@ -184,7 +184,7 @@ class DistanceSection:
         known = train if held_out is None else np.concatenate([train, held_out])
         return torch.cdist(torch.from_numpy(samples), torch.from_numpy(known)).amin(1).numpy()
 
-    def of_classifier(self, recognised: Recognition) -> None:
+    def of_classifier(self, recognised: RecognitionResult) -> None:
         """Add the distances of the classifier's features."""
         train, held_out, samples = (
             f.double().numpy() for f in (recognised.train, recognised.held_out, recognised.samples)
@@ -262,7 +262,7 @@ def _remarks(
     case: EvaluationInput,
     generated: GeneratedSet,
     real: RealData,
-    copies: Memorization | None,
+    copies: MemorizationResult | None,
     many: str,
     folder: Path | None,
 ) -> list[str]:

@@ -57,7 +57,7 @@ BATCH = 8  # items per batch in `of_items`
 
 
 @dataclass(frozen=True)
-class Likelihood:
+class LikelihoodResult:
     """The log density of each example.
 
     Attributes:
@@ -93,7 +93,7 @@ class Likelihood:
         error = self.uncertainty / (self.dimensions * math.log(2))
         return float(error.square().sum().sqrt()) / len(error)
 
-    def of_media(self, log_det: float | None, dimensions: int, scale: float = 1.0) -> Likelihood:
+    def of_media(self, log_det: float | None, dimensions: int, scale: float = 1.0) -> LikelihoodResult:
         """The same in media space: log p(media) = log p(z) + log |dz / dmedia|.
 
         Args:
@@ -127,7 +127,7 @@ def likelihood(
     prior: Prior | None = None,
     seed: int = 0,
     first: int = 0,
-) -> Likelihood:
+) -> LikelihoodResult:
     """log p(x0) of each row of x0 (B, C, *spatial), in the diffused space. Computes in the dtype of x0.
 
     Args:
@@ -188,10 +188,12 @@ def likelihood(
     if steps >= 4:
         error = _step_error(log_p, log_density(steps // 2).mean(1), log_density(steps // 4).mean(1))
     spread = each.std(1) / each.shape[1] ** 0.5 if each.shape[1] > 1 else torch.zeros_like(count)
-    return Likelihood(log_p, spread, error, count, lowest, field.calls)
+    return LikelihoodResult(log_p, spread, error, count, lowest, field.calls)
 
 
-def of_items(trained: Pipeline, items: Sequence[Item], **options: Any) -> tuple[Likelihood, Likelihood | None]:
+def of_items(
+    trained: Pipeline, items: Sequence[Item], **options: Any
+) -> tuple[LikelihoodResult, LikelihoodResult | None]:
     """The likelihood of data under a trained model, in its diffused space and in media space.
 
     The second is None where the codec is not one to one or an item is shorter than the size of the model.
@@ -225,7 +227,7 @@ def of_items(trained: Pipeline, items: Sequence[Item], **options: Any) -> tuple[
             conditions, whole = replace(conditions, valid=trained.codec.valid(lengths, size)), False
         found.append(likelihood(denoiser, schedule, z, conditions, first=first, **options))
     columns = zip(*((f.log_p, f.uncertainty, f.step_error, f.dimensions) for f in found), strict=True)
-    joined = Likelihood(*map(torch.cat, columns), level=found[0].level, nfe=found[0].nfe)
+    joined = LikelihoodResult(*map(torch.cat, columns), level=found[0].level, nfe=found[0].nfe)
     log_det = trained.codec.log_det(size) if whole else None
     return joined, None if log_det is None else joined.of_media(log_det, count)
 

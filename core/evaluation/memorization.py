@@ -17,7 +17,7 @@ FALSE_ALARMS, RECALL = 0.01, 0.95
 
 
 @dataclass(frozen=True)
-class Memorization:
+class MemorizationResult:
     """Result of the search for copies.
 
     Attributes:
@@ -48,7 +48,7 @@ class Memorization:
 
 def find_copies(
     adapter: EvaluationAdapter, generated: ExampleSet, train: ExampleSet, held_out: ExampleSet | None, seed: int = 0
-) -> Memorization:
+) -> MemorizationResult:
     """Compare every sample with every training example.
 
     The threshold is the similarity that 99 % of the held-out examples stay below; where fewer than 100 are held out, it
@@ -66,7 +66,7 @@ def find_copies(
         for kind, copies in adapter.planted_copies(originals, seed).items()
     }
     false_alarms = share_above(others, threshold) if len(others) else float("nan")
-    return Memorization(samples, others, threshold, false_alarms, recall, enough)
+    return MemorizationResult(samples, others, threshold, false_alarms, recall, enough)
 
 
 def share_above(similarity: Tensor, threshold: float) -> float:
@@ -74,7 +74,7 @@ def share_above(similarity: Tensor, threshold: float) -> float:
     return float((similarity > threshold).double().mean())
 
 
-def remarks(found: Memorization, many: str) -> list[str]:
+def remarks(found: MemorizationResult, many: str) -> list[str]:
     """Warnings about the reliability of the number of copies."""
     rows = []
     if found.mean_recall < RECALL:
@@ -95,7 +95,7 @@ def remarks(found: Memorization, many: str) -> list[str]:
     return rows
 
 
-def measurements(found: Memorization, many: str) -> list[Measurement]:
+def measurements(found: MemorizationResult, many: str) -> list[Measurement]:
     """The lines of the report's table."""
     held_out, name = found.held_out, f"held-out {many}"
     if found.measured:

@@ -18,7 +18,7 @@ MIN_TRAIN = 64  # minimum number of samples to train a classifier on
 
 
 @dataclass(frozen=True)
-class Recognition:
+class RecognitionResult:
     """Results of the classifier of the real data.
 
     Attributes:
@@ -45,7 +45,7 @@ def recognition(
     codec: CodecRoundTrip,
     many: str,
     cache: Path | None = None,
-) -> Recognition | None:
+) -> RecognitionResult | None:
     """Classify the samples; None where there are no classes, or samples or held-out examples have none.
 
     Unusable samples count as not recognised.
@@ -81,7 +81,7 @@ def recognition(
     if len(samples) >= MIN_TRAIN:
         lines.append(_trained_on_samples(adapter, samples, real, of_samples, of_held_out, many))
     confusion = confusion_matrix(predicted, samples.labels, len(real.classes))
-    return Recognition(predicted, confusion, lines, features, classify(model, of_train)[1], held_out_features)
+    return RecognitionResult(predicted, confusion, lines, features, classify(model, of_train)[1], held_out_features)
 
 
 def _trained_on_samples(

@@ -13,7 +13,7 @@ from ..types import BadInput
 
 
 @dataclass(frozen=True)
-class Seams:
+class SeamMeasures:
     """Measures of the seams of a set of loops along one axis.
 
     Attributes:
@@ -33,7 +33,7 @@ class Seams:
         return float((self.level.abs() <= limit).double().mean()), float((self.inside.abs() <= limit).double().mean())
 
 
-def seams(loops: Sequence[Tensor], part: int, axis: int = -1) -> Seams:
+def seams(loops: Sequence[Tensor], part: int, axis: int = -1) -> SeamMeasures:
     """Measure loops (C, *spatial), at least four parts long, along an axis.
 
     Args:
@@ -59,11 +59,11 @@ def seams(loops: Sequence[Tensor], part: int, axis: int = -1) -> Seams:
         inside.append(20 * torch.log10(rms[len(rms) // 2] / median))
     usual = torch.cat(within).median().clamp(min=1e-12)
     chance = torch.stack([torch.cat(found).median() for found in places]) / usual
-    return Seams(float(torch.cat(at).median() / usual), chance, torch.stack(levels), torch.stack(inside))
+    return SeamMeasures(float(torch.cat(at).median() / usual), chance, torch.stack(levels), torch.stack(inside))
 
 
 @dataclass(frozen=True)
-class Joints:
+class JointMeasures:
     """Measures of the joints of long media, at given positions along one axis.
 
     Attributes:
@@ -82,7 +82,7 @@ class Joints:
         return float((self.level.abs() <= limit).double().mean())
 
 
-def joints(media: Sequence[Tensor], places: Sequence[int], part: int, axis: int = -1) -> Joints:
+def joints(media: Sequence[Tensor], places: Sequence[int], part: int, axis: int = -1) -> JointMeasures:
     """Measure examples (C, *spatial) at the same positions along an axis, each half a part or more from the ends.
 
     Args:
@@ -111,4 +111,4 @@ def joints(media: Sequence[Tensor], places: Sequence[int], part: int, axis: int 
         levels.append(20 * torch.log10(around.clamp(min=1e-12) / usual))
     pooled = torch.cat(within).median().clamp(min=1e-12)
     at, *chance = [torch.cat(jumps_at).median() / pooled for jumps_at in found]
-    return Joints(float(at), torch.stack(chance), torch.cat(levels))
+    return JointMeasures(float(at), torch.stack(chance), torch.cat(levels))

@@ -41,7 +41,7 @@ class SamplerPair:
 
 
 @dataclass(frozen=True)
-class Calibrated:
+class CalibratedPlan:
     """A calibrated plan and its error.
 
     Attributes:
@@ -96,7 +96,7 @@ def calibrate(
     nfe: int,
     reference: ReferenceSolution | None = None,
     report: Callable[[str, float], None] | None = None,
-) -> Calibrated:
+) -> CalibratedPlan:
     """Find the best plan of `nfe` evaluations.
 
     Args:
@@ -125,7 +125,7 @@ def calibrate(
             plans[i] = error, name, plan
         plans = sorted(plans, key=lambda candidate: candidate[0])[:remaining]
     error, name, plan = plans[0]
-    return Calibrated(nfe, plan, name, error, pairs[0])
+    return CalibratedPlan(nfe, plan, name, error, pairs[0])
 
 
 def _candidates(

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from ..types import BadInput, Denoiser, Estimate, NoiseLevel
-from .base import ALWAYS, CONDITIONAL, Branch, Guidance, GuidanceInputs, Run, checked_window
+from .base import ALWAYS, CONDITIONAL, Branch, Guidance, GuidanceInputs, SamplingRun, checked_window
 
 
 class Autoguidance(Guidance):
@@ -46,7 +46,7 @@ class Autoguidance(Guidance):
         self.scale, self.weak, self.window = float(scale), weak, checked_window(window, "autoguidance")
         self.denoiser, self.opener = denoiser, opener
 
-    def begin(self, run: Run) -> Guidance:
+    def begin(self, run: SamplingRun) -> Guidance:
         """A copy for one sampling run, with the weaker network loaded.
 
         Raises:

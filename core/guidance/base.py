@@ -42,7 +42,7 @@ EDGE = 1e-6  # tolerance: a level on the edge of a window is inside, in float32 
 
 
 @dataclass(frozen=True)
-class Run:
+class SamplingRun:
     """One sampling run, for which a denoiser is wrapped.
 
     Attributes:
@@ -174,11 +174,11 @@ class Guidance(ABC):
         if self.needs_condition and not conditions:
             raise BadInput("guidance strengthens a condition, and there is none: give conditions, or no guidance")
 
-    def begin(self, run: Run) -> Guidance:
+    def begin(self, run: SamplingRun) -> Guidance:
         """A copy for one run, on which `combine` may store state."""
         return copy.copy(self)
 
-    def wrap(self, denoiser: Denoiser, run: Run) -> Denoiser:
+    def wrap(self, denoiser: Denoiser, run: SamplingRun) -> Denoiser:
         """A denoiser for one run."""
         return Guided([self.begin(run)], denoiser)
 
@@ -192,7 +192,7 @@ class Guidance(ABC):
         return lo - EDGE <= tau <= hi + EDGE
 
 
-class Chain:
+class GuidanceChain:
     """Guidances applied one after the other; their estimates are computed in one batch per network.
 
     Args:
@@ -216,7 +216,7 @@ class Chain:
         for part in self.guidances:
             part.check(conditions)
 
-    def wrap(self, denoiser: Denoiser, run: Run) -> Denoiser:
+    def wrap(self, denoiser: Denoiser, run: SamplingRun) -> Denoiser:
         """A denoiser for one run."""
         return Guided([part.begin(run) for part in self.guidances], denoiser)
 

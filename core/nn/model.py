@@ -56,7 +56,7 @@ class NetworkDenoiser(Denoiser):
         return per_sample(self.noise_conditioning.read(level), x)
 
 
-class ModuleDenoiser(NetworkDenoiser):
+class UserDenoiser(NetworkDenoiser):
     """A user's module as a denoiser, called as module(x, t) with t (B,), the number of the noise conditioning.
 
     The module receives no conditions. If its output has an attribute `sample`, as that of networks of diffusers, the

@@ -11,7 +11,7 @@ from ..nn.process import Process
 from ..parameterizations.base import Parameterization
 from ..types import Conditioning, NoiseLevel
 from ..util.annotations import Kind, Range
-from ._mixed import mixed_times
+from ._per_element import mixed_times
 from .base import LossResult, Objective, StepRandom, valid_mean
 from .timestep_sampling.base import TimestepSampling
 from .timestep_sampling.lognormal import LogNormal

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from ..config.registry import find, is_code
 from ..editing.base import Edit
 from ..guidance.base import Guidance
-from ..nn.model import ModuleDenoiser
+from ..nn.model import UserDenoiser
 from ..noise_conditioning.base import NoiseConditioning
 from ..parameterizations.base import Parameterization
 from ..samplers.base import Progress, Sampler
@@ -23,7 +23,7 @@ from ..timesteps.base import TimestepSpacing
 from ..types import BadInput, Conditioning, Denoiser, NoiseLevel
 from ..util.device import choose_device
 from ..util.rng import Noise
-from .prepare import prepare_run
+from .prepared_run import prepare_run
 
 # Keyword of the first edition -> its new name; old keywords are accepted for one release.
 RENAMED = {
@@ -112,8 +112,8 @@ def sample(
     method: Sampler = _component("sampler", sampler)
     network: Any = denoiser
     if not isinstance(denoiser, Denoiser):
-        network = ModuleDenoiser(
-            UserNetwork(denoiser, network_kwargs or {}),
+        network = UserDenoiser(
+            UserCall(denoiser, network_kwargs or {}),
             _component("parameterization", parameterization),
             _component("noise_conditioning", noise_conditioning),
         )
@@ -128,7 +128,7 @@ def sample(
     return run.solve(on_step, requires_grad)
 
 
-class UserNetwork(nn.Module):
+class UserCall(nn.Module):
     """Wraps a user's module or function: adds keyword arguments and takes the tensor out of what it returns.
 
     Args:

@@ -14,7 +14,7 @@ from ..config.recipe import Recipe
 from ..config.spec import plain
 from ..few_step.problem import CalibrationBatch, CalibrationProblem
 from ..few_step.stored import StoredPlan, from_plain
-from ..guidance.base import Run
+from ..guidance.base import SamplingRun
 from ..nn.model import Model
 from ..training.build import Parts
 from ..types import BadInput
@@ -24,13 +24,13 @@ from .auxiliary import AuxiliaryModels
 from .conditions import condition_rows
 from .context import ModelContext
 from .edit.context import EditContext
-from .edit.fill import Filling, extend_request, inpaint_request
+from .edit.inpaint import Filling, extend_request, inpaint_request
 from .edit.morph import between_classes, morph_request, named_classes
 from .edit.region import Region, Span
 from .edit.source import Files
 from .edit.vary import vary_request
 from .lengths import choose_lengths, choose_size
-from .prepare import PreparedRun
+from .prepared_run import PreparedRun
 from .request import Rows, SampleRequest
 from .result import Samples
 from .sample import Method, RequestSampler, guidances
@@ -275,7 +275,7 @@ class Pipeline:
         sampler.batch(self.request(self.recipe), range(section.count))
         sampler.sampler.plan(schedule, sampler.levels)
         for part in guidances(self.recipe, self._auxiliary.denoiser):
-            part.begin(Run(Noise(0, [0], spec.latent)))
+            part.begin(SamplingRun(Noise(0, [0], spec.latent)))
 
     def _sampler(self, recipe: Recipe, method: Method) -> RequestSampler:
         return RequestSampler(self.context, recipe, method, self._auxiliary)

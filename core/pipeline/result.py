@@ -50,7 +50,7 @@ def _saved(folder: Path) -> list[str]:
 
 
 @dataclass(frozen=True)
-class Frame:
+class TrajectoryStep:
     """One step of the denoising trajectory: the first few samples at the end of the step.
 
     Attributes:
@@ -84,7 +84,7 @@ class Samples:
     conditions: list[dict[str, Any]]
     settings: dict[str, Any]
     modality: Modality
-    frames: list[Frame] = field(default_factory=list)
+    frames: list[TrajectoryStep] = field(default_factory=list)
     nfe: list[int] = field(default_factory=list)
     output: Output | None = None
 

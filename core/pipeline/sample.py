@@ -16,7 +16,7 @@ from ..config.sections import Sample
 from ..editing.base import Edit
 from ..editing.loops import Loop, decode_loops
 from ..editing.windows import Windowed
-from ..guidance.base import Guidance, Run
+from ..guidance.base import Guidance, SamplingRun
 from ..samplers.base import Progress, Sampler
 from ..timesteps.base import TimestepSpacing
 from ..types import BadInput, Denoiser, MediaSpec, NoiseLevel
@@ -27,10 +27,10 @@ from .auxiliary import AuxiliaryModels
 from .conditions import embed_rows
 from .context import ModelContext
 from .lengths import PaddedBatch, decode_batch, padded_batch
-from .loops import as_loops, warn_of_padding
-from .prepare import PreparedRun, prepare_run
+from .loop_sizes import as_loops, warn_of_padding
+from .prepared_run import PreparedRun, prepare_run
 from .request import Rows, SampleRequest
-from .result import Frame
+from .result import TrajectoryStep
 
 Method = tuple[Sampler, TimestepSpacing | Sequence[NoiseLevel]]
 """A sampler and the noise levels at which it evaluates, or the timestep spacing that gives them."""
@@ -59,7 +59,7 @@ class RequestSampler:
 
     def samples(
         self, request: SampleRequest, recorded: int = 0, progress: bool = False
-    ) -> tuple[list[Tensor], list[int], list[Frame]]:
+    ) -> tuple[list[Tensor], list[int], list[TrajectoryStep]]:
         """Generate all samples of a request.
 
         Args:
@@ -75,7 +75,7 @@ class RequestSampler:
             warn_of_padding(context.codec, context.spec, bool(context.clip_lengths))
             request = as_loops(request, context.codec, context.model, context.spec)
         media: list[Tensor] = [torch.empty(0)] * len(request)
-        nfe, frames = [0] * len(request), list[Frame]()
+        nfe, frames = [0] * len(request), list[TrajectoryStep]()
         with bar("sampling", "sample", len(media), show=progress, leave=True) as done:
             for n, rows in enumerate(request.batches(section.batch, section.loop)):
                 batch = self.batch(request, rows)
@@ -119,7 +119,7 @@ class RequestSampler:
 
             def opener(path: Path) -> Denoiser:
                 other = self.auxiliary.embedded(path, values)
-                run = Run(Noise(self.seed, numbers, batch.shape, context.device))
+                run = SamplingRun(Noise(self.seed, numbers, batch.shape, context.device))
                 for edit in edits:
                     other.denoiser = edit.wrap_network(other.denoiser, run)
                 return other
@@ -169,7 +169,9 @@ class _StepRecorder:
         decode: z of the first samples of the batch -> media.
     """
 
-    def __init__(self, recorded: int, count: int, frames: list[Frame], decode: Callable[[Tensor], list[Tensor]]):
+    def __init__(
+        self, recorded: int, count: int, frames: list[TrajectoryStep], decode: Callable[[Tensor], list[Tensor]]
+    ):
         self.recorded, self.frames, self.decode = recorded, frames, decode
         self.nfe: tuple[int, ...] = (0,) * count
 
@@ -181,7 +183,7 @@ class _StepRecorder:
         scale = (level.alpha**2 + level.sigma**2) ** -0.5  # unit variance, so that noise is visible
         tau = float(torch.as_tensor(at.level.tau).mean())
         noisy, x0 = (self.decode(z[: self.recorded]) for z in (at.x * scale, at.x0))
-        self.frames.append(Frame(at.step, tau, noisy, x0))
+        self.frames.append(TrajectoryStep(at.step, tau, noisy, x0))
 
 
 def guidances(recipe: Recipe, opener: Callable[[Path], Denoiser]) -> list[Guidance]:

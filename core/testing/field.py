@@ -11,7 +11,7 @@ from .base import ClosedForm, log_normal
 from .dense import DenseMixture
 
 
-class Field(ClosedForm):
+class GaussianField(ClosedForm):
     """A stationary Gaussian field of mean 0 on a torus; channels are independent. Computes in the dtype of x.
 
     Fourier modes are independent with variance P(f), so E[x0 | x] multiplies mode f by alpha P / (alpha^2 P + sigma^2)
@@ -84,7 +84,7 @@ class Field(ClosedForm):
 
 def band_limited(
     size: tuple[int, ...] = (16, 16), cutoff: float = 0.2, slope: float = 1.0, floor: float = 0.1, channels: int = 1
-) -> Field:
+) -> GaussianField:
     """A field of unit variance with power below a cutoff frequency, and a floor of white noise above it.
 
     Args:
@@ -99,4 +99,4 @@ def band_limited(
     axes = torch.meshgrid(*(torch.fft.fftfreq(n, dtype=torch.float64) for n in size), indexing="ij")
     f = torch.stack(axes).square().sum(0).sqrt()
     band = torch.where(f <= cutoff, (1 / max(size) + f) ** -slope, 0.0)
-    return Field(floor**2 + (1 - floor**2) * band / band.mean(), channels)
+    return GaussianField(floor**2 + (1 - floor**2) * band / band.mean(), channels)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from ..guidance.base import CONDITIONAL, Chain, Guidance, Run
+from ..guidance.base import CONDITIONAL, Guidance, GuidanceChain, SamplingRun
 from ..types import Conditioning, Denoiser, Estimate, NoiseLevel, expand
 from ..util.rng import Noise
 
@@ -53,8 +53,8 @@ def flow(tau: float | Tensor) -> NoiseLevel:
 def wrapped(parts: Parts) -> tuple[Denoiser, Probe]:
     """Guidances wrapped for one run, and the probe that they call."""
     probe = Probe()
-    whole = parts[0] if len(parts) == 1 else Chain(parts)
-    return whole.wrap(probe, Run(Noise(0, range(SHAPE[0]), SHAPE[1:]))), probe
+    whole = parts[0] if len(parts) == 1 else GuidanceChain(parts)
+    return whole.wrap(probe, SamplingRun(Noise(0, range(SHAPE[0]), SHAPE[1:]))), probe
 
 
 def points(count: int = 3, dtype: torch.dtype = torch.float64) -> list[Tensor]:

@@ -18,7 +18,7 @@ START = ("start",)
 
 
 @dataclass(frozen=True)
-class Point:
+class SymbolicPoint:
     """a x0 + sum of noise[source] times an independent standard normal number.
 
     Attributes:
@@ -48,10 +48,10 @@ class Deviation:
     noise: float
 
 
-def propagate(plan: Plan) -> list[Point]:
+def propagate(plan: Plan) -> list[SymbolicPoint]:
     """Every point of a plan that is run on D = x0 from alpha x0 + sigma eps."""
     first = plan.rows[0].level
-    points = [Point(_float64(first.alpha), {START: _float64(first.sigma)})]
+    points = [SymbolicPoint(_float64(first.alpha), {START: _float64(first.sigma)})]
     for row in plan.rows[1:]:
         data = torch.zeros((), dtype=torch.float64)
         noise: dict[Hashable, Tensor] = {}
@@ -63,7 +63,7 @@ def propagate(plan: Plan) -> list[Point]:
             data = data + c
         for key, c in row.z.items():
             noise["z", key] = noise.get(("z", key), 0.0) + _float64(c)
-        points.append(Point(data, noise or {START: data * 0}))
+        points.append(SymbolicPoint(data, noise or {START: data * 0}))
     return points
 
 

@@ -59,7 +59,7 @@ class MeasuredOrder:
         return all(math.isfinite(e) for e in self.errors)
 
 
-class Pinned:
+class PinnedDenoiser:
     """A denoiser that first sets the state to a given point, at the levels for which one is given.
 
     Args:
@@ -138,7 +138,7 @@ def _on_interval(
         ]  # exact, from the earliest level to `low`
         exact = _curve(problem, count, (_tau(low), _tau(high)))[-1]
         points = [u * float(a.alpha + a.sigma) for u, a in zip(back, levels, strict=False)]
-        x = run(sampler.plan(schedule, levels), Pinned(problem, levels[: history + 1], points), points[0])
+        x = run(sampler.plan(schedule, levels), PinnedDenoiser(problem, levels[: history + 1], points), points[0])
         errors.append(_error(x, exact, levels[-1]))
     return MeasuredOrder(tuple(steps), tuple(errors))
 

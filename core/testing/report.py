@@ -20,7 +20,7 @@ STEPS = 16  # of the run for invariants and evaluations per step
 
 
 @dataclass(frozen=True)
-class Measured:
+class ScheduleMeasurements:
     """The measurements of a sampler on one schedule.
 
     Attributes:
@@ -45,7 +45,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Drawn:
+class StochasticResult:
     """A stochastic sampler at one number of evaluations.
 
     Attributes:
@@ -79,9 +79,9 @@ class SamplerReport:
     order: int | None
     stochastic: bool
     keeps_marginal: bool
-    measured: dict[str, Measured] = field(default_factory=dict)
+    measured: dict[str, ScheduleMeasurements] = field(default_factory=dict)
     costs: dict[str, dict[str, list[Cost]]] = field(default_factory=dict)
-    drawn: dict[str, dict[str, list[Drawn]]] = field(default_factory=dict)
+    drawn: dict[str, dict[str, list[StochasticResult]]] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
         """Mappings, lists, numbers and strings only; None for numbers that are not finite."""
@@ -127,22 +127,22 @@ def measure(
     return report
 
 
-def on_schedule(sampler: Sampler, schedule: Schedule) -> Measured:
+def on_schedule(sampler: Sampler, schedule: Schedule) -> ScheduleMeasurements:
     """Orders, invariants and evaluations on one schedule."""
     try:
         plan = sampler.plan(schedule, falling(schedule, STEPS))
     except BadInput as error:
-        return Measured(refused=str(error))
+        return ScheduleMeasurements(refused=str(error))
     result, nfe = deviation(plan), plan.nfe / STEPS
     if sampler.order is None:
-        return Measured(weak=weak_order(sampler, schedule), data=result.data, noise=result.noise, nfe=nfe)
+        return ScheduleMeasurements(weak=weak_order(sampler, schedule), data=result.data, noise=result.noise, nfe=nfe)
     orders = [f(sampler, schedule) for f in (interior, own_start, whole)]
-    return Measured(*orders, data=result.data, noise=result.noise, nfe=nfe)
+    return ScheduleMeasurements(*orders, data=result.data, noise=result.noise, nfe=nfe)
 
 
 def distribution_errors(
     sampler: Sampler, schedule: Schedule, nfe: Sequence[int], problem: Problem, levels: Levels, count: int
-) -> list[Drawn]:
+) -> list[StochasticResult]:
     """Errors of the distribution of `count` samples at each number of evaluations."""
     rows = []
     for asked in nfe:
@@ -150,7 +150,7 @@ def distribution_errors(
         if result is not None:
             steps, plan = result
             error = distribution_error(sampler, schedule, levels(schedule, steps), problem, count)
-            rows.append(Drawn(asked, plan.nfe, steps, error))
+            rows.append(StochasticResult(asked, plan.nfe, steps, error))
     return rows
 
 

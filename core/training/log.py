@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from ..util.progress import Lines
+from ..util.progress import LineProgress
 from .callbacks import RunFailed, RunState
 from .step import StepResult
 
@@ -25,7 +25,7 @@ class MetricsLog:
         bar: The progress bar, which shows loss and speed.
     """
 
-    def __init__(self, run: RunState, bar: tqdm | Lines):
+    def __init__(self, run: RunState, bar: tqdm | LineProgress):
         self.run, self.bar = run, bar
         self._results: list[StepResult] = []
         self._since = time.monotonic()

@@ -12,7 +12,7 @@ distribution of Brownian motion if no two points are in the same cell (`share_a_
 hundred points. No series is truncated.
 
 An increment W(a) - W(b) is one linear combination of keyed arrays with Python floats as coefficients: `terms` returns
-them, and `Path` draws the arrays of all samples together.
+them, and `BrownianPath` draws the arrays of all samples together.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Bound = float | tuple[float, ...]
 Terms = dict[Hashable, float]
 
 
-class Interval(NamedTuple):
+class BrownianInterval(NamedTuple):
     """A key of noise: the increment of a Brownian path over tau between two levels.
 
     It stands for (W(high) - W(low)) / sqrt(high - low), whose distribution is N(0, I).
@@ -83,7 +83,7 @@ def _bridge(into: float, width: float) -> float:
     return (into * (width - into) / width) ** 0.5
 
 
-class Path:
+class BrownianPath:
     """The Brownian paths W on [0, 1], W(0) = 0, of all samples of a batch.
 
     Args:

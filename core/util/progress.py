@@ -13,7 +13,7 @@ T = TypeVar("T")
 EVERY = 10.0  # seconds between the lines of a log
 
 
-class Lines:
+class LineProgress:
     """Progress without a terminal: prints a line every `EVERY` seconds, and nothing for shorter work.
 
     Args:
@@ -28,7 +28,7 @@ class Lines:
         self.note, self.began = "", time.monotonic()
         self._printed = self.began
 
-    def __enter__(self) -> Lines:
+    def __enter__(self) -> LineProgress:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -72,8 +72,8 @@ def bar(
     show: bool = True,
     delay: float = 2.0,
     leave: bool = False,
-) -> tqdm | Lines:
-    """A progress counter: on a terminal a bar with rate and remaining time, otherwise `Lines`.
+) -> tqdm | LineProgress:
+    """A progress counter: on a terminal a bar with rate and remaining time, otherwise `LineProgress`.
 
     Args:
         about: Description of the work.
@@ -85,7 +85,7 @@ def bar(
         leave: Whether the bar stays visible at the end.
     """
     if show and not sys.stderr.isatty():
-        return Lines(about, unit, total, done)
+        return LineProgress(about, unit, total, done)
     options = {"disable": not show, "delay": delay, "leave": leave, "mininterval": 0.5}
     return tqdm(total=total, initial=done, desc=about or None, unit=unit, **options)
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from . import philox
-from .brownian import Interval, Path
+from .brownian import BrownianInterval, BrownianPath
 from .errors import BadInput
 from .integers import as_integer, as_sample_numbers, as_seed, is_integer
 
@@ -65,7 +65,7 @@ def plain(counter: Any) -> Hashable:
     raise BadInput(f"a counter of random numbers is a number, a text, or a tuple of them, not {counter!r}")
 
 
-class Key(NamedTuple):
+class StreamKey(NamedTuple):
     """The part of a stream's key that does not depend on the sample.
 
     Attributes:
@@ -77,16 +77,16 @@ class Key(NamedTuple):
     step: int
 
 
-def key_of(seed: int, purpose: str, counter: Hashable = 0) -> Key:
+def key_of(seed: int, purpose: str, counter: Hashable = 0) -> StreamKey:
     """The key of (seed, purpose, counter); seed is an integer."""
     counter = plain(counter)
     direct = type(counter) is int and 0 <= counter < 2**32
     text = repr((seed, purpose) if direct else (seed, purpose, counter))
     digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
-    return Key(int.from_bytes(digest, "little"), counter if direct else 0)  # type: ignore[arg-type]
+    return StreamKey(int.from_bytes(digest, "little"), counter if direct else 0)  # type: ignore[arg-type]
 
 
-def bits(keys: Sequence[Key], samples: Sequence[int], count: int, device: torch.device) -> Tensor:
+def bits(keys: Sequence[StreamKey], samples: Sequence[int], count: int, device: torch.device) -> Tensor:
     """At least `count` random 32-bit words for every row.
 
     Args:
@@ -101,7 +101,7 @@ def bits(keys: Sequence[Key], samples: Sequence[int], count: int, device: torch.
     return philox.words(_rows(keys, samples), -(-count // 4), device)
 
 
-def _rows(keys: Sequence[Key], samples: Sequence[int]) -> np.ndarray:
+def _rows(keys: Sequence[StreamKey], samples: Sequence[int]) -> np.ndarray:
     return philox.rows([k.key for k in keys], [k.step for k in keys], samples)
 
 
@@ -167,7 +167,7 @@ class Noise:
         self._largest: Shape = tuple(shapes) if same else tuple(max(n) for n in zip(*self.shapes, strict=True))  # type: ignore[assignment]
         self._count = max((math.prod(shape) for shape in self.shapes), default=0)
         self._places: tuple[Tensor, Tensor] | None = None
-        self._paths: dict[str, Path] = {}
+        self._paths: dict[str, BrownianPath] = {}
 
     def normal(self, purpose: str, counter: Hashable = 0) -> Tensor:
         """Standard normal noise (B, C, *spatial), each row drawn with its own shape.
@@ -180,10 +180,10 @@ class Noise:
             purpose: Use of the numbers, such as "train".
             counter: The step, a tuple of numbers and texts, or an Interval.
         """
-        if not isinstance(counter, Interval):
+        if not isinstance(counter, BrownianInterval):
             return self._drawn(purpose, [counter])[0].to(self.dtype)
         if purpose not in self._paths:
-            self._paths[purpose] = Path(self.arrays(purpose))
+            self._paths[purpose] = BrownianPath(self.arrays(purpose))
         return self._paths[purpose].increment(counter.high, counter.low).to(self.dtype)
 
     def arrays(self, purpose: str) -> Callable[[Sequence[Hashable | list[Hashable]]], Tensor]:
@@ -206,7 +206,7 @@ class Noise:
             drawn.append(self._placed(normals(words).reshape(len(some), rows, -1)))
         return drawn[0] if len(drawn) == 1 else torch.cat(drawn)
 
-    def _keys(self, purpose: str, counter: Hashable | list[Hashable]) -> list[Key]:
+    def _keys(self, purpose: str, counter: Hashable | list[Hashable]) -> list[StreamKey]:
         """The key of every row."""
         if isinstance(counter, list):
             return [key_of(self.seed, purpose, row_counter) for row_counter in counter]

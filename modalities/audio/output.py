@@ -19,7 +19,7 @@ _BLOCK = 0.005  # seconds; silence is detected by the RMS of blocks of this leng
 
 
 @dataclass(frozen=True)
-class Finish:
+class PostProcessing:
     """Settings of the post-processing, applied in this order.
 
     Attributes:
@@ -55,7 +55,7 @@ class Finish:
 
 
 @dataclass(frozen=True)
-class Finished:
+class ProcessedSound:
     """A processed sound and its measurements.
 
     Attributes:
@@ -77,13 +77,13 @@ class Finished:
     limited: bool
 
 
-def finish(wave: Tensor, rate: float, settings: Finish | None = None) -> Finished:
+def finish(wave: Tensor, rate: float, settings: PostProcessing | None = None) -> ProcessedSound:
     """(C, frames) trimmed, faded, levelled and limited.
 
     Raises:
         BadInput: For non-finite samples and for a sound without samples.
     """
-    settings = settings or Finish()
+    settings = settings or PostProcessing()
     if wave.ndim != 2 or wave.shape[-1] == 0 or not bool(torch.isfinite(wave).all()):
         raise BadInput(
             f"a sound to process is (channels, frames) with at least one frame, all finite; got {tuple(wave.shape)}"
@@ -98,7 +98,7 @@ def finish(wave: Tensor, rate: float, settings: Finish | None = None) -> Finishe
     )
     out = out * gain
     level = loudness.measure(out, rate)
-    return Finished(
+    return ProcessedSound(
         wave=out,
         seconds=out.shape[-1] / rate,
         gain=20 * math.log10(gain),
@@ -109,7 +109,7 @@ def finish(wave: Tensor, rate: float, settings: Finish | None = None) -> Finishe
     )
 
 
-def _gain(wave: Tensor, rate: float, settings: Finish) -> float:
+def _gain(wave: Tensor, rate: float, settings: PostProcessing) -> float:
     """The gain that brings a sound to the target level; 1 without a target or for silence."""
     if settings.lufs is not None:
         level = loudness.measure(wave, rate).level

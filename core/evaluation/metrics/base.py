@@ -23,7 +23,7 @@ Groups = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
-class MetricResult:
+class MetricColumn:
     """One result of a metric, and its display in a report.
 
     Attributes:
@@ -54,7 +54,7 @@ class Metric(ABC):
         min_rows: Minimum rows of each set; with fewer, a report leaves the metric out.
     """
 
-    results: ClassVar[Sequence[MetricResult]]
+    results: ClassVar[Sequence[MetricColumn]]
     min_rows: int = 2
 
     @abstractmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .base import Features, Groups, Metric, MetricResult, as_pair
+from .base import Features, Groups, Metric, MetricColumn, as_pair
 
 
 class Frechet(Metric):
@@ -18,7 +18,7 @@ class Frechet(Metric):
     Heusel et al. 2017, "GANs trained by a two time-scale update rule", equation 6.
     """
 
-    results = (MetricResult("frechet", "Frechet distance, N = {n}"),)
+    results = (MetricColumn("frechet", "Frechet distance, N = {n}"),)
 
     def __call__(self, generated: Features, real: Features, groups: Groups | None = None) -> dict[str, float]:
         """`frechet`: d^2 in squared feature units; classes are ignored."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...types import BadInput
-from .base import Features, Groups, Metric, MetricResult, as_features, as_pair, distances
+from .base import Features, Groups, Metric, MetricColumn, as_features, as_pair, distances
 
 
 class MMD(Metric):
@@ -22,7 +22,7 @@ class MMD(Metric):
         bandwidth: Bandwidth h, in units of the features; null: the median distance between real examples.
     """
 
-    results = (MetricResult("mmd", "MMD x 1000", scale=1000, unbiased=True),)
+    results = (MetricColumn("mmd", "MMD x 1000", scale=1000, unbiased=True),)
 
     def __init__(self, bandwidth: float | None = None):
         if bandwidth is not None and not bandwidth > 0:

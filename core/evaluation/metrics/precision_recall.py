@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...types import BadInput
-from .base import Features, Groups, Metric, MetricResult, as_pair, distances, kth_neighbour_distance
+from .base import Features, Groups, Metric, MetricColumn, as_pair, distances, kth_neighbour_distance
 
 _FEW = 20  # up to this number of real rows the default of k is 3
 
@@ -28,17 +28,17 @@ class PrecisionRecall(Metric):
     """
 
     results = (
-        MetricResult(
+        MetricColumn(
             "precision",
             "precision",
             "share",
             format="{:.1%}",
             meaning="share of samples that lie among real {many}: quality",
         ),
-        MetricResult(
+        MetricColumn(
             "recall", "recall", "share", format="{:.1%}", meaning="share of real {many} that lie among samples: variety"
         ),
-        MetricResult(
+        MetricColumn(
             "coverage",
             "coverage",
             "share",

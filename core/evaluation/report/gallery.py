@@ -11,8 +11,8 @@ import torch
 
 from ..adapter import DefectMeasure, EvaluationAdapter
 from ..examples import ExampleSet, GeneratedSet, RealData, subset
-from ..memorization import Memorization
-from ..recognition import Recognition
+from ..memorization import MemorizationResult
+from ..recognition import RecognitionResult
 from .contents import GalleryItem, GalleryRow
 
 WORST = 8  # examples in each row of worst examples
@@ -35,8 +35,8 @@ class Findings:
 
     generated: GeneratedSet
     real: RealData
-    recognised: Recognition | None
-    copies: Memorization | None
+    recognised: RecognitionResult | None
+    copies: MemorizationResult | None
     defects: list[DefectMeasure]
     gaps: np.ndarray
 

@@ -28,7 +28,7 @@ def linear(c_in: int, c_out: int, zero: bool = False) -> nn.Linear:
     return layer
 
 
-class Table(nn.Embedding):
+class EmbeddingTable(nn.Embedding):
     """`nn.Embedding` whose rows are drawn by the module that owns it (a condition), not by `init.reset`.
 
     Args:

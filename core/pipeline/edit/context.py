@@ -17,7 +17,7 @@ from ...types import BadInput, MediaSpec
 from ..conditions import Row, condition_rows
 from ..context import ModelContext
 from ..lengths import PaddedBatch, choose_lengths, elements, need_rate
-from ..loops import loop_size, loop_unit
+from ..loop_sizes import loop_size, loop_unit
 from ..request import SampleRequest
 from .source import Source, read_source, resized, trimmed
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..synthetic import synthesis
+from ..synthetic import effects as synthesis
 from .base import OneShots
 
 

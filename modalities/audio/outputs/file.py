@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ....core.types import BadInput, MediaSpec, WrittenFile
 from .. import io
-from ..output import Finish, finish
+from ..output import PostProcessing, finish
 
 
 class File:
@@ -53,7 +53,7 @@ class File:
             raise BadInput(f"dither is for 16 bits (wav16, flac16), not for {format}: remove it")
         io.check_form(format, spec.rate)
         self.rate, self.format, self.dither = spec.rate, format, dither
-        settings = Finish(trim, fade_in, fade_out, lufs, peak, ceiling)
+        settings = PostProcessing(trim, fade_in, fade_out, lufs, peak, ceiling)
         self.settings = replace(settings, trim=None, fade_in=0.0, fade_out=0.0) if loop else settings
         self.suffix = io.FORMATS[format].suffix
 

@@ -24,7 +24,8 @@ from torch.nn import functional
 from ....core.types import BadInput
 from ....core.util.rng import generator
 from .. import dsp
-from . import drums, synthesis, textures
+from . import drums, textures
+from . import effects as synthesis
 
 _RIDGE = 0.02
 

@@ -32,7 +32,7 @@ _SECONDS = {"short": (0.10, 0.15), "long": (0.34, 0.48)}  # decay time by 60 dB
 
 
 @dataclass(frozen=True)
-class Hit:
+class DrumHit:
     """The choices of a hit and the parameters drawn for them.
 
     Attributes:
@@ -61,15 +61,15 @@ class Hit:
         return asdict(self)
 
 
-def draw(rng: np.random.Generator, family: str | None = None) -> Hit:
+def draw(rng: np.random.Generator, family: str | None = None) -> DrumHit:
     """A hit with every choice equally likely, and independent of the others."""
     choices = {name: options[rng.integers(len(options))] for name, options in CHOICES.items()}
     choices["family"] = family or choices["family"]
     frequency = float(_FREQUENCY[choices["family"]][choices["pitch"]] * 1.25 ** rng.random())
-    return Hit(**choices, frequency=frequency, seconds=float(rng.uniform(*_SECONDS[choices["length"]])))
+    return DrumHit(**choices, frequency=frequency, seconds=float(rng.uniform(*_SECONDS[choices["length"]])))
 
 
-def render(hit: Hit, rate: float, seconds: float, rng: np.random.Generator) -> Array:
+def render(hit: DrumHit, rate: float, seconds: float, rng: np.random.Generator) -> Array:
     """The hit as float32 (round(rate seconds),): at most 5 ms of silence, the attack, the decay, silence."""
     frames = round(rate * seconds)
     lead = round(rate * min(1.0, seconds) * 0.005 * rng.random())
@@ -81,25 +81,25 @@ def render(hit: Hit, rate: float, seconds: float, rng: np.random.Generator) -> A
     return out * np.float32(rng.uniform(0.6, 0.8) / np.abs(out).max())
 
 
-def _decay(hit: Hit, t: Array, share: float = 1.0) -> Array:
+def _decay(hit: DrumHit, t: Array, share: float = 1.0) -> Array:
     """exp falling by 60 dB over `share` of the hit."""
     return np.exp(-6.9 * t / (share * hit.seconds))
 
 
-def _tilt(hit: Hit, corner: float) -> Callable[[Array], Array]:
+def _tilt(hit: DrumHit, corner: float) -> Callable[[Array], Array]:
     """Spectral tilt: dark falls by 12 dB per octave above `corner` Hz; bright rises by 3 dB per octave."""
     if hit.tone == "bright":
         return lambda hertz: np.sqrt(np.maximum(hertz, 20.0) / corner)
     return lambda hertz: 1 / (1 + (hertz / corner) ** 2)
 
 
-def _click(hit: Hit, t: Array, rate: float, rng: np.random.Generator, level: float) -> Array:
+def _click(hit: DrumHit, t: Array, rate: float, rng: np.random.Generator, level: float) -> Array:
     """The impact of stick or beater: 3 ms of noise with the spectral tilt of the hit."""
     burst = rng.standard_normal(len(t), dtype=np.float32) * np.exp(-t / 0.003)
     return np.float32(level) * filtered(burst, rate, _tilt(hit, 900.0))
 
 
-def _kick(hit: Hit, t: Array, rate: float, rng: np.random.Generator) -> Array:
+def _kick(hit: DrumHit, t: Array, rate: float, rng: np.random.Generator) -> Array:
     """A sine that falls from four times its pitch within about 20 ms; bright ones are saturated."""
     fall = 1 + rng.uniform(2.5, 4.0) * np.exp(-t / rng.uniform(0.014, 0.022))
     body = sweep(hit.frequency * fall, rate) * _decay(hit, t)
@@ -108,7 +108,7 @@ def _kick(hit: Hit, t: Array, rate: float, rng: np.random.Generator) -> Array:
     return body + _click(hit, t, rate, rng, 0.35 if hit.tone == "bright" else 0.12)
 
 
-def _tom(hit: Hit, t: Array, rate: float, rng: np.random.Generator) -> Array:
+def _tom(hit: DrumHit, t: Array, rate: float, rng: np.random.Generator) -> Array:
     """First modes of a membrane (1, 1.59, 2.14 times the lowest), whose pitch falls slightly after the attack."""
     bend = 1 + 0.25 * np.exp(-t / 0.05)
     upper = 0.6 if hit.tone == "bright" else 0.2
@@ -119,14 +119,14 @@ def _tom(hit: Hit, t: Array, rate: float, rng: np.random.Generator) -> Array:
     return body + _click(hit, t, rate, rng, 0.25)
 
 
-def _snare(hit: Hit, t: Array, rate: float, rng: np.random.Generator) -> Array:
+def _snare(hit: DrumHit, t: Array, rate: float, rng: np.random.Generator) -> Array:
     """Two modes of a membrane, and the snare wires: noise with a longer decay."""
     skin = sweep(hit.frequency * (1 + 0.3 * np.exp(-t / 0.02)), rate) + 0.5 * sweep(0 * t + 1.6 * hit.frequency, rate)
     wires = noise(len(t), rate, _product(band(700.0, 9000.0, 2), _tilt(hit, 1800.0)), rng)
     return 0.7 * skin * _decay(hit, t, 0.6) + 0.5 * wires * _decay(hit, t) + _click(hit, t, rate, rng, 0.5)
 
 
-def _hat(hit: Hit, t: Array, rate: float, rng: np.random.Generator) -> Array:
+def _hat(hit: DrumHit, t: Array, rate: float, rng: np.random.Generator) -> Array:
     """Six square waves of inharmonic frequencies and some noise, high-passed at `frequency`."""
     ring = noise(len(t), rate, lambda hertz: np.ones_like(hertz), rng)
     for ratio in (1.0, 1.342, 1.2312, 1.6532, 1.9523, 2.1523):
@@ -136,7 +136,7 @@ def _hat(hit: Hit, t: Array, rate: float, rng: np.random.Generator) -> Array:
     return cut * _decay(hit, t)
 
 
-def _clap(hit: Hit, t: Array, rate: float, rng: np.random.Generator) -> Array:
+def _clap(hit: DrumHit, t: Array, rate: float, rng: np.random.Generator) -> Array:
     """Three bursts about 11 ms apart, then a reverberant tail."""
     gate, step = np.zeros_like(t), rng.uniform(0.009, 0.013)
     for k in range(3):
@@ -152,7 +152,7 @@ def _product(a: Callable[[Array], Array], b: Callable[[Array], Array]) -> Callab
     return lambda hertz: a(hertz) * b(hertz)
 
 
-_RENDERERS: dict[str, Callable[[Hit, Array, float, np.random.Generator], Array]] = {
+_RENDERERS: dict[str, Callable[[DrumHit, Array, float, np.random.Generator], Array]] = {
     "kick": _kick,
     "snare": _snare,
     "hat": _hat,

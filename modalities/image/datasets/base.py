@@ -31,7 +31,7 @@ class Example:
     hash: str = ""
 
 
-class Pictures:
+class PictureDataset:
     """Examples by index, at least as large as the size of `spec`, cropped to it.
 
     Args:
@@ -76,7 +76,7 @@ class Pictures:
         ]
 
 
-class Collection(Pictures):
+class TorchvisionDataset(PictureDataset):
     """A collection that torchvision reads: its official training part, split by the hash of each picture's bytes.
 
     The official test part is never used. Copies of a picture are in the same part of the split.

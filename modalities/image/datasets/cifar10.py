@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from .base import Collection
+from .base import TorchvisionDataset
 
 
-class CIFAR10(Collection):
+class CIFAR10(TorchvisionDataset):
     """Small photos, 50 000 RGB pictures of 32 x 32 pixels, ten classes.
 
     Args:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from .base import Collection
+from .base import TorchvisionDataset
 
 
-class FashionMNIST(Collection):
+class FashionMNIST(TorchvisionDataset):
     """Pictures of clothes, 60 000 grey pictures of 28 x 28 pixels, ten classes.
 
     Args:

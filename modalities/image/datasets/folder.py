@@ -17,10 +17,10 @@ from ....core.data.listing import labelled, listed_files
 from ....core.types import MediaSpec
 from ....core.util.annotations import Range
 from ..io import SUFFIXES, BadPicture, read_bytes
-from .base import Example, Pictures
+from .base import Example, PictureDataset
 
 
-class Folder(Pictures):
+class Folder(PictureDataset):
     """Pictures in a folder: PNG, JPEG, WebP, BMP, GIF (first frame), TIFF, PPM and TGA, in any mode and size.
 
     A picture is rotated upright (EXIF), composed on white where it is transparent, converted to the recipe's channels,

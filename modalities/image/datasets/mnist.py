@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Literal
 
 from ....core.types import MediaSpec
-from .base import Collection
+from .base import TorchvisionDataset
 
 
-class MNIST(Collection):
+class MNIST(TorchvisionDataset):
     """Handwritten digits, 60 000 grey pictures of 28 x 28 pixels, ten classes.
 
     Args:

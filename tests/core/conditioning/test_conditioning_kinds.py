@@ -6,7 +6,7 @@ from sonolux.core.conditioning.base import Condition, check_accepts, gather
 from sonolux.core.config.load import load_recipe_text
 from sonolux.core.guidance.apg import APG
 from sonolux.core.guidance.autoguidance import Autoguidance
-from sonolux.core.guidance.base import AuxiliaryModel, Chain, Run
+from sonolux.core.guidance.base import AuxiliaryModel, GuidanceChain, SamplingRun
 from sonolux.core.guidance.cfg import CFG
 from sonolux.core.guidance.composed import Composed
 from sonolux.core.nn.layers.embedding import linear
@@ -17,7 +17,7 @@ from sonolux.core.types import BadInput, Conditioning, Denoiser, Estimate, Item,
 from sonolux.core.util.rng import Noise, generator
 
 B, C, N = 3, 2, 6
-RUN = Run(Noise(0, range(B), (C, N)))
+RUN = SamplingRun(Noise(0, range(B), (C, N)))
 LEVEL = NoiseLevel(0.5, 0.5, 0.5)
 
 
@@ -131,7 +131,7 @@ def test_a_name_belongs_to_one_kind():
 
 
 def guided(parts, x, conditions, network):
-    return Chain(parts).wrap(network, RUN).denoise(x, LEVEL, conditions).x0
+    return GuidanceChain(parts).wrap(network, RUN).denoise(x, LEVEL, conditions).x0
 
 
 def check_guidances():

@@ -75,7 +75,7 @@ def test_a_key_that_stands_twice_is_an_error():
 
 
 def test_pyyamls_own_rules_are_caught(monkeypatch):
-    monkeypatch.setattr(reading.Loader, "yaml_implicit_resolvers", yaml.SafeLoader.yaml_implicit_resolvers)
+    monkeypatch.setattr(reading.YamlLoader, "yaml_implicit_resolvers", yaml.SafeLoader.yaml_implicit_resolvers)
     with pytest.raises(AssertionError):
         check_scalars()
 

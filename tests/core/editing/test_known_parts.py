@@ -6,10 +6,11 @@ import itertools
 import pytest
 import torch
 from sonolux.core.config import registry
-from sonolux.core.editing import inpaint, jumps
+from sonolux.core.editing import inpaint
+from sonolux.core.editing import repaint as jumps
 from sonolux.core.editing.inpaint import Inpaint
-from sonolux.core.editing.jumps import Resampled
 from sonolux.core.editing.operators.mask import Mask, known_places
+from sonolux.core.editing.repaint import RePaintSampler
 from sonolux.core.guidance.cfgpp import CFGpp
 from sonolux.core.pipeline.functional import sample
 from sonolux.core.samplers.base import run
@@ -163,7 +164,7 @@ def check_plan(cls):
 
 
 def test_resampling_joins_plans_that_keep_marginals():
-    check_plan(Resampled)
+    check_plan(RePaintSampler)
 
 
 @pytest.mark.parametrize(
@@ -171,13 +172,13 @@ def test_resampling_joins_plans_that_keep_marginals():
     [
         (jumps, "_up", take_right(ast.Mult, near="ratio")),
         (jumps, "_up", swap_sides(ast.Div)),
-        (Resampled, "plan", swap(ast.Lt, ast.LtE)),
+        (RePaintSampler, "plan", swap(ast.Lt, ast.LtE)),
         (jumps, "_appended", take_right(ast.Add, at=1)),
     ],
 )
 def test_a_planted_error_of_resampling_is_caught(owner, where, error):
     with planted(owner, where, error):
-        caught(check_plan, Resampled, also=(KeyError, IndexError, RuntimeError, BadInput))
+        caught(check_plan, RePaintSampler, also=(KeyError, IndexError, RuntimeError, BadInput))
 
 
 def test_repeated_stretches_draw_noise_of_their_own():
@@ -191,8 +192,8 @@ def test_repeated_stretches_draw_noise_of_their_own():
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: Resampled(Heun(), 0, 2), "1 step"),
-        (lambda: Resampled(DPMAdaptive(), 2, 2), "adaptive"),
+        (lambda: RePaintSampler(Heun(), 0, 2), "1 step"),
+        (lambda: RePaintSampler(DPMAdaptive(), 2, 2), "adaptive"),
         (lambda: Inpaint(torch.zeros(1, 1, 4), torch.ones(1, 1, 4)), "bool"),
         (lambda: Inpaint(torch.zeros(1, 1, 4), torch.ones(1, 1, 4).bool(), method="guess"), "levels"),  # type: ignore[arg-type]
     ],

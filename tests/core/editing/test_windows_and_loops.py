@@ -10,7 +10,7 @@ from sonolux.core.editing.loops import Loop, roll_rows
 from sonolux.core.editing.operators import windows as operators
 from sonolux.core.editing.operators.windows import Windows
 from sonolux.core.editing.windows import Windowed
-from sonolux.core.guidance.base import Run
+from sonolux.core.guidance.base import SamplingRun
 from sonolux.core.pipeline.functional import sample
 from sonolux.core.testing.dense import ar1
 from sonolux.core.testing.field import band_limited
@@ -110,7 +110,7 @@ def test_windows_take_maps_masks_and_stacked_rows():
             seen.append((tuple(x.shape), tuple(level.sigma.shape), tuple(conditions.valid.shape), conditions.wrap))
             return Estimate(x * level.sigma)
 
-    denoiser = Windowed((4,), 0.5).wrap_network(Sees(), Run(Noise(0, [0], (1, 10))))
+    denoiser = Windowed((4,), 0.5).wrap_network(Sees(), SamplingRun(Noise(0, [0], (1, 10))))
     x, sigma = at_random(6, 1, 10), torch.full((6, 1, 10), 0.3, dtype=torch.float64)
     told = Conditioning(valid=torch.ones(6, 1, 10), wrap=(0,))
     made = denoiser.denoise(x, NoiseLevel(sigma, 1 - sigma, sigma), told).x0

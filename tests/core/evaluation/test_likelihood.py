@@ -8,8 +8,8 @@ import sonolux
 import torch
 from sonolux.core.config.registry import find
 from sonolux.core.evaluation import likelihood as module
-from sonolux.core.evaluation.likelihood import Likelihood, likelihood, of_items
-from sonolux.core.nn.model import ModuleDenoiser
+from sonolux.core.evaluation.likelihood import LikelihoodResult, likelihood, of_items
+from sonolux.core.nn.model import UserDenoiser
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.schedulers.ve import VE
@@ -211,7 +211,7 @@ class Tiny(nn.Module):
 
 @pytest.mark.parametrize("schedule", [*SCHEDULES, VE(), find("schedule", "discrete")(), find("schedule", "cosine")()])
 def test_a_network_has_a_finite_likelihood_on_every_schedule(schedule):
-    denoiser = ModuleDenoiser(Tiny(), find("prediction", "v")(), find("clock", "tau")())
+    denoiser = UserDenoiser(Tiny(), find("prediction", "v")(), find("clock", "tau")())
     x = torch.randn(3, 1, 8, generator=torch.Generator().manual_seed(1))
     both = [likelihood(denoiser, schedule, x, divergence=d, probes=32, steps=16) for d in ("exact", "hutchinson")]
     assert all(bool(torch.isfinite(f.log_p).all()) and f.log_p.dtype == torch.float64 for f in both)
@@ -326,7 +326,7 @@ def check_media(cls):
 
 
 def test_media_space():
-    check_media(Likelihood)
+    check_media(LikelihoodResult)
 
 
 @pytest.mark.parametrize(
@@ -340,8 +340,8 @@ def test_media_space():
     ],
 )
 def test_planted_error_in_media_space_is_caught(function, error):
-    with planted(Likelihood, function, error):
-        caught(check_media, Likelihood)
+    with planted(LikelihoodResult, function, error):
+        caught(check_media, LikelihoodResult)
 
 
 @pytest.fixture(scope="module")

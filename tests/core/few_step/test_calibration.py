@@ -16,7 +16,7 @@ from sonolux.core.few_step.refine import refined_plan
 from sonolux.core.few_step.stored import from_plain, to_plain
 from sonolux.core.few_step.times import best_times
 from sonolux.core.guidance.apg import APG
-from sonolux.core.guidance.base import Guided, Run
+from sonolux.core.guidance.base import Guided, SamplingRun
 from sonolux.core.samplers.base import run
 from sonolux.core.samplers.dpmpp_2m import DPMpp2M
 from sonolux.core.samplers.euler import Euler
@@ -230,12 +230,13 @@ def check_runs():
     mine = problem(flow, count=8)
     told = MIXTURE.conditions(torch.arange(8) % 3)
     guided = CalibrationProblem(
-        flow, (CalibrationBatch(APG(3.0).wrap(MIXTURE, Run(Noise(0, range(8), MIXTURE.shape))), mine.start, told),)
+        flow,
+        (CalibrationBatch(APG(3.0).wrap(MIXTURE, SamplingRun(Noise(0, range(8), MIXTURE.shape))), mine.start, told),),
     )
     plan = DPMpp2M().plan(flow, Trailing().levels(flow, 4))
     first = guided.end(plan)
     assert torch.equal(first, guided.end(plan)), "a run knows nothing of the one before"
-    fresh = APG(3.0).wrap(MIXTURE, Run(Noise(0, range(8), MIXTURE.shape)))
+    fresh = APG(3.0).wrap(MIXTURE, SamplingRun(Noise(0, range(8), MIXTURE.shape)))
     assert torch.equal(first, run(plan, fresh, mine.start, told)), "it is what sampling makes"
 
 
@@ -247,7 +248,7 @@ def check_memory_is_refused():
     """Momentum makes the fine solution another denoiser's than that of few steps; without it there is one target."""
     flow = RectifiedFlow()
     mine = problem(flow, count=8)
-    told, known = MIXTURE.conditions(torch.arange(8) % 3), Run(Noise(0, range(8), MIXTURE.shape))
+    told, known = MIXTURE.conditions(torch.arange(8) % 3), SamplingRun(Noise(0, range(8), MIXTURE.shape))
     ends = {}
     for momentum, parts in itertools.product((0.0, -0.5), (4, 8)):
         guided = CalibrationProblem(

@@ -4,7 +4,7 @@ import ast
 
 import pytest
 import torch
-from sonolux.core.guidance.base import Guidance, Guided, Run
+from sonolux.core.guidance.base import Guidance, Guided, SamplingRun
 from sonolux.core.guidance.cfg import CFG
 from sonolux.core.samplers.base import run
 from sonolux.core.samplers.euler import Euler
@@ -44,7 +44,7 @@ class Counting:
 
 def wrapped(guidance):
     counting = Counting(MIXTURE)
-    return guidance.wrap(counting, Run(Noise(0, range(4), (2, 3)))), counting
+    return guidance.wrap(counting, SamplingRun(Noise(0, range(4), (2, 3)))), counting
 
 
 def flow(tau):
@@ -147,7 +147,7 @@ def test_a_network_that_returns_no_null_is_called_once_a_step_outside_of_the_win
             return Estimate(x)
 
     counting = Counting(Plain())
-    guided = CFG(4.0, window=(0.0, 0.0)).wrap(counting, Run(Noise(0, range(4), (2, 3))))
+    guided = CFG(4.0, window=(0.0, 0.0)).wrap(counting, SamplingRun(Noise(0, range(4), (2, 3))))
     run(Euler().plan(RectifiedFlow(), falling(RectifiedFlow(), 5)), guided, X, MIXTURE.conditions(LABELS))
     assert counting.rows == 5 * 4
 

@@ -8,7 +8,7 @@ import torch
 from sonolux.core.guidance import cfg_zero, dynamic_threshold
 from sonolux.core.guidance.apg import APG
 from sonolux.core.guidance.autoguidance import Autoguidance
-from sonolux.core.guidance.base import Chain, GuidanceInputs, Run
+from sonolux.core.guidance.base import GuidanceChain, GuidanceInputs, SamplingRun
 from sonolux.core.guidance.cfg import CFG
 from sonolux.core.guidance.cfg_zero import CFGZero
 from sonolux.core.guidance.cfgpp import CFGpp
@@ -45,7 +45,7 @@ from sonolux.core.util.rng import Noise
 MIXTURE, WEAK = example(), example(seed=3)
 LABELS = torch.tensor([0, 2, 1, 2])
 TOLD = MIXTURE.conditions(LABELS)
-RUN = Run(Noise(0, range(4), (2, 3)))
+RUN = SamplingRun(Noise(0, range(4), (2, 3)))
 VALID = torch.tensor([[1, 1, 1], [1, 1, 0], [1, 0, 0], [1, 1, 1]], dtype=torch.float64)[:, None]
 
 
@@ -62,7 +62,7 @@ def D(x, level, conditions=TOLD):
 
 
 def made(guidances, x, level, conditions=TOLD, denoiser=MIXTURE):
-    return Chain(guidances).wrap(denoiser, RUN).denoise(x, level, conditions)
+    return GuidanceChain(guidances).wrap(denoiser, RUN).denoise(x, level, conditions)
 
 
 def rows(values, valid):

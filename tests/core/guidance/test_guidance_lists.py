@@ -8,7 +8,7 @@ import torch
 from sonolux.core.config.load import load_recipe
 from sonolux.core.guidance.apg import APG
 from sonolux.core.guidance.autoguidance import Autoguidance
-from sonolux.core.guidance.base import AuxiliaryModel, Chain, Run
+from sonolux.core.guidance.base import AuxiliaryModel, GuidanceChain, SamplingRun
 from sonolux.core.guidance.cfg import CFG
 from sonolux.core.guidance.cfg_zero import CFGZero
 from sonolux.core.guidance.cfgpp import CFGpp
@@ -19,14 +19,14 @@ from sonolux.core.testing.guided import SHAPE, Probe, conditions_ab, flow, point
 from sonolux.core.types import BadInput, Conditioning, Estimate
 from sonolux.core.util.rng import Noise
 
-RUN = Run(Noise(0, range(3), SHAPE[1:]))
+RUN = SamplingRun(Noise(0, range(3), SHAPE[1:]))
 X = points(1)[0]
 
 
 def called(guidances, level, conditions=None):
     """The estimate, and the rows a sample of each call of the run's own network."""
     probe = Probe()
-    made = Chain(guidances).wrap(probe, RUN).denoise(X, level, conditions or conditions_ab())
+    made = GuidanceChain(guidances).wrap(probe, RUN).denoise(X, level, conditions or conditions_ab())
     return made, [n // len(X) for n in probe.calls]
 
 
@@ -67,7 +67,7 @@ def test_a_second_network_is_called_once_for_all_that_want_it():
 
 def test_the_run_s_own_network_as_the_weaker_one_shares_its_row():
     probe = Probe()
-    guided = Chain([Autoguidance(3.0, denoiser=probe), CFG(2.0)]).wrap(probe, RUN)
+    guided = GuidanceChain([Autoguidance(3.0, denoiser=probe), CFG(2.0)]).wrap(probe, RUN)
     made = guided.denoise(X, flow(0.5), conditions_ab()).x0
     assert probe.calls == [2 * len(X)] and torch.equal(made, called([CFG(2.0)], flow(0.5))[0].x0)
 
@@ -120,7 +120,7 @@ def test_a_network_that_moves_the_state_is_heard():
             return Estimate(super().denoise(x, level, conditions).x0, x + 1)
 
     for part, shift in ((CFG(2.0), 0.0), (CFGpp(0.6), None)):
-        found = Chain([part]).wrap(Moving(), RUN).denoise(X, flow(0.5), conditions_ab())
+        found = GuidanceChain([part]).wrap(Moving(), RUN).denoise(X, flow(0.5), conditions_ab())
         null = Probe().denoise(X, flow(0.5), conditions_ab().without()).x0
         expected = X + 1 + (0.5 * (found.x0 - null) if shift is None else shift)
         assert torch.allclose(found.x, expected, atol=1e-12)
@@ -180,8 +180,8 @@ def test_bad_settings_are_refused(make, said):
 def test_guidance_without_conditions_is_refused_where_it_needs_them():
     for parts in ([CFG()], [APG()], [CFGpp()]):
         with pytest.raises(BadInput, match="there is none"):
-            Chain(parts).wrap(Probe(), RUN).denoise(X, flow(0.5), Conditioning())
-    weak = Chain([Autoguidance(denoiser=Probe(0.3)), DynamicThreshold()])
+            GuidanceChain(parts).wrap(Probe(), RUN).denoise(X, flow(0.5), Conditioning())
+    weak = GuidanceChain([Autoguidance(denoiser=Probe(0.3)), DynamicThreshold()])
     weak.wrap(Probe(), RUN).denoise(X, flow(0.5), Conditioning())
 
 

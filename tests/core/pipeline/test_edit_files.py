@@ -13,13 +13,13 @@ from sonolux.core.config.load import load_recipe
 from sonolux.core.editing.inpaint import Inpaint
 from sonolux.core.nn.layers.init import normal_
 from sonolux.core.nn.unet import UNetND
-from sonolux.core.pipeline.edit import fill
+from sonolux.core.pipeline.edit import inpaint as fill
 from sonolux.core.pipeline.edit.source import Source
-from sonolux.core.pipeline.loops import loop_unit, rounded, warn_of_padding
+from sonolux.core.pipeline.loop_sizes import loop_unit, rounded, warn_of_padding
 from sonolux.core.testing.mutation import caught, planted, take_left
 from sonolux.core.types import BadInput, Conditioning
 from sonolux.core.util.rng import generator
-from sonolux.modalities.audio.synthetic.synthesis import FAMILIES
+from sonolux.modalities.audio.synthetic.effects import FAMILIES
 from sonolux.modalities.image.io import write as write_picture
 
 CODECS = ["waveform, patch: 16", "stft, n_fft: 64, hop: 16", "logmel, n_fft: 128, hop: 32, mels: 16, iterations: 8"]

@@ -12,7 +12,7 @@ from sonolux.core.editing.loops import decode_loops, media_loop_axes
 from sonolux.core.nn.layers.init import normal_
 from sonolux.core.pipeline.edit.region import Region
 from sonolux.core.pipeline.lengths import choose_lengths, choose_size, decode_batch, padded_batch
-from sonolux.core.pipeline.loops import loop_unit
+from sonolux.core.pipeline.loop_sizes import loop_unit
 from sonolux.core.training.checkpoint import newest, read_header, replace_header
 from sonolux.core.types import BadInput, MediaSpec
 from sonolux.core.util.rng import generator

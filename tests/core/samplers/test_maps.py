@@ -11,7 +11,7 @@ from sonolux.core.nn.layers.init import normal_
 from sonolux.core.nn.layers.inputs import BlockInputs, stage_inputs
 from sonolux.core.nn.model import NetworkDenoiser
 from sonolux.core.nn.process import Process
-from sonolux.core.objectives._mixed import mixed_times
+from sonolux.core.objectives._per_element import mixed_times
 from sonolux.core.objectives.base import StepRandom, valid_mean
 from sonolux.core.objectives.denoising import Denoising
 from sonolux.core.pipeline.functional import sample

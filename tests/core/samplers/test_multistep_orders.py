@@ -22,7 +22,7 @@ from sonolux.core.testing.faulty import faulty
 from sonolux.core.testing.mixture import example
 from sonolux.core.testing.mutation import call, caught, condition, replace, scale, swap_constant, take_left
 from sonolux.core.testing.ode import random_start, solve
-from sonolux.core.testing.orders import MeasuredOrder, Pinned, own_start, whole
+from sonolux.core.testing.orders import MeasuredOrder, PinnedDenoiser, own_start, whole
 from sonolux.core.types import BadInput, Estimate, NoiseLevel
 
 MIXTURE = example()
@@ -72,7 +72,7 @@ def on_grid(sampler, lams):
         levels = [schedule.level_of_rho(math.exp(-v)) for v in grid]
         first = random_start(MIXTURE, levels[history], 16)
         back = solve(MIXTURE, first, levels[history::-1])[::-1]
-        x = run(sampler.plan(schedule, levels), Pinned(MIXTURE, levels[: history + 1], back), back[0])
+        x = run(sampler.plan(schedule, levels), PinnedDenoiser(MIXTURE, levels[: history + 1], back), back[0])
         errors.append(float((x - solve(MIXTURE, first, [levels[history], levels[-1]])[-1]).square().mean().sqrt()))
     return MeasuredOrder(steps, tuple(errors)).slope
 

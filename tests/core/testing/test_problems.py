@@ -16,7 +16,7 @@ from sonolux.core.testing import base, ode
 from sonolux.core.testing.base import ClosedForm, Problem
 from sonolux.core.testing.dense import DenseMixture, ar1, complete
 from sonolux.core.testing.distribution import statistics
-from sonolux.core.testing.field import Field, band_limited
+from sonolux.core.testing.field import GaussianField, band_limited
 from sonolux.core.testing.mixture import GaussianMixture, example
 from sonolux.core.testing.mutation import (
     argument,
@@ -115,7 +115,7 @@ def check_density(problem, means, covariances, weights):
     assert math.isclose(problem.scale, min(np.linalg.eigvalsh(c)[0] for c in covariances) ** 0.5, rel_tol=1e-6)
 
 
-MADE = {toeplitz: DenseMixture, clusters: DenseMixture, spectrum: Field}
+MADE = {toeplitz: DenseMixture, clusters: DenseMixture, spectrum: GaussianField}
 
 
 @pytest.mark.parametrize("made", MADE, ids=lambda f: f.__name__)
@@ -131,10 +131,10 @@ PLANTED = [
     (clusters, base, "log_normal", swap(ast.Add, ast.Sub)),
     (toeplitz, DenseMixture, "_by_vectors", swap_constant("kij,bki->bkj", "kji,bki->bkj")),
     (toeplitz, DenseMixture, "scale", drop_call("sqrt")),
-    (spectrum, Field, "components", take_left(ast.Pow, at=-1)),
-    (spectrum, Field, "components", take_right(ast.Mult, near="power", at=1)),
-    (spectrum, Field, "components", replace(call("expand_as"), "torch.log(total)[None, :, :1]")),
-    (spectrum, Field, "_modes", set_argument("fftn", "norm", "'backward'")),
+    (spectrum, GaussianField, "components", take_left(ast.Pow, at=-1)),
+    (spectrum, GaussianField, "components", take_right(ast.Mult, near="power", at=1)),
+    (spectrum, GaussianField, "components", replace(call("expand_as"), "torch.log(total)[None, :, :1]")),
+    (spectrum, GaussianField, "_modes", set_argument("fftn", "norm", "'backward'")),
 ]
 
 
@@ -172,7 +172,7 @@ def test_samples_have_the_mean_and_covariance(name):
 
 
 def test_a_wrong_spectrum_of_samples_is_caught():
-    problem = mutant(Field, "draw", drop_call("sqrt"))(band_limited((64,)).power)
+    problem = mutant(GaussianField, "draw", drop_call("sqrt"))(band_limited((64,)).power)
     assert statistics(problem.draw(2000), problem).covariance > 0.3
 
 
@@ -180,9 +180,9 @@ def test_bad_problems_are_refused():
     with pytest.raises(BadInput, match="phi"):
         ar1(8, 1.0)
     with pytest.raises(BadInput, match="every frequency"):
-        Field(torch.zeros(4))
+        GaussianField(torch.zeros(4))
     with pytest.raises(BadInput, match="at f and at -f"):
-        Field(torch.tensor([1.0, 2.0, 1.0, 1.0]))
+        GaussianField(torch.tensor([1.0, 2.0, 1.0, 1.0]))
     with pytest.raises(BadInput, match="cutoff"):
         band_limited((8,), floor=0.0)
     with pytest.raises(BadInput, match="need covariances"):

@@ -7,7 +7,7 @@ import sys
 import pytest
 from sonolux.core.testing.mutation import caught
 from sonolux.core.util import progress
-from sonolux.core.util.progress import Lines, bar, tracked
+from sonolux.core.util.progress import LineProgress, bar, tracked
 
 
 class Clock:
@@ -44,13 +44,13 @@ def test_a_log_gets_a_line_now_and_then(clock, capsys):
 
 
 def test_planted_rate_that_counts_what_an_earlier_run_made_is_caught(clock, capsys, monkeypatch):
-    true = Lines.__init__
+    true = LineProgress.__init__
 
     def counting_all(self, about, unit, total=None, done=0):
         true(self, about, unit, total, done)
         self.first = 0
 
-    monkeypatch.setattr(Lines, "__init__", counting_all)
+    monkeypatch.setattr(LineProgress, "__init__", counting_all)
     caught(check_log, clock, capsys)
 
 

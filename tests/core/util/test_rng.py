@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 from sonolux.core.util import philox, rng
-from sonolux.core.util.brownian import Interval
+from sonolux.core.util.brownian import BrownianInterval
 from sonolux.core.util.rng import Noise, generator, key_of, stratified
 
 CPU = torch.device("cpu")
@@ -144,7 +144,7 @@ SHAPES = [(2, 3, 4), (2, 5, 1), (1, 3, 7), (2, 3, 4), (2, 1, 1)]
 def check_rows():
     """A row is what the sample has alone, in any batch and order, at its own shape; the rest is zero."""
     samples = [7, 0, 2**40, 3, 11]
-    for counter in (0, 5, ("step", 3), Interval(0.9, 0.3)):
+    for counter in (0, 5, ("step", 3), BrownianInterval(0.9, 0.3)):
         batch = normal(samples, SHAPES, counter=counter)
         assert batch.shape == (5, 2, 5, 7)
         for row, sample, shape in zip(batch, samples, SHAPES, strict=True):
@@ -175,9 +175,9 @@ def test_a_shorter_sample_has_the_first_numbers_of_a_longer_one():
 
 
 def test_arrays_drawn_together_and_apart_are_equal(monkeypatch):
-    together = normal(range(3), (2, 5), counter=Interval(0.7, 0.2))
+    together = normal(range(3), (2, 5), counter=BrownianInterval(0.7, 0.2))
     monkeypatch.setattr(rng, "MAX_ELEMENTS", 1)
-    assert torch.equal(together, normal(range(3), (2, 5), counter=Interval(0.7, 0.2)))
+    assert torch.equal(together, normal(range(3), (2, 5), counter=BrownianInterval(0.7, 0.2)))
 
 
 def test_values_are_the_same_in_any_dtype():
@@ -230,7 +230,7 @@ def test_noise_of_a_seed_stays():
     assert normal([3], (4,), "start", seed=7)[0].tolist() == pytest.approx(
         [0.4201466, 1.2509685, 1.0265927, 0.1580266], abs=1e-6
     )
-    path = normal([3], (4,), "start", Interval(0.75, 0.3), seed=7)[0].tolist()
+    path = normal([3], (4,), "start", BrownianInterval(0.75, 0.3), seed=7)[0].tolist()
     assert path == pytest.approx([-0.1306555, -0.3669647, -1.0278325, -0.6064108], abs=1e-6)
     assert rng.bits([key_of(7, "start", 1)], [3], 4, CPU).flatten().tolist() == [
         473241184,
@@ -248,8 +248,8 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GP
 def draws(device):
     """Every kind of number that a step draws, on a device."""
     noise = Noise(3, range(5), SHAPES, device)
-    made = [noise.normal("a", 1), noise.normal("a", (1, 2)), noise.normal("w", Interval(0.9, 0.4))]
-    made.append(noise.normal("w", Interval((0.9, 0.8, 0.7, 0.6, 0.5), (0.4, 0.8, 0.3, 0.2, 0.1))))
+    made = [noise.normal("a", 1), noise.normal("a", (1, 2)), noise.normal("w", BrownianInterval(0.9, 0.4))]
+    made.append(noise.normal("w", BrownianInterval((0.9, 0.8, 0.7, 0.6, 0.5), (0.4, 0.8, 0.3, 0.2, 0.1))))
     return [*made, noise.uniform("u", 1)]
 
 

@@ -9,7 +9,7 @@ import torch
 from sonolux.core.testing.mutation import caught
 from sonolux.core.types import BadInput
 from sonolux.modalities.audio import dsp
-from sonolux.modalities.audio.synthetic.synthesis import FAMILIES, draw, render
+from sonolux.modalities.audio.synthetic.effects import FAMILIES, draw, render
 from torch.nn import functional
 
 

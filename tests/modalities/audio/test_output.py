@@ -9,11 +9,11 @@ import torch
 from sonolux.core.testing.mutation import caught
 from sonolux.core.types import BadInput, MediaSpec
 from sonolux.modalities.audio import io, loudness, output
-from sonolux.modalities.audio.output import Finish, faded, finish, trimmed
+from sonolux.modalities.audio.output import PostProcessing, faded, finish, trimmed
 from sonolux.modalities.audio.outputs.file import File
 
 RATE = 16000
-PLAIN = Finish(trim=None, fade_in=0, fade_out=0, ceiling=None)
+PLAIN = PostProcessing(trim=None, fade_in=0, fade_out=0, ceiling=None)
 
 
 def tone(seconds=1.0, hertz=440.0, level=0.5, rate=RATE, phase=0.0, channels=1):
@@ -65,11 +65,11 @@ def check_levels():
     """A full-scale sine at 997 Hz is -3.01 LUFS in one channel (BS.1770): the gain to a target follows on paper."""
     for seconds in (0.2, 2.0):  # active part, integrated
         for target in (-30.0, -18.0):
-            done = finish(tone(seconds, 997, 0.1), RATE, Finish(None, 0, 0, lufs=target, ceiling=None))
+            done = finish(tone(seconds, 997, 0.1), RATE, PostProcessing(None, 0, 0, lufs=target, ceiling=None))
             assert done.gain == pytest.approx(target + 3.01 + 20, abs=0.1)
             assert done.lufs == pytest.approx(target, abs=0.01) and not done.limited
             assert done.method == ("active" if seconds < 0.4 else "integrated")
-    done = finish(tone(0.5, 997, 0.1), RATE, Finish(None, 0, 0, peak=-6.0, ceiling=None))
+    done = finish(tone(0.5, 997, 0.1), RATE, PostProcessing(None, 0, 0, peak=-6.0, ceiling=None))
     assert float(done.wave.abs().max()) == pytest.approx(10 ** (-6 / 20), rel=1e-5)
 
 
@@ -77,11 +77,11 @@ def check_ceiling():
     """A sine at a quarter of the rate, between whose samples the peak lies 3 dB above them (BS.1770-4, annex 2)."""
     sharp = tone(1.0, RATE / 4, 1.0, phase=math.pi / 4)
     assert float(sharp.abs().max()) == pytest.approx(0.5**0.5, rel=1e-3)
-    done = finish(sharp, RATE, Finish(None, 5, 5, peak=0.0, ceiling=-1.0))
+    done = finish(sharp, RATE, PostProcessing(None, 5, 5, peak=0.0, ceiling=-1.0))
     assert done.true_peak <= -1.0 + 1e-4 and done.limited
     assert done.true_peak == pytest.approx(-1.0, abs=0.01)
     assert float(done.wave.abs().max()) == pytest.approx(10 ** (-4.01 / 20), rel=0.01)
-    quiet = finish(0.1 * sharp, RATE, Finish(None, 5, 5, ceiling=-1.0))
+    quiet = finish(0.1 * sharp, RATE, PostProcessing(None, 5, 5, ceiling=-1.0))
     assert quiet.gain == 0 and not quiet.limited, "a ceiling raises nothing"
 
 
@@ -95,7 +95,7 @@ def test_the_ceiling_holds_between_samples():
 
 def test_nothing_is_clipped():
     loud = 7 * tone(0.5, 300)
-    done = finish(loud, RATE, Finish(trim=None, fade_in=0, fade_out=0, lufs=0.0))
+    done = finish(loud, RATE, PostProcessing(trim=None, fade_in=0, fade_out=0, lufs=0.0))
     assert done.limited and float(done.wave.abs().max()) < 0.9
     assert torch.allclose(done.wave, loud * 10 ** (done.gain / 20), atol=1e-6), "the shape is kept"
 
@@ -135,7 +135,7 @@ def test_what_is_no_sound_is_refused(wave, said):
 
 
 def test_silence_stays_as_it_is():
-    done = finish(torch.zeros(1, 4000), RATE, Finish(lufs=-18.0))
+    done = finish(torch.zeros(1, 4000), RATE, PostProcessing(lufs=-18.0))
     assert done.lufs is None and done.gain == 0 and done.wave.shape == (1, 4000)
 
 

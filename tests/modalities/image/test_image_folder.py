@@ -343,7 +343,7 @@ def test_a_failed_download_is_told(tmp_path, monkeypatch):
 def test_the_bytes_become_the_right_levels(monkeypatch):
     def check():
         pixels = np.arange(192, dtype=np.uint8).reshape(3, 8, 8)
-        item = base.Pictures(SIGNAL, [base.Example("x", pixels)], (), random=False, flip=False).item(0)
+        item = base.PictureDataset(SIGNAL, [base.Example("x", pixels)], (), random=False, flip=False).item(0)
         assert np.abs(item.media.numpy() - (pixels / 255 * 2 - 1)).max() < 1e-6
 
     check()

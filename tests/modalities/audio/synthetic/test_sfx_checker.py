@@ -11,7 +11,8 @@ from sonolux.modalities.audio.codecs.logmel import Logmel
 from sonolux.modalities.audio.codecs.stft import Stft
 from sonolux.modalities.audio.codecs.waveform import Waveform
 from sonolux.modalities.audio.datasets.synth_sfx import SynthSfx
-from sonolux.modalities.audio.synthetic import checkers, synthesis
+from sonolux.modalities.audio.synthetic import checkers
+from sonolux.modalities.audio.synthetic import effects as synthesis
 
 SIGNAL = MediaSpec("audio", 1, ("time",), (8000,), (8000.0,))
 

@@ -127,7 +127,7 @@ def test_planted_length_of_the_body_is_caught(monkeypatch):
 
 def hit(**changes):
     values = dict(family="tom", pitch="low", length="long", tone="dark", frequency=110.0, seconds=0.4)
-    return drums.Hit(**{**values, **changes})
+    return drums.DrumHit(**{**values, **changes})
 
 
 def check_hits():

@@ -11,8 +11,8 @@ from sonolux.core.testing.mutation import caught
 from sonolux.core.types import BadInput, MediaSpec
 from sonolux.modalities.audio import dsp
 from sonolux.modalities.audio.datasets.synth_sfx import SynthSfx
-from sonolux.modalities.audio.synthetic import synthesis
-from sonolux.modalities.audio.synthetic.synthesis import CHOICES, FAMILIES, Effect, render
+from sonolux.modalities.audio.synthetic import effects as synthesis
+from sonolux.modalities.audio.synthetic.effects import CHOICES, FAMILIES, Effect, render
 
 SIGNAL = MediaSpec("audio", 1, ("time",), (8000,), (8000.0,))
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..editing.base import Edit
-from ..guidance.base import Chain, Guidance, Run
+from ..guidance.base import Guidance, GuidanceChain, SamplingRun
 from ..samplers.base import Progress, Sampler
 from ..schedulers.base import Schedule
 from ..types import Conditioning, Denoiser, NoiseLevel, expand
@@ -109,13 +109,15 @@ def prepare_run(
     for edit in edits:
         sampler, levels = edit.sampler_and_levels(sampler, schedule, levels)
     for edit in edits:
-        denoiser, conditions = edit.wrap_network(denoiser, Run(noise)), edit.conditions(conditions)
+        denoiser, conditions = edit.wrap_network(denoiser, SamplingRun(noise)), edit.conditions(conditions)
     denoiser = finite = FiniteCheck(denoiser)
     if guidances:
-        denoiser = (guidances[0] if len(guidances) == 1 else Chain(guidances)).wrap(denoiser, Run(noise))
+        denoiser = (guidances[0] if len(guidances) == 1 else GuidanceChain(guidances)).wrap(
+            denoiser, SamplingRun(noise)
+        )
     if start is None:
         start = noise.normal("start")
         start = start * expand(levels[0].sigma, start)
     for edit in edits:
-        start, denoiser = edit.start(start, levels[0], noise), edit.wrap_guided(denoiser, Run(noise))
+        start, denoiser = edit.start(start, levels[0], noise), edit.wrap_guided(denoiser, SamplingRun(noise))
     return PreparedRun(schedule, sampler, levels, denoiser, start, conditions, noise, edits, finite)

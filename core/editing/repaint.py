@@ -16,7 +16,7 @@ from ..schedulers.base import Schedule
 from ..types import BadInput, NoiseLevel
 
 
-class Resampled(Sampler):
+class RePaintSampler(Sampler):
     """Runs each segment of `jump` steps `times` times; between two runs the forward process adds the noise again.
 
     From level a up to level b:
