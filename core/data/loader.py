@@ -160,7 +160,7 @@ def load_steps(batches: StepBatches, first: int = 0, workers: Workers = 0, pin: 
         batch_size=None,
         sampler=_Steps(first),
         num_workers=workers,
-        collate_fn=_identity,
+        collate_fn=_identity,  # type: ignore[arg-type]  # torch's stub knows lists only; without batch_size it gets items
         pin_memory=pin,
         worker_init_fn=_ignore_interrupts,
         generator=torch.Generator(),  # for worker seeds, which are not used; torch's global generator does not change

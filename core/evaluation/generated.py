@@ -61,6 +61,7 @@ def codec_round_trip(recipe: Recipe, pipeline: Pipeline | None, real: RealData) 
         codec, device = pipeline.codec, pipeline.device
     else:
         data, spec = build_data(recipe, "train")
+        assert recipe.codec is not None  # validation sets the modality's default
         codec, device = recipe.codec.build(spec=spec), torch.device("cpu")
         fit_codec(codec, data)
     modality, media = recipe.modality.build(), []

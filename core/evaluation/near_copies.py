@@ -105,7 +105,8 @@ def most_similar(
         block = range(start, min(start + rows, len(queries)))
         products = queries[start : block.stop] @ keys.T
         products[owners[0][start : block.stop, None] == owners[1]] = -1.0
-        yield block, *products.topk(min(count, len(keys)), dim=1)
+        values, indices = products.topk(min(count, len(keys)), dim=1)
+        yield block, values, indices
 
 
 def best_partners(similarity: Mapping[tuple[int, int], float], count: int) -> list[tuple[int, int]]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from ..config.spec import plain
 from ..guidance.base import AuxiliaryModel
 from ..types import BadInput, Denoiser
 from .checkpoint import open_checkpoint
@@ -62,7 +63,7 @@ class AuxiliaryModels:
         mine, theirs = self.main.recipe, other.recipe
         facts = {
             "process.schedule": (mine.process.schedule.resolved(), theirs.process.schedule.resolved()),
-            "codec": (mine.codec.resolved(), theirs.codec.resolved()),
+            "codec": (plain(mine.codec), plain(theirs.codec)),
             "shape of the diffused tensor": (self.main.spec.latent, other.spec.latent),
         }
         for name, (expected, found) in facts.items():

@@ -222,11 +222,9 @@ def _levels(timesteps: Any, schedule: Schedule, steps: int, shape: tuple[int, ..
     """The noise levels of the run, in decreasing order."""
     if isinstance(timesteps, (str, TimestepSpacing, type)):
         return list(_component("timesteps", timesteps).levels(schedule, steps))
-    given: Any = timesteps.tolist() if isinstance(timesteps, Tensor) else timesteps
+    given: Any = timesteps.tolist() if hasattr(timesteps, "tolist") else timesteps  # tensors and numpy arrays
     if not isinstance(given, Sequence) or isinstance(given, Mapping):
-        if not hasattr(given, "tolist"):
-            raise BadInput(f"the timesteps are a name, a component, a list of levels or of times, not {timesteps!r}")
-        given = given.tolist()  # a numpy array
+        raise BadInput(f"the timesteps are a name, a component, a list of levels or of times, not {timesteps!r}")
     if len(given) == 0:
         raise BadInput("the timesteps are an empty list: give at least two levels, or times")
     if all(isinstance(level, NoiseLevel) for level in given):

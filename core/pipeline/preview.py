@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 
 from ..config.recipe import Recipe
-from ..training.callbacks import Periodic
-from ..training.run import TrainingRun
+from ..training.callbacks import Periodic, RunState
 from .pipeline import Pipeline
 
 SHOWN = 64  # maximum number of samples in a preview, that of one sheet
@@ -23,11 +22,11 @@ class Previews(Periodic):
         super().__init__(recipe.train.preview_every, 5)
         self.count = min(recipe.sample.count, SHOWN)
 
-    def check(self, run: TrainingRun) -> None:
+    def check(self, run: RunState) -> None:
         """Raise BadInput before training starts if the sample settings are invalid."""
         Pipeline(run.parts, run.parts.model, 0, torch.device("cpu")).check()
 
-    def act(self, run: TrainingRun) -> None:
+    def act(self, run: RunState) -> None:
         samples = Pipeline(run.parts, run.trainer.ema.model, run.step, run.device).sample(count=self.count)
         target = run.folder.previews / f"step-{run.step:08d}.png"
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -25,7 +25,7 @@ def choose(mask: Mask, a: LinearCombination, b: LinearCombination) -> LinearComb
     if mask:
         return a
     shared = {symbol: b.terms[symbol] for symbol in a.terms if symbol in b.terms}
-    return LinearCombination(shared | b.terms)  # in the order in which the terms of an array are added
+    return LinearCombination({**shared, **b.terms})  # in the order in which the terms of an array are added
 
 
 def some(mask: Mask) -> bool:

@@ -288,7 +288,7 @@ class PlanBuilder:
                 if c.any() if isinstance(c, np.ndarray) else c != 0:
                     part[kind][key] = _plain(c)
             parts.append(part)
-        last = last_uses([(*part.values(), i in self._evaluated) for i, part in enumerate(parts)])
+        last = last_uses([(part["x"], part["D"], part["z"], i in self._evaluated) for i, part in enumerate(parts)])
         return Plan(
             tuple(
                 Row(level.plain(), part["x"], part["D"], part["z"], i in self._evaluated, step, last[i])

@@ -6,14 +6,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from numbers import Integral
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from ..schedulers.base import NoiseLevel64, Schedule
-from ..types import BadInput, NoiseLevel
+from ..types import BadInput
 
 
 class TimestepSpacing(ABC):
@@ -56,7 +56,17 @@ def name_of(timesteps: TimestepSpacing) -> str:
     return file if file.replace("_", "") == type(timesteps).__name__.lower() else type(timesteps).__name__
 
 
-def check_falling(levels: Sequence[NoiseLevel], name: str = "") -> None:
+class _Level(Protocol):
+    """What `check_falling` reads: a NoiseLevel, or a level of a plan that is built."""
+
+    @property
+    def t(self) -> Any: ...
+
+    @property
+    def tau(self) -> Any: ...
+
+
+def check_falling(levels: Sequence[_Level], name: str = "") -> None:
     """Refuse an empty list, a level that is not finite, and a level whose noise is not below that of the level before.
 
     In a map single elements may keep their level, as long as at least one decreases and none increases.

@@ -33,6 +33,7 @@ class RunState(Protocol):
         trainer: Model, average of the weights and optimizer.
         budget: How much of the run is done.
         log: Writes metrics.jsonl.
+        callbacks: All callbacks of the run, in the order in which they are called.
         step: Optimizer steps so far.
     """
 
@@ -43,6 +44,7 @@ class RunState(Protocol):
     trainer: Trainer
     budget: TrainingBudget
     log: Any
+    callbacks: list[Callback]
 
     @property
     def step(self) -> int: ...

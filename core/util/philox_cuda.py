@@ -42,5 +42,6 @@ def words(named: Tensor, blocks: int, rounds: int, first: int = 0) -> Tensor:
     out = torch.empty((rows, 4, blocks), dtype=torch.int32, device=named.device)
     if out.numel():
         with torch.cuda.device(named.device):
-            _kernel[(rows * triton.cdiv(blocks, BLOCK),)](named, out, rows, blocks, first, ROUNDS=rounds, BLOCK=BLOCK)
+            grid = (rows * triton.cdiv(blocks, BLOCK),)
+            _kernel[grid](named, out, rows, blocks, first, ROUNDS=rounds, BLOCK=BLOCK)  # type: ignore[arg-type]
     return out

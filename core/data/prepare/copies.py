@@ -31,4 +31,5 @@ def nearest(
             cosines[torch.arange(len(cosines)), query_files[rows]] = -1.0
         else:
             cosines[query_files[rows, None] == files] = -1.0
-        yield rows, *cosines.topk(min(most, cosines.shape[1]), dim=1)
+        values, indices = cosines.topk(min(most, cosines.shape[1]), dim=1)
+        yield rows, values, indices

@@ -126,13 +126,16 @@ class SyntheticSounds:
 class Synthesizer(Protocol):
     """A module that generates sounds of several families: drums or synthesis."""
 
-    FAMILIES: tuple[str, ...]
+    @property
+    def FAMILIES(self) -> tuple[str, ...]:
+        """Names of the families."""
+        ...
 
     def draw(self, rng: np.random.Generator, family: str) -> Any:
         """Draw the description of a sound of a family."""
         ...
 
-    def render(self, sound: Any, rate: float, seconds: float, rng: np.random.Generator) -> np.ndarray:
+    def render(self, sound: Any, /, rate: float, seconds: float, rng: np.random.Generator) -> np.ndarray:
         """The waveform (frames,) of a described sound."""
         ...
 
