@@ -114,7 +114,7 @@ def test_forgetting_what_was_measured_is_caught(sounds, tmp_path, monkeypatch):
 SLOW = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell hands it down ignored
-from sonolux.modalities.audio.prepare import SoundPreparer
+from sonolux.modalities.audio.prepare.prepare import SoundPreparer
 from sonolux.core.cli.main import main
 inspect = SoundPreparer.inspect
 def slow(self, path):
@@ -170,7 +170,7 @@ def test_a_recipe_that_the_user_changed_stays(sounds, tmp_path, capsys):
     for _ in range(2):
         assert prepare(sounds, out) == 0
         assert recipe.read_text().endswith("# mine\n") and (out / "recipe.proposed.yaml").exists()
-    assert "changed by hand and stays" in capsys.readouterr().out
+    assert "changed by hand and is kept" in capsys.readouterr().out
 
 
 def test_a_mix_is_refused_and_can_be_chosen_from(sounds, tmp_path, capsys):

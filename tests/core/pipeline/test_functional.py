@@ -47,9 +47,9 @@ def test_a_part_may_be_its_name_or_an_object():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"sampler": None}, "the sampler is a name, or an object"),
-        ({"sampler": {"use": "ddim"}}, "the sampler is a name, or an object"),
-        ({"noise_conditioning": 3}, "the noise_conditioning is a name, or an object"),
+        ({"sampler": None}, "the sampler is a registered name or a Sampler"),
+        ({"sampler": {"use": "ddim"}}, "the sampler is a registered name or a Sampler"),
+        ({"noise_conditioning": 3}, "the noise_conditioning is a registered name or a NoiseConditioning"),
         ({"sampler": "dpmpp_2n"}, "did you mean 'dpmpp_2s'"),
         ({"steps": 2.5}, "and whole, not 2.5"),
         ({"device": "gpu"}, "use auto, cpu, cuda or mps"),
@@ -133,7 +133,7 @@ def level(*sizes):
         ({"schedule": EDM}, r"write EDM\(\), not EDM"),
         ({"timesteps": Karras}, r"write Karras\(\), not Karras"),
         ({"guidance": CFG}, r"write CFG\(\), not CFG"),
-        ({"sampler": EDM()}, "the sampler is a name, or an object"),
+        ({"sampler": EDM()}, "the sampler is a registered name or a Sampler"),
         ({"timesteps": []}, "an empty list"),
         ({"timesteps": 7}, "a list of levels or of times, not 7"),
         ({"timesteps": ["karras"]}, "a list of levels or of times"),

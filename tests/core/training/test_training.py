@@ -358,7 +358,7 @@ def test_resuming_keeps_changes_tells_the_end_and_reads_a_torn_log(recipe, tmp_p
     assert [json.loads(line)["step"] for line in (run / "metrics.jsonl").read_text().splitlines()] == [2, 4]
     (run / "data.jsonl").write_text("{}\n")
     resume("train.steps=5")
-    assert "the data is no longer" in said[-1]
+    assert "the data has changed" in said[-1]
 
 
 def test_the_last_step_is_saved_and_shown_once_and_a_preview_stays_small(recipe, tmp_path, monkeypatch):
