@@ -1,11 +1,12 @@
 """Seams of loops: a circle has none, a cut has one."""
 
+import ast
+
 import pytest
 import torch
 from sonolux.core.evaluation import seams as module
 from sonolux.core.evaluation.seams import joints, seams
-from sonolux.core.testing import planted
-from sonolux.core.testing.mutation import caught
+from sonolux.core.testing.mutation import caught, planted, replace, set_argument, swap, take_left
 from sonolux.core.types import BadInput
 from sonolux.core.util.rng import generator
 
@@ -36,15 +37,16 @@ def test_seams_tell_circles_from_cuts_and_fades():
 
 
 @pytest.mark.parametrize(
-    ("old", "new"),
+    "error",
     [
-        ("x[:, 0] - x[:, -1]", "x[:, 0] - x[:, 1]"),
-        ("x.roll(part // 2, -1)", "x.roll(-n // 4, -1)"),
-        ("for found in places]) / usual", "for found in places]) * usual"),
+        replace(ast.Sub, "x[:, 0] - x[:, 1]"),
+        set_argument("roll", 0, "-n // 4"),
+        swap(ast.Div, ast.Mult, near="places"),
     ],
 )
-def test_a_planted_error_of_seams_is_caught(old, new):
-    caught(check, planted._changed(module, old, new).seams)
+def test_a_planted_error_of_seams_is_caught(error):
+    with planted(module, "seams", error):
+        caught(check, seams)
 
 
 def test_what_is_too_short_is_refused():
@@ -73,14 +75,15 @@ def test_joints_tell_where_pieces_meet():
 
 
 @pytest.mark.parametrize(
-    ("old", "new"),
+    "error",
     [
-        ("p + by - 1 for", "p + by for"),
-        ("x[:, p - half : p + half]", "x[:, p + part : p + 2 * part]"),
+        take_left(ast.Sub, near="by"),
+        replace(ast.Subscript, "x[:, p + part : p + 2 * part]", near="half"),
     ],
 )
-def test_a_planted_error_of_joints_is_caught(old, new):
-    caught(check_joints, planted._changed(module, old, new).joints)
+def test_a_planted_error_of_joints_is_caught(error):
+    with planted(module, "joints", error):
+        caught(check_joints, joints)
 
 
 def test_joints_outside_are_refused():
