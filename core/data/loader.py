@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import multiprocessing
 import os
 import signal
 import time
@@ -140,6 +141,11 @@ class _WorkerBatches(MapDataset):
         return replace(batch, items=[replace(item, media=empty) for item in batch.items])
 
 
+def _reaches_workers(data: Dataset) -> bool:
+    """Whether a worker can receive the dataset: one that does not fork cannot import a class from `./file.py:Class`."""
+    return multiprocessing.get_start_method() == "fork" or "sonolux_local_" not in type(data).__module__
+
+
 def load_steps(batches: StepBatches, first: int = 0, workers: Workers = 0, pin: bool = False) -> Iterator[Batch]:
     """Iterate without end over the batches of steps `first`, `first` + 1, ...; closing the iterator stops the workers.
 
@@ -155,6 +161,8 @@ def load_steps(batches: StepBatches, first: int = 0, workers: Workers = 0, pin: 
     """
     if workers == "auto":
         workers = chosen_workers(batches)
+    if workers and not _reaches_workers(batches.data):
+        workers = 0
     loader = DataLoader(
         _WorkerBatches(batches) if workers else batches,
         batch_size=None,

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..nn.process import Process
 from ..parameterizations.base import Parameterization
-from ..types import Conditioning, NoiseLevel
+from ..types import BadInput, Conditioning, NoiseLevel
 from ..util.annotations import Kind, Range
 from ._per_element import mixed_times
 from .base import LossResult, Objective, StepRandom, valid_mean
@@ -46,9 +46,17 @@ class Denoising(Objective):
         per_element: Annotated[float, Range(0, 1)] = 0.0,
     ):
         self.process = process
-        self.loss_space = loss_space or process.parameterization
+        output = process.parameterization
+        same = loss_space is None or (type(loss_space) is type(output) and vars(loss_space) == vars(output))
+        self.loss_space = output if same else loss_space
         self.timestep_sampling = LogNormal() if timestep_sampling == "lognormal" else timestep_sampling
         self.weighting = Unweighted() if weighting == "none" else weighting
+        for name, value, kind in (
+            ("timestep_sampling", self.timestep_sampling, TimestepSampling),
+            ("weighting", self.weighting, Weighting),
+        ):
+            if not isinstance(value, kind):
+                raise BadInput(f"{name} is a {kind.__name__} object, not {value!r}")
         self.per_element = per_element
 
     def loss(self, model: nn.Module, x0: Tensor, conditioning: Conditioning, rng: StepRandom) -> LossResult:

@@ -34,7 +34,8 @@ class AuxiliaryModels:
             BadInput: Its schedule, codec or latent shape differs from that of the main model.
         """
         if path not in self._opened:
-            allowed = self.main.recipe.allow_code
+            # A recipe that the user wrote may name code; that says nothing of another checkpoint's.
+            allowed = self.main.recipe.source is None and self.main.recipe.allow_code
             other = open_checkpoint(path, self.main.device, allow_code=allowed).context
             self._check_same(path, other)
             self._opened[path] = other

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
@@ -149,8 +150,10 @@ class UserCall(nn.Module):
         """The network's output for x (B, C, *spatial) and t (B,)."""
         try:
             output = self.network(x, t, **self.kwargs)
+        except torch.OutOfMemoryError:
+            raise
         except (RuntimeError, IndexError, TypeError) as error:
-            if self._accepts(x, t.long()):
+            if not self._accepts(x, t) and self._accepts(x, t.long()):
                 raise BadInput(
                     "the network takes whole numbers as t: give `lambda x, t: net(x, t.long())`, with a "
                     "noise_conditioning that counts in indices, such as time on the schedule discrete"
@@ -174,6 +177,10 @@ def _with_new_names(given: dict[str, Any]) -> dict[str, Any]:
     unknown = [name for name in renamed if name not in RENAMED]
     if unknown:
         raise TypeError(f"sample() got an unexpected keyword argument {unknown[0]!r}")
+    defaults = {name: p.default for name, p in inspect.signature(sample).parameters.items()}
+    for old in renamed:
+        if given[RENAMED[old]] is not defaults[RENAMED[old]]:
+            raise BadInput(f"{old} is the old name of {RENAMED[old]}, which is given too: remove one of them")
     changes = ", ".join(f"{old} is now {RENAMED[old]}" for old in renamed)
     message = f"sonolux.sample: {changes}; the next release removes the old names"
     warnings.warn(message, DeprecationWarning, stacklevel=3)

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..codecs.base import Codec
 from ..conditioning.base import check_accepts
+from ..config import registry
 from ..config.recipe import Recipe
 from ..data.clip_lengths import ClipLengths, clip_lengths
 from ..data.loader import finite
@@ -45,7 +46,7 @@ class Parts:
     @cached_property
     def objective(self) -> Objective:
         """The training objective; built at first use, so that sampling does not load a teacher."""
-        return build_objective(self.recipe, self.process)
+        return build_objective(self.recipe, self.process, self.spec)
 
 
 def build_process(recipe: Recipe, spec: MediaSpec) -> Process:
@@ -60,9 +61,9 @@ def build_process(recipe: Recipe, spec: MediaSpec) -> Process:
     return Process(schedule, parameterization, p.noise_conditioning.build())
 
 
-def build_objective(recipe: Recipe, process: Process) -> Objective:
+def build_objective(recipe: Recipe, process: Process, spec: MediaSpec) -> Objective:
     """The recipe's training objective."""
-    return recipe.objective.build(process=process)
+    return recipe.objective.build(process=process, spec=spec)
 
 
 def build_data(recipe: Recipe, split: str = "train") -> tuple[Dataset, MediaSpec]:
@@ -96,7 +97,7 @@ def build_parts(recipe: Recipe, spec: MediaSpec) -> Parts:
         BadInput: The parts do not fit together.
     """
     if recipe.codec is None:
-        raise BadInput("the recipe names no codec: add one, such as codec: {use: image/pixels} or {use: audio/stft}")
+        raise BadInput(f"the recipe names no codec: add one of {', '.join(registry.names('codec'))}")
     codec = recipe.codec.build(spec=spec)
     spec = replace(spec, latent=codec.shape(spec.size))
     network = recipe.network.build(spec=spec)
