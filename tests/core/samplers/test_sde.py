@@ -624,7 +624,7 @@ def test_with_noise_of_steps_they_do_not(cls):
 @pytest.mark.parametrize(
     ("where", "errors"),
     [
-        ("step_keys", (replace(call("Interval"), "(len(rows), *_)"),)),
+        ("step_keys", (replace(call("BrownianInterval"), "(len(rows), *_)"),)),
         ("draft", (replace(argument("noise", 0), "(i, _)"),)),
         ("draft", (negate(call("noise")),)),
     ],
