@@ -83,7 +83,7 @@ def check_pack(run, folder):
         assert not sound.wave[:, 0].any() and not sound.wave[:, -1].any(), "faded"
     assert [float(r["seconds"]) <= 0.3 for r in rows[:3]] == [True] * 3
     again = pack.sonolux.load(run, device="cpu").sample(label="kick", seed=5, count=3, seconds=0.3)
-    done = pack.finish(again.media[2], 8000, pack.Finish(lufs=-20.0))
+    done = pack.finish(again.media[2], 8000, pack.PostProcessing(lufs=-20.0))
     assert float((io.read(out / "boom_03.wav").wave - done.wave).abs().max()) < 1e-5
     assert [r["class"] for r in rows][:4] == ["kick"] * 3 + ["hat"]
 

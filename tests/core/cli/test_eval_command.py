@@ -172,10 +172,10 @@ def test_a_feature_of_ones_own(tiny_pictures, tmp_path, standardise):
 def test_metrics_of_ones_choice(tiny_pictures, tmp_path):
     """eval.metrics: built-in ones with parameters, and a class of one's own, in the order named."""
     (tmp_path / "mine.py").write_text(
-        "from sonolux.core.evaluation.metrics.base import Metric, MetricResult\n\n\n"
+        "from sonolux.core.evaluation.metrics.base import Metric, MetricColumn\n\n\n"
         "class Shift(Metric):\n"
         '    """Distance of the means."""\n\n'
-        "    results = (MetricResult('shift', 'shift of the mean'),)\n\n"
+        "    results = (MetricColumn('shift', 'shift of the mean'),)\n\n"
         "    def __call__(self, generated, real, groups=None):\n"
         "        return {'shift': float(((generated.mean(0) - real.mean(0)) ** 2).sum() ** 0.5)}\n"
     )
