@@ -1,6 +1,6 @@
 """Names of the first edition, readable for one release: recipe keys, component names, kinds of component.
 
-Applied to a parsed tree before it is merged and validated. What was renamed is told in one note for a recipe.
+Applied to a parsed tree before it is merged and validated. One note per recipe lists what was renamed.
 """
 
 from __future__ import annotations

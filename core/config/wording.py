@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from typing import Annotated, Any, Literal, get_args, get_origin
 
@@ -23,12 +24,12 @@ MIXED: dict[int | str, Loc] = {SPLIT: ("data", "split"), SAMPLER: ("sample",)}
 REMEDY = {"recipe": "write `recipe: 1`", "data": "give a data section: a mapping with `use:`"}
 
 
-class KeyedKind(Kind):
+class KeyedKind(Kind, ABC):
     """A `Kind` that knows the parameters of its components."""
 
+    @abstractmethod
     def accepts(self, value: Any) -> Collection[str]:
         """The parameter names of the component that a recipe's value names."""
-        raise NotImplementedError
 
 
 def recipe_error(what: str, **facts: Any) -> PydanticCustomError:

@@ -286,7 +286,7 @@ def test_a_missing_run_is_one_message(script, tmp_path, capsys):
 
 
 def test_the_length_that_is_asked_for_is_told(run):
-    """A sound is cut to `seconds`, and the condition is told the same; without it both follow from the data."""
+    """A sound is cut to `seconds`, and the condition gets the same value; without it both follow from the data."""
     import sonolux
 
     trained = sonolux.load(run, device="cpu")

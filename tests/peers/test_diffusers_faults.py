@@ -195,7 +195,7 @@ def test_their_ddpm_with_the_large_variance_ends_noisy():
 
 @pytest.mark.parametrize("name", ["DPMSolverMultistepScheduler", "UniPCMultistepScheduler", "DEISMultistepScheduler"])
 def test_their_flow_times_are_cut_to_whole_numbers(name):
-    """Their first level is alpha = 1e-3 or 1e-6, and the network is told times cut to whole thousandths."""
+    """Their first level is alpha = 1e-3 or 1e-6, and the network receives times truncated to whole thousandths."""
     scheduler = made(name, 12, use_flow_sigmas=True)
     assert 0 < peers.levels(scheduler)[0][0] < 2e-3, "mended: start at alpha = 0"
     assert scheduler.timesteps.dtype == torch.int64

@@ -1,4 +1,4 @@
-"""sonolux calibrate: plans are stored in the checkpoint, and sampling uses them unless it is told otherwise."""
+"""sonolux calibrate: plans are stored in the checkpoint, and sampling uses them unless other settings are given."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""`sonolux doctor`: what is broken is told in one line, and cannot take the doctor along."""
+"""`sonolux doctor`: what is broken is reported in one line and does not stop the command."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Conditions: what users write, what data carries, and rows for what is not told."""
+"""Conditions: what users write, what data carries, and unconditional rows."""
 
 import pytest
 import torch

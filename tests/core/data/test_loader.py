@@ -127,7 +127,7 @@ def test_loading_draws_nothing_from_global_generators():
 
 
 def test_workers_are_chosen_by_what_reading_costs(monkeypatch):
-    """The clock is a list of times, since a busy machine sleeps longer than it is told to."""
+    """The clock is a list of times, since a busy machine sleeps longer than requested."""
 
     def chosen(seconds: float, cores: int) -> int:
         clock = iter([0.0, seconds])

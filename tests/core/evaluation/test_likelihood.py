@@ -198,7 +198,7 @@ def test_probes_are_keyed_by_sample():
 
 
 class Tiny(nn.Module):
-    """A convolution that is told the level; it predicts velocities of flow."""
+    """A convolution that receives the level; it predicts velocities of flow."""
 
     def __init__(self):
         super().__init__()

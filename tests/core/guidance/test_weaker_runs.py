@@ -34,7 +34,7 @@ def test_a_smaller_network_and_an_earlier_checkpoint_guide(strong, weak):
         made = media(strong, {"use": "autoguidance", "scale": 3.0, "weak": str(path)})
         assert torch.isfinite(made).all() and not torch.allclose(made, plain, atol=1e-4)
         alone = media(strong, {"use": "autoguidance", "scale": 3.0, "weak": str(path)}, batch=1)
-        assert torch.allclose(made, alone, atol=1e-5), "each sample is told its own label, in any batch"
+        assert torch.allclose(made, alone, atol=1e-5), "each sample has its own label, in any batch"
     nothing = media(strong, {"use": "autoguidance", "scale": 1.0, "weak": str(weak)})
     assert torch.equal(nothing, plain)
 

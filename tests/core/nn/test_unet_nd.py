@@ -160,7 +160,7 @@ def test_bad_options_are_refused(options, message):
 
 
 def check_positions(dims: int = 1) -> None:
-    """A network that is told positions answers differently to a shifted input; along a loop it rolls again."""
+    """A network that receives positions answers differently to a shifted input; along a loop it rolls again."""
     n = (16,) * dims
     model, x, level = net(dims, positions=3, places=n), drawn(2, 3, *n), LEVEL
     out, shifted = model(x, level), model(x.roll(8, -1), level).roll(-8, -1)

@@ -267,7 +267,7 @@ def test_windows_make_more_than_was_trained(pictures, sounds):
 
 
 def check_loops_beyond_positions(placed):
-    """A loop whose whole places are more than the recipe's is made: along it no position is told."""
+    """A loop whose whole places are more than the recipe's is made: along it the network receives no positions."""
     made = placed.sample(count=2, loop=True, seconds=[0.505, 0.6])
     step = loop_unit(placed.codec, placed.model.network, placed.parts.spec)
     assert step == 32 and [m.shape[-1] for m in made.media] == [2016, 2400]

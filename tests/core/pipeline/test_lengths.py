@@ -196,7 +196,7 @@ def test_a_condition_on_the_length_is_told(tiny_run):
 
 
 def check_loops(tiny_run) -> None:
-    """A loop's rounded length is told, within the range, whatever the condition's name; what else was told stays."""
+    """A loop's rounded length becomes the condition's value, within its range; a value that was given stays."""
     for name in ("seconds", "length"):
         told = f"condition.{name}={{use: scalar, key: seconds, range: [0.1, 0.4]}}"
         trained = opened(tiny_run("audio", "data.padding=masked", told))

@@ -139,7 +139,7 @@ def test_saving_writes_media_settings_and_a_sheet(trained, tmp_path):
 
 
 def test_evaluations_are_reported(trained, tmp_path):
-    """What each sample took is written beside it; an adaptive sampler's choice does not depend on the batch."""
+    """The evaluations of each sample are written with it; an adaptive sampler's choice does not depend on the batch."""
     change = {"use": "dpm_adaptive", "count": 4, "guidance": None}
     whole = trained.sample(trajectory=True, **change)
     pairs = trained.sample(batch=2, **change)

@@ -175,7 +175,7 @@ def test_eps_at_alpha_zero_inside_a_map_is_refused():
         seen.denoise(drawn(1, 3, 11), NoiseLevel(1.0, 0.0, 1.0), Conditioning())
 
 
-# --- what a position is told ---
+# --- the noise level at each position ---
 
 
 def check_stages(dims: int) -> None:

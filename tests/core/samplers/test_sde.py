@@ -450,7 +450,7 @@ def test_an_error_on_other_processes_is_caught(cls, where, errors):
 
 
 def check_called_where_it_stands(sampler):
-    """Every level that the denoiser is told is one of the schedule: its time gives its alpha and sigma."""
+    """Every level that the denoiser receives is one of the schedule: its time gives its alpha and sigma."""
     schedule = RectifiedFlow()
     for row in sampler.plan(schedule, falling(schedule, 8)).rows:
         level = schedule.level(row.level.t)

@@ -1,4 +1,4 @@
-"""What is told before a training begins: folders that take no files, names, conditions that the data cannot meet."""
+"""What is refused before a training begins: folders that take no files, names, conditions that the data cannot meet."""
 
 import io
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The U-Net of images learns what it is told."""
+"""The U-Net of images learns to follow its conditions."""
 
 import pytest
 import torch

@@ -90,7 +90,7 @@ def test_choices_are_even():
             assert all(abs(counts[option] / 1500 - 1 / len(options)) < 0.05 for option in options)
 
 
-# --- what is told of length ---
+# --- lengths as attributes ---
 
 
 def check_seconds():
