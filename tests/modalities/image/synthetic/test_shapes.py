@@ -173,7 +173,7 @@ def test_captions_name_all_things():
 
 
 def check_areas():
-    """A shape covers the area of the circle that describes it, for every kind of shape, and its centroid is its centre."""
+    """Every kind of shape covers the area of its circle, and its centroid is its centre."""
     y, x = np.mgrid[:200, :200] - 100.0
     for shape in SHAPES:
         cover = scenes.coverage(shape, x, y, 40.0)
