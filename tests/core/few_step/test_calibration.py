@@ -1,6 +1,6 @@
 """Calibrated plans: the search prices steps rightly, finds the least path, keeps the invariants, holds elsewhere."""
 
-import inspect
+import ast
 import itertools
 import math
 from dataclasses import replace
@@ -26,10 +26,10 @@ from sonolux.core.samplers.rk4 import RK4
 from sonolux.core.samplers.unipc import UniPC
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
-from sonolux.core.testing import ode
+from sonolux.core.testing import mutation, ode
 from sonolux.core.testing.invariants import deviation
 from sonolux.core.testing.mixture import example
-from sonolux.core.testing.mutation import caught
+from sonolux.core.testing.mutation import caught, planted, swap_attribute, take_left
 from sonolux.core.timesteps.trailing import Trailing
 from sonolux.core.types import BadInput, Conditioning, NoiseLevel
 from sonolux.core.util.rng import Noise
@@ -276,34 +276,27 @@ def test_planted_error_in_the_price_is_caught(monkeypatch):
     caught(check_prices)
 
 
-def test_planted_error_in_the_search_is_caught(monkeypatch):
-    """The price of the way back into a level is left out of the choice of the last step."""
+def test_planted_error_in_the_search_is_caught():
+    """The error of the step to clean data is left out of the choice of the last step."""
     check_least_path()
-    source = inspect.getsource(best_times).replace("end = total + pairs[:, :, G]", "end = total")
-    assert source != inspect.getsource(best_times)
-    exec(compile(source, "planted", "exec"), faulty := dict(vars(times)))
-    monkeypatch.setitem(globals(), "best_times", faulty["best_times"])
-    caught(check_least_path)
+    with planted(times, "best_times", take_left(ast.Add, near="pairs", at=-1)):
+        caught(check_least_path)
 
 
 @pytest.mark.parametrize(
-    ("check", "old", "new"),
+    ("check", "error"),
     [
-        (check_refined, " - weights[i - 1].sum()", ""),  # the newest estimate does not give back what others took
-        (check_refined, "levels[i].sigma / levels[i - 1].sigma", "levels[i].rho / levels[i - 1].rho"),
-        (check_rewritten, "enumerate([*weights[i - 1], newest])", "enumerate([newest, *weights[i - 1]])"),
+        (
+            check_refined,
+            take_left(ast.Sub, near="sum"),
+        ),  # the newest weight is not balanced
+        (check_refined, swap_attribute("sigma", "rho", at=None)),
+        (check_rewritten, mutation.replace(ast.List, "[newest, *weights[i - 1]]", near="newest")),
     ],
 )
-def test_planted_error_in_the_rows_is_caught(check, old, new, monkeypatch):
-    source = inspect.getsource(refine._with_variables)
-    assert old in source
-    exec(
-        compile("from __future__ import annotations\n" + source.replace(old, new), "planted", "exec"),
-        vars(refine) | (made := {}),
-        made,
-    )
-    monkeypatch.setattr(refine, "_with_variables", made["_with_variables"])
-    caught(check)
+def test_planted_error_in_the_rows_is_caught(check, error):
+    with planted(refine, "_with_variables", error):
+        caught(check)
 
 
 def test_planted_memory_in_the_target_is_caught(monkeypatch):
