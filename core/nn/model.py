@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from ..types import BadInput, Conditioning, Denoiser, Estimate, NoiseLevel, expand, per_sample
@@ -57,7 +58,7 @@ class NetworkDenoiser(Denoiser):
 
 
 class UserDenoiser(NetworkDenoiser):
-    """A user's module as a denoiser, called as module(x, t) with t (B,), the number of the noise conditioning.
+    """A user's module as a denoiser, called as module(x, t, **keywords) with t (B,) from the noise conditioning.
 
     The module receives no conditions. If its output has an attribute `sample`, as that of networks of diffusers, the
     attribute is used.
@@ -67,7 +68,9 @@ class UserDenoiser(NetworkDenoiser):
         parameterization: What the module's output means.
         noise_conditioning: Computes t from the noise level.
         keywords: Additional keyword arguments of every call.
-        integer_time: Round t to integers (int64), for networks that look them up in a table.
+
+    Raises:
+        BadInput: The network cannot be called.
     """
 
     def __init__(
@@ -76,21 +79,31 @@ class UserDenoiser(NetworkDenoiser):
         parameterization,
         noise_conditioning,
         keywords: Mapping[str, Any] | None = None,
-        integer_time: bool = False,
     ):
+        if not callable(network) or isinstance(network, type):
+            raise BadInput(f"the denoiser is a Denoiser, or a module or function called as net(x, t), not {network!r}")
         super().__init__(network, parameterization, noise_conditioning)
-        self.keywords, self.integer_time = dict(keywords or {}), integer_time
+        self.keywords = dict(keywords or {})
 
     def output(self, x: Tensor, level: NoiseLevel, conditions: Conditioning) -> Tensor:
         """The module's output at x (B, C, *spatial).
 
         Raises:
-            BadInput: The output is not a real tensor of x's shape, or the weights have another dtype or device than x.
+            BadInput: The output is not a real tensor of x's shape, the weights have another dtype or device than x, or
+                the module takes integers as t.
         """
+        scaled, t = self._scaled(x, level), self._level_number(x, level)
         try:
-            out = self.network(self._scaled(x, level), self._level_number(x, level), **self.keywords)
-        except RuntimeError as error:
+            out = self.network(scaled, t, **self.keywords)
+        except torch.OutOfMemoryError:
+            raise
+        except (RuntimeError, IndexError, TypeError) as error:
             self._explain(x, error)
+            if not self._accepts(scaled, t) and self._accepts(scaled, t.long()):
+                raise BadInput(
+                    "the network takes whole numbers as t: give `lambda x, t: net(x, t.long())`, with a "
+                    "noise_conditioning that counts in indices, such as time on the schedule discrete"
+                ) from error
             raise
         out = out if isinstance(out, Tensor) else getattr(out, "sample", out)
         wrong = f"a {type(out).__name__}" if not isinstance(out, Tensor) else f"{tuple(out.shape)}"
@@ -100,11 +113,16 @@ class UserDenoiser(NetworkDenoiser):
             raise BadInput(f"the network's output is made of real numbers, {x.dtype}; it gave {out.dtype}")
         return out.to(x.dtype)
 
-    def _level_number(self, x: Tensor, level: NoiseLevel) -> Tensor:
-        t = super()._level_number(x, level)
-        return t.round().long() if self.integer_time else t
+    def _accepts(self, x: Tensor, t: Tensor) -> bool:
+        """Whether a call succeeds; made only after one has failed, to find the cause."""
+        try:
+            with torch.no_grad():
+                self.network(x, t, **self.keywords)
+        except Exception:
+            return False
+        return True
 
-    def _explain(self, x: Tensor, error: RuntimeError) -> None:
+    def _explain(self, x: Tensor, error: Exception) -> None:
         """Raise BadInput if the network failed because its weights have another dtype or device than x."""
         weights = list(self.network.parameters()) if isinstance(self.network, nn.Module) else []
         for p in weights:

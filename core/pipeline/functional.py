@@ -114,9 +114,10 @@ def sample(
     network: Any = denoiser
     if not isinstance(denoiser, Denoiser):
         network = UserDenoiser(
-            UserCall(denoiser, network_kwargs or {}),
+            denoiser,
             _component("parameterization", parameterization),
             _component("noise_conditioning", noise_conditioning),
+            network_kwargs,
         )
     elif network_kwargs:
         raise BadInput("network_kwargs are for a module or function; a Denoiser takes its conditioning instead")
@@ -127,48 +128,6 @@ def sample(
     start = _initial_state(x, noise, shape)
     run = prepare_run(network, process, method, levels, conditioning, noise, parts, edits, start)
     return run.solve(on_step, requires_grad)
-
-
-class UserCall(nn.Module):
-    """Wraps a user's module or function: adds keyword arguments and takes the tensor out of what it returns.
-
-    Args:
-        network: Called as network(x, t, **kwargs).
-        kwargs: Its further keyword arguments.
-
-    Raises:
-        BadInput: `network` is not callable.
-    """
-
-    def __init__(self, network: Callable[..., Any], kwargs: Mapping[str, Any]):
-        super().__init__()
-        if not callable(network) or isinstance(network, type):
-            raise BadInput(f"the denoiser is a Denoiser, or a module or function called as net(x, t), not {network!r}")
-        self.network, self.kwargs = network, dict(kwargs)
-
-    def forward(self, x: Tensor, t: Tensor) -> Any:
-        """The network's output for x (B, C, *spatial) and t (B,)."""
-        try:
-            output = self.network(x, t, **self.kwargs)
-        except torch.OutOfMemoryError:
-            raise
-        except (RuntimeError, IndexError, TypeError) as error:
-            if not self._accepts(x, t) and self._accepts(x, t.long()):
-                raise BadInput(
-                    "the network takes whole numbers as t: give `lambda x, t: net(x, t.long())`, with a "
-                    "noise_conditioning that counts in indices, such as time on the schedule discrete"
-                ) from error
-            raise
-        inner = getattr(output, "sample", None)
-        return inner if isinstance(inner, Tensor) else output
-
-    def _accepts(self, x: Tensor, t: Tensor) -> bool:
-        try:
-            with torch.no_grad():
-                self.network(x, t, **self.kwargs)
-        except Exception:
-            return False
-        return True
 
 
 def _with_new_names(given: dict[str, Any]) -> dict[str, Any]:

@@ -28,9 +28,28 @@ def test_an_output_with_a_sample_is_opened():
         called(lambda x, t: SimpleNamespace(other=x))
 
 
-def test_times_of_a_table_are_whole_numbers():
+def test_a_module_that_looks_t_up_in_a_table_is_recognised():
     table = torch.arange(1000.0)
-    made = called(lambda x, t: x * table[t][:, None, None], integer_time=True)
-    assert made[:, 0, 0].tolist() == [250.0, 3.0]
-    with pytest.raises(IndexError, match=r"long|int"):
+    with pytest.raises(BadInput, match="whole numbers as t"):
         called(lambda x, t: x * table[t][:, None, None])
+    made = called(lambda x, t: x * table[t.round().long()][:, None, None])
+    assert made[:, 0, 0].tolist() == [250.0, 3.0]
+
+
+def test_other_failures_stay_what_they_are():
+    calls = []
+
+    def once(x, t):
+        calls.append(t.dtype)
+        if len(calls) == 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return x
+
+    with pytest.raises(torch.OutOfMemoryError, match="out of memory"):
+        called(once)
+
+    def broken(x, t):
+        raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        called(broken)
