@@ -42,12 +42,14 @@ class RecipeSource:
         source: The file; None if the text did not come from a file.
         partial: Whether null is accepted for required values, which the user fills in later.
         allow_code: Whether components may be `pkg.module:Class` or files.
+        noted: Old names that a note has listed already.
     """
 
     text: str
     source: Path | None = None
     partial: bool = False
     allow_code: bool = True
+    noted: frozenset[str] = frozenset()
 
 
 class Recipe(Section):
@@ -213,8 +215,9 @@ def read(
     try:
         recipe = _validated(root, ValidationContext(given.allow_code, given.partial, renamed=renamed), problems)
     finally:
-        legacy.note(given.source.name if given.source else "the recipe", renamed)
-    recipe._given, recipe._tree = given, root
+        fresh = {old: new for old, new in renamed.items() if old not in given.noted}
+        legacy.note(given.source.name if given.source else "the recipe", fresh)
+    recipe._given, recipe._tree = replace(given, noted=given.noted | fresh.keys()), root
     return recipe
 
 

@@ -178,3 +178,13 @@ def test_the_note_is_one_line_on_the_command_line(tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0 and done.stdout == "old.yaml: valid\n"
     assert done.stderr.startswith("note: old.yaml has names of the first edition") and done.stderr.count("\n") == 1
+
+
+def test_a_recipe_that_is_changed_later_is_not_noted_again(tmp_path):
+    (tmp_path / "old.yaml").write_text(OLD)
+    with pytest.warns(UserWarning, match="condition number is now scalar") as notes:
+        recipe = load_recipe(tmp_path / "old.yaml")
+    assert len(notes) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        recipe.merge(["sample.steps=3"]).merge(["sample.steps=4"])

@@ -1,4 +1,4 @@
-"""Autoguidance in recipes: the weaker network is another run, or an earlier checkpoint, opened beside its own."""
+"""Autoguidance in recipes: the weaker network is another run, or an earlier checkpoint of the same run."""
 
 import pytest
 import sonolux
@@ -65,6 +65,24 @@ def test_runs_that_do_not_suit_are_refused(strong, tiny_run, tmp_path):
         other = tiny_run("image", *SETTINGS, change, "train.steps=1")
         with pytest.raises(BadInput, match=said):
             media(strong, {"use": "autoguidance", "weak": str(other)})
+
+
+def test_code_of_a_weaker_run_needs_permission_of_its_own(tiny_recipe, tmp_path):
+    """A recipe that the user wrote may name code; a checkpoint that guides with it may not, unless that is allowed."""
+    code = "from sonolux.modalities.image.networks.unet import UNet\n\n\nclass Mine(UNet):\n    'A network.'\n"
+    (tmp_path / "mine.py").write_text(code)
+    (tmp_path / "own.yaml").write_text(tiny_recipe["image"].replace("use: image/unet", "use: './mine.py:Mine'"))
+    (tmp_path / "tiny.yaml").write_text(tiny_recipe["image"])
+    own = TrainingRun(load_recipe(tmp_path / "own.yaml", SETTINGS), tmp_path / "own", say=lambda _: None, bar=False)
+    own.prepare()
+    own.run()
+    guidance = {"use": "autoguidance", "weak": str(tmp_path / "own")}
+    recipe = load_recipe(tmp_path / "tiny.yaml", [*SETTINGS, f"sample.guidance={guidance}"])
+    assert recipe.allow_code
+    with pytest.raises(BadInput, match="--allow-code"):
+        TrainingRun(recipe, tmp_path / "run", bar=False, callbacks=[Previews(recipe)]).prepare()
+    opened = sonolux.load(tmp_path / "own", device="cpu", allow_code=True)
+    assert len(opened.sample(guidance=guidance, count=1, steps=1)) == 1
 
 
 def test_a_training_that_previews_with_a_missing_run_is_refused_before_it_begins(tiny_recipe, tmp_path):

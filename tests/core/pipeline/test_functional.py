@@ -170,6 +170,10 @@ def test_old_names_work_with_one_warning_that_names_the_new_ones():
     assert len(told) == 1 and torch.equal(made, usual())
     with pytest.raises(TypeError, match="unexpected keyword argument 'spacign'"):
         usual(spacign="karras")
+    with pytest.raises(BadInput, match="prediction is the old name of parameterization, which is given too"):
+        usual(prediction="v")
+    with pytest.raises(BadInput, match="the timesteps are"):
+        usual(timesteps=torch.tensor(3.0).numpy())
 
 
 def test_ones_own_start_and_type():
