@@ -5,13 +5,11 @@ import json
 import warnings
 
 import pytest
-import sonolux
 import soundfile
 import torch
 from sonolux.core.cli.main import main
 from sonolux.core.config.load import load_recipe
 from sonolux.core.editing.inpaint import Inpaint
-from sonolux.core.nn.layers.init import normal_
 from sonolux.core.nn.unet import UNetND
 from sonolux.core.pipeline.edit import inpaint as fill
 from sonolux.core.pipeline.edit.source import Source
@@ -25,33 +23,14 @@ from sonolux.modalities.image.io import write as write_picture
 CODECS = ["waveform, patch: 16", "stft, n_fft: 64, hop: 16", "logmel, n_fft: 128, hop: 32, mels: 16, iterations: 8"]
 
 
-def opened(run):
-    """A run with its layers woken."""
-    trained = sonolux.load(run, device="cpu")
-    for name, p in trained.model.named_parameters():
-        if p.ndim > 1:
-            normal_(p.data, generator(0, 0, "wake", name), 0.1)
-    return trained
-
-
 @pytest.fixture(scope="module")
-def pictures(tiny_run):
+def pictures(tiny_run, opened):
     return opened(tiny_run("image"))
 
 
 @pytest.fixture(scope="module", params=CODECS)
-def sounds(request, tiny_run):
+def sounds(request, tiny_run, opened):
     return opened(tiny_run("audio", f"codec={{use: audio/{request.param}}}"))
-
-
-@pytest.fixture(scope="module")
-def masked_run(tiny_run):
-    return tiny_run("audio", "data.padding=masked")
-
-
-@pytest.fixture(scope="module")
-def masked(masked_run):
-    return opened(masked_run)
 
 
 @pytest.fixture(scope="module")
@@ -172,7 +151,7 @@ def test_a_sound_goes_on(sounds, masked, folder):
             assert float(made[:, 1640:].abs().max()) > 0
 
 
-def test_a_network_trained_on_levels_that_differ_is_told_what_is_known(folder, tiny_run, monkeypatch):
+def test_a_network_trained_on_levels_that_differ_knows_what_is_given(folder, tiny_run, monkeypatch, opened):
     trained, seen, true = opened(tiny_run("image", "process.per_element=0.5")), [], Inpaint.__init__
 
     def spied(self, *rest):
@@ -274,7 +253,7 @@ def check_loops_beyond_positions(placed):
     assert all(n.shape[-1] > placed.parts.spec.size[-1] for n in made.media)
 
 
-def test_only_what_is_told_positions_is_held_to_them_and_a_planted_refusal_is_caught(tiny_run):
+def test_only_networks_with_positions_are_limited_by_them_and_a_planted_refusal_is_caught(tiny_run, opened):
     placed = opened(tiny_run("audio", "network.positions=2"))
     for asked in ({"windows": 0.5}, {}, {"windows": 0.5, "loop": True}):
         with pytest.raises(BadInput, match="positions"):

@@ -3,48 +3,27 @@
 import json
 
 import pytest
-import sonolux
 import torch
 from sonolux.core.config.load import load_recipe
 from sonolux.core.data.clip_lengths import MAX_CLIP_LENGTHS, clip_lengths
-from sonolux.core.nn.layers.init import normal_
 from sonolux.core.pipeline.conditions import DurationCondition
 from sonolux.core.pipeline.lengths import PaddedBatch, choose_lengths, decode_batch, padded_batch
 from sonolux.core.testing.mutation import caught
 from sonolux.core.training.checkpoint import newest, read_header
 from sonolux.core.training.run import TrainingRun
 from sonolux.core.types import BadInput, MediaSpec
-from sonolux.core.util.rng import Noise, generator
+from sonolux.core.util.rng import Noise
 from sonolux.modalities.audio.codecs.base import FrameCodec
 from sonolux.modalities.audio.codecs.logmel import Logmel
 
 
-def opened(run):
-    """A run with its layers woken."""
-    trained = sonolux.load(run, device="cpu")
-    for name, p in trained.model.named_parameters():
-        if p.ndim > 1:
-            normal_(p.data, generator(0, 0, "wake", name), 0.1)
-    return trained
-
-
 @pytest.fixture(scope="module")
-def masked_run(tiny_run):
-    return tiny_run("audio", "data.padding=masked")
-
-
-@pytest.fixture(scope="module")
-def masked(masked_run):
-    return opened(masked_run)
-
-
-@pytest.fixture(scope="module")
-def silent(tiny_run):
+def silent(tiny_run, opened):
     return opened(tiny_run("audio", "data.padding=silence"))
 
 
 @pytest.fixture(scope="module")
-def placed(tiny_run):
+def placed(tiny_run, opened):
     return opened(tiny_run("audio", "data.padding=silence", "network.positions=2"))
 
 
@@ -159,7 +138,7 @@ def test_a_network_that_knows_places_goes_no_further(placed):
         placed.sample(count=1, seconds=0.9)
 
 
-def test_a_length_shorter_than_those_told_is_refused(tiny_run):
+def test_a_length_shorter_than_trained_is_refused(tiny_run, opened):
     told = "condition.seconds={use: scalar, key: seconds, range: [0.1, 0.5], log: true}"
     run = opened(tiny_run("audio", "data.padding=masked", told))
     assert frames(run.sample(count=2, seconds=[0.1, 0.3])) == [400, 1200]
@@ -180,7 +159,7 @@ def test_pictures_have_no_length():
         choose_lengths(0.4, [{}], torch.nn.Identity(), spec, (), 0)
 
 
-def test_a_condition_on_the_length_is_told(tiny_run):
+def test_a_condition_on_the_length_gets_it(tiny_run, opened):
     length = "condition.length={use: scalar, key: seconds, range: [0.1, 0.4]}"
     trained = opened(tiny_run("audio", "data.padding=masked", length))
     assert [t["length"] for t in trained.sample(count=2, seconds=[0.2, 0.5]).conditions] == [0.2, 0.4], (
@@ -195,7 +174,7 @@ def test_a_condition_on_the_length_is_told(tiny_run):
     )
 
 
-def check_loops(tiny_run) -> None:
+def check_loops(tiny_run, opened) -> None:
     """A loop's rounded length becomes the condition's value, within its range; a value that was given stays."""
     for name in ("seconds", "length"):
         told = f"condition.{name}={{use: scalar, key: seconds, range: [0.1, 0.4]}}"
@@ -211,13 +190,13 @@ def check_loops(tiny_run) -> None:
         assert made.conditions[0][name] == 0.3
 
 
-def test_the_length_of_a_loop_is_told(tiny_run):
-    check_loops(tiny_run)
+def test_a_condition_gets_the_length_of_a_loop(tiny_run, opened):
+    check_loops(tiny_run, opened)
 
 
-def test_planted_length_that_was_asked_for_instead_of_the_loops_own_is_caught(tiny_run, monkeypatch):
+def test_planted_requested_length_instead_of_the_loops_own_is_caught(tiny_run, monkeypatch, opened):
     monkeypatch.setattr(DurationCondition, "correct", lambda *_: None)
-    caught(check_loops, tiny_run)
+    caught(check_loops, tiny_run, opened)
 
 
 def test_the_unveiling_and_the_files_have_the_samples_length(masked, tmp_path):

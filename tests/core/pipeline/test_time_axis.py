@@ -9,13 +9,11 @@ import torch
 from sonolux.core.cli.main import main
 from sonolux.core.codecs.base import Codec
 from sonolux.core.editing.loops import decode_loops, media_loop_axes
-from sonolux.core.nn.layers.init import normal_
 from sonolux.core.pipeline.edit.region import Region
 from sonolux.core.pipeline.lengths import choose_lengths, choose_size, decode_batch, padded_batch
 from sonolux.core.pipeline.loop_sizes import loop_unit
 from sonolux.core.training.checkpoint import newest, read_header, replace_header
 from sonolux.core.types import BadInput, MediaSpec
-from sonolux.core.util.rng import generator
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples/video"
 FEW = (
@@ -36,22 +34,13 @@ def video_run(tiny_run):
     return lambda *more, own: tiny_run(text, *FEW, *more, own=own)
 
 
-def opened(run):
-    """A run whose layers that start at zero do something."""
-    pipeline = sonolux.load(run, device="cpu", allow_code=True)
-    for name, p in pipeline.model.named_parameters():
-        if p.ndim > 1:
-            normal_(p.data, generator(0, 0, "wake", name), 0.1)
-    return pipeline
-
-
 @pytest.fixture(scope="module")
-def clips(video_run):
+def clips(video_run, opened):
     return opened(video_run(own="whole clips"))
 
 
 @pytest.fixture(scope="module")
-def short(video_run):
+def short(video_run, opened):
     return opened(video_run("data.shortest=6", own="clips of many lengths"))
 
 
