@@ -11,6 +11,7 @@ import soundfile
 import torch
 from PIL import Image
 from sonolux.core.config.load import load_recipe, packaged
+from sonolux.core.pipeline.result import Samples
 from sonolux.core.training.checkpoint import newest
 from sonolux.core.training.run import TrainingRun
 
@@ -56,7 +57,7 @@ def data_for(name: str, tmp_path: Path) -> list[str]:
     return [f"data.root={made}"]
 
 
-def run(name: str, changes: list[str], folder: Path) -> sonolux.core.pipeline.result.Samples:
+def run(name: str, changes: list[str], folder: Path) -> Samples:
     """Train, load, sample, save."""
     job = TrainingRun(load_recipe(name, [*FEW, *CHEAP, *changes]), folder, say=lambda _: None, bar=False)
     job.prepare()
