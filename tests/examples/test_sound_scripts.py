@@ -285,7 +285,7 @@ def test_a_missing_run_is_one_message(script, tmp_path, capsys):
     assert "nothing" in capsys.readouterr().err and not (tmp_path / "o").exists()
 
 
-def test_the_length_that_is_asked_for_is_told(run):
+def test_the_condition_gets_the_requested_length(run):
     """A sound is cut to `seconds`, and the condition gets the same value; without it both follow from the data."""
     import sonolux
 

@@ -59,7 +59,7 @@ def test_every_plugin_is_loaded_in_a_process_of_its_own(acme, capsys, monkeypatc
     assert "RuntimeError: no licence" in told["acme/raises"]
 
 
-def test_a_library_that_cannot_be_imported_is_told_in_one_line(tmp_path, capsys, monkeypatch):
+def test_a_library_that_cannot_be_imported_is_reported_in_one_line(tmp_path, capsys, monkeypatch):
     (tmp_path / "torchaudio.py").write_text("raise OSError('libtorchaudio.so: undefined symbol')\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     line = doctor._import("torchaudio")

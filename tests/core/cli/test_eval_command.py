@@ -245,7 +245,7 @@ def test_the_same_figures_twice(pictures, tiny_pictures, tmp_path):
     assert json.loads(again)["figures"] == first["figures"]
 
 
-def test_a_large_page_has_its_files_beside_it(tiny_sounds, sounds, tmp_path):
+def test_a_large_page_has_its_files_next_to_it(tiny_sounds, sounds, tmp_path):
     changes = ("embed=0", "novelty=false")
     measured(tiny_sounds, *changes, "--folder", sounds[1] / "samples", "--out", tmp_path / "r")
     page = (tmp_path / "r" / "report.html").read_text()

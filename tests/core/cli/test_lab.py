@@ -95,14 +95,14 @@ class Numbers(PlannedSampler):
         ("Numbers", r"a plugin is broken: .*odd\.py:27, in draft: TypeError: a point is a combination of .* not 3\.0"),
     ],
 )
-def test_what_is_broken_in_a_sampler_is_told_with_its_file(lab, tmp_path, monkeypatch, name, said):
+def test_an_error_in_a_sampler_is_reported_with_its_file(lab, tmp_path, monkeypatch, name, said):
     (tmp_path / "odd.py").write_text(BROKEN)
     monkeypatch.chdir(tmp_path)
     code, _, err = lab(f"./odd.py:{name}")
     assert code == 3 and re.search(said, err), err
 
 
-def test_a_plugin_that_fails_while_it_samples_is_told_with_its_file(tiny_run, tmp_path, monkeypatch, capsys):
+def test_a_plugin_that_fails_while_it_samples_is_reported_with_its_file(tiny_run, tmp_path, monkeypatch, capsys):
     (tmp_path / "odd.py").write_text(BROKEN)
     monkeypatch.chdir(tmp_path)
     ask = ["sample", str(tiny_run("image")), "--out", "out"]

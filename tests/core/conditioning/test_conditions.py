@@ -59,7 +59,7 @@ def test_labels_parse_texts_lists_and_none_of_them():
 
 
 @pytest.mark.parametrize("values", [[], ["a", "a"], ["a,b"], [" "]])
-def test_labels_refuse_lists_that_cannot_be_told_apart(values):
+def test_labels_refuse_ambiguous_lists(values):
     with pytest.raises(BadInput):
         Labels(6, "colour", values)
 
@@ -146,7 +146,7 @@ def test_planted_error_in_the_places_is_caught(monkeypatch):
     caught(check_gather)
 
 
-def test_gather_of_nothing_told_is_null_and_null_rows_learn():
+def test_gather_without_values_is_unconditional_and_its_rows_learn():
     conditions = made()
     record = gather(conditions, {"label": [None, None]})
     assert all(rows.shape == (2, 6) for rows in record.vector.values())

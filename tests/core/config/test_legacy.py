@@ -130,7 +130,7 @@ def test_a_recipe_of_new_keys_may_extend_one_of_old_keys_and_the_other_way_round
     assert leaf.objective.params["per_element"] == 0.5 and len(notes) == 1
 
 
-def test_a_problem_with_an_old_key_is_told_at_its_line_by_its_new_name():
+def test_a_problem_with_an_old_key_is_reported_at_its_line_by_its_new_name():
     with pytest.warns(UserWarning), pytest.raises(BadInput) as error:
         load_recipe_text(OLD.replace("clock: tau", "clock: tao").replace("shown: 3", "shown: x"))
     told = str(error.value).splitlines()

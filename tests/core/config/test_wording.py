@@ -60,7 +60,7 @@ def check_all_at_once(refused):
         assert line.startswith(start), f"{line}\n{start}"
 
 
-def test_every_problem_is_told_at_once(refused):
+def test_every_problem_is_reported_at_once(refused):
     check_all_at_once(refused)
 
 

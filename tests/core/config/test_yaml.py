@@ -115,7 +115,7 @@ def test_every_value_knows_its_place():
         ("? [1, 2]\n: x", "a key must be a plain word"),
     ],
 )
-def test_what_is_no_recipe_is_told_with_its_place(text, said):
+def test_a_file_that_is_no_recipe_is_reported_with_its_place(text, said):
     problems = read(text)[1]
     assert len(problems) == 1 and said in problems[0]
 

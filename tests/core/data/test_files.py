@@ -31,17 +31,17 @@ def names(root: Path, suffixes=None) -> list[str]:
     return [files.shown(path, root) for path in find_files(root, suffixes)]
 
 
-def test_walk_is_in_natural_order_and_ignores_case(tmp_path):
+def test_files_are_found_in_natural_order_and_case_is_ignored(tmp_path):
     make(tmp_path, "10/a.PNG", "2/b10.png", "2/b9.Png", "2/notes.txt")
     assert names(tmp_path, [".png"]) == ["2/b9.Png", "2/b10.png", "10/a.PNG"]
 
 
-def test_walk_skips_what_systems_leave_behind(tmp_path):
+def test_files_of_operating_systems_are_skipped(tmp_path):
     make(tmp_path, "a/x.png", "a/._x.png", ".hidden/y.png", "__MACOSX/a/x.png", "@eaDir/z.png")
     assert names(tmp_path) == ["a/x.png"]
 
 
-def test_a_hidden_root_is_walked(tmp_path):
+def test_a_hidden_root_is_searched(tmp_path):
     assert names(make(tmp_path / ".cache", "a/x.png")) == ["a/x.png"]
 
 
@@ -61,7 +61,7 @@ def test_names_need_not_be_ascii(tmp_path):
     assert found == [unicodedata.normalize("NFC", "café/été.png"), "日本/犬.png"]
 
 
-def test_names_that_are_no_unicode_can_be_told(tmp_path):
+def test_names_that_are_no_unicode_can_be_printed(tmp_path):
     raw = os.fsencode(tmp_path) + b"/b\xff.png"
     try:
         Path(os.fsdecode(raw)).write_bytes(b"x")

@@ -73,7 +73,7 @@ def test_by_levels_a_filling_follows_the_exact_conditional():
     check_levels(Inpaint)
 
 
-def test_replacement_is_a_rough_conditional_and_walks_mend_some_of_it():
+def test_replacement_is_a_rough_conditional_and_resampling_improves_it():
     """What replacement costs: the covariance of the rest is off by 0.5 on a correlated sequence, 0.3 with 6 walks."""
     once, often = (errors(Inpaint, "sequence", 600, resample=times, jump=2) for times in (1, 6))
     assert once.covariance > 0.3 and often.covariance < 0.7 * once.covariance, (once, often)

@@ -72,7 +72,7 @@ def test_the_run_s_own_network_as_the_weaker_one_shares_its_row():
     assert probe.calls == [2 * len(X)] and torch.equal(made, called([CFG(2.0)], flow(0.5))[0].x0)
 
 
-def test_a_condition_that_is_not_told_costs_no_row():
+def test_a_condition_that_is_not_given_costs_no_row():
     row = torch.zeros(3, 1, dtype=torch.float64)
     nothing = Conditioning({"a": row}, {"a": row})  # as sampling makes it for `label: null`
     assert called([CFG(3.0)], flow(0.5), nothing)[1] == [1]
@@ -237,7 +237,7 @@ def test_an_override_reaches_into_the_list(change, item, key, value):
         (["sample.guidance=[rescale, apg]", "condition={label: null}"], "this recipe has none"),
     ],
 )
-def test_what_a_recipe_cannot_mean_is_told(changes, said):
+def test_what_a_recipe_cannot_mean_is_reported(changes, said):
     with pytest.raises(BadInput, match=said):
         load_recipe("shapes", changes)
 

@@ -36,7 +36,7 @@ def rolled(x: torch.Tensor, by: int, dims: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("dims", [1, 2, 3])
-def test_every_block_keeps_batch_and_halves_or_doubles_as_told(dims):
+def test_every_block_keeps_batch_and_halves_or_doubles(dims):
     x = drawn(2, 8, *SIZES[dims])
     half = tuple(n // 2 for n in SIZES[dims])
     assert filled(Down(dims, 8, 6))(x).shape == (2, 6, *half)

@@ -169,7 +169,7 @@ def check_positions(dims: int = 1) -> None:
     assert torch.allclose(model(x, level, loop), model(x.roll(8, -1), level, loop).roll(-8, -1), atol=1e-10)
 
 
-def test_positions_are_told_except_along_a_loop():
+def test_positions_are_given_except_along_a_loop():
     check_positions(1)
     check_positions(2)
 

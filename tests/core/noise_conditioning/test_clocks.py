@@ -58,7 +58,7 @@ def test_an_empty_range_is_refused():
         Index(first=1.0, last=1.0)
 
 
-def test_time_is_told_as_a_network_trained_elsewhere_expects_it():
+def test_time_is_what_a_network_trained_elsewhere_expects():
     from sonolux import sample
 
     told = []

@@ -199,7 +199,7 @@ def test_planted_requested_length_instead_of_the_loops_own_is_caught(tiny_run, m
     caught(check_loops, tiny_run, opened)
 
 
-def test_the_unveiling_and_the_files_have_the_samples_length(masked, tmp_path):
+def test_the_trajectory_and_the_files_have_the_samples_length(masked, tmp_path):
     made = masked.sample(count=2, seconds=[0.2, 0.4], trajectory=True)
     assert [m.shape[-1] for m in made.frames[0].noisy] == [800, 1600]
     made.save(tmp_path)

@@ -152,7 +152,7 @@ def test_evaluations_are_reported(trained, tmp_path):
     assert trained.sample(count=2, steps=4, use="dpmpp_2m").nfe == [4, 4]
 
 
-def check_unveiling(trained, monkeypatch):
+def check_trajectory(trained, monkeypatch):
     """Of a batch of six, only the samples that a trajectory shows are decoded on the way."""
     true, decoded = trained.codec.decode, []
     with monkeypatch.context() as patch:
@@ -164,13 +164,13 @@ def check_unveiling(trained, monkeypatch):
     assert all(torch.equal(a, b) for a, b in zip(made.frames[1].noisy, whole.frames[1].noisy[:2], strict=True))
 
 
-def test_an_unveiling_decodes_what_it_shows(trained, monkeypatch):
-    check_unveiling(trained, monkeypatch)
+def test_a_trajectory_decodes_what_it_shows(trained, monkeypatch):
+    check_trajectory(trained, monkeypatch)
 
 
 def test_planted_decoding_of_the_whole_batch_is_caught(trained, monkeypatch):
     with planted(Pipeline, "make", replace(call("int"), "len(request)", near="trajectory")):
-        caught(check_unveiling, trained, monkeypatch)
+        caught(check_trajectory, trained, monkeypatch)
 
 
 def test_a_list_that_cannot_be_used_up_is_refused(trained, tiny_run):

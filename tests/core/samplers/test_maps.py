@@ -200,7 +200,7 @@ def check_stages(dims: int) -> None:
 
 
 @pytest.mark.parametrize("dims", [1, 2])
-def test_a_position_is_told_the_mean_of_what_it_covers(dims):
+def test_a_position_receives_the_mean_of_what_it_covers(dims):
     check_stages(dims)
 
 
@@ -265,7 +265,7 @@ def test_padding_does_not_matter(level):
     check_padding(level=level)
 
 
-def test_padding_does_not_matter_where_positions_are_told():
+def test_padding_does_not_matter_with_positions():
     spec = MediaSpec("audio", 1, ("time",), (99,), (8000.0,), latent=(3, 11))
     check_padding(net=awake(SoundNet(spec, 8, [1, 1], 2, [0], 8, positions=2)))
 
@@ -431,7 +431,7 @@ def test_a_loss_that_counts_clean_elements_is_caught(monkeypatch):
     caught(check_losses, "v", "none")
 
 
-def test_gradients_are_finite_beside_clean_elements():
+def test_gradients_are_finite_next_to_clean_elements():
     net = NETS["audio"]()
     for prediction, weighting in itertools.product(("x0", "v", "edm"), registry.builtins("weighting")):
         own = denoising(prediction, weighting=weighting)

@@ -458,7 +458,7 @@ def check_called_where_it_stands(sampler):
 
 
 @pytest.mark.parametrize("name", STOCHASTIC)
-def test_the_denoiser_is_told_the_level_of_the_point(name):
+def test_the_denoiser_receives_the_level_of_the_point(name):
     check_called_where_it_stands(STOCHASTIC[name])
 
 

@@ -219,7 +219,7 @@ def test_methods_properties_and_super():
     assert Derived.order == 1 and "order" not in vars(Derived)
 
 
-def test_a_mutant_is_a_subclass_beside_the_right_one():
+def test_a_mutant_is_a_subclass_of_the_right_one():
     for word, change, was, now in (("area", swap_constant(10, 0), 14, 4), ("half", swap_constant(2, 7), 7, 2)):
         wrong = mutant(Derived, word, change)
         read = (lambda o: o.area()) if word == "area" else (lambda o: o.half)

@@ -379,7 +379,7 @@ def test_the_last_step_is_saved_and_shown_once_and_a_preview_stays_small(recipe,
         (["sample.where={label: hexagon}"], "circle"),
     ],
 )
-def test_wishes_that_cannot_be_met_are_told_before_training(recipe, tmp_path, changes, said):
+def test_settings_that_cannot_work_are_refused_before_training(recipe, tmp_path, changes, said):
     with pytest.raises(BadInput, match=said):
         go(recipe, tmp_path / "run", *changes)
     assert not (tmp_path / "run").exists()
@@ -390,7 +390,7 @@ def test_an_output_folder_below_a_file_is_refused(recipe, tmp_path):
         go(recipe, recipe / "run")
 
 
-def test_a_bad_number_in_the_data_is_told_before_anything_is_written(recipe, tmp_path, monkeypatch):
+def test_a_bad_number_in_the_data_is_reported_before_anything_is_written(recipe, tmp_path, monkeypatch):
     from sonolux.modalities.image.datasets.shapes import Shapes
 
     true = Shapes.item

@@ -210,7 +210,7 @@ def test_mixed_rates_channels_and_formats(tmp_path):
         assert abs(pitch - (300 if i == 3 else 440)) <= 8
 
 
-def test_a_link_loop_is_walked_once(digits):
+def test_a_link_loop_is_visited_once(digits):
     os.symlink(digits, digits / "2" / "again", target_is_directory=True)
     assert sum(map(len, parts(digits))) == 36
 

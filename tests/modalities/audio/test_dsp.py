@@ -186,7 +186,7 @@ def test_levels():
     assert float(dsp.db(torch.tensor(0.0))) == -120.0
 
 
-def test_a_constant_offset_is_told_from_lopsided_sound():
+def test_a_constant_offset_is_distinguished_from_asymmetric_sound():
     t = torch.arange(8000) / 8000
     tone = 0.3 * torch.sin(2 * torch.pi * 200 * t)[None]
     assert float(dsp.offset(tone + 0.05)) == pytest.approx(0.05, rel=0.1)

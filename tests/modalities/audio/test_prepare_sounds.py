@@ -307,7 +307,7 @@ def test_the_length_holds_nearly_all():
     assert (texture.crop, texture.normalise) == ("random", "rms")
 
 
-def test_lengths_are_told_where_silence_would_fill_the_time():
+def test_lengths_are_a_condition_where_silence_would_fill_the_time():
     varied = _choose([line(seconds=0.1 + 0.02 * i) for i in range(40)])
     assert varied.shortest == 0.1 and "individual lengths" in " ".join(varied.reasons)
     assert _choose([line(seconds=0.95)] * 20).shortest is None

@@ -329,7 +329,7 @@ def test_absent_collections_say_how_to_get_them(tmp_path, kind):
         kind(SIGNAL, tmp_path / "nowhere")
 
 
-def test_a_failed_download_is_told(tmp_path, monkeypatch):
+def test_a_failed_download_is_reported(tmp_path, monkeypatch):
     import torchvision
 
     def offline(*given, **more):

@@ -209,7 +209,7 @@ def test_proposals(tmp_path, make, wanted):
     assert len(data.build(spec=modality.spec(), split="train", valid=0.1, seed=0)) > 0
 
 
-def test_copies_share_a_side_and_changes_are_told(tmp_path):
+def test_copies_share_a_side_and_changes_are_reported(tmp_path):
     root = folder(tmp_path / "in", [scene(i) for i in range(12)])
     _jpeg(scene(3), 50).save(root / "again.jpg")
     shutil.copy(root / "5.png", root / "copy.png")

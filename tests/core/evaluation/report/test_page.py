@@ -91,7 +91,7 @@ def test_a_template_that_names_what_there_is_not_is_an_error(monkeypatch, tmp_pa
         page.render(report())
 
 
-def test_files_beside_the_page(tmp_path):
+def test_files_next_to_the_page(tmp_path):
     path = page.write(report(), tmp_path / "r", embed=0)
     assert "base64" not in path.read_text() and f'src="{report_folder.FILES}/0/0.wav"' in path.read_text()
     assert sorted(p.name for p in (tmp_path / "r").rglob("0.*")) == ["0.png", "0.wav"]

@@ -106,7 +106,7 @@ def check_seconds():
     assert echo.attributes["seconds"] > echo.attributes["body"] + 0.3
 
 
-def test_the_length_told_is_the_items_own():
+def test_the_length_attribute_is_the_items_own():
     check_seconds()
 
 
@@ -149,7 +149,7 @@ def check_hits():
             assert float(late.abs().max()) < 0.02 * float(wave.abs().max()), family
 
 
-def test_hits_are_as_told():
+def test_hits_are_as_described():
     check_hits()
 
 
@@ -227,7 +227,7 @@ def check_events():
         assert (round(3.2 * events) + 1 + int(fourth.argmax())) / 4 == pytest.approx(events, rel=0.04)
 
 
-def test_an_engine_fires_as_often_as_told():
+def test_an_engine_fires_as_often_as_described():
     check_events()
 
 
