@@ -47,8 +47,9 @@ class Denoising(Objective):
     ):
         self.process = process
         output = process.parameterization
-        same = loss_space is None or (type(loss_space) is type(output) and vars(loss_space) == vars(output))
-        self.loss_space = output if same else loss_space
+        given = output if loss_space is None else loss_space
+        same = type(given) is type(output) and vars(given) == vars(output)
+        self.loss_space = output if same else given
         self.timestep_sampling = LogNormal() if timestep_sampling == "lognormal" else timestep_sampling
         self.weighting = Unweighted() if weighting == "none" else weighting
         for name, value, kind in (
