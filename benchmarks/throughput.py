@@ -48,6 +48,13 @@ class Problem:
     batch: int
     options: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def spec(self) -> MediaSpec:
+        """Classes, and axes of the latent tensor."""
+        channels, *size = self.latent
+        axes = ("height", "width") if len(size) == 2 else ("time",)
+        return MediaSpec("", channels, axes, tuple(size), classes=DIGITS, latent=self.latent)
+
 
 PROBLEMS = [
     Problem(
@@ -87,11 +94,8 @@ def settings(problem: Problem, device: str) -> list[Setting]:
 
 def make(problem: Problem, precision: str, layout: str, device: str = "cpu") -> Setting:
     """A network with its optimizer and one training step on a fixed batch."""
-    spec = MediaSpec(
-        "", problem.latent[0], ("height", "width"), problem.latent[1:], classes=DIGITS, latent=problem.latent
-    )
-    network = problem.network(spec, **problem.options)
-    label = Class(spec, network.embedding_width)
+    network = problem.network(problem.spec, **problem.options)
+    label = Class(problem.spec, network.embedding_width)
     network, label = network.to(device), label.to(device)
     x = torch.randn(problem.batch, *problem.latent, generator=torch.Generator().manual_seed(0)).to(device)
     if layout == "channels_last":
@@ -115,14 +119,11 @@ def make(problem: Problem, precision: str, layout: str, device: str = "cpu") -> 
 
 def random_numbers(problem: Problem, device: str) -> list[Setting]:
     """Functions that draw the random numbers of a training step, without dropout and with the masks of dropout 0.1."""
-    spec = MediaSpec(
-        "", problem.latent[0], ("height", "width"), problem.latent[1:], classes=DIGITS, latent=problem.latent
-    )
-    network, shapes = problem.network(spec, **problem.options, dropout=0.1), []
+    network, shapes = problem.network(problem.spec, **problem.options, dropout=0.1), []
     for layer in network.modules():
         if isinstance(layer, Dropout):
             layer.register_forward_hook(lambda _, inputs, out: shapes.append(inputs[0].shape[1:]))
-    label = gather({"label": Class(spec, network.embedding_width)}, {"label": [0]})
+    label = gather({"label": Class(problem.spec, network.embedding_width)}, {"label": [0]})
     with torch.no_grad():
         network(torch.zeros(1, *problem.latent), torch.zeros(1), label)
     rows = range(problem.batch)
