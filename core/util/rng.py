@@ -186,6 +186,22 @@ class Noise:
             self._paths[purpose] = BrownianPath(self.arrays(purpose))
         return self._paths[purpose].increment(counter.high, counter.low).to(self.dtype)
 
+    def normals(self, purpose: str, counters: Sequence[Hashable]) -> list[Tensor]:
+        """`normal` of several counters: the same numbers, and for small arrays several times faster.
+
+        Args:
+            purpose: Use of the numbers.
+            counters: As in `normal`. Increments of a path are not drawn together: each consists of many arrays.
+        """
+        if any(isinstance(counter, BrownianInterval) for counter in counters):
+            return [self.normal(purpose, counter) for counter in counters]
+        return list(self._drawn(purpose, counters).to(self.dtype)) if counters else []
+
+    @property
+    def elements(self) -> int:
+        """Number of elements of the noise of the batch."""
+        return len(self.samples) * self._count
+
     def arrays(self, purpose: str) -> Callable[[Sequence[Hashable | list[Hashable]]], Tensor]:
         """A function that draws standard normal arrays (counters, B, C, *spatial), for a Brownian path."""
         return lambda counters: self._drawn(purpose, counters)
