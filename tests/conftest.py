@@ -43,6 +43,21 @@ sample: {use: heun, steps: 3, count: 4, batch: 4}
 }
 
 
+@pytest.fixture(scope="session", autouse=True)
+def state_folder(tmp_path_factory):
+    """The folder of the user's key, one for all test processes: tests never write to the home folder."""
+    folder = _shared(tmp_path_factory) / "state"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(folder))
+        yield folder
+
+
+def _shared(tmp_path_factory):
+    """The folder that parallel test processes share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
 @pytest.fixture(scope="session")
 def tiny_recipe():
     """modality -> text of the recipe that `tiny_run` trains."""
@@ -61,8 +76,7 @@ def tiny_run(tmp_path_factory):
         wake: Deviation of the weights that layers which start at zero begin with, so that levels and labels matter.
         own: A word that makes this run a test's own, to change; what has none is shared, and only read.
     """
-    made, base = {}, tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    made, base, shared = {}, tmp_path_factory.getbasetemp(), _shared(tmp_path_factory)
 
     def run(modality, *changes, wake=0.0, own=""):
         asked = (modality, changes, wake, own)

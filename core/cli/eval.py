@@ -13,7 +13,7 @@ import click
 @click.option("--folder", type=click.Path(path_type=Path), metavar="SAMPLES", help="Evaluate these samples instead.")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the report and the samples.")
 @click.option("--overwrite", is_flag=True, help="Replace the report in the folder.")
-@click.option("--allow-code", is_flag=True, help="Allow the checkpoint's recipe to name code outside the registry.")
+@click.option("--allow-code", is_flag=True, help="Run code that the checkpoint's recipe names.")
 @click.option("--json", "as_json", is_flag=True, help="Print metrics.json instead of the table.")
 def command(
     run: str,
@@ -28,7 +28,7 @@ def command(
 
     Writes report.html, metrics.json and the samples. No pretrained weights are needed: the classifier is trained on the
     real data. KEY=VALUE changes data.*, sample.* and eval.*; a key without a section is one of eval. With --folder, RUN
-    may be a recipe.
+    may be a recipe. A run that was not made here needs the paths of its data again: data.root=FOLDER.
 
     \b
     sonolux eval runs/digits --out report

@@ -92,17 +92,19 @@ def sampler(
 
 @command.command("likelihood")
 @click.argument("run", type=click.Path(path_type=Path), metavar="RUN|CHECKPOINT")
+@click.argument("changes", nargs=-1, metavar="[data.KEY=VALUE]...")
 @click.option("--split", type=click.Choice(["valid", "train"]), default="valid", show_default=True)
 @click.option("--count", default=8, show_default=True, help="Number of examples, from the start of the split.")
 @click.option("--probes", default=4, show_default=True, help="Random sign vectors per example, for the divergence.")
 @click.option("--steps", default=24, show_default=True, help="Steps of the ODE solver, six evaluations each.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the probes.")
-@click.option("--data", help="Folder of the data, if it was moved.")
+@click.option("--data", help="Folder of the data, if it was moved: data.root.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
-@click.option("--allow-code", is_flag=True, help="Let the checkpoint's recipe name code outside the registry.")
+@click.option("--allow-code", is_flag=True, help="Run code that the checkpoint's recipe names.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def likelihood(
     run: Path,
+    changes: tuple[str, ...],
     split: Literal["valid", "train"],
     count: int,
     probes: int,
@@ -125,9 +127,9 @@ def likelihood(
     from ..training.build import build_data
 
     pipeline = load(run, device, allow_code=allow_code)
-    if data is not None:
-        pipeline.recipe.data.params["root"] = Path(data)
-    examples, _ = build_data(pipeline.recipe, split)
+    recipe = pipeline.recipe.merge([*changes, *([] if data is None else [f"data.root={json.dumps(data)}"])], "data")
+    recipe.refuse_unconfirmed("data")
+    examples, _ = build_data(recipe, split)
     items = [examples.item(i, None) for i in range(min(count, len(examples)))]
     latent, media = of_items(pipeline, items, probes=probes, steps=steps, seed=seed)
     facts = {

@@ -29,8 +29,9 @@ from pydantic_core import core_schema
 from ..util.errors import BadInput
 from . import legacy, registry
 from .signature import LISTS, MAPPINGS, REQUIRED, Parameter, alternatives, kind_of, parameters, type_name, writable
-from .spec import Spec, plain
+from .spec import Spec, plain, unconfirmed_paths
 from .tree import PlacedText
+from .trust import Trust, UnconfirmedPath
 from .wording import KeyedKind, at, keys_of, recipe_error, reworded
 
 # Kinds that hold weights or read files. The others are cheap and are built during validation, so that the message for a
@@ -46,13 +47,13 @@ class ValidationContext:
     """Options and intermediate results of one validation.
 
     Attributes:
-        allow_code: Whether `use` may name code.
+        allow_code: Whether `use` may name code wherever it stands; else only where the text is trusted.
         partial: Accept null for required values, which the user fills in later (`data.root: null`).
         good: Top-level key -> value, for the sections that are valid.
         renamed: Old name -> new name, for the old names found.
     """
 
-    allow_code: bool = True
+    allow_code: bool = False
     partial: bool = False
     good: dict[str, Any] = field(default_factory=dict)
     renamed: dict[str, str] = field(default_factory=dict)
@@ -143,10 +144,8 @@ class Component(KeyedKind):
         return use, {k: v for k, v in value.items() if k != "use"}
 
     def _class(self, use: str, context: ValidationContext, loc: tuple[str, ...]) -> type:
-        mark = getattr(use, "mark", None)
-        typed = mark is not None and bool(mark.override)  # code that the user names in the command is allowed
         try:
-            return registry.find(self.name, use, _base(use), context.allow_code or typed)
+            return registry.find(self.name, use, _base(use), context.allow_code or _trust(use) >= Trust.CODE)
         except BadInput as error:
             raise at(loc, recipe_error("use", message=str(error))) from error
 
@@ -156,10 +155,15 @@ def _base(text: str) -> Path | None:
     return text.mark.base if isinstance(text, PlacedText) else None
 
 
+def _trust(text: str) -> Trust:
+    """How far a text is trusted; not at all if its position is not known."""
+    return text.mark.trust if isinstance(text, PlacedText) else Trust.NONE
+
+
 def try_build(spec: Spec, partial: bool = False) -> Any:
-    """The component, built; None if building is expensive or needs values that are not known yet."""
+    """The component, built; None if building is expensive, or needs values that are not known or not confirmed."""
     hidden = [p for p in parameters(registry.find(spec.kind, spec.use), spec.kind).values() if p.hidden]
-    if spec.kind in EXPENSIVE or any(p.default is REQUIRED for p in hidden):
+    if spec.kind in EXPENSIVE or any(p.default is REQUIRED for p in hidden) or unconfirmed_paths(spec.params):
         return None
     return None if partial and None in spec.params.values() else spec.build()
 
@@ -249,6 +253,7 @@ def _construct(cls: type, model: BaseModel) -> Any:
 def _union(options: list[Any], default: str | None) -> Any:
     null = type(None) in options
     options = [a for a in options if a is not type(None)]
+    options = [a for a in options if a is not str or Path not in options]  # a text that may be a path is a path
     kinds = [kind for a in options for kind in [kind_of(a), *map(kind_of, get_args(a))] if kind]
     if kinds:
         many = any(get_origin(a) in LISTS for a in options)
@@ -285,10 +290,11 @@ def _without_nulls(value: Any) -> Any:
     return {k: v for k, v in value.items() if v is not None} if isinstance(value, dict) else value
 
 
-def _absolute(value: Any) -> Any:
+def _path(value: Any, handler: Callable[[Any], Any]) -> Any:
     if not isinstance(value, str):
-        return value
-    return Path(os.path.abspath((_base(value) or Path.cwd()) / Path(str(value)).expanduser()))
+        return handler(value)
+    path = Path(os.path.abspath((_base(value) or Path.cwd()) / Path(str(value)).expanduser()))
+    return path if _trust(value) >= Trust.PATHS or not isinstance(value, PlacedText) else UnconfirmedPath(path)
 
 
 def exactly(options: tuple[Any, ...]) -> Callable[[Any], Any]:
@@ -303,7 +309,7 @@ def exactly(options: tuple[Any, ...]) -> Callable[[Any], Any]:
 
 
 Free = Annotated[Any, AfterValidator(plain)]
-PathField = Annotated[Path, BeforeValidator(_absolute)]
+PathField = Annotated[Path, WrapValidator(_path)]
 Metrics = Annotated[
     list[Annotated[Spec, Component("metric")]],
     BeforeValidator(lambda value: [] if value is None else value),

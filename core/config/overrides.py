@@ -8,6 +8,7 @@ from pathlib import Path
 from ..util.messages import bad_input
 from .sections import SHARED_KEYS
 from .tree import ConfigProblem, Mark, Node
+from .trust import Trust
 from .yaml import parse
 
 # Keys that exclude each other: a child that sets one removes the parent's other one.
@@ -84,13 +85,13 @@ def overrides_tree(arguments: list[str], cwd: Path, problems: list[ConfigProblem
     trees: list[tuple[int, Node]] = []
     for argument in arguments:
         key, equals, text = argument.partition("=")
-        at = Mark("command line", 1, 1, "", cwd, argument)
+        at = Mark("command line", 1, 1, "", cwd, argument, Trust.CODE)
         parts = key.strip().split(".")
         if not equals or not all(parts):
             problems.append(ConfigProblem(at, "", "expected key=value, such as train.batch=64"))
             continue
         before = len(problems)
-        node = parse(text, "command line", cwd, problems, argument) or Node(None, at)
+        node = parse(text, "command line", cwd, problems, argument, Trust.CODE) or Node(None, at)
         if len(problems) > before:
             continue
         node.key = at

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..util.errors import BadInput
+from .trust import Trust
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Mark:
         text: The line's text, for messages.
         base: Folder that relative paths written at this position start from.
         override: The whole argument `key=value`; "" in a file.
+        trust: How far the text is trusted.
     """
 
     file: str
@@ -30,6 +32,7 @@ class Mark:
     text: str
     base: Path
     override: str = ""
+    trust: Trust = Trust.NONE
 
     def __str__(self) -> str:
         return f"command line: {self.override}" if self.override else f"{self.file}:{self.line}:{self.column}"

@@ -15,6 +15,7 @@ from typing import Any
 import yaml
 
 from .tree import ConfigProblem, Mark, Node
+from .trust import Trust
 
 LARGEST = 100_000  # values in a tree: with aliases a short file can become arbitrarily large
 
@@ -57,7 +58,14 @@ def dump(value: Any) -> str:
     return yaml.dump(value, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
 
 
-def parse(text: str, file: str, base: Path, problems: list[ConfigProblem], override: str = "") -> Node | None:
+def parse(
+    text: str,
+    file: str,
+    base: Path,
+    problems: list[ConfigProblem],
+    override: str = "",
+    trust: Trust = Trust.NONE,
+) -> Node | None:
     """Parse a text.
 
     Args:
@@ -66,6 +74,7 @@ def parse(text: str, file: str, base: Path, problems: list[ConfigProblem], overr
         base: Folder that its relative paths start from.
         problems: List that problems are appended to.
         override: See `Mark`.
+        trust: See `Mark`.
 
     Returns:
         The tree, or None if the text is empty or not valid YAML.
@@ -74,7 +83,7 @@ def parse(text: str, file: str, base: Path, problems: list[ConfigProblem], overr
 
     def mark(at: Any) -> Mark:
         line = lines[at.line] if at is not None and at.line < len(lines) else ""
-        return Mark(file, at.line + 1 if at else 1, at.column + 1 if at else 1, line, base, override)
+        return Mark(file, at.line + 1 if at else 1, at.column + 1 if at else 1, line, base, override, trust)
 
     try:
         tree = yaml.compose(text, Loader=YamlLoader)

@@ -15,12 +15,13 @@ def load(path: str | Path, device: str = "auto", changes: Sequence[str] = (), al
     Args:
         path: The run folder or the file.
         device: auto, cpu, cuda or mps.
-        changes: Changes of the recipe's `sample` section, as key=value.
-        allow_code: Allow the checkpoint's recipe to name components by file or module path; otherwise only registered
-            names are allowed.
+        changes: Changes of the recipe's `sample` section, as key=value; in other sections paths may change.
+        allow_code: Run code that the checkpoint's recipe names by file or module; otherwise only registered components
+            are allowed.
 
     Raises:
-        BadInput: The file is missing, damaged or of another format.
+        BadInput: The file is missing, damaged or of another format, or needs code or a path that its recipe names and
+            that is not trusted.
     """
     opened = open_checkpoint(path, device, changes, allow_code)
     context = opened.context
