@@ -58,7 +58,6 @@ def command(
     """
     from dataclasses import replace
 
-    from ..config import trust
     from ..few_step.stored import to_plain
     from ..pipeline.load import load
     from ..training.checkpoint import newest, read_header, replace_header
@@ -66,8 +65,6 @@ def command(
     wanted = _numbers(nfe)
     checkpoint = newest(run)
     header = read_header(checkpoint)
-    if trust.of_checkpoint(checkpoint, header.recipe) == trust.Trust.NONE:
-        trust.refuse_links(checkpoint.parent)
     if forget:
         replace_header(checkpoint, replace(header, plans={}))
         click.echo(f"{checkpoint}: {len(header.plans)} plans removed")

@@ -59,9 +59,8 @@ def of_checkpoint(path: Path, text: str) -> Trust:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether a folder is a run folder."""
-    other = (folder / ENVIRONMENT).is_file() or (folder / CHECKPOINTS).is_dir()
-    return other and (folder / RESOLVED).is_file()
+    """Whether a folder is a run folder, perhaps not a complete one."""
+    return sum((folder / name).exists() for name in (ENVIRONMENT, RESOLVED, CHECKPOINTS)) >= 2
 
 
 def is_own(folder: Path, text: str) -> bool:

@@ -96,6 +96,7 @@ def _write(path: Path, header: CheckpointHeader, tensors: dict[str, Tensor]) -> 
     part = path.with_suffix(".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        part.unlink(missing_ok=True)  # it may be a link to another file, in a folder of others
         save_file(tensors, part, metadata=meta)
         with open(part, "rb") as f:
             os.fsync(f.fileno())

@@ -70,7 +70,12 @@ def _make(path: Path) -> None:
     try:
         with os.fdopen(descriptor, "wb") as file:
             file.write(secrets.token_bytes(LENGTH))
-        with suppress(FileExistsError):
+        try:
             os.link(part, path)
+        except FileExistsError:
+            return
+        except OSError:  # a file system without links
+            os.replace(part, path)
     finally:
-        os.unlink(part)
+        with suppress(FileNotFoundError):
+            os.unlink(part)

@@ -200,8 +200,7 @@ def test_nothing_is_written_through_links_of_others(project, run, say, tmp_path,
     code, err = say("train", "--resume", other, *given)
     assert code == 2 and f"{other / name} is a link" in err
     if name.startswith("checkpoints"):
-        code, err = say("calibrate", other, "--nfe", "2", "--count", "1", "--allow-code")
-        assert code == 2 and "is a link" in err
+        assert say("calibrate", other, "--nfe", "2", "--count", "2", "--allow-code")[0] == 0
     assert (not any(target.iterdir())) if target.is_dir() else target.read_bytes() == before
 
 

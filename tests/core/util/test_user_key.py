@@ -59,6 +59,15 @@ def test_a_key_that_another_process_made_first_stays(place, monkeypatch):
     assert place.read_bytes() == other
 
 
+def test_a_file_system_without_links_takes_a_key_too(place, monkeypatch):
+    def refuse(source, target):
+        raise PermissionError("no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    assert user_key.is_signed("a", [user_key.signature("a")])
+    assert [p.name for p in place.parent.iterdir()] == ["key"]
+
+
 @pytest.mark.parametrize("state", ["", "state", "."])
 def test_the_key_is_never_looked_for_below_the_working_folder(state, tmp_path, monkeypatch):
     """A relative name, or no home at all: a run folder of others could bring a key of its own."""
