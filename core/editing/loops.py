@@ -51,8 +51,8 @@ class _RolledDenoiser(Denoiser):
             rolls.append((2 + axis, by.repeat(len(x) // len(by))))  # guidance repeats the batch
         self.calls += 1
         fields = [_roll_field(v, rolls, x) for v in (level.t, level.alpha, level.sigma)]
-        valid = None if conditions.valid is None else roll_rows(conditions.valid, rolls)
-        found = self.denoiser.denoise(roll_rows(x, rolls), NoiseLevel(*fields), replace(conditions, valid=valid))
+        conditions = conditions.mapped(lambda field: roll_rows(field, rolls))
+        found = self.denoiser.denoise(roll_rows(x, rolls), NoiseLevel(*fields), conditions)
         back = [(axis, -by) for axis, by in rolls]
         return Estimate(roll_rows(found.x0, back), None if found.x is None else roll_rows(found.x, back))
 

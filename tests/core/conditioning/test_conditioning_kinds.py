@@ -1,5 +1,7 @@
 """Vectors, tokens and channels: one record, its rows and stacks, conditions of each kind, guidance, and networks."""
 
+import dataclasses
+
 import pytest
 import torch
 from sonolux.core.conditioning.base import Condition, check_accepts, gather
@@ -98,6 +100,15 @@ def test_a_stack_whose_token_padding_counts_is_caught():
 
     with planted(types, "concatenate", replace(argument("pad", 0), "part.mask | True", near="mask")):
         caught(check_rows)
+
+
+def test_records_with_and_without_a_mask_do_not_stack():
+    """A mask of some rows only would be a mask of too few rows, or of none."""
+    whole = record()
+    for mixed in (dataclasses.replace(whole, valid=None), dataclasses.replace(whole, wrap=(0,))):
+        for records in ([whole, mixed], [mixed, whole]):
+            with pytest.raises(BadInput, match="valid"):
+                Conditioning.stack(records)
 
 
 def check_without():

@@ -8,6 +8,7 @@ from sonolux.core.config.load import load_recipe
 from sonolux.core.data.clip_lengths import MAX_CLIP_LENGTHS, clip_lengths
 from sonolux.core.pipeline.conditions import DurationCondition
 from sonolux.core.pipeline.lengths import PaddedBatch, choose_lengths, decode_batch, padded_batch
+from sonolux.core.pipeline.request import SampleRequest
 from sonolux.core.testing.mutation import caught
 from sonolux.core.training.checkpoint import newest, read_header
 from sonolux.core.training.run import TrainingRun
@@ -85,6 +86,25 @@ def check_batch(trained) -> None:
 def test_a_sample_does_not_depend_on_the_room(masked, silent):
     check_batch(masked)
     check_batch(silent)
+
+
+def check_windows(trained) -> None:
+    """The places of the windows of a sample do not depend on longer samples."""
+    lengths = [0.5, 0.7, 0.9]
+    whole, alone = (trained.sample(count=3, seconds=lengths, windows=0.5, batch=batch).media for batch in (3, 1))
+    for a, b in zip(whole, alone, strict=True):
+        assert a.shape == b.shape and (a - b).abs().max() < 1e-3 * a.abs().max()
+
+
+def test_windows_do_not_depend_on_longer_samples(masked, silent):
+    check_windows(masked)
+    check_windows(silent)
+
+
+def test_planted_windows_of_the_padded_size_are_caught(silent, monkeypatch):
+    right = SampleRequest.batches
+    monkeypatch.setattr(SampleRequest, "batches", lambda self, largest, same_size: right(self, largest, False))
+    caught(check_windows, silent)
 
 
 def check_decoding(_=None) -> None:
