@@ -34,10 +34,6 @@ class Windowed(Edit):
     def wrap_network(self, denoiser: Denoiser, run: SamplingRun) -> Denoiser:
         return _WindowedDenoiser(self, denoiser)
 
-    def count(self, full: Sequence[int]) -> int:
-        """Number of windows of a tensor with these spatial sizes: network calls per evaluation."""
-        return len(self.over(full))
-
     def over(self, full: Sequence[int]) -> Windows:
         """The windows of a tensor with these spatial sizes; a window is never larger than the tensor."""
         size = [min(n, whole) for n, whole in zip(self.size, full, strict=True)]

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ..codecs.base import Codec
+from ..config.legacy import key_in
 from ..config.recipe import Recipe
 from ..config.spec import plain
 from ..few_step.problem import CalibrationBatch, CalibrationProblem
@@ -121,7 +122,7 @@ class Pipeline:
         """
         self._move(changes)
         recipe = self.changed(changes)
-        self._refuse_unused(recipe, self.changed_keys | changes.keys())
+        self._refuse_unused(recipe, self.changed_keys | {key_in("sample", key) for key in changes})
         return self.make(recipe, self.request(recipe), trajectory, progress)
 
     def vary(

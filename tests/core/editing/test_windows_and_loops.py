@@ -14,7 +14,7 @@ from sonolux.core.guidance.base import SamplingRun
 from sonolux.core.pipeline.functional import sample
 from sonolux.core.testing.dense import ar1
 from sonolux.core.testing.field import band_limited
-from sonolux.core.testing.mutation import call, caught, planted, replace, rewrite, swap, variable
+from sonolux.core.testing.mutation import attribute, call, caught, planted, replace, rewrite, swap
 from sonolux.core.types import BadInput, Conditioning, Estimate, NoiseLevel
 from sonolux.core.util.rng import Noise
 
@@ -37,7 +37,7 @@ def check_operator(cls):
     for size, full, overlap, wrap in CASES:
         A = cls(size, full, overlap, wrap)
         x = at_random(2, 3, *full)
-        made = [y.clone() for y in A.forward(x)]
+        made = [A.take(x, i).clone() for i in range(len(A))]
         assert all(y.shape[2:] == size for y in made)
         assert torch.allclose(A.inverse(iter(made)), x, atol=1e-12)
         y = [at_random(1, 1, *size, seed=i) for i in range(len(A))]
@@ -58,7 +58,7 @@ def test_windows_have_a_pseudo_inverse():
 PLANTED = [
     (Windows, "__init__", rewrite("+= becomes =", ast.AugAssign, lambda n: ast.Assign([n.target], n.value, lineno=0))),
     (operators, "_places", replace(ast.Mod, "(torch.arange(n) + start) % (whole - 1)")),
-    (Windows, "inverse", replace(variable("share"), "self.weights")),
+    (Windows, "inverse", replace(attribute("share"), "self.weights")),
 ]
 
 
