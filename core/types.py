@@ -244,11 +244,6 @@ class Conditioning:
         """Names of all conditions, of every kind."""
         return (*self.vector, *self.tokens, *self.concat)
 
-    @property
-    def kinds(self) -> frozenset[str]:
-        """The kinds ("vector", "tokens", "concat") that are not empty."""
-        return frozenset(kind for kind in CONDITIONING_KINDS if getattr(self, kind))
-
     def __getitem__(self, name: str) -> Tensor | Tokens:
         """The condition called `name`, of any kind."""
         for kind in CONDITIONING_KINDS:

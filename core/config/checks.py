@@ -56,7 +56,7 @@ class _Check:
         """Check that the name can be a folder's name: a run folder is named after it."""
         plain = name == name.strip() and name not in ("", ".", "..") and not re.search(r"[/\\\x00-\x1f\x7f]", name)
         if "name" in self.root.value and not plain:
-            remedy = "write one plain name without / or \\, such as my-sounds; --out puts a run elsewhere"
+            remedy = "write one plain name without / or \\, such as my-model; --out puts a run elsewhere"
             self.problem("name", f"{name!r} cannot name a run folder: {remedy}")
 
     def length_of_training(self, train: Train) -> None:

@@ -23,17 +23,16 @@ class Loop(Edit):
 
     Args:
         axes: Circular spatial axes.
-        roll: Whether the state is rolled at every evaluation.
     """
 
-    def __init__(self, axes: Sequence[int], roll: bool = True):
-        self.axes, self.roll = tuple(axes), roll
+    def __init__(self, axes: Sequence[int]):
+        self.axes = tuple(axes)
 
     def conditions(self, conditions: Conditioning) -> Conditioning:
         return replace(conditions, wrap=self.axes)
 
     def wrap_network(self, denoiser: Denoiser, run: SamplingRun) -> Denoiser:
-        return _RolledDenoiser(self, denoiser, run) if self.roll else denoiser
+        return _RolledDenoiser(self, denoiser, run)
 
 
 class _RolledDenoiser(Denoiser):

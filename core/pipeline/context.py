@@ -61,7 +61,7 @@ class ModelContext:
 
     @property
     def clip_lengths(self) -> ClipLengths:
-        """Lengths of the training examples; empty if all have the same length."""
+        """Lengths of the training examples; empty if none of these states its length."""
         return self.parts.clip_lengths
 
     @property

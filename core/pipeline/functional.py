@@ -29,8 +29,8 @@ from .prepared_run import prepare_run
 # Keyword of the first edition -> its new name; old keywords are accepted for one release.
 RENAMED = {
     "prediction": "parameterization",
-    "clock": "noise_conditioning",  # first edition
-    "spacing": "timesteps",  # first edition
+    "clock": "noise_conditioning",
+    "spacing": "timesteps",
     "conditions": "conditioning",
 }
 _BASES = {

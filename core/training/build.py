@@ -32,7 +32,7 @@ class Parts:
         codec: The codec.
         model: The network and its conditions.
         process: The diffusion process.
-        clip_lengths: Lengths of training examples; empty if all have the same length.
+        clip_lengths: Lengths of training examples; empty if none of these states its length.
     """
 
     recipe: Recipe

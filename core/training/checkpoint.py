@@ -40,7 +40,7 @@ class CheckpointHeader:
         spec: Properties of the media, with the classes of the data.
         step: Optimiser steps made.
         elapsed: Seconds of training, in wall-clock time.
-        clip_lengths: Lengths of training examples; empty if all have the same length.
+        clip_lengths: Lengths of training examples; empty if none of these states its length.
         plans: Number of evaluations -> calibrated plan, see `sonolux calibrate`.
     """
 

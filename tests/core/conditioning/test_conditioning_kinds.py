@@ -76,7 +76,7 @@ def check_rows():
     """Rows of a stack are the rows of its parts, of every kind, and padding of tokens is no part of a sample."""
     whole, x = record(), drawn(B, C, N, seed=2)
     stack = Conditioning.stack([whole.without(["caption"]), whole, whole.without()])
-    assert stack.names == whole.names and stack.kinds == {"vector", "tokens", "concat"}
+    assert stack.names == whole.names and stack.vector and stack.tokens and stack.concat
     assert stack.tokens["caption"].values.shape == (3 * B, 4, 7) and stack.concat["sketch"].shape == (3 * B, 2, N)
     for name in ("label", "sketch"):
         same(stack.rows(slice(B, 2 * B))[name], whole[name])
@@ -248,7 +248,7 @@ def check_gather():
     conditions = torch.nn.ModuleDict({"text": Words(4), "reference": Reference()})
     picture = drawn(2, N).float()
     made = gather(conditions, {"text": ["abc", None, "z"], "reference": [None, picture, None]})
-    assert made.kinds == {"tokens", "concat"} and made.concat["reference"].shape == (3, 2, N)
+    assert made.tokens and not made.vector and made.concat["reference"].shape == (3, 2, N)
     text = made.tokens["text"]
     assert text.mask.tolist() == [[True] * 3, [True, False, False], [True, False, False]]
     assert torch.equal(text.values[0], conditions["text"].letters[:3])

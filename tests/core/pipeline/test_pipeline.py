@@ -46,34 +46,6 @@ def test_noise_keyed_by_row_instead_of_sample_is_caught(trained, monkeypatch):
     caught(check_batch_independence, trained, "dpmpp_2m")
 
 
-def check_prepared(pipeline):
-    """What the pipeline prepares is what `sample` solves; preparing evaluates nothing."""
-    recipe = pipeline.changed({"count": 3, "seed": 4})
-    request, calls = pipeline.request(recipe), []
-    hook = pipeline.model.register_forward_hook(lambda *_: calls.append(1))
-    run = pipeline.prepare(recipe, request, range(3))
-    assert not calls and len(run.start) == 3 and run.levels[0].sigma > run.levels[-1].sigma
-    hook.remove()
-    drawn = Noise(4, range(3), tuple(run.start.shape[1:])).normal("start")
-    assert torch.allclose(run.start, drawn * run.levels[0].sigma)
-    media = pipeline.codec.decode(run.solve())
-    for a, b in zip(media, pipeline.sample(count=3, seed=4, precision="float32").media, strict=True):
-        assert torch.allclose(a, b, atol=1e-5), "the same samples"
-
-
-def test_what_a_run_solves_is_given_before_it_is_solved(trained):
-    check_prepared(trained)
-
-
-def test_planted_run_without_guidance_is_caught(trained, monkeypatch):
-    true = Pipeline.prepare
-    monkeypatch.setattr(
-        Pipeline, "prepare", lambda self, recipe, *rest: true(self, recipe.merge(["sample.guidance=null"]), *rest)
-    )
-    with pytest.raises(AssertionError, match="the same samples"):
-        check_prepared(trained)
-
-
 def test_noise_is_bit_identical_at_any_batch():
     whole = Noise(5, range(8), (3, 4)).normal("start", 2)
     parts = [Noise(5, [i], (3, 4)).normal("start", 2) for i in range(8)]
