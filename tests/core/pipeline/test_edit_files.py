@@ -216,6 +216,18 @@ def test_a_network_trained_on_levels_that_differ_knows_what_is_given(folder, tin
     assert seen == [("levels", 1, 4)] and torch.isfinite(made.media[0]).all()
 
 
+def test_another_objective_says_that_it_trains_on_maps(pictures, monkeypatch):
+    """The share is a parameter of the recipe, or else an attribute of the objective's class."""
+    from sonolux.core.objectives.denoising import Denoising
+
+    assert not pictures.context.per_element
+    monkeypatch.setattr(Denoising, "per_element", 1.0)
+    assert not pictures.context.per_element, "the recipe says 0"
+    monkeypatch.delitem(pictures.recipe.objective.params, "per_element")
+    assert pictures.context.per_element
+    monkeypatch.undo()
+
+
 # --- between --------------------------------------------------------------------------------------------------------
 
 

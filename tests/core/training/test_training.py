@@ -510,6 +510,33 @@ def test_headers_of_both_editions_say_the_same(tmp_path):
     )
 
 
+def check_header(folder):
+    """Numbers of evaluations are numbers again, the time is kept, and guidances of the first edition have new names."""
+    old = [{"use": "several", "scales": {"label": 2.0}}, {"use": "rescale", "share": 0.5}]
+    for form, guidance in ((1, old), (2, [{**old[0], "use": "composed"}, old[1]])):
+        facts = {**header_facts(form), "plans": {"5": {"guidance": guidance, "rows": []}}}
+        header = read_header(file_with(folder / f"plans-{form}.safetensors", facts))
+        assert header.elapsed == 2.5 and list(header.plans) == [5]
+        assert header.plans[5] == {"guidance": [{"use": "composed", "scales": {"label": 2.0}}, old[1]], "rows": []}
+
+
+def test_plans_and_time_of_a_header(tmp_path):
+    check_header(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("_header", replace(call("int"), "nfe", near="nfe")),
+        ("_header", replace(call("float"), "0.0")),
+        ("_first_edition", replace(call("renamed_guidance"), "plan['guidance']")),
+    ],
+)
+def test_planted_errors_of_a_header_are_caught(name, error, tmp_path):
+    with planted(checkpoint, name, error):
+        caught(check_header, tmp_path)
+
+
 def test_a_run_of_minutes_that_made_fewer_steps_than_were_measured_says_so(recipe, tmp_path):
     said, changes = [], ["train.steps=null", "train.minutes=0.02", "train.measured_steps=100000"]
     go(recipe, tmp_path / "run", *changes, say=said.append)
