@@ -24,7 +24,7 @@ modality: {use: image, size: 16, channels: 3}
 data: {use: image/shapes, count: 40, shapes: 1, split: {by: hash, valid: 0.2}}
 codec: {use: image/pixels}
 network: {use: image/unet, width: 16, stages: [1, 2], blocks: 1, attention: [1], patch: 2}
-condition: {label: {use: class, drop: 0.3}}
+conditioning: {label: {use: class, drop: 0.3}}
 train: {steps: 4, batch: 6, warmup: 1, preview_every: 100, precision: float32, device: cpu}
 sample: {use: dpmpp_2m, steps: 4, count: 6, batch: 6, guidance: {use: cfg, scale: 2.0}}
 """,
@@ -36,7 +36,7 @@ modality: {use: audio, rate: 4000, seconds: 0.5, channels: 1}
 data: {use: audio/synth_sfx, count: 30, split: {by: hash, valid: 0.2}}
 codec: {use: audio/waveform, patch: 16}
 network: {use: audio/unet, width: 16, stages: [1, 1], blocks: 1, attention: [1], head_dim: 16}
-condition: {label: {use: class, drop: 0.2}}
+conditioning: {label: {use: class, drop: 0.2}}
 train: {steps: 3, batch: 4, warmup: 1, preview_every: 100, precision: float32, device: cpu}
 sample: {use: heun, steps: 3, count: 4, batch: 4}
 """,

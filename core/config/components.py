@@ -26,6 +26,7 @@ from pydantic import (
 )
 from pydantic_core import core_schema
 
+from ..util import messages
 from ..util.errors import BadInput
 from . import legacy, registry
 from .signature import LISTS, MAPPINGS, REQUIRED, Parameter, alternatives, kind_of, parameters, type_name, writable
@@ -140,7 +141,7 @@ class Component(KeyedKind):
         if use is None and "use" not in value:
             raise recipe_error("refused", message=f"needs `use:`, one of {', '.join(registry.names(self.name))}")
         if not isinstance(use, str):
-            raise at(("use",), recipe_error("expected", type=f"the name of a {noun}"))
+            raise at(("use",), recipe_error("expected", type=f"the name of {messages.with_article(noun)}"))
         return use, {k: v for k, v in value.items() if k != "use"}
 
     def _class(self, use: str, context: ValidationContext, loc: tuple[str, ...]) -> type:

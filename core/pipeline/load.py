@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..config.legacy import key_in
 from .checkpoint import open_checkpoint
 from .pipeline import Pipeline
 
@@ -27,6 +28,5 @@ def load(path: str | Path, device: str = "auto", changes: Sequence[str] = (), al
     context = opened.context
     pipeline = Pipeline(context.parts, context.model, opened.step, context.device)
     pipeline.plans, pipeline.recorded = opened.plans, opened.recorded
-    keys = (change.partition("=")[0].strip().removeprefix("sample.") for change in changes)
-    pipeline.changed_keys = frozenset(key.partition(".")[0] for key in keys)
+    pipeline.changed_keys = frozenset(key_in("sample", change.partition("=")[0]) for change in changes)
     return pipeline

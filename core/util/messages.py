@@ -24,6 +24,11 @@ def counted(n: float, noun: str) -> str:
     return f"{n:g} {noun}{'s' * (n != 1)}" if isinstance(n, float) else f"{n} {noun}{'s' * (n != 1)}"
 
 
+def with_article(noun: str) -> str:
+    """A noun with its article: `a sampler`, `an objective`."""
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
 def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
     """Known names that `name` may mean, best first: those that are equal after the prefix, then similar ones."""
     spelt: dict[str, str] = {}  # each spelling of a known name -> the name

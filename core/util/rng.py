@@ -1,9 +1,9 @@
 """Random numbers keyed by (seed, sample, purpose, counter); the counter may be an interval of tau.
 
 Training and sampling draw all their numbers here, so that sample 7 of seed 3 does not depend on the batch size, the
-device or the number of ranks. There is no state: `Noise`, `stratified` and dropout compute all rows of a batch together
-by Philox4x32-10 (core/util/philox.py) on the device; `generator` returns a numpy generator for choices on the host,
-such as crops and initial weights.
+device or the number of ranks. There is no state: `Noise` and dropout compute all rows of a batch together by
+Philox4x32-10 (core/util/philox.py) on the device, and `stratified` on the host; `generator` returns a numpy generator
+for choices on the host, such as crops and initial weights.
 """
 
 from __future__ import annotations
