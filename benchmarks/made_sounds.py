@@ -22,6 +22,7 @@ from sonolux.core.evaluation.features import standardised
 from sonolux.core.evaluation.metrics.mmd import median_distance, squared_mmd
 from sonolux.core.training.build import build_data
 from sonolux.core.types import BadInput, Item
+from sonolux.core.util.messages import say
 from sonolux.modalities.audio import io
 from sonolux.modalities.audio.features.logmel_stats import LogmelStats
 from sonolux.modalities.audio.synthetic import checkers
@@ -115,7 +116,7 @@ def main() -> int:
         for run in args.runs:
             print(measure(run, args.count, args.seed, args.set).text() + "\n", flush=True)
     except BadInput as error:
-        print(error, file=sys.stderr)
+        say(*error.lines(), err=True)
         return 2
     return 0
 

@@ -26,6 +26,7 @@ from _bench import Table
 from sonolux.core.editing.windows import Windowed
 from sonolux.core.evaluation.seams import JointMeasures, SeamMeasures, joints, seams
 from sonolux.core.types import BadInput
+from sonolux.core.util.messages import say
 from sonolux.modalities.audio import dsp
 from torch import Tensor
 
@@ -150,7 +151,7 @@ def main() -> int:
             trained = sonolux.load(run, device="cpu", changes=args.set)
             print((measure_long if args.long else measure_loops)(trained, run, args).text() + "\n", flush=True)
     except BadInput as error:
-        print(error, file=sys.stderr)
+        say(*error.lines(), err=True)
         return 2
     return 0
 

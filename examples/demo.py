@@ -20,8 +20,9 @@ from pathlib import Path
 
 import sonolux
 import torch
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from sonolux.core.pipeline.result import Samples
+from sonolux.core.util.messages import say
+from sonolux.core.util.pages import environment
 from sonolux.core.util.progress import bar
 from sonolux.modalities.audio.synthetic.checkers import family
 from sonolux.modalities.image.synthetic.checkers import main_shape
@@ -122,10 +123,9 @@ def make(recipe: str, out: Path, count: int, check: Callable[[torch.Tensor], str
 
 def page(out: Path, results: list[Result]) -> Path:
     """Write the static page into the folder of the files that it shows; the template engine escapes all names."""
-    folder = Path(__file__).resolve().parent
-    templates = Environment(loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined)
+    template = environment(Path(__file__).resolve().parent).get_template(TEMPLATE)
     target = out / "index.html"
-    target.write_text(templates.get_template(TEMPLATE).render(results=results) + "\n", encoding="utf-8")
+    target.write_text(template.render(results=results) + "\n", encoding="utf-8")
     return target
 
 
@@ -148,9 +148,9 @@ def main() -> int:
     ]
     target = page(args.out, results)
     for r in results:
-        print(f"{r.name}: {r.hits}/{len(r.paths)} recognised by the checker after {r.steps} steps", end="; ")
-        print(f"training took {memory[r.name] / 2**30:.2f} GiB of memory")
-    print(f"{time.monotonic() - start:.0f} s in total; open {target}")
+        gigabytes = f"training took {memory[r.name] / 2**30:.2f} GiB of memory"
+        say(f"{r.name}: {r.hits}/{len(r.paths)} recognised by the checker after {r.steps} steps; {gigabytes}")
+    say(f"{time.monotonic() - start:.0f} s in total; open {target}")
     figures = {r.name: {"recognised": r.hits, "of": len(r.paths), "steps": r.steps} for r in results}
     (args.out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
     return int(args.check and any(r.hits < 0.9 * len(r.paths) for r in results))

@@ -18,6 +18,8 @@ from pathlib import Path
 import sonolux
 import torch
 from sonolux.core.types import BadInput
+from sonolux.core.util.folders import file_stem
+from sonolux.core.util.messages import say
 from sonolux.modalities.audio import io
 from sonolux.modalities.audio.output import PostProcessing, finish
 from torch import Tensor
@@ -73,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
         rows, suffix = [], io.FORMATS[args.format].suffix
         for i, sound in enumerate(samples.media):
             done = finish(sound, rate, settings)
-            path = args.out / f"{args.label or 'loop'}_{i + 1:02d}{suffix}"
+            path = args.out / f"{file_stem(args.label or 'loop', 'loop')}_{i + 1:02d}{suffix}"
             io.write(path, done.wave, rate, args.format)
             io.write(
                 path.with_name(f"{path.stem}_repeated{suffix}"), done.wave.repeat(1, args.repeat), rate, args.format
@@ -83,14 +85,14 @@ def main(arguments: list[str] | None = None) -> int:
             facts = (path.name, round(done.seconds, 4), loud, round(done.true_peak, 2))
             rows.append((*facts, round(jump, 3), round(level, 2), args.seed, i))
     except BadInput as error:
-        print(error, file=sys.stderr)
+        say(*error.lines(), err=True)
         return 2
     with open(args.out / "loops.csv", "w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(COLUMNS)
         table.writerows(rows)
     for name, seconds, *_, jump, level, _seed, _sample in rows:
-        print(f"{name}: {seconds:.3f} s; at the seam {jump:.2f} times the median jump, {level:+.1f} dB")
+        say(f"{name}: {seconds:.3f} s; at the seam {jump:.2f} times the median jump, {level:+.1f} dB")
     return 0
 
 

@@ -23,6 +23,8 @@ import sonolux
 import torch
 from sonolux.core.training.build import build_data
 from sonolux.core.types import BadInput
+from sonolux.core.util.folders import file_stem
+from sonolux.core.util.messages import say
 from sonolux.modalities.audio import io
 from sonolux.modalities.audio.output import PostProcessing, finish
 from sonolux.modalities.audio.similarity import COPY, nearest
@@ -148,7 +150,7 @@ def write(folder: Path, name: str, kept: list[Variation], rate: float, form: str
     rows = []
     for i, (variation, other) in enumerate(zip(kept, others, strict=True), 1):
         done = finish(variation.sound, rate, settings)
-        path = folder / f"{name}_{i:02d}{io.FORMATS[form].suffix}"
+        path = folder / f"{file_stem(name, 'sound')}_{i:02d}{io.FORMATS[form].suffix}"
         io.write(path, done.wave, rate, form)
         level = None if done.lufs is None else round(done.lufs, 2)
         facts = (path.name, round(done.seconds, 4), level, round(done.true_peak, 2), variation.seed, variation.sample)
@@ -209,9 +211,9 @@ def main(arguments: list[str] | None = None) -> int:
             args.out, args.label or (args.file.stem if args.file else "sound"), found.kept, rate, args.format, finishing
         )
     except BadInput as error:
-        print(error, file=sys.stderr)
+        say(*error.lines(), err=True)
         return 2
-    print(f"{found.summary(args.count)} (similarity above {limit:.2f}); variations.csv in {args.out}")
+    say(f"{found.summary(args.count)} (similarity above {limit:.2f}); variations.csv in {args.out}")
     return int(len(found.kept) < args.count)
 
 

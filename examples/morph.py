@@ -10,13 +10,13 @@ faded and normalized in loudness; all.wav contains all steps in sequence.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
 import sonolux
 import torch
 from sonolux.core.types import BadInput
+from sonolux.core.util.messages import json_text, say
 from sonolux.modalities.audio import io
 from sonolux.modalities.audio.output import PostProcessing, finish
 
@@ -56,11 +56,11 @@ def main(arguments: list[str] | None = None) -> int:
         io.write(args.out / f"all{suffix}", torch.cat(row, 1), rate, args.format)
         samples.modality.sheet(args.out / "sheet.png", samples.media, samples.captions)
     except BadInput as error:
-        print(error, file=sys.stderr)
+        say(*error.lines(), err=True)
         return 2
     record = {"settings": samples.settings, "steps": facts}
-    (args.out / "morph.json").write_text(json.dumps(record, indent=1, default=str) + "\n", encoding="utf-8")
-    print(f"{len(facts)} steps, all{suffix}, sheet.png and morph.json in {args.out}")
+    (args.out / "morph.json").write_text(json_text(record) + "\n", encoding="utf-8")
+    say(f"{len(facts)} steps, all{suffix}, sheet.png and morph.json in {args.out}")
     return 0
 
 

@@ -27,6 +27,7 @@ from typing import Any
 import sonolux
 import yaml
 from sonolux.core.types import BadInput
+from sonolux.core.util.messages import say
 from sonolux.core.util.progress import tracked
 from sonolux.modalities.audio import io
 from sonolux.modalities.audio.output import PostProcessing, ProcessedSound, finish
@@ -76,7 +77,7 @@ def read_table(path: Path, trained: Any) -> list[Row]:
         except BadInput as error:
             problems.append(f"{path}: row {i}: {error}")
     if problems:
-        raise BadInput("\n".join(problems))
+        raise BadInput(*problems)
     return parsed
 
 
@@ -85,8 +86,10 @@ def _parse(row: dict[str, Any], trained: Any) -> Row:
     if unknown:
         raise BadInput(f"unknown column {unknown[0]!r}; the columns are {', '.join(COLUMNS)}")
     name = str(row.get("name") or "").strip()
-    if not re.fullmatch(r"[\w\-. ]+", name) or name.startswith("."):
-        raise BadInput(f"a name is letters, digits, spaces, - and _, not {name!r}")
+    if not re.fullmatch(r"\w[\w\-. ]{0,99}", name):
+        raise BadInput(
+            f"a name is at most 100 letters, digits, spaces, - and _, and starts with a letter, not {name!r}"
+        )
     label = row.get("class")
     if isinstance(label, str):
         label = yaml.safe_load(label) if label.strip().startswith("{") else label.strip() or None
@@ -170,17 +173,17 @@ def main(arguments: list[str] | None = None) -> int:
             missing += row.count - len(sounds)
             records += write(args.out, row, sounds, rate, args.format)
     except BadInput as error:
-        print(error, file=sys.stderr)
+        say(*error.lines(), err=True)
         return 2
     args.out.mkdir(parents=True, exist_ok=True)
     with open(args.out / "pack.csv", "w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, RESULTS)
         table.writeheader()
         table.writerows(records)
-    print(f"{len(records)} sounds and pack.csv in {args.out}" + f"; {missing} were silent and left out" * (missing > 0))
+    say(f"{len(records)} sounds and pack.csv in {args.out}" + f"; {missing} were silent and left out" * (missing > 0))
     limited = sum(record["limited"] for record in records)
     if limited:
-        print(f"{limited} of them are below {args.lufs:g} LUFS, since their peaks reach the ceiling")
+        say(f"{limited} of them are below {args.lufs:g} LUFS, since their peaks reach the ceiling")
     return 0
 
 

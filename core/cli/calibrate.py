@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..util.errors import BadInput
+from ..util.messages import command as quoted
+from ..util.messages import say, say_json
 
 if TYPE_CHECKING:
     from ..few_step.calibrate import CalibratedPlan
@@ -67,7 +68,7 @@ def command(
     header = read_header(checkpoint)
     if forget:
         replace_header(checkpoint, replace(header, plans={}))
-        click.echo(f"{checkpoint}: {len(header.plans)} plans removed")
+        say(f"{checkpoint}: {len(header.plans)} plans removed")
         return
     plans, printed = dict(header.plans), []
     pipeline = load(checkpoint, changes=changes, allow_code=allow_code)
@@ -75,16 +76,16 @@ def command(
         plans[found.nfe] = {**figures, "rows": to_plain(found.plan)}
         printed.append(figures)
         if not as_json:
-            click.echo(
+            say(
                 f"{found.nfe} evaluations: error {figures['error']:.4g}; best stock sampler, {found.stock.sampler} on "
                 f"{found.stock.timesteps}: {figures['stock_error']:.4g} ({figures['ratio']:.2f} times)"
             )
     replace_header(checkpoint, replace(header, plans=plans))
     if as_json:
-        click.echo(json.dumps(printed, indent=1))
+        say_json(printed)
     else:
-        same = " ".join([str(run), *changes, f"steps={wanted[0]}"])
-        click.echo(f"stored in {checkpoint}\nnow: sonolux sample {same} --out few-steps")
+        same = quoted("sonolux", "sample", run, *changes, f"steps={wanted[0]}", "--out", "few-steps")
+        say(f"stored in {checkpoint}", f"now: {same}")
 
 
 def _calibrate(pipeline: Pipeline, wanted: list[int], count: int, seed: int, quiet: bool):

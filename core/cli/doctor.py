@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import shutil
@@ -14,7 +13,7 @@ from typing import Any
 
 import click
 
-from ..util.messages import counted
+from ..util.messages import counted, say, say_json
 
 PACKAGES = (
     "torch", "torchvision", "torchaudio", "numpy", "pydantic", "soundfile", "safetensors", "pillow", "matplotlib"
@@ -37,7 +36,7 @@ def command(as_json: bool) -> int:
     report |= {"packages": {p: _version(p) for p in PACKAGES}, **_torch(), "plugins": _plugins()}
     report |= {"sound_files": _formats(), "free_gb": round(shutil.disk_usage(Path.cwd()).free / 1e9, 1)}
     if as_json:
-        click.echo(json.dumps(report, indent=1, ensure_ascii=False))
+        say_json(report)
     else:
         _print(report)
     if any(p["trouble"] for p in report["plugins"]):
@@ -122,17 +121,17 @@ def _plugins() -> list[dict[str, Any]]:
 
 
 def _print(report: dict[str, Any]) -> None:
-    click.echo(f"sonolux {report['sonolux']}, python {report['python']}, {report['platform']}")
-    click.echo(", ".join(f"{p} {v or '(absent)'}" for p, v in report["packages"].items()))
+    say(f"sonolux {report['sonolux']}, python {report['python']}, {report['platform']}")
+    say(", ".join(f"{p} {v or '(absent)'}" for p, v in report["packages"].items()))
     for device, facts in report["devices"].items():
         precision = "bf16 is native" if facts["bf16"] else "no native bf16: `precision: auto` computes in float32"
-        click.echo(f"device {device}: {facts['name']}, {precision}")
-    click.echo(f"{counted(report['threads'] or 0, 'thread')} on {counted(report['cores'] or 0, 'core')}")
-    click.echo(f"audio files: {', '.join(report['sound_files']) or 'none can be read'}")
-    click.echo(f"{report['free_gb']:g} GB free in {Path.cwd()}")
+        say(f"device {device}: {facts['name']}, {precision}")
+    say(f"{counted(report['threads'] or 0, 'thread')} on {counted(report['cores'] or 0, 'core')}")
+    say(f"audio files: {', '.join(report['sound_files']) or 'none can be read'}")
+    say(f"{report['free_gb']:g} GB free in {Path.cwd()}")
     for plugin in report["plugins"]:
-        click.echo(f"plugin {plugin['kind']} {plugin['name']} ({plugin['source']}): {plugin['trouble'] or 'ok'}")
+        say(f"plugin {plugin['kind']} {plugin['name']} ({plugin['source']}): {plugin['trouble'] or 'ok'}")
     for line in report["trouble"]:
-        click.echo(f"BROKEN: {line}")
+        say(f"BROKEN: {line}")
     broken = len(report["trouble"]) + sum(bool(p["trouble"]) for p in report["plugins"])
-    click.echo(f"{counted(broken, 'problem')} found" if broken else "no problems found")
+    say(f"{counted(broken, 'problem')} found" if broken else "no problems found")

@@ -52,7 +52,7 @@ def command(
     from ..pipeline.load import load
     from ..pipeline.result import clear, refuse_if_used
     from ..training.run_dir import need_writable
-    from ..util.messages import counted
+    from ..util.messages import counted, say
 
     refuse_if_used(out, overwrite)
     need_writable(out)
@@ -63,9 +63,9 @@ def command(
     clear(out)
     paths = samples.save(out)
     if as_json:
-        click.echo((out / "samples.json").read_text(encoding="utf-8"))
+        say(*(out / "samples.json").read_text(encoding="utf-8").rstrip("\n").split("\n"))
     else:
-        click.echo(f"{counted(len(paths), 'result')}, samples.json and sheet.png in {out}")
+        say(f"{counted(len(paths), 'result')}, samples.json and sheet.png in {out}")
 
 
 def _sorted(task: str, words: tuple[str, ...]) -> tuple[list[Path], dict[str, Any], dict[str, Any]]:
@@ -106,8 +106,10 @@ def _sorted(task: str, words: tuple[str, ...]) -> tuple[list[Path], dict[str, An
 
 def _renamed(key: str) -> str:
     """The current name of an option; prints a note for a name of the first edition."""
+    from ..util.messages import say
+
     if key in OLD:
-        click.echo(f"note: {key} is now called {OLD[key]}", err=True)
+        say(f"note: {key} is now called {OLD[key]}", err=True)
     return OLD.get(key, key)
 
 

@@ -42,6 +42,7 @@ def command(
     from ..evaluation.report import page, table
     from ..evaluation.source import open_source
     from ..training.run_dir import need_writable
+    from ..util.messages import say
 
     out = default_folder(run) if out is None else out
     report_folder.refuse_if_used(out, overwrite)
@@ -57,9 +58,9 @@ def command(
         page.write(report, part, case.recipe.eval.page_megabytes)
     path = out / report_folder.PAGE
     if as_json:
-        click.echo((out / report_folder.METRICS).read_text(encoding="utf-8"), nl=False)
+        say(*(out / report_folder.METRICS).read_text(encoding="utf-8").rstrip("\n").split("\n"))
     else:
-        click.echo(f"{table.as_text(report)}\n\n{path} and {report_folder.METRICS} in {out}")
+        say(*table.lines(report), "", f"{path} and {report_folder.METRICS} in {out}")
 
 
 def default_folder(run: str) -> Path:

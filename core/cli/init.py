@@ -26,6 +26,8 @@ def command(name: str, origin: str) -> None:
     """
     from ..config.load import find_recipe, packaged
     from ..util.errors import BadInput
+    from ..util.messages import command as quoted
+    from ..util.messages import say
 
     target = Path(name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
     if not name.removesuffix(".yaml").removesuffix(".yml").strip("./ "):
@@ -43,7 +45,7 @@ def command(name: str, origin: str) -> None:
             file.write(text)
     except OSError as error:
         raise BadInput(f"{target} cannot be written ({error.strerror}): choose another folder or name") from error
-    click.echo(f"wrote {target}\nnow: sonolux train {target}{_needs(target)}")
+    say(f"wrote {target}", f"now: {quoted('sonolux', 'train', target)}{_needs(target)}")
 
 
 def renamed(text: str, target: Path, origins: list[str]) -> str:

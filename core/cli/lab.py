@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
+
+from ..util.messages import printable, say, say_json
 
 if TYPE_CHECKING:
     from ..evaluation.likelihood import LikelihoodResult
@@ -87,7 +88,10 @@ def sampler(
     if plot is not None:
         _draw(plot, report)
     where = "evenly in tau" if timesteps is None else _title(timesteps)
-    click.echo(json.dumps(report.plain(), indent=1) if as_json else _text(report, problem, where))
+    if as_json:
+        say_json(report.plain())
+    else:
+        say(*_lines(report, problem, where))
 
 
 @command.command("likelihood")
@@ -142,14 +146,12 @@ def likelihood(
     for name, found in (("diffused", latent), ("media", media)):
         facts[name] = None if found is None else _bits(found)
     if as_json:
-        click.echo(json.dumps(facts, indent=1))
+        say_json(facts)
         return
-    click.echo(
-        f"{len(items)} examples ({split}), noise of deviation {facts['noise']:.3g} added, {latent.nfe} evaluations"
-    )
+    say(f"{len(items)} examples ({split}), noise of deviation {facts['noise']:.3g} added, {latent.nfe} evaluations")
     for name, f in (("diffused", facts["diffused"]), ("media", facts["media"])):
         shown = "not available: the codec is not invertible, or examples are padded" if f is None else _shown_bits(f)
-        click.echo(f"{name + ' space':16}{shown}")
+        say(f"{name + ' space':16}{shown}")
 
 
 def _bits(found: LikelihoodResult) -> dict[str, Any]:
@@ -182,7 +184,7 @@ def _component(kind: str, text: str) -> Any:
 def _title(text: str) -> str:
     """The name of a component in tables and legends: `ddim eta=0.5` for `{use: ddim, eta: 0.5}`."""
     inside = text.strip().removeprefix("{").removesuffix("}").replace("use:", "").replace(": ", "=")
-    return " ".join(inside.replace(",", " ").split())
+    return printable(" ".join(inside.replace(",", " ").split()))
 
 
 def _items(text: str) -> list[str]:
@@ -212,7 +214,7 @@ def _numbers(text: str) -> list[int]:
 # --- text ------------------------------------------------------------------------------------------------------------
 
 
-def _text(report: SamplerReport, problem: str, where: str) -> str:
+def _lines(report: SamplerReport, problem: str, where: str) -> list[str]:
     kind = "stochastic" if report.stochastic else "deterministic"
     stated = "" if report.order is None else f", order {report.order} stated"
     marginal = "" if report.keeps_marginal else ", does not keep the marginal by design"
@@ -236,7 +238,7 @@ def _text(report: SamplerReport, problem: str, where: str) -> str:
             chance = f"{first.chance.mean:.3f} {first.chance.covariance:.3f}      "
             cells["exact samples"] = dict.fromkeys(next(iter(cells.values())), chance)
         lines += _table(cells)
-    return "\n".join(lines)
+    return lines
 
 
 def _orders(report: SamplerReport) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib
+import io
 import os
 import sys
 import traceback
@@ -15,6 +16,7 @@ from pathlib import Path
 import click
 
 from ..util.errors import BadInput, BrokenPlugin
+from ..util.messages import LONGEST_LINE, printable, say, shortened
 
 DONE, FAILED, BAD_INPUT, BROKEN_PLUGIN, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -93,10 +95,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (click.Abort, KeyboardInterrupt) as stop:
         # click converts KeyboardInterrupt to Abort; a message, if any, is on the original exception.
         cause = stop if isinstance(stop, KeyboardInterrupt) else stop.__context__
-        print(str(cause or "") or "interrupted", file=sys.stderr)
+        say(str(cause or "") or "interrupted", err=True)
         return INTERRUPTED
     except click.ClickException as error:
-        error.show()
+        _show(error)
         return error.exit_code if isinstance(error, click.UsageError) else BAD_INPUT
     except Exception as error:
         return _report(error)
@@ -105,14 +107,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _note(message: Warning | str, category: type[Warning], *place: object) -> str:
     """Format a warning as one line: those of sonolux as a note, others with their category."""
-    return f"note: {message}\n" if category is UserWarning else f"{category.__name__}: {message}\n"
+    return printable(f"note: {message}" if category is UserWarning else f"{category.__name__}: {message}") + "\n"
+
+
+def _show(error: click.ClickException) -> None:
+    """Print what click reports: usage and message."""
+    error.message = printable(error.message)
+    text = io.StringIO()
+    error.show(file=text)
+    say(*text.getvalue().rstrip("\n").split("\n"), err=True)
 
 
 def _report(error: Exception) -> int:
     """Print the message of an error and return its exit code."""
     debug = os.environ.get("SONOLUX_DEBUG", "") not in ("", "0")
     if debug:
-        traceback.print_exception(error)
+        say(*"".join(traceback.format_exception(error)).rstrip("\n").split("\n"), err=True)
     place = _plugin_place(error)
     if isinstance(error, BadInput):
         code = BAD_INPUT
@@ -121,12 +131,13 @@ def _report(error: Exception) -> int:
     else:
         code = FAILED
     expected = type(error).__module__.startswith("sonolux.")
-    message = str(error) if expected and str(error) else f"{type(error).__name__}: {error}".removesuffix(": ")
-    if not expected:
-        message = (f"a plugin is broken: {place}: " if place else "") + " ".join(message.split())
-    print(message, file=sys.stderr)
+    lines = error.lines() if isinstance(error, BadInput) else [str(error)]
+    if not expected or not lines[0]:
+        message = f"{type(error).__name__}: {error}".removesuffix(": ")
+        lines = [(f"a plugin is broken: {place}: " if place else "") + " ".join(message.split())]
+    say(*(shortened(line, LONGEST_LINE) for line in lines), err=True)
     if not expected and not debug:
-        print("SONOLUX_DEBUG=1 shows the traceback", file=sys.stderr)
+        say("SONOLUX_DEBUG=1 shows the traceback", err=True)
     return code
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from ..util.messages import say, say_json
+
 
 @click.group("plugins", invoke_without_command=True)
 @click.pass_context
@@ -30,13 +32,13 @@ def list_(kind: str | None = None, as_json: bool = False) -> None:
             trouble = registry.unusable_reason(k, name, claims[name]) if name in claims else None
             rows.append({"kind": k, "name": name, "source": registry.source(k, name), "trouble": trouble})
     if as_json:
-        click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+        say_json(rows)
         return
     for k in dict.fromkeys(row["kind"] for row in rows):
-        click.echo(f"{k}:")
+        say(f"{k}:")
         for row in (row for row in rows if row["kind"] == k):
             origin = "" if row["source"] == registry.PACKAGE else f"  ({row['source']})"
-            click.echo(f"  {row['name']}{origin}{'  UNUSABLE: ' + row['trouble'] if row['trouble'] else ''}")
+            say(f"  {row['name']}{origin}{'  UNUSABLE: ' + row['trouble'] if row['trouble'] else ''}")
 
 
 @command.command("show")
@@ -57,9 +59,10 @@ def show(name: str, kind: str | None, as_json: bool) -> None:
         messages.bad_input(f"there is no component {name!r}{messages.did_you_mean(name, known)}")
     shown = [registry.describe(k, name) for k in kinds]
     if as_json:
-        click.echo(json.dumps([_record(d) for d in shown], indent=1, ensure_ascii=False))
+        say_json([_record(d) for d in shown])
         return
-    click.echo("\n\n".join(_text(d) for d in shown))
+    for i, description in enumerate(shown):
+        say(*[""][: i > 0], *_lines(description))
 
 
 def _record(description: Any) -> dict[str, Any]:
@@ -85,7 +88,7 @@ def _record(description: Any) -> dict[str, Any]:
     }
 
 
-def _text(description: Any) -> str:
+def _lines(description: Any) -> list[str]:
     record = _record(description)
     lines = [f"{record['kind']} {record['name']}  ({record['source']})", record["about"]]
     for p in record["parameters"]:
@@ -95,4 +98,4 @@ def _text(description: Any) -> str:
         lines.append(f"  {p['name']}: {p['type']}, {default}")
         if p["doc"]:
             lines.append(f"      {p['doc']}")
-    return "\n".join(lines if record["parameters"] else [*lines, "  no parameters"])
+    return lines if record["parameters"] else [*lines, "  no parameters"]

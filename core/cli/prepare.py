@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 
 import click
@@ -33,18 +32,20 @@ def command(
     """
     from ..data.files import need_folder
     from ..data.prepare.prepare import detect, prepare
+    from ..util.messages import command as quoted
+    from ..util.messages import say
 
     root = need_folder(folder, "FOLDER")
     known = preparers()
     chosen = _named(modality, known) if modality else detect(root, list(known.values()))
     report = prepare(root, out or Path("prepared") / root.resolve().name, chosen, table, again)
     if as_json:
-        click.echo((report.folder / "summary.json").read_text(encoding="utf-8"), nl=False)
+        say(*(report.folder / "summary.json").read_text(encoding="utf-8").rstrip("\n").split("\n"))
         return
-    click.echo("\n".join(report.lines))
+    say(*report.lines)
     names = "manifest.jsonl, summary.json, summary.png"
-    click.echo(f"wrote {report.recipe} and {names} in {report.folder} ({report.summary['seconds_taken']:.1f} s)")
-    click.echo(f"now: sonolux train {shlex.quote(str(report.recipe))}")
+    say(f"wrote {report.recipe} and {names} in {report.folder} ({report.summary['seconds_taken']:.1f} s)")
+    say(f"now: {quoted('sonolux', 'train', report.recipe)}")
 
 
 def preparers() -> dict:

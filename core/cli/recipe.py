@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+
+from ..util.messages import LONGEST_LINE, json_text, say, say_json, shortened
 
 if TYPE_CHECKING:
     from ..config.recipe import Recipe
@@ -27,12 +28,12 @@ def list_(as_json: bool) -> None:
 
     rows = [summary(name, file) for name, file in packaged().items()]
     if as_json:
-        click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+        say_json(rows)
         return
     width = max((len(row["name"]) for row in rows), default=0)
     for row in rows:
         needs = f"  [needs {', '.join(row['needs'])}]" if row["needs"] else ""
-        click.echo(f"{row['name']:<{width}}  {row['about']}{needs}")
+        say(f"{row['name']:<{width}}  {row['about']}{needs}")
 
 
 @command.command("show")
@@ -43,7 +44,10 @@ def list_(as_json: bool) -> None:
 def show(recipe: str, changes: tuple[str, ...], allow_code: bool, as_json: bool) -> None:
     """Print RECIPE (a file, an included name, a run folder or a checkpoint) with all default values."""
     loaded = _open(recipe, changes, partial=True, allow_code=allow_code)
-    click.echo(json.dumps(loaded.resolved(), indent=1, ensure_ascii=False) if as_json else loaded.dump().rstrip("\n"))
+    if as_json:
+        say_json(loaded.resolved())
+    else:
+        say(*loaded.dump().rstrip("\n").split("\n"))
 
 
 @command.command("validate")
@@ -69,16 +73,16 @@ def validate(arguments: tuple[str, ...], with_data: bool, allow_code: bool, as_j
             if with_data:
                 _read_data(loaded)
             rows.append({"recipe": recipe, "valid": True, "problems": []})
-            message, to_stderr = f"{recipe}: valid", False
+            lines, to_stderr = [f"{recipe}: valid"], False
         except BadInput as error:
             single = not isinstance(error, BadRecipe)
             problems = [{"message": str(error)}] if single else [p.record() for p in error.problems]
             rows.append({"recipe": recipe, "valid": False, "problems": problems})
-            message, to_stderr = str(error), True
+            lines, to_stderr = [shortened(line, LONGEST_LINE) for line in error.lines()], True
         if not as_json:
-            click.echo(message, err=to_stderr)
+            say(*lines, err=to_stderr)
     if as_json:
-        click.echo(json.dumps(rows, indent=1, ensure_ascii=False))
+        say_json(rows)
     return 0 if all(row["valid"] for row in rows) else 2
 
 
@@ -95,13 +99,12 @@ def schema(out: Path | None) -> None:
     """
     from ..config.schema import schema as make
 
-    text = json.dumps(make(), indent=1, ensure_ascii=False)
     if out is None:
-        click.echo(text)
+        say_json(make())
         return
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text + "\n", encoding="utf-8")
-    click.echo(f"wrote {out}")
+    out.write_text(json_text(make()) + "\n", encoding="utf-8")
+    say(f"wrote {out}")
 
 
 def _read_data(recipe: Recipe) -> None:

@@ -28,7 +28,7 @@ def command(
     from ..pipeline.load import load
     from ..pipeline.result import clear, refuse_if_used
     from ..training.run_dir import need_writable
-    from ..util.messages import counted
+    from ..util.messages import counted, say
 
     refuse_if_used(out, overwrite)
     need_writable(out)
@@ -40,6 +40,6 @@ def command(
     if trajectory:
         samples.save_trajectory(out)
     if as_json:
-        click.echo((out / "samples.json").read_text(encoding="utf-8"))
+        say(*(out / "samples.json").read_text(encoding="utf-8").rstrip("\n").split("\n"))
     else:
-        click.echo(f"{counted(len(paths), 'sample')}, samples.json and sheet.png in {out}")
+        say(f"{counted(len(paths), 'sample')}, samples.json and sheet.png in {out}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,6 +47,8 @@ def command(
     from ..training.checkpoint import newest
     from ..training.run import TrainingRun
     from ..util.errors import BadInput
+    from ..util.messages import command as quoted
+    from ..util.messages import say
 
     checkpoint = None
     if resume is not None:
@@ -65,17 +66,16 @@ def command(
         raise BadInput("which recipe? `sonolux recipe list` lists the included ones")
     else:
         loaded = load_recipe(recipe, list(changes), allow_code=allow_code)
-    run = TrainingRun(loaded, out or Path("runs") / loaded.name, click.echo, not quiet, [Previews(loaded)])
+    run = TrainingRun(loaded, out or Path("runs") / loaded.name, say, not quiet, [Previews(loaded)])
     run.prepare(checkpoint, newest(weights) if weights else None, overwrite)
-    for line in run.describe():
-        click.echo(line)
+    say(*run.describe())
     try:
         path = run.run()
     except KeyboardInterrupt as e:
-        click.echo(str(e) or "interrupted; the last checkpoint is kept", err=True)
+        say(str(e) or "interrupted; the last checkpoint is kept", err=True)
         raise SystemExit(130) from None
-    folder, samples = (shlex.quote(str(p)) for p in (run.folder.path, run.folder.path / "samples"))
-    click.echo(f"done: {path}\nnow: sonolux sample {folder} --out {samples}")
+    folder = run.folder.path
+    say(f"done: {path}", f"now: {quoted('sonolux', 'sample', folder, '--out', folder / 'samples')}")
 
 
 def _resumed(run: Path, changes: Sequence[str], allow_code: bool) -> Recipe:

@@ -187,7 +187,8 @@ def load_component(kind: str, text: str, source: str = "command line") -> Spec:
     problems: list[ConfigProblem] = []
     node = parse(text, source, Path.cwd(), problems, trust=Trust.CODE)
     if node is None:
-        messages.bad_input("\n".join(map(str, problems)) or f"{text!r} names no {registry.noun(kind)}")
+        lines = [line for problem in problems for line in problem.lines()]
+        raise BadInput(*(lines or [f"{text!r} names no {registry.noun(kind)}"]))
     try:
         return TypeAdapter(Annotated[Spec, Component(kind)]).validate_python(node.data(), context=ValidationContext())
     except ValidationError as error:

@@ -9,7 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ..util.errors import BadInput
+from ..util.messages import shortened
 from .trust import Trust
+
+MOST_SHOWN = 50  # problems of one recipe that its message lists
+LONGEST = 200  # characters of a value or of a line of the file in a message
 
 
 @dataclass(frozen=True)
@@ -101,10 +105,16 @@ class Node:
         if isinstance(value, list):
             return "a list" if value else "an empty list"
         if isinstance(value, str):
-            return f"the text {value!r}"
+            return f"the text {shortened(repr(value), LONGEST)}"
         if isinstance(value, float) and math.isnan(value):
             return ".nan"
-        return "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
+        return (
+            "null"
+            if value is None
+            else str(value).lower()
+            if isinstance(value, bool)
+            else shortened(repr(value), LONGEST)
+        )
 
     def plain(self) -> Any:
         """The bare Python value."""
@@ -143,12 +153,17 @@ class ConfigProblem:
         place = {"argument": m.override} if m.override else {"file": m.file, "line": m.line, "column": m.column}
         return {**place, "path": self.path, "message": self.message}
 
-    def __str__(self) -> str:
+    def lines(self) -> list[str]:
+        """The message with its position, and the line of the file."""
         if self.mark.override:
-            return f"{self.mark}: {self.message}"
+            return [f"{self.mark}: {self.message}"]
         named = not self.path or self.message.startswith(f"needs {self.path}:")
         place = f"{self.mark}: {self.message}" if named else f"{self.mark}: {self.path}: {self.message}"
-        return f"{place}\n    {self.mark.line} | {self.mark.text.strip()}" if self.mark.text.strip() else place
+        text = self.mark.text.strip()
+        return [place, f"    {self.mark.line} | {shortened(text, LONGEST)}"] if text else [place]
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines())
 
 
 class BadRecipe(BadInput):
@@ -165,5 +180,8 @@ class BadRecipe(BadInput):
             reversed(different),
             key=lambda p: (bool(p.mark.override), files.index(p.mark.file), p.mark.line, p.mark.column),
         )
+        listed = [line for problem in self.problems[:MOST_SHOWN] for line in problem.lines()]
+        if len(self.problems) > MOST_SHOWN:
+            listed.append(f"and {len(self.problems) - MOST_SHOWN} more")
         count = f"{len(self.problems)} error{'s' * (len(self.problems) > 1)}; nothing was run"
-        super().__init__("\n".join([*map(str, self.problems), count]))
+        super().__init__(*listed, count)

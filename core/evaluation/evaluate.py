@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import torch
 from ..config.recipe import Recipe
 from ..config.spec import Spec, plain
 from ..types import BadInput
+from ..util.messages import say
 from . import memorization
 from .adapter import DefectMeasure, EvaluationAdapter
 from .classifier import LEAST
@@ -56,7 +56,7 @@ def evaluate(case: EvaluationInput, out: Path, folder: Path | None = None, progr
 
     def stage(name: str) -> None:
         if progress:
-            print(f"eval: {name}", file=sys.stderr, flush=True)
+            say(f"eval: {name}", err=True)
 
     stage("real data")
     real = real_data(recipe, settings.real_examples)

@@ -11,6 +11,8 @@ from typing import Any
 from torch import Tensor
 
 from ..types import BadInput, Modality, Output, WrittenFile
+from ..util.folders import file_name
+from ..util.messages import json_text, printable
 
 LIST, SHEET, TRAJECTORY = "samples.json", "sheet.png", ("trajectory.png", "trajectory.gif")
 
@@ -122,13 +124,13 @@ class Samples:
         folder.mkdir(parents=True, exist_ok=True)
         files, records, writer = [], [], self.output or self.modality
         for i, (media, row) in enumerate(zip(self.media, self.conditions, strict=True)):
-            name = "-".join([f"{i:04d}", *(_safe(_word(v, "+")) for v in row.values() if v is not None)])
-            files.append(writer.write(folder / f"{name}{writer.suffix}", media))
+            name = file_name(f"{i:04d}", (_word(v, "+") for v in row.values() if v is not None), writer.suffix)
+            files.append(writer.write(folder / name, media))
             records.append({"file": files[-1].path.name, "sample": i, **row})
             if self.nfe:
                 records[-1]["nfe"] = self.nfe[i]
         facts = {"settings": self.settings, "samples": records}
-        (folder / LIST).write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        (folder / LIST).write_text(json_text(facts) + "\n", encoding="utf-8")
         shown = slice(0, 64)
         self.modality.sheet(folder / SHEET, self.media[shown], self.captions[shown])
         return files
@@ -164,7 +166,7 @@ class Samples:
     @property
     def captions(self) -> list[str]:
         """The conditions of each sample as a short text."""
-        return [" ".join(_word(v, " + ") for v in row.values() if v is not None) for row in self.conditions]
+        return [printable(" ".join(_word(v, " + ") for v in row.values() if v is not None)) for row in self.conditions]
 
 
 def _word(value: Any, between: str) -> str:
@@ -172,7 +174,3 @@ def _word(value: Any, between: str) -> str:
     if isinstance(value, dict):
         return between.join(f"{name} {weight:.3g}" for name, weight in value.items())
     return str(value)
-
-
-def _safe(value: Any) -> str:
-    return "".join(c if c.isalnum() or c in "-_." else "_" for c in str(value))[:40]

@@ -6,9 +6,8 @@ import time
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from ..util.progress import LineProgress
+from ..util.progress import LineProgress, TerminalBar
 from .callbacks import RunFailed, RunState
 from .step import StepResult
 
@@ -25,7 +24,7 @@ class MetricsLog:
         bar: The progress bar, which shows loss and speed.
     """
 
-    def __init__(self, run: RunState, bar: tqdm | LineProgress):
+    def __init__(self, run: RunState, bar: TerminalBar | LineProgress):
         self.run, self.bar = run, bar
         self._results: list[StepResult] = []
         self._since = time.monotonic()

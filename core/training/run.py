@@ -13,7 +13,7 @@ from typing import Any
 from ..config.recipe import Recipe
 from ..types import BadInput, Dataset
 from ..util.device import choose_device, native_bf16
-from ..util.messages import counted
+from ..util.messages import counted, say
 from ..util.progress import bar as progress
 from .build import Parts, build_data, build_parts, check_conditions, fit_codec
 from .callbacks import Callback, Checkpoints, Periodic, RunFailed
@@ -47,7 +47,7 @@ class TrainingRun:
         self,
         recipe: Recipe,
         folder: Path,
-        say: Callable[[str], None] = print,
+        say: Callable[[str], None] = say,
         bar: bool = True,
         callbacks: Sequence[Callback] = (),
     ):

@@ -1,13 +1,36 @@
-"""Output folders."""
+"""Output folders, and names of files that are made from data."""
 
 from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from .errors import BadInput
+
+LONGEST_WORD, LONGEST_NAME = 40, 200  # characters of one word, and bytes of the whole: file systems take 255 bytes
+
+
+def file_word(text: object) -> str:
+    """A text as a part of a file's name: letters and digits of any script, `-`, `_` and `.`; all else becomes `_`."""
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in str(text)[:LONGEST_WORD])
+
+
+def file_stem(text: object, default: str) -> str:
+    """A text as the beginning of a file's name, which is not hidden and not an option of a command."""
+    return file_word(text).lstrip("-.") or default
+
+
+def file_name(number: str, words: Iterable[object], suffix: str) -> str:
+    """The name of a file: a number, then words such as the class of a sample, with dashes between them.
+
+    The words may be any text, and what is too long is cut. The number comes first, so that no name is hidden, an option
+    of a command, or reserved by a system.
+    """
+    name = "-".join([number, *map(file_word, words)]).encode()[: LONGEST_NAME - len(suffix.encode())]
+    return name.decode(errors="ignore") + suffix
 
 
 def need_writable(folder: Path) -> None:

@@ -1,12 +1,110 @@
-"""Helpers for error messages: raising, plurals, and the nearest valid names."""
+"""What users read: everything that is printed passes through `say`; errors, plurals, and the nearest valid names.
+
+Names of files, classes, recipes and plugins are data of other people, and may contain anything: an escape sequence
+that clears the terminal, a line end, a character that reverses the direction of text. `printable` shows these escaped.
+"""
 
 from __future__ import annotations
 
 import difflib
+import json
+import math
+import shlex
+import sys
+import unicodedata
 from collections.abc import Iterable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from .errors import BadInput, BrokenPlugin
+
+LONGEST_LINE = 2000  # characters of an error message; names and values in it may be of any length
+_LONGEST_NAME = 200  # characters; a longer text is not a misspelt name
+_NAMED = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
+_JOINERS = "\u200c\u200d"  # letters of some scripts, and emoji, are joined or separated by them
+
+
+def printable(text: object) -> str:
+    r"""The text as one line that is safe on a terminal and on a page.
+
+    Shown escaped are control characters (also line ends and DEL), characters that change the direction of text,
+    invisible ones, and bytes of file names that are not Unicode: `\n`, `\x1b`, `\u202e`. All other characters are
+    unchanged.
+    """
+    text = str(text)
+    if text.isprintable():
+        return text
+    return "".join(_escaped(c) if _hidden(text, i) else c for i, c in enumerate(text))
+
+
+def _hidden(text: str, i: int) -> bool:
+    category = unicodedata.category(text[i])
+    if text[i] in _JOINERS and 0 < i < len(text) - 1:
+        return any(c.isascii() or unicodedata.category(c)[0] not in "LMS" for c in (text[i - 1], text[i + 1]))
+    return category in ("Cc", "Cf", "Cs", "Zl", "Zp")
+
+
+def _escaped(char: str) -> str:
+    code = ord(char)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not Unicode, in the name of a file
+        code -= 0xDC00
+    digits = f"x{code:02x}" if code < 0x100 else f"u{code:04x}" if code < 0x10000 else f"U{code:08x}"
+    return _NAMED.get(char, f"\\{digits}")
+
+
+def say(*lines: object, err: bool = False) -> None:
+    """Print lines, each as `printable` shows it.
+
+    Args:
+        lines: The lines; a line end in one of them belongs to a name, and is shown escaped.
+        err: Print to stderr.
+    """
+    stream = sys.stderr if err else sys.stdout
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    text = "\n".join(printable(line) for line in lines)
+    print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
+
+
+def say_json(value: Any) -> None:
+    """Print a value as JSON, see `json_text`."""
+    say(*json_text(value).split("\n"))
+
+
+def json_text(value: Any) -> str:
+    r"""A value as indented JSON for files and for the terminal.
+
+    What `printable` escapes stands as `\uNNNN` in the strings, so that reading gives the original text; numbers that
+    are not finite, which JSON does not have, are null.
+    """
+    text = json.dumps(_finite(value), indent=1, ensure_ascii=False, allow_nan=False, default=str)
+    if text.replace("\n", "").isprintable():
+        return text
+    return "".join(c if c == "\n" or not _hidden(text, i) else _utf16(c) for i, c in enumerate(text))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    return [_finite(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+
+
+def _utf16(char: str) -> str:
+    units = char.encode("utf-16-be", "surrogatepass").hex()
+    return "".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4))
+
+
+def shortened(text: str, most: int = 80) -> str:
+    """The text, or its beginning and end with the number of characters between them, if it is longer than `most`."""
+    if len(text) <= most:
+        return text
+    half = most // 2
+    return f"{text[:half]}... ({len(text) - 2 * half} characters) ...{text[-half:]}"
+
+
+def command(*words: object) -> str:
+    """A command that a message proposes, quoted so that a shell takes each word as it is."""
+    return shlex.join(map(str, words))
 
 
 def bad_input(message: str) -> NoReturn:
@@ -31,6 +129,8 @@ def with_article(noun: str) -> str:
 
 def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
     """Known names that `name` may mean, best first: those that are equal after the prefix, then similar ones."""
+    if len(name) > _LONGEST_NAME:
+        return []
     spelt: dict[str, str] = {}  # each spelling of a known name -> the name
     for k in known:
         spelt.setdefault(k.lower(), k)

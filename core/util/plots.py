@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from .messages import printable
 
 Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 
@@ -45,8 +48,10 @@ def panels(path: Path, shown: Mapping[str, Series], x: str, y: str, log: str = "
     figure, grid = pyplot.subplots(1, count, figsize=size, dpi=110, squeeze=False, sharey=True)
     for axes, (title, series) in zip(grid[0], shown.items(), strict=False):
         for i, (name, (xs, ys)) in enumerate(series.items()):
-            axes.plot(xs, ys, marker="o", markersize=3, linewidth=2.4 if emphasis and i == 0 else 1.2, label=name)
-        axes.set(xlabel=x, title=title)
+            axes.plot(
+                xs, ys, marker="o", markersize=3, linewidth=2.4 if emphasis and i == 0 else 1.2, label=_plain(name)
+            )
+        axes.set(xlabel=x, title=_plain(title))
         if "x" in log:
             axes.set_xscale("log")
             _whole_ticks(axes, next(iter(series.values()), ((), ()))[0])
@@ -56,10 +61,7 @@ def panels(path: Path, shown: Mapping[str, Series], x: str, y: str, log: str = "
         if len(series) > 1:
             axes.legend(fontsize=8)
     grid[0][0].set_ylabel(y)
-    figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
-    pyplot.close(figure)
+    _save(figure, path)
     return path
 
 
@@ -101,25 +103,38 @@ def page(path: Path, panels: Sequence[Panel], title: str = "") -> Path:
             _bars(axes, panel.values)
         else:
             _histogram(axes, panel.values, panel.log)
-        axes.set_title(panel.title, fontsize=10)
+        axes.set_title(_plain(panel.title), fontsize=10)
         axes.set_xlabel(panel.x, fontsize=9)
         axes.tick_params(labelsize=8)
         axes.grid(alpha=0.25, axis="x" if isinstance(panel.values, Mapping) else "y")
     for axes in grid.flat[len(panels) :]:
         axes.axis("off")
-    figure.suptitle(title.encode("ascii", "backslashreplace").decode(), fontsize=11)
-    figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
-    pyplot.close(figure)
+    figure.suptitle(_plain(title), fontsize=11)
+    _save(figure, path)
     return path
+
+
+def _plain(name: str) -> str:
+    """A name as matplotlib draws it: control characters escaped, and no `$`, which would begin a formula."""
+    return printable(name).replace("$", r"\$")
+
+
+def _save(figure: Any, path: Path) -> None:
+    from matplotlib import pyplot
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # letters that the font lacks are drawn as boxes
+        figure.tight_layout()
+        figure.savefig(path)
+    pyplot.close(figure)
 
 
 def _bars(axes, counts: Mapping[str, int]) -> None:
     rows = sorted(counts.items(), key=lambda item: -item[1])
     if len(rows) > 24:
         rows = [*rows[:23], (f"{len(rows) - 23} more", sum(n for _, n in rows[23:]))]
-    names = [name.replace("$", r"\$")[:18] for name, _ in rows]  # "$" would begin a formula
+    names = [_plain(name[:18]) for name, _ in rows]
     axes.barh(range(len(rows)), [n for _, n in rows], color="#265ca0")
     axes.set_yticks(range(len(rows)), names)
     axes.set_ylim(max(len(rows), 4) - 0.5, -0.5)  # with few bars they stay thin; the first is at the top

@@ -9,6 +9,8 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from .messages import printable, say
+
 T = TypeVar("T")
 EVERY = 10.0  # seconds between the lines of a log
 
@@ -40,7 +42,7 @@ class LineProgress:
         now = time.monotonic()
         if now - self._printed >= EVERY:
             self._printed = now
-            print(self._line(now - self.began), file=sys.stderr, flush=True)
+            say(self._line(now - self.began), err=True)
 
     def set_description_str(self, about: str) -> None:
         """Set the description of the work."""
@@ -63,6 +65,18 @@ class LineProgress:
         return (f"{self.about}: " if self.about else "") + ", ".join(parts + note)
 
 
+class TerminalBar(tqdm):
+    """tqdm's bar, with texts as `printable` shows them."""
+
+    def set_description_str(self, desc: str | None = None, refresh: bool = True) -> None:
+        """Set the description of the work."""
+        super().set_description_str(printable(desc or ""), refresh)
+
+    def set_postfix_str(self, s: str = "", refresh: bool = True) -> None:
+        """Set the text at the end of the bar."""
+        super().set_postfix_str(printable(s), refresh)
+
+
 def bar(
     about: str,
     unit: str,
@@ -72,7 +86,7 @@ def bar(
     show: bool = True,
     delay: float = 2.0,
     leave: bool = False,
-) -> tqdm | LineProgress:
+) -> TerminalBar | LineProgress:
     """A progress counter: on a terminal a bar with rate and remaining time, otherwise `LineProgress`.
 
     Args:
@@ -87,7 +101,7 @@ def bar(
     if show and not sys.stderr.isatty():
         return LineProgress(about, unit, total, done)
     options = {"disable": not show, "delay": delay, "leave": leave, "mininterval": 0.5}
-    return tqdm(total=total, initial=done, desc=about or None, unit=unit, **options)
+    return TerminalBar(total=total, initial=done, desc=printable(about) or None, unit=printable(unit), **options)
 
 
 def tracked(items: Iterable[T], about: str, unit: str, total: int | None = None) -> Iterator[T]:

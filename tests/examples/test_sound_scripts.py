@@ -126,7 +126,7 @@ def test_sound_pack_takes_yaml(run, tmp_path):
         ("name,clas\nx,kick\n", ["unknown column 'clas'", "name, class, count"]),
         ("name,count\nx,0\n", ["count is a whole number of at least 1, not '0'"]),
         ("name,duration\nx,soon\n", ["duration is a number of at least 0.01, not 'soon'"]),
-        ("name\n../x\n", ["a name is letters"]),
+        ("name\n../x\n", ["a name is at most 100 letters"]),
         ("name\nx\nx\n", ["occurs in two rows"]),
         ("name,class\n", ["holds no rows"]),
     ],

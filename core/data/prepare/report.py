@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ...util.messages import json_text
 from ..files import find_files, shown
 from ..manifest import Line
 from .types import PrepareContext, Preparer, PrepareReport, Summary
@@ -102,7 +103,7 @@ def _classes(facts: dict[str, Any]) -> str:
 def write_json(out: Path, facts: dict[str, Any]) -> None:
     """Write summary.json atomically."""
     part = out / f".summary.{os.getpid()}.part"
-    part.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    part.write_text(json_text(facts) + "\n", encoding="utf-8")
     os.replace(part, out / "summary.json")
 
 

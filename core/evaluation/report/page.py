@@ -1,21 +1,21 @@
 """The report as one HTML page without scripts or network access; a large one has its media in separate files.
 
-The page is a Jinja2 template with automatic escaping: names of classes and files are shown as text.
+The page is a template whose engine escapes all values: names of classes and files are shown as text.
 """
 
 from __future__ import annotations
 
 import base64
-import json
 import math
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
+from ...util.messages import json_text
+from ...util.pages import environment
 from ..adapter import MediaFile
 from . import table
 from .contents import EvaluationReport, GalleryRow, SimilarityHistogram
@@ -42,7 +42,7 @@ def write(report: EvaluationReport, folder: Path, embed: float) -> Path:
         shutil.rmtree(media_folder)
     size = sum(4 * len(file.data) / 3 for row in report.gallery for item in row.items for file in item.files)
     target, part = folder / PAGE, folder / f".{PAGE}.part"
-    (folder / METRICS).write_text(json.dumps(table.as_json(report), indent=1, default=str) + "\n", encoding="utf-8")
+    (folder / METRICS).write_text(json_text(table.as_json(report)) + "\n", encoding="utf-8")
     part.write_text(render(report, None if size <= embed * 1e6 else media_folder), encoding="utf-8")
     part.replace(target)
     return target
@@ -54,7 +54,7 @@ def render(report: EvaluationReport, media_folder: Path | None = None) -> str:
         _gallery_row(row, None if media_folder is None else media_folder / str(i))
         for i, row in enumerate(report.gallery)
     ]
-    template = _environment().get_template("report.html.j2")
+    template = environment(TEMPLATES).get_template("report.html.j2")
     return template.render(
         report=report,
         table=table,
@@ -62,13 +62,8 @@ def render(report: EvaluationReport, media_folder: Path | None = None) -> str:
         galleries=(rows[:_FIRST], rows[_FIRST:]),
         histogram=None if report.similarity is None else _histogram(report.similarity),
         confusion=None if report.confusion is None else _confusion(report.confusion.tolist(), report.classes),
-        facts=json.dumps(report.facts, indent=1, default=str, ensure_ascii=False),
+        facts=json_text(report.facts).split("\n"),
     )
-
-
-def _environment() -> Environment:
-    loader = FileSystemLoader(TEMPLATES)
-    return Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
 
 def _summary(facts: dict[str, Any]) -> str:
@@ -125,7 +120,7 @@ def _source(file: MediaFile, folder: Path | None, name: str) -> _ShownFile:
     path = folder / f"{name}.{subtype}"
     folder.mkdir(parents=True, exist_ok=True)
     path.write_bytes(file.data)
-    return _ShownFile(kind, "/".join(path.parts[-3:]))
+    return _ShownFile(kind, quote("/".join(path.parts[-3:])))
 
 
 # --- figures ---

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ...util.messages import printable
 from .contents import EvaluationReport, Measurement, ReferenceValue
 from .folder import MARK
 
@@ -27,27 +28,27 @@ def interval(line: Measurement) -> str:
     return "" if line.interval is None else " to ".join(number(line.format, v) for v in line.interval)
 
 
-def as_text(report: EvaluationReport) -> str:
+def lines(report: EvaluationReport) -> list[str]:
     """A heading for each group, then lines with name, value, 95 % interval and references."""
     out = [report.title]
-    every = [line for lines in report.measurements.values() for line in lines]
-    name_width = max((len(line.name) for line in every), default=0)
+    every = [line for group in report.measurements.values() for line in group]
+    name_width = max((len(printable(line.name)) for line in every), default=0)
     interval_width = max((len(interval(line)) for line in every), default=0)
-    for heading, lines in report.measurements.items():
-        out.append(f"\n{heading}")
-        for line in lines:
+    for heading, group in report.measurements.items():
+        out += ["", heading]
+        for line in group:
             others = "; ".join(reference(line, one) for one in line.references)
             value = number(line.format, line.value)
-            text = f"  {line.name:<{name_width}}  {value:>8}  {interval(line):<{interval_width}}  {others}"
+            text = f"  {printable(line.name):<{name_width}}  {value:>8}  {interval(line):<{interval_width}}  {others}"
             out.append(text.rstrip())
             if line.meaning:
                 out.append(f"      {line.meaning}")
-    return "\n".join([*out, *(f"\nnote: {remark}" for remark in report.remarks)])
+    return [*out, *(text for remark in report.remarks for text in ("", f"note: {remark}"))]
 
 
 def as_json(report: EvaluationReport) -> dict[str, Any]:
     """Contents of metrics.json; unknown numbers are null."""
-    figures = {heading: {line.key: _plain(line) for line in lines} for heading, lines in report.measurements.items()}
+    figures = {heading: {line.key: _plain(line) for line in group} for heading, group in report.measurements.items()}
     return {
         MARK[0]: MARK[1],
         "title": report.title,

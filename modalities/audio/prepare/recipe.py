@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from ....core.data.files import shown
 from ....core.data.manifest import NAME, Line
 from ....core.data.prepare.types import PrepareContext, Proposal, slug
 from ....core.types import BadInput
+from ....core.util.messages import command, json_text, printable
 from .. import dsp
 
 RATES = (8000, 11025, 16000, 22050, 32000, 44100, 48000)
@@ -222,12 +222,12 @@ def _text(choice: _Choice, codec: str, network: str, lines: Sequence[Line], cont
     minutes = sum(line["seconds"] for line in lines) / 60
     few, about = count < _FEW, f"{count} sounds of {context.root.name}, {choice.seconds:g} s at {choice.rate} Hz."
     head = [
-        f"# sonolux train {shown(context.recipe)}",
+        f"# {command('sonolux', 'train', printable(shown(context.recipe)))}",
         f"# Proposed by `sonolux prepare` for {count} different sounds, {minutes:.1f} minutes. Quality: not measured.",
         *(f"# - {reason}" for reason in choice.reasons),
     ]
     data = [
-        f"  root: {_quoted(str(context.root))}",
+        f"  root: {json_text(str(context.root))}",
         f"  manifest: {NAME}",
         f"  label: {'folder' if choice.labelled else 'none'}",
         f"  normalise: {choice.normalise}",
@@ -239,7 +239,7 @@ def _text(choice: _Choice, codec: str, network: str, lines: Sequence[Line], cont
     body = [
         "recipe: 1",
         f"name: {slug(context.name)}",
-        f"about: {_quoted(about)}",
+        f"about: {json_text(about)}",
         "seed: 7",
         f"modality: {{use: audio, rate: {choice.rate}, seconds: {choice.seconds}, channels: {choice.channels}}}",
         "data:",
@@ -272,10 +272,6 @@ def _conditions(choice: _Choice) -> list[str]:
             "drop: 0.1}"
         )
     return ["conditioning:", *rows] if rows else []
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
 
 
 def _shown(choice: _Choice, classes: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 
@@ -11,6 +10,7 @@ import numpy as np
 from ....core.data.files import shown
 from ....core.data.manifest import NAME, Line
 from ....core.data.prepare.types import PrepareContext, Proposal, slug
+from ....core.util.messages import command, json_text, printable
 
 _SIZES = (16, 24, 28, 32, 48, 64)  # sizes that a CPU trains in minutes; larger ones need a GPU and are left to the user
 _FEW = 500  # pictures
@@ -96,17 +96,17 @@ def _text(
     classes = len({line["label"] for line in lines if line["label"] is not None})
     shown_ = min(64, max(16, 2 * classes)) if labelled else 16
     body = [
-        f"# sonolux train {shown(context.recipe)}",
+        f"# {command('sonolux', 'train', printable(shown(context.recipe)))}",
         f"# Proposed by `sonolux prepare` for {count} different pictures. Quality: not measured.",
         *(f"# - {reason}" for reason in reasons),
         "recipe: 1",
         f"name: {slug(context.name)}",
-        f"about: {json.dumps(about, ensure_ascii=False)}",
+        f"about: {json_text(about)}",
         "seed: 7",
         f"modality: {{use: image, size: {size}, channels: {channels}}}",
         "data:",
         "  use: image/folder",
-        f"  root: {json.dumps(str(context.root), ensure_ascii=False)}",
+        f"  root: {json_text(str(context.root))}",
         f"  manifest: {NAME}",
         f"  label: {'folder' if labelled else 'none'}",
         f"  crop: {'centre' if square else 'random'}",

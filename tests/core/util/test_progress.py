@@ -78,7 +78,9 @@ def check_no_bar_of_its_own(root):
     """tqdm is called in one place, which looks whether there is a terminal; nothing else writes carriage returns."""
     folders = (root / name for name in ("core", "modalities", "examples", "benchmarks"))
     texts = {f.relative_to(root).as_posix(): f.read_text() for folder in folders for f in folder.rglob("*.py")}
-    drawing = [name for name, text in texts.items() if re.search(r"\btqdm\(", text) or 'end="\\r"' in text]
+    drawing = [
+        name for name, text in texts.items() if re.search(r"\b(tqdm|TerminalBar)\(", text) or 'end="\\r"' in text
+    ]
     assert [name.rpartition("/")[2] for name in drawing] == ["progress.py"], drawing
 
 

@@ -1,5 +1,6 @@
 """The page and the table: nothing of a name becomes markup, no number becomes NaN, a report is whole or absent."""
 
+import html
 import html.parser
 import json
 import math
@@ -20,6 +21,8 @@ from sonolux.core.evaluation.report.contents import (
 )
 from sonolux.core.testing.mutation import caught
 from sonolux.core.types import BadInput
+from sonolux.core.util import pages
+from sonolux.core.util.messages import printable
 
 EVIL = '<script>alert("x")</script>'
 
@@ -79,9 +82,21 @@ def test_the_page_is_sound(values):
 
 def test_unescaped_text_is_caught(monkeypatch):
     """Planted: a template engine that does not escape."""
-    true = page.Environment
-    monkeypatch.setattr(page, "Environment", lambda **options: true(**{**options, "autoescape": False}))
+    true = pages.Environment
+    monkeypatch.setattr(pages, "Environment", lambda **options: true(**{**options, "autoescape": False}))
     caught(test_the_page_is_sound, (0.1, 0.5))
+
+
+def test_the_page_has_no_hidden_character():
+    hidden = "a\x1b[2Jb\x9bc\x00d\u202ee\u2066f\u200bg\ufeffh\nä中👍🏽"
+    named = report()
+    named.title, named.remarks, named.facts = hidden, [hidden], {"real": {}, hidden: hidden}
+    named.gallery[0].items[0] = GalleryItem([MediaFile("image/png", b"picture")], hidden)
+    text = page.render(named)
+    assert all(c == "\n" or printable(c) == c for c in text)
+    assert text.count(r"a\x1b[2Jb\x9bc\x00d\u202ee\u2066f\u200bg\ufeffh\nä中👍🏽") == 5
+    facts = html.unescape(text.split("<pre>")[1].split("</pre>")[0])
+    assert json.loads(facts)[hidden] == hidden, "shown as JSON, which keeps the text"
 
 
 def test_a_template_that_names_what_there_is_not_is_an_error(monkeypatch, tmp_path):
@@ -109,7 +124,7 @@ def test_numbers_that_are_not_known_are_null():
 
 
 def test_the_table():
-    text = table.as_text(report())
+    text = "\n".join(table.lines(report()))
     assert f"1.25  1.00 to 1.50  real {EVIL} -0.00 (-1.00 to 1.00)" in text and "nan" not in text
 
 
