@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from sonolux.core.cli.main import main
 from sonolux.core.conditioning.base import gather
 from sonolux.core.config.load import load_recipe
-from sonolux.core.nn.first_edition import upgrade_state_dict
+from sonolux.core.nn.first_edition import upgrade_names
 from sonolux.core.pipeline.load import load
 from sonolux.core.training.build import build_parts
 from sonolux.core.training.checkpoint import newest, read_header
@@ -127,7 +127,7 @@ def test_a_run_folder_resumes(first, tmp_path):
 def names_today(model, facts):
     """First-edition name of a parameter -> its name today, in the first edition's order."""
     former = {name: torch.empty(0) for name, _ in facts["parameters"]}
-    return dict(zip(former, upgrade_state_dict(former, "model", model.state_dict().keys()), strict=True))
+    return dict(zip(former, upgrade_names(former, "model", model.state_dict().keys()), strict=True))
 
 
 def test_the_optimizer_state_goes_with_the_same_parameters(first):

@@ -118,7 +118,7 @@ def _read_data(recipe: Recipe) -> None:
 def _open(recipe: str, changes: tuple[str, ...], partial: bool, allow_code: bool) -> Recipe:
     """A recipe by file or name, or that of a run folder or a checkpoint."""
     from ..config import trust
-    from ..config.load import load_recipe, load_recipe_text, load_run_recipe
+    from ..config.load import load_recipe, load_recipe_text, load_run_recipe, named
 
     path = Path(recipe)
     if path.is_dir():
@@ -128,5 +128,6 @@ def _open(recipe: str, changes: tuple[str, ...], partial: bool, allow_code: bool
 
         text = read_header(path).recipe
         trusted = trust.of_checkpoint(path, text)
-        return load_recipe_text(text, path.parent, changes, allow_code, None, partial=partial, trusted=trusted)
+        with named(path):
+            return load_recipe_text(text, path.parent, changes, allow_code, None, partial=partial, trusted=trusted)
     return load_recipe(recipe, changes, partial=partial, allow_code=allow_code)

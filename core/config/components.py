@@ -28,6 +28,7 @@ from pydantic_core import core_schema
 
 from ..util import messages
 from ..util.errors import BadInput
+from ..util.messages import LONGEST_LINE, shortened
 from . import legacy, registry
 from .signature import LISTS, MAPPINGS, REQUIRED, Parameter, alternatives, kind_of, parameters, type_name, writable
 from .spec import Spec, plain, unconfirmed_paths
@@ -117,8 +118,8 @@ class Component(KeyedKind):
         spec = Spec(self.name, str(registry.code_path(use, _base(use))), _values(values))
         try:
             try_build(spec, context.partial)
-        except (BadInput, ValueError) as error:
-            raise recipe_error("refused", message=str(error)) from error
+        except (BadInput, ValueError, ArithmeticError) as error:  # a value that overflows is too large
+            raise recipe_error("refused", message=shortened(str(error), LONGEST_LINE)) from error
         return spec
 
     def accepts(self, value: Any) -> Collection[str]:

@@ -99,7 +99,7 @@ def renamed_guidance(value: Any) -> Any:
     if not isinstance(value, dict):
         return value
     new = COMPONENTS["guidance"]
-    return {k: new.get(v, v) if k == "use" else renamed_guidance(v) for k, v in value.items()}
+    return {k: new.get(v, v) if k == "use" and isinstance(v, str) else renamed_guidance(v) for k, v in value.items()}
 
 
 def parameter(name: str, known: Collection[str], renamed: dict[str, str]) -> str:

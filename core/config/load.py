@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +22,7 @@ from .yaml import parse
 
 PACKAGED = registry.ROOT / "recipes"
 SUFFIXES = (".yaml", ".yml")
+LONGEST_CHAIN = 20  # recipes of which each extends the next
 
 
 def packaged() -> dict[str, Path]:
@@ -171,6 +173,28 @@ def load_recipe_text(
     return read(root, given, overrides, None, problems, renamed, bare_section)
 
 
+@contextmanager
+def named(checkpoint: Path) -> Iterator[None]:
+    """Report the errors of a checkpoint's recipe, and of what it describes, in one line that names the checkpoint.
+
+    Errors in changes of the command line are reported as always.
+    """
+    try:
+        yield
+    except BadRecipe as error:
+        written = [problem for problem in error.problems if not problem.mark.override]
+        if not written:
+            raise
+        first = written[0]
+        more = f" (and {len(written) - 1} more errors)" if len(written) > 1 else ""
+        place = f"{first.path}: " if first.path else ""
+        raise BadInput(f"{checkpoint}: its recipe cannot be used: {place}{first.message}{more}") from error
+    except BadInput as error:
+        message = str(error)
+        known = message.startswith("command line") or str(checkpoint) in message
+        raise BadInput(message if known else f"{checkpoint}: its recipe cannot be used: {message}") from error
+
+
 def load_component(kind: str, text: str, source: str = "command line") -> Spec:
     """The component that a name or a YAML mapping with `use:` describes.
 
@@ -242,6 +266,8 @@ class _Files:
         if above.resolve() in chain:
             names = " -> ".join(f.name for f in (*chain[chain.index(above.resolve()) :], above))
             return self._refuse(extends, f"recipes extend each other in a circle: {names}")
+        if len(chain) > LONGEST_CHAIN:
+            return self._refuse(extends, f"more than {LONGEST_CHAIN} recipes extend each other")
         known = above in packaged().values()
         if extends.mark.trust < Trust.PATHS and not known:
             return self._refuse(extends, "the recipe of a run that was not made here may extend packaged recipes only")

@@ -248,7 +248,9 @@ def _validated(root: Node, context: ValidationContext, problems: list[ConfigProb
     try:
         recipe = Recipe.model_validate(data, context=context)
     except ValidationError as error:
-        problems += wording.problems(wording.reworded(error, Recipe, data), root)
+        known = {(p.mark, p.path) for p in problems}  # a value that could not be read is not of a wrong type too
+        found = wording.problems(wording.reworded(error, Recipe, data), root)
+        problems += [p for p in found if (p.mark, p.path) not in known]
     good = context.good
     if good.get("codec", "") is None and "modality" in good:
         good["codec"] = _default_codec(good["modality"], root, context, problems)

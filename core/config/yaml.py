@@ -14,16 +14,46 @@ from typing import Any
 
 import yaml
 
+from ..util.messages import printable, shortened
 from .tree import ConfigProblem, Mark, Node
 from .trust import Trust
 
-LARGEST = 100_000  # values in a tree: with aliases a short file can become arbitrarily large
+# Limits of a recipe, far above those of any useful one: each keeps the time to read it below a second or two.
+MOST_CHARACTERS = 200_000
+MOST_VALUES = 10_000  # keys included, and aliases counted in full: with them a short file can become arbitrarily large
+DEEPEST = 40  # levels of nesting
+LONGEST_KEY = 1000  # characters
+LARGEST_INTEGER = 2**63 - 1  # of 64 bits, as those of torch and numpy
 
 
 class YamlLoader(yaml.SafeLoader):
     """PyYAML's scanner and parser with the scalars of YAML 1.2's core schema."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 (PyYAML's own name)
+
+    def __init__(self, text: str):
+        super().__init__(text)
+        self._count = self._depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Compose a value, within the limits: PyYAML itself has none."""
+        self._count, self._depth = self._count + 1, self._depth + 1
+        _check_size(self._count, self._depth)
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self._depth -= 1
+
+
+class _OutOfBounds(Exception):
+    """A limit is exceeded."""
+
+
+def _check_size(count: int, depth: int) -> None:
+    if count > MOST_VALUES:
+        raise _OutOfBounds(f"more than {MOST_VALUES} keys and values, aliases counted in full")
+    if depth > DEEPEST:
+        raise _OutOfBounds(f"nested more than {DEEPEST} levels deep, or an alias that contains itself")
 
 
 _INT = r"[-+]?[0-9]+|0x[0-9a-fA-F]+|0o[0-7]+"
@@ -51,6 +81,19 @@ class Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
         """Write values that occur twice in full, without aliases."""
         return True
+
+    def write_double_quoted(self, text: str, split: bool = True) -> None:
+        """Write a quoted text; one with characters that `printable` escapes is written with escapes."""
+        self.allow_unicode = _shown_as_it_is(text)
+        super().write_double_quoted(text, split)
+        self.allow_unicode = True
+
+    def represent_text(self, data: str) -> yaml.ScalarNode:
+        """A text, quoted if `printable` escapes some of it."""
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style=None if _shown_as_it_is(data) else '"')
+
+
+Dumper.add_representer(str, Dumper.represent_text)
 
 
 def dump(value: Any) -> str:
@@ -86,6 +129,8 @@ def parse(
         return Mark(file, at.line + 1 if at else 1, at.column + 1 if at else 1, line, base, override, trust)
 
     try:
+        if len(text) > MOST_CHARACTERS:
+            raise _OutOfBounds(f"{len(text)} characters, and a recipe has at most {MOST_CHARACTERS}")
         tree = yaml.compose(text, Loader=YamlLoader)
         return None if tree is None else _Composer(mark, problems).node(tree, "")
     except yaml.MarkedYAMLError as error:
@@ -93,39 +138,35 @@ def parse(
         problems.append(ConfigProblem(mark(error.problem_mark or error.context_mark), "", f"not valid YAML: {what}"))
     except yaml.YAMLError as error:
         problems.append(ConfigProblem(mark(None), "", f"not valid YAML: {' '.join(str(error).split())}"))
-    except RecursionError:
-        problems.append(ConfigProblem(mark(None), "", "nested too deeply, or an alias that contains itself"))
-    except _TooLarge:
-        problems.append(ConfigProblem(mark(None), "", f"more than {LARGEST} values, aliases counted in full"))
+    except _OutOfBounds as error:
+        problems.append(ConfigProblem(mark(None), "", str(error)))
     return None
-
-
-class _TooLarge(Exception):
-    pass
 
 
 class _Composer:
     """Converts PyYAML's nodes to Nodes."""
 
     def __init__(self, mark: Callable[[Any], Mark], problems: list[ConfigProblem]):
-        self.mark, self.problems, self.count = mark, problems, 0
+        self.mark, self.problems, self.count, self.depth = mark, problems, 0, 0
 
     def node(self, tree: Any, path: str, key: Mark | None = None) -> Node:
-        self.count += 1
-        if self.count > LARGEST:
-            raise _TooLarge
+        self.count, self.depth = self.count + 1, self.depth + 1
+        _check_size(self.count, self.depth)
         at = self.mark(tree.start_mark)
         if isinstance(tree, yaml.MappingNode):
-            return Node(self._mapping(tree, path), at, key)
-        if isinstance(tree, yaml.SequenceNode):
-            return Node([self.node(item, f"{path}[{i}]") for i, item in enumerate(tree.value)], at, key)
-        return Node(self._scalar(tree, path, at), at, key)
+            value: Any = self._mapping(tree, path)
+        elif isinstance(tree, yaml.SequenceNode):
+            value = [self.node(item, f"{path}[{i}]") for i, item in enumerate(tree.value)]
+        else:
+            value = self._scalar(tree, path, at)
+        self.depth -= 1
+        return Node(value, at, key)
 
     def _mapping(self, tree: Any, path: str) -> dict[str, Node]:
         out: dict[str, Node] = {}
         for name, value in tree.value:
             at = self.mark(name.start_mark)
-            if not isinstance(name, yaml.ScalarNode):
+            if not isinstance(name, yaml.ScalarNode) or len(name.value) > LONGEST_KEY or not _is_unicode(name.value):
                 self.problems.append(ConfigProblem(at, path, "a key must be a plain word"))
                 continue
             inner = f"{path}.{name.value}" if path else name.value
@@ -140,13 +181,21 @@ class _Composer:
 
     def _scalar(self, tree: Any, path: str, at: Mark) -> Any:
         text, tag = tree.value, tree.tag.rpartition(":")[2]
+        if tag == "str" and not _is_unicode(text):
+            remedy = "not Unicode text; rename what it names"
+            self.problems.append(ConfigProblem(at, path, f"{shortened(ascii(text))} is {remedy}"))
+            return None
         if tag == "str":
             return text
         if tag in ("null", "bool"):
             return None if tag == "null" else text == "true"
         try:
             if tag == "int":
-                return int(text, {"0x": 16, "0o": 8}.get(text[:2], 10))
+                number = int(text, {"0x": 16, "0o": 8}.get(text[:2], 10))
+                if abs(number) > LARGEST_INTEGER:
+                    self.problems.append(ConfigProblem(at, path, f"{shortened(text)} is not an integer of 64 bits"))
+                    return None
+                return number
             if tag == "float":
                 if text.lower().lstrip("+-") == ".inf":
                     return -math.inf if text[0] == "-" else math.inf
@@ -154,5 +203,18 @@ class _Composer:
         except ValueError:  # a tag that the text contradicts (`!!int x`), or more digits than Python converts
             self.problems.append(ConfigProblem(at, path, f"{text[:40]!r} is not a valid {tag}"))
             return None
-        self.problems.append(ConfigProblem(at, path, f"the tag {tree.tag!r} has no meaning in a recipe"))
+        self.problems.append(ConfigProblem(at, path, f"the tag {shortened(tree.tag)!r} has no meaning in a recipe"))
         return None
+
+
+def _shown_as_it_is(text: str) -> bool:
+    return all(printable(line) == line for line in text.split("\n"))
+
+
+def _is_unicode(text: str) -> bool:
+    """Whether a file can hold the text; bytes of a path that are not Unicode, and halves of a character, are not."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

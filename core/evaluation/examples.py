@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,12 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor
 
 from ..config.recipe import Recipe
 from ..training.build import build_data
 from ..training.checkpoint import read_header
 from ..types import BadInput, Dataset
+from ..util.json_files import StoredRecord, read_lines
 
 ENOUGH = 100
 """Minimum number of held-out examples to represent the real data without training examples."""
@@ -171,6 +172,15 @@ def real_data(recipe: Recipe, most: int) -> RealData:
     return RealData(from_dataset(train, most), held_out, tuple(spec.classes))
 
 
+class StoredExample(StoredRecord):
+    """A line of data.jsonl; generated examples have no hash."""
+
+    hash: str | None = None
+
+
+_DATA = TypeAdapter(StoredExample)
+
+
 def difference_from_training(recipe: Recipe, checkpoint: Path) -> str | None:
     """A remark where the data differs from that of the training; None: no difference is known.
 
@@ -186,8 +196,8 @@ def difference_from_training(recipe: Recipe, checkpoint: Path) -> str | None:
     listed = checkpoint.parent.parent / "data.jsonl"
     if not listed.is_file():
         return None
-    rows = [json.loads(line) for line in listed.read_text(encoding="utf-8").splitlines()]
-    before, now = ({r["hash"] for r in some if r.get("hash")} for some in (rows, train.manifest()))
+    before = {row.hash for row in read_lines(listed, _DATA) if row.hash}
+    now = {row["hash"] for row in train.manifest() if row.get("hash")}
     if not before or before == now:
         return None
     return (

@@ -20,6 +20,7 @@ from ..config.recipe import Recipe
 from ..data.files import find_files, shown
 from ..pipeline.pipeline import Pipeline
 from ..pipeline.result import Samples
+from ..pipeline.sample_list import read_samples
 from ..training.build import build_data, fit_codec
 from ..types import BadInput, MediaSpec
 from .examples import ENOUGH, CodecRoundTrip, ExampleSet, GeneratedSet, RealData, subset
@@ -97,15 +98,12 @@ def from_folder(recipe: Recipe, folder: Path, real: RealData, suffixes: Collecti
         raise BadInput(f"--folder: no such folder: {shown(folder)}")
     listing, inside = folder / "samples.json", folder.resolve()
     if listing.is_file():
-        try:
-            facts = json.loads(listing.read_text(encoding="utf-8"))
-            records = [(folder / row["file"], row.get("label")) for row in facts["samples"]]
-        except (ValueError, KeyError, TypeError) as error:
-            raise BadInput(f"{shown(listing)} is no list of samples: {type(error).__name__}: {error}") from error
-        if outside := [path for path, _ in records if not path.resolve().is_relative_to(inside)]:
+        found = read_samples(listing)
+        paths, names = [folder / sample.file for sample in found.samples], [sample.label for sample in found.samples]
+        if outside := [path for path in paths if not path.resolve().is_relative_to(inside)]:
             raise BadInput(f"{shown(listing)} lists {shown(outside[0])}, which is not in this folder: put it there")
-        made = read_back(recipe, folder, [p for p, _ in records], [name for _, name in records], real.classes)
-        made.settings = dict(facts.get("settings", {}))
+        made = read_back(recipe, folder, paths, names, real.classes)
+        made.settings = dict(found.settings)
     else:
         paths = [p for p in find_files(folder, suffixes) if p.name not in DRAWINGS]
         parts = [p.relative_to(folder).parts for p in paths]

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field, Strict, TypeAdapter, ValidationError
 
 from ..samplers.base import Plan, Row, Sampler
 from ..samplers.plan import with_last_uses
 from ..schedulers.base import Schedule
 from ..types import BadInput, NoiseLevel
+from ..util.json_files import StoredRecord, fault
+
+_Number = Annotated[float, Field(allow_inf_nan=False)]
+_NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+_Term = Annotated[tuple[Annotated[int, Field(ge=0)], _Number], Strict(False)]
 
 
 def to_plain(plan: Plan) -> list[dict[str, Any]]:
@@ -31,30 +38,47 @@ def to_plain(plan: Plan) -> list[dict[str, Any]]:
     ]
 
 
-def from_plain(rows: Sequence[Mapping[str, Any]]) -> Plan:
+class StoredRow(StoredRecord):
+    """A row as `to_plain` writes it."""
+
+    level: Annotated[tuple[_Number, _NotNegative, _NotNegative], Strict(False)]  # JSON has lists but no tuples
+    x: list[_Term]
+    D: list[_Term]
+    evaluate: bool
+    step: bool
+
+    def row(self) -> Row:
+        """The row of the plan."""
+        return Row(NoiseLevel(*self.level), dict(self.x), dict(self.D), evaluate=self.evaluate, step=self.step)
+
+
+_ROWS = TypeAdapter(Annotated[list[StoredRow], Field(min_length=2, max_length=10_000)])
+
+
+def from_plain(rows: Any) -> Plan:
     """Inverse of `to_plain`.
 
     Raises:
         BadInput: The rows are not a valid plan.
     """
     try:
-        plan = [
-            Row(
-                NoiseLevel(*(float(v) for v in row["level"])),
-                {int(j): float(c) for j, c in row["x"]},
-                {int(j): float(c) for j, c in row["D"]},
-                evaluate=bool(row["evaluate"]),
-                step=bool(row["step"]),
-            )
-            for row in rows
-        ]
-    except (KeyError, TypeError, ValueError) as error:
-        raise BadInput(f"the stored plan is not valid ({error}): calibrate again") from None
+        plan = [row.row() for row in _ROWS.validate_python(rows)]
+    except ValidationError as error:
+        raise BadInput(f"the stored plan is not valid ({fault(error)}): calibrate again") from None
     evaluated = {i for i, row in enumerate(plan) if row.evaluate}
     for i, row in enumerate(plan):
         if any(j >= i for j in (*row.x, *row.d)) or not set(row.d) <= evaluated:
             raise BadInput(f"row {i} of the stored plan uses a state or estimate that does not exist: calibrate again")
+        if not row.level.alpha and not row.level.sigma:
+            raise BadInput(f"row {i} of the stored plan has alpha and sigma of 0: calibrate again")
     return with_last_uses(plan)
+
+
+def check_plan(nfe: int, plan: Mapping[str, Any]) -> None:
+    """Raise BadInput if a plan of a checkpoint is not a valid one of this number of evaluations."""
+    found = from_plain(plan.get("rows")).nfe
+    if found != nfe:
+        raise BadInput(f"the stored plan of {nfe} evaluations has {found}: calibrate again")
 
 
 class StoredPlan(Sampler):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
+from typing import TypeVar
 
-from torch import Tensor
+T = TypeVar("T")
 
 _RENAMED = {  # a condition's parameter -> its current name
     r"(conditions\.[^.]+)\.rows": r"\1.rows.weight",
@@ -13,18 +14,18 @@ _RENAMED = {  # a condition's parameter -> its current name
 }
 
 
-def upgrade_state_dict(state: Mapping[str, Tensor], part: str, expected: Collection[str]) -> dict[str, Tensor]:
+def upgrade_names(stored: Mapping[str, T], part: str, expected: Collection[str]) -> dict[str, T]:
     """A part of a first-edition checkpoint with the current names.
 
     Args:
-        state: Name -> tensor, from the checkpoint.
+        stored: Name -> anything, from the checkpoint.
         part: The checkpoint's part: "model", "ema" or "codec". Only names in models have changed.
         expected: The module's names; a name among them is not changed, so that parameters of plugins keep their names.
 
     Returns:
-        Name -> tensor, in the order of `state`.
+        The current name -> the value, in the order of `stored`.
     """
-    return {_upgraded(name, part, expected): value for name, value in state.items()}
+    return {_upgraded(name, part, expected): value for name, value in stored.items()}
 
 
 def _upgraded(name: str, part: str, expected: Collection[str]) -> str:

@@ -83,10 +83,10 @@ class UNetND(nn.Module):
         positions: int = 0,
     ):
         super().__init__()
-        _check(width, stages, blocks, attention, patch)
-        if positions < 0 or (positions and len(places) != dims):
+        _check(width, stages, blocks, attention, patch, head_dim)
+        if not 0 <= positions <= 64 or (positions and len(places) != dims):
             raise BadInput(
-                f"positions is a number of octaves, 0 or more, and needs a size for each axis; got {positions}"
+                f"positions is a number of octaves, 0 to 64, and needs a size for each axis; got {positions}"
             )
         self.dims, self.channels, self.patch, self.skip_scale = dims, channels, patch, skip_scale
         self.embedding_width = 2 * width
@@ -216,11 +216,18 @@ def _extend(x: Tensor, extra: list[tuple[int, int]], wrap: tuple[int, ...], mode
     return pad_axes(pad_axes(x, inside, "circular"), outside, mode)
 
 
-def _check(width: int, stages: Sequence[int], blocks: int, attention: Sequence[int], patch: int) -> None:
-    if width < 1 or blocks < 1 or patch < 1:
-        raise BadInput(f"width, blocks and patch are at least 1, not {width}, {blocks} and {patch}")
-    if not stages or any(m < 1 for m in stages):
-        raise BadInput(f"stages are channel multipliers of at least 1, one for each resolution, not {list(stages)}")
+def _check(width: int, stages: Sequence[int], blocks: int, attention: Sequence[int], patch: int, head_dim: int) -> None:
+    most = {
+        "width": 2**14,
+        "blocks": 64,
+        "patch": 1024,
+        "head_dim": 2**14,
+    }  # far beyond any network that can be trained
+    for (name, limit), value in zip(most.items(), (width, blocks, patch, head_dim), strict=True):
+        if not 1 <= value <= limit:
+            raise BadInput(f"{name} is at least 1 and at most {limit}, not {value}")
+    if not 1 <= len(stages) <= 12 or not all(1 <= m <= 64 for m in stages):
+        raise BadInput(f"stages are 1 to 12 channel multipliers from 1 to 64, one a resolution, not {list(stages)}")
     wrong = [i for i in attention if not 0 <= i < len(stages)]
     if wrong:
         raise BadInput(f"attention names stages 0 (finest) to {len(stages) - 1}, not {wrong}")

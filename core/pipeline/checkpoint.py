@@ -11,10 +11,12 @@ from typing import Any
 import torch
 
 from ..config import trust
-from ..config.load import load_recipe_text
+from ..config.load import load_recipe_text, named
 from ..config.recipe import Recipe
 from ..training.build import build_parts
-from ..training.checkpoint import newest, read, read_header
+from ..training.checkpoint import check_fits, newest, read, read_header
+from ..training.header import CheckpointHeader
+from ..types import BadInput, MediaSpec
 from ..util.device import choose_device
 from .context import ModelContext
 
@@ -44,16 +46,24 @@ def open_checkpoint(
     header = read_header(checkpoint)
     trusted = trust.of_checkpoint(checkpoint, header.recipe)
     read_recipe = partial(load_recipe_text, header.recipe, checkpoint.parent, allow_code=allow_code, trusted=trusted)
-    recipe = read_recipe(changes)
-    recorded = read_recipe() if changes and header.plans else recipe
-    # A checkpoint of the first edition does not name its axes; the modality does.
-    declared = recipe.modality.build().spec()
-    spec = header.spec
-    if len(declared.axes) == len(spec.axes):
-        spec = replace(spec, axes=declared.axes, rates=declared.rates)
-    parts = build_parts(recipe, spec)
+    with named(checkpoint):
+        recipe = read_recipe(changes)
+        recorded = read_recipe() if changes and header.plans else recipe
+        spec = _media_spec(checkpoint, header, recipe)
+        parts = build_parts(recipe, spec, lambda model: check_fits(checkpoint, model, "ema"))
     parts.clip_lengths = header.clip_lengths
     read(checkpoint, parts.codec, "codec")
     read(checkpoint, parts.model, "ema")
     context = ModelContext.of(parts, parts.model, choose_device(str(device)))
     return OpenedCheckpoint(context, header.step, recorded, dict(header.plans))
+
+
+def _media_spec(checkpoint: Path, header: CheckpointHeader, recipe: Recipe) -> MediaSpec:
+    """The media specification of the header, with the axes of the modality: the first edition does not name them."""
+    spec, declared = header.spec, recipe.modality.build().spec()
+    if len(declared.axes) == len(spec.axes):
+        spec = replace(spec, axes=declared.axes, rates=declared.rates)
+    if (spec.channels, spec.size) != (declared.channels, declared.size):
+        stored, written = (f"{s.channels} channels of size {list(s.size)}" for s in (spec, declared))
+        raise BadInput(f"{checkpoint}: damaged: its header has {stored}, and its recipe {written}")
+    return spec

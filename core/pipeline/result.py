@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import Tensor
 from ..types import BadInput, Modality, Output, WrittenFile
 from ..util.folders import file_name
 from ..util.messages import json_text, printable
+from .sample_list import read_samples
 
 LIST, SHEET, TRAJECTORY = "samples.json", "sheet.png", ("trajectory.png", "trajectory.gif")
 
@@ -45,8 +45,8 @@ def other_files(folder: Path) -> list[str]:
 def _saved(folder: Path) -> list[str]:
     """Names of the saved files that exist; entries of the list that point outside the folder are ignored."""
     try:
-        listed = [str(row["file"]) for row in json.loads((folder / LIST).read_text(encoding="utf-8"))["samples"]]
-    except (OSError, ValueError, KeyError, TypeError):
+        listed = [sample.file for sample in read_samples(folder / LIST).samples]
+    except BadInput:
         listed = []
     return [n for n in (*listed, SHEET, *TRAJECTORY, LIST) if n == Path(n).name and (folder / n).is_file()]
 

@@ -27,6 +27,7 @@ from torch import Tensor
 from ..types import BadInput
 from .base import Schedule
 
+MOST_STEPS = 1_000_000
 _RANGES = {"linear": (1e-4, 0.02), "scaled_linear": (0.00085, 0.012), "sigmoid": (1e-4, 0.02)}
 
 
@@ -74,8 +75,8 @@ class Discrete(Schedule):
     ):
         if betas not in (*_RANGES, *_ALPHA_BAR):
             raise BadInput(f"discrete supports the betas {', '.join((*_RANGES, *_ALPHA_BAR))}, not {betas!r}")
-        if steps < 2 + zero_terminal:
-            raise BadInput(f"discrete needs at least {2 + zero_terminal} steps, not {steps}")
+        if not 2 + zero_terminal <= steps <= MOST_STEPS:
+            raise BadInput(f"discrete has {2 + zero_terminal} to {MOST_STEPS} steps, not {steps}")
         self.steps, self.t_max, self.zero_terminal = steps, steps - 1.0, zero_terminal
         log_alpha = torch.cumsum(torch.log1p(-_betas(betas, steps, beta_min, beta_max)), 0) / 2
         if zero_terminal:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
+
+import torch
+from torch import nn
 
 from ..codecs.base import Codec
 from ..conditioning.base import check_accepts
@@ -86,12 +90,14 @@ def build_data(recipe: Recipe, split: str = "train") -> tuple[Dataset, MediaSpec
     return data, replace(spec, classes=tuple(data.classes))
 
 
-def build_parts(recipe: Recipe, spec: MediaSpec) -> Parts:
+def build_parts(recipe: Recipe, spec: MediaSpec, check: Callable[[nn.Module], None] | None = None) -> Parts:
     """Build codec (not fitted), network, conditions and process; initial weights depend on the recipe's seed only.
 
     Args:
         recipe: The recipe.
         spec: Properties of the media, with the classes of the data.
+        check: Called with the model before its memory is allocated: on the device "meta", where tensors have no values.
+            A plugin's network that cannot be built there is not checked.
 
     Raises:
         BadInput: The parts do not fit together.
@@ -100,15 +106,31 @@ def build_parts(recipe: Recipe, spec: MediaSpec) -> Parts:
         raise BadInput(f"the recipe names no codec: add one of {', '.join(registry.names('codec'))}")
     codec = recipe.codec.build(spec=spec)
     spec = replace(spec, latent=codec.shape(spec.size))
+    if check is not None and (outline := _without_values(recipe, spec)) is not None:
+        check(outline)
+    model = _model(recipe, spec)
+    reset(model, recipe.seed)
+    return Parts(recipe, recipe.modality.build(), spec, codec, model, build_process(recipe, spec))
+
+
+def _without_values(recipe: Recipe, spec: MediaSpec) -> Model | None:
+    try:
+        with torch.device("meta"):
+            return _model(recipe, spec)
+    except BadInput:
+        raise
+    except Exception:  # it needs the values of a tensor
+        return None
+
+
+def _model(recipe: Recipe, spec: MediaSpec) -> Model:
     network = recipe.network.build(spec=spec)
     conditions = {
         name: component.build(spec=spec, width=network.embedding_width)
         for name, component in recipe.conditioning.items()
     }
     check_accepts(network, conditions)
-    model = Model(network, conditions)
-    reset(model, recipe.seed)
-    return Parts(recipe, recipe.modality.build(), spec, codec, model, build_process(recipe, spec))
+    return Model(network, conditions)
 
 
 def fit_codec(codec: Codec, data: Dataset) -> ClipLengths:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,38 +18,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..config.legacy import renamed_guidance
-from ..data.clip_lengths import ClipLengths
-from ..nn.first_edition import upgrade_state_dict
-from ..types import BadInput, MediaSpec
+from ..nn.first_edition import upgrade_names
+from ..types import BadInput
+from ..util.messages import command, shortened
+from .header import CheckpointHeader, parse_header
 
-FORMAT = 2
-READABLE_FORMATS = (1, 2)  # 1: the first edition's
+MOST_HEADER_BYTES = 16 * 2**20  # names and shapes of tensors, and the header of sonolux
 
 
 class NotSaved(Exception):
     """A checkpoint cannot be written: no space or no permission. Earlier checkpoints are not changed."""
-
-
-@dataclass(frozen=True)
-class CheckpointHeader:
-    """The header of a checkpoint.
-
-    Attributes:
-        recipe: The resolved recipe, YAML.
-        spec: Properties of the media, with the classes of the data.
-        step: Optimiser steps made.
-        elapsed: Seconds of training, in wall-clock time.
-        clip_lengths: Lengths of training examples; empty if none of these states its length.
-        plans: Number of evaluations -> calibrated plan, see `sonolux calibrate`.
-    """
-
-    recipe: str
-    spec: MediaSpec
-    step: int
-    elapsed: float
-    clip_lengths: ClipLengths = ()
-    plans: Mapping[int, dict[str, Any]] = field(default_factory=dict)
 
 
 def save(
@@ -80,20 +58,11 @@ def replace_header(path: Path, header: CheckpointHeader) -> None:
         NotSaved: The file cannot be written.
     """
     file = _open(path)
-    _write(path, header, {k: file.get_tensor(k).clone() for k in file.keys()})  # noqa: SIM118
+    _write(path, header, {k: _tensor(path, file, k).clone() for k in file.keys()})  # noqa: SIM118
 
 
 def _write(path: Path, header: CheckpointHeader, tensors: dict[str, Tensor]) -> None:
-    facts = {
-        "format": FORMAT,
-        "recipe": header.recipe,
-        "spec": header.spec.to_dict(),
-        "step": header.step,
-        "elapsed": header.elapsed,
-        "clip_lengths": header.clip_lengths,
-        "plans": header.plans,
-    }
-    meta = {"sonolux": json.dumps(facts)}
+    meta = {"sonolux": json.dumps(header.facts())}
     part = path.with_suffix(".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -117,36 +86,7 @@ def read_header(path: Path) -> CheckpointHeader:
     meta = _open(path).metadata() or {}
     if "sonolux" not in meta:
         raise BadInput(f"{path}: a safetensors file, but not a sonolux checkpoint (its header names no recipe)")
-    try:
-        facts: dict[str, Any] = json.loads(meta["sonolux"])
-        written = facts["format"]
-        if written in READABLE_FORMATS:
-            return _header(_first_edition(facts) if written == 1 else facts)
-    except (KeyError, TypeError, ValueError, AttributeError) as e:
-        raise BadInput(f"{path}: damaged: its header cannot be read ({type(e).__name__}: {e})") from e
-    known = " and ".join(map(str, READABLE_FORMATS))
-    raise BadInput(f"{path}: checkpoint format {written}, and this version reads formats {known}: upgrade sonolux")
-
-
-def _header(facts: Mapping[str, Any]) -> CheckpointHeader:
-    """The header of format 2."""
-    return CheckpointHeader(
-        recipe=str(facts["recipe"]),
-        spec=MediaSpec.from_dict(facts["spec"]),
-        step=int(facts["step"]),
-        elapsed=float(facts["elapsed"]),
-        clip_lengths=tuple((int(n), label) for n, label in facts.get("clip_lengths", ())),
-        plans={int(nfe): plan for nfe, plan in facts.get("plans", {}).items()},
-    )
-
-
-def _first_edition(facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Convert the entries of a header from format 1 to format 2: `signal` is now `spec`, `takes` is `clip_lengths`."""
-    plans = {
-        nfe: {**plan, "guidance": renamed_guidance(plan.get("guidance"))}
-        for nfe, plan in facts.get("plans", {}).items()
-    }
-    return {**facts, "spec": facts["signal"], "clip_lengths": facts.get("takes", ()), "plans": plans}
+    return parse_header(meta["sonolux"], str(path))
 
 
 def read(path: Path, module: nn.Module, part: str) -> None:
@@ -158,28 +98,61 @@ def read(path: Path, module: nn.Module, part: str) -> None:
         part: Name of the part, such as "model", "ema" or "codec".
 
     Raises:
-        BadInput: The tensors do not fit the module.
+        BadInput: The tensors do not fit the module, or contain values that are not finite.
     """
-    file = _open(path)
-    found = {k[len(part) + 1 :]: file.get_tensor(k) for k in file.keys() if k.startswith(part + ".")}  # noqa: SIM118
-    wanted = module.state_dict()
-    found = upgrade_state_dict(found, part, wanted.keys())
-    missing, extra = sorted(wanted.keys() - found.keys()), sorted(found.keys() - wanted.keys())
-    misfits = [k for k in wanted.keys() & found.keys() if wanted[k].shape != found[k].shape]
-    kinds = [k for k in wanted.keys() & found.keys() if wanted[k].is_floating_point() != found[k].is_floating_point()]
-    if missing or extra or misfits or kinds:
-        what = "; ".join(
-            f"{len(names)} {problem} (first: {names[0]})"
-            for names, problem in (
-                (missing, "tensors missing"),
-                (extra, "tensors too many"),
-                (misfits, "of other shapes"),
-                (kinds, "of other types"),
-            )
-            if names
-        )
-        raise BadInput(f"{path}: its {part} does not fit this recipe: {what}")
+    file, wanted = _open(path), module.state_dict()
+    names = _fitting(path, file, wanted, part)
+    found = {name: _tensor(path, file, stored, wanted[name].dtype) for name, stored in names.items()}
     module.load_state_dict(found)
+
+
+def check_fits(path: Path, module: nn.Module, part: str) -> None:
+    """Raise BadInput if the tensors of one part do not fit a module, without a look at their values.
+
+    The module may be on the device "meta": a recipe can describe a network that is larger than the memory.
+    """
+    _fitting(path, _open(path), module.state_dict(), part)
+
+
+def _fitting(path: Path, file: Any, wanted: Mapping[str, Tensor], part: str) -> dict[str, str]:
+    """Name in the module -> name in the file, for every tensor of a part.
+
+    Raises:
+        BadInput: Tensors are missing or too many, or have other shapes or types.
+    """
+    stored = {k[len(part) + 1 :]: k for k in file.keys() if k.startswith(part + ".")}  # noqa: SIM118
+    names = upgrade_names(stored, part, wanted.keys())
+    tensors = {name: file.get_slice(names[name]) for name in wanted.keys() & names.keys()}
+    problems = {
+        "tensors missing": wanted.keys() - names.keys(),
+        "tensors too many": names.keys() - wanted.keys(),
+        "of other shapes": [k for k, t in tensors.items() if list(wanted[k].shape) != t.get_shape()],
+        "of other types": [k for k, t in tensors.items() if wanted[k].is_floating_point() != _is_float(t.get_dtype())],
+    }
+    what = [f"{len(found)} {problem} (first: {min(found)})" for problem, found in problems.items() if found]
+    if what:
+        raise BadInput(f"{path}: its {part} does not fit this recipe: {shortened('; '.join(what), 300)}")
+    return names
+
+
+def _is_float(dtype: str) -> bool:
+    """Whether the name of a type in the file is that of real numbers: F32, BF16, F8_E4M3."""
+    return dtype.startswith(("F", "BF"))
+
+
+def _tensor(path: Path, file: Any, name: str, dtype: torch.dtype | None = None) -> Tensor:
+    """A tensor of the file, in a type of the module; raises BadInput if values are not finite in this type."""
+    try:
+        value = file.get_tensor(name)
+        value = value if dtype is None else value.to(dtype)
+    except (SafetensorError, OSError, RuntimeError, TypeError, AttributeError) as e:  # types that torch does not have
+        raise BadInput(f"{path}: damaged: the tensor {name} cannot be read ({e})") from e
+    if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+        raise BadInput(
+            f"{path}: the tensor {name} contains values that are not finite (NaN or infinity): use an earlier "
+            "checkpoint of the run, or train again"
+        )
+    return value
 
 
 def read_optimizer(path: Path, optimizer: torch.optim.Optimizer) -> None:
@@ -188,40 +161,46 @@ def read_optimizer(path: Path, optimizer: torch.optim.Optimizer) -> None:
     Each tensor gets the memory layout of its parameter, since fused updates use the order in memory, not indices.
 
     Raises:
-        BadInput: The state belongs to other weights: a tensor has another shape, or a weight has no state.
+        BadInput: The state belongs to other weights, is incomplete, or contains values that are not finite.
     """
     file = _open(path)
     params = [p for group in optimizer.param_groups for p in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
+    misfit = f"{path}: its optimiser does not fit this recipe"
     for k in file.keys():  # noqa: SIM118
         if k.startswith("optimizer."):
-            _, i, name = k.split(".", 2)
-            if not i.isdecimal() or int(i) >= len(params):
-                raise BadInput(f"{path}: its optimiser does not fit this recipe: {k} belongs to no weight")
-            value, param = file.get_tensor(k), params[int(i)]
+            i, _, name = k.removeprefix("optimizer.").partition(".")
+            if not re.fullmatch("[0-9]{1,9}", i) or int(i) >= len(params):
+                raise BadInput(f"{misfit}: {k} belongs to no weight")
+            value, param = _tensor(path, file, k), params[int(i)]
+            if not value.is_floating_point():
+                raise BadInput(f"{misfit}: {k} has the type {value.dtype}")
             if value.ndim and value.shape != param.shape:
                 shapes = f"{tuple(value.shape)}, and the weight {tuple(param.shape)}"
-                raise BadInput(f"{path}: its optimiser does not fit this recipe: {k} has the shape {shapes}")
+                raise BadInput(f"{misfit}: {k} has the shape {shapes}")
             if value.shape == param.shape:
                 value = torch.empty_like(param, dtype=value.dtype, requires_grad=False).copy_(value)
             state.setdefault(int(i), {})[name] = value
-    names = set().union(*state.values())
+    names = {name for own in state.values() for name in own}
+    if isinstance(optimizer, torch.optim.Adam):
+        names |= {"step", "exp_avg", "exp_avg_sq"}
     lacking = [f"{i}.{name}" for i in range(len(params)) for name in sorted(names - state.get(i, {}).keys())]
     if lacking:
-        raise BadInput(
-            f"{path}: its optimiser does not fit this recipe: {len(lacking)} tensors missing "
-            f"(first: optimizer.{lacking[0]})"
-        )
+        raise BadInput(f"{misfit}: {len(lacking)} tensors missing (first: optimizer.{lacking[0]})")
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 
-def _open(path: Path):
+def _open(path: Path) -> Any:
     if not path.is_file():
         raise BadInput(f"{path}: no such checkpoint")
     try:
+        with open(path, "rb") as f:
+            length = int.from_bytes(f.read(8), "little")
+        if MOST_HEADER_BYTES < length < path.stat().st_size:
+            raise BadInput(f"{path}: its header has {length} bytes, and one of sonolux has at most {MOST_HEADER_BYTES}")
         return safe_open(str(path), framework="pt")
-    except (SafetensorError, OSError) as e:
-        raise BadInput(f"{path}: damaged, or not a checkpoint ({e})") from e
+    except (SafetensorError, OSError, ValueError) as e:
+        raise BadInput(f"{path}: damaged, or not a checkpoint ({shortened(str(e), 200)})") from e
 
 
 def newest(run: Path) -> Path:
@@ -232,7 +211,7 @@ def newest(run: Path) -> Path:
     """
     if run.is_file():
         if run.suffix in (".yaml", ".yml"):
-            raise BadInput(f"{run} is a recipe: train it first, with sonolux train {run}")
+            raise BadInput(f"{run} is a recipe: train it first, with {command('sonolux', 'train', run)}")
         return run
     if not run.exists():
         near = Path("runs") / run

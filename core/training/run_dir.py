@@ -9,17 +9,21 @@ import platform
 import shutil
 import subprocess
 import sys
+import warnings
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 
 from ..config.recipe import Recipe
 from ..config.trust import FOLDER, SIGNATURES, Trust, UnconfirmedPath, claim
 from ..types import BadInput, Dataset
 from ..util.folders import need_writable
+from ..util.json_files import StoredRecord, parse
+from ..util.messages import counted
 
 RUN_FILES = ("recipe.yaml", "resolved.yaml", "env.json", "data.jsonl", "metrics.jsonl", "previews", "checkpoints")
 
@@ -102,7 +106,7 @@ class RunDir:
     def same_data(self, data: Dataset) -> bool:
         """Whether the data is the same as at the start of the run; True if the folder has no manifest."""
         saved = self.path / "data.jsonl"
-        return not saved.exists() or saved.read_text(encoding="utf-8") == self._manifest(data)
+        return not saved.exists() or saved.read_bytes() == self._manifest(data).encode()
 
     @staticmethod
     def _manifest(data: Dataset) -> str:
@@ -116,8 +120,11 @@ class RunDir:
     def truncate_log(self, step: int) -> None:
         """Remove the lines after `step`: a resumed run writes them again."""
         if self.metrics.exists():
-            rows = [line for line in self.metrics.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
-            self.metrics.write_text("".join(row + "\n" for row in rows), encoding="utf-8")
+            *rows, _ = self.metrics.read_bytes().split(b"\n")  # the last one is empty, or incomplete
+            damaged = sum(_step_of(row) == math.inf for row in rows)
+            if damaged:
+                warnings.warn(f"{self.metrics}: {counted(damaged, 'damaged line')} removed", stacklevel=2)
+            self.metrics.write_bytes(b"".join(row + b"\n" for row in rows if _step_of(row) <= step))
 
     def checkpoint(self, step: int) -> Path:
         """Path of the checkpoint of a step."""
@@ -131,11 +138,20 @@ class RunDir:
             partial.unlink()
 
 
-def _step_of(line: str) -> float:
-    """The step of a log line; infinite for an incomplete line of a killed process."""
+class StoredStep(StoredRecord):
+    """A line of metrics.jsonl."""
+
+    step: int = 0
+
+
+_STEP = TypeAdapter(StoredStep)
+
+
+def _step_of(line: bytes) -> float:
+    """The step of a log line; infinite for a damaged one, such as the incomplete line of a killed process."""
     try:
-        return json.loads(line).get("step", 0)
-    except (ValueError, AttributeError):
+        return parse(line, _STEP, "").step
+    except BadInput:
         return math.inf
 
 

@@ -12,6 +12,8 @@ from ...core.evaluation.adapter import EvaluationAdapter
 from ...core.types import BadInput, MediaSpec, WrittenFile
 from . import io, visualize
 
+MOST_PIXELS = 2**16  # along one axis
+
 
 class Image:
     """Still pictures, (C, H, W) in [-1, 1].
@@ -26,8 +28,9 @@ class Image:
 
     def __init__(self, size: int | tuple[int, int] = 32, channels: int = 3):
         both = tuple(size) if isinstance(size, (list, tuple)) else (size, size)
-        if len(both) != 2 or not all(type(n) is int and n >= 1 for n in both):
-            raise BadInput(f"modality.size is one number of pixels or [height, width]; got {size!r}")
+        if len(both) != 2 or not all(type(n) is int and 1 <= n <= MOST_PIXELS for n in both):
+            most = f"at most {MOST_PIXELS}"
+            raise BadInput(f"modality.size is one number of pixels, {most}, or [height, width]; got {size!r}")
         if channels not in (1, 3):
             raise BadInput(f"modality.channels is 1 (grey) or 3 (RGB); got {channels}")
         self.size: tuple[int, int] = (both[0], both[1])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +13,7 @@ from ...util.plots import page
 from .. import manifest as manifests
 from ..files import content_hash, find_files, need_folder, progress, read_table, shown
 from ..manifest import Line, ManifestHeader
-from .report import facts_of, lines_of, others, propose, reasons, write_json
+from .report import facts_of, lines_of, others, propose, reasons, stored_summary, write_json
 from .types import PrepareContext, Preparer, PrepareReport
 
 RECIPE = "recipe.yaml"
@@ -268,9 +267,7 @@ def _traced(preparer: Preparer, path: Path) -> Any:
 
 def _known_pairs(out: Path, lines: list[Line], different: list[int]) -> list[tuple[int, int, float]] | None:
     """The pairs of near copies in summary.json, which are valid if no file was measured now; None: not available."""
-    place = {lines[i]["file"]: i for i in different}
-    try:
-        pairs = json.loads((out / "summary.json").read_text(encoding="utf-8"))["near_copies"]
-        return [(place[p["files"][0]], place[p["files"][1]], p["likeness"]) for p in pairs]
-    except (OSError, ValueError, KeyError, TypeError):
+    place, pairs = {lines[i]["file"]: i for i in different}, stored_summary(out).near_copies
+    if pairs is None or not all(file in place for pair in pairs for file in pair.files):
         return None
+    return [(place[pair.files[0]], place[pair.files[1]], pair.likeness) for pair in pairs]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter
+
+from ...util.errors import BadInput
+from ...util.json_files import StoredRecord, read
 from ...util.messages import json_text
 from ..files import find_files, shown
 from ..manifest import Line
@@ -100,6 +103,31 @@ def _classes(facts: dict[str, Any]) -> str:
     return f"  classes     {len(sizes)} of {spread} (smallest: {smallest}){rest}"
 
 
+class StoredPair(StoredRecord):
+    """A pair of near copies in summary.json."""
+
+    files: tuple[str, str]
+    likeness: float
+
+
+class StoredSummary(StoredRecord):
+    """What a later run uses of summary.json."""
+
+    recipe_sha256: str | None = None
+    near_copies: list[StoredPair] | None = None
+
+
+_SUMMARY = TypeAdapter(StoredSummary)
+
+
+def stored_summary(out: Path) -> StoredSummary:
+    """The summary of an earlier run; empty if there is none, or if it is damaged: then all is computed again."""
+    try:
+        return read(out / "summary.json", _SUMMARY)
+    except BadInput:
+        return StoredSummary()
+
+
 def write_json(out: Path, facts: dict[str, Any]) -> None:
     """Write summary.json atomically."""
     part = out / f".summary.{os.getpid()}.part"
@@ -111,10 +139,7 @@ def propose(preparer: Preparer, good: list[Line], context: PrepareContext, repor
     """Write the proposed recipe; if the user has changed an earlier one, write to recipe.proposed.yaml instead."""
     proposal = preparer.propose(good, context)
     mark = hashlib.sha256(proposal.text.encode()).hexdigest()
-    try:
-        last = json.loads((report.folder / "summary.json").read_text(encoding="utf-8")).get("recipe_sha256")
-    except (OSError, ValueError):
-        last = None
+    last = stored_summary(report.folder).recipe_sha256
     there = context.recipe.read_bytes() if context.recipe.exists() else None
     edited = there is not None and hashlib.sha256(there).hexdigest() not in (last, mark)
     target = report.folder / PROPOSED if edited else context.recipe

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
 
 from ...pipeline import result
 from ...types import BadInput
+from ...util.json_files import read
 
 PAGE, FILES, METRICS, SAMPLES = "report.html", "report_files", "metrics.json", "samples"
 MARK = ("made by", "sonolux eval")
+_METRICS = TypeAdapter(dict[str, Any])
 
 
 def refuse_if_used(folder: Path, overwrite: bool) -> None:
@@ -71,10 +75,9 @@ def replaced(folder: Path) -> Iterator[Path]:
 
 def _is_report(folder: Path) -> bool:
     try:
-        facts = json.loads((folder / METRICS).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        return read(folder / METRICS, _METRICS).get(MARK[0]) == MARK[1]
+    except BadInput:
         return False
-    return isinstance(facts, dict) and facts.get(MARK[0]) == MARK[1]
 
 
 def _clear(folder: Path) -> None:

@@ -21,7 +21,8 @@ def linear(c_in: int, c_out: int, zero: bool = False) -> nn.Linear:
     Returns:
         A module (..., c_in) -> (..., c_out), y = x W^T + b.
     """
-    layer: nn.Linear = nn.utils.skip_init(nn.Linear, c_in, c_out)  # type: ignore[assignment]
+    device = torch.get_default_device()
+    layer: nn.Linear = nn.utils.skip_init(nn.Linear, c_in, c_out, device=device)  # type: ignore[assignment]
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
     layer.zero = zero  # type: ignore[assignment]  # read by init.reset
@@ -59,7 +60,8 @@ class Fourier(nn.Module):
 
     def __init__(self, features: int, slowest: float = 1 / 32, fastest: float = 4.0):
         super().__init__()
-        octaves = torch.linspace(math.log(slowest), math.log(fastest), features // 2, dtype=torch.float64)
+        ends, count = (math.log(slowest), math.log(fastest)), features // 2
+        octaves = torch.linspace(*ends, count, dtype=torch.float64, device="cpu")  # also in a network without values
         self.register_buffer("frequencies", (2 * math.pi * octaves.exp()).float(), persistent=False)
 
     def forward(self, u: Tensor) -> Tensor:

@@ -30,6 +30,8 @@ def reset(module: nn.Module, seed: int) -> None:
         module: The module whose parameters are drawn, including those of its submodules.
         seed: The seed; together with a layer's name it determines the layer's weights.
     """
+    if any(p.is_meta for p in module.parameters()):  # there is nothing to draw
+        return
     for name, layer in module.named_modules():
         rng = generator(seed, 0, "init", name)
         fill = getattr(layer, "fill", None)

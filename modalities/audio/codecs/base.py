@@ -14,6 +14,7 @@ from ....core.types import BadInput, Item, MediaSpec
 from .. import dsp
 
 _FADE = 0.005  # seconds
+MOST_SAMPLES = 2**15  # of a window, or of a position
 
 
 def batches(items: Iterable[Item], size: int = 64) -> Iterator[tuple[Tensor, Tensor]]:
@@ -31,8 +32,8 @@ def first(counts: Tensor, total: int) -> Tensor:
 
 def check_window(n_fft: int, hop: int) -> None:
     """Raise BadInput for a hop or a window that does not allow reconstruction."""
-    if n_fft < 4:
-        raise BadInput(f"codec.n_fft is a number of samples, 4 or more; got {n_fft}")
+    if not 4 <= n_fft <= MOST_SAMPLES:
+        raise BadInput(f"codec.n_fft is a number of samples, 4 to {MOST_SAMPLES}; got {n_fft}")
     if not 1 <= hop <= n_fft // 2:
         raise BadInput(
             f"codec.hop lies between 1 and n_fft / 2 = {n_fft // 2}, else samples fall between windows; got {hop}"

@@ -48,8 +48,8 @@ class Logmel(FrameCodec):
         check_window(n_fft, hop)
         if not -120 <= floor <= -20:
             raise BadInput(f"codec.floor is a level in dB from -120 to -20; got {floor}")
-        if mels < 4 or iterations < 1:
-            raise BadInput(f"codec.mels is 4 or more and codec.iterations 1 or more; got {mels} and {iterations}")
+        if not 4 <= mels <= 1024 or iterations < 1:
+            raise BadInput(f"codec.mels is 4 to 1024 and codec.iterations 1 or more; got {mels} and {iterations}")
         super().__init__(spec, hop, reach=(n_fft - hop) // 2, multiple=8)
         self.n_fft, self.mels, self.floor, self.iterations = n_fft, mels, floor, iterations
         self.normal = Standardise(spec.channels * mels)

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from ....core.codecs.base import Standardise
 from ....core.types import BadInput, Item, MediaSpec
-from .base import FrameCodec, batches, first
+from .base import MOST_SAMPLES, FrameCodec, batches, first
 
 
 class Waveform(FrameCodec):
@@ -32,8 +32,8 @@ class Waveform(FrameCodec):
     fade: Tensor
 
     def __init__(self, spec: MediaSpec, patch: int = 16, overlap: int = 0):
-        if patch < 1:
-            raise BadInput(f"codec.patch is a number of samples, 1 or more; got {patch}")
+        if not 1 <= patch <= MOST_SAMPLES:
+            raise BadInput(f"codec.patch is a number of samples, 1 to {MOST_SAMPLES}; got {patch}")
         if not 0 <= overlap <= patch:
             raise BadInput(f"codec.overlap lies between 0 and codec.patch = {patch} samples; got {overlap}")
         super().__init__(spec, hop=patch, reach=overlap // 2)

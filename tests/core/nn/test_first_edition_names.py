@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from sonolux.core.nn.first_edition import upgrade_state_dict
+from sonolux.core.nn.first_edition import upgrade_names
 
 FORMER = ["network.stem.weight", "conditions.label.rows", "conditions.look.told", "conditions.look.null"]
 TODAY = ["network.stem.weight", "conditions.label.rows.weight", "conditions.look.given", "conditions.look.null"]
@@ -10,7 +10,7 @@ TODAY = ["network.stem.weight", "conditions.label.rows.weight", "conditions.look
 
 def upgraded(names, part="model", expected=TODAY):
     state = {name: torch.tensor(i) for i, name in enumerate(names)}
-    made = upgrade_state_dict(state, part, expected)
+    made = upgrade_names(state, part, expected)
     assert [int(v) for v in made.values()] == list(range(len(names))), "tensors keep their order"
     return list(made)
 

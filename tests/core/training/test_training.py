@@ -490,7 +490,14 @@ def test_a_header_that_cannot_be_read_is_refused(tmp_path, form, change, said):
 
 def header_facts(form: int) -> dict:
     """What a checkpoint of a format says of itself."""
-    spec = {"modality": "image", "channels": 1, "size": [4, 4], "rate": None, "classes": [], "latent": [1, 4, 4]}
+    spec = {
+        "modality": "image",
+        "channels": 1,
+        "size": [4, 4],
+        "rate": None,
+        "classes": ["a", "b"],
+        "latent": [1, 4, 4],
+    }
     names = ("signal", "takes") if form == 1 else ("spec", "clip_lengths")
     return {"format": form, "recipe": "", names[0]: spec, "step": 7, "elapsed": 2.5, names[1]: [[3, None], [4, 1]]}
 

@@ -1,0 +1,39 @@
+"""samples.json, as it is read back: the list of samples in a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePath
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, TypeAdapter
+
+from ..util.json_files import StoredRecord, read
+
+
+def _inside(name: str) -> str:
+    parts = PurePath(name.replace("\\", "/")).parts
+    if not parts or ".." in parts or parts[0] == "/" or "\0" in name or any(len(p.encode()) > 255 for p in parts):
+        raise ValueError("it names no file in the folder")
+    return name
+
+
+class StoredSample(StoredRecord):
+    """One entry: the file, as a path inside the folder, and the class of the sample, a name or a mixture."""
+
+    file: Annotated[str, AfterValidator(_inside)]
+    label: Any = None
+
+
+class SampleList(StoredRecord):
+    """The contents of samples.json: entries, and the settings of the sampling."""
+
+    samples: list[StoredSample]
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+
+_LIST = TypeAdapter(SampleList)
+
+
+def read_samples(path: Path) -> SampleList:
+    """The list of samples in a file; raises BadInput where the file is damaged, or names files outside its folder."""
+    return read(path, _LIST)
