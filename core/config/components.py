@@ -39,6 +39,7 @@ from .wording import KeyedKind, at, keys_of, recipe_error, reworded
 # Kinds that hold weights or read files. The others are cheap and are built during validation, so that the message for a
 # value that the constructor refuses names its line.
 EXPENSIVE = {"dataset", "codec", "network", "condition", "feature", "metric"}
+MOST_COMPONENTS = 200  # of one recipe
 MISSING = object()
 NULL = {"type": "null"}
 DEFINITIONS = "https://definitions/"  # `schema` turns these into references
@@ -53,12 +54,14 @@ class ValidationContext:
         partial: Accept null for required values, which the user fills in later (`data.root: null`).
         good: Top-level key -> value, for the sections that are valid.
         renamed: Old name -> new name, for the old names found.
+        count: Number of components so far.
     """
 
     allow_code: bool = False
     partial: bool = False
     good: dict[str, Any] = field(default_factory=dict)
     renamed: dict[str, str] = field(default_factory=dict)
+    count: int = 0
 
 
 class Section(BaseModel):
@@ -105,6 +108,9 @@ class Component(KeyedKind):
             listed = _list(list, (Annotated[Spec, Component(self.name, self.default)],))
             return TypeAdapter(listed).validate_python(value, context=info.context)
         context = info.context or ValidationContext()
+        context.count += 1
+        if context.count > MOST_COMPONENTS:
+            raise recipe_error("refused", message=f"a recipe has at most {MOST_COMPONENTS} components")
         use, given = self._use(value)
         use = legacy.component(self.name, use, registry.builtins(self.name), context.renamed)
         cls = self._class(use, context, () if isinstance(value, str) else ("use",))

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ..util import messages
 from ..util.errors import BadInput
+from ..util.messages import shortened
 from . import legacy, registry, trust, wording
 from .components import Component, ValidationContext
 from .overrides import merge
@@ -187,12 +188,13 @@ def named(checkpoint: Path) -> Iterator[None]:
             raise
         first = written[0]
         more = f" (and {len(written) - 1} more errors)" if len(written) > 1 else ""
-        place = f"{first.path}: " if first.path else ""
-        raise BadInput(f"{checkpoint}: its recipe cannot be used: {place}{first.message}{more}") from error
+        problem = shortened(f"{first.path}: {first.message}" if first.path else first.message, 300)
+        raise BadInput(f"{checkpoint}: its recipe cannot be used: {problem}{more}") from error
     except BadInput as error:
         message = str(error)
         known = message.startswith("command line") or str(checkpoint) in message
-        raise BadInput(message if known else f"{checkpoint}: its recipe cannot be used: {message}") from error
+        problem = message if known else f"{checkpoint}: its recipe cannot be used: {shortened(message, 300)}"
+        raise BadInput(problem) from error
 
 
 def load_component(kind: str, text: str, source: str = "command line") -> Spec:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..util.errors import BadInput
-from ..util.messages import shortened
+from ..util.messages import LONGEST_LINE, shortened
 from .trust import Trust
 
 MOST_SHOWN = 50  # problems of one recipe that its message lists
@@ -39,7 +39,11 @@ class Mark:
     trust: Trust = Trust.NONE
 
     def __str__(self) -> str:
-        return f"command line: {self.override}" if self.override else f"{self.file}:{self.line}:{self.column}"
+        return (
+            f"command line: {shortened(self.override, LONGEST)}"
+            if self.override
+            else f"{self.file}:{self.line}:{self.column}"
+        )
 
 
 class PlacedText(str):
@@ -155,11 +159,11 @@ class ConfigProblem:
 
     def lines(self) -> list[str]:
         """The message with its position, and the line of the file."""
+        message, text = shortened(self.message, LONGEST_LINE // 2), self.mark.text.strip()
         if self.mark.override:
-            return [f"{self.mark}: {self.message}"]
+            return [f"{self.mark}: {message}"]
         named = not self.path or self.message.startswith(f"needs {self.path}:")
-        place = f"{self.mark}: {self.message}" if named else f"{self.mark}: {self.path}: {self.message}"
-        text = self.mark.text.strip()
+        place = f"{self.mark}: {message}" if named else f"{self.mark}: {shortened(self.path, LONGEST)}: {message}"
         return [place, f"    {self.mark.line} | {shortened(text, LONGEST)}"] if text else [place]
 
     def __str__(self) -> str:

@@ -14,6 +14,7 @@ from ..util.annotations import Kind
 from .signature import LISTS, MAPPINGS, alternatives, kind_of, type_name
 from .tree import ConfigProblem, Node
 
+MOST_ERRORS = 100  # of one component or section that are reported; each is compared with all known names
 PREFIX = "sonolux:"  # of the types of errors that contain what a message needs
 
 Loc = tuple[int | str, ...]
@@ -71,7 +72,7 @@ def reworded(
         The converted errors.
     """
     found: dict[tuple[Loc, str], InitErrorDetails] = {}
-    for e in error.errors(include_url=False):
+    for e in error.errors(include_url=False)[:MOST_ERRORS]:
         loc, kind = tuple(e["loc"]), e["type"]
         if kind.startswith(PREFIX):
             item = recipe_error(kind.removeprefix(PREFIX), **e.get("ctx", {}))

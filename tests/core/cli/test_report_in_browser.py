@@ -1,15 +1,34 @@
 """The report in a real browser: no errors, every player knows its duration, every picture is drawn."""
 
+import html
 import http.server
+import importlib.util
 import json
 import shutil
 import subprocess
+import sys
 import threading
 from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import torch
+from PIL import Image
 from sonolux.core.cli.main import main
+from sonolux.core.config.registry import ROOT
+from sonolux.core.evaluation.adapter import MediaFile
+from sonolux.core.evaluation.report import page as report_page
+from sonolux.core.evaluation.report.contents import (
+    EvaluationReport,
+    GalleryItem,
+    GalleryRow,
+    Measurement,
+    ReferenceValue,
+)
 from sonolux.core.testing.mutation import caught
+from sonolux.core.util import pages
+from sonolux.core.util.messages import printable
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "headless_shell")
 # Put into a copy of the page: what went wrong, and what was loaded, as text that --dump-dom prints.
@@ -67,6 +86,92 @@ def looked_at(page, profile):
         copy.unlink()
     assert '<pre id="found">' in told.stdout, told.stderr[-2000:]
     return json.loads(told.stdout.split('<pre id="found">')[1].split("</pre>")[0])
+
+
+PAYLOADS = (
+    '<img src=x onerror="owned()">',
+    '"><script>owned()</script>',
+    "' onmouseover='owned()' x='",
+    '" onerror="owned()" autofocus onfocus="owned()',
+    "</title></style></pre></script><svg onload=owned()>",
+    "<!-- --!><iframe srcdoc='<script>parent.owned()</script>'>",
+    "{{ 7 * 7 }}{% raw %}",
+    "&lt;b&gt;&#60;script&#62;",
+    "\x00\x1b]0;x\x07\u202e\u2028\n",
+)
+COUNT = """<script>
+window.addEventListener("load", () => setTimeout(() => {
+  const found = {owned: window.ownedBy || 0, title: document.title,
+    elements: [...document.querySelectorAll("*")].map(e => e.tagName + "[" + [...e.attributes].map(a => a.name) + "]")};
+  document.body.innerHTML = "<pre id=found></pre>";
+  document.getElementById("found").textContent = JSON.stringify(found);
+}, 300));
+</script></body>"""
+
+
+def opened(name):
+    """An example as a module."""
+    spec = importlib.util.spec_from_file_location(f"browser_{name}", ROOT / "examples" / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def named_page(name, folder):
+    """A report and a demo page in which every name is the same text."""
+    picture = Path(folder) / "picture.png"
+    Image.new("RGB", (2, 2)).save(picture)
+    files = [MediaFile("image/png", picture.read_bytes())]
+    lines = [Measurement("a", name, 1.0, references=(ReferenceValue(name, 1.0),), meaning=name)]
+    items = [GalleryItem(files, name, True), GalleryItem(files, f"{name} · {name}.png")]
+    facts, gallery = {"real": {}, name: name, "sampling": {"use": name}}, [GalleryRow(name, name, items)]
+    confusion = torch.tensor([[1, 0], [0, 1]])
+    contents = EvaluationReport(name, facts, {name: lines}, [name], gallery, (name, "b"), confusion)
+    demo = opened("demo")
+    samples = SimpleNamespace(conditions=[{"label": name}], modality=SimpleNamespace(suffix=".png"))
+    result = demo.Result(
+        name, samples, [Path(f"{name.replace('/', '').replace(chr(0), '')}.png")], [name + "x"], 1.0, 3
+    )
+    return report_page.render(contents), demo.page(Path(folder), [result]).read_text(encoding="utf-8")
+
+
+def elements_of(text, folder):
+    """What a browser makes of a page: its elements with the names of their attributes, and whether a script ran."""
+    page = Path(folder) / "page.html"
+    ears = "<head><script>window.owned = () => { window.ownedBy = (window.ownedBy || 0) + 1 }</script>"
+    page.write_text(text.replace("<head>", ears).replace("</body>", COUNT), encoding="utf-8")
+    flags = ["--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={Path(folder) / 'profile'}"]
+    said = subprocess.run(
+        [browser(), *flags, "--virtual-time-budget=5000", "--dump-dom", page.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=240,
+    ).stdout
+    return json.loads(html.unescape(said.split('<pre id="found">')[1].split("</pre>")[0]))
+
+
+def check_names_are_text(folder):
+    """All hostile names in one text: a page has the same elements as with a harmless name, and no script ran."""
+    hostile = "".join(PAYLOADS)
+    for text, plain in zip(named_page(hostile, folder), named_page("harmless", folder), strict=True):
+        found, expected = elements_of(text, folder), elements_of(plain, folder)
+        assert found["owned"] == 0 and found["elements"] == expected["elements"]
+        assert found["title"] in (printable(hostile), expected["title"]), "the report's title is the text itself"
+
+
+@pytest.mark.slow
+def test_names_open_no_element_and_run_no_script(tmp_path):
+    browser()
+    check_names_are_text(tmp_path)
+
+
+@pytest.mark.slow
+def test_an_engine_that_does_not_escape_is_caught(tmp_path, monkeypatch):
+    browser()
+    true = pages.Environment
+    monkeypatch.setattr(pages, "Environment", lambda **options: true(**{**options, "autoescape": False}))
+    caught(check_names_are_text, tmp_path)
 
 
 def check_page(found, players, pictures):
