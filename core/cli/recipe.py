@@ -62,8 +62,8 @@ def validate(arguments: tuple[str, ...], with_data: bool, allow_code: bool, as_j
     from ..config.tree import BadRecipe
     from ..util.errors import BadInput
 
-    recipes = [a for a in arguments if "=" not in a]
-    changes = tuple(a for a in arguments if "=" in a)
+    recipes = [a for a in arguments if "=" not in a or Path(a).exists()]
+    changes = tuple(a for a in arguments if a not in recipes)
     if not recipes:
         raise click.UsageError("which recipe? `sonolux recipe list` lists the included ones")
     rows: list[dict[str, Any]] = []
