@@ -5,20 +5,14 @@ from __future__ import annotations
 import copy
 import json
 import math
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-CASES = int(os.environ.get("SONOLUX_RANDOM_CASES", "25"))
 SECONDS = 2.0  # of processor time, in which a file must be accepted or refused
-random_cases = settings(
-    max_examples=CASES, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck)
-)
 
 
 @dataclass

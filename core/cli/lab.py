@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from ..util.messages import printable, say, say_json
+from ..util.messages import json_text, printable, say, say_json
 
 if TYPE_CHECKING:
     from ..evaluation.likelihood import LikelihoodResult
@@ -131,7 +131,7 @@ def likelihood(
     from ..training.build import build_data
 
     pipeline = load(run, device, allow_code=allow_code)
-    recipe = pipeline.recipe.merge([*changes, *([] if data is None else [f"data.root={json.dumps(data)}"])], "data")
+    recipe = pipeline.recipe.merge([*changes, *([] if data is None else [f"data.root={json_text(data)}"])], "data")
     recipe.refuse_unconfirmed("data")
     examples, _ = build_data(recipe, split)
     items = [examples.item(i, None) for i in range(min(count, len(examples)))]

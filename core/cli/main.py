@@ -112,10 +112,12 @@ def _note(message: Warning | str, category: type[Warning], *place: object) -> st
 
 def _show(error: click.ClickException) -> None:
     """Print what click reports: usage and message."""
-    error.message = printable(error.message)
-    text = io.StringIO()
-    error.show(file=text)
-    say(*text.getvalue().rstrip("\n").split("\n"), err=True)
+    shown = io.StringIO()
+    error.show(file=shown)
+    text = shown.getvalue()
+    if error.message:  # a line end in it belongs to an argument
+        text = text.replace(error.message, printable(error.message))
+    say(*text.rstrip("\n").split("\n"), err=True)
 
 
 def _report(error: Exception) -> int:

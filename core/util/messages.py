@@ -94,12 +94,9 @@ def _utf16(char: str) -> str:
     return "".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4))
 
 
-def shortened(text: str, most: int = 80) -> str:
-    """The text, or its beginning and end with the number of characters between them, if it is longer than `most`."""
-    if len(text) <= most:
-        return text
-    half = most // 2
-    return f"{text[:half]}... ({len(text) - 2 * half} characters) ...{text[-half:]}"
+def shortened(text: str, most: int = 60) -> str:
+    """A text for a message: its beginning if it has more than `most` characters."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def command(*words: object) -> str:

@@ -68,7 +68,7 @@ class LineProgress:
 class TerminalBar(tqdm):
     """tqdm's bar, with texts as `printable` shows them."""
 
-    def set_description_str(self, desc: str | None = None, refresh: bool = True) -> None:
+    def set_description_str(self, desc: str | None = None, refresh: bool | None = True) -> None:
         """Set the description of the work."""
         super().set_description_str(printable(desc or ""), refresh)
 

@@ -5,7 +5,6 @@ import shutil
 
 import pytest
 from sonolux.core.cli.main import main
-from sonolux.core.data import manifest as manifests
 from sonolux.core.data.prepare import prepare as preparing
 from sonolux.core.evaluation.report import folder as report_folder
 from sonolux.core.pipeline import result
@@ -130,18 +129,3 @@ def test_a_damaged_summary_is_written_again(prepared, text):
     assert main(["prepare", str(prepared / "sounds"), "--out", str(prepared / "out")]) == 0
     assert json.loads((prepared / "out/summary.json").read_text())["usable"] == 12
     assert (prepared / "out/manifest.jsonl").read_bytes() == before
-
-
-LINES = {"file": 3, "status": None, "label": ["a"], "size": "1", "mtime_ns": 1.5, "hash": None, "raw": "xx", "more": 3}
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("key", LINES)
-def test_a_damaged_line_is_measured_again(prepared, key):
-    path = prepared / "out/manifest.jsonl"
-    before = path.read_text().splitlines()
-    path.write_text("\n".join([before[0], json.dumps({**json.loads(before[1]), key: LINES[key]}), *before[2:]]) + "\n")
-    with pytest.raises(BadInput, match="damaged: run `sonolux prepare"):
-        manifests.read(path)
-    assert main(["prepare", str(prepared / "sounds"), "--out", str(prepared / "out")]) == 0
-    assert path.read_text().splitlines() == before

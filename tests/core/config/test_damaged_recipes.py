@@ -20,10 +20,10 @@ from _damage import (
     changed_text,
     changed_tree,
     paths,
-    random_cases,
     text_change,
     tree_change,
 )
+from _fuzz import fuzzed
 
 TEXTS = {name: file.read_text(encoding="utf-8") for name, file in packaged().items()}
 
@@ -51,7 +51,7 @@ def trees():
 
 
 @pytest.mark.slow
-@random_cases
+@fuzzed
 @given(place=st.floats(0, 1, exclude_max=True), changes=st.lists(tree_change, min_size=1, max_size=3))
 def test_random_values_in_a_recipe(trees, place, changes):
     tree = trees[list(trees)[int(place * len(trees))]]
@@ -59,14 +59,14 @@ def test_random_values_in_a_recipe(trees, place, changes):
 
 
 @pytest.mark.slow
-@random_cases
+@fuzzed
 @given(name=st.sampled_from(list(TEXTS)), changes=st.lists(text_change, min_size=1, max_size=4))
 def test_random_text_in_a_recipe(name, changes):
     opened(changed_text(TEXTS[name], changes))
 
 
 @pytest.mark.slow
-@random_cases
+@fuzzed
 @given(place=st.floats(0, 1, exclude_max=True), which=st.floats(0, 1, exclude_max=True), value=st.sampled_from(VALUES))
 def test_random_values_on_the_command_line(trees, place, which, value):
     tree = trees[list(trees)[int(which * len(trees))]]

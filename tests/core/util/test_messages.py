@@ -66,9 +66,9 @@ def test_a_message_of_several_lines():
     assert BadInput().lines() == [""] and str(BadInput("one")) == "one"
 
 
-def test_long_texts_are_cut_in_the_middle():
-    assert shortened("x" * 80) == "x" * 80
-    assert shortened("a" * 500 + "b" * 500, 20) == f"{'a' * 10}... (980 characters) ...{'b' * 10}"
+def test_long_texts_are_cut():
+    assert shortened("x" * 60) == "x" * 60
+    assert shortened("a" * 500, 20) == f"{'a' * 17}..."
 
 
 PRINTING = {"print", "click.echo", "click.secho", "traceback.print_exception", "traceback.print_exc"}
