@@ -19,7 +19,7 @@ from .recipe import NO_RECIPE, Recipe, RecipeSource, read
 from .spec import Spec
 from .tree import BadRecipe, ConfigProblem, Mark, Node
 from .trust import Trust
-from .yaml import parse
+from .yaml import MOST_CHARACTERS, parse
 
 PACKAGED = registry.ROOT / "recipes"
 SUFFIXES = (".yaml", ".yml")
@@ -136,6 +136,8 @@ def _loaded(file: Path, most: Trust, overrides: Sequence[str], cwd: Path, partia
 
 def _text(file: Path, shown: str) -> str:
     try:
+        if (size := file.stat().st_size) > 4 * MOST_CHARACTERS:  # of UTF-8, at most four bytes each
+            messages.bad_input(f"{shown}: {size} bytes, and a recipe has at most {MOST_CHARACTERS} characters")
         return file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         messages.bad_input(f"{shown}: cannot be read: {error}")

@@ -22,7 +22,7 @@ from ..config.recipe import Recipe
 from ..config.trust import FOLDER, SIGNATURES, Trust, UnconfirmedPath, claim
 from ..types import BadInput, Dataset
 from ..util.folders import need_writable
-from ..util.json_files import StoredRecord, parse
+from ..util.json_files import StoredRecord, parse, read
 from ..util.messages import counted
 
 RUN_FILES = ("recipe.yaml", "resolved.yaml", "env.json", "data.jsonl", "metrics.jsonl", "previews", "checkpoints")
@@ -95,8 +95,8 @@ class RunDir:
         if not new:
             return
         try:
-            facts = dict(json.loads(place.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+            facts = read(place, _FACTS)
+        except BadInput:
             facts = {}
         earlier = facts.get(SIGNATURES) if facts.get(FOLDER) == new[FOLDER] else None
         kept = [str(one) for one in earlier] if isinstance(earlier, list) else []
@@ -144,7 +144,7 @@ class StoredStep(StoredRecord):
     step: int = 0
 
 
-_STEP = TypeAdapter(StoredStep)
+_STEP, _FACTS = TypeAdapter(StoredStep), TypeAdapter(dict[str, Any])
 
 
 def _step_of(line: bytes) -> float:
