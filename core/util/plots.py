@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .replace import whole_file
+
 Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 
 
@@ -57,8 +59,8 @@ def panels(path: Path, shown: Mapping[str, Series], x: str, y: str, log: str = "
             axes.legend(fontsize=8)
     grid[0][0].set_ylabel(y)
     figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    with whole_file(path) as part:
+        figure.savefig(part, format=path.suffix[1:] or "png")
     pyplot.close(figure)
     return path
 
@@ -109,8 +111,8 @@ def page(path: Path, panels: Sequence[Panel], title: str = "") -> Path:
         axes.axis("off")
     figure.suptitle(title.encode("ascii", "backslashreplace").decode(), fontsize=11)
     figure.tight_layout()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
+    with whole_file(path) as part:
+        figure.savefig(part, format=path.suffix[1:] or "png")
     pyplot.close(figure)
     return path
 
