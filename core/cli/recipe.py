@@ -94,13 +94,17 @@ def schema(out: Path | None) -> None:
     # yaml-language-server: $schema=recipe.schema.json      <- first line of a recipe
     """
     from ..config.schema import schema as make
+    from ..util.errors import BadInput
+    from ..util.replace import write_text
 
     text = json.dumps(make(), indent=1, ensure_ascii=False)
     if out is None:
         click.echo(text)
         return
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text + "\n", encoding="utf-8")
+    try:
+        write_text(out, text + "\n")
+    except OSError as error:
+        raise BadInput(f"{out} cannot be written ({error.strerror}): choose another folder or name") from error
     click.echo(f"wrote {out}")
 
 

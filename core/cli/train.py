@@ -48,8 +48,10 @@ def command(
     from ..training.checkpoint import newest
     from ..training.run import TrainingRun
     from ..util.errors import BadInput
+    from . import _output
 
-    checkpoint = None
+    _output.outlast()
+    checkpoint, moved = None, False
     if resume is not None:
         if recipe is not None and "=" in recipe:
             recipe, changes = None, (recipe, *changes)
@@ -59,6 +61,7 @@ def command(
             )
         if not resume.is_dir():
             raise BadInput(f"{resume}: --resume takes a run folder")
+        moved = any(change.startswith("data.") for change in changes)
         checkpoint, out = newest(resume), resume
         loaded = _resumed(resume, changes, allow_code)
     elif recipe is None:
@@ -66,14 +69,13 @@ def command(
     else:
         loaded = load_recipe(recipe, list(changes), allow_code=allow_code)
     run = TrainingRun(loaded, out or Path("runs") / loaded.name, click.echo, not quiet, [Previews(loaded)])
-    run.prepare(checkpoint, newest(weights) if weights else None, overwrite)
-    for line in run.describe():
-        click.echo(line)
+    run.prepare(checkpoint, newest(weights) if weights else None, overwrite, moved)
     try:
+        for line in run.describe():
+            click.echo(line)
         path = run.run()
-    except KeyboardInterrupt as e:
-        click.echo(str(e) or "interrupted; the last checkpoint is kept", err=True)
-        raise SystemExit(130) from None
+    finally:
+        run.close()
     folder, samples = (shlex.quote(str(p)) for p in (run.folder.path, run.folder.path / "samples"))
     click.echo(f"done: {path}\nnow: sonolux sample {folder} --out {samples}")
 

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ...util.replace import write_text
 from ..files import find_files, shown
 from ..manifest import Line
 from .types import PrepareContext, Preparer, PrepareReport, Summary
 
-PROPOSED = "recipe.proposed.yaml"
+PROPOSED, SUMMARY = "recipe.proposed.yaml", "summary.json"
 
 
 def others(paths: Sequence[Path]) -> str:
@@ -99,25 +99,26 @@ def _classes(facts: dict[str, Any]) -> str:
     return f"  classes     {len(sizes)} of {spread} (smallest: {smallest}){rest}"
 
 
-def write_json(out: Path, facts: dict[str, Any]) -> None:
-    """Write summary.json atomically."""
-    part = out / f".summary.{os.getpid()}.part"
-    part.write_text(json.dumps(facts, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(part, out / "summary.json")
+def propose(preparer: Preparer, good: list[Line], context: PrepareContext, report: PrepareReport, part: Path) -> None:
+    """Write the proposed recipe; if the user has changed an earlier one, write to recipe.proposed.yaml instead.
 
-
-def propose(preparer: Preparer, good: list[Line], context: PrepareContext, report: PrepareReport) -> None:
-    """Write the proposed recipe; if the user has changed an earlier one, write to recipe.proposed.yaml instead."""
+    Args:
+        preparer: The modality's part.
+        good: The usable lines.
+        context: Where the recipe will be.
+        report: The report, which is completed.
+        part: Folder that the file is written to; its files are then moved to the folder of the report.
+    """
     proposal = preparer.propose(good, context)
     mark = hashlib.sha256(proposal.text.encode()).hexdigest()
     try:
-        last = json.loads((report.folder / "summary.json").read_text(encoding="utf-8")).get("recipe_sha256")
+        last = json.loads((report.folder / SUMMARY).read_text(encoding="utf-8")).get("recipe_sha256")
     except (OSError, ValueError):
         last = None
     there = context.recipe.read_bytes() if context.recipe.exists() else None
     edited = there is not None and hashlib.sha256(there).hexdigest() not in (last, mark)
     target = report.folder / PROPOSED if edited else context.recipe
-    target.write_text(proposal.text, encoding="utf-8")
+    write_text(part / target.name, proposal.text)
     report.recipe = target
     report.summary["recipe"] = str(target)
     report.summary["recipe_sha256"] = last if edited else mark
