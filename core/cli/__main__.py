@@ -1,22 +1,26 @@
-"""The `sonolux` script and `python -m sonolux.core.cli`: handles signals before the imports, which are slow."""
+"""The `sonolux` script and `python -m sonolux.core.cli`: a signal ends them without a traceback also during imports."""
 
-from __future__ import annotations
-
+import os
+import signal
 import sys
-
-from ..util import interrupts
+from types import FrameType
 
 
 def main() -> int:
-    """Run the command line of the process and return its exit code."""
-    interrupts.install()
-    try:
-        from . import main as commands
+    """Run the command line of this process and return its exit code."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _end)
+    from . import main as commands
 
-        return commands.main()
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 128 + interrupts.received()
+    return commands.main()
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """End the process, which has not begun anything yet."""
+    os.write(2, b"interrupted\n")
+    os._exit(128 + number)
 
 
 if __name__ == "__main__":

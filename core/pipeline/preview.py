@@ -31,7 +31,8 @@ class Previews(Periodic):
         samples = Pipeline(run.parts, run.trainer.ema.model, run.step, run.device).sample(count=self.count)
         target = run.folder.previews / f"step-{run.step:08d}.png"
         try:
-            target.parent.mkdir(exist_ok=True)  # not the run folder: if it is gone, the next checkpoint finds out
+            run.folder.need_intact()
+            target.parent.mkdir(exist_ok=True)
             run.parts.modality.sheet(target, samples.media, samples.captions)
         except OSError as error:
             if not self._failed:

@@ -36,12 +36,12 @@ def data_changes(saved: Path, digest_at_start: str | None, data: Dataset) -> str
     if digest(text) == digest_at_start:
         return None
     try:
-        before = [_record(line) for line in saved.read_bytes().decode().splitlines()]
+        before = _records(saved.read_bytes().decode())
     except FileNotFoundError:
         return f"{saved} is missing, so it is unknown whether the data has changed"
     except (OSError, ValueError) as error:
         return f"{saved} is damaged ({error}), so it is unknown whether the data has changed"
-    now = [_record(line) for line in text.splitlines()]
+    now = _records(text)
     if [content for _, content in before] == [content for _, content in now]:
         return None
     old, new = dict(before), dict(now)
@@ -54,12 +54,17 @@ def data_changes(saved: Path, digest_at_start: str | None, data: Dataset) -> str
     return f"the data has changed since this run was started: {counts or 'another order'}"
 
 
-def _record(line: str) -> tuple[str, str]:
-    """(name, content) of an example; the content is the whole record if it has no hash."""
-    row: dict[str, Any] = json.loads(line)
-    name = next((str(row[key]) for key in NAMES if key in row), line)
-    content = {k: v for k, v in row.items() if k not in NAMES} if row.get("hash") else row
-    return name, json.dumps(content, sort_keys=True)
+def _records(text: str) -> list[tuple[str, str]]:
+    """(name, content) of each example; the content is the whole record if it has no hash."""
+    found = []
+    for line in text.removesuffix("\n").split("\n"):
+        row: Any = json.loads(line)
+        if not isinstance(row, dict):
+            raise ValueError(f"line {len(found) + 1} is no record")
+        name = next((str(row[key]) for key in NAMES if key in row), line)
+        content = {k: v for k, v in row.items() if k not in NAMES} if row.get("hash") else row
+        found.append((name, json.dumps(content, sort_keys=True)))
+    return found
 
 
 def _few(names: list[str], most: int = 2) -> str:

@@ -93,8 +93,10 @@ class RunDir:
 
     def refuse_if_used(self, overwrite: bool) -> None:
         """Raise BadInput if the folder contains a run and `overwrite` is false, or if it contains other files."""
+        if self._never_saved():
+            return
         is_run = (self.path / "resolved.yaml").is_file()  # folders previews/ and checkpoints/ alone may be the user's
-        if is_run and not overwrite and not self._never_saved():
+        if is_run and not overwrite:
             raise BadInput(
                 f"{self.path} already holds a run: continue it with --resume {self.path}, replace it with --overwrite, "
                 "or name another folder with --out"
@@ -202,6 +204,7 @@ class RunDir:
             OSError: The file cannot be written.
         """
         self._rows.append(json.dumps(row) + "\n")
+        self.need_intact()
         text = "".join(self._rows).encode()
         with open(self.metrics, "ab", buffering=0) as f:
             end = f.seek(0, os.SEEK_END)
@@ -257,6 +260,11 @@ class RunDir:
     def is_intact(self) -> bool:
         """Whether the folder was not moved, removed or replaced by another one since it was locked."""
         return self._lock.intact()
+
+    def need_intact(self) -> None:
+        """Raise OSError unless `is_intact`: nothing must be written to a folder of another run."""
+        if not self.is_intact():
+            raise OSError(errno.ENOENT, "the folder was moved, removed or replaced", str(self.path))
 
     def move(self) -> None:
         """Continue in a new folder: at the same path if nothing is there, otherwise next to it.

@@ -58,8 +58,13 @@ class SignalHandler:
         self._previous.clear()
 
     def finish(self) -> None:
-        """State that the command is done: from now on a signal ends the process, without an exception."""
+        """State that the command is done: from now on a signal ends the process, without an exception.
+
+        If a signal has ended the command, further ones are ignored, so that the exit code is that of the first.
+        """
         self._finished = True
+        for number in self._previous if self.received is not None else ():
+            signal.signal(number, signal.SIG_IGN)
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if number == getattr(signal, "SIGHUP", None):
