@@ -97,7 +97,7 @@ class TrainingRun:
             return build_data(self.recipe)
         except BadInput as error:
             root = self.recipe.data.params.get("root")
-            if not resumed or root is None or Path(root).expanduser().exists():
+            if not resumed or not isinstance(root, (str, Path)) or Path(root).expanduser().exists():
                 raise
             moved = f"sonolux train --resume {self.folder.path} data.root=NEW"
             raise BadInput(f"{error}. If the data was moved: {moved}") from error

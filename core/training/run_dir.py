@@ -51,6 +51,7 @@ class RunDir:
         self.path = self.place = path
         self._lock = FolderLock(path)
         self._replacement: Replacement | None = None
+        self._recipe: Recipe
         self._texts: dict[str, str] = {}  # name -> content of the files that describe the run
         self._rows: list[str] = []  # lines of the log that are not written yet
 
@@ -282,6 +283,7 @@ class RunDir:
         self._replacement, self.path, self.place = None, path, path
         self._lock = FolderLock(path)
         self._lock.acquire()
+        self._mark_as_own()
         self._write_texts()
 
 

@@ -123,8 +123,10 @@ class FolderLock:
 
     def _try(self) -> bool:
         before = LockOwner.read(self.path)
+        if self.path.is_symlink():  # to a file that is not to be changed, in a folder of others
+            self.path.unlink()
         try:
-            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
         except OSError as error:
             self._unprotected(error)
             return True

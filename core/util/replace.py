@@ -107,8 +107,11 @@ def recover(folder: Path) -> None:
     The first result of a folder is removed instead, so that the same command can be repeated.
     """
     ready = folder / READY
+    for link in (ready, folder / PART):
+        if link.is_symlink():
+            link.unlink()
     if ready.is_dir():
-        record = _record(ready)
+        record = _record(folder)
         if record is None:  # the files were moved already
             shutil.rmtree(ready)
         elif record["first"]:
@@ -144,10 +147,15 @@ def _remove(folder: Path, names: Iterable[str]) -> None:
             (folder / parent).rmdir()
 
 
-def _record(ready: Path) -> dict | None:
+def _record(folder: Path) -> dict | None:
+    """What `commit` wrote; None if it cannot be read, or names files outside of the folder, as one of others may."""
+    root = folder.resolve()
     try:
-        return json.loads((ready / RECORD).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        record = json.loads((folder / READY / RECORD).read_text(encoding="utf-8"))
+        names = [*record["new"], *record["old"]]
+        inside = all((root / name).parent.resolve().is_relative_to(root) and PurePath(name).name for name in names)
+        return record if inside and isinstance(record["first"], bool) else None
+    except (OSError, ValueError, KeyError, TypeError):
         return None
 
 

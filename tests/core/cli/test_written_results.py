@@ -211,7 +211,7 @@ def quick_calibration(monkeypatch):
     schedule = EDM()
     plan = Heun().plan(schedule, [schedule.level(t) for t in (8.0, 2.0)])
 
-    def found(checkpoint, changes, wanted, count, seed, quiet):
+    def found(pipeline, wanted, count, seed, quiet):
         for n in wanted:
             figures = {"nfe": n, "error": 1.0, "stock_error": 2.0, "ratio": 0.5}
             yield CalibratedPlan(n, plan, "heun", 1.0, SamplerPair("heun", "karras", 2.0)), figures

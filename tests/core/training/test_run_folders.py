@@ -416,7 +416,9 @@ def test_data_that_was_not_changed_is_not_mentioned(pictures):
 @pytest.mark.parametrize("left", [b"\xff\xfe\n", b'{"source": "0.p', b"[1]\n", None])
 def test_a_damaged_manifest_is_reported(pictures, left):
     run, _ = pictures
-    (run / "env.json").write_text("{")
+    facts = json.loads((run / "env.json").read_text())
+    del facts["data_sha256"]
+    (run / "env.json").write_text(json.dumps(facts))
     if left is None:
         (run / "data.jsonl").unlink()
     else:
@@ -429,11 +431,13 @@ def test_a_damaged_manifest_is_reported(pictures, left):
 def check_moved(run, root, capsys):
     """Data and run may move if the data stays the same; otherwise nothing is written."""
     moved, place = run.with_name("moved run"), root.with_name("moved data")
-    run.rename(moved)
     root.rename(place)
+    assert main(["train", "--resume", str(run), "train.steps=3"]) == 2
+    assert f"If the data was moved: sonolux train --resume {run} data.root=NEW" in capsys.readouterr().err
+    run.rename(moved)
     ask = ["train", "--resume", str(moved), "train.steps=3", "--quiet"]
     assert main(ask) == 2
-    assert "If the data was moved: sonolux train --resume" in capsys.readouterr().err
+    assert "give data.root=PATH again" in capsys.readouterr().err
     remove(shutil.copytree(place, place.with_name("other")))
     before = {name: (moved / name).read_bytes() for name in names(moved)}
     assert main([*ask, f"data.root={place.with_name('other')}"]) == 2
@@ -441,15 +445,17 @@ def check_moved(run, root, capsys):
     assert {name: (moved / name).read_bytes() for name in names(moved)} == before
     assert main([*ask, f"data.root={place}"]) == 0
     assert main(["train", "--resume", str(moved), "train.steps=4", "--quiet"]) == 0, "the place is remembered"
-    assert main([*ask, "data.label=folder"]) == 2 and "only train.* may change" in capsys.readouterr().err
+    assert main([*ask, "data.label=folder"]) == 2 and "only train.* and paths may change" in capsys.readouterr().err
     return newest(moved)
 
 
 def test_moved_data_is_accepted_if_it_is_the_same(pictures, tmp_path, capsys):
     run, root = pictures
-    shutil.copytree(run, tmp_path / "still")
-    straight = resume(tmp_path / "still", "train.steps=3"), resume(tmp_path / "still", "train.steps=4")
-    assert same(check_moved(run, root, capsys), straight[1])
+    still = shutil.copytree(run, tmp_path / "still")
+    resume(still, "train.steps=3", f"data.root={root}")
+    assert same(
+        check_moved(run, root, capsys), resume(still, "train.steps=4", f"data.root={root.parent / 'moved data'}")
+    )
 
 
 def test_planted_trust_in_moved_data_is_caught(pictures, capsys, monkeypatch):

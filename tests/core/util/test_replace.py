@@ -1,5 +1,6 @@
 """Results replace earlier ones as a whole, whenever the process is killed."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ import pytest
 from sonolux.core.testing.mutation import caught
 from sonolux.core.types import BadInput
 from sonolux.core.util import replace
+from sonolux.core.util.locks import LOCK
 from sonolux.core.util.replace import Replacement, recover, replaced, reserved, whole_file, write_text
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -139,6 +141,38 @@ def test_a_full_disk_leaves_the_old_result(tmp_path):
         assert content(disk / "out") == NEW
     finally:
         subprocess.run(["umount", disk], check=True)
+
+
+def check_foreign_folder(folder):
+    """A folder that others made cannot remove or change files elsewhere."""
+    kept = folder.parent / "kept"
+    for name in ("../kept", str(kept), "link/kept", ""):
+        for key in ("new", "old"):
+            shutil.rmtree(folder, ignore_errors=True)
+            (folder / replace.READY).mkdir(parents=True)
+            (folder / "link").symlink_to(folder.parent)
+            kept.write_text("mine")
+            record = {"new": [], "old": [], "first": False, key: [name]}
+            (folder / replace.READY / replace.RECORD).write_text(json.dumps(record))
+            recovered(folder)
+            assert kept.read_text() == "mine" and [p.name for p in folder.iterdir()] == ["link"]
+    for name in (LOCK, replace.PART, replace.READY):
+        target = kept if name == LOCK else folder.parent / "other"
+        target.mkdir() if name == replace.PART else None
+        (folder / name).symlink_to(target)
+        write_new(folder, [])
+        assert kept.read_text() == "mine" and not (folder / name).exists()
+        assert name == LOCK or target.is_dir()
+
+
+def test_a_folder_of_others_changes_nothing_elsewhere(tmp_path):
+    check_foreign_folder(tmp_path / "out")
+
+
+def test_planted_trust_in_a_record_is_caught(tmp_path, monkeypatch):
+    monkeypatch.setattr(replace, "_record", lambda f: json.loads((f / replace.READY / replace.RECORD).read_text()))
+    with pytest.raises((AssertionError, OSError)):
+        check_foreign_folder(tmp_path / "out")
 
 
 def test_a_file_is_whole_or_absent(tmp_path):
