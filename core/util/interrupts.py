@@ -29,7 +29,7 @@ class SignalHandler:
     """Handles SIGNALS from `install` to `restore`; those that the parent process disabled (nohup) stay disabled.
 
     The first signal raises Interrupted, or sets `received` inside of `deferred`. Ctrl-C once more, after REPEAT
-    seconds, ends the work at once; every other signal is then ignored.
+    seconds, is answered with a line, and the next one ends the work at once; all other signals are then ignored.
 
     Args:
         ends_process: What "at once" means: the process ends (a command), or Interrupted is raised (a library call).
@@ -40,7 +40,7 @@ class SignalHandler:
 
     def __init__(self, ends_process: bool):
         self.ends_process, self.received, self.depth = ends_process, None, 0
-        self._last, self._finished = 0.0, False
+        self._last, self._warned, self._finished = 0.0, False, False
         self._previous: dict[int, Any] = {}
 
     def install(self) -> None:
@@ -77,14 +77,16 @@ class SignalHandler:
             if not self.depth:
                 raise Interrupted
         elif number == signal.SIGINT and not repeated:
-            self._end_at_once()
+            if self._warned:
+                self._end_at_once()
+            self._warned = True
+            _write("stopping; Ctrl-C again stops at once, without saving")
 
     def _end_at_once(self) -> None:
         message = "stopped at once; what was complete before is unchanged"
         if not self.ends_process:
             raise Interrupted(message)
-        with suppress(OSError):
-            os.write(2, f"\n{message}\n".encode())
+        _write(message)
         os._exit(128 + (self.received or signal.SIGINT))
 
 
@@ -152,6 +154,12 @@ def _leave_terminal() -> None:
         with suppress(OSError, ValueError, AttributeError):
             if os.isatty(stream.fileno()):
                 discard(stream.fileno())
+
+
+def _write(line: str) -> None:
+    """Write to standard error from a signal handler, which may have interrupted the writing of another text."""
+    with suppress(OSError):
+        os.write(2, f"\n{line}\n".encode())
 
 
 def discard(descriptor: int) -> None:

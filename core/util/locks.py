@@ -144,7 +144,7 @@ class FolderLock:
             raise BadInput(f"{_in_use(self.folder, before)}. If it ended, remove {self.path}")
         with suppress(OSError):  # a full disk
             os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, json.dumps(asdict(LockOwner.current())).encode(), 0)
+            os.write(descriptor, json.dumps(asdict(LockOwner.current())).encode())
         return True
 
     def _flock(self, descriptor: int, owner: LockOwner | None) -> bool:

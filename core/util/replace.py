@@ -123,7 +123,7 @@ def recover(folder: Path) -> None:
     shutil.rmtree(folder / PART, ignore_errors=True)
     for path in list(folder.iterdir()):
         if path.name.startswith(TEMPORARY):
-            path.unlink(missing_ok=True)
+            _remove_left(path)
 
 
 def _move(folder: Path, new: list[str], old: list[str]) -> None:

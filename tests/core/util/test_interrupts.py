@@ -26,27 +26,29 @@ def test_a_block_is_completed(number):
     assert done == [number] and [signal.getsignal(n) for n in interrupts.SIGNALS] == before
 
 
-def check_repetitions(monkeypatch):
-    """A key that is held down is one request; Ctrl-C again, after a pause, ends a library call at once."""
+def check_repetitions(monkeypatch, capfd):
+    """A key that is held down is one request; the second one is answered, the third ends a library call at once."""
     monkeypatch.setattr(interrupts, "REPEAT", 0.2)
     with pytest.raises(Interrupted, match="at once"), deferred():
         for _ in range(5):
             send()
-        send(signal.SIGTERM)
-        time.sleep(0.3)
-        send(signal.SIGTERM)  # no second request
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):  # SIGTERM is no second request
+            time.sleep(0.3)
+            assert "Ctrl-C again" not in capfd.readouterr().err
+            send(number)
+        assert "Ctrl-C again" in capfd.readouterr().err
         time.sleep(0.3)
         send()
-        raise AssertionError("the second request was ignored")
+        raise AssertionError("the request was ignored")
 
 
-def test_repetitions_are_ignored_and_a_second_request_ends_at_once(monkeypatch):
-    check_repetitions(monkeypatch)
+def test_repetitions_are_ignored_and_a_third_request_ends_at_once(monkeypatch, capfd):
+    check_repetitions(monkeypatch, capfd)
 
 
-def test_planted_deafness_is_caught(monkeypatch):
+def test_planted_deafness_is_caught(monkeypatch, capfd):
     monkeypatch.setattr(SignalHandler, "_end_at_once", lambda self: None)
-    caught(check_repetitions, monkeypatch)
+    caught(check_repetitions, monkeypatch, capfd)
 
 
 def test_a_command_ends_by_an_exception_and_only_one():

@@ -198,5 +198,6 @@ def test_temporary_files_of_a_running_process_stay(tmp_path):
         assert part.exists()
     write_text(tmp_path / "a", "again")
     assert {p.name for p in tmp_path.iterdir()} == {"a", "b", f"{replace.TEMPORARY}{os.getppid()}-a"}
+    (tmp_path / f"{replace.TEMPORARY}{2**30}-c").write_text("of a killed process")
     recover(tmp_path)
-    assert {p.name for p in tmp_path.iterdir()} == {"a", "b"}
+    assert {p.name for p in tmp_path.iterdir()} == {"a", "b", f"{replace.TEMPORARY}{os.getppid()}-a"}
