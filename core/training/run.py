@@ -149,11 +149,12 @@ class TrainingRun:
         auto16 = train.precision == "bf16" or (train.precision == "auto" and native_bf16(self.device))
         length = counted(train.minutes or 0, "minute") if train.steps is None else counted(train.steps, "step")
         classes = f", {len(parts.spec.classes)} classes" if parts.spec.classes else ""
+        kept = ", where the earlier run stays until the first checkpoint is saved" if self.folder.replaces else ""
         return [
             f"{self.recipe.name}: {counted(len(self.trainer.data), 'example')}{classes}; "
             f"diffuses {tuple(parts.spec.latent)}",
             f"{weights / 1e6:.2f} M weights, batches of {train.batch}, {length}, {self.device.type} "
-            f"in {'bf16' if auto16 else 'float32'}; writes {self.folder.path}",
+            f"in {'bf16' if auto16 else 'float32'}; writes {self.folder.path}{kept}",
         ]
 
     def run(self) -> Path:

@@ -95,7 +95,8 @@ class FolderLock:
 
     def __init__(self, folder: Path):
         self.folder, self.path = folder, folder / LOCK
-        self._descriptor: int | None = None
+        self._descriptor: int | None = None  # of the lock's file
+        self._place: int | None = None  # of the folder; while it is open, no other folder gets its number
         self._created: list[Path] = []
         self._key = (os.path.realpath(folder), threading.get_ident())
 
@@ -127,20 +128,25 @@ class FolderLock:
             self.path.unlink()
         try:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        except FileNotFoundError:  # its owner removed the folder
+            self.folder.mkdir(parents=True, exist_ok=True)
+            return False
         except OSError as error:
             self._unprotected(error)
             return True
         try:
             supported = self._flock(descriptor, before)
-            if not self._is_path_of(descriptor):
+            if not _names(self.path, descriptor):
                 os.close(descriptor)
                 return False
         except BaseException:
             os.close(descriptor)
             raise
         self._descriptor = descriptor
+        with suppress(OSError):  # Windows opens no folders
+            self._place = os.open(self.folder, os.O_RDONLY)
         if not supported and before is not None and before.pid != os.getpid() and before.runs():
-            self._descriptor = os.close(descriptor)
+            self.close()
             raise BadInput(f"{_in_use(self.folder, before)}. If it ended, remove {self.path}")
         with suppress(OSError):  # a full disk
             os.ftruncate(descriptor, 0)
@@ -167,29 +173,26 @@ class FolderLock:
 
     def intact(self) -> bool:
         """Whether the folder is still the one that was locked, not moved, removed or replaced by another one."""
-        return self.folder.is_dir() if self._descriptor is None else self._is_path_of(self._descriptor)
-
-    def _is_path_of(self, descriptor: int) -> bool:
-        try:
-            return os.path.samestat(os.fstat(descriptor), os.stat(self.path))
-        except OSError:
-            return False
+        return self.folder.is_dir() if self._place is None else _names(self.folder, self._place)
 
     def release(self) -> None:
         """Unlock the folder; remove it if it is empty and was created with the lock."""
         if _held.get(self._key) is not self:
             return
-        del _held[self._key]
-        if self.intact() and self._descriptor is not None:
+        if self._descriptor is not None and _names(self.path, self._descriptor):
             with suppress(OSError):
                 self.path.unlink()
         self.close()
         self._remove_folders()
 
     def close(self) -> None:
-        """Close the lock's file."""
-        if self._descriptor is not None:
-            self._descriptor = os.close(self._descriptor)
+        """End the lock and leave its file."""
+        if _held.get(self._key) is self:
+            del _held[self._key]
+        for descriptor in (self._descriptor, self._place):
+            if descriptor is not None:
+                os.close(descriptor)
+        self._descriptor = self._place = None
 
     def _remove_folders(self) -> None:
         for folder in self._created:
@@ -197,17 +200,25 @@ class FolderLock:
                 folder.rmdir()
 
     def __del__(self):
-        self.close()
+        if _held is not None:  # at the end of the process, names of modules become None; descriptors are closed then
+            self.close()
 
 
 _held: WeakValueDictionary[tuple[str, int], FolderLock] = WeakValueDictionary()
+
+
+def _names(path: Path, descriptor: int) -> bool:
+    """Whether the path is that of an open file or folder."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except OSError:
+        return False
 
 
 def _forget() -> None:
     """In a child process: close the files, which would otherwise hold the locks after the parent was killed."""
     for lock in list(_held.values()):
         lock.close()
-    _held.clear()
 
 
 if hasattr(os, "register_at_fork"):

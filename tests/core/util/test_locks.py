@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import sys
 import time
@@ -126,14 +127,16 @@ def test_a_file_system_without_locks_is_used_with_a_note(tmp_path, monkeypatch):
 
 
 def check_intact(tmp_path):
-    for change in (lambda f: f.rename(tmp_path / "elsewhere"), lambda f: (f / LOCK).unlink(), replace_folder):
+    for change in (lambda f: f.rename(tmp_path / "elsewhere"), lambda f: shutil.rmtree(f), replace_folder):
         folder = tmp_path / "a"
         lock = FolderLock(folder)
         lock.acquire()
+        (folder / LOCK).unlink()  # by somebody who removes hidden files
         assert lock.intact()
         change(folder)
         assert not lock.intact()
         lock.release()
+    assert (folder / LOCK).read_text() == "{}", "the lock of another process stays"
 
 
 def replace_folder(folder):
@@ -148,7 +151,7 @@ def test_a_moved_or_removed_folder_is_noticed(tmp_path):
 
 
 def test_planted_trust_in_the_path_is_caught(tmp_path, monkeypatch):
-    monkeypatch.setattr(FolderLock, "intact", lambda self: self.path.exists())
+    monkeypatch.setattr(FolderLock, "intact", lambda self: self.folder.exists())
     caught(check_intact, tmp_path)
 
 
