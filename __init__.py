@@ -4,7 +4,7 @@
 samplers on any network. Importing this package does not import torch: both names are imported on first use.
 """
 
-from typing import TYPE_CHECKING
+TYPE_CHECKING = False  # type checkers take it as true; importing it from typing takes longer than all of this package
 
 __version__ = "0.2.0"
 __all__ = ["__version__", "load", "sample"]

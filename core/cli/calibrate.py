@@ -57,35 +57,47 @@ def command(
     sonolux calibrate runs/digits
     sonolux calibrate runs/digits guidance.scale=1.5 --nfe 6
     """
-    from dataclasses import replace
-
     from ..few_step.stored import to_plain
     from ..pipeline.load import load
-    from ..training.checkpoint import newest, read_header, replace_header
+    from ..training.checkpoint import newest, read_header, run_folder
+    from ..util.replace import reserved
 
     wanted = _numbers(nfe)
     checkpoint = newest(run)
-    header = read_header(checkpoint)
-    if forget:
-        replace_header(checkpoint, replace(header, plans={}))
-        say(f"{checkpoint}: {len(header.plans)} plans removed")
-        return
-    plans, printed = dict(header.plans), []
-    pipeline = load(checkpoint, changes=changes, allow_code=allow_code)
-    for found, figures in _calibrate(pipeline, wanted, count, seed, quiet=as_json):
-        plans[found.nfe] = {**figures, "rows": to_plain(found.plan)}
-        printed.append(figures)
-        if not as_json:
-            say(
-                f"{found.nfe} evaluations: error {figures['error']:.4g}; best stock sampler, {found.stock.sampler} on "
-                f"{found.stock.timesteps}: {figures['stock_error']:.4g} ({figures['ratio']:.2f} times)"
-            )
-    replace_header(checkpoint, replace(header, plans=plans))
+    with reserved(run_folder(checkpoint)):
+        header = read_header(checkpoint)
+        if forget:
+            _store(checkpoint, {})
+            say(f"{checkpoint}: {len(header.plans)} plans removed")
+            return
+        plans, printed = dict(header.plans), []
+        pipeline = load(checkpoint, changes=changes, allow_code=allow_code)
+        for found, figures in _calibrate(pipeline, wanted, count, seed, quiet=as_json):
+            plans[found.nfe] = {**figures, "rows": to_plain(found.plan)}
+            _store(checkpoint, plans)  # each one as it is found, so that an interruption loses only the next
+            printed.append(figures)
+            if not as_json:
+                say(
+                    f"{found.nfe} evaluations: error {figures['error']:.4g}; best stock sampler, {found.stock.sampler} "
+                    f"on {found.stock.timesteps}: {figures['stock_error']:.4g} ({figures['ratio']:.2f} times)"
+                )
     if as_json:
         say_json(printed)
     else:
         same = quoted("sonolux", "sample", run, *changes, f"steps={wanted[0]}", "--out", "few-steps")
         say(f"stored in {checkpoint}", f"now: {same}")
+
+
+def _store(checkpoint: Path, plans: dict[int, Any]) -> None:
+    """Replace the plans in a checkpoint."""
+    from dataclasses import replace
+
+    from ..training.checkpoint import NotSaved, read_header, replace_header
+
+    try:
+        replace_header(checkpoint, replace(read_header(checkpoint), plans=plans))
+    except NotSaved as error:
+        raise BadInput(f"{error}: the checkpoint is unchanged; free some disk space or change its rights") from error
 
 
 def _calibrate(pipeline: Pipeline, wanted: list[int], count: int, seed: int, quiet: bool):

@@ -50,18 +50,16 @@ def command(
     sonolux edit runs/digits inpaint 3.png box=[0,14,28,28] count=4 --out lower
     """
     from ..pipeline.load import load
-    from ..pipeline.result import clear, refuse_if_used
-    from ..training.run_dir import need_writable
+    from ..pipeline.result import refuse_if_used
     from ..util.messages import counted, say
+    from ..util.replace import reserved
 
-    refuse_if_used(out, overwrite)
-    need_writable(out)
-    files, options, changes = _sorted(task, words)
-    pipeline = load(run, allow_code=allow_code)
-    pipeline.to(changes.pop("device", pipeline.recipe.sample.device))
-    samples = _call(pipeline, task, files, options, changes, progress=not as_json)
-    clear(out)
-    paths = samples.save(out)
+    with reserved(out):
+        refuse_if_used(out, overwrite)
+        files, options, changes = _sorted(task, words)
+        pipeline = load(run, allow_code=allow_code)
+        pipeline.to(changes.pop("device", pipeline.recipe.sample.device))
+        paths = _call(pipeline, task, files, options, changes, progress=not as_json).save(out, overwrite=True)
     if as_json:
         say(*(out / "samples.json").read_text(encoding="utf-8").rstrip("\n").split("\n"))
     else:

@@ -41,21 +41,21 @@ def command(
     from ..evaluation.report import folder as report_folder
     from ..evaluation.report import page, table
     from ..evaluation.source import open_source
-    from ..training.run_dir import need_writable
     from ..util.messages import say
+    from ..util.replace import reserved
 
     out = default_folder(run) if out is None else out
-    report_folder.refuse_if_used(out, overwrite)
-    need_writable(out)
-    case = open_source(run, changes, sampled=folder is None, allow_code=allow_code)
-    data = case.recipe.data.params
-    read = {f"data.{key}": data.get(key) for key in ("root", "table", "manifest")}
-    report_folder.refuse_overlap(
-        out, {**read, "--folder": folder, "the run": case.checkpoint, "eval.cache": case.recipe.eval.cache}
-    )
-    with report_folder.replaced(out) as part:
-        report = evaluate(case, part, folder, progress=not as_json)
-        page.write(report, part, case.recipe.eval.page_megabytes)
+    with reserved(out):
+        report_folder.refuse_if_used(out, overwrite)
+        case = open_source(run, changes, sampled=folder is None, allow_code=allow_code)
+        data = case.recipe.data.params
+        read = {f"data.{key}": data.get(key) for key in ("root", "table", "manifest")}
+        report_folder.refuse_overlap(
+            out, {**read, "--folder": folder, "the run": case.checkpoint, "eval.cache": case.recipe.eval.cache}
+        )
+        with report_folder.replaced(out) as part:
+            report = evaluate(case, part, folder, progress=not as_json)
+            page.write(report, part, case.recipe.eval.page_megabytes)
     path = out / report_folder.PAGE
     if as_json:
         say(*(out / report_folder.METRICS).read_text(encoding="utf-8").rstrip("\n").split("\n"))

@@ -28,6 +28,7 @@ def command(name: str, origin: str) -> None:
     from ..util.errors import BadInput
     from ..util.messages import command as quoted
     from ..util.messages import say
+    from ..util.replace import write_text
 
     target = Path(name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
     if not name.removesuffix(".yaml").removesuffix(".yml").strip("./ "):
@@ -40,9 +41,7 @@ def command(name: str, origin: str) -> None:
         source.read_text(encoding="utf-8"), target, [*names, *(n.rpartition("/")[2] for n in names), str(source)]
     )
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with target.open("x", encoding="utf-8") as file:  # "x": fails if the file was created in the meantime
-            file.write(text)
+        write_text(target, text, new=True)  # it may have been created in the meantime
     except OSError as error:
         raise BadInput(f"{target} cannot be written ({error.strerror}): choose another folder or name") from error
     say(f"wrote {target}", f"now: {quoted('sonolux', 'train', target)}{_needs(target)}")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 import difflib
+import errno
 import importlib
 import io
 import os
+import signal
 import sys
 import traceback
 import warnings
@@ -15,10 +17,12 @@ from pathlib import Path
 
 import click
 
+from ..util import interrupts
 from ..util.errors import BadInput, BrokenPlugin
 from ..util.messages import LONGEST_LINE, printable, say, shortened
+from . import _output
 
-DONE, FAILED, BAD_INPUT, BROKEN_PLUGIN, INTERRUPTED = 0, 1, 2, 3, 130
+DONE, FAILED, BAD_INPUT, BROKEN_PLUGIN, SIGNAL, OUTPUT_CLOSED = 0, 1, 2, 3, 128, 141
 
 
 class Commands(click.Group):
@@ -75,7 +79,8 @@ def cli() -> None:
     sonolux train synth_sfx        train one of them; the run folder is in runs/
     sonolux sample runs/synth-sfx --out sounds
 
-    Exit codes: 0 success, 1 the run failed, 2 bad input, 3 a plugin failed. SONOLUX_DEBUG=1 shows tracebacks.
+    Exit codes: 0 success, 1 the run failed, 2 bad input, 3 a plugin failed; 130 Ctrl-C, 143 SIGTERM, 129 SIGHUP,
+    141 nothing reads the output. SONOLUX_DEBUG=1 shows tracebacks.
     """
 
 
@@ -83,26 +88,54 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command line and return its exit code.
 
     Args:
-        arguments: The arguments; None: sys.argv.
+        arguments: The arguments; None: those of this process, whose signals and output are then handled to its end.
     """
     warnings.formatwarning = _note
+    if arguments is not None:
+        nested = interrupts.is_installed()
+        interrupts.install()
+        try:
+            return _run(list(arguments))
+        finally:
+            if not nested:
+                interrupts.uninstall()
+    handler = interrupts.install()
+    _output.install()
     try:
-        result = cli.main(
-            args=None if arguments is None else list(arguments), prog_name="sonolux", standalone_mode=False
-        )
+        code = _run(None)
+        sys.stdout.flush()
+    except KeyboardInterrupt as stop:
+        code = _interrupted(stop)
+    except _output.OutputClosed:
+        code = OUTPUT_CLOSED
+    handler.finish()
+    return code
+
+
+def _run(arguments: list[str] | None) -> int:
+    try:
+        result = cli.main(args=arguments, prog_name="sonolux", standalone_mode=False)
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except (click.Abort, KeyboardInterrupt) as stop:
         # click converts KeyboardInterrupt to Abort; a message, if any, is on the original exception.
-        cause = stop if isinstance(stop, KeyboardInterrupt) else stop.__context__
-        say(str(cause or "") or "interrupted", err=True)
-        return INTERRUPTED
+        return _interrupted(stop if isinstance(stop, KeyboardInterrupt) else stop.__context__)
     except click.ClickException as error:
         _show(error)
         return error.exit_code if isinstance(error, click.UsageError) else BAD_INPUT
+    except _output.OutputClosed:
+        return OUTPUT_CLOSED
     except Exception as error:
         return _report(error)
     return result if isinstance(result, int) else DONE
+
+
+def _interrupted(stop: BaseException | None) -> int:
+    """Print that a signal ended the command, and return its exit code."""
+    number = interrupts.received()
+    name = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
+    say(str(stop or "") or f"interrupted{name}", err=True)
+    return SIGNAL + number
 
 
 def _note(message: Warning | str, category: type[Warning], *place: object) -> str:
@@ -132,6 +165,9 @@ def _report(error: Exception) -> int:
         code = BROKEN_PLUGIN
     else:
         code = FAILED
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        say(f"{_full_disk(error)}: free some space, then run the same command again", err=True)
+        return FAILED
     expected = type(error).__module__.startswith("sonolux.")
     lines = error.lines() if isinstance(error, BadInput) else [str(error)]
     if not expected or not lines[0]:
@@ -141,6 +177,10 @@ def _report(error: Exception) -> int:
     if not expected and not debug:
         say("SONOLUX_DEBUG=1 shows the traceback", err=True)
     return code
+
+
+def _full_disk(error: OSError) -> str:
+    return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
 
 
 def _plugin_place(error: Exception) -> str:

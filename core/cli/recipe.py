@@ -98,12 +98,16 @@ def schema(out: Path | None) -> None:
     # yaml-language-server: $schema=recipe.schema.json      <- first line of a recipe
     """
     from ..config.schema import schema as make
+    from ..util.errors import BadInput
+    from ..util.replace import write_text
 
     if out is None:
         say_json(make())
         return
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json_text(make()) + "\n", encoding="utf-8")
+    try:
+        write_text(out, json_text(make()) + "\n")
+    except OSError as error:
+        raise BadInput(f"{out} cannot be written ({error.strerror}): choose another folder or name") from error
     say(f"wrote {out}")
 
 

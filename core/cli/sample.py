@@ -26,19 +26,16 @@ def command(
     sonolux sample runs/effects seconds=0.4 --out short
     """
     from ..pipeline.load import load
-    from ..pipeline.result import clear, refuse_if_used
-    from ..training.run_dir import need_writable
+    from ..pipeline.result import refuse_if_used
     from ..util.messages import counted, say
+    from ..util.replace import reserved
 
-    refuse_if_used(out, overwrite)
-    need_writable(out)
-    pipeline = load(run, changes=changes, allow_code=allow_code)
-    pipeline.to(pipeline.recipe.sample.device)
-    samples = pipeline.sample(progress=not as_json, trajectory=trajectory)
-    clear(out)
-    paths = samples.save(out)
-    if trajectory:
-        samples.save_trajectory(out)
+    with reserved(out):
+        refuse_if_used(out, overwrite)
+        pipeline = load(run, changes=changes, allow_code=allow_code)
+        pipeline.to(pipeline.recipe.sample.device)
+        samples = pipeline.sample(progress=not as_json, trajectory=trajectory)
+        paths = samples.save(out, trajectory, overwrite=True)
     if as_json:
         say(*(out / "samples.json").read_text(encoding="utf-8").rstrip("\n").split("\n"))
     else:

@@ -49,8 +49,10 @@ def command(
     from ..util.errors import BadInput
     from ..util.messages import command as quoted
     from ..util.messages import say
+    from . import _output
 
-    checkpoint = None
+    _output.outlast()
+    checkpoint, moved = None, False
     if resume is not None:
         if recipe is not None and "=" in recipe:
             recipe, changes = None, (recipe, *changes)
@@ -60,6 +62,7 @@ def command(
             )
         if not resume.is_dir():
             raise BadInput(f"{resume}: --resume takes a run folder")
+        moved = any(change.startswith("data.") for change in changes)
         checkpoint, out = newest(resume), resume
         loaded = _resumed(resume, changes, allow_code)
     elif recipe is None:
@@ -67,13 +70,12 @@ def command(
     else:
         loaded = load_recipe(recipe, list(changes), allow_code=allow_code)
     run = TrainingRun(loaded, out or Path("runs") / loaded.name, say, not quiet, [Previews(loaded)])
-    run.prepare(checkpoint, newest(weights) if weights else None, overwrite)
-    say(*run.describe())
+    run.prepare(checkpoint, newest(weights) if weights else None, overwrite, moved)
     try:
+        say(*run.describe())
         path = run.run()
-    except KeyboardInterrupt as e:
-        say(str(e) or "interrupted; the last checkpoint is kept", err=True)
-        raise SystemExit(130) from None
+    finally:
+        run.close()
     folder = run.folder.path
     say(f"done: {path}", f"now: {quoted('sonolux', 'sample', folder, '--out', folder / 'samples')}")
 

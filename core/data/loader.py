@@ -23,6 +23,7 @@ from torch.utils.data import DataLoader
 from torch.utils.data import Dataset as MapDataset
 
 from ..types import BadInput, Dataset, Item, MediaSpec
+from ..util.interrupts import SIGNALS
 from ..util.rng import generator
 
 Workers = int | Literal["auto"]
@@ -223,7 +224,7 @@ def _identity(batch: Batch) -> Batch:
 
 def _ignore_interrupts(worker: int) -> None:
     """Ignore Ctrl-C, which a terminal sends to all processes: the main process ends its workers itself."""
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
 
 

@@ -1,7 +1,8 @@
 """The manifest of a prepared folder: JSONL with a header line, then one line per file.
 
 `prepare` appends one file after the other and sorts the lines at the end, so that a killed run keeps its results. A
-dataset reads the manifest instead of listing and decoding the folder.
+complete manifest stays until the new one is complete. A dataset reads the manifest instead of listing and decoding the
+folder.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from ..util.errors import BadInput
+from ..util.replace import whole_file
 from .files import TableRow, content_hash, shown
 
 NAME = "manifest.jsonl"
+PARTIAL = "manifest.partial.jsonl"  # next to a complete manifest, while `prepare` measures again
 FORMAT = 1
 Line = dict[str, Any]
 
@@ -64,14 +67,8 @@ class Manifest:
 
 def write(path: Path, header: ManifestHeader, lines: Iterable[Line]) -> None:
     """Write a whole manifest atomically: if it fails, the old one is not changed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(part, "w", encoding="utf-8") as file:
-            file.writelines(text(row) for row in (asdict(header), *lines))
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    with whole_file(path) as part, open(part, "w", encoding="utf-8") as file:
+        file.writelines(text(row) for row in (asdict(header), *lines))
 
 
 def text(line: Line) -> str:
@@ -91,6 +88,12 @@ def started(path: Path) -> tuple[ManifestHeader, list[Line]] | None:
     header = _header(rows[0])
     assert header is not None
     return header, [row for row in rows[1:] if isinstance(row, dict) and "file" in row and "status" in row]
+
+
+def is_complete(path: Path) -> bool:
+    """Whether the file is a manifest that `prepare` has completed."""
+    found = started(path)
+    return found is not None and found[0].complete
 
 
 def _header(row: Any) -> ManifestHeader | None:

@@ -21,6 +21,7 @@ class Previews(Periodic):
     def __init__(self, recipe: Recipe):
         super().__init__(recipe.train.preview_every, 5)
         self.count = min(recipe.sample.count, SHOWN)
+        self._failed = False  # a preview could not be written, and this was said
 
     def check(self, run: RunState) -> None:
         """Raise BadInput before training starts if the sample settings are invalid."""
@@ -29,5 +30,11 @@ class Previews(Periodic):
     def act(self, run: RunState) -> None:
         samples = Pipeline(run.parts, run.trainer.ema.model, run.step, run.device).sample(count=self.count)
         target = run.folder.previews / f"step-{run.step:08d}.png"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        run.parts.modality.sheet(target, samples.media, samples.captions)
+        try:
+            run.folder.need_intact()
+            target.parent.mkdir(exist_ok=True)
+            run.parts.modality.sheet(target, samples.media, samples.captions)
+        except OSError as error:
+            if not self._failed:
+                run.say(f"{target} cannot be written ({error.strerror}): the training continues without it")
+            self._failed = True

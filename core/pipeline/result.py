@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from ..types import BadInput, Modality, Output, WrittenFile
-from ..util.folders import file_name
+from ..util.folders import file_name, names_in
 from ..util.messages import json_text, printable
+from ..util.replace import replaced
 from .sample_list import read_samples
 
 LIST, SHEET, TRAJECTORY = "samples.json", "sheet.png", ("trajectory.png", "trajectory.gif")
@@ -31,19 +32,16 @@ def refuse_if_used(folder: Path, overwrite: bool) -> None:
         raise BadInput(f"{folder} already holds samples: replace them with --overwrite, or name another --out")
 
 
-def clear(folder: Path) -> None:
-    """Remove the saved samples in the folder: the files that samples.json lists, sheet, trajectory and samples.json."""
-    for name in _saved(folder):
-        (folder / name).unlink(missing_ok=True)
-
-
 def other_files(folder: Path) -> list[str]:
     """Names of the files in the folder that are not saved samples; empty if the folder does not exist."""
-    return sorted({path.name for path in folder.iterdir()} - set(_saved(folder))) if folder.is_dir() else []
+    return sorted(set(names_in(folder)) - set(saved_files(folder)))
 
 
-def _saved(folder: Path) -> list[str]:
-    """Names of the saved files that exist; entries of the list that point outside the folder are ignored."""
+def saved_files(folder: Path) -> list[str]:
+    """Names of the saved samples in a folder: those that samples.json lists, sheet, trajectory and samples.json.
+
+    Entries of the list that point outside the folder are ignored.
+    """
     try:
         listed = [sample.file for sample in read_samples(folder / LIST).samples]
     except BadInput:
@@ -97,13 +95,25 @@ class Samples:
     def __len__(self) -> int:
         return len(self.media)
 
-    def save(self, folder: str | Path) -> list[Path]:
-        """Write as `write` does, and warn once if samples were scaled down to full scale.
+    def save(self, folder: str | Path, trajectory: bool = False, overwrite: bool = False) -> list[Path]:
+        """Write all samples as a whole, and warn once if some were scaled down to full scale.
+
+        If this fails or is interrupted, the folder is unchanged. Files with the same names are replaced.
+
+        Args:
+            folder: The folder; created if missing.
+            trajectory: Also write the denoising trajectory.
+            overwrite: Remove the samples that the folder holds; otherwise those with other names stay.
 
         Returns:
             The paths of the samples.
         """
-        files = self.write(folder)
+        folder = Path(folder)
+        with replaced(folder, lambda: saved_files(folder) if overwrite else ()) as part:
+            files = self.write(part)
+            if trajectory:
+                self.save_trajectory(part)
+        files = [replace(file, path=folder / file.path.name) for file in files]
         scaled = [file for file in files if file.scaled]
         if scaled:
             more = f" (and {len(scaled) - 1} more such files)" if len(scaled) > 1 else ""
@@ -113,7 +123,7 @@ class Samples:
         return [file.path for file in files]
 
     def write(self, folder: str | Path) -> list[WrittenFile]:
-        """Write all samples, samples.json and a contact sheet into a folder.
+        """Write all samples, samples.json and a contact sheet into a folder, one file after the other.
 
         Files with the same names are replaced; other files are unchanged.
 

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import torch
 
 from ..config.recipe import Recipe
+from ..types import BadInput
 from .build import Parts
 from .checkpoint import CheckpointHeader, NotSaved, save
 from .lr import TrainingBudget
@@ -135,28 +136,54 @@ class Periodic(Callback):
 class Checkpoints(Periodic):
     """Writes checkpoints at regular intervals and at the end, and deletes old ones.
 
+    A checkpoint that cannot be written does not end the run. On a full disk the next one is tried again. If the run
+    folder was moved, removed or damaged, the run continues in a new folder.
+
     Args:
         every: Steps between checkpoints; None: ten per run.
         keep: Number of latest checkpoints that stay on disk.
+
+    Attributes:
+        error: Why the last checkpoint was not written; None: it was.
     """
 
     def __init__(self, every: int | None = None, keep: int = 3):
         super().__init__(every, 10)
-        self.keep = keep
+        self.keep, self.error = keep, None
 
     def act(self, run: RunState) -> None:
-        trainer, path = run.trainer, run.folder.checkpoint(run.step)
+        try:
+            self._save_or_move(run)
+        except (NotSaved, OSError, BadInput) as error:
+            if self.error is None:
+                run.say(f"{error}: the training continues, and the next checkpoint is tried again")
+            self.error, self._acted_at = str(error), -1
+            return
+        self.error = None
+        for callback in run.callbacks:
+            callback.on_save(run, run.folder.checkpoint(run.step))
+
+    def _save_or_move(self, run: RunState) -> None:
+        folder = run.folder
+        if folder.is_intact():
+            try:
+                return self._save(run)
+            except (NotSaved, OSError, BadInput) as error:
+                if isinstance(error, NotSaved) and error.full:
+                    raise
+                reason = str(error)
+        else:
+            reason = f"{folder.path} was moved, removed or replaced during the training"
+        folder.move()
+        self._save(run)
+        run.say(f"{reason}. The run continues in {folder.path}")
+
+    def _save(self, run: RunState) -> None:
+        trainer = run.trainer
         header = CheckpointHeader(
             run.recipe.dump(), run.parts.spec, run.step, run.budget.elapsed, run.parts.clip_lengths
         )
         modules = {"model": trainer.model, "ema": trainer.ema.model, "codec": run.parts.codec}
         modules |= {f"objective_{name}": module for name, module in trainer.objective.state().items()}
-        try:
-            save(path, header, modules, trainer.optimizer)
-        except NotSaved as e:
-            raise RunFailed(
-                f"{e}: free some disk space, then continue with: sonolux train --resume {run.folder.path}"
-            ) from e
-        run.folder.prune(self.keep)
-        for callback in run.callbacks:
-            callback.on_save(run, path)
+        save(run.folder.checkpoint(run.step), header, modules, trainer.optimizer)
+        run.folder.saved(self.keep)

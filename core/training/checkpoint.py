@@ -6,10 +6,14 @@ is atomic.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
+import shutil
+import warnings
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +25,23 @@ from torch import Tensor, nn
 from ..nn.first_edition import upgrade_names
 from ..types import BadInput
 from ..util.messages import command, shortened
+from ..util.replace import PART
 from .header import CheckpointHeader, parse_header
 
 MOST_HEADER_BYTES = 16 * 2**20  # names and shapes of tensors, and the header of sonolux
 
 
 class NotSaved(Exception):
-    """A checkpoint cannot be written: no space or no permission. Earlier checkpoints are not changed."""
+    """A checkpoint cannot be written; earlier checkpoints are not changed.
+
+    Attributes:
+        full: Whether the disk is full, so that another attempt may succeed later.
+    """
+
+    def __init__(self, path: Path, error: Exception):
+        super().__init__(f"{path} cannot be written ({error})")
+        codes = (errno.ENOSPC, errno.EDQUOT)
+        self.full = any(f"os error {code}" in str(error) or getattr(error, "errno", 0) == code for code in codes)
 
 
 def save(
@@ -63,18 +77,32 @@ def replace_header(path: Path, header: CheckpointHeader) -> None:
 
 def _write(path: Path, header: CheckpointHeader, tensors: dict[str, Tensor]) -> None:
     meta = {"sonolux": json.dumps(header.facts())}
-    part = path.with_suffix(".part")
+    folder = path.parent / PART  # save_file writes a temporary file of its own next to its target
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.unlink(missing_ok=True)  # it may be a link to another file, in a folder of others
+        shutil.rmtree(folder, ignore_errors=True)  # of a killed process
+        folder.mkdir(parents=True)
+        part = folder / path.name
+        part.touch()
+        mode = (path if path.is_file() else part).stat().st_mode  # by the umask; save_file grants no rights to others
         save_file(tensors, part, metadata=meta)
-        with open(part, "rb") as f:
-            os.fsync(f.fileno())
+        os.chmod(part, mode)
+        _sync(part)
         os.replace(part, path)
+        with suppress(OSError):  # not every file system can do it
+            _sync(path.parent)
     except (SafetensorError, OSError) as e:
-        raise NotSaved(f"{path} cannot be written ({e})") from e
+        raise NotSaved(path, e) from e
     finally:
-        part.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def read_header(path: Path) -> CheckpointHeader:
@@ -155,10 +183,13 @@ def _tensor(path: Path, file: Any, name: str, dtype: torch.dtype | None = None) 
     return value
 
 
-def read_optimizer(path: Path, optimizer: torch.optim.Optimizer) -> None:
+def read_optimizer(path: Path, optimizer: torch.optim.Optimizer) -> int:
     """Load the optimiser's state.
 
     Each tensor gets the memory layout of its parameter, since fused updates use the order in memory, not indices.
+
+    Returns:
+        The number of weights whose state was loaded.
 
     Raises:
         BadInput: The state belongs to other weights, is incomplete, or contains values that are not finite.
@@ -181,6 +212,8 @@ def read_optimizer(path: Path, optimizer: torch.optim.Optimizer) -> None:
             if value.shape == param.shape:
                 value = torch.empty_like(param, dtype=value.dtype, requires_grad=False).copy_(value)
             state.setdefault(int(i), {})[name] = value
+    if not state:
+        return 0
     names = {name for own in state.values() for name in own}
     if isinstance(optimizer, torch.optim.Adam):
         names |= {"step", "exp_avg", "exp_avg_sq"}
@@ -188,6 +221,7 @@ def read_optimizer(path: Path, optimizer: torch.optim.Optimizer) -> None:
     if lacking:
         raise BadInput(f"{misfit}: {len(lacking)} tensors missing (first: optimizer.{lacking[0]})")
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    return len(state)
 
 
 def _open(path: Path) -> Any:
@@ -204,7 +238,7 @@ def _open(path: Path) -> Any:
 
 
 def newest(run: Path) -> Path:
-    """The latest checkpoint of a run folder; a checkpoint file is returned unchanged.
+    """The latest checkpoint of a run folder that is not damaged; a checkpoint file is returned unchanged.
 
     Raises:
         BadInput: There is no checkpoint.
@@ -217,7 +251,25 @@ def newest(run: Path) -> Path:
         near = Path("runs") / run
         hint = f"; did you mean {near}?" if near.exists() else ""
         raise BadInput(f"{run}: no such run or checkpoint{hint}")
-    found = sorted((run / "checkpoints").glob("step-*.safetensors"))
+    found = sorted(p for p in (run / "checkpoints").glob("step-*.safetensors") if p.is_file())
     if not found:
         raise BadInput(f"{run}: contains no checkpoint: it was not trained yet, or is not a run folder")
-    return found[-1]
+    whole = next((path for path in reversed(found) if is_whole(path)), found[-1])
+    if whole != found[-1]:
+        warnings.warn(f"{found[-1]} is damaged: {whole.name} is used, the newest one that is whole", stacklevel=2)
+    return whole
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a checkpoint file is complete and has a header."""
+    try:
+        _open(path)
+    except BadInput:
+        return False
+    return True
+
+
+def run_folder(checkpoint: Path) -> Path:
+    """The folder that a process locks to change a checkpoint: the run folder, or else the checkpoint's own folder."""
+    above = checkpoint.absolute().parent
+    return above.parent if above.name == "checkpoints" and (above.parent / "resolved.yaml").is_file() else above

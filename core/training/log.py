@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,6 +29,7 @@ class MetricsLog:
         self.run, self.bar = run, bar
         self._results: list[StepResult] = []
         self._since = time.monotonic()
+        self._failed = False  # the last line could not be written
 
     def add(self, result: StepResult) -> None:
         """Add a step's result; every `train.log_every` steps, write a line."""
@@ -71,10 +73,20 @@ class MetricsLog:
             row["loss_by_tau"] = _by_tau(results)
         if means := _means(results):
             row["objective"] = means
-        self.run.folder.log(row)
+        self._append(row)
         left = budget.seconds_left(step)
         note = f"loss {row['loss']:.4f}, {speed:.0f} samples/s"
         self.bar.set_postfix_str(note if left is None else f"{note}, {left:.0f} s left")
+
+    def _append(self, row: dict[str, Any]) -> None:
+        folder, failed = self.run.folder, self._failed
+        try:
+            folder.log(row)
+            self._failed = False
+        except OSError as error:
+            self._failed = True
+            if not failed:
+                self.run.say(f"{folder.metrics} cannot be written ({error.strerror}): its lines are kept, tried again")
 
     def _fail(self, step: int, what: str) -> None:
         run = self.run

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from ..config.recipe import Recipe
-from ..types import BadInput, Dataset
+from ..types import BadInput, Dataset, MediaSpec
 from ..util.device import choose_device, native_bf16
+from ..util.interrupts import Interrupted, SignalHandler, deferred
 from ..util.messages import counted, say
 from ..util.progress import bar as progress
 from .build import Parts, build_data, build_parts, check_conditions, fit_codec
@@ -63,26 +61,52 @@ class TrainingRun:
         """Optimiser steps made."""
         return self.trainer.step
 
-    def prepare(self, resume: Path | None = None, weights: Path | None = None, overwrite: bool = False) -> None:
+    def prepare(
+        self, resume: Path | None = None, weights: Path | None = None, overwrite: bool = False, moved: bool = False
+    ) -> None:
         """Read the data, fit the codec, build the model; nothing is written before all of this has succeeded.
+
+        The folder is locked until the end of `run`, or until `close`.
 
         Args:
             resume: Checkpoint of this run to continue from.
             weights: Checkpoint of any run with the same network, for initial weights.
             overwrite: Replace the run in the folder.
+            moved: The recipe names another place of the data: resume only if the data is the same.
 
         Raises:
             BadInput: The recipe, the data, the checkpoint or the folder cannot be used.
         """
-        if resume is None:
-            self.folder.refuse_if_used(overwrite)
-        data, found = build_data(self.recipe)
-        self.parts: Parts = build_parts(self.recipe, found)
-        check_conditions(self.parts, data)
-        for callback in self.callbacks:
-            callback.check(self)
-        elapsed = self._begin(data, weights) if resume is None else self._resume(data, resume)
+        self.folder.lock()
+        try:
+            if resume is None:
+                self.folder.refuse_if_used(overwrite)
+            data, found = self._data(resume is not None)
+            self.parts: Parts = build_parts(self.recipe, found)
+            check_conditions(self.parts, data)
+            for callback in self.callbacks:
+                callback.check(self)
+            elapsed = self._begin(data, weights) if resume is None else self._resume(data, resume, moved)
+        except BaseException:
+            self.close()
+            raise
         self.budget = TrainingBudget(self.recipe.train, elapsed + time.monotonic() - self.started)
+
+    def _data(self, resumed: bool) -> tuple[Dataset, MediaSpec]:
+        try:
+            return build_data(self.recipe)
+        except BadInput as error:
+            root = self.recipe.data.params.get("root")
+            if not resumed or not isinstance(root, (str, Path)) or Path(root).expanduser().exists():
+                raise
+            moved = f"sonolux train --resume {self.folder.path} data.root=NEW"
+            raise BadInput(f"{error}. If the data was moved: {moved}") from error
+
+    def close(self) -> None:
+        """Unlock the folder. A run that was to replace another one is given up if it has saved no checkpoint."""
+        if self.folder.replaces:
+            self.say(f"the earlier run in {self.folder.path} is unchanged")
+        self.folder.close()
 
     def _begin(self, data: Dataset, weights: Path | None) -> float:
         self.parts.clip_lengths = fit_codec(self.parts.codec, data)
@@ -93,8 +117,11 @@ class TrainingRun:
         self.folder.create(self.recipe, data, self.device)
         return 0.0
 
-    def _resume(self, data: Dataset, checkpoint: Path) -> float:
+    def _resume(self, data: Dataset, checkpoint: Path, moved: bool) -> float:
         header, parts = read_header(checkpoint), self.parts
+        changes = self.folder.data_changes(data)
+        if changes and moved:
+            raise BadInput(f"this is not the data of the run: {changes}. --from {checkpoint} starts a new run with it")
         if header.spec.classes != parts.spec.classes:
             raise BadInput(f"the data's classes are {parts.spec.classes}, and the run's are {header.spec.classes}")
         read(checkpoint, parts.codec, "codec")
@@ -103,11 +130,16 @@ class TrainingRun:
         read(checkpoint, self.trainer.ema.model, "ema")
         for name, module in parts.objective.state().items():
             read(checkpoint, module, f"objective_{name}")
-        read_optimizer(checkpoint, self.trainer.optimizer)
+        restored = read_optimizer(checkpoint, self.trainer.optimizer)
+        if header.step and not restored and self.trainer.rule.keeps_state():
+            raise BadInput(
+                f"{checkpoint} holds no state of the optimizer, so the run cannot continue as if it was not stopped: "
+                f"start a new one with --from {checkpoint}"
+            )
         self.trainer.step, parts.clip_lengths = header.step, header.clip_lengths
         self.folder.resume(self.recipe, header.step)
-        if not self.folder.same_data(data):
-            self.say("the data has changed since this run was started: the run continues with the current data")
+        if changes:
+            self.say(f"{changes}. The run continues with the current data")
         return header.elapsed
 
     def describe(self) -> list[str]:
@@ -117,46 +149,94 @@ class TrainingRun:
         auto16 = train.precision == "bf16" or (train.precision == "auto" and native_bf16(self.device))
         length = counted(train.minutes or 0, "minute") if train.steps is None else counted(train.steps, "step")
         classes = f", {len(parts.spec.classes)} classes" if parts.spec.classes else ""
+        kept = ", where the earlier run stays until the first checkpoint is saved" if self.folder.replaces else ""
         return [
             f"{self.recipe.name}: {counted(len(self.trainer.data), 'example')}{classes}; "
             f"diffuses {tuple(parts.spec.latent)}",
             f"{weights / 1e6:.2f} M weights, batches of {train.batch}, {length}, {self.device.type} "
-            f"in {'bf16' if auto16 else 'float32'}; writes {self.folder.path}",
+            f"in {'bf16' if auto16 else 'float32'}; writes {self.folder.path}{kept}",
         ]
 
     def run(self) -> Path:
-        """Train to the end, or until Ctrl-C or SIGTERM.
+        """Train to the end, or until Ctrl-C, SIGTERM or SIGHUP.
 
         Returns:
             The last checkpoint.
 
         Raises:
-            RunFailed: The loss or its gradient is no longer finite, or a checkpoint cannot be written.
-            KeyboardInterrupt: The user stopped the run; a checkpoint was saved.
+            RunFailed: The loss or its gradient is no longer finite, or the last checkpoint cannot be written.
+            Interrupted: A signal stopped the run; a checkpoint was saved.
         """
         first = self.step
-        if first and self.budget.progress(first) >= 1:
-            self.say("this run is finished: raise train.steps or train.minutes to train further")
-            return self.folder.checkpoint(first)
-        shown = progress("", "step", self.recipe.train.steps, done=first, show=self.bar, delay=0, leave=True)
-        with self._interrupts(), shown as bar:
-            self.log = MetricsLog(self, bar)
-            for callback in self.callbacks:
-                callback.on_start(self)
-            while not self.interrupted and (done := self.budget.progress(self.step)) < 1:
-                result = self.trainer.train_step(done)
-                self.log.add(result)
-                for callback in self.callbacks if not self.interrupted else ():
-                    callback.on_step(self, result)
-            self.checkpoints.act_once(self)
-            if self.interrupted:
-                raise KeyboardInterrupt(
-                    f"stopped at step {self.step}, saved; continue with: sonolux train --resume {self.folder.path}"
-                )
-            for callback in self.callbacks:
-                callback.on_end(self)
+        try:
+            if first and self.budget.progress(first) >= 1:
+                self.say("this run is finished: raise train.steps or train.minutes to train further")
+                return self.folder.checkpoint(first)
+            shown = progress("", "step", self.recipe.train.steps, done=first, show=self.bar, delay=0, leave=True)
+            with deferred() as signals, shown as bar:
+                self.log = MetricsLog(self, bar)
+                try:
+                    self._train(signals)
+                finally:
+                    self.trainer.close()
+                self._save_last(signals)
+                for callback in self.callbacks:
+                    callback.on_end(self)
+        finally:
+            self._close_log()
+            self.close()
         self._report(first)
         return self.folder.checkpoint(self.step)
+
+    def _train(self, signals: SignalHandler) -> None:
+        """Train to the end of the budget or to a signal."""
+        for callback in self.callbacks:
+            callback.on_start(self)
+        try:
+            while not self._stopped(signals) and (done := self.budget.progress(self.step)) < 1:
+                result = self.trainer.train_step(done)
+                self.log.add(result)
+                for callback in self.callbacks if not self._stopped(signals) else ():
+                    callback.on_step(self, result)
+        except (BadInput, OSError):  # of the data: the weights are those of the last complete step
+            if self.step and not self.folder.replaces:
+                with suppress(RunFailed):
+                    self.checkpoints.act_once(self)
+                    self.say(f"step {self.step} is saved; to continue: sonolux train --resume {self.folder.path}")
+            raise
+
+    def _stopped(self, signals: SignalHandler) -> bool:
+        self.interrupted = self.interrupted or signals.received is not None
+        return self.interrupted
+
+    def _save_last(self, signals: SignalHandler) -> None:
+        """Write the last checkpoint.
+
+        Raises:
+            RunFailed: It cannot be written.
+            Interrupted: A signal stopped the run.
+        """
+        folder = self.folder
+        stopped = self._stopped(signals)
+        if stopped and folder.replaces and not self.step:
+            raise Interrupted("stopped before the first step")
+        self.checkpoints.act_once(self)
+        if self.checkpoints.error:
+            saved = sorted(folder.checkpoints.glob("step-*.safetensors"))
+            remedy = (
+                f"free some disk space, then continue from {saved[-1].name} with: sonolux train --resume {folder.path}"
+                if saved
+                else "no checkpoint was saved before: free some disk space, then start again"
+            )
+            raise RunFailed(f"{self.checkpoints.error}: {remedy}")
+        if stopped:
+            raise Interrupted(
+                f"stopped at step {self.step}, saved; continue with: sonolux train --resume {folder.path}"
+            )
+
+    def _close_log(self) -> None:
+        if (rest := self.folder.write_rest()) is not None:
+            self.say(f"lines of the log that could not be written to metrics.jsonl are in {rest}")
 
     def pause(self, seconds: float) -> None:
         """Exclude a callback's `seconds` from the logged speed, and reserve time for the callbacks at the end."""
@@ -169,29 +249,3 @@ class TrainingRun:
             self.say("no step was made: train.minutes passed while the data was read; increase it")
         if (message := self.budget.shortfall(self.step, self.folder.path)) is not None:
             self.say(message)
-
-    @contextmanager
-    def _interrupts(self) -> Iterator[None]:
-        """Let Ctrl-C and SIGTERM end the run after the current step; restore the previous handlers afterwards."""
-        previous = self._catch_interrupts()
-        try:
-            yield
-        finally:
-            self.trainer.close()
-            for number, handler in previous.items():
-                signal.signal(number, handler)
-
-    def _catch_interrupts(self) -> dict[signal.Signals, Any]:
-        if threading.current_thread() is not threading.main_thread():
-            return {}  # only the main thread receives signals
-
-        def handle(number: int, frame: Any) -> None:
-            if self.interrupted:
-                raise KeyboardInterrupt("stopped at once; the last checkpoint is kept")
-            self.interrupted = True
-
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        previous = {n: signal.getsignal(n) or signal.SIG_DFL for n in numbers}
-        for n in numbers:
-            signal.signal(n, handle)
-        return previous

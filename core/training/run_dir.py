@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
+import errno
 import json
 import math
+import os
 import platform
 import shutil
 import subprocess
@@ -21,11 +22,17 @@ from pydantic import TypeAdapter
 from ..config.recipe import Recipe
 from ..config.trust import FOLDER, SIGNATURES, Trust, UnconfirmedPath, claim
 from ..types import BadInput, Dataset
-from ..util.folders import need_writable
+from ..util.folders import OWN, names_in, need_writable
 from ..util.json_files import StoredRecord, parse, read
+from ..util.locks import FolderLock
 from ..util.messages import counted
+from ..util.replace import PART, Replacement, recover, write_text
+from .checkpoint import is_whole
+from .data_changes import data_changes, digest, manifest_text
 
-RUN_FILES = ("recipe.yaml", "resolved.yaml", "env.json", "data.jsonl", "metrics.jsonl", "previews", "checkpoints")
+RUN_FILES = ("recipe.yaml", "resolved.yaml", "env.json", "data.jsonl", "metrics.jsonl")
+UNSAVED = f"{OWN}unsaved"
+"""File in the folder of a run that has not saved a checkpoint yet: the same command may replace it."""
 
 
 class RunDir:
@@ -34,53 +41,128 @@ class RunDir:
     It contains recipe.yaml (as written by the user), resolved.yaml, env.json, data.jsonl (the dataset's manifest),
     metrics.jsonl, previews/ and checkpoints/.
 
+    A process locks the folder before it writes to it. A run that replaces another one is written to a hidden folder in
+    it until the first checkpoint is saved; until then the earlier run is unchanged.
+
     Args:
         path: The folder.
+
+    Attributes:
+        place: The folder to which files are written.
     """
 
     def __init__(self, path: Path):
-        self.path = path
-        self.metrics = path / "metrics.jsonl"
-        self.previews = path / "previews"
-        self.checkpoints = path / "checkpoints"
+        self.path = self.place = path
+        self._lock = FolderLock(path)
+        self._replacement: Replacement | None = None
+        self._recipe: Recipe
+        self._texts: dict[str, str] = {}  # name -> content of the files that describe the run
+        self._rows: list[str] = []  # lines of the log that are not written yet
+
+    @property
+    def metrics(self) -> Path:
+        """The log, JSON lines."""
+        return self.place / "metrics.jsonl"
+
+    @property
+    def previews(self) -> Path:
+        """Folder of the previews."""
+        return self.place / "previews"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.place / "checkpoints"
+
+    # --- before the first step ---
+
+    def lock(self) -> None:
+        """Lock the folder, and remove what killed processes left in it.
+
+        Raises:
+            BadInput: The folder cannot be written to, or another process writes to it.
+        """
+        need_writable(self.path)
+        if self._lock.acquire():
+            recover(self.path)
+            shutil.rmtree(self.checkpoints / PART, ignore_errors=True)
+            for part in (*self.previews.glob(".*.part"), *self.checkpoints.glob("step-*.part")):
+                part.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Unlock the folder; a run that replaces another one and has saved no checkpoint is removed."""
+        if self._replacement is not None:
+            self._replacement.discard()
+        self._replacement, self.place = None, self.path
+        self._lock.release()
 
     def refuse_if_used(self, overwrite: bool) -> None:
         """Raise BadInput if the folder contains a run and `overwrite` is false, or if it contains other files."""
-        need_writable(self.path)
+        if self._never_saved():
+            return
         is_run = (self.path / "resolved.yaml").is_file()  # folders previews/ and checkpoints/ alone may be the user's
         if is_run and not overwrite:
             raise BadInput(
                 f"{self.path} already holds a run: continue it with --resume {self.path}, replace it with --overwrite, "
                 "or name another folder with --out"
             )
-        if not is_run and self.path.exists() and any(self.path.iterdir()):
+        if not is_run and names_in(self.path):
             raise BadInput(f"{self.path} exists and is not a run: name an empty folder with --out")
 
     def create(self, recipe: Recipe, data: Dataset, device: torch.device) -> None:
-        """Remove the files of an old run, then write recipe, environment and data manifest."""
-        # Everything that can fail is done before the old run is removed.
-        manifest, facts = self._manifest(data), environment(device)
-        for name in RUN_FILES:
-            old = self.path / name
-            if old.is_dir():
-                shutil.rmtree(old)
-            elif old.exists():
-                old.unlink()
-        self.path.mkdir(parents=True, exist_ok=True)
-        (self.path / "recipe.yaml").write_text(recipe.text or recipe.dump(), encoding="utf-8")
-        (self.path / "resolved.yaml").write_text(recipe.dump(), encoding="utf-8")
-        (self.path / "data.jsonl").write_text(manifest, encoding="utf-8")
-        facts |= {"data_sha256": hashlib.sha256(manifest.encode()).hexdigest(), **self._claim(recipe, started=True)}
-        (self.path / "env.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        """Write recipe, environment and data manifest; those of an earlier run stay until `saved`."""
+        manifest, facts = manifest_text(data), environment(device)
+        facts |= {"data_sha256": digest(manifest), **self._claim(recipe, started=True)}
+        self._recipe = recipe
+        self._texts = {
+            "recipe.yaml": recipe.text or recipe.dump(),
+            "resolved.yaml": recipe.dump(),
+            "data.jsonl": manifest,
+            "env.json": json.dumps(facts, indent=1) + "\n",
+        }
+        if (self.path / "resolved.yaml").is_file() and not self._never_saved():
+            self._replacement = Replacement(self.path)
+            self.place = self._replacement.part
+        else:
+            for name in self._files():
+                (self.path / name).unlink()
+            (self.path / UNSAVED).touch()
+        try:
+            self._write_texts()
+        except OSError:
+            for name in (*self._files(), UNSAVED) if self._replacement is None else ():
+                (self.path / name).unlink(missing_ok=True)
+            raise
+
+    def _never_saved(self) -> bool:
+        return (self.path / UNSAVED).exists() and not any(self.checkpoints.glob("step-*.safetensors"))
+
+    def _files(self) -> list[str]:
+        """Names of the files in the folder that a run makes; the user may have added others."""
+        patterns = (*RUN_FILES, "previews/step-*.png", "checkpoints/step-*.safetensors*")
+        found = (path for pattern in patterns for path in self.path.glob(pattern) if path.is_file())
+        return [path.relative_to(self.path).as_posix() for path in found]
+
+    def _write_texts(self) -> None:
+        self.place.mkdir(parents=True, exist_ok=True)
+        for name, text in self._texts.items():
+            write_text(self.place / name, text)
 
     def resume(self, recipe: Recipe, step: int) -> None:
         """Prepare the folder for a run that continues after `step`.
 
-        Writes the changed recipe, so that the next --resume uses it too, and removes log lines after `step`.
+        Writes the changed recipe, so that the next --resume uses it too, removes log lines after `step`, and renames
+        damaged checkpoints of later steps.
         """
-        self._mark_as_own(recipe)
-        (self.path / "resolved.yaml").write_text(recipe.dump(), encoding="utf-8")
+        texts = {name: self._text(name) for name in RUN_FILES if name != "metrics.jsonl"}
+        self._texts = {name: text for name, text in texts.items() if text} | {"resolved.yaml": recipe.dump()}
+        self._recipe = recipe
+        self._mark_as_own()
+        write_text(self.path / "resolved.yaml", recipe.dump())
         self.truncate_log(step)
+        for path in self.checkpoints.glob("step-*.safetensors"):
+            if path > self.checkpoint(step) and path.is_file() and not is_whole(path):
+                path.rename(path.with_name(f"{path.name}.damaged"))
 
     def _claim(self, recipe: Recipe, started: bool = False) -> dict[str, Any]:
         """Entries of env.json that make this run the user's own; none if its recipe names paths of others."""
@@ -89,53 +171,127 @@ class RunDir:
         written = [recipe.text] if started and recipe.text and recipe.trust == Trust.CODE else []
         return claim(self.path, [recipe.dump(), *written])
 
-    def _mark_as_own(self, recipe: Recipe) -> None:
+    def _mark_as_own(self) -> None:
         """Add the changed recipe to those that make this run the user's own."""
-        new, place = self._claim(recipe), self.path / "env.json"
+        new = self._claim(self._recipe)
         if not new:
             return
         try:
-            facts = read(place, _FACTS)
-        except BadInput:
+            facts = parse(self._texts["env.json"], _FACTS, "")
+        except (KeyError, BadInput):
             facts = {}
         earlier = facts.get(SIGNATURES) if facts.get(FOLDER) == new[FOLDER] else None
         kept = [str(one) for one in earlier] if isinstance(earlier, list) else []
         facts |= {**new, SIGNATURES: list(dict.fromkeys([*kept, *new[SIGNATURES]]))}
-        place.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+        self._texts["env.json"] = json.dumps(facts, indent=1) + "\n"
+        write_text(self.place / "env.json", self._texts["env.json"])
 
-    def same_data(self, data: Dataset) -> bool:
-        """Whether the data is the same as at the start of the run; True if the folder has no manifest."""
-        saved = self.path / "data.jsonl"
-        return not saved.exists() or saved.read_bytes() == self._manifest(data).encode()
+    def _text(self, name: str) -> str:
+        """The content of a file; empty if it cannot be read."""
+        with suppress(OSError):
+            return (self.path / name).read_text(encoding="utf-8", errors="replace")
+        return ""
 
-    @staticmethod
-    def _manifest(data: Dataset) -> str:
-        return "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in data.manifest())
+    def data_changes(self, data: Dataset) -> str | None:
+        """What has changed in the data since the start of the run; None: nothing."""
+        try:
+            at_start = read(self.path / "env.json", _FACTS).get("data_sha256")
+        except BadInput:
+            at_start = None
+        return data_changes(self.path / "data.jsonl", at_start, data)
+
+    # --- during the run ---
 
     def log(self, row: dict[str, Any]) -> None:
-        """Append one line to metrics.jsonl."""
-        with open(self.metrics, "a", encoding="utf-8") as f:
-            f.write(json.dumps(row) + "\n")
+        """Append one line to metrics.jsonl; after an error, the lines are kept for the next call.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        self._rows.append(json.dumps(row) + "\n")
+        self.need_intact()
+        text = "".join(self._rows).encode()
+        with open(self.metrics, "ab", buffering=0) as f:
+            end = f.seek(0, os.SEEK_END)
+            try:
+                if f.write(text) < len(text):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.metrics))
+            except OSError:
+                f.truncate(end)
+                raise
+        self._rows.clear()
+
+    def write_rest(self) -> Path | None:
+        """Write the lines of the log that could not be written, if there are any, to another file next to it.
+
+        Returns:
+            The file; None if there are none, or they cannot be written either.
+        """
+        path, n = self.metrics, 1
+        while path.exists():
+            n += 1
+            path = self.metrics.with_name(f"metrics-{n}.jsonl")
+        if self._rows:
+            with suppress(OSError):
+                write_text(path, "".join(self._rows))
+                return path
+        return None
 
     def truncate_log(self, step: int) -> None:
         """Remove the lines after `step`: a resumed run writes them again."""
-        if self.metrics.exists():
+        if self.metrics.is_file():
             *rows, _ = self.metrics.read_bytes().split(b"\n")  # the last one is empty, or incomplete
             damaged = sum(_step_of(row) == math.inf for row in rows)
             if damaged:
                 warnings.warn(f"{self.metrics}: {counted(damaged, 'damaged line')} removed", stacklevel=2)
-            self.metrics.write_bytes(b"".join(row + b"\n" for row in rows if _step_of(row) <= step))
+            write_text(self.metrics, "".join(f"{row.decode()}\n" for row in rows if _step_of(row) <= step))
 
     def checkpoint(self, step: int) -> Path:
         """Path of the checkpoint of a step."""
         return self.checkpoints / f"step-{step:08d}.safetensors"
 
-    def prune(self, keep: int) -> None:
-        """Delete all but the last `keep` checkpoints."""
-        for old in sorted(self.checkpoints.glob("step-*.safetensors"))[: -max(1, keep)]:
-            old.unlink()
-        for partial in self.checkpoints.glob("step-*.part"):  # of a process that was killed while writing
-            partial.unlink()
+    def saved(self, keep: int) -> None:
+        """Called after a checkpoint was written: replace an earlier run, delete all but the last `keep` checkpoints."""
+        if self._replacement is not None:
+            self._replacement.commit(self._files())
+            self._replacement, self.place = None, self.path
+        old = sorted(p for p in self.checkpoints.glob("step-*.safetensors") if p.is_file())[: -max(1, keep)]
+        for path in (self.place / UNSAVED, *old):
+            with suppress(OSError):
+                path.unlink()
+
+    @property
+    def replaces(self) -> bool:
+        """Whether the folder still holds an earlier run, which the first checkpoint replaces."""
+        return self._replacement is not None
+
+    def is_intact(self) -> bool:
+        """Whether the folder was not moved, removed or replaced by another one since it was locked."""
+        return self._lock.intact()
+
+    def need_intact(self) -> None:
+        """Raise OSError unless `is_intact`: nothing must be written to a folder of another run."""
+        if not self.is_intact():
+            raise OSError(errno.ENOENT, "the folder was moved, removed or replaced", str(self.path))
+
+    def move(self) -> None:
+        """Continue in a new folder: at the same path if nothing is there, otherwise next to it.
+
+        Raises:
+            OSError: It cannot be written.
+        """
+        self._lock.close()
+        if self._replacement is not None:
+            self._replacement.discard()
+        path, n = self.path, 1
+        while path.exists():
+            n += 1
+            path = self.path.with_name(f"{self.path.name}-{n}")
+        self._replacement, self.path, self.place = None, path, path
+        self._lock = FolderLock(path)
+        self._lock.acquire()
+        self._mark_as_own()
+        self._write_texts()
 
 
 class StoredStep(StoredRecord):

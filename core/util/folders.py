@@ -1,4 +1,4 @@
-"""Output folders, and names of files that are made from data."""
+"""Output folders: whether they can be written to, and names of files: from data, and for commands while they write."""
 
 from __future__ import annotations
 
@@ -33,6 +33,25 @@ def file_name(number: str, words: Iterable[object], suffix: str) -> str:
     return name.decode(errors="ignore") + suffix
 
 
+OWN = ".sonolux."
+"""Start of the names of the files that exist only while a command writes, or after it was killed."""
+
+
+def is_own(name: str) -> bool:
+    """Whether a file in an output folder belongs to a command that is writing, or that was killed."""
+    return name.startswith(OWN)
+
+
+def names_in(folder: Path) -> list[str]:
+    """Names in a folder without those of `is_own`; empty if the folder does not exist."""
+    return sorted(path.name for path in folder.iterdir() if not is_own(path.name)) if folder.is_dir() else []
+
+
+def missing_parts(folder: Path) -> list[Path]:
+    """The folder and the folders above it that do not exist, innermost first."""
+    return [p for p in (folder, *folder.absolute().parents) if not os.path.exists(p)]
+
+
 def need_writable(folder: Path) -> None:
     """Raise BadInput unless a file can be created in `folder`, which may not exist yet.
 
@@ -42,7 +61,7 @@ def need_writable(folder: Path) -> None:
     above = next(p for p in (folder, *folder.absolute().parents) if os.path.exists(p))
     if not above.is_dir():
         raise BadInput(f"{above} is a file: name another folder with --out")
-    missing = [p for p in (folder, *folder.absolute().parents) if not os.path.exists(p)]
+    missing = missing_parts(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .messages import printable
+from .replace import whole_file
 
 Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 
@@ -122,11 +123,10 @@ def _plain(name: str) -> str:
 def _save(figure: Any, path: Path) -> None:
     from matplotlib import pyplot
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), whole_file(path) as part:
         warnings.filterwarnings("ignore", "Glyph")  # letters that the font lacks are drawn as boxes
         figure.tight_layout()
-        figure.savefig(path)
+        figure.savefig(part, format=path.suffix[1:] or "png")
     pyplot.close(figure)
 
 

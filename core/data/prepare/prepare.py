@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from ...util.errors import BadInput
+from ...util.interrupts import Interrupted
+from ...util.messages import json_text
 from ...util.plots import page
+from ...util.replace import replaced, reserved, write_text
 from .. import manifest as manifests
 from ..files import content_hash, find_files, need_folder, progress, read_table, shown
 from ..manifest import Line, ManifestHeader
-from .report import facts_of, lines_of, others, propose, reasons, stored_summary, write_json
+from .report import SUMMARY, facts_of, lines_of, others, propose, reasons, stored_summary
 from .types import PrepareContext, Preparer, PrepareReport
 
 RECIPE = "recipe.yaml"
@@ -67,34 +70,55 @@ def prepare(
     began = time.monotonic()
     root = need_folder(root, "FOLDER").resolve()
     _check_out(root, out)
+    with reserved(out):
+        return _prepare(root, out, preparer, table, again, name or out.name, began)
+
+
+def _prepare(
+    root: Path, out: Path, preparer: Preparer, table: Path | None, again: bool, name: str, began: float
+) -> PrepareReport:
     sources = _sources(root, preparer, table)
     path = out / manifests.NAME
     header = ManifestHeader("manifest", preparer.modality, str(root), analysis=preparer.analysis)
+    whole = manifests.is_complete(path) and not path.with_name(manifests.PARTIAL).exists()
     before = {} if again else _earlier_lines(path, header)
     lines, traces, fresh = _measure(sources, before, preparer, path, header)
     usable = [i for i, line in enumerate(lines) if line["status"] == "ok"]
-    pairs = _copies(lines, usable, sources, traces, fresh, preparer, out, before)
-    manifests.write(path, replace(header, complete=True), lines)
-    good = [lines[i] for i in usable]
+    unchanged = whole and fresh == 0 and len(before) == len(lines)
+    pairs = _copies(lines, usable, sources, traces, preparer, out if unchanged else None)
     report = PrepareReport(out, facts_of(root, preparer, lines, pairs, table))
     report.summary |= {"measured": fresh, "kept": len(lines) - fresh}
-    if not good:
-        write_json(out, report.summary)
+    with replaced(out) as part:
+        manifests.write(part / manifests.NAME, replace(header, complete=True), lines)
+        if usable:
+            _summarise(preparer, root, part, lines, pairs, PrepareContext(name, root, out / RECIPE), report)
+        report.summary["seconds_taken"] = round(time.monotonic() - began, 2)
+        write_text(part / SUMMARY, json_text(report.summary) + "\n")
+    (out / manifests.PARTIAL).unlink(missing_ok=True)
+    if not usable:
         raise BadInput(f"0 usable of {len(lines)} files: {reasons(lines)}; {shown(path)} lists them")
-    summary = preparer.summarise(good)
-    report.summary |= summary.numbers
-    report.lines = lines_of(root, preparer, report.summary, summary, pairs, lines)
-    page(out / "summary.png", summary.panels, shown(root))
-    propose(preparer, good, PrepareContext(name or out.name, root, out / RECIPE), report)
-    report.summary["seconds_taken"] = round(time.monotonic() - began, 2)
-    write_json(out, report.summary)
     return report
 
 
-def _check_out(root: Path, out: Path) -> None:
-    from ...util.folders import need_writable
+def _summarise(
+    preparer: Preparer,
+    root: Path,
+    part: Path,
+    lines: list[Line],
+    pairs: list[tuple[str, str, float]],
+    context: PrepareContext,
+    report: PrepareReport,
+) -> None:
+    """Write summary.png and the proposed recipe into the folder `part`, and complete the report."""
+    good = [line for line in lines if line["status"] == "ok"]
+    summary = preparer.summarise(good)
+    report.summary |= summary.numbers
+    report.lines = lines_of(root, preparer, report.summary, summary, pairs, lines)
+    page(part / "summary.png", summary.panels, shown(root))
+    propose(preparer, good, context, report, part)
 
-    need_writable(out)
+
+def _check_out(root: Path, out: Path) -> None:
     place = out.resolve()
     inside = place.relative_to(root).parts if place.is_relative_to(root) else None
     if inside is not None and not any(part.startswith(".") for part in inside):
@@ -132,25 +156,30 @@ def _earlier_lines(path: Path, header: ManifestHeader) -> dict[str, Line]:
     Raises:
         BadInput: The file is not a manifest, or that of another folder.
     """
-    earlier = manifests.started(path)
-    if earlier is None:
-        if path.exists():
+    found: dict[str, Line] = {}
+    for file in (path, path.with_name(manifests.PARTIAL)):
+        earlier = manifests.started(file)
+        if earlier is None:
+            if file == path and path.exists():
+                raise BadInput(
+                    f"{shown(path)} is not a manifest that this version can read: name another folder with --out"
+                )
+            continue
+        old, lines = earlier
+        if (old.modality, old.root) != (header.modality, header.root):
             raise BadInput(
-                f"{shown(path)} is not a manifest that this version can read: name another folder with --out"
+                f"{shown(file.parent)} holds the manifest of {old.root} ({old.modality}): name another folder with "
+                "--out"
             )
-        return {}
-    old, lines = earlier
-    if (old.modality, old.root) != (header.modality, header.root):
-        raise BadInput(
-            f"{shown(path.parent)} holds the manifest of {old.root} ({old.modality}): name another folder with --out"
-        )
-    return {line["file"]: line for line in lines} if old.analysis == header.analysis else {}
+        if old.analysis == header.analysis:
+            found |= {line["file"]: line for line in lines}
+    return found
 
 
 def _measure(
     sources: Sequence[_Source], before: dict[str, Line], preparer: Preparer, path: Path, header: ManifestHeader
 ) -> tuple[list[Line], dict[int, Any], int]:
-    """Measure the sources that have no line of an earlier run.
+    """Measure the sources that have no line of an earlier run, and write each line to the disk at once.
 
     Returns:
         One line per source; source index -> trace, for the files measured now; and the number of these files.
@@ -161,21 +190,23 @@ def _measure(
         same = old is not None and _stamp(source.path) == (old.get("size"), old.get("mtime_ns"))
         lines.append({**_measured(old), **source.line} if old is not None and same else None)
     todo = [i for i, line in enumerate(lines) if line is None]
-    manifests.write(path, header, [line for line in lines if line is not None])
     traces: dict[int, Any] = {}
     preparer.begin(len(sources))
-    with open(path, "a", encoding="utf-8") as file:
-        try:
-            for i in progress(todo, f"measuring {preparer.nouns[1]}", len(todo)):
-                line, trace = _one(sources[i], preparer)
-                file.write(manifests.text(line))
-                file.flush()
-                lines[i], traces[i] = line, trace
-        except KeyboardInterrupt:
-            done = sum(line is not None for line in lines)
-            raise KeyboardInterrupt(
-                f"stopped: {done} of {len(sources)} files are in {shown(path)}; the same command continues from there"
-            ) from None
+    if todo:
+        if manifests.is_complete(path):  # it is replaced when the new one is complete
+            path = path.with_name(manifests.PARTIAL)
+        manifests.write(path, header, [line for line in lines if line is not None])
+        with open(path, "a", encoding="utf-8") as file:
+            try:
+                for i in progress(todo, f"measuring {preparer.nouns[1]}", len(todo)):
+                    line, trace = _one(sources[i], preparer)
+                    file.write(manifests.text(line))
+                    file.flush()
+                    lines[i], traces[i] = line, trace
+            except KeyboardInterrupt:
+                done = sum(line is not None for line in lines)
+                state = f"{done} of {len(sources)} files are in {shown(path)}"
+                raise Interrupted(f"stopped: {state}; the same command continues from there") from None
     return [_ordered(line) for line in lines if line is not None], traces, len(todo)
 
 
@@ -221,12 +252,18 @@ def _copies(
     usable: list[int],
     sources: Sequence[_Source],
     traces: dict[int, Any],
-    fresh: int,
     preparer: Preparer,
-    out: Path,
-    before: dict[str, Line],
+    known_in: Path | None,
 ) -> list[tuple[str, str, float]]:
     """Mark exact copies (`copy_of`) and groups of near copies (`group`, the same hash for all).
+
+    Args:
+        lines: One line per source.
+        usable: Indices of the usable ones.
+        sources: The sources.
+        traces: Source index -> trace, for the files measured now.
+        preparer: The modality's part.
+        known_in: Folder of an earlier result for the same files, which lists the near copies; None: find them.
 
     Returns:
         (file, file, similarity) for each pair of near copies.
@@ -237,7 +274,7 @@ def _copies(
         if original != i:
             lines[i]["copy_of"] = lines[original]["file"]
     different = list(first.values())
-    known = _known_pairs(out, lines, different) if fresh == 0 and len(before) == len(lines) else None
+    known = None if known_in is None else _known_pairs(known_in, lines, different)
     if known is None:
         found = [traces[i] if traces.get(i) is not None else _traced(preparer, sources[i].path) for i in different]
         known = [(different[p.first], different[p.second], p.similarity) for p in preparer.similar_pairs(found)]

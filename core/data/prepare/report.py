@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,12 +12,12 @@ from pydantic import TypeAdapter
 
 from ...util.errors import BadInput
 from ...util.json_files import StoredRecord, read
-from ...util.messages import json_text
+from ...util.replace import write_text
 from ..files import find_files, shown
 from ..manifest import Line
 from .types import PrepareContext, Preparer, PrepareReport, Summary
 
-PROPOSED = "recipe.proposed.yaml"
+PROPOSED, SUMMARY = "recipe.proposed.yaml", "summary.json"
 
 
 def others(paths: Sequence[Path]) -> str:
@@ -123,27 +122,28 @@ _SUMMARY = TypeAdapter(StoredSummary)
 def stored_summary(out: Path) -> StoredSummary:
     """The summary of an earlier run; empty if there is none, or if it is damaged: then all is computed again."""
     try:
-        return read(out / "summary.json", _SUMMARY)
+        return read(out / SUMMARY, _SUMMARY)
     except BadInput:
         return StoredSummary()
 
 
-def write_json(out: Path, facts: dict[str, Any]) -> None:
-    """Write summary.json atomically."""
-    part = out / f".summary.{os.getpid()}.part"
-    part.write_text(json_text(facts) + "\n", encoding="utf-8")
-    os.replace(part, out / "summary.json")
+def propose(preparer: Preparer, good: list[Line], context: PrepareContext, report: PrepareReport, part: Path) -> None:
+    """Write the proposed recipe; if the user has changed an earlier one, write to recipe.proposed.yaml instead.
 
-
-def propose(preparer: Preparer, good: list[Line], context: PrepareContext, report: PrepareReport) -> None:
-    """Write the proposed recipe; if the user has changed an earlier one, write to recipe.proposed.yaml instead."""
+    Args:
+        preparer: The modality's part.
+        good: The usable lines.
+        context: Where the recipe will be.
+        report: The report, which is completed.
+        part: Folder that the file is written to; its files are then moved to the folder of the report.
+    """
     proposal = preparer.propose(good, context)
     mark = hashlib.sha256(proposal.text.encode()).hexdigest()
     last = stored_summary(report.folder).recipe_sha256
     there = context.recipe.read_bytes() if context.recipe.exists() else None
     edited = there is not None and hashlib.sha256(there).hexdigest() not in (last, mark)
     target = report.folder / PROPOSED if edited else context.recipe
-    target.write_text(proposal.text, encoding="utf-8")
+    write_text(part / target.name, proposal.text)
     report.recipe = target
     report.summary["recipe"] = str(target)
     report.summary["recipe_sha256"] = last if edited else mark

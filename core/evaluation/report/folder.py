@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +11,8 @@ from pydantic import TypeAdapter
 
 from ...pipeline import result
 from ...types import BadInput
+from ...util import replace
+from ...util.folders import names_in
 from ...util.json_files import read
 
 PAGE, FILES, METRICS, SAMPLES = "report.html", "report_files", "metrics.json", "samples"
@@ -26,7 +26,7 @@ def refuse_if_used(folder: Path, overwrite: bool) -> None:
         return
     if not folder.is_dir():
         raise BadInput(f"--out: {folder} is a file; name a folder")
-    if any(folder.iterdir()) and not _is_report(folder):
+    if names_in(folder) and not _is_report(folder):
         raise BadInput(f"{folder} exists and is no report: name an empty folder with --out")
     foreign = result.other_files(folder / SAMPLES)
     if foreign:
@@ -57,20 +57,12 @@ def refuse_overlap(folder: Path, read: Mapping[str, Path | str | None]) -> None:
 
 @contextmanager
 def replaced(folder: Path) -> Iterator[Path]:
-    """A temporary folder next to `folder` to write a report into; it then replaces an earlier report.
+    """A temporary folder in `folder` to write a report into; it then replaces an earlier report.
 
     After an error the earlier report remains unchanged.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
+    with replace.replaced(folder, lambda: _files(folder)) as part:
         yield part
-        folder.mkdir(exist_ok=True)
-        _clear(folder)
-        for written in part.iterdir():
-            written.rename(folder / written.name)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def _is_report(folder: Path) -> bool:
@@ -80,14 +72,11 @@ def _is_report(folder: Path) -> bool:
         return False
 
 
-def _clear(folder: Path) -> None:
-    """Remove the report that the folder holds: its files and what its list of samples names, nothing else."""
+def _files(folder: Path) -> list[str]:
+    """The files of the report in the folder: those that every report has, and those that its list of samples names."""
     if not _is_report(folder):
-        return
-    result.clear(folder / SAMPLES)
-    if (folder / SAMPLES).is_dir() and not any((folder / SAMPLES).iterdir()):
-        (folder / SAMPLES).rmdir()
-    if (folder / FILES).is_dir() and not (folder / FILES).is_symlink():
-        shutil.rmtree(folder / FILES)
-    for name in (PAGE, METRICS):
-        (folder / name).unlink(missing_ok=True)
+        return []
+    found = [name for name in (PAGE, METRICS) if (folder / name).is_file()]
+    if not (folder / FILES).is_symlink():
+        found += [p.relative_to(folder).as_posix() for p in (folder / FILES).rglob("*") if not p.is_dir()]
+    return found + [f"{SAMPLES}/{name}" for name in result.saved_files(folder / SAMPLES)]

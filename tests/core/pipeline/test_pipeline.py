@@ -10,10 +10,11 @@ from sonolux.core.config.load import load_recipe
 from sonolux.core.pipeline import load as loading
 from sonolux.core.pipeline import pipeline
 from sonolux.core.pipeline.pipeline import Pipeline
-from sonolux.core.pipeline.result import clear
+from sonolux.core.pipeline.result import saved_files
 from sonolux.core.testing.mutation import call, caught, planted, replace
 from sonolux.core.training.run import TrainingRun
 from sonolux.core.types import BadInput
+from sonolux.core.util.replace import replaced
 from sonolux.core.util.rng import Noise
 
 
@@ -204,7 +205,8 @@ def test_a_list_that_names_files_elsewhere_removes_none(tmp_path):
     (tmp_path / "out").mkdir()
     facts = {"samples": [{"file": "../kept"}, {"file": str(tmp_path / "kept")}]}
     (tmp_path / "out" / "samples.json").write_text(json.dumps(facts))
-    clear(tmp_path / "out")
+    with replaced(tmp_path / "out", lambda: saved_files(tmp_path / "out")):
+        pass
     assert (tmp_path / "kept").exists() and not list((tmp_path / "out").iterdir())
 
 

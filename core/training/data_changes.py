@@ -1,0 +1,71 @@
+"""How the data of a run differs from the data at its start, by the manifest in its folder (data.jsonl)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from ..types import Dataset
+
+NAMES = ("source", "file")  # entries of a manifest's record that name the example
+
+
+def manifest_text(data: Dataset) -> str:
+    """The manifest of a dataset as JSON lines."""
+    return "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in data.manifest())
+
+
+def digest(text: str) -> str:
+    """The hash of a manifest, which env.json stores."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def data_changes(saved: Path, digest_at_start: str | None, data: Dataset) -> str | None:
+    """What has changed since the start of the run; None: the same examples in the same order.
+
+    Names of files are not compared where the manifest holds a hash of their content: a folder may be moved.
+
+    Args:
+        saved: data.jsonl of the run.
+        digest_at_start: Hash of the manifest; None: unknown.
+        data: The data now.
+    """
+    text = manifest_text(data)
+    if digest(text) == digest_at_start:
+        return None
+    try:
+        before = _records(saved.read_bytes().decode())
+    except FileNotFoundError:
+        return f"{saved} is missing, so it is unknown whether the data has changed"
+    except (OSError, ValueError) as error:
+        return f"{saved} is damaged ({error}), so it is unknown whether the data has changed"
+    now = _records(text)
+    if [content for _, content in before] == [content for _, content in now]:
+        return None
+    old, new = dict(before), dict(now)
+    parts = (
+        ("removed", [name for name in old if name not in new]),
+        ("added", [name for name in new if name not in old]),
+        ("changed", [name for name in new if name in old and new[name] != old[name]]),
+    )
+    counts = ", ".join(f"{len(names)} {verb} ({_few(names)})" for verb, names in parts if names)
+    return f"the data has changed since this run was started: {counts or 'another order'}"
+
+
+def _records(text: str) -> list[tuple[str, str]]:
+    """(name, content) of each example; the content is the whole record if it has no hash."""
+    found = []
+    for line in text.removesuffix("\n").split("\n"):
+        row: Any = json.loads(line)
+        if not isinstance(row, dict):
+            raise ValueError(f"line {len(found) + 1} is no record")
+        name = next((str(row[key]) for key in NAMES if key in row), line)
+        content = {k: v for k, v in row.items() if k not in NAMES} if row.get("hash") else row
+        found.append((name, json.dumps(content, sort_keys=True)))
+    return found
+
+
+def _few(names: list[str], most: int = 2) -> str:
+    return ", ".join(name[:60] for name in names[:most]) + (", ..." if len(names) > most else "")

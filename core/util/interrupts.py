@@ -1,0 +1,169 @@
+"""Signals that ask a command to end: Ctrl-C (SIGINT), SIGTERM, and SIGHUP when its terminal is closed.
+
+One handler serves the whole process. It raises `Interrupted`, or, where work must be completed first (`deferred`), only
+remembers the signal. This module loads nothing heavy: a command installs the handler before its imports.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any
+
+SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+REPEAT = 0.5
+"""Seconds: a signal that follows another one sooner is a repetition of it (a key that is held down)."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal ended the command; the message says what was saved, and may be empty."""
+
+
+class SignalHandler:
+    """Handles SIGNALS from `install` to `restore`; those that the parent process disabled (nohup) stay disabled.
+
+    The first signal raises Interrupted, or sets `received` inside of `deferred`. Ctrl-C once more, after REPEAT
+    seconds, is answered with a line, and the next one ends the work at once; all other signals are then ignored.
+
+    Args:
+        ends_process: What "at once" means: the process ends (a command), or Interrupted is raised (a library call).
+
+    Attributes:
+        received: Number of the first signal; None before it.
+    """
+
+    def __init__(self, ends_process: bool):
+        self.ends_process, self.received, self.depth = ends_process, None, 0
+        self._last, self._warned, self._finished = 0.0, False, False
+        self._previous: dict[int, Any] = {}
+
+    def install(self) -> None:
+        """Replace the handlers of the process, which only its main thread can do."""
+        for number in SIGNALS:
+            previous = signal.getsignal(number)
+            if previous is not signal.SIG_IGN:
+                self._previous[number] = previous or signal.SIG_DFL
+                signal.signal(number, self)
+
+    def restore(self) -> None:
+        """Restore the previous handlers."""
+        for number, previous in self._previous.items():
+            signal.signal(number, previous)
+        self._previous.clear()
+
+    def finish(self) -> None:
+        """State that the command is done: from now on a signal ends the process, without an exception.
+
+        If a signal has ended the command, further ones are ignored, so that the exit code is that of the first.
+        """
+        self._finished = True
+        for number in self._previous if self.received is not None else ():
+            signal.signal(number, signal.SIG_IGN)
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if number == getattr(signal, "SIGHUP", None):
+            _leave_terminal()
+        if self._finished:
+            os._exit(128 + (self.received or number))
+        repeated, self._last = time.monotonic() - self._last < REPEAT, time.monotonic()
+        if self.received is None:
+            self.received = number
+            if not self.depth:
+                raise Interrupted
+        elif number == signal.SIGINT and not repeated:
+            if self._warned:
+                self._end_at_once()
+            self._warned = True
+            _write("stopping; Ctrl-C again stops at once, without saving")
+
+    def _end_at_once(self) -> None:
+        message = "stopped at once; what was complete before is unchanged"
+        if not self.ends_process:
+            raise Interrupted(message)
+        _write(message)
+        os._exit(128 + (self.received or signal.SIGINT))
+
+
+_active: SignalHandler | None = None
+
+
+def install() -> SignalHandler:
+    """Install the handler of a command; in a thread that is not the main one it receives nothing."""
+    global _active
+    handler = SignalHandler(ends_process=True)
+    if _active is None and threading.current_thread() is threading.main_thread():
+        _active = handler
+        _active.install()
+    return _active or handler
+
+
+def uninstall() -> None:
+    """Restore the handlers from before `install`."""
+    global _active
+    if _active is not None:
+        _active.restore()
+        _active = None
+
+
+def is_installed() -> bool:
+    """Whether a handler is active."""
+    return _active is not None
+
+
+def received() -> int:
+    """Number of the signal that ended the command; SIGINT if KeyboardInterrupt was raised without one."""
+    return (_active and _active.received) or signal.SIGINT
+
+
+@contextmanager
+def deferred() -> Iterator[SignalHandler]:
+    """Complete the block despite signals; `received` of the handler states one. Outside of the main thread: no effect.
+
+    A signal raises Interrupted at the end of the outermost block, unless an exception ends it.
+    """
+    global _active
+    if threading.current_thread() is not threading.main_thread():
+        yield SignalHandler(ends_process=False)
+        return
+    own = _active is None
+    handler = _active = _active or SignalHandler(ends_process=False)
+    if own:
+        handler.install()
+    handler.depth += 1
+    before = handler.received
+    try:
+        yield handler
+    finally:
+        handler.depth -= 1
+        if own:
+            handler.restore()
+            _active = None
+    if handler.received is not None and before is None and not handler.depth:
+        raise Interrupted
+
+
+def _leave_terminal() -> None:
+    """Discard further output to a terminal that was closed: writing to it fails."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError, AttributeError):
+            if os.isatty(stream.fileno()):
+                discard(stream.fileno())
+
+
+def _write(line: str) -> None:
+    """Write to standard error from a signal handler, which may have interrupted the writing of another text."""
+    with suppress(OSError):
+        os.write(2, f"\n{line}\n".encode())
+
+
+def discard(descriptor: int) -> None:
+    """Discard what is written to a file descriptor from now on."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, descriptor)
+    os.close(null)

@@ -1,0 +1,237 @@
+"""Locks of folders: one process at a time writes to a folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import sys
+import threading
+import time
+import warnings
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from weakref import WeakValueDictionary
+
+from .errors import BadInput
+from .folders import OWN, missing_parts
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
+LOCK = f"{OWN}lock"
+
+
+def process_exists(pid: int) -> bool:
+    """Whether a process of this machine exists; False on Windows, where it cannot be asked without harm."""
+    if os.name == "nt":
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass  # another user's
+    return True
+
+
+@dataclass(frozen=True)
+class LockOwner:
+    """The process that writes to a folder; the content of the lock file.
+
+    Attributes:
+        pid: Process number.
+        host: Name of the machine.
+        command: The command line.
+        since: Start, in seconds since 1970.
+    """
+
+    pid: int
+    host: str
+    command: str
+    since: float
+
+    @classmethod
+    def current(cls) -> LockOwner:
+        """This process."""
+        name, *arguments = sys.argv or [""]
+        is_command = Path(name).stem in ("sonolux", "main", "__main__")
+        return cls(
+            os.getpid(), platform.node(), shlex.join(["sonolux" if is_command else name, *arguments]), time.time()
+        )
+
+    @classmethod
+    def read(cls, path: Path) -> LockOwner | None:
+        """The owner that a lock file names; None if it names none."""
+        try:
+            facts = json.loads(path.read_text(encoding="utf-8"))
+            return cls(int(facts["pid"]), str(facts["host"]), str(facts["command"]), float(facts["since"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def runs(self) -> bool:
+        """Whether the process still exists on this machine."""
+        return self.host == platform.node() and process_exists(self.pid)
+
+    def __str__(self) -> str:
+        command = self.command if len(self.command) <= 50 else f"{self.command[:47]}..."
+        return f"process {self.pid} on {self.host} ({command}), started {_ago(time.time() - self.since)} ago"
+
+
+class FolderLock:
+    """The exclusive right of this process to write to a folder.
+
+    It is a lock of the operating system (flock) on a file in the folder: it ends with its process, also with a killed
+    one. The file names the owner. Where the file system has no such locks, this is said once, and only a running owner
+    on the same machine is refused. In one thread a folder may be locked several times.
+
+    Args:
+        folder: The folder; it and its parents are created with the lock, and removed with it if they are empty.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder, self.path = folder, folder / LOCK
+        self._descriptor: int | None = None  # of the lock's file
+        self._place: int | None = None  # of the folder; while it is open, no other folder gets its number
+        self._created: list[Path] = []
+        self._key = (os.path.realpath(folder), threading.get_ident())
+
+    def acquire(self) -> bool:
+        """Lock the folder.
+
+        Returns:
+            False if this thread has locked it already.
+
+        Raises:
+            BadInput: Another process writes to the folder.
+        """
+        if self._key in _held:
+            return False
+        self._created = missing_parts(self.folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            while not self._try():
+                pass  # its owner removed the file before it was locked here
+        except BaseException:
+            self._remove_folders()
+            raise
+        _held[self._key] = self
+        return True
+
+    def _try(self) -> bool:
+        before = LockOwner.read(self.path)
+        if self.path.is_symlink():  # to a file that is not to be changed, in a folder of others
+            self.path.unlink()
+        try:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
+        except FileNotFoundError:  # its owner removed the folder
+            self.folder.mkdir(parents=True, exist_ok=True)
+            return False
+        except OSError as error:
+            self._unprotected(error)
+            return True
+        try:
+            supported = self._flock(descriptor, before)
+            if not _names(self.path, descriptor):
+                os.close(descriptor)
+                return False
+        except BaseException:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
+        with suppress(OSError):  # Windows opens no folders
+            self._place = os.open(self.folder, os.O_RDONLY)
+        if not supported and before is not None and before.pid != os.getpid() and before.runs():
+            self.close()
+            raise BadInput(f"{_in_use(self.folder, before)}. If it ended, remove {self.path}")
+        with suppress(OSError):  # a full disk
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, json.dumps(asdict(LockOwner.current())).encode())
+        return True
+
+    def _flock(self, descriptor: int, owner: LockOwner | None) -> bool:
+        """Whether the file was locked; False if the file system has no locks."""
+        if fcntl is None:
+            self._unprotected(OSError("not on this system"))
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BadInput(_in_use(self.folder, owner)) from None
+        except OSError as error:  # ENOLCK, ENOTSUP, ENOSYS: some network file systems
+            self._unprotected(error)
+            return False
+        return True
+
+    def _unprotected(self, error: OSError) -> None:
+        why = error.strerror or str(error)
+        warnings.warn(f"{self.folder} cannot be locked ({why}): do not write to it with two commands", stacklevel=5)
+
+    def intact(self) -> bool:
+        """Whether the folder is still the one that was locked, not moved, removed or replaced by another one."""
+        return self.folder.is_dir() if self._place is None else _names(self.folder, self._place)
+
+    def release(self) -> None:
+        """Unlock the folder; remove it if it is empty and was created with the lock."""
+        if _held.get(self._key) is not self:
+            return
+        if self._descriptor is not None and _names(self.path, self._descriptor):
+            with suppress(OSError):
+                self.path.unlink()
+        self.close()
+        self._remove_folders()
+
+    def close(self) -> None:
+        """End the lock and leave its file."""
+        if _held.get(self._key) is self:
+            del _held[self._key]
+        for descriptor in (self._descriptor, self._place):
+            if descriptor is not None:
+                os.close(descriptor)
+        self._descriptor = self._place = None
+
+    def _remove_folders(self) -> None:
+        for folder in self._created:
+            with suppress(OSError):
+                folder.rmdir()
+
+    def __del__(self):
+        if _held is not None:  # at the end of the process, names of modules become None; descriptors are closed then
+            self.close()
+
+
+_held: WeakValueDictionary[tuple[str, int], FolderLock] = WeakValueDictionary()
+
+
+def _names(path: Path, descriptor: int) -> bool:
+    """Whether the path is that of an open file or folder."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except OSError:
+        return False
+
+
+def _forget() -> None:
+    """In a child process: close the files, which would otherwise hold the locks after the parent was killed."""
+    for lock in list(_held.values()):
+        lock.close()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+def _in_use(folder: Path, owner: LockOwner | None) -> str:
+    who = "another process" if owner is None else str(owner)
+    return f"{folder} is being written by {who}: wait until it ends, stop it, or name another folder"
+
+
+def _ago(seconds: float) -> str:
+    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{max(0, seconds):.0f} seconds"

@@ -1,0 +1,203 @@
+"""Results replace earlier ones as a whole, whenever the process is killed."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from sonolux.core.testing.mutation import caught
+from sonolux.core.types import BadInput
+from sonolux.core.util import replace
+from sonolux.core.util.locks import LOCK
+from sonolux.core.util.replace import Replacement, recover, replaced, reserved, whole_file, write_text
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from _kills import child, kill_everywhere
+
+OLD = {"list": "old", "a": "old a", "sub/b": "old b", "sub/c": "old c"}
+NEW = {"list": "new", "a": "new a", "sub/d": "new d", "e": "new e"}
+MINE = {"notes": "mine", "sub/mine": "mine"}
+
+
+def put(folder, files):
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
+def content(folder):
+    """Name -> text of the files in a folder, without those of commands."""
+    files = (p for p in folder.rglob("*") if p.is_file())
+    names = {p.relative_to(folder).as_posix(): p for p in files}
+    return {name: p.read_text() for name, p in names.items() if not name.startswith(".sonolux.")}
+
+
+def write_new(folder, old):
+    with replaced(folder, lambda: old) as part:
+        put(part, NEW)
+
+
+def check_kills(folder, start):
+    """After each kill the next command finds the old files or the new ones, and can replace them."""
+    seen = set()
+
+    def restart():
+        shutil.rmtree(folder, ignore_errors=True)
+        put(folder, start | MINE)
+
+    def check():
+        child(lambda: recovered(folder))
+        found = content(folder)
+        assert {name: found.pop(name) for name in MINE} == MINE
+        seen.add("old" if found == start else "new")
+        assert found in (start, NEW), found
+        write_new(folder, [name for name in found if name in OLD | NEW])
+        assert content(folder) == NEW | MINE and not any(p.name.startswith(".sonolux") for p in folder.iterdir())
+        restart()
+
+    restart()
+    assert kill_everywhere(lambda: write_new(folder, list(start)), folder, check) > 20
+    assert seen == {"old", "new"}
+
+
+def recovered(folder):
+    with reserved(folder):
+        pass
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("start", [OLD, {}], ids=["over an earlier result", "the first result"])
+def test_a_kill_at_any_moment_leaves_the_old_or_the_new_result(tmp_path, start):
+    check_kills(tmp_path / "out", start)
+
+
+@pytest.mark.slow
+def test_planted_moves_that_are_not_completed_are_caught(tmp_path, monkeypatch):
+    def forget(folder):
+        for name in (replace.PART, replace.READY):
+            shutil.rmtree(folder / name, ignore_errors=True)
+
+    monkeypatch.setattr(replace, "recover", forget)
+    caught(check_kills, tmp_path / "out", OLD)
+
+
+def check_errors(folder):
+    put(folder, OLD | MINE)
+    for error in (OSError(28, "No space left on device"), KeyboardInterrupt(), BadInput("not finite")):
+        with pytest.raises(type(error)), replaced(folder, lambda: OLD) as part:
+            put(part, {"list": "half"})
+            raise error
+        assert content(folder) == OLD | MINE and len(list(folder.iterdir())) == 4
+    with pytest.raises(BadInput, match=r"sub is a folder"), replaced(folder, lambda: OLD) as part:
+        put(part, {"sub": "a file", "list": "new"})
+    assert content(folder) == OLD | MINE
+
+
+def test_an_error_changes_nothing(tmp_path):
+    check_errors(tmp_path / "out")
+
+
+def test_planted_writing_in_place_is_caught(tmp_path, monkeypatch):
+    monkeypatch.setattr(Replacement, "__init__", lambda self, folder: vars(self).update(folder=folder, part=folder))
+    monkeypatch.setattr(Replacement, "commit", lambda self, old: None)
+    monkeypatch.setattr(Replacement, "discard", lambda self: None)
+    caught(check_errors, tmp_path / "out")
+
+
+def test_messages_name_the_target(tmp_path):
+    with pytest.raises(BadInput, match=rf"^{tmp_path}/x: bad$"), replaced(tmp_path) as part:
+        raise BadInput(f"{part / 'x'}: bad")
+    with pytest.raises(OSError, match=rf"{tmp_path}/x") as error, replaced(tmp_path) as part:
+        (part / "x" / "y").write_text("")
+    assert ".sonolux" not in str(error.value)
+
+
+def test_a_folder_that_was_made_for_nothing_is_removed(tmp_path):
+    with pytest.raises(BadInput), replaced(tmp_path / "a" / "b"):
+        raise BadInput("no")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_leaves_the_old_result(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", disk], capture_output=True)
+    if mounted.returncode:
+        pytest.skip("mounting needs rights")
+    try:
+        put(disk / "out", {"a": "a" * 20_000})
+        with pytest.raises(OSError, match="No space left"), replaced(disk / "out", lambda: ["a"]) as part:
+            for i in range(20):
+                (part / str(i)).write_text("b" * 10_000)
+        assert content(disk / "out") == {"a": "a" * 20_000} and len(list((disk / "out").iterdir())) == 1
+        (disk / "filled").write_bytes(b"x" * 4096 * 3)
+        with pytest.raises(OSError, match="No space left"):
+            write_text(disk / "out" / "a", "b" * 40_000)
+        assert content(disk / "out") == {"a": "a" * 20_000}
+        write_new(disk / "out", ["a"])
+        assert content(disk / "out") == NEW
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+def check_foreign_folder(folder):
+    """A folder that others made cannot remove or change files elsewhere."""
+    kept = folder.parent / "kept"
+    for name in ("../kept", str(kept), "link/kept", ""):
+        for key in ("new", "old"):
+            shutil.rmtree(folder, ignore_errors=True)
+            (folder / replace.READY).mkdir(parents=True)
+            (folder / "link").symlink_to(folder.parent)
+            kept.write_text("mine")
+            record = {"new": [], "old": [], "first": False, key: [name]}
+            (folder / replace.READY / replace.RECORD).write_text(json.dumps(record))
+            recovered(folder)
+            assert kept.read_text() == "mine" and [p.name for p in folder.iterdir()] == ["link"]
+    for name in (LOCK, replace.PART, replace.READY):
+        target = kept if name == LOCK else folder.parent / "other"
+        target.mkdir() if name == replace.PART else None
+        (folder / name).symlink_to(target)
+        write_new(folder, [])
+        assert kept.read_text() == "mine" and not (folder / name).exists()
+        assert name == LOCK or target.is_dir()
+
+
+def test_a_folder_of_others_changes_nothing_elsewhere(tmp_path):
+    check_foreign_folder(tmp_path / "out")
+
+
+def test_planted_trust_in_a_record_is_caught(tmp_path, monkeypatch):
+    monkeypatch.setattr(replace, "_record", lambda f: json.loads((f / replace.READY / replace.RECORD).read_text()))
+    with pytest.raises((AssertionError, OSError)):
+        check_foreign_folder(tmp_path / "out")
+
+
+def test_a_file_is_whole_or_absent(tmp_path):
+    path = tmp_path / "sub" / "a.txt"
+    assert kill_everywhere(lambda: write_text(path, "new"), tmp_path, lambda: None) >= 3
+    write_text(path, "old")
+    with pytest.raises(KeyboardInterrupt), whole_file(path) as part:
+        part.write_text("half")
+        raise KeyboardInterrupt
+    assert [(p.name, p.read_text()) for p in path.parent.iterdir()] == [("a.txt", "old")], "temporary files are gone"
+    with pytest.raises(FileExistsError):
+        write_text(path, "other", new=True)
+    write_text(tmp_path / "b.txt", "new", new=True)
+    assert path.read_text() == "old" and (tmp_path / "b.txt").read_text() == "new"
+
+
+def test_temporary_files_of_a_running_process_stay(tmp_path):
+    with whole_file(tmp_path / "a") as part:
+        part.write_text("mine")
+        (tmp_path / f"{replace.TEMPORARY}{os.getppid()}-a").write_text("of another process")
+        with whole_file(tmp_path / "b") as other:
+            other.write_text("b")
+        assert part.exists()
+    write_text(tmp_path / "a", "again")
+    assert {p.name for p in tmp_path.iterdir()} == {"a", "b", f"{replace.TEMPORARY}{os.getppid()}-a"}
+    (tmp_path / f"{replace.TEMPORARY}{2**30}-c").write_text("of a killed process")
+    recover(tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {"a", "b", f"{replace.TEMPORARY}{os.getppid()}-a"}
