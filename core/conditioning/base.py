@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 
 from ..nn.layers.init import normal_
 from ..types import CONDITIONING_KINDS, BadInput, Conditioning, Item, Tokens, concatenate
+from ..util.integers import as_integer, is_integer
+from ..util.messages import did_you_mean, shortened
 
 Embedded = Tensor | Tokens
 """A condition's values in the form that the network accepts, see `Condition.kind`."""
@@ -90,10 +93,26 @@ class Condition(nn.Module, ABC):
         normal_(self.null, rng)
 
 
-def listed(names: Sequence[str], most: int = 30) -> str:
-    """The first `most` names as text, for messages."""
-    more = f", ... ({len(names)} in all)" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+def label_text(value: Any) -> str:
+    """The text by which labels are compared: composed Unicode (NFC); numbers as written, `true` and `false`."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return unicodedata.normalize("NFC", str(as_integer(value) if is_integer(value) else value))
+
+
+def listed(names: Sequence[str], most: int = 90) -> str:
+    """The first names as text, for messages: at most `most` characters of them."""
+    shown = ", ".join(names)
+    if len(shown) <= most:
+        return shown
+    return f"{shown[:most].rpartition(', ')[0] or shown[:most]}, ... ({len(names)} in all)"
+
+
+def unknown_label(noun: str, value: Any, names: Sequence[str], of: str = "") -> BadInput:
+    """The error for a label that does not exist: the nearest names, and the first of all."""
+    near = did_you_mean(label_text(value), names)
+    rest = f"{near} There are" if near else ": there are"
+    return BadInput(f"there is no {noun} {shortened(repr(value), 40)}{of}{rest} {listed(names)}")
 
 
 def gather(conditions: Mapping[str, Condition] | nn.ModuleDict, values: Mapping[str, Sequence[Any]]) -> Conditioning:

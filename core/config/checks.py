@@ -94,6 +94,9 @@ class _Check:
             remedy = "add `conditioning: {label: class}`, or leave sample.label out"
             self.problem("sample.label", f"this recipe has no condition 'label': {remedy}")
 
+        if sample is not None and "label" in sample.conditions and sample.label not in (None, "cycle"):
+            self.problem("sample.label", "sample.conditions.label says the same: give one of them")
+
     def guidance(self, guidance: Spec | list[Spec] | None, conditioning: dict[str, Spec]) -> None:
         if guidance is None:
             return

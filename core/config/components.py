@@ -27,10 +27,11 @@ from pydantic import (
 from pydantic_core import core_schema
 
 from ..util.errors import BadInput
+from ..util.paths import expanded
 from . import legacy, registry
 from .signature import LISTS, MAPPINGS, REQUIRED, Parameter, alternatives, kind_of, parameters, type_name, writable
 from .spec import Spec, plain
-from .tree import PlacedText
+from .tree import Placed, PlacedFloat, PlacedInt, as_text
 from .wording import KeyedKind, at, keys_of, recipe_error, reworded
 
 # Kinds that hold weights or read files. The others are cheap and are built during validation, so that the message for a
@@ -130,7 +131,7 @@ class Component(KeyedKind):
         if isinstance(value, Spec):
             return value.use, dict(value.params)
         if isinstance(value, str):
-            return value, {}
+            return _yaml(value), {}
         noun = registry.noun(self.name)
         if not isinstance(value, dict):
             raise recipe_error("expected", type=f"{noun}: a name, or a mapping with `use:`")
@@ -140,7 +141,7 @@ class Component(KeyedKind):
             raise recipe_error("refused", message=f"needs `use:`, one of {', '.join(registry.names(self.name))}")
         if not isinstance(use, str):
             raise at(("use",), recipe_error("expected", type=f"the name of a {noun}"))
-        return use, {k: v for k, v in value.items() if k != "use"}
+        return _yaml(use), {k: v for k, v in value.items() if k != "use"}
 
     def _class(self, use: str, context: ValidationContext, loc: tuple[str, ...]) -> type:
         mark = getattr(use, "mark", None)
@@ -151,9 +152,16 @@ class Component(KeyedKind):
             raise at(loc, recipe_error("use", message=str(error))) from error
 
 
-def _base(text: str) -> Path | None:
-    """The folder that relative paths of a text start from."""
-    return text.mark.base if isinstance(text, PlacedText) else None
+def _base(value: Any) -> Path | None:
+    """The folder that a relative path starts from."""
+    return value.mark.base if isinstance(value, Placed) else None
+
+
+def _yaml(name: str) -> str:
+    """The name of a component, unless it is a mapping or list that is not valid YAML."""
+    if isinstance(name, Placed) and name.problem:
+        raise recipe_error("refused", message=name.problem)
+    return name
 
 
 def try_build(spec: Spec, partial: bool = False) -> Any:
@@ -223,8 +231,8 @@ def _type(annotation: Any, default: str | None = None) -> Any:
         return _union(options, default)
     if annotation is Any:
         return Free
-    if annotation is Path:
-        return PathField
+    if annotation in (Path, str):
+        return PathField if annotation is Path else Text
     if annotation in LISTS or origin in LISTS:
         return _list(annotation if origin is None else origin, args)
     if annotation in MAPPINGS or origin in MAPPINGS:
@@ -286,23 +294,44 @@ def _without_nulls(value: Any) -> Any:
 
 
 def _absolute(value: Any) -> Any:
-    if not isinstance(value, str):
+    text = as_text(value)
+    if not isinstance(text, str) or isinstance(value, bool):
         return value
-    return Path(os.path.abspath((_base(value) or Path.cwd()) / Path(str(value)).expanduser()))
+    try:
+        return Path(os.path.abspath((_base(value) or Path.cwd()) / expanded(text)))
+    except BadInput as error:
+        raise recipe_error("refused", message=str(error)) from error
 
 
 def exactly(options: tuple[Any, ...]) -> Callable[[Any], Any]:
     """A check that a value is one of the options and of its type: `true` is not 1."""
 
     def check(value: Any) -> Any:
-        if any(type(value) in (type(option), PlacedText) and value == option for option in options):
-            return value
+        given = plain(value)
+        for option in options:
+            if isinstance(option, str):
+                given = as_text(value)
+            if type(given) is type(option) and given == option:
+                return given
         raise recipe_error("expected", type=f"one of {', '.join(map(str, options))}", options=list(map(str, options)))
 
     return check
 
 
+def named(value: Any) -> Any:
+    """Plain values for conditions: a number that is written in an unusual way (`007`, `3.10`) stays the text it is."""
+    if isinstance(value, Placed) and value.problem:
+        raise recipe_error("refused", message=f"{value.problem}; a name that starts so is put in quotes: '\"[x]\"'")
+    if isinstance(value, (PlacedInt, PlacedFloat)):
+        return plain(value) if str(plain(value)) == value.text else value.text
+    if isinstance(value, dict):
+        return {str(k): named(v) for k, v in value.items()}
+    return [named(v) for v in value] if isinstance(value, (list, tuple)) else plain(value)
+
+
 Free = Annotated[Any, AfterValidator(plain)]
+Names = Annotated[Any, AfterValidator(named)]
+Text = Annotated[str, BeforeValidator(as_text)]
 PathField = Annotated[Path, BeforeValidator(_absolute)]
 Metrics = Annotated[
     list[Annotated[Spec, Component("metric")]],

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from ..util import messages
 from ..util.errors import BadInput
+from ..util.paths import expanded
 from . import legacy, registry, wording
-from .components import Component, ValidationContext
-from .overrides import merge
+from .components import Component, Section, ValidationContext
+from .overrides import Change, merge, overrides_tree
 from .recipe import NO_RECIPE, Recipe, RecipeSource, read
 from .spec import Spec
 from .tree import BadRecipe, ConfigProblem, Mark, Node
@@ -20,6 +21,7 @@ from .yaml import parse
 
 PACKAGED = registry.ROOT / "recipes"
 SUFFIXES = (".yaml", ".yml")
+AnySection = TypeVar("AnySection", bound=Section)
 
 
 def packaged() -> dict[str, Path]:
@@ -51,7 +53,7 @@ def find_recipe(name: str | Path, folder: Path | None = None) -> Path:
         BadInput: There is no such recipe; the message suggests the nearest names.
     """
     text, known = str(name), packaged()
-    path = (folder or Path.cwd()) / Path(name).expanduser()
+    path = (folder or Path.cwd()) / expanded(name)
     if path.is_file():
         return path
     matches = [text] if text in known else [k for k in known if k.rpartition("/")[2] == text]
@@ -144,6 +146,30 @@ def load_component(kind: str, text: str, source: str = "command line") -> Spec:
         return TypeAdapter(Annotated[Spec, Component(kind)]).validate_python(node.data(), context=ValidationContext())
     except ValidationError as error:
         raise BadRecipe([*problems, *wording.problems(error, node, (kind,))]) from None
+
+
+def load_options(model: type[AnySection], changes: Sequence[Change], cwd: Path | None = None) -> AnySection:
+    """Options of a command or a call, validated like the keys of a recipe.
+
+    Args:
+        model: The section that declares them.
+        changes: Arguments `key=value`, or pairs of a key and a plain value.
+        cwd: Folder that relative paths start from; the working folder by default.
+
+    Raises:
+        BadInput: An option is not valid; the message lists every problem.
+    """
+    problems: list[ConfigProblem] = []
+    cwd = cwd or Path.cwd()
+    root = overrides_tree(changes, cwd, problems) or Node({}, Mark("command line", 1, 1, "", cwd))
+    data = root.data()
+    try:
+        options = model.model_validate(data, context=ValidationContext())
+    except ValidationError as error:
+        raise BadRecipe([*problems, *wording.problems(wording.reworded(error, model, data), root)]) from None
+    if problems:
+        raise BadRecipe(problems)
+    return options
 
 
 class _Files:

@@ -21,8 +21,8 @@ from pydantic import (
 from ..util import messages
 from . import legacy, registry, wording
 from .checks import cross_check
-from .components import Component, Conditions, Section, ValidationContext, exactly, try_build
-from .overrides import merge, overrides_tree
+from .components import Component, Conditions, Section, Text, ValidationContext, exactly, try_build
+from .overrides import Change, merge, overrides_tree
 from .sections import SHARED_KEYS, Eval, ProcessSection, Sample, Split, Train
 from .spec import Spec, plain
 from .tree import BadRecipe, ConfigProblem, Mark, Node
@@ -61,9 +61,9 @@ class Recipe(Section):
 
     recipe: Annotated[Literal[1], BeforeValidator(exactly((1,)))]
     """format of the recipe: 1"""
-    name: str = ""
+    name: Text = ""
     """name of the recipe and of its run folder; default: the file's name"""
-    about: str = ""
+    about: Text = ""
     """purpose of the recipe, in one line"""
     seed: int = 0
     """seed of all random numbers: initial weights, order of examples, noise, dropped conditions, augmentation"""
@@ -158,7 +158,7 @@ class Recipe(Section):
 
     def merge(
         self,
-        overrides: Sequence[str],
+        overrides: Sequence[Change],
         bare_section: str | None = None,
         cwd: Path | None = None,
         allow_code: bool | None = None,
@@ -166,7 +166,7 @@ class Recipe(Section):
         """A new recipe with overrides applied.
 
         Args:
-            overrides: Arguments `key.sub=value`.
+            overrides: Arguments `key.sub=value`, or pairs of a key and a plain value.
             bare_section: The only section that may change, such as "sample": `steps=30` then means
                 `sample.steps=30`. None: any section.
             cwd: Folder that their relative paths start from; the working folder by default.
@@ -179,7 +179,7 @@ class Recipe(Section):
 def read(
     root: Node | None,
     given: RecipeSource,
-    overrides: Sequence[str] = (),
+    overrides: Sequence[Change] = (),
     cwd: Path | None = None,
     problems: list[ConfigProblem] | None = None,
     renamed: dict[str, str] | None = None,
@@ -268,14 +268,15 @@ def _place(value: Any, path: wording.Loc, root: Node) -> None:
         _place(inner, (*path, step), root)
 
 
-def _bare(override: str, section: str) -> str:
-    name = override.partition("=")[0]
+def _bare(override: Change, section: str) -> Change:
+    name = override[0] if isinstance(override, tuple) else override.partition("=")[0]
     first, dot, _ = name.partition(".")
     if first == section and dot:
         return override
     others = {*Recipe.model_fields, *legacy.KEYS} - {"split", "sampler", *SHARED_KEYS.get((section,), ())}
     if first in others:
+        shown = messages.shortened(str(override), 80)
         messages.bad_input(
-            f"command line: {override}: only {section}.* can change here; the rest is part of the checkpoint"
+            f"command line: {shown}: only {section}.* can change here; the rest is part of the checkpoint"
         )
-    return f"{section}.{override}"
+    return (f"{section}.{name}", override[1]) if isinstance(override, tuple) else f"{section}.{override}"

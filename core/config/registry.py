@@ -20,6 +20,7 @@ from types import ModuleType
 
 from ..util.errors import BadInput, BrokenPlugin
 from ..util.messages import bad_input, broken, did_you_mean
+from ..util.paths import expanded
 from . import legacy
 from .signature import Parameter, about, parameters
 
@@ -225,7 +226,7 @@ def code_path(use: str, base: Path | None) -> str:
     place, _, name = use.rpartition(":")
     if not place.endswith(".py"):
         return use
-    return f"{((base or Path.cwd()) / Path(place).expanduser()).resolve()}:{name}"
+    return f"{((base or Path.cwd()) / expanded(place)).resolve()}:{name}"
 
 
 def _code(kind: str, use: str, base: Path | None) -> type:

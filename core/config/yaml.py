@@ -91,6 +91,49 @@ def parse(text: str, file: str, base: Path, problems: list[ConfigProblem], overr
     return None
 
 
+def parse_argument(text: str, base: Path, argument: str) -> Node:
+    """The value of an argument `key=value` of the command line: YAML where YAML reads all of it, else the text.
+
+    YAML reads numbers, `true`, `false`, `null`, a list in [], a mapping in {}, and text in quotes. What it would drop
+    or change (a comment after `#`, a name after `&`, `*` or `!`, a block mapping `a: b`) is text, word for word. The
+    node keeps the text in any case, for parameters that take text; nothing at all means null.
+
+    Args:
+        text: The value.
+        base: Folder that its relative paths start from.
+        argument: The whole argument, for messages.
+    """
+    at = Mark("command line", 1, 1, "", base, argument)
+    if not text:
+        return Node(None, at, text=text)
+    problems: list[ConfigProblem] = []
+    node = parse(text, "command line", base, problems, argument) if _is_whole(text) else None
+    looks_like_yaml = text.lstrip()[:1] in ("[", "{")
+    if node is None or problems:
+        message = problems[0].message if problems else "not valid YAML: quote texts with #, &, *, ! or brackets in them"
+        return Node(text, at, text=text, problem=message if looks_like_yaml else "")
+    node.text = node.value if isinstance(node.value, str) else text
+    return node
+
+
+def _is_whole(text: str) -> bool:
+    """Whether a text is one flow collection or one scalar of YAML, but not a plain text, and no part has no meaning."""
+    inner = text.strip()
+    try:
+        tokens = list(yaml.scan(inner, Loader=YamlLoader))
+        tree = yaml.compose(inner, Loader=YamlLoader)
+    except (yaml.YAMLError, RecursionError):
+        return inner[:1] in ("[", "{")  # `parse` reports the problem
+    if tree is None or any(isinstance(t, (yaml.AnchorToken, yaml.AliasToken, yaml.TagToken)) for t in tokens):
+        return False
+    if (tree.start_mark.index, tree.end_mark.index) != (0, len(inner)):
+        return False
+    if isinstance(tree, yaml.ScalarNode):
+        plain_text = tree.style is None and tree.tag.endswith(":str")
+        return not plain_text and tree.style not in ("|", ">") and inner != "~"
+    return bool(tree.flow_style)
+
+
 class _TooLarge(Exception):
     pass
 
@@ -110,7 +153,7 @@ class _Composer:
             return Node(self._mapping(tree, path), at, key)
         if isinstance(tree, yaml.SequenceNode):
             return Node([self.node(item, f"{path}[{i}]") for i, item in enumerate(tree.value)], at, key)
-        return Node(self._scalar(tree, path, at), at, key)
+        return Node(self._scalar(tree, path, at), at, key, tree.value if tree.style is None else None)
 
     def _mapping(self, tree: Any, path: str) -> dict[str, Node]:
         out: dict[str, Node] = {}

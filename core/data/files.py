@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 
 from ..util.errors import BadInput
 from ..util.integers import as_seed
+from ..util.paths import expanded
 from ..util.progress import tracked
 
 T = TypeVar("T")
@@ -59,7 +60,7 @@ def need_folder(root: Path | str | None, key: str = "data.root") -> Path:
     """
     if root is None or str(root) == "":
         raise BadInput(f"needs {key}: the folder that holds the files")
-    folder = Path(root).expanduser()
+    folder = expanded(root)
     if not folder.exists():
         raise BadInput(f"{key}: no such folder: {shown(folder)}")
     if not folder.is_dir():

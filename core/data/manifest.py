@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..util.errors import BadInput
+from ..util.paths import expanded
 from .files import TableRow, content_hash, shown
 
 NAME = "manifest.jsonl"
@@ -140,7 +141,7 @@ def find(root: Path | str | None, manifest: Path | None, modality: str) -> tuple
     Raises:
         BadInput: The manifest has another modality, or its folder does not exist.
     """
-    given = Path(root).expanduser() if root is not None and str(root) else None
+    given = expanded(root) if root is not None and str(root) else None
     from_root = manifest is None and given is not None
     if from_root and given is not None:
         if given.is_file() and given.suffix == ".jsonl":
@@ -149,7 +150,7 @@ def find(root: Path | str | None, manifest: Path | None, modality: str) -> tuple
             manifest = given / NAME
     if manifest is None:
         return root, None
-    found = read(Path(manifest).expanduser())
+    found = read(expanded(manifest))
     if found.header.modality != modality:
         raise BadInput(f"{shown(found.path)} lists files of modality {found.header.modality}, not {modality}")
     folder = Path(found.header.root) if from_root or given is None else given

@@ -24,6 +24,11 @@ def counted(n: float, noun: str) -> str:
     return f"{n:g} {noun}{'s' * (n != 1)}" if isinstance(n, float) else f"{n} {noun}{'s' * (n != 1)}"
 
 
+def shortened(text: str, most: int = 60) -> str:
+    """A text for a message: its beginning if it has more than `most` characters."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
+
+
 def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
     """Known names that `name` may mean, best first: those that are equal after the prefix, then similar ones."""
     spelt: dict[str, str] = {}  # each spelling of a known name -> the name

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ...pipeline import result
 from ...types import BadInput
+from ...util.paths import expanded
 
 PAGE, FILES, METRICS, SAMPLES = "report.html", "report_files", "metrics.json", "samples"
 MARK = ("made by", "sonolux eval")
@@ -44,7 +45,7 @@ def refuse_overlap(folder: Path, read: Mapping[str, Path | str | None]) -> None:
     for name, path in read.items():
         if path is None:
             continue
-        other = Path(path).expanduser().resolve()
+        other = expanded(path).resolve()
         if other == report or other in report.parents:
             raise BadInput(f"--out {folder} lies in {name} {path}, whose files are read: name another --out")
         if any(other == report / part or report / part in other.parents for part in (SAMPLES, FILES)):

@@ -117,12 +117,6 @@ class EditContext:
             return self.encode(resized(source.media, size, self.loop)[None].to(self.model.device))
 
 
-def check_count(count: int) -> None:
-    """Raise BadInput unless `count`, the number of results per file, is an integer of at least 1."""
-    if type(count) is not int or count < 1:
-        raise BadInput(f"count is the number of results per file, 1 or more, not {count!r}")
-
-
 def stack_padded(tensors: Sequence[Tensor], batch: PaddedBatch) -> Tensor:
     """Stack tensors (1, C, *spatial) of several sizes, padded with zeros (or False) to the shape of the batch."""
     out = tensors[0].new_zeros(len(tensors), tensors[0].shape[1], *batch.shape[1:])

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...conditioning.base import label_text
 from ...data.files import shown
 from ...types import BadInput
 from ..context import ModelContext
@@ -83,8 +84,8 @@ def read_source(model: ModelContext, path: str | Path, fit: bool = True) -> Sour
         gain, offset = modality.levelled(given, model.recipe.data.params)
     if not given.numel() or not bool(torch.isfinite(given).all()):
         raise BadInput(f"{shown(path)}: contains nothing that can be edited")
-    folder = path.resolve().parent.name
-    return Source(path, given, gain, offset, folder if folder in model.classes else None)
+    classes = {label_text(name): name for name in model.classes}
+    return Source(path, given, gain, offset, classes.get(label_text(path.resolve().parent.name)))
 
 
 def trimmed(source: Source, model: ModelContext, length: int) -> Source:
