@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -13,8 +12,8 @@ from torch import Tensor, nn
 
 from ..nn.layers.init import normal_
 from ..types import CONDITIONING_KINDS, BadInput, Conditioning, Item, Tokens, concatenate
-from ..util.integers import as_integer, is_integer
-from ..util.messages import did_you_mean, shortened
+from ..util.messages import did_you_mean, listed, shortened
+from ..util.text import label_text
 
 Embedded = Tensor | Tokens
 """A condition's values in the form that the network accepts, see `Condition.kind`."""
@@ -91,21 +90,6 @@ class Condition(nn.Module, ABC):
     def fill(self, rng: np.random.Generator) -> None:
         """Draw initial weights: standard normal for the unconditional vector. Subclasses add their own parameters."""
         normal_(self.null, rng)
-
-
-def label_text(value: Any) -> str:
-    """The text by which labels are compared: composed Unicode (NFC); numbers as written, `true` and `false`."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return unicodedata.normalize("NFC", str(as_integer(value) if is_integer(value) else value))
-
-
-def listed(names: Sequence[str], most: int = 90) -> str:
-    """The first names as text, for messages: at most `most` characters of them."""
-    shown = ", ".join(names)
-    if len(shown) <= most:
-        return shown
-    return f"{shown[:most].rpartition(', ')[0] or shown[:most]}, ... ({len(names)} in all)"
 
 
 def unknown_label(noun: str, value: Any, names: Sequence[str], of: str = "") -> BadInput:

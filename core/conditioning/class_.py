@@ -14,7 +14,8 @@ from torch import Tensor
 from ..nn.layers.embedding import EmbeddingTable
 from ..nn.layers.init import normal_, reset
 from ..types import BadInput, Item, MediaSpec
-from .base import Condition, label_text, unknown_label
+from ..util.text import label_text
+from .base import Condition, unknown_label
 
 Chosen = int | tuple[tuple[int, float], ...]
 """A class index, or a mixture: (index, weight) pairs with weights that sum to 1."""

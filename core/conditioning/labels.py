@@ -13,7 +13,8 @@ from ..nn.layers.embedding import EmbeddingTable
 from ..nn.layers.init import normal_, reset
 from ..types import BadInput, Item
 from ..util.integers import is_integer
-from .base import Condition, label_text, unknown_label
+from ..util.text import label_text
+from .base import Condition, unknown_label
 
 
 class Labels(Condition):

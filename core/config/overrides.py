@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
 
-from ..util.messages import bad_input, shortened
+from ..util.messages import CONTROL, bad_input, one_line
 from .sections import SHARED_KEYS
 from .tree import ConfigProblem, Mark, Node
 from .yaml import parse_argument
@@ -91,12 +92,12 @@ def overrides_tree(arguments: Sequence[Change], cwd: Path, problems: list[Config
     for argument in arguments:
         if isinstance(argument, tuple):
             key, value = argument
-            at = Mark("", 1, 1, "", cwd, f"{key}={shortened(str(value))}")
+            at = Mark("", 1, 1, "", cwd, one_line(f"{key}={value}"))
             node = _node(value, at)
         else:
             key, equals, text = argument.partition("=")
-            at = Mark("command line", 1, 1, "", cwd, shortened(argument, 80))
-            if not equals or not all(key.strip().split(".")):
+            at = Mark("command line", 1, 1, "", cwd, one_line(argument))
+            if not equals or not all(key.strip().split(".")) or re.search(CONTROL, key):
                 expected = "expected key=value, such as train.batch=64; quote values with spaces: 'key=some text'"
                 problems.append(ConfigProblem(at, "", expected))
                 continue
@@ -119,6 +120,8 @@ def _node(value: Any, at: Mark) -> Node:
         BadInput: The value is of another type.
     """
     if isinstance(value, Mapping):
+        if any(re.search(CONTROL, str(k)) for k in value):
+            bad_input(f"{at}: a key must be a plain word")
         return Node({str(k): _node(v, at) for k, v in value.items()}, at)
     if isinstance(value, (list, tuple, range)):
         return Node([_node(v, at) for v in value], at)

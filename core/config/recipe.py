@@ -275,7 +275,7 @@ def _bare(override: Change, section: str) -> Change:
         return override
     others = {*Recipe.model_fields, *legacy.KEYS} - {"split", "sampler", *SHARED_KEYS.get((section,), ())}
     if first in others:
-        shown = messages.shortened(str(override), 80)
+        shown = messages.one_line(str(override))
         messages.bad_input(
             f"command line: {shown}: only {section}.* can change here; the rest is part of the checkpoint"
         )

@@ -14,6 +14,7 @@ from typing import Any
 
 import yaml
 
+from ..util.messages import CONTROL
 from .tree import ConfigProblem, Mark, Node
 
 LARGEST = 100_000  # values in a tree: with aliases a short file can become arbitrarily large
@@ -50,6 +51,15 @@ class Dumper(yaml.SafeDumper):
     def ignore_aliases(self, data: Any) -> bool:
         """Write values that occur twice in full, without aliases."""
         return True
+
+
+def _text_node(dumper: Dumper, text: str) -> yaml.ScalarNode:
+    """A text with characters that single quotes change (PyYAML folds U+0085 and U+2028) in double quotes, escaped."""
+    style = '"' if re.search(f"{CONTROL}|\ufeff", text.replace("\n", "")) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
+Dumper.add_representer(str, _text_node)
 
 
 def dump(value: Any) -> str:
@@ -159,7 +169,7 @@ class _Composer:
         out: dict[str, Node] = {}
         for name, value in tree.value:
             at = self.mark(name.start_mark)
-            if not isinstance(name, yaml.ScalarNode):
+            if not isinstance(name, yaml.ScalarNode) or re.search(CONTROL, name.value):
                 self.problems.append(ConfigProblem(at, path, "a key must be a plain word"))
                 continue
             inner = f"{path}.{name.value}" if path else name.value

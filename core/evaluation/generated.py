@@ -16,13 +16,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..conditioning.base import label_text
 from ..config.recipe import Recipe
 from ..data.files import find_files, shown
 from ..pipeline.pipeline import Pipeline
 from ..pipeline.result import Samples
 from ..training.build import build_data, fit_codec
 from ..types import BadInput, MediaSpec
+from ..util.text import label_text
 from .examples import ENOUGH, CodecRoundTrip, ExampleSet, GeneratedSet, RealData, subset
 
 DECODED = 500  # maximum number of real examples for the codec round trip

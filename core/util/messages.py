@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from typing import NoReturn
 
 from .errors import BadInput, BrokenPlugin
+
+CONTROL = "[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"  # characters that do not belong in one line of text
 
 
 def bad_input(message: str) -> NoReturn:
@@ -29,8 +32,24 @@ def shortened(text: str, most: int = 60) -> str:
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
+def one_line(text: str, most: int = 80) -> str:
+    """The beginning of a text in one line: line breaks and other control characters become escapes such as \\n."""
+    escaped = re.sub(CONTROL, lambda found: found[0].encode("unicode_escape", "backslashreplace").decode(), text)
+    return shortened(escaped, most)
+
+
+def listed(names: Sequence[str], most: int = 90) -> str:
+    """The first names as text, for messages: at most `most` characters of them."""
+    shown = ", ".join(names)
+    if len(shown) <= most:
+        return shown
+    return f"{shown[:most].rpartition(', ')[0] or shown[:most]}, ... ({len(names)} in all)"
+
+
 def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
     """Known names that `name` may mean, best first: those that are equal after the prefix, then similar ones."""
+    if len(name) > 100:  # not a misspelt name, and the comparison takes long
+        return []
     spelt: dict[str, str] = {}  # each spelling of a known name -> the name
     for k in known:
         spelt.setdefault(k.lower(), k)
@@ -47,4 +66,4 @@ def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'a' or 'b'?`; "" if no known name is similar."""
     near = nearest(name, known)
-    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+    return f"; did you mean {' or '.join(repr(shortened(n)) for n in near)}?" if near else ""

@@ -9,11 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ValidationError
+
 from ...util.errors import BadInput
 from ...util.plots import page
 from .. import manifest as manifests
-from ..files import content_hash, find_files, need_folder, progress, read_table, shown
+from ..files import content_hash, find_files, need_folder, progress, shown
 from ..manifest import Line, ManifestHeader
+from ..tables import table_files
 from .report import facts_of, lines_of, others, propose, reasons, write_json
 from .types import PrepareContext, Preparer, PrepareReport
 
@@ -71,7 +74,7 @@ def prepare(
     sources = _sources(root, preparer, table)
     path = out / manifests.NAME
     header = ManifestHeader("manifest", preparer.modality, str(root), analysis=preparer.analysis)
-    before = {} if again else _earlier_lines(path, header)
+    before = {} if again else _earlier_lines(path, header, preparer)
     lines, traces, fresh = _measure(sources, before, preparer, path, header)
     usable = [i for i, line in enumerate(lines) if line["status"] == "ok"]
     pairs = _copies(lines, usable, sources, traces, fresh, preparer, out, before)
@@ -107,9 +110,9 @@ def _check_out(root: Path, out: Path) -> None:
 
 def _sources(root: Path, preparer: Preparer, table: Path | None) -> list[_Source]:
     if table is not None:
-        rows = read_table(table)
-        paths = [row.path(root) for row in rows]
-        columns = [{"label": row.label, "caption": row.caption, "more": row.more} for row in rows]
+        rows = table_files(table, root)
+        paths = [path for _, path in rows]
+        columns = [{"label": row.label, "caption": row.caption, "more": row.more} for row, _ in rows]
     else:
         paths = find_files(root, {*preparer.suffixes, *preparer.foreign})
         columns = [{}] * len(paths)
@@ -117,27 +120,28 @@ def _sources(root: Path, preparer: Preparer, table: Path | None) -> list[_Source
         raise BadInput(
             f"no {preparer.nouns[1]} in {shown(root)}: it holds {others(find_files(root)) or 'no files at all'}"
         )
-    sources = []
+    sources, labelled = [], any(facts.get("label") is not None for facts in columns)  # else folders are classes
     for path, facts in zip(paths, columns, strict=True):
         parts = path.relative_to(root).parts if path.is_relative_to(root) else ()
-        label = facts.get("label") or (shown(Path(parts[0])) if len(parts) > 1 and table is None else None)
+        label = facts.get("label") or (shown(Path(parts[0])) if len(parts) > 1 and not labelled else None)
         extra = {"more": facts["more"]} if facts.get("more") else {}
         line = {**manifests.name_of(path, root), "label": label, "caption": facts.get("caption"), **extra}
         sources.append(_Source(path, line))
     return sources
 
 
-def _earlier_lines(path: Path, header: ManifestHeader) -> dict[str, Line]:
-    """File -> line of an earlier run; empty if there is none or it used another version of the measurements.
+def _earlier_lines(path: Path, header: ManifestHeader, preparer: Preparer) -> dict[str, Line]:
+    """File -> line of an earlier run, if it has all measurements with their types; damaged lines are left out.
 
     Raises:
         BadInput: The file is not a manifest, or that of another folder.
     """
     earlier = manifests.started(path)
     if earlier is None:
-        if path.exists():
+        if path.exists() and not manifests.is_damaged(path):
             raise BadInput(
-                f"{shown(path)} is not a manifest that this version can read: name another folder with --out"
+                f"{shown(path)} is not a manifest that this version can read: remove it, or name another folder with "
+                "--out"
             )
         return {}
     old, lines = earlier
@@ -145,7 +149,17 @@ def _earlier_lines(path: Path, header: ManifestHeader) -> dict[str, Line]:
         raise BadInput(
             f"{shown(path.parent)} holds the manifest of {old.root} ({old.modality}): name another folder with --out"
         )
-    return {line["file"]: line for line in lines} if old.analysis == header.analysis else {}
+    if old.analysis != header.analysis:
+        return {}
+    return {line["file"]: line for line in lines if line["status"] != "ok" or _is_measured(line, preparer.facts)}
+
+
+def _is_measured(line: Line, facts: type[BaseModel]) -> bool:
+    try:
+        facts.model_validate({name: line[name] for name in facts.model_fields}, strict=True)
+    except (ValidationError, KeyError):
+        return False
+    return True
 
 
 def _measure(
@@ -271,6 +285,6 @@ def _known_pairs(out: Path, lines: list[Line], different: list[int]) -> list[tup
     place = {lines[i]["file"]: i for i in different}
     try:
         pairs = json.loads((out / "summary.json").read_text(encoding="utf-8"))["near_copies"]
-        return [(place[p["files"][0]], place[p["files"][1]], p["likeness"]) for p in pairs]
-    except (OSError, ValueError, KeyError, TypeError):
+        return [(place[p["files"][0]], place[p["files"][1]], float(p["likeness"])) for p in pairs]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None

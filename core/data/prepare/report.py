@@ -111,8 +111,8 @@ def propose(preparer: Preparer, good: list[Line], context: PrepareContext, repor
     proposal = preparer.propose(good, context)
     mark = hashlib.sha256(proposal.text.encode()).hexdigest()
     try:
-        last = json.loads((report.folder / "summary.json").read_text(encoding="utf-8")).get("recipe_sha256")
-    except (OSError, ValueError):
+        last = json.loads((report.folder / "summary.json").read_text(encoding="utf-8"))["recipe_sha256"]
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         last = None
     there = context.recipe.read_bytes() if context.recipe.exists() else None
     edited = there is not None and hashlib.sha256(there).hexdigest() not in (last, mark)

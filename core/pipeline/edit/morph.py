@@ -9,13 +9,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from ...conditioning.base import label_text
 from ...editing.base import Edit
 from ...editing.morph import FromNoise, Invert, slerp
 from ...nn.model import Model
 from ...types import BadInput
 from ...util.paths import expanded
 from ...util.rng import Noise
+from ...util.text import label_text
 from ..conditions import Row, interpolate_rows
 from ..lengths import PaddedBatch
 from ..request import Rows, SampleRequest

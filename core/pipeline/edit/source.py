@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...conditioning.base import label_text
 from ...data.files import shown
 from ...types import BadInput
+from ...util.text import label_text
 from ..context import ModelContext
 
 Files = str | Path | Sequence[str | Path]

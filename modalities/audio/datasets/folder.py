@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -100,7 +101,7 @@ class Folder:
         if isinstance(cache, (int, float)):
             cache, budget = "memory", float(cache)
         _check(spec, split, level, gain, shift, budget, disk)
-        where, listing = manifests.find(root, manifest, "audio")
+        where, listing = manifests.find(root, manifest, "audio", _FACTS)
         self.root = folders.need_folder(where)
         self.plan = ConversionPlan(spec, mix, crop, normalise, LEVELS[normalise])
         if level is not None:
@@ -114,6 +115,10 @@ class Folder:
         store = _store(cache, listing, disk)
         entries = _scanned(found, self.plan, cache, budget, store, bad)
         bad.check(total)
+        if any("seconds" in entry.more for entry in entries):
+            warnings.warn(
+                "the table's column 'seconds' is not used: the attribute is the measured length", stacklevel=2
+            )
         names = [entry.label for entry in entries if entry.label is not None]
         self.classes: tuple[str, ...] = folders.class_names(names, folders.shown(self.root)) if names else ()
         sides = folders.split([entry.key or entry.hash for entry in entries], valid, seed)

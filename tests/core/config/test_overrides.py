@@ -211,7 +211,5 @@ def test_plain_values_are_not_parsed(folder):
     recipe = load_recipe("base.yaml")
     for value in ("kick #2", "null", "[a]", "a\x85b", ["&amp", None], {"a: b": 0.5}):
         assert recipe.merge([("sample.label", value)]).sample.label == value
-    with pytest.raises(
-        BadInput, match=r"^command line: sample.steps=x: expected integer of at least 1, got the text 'x'$"
-    ):
+    with pytest.raises(BadInput, match=r"^sample.steps=x: expected integer of at least 1, got the text 'x'$"):
         recipe.merge([("sample.steps", "x")])
