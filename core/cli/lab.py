@@ -120,14 +120,17 @@ def likelihood(
     \b
     sonolux lab likelihood runs/digits --count 16 --probes 8
     """
+    from ..data.splits import recorded_hashes
     from ..evaluation.likelihood import of_items
     from ..pipeline.load import load
     from ..training.build import build_data
+    from ..training.checkpoint import newest
 
     pipeline = load(run, device, allow_code=allow_code)
     if data is not None:
         pipeline.recipe.data.params["root"] = Path(data)
-    examples, _ = build_data(pipeline.recipe, split)
+    recorded = recorded_hashes(newest(run).parent.parent / "data.jsonl")
+    examples, _ = build_data(pipeline.recipe, split, recorded)
     items = [examples.item(i, None) for i in range(min(count, len(examples)))]
     latent, media = of_items(pipeline, items, probes=probes, steps=steps, seed=seed)
     facts = {

@@ -2,7 +2,7 @@
 
 A dataset of files: `find_files`, or a table (`tables.py`), lists the candidates; the modality decodes each one and adds
 those that it cannot decode to `BadFiles`; `BadFiles.check` refuses a folder with too many of them; `folder_labels` and
-`class_names` give the classes; `split` divides the usable files into training and validation.
+`class_names` give the classes; `split` in `splits.py` divides the usable files into training and validation.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..util.errors import BadInput
-from ..util.integers import as_seed
+from ..util.messages import listed
 from ..util.paths import expanded
 from ..util.progress import tracked
 
@@ -116,40 +116,6 @@ def content_hash(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _position(key: str, seed: int) -> float:
-    digest = hashlib.blake2b(f"{as_seed(seed)}/{key}".encode("utf-8", "backslashreplace"), digest_size=8).digest()
-    return int.from_bytes(digest, "big") / 2**64
-
-
-def split_of(key: str, valid: float, seed: int) -> str:
-    """ "valid" for a share `valid` of all keys, else "train"; it depends on the key's hash only, not on other keys.
-
-    Adding or removing files does not move other files, and a larger share contains the files of a smaller one. If the
-    key is the hash of the content, copies with other names are in the same part, and moving the folder has no effect.
-
-    Args:
-        key: The example's key, such as the hash of its content.
-        valid: Share for validation, from 0 up to, not including, 1.
-        seed: Seed of the split.
-    """
-    if not 0 <= valid < 1:
-        raise BadInput(f"data.split.valid is a share from 0 up to, not including, 1; got {valid}")
-    return "valid" if _position(key, seed) < valid else "train"
-
-
-def split(keys: Sequence[str], valid: float, seed: int) -> list[str]:
-    """`split_of` for each key; an empty part gets the nearest key, so that tiny folders have both parts."""
-    parts = [split_of(key, valid, seed) for key in keys]
-    different = sorted(set(keys), key=lambda k: _position(k, seed))
-    if valid == 0 or len(different) < 2:
-        return ["train"] * len(keys)
-    if "valid" not in parts:
-        parts = ["valid" if key == different[0] else "train" for key in keys]
-    if "train" not in parts:
-        parts = ["train" if key == different[-1] else "valid" for key in keys]
-    return parts
 
 
 class BadFiles:
@@ -252,6 +218,20 @@ def class_names(labels: Iterable[str], where: str) -> tuple[str, ...]:
             "(and no condition on the label); if the class folders are one level deeper, set data.root to that folder"
         )
     return names
+
+
+def note_lost_classes(found: Iterable[str | None], usable: Iterable[str | None]) -> None:
+    """Warn of classes that have files but no usable one.
+
+    Args:
+        found: Class of each file that was found.
+        usable: Class of each usable file.
+    """
+    lost = sorted({label for label in found if label is not None} - set(usable), key=natural_key)
+    if lost:
+        warnings.warn(
+            f"no file is usable of {len(lost)} of the classes, which cannot be trained: {listed(lost)}", stacklevel=3
+        )
 
 
 def progress(items: Iterable[T], about: str, total: int | None = None) -> Iterable[T]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config.recipe import Recipe
+from ..data.splits import recorded_hashes
 from ..types import BadInput, Dataset
 from ..util.device import choose_device, native_bf16
 from ..util.messages import counted
@@ -76,7 +77,8 @@ class TrainingRun:
         """
         if resume is None:
             self.folder.refuse_if_used(overwrite)
-        data, found = build_data(self.recipe)
+        recorded = frozenset() if resume is None else recorded_hashes(self.folder.path / "data.jsonl")
+        data, found = build_data(self.recipe, recorded=recorded)
         self.parts: Parts = build_parts(self.recipe, found)
         check_conditions(self.parts, data)
         for callback in self.callbacks:

@@ -12,10 +12,7 @@ from sonolux.core.data.files import (
     content_hash,
     find_files,
     folder_labels,
-    split,
-    split_of,
 )
-from sonolux.core.testing.mutation import caught
 from sonolux.core.types import BadInput
 
 
@@ -78,36 +75,6 @@ def test_a_root_that_is_no_folder_is_named(tmp_path, root, words):
         files.need_folder(None if root is None else tmp_path / root)
 
 
-def check_split(share=0.2, count=20000):
-    keys = [f"key {i}" for i in range(count)]
-    sides = split(keys, share, 3)
-    assert abs(sides.count("valid") / count - share) < 0.01
-    assert split(keys[::-1], share, 3) == sides[::-1]
-    wider = split(keys, 2 * share, 3)
-    assert all(w == "valid" for s, w in zip(sides, wider, strict=True) if s == "valid")
-    assert split(keys, share, 4) != sides
-
-
-def test_split_has_the_share_asked_for_and_grows_with_it():
-    check_split()
-
-
-def test_a_split_by_order_is_caught(monkeypatch):
-    monkeypatch.setattr(files, "split_of", lambda key, valid, seed: "valid" if int(key[4:]) % 5 == 0 else "train")
-    caught(check_split)
-
-
-def test_tiny_folders_have_both_sides_and_copies_stay_together():
-    for seed in range(50):
-        assert set(split(["a", "b", "c"], 0.01, seed)) == {"train", "valid"}
-        sides = split(["a", "a", "b"], 0.5, seed)
-        assert sides[0] == sides[1]
-    assert split(["a"], 0.5, 0) == ["train"] and split([], 0.5, 0) == []
-    assert split(["a", "b"], 0, 0) == ["train", "train"]
-    with pytest.raises(BadInput, match=r"data\.split\.valid"):
-        split_of("a", 1.0, 0)
-
-
 def test_content_hash_is_of_the_content(tmp_path):
     make(tmp_path, "a", "b")
     (tmp_path / "c").write_bytes(b"a")
@@ -129,6 +96,11 @@ def test_bad_files_are_skipped_up_to_a_share():
         BadFiles().check(0)
     with pytest.raises(BadInput, match="share from 0 to 1"):
         BadFiles(5)
+
+
+def test_classes_without_a_usable_file_are_said():
+    with pytest.warns(UserWarning, match="no file is usable of 2 of the classes, which cannot be trained: b, c"):
+        files.note_lost_classes(["a", "b", "c", None, "a"], ["a"])
 
 
 def test_the_summary_groups_reasons():
