@@ -134,7 +134,7 @@ class Split(Section):
     """How examples are divided between training and validation."""
 
     by: Literal["hash"] = "hash"
-    """hash: by the hash of the content, so that adding a file moves at most one other; each class keeps one for training"""
+    """hash: by the hash of the content: adding a file moves at most one other, and each class keeps one for training"""
     valid: Annotated[float, Range(0.0, 0.95)] = 0.1
     """share for validation, never used for training"""
 
