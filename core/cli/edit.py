@@ -30,7 +30,7 @@ def command(
     \b
     vary FILE...       strength=0.5 count=8       variations; 0: the encoded and decoded file, 1: new samples
     inpaint FILE...    from=0.2 to=0.5            regenerate a part, in seconds; lists [0.2, 1.0] for several parts
-                       box=[4,4,20,20]            or a box on the other axes: left, top, right, bottom
+                       box=[4,4,20,20]            or a box of the file on the other axes: left, top, right, bottom
                        mask=FILE                  or the white area of a file of the same size
     continue FILE...   seconds=2                  continue after the end of the file
     morph A B          count=5                    interpolate between two files, or between two classes

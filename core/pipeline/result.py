@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,10 @@ from typing import Any
 from torch import Tensor
 
 from ..types import BadInput, Modality, Output, WrittenFile
+from ..util.messages import counted
 
+FAR = 2.0  # peak, in units of full scale, above which a sample is far outside of the range of its data
+_REMEDY = "take more steps, or a sampler with one evaluation per step, such as dpmpp_2m"
 LIST, SHEET, TRAJECTORY = "samples.json", "sheet.png", ("trajectory.png", "trajectory.gif")
 
 
@@ -47,6 +51,28 @@ def _saved(folder: Path) -> list[str]:
     except (OSError, ValueError, KeyError, TypeError):
         listed = []
     return [n for n in (*listed, SHEET, *TRAJECTORY, LIST) if n == Path(n).name and (folder / n).is_file()]
+
+
+def result_notes(files: Sequence[WrittenFile]) -> list[str]:
+    """What differs in the files from the samples, or from what was asked for: one line for each kind of difference."""
+    kinds: dict[str, list[tuple[WrittenFile, str]]] = {}
+    for file in files:
+        far = "" if file.peak <= FAR else f"; {_REMEDY}"
+        if file.scaled:
+            kinds.setdefault("scaled", []).append(
+                (file, f"the peak {file.peak:.2f} was scaled down to full scale{far}")
+            )
+        if file.clipped and far:
+            share = f"{100 * file.clipped:.2g} % of the values were clipped"
+            kinds.setdefault("clipped", []).append((file, f"reaches {file.peak:.3g} times the range, and {share}{far}"))
+        if file.missed:
+            kinds.setdefault("missed", []).append((file, file.missed))
+    notes = []
+    for found in kinds.values():
+        file, text = max(found, key=lambda pair: pair[0].peak)
+        more = f" ({counted(len(found) - 1, 'more such file')})" if len(found) > 1 else ""
+        notes.append(f"{file.path}: {text}{more}")
+    return notes
 
 
 @dataclass(frozen=True)
@@ -96,18 +122,14 @@ class Samples:
         return len(self.media)
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Write as `write` does, and warn once if samples were scaled down to full scale.
+        """Write as `write` does, and warn once each if samples were scaled or clipped, or lack what was asked for.
 
         Returns:
             The paths of the samples.
         """
         files = self.write(folder)
-        scaled = [file for file in files if file.scaled]
-        if scaled:
-            more = f" (and {len(scaled) - 1} more such files)" if len(scaled) > 1 else ""
-            warnings.warn(
-                f"{scaled[0].path}: the peak {scaled[0].peak:.2f} was scaled down to full scale{more}", stacklevel=2
-            )
+        for note in result_notes(files):
+            warnings.warn(note, stacklevel=2)
         return [file.path for file in files]
 
     def write(self, folder: str | Path) -> list[WrittenFile]:

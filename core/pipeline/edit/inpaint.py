@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...data.files import shown
 from ...editing.base import Edit
 from ...editing.inpaint import Inpaint
 from ...editing.operators.mask import known_places
@@ -66,7 +68,19 @@ class KnownPart:
         """The result (C, *size): the file where it is known, the decoded z (1, C', *spatial) elsewhere."""
         media = (self.source.gain * (self.given - self.source.offset))[None].to(z.device)
         decoded = context.codec.fill(z.float(), media, self.mask[None].to(z.device), context.loop)[0].cpu()
-        return context.cut(torch.where(self.mask, self.given, self.source.back(decoded)), self.size)
+        result = torch.where(self.mask, self.given, self.source.back(decoded))
+        modality: Any = context.model.parts.modality
+        if hasattr(modality, "limited"):
+            limited = modality.limited(result, self.mask)
+            if not torch.equal(limited, result):
+                peak = float((result.abs() * ~self.mask).max())
+                warnings.warn(
+                    f"{shown(self.source.path)}: the new part peaks at {peak:.2f} and was scaled down to full scale; "
+                    "the known part is unchanged",
+                    stacklevel=5,
+                )
+            result = limited
+        return context.cut(result, self.size)
 
 
 @dataclass(kw_only=True)
