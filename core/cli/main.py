@@ -95,8 +95,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         cause = stop if isinstance(stop, KeyboardInterrupt) else stop.__context__
         print(str(cause or "") or "interrupted", file=sys.stderr)
         return INTERRUPTED
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        return error.exit_code
+    except click.ClickException as error:
+        print(_one_line(error), file=sys.stderr)
         return error.exit_code if isinstance(error, click.UsageError) else BAD_INPUT
     except Exception as error:
         return _report(error)
@@ -106,6 +109,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _note(message: Warning | str, category: type[Warning], *place: object) -> str:
     """Format a warning as one line: those of sonolux as a note, others with their category."""
     return f"note: {message}\n" if category is UserWarning else f"{category.__name__}: {message}\n"
+
+
+def _one_line(error: click.ClickException) -> str:
+    """What click reports of a command line, in one line, with the command that explains it."""
+    message = " ".join(error.format_message().split()).removesuffix(".")
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return message if context is None else f"{message} (see {context.command_path} --help)"
 
 
 def _report(error: Exception) -> int:
