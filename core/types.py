@@ -40,7 +40,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -216,8 +216,9 @@ class Conditioning:
 
     Attributes:
         vector: Name -> (B, E), which is added to the embedding of the noise level.
-        unconditional: Name -> the value that means "unconditional", of the same kind and shape as the condition.
-            Classifier-free guidance replaces the condition by it.
+        unconditional: Name -> the value that means "unconditional", of the same kind as the condition: (B, E), `Tokens`
+            of any length, or (B, C', *spatial), usually with axes of size 1. Classifier-free guidance replaces the
+            condition by it.
         valid: (B, 1, *spatial), 1 where an element belongs to the sample and 0 where it is padding; None: no padding.
         wrap: Indices of the spatial axes (0 is the first) that are circular: convolutions pad circularly along them.
         tokens: Name -> `Tokens`, a sequence that the network attends to (cross-attention).
@@ -243,11 +244,6 @@ class Conditioning:
         """Names of all conditions, of every kind."""
         return (*self.vector, *self.tokens, *self.concat)
 
-    @property
-    def kinds(self) -> frozenset[str]:
-        """The kinds ("vector", "tokens", "concat") that are not empty."""
-        return frozenset(kind for kind in CONDITIONING_KINDS if getattr(self, kind))
-
     def __getitem__(self, name: str) -> Tensor | Tokens:
         """The condition called `name`, of any kind."""
         for kind in CONDITIONING_KINDS:
@@ -263,6 +259,16 @@ class Conditioning:
             return {name: self.unconditional[name] if name in drop else value for name, value in group.items()}
 
         return replace(self, **{kind: dropped(getattr(self, kind)) for kind in CONDITIONING_KINDS})
+
+    def mapped(self, function: Callable[[Tensor], Tensor]) -> Conditioning:
+        """The same record with `function` applied to each tensor (B, C', *spatial): `valid`, and all of `concat`."""
+        concat = {name: function(value) for name, value in self.concat.items()}
+        unconditional = {
+            name: function(value) if name in concat and isinstance(value, Tensor) else value
+            for name, value in self.unconditional.items()
+        }
+        valid = None if self.valid is None else function(self.valid)
+        return replace(self, valid=valid, concat=concat, unconditional=unconditional)
 
     def rows(self, index: slice | Sequence[int] | Tensor) -> Conditioning:
         """The conditioning of some samples, in the order of `index` (a slice, a list of indices or an index tensor)."""
@@ -282,10 +288,15 @@ class Conditioning:
         """Concatenate the rows of several records, so that guidance evaluates all its branches as one batch.
 
         Token sequences are padded to the longest one, and `concat` axes of size 1 are expanded to the largest size.
+
+        Raises:
+            BadInput: Some records have a mask `valid` and others have none, or they differ in their circular axes.
         """
         first = records[0]
         if len(records) == 1:
             return first
+        if len({(record.valid is None, record.wrap) for record in records}) > 1:
+            raise BadInput("records of one batch have all a mask `valid` or none of them, and the same axes `wrap`")
         groups = {
             key: {name: concatenate([getattr(r, key)[name] for r in records]) for name in getattr(first, key)}
             for key in _GROUPS

@@ -24,7 +24,7 @@ modality: {use: image, size: 16, channels: 3}
 data: {use: image/shapes, count: 40, shapes: 1, split: {by: hash, valid: 0.2}}
 codec: {use: image/pixels}
 network: {use: image/unet, width: 16, stages: [1, 2], blocks: 1, attention: [1], patch: 2}
-condition: {label: {use: class, drop: 0.3}}
+conditioning: {label: {use: class, drop: 0.3}}
 train: {steps: 4, batch: 6, warmup: 1, preview_every: 100, precision: float32, device: cpu}
 sample: {use: dpmpp_2m, steps: 4, count: 6, batch: 6, guidance: {use: cfg, scale: 2.0}}
 """,
@@ -36,11 +36,26 @@ modality: {use: audio, rate: 4000, seconds: 0.5, channels: 1}
 data: {use: audio/synth_sfx, count: 30, split: {by: hash, valid: 0.2}}
 codec: {use: audio/waveform, patch: 16}
 network: {use: audio/unet, width: 16, stages: [1, 1], blocks: 1, attention: [1], head_dim: 16}
-condition: {label: {use: class, drop: 0.2}}
+conditioning: {label: {use: class, drop: 0.2}}
 train: {steps: 3, batch: 4, warmup: 1, preview_every: 100, precision: float32, device: cpu}
 sample: {use: heun, steps: 3, count: 4, batch: 4}
 """,
 }
+
+
+@pytest.fixture(scope="session", autouse=True)
+def state_folder(tmp_path_factory):
+    """The folder of the user's key, one for all test processes: tests never write to the home folder."""
+    folder = _shared(tmp_path_factory) / "state"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(folder))
+        yield folder
+
+
+def _shared(tmp_path_factory):
+    """The folder that parallel test processes share."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
 
 
 @pytest.fixture(scope="session")
@@ -61,8 +76,7 @@ def tiny_run(tmp_path_factory):
         wake: Deviation of the weights that layers which start at zero begin with, so that levels and labels matter.
         own: A word that makes this run a test's own, to change; what has none is shared, and only read.
     """
-    made, base = {}, tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    made, base, shared = {}, tmp_path_factory.getbasetemp(), _shared(tmp_path_factory)
 
     def run(modality, *changes, wake=0.0, own=""):
         asked = (modality, changes, wake, own)

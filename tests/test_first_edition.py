@@ -103,6 +103,7 @@ def test_samples_from_the_same_noise(first, name, monkeypatch):
         return decode(z, *args, **kwargs)
 
     monkeypatch.setattr(Noise, "normal", lambda self, purpose, counter=0: next(drawn).to(self.dtype))
+    monkeypatch.setattr(Noise, "normals", lambda self, purpose, counters: [self.normal(purpose) for _ in counters])
     monkeypatch.setattr(pipeline.codec, "decode", recorded)
     made = pipeline.sample(**facts["samples"][name])
     assert next(drawn, None) is None, "as many noises are drawn"

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ..few_step.calibrate import CalibratedPlan
     from ..few_step.problem import CalibrationProblem
     from ..few_step.reference import ReferenceSolution
+    from ..pipeline.pipeline import Pipeline
 
 HELD_OUT = 1_000_003  # offset of the seed for the held-out samples on which plans are measured
 
@@ -33,8 +34,18 @@ HELD_OUT = 1_000_003  # offset of the seed for the held-out samples on which pla
 )
 @click.option("--seed", default=0, show_default=True, help="Seed of the samples for the fit.")
 @click.option("--forget", is_flag=True, help="Remove all plans from the checkpoint instead.")
+@click.option("--allow-code", is_flag=True, help="Run code that the checkpoint's recipe names.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
-def command(run: Path, changes: tuple[str, ...], nfe: str, count: int, seed: int, forget: bool, as_json: bool) -> None:
+def command(
+    run: Path,
+    changes: tuple[str, ...],
+    nfe: str,
+    count: int,
+    seed: int,
+    forget: bool,
+    allow_code: bool,
+    as_json: bool,
+) -> None:
     """Fit sampler plans of --nfe evaluations to RUN, and store them in its newest checkpoint.
 
     Then `sonolux sample RUN steps=5` uses the plan of 5 evaluations, unless it changes the sampler, the timesteps or
@@ -48,6 +59,7 @@ def command(run: Path, changes: tuple[str, ...], nfe: str, count: int, seed: int
     from dataclasses import replace
 
     from ..few_step.stored import to_plain
+    from ..pipeline.load import load
     from ..training.checkpoint import newest, read_header, replace_header
 
     wanted = _numbers(nfe)
@@ -58,7 +70,8 @@ def command(run: Path, changes: tuple[str, ...], nfe: str, count: int, seed: int
         click.echo(f"{checkpoint}: {len(header.plans)} plans removed")
         return
     plans, printed = dict(header.plans), []
-    for found, figures in _calibrate(checkpoint, changes, wanted, count, seed, quiet=as_json):
+    pipeline = load(checkpoint, changes=changes, allow_code=allow_code)
+    for found, figures in _calibrate(pipeline, wanted, count, seed, quiet=as_json):
         plans[found.nfe] = {**figures, "rows": to_plain(found.plan)}
         printed.append(figures)
         if not as_json:
@@ -74,17 +87,15 @@ def command(run: Path, changes: tuple[str, ...], nfe: str, count: int, seed: int
         click.echo(f"stored in {checkpoint}\nnow: sonolux sample {same} --out few-steps")
 
 
-def _calibrate(checkpoint: Path, changes: tuple[str, ...], wanted: list[int], count: int, seed: int, quiet: bool):
+def _calibrate(pipeline: Pipeline, wanted: list[int], count: int, seed: int, quiet: bool):
     """Yield (plan, its errors on held-out samples) for every number of evaluations."""
     import torch
 
     from ..config.spec import plain
     from ..few_step.calibrate import calibrate
     from ..few_step.reference import solve_reference
-    from ..pipeline.load import load
     from ..util.progress import bar
 
-    pipeline = load(checkpoint, changes=changes)
     pipeline.to(pipeline.recipe.sample.device)
     for parameter in pipeline.model.parameters():
         parameter.requires_grad_(False)

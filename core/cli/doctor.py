@@ -19,7 +19,9 @@ from ..util.messages import counted
 PACKAGES = (
     "torch", "torchvision", "torchaudio", "numpy", "pydantic", "soundfile", "safetensors", "pillow", "matplotlib"
 )  # fmt: skip
-LOAD = "import sys; from sonolux.core.config.registry import find; find(sys.argv[1], sys.argv[2], allow_code=False)"
+# A child process of `python -c` would import modules from the working folder, which may be somebody else's.
+SAFE = "import sys; sys.path[:] = [place for place in sys.path if place]; "
+LOAD = SAFE + "from sonolux.core.config.registry import find; find(sys.argv[1], sys.argv[2], allow_code=False)"
 TIMEOUT = 120  # seconds for an import in a child process
 
 
@@ -45,7 +47,7 @@ def command(as_json: bool) -> int:
 
 def _formats() -> list[str]:
     """Audio file formats that can be read; checked in a child process, as every import that may fail."""
-    code = "import soundfile; print(*soundfile.available_formats())"
+    code = SAFE + "import soundfile; print(*soundfile.available_formats())"
     try:
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=TIMEOUT)
     except subprocess.TimeoutExpired:
@@ -82,7 +84,7 @@ def _torch() -> dict[str, Any]:
 
 def _import(package: str) -> str | None:
     """Try an import in a child process, which may crash; return the failure in one line, or None on success."""
-    reason = _child([sys.executable, "-c", f"import {package}"])
+    reason = _child([sys.executable, "-c", f"{SAFE}import {package}"])
     if reason is None:
         return None
     remedy = {

@@ -20,7 +20,7 @@ OLD = {"walks": "resample"}  # first edition
 @click.argument("words", nargs=-1, required=True, metavar="FILE... [KEY=VALUE]...")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the results.")
 @click.option("--overwrite", is_flag=True, help="Replace the samples in the folder.")
-@click.option("--allow-code", is_flag=True, help="Allow the checkpoint's recipe to name code outside the registry.")
+@click.option("--allow-code", is_flag=True, help="Run code that the checkpoint's recipe names.")
 @click.option("--json", "as_json", is_flag=True, help="Print samples.json.")
 def command(
     run: Path, task: str, words: tuple[str, ...], out: Path, overwrite: bool, allow_code: bool, as_json: bool

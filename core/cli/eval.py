@@ -11,15 +11,17 @@ import click
 @click.argument("run", metavar="RUN|CHECKPOINT")
 @click.argument("changes", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--folder", type=click.Path(path_type=Path), metavar="SAMPLES", help="Evaluate these samples instead.")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the report and the samples.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Folder for the report and the samples; default: RUN/eval."
+)
 @click.option("--overwrite", is_flag=True, help="Replace the report in the folder.")
-@click.option("--allow-code", is_flag=True, help="Allow the checkpoint's recipe to name code outside the registry.")
+@click.option("--allow-code", is_flag=True, help="Run code that the checkpoint's recipe names.")
 @click.option("--json", "as_json", is_flag=True, help="Print metrics.json instead of the table.")
 def command(
     run: str,
     changes: tuple[str, ...],
     folder: Path | None,
-    out: Path,
+    out: Path | None,
     overwrite: bool,
     allow_code: bool,
     as_json: bool,
@@ -28,10 +30,10 @@ def command(
 
     Writes report.html, metrics.json and the samples. No pretrained weights are needed: the classifier is trained on the
     real data. KEY=VALUE changes data.*, sample.* and eval.*; a key without a section is one of eval. With --folder, RUN
-    may be a recipe.
+    may be a recipe. A run that was not made here needs the paths of its data again: data.root=FOLDER.
 
     \b
-    sonolux eval runs/digits --out report
+    sonolux eval runs/digits
     sonolux eval runs/digits count=200 sample.steps=8 data.root=path/to/digits --out report-8
     sonolux eval runs/digits --folder my-samples feature=./mine.py:Feature --out report-mine
     """
@@ -41,6 +43,7 @@ def command(
     from ..evaluation.source import open_source
     from ..training.run_dir import need_writable
 
+    out = default_folder(run) if out is None else out
     report_folder.refuse_if_used(out, overwrite)
     need_writable(out)
     case = open_source(run, changes, sampled=folder is None, allow_code=allow_code)
@@ -57,3 +60,18 @@ def command(
         click.echo((out / report_folder.METRICS).read_text(encoding="utf-8"), nl=False)
     else:
         click.echo(f"{table.as_text(report)}\n\n{path} and {report_folder.METRICS} in {out}")
+
+
+def default_folder(run: str) -> Path:
+    """The folder `eval` in the folder of a run, which is named by itself or by one of its checkpoints.
+
+    Raises:
+        BadInput: `run` is neither.
+    """
+    from ..training.checkpoint import newest
+    from ..util.errors import BadInput
+
+    if Path(run).suffix in (".yaml", ".yml"):
+        raise BadInput(f"--out names the folder for the report: it has no default for a recipe, such as {run}")
+    folder = newest(Path(run)).parent
+    return (folder.parent if folder.name == "checkpoints" else folder) / "eval"

@@ -29,7 +29,7 @@ def command(name: str, origin: str) -> None:
 
     target = Path(name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
     if not name.removesuffix(".yaml").removesuffix(".yml").strip("./ "):
-        raise BadInput(f"{name!r} is not a valid name for a recipe: use one such as my-sounds")
+        raise BadInput(f"{name!r} is not a valid name for a recipe: use one such as my-model")
     if target.exists():
         raise BadInput(f"{target} exists: choose another name, or remove it first")
     source = find_recipe(origin)

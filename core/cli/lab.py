@@ -92,17 +92,19 @@ def sampler(
 
 @command.command("likelihood")
 @click.argument("run", type=click.Path(path_type=Path), metavar="RUN|CHECKPOINT")
+@click.argument("changes", nargs=-1, metavar="[data.KEY=VALUE]...")
 @click.option("--split", type=click.Choice(["valid", "train"]), default="valid", show_default=True)
 @click.option("--count", default=8, show_default=True, help="Number of examples, from the start of the split.")
 @click.option("--probes", default=4, show_default=True, help="Random sign vectors per example, for the divergence.")
 @click.option("--steps", default=24, show_default=True, help="Steps of the ODE solver, six evaluations each.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the probes.")
-@click.option("--data", help="Folder of the data, if it was moved.")
+@click.option("--data", help="Folder of the data, if it was moved: data.root.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")
-@click.option("--allow-code", is_flag=True, help="Let the checkpoint's recipe name code outside the registry.")
+@click.option("--allow-code", is_flag=True, help="Run code that the checkpoint's recipe names.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def likelihood(
     run: Path,
+    changes: tuple[str, ...],
     split: Literal["valid", "train"],
     count: int,
     probes: int,
@@ -127,10 +129,10 @@ def likelihood(
     from ..training.checkpoint import newest
 
     pipeline = load(run, device, allow_code=allow_code)
-    if data is not None:
-        pipeline.recipe.data.params["root"] = Path(data)
+    recipe = pipeline.recipe.merge([*changes, *([] if data is None else [("data.root", data)])], "data")
+    recipe.refuse_unconfirmed("data")
     recorded = recorded_hashes(newest(run).parent.parent / "data.jsonl")
-    examples, _ = build_data(pipeline.recipe, split, recorded)
+    examples, _ = build_data(recipe, split, recorded)
     items = [examples.item(i, None) for i in range(min(count, len(examples)))]
     latent, media = of_items(pipeline, items, probes=probes, steps=steps, seed=seed)
     facts = {

@@ -11,6 +11,8 @@ import click
 if TYPE_CHECKING:
     from ..config.recipe import Recipe
 
+ALLOW_CODE = "Run code that the recipe of a run or checkpoint, or one that RECIPE extends, names."
+
 
 @click.group("recipe")
 def command() -> None:
@@ -36,7 +38,7 @@ def list_(as_json: bool) -> None:
 @command.command("show")
 @click.argument("recipe", metavar="RECIPE|RUN")
 @click.argument("changes", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--allow-code", is_flag=True, help="Allow a checkpoint's recipe to name code outside the registry.")
+@click.option("--allow-code", is_flag=True, help=ALLOW_CODE)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(recipe: str, changes: tuple[str, ...], allow_code: bool, as_json: bool) -> None:
     """Print RECIPE (a file, an included name, a run folder or a checkpoint) with all default values."""
@@ -49,8 +51,9 @@ def show(recipe: str, changes: tuple[str, ...], allow_code: bool, as_json: bool)
 @click.option(
     "--data", "with_data", is_flag=True, help="Also read the data, and check what the conditions need from it."
 )
+@click.option("--allow-code", is_flag=True, help=ALLOW_CODE)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def validate(arguments: tuple[str, ...], with_data: bool, as_json: bool) -> int:
+def validate(arguments: tuple[str, ...], with_data: bool, allow_code: bool, as_json: bool) -> int:
     """Check recipes and report all problems, each with its position and the nearest valid name."""
     from ..config.tree import BadRecipe
     from ..util.errors import BadInput
@@ -62,7 +65,7 @@ def validate(arguments: tuple[str, ...], with_data: bool, as_json: bool) -> int:
     rows: list[dict[str, Any]] = []
     for recipe in recipes:
         try:
-            loaded = _open(recipe, changes, partial=False)
+            loaded = _open(recipe, changes, partial=False, allow_code=allow_code)
             if with_data:
                 _read_data(loaded)
             rows.append({"recipe": recipe, "valid": True, "problems": []})
@@ -109,18 +112,18 @@ def _read_data(recipe: Recipe) -> None:
     check_conditions(build_parts(recipe, spec), data)
 
 
-def _open(recipe: str, changes: tuple[str, ...], partial: bool, allow_code: bool = False):
+def _open(recipe: str, changes: tuple[str, ...], partial: bool, allow_code: bool) -> Recipe:
     """A recipe by file or name, or that of a run folder or a checkpoint."""
-    from ..config.load import load_recipe, load_recipe_text
+    from ..config import trust
+    from ..config.load import load_recipe, load_recipe_text, load_run_recipe
 
     path = Path(recipe)
     if path.is_dir():
-        found = [path / name for name in ("resolved.yaml", "recipe.yaml") if (path / name).is_file()]
-        if found:
-            return load_recipe(found[0], changes, partial=partial)
+        return load_run_recipe(path, changes, partial, allow_code)
     if path.suffix == ".safetensors" and path.is_file():
         from ..training.checkpoint import read_header
 
         text = read_header(path).recipe
-        return load_recipe_text(text, path.parent, changes, allow_code, None, partial=partial)
-    return load_recipe(recipe, changes, partial=partial)
+        trusted = trust.of_checkpoint(path, text)
+        return load_recipe_text(text, path.parent, changes, allow_code, None, partial=partial, trusted=trusted)
+    return load_recipe(recipe, changes, partial=partial, allow_code=allow_code)

@@ -13,7 +13,7 @@ import click
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the samples.")
 @click.option("--trajectory", is_flag=True, help="Also write the denoising trajectory, as a strip and a GIF.")
 @click.option("--overwrite", is_flag=True, help="Replace the samples in the folder.")
-@click.option("--allow-code", is_flag=True, help="Allow the checkpoint's recipe to name code outside the registry.")
+@click.option("--allow-code", is_flag=True, help="Run code that the checkpoint's recipe names.")
 @click.option("--json", "as_json", is_flag=True, help="Print samples.json.")
 def command(
     run: Path, changes: tuple[str, ...], out: Path, trajectory: bool, overwrite: bool, allow_code: bool, as_json: bool

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+
+if TYPE_CHECKING:
+    from ..config.recipe import Recipe
 
 
 @click.command("train")
@@ -19,6 +24,7 @@ import click
     "--from", "weights", type=click.Path(path_type=Path), metavar="CHECKPOINT", help="Initialize with these weights."
 )
 @click.option("--overwrite", is_flag=True, help="Replace the run in the folder.")
+@click.option("--allow-code", is_flag=True, help="Run code that a recipe which RECIPE extends, or that of RUN, names.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
 def command(
     recipe: str | None,
@@ -27,6 +33,7 @@ def command(
     resume: Path | None,
     weights: Path | None,
     overwrite: bool,
+    allow_code: bool,
     quiet: bool,
 ) -> None:
     """Train RECIPE (a file, or the name of an included recipe) into a run folder.
@@ -34,6 +41,7 @@ def command(
     \b
     sonolux train digits data.root=path/to/digits train.minutes=5
     sonolux train --resume runs/digits
+    sonolux train --resume copy-of-a-run data.root=path/to/digits   # a run that was moved, or made by others
     """
     from ..config.load import load_recipe
     from ..pipeline.preview import Previews
@@ -47,23 +55,16 @@ def command(
             recipe, changes = None, (recipe, *changes)
         if recipe is not None or out is not None or weights is not None or overwrite:
             raise BadInput(
-                "--resume RUN uses the recipe of the run: it takes no other arguments except train.* changes"
+                "--resume RUN uses the recipe of the run: it takes no other arguments except train.* changes and paths"
             )
         if not resume.is_dir():
             raise BadInput(f"{resume}: --resume takes a run folder")
-        keys = {change: change.partition("=")[0] for change in changes}
-        other = ("train.optimizer", "train.optimizer.use")  # the saved optimizer state would not fit
-        if invalid := [c for c, key in keys.items() if not key.startswith("train.") or key in other]:
-            raise BadInput(
-                f"--resume keeps the run's recipe; {invalid[0]!r} would change it: only train.* may change, and of the "
-                "optimizer its parameters; --from CHECKPOINT starts a new run from the weights"
-            )
         checkpoint, out = newest(resume), resume
-        loaded = load_recipe(str(resume / "resolved.yaml"), list(changes))
+        loaded = _resumed(resume, changes, allow_code)
     elif recipe is None:
         raise BadInput("which recipe? `sonolux recipe list` lists the included ones")
     else:
-        loaded = load_recipe(recipe, list(changes))
+        loaded = load_recipe(recipe, list(changes), allow_code=allow_code)
     run = TrainingRun(loaded, out or Path("runs") / loaded.name, click.echo, not quiet, [Previews(loaded)])
     run.prepare(checkpoint, newest(weights) if weights else None, overwrite)
     for line in run.describe():
@@ -75,3 +76,30 @@ def command(
         raise SystemExit(130) from None
     folder, samples = (shlex.quote(str(p)) for p in (run.folder.path, run.folder.path / "samples"))
     click.echo(f"done: {path}\nnow: sonolux sample {folder} --out {samples}")
+
+
+def _resumed(run: Path, changes: Sequence[str], allow_code: bool) -> Recipe:
+    """The recipe of a run that is continued, with changes.
+
+    Raises:
+        BadInput: A change is neither in `train` nor a path; or the run was not made here, and names paths that are not
+            given again, or contains links.
+    """
+    from ..config import trust
+    from ..config.load import load_run_recipe
+    from ..util.errors import BadInput
+
+    keys = {change: change.partition("=")[0].strip() for change in changes}
+    other = ("train.optimizer", "train.optimizer.use")  # the saved optimizer state would not fit
+    kept = [c for c, key in keys.items() if not key.startswith("train.") or key in other]
+    paths = load_run_recipe(run, (), allow_code=allow_code, resume=True).paths() if kept else {}
+    if invalid := [c for c in kept if keys[c] not in paths]:
+        raise BadInput(
+            f"--resume keeps the run's recipe; {invalid[0]!r} would change it: only train.* and paths may change, and "
+            "of the optimizer its parameters; --from CHECKPOINT starts a new run from the weights"
+        )
+    recipe = load_run_recipe(run, changes, allow_code=allow_code, resume=True)
+    recipe.refuse_unconfirmed(*(name for name in type(recipe).model_fields if name != "eval"))
+    if recipe.trust == trust.Trust.NONE:
+        trust.refuse_links(run)
+    return recipe

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..nn.layers.init import normal_
-from ..types import CONDITIONING_KINDS, BadInput, Conditioning, Item, Tokens, concatenate
+from ..types import CONDITIONING_KINDS, BadInput, Conditioning, Item, MediaSpec, Tokens, concatenate, move_like
 from ..util.messages import did_you_mean, listed, shortened
 from ..util.text import label_text
 
@@ -52,6 +52,13 @@ class Condition(nn.Module, ABC):
 
         Raises:
             BadInput: The value is not valid; the message names valid ones.
+        """
+
+    def check(self, spec: MediaSpec) -> None:
+        """Check that the condition can be trained on data with these properties; by default it can.
+
+        Raises:
+            BadInput: It cannot; the message says what is missing and ends without a remedy for the recipe.
         """
 
     @abstractmethod
@@ -142,11 +149,11 @@ def _embedded(condition: Condition, values: Sequence[Any], unconditional: Embedd
         assert isinstance(unconditional, Tokens)
         first = Tokens(unconditional.values[:1].to(rows.values.dtype), unconditional.mask[:1])
         both = concatenate([first, rows])
-        picked = torch.tensor(index, device=rows.values.device)
+        picked = move_like(torch.tensor(index), rows.values, torch.long)
         return Tokens(both.values.index_select(0, picked), both.mask.index_select(0, picked))
     assert isinstance(unconditional, Tensor)
     both = concatenate([unconditional[:1].to(rows.dtype), rows])
-    return both.index_select(0, torch.tensor(index, device=rows.device))
+    return both.index_select(0, move_like(torch.tensor(index), rows, torch.long))
 
 
 def check_accepts(network: nn.Module, conditions: Mapping[str, Condition] | nn.ModuleDict) -> None:
@@ -159,15 +166,22 @@ def check_accepts(network: nn.Module, conditions: Mapping[str, Condition] | nn.M
     Raises:
         BadInput: A condition has another kind.
     """
-    accepts = getattr(network, "accepts", frozenset({"vector"}))
     for name, condition in conditions.items():
-        kind = getattr(condition, "kind", "vector")
-        if kind not in accepts:
-            kinds = ", ".join(sorted(accepts)) or "none"
-            raise BadInput(
-                f"conditioning.{name} yields {_MEANING[kind]}, and the network {type(network).__name__} takes {kinds}: "
-                f"choose another network, or remove the condition (conditioning.{name}=null)"
-            )
+        if message := misfit(network, condition):
+            raise BadInput(f"conditioning.{name} {message} (conditioning.{name}=null)")
+
+
+def misfit(network: Any, condition: Any) -> str | None:
+    """What is wrong if a network does not accept the kind of a condition; None if it does. Objects or their classes."""
+    accepts = getattr(network, "accepts", frozenset({"vector"}))
+    kind = getattr(condition, "kind", "vector")
+    if kind in accepts:
+        return None
+    kinds, cls = ", ".join(sorted(accepts)) or "none", network if isinstance(network, type) else type(network)
+    return (
+        f"yields {_MEANING[kind]}, and the network {cls.__name__} takes {kinds}: "
+        "choose another network, or remove the condition"
+    )
 
 
 _MEANING = {

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..nn.layers.embedding import EmbeddingTable
 from ..nn.layers.init import normal_, reset
-from ..types import BadInput, Item, MediaSpec
+from ..types import BadInput, Item, MediaSpec, move_like
 from ..util.text import label_text
 from .base import Condition, unknown_label
 
@@ -99,6 +99,12 @@ class Class(Condition):
                 mixture[index] = mixture.get(index, 0.0) + weight * part
         return self._mixture(mixture)
 
+    def check(self, spec: MediaSpec) -> None:
+        """Raise BadInput if the data has fewer than two classes: there is nothing to tell apart."""
+        if len(spec.classes) < 2:
+            found = f"the data has {len(spec.classes)}"
+            raise BadInput(f"needs at least two classes, and {found}: put files in one folder a class")
+
     def from_item(self, item: Item) -> int | None:
         """The example's label."""
         return item.label
@@ -110,5 +116,5 @@ class Class(Condition):
             for row, value in enumerate(values):
                 for index, weight in value if isinstance(value, tuple) else ((value, 1.0),):
                     weights[row, index] = weight
-            return weights.to(self.rows.weight) @ self.rows.weight
-        return self.rows(torch.as_tensor(values, dtype=torch.long, device=self.rows.weight.device))
+            return move_like(weights, self.rows.weight) @ self.rows.weight
+        return self.rows(move_like(torch.as_tensor(values, dtype=torch.long), self.rows.weight, torch.long))

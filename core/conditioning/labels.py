@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from ..nn.layers.embedding import EmbeddingTable
 from ..nn.layers.init import normal_, reset
-from ..types import BadInput, Item
+from ..types import BadInput, Item, move_like
 from ..util.integers import is_integer
 from ..util.text import label_text
 from .base import Condition, unknown_label
@@ -87,7 +87,7 @@ class Labels(Condition):
             for row, indices in enumerate(values):
                 hot[row, list(indices)] = 1
             values = hot
-        return values.to(self.given) @ self.rows.weight + self.given
+        return move_like(values, self.given) @ self.rows.weight + self.given
 
     def _indices(self, names: Iterable[Any], place: str) -> tuple[int, ...]:
         names = [label_text(name) for name in names]

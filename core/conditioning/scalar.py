@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ..nn.layers.embedding import NumberEmbedding
 from ..nn.layers.init import reset
-from ..types import BadInput, Item
+from ..types import BadInput, Item, move_like
 from ..util.messages import shortened
 from .base import Condition
 
@@ -74,7 +74,7 @@ class Scalar(Condition):
 
     def embed(self, values: Sequence[float] | Tensor) -> Tensor:
         """Embed numbers (B,) -> (B, E)."""
-        number = torch.as_tensor(values, dtype=torch.float32, device=self.null.device)
+        number = move_like(torch.as_tensor(values, dtype=torch.float32), self.null, torch.float32)
         low, high = self.low, self.high
         if self.log:
             number, low, high = number.log(), math.log(low), math.log(high)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from ..util import messages
@@ -32,6 +32,8 @@ def cross_check(root: Node, good: Mapping[str, Any], problems: list[ConfigProble
         check.modality(good["modality"])
     if "conditioning" in good:
         check.conditioning(good["conditioning"], good.get("sample"))
+    if "conditioning" in good and "network" in good:
+        check.accepted(good["conditioning"], good["network"])
     if "sample" in good and "conditioning" in good:
         check.guidance(good["sample"].guidance, good["conditioning"])
     if "process" in good:
@@ -54,7 +56,7 @@ class _Check:
         """Check that the name can be a folder's name: a run folder is named after it."""
         plain = name == name.strip() and name not in ("", ".", "..") and not re.search(r"[/\\\x00-\x1f\x7f]", name)
         if "name" in self.root.value and not plain:
-            remedy = "write one plain name without / or \\, such as my-sounds; --out puts a run elsewhere"
+            remedy = "write one plain name without / or \\, such as my-model; --out puts a run elsewhere"
             self.problem("name", f"{name!r} cannot name a run folder: {remedy}")
 
     def length_of_training(self, train: Train) -> None:
@@ -82,9 +84,14 @@ class _Check:
             self.problem(f"{section}.use", message)
 
     def conditioning(self, conditioning: dict[str, Spec], sample: Sample | None) -> None:
+        from torch.nn import ModuleDict  # the conditions of a model
+
         for name in conditioning:
             if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]*", name):
                 self.problem(f"conditioning.{name}", "a condition's name is letters, digits and _")
+            elif hasattr(ModuleDict, name) or name == "training":
+                remedy = f"choose another, such as {name}_"
+                self.problem(f"conditioning.{name}", f"a condition cannot be called {name}, a word of torch: {remedy}")
         for name in sample.conditions if sample is not None else ():
             if name not in conditioning:
                 near = messages.did_you_mean(name, conditioning) or "."
@@ -96,6 +103,17 @@ class _Check:
 
         if sample is not None and "label" in sample.conditions and sample.label not in (None, "cycle"):
             self.problem("sample.label", "sample.conditions.label says the same: give one of them")
+
+    def accepted(self, conditioning: dict[str, Spec], network: Spec) -> None:
+        """Check by their classes that the network accepts the kinds of the conditions; nothing is built."""
+        from ..conditioning.base import misfit  # loads torch
+
+        cls = registry.find("network", network.use)
+        if not isinstance(getattr(cls, "accepts", None), Collection):  # a constructor may set it
+            return
+        for name, spec in conditioning.items():
+            if message := misfit(cls, registry.find("condition", spec.use)):
+                self.problem(f"conditioning.{name}", f"{message} (conditioning.{name}=null)")
 
     def guidance(self, guidance: Spec | list[Spec] | None, conditioning: dict[str, Spec]) -> None:
         if guidance is None:

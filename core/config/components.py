@@ -26,12 +26,14 @@ from pydantic import (
 )
 from pydantic_core import core_schema
 
+from ..util import messages
 from ..util.errors import BadInput
 from ..util.paths import expanded
 from . import legacy, registry
 from .signature import LISTS, MAPPINGS, REQUIRED, Parameter, alternatives, kind_of, parameters, type_name, writable
-from .spec import Spec, plain
+from .spec import Spec, plain, unconfirmed_paths
 from .tree import Placed, PlacedFloat, PlacedInt, as_text
+from .trust import Trust, UnconfirmedPath
 from .wording import KeyedKind, at, keys_of, recipe_error, reworded
 
 # Kinds that hold weights or read files. The others are cheap and are built during validation, so that the message for a
@@ -47,13 +49,13 @@ class ValidationContext:
     """Options and intermediate results of one validation.
 
     Attributes:
-        allow_code: Whether `use` may name code.
+        allow_code: Whether `use` may name code wherever it stands; else only where the text is trusted.
         partial: Accept null for required values, which the user fills in later (`data.root: null`).
         good: Top-level key -> value, for the sections that are valid.
         renamed: Old name -> new name, for the old names found.
     """
 
-    allow_code: bool = True
+    allow_code: bool = False
     partial: bool = False
     good: dict[str, Any] = field(default_factory=dict)
     renamed: dict[str, str] = field(default_factory=dict)
@@ -140,14 +142,12 @@ class Component(KeyedKind):
         if use is None and "use" not in value:
             raise recipe_error("refused", message=f"needs `use:`, one of {', '.join(registry.names(self.name))}")
         if not isinstance(use, str):
-            raise at(("use",), recipe_error("expected", type=f"the name of a {noun}"))
+            raise at(("use",), recipe_error("expected", type=f"the name of {messages.with_article(noun)}"))
         return _yaml(use), {k: v for k, v in value.items() if k != "use"}
 
     def _class(self, use: str, context: ValidationContext, loc: tuple[str, ...]) -> type:
-        mark = getattr(use, "mark", None)
-        typed = mark is not None and bool(mark.override)  # code that the user names in the command is allowed
         try:
-            return registry.find(self.name, use, _base(use), context.allow_code or typed)
+            return registry.find(self.name, use, _base(use), context.allow_code or _trust(use) >= Trust.CODE)
         except BadInput as error:
             raise at(loc, recipe_error("use", message=str(error))) from error
 
@@ -164,10 +164,15 @@ def _yaml(name: str) -> str:
     return name
 
 
+def _trust(value: Any) -> Trust:
+    """How far a value is trusted; not at all if its position is not known."""
+    return value.mark.trust if isinstance(value, Placed) else Trust.NONE
+
+
 def try_build(spec: Spec, partial: bool = False) -> Any:
-    """The component, built; None if building is expensive or needs values that are not known yet."""
+    """The component, built; None if building is expensive, or needs values that are not known or not confirmed."""
     hidden = [p for p in parameters(registry.find(spec.kind, spec.use), spec.kind).values() if p.hidden]
-    if spec.kind in EXPENSIVE or any(p.default is REQUIRED for p in hidden):
+    if spec.kind in EXPENSIVE or any(p.default is REQUIRED for p in hidden) or unconfirmed_paths(spec.params):
         return None
     return None if partial and None in spec.params.values() else spec.build()
 
@@ -257,6 +262,7 @@ def _construct(cls: type, model: BaseModel) -> Any:
 def _union(options: list[Any], default: str | None) -> Any:
     null = type(None) in options
     options = [a for a in options if a is not type(None)]
+    options = [a for a in options if a is not str or Path not in options]  # a text that may be a path is a path
     kinds = [kind for a in options for kind in [kind_of(a), *map(kind_of, get_args(a))] if kind]
     if kinds:
         many = any(get_origin(a) in LISTS for a in options)
@@ -293,24 +299,24 @@ def _without_nulls(value: Any) -> Any:
     return {k: v for k, v in value.items() if v is not None} if isinstance(value, dict) else value
 
 
-def _absolute(value: Any) -> Any:
+def _path(value: Any, handler: Callable[[Any], Any]) -> Any:
     text = as_text(value)
     if not isinstance(text, str) or isinstance(value, bool):
-        return value
+        return handler(value)
+    trusted = _trust(value) >= Trust.PATHS or not isinstance(value, Placed)
     try:
-        return Path(os.path.abspath((_base(value) or Path.cwd()) / expanded(text)))
+        path = Path(os.path.abspath((_base(value) or Path.cwd()) / expanded(text, look=trusted)))
     except BadInput as error:
         raise recipe_error("refused", message=str(error)) from error
+    return path if trusted else UnconfirmedPath(path)
 
 
 def exactly(options: tuple[Any, ...]) -> Callable[[Any], Any]:
     """A check that a value is one of the options and of its type: `true` is not 1."""
 
     def check(value: Any) -> Any:
-        given = plain(value)
         for option in options:
-            if isinstance(option, str):
-                given = as_text(value)
+            given = plain(as_text(value) if isinstance(option, str) else value)
             if type(given) is type(option) and given == option:
                 return given
         raise recipe_error("expected", type=f"one of {', '.join(map(str, options))}", options=list(map(str, options)))
@@ -332,7 +338,7 @@ def named(value: Any) -> Any:
 Free = Annotated[Any, AfterValidator(plain)]
 Names = Annotated[Any, AfterValidator(named)]
 Text = Annotated[str, BeforeValidator(as_text)]
-PathField = Annotated[Path, BeforeValidator(_absolute)]
+PathField = Annotated[Path, WrapValidator(_path)]
 Metrics = Annotated[
     list[Annotated[Spec, Component("metric")]],
     BeforeValidator(lambda value: [] if value is None else value),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from typing import Any
 
 from .tree import ConfigProblem, Node
 
@@ -68,12 +69,18 @@ def rename(root: Node, renamed: dict[str, str], problems: list[ConfigProblem]) -
         at = root
         for name in above:
             at = at.value.setdefault(name, Node({}, node.mark, node.key))
-            if not at.is_map:  # `objective: denoising`, a bare name
-                at.value = {"use": replace(at)}
+            if not at.is_map:  # `objective: denoising`, a bare name; or a heading with nothing under it
+                at.value = {} if at.value is None else {"use": replace(at)}
         at.value[last] = node
     process = root.get("process")
     if process is not None and process.value == {} and renamed:
         del root.value["process"]
+
+
+def key_in(section: str, key: str) -> str:
+    """Today's name of the key of a section that a change `key` or `section.key` or `key.sub` names."""
+    path = f"{section}.{key.strip().removeprefix(f'{section}.').partition('.')[0]}"
+    return KEYS.get(path, path).removeprefix(f"{section}.")
 
 
 def component(kind: str, name: str, known: Collection[str], renamed: dict[str, str]) -> str:
@@ -83,6 +90,16 @@ def component(kind: str, name: str, known: Collection[str], renamed: dict[str, s
         return name
     renamed[f"{kind} {name}"] = new
     return new
+
+
+def renamed_guidance(value: Any) -> Any:
+    """A guidance as plain values, with the component names of today."""
+    if isinstance(value, list):
+        return [renamed_guidance(each) for each in value]
+    if not isinstance(value, dict):
+        return value
+    new = COMPONENTS["guidance"]
+    return {k: new.get(v, v) if k == "use" else renamed_guidance(v) for k, v in value.items()}
 
 
 def parameter(name: str, known: Collection[str], renamed: dict[str, str]) -> str:

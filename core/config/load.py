@@ -11,12 +11,13 @@ from pydantic import TypeAdapter, ValidationError
 from ..util import messages
 from ..util.errors import BadInput
 from ..util.paths import expanded
-from . import legacy, registry, wording
+from . import legacy, registry, trust, wording
 from .components import Component, Section, ValidationContext
 from .overrides import Change, merge, overrides_tree
 from .recipe import NO_RECIPE, Recipe, RecipeSource, read
 from .spec import Spec
 from .tree import BadRecipe, ConfigProblem, Mark, Node
+from .trust import Trust
 from .yaml import parse
 
 PACKAGED = registry.ROOT / "recipes"
@@ -32,7 +33,7 @@ def packaged() -> dict[str, Path]:
 
 def summary(name: str, file: Path) -> dict[str, Any]:
     """Name, file, `about`, and the keys that the user must fill in; without validation or import of components."""
-    root = _Files(Path.cwd()).tree(file)
+    root = _Files(Path.cwd()).tree(file, Trust.PATHS)
     about, folder = (root.get("about"), root.get("data", "root")) if root is not None else (None, None)
     return {
         "name": name,
@@ -74,25 +75,69 @@ def find_recipe(name: str | Path, folder: Path | None = None) -> Path:
 
 
 def load_recipe(
-    path_or_name: str | Path, overrides: Sequence[str] = (), cwd: Path | None = None, partial: bool = False
+    path_or_name: str | Path,
+    overrides: Sequence[str] = (),
+    cwd: Path | None = None,
+    partial: bool = False,
+    allow_code: bool = False,
 ) -> Recipe:
     """The validated recipe of a file or packaged name.
+
+    The file itself and overrides may name code (`pkg.module:Class`, `./file.py:Class`), unless the file is in a run
+    folder that was not made here; see `trust`.
 
     Args:
         path_or_name: A file, or the name of a packaged recipe.
         overrides: Arguments `key.sub=value`.
         cwd: Folder that relative paths of `path_or_name` and of overrides start from; the working folder by default.
         partial: Accept null for required values, which the user fills in later (`data.root: null`), to show a recipe.
+        allow_code: Run all code that the recipe names, also in recipes that it extends.
 
     Raises:
         BadInput: The recipe is not valid; the message lists every problem with its position.
         BrokenPlugin: A component cannot be loaded.
     """
     cwd = cwd or Path.cwd()
-    file, files = find_recipe(path_or_name, cwd), _Files(cwd)
-    root = files.tree(file)
-    given = RecipeSource(file.read_text(encoding="utf-8-sig"), file, partial)
+    return _loaded(find_recipe(path_or_name, cwd), Trust.CODE, overrides, cwd, partial, allow_code)
+
+
+def load_run_recipe(
+    folder: Path, overrides: Sequence[str] = (), partial: bool = False, allow_code: bool = False, resume: bool = False
+) -> Recipe:
+    """The validated recipe of a run folder: resolved.yaml, or else, unless the run is continued, recipe.yaml.
+
+    Args:
+        folder: The run folder.
+        overrides: Arguments `key.sub=value`.
+        partial: See `load_recipe`.
+        allow_code: Run the code that it names.
+        resume: Whether the run is continued: the code of one's own run was run when it was started, and is run again.
+
+    Raises:
+        BadInput: There is no recipe, or it is not valid.
+    """
+    names = (trust.RESOLVED,) if resume else (trust.RESOLVED, "recipe.yaml")
+    file = next((folder / name for name in names if (folder / name).is_file()), None)
+    if file is None:
+        messages.bad_input(f"{folder} is no run folder: it contains no {' and no '.join(names)}")
+    own = trust.is_own(folder, _text(file, str(file)))
+    most = Trust.NONE if not own else Trust.CODE if resume else Trust.PATHS
+    return _loaded(file, most, overrides, Path.cwd(), partial, allow_code)
+
+
+def _loaded(file: Path, most: Trust, overrides: Sequence[str], cwd: Path, partial: bool, allow_code: bool) -> Recipe:
+    files = _Files(cwd)
+    root = files.tree(file, most)
+    text = _text(file, str(file))
+    given = RecipeSource(text, file, partial, allow_code, trust.of_file(file, text, most))
     return read(root, given, overrides, cwd, files.problems, files.renamed)
+
+
+def _text(file: Path, shown: str) -> str:
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        messages.bad_input(f"{shown}: cannot be read: {error}")
 
 
 def load_recipe_text(
@@ -103,6 +148,7 @@ def load_recipe_text(
     bare_section: str | None = "sample",
     source: str = "recipe",
     partial: bool = True,
+    trusted: Trust = Trust.NONE,
 ) -> Recipe:
     """The validated recipe of a text, such as the text in a checkpoint.
 
@@ -110,19 +156,21 @@ def load_recipe_text(
         text: YAML.
         base: Folder that its relative paths start from; the working folder by default.
         overrides: Arguments `key.sub=value`.
-        allow_code: Whether components may be `pkg.module:Class` or files.
+        allow_code: Run the code (`pkg.module:Class`, `./file.py:Class`) that it names.
         bare_section: See `Recipe.merge`.
         source: Name of the text in messages.
         partial: See `load_recipe`; by default the data of a checkpoint's recipe need not be available.
+        trusted: How far the text is trusted.
     """
     problems: list[ConfigProblem] = []
     renamed: dict[str, str] = {}
-    root = parse(text, source, base or Path.cwd(), problems)
+    root = parse(text, source, base or Path.cwd(), problems, trust=trusted)
     if root is not None:
         legacy.rename(root, renamed, problems)
         if extends := root.get("extends"):
             problems.append(ConfigProblem(extends.mark, "extends", "a recipe from a checkpoint cannot extend another"))
-    return read(root, RecipeSource(text, None, partial, allow_code), overrides, None, problems, renamed, bare_section)
+    given = RecipeSource(text, None, partial, allow_code, trusted)
+    return read(root, given, overrides, None, problems, renamed, bare_section)
 
 
 def load_component(kind: str, text: str, source: str = "command line") -> Spec:
@@ -139,7 +187,7 @@ def load_component(kind: str, text: str, source: str = "command line") -> Spec:
     if "{" not in text:
         registry.find(kind, text)  # its message for a wrong name is the clearest
     problems: list[ConfigProblem] = []
-    node = parse(text, source, Path.cwd(), problems)
+    node = parse(text, source, Path.cwd(), problems, trust=Trust.CODE)
     if node is None:
         messages.bad_input("\n".join(map(str, problems)) or f"{text!r} names no {registry.noun(kind)}")
     try:
@@ -184,11 +232,12 @@ class _Files:
     def __init__(self, cwd: Path):
         self.cwd, self.problems, self.renamed = cwd, list[ConfigProblem](), dict[str, str]()
 
-    def tree(self, file: Path, children: tuple[Path, ...] = ()) -> Node | None:
+    def tree(self, file: Path, most: Trust, children: tuple[Path, ...] = ()) -> Node | None:
         """The tree of a file, merged over the recipes that it extends.
 
         Args:
             file: The file.
+            most: See `trust.of_file`.
             children: Files that extend this one, directly or not, to find circles.
 
         Returns:
@@ -196,11 +245,8 @@ class _Files:
             missing.
         """
         shown = str(file.relative_to(self.cwd)) if file.is_relative_to(self.cwd) else str(file)
-        try:
-            text = file.read_text(encoding="utf-8-sig")
-        except (OSError, UnicodeDecodeError) as error:
-            messages.bad_input(f"{shown}: cannot be read: {error}")
-        root = parse(text, shown, file.parent.absolute(), self.problems)
+        text = _text(file, shown)
+        root = parse(text, shown, file.parent.absolute(), self.problems, trust=trust.of_file(file, text, most))
         if root is None or not root.is_map:
             if not self.problems:
                 self.problems.append(ConfigProblem(Mark(shown, 1, 1, "", file.parent), "", NO_RECIPE))
@@ -221,7 +267,10 @@ class _Files:
         if above.resolve() in chain:
             names = " -> ".join(f.name for f in (*chain[chain.index(above.resolve()) :], above))
             return self._refuse(extends, f"recipes extend each other in a circle: {names}")
-        parent = self.tree(above, chain)
+        known = above in packaged().values()
+        if extends.mark.trust < Trust.PATHS and not known:
+            return self._refuse(extends, "the recipe of a run that was not made here may extend packaged recipes only")
+        parent = self.tree(above, Trust.PATHS, chain)
         return None if parent is None else merge(parent, root)
 
     def _refuse(self, extends: Node, message: str) -> None:

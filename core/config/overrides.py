@@ -11,6 +11,7 @@ from typing import Any
 from ..util.messages import CONTROL, bad_input, one_line
 from .sections import SHARED_KEYS
 from .tree import ConfigProblem, Mark, Node
+from .trust import Trust
 from .yaml import parse_argument
 
 # Keys that exclude each other: a child that sets one removes the parent's other one.
@@ -86,22 +87,27 @@ Change = str | tuple[str, Any]
 """An argument `key.sub=value`, or a pair of a key and a plain value, which is not parsed."""
 
 
+def key_of(change: Change) -> str:
+    """The key of a change."""
+    return (change[0] if isinstance(change, tuple) else change.partition("=")[0]).strip()
+
+
 def overrides_tree(arguments: Sequence[Change], cwd: Path, problems: list[ConfigProblem]) -> Node | None:
     """Changes as one tree; later ones override earlier ones. `parse_argument` says how a text becomes a value."""
     trees: list[tuple[int, Node]] = []
     for argument in arguments:
         if isinstance(argument, tuple):
             key, value = argument
-            at = Mark("", 1, 1, "", cwd, one_line(f"{key}={value}"))
+            at = Mark("", 1, 1, "", cwd, one_line(f"{key}={value}"), Trust.CODE)
             node = _node(value, at)
         else:
             key, equals, text = argument.partition("=")
-            at = Mark("command line", 1, 1, "", cwd, one_line(argument))
+            at = Mark("command line", 1, 1, "", cwd, one_line(argument), Trust.CODE)
             if not equals or not all(key.strip().split(".")) or re.search(CONTROL, key):
                 expected = "expected key=value, such as train.batch=64; quote values with spaces: 'key=some text'"
                 problems.append(ConfigProblem(at, "", expected))
                 continue
-            node = parse_argument(text, cwd, at.override)
+            node = parse_argument(text, cwd, at.override, Trust.CODE)
         node.key, parts = at, key.strip().split(".")
         for part in reversed(parts):
             node = Node({part: node}, at, at)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 from pydantic import (
     BeforeValidator,
@@ -22,10 +22,11 @@ from ..util import messages
 from . import legacy, registry, wording
 from .checks import cross_check
 from .components import Component, Conditions, Section, Text, ValidationContext, exactly, try_build
-from .overrides import Change, merge, overrides_tree
+from .overrides import Change, key_of, merge, overrides_tree
 from .sections import SHARED_KEYS, Eval, ProcessSection, Sample, Split, Train
-from .spec import Spec, plain
+from .spec import Spec, inside, paths_in, plain, unconfirmed_paths
 from .tree import BadRecipe, ConfigProblem, Mark, Node
+from .trust import Trust, UnconfirmedPath, refuse_unconfirmed
 from .wording import SAMPLER, SPLIT
 from .yaml import dump
 
@@ -41,14 +42,16 @@ class RecipeSource:
         text: The text as the user wrote it.
         source: The file; None if the text did not come from a file.
         partial: Whether null is accepted for required values, which the user fills in later.
-        allow_code: Whether components may be `pkg.module:Class` or files.
+        allow_code: Whether code that it names runs wherever the text is from, as with `--allow-code`.
+        trust: How far the text is trusted.
         noted: Old names that a note has listed already.
     """
 
     text: str
     source: Path | None = None
     partial: bool = False
-    allow_code: bool = True
+    allow_code: bool = False
+    trust: Trust = Trust.NONE
     noted: frozenset[str] = frozenset()
 
 
@@ -142,8 +145,24 @@ class Recipe(Section):
 
     @property
     def allow_code(self) -> bool:
-        """Whether its components may be code that is not registered: `pkg.module:Class`, `./file.py:Class`."""
+        """Whether code that it names runs wherever its text is from, as with `--allow-code`."""
         return self._given.allow_code
+
+    @property
+    def trust(self) -> Trust:
+        """How far its text is trusted."""
+        return self._given.trust
+
+    def paths(self) -> dict[str, Path | UnconfirmedPath]:
+        """Key -> path, for every path that it names: `data.root`, `sample.guidance.weak`."""
+        fields = {name: wording.MIXED.get(f"<{name}>", (name,)) for name in type(self).model_fields}
+        return {key: path for name, place in fields.items() for key, path in paths_in(getattr(self, name), place)}
+
+    def refuse_unconfirmed(self, *sections: str) -> None:
+        """Raise BadInput if these sections name paths that must not be used, since a run of others names them."""
+        paths = [path for section in sections for path in unconfirmed_paths(getattr(self, section))]
+        if paths:
+            refuse_unconfirmed(paths)
 
     def resolved(self) -> dict[str, Any]:
         """The recipe as plain values, with every default written out and absolute paths."""
@@ -161,19 +180,16 @@ class Recipe(Section):
         overrides: Sequence[Change],
         bare_section: str | None = None,
         cwd: Path | None = None,
-        allow_code: bool | None = None,
     ) -> Recipe:
         """A new recipe with overrides applied.
 
         Args:
             overrides: Arguments `key.sub=value`, or pairs of a key and a plain value.
             bare_section: The only section that may change, such as "sample": `steps=30` then means
-                `sample.steps=30`. None: any section.
+                `sample.steps=30`. Paths may change in any section. None: any section.
             cwd: Folder that their relative paths start from; the working folder by default.
-            allow_code: Whether the new recipe may name code; None: the same as for this recipe.
         """
-        given = self._given if allow_code is None else replace(self._given, allow_code=allow_code)
-        return read(self._tree, given, overrides, cwd or Path.cwd(), bare_section=bare_section)
+        return read(self._tree, self._given, overrides, cwd or Path.cwd(), bare_section=bare_section)
 
 
 def read(
@@ -203,8 +219,9 @@ def read(
         BadRecipe: The recipe is not valid; the message lists every problem.
     """
     cwd, problems, renamed = cwd or Path.cwd(), list(problems or ()), dict(renamed or {})
+    elsewhere: list[Change] = []
     if bare_section:
-        overrides = [_bare(o, bare_section) for o in overrides]
+        overrides = [_bare(o, bare_section, root, elsewhere) for o in overrides]
     changes = overrides_tree(list(overrides), cwd, problems)
     if root is None or not root.is_map:
         start = Mark(str(given.source or "recipe"), 1, 1, "", cwd)
@@ -218,6 +235,11 @@ def read(
         fresh = {old: new for old, new in renamed.items() if old not in given.noted}
         legacy.note(given.source.name if given.source else "the recipe", fresh)
     recipe._given, recipe._tree = replace(given, noted=given.noted | fresh.keys()), root
+    if bare_section and elsewhere:
+        known = recipe.paths()
+        for override in elsewhere:
+            if key_of(override) not in known:
+                _refuse_elsewhere(override, bare_section)
     return recipe
 
 
@@ -253,30 +275,31 @@ def _default_codec(
 
 
 def _place(value: Any, path: wording.Loc, root: Node) -> None:
-    """Set the position in the recipe on every Spec."""
-    inside: list[tuple[int | str, Any]] = []
+    """Set the position in the recipe on every Spec, and the key on every path that must not be used."""
     if isinstance(value, Spec):
         value.where = f"{root.place(path)}: {wording.path_of(path)}"
-        inside = list(value.params.items())
-    elif isinstance(value, Section):
-        inside = [(name, getattr(value, name)) for name in type(value).model_fields]
-    elif isinstance(value, dict):
-        inside = list(value.items())
-    elif isinstance(value, (list, tuple)):
-        inside = list(enumerate(value))
-    for step, inner in inside:
+    elif isinstance(value, UnconfirmedPath):
+        value.key = ".".join(map(str, path))
+    for step, inner in inside(value):
         _place(inner, (*path, step), root)
 
 
-def _bare(override: Change, section: str) -> Change:
-    name = override[0] if isinstance(override, tuple) else override.partition("=")[0]
+def _bare(override: Change, section: str, root: Node | None, elsewhere: list[Change]) -> Change:
+    """The override with its full key; one of another section that may be a path is added to `elsewhere`."""
+    name = key_of(override)
     first, dot, _ = name.partition(".")
     if first == section and dot:
         return override
     others = {*Recipe.model_fields, *legacy.KEYS} - {"split", "sampler", *SHARED_KEYS.get((section,), ())}
     if first in others:
-        shown = messages.one_line(str(override))
-        messages.bad_input(
-            f"command line: {shown}: only {section}.* can change here; the rest is part of the checkpoint"
-        )
+        node = None if root is None else root.get(*name.split("."))
+        if node is None or isinstance(node.value, (dict, list)):
+            _refuse_elsewhere(override, section)
+        elsewhere.append(override)
+        return override
     return (f"{section}.{name}", override[1]) if isinstance(override, tuple) else f"{section}.{override}"
+
+
+def _refuse_elsewhere(override: Change, section: str) -> NoReturn:
+    shown = messages.one_line(str(override))
+    messages.bad_input(f"command line: {shown}: only {section}.* can change here; the rest is part of the checkpoint")

@@ -10,6 +10,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
 import warnings
 from dataclasses import dataclass
@@ -169,10 +170,18 @@ def plugins(kind: str) -> dict[str, list[EntryPoint]]:
 
 @lru_cache(maxsize=4)
 def _points(path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
-    """This package's entry points in every distribution on the path; cached, since reading takes milliseconds."""
+    """This package's entry points in every distribution on the path; cached, since reading takes milliseconds.
+
+    Those of the working folder are left out: Python's prompt and `python -c` search it, and it may be a run folder of
+    others.
+    """
     found = entry_points()
     groups = [g for g in found.groups if g.startswith(f"{PACKAGE}.")]
-    return tuple(point for group in groups for point in found.select(group=group))
+    return tuple(point for group in groups for point in found.select(group=group) if _installed(point))
+
+
+def _installed(point: EntryPoint) -> bool:
+    return point.dist is None or os.path.isabs(str(point.dist.locate_file("")))
 
 
 def distribution(point: EntryPoint) -> str:
@@ -283,7 +292,7 @@ def find(kind: str, use: str, base: Path | None = None, allow_code: bool = True)
         kind: One of `kinds()`.
         use: A registered name, `pkg.module:Class`, or `./file.py:Class` relative to `base`.
         base: Folder that relative paths start from; the working folder by default.
-        allow_code: Whether `use` may name code.
+        allow_code: Whether `use` may name code: the user wrote it, or allowed code of others.
 
     Returns:
         The class.
@@ -299,8 +308,8 @@ def find(kind: str, use: str, base: Path | None = None, allow_code: bool = True)
     if is_code(use):
         if not allow_code:
             bad_input(
-                f"{called} {use!r} names code, and a recipe from a checkpoint may name registered components only; "
-                "if you trust the checkpoint, pass --allow-code"
+                f"{called} {use!r} names code, and the command names neither it nor its recipe file: if you trust it, "
+                "pass --allow-code (Python: allow_code=True)"
             )
         cls = _code(kind, use, base)
     elif use in built_in:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields, is_dataclass
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 from pydantic import BaseModel
@@ -11,6 +12,7 @@ from pydantic import BaseModel
 from ..util.errors import BadInput
 from .registry import find
 from .signature import parameters
+from .trust import UnconfirmedPath, refuse_unconfirmed
 
 
 @dataclass
@@ -40,8 +42,11 @@ class Spec:
             The component.
 
         Raises:
-            BadInput: The constructor refused a value; the message includes the position in the recipe.
+            BadInput: The constructor refused a value (the message includes the position in the recipe), or a parameter
+                is a path that a run of others names.
         """
+        if unconfirmed := unconfirmed_paths(self.params):
+            refuse_unconfirmed(unconfirmed)
         cls = find(self.kind, self.use)
         accepted = parameters(cls, self.kind)
         if "spec" in injected:  # plugins of the first edition call it `signal`
@@ -79,7 +84,7 @@ def plain(value: Any) -> Any:
         return {name: plain(getattr(value, name)) for name in type(value).model_fields}
     if is_dataclass(value) and not isinstance(value, type):
         return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
-    if isinstance(value, PurePath):
+    if isinstance(value, (PurePath, UnconfirmedPath)):
         return str(value)
     if isinstance(value, dict):
         return {str(k): plain(v) for k, v in value.items()}
@@ -89,3 +94,29 @@ def plain(value: Any) -> Any:
         if isinstance(value, scalar) and not isinstance(value, bool):
             return scalar(value)
     return value
+
+
+def inside(value: Any) -> Iterable[tuple[int | str, Any]]:
+    """The values directly inside a component, section, dataclass, mapping or list, with their keys."""
+    if isinstance(value, Spec):
+        return value.params.items()
+    if isinstance(value, BaseModel):
+        return [(name, getattr(value, name)) for name in type(value).model_fields]
+    if is_dataclass(value) and not isinstance(value, type):
+        return [(f.name, getattr(value, f.name)) for f in fields(value)]
+    if isinstance(value, dict):
+        return value.items()
+    return enumerate(value) if isinstance(value, (list, tuple)) else ()
+
+
+def paths_in(value: Any, above: tuple[int | str, ...] = ()) -> Iterator[tuple[str, Path | UnconfirmedPath]]:
+    """Key and value of every path in a value, at any depth: `weights`, `guidance.0.weak`."""
+    if isinstance(value, (Path, UnconfirmedPath)):
+        yield ".".join(map(str, above)), value
+    for step, inner in inside(value):
+        yield from paths_in(inner, (*above, step))
+
+
+def unconfirmed_paths(value: Any) -> list[UnconfirmedPath]:
+    """The paths in a value that must not be used."""
+    return [path for _, path in paths_in(value) if isinstance(path, UnconfirmedPath)]

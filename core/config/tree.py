@@ -10,6 +10,7 @@ from typing import Any
 
 from ..util.errors import BadInput
 from ..util.messages import shortened
+from .trust import Trust
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Mark:
         text: The line's text, for messages.
         base: Folder that relative paths written at this position start from.
         override: The whole argument `key=value`; "" in a file.
+        trust: How far the text is trusted.
     """
 
     file: str
@@ -31,6 +33,7 @@ class Mark:
     text: str
     base: Path
     override: str = ""
+    trust: Trust = Trust.NONE
 
     def __str__(self) -> str:
         if self.override:

@@ -16,6 +16,7 @@ import yaml
 
 from ..util.messages import CONTROL
 from .tree import ConfigProblem, Mark, Node
+from .trust import Trust
 
 LARGEST = 100_000  # values in a tree: with aliases a short file can become arbitrarily large
 
@@ -67,7 +68,14 @@ def dump(value: Any) -> str:
     return yaml.dump(value, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
 
 
-def parse(text: str, file: str, base: Path, problems: list[ConfigProblem], override: str = "") -> Node | None:
+def parse(
+    text: str,
+    file: str,
+    base: Path,
+    problems: list[ConfigProblem],
+    override: str = "",
+    trust: Trust = Trust.NONE,
+) -> Node | None:
     """Parse a text.
 
     Args:
@@ -76,6 +84,7 @@ def parse(text: str, file: str, base: Path, problems: list[ConfigProblem], overr
         base: Folder that its relative paths start from.
         problems: List that problems are appended to.
         override: See `Mark`.
+        trust: See `Mark`.
 
     Returns:
         The tree, or None if the text is empty or not valid YAML.
@@ -84,7 +93,7 @@ def parse(text: str, file: str, base: Path, problems: list[ConfigProblem], overr
 
     def mark(at: Any) -> Mark:
         line = lines[at.line] if at is not None and at.line < len(lines) else ""
-        return Mark(file, at.line + 1 if at else 1, at.column + 1 if at else 1, line, base, override)
+        return Mark(file, at.line + 1 if at else 1, at.column + 1 if at else 1, line, base, override, trust)
 
     try:
         tree = yaml.compose(text, Loader=YamlLoader)
@@ -101,7 +110,7 @@ def parse(text: str, file: str, base: Path, problems: list[ConfigProblem], overr
     return None
 
 
-def parse_argument(text: str, base: Path, argument: str) -> Node:
+def parse_argument(text: str, base: Path, argument: str, trust: Trust = Trust.NONE) -> Node:
     """The value of an argument `key=value` of the command line: YAML where YAML reads all of it, else the text.
 
     YAML reads numbers, `true`, `false`, `null`, a list in [], a mapping in {}, and text in quotes. What it would drop
@@ -112,12 +121,13 @@ def parse_argument(text: str, base: Path, argument: str) -> Node:
         text: The value.
         base: Folder that its relative paths start from.
         argument: The whole argument, for messages.
+        trust: See `Mark`.
     """
-    at = Mark("command line", 1, 1, "", base, argument)
+    at = Mark("command line", 1, 1, "", base, argument, trust)
     if not text:
         return Node(None, at, text=text)
     problems: list[ConfigProblem] = []
-    node = parse(text, "command line", base, problems, argument) if _is_whole(text) else None
+    node = parse(text, "command line", base, problems, argument, trust) if _is_whole(text) else None
     looks_like_yaml = text.lstrip()[:1] in ("[", "{")
     if node is None or problems:
         message = problems[0].message if problems else "not valid YAML: quote texts with #, &, *, ! or brackets in them"

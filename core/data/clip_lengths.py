@@ -7,7 +7,7 @@ from collections.abc import Sequence
 MAX_CLIP_LENGTHS = 512  # most lengths that a checkpoint stores
 
 ClipLengths = tuple[tuple[int, int | None], ...]
-"""(elements along the time axis, label) of training examples; empty if no example is padded."""
+"""(elements along the time axis, label) of training examples; empty if no example states a length of its own."""
 
 
 def clip_lengths(examples: Sequence[tuple[int, int | None, int | None]]) -> ClipLengths:

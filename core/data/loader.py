@@ -143,7 +143,9 @@ class _WorkerBatches(MapDataset):
 
 def _reaches_workers(data: Dataset) -> bool:
     """Whether a worker can receive the dataset: one that does not fork cannot import a class from `./file.py:Class`."""
-    return multiprocessing.get_start_method() == "fork" or "sonolux_local_" not in type(data).__module__
+    # Not get_start_method(): unless it is set, that would set it for the whole program.
+    method = multiprocessing.get_start_method(allow_none=True) or multiprocessing.get_all_start_methods()[0]
+    return method == "fork" or "sonolux_local_" not in type(data).__module__
 
 
 def load_steps(batches: StepBatches, first: int = 0, workers: Workers = 0, pin: bool = False) -> Iterator[Batch]:

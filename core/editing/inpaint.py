@@ -68,7 +68,9 @@ class Inpaint(Edit):
         return x + self.mask.joined(expand(level.alpha, x) * self.source.to(x), torch.zeros_like(x))
 
     def wrap_guided(self, denoiser: Denoiser, run: SamplingRun) -> Denoiser:
-        return _KnownDenoiser(self, denoiser)
+        noise = run.noise
+        known = Mask(self.mask.known.to(noise.device))  # copied once, and not at every evaluation
+        return _KnownDenoiser(self.source.to(noise.device, noise.dtype), known, denoiser)
 
     def end(self, x: Tensor) -> Tensor:
         return self.mask.joined(self.source.to(x), x)
@@ -77,10 +79,10 @@ class Inpaint(Edit):
 class _KnownDenoiser(Denoiser):
     """Replaces the estimate by y where y is known; there the state is not changed by guidance."""
 
-    def __init__(self, edit: Inpaint, denoiser: Denoiser):
-        self.edit, self.denoiser = edit, denoiser
+    def __init__(self, source: Tensor, mask: Mask, denoiser: Denoiser):
+        self.source, self.mask, self.denoiser = source, mask, denoiser
 
     def denoise(self, x: Tensor, level: NoiseLevel, conditions: Conditioning) -> Estimate:
-        found, mask = self.denoiser.denoise(x, level, conditions), self.edit.mask
-        moved = None if found.x is None else mask.joined(x, found.x)
-        return Estimate(mask.joined(self.edit.source.to(x), found.x0), moved)
+        found = self.denoiser.denoise(x, level, conditions)
+        moved = None if found.x is None else self.mask.joined(x, found.x)
+        return Estimate(self.mask.joined(self.source.to(x), found.x0), moved)

@@ -23,17 +23,16 @@ class Loop(Edit):
 
     Args:
         axes: Circular spatial axes.
-        roll: Whether the state is rolled at every evaluation.
     """
 
-    def __init__(self, axes: Sequence[int], roll: bool = True):
-        self.axes, self.roll = tuple(axes), roll
+    def __init__(self, axes: Sequence[int]):
+        self.axes = tuple(axes)
 
     def conditions(self, conditions: Conditioning) -> Conditioning:
         return replace(conditions, wrap=self.axes)
 
     def wrap_network(self, denoiser: Denoiser, run: SamplingRun) -> Denoiser:
-        return _RolledDenoiser(self, denoiser, run) if self.roll else denoiser
+        return _RolledDenoiser(self, denoiser, run)
 
 
 class _RolledDenoiser(Denoiser):
@@ -51,8 +50,8 @@ class _RolledDenoiser(Denoiser):
             rolls.append((2 + axis, by.repeat(len(x) // len(by))))  # guidance repeats the batch
         self.calls += 1
         fields = [_roll_field(v, rolls, x) for v in (level.t, level.alpha, level.sigma)]
-        valid = None if conditions.valid is None else roll_rows(conditions.valid, rolls)
-        found = self.denoiser.denoise(roll_rows(x, rolls), NoiseLevel(*fields), replace(conditions, valid=valid))
+        conditions = conditions.mapped(lambda field: roll_rows(field, rolls))
+        found = self.denoiser.denoise(roll_rows(x, rolls), NoiseLevel(*fields), conditions)
         back = [(axis, -by) for axis, by in rolls]
         return Estimate(roll_rows(found.x0, back), None if found.x is None else roll_rows(found.x, back))
 

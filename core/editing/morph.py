@@ -78,7 +78,7 @@ class ReversedSampler(Sampler):
         return self.sampler.plan(schedule, levels, rising=True)
 
 
-def slerp(a: Tensor, b: Tensor, share: Tensor, valid: Tensor | None = None) -> Tensor:
+def slerp(a: Tensor, b: Tensor, share: Tensor) -> Tensor:
     """Spherical interpolation (Shoemake 1985), with w the angle between a and b:
 
         slerp = sin((1 - s) w) / sin(w) a + sin(s w) / sin(w) b
@@ -89,10 +89,8 @@ def slerp(a: Tensor, b: Tensor, share: Tensor, valid: Tensor | None = None) -> T
         a: (B, C, *spatial).
         b: (B, C, *spatial).
         share: s (B,), 0 to 1.
-        valid: (B, 1, *spatial), 1 for the elements from which w is computed; None: all.
     """
-    seen = [v.double() if valid is None else v.double() * valid.to(v.device) for v in (a, b)]
-    flat = [v.flatten(1) for v in seen]
+    flat = [v.double().flatten(1) for v in (a, b)]
     cosine = (flat[0] * flat[1]).sum(1) / (flat[0].norm(dim=1) * flat[1].norm(dim=1)).clamp(min=1e-12)
     angle = torch.arccos(cosine.clamp(-1, 1))
     s, sine = share.to(angle), torch.sin(angle)

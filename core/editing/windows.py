@@ -34,10 +34,6 @@ class Windowed(Edit):
     def wrap_network(self, denoiser: Denoiser, run: SamplingRun) -> Denoiser:
         return _WindowedDenoiser(self, denoiser)
 
-    def count(self, full: Sequence[int]) -> int:
-        """Number of windows of a tensor with these spatial sizes: network calls per evaluation."""
-        return len(self.over(full))
-
     def over(self, full: Sequence[int]) -> Windows:
         """The windows of a tensor with these spatial sizes; a window is never larger than the tensor."""
         size = [min(n, whole) for n, whole in zip(self.size, full, strict=True)]
@@ -57,9 +53,9 @@ class _WindowedDenoiser(Denoiser):
         inner = replace(conditions, wrap=tuple(axis for axis in conditions.wrap if axis not in split))
 
         def estimate(i: int) -> Tensor:
-            valid = None if inner.valid is None else windows.take(inner.valid, i)
             at = NoiseLevel(*(_part(v, windows, i, x) for v in (level.t, level.alpha, level.sigma)))
-            return self.denoiser.denoise(windows.take(x, i), at, replace(inner, valid=valid)).x0
+            part = inner.mapped(lambda field: windows.take(field, i))
+            return self.denoiser.denoise(windows.take(x, i), at, part).x0
 
         return Estimate(windows.inverse(estimate(i) for i in range(len(windows))))
 

@@ -81,7 +81,10 @@ def evaluate(case: EvaluationInput, out: Path, folder: Path | None = None, progr
     copies = None
     if settings.memorization:
         copies = find_copies(adapter, generated.examples, real.train, real.held_out, recipe.seed)
-        report.measurements["Novelty"], report.similarity = memorization.measurements(copies, many), copies.histogram()
+        report.measurements["Memorization"], report.similarity = (
+            memorization.measurements(copies, many),
+            copies.histogram(),
+        )
     stage("defects")
     defects = _defects(case, adapter, generated, real, folder)
     report.measurements["Defects"] = _defect_lines(defects, generated, many)

@@ -96,13 +96,15 @@ def from_folder(recipe: Recipe, folder: Path, real: RealData, suffixes: Collecti
     """
     if not folder.is_dir():
         raise BadInput(f"--folder: no such folder: {shown(folder)}")
-    listing = folder / "samples.json"
+    listing, inside = folder / "samples.json", folder.resolve()
     if listing.is_file():
         try:
             facts = json.loads(listing.read_text(encoding="utf-8"))
             records = [(folder / row["file"], row.get("label")) for row in facts["samples"]]
         except (ValueError, KeyError, TypeError) as error:
             raise BadInput(f"{shown(listing)} is no list of samples: {type(error).__name__}: {error}") from error
+        if outside := [path for path, _ in records if not path.resolve().is_relative_to(inside)]:
+            raise BadInput(f"{shown(listing)} lists {shown(outside[0])}, which is not in this folder: put it there")
         made = read_back(recipe, folder, [p for p, _ in records], [name for _, name in records], real.classes)
         made.settings = dict(facts.get("settings", {}))
     else:

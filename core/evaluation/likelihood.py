@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from ..schedulers.base import Schedule
-from ..types import BadInput, Conditioning, Denoiser, Item, NoiseLevel
+from ..types import BadInput, Conditioning, Denoiser, Item, NoiseLevel, move_like
 from ..util.progress import tracked
 from ..util.rng import Noise
 
@@ -224,7 +224,8 @@ def of_items(
             z = trained.codec.encode(media)
             conditions = gather(trained.model.conditions, condition_values(trained.model, rows))
         if bool((lengths < elements).any()):
-            conditions, whole = replace(conditions, valid=trained.codec.valid(lengths, size)), False
+            valid, whole = trained.codec.valid(lengths, size), False
+            conditions = replace(conditions, valid=None if valid is None else move_like(valid, z))
         found.append(likelihood(denoiser, schedule, z, conditions, first=first, **options))
     columns = zip(*((f.log_p, f.uncertainty, f.step_error, f.dimensions) for f in found), strict=True)
     joined = LikelihoodResult(*map(torch.cat, columns), level=found[0].level, nfe=found[0].nfe)

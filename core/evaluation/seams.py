@@ -82,26 +82,25 @@ class JointMeasures:
         return float((self.level.abs() <= limit).double().mean())
 
 
-def joints(media: Sequence[Tensor], places: Sequence[int], part: int, axis: int = -1) -> JointMeasures:
-    """Measure examples (C, *spatial) at the same positions along an axis, each half a part or more from the ends.
+def joints(media: Sequence[Tensor], places: Sequence[int], part: int) -> JointMeasures:
+    """Measure examples (C, *spatial) at the same positions along the last axis, each half a part or more from the ends.
 
     Args:
         media: (C, *spatial) each.
         places: Positions of the joints.
         part: Number of elements around a position whose RMS is measured: 20 ms of a sound.
-        axis: The axis of the positions.
     """
     half = part // 2
     if not media or not places or half < 1:
         raise BadInput("joints are measured on one example or more, at one place or more")
-    if any(not half <= p <= x.shape[axis] - half for x in media for p in places):
+    if any(not half <= p <= x.shape[-1] - half for x in media for p in places):
         raise BadInput(f"joints lie {half} elements or more from the ends; got {list(places)}")
     gap = min([b - a for a, b in pairwise(sorted(places))] or [4 * part])
     moves = [0, *(k * gap // 33 for k in range(1, 33))]
     found: list[list[Tensor]] = [[] for _ in moves]
     within, levels = [], []
     for one in media:
-        x = one.double().movedim(axis, -1).flatten(0, -2)  # (channels and rows, n)
+        x = one.double().flatten(0, -2)  # (channels and rows, n)
         jumps = x.diff().abs()
         for by, jumps_at in zip(moves, found, strict=True):
             jumps_at.append(jumps[:, [p + by - 1 for p in places if p + by < x.shape[-1]]].flatten())

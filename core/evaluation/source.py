@@ -44,26 +44,31 @@ def open_source(source: str, changes: Sequence[str], sampled: bool, allow_code: 
         changes: key=value of the sections data, sample and eval; a bare key belongs to eval. They may name code outside
             the registry.
         sampled: Whether samples are generated, which needs a model.
-        allow_code: Whether the checkpoint's recipe may name code outside the registry.
+        allow_code: Run code that the recipe of the checkpoint, or one that a recipe extends, names.
 
     Raises:
         BadInput: For other sections, and for data.split.*: with another split, training examples would count as
-            held out.
+            held out. Also for paths in data and eval that the recipe of a run of others names.
     """
+    case = _opened(source, changes, sampled, allow_code)
+    case.recipe.refuse_unconfirmed("data", "eval")
+    return case
+
+
+def _opened(source: str, changes: Sequence[str], sampled: bool, allow_code: bool) -> EvaluationInput:
     given = [_full_key(change) for change in changes]
     path = Path(source)
     if not path.exists() and not sampled:
-        return EvaluationInput(source, load_recipe(source, given))
+        return EvaluationInput(source, load_recipe(source, given, allow_code=allow_code))
     if path.is_file() and path.suffix in (".yaml", ".yml"):
         if sampled:
             raise BadInput(f"{source} is a recipe: name a run or a checkpoint to sample from, or --folder with samples")
-        return EvaluationInput(source, load_recipe(path, given))
+        return EvaluationInput(source, load_recipe(path, given, allow_code=allow_code))
     checkpoint = newest(path)
     pipeline = load(
         checkpoint, device="cpu", changes=[c for c in given if c.startswith("sample.")], allow_code=allow_code
     )
-    # The recipe of the checkpoint is read already; these changes come from the user, so code is allowed.
-    recipe = pipeline.recipe.merge([c for c in given if not c.startswith("sample.")], allow_code=True)
+    recipe = pipeline.recipe.merge([c for c in given if not c.startswith("sample.")])
     recorded = recorded_hashes(checkpoint.parent.parent / "data.jsonl")
     return EvaluationInput(source, recipe, pipeline, checkpoint, recorded)
 

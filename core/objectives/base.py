@@ -20,8 +20,8 @@ class LossResult:
 
     Attributes:
         per_sample: Loss of each sample, (B,); the gradient is that of its sum over the batch.
-        logged: Name -> one number per sample, (B,). If it contains `tau`, the noise level of each sample, the log shows
-            the loss by noise level.
+        logged: Name -> one number per sample, (B,). From `tau`, the noise level of each sample, the log shows the loss
+            by noise level; of each other name it shows the mean, under `objective`.
     """
 
     per_sample: Tensor
@@ -70,7 +70,13 @@ class Objective(ABC):
 
     An objective may contain models, such as a teacher: `to` moves them to the training device, `after_step` updates
     them, and `state` names those that a checkpoint must save so that a resumed run gives the same result.
+
+    Attributes:
+        per_element: Share of training samples with per-element noise levels: an attribute of the class, or a parameter
+            of the constructor. Above 0, edits give the network a map of levels for what is known.
     """
+
+    per_element: float = 0.0
 
     @abstractmethod
     def loss(self, model: nn.Module, x0: Tensor, conditioning: Conditioning, rng: StepRandom) -> LossResult:

@@ -34,9 +34,7 @@ class AuxiliaryModels:
             BadInput: Its schedule, codec or latent shape differs from that of the main model.
         """
         if path not in self._opened:
-            # A recipe that the user wrote may name code; that says nothing of another checkpoint's.
-            allowed = self.main.recipe.source is None and self.main.recipe.allow_code
-            other = open_checkpoint(path, self.main.device, allow_code=allowed).context
+            other = open_checkpoint(path, self.main.device, allow_code=self.main.recipe.allow_code).context
             self._check_same(path, other)
             self._opened[path] = other
         other = self._opened[path]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..config import trust
 from ..config.load import load_recipe_text
 from ..config.recipe import Recipe
 from ..training.build import build_parts
@@ -40,10 +42,10 @@ def open_checkpoint(
     """Build the model of a run folder (its newest checkpoint) or of a checkpoint file; arguments as in `load`."""
     checkpoint = newest(Path(path))
     header = read_header(checkpoint)
-    recipe = load_recipe_text(header.recipe, base=checkpoint.parent, overrides=changes, allow_code=allow_code)
-    recorded = recipe
-    if changes and header.plans:
-        recorded = load_recipe_text(header.recipe, base=checkpoint.parent, allow_code=allow_code)
+    trusted = trust.of_checkpoint(checkpoint, header.recipe)
+    read_recipe = partial(load_recipe_text, header.recipe, checkpoint.parent, allow_code=allow_code, trusted=trusted)
+    recipe = read_recipe(changes)
+    recorded = read_recipe() if changes and header.plans else recipe
     # A checkpoint of the first edition does not name its axes; the modality does.
     declared = recipe.modality.build().spec()
     spec = header.spec

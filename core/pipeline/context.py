@@ -8,6 +8,7 @@ import torch
 
 from ..codecs.base import Codec
 from ..config.recipe import Recipe
+from ..config.registry import find
 from ..data.clip_lengths import ClipLengths
 from ..nn.model import Model
 from ..nn.process import Process
@@ -60,7 +61,7 @@ class ModelContext:
 
     @property
     def clip_lengths(self) -> ClipLengths:
-        """Lengths of the training examples; empty if all have the same length."""
+        """Lengths of the training examples; empty if none of these states its length."""
         return self.parts.clip_lengths
 
     @property
@@ -71,4 +72,6 @@ class ModelContext:
     @property
     def per_element(self) -> bool:
         """Whether the network was trained with per-element noise levels ("diffusion forcing")."""
-        return self.recipe.objective.params.get("per_element", 0.0) > 0
+        objective = self.recipe.objective
+        share = objective.params.get("per_element", getattr(find("objective", objective.use), "per_element", 0.0))
+        return share > 0

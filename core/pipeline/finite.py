@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor
 
+from ..samplers.base import Plan
 from ..types import BadInput, Conditioning, Denoiser, Estimate, NoiseLevel
 
 
@@ -29,26 +30,28 @@ class FiniteCheck(Denoiser):
         self._sums.append((level, estimate.x0.detach().sum(dtype=torch.float32)))
         return estimate
 
-    def check(self, levels: Sequence[NoiseLevel]) -> None:
-        """Check all estimates so far.
+    def check(self, plan: Plan | None) -> None:
+        """Check all estimates of a finished run.
 
         Args:
-            levels: The noise levels of the run, which assign an estimate to a step.
+            plan: The plan of the run, whose rows assign an estimate to a step; None: an adaptive sampler had none.
 
         Raises:
             BadInput: An estimate is not finite; the message names the first one.
         """
-        for call, (level, total) in enumerate(self._sums, 1):
+        for call, (level, total) in enumerate(self._sums):
             if not bool(torch.isfinite(total)):
                 raise BadInput(
-                    f"the network's estimate is not finite in {_place(call, level, levels)}: check its weights, its "
+                    f"the network's estimate is not finite in {self._place(call, level, plan)}: check its weights, its "
                     "precision (float16 overflows), and that the parameterization is the one it was trained with"
                 )
 
-
-def _place(call: int, level: NoiseLevel, levels: Sequence[NoiseLevel]) -> str:
-    """Step, evaluation and time as text; only the evaluation if levels are maps."""
-    if any(isinstance(v, Tensor) and v.ndim for each in (level, *levels) for v in (each.alpha, each.sigma)):
-        return f"evaluation {call}"
-    step = sum(float(each.tau) >= float(level.tau) for each in levels[:-1])
-    return f"step {step} of {len(levels) - 1} (evaluation {call}, at t = {float(level.t):g})"
+    def _place(self, call: int, level: NoiseLevel, plan: Plan | None) -> str:
+        """Step, evaluation and time as text; no step if the calls are not those of a plan, no time if it is a map."""
+        known = not isinstance(level.t, Tensor) or level.t.ndim == 0
+        place = f"evaluation {call + 1}" + (f", at t = {float(level.t):g}" if known else "")
+        if plan is None or plan.nfe != len(self._sums):
+            return place
+        steps = list(accumulate(row.step for row in plan.rows))  # finished when the row is computed
+        finished = [done for row, done in zip(plan.rows, steps, strict=True) if row.evaluate][call]
+        return f"step {min(finished + 1, steps[-1])} of {steps[-1]} ({place})"

@@ -28,10 +28,10 @@ from .prepared_run import prepare_run
 
 # Keyword of the first edition -> its new name; old keywords are accepted for one release.
 RENAMED = {
-    "prediction": "parameterization",
+    "prediction": "parameterization",  # first edition
     "clock": "noise_conditioning",  # first edition
     "spacing": "timesteps",  # first edition
-    "conditions": "conditioning",
+    "conditions": "conditioning",  # first edition
 }
 _BASES = {
     "schedule": Schedule,

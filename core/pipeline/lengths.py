@@ -87,6 +87,9 @@ def choose_lengths(
        sample), if these have several lengths;
     4. the length in the recipe.
 
+    If the training clips have one length (`known` is empty), 2 and 3 do not apply: such a run makes that length unless
+    another is requested.
+
     In cases 1 to 3 the length is written to `row["seconds"]`, or to the duration condition if that has no value yet.
 
     Args:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..config.legacy import key_in
 from .checkpoint import open_checkpoint
 from .pipeline import Pipeline
 
@@ -15,17 +16,17 @@ def load(path: str | Path, device: str = "auto", changes: Sequence[str] = (), al
     Args:
         path: The run folder or the file.
         device: auto, cpu, cuda or mps.
-        changes: Changes of the recipe's `sample` section, as key=value.
-        allow_code: Allow the checkpoint's recipe to name components by file or module path; otherwise only registered
-            names are allowed.
+        changes: Changes of the recipe's `sample` section, as key=value; in other sections paths may change.
+        allow_code: Run code that the checkpoint's recipe names by file or module; otherwise only registered components
+            are allowed.
 
     Raises:
-        BadInput: The file is missing, damaged or of another format.
+        BadInput: The file is missing, damaged or of another format, or needs code or a path that its recipe names and
+            that is not trusted.
     """
     opened = open_checkpoint(path, device, changes, allow_code)
     context = opened.context
     pipeline = Pipeline(context.parts, context.model, opened.step, context.device)
     pipeline.plans, pipeline.recorded = opened.plans, opened.recorded
-    keys = (change.partition("=")[0].strip().removeprefix("sample.") for change in changes)
-    pipeline.changed_keys = frozenset(key.partition(".")[0] for key in keys)
+    pipeline.changed_keys = frozenset(key_in("sample", change.partition("=")[0]) for change in changes)
     return pipeline

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from ..codecs.base import Codec
+from ..config.legacy import key_in
 from ..config.load import load_options
 from ..config.recipe import Recipe
 from ..config.spec import plain
@@ -31,8 +32,7 @@ from .edit.region import Span
 from .edit.source import Files
 from .edit.vary import vary_request
 from .lengths import choose_lengths, choose_size
-from .prepared_run import PreparedRun
-from .request import Rows, SampleRequest
+from .request import SampleRequest
 from .result import Samples
 from .sample import Method, RequestSampler, guidances
 
@@ -122,7 +122,7 @@ class Pipeline:
         """
         self._move(changes)
         recipe = self.changed(changes)
-        self._refuse_unused(recipe, self.changed_keys | changes.keys())
+        self._refuse_unused(recipe, self.changed_keys | {key_in("sample", key) for key in changes})
         return self.make(recipe, self.request(recipe), trajectory, progress)
 
     def vary(
@@ -233,10 +233,9 @@ class Pipeline:
         overrides = [(f"sample.{k}", v) for k, v in changes.items()]
         return self.recipe.merge(overrides) if overrides else self.recipe
 
-    def request(self, recipe: Recipe, count: int | None = None, seed: int | None = None) -> SampleRequest:
-        """Request new samples according to the recipe's `sample` section; `count` and `seed` override its values."""
-        section, context = recipe.sample, self.context
-        seed = recipe.sample_seed if seed is None else seed
+    def request(self, recipe: Recipe, count: int | None = None) -> SampleRequest:
+        """Request new samples according to the recipe's `sample` section; `count` overrides its value."""
+        section, context, seed = recipe.sample, self.context, recipe.sample_seed
         rows = condition_rows(context.model, section, section.count if count is None else count)
         size = choose_size(section.size, context.spec)
         lengths = choose_lengths(section.seconds, rows, context.model, context.spec, context.clip_lengths, seed)
@@ -254,11 +253,6 @@ class Pipeline:
         settings |= {**_settings(recipe), "calibrated": isinstance(method[0], StoredPlan)}
         output = None if section.output is None else section.output.build(spec=spec, loop=section.loop)
         return Samples(media, request.conditions, settings, self.parts.modality, frames, nfe, output)
-
-    def prepare(self, recipe: Recipe, request: SampleRequest, rows: Rows) -> PreparedRun:
-        """Prepare the run of some rows of a request: guided denoiser, conditions, initial state and noise."""
-        sampler = self._sampler(recipe, self._method(recipe))
-        return sampler.prepare(request, rows, sampler.batch(request, rows))
 
     def calibration_problem(self, count: int, seed: int = 0, **changes: Any) -> CalibrationProblem:
         """The problem for calibration: `count` initial states with the guided denoisers and conditions of `sample`."""

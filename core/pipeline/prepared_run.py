@@ -69,10 +69,10 @@ class PreparedRun:
             x = self.sampler.solve(*args).x
         except ArithmeticError:  # an adaptive method got an estimate that is not finite
             if self.finite is not None:
-                self.finite.check(self.levels)
+                self.finite.check(None)
             raise
         if self.finite is not None and not bool(torch.isfinite(x).all()):
-            self.finite.check(self.levels)
+            self.finite.check(None if self.sampler.adaptive else self.sampler.plan(self.schedule, self.levels))
         return x
 
 

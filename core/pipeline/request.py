@@ -27,7 +27,8 @@ class SampleRequest:
         conditions: Conditions of each sample: name -> value.
         sizes: Number of media elements of each sample along each axis.
         numbers: Sample number of each: samples with the same seed and number start from the same noise.
-        masked: Whether lengths were requested, so that all samples get a mask; see `lengths.padded_batch`.
+        masked: Whether all samples get a mask, also where training had no padding: lengths were requested, or those of
+            files are kept; see `lengths.padded_batch`.
         facts: Entries about the request for the settings in samples.json.
     """
 
@@ -56,7 +57,7 @@ class SampleRequest:
         return media
 
     def batches(self, largest: int, same_size: bool) -> Iterator[Rows]:
-        """Rows in batches of at most `largest`; with `same_size` all rows of a batch have one size, as loops need."""
+        """Rows in batches of at most `largest`; with `same_size` all rows of a batch have one size."""
         rows = sorted(range(len(self)), key=lambda i: self.sizes[i] if same_size else ())
         first = 0
         while first < len(rows):

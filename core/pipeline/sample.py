@@ -77,7 +77,9 @@ class RequestSampler:
         media: list[Tensor] = [torch.empty(0)] * len(request)
         nfe, frames = [0] * len(request), list[TrajectoryStep]()
         with bar("sampling", "sample", len(media), show=progress, leave=True) as done:
-            for n, rows in enumerate(request.batches(section.batch, section.loop)):
+            # A loop has no padding, and the places of windows follow from the size of the batch.
+            same_size = section.loop or section.windows is not None
+            for n, rows in enumerate(request.batches(section.batch, same_size)):
                 batch = self.batch(request, rows)
                 numbers = [request.numbers[i] for i in rows]
                 decode = partial(self._decode, numbers, batch)

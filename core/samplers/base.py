@@ -29,10 +29,11 @@ from ..schedulers.base import Schedule
 from ..types import Conditioning, Denoiser, NoiseLevel
 from ._cache import cached_plan
 from ._coefficients import first_order, log_step
+from ._noises import Noises
 from ._numbers import where
 from ._stages import drift, on_lambda, on_tau, velocity
 from .plan import LinearCombination, Plan, PlanBuilder, Row, Symbol
-from .solver import Inputs, Noises, Progress, Solution, points, run, trace
+from .solver import Inputs, Progress, Solution, points, run, trace
 
 __all__ = [
     "Inputs", "LinearCombination", "Plan", "PlanBuilder", "PlannedSampler", "Progress", "Row", "Sampler", "Solution",

@@ -12,11 +12,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..types import BadInput, Conditioning, Denoiser, Estimate, NoiseLevel, Number
-from ..util.rng import Noise
-from .plan import Plan, RepeatedNoise, Row, Symbol, Terms
-
-Noises = Noise | Mapping[Hashable, Tensor] | None
+from ..types import Conditioning, Denoiser, Estimate, NoiseLevel, Number
+from ._noises import Noises, in_order
+from .plan import Plan, Row, Symbol, Terms
 
 
 @dataclass(frozen=True)
@@ -140,11 +138,13 @@ def points(
     conditions = Conditioning() if conditions is None else conditions
     x0 = None
     values: dict[Symbol, Tensor] = {("x", 0): x}
+    keys = list(dict.fromkeys(key for row in plan.rows[1:] for key in row.z))
+    noises = in_order(noise, keys)
     for i, (row, level, terms) in enumerate(plan.bound(x)):
         if i:
             for key in row.z:
                 if ("z", key) not in values:
-                    values["z", key] = drawn(noise, key)
+                    values["z", key] = next(noises)
             values["x", i] = x = _total(terms, values, x)
             for symbol in row.last:
                 del values[symbol]
@@ -187,7 +187,7 @@ class _StoredNoises(Mapping[Hashable, Tensor]):
 
     def __getitem__(self, key: Hashable) -> Tensor:
         if key not in self.known:
-            self.known[key] = drawn(self.noise, key)
+            self.known[key] = next(in_order(self.noise, [key]))
         return self.known[key]
 
     def __iter__(self) -> Iterator[Hashable]:
@@ -208,17 +208,6 @@ class _StateRecorder:
         estimate = self.denoiser.denoise(x, level, conditions)
         self.moved = estimate.x
         return estimate
-
-
-def drawn(noise: Noises, key: Hashable) -> Tensor:
-    """The noise of a key, (B, C, *spatial)."""
-    if noise is None:
-        raise BadInput("this sampler draws noise: pass `noise`")
-    if not isinstance(noise, Noise):
-        return noise[key]
-    if isinstance(key, RepeatedNoise):
-        return noise.normal(f"sampler {key.segment} {key.repeat}", key.key)
-    return noise.normal("sampler", key)
 
 
 def _total(terms: Terms, values: Mapping[Symbol, Tensor], like: Tensor) -> Tensor:

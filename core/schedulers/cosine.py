@@ -35,7 +35,7 @@ class Cosine(Schedule):
         if not 0 < t_min < 1:
             raise BadInput(f"cosine's t_min lies between 0 and 1, not {t_min}")
         if not 0 < shift < math.inf:
-            raise BadInput(f"cosine's shift is positive (1: none; d / 64 for images of d x d elements), not {shift}")
+            raise BadInput(f"cosine's shift is positive (1: none; d / 64 for d x d elements), not {shift}")
         self.t_min, self.shift = t_min, shift
 
     def alpha(self, t: Tensor) -> Tensor:

@@ -36,7 +36,7 @@ class Parts:
         codec: The codec.
         model: The network and its conditions.
         process: The diffusion process.
-        clip_lengths: Lengths of training examples; empty if all have the same length.
+        clip_lengths: Lengths of training examples; empty if none of these states its length.
     """
 
     recipe: Recipe
@@ -138,17 +138,17 @@ def fit_codec(codec: Codec, data: Dataset) -> ClipLengths:
 
 
 def check_conditions(parts: Parts, data: Dataset) -> None:
-    """Check that the data has values for every condition, and at least two classes for a class condition.
+    """Check that every condition can be trained on the data, which must have values for it.
 
     Raises:
         BadInput: A condition cannot be trained; the message lists the attributes that the examples have.
     """
-    for name, component in parts.recipe.conditioning.items():
-        if component.use == "class" and len(parts.spec.classes) < 2:
-            raise BadInput(
-                f"conditioning.{name} needs at least two classes, and the data has {len(parts.spec.classes)}: put "
-                f"files in one folder a class, or remove the condition (conditioning.{name}=null sample.guidance=null)"
-            )
+    for name, condition in parts.model.conditions.items():
+        try:
+            condition.check(parts.spec)  # type: ignore[operator]
+        except BadInput as error:
+            remove = f"or remove the condition (conditioning.{name}=null sample.guidance=null)"
+            raise BadInput(f"conditioning.{name} {error}, {remove}") from error
     without_value, found = dict(parts.model.conditions.items()), set[str]()
     for i in range(0, len(data), max(1, len(data) // FIT_ITEMS)):
         if not without_value:

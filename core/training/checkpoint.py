@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ..config.legacy import renamed_guidance
 from ..data.clip_lengths import ClipLengths
 from ..nn.first_edition import upgrade_state_dict
 from ..types import BadInput, MediaSpec
@@ -39,7 +40,7 @@ class CheckpointHeader:
         spec: Properties of the media, with the classes of the data.
         step: Optimiser steps made.
         elapsed: Seconds of training, in wall-clock time.
-        clip_lengths: Lengths of training examples; empty if all have the same length.
+        clip_lengths: Lengths of training examples; empty if none of these states its length.
         plans: Number of evaluations -> calibrated plan, see `sonolux calibrate`.
     """
 
@@ -96,6 +97,7 @@ def _write(path: Path, header: CheckpointHeader, tensors: dict[str, Tensor]) -> 
     part = path.with_suffix(".part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        part.unlink(missing_ok=True)  # it may be a link to another file, in a folder of others
         save_file(tensors, part, metadata=meta)
         with open(part, "rb") as f:
             os.fsync(f.fileno())
@@ -140,7 +142,11 @@ def _header(facts: Mapping[str, Any]) -> CheckpointHeader:
 
 def _first_edition(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Convert the entries of a header from format 1 to format 2: `signal` is now `spec`, `takes` is `clip_lengths`."""
-    return {**facts, "spec": facts["signal"], "clip_lengths": facts.get("takes", ())}
+    plans = {
+        nfe: {**plan, "guidance": renamed_guidance(plan.get("guidance"))}
+        for nfe, plan in facts.get("plans", {}).items()
+    }
+    return {**facts, "spec": facts["signal"], "clip_lengths": facts.get("takes", ()), "plans": plans}
 
 
 def read(path: Path, module: nn.Module, part: str) -> None:
@@ -182,7 +188,7 @@ def read_optimizer(path: Path, optimizer: torch.optim.Optimizer) -> None:
     Each tensor gets the memory layout of its parameter, since fused updates use the order in memory, not indices.
 
     Raises:
-        BadInput: The state belongs to other weights.
+        BadInput: The state belongs to other weights: a tensor has another shape, or a weight has no state.
     """
     file = _open(path)
     params = [p for group in optimizer.param_groups for p in group["params"]]
@@ -193,9 +199,19 @@ def read_optimizer(path: Path, optimizer: torch.optim.Optimizer) -> None:
             if not i.isdecimal() or int(i) >= len(params):
                 raise BadInput(f"{path}: its optimiser does not fit this recipe: {k} belongs to no weight")
             value, param = file.get_tensor(k), params[int(i)]
+            if value.ndim and value.shape != param.shape:
+                shapes = f"{tuple(value.shape)}, and the weight {tuple(param.shape)}"
+                raise BadInput(f"{path}: its optimiser does not fit this recipe: {k} has the shape {shapes}")
             if value.shape == param.shape:
                 value = torch.empty_like(param, dtype=value.dtype, requires_grad=False).copy_(value)
             state.setdefault(int(i), {})[name] = value
+    names = set().union(*state.values())
+    lacking = [f"{i}.{name}" for i in range(len(params)) for name in sorted(names - state.get(i, {}).keys())]
+    if lacking:
+        raise BadInput(
+            f"{path}: its optimiser does not fit this recipe: {len(lacking)} tensors missing "
+            f"(first: optimizer.{lacking[0]})"
+        )
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 

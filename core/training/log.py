@@ -70,6 +70,8 @@ class MetricsLog:
         }
         if "tau" in results[0].logged:
             row["loss_by_tau"] = _by_tau(results)
+        if means := _means(results):
+            row["objective"] = means
         self.run.folder.log(row)
         left = budget.seconds_left(step)
         note = f"loss {row['loss']:.4f}, {speed:.0f} samples/s"
@@ -93,6 +95,12 @@ def _by_tau(results: list[StepResult]) -> list[float | None]:
     loss = torch.cat([r.per_sample for r in results]).cpu()
     bins = (tau * BINS).long().clamp(0, BINS - 1)
     return [_mean(loss[bins == b]) for b in range(BINS)]
+
+
+def _means(results: list[StepResult]) -> dict[str, float | None]:
+    """The mean of each name that the objective logs, except tau, over the samples of the steps that log it."""
+    names = dict.fromkeys(name for r in results for name in r.logged if name != "tau")
+    return {name: _mean(torch.cat([r.logged[name] for r in results if name in r.logged])) for name in names}
 
 
 def _mean(values: Tensor) -> float | None:

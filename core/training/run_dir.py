@@ -17,6 +17,7 @@ from typing import Any
 import torch
 
 from ..config.recipe import Recipe
+from ..config.trust import FOLDER, SIGNATURES, Trust, UnconfirmedPath, claim
 from ..types import BadInput, Dataset
 from ..util.folders import need_writable
 
@@ -65,7 +66,7 @@ class RunDir:
         (self.path / "recipe.yaml").write_text(recipe.text or recipe.dump(), encoding="utf-8")
         (self.path / "resolved.yaml").write_text(recipe.dump(), encoding="utf-8")
         (self.path / "data.jsonl").write_text(manifest, encoding="utf-8")
-        facts |= {"data_sha256": hashlib.sha256(manifest.encode()).hexdigest()}
+        facts |= {"data_sha256": hashlib.sha256(manifest.encode()).hexdigest(), **self._claim(recipe, started=True)}
         (self.path / "env.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
     def resume(self, recipe: Recipe, step: int) -> None:
@@ -73,8 +74,30 @@ class RunDir:
 
         Writes the changed recipe, so that the next --resume uses it too, and removes log lines after `step`.
         """
+        self._mark_as_own(recipe)
         (self.path / "resolved.yaml").write_text(recipe.dump(), encoding="utf-8")
         self.truncate_log(step)
+
+    def _claim(self, recipe: Recipe, started: bool = False) -> dict[str, Any]:
+        """Entries of env.json that make this run the user's own; none if its recipe names paths of others."""
+        if any(isinstance(path, UnconfirmedPath) for path in recipe.paths().values()):
+            return {}
+        written = [recipe.text] if started and recipe.text and recipe.trust == Trust.CODE else []
+        return claim(self.path, [recipe.dump(), *written])
+
+    def _mark_as_own(self, recipe: Recipe) -> None:
+        """Add the changed recipe to those that make this run the user's own."""
+        new, place = self._claim(recipe), self.path / "env.json"
+        if not new:
+            return
+        try:
+            facts = dict(json.loads(place.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            facts = {}
+        earlier = facts.get(SIGNATURES) if facts.get(FOLDER) == new[FOLDER] else None
+        kept = [str(one) for one in earlier] if isinstance(earlier, list) else []
+        facts |= {**new, SIGNATURES: list(dict.fromkeys([*kept, *new[SIGNATURES]]))}
+        place.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
 
     def same_data(self, data: Dataset) -> bool:
         """Whether the data is the same as at the start of the run; True if the folder has no manifest."""

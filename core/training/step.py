@@ -21,7 +21,7 @@ from .lr import learning_rate
 
 @dataclass
 class StepResult:
-    """Result of one optimiser step; tensors are on the training device.
+    """Result of one optimiser step; losses are on the training device, logged values where the objective has them.
 
     Attributes:
         step: Optimiser steps made, including this one.
@@ -48,7 +48,8 @@ class Trainer:
         data: The training split.
         device: Training device.
         rank: Number of this process, from 0.
-        world: Number of processes that share the batch.
+        world: Number of processes that share the batch. The gradients of several processes are not summed here yet, and
+            `StepResult.loss` is the mean of this process.
     """
 
     def __init__(self, parts: Parts, data: Dataset, device: torch.device, rank: int = 0, world: int = 1):

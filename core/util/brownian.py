@@ -106,10 +106,6 @@ class BrownianPath:
             return self._increment_by_sample(high, low)
         return self._combined(increment_terms(float(high), float(low)))
 
-    def value(self, u: float) -> Tensor:
-        """W(u) of every sample, (B, *shape)."""
-        return self._combined(terms(u))
-
     def _combined(self, wanted: Terms) -> Tensor:
         new = [key for key in wanted if key not in self._kept]
         drawn = self._draw(new or [("path", "end")])

@@ -46,6 +46,11 @@ def listed(names: Sequence[str], most: int = 90) -> str:
     return f"{shown[:most].rpartition(', ')[0] or shown[:most]}, ... ({len(names)} in all)"
 
 
+def with_article(noun: str) -> str:
+    """A noun with its article: `a sampler`, `an objective`."""
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
 def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
     """Known names that `name` may mean, best first: those that are equal after the prefix, then similar ones."""
     if len(name) > 100:  # not a misspelt name, and the comparison takes long

@@ -10,8 +10,12 @@ from .errors import BadInput
 from .messages import shortened
 
 
-def expanded(text: str | Path) -> Path:
+def expanded(text: str | Path, look: bool = True) -> Path:
     """A path in which `~` or `~user` at the beginning is replaced by the home folder.
+
+    Args:
+        text: The path as it is written.
+        look: Whether to ask the file system if it can hold such a name; not for paths that are not trusted.
 
     Raises:
         BadInput: There is no such user, or the text cannot be a path: it contains the character NUL, is not valid
@@ -20,7 +24,11 @@ def expanded(text: str | Path) -> Path:
     shown = shortened(str(text)).encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
     try:
         path = Path(text).expanduser()
-        os.lstat(path)
+        if "\0" in os.fspath(path):
+            raise ValueError("NUL")
+        os.fsencode(path)
+        if look:
+            os.lstat(path)
     except RuntimeError:
         raise BadInput(f"{shown}: no such home folder; a name that starts with ~ is written ./~name") from None
     except ValueError:

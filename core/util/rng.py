@@ -1,9 +1,9 @@
 """Random numbers keyed by (seed, sample, purpose, counter); the counter may be an interval of tau.
 
 Training and sampling draw all their numbers here, so that sample 7 of seed 3 does not depend on the batch size, the
-device or the number of ranks. There is no state: `Noise`, `stratified` and dropout compute all rows of a batch together
-by Philox4x32-10 (core/util/philox.py) on the device; `generator` returns a numpy generator for choices on the host,
-such as crops and initial weights.
+device or the number of ranks. There is no state: `Noise` and dropout compute all rows of a batch together by
+Philox4x32-10 (core/util/philox.py) on the device, and `stratified` on the host; `generator` returns a numpy generator
+for choices on the host, such as crops and initial weights.
 """
 
 from __future__ import annotations
@@ -185,6 +185,22 @@ class Noise:
         if purpose not in self._paths:
             self._paths[purpose] = BrownianPath(self.arrays(purpose))
         return self._paths[purpose].increment(counter.high, counter.low).to(self.dtype)
+
+    def normals(self, purpose: str, counters: Sequence[Hashable]) -> list[Tensor]:
+        """`normal` of several counters: the same numbers, and for small arrays several times faster.
+
+        Args:
+            purpose: Use of the numbers.
+            counters: As in `normal`. Increments of a path are not drawn together: each consists of many arrays.
+        """
+        if any(isinstance(counter, BrownianInterval) for counter in counters):
+            return [self.normal(purpose, counter) for counter in counters]
+        return list(self._drawn(purpose, counters).to(self.dtype)) if counters else []
+
+    @property
+    def elements(self) -> int:
+        """Number of elements of the noise of the batch."""
+        return len(self.samples) * self._count
 
     def arrays(self, purpose: str) -> Callable[[Sequence[Hashable | list[Hashable]]], Tensor]:
         """A function that draws standard normal arrays (counters, B, C, *spatial), for a Brownian path."""

@@ -13,12 +13,31 @@ from torch import Tensor
 from torch.nn import functional
 
 from ...core.evaluation.adapter import DefectMeasure
-from ...core.evaluation.defects import clipped, silent
+from ...core.evaluation.defects import checked
 from ...core.types import BadInput
 from . import dsp
 
 SEAM_RATIO, SEAM_LEVEL = 1.1, 3.0
 """Limits of a seamless loop: jump at the seam over the median jump, and level difference at the seam in dB."""
+
+
+def silent(media: Tensor, floor: float = -60.0) -> Tensor:
+    """Which sounds (N, C, frames) never reach `floor` dB of full scale."""
+    return checked(media).abs().flatten(1).amax(1) < 10 ** (floor / 20)
+
+
+def clipped(media: Tensor, run: int = 3, limit: float = 0.999) -> Tensor:
+    """Which sounds (N, C, frames) stay at or beyond +-limit, on one side, for `run` samples in a row.
+
+    A peak scaled to full scale reaches it for one or two samples only; a clipped wave stays there.
+    """
+    wave = checked(media)
+    return _stays(wave >= limit, run) | _stays(wave <= -limit, run)
+
+
+def _stays(at: Tensor, run: int) -> Tensor:
+    run = min(run, at.shape[-1])
+    return at.unfold(-1, run, 1).all(-1).flatten(1).any(1)
 
 
 def offset(wave: Tensor) -> float:

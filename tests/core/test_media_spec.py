@@ -46,6 +46,7 @@ def test_the_first_editions_record_gets_axes(spec, rate):
     del facts["axes"], facts["rates"]
     read = MediaSpec.from_dict({**facts, "rate": rate})
     assert read.axes == spec.axes and read.rate == rate and read.size == spec.size
+    assert all(own is None for axis, own in zip(read.axes, read.rates, strict=True) if axis != "time")
     assert read.classes == spec.classes and read.latent == spec.latent
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ...types import BadInput
+from ...types import BadInput, move_like
 
 
 class Windows:
@@ -43,32 +44,45 @@ class Windows:
         for at in self.places:
             total[_grid(at)] += self.weights
         self.shares = [self.weights / total[_grid(at)] for at in self.places]  # normalized weights of each window
+        self._placed: dict[tuple[torch.device, torch.dtype], list[_Placed]] = {}
 
     def __len__(self) -> int:
         return len(self.places)
 
     def take(self, x: Tensor, window: int) -> Tensor:
         """One window (B, C, *size) of x (B, C, *full); axes of size 1 are not cut."""
-        for axis, at in enumerate(self.places[window]):
+        for axis, index in enumerate(self._on(x)[window].indices):
             if x.shape[2 + axis] != 1:
-                x = x.index_select(2 + axis, at.to(x.device))
+                x = x.index_select(2 + axis, index)
         return x
-
-    def forward(self, x: Tensor) -> Iterator[Tensor]:
-        """A: the windows (B, C, *size) of x (B, C, *full), in order."""
-        return (self.take(x, i) for i in range(len(self)))
 
     def inverse(self, windows: Iterator[Tensor]) -> Tensor:
         """A^+: windows (B, C, *size), in order -> (B, C, *full)."""
         out: Tensor | None = None
-        for i, (y, at) in enumerate(zip(windows, self.places, strict=True)):
+        for i, y in enumerate(windows):
             if out is None:
                 out = y.new_zeros(*y.shape[:2], *self.full)
-            share = self.shares[i].to(device=y.device, dtype=y.dtype)
-            grid = tuple(g.to(y.device) for g in _grid(at))
-            out[(slice(None), slice(None), *grid)] += y * share
+            placed = self._on(y)[i]
+            out[(slice(None), slice(None), *_grid(placed.indices))] += y * placed.share
         assert out is not None
         return out
+
+    def _on(self, x: Tensor) -> list[_Placed]:
+        """Indices and shares of all windows on the device and in the dtype of x, copied once."""
+        key = x.device, x.dtype
+        if key not in self._placed:
+            self._placed[key] = [
+                _Placed(tuple(move_like(index, x, torch.long) for index in at), move_like(share, x))
+                for at, share in zip(self.places, self.shares, strict=True)
+            ]
+        return self._placed[key]
+
+
+class _Placed(NamedTuple):
+    """Index tensors of one window along each axis, and its normalized weights, on one device."""
+
+    indices: tuple[Tensor, ...]
+    share: Tensor
 
 
 def _places(n: int, whole: int, overlap: float, loop: bool) -> list[Tensor]:

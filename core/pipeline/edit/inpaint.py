@@ -157,6 +157,7 @@ def _fill_request(
         conditions,
         [context.work_size(sizes[i]) for i in each],
         [k for _ in sources for k in range(count)],
+        masked=True,
         facts={**facts, "resample": resample, "jump": filling.jump, "sources": paths},
         context=context,
         parts=[parts[i] for i in each],

@@ -19,7 +19,7 @@ from ...util.text import label_text
 from ..conditions import Row, interpolate_rows
 from ..lengths import PaddedBatch
 from ..request import Rows, SampleRequest
-from .context import EditContext
+from .context import EditContext, stack_padded
 from .source import Source
 
 
@@ -60,11 +60,15 @@ class MorphRequest(SampleRequest):
     wanted: list[tuple[int, ...]]
 
     def edits(self, rows: Rows, batch: PaddedBatch) -> list[Edit]:
+        points = [self._point(self.shares[i], shape) for i, shape in zip(rows, batch.shapes, strict=True)]
+        return [FromNoise(stack_padded(points, batch))]
+
+    def _point(self, share: float, shape: tuple[int, ...]) -> Tensor:
+        """The interpolated noise (1, C, *spatial) of a row of this shape."""
         # After the end of the shorter file its noise is undefined: the keyed noise of the run is used there.
-        drawn = self.context.top_sigma * Noise(self.context.recipe.sample_seed, [0], batch.shape).normal("start")
-        share = torch.tensor([self.shares[i] for i in rows])
-        noises = [_overlay(drawn, end.noise).expand(len(rows), *batch.shape) for end in self.ends]
-        return [FromNoise(slerp(noises[0], noises[1], share))]
+        drawn = self.context.top_sigma * Noise(self.context.recipe.sample_seed, [0], shape).normal("start")
+        a, b = (_overlay(drawn, end.noise) for end in self.ends)
+        return slerp(a, b, torch.tensor([share]))
 
     def finish(self, row: int, media: Tensor) -> Tensor:
         s, (a, b) = self.shares[row], (end.source for end in self.ends)
@@ -118,6 +122,7 @@ def morph_request(context: EditContext, a: str | Path, b: str | Path, labels: Se
         conditions,
         [context.work_size(size) for size in wanted],
         [0] * count,
+        masked=True,
         facts={"edit": "morph", "sources": [str(source.path) for source in sources]},
         context=context,
         ends=ends,  # type: ignore[arg-type]
@@ -130,7 +135,8 @@ def _end(context: EditContext, source: Source, label: object) -> MorphEnd:
     (conditions,) = context.conditions([source], [source.size])
     if "label" in conditions:
         conditions["label"] = label
-    request = InversionRequest([conditions], [context.work_size(source.size)], context=context, source=source)
+    size = context.work_size(source.size)
+    request = InversionRequest([conditions], [size], masked=True, context=context, source=source)
     return MorphEnd(source, conditions, context.latents(request).cpu())
 
 

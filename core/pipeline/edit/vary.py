@@ -51,6 +51,7 @@ def vary_request(context: EditContext, files: Files, options: Variation) -> Vary
         context.conditions(sources, sizes),
         [context.work_size(size) for size in sizes],
         [k for _ in paths for k in range(count)],
+        masked=True,
         facts={"edit": "vary", "strength": strength, "sources": [str(path) for path in paths]},
         context=context,
         sources=sources,

@@ -14,8 +14,8 @@ from sonolux.core.types import BadInput
 LONGEST = 200  # characters of the message
 SECONDS = 5  # of processor time
 
-# The words of a command, and what the message says. RUN is a trained run of pictures; the working folder holds a picture
-# a.png, a text notes.txt, a folder `folder` with a text, a recipe broken.yaml, and tables.
+# The words of a command, and what the message says. RUN is a trained run of pictures; the working folder holds a file
+# a.png, a text notes.txt, a folder `stuff` with a text, a folder `pictures`, a recipe broken.yaml, and a table.
 CASES = [
     # sonolux
     ("smaple RUN --out o", "no such command 'smaple'; did you mean 'sample'"),

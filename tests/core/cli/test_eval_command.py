@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
+from sonolux.core.cli.eval import default_folder
 from sonolux.core.cli.main import main
 from sonolux.core.evaluation import classifier
 from sonolux.core.pipeline.pipeline import Pipeline
@@ -67,7 +68,7 @@ def test_pictures(pictures):
     text, out = pictures
     assert left(out) == ["metrics.json", "report.html", "samples"] and left(out.parent) == ["report"]
     figures = json.loads((out / "metrics.json").read_text())["figures"]
-    assert list(figures) == ["Distances, image/learned", "Recognition", "Novelty", "Defects"]
+    assert list(figures) == ["Distances, image/learned", "Recognition", "Memorization", "Defects"]
     assert "MMD x 1000" in text and "real pictures through the codec" in text and "first look" in text
     assert set(figures["Recognition"]) == {"recognised"}
 
@@ -92,7 +93,7 @@ def test_samples_in_a_folder_are_measured_as_those_of_the_run(sounds, tiny_sound
     again = json.loads(
         measured(tiny_sounds, "--folder", sounds[1] / "samples", "--out", tmp_path / "r", "--json").stdout
     )
-    for heading in ("Distances, audio/logmel_stats", "Recognition", "Novelty"):
+    for heading in ("Distances, audio/logmel_stats", "Recognition", "Memorization"):
         for key, found in facts["figures"][heading].items():
             assert again["figures"][heading][key]["value"] == pytest.approx(found["value"], abs=1e-6), key
 
@@ -118,7 +119,7 @@ def test_a_recipe_and_a_folder_need_no_run(tiny_sounds, made_sounds, tmp_path):
     recipe, root = tiny_sounds.parent / "recipe.yaml", tiny_sounds.parent / "data"
     changes = (f"data.root={root}", "novelty=false", "shown=0")
     facts = json.loads(measured(recipe, *changes, "--folder", folder, "--out", tmp_path / "r", "--json").stdout)
-    assert "Novelty" not in facts["figures"] and facts["samples"]["made"] == 12
+    assert "Memorization" not in facts["figures"] and facts["samples"]["made"] == 12
 
 
 def test_damaged_samples_count_and_their_places_hold(tiny_sounds, made_sounds, tmp_path):
@@ -252,3 +253,19 @@ def test_a_large_page_has_its_files_next_to_it(tiny_sounds, sounds, tmp_path):
     assert "data:audio" not in page and "data:audio" in (sounds[1] / "report.html").read_text()
     found = [part.split('"')[0] for part in page.split('src="')[1:]]
     assert found and all((tmp_path / "r" / name).is_file() for name in found)
+
+
+def test_the_report_of_a_run_lies_in_its_folder_by_default(tmp_path, monkeypatch):
+    checkpoint = tmp_path / "run/checkpoints/step-00000004.safetensors"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.touch()
+    (tmp_path / "alone.safetensors").touch()
+    assert default_folder(str(tmp_path / "run")) == tmp_path / "run/eval" == default_folder(str(checkpoint))
+    assert default_folder(str(tmp_path / "alone.safetensors")) == tmp_path / "eval"
+    for arguments, said in (
+        (("digits.yaml", "--folder", "x"), "--out names the folder"),
+        (("nothing",), "no such run"),
+    ):
+        monkeypatch.chdir(tmp_path)
+        refused = told(*arguments)
+        assert refused.exit_code == 2 and said in refused.output

@@ -1,5 +1,7 @@
 """Vectors, tokens and channels: one record, its rows and stacks, conditions of each kind, guidance, and networks."""
 
+import dataclasses
+
 import pytest
 import torch
 from sonolux.core.conditioning.base import Condition, check_accepts, gather
@@ -12,7 +14,6 @@ from sonolux.core.guidance.composed import Composed
 from sonolux.core.nn.layers.embedding import linear
 from sonolux.core.nn.layers.init import fan_in_, normal_, reset
 from sonolux.core.testing.mutation import argument, caught, planted, replace, swap_constant
-from sonolux.core.training.build import build_parts
 from sonolux.core.types import BadInput, Conditioning, Denoiser, Estimate, Item, MediaSpec, NoiseLevel, Tokens
 from sonolux.core.util.rng import Noise, generator
 
@@ -75,7 +76,7 @@ def check_rows():
     """Rows of a stack are the rows of its parts, of every kind, and padding of tokens is no part of a sample."""
     whole, x = record(), drawn(B, C, N, seed=2)
     stack = Conditioning.stack([whole.without(["caption"]), whole, whole.without()])
-    assert stack.names == whole.names and stack.kinds == {"vector", "tokens", "concat"}
+    assert stack.names == whole.names and stack.vector and stack.tokens and stack.concat
     assert stack.tokens["caption"].values.shape == (3 * B, 4, 7) and stack.concat["sketch"].shape == (3 * B, 2, N)
     for name in ("label", "sketch"):
         same(stack.rows(slice(B, 2 * B))[name], whole[name])
@@ -98,6 +99,15 @@ def test_a_stack_whose_token_padding_counts_is_caught():
 
     with planted(types, "concatenate", replace(argument("pad", 0), "part.mask | True", near="mask")):
         caught(check_rows)
+
+
+def test_records_with_and_without_a_mask_do_not_stack():
+    """A mask of some rows only would be a mask of too few rows, or of none."""
+    whole = record()
+    for mixed in (dataclasses.replace(whole, valid=None), dataclasses.replace(whole, wrap=(0,))):
+        for records in ([whole, mixed], [mixed, whole]):
+            with pytest.raises(BadInput, match="valid"):
+                Conditioning.stack(records)
 
 
 def check_without():
@@ -238,7 +248,7 @@ def check_gather():
     conditions = torch.nn.ModuleDict({"text": Words(4), "reference": Reference()})
     picture = drawn(2, N).float()
     made = gather(conditions, {"text": ["abc", None, "z"], "reference": [None, picture, None]})
-    assert made.kinds == {"tokens", "concat"} and made.concat["reference"].shape == (3, 2, N)
+    assert made.tokens and not made.vector and made.concat["reference"].shape == (3, 2, N)
     text = made.tokens["text"]
     assert text.mask.tolist() == [[True] * 3, [True, False, False], [True, False, False]]
     assert torch.equal(text.values[0], conditions["text"].letters[:3])
@@ -330,9 +340,8 @@ def test_a_recipe_that_gives_a_network_another_kind_is_refused(tmp_path):
         "    def from_item(self, item):\n        return item.caption\n\n"
         "    def embed(self, values):\n        raise NotImplementedError\n"
     )
-    recipe = load_recipe_text(RECIPE.replace("CODE", str(code)), allow_code=True)
-    with pytest.raises(BadInput, match=r"conditioning\.caption yields a sequence of vectors"):
-        build_parts(recipe, recipe.modality.build().spec())
+    with pytest.raises(BadInput, match=r"recipe:8:\d+: conditioning\.caption: yields a sequence.*UNet takes"):
+        load_recipe_text(RECIPE.replace("CODE", str(code)), allow_code=True)
 
 
 def test_a_network_of_tokens_and_channels_computes():

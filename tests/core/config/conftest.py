@@ -103,7 +103,7 @@ def refused(folder):
         if text is not None:
             (folder / "bad.yaml").write_text(textwrap.dedent(text))
         with pytest.raises(BadInput) as error:
-            load_recipe("base.yaml" if text is None else "bad.yaml", overrides)
+            load_recipe("base.yaml" if text is None else "bad.yaml", overrides, allow_code=True)
         return str(error.value).splitlines()
 
     return lines

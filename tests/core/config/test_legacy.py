@@ -1,5 +1,6 @@
 """Recipes of the first edition: every old key and name is read, and one note says what to write instead."""
 
+import ast
 import subprocess
 import sys
 import warnings
@@ -7,6 +8,7 @@ import warnings
 import pytest
 from sonolux.core.config import legacy, registry
 from sonolux.core.config.load import load_recipe, load_recipe_text
+from sonolux.core.testing.mutation import caught, drop_statement, planted, replace
 from sonolux.core.types import BadInput
 
 OLD = """\
@@ -146,6 +148,53 @@ def test_an_old_and_a_new_key_for_one_thing_are_refused():
         BadInput, match=r"process\.clock: is the old name of process\.noise_conditioning, which is given"
     ):
         load_recipe_text(text)
+
+
+def check_objective_with_old_keys():
+    """Old keys of `process` go into `objective`, also where it is a bare name or a heading with nothing under it."""
+    for given in ("objective:\n", "objective: denoising\n", "objective: {use: denoising}\n", ""):
+        recipe, notes = quiet(OLD + given)
+        assert recipe.objective.use == "denoising" and recipe.objective.params["per_element"] == 0.5, given
+        assert len(notes) == 1
+
+
+def test_an_empty_or_named_objective_takes_old_keys():
+    check_objective_with_old_keys()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        replace(ast.IfExp, "{'use': at.value}", near="use"),  # the null is taken for a name
+        drop_statement(ast.If, at=-2),  # a bare name is not made a mapping
+    ],
+)
+def test_planted_errors_about_the_objective_are_caught(error):
+    with planted(legacy, "rename", error):
+        caught(check_objective_with_old_keys, also=(BadInput, TypeError, AttributeError))
+
+
+def check_parameters():
+    """An old parameter is renamed where the constructor has the new one and not the old."""
+    renamed = {}
+    assert legacy.parameter("spacing", ["timesteps"], renamed) == "timesteps" and renamed == {"spacing": "timesteps"}
+    for known in (["spacing", "timesteps"], ["spacing"], []):
+        assert legacy.parameter("spacing", known, {}) == "spacing"
+    assert legacy.parameter("shift", ["timesteps"], {}) == "shift"
+
+
+def test_a_parameter_that_a_component_has_is_not_renamed():
+    check_parameters()
+
+
+def test_planted_renaming_of_a_parameter_that_exists_is_caught():
+    with planted(legacy, "parameter", replace(ast.BoolOp, "new is None or new not in known")):
+        caught(check_parameters)
+
+
+def test_an_objective_has_the_right_article():
+    with pytest.raises(BadInput, match="expected the name of an objective, got 3"):
+        load_recipe_text(NEW.replace("SHIFTED", SHIFTED).replace("use: denoising", "use: 3"))
 
 
 def test_old_kinds_of_component_are_found():

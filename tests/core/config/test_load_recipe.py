@@ -50,7 +50,7 @@ def test_a_refusal_of_a_constructor_names_the_place(folder):
         r.network.build(spec=SIGNAL)
     (folder / "r.yaml").write_text("extends: base.yaml\nnetwork:\n  use: ./parts.py:Refuses\n  width: 5\n")
     with pytest.raises(BadInput, match=r"r.yaml:2:1: network: width 5 is too much"):
-        load_recipe("r.yaml").network.build(spec=SIGNAL)
+        load_recipe("r.yaml", allow_code=True).network.build(spec=SIGNAL)
 
 
 def check_resolved_text(folder):
@@ -96,11 +96,15 @@ def check_paths(folder):
     sub.mkdir(exist_ok=True)
     (sub / "child.yaml").write_text("extends: ../base.yaml\ntrain: {steps: 3}\n")
     (sub / "own.yaml").write_text("extends: ../base.yaml\ndata: {root: mine}\n")
-    assert load_recipe("sub/child.yaml").data.params["root"] == folder / "pictures"
-    assert load_recipe("sub/own.yaml").data.params["root"] == sub / "mine"
-    assert load_recipe("sub/own.yaml", ["data.root=here"]).data.params["root"] == folder / "here"
-    assert load_recipe("own.yaml", ["data.root=here"], cwd=sub).data.params["root"] == sub / "here"
-    assert load_recipe("sub/own.yaml", ["data.root=~/x"]).data.params["root"] == Path.home() / "x"
+
+    def root(*arguments, **options):
+        return load_recipe(*arguments, **options, allow_code=True).data.params["root"]
+
+    assert root("sub/child.yaml") == folder / "pictures"
+    assert root("sub/own.yaml") == sub / "mine"
+    assert root("sub/own.yaml", ["data.root=here"]) == folder / "here"
+    assert root("own.yaml", ["data.root=here"], cwd=sub) == sub / "here"
+    assert root("sub/own.yaml", ["data.root=~/x"]) == Path.home() / "x"
 
 
 def test_relative_paths(folder):
@@ -109,7 +113,9 @@ def test_relative_paths(folder):
 
 def test_paths_that_all_start_at_the_working_folder_are_caught(folder, monkeypatch):
     true = load.parse
-    monkeypatch.setattr(load, "parse", lambda text, file, base, problems: true(text, file, Path.cwd(), problems))
+    monkeypatch.setattr(
+        load, "parse", lambda text, file, base, problems, **how: true(text, file, Path.cwd(), problems, **how)
+    )
     with pytest.raises(AssertionError):
         check_paths(folder)
 
@@ -117,7 +123,7 @@ def test_paths_that_all_start_at_the_working_folder_are_caught(folder, monkeypat
 def test_extends_chains_and_the_child_wins(folder):
     write(folder, "mid.yaml", "extends: base.yaml\ntrain: {batch: 16, minutes: 2}\nsample: {use: heun}\n")
     write(folder, "leaf.yaml", "extends: ./mid.yaml\nabout: leaf\nnetwork: {stages: [4]}\nsample: {guidance: null}\n")
-    r = load_recipe("leaf.yaml")
+    r = load_recipe("leaf.yaml", allow_code=True)
     assert (r.name, r.about, r.seed) == ("leaf", "leaf", 3)
     assert (r.train.batch, r.train.steps, r.train.minutes) == (16, None, 2.0)
     assert r.network.params["stages"] == (4,) and r.network.params["width"] == 16

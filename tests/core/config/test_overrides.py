@@ -171,7 +171,7 @@ def check_texts(folder):
         "conditioning: {tags: {use: labels, key: tag, values: [3.10, true, 007]}}\n"
         "sample: {label: [007, 3.10, 3.1, 7, true, null]}\n"
     )
-    recipe = load_recipe("sub/r.yaml")
+    recipe = load_recipe("sub/r.yaml", allow_code=True)
     assert (recipe.name, recipe.about) == ("007", "true")
     assert recipe.data.params["root"] == folder / "sub" / "2024"
     assert recipe.conditioning["tags"].params["values"] == ["3.10", "true", "007"]

@@ -181,6 +181,23 @@ def test_what_no_single_value_tells(refused, text, said):
     assert any(said in line for line in refused(text)), refused(text)
 
 
+@pytest.mark.parametrize("name", ["type", "keys", "train", "half", "pop", "training", "forward", "to"])
+def test_a_condition_is_not_called_like_an_attribute_of_modules(refused, name):
+    """torch keeps conditions in a ModuleDict, which has these names already."""
+    said = refused(HEAD + f"conditioning: {{{name}: {{use: class}}}}\n")
+    assert any(f"conditioning.{name}: a condition cannot be called {name}" in line for line in said), said
+
+
+def test_other_names_of_conditions_are_taken(folder):
+    from sonolux.core.nn.model import Model
+    from torch import nn
+
+    names = ["types", "label", "look", "train_", "kind", "mode"]
+    (folder / "ok.yaml").write_text(HEAD + f"conditioning: {{{', '.join(f'{n}: {{use: class}}' for n in names)}}}\n")
+    assert list(load_recipe("ok.yaml").conditioning) == names
+    assert list(Model(nn.Identity(), {n: nn.Identity() for n in names}).conditions) == names
+
+
 def test_good_values_are_taken(folder):
     (folder / "ok.yaml").write_text(
         HEAD + "x-note: {anything: [1, no]}\nconditioning:\neval:\nseed: 4\n"

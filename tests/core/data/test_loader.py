@@ -1,5 +1,6 @@
 """Batches are a function of (seed, step): not of the workers that read them, nor of the ranks that share them."""
 
+import ast
 import json
 import multiprocessing
 import os
@@ -15,7 +16,9 @@ import numpy as np
 import pytest
 import sonolux
 import torch
-from sonolux.core.data.loader import Batch, StepBatches, _cores, chosen_workers, load_steps
+from sonolux.core.data import loader
+from sonolux.core.data.loader import Batch, ExampleOrder, StepBatches, _cores, chosen_workers, load_steps
+from sonolux.core.testing.mutation import argument, caught, planted, replace, swap_constant
 from sonolux.core.types import BadInput, Item, MediaSpec
 
 
@@ -139,6 +142,49 @@ def test_workers_are_chosen_by_what_reading_costs(monkeypatch):
     assert chosen(0.04, 2) == 1 and chosen(0.04, 1) == 0, "training keeps a core"
     assert chosen(9.0, 64) == 8
     assert _cores() >= 1
+
+
+def check_start_method(monkeypatch):
+    """The question whether a worker can receive the data leaves the program's start method open."""
+    context = multiprocessing.context._default_context
+    monkeypatch.setattr(context, "_actual_context", None)
+    default = multiprocessing.get_all_start_methods()[0]
+    mine = type("Mine", (Made,), {"__module__": "sonolux_local_1"})
+    assert loader._reaches_workers(Made()) and loader._reaches_workers(mine()) == (default == "fork")
+    assert multiprocessing.get_start_method(allow_none=True) is None
+    monkeypatch.setattr(context, "_actual_context", multiprocessing.get_context("spawn"))
+    assert loader._reaches_workers(Made()) and not loader._reaches_workers(mine()), "a class of a file is not imported"
+
+
+def test_the_start_method_of_the_program_is_not_set(monkeypatch):
+    check_start_method(monkeypatch)
+
+
+@pytest.mark.parametrize("error", [swap_constant(True, False), replace(ast.BoolOp, "True", at=1)])
+def test_planted_error_about_the_start_method_is_caught(error, monkeypatch):
+    with planted(loader, "_reaches_workers", error):
+        caught(check_start_method, monkeypatch)
+
+
+def check_order_and_augmentation():
+    """Every epoch has another order, and every step another augmentation of the same example."""
+    batches = StepBatches(Made(count=4), 5, 4)
+    epochs = [batches[step] for step in range(4)]
+    orders = [[item.attributes["n"] for item in batch.items] for batch in epochs]
+    assert all(sorted(order) == [0, 1, 2, 3] for order in orders) and len({tuple(order) for order in orders}) > 1
+    shifts = [float(item.media[0, 0]) % 1 for batch in epochs for item in batch.items]
+    assert len(set(shifts)) == len(shifts)
+
+
+def test_epochs_differ_in_order_and_steps_in_augmentation():
+    check_order_and_augmentation()
+
+
+def test_planted_epochs_and_augmentations_that_repeat_are_caught():
+    with planted(ExampleOrder, "example", replace(argument("generator", 3), "0")):
+        caught(check_order_and_augmentation)
+    with planted(StepBatches, "item", replace(argument("generator", 3), "0")):
+        caught(check_order_and_augmentation)
 
 
 def test_workers_end_when_loading_ends():

@@ -13,12 +13,12 @@ from sonolux.core.editing.operators.mask import Mask, known_places
 from sonolux.core.editing.repaint import RePaintSampler
 from sonolux.core.guidance.cfgpp import CFGpp
 from sonolux.core.pipeline.functional import sample
+from sonolux.core.samplers._noises import in_order
 from sonolux.core.samplers.base import run
 from sonolux.core.samplers.dpm_adaptive import DPMAdaptive
 from sonolux.core.samplers.dpmpp_2m_sde import DPMpp2MSDE
 from sonolux.core.samplers.heun import Heun
 from sonolux.core.samplers.plan import RepeatedNoise
-from sonolux.core.samplers.solver import drawn
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.schedulers.vp_linear import VPLinear
@@ -184,9 +184,9 @@ def test_a_planted_error_of_resampling_is_caught(owner, where, error):
 def test_repeated_stretches_draw_noise_of_their_own():
     noise = Noise(0, [0], (1, 64))
     keys = [RepeatedNoise(n, repeat, key) for n in (0, 1) for repeat in (0, 1) for key in ("up", ("step", 0))]
-    found = torch.cat([drawn(noise, key) for key in keys]).flatten(1)
+    found = torch.cat(list(in_order(noise, keys))).flatten(1)
     assert torch.allclose(torch.corrcoef(found), torch.eye(8), atol=0.5)
-    assert torch.equal(drawn(noise, keys[0]), drawn(noise, keys[0]))
+    assert torch.equal(found[0], next(in_order(noise, keys[:1])).flatten())
 
 
 @pytest.mark.parametrize(

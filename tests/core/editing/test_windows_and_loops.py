@@ -14,7 +14,7 @@ from sonolux.core.guidance.base import SamplingRun
 from sonolux.core.pipeline.functional import sample
 from sonolux.core.testing.dense import ar1
 from sonolux.core.testing.field import band_limited
-from sonolux.core.testing.mutation import caught, planted, replace, rewrite, swap, variable
+from sonolux.core.testing.mutation import attribute, call, caught, planted, replace, rewrite, swap
 from sonolux.core.types import BadInput, Conditioning, Estimate, NoiseLevel
 from sonolux.core.util.rng import Noise
 
@@ -37,7 +37,7 @@ def check_operator(cls):
     for size, full, overlap, wrap in CASES:
         A = cls(size, full, overlap, wrap)
         x = at_random(2, 3, *full)
-        made = [y.clone() for y in A.forward(x)]
+        made = [A.take(x, i).clone() for i in range(len(A))]
         assert all(y.shape[2:] == size for y in made)
         assert torch.allclose(A.inverse(iter(made)), x, atol=1e-12)
         y = [at_random(1, 1, *size, seed=i) for i in range(len(A))]
@@ -58,7 +58,7 @@ def test_windows_have_a_pseudo_inverse():
 PLANTED = [
     (Windows, "__init__", rewrite("+= becomes =", ast.AugAssign, lambda n: ast.Assign([n.target], n.value, lineno=0))),
     (operators, "_places", replace(ast.Mod, "(torch.arange(n) + start) % (whole - 1)")),
-    (Windows, "inverse", replace(variable("share"), "self.weights")),
+    (Windows, "inverse", replace(attribute("share"), "self.weights")),
 ]
 
 
@@ -118,6 +118,37 @@ def test_windows_take_maps_masks_and_stacked_rows():
     assert set(seen) == {((6, 1, 4), (6, 1, 4), (6, 1, 4), ())}
 
 
+class SeesConcat:
+    """The estimate is x plus the channels that the network receives next to it."""
+
+    def denoise(self, x, level, conditions):
+        (name,) = conditions.concat
+        assert conditions.unconditional[name].shape[2:] in (conditions.concat[name].shape[2:], (1,) * (x.ndim - 2))
+        return Estimate(x + conditions.concat[name] - 2 * conditions.unconditional[name])
+
+
+def check_concat(edit):
+    """Channels next to x are rolled and cut like x, and so are the unconditional ones; axes of size 1 stay."""
+    denoiser = edit.wrap_network(SeesConcat(), SamplingRun(Noise(0, range(3), (1, 10))))
+    x, channels = at_random(3, 1, 10), at_random(3, 1, 10, seed=1)
+    for null in (at_random(3, 1, 10, seed=2), at_random(3, 1, 1, seed=2)):
+        conditions = Conditioning(concat={"edges": channels}, unconditional={"edges": null})
+        made = denoiser.denoise(x, NoiseLevel(0.5, 0.5, 0.5), conditions).x0
+        assert torch.allclose(made, x + channels - 2 * null)
+
+
+@pytest.mark.parametrize("edit", [Loop((0,)), Windowed((4,), 0.5)], ids=lambda edit: type(edit).__name__)
+def test_channels_next_to_x_are_rolled_and_cut_with_it(edit):
+    check_concat(edit)
+
+
+@pytest.mark.parametrize("edit", [Loop((0,)), Windowed((4,), 0.5)], ids=lambda edit: type(edit).__name__)
+def test_planted_channels_that_stay_where_they_are_are_caught(edit):
+    for part in ("unconditional=unconditional", "concat=concat"):
+        with planted(Conditioning, "mapped", replace(call("replace"), f"replace(self, {part})")):
+            caught(check_concat, edit, also=(RuntimeError,))
+
+
 # --- loops ----------------------------------------------------------------------------------------------------------
 
 
@@ -173,8 +204,9 @@ def test_a_loop_of_windows_has_no_seam():
     assert abs(float((x[:, 0] - x[:, -1]).square().mean() / x.diff(dim=-1).square().mean()) - 1) < 0.15
 
 
-def test_loops_without_turns_are_caught():
-    caught(check_seam, [Loop((0,), roll=False)])
+def test_loops_without_turns_are_caught(monkeypatch):
+    monkeypatch.setattr(Loop, "wrap_network", lambda self, denoiser, run: denoiser)
+    caught(check_seam, [Loop((0,))])
 
 
 def test_the_batch_does_not_change_a_loop():

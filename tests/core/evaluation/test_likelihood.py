@@ -344,6 +344,35 @@ def test_planted_error_in_media_space_is_caught(function, error):
         caught(check_media, LikelihoodResult)
 
 
+def check_mask_is_moved(run, monkeypatch):
+    """The mask of shorter items goes to the device of the data: `meta` cannot be mixed with tensors of the host."""
+    data, _ = build_data(run.recipe, "valid")
+    items = [data.item(i, None) for i in range(3)]
+    assert any(item.length is not None and item.length < 2000 for item in items)
+    devices = []
+
+    def seen(denoiser, schedule, z, conditions, **_):
+        devices.append((z.device.type, conditions.valid.device.type, conditions.valid.dtype == z.dtype))
+        raise StopIteration
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "likelihood", seen)
+        patch.setattr(run.codec, "encode", lambda media: torch.empty(len(media), 16, 125, device="meta"))
+        with pytest.raises(StopIteration):
+            of_items(run, items)
+    assert devices == [("meta", "meta", True)]
+
+
+def test_the_mask_of_a_likelihood_is_where_the_data_are(tiny_run, monkeypatch):
+    check_mask_is_moved(sonolux.load(tiny_run("audio", "data.padding=masked"), device="cpu"), monkeypatch)
+
+
+def test_planted_mask_that_stays_on_the_host_is_caught(tiny_run, monkeypatch):
+    run = sonolux.load(tiny_run("audio", "data.padding=masked"), device="cpu")
+    monkeypatch.setattr(module, "move_like", lambda value, x: value)
+    caught(check_mask_is_moved, run, monkeypatch)
+
+
 @pytest.fixture(scope="module")
 def trained(tiny_run):
     """A run of a few steps of a small network, opened."""

@@ -11,10 +11,12 @@ from sonolux.core.cli.main import main
 from sonolux.core.config.load import load_recipe
 from sonolux.core.editing.inpaint import Inpaint
 from sonolux.core.nn.unet import UNetND
+from sonolux.core.pipeline import sample as sampling
 from sonolux.core.pipeline.edit import inpaint as fill
+from sonolux.core.pipeline.edit.morph import MorphRequest
 from sonolux.core.pipeline.edit.source import Source
 from sonolux.core.pipeline.loop_sizes import loop_unit, rounded, warn_of_padding
-from sonolux.core.testing.mutation import caught, planted, take_left
+from sonolux.core.testing.mutation import caught, planted, replace, take_left, variable
 from sonolux.core.types import BadInput, Conditioning
 from sonolux.core.util.rng import generator
 from sonolux.modalities.audio.synthetic.effects import FAMILIES
@@ -109,6 +111,57 @@ def test_the_batch_does_not_change_an_edit(pictures, folder, use):
     same(pictures.inpaint(files, box=[2, 2, 9, 9], count=2, resample=2, jump=2, use=use, batch=3).media, made.media)
 
 
+@pytest.fixture(scope="module")
+def silent(tiny_run, opened):
+    """A run whose padding is silence, trained as data: nothing is masked in training."""
+    return opened(tiny_run("audio", "data.padding=silence"))
+
+
+@pytest.fixture(scope="module")
+def three(folder):
+    """Sounds of 0.2, 0.5 and 0.9 s; the runs are trained on 0.5 s."""
+    files = [folder / FAMILIES[0] / f"{n}.wav" for n in (800, 2000, 3600)]
+    for n, file in zip((800, 2000, 3600), files, strict=True):
+        wave = 0.5 * torch.sin(2 * torch.pi * 300 * torch.arange(n) / 4000)
+        soundfile.write(file, wave.numpy(), 4000, subtype="FLOAT")
+    return files
+
+
+EDITS = {
+    "vary": lambda run, files, **more: run.vary(files, strength=0.6, **more),
+    "inpaint": lambda run, files, **more: run.inpaint(files, spans=[(0.05, 0.15)], resample=2, jump=2, **more),
+    "extend": lambda run, files, **more: run.extend(files, seconds=0.1, resample=1, **more),
+    "morph": lambda run, files, **more: run.morph(files[0], files[2], count=3, **more),
+}
+
+
+def check_batch_of_lengths(run, files, edit):
+    """The result of a file is the same alone and in a batch with longer files."""
+    made, alone = (EDITS[edit](run, files, batch=batch).media for batch in (3, 1))
+    for a, b in zip(made, alone, strict=True):
+        assert a.shape == b.shape and float((a - b).norm() / b.norm()) < 1e-3
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_longer_files_in_the_batch_do_not_change_an_edit(silent, masked, three, edit):
+    check_batch_of_lengths(silent, three, edit)
+    check_batch_of_lengths(masked, three, edit)
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_planted_edit_without_a_mask_is_caught(silent, three, edit, monkeypatch):
+    right = sampling.padded_batch
+    monkeypatch.setattr(
+        sampling, "padded_batch", lambda c, n, spec, sizes, known, masked, *more: right(c, n, spec, sizes, (), False)
+    )
+    caught(check_batch_of_lengths, silent, three, edit)
+
+
+def test_planted_noise_of_a_morph_at_the_shape_of_the_batch_is_caught(masked, three):
+    with planted(MorphRequest, "edits", replace(variable("shape"), "batch.shape", at=None)):
+        caught(check_batch_of_lengths, masked, three, "morph", also=(RuntimeError,))
+
+
 # --- known parts ----------------------------------------------------------------------------------------------------
 
 
@@ -161,6 +214,18 @@ def test_a_network_trained_on_levels_that_differ_knows_what_is_given(folder, tin
     monkeypatch.setattr(fill.Inpaint, "__init__", spied)
     made = trained.inpaint(folder / "circle" / "a.png", box=[2, 4, 9, 12])
     assert seen == [("levels", 1, 4)] and torch.isfinite(made.media[0]).all()
+
+
+def test_another_objective_says_that_it_trains_on_maps(pictures, monkeypatch):
+    """The share is a parameter of the recipe, or else an attribute of the objective's class."""
+    from sonolux.core.objectives.denoising import Denoising
+
+    assert not pictures.context.per_element
+    monkeypatch.setattr(Denoising, "per_element", 1.0)
+    assert not pictures.context.per_element, "the recipe says 0"
+    monkeypatch.delitem(pictures.recipe.objective.params, "per_element")
+    assert pictures.context.per_element
+    monkeypatch.undo()
 
 
 # --- between --------------------------------------------------------------------------------------------------------

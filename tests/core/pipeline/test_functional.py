@@ -1,15 +1,22 @@
 """One call on any network: what may stand for the network and the parts, and what is refused."""
 
+import ast
+import re
+
 import pytest
 import sonolux
 import torch
+from sonolux.core.editing.inpaint import Inpaint
+from sonolux.core.editing.morph import Invert
 from sonolux.core.guidance.cfg import CFG
+from sonolux.core.pipeline.finite import FiniteCheck
 from sonolux.core.samplers._cache import clear_plans
 from sonolux.core.samplers.dpmpp_2m import DPMpp2M
 from sonolux.core.samplers.euler import Euler
 from sonolux.core.schedulers.discrete import Discrete
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.testing.mixture import example
+from sonolux.core.testing.mutation import caught, planted, swap
 from sonolux.core.timesteps.explicit import Explicit
 from sonolux.core.timesteps.karras import Karras
 from sonolux.core.timesteps.trailing import Trailing
@@ -219,7 +226,7 @@ def test_a_network_that_takes_whole_numbers_as_t():
     [
         ("euler", r"not finite in step 3 of 4 \(evaluation 3, at t = 499\)"),
         ("dpmpp_2m", r"not finite in step 3 of 4 \(evaluation 3, at t = 499\)"),
-        ("heun", r"not finite in step 3 of 4 \(evaluation 4, at t = 499\)"),
+        ("heun", r"not finite in step 2 of 4 \(evaluation 4, at t = 499\)"),
         ("dpm_adaptive", r"not finite in evaluation \d+:"),
     ],
 )
@@ -229,6 +236,37 @@ def test_a_network_that_is_not_finite_is_named_with_its_step(sampler, said):
 
     with pytest.raises(BadInput, match=said):
         sonolux.sample(breaks, (2, 1, 4, 4), sampler=sampler, **USUAL)
+
+
+def check_place_of_repeated_steps():
+    """Of an inversion the first step has the lowest level; a repeated segment counts its steps again."""
+
+    def broken_at(call, **more):
+        calls = []
+
+        def breaks(x, t):
+            calls.append(float(t[0]))
+            return x * float("nan") if len(calls) == call else x / 2
+
+        with pytest.raises(BadInput, match="not finite") as error:
+            sonolux.sample(breaks, (1, 1, 4, 4), sampler="euler", **USUAL, **more)
+        return re.search(r"in (.*?), at", str(error.value))[1]
+
+    assert broken_at(1, edits=[Invert(torch.zeros(1, 1, 4, 4))]) == "step 1 of 3 (evaluation 1"
+    known = torch.zeros(1, 1, 4, 4, dtype=torch.bool)
+    known[..., :2] = True
+    repeated = [Inpaint(torch.zeros(1, 1, 4, 4), known, resample=2, jump=2)]
+    assert broken_at(3, edits=repeated) == "step 3 of 6 (evaluation 3"
+    assert broken_at(6, edits=repeated) == "step 6 of 6 (evaluation 6"
+
+
+def test_the_step_of_an_estimate_that_is_not_finite_is_that_of_the_plan():
+    check_place_of_repeated_steps()
+
+
+def test_planted_step_that_does_not_count_the_rows_before_is_caught():
+    with planted(FiniteCheck, "_place", swap(ast.Add, ast.Sub, near="finished")):
+        caught(check_place_of_repeated_steps)
 
 
 def test_the_same_call_makes_its_plan_once(monkeypatch):

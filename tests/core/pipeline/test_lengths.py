@@ -1,14 +1,17 @@
 """Sounds of any length: what was asked for, what the data was like, and independence of the batch's room."""
 
+import ast
 import json
 
 import pytest
 import torch
 from sonolux.core.config.load import load_recipe
 from sonolux.core.data.clip_lengths import MAX_CLIP_LENGTHS, clip_lengths
+from sonolux.core.pipeline import lengths
 from sonolux.core.pipeline.conditions import DurationCondition
-from sonolux.core.pipeline.lengths import PaddedBatch, choose_lengths, decode_batch, padded_batch
-from sonolux.core.testing.mutation import caught
+from sonolux.core.pipeline.lengths import PaddedBatch, choose_lengths, decode_batch, elements, padded_batch
+from sonolux.core.pipeline.request import SampleRequest
+from sonolux.core.testing.mutation import call, caught, planted, replace
 from sonolux.core.training.checkpoint import newest, read_header
 from sonolux.core.training.run import TrainingRun
 from sonolux.core.types import BadInput, MediaSpec
@@ -85,6 +88,46 @@ def check_batch(trained) -> None:
 def test_a_sample_does_not_depend_on_the_room(masked, silent):
     check_batch(masked)
     check_batch(silent)
+
+
+def check_windows(trained) -> None:
+    """The places of the windows of a sample do not depend on longer samples."""
+    lengths = [0.5, 0.7, 0.9]
+    whole, alone = (trained.sample(count=3, seconds=lengths, windows=0.5, batch=batch).media for batch in (3, 1))
+    for a, b in zip(whole, alone, strict=True):
+        assert a.shape == b.shape and (a - b).abs().max() < 1e-3 * a.abs().max()
+
+
+def test_windows_do_not_depend_on_longer_samples(masked, silent):
+    check_windows(masked)
+    check_windows(silent)
+
+
+def test_planted_windows_of_the_padded_size_are_caught(silent, monkeypatch):
+    right = SampleRequest.batches
+    monkeypatch.setattr(SampleRequest, "batches", lambda self, largest, same_size: right(self, largest, False))
+    caught(check_windows, silent)
+
+
+def check_elements():
+    """A length is rounded to the nearest element, and the rows of a batch are those asked for."""
+    assert elements(0.29, 100, "x") == 29 and elements(0.0199, 100, "x") == 2
+    batch = PaddedBatch(((3,), (5,)), (1, 5), ((1, 3), (1, 5)), torch.arange(2)[:, None, None])
+    part = batch.rows(slice(1, 2))
+    assert part.sizes == ((5,),) and part.shapes == ((1, 5),) and part.valid.tolist() == [[[1]]]
+
+
+def test_lengths_are_rounded_and_batches_cut():
+    check_elements()
+
+
+def test_planted_errors_of_rounding_and_cutting_are_caught():
+    for owner, name, error in (
+        (lengths, "elements", replace(call("round"), "int(number * rate)")),
+        (PaddedBatch, "rows", replace(ast.Subscript, "self.sizes", at=1)),
+    ):
+        with planted(owner, name, error):
+            caught(check_elements)
 
 
 def check_decoding(_=None) -> None:

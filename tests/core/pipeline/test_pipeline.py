@@ -7,6 +7,8 @@ import sonolux
 import torch
 from sonolux.core.cli.main import main
 from sonolux.core.config.load import load_recipe
+from sonolux.core.pipeline import load as loading
+from sonolux.core.pipeline import pipeline
 from sonolux.core.pipeline.pipeline import Pipeline
 from sonolux.core.pipeline.result import clear
 from sonolux.core.testing.mutation import call, caught, planted, replace
@@ -42,34 +44,6 @@ def test_noise_keyed_by_row_instead_of_sample_is_caught(trained, monkeypatch):
 
     monkeypatch.setattr(Noise, "__init__", by_row)
     caught(check_batch_independence, trained, "dpmpp_2m")
-
-
-def check_prepared(pipeline):
-    """What the pipeline prepares is what `sample` solves; preparing evaluates nothing."""
-    recipe = pipeline.changed({"count": 3, "seed": 4})
-    request, calls = pipeline.request(recipe), []
-    hook = pipeline.model.register_forward_hook(lambda *_: calls.append(1))
-    run = pipeline.prepare(recipe, request, range(3))
-    assert not calls and len(run.start) == 3 and run.levels[0].sigma > run.levels[-1].sigma
-    hook.remove()
-    drawn = Noise(4, range(3), tuple(run.start.shape[1:])).normal("start")
-    assert torch.allclose(run.start, drawn * run.levels[0].sigma)
-    media = pipeline.codec.decode(run.solve())
-    for a, b in zip(media, pipeline.sample(count=3, seed=4, precision="float32").media, strict=True):
-        assert torch.allclose(a, b, atol=1e-5), "the same samples"
-
-
-def test_what_a_run_solves_is_given_before_it_is_solved(trained):
-    check_prepared(trained)
-
-
-def test_planted_run_without_guidance_is_caught(trained, monkeypatch):
-    true = Pipeline.prepare
-    monkeypatch.setattr(
-        Pipeline, "prepare", lambda self, recipe, *rest: true(self, recipe.merge(["sample.guidance=null"]), *rest)
-    )
-    with pytest.raises(AssertionError, match="the same samples"):
-        check_prepared(trained)
 
 
 def test_noise_is_bit_identical_at_any_batch():
@@ -183,6 +157,29 @@ def test_a_list_that_cannot_be_used_up_is_refused(trained, tiny_run):
         opened.sample()
     listed = sonolux.load(tiny_run("image", f"sample.label={names[:3]}"), device="cpu")
     assert len(listed.sample(count=2)) == 2, "the recipe's own list is cycled as far as it goes"
+
+
+def check_lists_under_old_names(trained, run):
+    """A list that is too long is refused however its key is written: in the call, and in the changes of loading."""
+    names = list(trained.classes)[:3]
+    for changes in ({"where": {"label": names}}, {"conditions.label": names}, {"where.label": names}):
+        with pytest.raises(BadInput, match=r"sample\.conditions\.label lists 3 values"):
+            trained.sample(count=2, **changes)
+    for key in ("where.label", "sample.where.label", "conditions.label"):
+        opened = sonolux.load(run, device="cpu", changes=[f"{key}=[{', '.join(names)}]"])
+        with pytest.raises(BadInput, match=r"sample\.conditions\.label lists 3 values"):
+            opened.sample(count=2)
+
+
+def test_a_list_that_is_too_long_is_refused_under_old_names_too(trained, tiny_run):
+    check_lists_under_old_names(trained, tiny_run("image"))
+
+
+def test_planted_key_that_is_not_renamed_is_caught(trained, tiny_run, monkeypatch):
+    for module in (pipeline, loading):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "key_in", lambda section, key: key.strip().removeprefix(f"{section}."))
+            caught(check_lists_under_old_names, trained, tiny_run("image"), also=(pytest.fail.Exception,))
 
 
 def test_samples_do_not_mix_with_those_of_another_call(tiny_run, tmp_path, capsys):

@@ -14,12 +14,14 @@ from sonolux.core.objectives.base import LossResult
 from sonolux.core.objectives.denoising import Denoising
 from sonolux.core.pipeline.load import load
 from sonolux.core.pipeline.preview import Previews
-from sonolux.core.testing.mutation import caught
-from sonolux.core.training.checkpoint import newest, read_header
+from sonolux.core.testing.mutation import call, caught, planted, replace
+from sonolux.core.training import checkpoint, log
+from sonolux.core.training.build import build_parts, check_conditions
+from sonolux.core.training.checkpoint import newest, read_header, read_optimizer
 from sonolux.core.training.ema import EMA
 from sonolux.core.training.lr import TrainingBudget, learning_rate
 from sonolux.core.training.run import RunFailed, TrainingRun
-from sonolux.core.types import BadInput
+from sonolux.core.types import BadInput, MediaSpec
 
 RECIPE = """
 recipe: 1
@@ -171,6 +173,69 @@ def test_a_run_folder_says_everything(recipe, tmp_path):
     assert len(list((run / "previews").glob("*.png"))) == 2
     assert read_header(newest(run)).step == 8
     assert not list(run.rglob("*.part"))
+
+
+def check_logged(recipe, folder, monkeypatch):
+    """What an objective logs of each sample is in metrics.jsonl: the mean over the steps of a line."""
+    true = Denoising.loss
+
+    def logs(self, model, x0, conditioning, rng):
+        found = true(self, model, x0, conditioning, rng)
+        more = {"consistency": torch.full((len(x0),), float(rng.step))}
+        return LossResult(found.per_sample, {**found.logged, **(more if rng.step != 2 else {})})
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Denoising, "loss", logs)
+        go(recipe, folder, "train.steps=4")
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [row.get("objective") for row in rows] == [{"consistency": 0.5}, {"consistency": 3.0}]
+    assert all(row["loss_by_tau"] for row in rows)
+
+
+def test_what_an_objective_logs_is_in_the_metrics(recipe, tmp_path, monkeypatch):
+    check_logged(recipe, tmp_path / "run", monkeypatch)
+
+
+def test_planted_log_of_the_first_step_alone_is_caught(recipe, tmp_path, monkeypatch):
+    with planted(log, "_means", replace(call("cat"), "results[0].logged[name]")):
+        caught(check_logged, recipe, tmp_path / "run", monkeypatch, also=(KeyError,))
+
+
+def check_optimizer_state(recipe, folder):
+    """State of other weights is refused: of another shape, or lacking for a weight; a step of no axes is taken."""
+    path = go(recipe, folder, "train.steps=1")
+    job = made(recipe, folder / "second")
+    job.prepare()
+    optimizer, header = job.trainer.optimizer, read_header(path)
+    read_optimizer(path, optimizer)
+    held = tensors(path)
+    key = next(k for k in held if k.startswith("optimizer.") and k.endswith("exp_avg") and held[k].ndim > 1)
+    for change, said in (
+        ({key: held[key].flatten()}, "has the shape"),
+        ({key: held[key][:1]}, "has the shape"),
+        ({key: None}, r"1 tensors missing \(first: optimizer"),
+    ):
+        damaged = {k: v for k, v in {**held, **change}.items() if v is not None}
+        checkpoint._write(path, header, damaged)
+        with pytest.raises(BadInput, match=f"does not fit this recipe.*{said}"):
+            read_optimizer(path, optimizer)
+
+
+def test_an_optimizer_state_of_other_weights_is_refused(recipe, tmp_path):
+    check_optimizer_state(recipe, tmp_path / "run")
+
+
+def test_a_class_condition_of_a_subclass_needs_two_classes_too(recipe, tmp_path):
+    code = tmp_path / "mine.py"
+    code.write_text(
+        "from sonolux.core.conditioning.class_ import Class\n\n\n"
+        'class Mine(Class):\n    """A class condition of my own."""\n'
+    )
+    one = MediaSpec("image", 3, ("height", "width"), (16, 16), classes=("circle",))
+    for use in ("class", str(code) + ":Mine"):
+        parts = build_parts(load_recipe(recipe, [f"conditioning.label.use={use}"]), one)
+        with pytest.raises(BadInput, match=r"^conditioning\.label needs at least two classes.*has 1.*=null"):
+            check_conditions(parts, [])
 
 
 def test_only_the_last_checkpoints_are_kept(recipe, tmp_path):
@@ -443,6 +508,33 @@ def test_headers_of_both_editions_say_the_same(tmp_path):
     assert (
         first == second and first.step == 7 and first.spec.size == (4, 4) and first.clip_lengths == ((3, None), (4, 1))
     )
+
+
+def check_header(folder):
+    """Numbers of evaluations are numbers again, the time is kept, and guidances of the first edition have new names."""
+    old = [{"use": "several", "scales": {"label": 2.0}}, {"use": "rescale", "share": 0.5}]
+    for form, guidance in ((1, old), (2, [{**old[0], "use": "composed"}, old[1]])):
+        facts = {**header_facts(form), "plans": {"5": {"guidance": guidance, "rows": []}}}
+        header = read_header(file_with(folder / f"plans-{form}.safetensors", facts))
+        assert header.elapsed == 2.5 and list(header.plans) == [5]
+        assert header.plans[5] == {"guidance": [{"use": "composed", "scales": {"label": 2.0}}, old[1]], "rows": []}
+
+
+def test_plans_and_time_of_a_header(tmp_path):
+    check_header(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "error"),
+    [
+        ("_header", replace(call("int"), "nfe", near="nfe")),
+        ("_header", replace(call("float"), "0.0")),
+        ("_first_edition", replace(call("renamed_guidance"), "plan['guidance']")),
+    ],
+)
+def test_planted_errors_of_a_header_are_caught(name, error, tmp_path):
+    with planted(checkpoint, name, error):
+        caught(check_header, tmp_path)
 
 
 def test_a_run_of_minutes_that_made_fewer_steps_than_were_measured_says_so(recipe, tmp_path):

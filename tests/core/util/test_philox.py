@@ -46,6 +46,25 @@ def check_known(way):
         assert " ".join(f"{word & 0xFFFFFFFF:08x}" for word in made[0, :, 0].tolist()) == result
 
 
+def check_high_halves():
+    """Keys that differ in their high half only give other words, in every way of computing them."""
+    keys, samples = [5, 5 | 7 << 32], [3, 3]
+    whole = philox.rows(keys, [0, 0], samples)
+    for row, key in enumerate(keys):
+        alone = philox.rows([key], [0], [3])
+        for way in ("numpy", "tensors"):
+            assert torch.equal(computed(way, whole, 4)[row], computed(way, alone, 4)[0])
+    assert not torch.equal(computed("tensors", whole, 4)[0], computed("tensors", whole, 4)[1])
+
+
+def test_both_halves_of_a_key_count(monkeypatch):
+    check_high_halves()
+    right = philox._round_keys
+    monkeypatch.setattr(philox, "_round_keys", lambda named: right(named[:, :1]))  # as if the low halves were enough
+    with pytest.raises(AssertionError):
+        check_high_halves()
+
+
 @pytest.mark.parametrize("way", ["numpy", "tensors"])
 def test_known_answers(way):
     check_known(way)

@@ -180,6 +180,29 @@ def test_arrays_drawn_together_and_apart_are_equal(monkeypatch):
     assert torch.equal(together, normal(range(3), (2, 5), counter=BrownianInterval(0.7, 0.2)))
 
 
+def check_several_are_each_alone():
+    whole = BrownianInterval(0.9, 0.4)
+    for counters in (list(range(5)), [whole, BrownianInterval(0.4, 0.1)], [3, whole], []):
+        together, alone = (Noise(1, [4, 2], (3, 5)) for _ in range(2))
+        arrays = together.normals("sampler", counters)
+        assert len(arrays) == len(counters)
+        for counter, array in zip(counters, arrays, strict=True):
+            assert torch.equal(array, alone.normal("sampler", counter))
+
+
+def test_several_arrays_are_each_alone(monkeypatch):
+    check_several_are_each_alone()
+    monkeypatch.setattr(rng, "MAX_ELEMENTS", 64)
+    check_several_are_each_alone()
+
+
+def test_planted_order_of_arrays_is_caught(monkeypatch):
+    drawn = Noise._drawn
+    monkeypatch.setattr(Noise, "_drawn", lambda self, purpose, counters: drawn(self, purpose, counters).flip(0))
+    with pytest.raises(AssertionError, match="equal"):
+        check_several_are_each_alone()
+
+
 def test_values_are_the_same_in_any_dtype():
     z, u = normal(shape=(1000,)), Noise(0, range(5000), (1,)).uniform("u")
     assert torch.equal(normal(shape=(1000,), dtype=torch.float64), z.double())

@@ -136,3 +136,39 @@ def test_lengths_and_channels_of_any_kind():
     assert all(
         len(d.values) == 3 and bool(d.values.isfinite().all()) for d in defects.measure(sounds, sounds, RATE, True)
     )
+
+
+def tones(n=6, frames=400):
+    t = torch.arange(frames) / 8000
+    return torch.stack([0.5 * torch.sin(2 * math.pi * 200 * (k + 1) * t)[None] for k in range(n)])
+
+
+def check_levels():
+    made = tones()
+    assert not defects.silent(made).any() and not defects.clipped(made).any()
+    made[0] *= 1e-3  # a peak of -66 dB
+    made[1] *= 1.9  # a peak just under full scale
+    made[2] = (2.6 * made[2]).clamp(-1, 1)
+    made[3] = made[3].clone()
+    made[3, 0, [100, 102, 104, 106]] = 1.0  # touches full scale four times, and stays nowhere
+    made[4, 0, 50:52], made[4, 0, 52:54] = 1.0, -1.0  # four extremes in a row, but on two sides
+    assert defects.silent(made).nonzero().flatten().tolist() == [0]
+    assert defects.clipped(made).nonzero().flatten().tolist() == [2]
+
+
+def test_silent_and_clipped_sounds_are_counted():
+    check_levels()
+
+
+@pytest.mark.parametrize("planted", [lambda at, run: at.flatten(1).sum(1) >= run, lambda at, run: at.flatten(1).any(1)])
+def test_planted_errors_of_clipping_are_caught(planted, monkeypatch):
+    monkeypatch.setattr(defects, "_stays", planted)
+    with pytest.raises(AssertionError):
+        check_levels()
+
+
+def test_sounds_that_cannot_be_measured_are_refused():
+    with pytest.raises(BadInput, match="1 examples hold NaN"):
+        defects.silent(torch.tensor([[[0.0, math.nan]], [[0.0, 1.0]]]))
+    with pytest.raises(BadInput, match="give"):
+        defects.clipped(torch.zeros(4, 100))

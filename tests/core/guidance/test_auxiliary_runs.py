@@ -4,6 +4,7 @@ import pytest
 import sonolux
 import torch
 from sonolux.core.config.load import load_recipe
+from sonolux.core.config.trust import Trust
 from sonolux.core.pipeline.preview import Previews
 from sonolux.core.training.run import TrainingRun
 from sonolux.core.types import BadInput
@@ -78,7 +79,7 @@ def test_code_of_a_weaker_run_needs_permission_of_its_own(tiny_recipe, tmp_path)
     own.run()
     guidance = {"use": "autoguidance", "weak": str(tmp_path / "own")}
     recipe = load_recipe(tmp_path / "tiny.yaml", [*SETTINGS, f"sample.guidance={guidance}"])
-    assert recipe.allow_code
+    assert recipe.trust == Trust.CODE and not recipe.allow_code
     with pytest.raises(BadInput, match="--allow-code"):
         TrainingRun(recipe, tmp_path / "run", bar=False, callbacks=[Previews(recipe)]).prepare()
     opened = sonolux.load(tmp_path / "own", device="cpu", allow_code=True)

@@ -1,0 +1,162 @@
+"""How far a recipe is trusted: whether code that it names runs, and whether paths that it names are used.
+
+It depends on where the text is from; docs/reliability.md, section "What is trusted", states the rule. Whoever reads a
+recipe asks `of_file` or `of_checkpoint`; each position of the parsed text (`Mark`) then carries the answer, and
+validation acts on it: code is refused where it is named, and a path becomes an `UnconfirmedPath`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Iterable, Sequence
+from enum import IntEnum
+from pathlib import Path
+from typing import Any, NoReturn
+
+from ..util import user_key
+from ..util.errors import BadInput
+
+ENVIRONMENT, RESOLVED, CHECKPOINTS = "env.json", "resolved.yaml", "checkpoints"  # names in a run folder
+FOLDER, SIGNATURES = "folder", "recipes"  # keys of env.json
+
+
+class Trust(IntEnum):
+    """How far a text is trusted; each level includes those before it.
+
+    Attributes:
+        NONE: It names registered components. Its paths are shown, and used only if the user gives them again.
+        PATHS: Its paths are used.
+        CODE: Code that it names by module or file is run.
+    """
+
+    NONE = 0
+    PATHS = 1
+    CODE = 2
+
+
+# --- own runs ---
+
+
+def of_file(file: Path, text: str, most: Trust) -> Trust:
+    """How far a recipe file is trusted.
+
+    A file in a run folder is trusted only if it holds what a training of this user wrote in this place.
+
+    Args:
+        file: The file.
+        text: Its text.
+        most: CODE for a file that the user names, PATHS for one that such a file extends.
+    """
+    return Trust.NONE if is_run(file.parent) and not is_own(file.parent, text) else most
+
+
+def of_checkpoint(path: Path, text: str) -> Trust:
+    """How far the recipe in a checkpoint is trusted: the paths of one's own run are; code never is."""
+    folder = path.absolute().parent
+    return Trust.PATHS if folder.name == CHECKPOINTS and is_own(folder.parent, text) else Trust.NONE
+
+
+def is_run(folder: Path) -> bool:
+    """Whether a folder is a run folder, perhaps not a complete one."""
+    return sum((folder / name).exists() for name in (ENVIRONMENT, RESOLVED, CHECKPOINTS)) >= 2
+
+
+def is_own(folder: Path, text: str) -> bool:
+    """Whether a training of this user wrote a recipe's text into a run folder in this place.
+
+    env.json holds the signatures of these texts with the folder's path, made with the user's secret key. Whoever can
+    write to the folder cannot make one for another text, and one that was made for another place is not valid here.
+    """
+    try:
+        signatures = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))[SIGNATURES]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
+    return isinstance(signatures, list) and user_key.is_signed(_claim(folder, text), signatures)
+
+
+def claim(folder: Path, texts: Iterable[str]) -> dict[str, Any]:
+    """Entries of env.json that make recipes in a run folder the user's own; empty, with a note, if there is no key."""
+    try:
+        signatures = [user_key.signature(_claim(folder, text)) for text in texts]
+    except OSError as error:
+        warnings.warn(
+            f"this run cannot be marked as yours ({error}): later commands will ask for its paths again, such as "
+            "data.root=PATH; XDG_STATE_HOME=FOLDER names another place for the key",
+            stacklevel=2,
+        )
+        return {}
+    return {FOLDER: os.path.realpath(folder), SIGNATURES: list(dict.fromkeys(signatures))}
+
+
+def _claim(folder: Path, text: str) -> str:
+    return json.dumps(["sonolux run", os.path.realpath(folder), text])
+
+
+def refuse_links(folder: Path) -> None:
+    """Refuse links in a run folder of others before files in it are written.
+
+    Raises:
+        BadInput: A file of the folder is a link, so that something elsewhere would be changed.
+    """
+    for path in sorted(folder.rglob("*")):
+        if path.is_symlink():
+            raise BadInput(
+                f"{path} is a link, and this run was not made here: nothing is written through it; remove it, or put "
+                "the file that it names in its place"
+            )
+
+
+# --- paths ---
+
+
+class UnconfirmedPath(os.PathLike[str]):
+    """A path that is shown and not used, since a run of others names it. Every use of it as a path raises BadInput.
+
+    Args:
+        path: The path.
+
+    Attributes:
+        key: Its key in the recipe, such as `data.root`.
+    """
+
+    def __init__(self, path: Path):
+        self._path, self.key = path, ""
+
+    def __str__(self) -> str:
+        return str(self._path)
+
+    def __repr__(self) -> str:
+        return f"UnconfirmedPath({str(self)!r})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, UnconfirmedPath) and self._path == other._path
+
+    def __hash__(self) -> int:
+        return hash(self._path)
+
+    def __fspath__(self) -> str:
+        refuse_unconfirmed([self])
+
+    def __truediv__(self, other: Any) -> NoReturn:
+        refuse_unconfirmed([self])
+
+    def __getattr__(self, name: str) -> NoReturn:
+        if hasattr(Path, name):
+            refuse_unconfirmed([self])
+        raise AttributeError(name)
+
+
+def refuse_unconfirmed(paths: Sequence[UnconfirmedPath]) -> NoReturn:
+    """Raise BadInput with the paths and the remedy."""
+    listed = " and ".join(f"{path.key or 'a path'} is {_shown(path)}" for path in paths)
+    remedy = " ".join(f"{path.key or 'KEY'}=PATH" for path in paths)
+    raise BadInput(
+        f"{listed} in the recipe of this run, which was made elsewhere, moved or copied: give {remedy} again to use it"
+    )
+
+
+def _shown(path: UnconfirmedPath) -> str:
+    text = str(path)
+    return text if text.isprintable() else repr(text)
