@@ -94,7 +94,13 @@ def sampler(
 @click.argument("run", type=click.Path(path_type=Path), metavar="RUN|CHECKPOINT")
 @click.argument("changes", nargs=-1, metavar="[data.KEY=VALUE]...")
 @click.option("--split", type=click.Choice(["valid", "train"]), default="valid", show_default=True)
-@click.option("--count", default=8, show_default=True, help="Number of examples, from the start of the split.")
+@click.option(
+    "--count",
+    type=click.IntRange(min=1),
+    default=8,
+    show_default=True,
+    help="Number of examples, from the start of the split.",
+)
 @click.option("--probes", default=4, show_default=True, help="Random sign vectors per example, for the divergence.")
 @click.option("--steps", default=24, show_default=True, help="Steps of the ODE solver, six evaluations each.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the probes.")

@@ -65,7 +65,7 @@ def find_recipe(name: str | Path, folder: Path | None = None) -> Path:
     if (path / "recipe.yaml").is_file():
         messages.bad_input(f"{text} is a folder: its recipe is {Path(text) / 'recipe.yaml'}")
     if path.is_dir():
-        messages.bad_input(f"{text} is a folder; a recipe is a .yaml file, or one of: {', '.join(known)}")
+        messages.bad_input(f"{text} is a folder; a recipe is a .yaml file, or one of: {messages.listed([*known])}")
     if text.endswith(SUFFIXES):
         messages.bad_input(f"there is no recipe file {text}{messages.did_you_mean(Path(text).stem, known)}")
     hint = messages.did_you_mean(text, known) or "."
