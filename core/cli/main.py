@@ -15,6 +15,7 @@ from pathlib import Path
 import click
 
 from ..util.errors import BadInput, BrokenPlugin
+from ..util.paths import expanded
 
 DONE, FAILED, BAD_INPUT, BROKEN_PLUGIN, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -85,9 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     warnings.formatwarning = _note
     try:
-        result = cli.main(
-            args=None if arguments is None else list(arguments), prog_name="sonolux", standalone_mode=False
-        )
+        words = [_with_home(word) for word in (sys.argv[1:] if arguments is None else arguments)]
+        result = cli.main(args=words, prog_name="sonolux", standalone_mode=False)
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except (click.Abort, KeyboardInterrupt) as stop:
@@ -104,6 +104,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         return _report(error)
     return result if isinstance(result, int) else DONE
+
+
+def _with_home(word: str) -> str:
+    """An option such as `--out=~/x` with the home folder, which shells do not insert after `=`."""
+    option, _, value = word.partition("=")
+    return f"{option}={expanded(value)}" if option.startswith("--") and value.startswith("~") else word
 
 
 def _note(message: Warning | str, category: type[Warning], *place: object) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -236,6 +237,8 @@ class Pipeline:
     def request(self, recipe: Recipe, count: int | None = None) -> SampleRequest:
         """Request new samples according to the recipe's `sample` section; `count` overrides its value."""
         section, context, seed = recipe.sample, self.context, recipe.sample_seed
+        if section.label is None and "null" in self.classes:
+            warnings.warn("label=null is unconditional; the class of this name is label=\"'null'\"", stacklevel=3)
         rows = condition_rows(context.model, section, section.count if count is None else count)
         size = choose_size(section.size, context.spec)
         lengths = choose_lengths(section.seconds, rows, context.model, context.spec, context.clip_lengths, seed)

@@ -61,6 +61,7 @@ CASES = [
     ("sample RUN count=2 label=[circle,square,star] --out o", "set count=3"),
     ("sample RUN --out stuff", "holds no samples: name an empty folder with --out"),
     ("sample RUN --out a.png", "a.png is a file"),
+    ("sample RUN --out=~no-such-user/o", "~no-such-user/o: no such home folder"),
     # edit
     ("edit RUN melt a.png --out o", "'melt' is not one of 'vary'"),
     ("edit RUN vary --out o", "Missing argument"),
