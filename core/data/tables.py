@@ -137,12 +137,13 @@ def _note_similar_names(rows: Sequence[TableRow], table: str) -> None:
 def _text_of(path: Path) -> str:
     try:
         data = path.read_bytes()
+    except OSError as error:
+        raise BadInput(f"{shown(path)}: cannot be read: {error.strerror}") from None
+    try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise BadInput(f"{shown(path)}:{line}: not a table in UTF-8 text: save it as UTF-8 ({error.reason})") from None
-    except OSError as error:
-        raise BadInput(f"{shown(path)}: cannot be read: {error.strerror}") from None
 
 
 def _columns(names: Sequence[str], place: str) -> list[str]:

@@ -27,13 +27,14 @@ def expanded(text: str | Path, look: bool = True) -> Path:
         if "\0" in os.fspath(path):
             raise ValueError("NUL")
         os.fsencode(path)
-        if look:
-            os.lstat(path)
     except RuntimeError:
         raise BadInput(f"{shown}: no such home folder; a name that starts with ~ is written ./~name") from None
     except ValueError:
         raise BadInput(f"{shown}: no path can contain these characters (NUL, or invalid Unicode)") from None
-    except OSError as error:
-        if error.errno == errno.ENAMETOOLONG:
-            raise BadInput(f"{shown}: too long for the name of a file or folder") from None
+    if look:
+        try:
+            os.lstat(path)
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                raise BadInput(f"{shown}: too long for the name of a file or folder") from None
     return path

@@ -115,7 +115,8 @@ def _file_size(source: Source, spec: MediaSpec) -> tuple[int, int]:
 
 def _fitted(context: EditContext, source: Source) -> Sequence[tuple[float, float]]:
     """(scale, offset) of both axes, see `Modality`; a modality that does not state them changes the whole file."""
-    modality, axes = context.model.parts.modality, context.spec.other_axes
+    modality: Any = context.model.parts.modality
+    axes = context.spec.other_axes
     size = source.size if source.original is None else source.original.size
     if hasattr(modality, "fitted"):
         return modality.fitted([size[axis] for axis in axes])
