@@ -487,11 +487,15 @@ class WrittenFile:
         path: The file.
         peak: Largest absolute value of the sample before writing; 1 is full scale.
         scaled: Whether the sample was scaled down to full scale because the format cannot store larger values.
+        clipped: Share of the values outside of full scale that were clipped, 0 to 1.
+        missed: What was asked for and is not so, in words; "" if nothing.
     """
 
     path: Path
     peak: float = 0.0
     scaled: bool = False
+    clipped: float = 0.0
+    missed: str = ""
 
 
 class Output(Protocol):
@@ -525,6 +529,12 @@ class Modality(Protocol):
         read(path) -> (C, *spatial)                 reads a file as training does, for `sonolux edit` and `eval
                                                     --folder`. With axes other than time it also takes `fit=False`,
                                                     which keeps the size of the file
+        file_spec(path) -> MediaSpec                channels, sizes and rates of a file as it is; edits say what `read`
+                                                    changes of it
+        fitted(size) -> [(scale, offset), ...]      for each axis other than time: position i in a file of this size is
+                                                    at scale i - offset after `read`; boxes are converted by it
+        limited(media, known) -> media              media whose part that is not known, (1, *spatial) bool, is brought
+                                                    within full scale, if `write` would change the known part too
         levelled(media, data) -> (gain, offset)     the level adjustment of training, gain (media - offset); edits
                                                     apply the inverse
         codec: str                                  default codec of recipes that do not name one

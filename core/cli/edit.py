@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import click
 
-TASKS = {
-    "vary": ("strength", "count"),
-    "inpaint": ("from", "to", "box", "mask", "count", "resample", "jump"),
-    "continue": ("seconds", "count", "resample", "jump"),
-    "morph": ("count",),
-}
-"""Options of each task, in addition to the keys of the recipe's `sample` section."""
+TASKS = ("vary", "inpaint", "continue", "morph")
 
 OLD = {"walks": "resample"}  # first edition
 """Option of the first edition -> its new name."""
@@ -21,7 +16,7 @@ OLD = {"walks": "resample"}  # first edition
 
 @click.command("edit")
 @click.argument("run", type=click.Path(path_type=Path), metavar="RUN|CHECKPOINT")
-@click.argument("task", type=click.Choice(list(TASKS)), metavar="|".join(TASKS))
+@click.argument("task", type=click.Choice(TASKS), metavar="|".join(TASKS))
 @click.argument("words", nargs=-1, required=True, metavar="FILE... [KEY=VALUE]...")
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the results.")
 @click.option("--overwrite", is_flag=True, help="Replace the samples in the folder.")
@@ -35,7 +30,7 @@ def command(
     \b
     vary FILE...       strength=0.5 count=8       variations; 0: the encoded and decoded file, 1: new samples
     inpaint FILE...    from=0.2 to=0.5            regenerate a part, in seconds; lists [0.2, 1.0] for several parts
-                       box=[4,4,20,20]            or a box on the other axes: left, top, right, bottom
+                       box=[4,4,20,20]            or a box of the file on the other axes: left, top, right, bottom
                        mask=FILE                  or the white area of a file of the same size
     continue FILE...   seconds=2                  continue after the end of the file
     morph A B          count=5                    interpolate between two files, or between two classes
@@ -56,50 +51,76 @@ def command(
 
     with reserved(out):
         refuse_if_used(out, overwrite)
-        files, options, changes = _sorted(task, words)
-        pipeline = load(run, allow_code=allow_code)
-        pipeline.to(changes.pop("device", pipeline.recipe.sample.device))
-        paths = _call(pipeline, task, files, options, changes, progress=not as_json).save(out, overwrite=True)
+        files, given, changes = _sorted(task, words)
+        options = _options(task, given)
+        pipeline = load(run, changes=changes, allow_code=allow_code)
+        pipeline.to(pipeline.recipe.sample.device)
+        paths = _call(pipeline, task, files, options, progress=not as_json).save(out, overwrite=True)
     if as_json:
         say(*(out / "samples.json").read_text(encoding="utf-8").rstrip("\n").split("\n"))
     else:
         say(f"{counted(len(paths), 'result')}, samples.json and sheet.png in {out}")
 
 
-def _sorted(task: str, words: tuple[str, ...]) -> tuple[list[Path], dict[str, Any], dict[str, Any]]:
+def _models() -> dict[str, Any]:
+    """Task -> the section that declares its options."""
+    from ..pipeline.edit.options import Extension, Inpainting, Interpolation, Variation
+
+    return dict(zip(TASKS, (Variation, Inpainting, Extension, Interpolation), strict=True))
+
+
+def _names(task: str) -> list[str]:
+    """Options of a task; the times of spans are given as `from` and `to`."""
+    names = list(_models()[task].model_fields)
+    return [name for name in names if name != "spans"] + ["from", "to"] * ("spans" in names)
+
+
+def _sorted(task: str, words: tuple[str, ...]) -> tuple[list[Path], list[str], list[str]]:
     """Sort arguments into files, options of the task, and changes to the `sample` section.
 
     Raises:
-        BadInput: An argument is none of these, or a file is missing.
+        BadInput: The number of files is wrong, or an option belongs to another task or is misspelt.
     """
-    from ..config.sections import Sample
     from ..types import BadInput
-    from ..util.messages import did_you_mean
+    from ..util.messages import did_you_mean, shortened
 
     files: list[Path] = []
-    options: dict[str, Any] = {}
-    changes: dict[str, Any] = {}
+    options: list[str] = []
+    changes: list[str] = []
     for word in words:
         key, equals, value = word.partition("=")
-        key = _renamed(key) if equals and not Path(word).exists() else key
-        if not equals or Path(word).exists():
+        if not equals or os.path.exists(word):
             files.append(Path(word))
-        elif key in TASKS[task]:
-            options[key] = _value(word, value)
-        else:
-            name = key.removeprefix("sample.")
-            elsewhere = [other for other, keys in TASKS.items() if key in keys and key not in Sample.model_fields]
-            if elsewhere:
-                raise BadInput(
-                    f"{word}: {key} belongs to {', '.join(elsewhere)}; {task} takes {', '.join(TASKS[task])}"
-                )
-            changes[name] = _value(word, value)
+            continue
+        key = _renamed(key.strip())
+        if key in _names(task):
+            options.append(f"{key}={value}")
+            continue
+        elsewhere = [other for other in TASKS if key in _names(other) and not _of_sample(key)]
+        near = "" if elsewhere or _of_sample(key) else did_you_mean(key, _names(task))
+        if elsewhere or near:
+            place = f"belongs to {', '.join(elsewhere)}; {task} takes {', '.join(_names(task))}"
+            raise BadInput(
+                f"command line: {shortened(word)}: {f'{key} {place}' if elsewhere else f'unknown key{near}'}"
+            )
+        changes.append(f"{key}={value}")
     if task == "morph" and len(files) != 2:
         raise BadInput(f"morph goes from one file to another: name two files, not {len(files)}")
     if not files:
-        near = did_you_mean(words[0], TASKS[task])
+        near = did_you_mean(words[0].partition("=")[0], _names(task))
         raise BadInput(f"{task}: name a file{near}")
     return files, options, changes
+
+
+def _of_sample(key: str) -> bool:
+    """Whether a key is one of the `sample` section, or a parameter of some sampler."""
+    from ..config import registry
+    from ..config.sections import Sample
+    from ..config.signature import parameters
+
+    first = key.removeprefix("sample.").partition(".")[0]
+    samplers = (parameters(registry.find("sampler", name), "sampler") for name in registry.names("sampler"))
+    return first in ("use", *Sample.model_fields) or any(first in found for found in samplers)
 
 
 def _renamed(key: str) -> str:
@@ -111,40 +132,28 @@ def _renamed(key: str) -> str:
     return OLD.get(key, key)
 
 
-def _value(word: str, text: str) -> Any:
-    """Parse a value as in a recipe."""
-    from ..config.tree import ConfigProblem
-    from ..config.yaml import parse
+def _options(task: str, given: list[str]) -> dict[str, Any]:
+    """The options of a task as keyword arguments.
+
+    Raises:
+        BadInput: An option has a wrong type or value, or `from` and `to` are no pairs.
+    """
+    from ..config.load import load_options
+    from ..pipeline.edit.options import Times
     from ..types import BadInput
 
-    problems: list[ConfigProblem] = []
-    node = parse(text, "command line", Path.cwd(), problems)
-    if problems:
-        raise BadInput(f"{word}: {text!r} is not a valid value: {problems[0].message}")
-    return None if node is None else node.plain()
+    of_times = [word for word in given if word.startswith(("from=", "to="))]
+    times = load_options(Times, of_times)
+    starts, ends = (time if isinstance(time, list) else [time] for time in (times.start, times.end))
+    if len(starts) != len(ends):
+        raise BadInput("from and to are pairs: give the same number of both")
+    options = load_options(_models()[task], [word for word in given if word not in of_times])
+    found = {name: getattr(options, name) for name in options.model_fields_set}
+    return {**found, "spans": list(zip(starts, ends, strict=True))} if of_times else found
 
 
-def _call(
-    pipeline: Any, task: str, files: list[Path], options: dict[str, Any], changes: dict[str, Any], progress: bool
-):
-    from ..types import BadInput
-
+def _call(pipeline: Any, task: str, files: list[Path], options: dict[str, Any], progress: bool):
     if task == "morph":
-        return pipeline.morph(*files, progress=progress, **options, **changes)
-    if task == "inpaint":
-        starts, ends = (_times(name, options.pop(name, [])) for name in ("from", "to"))
-        if len(starts) != len(ends):
-            raise BadInput("from and to are pairs: give the same number of both")
-        options["spans"] = list(zip(starts, ends, strict=True))
+        return pipeline.morph(*files, progress=progress, **options)
     method = {"vary": pipeline.vary, "inpaint": pipeline.inpaint, "continue": pipeline.extend}[task]
-    return method(files, progress=progress, **options, **changes)
-
-
-def _times(name: str, value: Any) -> list[float]:
-    from ..types import BadInput
-
-    times = value if isinstance(value, list) else [value]
-    for time in times:
-        if isinstance(time, bool) or not isinstance(time, (int, float)):
-            raise BadInput(f"{name} is a time in seconds, or a list of them; got {time!r}")
-    return [float(time) for time in times]
+    return method(files, progress=progress, **options)

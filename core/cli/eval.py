@@ -37,6 +37,7 @@ def command(
     sonolux eval runs/digits count=200 sample.steps=8 data.root=path/to/digits --out report-8
     sonolux eval runs/digits --folder my-samples feature=./mine.py:Feature --out report-mine
     """
+    from ..data.files import need_folder
     from ..evaluation.evaluate import evaluate
     from ..evaluation.report import folder as report_folder
     from ..evaluation.report import page, table
@@ -45,6 +46,8 @@ def command(
     from ..util.replace import reserved
 
     out = default_folder(run) if out is None else out
+    if folder is not None:
+        need_folder(folder, "--folder")
     with reserved(out):
         report_folder.refuse_if_used(out, overwrite)
         case = open_source(run, changes, sampled=folder is None, allow_code=allow_code)

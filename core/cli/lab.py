@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from ..util.messages import json_text, printable, say, say_json
+from ..util.messages import printable, say, say_json
 
 if TYPE_CHECKING:
     from ..evaluation.likelihood import LikelihoodResult
@@ -98,7 +98,13 @@ def sampler(
 @click.argument("run", type=click.Path(path_type=Path), metavar="RUN|CHECKPOINT")
 @click.argument("changes", nargs=-1, metavar="[data.KEY=VALUE]...")
 @click.option("--split", type=click.Choice(["valid", "train"]), default="valid", show_default=True)
-@click.option("--count", default=8, show_default=True, help="Number of examples, from the start of the split.")
+@click.option(
+    "--count",
+    type=click.IntRange(min=1),
+    default=8,
+    show_default=True,
+    help="Number of examples, from the start of the split.",
+)
 @click.option("--probes", default=4, show_default=True, help="Random sign vectors per example, for the divergence.")
 @click.option("--steps", default=24, show_default=True, help="Steps of the ODE solver, six evaluations each.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the probes.")
@@ -126,14 +132,17 @@ def likelihood(
     \b
     sonolux lab likelihood runs/digits --count 16 --probes 8
     """
+    from ..data.splits import recorded_hashes
     from ..evaluation.likelihood import of_items
     from ..pipeline.load import load
     from ..training.build import build_data
+    from ..training.checkpoint import newest
 
     pipeline = load(run, device, allow_code=allow_code)
-    recipe = pipeline.recipe.merge([*changes, *([] if data is None else [f"data.root={json_text(data)}"])], "data")
+    recipe = pipeline.recipe.merge([*changes, *([] if data is None else [("data.root", data)])], "data")
     recipe.refuse_unconfirmed("data")
-    examples, _ = build_data(recipe, split)
+    recorded = recorded_hashes(newest(run).parent.parent / "data.jsonl")
+    examples, _ = build_data(recipe, split, recorded)
     items = [examples.item(i, None) for i in range(min(count, len(examples)))]
     latent, media = of_items(pipeline, items, probes=probes, steps=steps, seed=seed)
     facts = {

@@ -20,6 +20,7 @@ import click
 from ..util import interrupts
 from ..util.errors import BadInput, BrokenPlugin
 from ..util.messages import LONGEST_LINE, printable, say, shortened
+from ..util.paths import expanded
 from . import _output
 
 DONE, FAILED, BAD_INPUT, BROKEN_PLUGIN, SIGNAL, OUTPUT_CLOSED = 0, 1, 2, 3, 128, 141
@@ -102,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     handler = interrupts.install()
     _output.install()
     try:
-        code = _run(None)
+        code = _run(sys.argv[1:])
         sys.stdout.flush()
     except KeyboardInterrupt as stop:
         code = _interrupted(stop)
@@ -112,16 +113,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
-def _run(arguments: list[str] | None) -> int:
+def _run(arguments: Sequence[str]) -> int:
     try:
-        result = cli.main(args=arguments, prog_name="sonolux", standalone_mode=False)
+        words = [_with_home(word) for word in arguments]
+        result = cli.main(args=words, prog_name="sonolux", standalone_mode=False)
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except (click.Abort, KeyboardInterrupt) as stop:
         # click converts KeyboardInterrupt to Abort; a message, if any, is on the original exception.
         return _interrupted(stop if isinstance(stop, KeyboardInterrupt) else stop.__context__)
+    except click.exceptions.NoArgsIsHelpError as error:
+        say(*error.format_message().split("\n"), err=True)
+        return error.exit_code
     except click.ClickException as error:
-        _show(error)
+        say(_one_line(error), err=True)
         return error.exit_code if isinstance(error, click.UsageError) else BAD_INPUT
     except _output.OutputClosed:
         return OUTPUT_CLOSED
@@ -138,6 +143,12 @@ def _interrupted(stop: BaseException | None) -> int:
     return SIGNAL + number
 
 
+def _with_home(word: str) -> str:
+    """An option such as `--out=~/x` with the home folder, which shells do not insert after `=`."""
+    option, _, value = word.partition("=")
+    return f"{option}={expanded(value)}" if option.startswith("--") and value.startswith("~") else word
+
+
 def _note(message: Warning | str, category: type[Warning], *place: object) -> str:
     """Format a warning as one line: those of sonolux as a note, others with their category."""
     return printable(f"note: {message}" if category is UserWarning else f"{category.__name__}: {message}") + "\n"
@@ -151,6 +162,13 @@ def _show(error: click.ClickException) -> None:
     if error.message:  # a line end in it belongs to an argument
         text = text.replace(error.message, printable(error.message))
     say(*text.rstrip("\n").split("\n"), err=True)
+
+
+def _one_line(error: click.ClickException) -> str:
+    """What click reports of a command line, in one line, with the command that explains it."""
+    message = " ".join(error.format_message().split()).removesuffix(".")
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    return message if context is None else f"{message} (see {context.command_path} --help)"
 
 
 def _report(error: Exception) -> int:

@@ -12,6 +12,8 @@ from torch import Tensor, nn
 
 from ..nn.layers.init import normal_
 from ..types import CONDITIONING_KINDS, BadInput, Conditioning, Item, MediaSpec, Tokens, concatenate, move_like
+from ..util.messages import did_you_mean, listed, shortened
+from ..util.text import label_text
 
 Embedded = Tensor | Tokens
 """A condition's values in the form that the network accepts, see `Condition.kind`."""
@@ -97,10 +99,11 @@ class Condition(nn.Module, ABC):
         normal_(self.null, rng)
 
 
-def listed(names: Sequence[str], most: int = 30) -> str:
-    """The first `most` names as text, for messages."""
-    more = f", ... ({len(names)} in all)" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
+def unknown_label(noun: str, value: Any, names: Sequence[str], of: str = "") -> BadInput:
+    """The error for a label that does not exist: the nearest names, and the first of all."""
+    near = did_you_mean(label_text(value), names)
+    rest = f"{near} There are" if near else ": there are"
+    return BadInput(f"there is no {noun} {shortened(repr(value), 40)}{of}{rest} {listed(names)}")
 
 
 def gather(conditions: Mapping[str, Condition] | nn.ModuleDict, values: Mapping[str, Sequence[Any]]) -> Conditioning:

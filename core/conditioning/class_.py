@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,8 +14,8 @@ from torch import Tensor
 from ..nn.layers.embedding import EmbeddingTable
 from ..nn.layers.init import normal_, reset
 from ..types import BadInput, Item, MediaSpec, move_like
-from ..util.integers import as_integer, is_integer
-from .base import Condition, listed
+from ..util.text import label_text
+from .base import Condition, unknown_label
 
 Chosen = int | tuple[tuple[int, float], ...]
 """A class index, or a mixture: (index, weight) pairs with weights that sum to 1."""
@@ -39,6 +40,7 @@ class Class(Condition):
                 "condition `class` needs classes, and the data has none: give it labels, or remove the condition"
             )
         self.classes = spec.classes
+        self._indices = {label_text(name): index for index, name in enumerate(spec.classes)}
         self.rows = EmbeddingTable(len(self.classes), width)
         reset(self, 0)
 
@@ -49,6 +51,8 @@ class Class(Condition):
 
     def parse(self, value: Any) -> Chosen:
         """A class's name or index -> its index; a mixture {coin: 0.5, jump: 0.5} -> pairs whose weights add up to 1.
+
+        Names are compared as text in composed Unicode (NFC): 3.1 is the class "3.1", true the class "true".
 
         Raises:
             BadInput: The message names the classes.
@@ -70,18 +74,12 @@ class Class(Condition):
         return mixture[0][0] if len(mixture) == 1 else mixture
 
     def _index(self, value: Any) -> int:
-        if isinstance(value, str) and value in self.classes:
-            return self.classes.index(value)
-        if isinstance(value, str) and value.isdigit():
-            value = int(value)
-        if is_integer(value):
-            value = as_integer(value)
-            # A class with this number as its name has priority over the index.
-            if str(value) in self.classes:
-                return self.classes.index(str(value))
-            if 0 <= value < len(self.classes):
-                return value
-        raise BadInput(f"there is no class {value!r}: the classes are {listed(self.classes)}")
+        text = label_text(value)
+        # A class with this number as its name has priority over the index.
+        index = self._indices.get(text, int(text) if re.fullmatch("0|[1-9][0-9]{0,8}", text) else -1)
+        if not 0 <= index < len(self.classes):
+            raise unknown_label("class", value, self.classes)
+        return index
 
     def choices(self) -> Sequence[str]:
         """The names of all classes."""

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from ..nn.layers.embedding import EmbeddingTable
 from ..nn.layers.init import normal_, reset
 from ..types import BadInput, Item, move_like
-from ..util.integers import as_integer, is_integer
-from .base import Condition, listed
+from ..util.integers import is_integer
+from ..util.text import label_text
+from .base import Condition, unknown_label
 
 
 class Labels(Condition):
@@ -33,7 +34,8 @@ class Labels(Condition):
 
     def __init__(self, width: int, key: str, values: list[str], drop: float = 0.1):
         super().__init__(width, drop)
-        if not values or len(set(values)) != len(values):
+        self._places = {label_text(value): place for place, value in enumerate(values)}
+        if not values or len(self._places) != len(values):
             raise BadInput(f"condition `labels` needs a list of different labels as `values`, not {values}")
         if any("," in str(v) or not str(v).strip() for v in values):
             raise BadInput(f"labels are names without commas, not {[v for v in values if ',' in str(v)] or values}")
@@ -76,7 +78,7 @@ class Labels(Condition):
         found = item.attributes.get(self.key)
         if found is None:
             return None
-        return self._indices([found] if isinstance(found, str) else found, f"{item.source}: ")
+        return self._indices(found if isinstance(found, (list, tuple)) else [found], f"{item.source}: ")
 
     def embed(self, values: Sequence[Sequence[int]] | Tensor) -> Tensor:
         """Embed B tuples of indices, or a multi-hot tensor (B, number of labels) -> (B, E)."""
@@ -88,8 +90,8 @@ class Labels(Condition):
         return move_like(values, self.given) @ self.rows.weight + self.given
 
     def _indices(self, names: Iterable[Any], place: str) -> tuple[int, ...]:
-        names = [str(as_integer(n) if is_integer(n) else n) for n in names]
+        names = [label_text(name) for name in names]
         for name in names:
-            if name not in self.values:
-                raise BadInput(f"{place}there is no label {name!r} for `{self.key}`: there are {listed(self.values)}")
-        return tuple(sorted({self.values.index(n) for n in names}))
+            if name not in self._places:
+                raise BadInput(f"{place}{unknown_label('label', name, self.values, f' for `{self.key}`')}")
+        return tuple(sorted({self._places[name] for name in names}))

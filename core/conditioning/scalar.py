@@ -12,6 +12,7 @@ from torch import Tensor
 from ..nn.layers.embedding import NumberEmbedding
 from ..nn.layers.init import reset
 from ..types import BadInput, Item, move_like
+from ..util.messages import shortened
 from .base import Condition
 
 
@@ -46,12 +47,9 @@ class Scalar(Condition):
         Raises:
             BadInput: It is not a number in the range, which the message names.
         """
-        try:
-            number = float(value) if not isinstance(value, bool) else math.nan
-        except (TypeError, ValueError):
-            number = math.nan
+        number = _number(value)
         if not self.low <= number <= self.high:
-            raise BadInput(f"{self.key} is a number from {self.low:g} to {self.high:g}, not {value!r}")
+            raise BadInput(f"{self.key} is a number from {self.low:g} to {self.high:g}, not {shortened(repr(value))}")
         return number
 
     def between(self, a: float, b: float, share: float) -> float:
@@ -69,9 +67,10 @@ class Scalar(Condition):
         found = item.attributes.get(self.key)
         if found is None:
             return None
-        if isinstance(found, (bool, str)) or not math.isfinite(found):
-            raise BadInput(f"{item.source}: `{self.key}` is {found!r}, not a finite number")
-        return min(max(float(found), self.low), self.high)
+        number = _number(found)
+        if not math.isfinite(number):
+            raise BadInput(f"{item.source}: `{self.key}` is {shortened(repr(found))}, not a finite number")
+        return min(max(number, self.low), self.high)
 
     def embed(self, values: Sequence[float] | Tensor) -> Tensor:
         """Embed numbers (B,) -> (B, E)."""
@@ -80,3 +79,11 @@ class Scalar(Condition):
         if self.log:
             number, low, high = number.log(), math.log(low), math.log(high)
         return self.embedding(2 * (number - low) / (high - low) - 1)
+
+
+def _number(value: Any) -> float:
+    """A number, or a text with a number, as float; NaN for anything else."""
+    try:
+        return math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan

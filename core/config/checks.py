@@ -101,6 +101,9 @@ class _Check:
             remedy = "add `conditioning: {label: class}`, or leave sample.label out"
             self.problem("sample.label", f"this recipe has no condition 'label': {remedy}")
 
+        if sample is not None and "label" in sample.conditions and sample.label not in (None, "cycle"):
+            self.problem("sample.label", "sample.conditions.label says the same: give one of them")
+
     def accepted(self, conditioning: dict[str, Spec], network: Spec) -> None:
         """Check by their classes that the network accepts the kinds of the conditions; nothing is built."""
         from ..conditioning.base import misfit  # loads torch

@@ -29,10 +29,11 @@ from pydantic_core import core_schema
 from ..util import messages
 from ..util.errors import BadInput
 from ..util.messages import LONGEST_LINE, shortened
+from ..util.paths import expanded
 from . import legacy, registry
 from .signature import LISTS, MAPPINGS, REQUIRED, Parameter, alternatives, kind_of, parameters, type_name, writable
 from .spec import Spec, plain, unconfirmed_paths
-from .tree import PlacedText
+from .tree import Placed, PlacedFloat, PlacedInt, as_text
 from .trust import Trust, UnconfirmedPath
 from .wording import KeyedKind, at, keys_of, recipe_error, reworded
 
@@ -139,7 +140,7 @@ class Component(KeyedKind):
         if isinstance(value, Spec):
             return value.use, dict(value.params)
         if isinstance(value, str):
-            return value, {}
+            return _yaml(value), {}
         noun = registry.noun(self.name)
         if not isinstance(value, dict):
             raise recipe_error("expected", type=f"{noun}: a name, or a mapping with `use:`")
@@ -149,7 +150,7 @@ class Component(KeyedKind):
             raise recipe_error("refused", message=f"needs `use:`, one of {', '.join(registry.names(self.name))}")
         if not isinstance(use, str):
             raise at(("use",), recipe_error("expected", type=f"the name of {messages.with_article(noun)}"))
-        return use, {k: v for k, v in value.items() if k != "use"}
+        return _yaml(use), {k: v for k, v in value.items() if k != "use"}
 
     def _class(self, use: str, context: ValidationContext, loc: tuple[str, ...]) -> type:
         try:
@@ -158,14 +159,21 @@ class Component(KeyedKind):
             raise at(loc, recipe_error("use", message=str(error))) from error
 
 
-def _base(text: str) -> Path | None:
-    """The folder that relative paths of a text start from."""
-    return text.mark.base if isinstance(text, PlacedText) else None
+def _base(value: Any) -> Path | None:
+    """The folder that a relative path starts from."""
+    return value.mark.base if isinstance(value, Placed) else None
 
 
-def _trust(text: str) -> Trust:
-    """How far a text is trusted; not at all if its position is not known."""
-    return text.mark.trust if isinstance(text, PlacedText) else Trust.NONE
+def _yaml(name: str) -> str:
+    """The name of a component, unless it is a mapping or list that is not valid YAML."""
+    if isinstance(name, Placed) and name.problem:
+        raise recipe_error("refused", message=name.problem)
+    return name
+
+
+def _trust(value: Any) -> Trust:
+    """How far a value is trusted; not at all if its position is not known."""
+    return value.mark.trust if isinstance(value, Placed) else Trust.NONE
 
 
 def try_build(spec: Spec, partial: bool = False) -> Any:
@@ -235,8 +243,8 @@ def _type(annotation: Any, default: str | None = None) -> Any:
         return _union(options, default)
     if annotation is Any:
         return Free
-    if annotation is Path:
-        return PathField
+    if annotation in (Path, str):
+        return PathField if annotation is Path else Text
     if annotation in LISTS or origin in LISTS:
         return _list(annotation if origin is None else origin, args)
     if annotation in MAPPINGS or origin in MAPPINGS:
@@ -299,24 +307,44 @@ def _without_nulls(value: Any) -> Any:
 
 
 def _path(value: Any, handler: Callable[[Any], Any]) -> Any:
-    if not isinstance(value, str):
+    text = as_text(value)
+    if not isinstance(text, str) or isinstance(value, bool):
         return handler(value)
-    path = Path(os.path.abspath((_base(value) or Path.cwd()) / Path(str(value)).expanduser()))
-    return path if _trust(value) >= Trust.PATHS or not isinstance(value, PlacedText) else UnconfirmedPath(path)
+    trusted = _trust(value) >= Trust.PATHS or not isinstance(value, Placed)
+    try:
+        path = Path(os.path.abspath((_base(value) or Path.cwd()) / expanded(text, look=trusted)))
+    except BadInput as error:
+        raise recipe_error("refused", message=str(error)) from error
+    return path if trusted else UnconfirmedPath(path)
 
 
 def exactly(options: tuple[Any, ...]) -> Callable[[Any], Any]:
     """A check that a value is one of the options and of its type: `true` is not 1."""
 
     def check(value: Any) -> Any:
-        if any(type(value) in (type(option), PlacedText) and value == option for option in options):
-            return value
+        for option in options:
+            given = plain(as_text(value) if isinstance(option, str) else value)
+            if type(given) is type(option) and given == option:
+                return given
         raise recipe_error("expected", type=f"one of {', '.join(map(str, options))}", options=list(map(str, options)))
 
     return check
 
 
+def named(value: Any) -> Any:
+    """Plain values for conditions: a number that is written in an unusual way (`007`, `3.10`) stays the text it is."""
+    if isinstance(value, Placed) and value.problem:
+        raise recipe_error("refused", message=f"{value.problem}; a name that starts so is put in quotes: '\"[x]\"'")
+    if isinstance(value, (PlacedInt, PlacedFloat)):
+        return plain(value) if str(plain(value)) == value.text else value.text
+    if isinstance(value, dict):
+        return {str(k): named(v) for k, v in value.items()}
+    return [named(v) for v in value] if isinstance(value, (list, tuple)) else plain(value)
+
+
 Free = Annotated[Any, AfterValidator(plain)]
+Names = Annotated[Any, AfterValidator(named)]
+Text = Annotated[str, BeforeValidator(as_text)]
 PathField = Annotated[Path, WrapValidator(_path)]
 Metrics = Annotated[
     list[Annotated[Spec, Component("metric")]],

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from ..util import messages
 from ..util.errors import BadInput
 from ..util.messages import shortened
+from ..util.paths import expanded
 from . import legacy, registry, trust, wording
-from .components import Component, ValidationContext
-from .overrides import merge
+from .components import Component, Section, ValidationContext
+from .overrides import Change, merge, overrides_tree
 from .recipe import NO_RECIPE, Recipe, RecipeSource, read
 from .spec import Spec
 from .tree import BadRecipe, ConfigProblem, Mark, Node
@@ -24,6 +25,7 @@ from .yaml import MOST_CHARACTERS, parse
 PACKAGED = registry.ROOT / "recipes"
 SUFFIXES = (".yaml", ".yml")
 LONGEST_CHAIN = 20  # recipes of which each extends the next
+AnySection = TypeVar("AnySection", bound=Section)
 
 
 def packaged() -> dict[str, Path]:
@@ -55,7 +57,7 @@ def find_recipe(name: str | Path, folder: Path | None = None) -> Path:
         BadInput: There is no such recipe; the message suggests the nearest names.
     """
     text, known = str(name), packaged()
-    path = (folder or Path.cwd()) / Path(name).expanduser()
+    path = (folder or Path.cwd()) / expanded(name)
     if path.is_file():
         return path
     matches = [text] if text in known else [k for k in known if k.rpartition("/")[2] == text]
@@ -66,7 +68,7 @@ def find_recipe(name: str | Path, folder: Path | None = None) -> Path:
     if (path / "recipe.yaml").is_file():
         messages.bad_input(f"{text} is a folder: its recipe is {Path(text) / 'recipe.yaml'}")
     if path.is_dir():
-        messages.bad_input(f"{text} is a folder; a recipe is a .yaml file, or one of: {', '.join(known)}")
+        messages.bad_input(f"{text} is a folder; a recipe is a .yaml file, or one of: {messages.listed([*known])}")
     if text.endswith(SUFFIXES):
         messages.bad_input(f"there is no recipe file {text}{messages.did_you_mean(Path(text).stem, known)}")
     hint = messages.did_you_mean(text, known) or "."
@@ -221,6 +223,30 @@ def load_component(kind: str, text: str, source: str = "command line") -> Spec:
         return TypeAdapter(Annotated[Spec, Component(kind)]).validate_python(node.data(), context=ValidationContext())
     except ValidationError as error:
         raise BadRecipe([*problems, *wording.problems(error, node, (kind,))]) from None
+
+
+def load_options(model: type[AnySection], changes: Sequence[Change], cwd: Path | None = None) -> AnySection:
+    """Options of a command or a call, validated like the keys of a recipe.
+
+    Args:
+        model: The section that declares them.
+        changes: Arguments `key=value`, or pairs of a key and a plain value.
+        cwd: Folder that relative paths start from; the working folder by default.
+
+    Raises:
+        BadInput: An option is not valid; the message lists every problem.
+    """
+    problems: list[ConfigProblem] = []
+    cwd = cwd or Path.cwd()
+    root = overrides_tree(changes, cwd, problems) or Node({}, Mark("command line", 1, 1, "", cwd))
+    data = root.data()
+    try:
+        options = model.model_validate(data, context=ValidationContext())
+    except ValidationError as error:
+        raise BadRecipe([*problems, *wording.problems(wording.reworded(error, model, data), root)]) from None
+    if problems:
+        raise BadRecipe(problems)
+    return options
 
 
 class _Files:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePath
+from typing import Any
 
-from ..util.messages import bad_input
+from ..util.messages import CONTROL, bad_input, printable, shortened
 from .sections import SHARED_KEYS
 from .tree import ConfigProblem, Mark, Node
 from .trust import Trust
-from .yaml import parse
+from .yaml import parse_argument
 
 # Keys that exclude each other: a child that sets one removes the parent's other one.
 EXCLUSIVE: dict[tuple[str, ...], tuple[str, ...]] = {("train",): ("steps", "minutes")}
@@ -30,7 +33,7 @@ def merge(parent: Node, child: Node, path: tuple[str, ...] = ()) -> Node:
     named = child.is_map and "use" in child.value
     # A number is not a component's name; it is kept, so that validation reports it.
     if child.is_map and not named and path and path[:2] not in FREE and isinstance(parent.value, (str, int, float)):
-        return Node({"use": replace(parent, key=None), **child.value}, child.mark, child.key)
+        return Node({"use": replace(parent, key=None), **child.value}, child.mark, child.key, child.text)
     before = parent.get("use")
     if isinstance(child.value, str) and parent.is_map and (before is not None or path in SHARED_KEYS):
         return merge(parent, Node({"use": child}, child.mark, child.key), path)
@@ -80,21 +83,32 @@ def _into_list(parent: Node, child: Node, path: tuple[str, ...]) -> Node:
     return Node(items, parent.mark, parent.key)
 
 
-def overrides_tree(arguments: list[str], cwd: Path, problems: list[ConfigProblem]) -> Node | None:
-    """`key.sub=value` arguments as one tree; later ones override earlier ones, and values are parsed as YAML."""
+Change = str | tuple[str, Any]
+"""An argument `key.sub=value`, or a pair of a key and a plain value, which is not parsed."""
+
+
+def key_of(change: Change) -> str:
+    """The key of a change."""
+    return (change[0] if isinstance(change, tuple) else change.partition("=")[0]).strip()
+
+
+def overrides_tree(arguments: Sequence[Change], cwd: Path, problems: list[ConfigProblem]) -> Node | None:
+    """Changes as one tree; later ones override earlier ones. `parse_argument` says how a text becomes a value."""
     trees: list[tuple[int, Node]] = []
     for argument in arguments:
-        key, equals, text = argument.partition("=")
-        at = Mark("command line", 1, 1, "", cwd, argument, Trust.CODE)
-        parts = key.strip().split(".")
-        if not equals or not all(parts):
-            problems.append(ConfigProblem(at, "", "expected key=value, such as train.batch=64"))
-            continue
-        before = len(problems)
-        node = parse(text, "command line", cwd, problems, argument, Trust.CODE) or Node(None, at)
-        if len(problems) > before:
-            continue
-        node.key = at
+        if isinstance(argument, tuple):
+            key, value = argument
+            at = Mark("", 1, 1, "", cwd, shortened(printable(f"{key}={value}"), 80), Trust.CODE)
+            node = _node(value, at)
+        else:
+            key, equals, text = argument.partition("=")
+            at = Mark("command line", 1, 1, "", cwd, shortened(printable(argument), 80), Trust.CODE)
+            if not equals or not all(key.strip().split(".")) or re.search(CONTROL, key):
+                expected = "expected key=value, such as train.batch=64; quote values with spaces: 'key=some text'"
+                problems.append(ConfigProblem(at, "", expected))
+                continue
+            node = parse_argument(text, cwd, at.override, Trust.CODE)
+        node.key, parts = at, key.strip().split(".")
         for part in reversed(parts):
             node = Node({part: node}, at, at)
         trees.append((len(parts), node))
@@ -103,3 +117,24 @@ def overrides_tree(arguments: list[str], cwd: Path, problems: list[ConfigProblem
     for _, tree in sorted(trees, key=lambda pair: pair[0]):
         whole = tree if whole is None else merge(whole, tree)
     return whole
+
+
+def _node(value: Any, at: Mark) -> Node:
+    """The node of a value of Python: texts, numbers, paths, arrays and tensors, lists and mappings of them.
+
+    Raises:
+        BadInput: The value is of another type.
+    """
+    if isinstance(value, Mapping):
+        if any(re.search(CONTROL, str(k)) for k in value):
+            bad_input(f"{at}: a key must be a plain word")
+        return Node({str(k): _node(v, at) for k, v in value.items()}, at)
+    if isinstance(value, (list, tuple, range)):
+        return Node([_node(v, at) for v in value], at)
+    if hasattr(value, "tolist"):
+        return _node(value.tolist(), at)
+    if isinstance(value, PurePath):
+        value = str(value)
+    if value is not None and not isinstance(value, (str, int, float)):
+        bad_input(f"{at}: cannot be a value in a recipe: give names, numbers, lists or mappings")
+    return Node(value, at)

@@ -21,8 +21,8 @@ from pydantic import (
 from ..util import messages
 from . import legacy, registry, wording
 from .checks import cross_check
-from .components import Component, Conditions, Section, ValidationContext, exactly, try_build
-from .overrides import merge, overrides_tree
+from .components import Component, Conditions, Section, Text, ValidationContext, exactly, try_build
+from .overrides import Change, key_of, merge, overrides_tree
 from .sections import SHARED_KEYS, Eval, ProcessSection, Sample, Split, Train
 from .spec import Spec, inside, paths_in, plain, unconfirmed_paths
 from .tree import BadRecipe, ConfigProblem, Mark, Node
@@ -64,9 +64,9 @@ class Recipe(Section):
 
     recipe: Annotated[Literal[1], BeforeValidator(exactly((1,)))]
     """format of the recipe: 1"""
-    name: str = ""
+    name: Text = ""
     """name of the recipe and of its run folder; default: the file's name"""
-    about: str = ""
+    about: Text = ""
     """purpose of the recipe, in one line"""
     seed: int = 0
     """seed of all random numbers: initial weights, order of examples, noise, dropped conditions, augmentation"""
@@ -177,14 +177,14 @@ class Recipe(Section):
 
     def merge(
         self,
-        overrides: Sequence[str],
+        overrides: Sequence[Change],
         bare_section: str | None = None,
         cwd: Path | None = None,
     ) -> Recipe:
         """A new recipe with overrides applied.
 
         Args:
-            overrides: Arguments `key.sub=value`.
+            overrides: Arguments `key.sub=value`, or pairs of a key and a plain value.
             bare_section: The only section that may change, such as "sample": `steps=30` then means
                 `sample.steps=30`. Paths may change in any section. None: any section.
             cwd: Folder that their relative paths start from; the working folder by default.
@@ -195,7 +195,7 @@ class Recipe(Section):
 def read(
     root: Node | None,
     given: RecipeSource,
-    overrides: Sequence[str] = (),
+    overrides: Sequence[Change] = (),
     cwd: Path | None = None,
     problems: list[ConfigProblem] | None = None,
     renamed: dict[str, str] | None = None,
@@ -219,7 +219,7 @@ def read(
         BadRecipe: The recipe is not valid; the message lists every problem.
     """
     cwd, problems, renamed = cwd or Path.cwd(), list(problems or ()), dict(renamed or {})
-    elsewhere: list[str] = []
+    elsewhere: list[Change] = []
     if bare_section:
         overrides = [_bare(o, bare_section, root, elsewhere) for o in overrides]
     changes = overrides_tree(list(overrides), cwd, problems)
@@ -238,7 +238,7 @@ def read(
     if bare_section and elsewhere:
         known = recipe.paths()
         for override in elsewhere:
-            if override.partition("=")[0].strip() not in known:
+            if key_of(override) not in known:
                 _refuse_elsewhere(override, bare_section)
     return recipe
 
@@ -286,23 +286,22 @@ def _place(value: Any, path: wording.Loc, root: Node) -> None:
         _place(inner, (*path, step), root)
 
 
-def _bare(override: str, section: str, root: Node | None, elsewhere: list[str]) -> str:
+def _bare(override: Change, section: str, root: Node | None, elsewhere: list[Change]) -> Change:
     """The override with its full key; one of another section that may be a path is added to `elsewhere`."""
-    name = override.partition("=")[0]
+    name = key_of(override)
     first, dot, _ = name.partition(".")
     if first == section and dot:
         return override
     others = {*Recipe.model_fields, *legacy.KEYS} - {"split", "sampler", *SHARED_KEYS.get((section,), ())}
     if first in others:
-        node = None if root is None else root.get(*name.strip().split("."))
-        if node is None or not isinstance(node.value, str):
+        node = None if root is None else root.get(*name.split("."))
+        if node is None or isinstance(node.value, (dict, list)):
             _refuse_elsewhere(override, section)
         elsewhere.append(override)
         return override
-    return f"{section}.{override}"
+    return (f"{section}.{name}", override[1]) if isinstance(override, tuple) else f"{section}.{override}"
 
 
-def _refuse_elsewhere(override: str, section: str) -> NoReturn:
-    messages.bad_input(
-        f"command line: {override}: only {section}.* can change here; the rest is part of the checkpoint"
-    )
+def _refuse_elsewhere(override: Change, section: str) -> NoReturn:
+    shown = messages.shortened(messages.printable(override), 80)
+    messages.bad_input(f"command line: {shown}: only {section}.* can change here; the rest is part of the checkpoint")

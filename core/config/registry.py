@@ -20,7 +20,8 @@ from pathlib import Path
 from types import ModuleType
 
 from ..util.errors import BadInput, BrokenPlugin
-from ..util.messages import bad_input, broken, did_you_mean
+from ..util.messages import bad_input, broken, did_you_mean, listed, shortened
+from ..util.paths import expanded
 from . import legacy
 from .signature import Parameter, about, parameters
 
@@ -102,7 +103,8 @@ def layout(kind: str) -> Layout:
     """
     kind = legacy.kind_of(kind)
     if kind not in LAYOUT:
-        bad_input(f"{kind!r} is not a kind of component{did_you_mean(kind, LAYOUT) or '.'} Known: {', '.join(LAYOUT)}")
+        near = did_you_mean(kind, LAYOUT) or "."
+        bad_input(f"{shortened(kind)!r} is not a kind of component{near} Known: {listed([*LAYOUT])}")
     return LAYOUT[kind]
 
 
@@ -234,7 +236,7 @@ def code_path(use: str, base: Path | None) -> str:
     place, _, name = use.rpartition(":")
     if not place.endswith(".py"):
         return use
-    return f"{((base or Path.cwd()) / Path(place).expanduser()).resolve()}:{name}"
+    return f"{((base or Path.cwd()) / expanded(place)).resolve()}:{name}"
 
 
 def _code(kind: str, use: str, base: Path | None) -> type:
@@ -319,8 +321,9 @@ def find(kind: str, use: str, base: Path | None = None, allow_code: bool = True)
         if use.endswith(".py"):
             bad_input(f"there is no {called} {use!r}; a class in a file is named {use}:Class")
         known = names(kind)
-        accepted = f" Known: {', '.join(known)}" if known else " None is installed"
-        bad_input(f"there is no {called} {use!r}{did_you_mean(use, known) or '.'}{accepted}")
+        accepted = f"Known: {listed(known, 50)}" if known else "None is installed"
+        more = f"; `sonolux plugins list --kind {kind}`" * accepted.endswith("in all)")
+        bad_input(f"there is no {called} {shortened(use)!r}{did_you_mean(use, known) or '.'} {accepted}{more}")
     _check_class(kind, use, cls)
     if use not in built_in:
         _check_contract(kind, use, cls)

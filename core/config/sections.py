@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ..util.annotations import Range
-from .components import Component, Free, Metrics, PathField, Section
+from .components import Component, Free, Metrics, Names, PathField, Section
 from .spec import Spec
 
 
@@ -87,9 +87,9 @@ class Sample(Section):
     """seed of the noise; null: the recipe's seed"""
     batch: Annotated[int, Range(1)] = 16
     """samples generated together; results do not depend on it"""
-    label: Free = "cycle"
+    label: Names = "cycle"
     """class (name or index), a list of classes, `cycle`: all classes in turn, or null: unconditional"""
-    conditions: dict[str, Free] = Field(default_factory=dict)
+    conditions: dict[str, Names] = Field(default_factory=dict)
     """values of other conditions, by name: one value, or a list that is repeated over the samples"""
     seconds: Free = None
     """length along the time axis in seconds, or a list that is repeated; null: the recipe's, or lengths of the data"""
@@ -134,7 +134,7 @@ class Split(Section):
     """How examples are divided between training and validation."""
 
     by: Literal["hash"] = "hash"
-    """hash: by the hash of the content, so that adding or removing files does not move the others"""
+    """hash: by the hash of the content: adding a file moves at most one other, and each class keeps one for training"""
     valid: Annotated[float, Range(0.0, 0.95)] = 0.1
     """share for validation, never used for training"""
 

@@ -24,7 +24,7 @@ MAPPINGS = (dict, Mapping)
 # Parameters that the builder sets, so that a recipe must not: a dataset is built once for each part of the split, a
 # condition's vectors have the length of the network's embedding, and loops are an option of each call.
 SET_BY_BUILDER = {
-    "dataset": ("split", "valid", "seed"),
+    "dataset": ("split", "valid", "seed", "recorded"),
     "condition": ("width",),
     "objective": ("process",),
     "output": ("loop",),

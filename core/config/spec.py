@@ -90,7 +90,10 @@ def plain(value: Any) -> Any:
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(v) for v in value]
-    return str(value) if isinstance(value, str) else value
+    for scalar in (str, int, float):
+        if isinstance(value, scalar) and not isinstance(value, bool):
+            return scalar(value)
+    return value
 
 
 def inside(value: Any) -> Iterable[tuple[int | str, Any]]:

@@ -21,7 +21,7 @@ class Mark:
     """A position: `file:line:column`, or an argument of the command line.
 
     Attributes:
-        file: Name of the file, as messages show it.
+        file: Name of the file, as messages show it; "command line"; or "" for an argument of a Python call.
         line: Line, counted from 1.
         column: Column, counted from 1.
         text: The line's text, for messages.
@@ -39,24 +39,54 @@ class Mark:
     trust: Trust = Trust.NONE
 
     def __str__(self) -> str:
-        return (
-            f"command line: {shortened(self.override, LONGEST)}"
-            if self.override
-            else f"{self.file}:{self.line}:{self.column}"
-        )
+        if self.override:
+            argument = shortened(self.override, LONGEST)
+            return f"{self.file}: {argument}" if self.file else argument
+        return f"{self.file}:{self.line}:{self.column}"
 
 
-class PlacedText(str):
-    """A string with its position, which validation needs for relative paths."""
+class Placed:
+    """A value with its position, for relative paths, and as it is written, for parameters that take text.
+
+    Attributes:
+        mark: Its position.
+        text: What is written there; of a text, the text itself.
+        problem: Why the text was not read as YAML; "" if it was.
+    """
 
     mark: Mark
+    text: str
+    problem: str = ""
 
-    @classmethod
-    def at(cls, text: str, mark: Mark) -> PlacedText:
-        """The text with its position."""
-        placed = cls(text)
-        placed.mark = mark
-        return placed
+
+class PlacedText(Placed, str):
+    """A string with its position."""
+
+
+class PlacedInt(Placed, int):
+    """An integer with its position."""
+
+
+class PlacedFloat(Placed, float):
+    """A number with its position."""
+
+
+class PlacedList(Placed, list):
+    """A list that is an argument of the command line."""
+
+
+class PlacedMap(Placed, dict):
+    """A mapping that is an argument of the command line."""
+
+
+PLACED = {str: PlacedText, int: PlacedInt, float: PlacedFloat, list: PlacedList, dict: PlacedMap}
+
+
+def as_text(value: Any) -> Any:
+    """The text of a value that a parameter of type text receives: `3.10`, `007`, `true`; other values unchanged."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    return value.text if isinstance(value, Placed) else value
 
 
 @dataclass
@@ -67,11 +97,15 @@ class Node:
         value: The scalar, dict or list.
         mark: Position of the value.
         key: Position of its key; None if it has none.
+        text: What is written, of a number in a file and of any argument of the command line; None: not kept.
+        problem: Why an argument of the command line is a text and not what it looks like; "" if nothing is wrong.
     """
 
     value: Any
     mark: Mark
     key: Mark | None = None
+    text: str | None = None
+    problem: str = ""
 
     @property
     def is_map(self) -> bool:
@@ -109,16 +143,12 @@ class Node:
         if isinstance(value, list):
             return "a list" if value else "an empty list"
         if isinstance(value, str):
-            return f"the text {shortened(repr(value), LONGEST)}"
+            return f"the text {shortened(value)!r}" + f" ({self.problem})" * bool(self.problem)
         if isinstance(value, float) and math.isnan(value):
             return ".nan"
-        return (
-            "null"
-            if value is None
-            else str(value).lower()
-            if isinstance(value, bool)
-            else shortened(repr(value), LONGEST)
-        )
+        if isinstance(value, int) and not isinstance(value, bool):
+            return shortened(self.text or str(value))
+        return "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
 
     def plain(self) -> Any:
         """The bare Python value."""
@@ -127,14 +157,20 @@ class Node:
         return [v.plain() for v in self.value] if isinstance(self.value, list) else self.value
 
     def data(self) -> Any:
-        """The value for validation, with strings as PlacedTexts. NaN becomes a string too: no parameter accepts it."""
-        if isinstance(self.value, dict):
-            return {k: v.data() for k, v in self.value.items()}
-        if isinstance(self.value, list):
-            return [v.data() for v in self.value]
-        nan = isinstance(self.value, float) and math.isnan(self.value)
-        text = ".nan" if nan else self.value
-        return PlacedText.at(text, self.mark) if isinstance(text, str) else text
+        """The value for validation, with positions and texts. NaN becomes a text: no parameter accepts it."""
+        value = self.value
+        if isinstance(value, dict):
+            value = {k: v.data() for k, v in value.items()}
+        elif isinstance(value, list):
+            value = [v.data() for v in value]
+        elif isinstance(value, float) and math.isnan(value):
+            value = ".nan"
+        if type(value) not in PLACED or (isinstance(value, (dict, list)) and self.text is None):
+            return value
+        placed = PLACED[type(value)](value)
+        placed.mark, placed.problem = self.mark, self.problem
+        placed.text = str(value) if self.text is None else self.text
+        return placed
 
 
 @dataclass
@@ -187,5 +223,5 @@ class BadRecipe(BadInput):
         listed = [line for problem in self.problems[:MOST_SHOWN] for line in problem.lines()]
         if len(self.problems) > MOST_SHOWN:
             listed.append(f"and {len(self.problems) - MOST_SHOWN} more")
-        count = f"{len(self.problems)} error{'s' * (len(self.problems) > 1)}; nothing was run"
-        super().__init__(*listed, count)
+        count = [f"{len(self.problems)} errors; nothing was run"] if len(self.problems) > 1 else []
+        super().__init__(*listed, *count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Sequence
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -173,7 +174,8 @@ def _problem(what: str, loc: Loc, facts: dict[str, Any], root: Node, above: Loc)
             root.mark, path, f"is missing: {REMEDY.get(path, f'give a {path}: a mapping with `use:`')}"
         )
     if what == "needed":
-        doc, example = f" ({facts['doc']})" * bool(facts["doc"]), "path/to/folder" if facts["type"] == "path" else "..."
+        doc = f" ({re.split('[;.] ', facts['doc'])[0]})" * bool(facts["doc"])
+        example = "path/to/folder" if facts["type"] == "path" else "..."
         return ConfigProblem(node.mark, path, f"needs {path}: {facts['type']}{doc}; for example {path}={example}")
     if what == "hidden":
         return ConfigProblem(node.key or node.mark, path, "sonolux sets this itself; leave it out")
@@ -188,7 +190,8 @@ def _unknown_key(node: Node, loc: Loc, facts: dict[str, Any]) -> str:
     if facts["near"]:
         prefix = f"{above}." if above and (node.key or node.mark).override else ""
         return f"unknown key; did you mean {' or '.join(repr(prefix + n) for n in facts['near'])}?"
-    return f"unknown key; {facts['owner'] or above or 'a recipe'} accepts: {', '.join(facts['known']) or 'nothing'}"
+    known = messages.listed(facts["known"], 110) or "nothing"
+    return f"unknown key; {facts['owner'] or above or 'a recipe'} accepts: {known}"
 
 
 def path_of(loc: Sequence[int | str]) -> str:

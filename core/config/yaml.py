@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from ..util.messages import printable, shortened
+from ..util.messages import CONTROL, printable, shortened
 from .tree import ConfigProblem, Mark, Node
 from .trust import Trust
 
@@ -143,6 +143,50 @@ def parse(
     return None
 
 
+def parse_argument(text: str, base: Path, argument: str, trust: Trust = Trust.NONE) -> Node:
+    """The value of an argument `key=value` of the command line: YAML where YAML reads all of it, else the text.
+
+    YAML reads numbers, `true`, `false`, `null`, a list in [], a mapping in {}, and text in quotes. What it would drop
+    or change (a comment after `#`, a name after `&`, `*` or `!`, a block mapping `a: b`) is text, word for word. The
+    node keeps the text in any case, for parameters that take text; nothing at all means null.
+
+    Args:
+        text: The value.
+        base: Folder that its relative paths start from.
+        argument: The whole argument, for messages.
+        trust: See `Mark`.
+    """
+    at = Mark("command line", 1, 1, "", base, argument, trust)
+    if not text:
+        return Node(None, at, text=text)
+    problems: list[ConfigProblem] = []
+    node = parse(text, "command line", base, problems, argument, trust) if _is_whole(text) else None
+    looks_like_yaml = text.lstrip()[:1] in ("[", "{")
+    if node is None or problems:
+        message = problems[0].message if problems else "not valid YAML: quote texts with #, &, *, ! or brackets in them"
+        return Node(text, at, text=text, problem=message if looks_like_yaml else "")
+    node.text = node.value if isinstance(node.value, str) else text
+    return node
+
+
+def _is_whole(text: str) -> bool:
+    """Whether a text is one flow collection or one scalar of YAML, but not a plain text, and no part has no meaning."""
+    inner = text.strip()
+    try:
+        tokens = list(yaml.scan(inner, Loader=YamlLoader))
+        tree = yaml.compose(inner, Loader=YamlLoader)
+    except (yaml.YAMLError, _OutOfBounds):
+        return inner[:1] in ("[", "{")  # `parse` reports the problem
+    if tree is None or any(isinstance(t, (yaml.AnchorToken, yaml.AliasToken, yaml.TagToken)) for t in tokens):
+        return False
+    if (tree.start_mark.index, tree.end_mark.index) != (0, len(inner)):
+        return False
+    if isinstance(tree, yaml.ScalarNode):
+        plain_text = tree.style is None and tree.tag.endswith(":str")
+        return not plain_text and tree.style not in ("|", ">") and inner != "~"
+    return bool(tree.flow_style)
+
+
 class _Composer:
     """Converts PyYAML's nodes to Nodes."""
 
@@ -160,13 +204,13 @@ class _Composer:
         else:
             value = self._scalar(tree, path, at)
         self.depth -= 1
-        return Node(value, at, key)
+        return Node(value, at, key, tree.value if isinstance(tree, yaml.ScalarNode) and tree.style is None else None)
 
     def _mapping(self, tree: Any, path: str) -> dict[str, Node]:
         out: dict[str, Node] = {}
         for name, value in tree.value:
             at = self.mark(name.start_mark)
-            if not isinstance(name, yaml.ScalarNode) or len(name.value) > LONGEST_KEY or not _is_unicode(name.value):
+            if not isinstance(name, yaml.ScalarNode) or len(name.value) > LONGEST_KEY or re.search(CONTROL, name.value):
                 self.problems.append(ConfigProblem(at, path, "a key must be a plain word"))
                 continue
             inner = f"{path}.{name.value}" if path else name.value

@@ -1,27 +1,24 @@
 """Folders of media files of any modality: finding files, classes, tables of labels, splits, and unusable files.
 
-A dataset of files: `find_files` (or `read_table`) lists the candidates; the modality decodes each one and adds those
-that it cannot decode to `BadFiles`; `BadFiles.check` refuses a folder with too many of them; `folder_labels` and
-`class_names` give the classes; `split` divides the usable files into training and validation.
+A dataset of files: `find_files`, or a table (`tables.py`), lists the candidates; the modality decodes each one and adds
+those that it cannot decode to `BadFiles`; `BadFiles.check` refuses a folder with too many of them; `folder_labels` and
+`class_names` give the classes; `split` in `splits.py` divides the usable files into training and validation.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import json
-import math
 import os
 import re
 import unicodedata
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from ..util.errors import BadInput
-from ..util.integers import as_seed
+from ..util.messages import listed
+from ..util.paths import expanded
 from ..util.progress import tracked
 
 T = TypeVar("T")
@@ -59,7 +56,7 @@ def need_folder(root: Path | str | None, key: str = "data.root") -> Path:
     """
     if root is None or str(root) == "":
         raise BadInput(f"needs {key}: the folder that holds the files")
-    folder = Path(root).expanduser()
+    folder = expanded(root)
     if not folder.exists():
         raise BadInput(f"{key}: no such folder: {shown(folder)}")
     if not folder.is_dir():
@@ -119,40 +116,6 @@ def content_hash(path: Path) -> str:
         while block := file.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
-
-
-def _position(key: str, seed: int) -> float:
-    digest = hashlib.blake2b(f"{as_seed(seed)}/{key}".encode("utf-8", "backslashreplace"), digest_size=8).digest()
-    return int.from_bytes(digest, "big") / 2**64
-
-
-def split_of(key: str, valid: float, seed: int) -> str:
-    """ "valid" for a share `valid` of all keys, else "train"; it depends on the key's hash only, not on other keys.
-
-    Adding or removing files does not move other files, and a larger share contains the files of a smaller one. If the
-    key is the hash of the content, copies with other names are in the same part, and moving the folder has no effect.
-
-    Args:
-        key: The example's key, such as the hash of its content.
-        valid: Share for validation, from 0 up to, not including, 1.
-        seed: Seed of the split.
-    """
-    if not 0 <= valid < 1:
-        raise BadInput(f"data.split.valid is a share from 0 up to, not including, 1; got {valid}")
-    return "valid" if _position(key, seed) < valid else "train"
-
-
-def split(keys: Sequence[str], valid: float, seed: int) -> list[str]:
-    """`split_of` for each key; an empty part gets the nearest key, so that tiny folders have both parts."""
-    parts = [split_of(key, valid, seed) for key in keys]
-    different = sorted(set(keys), key=lambda k: _position(k, seed))
-    if valid == 0 or len(different) < 2:
-        return ["train"] * len(keys)
-    if "valid" not in parts:
-        parts = ["valid" if key == different[0] else "train" for key in keys]
-    if "train" not in parts:
-        parts = ["train" if key == different[-1] else "valid" for key in keys]
-    return parts
 
 
 class BadFiles:
@@ -257,112 +220,18 @@ def class_names(labels: Iterable[str], where: str) -> tuple[str, ...]:
     return names
 
 
-@dataclass(frozen=True)
-class TableRow:
-    """One line of a table.
+def note_lost_classes(found: Iterable[str | None], usable: Iterable[str | None]) -> None:
+    """Warn of classes that have files but no usable one.
 
-    Attributes:
-        file: The file as written in the table.
-        label: Its label; None: not given.
-        caption: Its caption; None: not given.
-        more: The other columns.
-        line: Number of the line.
+    Args:
+        found: Class of each file that was found.
+        usable: Class of each usable file.
     """
-
-    file: str
-    label: str | None = None
-    caption: str | None = None
-    more: dict[str, Any] = field(default_factory=dict)
-    line: int = 0
-
-    def path(self, root: Path) -> Path:
-        """Path of the file; relative names start from `root`. Accents may be in composed or decomposed Unicode."""
-        name = self.file.replace("\\", "/")
-        forms = [name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name)]
-        paths = [Path(os.path.normpath(root / Path(form).expanduser())) for form in forms]
-        return next((path for path in paths if path.exists()), paths[0])
-
-
-def read_table(path: Path) -> list[TableRow]:
-    """Read a table: CSV or TSV with a header line, or JSONL.
-
-    The column `file` is required; `label` and `caption` are optional. Other columns go to `more`, as numbers if
-    they are finite numbers.
-
-    Raises:
-        BadInput: No such file, text that is not UTF-8, no column `file`, invalid lines, a file named twice, or labels
-            on some lines only. The message names file and line.
-    """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise BadInput(f"data.table: no such file: {shown(path)}")
-    readers = {".csv": _csv, ".tsv": _csv, ".jsonl": _jsonl, ".ndjson": _jsonl}
-    if path.suffix.casefold() not in readers:
-        raise BadInput(f"data.table: {shown(path)} is not a .csv, .tsv or .jsonl file")
-    try:
-        rows = [_row(fields, line, path) for line, fields in readers[path.suffix.casefold()](path)]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise BadInput(f"{shown(path)}: not a table in UTF-8 text: {error}") from error
-    if not rows:
-        raise BadInput(f"{shown(path)}: contains no rows")
-    first: dict[str, int] = {}
-    for row in rows:
-        if first.setdefault(row.file, row.line) != row.line:
-            raise BadInput(f"{shown(path)}:{row.line}: names {row.file!r} again; see line {first[row.file]}")
-    without = [row.line for row in rows if row.label is None]
-    if without and len(without) < len(rows):
-        raise BadInput(f"{shown(path)}:{without[0]}: no label, though other lines have one")
-    return rows
-
-
-def _csv(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    with open(path, newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file, delimiter="\t" if path.suffix.casefold() == ".tsv" else ",", strict=True)
-        if "file" not in (reader.fieldnames or ()):
-            raise BadInput(f"{shown(path)}:1: the header has no column 'file': {', '.join(reader.fieldnames or ())}")
-        for fields in reader:
-            if None in fields:
-                raise BadInput(f"{shown(path)}:{reader.line_num}: more fields than the header; quote texts with commas")
-            yield (
-                reader.line_num,
-                {k: _number(v) if k not in ("file", "label", "caption") else v for k, v in fields.items()},
-            )
-
-
-def _number(text: str | None) -> Any:
-    try:
-        value = float(text or "")
-    except ValueError:
-        return text
-    return value if math.isfinite(value) else text
-
-
-def _jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    with open(path, encoding="utf-8-sig") as file:
-        for line, text in enumerate(file, 1):
-            if not text.strip():
-                continue
-            try:
-                fields = json.loads(text)
-            except json.JSONDecodeError as error:
-                raise BadInput(f"{shown(path)}:{line}: not JSON: {error}") from error
-            if not isinstance(fields, dict) or "file" not in fields:
-                raise BadInput(f"{shown(path)}:{line}: not an object with a key 'file'")
-            yield line, fields
-
-
-def _row(fields: dict[str, Any], line: int, table: Path) -> TableRow:
-    def text(name: str) -> str | None:
-        value = fields.get(name)
-        if value is not None and not isinstance(value, (str, int, float)):
-            raise BadInput(f"{shown(table)}:{line}: {name} is not a text: {value!r}")
-        return None if value is None or value == "" else unicodedata.normalize("NFC", str(value).strip())
-
-    name = fields.get("file")
-    if not isinstance(name, str) or not name.strip():
-        raise BadInput(f"{shown(table)}:{line}: names no file")
-    more = {k: v for k, v in fields.items() if k not in ("file", "label", "caption")}
-    return TableRow(name.strip(), text("label"), text("caption"), more, line)
+    lost = sorted({label for label in found if label is not None} - set(usable), key=natural_key)
+    if lost:
+        warnings.warn(
+            f"no file is usable of {len(lost)} of the classes, which cannot be trained: {listed(lost)}", stacklevel=3
+        )
 
 
 def progress(items: Iterable[T], about: str, total: int | None = None) -> Iterable[T]:

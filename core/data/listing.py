@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ..types import BadInput
-from .files import BadFiles, find_files, folder_labels, read_table, shown
+from .files import BadFiles, find_files, folder_labels, shown
 from .manifest import Line, Manifest, changed, path_of, split_keys
+from .tables import table_files
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def listed_files(
     if manifest is not None:
         return _prepared(manifest, root, table, bad)
     if table is not None:
-        rows = [(row, row.path(root)) for row in read_table(table)]
+        rows = table_files(table, root)
         return [Listed(path, shown(path, root), row.label, row.caption, row.more) for row, path in rows]
     paths = find_files(root, suffixes)
     if not paths:

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ..util.errors import BadInput
+from ..util.paths import expanded
 from ..util.replace import whole_file
-from .files import TableRow, content_hash, shown
+from .files import content_hash, shown
+from .tables import located
 
 NAME = "manifest.jsonl"
 PARTIAL = "manifest.partial.jsonl"  # next to a complete manifest, while `prepare` measures again
@@ -77,17 +80,35 @@ def text(line: Line) -> str:
 
 
 def started(path: Path) -> tuple[ManifestHeader, list[Line]] | None:
-    """Header and lines of an earlier run, also of a killed one; incomplete lines are left out. None: no manifest."""
+    """Header and lines of an earlier run, also of a killed one; damaged lines are left out. None: no manifest.
+
+    Raises:
+        BadInput: The file cannot be read.
+    """
     rows: list[Any] = []
-    with suppress(FileNotFoundError):
+    try:
         for row in path.read_bytes().split(b"\n"):
-            with suppress(ValueError):
-                rows.append(json.loads(row))
-    if not rows or _header(rows[0]) is None:
+            with suppress(ValueError, RecursionError):
+                rows.append(json.loads(row, parse_constant=_no_constant))
+    except FileNotFoundError:
         return None
-    header = _header(rows[0])
-    assert header is not None
-    return header, [row for row in rows[1:] if isinstance(row, dict) and "file" in row and "status" in row]
+    except OSError as error:
+        raise BadInput(f"{shown(path)}: cannot be read: {error.strerror}") from None
+    header = _header(rows[0]) if rows else None
+    return None if header is None else (header, [row for row in rows[1:] if _is_line(row)])
+
+
+def is_damaged(path: Path) -> bool:
+    """Whether a file that `started` cannot read is the manifest of a killed or damaged run: empty, or with its head."""
+    first = path.read_bytes().split(b"\n")[0]
+    with suppress(ValueError, RecursionError):
+        row = json.loads(first)
+        return isinstance(row, dict) and (row.get("sonolux"), row.get("format")) == ("manifest", FORMAT)
+    return not first.strip()
+
+
+def _no_constant(text: str) -> Any:
+    raise ValueError(f"{text} is not JSON")
 
 
 def is_complete(path: Path) -> bool:
@@ -100,13 +121,40 @@ def _header(row: Any) -> ManifestHeader | None:
     if not isinstance(row, dict) or row.get("sonolux") != "manifest" or row.get("format") != FORMAT:
         return None
     try:
-        return ManifestHeader(**row)
+        header = ManifestHeader(**row)
     except TypeError:
         return None
+    texts, flags = (header.modality, header.root), (header.analysis, header.complete)
+    sound = all(type(text) is str for text in texts) and [type(flag) for flag in flags] == [int, bool]
+    return header if sound else None
 
 
-def read(path: Path) -> Manifest:
+def _is_line(row: Any) -> bool:
+    """Whether a row has the entries of every line, with their types."""
+    if not isinstance(row, dict) or row.get("status") not in ("ok", "skipped"):
+        return False
+    good, text, none = row["status"] == "ok", str, type(None)
+    types: dict[str, tuple[type, ...]] = {
+        "file": (text,),
+        "reason": (none,) if good else (text,),
+        "label": (text, none),
+        "caption": (text, none),
+        "size": (int,) if good else (int, none),
+        "mtime_ns": (int,) if good else (int, none),
+        "hash": (text,) if good else (text, none),
+    }
+    more = {"raw": (text,), "more": (dict,), "copy_of": (text,), "group": (text,)}
+    present = {name: kinds for name, kinds in more.items() if name in row}
+    entries = all(name in row and type(row[name]) in kinds for name, kinds in {**types, **present}.items())
+    return entries and re.fullmatch("(?:[0-9a-f]{2})*", row.get("raw", "")) is not None
+
+
+def read(path: Path, needed: Collection[str] = ()) -> Manifest:
     """Read a complete manifest.
+
+    Args:
+        path: The manifest's file.
+        needed: Measurements that the lines of usable files must have.
 
     Raises:
         BadInput: There is no manifest, or it is incomplete or damaged; the message names the remedy.
@@ -122,12 +170,15 @@ def read(path: Path) -> Manifest:
             f"{shown(path)}: not complete, `sonolux prepare` was stopped: `sonolux prepare {header.root} --out "
             f"{shown(path.parent)}` continues where it stopped"
         )
-    if len(lines) != path.read_bytes().count(b"\n") - 1:
+    whole = all(name in line for line in lines if line["status"] == "ok" for name in needed)
+    if not whole or len(lines) != path.read_bytes().count(b"\n") - 1:
         raise BadInput(f"{shown(path)}: damaged: run `sonolux prepare {header.root} --out {shown(path.parent)}` again")
     return Manifest(path, header, lines)
 
 
-def find(root: Path | str | None, manifest: Path | None, modality: str) -> tuple[Path | str | None, Manifest | None]:
+def find(
+    root: Path | str | None, manifest: Path | None, modality: str, needed: Collection[str] = ()
+) -> tuple[Path | str | None, Manifest | None]:
     """Folder of the media and manifest, from a recipe's data.root and data.manifest.
 
     data.root may also be a manifest or a folder written by `prepare`; the media are then in the prepared folder.
@@ -136,6 +187,7 @@ def find(root: Path | str | None, manifest: Path | None, modality: str) -> tuple
         root: data.root.
         manifest: data.manifest.
         modality: The recipe's modality.
+        needed: See `read`.
 
     Returns:
         (folder, manifest); the manifest is None for a folder that was not prepared.
@@ -143,7 +195,7 @@ def find(root: Path | str | None, manifest: Path | None, modality: str) -> tuple
     Raises:
         BadInput: The manifest has another modality, or its folder does not exist.
     """
-    given = Path(root).expanduser() if root is not None and str(root) else None
+    given = expanded(root) if root is not None and str(root) else None
     from_root = manifest is None and given is not None
     if from_root and given is not None:
         if given.is_file() and given.suffix == ".jsonl":
@@ -152,7 +204,7 @@ def find(root: Path | str | None, manifest: Path | None, modality: str) -> tuple
             manifest = given / NAME
     if manifest is None:
         return root, None
-    found = read(Path(manifest).expanduser())
+    found = read(expanded(manifest), needed)
     if found.header.modality != modality:
         raise BadInput(f"{shown(found.path)} lists files of modality {found.header.modality}, not {modality}")
     folder = Path(found.header.root) if from_root or given is None else given
@@ -178,7 +230,7 @@ def path_of(line: Line, root: Path) -> Path:
         exact = root / os.fsdecode(bytes.fromhex(line["raw"]))
         if exact.exists():
             return exact
-    return TableRow(line["file"]).path(root)
+    return located(line["file"], root)
 
 
 def changed(line: Line, path: Path) -> str | None:

@@ -59,7 +59,7 @@ def evaluate(case: EvaluationInput, out: Path, folder: Path | None = None, progr
             say(f"eval: {name}", err=True)
 
     stage("real data")
-    real = real_data(recipe, settings.real_examples)
+    real = real_data(recipe, settings.real_examples, case.recorded)
     component, feature = _feature(recipe, adapter, real)  # before sampling, since its weights may be missing
     metrics = _metrics(recipe)
     stage("samples")
@@ -271,7 +271,7 @@ def _remarks(
 ) -> list[str]:
     rows = []
     if case.checkpoint is not None:
-        rows.append(difference_from_training(case.recipe, case.checkpoint))
+        rows.append(difference_from_training(case.recipe, case.checkpoint, case.recorded))
     count = len(generated.examples)
     if count < FEW:
         rows.append(f"{count} samples are a first look: intervals are wide. Make 500 or more for a measurement.")

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from pydantic import TypeAdapter
 from torch import Tensor
 
 from ..config.recipe import Recipe
-from ..training.build import build_data
+from ..training.build import EmptyPart, build_data
 from ..training.checkpoint import read_header
 from ..types import BadInput, Dataset
-from ..util.json_files import StoredRecord, read_lines
 
 ENOUGH = 100
 """Minimum number of held-out examples to represent the real data without training examples."""
@@ -152,8 +151,13 @@ def from_dataset(data: Dataset, most: int | None = None) -> ExampleSet:
     return ExampleSet(Selection(DatasetMedia(data), rows), labels, sources, lengths)
 
 
-def real_data(recipe: Recipe, most: int) -> RealData:
+def real_data(recipe: Recipe, most: int, recorded: frozenset[str] = frozenset()) -> RealData:
     """The training and held-out examples of a recipe, at most `most` of each.
+
+    Args:
+        recipe: The recipe.
+        most: Largest number of each.
+        recorded: See `build_data`.
 
     Raises:
         BadInput: If data.root is not given or holds nothing usable.
@@ -161,48 +165,36 @@ def real_data(recipe: Recipe, most: int) -> RealData:
     if recipe.data.params.get("root", "") is None:
         raise BadInput("eval compares with the real data: say where it is, with data.root=path/to/folder")
     try:
-        train, spec = build_data(recipe, "train")
+        train, spec = build_data(recipe, "train", recorded)
     except BadInput as error:
         if "root" in recipe.data.params and not Path(recipe.data.params["root"]).exists():
             raise BadInput(f"{error}; say where the real data is: data.root=path/to/folder") from error
         raise
     held_out = None
     if recipe.split.valid > 0:
-        held_out = from_dataset(build_data(recipe, "valid")[0], most)
+        with suppress(EmptyPart):
+            held_out = from_dataset(build_data(recipe, "valid", recorded)[0], most)
     return RealData(from_dataset(train, most), held_out, tuple(spec.classes))
 
 
-class StoredExample(StoredRecord):
-    """A line of data.jsonl; generated examples have no hash."""
-
-    hash: str | None = None
-
-
-_DATA = TypeAdapter(StoredExample)
-
-
-def difference_from_training(recipe: Recipe, checkpoint: Path) -> str | None:
+def difference_from_training(recipe: Recipe, checkpoint: Path, recorded: frozenset[str]) -> str | None:
     """A remark where the data differs from that of the training; None: no difference is known.
 
     Compared are the classes with those of the checkpoint, and the files with the list of training files in the run
     folder.
     """
-    train, spec = build_data(recipe, "train")
+    train, spec = build_data(recipe, "train", recorded)
     known = read_header(checkpoint).spec.classes
     if tuple(spec.classes) != tuple(known):
         return (
             f"The data has the classes {', '.join(spec.classes) or 'none'}; the run has {', '.join(known) or 'none'}."
         )
-    listed = checkpoint.parent.parent / "data.jsonl"
-    if not listed.is_file():
-        return None
-    before = {row.hash for row in read_lines(listed, _DATA) if row.hash}
     now = {row["hash"] for row in train.manifest() if row.get("hash")}
-    if not before or before == now:
+    if not recorded or recorded == now:
         return None
     return (
-        f"The data is not what the run was trained on: {len(now - before)} training examples are new and "
-        f"{len(before - now)} are gone, so some held-out ones may have been trained on."
+        f"The data is not what the run was trained on: {len(now - recorded)} training examples are new and "
+        f"{len(recorded - now)} are gone."
     )
 
 

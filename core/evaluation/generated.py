@@ -23,6 +23,7 @@ from ..pipeline.result import Samples
 from ..pipeline.sample_list import read_samples
 from ..training.build import build_data, fit_codec
 from ..types import BadInput, MediaSpec
+from ..util.text import label_text
 from .examples import ENOUGH, CodecRoundTrip, ExampleSet, GeneratedSet, RealData, subset
 
 DECODED = 500  # maximum number of real examples for the codec round trip
@@ -126,7 +127,8 @@ def read_back(
     if not hasattr(modality, "read"):
         raise BadInput(f"the modality {recipe.modality.use} cannot read files, so its samples cannot be measured")
     media, places = read_files(recipe, folder, paths)
-    labels = torch.tensor([classes.index(str(names[i])) if str(names[i]) in classes else -1 for i in places])
+    index = {label_text(name): i for i, name in enumerate(classes)}
+    labels = torch.tensor([index.get(label_text(names[i]), -1) for i in places])
     raw = [modality.read(paths[i]) for i in places]
     examples = ExampleSet(media, labels, [shown(paths[i], folder) for i in places])
     return GeneratedSet(examples, raw, [paths[i] for i in places], {"unusable": len(paths) - len(places)})
@@ -149,10 +151,10 @@ def _through_dataset(recipe: Recipe, folder: Path, paths: Sequence[Path]) -> tup
         table = Path(place) / "files.jsonl"
         table.write_text("".join(json.dumps({"file": name}) + "\n" for name in by_name), encoding="utf-8")
         changes["table"] = str(table)
-        given = [f"data.{key}={json.dumps(v)}" for key, v in changes.items() if key in recipe.data.params]
+        given = [(f"data.{key}", value) for key, value in changes.items() if key in recipe.data.params]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about skipped files, which are counted instead
-            data, _ = build_data(recipe.merge([*given, "data.split.valid=0"]), "train")
+            data, _ = build_data(recipe.merge([*given, ("data.split.valid", 0)]), "train")
             items = [data.item(i, None) for i in range(len(data))]
     return [item.media for item in items], [by_name[item.source] for item in items]
 

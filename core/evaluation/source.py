@@ -8,6 +8,7 @@ from pathlib import Path
 
 from ..config.load import load_recipe
 from ..config.recipe import Recipe
+from ..data.splits import recorded_hashes
 from ..pipeline.load import load
 from ..pipeline.pipeline import Pipeline
 from ..training.checkpoint import newest
@@ -25,12 +26,14 @@ class EvaluationInput:
         recipe: The recipe with the changes.
         pipeline: The loaded checkpoint; None: no samples are generated.
         checkpoint: Path of the checkpoint.
+        recorded: Hashes of the files that the run was trained on.
     """
 
     source: str
     recipe: Recipe
     pipeline: Pipeline | None = None
     checkpoint: Path | None = None
+    recorded: frozenset[str] = frozenset()
 
 
 def open_source(source: str, changes: Sequence[str], sampled: bool, allow_code: bool = False) -> EvaluationInput:
@@ -66,7 +69,8 @@ def _opened(source: str, changes: Sequence[str], sampled: bool, allow_code: bool
         checkpoint, device="cpu", changes=[c for c in given if c.startswith("sample.")], allow_code=allow_code
     )
     recipe = pipeline.recipe.merge([c for c in given if not c.startswith("sample.")])
-    return EvaluationInput(source, recipe, pipeline, checkpoint)
+    recorded = recorded_hashes(checkpoint.parent.parent / "data.jsonl")
+    return EvaluationInput(source, recipe, pipeline, checkpoint, recorded)
 
 
 def _full_key(change: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -27,6 +28,10 @@ def condition_rows(model: Model, section: Sample, count: int) -> list[Row]:
     for name, condition in model.conditions.items():
         value = wanted.get(name)
         if isinstance(value, str) and value == "cycle":
+            if value in condition.choices():  # type: ignore[operator]
+                warnings.warn(
+                    f"{name}=cycle is every value in turn; the value called cycle is {name}=[cycle]", stacklevel=2
+                )
             value = list(condition.choices()) or None  # type: ignore[operator]
             if value is None and name in section.conditions:
                 raise BadInput(f"{name} has no list of values to cycle through: give one value, or a list")

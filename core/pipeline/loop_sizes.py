@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -51,12 +52,36 @@ def as_loops(request: AnyRequest, codec: Codec, model: nn.Module, spec: MediaSpe
     """The request with all sizes rounded to sizes of loops, and the lengths in its conditions corrected."""
     axes, unit = media_loop_axes(codec), loop_unit(codec, model.network, spec)  # type: ignore[arg-type]
     sizes = [loop_size(size, axes, unit) for size in request.sizes]
+    note_rounded(request.sizes, sizes, unit, spec)
     condition = DurationCondition(model)
     for row, before, after in zip(request.conditions, request.sizes, sizes, strict=True):
         if spec.rate is not None and spec.time_axis in axes:
             n, m = spec.length_of(before) or 0, spec.length_of(after) or 0
             condition.correct(row, n / spec.rate, m / spec.rate)
     return replace(request, sizes=sizes)
+
+
+def note_rounded(asked: Sequence[Sequence[int]], made: Sequence[Sequence[int]], unit: int, spec: MediaSpec) -> None:
+    """Warn of sizes that loops cannot have.
+
+    Args:
+        asked: The size of each sample that was asked for.
+        made: The size that it gets.
+        unit: The number of elements of which a size is a multiple.
+        spec: The media specification of the data, which says which axis is in seconds.
+    """
+    changed = {(tuple(a), tuple(b)): None for a, b in zip(asked, made, strict=True) if tuple(a) != tuple(b)}
+    if not changed:
+        return
+    (before, after), *others = changed
+
+    def text(size: Sequence[int]) -> str:
+        return " x ".join(f"{n / rate:g} s" if rate else str(n) for n, rate in zip(size, spec.rates, strict=True))
+
+    more = f" (and {len(others)} more such sizes)" * bool(others)
+    warnings.warn(
+        f"asked {text(before)}, made {text(after)}{more}: loops are multiples of {unit} elements", stacklevel=4
+    )
 
 
 def warn_of_padding(codec: Codec, spec: MediaSpec, masked: bool) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import warnings
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import torch
 
 from ..codecs.base import Codec
 from ..config.legacy import key_in
+from ..config.load import load_options
 from ..config.recipe import Recipe
 from ..config.spec import plain
 from ..few_step.problem import CalibrationBatch, CalibrationProblem
@@ -25,9 +26,10 @@ from .auxiliary import AuxiliaryModels
 from .conditions import condition_rows
 from .context import ModelContext
 from .edit.context import EditContext
-from .edit.inpaint import Filling, extend_request, inpaint_request
+from .edit.inpaint import extend_request, inpaint_request
 from .edit.morph import between_classes, morph_request, named_classes
-from .edit.region import Region, Span
+from .edit.options import Extension, Inpainting, Interpolation, Variation
+from .edit.region import Span
 from .edit.source import Files
 from .edit.vary import vary_request
 from .lengths import choose_lengths, choose_size
@@ -139,8 +141,9 @@ class Pipeline:
         Raises:
             BadInput: A file cannot be read, or a key does not exist.
         """
+        options = load_options(Variation, [("strength", strength), ("count", count)])
         context = self._edit_context(changes)
-        return self.make(context.recipe, vary_request(context, files, strength, count), progress=progress)
+        return self.make(context.recipe, vary_request(context, files, options), progress=progress)
 
     def inpaint(
         self,
@@ -162,13 +165,15 @@ class Pipeline:
             box: Part along the two other axes, [left, top, right, bottom] in elements.
             mask: A file that is positive (white) in the part.
             count: Number of results per file.
-            resample: How often each segment of `jump` steps is run, see `Filling`.
+            resample: How often each segment of `jump` steps is run, see `edit.options.Filling`.
             jump: Number of steps in a segment.
             progress: Show a progress bar.
             **changes: Keys of the recipe's `sample` section.
         """
+        given = {"spans": spans, "box": box, "mask": mask, "count": count, "resample": resample, "jump": jump}
+        options = load_options(Inpainting, list(given.items()))
         context = self._edit_context(changes)
-        request = inpaint_request(context, files, Region(spans, box, mask), Filling(count, resample, jump))
+        request = inpaint_request(context, files, options)
         return self.make(context.recipe, request, progress=progress)
 
     def extend(
@@ -187,13 +192,15 @@ class Pipeline:
             files: One file or several.
             seconds: Length that is added along time.
             count: Number of results per file.
-            resample: How often each segment of `jump` steps is run, see `Filling`.
+            resample: How often each segment of `jump` steps is run, see `edit.options.Filling`.
             jump: Number of steps in a segment.
             progress: Show a progress bar.
             **changes: Keys of the recipe's `sample` section.
         """
+        given = {"seconds": seconds, "count": count, "resample": resample, "jump": jump}
+        options = load_options(Extension, list(given.items()))
         context = self._edit_context(changes)
-        request = extend_request(context, files, seconds, Filling(count, resample, jump))
+        request = extend_request(context, files, options)
         return self.make(context.recipe, request, progress=progress)
 
     def morph(self, a: str | Path, b: str | Path, count: int = 5, progress: bool = False, **changes: Any) -> Samples:
@@ -208,10 +215,11 @@ class Pipeline:
             progress: Show a progress bar.
             **changes: Keys of the recipe's `sample` section.
         """
+        count = load_options(Interpolation, [("count", count)]).count
         if named_classes(a, b, self.classes):
             recipe, request = self._class_morph(str(a), str(b), count, changes)
             return self.make(recipe, request, progress=progress)
-        context = self._edit_context({"use": "heun", "guidance": None, **changes})
+        context = self._edit_context(changes, use="heun", guidance=None)
         labels = [row.get("label") for row in condition_rows(self.model, context.recipe.sample, 2)]
         return self.make(context.recipe, morph_request(context, a, b, labels, count), progress=progress)
 
@@ -223,12 +231,14 @@ class Pipeline:
         Raises:
             BadInput: A key does not exist.
         """
-        overrides = [f"sample.{k}={json.dumps(v, ensure_ascii=False, default=_as_json)}" for k, v in changes.items()]
+        overrides = [(f"sample.{k}", v) for k, v in changes.items()]
         return self.recipe.merge(overrides) if overrides else self.recipe
 
     def request(self, recipe: Recipe, count: int | None = None) -> SampleRequest:
         """Request new samples according to the recipe's `sample` section; `count` overrides its value."""
         section, context, seed = recipe.sample, self.context, recipe.sample_seed
+        if section.label is None and "null" in self.classes:
+            warnings.warn("label=null is unconditional; the class of this name is label=\"'null'\"", stacklevel=3)
         rows = condition_rows(context.model, section, section.count if count is None else count)
         size = choose_size(section.size, context.spec)
         lengths = choose_lengths(section.seconds, rows, context.model, context.spec, context.clip_lengths, seed)
@@ -287,13 +297,20 @@ class Pipeline:
             return stored, stored.ends
         return recipe.sampler.build(), section.timesteps.build()
 
-    def _edit_context(self, changes: dict[str, Any]) -> EditContext:
-        """The context of an edit. Calibrated plans are not used: they can start at the highest noise level only."""
-        requested = {"calibrated": False, "label": None, "count": 1, **changes}
+    def _edit_context(self, changes: dict[str, Any], **defaults: Any) -> EditContext:
+        """The context of an edit. Calibrated plans are not used: they can start at the highest noise level only.
+
+        Args:
+            changes: Keys of the `sample` section.
+            **defaults: Keys that differ from the recipe for this edit, unless the user changed them.
+        """
+        defaults = {name: value for name, value in defaults.items() if name not in self.changed_keys}
+        unlabelled = {} if "label" in self.changed_keys else {"label": None}
+        requested = {"calibrated": False, "count": 1, **unlabelled, **defaults, **changes}
         self._move(requested)
         recipe = self.changed(requested)
         latents = self._sampler(recipe, self._method(recipe)).latents
-        return EditContext(self.context, recipe, "label" in changes, latents)
+        return EditContext(self.context, recipe, "label" in changes.keys() | self.changed_keys, latents)
 
     def _class_morph(self, a: str, b: str, count: int, changes: dict[str, Any]) -> tuple[Recipe, SampleRequest]:
         """Request samples with the same initial noise and length, whose labels are mixtures of two classes."""
@@ -331,10 +348,3 @@ def _settings(recipe: Recipe) -> dict[str, Any]:
     for key in ("label", "conditions", "seed", "count", "device"):
         settings.pop(key, None)
     return settings
-
-
-def _as_json(value: Any) -> Any:
-    """Convert arrays and tensors to Python numbers and lists."""
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    raise BadInput(f"{value!r} cannot be a value in a recipe: give names, numbers, lists or mappings")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ from torch import Tensor
 
 from ..types import BadInput, Modality, Output, WrittenFile
 from ..util.folders import file_name, names_in
-from ..util.messages import json_text, printable
+from ..util.messages import counted, json_text, printable
 from ..util.replace import replaced
 from .sample_list import read_samples
 
+FAR = 2.0  # peak, in units of full scale, above which a sample is far outside of the range of its data
+_REMEDY = "take more steps, or a sampler with one evaluation per step, such as dpmpp_2m"
 LIST, SHEET, TRAJECTORY = "samples.json", "sheet.png", ("trajectory.png", "trajectory.gif")
 
 
@@ -47,6 +50,28 @@ def saved_files(folder: Path) -> list[str]:
     except BadInput:
         listed = []
     return [n for n in (*listed, SHEET, *TRAJECTORY, LIST) if n == Path(n).name and (folder / n).is_file()]
+
+
+def result_notes(files: Sequence[WrittenFile]) -> list[str]:
+    """What differs in the files from the samples, or from what was asked for: one line for each kind of difference."""
+    kinds: dict[str, list[tuple[WrittenFile, str]]] = {}
+    for file in files:
+        far = "" if file.peak <= FAR else f"; {_REMEDY}"
+        if file.scaled:
+            kinds.setdefault("scaled", []).append(
+                (file, f"the peak {file.peak:.2f} was scaled down to full scale{far}")
+            )
+        if file.clipped and far:
+            share = f"{100 * file.clipped:.2g} % of the values were clipped"
+            kinds.setdefault("clipped", []).append((file, f"reaches {file.peak:.3g} times the range, and {share}{far}"))
+        if file.missed:
+            kinds.setdefault("missed", []).append((file, file.missed))
+    notes = []
+    for found in kinds.values():
+        file, text = max(found, key=lambda pair: pair[0].peak)
+        more = f" ({counted(len(found) - 1, 'more such file')})" if len(found) > 1 else ""
+        notes.append(f"{file.path}: {text}{more}")
+    return notes
 
 
 @dataclass(frozen=True)
@@ -96,7 +121,7 @@ class Samples:
         return len(self.media)
 
     def save(self, folder: str | Path, trajectory: bool = False, overwrite: bool = False) -> list[Path]:
-        """Write all samples as a whole, and warn once if some were scaled down to full scale.
+        """Write all samples as a whole; warn once each if samples were scaled or clipped, or lack what was asked for.
 
         If this fails or is interrupted, the folder is unchanged. Files with the same names are replaced.
 
@@ -114,12 +139,8 @@ class Samples:
             if trajectory:
                 self.save_trajectory(part)
         files = [replace(file, path=folder / file.path.name) for file in files]
-        scaled = [file for file in files if file.scaled]
-        if scaled:
-            more = f" (and {len(scaled) - 1} more such files)" if len(scaled) > 1 else ""
-            warnings.warn(
-                f"{scaled[0].path}: the peak {scaled[0].peak:.2f} was scaled down to full scale{more}", stacklevel=2
-            )
+        for note in result_notes(files):
+            warnings.warn(note, stacklevel=2)
         return [file.path for file in files]
 
     def write(self, folder: str | Path) -> list[WrittenFile]:

@@ -25,6 +25,10 @@ from ..types import BadInput, Dataset, Item, MediaSpec, Modality
 FIT_ITEMS = 2000  # examples to fit a codec on; its scales converge with far fewer
 
 
+class EmptyPart(BadInput):
+    """A part of the data, training or validation, has no examples."""
+
+
 @dataclass
 class Parts:
     """The objects that a recipe describes, except the data.
@@ -70,23 +74,26 @@ def build_objective(recipe: Recipe, process: Process, spec: MediaSpec) -> Object
     return recipe.objective.build(process=process, spec=spec)
 
 
-def build_data(recipe: Recipe, split: str = "train") -> tuple[Dataset, MediaSpec]:
+def build_data(
+    recipe: Recipe, split: str = "train", recorded: frozenset[str] = frozenset()
+) -> tuple[Dataset, MediaSpec]:
     """One part of the recipe's data.
 
     Args:
         recipe: The recipe.
         split: The part, train or valid.
+        recorded: Hashes of the files that the run to continue or evaluate was trained on, see `recorded_hashes`.
 
     Returns:
         The dataset, and the properties of the media with the classes of the data.
 
     Raises:
-        BadInput: The part is empty.
+        EmptyPart: The part is empty.
     """
     spec = recipe.modality.build().spec()
-    data = recipe.data.build(spec=spec, split=split, valid=recipe.split.valid, seed=recipe.seed)
+    data = recipe.data.build(spec=spec, split=split, valid=recipe.split.valid, seed=recipe.seed, recorded=recorded)
     if len(data) == 0:
-        raise BadInput(f"the {split} split is empty: change data.split.valid, or add files")
+        raise EmptyPart(f"the {split} split is empty: change data.split.valid, or add files")
     return data, replace(spec, classes=tuple(data.classes))
 
 

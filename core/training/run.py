@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..config.recipe import Recipe
+from ..data.splits import recorded_hashes
 from ..types import BadInput, Dataset, MediaSpec
 from ..util.device import choose_device, native_bf16
 from ..util.interrupts import Interrupted, SignalHandler, deferred
@@ -93,8 +94,11 @@ class TrainingRun:
         self.budget = TrainingBudget(self.recipe.train, elapsed + time.monotonic() - self.started)
 
     def _data(self, resumed: bool) -> tuple[Dataset, MediaSpec]:
+        recorded: frozenset[str] = frozenset()
+        with suppress(BadInput):  # a damaged list is reported with the changes of the data
+            recorded = recorded_hashes(self.folder.path / "data.jsonl") if resumed else recorded
         try:
-            return build_data(self.recipe)
+            return build_data(self.recipe, recorded=recorded)
         except BadInput as error:
             root = self.recipe.data.params.get("root")
             if not resumed or not isinstance(root, (str, Path)) or Path(root).expanduser().exists():

@@ -12,11 +12,12 @@ import math
 import shlex
 import sys
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NoReturn
 
 from .errors import BadInput, BrokenPlugin
 
+CONTROL = "[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]"  # characters that do not belong in one line of text
 LONGEST_LINE = 2000  # characters of an error message; names and values in it may be of any length
 _LONGEST_NAME = 200  # characters; a longer text is not a misspelt name
 _NAMED = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
@@ -119,6 +120,14 @@ def counted(n: float, noun: str) -> str:
     return f"{n:g} {noun}{'s' * (n != 1)}" if isinstance(n, float) else f"{n} {noun}{'s' * (n != 1)}"
 
 
+def listed(names: Sequence[str], most: int = 90) -> str:
+    """The first names as text, for messages: at most `most` characters of them."""
+    shown = ", ".join(names)
+    if len(shown) <= most:
+        return shown
+    return f"{shown[:most].rpartition(', ')[0] or shown[:most]}, ... ({len(names)} in all)"
+
+
 def with_article(noun: str) -> str:
     """A noun with its article: `a sampler`, `an objective`."""
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
@@ -144,4 +153,4 @@ def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'a' or 'b'?`; "" if no known name is similar."""
     near = nearest(name, known)
-    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+    return f"; did you mean {' or '.join(repr(shortened(n)) for n in near)}?" if near else ""

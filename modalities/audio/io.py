@@ -206,6 +206,19 @@ def to_channels(wave: Tensor, channels: int, mix: Mix = "mean", remarks: list[st
     return mono.expand(channels, -1).contiguous()
 
 
+def properties(path: Path | str) -> tuple[int, int, int]:
+    """(channels, frames, rate in Hz) of a sound file, which is not decoded.
+
+    Raises:
+        Unreadable: The file cannot be opened.
+    """
+    try:
+        facts = soundfile.info(str(path))
+    except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
+        raise Unreadable(path, f"cannot be decoded as sound: {_reason(error)}") from error
+    return facts.channels, facts.frames, facts.samplerate
+
+
 @dataclass(frozen=True)
 class Format:
     """Storage format: container and subtype of libsndfile, and the suffix of the file name."""

@@ -12,6 +12,7 @@ from ...core.data.prepare.types import Preparer
 from ...core.evaluation.adapter import EvaluationAdapter
 from ...core.types import BadInput, MediaSpec, WrittenFile
 from . import io, visualize
+from .output import limited
 from .prepare.scan import LEVELS, ConversionPlan, place
 
 
@@ -61,6 +62,18 @@ class Audio:
     def read(self, path: Path) -> Tensor:
         """(C, frames) at the recipe's rate and channels, uncropped; BadInput names a problem of the file."""
         return io.read(path, self.rate, self.channels).wave
+
+    def file_spec(self, path: Path) -> MediaSpec:
+        """Channels, frames and rate of a sound file."""
+        channels, frames, rate = io.properties(path)
+        return MediaSpec("audio", channels, ("time",), (frames,), (float(rate),))
+
+    def limited(self, media: Tensor, known: Tensor) -> Tensor:
+        """(C, frames) whose parts that are not known (1, frames) stay within full scale; the known parts are unchanged.
+
+        Without this, writing would scale the whole sound down.
+        """
+        return limited(media, known, self.rate)
 
     def levelled(self, media: Tensor, data: Mapping[str, Any]) -> tuple[float, Tensor]:
         """(gain, offset (C, 1)) of the normalisation in training of (C, frames): gain (media - offset).

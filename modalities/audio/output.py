@@ -150,5 +150,34 @@ def faded(wave: Tensor, rate: float, fade_in: float, fade_out: float) -> Tensor:
     return out
 
 
+def limited(wave: Tensor, known: Tensor, rate: float) -> Tensor:
+    """(C, frames) whose parts that are not known have no sample above full scale; the known parts are unchanged.
+
+    Each such part is scaled by one gain, which begins at 1 next to a known part and is reached within 5 ms; what still
+    exceeds full scale within these 5 ms is clipped.
+
+    Args:
+        wave: (C, frames).
+        known: (1, frames) bool, True where the sound is known.
+        rate: Hz.
+    """
+    full = max(1.0, float((wave.abs() * known).max()))  # a known part above full scale is left to the writer
+    out, edges = wave.clone(), known[0].int().diff().nonzero()[:, 0] + 1
+    starts = [0, *edges.tolist()]
+    for start, end in zip(starts, [*starts[1:], wave.shape[-1]], strict=True):
+        peak = float(wave[:, start:end].abs().max())
+        if bool(known[0, start]) or peak <= full:
+            continue
+        n = min(round(_BLOCK * rate), (end - start) // 2)
+        share = torch.ones(end - start, dtype=torch.float64)  # of the gain
+        if start > 0:
+            share[:n] = _ramp(n)
+        if end < wave.shape[-1]:
+            share[end - start - n :] = _ramp(n).flip(0)
+        gain = 1 + (full / peak - 1) * share
+        out[:, start:end] = (wave[:, start:end] * gain.to(wave)).clamp(-full, full)
+    return out
+
+
 def _ramp(count: int) -> Tensor:
     return (1 - torch.cos(torch.pi * torch.arange(count, dtype=torch.float64) / count)) / 2

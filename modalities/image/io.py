@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -139,12 +140,34 @@ def _deep(picture: Pil.Image) -> Pil.Image:
     return Pil.fromarray((levels * (255 / full)).astype(np.float32))
 
 
+def properties(path: Path | str) -> tuple[int, tuple[int, int]]:
+    """Channels (1 for grey, 3 for colour) and (H, W), upright, of a picture file, which is not decoded.
+
+    Raises:
+        BadPicture: The file cannot be opened.
+    """
+    try:
+        with Pil.open(path, formats=_formats()) as picture:
+            grey = picture.mode in ("1", "L", "LA", "La", "I", "F") or picture.mode.startswith("I;")
+            with suppress(Exception):  # the size is usable despite a damaged EXIF block
+                if picture.getexif().get(0x0112) in (5, 6, 7, 8):  # turned by a quarter
+                    return 1 if grey else 3, (picture.width, picture.height)
+            return 1 if grey else 3, (picture.height, picture.width)
+    except (OSError, ValueError) as error:
+        raise BadPicture(Path(path), str(error)) from error
+
+
+def covering(size: tuple[int, int], cover: tuple[int, int]) -> tuple[int, int]:
+    """The size (H, W) of the same aspect ratio that just covers `cover` (H, W)."""
+    factor = max(cover[0] / size[0], cover[1] / size[1])
+    return max(cover[0], round(size[0] * factor)), max(cover[1], round(size[1] * factor))
+
+
 def resize(picture: Pil.Image, cover: tuple[int, int] | None) -> Pil.Image:
     """The picture resized to just cover (H, W) with its aspect ratio kept: bicubic, with low-pass for reduction."""
     if cover is None:
         return picture
-    factor = max(cover[0] / picture.height, cover[1] / picture.width)
-    width, height = max(cover[1], round(picture.width * factor)), max(cover[0], round(picture.height * factor))
+    height, width = covering((picture.height, picture.width), cover)
     if (width, height) == picture.size:
         return picture
     return picture.resize((width, height), Pil.Resampling.BICUBIC)

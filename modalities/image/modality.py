@@ -67,9 +67,20 @@ class Image:
             return io.read(path, self.channels)
         return io.crop(io.read(path, self.channels, cover=self.size), self.size)
 
+    def file_spec(self, path: Path) -> MediaSpec:
+        """Channels and size (H, W) of a picture file, upright."""
+        channels, size = io.properties(path)
+        return MediaSpec(self.name, channels, ("height", "width"), size)
+
+    def fitted(self, size: Sequence[int]) -> list[tuple[float, float]]:
+        """(scale, offset) of rows and columns: pixel i of a picture of `size` (H, W) is read at scale i - offset."""
+        covering = io.covering((size[0], size[1]), self.size)
+        return [(new / old, float((new - kept) // 2)) for new, old, kept in zip(covering, size, self.size, strict=True)]
+
     def write(self, path: Path, media: Tensor) -> WrittenFile:
         """Write one (C, H, W) picture as an 8-bit PNG; values outside [-1, 1] are clipped, non-finite ones refused."""
-        return WrittenFile(io.write(path, media), float(media.abs().max()))
+        written = io.write(path, media)
+        return WrittenFile(written, float(media.abs().max()), clipped=float((media.abs() > 1).float().mean()))
 
     def sheet(self, path: Path, media: Sequence[Tensor], captions: Sequence[str] = ()) -> Path:
         """Draw (C, H, W) pictures as a grid in one PNG; small ones are enlarged by a whole number."""

@@ -8,14 +8,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ValidationError
+
 from ...util.errors import BadInput
 from ...util.interrupts import Interrupted
 from ...util.messages import json_text
 from ...util.plots import page
 from ...util.replace import replaced, reserved, write_text
 from .. import manifest as manifests
-from ..files import content_hash, find_files, need_folder, progress, read_table, shown
+from ..files import content_hash, find_files, need_folder, progress, shown
 from ..manifest import Line, ManifestHeader
+from ..tables import table_files
 from .report import SUMMARY, facts_of, lines_of, others, propose, reasons, stored_summary
 from .types import PrepareContext, Preparer, PrepareReport
 
@@ -81,7 +84,7 @@ def _prepare(
     path = out / manifests.NAME
     header = ManifestHeader("manifest", preparer.modality, str(root), analysis=preparer.analysis)
     whole = manifests.is_complete(path) and not path.with_name(manifests.PARTIAL).exists()
-    before = {} if again else _earlier_lines(path, header)
+    before = {} if again else _earlier_lines(path, header, preparer)
     lines, traces, fresh = _measure(sources, before, preparer, path, header)
     usable = [i for i, line in enumerate(lines) if line["status"] == "ok"]
     unchanged = whole and fresh == 0 and len(before) == len(lines)
@@ -130,9 +133,9 @@ def _check_out(root: Path, out: Path) -> None:
 
 def _sources(root: Path, preparer: Preparer, table: Path | None) -> list[_Source]:
     if table is not None:
-        rows = read_table(table)
-        paths = [row.path(root) for row in rows]
-        columns = [{"label": row.label, "caption": row.caption, "more": row.more} for row in rows]
+        rows = table_files(table, root)
+        paths = [path for _, path in rows]
+        columns = [{"label": row.label, "caption": row.caption, "more": row.more} for row, _ in rows]
     else:
         paths = find_files(root, {*preparer.suffixes, *preparer.foreign})
         columns = [{}] * len(paths)
@@ -140,18 +143,18 @@ def _sources(root: Path, preparer: Preparer, table: Path | None) -> list[_Source
         raise BadInput(
             f"no {preparer.nouns[1]} in {shown(root)}: it holds {others(find_files(root)) or 'no files at all'}"
         )
-    sources = []
+    sources, labelled = [], any(facts.get("label") is not None for facts in columns)  # else folders are classes
     for path, facts in zip(paths, columns, strict=True):
         parts = path.relative_to(root).parts if path.is_relative_to(root) else ()
-        label = facts.get("label") or (shown(Path(parts[0])) if len(parts) > 1 and table is None else None)
+        label = facts.get("label") or (shown(Path(parts[0])) if len(parts) > 1 and not labelled else None)
         extra = {"more": facts["more"]} if facts.get("more") else {}
         line = {**manifests.name_of(path, root), "label": label, "caption": facts.get("caption"), **extra}
         sources.append(_Source(path, line))
     return sources
 
 
-def _earlier_lines(path: Path, header: ManifestHeader) -> dict[str, Line]:
-    """File -> line of an earlier run; empty if there is none or it used another version of the measurements.
+def _earlier_lines(path: Path, header: ManifestHeader, preparer: Preparer) -> dict[str, Line]:
+    """File -> line of an earlier run, if it has all measurements with their types; damaged lines are left out.
 
     Raises:
         BadInput: The file is not a manifest, or that of another folder.
@@ -160,9 +163,10 @@ def _earlier_lines(path: Path, header: ManifestHeader) -> dict[str, Line]:
     for file in (path, path.with_name(manifests.PARTIAL)):
         earlier = manifests.started(file)
         if earlier is None:
-            if file == path and path.exists():
+            if file == path and path.exists() and not manifests.is_damaged(path):
                 raise BadInput(
-                    f"{shown(path)} is not a manifest that this version can read: name another folder with --out"
+                    f"{shown(path)} is not a manifest that this version can read: remove it, or name another folder "
+                    "with --out"
                 )
             continue
         old, lines = earlier
@@ -172,8 +176,19 @@ def _earlier_lines(path: Path, header: ManifestHeader) -> dict[str, Line]:
                 "--out"
             )
         if old.analysis == header.analysis:
-            found |= {line["file"]: line for line in lines}
+            found |= {line["file"]: line for line in lines if _is_reusable(line, preparer.facts)}
     return found
+
+
+def _is_reusable(line: Line, facts: type[BaseModel]) -> bool:
+    """Whether a line of an earlier run states why its file cannot be used, or has all measurements."""
+    if line["status"] != "ok":
+        return True
+    try:
+        facts.model_validate({name: line[name] for name in facts.model_fields}, strict=True)
+    except (ValidationError, KeyError):
+        return False
+    return True
 
 
 def _measure(

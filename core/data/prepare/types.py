@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from pydantic import BaseModel
+
 from ...util.plots import Panel
 from ..manifest import Line
 
@@ -79,6 +81,7 @@ class Preparer(Protocol):
         suffixes: Suffixes of files that can be read, in lower case, with the dot.
         foreign: Suffixes of unsupported formats of this modality: such files are listed with the reason, not ignored.
         analysis: Version of the measurements of `inspect`; with a new version, `prepare` measures again.
+        facts: The measurements of `inspect` with their types; a line of an earlier run that differs is measured again.
     """
 
     @property
@@ -95,6 +98,9 @@ class Preparer(Protocol):
 
     @property
     def analysis(self) -> int: ...
+
+    @property
+    def facts(self) -> type[BaseModel]: ...
 
     def begin(self, count: int) -> None:
         """Called with the number of files before the first is measured."""

@@ -14,6 +14,7 @@ from ...types import BadInput
 from ...util import replace
 from ...util.folders import names_in
 from ...util.json_files import read
+from ...util.paths import expanded
 
 PAGE, FILES, METRICS, SAMPLES = "report.html", "report_files", "metrics.json", "samples"
 MARK = ("made by", "sonolux eval")
@@ -48,7 +49,7 @@ def refuse_overlap(folder: Path, read: Mapping[str, Path | str | None]) -> None:
     for name, path in read.items():
         if path is None:
             continue
-        other = Path(path).expanduser().resolve()
+        other = expanded(path).resolve()
         if other == report or other in report.parents:
             raise BadInput(f"--out {folder} lies in {name} {path}, whose files are read: name another --out")
         if any(other == report / part or report / part in other.parents for part in (SAMPLES, FILES)):

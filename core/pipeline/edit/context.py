@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -17,9 +18,9 @@ from ...types import BadInput, MediaSpec
 from ..conditions import Row, condition_rows
 from ..context import ModelContext
 from ..lengths import PaddedBatch, choose_lengths, elements, need_rate
-from ..loop_sizes import loop_size, loop_unit
+from ..loop_sizes import loop_size, loop_unit, note_rounded
 from ..request import SampleRequest
-from .source import Source, read_source, resized, trimmed
+from .source import Source, conversion, read_source, resized, trimmed
 
 
 @dataclass
@@ -31,12 +32,14 @@ class EditContext:
         recipe: The recipe with changes to its `sample` section.
         labelled: Whether a label was requested; otherwise the name of a file's folder is its class.
         latents: Solves a request as one batch, without decoding: (B, C, *spatial).
+        said: Conversions of files that a warning has named.
     """
 
     model: ModelContext
     recipe: Recipe
     labelled: bool
     latents: Callable[[SampleRequest], Tensor]
+    said: set[str] = field(default_factory=set)
 
     @property
     def codec(self) -> Codec:
@@ -62,11 +65,18 @@ class EditContext:
     def read(self, path: Path) -> Source:
         """Read a file, cut to `sample.seconds` if that is set."""
         source = read_source(self.model, path, fit=self.recipe.sample.windows is None)
+        change = conversion(source, self.spec)
+        if change and change not in self.said:
+            self.said.add(change)
+            warnings.warn(f"{shown(path)} is read and its result is written as: {change}", stacklevel=4)
         seconds = self.recipe.sample.seconds
         if seconds is None:
             return source
         rate = need_rate(self.spec, "sample.seconds")
-        return trimmed(source, self.model, elements(seconds, rate, "sample.seconds, how much of a file is taken,"))
+        length = elements(seconds, rate, "sample.seconds, how much of a file is taken,")
+        if (has := self.spec.length_of(source.size) or 0) < length:
+            warnings.warn(f"asked the first {seconds:g} s of {shown(path)}, which lasts {has / rate:g} s", stacklevel=4)
+        return trimmed(source, self.model, length)
 
     def work_size(self, size: Sequence[int]) -> tuple[int, ...]:
         """The size at which the network processes media of `size`: with padding as in the training data."""
@@ -94,6 +104,9 @@ class EditContext:
             BadInput: The sizes differ along an axis other than time.
         """
         spec = self.spec
+        if self.loop:
+            unit = loop_unit(self.codec, self.model.model.network, spec)
+            note_rounded(sizes, [self.work_size(size) for size in sizes], unit, spec)
         rows = condition_rows(self.model.model, self.recipe.sample, len(sources))
         for row, source in zip(rows, sources, strict=True):
             if not self.labelled and "label" in row:
@@ -115,12 +128,6 @@ class EditContext:
         """Cut or pad a source to `size` and encode it as (1, C', *spatial)."""
         with torch.no_grad():
             return self.encode(resized(source.media, size, self.loop)[None].to(self.model.device))
-
-
-def check_count(count: int) -> None:
-    """Raise BadInput unless `count`, the number of results per file, is an integer of at least 1."""
-    if type(count) is not int or count < 1:
-        raise BadInput(f"count is the number of results per file, 1 or more, not {count!r}")
 
 
 def stack_padded(tensors: Sequence[Tensor], batch: PaddedBatch) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,32 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...data.files import shown
 from ...editing.base import Edit
 from ...editing.inpaint import Inpaint
 from ...editing.operators.mask import known_places
 from ...types import BadInput
 from ..lengths import PaddedBatch, elements
 from ..request import Decode, Rows, SampleRequest
-from .context import EditContext, check_count, stack_padded
+from .context import EditContext, stack_padded
+from .options import Extension, Filling, Inpainting
 from .region import Region
 from .source import Files, Source, listed, resized
-
-
-@dataclass(frozen=True)
-class Filling:
-    """Settings of inpainting and continuation.
-
-    Attributes:
-        count: Number of results per file.
-        resample: How often each segment of `jump` steps is run (RePaint: Lugmayr et al. 2022, arXiv:2201.09865). Larger
-            values fit the known part better; the time is proportional. None: 4, or 1 for a network trained with
-            per-element noise levels.
-        jump: Number of steps in a segment.
-    """
-
-    count: int = 1
-    resample: int | None = None
-    jump: int = 4
 
 
 @dataclass(frozen=True)
@@ -82,7 +68,19 @@ class KnownPart:
         """The result (C, *size): the file where it is known, the decoded z (1, C', *spatial) elsewhere."""
         media = (self.source.gain * (self.given - self.source.offset))[None].to(z.device)
         decoded = context.codec.fill(z.float(), media, self.mask[None].to(z.device), context.loop)[0].cpu()
-        return context.cut(torch.where(self.mask, self.given, self.source.back(decoded)), self.size)
+        result = torch.where(self.mask, self.given, self.source.back(decoded))
+        modality: Any = context.model.parts.modality
+        if hasattr(modality, "limited"):
+            limited = modality.limited(result, self.mask)
+            if not torch.equal(limited, result):
+                peak = float((result.abs() * ~self.mask).max())
+                warnings.warn(
+                    f"{shown(self.source.path)}: the new part peaks at {peak:.2f} and was scaled down to full scale; "
+                    "the known part is unchanged",
+                    stacklevel=5,
+                )
+            result = limited
+        return context.cut(result, self.size)
 
 
 @dataclass(kw_only=True)
@@ -112,21 +110,22 @@ class FillRequest(SampleRequest):
         return [self.parts[i].filled(self.context, z[part]) for i, part in zip(rows, inside, strict=True)]
 
 
-def inpaint_request(context: EditContext, files: Files, region: Region, filling: Filling) -> FillRequest:
+def inpaint_request(context: EditContext, files: Files, options: Inpainting) -> FillRequest:
     """Request that regenerates a region of each file."""
+    region = Region(options.spans, options.box, options.mask)
     sources = [context.read(path) for path in listed(files)]
     known = [region.known(context, source) for source in sources]
     facts = {"edit": "inpaint", **region.facts()}
-    return _fill_request(context, sources, [source.size for source in sources], known, filling, facts)
+    return _fill_request(context, sources, [source.size for source in sources], known, options, facts)
 
 
-def extend_request(context: EditContext, files: Files, seconds: float, filling: Filling) -> FillRequest:
-    """Request that continues each file along time for `seconds` after its end.
+def extend_request(context: EditContext, files: Files, options: Extension) -> FillRequest:
+    """Request that continues each file along time for `options.seconds` after its end.
 
     Raises:
-        BadInput: The media has no time axis with a rate, or `seconds` is not a length.
+        BadInput: The media has no time axis with a rate.
     """
-    spec = context.spec
+    spec, seconds = context.spec, options.seconds
     if spec.rate is None:
         raise BadInput(
             f"{spec.modality} has no time axis with a rate, so there is no end to continue from: regenerate a part of "
@@ -136,7 +135,7 @@ def extend_request(context: EditContext, files: Files, seconds: float, filling: 
     sources = [context.read(path) for path in listed(files)]
     known = [torch.ones(1, *source.size, dtype=torch.bool) for source in sources]
     sizes = [spec.with_length(s.size, (spec.length_of(s.size) or 0) + added) for s in sources]
-    return _fill_request(context, sources, sizes, known, filling, {"edit": "continue", "added": seconds})
+    return _fill_request(context, sources, sizes, known, options, {"edit": "continue", "added": seconds})
 
 
 def _fill_request(
@@ -148,7 +147,6 @@ def _fill_request(
     facts: dict[str, Any],
 ) -> FillRequest:
     count = filling.count
-    check_count(count)
     by_levels = context.model.per_element
     resample = (1 if by_levels else 4) if filling.resample is None else filling.resample
     each = [i for i in range(len(sources)) for _ in range(count)]

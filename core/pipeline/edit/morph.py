@@ -13,7 +13,9 @@ from ...editing.base import Edit
 from ...editing.morph import FromNoise, Invert, slerp
 from ...nn.model import Model
 from ...types import BadInput
+from ...util.paths import expanded
 from ...util.rng import Noise
+from ...util.text import label_text
 from ..conditions import Row, interpolate_rows
 from ..lengths import PaddedBatch
 from ..request import Rows, SampleRequest
@@ -75,13 +77,7 @@ class MorphRequest(SampleRequest):
 
 
 def shares_of(count: int) -> list[float]:
-    """`count` equally spaced interpolation weights from 0 to 1, both included.
-
-    Raises:
-        BadInput: `count` is below 2.
-    """
-    if type(count) is not int or count < 2:
-        raise BadInput(f"count is the number of samples, both ends included: 2 or more, not {count!r}")
+    """`count` (2 or more) equally spaced interpolation weights from 0 to 1, both included."""
     return [i / (count - 1) for i in range(count)]
 
 
@@ -91,7 +87,8 @@ def named_classes(a: str | Path, b: str | Path, classes: Sequence[str]) -> bool:
     Raises:
         BadInput: Only one of them is.
     """
-    named = [not Path(end).exists() and str(end) in classes for end in (a, b)]
+    known = {label_text(name) for name in classes}
+    named = [not expanded(end).exists() and label_text(end) in known for end in (a, b)]
     if any(named) and not all(named):
         raise BadInput(f"morph goes between two files or between two classes, not from {a} to {b}")
     return all(named)

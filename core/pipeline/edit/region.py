@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +26,8 @@ class Region:
 
     Attributes:
         spans: Parts along the time axis, each (from, to) in seconds; their union counts.
-        box: [left, top, right, bottom] in elements of the two axes that are not time.
-        mask: A file that is positive (white) in the part.
+        box: [left, top, right, bottom] in elements of the file, on the two axes that are not time.
+        mask: A file that is positive (white) in the part, of the size of the file or enlarged or reduced as a whole.
     """
 
     spans: Sequence[Span] = ()
@@ -54,7 +56,7 @@ class Region:
         if self.spans:
             selected &= _along_time(self.spans, spec, source)
         if self.box is not None:
-            selected &= _in_box(self.box, spec, source)
+            selected &= _in_box(self.box, context, source)
         if self.mask is not None:
             selected &= _in_mask(self.mask, context, source)
         return ~selected
@@ -80,23 +82,61 @@ def _along_time(spans: Sequence[Span], spec: MediaSpec, source: Source) -> Tenso
     return inside.reshape(shape)
 
 
-def _in_box(box: Any, spec: MediaSpec, source: Source) -> Tensor:
-    rows, columns = spec.other_axes
-    height, width = source.size[rows], source.size[columns]
-    if not isinstance(box, (list, tuple)) or len(box) != 4 or not all(type(n) is int for n in box):
-        raise BadInput(f"box is [left, top, right, bottom] in media elements, not {box!r}")
+def _in_box(box: Sequence[int], context: EditContext, source: Source) -> Tensor:
+    rows, columns = context.spec.other_axes
     left, top, right, bottom = box
+    height, width = _file_size(source, context.spec)
+    name = shown(source.path)
     if not (0 <= left < right <= width and 0 <= top < bottom <= height):
-        raise BadInput(f"box {list(box)} is no part of {shown(source.path)}, {width} x {height}")
+        raise BadInput(f"box {list(box)} is no part of {name}, {width} x {height}")
+    part = [slice(None)] * (1 + len(source.size))
+    if (height, width) == (source.size[rows], source.size[columns]):
+        part[1 + rows], part[1 + columns] = slice(top, bottom), slice(left, right)
+    else:
+        places = _fitted(context, source)
+        part[1 + rows] = _scaled((top, bottom), places[0], source.size[rows])
+        part[1 + columns] = _scaled((left, right), places[1], source.size[columns])
+        inner = [part[1 + columns].start, part[1 + rows].start, part[1 + columns].stop, part[1 + rows].stop]
+        if inner[0] >= inner[2] or inner[1] >= inner[3]:
+            raise BadInput(f"box {list(box)} of {name}, {width} x {height}, is outside of the part that is edited")
+        kept = f"{source.size[columns]} x {source.size[rows]}"
+        warnings.warn(f"box {list(box)} of {name}, {width} x {height}, is {inner} of the {kept} edited", stacklevel=5)
     inside = torch.zeros(1, *source.size, dtype=torch.bool)
-    part = [slice(None)] * inside.ndim
-    part[1 + rows], part[1 + columns] = slice(top, bottom), slice(left, right)
     inside[tuple(part)] = True
     return inside
 
 
+def _file_size(source: Source, spec: MediaSpec) -> tuple[int, int]:
+    """Height and width of a file as it is: its elements along the two axes that are not time."""
+    size = source.size if source.original is None else source.original.size
+    rows, columns = spec.other_axes
+    return size[rows], size[columns]
+
+
+def _fitted(context: EditContext, source: Source) -> Sequence[tuple[float, float]]:
+    """(scale, offset) of both axes, see `Modality`; a modality that does not state them changes the whole file."""
+    modality: Any = context.model.parts.modality
+    axes = context.spec.other_axes
+    size = source.size if source.original is None else source.original.size
+    if hasattr(modality, "fitted"):
+        return modality.fitted([size[axis] for axis in axes])
+    return [(source.size[axis] / size[axis], 0.0) for axis in axes]
+
+
+def _scaled(edges: tuple[int, int], place: tuple[float, float], size: int) -> slice:
+    """The elements that an interval of the file covers, also in part, within 0 to `size`."""
+    scale, offset = place
+    low, high = (scale * edge - offset for edge in edges)
+    return slice(max(0, math.floor(low + 1e-6)), min(size, math.ceil(high - 1e-6)))
+
+
 def _in_mask(mask: str | Path, context: EditContext, source: Source) -> Tensor:
-    white = read_source(context.model, mask, fit=context.recipe.sample.windows is None).given.mean(0)[None] > 0
-    if tuple(white.shape[1:]) != source.size:
-        raise BadInput(f"{shown(Path(mask))} is not as large as {shown(source.path)}")
+    other = read_source(context.model, mask, fit=context.recipe.sample.windows is None)
+    (height, width), (rows, columns) = (_file_size(s, context.spec) for s in (source, other))
+    white = other.given.mean(0)[None] > 0
+    if tuple(white.shape[1:]) != source.size or height * columns != width * rows:
+        raise BadInput(
+            f"{shown(Path(mask))}, {columns} x {rows}, is no mask of {shown(source.path)}, {width} x {height}: give "
+            "one of its size"
+        )
     return white

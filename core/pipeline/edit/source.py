@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 
 from ...data.files import shown
-from ...types import BadInput
+from ...types import BadInput, MediaSpec
+from ...util.messages import counted
+from ...util.text import label_text
 from ..context import ModelContext
 
 Files = str | Path | Sequence[str | Path]
@@ -27,6 +29,7 @@ class Source:
         gain: Level adjustment of training: media = gain (given - offset).
         offset: Offset of each channel, (C, 1, ...).
         label: The class that the name of its folder gives, or None.
+        original: Channels, sizes and rates of the file as it is; None: the modality does not state them.
     """
 
     path: Path
@@ -34,6 +37,7 @@ class Source:
     gain: float
     offset: Tensor
     label: str | None
+    original: MediaSpec | None = None
 
     @property
     def media(self) -> Tensor:
@@ -83,8 +87,27 @@ def read_source(model: ModelContext, path: str | Path, fit: bool = True) -> Sour
         gain, offset = modality.levelled(given, model.recipe.data.params)
     if not given.numel() or not bool(torch.isfinite(given).all()):
         raise BadInput(f"{shown(path)}: contains nothing that can be edited")
-    folder = path.resolve().parent.name
-    return Source(path, given, gain, offset, folder if folder in model.classes else None)
+    classes = {label_text(name): name for name in model.classes}
+    original = modality.file_spec(path) if hasattr(modality, "file_spec") else None
+    return Source(path, given, gain, offset, classes.get(label_text(path.resolve().parent.name)), original)
+
+
+def conversion(source: Source, spec: MediaSpec) -> str:
+    """What reading has changed of a file, in words: "3 channels, height 96, width 96 -> ..."; "" if nothing.
+
+    Args:
+        source: The file as it was read.
+        spec: The media specification of the data.
+    """
+    before = source.original
+    if before is None:
+        return ""
+    pairs = [(counted(before.channels, "channel"), counted(source.given.shape[0], "channel"))]
+    if before.rate is not None and spec.rate is not None:
+        pairs.append((f"rate {before.rate:g}", f"rate {spec.rate:g}"))
+    pairs += [(f"{spec.axes[i]} {before.size[i]}", f"{spec.axes[i]} {source.size[i]}") for i in spec.other_axes]
+    changed = [pair for pair in pairs if pair[0] != pair[1]]
+    return " -> ".join(", ".join(side) for side in zip(*changed, strict=True)) if changed else ""
 
 
 def trimmed(source: Source, model: ModelContext, length: int) -> Source:

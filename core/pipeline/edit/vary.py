@@ -8,10 +8,10 @@ from torch import Tensor
 
 from ...editing.base import Edit
 from ...editing.vary import Vary
-from ...types import BadInput
 from ..lengths import PaddedBatch
 from ..request import Rows, SampleRequest
-from .context import EditContext, check_count, stack_padded
+from .context import EditContext, stack_padded
+from .options import Variation
 from .source import Files, Source, listed
 
 
@@ -38,22 +38,13 @@ class VaryRequest(SampleRequest):
         return source.back(self.context.cut(media, source.size))
 
 
-def vary_request(context: EditContext, files: Files, strength: float, count: int) -> VaryRequest:
-    """Request `count` variations of each file.
-
-    Args:
-        context: The context of the edit.
-        files: One file or several.
-        strength: 0 to 1, see `VaryRequest`.
-        count: Number of variations per file.
+def vary_request(context: EditContext, files: Files, options: Variation) -> VaryRequest:
+    """Request variations of each file.
 
     Raises:
-        BadInput: A file cannot be read, or a value is out of range.
+        BadInput: A file cannot be read.
     """
-    if not (isinstance(strength, (int, float)) and 0 <= strength <= 1):
-        raise BadInput(f"strength is between 0 (nothing changes) and 1 (everything is new), not {strength!r}")
-    check_count(count)
-    paths = listed(files)
+    paths, count, strength = listed(files), options.count, options.strength
     sources = [source for source in map(context.read, paths) for _ in range(count)]
     sizes = [source.size for source in sources]
     return VaryRequest(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,7 +12,8 @@ import numpy as np
 from ....core.data import files as folders
 from ....core.data import manifest as manifests
 from ....core.data.listing import Listed, labelled, listed_files
-from ....core.data.splits import need_part
+from ....core.data.splits import need_part, was_trained
+from ....core.data.splits import split as assign_parts
 from ....core.types import BadInput, Item, MediaSpec
 from ....core.util.annotations import Range
 from .. import dsp
@@ -38,7 +40,7 @@ class Folder:
     Each file is decoded once, checked, resampled, mixed to the recipe's channels and levelled. Short sounds are padded
     with silence. Longer ones are cropped so that attacks are kept: the part starts a few milliseconds before the onset,
     and cuts within the sound are faded. Files are assigned to training or validation by a hash of their content, so
-    copies are in the same part.
+    copies are in the same part; every class has a file in the training part.
 
     The augmentation in training (polarity, gain, shift) is small by default; increase it for textures, set it to 0 to
     reproduce files exactly.
@@ -72,6 +74,7 @@ class Folder:
         split: Which part: train or valid.
         valid: Share of the files for validation, 0 to 1.
         seed: Seed of the split.
+        recorded: Hashes of the files that the run to continue or evaluate was trained on; they stay in that part.
     """
 
     def __init__(
@@ -96,11 +99,12 @@ class Folder:
         split: Literal["train", "valid"] = "train",
         valid: float = 0.1,
         seed: int = 0,
+        recorded: frozenset[str] = frozenset(),
     ):
         if isinstance(cache, (int, float)):
             cache, budget = "memory", float(cache)
         _check(spec, split, level, gain, shift, budget, disk)
-        where, listing = manifests.find(root, manifest, "audio")
+        where, listing = manifests.find(root, manifest, "audio", _FACTS)
         self.root = folders.need_folder(where)
         self.plan = ConversionPlan(spec, mix, crop, normalise, LEVELS[normalise])
         if level is not None:
@@ -114,9 +118,15 @@ class Folder:
         store = _store(cache, listing, disk)
         entries = _scanned(found, self.plan, cache, budget, store, bad)
         bad.check(total)
+        folders.note_lost_classes([entry.label for entry in found], [entry.label for entry in entries])
+        if any("seconds" in entry.more for entry in entries):
+            warnings.warn(
+                "the table's column 'seconds' is not used: the attribute is the measured length", stacklevel=2
+            )
         names = [entry.label for entry in entries if entry.label is not None]
         self.classes: tuple[str, ...] = folders.class_names(names, folders.shown(self.root)) if names else ()
-        sides = folders.split([entry.key or entry.hash for entry in entries], valid, seed)
+        keys, kept = [entry.key or entry.hash for entry in entries], was_trained([e.hash for e in entries], recorded)
+        sides = assign_parts(keys, valid, seed, [entry.label for entry in entries], kept)
         self.entries = [entry for entry, side in zip(entries, sides, strict=True) if side == split]
 
     def __len__(self) -> int:

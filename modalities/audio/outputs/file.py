@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from ....core.types import BadInput, MediaSpec, WrittenFile
 from .. import io
-from ..output import PostProcessing, finish
+from ..output import PostProcessing, ProcessedSound, finish
 
 
 class File:
@@ -65,4 +66,19 @@ class File:
         """
         done = finish(media, self.rate, self.settings)
         gain = io.write(path, done.wave, self.rate, self.format, dither=0 if self.dither else None)
-        return WrittenFile(Path(path), float(done.wave.abs().max()), scaled=gain < 1)
+        return WrittenFile(Path(path), float(done.wave.abs().max()), scaled=gain < 1, missed=self._missed(done))
+
+    def _missed(self, done: ProcessedSound) -> str:
+        """The level that was asked for and not reached."""
+        asked, ceiling = self.settings.lufs, self.settings.ceiling
+        if asked is not None and done.lufs is None:
+            return f"asked {asked:g} LUFS, and the sound is silent"
+        if not done.limited:
+            return ""
+        limit = f"the ceiling of {ceiling:g} dBTP allows no more (output.ceiling)"
+        if asked is not None:
+            return f"asked {asked:g} LUFS, made {done.lufs:.1f}: {limit}"
+        if self.settings.peak is not None:
+            peak = 20 * math.log10(max(float(done.wave.abs().max()), 1e-9))
+            return f"asked a peak of {self.settings.peak:g} dB, made {peak:.1f}: {limit}"
+        return ""

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pydantic import BaseModel, FiniteFloat, PositiveInt
 from torch import Tensor
 
 from ....core.data.manifest import Line
@@ -25,6 +26,26 @@ _EMPTY = -65.0  # dB relative to the loudest band; threshold of an empty band
 _BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 
 
+class SoundFacts(BaseModel):
+    """Measurements of a sound, see `facts`."""
+
+    frames: PositiveInt
+    rate: PositiveInt
+    channels: PositiveInt
+    format: str
+    subtype: str
+    seconds: FiniteFloat
+    peak: FiniteFloat
+    rms: FiniteFloat
+    lufs: FiniteFloat | None
+    clipped: FiniteFloat
+    lead: FiniteFloat
+    trail: FiniteFloat
+    bandwidth: int
+    width: FiniteFloat | None
+    remarks: list[str]
+
+
 class SoundPreparer:
     """Levels, lengths, silence, clipping and bandwidth of sounds; near copies by correlation of waveforms."""
 
@@ -33,6 +54,7 @@ class SoundPreparer:
     suffixes = io.SUFFIXES
     foreign = io.FOREIGN
     analysis = 1
+    facts = SoundFacts
 
     def __init__(self) -> None:
         self.copies = Copies()

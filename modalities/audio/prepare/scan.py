@@ -101,7 +101,8 @@ class Entry:
 
     def record(self) -> dict[str, Any]:
         """The manifest line of the file."""
-        fields = {"label": self.label, "caption": self.caption, **self.more}
+        more = {k: v for k, v in self.more.items() if k not in ("file", "hash")}
+        fields = {"label": self.label, "caption": self.caption, **more}
         return {
             "file": self.name,
             "hash": self.hash,

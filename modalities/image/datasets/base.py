@@ -13,8 +13,9 @@ import torch
 from PIL import Image as Pil
 
 from ....core.data.files import need_folder
-from ....core.data.files import split as assign_parts
+from ....core.data.splits import split as assign_parts
 from ....core.types import BadInput, Item, MediaSpec
+from ....core.util.paths import expanded
 from ..io import crop, resize
 
 
@@ -96,11 +97,11 @@ class TorchvisionDataset(PictureDataset):
         valid: float = 0.1,
         seed: int = 0,
     ):
-        arrays, targets = _load(self.collection, Path(root).expanduser(), download)
+        arrays, targets = _load(self.collection, expanded(root), download)
         sources = [f"{self.collection} number {i}" for i in range(len(arrays))]
         hashes = [blake2b(np.ascontiguousarray(a).tobytes(), digest_size=16).hexdigest() for a in arrays]
-        parts = assign_parts(hashes, valid, seed)
         classes = self.names if label == "class" else ()
+        parts = assign_parts(hashes, valid, seed, [classes[i] for i in targets] if classes else ())
         examples = [
             Example(
                 source=sources[i],

@@ -11,9 +11,10 @@ from typing import Annotated, Literal
 import numpy as np
 
 from ....core.data import manifest as manifests
-from ....core.data.files import BadFiles, class_names, content_hash, need_folder, progress, shown
-from ....core.data.files import split as assign_parts
+from ....core.data.files import BadFiles, class_names, content_hash, need_folder, note_lost_classes, progress, shown
 from ....core.data.listing import labelled, listed_files
+from ....core.data.splits import split as assign_parts
+from ....core.data.splits import was_trained
 from ....core.types import MediaSpec
 from ....core.util.annotations import Range
 from ..io import SUFFIXES, BadPicture, read_bytes
@@ -26,8 +27,8 @@ class Folder(PictureDataset):
     A picture is rotated upright (EXIF), composed on white where it is transparent, converted to the recipe's channels,
     resized to just cover the recipe's size, and cropped to it. All are decoded once, at the start, and stored as bytes.
 
-    The split depends on the hash of each file's content: copies under other names are in the same part, and renaming,
-    moving or adding files does not change the part of another file.
+    The split depends on the hash of each file's content: copies under other names are in the same part, and renaming or
+    moving files changes nothing. Every class has a file in the training part.
 
     Args:
         spec: Channels and size (H, W).
@@ -47,6 +48,7 @@ class Folder(PictureDataset):
         split: Which part of the examples.
         valid: Share of the examples for validation, 0 to 1.
         seed: Seed of the split.
+        recorded: Hashes of the files that the run to continue or evaluate was trained on; they stay in that part.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class Folder(PictureDataset):
         split: Literal["train", "valid"] = "train",
         valid: float = 0.1,
         seed: int = 0,
+        recorded: frozenset[str] = frozenset(),
     ):
         where, listing = manifests.find(root, manifest, "image")
         root, bad = need_folder(where), BadFiles(max_bad)
@@ -85,7 +88,9 @@ class Folder(PictureDataset):
             usable.append(replace(result, source=file.name, **known))
             keys.append(file.key or result.hash)
         bad.check(total)
-        parts = assign_parts(keys, valid, seed)
+        note_lost_classes(names, [example.label for example in usable])
+        kept = was_trained([example.hash for example in usable], recorded)
+        parts = assign_parts(keys, valid, seed, [example.label for example in usable], kept)
         chosen = [example for example, part in zip(usable, parts, strict=True) if part == split]
         self.root, self.bad = root, bad
         super().__init__(spec, chosen, classes, random=crop == "random", flip=flip)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image as Pil
+from pydantic import BaseModel, FiniteFloat, PositiveInt
 
 from ....core.data.manifest import Line
 from ....core.data.prepare.types import Pair, PrepareContext, Proposal, Summary
@@ -18,6 +19,19 @@ from . import copies as prepare_copies
 from .recipe import propose
 
 _BITS = {"1": 1, "I;16": 16, "I;16B": 16, "I;16L": 16, "I": 32, "F": 32}
+
+
+class PictureFacts(BaseModel):
+    """Measurements of a picture, see `facts`."""
+
+    width: PositiveInt
+    height: PositiveInt
+    format: str
+    mode: str
+    bits: PositiveInt
+    grey: bool
+    flat: FiniteFloat
+    remarks: list[str]
 
 
 class PicturePreparer:
@@ -46,6 +60,7 @@ class PicturePreparer:
         )
     )
     analysis = 1
+    facts = PictureFacts
 
     def begin(self, count: int) -> None:
         """Nothing to do: a trace has only 2 kB."""

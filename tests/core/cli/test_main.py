@@ -103,6 +103,14 @@ def test_errors_become_one_message_and_an_exit_code(monkeypatch, capsys, error, 
     assert said in told.err and "Traceback" not in told.err
 
 
+def test_a_home_folder_after_an_equals_sign_is_expanded(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cli.main(["recipe", "schema", "--out=~/schema.json"]) == 0
+    assert (tmp_path / "schema.json").is_file() and capsys.readouterr().out == f"wrote {tmp_path}/schema.json\n"
+    assert cli.main(["recipe", "show", "shapes", "about=~/x", "--json"]) == 0
+    assert '"about": "~/x"' in capsys.readouterr().out  # a change of a text stays a text
+
+
 def test_debug_shows_the_traceback(monkeypatch, capsys):
     monkeypatch.setattr(cli.Commands, "files", lambda self: {"boom": Path("boom.py")})
     monkeypatch.setattr(cli.Commands, "get_command", lambda self, ctx, name: raising(ValueError("deep")))

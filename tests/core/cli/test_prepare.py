@@ -256,6 +256,60 @@ def test_a_table_gives_labels_and_captions(sounds, tmp_path):
     assert lines[3]["more"] == {"force": 3.0}
 
 
+def test_a_table_without_labels_takes_the_folders_as_training_does(sounds, tmp_path):
+    table = tmp_path / "t.csv"
+    table.write_text("file\n" + "\n".join(f"{name}/{i}.wav" for i in range(8) for name in ("door", "step")))
+    assert prepare(sounds, tmp_path / "out", "--table", table) == 0
+    assert [line["label"] for line in lines_of(tmp_path / "out")] == ["door", "step"] * 8
+
+
+@pytest.mark.parametrize(
+    "text", ["file,label\n~no-such-user/a.wav,x\n", "file\n" + "x" * 5000, "file,label\ndoor/0.wav,x\0\n"]
+)
+def test_a_bad_table_leaves_nothing(sounds, tmp_path, capsys, text):
+    (tmp_path / "t.csv").write_text(text)
+    assert prepare(sounds, tmp_path / "out", "--table", tmp_path / "t.csv") == 2
+    assert f"{tmp_path}/t.csv:2: " in capsys.readouterr().err and not (tmp_path / "out").exists()
+
+
+def check_damage(root: Path, out: Path) -> None:
+    """A line of an earlier run that was damaged is measured again; the result is that of a new run."""
+    assert prepare(root, out) == 0
+    whole = (out / "manifest.jsonl").read_text()
+    head, *rows = [json.loads(row) for row in whole.splitlines()]
+    changes = [
+        {"frames": "x"},
+        {"peak": None},
+        {"lufs": []},
+        {"status": "fine"},
+        {"hash": 3},
+        {"label": 5},
+        {"size": "9"},
+    ]
+    for row, change in zip(rows, changes, strict=False):
+        row.update(change)
+    del rows[7]["remarks"], rows[8]["mtime_ns"]
+    (out / "summary.json").write_text('{"near_copies": [{"files": [1]}], "recipe_sha256": 5}')
+    (out / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in (head, *rows)))
+    assert prepare(root, out) == 0
+    assert (out / "manifest.jsonl").read_text() == whole
+    facts = json.loads((out / "summary.json").read_text())
+    assert (facts["measured"], facts["kept"]) == (9, 7)
+    for damaged in (json.dumps({**head, "analysis": "1"}) + "\n" + json.dumps(rows[9]) + "\n", ""):
+        (out / "manifest.jsonl").write_text(damaged)
+        (out / "summary.json").write_text("[]")
+        assert prepare(root, out) == 0 and (out / "manifest.jsonl").read_text() == whole
+
+
+def test_a_damaged_manifest_is_measured_again(sounds, tmp_path):
+    check_damage(sounds, tmp_path / "out")
+
+
+def test_planted_trust_in_damaged_lines_is_caught(sounds, tmp_path, monkeypatch):
+    monkeypatch.setattr(preparing, "_is_measured", lambda line, facts: True)
+    caught(check_damage, sounds, tmp_path / "out", also=(KeyError, TypeError, ValueError))
+
+
 def run_recipe(recipe: Path, folder: Path) -> None:
     few = ["train.steps=2", "train.minutes=null", "train.batch=4", "train.preview_every=99", "train.save_every=99"]
     few += ["sample.steps=2", "sample.count=2", "sample.batch=2", "network.width=16", "network.head_dim=8"]

@@ -1,8 +1,11 @@
 """Conditions: what users write, what data carries, and unconditional rows."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from sonolux.core.conditioning import base as base_module
+from sonolux.core.conditioning import class_ as class_module
 from sonolux.core.conditioning.base import gather
 from sonolux.core.conditioning.class_ import Class
 from sonolux.core.conditioning.labels import Labels
@@ -36,6 +39,50 @@ def test_class_parses_names_and_indices_and_names_the_valid_ones():
             label.parse(wrong)
     assert label.from_item(item(label=3)) == 3 and label.from_item(item()) is None
     assert [label.show(label.parse(c)) for c in label.choices()] == list(DIGITS.classes)
+
+
+def check_labels_as_text():
+    """Names are compared as text in NFC; an index is a number in its usual form, and a name has priority over it."""
+    names = ("007", "3.1", "true", "caf\u00e9", "7", "null")
+    label = Class(replace(DIGITS, classes=names), 6)
+    for value, index in (
+        ("007", 0),
+        (3.1, 1),
+        ("3.1", 1),
+        (True, 2),
+        ("cafe\u0301", 3),
+        (7, 4),
+        ("7", 4),
+        ("5", 5),
+        (2, 2),
+    ):
+        assert label.parse(value) == index, value
+    assert label.parse({"007": 1, 3.1: 1}) == ((0, 0.5), (1, 0.5))
+    labels = Labels(6, "tag", list(names))
+    for value in ("007", 3.1, True, "cafe\u0301", [7]):
+        assert labels.parse(value) == labels.from_item(item(attributes={"tag": value})) != ()
+    for wrong in ("07", "8", "3.10", "True", False, "00", "1" * 5000, [1]):
+        with pytest.raises(BadInput, match="there is no class") as error:
+            label.parse(wrong)
+        assert len(str(error.value)) <= 200
+
+
+def test_labels_are_compared_as_text():
+    check_labels_as_text()
+
+
+def test_planted_comparison_of_values_is_caught(monkeypatch):
+    for wrong in (str, lambda value: value):
+        monkeypatch.setattr(class_module, "label_text", wrong)
+        caught(check_labels_as_text, also=(BadInput, TypeError))
+
+
+def test_numbers_of_tables_may_be_texts():
+    pitch = Scalar(6, "pitch", [1.0, 500.0])
+    assert [pitch.from_item(item(attributes={"pitch": v})) for v in ("3.10", "007", 440, "1e2")] == [3.1, 7, 440, 100]
+    for wrong in ("", "x", "nan", True, [1], 10**400):
+        with pytest.raises(BadInput, match="not a finite number"):
+            pitch.from_item(item(attributes={"pitch": wrong}))
 
 
 def test_class_needs_classes():

@@ -56,7 +56,13 @@ def test_a_refusal_of_a_constructor_names_the_place(folder):
 def check_resolved_text(folder):
     """The dump holds every default, and reads back to the same recipe from any folder, even names like numbers."""
     r = load_recipe(
-        "base.yaml", ["about='no: 1e-4'", "sample.conditions={label: ['1e-4', 'no', '7', null]}", "name='007'"]
+        "base.yaml",
+        [
+            "about='no: 1e-4'",
+            "sample.conditions={label: ['1e-4', 'no', '7', null]}",
+            "name='007'",
+            "sample.seconds='1e-4'",
+        ],
     )
     resolved = r.resolved()
     assert resolved["network"]["rate"] == 0.5 and resolved["network"]["timesteps"]["exponent"] == 7.0
@@ -136,14 +142,14 @@ def test_recipes_that_extend_each_other_are_refused(folder, refused, length):
     for i in range(length):
         write(folder, f"r{i}.yaml", f"recipe: 1\nextends: r{(i + 1) % length}.yaml\n")
     said = refused("extends: r0.yaml\n")
-    assert "extend each other in a circle: r0.yaml" in said[0] and said[-1].startswith("1 error")
+    assert "extend each other in a circle: r0.yaml" in said[0] and len(said) == 2
 
 
 def test_a_parent_that_cannot_be_had_is_the_only_complaint(folder, refused):
     write(folder, "broken.yaml", "a: [1,\n")
     for parent, why in (("nothing-like-it", "there is no recipe"), ("broken.yaml", "not valid YAML")):
         said = refused(f"extends: {parent}\nname: x\n")
-        assert why in said[0] and said[-1] == "1 error; nothing was run", said
+        assert why in said[0] and len([line for line in said if not line.startswith("    ")]) == 1, said
 
 
 @pytest.mark.parametrize("section", ["train", "data", "sample", "process"])

@@ -4,8 +4,14 @@ from pathlib import Path
 
 import pytest
 from sonolux.core.config import overrides
+from sonolux.core.config import tree as tree_module
+from sonolux.core.config import yaml as yaml_reading
+from sonolux.core.config.load import load_recipe, load_recipe_text
 from sonolux.core.config.overrides import merge, overrides_tree
+from sonolux.core.config.tree import Node
 from sonolux.core.config.yaml import parse
+from sonolux.core.testing.mutation import attribute, caught, planted, replace
+from sonolux.core.types import BadInput
 
 
 def merged(parent, child):
@@ -88,8 +94,122 @@ def test_the_order_of_overrides_matters_only_for_the_same_key():
 
 @pytest.mark.parametrize("argument", ["train.batch", "=3", "a..b=1", ".a=1"])
 def test_an_argument_that_is_no_override(argument):
-    assert tree(argument) == (None, [f"command line: {argument}: expected key=value, such as train.batch=64"])
+    said = f"command line: {argument}: expected key=value, such as train.batch=64; quote values with spaces"
+    (problem,) = tree(argument)[1]
+    assert tree(argument)[0] is None and problem.startswith(said)
 
 
-def test_an_override_that_is_no_yaml():
-    assert "command line: a=[1: not valid YAML" in tree("a=[1")[1][0]
+# --- values that YAML would change ----------------------------------------------------------------------------------
+
+READ = {  # text -> value, where YAML reads all of it
+    "3": 3,
+    " 3 ": 3,
+    "007": 7,
+    "1e-4": 1e-4,
+    "true": True,
+    "null": None,
+    "": None,
+    "[1, [x]]": [1, ["x"]],
+    "{a: 1}": {"a": 1},
+    "'kick #2'": "kick #2",
+    '"a\\tb"': "a\tb",
+    "'null'": "null",
+    ".inf": float("inf"),
+}
+WORD_FOR_WORD = (
+    *("kit #2", "# kit", "3 # x", "&amp", "&a 5", "*amp", "!kick", "!!int 5", "a: b", "- a", "a\nb", "[kit] drums"),
+    *("[kit", "{a", "[a] # b", "[&amp, b]", "[*a]", "'kit' #2", "'a", " kit", "kit ", "@x", "`x", "%x", "| x", "> x"),
+    *("? x", "~", "---", "a #", ", x", "9" * 5000, "[" * 3000, "\x00", "\ud800", "{a: 1, a: 2}", "no", "2020-01-01"),
+)  # fmt: skip
+
+
+def check_values(texts=WORD_FOR_WORD):
+    for text, value in READ.items():
+        (node,), problems = overrides_tree([f"k={text}"], Path("."), []).value.values(), []
+        assert node.plain() == value and type(node.plain()) is type(value), text
+    for text in texts:
+        problems = []
+        (node,) = overrides_tree([f"k={text}"], Path("."), problems).value.values()
+        assert node.value == text and not problems, text
+        assert node.text == text and bool(node.problem) == (text[0] in "[{"), text
+
+
+def test_what_yaml_would_drop_is_text_word_for_word():
+    check_values()
+
+
+def test_planted_reading_of_every_argument_as_yaml_is_caught(monkeypatch):
+    monkeypatch.setattr(yaml_reading, "_is_whole", lambda text: True)
+    for text in ("kit #2", "&amp", "a: b"):
+        caught(check_values, [text])
+
+
+def check_texts(folder):
+    """Parameters of type text and path receive what is written, in a recipe as on the command line."""
+    for text in (
+        "2024",
+        "007",
+        "3.10",
+        "1e3",
+        "kit #2",
+        "&amp",
+        "[kit] drums",
+        "[kit]",
+        "{kit}",
+        "a: b",
+        ".nan",
+        "'2024'",
+    ):
+        recipe = load_recipe("base.yaml", [f"data.root={text}", f"data.label={text}", f"about={text}"])
+        plain = text.strip("'")
+        assert recipe.data.params["root"] == folder / plain, text
+        assert (recipe.data.params["label"], recipe.about) == (plain, plain)
+    assert load_recipe("base.yaml", ["about=true", "data.label=null"]).about == "true"
+    (folder / "sub").mkdir(exist_ok=True)
+    (folder / "sub" / "r.yaml").write_text(
+        "extends: ../base.yaml\nname: 007\nabout: true\ndata: {root: 2024}\n"
+        "conditioning: {tags: {use: labels, key: tag, values: [3.10, true, 007]}}\n"
+        "sample: {label: [007, 3.10, 3.1, 7, true, null]}\n"
+    )
+    recipe = load_recipe("sub/r.yaml", allow_code=True)
+    assert (recipe.name, recipe.about) == ("007", "true")
+    assert recipe.data.params["root"] == folder / "sub" / "2024"
+    assert recipe.conditioning["tags"].params["values"] == ["3.10", "true", "007"]
+    assert recipe.sample.label == ["007", "3.10", 3.1, 7, True, None]
+    assert load_recipe_text(recipe.dump(), base=folder, allow_code=True).sample.label == recipe.sample.label
+
+
+def test_text_keys_take_what_is_written(folder):
+    check_texts(folder)
+
+
+def test_planted_value_in_place_of_its_text_is_caught(folder):
+    with planted(Node, "data", replace(attribute("text"), "str(value)", at=-1)):
+        caught(check_texts, folder, also=BadInput)
+    with planted(tree_module, "as_text", replace(attribute("text"), "str(value)")):
+        caught(check_texts, folder, also=BadInput)
+
+
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("kick #2", "kick #2"),
+        ("&amp", "&amp"),
+        ("3.10", "3.10"),
+        ("3", 3),
+        ("null", None),
+        ("'null'", "null"),
+        ("[a, 007]", ["a", "007"]),
+        ("{a: 0.5, 007: 0.5}", {"a": 0.5, "007": 0.5}),
+    ],
+)
+def test_labels_are_names_lists_or_mixtures(folder, text, label):
+    assert load_recipe("base.yaml", [f"sample.label={text}"]).sample.label == label
+
+
+def test_plain_values_are_not_parsed(folder):
+    recipe = load_recipe("base.yaml")
+    for value in ("kick #2", "null", "[a]", "a\x85b", ["&amp", None], {"a: b": 0.5}):
+        assert recipe.merge([("sample.label", value)]).sample.label == value
+    with pytest.raises(BadInput, match=r"^sample.steps=x: expected integer of at least 1, got the text 'x'$"):
+        recipe.merge([("sample.steps", "x")])

@@ -161,6 +161,11 @@ def test_aliases_that_grow_without_end_are_refused():
         "x" * 300,
         "'",
         '"',
+        "a\x85b",
+        "\u2028",
+        "\x00\x07\t\x7f",
+        "\ud800",
+        "\ufeffx",
     ],
 )
 def test_what_is_written_reads_back_here_and_elsewhere(value):

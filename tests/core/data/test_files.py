@@ -12,11 +12,7 @@ from sonolux.core.data.files import (
     content_hash,
     find_files,
     folder_labels,
-    read_table,
-    split,
-    split_of,
 )
-from sonolux.core.testing.mutation import caught
 from sonolux.core.types import BadInput
 
 
@@ -79,36 +75,6 @@ def test_a_root_that_is_no_folder_is_named(tmp_path, root, words):
         files.need_folder(None if root is None else tmp_path / root)
 
 
-def check_split(share=0.2, count=20000):
-    keys = [f"key {i}" for i in range(count)]
-    sides = split(keys, share, 3)
-    assert abs(sides.count("valid") / count - share) < 0.01
-    assert split(keys[::-1], share, 3) == sides[::-1]
-    wider = split(keys, 2 * share, 3)
-    assert all(w == "valid" for s, w in zip(sides, wider, strict=True) if s == "valid")
-    assert split(keys, share, 4) != sides
-
-
-def test_split_has_the_share_asked_for_and_grows_with_it():
-    check_split()
-
-
-def test_a_split_by_order_is_caught(monkeypatch):
-    monkeypatch.setattr(files, "split_of", lambda key, valid, seed: "valid" if int(key[4:]) % 5 == 0 else "train")
-    caught(check_split)
-
-
-def test_tiny_folders_have_both_sides_and_copies_stay_together():
-    for seed in range(50):
-        assert set(split(["a", "b", "c"], 0.01, seed)) == {"train", "valid"}
-        sides = split(["a", "a", "b"], 0.5, seed)
-        assert sides[0] == sides[1]
-    assert split(["a"], 0.5, 0) == ["train"] and split([], 0.5, 0) == []
-    assert split(["a", "b"], 0, 0) == ["train", "train"]
-    with pytest.raises(BadInput, match=r"data\.split\.valid"):
-        split_of("a", 1.0, 0)
-
-
 def test_content_hash_is_of_the_content(tmp_path):
     make(tmp_path, "a", "b")
     (tmp_path / "c").write_bytes(b"a")
@@ -130,6 +96,11 @@ def test_bad_files_are_skipped_up_to_a_share():
         BadFiles().check(0)
     with pytest.raises(BadInput, match="share from 0 to 1"):
         BadFiles(5)
+
+
+def test_classes_without_a_usable_file_are_said():
+    with pytest.warns(UserWarning, match="no file is usable of 2 of the classes, which cannot be trained: b, c"):
+        files.note_lost_classes(["a", "b", "c", None, "a"], ["a"])
 
 
 def test_the_summary_groups_reasons():
@@ -155,57 +126,3 @@ def test_no_classes_where_classes_are_needed(tmp_path):
         folder_labels(find_files(tmp_path), tmp_path, BadFiles())
     with pytest.raises(BadInput, match=r"only one class, 'cat'.*data\.label=none"):
         class_names(["cat", "cat"], "here")
-
-
-def table(tmp_path: Path, text: str, name: str = "labels.csv") -> Path:
-    path = tmp_path / name
-    path.write_text(text, encoding="utf-8")
-    return path
-
-
-def test_tables_hold_labels_captions_and_numbers(tmp_path):
-    rows = read_table(
-        table(tmp_path, '\ufefffile,label,caption,pitch,note\na.png,3,"red, round",440,x\nb.png,4,,nan,\n')
-    )
-    assert (rows[0].file, rows[0].label, rows[0].caption) == ("a.png", "3", "red, round")
-    assert rows[0].more == {"pitch": 440.0, "note": "x"} and rows[1].more == {"pitch": "nan", "note": ""}
-    assert rows[1].caption is None and rows[1].line == 3
-    lines = '{"file": "a.png", "label": 3, "pitch": 440}\n\n{"file": "é.png", "label": "4"}\n'
-    rows = read_table(table(tmp_path, lines, "labels.jsonl"))
-    assert [(r.file, r.label, r.line) for r in rows] == [("a.png", "3", 1), ("é.png", "4", 3)]
-    assert rows[0].more == {"pitch": 440}
-
-
-def test_names_in_tables_find_their_files(tmp_path):
-    make(tmp_path, unicodedata.normalize("NFD", "é.png"), "sub/b.png")
-    rows = read_table(table(tmp_path, "file\né.png\nsub\\b.png\n../elsewhere.png\n"))
-    assert [row.path(tmp_path).exists() for row in rows] == [True, True, False]
-    assert rows[2].path(tmp_path) == tmp_path.parent / "elsewhere.png"
-
-
-@pytest.mark.parametrize(
-    ("text", "name", "words"),
-    [
-        ("name,label\na,b\n", "t.csv", r"t\.csv:1: the header has no column 'file': name, label"),
-        ("file,label\n", "t.csv", "contains no rows"),
-        ("file,label\na,b,c\n", "t.csv", r"t\.csv:2: more fields than the header"),
-        ("file,label\na,x\na,y\n", "t.csv", r"t\.csv:3: names 'a' again; see line 2"),
-        ("file,label\na,x\nb,\n", "t.csv", r"t\.csv:3: no label, though other lines have one"),
-        ("file,label\n,x\n", "t.csv", r"t\.csv:2: names no file"),
-        ('{"file": "a"}\n{"file"\n', "t.jsonl", r"t\.jsonl:2: not JSON"),
-        ('["a"]\n', "t.jsonl", r"t\.jsonl:1: not an object with a key 'file'"),
-        ('{"file": "a", "label": [1]}\n', "t.jsonl", r"t\.jsonl:1: label is not a text"),
-        ("file\n", "t.xlsx", r"not a \.csv, \.tsv or \.jsonl"),
-    ],
-)
-def test_bad_tables_are_named_with_their_line(tmp_path, text, name, words):
-    with pytest.raises(BadInput, match=words):
-        read_table(table(tmp_path, text, name))
-
-
-def test_tables_that_cannot_be_read(tmp_path):
-    with pytest.raises(BadInput, match="no such file"):
-        read_table(tmp_path / "nowhere.csv")
-    (tmp_path / "latin.csv").write_bytes("file\né.png\n".encode("latin-1"))
-    with pytest.raises(BadInput, match="not a table in UTF-8"):
-        read_table(tmp_path / "latin.csv")

@@ -1,9 +1,14 @@
 """Parts of made examples, and listings of files that every folder dataset shares."""
 
+import sys
+import warnings
+
 import pytest
+from sonolux.core.data import splits
 from sonolux.core.data.files import BadFiles
 from sonolux.core.data.listing import Listed, labelled, listed_files
-from sonolux.core.data.splits import need_part, part_of
+from sonolux.core.data.splits import need_part, part_of, recorded_hashes, split, split_of
+from sonolux.core.testing.mutation import caught, condition, negate, planted, replace, variable
 from sonolux.core.types import BadInput
 
 
@@ -27,6 +32,137 @@ def test_parts_that_cannot_be_are_refused(given, said):
         part_of(*given)
     with pytest.raises(BadInput, match="train or valid"):
         need_part("")
+
+
+def check_split(share=0.2, count=20000):
+    keys = [f"key {i}" for i in range(count)]
+    sides = split(keys, share, 3)
+    assert abs(sides.count("valid") / count - share) < 0.01
+    assert split(keys[::-1], share, 3) == sides[::-1]
+    wider = split(keys, 2 * share, 3)
+    assert all(w == "valid" for s, w in zip(sides, wider, strict=True) if s == "valid")
+    assert split(keys, share, 4) != sides
+
+
+def test_split_has_the_share_asked_for_and_grows_with_it():
+    check_split()
+
+
+def test_a_split_by_order_is_caught(monkeypatch):
+    monkeypatch.setattr(splits, "_position", lambda key, seed: int(key[4:]) % 5 / 5)
+    caught(check_split)
+
+
+def test_tiny_folders_have_both_sides_and_copies_stay_together():
+    for seed in range(50):
+        assert set(split(["a", "b", "c"], 0.01, seed)) == {"train", "valid"}
+        sides = split(["a", "a", "b"], 0.5, seed)
+        assert sides[0] == sides[1]
+    assert split(["a"], 0.5, 0) == ["train"] and split([], 0.5, 0) == []
+    assert split(["a", "b"], 0, 0) == ["train", "train"]
+    with pytest.raises(BadInput, match=r"data\.split\.valid"):
+        split_of("a", 1.0, 0)
+
+
+def class_parts(keys, labels, sides):
+    """Class -> the parts of its examples."""
+    return {name: [p for p, own in zip(sides, labels, strict=True) if own == name] for name in set(labels)}
+
+
+def check_classes(valid=0.6):
+    """Every class is trained; only for classes that the hash holds out completely is the split not that of the hash."""
+    held_out = 0
+    for seed in range(30):
+        labels = [f"class {i % 9}" for i in range(27)]
+        keys = [f"{seed} {i}" for i in range(27)]
+        sides, plain = split(keys, valid, 3, labels), [split_of(key, valid, 3) for key in keys]
+        for name, parts in class_parts(keys, labels, sides).items():
+            assert "train" in parts, (seed, name)
+            before = [p for p, own in zip(plain, labels, strict=True) if own == name]
+            held_out += "train" not in before
+            assert parts == before or ("train" not in before and parts.count("train") == 1)
+    assert held_out > 30  # the case occurs
+
+
+def test_every_class_is_trained():
+    check_classes()
+
+
+def test_planted_split_that_ignores_classes_is_caught():
+    with planted(splits, "split", negate(condition(), near="members")):
+        caught(check_classes)
+
+
+def check_moves(valid=0.5):
+    """An added file moves at most one other file."""
+    moves = set()
+    for seed in range(60):
+        keys, labels = [f"{seed} {i}" for i in range(12)], [f"class {i % 4}" for i in range(12)]
+        before = split(keys, valid, 0, labels)
+        for i in range(5):
+            after = split([*keys, f"new {i}"], valid, 0, [*labels, f"class {i % 4}"])[:-1]
+            moves.add(sum(a != b for a, b in zip(before, after, strict=True)))
+    assert moves == {0, 1}
+
+
+def test_an_added_file_moves_at_most_one_other():
+    check_moves()
+
+
+def test_planted_split_by_rank_is_caught(monkeypatch):
+    def ranked(keys, valid, seed, labels):
+        order = sorted(range(len(keys)), key=lambda i: split_of(keys[i], valid, seed) + keys[i][::-1])
+        return ["valid" if order.index(i) % 2 else "train" for i in range(len(keys))]
+
+    monkeypatch.setattr(sys.modules[__name__], "split", ranked)
+    caught(check_moves)
+
+
+def test_classes_of_one_example_are_trained_and_said():
+    with pytest.warns(UserWarning, match="the class 'a' has one example only: it is trained, and none is held out"):
+        assert split(["1", "2", "3"], 0.95, 0, ["a", "b", "b"])[0] == "train"
+    with pytest.warns(UserWarning, match=r"2 classes have one example only \(a, b\): it is trained"):
+        assert split(["1", "2"], 0.5, 0, ["a", "b"]) == ["train", "train"]
+    for seed in range(20):  # a part that would be empty takes no class's only example
+        with pytest.warns(UserWarning, match="one example only"):
+            assert split(["1", "2", "3"], 1e-9, seed, ["a", "b", "b"])[0] == "train"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert split(["1", "2", "1"], 0, 0, ["a", "b", "b"]) == ["train"] * 3
+        assert split(["1", "2", "3", "4"], 0.5, 0, ["a", "a", None, None]).count("train") >= 1
+
+
+def check_recorded():
+    """A run that is continued keeps the training part that it recorded; other files follow their hash."""
+    for seed in range(40):
+        keys, labels = [f"{seed} {i}" for i in range(10)], ["a", "b", "c", "d", "e"] * 2
+        for started in ([split_of(key, 0.7, 0) for key in keys], split(keys, 0.7, 0, labels)):  # old and new rule
+            recorded = [side == "train" for side in started]
+            if any(recorded):
+                assert split(keys, 0.7, 0, labels, recorded) == started
+                after = split([*keys, "new"], 0.7, 0, [*labels, "a"], [*recorded, False])
+                assert after == [*started, split_of("new", 0.7, 0)]
+    tiny = split(["1", "2", "3"], 1e-9, 5)
+    assert split(["1", "2", "3"], 1e-9, 5, [], [side == "train" for side in tiny]) == tiny
+
+
+def test_a_recorded_split_is_kept():
+    check_recorded()
+
+
+def test_planted_split_that_forgets_the_record_is_caught():
+    with planted(splits, "split", replace(variable("was_trained"), "False")):
+        caught(check_recorded)
+
+
+def test_recorded_hashes_are_those_of_the_list(tmp_path):
+    path = tmp_path / "data.jsonl"
+    assert recorded_hashes(path) == frozenset()
+    path.write_text('{"file": "a", "hash": "1"}\n\n{"file": "b", "hash": "2"}\n')
+    assert recorded_hashes(path) == {"1", "2"}
+    for damaged in ("{}\n", "[]\n", "x", '{"hash": 3}\n', "\x00"):
+        path.write_text(damaged)
+        assert recorded_hashes(path) == frozenset()
 
 
 def files(root, *names):

@@ -83,13 +83,13 @@ def test_splits_share_nothing(digits):
 
 
 def test_planted_overlap_of_splits_is_caught(digits, monkeypatch):
-    original, calls = folder.folders.split, []
+    original, calls = folder.assign_parts, []
 
-    def drawn_anew(keys, valid, seed):
+    def drawn_anew(keys, valid, seed, labels, recorded):
         calls.append(seed)
-        return original(keys, valid, len(calls))
+        return original(keys, valid, len(calls), labels, recorded)
 
-    monkeypatch.setattr(folder.folders, "split", drawn_anew)
+    monkeypatch.setattr(folder, "assign_parts", drawn_anew)
     caught(check_splits_share_nothing, digits)
 
 

@@ -1,0 +1,68 @@
+"""Options of edits, validated like the keys of a recipe: from Python and on the command line."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, Strict
+
+from ...config.components import PathField, Section
+from ...util.annotations import Range
+
+Count = Annotated[int, Range(1, 100_000)]
+LISTS = Strict(False)  # a list is accepted as a tuple
+
+
+class Variation(Section):
+    """Options of variations."""
+
+    strength: Annotated[float, Range(0, 1)] = 0.5
+    """0: the file as the codec reconstructs it, 1: samples that do not depend on the file"""
+    count: Count = 1
+    """number of variations per file"""
+
+
+class Filling(Section):
+    """Options of inpainting and continuation."""
+
+    count: Count = 1
+    """number of results per file"""
+    resample: Annotated[int, Range(1, 1000)] | None = None
+    """how often each segment of `jump` steps is run (RePaint: Lugmayr et al. 2022, arXiv:2201.09865): larger values fit
+    the known part better, and the time is proportional; null: 4, or 1 for a network trained with per-element levels"""
+    jump: Annotated[int, Range(1)] = 4
+    """number of steps in a segment"""
+
+
+class Inpainting(Filling):
+    """Options of inpainting."""
+
+    spans: list[Annotated[tuple[float, float], LISTS]] = Field(default_factory=list)
+    """parts along the time axis, each [from, to] in seconds"""
+    box: Annotated[tuple[int, int, int, int], LISTS] | None = None
+    """[left, top, right, bottom] in elements of the file, on the two axes that are not time"""
+    mask: PathField | None = None
+    """file of the same size that is positive (white) in the part"""
+
+
+class Extension(Filling):
+    """Options of continuation."""
+
+    seconds: Annotated[float, Range(above=0)] = 1.0
+    """length that is added along time"""
+
+
+class Interpolation(Section):
+    """Options of morphs."""
+
+    count: Annotated[int, Range(2, 100_000)] = 5
+    """number of samples, both ends included"""
+
+
+class Times(Section):
+    """Parts along time as the command line gives them."""
+
+    start: float | list[float] = Field(default_factory=list, alias="from")
+    """time in seconds at which the part begins, or a list of them"""
+    end: float | list[float] = Field(default_factory=list, alias="to")
+    """time in seconds at which it ends, or a list"""
