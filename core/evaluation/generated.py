@@ -105,7 +105,10 @@ def from_folder(recipe: Recipe, folder: Path, real: RealData, suffixes: Collecti
         made = read_back(recipe, folder, [p for p, _ in records], [name for _, name in records], real.classes)
         made.settings = dict(facts.get("settings", {}))
     else:
-        paths = [p for p in find_files(folder, suffixes) if p.name not in DRAWINGS]
+        skipped: list[tuple[Path, str]] = []
+        paths = [p for p in find_files(folder, suffixes, skipped) if p.name not in DRAWINGS]
+        for unread, reason in skipped:
+            warnings.warn(f"skipped {shown(unread, folder)}: {reason}", stacklevel=2)
         parts = [p.relative_to(folder).parts for p in paths]
         made = read_back(recipe, folder, paths, [p[0] if len(p) > 1 else None for p in parts], real.classes)
     made.counts |= {"made": len(made.examples) + made.counts["unusable"], "not finite": 0, "scaled": 0}
@@ -127,7 +130,9 @@ def read_back(
         raise BadInput(f"the modality {recipe.modality.use} cannot read files, so its samples cannot be measured")
     media, places = read_files(recipe, folder, paths)
     labels = torch.tensor([classes.index(str(names[i])) if str(names[i]) in classes else -1 for i in places])
-    raw = [modality.read(paths[i]) for i in places]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # remarks on single files
+        raw = [modality.read(paths[i]) for i in places]
     examples = ExampleSet(media, labels, [shown(paths[i], folder) for i in places])
     return GeneratedSet(examples, raw, [paths[i] for i in places], {"unusable": len(paths) - len(places)})
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..config.recipe import Recipe
+from ..data.loader import DataLost
 from ..types import BadInput, Dataset
 from ..util.device import choose_device, native_bf16
 from ..util.messages import counted
@@ -132,6 +133,7 @@ class TrainingRun:
 
         Raises:
             RunFailed: The loss or its gradient is no longer finite, or a checkpoint cannot be written.
+            BadInput: Too many examples can no longer be read; a checkpoint was saved.
             KeyboardInterrupt: The user stopped the run; a checkpoint was saved.
         """
         first = self.step
@@ -143,11 +145,14 @@ class TrainingRun:
             self.log = MetricsLog(self, bar)
             for callback in self.callbacks:
                 callback.on_start(self)
-            while not self.interrupted and (done := self.budget.progress(self.step)) < 1:
-                result = self.trainer.train_step(done)
-                self.log.add(result)
-                for callback in self.callbacks if not self.interrupted else ():
-                    callback.on_step(self, result)
+            try:
+                while not self.interrupted and (done := self.budget.progress(self.step)) < 1:
+                    result = self.trainer.train_step(done)
+                    self.log.add(result)
+                    for callback in self.callbacks if not self.interrupted else ():
+                        callback.on_step(self, result)
+            except DataLost as lost:
+                raise self._saved(lost) from lost
             self.checkpoints.act_once(self)
             if self.interrupted:
                 raise KeyboardInterrupt(
@@ -158,6 +163,12 @@ class TrainingRun:
         self._report(first)
         return self.folder.checkpoint(self.step)
 
+    def _saved(self, lost: DataLost) -> BadInput:
+        """Save a checkpoint, since too many examples can no longer be read; returns the error to raise."""
+        self.checkpoints.act_once(self)
+        again = f"with the files back, continue with: sonolux train --resume {self.folder.path}"
+        return BadInput(f"{lost}. Step {self.step} is saved; {again}")
+
     def pause(self, seconds: float) -> None:
         """Exclude a callback's `seconds` from the logged speed, and reserve time for the callbacks at the end."""
         self.log.pause(seconds)
@@ -167,6 +178,9 @@ class TrainingRun:
     def _report(self, first: int) -> None:
         if self.step == first:
             self.say("no step was made: train.minutes passed while the data was read; increase it")
+        if lost := self.trainer.data_of_steps.lost:
+            few = "; ".join(list(lost.values())[:3]) + (f"; and {len(lost) - 3} more" if len(lost) > 3 else "")
+            self.say(f"{len(lost)} of {counted(len(self.trainer.data), 'example')} could not be used: {few}")
         if (message := self.budget.shortfall(self.step, self.folder.path)) is not None:
             self.say(message)
 

@@ -24,6 +24,7 @@ from ...core.types import BadInput
 from ...core.util.rng import generator
 
 SILENCE = 1e-12  # amplitude that counts as digital silence: -240 dB
+_FILTERS = 1 << 23  # coefficients of a filter bank in float64
 
 
 @lru_cache(maxsize=1)
@@ -128,11 +129,16 @@ def resample(x: Tensor, rate: float, target: float) -> Tensor:
     """(..., frames) at `rate` -> (..., ceil(frames target / rate)) at `target`.
 
     A windowed sinc (Kaiser window, 64 zero crossings per side). The ratio of the rates is rounded to the nearest
-    fraction with a denominator up to 1000, since the filter bank grows with it; the relative error is about 1e-6.
+    fraction with a denominator up to 1000, or less where the filter bank would be larger than 64 MB; the relative error
+    is about 1e-6.
     """
     if rate == target:
         return x
-    ratio = Fraction(target / rate).limit_denominator(1000)
+    limit = 1000
+    ratio = Fraction(target / rate).limit_denominator(limit)
+    while ratio.numerator * (ratio.denominator + 136) > _FILTERS and limit > 1:
+        limit //= 2
+        ratio = Fraction(target / rate).limit_denominator(limit)
     return _torchaudio().resample(
         x,
         ratio.denominator,

@@ -19,7 +19,6 @@ from .. import dsp, io, loudness
 from .copies import Copies
 from .recipe import RATES, propose
 
-_MAX_SAMPLES = 1 << 28  # of a file: 1 GB decoded
 _QUIET = -45.0  # dB relative to the loudest 10 ms; threshold of silence before and after a sound
 _EMPTY = -65.0  # dB relative to the loudest band; threshold of an empty band
 _BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
@@ -32,7 +31,7 @@ class SoundPreparer:
     nouns = ("sound", "sounds")
     suffixes = io.SUFFIXES
     foreign = io.FOREIGN
-    analysis = 1
+    analysis = 2
 
     def __init__(self) -> None:
         self.copies = Copies()
@@ -47,13 +46,13 @@ class SoundPreparer:
         Raises:
             io.Unreadable: For unusable files.
         """
-        sound = io.read(path, most=_MAX_SAMPLES)
+        sound = io.read(path)
         io.check_audible(path, sound.wave, sound.rate)
         return facts(sound), self.copies.trace(sound)
 
     def trace(self, path: Path) -> Any:
         """Only the trace of a file."""
-        return self.copies.trace(io.read(path, most=_MAX_SAMPLES))
+        return self.copies.trace(io.read(path))
 
     def similar_pairs(self, traces: Sequence[Any]) -> list[Pair]:
         """Pairs of near copies: the same recording up to level, polarity, position, length and format."""
@@ -78,7 +77,7 @@ def facts(sound: io.Sound) -> Line:
     mid signal in dB, null for mono; remarks.
     """
     wave, rate = sound.wave, sound.rate
-    remarks: list[str] = []
+    remarks = list(sound.remarks)
     io.to_channels(wave, 1, "mean", remarks)
     peak = float(wave.abs().max())
     lead, trail = silence(wave, rate)
@@ -97,7 +96,7 @@ def facts(sound: io.Sound) -> Line:
         **{k: sound.source[k] for k in ("frames", "rate", "channels", "format", "subtype")},
         "seconds": round(wave.shape[-1] / rate, 4),
         "peak": _db(peak),
-        "rms": _db(float(wave.double().square().mean().sqrt())),
+        "rms": _db(float(torch.linalg.vector_norm(wave, dtype=torch.float64)) / math.sqrt(wave.numel())),
         "lufs": None if loud is None else round(loud, 2),
         "clipped": round(share, 4),
         "lead": round(lead, 4),
@@ -211,6 +210,9 @@ _KINDS = {
     "is off": "off zero",
     "holds nothing": "with an empty top",
     "mixing": "cancel when mixed to mono",
+    "truncated": "truncated",
+    "damaged": "damaged",
+    "chained": "of streams that differ",
 }
 
 
