@@ -14,7 +14,7 @@ from torch import Tensor
 from ...core.data.files import shown
 from ...core.types import BadInput
 from . import dsp
-from .io_bytes import Stream
+from .io_bytes import Stream, pieces
 from .io_containers import chunked
 from .io_mp3 import mp3_stream
 from .io_ogg import ogg_streams
@@ -90,6 +90,7 @@ def decode(path: Path, file: BinaryIO, size: int, most: int) -> Decoded:
     Raises:
         Unreadable: See `io.read`.
     """
+    file = pieces(file, [(0, size)])  # seeking before the start is no error, as libsndfile expects
     streams = ogg_streams(file, size) or [chunked(file, size) or mp3_stream(file, size) or Stream(file)]
     if len(streams) > _MOST_STREAMS:
         raise _OverLimit(path, f"is a chain of {len(streams)} streams, more than {_MOST_STREAMS}: cut it into parts")

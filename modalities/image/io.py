@@ -37,6 +37,7 @@ _MOST_OF = {"WEBP": 30_000_000}  # format -> maximum pixels, where decoding take
 
 # Formats that Pillow decodes itself; others (EPS) start external programs.
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "TGA")
+_GIF_GROWTH = 4096  # pixels that one byte of a GIF can describe, at most; Pillow fills the rest of a picture with 0
 _LARGE = 16_000_000  # pixels; a larger picture is converted in strips, and made smaller before it is converted
 _STRIP = 1_000_000  # pixels of a strip
 _TURNS = {
@@ -188,6 +189,8 @@ def _check(path: Path, picture: Pil.Image) -> None:
     most = _MOST_OF.get(picture.format or "", MOST_PIXELS)
     if picture.width * picture.height > most:
         raise BadPicture(path, f"{picture.width} x {picture.height} pixels, more than {most:,}: make it smaller")
+    if picture.format == "GIF" and picture.width * picture.height > _GIF_GROWTH * path.stat().st_size:
+        raise BadPicture(path, f"truncated: too few bytes for {picture.width} x {picture.height} pixels")
     tags = getattr(picture, "tag_v2", {})
     if path.suffix.casefold() in FOREIGN and picture.format == "TIFF":
         raise BadPicture(path, _foreign(path))  # a camera's raw file, whose first picture is a small preview

@@ -12,7 +12,7 @@ from typing import Any
 from ...util.errors import BadInput
 from ...util.plots import page
 from .. import manifest as manifests
-from ..files import content_hash, find_files, need_folder, progress, read_table, shown
+from ..files import content_hash, find_files, need_folder, need_unicode, progress, read_table, shown
 from ..manifest import Line, ManifestHeader
 from .report import facts_of, lines_of, others, propose, reasons, write_json
 from .types import PrepareContext, Preparer, PrepareReport
@@ -66,7 +66,8 @@ def prepare(
             belongs to another folder.
     """
     began = time.monotonic()
-    root = need_folder(root, "FOLDER").resolve()
+    root = need_unicode(need_folder(root, "FOLDER").resolve(), "FOLDER")
+    need_unicode(out, "--out")
     _check_out(root, out)
     sources = _sources(root, preparer, table)
     path = out / manifests.NAME
