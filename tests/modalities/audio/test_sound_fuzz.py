@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from _fuzz import cases, check, mutated, mutations
 
 # Errors in what libsndfile calls back are printed, not raised.
-pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")]
 
 
 def encoded(kind: str, subtype: str | None = None, seconds: float = 0.4, rate: int = 8000) -> bytes:
@@ -75,14 +75,12 @@ def test_flac(tmp_path, changes):
     check(tmp_path / "x.flac", mutated(FLAC, changes), use)
 
 
-@pytest.mark.slow
 @cases
 @given(changes=mutations(len(VORBIS)))
 def test_ogg_vorbis(tmp_path, changes):
     check(tmp_path / "x.ogg", right_checksums(mutated(VORBIS, changes)), use)
 
 
-@pytest.mark.slow
 @cases
 @given(changes=mutations(len(OPUS)))
 def test_ogg_opus(tmp_path, changes):

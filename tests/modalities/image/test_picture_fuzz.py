@@ -7,6 +7,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+import pytest
 from hypothesis import given
 from PIL import Image as Pil
 from PIL import ImageCms
@@ -16,6 +17,7 @@ from sonolux.modalities.image.prepare.prepare import PicturePreparer
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from _fuzz import cases, check, mutated, mutations
 
+pytestmark = pytest.mark.slow
 PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
 
 
