@@ -242,7 +242,9 @@ def load_steps(batches: StepBatches, first: int = 0, workers: Workers = 0, pin: 
         generator=torch.Generator(),  # for worker seeds, which are not used; torch's global generator does not change
     )
     for batch in loader:
-        batches.count_lost(batch if isinstance(batch, dict) else batch.lost)
+        if not isinstance(batch, Batch):  # of a worker that lost too many at once
+            raise DataLost({**batches.lost, **batch}, len(batches.data))
+        batches.count_lost(batch.lost)
         if workers:
             items = [replace(item, media=media) for item, media in zip(batch.items, batch.media, strict=True)]
             batch = replace(batch, items=items)

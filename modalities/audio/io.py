@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 import soundfile
+import torch
 from torch import Tensor
 
 from ...core.data.files import shown, why_unusable
@@ -92,7 +93,8 @@ def check_audible(path: Path | str, wave: Tensor, rate: float) -> None:
     """Raise Unreadable for (C, frames) that are too short to be a sound, or silent up to a constant offset."""
     if wave.shape[-1] < _SHORTEST * rate:
         raise Unreadable(path, f"lasts {1000 * wave.shape[-1] / rate:.2g} ms only")
-    if float((wave - dsp.offset(wave)).abs().max()) < SILENT:
+    extremes = torch.stack([wave.amin(1), wave.amax(1)], dim=1) - dsp.offset(wave)
+    if float(extremes.abs().max()) < SILENT:
         raise Unreadable(path, "is silent")
 
 
@@ -101,7 +103,7 @@ def check_scale(path: Path | str, wave: Tensor) -> None:
 
     Their scale is not guessed; normalisation removes it.
     """
-    peak = float(wave.abs().max())
+    peak = max(float(wave.max()), -float(wave.min()))
     if peak > _SCALE:
         over = 20 * math.log10(peak)
         remedy = "scale it to -1 to 1, or set data.normalise to peak or rms"

@@ -97,8 +97,9 @@ def decode(path: Path, file: BinaryIO, size: int, most: int) -> Decoded:
     wave, facts, remarks = _decode_stream(path, streams[0], most)
     waves, lost = [wave], 0
     for number, stream in enumerate(streams[1:], 2):
+        left = most - sum(w.numel() for w in waves)
         try:
-            wave, about, more = _decode_stream(path, stream, most - sum(w.numel() for w in waves))
+            wave, about, more = _decode_stream(path, stream, left)
         except _OverLimit:
             raise
         except Unreadable as error:
@@ -107,6 +108,7 @@ def decode(path: Path, file: BinaryIO, size: int, most: int) -> Decoded:
                 raise Unreadable(path, f"is damaged: stream {number} of {len(streams)}: {error.reason}") from error
             more = [f"damaged: stream {number} of {len(streams)} is left out: it {error.reason}"]
         else:
+            check_size(path, wave.shape[1] * facts["rate"] // about["rate"], facts["channels"], facts["rate"], left)
             waves.append(_like(wave, about, facts, more))
         remarks += more
     wave = torch.cat(waves, dim=1) if len(waves) > 1 else wave
@@ -149,7 +151,7 @@ def _decode_stream(path: Path, stream: Stream, most: int) -> Decoded:
         raise Unreadable(path, f"cannot be decoded as sound: {failure}" if failure else "holds no frames")
     if bad:
         raise Unreadable(path, f"holds {bad} samples that are not finite (NaN or infinity) or exceed 2^31")
-    if stream.declared is None and stream.counted and total < declared < _UNKNOWN:
+    if stream.counted and total < declared < _UNKNOWN and (stream.declared is None or failure is not None):
         remarks = _missing(path, replace(stream, there=total, declared=declared, unit="frames"))
     elif failure is not None:
         remarks.append(f"damaged: only the first {total} frames can be decoded: {failure}")

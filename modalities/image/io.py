@@ -17,6 +17,7 @@ from torch import Tensor
 from ...core.data.files import shown, why_unusable
 from ...core.types import BadInput
 from .io_colour import PlainColours
+from .io_jpeg import count_scans
 
 SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp"),
@@ -37,6 +38,7 @@ _MOST_OF = {"WEBP": 30_000_000}  # format -> maximum pixels, where decoding take
 
 # Formats that Pillow decodes itself; others (EPS) start external programs.
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "TGA")
+_MOST_SCANS = 100  # of a progressive JPEG, which usually has ten
 _GIF_GROWTH = 4096  # pixels that one byte of a GIF can describe, at most; Pillow fills the rest of a picture with 0
 _LARGE = 16_000_000  # pixels; a larger picture is converted in strips, and made smaller before it is converted
 _STRIP = 1_000_000  # pixels of a strip
@@ -174,13 +176,13 @@ def _decoded(
     picture.load()
     turn = _turn(picture)
     swapped = turn in (5, 6, 7, 8)
-    target = cover[::-1] if cover and swapped else cover
+    target = (cover[1], cover[0]) if cover and swapped else cover
     colours = PlainColours(picture, channels, packed)
     plain = _in_strips(picture, colours, _factor(picture.size, target, most))
     if turn in _TURNS:
         plain = plain.transpose(_TURNS[turn])
     levels = np.asarray(resize(plain, cover))
-    upright = size[::-1] if swapped else size
+    upright = (size[1], size[0]) if swapped else size
     return DecodedPicture(levels, upright, kind, mode, colours.transparent, colours.finish(levels))
 
 
@@ -189,6 +191,8 @@ def _check(path: Path, picture: Pil.Image) -> None:
     most = _MOST_OF.get(picture.format or "", MOST_PIXELS)
     if picture.width * picture.height > most:
         raise BadPicture(path, f"{picture.width} x {picture.height} pixels, more than {most:,}: make it smaller")
+    if picture.info.get("progressive") and (scans := count_scans(path.read_bytes())) > _MOST_SCANS:
+        raise BadPicture(path, f"a JPEG of {scans} scans, more than {_MOST_SCANS}: save it again")
     if picture.format == "GIF" and picture.width * picture.height > _GIF_GROWTH * path.stat().st_size:
         raise BadPicture(path, f"truncated: too few bytes for {picture.width} x {picture.height} pixels")
     tags = getattr(picture, "tag_v2", {})

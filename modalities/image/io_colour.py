@@ -134,7 +134,7 @@ def _transform(data: bytes, mode: str) -> tuple[ImageCms.ImageCmsTransform | Non
         return None, f"has a colour profile of {len(data)} bytes: it is ignored"
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
-        if profile.profile.xcolor_space.strip() != _SPACES[mode]:
+        if str(getattr(profile.profile, "xcolor_space", "")).strip() != _SPACES[mode]:
             return None, f"has a colour profile for other than {_SPACES[mode]} pictures: it is ignored"
         intent, flags = ImageCms.Intent.RELATIVE_COLORIMETRIC, ImageCms.Flags.BLACKPOINTCOMPENSATION
         transform = ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), mode, "RGB", intent, flags)

@@ -79,7 +79,7 @@ def facts(sound: io.Sound) -> Line:
     wave, rate = sound.wave, sound.rate
     remarks = list(sound.remarks)
     io.to_channels(wave, 1, "mean", remarks)
-    peak = float(wave.abs().max())
+    peak = max(float(wave.max()), -float(wave.min()))
     lead, trail = silence(wave, rate)
     off = float(dsp.offset(wave).abs().max())
     share, top = clipped(wave, str(sound.source["subtype"])), bandwidth(wave, rate)
@@ -96,7 +96,7 @@ def facts(sound: io.Sound) -> Line:
         **{k: sound.source[k] for k in ("frames", "rate", "channels", "format", "subtype")},
         "seconds": round(wave.shape[-1] / rate, 4),
         "peak": _db(peak),
-        "rms": _db(float(torch.linalg.vector_norm(wave, dtype=torch.float64)) / math.sqrt(wave.numel())),
+        "rms": _db(math.sqrt(sum(float(part.double().square().sum()) for part in dsp.in_parts(wave)) / wave.numel())),
         "lufs": None if loud is None else round(loud, 2),
         "clipped": round(share, 4),
         "lead": round(lead, 4),
@@ -120,7 +120,9 @@ def _width(wave: Tensor) -> float | None:
 
 def silence(wave: Tensor, rate: float) -> tuple[float, float]:
     """Seconds before the first and after the last block of 10 ms within 45 dB of the loudest; offset removed."""
-    blocks, block = dsp.envelope(wave - dsp.offset(wave), rate, 0.01), max(1, round(rate * 0.01))
+    offset = dsp.offset(wave)
+    centred = wave - offset if bool(offset.any()) else wave
+    blocks, block = dsp.envelope(centred, rate, 0.01), max(1, round(rate * 0.01))
     loud = torch.nonzero(blocks >= blocks.max() * dsp.amplitude(_QUIET))
     end = min(wave.shape[-1], (int(loud[-1]) + 1) * block)
     return int(loud[0]) * block / rate, (wave.shape[-1] - end) / rate
@@ -129,7 +131,8 @@ def silence(wave: Tensor, rate: float) -> tuple[float, float]:
 def clipped(wave: Tensor, subtype: str) -> float:
     """% of samples in runs of three or more equal ones at the largest value of the format (float: 1 or more)."""
     bits = _BITS.get(subtype, 0)
-    full = wave.abs() >= (1.0 - 1.5 * 2.0 ** (1 - bits) if bits else 1.0)
+    top = 1.0 - 1.5 * 2.0 ** (1 - bits) if bits else 1.0
+    full = (wave >= top) | (wave <= -top)
     if full.shape[-1] < 3 or not bool(full.any()):
         return 0.0
     three = full[:, 2:] & (wave[:, :-2] == wave[:, 1:-1]) & (wave[:, 1:-1] == wave[:, 2:])

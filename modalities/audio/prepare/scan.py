@@ -126,7 +126,7 @@ def decode(entry: Entry, plan: ConversionPlan) -> io.Sound:
 def place(wave: Tensor, plan: ConversionPlan) -> Prepared:
     """Find the constant offset, onset, end and level of (C, frames), and remove parts that the plan never uses."""
     offset = dsp.offset(wave)
-    centred = wave - offset
+    centred = wave - offset if bool(offset.any()) else wave  # without a copy of a long sound
     start = 0 if plan.crop == "start" else dsp.onset(centred, plan.rate)
     margin = round(0.05 * plan.rate)  # around the used part, for shifts of the onset and for fades
     if plan.crop != "random":

@@ -14,6 +14,7 @@ import sonolux
 from PIL import Image as Pil
 from sonolux.core.testing.mutation import caught
 from sonolux.modalities.image import io
+from sonolux.modalities.image.io_jpeg import count_scans
 from sonolux.modalities.image.prepare.prepare import PicturePreparer
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -51,6 +52,29 @@ def test_bombs_are_refused_with_the_limit(tmp_path, name):
     (tmp_path / "x.png").write_bytes(data)
     with pytest.raises(io.BadPicture, match=said):
         io.read(tmp_path / "x.png")
+
+
+def check_scans(folder):
+    """A progressive JPEG whose last scan is repeated: each one passes over the whole picture."""
+    file = bytesio.BytesIO()
+    Pil.fromarray(LEVELS).convert("RGB").save(file, "JPEG", progressive=True, exif=b"Exif\0\0\xff\xda\xff\xda")
+    jpeg = file.getvalue()
+    assert count_scans(jpeg) == 10
+    (folder / "x.jpg").write_bytes(jpeg)
+    assert io.read(folder / "x.jpg").shape == (3, 90, 120)
+    last = jpeg[jpeg.rindex(b"\xff\xda") : -2]
+    (folder / "x.jpg").write_bytes(jpeg[:-2] + 100 * last + b"\xff\xd9" + 100 * last)
+    with pytest.raises(io.BadPicture, match=r"a JPEG of 110 scans, more than 100: save it again"):
+        io.read(folder / "x.jpg")
+
+
+def test_scans_of_a_jpeg_are_counted(tmp_path):
+    check_scans(tmp_path)
+
+
+def test_planted_count_of_bytes_that_are_no_scans_is_caught(tmp_path, monkeypatch):
+    monkeypatch.setitem(check_scans.__globals__, "count_scans", lambda data: data.count(b"\xff\xda"))
+    caught(check_scans, tmp_path)
 
 
 def test_formats_that_take_more_memory_have_a_lower_limit(tmp_path, monkeypatch):
@@ -147,6 +171,7 @@ import resource, sys
 from pathlib import Path
 import torch
 from sonolux.modalities.image import io
+from sonolux.modalities.image.io_jpeg import count_scans
 from sonolux.modalities.image.prepare.prepare import PicturePreparer
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 before = peak()
