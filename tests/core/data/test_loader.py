@@ -169,7 +169,7 @@ def test_bad_numbers_and_errors_of_the_system_are_replaced_too(workers):
             batches = loaded(data, workers=workers)
         assert all(item.attributes["n"] != 3 for batch in batches for item in batch.items)
     with pytest.raises(ValueError, match="a fault of the dataset"):
-        loaded(Made(gone={3: ValueError("a fault of the dataset")}), workers=workers)
+        loaded(Made(gone={3: ValueError("a fault of the dataset")}))
 
 
 @pytest.mark.parametrize("workers", [0, 1, 2])
@@ -181,6 +181,7 @@ def test_too_many_lost_examples_end_the_loading_without_a_traceback(workers):
         loaded(Made(gone=range(10)), workers=workers)
     with pytest.raises(DataLost, match=r"^1 of 1 examples"):
         loaded(Made(count=1, gone=(0,)), workers=workers)
+    assert multiprocessing.active_children() == [], "the workers have ended"
 
 
 def test_one_of_few_and_five_percent_of_many_may_be_lost():
