@@ -7,9 +7,11 @@ those that it cannot decode to `BadFiles`; `BadFiles.check` refuses a folder wit
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
+import stat
 import unicodedata
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
@@ -57,36 +59,87 @@ def need_folder(root: Path | str | None, key: str = "data.root") -> Path:
     if root is None or str(root) == "":
         raise BadInput(f"needs {key}: the folder that holds the files")
     folder = expanded(root)
-    if not folder.exists():
-        raise BadInput(f"{key}: no such folder: {shown(folder)}")
-    if not folder.is_dir():
+    try:
+        is_folder = stat.S_ISDIR(os.stat(folder).st_mode)
+    except (OSError, ValueError) as error:
+        reason = _why(folder, error)
+        raise BadInput(f"{key}: {'no such folder' if reason == _ABSENT else reason}: {shown(folder)}") from error
+    if not is_folder:
         raise BadInput(f"{key}: {shown(folder)} is a file; name the folder that holds it")
-    return folder
+    return need_unicode(folder, key)
 
 
-def find_files(root: Path, suffixes: Iterable[str] | None = None) -> list[Path]:
+def need_unicode(path: Path, key: str) -> Path:
+    """The path; BadInput for a name that recipes and manifests, which are Unicode text, cannot hold."""
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise BadInput(f"{key}: the name {shown(path)} is not valid Unicode: rename the folder") from error
+    return path
+
+
+_ABSENT = "no such file"
+_KINDS = {
+    stat.S_IFDIR: "is a folder",
+    stat.S_IFIFO: "is a named pipe, not a file",
+    stat.S_IFSOCK: "is a socket, not a file",
+    stat.S_IFCHR: "is a device, not a file",
+    stat.S_IFBLK: "is a device, not a file",
+}
+
+
+def why_unusable(path: Path) -> str | None:
+    """Why a path cannot be read as a media file; None if it is a file with content. Nothing is opened.
+
+    Named pipes and devices must not be opened: a reader waits for ever, or the device acts.
+    """
+    try:
+        facts = os.stat(path)
+    except (OSError, ValueError) as error:
+        return _why(path, error)
+    if (kind := stat.S_IFMT(facts.st_mode)) != stat.S_IFREG:
+        return _KINDS.get(kind, "is not a file")
+    if facts.st_size == 0:
+        return "is empty (0 bytes)"
+    return None if os.access(path, os.R_OK) else "may not be read (permission denied)"
+
+
+def _why(path: Path, error: OSError | ValueError) -> str:
+    """A short reason why a path cannot be examined."""
+    if isinstance(error, (FileNotFoundError, NotADirectoryError, ValueError)):  # ValueError: a name with a null byte
+        return "is a link that leads nowhere" if os.path.islink(path) else _ABSENT
+    if error.errno == errno.ELOOP:
+        return "is a link in a circle"
+    return "permission denied" if isinstance(error, PermissionError) else error.strerror or str(error)
+
+
+def find_files(
+    root: Path, suffixes: Iterable[str] | None = None, skipped: list[tuple[Path, str]] | None = None
+) -> list[Path]:
     """All files in `root` and its subfolders, in natural order of their paths.
 
     Hidden files and folders (`.x`, so also `._x` of macOS) and system folders (`__MACOSX`) are skipped. Links to
     folders are followed. Each real folder is visited once, by its own path before any link to it, so that circular
-    links are harmless. A broken link is listed; opening it gives the error.
+    links are harmless. What is not a file (a broken link, a named pipe, a device) is listed too, so that the reader
+    counts it with the reason (`why_unusable`). Folders that cannot be read are skipped.
 
     Args:
         root: The folder.
         suffixes: Suffixes of the files to list, in any letter case; None: all files.
+        skipped: The skipped folders are added to it, each with the reason.
 
     Raises:
-        BadInput: `root` is not a folder, or a folder cannot be read.
+        BadInput: `root` is not a folder, or cannot be read.
     """
     root = need_folder(root)
     wanted = None if suffixes is None else {s.casefold() for s in suffixes}
-    paths = (Path(entry.path) for entry in _entries(root))
+    paths = (Path(entry.path) for entry in _entries(root, [] if skipped is None else skipped))
     found = [path for path in paths if wanted is None or path.suffix.casefold() in wanted]
     return sorted(found, key=lambda p: [natural_key(part) for part in p.relative_to(root).parts])
 
 
-def _entries(root: Path) -> Iterator[os.DirEntry[str]]:
-    """The entries that are files; folders breadth first, linked folders last."""
+def _entries(root: Path, skipped: list[tuple[Path, str]]) -> Iterator[os.DirEntry[str]]:
+    """The entries that are not folders; folders breadth first, linked folders last."""
     visited: set[tuple[int, int]] = set()
     real, linked = [str(root)], []
     while real or linked:
@@ -99,14 +152,25 @@ def _entries(root: Path) -> Iterator[os.DirEntry[str]]:
             with os.scandir(folder) as listing:
                 entries = sorted(listing, key=lambda e: natural_key(e.name))
         except OSError as error:
-            raise BadInput(f"the folder {shown(Path(folder))} cannot be read: {error.strerror}") from error
+            reason = _why(Path(folder), error)
+            if folder == str(root):
+                raise BadInput(f"the folder {shown(root)} cannot be read: {reason}") from error
+            skipped.append((Path(folder), f"is a folder that cannot be read ({reason})"))
+            continue
         for entry in entries:
             if entry.name.startswith(".") or entry.name.casefold() in _SYSTEM_FOLDERS:
                 continue
-            if entry.is_dir():
+            if _is_folder(entry):
                 (linked if entry.is_symlink() else real).append(entry.path)
-            elif entry.is_file() or entry.is_symlink():
+            else:
                 yield entry
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle
+        return False
 
 
 def content_hash(path: Path) -> str:
@@ -126,6 +190,8 @@ class BadFiles:
 
     Attributes:
         reasons: (file, reason) pairs.
+        others: (file or folder, reason) pairs that are skipped in any number: files of formats that are not read, and
+            folders that cannot be read.
     """
 
     def __init__(self, max_share: float = 0.05):
@@ -133,15 +199,28 @@ class BadFiles:
             raise BadInput(f"data.max_bad is a share from 0 to 1; got {max_share}")
         self.max_share = max_share
         self.reasons: list[tuple[str, str]] = []
+        self.others: list[tuple[str, str]] = []
 
-    def add(self, path: Path | str, reason: str) -> None:
-        """Add an unusable file."""
-        self.reasons.append((shown(path) if isinstance(path, Path) else path, reason))
+    def add(self, path: Path | str, reason: str, foreign: bool = False) -> None:
+        """Add an unusable file.
+
+        Args:
+            path: The file.
+            reason: Why it is unusable.
+            foreign: Whether it is of a format that is not read, and not damaged: any number of these is skipped.
+        """
+        found = self.others if foreign else self.reasons
+        found.append((shown(path) if isinstance(path, Path) else path, reason))
+
+    def extend(self, other: BadFiles) -> None:
+        """Add what another record holds."""
+        self.reasons += other.reasons
+        self.others += other.others
 
     def summary(self, most: int = 3) -> str:
         """Each reason with its first few files in one line, most frequent reasons first."""
         by_reason: dict[str, list[str]] = {}
-        for path, reason in self.reasons:
+        for path, reason in (*self.reasons, *self.others):
             by_reason.setdefault(reason, []).append(path)
         ordered = sorted(by_reason.items(), key=lambda pair: -len(pair[1]))
         parts = [f"{reason}: {_few(paths, most)}" for reason, paths in ordered[: 2 * most]]
@@ -156,16 +235,46 @@ class BadFiles:
         Raises:
             BadInput: No file is usable, or too many are not.
         """
-        bad = len(self.reasons)
-        if bad >= total:
-            raise BadInput(f"0 usable of {total} files" + (f": {self.summary()}" if bad else ""))
+        bad, others = len(self.reasons), len(self.others)
+        if bad + others >= total:
+            raise BadInput(f"0 usable of {total} files" + (f": {self.summary()}" if bad + others else ""))
         if bad > self.max_share * total:
             raise BadInput(
                 f"{bad} of {total} files are unusable, more than data.max_bad = {self.max_share:g} allows: "
                 f"{self.summary()}. Repair or remove them, or raise data.max_bad."
             )
-        if bad:
-            warnings.warn(f"skipped {bad} of {total} files: {self.summary()}", stacklevel=2)
+        if bad + others:
+            warnings.warn(f"skipped {bad + others} of {total} files: {self.summary()}", stacklevel=2)
+
+
+class Remarks:
+    """Collects remarks on usable files; each kind, the text up to a colon or a number, becomes one note with a count.
+
+    Args:
+        noun: Name of several files.
+    """
+
+    def __init__(self, noun: str):
+        self.noun = noun
+        self._by_kind: dict[str, list[str]] = {}
+
+    def add(self, name: str, remarks: Iterable[str]) -> None:
+        """Add the remarks on a file."""
+        for remark in remarks:
+            self._by_kind.setdefault(re.split(r"[:\d]", remark)[0], []).append(f"{name} ({remark})")
+
+    def warn(self, total: int, stacklevel: int = 2) -> None:
+        """One warning for each kind.
+
+        Args:
+            total: Number of usable files.
+            stacklevel: As in `warnings.warn`.
+        """
+        for about in self._by_kind.values():
+            more = f"; and {len(about) - 3} more" if len(about) > 3 else ""
+            warnings.warn(
+                f"{len(about)} of {total} {self.noun}: {'; '.join(about[:3])}{more}", stacklevel=stacklevel + 1
+            )
 
 
 def _few(names: list[str], most: int) -> str:

@@ -38,7 +38,13 @@ class Listed:
 
 
 def listed_files(
-    root: Path, table: Path | None, manifest: Manifest | None, suffixes: Collection[str], none: str, bad: BadFiles
+    root: Path,
+    table: Path | None,
+    manifest: Manifest | None,
+    suffixes: Collection[str],
+    none: str,
+    bad: BadFiles,
+    foreign: Collection[str] = (),
 ) -> list[Listed]:
     """The files of a folder dataset.
 
@@ -48,7 +54,9 @@ def listed_files(
         manifest: Manifest written by `sonolux prepare`, whose usable files are used.
         suffixes: Suffixes of the files that the modality can read.
         none: Beginning of the message for a folder without such files.
-        bad: Files that have changed since they were prepared are added to it.
+        bad: Files that have changed since they were prepared, and folders that cannot be read, are added to it.
+        foreign: Suffixes of formats that the modality does not read; such files are listed, so that the reader gives
+            the reason.
 
     Raises:
         BadInput: There are no files, or both table and manifest are given.
@@ -58,7 +66,10 @@ def listed_files(
     if table is not None:
         rows = table_files(table, root)
         return [Listed(path, shown(path, root), row.label, row.caption, row.more) for row, path in rows]
-    paths = find_files(root, suffixes)
+    folders: list[tuple[Path, str]] = []
+    paths = find_files(root, {*suffixes, *foreign}, folders)
+    for folder, reason in folders:
+        bad.add(shown(folder, root), reason, foreign=True)
     if not paths:
         others = Counter(path.suffix.lower() or "no suffix" for path in find_files(root)).most_common(3)
         instead = ", ".join(f"{n} files with {suffix}" for suffix, n in others) or "no files at all"

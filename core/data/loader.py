@@ -12,8 +12,10 @@ import multiprocessing
 import os
 import signal
 import time
+import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -28,8 +30,26 @@ from ..util.rng import generator
 
 Workers = int | Literal["auto"]
 
+MOST_LOST = 0.05
+"""Largest share of the examples that may become unusable during training; one always may."""
+
 _MAX_WORKERS = 8  # largest number of workers for "auto"
 _FAST_BATCH = 0.01  # seconds; a worker costs about this time per batch, so that it does not help for faster batches
+
+
+class DataLost(BadInput):
+    """Too many examples became unusable during training.
+
+    Attributes:
+        lost: Index of each example -> why it cannot be used.
+    """
+
+    def __init__(self, lost: dict[int, str], count: int):
+        few = "; ".join(list(lost.values())[:3]) + (f"; and {len(lost) - 3} more" if len(lost) > 3 else "")
+        super().__init__(
+            f"{len(lost)} of {count} examples can no longer be used, more than {100 * MOST_LOST:g} %: {few}"
+        )
+        self.lost = lost
 
 
 @dataclass(frozen=True)
@@ -41,12 +61,14 @@ class Batch:
         rows: Numbers of its rows in the global batch.
         items: The examples.
         media: Media of the examples, (B, C, *media).
+        lost: Index of each example that could not be used and was replaced -> the reason.
     """
 
     step: int
     rows: tuple[int, ...]
     items: list[Item]
     media: Tensor
+    lost: dict[int, str] = field(default_factory=dict)
 
     def lengths(self, spec: MediaSpec) -> Tensor | None:
         """Valid media elements along the time axis, (B,); None where no item states one."""
@@ -106,26 +128,72 @@ class StepBatches(MapDataset):
         self.data, self.seed, self.batch = data, seed, batch
         self.rows = tuple(range(rank, batch, world))
         self.order = ExampleOrder(seed, len(data))
+        self.lost: dict[int, str] = {}  # in the main process: what the batches so far could not use
 
     def __getitem__(self, step: int) -> Batch:
         """The batch of optimiser step `step` (from 0); augmentation is keyed by (seed, row, step)."""
-        items = [self.item(step, row) for row in self.rows]
-        media = torch.stack([finite(item).media for item in items])
-        return Batch(step, self.rows, items, media)
+        lost: dict[int, str] = {}
+        items = [self.item(step, row, lost) for row in self.rows]
+        return Batch(step, self.rows, items, torch.stack([item.media for item in items]), lost)
 
-    def item(self, step: int, row: int) -> Item:
-        """The example in a row of a step's global batch."""
-        index = self.order.example(step * self.batch + row)
-        return self.data.item(index, generator(self.seed, row, "augment", step))
+    def item(self, step: int, row: int, lost: dict[int, str] | None = None) -> Item:
+        """The example in a row of a step's global batch.
+
+        An example that cannot be read, or is not finite, is replaced by the next one in the order, whose row has it
+        too. The replacement depends on nothing but the examples that are unusable.
+
+        Args:
+            step: The step, from 0.
+            row: The row.
+            lost: Unusable examples are added to it.
+
+        Raises:
+            DataLost: More examples than `most_lost` are unusable.
+        """
+        lost = {} if lost is None else lost
+        for position in itertools.count(step * self.batch + row):
+            index = self.order.example(position)
+            try:
+                return finite(self.data.item(index, generator(self.seed, row, "augment", step)))
+            except (BadInput, OSError) as error:
+                lost[index] = str(error)
+            if len(lost) > self.most_lost:
+                break
+        raise DataLost(lost, len(self.data))
+
+    @property
+    def most_lost(self) -> int:
+        """Number of examples that may become unusable."""
+        return min(len(self.data) - 1, max(1, int(MOST_LOST * len(self.data))))
+
+    def count_lost(self, lost: dict[int, str]) -> None:
+        """Add unusable examples to `self.lost`; the first one is reported in a warning.
+
+        Raises:
+            DataLost: There are more than `most_lost`.
+        """
+        first = not self.lost
+        self.lost.update((index, reason) for index, reason in lost.items() if index not in self.lost)
+        if len(self.lost) > self.most_lost:
+            raise DataLost(self.lost, len(self.data))
+        if lost and first:
+            warnings.warn(
+                f"{next(iter(lost.values()))}; the next example in the order takes its place. Training goes on until "
+                f"more than {self.most_lost} of {len(self.data)} examples are lost",
+                stacklevel=2,
+            )
 
     def sources(self, step: int) -> list[str]:
         """Sources of the examples of a step, for messages."""
-        positions = (step * self.batch + row for row in self.rows)
-        return [self.data.item(self.order.example(p), None).source for p in positions]
+        found = []
+        for row in self.rows:
+            with suppress(DataLost):
+                found.append(self.item(step, row).source)
+        return found
 
 
 class _WorkerBatches(MapDataset):
-    """StepBatches in a worker process: items are sent without their media, and BadInput as its message.
+    """StepBatches in a worker process: items are sent without their media, and `DataLost` as the examples lost.
 
     If an exception were sent, torch would add the worker's traceback to its message.
     """
@@ -133,11 +201,11 @@ class _WorkerBatches(MapDataset):
     def __init__(self, batches: StepBatches):
         self.batches = batches
 
-    def __getitem__(self, step: int) -> Batch | str:
+    def __getitem__(self, step: int) -> Batch | dict[int, str]:
         try:
             batch = self.batches[step]
-        except BadInput as error:
-            return str(error)
+        except DataLost as error:
+            return error.lost
         empty = torch.empty(0)
         return replace(batch, items=[replace(item, media=empty) for item in batch.items])
 
@@ -160,7 +228,7 @@ def load_steps(batches: StepBatches, first: int = 0, workers: Workers = 0, pin: 
         pin: Copy batches to pinned memory, for a GPU.
 
     Raises:
-        BadInput: An example contains NaN or infinite values, or cannot be read.
+        DataLost: Too many examples cannot be read, or contain NaN or infinite values.
     """
     if workers == "auto":
         workers = chosen_workers(batches)
@@ -177,8 +245,9 @@ def load_steps(batches: StepBatches, first: int = 0, workers: Workers = 0, pin: 
         generator=torch.Generator(),  # for worker seeds, which are not used; torch's global generator does not change
     )
     for batch in loader:
-        if isinstance(batch, str):
-            raise BadInput(batch)
+        if not isinstance(batch, Batch):  # of a worker that lost too many at once
+            raise DataLost({**batches.lost, **batch}, len(batches.data))
+        batches.count_lost(batch.lost)
         if workers:
             items = [replace(item, media=media) for item, media in zip(batch.items, batch.media, strict=True)]
             batch = replace(batch, items=items)

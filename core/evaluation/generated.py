@@ -106,7 +106,10 @@ def from_folder(recipe: Recipe, folder: Path, real: RealData, suffixes: Collecti
         made = read_back(recipe, folder, paths, names, real.classes)
         made.settings = dict(found.settings)
     else:
-        paths = [p for p in find_files(folder, suffixes) if p.name not in DRAWINGS]
+        skipped: list[tuple[Path, str]] = []
+        paths = [p for p in find_files(folder, suffixes, skipped) if p.name not in DRAWINGS]
+        for unread, reason in skipped:
+            warnings.warn(f"skipped {shown(unread, folder)}: {reason}", stacklevel=2)
         parts = [p.relative_to(folder).parts for p in paths]
         made = read_back(recipe, folder, paths, [p[0] if len(p) > 1 else None for p in parts], real.classes)
     made.counts |= {"made": len(made.examples) + made.counts["unusable"], "not finite": 0, "scaled": 0}
@@ -129,7 +132,9 @@ def read_back(
     media, places = read_files(recipe, folder, paths)
     index = {label_text(name): i for i, name in enumerate(classes)}
     labels = torch.tensor([index.get(label_text(names[i]), -1) for i in places])
-    raw = [modality.read(paths[i]) for i in places]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # remarks on single files
+        raw = [modality.read(paths[i]) for i in places]
     examples = ExampleSet(media, labels, [shown(paths[i], folder) for i in places])
     return GeneratedSet(examples, raw, [paths[i] for i in places], {"unusable": len(paths) - len(places)})
 

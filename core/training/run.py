@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..config.recipe import Recipe
+from ..data.loader import DataLost
 from ..data.splits import recorded_hashes
 from ..types import BadInput, Dataset, MediaSpec
 from ..util.device import choose_device, native_bf16
@@ -169,6 +170,7 @@ class TrainingRun:
 
         Raises:
             RunFailed: The loss or its gradient is no longer finite, or the last checkpoint cannot be written.
+            BadInput: Too many examples can no longer be read; a checkpoint was saved.
             Interrupted: A signal stopped the run; a checkpoint was saved.
         """
         first = self.step
@@ -202,12 +204,25 @@ class TrainingRun:
                 self.log.add(result)
                 for callback in self.callbacks if not self._stopped(signals) else ():
                     callback.on_step(self, result)
-        except (BadInput, OSError):  # of the data: the weights are those of the last complete step
-            if self.step and not self.folder.replaces:
-                with suppress(RunFailed):
-                    self.checkpoints.act_once(self)
-                    self.say(f"step {self.step} is saved; to continue: sonolux train --resume {self.folder.path}")
+        except DataLost as lost:
+            if not self._save_complete_step():
+                raise
+            again = f"with the files back, continue with: sonolux train --resume {self.folder.path}"
+            raise BadInput(f"{lost}. Step {self.step} is saved; {again}") from lost
+        except (BadInput, OSError):
+            if self._save_complete_step():
+                self.say(f"step {self.step} is saved; to continue: sonolux train --resume {self.folder.path}")
             raise
+
+    def _save_complete_step(self) -> bool:
+        """Save the weights after an error of the data, which are those of the last complete step; whether it was done.
+
+        A run that replaces another one and has no checkpoint yet saves none: the other run stays.
+        """
+        if not self.step or self.folder.replaces:
+            return False
+        self.checkpoints.act_once(self)
+        return self.checkpoints.error is None
 
     def _stopped(self, signals: SignalHandler) -> bool:
         self.interrupted = self.interrupted or signals.received is not None
@@ -251,5 +266,8 @@ class TrainingRun:
     def _report(self, first: int) -> None:
         if self.step == first:
             self.say("no step was made: train.minutes passed while the data was read; increase it")
+        if lost := self.trainer.data_of_steps.lost:
+            few = "; ".join(list(lost.values())[:3]) + (f"; and {len(lost) - 3} more" if len(lost) > 3 else "")
+            self.say(f"{len(lost)} of {counted(len(self.trainer.data), 'example')} could not be used: {few}")
         if (message := self.budget.shortfall(self.step, self.folder.path)) is not None:
             self.say(message)

@@ -24,6 +24,8 @@ from ...core.types import BadInput
 from ...core.util.rng import generator
 
 SILENCE = 1e-12  # amplitude that counts as digital silence: -240 dB
+_PART = 1 << 20  # samples of a channel that are processed at once
+_FILTERS = 1 << 23  # coefficients of a filter bank in float64
 
 
 @lru_cache(maxsize=1)
@@ -52,6 +54,11 @@ def amplitude(level: float) -> float:
     return 10 ** (level / 20)
 
 
+def in_parts(x: Tensor) -> tuple[Tensor, ...]:
+    """(..., frames) in parts of a million samples: what is computed for one after the other takes little memory."""
+    return x.split(_PART, dim=-1)
+
+
 def rms(x: Tensor) -> Tensor:
     """Root mean square over the last axis, (..., frames) -> (...)."""
     return x.square().mean(-1).sqrt()
@@ -60,9 +67,14 @@ def rms(x: Tensor) -> Tensor:
 def envelope(x: Tensor, rate: float, window: float = 0.005) -> Tensor:
     """RMS over channels in consecutive blocks of `window` seconds, (C, frames) -> (blocks,); the last one is padded."""
     block = max(1, round(rate * window))
-    power = x.square().mean(0)
-    count = -(-power.shape[-1] // block)
-    return functional.pad(power, (0, count * block - power.shape[-1])).reshape(count, block).mean(-1).sqrt()
+
+    def level(part: Tensor) -> Tensor:
+        power = part.square().mean(0)
+        count = -(-power.shape[-1] // block)
+        return functional.pad(power, (0, count * block - power.shape[-1])).reshape(count, block).mean(-1).sqrt()
+
+    parts = x.split(max(1, _PART // block) * block, dim=-1)  # of whole blocks: saves memory for long sounds
+    return torch.cat([level(part) for part in parts])
 
 
 def active_rms(x: Tensor, rate: float, range_db: float = 40.0, window: float = 0.01) -> float:
@@ -82,17 +94,19 @@ def offset(x: Tensor) -> Tensor:
     An asymmetric waveform has a nonzero median but a mean near 0, an impulse in silence the reverse; neither is an
     offset.
     """
-    mean, median = x.mean(-1, keepdim=True), x.median(-1, keepdim=True).values
+    mean = x.mean(-1, keepdim=True)
+    median = torch.stack([channel.median() for channel in x])[:, None]  # without indices, which take twice the memory
     return torch.where((mean - median).abs() < 0.5 * mean.abs(), mean, torch.zeros_like(mean))
 
 
 def bounds(x: Tensor, floor: float = -60.0) -> tuple[int, int]:
     """(start, end) of the part within `floor` dB of the peak of (C, frames); (0, 0) for silence."""
-    peak = x.abs().amax(0)
-    if not len(peak) or peak.max() < SILENCE:
+    peak = max(float(x.max()), -float(x.min())) if x.numel() else 0.0
+    if peak < SILENCE:
         return 0, 0
-    loud = torch.nonzero(peak >= peak.max() * amplitude(floor))
-    return int(loud[0]), int(loud[-1]) + 1
+    low = peak * amplitude(floor)
+    loud = torch.cat([((part >= low) | (part <= -low)).any(0) for part in in_parts(x)]).byte()
+    return int(loud.argmax()), len(loud) - int(loud.flip(0).argmax())
 
 
 def trim(x: Tensor, rate: float, floor: float = -45.0, window: float = 0.01) -> Tensor:
@@ -128,11 +142,16 @@ def resample(x: Tensor, rate: float, target: float) -> Tensor:
     """(..., frames) at `rate` -> (..., ceil(frames target / rate)) at `target`.
 
     A windowed sinc (Kaiser window, 64 zero crossings per side). The ratio of the rates is rounded to the nearest
-    fraction with a denominator up to 1000, since the filter bank grows with it; the relative error is about 1e-6.
+    fraction with a denominator up to 1000, or less where the filter bank would be larger than 64 MB; the relative error
+    is about 1e-6.
     """
     if rate == target:
         return x
-    ratio = Fraction(target / rate).limit_denominator(1000)
+    limit = 1000
+    ratio = Fraction(target / rate).limit_denominator(limit)
+    while ratio.numerator * (ratio.denominator + 136) > _FILTERS and limit > 1:
+        limit //= 2
+        ratio = Fraction(target / rate).limit_denominator(limit)
     return _torchaudio().resample(
         x,
         ratio.denominator,

@@ -2,37 +2,29 @@
 
 from __future__ import annotations
 
+import math
 import os
-import struct
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import Any, Literal
 
 import numpy as np
 import soundfile
 import torch
 from torch import Tensor
 
-from ...core.data.files import shown
+from ...core.data.files import shown, why_unusable
 from ...core.types import BadInput
 from ...core.util.rng import generator
 from . import dsp
+from .io_decode import FOREIGN, MISSING, MOST_SAMPLES, SUFFIXES, Unreadable, check_size, decode, reason_of
+
+__all__ = ["FOREIGN", "FORMATS", "MISSING", "MOST_SAMPLES", "SUFFIXES", "Format", "Mix", "Sound", "Unreadable"]
 
 Mix = Literal["mean", "left", "loudest"]
-SUFFIXES = frozenset(
-    f".{name}"
-    for name in (
-        *("wav", "wave", "flac", "ogg", "oga", "opus", "mp3", "aif", "aiff", "aifc", "au", "snd", "caf", "w64"),
-        *("rf64", "voc", "iff", "8svx", "sd2", "paf", "sph", "nist"),
-    )
-)
-# Audio formats that libsndfile does not read: such files are reported as unusable instead of ignored.
-FOREIGN = frozenset(
-    f".{name}" for name in ("m4a", "mp4", "aac", "wma", "ape", "wv", "amr", "ac3", "mka", "webm", "dsf")
-)
-_SHORTEST = 0.002  # seconds; minimum length of a sound
 SILENT = dsp.amplitude(-90.0)  # peak of half a quantisation step of 16 bits
-_UNKNOWN_SIZE = 0x7FFFFF00  # size field (or more) written by programs that cannot seek back
+_SHORTEST = 0.002  # seconds; minimum length of a sound
+_SCALE = dsp.amplitude(40.0)  # peak of a sound that is not normalised
 
 
 @dataclass(frozen=True)
@@ -52,135 +44,70 @@ class Sound:
     remarks: list[str] = field(default_factory=list)
 
 
-class Unreadable(BadInput):
-    """A sound file that cannot be used; `reason` says why without naming the file."""
-
-    def __init__(self, path: Path | str, reason: str):
-        super().__init__(f"{shown(Path(path))}: {reason}")
-        self.reason = reason
-
-
 def read(
     path: Path | str,
     rate: float | None = None,
     channels: int | None = None,
     mix: Mix = "mean",
-    most: int | None = None,
+    most: int = MOST_SAMPLES,
 ) -> Sound:
     """Decode a whole file, resample it to `rate` and mix it to `channels` (None: unchanged).
 
-    The format is detected from the content, not from the name. Files are read sequentially without seeking, since
-    libsndfile returns wrong samples after a seek in MP3.
+    The format is detected from the content, not from the name. All that a file holds is read: a part of it that is
+    missing is reported in the remarks, up to a share of `MISSING`. The streams of a chained Ogg file follow each other.
 
     Args:
         path: The file.
         rate: Target rate in Hz.
         channels: Target number of channels.
         mix: How channels are reduced, see `to_channels`.
-        most: Maximum number of samples over all channels.
+        most: Maximum number of samples over all channels, before and after resampling.
 
     Raises:
-        Unreadable: With the reason, for files that are missing, empty, no audio, truncated, without frames, with
-            non-finite samples or with more than `most` samples (a BadInput).
+        Unreadable: With the reason, for files that are missing, empty, no audio, without frames, with more than
+            `MISSING` of the sound missing, with samples that are not finite or larger than `LOUDEST`, with too many
+            samples or channels, or with an impossible rate (a BadInput).
     """
     path = Path(path)
+    if (reason := why_unusable(path)) is not None:
+        raise Unreadable(path, reason)
     try:
-        size = path.stat().st_size
-        if not path.is_file():
-            raise Unreadable(path, "is no file")
-        if size == 0:
-            raise Unreadable(path, "is empty (0 bytes)")
         with open(path, "rb") as file:
-            wave, facts = _decode(path, file, size, most)
+            wave, facts, remarks = decode(path, file, path.stat().st_size, most)
     except OSError as error:
-        raise Unreadable(path, why(path, error)) from error
-    remarks: list[str] = []
-    wave = torch.from_numpy(np.ascontiguousarray(wave.T))
+        raise Unreadable(path, error.strerror or str(error)) from error
+    except MemoryError:
+        raise Unreadable(path, "does not fit into memory") from None
     if channels is not None:
         wave = to_channels(wave, channels, mix, remarks)
     file_rate = float(facts["rate"])  # type: ignore[arg-type]
     if rate is not None and rate != file_rate:
         if file_rate < rate:
             remarks.append(f"upsampled from {file_rate:g} Hz: nothing above {file_rate / 2:g} Hz")
+        check_size(path, round(wave.shape[-1] * rate / file_rate), len(wave), rate, most)
         wave = dsp.resample(wave, file_rate, rate)
     return Sound(wave, rate or file_rate, facts, remarks)
-
-
-def _decode(path: Path, file: BinaryIO, size: int, most: int | None = None) -> tuple[np.ndarray, dict[str, object]]:
-    """(frames, C) float32 and the properties of the file."""
-    declared = _declared_bytes(file, size)
-    if declared is not None and declared[1] > declared[0]:
-        raise Unreadable(path, f"is truncated: {declared[0]} of {declared[1]} bytes of sound are there")
-    file.seek(0)
-    try:
-        with soundfile.SoundFile(file) as source:
-            declared_frames = source.frames
-            if most is not None and declared_frames * source.channels > most:
-                hours = declared_frames / source.samplerate / 3600
-                raise Unreadable(path, f"lasts {hours:.1f} h, more than can be decoded at once: cut it into parts")
-            facts: dict[str, object] = {
-                "rate": source.samplerate,
-                "channels": source.channels,
-                "format": source.format,
-                "subtype": source.subtype,
-            }
-            wave = source.read(dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, RuntimeError, ValueError) as error:
-        remedy = f"; libsndfile reads no {path.suffix.lower()}: convert it, for example to FLAC" * _is_foreign(path)
-        raise Unreadable(path, f"cannot be decoded as sound: {_reason(error)}{remedy}") from error
-    if len(wave) == 0:
-        raise Unreadable(path, "holds no frames")
-    if len(wave) < 0.9 * declared_frames:
-        raise Unreadable(path, f"is truncated: {len(wave)} of {declared_frames} frames can be decoded")
-    if not np.isfinite(wave).all():
-        bad = int((~np.isfinite(wave)).any(1).sum())
-        raise Unreadable(path, f"holds {bad} samples that are not finite (NaN or infinity)")
-    facts["frames"] = len(wave)
-    return wave, facts
-
-
-def why(path: Path, error: OSError) -> str:
-    """A short reason for an error of the operating system."""
-    link = path.is_symlink() and not path.exists()
-    return "is a link that leads nowhere" if link else (error.strerror or str(error))
 
 
 def check_audible(path: Path | str, wave: Tensor, rate: float) -> None:
     """Raise Unreadable for (C, frames) that are too short to be a sound, or silent up to a constant offset."""
     if wave.shape[-1] < _SHORTEST * rate:
         raise Unreadable(path, f"lasts {1000 * wave.shape[-1] / rate:.2g} ms only")
-    if float((wave - dsp.offset(wave)).abs().max()) < SILENT:
+    extremes = torch.stack([wave.amin(1), wave.amax(1)], dim=1) - dsp.offset(wave)
+    if float(extremes.abs().max()) < SILENT:
         raise Unreadable(path, "is silent")
 
 
-def _is_foreign(path: Path) -> bool:
-    return path.suffix.casefold() in FOREIGN
+def check_scale(path: Path | str, wave: Tensor) -> None:
+    """Raise Unreadable for (C, frames) far above full scale, such as integers stored as floats.
 
-
-def _reason(error: Exception) -> str:
-    text = getattr(error, "error_string", None) or str(error)
-    return text.strip().rstrip(".")
-
-
-def _declared_bytes(file: BinaryIO, size: int) -> tuple[int, int] | None:
-    """(bytes there, bytes declared) of the sound in a RIFF or AIFF file; None where the header does not state it.
-
-    libsndfile reads a truncated WAV without an error.
+    Their scale is not guessed; normalisation removes it.
     """
-    head = file.read(12)
-    if len(head) < 12 or head[:4] not in (b"RIFF", b"RIFX", b"FORM"):
-        return None
-    order = "<" if head[:4] == b"RIFF" else ">"
-    wanted = {b"RIFF": b"data", b"RIFX": b"data", b"FORM": b"SSND"}[head[:4]]
-    place = 12
-    while place + 8 <= size:
-        file.seek(place)
-        name, length = struct.unpack(f"{order}4sI", file.read(8))
-        place += 8
-        if name == wanted:
-            return None if length >= _UNKNOWN_SIZE or length == 0 else (max(0, size - place), length)
-        place += length + length % 2
-    return None
+    peak = max(float(wave.max()), -float(wave.min()))
+    if peak > _SCALE:
+        over = 20 * math.log10(peak)
+        remedy = "scale it to -1 to 1, or set data.normalise to peak or rms"
+        raise Unreadable(path, f"peaks {over:.0f} dB above full scale: {remedy}")
 
 
 def to_channels(wave: Tensor, channels: int, mix: Mix = "mean", remarks: list[str] | None = None) -> Tensor:
@@ -207,16 +134,13 @@ def to_channels(wave: Tensor, channels: int, mix: Mix = "mean", remarks: list[st
 
 
 def properties(path: Path | str) -> tuple[int, int, int]:
-    """(channels, frames, rate in Hz) of a sound file, which is not decoded.
+    """(channels, frames, rate in Hz) of a sound file, which is decoded: its header may state other frames than it has.
 
     Raises:
-        Unreadable: The file cannot be opened.
+        Unreadable: As for `read`.
     """
-    try:
-        facts = soundfile.info(str(path))
-    except (soundfile.LibsndfileError, RuntimeError, OSError) as error:
-        raise Unreadable(path, f"cannot be decoded as sound: {_reason(error)}") from error
-    return facts.channels, facts.frames, facts.samplerate
+    facts: dict[str, Any] = read(path).source
+    return facts["channels"], facts["frames"], facts["rate"]
 
 
 @dataclass(frozen=True)
@@ -285,7 +209,7 @@ def write(path: Path | str, wave: Tensor, rate: float, form: str = "wav16", dith
         os.replace(part, path)
     except (soundfile.LibsndfileError, ValueError) as error:
         what = f"{kind.container} {kind.subtype} of {samples.shape[0]} channels at {rate:g} Hz"
-        raise BadInput(f"{shown(path)}: cannot be written as {what}: {_reason(error)}") from error
+        raise BadInput(f"{shown(path)}: cannot be written as {what}: {reason_of(error)}") from error
     finally:
         part.unlink(missing_ok=True)
     return gain

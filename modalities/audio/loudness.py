@@ -9,6 +9,7 @@ shelf).
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -83,15 +84,22 @@ def _response(size: int, rate: float) -> Tensor:
 
 
 def weighted(wave: Tensor, rate: float) -> Tensor:
-    """K-weighted (C, frames), float64; long sounds are filtered in blocks (overlap-add)."""
+    """K-weighted (C, frames), float64."""
+    return torch.cat([wave[:, :0].double(), *_weighted_pieces(wave, rate)], dim=1)
+
+
+def _weighted_pieces(wave: Tensor, rate: float) -> Iterator[Tensor]:
+    """`weighted` in pieces that follow each other; long sounds are filtered in blocks (overlap-add)."""
     frames, tail = wave.shape[-1], math.ceil(_TAIL * rate)
     size = 1 << (min(frames + tail, _LONGEST) - 1).bit_length()
     step = max(size - tail, 1)
-    out = torch.zeros(wave.shape[0], frames + size, dtype=torch.float64)
+    after = torch.zeros(wave.shape[0], size - step, dtype=torch.float64)  # what earlier blocks add to the next one
     for start in range(0, frames, step):
         spectrum = torch.fft.rfft(wave[:, start : start + step].double(), size)
-        out[:, start : start + size] += torch.fft.irfft(spectrum * _response(size, rate), size)
-    return out[:, :frames]
+        block = torch.fft.irfft(spectrum * _response(size, rate), size)
+        block[:, : size - step] += after
+        yield block[:, : min(step, frames - start)]
+        after = block[:, step:]
 
 
 def _weights(channels: int) -> Tensor:
@@ -106,8 +114,21 @@ def _power(wave: Tensor, rate: float) -> Tensor:
     return (weighted(wave, rate).square() * _weights(wave.shape[0])[:, None]).sum(0)
 
 
+def _totals(wave: Tensor, rate: float, counts: Tensor) -> Tensor:
+    """The sum of `_power` over the first n samples, for every n of `counts`; piece by piece, which saves memory."""
+    _check(wave)
+    places, inverse = torch.unique(counts, return_inverse=True)
+    totals, total, start = torch.zeros(len(places), dtype=torch.float64), 0.0, 0
+    for piece in _weighted_pieces(wave, rate):
+        sums = total + (piece.square() * _weights(wave.shape[0])[:, None]).sum(0).cumsum(0)
+        first, last = torch.searchsorted(places, torch.tensor([start, start + len(sums)]), right=True)
+        totals[first:last] = sums[places[first:last] - start - 1]
+        total, start = float(sums[-1]), start + len(sums)
+    return totals[inverse]
+
+
 def _check(wave: Tensor) -> None:
-    if wave.ndim != 2 or not bool(torch.isfinite(wave).all()):
+    if wave.ndim != 2 or not all(bool(torch.isfinite(part).all()) for part in dsp.in_parts(wave)):
         raise BadInput(f"loudness takes finite sounds (channels, frames); got {tuple(wave.shape)}")
 
 
@@ -124,10 +145,10 @@ def integrated(wave: Tensor, rate: float) -> float | None:
     frames, block = wave.shape[-1], round(BLOCK * rate)
     if frames < block:
         return None
-    total = torch.cat([torch.zeros(1, dtype=torch.float64), _power(wave, rate).cumsum(0)])
     count = int((frames - block) / (HOP * rate)) + 1
     starts = (torch.arange(count) * HOP * rate).round().long().clamp(max=frames - block)
-    blocks = (total[starts + block] - total[starts]) / block
+    before, until = _totals(wave, rate, torch.stack([starts, starts + block]))
+    blocks = (until - before) / block
     loud = blocks[blocks > 10 ** ((ABSOLUTE - OFFSET) / 10)]
     if not len(loud):
         return None

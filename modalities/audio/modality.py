@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from ...core.data.files import shown
 from ...core.data.prepare.types import Preparer
 from ...core.evaluation.adapter import EvaluationAdapter
 from ...core.types import BadInput, MediaSpec, WrittenFile
@@ -60,8 +62,14 @@ class Audio:
         return WrittenFile(Path(path), float(media.abs().max()), scaled=gain < 1)
 
     def read(self, path: Path) -> Tensor:
-        """(C, frames) at the recipe's rate and channels, uncropped; BadInput names a problem of the file."""
-        return io.read(path, self.rate, self.channels).wave
+        """(C, frames) at the recipe's rate and channels, uncropped; BadInput names a problem of the file.
+
+        Remarks, such as on a part that is missing, become warnings.
+        """
+        sound = io.read(path, self.rate, self.channels)
+        for remark in sound.remarks:
+            warnings.warn(f"{shown(Path(path))}: {remark}", stacklevel=2)
+        return sound.wave
 
     def file_spec(self, path: Path) -> MediaSpec:
         """Channels, frames and rate of a sound file."""
@@ -84,6 +92,7 @@ class Audio:
         """
         kind = data.get("normalise", "none")
         if kind == "none":
+            io.check_scale("the sound", media)
             return 1.0, media.new_zeros(media.shape[0], 1)
         level = data.get("level")
         crop = data.get("crop", "start")

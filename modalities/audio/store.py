@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-FORMAT = 1  # increase when resampling or mixing changes
+FORMAT = 2  # increase when reading, resampling or mixing changes
 
 
 class Store:

@@ -2,45 +2,99 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
-from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image as Pil
-from PIL import ImageOps
 from torch import Tensor
 
-from ...core.data.files import shown
+from ...core.data.files import shown, why_unusable
 from ...core.types import BadInput
+from .io_colour import PlainColours
+from .io_jpeg import count_scans
 
 SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp"),
     *(".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pnm", ".tga"),
 )
+# Formats of pictures that are not read: such files are reported with the remedy instead of ignored.
+FOREIGN = frozenset(
+    f".{name}"
+    for name in (
+        *("heic", "heif", "avif", "svg", "psd", "xcf", "jp2", "jxl", "exr"),
+        *("cr2", "cr3", "nef", "arw", "dng"),
+    )
+)
 MOST_PIXELS = 100_000_000
 """Maximum pixels of a picture, checked before decoding: a small file can decompress to more than the memory."""
 
+_MOST_OF = {"WEBP": 30_000_000}  # format -> maximum pixels, where decoding takes more than 4 bytes a pixel
+
 # Formats that Pillow decodes itself; others (EPS) start external programs.
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "PPM", "TGA")
+_MOST_SCANS = 100  # of a progressive JPEG, which usually has ten
+_GIF_GROWTH = 4096  # pixels that one byte of a GIF can describe, at most; Pillow fills the rest of a picture with 0
+_LARGE = 16_000_000  # pixels; a larger picture is converted in strips, and made smaller before it is converted
+_STRIP = 1_000_000  # pixels of a strip
+_TURNS = {
+    2: Pil.Transpose.FLIP_LEFT_RIGHT,
+    3: Pil.Transpose.ROTATE_180,
+    4: Pil.Transpose.FLIP_TOP_BOTTOM,
+    5: Pil.Transpose.TRANSPOSE,
+    6: Pil.Transpose.ROTATE_270,
+    7: Pil.Transpose.TRANSVERSE,
+    8: Pil.Transpose.ROTATE_90,
+}  # orientation of EXIF -> what turns the picture upright
 
 
 class BadPicture(BadInput):
-    """A file that cannot be read as a picture, with `path` and `reason`."""
+    """A file that cannot be read as a picture.
+
+    Attributes:
+        path: The file.
+        reason: Why, without its name.
+        foreign: Whether the reason is the format, as its suffix states it.
+    """
 
     def __init__(self, path: Path, reason: str):
         super().__init__(f"{shown(path)}: {reason}")
         self.path, self.reason = path, reason
+        self.foreign = reason == _foreign(path)
+
+
+@dataclass(frozen=True)
+class DecodedPicture:
+    """A decoded file.
+
+    Attributes:
+        levels: (H, W) or (H, W, 3) from 0 to 255: uint8, or float32 for grey of more than 8 bits.
+        size: (W, H) of the file in pixels, upright.
+        format: Format of the file.
+        mode: Pillow's mode of the file.
+        transparent: Whether it has transparent parts, which are composed on white.
+        remarks: Notes for the user: "is converted to sRGB: ...", "is almost black: ...".
+    """
+
+    levels: np.ndarray
+    size: tuple[int, int]
+    format: str
+    mode: str
+    transparent: bool
+    remarks: list[str]
 
 
 def read(path: Path | str, channels: int = 3, cover: tuple[int, int] | None = None) -> Tensor:
     """A picture file as (C, H, W) float32 in [-1, 1], upright; the first frame of an animation.
 
     Transparent pixels are composed on white, as most viewers do: drawings and logos with a transparent background are
-    mostly dark. 16-bit grey keeps its precision, 16-bit colour is read as 8-bit.
+    mostly dark. Colours are converted to sRGB if the file has a colour profile. 16-bit grey keeps its precision, 16-bit
+    colour is read as 8-bit.
 
     Args:
         path: The file.
@@ -51,13 +105,23 @@ def read(path: Path | str, channels: int = 3, cover: tuple[int, int] | None = No
     Raises:
         BadPicture: With the file and the reason.
     """
-    levels = np.asarray(_open(Path(path), channels, cover), dtype=np.float32)
-    return torch.from_numpy(_channels_first(levels, channels)).div(127.5).sub(1).clamp(-1, 1)
+    return as_media(decode(path, channels, cover), channels)
 
 
 def read_bytes(path: Path | str, channels: int = 3, cover: tuple[int, int] | None = None) -> np.ndarray:
     """As `read`, rounded to (C, H, W) uint8."""
-    levels = np.asarray(_open(Path(path), channels, cover))
+    return as_levels(decode(path, channels, cover), channels)
+
+
+def as_media(picture: DecodedPicture, channels: int) -> Tensor:
+    """A decoded picture as (C, H, W) float32 in [-1, 1]."""
+    media = torch.from_numpy(_channels_first(picture.levels, channels)).float()
+    return media.div_(127.5).sub_(1).clamp_(-1, 1)
+
+
+def as_levels(picture: DecodedPicture, channels: int) -> np.ndarray:
+    """A decoded picture as (C, H, W) uint8, rounded."""
+    levels = picture.levels
     if levels.dtype != np.uint8:
         levels = levels.clip(0, 255).round().astype(np.uint8)
     return _channels_first(levels, channels)
@@ -69,40 +133,95 @@ def _channels_first(levels: np.ndarray, channels: int) -> np.ndarray:
     return np.array(np.broadcast_to(levels, (channels, *levels.shape[1:])))
 
 
-def _open(path: Path, channels: int, cover: tuple[int, int] | None) -> Pil.Image:
-    if path.is_dir():
-        raise BadPicture(path, "is a folder")
-    if not path.exists():
-        raise BadPicture(path, "a link that leads nowhere" if path.is_symlink() else "no such file")
+def decode(
+    path: Path | str, channels: int = 3, cover: tuple[int, int] | None = None, most: int | None = None
+) -> DecodedPicture:
+    """Decode a picture file.
+
+    Args:
+        path: The file.
+        channels: 1 or 3; grey pictures may have one level a pixel also for 3.
+        cover: See `read`.
+        most: A large picture is made smaller to about this number of pixels.
+
+    Raises:
+        BadPicture: With the file and the reason.
+    """
+    path = Path(path)
+    if (reason := why_unusable(path)) is not None:
+        raise BadPicture(path, reason)
     try:
-        if path.stat().st_size == 0:
-            raise BadPicture(path, "zero bytes")
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # Pillow warns about half the limit below, about unusual EXIF blocks, and so on
+            # Pillow warns about half of the limit on pixels, about unusual EXIF blocks, and so on.
+            warnings.simplefilter("ignore")
             with Pil.open(path, formats=_formats()) as picture:
-                if picture.width * picture.height > MOST_PIXELS:
-                    raise BadPicture(path, f"{picture.width} x {picture.height} pixels, more than {MOST_PIXELS:,}")
-                if cover and picture.format == "JPEG":
-                    # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size, which saves most of the time.
-                    picture.draft(None, (2 * max(cover), 2 * max(cover)))
-                picture.load()
-                return resize(_plain(_upright(picture), channels), cover)
+                return _decoded(path, picture, channels, cover, most)
     except BadInput:
         raise
-    except Pil.UnidentifiedImageError:
-        raise BadPicture(path, f"not a picture: it starts with {_start(path)}") from None
-    except Pil.DecompressionBombError:
-        raise BadPicture(path, f"more than {MOST_PIXELS:,} pixels") from None
-    except PermissionError:
-        raise BadPicture(path, "may not be read (permission denied)") from None
-    except MemoryError:
-        raise BadPicture(path, "does not fit into memory") from None
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more
-        text = str(error)
-        cut = isinstance(error, EOFError) or "truncated" in text or "Truncated" in text
-        raise BadPicture(path, f"{'truncated' if cut else 'corrupt'}: {text or type(error).__name__}") from error
+        raise BadPicture(path, _why(path, error)) from error
+
+
+def _decoded(
+    path: Path, picture: Pil.Image, channels: int, cover: tuple[int, int] | None, most: int | None
+) -> DecodedPicture:
+    size, mode, kind = picture.size, picture.mode, picture.format or ""
+    _check(path, picture)
+    packed = _packed(picture)
+    if cover and kind in ("JPEG", "MPO"):
+        # A JPEG can be decoded at 1/2, 1/4 or 1/8 of its size, which saves most of the time and memory.
+        picture.draft(None, (2 * max(cover), 2 * max(cover)))  # type: ignore[arg-type]
+    elif most and kind in ("JPEG", "MPO") and (factor := _factor(size, None, most)) > 1:
+        picture.draft(None, (size[0] // factor, size[1] // factor))  # type: ignore[arg-type]
+    picture.load()
+    turn = _turn(picture)
+    swapped = turn in (5, 6, 7, 8)
+    target = (cover[1], cover[0]) if cover and swapped else cover
+    colours = PlainColours(picture, channels, packed)
+    plain = _in_strips(picture, colours, _factor(picture.size, target, most))
+    if turn in _TURNS:
+        plain = plain.transpose(_TURNS[turn])
+    levels = np.asarray(resize(plain, cover))
+    upright = (size[1], size[0]) if swapped else size
+    return DecodedPicture(levels, upright, kind, mode, colours.transparent, colours.finish(levels))
+
+
+def _check(path: Path, picture: Pil.Image) -> None:
+    """Refuse what takes too much memory or time, before it is decoded."""
+    most = _MOST_OF.get(picture.format or "", MOST_PIXELS)
+    if picture.width * picture.height > most:
+        raise BadPicture(path, f"{picture.width} x {picture.height} pixels, more than {most:,}: make it smaller")
+    if picture.info.get("progressive") and (scans := count_scans(path.read_bytes())) > _MOST_SCANS:
+        raise BadPicture(path, f"a JPEG of {scans} scans, more than {_MOST_SCANS}: save it again")
+    if picture.format == "GIF" and picture.width * picture.height > _GIF_GROWTH * path.stat().st_size:
+        raise BadPicture(path, f"truncated: too few bytes for {picture.width} x {picture.height} pixels")
+    tags = getattr(picture, "tag_v2", {})
+    if path.suffix.casefold() in FOREIGN and picture.format == "TIFF":
+        raise BadPicture(path, _foreign(path))  # a camera's raw file, whose first picture is a small preview
+    tile = [tags.get(tag, 0) for tag in (322, 323)]
+    if all(isinstance(n, int) for n in tile) and tile[0] * tile[1] > MOST_PIXELS:
+        raise BadPicture(path, f"tiles of {tile[0]} x {tile[1]} pixels, more than {MOST_PIXELS:,}")
+
+
+def _why(path: Path, error: Exception) -> str:
+    """A short reason for an error of Pillow."""
+    text = str(error)
+    if isinstance(error, Pil.UnidentifiedImageError):
+        return _foreign(path) or f"not a picture: it starts with {_start(path)}"
+    if isinstance(error, Pil.DecompressionBombError):
+        return f"more than {MOST_PIXELS:,} pixels"
+    if isinstance(error, MemoryError):
+        return "does not fit into memory"
+    if "MAX_TEXT_CHUNK" in text or "text chunks" in text:
+        return "its texts or its colour profile unpack to more than 1 MB: save it without them"
+    cut = isinstance(error, EOFError) or "truncated" in text or "Truncated" in text
+    return f"{'truncated' if cut else 'corrupt'}: {text or type(error).__name__}"
+
+
+def _foreign(path: Path) -> str:
+    """Reason and remedy for the suffix of a format that is not read; "" for others."""
+    suffix = path.suffix.casefold()
+    return f"{suffix} is not read: convert it, for example to PNG" if suffix in FOREIGN else ""
 
 
 @cache
@@ -111,33 +230,44 @@ def _formats() -> tuple[str, ...]:
     return tuple(name for name in _FORMATS if name in Pil.OPEN)
 
 
-def _upright(picture: Pil.Image) -> Pil.Image:
+def _packed(picture: Pil.Image) -> str:
+    """Pillow's name of the way in which a file stores its pixels; "" where it states none."""
+    tiles = getattr(picture, "tile", None)
+    found = tiles[0][3] if tiles else ""
+    found = found[0] if isinstance(found, tuple) and found else found
+    return found if isinstance(found, str) else ""
+
+
+def _turn(picture: Pil.Image) -> int:
+    """The orientation of EXIF, 1 to 8."""
     try:
-        return ImageOps.exif_transpose(picture)
+        return int(picture.getexif().get(0x0112, 1))
     except Exception:  # the pixels are usable despite a damaged EXIF block
-        return picture
+        return 1
 
 
-def _plain(picture: Pil.Image, channels: int) -> Pil.Image:
-    """Mode L, RGB, or F with levels from 0 to 255."""
-    if picture.mode.startswith("I") or picture.mode == "F":
-        return _deep(picture)
-    if picture.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-        background = Pil.new("RGBA", picture.size, "white")
-        picture = Pil.alpha_composite(background, picture).convert("RGB")
-    return picture.convert("L" if channels == 1 else "RGB")
+def _factor(size: tuple[int, int], cover: tuple[int, int] | None, most: int | None) -> int:
+    """By how much a large picture is made smaller before its conversion: to twice `cover` or more, or to `most`."""
+    width, height = size
+    if width * height <= _LARGE:
+        return 1
+    if cover:
+        return max(1, min(height // (2 * cover[0]), width // (2 * cover[1])))
+    return math.ceil(math.sqrt(width * height / most)) if most else 1
 
 
-def _deep(picture: Pil.Image) -> Pil.Image:
-    levels = np.asarray(picture, dtype=np.float64)
-    if not np.isfinite(levels).all():
-        raise ValueError("holds values that are not finite")
-    low, high = float(levels.min()), float(levels.max())
-    full = 1.0 if picture.mode == "F" else 65535.0
-    if low < 0 or high > full:
-        raise ValueError(f"grey levels from {low:g} to {high:g}; expected 0 to {full:g}")
-    return Pil.fromarray((levels * (255 / full)).astype(np.float32))
+def _in_strips(picture: Pil.Image, colours: PlainColours, factor: int) -> Pil.Image:
+    """The picture in plain colours, `factor` times smaller; large ones strip by strip, which saves memory."""
+    width, height = picture.size
+    if width * height <= _LARGE:
+        return colours.convert(picture)
+    mode = "F" if colours.deep else "L" if colours.channels == 1 else "RGB"
+    out = Pil.new(mode, (-(-width // factor), -(-height // factor)))
+    rows = factor * max(1, _STRIP // (width * factor))
+    for top in range(0, height, rows):
+        strip = colours.convert(picture.crop((0, top, width, min(height, top + rows))))
+        out.paste(strip.reduce(factor) if factor > 1 else strip, (0, top // factor))
+    return out
 
 
 def properties(path: Path | str) -> tuple[int, tuple[int, int]]:
@@ -146,15 +276,17 @@ def properties(path: Path | str) -> tuple[int, tuple[int, int]]:
     Raises:
         BadPicture: The file cannot be opened.
     """
+    path = Path(path)
+    if (reason := why_unusable(path)) is not None:
+        raise BadPicture(path, reason)
     try:
         with Pil.open(path, formats=_formats()) as picture:
             grey = picture.mode in ("1", "L", "LA", "La", "I", "F") or picture.mode.startswith("I;")
-            with suppress(Exception):  # the size is usable despite a damaged EXIF block
-                if picture.getexif().get(0x0112) in (5, 6, 7, 8):  # turned by a quarter
-                    return 1 if grey else 3, (picture.width, picture.height)
-            return 1 if grey else 3, (picture.height, picture.width)
-    except (OSError, ValueError) as error:
-        raise BadPicture(Path(path), str(error)) from error
+            quarter_turn = _turn(picture) in (5, 6, 7, 8)
+            size = (picture.width, picture.height) if quarter_turn else (picture.height, picture.width)
+            return 1 if grey else 3, size
+    except Exception as error:  # see `decode`
+        raise BadPicture(path, _why(path, error)) from error
 
 
 def covering(size: tuple[int, int], cover: tuple[int, int]) -> tuple[int, int]:

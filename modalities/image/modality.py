@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor
 
+from ...core.data.files import shown
 from ...core.data.prepare.types import Preparer
 from ...core.evaluation.adapter import EvaluationAdapter
 from ...core.types import BadInput, MediaSpec, WrittenFile
@@ -60,12 +62,16 @@ class Image:
             path: The file.
             fit: Resize and centre-crop to the recipe's size; False: keep the size of the file.
 
+        Remarks, such as on a colour profile, become warnings.
+
         Raises:
             BadInput: With the file and the reason (io.BadPicture).
         """
-        if not fit:
-            return io.read(path, self.channels)
-        return io.crop(io.read(path, self.channels, cover=self.size), self.size)
+        picture = io.decode(path, self.channels, self.size if fit else None)
+        for remark in picture.remarks:
+            warnings.warn(f"{shown(Path(path))}: {remark}", stacklevel=2)
+        media = io.as_media(picture, self.channels)
+        return io.crop(media, self.size) if fit else media
 
     def file_spec(self, path: Path) -> MediaSpec:
         """Channels and size (H, W) of a picture file, upright."""

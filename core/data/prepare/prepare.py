@@ -16,7 +16,7 @@ from ...util.messages import json_text
 from ...util.plots import page
 from ...util.replace import replaced, reserved, write_text
 from .. import manifest as manifests
-from ..files import content_hash, find_files, need_folder, progress, shown
+from ..files import content_hash, find_files, need_folder, need_unicode, progress, shown
 from ..manifest import Line, ManifestHeader
 from ..tables import table_files
 from .report import SUMMARY, facts_of, lines_of, others, propose, reasons, stored_summary
@@ -71,7 +71,8 @@ def prepare(
             belongs to another folder.
     """
     began = time.monotonic()
-    root = need_folder(root, "FOLDER").resolve()
+    root = need_unicode(need_folder(root, "FOLDER").resolve(), "FOLDER")
+    need_unicode(out, "--out")
     _check_out(root, out)
     with reserved(out):
         return _prepare(root, out, preparer, table, again, name or out.name, began)

@@ -42,7 +42,8 @@ def facts_of(
 ) -> dict[str, Any]:
     """The entries of summary.json that every modality has."""
     listed = {*preparer.suffixes, *preparer.foreign}
-    others = [] if table else [p for p in find_files(root) if p.suffix.casefold() not in listed]
+    folders: list[tuple[Path, str]] = []
+    others = [] if table else [p for p in find_files(root, None, folders) if p.suffix.casefold() not in listed]
     good = [line for line in lines if line["status"] == "ok"]
     classes = Counter(line["label"] for line in good if line["label"] is not None)
     exact: dict[str, list[str]] = {}
@@ -56,6 +57,7 @@ def facts_of(
         "skipped": len(lines) - len(good),
         "reasons": dict(Counter(line["reason"] for line in lines if line["status"] != "ok").most_common()),
         "other_files": dict(Counter(p.suffix.lower() or "no suffix" for p in others).most_common()),
+        "skipped_folders": [{"folder": shown(folder, root), "reason": reason} for folder, reason in folders],
         "bytes": sum(line["size"] for line in good),
         "classes": dict(classes),
         "without_class": sum(line["label"] is None for line in good) if classes else 0,
@@ -76,6 +78,11 @@ def lines_of(
         rows.append(f"  skipped     {total - good}: {reasons(lines)}")
     if others:
         rows.append(f"  not read    {', '.join(f'{n} {suffix}' for suffix, n in list(others.items())[:6])}")
+    if folders := facts["skipped_folders"]:
+        some = ", ".join(f"{folder['folder']} {folder['reason']}" for folder in folders[:3])
+        rows.append(
+            f"  skipped     {len(folders)} folder{'s' * (len(folders) > 1)}: {some}{' ...' * (len(folders) > 3)}"
+        )
     rows += [*summary.lines, _classes(facts)]
     exact = sum(len(files) - 1 for files in facts["exact_copies"])
     if exact:

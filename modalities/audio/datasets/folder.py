@@ -17,7 +17,7 @@ from ....core.data.splits import split as assign_parts
 from ....core.types import BadInput, Item, MediaSpec
 from ....core.util.annotations import Range
 from .. import dsp
-from ..io import SUFFIXES
+from ..io import FOREIGN, SUFFIXES
 from ..prepare.scan import LEVELS, Cache, ConversionPlan, Entry, SoundCache, cut, decode, place, scan
 from ..store import Store
 
@@ -31,7 +31,7 @@ _FACTS = (
 )  # measurements of a manifest's line that are stored with the run
 
 # The last scanned folder and its bad files: the training and validation parts of a recipe share one scan.
-_LAST: dict[tuple, tuple[list[Entry], list[tuple[str, str]]]] = {}
+_LAST: dict[tuple, tuple[list[Entry], folders.BadFiles]] = {}
 
 
 class Folder:
@@ -112,8 +112,8 @@ class Folder:
         self.split, self.padding, self.polarity, self.gain, self.shift = split, padding, polarity, gain, shift
         bad = folders.BadFiles(max_bad)
         none = "0 usable files: no sound (.wav, .flac, .ogg, .mp3 ...)"
-        listed = listed_files(self.root, table, listing, SUFFIXES, none, bad)
-        total = len(listed) + len(bad.reasons)
+        listed = listed_files(self.root, table, listing, SUFFIXES, none, bad, FOREIGN)
+        total = len(listed) + len(bad.reasons) + len(bad.others)
         found = [_entry(file) for file in labelled(listed, label, self.root, bad)]
         store = _store(cache, listing, disk)
         entries = _scanned(found, self.plan, cache, budget, store, bad)
@@ -209,10 +209,9 @@ def _scanned(
     contents = tuple((str(e.path), e.name, e.label, e.caption, repr(e.more), e.key, stamp(e.path)) for e in found)
     key = (plan, cache, budget, store and store.folder, contents)
     if key not in _LAST:
-        before = len(bad.reasons)
-        entries = scan(found, SoundCache(plan, cache, budget, store), bad)
+        unusable = folders.BadFiles()
+        entries = scan(found, SoundCache(plan, cache, budget, store), unusable)
         _LAST.clear()
-        _LAST[key] = entries, bad.reasons[before:]
-    else:
-        bad.reasons += _LAST[key][1]
+        _LAST[key] = entries, unusable
+    bad.extend(_LAST[key][1])
     return _LAST[key][0]

@@ -20,7 +20,6 @@ from .. import dsp, io, loudness
 from .copies import Copies
 from .recipe import RATES, propose
 
-_MAX_SAMPLES = 1 << 28  # of a file: 1 GB decoded
 _QUIET = -45.0  # dB relative to the loudest 10 ms; threshold of silence before and after a sound
 _EMPTY = -65.0  # dB relative to the loudest band; threshold of an empty band
 _BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
@@ -53,7 +52,7 @@ class SoundPreparer:
     nouns = ("sound", "sounds")
     suffixes = io.SUFFIXES
     foreign = io.FOREIGN
-    analysis = 1
+    analysis = 2
     facts = SoundFacts
 
     def __init__(self) -> None:
@@ -69,13 +68,13 @@ class SoundPreparer:
         Raises:
             io.Unreadable: For unusable files.
         """
-        sound = io.read(path, most=_MAX_SAMPLES)
+        sound = io.read(path)
         io.check_audible(path, sound.wave, sound.rate)
         return facts(sound), self.copies.trace(sound)
 
     def trace(self, path: Path) -> Any:
         """Only the trace of a file."""
-        return self.copies.trace(io.read(path, most=_MAX_SAMPLES))
+        return self.copies.trace(io.read(path))
 
     def similar_pairs(self, traces: Sequence[Any]) -> list[Pair]:
         """Pairs of near copies: the same recording up to level, polarity, position, length and format."""
@@ -100,9 +99,9 @@ def facts(sound: io.Sound) -> Line:
     mid signal in dB, null for mono; remarks.
     """
     wave, rate = sound.wave, sound.rate
-    remarks: list[str] = []
+    remarks = list(sound.remarks)
     io.to_channels(wave, 1, "mean", remarks)
-    peak = float(wave.abs().max())
+    peak = max(float(wave.max()), -float(wave.min()))
     lead, trail = silence(wave, rate)
     off = float(dsp.offset(wave).abs().max())
     share, top = clipped(wave, str(sound.source["subtype"])), bandwidth(wave, rate)
@@ -119,7 +118,7 @@ def facts(sound: io.Sound) -> Line:
         **{k: sound.source[k] for k in ("frames", "rate", "channels", "format", "subtype")},
         "seconds": round(wave.shape[-1] / rate, 4),
         "peak": _db(peak),
-        "rms": _db(float(wave.double().square().mean().sqrt())),
+        "rms": _db(math.sqrt(sum(float(part.double().square().sum()) for part in dsp.in_parts(wave)) / wave.numel())),
         "lufs": None if loud is None else round(loud, 2),
         "clipped": round(share, 4),
         "lead": round(lead, 4),
@@ -143,7 +142,9 @@ def _width(wave: Tensor) -> float | None:
 
 def silence(wave: Tensor, rate: float) -> tuple[float, float]:
     """Seconds before the first and after the last block of 10 ms within 45 dB of the loudest; offset removed."""
-    blocks, block = dsp.envelope(wave - dsp.offset(wave), rate, 0.01), max(1, round(rate * 0.01))
+    offset = dsp.offset(wave)
+    centred = wave - offset if bool(offset.any()) else wave
+    blocks, block = dsp.envelope(centred, rate, 0.01), max(1, round(rate * 0.01))
     loud = torch.nonzero(blocks >= blocks.max() * dsp.amplitude(_QUIET))
     end = min(wave.shape[-1], (int(loud[-1]) + 1) * block)
     return int(loud[0]) * block / rate, (wave.shape[-1] - end) / rate
@@ -152,7 +153,8 @@ def silence(wave: Tensor, rate: float) -> tuple[float, float]:
 def clipped(wave: Tensor, subtype: str) -> float:
     """% of samples in runs of three or more equal ones at the largest value of the format (float: 1 or more)."""
     bits = _BITS.get(subtype, 0)
-    full = wave.abs() >= (1.0 - 1.5 * 2.0 ** (1 - bits) if bits else 1.0)
+    top = 1.0 - 1.5 * 2.0 ** (1 - bits) if bits else 1.0
+    full = (wave >= top) | (wave <= -top)
     if full.shape[-1] < 3 or not bool(full.any()):
         return 0.0
     three = full[:, 2:] & (wave[:, :-2] == wave[:, 1:-1]) & (wave[:, 1:-1] == wave[:, 2:])
@@ -233,6 +235,9 @@ _KINDS = {
     "is off": "off zero",
     "holds nothing": "with an empty top",
     "mixing": "cancel when mixed to mono",
+    "truncated": "truncated",
+    "damaged": "damaged",
+    "chained": "of streams that differ",
 }
 
 

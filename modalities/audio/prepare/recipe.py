@@ -20,6 +20,7 @@ RATES = (8000, 11025, 16000, 22050, 32000, 44100, 48000)
 _SECONDS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 8.0)
 _TEXTURE = 6.0  # seconds; if half of the sounds are longer, random parts of them are used
 _EMPTY = 0.2  # share of silence above which sounds have individual lengths
+_LOUD = 6.0  # dB of full scale; a sound with a higher peak is normalised, such as integers stored as floats
 _FEW, _MANY = 300, 10_000  # sounds
 
 
@@ -139,9 +140,10 @@ def _channels(lines: Sequence[Line], reasons: list[str]) -> int:
 
 
 def _level(lines: Sequence[Line], crop: str, reasons: list[str]) -> str:
-    """none if peaks are similar already; rms for textures, peak for sounds with an attack."""
-    low, high = np.quantile([line["peak"] for line in lines], [0.05, 0.95])
-    if high - low < 3.0 and high <= 0.5:
+    """none if peaks are similar already and none is far too loud; rms for textures, peak for sounds with an attack."""
+    peaks = [line["peak"] for line in lines]
+    low, high = np.quantile(peaks, [0.05, 0.95])
+    if high - low < 3.0 and high <= 0.5 and max(peaks) <= _LOUD:
         reasons.append(f"levels unchanged: peaks lie within {high - low:.1f} dB of each other")
         return "none"
     kind = "rms" if crop == "random" else "peak"

@@ -119,13 +119,15 @@ def decode(entry: Entry, plan: ConversionPlan) -> io.Sound:
     """
     sound = io.read(entry.path, plan.rate, plan.spec.channels, plan.mix)
     io.check_audible(entry.path, sound.wave, plan.rate)
+    if plan.normalise == "none":
+        io.check_scale(entry.path, sound.wave)
     return sound
 
 
 def place(wave: Tensor, plan: ConversionPlan) -> Prepared:
     """Find the constant offset, onset, end and level of (C, frames), and remove parts that the plan never uses."""
     offset = dsp.offset(wave)
-    centred = wave - offset
+    centred = wave - offset if bool(offset.any()) else wave  # without a copy of a long sound
     start = 0 if plan.crop == "start" else dsp.onset(centred, plan.rate)
     margin = round(0.05 * plan.rate)  # around the used part, for shifts of the onset and for fades
     if plan.crop != "random":
@@ -193,40 +195,36 @@ def scan(found: Sequence[Entry], cache: SoundCache, bad: folders.BadFiles) -> li
     remarks (rates below the target, cancelled channels, copies) are summarised in one warning for all files.
     """
     usable: list[Entry] = []
-    remarks: dict[str, list[str]] = {}
+    remarks = folders.Remarks("sounds")
     for entry in folders.progress(found, "reading sounds", len(found)):
         if entry.hash and cache.full:
             usable.append(entry)
+            continue
+        if (reason := folders.why_unusable(entry.path)) is not None:
+            bad.add(entry.name, reason)
             continue
         try:
             entry.hash = entry.hash or folders.content_hash(entry.path)
             sound = cache.load(entry)
         except io.Unreadable as error:
-            bad.add(entry.name, error.reason)
+            bad.add(entry.name, error.reason, error.foreign)
             continue
         except OSError as error:
-            bad.add(entry.name, io.why(entry.path, error))
+            bad.add(entry.name, error.strerror or str(error))
             continue
         if sound is not None:
             entry.facts = {**sound.source, "seconds": _seconds(sound)}
-            for remark in sound.remarks:
-                remarks.setdefault(remark.split()[0], []).append(f"{entry.name} ({remark})")
+            remarks.add(entry.name, sound.remarks)
         usable.append(entry)
-    _warn(usable, remarks)
+    remarks.warn(len(usable), stacklevel=3)
+    copies = len(usable) - len({entry.hash for entry in usable})
+    if copies:
+        warnings.warn(f"{copies} of {len(usable)} sounds are copies of others; copies stay in one split", stacklevel=3)
     return usable
 
 
 def _seconds(sound: io.Sound) -> float:
     return round(sound.source["frames"] / sound.source["rate"], 4)  # type: ignore[operator]
-
-
-def _warn(usable: Sequence[Entry], remarks: dict[str, list[str]]) -> None:
-    for about in remarks.values():
-        more = f"; and {len(about) - 3} more" if len(about) > 3 else ""
-        warnings.warn(f"{len(about)} of {len(usable)} sounds: {'; '.join(about[:3])}{more}", stacklevel=4)
-    copies = len(usable) - len({entry.hash for entry in usable})
-    if copies:
-        warnings.warn(f"{copies} of {len(usable)} sounds are copies of others; copies stay in one split", stacklevel=4)
 
 
 def cut(prepared: Prepared, plan: ConversionPlan, start: int) -> tuple[Tensor, int]:

@@ -6,18 +6,27 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 
 from ....core.data import manifest as manifests
-from ....core.data.files import BadFiles, class_names, content_hash, need_folder, note_lost_classes, progress, shown
+from ....core.data.files import (
+    BadFiles,
+    Remarks,
+    class_names,
+    content_hash,
+    need_folder,
+    note_lost_classes,
+    progress,
+    shown,
+)
 from ....core.data.listing import labelled, listed_files
 from ....core.data.splits import split as assign_parts
 from ....core.data.splits import was_trained
 from ....core.types import MediaSpec
 from ....core.util.annotations import Range
-from ..io import SUFFIXES, BadPicture, read_bytes
+from ..io import FOREIGN, SUFFIXES, BadPicture, as_levels, decode
 from .base import Example, PictureDataset
 
 
@@ -70,8 +79,8 @@ class Folder(PictureDataset):
     ):
         where, listing = manifests.find(root, manifest, "image")
         root, bad = need_folder(where), BadFiles(max_bad)
-        listed = listed_files(root, table, listing, SUFFIXES, f"no picture ({' '.join(SUFFIXES)})", bad)
-        total = len(listed) + len(bad.reasons)
+        listed = listed_files(root, table, listing, SUFFIXES, f"no picture ({' '.join(SUFFIXES)})", bad, FOREIGN)
+        total = len(listed) + len(bad.reasons) + len(bad.others)
         found = labelled(listed, label, root, bad)
         names = [file.label for file in found if file.label is not None]
         classes = class_names(names, shown(root)) if label == "folder" else ()
@@ -81,8 +90,8 @@ class Folder(PictureDataset):
         usable: list[Example] = []
         keys: list[str] = []
         for file, result in zip(found, scanned, strict=True):
-            if isinstance(result, str):
-                bad.add(file.name, result)
+            if isinstance(result, _Unusable):
+                bad.add(file.name, result.reason, result.foreign)
                 continue
             known = {"label": file.label, "caption": file.caption, "attributes": dict(file.more)}
             usable.append(replace(result, source=file.name, **known))
@@ -104,6 +113,11 @@ def _stamp(path: Path) -> tuple[int, int]:
     return (facts.st_mtime_ns, facts.st_size)
 
 
+class _Unusable(NamedTuple):
+    reason: str
+    foreign: bool = False
+
+
 # The two parts of a recipe are built one after the other from the same files: the second reuses the decoded ones.
 @lru_cache(maxsize=1)
 def _scan(
@@ -115,29 +129,36 @@ def _scan(
     resize: bool,
     whole: bool,
     budget: int,
-) -> list[Example | str]:
-    """Each file decoded and hashed, or the reason for failure."""
-    found: list[Example | str] = []
+) -> list[Example | _Unusable]:
+    """Each file decoded and hashed, or the reason for failure; remarks are warned of here, once for both parts."""
+    found: list[Example | _Unusable] = []
+    remarks = Remarks("pictures")
     total_bytes = 0
     for path, (_, size_in_bytes) in zip(progress(files, "reading pictures", len(files)), stamps, strict=True):
         load = partial(_load, path, channels, size, resize, whole)
         try:
-            pixels: np.ndarray | Callable[[], np.ndarray] = load()
+            pixels: np.ndarray | Callable[[], np.ndarray] = load(remarks)
             total_bytes += pixels.nbytes
             if total_bytes > budget * 1_000_000:
                 total_bytes -= pixels.nbytes
                 pixels = load
             found.append(Example(shown(path, root), pixels, size=size_in_bytes, hash=content_hash(path)))
         except BadPicture as error:
-            found.append(error.reason)
+            found.append(_Unusable(error.reason, error.foreign))
         except OSError as error:
-            found.append(str(error.strerror or error))
+            found.append(_Unusable(str(error.strerror or error)))
+    remarks.warn(sum(isinstance(result, Example) for result in found), stacklevel=3)
     return found
 
 
-def _load(path: Path, channels: int, size: tuple[int, int], resize: bool, whole: bool) -> np.ndarray:
+def _load(
+    path: Path, channels: int, size: tuple[int, int], resize: bool, whole: bool, remarks: Remarks | None = None
+) -> np.ndarray:
     """(C, H, W) uint8 that covers `size`; cropped to it unless `whole`, for random crops."""
-    pixels = read_bytes(path, channels, size if resize else None)
+    picture = decode(path, channels, size if resize else None)
+    if remarks is not None:
+        remarks.add(path.name, picture.remarks)
+    pixels = as_levels(picture, channels)
     height, width = pixels.shape[1:]
     top, left = height - size[0], width - size[1]
     if top < 0 or left < 0:

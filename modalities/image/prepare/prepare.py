@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ from .. import io
 from . import copies as prepare_copies
 from .recipe import propose
 
+_MEASURED = 4_000_000  # pixels of a large picture when it is measured
+_COUNTED = 1_000_000  # bytes of a file whose frames are counted
 _BITS = {"1": 1, "I;16": 16, "I;16B": 16, "I;16L": 16, "I": 32, "F": 32}
 
 
@@ -40,26 +43,8 @@ class PicturePreparer:
     modality = "image"
     nouns = ("picture", "pictures")
     suffixes = io.SUFFIXES
-    foreign = frozenset(
-        f".{name}"
-        for name in (
-            "heic",
-            "heif",
-            "avif",
-            "svg",
-            "psd",
-            "xcf",
-            "jp2",
-            "jxl",
-            "cr2",
-            "cr3",
-            "nef",
-            "arw",
-            "dng",
-            "exr",
-        )
-    )
-    analysis = 1
+    foreign = io.FOREIGN
+    analysis = 2
     facts = PictureFacts
 
     def begin(self, count: int) -> None:
@@ -71,20 +56,13 @@ class PicturePreparer:
         Raises:
             io.BadPicture: For a file that cannot be decoded.
         """
-        try:
-            levels = io.read_bytes(path)
-        except io.BadPicture as error:
-            if path.suffix.casefold() in self.foreign and error.reason.startswith("not a picture"):
-                raise io.BadPicture(
-                    path, f"{path.suffix.lower()} is not read: convert it, for example to PNG"
-                ) from None
-            raise
-        picture = Pil.fromarray(levels.transpose(1, 2, 0))
-        return facts(path, levels), prepare_copies.thumbnail(picture)
+        picture = io.decode(path, most=_MEASURED)
+        levels = io.as_levels(picture, 3)
+        return facts(path, picture, levels), _thumbnail(levels)
 
     def trace(self, path: Path) -> Any:
         """Only the thumbnail of a file."""
-        return prepare_copies.thumbnail(Pil.fromarray(io.read_bytes(path).transpose(1, 2, 0)))
+        return _thumbnail(io.as_levels(io.decode(path, most=_MEASURED), 3))
 
     def similar_pairs(self, traces: Sequence[Any]) -> list[Pair]:
         """Pairs of near copies: one picture in another size, format or brightness, mirrored or slightly cropped."""
@@ -99,31 +77,43 @@ class PicturePreparer:
         return propose(lines, context)
 
 
-def facts(path: Path, levels: np.ndarray) -> Line:
-    """The manifest entry of a picture with decoded levels (3, H, W) uint8.
+def _thumbnail(levels: np.ndarray) -> np.ndarray:
+    return prepare_copies.thumbnail(Pil.fromarray(levels.transpose(1, 2, 0)))
+
+
+def facts(path: Path, picture: io.DecodedPicture, levels: np.ndarray) -> Line:
+    """The manifest entry of a decoded picture with levels (3, H, W) uint8.
 
     width, height: upright, in pixels; format, mode: of the file; bits: per channel; grey: whether there is no
     colour; flat: % of pixels with the most frequent level; remarks.
     """
-    with Pil.open(path) as picture:
-        kind, mode, frames = picture.format, picture.mode, getattr(picture, "n_frames", 1)
-        clear = "A" in mode or "transparency" in picture.info
-    spread = levels.max(0).astype(int) - levels.min(0).astype(int)
-    remarks = [f"moves: the first of {frames} frames is used"] if frames > 1 else []
-    remarks += ["is transparent: laid on white"] if clear else []
+    moves = _moves(path)
+    remarks = [*([moves] if moves else []), *picture.remarks]
+    remarks += ["is transparent: laid on white"] if picture.transparent else []
     common = np.bincount(levels[1].ravel(), minlength=256).max() / levels[1].size
     if common > 0.999:
         remarks.append("is of one colour")
     return {
-        "width": levels.shape[2],
-        "height": levels.shape[1],
-        "format": kind,
-        "mode": mode,
-        "bits": _BITS.get(mode, 8),
-        "grey": bool(spread.max() <= 8),
+        "width": picture.size[0],
+        "height": picture.size[1],
+        "format": picture.format,
+        "mode": picture.mode,
+        "bits": _BITS.get(picture.mode, 8),
+        "grey": bool((levels.max(0) - levels.min(0)).max() <= 8),
         "flat": round(100 * float(common), 1),
         "remarks": remarks,
     }
+
+
+def _moves(path: Path) -> str | None:
+    """A remark for a file of several frames, which are counted in small files only; None for others."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Pil.open(path) as picture:
+            if path.stat().st_size <= _COUNTED:
+                count = getattr(picture, "n_frames", 1)
+                return f"moves: the first of {count} frames is used" if count > 1 else None
+            return "moves: the first frame is used" if getattr(picture, "is_animated", False) else None
 
 
 def summarise(lines: Sequence[Line]) -> Summary:

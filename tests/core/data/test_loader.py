@@ -17,18 +17,30 @@ import pytest
 import sonolux
 import torch
 from sonolux.core.data import loader
-from sonolux.core.data.loader import Batch, ExampleOrder, StepBatches, _cores, chosen_workers, load_steps
+from sonolux.core.data.loader import (
+    Batch,
+    DataLost,
+    ExampleOrder,
+    StepBatches,
+    _cores,
+    chosen_workers,
+    load_steps,
+)
 from sonolux.core.testing.mutation import argument, caught, planted, replace, swap_constant
 from sonolux.core.types import BadInput, Item, MediaSpec
+from sonolux.core.util.rng import generator
 
 
 class Made:
-    """Examples that say which they are; crops are shifts by a random number. `slow` seconds each; one may be bad."""
+    """Examples that say which they are; crops are shifts by a random number. `slow` seconds each.
+
+    Those in `bad` hold NaN; those in `gone` cannot be read.
+    """
 
     classes = ("a", "b")
 
-    def __init__(self, count: int = 10, slow: float = 0.0, bad: int | None = None, loose: bool = False):
-        self.count, self.slow, self.bad = count, slow, bad
+    def __init__(self, count: int = 10, slow: float = 0.0, bad=(), gone=(), loose: bool = False):
+        self.count, self.slow, self.bad, self.gone = count, slow, bad, gone
         self.loose = np.random.default_rng() if loose else None
 
     def __len__(self) -> int:
@@ -36,9 +48,11 @@ class Made:
 
     def item(self, index: int, rng: np.random.Generator | None) -> Item:
         time.sleep(self.slow)
+        if index in self.gone:
+            raise self.gone[index] if isinstance(self.gone, dict) else BadInput(f"{index}.wav: no such file")
         rng = self.loose or rng
         media = torch.full((2, 5), float(index)) + (0.0 if rng is None else float(rng.random()))
-        if index == self.bad:
+        if index in self.bad:
             media[0, 0] = float("nan")
         return Item(media, 3 if index % 2 else None, index % 2, attributes={"n": index}, source=f"example {index}")
 
@@ -107,10 +121,90 @@ def test_ranks_that_cannot_be_are_refused(rank, world, said):
         StepBatches(Made(), 0, 4, rank, world)
 
 
+NOTE = r"^4\.wav: no such file; the next example in the order takes its place\. .* more than 1 of 10 examples are lost$"
+
+
+def check_replacement(workers: int = 0) -> None:
+    """In place of example 4 is the next one of the order, with the augmentation of its row; all else is the same."""
+    whole, order = loaded(Made()), StepBatches(Made(), 5, 4).order
+    with pytest.warns(UserWarning, match=NOTE) as notes:
+        batches = loaded(Made(gone=(4,)), workers=workers)
+    assert len(notes) == 1, "one note for all steps"
+    replaced = 0
+    for before, after in zip(whole, batches, strict=True):
+        for row, (old, new) in enumerate(zip(before.items, after.items, strict=True)):
+            if old.attributes["n"] != 4:
+                assert old.attributes == new.attributes and torch.equal(old.media, new.media)
+                continue
+            following = order.example(after.step * 4 + row + 1)
+            assert new.attributes["n"] == following, "another example than the next one"
+            assert torch.allclose(new.media - following, old.media - 4, atol=1e-6), "another augmentation"
+            replaced += 1
+        assert set(after.lost) <= {4}
+    assert replaced >= 2
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_an_example_that_cannot_be_read_is_replaced_by_the_next_one(workers):
+    check_replacement(workers)
+
+
+def test_planted_other_replacement_is_caught(monkeypatch):
+    original = StepBatches.item
+
+    def earlier(self, step, row, lost=None):
+        index = self.order.example(step * self.batch + row)
+        if index not in self.data.gone:
+            return original(self, step, row, lost)
+        lost[index] = "4.wav: no such file"
+        return self.data.item(self.order.example(step * self.batch + row + 2), generator(5, row, "augment", step))
+
+    monkeypatch.setattr(StepBatches, "item", earlier)
+    caught(check_replacement)
+
+
+def test_ranks_replace_as_one_process_does():
+    with pytest.warns(UserWarning, match="takes its place"):
+        whole = loaded(Made(gone=(4,)), 5)
+        shares = [loaded(Made(gone=(4,)), 5, rank=rank, world=2) for rank in range(2)]
+    for step, batch in enumerate(whole):
+        rows = {row: media for share in shares for row, media in zip(share[step].rows, share[step].media, strict=True)}
+        assert all(torch.equal(rows[row], media) for row, media in zip(batch.rows, batch.media, strict=True))
+
+
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_bad_example_is_named_without_a_traceback(workers):
-    with pytest.raises(BadInput, match=r"^example 3: contains NaN or infinite values: repair or remove it$"):
-        loaded(Made(bad=3), workers=workers)
+def test_bad_numbers_and_errors_of_the_system_are_replaced_too(workers):
+    for data in (Made(bad=(3,)), Made(gone={3: OSError("Input/output error")})):
+        with pytest.warns(UserWarning, match=r"example 3: contains NaN or infinite values: repair|Input/output error"):
+            batches = loaded(data, workers=workers)
+        assert all(item.attributes["n"] != 3 for batch in batches for item in batch.items)
+    with pytest.raises(ValueError, match="a fault of the dataset"):
+        loaded(Made(gone={3: ValueError("a fault of the dataset")}))
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_too_many_lost_examples_end_the_loading_without_a_traceback(workers):
+    expected = r"^2 of 10 examples can no longer be used, more than 5 %: \d\.wav: no such file; \d\.wav: no such file$"
+    with pytest.warns(UserWarning, match="takes its place"), pytest.raises(DataLost, match=expected):
+        loaded(Made(gone=(3, 4)), workers=workers)
+    with pytest.raises(DataLost, match=r"^2 of 10"):  # at once, in one batch
+        loaded(Made(gone=range(10)), workers=workers)
+    with pytest.raises(DataLost, match=r"^1 of 1 examples"):
+        loaded(Made(count=1, gone=(0,)), workers=workers)
+    assert multiprocessing.active_children() == [], "the workers have ended"
+
+
+def test_one_of_few_and_five_percent_of_many_may_be_lost():
+    assert [StepBatches(Made(n), 0, 1).most_lost for n in (1, 2, 10, 39, 40, 100)] == [0, 1, 1, 1, 2, 5]
+
+
+def test_sources_name_what_was_used():
+    with pytest.warns(UserWarning, match="takes its place"):
+        batches = loaded(Made(gone=(4,)))
+    used = StepBatches(Made(gone=(4,)), 5, 4)
+    for batch in batches:
+        assert used.sources(batch.step) == [item.source for item in batch.items]
+    assert StepBatches(Made(gone=range(10)), 5, 4).sources(0) == []
 
 
 def test_a_batch_splits_into_consecutive_rows():

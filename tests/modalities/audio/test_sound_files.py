@@ -9,7 +9,7 @@ import soundfile
 import torch
 from sonolux.core.testing.mutation import caught
 from sonolux.core.types import BadInput
-from sonolux.modalities.audio import io
+from sonolux.modalities.audio import io, io_decode
 
 RATE = 8000
 
@@ -79,10 +79,10 @@ def no_channels(path):
 
 
 BAD = {
-    "missing": (lambda p: None, "No such file"),
+    "missing": (lambda p: None, "no such file"),
     "zero bytes": (lambda p: p.write_bytes(b""), "is empty"),
     "text": (lambda p: p.write_text("not a sound at all, but a letter"), "cannot be decoded as sound"),
-    "folder": (lambda p: p.mkdir(), "is no file"),
+    "folder": (lambda p: p.mkdir(), "is a folder"),
     "dangling link": (lambda p: p.symlink_to(p.parent / "nowhere.wav"), "leads nowhere"),
     "no frames": (lambda p: soundfile.write(p, np.zeros((0, 1)), RATE), "holds no frames"),
     "no channels": (no_channels, "cannot be decoded as sound"),
@@ -107,7 +107,7 @@ def test_bad_files_are_named_with_the_reason(tmp_path, name):
 
 def test_planted_blindness_to_truncation_is_caught(tmp_path, monkeypatch):
     """libsndfile reads half a WAV without a word: only the header's own size tells."""
-    monkeypatch.setattr(io, "_declared_bytes", lambda file, size: None)
+    monkeypatch.setattr(io_decode, "chunked", lambda file, size: None)
     cut_wav(tmp_path / "x.wav")
     with pytest.raises(pytest.fail.Exception), pytest.raises(io.Unreadable):
         io.read(tmp_path / "x.wav")

@@ -126,7 +126,7 @@ def test_bad_files_are_named_and_skipped_up_to_a_share(tmp_path):
     root = broken(pictures(tmp_path, each=20))
     with pytest.raises(BadInput, match=r"4 of 44 files are unusable, more than data\.max_bad = 0\.05") as caught:
         Folder(SIGNAL, root)
-    for words in ("zero bytes: cat/empty.png", "cat/half.png", "not a picture", "leads nowhere: dog/gone.png"):
+    for words in ("is empty (0 bytes): cat/empty.png", "cat/half.png", "not a picture", "leads nowhere: dog/gone.png"):
         assert words in str(caught.value)
     with pytest.warns(UserWarning, match="skipped 4 of 44 files"):
         data = Folder(SIGNAL, root, max_bad=0.1, valid=0)
@@ -138,7 +138,7 @@ def test_nothing_usable(tmp_path):
     (tmp_path / "dog").mkdir()
     (tmp_path / "cat" / "a.png").write_bytes(b"")
     (tmp_path / "dog" / "b.png").write_bytes(b"")
-    with pytest.raises(BadInput, match=r"0 usable of 2 files: zero bytes: cat/a\.png, dog/b\.png"):
+    with pytest.raises(BadInput, match=r"0 usable of 2 files: is empty \(0 bytes\): cat/a\.png, dog/b\.png"):
         Folder(SIGNAL, tmp_path, max_bad=1)
 
 

@@ -14,6 +14,7 @@ from sonolux.core.testing.mutation import caught
 from sonolux.core.types import BadInput
 from sonolux.modalities.image import io
 from sonolux.modalities.image.io import BadPicture
+from sonolux.modalities.image.io_colour import PlainColours
 
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (12, 17, 3), dtype=np.uint8)
@@ -110,7 +111,8 @@ def test_16_bit_grey_keeps_its_levels(tmp_path):
 
 
 def test_16_bit_read_as_8_is_caught(tmp_path, monkeypatch):
-    monkeypatch.setattr(io, "_deep", lambda p: Pil.fromarray((np.asarray(p).clip(0, 255)).astype(np.float32)))
+    as_bytes = lambda self, part: Pil.fromarray(np.asarray(part).clip(0, 255).astype(np.float32))  # noqa: E731
+    monkeypatch.setattr(PlainColours, "_grey", as_bytes)
     caught(check_deep, tmp_path)
 
 
@@ -212,7 +214,7 @@ def broken(folder, kind):
         ("missing", "no such file"),
         ("link", "a link that leads nowhere"),
         ("folder", "is a folder"),
-        ("empty", "zero bytes"),
+        ("empty", r"is empty \(0 bytes\)"),
         ("half", "truncated"),
         ("head", "truncated|corrupt|not a picture"),
         ("text", "not a picture: it starts with b'hello"),

@@ -45,7 +45,7 @@ def run(root, **more):
 
 
 BAD = {
-    "empty.png": (lambda p: p.write_bytes(b""), "zero bytes"),
+    "empty.png": (lambda p: p.write_bytes(b""), "is empty"),
     "text.jpg": (lambda p: p.write_text("no picture, a letter"), "not a picture"),
     "link.png": (lambda p: p.symlink_to(p.parent / "nowhere"), "leads nowhere"),
     "phone.heic": (lambda p: p.write_bytes(b"\0\0\0\x18ftypheic" + bytes(80)), "is not read: convert it"),

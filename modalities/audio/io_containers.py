@@ -1,0 +1,188 @@
+"""Containers that state the size of their sound: RIFF, RIFX, RF64, AIFF, 8SVX, W64, CAF, AU, VOC and NIST.
+
+Programs that write to a pipe, and recorders that lose their power, leave 0 or a very large number as the size. Decoders
+read nothing then, or refuse the file; here the size is taken from the file instead. libsndfile reads a truncated file
+without an error, so that the size is also needed to know what is missing.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from .io_bytes import Stream, bytes_at, patched
+
+_UNKNOWN = {"I": 0x7FFF0000, "Q": 1 << 62}  # kind of the field -> values from which on it means "not known"
+_LARGEST = {"I": 0xFFFFFFFF, "Q": (1 << 63) - 1}
+_MOST_CHUNKS = 10_000  # that are looked at before the sound
+
+
+@dataclass(frozen=True)
+class _Field:
+    """The size of the sound in a header.
+
+    Attributes:
+        place: Offset of the field; None: it is not corrected.
+        form: Its format, as in `struct`.
+        value: Its value.
+        start: Offset of the first byte of sound.
+        extra: What the value counts in addition to the sound, in bytes.
+        empty: Whether a value of 0 is true, since nothing or only other chunks follow.
+    """
+
+    place: int | None
+    form: str
+    value: int
+    start: int
+    extra: int = 0
+    empty: bool = False
+
+
+def chunked(file: BinaryIO, size: int) -> Stream | None:
+    """The stream of a container of this kind, with a corrected size; None for other files.
+
+    Args:
+        file: The file.
+        size: Its size in bytes.
+    """
+    found = _field(file, size)
+    if found is None:
+        return None
+    kind, there, declared = found.form[-1], max(0, size - found.start), max(0, found.value - found.extra)
+    unknown = not found.empty if declared == 0 else declared > there and found.value >= _UNKNOWN[kind]
+    if not unknown and declared <= there:
+        return Stream(file, declared, declared)
+    if found.place is not None:
+        stated = struct.pack(found.form, min(there + found.extra, _LARGEST[kind]))
+        file = patched(file, size, {found.place: stated})
+    return Stream(file, there, None if unknown else declared)
+
+
+def _field(file: BinaryIO, size: int) -> _Field | None:
+    head = bytes_at(file, 0, 16)
+    if head[:4] in (b"RIFF", b"RIFX"):
+        return _riff(file, size, "<" if head[:4] == b"RIFF" else ">", {b"data": 0})
+    if head[:4] == b"FORM":
+        return _riff(file, size, ">", {b"SSND": 8, b"BODY": 0})
+    if head[:4] in (b"RF64", b"BW64"):
+        return _rf64(file, size)
+    if head[:8] == b"riff\x2e\x91\xcf\x11":
+        return _w64(file, size)
+    if head[:4] == b"caff":
+        return _caf(file, size)
+    if head[:4] in (b".snd", b"dns."):
+        return _au(file, "<" if head[:4] == b"dns." else ">")
+    if head[:8] == b"NIST_1A\n":
+        return _nist(file)
+    return _voc(file, size) if head == b"Creative Voice F" else None
+
+
+def _chunks(file: BinaryIO, size: int, place: int, order: str) -> Iterator[tuple[bytes, int, int]]:
+    """(name, offset of the content, stated length) of the chunks from `place` on."""
+    for _ in range(_MOST_CHUNKS):
+        head = bytes_at(file, place, 8)
+        if len(head) < 8 or place + 8 > size:
+            return
+        name, length = struct.unpack(f"{order}4sI", head)
+        yield name, place + 8, length
+        place += 8 + length + length % 2
+
+
+def _only_chunks(file: BinaryIO, size: int, place: int, order: str) -> bool:
+    """Whether nothing but whole chunks follows from `place` on."""
+    for name, start, length in _chunks(file, size, place, order):
+        if not name.decode("latin-1").isprintable() or start + length > size:
+            return False
+        place = start + length + length % 2
+    return place >= size
+
+
+def _riff(file: BinaryIO, size: int, order: str, extra: dict[bytes, int]) -> _Field | None:
+    for name, start, length in _chunks(file, size, 12, order):
+        if name in extra:
+            more = extra[name]
+            empty = length <= more and _only_chunks(file, size, start + length, order)
+            return _Field(start - 4, f"{order}I", length, start + more, more, empty)
+    return None
+
+
+def _rf64(file: BinaryIO, size: int) -> _Field | None:
+    """The size of `data` is in the chunk ds64, if that of `data` itself is the largest number."""
+    place = None
+    for name, start, length in _chunks(file, size, 12, "<"):
+        if name == b"ds64" and length >= 16:
+            place = start + 8
+        if name == b"data":
+            if length != 0xFFFFFFFF or place is None:
+                return _Field(start - 4, "<I", length, start, 0, length == 0 and _only_chunks(file, size, start, "<"))
+            (stated,) = struct.unpack("<Q", bytes_at(file, place, 8))
+            return _Field(place, "<Q", stated, start)
+    return None
+
+
+def _w64(file: BinaryIO, size: int) -> _Field | None:
+    """Names are GUIDs of 16 bytes, and sizes include the 24 bytes of name and size."""
+    place = 40
+    for _ in range(_MOST_CHUNKS):
+        head = bytes_at(file, place, 24)
+        if len(head) < 24:
+            return None
+        (length,) = struct.unpack("<Q", head[16:])
+        if head[:4] == b"data":
+            return _Field(place + 16, "<Q", length, place + 24, 24, length == 24 and place + 24 >= size)
+        place += max(24, length + -length % 8)
+    return None
+
+
+def _caf(file: BinaryIO, size: int) -> _Field | None:
+    """The size of `data` includes four bytes; -1: up to the end of the file."""
+    place = 8
+    for _ in range(_MOST_CHUNKS):
+        head = bytes_at(file, place, 12)
+        if len(head) < 12:
+            return None
+        name, length = struct.unpack(">4sQ", head)
+        if name == b"data":
+            return _Field(place + 4, ">Q", length, place + 16, 4, length <= 4 and place + 16 >= size)
+        place += 12 + length
+        if place > size:
+            return None
+    return None
+
+
+def _au(file: BinaryIO, order: str) -> _Field | None:
+    head = bytes_at(file, 4, 8)
+    if len(head) < 8:
+        return None
+    start, length = struct.unpack(f"{order}II", head)
+    return _Field(8, f"{order}I", length, start)
+
+
+def _voc(file: BinaryIO, size: int) -> _Field | None:
+    """The first block of sound; its size has three bytes."""
+    place = int.from_bytes(bytes_at(file, 20, 2), "little")
+    for _ in range(_MOST_CHUNKS):
+        head = bytes_at(file, place, 4)
+        if len(head) < 4 or head[0] == 0:
+            return None
+        length = int.from_bytes(head[1:], "little")
+        if head[0] in (1, 9):  # the block's own header: 2 or 12 bytes
+            extra = 2 if head[0] == 1 else 12
+            return _Field(None, "<I", length, place + 4 + extra, extra)
+        place += 4 + length
+    return None
+
+
+def _nist(file: BinaryIO) -> _Field | None:
+    """Lines of text; the sound begins after a header whose size is the second line. Compressed files state no size."""
+    head = bytes_at(file, 0, 1024)
+    fields = dict(re.findall(rb"^(\w+) -i (\d{1,12})", head, re.M))
+    start = re.match(rb"NIST_1A\n *(\d{1,6})\n", head)
+    names = (b"sample_count", b"channel_count", b"sample_n_bytes")
+    if start is None or not fields.keys() >= set(names) or b"shorten" in head:
+        return None
+    return _Field(None, "<Q", math.prod(int(fields[name]) for name in names), int(start[1]))

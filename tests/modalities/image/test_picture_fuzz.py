@@ -1,0 +1,99 @@
+"""Changed bytes in small picture files; SONOLUX_FUZZ sets the number of cases of each kind."""
+
+import io as bytesio
+import struct
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from PIL import Image as Pil
+from PIL import ImageCms
+from sonolux.modalities.image import io
+from sonolux.modalities.image.prepare.prepare import PicturePreparer
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+from _fuzz import check, fuzzed, mutated, mutations
+
+pytestmark = pytest.mark.slow
+PROFILE = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+
+
+def encoded(kind: str, mode: str = "RGB", **options) -> bytes:
+    """A small picture of smooth colours."""
+    y, x = np.mgrid[:24, :32]
+    levels = np.stack([8 * x, 10 * y, 128 + 3 * (x - y), 255 - 4 * x], -1).clip(0, 255).astype(np.uint8)
+    file = bytesio.BytesIO()
+    Pil.fromarray(levels).convert(mode).save(file, kind, **options)
+    return file.getvalue()
+
+
+def use(path: Path) -> None:
+    """Read as training does, and as `prepare` does."""
+    media = io.read(path, 3, cover=(16, 16))
+    assert media.shape[0] == 3 and min(media.shape[1:]) == 16 and float(media.abs().max()) <= 1
+    assert io.read(path, 1, cover=(16, 16)).shape == (1, *media.shape[1:])
+    PicturePreparer().inspect(path)
+
+
+def right_checksums(data: bytes) -> bytes:
+    """A PNG in which every chunk has the checksum of its content, so that changes are not found at once."""
+    out, place = bytearray(data), 8
+    while place + 12 <= len(out):
+        (length,) = struct.unpack(">I", out[place : place + 4])
+        if place + 12 + length > len(out):
+            break
+        checksum = zlib.crc32(bytes(out[place + 4 : place + 8 + length]))
+        out[place + 8 + length : place + 12 + length] = struct.pack(">I", checksum)
+        place += 12 + length
+    return bytes(out)
+
+
+PNG, PALETTE = encoded("PNG", "RGBA", icc_profile=PROFILE), encoded("PNG", "P", transparency=3)
+JPEG, PROGRESSIVE = encoded("JPEG", icc_profile=PROFILE), encoded("JPEG", "CMYK", progressive=True)
+GIF, TIFF = encoded("GIF", "P", transparency=3), encoded("TIFF", compression="tiff_lzw")
+WEBP = encoded("WEBP", "RGBA")
+
+
+@fuzzed
+@given(changes=mutations(len(PNG)))
+def test_png(tmp_path, changes):
+    check(tmp_path / "x.png", right_checksums(mutated(PNG, changes)), use)
+
+
+@fuzzed
+@given(changes=mutations(len(PALETTE)))
+def test_png_with_palette(tmp_path, changes):
+    check(tmp_path / "x.png", right_checksums(mutated(PALETTE, changes)), use)
+
+
+@fuzzed
+@given(changes=mutations(len(JPEG)))
+def test_jpeg(tmp_path, changes):
+    check(tmp_path / "x.jpg", mutated(JPEG, changes), use)
+
+
+@fuzzed
+@given(changes=mutations(len(PROGRESSIVE)))
+def test_progressive_jpeg(tmp_path, changes):
+    check(tmp_path / "x.jpg", mutated(PROGRESSIVE, changes), use)
+
+
+@fuzzed
+@given(changes=mutations(len(GIF)))
+def test_gif(tmp_path, changes):
+    check(tmp_path / "x.gif", mutated(GIF, changes), use)
+
+
+@fuzzed
+@given(changes=mutations(len(TIFF)))
+def test_tiff(tmp_path, changes):
+    check(tmp_path / "x.tif", mutated(TIFF, changes), use)
+
+
+@fuzzed
+@given(changes=mutations(len(WEBP)))
+def test_webp(tmp_path, changes):
+    check(tmp_path / "x.webp", mutated(WEBP, changes), use)
