@@ -58,7 +58,10 @@ def need_folder(root: Path | str | None, key: str = "data.root") -> Path:
     """
     if root is None or str(root) == "":
         raise BadInput(f"needs {key}: the folder that holds the files")
-    folder = expanded(root)
+    try:
+        folder = expanded(root)
+    except BadInput as error:
+        raise BadInput(f"{key}: {error}") from None
     try:
         is_folder = stat.S_ISDIR(os.stat(folder).st_mode)
     except (OSError, ValueError) as error:

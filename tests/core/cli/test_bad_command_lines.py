@@ -190,7 +190,7 @@ def test_planted_faults_are_caught(place, monkeypatch, capsys):
         raise error
 
     planted(lambda: raising(ValueError("x")))
-    planted(lambda: raising(BadInput("x\nx")))
+    planted(lambda: raising(BadInput("x", "x")))
     planted(lambda: raising(BadInput("x" * 201)))
     planted(lambda: (Path("x").write_text(""), raising(BadInput("x"))))
     Path("x").unlink()

@@ -202,7 +202,7 @@ REFUSED = [
     (["RUN", "data.root=nothing"], "data.root"),
     (["RUN", "--folder", "EMPTY"], "holds no samples"),
     (["RUN", "--folder", "nothing"], "no such folder"),
-    (["RUN", "--folder", "BROKEN"], "is no list of samples"),
+    (["RUN", "--folder", "BROKEN"], "samples.json: damaged: samples"),
     (["RUN", "--folder", "FEW"], "distances need 8 of each"),
     (["recipe.yaml"], "recipe.yaml"),
 ]

@@ -306,7 +306,7 @@ def test_a_damaged_manifest_is_measured_again(sounds, tmp_path):
 
 
 def test_planted_trust_in_damaged_lines_is_caught(sounds, tmp_path, monkeypatch):
-    monkeypatch.setattr(preparing, "_is_measured", lambda line, facts: True)
+    monkeypatch.setattr(preparing, "_is_reusable", lambda line, facts: True)
     caught(check_damage, sounds, tmp_path / "out", also=(KeyError, TypeError, ValueError))
 
 

@@ -145,7 +145,7 @@ def test_reports_survive_kills(tmp_path, monkeypatch):
 
     monkeypatch.setattr("sonolux.core.evaluation.evaluate.evaluate", evaluate)
     monkeypatch.setattr("sonolux.core.evaluation.report.page.write", write)
-    monkeypatch.setattr("sonolux.core.evaluation.report.table.as_text", lambda report: "")
+    monkeypatch.setattr("sonolux.core.evaluation.report.table.lines", lambda report: [])
     monkeypatch.setattr("sonolux.core.evaluation.source.open_source", source)
     for name, value in (("old", "0.9"), ("new", "0.5")):
         assert main(["eval", "run", value, "--out", str(tmp_path / name)]) == 0
@@ -195,14 +195,14 @@ def test_prepared_folders_survive_kills(tmp_path, monkeypatch):
 @pytest.fixture
 def quick_calibration(monkeypatch):
     """Calibration finds each plan at once."""
-    from sonolux.core.samplers.heun import Heun
+    from sonolux.core.samplers.euler import Euler
     from sonolux.core.schedulers.edm import EDM
 
     schedule = EDM()
-    plan = Heun().plan(schedule, [schedule.level(t) for t in (8.0, 2.0)])
 
     def found(pipeline, wanted, count, seed, quiet):
         for n in wanted:
+            plan = Euler().plan(schedule, [schedule.level(t) for t in range(n + 1, 0, -1)])
             figures = {"nfe": n, "error": 1.0, "stock_error": 2.0, "ratio": 0.5}
             yield CalibratedPlan(n, plan, "heun", 1.0, SamplerPair("heun", "karras", 2.0)), figures
 

@@ -187,7 +187,7 @@ def test_folders_that_cannot_be_read_are_skipped_and_counted(tmp_path, monkeypat
     scandir = os.scandir
 
     def guarded(folder):  # the tests may run as root, who can read every folder
-        if Path(folder).name == "locked":
+        if isinstance(folder, (str, Path)) and Path(folder).name == "locked":
             raise PermissionError(13, "Permission denied")
         return scandir(folder)
 

@@ -92,7 +92,7 @@ def test_a_label_matters_and_so_does_guidance(trained):
         ({"label": "hexagon"}, "circle"),
         ({"label": 77}, "circle"),
         ({"stepz": 3}, "steps"),
-        ({"use": "dpmpp_3000"}, "dpmpp_2m"),
+        ({"use": "dpmpp_3000"}, "dpmpp_3m"),
         ({"steps": 0}, "at least 1"),
         ({"guidance": {"use": "cfg", "scael": 2}}, "scale"),
         ({"where": {"mood": 1}}, "mood"),

@@ -20,9 +20,9 @@ from sonolux.core.types import BadInput, MediaSpec
     ("make", "message"),
     [
         (lambda: Discrete("quadratic"), "linear, scaled_linear, sigmoid, cosine, exponential, laplace"),  # type: ignore
-        (lambda: Discrete(steps=2, zero_terminal=True), "at least 3"),
+        (lambda: Discrete(steps=2, zero_terminal=True), "3 to 1000000 steps, not 2"),
         (lambda: Discrete("laplace", beta_min=0.5), "leave out"),
-        (lambda: Discrete(steps=1), "at least 2"),
+        (lambda: Discrete(steps=1), "2 to 1000000 steps, not 1"),
         (lambda: Discrete("cosine", beta_max=0.5), "leave out"),
         (lambda: Discrete(beta_min=0.5, beta_max=0.1), "beta_min"),
         (lambda: VPLinear(beta_min=-1), "beta_min"),

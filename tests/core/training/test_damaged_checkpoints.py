@@ -353,9 +353,12 @@ STATES = {
     "a number that is none": (lambda s: {**s, "optimizer.-1.step": torch.ones(())}, "belongs to no weight"),
     "a name without a number": (lambda s: {**s, "optimizer.": torch.ones(())}, "belongs to no weight"),
     "another shape": (lambda s: {**s, "optimizer.0.exp_avg": s["optimizer.0.exp_avg"].flip(0)[:1]}, "has the shape"),
-    "integers": (lambda s: {**s, "optimizer.0.exp_avg": s["optimizer.0.exp_avg"].long()}, "has the shape .*int64"),
-    "no mean": (lambda s: {k: v for k, v in s.items() if k != "optimizer.0.exp_avg"}, "optimizer.0.exp_avg is missing"),
-    "nothing": (lambda s: {k: v for k, v in s.items() if "optimizer" not in k}, "optimizer.0.exp_avg is missing"),
+    "integers": (lambda s: {**s, "optimizer.0.exp_avg": s["optimizer.0.exp_avg"].long()}, "has the type .*int64"),
+    "no mean": (
+        lambda s: {k: v for k, v in s.items() if k != "optimizer.0.exp_avg"},
+        r"1 tensors missing \(first: optimizer\.0\.exp_avg\)",
+    ),
+    "nothing": (lambda s: {k: v for k, v in s.items() if "optimizer" not in k}, "holds no state of the optimizer"),
 }
 
 

@@ -14,8 +14,8 @@ from sonolux.core.objectives.base import LossResult
 from sonolux.core.objectives.denoising import Denoising
 from sonolux.core.pipeline.load import load
 from sonolux.core.pipeline.preview import Previews
-from sonolux.core.testing.mutation import call, caught, planted, replace
-from sonolux.core.training import checkpoint, log
+from sonolux.core.testing.mutation import argument, call, caught, planted, replace
+from sonolux.core.training import checkpoint, header, log
 from sonolux.core.training.build import build_parts, check_conditions
 from sonolux.core.training.checkpoint import newest, read_header, read_optimizer
 from sonolux.core.training.ema import EMA
@@ -518,14 +518,20 @@ def test_headers_of_both_editions_say_the_same(tmp_path):
     )
 
 
+ROWS = [
+    {"level": [2.0, 1.0, 2.0], "x": [], "D": [], "evaluate": True, "step": False},
+    {"level": [1.0, 1.0, 1.0], "x": [[0, 0.5]], "D": [[0, 0.5]], "evaluate": False, "step": True},
+]
+
+
 def check_header(folder):
     """Numbers of evaluations are numbers again, the time is kept, and guidances of the first edition have new names."""
     old = [{"use": "several", "scales": {"label": 2.0}}, {"use": "rescale", "share": 0.5}]
     for form, guidance in ((1, old), (2, [{**old[0], "use": "composed"}, old[1]])):
-        facts = {**header_facts(form), "plans": {"5": {"guidance": guidance, "rows": []}}}
+        facts = {**header_facts(form), "plans": {"1": {"guidance": guidance, "rows": ROWS}}}
         header = read_header(file_with(folder / f"plans-{form}.safetensors", facts))
-        assert header.elapsed == 2.5 and list(header.plans) == [5]
-        assert header.plans[5] == {"guidance": [{"use": "composed", "scales": {"label": 2.0}}, old[1]], "rows": []}
+        assert header.elapsed == 2.5 and list(header.plans) == [1]
+        assert header.plans[1] == {"guidance": [{"use": "composed", "scales": {"label": 2.0}}, old[1]], "rows": ROWS}
 
 
 def test_plans_and_time_of_a_header(tmp_path):
@@ -533,15 +539,15 @@ def test_plans_and_time_of_a_header(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "error"),
+    "error",
     [
-        ("_header", replace(call("int"), "nfe", near="nfe")),
-        ("_header", replace(call("float"), "0.0")),
-        ("_first_edition", replace(call("renamed_guidance"), "plan['guidance']")),
+        replace(argument("CheckpointHeader", 3), "0.0"),
+        replace(argument("CheckpointHeader", 5), "{}"),
+        replace(call("renamed_guidance"), "plan['guidance']"),
     ],
 )
-def test_planted_errors_of_a_header_are_caught(name, error, tmp_path):
-    with planted(checkpoint, name, error):
+def test_planted_errors_of_a_header_are_caught(error, tmp_path):
+    with planted(header, "parse_header", error):
         caught(check_header, tmp_path)
 
 

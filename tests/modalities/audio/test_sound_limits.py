@@ -144,7 +144,7 @@ def test_blocks_join_without_a_seam(tmp_path, monkeypatch):
 
 
 def check_filters(monkeypatch) -> None:
-    """Every pair of rates: a filter bank of 64 MB or less, and a ratio within 3e-6."""
+    """Every pair of rates: a filter bank of 64 MB or less, and a ratio within 2e-5."""
     seen = {}
     fake = SimpleNamespace(resample=lambda x, old, new, **more: seen.update(old=old, new=new) or x)
     monkeypatch.setattr(dsp, "_torchaudio", lambda: fake)
@@ -154,7 +154,7 @@ def check_filters(monkeypatch) -> None:
                 continue
             dsp.resample(torch.zeros(1, 10), rate, target)
             assert seen["new"] * (seen["old"] + 136) <= 1 << 23, (rate, target)
-            assert abs(Fraction(seen["new"], seen["old"]) / Fraction(target, rate) - 1) < 3e-6, (rate, target)
+            assert abs(Fraction(seen["new"], seen["old"]) / Fraction(target, rate) - 1) < 2e-5, (rate, target)
             if rate % 25 == 0 and target % 25 == 0 and max(rate, target) <= 192000:
                 assert Fraction(seen["new"], seen["old"]) == Fraction(target, rate), "usual rates are exact"
 
