@@ -142,12 +142,12 @@ def resample(x: Tensor, rate: float, target: float) -> Tensor:
     """(..., frames) at `rate` -> (..., ceil(frames target / rate)) at `target`.
 
     A windowed sinc (Kaiser window, 64 zero crossings per side). The ratio of the rates is rounded to the nearest
-    fraction with a denominator up to 2000, or less where the filter bank would be larger than 64 MB; the relative error
+    fraction with a denominator up to 4000, or less where the filter bank would be larger than 64 MB; the relative error
     is below 2e-5 (0.03 cents), and 0 for the usual rates.
     """
     if rate == target:
         return x
-    limit = 2000
+    limit = 4000
     ratio = Fraction(target / rate).limit_denominator(limit)
     while ratio.numerator * (ratio.denominator + 136) > _FILTERS and limit > 1:
         limit = limit * 7 // 8
