@@ -20,9 +20,9 @@ from typing import Any
 
 import torch
 from sonolux.core.schedulers.edm import EDM
-from sonolux.core.testing.mixture import example
-from sonolux.core.testing.ode import random_start, solve
-from sonolux.core.testing.orders import HISTORY, MeasuredOrder, uneven
+from sonolux.core.testing.mixture import example_mixture
+from sonolux.core.testing.ode import random_start, solve_ode
+from sonolux.core.testing.orders import HISTORY, MeasuredOrder, uneven_levels
 from sonolux.core.types import NoiseLevel
 from torch import Tensor
 
@@ -79,12 +79,12 @@ def interior_order(sampler: Callable[[Denoise, Tensor, Tensor], Tensor], steps: 
             is exact after them.
         steps: Numbers of steps.
     """
-    problem, errors = example(), []
+    problem, errors = example_mixture(), []
     for n in steps:
-        stops = uneven(EDM(), n, HISTORY)
+        stops = uneven_levels(EDM(), n, HISTORY)
         x = random_start(problem, stops[HISTORY], 16)
         sigmas = torch.stack([level.sigma for level in stops])
-        back = solve(problem, x, stops[HISTORY::-1])[::-1]
+        back = solve_ode(problem, x, stops[HISTORY::-1])[::-1]
         known = {
             float(s): problem.denoise(b, NoiseLevel(s, 1.0, float(s))).x0 for s, b in zip(sigmas, back, strict=False)
         }
@@ -95,7 +95,7 @@ def interior_order(sampler: Callable[[Denoise, Tensor, Tensor], Tensor], steps: 
 
         offset = sampler(pinned, torch.zeros_like(x), sigmas[: HISTORY + 1])
         end = sampler(pinned, (x - offset) * sigmas[0] / sigmas[HISTORY], sigmas)
-        exact = solve(problem, x, [stops[HISTORY], stops[-1]])[-1]
+        exact = solve_ode(problem, x, [stops[HISTORY], stops[-1]])[-1]
         errors.append(float((end - exact).square().mean().sqrt()))
     return MeasuredOrder(tuple(steps), tuple(errors)).slope
 

@@ -25,20 +25,20 @@ from typing import Any
 import torch
 from _peer_pairs import Pair, installed, pairs
 from sonolux.core.config import registry
-from sonolux.core.few_step.calibrate import calibrate, timestep_spacings
+from sonolux.core.few_step.calibrate import calibrate_plan, timestep_spacings
 from sonolux.core.few_step.problem import CalibrationBatch, CalibrationProblem
-from sonolux.core.samplers.base import Sampler, run
+from sonolux.core.samplers.base import Sampler, run_plan
 from sonolux.core.samplers.plan import Plan
 from sonolux.core.schedulers.base import NoiseLevel64, Schedule
 from sonolux.core.schedulers.discrete import Discrete
-from sonolux.core.testing.base import Problem
-from sonolux.core.testing.budget import within
+from sonolux.core.testing.base import AnalyticProblem
+from sonolux.core.testing.budget import plan_within_nfe
 from sonolux.core.testing.dense import DenseMixture
-from sonolux.core.testing.mixture import GaussianMixture, example
-from sonolux.core.testing.ode import trajectory
+from sonolux.core.testing.mixture import GaussianMixture, example_mixture
+from sonolux.core.testing.ode import solve_in_tau
 from sonolux.core.timesteps.base import TimestepSpacing
 from sonolux.core.types import Conditioning, Estimate, NoiseLevel
-from sonolux.core.util.rng import Noise
+from sonolux.core.util.rng import KeyedNoise
 from torch import Tensor
 
 NFE, SAMPLES = (
@@ -59,7 +59,7 @@ TARGET = 0.6  # largest ratio of the calibrated plan's error to the best stock p
 
 def planes() -> GaussianMixture:
     """The example mixture with four directions of extra variance per component, its means at half the distance."""
-    made = example(seed=1, shape=(3, 4, 4), rank=4)
+    made = example_mixture(seed=1, shape=(3, 4, 4), rank=4)
     shape = made.shape
     return GaussianMixture(
         made.means.reshape(-1, *shape) / 2, made.std, made.weights, made.basis.reshape(3, 4, *shape), made.spread
@@ -93,7 +93,7 @@ def pictures(size: int = 8, classes: int = 4, rank: int = 8) -> GaussianMixture:
 
 
 @cache
-def problems() -> dict[str, Problem]:
+def problems() -> dict[str, AnalyticProblem]:
     """name -> problem."""
     return {"planes": planes(), "sequences": sequences(), "pictures": pictures()}
 
@@ -102,7 +102,7 @@ def problems() -> dict[str, Problem]:
 class Samples:
     """Noise, standard normal (B, *shape), and the end of the exact ODE from it."""
 
-    problem: Problem
+    problem: AnalyticProblem
     noise: Tensor
     exact: Tensor
 
@@ -119,9 +119,9 @@ class Samples:
 def samples(name: str, seed: int, count: int) -> Samples:
     """Samples of a seed with their solutions."""
     problem = problems()[name]
-    noise = Noise(seed, range(count), problem.shape, dtype=torch.float64).normal("start")
+    noise = KeyedNoise(seed, range(count), problem.shape, dtype=torch.float64).normal("start")
     tau = float(FIRST.tau)
-    return Samples(problem, noise, trajectory(problem, noise * tau, (tau, 0.0))[-1])
+    return Samples(problem, noise, solve_in_tau(problem, noise * tau, (tau, 0.0))[-1])
 
 
 # --- our pairs --------------------------------------------------------------------------------------------------------
@@ -149,9 +149,9 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
 def own_samplers() -> dict[str, Sampler]:
     """Every registered deterministic sampler, with its orders and variants."""
     made = {}
-    for name in registry.builtins("sampler"):
+    for name in registry.builtin_files("sampler"):
         for options in OPTIONS.get(name, [{}]):
-            sampler = registry.find("sampler", name)(**options)
+            sampler = registry.find_class("sampler", name)(**options)
             if not (sampler.stochastic or sampler.adaptive):
                 made[f"{name}{_label(options)}"] = sampler
     return made
@@ -191,7 +191,7 @@ def own_pairs(nfe: int) -> list[Pair]:
     """Each of our samplers with each timestep spacing, with the most steps that `nfe` allows; no equal levels."""
     made, seen = [], set()
     for (spaced, levels), (name, sampler) in product(own_timesteps().items(), own_samplers().items()):
-        found = within(sampler, SCHEDULE, nfe, levels)
+        found = plan_within_nfe(sampler, SCHEDULE, nfe, levels)
         if found is None:
             continue
         key = (name, *(round(math.log1p(float(row.level.rho)), 9) for row in found[1].rows))
@@ -205,7 +205,7 @@ def _ended(plan: Plan) -> Callable[..., Tensor]:
     first = plan.rows[0].level
 
     def end(denoise: Any, noise: Tensor) -> Tensor:
-        return run(plan, denoise, first.sigma * noise)
+        return run_plan(plan, denoise, first.sigma * noise)
 
     return end
 
@@ -216,7 +216,7 @@ def _ended(plan: Plan) -> Callable[..., Tensor]:
 class Counted:
     """A problem's denoiser that counts its calls: a Denoiser for us, a function of (x, alpha, sigma) for the peers."""
 
-    def __init__(self, problem: Problem):
+    def __init__(self, problem: AnalyticProblem):
         self.problem, self.calls = problem, 0
 
     def denoise(self, x: Tensor, level: NoiseLevel, conditions: Conditioning) -> Estimate:
@@ -275,8 +275,8 @@ def fitted(name: str, nfe: int, stock: float) -> dict[str, Any]:
     """A plan calibrated on the samples of seed 3, measured on those of seed 2."""
     learnt, reported = samples(name, 3, FITTED_ON), samples(name, 2, SAMPLES)
     start = float(FIRST.sigma) * learnt.noise
-    made = calibrate(CalibrationProblem(SCHEDULE, (CalibrationBatch(learnt.problem, start, Conditioning()),)), nfe)
-    error = reported.error(run(made.plan, reported.problem, float(FIRST.sigma) * reported.noise))
+    made = calibrate_plan(CalibrationProblem(SCHEDULE, (CalibrationBatch(learnt.problem, start, Conditioning()),)), nfe)
+    error = reported.error(run_plan(made.plan, reported.problem, float(FIRST.sigma) * reported.noise))
     return {"problem": name, "nfe": nfe, "sampler": made.sampler, "error": error, "ratio": error / stock}
 
 

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sonolux.core.config.load import load_recipe, packaged
-from sonolux.core.training.build import build_data, build_parts, fit_codec
+from sonolux.core.config.load import load_recipe, packaged_recipes
+from sonolux.core.training.build import build_components, build_dataset, fit_codec
 from sonolux.core.training.step import Trainer
 
 FOLDER = Path(__file__).resolve().parent.parent / "tests" / "assets" / "losses"
@@ -86,7 +86,7 @@ def changes_of(name: str) -> list[str]:
 
 def needs_root(name: str) -> bool:
     """Whether a recipe trains on the user's files."""
-    return "root: null" in packaged()[name].read_text(encoding="utf-8")
+    return "root: null" in packaged_recipes()[name].read_text(encoding="utf-8")
 
 
 def losses_of(name: str, changes: list[str], folder: Path) -> tuple[float, ...]:
@@ -96,8 +96,8 @@ def losses_of(name: str, changes: list[str], folder: Path) -> tuple[float, ...]:
         changes = [*changes, f"data.root={folder}"]
     with one_thread():
         recipe = load_recipe(name, [*EXACT, *changes])
-        data, spec = build_data(recipe)
-        parts = build_parts(recipe, spec)
+        data, spec = build_dataset(recipe)
+        parts = build_components(recipe, spec)
         fit_codec(parts.codec, data)
         trainer = Trainer(parts, data, torch.device("cpu"))
         return tuple(float(trainer.train_step(step / STEPS).loss) for step in range(STEPS))
@@ -140,7 +140,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="recipes, all by default")
     parser.add_argument("--check", action="store_true", help="write nothing, compare")
     args = parser.parse_args()
-    for name in args.names or packaged():
+    for name in args.names or packaged_recipes():
         path, began = FOLDER / f"{name}.txt", time.process_time()
         golden = read(path) if args.check else Golden(tuple(changes_of(name)), ())
         with tempfile.TemporaryDirectory() as folder:

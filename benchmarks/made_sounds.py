@@ -18,11 +18,11 @@ from typing import Any
 import numpy as np
 import torch
 from _bench import Table
-from sonolux.core.evaluation.features import standardised
+from sonolux.core.evaluation.features import standardise_features
 from sonolux.core.evaluation.metrics.mmd import median_distance, squared_mmd
-from sonolux.core.training.build import build_data
+from sonolux.core.training.build import build_dataset
 from sonolux.core.types import BadInput, Item
-from sonolux.core.util.messages import say
+from sonolux.core.util.messages import print_lines
 from sonolux.modalities.audio import io
 from sonolux.modalities.audio.features.logmel_stats import LogmelStats
 from sonolux.modalities.audio.synthetic import checkers
@@ -52,7 +52,7 @@ def padded(sounds: list[Tensor], frames: int) -> list[Tensor]:
 
 def correct(sounds: list[Tensor], families: list[str], rate: float, frames: int, kind: str) -> list[bool]:
     """Whether each sound is of the requested family."""
-    found = checkers.families(padded(sounds, frames), rate, kind)
+    found = checkers.predict_families(padded(sounds, frames), rate, kind)
     return [a == b for a, b in zip(found, families, strict=True)]
 
 
@@ -61,16 +61,16 @@ def measure(run: str, count: int, seed: int, changes: list[str]) -> Table:
     import sonolux
 
     trained = sonolux.load(run, device="cpu", changes=changes)
-    recipe, spec = trained.recipe, trained.parts.spec
+    recipe, spec = trained.recipe, trained.components.spec
     kind = KINDS.get(recipe.data.use)
     if kind is None or spec.rate is None:
         raise BadInput(f"{run} was trained on {recipe.data.use}: this benchmark requires {', '.join(KINDS)}")
     rate, frames, names = float(spec.rate), spec.size[0], trained.classes
     made = trained.sample(count=count, seed=seed, label="cycle", batch=min(count, 50))
-    data, _ = build_data(recipe, "valid")
+    data, _ = build_dataset(recipe, "valid")
     if len(data) < 2 * count:  # synthetic data are unlimited; training uses other random keys than this split
         more = recipe.data.params["count"] * math.ceil(2 * count / len(data))
-        data, _ = build_data(recipe.merge([f"data.count={more}"]), "valid")
+        data, _ = build_dataset(recipe.with_overrides([f"data.count={more}"]), "valid")
     real = [data.item(i, np.random.default_rng(i)) for i in range(2 * count)]
     first, second = real[:count], real[count:]
     families = [names[item.label or 0] for item in first]
@@ -85,7 +85,7 @@ def measure(run: str, count: int, seed: int, changes: list[str]) -> Table:
     table.add("the same after the codec", float(np.mean(correct(after, families, rate, frames, kind))), "{:.1%}")
     feature = LogmelStats(spec)
     sets = [feature(sounds) for sounds in (cut([i.media for i in second], second), made.media, whole, after)]
-    reference, *others = standardised(sets[0], *sets)
+    reference, *others = standardise_features(sets[0], *sets)
     bandwidth = median_distance(reference)
     against = np.array([item.label for item in second])
     for name, features, labels in zip(
@@ -116,7 +116,7 @@ def main() -> int:
         for run in args.runs:
             print(measure(run, args.count, args.seed, args.set).text() + "\n", flush=True)
     except BadInput as error:
-        say(*error.lines(), err=True)
+        print_lines(*error.lines(), err=True)
         return 2
     return 0
 

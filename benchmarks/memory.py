@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from sonolux.core.config.load import load_recipe
 from sonolux.core.pipeline.load import load
-from sonolux.core.training.callbacks import Periodic, RunState
+from sonolux.core.training.callbacks import PeriodicCallback, RunState
 from sonolux.core.training.run import TrainingRun
 
 RECIPE = """
@@ -56,7 +56,7 @@ def state() -> ProcessState:
     return ProcessState(memory, len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task")))
 
 
-class States(Periodic):
+class States(PeriodicCallback):
     """Records the state of the process ten times in a training."""
 
     def __init__(self, steps: int):

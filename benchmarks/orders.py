@@ -17,7 +17,7 @@ from sonolux.core.schedulers.discrete import Discrete
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.schedulers.vp_linear import VPLinear
-from sonolux.core.testing.orders import MeasuredOrder, interior, own_start, whole
+from sonolux.core.testing.orders import MeasuredOrder, interior_order, own_start_order, whole_range_order
 
 SCHEDULES = {
     "vp_linear": VPLinear(),
@@ -39,13 +39,13 @@ def main() -> int:
     worst = 0.0
     print(f"order from {STEPS[0]} to {STEPS[-1]} steps: slope of log error (error at {STEPS[-1]} steps)\n")
     print(f"{'sampler':14}{'stated':>7}  {'schedule':16}{'interior':>15}{'own start':>15}{'whole':>15}")
-    for name in registry.builtins("sampler"):
-        sampler = registry.find("sampler", name)()
+    for name in registry.builtin_files("sampler"):
+        sampler = registry.find_class("sampler", name)()
         if sampler.order is None:
             continue
         for title, schedule in SCHEDULES.items():
-            orders = [f(sampler, schedule, STEPS) for f in (interior, own_start, whole)]
-            wrong = abs(orders[0].slope - sampler.order) > 0.2 or not all(o.finite for o in orders)
+            orders = [f(sampler, schedule, STEPS) for f in (interior_order, own_start_order, whole_range_order)]
+            wrong = abs(orders[0].slope - sampler.order) > 0.2 or not all(o.is_finite for o in orders)
             missed += wrong
             worst = max(worst, abs(orders[0].slope - sampler.order))
             columns = "".join(f"{shown(o):>15}" for o in orders)

@@ -38,11 +38,11 @@ def opened(name: str, changes: list[str]) -> Any:
     import torch
     from sonolux.core.config.load import load_recipe
     from sonolux.core.pipeline.pipeline import Pipeline
-    from sonolux.core.training.build import build_parts
+    from sonolux.core.training.build import build_components
 
     recipe = load_recipe(name, [*changes, "sample.output=null"], partial=True)
     spec = replace(recipe.modality.build().spec(), classes=tuple("abcdefghij"))
-    parts = build_parts(recipe, spec)
+    parts = build_components(recipe, spec)
     rng = torch.Generator().manual_seed(0)
     for weight in parts.model.parameters():
         if not weight.data.any():
@@ -75,7 +75,7 @@ def measure(
         import sonolux
 
         trained = sonolux.load(source, device="cpu")
-    spec = trained.parts.spec
+    spec = trained.components.spec
     seconds = count * spec.size[0] / float(spec.rate or 1)
     request = {"use": "dpmpp_2m", "count": count, "batch": count, "calibrated": False, "seconds": None, "output": None}
     trained.sample(**request, steps=1)

@@ -23,10 +23,10 @@ from typing import Any
 
 import torch
 from _bench import Table
-from sonolux.core.editing.windows import Windowed
-from sonolux.core.evaluation.seams import JointMeasures, SeamMeasures, joints, seams
+from sonolux.core.editing.windows import WindowedEdit
+from sonolux.core.evaluation.seams import JointMeasures, SeamMeasures, measure_joints, measure_seams
 from sonolux.core.types import BadInput
-from sonolux.core.util.messages import say
+from sonolux.core.util.messages import print_lines
 from sonolux.modalities.audio import dsp
 from torch import Tensor
 
@@ -39,7 +39,7 @@ def show_seams(table: Table, found: SeamMeasures, name: str, part: str) -> None:
     table.add(
         f"{name}: jump at the seam", found.jump, "{:.2f}", f"times the median; 90 % of positions: {low:.2f}-{high:.2f}"
     )
-    at, half = found.within()
+    at, half = found.share_within()
     table.add(
         f"{name}: level of {part} at the seam",
         float(found.level.median()),
@@ -50,7 +50,7 @@ def show_seams(table: Table, found: SeamMeasures, name: str, part: str) -> None:
 
 def measure_loops(trained: Any, run: str, args: argparse.Namespace) -> Table:
     """Loops of a run, and samples that are not loops, along every axis that may be circular."""
-    spec, rate = trained.parts.spec, trained.parts.spec.rate
+    spec, rate = trained.components.spec, trained.components.spec.rate
     request: dict[str, Any] = {"count": args.count, "seed": args.seed, "label": "cycle", "progress": True}
     if rate is not None:
         request["seconds"] = args.seconds or min(2.0, spec.size[0] / rate)
@@ -62,15 +62,15 @@ def measure_loops(trained: Any, run: str, args: argparse.Namespace) -> Table:
             table.title += f"; {name} of {media[0].shape[-1] / rate:.2f} s"
         for axis in range(1, media[0].ndim):
             along = "" if rate is not None else (", top to bottom", ", left to right")[axis - 1]
-            show_seams(table, seams(media, part, axis), name + along, about)
+            show_seams(table, measure_seams(media, part, axis), name + along, about)
     return table
 
 
 def places_of_joints(trained: Any, frames: int, overlap: float) -> list[int]:
     """Media elements at which a window begins or ends inside a sound of `frames`."""
-    codec, size = trained.codec, trained.parts.spec.latent[1:]
+    codec, size = trained.codec, trained.components.spec.latent[1:]
     full = codec.shape((frames,))[1:]
-    windows = Windowed(size, overlap).over(full)
+    windows = WindowedEdit(size, overlap).windows_for(full)
     ends = {int(at) for (place,) in windows.places for at in (place[0], place[-1] + 1)}
     a_place = codec.unit // codec.shape((codec.unit,))[-1]  # not frames / full: the codec's last block may be padded
     return [at * a_place for at in sorted(ends) if 0 < at * a_place < frames]
@@ -97,7 +97,7 @@ def steps_of_spectra(sounds: Sequence[Tensor], places: Sequence[int], rate: floa
 
 def measure_long(trained: Any, run: str, args: argparse.Namespace) -> Table:
     """Long sounds generated with windows, with overlap and without."""
-    spec, rate = trained.parts.spec, trained.parts.spec.rate
+    spec, rate = trained.components.spec, trained.components.spec.rate
     if rate is None or args.long * rate < 2 * spec.size[0]:
         raise BadInput(f"{run}: --long requires sounds, and at least twice the length of the training sounds")
     request = {"count": args.count, "seed": args.seed, "label": "cycle", "seconds": args.long, "progress": True}
@@ -113,7 +113,7 @@ def measure_long(trained: Any, run: str, args: argparse.Namespace) -> Table:
         between = [p for p in between if part * 4 < p < media[0].shape[-1] - part * 4]
         name = f"overlap {overlap:g}"
         for places, where in ((at, "joints"), (between, "between")):
-            found: JointMeasures = joints(media, places, part)
+            found: JointMeasures = measure_joints(media, places, part)
             low, high = (float(found.chance.quantile(q)) for q in (0.05, 0.95))
             step = float(steps_of_spectra(media, places, rate).median())
             table.add(
@@ -126,7 +126,7 @@ def measure_long(trained: Any, run: str, args: argparse.Namespace) -> Table:
                 f"{name}, {len(places)} {where}: level of 20 ms",
                 float(found.level.median()),
                 "{:+.2f}",
-                f"dB; within 3 dB {found.within():.0%}",
+                f"dB; within 3 dB {found.share_within():.0%}",
             )
             table.add(f"{name}, {len(places)} {where}: step of the spectrum", step, "{:.2f}", "dB, median")
     return table
@@ -151,7 +151,7 @@ def main() -> int:
             trained = sonolux.load(run, device="cpu", changes=args.set)
             print((measure_long if args.long else measure_loops)(trained, run, args).text() + "\n", flush=True)
     except BadInput as error:
-        say(*error.lines(), err=True)
+        print_lines(*error.lines(), err=True)
         return 2
     return 0
 

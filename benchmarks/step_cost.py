@@ -31,12 +31,12 @@ from sonolux.core.config import registry
 from sonolux.core.guidance.base import SamplingRun
 from sonolux.core.guidance.cfg import CFG
 from sonolux.core.parameterizations.edm import EDM as Prediction
-from sonolux.core.samplers._cache import clear_plans
-from sonolux.core.samplers.base import run
+from sonolux.core.samplers._cache import clear_plan_cache
+from sonolux.core.samplers.base import run_plan
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.timesteps.karras import Karras
 from sonolux.core.types import Conditioning, Estimate, NoiseLevel
-from sonolux.core.util.rng import Noise
+from sonolux.core.util.rng import KeyedNoise
 
 SHAPE, STEPS = (4, 3, 32, 32), 20
 
@@ -100,7 +100,7 @@ def lowest(function: Callable[[], object], repeats: int = 60, inner: int = 5) ->
 def own(name: str) -> tuple[dict[str, float], int]:
     """(loop in microseconds per step, whole and cold call in milliseconds; evaluations) of one of our samplers."""
     levels, x, denoiser = Karras().levels(EDM(), STEPS), torch.randn(SHAPE), Fixed(torch.randn(SHAPE))
-    sampler = registry.find("sampler", name)()
+    sampler = registry.find_class("sampler", name)()
     plan = sampler.plan(EDM(), levels)
     noise = {key: torch.randn(SHAPE) for key in plan.noises}
 
@@ -108,10 +108,10 @@ def own(name: str) -> tuple[dict[str, float], int]:
         return sonolux.sample(denoiser, SHAPE, EDM(), sampler=sampler, timesteps="karras", steps=STEPS)
 
     def cold() -> object:
-        clear_plans()
+        clear_plan_cache()
         return call()
 
-    loop = lowest(lambda: run(plan, denoiser, x, noise=noise)) / STEPS
+    loop = lowest(lambda: run_plan(plan, denoiser, x, noise=noise)) / STEPS
     return {"loop": loop, "whole": lowest(call, 20, 2) / 1e3, "cold": lowest(cold, 10, 1) / 1e3}, plan.nfe
 
 
@@ -186,9 +186,9 @@ def additional_costs() -> dict[str, float]:
     """The cost of a run in addition to the update: name -> microseconds per step that uses it."""
     x, output, none = torch.randn(SHAPE), torch.randn(SHAPE), Conditioning()
     level, prediction, levels = NoiseLevel(1.5, 1.0, 1.5), Prediction(), Karras().levels(EDM(), STEPS)
-    noise = Noise(0, range(SHAPE[0]), SHAPE[1:])
+    noise = KeyedNoise(0, range(SHAPE[0]), SHAPE[1:])
     labels = Conditioning({"label": torch.randn(4, 64)}, {"label": torch.zeros(4, 64)})
-    fixed, sampler = Fixed(output), registry.find("sampler", "dpmpp_2m")()
+    fixed, sampler = Fixed(output), registry.find_class("sampler", "dpmpp_2m")()
     guided = CFG(2.0).wrap(fixed, SamplingRun(noise))
     plain = lowest(lambda: fixed.denoise(x, level, none))
     return {
@@ -214,7 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     head = f"{'sonolux':>10}{'/diffus.':>9}{'/k-diff.':>9}"
     show(f"  {'sampler':20}{'nfe':>6}{head}{'sonolux':>10}{'cold':>8}{'/diffus.':>9}{'/k-diff.':>9}")
     rows = []
-    for name in options.samplers or registry.builtins("sampler"):
+    for name in options.samplers or registry.builtin_files("sampler"):
         rows.append(found := row(name))
         shares = {
             what: "".join(

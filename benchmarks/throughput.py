@@ -27,11 +27,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from sonolux.core.conditioning.base import gather
+from sonolux.core.conditioning.base import build_conditioning
 from sonolux.core.conditioning.class_ import Class
-from sonolux.core.nn.layers.dropout import Dropout, keep_mask
+from sonolux.core.nn.layers.dropout import Dropout, dropout_mask
 from sonolux.core.types import MediaSpec
-from sonolux.core.util.rng import Noise, stratified
+from sonolux.core.util.rng import KeyedNoise, stratified_uniforms
 from sonolux.modalities.audio.networks.unet import UNet as UNet1D
 from sonolux.modalities.image.networks.unet import UNet as UNet2D
 
@@ -110,7 +110,7 @@ def make(problem: Problem, precision: str, layout: str, device: str = "cpu") -> 
     def step() -> None:
         optimizer.zero_grad()
         with torch.autocast(device, torch.bfloat16, enabled=precision == "bf16"):
-            out = network(x, level, gather({"label": label}, values))
+            out = network(x, level, build_conditioning({"label": label}, values))
         (out.float() - x).square().mean().backward()
         optimizer.step()
 
@@ -123,20 +123,20 @@ def random_numbers(problem: Problem, device: str) -> list[Setting]:
     for layer in network.modules():
         if isinstance(layer, Dropout):
             layer.register_forward_hook(lambda _, inputs, out: shapes.append(inputs[0].shape[1:]))
-    label = gather({"label": Class(problem.spec, network.embedding_width)}, {"label": [0]})
+    label = build_conditioning({"label": Class(problem.spec, network.embedding_width)}, {"label": [0]})
     with torch.no_grad():
         network(torch.zeros(1, *problem.latent), torch.zeros(1), label)
     rows = range(problem.batch)
 
     def plain() -> None:
-        Noise(0, rows, problem.latent, device).normal("train", 1)
-        stratified(0, 1, problem.batch, rows)
-        Noise(0, rows, problem.latent).uniform("drop label", 1)
+        KeyedNoise(0, rows, problem.latent, device).normal("train", 1)
+        stratified_uniforms(0, 1, problem.batch, rows)
+        KeyedNoise(0, rows, problem.latent).uniform("drop label", 1)
 
     def masks() -> None:
         plain()
         for layer, shape in enumerate(shapes):
-            keep_mask(0, list(rows), (1, layer), 0.1, torch.empty(problem.batch, *shape, device=device))
+            dropout_mask(0, list(rows), (1, layer), 0.1, torch.empty(problem.batch, *shape, device=device))
 
     return [Setting(problem, "", name, draw, 0) for name, draw in (("no dropout", plain), ("dropout 0.1", masks))]
 

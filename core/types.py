@@ -67,10 +67,10 @@ __all__ = [
     "Output",
     "Tokens",
     "WrittenFile",
-    "concatenate",
-    "expand",
+    "broadcast_like",
+    "concatenate_batches",
     "move_like",
-    "per_sample",
+    "per_sample_value",
 ]  # fmt: skip
 
 Number = float | Tensor
@@ -94,7 +94,7 @@ def move_like(value: Tensor, x: Tensor, dtype: torch.dtype | None = None) -> Ten
     return value.to(device=x.device, dtype=dtype)
 
 
-def expand(value: Number, x: Tensor) -> Number:
+def broadcast_like(value: Number, x: Tensor) -> Number:
     """Reshape `value` to broadcast against x (B, C, *spatial): (B,) becomes (B, 1, ..., 1), others are unchanged."""
     if not isinstance(value, Tensor) or value.ndim == 0:
         return value
@@ -102,7 +102,7 @@ def expand(value: Number, x: Tensor) -> Number:
     return value.reshape(-1, *[1] * (x.ndim - 1)) if value.ndim == 1 else value
 
 
-def per_sample(value: Number, x: Tensor) -> Tensor:
+def per_sample_value(value: Number, x: Tensor) -> Tensor:
     """`value` as a network receives it: (B,) or a map (B, 1, *spatial), on the device and in the dtype of x."""
     if not isinstance(value, Tensor) or value.ndim == 0:
         if isinstance(value, Tensor):
@@ -155,7 +155,7 @@ class NoiseLevel:
 
     def on(self, x: Tensor) -> NoiseLevel:
         """The level with fields that broadcast against x (B, C, *spatial), on the device and in the dtype of x."""
-        return NoiseLevel(expand(self.t, x), expand(self.alpha, x), expand(self.sigma, x))
+        return NoiseLevel(broadcast_like(self.t, x), broadcast_like(self.alpha, x), broadcast_like(self.sigma, x))
 
     def exact(self, x: Tensor) -> NoiseLevel:
         """As `on`, but in float64: a value computed from a map is then rounded only once, as one computed from a float.
@@ -298,14 +298,14 @@ class Conditioning:
         if len({(record.valid is None, record.wrap) for record in records}) > 1:
             raise BadInput("records of one batch have all a mask `valid` or none of them, and the same axes `wrap`")
         groups = {
-            key: {name: concatenate([getattr(r, key)[name] for r in records]) for name in getattr(first, key)}
+            key: {name: concatenate_batches([getattr(r, key)[name] for r in records]) for name in getattr(first, key)}
             for key in _GROUPS
         }
         valid = None if first.valid is None else torch.cat([r.valid for r in records if r.valid is not None])
         return Conditioning(valid=valid, wrap=first.wrap, **groups)
 
 
-def concatenate(parts: Sequence[Any]) -> Any:
+def concatenate_batches(parts: Sequence[Any]) -> Any:
     """Concatenate tensors or `Tokens` along the batch; tokens are padded to the longest, axes of size 1 expanded."""
     if isinstance(parts[0], Tokens):
         longest = max(part.values.shape[1] for part in parts)
@@ -524,7 +524,8 @@ class Modality(Protocol):
 
     Optional methods and attributes; a command that needs one which is missing says so:
 
-        preparer() -> data.prepare.types.Preparer   static; what `sonolux prepare` does with a folder of such files
+        folder_analyzer() -> FolderAnalyzer         static; what `sonolux prepare` does with a folder of such files, see
+                                                    core/data/prepare/types.py
         evaluation() -> EvaluationAdapter           what `sonolux eval` needs, see core/evaluation/adapter.py
         read(path) -> (C, *spatial)                 reads a file as training does, for `sonolux edit` and `eval
                                                     --folder`. With axes other than time it also takes `fit=False`,

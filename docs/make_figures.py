@@ -12,17 +12,17 @@ from pathlib import Path
 import sonolux
 import torch
 from sonolux.core.pipeline.pipeline import Pipeline
-from sonolux.core.util.plots import curves
-from sonolux.core.util.rng import Noise
+from sonolux.core.util.plots import plot_curves
+from sonolux.core.util.rng import KeyedNoise
 
 HERE = Path(__file__).parent / "images"
 
 
 def noising(pipeline: Pipeline, name: str) -> None:
     """One sample at increasing noise levels: x = alpha x0 + sigma eps, scaled as the network's input."""
-    parts = pipeline.parts
+    parts = pipeline.components
     x0 = parts.codec.encode(torch.stack(pipeline.sample(count=1, seed=4).media))
-    eps = Noise(0, [0], parts.spec.latent).normal("figure")
+    eps = KeyedNoise(0, [0], parts.spec.latent).normal("figure")
     row = []
     for rho in (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 80.0):
         level = parts.process.schedule.clean() if rho == 0 else parts.process.schedule.level_of_rho(rho)
@@ -39,7 +39,7 @@ def trajectory(pipeline: Pipeline, name: str) -> None:
     rows = []
     for i in range(2):
         rows += [[f.noisy[i] for f in picked], [f.x0[i] for f in picked]]
-    pipeline.parts.modality.strip(HERE / f"{name}-trajectory.png", rows)
+    pipeline.components.modality.strip(HERE / f"{name}-trajectory.png", rows)
 
 
 def guidance(pipeline: Pipeline, name: str) -> None:
@@ -47,7 +47,7 @@ def guidance(pipeline: Pipeline, name: str) -> None:
     rows = []
     for scale in (1.0, 1.5, 3.0, 6.0):
         rows.append(pipeline.sample(count=8, batch=8, seed=2, guidance={"use": "cfg", "scale": scale}).media)
-    pipeline.parts.modality.strip(HERE / f"{name}-guidance.png", rows)
+    pipeline.components.modality.strip(HERE / f"{name}-guidance.png", rows)
 
 
 def losses(runs: dict[str, Path]) -> None:
@@ -60,8 +60,8 @@ def losses(runs: dict[str, Path]) -> None:
         bins = [[v[i] for v in last if v[i] is not None] for i in range(len(last[0]))]
         kept = [(i, sum(b) / len(b)) for i, b in enumerate(bins) if b]
         by_level[name] = ([(i + 0.5) / len(bins) for i, _ in kept], [v for _, v in kept])
-    curves(HERE / "loss.png", over, "optimiser step", "loss", log="y")
-    curves(HERE / "loss-by-level.png", by_level, "tau: 0 is clean, 1 is noise", "loss", log="y")
+    plot_curves(HERE / "loss.png", over, "optimiser step", "loss", log="y")
+    plot_curves(HERE / "loss-by-level.png", by_level, "tau: 0 is clean, 1 is noise", "loss", log="y")
 
 
 def main() -> None:

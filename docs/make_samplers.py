@@ -15,11 +15,11 @@ from sonolux.core.samplers.base import Sampler
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.schedulers.vp_linear import VPLinear
-from sonolux.core.testing.budget import error_against_nfe, within
-from sonolux.core.testing.distribution import distribution_error, weak_order
-from sonolux.core.testing.orders import falling, interior, own_start, whole
-from sonolux.core.testing.problems import examples
-from sonolux.core.util.plots import panels
+from sonolux.core.testing.budget import error_against_nfe, plan_within_nfe
+from sonolux.core.testing.distribution import measure_distribution, measure_weak_order
+from sonolux.core.testing.orders import even_tau_levels, interior_order, own_start_order, whole_range_order
+from sonolux.core.testing.problems import example_problems
+from sonolux.core.util.plots import plot_curve_panels
 
 HERE = Path(__file__).parent
 SCHEDULES = {"vp_linear": VPLinear(), "edm": EDM(), "rectified_flow": RectifiedFlow()}
@@ -51,7 +51,7 @@ its defaults; the tests check it.
 
 def samplers() -> dict[str, Sampler]:
     """Every registered sampler with its defaults."""
-    return {name: registry.find("sampler", name)() for name in registry.builtins("sampler")}
+    return {name: registry.find_class("sampler", name)() for name in registry.builtin_files("sampler")}
 
 
 def paper(sampler: Sampler) -> str:
@@ -71,7 +71,7 @@ def nfe_a_step(sampler: Sampler) -> str:
     if sampler.adaptive:
         return "chosen"
     schedule = EDM()
-    few, many = (sampler.plan(schedule, falling(schedule, n)).nfe for n in (16, 32))
+    few, many = (sampler.plan(schedule, even_tau_levels(schedule, n)).nfe for n in (16, 32))
     return f"{(many - few) / 16:g}"
 
 
@@ -90,7 +90,7 @@ def deterministic(found: dict[str, Sampler]) -> list[str]:
         + " |",
         "|---" * (8 + len(BUDGETS)) + "|",
     ]
-    problem = examples()["mixture"]
+    problem = example_problems()["mixture"]
     for name, sampler in found.items():
         costs = {c.asked: c.error for c in error_against_nfe(sampler, SCHEDULES["rectified_flow"], BUDGETS, problem)}
         errors = [f"{costs[n]:.1e}" if n in costs else "-" for n in BUDGETS]
@@ -99,7 +99,7 @@ def deterministic(found: dict[str, Sampler]) -> list[str]:
             errors = [f"{error:.1e} at {asked} NFE"] + ["-"] * (len(BUDGETS) - 1)
         slopes = ["-"] * 3
         if not sampler.adaptive:
-            for k, measure in enumerate((interior, own_start, whole)):
+            for k, measure in enumerate((interior_order, own_start_order, whole_range_order)):
                 values = [measure(sampler, schedule).slope for schedule in SCHEDULES.values()]
                 slopes[k] = f"{min(values):.2f} to {max(values):.2f}"
         order = "-" if sampler.order is None else str(sampler.order)
@@ -123,14 +123,14 @@ def stochastic(found: dict[str, Sampler]) -> list[str]:
         "| sampler | method | paper | weak order | NFE per step | covariance error | of exact samples | p |",
         "|---" * 8 + "|",
     ]
-    problem, schedule = examples()["mixture"], SCHEDULES["rectified_flow"]
+    problem, schedule = example_problems()["mixture"], SCHEDULES["rectified_flow"]
     for name, sampler in found.items():
-        within_budget = within(sampler, schedule, 20)
+        within_budget = plan_within_nfe(sampler, schedule, 20)
         if within_budget is None:
             continue
-        error = distribution_error(sampler, schedule, falling(schedule, within_budget[0]), problem)
+        error = measure_distribution(sampler, schedule, even_tau_levels(schedule, within_budget[0]), problem)
         lines.append(
-            f"| `{name}` | {about(sampler)} | {paper(sampler)} | {weak_order(sampler, schedule).slope:.2f} | "
+            f"| `{name}` | {about(sampler)} | {paper(sampler)} | {measure_weak_order(sampler, schedule).slope:.2f} | "
             f"{nfe_a_step(sampler)} | {error.made.covariance:.3f} | {error.chance.covariance:.3f} | {error.p:.2f} |"
         )
         print(lines[-1], flush=True)
@@ -139,13 +139,13 @@ def stochastic(found: dict[str, Sampler]) -> list[str]:
 
 def plot(found: dict[str, Sampler]) -> None:
     """Error against evaluations on three schedules."""
-    problem, shown = examples()["mixture"], {}
+    problem, shown = example_problems()["mixture"], {}
     for title, schedule in SCHEDULES.items():
         shown[title] = {}
         for name in DRAWN:
             costs = error_against_nfe(found[name], schedule, (4, 5, 8, 10, 14, 20, 32, 50), problem)
             shown[title][name] = ([c.nfe for c in costs], [c.error for c in costs])
-    panels(
+    plot_curve_panels(
         HERE / "images" / "samplers.png", shown, "evaluations of the network", "RMS error of x0", "xy", emphasis=False
     )
 

@@ -21,11 +21,11 @@ from pathlib import Path
 import sonolux
 import torch
 from sonolux.core.pipeline.result import Samples
-from sonolux.core.util.messages import say
-from sonolux.core.util.pages import environment
-from sonolux.core.util.progress import bar
-from sonolux.modalities.audio.synthetic.checkers import family
-from sonolux.modalities.image.synthetic.checkers import main_shape
+from sonolux.core.util.messages import print_lines
+from sonolux.core.util.pages import template_engine
+from sonolux.core.util.progress import progress_bar
+from sonolux.modalities.audio.synthetic.checkers import predict_family
+from sonolux.modalities.image.synthetic.checkers import recognise_main_shape
 
 TEMPLATE = "demo.html.j2"
 
@@ -81,7 +81,7 @@ def train(recipes: list[str], out: Path, minutes: float) -> dict[str, int]:
         for r in recipes
     }
     memory = dict.fromkeys(recipes, 0)
-    with bar("training", "second", round(60 * minutes), delay=0, leave=True) as shown:
+    with progress_bar("training", "second", round(60 * minutes), delay=0, leave=True) as shown:
         while any(process.poll() is None for process in running.values()):
             time.sleep(1)
             shown.set_postfix_str(", ".join(f"{r} {_latest(out / 'runs' / r)}" for r in recipes))
@@ -123,7 +123,7 @@ def make(recipe: str, out: Path, count: int, check: Callable[[torch.Tensor], str
 
 def page(out: Path, results: list[Result]) -> Path:
     """Write the static page into the folder of the files that it shows; the template engine escapes all names."""
-    template = environment(Path(__file__).resolve().parent).get_template(TEMPLATE)
+    template = template_engine(Path(__file__).resolve().parent).get_template(TEMPLATE)
     target = out / "index.html"
     target.write_text(template.render(results=results) + "\n", encoding="utf-8")
     return target
@@ -143,14 +143,14 @@ def main() -> int:
     shutil.rmtree(args.out, ignore_errors=True)
     memory = train(["shapes", "synth_sfx"], args.out, args.minutes)
     results = [
-        make("shapes", args.out, args.count, main_shape),
-        make("synth_sfx", args.out, args.count, lambda sound: family(sound, 8000)),
+        make("shapes", args.out, args.count, recognise_main_shape),
+        make("synth_sfx", args.out, args.count, lambda sound: predict_family(sound, 8000)),
     ]
     target = page(args.out, results)
     for r in results:
         gigabytes = f"training took {memory[r.name] / 2**30:.2f} GiB of memory"
-        say(f"{r.name}: {r.hits}/{len(r.paths)} recognised by the checker after {r.steps} steps; {gigabytes}")
-    say(f"{time.monotonic() - start:.0f} s in total; open {target}")
+        print_lines(f"{r.name}: {r.hits}/{len(r.paths)} recognised by the checker after {r.steps} steps; {gigabytes}")
+    print_lines(f"{time.monotonic() - start:.0f} s in total; open {target}")
     figures = {r.name: {"recognised": r.hits, "of": len(r.paths), "steps": r.steps} for r in results}
     (args.out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
     return int(args.check and any(r.hits < 0.9 * len(r.paths) for r in results))

@@ -19,9 +19,9 @@ import sonolux
 import torch
 from sonolux.core.types import BadInput
 from sonolux.core.util.folders import file_stem
-from sonolux.core.util.messages import say
+from sonolux.core.util.messages import print_lines
 from sonolux.modalities.audio import io
-from sonolux.modalities.audio.output import PostProcessing, finish
+from sonolux.modalities.audio.output import PostProcessing, post_process
 from torch import Tensor
 
 COLUMNS = ("file", "seconds", "lufs", "true_peak", "jump", "seam_db", "seed", "sample")
@@ -66,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = PostProcessing(trim=None, fade_in=0, fade_out=0, lufs=args.lufs)
         trained = sonolux.load(args.run, changes=args.set)
-        rate = trained.parts.spec.rate
+        rate = trained.components.spec.rate
         if rate is None or args.count < 1 or args.repeat < 1:
             raise BadInput("engine_loop needs an audio run, and --count and --repeat of 1 or more")
         if args.out.exists() and any(args.out.iterdir()) and not (args.out / "loops.csv").exists():
@@ -74,10 +74,10 @@ def main(arguments: list[str] | None = None) -> int:
         samples = trained.sample(loop=True, label=args.label, seconds=args.seconds, count=args.count, seed=args.seed)
         rows, suffix = [], io.FORMATS[args.format].suffix
         for i, sound in enumerate(samples.media):
-            done = finish(sound, rate, settings)
+            done = post_process(sound, rate, settings)
             path = args.out / f"{file_stem(args.label or 'loop', 'loop')}_{i + 1:02d}{suffix}"
-            io.write(path, done.wave, rate, args.format)
-            io.write(
+            io.write_sound(path, done.wave, rate, args.format)
+            io.write_sound(
                 path.with_name(f"{path.stem}_repeated{suffix}"), done.wave.repeat(1, args.repeat), rate, args.format
             )
             jump, level = seam(done.wave, rate)
@@ -85,14 +85,14 @@ def main(arguments: list[str] | None = None) -> int:
             facts = (path.name, round(done.seconds, 4), loud, round(done.true_peak, 2))
             rows.append((*facts, round(jump, 3), round(level, 2), args.seed, i))
     except BadInput as error:
-        say(*error.lines(), err=True)
+        print_lines(*error.lines(), err=True)
         return 2
     with open(args.out / "loops.csv", "w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(COLUMNS)
         table.writerows(rows)
     for name, seconds, *_, jump, level, _seed, _sample in rows:
-        say(f"{name}: {seconds:.3f} s; at the seam {jump:.2f} times the median jump, {level:+.1f} dB")
+        print_lines(f"{name}: {seconds:.3f} s; at the seam {jump:.2f} times the median jump, {level:+.1f} dB")
     return 0
 
 

@@ -21,13 +21,13 @@ from typing import Any
 
 import sonolux
 import torch
-from sonolux.core.training.build import build_data
+from sonolux.core.training.build import build_dataset
 from sonolux.core.types import BadInput
 from sonolux.core.util.folders import file_stem
-from sonolux.core.util.messages import say
+from sonolux.core.util.messages import print_lines
 from sonolux.modalities.audio import io
-from sonolux.modalities.audio.output import PostProcessing, finish
-from sonolux.modalities.audio.similarity import COPY, nearest
+from sonolux.modalities.audio.output import PostProcessing, post_process
+from sonolux.modalities.audio.similarity import COPY, nearest_sounds
 from torch import Tensor
 from torch.nn import functional
 
@@ -70,9 +70,13 @@ class Search:
 
 def known_sounds(trained: Any, label: str | None, data: Path | None, files_too: list[Path]) -> list[Tensor]:
     """The training sounds of the run (of one class, or all), and further files, read as in training."""
-    recipe = trained.recipe if data is None else trained.recipe.merge([f"data.root={json.dumps(str(data.resolve()))}"])
+    recipe = (
+        trained.recipe
+        if data is None
+        else trained.recipe.with_overrides([f"data.root={json.dumps(str(data.resolve()))}"])
+    )
     try:
-        source, spec = build_data(recipe, "train")
+        source, spec = build_dataset(recipe, "train")
     except BadInput as error:
         raise BadInput(f"the training data of the run is needed to detect copies: give --data ({error})") from error
     index = None if label is None else list(spec.classes).index(label)
@@ -83,14 +87,14 @@ def known_sounds(trained: Any, label: str | None, data: Path | None, files_too: 
             found.append(item.media)
         if len(found) == MOST:
             break
-    return found + [trained.parts.modality.read(path) for path in files_too]
+    return found + [trained.components.modality.read(path) for path in files_too]
 
 
 def similarities(sounds: list[Tensor], known: list[Tensor], rate: float) -> list[float]:
     """The similarity of each sound to the nearest known sound; 0 if there are none."""
     if not known or not sounds:
         return [0.0] * len(sounds)
-    return nearest(padded(sounds), padded(known), rate)[0].tolist()
+    return nearest_sounds(padded(sounds), padded(known), rate)[0].tolist()
 
 
 def padded(sounds: list[Tensor]) -> list[Tensor]:
@@ -102,7 +106,9 @@ def padded(sounds: list[Tensor]) -> list[Tensor]:
 def among_themselves(sounds: list[Tensor], rate: float) -> Tensor:
     """For each sound its largest similarity to another of the same set, (N,)."""
     others = [[*sounds[:i], *sounds[i + 1 :]] for i in range(len(sounds))]
-    return torch.cat([nearest([sound], rest, rate).similarity for sound, rest in zip(sounds, others, strict=True)])
+    return torch.cat(
+        [nearest_sounds([sound], rest, rate).similarity for sound, rest in zip(sounds, others, strict=True)]
+    )
 
 
 def threshold(known: list[Tensor], rate: float) -> float:
@@ -124,7 +130,7 @@ def search(
         settings: Keys of the recipe's `sample` section.
         generate: Called with settings, returns `Samples`.
     """
-    rate, found = trained.parts.spec.rate, Search([])
+    rate, found = trained.components.spec.rate, Search([])
     for turn in range(ROUNDS):
         seed = settings.get("seed", 0) + turn
         sounds = generate(**{**settings, "seed": seed, "count": 2 * count}).media
@@ -149,9 +155,9 @@ def write(folder: Path, name: str, kept: list[Variation], rate: float, form: str
     others = among_themselves(padded(sounds), rate).tolist() if len(kept) > 1 else [0.0] * len(kept)
     rows = []
     for i, (variation, other) in enumerate(zip(kept, others, strict=True), 1):
-        done = finish(variation.sound, rate, settings)
+        done = post_process(variation.sound, rate, settings)
         path = folder / f"{file_stem(name, 'sound')}_{i:02d}{io.FORMATS[form].suffix}"
-        io.write(path, done.wave, rate, form)
+        io.write_sound(path, done.wave, rate, form)
         level = None if done.lufs is None else round(done.lufs, 2)
         facts = (path.name, round(done.seconds, 4), level, round(done.true_peak, 2), variation.seed, variation.sample)
         rows.append((*facts, round(variation.similarity, 3), round(other, 3)))
@@ -189,7 +195,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         finishing = PostProcessing(lufs=args.lufs)
         trained = sonolux.load(args.run, changes=args.set)
-        rate = trained.parts.spec.rate
+        rate = trained.components.spec.rate
         if rate is None or args.count < 1:
             raise BadInput("footsteps needs an audio run, and a --count of 1 or more")
         if args.label is not None and args.label not in trained.classes:
@@ -211,9 +217,9 @@ def main(arguments: list[str] | None = None) -> int:
             args.out, args.label or (args.file.stem if args.file else "sound"), found.kept, rate, args.format, finishing
         )
     except BadInput as error:
-        say(*error.lines(), err=True)
+        print_lines(*error.lines(), err=True)
         return 2
-    say(f"{found.summary(args.count)} (similarity above {limit:.2f}); variations.csv in {args.out}")
+    print_lines(f"{found.summary(args.count)} (similarity above {limit:.2f}); variations.csv in {args.out}")
     return int(len(found.kept) < args.count)
 
 

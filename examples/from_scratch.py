@@ -19,7 +19,7 @@ from sonolux.core.parameterizations.edm import EDM as Preconditioned
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.training.ema import EMA
 from sonolux.core.types import Conditioning, MediaSpec
-from sonolux.core.util.rng import Noise, generator, stratified
+from sonolux.core.util.rng import KeyedNoise, keyed_generator, stratified_uniforms
 
 SEED, BATCH = 0, 32
 OUT = Path("out/from_scratch")
@@ -46,13 +46,13 @@ def train(network: torch.nn.Module, example, mean: float, scale: float, steps: i
     optimizer, average = torch.optim.AdamW(network.parameters(), lr=2e-3), EMA(network, half_life=50)
     for step in range(steps):
         # 1. Data with mean 0 and variance 1; random numbers are keyed, so that example i of step k is always the same.
-        x0 = torch.stack([example(generator(SEED, i, "example", step)) for i in range(BATCH)])
+        x0 = torch.stack([example(keyed_generator(SEED, i, "example", step)) for i in range(BATCH)])
         x0 = (x0 - mean) / scale
         # 2. One noise level per sample, by stratified sampling from the density of training times.
-        level = schedule.level(timestep_sampling.sample(stratified(SEED, step, BATCH, range(BATCH)), schedule))
+        level = schedule.level(timestep_sampling.sample(stratified_uniforms(SEED, step, BATCH, range(BATCH)), schedule))
         at = level.on(x0)
         # 3. Add noise: x = alpha x0 + sigma eps.
-        eps = Noise(SEED, range(BATCH), tuple(x0.shape[1:])).normal("train", step)
+        eps = KeyedNoise(SEED, range(BATCH), tuple(x0.shape[1:])).normal("train", step)
         x = at.alpha * x0 + at.sigma * eps
         # 4. Squared error between the network's output and its target.
         loss = (denoiser.output(x, level, Conditioning()) - parameterization.target(x0, eps, at)).square().mean()
@@ -67,7 +67,7 @@ def train(network: torch.nn.Module, example, mean: float, scale: float, steps: i
 
 def train_and_sample(kind: str, spec: MediaSpec, example, steps: int) -> torch.Tensor:
     """Measure mean and standard deviation of the data, train a network, and sample eight new examples."""
-    data = torch.stack([example(generator(SEED, i, "measure")) for i in range(256)])
+    data = torch.stack([example(keyed_generator(SEED, i, "measure")) for i in range(256)])
     mean, scale = float(data.mean()), float(data.std())
     if kind == "picture":
         from sonolux.modalities.image.networks.unet import UNet

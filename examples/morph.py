@@ -16,9 +16,9 @@ from pathlib import Path
 import sonolux
 import torch
 from sonolux.core.types import BadInput
-from sonolux.core.util.messages import json_text, say
+from sonolux.core.util.messages import format_json, print_lines
 from sonolux.modalities.audio import io
-from sonolux.modalities.audio.output import PostProcessing, finish
+from sonolux.modalities.audio.output import PostProcessing, post_process
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = PostProcessing(lufs=args.lufs)
         trained = sonolux.load(args.run, changes=args.set)
-        rate = trained.parts.spec.rate
+        rate = trained.components.spec.rate
         if rate is None:
             raise BadInput(f"{args.run} is not an audio run")
         if args.out.exists() and any(args.out.iterdir()) and not (args.out / "morph.json").exists():
@@ -48,19 +48,19 @@ def main(arguments: list[str] | None = None) -> int:
         samples = trained.morph(args.a, args.b, count=args.count, seed=args.seed)
         suffix, row, facts = io.FORMATS[args.format].suffix, [], []
         for i, (sound, conditions) in enumerate(zip(samples.media, samples.conditions, strict=True)):
-            done = finish(sound, rate, settings)
+            done = post_process(sound, rate, settings)
             path = args.out / f"step_{i + 1:02d}{suffix}"
-            io.write(path, done.wave, rate, args.format)
+            io.write_sound(path, done.wave, rate, args.format)
             row += [done.wave, torch.zeros(len(sound), round(args.gap * rate))]
             facts.append({"file": path.name, "seconds": done.seconds, "lufs": done.lufs, **conditions})
-        io.write(args.out / f"all{suffix}", torch.cat(row, 1), rate, args.format)
+        io.write_sound(args.out / f"all{suffix}", torch.cat(row, 1), rate, args.format)
         samples.modality.sheet(args.out / "sheet.png", samples.media, samples.captions)
     except BadInput as error:
-        say(*error.lines(), err=True)
+        print_lines(*error.lines(), err=True)
         return 2
     record = {"settings": samples.settings, "steps": facts}
-    (args.out / "morph.json").write_text(json_text(record) + "\n", encoding="utf-8")
-    say(f"{len(facts)} steps, all{suffix}, sheet.png and morph.json in {args.out}")
+    (args.out / "morph.json").write_text(format_json(record) + "\n", encoding="utf-8")
+    print_lines(f"{len(facts)} steps, all{suffix}, sheet.png and morph.json in {args.out}")
     return 0
 
 

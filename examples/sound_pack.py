@@ -27,10 +27,10 @@ from typing import Any
 import sonolux
 import yaml
 from sonolux.core.types import BadInput
-from sonolux.core.util.messages import say
-from sonolux.core.util.progress import tracked
+from sonolux.core.util.messages import print_lines
+from sonolux.core.util.progress import with_progress
 from sonolux.modalities.audio import io
-from sonolux.modalities.audio.output import PostProcessing, ProcessedSound, finish
+from sonolux.modalities.audio.output import PostProcessing, ProcessedSound, post_process
 
 COLUMNS = ("name", "class", "count", "duration", "seed")
 RESULTS = ("file", "class", "seconds", "lufs", "measured", "true_peak", "limited", "seed", "sample")
@@ -97,7 +97,7 @@ def _parse(row: dict[str, Any], trained: Any) -> Row:
         if "label" not in trained.model.conditions:
             raise BadInput("this run has no classes: leave the column empty")
         condition = trained.model.conditions["label"]
-        label = condition.show(condition.parse(label))
+        label = condition.format_value(condition.parse(label))
     duration = _number(row, "duration", float, None, 0.01)
     return Row(name, label, _number(row, "count", int, 1, 1), duration, _number(row, "seed", int, 0, 0))
 
@@ -119,8 +119,8 @@ def make(trained: Any, row: Row, settings: PostProcessing) -> list[tuple[Process
     """Generate the sounds of a row; returns each with its seed and sample number. Silent ones are left out."""
     changes = {"count": row.count, "seed": row.seed, "label": row.label, "seconds": row.duration}
     samples = trained.sample(**{key: value for key, value in changes.items() if value is not None or key == "label"})
-    rate = trained.parts.spec.rate
-    done = [(finish(sound, rate, settings), row.seed, i) for i, sound in enumerate(samples.media)]
+    rate = trained.components.spec.rate
+    done = [(post_process(sound, rate, settings), row.seed, i) for i, sound in enumerate(samples.media)]
     return [entry for entry in done if entry[0].lufs is not None]
 
 
@@ -130,7 +130,7 @@ def write(folder: Path, row: Row, sounds: list[tuple[ProcessedSound, int, int]],
     records = []
     for i, (sound, seed, sample) in enumerate(sounds, 1):
         path = folder / f"{row.name}_{i:0{digits}d}{io.FORMATS[form].suffix}"
-        io.write(path, sound.wave, rate, form)
+        io.write_sound(path, sound.wave, rate, form)
         values = (
             *(path.name, row.label, round(sound.seconds, 4), round(sound.lufs or 0, 2), sound.method),
             *(round(sound.true_peak, 2), sound.limited, seed, sample),
@@ -160,30 +160,32 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         settings = PostProcessing(args.trim, args.fade_in, args.fade_out, args.lufs, None, args.ceiling)
         trained = sonolux.load(args.run, changes=args.set)
-        rate = trained.parts.spec.rate
+        rate = trained.components.spec.rate
         if rate is None:
             raise BadInput(f"{args.run} is not an audio run")
-        io.check_form(args.format, rate)
+        io.check_format(args.format, rate)
         rows = read_table(args.table, trained)
         if args.out.exists() and any(args.out.iterdir()) and not (args.out / "pack.csv").exists():
             raise BadInput(f"{args.out} holds something else than a sound pack: choose another folder")
         records, missing = [], 0
-        for row in tracked(rows, "sampling", "row", len(rows)):
+        for row in with_progress(rows, "sampling", "row", len(rows)):
             sounds = make(trained, row, settings)
             missing += row.count - len(sounds)
             records += write(args.out, row, sounds, rate, args.format)
     except BadInput as error:
-        say(*error.lines(), err=True)
+        print_lines(*error.lines(), err=True)
         return 2
     args.out.mkdir(parents=True, exist_ok=True)
     with open(args.out / "pack.csv", "w", newline="", encoding="utf-8") as file:
         table = csv.DictWriter(file, RESULTS)
         table.writeheader()
         table.writerows(records)
-    say(f"{len(records)} sounds and pack.csv in {args.out}" + f"; {missing} were silent and left out" * (missing > 0))
+    print_lines(
+        f"{len(records)} sounds and pack.csv in {args.out}" + f"; {missing} were silent and left out" * (missing > 0)
+    )
     limited = sum(record["limited"] for record in records)
     if limited:
-        say(f"{limited} of them are below {args.lufs:g} LUFS, since their peaks reach the ceiling")
+        print_lines(f"{limited} of them are below {args.lufs:g} LUFS, since their peaks reach the ceiling")
     return 0
 
 

@@ -99,7 +99,7 @@ def _trained(text, changes, wake, folder):
     from sonolux.core.config.load import load_recipe
     from sonolux.core.nn.layers.init import normal_
     from sonolux.core.training.run import TrainingRun
-    from sonolux.core.util.rng import generator
+    from sonolux.core.util.rng import keyed_generator
 
     (folder / "tiny.yaml").write_text(text)
     job = TrainingRun(load_recipe(folder / "tiny.yaml", list(changes)), folder / "run", say=lambda _: None, bar=False)
@@ -107,7 +107,7 @@ def _trained(text, changes, wake, folder):
     for model in (job.trainer.model, job.trainer.ema.model) if wake else ():
         for name, p in model.named_parameters():
             if p.ndim > 1 and not p.data.any():
-                normal_(p.data, generator(0, 0, "wake", name), wake)
+                normal_(p.data, keyed_generator(0, 0, "wake", name), wake)
     job.run()
 
 

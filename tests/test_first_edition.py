@@ -14,13 +14,13 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 from sonolux.core.cli.main import main
-from sonolux.core.conditioning.base import gather
+from sonolux.core.conditioning.base import build_conditioning
 from sonolux.core.config.load import load_recipe
-from sonolux.core.nn.first_edition import upgrade_names
+from sonolux.core.nn.legacy_weights import upgrade_names
 from sonolux.core.pipeline.load import load
-from sonolux.core.training.build import build_parts
-from sonolux.core.training.checkpoint import newest, read_header
-from sonolux.core.util.rng import Noise
+from sonolux.core.training.build import build_components
+from sonolux.core.training.checkpoint import newest_checkpoint, read_header
+from sonolux.core.util.rng import KeyedNoise
 
 ASSETS = Path(__file__).parent / "assets" / "first_edition"
 MODALITIES = ("image", "audio")
@@ -52,7 +52,9 @@ def network_outputs(model, tensors, facts):
     for case in CASES:
         x = tensors[f"network.{case}.x"]
         wrap = tuple(range(x.ndim - 2)) if case == "wrap" else ()
-        record = replace(gather(model.conditions, values), valid=tensors.get(f"network.{case}.valid"), wrap=wrap)
+        record = replace(
+            build_conditioning(model.conditions, values), valid=tensors.get(f"network.{case}.valid"), wrap=wrap
+        )
         with torch.no_grad():
             made[case] = model(x, tensors.get(f"network.{case}.level", NUMBERS), record)
     return made
@@ -102,8 +104,8 @@ def test_samples_from_the_same_noise(first, name, monkeypatch):
         decoded.append(z.clone())
         return decode(z, *args, **kwargs)
 
-    monkeypatch.setattr(Noise, "normal", lambda self, purpose, counter=0: next(drawn).to(self.dtype))
-    monkeypatch.setattr(Noise, "normals", lambda self, purpose, counters: [self.normal(purpose) for _ in counters])
+    monkeypatch.setattr(KeyedNoise, "normal", lambda self, purpose, counter=0: next(drawn).to(self.dtype))
+    monkeypatch.setattr(KeyedNoise, "normals", lambda self, purpose, counters: [self.normal(purpose) for _ in counters])
     monkeypatch.setattr(pipeline.codec, "decode", recorded)
     made = pipeline.sample(**facts["samples"][name])
     assert next(drawn, None) is None, "as many noises are drawn"
@@ -118,7 +120,7 @@ def test_a_run_folder_resumes(first, tmp_path):
     """Two more steps, from the command line: the log goes on and a new checkpoint is written."""
     run = Path(shutil.copytree(first[0], tmp_path / "run"))
     assert main(["train", "--resume", str(run), "train.steps=6", "--quiet"]) == 0
-    assert read_header(newest(run)).step == 6
+    assert read_header(newest_checkpoint(run)).step == 6
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     kept = [json.loads(line) for line in (first[0] / "metrics.jsonl").read_text().splitlines()]
     assert rows[: len(kept)] == kept and rows[-1]["step"] == 6 and rows[-1]["loss"] < 100
@@ -138,7 +140,7 @@ def test_the_optimizer_state_goes_with_the_same_parameters(first):
     groups = pipeline.recipe.train.optimizer.build().make(pipeline.model).param_groups
     ordered = [p for group in groups for p in group["params"]]
     former = sorted(facts["parameters"], key=lambda row: len(row[1]) < 2)  # stable: matrices first, then vectors
-    state = load_file(newest(run))
+    state = load_file(newest_checkpoint(run))
     assert len(ordered) == len(former) == len(parameters)
     for i, (p, (name, shape)) in enumerate(zip(ordered, former, strict=True)):
         assert p is parameters[names[name]] and list(p.shape) == shape
@@ -148,7 +150,7 @@ def test_the_optimizer_state_goes_with_the_same_parameters(first):
 def test_a_seed_gives_the_same_initial_weights(first):
     """Bit for bit."""
     run, _, facts = first
-    model = build_parts(load_recipe(run / "resolved.yaml"), read_header(newest(run)).spec).model
+    model = build_components(load_recipe(run / "resolved.yaml"), read_header(newest_checkpoint(run)).spec).model
     state, digest = model.state_dict(), hashlib.sha256()
     names = names_today(model, facts)
     assert set(names.values()) == state.keys()

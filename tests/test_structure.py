@@ -12,7 +12,9 @@ from _tree import PRODUCT, ROOT, cycles, graph
 
 def class_names() -> dict[str, list[str]]:
     """Name -> the files that define a public class of this name; registered components may share one across kinds."""
-    components = {path.resolve() for kind in registry.kinds() for path in registry.builtins(kind).values()}
+    components = {
+        path.resolve() for kind in registry.component_kinds() for path in registry.builtin_files(kind).values()
+    }
     found: dict[str, list[str]] = {}
     for path in PRODUCT:
         if path in components:
@@ -26,6 +28,23 @@ def class_names() -> dict[str, list[str]]:
 def test_a_class_name_occurs_once():
     several = {name: files for name, files in class_names().items() if len(files) > 1}
     assert several == {}, "one name, one class: " + "; ".join(f"{n}: {', '.join(f)}" for n, f in several.items())
+
+
+def function_names() -> dict[str, list[str]]:
+    """Name -> the files that define a public function of this name; the commands of core/cli are left out."""
+    found: dict[str, list[str]] = {}
+    for path in PRODUCT:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and path.parent.name != "cli":
+                found.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    return found
+
+
+def test_a_function_name_means_one_thing():
+    """Of several modules with functions of one name, all are in modalities: they fulfil one contract."""
+    several = {name: files for name, files in function_names().items() if len(files) > 1}
+    wrong = {name: files for name, files in several.items() if not all(f.startswith("modalities/") for f in files)}
+    assert wrong == {}, "one name, one meaning: " + "; ".join(f"{n}: {', '.join(f)}" for n, f in wrong.items())
 
 
 def test_no_module_imports_itself_through_others():

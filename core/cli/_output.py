@@ -6,7 +6,7 @@ import sys
 from contextlib import suppress
 from typing import Any, TextIO
 
-from ..util.interrupts import discard
+from ..util.interrupts import discard_output
 
 
 class OutputClosed(Exception):
@@ -41,7 +41,7 @@ class CommandStream:
 
     def _fail(self, error: OSError) -> None:
         with suppress(OSError, ValueError):
-            discard(self._stream.fileno())
+            discard_output(self._stream.fileno())
         if self.lasting:
             return
         if isinstance(error, BrokenPipeError):
@@ -52,12 +52,12 @@ class CommandStream:
         return getattr(self._stream, name)
 
 
-def install() -> None:
+def install_streams() -> None:
     """Replace the streams of this process: a command ends when nothing reads its output, but not for its messages."""
     sys.stdout, sys.stderr = CommandStream(sys.stdout, lasting=False), CommandStream(sys.stderr, lasting=True)
 
 
-def outlast() -> None:
+def ignore_closed_output() -> None:
     """Go on when nothing reads the output any longer: the work of this command is worth more than its messages."""
     if isinstance(sys.stdout, CommandStream):
         sys.stdout.lasting = True

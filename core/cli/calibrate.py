@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..util.errors import BadInput
-from ..util.messages import command as quoted
-from ..util.messages import say, say_json
+from ..util.messages import format_command as quoted
+from ..util.messages import print_json, print_lines
 
 if TYPE_CHECKING:
     from ..few_step.calibrate import CalibratedPlan
@@ -57,46 +57,46 @@ def command(
     sonolux calibrate runs/digits
     sonolux calibrate runs/digits guidance.scale=1.5 --nfe 6
     """
-    from ..few_step.stored import to_plain
+    from ..few_step.stored import plan_to_json
     from ..pipeline.load import load
-    from ..training.checkpoint import newest, read_header, run_folder
-    from ..util.replace import reserved
+    from ..training.checkpoint import lock_folder, newest_checkpoint, read_header
+    from ..util.replace import reserve_folder
 
     wanted = _numbers(nfe)
-    checkpoint = newest(run)
-    with reserved(run_folder(checkpoint)):
+    checkpoint = newest_checkpoint(run)
+    with reserve_folder(lock_folder(checkpoint)):
         header = read_header(checkpoint)
         if forget:
             _store(checkpoint, {})
-            say(f"{checkpoint}: {len(header.plans)} plans removed")
+            print_lines(f"{checkpoint}: {len(header.plans)} plans removed")
             return
         plans, printed = dict(header.plans), []
         pipeline = load(checkpoint, changes=changes, allow_code=allow_code)
         for found, figures in _calibrate(pipeline, wanted, count, seed, quiet=as_json):
-            plans[found.nfe] = {**figures, "rows": to_plain(found.plan)}
+            plans[found.nfe] = {**figures, "rows": plan_to_json(found.plan)}
             _store(checkpoint, plans)  # each one as it is found, so that an interruption loses only the next
             printed.append(figures)
             if not as_json:
-                say(
+                print_lines(
                     f"{found.nfe} evaluations: error {figures['error']:.4g}; best stock sampler, {found.stock.sampler} "
                     f"on {found.stock.timesteps}: {figures['stock_error']:.4g} ({figures['ratio']:.2f} times)"
                 )
     if as_json:
-        say_json(printed)
+        print_json(printed)
     else:
         same = quoted("sonolux", "sample", run, *changes, f"steps={wanted[0]}", "--out", "few-steps")
-        say(f"stored in {checkpoint}", f"now: {same}")
+        print_lines(f"stored in {checkpoint}", f"now: {same}")
 
 
 def _store(checkpoint: Path, plans: dict[int, Any]) -> None:
     """Replace the plans in a checkpoint."""
     from dataclasses import replace
 
-    from ..training.checkpoint import NotSaved, read_header, replace_header
+    from ..training.checkpoint import CheckpointNotSaved, read_header, replace_header
 
     try:
         replace_header(checkpoint, replace(read_header(checkpoint), plans=plans))
-    except NotSaved as error:
+    except CheckpointNotSaved as error:
         raise BadInput(f"{error}: the checkpoint is unchanged; free some disk space or change its rights") from error
 
 
@@ -104,29 +104,29 @@ def _calibrate(pipeline: Pipeline, wanted: list[int], count: int, seed: int, qui
     """Yield (plan, its errors on held-out samples) for every number of evaluations."""
     import torch
 
-    from ..config.spec import plain
-    from ..few_step.calibrate import calibrate
+    from ..config.spec import to_plain_values
+    from ..few_step.calibrate import calibrate_plan
     from ..few_step.reference import solve_reference
-    from ..util.progress import bar
+    from ..util.progress import progress_bar
 
     pipeline.to(pipeline.recipe.sample.device)
     for parameter in pipeline.model.parameters():
         parameter.requires_grad_(False)
     fitted, held_out = (pipeline.calibration_problem(count, seed=s) for s in (seed, HELD_OUT + seed))
-    with torch.no_grad(), bar("reference solution", "plan", 2 + len(wanted), show=not quiet) as done:
+    with torch.no_grad(), progress_bar("reference solution", "plan", 2 + len(wanted), show=not quiet) as done:
         fitted_reference = solve_reference(fitted)
         done.update()
         held_out_reference = solve_reference(held_out)
         done.update()
         for n in wanted:
-            found = calibrate(
+            found = calibrate_plan(
                 fitted,
                 n,
                 fitted_reference,
                 lambda stage, error, n=n: done.set_description_str(f"{n}: {stage} {error:.4g}"),
             )
             figures = _figures(found, held_out, held_out_reference)
-            yield found, {**figures, "guidance": plain(pipeline.recipe.sample.guidance)}
+            yield found, {**figures, "guidance": to_plain_values(pipeline.recipe.sample.guidance)}
             done.update()
 
 
@@ -135,8 +135,10 @@ def _figures(found: CalibratedPlan, problem: CalibrationProblem, reference: Refe
 
     pair = found.stock
     levels = timestep_spacings()[pair.timesteps].levels(problem.schedule, found.nfe)
-    stock = problem.error(problem.end(multistep_samplers()[pair.sampler].plan(problem.schedule, levels)), reference.x0)
-    error = problem.error(problem.end(found.plan), reference.x0)
+    stock = problem.error(
+        problem.final_states(multistep_samplers()[pair.sampler].plan(problem.schedule, levels)), reference.x0
+    )
+    error = problem.error(problem.final_states(found.plan), reference.x0)
     return {
         "nfe": found.nfe,
         "sampler": found.sampler,

@@ -13,14 +13,16 @@ from typing import Any
 
 import click
 
-from ..util.messages import counted, say, say_json
+from ..util.messages import format_count, print_json, print_lines
 
 PACKAGES = (
     "torch", "torchvision", "torchaudio", "numpy", "pydantic", "soundfile", "safetensors", "pillow", "matplotlib"
 )  # fmt: skip
 # A child process of `python -c` would import modules from the working folder, which may be somebody else's.
 SAFE = "import sys; sys.path[:] = [place for place in sys.path if place]; "
-LOAD = SAFE + "from sonolux.core.config.registry import find; find(sys.argv[1], sys.argv[2], allow_code=False)"
+LOAD = (
+    SAFE + "from sonolux.core.config.registry import find_class; find_class(sys.argv[1], sys.argv[2], allow_code=False)"
+)
 TIMEOUT = 120  # seconds for an import in a child process
 
 
@@ -36,7 +38,7 @@ def command(as_json: bool) -> int:
     report |= {"packages": {p: _version(p) for p in PACKAGES}, **_torch(), "plugins": _plugins()}
     report |= {"sound_files": _formats(), "free_gb": round(shutil.disk_usage(Path.cwd()).free / 1e9, 1)}
     if as_json:
-        say_json(report)
+        print_json(report)
     else:
         _print(report)
     if any(p["trouble"] for p in report["plugins"]):
@@ -69,14 +71,14 @@ def _torch() -> dict[str, Any]:
         return found
     import torch
 
-    from ..util.device import native_bf16
+    from ..util.device import has_native_bf16
 
     devices = [torch.device("cpu")]
     devices += [torch.device("cuda", i) for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0)]
     devices += [torch.device("mps")] if torch.backends.mps.is_available() else []
     for device in devices:
         name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine()
-        found["devices"][str(device)] = {"name": name, "bf16": native_bf16(device)}
+        found["devices"][str(device)] = {"name": name, "bf16": has_native_bf16(device)}
     found["threads"] = torch.get_num_threads()
     return found
 
@@ -113,25 +115,29 @@ def _plugins() -> list[dict[str, Any]]:
     from ..config import registry
 
     rows = []
-    for kind in registry.kinds():
-        for name, claims in registry.plugins(kind).items():
-            trouble = registry.unusable_reason(kind, name, claims) or _child([sys.executable, "-c", LOAD, kind, name])
-            rows.append({"kind": kind, "name": name, "source": registry.source(kind, name), "trouble": trouble})
+    for kind in registry.component_kinds():
+        for name, claims in registry.plugin_entry_points(kind).items():
+            trouble = registry.plugin_name_conflict(kind, name, claims) or _child(
+                [sys.executable, "-c", LOAD, kind, name]
+            )
+            rows.append(
+                {"kind": kind, "name": name, "source": registry.component_origin(kind, name), "trouble": trouble}
+            )
     return rows
 
 
 def _print(report: dict[str, Any]) -> None:
-    say(f"sonolux {report['sonolux']}, python {report['python']}, {report['platform']}")
-    say(", ".join(f"{p} {v or '(absent)'}" for p, v in report["packages"].items()))
+    print_lines(f"sonolux {report['sonolux']}, python {report['python']}, {report['platform']}")
+    print_lines(", ".join(f"{p} {v or '(absent)'}" for p, v in report["packages"].items()))
     for device, facts in report["devices"].items():
         precision = "bf16 is native" if facts["bf16"] else "no native bf16: `precision: auto` computes in float32"
-        say(f"device {device}: {facts['name']}, {precision}")
-    say(f"{counted(report['threads'] or 0, 'thread')} on {counted(report['cores'] or 0, 'core')}")
-    say(f"audio files: {', '.join(report['sound_files']) or 'none can be read'}")
-    say(f"{report['free_gb']:g} GB free in {Path.cwd()}")
+        print_lines(f"device {device}: {facts['name']}, {precision}")
+    print_lines(f"{format_count(report['threads'] or 0, 'thread')} on {format_count(report['cores'] or 0, 'core')}")
+    print_lines(f"audio files: {', '.join(report['sound_files']) or 'none can be read'}")
+    print_lines(f"{report['free_gb']:g} GB free in {Path.cwd()}")
     for plugin in report["plugins"]:
-        say(f"plugin {plugin['kind']} {plugin['name']} ({plugin['source']}): {plugin['trouble'] or 'ok'}")
+        print_lines(f"plugin {plugin['kind']} {plugin['name']} ({plugin['source']}): {plugin['trouble'] or 'ok'}")
     for line in report["trouble"]:
-        say(f"BROKEN: {line}")
+        print_lines(f"BROKEN: {line}")
     broken = len(report["trouble"]) + sum(bool(p["trouble"]) for p in report["plugins"])
-    say(f"{counted(broken, 'problem')} found" if broken else "no problems found")
+    print_lines(f"{format_count(broken, 'problem')} found" if broken else "no problems found")

@@ -45,28 +45,28 @@ def command(
     sonolux edit runs/digits inpaint 3.png box=[0,14,28,28] count=4 --out lower
     """
     from ..pipeline.load import load
-    from ..pipeline.result import refuse_if_used
-    from ..util.messages import counted, say
-    from ..util.replace import reserved
+    from ..pipeline.result import check_sample_folder
+    from ..util.messages import format_count, print_lines
+    from ..util.replace import reserve_folder
 
-    with reserved(out):
-        refuse_if_used(out, overwrite)
+    with reserve_folder(out):
+        check_sample_folder(out, overwrite)
         files, given, changes = _sorted(task, words)
         options = _options(task, given)
         pipeline = load(run, changes=changes, allow_code=allow_code)
         pipeline.to(pipeline.recipe.sample.device)
         paths = _call(pipeline, task, files, options, progress=not as_json).save(out, overwrite=True)
     if as_json:
-        say(*(out / "samples.json").read_text(encoding="utf-8").rstrip("\n").split("\n"))
+        print_lines(*(out / "samples.json").read_text(encoding="utf-8").rstrip("\n").split("\n"))
     else:
-        say(f"{counted(len(paths), 'result')}, samples.json and sheet.png in {out}")
+        print_lines(f"{format_count(len(paths), 'result')}, samples.json and sheet.png in {out}")
 
 
 def _models() -> dict[str, Any]:
     """Task -> the section that declares its options."""
-    from ..pipeline.edit.options import Extension, Inpainting, Interpolation, Variation
+    from ..pipeline.edit.options import ExtendOptions, InpaintOptions, MorphOptions, VaryOptions
 
-    return dict(zip(TASKS, (Variation, Inpainting, Extension, Interpolation), strict=True))
+    return dict(zip(TASKS, (VaryOptions, InpaintOptions, ExtendOptions, MorphOptions), strict=True))
 
 
 def _names(task: str) -> list[str]:
@@ -82,7 +82,7 @@ def _sorted(task: str, words: tuple[str, ...]) -> tuple[list[Path], list[str], l
         BadInput: The number of files is wrong, or an option belongs to another task or is misspelt.
     """
     from ..types import BadInput
-    from ..util.messages import did_you_mean, shortened
+    from ..util.messages import did_you_mean, shorten
 
     files: list[Path] = []
     options: list[str] = []
@@ -100,9 +100,7 @@ def _sorted(task: str, words: tuple[str, ...]) -> tuple[list[Path], list[str], l
         near = "" if elsewhere or _of_sample(key) else did_you_mean(key, _names(task))
         if elsewhere or near:
             place = f"belongs to {', '.join(elsewhere)}; {task} takes {', '.join(_names(task))}"
-            raise BadInput(
-                f"command line: {shortened(word)}: {f'{key} {place}' if elsewhere else f'unknown key{near}'}"
-            )
+            raise BadInput(f"command line: {shorten(word)}: {f'{key} {place}' if elsewhere else f'unknown key{near}'}")
         changes.append(f"{key}={value}")
     if task == "morph" and len(files) != 2:
         raise BadInput(f"morph goes from one file to another: name two files, not {len(files)}")
@@ -115,20 +113,23 @@ def _sorted(task: str, words: tuple[str, ...]) -> tuple[list[Path], list[str], l
 def _of_sample(key: str) -> bool:
     """Whether a key is one of the `sample` section, or a parameter of some sampler."""
     from ..config import registry
-    from ..config.sections import Sample
-    from ..config.signature import parameters
+    from ..config.sections import SampleSection
+    from ..config.signature import constructor_parameters
 
     first = key.removeprefix("sample.").partition(".")[0]
-    samplers = (parameters(registry.find("sampler", name), "sampler") for name in registry.names("sampler"))
-    return first in ("use", *Sample.model_fields) or any(first in found for found in samplers)
+    samplers = (
+        constructor_parameters(registry.find_class("sampler", name), "sampler")
+        for name in registry.component_names("sampler")
+    )
+    return first in ("use", *SampleSection.model_fields) or any(first in found for found in samplers)
 
 
 def _renamed(key: str) -> str:
     """The current name of an option; prints a note for a name of the first edition."""
-    from ..util.messages import say
+    from ..util.messages import print_lines
 
     if key in OLD:
-        say(f"note: {key} is now called {OLD[key]}", err=True)
+        print_lines(f"note: {key} is now called {OLD[key]}", err=True)
     return OLD.get(key, key)
 
 
@@ -139,11 +140,11 @@ def _options(task: str, given: list[str]) -> dict[str, Any]:
         BadInput: An option has a wrong type or value, or `from` and `to` are no pairs.
     """
     from ..config.load import load_options
-    from ..pipeline.edit.options import Times
+    from ..pipeline.edit.options import TimeSpanOptions
     from ..types import BadInput
 
     of_times = [word for word in given if word.startswith(("from=", "to="))]
-    times = load_options(Times, of_times)
+    times = load_options(TimeSpanOptions, of_times)
     starts, ends = (time if isinstance(time, list) else [time] for time in (times.start, times.end))
     if len(starts) != len(ends):
         raise BadInput("from and to are pairs: give the same number of both")

@@ -37,45 +37,45 @@ def command(
     sonolux eval runs/digits count=200 sample.steps=8 data.root=path/to/digits --out report-8
     sonolux eval runs/digits --folder my-samples feature=./mine.py:Feature --out report-mine
     """
-    from ..data.files import need_folder
+    from ..data.files import require_folder
     from ..evaluation.evaluate import evaluate
+    from ..evaluation.evaluation_input import open_evaluation_input
     from ..evaluation.report import folder as report_folder
     from ..evaluation.report import page, table
-    from ..evaluation.source import open_source
-    from ..util.messages import say
-    from ..util.replace import reserved
+    from ..util.messages import print_lines
+    from ..util.replace import reserve_folder
 
-    out = default_folder(run) if out is None else out
+    out = default_report_folder(run) if out is None else out
     if folder is not None:
-        need_folder(folder, "--folder")
-    with reserved(out):
-        report_folder.refuse_if_used(out, overwrite)
-        case = open_source(run, changes, sampled=folder is None, allow_code=allow_code)
+        require_folder(folder, "--folder")
+    with reserve_folder(out):
+        report_folder.check_report_folder(out, overwrite)
+        case = open_evaluation_input(run, changes, sampled=folder is None, allow_code=allow_code)
         data = case.recipe.data.params
         read = {f"data.{key}": data.get(key) for key in ("root", "table", "manifest")}
-        report_folder.refuse_overlap(
+        report_folder.check_no_overlap(
             out, {**read, "--folder": folder, "the run": case.checkpoint, "eval.cache": case.recipe.eval.cache}
         )
-        with report_folder.replaced(out) as part:
+        with report_folder.replace_atomically(out) as part:
             report = evaluate(case, part, folder, progress=not as_json)
-            page.write(report, part, case.recipe.eval.page_megabytes)
+            page.write_report(report, part, case.recipe.eval.page_megabytes)
     path = out / report_folder.PAGE
     if as_json:
-        say(*(out / report_folder.METRICS).read_text(encoding="utf-8").rstrip("\n").split("\n"))
+        print_lines(*(out / report_folder.METRICS).read_text(encoding="utf-8").rstrip("\n").split("\n"))
     else:
-        say(*table.lines(report), "", f"{path} and {report_folder.METRICS} in {out}")
+        print_lines(*table.table_lines(report), "", f"{path} and {report_folder.METRICS} in {out}")
 
 
-def default_folder(run: str) -> Path:
+def default_report_folder(run: str) -> Path:
     """The folder `eval` in the folder of a run, which is named by itself or by one of its checkpoints.
 
     Raises:
         BadInput: `run` is neither.
     """
-    from ..training.checkpoint import newest
+    from ..training.checkpoint import newest_checkpoint
     from ..util.errors import BadInput
 
     if Path(run).suffix in (".yaml", ".yml"):
         raise BadInput(f"--out names the folder for the report: it has no default for a recipe, such as {run}")
-    folder = newest(Path(run)).parent
+    folder = newest_checkpoint(Path(run)).parent
     return (folder.parent if folder.name == "checkpoints" else folder) / "eval"

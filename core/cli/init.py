@@ -24,11 +24,11 @@ def command(name: str, origin: str) -> None:
     sonolux init my-sounds --from sfx_folder
     sonolux train my-sounds.yaml data.root=path/to/sounds
     """
-    from ..config.load import find_recipe, packaged
+    from ..config.load import find_recipe, packaged_recipes
     from ..util.errors import BadInput
-    from ..util.messages import command as quoted
-    from ..util.messages import say
-    from ..util.replace import write_text
+    from ..util.messages import format_command as quoted
+    from ..util.messages import print_lines
+    from ..util.replace import write_text_file
 
     target = Path(name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
     if not name.removesuffix(".yaml").removesuffix(".yml").strip("./ "):
@@ -36,18 +36,18 @@ def command(name: str, origin: str) -> None:
     if target.exists():
         raise BadInput(f"{target} exists: choose another name, or remove it first")
     source = find_recipe(origin)
-    names = [n for n, file in packaged().items() if file == source]
-    text = renamed(
+    names = [n for n, file in packaged_recipes().items() if file == source]
+    text = rename_recipe_text(
         source.read_text(encoding="utf-8"), target, [*names, *(n.rpartition("/")[2] for n in names), str(source)]
     )
     try:
-        write_text(target, text, new=True)  # it may have been created in the meantime
+        write_text_file(target, text, new=True)  # it may have been created in the meantime
     except OSError as error:
         raise BadInput(f"{target} cannot be written ({error.strerror}): choose another folder or name") from error
-    say(f"wrote {target}", f"now: {quoted('sonolux', 'train', target)}{_needs(target)}")
+    print_lines(f"wrote {target}", f"now: {quoted('sonolux', 'train', target)}{_needs(target)}")
 
 
-def renamed(text: str, target: Path, origins: list[str]) -> str:
+def rename_recipe_text(text: str, target: Path, origins: list[str]) -> str:
     """Rename the recipe in its text: in `name:`, and in the commands of its comments.
 
     Args:
@@ -62,6 +62,6 @@ def renamed(text: str, target: Path, origins: list[str]) -> str:
 
 
 def _needs(target: Path) -> str:
-    from ..config.load import summary
+    from ..config.load import recipe_summary
 
-    return "".join(f" {key}=path/to/folder" for key in summary(target.stem, target)["needs"])
+    return "".join(f" {key}=path/to/folder" for key in recipe_summary(target.stem, target)["needs"])

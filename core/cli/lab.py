@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from ..util.messages import printable, say, say_json
+from ..util.messages import escape_control_characters, print_json, print_lines
 
 if TYPE_CHECKING:
     from ..evaluation.likelihood import LikelihoodResult
@@ -58,14 +58,14 @@ def sampler(
     sonolux lab sampler ./mine.py:Mine --schedule edm --against dpmpp_2m,heun --nfe 5,10
     sonolux lab sampler "{use: ddim, eta: 0.5}" --json
     """
-    from ..testing.problems import examples
-    from ..testing.report import measure
+    from ..testing.problems import example_problems
+    from ..testing.report import measure_sampler
 
-    known = examples()
+    known = example_problems()
     if problem not in known:
-        from ..util.messages import bad_input, did_you_mean
+        from ..util.messages import did_you_mean, raise_bad_input
 
-        bad_input(
+        raise_bad_input(
             f"there is no problem {problem!r}{did_you_mean(problem, known)}; the problems are: {', '.join(known)}"
         )
     measured = _component("sampler", name)
@@ -76,7 +76,7 @@ def sampler(
     if not measured.stochastic and any(s.stochastic for s in others.values()):
         wrong = next(n for n, s in others.items() if s.stochastic)
         raise click.UsageError(f"--against: {wrong} is stochastic, so it has no error against the exact solution")
-    report = measure(
+    report = measure_sampler(
         title,
         measured,
         {_title(s): _component("schedule", s) for s in schedules or SCHEDULES},
@@ -89,9 +89,9 @@ def sampler(
         _draw(plot, report)
     where = "evenly in tau" if timesteps is None else _title(timesteps)
     if as_json:
-        say_json(report.plain())
+        print_json(report.to_dict())
     else:
-        say(*_lines(report, problem, where))
+        print_lines(*_lines(report, problem, where))
 
 
 @command.command("likelihood")
@@ -132,19 +132,19 @@ def likelihood(
     \b
     sonolux lab likelihood runs/digits --count 16 --probes 8
     """
-    from ..data.splits import recorded_hashes
-    from ..evaluation.likelihood import of_items
+    from ..data.splits import recorded_training_hashes
+    from ..evaluation.likelihood import likelihood_of_items
     from ..pipeline.load import load
-    from ..training.build import build_data
-    from ..training.checkpoint import newest
+    from ..training.build import build_dataset
+    from ..training.checkpoint import newest_checkpoint
 
     pipeline = load(run, device, allow_code=allow_code)
-    recipe = pipeline.recipe.merge([*changes, *([] if data is None else [("data.root", data)])], "data")
+    recipe = pipeline.recipe.with_overrides([*changes, *([] if data is None else [("data.root", data)])], "data")
     recipe.refuse_unconfirmed("data")
-    recorded = recorded_hashes(newest(run).parent.parent / "data.jsonl")
-    examples, _ = build_data(recipe, split, recorded)
+    recorded = recorded_training_hashes(newest_checkpoint(run).parent.parent / "data.jsonl")
+    examples, _ = build_dataset(recipe, split, recorded)
     items = [examples.item(i, None) for i in range(min(count, len(examples)))]
-    latent, media = of_items(pipeline, items, probes=probes, steps=steps, seed=seed)
+    latent, media = likelihood_of_items(pipeline, items, probes=probes, steps=steps, seed=seed)
     facts = {
         "run": str(run),
         "split": split,
@@ -155,18 +155,20 @@ def likelihood(
     for name, found in (("diffused", latent), ("media", media)):
         facts[name] = None if found is None else _bits(found)
     if as_json:
-        say_json(facts)
+        print_json(facts)
         return
-    say(f"{len(items)} examples ({split}), noise of deviation {facts['noise']:.3g} added, {latent.nfe} evaluations")
+    print_lines(
+        f"{len(items)} examples ({split}), noise of deviation {facts['noise']:.3g} added, {latent.nfe} evaluations"
+    )
     for name, f in (("diffused", facts["diffused"]), ("media", facts["media"])):
         shown = "not available: the codec is not invertible, or examples are padded" if f is None else _shown_bits(f)
-        say(f"{name + ' space':16}{shown}")
+        print_lines(f"{name + ' space':16}{shown}")
 
 
 def _bits(found: LikelihoodResult) -> dict[str, Any]:
-    bits = found.bits
+    bits = found.bits_per_dimension
     return {
-        "bits_per_dimension": found.mean_bits,
+        "bits_per_dimension": found.mean_bits_per_dimension,
         "probes_standard_error": found.standard_error,
         "examples_standard_error": float(bits.std() / len(bits) ** 0.5) if len(bits) > 1 else None,
         "step_error": float((found.step_error / found.dimensions / math.log(2)).mean()),
@@ -185,15 +187,15 @@ def _shown_bits(f: dict[str, Any]) -> str:
 
 def _component(kind: str, text: str) -> Any:
     """The component named by a name or a YAML mapping with `use:`; BadInput with the nearest name if there is none."""
-    from ..config.load import load_component
+    from ..config.load import load_component_spec
 
-    return load_component(kind, text).build()
+    return load_component_spec(kind, text).build()
 
 
 def _title(text: str) -> str:
     """The name of a component in tables and legends: `ddim eta=0.5` for `{use: ddim, eta: 0.5}`."""
     inside = text.strip().removeprefix("{").removesuffix("}").replace("use:", "").replace(": ", "=")
-    return printable(" ".join(inside.replace(",", " ").split()))
+    return escape_control_characters(" ".join(inside.replace(",", " ").split()))
 
 
 def _items(text: str) -> list[str]:
@@ -290,17 +292,17 @@ def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
 
 
 def _draw(path: Path, report: SamplerReport) -> None:
-    from ..util.plots import panels
+    from ..util.plots import plot_curve_panels
 
     if report.drawn:
         shown = {
             title: {n: ([d.nfe for d in row], [d.error.made.covariance for d in row]) for n, row in rows.items()}
             for title, rows in report.drawn.items()
         }
-        panels(path, shown, "evaluations", "relative error of the covariance", "xy")
+        plot_curve_panels(path, shown, "evaluations", "relative error of the covariance", "xy")
         return
     costs = {
         title: {n: ([c.nfe for c in row], [c.error for c in row]) for n, row in rows.items()}
         for title, rows in report.costs.items()
     }
-    panels(path, costs, "evaluations", "RMS error of x0", "xy")
+    plot_curve_panels(path, costs, "evaluations", "RMS error of x0", "xy")

@@ -19,8 +19,8 @@ import click
 
 from ..util import interrupts
 from ..util.errors import BadInput, BrokenPlugin
-from ..util.messages import LONGEST_LINE, printable, say, shortened
-from ..util.paths import expanded
+from ..util.messages import LONGEST_LINE, escape_control_characters, print_lines, shorten
+from ..util.paths import expand_home
 from . import _output
 
 DONE, FAILED, BAD_INPUT, BROKEN_PLUGIN, SIGNAL, OUTPUT_CLOSED = 0, 1, 2, 3, 128, 141
@@ -93,15 +93,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     warnings.formatwarning = _note
     if arguments is not None:
-        nested = interrupts.is_installed()
-        interrupts.install()
+        nested = interrupts.is_handler_installed()
+        interrupts.install_handler()
         try:
             return _run(list(arguments))
         finally:
             if not nested:
-                interrupts.uninstall()
-    handler = interrupts.install()
-    _output.install()
+                interrupts.uninstall_handler()
+    handler = interrupts.install_handler()
+    _output.install_streams()
     try:
         code = _run(sys.argv[1:])
         sys.stdout.flush()
@@ -123,10 +123,10 @@ def _run(arguments: Sequence[str]) -> int:
         # click converts KeyboardInterrupt to Abort; a message, if any, is on the original exception.
         return _interrupted(stop if isinstance(stop, KeyboardInterrupt) else stop.__context__)
     except click.exceptions.NoArgsIsHelpError as error:
-        say(*error.format_message().split("\n"), err=True)
+        print_lines(*error.format_message().split("\n"), err=True)
         return error.exit_code
     except click.ClickException as error:
-        say(_one_line(error), err=True)
+        print_lines(_one_line(error), err=True)
         return error.exit_code if isinstance(error, click.UsageError) else BAD_INPUT
     except _output.OutputClosed:
         return OUTPUT_CLOSED
@@ -137,21 +137,24 @@ def _run(arguments: Sequence[str]) -> int:
 
 def _interrupted(stop: BaseException | None) -> int:
     """Print that a signal ended the command, and return its exit code."""
-    number = interrupts.received()
+    number = interrupts.received_signal()
     name = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
-    say(str(stop or "") or f"interrupted{name}", err=True)
+    print_lines(str(stop or "") or f"interrupted{name}", err=True)
     return SIGNAL + number
 
 
 def _with_home(word: str) -> str:
     """An option such as `--out=~/x` with the home folder, which shells do not insert after `=`."""
     option, _, value = word.partition("=")
-    return f"{option}={expanded(value)}" if option.startswith("--") and value.startswith("~") else word
+    return f"{option}={expand_home(value)}" if option.startswith("--") and value.startswith("~") else word
 
 
 def _note(message: Warning | str, category: type[Warning], *place: object) -> str:
     """Format a warning as one line: those of sonolux as a note, others with their category."""
-    return printable(f"note: {message}" if category is UserWarning else f"{category.__name__}: {message}") + "\n"
+    return (
+        escape_control_characters(f"note: {message}" if category is UserWarning else f"{category.__name__}: {message}")
+        + "\n"
+    )
 
 
 def _show(error: click.ClickException) -> None:
@@ -160,8 +163,8 @@ def _show(error: click.ClickException) -> None:
     error.show(file=shown)
     text = shown.getvalue()
     if error.message:  # a line end in it belongs to an argument
-        text = text.replace(error.message, printable(error.message))
-    say(*text.rstrip("\n").split("\n"), err=True)
+        text = text.replace(error.message, escape_control_characters(error.message))
+    print_lines(*text.rstrip("\n").split("\n"), err=True)
 
 
 def _one_line(error: click.ClickException) -> str:
@@ -175,7 +178,7 @@ def _report(error: Exception) -> int:
     """Print the message of an error and return its exit code."""
     debug = os.environ.get("SONOLUX_DEBUG", "") not in ("", "0")
     if debug:
-        say(*"".join(traceback.format_exception(error)).rstrip("\n").split("\n"), err=True)
+        print_lines(*"".join(traceback.format_exception(error)).rstrip("\n").split("\n"), err=True)
     place = _plugin_place(error)
     if isinstance(error, BadInput):
         code = BAD_INPUT
@@ -184,16 +187,16 @@ def _report(error: Exception) -> int:
     else:
         code = FAILED
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        say(f"{_full_disk(error)}: free some space, then run the same command again", err=True)
+        print_lines(f"{_full_disk(error)}: free some space, then run the same command again", err=True)
         return FAILED
     expected = type(error).__module__.startswith("sonolux.")
     lines = error.lines() if isinstance(error, BadInput) else [str(error)]
     if not expected or not lines[0]:
         message = f"{type(error).__name__}: {error}".removesuffix(": ")
         lines = [(f"a plugin is broken: {place}: " if place else "") + " ".join(message.split())]
-    say(*(shortened(line, LONGEST_LINE) for line in lines), err=True)
+    print_lines(*(shorten(line, LONGEST_LINE) for line in lines), err=True)
     if not expected and not debug:
-        say("SONOLUX_DEBUG=1 shows the traceback", err=True)
+        print_lines("SONOLUX_DEBUG=1 shows the traceback", err=True)
     return code
 
 
@@ -203,14 +206,14 @@ def _full_disk(error: OSError) -> str:
 
 def _plugin_place(error: Exception) -> str:
     """`file:line, in function` if an error from outside of sonolux passed through a plugin's file, otherwise empty."""
-    from ..config.registry import plugin_file
+    from ..config.registry import is_plugin_file
 
     if type(error).__module__.startswith("sonolux.") or isinstance(error, (MemoryError, OSError)):
         return ""
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(error, torch.OutOfMemoryError):  # not the plugin's fault
         return ""
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if plugin_file(f.filename)]
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if is_plugin_file(f.filename)]
     return f"{frames[-1].filename}:{frames[-1].lineno}, in {frames[-1].name}" if frames else ""
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from ..util.messages import say, say_json
+from ..util.messages import print_json, print_lines
 
 
 @click.group("plugins", invoke_without_command=True)
@@ -26,19 +26,19 @@ def list_(kind: str | None = None, as_json: bool = False) -> None:
     from ..config import registry
 
     rows: list[dict[str, Any]] = []
-    for k in [kind] if kind else registry.kinds():
-        claims = registry.plugins(k)
-        for name in registry.names(k):
-            trouble = registry.unusable_reason(k, name, claims[name]) if name in claims else None
-            rows.append({"kind": k, "name": name, "source": registry.source(k, name), "trouble": trouble})
+    for k in [kind] if kind else registry.component_kinds():
+        claims = registry.plugin_entry_points(k)
+        for name in registry.component_names(k):
+            trouble = registry.plugin_name_conflict(k, name, claims[name]) if name in claims else None
+            rows.append({"kind": k, "name": name, "source": registry.component_origin(k, name), "trouble": trouble})
     if as_json:
-        say_json(rows)
+        print_json(rows)
         return
     for k in dict.fromkeys(row["kind"] for row in rows):
-        say(f"{k}:")
+        print_lines(f"{k}:")
         for row in (row for row in rows if row["kind"] == k):
             origin = "" if row["source"] == registry.PACKAGE else f"  ({row['source']})"
-            say(f"  {row['name']}{origin}{'  UNUSABLE: ' + row['trouble'] if row['trouble'] else ''}")
+            print_lines(f"  {row['name']}{origin}{'  UNUSABLE: ' + row['trouble'] if row['trouble'] else ''}")
 
 
 @command.command("show")
@@ -50,24 +50,24 @@ def show(name: str, kind: str | None, as_json: bool) -> None:
     from ..config import registry
     from ..util import messages
 
-    if kind or registry.is_code(name):
+    if kind or registry.is_code_reference(name):
         kinds = [kind or "network"]
     else:
-        kinds = [k for k in registry.kinds() if name in registry.names(k)]
+        kinds = [k for k in registry.component_kinds() if name in registry.component_names(k)]
     if not kinds:
-        known = [n for k in registry.kinds() for n in registry.names(k)]
-        messages.bad_input(f"there is no component {name!r}{messages.did_you_mean(name, known)}")
-    shown = [registry.describe(k, name) for k in kinds]
+        known = [n for k in registry.component_kinds() for n in registry.component_names(k)]
+        messages.raise_bad_input(f"there is no component {name!r}{messages.did_you_mean(name, known)}")
+    shown = [registry.describe_component(k, name) for k in kinds]
     if as_json:
-        say_json([_record(d) for d in shown])
+        print_json([_record(d) for d in shown])
         return
     for i, description in enumerate(shown):
-        say(*[""][: i > 0], *_lines(description))
+        print_lines(*[""][: i > 0], *_lines(description))
 
 
 def _record(description: Any) -> dict[str, Any]:
     from ..config.signature import REQUIRED, type_name
-    from ..config.spec import plain
+    from ..config.spec import to_plain_values
 
     return {
         "kind": description.kind,
@@ -79,7 +79,7 @@ def _record(description: Any) -> dict[str, Any]:
                 "name": p.name,
                 "type": type_name(p.annotation),
                 "required": p.default is REQUIRED,
-                **({} if p.default is REQUIRED else {"default": plain(p.default)}),
+                **({} if p.default is REQUIRED else {"default": to_plain_values(p.default)}),
                 "doc": p.doc,
             }
             for p in description.parameters

@@ -30,37 +30,37 @@ def command(
     sonolux prepare path/to/sounds
     sonolux train prepared/sounds/recipe.yaml
     """
-    from ..data.files import need_folder
-    from ..data.prepare.prepare import detect, prepare
-    from ..util.messages import command as quoted
-    from ..util.messages import say
+    from ..data.files import require_folder
+    from ..data.prepare.prepare import choose_analyzer, prepare_folder
+    from ..util.messages import format_command as quoted
+    from ..util.messages import print_lines
 
-    root = need_folder(folder, "FOLDER")
-    known = preparers()
-    chosen = _named(modality, known) if modality else detect(root, list(known.values()))
-    report = prepare(root, out or Path("prepared") / root.resolve().name, chosen, table, again)
+    root = require_folder(folder, "FOLDER")
+    known = folder_analyzers()
+    chosen = _named(modality, known) if modality else choose_analyzer(root, list(known.values()))
+    report = prepare_folder(root, out or Path("prepared") / root.resolve().name, chosen, table, again)
     if as_json:
-        say(*(report.folder / "summary.json").read_text(encoding="utf-8").rstrip("\n").split("\n"))
+        print_lines(*(report.folder / "summary.json").read_text(encoding="utf-8").rstrip("\n").split("\n"))
         return
-    say(*report.lines)
+    print_lines(*report.lines)
     names = "manifest.jsonl, summary.json, summary.png"
-    say(f"wrote {report.recipe} and {names} in {report.folder} ({report.summary['seconds_taken']:.1f} s)")
-    say(f"now: {quoted('sonolux', 'train', report.recipe)}")
+    print_lines(f"wrote {report.recipe} and {names} in {report.folder} ({report.summary['seconds_taken']:.1f} s)")
+    print_lines(f"now: {quoted('sonolux', 'train', report.recipe)}")
 
 
-def preparers() -> dict:
-    """Modality -> its `Preparer`, for all modalities that have one."""
+def folder_analyzers() -> dict:
+    """Modality -> its `FolderAnalyzer`, for all modalities that have one."""
     from ..config import registry
 
-    classes = {name: registry.find("modality", name) for name in registry.names("modality")}
-    return {name: cls.preparer() for name, cls in classes.items() if hasattr(cls, "preparer")}
+    classes = {name: registry.find_class("modality", name) for name in registry.component_names("modality")}
+    return {name: cls.folder_analyzer() for name, cls in classes.items() if hasattr(cls, "folder_analyzer")}
 
 
 def _named(modality: str, known: dict):
     from ..util import messages
 
     if modality not in known:
-        messages.bad_input(
+        messages.raise_bad_input(
             f"--modality {modality}: no such modality can be prepared{messages.did_you_mean(modality, known) or '.'} "
             f"There are: {', '.join(known)}"
         )

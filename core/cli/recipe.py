@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..util.messages import LONGEST_LINE, json_text, say, say_json, shortened
+from ..util.messages import LONGEST_LINE, format_json, print_json, print_lines, shorten
 
 if TYPE_CHECKING:
     from ..config.recipe import Recipe
@@ -24,16 +24,16 @@ def command() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def list_(as_json: bool) -> None:
     """List the recipes that are included in sonolux."""
-    from ..config.load import packaged, summary
+    from ..config.load import packaged_recipes, recipe_summary
 
-    rows = [summary(name, file) for name, file in packaged().items()]
+    rows = [recipe_summary(name, file) for name, file in packaged_recipes().items()]
     if as_json:
-        say_json(rows)
+        print_json(rows)
         return
     width = max((len(row["name"]) for row in rows), default=0)
     for row in rows:
         needs = f"  [needs {', '.join(row['needs'])}]" if row["needs"] else ""
-        say(f"{row['name']:<{width}}  {row['about']}{needs}")
+        print_lines(f"{row['name']:<{width}}  {row['about']}{needs}")
 
 
 @command.command("show")
@@ -45,9 +45,9 @@ def show(recipe: str, changes: tuple[str, ...], allow_code: bool, as_json: bool)
     """Print RECIPE (a file, an included name, a run folder or a checkpoint) with all default values."""
     loaded = _open(recipe, changes, partial=True, allow_code=allow_code)
     if as_json:
-        say_json(loaded.resolved())
+        print_json(loaded.resolved())
     else:
-        say(*loaded.dump().rstrip("\n").split("\n"))
+        print_lines(*loaded.dump().rstrip("\n").split("\n"))
 
 
 @command.command("validate")
@@ -76,13 +76,13 @@ def validate(arguments: tuple[str, ...], with_data: bool, allow_code: bool, as_j
             lines, to_stderr = [f"{recipe}: valid"], False
         except BadInput as error:
             single = not isinstance(error, BadRecipe)
-            problems = [{"message": str(error)}] if single else [p.record() for p in error.problems]
+            problems = [{"message": str(error)}] if single else [p.to_dict() for p in error.problems]
             rows.append({"recipe": recipe, "valid": False, "problems": problems})
-            lines, to_stderr = [shortened(line, LONGEST_LINE) for line in error.lines()], True
+            lines, to_stderr = [shorten(line, LONGEST_LINE) for line in error.lines()], True
         if not as_json:
-            say(*lines, err=to_stderr)
+            print_lines(*lines, err=to_stderr)
     if as_json:
-        say_json(rows)
+        print_json(rows)
     return 0 if all(row["valid"] for row in rows) else 2
 
 
@@ -97,32 +97,32 @@ def schema(out: Path | None) -> None:
     sonolux recipe schema -o recipe.schema.json
     # yaml-language-server: $schema=recipe.schema.json      <- first line of a recipe
     """
-    from ..config.schema import schema as make
+    from ..config.schema import recipe_schema as make
     from ..util.errors import BadInput
-    from ..util.replace import write_text
+    from ..util.replace import write_text_file
 
     if out is None:
-        say_json(make())
+        print_json(make())
         return
     try:
-        write_text(out, json_text(make()) + "\n")
+        write_text_file(out, format_json(make()) + "\n")
     except OSError as error:
         raise BadInput(f"{out} cannot be written ({error.strerror}): choose another folder or name") from error
-    say(f"wrote {out}")
+    print_lines(f"wrote {out}")
 
 
 def _read_data(recipe: Recipe) -> None:
     """Raise BadInput if the data cannot be read, or lacks something that the recipe's conditions need."""
-    from ..training.build import build_data, build_parts, check_conditions
+    from ..training.build import build_components, build_dataset, check_conditions
 
-    data, spec = build_data(recipe)
-    check_conditions(build_parts(recipe, spec), data)
+    data, spec = build_dataset(recipe)
+    check_conditions(build_components(recipe, spec), data)
 
 
 def _open(recipe: str, changes: tuple[str, ...], partial: bool, allow_code: bool) -> Recipe:
     """A recipe by file or name, or that of a run folder or a checkpoint."""
     from ..config import trust
-    from ..config.load import load_recipe, load_recipe_text, load_run_recipe, named
+    from ..config.load import load_recipe, load_recipe_text, load_run_recipe, name_checkpoint_in_errors
 
     path = Path(recipe)
     if path.is_dir():
@@ -131,7 +131,7 @@ def _open(recipe: str, changes: tuple[str, ...], partial: bool, allow_code: bool
         from ..training.checkpoint import read_header
 
         text = read_header(path).recipe
-        trusted = trust.of_checkpoint(path, text)
-        with named(path):
+        trusted = trust.trust_of_checkpoint(path, text)
+        with name_checkpoint_in_errors(path):
             return load_recipe_text(text, path.parent, changes, allow_code, None, partial=partial, trusted=trusted)
     return load_recipe(recipe, changes, partial=partial, allow_code=allow_code)

@@ -26,17 +26,17 @@ def command(
     sonolux sample runs/effects seconds=0.4 --out short
     """
     from ..pipeline.load import load
-    from ..pipeline.result import refuse_if_used
-    from ..util.messages import counted, say
-    from ..util.replace import reserved
+    from ..pipeline.result import check_sample_folder
+    from ..util.messages import format_count, print_lines
+    from ..util.replace import reserve_folder
 
-    with reserved(out):
-        refuse_if_used(out, overwrite)
+    with reserve_folder(out):
+        check_sample_folder(out, overwrite)
         pipeline = load(run, changes=changes, allow_code=allow_code)
         pipeline.to(pipeline.recipe.sample.device)
         samples = pipeline.sample(progress=not as_json, trajectory=trajectory)
         paths = samples.save(out, trajectory, overwrite=True)
     if as_json:
-        say(*(out / "samples.json").read_text(encoding="utf-8").rstrip("\n").split("\n"))
+        print_lines(*(out / "samples.json").read_text(encoding="utf-8").rstrip("\n").split("\n"))
     else:
-        say(f"{counted(len(paths), 'sample')}, samples.json and sheet.png in {out}")
+        print_lines(f"{format_count(len(paths), 'sample')}, samples.json and sheet.png in {out}")

@@ -43,15 +43,15 @@ def command(
     sonolux train --resume copy-of-a-run data.root=path/to/digits   # a run that was moved, or made by others
     """
     from ..config.load import load_recipe
-    from ..pipeline.preview import Previews
-    from ..training.checkpoint import newest
+    from ..pipeline.preview import PreviewCallback
+    from ..training.checkpoint import newest_checkpoint
     from ..training.run import TrainingRun
     from ..util.errors import BadInput
-    from ..util.messages import command as quoted
-    from ..util.messages import say
+    from ..util.messages import format_command as quoted
+    from ..util.messages import print_lines
     from . import _output
 
-    _output.outlast()
+    _output.ignore_closed_output()
     checkpoint, moved = None, False
     if resume is not None:
         if recipe is not None and "=" in recipe:
@@ -63,21 +63,21 @@ def command(
         if not resume.is_dir():
             raise BadInput(f"{resume}: --resume takes a run folder")
         moved = any(change.startswith("data.") for change in changes)
-        checkpoint, out = newest(resume), resume
+        checkpoint, out = newest_checkpoint(resume), resume
         loaded = _resumed(resume, changes, allow_code)
     elif recipe is None:
         raise BadInput("which recipe? `sonolux recipe list` lists the included ones")
     else:
         loaded = load_recipe(recipe, list(changes), allow_code=allow_code)
-    run = TrainingRun(loaded, out or Path("runs") / loaded.name, say, not quiet, [Previews(loaded)])
-    run.prepare(checkpoint, newest(weights) if weights else None, overwrite, moved)
+    run = TrainingRun(loaded, out or Path("runs") / loaded.name, print_lines, not quiet, [PreviewCallback(loaded)])
+    run.prepare(checkpoint, newest_checkpoint(weights) if weights else None, overwrite, moved)
     try:
-        say(*run.describe())
+        print_lines(*run.describe())
         path = run.run()
     finally:
         run.close()
     folder = run.folder.path
-    say(f"done: {path}", f"now: {quoted('sonolux', 'sample', folder, '--out', folder / 'samples')}")
+    print_lines(f"done: {path}", f"now: {quoted('sonolux', 'sample', folder, '--out', folder / 'samples')}")
 
 
 def _resumed(run: Path, changes: Sequence[str], allow_code: bool) -> Recipe:
@@ -102,6 +102,6 @@ def _resumed(run: Path, changes: Sequence[str], allow_code: bool) -> Recipe:
         )
     recipe = load_run_recipe(run, changes, allow_code=allow_code, resume=True)
     recipe.refuse_unconfirmed(*(name for name in type(recipe).model_fields if name != "eval"))
-    if recipe.trust == trust.Trust.NONE:
-        trust.refuse_links(run)
+    if recipe.trust == trust.TrustLevel.NONE:
+        trust.check_no_links(run)
     return recipe

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from ..types import BadInput, Item, MediaSpec
 
 
-class Standardise(nn.Module):
+class ChannelStandardizer(nn.Module):
     """y = (x - mean) / scale with one mean and scale per channel: valid elements of y have mean 0 and variance 1.
 
     Mean and scale are buffers, so that checkpoints contain them. The scale of a constant channel is 1.

@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from ..nn.layers.init import normal_
-from ..types import CONDITIONING_KINDS, BadInput, Conditioning, Item, MediaSpec, Tokens, concatenate, move_like
-from ..util.messages import did_you_mean, listed, shortened
-from ..util.text import label_text
+from ..types import CONDITIONING_KINDS, BadInput, Conditioning, Item, MediaSpec, Tokens, concatenate_batches, move_like
+from ..util.messages import did_you_mean, format_names, shorten
+from ..util.text import normalise_label
 
-Embedded = Tensor | Tokens
+EmbeddedValues = Tensor | Tokens
 """A condition's values in the form that the network accepts, see `Condition.kind`."""
 
 
@@ -66,22 +66,22 @@ class Condition(nn.Module, ABC):
         """The value of an example of the data; None if it has none."""
 
     @abstractmethod
-    def embed(self, values: Sequence[Any] | Tensor) -> Embedded:
+    def embed(self, values: Sequence[Any] | Tensor) -> EmbeddedValues:
         """Embed the parsed values of B samples: (B, E), `Tokens`, or (B, C', *spatial), depending on `kind`."""
 
     def choices(self) -> Sequence[Any]:
         """The values that "cycle" repeats; empty if they cannot be listed."""
         return ()
 
-    def show(self, value: Any) -> Any:
+    def format_value(self, value: Any) -> Any:
         """A parsed value in readable form, a name or a number, which `parse` accepts."""
         return value
 
-    def between(self, a: Any, b: Any, share: float) -> Any:
+    def interpolate(self, a: Any, b: Any, share: float) -> Any:
         """Interpolate between the parsed values a (share 0) and b (share 1); by default, the nearer of the two."""
         return a if share < 0.5 else b
 
-    def unconditional(self, batch: int) -> Embedded:
+    def unconditional(self, batch: int) -> EmbeddedValues:
         """The learned embedding of `batch` samples without a value.
 
         Returns:
@@ -94,19 +94,21 @@ class Condition(nn.Module, ABC):
             return self.null.reshape(1, -1, *[1] * self.dims).expand(batch, *[-1] * (1 + self.dims))
         return self.null.expand(batch, -1)
 
-    def fill(self, rng: np.random.Generator) -> None:
+    def init_weights(self, rng: np.random.Generator) -> None:
         """Draw initial weights: standard normal for the unconditional vector. Subclasses add their own parameters."""
         normal_(self.null, rng)
 
 
-def unknown_label(noun: str, value: Any, names: Sequence[str], of: str = "") -> BadInput:
+def unknown_label_error(noun: str, value: Any, names: Sequence[str], of: str = "") -> BadInput:
     """The error for a label that does not exist: the nearest names, and the first of all."""
-    near = did_you_mean(label_text(value), names)
+    near = did_you_mean(normalise_label(value), names)
     rest = f"{near} There are" if near else ": there are"
-    return BadInput(f"there is no {noun} {shortened(repr(value), 40)}{of}{rest} {listed(names)}")
+    return BadInput(f"there is no {noun} {shorten(repr(value), 40)}{of}{rest} {format_names(names)}")
 
 
-def gather(conditions: Mapping[str, Condition] | nn.ModuleDict, values: Mapping[str, Sequence[Any]]) -> Conditioning:
+def build_conditioning(
+    conditions: Mapping[str, Condition] | nn.ModuleDict, values: Mapping[str, Sequence[Any]]
+) -> Conditioning:
     """The conditioning of a batch.
 
     Args:
@@ -125,7 +127,7 @@ def gather(conditions: Mapping[str, Condition] | nn.ModuleDict, values: Mapping[
         raise BadInput(f"conditions of a batch need one value a sample, not lists of lengths {sorted(lengths)}")
     batch = lengths.pop() if lengths else 1
     groups: dict[str, dict[str, Any]] = {kind: {} for kind in CONDITIONING_KINDS}
-    unconditional: dict[str, Embedded] = {}
+    unconditional: dict[str, EmbeddedValues] = {}
     for name, condition in conditions.items():
         assert isinstance(condition, Condition)
         unconditional[name] = condition.unconditional(batch)
@@ -134,7 +136,7 @@ def gather(conditions: Mapping[str, Condition] | nn.ModuleDict, values: Mapping[
     return Conditioning(groups["vector"], unconditional, tokens=groups["tokens"], concat=groups["concat"])
 
 
-def _embedded(condition: Condition, values: Sequence[Any], unconditional: Embedded) -> Embedded:
+def _embedded(condition: Condition, values: Sequence[Any], unconditional: EmbeddedValues) -> EmbeddedValues:
     """One row for each value: its embedding, or the unconditional row if the value is None."""
     given = [i for i, value in enumerate(values) if value is not None]
     if not given:
@@ -148,15 +150,15 @@ def _embedded(condition: Condition, values: Sequence[Any], unconditional: Embedd
     if isinstance(rows, Tokens):
         assert isinstance(unconditional, Tokens)
         first = Tokens(unconditional.values[:1].to(rows.values.dtype), unconditional.mask[:1])
-        both = concatenate([first, rows])
+        both = concatenate_batches([first, rows])
         picked = move_like(torch.tensor(index), rows.values, torch.long)
         return Tokens(both.values.index_select(0, picked), both.mask.index_select(0, picked))
     assert isinstance(unconditional, Tensor)
-    both = concatenate([unconditional[:1].to(rows.dtype), rows])
+    both = concatenate_batches([unconditional[:1].to(rows.dtype), rows])
     return both.index_select(0, move_like(torch.tensor(index), rows, torch.long))
 
 
-def check_accepts(network: nn.Module, conditions: Mapping[str, Condition] | nn.ModuleDict) -> None:
+def check_network_accepts(network: nn.Module, conditions: Mapping[str, Condition] | nn.ModuleDict) -> None:
     """Check that a network accepts the kinds of its conditions.
 
     Args:
@@ -167,11 +169,11 @@ def check_accepts(network: nn.Module, conditions: Mapping[str, Condition] | nn.M
         BadInput: A condition has another kind.
     """
     for name, condition in conditions.items():
-        if message := misfit(network, condition):
+        if message := condition_mismatch(network, condition):
             raise BadInput(f"conditioning.{name} {message} (conditioning.{name}=null)")
 
 
-def misfit(network: Any, condition: Any) -> str | None:
+def condition_mismatch(network: Any, condition: Any) -> str | None:
     """What is wrong if a network does not accept the kind of a condition; None if it does. Objects or their classes."""
     accepts = getattr(network, "accepts", frozenset({"vector"}))
     kind = getattr(condition, "kind", "vector")

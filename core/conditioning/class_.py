@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 
 from ..nn.layers.embedding import EmbeddingTable
-from ..nn.layers.init import normal_, reset
+from ..nn.layers.init import normal_, reset_parameters
 from ..types import BadInput, Item, MediaSpec, move_like
-from ..util.text import label_text
-from .base import Condition, unknown_label
+from ..util.text import normalise_label
+from .base import Condition, unknown_label_error
 
-Chosen = int | tuple[tuple[int, float], ...]
+ClassOrMixture = int | tuple[tuple[int, float], ...]
 """A class index, or a mixture: (index, weight) pairs with weights that sum to 1."""
 
 
@@ -40,16 +40,16 @@ class Class(Condition):
                 "condition `class` needs classes, and the data has none: give it labels, or remove the condition"
             )
         self.classes = spec.classes
-        self._indices = {label_text(name): index for index, name in enumerate(spec.classes)}
+        self._indices = {normalise_label(name): index for index, name in enumerate(spec.classes)}
         self.rows = EmbeddingTable(len(self.classes), width)
-        reset(self, 0)
+        reset_parameters(self, 0)
 
-    def fill(self, rng: np.random.Generator) -> None:
+    def init_weights(self, rng: np.random.Generator) -> None:
         """Initial weights: standard normal rows."""
-        super().fill(rng)
+        super().init_weights(rng)
         normal_(self.rows.weight, rng)
 
-    def parse(self, value: Any) -> Chosen:
+    def parse(self, value: Any) -> ClassOrMixture:
         """A class's name or index -> its index; a mixture {coin: 0.5, jump: 0.5} -> pairs whose weights add up to 1.
 
         Names are compared as text in composed Unicode (NFC): 3.1 is the class "3.1", true the class "true".
@@ -59,7 +59,7 @@ class Class(Condition):
         """
         return self._mixture(value) if isinstance(value, Mapping) else self._index(value)
 
-    def _mixture(self, value: Mapping[Any, Any]) -> Chosen:
+    def _mixture(self, value: Mapping[Any, Any]) -> ClassOrMixture:
         weights: dict[int, float] = {}
         for name, weight in value.items():
             number = weight if isinstance(weight, (int, float)) and not isinstance(weight, bool) else math.nan
@@ -74,24 +74,24 @@ class Class(Condition):
         return mixture[0][0] if len(mixture) == 1 else mixture
 
     def _index(self, value: Any) -> int:
-        text = label_text(value)
+        text = normalise_label(value)
         # A class with this number as its name has priority over the index.
         index = self._indices.get(text, int(text) if re.fullmatch("0|[1-9][0-9]{0,8}", text) else -1)
         if not 0 <= index < len(self.classes):
-            raise unknown_label("class", value, self.classes)
+            raise unknown_label_error("class", value, self.classes)
         return index
 
     def choices(self) -> Sequence[str]:
         """The names of all classes."""
         return self.classes
 
-    def show(self, value: Chosen | None) -> str | dict[str, float] | None:
+    def format_value(self, value: ClassOrMixture | None) -> str | dict[str, float] | None:
         """The class's name; for a mixture, its weights by name."""
         if isinstance(value, tuple):
             return {self.classes[index]: round(weight, 6) for index, weight in value}
         return None if value is None else self.classes[value]
 
-    def between(self, a: Chosen, b: Chosen, share: float) -> Chosen:
+    def interpolate(self, a: ClassOrMixture, b: ClassOrMixture, share: float) -> ClassOrMixture:
         """The mixture (1 - share) a + share b."""
         mixture: dict[int, float] = {}
         for value, weight in ((a, 1 - share), (b, share)):
@@ -109,7 +109,7 @@ class Class(Condition):
         """The example's label."""
         return item.label
 
-    def embed(self, values: Sequence[Chosen] | Tensor) -> Tensor:
+    def embed(self, values: Sequence[ClassOrMixture] | Tensor) -> Tensor:
         """Embed indices (B,), or a list of B indices and mixtures -> (B, E)."""
         if not isinstance(values, Tensor) and any(isinstance(value, tuple) for value in values):
             weights = torch.zeros(len(values), len(self.classes))

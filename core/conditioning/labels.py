@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from ..nn.layers.embedding import EmbeddingTable
-from ..nn.layers.init import normal_, reset
+from ..nn.layers.init import normal_, reset_parameters
 from ..types import BadInput, Item, move_like
 from ..util.integers import is_integer
-from ..util.text import label_text
-from .base import Condition, unknown_label
+from ..util.text import normalise_label
+from .base import Condition, unknown_label_error
 
 
 class Labels(Condition):
@@ -34,7 +34,7 @@ class Labels(Condition):
 
     def __init__(self, width: int, key: str, values: list[str], drop: float = 0.1):
         super().__init__(width, drop)
-        self._places = {label_text(value): place for place, value in enumerate(values)}
+        self._places = {normalise_label(value): place for place, value in enumerate(values)}
         if not values or len(self._places) != len(values):
             raise BadInput(f"condition `labels` needs a list of different labels as `values`, not {values}")
         if any("," in str(v) or not str(v).strip() for v in values):
@@ -42,11 +42,11 @@ class Labels(Condition):
         self.key, self.values = key, tuple(str(v) for v in values)
         self.rows = EmbeddingTable(len(values), width)
         self.given = nn.Parameter(torch.zeros(width))
-        reset(self, 0)
+        reset_parameters(self, 0)
 
-    def fill(self, rng: np.random.Generator) -> None:
+    def init_weights(self, rng: np.random.Generator) -> None:
         """Draw initial weights: standard normal vectors."""
-        super().fill(rng)
+        super().init_weights(rng)
         normal_(self.rows.weight, rng)
         normal_(self.given, rng)
 
@@ -65,7 +65,7 @@ class Labels(Condition):
         """Every single label."""
         return self.values
 
-    def show(self, value: tuple[int, ...]) -> str:
+    def format_value(self, value: tuple[int, ...]) -> str:
         """The labels' names, with commas."""
         return ", ".join(self.values[i] for i in value)
 
@@ -90,8 +90,8 @@ class Labels(Condition):
         return move_like(values, self.given) @ self.rows.weight + self.given
 
     def _indices(self, names: Iterable[Any], place: str) -> tuple[int, ...]:
-        names = [label_text(name) for name in names]
+        names = [normalise_label(name) for name in names]
         for name in names:
             if name not in self._places:
-                raise BadInput(f"{place}{unknown_label('label', name, self.values, f' for `{self.key}`')}")
+                raise BadInput(f"{place}{unknown_label_error('label', name, self.values, f' for `{self.key}`')}")
         return tuple(sorted({self._places[name] for name in names}))

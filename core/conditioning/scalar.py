@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from ..nn.layers.embedding import NumberEmbedding
-from ..nn.layers.init import reset
+from ..nn.layers.init import reset_parameters
 from ..types import BadInput, Item, move_like
-from ..util.messages import shortened
+from ..util.messages import shorten
 from .base import Condition
 
 
@@ -39,7 +39,7 @@ class Scalar(Condition):
         self.key, self.low, self.high, self.log = key, float(range[0]), float(range[1]), log
         # In [-1, 1] the slowest feature is monotonic; the fastest distinguishes a sixteenth of the range.
         self.embedding = NumberEmbedding(32, width, slowest=0.125, fastest=2.0)
-        reset(self, 0)
+        reset_parameters(self, 0)
 
     def parse(self, value: Any) -> float:
         """Convert a number, or a text with a number, to float.
@@ -49,10 +49,10 @@ class Scalar(Condition):
         """
         number = _number(value)
         if not self.low <= number <= self.high:
-            raise BadInput(f"{self.key} is a number from {self.low:g} to {self.high:g}, not {shortened(repr(value))}")
+            raise BadInput(f"{self.key} is a number from {self.low:g} to {self.high:g}, not {shorten(repr(value))}")
         return number
 
-    def between(self, a: float, b: float, share: float) -> float:
+    def interpolate(self, a: float, b: float, share: float) -> float:
         """Interpolate from a to b on the condition's scale, linear or logarithmic."""
         if self.log:
             return math.exp((1 - share) * math.log(a) + share * math.log(b))
@@ -69,7 +69,7 @@ class Scalar(Condition):
             return None
         number = _number(found)
         if not math.isfinite(number):
-            raise BadInput(f"{item.source}: `{self.key}` is {shortened(repr(found))}, not a finite number")
+            raise BadInput(f"{item.source}: `{self.key}` is {shorten(repr(found))}, not a finite number")
         return min(max(number, self.low), self.high)
 
     def embed(self, values: Sequence[float] | Tensor) -> Tensor:

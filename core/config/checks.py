@@ -9,13 +9,13 @@ from typing import Any
 from ..util import messages
 from ..util.errors import BadInput
 from . import registry
-from .components import try_build
-from .sections import Sample, Train
-from .spec import Spec
-from .tree import ConfigProblem, Mark, Node
+from .components import build_if_cheap
+from .sections import SampleSection, TrainSection
+from .spec import ComponentSpec
+from .tree import ConfigNode, ConfigProblem, SourcePosition
 
 
-def cross_check(root: Node, good: Mapping[str, Any], problems: list[ConfigProblem]) -> None:
+def find_contradictions(root: ConfigNode, good: Mapping[str, Any], problems: list[ConfigProblem]) -> None:
     """Find contradictions between sections.
 
     Args:
@@ -41,13 +41,13 @@ def cross_check(root: Node, good: Mapping[str, Any], problems: list[ConfigProble
 
 
 class _Check:
-    def __init__(self, root: Node, good: Mapping[str, Any], problems: list[ConfigProblem]):
+    def __init__(self, root: ConfigNode, good: Mapping[str, Any], problems: list[ConfigProblem]):
         self.root, self.good, self.problems = root, good, problems
 
-    def problem(self, path: str, message: str, at: Mark | None = None) -> None:
+    def problem(self, path: str, message: str, at: SourcePosition | None = None) -> None:
         self.problems.append(ConfigProblem(at or self.place(path), path, message))
 
-    def place(self, path: str) -> Mark:
+    def place(self, path: str) -> SourcePosition:
         """Position of a key, or of the deepest section above it that the recipe contains."""
         node, _ = self.root.nearest(path.split("."))
         return node.key or node.mark
@@ -59,7 +59,7 @@ class _Check:
             remedy = "write one plain name without / or \\, such as my-model; --out puts a run elsewhere"
             self.problem("name", f"{name!r} cannot name a run folder: {remedy}")
 
-    def length_of_training(self, train: Train) -> None:
+    def length_of_training(self, train: TrainSection) -> None:
         if train.accumulate > train.batch:
             self.problem("train.accumulate", f"a batch of {train.batch} cannot be split into {train.accumulate} parts")
         if train.steps is None and train.minutes is None:
@@ -67,8 +67,8 @@ class _Check:
         elif train.steps is not None and train.minutes is not None:
             self.problem("train.minutes", "give train.steps or train.minutes, not both; set one to null")
 
-    def modality(self, modality: Spec) -> None:
-        built_in = set(registry.builtins("modality"))
+    def modality(self, modality: ComponentSpec) -> None:
+        built_in = set(registry.builtin_files("modality"))
         if modality.use not in built_in:
             return
         sample = self.good.get("sample")
@@ -76,14 +76,14 @@ class _Check:
         named["sample.output"] = None if sample is None else sample.output
         for section, spec in named.items():
             prefix, _, rest = ("", "", "") if spec is None else spec.use.partition("/")
-            if spec is None or prefix not in built_in - {modality.use} or registry.is_code(spec.use):
+            if spec is None or prefix not in built_in - {modality.use} or registry.is_code_reference(spec.use):
                 continue
             same = f"{modality.use}/{rest}"
-            hint = f"; did you mean {same!r}?" if same in registry.names(spec.kind) else ""
+            hint = f"; did you mean {same!r}?" if same in registry.component_names(spec.kind) else ""
             message = f"{spec.use!r} is for modality {prefix}, and this recipe's is {modality.use}{hint}"
             self.problem(f"{section}.use", message)
 
-    def conditioning(self, conditioning: dict[str, Spec], sample: Sample | None) -> None:
+    def conditioning(self, conditioning: dict[str, ComponentSpec], sample: SampleSection | None) -> None:
         from torch.nn import ModuleDict  # the conditions of a model
 
         for name in conditioning:
@@ -104,24 +104,26 @@ class _Check:
         if sample is not None and "label" in sample.conditions and sample.label not in (None, "cycle"):
             self.problem("sample.label", "sample.conditions.label says the same: give one of them")
 
-    def accepted(self, conditioning: dict[str, Spec], network: Spec) -> None:
+    def accepted(self, conditioning: dict[str, ComponentSpec], network: ComponentSpec) -> None:
         """Check by their classes that the network accepts the kinds of the conditions; nothing is built."""
-        from ..conditioning.base import misfit  # loads torch
+        from ..conditioning.base import condition_mismatch  # loads torch
 
-        cls = registry.find("network", network.use)
+        cls = registry.find_class("network", network.use)
         if not isinstance(getattr(cls, "accepts", None), Collection):  # a constructor may set it
             return
         for name, spec in conditioning.items():
-            if message := misfit(cls, registry.find("condition", spec.use)):
+            if message := condition_mismatch(cls, registry.find_class("condition", spec.use)):
                 self.problem(f"conditioning.{name}", f"{message} (conditioning.{name}=null)")
 
-    def guidance(self, guidance: Spec | list[Spec] | None, conditioning: dict[str, Spec]) -> None:
+    def guidance(
+        self, guidance: ComponentSpec | list[ComponentSpec] | None, conditioning: dict[str, ComponentSpec]
+    ) -> None:
         if guidance is None:
             return
         from ..guidance.base import GuidanceChain  # loads torch
 
         specs = guidance if isinstance(guidance, list) else [guidance]
-        parts = [part for part in map(try_build, specs) if part is not None]
+        parts = [part for part in map(build_if_cheap, specs) if part is not None]
         if not conditioning and any(part.needs_condition for part in parts):
             remedy = "set sample.guidance=null, or add one, such as `conditioning: {label: class}`"
             self.problem("sample.guidance", f"guidance strengthens a condition, and this recipe has none: {remedy}")
@@ -131,16 +133,16 @@ class _Check:
         except BadInput as error:
             self.problem("sample.guidance", str(error))
 
-    def levels(self, sample: Sample | None) -> None:
+    def levels(self, sample: SampleSection | None) -> None:
         """Compute the noise levels of sampling, so that errors are reported now and not at the first preview."""
         process = self.good["process"]
-        schedule, parameterization = try_build(process.schedule), try_build(process.parameterization)
+        schedule, parameterization = build_if_cheap(process.schedule), build_if_cheap(process.parameterization)
         try:
             if schedule is not None and parameterization is not None:
                 parameterization.check(schedule.level(schedule.t_max))
         except BadInput as error:
             self.problem("process.parameterization", str(error))
-        timesteps = try_build(sample.timesteps) if sample is not None and sample.steps <= 10_000 else None
+        timesteps = build_if_cheap(sample.timesteps) if sample is not None and sample.steps <= 10_000 else None
         try:
             if schedule is not None and sample is not None and timesteps is not None:
                 timesteps.levels(schedule, sample.steps)

@@ -28,14 +28,24 @@ from pydantic_core import core_schema
 
 from ..util import messages
 from ..util.errors import BadInput
-from ..util.messages import LONGEST_LINE, shortened
-from ..util.paths import expanded
+from ..util.messages import LONGEST_LINE, shorten
+from ..util.paths import expand_home
 from . import legacy, registry
-from .signature import LISTS, MAPPINGS, REQUIRED, Parameter, alternatives, kind_of, parameters, type_name, writable
-from .spec import Spec, plain, unconfirmed_paths
-from .tree import Placed, PlacedFloat, PlacedInt, as_text
-from .trust import Trust, UnconfirmedPath
-from .wording import KeyedKind, at, keys_of, recipe_error, reworded
+from .signature import (
+    LISTS,
+    MAPPINGS,
+    REQUIRED,
+    Parameter,
+    annotated_kind,
+    constructor_parameters,
+    is_recipe_type,
+    type_name,
+    union_members,
+)
+from .spec import ComponentSpec, to_plain_values, unconfirmed_paths
+from .tree import PositionedFloat, PositionedInt, PositionedValue, text_as_written
+from .trust import TrustLevel, UnconfirmedPath
+from .wording import KindWithParameters, error_at, key_annotations, recipe_error, reword_errors
 
 # Kinds that hold weights or read files. The others are cheap and are built during validation, so that the message for a
 # value that the constructor refuses names its line.
@@ -65,7 +75,7 @@ class ValidationContext:
     count: int = 0
 
 
-class Section(BaseModel):
+class RecipeSection(BaseModel):
     """A mapping of a recipe. Unknown keys are refused, only integers are converted (to float); null: all defaults."""
 
     model_config = ConfigDict(
@@ -83,8 +93,8 @@ class Section(BaseModel):
 
 
 @dataclass(frozen=True)
-class Component(KeyedKind):
-    """A component as a field of a model: `schedule: Annotated[Spec, Component("schedule", "edm")]`.
+class ComponentField(KindWithParameters):
+    """A component as a field of a model: `schedule: Annotated[ComponentSpec, ComponentField("schedule", "edm")]`.
 
     Attributes:
         default: The component that a mapping without `use:` means.
@@ -103,82 +113,86 @@ class Component(KeyedKind):
         one = {"$ref": DEFINITIONS + self.name}
         return {"anyOf": [one, {"type": "array", "items": one}]} if self.many else one
 
-    def validate(self, value: Any, info: ValidationInfo) -> Spec | list[Spec]:
-        """The Spec of a name, or of a mapping with `use:` and parameters of the constructor's types."""
+    def validate(self, value: Any, info: ValidationInfo) -> ComponentSpec | list[ComponentSpec]:
+        """The ComponentSpec of a name, or of a mapping with `use:` and parameters of the constructor's types."""
         if self.many and isinstance(value, list):
-            listed = _list(list, (Annotated[Spec, Component(self.name, self.default)],))
+            listed = _list(list, (Annotated[ComponentSpec, ComponentField(self.name, self.default)],))
             return TypeAdapter(listed).validate_python(value, context=info.context)
         context = info.context or ValidationContext()
         context.count += 1
         if context.count > MOST_COMPONENTS:
             raise recipe_error("refused", message=f"a recipe has at most {MOST_COMPONENTS} components")
         use, given = self._use(value)
-        use = legacy.component(self.name, use, registry.builtins(self.name), context.renamed)
+        use = legacy.current_component_name(self.name, use, registry.builtin_files(self.name), context.renamed)
         cls = self._class(use, context, () if isinstance(value, str) else ("use",))
         model = parameter_model(cls, self.name)
-        given = {legacy.parameter(n, keys_of(model), context.renamed): v for n, v in given.items()}
+        given = {legacy.current_parameter_name(n, key_annotations(model), context.renamed): v for n, v in given.items()}
         try:
             values = model.model_validate(given, context=context)
         except ValidationError as error:
-            hidden = [n for n, p in parameters(cls, self.name).items() if p.hidden]
-            raise reworded(error, model, given, owner=use, section_keys=self.section_keys, hidden=hidden) from None
-        spec = Spec(self.name, str(registry.code_path(use, _base(use))), _values(values))
+            hidden = [n for n, p in constructor_parameters(cls, self.name).items() if p.hidden]
+            raise reword_errors(error, model, given, owner=use, section_keys=self.section_keys, hidden=hidden) from None
+        spec = ComponentSpec(self.name, str(registry.absolute_code_reference(use, _base(use))), _values(values))
         try:
-            try_build(spec, context.partial)
+            build_if_cheap(spec, context.partial)
         except (BadInput, ValueError, ArithmeticError) as error:  # a value that overflows is too large
-            raise recipe_error("refused", message=shortened(str(error), LONGEST_LINE)) from error
+            raise recipe_error("refused", message=shorten(str(error), LONGEST_LINE)) from error
         return spec
 
     def accepts(self, value: Any) -> Collection[str]:
         use = value if isinstance(value, str) else value.get("use") if isinstance(value, dict) else None
         use = use or self.default
-        if not isinstance(use, str) or use not in registry.names(self.name):
+        if not isinstance(use, str) or use not in registry.component_names(self.name):
             return ()
-        return keys_of(parameter_model(registry.find(self.name, use), self.name))
+        return key_annotations(parameter_model(registry.find_class(self.name, use), self.name))
 
     def _use(self, value: Any) -> tuple[str, dict[str, Any]]:
-        if isinstance(value, Spec):
+        if isinstance(value, ComponentSpec):
             return value.use, dict(value.params)
         if isinstance(value, str):
             return _yaml(value), {}
-        noun = registry.noun(self.name)
+        noun = registry.kind_noun(self.name)
         if not isinstance(value, dict):
             raise recipe_error("expected", type=f"{noun}: a name, or a mapping with `use:`")
         use = value.get("use")
         use = self.default if use is None and "use" not in value else use
         if use is None and "use" not in value:
-            raise recipe_error("refused", message=f"needs `use:`, one of {', '.join(registry.names(self.name))}")
+            raise recipe_error(
+                "refused", message=f"needs `use:`, one of {', '.join(registry.component_names(self.name))}"
+            )
         if not isinstance(use, str):
-            raise at(("use",), recipe_error("expected", type=f"the name of {messages.with_article(noun)}"))
+            raise error_at(("use",), recipe_error("expected", type=f"the name of {messages.with_article(noun)}"))
         return _yaml(use), {k: v for k, v in value.items() if k != "use"}
 
     def _class(self, use: str, context: ValidationContext, loc: tuple[str, ...]) -> type:
         try:
-            return registry.find(self.name, use, _base(use), context.allow_code or _trust(use) >= Trust.CODE)
+            return registry.find_class(self.name, use, _base(use), context.allow_code or _trust(use) >= TrustLevel.CODE)
         except BadInput as error:
-            raise at(loc, recipe_error("use", message=str(error))) from error
+            raise error_at(loc, recipe_error("use", message=str(error))) from error
 
 
 def _base(value: Any) -> Path | None:
     """The folder that a relative path starts from."""
-    return value.mark.base if isinstance(value, Placed) else None
+    return value.mark.base if isinstance(value, PositionedValue) else None
 
 
 def _yaml(name: str) -> str:
     """The name of a component, unless it is a mapping or list that is not valid YAML."""
-    if isinstance(name, Placed) and name.problem:
+    if isinstance(name, PositionedValue) and name.problem:
         raise recipe_error("refused", message=name.problem)
     return name
 
 
-def _trust(value: Any) -> Trust:
+def _trust(value: Any) -> TrustLevel:
     """How far a value is trusted; not at all if its position is not known."""
-    return value.mark.trust if isinstance(value, Placed) else Trust.NONE
+    return value.mark.trust if isinstance(value, PositionedValue) else TrustLevel.NONE
 
 
-def try_build(spec: Spec, partial: bool = False) -> Any:
+def build_if_cheap(spec: ComponentSpec, partial: bool = False) -> Any:
     """The component, built; None if building is expensive, or needs values that are not known or not confirmed."""
-    hidden = [p for p in parameters(registry.find(spec.kind, spec.use), spec.kind).values() if p.hidden]
+    hidden = [
+        p for p in constructor_parameters(registry.find_class(spec.kind, spec.use), spec.kind).values() if p.hidden
+    ]
     if spec.kind in EXPENSIVE or any(p.default is REQUIRED for p in hidden) or unconfirmed_paths(spec.params):
         return None
     return None if partial and None in spec.params.values() else spec.build()
@@ -190,8 +204,8 @@ def try_build(spec: Spec, partial: bool = False) -> Any:
 @cache
 def parameter_model(cls: type, kind: str = "") -> type[BaseModel]:
     """A pydantic model of the constructor parameters that a recipe may set."""
-    fields = {f"p_{p.name}": _field(p) for p in parameters(cls, kind).values() if not p.hidden}
-    return create_model(cls.__name__, __base__=Section, **fields)  # type: ignore[call-overload]
+    fields = {f"p_{p.name}": _field(p) for p in constructor_parameters(cls, kind).values() if not p.hidden}
+    return create_model(cls.__name__, __base__=RecipeSection, **fields)  # type: ignore[call-overload]
 
 
 def _field(p: Parameter) -> tuple[Any, Any]:
@@ -202,9 +216,9 @@ def _field(p: Parameter) -> tuple[Any, Any]:
             alias=p.name, description=p.doc, default_factory=lambda: MISSING, json_schema_extra=_or_null
         )
     # A default is validated like a written value, so that a recipe and its resolved text give the same result.
-    default = Field(alias=p.name, description=p.doc, default=plain(p.default))
+    default = Field(alias=p.name, description=p.doc, default=to_plain_values(p.default))
     try:
-        create_model("Default", __base__=Section, value=(checked, Field(default=plain(p.default))))()
+        create_model("Default", __base__=RecipeSection, value=(checked, Field(default=to_plain_values(p.default))))()
     except ValidationError:
         default = Field(alias=p.name, description=p.doc, default=p.default, validate_default=False)
     return checked, default
@@ -217,7 +231,7 @@ def _or_null(schema: dict[str, Any]) -> None:
 
 
 def _needed(p: Parameter) -> Callable[[Any, Any, ValidationInfo], Any]:
-    takes_null = p.annotation is Any or type(None) in alternatives(p.annotation)
+    takes_null = p.annotation is Any or type(None) in union_members(p.annotation)
 
     def check(value: Any, handler: Callable[[Any], Any], info: ValidationInfo) -> Any:
         if value is not MISSING and (value is not None or takes_null):
@@ -232,14 +246,14 @@ def _needed(p: Parameter) -> Callable[[Any, Any, ValidationInfo], Any]:
 def _type(annotation: Any, default: str | None = None) -> Any:
     """A constructor's annotation for pydantic: components, paths and lists become types that validate them."""
     origin, args = get_origin(annotation), get_args(annotation)
-    if kind := kind_of(annotation):
-        component = Annotated[Spec, Component(legacy.kind_of(kind.name), default)]
-        return Optional[component] if type(None) in alternatives(args[0]) else component  # noqa: UP045
+    if kind := annotated_kind(annotation):
+        component = Annotated[ComponentSpec, ComponentField(legacy.current_kind_name(kind.name), default)]
+        return Optional[component] if type(None) in union_members(args[0]) else component  # noqa: UP045
     if origin is Annotated:
         return Annotated[(_type(args[0]), *args[1:])]
     if origin is Literal:
-        return Annotated[annotation, BeforeValidator(exactly(args))]
-    if options := [a for a in alternatives(annotation) if writable(a) or a is type(None)]:
+        return Annotated[annotation, BeforeValidator(one_of_validator(args))]
+    if options := [a for a in union_members(annotation) if is_recipe_type(a) or a is type(None)]:
         return _union(options, default)
     if annotation is Any:
         return Free
@@ -270,10 +284,10 @@ def _union(options: list[Any], default: str | None) -> Any:
     null = type(None) in options
     options = [a for a in options if a is not type(None)]
     options = [a for a in options if a is not str or Path not in options]  # a text that may be a path is a path
-    kinds = [kind for a in options for kind in [kind_of(a), *map(kind_of, get_args(a))] if kind]
+    kinds = [kind for a in options for kind in [annotated_kind(a), *map(annotated_kind, get_args(a))] if kind]
     if kinds:
         many = any(get_origin(a) in LISTS for a in options)
-        options = [Annotated[Any, Component(legacy.kind_of(kinds[0].name), default, many=many)]]
+        options = [Annotated[Any, ComponentField(legacy.current_kind_name(kinds[0].name), default, many=many)]]
     else:
         options = [_type(a) for a in options]
     return Union[tuple([*options, None] if null else options)]  # noqa: UP007
@@ -290,7 +304,7 @@ def _list(container: Any, args: tuple[Any, ...]) -> Any:
 
 def _mapping(key: Any, value: Any) -> Any:
     result = dict[Annotated[int, Strict(False)] if key is int else key, _type(value)]
-    return Annotated[result, BeforeValidator(_without_nulls if kind_of(value) else _no_null)]
+    return Annotated[result, BeforeValidator(_without_nulls if annotated_kind(value) else _no_null)]
 
 
 # --- validators of single values ---
@@ -307,23 +321,23 @@ def _without_nulls(value: Any) -> Any:
 
 
 def _path(value: Any, handler: Callable[[Any], Any]) -> Any:
-    text = as_text(value)
+    text = text_as_written(value)
     if not isinstance(text, str) or isinstance(value, bool):
         return handler(value)
-    trusted = _trust(value) >= Trust.PATHS or not isinstance(value, Placed)
+    trusted = _trust(value) >= TrustLevel.PATHS or not isinstance(value, PositionedValue)
     try:
-        path = Path(os.path.abspath((_base(value) or Path.cwd()) / expanded(text, look=trusted)))
+        path = Path(os.path.abspath((_base(value) or Path.cwd()) / expand_home(text, look=trusted)))
     except BadInput as error:
         raise recipe_error("refused", message=str(error)) from error
     return path if trusted else UnconfirmedPath(path)
 
 
-def exactly(options: tuple[Any, ...]) -> Callable[[Any], Any]:
+def one_of_validator(options: tuple[Any, ...]) -> Callable[[Any], Any]:
     """A check that a value is one of the options and of its type: `true` is not 1."""
 
     def check(value: Any) -> Any:
         for option in options:
-            given = plain(as_text(value) if isinstance(option, str) else value)
+            given = to_plain_values(text_as_written(value) if isinstance(option, str) else value)
             if type(given) is type(option) and given == option:
                 return given
         raise recipe_error("expected", type=f"one of {', '.join(map(str, options))}", options=list(map(str, options)))
@@ -331,28 +345,28 @@ def exactly(options: tuple[Any, ...]) -> Callable[[Any], Any]:
     return check
 
 
-def named(value: Any) -> Any:
+def plain_condition_values(value: Any) -> Any:
     """Plain values for conditions: a number that is written in an unusual way (`007`, `3.10`) stays the text it is."""
-    if isinstance(value, Placed) and value.problem:
+    if isinstance(value, PositionedValue) and value.problem:
         raise recipe_error("refused", message=f"{value.problem}; a name that starts so is put in quotes: '\"[x]\"'")
-    if isinstance(value, (PlacedInt, PlacedFloat)):
-        return plain(value) if str(plain(value)) == value.text else value.text
+    if isinstance(value, (PositionedInt, PositionedFloat)):
+        return to_plain_values(value) if str(to_plain_values(value)) == value.text else value.text
     if isinstance(value, dict):
-        return {str(k): named(v) for k, v in value.items()}
-    return [named(v) for v in value] if isinstance(value, (list, tuple)) else plain(value)
+        return {str(k): plain_condition_values(v) for k, v in value.items()}
+    return [plain_condition_values(v) for v in value] if isinstance(value, (list, tuple)) else to_plain_values(value)
 
 
-Free = Annotated[Any, AfterValidator(plain)]
-Names = Annotated[Any, AfterValidator(named)]
-Text = Annotated[str, BeforeValidator(as_text)]
+Free = Annotated[Any, AfterValidator(to_plain_values)]
+Names = Annotated[Any, AfterValidator(plain_condition_values)]
+Text = Annotated[str, BeforeValidator(text_as_written)]
 PathField = Annotated[Path, WrapValidator(_path)]
 Metrics = Annotated[
-    list[Annotated[Spec, Component("metric")]],
+    list[Annotated[ComponentSpec, ComponentField("metric")]],
     BeforeValidator(lambda value: [] if value is None else value),
     WithJsonSchema({"type": ["array", "null"], "items": {"$ref": DEFINITIONS + "metric"}}),
 ]
 Conditions = Annotated[
-    dict[str, Annotated[Spec, Component("condition")]],
+    dict[str, Annotated[ComponentSpec, ComponentField("condition")]],
     BeforeValidator(_without_nulls),
     WithJsonSchema(
         {

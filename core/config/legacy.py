@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
-from .tree import ConfigProblem, Node
+from .tree import ConfigNode, ConfigProblem
 
 # old path -> new path
 KEYS = {
@@ -44,7 +44,7 @@ COMPONENTS = {"guidance": {"several": "composed"}, "condition": {"number": "scal
 PARAMETERS = {"spacing": "timesteps", "prediction": "parameterization", "clock": "noise_conditioning"}
 
 
-def rename(root: Node, renamed: dict[str, str], problems: list[ConfigProblem]) -> None:
+def rename_old_keys(root: ConfigNode, renamed: dict[str, str], problems: list[ConfigProblem]) -> None:
     """Move old keys of a recipe's tree to their new places.
 
     Args:
@@ -68,7 +68,7 @@ def rename(root: Node, renamed: dict[str, str], problems: list[ConfigProblem]) -
         *above, last = new.split(".")
         at = root
         for name in above:
-            at = at.value.setdefault(name, Node({}, node.mark, node.key))
+            at = at.value.setdefault(name, ConfigNode({}, node.mark, node.key))
             if not at.is_map:  # `objective: denoising`, a bare name; or a heading with nothing under it
                 at.value = {} if at.value is None else {"use": replace(at)}
         at.value[last] = node
@@ -77,13 +77,13 @@ def rename(root: Node, renamed: dict[str, str], problems: list[ConfigProblem]) -
         del root.value["process"]
 
 
-def key_in(section: str, key: str) -> str:
+def current_key_name(section: str, key: str) -> str:
     """Today's name of the key of a section that a change `key` or `section.key` or `key.sub` names."""
     path = f"{section}.{key.strip().removeprefix(f'{section}.').partition('.')[0]}"
     return KEYS.get(path, path).removeprefix(f"{section}.")
 
 
-def component(kind: str, name: str, known: Collection[str], renamed: dict[str, str]) -> str:
+def current_component_name(kind: str, name: str, known: Collection[str], renamed: dict[str, str]) -> str:
     """A component's name of today."""
     new = COMPONENTS.get(kind, {}).get(name)
     if new is None or name in known or new not in known:
@@ -92,17 +92,17 @@ def component(kind: str, name: str, known: Collection[str], renamed: dict[str, s
     return new
 
 
-def renamed_guidance(value: Any) -> Any:
+def current_guidance(value: Any) -> Any:
     """A guidance as plain values, with the component names of today."""
     if isinstance(value, list):
-        return [renamed_guidance(each) for each in value]
+        return [current_guidance(each) for each in value]
     if not isinstance(value, dict):
         return value
     new = COMPONENTS["guidance"]
-    return {k: new.get(v, v) if k == "use" and isinstance(v, str) else renamed_guidance(v) for k, v in value.items()}
+    return {k: new.get(v, v) if k == "use" and isinstance(v, str) else current_guidance(v) for k, v in value.items()}
 
 
-def parameter(name: str, known: Collection[str], renamed: dict[str, str]) -> str:
+def current_parameter_name(name: str, known: Collection[str], renamed: dict[str, str]) -> str:
     """A constructor's parameter of today."""
     new = PARAMETERS.get(name)
     if new is None or name in known or new not in known:
@@ -111,17 +111,17 @@ def parameter(name: str, known: Collection[str], renamed: dict[str, str]) -> str
     return new
 
 
-def kind_of(kind: str) -> str:
+def current_kind_name(kind: str) -> str:
     """A kind's name of today."""
     return KINDS.get(kind, kind)
 
 
-def old_kinds(kind: str) -> list[str]:
+def old_kind_names(kind: str) -> list[str]:
     """The names that a kind had."""
     return [old for old, new in KINDS.items() if new == kind]
 
 
-def note(source: str, renamed: Mapping[str, str]) -> None:
+def warn_of_old_names(source: str, renamed: Mapping[str, str]) -> None:
     """Tell in one line what a recipe should be changed to; nothing where it has no old names."""
     if renamed:
         listed = ", ".join(f"{old} is now {new}" for old, new in renamed.items())

@@ -11,32 +11,32 @@ from pydantic import TypeAdapter, ValidationError
 
 from ..util import messages
 from ..util.errors import BadInput
-from ..util.messages import shortened
-from ..util.paths import expanded
+from ..util.messages import shorten
+from ..util.paths import expand_home
 from . import legacy, registry, trust, wording
-from .components import Component, Section, ValidationContext
-from .overrides import Change, merge, overrides_tree
-from .recipe import NO_RECIPE, Recipe, RecipeSource, read
-from .spec import Spec
-from .tree import BadRecipe, ConfigProblem, Mark, Node
-from .trust import Trust
-from .yaml import MOST_CHARACTERS, parse
+from .components import ComponentField, RecipeSection, ValidationContext
+from .overrides import Change, merge_trees, parse_overrides
+from .recipe import NO_RECIPE, Recipe, RecipeSource, recipe_from_tree
+from .spec import ComponentSpec
+from .tree import BadRecipe, ConfigNode, ConfigProblem, SourcePosition
+from .trust import TrustLevel
+from .yaml import MOST_CHARACTERS, parse_yaml
 
 PACKAGED = registry.ROOT / "recipes"
 SUFFIXES = (".yaml", ".yml")
 LONGEST_CHAIN = 20  # recipes of which each extends the next
-AnySection = TypeVar("AnySection", bound=Section)
+AnySection = TypeVar("AnySection", bound=RecipeSection)
 
 
-def packaged() -> dict[str, Path]:
+def packaged_recipes() -> dict[str, Path]:
     """Name (such as `image/digits`) -> file, for the recipes that are part of sonolux."""
     files = sorted(f for f in PACKAGED.rglob("*") if f.suffix in SUFFIXES)
     return {f.relative_to(PACKAGED).with_suffix("").as_posix(): f for f in files}
 
 
-def summary(name: str, file: Path) -> dict[str, Any]:
+def recipe_summary(name: str, file: Path) -> dict[str, Any]:
     """Name, file, `about`, and the keys that the user must fill in; without validation or import of components."""
-    root = _Files(Path.cwd()).tree(file, Trust.PATHS)
+    root = _Files(Path.cwd()).tree(file, TrustLevel.PATHS)
     about, folder = (root.get("about"), root.get("data", "root")) if root is not None else (None, None)
     return {
         "name": name,
@@ -56,23 +56,25 @@ def find_recipe(name: str | Path, folder: Path | None = None) -> Path:
     Raises:
         BadInput: There is no such recipe; the message suggests the nearest names.
     """
-    text, known = str(name), packaged()
-    path = (folder or Path.cwd()) / expanded(name)
+    text, known = str(name), packaged_recipes()
+    path = (folder or Path.cwd()) / expand_home(name)
     if path.is_file():
         return path
     matches = [text] if text in known else [k for k in known if k.rpartition("/")[2] == text]
     if len(matches) == 1:
         return known[matches[0]]
     if matches:
-        messages.bad_input(f"{text!r} may mean {' or '.join(matches)}: write the whole name")
+        messages.raise_bad_input(f"{text!r} may mean {' or '.join(matches)}: write the whole name")
     if (path / "recipe.yaml").is_file():
-        messages.bad_input(f"{text} is a folder: its recipe is {Path(text) / 'recipe.yaml'}")
+        messages.raise_bad_input(f"{text} is a folder: its recipe is {Path(text) / 'recipe.yaml'}")
     if path.is_dir():
-        messages.bad_input(f"{text} is a folder; a recipe is a .yaml file, or one of: {messages.listed([*known])}")
+        messages.raise_bad_input(
+            f"{text} is a folder; a recipe is a .yaml file, or one of: {messages.format_names([*known])}"
+        )
     if text.endswith(SUFFIXES):
-        messages.bad_input(f"there is no recipe file {text}{messages.did_you_mean(Path(text).stem, known)}")
+        messages.raise_bad_input(f"there is no recipe file {text}{messages.did_you_mean(Path(text).stem, known)}")
     hint = messages.did_you_mean(text, known) or "."
-    messages.bad_input(
+    messages.raise_bad_input(
         f"there is no recipe {text!r}{hint} `sonolux recipe list` shows the packaged ones; a file ends in .yaml"
     )
 
@@ -101,7 +103,7 @@ def load_recipe(
         BrokenPlugin: A component cannot be loaded.
     """
     cwd = cwd or Path.cwd()
-    return _loaded(find_recipe(path_or_name, cwd), Trust.CODE, overrides, cwd, partial, allow_code)
+    return _loaded(find_recipe(path_or_name, cwd), TrustLevel.CODE, overrides, cwd, partial, allow_code)
 
 
 def load_run_recipe(
@@ -122,27 +124,29 @@ def load_run_recipe(
     names = (trust.RESOLVED,) if resume else (trust.RESOLVED, "recipe.yaml")
     file = next((folder / name for name in names if (folder / name).is_file()), None)
     if file is None:
-        messages.bad_input(f"{folder} is no run folder: it contains no {' and no '.join(names)}")
-    own = trust.is_own(folder, _text(file, str(file)))
-    most = Trust.NONE if not own else Trust.CODE if resume else Trust.PATHS
+        messages.raise_bad_input(f"{folder} is no run folder: it contains no {' and no '.join(names)}")
+    own = trust.is_own_run(folder, _text(file, str(file)))
+    most = TrustLevel.NONE if not own else TrustLevel.CODE if resume else TrustLevel.PATHS
     return _loaded(file, most, overrides, Path.cwd(), partial, allow_code)
 
 
-def _loaded(file: Path, most: Trust, overrides: Sequence[str], cwd: Path, partial: bool, allow_code: bool) -> Recipe:
+def _loaded(
+    file: Path, most: TrustLevel, overrides: Sequence[str], cwd: Path, partial: bool, allow_code: bool
+) -> Recipe:
     files = _Files(cwd)
     root = files.tree(file, most)
     text = _text(file, str(file))
-    given = RecipeSource(text, file, partial, allow_code, trust.of_file(file, text, most))
-    return read(root, given, overrides, cwd, files.problems, files.renamed)
+    given = RecipeSource(text, file, partial, allow_code, trust.trust_of_file(file, text, most))
+    return recipe_from_tree(root, given, overrides, cwd, files.problems, files.renamed)
 
 
 def _text(file: Path, shown: str) -> str:
     try:
         if (size := file.stat().st_size) > 4 * MOST_CHARACTERS:  # of UTF-8, at most four bytes each
-            messages.bad_input(f"{shown}: {size} bytes, and a recipe has at most {MOST_CHARACTERS} characters")
+            messages.raise_bad_input(f"{shown}: {size} bytes, and a recipe has at most {MOST_CHARACTERS} characters")
         return file.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        messages.bad_input(f"{shown}: cannot be read: {error}")
+        messages.raise_bad_input(f"{shown}: cannot be read: {error}")
 
 
 def load_recipe_text(
@@ -153,7 +157,7 @@ def load_recipe_text(
     bare_section: str | None = "sample",
     source: str = "recipe",
     partial: bool = True,
-    trusted: Trust = Trust.NONE,
+    trusted: TrustLevel = TrustLevel.NONE,
 ) -> Recipe:
     """The validated recipe of a text, such as the text in a checkpoint.
 
@@ -162,24 +166,24 @@ def load_recipe_text(
         base: Folder that its relative paths start from; the working folder by default.
         overrides: Arguments `key.sub=value`.
         allow_code: Run the code (`pkg.module:Class`, `./file.py:Class`) that it names.
-        bare_section: See `Recipe.merge`.
+        bare_section: See `Recipe.with_overrides`.
         source: Name of the text in messages.
         partial: See `load_recipe`; by default the data of a checkpoint's recipe need not be available.
         trusted: How far the text is trusted.
     """
     problems: list[ConfigProblem] = []
     renamed: dict[str, str] = {}
-    root = parse(text, source, base or Path.cwd(), problems, trust=trusted)
+    root = parse_yaml(text, source, base or Path.cwd(), problems, trust=trusted)
     if root is not None:
-        legacy.rename(root, renamed, problems)
+        legacy.rename_old_keys(root, renamed, problems)
         if extends := root.get("extends"):
             problems.append(ConfigProblem(extends.mark, "extends", "a recipe from a checkpoint cannot extend another"))
     given = RecipeSource(text, None, partial, allow_code, trusted)
-    return read(root, given, overrides, None, problems, renamed, bare_section)
+    return recipe_from_tree(root, given, overrides, None, problems, renamed, bare_section)
 
 
 @contextmanager
-def named(checkpoint: Path) -> Iterator[None]:
+def name_checkpoint_in_errors(checkpoint: Path) -> Iterator[None]:
     """Report the errors of a checkpoint's recipe, and of what it describes, in one line that names the checkpoint.
 
     Errors in changes of the command line are reported as always.
@@ -192,16 +196,16 @@ def named(checkpoint: Path) -> Iterator[None]:
             raise
         first = written[0]
         more = f" (and {len(written) - 1} more errors)" if len(written) > 1 else ""
-        problem = shortened(f"{first.path}: {first.message}" if first.path else first.message, 300)
+        problem = shorten(f"{first.path}: {first.message}" if first.path else first.message, 300)
         raise BadInput(f"{checkpoint}: its recipe cannot be used: {problem}{more}") from error
     except BadInput as error:
         message = str(error)
         known = message.startswith("command line") or str(checkpoint) in message
-        problem = message if known else f"{checkpoint}: its recipe cannot be used: {shortened(message, 300)}"
+        problem = message if known else f"{checkpoint}: its recipe cannot be used: {shorten(message, 300)}"
         raise BadInput(problem) from error
 
 
-def load_component(kind: str, text: str, source: str = "command line") -> Spec:
+def load_component_spec(kind: str, text: str, source: str = "command line") -> ComponentSpec:
     """The component that a name or a YAML mapping with `use:` describes.
 
     Args:
@@ -213,16 +217,18 @@ def load_component(kind: str, text: str, source: str = "command line") -> Spec:
         BadInput: There is no such component; the message suggests the nearest names.
     """
     if "{" not in text:
-        registry.find(kind, text)  # its message for a wrong name is the clearest
+        registry.find_class(kind, text)  # its message for a wrong name is the clearest
     problems: list[ConfigProblem] = []
-    node = parse(text, source, Path.cwd(), problems, trust=Trust.CODE)
+    node = parse_yaml(text, source, Path.cwd(), problems, trust=TrustLevel.CODE)
     if node is None:
         lines = [line for problem in problems for line in problem.lines()]
-        raise BadInput(*(lines or [f"{text!r} names no {registry.noun(kind)}"]))
+        raise BadInput(*(lines or [f"{text!r} names no {registry.kind_noun(kind)}"]))
     try:
-        return TypeAdapter(Annotated[Spec, Component(kind)]).validate_python(node.data(), context=ValidationContext())
+        return TypeAdapter(Annotated[ComponentSpec, ComponentField(kind)]).validate_python(
+            node.data(), context=ValidationContext()
+        )
     except ValidationError as error:
-        raise BadRecipe([*problems, *wording.problems(error, node, (kind,))]) from None
+        raise BadRecipe([*problems, *wording.problems_from_error(error, node, (kind,))]) from None
 
 
 def load_options(model: type[AnySection], changes: Sequence[Change], cwd: Path | None = None) -> AnySection:
@@ -238,12 +244,14 @@ def load_options(model: type[AnySection], changes: Sequence[Change], cwd: Path |
     """
     problems: list[ConfigProblem] = []
     cwd = cwd or Path.cwd()
-    root = overrides_tree(changes, cwd, problems) or Node({}, Mark("command line", 1, 1, "", cwd))
+    root = parse_overrides(changes, cwd, problems) or ConfigNode({}, SourcePosition("command line", 1, 1, "", cwd))
     data = root.data()
     try:
         options = model.model_validate(data, context=ValidationContext())
     except ValidationError as error:
-        raise BadRecipe([*problems, *wording.problems(wording.reworded(error, model, data), root)]) from None
+        raise BadRecipe(
+            [*problems, *wording.problems_from_error(wording.reword_errors(error, model, data), root)]
+        ) from None
     if problems:
         raise BadRecipe(problems)
     return options
@@ -261,12 +269,12 @@ class _Files:
     def __init__(self, cwd: Path):
         self.cwd, self.problems, self.renamed = cwd, list[ConfigProblem](), dict[str, str]()
 
-    def tree(self, file: Path, most: Trust, children: tuple[Path, ...] = ()) -> Node | None:
+    def tree(self, file: Path, most: TrustLevel, children: tuple[Path, ...] = ()) -> ConfigNode | None:
         """The tree of a file, merged over the recipes that it extends.
 
         Args:
             file: The file.
-            most: See `trust.of_file`.
+            most: See `trust.trust_of_file`.
             children: Files that extend this one, directly or not, to find circles.
 
         Returns:
@@ -275,17 +283,21 @@ class _Files:
         """
         shown = str(file.relative_to(self.cwd)) if file.is_relative_to(self.cwd) else str(file)
         text = _text(file, shown)
-        root = parse(text, shown, file.parent.absolute(), self.problems, trust=trust.of_file(file, text, most))
+        root = parse_yaml(
+            text, shown, file.parent.absolute(), self.problems, trust=trust.trust_of_file(file, text, most)
+        )
         if root is None or not root.is_map:
             if not self.problems:
-                self.problems.append(ConfigProblem(Mark(shown, 1, 1, "", file.parent), "", NO_RECIPE))
+                self.problems.append(ConfigProblem(SourcePosition(shown, 1, 1, "", file.parent), "", NO_RECIPE))
             return None
-        legacy.rename(root, self.renamed, self.problems)
-        root.value.setdefault("name", Node(file.stem, root.mark))
+        legacy.rename_old_keys(root, self.renamed, self.problems)
+        root.value.setdefault("name", ConfigNode(file.stem, root.mark))
         extends = root.value.pop("extends", None)
         return root if extends is None else self._extended(root, extends, file, children)
 
-    def _extended(self, root: Node, extends: Node, file: Path, children: tuple[Path, ...]) -> Node | None:
+    def _extended(
+        self, root: ConfigNode, extends: ConfigNode, file: Path, children: tuple[Path, ...]
+    ) -> ConfigNode | None:
         chain = (*children, file.resolve())
         if not isinstance(extends.value, str):
             return self._refuse(extends, "expected the name or path of one recipe")
@@ -298,11 +310,11 @@ class _Files:
             return self._refuse(extends, f"recipes extend each other in a circle: {names}")
         if len(chain) > LONGEST_CHAIN:
             return self._refuse(extends, f"more than {LONGEST_CHAIN} recipes extend each other")
-        known = above in packaged().values()
-        if extends.mark.trust < Trust.PATHS and not known:
+        known = above in packaged_recipes().values()
+        if extends.mark.trust < TrustLevel.PATHS and not known:
             return self._refuse(extends, "the recipe of a run that was not made here may extend packaged recipes only")
-        parent = self.tree(above, Trust.PATHS, chain)
-        return None if parent is None else merge(parent, root)
+        parent = self.tree(above, TrustLevel.PATHS, chain)
+        return None if parent is None else merge_trees(parent, root)
 
-    def _refuse(self, extends: Node, message: str) -> None:
+    def _refuse(self, extends: ConfigNode, message: str) -> None:
         self.problems.append(ConfigProblem(extends.mark, "extends", message))

@@ -8,10 +8,10 @@ from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
 
-from ..util.messages import CONTROL, bad_input, printable, shortened
+from ..util.messages import CONTROL, escape_control_characters, raise_bad_input, shorten
 from .sections import SHARED_KEYS
-from .tree import ConfigProblem, Mark, Node
-from .trust import Trust
+from .tree import ConfigNode, ConfigProblem, SourcePosition
+from .trust import TrustLevel
 from .yaml import parse_argument
 
 # Keys that exclude each other: a child that sets one removes the parent's other one.
@@ -20,7 +20,7 @@ EXCLUSIVE: dict[tuple[str, ...], tuple[str, ...]] = {("train",): ("steps", "minu
 FREE = [("sample", key) for key in ("label", "seconds", "size", "conditions")]
 
 
-def merge(parent: Node, child: Node, path: tuple[str, ...] = ()) -> Node:
+def merge_trees(parent: ConfigNode, child: ConfigNode, path: tuple[str, ...] = ()) -> ConfigNode:
     """Merge a child tree over its parent: mappings merge, lists replace, a changed `use` drops the old parameters.
 
     A name alone means {use: name}: it keeps the parent's parameters if the component is the same, else drops them.
@@ -33,10 +33,10 @@ def merge(parent: Node, child: Node, path: tuple[str, ...] = ()) -> Node:
     named = child.is_map and "use" in child.value
     # A number is not a component's name; it is kept, so that validation reports it.
     if child.is_map and not named and path and path[:2] not in FREE and isinstance(parent.value, (str, int, float)):
-        return Node({"use": replace(parent, key=None), **child.value}, child.mark, child.key, child.text)
+        return ConfigNode({"use": replace(parent, key=None), **child.value}, child.mark, child.key, child.text)
     before = parent.get("use")
     if isinstance(child.value, str) and parent.is_map and (before is not None or path in SHARED_KEYS):
-        return merge(parent, Node({"use": child}, child.mark, child.key), path)
+        return merge_trees(parent, ConfigNode({"use": child}, child.mark, child.key), path)
     if isinstance(parent.value, list) and child.is_map and child.mark.override and not named:
         return _into_list(parent, child, path)
     if not (isinstance(parent.value, dict) and isinstance(child.value, dict)):
@@ -49,12 +49,12 @@ def merge(parent: Node, child: Node, path: tuple[str, ...] = ()) -> Node:
     if any(k in child.value and child.value[k].value is not None for k in exclusive):
         merged = {k: v for k, v in merged.items() if k not in exclusive}
     for name, value in child.value.items():
-        merged[name] = merge(merged[name], value, (*path, name)) if name in merged else value
+        merged[name] = merge_trees(merged[name], value, (*path, name)) if name in merged else value
     position = parent if child.mark.override and not other else child
-    return Node(merged, position.mark, position.key)
+    return ConfigNode(merged, position.mark, position.key)
 
 
-def _into_list(parent: Node, child: Node, path: tuple[str, ...]) -> Node:
+def _into_list(parent: ConfigNode, child: ConfigNode, path: tuple[str, ...]) -> ConfigNode:
     """Apply an override to an item of a list.
 
     The item is found by index (`guidance.0.scale=2`), by the component's name (`guidance.cfg.scale=2`), or, if only one
@@ -72,54 +72,58 @@ def _into_list(parent: Node, child: Node, path: tuple[str, ...]) -> Node:
         elif uses.count(name) == 1:
             found, change = [uses.index(name)], value
         else:
-            found, change = with_key, Node({name: value}, child.mark, child.key)
+            found, change = with_key, ConfigNode({name: value}, child.mark, child.key)
         if len(found) != 1:
             whole, listed = ".".join(path), ", ".join(str(use) for use in uses)
-            bad_input(
+            raise_bad_input(
                 f"command line: {child.mark.override}: {whole} is a list here ({listed}), and {name!r} does not "
                 f"identify one item: write {whole}.0, {whole}.1 and so on"
             )
-        items[found[0]] = merge(items[found[0]], change, (*path, "0"))
-    return Node(items, parent.mark, parent.key)
+        items[found[0]] = merge_trees(items[found[0]], change, (*path, "0"))
+    return ConfigNode(items, parent.mark, parent.key)
 
 
 Change = str | tuple[str, Any]
 """An argument `key.sub=value`, or a pair of a key and a plain value, which is not parsed."""
 
 
-def key_of(change: Change) -> str:
+def override_key(change: Change) -> str:
     """The key of a change."""
     return (change[0] if isinstance(change, tuple) else change.partition("=")[0]).strip()
 
 
-def overrides_tree(arguments: Sequence[Change], cwd: Path, problems: list[ConfigProblem]) -> Node | None:
+def parse_overrides(arguments: Sequence[Change], cwd: Path, problems: list[ConfigProblem]) -> ConfigNode | None:
     """Changes as one tree; later ones override earlier ones. `parse_argument` says how a text becomes a value."""
-    trees: list[tuple[int, Node]] = []
+    trees: list[tuple[int, ConfigNode]] = []
     for argument in arguments:
         if isinstance(argument, tuple):
             key, value = argument
-            at = Mark("", 1, 1, "", cwd, shortened(printable(f"{key}={value}"), 80), Trust.CODE)
+            at = SourcePosition(
+                "", 1, 1, "", cwd, shorten(escape_control_characters(f"{key}={value}"), 80), TrustLevel.CODE
+            )
             node = _node(value, at)
         else:
             key, equals, text = argument.partition("=")
-            at = Mark("command line", 1, 1, "", cwd, shortened(printable(argument), 80), Trust.CODE)
+            at = SourcePosition(
+                "command line", 1, 1, "", cwd, shorten(escape_control_characters(argument), 80), TrustLevel.CODE
+            )
             if not equals or not all(key.strip().split(".")) or re.search(CONTROL, key):
                 expected = "expected key=value, such as train.batch=64; quote values with spaces: 'key=some text'"
                 problems.append(ConfigProblem(at, "", expected))
                 continue
-            node = parse_argument(text, cwd, at.override, Trust.CODE)
+            node = parse_argument(text, cwd, at.override, TrustLevel.CODE)
         node.key, parts = at, key.strip().split(".")
         for part in reversed(parts):
-            node = Node({part: node}, at, at)
+            node = ConfigNode({part: node}, at, at)
         trees.append((len(parts), node))
     # Shallow keys first: `network=image/dit` must not undo a `network.width=64` that is given before it.
-    whole: Node | None = None
+    whole: ConfigNode | None = None
     for _, tree in sorted(trees, key=lambda pair: pair[0]):
-        whole = tree if whole is None else merge(whole, tree)
+        whole = tree if whole is None else merge_trees(whole, tree)
     return whole
 
 
-def _node(value: Any, at: Mark) -> Node:
+def _node(value: Any, at: SourcePosition) -> ConfigNode:
     """The node of a value of Python: texts, numbers, paths, arrays and tensors, lists and mappings of them.
 
     Raises:
@@ -127,14 +131,14 @@ def _node(value: Any, at: Mark) -> Node:
     """
     if isinstance(value, Mapping):
         if any(re.search(CONTROL, str(k)) for k in value):
-            bad_input(f"{at}: a key must be a plain word")
-        return Node({str(k): _node(v, at) for k, v in value.items()}, at)
+            raise_bad_input(f"{at}: a key must be a plain word")
+        return ConfigNode({str(k): _node(v, at) for k, v in value.items()}, at)
     if isinstance(value, (list, tuple, range)):
-        return Node([_node(v, at) for v in value], at)
+        return ConfigNode([_node(v, at) for v in value], at)
     if hasattr(value, "tolist"):
         return _node(value.tolist(), at)
     if isinstance(value, PurePath):
         value = str(value)
     if value is not None and not isinstance(value, (str, int, float)):
-        bad_input(f"{at}: cannot be a value in a recipe: give names, numbers, lists or mappings")
-    return Node(value, at)
+        raise_bad_input(f"{at}: cannot be a value in a recipe: give names, numbers, lists or mappings")
+    return ConfigNode(value, at)

@@ -20,15 +20,23 @@ from pydantic import (
 
 from ..util import messages
 from . import legacy, registry, wording
-from .checks import cross_check
-from .components import Component, Conditions, Section, Text, ValidationContext, exactly, try_build
-from .overrides import Change, key_of, merge, overrides_tree
-from .sections import SHARED_KEYS, Eval, ProcessSection, Sample, Split, Train
-from .spec import Spec, inside, paths_in, plain, unconfirmed_paths
-from .tree import BadRecipe, ConfigProblem, Mark, Node
-from .trust import Trust, UnconfirmedPath, refuse_unconfirmed
+from .checks import find_contradictions
+from .components import (
+    ComponentField,
+    Conditions,
+    RecipeSection,
+    Text,
+    ValidationContext,
+    build_if_cheap,
+    one_of_validator,
+)
+from .overrides import Change, merge_trees, override_key, parse_overrides
+from .sections import SHARED_KEYS, EvalSection, ProcessSection, SampleSection, SplitSection, TrainSection
+from .spec import ComponentSpec, nested_paths, nested_values, to_plain_values, unconfirmed_paths
+from .tree import BadRecipe, ConfigNode, ConfigProblem, SourcePosition
+from .trust import TrustLevel, UnconfirmedPath, raise_unconfirmed_paths
 from .wording import SAMPLER, SPLIT
-from .yaml import dump
+from .yaml import dump_yaml
 
 DEFAULT_SAMPLER = "dpmpp_2m"
 NO_RECIPE = "a recipe is a mapping that starts with `recipe: 1`"
@@ -51,18 +59,18 @@ class RecipeSource:
     source: Path | None = None
     partial: bool = False
     allow_code: bool = False
-    trust: Trust = Trust.NONE
+    trust: TrustLevel = TrustLevel.NONE
     noted: frozenset[str] = frozenset()
 
 
-class Recipe(Section):
+class Recipe(RecipeSection):
     """One recipe, ready to be built: its sections, the unbuilt components, and its keys with their texts.
 
     `split` is a key of the `data` section; `sampler` holds `use` and the sampler's parameters, which are keys of the
     `sample` section. Keys `x-...` are for notes and anchors.
     """
 
-    recipe: Annotated[Literal[1], BeforeValidator(exactly((1,)))]
+    recipe: Annotated[Literal[1], BeforeValidator(one_of_validator((1,)))]
     """format of the recipe: 1"""
     name: Text = ""
     """name of the recipe and of its run folder; default: the file's name"""
@@ -70,35 +78,37 @@ class Recipe(Section):
     """purpose of the recipe, in one line"""
     seed: int = 0
     """seed of all random numbers: initial weights, order of examples, noise, dropped conditions, augmentation"""
-    modality: Annotated[Spec, Component("modality")]
+    modality: Annotated[ComponentSpec, ComponentField("modality")]
     """kind of media to generate, such as image or audio, with size, channels and rate"""
-    data: Annotated[Spec, Component("dataset", section_keys=("split",))]
+    data: Annotated[ComponentSpec, ComponentField("dataset", section_keys=("split",))]
     """dataset of examples; `split` sets the share for validation"""
-    split: Split = Field(default_factory=Split, alias=SPLIT)
+    split: SplitSection = Field(default_factory=SplitSection, alias=SPLIT)
     """how examples are divided between training and validation"""
-    codec: Annotated[Spec, Component("codec")] | None = None
+    codec: Annotated[ComponentSpec, ComponentField("codec")] | None = None
     """converts media to the diffused tensor and back; null: the modality's default"""
-    network: Annotated[Spec, Component("network")]
+    network: Annotated[ComponentSpec, ComponentField("network")]
     """network to train"""
     conditioning: Conditions = Field(default_factory=dict)
     """conditions of the model, by name, such as a class label"""
     process: ProcessSection = Field(default_factory=ProcessSection)
     """diffusion process: noise schedule, parameterization, noise conditioning"""
-    objective: Annotated[Spec, Component("objective", "denoising")] = Spec("objective", "denoising")
+    objective: Annotated[ComponentSpec, ComponentField("objective", "denoising")] = ComponentSpec(
+        "objective", "denoising"
+    )
     """loss that training minimises"""
-    train: Train = Field(default_factory=Train)
+    train: TrainSection = Field(default_factory=TrainSection)
     """settings of the training loop"""
-    sample: Sample = Field(default_factory=Sample)
+    sample: SampleSection = Field(default_factory=SampleSection)
     """settings of sampling"""
     sampler: Annotated[
-        Spec, Component("sampler", DEFAULT_SAMPLER, section_keys=tuple(sorted(SHARED_KEYS[("sample",)])))
-    ] = Field(default=Spec("sampler", DEFAULT_SAMPLER), alias=SAMPLER)
+        ComponentSpec, ComponentField("sampler", DEFAULT_SAMPLER, section_keys=tuple(sorted(SHARED_KEYS[("sample",)])))
+    ] = Field(default=ComponentSpec("sampler", DEFAULT_SAMPLER), alias=SAMPLER)
     """sampler and its parameters"""
-    eval: Eval = Field(default_factory=Eval)
+    eval: EvalSection = Field(default_factory=EvalSection)
     """settings of evaluation"""
 
     _given: RecipeSource = PrivateAttr(default_factory=lambda: RecipeSource(""))
-    _tree: Node | None = PrivateAttr(default=None)
+    _tree: ConfigNode | None = PrivateAttr(default=None)
 
     @model_validator(mode="before")
     @classmethod
@@ -149,33 +159,33 @@ class Recipe(Section):
         return self._given.allow_code
 
     @property
-    def trust(self) -> Trust:
+    def trust(self) -> TrustLevel:
         """How far its text is trusted."""
         return self._given.trust
 
     def paths(self) -> dict[str, Path | UnconfirmedPath]:
         """Key -> path, for every path that it names: `data.root`, `sample.guidance.weak`."""
         fields = {name: wording.MIXED.get(f"<{name}>", (name,)) for name in type(self).model_fields}
-        return {key: path for name, place in fields.items() for key, path in paths_in(getattr(self, name), place)}
+        return {key: path for name, place in fields.items() for key, path in nested_paths(getattr(self, name), place)}
 
     def refuse_unconfirmed(self, *sections: str) -> None:
         """Raise BadInput if these sections name paths that must not be used, since a run of others names them."""
         paths = [path for section in sections for path in unconfirmed_paths(getattr(self, section))]
         if paths:
-            refuse_unconfirmed(paths)
+            raise_unconfirmed_paths(paths)
 
     def resolved(self) -> dict[str, Any]:
         """The recipe as plain values, with every default written out and absolute paths."""
-        values = {name: plain(getattr(self, name)) for name in type(self).model_fields}
+        values = {name: to_plain_values(getattr(self, name)) for name in type(self).model_fields}
         values["data"]["split"] = values.pop("split")
         values["sample"] = {**values.pop("sampler"), **values["sample"]}
         return values
 
     def dump(self) -> str:
         """YAML text that loads as the same recipe from any folder."""
-        return dump(self.resolved())
+        return dump_yaml(self.resolved())
 
-    def merge(
+    def with_overrides(
         self,
         overrides: Sequence[Change],
         bare_section: str | None = None,
@@ -189,11 +199,11 @@ class Recipe(Section):
                 `sample.steps=30`. Paths may change in any section. None: any section.
             cwd: Folder that their relative paths start from; the working folder by default.
         """
-        return read(self._tree, self._given, overrides, cwd or Path.cwd(), bare_section=bare_section)
+        return recipe_from_tree(self._tree, self._given, overrides, cwd or Path.cwd(), bare_section=bare_section)
 
 
-def read(
-    root: Node | None,
+def recipe_from_tree(
+    root: ConfigNode | None,
     given: RecipeSource,
     overrides: Sequence[Change] = (),
     cwd: Path | None = None,
@@ -206,11 +216,11 @@ def read(
     Args:
         root: The tree, in which old keys are renamed already.
         given: The source of the recipe.
-        overrides: See `Recipe.merge`.
-        cwd: See `Recipe.merge`.
+        overrides: See `Recipe.with_overrides`.
+        cwd: See `Recipe.with_overrides`.
         problems: Problems found so far.
         renamed: Old name -> new name, for the old names found so far.
-        bare_section: See `Recipe.merge`.
+        bare_section: See `Recipe.with_overrides`.
 
     Returns:
         The validated recipe.
@@ -222,39 +232,39 @@ def read(
     elsewhere: list[Change] = []
     if bare_section:
         overrides = [_bare(o, bare_section, root, elsewhere) for o in overrides]
-    changes = overrides_tree(list(overrides), cwd, problems)
+    changes = parse_overrides(list(overrides), cwd, problems)
     if root is None or not root.is_map:
-        start = Mark(str(given.source or "recipe"), 1, 1, "", cwd)
+        start = SourcePosition(str(given.source or "recipe"), 1, 1, "", cwd)
         raise BadRecipe(problems or [ConfigProblem(start, "", NO_RECIPE)])
     if changes is not None:
-        legacy.rename(changes, renamed, problems)
-        root = merge(root, changes)
+        legacy.rename_old_keys(changes, renamed, problems)
+        root = merge_trees(root, changes)
     try:
         recipe = _validated(root, ValidationContext(given.allow_code, given.partial, renamed=renamed), problems)
     finally:
         fresh = {old: new for old, new in renamed.items() if old not in given.noted}
-        legacy.note(given.source.name if given.source else "the recipe", fresh)
+        legacy.warn_of_old_names(given.source.name if given.source else "the recipe", fresh)
     recipe._given, recipe._tree = replace(given, noted=given.noted | fresh.keys()), root
     if bare_section and elsewhere:
         known = recipe.paths()
         for override in elsewhere:
-            if key_of(override) not in known:
+            if override_key(override) not in known:
                 _refuse_elsewhere(override, bare_section)
     return recipe
 
 
-def _validated(root: Node, context: ValidationContext, problems: list[ConfigProblem]) -> Recipe:
+def _validated(root: ConfigNode, context: ValidationContext, problems: list[ConfigProblem]) -> Recipe:
     data, recipe = root.data(), None
     try:
         recipe = Recipe.model_validate(data, context=context)
     except ValidationError as error:
         known = {(p.mark, p.path) for p in problems}  # a value that could not be read is not of a wrong type too
-        found = wording.problems(wording.reworded(error, Recipe, data), root)
+        found = wording.problems_from_error(wording.reword_errors(error, Recipe, data), root)
         problems += [p for p in found if (p.mark, p.path) not in known]
     good = context.good
     if good.get("codec", "") is None and "modality" in good:
         good["codec"] = _default_codec(good["modality"], root, context, problems)
-    cross_check(root, good, problems)
+    find_contradictions(root, good, problems)
     if problems or recipe is None:
         raise BadRecipe(problems)
     recipe.codec = good["codec"]
@@ -264,31 +274,33 @@ def _validated(root: Node, context: ValidationContext, problems: list[ConfigProb
 
 
 def _default_codec(
-    modality: Spec, root: Node, context: ValidationContext, problems: list[ConfigProblem]
-) -> Spec | None:
+    modality: ComponentSpec, root: ConfigNode, context: ValidationContext, problems: list[ConfigProblem]
+) -> ComponentSpec | None:
     """The default codec, which the modality's class names, for recipes without a codec."""
-    default = getattr(try_build(modality, context.partial), "codec", None)
+    default = getattr(build_if_cheap(modality, context.partial), "codec", None)
     if isinstance(default, str):
-        return TypeAdapter(Annotated[Spec, Component("codec")]).validate_python(default, context=context)
-    known = [n for n in registry.names("codec") if n.startswith(f"{modality.use}/")] or registry.names("codec")
+        return TypeAdapter(Annotated[ComponentSpec, ComponentField("codec")]).validate_python(default, context=context)
+    known = [
+        n for n in registry.component_names("codec") if n.startswith(f"{modality.use}/")
+    ] or registry.component_names("codec")
     at = root.get("codec") or root
     problems.append(ConfigProblem(at.key or at.mark, "codec", f"needs a codec, one of: {', '.join(known)}"))
     return None
 
 
-def _place(value: Any, path: wording.Loc, root: Node) -> None:
-    """Set the position in the recipe on every Spec, and the key on every path that must not be used."""
-    if isinstance(value, Spec):
-        value.where = f"{root.place(path)}: {wording.path_of(path)}"
+def _place(value: Any, path: wording.Loc, root: ConfigNode) -> None:
+    """Set the position in the recipe on every ComponentSpec, and the key on every path that must not be used."""
+    if isinstance(value, ComponentSpec):
+        value.where = f"{root.component_position(path)}: {wording.format_key_path(path)}"
     elif isinstance(value, UnconfirmedPath):
         value.key = ".".join(map(str, path))
-    for step, inner in inside(value):
+    for step, inner in nested_values(value):
         _place(inner, (*path, step), root)
 
 
-def _bare(override: Change, section: str, root: Node | None, elsewhere: list[Change]) -> Change:
+def _bare(override: Change, section: str, root: ConfigNode | None, elsewhere: list[Change]) -> Change:
     """The override with its full key; one of another section that may be a path is added to `elsewhere`."""
-    name = key_of(override)
+    name = override_key(override)
     first, dot, _ = name.partition(".")
     if first == section and dot:
         return override
@@ -303,5 +315,7 @@ def _bare(override: Change, section: str, root: Node | None, elsewhere: list[Cha
 
 
 def _refuse_elsewhere(override: Change, section: str) -> NoReturn:
-    shown = messages.shortened(messages.printable(override), 80)
-    messages.bad_input(f"command line: {shown}: only {section}.* can change here; the rest is part of the checkpoint")
+    shown = messages.shorten(messages.escape_control_characters(override), 80)
+    messages.raise_bad_input(
+        f"command line: {shown}: only {section}.* can change here; the rest is part of the checkpoint"
+    )

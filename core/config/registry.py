@@ -20,17 +20,17 @@ from pathlib import Path
 from types import ModuleType
 
 from ..util.errors import BadInput, BrokenPlugin
-from ..util.messages import bad_input, broken, did_you_mean, listed, shortened
-from ..util.paths import expanded
+from ..util.messages import did_you_mean, format_names, raise_bad_input, raise_broken_plugin, shorten
+from ..util.paths import expand_home
 from . import legacy
-from .signature import Parameter, about, parameters
+from .signature import Parameter, constructor_parameters, first_docstring_line
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = __name__.split(".")[0]
 
 
 @dataclass(frozen=True)
-class Layout:
+class KindLayout:
     """Location and base class of the components of a kind.
 
     Every .py file of the folder is a component with the file's name, except `base.py`, files that start with `_`, and
@@ -50,37 +50,37 @@ class Layout:
 
 
 LAYOUT = {
-    "schedule": Layout("core/schedulers", "core.schedulers.base:Schedule"),
-    "timesteps": Layout("core/timesteps", "core.timesteps.base:TimestepSpacing", "timestep spacing"),
-    "parameterization": Layout("core/parameterizations", "core.parameterizations.base:Parameterization"),
-    "noise_conditioning": Layout(
+    "schedule": KindLayout("core/schedulers", "core.schedulers.base:Schedule"),
+    "timesteps": KindLayout("core/timesteps", "core.timesteps.base:TimestepSpacing", "timestep spacing"),
+    "parameterization": KindLayout("core/parameterizations", "core.parameterizations.base:Parameterization"),
+    "noise_conditioning": KindLayout(
         "core/noise_conditioning", "core.noise_conditioning.base:NoiseConditioning", "noise conditioning"
     ),
-    "objective": Layout("core/objectives", "core.objectives.base:Objective"),
-    "timestep_sampling": Layout(
+    "objective": KindLayout("core/objectives", "core.objectives.base:Objective"),
+    "timestep_sampling": KindLayout(
         "core/objectives/timestep_sampling",
         "core.objectives.timestep_sampling.base:TimestepSampling",
         "timestep sampling",
     ),
-    "weighting": Layout("core/objectives/weightings", "core.objectives.weightings.base:Weighting"),
-    "sampler": Layout("core/samplers", "core.samplers.base:Sampler", helpers=("plan", "solver")),
-    "guidance": Layout("core/guidance", "core.guidance.base:Guidance"),
-    "condition": Layout("core/conditioning", "core.conditioning.base:Condition"),
-    "optimizer": Layout("core/training/optimizers", "core.training.optimizers.base:Optimizer"),
-    "metric": Layout("core/evaluation/metrics", "core.evaluation.metrics.base:Metric"),
-    "modality": Layout("modalities", "core.types:Modality"),
-    "dataset": Layout("modalities/*/datasets", "core.types:Dataset"),
-    "codec": Layout("modalities/*/codecs", "core.codecs.base:Codec"),
-    "network": Layout("modalities/*/networks"),
-    "feature": Layout("modalities/*/features", "core.evaluation.features:Feature"),
-    "output": Layout("modalities/*/outputs", "core.types:Output"),
+    "weighting": KindLayout("core/objectives/weightings", "core.objectives.weightings.base:Weighting"),
+    "sampler": KindLayout("core/samplers", "core.samplers.base:Sampler", helpers=("plan", "solver")),
+    "guidance": KindLayout("core/guidance", "core.guidance.base:Guidance"),
+    "condition": KindLayout("core/conditioning", "core.conditioning.base:Condition"),
+    "optimizer": KindLayout("core/training/optimizers", "core.training.optimizers.base:Optimizer"),
+    "metric": KindLayout("core/evaluation/metrics", "core.evaluation.metrics.base:Metric"),
+    "modality": KindLayout("modalities", "core.types:Modality"),
+    "dataset": KindLayout("modalities/*/datasets", "core.types:Dataset"),
+    "codec": KindLayout("modalities/*/codecs", "core.codecs.base:Codec"),
+    "network": KindLayout("modalities/*/networks"),
+    "feature": KindLayout("modalities/*/features", "core.evaluation.features:Feature"),
+    "output": KindLayout("modalities/*/outputs", "core.types:Output"),
 }
 
 _THIRD_PARTY_FILES: set[str] = set()  # source files of components that are not built in
 
 
 @dataclass(frozen=True)
-class Description:
+class ComponentDescription:
     """A component's kind, name, source, first docstring line and parameters, including hidden ones."""
 
     kind: str
@@ -90,35 +90,35 @@ class Description:
     parameters: tuple[Parameter, ...]
 
 
-def kinds() -> list[str]:
+def component_kinds() -> list[str]:
     """Every kind of component."""
     return list(LAYOUT)
 
 
-def layout(kind: str) -> Layout:
+def kind_layout(kind: str) -> KindLayout:
     """The layout of a kind.
 
     Raises:
         BadInput: There is no such kind; the message suggests the nearest one.
     """
-    kind = legacy.kind_of(kind)
+    kind = legacy.current_kind_name(kind)
     if kind not in LAYOUT:
         near = did_you_mean(kind, LAYOUT) or "."
-        bad_input(f"{shortened(kind)!r} is not a kind of component{near} Known: {listed([*LAYOUT])}")
+        raise_bad_input(f"{shorten(kind)!r} is not a kind of component{near} Known: {format_names([*LAYOUT])}")
     return LAYOUT[kind]
 
 
-def noun(kind: str) -> str:
+def kind_noun(kind: str) -> str:
     """Name of one component of the kind in messages."""
-    return layout(kind).noun or legacy.kind_of(kind)
+    return kind_layout(kind).noun or legacy.current_kind_name(kind)
 
 
 # --- built-in components ---
 
 
-def builtins(kind: str) -> dict[str, Path]:
+def builtin_files(kind: str) -> dict[str, Path]:
     """Name -> file, for the built-in components of a kind."""
-    place = layout(kind)
+    place = kind_layout(kind)
     if kind == "modality":
         return {f.parent.name: f for f in sorted((ROOT / place.folder).glob("*/modality.py"))}
     found: dict[str, Path] = {}
@@ -136,7 +136,7 @@ def _builtin(kind: str, name: str, file: Path) -> type:
     classes = [n for n, c in _own_classes(module).items() if not n.startswith("_")]
     if len(classes) != 1:
         found = ", ".join(classes) or "none"
-        broken(f"{kind} {name!r}: a component file has one public class, and {file} has {found}")
+        raise_broken_plugin(f"{kind} {name!r}: a component file has one public class, and {file} has {found}")
     return getattr(module, classes[0])
 
 
@@ -151,17 +151,17 @@ def _imported(module: str, what: str) -> ModuleType:
     except (BadInput, BrokenPlugin):
         raise
     except Exception as error:
-        broken(f"{what} cannot be imported: {type(error).__name__}: {error}", error)
+        raise_broken_plugin(f"{what} cannot be imported: {type(error).__name__}: {error}", error)
 
 
 # --- plugins ---
 
 
-def plugins(kind: str) -> dict[str, list[EntryPoint]]:
+def plugin_entry_points(kind: str) -> dict[str, list[EntryPoint]]:
     """Name -> the entry points that register it, from metadata only; a name with several entry points is unusable."""
-    layout(kind)
-    kind = legacy.kind_of(kind)
-    groups = [f"{PACKAGE}.{k}" for k in (kind, *legacy.old_kinds(kind))]
+    kind_layout(kind)
+    kind = legacy.current_kind_name(kind)
+    groups = [f"{PACKAGE}.{k}" for k in (kind, *legacy.old_kind_names(kind))]
     claims: dict[str, list[EntryPoint]] = {}
     for point in _points(tuple(sys.path)):
         if point.group in groups:
@@ -185,40 +185,43 @@ def _installed(point: EntryPoint) -> bool:
     return point.dist is None or os.path.isabs(str(point.dist.locate_file("")))
 
 
-def distribution(point: EntryPoint) -> str:
+def distribution_label(point: EntryPoint) -> str:
     """`name version` of the distribution that contains an entry point."""
     return f"{point.dist.name} {point.dist.version}" if point.dist else "an unknown distribution"
 
 
-def unusable_reason(kind: str, name: str, claims: list[EntryPoint]) -> str | None:
+def plugin_name_conflict(kind: str, name: str, claims: list[EntryPoint]) -> str | None:
     """Why a plugin's name cannot be used; None if it can."""
     if len(claims) > 1:
-        return f"is claimed by {' and by '.join(distribution(p) for p in claims)}: uninstall one of them"
+        return f"is claimed by {' and by '.join(distribution_label(p) for p in claims)}: uninstall one of them"
     bare = "/" not in name and kind != "modality"  # a modality's name is the prefix of its components
-    if bare or name in builtins(kind) or name.split("/")[0] in builtins("modality"):
-        return f"of {distribution(claims[0])} uses a name reserved for sonolux: call a plugin's component prefix/name"
+    if bare or name in builtin_files(kind) or name.split("/")[0] in builtin_files("modality"):
+        return (
+            f"of {distribution_label(claims[0])} uses a name reserved for sonolux: call a plugin's component "
+            f"prefix/name"
+        )
     return None
 
 
 def _plugin(kind: str, name: str, claims: list[EntryPoint]) -> type:
-    reason = unusable_reason(kind, name, claims)
+    reason = plugin_name_conflict(kind, name, claims)
     if reason:
-        broken(f"{kind} {name!r} {reason}")
+        raise_broken_plugin(f"{kind} {name!r} {reason}")
     point = claims[0]
     if point.group.removeprefix(f"{PACKAGE}.") != kind:
-        message = f"{distribution(point)} registers {name!r} in {point.group}, which is now {PACKAGE}.{kind}"
+        message = f"{distribution_label(point)} registers {name!r} in {point.group}, which is now {PACKAGE}.{kind}"
         warnings.warn(f"{message}; the next release will not read the old group", stacklevel=2)
     try:
         return point.load()
     except Exception as error:
-        broken(
-            f"{kind} {name!r} of {distribution(point)} cannot be loaded (entry point {point.value!r}): "
+        raise_broken_plugin(
+            f"{kind} {name!r} of {distribution_label(point)} cannot be loaded (entry point {point.value!r}): "
             f"{type(error).__name__}: {error}",
             error,
         )
 
 
-def plugin_file(file: str) -> bool:
+def is_plugin_file(file: str) -> bool:
     """Whether a source file defines a component that is not built in and was loaded in this process."""
     return file in _THIRD_PARTY_FILES
 
@@ -226,22 +229,22 @@ def plugin_file(file: str) -> bool:
 # --- any class ---
 
 
-def is_code(use: str) -> bool:
+def is_code_reference(use: str) -> bool:
     """Whether `use` names code (`pkg.module:Class`, `./file.py:Class`) instead of a registered component."""
     return ":" in use
 
 
-def code_path(use: str, base: Path | None) -> str:
+def absolute_code_reference(use: str, base: Path | None) -> str:
     """`./file.py:Class` with the file's path made absolute, relative to `base`; anything else unchanged."""
     place, _, name = use.rpartition(":")
     if not place.endswith(".py"):
         return use
-    return f"{((base or Path.cwd()) / expanded(place)).resolve()}:{name}"
+    return f"{((base or Path.cwd()) / expand_home(place)).resolve()}:{name}"
 
 
 def _code(kind: str, use: str, base: Path | None) -> type:
-    place, _, name = code_path(use, base).rpartition(":")
-    what = f"{noun(kind)} {use!r}"
+    place, _, name = absolute_code_reference(use, base).rpartition(":")
+    what = f"{kind_noun(kind)} {use!r}"
     if place.endswith(".py"):
         module = _local_module(Path(place), what)
     else:
@@ -250,17 +253,19 @@ def _code(kind: str, use: str, base: Path | None) -> type:
         except (ImportError, ValueError):  # a parent package that is absent, or an empty name
             exists = False
         if not exists:
-            bad_input(f"{what}: there is no module {place!r} to import; write pkg.module:Class or ./file.py:Class")
+            raise_bad_input(
+                f"{what}: there is no module {place!r} to import; write pkg.module:Class or ./file.py:Class"
+            )
         module = _imported(place, what)
     found = getattr(module, name, None)
     if not inspect.isclass(found):
-        bad_input(f"{what}: {place} has no class {name!r}{did_you_mean(name, _own_classes(module))}")
+        raise_bad_input(f"{what}: {place} has no class {name!r}{did_you_mean(name, _own_classes(module))}")
     return found
 
 
 def _local_module(file: Path, what: str) -> ModuleType:
     if not file.is_file():
-        bad_input(f"{what}: there is no file {file}")
+        raise_bad_input(f"{what}: there is no file {file}")
     stamp = hashlib.blake2b(str(file).encode() + file.read_bytes(), digest_size=6).hexdigest()
     name = f"{PACKAGE}_local_{file.stem}_{stamp}"
     if name in sys.modules:
@@ -273,24 +278,24 @@ def _local_module(file: Path, what: str) -> ModuleType:
         spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[name]
-        broken(f"{what}: {file} cannot be imported: {type(error).__name__}: {error}", error)
+        raise_broken_plugin(f"{what}: {file} cannot be imported: {type(error).__name__}: {error}", error)
     return module
 
 
 # --- look-up ---
 
 
-def names(kind: str) -> list[str]:
+def component_names(kind: str) -> list[str]:
     """Every registered name of a kind, built-in and plugin, without importing any."""
-    built_in = builtins(kind)
-    return [*built_in, *(n for n in sorted(plugins(kind)) if n not in built_in)]
+    built_in = builtin_files(kind)
+    return [*built_in, *(n for n in sorted(plugin_entry_points(kind)) if n not in built_in)]
 
 
-def find(kind: str, use: str, base: Path | None = None, allow_code: bool = True) -> type:
+def find_class(kind: str, use: str, base: Path | None = None, allow_code: bool = True) -> type:
     """The class that `use` names.
 
     Args:
-        kind: One of `kinds()`.
+        kind: One of `component_kinds()`.
         use: A registered name, `pkg.module:Class`, or `./file.py:Class` relative to `base`.
         base: Folder that relative paths start from; the working folder by default.
         allow_code: Whether `use` may name code: the user wrote it, or allowed code of others.
@@ -303,27 +308,27 @@ def find(kind: str, use: str, base: Path | None = None, allow_code: bool = True)
             `allow_code`.
         BrokenPlugin: It exists, but cannot be loaded, or its constructor cannot be described by a recipe.
     """
-    called, kind = noun(kind), legacy.kind_of(kind)
-    built_in = builtins(kind)
-    use = legacy.component(kind, use, built_in, {})
-    if is_code(use):
+    called, kind = kind_noun(kind), legacy.current_kind_name(kind)
+    built_in = builtin_files(kind)
+    use = legacy.current_component_name(kind, use, built_in, {})
+    if is_code_reference(use):
         if not allow_code:
-            bad_input(
+            raise_bad_input(
                 f"{called} {use!r} names code, and the command names neither it nor its recipe file: if you trust it, "
                 "pass --allow-code (Python: allow_code=True)"
             )
         cls = _code(kind, use, base)
     elif use in built_in:
         cls = _builtin(kind, use, built_in[use])
-    elif claims := plugins(kind).get(use):
+    elif claims := plugin_entry_points(kind).get(use):
         cls = _plugin(kind, use, claims)
     else:
         if use.endswith(".py"):
-            bad_input(f"there is no {called} {use!r}; a class in a file is named {use}:Class")
-        known = names(kind)
-        accepted = f"Known: {listed(known, 50)}" if known else "None is installed"
+            raise_bad_input(f"there is no {called} {use!r}; a class in a file is named {use}:Class")
+        known = component_names(kind)
+        accepted = f"Known: {format_names(known, 50)}" if known else "None is installed"
         more = f"; `sonolux plugins list --kind {kind}`" * accepted.endswith("in all)")
-        bad_input(f"there is no {called} {shortened(use)!r}{did_you_mean(use, known) or '.'} {accepted}{more}")
+        raise_bad_input(f"there is no {called} {shorten(use)!r}{did_you_mean(use, known) or '.'} {accepted}{more}")
     _check_class(kind, use, cls)
     if use not in built_in:
         _check_contract(kind, use, cls)
@@ -333,43 +338,49 @@ def find(kind: str, use: str, base: Path | None = None, allow_code: bool = True)
 
 def _check_class(kind: str, use: str, cls: type) -> None:
     if not inspect.isclass(cls):
-        broken(f"{kind} {use!r} is {cls!r}, which is not a class")
+        raise_broken_plugin(f"{kind} {use!r} is {cls!r}, which is not a class")
     if inspect.isabstract(cls):
         missing = ", ".join(sorted(getattr(cls, "__abstractmethods__", ())))
-        broken(f"{kind} {use!r}: class {cls.__qualname__} lacks {missing}")
+        raise_broken_plugin(f"{kind} {use!r}: class {cls.__qualname__} lacks {missing}")
     try:
-        parameters(cls, kind)
+        constructor_parameters(cls, kind)
     except TypeError as error:
-        broken(f"{kind} {use!r}: {error}", error)
+        raise_broken_plugin(f"{kind} {use!r}: {error}", error)
 
 
 def _check_contract(kind: str, use: str, cls: type) -> None:
     """Raise BrokenPlugin if a class has none of its kind's methods: probably another class of the file was meant."""
-    base = contract(kind)
+    base = kind_base_class(kind)
     methods = [] if base is None else [n for n, m in vars(base).items() if callable(m) and n[0] != "_"]
     if base is not None and methods and not any(hasattr(cls, n) for n in methods):
-        broken(
+        raise_broken_plugin(
             f"{kind} {use!r}: class {cls.__qualname__} is no {kind}: it has none of {', '.join(methods)}; see "
             f"{base.__module__}.{base.__name__}"
         )
 
 
-def contract(kind: str) -> type | None:
+def kind_base_class(kind: str) -> type | None:
     """The base class or protocol of a kind; None if any class is accepted."""
-    module, _, name = layout(kind).contract.partition(":")
+    module, _, name = kind_layout(kind).contract.partition(":")
     return getattr(importlib.import_module(f"{PACKAGE}.{module}"), name) if name else None
 
 
-def source(kind: str, use: str) -> str:
+def component_origin(kind: str, use: str) -> str:
     """Where a component comes from: `sonolux`, a plugin's `name version`, or the code that `use` names."""
-    if is_code(use):
+    if is_code_reference(use):
         return use
-    if use in builtins(kind):
+    if use in builtin_files(kind):
         return PACKAGE
-    return " and ".join(distribution(p) for p in plugins(kind).get(use, ())) or "unknown"
+    return " and ".join(distribution_label(p) for p in plugin_entry_points(kind).get(use, ())) or "unknown"
 
 
-def describe(kind: str, use: str, base: Path | None = None) -> Description:
-    """First docstring line and parameters (type, default, text) of a component. Raises the same errors as `find`."""
-    cls = find(kind, use, base)
-    return Description(kind, use, source(kind, use), about(cls), tuple(parameters(cls, kind).values()))
+def describe_component(kind: str, use: str, base: Path | None = None) -> ComponentDescription:
+    """First docstring line and parameters (type, default, text) of a component. Raises the errors of `find_class`."""
+    cls = find_class(kind, use, base)
+    return ComponentDescription(
+        kind,
+        use,
+        component_origin(kind, use),
+        first_docstring_line(cls),
+        tuple(constructor_parameters(cls, kind).values()),
+    )

@@ -15,15 +15,15 @@ from ..util.errors import BrokenPlugin
 from . import registry
 from .components import parameter_model
 from .recipe import DEFAULT_SAMPLER, Recipe
-from .sections import Sample, Split
-from .signature import about
+from .sections import SampleSection, SplitSection
+from .signature import first_docstring_line
 from .wording import SAMPLER, SPLIT
 
 CODE = {"type": "string", "pattern": ":", "description": "pkg.module:Class, or ./file.py:Class relative to the recipe"}
 REFERENCE = "#/definitions/"
 
 
-class Draft07(GenerateJsonSchema):
+class Draft07SchemaGenerator(GenerateJsonSchema):
     """pydantic's schema with the keywords of draft-07, which editors support."""
 
     def tuple_schema(self, schema: Any) -> dict[str, Any]:
@@ -38,13 +38,13 @@ class Draft07(GenerateJsonSchema):
         return False
 
 
-def schema() -> dict[str, Any]:
+def recipe_schema() -> dict[str, Any]:
     """The schema of a whole recipe. Imports every component; a plugin that cannot be loaded is listed by name only."""
-    definitions: dict[str, Any] = {kind: component(kind) for kind in registry.kinds()}
-    top = section(Recipe, definitions)
-    data, sample = section(Split, definitions), section(Sample, definitions)
-    definitions["data"] = component("dataset", {"split": data})
-    definitions["sample"] = component("sampler", sample["properties"], DEFAULT_SAMPLER)
+    definitions: dict[str, Any] = {kind: component_schema(kind) for kind in registry.component_kinds()}
+    top = section_schema(Recipe, definitions)
+    data, sample = section_schema(SplitSection, definitions), section_schema(SampleSection, definitions)
+    definitions["data"] = component_schema("dataset", {"split": data})
+    definitions["sample"] = component_schema("sampler", sample["properties"], DEFAULT_SAMPLER)
     keys = top["properties"]
     del keys[SPLIT], keys[SAMPLER]
     for name in ("data", "sample"):
@@ -63,28 +63,28 @@ def schema() -> dict[str, Any]:
     }
 
 
-def component(
+def component_schema(
     kind: str, section_properties: dict[str, Any] | None = None, default: str | None = None
 ) -> dict[str, Any]:
     """The schema of a component: its name, or a mapping with `use:`.
 
     Args:
-        kind: One of `registry.kinds()`.
+        kind: One of `registry.component_kinds()`.
         section_properties: Properties of the section that shares the mapping.
         default: The component that a mapping without `use:` means.
     """
-    names, section_properties = registry.names(kind), section_properties or {}
+    names, section_properties = registry.component_names(kind), section_properties or {}
     use: dict[str, Any] = {"anyOf": [{"enum": names}, CODE]}
     if default is not None:
         use["default"] = default
     cases = []
     for name in names:
         try:
-            cls = registry.find(kind, name)
+            cls = registry.find_class(kind, name)
         except BrokenPlugin:
             continue
-        properties = {"use": {}, **parameters(cls, kind), **section_properties}
-        then = {"description": about(cls), "properties": properties, "additionalProperties": False}
+        properties = {"use": {}, **parameter_schemas(cls, kind), **section_properties}
+        then = {"description": first_docstring_line(cls), "properties": properties, "additionalProperties": False}
         case: dict[str, Any] = {"properties": {"use": {"const": name}}}
         if name != default:
             case["required"] = ["use"]
@@ -93,16 +93,16 @@ def component(
     return {"if": {"type": "object"}, "then": mapping, "else": {"anyOf": [{"enum": names}, CODE]}}
 
 
-def parameters(cls: type, kind: str) -> dict[str, Any]:
+def parameter_schemas(cls: type, kind: str) -> dict[str, Any]:
     """The schema of each parameter of a constructor."""
     definitions: dict[str, Any] = {}
-    properties = section(parameter_model(cls, kind), definitions)["properties"]
+    properties = section_schema(parameter_model(cls, kind), definitions)["properties"]
     return _inlined(properties, definitions)
 
 
-def section(model: type[BaseModel], definitions: dict[str, Any]) -> dict[str, Any]:
+def section_schema(model: type[BaseModel], definitions: dict[str, Any]) -> dict[str, Any]:
     """The object schema of a section; schemas of nested sections are added to `definitions`."""
-    rule = model.model_json_schema(schema_generator=Draft07, ref_template=REFERENCE + "{model}")
+    rule = model.model_json_schema(schema_generator=Draft07SchemaGenerator, ref_template=REFERENCE + "{model}")
     definitions.update(_cleaned(rule.pop("$defs", {})))
     return {"properties": {}, **_cleaned(rule)}
 

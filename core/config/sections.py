@@ -7,31 +7,33 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ..util.annotations import Range
-from .components import Component, Free, Metrics, Names, PathField, Section
-from .spec import Spec
+from .components import ComponentField, Free, Metrics, Names, PathField, RecipeSection
+from .spec import ComponentSpec
 
 
-class ProcessSection(Section):
+class ProcessSection(RecipeSection):
     """The diffusion process: noise schedule, parameterization and noise conditioning."""
 
-    schedule: Annotated[Spec, Component("schedule", "edm")] = Spec("schedule", "edm")
+    schedule: Annotated[ComponentSpec, ComponentField("schedule", "edm")] = ComponentSpec("schedule", "edm")
     """noise schedule: alpha(t) and sigma(t)"""
-    parameterization: Annotated[Spec, Component("parameterization", "edm")] = Spec("parameterization", "edm")
+    parameterization: Annotated[ComponentSpec, ComponentField("parameterization", "edm")] = ComponentSpec(
+        "parameterization", "edm"
+    )
     """what the network's output means, such as eps, x0 or v"""
-    noise_conditioning: Annotated[Spec, Component("noise_conditioning", "c_noise")] = Spec(
+    noise_conditioning: Annotated[ComponentSpec, ComponentField("noise_conditioning", "c_noise")] = ComponentSpec(
         "noise_conditioning", "c_noise"
     )
     """number, computed from the noise level, that the network receives"""
 
 
-class Ema(Section):
+class EmaSection(RecipeSection):
     """Exponential moving average of the weights, which sampling uses."""
 
     half_life: Annotated[float, Range(above=0)] = 500.0
     """half-life of the average in optimiser steps; early in a run, a tenth of the steps made so far"""
 
 
-class Train(Section):
+class TrainSection(RecipeSection):
     """The training loop."""
 
     steps: Annotated[int, Range(1)] | None = None
@@ -46,7 +48,7 @@ class Train(Section):
     """number of parts a batch is split into (gradient accumulation), to save memory"""
     workers: Annotated[int, Range(0)] | Literal["auto"] = "auto"
     """processes that load data; results do not depend on it; auto: on a GPU by the loading time, otherwise 0"""
-    optimizer: Annotated[Spec, Component("optimizer", "adamw")] = Spec("optimizer", "adamw")
+    optimizer: Annotated[ComponentSpec, ComponentField("optimizer", "adamw")] = ComponentSpec("optimizer", "adamw")
     """optimiser"""
     warmup: Annotated[int, Range(0)] = 100
     """steps over which the learning rate rises from 0"""
@@ -54,7 +56,7 @@ class Train(Section):
     """decay of the learning rate after warm-up: to 0 along a cosine, or none"""
     clip: Annotated[float, Range(0)] = 1.0
     """largest norm of the gradient; 0: no clipping"""
-    ema: Ema = Ema()
+    ema: EmaSection = EmaSection()
     """exponential moving average of the weights"""
     precision: Literal["auto", "float32", "bf16"] = "auto"
     """bf16: autocast; auto: bf16 if the CPU or GPU supports it in hardware, otherwise float32"""
@@ -70,16 +72,16 @@ class Train(Section):
     """steps between lines of metrics.jsonl"""
 
 
-class Sample(Section):
+class SampleSection(RecipeSection):
     """Settings of sampling; `use` names the sampler, whose parameters are keys of the same mapping."""
 
-    timesteps: Annotated[Spec, Component("timesteps", "karras")] = Spec("timesteps", "karras")
+    timesteps: Annotated[ComponentSpec, ComponentField("timesteps", "karras")] = ComponentSpec("timesteps", "karras")
     """timestep spacing: noise levels at which the sampler evaluates the network"""
     steps: Annotated[int, Range(1)] = 20
     """sampling steps"""
     calibrated: bool = True
     """use the checkpoint's calibrated plan for this number of steps, if sampler and timesteps are the recipe's"""
-    guidance: Annotated[Spec | list[Spec], Component("guidance", many=True)] | None = None
+    guidance: Annotated[ComponentSpec | list[ComponentSpec], ComponentField("guidance", many=True)] | None = None
     """guidance, or a list of guidances applied in this order; null: none"""
     count: Annotated[int, Range(1, 100_000)] = 16
     """number of samples; all stay in memory until the last is generated"""
@@ -99,7 +101,7 @@ class Sample(Section):
     """seamless output: the end continues into the beginning along each axis that can wrap (time; height and width)"""
     windows: Annotated[float, Range(0, 0.9)] | None = None
     """overlap, as a share, of windows of the trained size that cover longer or larger samples; null: no windows"""
-    output: Annotated[Spec, Component("output")] | None = None
+    output: Annotated[ComponentSpec, ComponentField("output")] | None = None
     """how samples are post-processed and written, such as audio/file; null: the modality's default"""
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     """sampling device; auto: cuda, then mps, then cpu"""
@@ -107,14 +109,14 @@ class Sample(Section):
     """bf16 is faster, and reproducible to about 1e-2 only"""
 
 
-class Eval(Section):
+class EvalSection(RecipeSection):
     """Settings of evaluation."""
 
     count: Annotated[int, Range(8)] = 500
     """samples to generate for the metrics"""
     metrics: Metrics = Field(default_factory=list)
     """metrics that compare features of samples and of real examples; null or empty: the standard metrics"""
-    feature: Annotated[Spec, Component("feature")] | None = None
+    feature: Annotated[ComponentSpec, ComponentField("feature")] | None = None
     """feature extractor of the metrics; null: the modality's default, which needs no trained weights"""
     real_examples: Annotated[int, Range(8)] = 10000
     """largest number of training examples to compare with; of a larger dataset, an evenly spaced subset is used"""
@@ -130,7 +132,7 @@ class Eval(Section):
     """folder that stores the small networks trained on the real data; null: they are trained again each time"""
 
 
-class Split(Section):
+class SplitSection(RecipeSection):
     """How examples are divided between training and validation."""
 
     by: Literal["hash"] = "hash"
@@ -141,6 +143,6 @@ class Split(Section):
 
 # Sections that share a mapping with a component: these keys stay when `use` changes.
 SHARED_KEYS: dict[tuple[str, ...], frozenset[str]] = {
-    ("sample",): frozenset(Sample.model_fields),
+    ("sample",): frozenset(SampleSection.model_fields),
     ("data",): frozenset({"split"}),
 }

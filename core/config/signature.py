@@ -14,7 +14,7 @@ from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from ..util.annotations import Kind, Range
+from ..util.annotations import ComponentKind, Range
 
 REQUIRED = inspect.Parameter.empty
 SCALARS = (bool, int, float, str, Path, type(None))
@@ -50,35 +50,35 @@ class Parameter:
     hidden: bool
 
 
-def kind_of(annotation: Any) -> Kind | None:
-    """The Kind of `Annotated[X, Kind(...)]`; None for any other annotation."""
+def annotated_kind(annotation: Any) -> ComponentKind | None:
+    """The ComponentKind of `Annotated[X, ComponentKind(...)]`; None for any other annotation."""
     extras = annotation.__metadata__ if get_origin(annotation) is Annotated else ()
-    return next((extra for extra in extras if isinstance(extra, Kind)), None)
+    return next((extra for extra in extras if isinstance(extra, ComponentKind)), None)
 
 
-def alternatives(annotation: Any) -> list[Any]:
+def union_members(annotation: Any) -> list[Any]:
     """The members of `A | B`, Union or Optional, NoneType included; an empty list if the type is not a union."""
     return list(get_args(annotation)) if get_origin(annotation) in (Union, types.UnionType) else []
 
 
-def writable(annotation: Any) -> bool:
+def is_recipe_type(annotation: Any) -> bool:
     """Whether a recipe can contain a value of this type; for a union, a value of at least one member."""
-    if kind_of(annotation) or annotation is Any or annotation in (*SCALARS, *LISTS, *MAPPINGS):
+    if annotated_kind(annotation) or annotation is Any or annotation in (*SCALARS, *LISTS, *MAPPINGS):
         return True
     origin, args = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        return writable(args[0])
+        return is_recipe_type(args[0])
     if origin is Literal:
         return True
-    if options := alternatives(annotation):
-        return any(writable(a) for a in options if a is not type(None))
+    if options := union_members(annotation):
+        return any(is_recipe_type(a) for a in options if a is not type(None))
     if origin in LISTS or origin in MAPPINGS:
-        return all(writable(a) for a in args if a is not Ellipsis)
+        return all(is_recipe_type(a) for a in args if a is not Ellipsis)
     # The dataclasses of core/types.py are passed between parts of the program; recipes cannot contain them.
     return is_dataclass(annotation) and not str(getattr(annotation, "__module__", "")).endswith("core.types")
 
 
-def parameters(cls: type, kind: str = "") -> dict[str, Parameter]:
+def constructor_parameters(cls: type, kind: str = "") -> dict[str, Parameter]:
     """The constructor's parameters by name.
 
     Args:
@@ -93,7 +93,7 @@ def parameters(cls: type, kind: str = "") -> dict[str, Parameter]:
     if owner is object or owner.__module__.startswith(("torch.", "typing")) or not hasattr(init, "__code__"):
         return {}  # no constructor of its own
     hints = _hints(cls, init)
-    docs = documented(cls)
+    docs = parameter_docs(cls)
     out: dict[str, Parameter] = {}
     for p in list(inspect.signature(init).parameters.values())[1:]:
         if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
@@ -106,7 +106,7 @@ def parameters(cls: type, kind: str = "") -> dict[str, Parameter]:
             )
         if p.name not in hints:
             raise TypeError(f"{cls.__qualname__}'s parameter {p.name!r} has no type annotation")
-        hidden = p.name in SET_BY_BUILDER.get(kind, ()) or not writable(hints[p.name])
+        hidden = p.name in SET_BY_BUILDER.get(kind, ()) or not is_recipe_type(hints[p.name])
         out[p.name] = Parameter(p.name, hints[p.name], p.default, docs.get(p.name, ""), hidden)
     return out
 
@@ -118,7 +118,7 @@ def _hints(cls: type, init: Any) -> dict[str, Any]:
         raise TypeError(f"{cls.__qualname__}'s annotations cannot be read: {error}") from error
 
 
-def documented(cls: type) -> dict[str, str]:
+def parameter_docs(cls: type) -> dict[str, str]:
     """Parameter name -> description, from the `Args:` section of the class docstring (`Attributes:` of a dataclass).
 
     Without such a section, every line `name: text` or `a, b: text` of the docstring is read.
@@ -144,7 +144,7 @@ def documented(cls: type) -> dict[str, str]:
     return {name: text.removesuffix(".") for name, text in out.items()}
 
 
-def about(cls: type) -> str:
+def first_docstring_line(cls: type) -> str:
     """The first line of the docstring that the class itself defines."""
     return inspect.cleandoc(vars(cls).get("__doc__") or "").split("\n", 1)[0]
 
@@ -162,7 +162,7 @@ WORDS = {
 
 def type_name(annotation: Any) -> str:
     """The type in words: `integer`, `list of number`, `text or null`."""
-    if kind := kind_of(annotation):
+    if kind := annotated_kind(annotation):
         return f"{kind.name} (a name, or a mapping with `use:`)"
     if annotation in WORDS:
         return WORDS[annotation]
@@ -171,8 +171,8 @@ def type_name(annotation: Any) -> str:
         return " ".join([type_name(args[0]), *(str(extra) for extra in args[1:] if isinstance(extra, Range))])
     if origin is Literal:
         return "one of " + ", ".join(map(str, args))
-    if options := alternatives(annotation):
-        return " or ".join(type_name(a) for a in options if a is type(None) or writable(a))
+    if options := union_members(annotation):
+        return " or ".join(type_name(a) for a in options if a is type(None) or is_recipe_type(a))
     if annotation in LISTS or annotation in MAPPINGS:
         return "list" if annotation in LISTS else "mapping"
     if origin is tuple and Ellipsis not in args:

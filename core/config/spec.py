@@ -10,19 +10,19 @@ from typing import Any
 from pydantic import BaseModel
 
 from ..util.errors import BadInput
-from .registry import find
-from .signature import parameters
-from .trust import UnconfirmedPath, refuse_unconfirmed
+from .registry import find_class
+from .signature import constructor_parameters
+from .trust import UnconfirmedPath, raise_unconfirmed_paths
 
 
 @dataclass
-class Spec:
+class ComponentSpec:
     """A validated, unbuilt component.
 
     Attributes:
-        kind: Kind of component, one of `registry.kinds()`.
+        kind: Kind of component, one of `registry.component_kinds()`.
         use: Registered name, `pkg.module:Class`, or `/absolute/file.py:Class`.
-        params: Every parameter that a recipe may write, defaults included; components among them are Specs.
+        params: Every parameter that a recipe may write, defaults included; components among them are ComponentSpecs.
         where: Position in the recipe, for messages.
     """
 
@@ -46,9 +46,9 @@ class Spec:
                 is a path that a run of others names.
         """
         if unconfirmed := unconfirmed_paths(self.params):
-            refuse_unconfirmed(unconfirmed)
-        cls = find(self.kind, self.use)
-        accepted = parameters(cls, self.kind)
+            raise_unconfirmed_paths(unconfirmed)
+        cls = find_class(self.kind, self.use)
+        accepted = constructor_parameters(cls, self.kind)
         if "spec" in injected:  # plugins of the first edition call it `signal`
             injected = {"signal": injected["spec"], **injected}
         values = {name: _built(value, injected) for name, value in self.params.items()}
@@ -63,11 +63,11 @@ class Spec:
 
     def resolved(self) -> dict[str, Any]:
         """The component as a recipe mapping, with every default written out."""
-        return {"use": self.use, **{name: plain(value) for name, value in self.params.items()}}
+        return {"use": self.use, **{name: to_plain_values(value) for name, value in self.params.items()}}
 
 
 def _built(value: Any, injected: dict[str, Any]) -> Any:
-    if isinstance(value, Spec):
+    if isinstance(value, ComponentSpec):
         return value.build(**injected)
     if isinstance(value, (list, tuple)):
         return type(value)(_built(v, injected) for v in value)
@@ -76,29 +76,29 @@ def _built(value: Any, injected: dict[str, Any]) -> Any:
     return value
 
 
-def plain(value: Any) -> Any:
+def to_plain_values(value: Any) -> Any:
     """Convert a value to YAML types: Specs, sections and dataclasses to mappings, paths to text, tuples to lists."""
-    if isinstance(value, Spec):
+    if isinstance(value, ComponentSpec):
         return value.resolved()
     if isinstance(value, BaseModel):
-        return {name: plain(getattr(value, name)) for name in type(value).model_fields}
+        return {name: to_plain_values(getattr(value, name)) for name in type(value).model_fields}
     if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in fields(value)}
+        return {f.name: to_plain_values(getattr(value, f.name)) for f in fields(value)}
     if isinstance(value, (PurePath, UnconfirmedPath)):
         return str(value)
     if isinstance(value, dict):
-        return {str(k): plain(v) for k, v in value.items()}
+        return {str(k): to_plain_values(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [plain(v) for v in value]
+        return [to_plain_values(v) for v in value]
     for scalar in (str, int, float):
         if isinstance(value, scalar) and not isinstance(value, bool):
             return scalar(value)
     return value
 
 
-def inside(value: Any) -> Iterable[tuple[int | str, Any]]:
+def nested_values(value: Any) -> Iterable[tuple[int | str, Any]]:
     """The values directly inside a component, section, dataclass, mapping or list, with their keys."""
-    if isinstance(value, Spec):
+    if isinstance(value, ComponentSpec):
         return value.params.items()
     if isinstance(value, BaseModel):
         return [(name, getattr(value, name)) for name in type(value).model_fields]
@@ -109,14 +109,14 @@ def inside(value: Any) -> Iterable[tuple[int | str, Any]]:
     return enumerate(value) if isinstance(value, (list, tuple)) else ()
 
 
-def paths_in(value: Any, above: tuple[int | str, ...] = ()) -> Iterator[tuple[str, Path | UnconfirmedPath]]:
+def nested_paths(value: Any, above: tuple[int | str, ...] = ()) -> Iterator[tuple[str, Path | UnconfirmedPath]]:
     """Key and value of every path in a value, at any depth: `weights`, `guidance.0.weak`."""
     if isinstance(value, (Path, UnconfirmedPath)):
         yield ".".join(map(str, above)), value
-    for step, inner in inside(value):
-        yield from paths_in(inner, (*above, step))
+    for step, inner in nested_values(value):
+        yield from nested_paths(inner, (*above, step))
 
 
 def unconfirmed_paths(value: Any) -> list[UnconfirmedPath]:
     """The paths in a value that must not be used."""
-    return [path for _, path in paths_in(value) if isinstance(path, UnconfirmedPath)]
+    return [path for _, path in nested_paths(value) if isinstance(path, UnconfirmedPath)]

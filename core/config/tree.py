@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from ..util.errors import BadInput
-from ..util.messages import LONGEST_LINE, shortened
-from .trust import Trust
+from ..util.messages import LONGEST_LINE, shorten
+from .trust import TrustLevel
 
 MOST_SHOWN = 50  # problems of one recipe that its message lists
 LONGEST = 200  # characters of a value or of a line of the file in a message
 
 
 @dataclass(frozen=True)
-class Mark:
+class SourcePosition:
     """A position: `file:line:column`, or an argument of the command line.
 
     Attributes:
@@ -36,16 +36,16 @@ class Mark:
     text: str
     base: Path
     override: str = ""
-    trust: Trust = Trust.NONE
+    trust: TrustLevel = TrustLevel.NONE
 
     def __str__(self) -> str:
         if self.override:
-            argument = shortened(self.override, LONGEST)
+            argument = shorten(self.override, LONGEST)
             return f"{self.file}: {argument}" if self.file else argument
         return f"{self.file}:{self.line}:{self.column}"
 
 
-class Placed:
+class PositionedValue:
     """A value with its position, for relative paths, and as it is written, for parameters that take text.
 
     Attributes:
@@ -54,44 +54,44 @@ class Placed:
         problem: Why the text was not read as YAML; "" if it was.
     """
 
-    mark: Mark
+    mark: SourcePosition
     text: str
     problem: str = ""
 
 
-class PlacedText(Placed, str):
+class PositionedText(PositionedValue, str):
     """A string with its position."""
 
 
-class PlacedInt(Placed, int):
+class PositionedInt(PositionedValue, int):
     """An integer with its position."""
 
 
-class PlacedFloat(Placed, float):
+class PositionedFloat(PositionedValue, float):
     """A number with its position."""
 
 
-class PlacedList(Placed, list):
+class PositionedList(PositionedValue, list):
     """A list that is an argument of the command line."""
 
 
-class PlacedMap(Placed, dict):
+class PositionedMap(PositionedValue, dict):
     """A mapping that is an argument of the command line."""
 
 
-PLACED = {str: PlacedText, int: PlacedInt, float: PlacedFloat, list: PlacedList, dict: PlacedMap}
+PLACED = {str: PositionedText, int: PositionedInt, float: PositionedFloat, list: PositionedList, dict: PositionedMap}
 
 
-def as_text(value: Any) -> Any:
+def text_as_written(value: Any) -> Any:
     """The text of a value that a parameter of type text receives: `3.10`, `007`, `true`; other values unchanged."""
     if isinstance(value, bool):
         return str(value).lower()
-    return value.text if isinstance(value, Placed) else value
+    return value.text if isinstance(value, PositionedValue) else value
 
 
 @dataclass
-class Node:
-    """A value of the tree: a scalar, a dict of Nodes or a list of Nodes.
+class ConfigNode:
+    """A value of the tree: a scalar, a dict of ConfigNodes or a list of ConfigNodes.
 
     Attributes:
         value: The scalar, dict or list.
@@ -102,8 +102,8 @@ class Node:
     """
 
     value: Any
-    mark: Mark
-    key: Mark | None = None
+    mark: SourcePosition
+    key: SourcePosition | None = None
     text: str | None = None
     problem: str = ""
 
@@ -112,14 +112,14 @@ class Node:
         """Whether this is a mapping."""
         return isinstance(self.value, dict)
 
-    def get(self, *path: str) -> Node | None:
+    def get(self, *path: str) -> ConfigNode | None:
         """The node at a path of keys, or None."""
-        node: Node | None = self
+        node: ConfigNode | None = self
         for name in path:
             node = node.value.get(name) if node is not None and node.is_map else None
         return node
 
-    def nearest(self, path: Sequence[str | int]) -> tuple[Node, bool]:
+    def nearest(self, path: Sequence[str | int]) -> tuple[ConfigNode, bool]:
         """The node at a path of keys and indices, or its deepest existing ancestor; and whether the path exists."""
         node = self
         for step in path:
@@ -129,13 +129,13 @@ class Node:
             node = items[step]
         return node, True
 
-    def place(self, path: Sequence[str | int]) -> Mark:
+    def component_position(self, path: Sequence[str | int]) -> SourcePosition:
         """Position of a component: that of a parameter from the command line, if any, else of its key in the file."""
         node, whole = self.nearest(path)
         inside = node.value.values() if whole and node.is_map else ()
         return next((child.mark for child in inside if child.mark.override), node.key or node.mark)
 
-    def shown(self) -> str:
+    def format_value(self) -> str:
         """The value as a message shows it: `the text 'x'`, `a list`, `null`."""
         value = self.value
         if isinstance(value, dict):
@@ -143,11 +143,11 @@ class Node:
         if isinstance(value, list):
             return "a list" if value else "an empty list"
         if isinstance(value, str):
-            return f"the text {shortened(value)!r}" + f" ({self.problem})" * bool(self.problem)
+            return f"the text {shorten(value)!r}" + f" ({self.problem})" * bool(self.problem)
         if isinstance(value, float) and math.isnan(value):
             return ".nan"
         if isinstance(value, int) and not isinstance(value, bool):
-            return shortened(self.text or str(value))
+            return shorten(self.text or str(value))
         return "null" if value is None else str(value).lower() if isinstance(value, bool) else repr(value)
 
     def plain(self) -> Any:
@@ -183,11 +183,11 @@ class ConfigProblem:
         message: What was expected.
     """
 
-    mark: Mark
+    mark: SourcePosition
     path: str
     message: str
 
-    def record(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The problem as plain values."""
         m = self.mark
         place = {"argument": m.override} if m.override else {"file": m.file, "line": m.line, "column": m.column}
@@ -195,12 +195,12 @@ class ConfigProblem:
 
     def lines(self) -> list[str]:
         """The message with its position, and the line of the file."""
-        message, text = shortened(self.message, LONGEST_LINE // 2), self.mark.text.strip()
+        message, text = shorten(self.message, LONGEST_LINE // 2), self.mark.text.strip()
         if self.mark.override:
             return [f"{self.mark}: {message}"]
         named = not self.path or self.message.startswith(f"needs {self.path}:")
-        place = f"{self.mark}: {message}" if named else f"{self.mark}: {shortened(self.path, LONGEST)}: {message}"
-        return [place, f"    {self.mark.line} | {shortened(text, LONGEST)}"] if text else [place]
+        place = f"{self.mark}: {message}" if named else f"{self.mark}: {shorten(self.path, LONGEST)}: {message}"
+        return [place, f"    {self.mark.line} | {shorten(text, LONGEST)}"] if text else [place]
 
     def __str__(self) -> str:
         return "\n".join(self.lines())

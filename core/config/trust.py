@@ -1,7 +1,8 @@
 """How far a recipe is trusted: whether code that it names runs, and whether paths that it names are used.
 
 It depends on where the text is from; docs/reliability.md, section "What is trusted", states the rule. Whoever reads a
-recipe asks `of_file` or `of_checkpoint`; each position of the parsed text (`Mark`) then carries the answer, and
+recipe asks `trust_of_file` or `trust_of_checkpoint`; each position of the parsed text (`SourcePosition`) then carries
+the answer, and
 validation acts on it: code is refused where it is named, and a path becomes an `UnconfirmedPath`.
 """
 
@@ -22,7 +23,7 @@ ENVIRONMENT, RESOLVED, CHECKPOINTS = "env.json", "resolved.yaml", "checkpoints" 
 FOLDER, SIGNATURES = "folder", "recipes"  # keys of env.json
 
 
-class Trust(IntEnum):
+class TrustLevel(IntEnum):
     """How far a text is trusted; each level includes those before it.
 
     Attributes:
@@ -39,7 +40,7 @@ class Trust(IntEnum):
 # --- own runs ---
 
 
-def of_file(file: Path, text: str, most: Trust) -> Trust:
+def trust_of_file(file: Path, text: str, most: TrustLevel) -> TrustLevel:
     """How far a recipe file is trusted.
 
     A file in a run folder is trusted only if it holds what a training of this user wrote in this place.
@@ -49,21 +50,21 @@ def of_file(file: Path, text: str, most: Trust) -> Trust:
         text: Its text.
         most: CODE for a file that the user names, PATHS for one that such a file extends.
     """
-    return Trust.NONE if is_run(file.parent) and not is_own(file.parent, text) else most
+    return TrustLevel.NONE if is_run_folder(file.parent) and not is_own_run(file.parent, text) else most
 
 
-def of_checkpoint(path: Path, text: str) -> Trust:
+def trust_of_checkpoint(path: Path, text: str) -> TrustLevel:
     """How far the recipe in a checkpoint is trusted: the paths of one's own run are; code never is."""
     folder = path.absolute().parent
-    return Trust.PATHS if folder.name == CHECKPOINTS and is_own(folder.parent, text) else Trust.NONE
+    return TrustLevel.PATHS if folder.name == CHECKPOINTS and is_own_run(folder.parent, text) else TrustLevel.NONE
 
 
-def is_run(folder: Path) -> bool:
+def is_run_folder(folder: Path) -> bool:
     """Whether a folder is a run folder, perhaps not a complete one."""
     return sum((folder / name).exists() for name in (ENVIRONMENT, RESOLVED, CHECKPOINTS)) >= 2
 
 
-def is_own(folder: Path, text: str) -> bool:
+def is_own_run(folder: Path, text: str) -> bool:
     """Whether a training of this user wrote a recipe's text into a run folder in this place.
 
     env.json holds the signatures of these texts with the folder's path, made with the user's secret key. Whoever can
@@ -76,10 +77,10 @@ def is_own(folder: Path, text: str) -> bool:
     return isinstance(signatures, list) and user_key.is_signed(_claim(folder, text), signatures)
 
 
-def claim(folder: Path, texts: Iterable[str]) -> dict[str, Any]:
+def ownership_entries(folder: Path, texts: Iterable[str]) -> dict[str, Any]:
     """Entries of env.json that make recipes in a run folder the user's own; empty, with a note, if there is no key."""
     try:
-        signatures = [user_key.signature(_claim(folder, text)) for text in texts]
+        signatures = [user_key.sign_text(_claim(folder, text)) for text in texts]
     except OSError as error:
         warnings.warn(
             f"this run cannot be marked as yours ({error}): later commands will ask for its paths again, such as "
@@ -94,7 +95,7 @@ def _claim(folder: Path, text: str) -> str:
     return json.dumps(["sonolux run", os.path.realpath(folder), text])
 
 
-def refuse_links(folder: Path) -> None:
+def check_no_links(folder: Path) -> None:
     """Refuse links in a run folder of others before files in it are written.
 
     Raises:
@@ -137,18 +138,18 @@ class UnconfirmedPath(os.PathLike[str]):
         return hash(self._path)
 
     def __fspath__(self) -> str:
-        refuse_unconfirmed([self])
+        raise_unconfirmed_paths([self])
 
     def __truediv__(self, other: Any) -> NoReturn:
-        refuse_unconfirmed([self])
+        raise_unconfirmed_paths([self])
 
     def __getattr__(self, name: str) -> NoReturn:
         if hasattr(Path, name):
-            refuse_unconfirmed([self])
+            raise_unconfirmed_paths([self])
         raise AttributeError(name)
 
 
-def refuse_unconfirmed(paths: Sequence[UnconfirmedPath]) -> NoReturn:
+def raise_unconfirmed_paths(paths: Sequence[UnconfirmedPath]) -> NoReturn:
     """Raise BadInput with the paths and the remedy."""
     listed = " and ".join(f"{path.key or 'a path'} is {_shown(path)}" for path in paths)
     remedy = " ".join(f"{path.key or 'KEY'}=PATH" for path in paths)

@@ -11,9 +11,9 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from ..util import messages
-from ..util.annotations import Kind
-from .signature import LISTS, MAPPINGS, alternatives, kind_of, type_name
-from .tree import ConfigProblem, Node
+from ..util.annotations import ComponentKind
+from .signature import LISTS, MAPPINGS, annotated_kind, type_name, union_members
+from .tree import ConfigNode, ConfigProblem
 
 MOST_ERRORS = 100  # of one component or section that are reported; each is compared with all known names
 PREFIX = "sonolux:"  # of the types of errors that contain what a message needs
@@ -26,8 +26,8 @@ MIXED: dict[int | str, Loc] = {SPLIT: ("data", "split"), SAMPLER: ("sample",)}
 REMEDY = {"recipe": "write `recipe: 1`", "data": "give a data section: a mapping with `use:`"}
 
 
-class KeyedKind(Kind, ABC):
-    """A `Kind` that knows the parameters of its components."""
+class KindWithParameters(ComponentKind, ABC):
+    """A `ComponentKind` that knows the parameters of its components."""
 
     @abstractmethod
     def accepts(self, value: Any) -> Collection[str]:
@@ -35,7 +35,7 @@ class KeyedKind(Kind, ABC):
 
 
 def recipe_error(what: str, **facts: Any) -> PydanticCustomError:
-    """An error that `problems` turns into a message.
+    """An error that `problems_from_error` turns into a message.
 
     Args:
         what: `expected`: wrong type; `needed`: a required parameter is absent; `unknown` or `hidden`: the key is not
@@ -46,12 +46,12 @@ def recipe_error(what: str, **facts: Any) -> PydanticCustomError:
     return PydanticCustomError(PREFIX + what, "see context", facts)  # type: ignore[arg-type]
 
 
-def at(loc: Loc, error: PydanticCustomError) -> ValidationError:
+def error_at(loc: Loc, error: PydanticCustomError) -> ValidationError:
     """The error at a position relative to where it is raised."""
     return ValidationError.from_exception_data("recipe", [InitErrorDetails(type=error, loc=loc, input=None)])
 
 
-def reworded(
+def reword_errors(
     error: ValidationError,
     model: type[BaseModel],
     data: Any,
@@ -87,7 +87,7 @@ def reworded(
         else:
             short = kind == "missing" and _annotation(model, loc)[1] == len(loc)  # a list that lacks an item
             annotation, depth = _annotation(model, loc[:-1] if short else loc)
-            single = [a for a in alternatives(annotation) if a is not type(None)]
+            single = [a for a in union_members(annotation) if a is not type(None)]
             annotation = single[0] if len(single) == 1 else annotation  # messages do not mention that null is accepted
             loc = loc[:depth]
             options = get_args(annotation) if get_origin(annotation) is Literal else ()
@@ -96,7 +96,7 @@ def reworded(
     return ValidationError.from_exception_data("recipe", list(found.values()))
 
 
-def keys_of(model: type[BaseModel]) -> dict[str, Any]:
+def key_annotations(model: type[BaseModel]) -> dict[str, Any]:
     """key -> annotation of a model's fields."""
     fields = {f.alias or name: f for name, f in model.model_fields.items()}
     return {n: Annotated[(f.annotation, *f.metadata)] if f.metadata else f.annotation for n, f in fields.items()}
@@ -106,13 +106,13 @@ def _annotation(model: Any, loc: Loc) -> tuple[Any, int]:
     """The annotation at a position, or of the nearest union of several types above it; and the depth where it is."""
     for depth, step in enumerate(loc):
         inner = model
-        while get_origin(inner) is Annotated or alternatives(inner):
-            options = [a for a in alternatives(inner) if a is not type(None)] or [get_args(inner)[0]]
+        while get_origin(inner) is Annotated or union_members(inner):
+            options = [a for a in union_members(inner) if a is not type(None)] or [get_args(inner)[0]]
             if len(options) > 1:
                 return model, depth
             inner = options[0]
         args = get_args(inner)
-        if isinstance(inner, type) and issubclass(inner, BaseModel) and step in (keys := keys_of(inner)):
+        if isinstance(inner, type) and issubclass(inner, BaseModel) and step in (keys := key_annotations(inner)):
             model = keys[step]
         elif get_origin(inner) is tuple and Ellipsis not in args and isinstance(step, int):
             model = args[min(step, len(args) - 1)]
@@ -133,26 +133,26 @@ def _unknown(
         return recipe_error("hidden")
     while not isinstance(holder, type):
         holder = next(a for a in (get_args(holder) or (dict,)) if a is not type(None))
-    keys = keys_of(holder)
+    keys = key_annotations(holder)
     for step in loc[:-1]:
         data = data.get(step) if isinstance(data, dict) else None
     known = [*(k for k in keys if k not in MIXED), *section_keys]
-    near = messages.nearest(name, known)
+    near = messages.similar_names(name, known)
     if not near:
         near = [f"{key}.{name}" for key, a in keys.items() if name in _accepted(a, (data or {}).get(key))]
     return recipe_error("unknown", known=known, near=near, owner=owner)
 
 
 def _accepted(annotation: Any, value: Any) -> Collection[str]:
-    kind = kind_of(annotation)
-    return kind.accepts(value) if isinstance(kind, KeyedKind) else ()
+    kind = annotated_kind(annotation)
+    return kind.accepts(value) if isinstance(kind, KindWithParameters) else ()
 
 
-def problems(error: ValidationError, root: Node, above: Loc = ()) -> list[ConfigProblem]:
+def problems_from_error(error: ValidationError, root: ConfigNode, above: Loc = ()) -> list[ConfigProblem]:
     """The errors as problems with their positions in a tree.
 
     Args:
-        error: The result of `reworded`.
+        error: The result of `reword_errors`.
         root: The tree that was validated.
         above: Path of the tree itself, for messages.
     """
@@ -161,12 +161,12 @@ def problems(error: ValidationError, root: Node, above: Loc = ()) -> list[Config
     ]
 
 
-def _problem(what: str, loc: Loc, facts: dict[str, Any], root: Node, above: Loc) -> ConfigProblem:
+def _problem(what: str, loc: Loc, facts: dict[str, Any], root: ConfigNode, above: Loc) -> ConfigProblem:
     loc = MIXED.get(loc[0], loc[:1]) + loc[1:] if loc else loc
     node, _ = root.nearest(loc)
-    path = path_of((*above, *loc))
+    path = format_key_path((*above, *loc))
     if what == "refused":
-        return ConfigProblem(root.place(loc), path, facts["message"])
+        return ConfigProblem(root.component_position(loc), path, facts["message"])
     if what == "use":
         return ConfigProblem(node.mark, path, facts["message"])
     if what == "missing":
@@ -182,18 +182,18 @@ def _problem(what: str, loc: Loc, facts: dict[str, Any], root: Node, above: Loc)
     if what == "unknown" and not (loc[-1] == "use" and node.key is None):
         return ConfigProblem(node.key or node.mark, path, _unknown_key(node, loc, facts))
     near = messages.did_you_mean(node.value, facts.get("options", ())) if isinstance(node.value, str) else ""
-    return ConfigProblem(node.mark, path, f"expected {facts.get('type', 'mapping')}, got {node.shown()}{near}")
+    return ConfigProblem(node.mark, path, f"expected {facts.get('type', 'mapping')}, got {node.format_value()}{near}")
 
 
-def _unknown_key(node: Node, loc: Loc, facts: dict[str, Any]) -> str:
-    above = path_of(loc[:-1])
+def _unknown_key(node: ConfigNode, loc: Loc, facts: dict[str, Any]) -> str:
+    above = format_key_path(loc[:-1])
     if facts["near"]:
         prefix = f"{above}." if above and (node.key or node.mark).override else ""
         return f"unknown key; did you mean {' or '.join(repr(prefix + n) for n in facts['near'])}?"
-    known = messages.listed(facts["known"], 110) or "nothing"
+    known = messages.format_names(facts["known"], 110) or "nothing"
     return f"unknown key; {facts['owner'] or above or 'a recipe'} accepts: {known}"
 
 
-def path_of(loc: Sequence[int | str]) -> str:
+def format_key_path(loc: Sequence[int | str]) -> str:
     """The path as text, such as `network.stages[1]`."""
     return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in loc).removeprefix(".")

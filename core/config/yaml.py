@@ -14,9 +14,9 @@ from typing import Any
 
 import yaml
 
-from ..util.messages import CONTROL, printable, shortened
-from .tree import ConfigProblem, Mark, Node
-from .trust import Trust
+from ..util.messages import CONTROL, escape_control_characters, shorten
+from .tree import ConfigNode, ConfigProblem, SourcePosition
+from .trust import TrustLevel
 
 # Limits of a recipe, far above those of any useful one: each keeps the time to read it below a second or two.
 MOST_CHARACTERS = 200_000
@@ -67,7 +67,7 @@ for _name, _pattern, _first in [
     YamlLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_name}", re.compile(f"^(?:{_pattern})$"), _first)
 
 
-class Dumper(yaml.SafeDumper):
+class YamlDumper(yaml.SafeDumper):
     """Writes text that has the same meaning under the rules above and under YAML 1.1."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012
@@ -83,32 +83,32 @@ class Dumper(yaml.SafeDumper):
         return True
 
     def write_double_quoted(self, text: str, split: bool = True) -> None:
-        """Write a quoted text; one with characters that `printable` escapes is written with escapes."""
+        """Write a quoted text; one with characters that `escape_control_characters` escapes is written with escapes."""
         self.allow_unicode = _shown_as_it_is(text)
         super().write_double_quoted(text, split)
         self.allow_unicode = True
 
     def represent_text(self, data: str) -> yaml.ScalarNode:
-        """A text, quoted if `printable` escapes some of it."""
+        """A text, quoted if `escape_control_characters` escapes some of it."""
         return self.represent_scalar("tag:yaml.org,2002:str", data, style=None if _shown_as_it_is(data) else '"')
 
 
-Dumper.add_representer(str, Dumper.represent_text)
+YamlDumper.add_representer(str, YamlDumper.represent_text)
 
 
-def dump(value: Any) -> str:
+def dump_yaml(value: Any) -> str:
     """Plain values as YAML: keys in the order given, innermost collections on one line."""
-    return yaml.dump(value, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
+    return yaml.dump(value, Dumper=YamlDumper, sort_keys=False, allow_unicode=True, width=120, default_flow_style=None)
 
 
-def parse(
+def parse_yaml(
     text: str,
     file: str,
     base: Path,
     problems: list[ConfigProblem],
     override: str = "",
-    trust: Trust = Trust.NONE,
-) -> Node | None:
+    trust: TrustLevel = TrustLevel.NONE,
+) -> ConfigNode | None:
     """Parse a text.
 
     Args:
@@ -116,17 +116,17 @@ def parse(
         file: Name of the text in messages.
         base: Folder that its relative paths start from.
         problems: List that problems are appended to.
-        override: See `Mark`.
-        trust: See `Mark`.
+        override: See `SourcePosition`.
+        trust: See `SourcePosition`.
 
     Returns:
         The tree, or None if the text is empty or not valid YAML.
     """
     lines = text.splitlines()
 
-    def mark(at: Any) -> Mark:
+    def mark(at: Any) -> SourcePosition:
         line = lines[at.line] if at is not None and at.line < len(lines) else ""
-        return Mark(file, at.line + 1 if at else 1, at.column + 1 if at else 1, line, base, override, trust)
+        return SourcePosition(file, at.line + 1 if at else 1, at.column + 1 if at else 1, line, base, override, trust)
 
     try:
         if len(text) > MOST_CHARACTERS:
@@ -143,7 +143,7 @@ def parse(
     return None
 
 
-def parse_argument(text: str, base: Path, argument: str, trust: Trust = Trust.NONE) -> Node:
+def parse_argument(text: str, base: Path, argument: str, trust: TrustLevel = TrustLevel.NONE) -> ConfigNode:
     """The value of an argument `key=value` of the command line: YAML where YAML reads all of it, else the text.
 
     YAML reads numbers, `true`, `false`, `null`, a list in [], a mapping in {}, and text in quotes. What it would drop
@@ -154,17 +154,17 @@ def parse_argument(text: str, base: Path, argument: str, trust: Trust = Trust.NO
         text: The value.
         base: Folder that its relative paths start from.
         argument: The whole argument, for messages.
-        trust: See `Mark`.
+        trust: See `SourcePosition`.
     """
-    at = Mark("command line", 1, 1, "", base, argument, trust)
+    at = SourcePosition("command line", 1, 1, "", base, argument, trust)
     if not text:
-        return Node(None, at, text=text)
+        return ConfigNode(None, at, text=text)
     problems: list[ConfigProblem] = []
-    node = parse(text, "command line", base, problems, argument, trust) if _is_whole(text) else None
+    node = parse_yaml(text, "command line", base, problems, argument, trust) if _is_whole(text) else None
     looks_like_yaml = text.lstrip()[:1] in ("[", "{")
     if node is None or problems:
         message = problems[0].message if problems else "not valid YAML: quote texts with #, &, *, ! or brackets in them"
-        return Node(text, at, text=text, problem=message if looks_like_yaml else "")
+        return ConfigNode(text, at, text=text, problem=message if looks_like_yaml else "")
     node.text = node.value if isinstance(node.value, str) else text
     return node
 
@@ -176,7 +176,7 @@ def _is_whole(text: str) -> bool:
         tokens = list(yaml.scan(inner, Loader=YamlLoader))
         tree = yaml.compose(inner, Loader=YamlLoader)
     except (yaml.YAMLError, _OutOfBounds):
-        return inner[:1] in ("[", "{")  # `parse` reports the problem
+        return inner[:1] in ("[", "{")  # `parse_yaml` reports the problem
     if tree is None or any(isinstance(t, (yaml.AnchorToken, yaml.AliasToken, yaml.TagToken)) for t in tokens):
         return False
     if (tree.start_mark.index, tree.end_mark.index) != (0, len(inner)):
@@ -188,12 +188,12 @@ def _is_whole(text: str) -> bool:
 
 
 class _Composer:
-    """Converts PyYAML's nodes to Nodes."""
+    """Converts PyYAML's nodes to ConfigNodes."""
 
-    def __init__(self, mark: Callable[[Any], Mark], problems: list[ConfigProblem]):
+    def __init__(self, mark: Callable[[Any], SourcePosition], problems: list[ConfigProblem]):
         self.mark, self.problems, self.count, self.depth = mark, problems, 0, 0
 
-    def node(self, tree: Any, path: str, key: Mark | None = None) -> Node:
+    def node(self, tree: Any, path: str, key: SourcePosition | None = None) -> ConfigNode:
         self.count, self.depth = self.count + 1, self.depth + 1
         _check_size(self.count, self.depth)
         at = self.mark(tree.start_mark)
@@ -204,10 +204,12 @@ class _Composer:
         else:
             value = self._scalar(tree, path, at)
         self.depth -= 1
-        return Node(value, at, key, tree.value if isinstance(tree, yaml.ScalarNode) and tree.style is None else None)
+        return ConfigNode(
+            value, at, key, tree.value if isinstance(tree, yaml.ScalarNode) and tree.style is None else None
+        )
 
-    def _mapping(self, tree: Any, path: str) -> dict[str, Node]:
-        out: dict[str, Node] = {}
+    def _mapping(self, tree: Any, path: str) -> dict[str, ConfigNode]:
+        out: dict[str, ConfigNode] = {}
         for name, value in tree.value:
             at = self.mark(name.start_mark)
             if not isinstance(name, yaml.ScalarNode) or len(name.value) > LONGEST_KEY or re.search(CONTROL, name.value):
@@ -223,11 +225,11 @@ class _Composer:
             out[name.value] = self.node(value, inner, at)
         return out
 
-    def _scalar(self, tree: Any, path: str, at: Mark) -> Any:
+    def _scalar(self, tree: Any, path: str, at: SourcePosition) -> Any:
         text, tag = tree.value, tree.tag.rpartition(":")[2]
         if tag == "str" and not _is_unicode(text):
             remedy = "not Unicode text; rename what it names"
-            self.problems.append(ConfigProblem(at, path, f"{shortened(ascii(text))} is {remedy}"))
+            self.problems.append(ConfigProblem(at, path, f"{shorten(ascii(text))} is {remedy}"))
             return None
         if tag == "str":
             return text
@@ -237,7 +239,7 @@ class _Composer:
             if tag == "int":
                 number = int(text, {"0x": 16, "0o": 8}.get(text[:2], 10))
                 if abs(number) > LARGEST_INTEGER:
-                    self.problems.append(ConfigProblem(at, path, f"{shortened(text)} is not an integer of 64 bits"))
+                    self.problems.append(ConfigProblem(at, path, f"{shorten(text)} is not an integer of 64 bits"))
                     return None
                 return number
             if tag == "float":
@@ -247,12 +249,12 @@ class _Composer:
         except ValueError:  # a tag that the text contradicts (`!!int x`), or more digits than Python converts
             self.problems.append(ConfigProblem(at, path, f"{text[:40]!r} is not a valid {tag}"))
             return None
-        self.problems.append(ConfigProblem(at, path, f"the tag {shortened(tree.tag)!r} has no meaning in a recipe"))
+        self.problems.append(ConfigProblem(at, path, f"the tag {shorten(tree.tag)!r} has no meaning in a recipe"))
         return None
 
 
 def _shown_as_it_is(text: str) -> bool:
-    return all(printable(line) == line for line in text.split("\n"))
+    return all(escape_control_characters(line) == line for line in text.split("\n"))
 
 
 def _is_unicode(text: str) -> bool:

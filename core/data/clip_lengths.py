@@ -10,7 +10,7 @@ ClipLengths = tuple[tuple[int, int | None], ...]
 """(elements along the time axis, label) of training examples; empty if no example states a length of its own."""
 
 
-def clip_lengths(examples: Sequence[tuple[int, int | None, int | None]]) -> ClipLengths:
+def select_clip_lengths(examples: Sequence[tuple[int, int | None, int | None]]) -> ClipLengths:
     """The lengths to store in a checkpoint, at most `MAX_CLIP_LENGTHS` of them.
 
     Args:

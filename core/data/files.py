@@ -1,8 +1,9 @@
 """Folders of media files of any modality: finding files, classes, tables of labels, splits, and unusable files.
 
 A dataset of files: `find_files`, or a table (`tables.py`), lists the candidates; the modality decodes each one and adds
-those that it cannot decode to `BadFiles`; `BadFiles.check` refuses a folder with too many of them; `folder_labels` and
-`class_names` give the classes; `split` in `splits.py` divides the usable files into training and validation.
+those that it cannot decode to `UnusableFiles`; `UnusableFiles.check` refuses a folder with too many of them;
+`labels_from_folders` and `class_names` give the classes; `split` in `splits.py` divides the usable files into training
+and validation.
 """
 
 from __future__ import annotations
@@ -19,22 +20,22 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..util.errors import BadInput
-from ..util.messages import listed
-from ..util.paths import expanded
-from ..util.progress import tracked
+from ..util.messages import format_names
+from ..util.paths import expand_home
+from ..util.progress import with_progress
 
 T = TypeVar("T")
 
 _SYSTEM_FOLDERS = {"__macosx", "@eadir", "$recycle.bin", "system volume information"}
 
 
-def natural_key(name: str) -> tuple[Any, ...]:
+def natural_sort_key(name: str) -> tuple[Any, ...]:
     """Sort key for which "2" comes before "10", letter case is ignored, and different names have different keys."""
     parts = re.split(r"(\d+)", name)
     return tuple(int(p) if i % 2 else p.casefold() for i, p in enumerate(parts)), name
 
 
-def shown(path: Path, root: Path | None = None) -> str:
+def format_path(path: Path, root: Path | None = None) -> str:
     """A path as text: relative to `root` if it is inside it, with "/" between the parts, in composed Unicode (NFC).
 
     The same file has the same text on every system (macOS decomposes accents). Bytes that are not valid Unicode become
@@ -46,7 +47,7 @@ def shown(path: Path, root: Path | None = None) -> str:
     return unicodedata.normalize("NFC", text)
 
 
-def need_folder(root: Path | str | None, key: str = "data.root") -> Path:
+def require_folder(root: Path | str | None, key: str = "data.root") -> Path:
     """`root` as a Path.
 
     Args:
@@ -59,25 +60,25 @@ def need_folder(root: Path | str | None, key: str = "data.root") -> Path:
     if root is None or str(root) == "":
         raise BadInput(f"needs {key}: the folder that holds the files")
     try:
-        folder = expanded(root)
+        folder = expand_home(root)
     except BadInput as error:
         raise BadInput(f"{key}: {error}") from None
     try:
         is_folder = stat.S_ISDIR(os.stat(folder).st_mode)
     except (OSError, ValueError) as error:
         reason = _why(folder, error)
-        raise BadInput(f"{key}: {'no such folder' if reason == _ABSENT else reason}: {shown(folder)}") from error
+        raise BadInput(f"{key}: {'no such folder' if reason == _ABSENT else reason}: {format_path(folder)}") from error
     if not is_folder:
-        raise BadInput(f"{key}: {shown(folder)} is a file; name the folder that holds it")
-    return need_unicode(folder, key)
+        raise BadInput(f"{key}: {format_path(folder)} is a file; name the folder that holds it")
+    return require_unicode_name(folder, key)
 
 
-def need_unicode(path: Path, key: str) -> Path:
+def require_unicode_name(path: Path, key: str) -> Path:
     """The path; BadInput for a name that recipes and manifests, which are Unicode text, cannot hold."""
     try:
         str(path).encode("utf-8")
     except UnicodeEncodeError as error:
-        raise BadInput(f"{key}: the name {shown(path)} is not valid Unicode: rename the folder") from error
+        raise BadInput(f"{key}: the name {format_path(path)} is not valid Unicode: rename the folder") from error
     return path
 
 
@@ -91,7 +92,7 @@ _KINDS = {
 }
 
 
-def why_unusable(path: Path) -> str | None:
+def unusable_reason(path: Path) -> str | None:
     """Why a path cannot be read as a media file; None if it is a file with content. Nothing is opened.
 
     Named pipes and devices must not be opened: a reader waits for ever, or the device acts.
@@ -124,7 +125,7 @@ def find_files(
     Hidden files and folders (`.x`, so also `._x` of macOS) and system folders (`__MACOSX`) are skipped. Links to
     folders are followed. Each real folder is visited once, by its own path before any link to it, so that circular
     links are harmless. What is not a file (a broken link, a named pipe, a device) is listed too, so that the reader
-    counts it with the reason (`why_unusable`). Folders that cannot be read are skipped.
+    counts it with the reason (`unusable_reason`). Folders that cannot be read are skipped.
 
     Args:
         root: The folder.
@@ -134,11 +135,11 @@ def find_files(
     Raises:
         BadInput: `root` is not a folder, or cannot be read.
     """
-    root = need_folder(root)
+    root = require_folder(root)
     wanted = None if suffixes is None else {s.casefold() for s in suffixes}
     paths = (Path(entry.path) for entry in _entries(root, [] if skipped is None else skipped))
     found = [path for path in paths if wanted is None or path.suffix.casefold() in wanted]
-    return sorted(found, key=lambda p: [natural_key(part) for part in p.relative_to(root).parts])
+    return sorted(found, key=lambda p: [natural_sort_key(part) for part in p.relative_to(root).parts])
 
 
 def _entries(root: Path, skipped: list[tuple[Path, str]]) -> Iterator[os.DirEntry[str]]:
@@ -153,11 +154,11 @@ def _entries(root: Path, skipped: list[tuple[Path, str]]) -> Iterator[os.DirEntr
                 continue
             visited.add((facts.st_dev, facts.st_ino))
             with os.scandir(folder) as listing:
-                entries = sorted(listing, key=lambda e: natural_key(e.name))
+                entries = sorted(listing, key=lambda e: natural_sort_key(e.name))
         except OSError as error:
             reason = _why(Path(folder), error)
             if folder == str(root):
-                raise BadInput(f"the folder {shown(root)} cannot be read: {reason}") from error
+                raise BadInput(f"the folder {format_path(root)} cannot be read: {reason}") from error
             skipped.append((Path(folder), f"is a folder that cannot be read ({reason})"))
             continue
         for entry in entries:
@@ -185,7 +186,7 @@ def content_hash(path: Path) -> str:
     return digest.hexdigest()
 
 
-class BadFiles:
+class UnusableFiles:
     """Collects the files that cannot be used: a few are skipped with a warning, too many are an error.
 
     Args:
@@ -213,9 +214,9 @@ class BadFiles:
             foreign: Whether it is of a format that is not read, and not damaged: any number of these is skipped.
         """
         found = self.others if foreign else self.reasons
-        found.append((shown(path) if isinstance(path, Path) else path, reason))
+        found.append((format_path(path) if isinstance(path, Path) else path, reason))
 
-    def extend(self, other: BadFiles) -> None:
+    def extend(self, other: UnusableFiles) -> None:
         """Add what another record holds."""
         self.reasons += other.reasons
         self.others += other.others
@@ -250,7 +251,7 @@ class BadFiles:
             warnings.warn(f"skipped {bad + others} of {total} files: {self.summary()}", stacklevel=2)
 
 
-class Remarks:
+class RemarkCollector:
     """Collects remarks on usable files; each kind, the text up to a colon or a number, becomes one note with a count.
 
     Args:
@@ -284,7 +285,7 @@ def _few(names: list[str], most: int) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def folder_labels(files: Sequence[Path], root: Path, bad: BadFiles) -> list[str | None]:
+def labels_from_folders(files: Sequence[Path], root: Path, bad: UnusableFiles) -> list[str | None]:
     """Class of each file: the name of its folder in `root`, at the first level.
 
     Args:
@@ -301,15 +302,15 @@ def folder_labels(files: Sequence[Path], root: Path, bad: BadFiles) -> list[str 
     labels: list[str | None] = []
     for path in files:
         parts = path.relative_to(root).parts
-        labels.append(shown(Path(parts[0])) if len(parts) > 1 else None)
+        labels.append(format_path(Path(parts[0])) if len(parts) > 1 else None)
     if files and not any(labels):
         raise BadInput(
-            f"label: folder needs one folder a class, but all {len(files)} files are directly in {shown(root)}. "
+            f"label: folder needs one folder a class, but all {len(files)} files are directly in {format_path(root)}. "
             "Without classes: data.label=none; with a table of labels: data.table=labels.csv"
         )
     for path, label in zip(files, labels, strict=True):
         if label is None:
-            bad.add(shown(path, root), "is not in a class folder")
+            bad.add(format_path(path, root), "is not in a class folder")
     return labels
 
 
@@ -323,7 +324,7 @@ def class_names(labels: Iterable[str], where: str) -> tuple[str, ...]:
     Raises:
         BadInput: There is only one label.
     """
-    names = tuple(sorted(set(labels), key=natural_key))
+    names = tuple(sorted(set(labels), key=natural_sort_key))
     if len(names) == 1:
         raise BadInput(
             f"only one class, {names[0]!r}, in {where}. To train without classes: data.label=none "
@@ -332,20 +333,21 @@ def class_names(labels: Iterable[str], where: str) -> tuple[str, ...]:
     return names
 
 
-def note_lost_classes(found: Iterable[str | None], usable: Iterable[str | None]) -> None:
+def warn_of_lost_classes(found: Iterable[str | None], usable: Iterable[str | None]) -> None:
     """Warn of classes that have files but no usable one.
 
     Args:
         found: Class of each file that was found.
         usable: Class of each usable file.
     """
-    lost = sorted({label for label in found if label is not None} - set(usable), key=natural_key)
+    lost = sorted({label for label in found if label is not None} - set(usable), key=natural_sort_key)
     if lost:
         warnings.warn(
-            f"no file is usable of {len(lost)} of the classes, which cannot be trained: {listed(lost)}", stacklevel=3
+            f"no file is usable of {len(lost)} of the classes, which cannot be trained: {format_names(lost)}",
+            stacklevel=3,
         )
 
 
-def progress(items: Iterable[T], about: str, total: int | None = None) -> Iterable[T]:
+def with_file_progress(items: Iterable[T], about: str, total: int | None = None) -> Iterable[T]:
     """Iterate over `items` with a progress bar (rate, remaining time) if it takes longer than two seconds."""
-    return tracked(items, about, "file", total)
+    return with_progress(items, about, "file", total)

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from ..types import BadInput
-from .files import BadFiles, find_files, folder_labels, shown
-from .manifest import Line, Manifest, changed, path_of, split_keys
-from .tables import table_files
+from .files import UnusableFiles, find_files, format_path, labels_from_folders
+from .manifest import Manifest, ManifestLine, keys_for_split, media_path, stale_reason
+from .tables import rows_with_paths
 
 
 @dataclass(frozen=True)
-class Listed:
+class CandidateFile:
     """A file that may become an example.
 
     Attributes:
@@ -33,19 +33,19 @@ class Listed:
     label: str | None = None
     caption: str | None = None
     more: Mapping[str, Any] = field(default_factory=dict)
-    facts: Line = field(default_factory=dict)
+    facts: ManifestLine = field(default_factory=dict)
     key: str | None = None
 
 
-def listed_files(
+def find_candidate_files(
     root: Path,
     table: Path | None,
     manifest: Manifest | None,
     suffixes: Collection[str],
     none: str,
-    bad: BadFiles,
+    bad: UnusableFiles,
     foreign: Collection[str] = (),
-) -> list[Listed]:
+) -> list[CandidateFile]:
     """The files of a folder dataset.
 
     Args:
@@ -64,42 +64,42 @@ def listed_files(
     if manifest is not None:
         return _prepared(manifest, root, table, bad)
     if table is not None:
-        rows = table_files(table, root)
-        return [Listed(path, shown(path, root), row.label, row.caption, row.more) for row, path in rows]
+        rows = rows_with_paths(table, root)
+        return [CandidateFile(path, format_path(path, root), row.label, row.caption, row.more) for row, path in rows]
     folders: list[tuple[Path, str]] = []
     paths = find_files(root, {*suffixes, *foreign}, folders)
     for folder, reason in folders:
-        bad.add(shown(folder, root), reason, foreign=True)
+        bad.add(format_path(folder, root), reason, foreign=True)
     if not paths:
         others = Counter(path.suffix.lower() or "no suffix" for path in find_files(root)).most_common(3)
         instead = ", ".join(f"{n} files with {suffix}" for suffix, n in others) or "no files at all"
-        raise BadInput(f"{none}; {shown(root)} contains {instead}")
-    return [Listed(path, shown(path, root)) for path in paths]
+        raise BadInput(f"{none}; {format_path(root)} contains {instead}")
+    return [CandidateFile(path, format_path(path, root)) for path in paths]
 
 
-def _prepared(manifest: Manifest, root: Path, table: Path | None, bad: BadFiles) -> list[Listed]:
+def _prepared(manifest: Manifest, root: Path, table: Path | None, bad: UnusableFiles) -> list[CandidateFile]:
     """The usable files of a manifest; files that have changed are added to `bad` instead."""
     if table is not None:
         raise BadInput("data.table and a manifest: give one; `sonolux prepare FOLDER --table` adds the table to it")
     lines = manifest.usable()
     if not lines:
-        raise BadInput(f"0 usable of {len(manifest.lines)} files, according to {shown(manifest.path)}")
+        raise BadInput(f"0 usable of {len(manifest.lines)} files, according to {format_path(manifest.path)}")
     found = []
-    for line, key in zip(lines, split_keys(lines), strict=True):
-        path = path_of(line, root)
-        reason = changed(line, path)
+    for line, key in zip(lines, keys_for_split(lines), strict=True):
+        path = media_path(line, root)
+        reason = stale_reason(line, path)
         if reason is not None:
             bad.add(line["file"], reason)
             continue
-        found.append(Listed(path, line["file"], line["label"], line["caption"], line.get("more", {}), line, key))
+        found.append(CandidateFile(path, line["file"], line["label"], line["caption"], line.get("more", {}), line, key))
     return found
 
 
-def labelled(files: Sequence[Listed], label: str, root: Path, bad: BadFiles) -> list[Listed]:
+def assign_labels(files: Sequence[CandidateFile], label: str, root: Path, bad: UnusableFiles) -> list[CandidateFile]:
     """The files with their classes; files without a class are left out.
 
     Args:
-        files: Result of `listed_files`.
+        files: Result of `find_candidate_files`.
         label: `folder`: the class is the label of the table or manifest, or else the name of the file's folder in
             `root`, at the first level; `none`: no classes.
         root: The folder.
@@ -119,6 +119,6 @@ def labelled(files: Sequence[Listed], label: str, root: Path, bad: BadFiles) -> 
         raise BadInput("label: folder needs classes, and the manifest has none. Without classes: data.label=none")
     outside = [file.name for file in files if not file.path.is_relative_to(root)]
     if outside:
-        raise BadInput(f"{outside[0]} is not inside {shown(root)} and the table has no labels: it has no class")
-    labels = folder_labels([file.path for file in files], root, bad)
+        raise BadInput(f"{outside[0]} is not inside {format_path(root)} and the table has no labels: it has no class")
+    labels = labels_from_folders([file.path for file in files], root, bad)
     return [replace(file, label=name) for file, name in zip(files, labels, strict=True) if name is not None]

@@ -26,7 +26,7 @@ from torch.utils.data import Dataset as MapDataset
 
 from ..types import BadInput, Dataset, Item, MediaSpec
 from ..util.interrupts import SIGNALS
-from ..util.rng import generator
+from ..util.rng import keyed_generator
 
 Workers = int | Literal["auto"]
 
@@ -105,7 +105,7 @@ class ExampleOrder:
         epoch, place = divmod(position, self.count)
         if epoch not in self._epochs:
             self._epochs = {e: p for e, p in self._epochs.items() if e >= epoch - 1}
-            self._epochs[epoch] = generator(self.seed, 0, "order", epoch).permutation(self.count)
+            self._epochs[epoch] = keyed_generator(self.seed, 0, "order", epoch).permutation(self.count)
         return int(self._epochs[epoch][place])
 
 
@@ -154,7 +154,7 @@ class StepBatches(MapDataset):
         for position in itertools.count(step * self.batch + row):
             index = self.order.example(position)
             try:
-                return finite(self.data.item(index, generator(self.seed, row, "augment", step)))
+                return check_item_finite(self.data.item(index, keyed_generator(self.seed, row, "augment", step)))
             except (BadInput, OSError) as error:
                 lost[index] = str(error)
             if len(lost) > self.most_lost:
@@ -217,21 +217,21 @@ def _reaches_workers(data: Dataset) -> bool:
     return method == "fork" or "sonolux_local_" not in type(data).__module__
 
 
-def load_steps(batches: StepBatches, first: int = 0, workers: Workers = 0, pin: bool = False) -> Iterator[Batch]:
+def iterate_batches(batches: StepBatches, first: int = 0, workers: Workers = 0, pin: bool = False) -> Iterator[Batch]:
     """Iterate without end over the batches of steps `first`, `first` + 1, ...; closing the iterator stops the workers.
 
     Args:
         batches: The batches to load.
         first: Optimiser steps made already.
         workers: Number of worker processes; 0: load in this process; "auto": depending on the loading time, see
-            `chosen_workers`. The batches do not depend on it.
+            `choose_worker_count`. The batches do not depend on it.
         pin: Copy batches to pinned memory, for a GPU.
 
     Raises:
         DataLost: Too many examples cannot be read, or contain NaN or infinite values.
     """
     if workers == "auto":
-        workers = chosen_workers(batches)
+        workers = choose_worker_count(batches)
     if workers and not _reaches_workers(batches.data):
         workers = 0
     loader = DataLoader(
@@ -254,7 +254,7 @@ def load_steps(batches: StepBatches, first: int = 0, workers: Workers = 0, pin: 
         yield batch
 
 
-def chosen_workers(batches: StepBatches, cores: int | None = None) -> int:
+def choose_worker_count(batches: StepBatches, cores: int | None = None) -> int:
     """Number of worker processes, from the measured time to load the first rows.
 
     Data in memory are loaded in the main process, since sending a batch between processes takes longer. Files get one
@@ -297,7 +297,7 @@ def _ignore_interrupts(worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def finite(item: Item) -> Item:
+def check_item_finite(item: Item) -> Item:
     """The item, after a check of its values.
 
     Raises:

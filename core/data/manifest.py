@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from ..util.errors import BadInput
-from ..util.paths import expanded
-from ..util.replace import whole_file
-from .files import content_hash, shown
-from .tables import located
+from ..util.paths import expand_home
+from ..util.replace import replace_whole_file
+from .files import content_hash, format_path
+from .tables import locate_file
 
 NAME = "manifest.jsonl"
 PARTIAL = "manifest.partial.jsonl"  # next to a complete manifest, while `prepare` measures again
 FORMAT = 1
-Line = dict[str, Any]
+ManifestLine = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -61,25 +61,25 @@ class Manifest:
 
     path: Path
     header: ManifestHeader
-    lines: list[Line]
+    lines: list[ManifestLine]
 
-    def usable(self) -> list[Line]:
+    def usable(self) -> list[ManifestLine]:
         """The lines of files that can be used."""
         return [line for line in self.lines if line["status"] == "ok"]
 
 
-def write(path: Path, header: ManifestHeader, lines: Iterable[Line]) -> None:
+def write_manifest(path: Path, header: ManifestHeader, lines: Iterable[ManifestLine]) -> None:
     """Write a whole manifest atomically: if it fails, the old one is not changed."""
-    with whole_file(path) as part, open(part, "w", encoding="utf-8") as file:
-        file.writelines(text(row) for row in (asdict(header), *lines))
+    with replace_whole_file(path) as part, open(part, "w", encoding="utf-8") as file:
+        file.writelines(format_manifest_line(row) for row in (asdict(header), *lines))
 
 
-def text(line: Line) -> str:
+def format_manifest_line(line: ManifestLine) -> str:
     """One line of JSON."""
     return json.dumps(line, ensure_ascii=False, allow_nan=False) + "\n"
 
 
-def started(path: Path) -> tuple[ManifestHeader, list[Line]] | None:
+def read_unfinished_manifest(path: Path) -> tuple[ManifestHeader, list[ManifestLine]] | None:
     """Header and lines of an earlier run, also of a killed one; damaged lines are left out. None: no manifest.
 
     Raises:
@@ -93,13 +93,15 @@ def started(path: Path) -> tuple[ManifestHeader, list[Line]] | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise BadInput(f"{shown(path)}: cannot be read: {error.strerror}") from None
+        raise BadInput(f"{format_path(path)}: cannot be read: {error.strerror}") from None
     header = _header(rows[0]) if rows else None
     return None if header is None else (header, [row for row in rows[1:] if _is_line(row)])
 
 
-def is_damaged(path: Path) -> bool:
-    """Whether a file that `started` cannot read is the manifest of a killed or damaged run: empty, or with its head."""
+def is_damaged_manifest(path: Path) -> bool:
+    """Whether a file that `read_unfinished_manifest` cannot read is the manifest of a killed or damaged run: empty, or
+    with its head.
+    """
     first = path.read_bytes().split(b"\n")[0]
     with suppress(ValueError, RecursionError):
         row = json.loads(first)
@@ -111,9 +113,9 @@ def _no_constant(text: str) -> Any:
     raise ValueError(f"{text} is not JSON")
 
 
-def is_complete(path: Path) -> bool:
+def is_complete_manifest(path: Path) -> bool:
     """Whether the file is a manifest that `prepare` has completed."""
-    found = started(path)
+    found = read_unfinished_manifest(path)
     return found is not None and found[0].complete
 
 
@@ -149,7 +151,7 @@ def _is_line(row: Any) -> bool:
     return entries and re.fullmatch("(?:[0-9a-f]{2})*", row.get("raw", "")) is not None
 
 
-def read(path: Path, needed: Collection[str] = ()) -> Manifest:
+def read_manifest(path: Path, needed: Collection[str] = ()) -> Manifest:
     """Read a complete manifest.
 
     Args:
@@ -160,23 +162,27 @@ def read(path: Path, needed: Collection[str] = ()) -> Manifest:
         BadInput: There is no manifest, or it is incomplete or damaged; the message names the remedy.
     """
     if not path.is_file():
-        raise BadInput(f"data.manifest: no such file: {shown(path)}")
-    found = started(path)
+        raise BadInput(f"data.manifest: no such file: {format_path(path)}")
+    found = read_unfinished_manifest(path)
     if found is None:
-        raise BadInput(f"{shown(path)}: no manifest: `sonolux prepare FOLDER` makes one; a list of files is data.table")
+        raise BadInput(
+            f"{format_path(path)}: no manifest: `sonolux prepare FOLDER` makes one; a list of files is data.table"
+        )
     header, lines = found
     if not header.complete:
         raise BadInput(
-            f"{shown(path)}: not complete, `sonolux prepare` was stopped: `sonolux prepare {header.root} --out "
-            f"{shown(path.parent)}` continues where it stopped"
+            f"{format_path(path)}: not complete, `sonolux prepare` was stopped: `sonolux prepare {header.root} --out "
+            f"{format_path(path.parent)}` continues where it stopped"
         )
     whole = all(name in line for line in lines if line["status"] == "ok" for name in needed)
     if not whole or len(lines) != path.read_bytes().count(b"\n") - 1:
-        raise BadInput(f"{shown(path)}: damaged: run `sonolux prepare {header.root} --out {shown(path.parent)}` again")
+        raise BadInput(
+            f"{format_path(path)}: damaged: run `sonolux prepare {header.root} --out {format_path(path.parent)}` again"
+        )
     return Manifest(path, header, lines)
 
 
-def find(
+def find_manifest(
     root: Path | str | None, manifest: Path | None, modality: str, needed: Collection[str] = ()
 ) -> tuple[Path | str | None, Manifest | None]:
     """Folder of the media and manifest, from a recipe's data.root and data.manifest.
@@ -187,7 +193,7 @@ def find(
         root: data.root.
         manifest: data.manifest.
         modality: The recipe's modality.
-        needed: See `read`.
+        needed: See `read_manifest`.
 
     Returns:
         (folder, manifest); the manifest is None for a folder that was not prepared.
@@ -195,7 +201,7 @@ def find(
     Raises:
         BadInput: The manifest has another modality, or its folder does not exist.
     """
-    given = expanded(root) if root is not None and str(root) else None
+    given = expand_home(root) if root is not None and str(root) else None
     from_root = manifest is None and given is not None
     if from_root and given is not None:
         if given.is_file() and given.suffix == ".jsonl":
@@ -204,36 +210,37 @@ def find(
             manifest = given / NAME
     if manifest is None:
         return root, None
-    found = read(expanded(manifest), needed)
+    found = read_manifest(expand_home(manifest), needed)
     if found.header.modality != modality:
-        raise BadInput(f"{shown(found.path)} lists files of modality {found.header.modality}, not {modality}")
+        raise BadInput(f"{format_path(found.path)} lists files of modality {found.header.modality}, not {modality}")
     folder = Path(found.header.root) if from_root or given is None else given
     if not folder.is_dir():
         raise BadInput(
-            f"{shown(folder)}, the folder that {shown(found.path)} lists, does not exist: give its new place, "
-            f"data.root=path/to/folder data.manifest={shown(found.path)}"
+            f"{format_path(folder)}, the folder that {format_path(found.path)} lists, does not exist: give its new "
+            f"place, "
+            f"data.root=path/to/folder data.manifest={format_path(found.path)}"
         )
     return folder, found
 
 
-def name_of(path: Path, root: Path) -> Line:
+def file_name_fields(path: Path, root: Path) -> ManifestLine:
     """`file`: the name in Unicode; and `raw`: its bytes in hexadecimal, if they cannot be recovered from the name."""
-    name = shown(path, root)
+    name = format_path(path, root)
     relative = path.relative_to(root) if path.is_relative_to(root) else path
     raw = os.fsencode(relative.as_posix())
     return {"file": name} if raw == name.encode() else {"file": name, "raw": raw.hex()}
 
 
-def path_of(line: Line, root: Path) -> Path:
+def media_path(line: ManifestLine, root: Path) -> Path:
     """Path of a line's file in `root`."""
     if "raw" in line:
         exact = root / os.fsdecode(bytes.fromhex(line["raw"]))
         if exact.exists():
             return exact
-    return located(line["file"], root)
+    return locate_file(line["file"], root)
 
 
-def changed(line: Line, path: Path) -> str | None:
+def stale_reason(line: ManifestLine, path: Path) -> str | None:
     """Why a line no longer describes its file; None if it does. A new date with the same content is no change."""
     try:
         facts = path.stat()
@@ -246,6 +253,6 @@ def changed(line: Line, path: Path) -> str | None:
     return "has changed since it was prepared"
 
 
-def split_keys(lines: Sequence[Line]) -> list[str]:
+def keys_for_split(lines: Sequence[ManifestLine]) -> list[str]:
     """The key of each line for the split: its hash, or the hash of its group of copies."""
     return [line.get("group") or line["hash"] for line in lines]

@@ -11,25 +11,25 @@ from pydantic import TypeAdapter
 
 from ..types import BadInput
 from ..util.integers import as_seed
-from ..util.json_files import StoredRecord, read_lines
-from ..util.messages import listed
+from ..util.json_files import StoredRecord, read_json_lines
+from ..util.messages import format_names
 
 PARTS = ("train", "valid")
 
 
-def need_part(split: str) -> None:
+def check_split_name(split: str) -> None:
     """Raise BadInput unless `split` is the name of a part."""
     if split not in PARTS:
         raise BadInput(f"split is train or valid; got {split!r}")
 
 
-def need_share(valid: float) -> None:
+def check_validation_share(valid: float) -> None:
     """Raise BadInput unless `valid` is a share for validation."""
     if not 0 <= valid < 1:
         raise BadInput(f"data.split.valid is a share from 0 up to, not including, 1; got {valid}")
 
 
-def part_of(count: int, valid: float, split: str, noun: str = "examples") -> range:
+def split_range(count: int, valid: float, split: str, noun: str = "examples") -> range:
     """Numbers of the examples of one part: the training part has the first, the validation part the last.
 
     Args:
@@ -43,8 +43,8 @@ def part_of(count: int, valid: float, split: str, noun: str = "examples") -> ran
     """
     if count < 2:
         raise BadInput(f"data.count is the number of {noun}, at least 2; got {count}")
-    need_share(valid)
-    need_part(split)
+    check_validation_share(valid)
+    check_split_name(split)
     held_out = min(max(round(count * valid), 1), count - 1) if valid else 0
     return range(count - held_out) if split == "train" else range(count - held_out, count)
 
@@ -58,7 +58,7 @@ def _position(key: str, seed: int) -> float:
     return int.from_bytes(digest, "big") / 2**64
 
 
-def split_of(key: str, valid: float, seed: int) -> str:
+def assign_split(key: str, valid: float, seed: int) -> str:
     """ "valid" for a share `valid` of all keys, else "train"; it depends on the key's hash only, not on other keys.
 
     Adding or removing files does not move other files, and a larger share contains the files of a smaller one. If the
@@ -69,18 +69,18 @@ def split_of(key: str, valid: float, seed: int) -> str:
         valid: Share for validation, from 0 up to, not including, 1.
         seed: Seed of the split.
     """
-    need_share(valid)
+    check_validation_share(valid)
     return "valid" if _position(key, seed) < valid else "train"
 
 
-def split(
+def assign_splits(
     keys: Sequence[str],
     valid: float,
     seed: int,
     labels: Sequence[str | None] = (),
     recorded: Sequence[bool] = (),
 ) -> list[str]:
-    """The part of each example: `split_of` its key, and two rules for few examples.
+    """The part of each example: `assign_split` its key, and two rules for few examples.
 
     Every class keeps an example for training: of a class that the hash would hold out completely, the example with the
     largest position is trained. And both parts get an example if there are two that allow it. So adding a file moves at
@@ -96,7 +96,7 @@ def split(
     """
     positions = {key: _position(key, seed) for key in keys}
     different = sorted(positions, key=lambda key: positions[key])
-    need_share(valid)
+    check_validation_share(valid)
     if valid == 0 or len(different) < 2:
         return ["train"] * len(keys)
     trained = {key for key in different if positions[key] >= valid}
@@ -121,7 +121,7 @@ def split(
 def _note_single_examples(classes: Sequence[str]) -> None:
     if classes:
         one = f"the class {classes[0]!r} has" if len(classes) == 1 else f"{len(classes)} classes have"
-        names = f" ({listed(sorted(classes))})" * (len(classes) > 1)
+        names = f" ({format_names(sorted(classes))})" * (len(classes) > 1)
         warnings.warn(f"{one} one example only{names}: it is trained, and none is held out", stacklevel=3)
 
 
@@ -134,7 +134,7 @@ class StoredExample(StoredRecord):
 _EXAMPLE = TypeAdapter(StoredExample)
 
 
-def recorded_hashes(manifest: Path) -> frozenset[str]:
+def recorded_training_hashes(manifest: Path) -> frozenset[str]:
     """Hashes of the files of a run's training part, which its data.jsonl lists; empty if there is no such list.
 
     Raises:
@@ -142,9 +142,9 @@ def recorded_hashes(manifest: Path) -> frozenset[str]:
     """
     if not manifest.is_file():
         return frozenset()
-    return frozenset(row.hash for row in read_lines(manifest, _EXAMPLE) if row.hash)
+    return frozenset(row.hash for row in read_json_lines(manifest, _EXAMPLE) if row.hash)
 
 
-def was_trained(hashes: Sequence[str], recorded: Collection[str]) -> list[bool]:
+def was_trained_on(hashes: Sequence[str], recorded: Collection[str]) -> list[bool]:
     """Whether the run that recorded its training files trained on each of these; [] for a new run."""
     return [content in recorded for content in hashes] if recorded else []

@@ -21,10 +21,10 @@ from pathlib import Path
 from typing import Any
 
 from ..util.errors import BadInput
-from ..util.messages import CONTROL, did_you_mean, nearest, shortened
-from ..util.paths import expanded
-from ..util.text import label_text
-from .files import shown
+from ..util.messages import CONTROL, did_you_mean, shorten, similar_names
+from ..util.paths import expand_home
+from ..util.text import normalise_label
+from .files import format_path
 
 COLUMNS = ("file", "label", "caption")
 LONGEST_LABEL = 255  # characters, as in the name of a folder
@@ -58,16 +58,18 @@ class TableRow:
     line: int = 0
 
     def path(self, root: Path) -> Path:
-        """Path of the file, see `located`; if there is none, a `~` at the beginning means a home folder.
+        """Path of the file, see `locate_file`; if there is none, a `~` at the beginning means a home folder.
 
         Raises:
             BadInput: The name cannot be a path.
         """
-        path = located(self.file, root)
-        return path if os.path.exists(path) else Path(os.path.normpath(root / expanded(self.file.replace("\\", "/"))))
+        path = locate_file(self.file, root)
+        return (
+            path if os.path.exists(path) else Path(os.path.normpath(root / expand_home(self.file.replace("\\", "/"))))
+        )
 
 
-def located(file: str, root: Path) -> Path:
+def locate_file(file: str, root: Path) -> Path:
     """Path of a file by its name; relative names start from `root`, and Unicode may be composed or decomposed."""
     name = file.replace("\\", "/")
     forms = [name, unicodedata.normalize("NFC", name), unicodedata.normalize("NFD", name)]
@@ -75,7 +77,7 @@ def located(file: str, root: Path) -> Path:
     return next((path for path in paths if os.path.exists(path)), paths[0])
 
 
-def table_files(table: Path, root: Path) -> list[tuple[TableRow, Path]]:
+def rows_with_paths(table: Path, root: Path) -> list[tuple[TableRow, Path]]:
     """The rows of a table with the paths of their files.
 
     Raises:
@@ -83,13 +85,13 @@ def table_files(table: Path, root: Path) -> list[tuple[TableRow, Path]]:
     """
     found, first = [], dict[Path, int]()
     for row in read_table(table):
-        place = f"{shown(expanded(table))}:{row.line}"
+        place = f"{format_path(expand_home(table))}:{row.line}"
         try:
             path = row.path(root)
         except BadInput as error:
             raise BadInput(f"{place}: {error}") from None
         if first.setdefault(path, row.line) != row.line:
-            raise BadInput(f"{place}: names {shortened(row.file)!r} again; see line {first[path]}")
+            raise BadInput(f"{place}: names {shorten(row.file)!r} again; see line {first[path]}")
         found.append((row, path))
     return found
 
@@ -105,24 +107,26 @@ def read_table(table: Path) -> list[TableRow]:
         BadInput: No such file, text that is not UTF-8, no column `file`, invalid lines, a file named twice, or labels
             on some lines only. The message names file and line.
     """
-    path = expanded(table)
+    path = expand_home(table)
     if not path.is_file():
-        raise BadInput(f"data.table: no such file: {shown(path)}")
+        raise BadInput(f"data.table: no such file: {format_path(path)}")
     readers = {".csv": _csv, ".tsv": _csv, ".jsonl": _jsonl, ".ndjson": _jsonl}
     if path.suffix.casefold() not in readers:
-        raise BadInput(f"data.table: {shown(path)} is not a .csv, .tsv or .jsonl file")
-    rows = [_row(fields, line, shown(path)) for line, fields in readers[path.suffix.casefold()](path, _text_of(path))]
+        raise BadInput(f"data.table: {format_path(path)} is not a .csv, .tsv or .jsonl file")
+    rows = [
+        _row(fields, line, format_path(path)) for line, fields in readers[path.suffix.casefold()](path, _text_of(path))
+    ]
     if not rows:
-        raise BadInput(f"{shown(path)}: contains no rows")
+        raise BadInput(f"{format_path(path)}: contains no rows")
     first: dict[str, int] = {}
     for row in rows:
-        name = os.path.normpath(label_text(row.file).replace("\\", "/"))
+        name = os.path.normpath(normalise_label(row.file).replace("\\", "/"))
         if first.setdefault(name, row.line) != row.line:
-            raise BadInput(f"{shown(path)}:{row.line}: names {shortened(row.file)!r} again; see line {first[name]}")
+            raise BadInput(f"{format_path(path)}:{row.line}: names {shorten(row.file)!r} again; see line {first[name]}")
     without = [row.line for row in rows if row.label is None]
     if without and len(without) < len(rows):
-        raise BadInput(f"{shown(path)}:{without[0]}: no label, though other lines have one")
-    _note_similar_names(rows, shown(path))
+        raise BadInput(f"{format_path(path)}:{without[0]}: no label, though other lines have one")
+    _note_similar_names(rows, format_path(path))
     return rows
 
 
@@ -130,20 +134,22 @@ def _note_similar_names(rows: Sequence[TableRow], table: str) -> None:
     """Warn of a column that is an attribute now and may be a misspelt label or caption."""
     missing = [name for name in ("label", "caption") if all(getattr(row, name) is None for row in rows)]
     for column in dict.fromkeys(name for row in rows for name in row.more):
-        if near := nearest(column, missing, count=1):
-            warnings.warn(f"{table}: the column {shortened(column)!r} is an attribute, not the {near[0]}", stacklevel=3)
+        if near := similar_names(column, missing, count=1):
+            warnings.warn(f"{table}: the column {shorten(column)!r} is an attribute, not the {near[0]}", stacklevel=3)
 
 
 def _text_of(path: Path) -> str:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise BadInput(f"{shown(path)}: cannot be read: {error.strerror}") from None
+        raise BadInput(f"{format_path(path)}: cannot be read: {error.strerror}") from None
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
-        raise BadInput(f"{shown(path)}:{line}: not a table in UTF-8 text: save it as UTF-8 ({error.reason})") from None
+        raise BadInput(
+            f"{format_path(path)}:{line}: not a table in UTF-8 text: save it as UTF-8 ({error.reason})"
+        ) from None
 
 
 def _columns(names: Sequence[str], place: str) -> list[str]:
@@ -154,11 +160,11 @@ def _columns(names: Sequence[str], place: str) -> list[str]:
     """
     known = {name: name for name in COLUMNS}
     if invalid := [name for name in names if _INVALID["label"].search(name.strip())]:
-        raise BadInput(f"{place}: the name of a column contains control characters: {shortened(ascii(invalid[0]))}")
+        raise BadInput(f"{place}: the name of a column contains control characters: {shorten(ascii(invalid[0]))}")
     columns = [known.get(name.strip().casefold(), unicodedata.normalize("NFC", name.strip())) for name in names]
     for i, name in enumerate(columns):
         if name and name in columns[:i]:
-            raise BadInput(f"{place}: two columns are called {shortened(name)!r}: rename or remove one")
+            raise BadInput(f"{place}: two columns are called {shorten(name)!r}: rename or remove one")
     return columns
 
 
@@ -166,16 +172,16 @@ def _columns(names: Sequence[str], place: str) -> list[str]:
 
 
 def _csv(path: Path, text: str) -> Iterator[tuple[int, Fields]]:
-    rows = _csv_rows(text, _separator(path, text), shown(path))
+    rows = _csv_rows(text, _separator(path, text), format_path(path))
     top, names = next(rows, (1, []))
-    columns = _columns(names, f"{shown(path)}:{top}")
+    columns = _columns(names, f"{format_path(path)}:{top}")
     if "file" not in columns:
         near = did_you_mean("file", columns).replace("did you mean", "is it")
-        listed = shortened(", ".join(columns), 90)
-        raise BadInput(f"{shown(path)}:{top}: the header has no column 'file': {listed or 'it is empty'}{near}")
+        listed = shorten(", ".join(columns), 90)
+        raise BadInput(f"{format_path(path)}:{top}: the header has no column 'file': {listed or 'it is empty'}{near}")
     if mixed := [name for name in columns if any(separator in name for separator in SEPARATORS)]:
         raise BadInput(
-            f"{shown(path)}:{top}: the column {shortened(mixed[0])!r} has a separator in its name: rename it"
+            f"{format_path(path)}:{top}: the column {shorten(mixed[0])!r} has a separator in its name: rename it"
         )
     while not columns[-1]:
         columns.pop()
@@ -186,7 +192,8 @@ def _csv(path: Path, text: str) -> Iterator[tuple[int, Fields]]:
         if len(cells) != len(columns) or unnamed:
             few = len(cells) < len(columns)
             raise BadInput(
-                f"{shown(path)}:{line}: {'fewer' if few else 'more'} fields than the header has names ({len(cells)}, "
+                f"{format_path(path)}:{line}: {'fewer' if few else 'more'} fields than the header has names "
+                f"({len(cells)}, "
                 f"{len(columns)}); quote texts that contain the separator"
             )
         fields = {name: cell for name, cell in zip(columns, cells, strict=True) if name}
@@ -198,7 +205,7 @@ def _separator(path: Path, text: str) -> str:
     tried = ("\t",) if path.suffix.casefold() == ".tsv" else SEPARATORS
     for separator in tried:
         try:
-            _, names = next(_csv_rows(text, separator, shown(path)), (1, []))
+            _, names = next(_csv_rows(text, separator, format_path(path)), (1, []))
         except BadInput:
             continue
         if "file" in [name.strip().casefold() for name in names]:
@@ -238,7 +245,7 @@ def _number(text: str) -> int | float | str:
 
 def _jsonl(path: Path, text: str) -> Iterator[tuple[int, Fields]]:
     for line, row in enumerate(text.split("\n"), 1):
-        place = f"{shown(path)}:{line}"
+        place = f"{format_path(path)}:{line}"
         if not row.strip():
             continue
         try:
@@ -252,7 +259,7 @@ def _jsonl(path: Path, text: str) -> Iterator[tuple[int, Fields]]:
         except RecursionError:
             raise BadInput(f"{place}: not JSON of a table: nested too deeply") from None
         except ValueError as error:
-            raise BadInput(f"{place}: not JSON: {shortened(str(error), 90)}") from None
+            raise BadInput(f"{place}: not JSON: {shorten(str(error), 90)}") from None
         if not isinstance(fields, dict):
             raise BadInput(f"{place}: not an object with a key 'file'")
         fields = dict(zip(_columns(list(fields), place), fields.values(), strict=True))
@@ -265,7 +272,7 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> Fields:
     found: Fields = {}
     for name, value in pairs:
         if name in found:
-            raise ValueError(f"the key {shortened(name)!r} occurs twice")
+            raise ValueError(f"the key {shorten(name)!r} occurs twice")
         found[name] = value
     return found
 
@@ -276,7 +283,7 @@ def _no_constant(text: str) -> Any:
 
 def _integer(text: str) -> int:
     if len(text) > 20 or abs(int(text)) >= 2**63:
-        raise ValueError(f"the integer {shortened(text, 24)} has more than 64 bits")
+        raise ValueError(f"the integer {shorten(text, 24)} has more than 64 bits")
     return int(text)
 
 
@@ -290,7 +297,7 @@ def _row(fields: Fields, line: int, table: str) -> TableRow:
         raise BadInput(f"{place}: names no file")
     label, more = _text(fields, "label", place), {k: v for k, v in fields.items() if k not in COLUMNS}
     if label is not None and len(label) > LONGEST_LABEL:
-        raise BadInput(f"{place}: the label {shortened(label, 40)!r} has more than {LONGEST_LABEL} characters")
+        raise BadInput(f"{place}: the label {shorten(label, 40)!r} has more than {LONGEST_LABEL} characters")
     for column, value in more.items():
         _check_value(column, value, place)
     return TableRow(fields["file"].strip(), label, _text(fields, "caption", place), more, line)
@@ -299,10 +306,10 @@ def _row(fields: Fields, line: int, table: str) -> TableRow:
 def _text(fields: Fields, column: str, place: str) -> str | None:
     value = fields.get(column)
     if value is not None and not isinstance(value, (str, int, float)):
-        raise BadInput(f"{place}: {column} is not a text: {shortened(repr(value))}")
-    text = "" if value is None else label_text(value).strip()
+        raise BadInput(f"{place}: {column} is not a text: {shorten(repr(value))}")
+    text = "" if value is None else normalise_label(value).strip()
     if _INVALID[column].search(text):
-        raise BadInput(f"{place}: {column} contains characters that it cannot have: {shortened(ascii(text))}")
+        raise BadInput(f"{place}: {column} contains characters that it cannot have: {shorten(ascii(text))}")
     return text or None
 
 
@@ -310,6 +317,6 @@ def _check_value(column: str, value: Any, place: str) -> None:
     """Check that a value is a text, a number, true, false, null, or a list of these."""
     for part in [column, *(value if isinstance(value, list) else [value])]:
         if not (part is None or isinstance(part, (str, int, float))):
-            raise BadInput(f"{place}: {shortened(column)!r} is not a text, a number, or a list of these")
+            raise BadInput(f"{place}: {shorten(column)!r} is not a text, a number, or a list of these")
         if isinstance(part, str) and _INVALID["caption"].search(part):
-            raise BadInput(f"{place}: {shortened(column)!a} contains NUL or invalid Unicode: {shortened(ascii(part))}")
+            raise BadInput(f"{place}: {shorten(column)!a} contains NUL or invalid Unicode: {shorten(ascii(part))}")

@@ -15,7 +15,7 @@ from ..guidance.base import SamplingRun
 from ..samplers.base import Sampler
 from ..schedulers.base import Schedule
 from ..types import Conditioning, Denoiser, NoiseLevel
-from ..util.rng import Noise
+from ..util.rng import KeyedNoise
 
 SamplerAndLevels = tuple[Sampler, Sequence[NoiseLevel]]
 
@@ -38,7 +38,7 @@ class Edit:
         """
         return sampler, levels
 
-    def start(self, x: Tensor, level: NoiseLevel, noise: Noise) -> Tensor:
+    def start(self, x: Tensor, level: NoiseLevel, noise: KeyedNoise) -> Tensor:
         """The initial state (B, C, *spatial) at the first level; x is the state without this edit, sigma z."""
         return x
 

@@ -20,16 +20,16 @@ from torch import Tensor
 from ..guidance.base import SamplingRun
 from ..samplers.base import Sampler
 from ..schedulers.base import NoiseLevel64, Schedule
-from ..types import BadInput, Conditioning, Denoiser, Estimate, NoiseLevel, expand
-from ..util.rng import Noise
+from ..types import BadInput, Conditioning, Denoiser, Estimate, NoiseLevel, broadcast_like
+from ..util.rng import KeyedNoise
 from .base import Edit, SamplerAndLevels
-from .operators.mask import Mask
+from .operators.mask import MaskOperator
 from .repaint import RePaintSampler
 
 Method = Literal["replace", "levels"]
 
 
-class Inpaint(Edit):
+class InpaintEdit(Edit):
     """Samples the unknown part of y; where y is known, the result equals y exactly.
 
     Args:
@@ -48,7 +48,13 @@ class Inpaint(Edit):
             raise BadInput(f"the method of inpainting is replace or levels, not {method!r}")
         if known.dtype != torch.bool or known.ndim != source.ndim:
             raise BadInput(f"known is a bool tensor (B, 1, *spatial), not {known.dtype} {tuple(known.shape)}")
-        self.source, self.mask, self.method, self.resample, self.jump = source, Mask(known), method, resample, jump
+        self.source, self.mask, self.method, self.resample, self.jump = (
+            source,
+            MaskOperator(known),
+            method,
+            resample,
+            jump,
+        )
 
     def sampler_and_levels(
         self, sampler: Sampler, schedule: Schedule, levels: Sequence[NoiseLevel]
@@ -64,25 +70,25 @@ class Inpaint(Edit):
         pairs = ((clean.t, level.t), (clean.alpha, level.alpha), (clean.sigma, level.sigma))
         return NoiseLevel(*(torch.where(known, a, torch.as_tensor(b, dtype=torch.float64)) for a, b in pairs))
 
-    def start(self, x: Tensor, level: NoiseLevel, noise: Noise) -> Tensor:
-        return x + self.mask.joined(expand(level.alpha, x) * self.source.to(x), torch.zeros_like(x))
+    def start(self, x: Tensor, level: NoiseLevel, noise: KeyedNoise) -> Tensor:
+        return x + self.mask.fill_known(broadcast_like(level.alpha, x) * self.source.to(x), torch.zeros_like(x))
 
     def wrap_guided(self, denoiser: Denoiser, run: SamplingRun) -> Denoiser:
         noise = run.noise
-        known = Mask(self.mask.known.to(noise.device))  # copied once, and not at every evaluation
+        known = MaskOperator(self.mask.known.to(noise.device))  # copied once, and not at every evaluation
         return _KnownDenoiser(self.source.to(noise.device, noise.dtype), known, denoiser)
 
     def end(self, x: Tensor) -> Tensor:
-        return self.mask.joined(self.source.to(x), x)
+        return self.mask.fill_known(self.source.to(x), x)
 
 
 class _KnownDenoiser(Denoiser):
     """Replaces the estimate by y where y is known; there the state is not changed by guidance."""
 
-    def __init__(self, source: Tensor, mask: Mask, denoiser: Denoiser):
+    def __init__(self, source: Tensor, mask: MaskOperator, denoiser: Denoiser):
         self.source, self.mask, self.denoiser = source, mask, denoiser
 
     def denoise(self, x: Tensor, level: NoiseLevel, conditions: Conditioning) -> Estimate:
         found = self.denoiser.denoise(x, level, conditions)
-        moved = None if found.x is None else self.mask.joined(x, found.x)
-        return Estimate(self.mask.joined(self.source.to(x), found.x0), moved)
+        moved = None if found.x is None else self.mask.fill_known(x, found.x)
+        return Estimate(self.mask.fill_known(self.source.to(x), found.x0), moved)

@@ -11,11 +11,11 @@ from torch import Tensor
 from ..codecs.base import Codec
 from ..guidance.base import SamplingRun
 from ..types import BadInput, Conditioning, Denoiser, Estimate, NoiseLevel, Number
-from ..util.rng import generator
+from ..util.rng import keyed_generator
 from .base import Edit
 
 
-class Loop(Edit):
+class LoopEdit(Edit):
     """Makes axes circular: networks pad circularly, and at every evaluation the state is rolled by a random amount.
 
     The roll is keyed by sample, axis and call, and is undone in the estimate. It makes the distribution of the samples
@@ -38,7 +38,7 @@ class Loop(Edit):
 class _RolledDenoiser(Denoiser):
     """D'(x) = roll^-1(D(roll(x)))."""
 
-    def __init__(self, edit: Loop, denoiser: Denoiser, run: SamplingRun):
+    def __init__(self, edit: LoopEdit, denoiser: Denoiser, run: SamplingRun):
         self.edit, self.denoiser, self.run, self.calls = edit, denoiser, run, 0
 
     def denoise(self, x: Tensor, level: NoiseLevel, conditions: Conditioning) -> Estimate:
@@ -50,10 +50,10 @@ class _RolledDenoiser(Denoiser):
             rolls.append((2 + axis, by.repeat(len(x) // len(by))))  # guidance repeats the batch
         self.calls += 1
         fields = [_roll_field(v, rolls, x) for v in (level.t, level.alpha, level.sigma)]
-        conditions = conditions.mapped(lambda field: roll_rows(field, rolls))
-        found = self.denoiser.denoise(roll_rows(x, rolls), NoiseLevel(*fields), conditions)
+        conditions = conditions.mapped(lambda field: roll_each_sample(field, rolls))
+        found = self.denoiser.denoise(roll_each_sample(x, rolls), NoiseLevel(*fields), conditions)
         back = [(axis, -by) for axis, by in rolls]
-        return Estimate(roll_rows(found.x0, back), None if found.x is None else roll_rows(found.x, back))
+        return Estimate(roll_each_sample(found.x0, back), None if found.x is None else roll_each_sample(found.x, back))
 
 
 def media_loop_axes(codec: Codec) -> tuple[int, ...]:
@@ -85,15 +85,15 @@ def decode_loops(codec: Codec, z: Tensor, seed: int, numbers: Sequence[int]) -> 
     rolls, back = [], []
     for axis in codec.wrap:
         n = z.shape[2 + axis]
-        by = torch.tensor([int(generator(seed, i, f"decoded turn {axis}").integers(n)) for i in numbers])
+        by = torch.tensor([int(keyed_generator(seed, i, f"decoded turn {axis}").integers(n)) for i in numbers])
         rolls.append((2 + axis, by))
-    media = codec.decode(roll_rows(z, rolls), loop=True)
+    media = codec.decode(roll_each_sample(z, rolls), loop=True)
     for (dim, by), axis in zip(rolls, media_loop_axes(codec), strict=True):
         back.append((2 + axis, -by * (media.shape[2 + axis] // z.shape[dim])))
-    return list(roll_rows(media, back))
+    return list(roll_each_sample(media, back))
 
 
-def roll_rows(x: Tensor, rolls: Sequence[tuple[int, Tensor]]) -> Tensor:
+def roll_each_sample(x: Tensor, rolls: Sequence[tuple[int, Tensor]]) -> Tensor:
     """Roll row b of x (B, C, *spatial) towards higher indices by by[b], for each (dim, by (B,)) of `rolls`."""
     for dim, by in rolls:
         n = x.shape[dim]
@@ -108,4 +108,4 @@ def roll_rows(x: Tensor, rolls: Sequence[tuple[int, Tensor]]) -> Tensor:
 
 
 def _roll_field(value: Number, rolls: Sequence[tuple[int, Tensor]], x: Tensor) -> Number:
-    return roll_rows(value, rolls) if isinstance(value, Tensor) and value.ndim == x.ndim else value
+    return roll_each_sample(value, rolls) if isinstance(value, Tensor) and value.ndim == x.ndim else value

@@ -13,12 +13,12 @@ from torch import Tensor
 
 from ..samplers.base import Plan, PlannedSampler, Sampler
 from ..schedulers.base import Schedule
-from ..types import BadInput, NoiseLevel, expand
-from ..util.rng import Noise
+from ..types import BadInput, NoiseLevel, broadcast_like
+from ..util.rng import KeyedNoise
 from .base import Edit, SamplerAndLevels
 
 
-class FromNoise(Edit):
+class StartFromState(Edit):
     """Starts the run from a given state instead of keyed noise.
 
     Args:
@@ -28,11 +28,11 @@ class FromNoise(Edit):
     def __init__(self, point: Tensor):
         self.point = point
 
-    def start(self, x: Tensor, level: NoiseLevel, noise: Noise) -> Tensor:
+    def start(self, x: Tensor, level: NoiseLevel, noise: KeyedNoise) -> Tensor:
         return self.point.to(x)
 
 
-class Invert(Edit):
+class InversionEdit(Edit):
     """Inversion: runs from y to the noise from which sampling generates y.
 
     The run starts from alpha y at the lowest level with sigma > 0 (at sigma = 0 the ODE is not defined) and ends at the
@@ -54,8 +54,8 @@ class Invert(Edit):
             raise BadInput("inverting a file to noise takes 2 steps or more")
         return ReversedSampler(sampler), rising
 
-    def start(self, x: Tensor, level: NoiseLevel, noise: Noise) -> Tensor:
-        return expand(level.alpha, x) * self.source.to(x)
+    def start(self, x: Tensor, level: NoiseLevel, noise: KeyedNoise) -> Tensor:
+        return broadcast_like(level.alpha, x) * self.source.to(x)
 
 
 class ReversedSampler(Sampler):

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..samplers.base import Plan, PlanBuilder, Row, Sampler
-from ..samplers.plan import RepeatedNoise, with_last_uses
+from ..samplers.base import Plan, PlanBuilder, PlanRow, Sampler
+from ..samplers.plan import RepeatedNoiseKey, plan_from_rows
 from ..schedulers.base import Schedule
 from ..types import BadInput, NoiseLevel
 
@@ -46,17 +46,17 @@ class RePaintSampler(Sampler):
 
     def plan(self, schedule: Schedule, levels: Sequence[NoiseLevel]) -> Plan:
         """The concatenated plans of all segments."""
-        rows: list[Row] = []
+        rows: list[PlanRow] = []
         last = len(levels) - 1
         for n, first in enumerate(range(0, last, self.jump)):
             end = min(first + self.jump, last)
             plan = self.sampler.plan(schedule, levels[first : end + 1])
             for repeat in range(self.times if end < last else 1):
                 if repeat:
-                    up = _up(schedule, levels[end], levels[first], RepeatedNoise(n, repeat, "up"))
+                    up = _up(schedule, levels[end], levels[first], RepeatedNoiseKey(n, repeat, "up"))
                     rows = _appended(rows, up, lambda key: key)
-                rows = _appended(rows, plan, lambda key, n=n, repeat=repeat: RepeatedNoise(n, repeat, key))
-        return with_last_uses(rows)
+                rows = _appended(rows, plan, lambda key, n=n, repeat=repeat: RepeatedNoiseKey(n, repeat, key))
+        return plan_from_rows(rows)
 
 
 def _up(schedule: Schedule, low: NoiseLevel, high: NoiseLevel, key: Hashable) -> Plan:
@@ -69,7 +69,7 @@ def _up(schedule: Schedule, low: NoiseLevel, high: NoiseLevel, key: Hashable) ->
     return builder.finish()
 
 
-def _appended(rows: list[Row], plan: Plan, named: Callable[[Hashable], Hashable]) -> list[Row]:
+def _appended(rows: list[PlanRow], plan: Plan, named: Callable[[Hashable], Hashable]) -> list[PlanRow]:
     """Append a plan that starts at the last of `rows`; `named` renames its noise keys."""
     if not rows:
         rows = [plan.rows[0]]
@@ -77,7 +77,7 @@ def _appended(rows: list[Row], plan: Plan, named: Callable[[Hashable], Hashable]
         rows = [*rows[:-1], replace(rows[-1], evaluate=rows[-1].evaluate or plan.rows[0].evaluate)]
     base = len(rows) - 1
     shifted = [
-        Row(
+        PlanRow(
             row.level,
             {base + j: c for j, c in row.x.items()},
             {base + j: c for j, c in row.d.items()},

@@ -11,14 +11,14 @@ from torch import Tensor
 from ..samplers.base import Sampler
 from ..schedulers.base import Schedule
 from ..timesteps.base import round_to_grid
-from ..types import BadInput, NoiseLevel, expand
-from ..util.rng import Noise
+from ..types import BadInput, NoiseLevel, broadcast_like
+from ..util.rng import KeyedNoise
 from .base import Edit, SamplerAndLevels
 
 _SHORTEST = 0.25  # shortest first step, as a share of the uncut step; a shorter one is merged with the next step
 
 
-class Vary(Edit):
+class VaryEdit(Edit):
     """Starts from alpha y + sigma z at an intermediate noise level.
 
     The level has tau = strength tau_max, with tau = sigma / (alpha + sigma), so that a strength has the same meaning on
@@ -46,18 +46,18 @@ class Vary(Edit):
             return sampler, levels[-1:]
         if sampler.adaptive:
             return sampler, [self._begin(schedule, levels), levels[-1]]
-        return sampler, levels_from(levels, self._begin(schedule, levels))
+        return sampler, levels_starting_at(levels, self._begin(schedule, levels))
 
     def _begin(self, schedule: Schedule, levels: Sequence[NoiseLevel]) -> NoiseLevel:
         tau = self.strength * torch.as_tensor(levels[0].tau, dtype=torch.float64)
         t = round_to_grid(schedule.t_of_rho(tau / (1 - tau)), schedule)
         return schedule.level(t)
 
-    def start(self, x: Tensor, level: NoiseLevel, noise: Noise) -> Tensor:
-        return x if self.strength == 1 else x + expand(level.alpha, x) * self.source.to(x)
+    def start(self, x: Tensor, level: NoiseLevel, noise: KeyedNoise) -> Tensor:
+        return x if self.strength == 1 else x + broadcast_like(level.alpha, x) * self.source.to(x)
 
 
-def levels_from(levels: Sequence[NoiseLevel], begin: NoiseLevel) -> list[NoiseLevel]:
+def levels_starting_at(levels: Sequence[NoiseLevel], begin: NoiseLevel) -> list[NoiseLevel]:
     """`begin`, followed by the levels below it, except one that would make the first step too short."""
     result: list[NoiseLevel] = [begin]
     for before, level in pairwise(levels):

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..types import BadInput
-from ..util.progress import bar
+from ..util.progress import progress_bar
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -65,7 +65,7 @@ class ClassifierSettings:
     seed: int = 0
     version: int = 2
 
-    def within(self, count: int, elements: int) -> ClassifierSettings:
+    def limited_to_budget(self, count: int, elements: int) -> ClassifierSettings:
         """The same with fewer epochs where needed to keep count * elements * epochs within `budget`; at least three."""
         return replace(self, epochs=max(3, min(self.epochs, int(self.budget / max(1, count * elements)))))
 
@@ -101,7 +101,9 @@ class Classifier(nn.Module):
         return self.last(self.dropout(self.features(x)))
 
 
-def train(x: Tensor, y: Tensor | None, classes: int, augment: Augment, settings: ClassifierSettings) -> Classifier:
+def train_classifier(
+    x: Tensor, y: Tensor | None, classes: int, augment: Augment, settings: ClassifierSettings
+) -> Classifier:
     """Train on x (N, C, H, W) with labels y (N,): AdamW, a one-cycle learning rate, label smoothing.
 
     Without labels, two augmented views of an example are trained to be more similar than views of different ones.
@@ -115,7 +117,7 @@ def train(x: Tensor, y: Tensor | None, classes: int, augment: Augment, settings:
         total = settings.epochs * per_epoch
         cycle = max(total, 6)  # with five steps the warm-up would last 0 steps, and torch divides by its length
         schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, settings.lr, total_steps=cycle, pct_start=0.2)
-        progress = bar("training the classifier", "step", total)
+        progress = progress_bar("training the classifier", "step", total)
         for _ in range(settings.epochs):
             order = torch.randperm(len(x), generator=rng)
             for step in range(per_epoch):
@@ -143,10 +145,10 @@ def _loss(
     return F.cross_entropy(similarity, torch.arange(2 * len(x)).roll(len(x)))
 
 
-def trained_classifier(
+def cached_classifier(
     x: Tensor, y: Tensor | None, classes: int, augment: Augment, settings: ClassifierSettings, cache: Path | None = None
 ) -> Classifier:
-    """`train`, or a stored result for the same data, settings and augmentation, from memory or `cache`."""
+    """`train_classifier`, or a stored result for the same data, settings and augmentation, from memory or `cache`."""
     description = json.dumps([asdict(settings), classes, augment.__qualname__, list(x.shape), y is None]).encode()
     digest = hashlib.blake2b(description, digest_size=12)
     digest.update(x.contiguous().numpy().tobytes())
@@ -161,7 +163,7 @@ def trained_classifier(
         model.load_state_dict(load_file(path))
         model.eval()
     else:
-        model = train(x, y, classes, augment, settings)
+        model = train_classifier(x, y, classes, augment, settings)
     if path is not None and not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_suffix(".part")
@@ -173,7 +175,7 @@ def trained_classifier(
     return model
 
 
-def fitted_classifier(
+def real_data_classifier(
     x: Tensor,
     labels: Tensor,
     classes: int,
@@ -201,7 +203,9 @@ def fitted_classifier(
         raise BadInput(f"{len(x)} real examples are too few to train the small classifier of eval: {LEAST} or more")
     y = labels if classes and int(labels.min()) >= 0 else None
     settings = replace(settings, epochs=epochs or settings.epochs, batch=min(settings.batch, len(x)))
-    return trained_classifier(x, y, classes, augment, settings.within(len(x), x.shape[-2] * x.shape[-1]), cache)
+    return cached_classifier(
+        x, y, classes, augment, settings.limited_to_budget(len(x), x.shape[-2] * x.shape[-1]), cache
+    )
 
 
 @torch.no_grad()
@@ -217,7 +221,7 @@ def accuracy(predicted: Tensor, labels: Tensor) -> float:
     return float((predicted == labels).double().mean())
 
 
-def warp(x: Tensor, rng: torch.Generator, turn: float, zoom: float, shift: float, shear: float) -> Tensor:
+def random_affine(x: Tensor, rng: torch.Generator, turn: float, zoom: float, shift: float, shear: float) -> Tensor:
     """Random affine maps of x (B, C, H, W): `turn` in degrees, `zoom` and `shear` as shares, `shift` in half widths."""
     n = len(x)
 

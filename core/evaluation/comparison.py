@@ -24,7 +24,7 @@ import numpy as np
 
 from ..types import BadInput
 from .examples import ENOUGH
-from .intervals import Statistic, bootstrap
+from .intervals import Statistic, bootstrap_interval
 
 MAX_ROWS = 2000
 """Maximum rows of a set in a draw: the cost grows with the square; the baseline shows the effect of the number."""
@@ -58,12 +58,12 @@ class FeatureSet:
         """The same without classes."""
         return FeatureSet(self.rows, np.full_like(self.labels, -1))
 
-    def joined(self, other: FeatureSet) -> FeatureSet:
+    def concatenated(self, other: FeatureSet) -> FeatureSet:
         """Both sets, concatenated."""
         return FeatureSet(np.concatenate([self.rows, other.rows]), np.concatenate([self.labels, other.labels]))
 
 
-class ComparedRows(NamedTuple):
+class ComparisonDraw(NamedTuple):
     """Rows that are compared with each other.
 
     Attributes:
@@ -78,7 +78,7 @@ class ComparedRows(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Comparison:
+class ComparisonDraws:
     """Which rows are compared.
 
     Attributes:
@@ -91,8 +91,8 @@ class Comparison:
 
     generated: FeatureSet
     real: FeatureSet
-    value: ComparedRows | None
-    baseline: list[ComparedRows]
+    value: ComparisonDraw | None
+    baseline: list[ComparisonDraw]
     description: str
 
     @property
@@ -102,7 +102,7 @@ class Comparison:
         return len(first.generated), len(first.reference)
 
     @property
-    def value_draws(self) -> list[ComparedRows]:
+    def value_draws(self) -> list[ComparisonDraw]:
         """The draws that give values."""
         return self.baseline if self.value is None else [self.value]
 
@@ -115,7 +115,7 @@ class Comparison:
         return [measure(self.real.select(d.other), self.real.select(d.reference)) for d in self.baseline]
 
     def interval(self, measure: SetDistance, statistic: Statistic, value: float, repeats: int) -> tuple[float, float]:
-        """A 95 % interval around `value`, from random halves of both sets (see `bootstrap`)."""
+        """A 95 % interval around `value`, from random halves of both sets (see `bootstrap_interval`)."""
         if self.value is None:
             found = np.array(self.values(measure))
             low, high = np.quantile(found, [0.025, 0.975]) - found.mean()
@@ -123,12 +123,12 @@ class Comparison:
         m, _, r = self.value
         groups = (self.generated.labels[m], self.real.labels[r])
         rng = np.random.default_rng(0)
-        return bootstrap(statistic, self.generated.rows[m], self.real.rows[r], repeats, rng, groups=groups)
+        return bootstrap_interval(statistic, self.generated.rows[m], self.real.rows[r], repeats, rng, groups=groups)
 
 
-def compare_rows(
+def choose_comparison_draws(
     generated: FeatureSet, train: FeatureSet, held_out: FeatureSet | None, learned: bool, repeats: int
-) -> Comparison:
+) -> ComparisonDraws:
     """Choose the rows as described at the top of this module; no set of a draw has more than `MAX_ROWS` rows.
 
     Classes are matched where every example of every set has one, and where for at least 8 samples of a draw there are
@@ -151,7 +151,7 @@ def compare_rows(
             "hundreds for precise values"
         )
     given = [generated, train] if held_out is None else [generated, train, held_out]
-    sets, note = same_labelling(*given), ""
+    sets, note = drop_partial_labels(*given), ""
     if sets[0].labelled:
         found, few = _drawn_rows(sets, learned, repeats)
         if not few:
@@ -164,11 +164,11 @@ def compare_rows(
     return replace(found, description=found.description + note)
 
 
-def _drawn_rows(sets: list[FeatureSet], learned: bool, repeats: int) -> tuple[Comparison, bool]:
+def _drawn_rows(sets: list[FeatureSet], learned: bool, repeats: int) -> tuple[ComparisonDraws, bool]:
     """The draws, and whether matching the classes leaves too few samples in one draw."""
     rng = np.random.default_rng(0)
     generated, train, held_out = sets[0], sets[1], sets[2] if len(sets) > 2 else None
-    all_real = train if held_out is None else train.joined(held_out)
+    all_real = train if held_out is None else train.concatenated(held_out)
     enough = held_out is not None and len(held_out) >= ENOUGH
     if held_out is not None and enough and not learned and len(train) >= MIN_ROWS:
         reference = _random_subset(len(train) + np.arange(len(held_out)), MAX_ROWS, rng)
@@ -178,31 +178,31 @@ def _drawn_rows(sets: list[FeatureSet], learned: bool, repeats: int) -> tuple[Co
         for _ in range(BASELINE_DRAWS):
             drawn = _with_classes(wanted, all_real.labels, np.arange(len(all_real)), rng)
             m, other = _matched(generated.labels, m, all_real.labels, _without(len(all_real), drawn), rng)
-            baseline.append(ComparedRows(m, other, drawn))
-        value = ComparedRows(m, baseline[-1].other, reference)
+            baseline.append(ComparisonDraw(m, other, drawn))
+        value = ComparisonDraw(m, baseline[-1].other, reference)
         samples = _count_text(len(m), requested, generated.labelled)
         description = (
             f"{samples} against {len(reference)} held-out examples; "
             f"baseline: {BASELINE_DRAWS} draws of as many real ones"
         )
-        return Comparison(generated, all_real, value, baseline, description), len(m) < min(MIN_ROWS, requested)
+        return ComparisonDraws(generated, all_real, value, baseline, description), len(m) < min(MIN_ROWS, requested)
     real = held_out if held_out is not None and enough else all_real
     half = min(MAX_ROWS, len(real) // 2)
     n = min(half, len(generated) // 2 if len(generated) >= 2 * MIN_ROWS else len(generated))
     baseline = []
     for _ in range(repeats):
-        reference, rest = halves(real.labels, half, rng)
+        reference, rest = random_halves(real.labels, half, rng)
         chosen = _half_of(generated.labels, n, rng)
-        baseline.append(ComparedRows(*_matched(generated.labels, chosen, real.labels, rest, rng), reference))
+        baseline.append(ComparisonDraw(*_matched(generated.labels, chosen, real.labels, rest, rng), reference))
     which = "held-out examples" if enough else "all real examples, training ones too, since few are held out"
     each = [len(d.generated) for d in baseline]
     mean = round(float(np.mean(each)))
     samples = _count_text(mean, n, generated.labelled)
     description = f"{samples} against {half} of {len(real)} {which}; baseline: {mean} of the others; {repeats} draws"
-    return Comparison(generated, real, None, baseline, description), min(each) < min(MIN_ROWS, n)
+    return ComparisonDraws(generated, real, None, baseline, description), min(each) < min(MIN_ROWS, n)
 
 
-def same_labelling(*sets: FeatureSet) -> list[FeatureSet]:
+def drop_partial_labels(*sets: FeatureSet) -> list[FeatureSet]:
     """The sets, all without labels if one has an unlabelled example.
 
     Otherwise the correction for classes would apply to some of the sets only.
@@ -250,7 +250,7 @@ def _matched(
     return _with_classes(labels[other], sample_labels, chosen, rng), other
 
 
-def halves(labels: np.ndarray, half: int, rng: np.random.Generator) -> tuple[Rows, Rows]:
+def random_halves(labels: np.ndarray, half: int, rng: np.random.Generator) -> tuple[Rows, Rows]:
     """A random half, with about half of each class, reduced to `half` rows; and all other rows."""
     order = rng.permutation(len(labels))
     by_class = order[np.argsort(labels[order], kind="stable")]

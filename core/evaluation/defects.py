@@ -13,16 +13,16 @@ from ..types import BadInput
 
 def contrast(media: Tensor) -> Tensor:
     """Standard deviation (N,) of each example's elements around its channel means: 0 for a uniform colour."""
-    flat = checked(media).flatten(2)
+    flat = check_media(media).flatten(2)
     return (flat - flat.mean(2, keepdim=True)).square().mean((1, 2)).sqrt()
 
 
-def extremes(media: Tensor, limit: float = 0.999) -> Tensor:
+def extreme_share(media: Tensor, limit: float = 0.999) -> Tensor:
     """Share (N,) of each example's elements at or beyond +-limit."""
-    return (checked(media).abs() >= limit).flatten(1).double().mean(1)
+    return (check_media(media).abs() >= limit).flatten(1).double().mean(1)
 
 
-def checked(media: Tensor) -> Tensor:
+def check_media(media: Tensor) -> Tensor:
     """The media (N, C, *spatial); raises BadInput for another shape, and for NaN or infinite values."""
     if media.ndim < 3:
         raise BadInput(f"media of shape {tuple(media.shape)}: give (N, C, *spatial)")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from .comparison import BASELINE_DRAWS, Comparison, FeatureSet, SetDistance, halves, same_labelling
+from .comparison import BASELINE_DRAWS, ComparisonDraws, FeatureSet, SetDistance, drop_partial_labels, random_halves
 from .metrics.base import Features, Metric, MetricColumn
 from .metrics.frechet import Frechet
 from .metrics.mmd import MMD
@@ -21,8 +21,8 @@ def default_metrics() -> list[Metric]:
     return [MMD(), Frechet(), PrecisionRecall()]
 
 
-def measure(
-    rows: Comparison,
+def measure_distances(
+    rows: ComparisonDraws,
     metrics: Sequence[Metric],
     repeats: int,
     real: str,
@@ -56,7 +56,9 @@ def measure(
     return out
 
 
-def _shares(metric: Metric, results: list[MetricColumn], rows: Comparison, real: str, many: str) -> list[Measurement]:
+def _shares(
+    metric: Metric, results: list[MetricColumn], rows: ComparisonDraws, real: str, many: str
+) -> list[Measurement]:
     """All shares of a metric, from one evaluation of it."""
     sets = rows.generated.rows, rows.real.rows
     values = [metric(sets[0][d.generated], sets[1][d.reference]) for d in rows.value_draws[:SHARE_DRAWS]]
@@ -74,7 +76,7 @@ def _shares(metric: Metric, results: list[MetricColumn], rows: Comparison, real:
 def _distance(
     metric: Metric,
     result: MetricColumn,
-    rows: Comparison,
+    rows: ComparisonDraws,
     repeats: int,
     real: str,
     many: str,
@@ -90,7 +92,7 @@ def _distance(
     baseline = _mean_and_range(real, np.array(rows.baseline_values(between_sets)))
     references = (baseline, codec(between_sets)) if codec is not None and result.unbiased else (baseline,)
     interval = rows.interval(between_sets, statistic, value, repeats)
-    meaning = result.meaning.format(many=many) or verdict(result, value, baseline, many)
+    meaning = result.meaning.format(many=many) or explain_distance(result, value, baseline, many)
     return Measurement(
         result.key, result.name.format(n=rows.sizes[0]), value, result.format, interval, references, meaning
     )
@@ -102,7 +104,7 @@ def _mean_and_range(name: str, values: np.ndarray) -> ReferenceValue:
     return ReferenceValue(name, float(values.mean()), low, high)
 
 
-def verdict(result: MetricColumn, value: float, baseline: ReferenceValue, many: str) -> str:
+def explain_distance(result: MetricColumn, value: float, baseline: ReferenceValue, many: str) -> str:
     """The meaning of a distance in one line."""
     assert baseline.low is not None and baseline.high is not None
     if value < baseline.low:
@@ -118,7 +120,7 @@ def verdict(result: MetricColumn, value: float, baseline: ReferenceValue, many: 
     return f"{times:.1f} times the real {many}' own value; it decreases with N, so compare at this N only"
 
 
-def through_codec(
+def codec_reference_function(
     decoded: FeatureSet, original: FeatureSet, name: str, repeats: int = BASELINE_DRAWS
 ) -> Callable[[SetDistance], ReferenceValue]:
     """For a distance function, the reference value of real examples after the codec round trip.
@@ -126,12 +128,12 @@ def through_codec(
     Halves of `decoded` are compared with the other halves of `original`, which holds the same examples in the same
     order: an example compared with itself would be too close.
     """
-    decoded, original = same_labelling(decoded, original)
+    decoded, original = drop_partial_labels(decoded, original)
 
     def reference(distance: SetDistance) -> ReferenceValue:
         rng, values = np.random.default_rng(0), []
         for _ in range(repeats):
-            one, other = halves(original.labels, len(original) // 2, rng)
+            one, other = random_halves(original.labels, len(original) // 2, rng)
             values.append(distance(decoded.select(other), original.select(one)))
         return _mean_and_range(name, np.array(values))
 

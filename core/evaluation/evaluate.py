@@ -10,32 +10,32 @@ import numpy as np
 import torch
 
 from ..config.recipe import Recipe
-from ..config.spec import Spec, plain
+from ..config.spec import ComponentSpec, to_plain_values
 from ..types import BadInput
-from ..util.messages import say
+from ..util.messages import print_lines
 from . import memorization
 from .adapter import DefectMeasure, EvaluationAdapter
 from .classifier import LEAST
-from .comparison import FeatureSet, compare_rows
-from .distances import default_metrics, measure, through_codec
+from .comparison import FeatureSet, choose_comparison_draws
+from .distances import codec_reference_function, default_metrics, measure_distances
+from .evaluation_input import EvaluationInput
 from .examples import (
     ENOUGH,
     CodecRoundTrip,
     ExampleSet,
     GeneratedSet,
     RealData,
-    difference_from_training,
-    real_data,
-    subset,
+    balanced_subset,
+    data_change_remark,
+    load_real_data,
 )
-from .features import describe, is_learned, standardised
-from .generated import codec_round_trip, from_folder, from_run
-from .memorization import MemorizationResult, find_copies
+from .features import compute_features, is_fitted_on_training_data, standardise_features
+from .generated import generate_samples, read_sample_folder, run_codec_round_trip
+from .memorization import MemorizationResult, find_near_copies
 from .metrics.base import Metric
-from .recognition import RecognitionResult, recognition
+from .recognition import RecognitionResult, measure_recognition
 from .report import gallery
 from .report.contents import EvaluationReport, Measurement, ReferenceValue
-from .source import EvaluationInput
 
 FEW = 100  # below this number of samples a remark says that the figures are imprecise
 CODEC_LEAST = 16  # minimum number of real examples for the distance of the codec round trip
@@ -45,7 +45,7 @@ def evaluate(case: EvaluationInput, out: Path, folder: Path | None = None, progr
     """Measure samples and return the report; generated samples are written to out/samples.
 
     Args:
-        case: The result of `open_source`.
+        case: The result of `open_evaluation_input`.
         out: Folder of the report.
         folder: Existing samples to measure; None: samples are generated.
         progress: Print each stage to stderr.
@@ -56,42 +56,42 @@ def evaluate(case: EvaluationInput, out: Path, folder: Path | None = None, progr
 
     def stage(name: str) -> None:
         if progress:
-            say(f"eval: {name}", err=True)
+            print_lines(f"eval: {name}", err=True)
 
     stage("real data")
-    real = real_data(recipe, settings.real_examples, case.recorded)
+    real = load_real_data(recipe, settings.real_examples, case.recorded)
     component, feature = _feature(recipe, adapter, real)  # before sampling, since its weights may be missing
     metrics = _metrics(recipe)
     stage("samples")
     generated = _generated(case, out, folder, real, adapter, progress)
     stage(f"real {many} through the codec")
-    codec = codec_round_trip(recipe, case.pipeline, real)
+    codec = run_codec_round_trip(recipe, case.pipeline, real)
     stage("classifier")
-    recognised = recognition(adapter, generated, real, codec, many, settings.cache)
+    recognised = measure_recognition(adapter, generated, real, codec, many, settings.cache)
     stage("distances")
     report = EvaluationReport(_title(case, generated, folder), _facts(case, generated, real, folder))
     report.classes = real.classes
-    distances = DistanceSection(report, recipe, metrics, many, generated, real)
+    distances = DistanceReporter(report, recipe, metrics, many, generated, real)
     gaps = distances.of_feature(component, feature, codec)
     if recognised is not None:
-        if not is_learned(feature):
+        if not is_fitted_on_training_data(feature):
             distances.of_classifier(recognised)
         report.measurements["Recognition"], report.confusion = recognised.measurements, recognised.confusion
     stage("copies")
     copies = None
     if settings.memorization:
-        copies = find_copies(adapter, generated.examples, real.train, real.held_out, recipe.seed)
+        copies = find_near_copies(adapter, generated.examples, real.train, real.held_out, recipe.seed)
         report.measurements["Memorization"], report.similarity = (
-            memorization.measurements(copies, many),
+            memorization.memorization_measurements(copies, many),
             copies.histogram(),
         )
     stage("defects")
     defects = _defects(case, adapter, generated, real, folder)
     report.measurements["Defects"] = _defect_lines(defects, generated, many)
     report.remarks = _remarks(case, generated, real, copies, many, folder)
-    findings = gallery.Findings(generated, real, recognised, copies, defects, gaps)
+    findings = gallery.PerSampleResults(generated, real, recognised, copies, defects, gaps)
     report.samples = gallery.sample_records(findings)
-    report.gallery = gallery.build(adapter, findings, report.samples, settings.page_samples)
+    report.gallery = gallery.build_gallery(adapter, findings, report.samples, settings.page_samples)
     return report
 
 
@@ -106,10 +106,10 @@ def _generated(
     case: EvaluationInput, out: Path, folder: Path | None, real: RealData, adapter: EvaluationAdapter, progress: bool
 ) -> GeneratedSet:
     if folder is not None:
-        return from_folder(case.recipe, folder, real, adapter.suffixes)
+        return read_sample_folder(case.recipe, folder, real, adapter.suffixes)
     assert case.pipeline is not None
     case.pipeline.to(case.recipe.sample.device)
-    return from_run(case.pipeline, case.recipe, out / "samples", real, progress)
+    return generate_samples(case.pipeline, case.recipe, out / "samples", real, progress)
 
 
 def _title(case: EvaluationInput, generated: GeneratedSet, folder: Path | None) -> str:
@@ -123,7 +123,11 @@ def _facts(case: EvaluationInput, generated: GeneratedSet, real: RealData, folde
         "recipe": case.recipe.name,
         "samples": {**generated.counts, "measured": len(generated.examples)},
         "real": {"training": len(real.train), "held out": 0 if real.held_out is None else len(real.held_out)},
-        "data": {k: v for k, v in plain(case.recipe.data).items() if k in ("use", "root", "table", "manifest") and v},
+        "data": {
+            k: v
+            for k, v in to_plain_values(case.recipe.data).items()
+            if k in ("use", "root", "table", "manifest") and v
+        },
         "sampling": {k: v for k, v in generated.settings.items() if k != "recipe"},
     }
     if folder is not None:
@@ -131,10 +135,10 @@ def _facts(case: EvaluationInput, generated: GeneratedSet, real: RealData, folde
     return facts
 
 
-def _feature(recipe: Recipe, adapter: EvaluationAdapter, real: RealData) -> tuple[Spec, Any]:
+def _feature(recipe: Recipe, adapter: EvaluationAdapter, real: RealData) -> tuple[ComponentSpec, Any]:
     """The recipe's feature component, or the modality's default."""
     settings = recipe.eval
-    component = settings.feature or Spec("feature", adapter.feature)
+    component = settings.feature or ComponentSpec("feature", adapter.feature)
     if settings.feature is None and adapter.feature.endswith("/learned") and settings.cache is not None:
         component.params["cache"] = settings.cache
     spec = replace(recipe.modality.build().spec(), classes=real.classes)
@@ -147,7 +151,7 @@ def _metrics(recipe: Recipe) -> list[Metric]:
 
 
 @dataclass
-class DistanceSection:
+class DistanceReporter:
     """Adds the distances of one feature after the other to the report."""
 
     report: EvaluationReport
@@ -157,7 +161,7 @@ class DistanceSection:
     generated: GeneratedSet
     real: RealData
 
-    def of_feature(self, component: Spec, feature: Any, codec: CodecRoundTrip) -> np.ndarray:
+    def of_feature(self, component: ComponentSpec, feature: Any, codec: CodecRoundTrip) -> np.ndarray:
         """Add the measurements of a feature.
 
         Returns:
@@ -169,18 +173,20 @@ class DistanceSection:
         name = component.use.rpartition("/")[2] if ":" in component.use else component.use
         sets = (real.train, codec.original, codec.decoded, self.generated.examples)
         sets = sets if real.held_out is None else (*sets, real.held_out)
-        found = [describe(feature, examples.media, name) for examples in sets]
+        found = [compute_features(feature, examples.media, name) for examples in sets]
         if getattr(feature, "standardise", True):
-            found = standardised(found[0], *found)
+            found = standardise_features(found[0], *found)
         train, original, decoded, samples = found[:4]
         held_out = None if real.held_out is None else found[4]
         reference = None
         if len(original) >= CODEC_LEAST:
             labels = codec.original.labels.numpy()
-            reference = through_codec(
+            reference = codec_reference_function(
                 FeatureSet(decoded, labels), FeatureSet(original, labels), f"real {many} through the codec"
             )
-        lines = self._measured(name, self.metrics, samples, train, held_out, is_learned(feature), reference)
+        lines = self._measured(
+            name, self.metrics, samples, train, held_out, is_fitted_on_training_data(feature), reference
+        )
         if hasattr(feature, "text_similarity") and real.classes:
             lines.append(_text_score(feature, self.generated, real, many))
         self.report.measurements[f"Distances, {name}"] = lines
@@ -212,9 +218,9 @@ class DistanceSection:
         if held_out is not None and real.held_out is not None:
             other = FeatureSet(held_out, real.held_out.labels.numpy())
         generated = FeatureSet(samples, self.generated.examples.labels.numpy())
-        rows = compare_rows(generated, FeatureSet(train, real.train.labels.numpy()), other, learned, repeats)
+        rows = choose_comparison_draws(generated, FeatureSet(train, real.train.labels.numpy()), other, learned, repeats)
         self.report.facts.setdefault("compared", {})[name] = rows.description
-        return measure(rows, metrics, repeats, f"real {self.many}", self.many, codec)
+        return measure_distances(rows, metrics, repeats, f"real {self.many}", self.many, codec)
 
 
 def _text_score(feature: Any, generated: GeneratedSet, real: RealData, many: str) -> Measurement:
@@ -236,7 +242,7 @@ def _defects(
 ) -> list[DefectMeasure]:
     loop = bool(generated.settings.get("loop", case.recipe.sample.loop and folder is None))
     media = generated.raw if adapter.whole_files or loop else list(generated.examples.media)
-    return adapter.defects(media, subset(real.train, 500, seed=2).unpadded(), loop)
+    return adapter.defects(media, balanced_subset(real.train, 500, seed=2).unpadded(), loop)
 
 
 def _defect_lines(defects: list[DefectMeasure], generated: GeneratedSet, many: str) -> list[Measurement]:
@@ -271,7 +277,7 @@ def _remarks(
 ) -> list[str]:
     rows = []
     if case.checkpoint is not None:
-        rows.append(difference_from_training(case.recipe, case.checkpoint, case.recorded))
+        rows.append(data_change_remark(case.recipe, case.checkpoint, case.recorded))
     count = len(generated.examples)
     if count < FEW:
         rows.append(f"{count} samples are a first look: intervals are wide. Make 500 or more for a measurement.")
@@ -286,5 +292,5 @@ def _remarks(
     elif real.classes and (held_out < LEAST or count < LEAST):
         rows.append(f"Classification needs {LEAST} samples and {LEAST} held-out {many} or more; there are fewer.")
     if copies is not None:
-        rows += memorization.remarks(copies, many)
+        rows += memorization.reliability_remarks(copies, many)
     return [row for row in rows if row]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..config.recipe import Recipe
-from ..training.build import EmptyPart, build_data
+from ..training.build import EmptySplit, build_dataset
 from ..training.checkpoint import read_header
 from ..types import BadInput, Dataset
 
@@ -44,7 +44,7 @@ class ExampleSet:
         """The examples at these indices."""
         rows = [int(i) for i in rows]
         lengths = None if self.lengths is None else [self.lengths[i] for i in rows]
-        return ExampleSet(Selection(self.media, rows), self.labels[rows], [self.sources[i] for i in rows], lengths)
+        return ExampleSet(LazySubset(self.media, rows), self.labels[rows], [self.sources[i] for i in rows], lengths)
 
     def unpadded(self) -> list[Tensor]:
         """The examples without their padding."""
@@ -57,7 +57,7 @@ class ExampleSet:
         return int(self.labels.min()) >= 0
 
 
-class Selection(Sequence[Any]):
+class LazySubset(Sequence[Any]):
     """Some items of a sequence, read on access."""
 
     def __init__(self, items: Sequence[Tensor], rows: list[int]):
@@ -137,7 +137,7 @@ class CodecRoundTrip:
     held_out: bool
 
 
-def from_dataset(data: Dataset, most: int | None = None) -> ExampleSet:
+def examples_from_dataset(data: Dataset, most: int | None = None) -> ExampleSet:
     """The examples of a dataset, at most `most` of them, evenly spaced.
 
     Each is read once here for its label; datasets cache what they read within their memory limits.
@@ -148,16 +148,16 @@ def from_dataset(data: Dataset, most: int | None = None) -> ExampleSet:
     items = [(item.label, item.source, item.length) for item in (data.item(i, None) for i in rows)]
     labels = torch.tensor([-1 if label is None else label for label, _, _ in items])
     sources, lengths = [source for _, source, _ in items], [length for *_, length in items]
-    return ExampleSet(Selection(DatasetMedia(data), rows), labels, sources, lengths)
+    return ExampleSet(LazySubset(DatasetMedia(data), rows), labels, sources, lengths)
 
 
-def real_data(recipe: Recipe, most: int, recorded: frozenset[str] = frozenset()) -> RealData:
+def load_real_data(recipe: Recipe, most: int, recorded: frozenset[str] = frozenset()) -> RealData:
     """The training and held-out examples of a recipe, at most `most` of each.
 
     Args:
         recipe: The recipe.
         most: Largest number of each.
-        recorded: See `build_data`.
+        recorded: See `build_dataset`.
 
     Raises:
         BadInput: If data.root is not given or holds nothing usable.
@@ -165,25 +165,25 @@ def real_data(recipe: Recipe, most: int, recorded: frozenset[str] = frozenset())
     if recipe.data.params.get("root", "") is None:
         raise BadInput("eval compares with the real data: say where it is, with data.root=path/to/folder")
     try:
-        train, spec = build_data(recipe, "train", recorded)
+        train, spec = build_dataset(recipe, "train", recorded)
     except BadInput as error:
         if "root" in recipe.data.params and not Path(recipe.data.params["root"]).exists():
             raise BadInput(f"{error}; say where the real data is: data.root=path/to/folder") from error
         raise
     held_out = None
     if recipe.split.valid > 0:
-        with suppress(EmptyPart):
-            held_out = from_dataset(build_data(recipe, "valid", recorded)[0], most)
-    return RealData(from_dataset(train, most), held_out, tuple(spec.classes))
+        with suppress(EmptySplit):
+            held_out = examples_from_dataset(build_dataset(recipe, "valid", recorded)[0], most)
+    return RealData(examples_from_dataset(train, most), held_out, tuple(spec.classes))
 
 
-def difference_from_training(recipe: Recipe, checkpoint: Path, recorded: frozenset[str]) -> str | None:
+def data_change_remark(recipe: Recipe, checkpoint: Path, recorded: frozenset[str]) -> str | None:
     """A remark where the data differs from that of the training; None: no difference is known.
 
     Compared are the classes with those of the checkpoint, and the files with the list of training files in the run
     folder.
     """
-    train, spec = build_data(recipe, "train", recorded)
+    train, spec = build_dataset(recipe, "train", recorded)
     known = read_header(checkpoint).spec.classes
     if tuple(spec.classes) != tuple(known):
         return (
@@ -198,7 +198,7 @@ def difference_from_training(recipe: Recipe, checkpoint: Path, recorded: frozens
     )
 
 
-def subset(examples: ExampleSet, count: int, seed: int = 0) -> ExampleSet:
+def balanced_subset(examples: ExampleSet, count: int, seed: int = 0) -> ExampleSet:
     """`count` random examples of a set, balanced over the classes; all of them where there are no more."""
     if len(examples) <= count:
         return examples

@@ -23,12 +23,12 @@ class Feature(Protocol):
     def __call__(self, media: Sequence[Tensor]) -> Features: ...
 
 
-def is_learned(feature: Any) -> bool:
+def is_fitted_on_training_data(feature: Any) -> bool:
     """Whether a feature was learned on the training examples, so that distances to these are not meaningful."""
     return bool(getattr(feature, "learned", hasattr(feature, "fit")))
 
 
-def describe(feature: Feature, media: Sequence[Tensor], name: str) -> np.ndarray:
+def compute_features(feature: Feature, media: Sequence[Tensor], name: str) -> np.ndarray:
     """Features (N, d) of a set, in batches; BadInput where the component does not return one row per example."""
     rows = []
     for i in range(0, len(media), 128):
@@ -42,7 +42,7 @@ def describe(feature: Feature, media: Sequence[Tensor], name: str) -> np.ndarray
     return np.concatenate(rows)
 
 
-def standardised(reference: Features, *sets: Features) -> list[np.ndarray]:
+def standardise_features(reference: Features, *sets: Features) -> list[np.ndarray]:
     """(x - mean) / deviation for each set, with the mean and deviation (d,) of `reference`.
 
     Features of different units then have equal weight. A feature that is constant in the reference keeps scale 1, so

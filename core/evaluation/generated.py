@@ -17,14 +17,14 @@ import torch
 from torch import Tensor
 
 from ..config.recipe import Recipe
-from ..data.files import find_files, shown
+from ..data.files import find_files, format_path
 from ..pipeline.pipeline import Pipeline
 from ..pipeline.result import Samples
-from ..pipeline.sample_list import read_samples
-from ..training.build import build_data, fit_codec
+from ..pipeline.sample_list import read_sample_list
+from ..training.build import build_dataset, fit_codec
 from ..types import BadInput, MediaSpec
-from ..util.text import label_text
-from .examples import ENOUGH, CodecRoundTrip, ExampleSet, GeneratedSet, RealData, subset
+from ..util.text import normalise_label
+from .examples import ENOUGH, CodecRoundTrip, ExampleSet, GeneratedSet, RealData, balanced_subset
 
 DECODED = 500  # maximum number of real examples for the codec round trip
 DRAWINGS = {
@@ -35,9 +35,9 @@ DRAWINGS = {
 }  # `sonolux sample` writes them next to samples
 
 
-def from_run(pipeline: Pipeline, recipe: Recipe, folder: Path, real: RealData, progress: bool) -> GeneratedSet:
+def generate_samples(pipeline: Pipeline, recipe: Recipe, folder: Path, real: RealData, progress: bool) -> GeneratedSet:
     """eval.count samples, generated as by `sonolux sample` and written to `folder`."""
-    samples = pipeline.make(recipe, pipeline.request(recipe, recipe.eval.count), progress=progress)
+    samples = pipeline.generate(recipe, pipeline.request(recipe, recipe.eval.count), progress=progress)
     good = [i for i, media in enumerate(samples.media) if bool(torch.isfinite(media).all())]
     lost = len(samples) - len(good)
     if not good:
@@ -45,24 +45,24 @@ def from_run(pipeline: Pipeline, recipe: Recipe, folder: Path, real: RealData, p
     samples = _rows_of(samples, good)
     written = replace(samples, output=None).write(folder)  # without levels and fades, which are not part of the model
     names = [condition.get("label") for condition in samples.conditions]
-    made = read_back(recipe, folder, [file.path for file in written], names, real.classes)
+    made = read_generated_set(recipe, folder, [file.path for file in written], names, real.classes)
     made.counts |= {"made": len(good) + lost, "not finite": lost, "scaled": sum(file.scaled for file in written)}
     made.settings = {k: v for k, v in samples.settings.items() if k != "step"} | {"step": pipeline.step}
     return made
 
 
-def codec_round_trip(recipe: Recipe, pipeline: Pipeline | None, real: RealData) -> CodecRoundTrip:
+def run_codec_round_trip(recipe: Recipe, pipeline: Pipeline | None, real: RealData) -> CodecRoundTrip:
     """The effect of the codec alone: real examples encoded, decoded, written and read back.
 
     The examples are held-out ones, or training examples where fewer than 100 are held out. The codec is that of the
     run; without a run it is the recipe's, fitted here.
     """
     held_out = real.held_out is not None and len(real.held_out) >= ENOUGH
-    original = subset(real.held_out if held_out and real.held_out is not None else real.train, DECODED, seed=3)
+    original = balanced_subset(real.held_out if held_out and real.held_out is not None else real.train, DECODED, seed=3)
     if pipeline is not None:
         codec, device = pipeline.codec, pipeline.device
     else:
-        data, spec = build_data(recipe, "train")
+        data, spec = build_dataset(recipe, "train")
         assert recipe.codec is not None  # validation sets the modality's default
         codec, device = recipe.codec.build(spec=spec), torch.device("cpu")
         fit_codec(codec, data)
@@ -76,7 +76,7 @@ def codec_round_trip(recipe: Recipe, pipeline: Pipeline | None, real: RealData) 
         written = [
             modality.write(folder / f"{i:06d}{modality.suffix}", torch.nan_to_num(m)) for i, m in enumerate(media)
         ]
-        back, places = read_files(recipe, folder, [file.path for file in written])
+        back, places = read_usable_files(recipe, folder, [file.path for file in written])
     same = original.select(places)
     return CodecRoundTrip(same, ExampleSet(back, same.labels, same.sources), held_out)
 
@@ -90,33 +90,35 @@ def _rows_of(samples: Samples, rows: list[int]) -> Samples:
     )
 
 
-def from_folder(recipe: Recipe, folder: Path, real: RealData, suffixes: Collection[str]) -> GeneratedSet:
+def read_sample_folder(recipe: Recipe, folder: Path, real: RealData, suffixes: Collection[str]) -> GeneratedSet:
     """Existing files as samples: those that samples.json lists, otherwise every readable file.
 
     The class of a sample is taken from samples.json, or is the name of the first folder below `folder`.
     """
     if not folder.is_dir():
-        raise BadInput(f"--folder: no such folder: {shown(folder)}")
+        raise BadInput(f"--folder: no such folder: {format_path(folder)}")
     listing, inside = folder / "samples.json", folder.resolve()
     if listing.is_file():
-        found = read_samples(listing)
+        found = read_sample_list(listing)
         paths, names = [folder / sample.file for sample in found.samples], [sample.label for sample in found.samples]
         if outside := [path for path in paths if not path.resolve().is_relative_to(inside)]:
-            raise BadInput(f"{shown(listing)} lists {shown(outside[0])}, which is not in this folder: put it there")
-        made = read_back(recipe, folder, paths, names, real.classes)
+            raise BadInput(
+                f"{format_path(listing)} lists {format_path(outside[0])}, which is not in this folder: put it there"
+            )
+        made = read_generated_set(recipe, folder, paths, names, real.classes)
         made.settings = dict(found.settings)
     else:
         skipped: list[tuple[Path, str]] = []
         paths = [p for p in find_files(folder, suffixes, skipped) if p.name not in DRAWINGS]
         for unread, reason in skipped:
-            warnings.warn(f"skipped {shown(unread, folder)}: {reason}", stacklevel=2)
+            warnings.warn(f"skipped {format_path(unread, folder)}: {reason}", stacklevel=2)
         parts = [p.relative_to(folder).parts for p in paths]
-        made = read_back(recipe, folder, paths, [p[0] if len(p) > 1 else None for p in parts], real.classes)
+        made = read_generated_set(recipe, folder, paths, [p[0] if len(p) > 1 else None for p in parts], real.classes)
     made.counts |= {"made": len(made.examples) + made.counts["unusable"], "not finite": 0, "scaled": 0}
     return made
 
 
-def read_back(
+def read_generated_set(
     recipe: Recipe, folder: Path, paths: Sequence[Path], names: Sequence[Any], classes: tuple[str, ...]
 ) -> GeneratedSet:
     """Files as the recipe's dataset reads them, with the classes `names`; a name that is not a class gives no class.
@@ -125,21 +127,21 @@ def read_back(
         BadInput: If none can be read.
     """
     if not paths:
-        raise BadInput(f"{shown(folder)} holds no samples")
+        raise BadInput(f"{format_path(folder)} holds no samples")
     modality = recipe.modality.build()
     if not hasattr(modality, "read"):
         raise BadInput(f"the modality {recipe.modality.use} cannot read files, so its samples cannot be measured")
-    media, places = read_files(recipe, folder, paths)
-    index = {label_text(name): i for i, name in enumerate(classes)}
-    labels = torch.tensor([index.get(label_text(names[i]), -1) for i in places])
+    media, places = read_usable_files(recipe, folder, paths)
+    index = {normalise_label(name): i for i, name in enumerate(classes)}
+    labels = torch.tensor([index.get(normalise_label(names[i]), -1) for i in places])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # remarks on single files
         raw = [modality.read(paths[i]) for i in places]
-    examples = ExampleSet(media, labels, [shown(paths[i], folder) for i in places])
+    examples = ExampleSet(media, labels, [format_path(paths[i], folder) for i in places])
     return GeneratedSet(examples, raw, [paths[i] for i in places], {"unusable": len(paths) - len(places)})
 
 
-def read_files(recipe: Recipe, folder: Path, paths: Sequence[Path]) -> tuple[list[Tensor], list[int]]:
+def read_usable_files(recipe: Recipe, folder: Path, paths: Sequence[Path]) -> tuple[list[Tensor], list[int]]:
     """(media, indices in `paths`) of the usable files, read as by the recipe's dataset."""
     if {"root", "label", "table"} <= recipe.data.params.keys():
         return _through_dataset(recipe, folder, paths)
@@ -148,7 +150,7 @@ def read_files(recipe: Recipe, folder: Path, paths: Sequence[Path]) -> tuple[lis
 
 def _through_dataset(recipe: Recipe, folder: Path, paths: Sequence[Path]) -> tuple[list[Tensor], list[int]]:
     """(media, indices in `paths`) of the files that the recipe's dataset of files can use."""
-    by_name = {shown(path, folder): i for i, path in enumerate(paths)}
+    by_name = {format_path(path, folder): i for i, path in enumerate(paths)}
     changes = {"root": str(folder.resolve()), "label": "none", "max_bad": 1, "manifest": None, "cache": "memory"}
     if not isinstance(recipe.data.params.get("cache"), str):
         changes.pop("cache")
@@ -159,7 +161,7 @@ def _through_dataset(recipe: Recipe, folder: Path, paths: Sequence[Path]) -> tup
         given = [(f"data.{key}", value) for key, value in changes.items() if key in recipe.data.params]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about skipped files, which are counted instead
-            data, _ = build_data(recipe.merge([*given, ("data.split.valid", 0)]), "train")
+            data, _ = build_dataset(recipe.with_overrides([*given, ("data.split.valid", 0)]), "train")
             items = [data.item(i, None) for i in range(len(data))]
     return [item.media for item in items], [by_name[item.source] for item in items]
 

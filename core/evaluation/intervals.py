@@ -7,12 +7,12 @@ from collections.abc import Callable
 import numpy as np
 
 from ..types import BadInput
-from .metrics.base import Features, Groups, as_pair
+from .metrics.base import Features, Groups, as_feature_pair
 
 Statistic = Callable[[np.ndarray, np.ndarray], float]
 
 
-def bootstrap(
+def bootstrap_interval(
     statistic: Statistic,
     generated: Features,
     real: Features,
@@ -47,7 +47,7 @@ def bootstrap(
     Raises:
         BadInput: For fewer than four rows, fewer than two repeats, or a level outside (0, 1).
     """
-    g, r = as_pair(generated, real, least=4)
+    g, r = as_feature_pair(generated, real, least=4)
     if repeats < 2:
         raise BadInput(f"repeats is {repeats}: an interval needs at least 2, and 100 or more to be reliable")
     if not 0 < level < 1:
@@ -70,7 +70,7 @@ def _half(groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.concatenate(chosen)
 
 
-def wilson(share: float, n: int) -> tuple[float, float]:
+def wilson_interval(share: float, n: int) -> tuple[float, float]:
     """The 95 % interval of Wilson 1927 for a share of n."""
     z = 1.96
     middle, wide = share + z * z / (2 * n), z * ((share * (1 - share) + z * z / (4 * n)) / n) ** 0.5

@@ -30,8 +30,8 @@ from torch import Tensor
 
 from ..schedulers.base import Schedule
 from ..types import BadInput, Conditioning, Denoiser, Item, NoiseLevel, move_like
-from ..util.progress import tracked
-from ..util.rng import Noise
+from ..util.progress import with_progress
+from ..util.rng import KeyedNoise
 
 if TYPE_CHECKING:
     from ..pipeline.pipeline import Pipeline
@@ -53,7 +53,7 @@ _A = (
 )
 
 Prior = Callable[[Tensor, NoiseLevel], Tensor]
-BATCH = 8  # items per batch in `of_items`
+BATCH = 8  # items per batch in `likelihood_of_items`
 
 
 @dataclass(frozen=True)
@@ -78,22 +78,22 @@ class LikelihoodResult:
     nfe: int
 
     @property
-    def bits(self) -> Tensor:
+    def bits_per_dimension(self) -> Tensor:
         """Bits per dimension, (B,): -log2 p / d. It may be negative, since p is a density."""
         return -self.log_p / (self.dimensions * math.log(2))
 
     @property
-    def mean_bits(self) -> float:
+    def mean_bits_per_dimension(self) -> float:
         """The mean over examples."""
-        return float(self.bits.mean())
+        return float(self.bits_per_dimension.mean())
 
     @property
     def standard_error(self) -> float:
-        """Standard error of `mean_bits` for these examples that is due to the random probes."""
+        """Standard error of `mean_bits_per_dimension` for these examples that is due to the random probes."""
         error = self.uncertainty / (self.dimensions * math.log(2))
         return float(error.square().sum().sqrt()) / len(error)
 
-    def of_media(self, log_det: float | None, dimensions: int, scale: float = 1.0) -> LikelihoodResult:
+    def in_media_space(self, log_det: float | None, dimensions: int, scale: float = 1.0) -> LikelihoodResult:
         """The same in media space: log p(media) = log p(z) + log |dz / dmedia|.
 
         Args:
@@ -112,7 +112,7 @@ class LikelihoodResult:
         return replace(self, log_p=self.log_p + log_det - dimensions * math.log(scale), dimensions=count)
 
 
-def likelihood(
+def log_likelihood(
     denoiser: Denoiser,
     schedule: Schedule,
     x0: Tensor,
@@ -167,7 +167,7 @@ def likelihood(
         field: _Field = _Exact(denoiser, schedule, conditions, mask)
     else:
         field = random = _Hutchinson(denoiser, schedule, conditions, mask)
-        noise = Noise(seed, range(first, first + len(x0)), tuple(x0.shape[1:]), x0.device, x0.dtype)
+        noise = KeyedNoise(seed, range(first, first + len(x0)), tuple(x0.shape[1:]), x0.device, x0.dtype)
         random.signs = [torch.where(noise.normal("likelihood", p) < 0, -mask, mask) for p in range(probes)]
 
     count = mask.double().flatten(1).sum(1)
@@ -191,7 +191,7 @@ def likelihood(
     return LikelihoodResult(log_p, spread, error, count, lowest, field.calls)
 
 
-def of_items(
+def likelihood_of_items(
     trained: Pipeline, items: Sequence[Item], **options: Any
 ) -> tuple[LikelihoodResult, LikelihoodResult | None]:
     """The likelihood of data under a trained model, in its diffused space and in media space.
@@ -201,36 +201,36 @@ def of_items(
     Args:
         trained: A loaded checkpoint. Each item is conditioned as in training, with its label and its other conditions.
         items: Examples of the recipe's modality and size.
-        **options: Options of `likelihood`.
+        **options: Options of `log_likelihood`.
 
     Raises:
         BadInput: Without items, and for an item with NaN or infinite values.
     """
-    from ..conditioning.base import gather
-    from ..training.build import condition_values, finite
+    from ..conditioning.base import build_conditioning
+    from ..training.build import check_item_finite, condition_values
 
     if not items:
         raise BadInput("there are no examples to take the likelihood of")
     media, whole = items[0].media, True
     size, count, found = tuple(media.shape[1:]), media.numel(), []
-    elements = trained.parts.spec.length_of(size) or 0
-    denoiser, schedule = trained.parts.process.denoiser(trained.model), trained.parts.process.schedule
+    elements = trained.components.spec.length_of(size) or 0
+    denoiser, schedule = trained.components.process.denoiser(trained.model), trained.components.process.schedule
     batches = range(0, len(items), BATCH)
-    for first in tracked(batches, "likelihood", "batch", len(batches)):
+    for first in with_progress(batches, "likelihood", "batch", len(batches)):
         rows = list(items[first : first + BATCH])
-        media = torch.stack([finite(item).media for item in rows]).to(trained.device)
+        media = torch.stack([check_item_finite(item).media for item in rows]).to(trained.device)
         lengths = torch.tensor([elements if item.length is None else item.length for item in rows])
         with torch.no_grad():
             z = trained.codec.encode(media)
-            conditions = gather(trained.model.conditions, condition_values(trained.model, rows))
+            conditions = build_conditioning(trained.model.conditions, condition_values(trained.model, rows))
         if bool((lengths < elements).any()):
             valid, whole = trained.codec.valid(lengths, size), False
             conditions = replace(conditions, valid=None if valid is None else move_like(valid, z))
-        found.append(likelihood(denoiser, schedule, z, conditions, first=first, **options))
+        found.append(log_likelihood(denoiser, schedule, z, conditions, first=first, **options))
     columns = zip(*((f.log_p, f.uncertainty, f.step_error, f.dimensions) for f in found), strict=True)
     joined = LikelihoodResult(*map(torch.cat, columns), level=found[0].level, nfe=found[0].nfe)
     log_det = trained.codec.log_det(size) if whole else None
-    return joined, None if log_det is None else joined.of_media(log_det, count)
+    return joined, None if log_det is None else joined.in_media_space(log_det, count)
 
 
 def _ends(schedule: Schedule, rho_min: float | None) -> tuple[NoiseLevel, NoiseLevel]:

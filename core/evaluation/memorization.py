@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .adapter import EvaluationAdapter
-from .examples import ENOUGH, ExampleSet, subset
+from .examples import ENOUGH, ExampleSet, balanced_subset
 from .near_copies import NearestMatches
 from .report.contents import Measurement, ReferenceValue, SimilarityHistogram
 
@@ -46,7 +46,7 @@ class MemorizationResult:
         return SimilarityHistogram(self.samples.similarity.tolist(), self.held_out.tolist(), self.threshold)
 
 
-def find_copies(
+def find_near_copies(
     adapter: EvaluationAdapter, generated: ExampleSet, train: ExampleSet, held_out: ExampleSet | None, seed: int = 0
 ) -> MemorizationResult:
     """Compare every sample with every training example.
@@ -57,10 +57,10 @@ def find_copies(
     samples = adapter.nearest(generated.media, train.media)
     others = torch.zeros(0)
     if held_out is not None and len(held_out):
-        others = adapter.nearest(subset(held_out, HELD_OUT, seed).media, train.media).similarity
+        others = adapter.nearest(balanced_subset(held_out, HELD_OUT, seed).media, train.media).similarity
     enough = len(others) >= ENOUGH
     threshold = float(others.quantile(1 - FALSE_ALARMS)) if enough else adapter.copy_threshold
-    originals = list(subset(train, PLANTED, seed).media)
+    originals = list(balanced_subset(train, PLANTED, seed).media)
     recall = {
         kind: share_above(adapter.nearest(copies, train.media).similarity, threshold)
         for kind, copies in adapter.planted_copies(originals, seed).items()
@@ -74,7 +74,7 @@ def share_above(similarity: Tensor, threshold: float) -> float:
     return float((similarity > threshold).double().mean())
 
 
-def remarks(found: MemorizationResult, many: str) -> list[str]:
+def reliability_remarks(found: MemorizationResult, many: str) -> list[str]:
     """Warnings about the reliability of the number of copies."""
     rows = []
     if found.mean_recall < RECALL:
@@ -95,7 +95,7 @@ def remarks(found: MemorizationResult, many: str) -> list[str]:
     return rows
 
 
-def measurements(found: MemorizationResult, many: str) -> list[Measurement]:
+def memorization_measurements(found: MemorizationResult, many: str) -> list[Measurement]:
     """The lines of the report's table."""
     held_out, name = found.held_out, f"held-out {many}"
     if found.measured:

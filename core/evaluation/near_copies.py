@@ -14,8 +14,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..data.files import progress
-from ..data.prepare.types import Pair
+from ..data.files import with_file_progress
+from ..data.prepare.types import NearCopyPair
 from ..types import BadInput
 
 Decision = Callable[[Tensor], float]
@@ -59,7 +59,7 @@ def nearest_examples(
     return NearestMatches(similarity, nearest)
 
 
-def distinct_from(rank: int, rounding: float) -> Decision:
+def lowe_ratio_score(rank: int, rounding: float) -> Decision:
     """How far the largest similarity s_1 stands out from s_r, a similarity of lower rank:
 
         1 - (1 - s_1 + u) / (1 - s_r + u),
@@ -84,7 +84,7 @@ def distinct_from(rank: int, rounding: float) -> Decision:
 # --- in a data set: pairs ---
 
 
-def most_similar(
+def nearest_keys(
     queries: Tensor, keys: Tensor, count: int, owners: tuple[Tensor, Tensor], rows: int = 512, stage: str = ""
 ) -> Iterator[tuple[range, Tensor, Tensor]]:
     """The `count` keys of largest scalar product with each query, without keys of the query's own example.
@@ -101,7 +101,7 @@ def most_similar(
         The rows of a block of queries, the products (n, count) in descending order and the keys (n, count).
     """
     starts = range(0, len(queries), rows)
-    for start in progress(starts, stage, len(starts)) if stage else starts:
+    for start in with_file_progress(starts, stage, len(starts)) if stage else starts:
         block = range(start, min(start + rows, len(queries)))
         products = queries[start : block.stop] @ keys.T
         products[owners[0][start : block.stop, None] == owners[1]] = -1.0
@@ -109,7 +109,7 @@ def most_similar(
         yield block, values, indices
 
 
-def best_partners(similarity: Mapping[tuple[int, int], float], count: int) -> list[tuple[int, int]]:
+def nearest_pairs(similarity: Mapping[tuple[int, int], float], count: int) -> list[tuple[int, int]]:
     """The pairs that are among the `count` most similar ones of at least one of their examples, sorted."""
     of_example: dict[int, list[tuple[float, tuple[int, int]]]] = {}
     for pair, value in similarity.items():
@@ -118,9 +118,9 @@ def best_partners(similarity: Mapping[tuple[int, int], float], count: int) -> li
     return sorted({pair for rows in of_example.values() for _, pair in sorted(rows, reverse=True)[:count]})
 
 
-def ranked_pairs(similarity: Mapping[tuple[int, int], float]) -> list[Pair]:
+def ranked_pairs(similarity: Mapping[tuple[int, int], float]) -> list[NearCopyPair]:
     """The pairs, most similar first."""
-    rows = [Pair(a, b, min(1.0, value)) for (a, b), value in similarity.items()]
+    rows = [NearCopyPair(a, b, min(1.0, value)) for (a, b), value in similarity.items()]
     return sorted(rows, key=lambda p: (-p.similarity, p.first, p.second))
 
 

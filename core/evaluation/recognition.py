@@ -8,9 +8,9 @@ from pathlib import Path
 from torch import Tensor
 
 from .adapter import EvaluationAdapter
-from .classifier import LEAST, accuracy, classify, confusion_matrix, fitted_classifier, trained_classifier
-from .examples import CodecRoundTrip, ExampleSet, GeneratedSet, RealData, subset
-from .intervals import wilson
+from .classifier import LEAST, accuracy, cached_classifier, classify, confusion_matrix, real_data_classifier
+from .examples import CodecRoundTrip, ExampleSet, GeneratedSet, RealData, balanced_subset
+from .intervals import wilson_interval
 from .report.contents import Measurement, ReferenceValue
 
 STEPS = 400  # minimum training steps on samples, and on the same number of real examples
@@ -38,7 +38,7 @@ class RecognitionResult:
     held_out: Tensor
 
 
-def recognition(
+def measure_recognition(
     adapter: EvaluationAdapter,
     generated: GeneratedSet,
     real: RealData,
@@ -56,7 +56,7 @@ def recognition(
     if not all(examples.labelled for examples in (samples, real.train, held_out)):
         return None
     of_samples, of_held_out, of_train = (adapter.classifier_input(e.media) for e in (samples, held_out, real.train))
-    model = fitted_classifier(
+    model = real_data_classifier(
         of_train, real.train.labels, len(real.classes), adapter.augment, adapter.classifier, cache=cache
     )
     predicted, features = classify(model, of_samples)
@@ -73,7 +73,7 @@ def recognition(
             "samples recognised",
             right,
             "{:.1%}",
-            wilson(right, count),
+            wilson_interval(right, count),
             tuple(references),
             f"share that a small classifier, trained on the real {many}, assigns to the requested class",
         )
@@ -93,14 +93,14 @@ def _trained_on_samples(
     n = min(len(x), len(real.train))
     per_epoch = max(1, n // adapter.classifier.batch)
     settings = replace(adapter.classifier, epochs=max(adapter.classifier.epochs, STEPS // per_epoch))
-    settings = replace(settings, batch=min(settings.batch, n)).within(n, x.shape[-2] * x.shape[-1])
+    settings = replace(settings, batch=min(settings.batch, n)).limited_to_budget(n, x.shape[-2] * x.shape[-1])
 
     def score(inputs: Tensor, labels: Tensor) -> float:
-        model = trained_classifier(inputs, labels, len(real.classes), adapter.augment, settings)
+        model = cached_classifier(inputs, labels, len(real.classes), adapter.augment, settings)
         return accuracy(classify(model, of_held_out)[0], held_out.labels)
 
-    chosen = subset(samples, n, seed=1)  # files are ordered by class: the first n would lack most classes
-    known = subset(real.train, n, seed=1)
+    chosen = balanced_subset(samples, n, seed=1)  # files are ordered by class: the first n would lack most classes
+    known = balanced_subset(real.train, n, seed=1)
     value = score(x if chosen is samples else adapter.classifier_input(chosen.media), chosen.labels)
     reference = ReferenceValue(
         f"trained on {n} real {many}", score(adapter.classifier_input(known.media), known.labels)

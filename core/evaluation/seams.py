@@ -28,12 +28,12 @@ class SeamMeasures:
     level: Tensor
     inside: Tensor
 
-    def within(self, limit: float = 3.0) -> tuple[float, float]:
+    def share_within(self, limit: float = 3.0) -> tuple[float, float]:
         """Shares of loops whose level at the seam, and in the middle, lies within `limit` dB."""
         return float((self.level.abs() <= limit).double().mean()), float((self.inside.abs() <= limit).double().mean())
 
 
-def seams(loops: Sequence[Tensor], part: int, axis: int = -1) -> SeamMeasures:
+def measure_seams(loops: Sequence[Tensor], part: int, axis: int = -1) -> SeamMeasures:
     """Measure loops (C, *spatial), at least four parts long, along an axis.
 
     Args:
@@ -77,12 +77,12 @@ class JointMeasures:
     chance: Tensor
     level: Tensor
 
-    def within(self, limit: float = 3.0) -> float:
+    def share_within(self, limit: float = 3.0) -> float:
         """Share of positions whose level lies within `limit` dB."""
         return float((self.level.abs() <= limit).double().mean())
 
 
-def joints(media: Sequence[Tensor], places: Sequence[int], part: int) -> JointMeasures:
+def measure_joints(media: Sequence[Tensor], places: Sequence[int], part: int) -> JointMeasures:
     """Measure examples (C, *spatial) at the same positions along the last axis, each half a part or more from the ends.
 
     Args:

@@ -1,8 +1,8 @@
 """Calibration: finds a sampler plan of few evaluations for one denoiser.
 
-The candidates are the registered multistep samplers, each on the timesteps that dynamic programming finds (`times.py`),
-and the best registered combination of sampler and timestep spacing. L-BFGS refines them (`refine.py`) in rounds, after
-each of which only the best ones remain.
+The candidates are the registered multistep samplers, each on the timesteps that dynamic programming finds
+(`level_search.py`), and the best registered combination of sampler and timestep spacing. L-BFGS refines them
+(`refine.py`) in rounds, after each of which only the best ones remain.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from ..samplers.base import Plan, Sampler
 from ..schedulers.base import NoiseLevel64
 from ..timesteps.base import TimestepSpacing
 from ..types import BadInput
+from .level_search import optimal_levels
 from .problem import CalibrationProblem
 from .reference import ReferenceSolution, solve_reference
-from .refine import refined_plan
-from .times import best_times
+from .refine import refine_plan
 
 ROUNDS = ((5, 3), (12, 1), (50, 1))  # (iterations of L-BFGS on each remaining plan, how many plans remain after them)
 
 
 @dataclass(frozen=True)
-class SamplerPair:
+class SamplerSpacingPair:
     """A registered sampler with a registered timestep spacing.
 
     Attributes:
@@ -56,7 +56,7 @@ class CalibratedPlan:
     plan: Plan
     sampler: str
     error: float
-    stock: SamplerPair
+    stock: SamplerSpacingPair
 
 
 def multistep_samplers() -> dict[str, Sampler]:
@@ -72,26 +72,28 @@ def timestep_spacings() -> dict[str, TimestepSpacing]:
 
 def _defaults(kind: str) -> Iterator[tuple[str, Any]]:
     """Registered components that need no arguments."""
-    for name in registry.builtins(kind):
-        component = registry.find(kind, name)
+    for name in registry.builtin_files(kind):
+        component = registry.find_class(kind, name)
         if all(p.default is not p.empty for p in inspect.signature(component).parameters.values()):
             yield name, component()
 
 
-def stock(problem: CalibrationProblem, reference: ReferenceSolution, nfe: int) -> list[SamplerPair]:
+def rank_registered_pairs(
+    problem: CalibrationProblem, reference: ReferenceSolution, nfe: int
+) -> list[SamplerSpacingPair]:
     """All registered pairs of sampler and timestep spacing at `nfe` evaluations, best first.
 
     Pairs that do not support the schedule are left out. Pairs with equal plans (timestep spacings that
     agree on this schedule, ddim and euler) occur once.
     """
     pairs = [
-        SamplerPair(name, timesteps, problem.error(problem.end(plan), reference.x0))
+        SamplerSpacingPair(name, timesteps, problem.error(problem.final_states(plan), reference.x0))
         for name, timesteps, plan, _ in _plans(problem, nfe, multistep_samplers())
     ]
     return sorted((pair for pair in pairs if pair.error == pair.error), key=lambda pair: pair.error)
 
 
-def calibrate(
+def calibrate_plan(
     problem: CalibrationProblem,
     nfe: int,
     reference: ReferenceSolution | None = None,
@@ -114,12 +116,12 @@ def calibrate(
     if nfe > (most := len(reference.levels)):
         raise BadInput(f"times are searched for on {most} levels: calibrate {most} evaluations or fewer, not {nfe}")
     progress = report or (lambda stage, error: None)
-    pairs = stock(problem, reference, nfe)
+    pairs = rank_registered_pairs(problem, reference, nfe)
     progress(f"stock {pairs[0].sampler} on {pairs[0].timesteps}", pairs[0].error)
     plans = _candidates(problem, reference, nfe, pairs[0])
     for iterations, remaining in ROUNDS:
         for i, (_, name, plan) in enumerate(plans):
-            plan, error = refined_plan(
+            plan, error = refine_plan(
                 plan, problem, reference, iterations, report=lambda e, name=name: progress(name, e)
             )
             plans[i] = error, name, plan
@@ -129,7 +131,7 @@ def calibrate(
 
 
 def _candidates(
-    problem: CalibrationProblem, reference: ReferenceSolution, nfe: int, best: SamplerPair
+    problem: CalibrationProblem, reference: ReferenceSolution, nfe: int, best: SamplerSpacingPair
 ) -> list[tuple[float, str, Plan]]:
     """(error, sampler, plan) without duplicates: each sampler on its times by dynamic programming, and the best pair.
 
@@ -137,13 +139,14 @@ def _candidates(
     problems, the methods that extrapolate estimates of eps (ipndm, deis) start among the worst and end as the best.
     """
     candidates = [
-        (name, best_times(sampler, problem.schedule, reference, nfe)) for name, sampler in multistep_samplers().items()
+        (name, optimal_levels(sampler, problem.schedule, reference, nfe))
+        for name, sampler in multistep_samplers().items()
     ]
     candidates.append((best.sampler, timestep_spacings()[best.timesteps].levels(problem.schedule, nfe)))
     found: dict[float, tuple[float, str, Plan]] = {}
     for name, levels in candidates:
         plan = multistep_samplers()[name].plan(problem.schedule, levels)
-        error = problem.error(problem.end(plan), reference.x0)
+        error = problem.error(problem.final_states(plan), reference.x0)
         if error == error:
             found.setdefault(round(error, 12), (error, name, plan))  # euler and ddim have the same plan
     return list(found.values())
@@ -176,5 +179,5 @@ def _key(plan: Plan) -> tuple[float, ...]:
 
 
 def _one_evaluation_per_step(sampler: Sampler) -> bool:
-    schedule = registry.find("schedule", "edm")()
+    schedule = registry.find_class("schedule", "edm")()
     return sampler.plan(schedule, [schedule.level(t) for t in (8.0, 4.0, 2.0, 1.0)]).nfe == 3

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..guidance.base import Guided
-from ..samplers.base import run
+from ..guidance.base import GuidedDenoiser
+from ..samplers.base import run_plan
 from ..samplers.plan import Plan
 from ..schedulers.base import Schedule
 from ..types import Conditioning, Denoiser
@@ -36,8 +36,8 @@ class CalibrationBatch:
             plan: The plan.
             watch: Wraps the denoiser for this run.
         """
-        denoiser = self.denoiser.fresh_copy() if isinstance(self.denoiser, Guided) else self.denoiser
-        return run(plan, watch(denoiser), self.start, self.conditions)
+        denoiser = self.denoiser.fresh_copy() if isinstance(self.denoiser, GuidedDenoiser) else self.denoiser
+        return run_plan(plan, watch(denoiser), self.start, self.conditions)
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class CalibrationProblem:
         """All initial states, (B, C, *spatial)."""
         return torch.cat([batch.start for batch in self.batches])
 
-    def end(self, plan: Plan) -> Tensor:
+    def final_states(self, plan: Plan) -> Tensor:
         """The results of a plan from all initial states, (B, C, *spatial)."""
         return torch.cat([batch.run(plan) for batch in self.batches])
 

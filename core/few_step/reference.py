@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..guidance.base import Guided
+from ..guidance.base import GuidedDenoiser
 from ..samplers.heun_exp import HeunExp
 from ..schedulers.base import NoiseLevel64, Schedule
 from ..types import BadInput, Conditioning, Denoiser, Estimate, NoiseLevel
@@ -48,7 +48,7 @@ class _Recorder:
         return estimate
 
 
-def grid(schedule: Schedule, points: int) -> list[NoiseLevel64]:
+def reference_levels(schedule: Schedule, points: int) -> list[NoiseLevel64]:
     """`points` + 1 levels from the highest to clean, tau_i = tau_0 (1 - i / points)^2: denser at low noise."""
     first = schedule.level(schedule.t_max)
     ramp = torch.linspace(0, 1, points + 1, dtype=torch.float64)
@@ -70,13 +70,13 @@ def solve_reference(problem: CalibrationProblem, points: int = GRID, parts: int 
             a solution with many steps is not the target of one with few.
     """
     for batch in problem.batches:
-        for part in batch.denoiser.guidances if isinstance(batch.denoiser, Guided) else ():
+        for part in batch.denoiser.guidances if isinstance(batch.denoiser, GuidedDenoiser) else ():
             if part.stateful:
                 raise BadInput(
                     f"{type(part).__name__} depends on previous evaluations, so a solution with many steps is not "
                     "the target of few: calibrate and sample without its momentum (guidance.momentum=0)"
                 )
-    fine = grid(problem.schedule, points * parts)
+    fine = reference_levels(problem.schedule, points * parts)
     levels = fine[:-1:parts]
     plan = HeunExp().plan(problem.schedule, fine)
     gram, ends = torch.zeros(2 * points + 1, 2 * points + 1, dtype=torch.float64), []

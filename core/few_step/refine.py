@@ -10,14 +10,14 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from ..samplers.plan import Plan, with_last_uses
+from ..samplers.plan import Plan, plan_from_rows
 from ..schedulers.base import Schedule
 from ..types import BadInput, NoiseLevel, Number
 from .problem import CalibrationProblem
 from .reference import ReferenceSolution
 
 
-def refined_plan(
+def refine_plan(
     plan: Plan,
     problem: CalibrationProblem,
     reference: ReferenceSolution,
@@ -56,7 +56,7 @@ def refined_plan(
     weights = [torch.tensor(row[:-1], **dtype) for row in initial]
     before = [row.detach().clone() for row in weights]
     exact, sizes = reference.x0, [len(batch.start) for batch in problem.batches]
-    scale = max(problem.error(problem.end(plan), exact) ** 2, 1e-30)
+    scale = max(problem.error(problem.final_states(plan), exact) ** 2, 1e-30)
     best: tuple[float, Plan] = (math.sqrt(scale), plan)
     variables = [each for each in (rho, *weights) if each.numel()]
     optimiser = torch.optim.LBFGS(variables, max_iter=rounds, history_size=20, line_search_fn="strong_wolfe")
@@ -112,7 +112,7 @@ def _with_variables(plan: Plan, schedule: Schedule, rho: Tensor, weights: Sequen
         d = {j: w.to(like) for j, w in enumerate([*weights[i - 1], newest])}
         level = NoiseLevel(*(torch.as_tensor(v, dtype=torch.float64).reshape(1) for v in _numbers(levels[i])))
         rows.append(replace(plan.rows[i], level=level, x=x, d=d))
-    return with_last_uses(rows)
+    return plan_from_rows(rows)
 
 
 def _numbers(level: NoiseLevel) -> tuple[Number, Number, Number]:
@@ -129,7 +129,7 @@ def _as_numbers(plan: Plan) -> Plan:
         )
         for row in plan.rows
     ]
-    return with_last_uses(rows)
+    return plan_from_rows(rows)
 
 
 def _falls(plan: Plan, rho: Tensor) -> bool:

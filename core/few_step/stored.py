@@ -7,18 +7,18 @@ from typing import Annotated, Any
 
 from pydantic import Field, Strict, TypeAdapter, ValidationError
 
-from ..samplers.base import Plan, Row, Sampler
-from ..samplers.plan import with_last_uses
+from ..samplers.base import Plan, PlanRow, Sampler
+from ..samplers.plan import plan_from_rows
 from ..schedulers.base import Schedule
 from ..types import BadInput, NoiseLevel
-from ..util.json_files import StoredRecord, fault
+from ..util.json_files import StoredRecord, first_validation_error
 
 _Number = Annotated[float, Field(allow_inf_nan=False)]
 _NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 _Term = Annotated[tuple[Annotated[int, Field(ge=0)], _Number], Strict(False)]
 
 
-def to_plain(plan: Plan) -> list[dict[str, Any]]:
+def plan_to_json(plan: Plan) -> list[dict[str, Any]]:
     """The rows as lists and numbers that JSON can store.
 
     Raises:
@@ -39,7 +39,7 @@ def to_plain(plan: Plan) -> list[dict[str, Any]]:
 
 
 class StoredRow(StoredRecord):
-    """A row as `to_plain` writes it."""
+    """A row as `plan_to_json` writes it."""
 
     level: Annotated[tuple[_Number, _NotNegative, _NotNegative], Strict(False)]  # JSON has lists but no tuples
     x: list[_Term]
@@ -47,16 +47,16 @@ class StoredRow(StoredRecord):
     evaluate: bool
     step: bool
 
-    def row(self) -> Row:
+    def row(self) -> PlanRow:
         """The row of the plan."""
-        return Row(NoiseLevel(*self.level), dict(self.x), dict(self.D), evaluate=self.evaluate, step=self.step)
+        return PlanRow(NoiseLevel(*self.level), dict(self.x), dict(self.D), evaluate=self.evaluate, step=self.step)
 
 
 _ROWS = TypeAdapter(Annotated[list[StoredRow], Field(min_length=2, max_length=10_000)])
 
 
-def from_plain(rows: Any) -> Plan:
-    """Inverse of `to_plain`.
+def plan_from_json(rows: Any) -> Plan:
+    """Inverse of `plan_to_json`.
 
     Raises:
         BadInput: The rows are not a valid plan.
@@ -64,24 +64,24 @@ def from_plain(rows: Any) -> Plan:
     try:
         plan = [row.row() for row in _ROWS.validate_python(rows)]
     except ValidationError as error:
-        raise BadInput(f"the stored plan is not valid ({fault(error)}): calibrate again") from None
+        raise BadInput(f"the stored plan is not valid ({first_validation_error(error)}): calibrate again") from None
     evaluated = {i for i, row in enumerate(plan) if row.evaluate}
     for i, row in enumerate(plan):
         if any(j >= i for j in (*row.x, *row.d)) or not set(row.d) <= evaluated:
             raise BadInput(f"row {i} of the stored plan uses a state or estimate that does not exist: calibrate again")
         if not row.level.alpha and not row.level.sigma:
             raise BadInput(f"row {i} of the stored plan has alpha and sigma of 0: calibrate again")
-    return with_last_uses(plan)
+    return plan_from_rows(plan)
 
 
 def check_plan(nfe: int, plan: Mapping[str, Any]) -> None:
     """Raise BadInput if a plan of a checkpoint is not a valid one of this number of evaluations."""
-    found = from_plain(plan.get("rows")).nfe
+    found = plan_from_json(plan.get("rows")).nfe
     if found != nfe:
         raise BadInput(f"the stored plan of {nfe} evaluations has {found}: calibrate again")
 
 
-class StoredPlan(Sampler):
+class StoredPlanSampler(Sampler):
     """A stored plan as a sampler, with the levels of the plan.
 
     Args:

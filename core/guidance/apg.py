@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..types import BadInput, Estimate, NoiseLevel
-from .base import ALWAYS, CONDITIONAL, UNCONDITIONAL, Branch, Guidance, GuidanceInputs, checked_window, ratio
+from .base import ALWAYS, CONDITIONAL, UNCONDITIONAL, Guidance, GuidanceBranch, GuidanceInputs, parse_window, safe_ratio
 
 
 class APG(Guidance):
@@ -47,10 +47,10 @@ class APG(Guidance):
         if not -1 < momentum < 1:
             raise BadInput(f"apg's momentum is between -1 and 1, or the delta grows without limit, not {momentum}")
         self.scale, self.eta, self.threshold, self.momentum = float(scale), float(eta), threshold, float(momentum)
-        self.window, self.stateful = checked_window(window, "apg"), momentum != 0
+        self.window, self.stateful = parse_window(window, "apg"), momentum != 0
         self._delta: Tensor | None = None  # of the previous call
 
-    def branches(self, level: NoiseLevel) -> Sequence[Branch]:
+    def branches(self, level: NoiseLevel) -> Sequence[GuidanceBranch]:
         return () if self.scale == 1 else (CONDITIONAL, UNCONDITIONAL)
 
     def combine(self, inputs: GuidanceInputs) -> Estimate:
@@ -58,7 +58,7 @@ class APG(Guidance):
             return Estimate(inputs.guided)
         conditional = inputs.estimates[CONDITIONAL]
         delta = self._limited(inputs, self._with_momentum(inputs, conditional - inputs.estimates[UNCONDITIONAL]))
-        share = ratio(inputs.mean(delta * conditional), inputs.mean(conditional * conditional))  # (B, 1, ..., 1)
+        share = safe_ratio(inputs.mean(delta * conditional), inputs.mean(conditional * conditional))  # (B, 1, ..., 1)
         delta = delta - (1 - self.eta) * share * conditional
         return Estimate(torch.add(inputs.guided, delta, alpha=self.scale - 1))
 

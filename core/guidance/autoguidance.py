@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from ..types import BadInput, Denoiser, Estimate, NoiseLevel
-from .base import ALWAYS, CONDITIONAL, Branch, Guidance, GuidanceInputs, SamplingRun, checked_window
+from .base import ALWAYS, CONDITIONAL, Guidance, GuidanceBranch, GuidanceInputs, SamplingRun, parse_window
 
 
 class Autoguidance(Guidance):
@@ -20,8 +20,8 @@ class Autoguidance(Guidance):
         scale: 1 is no guidance, above 1 moves further away from the weak network's errors.
         weak: Run folder or checkpoint of the weaker network.
         window: Lowest and highest noise level, as tau = sigma / (alpha + sigma), at which the guidance is applied.
-        denoiser: The weaker network, given from Python instead of `weak`; an `AuxiliaryModel` if it embeds conditions
-            itself.
+        denoiser: The weaker network, given from Python instead of `weak`; an `AuxiliaryDenoiser` if it embeds
+            conditions itself.
         opener: Loads `weak` for the current batch; set by the pipeline.
 
     Raises:
@@ -43,7 +43,7 @@ class Autoguidance(Guidance):
                 "autoguidance needs one weaker network: `weak`, a run folder or checkpoint such as "
                 "runs/NAME/checkpoints/step-1000.safetensors, or `denoiser` from Python"
             )
-        self.scale, self.weak, self.window = float(scale), weak, checked_window(window, "autoguidance")
+        self.scale, self.weak, self.window = float(scale), weak, parse_window(window, "autoguidance")
         self.denoiser, self.opener = denoiser, opener
 
     def begin(self, run: SamplingRun) -> Guidance:
@@ -60,11 +60,11 @@ class Autoguidance(Guidance):
             copied.denoiser = self.opener(self.weak)
         return copied
 
-    def branches(self, level: NoiseLevel) -> Sequence[Branch]:
-        return () if self.scale == 1 else (CONDITIONAL, Branch(denoiser=self.denoiser))
+    def branches(self, level: NoiseLevel) -> Sequence[GuidanceBranch]:
+        return () if self.scale == 1 else (CONDITIONAL, GuidanceBranch(denoiser=self.denoiser))
 
     def combine(self, inputs: GuidanceInputs) -> Estimate:
         if self.scale == 1:
             return Estimate(inputs.guided)
-        delta = inputs.estimates[CONDITIONAL] - inputs.estimates[Branch(denoiser=self.denoiser)]
+        delta = inputs.estimates[CONDITIONAL] - inputs.estimates[GuidanceBranch(denoiser=self.denoiser)]
         return Estimate(torch.add(inputs.guided, delta, alpha=self.scale - 1))

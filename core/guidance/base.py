@@ -35,7 +35,7 @@ from torch import Tensor
 
 from ..types import BadInput, Conditioning, Denoiser, Estimate, NoiseLevel
 from ..util.messages import did_you_mean
-from ..util.rng import Noise
+from ..util.rng import KeyedNoise
 
 ALWAYS = (0.0, 1.0)
 EDGE = 1e-6  # tolerance: a level on the edge of a window is inside, in float32 and float64
@@ -49,11 +49,11 @@ class SamplingRun:
         noise: The run's keyed noise.
     """
 
-    noise: Noise
+    noise: KeyedNoise
 
 
 @dataclass(frozen=True)
-class Branch:
+class GuidanceBranch:
     """An estimate of x0 that a guidance needs.
 
     Attributes:
@@ -65,11 +65,11 @@ class Branch:
     denoiser: Denoiser | None = None
 
 
-CONDITIONAL, UNCONDITIONAL = Branch(), Branch(drop=None)
+CONDITIONAL, UNCONDITIONAL = GuidanceBranch(), GuidanceBranch(drop=None)
 
 
-class AuxiliaryModel(Denoiser):
-    """A second network, which embeds the run's conditions itself: `Branch.denoiser` of another model.
+class AuxiliaryDenoiser(Denoiser):
+    """A second network, which embeds the run's conditions itself: `GuidanceBranch.denoiser` of another model.
 
     Args:
         denoiser: The network's denoiser, with the same schedule, latent shape and codec as the run's.
@@ -100,7 +100,7 @@ class GuidanceInputs:
     x: Tensor
     level: NoiseLevel
     conditions: Conditioning
-    estimates: Mapping[Branch, Tensor]
+    estimates: Mapping[GuidanceBranch, Tensor]
     before: Tensor | None
     counts: Tensor | None = None
 
@@ -122,13 +122,13 @@ class GuidanceInputs:
         return self.mean((values - self.mean(values)).square())
 
 
-def ratio(a: Tensor, b: Tensor) -> Tensor:
+def safe_ratio(a: Tensor, b: Tensor) -> Tensor:
     """a / b for b >= 0, and 1 where b is 0, with finite gradients."""
     positive = b > 0
     return torch.where(positive, a, 1.0) / torch.where(positive, b, 1.0)
 
 
-def checked_window(window: Sequence[float], of: str) -> tuple[float, float]:
+def parse_window(window: Sequence[float], of: str) -> tuple[float, float]:
     """The window as two floats.
 
     Args:
@@ -162,7 +162,7 @@ class Guidance(ABC):
     stateful: bool = False
 
     @abstractmethod
-    def branches(self, level: NoiseLevel) -> Sequence[Branch]:
+    def branches(self, level: NoiseLevel) -> Sequence[GuidanceBranch]:
         """The estimates that it needs inside its window, in addition to `guided`; empty if it has no effect."""
 
     @abstractmethod
@@ -180,7 +180,7 @@ class Guidance(ABC):
 
     def wrap(self, denoiser: Denoiser, run: SamplingRun) -> Denoiser:
         """A denoiser for one run."""
-        return Guided([self.begin(run)], denoiser)
+        return GuidedDenoiser([self.begin(run)], denoiser)
 
     def inside(self, level: NoiseLevel) -> bool | Tensor:
         """Whether the level is inside the window: a bool, or a bool tensor if levels differ."""
@@ -218,10 +218,10 @@ class GuidanceChain:
 
     def wrap(self, denoiser: Denoiser, run: SamplingRun) -> Denoiser:
         """A denoiser for one run."""
-        return Guided([part.begin(run) for part in self.guidances], denoiser)
+        return GuidedDenoiser([part.begin(run) for part in self.guidances], denoiser)
 
 
-def known_names(names: Sequence[str], conditions: Collection[str], of: str) -> None:
+def check_condition_names(names: Sequence[str], conditions: Collection[str], of: str) -> None:
     """Raise BadInput, with the valid names, if one of `names` is not a condition."""
     for name in names:
         if name not in conditions:
@@ -229,7 +229,7 @@ def known_names(names: Sequence[str], conditions: Collection[str], of: str) -> N
             raise BadInput(f"{of}: there is no condition {name!r}{did_you_mean(name, list(conditions)) or '.'}{known}")
 
 
-class Guided(Denoiser):
+class GuidedDenoiser(Denoiser):
     """The guided denoiser of one run: calls each network once for all branches, then applies the guidances in order.
 
     Args:
@@ -241,9 +241,9 @@ class Guided(Denoiser):
         self.guidances, self.denoiser = list(guidances), denoiser
         self._checked = False
 
-    def fresh_copy(self) -> Guided:
+    def fresh_copy(self) -> GuidedDenoiser:
         """A copy for another run. This denoiser must not have been called yet, so that it has no state."""
-        return Guided([copy.copy(part) for part in self.guidances], self.denoiser)
+        return GuidedDenoiser([copy.copy(part) for part in self.guidances], self.denoiser)
 
     def denoise(self, x: Tensor, level: NoiseLevel, conditions: Conditioning) -> Estimate:
         """The guided estimate at x (B, C, *spatial).
@@ -272,14 +272,14 @@ class Guided(Denoiser):
         return Estimate(guided, moved)
 
     def _estimates(
-        self, x: Tensor, level: NoiseLevel, conditions: Conditioning, branches: Sequence[Branch]
-    ) -> tuple[dict[Branch, Tensor], Tensor | None]:
+        self, x: Tensor, level: NoiseLevel, conditions: Conditioning, branches: Sequence[GuidanceBranch]
+    ) -> tuple[dict[GuidanceBranch, Tensor], Tensor | None]:
         """Branch -> x0, with one call per network and one row for equal branches; and x if the network changed it."""
-        calls: dict[int, tuple[Denoiser, Conditioning, dict[frozenset[str], list[Branch]]]] = {}
+        calls: dict[int, tuple[Denoiser, Conditioning, dict[frozenset[str], list[GuidanceBranch]]]] = {}
         for branch in branches:
             network = self.denoiser if branch.denoiser is None else branch.denoiser
             embedded = conditions
-            if isinstance(network, AuxiliaryModel):
+            if isinstance(network, AuxiliaryDenoiser):
                 embedded = replace(network.conditions, valid=conditions.valid, wrap=conditions.wrap)
             rows = calls.setdefault(id(network), (network, embedded, {}))[2]
             rows.setdefault(_dropped(embedded, branch.drop), []).append(branch)

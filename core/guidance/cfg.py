@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 import torch
 
 from ..types import BadInput, Estimate, NoiseLevel
-from .base import ALWAYS, CONDITIONAL, Branch, Guidance, GuidanceInputs, checked_window, known_names
+from .base import ALWAYS, CONDITIONAL, Guidance, GuidanceBranch, GuidanceInputs, check_condition_names, parse_window
 
 
 class CFG(Guidance):
@@ -33,16 +33,16 @@ class CFG(Guidance):
     def __init__(self, scale: float = 1.5, window: tuple[float, float] = ALWAYS, conditions: list[str] | None = None):
         if conditions is not None and not conditions:
             raise BadInput("cfg's conditions name those to strengthen; leave them out for all together")
-        self.scale, self.window = float(scale), checked_window(window, "cfg")
+        self.scale, self.window = float(scale), parse_window(window, "cfg")
         self.conditions = conditions
-        self.unconditional = Branch(None if conditions is None else tuple(conditions))
+        self.unconditional = GuidanceBranch(None if conditions is None else tuple(conditions))
 
     def check(self, conditions: Collection[str]) -> None:
         """Raise BadInput, with the valid names, if `conditions` of this guidance names an unknown condition."""
         super().check(conditions)
-        known_names(self.conditions or (), conditions, "cfg")
+        check_condition_names(self.conditions or (), conditions, "cfg")
 
-    def branches(self, level: NoiseLevel) -> Sequence[Branch]:
+    def branches(self, level: NoiseLevel) -> Sequence[GuidanceBranch]:
         return () if self.scale == 1 else (CONDITIONAL, self.unconditional)
 
     def combine(self, inputs: GuidanceInputs) -> Estimate:

@@ -15,8 +15,18 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..types import BadInput, Estimate, NoiseLevel, expand
-from .base import ALWAYS, CONDITIONAL, EDGE, UNCONDITIONAL, Branch, Guidance, GuidanceInputs, checked_window, ratio
+from ..types import BadInput, Estimate, NoiseLevel, broadcast_like
+from .base import (
+    ALWAYS,
+    CONDITIONAL,
+    EDGE,
+    UNCONDITIONAL,
+    Guidance,
+    GuidanceBranch,
+    GuidanceInputs,
+    parse_window,
+    safe_ratio,
+)
 
 
 class CFGZero(Guidance):
@@ -38,13 +48,13 @@ class CFGZero(Guidance):
     def __init__(self, scale: float = 1.5, rest: float | None = 1.0, window: tuple[float, float] = ALWAYS):
         if rest is not None and not 0 < rest <= 1:
             raise BadInput(f"cfg_zero's rest is a noise level tau above 0 and up to 1, or null, not {rest}")
-        self.scale, self.rest, self.window = float(scale), rest, checked_window(window, "cfg_zero")
+        self.scale, self.rest, self.window = float(scale), rest, parse_window(window, "cfg_zero")
 
-    def branches(self, level: NoiseLevel) -> Sequence[Branch]:
+    def branches(self, level: NoiseLevel) -> Sequence[GuidanceBranch]:
         return () if self.scale == 1 else (CONDITIONAL, UNCONDITIONAL)
 
     def combine(self, inputs: GuidanceInputs) -> Estimate:
-        tau, u = inputs.level.tau, inputs.x / expand(inputs.level.alpha + inputs.level.sigma, inputs.x)
+        tau, u = inputs.level.tau, inputs.x / broadcast_like(inputs.level.alpha + inputs.level.sigma, inputs.x)
         # A bool, or one for each element.
         rests = False if self.rest is None else tau >= self.rest - EDGE
         if rests is True:
@@ -52,8 +62,8 @@ class CFGZero(Guidance):
         x0 = inputs.guided
         if self.scale != 1:
             conditional, unconditional = inputs.estimates[CONDITIONAL], inputs.estimates[UNCONDITIONAL]
-            v_c, v_u = (_velocity(u - D, expand(tau, u)) for D in (conditional, unconditional))
-            s = ratio(inputs.mean(v_c * v_u), inputs.mean(v_u * v_u))  # (B, 1, ..., 1)
+            v_c, v_u = (_velocity(u - D, broadcast_like(tau, u)) for D in (conditional, unconditional))
+            s = safe_ratio(inputs.mean(v_c * v_u), inputs.mean(v_u * v_u))  # (B, 1, ..., 1)
             x0 = torch.add(x0, conditional - torch.lerp(u, unconditional, s), alpha=self.scale - 1)
         return Estimate(torch.where(rests, u, x0) if isinstance(rests, Tensor) else x0)
 

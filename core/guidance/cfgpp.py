@@ -19,8 +19,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..types import Estimate, NoiseLevel, expand
-from .base import ALWAYS, CONDITIONAL, UNCONDITIONAL, Branch, Guidance, GuidanceInputs, checked_window
+from ..types import Estimate, NoiseLevel, broadcast_like
+from .base import ALWAYS, CONDITIONAL, UNCONDITIONAL, Guidance, GuidanceBranch, GuidanceInputs, parse_window
 
 
 class CFGpp(Guidance):
@@ -41,16 +41,16 @@ class CFGpp(Guidance):
     moves = True
 
     def __init__(self, scale: float = 0.6, window: tuple[float, float] = ALWAYS):
-        self.scale, self.window = float(scale), checked_window(window, "cfgpp")
+        self.scale, self.window = float(scale), parse_window(window, "cfgpp")
 
-    def branches(self, level: NoiseLevel) -> Sequence[Branch]:
+    def branches(self, level: NoiseLevel) -> Sequence[GuidanceBranch]:
         return (UNCONDITIONAL,) if self.scale == 1 else (CONDITIONAL, UNCONDITIONAL)
 
     def combine(self, inputs: GuidanceInputs) -> Estimate:
         x0, unconditional = inputs.guided, inputs.estimates[UNCONDITIONAL]
         if self.scale != 1:
             x0 = torch.add(x0, inputs.estimates[CONDITIONAL] - unconditional, alpha=self.scale - 1)
-        shift = expand(inputs.level.alpha, inputs.x) * (x0 - unconditional)
+        shift = broadcast_like(inputs.level.alpha, inputs.x) * (x0 - unconditional)
         if isinstance(inputs.level.sigma, Tensor):  # clean elements have no noise to replace
             shift = torch.where(inputs.level.sigma > 0, shift, 0.0)
         return Estimate(x0, inputs.x + shift)

@@ -12,7 +12,7 @@ from typing import Literal
 from torch import Tensor
 
 from ..types import BadInput, Estimate, NoiseLevel
-from .base import ALWAYS, Branch, Guidance, GuidanceInputs, checked_window, known_names
+from .base import ALWAYS, Guidance, GuidanceBranch, GuidanceInputs, check_condition_names, parse_window
 
 
 class Composed(Guidance):
@@ -46,27 +46,27 @@ class Composed(Guidance):
             raise BadInput("composed needs a scale for each condition it strengthens, such as {label: 2.0}")
         if form not in ("composed", "nested"):
             raise BadInput(f"composed's form is composed or nested, not {form!r}")
-        self.scales, self.form, self.window = dict(scales), form, checked_window(window, "composed")
+        self.scales, self.form, self.window = dict(scales), form, parse_window(window, "composed")
         coefficients = self._composed() if form == "composed" else self._nested()
         self.coefficients = {branch: c for branch, c in coefficients.items() if c != 0}
 
-    def _composed(self) -> dict[Branch, float]:
+    def _composed(self) -> dict[GuidanceBranch, float]:
         """Branch -> coefficient: 1 - sum_i s_i on D(), s_i on D(i)."""
         names = tuple(self.scales)
-        alone = {Branch(tuple(n for n in names if n != name)): s for name, s in self.scales.items()}
-        return {Branch(names): 1 - sum(self.scales.values()), **alone}
+        alone = {GuidanceBranch(tuple(n for n in names if n != name)): s for name, s in self.scales.items()}
+        return {GuidanceBranch(names): 1 - sum(self.scales.values()), **alone}
 
-    def _nested(self) -> dict[Branch, float]:
+    def _nested(self) -> dict[GuidanceBranch, float]:
         """Branch -> coefficient: s_i - s_{i + 1} on D(1, ..., i), with s_0 = 1 and s_{N + 1} = 0."""
         names, s = tuple(self.scales), [1.0, *self.scales.values(), 0.0]
-        return {Branch(names[i:]): s[i] - s[i + 1] for i in range(len(names) + 1)}
+        return {GuidanceBranch(names[i:]): s[i] - s[i + 1] for i in range(len(names) + 1)}
 
     def check(self, conditions: Collection[str]) -> None:
         """Raise BadInput, with the valid names, if `scales` names an unknown condition."""
         super().check(conditions)
-        known_names(list(self.scales), conditions, "composed")
+        check_condition_names(list(self.scales), conditions, "composed")
 
-    def branches(self, level: NoiseLevel) -> Sequence[Branch]:
+    def branches(self, level: NoiseLevel) -> Sequence[GuidanceBranch]:
         return tuple(self.coefficients)
 
     def combine(self, inputs: GuidanceInputs) -> Estimate:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ..types import BadInput, Estimate, NoiseLevel
-from .base import ALWAYS, CONDITIONAL, Branch, Guidance, GuidanceInputs, checked_window, ratio
+from .base import ALWAYS, CONDITIONAL, Guidance, GuidanceBranch, GuidanceInputs, parse_window, safe_ratio
 
 
 class DynamicThreshold(Guidance):
@@ -39,9 +39,9 @@ class DynamicThreshold(Guidance):
         if limit is not None and not limit > 0:
             raise BadInput(f"dynamic_threshold's limit is above 0, or null, not {limit}")
         self.percentile, self.limit = float(percentile), limit
-        self.window = checked_window(window, "dynamic_threshold")
+        self.window = parse_window(window, "dynamic_threshold")
 
-    def branches(self, level: NoiseLevel) -> Sequence[Branch]:
+    def branches(self, level: NoiseLevel) -> Sequence[GuidanceBranch]:
         return (CONDITIONAL,) if self.limit is None else ()
 
     def combine(self, inputs: GuidanceInputs) -> Estimate:
@@ -51,7 +51,7 @@ class DynamicThreshold(Guidance):
         else:
             limit = torch.full_like(reached, self.limit)
         s = torch.maximum(limit, reached)
-        return Estimate(torch.clamp(inputs.guided, -s, s) * ratio(limit, s))
+        return Estimate(torch.clamp(inputs.guided, -s, s) * safe_ratio(limit, s))
 
 
 def _percentile(values: Tensor, counts: Tensor | None, share: float) -> Tensor:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..types import BadInput, Estimate, NoiseLevel
-from .base import ALWAYS, CONDITIONAL, Branch, Guidance, GuidanceInputs, checked_window, ratio
+from .base import ALWAYS, CONDITIONAL, Guidance, GuidanceBranch, GuidanceInputs, parse_window, safe_ratio
 
 
 class Rescale(Guidance):
@@ -30,12 +30,12 @@ class Rescale(Guidance):
     def __init__(self, phi: float = 0.7, window: tuple[float, float] = ALWAYS):
         if not 0 <= phi <= 1:
             raise BadInput(f"rescale's phi is a share from 0 to 1, not {phi}")
-        self.phi, self.window = float(phi), checked_window(window, "rescale")
+        self.phi, self.window = float(phi), parse_window(window, "rescale")
 
-    def branches(self, level: NoiseLevel) -> Sequence[Branch]:
+    def branches(self, level: NoiseLevel) -> Sequence[GuidanceBranch]:
         return (CONDITIONAL,)
 
     def combine(self, inputs: GuidanceInputs) -> Estimate:
         # (B, 1, ..., 1)
-        factor = ratio(inputs.variance(inputs.estimates[CONDITIONAL]), inputs.variance(inputs.guided)).sqrt()
+        factor = safe_ratio(inputs.variance(inputs.estimates[CONDITIONAL]), inputs.variance(inputs.guided)).sqrt()
         return Estimate(inputs.guided * (self.phi * factor + (1 - self.phi)))

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..types import BadInput, Conditioning, Denoiser, Estimate, NoiseLevel, expand, per_sample
+from ..types import BadInput, Conditioning, Denoiser, Estimate, NoiseLevel, broadcast_like, per_sample_value
 
 
-class Model(nn.Module):
+class ConditionedNetwork(nn.Module):
     """A network and its conditions.
 
     Args:
@@ -51,13 +51,13 @@ class NetworkDenoiser(Denoiser):
         return Estimate(x0 if conditions.valid is None else x0.masked_fill(conditions.valid == 0, 0))
 
     def _scaled(self, x: Tensor, level: NoiseLevel) -> Tensor:
-        return x * expand(self.parameterization.input_scale(level), x)
+        return x * broadcast_like(self.parameterization.input_scale(level), x)
 
     def _level_number(self, x: Tensor, level: NoiseLevel) -> Tensor:
-        return per_sample(self.noise_conditioning.read(level), x)
+        return per_sample_value(self.noise_conditioning.embedding_value(level), x)
 
 
-class UserDenoiser(NetworkDenoiser):
+class UserModuleDenoiser(NetworkDenoiser):
     """A user's module as a denoiser, called as module(x, t, **keywords) with t (B,) from the noise conditioning.
 
     The module receives no conditions. If its output has an attribute `sample`, as that of networks of diffusers, the

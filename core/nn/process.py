@@ -13,7 +13,7 @@ from .model import NetworkDenoiser
 
 
 @dataclass(frozen=True)
-class Process:
+class DiffusionProcess:
     """The diffusion process, which training, sampling and editing of one network share.
 
     Attributes:

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 from ..types import BadInput, Conditioning
 from .layers.attention import Attention
 from .layers.block import ResidualBlock
-from .layers.conv import conv, pad_axes
+from .layers.conv import make_conv, pad_axes
 from .layers.embedding import NumberEmbedding
-from .layers.init import reset
+from .layers.init import reset_parameters
 from .layers.inputs import BlockInputs, stage_inputs
 from .layers.norm import GroupNorm
-from .layers.resample import Down, Up, fold, unfold
+from .layers.resample import Downsample, Upsample, channels_to_space, space_to_channels
 
 
 class _Stage(nn.Module):
@@ -97,16 +97,16 @@ class UNetND(nn.Module):
         self.places, self.positions = tuple(places), positions
 
         self.level = NumberEmbedding(64, e)
-        self.stem = conv(dims, folded + dims * positions, sizes[0])
+        self.stem = make_conv(dims, folded + dims * positions, sizes[0])
         self.down = nn.ModuleList(_Stage(dims, c, c, e, blocks, dropout, h) for c, h in zip(sizes, heads, strict=True))
-        self.shrink = nn.ModuleList(Down(dims, a, b) for a, b in itertools.pairwise(sizes))
-        self.grow = nn.ModuleList(Up(dims, b, a) for a, b in itertools.pairwise(sizes))
+        self.shrink = nn.ModuleList(Downsample(dims, a, b) for a, b in itertools.pairwise(sizes))
+        self.grow = nn.ModuleList(Upsample(dims, b, a) for a, b in itertools.pairwise(sizes))
         self.up = nn.ModuleList(
             _Stage(dims, 2 * c, c, e, blocks, dropout, h) for c, h in zip(sizes[:-1], heads[:-1], strict=True)
         )
         self.norm = GroupNorm(sizes[0])
-        self.head = conv(dims, sizes[0], folded, zero=True)
-        reset(self, 0)
+        self.head = make_conv(dims, sizes[0], folded, zero=True)
+        reset_parameters(self, 0)
 
     def forward(self, x: Tensor, level: Tensor, conditions: Conditioning | None = None) -> Tensor:
         """The network's output.
@@ -135,7 +135,7 @@ class UNetND(nn.Module):
             level = _extend(level.expand(x.shape[0], -1, *size).float(), extra, wrap, "replicate")
         total = sum(conditions.vector.values())
         inputs = stage_inputs(self.level, level, total, valid, wrap, self.dims, self.patch, len(self.down))
-        out = unfold(self._body(fold(x, self.patch), inputs), self.patch)
+        out = channels_to_space(self._body(space_to_channels(x, self.patch), inputs), self.patch)
         return out[(..., *(slice(n) for n in size))]
 
     def check_size(self, size: Sequence[int], wrap: Sequence[int] = ()) -> None:

@@ -17,15 +17,15 @@ class NoiseConditioning(ABC):
     """Level -> the number that the network embeds; elementwise, so maps stay maps. Finite at both ends.
 
     A constant map must give, bit for bit, the result of the number: use +, -, * and /, which round identically
-    everywhere, and `log_rho` for logarithms, which do not.
+    everywhere, and `clamped_log_rho` for logarithms, which do not.
     """
 
     @abstractmethod
-    def read(self, level: NoiseLevel) -> Number:
+    def embedding_value(self, level: NoiseLevel) -> Number:
         """The number for this level, roughly within [-5, 5] unless the docstring of the class says otherwise."""
 
 
-def log_rho(level: NoiseLevel, limit: float) -> Number:
+def clamped_log_rho(level: NoiseLevel, limit: float) -> Number:
     """log(sigma / alpha), clamped to [-limit, limit]: log(m 2^e) = e log 2 + 2 atanh((m - 1) / (m + 1)).
 
     Uses only operations whose rounding IEEE 754 defines, with m between sqrt(1/2) and sqrt(2): a number, an element of

@@ -6,11 +6,11 @@ c_noise = log(sigma / alpha) / 4
 from __future__ import annotations
 
 from ..types import NoiseLevel, Number
-from .base import NoiseConditioning, log_rho
+from .base import NoiseConditioning, clamped_log_rho
 
 
 class CNoise(NoiseConditioning):
     """EDM's c_noise: log(sigma / alpha) / 4, clamped to [-5, 5]; the limits are alpha = 0 and sigma = 0."""
 
-    def read(self, level: NoiseLevel) -> Number:
-        return log_rho(level, 20.0) / 4
+    def embedding_value(self, level: NoiseLevel) -> Number:
+        return clamped_log_rho(level, 20.0) / 4

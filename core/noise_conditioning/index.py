@@ -9,7 +9,7 @@ from ..types import BadInput, NoiseLevel, Number
 from .base import NoiseConditioning
 
 
-class Index(NoiseConditioning):
+class ScaledTime(NoiseConditioning):
     """The schedule's time, scaled to [-5, 5]: 10 (t - first) / (last - first) - 5.
 
     Args:
@@ -25,5 +25,5 @@ class Index(NoiseConditioning):
             raise BadInput(f"index needs first < last, not {first} and {last}")
         self.first, self.last = first, last
 
-    def read(self, level: NoiseLevel) -> Number:
+    def embedding_value(self, level: NoiseLevel) -> Number:
         return 10 * (level.t - self.first) / (self.last - self.first) - 5

@@ -6,11 +6,11 @@ logsnr / 4 = log(alpha / sigma) / 2
 from __future__ import annotations
 
 from ..types import NoiseLevel, Number
-from .base import NoiseConditioning, log_rho
+from .base import NoiseConditioning, clamped_log_rho
 
 
 class LogSNR(NoiseConditioning):
     """A quarter of the log signal-to-noise ratio, which is clamped to [-20, 20]: 5 is clean data, -5 is noise."""
 
-    def read(self, level: NoiseLevel) -> Number:
-        return log_rho(level, 10.0) / -2
+    def embedding_value(self, level: NoiseLevel) -> Number:
+        return clamped_log_rho(level, 10.0) / -2

@@ -12,5 +12,5 @@ from .base import NoiseConditioning
 class Tau(NoiseConditioning):
     """tau = sigma / (alpha + sigma), scaled to [-5, 5]: 10 tau - 5."""
 
-    def read(self, level: NoiseLevel) -> Number:
+    def embedding_value(self, level: NoiseLevel) -> Number:
         return 10 * level.tau - 5

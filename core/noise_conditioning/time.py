@@ -9,5 +9,5 @@ from .base import NoiseConditioning
 class Time(NoiseConditioning):
     """t in the schedule's units, not scaled: on the discrete schedule the index 0 to 999, so not within [-5, 5]."""
 
-    def read(self, level: NoiseLevel) -> Number:
+    def embedding_value(self, level: NoiseLevel) -> Number:
         return level.t

@@ -13,14 +13,19 @@ import torch
 from torch import Tensor
 
 from ..schedulers.base import Schedule
-from .base import StepRandom
+from .base import StepRandomNumbers
 from .timestep_sampling.base import TimestepSampling
 
 _BOXES = 3  # largest number of boxes in a sample
 
 
-def mixed_times(
-    t: Tensor, spatial: Sequence[int], sampling: TimestepSampling, schedule: Schedule, share: float, rng: StepRandom
+def per_element_times(
+    t: Tensor,
+    spatial: Sequence[int],
+    sampling: TimestepSampling,
+    schedule: Schedule,
+    share: float,
+    rng: StepRandomNumbers,
 ) -> Tensor | None:
     """Times (B, 1, *spatial) from times t (B,): a share of the samples gets one to three boxes with other times.
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ..types import Conditioning
-from ..util.rng import Noise, generator, stratified
+from ..util.rng import KeyedNoise, keyed_generator, stratified_uniforms
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class LossResult:
 
 
 @dataclass(frozen=True)
-class StepRandom:
+class StepRandomNumbers:
     """Random numbers of one training step, keyed by (seed, row, purpose, step).
 
     A row gets the same numbers for any division of the global batch into processes and accumulated parts.
@@ -50,19 +50,19 @@ class StepRandom:
 
     def normal(self, purpose: str, shape: Sequence[int]) -> Tensor:
         """Standard normal numbers (B, *shape), float32, on the device."""
-        return Noise(self.seed, self.rows, tuple(shape), self.device).normal(purpose, self.step)
+        return KeyedNoise(self.seed, self.rows, tuple(shape), self.device).normal(purpose, self.step)
 
     def uniform(self, purpose: str) -> Tensor:
         """A number in [0, 1) for each row, (B,), on the host, so that a step need not wait for the device."""
-        return Noise(self.seed, self.rows, (1,)).uniform(purpose, self.step)
+        return KeyedNoise(self.seed, self.rows, (1,)).uniform(purpose, self.step)
 
     def stratified(self) -> Tensor:
         """A number in [0, 1) for each row, (B,) float64, on the host; each stratum has one row of the global batch."""
-        return stratified(self.seed, self.step, self.total, self.rows)
+        return stratified_uniforms(self.seed, self.step, self.total, self.rows)
 
     def generator(self, i: int, purpose: str) -> np.random.Generator:
         """A numpy generator for choices on the host about row i of this batch."""
-        return generator(self.seed, self.rows[i], purpose, self.step)
+        return keyed_generator(self.seed, self.rows[i], purpose, self.step)
 
 
 class Objective(ABC):
@@ -79,7 +79,7 @@ class Objective(ABC):
     per_element: float = 0.0
 
     @abstractmethod
-    def loss(self, model: nn.Module, x0: Tensor, conditioning: Conditioning, rng: StepRandom) -> LossResult:
+    def loss(self, model: nn.Module, x0: Tensor, conditioning: Conditioning, rng: StepRandomNumbers) -> LossResult:
         """The loss of each sample of a batch.
 
         Args:

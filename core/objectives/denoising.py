@@ -7,12 +7,12 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor, nn
 
-from ..nn.process import Process
+from ..nn.process import DiffusionProcess
 from ..parameterizations.base import Parameterization
 from ..types import BadInput, Conditioning, NoiseLevel
-from ..util.annotations import Kind, Range
-from ._per_element import mixed_times
-from .base import LossResult, Objective, StepRandom, valid_mean
+from ..util.annotations import ComponentKind, Range
+from ._per_element import per_element_times
+from .base import LossResult, Objective, StepRandomNumbers, valid_mean
 from .timestep_sampling.base import TimestepSampling
 from .timestep_sampling.lognormal import LogNormal
 from .weightings.base import Weighting
@@ -39,10 +39,10 @@ class Denoising(Objective):
 
     def __init__(
         self,
-        process: Process,
-        loss_space: Annotated[Parameterization | None, Kind("parameterization")] = None,
-        timestep_sampling: Annotated[TimestepSampling | Any, Kind("timestep_sampling")] = "lognormal",
-        weighting: Annotated[Weighting | Any, Kind("weighting")] = "none",
+        process: DiffusionProcess,
+        loss_space: Annotated[Parameterization | None, ComponentKind("parameterization")] = None,
+        timestep_sampling: Annotated[TimestepSampling | Any, ComponentKind("timestep_sampling")] = "lognormal",
+        weighting: Annotated[Weighting | Any, ComponentKind("weighting")] = "none",
         per_element: Annotated[float, Range(0, 1)] = 0.0,
     ):
         self.process = process
@@ -60,11 +60,11 @@ class Denoising(Objective):
                 raise BadInput(f"{name} is a {kind.__name__} object, not {value!r}")
         self.per_element = per_element
 
-    def loss(self, model: nn.Module, x0: Tensor, conditioning: Conditioning, rng: StepRandom) -> LossResult:
+    def loss(self, model: nn.Module, x0: Tensor, conditioning: Conditioning, rng: StepRandomNumbers) -> LossResult:
         """Draw noise and levels, add noise to the data, compare the network's output with its target."""
         eps = rng.normal("train", x0.shape[1:])
         level = self.level(rng.stratified())
-        per_sample = self.error(model, x0, eps, self.mixed(level, x0.shape[2:], rng), conditioning)
+        per_sample = self.error(model, x0, eps, self.per_element_levels(level, x0.shape[2:], rng), conditioning)
         return LossResult(per_sample, {"tau": torch.as_tensor(level.tau)})
 
     def level(self, u: Tensor) -> NoiseLevel:
@@ -72,12 +72,14 @@ class Denoising(Objective):
         schedule = self.process.schedule
         return schedule.level(self.timestep_sampling.sample(u, schedule))
 
-    def mixed(self, level: NoiseLevel, spatial: torch.Size | tuple[int, ...], rng: StepRandom) -> NoiseLevel:
+    def per_element_levels(
+        self, level: NoiseLevel, spatial: torch.Size | tuple[int, ...], rng: StepRandomNumbers
+    ) -> NoiseLevel:
         """Maps (B, 1, *spatial) of levels (B,), in which parts of some samples have other levels or are clean."""
         if not self.per_element:
             return level
         schedule, t = self.process.schedule, torch.as_tensor(level.t)
-        mixed = mixed_times(t, spatial, self.timestep_sampling, schedule, self.per_element, rng)
+        mixed = per_element_times(t, spatial, self.timestep_sampling, schedule, self.per_element, rng)
         return level if mixed is None else schedule.level(mixed)
 
     def error(self, model: nn.Module, x0: Tensor, eps: Tensor, level: NoiseLevel, conditioning: Conditioning) -> Tensor:

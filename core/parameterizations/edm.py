@@ -9,17 +9,17 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..types import NoiseLevel, Number
-from .base import Parameterization, power, unit_variance
+from .base import Parameterization, marginal_variance, unit_variance_scale
 
 
 class EDM(Parameterization):
     """A mixture of x0 and eps whose target has unit variance at every level: F with x0 = c_skip x + c_out F."""
 
     def coefficients(self, level: NoiseLevel) -> tuple[Number, Number]:
-        return level.alpha / power(level), level.sigma * unit_variance(level)
+        return level.alpha / marginal_variance(level), level.sigma * unit_variance_scale(level)
 
     def target(self, x0: Tensor, eps: Tensor, level: NoiseLevel) -> Tensor:
-        return (level.sigma * x0 - level.alpha * eps) * unit_variance(level)
+        return (level.sigma * x0 - level.alpha * eps) * unit_variance_scale(level)
 
     def gain(self, level: NoiseLevel) -> Number:
         return level.alpha * 0 + 1.0

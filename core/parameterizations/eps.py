@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..types import BadInput, NoiseLevel, Number
-from .base import Parameterization, unit_variance
+from .base import Parameterization, unit_variance_scale
 
 
 class Eps(Parameterization):
@@ -28,7 +28,7 @@ class Eps(Parameterization):
         return eps
 
     def gain(self, level: NoiseLevel) -> Number:
-        return level.alpha * unit_variance(level)
+        return level.alpha * unit_variance_scale(level)
 
     def check(self, level: NoiseLevel) -> None:
         if bool((level.alpha == 0).any()) if isinstance(level.alpha, Tensor) else level.alpha == 0:

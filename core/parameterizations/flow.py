@@ -10,7 +10,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..types import NoiseLevel, Number
-from .base import Parameterization, unit_variance
+from .base import Parameterization, unit_variance_scale
 
 
 class Flow(Parameterization):
@@ -27,4 +27,4 @@ class Flow(Parameterization):
         return eps - x0
 
     def gain(self, level: NoiseLevel) -> Number:
-        return (level.alpha + level.sigma) * unit_variance(level)
+        return (level.alpha + level.sigma) * unit_variance_scale(level)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..types import NoiseLevel, Number
-from .base import Parameterization, power, unit_variance
+from .base import Parameterization, marginal_variance, unit_variance_scale
 
 
 class V(Parameterization):
@@ -18,11 +18,11 @@ class V(Parameterization):
     """
 
     def coefficients(self, level: NoiseLevel) -> tuple[Number, Number]:
-        total = power(level)
+        total = marginal_variance(level)
         return level.alpha / total, -level.sigma / total
 
     def target(self, x0: Tensor, eps: Tensor, level: NoiseLevel) -> Tensor:
         return level.alpha * eps - level.sigma * x0
 
     def gain(self, level: NoiseLevel) -> Number:
-        return 1 / unit_variance(level)
+        return 1 / unit_variance_scale(level)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ..types import NoiseLevel, Number
-from .base import Parameterization, unit_variance
+from .base import Parameterization, unit_variance_scale
 
 
 class X0(Parameterization):
@@ -24,4 +24,4 @@ class X0(Parameterization):
         return x0
 
     def gain(self, level: NoiseLevel) -> Number:
-        return level.sigma * unit_variance(level)
+        return level.sigma * unit_variance_scale(level)

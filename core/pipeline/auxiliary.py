@@ -8,15 +8,15 @@ from typing import Any
 
 import torch
 
-from ..config.spec import plain
-from ..guidance.base import AuxiliaryModel
+from ..config.spec import to_plain_values
+from ..guidance.base import AuxiliaryDenoiser
 from ..types import BadInput, Denoiser
-from .checkpoint import open_checkpoint
-from .conditions import embed_rows
+from .conditions import embed_conditions
 from .context import ModelContext
+from .open_checkpoint import open_checkpoint
 
 
-class AuxiliaryModels:
+class AuxiliaryModelLoader:
     """Loads auxiliary models, each once. They must share schedule, latent shape and codec with the main model.
 
     Args:
@@ -41,7 +41,7 @@ class AuxiliaryModels:
         other.to(self.main.device)
         return other.process.denoiser(other.model)
 
-    def embedded(self, path: Path, rows: Sequence[Mapping[str, Any]]) -> AuxiliaryModel:
+    def embedded(self, path: Path, rows: Sequence[Mapping[str, Any]]) -> AuxiliaryDenoiser:
         """The denoiser of an auxiliary model, with the conditions of a batch embedded by that model.
 
         Args:
@@ -56,13 +56,13 @@ class AuxiliaryModels:
         if any(not torch.allclose(theirs[k].float(), v.float(), rtol=1e-3, atol=1e-5) for k, v in mine.items()):
             raise BadInput(f"{path}: its codec was fitted on other data: train it on the data of the run it guides")
         with torch.no_grad():
-            return AuxiliaryModel(denoiser, embed_rows(other.model, rows))
+            return AuxiliaryDenoiser(denoiser, embed_conditions(other.model, rows))
 
     def _check_same(self, path: Path, other: ModelContext) -> None:
         mine, theirs = self.main.recipe, other.recipe
         facts = {
             "process.schedule": (mine.process.schedule.resolved(), theirs.process.schedule.resolved()),
-            "codec": (plain(mine.codec), plain(theirs.codec)),
+            "codec": (to_plain_values(mine.codec), to_plain_values(theirs.codec)),
             "shape of the diffused tensor": (self.main.spec.latent, other.spec.latent),
         }
         for name, (expected, found) in facts.items():

@@ -8,23 +8,23 @@ from typing import Any
 
 from torch import nn
 
-from ..conditioning.base import gather
-from ..config.sections import Sample
-from ..nn.model import Model
+from ..conditioning.base import build_conditioning
+from ..config.sections import SampleSection
+from ..nn.model import ConditionedNetwork
 from ..types import BadInput, Conditioning
 
-Row = dict[str, Any]
+SampleConditions = dict[str, Any]
 """Conditions of one sample: name -> readable value, such as a class name; None: unconditional."""
 
 
-def condition_rows(model: Model, section: Sample, count: int) -> list[Row]:
+def per_sample_conditions(model: ConditionedNetwork, section: SampleSection, count: int) -> list[SampleConditions]:
     """The conditions of `count` samples according to the recipe's `sample` section; lists of values are cycled.
 
     Raises:
         BadInput: A condition does not know a value.
     """
     wanted: dict[str, Any] = {"label": section.label, **section.conditions}
-    rows: list[Row] = [{} for _ in range(count)]
+    rows: list[SampleConditions] = [{} for _ in range(count)]
     for name, condition in model.conditions.items():
         value = wanted.get(name)
         if isinstance(value, str) and value == "cycle":
@@ -37,28 +37,30 @@ def condition_rows(model: Model, section: Sample, count: int) -> list[Row]:
                 raise BadInput(f"{name} has no list of values to cycle through: give one value, or a list")
         for i, row in enumerate(rows):
             item = value[i % len(value)] if isinstance(value, (list, tuple)) and value else value
-            row[name] = None if item is None else condition.show(condition.parse(item))  # type: ignore[operator]
+            row[name] = None if item is None else condition.format_value(condition.parse(item))  # type: ignore[operator]
     return rows
 
 
-def embed_rows(model: Model, rows: Sequence[Mapping[str, Any]]) -> Conditioning:
+def embed_conditions(model: ConditionedNetwork, rows: Sequence[Mapping[str, Any]]) -> Conditioning:
     """Embed the conditions of a batch for the network; a condition that a row does not name is unconditional."""
     values = {
         name: [None if row.get(name) is None else condition.parse(row[name]) for row in rows]  # type: ignore[operator]
         for name, condition in model.conditions.items()
     }
-    return gather(model.conditions, values)
+    return build_conditioning(model.conditions, values)
 
 
-def interpolate_rows(model: Model, a: Mapping[str, Any], b: Mapping[str, Any], share: float) -> Row:
+def interpolate_conditions(
+    model: ConditionedNetwork, a: Mapping[str, Any], b: Mapping[str, Any], share: float
+) -> SampleConditions:
     """Interpolate conditions: share 0 gives a, 1 gives b. If one end is unconditional, the nearer end is taken."""
-    result: Row = {}
+    result: SampleConditions = {}
     for name, module in model.conditions.items():
         condition: Any = module
         ends = [None if row.get(name) is None else condition.parse(row[name]) for row in (a, b)]
         missing = any(end is None for end in ends)
-        value = ends[round(share)] if missing else condition.between(*ends, share)
-        result[name] = None if value is None else condition.show(value)
+        value = ends[round(share)] if missing else condition.interpolate(*ends, share)
+        result[name] = None if value is None else condition.format_value(value)
     return result
 
 
@@ -85,14 +87,14 @@ class DurationCondition:
             low, high = self._condition.low, self._condition.high
             raise BadInput(f"sample.seconds is {seconds:g}, and this run was trained on {low:g} s to {high:g} s")
 
-    def record(self, row: Row, seconds: float) -> None:
+    def record(self, row: SampleConditions, seconds: float) -> None:
         """Write the length into the conditions of a sample, unless its duration condition already has a value."""
         if self.name is None:
             row["seconds"] = round(seconds, 6)
         elif row.get(self.name) is None:
             row[self.name] = self.clamp(seconds)
 
-    def correct(self, row: Row, before: float, after: float) -> None:
+    def correct(self, row: SampleConditions, before: float, after: float) -> None:
         """Replace a recorded length `before` by `after`, in seconds; a value that the user set is unchanged."""
         if self.name is None:
             if row.get("seconds") is not None:

@@ -8,11 +8,11 @@ import torch
 
 from ..codecs.base import Codec
 from ..config.recipe import Recipe
-from ..config.registry import find
+from ..config.registry import find_class
 from ..data.clip_lengths import ClipLengths
-from ..nn.model import Model
-from ..nn.process import Process
-from ..training.build import Parts
+from ..nn.model import ConditionedNetwork
+from ..nn.process import DiffusionProcess
+from ..training.build import BuiltComponents
 from ..types import MediaSpec
 from ..util.device import choose_device
 
@@ -28,13 +28,13 @@ class ModelContext:
         device: The device of both.
     """
 
-    parts: Parts
-    model: Model
+    parts: BuiltComponents
+    model: ConditionedNetwork
     codec: Codec
     device: torch.device
 
     @classmethod
-    def of(cls, parts: Parts, model: Model, device: torch.device) -> ModelContext:
+    def of(cls, parts: BuiltComponents, model: ConditionedNetwork, device: torch.device) -> ModelContext:
         """Move model and codec to the device and set them to evaluation mode."""
         return cls(parts, model.to(device).eval(), parts.codec.to(device).eval(), device)
 
@@ -55,7 +55,7 @@ class ModelContext:
         return self.parts.spec
 
     @property
-    def process(self) -> Process:
+    def process(self) -> DiffusionProcess:
         """Schedule and parameterization."""
         return self.parts.process
 
@@ -73,5 +73,5 @@ class ModelContext:
     def per_element(self) -> bool:
         """Whether the network was trained with per-element noise levels ("diffusion forcing")."""
         objective = self.recipe.objective
-        share = objective.params.get("per_element", getattr(find("objective", objective.use), "per_element", 0.0))
+        share = objective.params.get("per_element", getattr(find_class("objective", objective.use), "per_element", 0.0))
         return share > 0

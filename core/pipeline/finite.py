@@ -11,7 +11,7 @@ from ..samplers.base import Plan
 from ..types import BadInput, Conditioning, Denoiser, Estimate, NoiseLevel
 
 
-class FiniteCheck(Denoiser):
+class FiniteCheckDenoiser(Denoiser):
     """A denoiser that stores the sum of each estimate, so that the first non-finite one can be reported.
 
     The sums stay on the device until `check`: no step waits for them.

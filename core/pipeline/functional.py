@@ -12,18 +12,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..config.registry import find, is_code
+from ..config.registry import find_class, is_code_reference
 from ..editing.base import Edit
 from ..guidance.base import Guidance
-from ..nn.model import UserDenoiser
+from ..nn.model import UserModuleDenoiser
 from ..noise_conditioning.base import NoiseConditioning
 from ..parameterizations.base import Parameterization
-from ..samplers.base import Progress, Sampler
+from ..samplers.base import Sampler, StepProgress
 from ..schedulers.base import Schedule
 from ..timesteps.base import TimestepSpacing
 from ..types import BadInput, Conditioning, Denoiser, NoiseLevel
 from ..util.device import choose_device
-from ..util.rng import Noise
+from ..util.rng import KeyedNoise
 from .prepared_run import prepare_run
 
 # Keyword of the first edition -> its new name; old keywords are accepted for one release.
@@ -57,7 +57,7 @@ def sample(
     seed: int = 0,
     first: int = 0,
     device: torch.device | str = "cpu",
-    on_step: Callable[[Progress], None] | None = None,
+    on_step: Callable[[StepProgress], None] | None = None,
     shapes: Sequence[tuple[int, ...]] | None = None,
     samples: Sequence[int] | None = None,
     edits: Sequence[Edit] = (),
@@ -113,7 +113,7 @@ def sample(
     method: Sampler = _component("sampler", sampler)
     network: Any = denoiser
     if not isinstance(denoiser, Denoiser):
-        network = UserDenoiser(
+        network = UserModuleDenoiser(
             denoiser,
             _component("parameterization", parameterization),
             _component("noise_conditioning", noise_conditioning),
@@ -121,7 +121,7 @@ def sample(
         )
     elif network_kwargs:
         raise BadInput("network_kwargs are for a module or function; a Denoiser takes its conditioning instead")
-    noise = Noise(seed, _rows(samples, first, shape), _row_shapes(shapes, shape), device, dtype)
+    noise = KeyedNoise(seed, _rows(samples, first, shape), _row_shapes(shapes, shape), device, dtype)
     listed = guidance if isinstance(guidance, (list, tuple)) else [] if guidance is None else [guidance]
     parts = [_component("guidance", part) for part in listed]
     conditioning = Conditioning() if conditioning is None else conditioning
@@ -157,13 +157,13 @@ def _component(kind: str, value: Any) -> Any:
 
 
 def _named(kind: str, name: str) -> type:
-    return find(kind, name) if is_code(name) else _registered(kind, name)
+    return find_class(kind, name) if is_code_reference(name) else _registered(kind, name)
 
 
 @lru_cache(maxsize=128)
 def _registered(kind: str, name: str) -> type:
     """A registered component; cached, since the search reads folders and takes longer than a short run."""
-    return find(kind, name)
+    return find_class(kind, name)
 
 
 def _shape(shape: Any) -> tuple[int, ...]:
@@ -251,7 +251,7 @@ def _row_shapes(shapes: Any, shape: tuple[int, ...]) -> Any:
     return rows
 
 
-def _initial_state(x: Tensor | None, noise: Noise, shape: tuple[int, ...]) -> Tensor | None:
+def _initial_state(x: Tensor | None, noise: KeyedNoise, shape: tuple[int, ...]) -> Tensor | None:
     """The initial state that the user gave, on the right device; None: it is drawn."""
     if x is None:
         return None

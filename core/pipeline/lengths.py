@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from ..codecs.base import Codec
 from ..data.clip_lengths import ClipLengths
 from ..types import BadInput, MediaSpec
-from ..util.rng import generator
-from .conditions import DurationCondition, Row
+from ..util.rng import keyed_generator
+from .conditions import DurationCondition, SampleConditions
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class PaddedBatch:
         return PaddedBatch(self.sizes[index], self.shape, self.shapes[index], valid)
 
 
-def need_rate(spec: MediaSpec, key: str) -> float:
+def require_rate(spec: MediaSpec, key: str) -> float:
     """Elements per second along the time axis.
 
     Args:
@@ -57,7 +57,7 @@ def need_rate(spec: MediaSpec, key: str) -> float:
     return spec.rate
 
 
-def elements(seconds: Any, rate: float, key: str) -> int:
+def seconds_to_elements(seconds: Any, rate: float, key: str) -> int:
     """Convert a length in seconds to a number of media elements.
 
     Args:
@@ -75,7 +75,7 @@ def elements(seconds: Any, rate: float, key: str) -> int:
 
 
 def choose_lengths(
-    seconds: Any, rows: Sequence[Row], model: nn.Module, spec: MediaSpec, known: ClipLengths, seed: int
+    seconds: Any, rows: Sequence[SampleConditions], model: nn.Module, spec: MediaSpec, known: ClipLengths, seed: int
 ) -> list[int | None]:
     """Number of media elements of each sample along the time axis; None for media without a time axis.
 
@@ -105,7 +105,7 @@ def choose_lengths(
     """
     if seconds is None and not known:
         return [spec.length] * len(rows)
-    rate = spec.rate if seconds is None else need_rate(spec, "sample.seconds")
+    rate = spec.rate if seconds is None else require_rate(spec, "sample.seconds")
     requested = seconds if isinstance(seconds, (list, tuple)) else [seconds]
     if not requested:
         raise BadInput("sample.seconds is a length in seconds, or a list of them; got an empty list")
@@ -117,7 +117,7 @@ def choose_lengths(
         if wanted is None or rate is None:
             lengths.append(_draw_length(known, row, spec, seed, i))
         else:
-            lengths.append(elements(wanted, rate, "sample.seconds, or each value of its list,"))
+            lengths.append(seconds_to_elements(wanted, rate, "sample.seconds, or each value of its list,"))
         if rate is None:
             continue
         duration = (lengths[-1] or 0) / rate
@@ -127,14 +127,14 @@ def choose_lengths(
     return lengths
 
 
-def _draw_length(known: ClipLengths, row: Row, spec: MediaSpec, seed: int, sample: int) -> int | None:
+def _draw_length(known: ClipLengths, row: SampleConditions, spec: MediaSpec, seed: int, sample: int) -> int | None:
     """Draw a length from those of the training data, of the same class if the row has one."""
     if not known:
         return spec.length
     names = [name for v in row.values() for name in (v if isinstance(v, dict) else [v])]
     labels = [spec.classes.index(v) for v in names if isinstance(v, str) and v in spec.classes]
     among = [n for n, label in known if label in labels] or [n for n, _ in known]
-    return among[int(generator(seed, sample, "seconds").integers(len(among)))]
+    return among[int(keyed_generator(seed, sample, "seconds").integers(len(among)))]
 
 
 def choose_size(size: Any, spec: MediaSpec) -> tuple[int, ...]:
@@ -163,7 +163,7 @@ def choose_size(size: Any, spec: MediaSpec) -> tuple[int, ...]:
     return tuple(result)
 
 
-def padded_batch(
+def make_padded_batch(
     codec: Codec,
     network: nn.Module,
     spec: MediaSpec,
@@ -182,7 +182,7 @@ def padded_batch(
         sizes: Media size of each sample.
         known: Lengths of the training examples.
         masked: Whether all samples get a mask, so that no sample depends on the others in the batch.
-        window: Size of the windows in which the network evaluates, see `Windowed`; None: the whole tensor at once.
+        window: Size of the windows in which the network evaluates, see `WindowedEdit`; None: the whole tensor at once.
         wrap: Circular spatial axes.
 
     Raises:

@@ -19,7 +19,7 @@ from .request import SampleRequest
 AnyRequest = TypeVar("AnyRequest", bound=SampleRequest)
 
 
-def loop_unit(codec: Codec, network: nn.Module, spec: MediaSpec) -> int:
+def loop_length_unit(codec: Codec, network: nn.Module, spec: MediaSpec) -> int:
     """The number of media elements of which the size of a loop is a multiple.
 
     It is the least common multiple of the codec's `unit` and the media elements that one step of the network's coarsest
@@ -38,21 +38,21 @@ def loop_unit(codec: Codec, network: nn.Module, spec: MediaSpec) -> int:
     return unit
 
 
-def rounded(length: int, unit: int) -> int:
+def round_to_multiple(length: int, unit: int) -> int:
     """The nearest multiple of `unit`, at least one."""
     return max(1, (2 * length + unit) // (2 * unit)) * unit
 
 
-def loop_size(size: tuple[int, ...], axes: tuple[int, ...], unit: int) -> tuple[int, ...]:
+def round_loop_size(size: tuple[int, ...], axes: tuple[int, ...], unit: int) -> tuple[int, ...]:
     """`size` with circular axes rounded to multiples of `unit`."""
-    return tuple(rounded(n, unit) if axis in axes else n for axis, n in enumerate(size))
+    return tuple(round_to_multiple(n, unit) if axis in axes else n for axis, n in enumerate(size))
 
 
-def as_loops(request: AnyRequest, codec: Codec, model: nn.Module, spec: MediaSpec) -> AnyRequest:
+def with_loop_sizes(request: AnyRequest, codec: Codec, model: nn.Module, spec: MediaSpec) -> AnyRequest:
     """The request with all sizes rounded to sizes of loops, and the lengths in its conditions corrected."""
-    axes, unit = media_loop_axes(codec), loop_unit(codec, model.network, spec)  # type: ignore[arg-type]
-    sizes = [loop_size(size, axes, unit) for size in request.sizes]
-    note_rounded(request.sizes, sizes, unit, spec)
+    axes, unit = media_loop_axes(codec), loop_length_unit(codec, model.network, spec)  # type: ignore[arg-type]
+    sizes = [round_loop_size(size, axes, unit) for size in request.sizes]
+    warn_of_rounding(request.sizes, sizes, unit, spec)
     condition = DurationCondition(model)
     for row, before, after in zip(request.conditions, request.sizes, sizes, strict=True):
         if spec.rate is not None and spec.time_axis in axes:
@@ -61,7 +61,7 @@ def as_loops(request: AnyRequest, codec: Codec, model: nn.Module, spec: MediaSpe
     return replace(request, sizes=sizes)
 
 
-def note_rounded(asked: Sequence[Sequence[int]], made: Sequence[Sequence[int]], unit: int, spec: MediaSpec) -> None:
+def warn_of_rounding(asked: Sequence[Sequence[int]], made: Sequence[Sequence[int]], unit: int, spec: MediaSpec) -> None:
     """Warn of sizes that loops cannot have.
 
     Args:
@@ -84,7 +84,7 @@ def note_rounded(asked: Sequence[Sequence[int]], made: Sequence[Sequence[int]], 
     )
 
 
-def warn_of_padding(codec: Codec, spec: MediaSpec, masked: bool) -> None:
+def warn_of_loop_padding(codec: Codec, spec: MediaSpec, masked: bool) -> None:
     """Warn if loops may reproduce the padding of training examples whose size is no multiple of the codec's `unit`.
 
     Args:
@@ -95,7 +95,7 @@ def warn_of_padding(codec: Codec, spec: MediaSpec, masked: bool) -> None:
     axis = media_loop_axes(codec)[-1]
     length = spec.size[axis]
     if not masked and length % codec.unit:
-        fits, rate = rounded(length, codec.unit), spec.rates[axis]
+        fits, rate = round_to_multiple(length, codec.unit), spec.rates[axis]
         state = f"a size of {fits}" if rate is None else f"seconds: {fits / rate:g}"
         warnings.warn(
             f"this run was trained on {length} elements, filled up to the codec's {-(-length // codec.unit)} x "

@@ -10,32 +10,32 @@ from typing import Any
 import torch
 
 from ..codecs.base import Codec
-from ..config.legacy import key_in
+from ..config.legacy import current_key_name
 from ..config.load import load_options
 from ..config.recipe import Recipe
-from ..config.spec import plain
+from ..config.spec import to_plain_values
 from ..few_step.problem import CalibrationBatch, CalibrationProblem
-from ..few_step.stored import StoredPlan, from_plain
+from ..few_step.stored import StoredPlanSampler, plan_from_json
 from ..guidance.base import SamplingRun
-from ..nn.model import Model
-from ..training.build import Parts
+from ..nn.model import ConditionedNetwork
+from ..training.build import BuiltComponents
 from ..types import BadInput
-from ..util.messages import counted
-from ..util.rng import Noise
-from .auxiliary import AuxiliaryModels
-from .conditions import condition_rows
+from ..util.messages import format_count
+from ..util.rng import KeyedNoise
+from .auxiliary import AuxiliaryModelLoader
+from .conditions import per_sample_conditions
 from .context import ModelContext
 from .edit.context import EditContext
 from .edit.inpaint import extend_request, inpaint_request
-from .edit.morph import between_classes, morph_request, named_classes
-from .edit.options import Extension, Inpainting, Interpolation, Variation
+from .edit.morph import are_class_names, class_morph_request, morph_request
+from .edit.options import ExtendOptions, InpaintOptions, MorphOptions, VaryOptions
 from .edit.region import Span
 from .edit.source import Files
 from .edit.vary import vary_request
 from .lengths import choose_lengths, choose_size
 from .request import SampleRequest
 from .result import Samples
-from .sample import Method, RequestSampler, guidances
+from .sample import Method, RequestSampler, build_guidances
 
 TRAJECTORY = 4  # default number of samples whose denoising trajectory is recorded
 
@@ -60,21 +60,21 @@ class Pipeline:
         plans: Number of evaluations -> calibrated plan.
     """
 
-    def __init__(self, parts: Parts, model: Model, step: int, device: torch.device):
+    def __init__(self, parts: BuiltComponents, model: ConditionedNetwork, step: int, device: torch.device):
         self.context, self.step = ModelContext.of(parts, model, device), step
         self.recipe: Recipe = parts.recipe
         self.recorded = self.recipe
         self.changed_keys: frozenset[str] = frozenset()
         self.plans: dict[int, dict[str, Any]] = {}
-        self._auxiliary = AuxiliaryModels(self.context)
+        self._auxiliary = AuxiliaryModelLoader(self.context)
 
     @property
-    def parts(self) -> Parts:
+    def components(self) -> BuiltComponents:
         """The components that the recipe builds."""
         return self.context.parts
 
     @property
-    def model(self) -> Model:
+    def model(self) -> ConditionedNetwork:
         """The network with its condition embeddings."""
         return self.context.model
 
@@ -122,9 +122,9 @@ class Pipeline:
             BadInput: A label or key does not exist.
         """
         self._move(changes)
-        recipe = self.changed(changes)
-        self._refuse_unused(recipe, self.changed_keys | {key_in("sample", key) for key in changes})
-        return self.make(recipe, self.request(recipe), trajectory, progress)
+        recipe = self.recipe_with(changes)
+        self._refuse_unused(recipe, self.changed_keys | {current_key_name("sample", key) for key in changes})
+        return self.generate(recipe, self.request(recipe), trajectory, progress)
 
     def vary(
         self, files: Files, strength: float = 0.5, count: int = 1, progress: bool = False, **changes: Any
@@ -141,9 +141,9 @@ class Pipeline:
         Raises:
             BadInput: A file cannot be read, or a key does not exist.
         """
-        options = load_options(Variation, [("strength", strength), ("count", count)])
+        options = load_options(VaryOptions, [("strength", strength), ("count", count)])
         context = self._edit_context(changes)
-        return self.make(context.recipe, vary_request(context, files, options), progress=progress)
+        return self.generate(context.recipe, vary_request(context, files, options), progress=progress)
 
     def inpaint(
         self,
@@ -171,10 +171,10 @@ class Pipeline:
             **changes: Keys of the recipe's `sample` section.
         """
         given = {"spans": spans, "box": box, "mask": mask, "count": count, "resample": resample, "jump": jump}
-        options = load_options(Inpainting, list(given.items()))
+        options = load_options(InpaintOptions, list(given.items()))
         context = self._edit_context(changes)
         request = inpaint_request(context, files, options)
-        return self.make(context.recipe, request, progress=progress)
+        return self.generate(context.recipe, request, progress=progress)
 
     def extend(
         self,
@@ -198,10 +198,10 @@ class Pipeline:
             **changes: Keys of the recipe's `sample` section.
         """
         given = {"seconds": seconds, "count": count, "resample": resample, "jump": jump}
-        options = load_options(Extension, list(given.items()))
+        options = load_options(ExtendOptions, list(given.items()))
         context = self._edit_context(changes)
         request = extend_request(context, files, options)
-        return self.make(context.recipe, request, progress=progress)
+        return self.generate(context.recipe, request, progress=progress)
 
     def morph(self, a: str | Path, b: str | Path, count: int = 5, progress: bool = False, **changes: Any) -> Samples:
         """Interpolate between two files or two classes, both ends included.
@@ -215,37 +215,37 @@ class Pipeline:
             progress: Show a progress bar.
             **changes: Keys of the recipe's `sample` section.
         """
-        count = load_options(Interpolation, [("count", count)]).count
-        if named_classes(a, b, self.classes):
+        count = load_options(MorphOptions, [("count", count)]).count
+        if are_class_names(a, b, self.classes):
             recipe, request = self._class_morph(str(a), str(b), count, changes)
-            return self.make(recipe, request, progress=progress)
+            return self.generate(recipe, request, progress=progress)
         context = self._edit_context(changes, use="heun", guidance=None)
-        labels = [row.get("label") for row in condition_rows(self.model, context.recipe.sample, 2)]
-        return self.make(context.recipe, morph_request(context, a, b, labels, count), progress=progress)
+        labels = [row.get("label") for row in per_sample_conditions(self.model, context.recipe.sample, 2)]
+        return self.generate(context.recipe, morph_request(context, a, b, labels, count), progress=progress)
 
     # --- from a recipe to samples -------------------------------------------------------------------------------------
 
-    def changed(self, changes: dict[str, Any]) -> Recipe:
+    def recipe_with(self, changes: dict[str, Any]) -> Recipe:
         """The recipe with changes to its `sample` section.
 
         Raises:
             BadInput: A key does not exist.
         """
         overrides = [(f"sample.{k}", v) for k, v in changes.items()]
-        return self.recipe.merge(overrides) if overrides else self.recipe
+        return self.recipe.with_overrides(overrides) if overrides else self.recipe
 
     def request(self, recipe: Recipe, count: int | None = None) -> SampleRequest:
         """Request new samples according to the recipe's `sample` section; `count` overrides its value."""
         section, context, seed = recipe.sample, self.context, recipe.sample_seed
         if section.label is None and "null" in self.classes:
             warnings.warn("label=null is unconditional; the class of this name is label=\"'null'\"", stacklevel=3)
-        rows = condition_rows(context.model, section, section.count if count is None else count)
+        rows = per_sample_conditions(context.model, section, section.count if count is None else count)
         size = choose_size(section.size, context.spec)
         lengths = choose_lengths(section.seconds, rows, context.model, context.spec, context.clip_lengths, seed)
         sizes = [context.spec.with_length(size, length) for length in lengths]
         return SampleRequest(rows, sizes, masked=section.seconds is not None)
 
-    def make(
+    def generate(
         self, recipe: Recipe, request: SampleRequest, trajectory: bool | int = False, progress: bool = False
     ) -> Samples:
         """Generate the samples of a request with the settings of the recipe's `sample` section."""
@@ -253,13 +253,13 @@ class Pipeline:
         recorded = TRAJECTORY if trajectory is True else int(trajectory)
         media, nfe, frames = self._sampler(recipe, method).samples(request, recorded, progress)
         settings = {"seed": recipe.sample_seed, "step": self.step, "recipe": recipe.name, **request.facts}
-        settings |= {**_settings(recipe), "calibrated": isinstance(method[0], StoredPlan)}
+        settings |= {**_settings(recipe), "calibrated": isinstance(method[0], StoredPlanSampler)}
         output = None if section.output is None else section.output.build(spec=spec, loop=section.loop)
-        return Samples(media, request.conditions, settings, self.parts.modality, frames, nfe, output)
+        return Samples(media, request.conditions, settings, self.components.modality, frames, nfe, output)
 
     def calibration_problem(self, count: int, seed: int = 0, **changes: Any) -> CalibrationProblem:
         """The problem for calibration: `count` initial states with the guided denoisers and conditions of `sample`."""
-        recipe = self.changed({**changes, "seed": seed})
+        recipe = self.recipe_with({**changes, "seed": seed})
         request, schedule = self.request(recipe, count), self.context.process.schedule
         sampler = self._sampler(recipe, (recipe.sampler.build(), recipe.sample.timesteps.build()))
         whole, batches = sampler.batch(request, range(count)), []
@@ -278,8 +278,8 @@ class Pipeline:
         sampler = self._sampler(self.recipe, (self.recipe.sampler.build(), section.timesteps.build()))
         sampler.batch(self.request(self.recipe), range(section.count))
         sampler.sampler.plan(schedule, sampler.levels)
-        for part in guidances(self.recipe, self._auxiliary.denoiser):
-            part.begin(SamplingRun(Noise(0, [0], spec.latent)))
+        for part in build_guidances(self.recipe, self._auxiliary.denoiser):
+            part.begin(SamplingRun(KeyedNoise(0, [0], spec.latent)))
 
     def _sampler(self, recipe: Recipe, method: Method) -> RequestSampler:
         return RequestSampler(self.context, recipe, method, self._auxiliary)
@@ -292,8 +292,13 @@ class Pipeline:
         """
         section, recorded, plan = recipe.sample, self.recorded, self.plans.get(recipe.sample.steps)
         same = recipe.sampler == recorded.sampler and section.timesteps == recorded.sample.timesteps
-        if section.calibrated and same and plan is not None and plan.get("guidance") == plain(section.guidance):
-            stored = StoredPlan(from_plain(plan["rows"]))
+        if (
+            section.calibrated
+            and same
+            and plan is not None
+            and plan.get("guidance") == to_plain_values(section.guidance)
+        ):
+            stored = StoredPlanSampler(plan_from_json(plan["rows"]))
             return stored, stored.ends
         return recipe.sampler.build(), section.timesteps.build()
 
@@ -308,7 +313,7 @@ class Pipeline:
         unlabelled = {} if "label" in self.changed_keys else {"label": None}
         requested = {"calibrated": False, "count": 1, **unlabelled, **defaults, **changes}
         self._move(requested)
-        recipe = self.changed(requested)
+        recipe = self.recipe_with(requested)
         latents = self._sampler(recipe, self._method(recipe)).latents
         return EditContext(self.context, recipe, "label" in changes.keys() | self.changed_keys, latents)
 
@@ -316,13 +321,13 @@ class Pipeline:
         """Request samples with the same initial noise and length, whose labels are mixtures of two classes."""
         requested = {**changes, "count": count, "label": [a, b]}
         self._move(requested)
-        recipe, spec = self.changed(requested), self.context.spec
+        recipe, spec = self.recipe_with(requested), self.context.spec
         request = self.request(recipe)
         if spec.rate is not None and recipe.sample.seconds is None and self.context.clip_lengths:
             seconds = (spec.length_of(request.sizes[0]) or 0) / spec.rate
-            recipe = self.changed({**requested, "seconds": seconds})
+            recipe = self.recipe_with({**requested, "seconds": seconds})
             request = self.request(recipe)
-        return recipe, between_classes(request, self.model, a, b)
+        return recipe, class_morph_request(request, self.model, a, b)
 
     def _move(self, changes: dict[str, Any]) -> None:
         """Move the model to `changes["device"]` if given, and remove the key."""
@@ -337,7 +342,8 @@ class Pipeline:
         for key, values in listed.items():
             if isinstance(values, (list, tuple)) and len(values) > s.count and key.split(".")[0] in changed:
                 raise BadInput(
-                    f"sample.{key} lists {len(values)} values, and {counted(s.count, 'sample')} cannot use them all: "
+                    f"sample.{key} lists {len(values)} values, and {format_count(s.count, 'sample')} cannot use them "
+                    f"all: "
                     f"set count={len(values)}"
                 )
 

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from ..editing.base import Edit
 from ..guidance.base import Guidance, GuidanceChain, SamplingRun
-from ..samplers.base import Progress, Sampler
+from ..samplers.base import Sampler, StepProgress
 from ..schedulers.base import Schedule
-from ..types import Conditioning, Denoiser, NoiseLevel, expand
-from ..util.rng import Noise
-from .finite import FiniteCheck
+from ..types import Conditioning, Denoiser, NoiseLevel, broadcast_like
+from ..util.rng import KeyedNoise
+from .finite import FiniteCheckDenoiser
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class PreparedRun:
     denoiser: Denoiser
     start: Tensor
     conditions: Conditioning
-    noise: Noise
+    noise: KeyedNoise
     edits: Sequence[Edit] = ()
-    finite: FiniteCheck | None = None
+    finite: FiniteCheckDenoiser | None = None
 
-    def solve(self, on_step: Callable[[Progress], None] | None = None, requires_grad: bool = False) -> Tensor:
+    def solve(self, on_step: Callable[[StepProgress], None] | None = None, requires_grad: bool = False) -> Tensor:
         """Run the sampler and return x0 (B, C, *spatial).
 
         Args:
@@ -63,7 +63,7 @@ class PreparedRun:
             x = edit.end(x)
         return x
 
-    def _run_sampler(self, on_step: Callable[[Progress], None] | None) -> Tensor:
+    def _run_sampler(self, on_step: Callable[[StepProgress], None] | None) -> Tensor:
         args = (self.schedule, self.levels, self.denoiser, self.start, self.conditions, self.noise, on_step)
         try:
             x = self.sampler.solve(*args).x
@@ -82,7 +82,7 @@ def prepare_run(
     sampler: Sampler,
     levels: Sequence[NoiseLevel],
     conditions: Conditioning,
-    noise: Noise,
+    noise: KeyedNoise,
     guidances: Sequence[Guidance] = (),
     edits: Sequence[Edit] = (),
     start: Tensor | None = None,
@@ -110,14 +110,14 @@ def prepare_run(
         sampler, levels = edit.sampler_and_levels(sampler, schedule, levels)
     for edit in edits:
         denoiser, conditions = edit.wrap_network(denoiser, SamplingRun(noise)), edit.conditions(conditions)
-    denoiser = finite = FiniteCheck(denoiser)
+    denoiser = finite = FiniteCheckDenoiser(denoiser)
     if guidances:
         denoiser = (guidances[0] if len(guidances) == 1 else GuidanceChain(guidances)).wrap(
             denoiser, SamplingRun(noise)
         )
     if start is None:
         start = noise.normal("start")
-        start = start * expand(levels[0].sigma, start)
+        start = start * broadcast_like(levels[0].sigma, start)
     for edit in edits:
         start, denoiser = edit.start(start, levels[0], noise), edit.wrap_guided(denoiser, SamplingRun(noise))
     return PreparedRun(schedule, sampler, levels, denoiser, start, conditions, noise, edits, finite)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 
 from ..config.recipe import Recipe
-from ..training.callbacks import Periodic, RunState
+from ..training.callbacks import PeriodicCallback, RunState
 from .pipeline import Pipeline
 
 SHOWN = 64  # maximum number of samples in a preview, that of one sheet
 
 
-class Previews(Periodic):
+class PreviewCallback(PeriodicCallback):
     """Samples with the recipe's settings every `train.preview_every` steps, by default five times per run.
 
     Args:

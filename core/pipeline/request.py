@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from ..editing.base import Edit
-from .conditions import Row
+from .conditions import SampleConditions
 from .lengths import PaddedBatch
 
 Rows = Sequence[int]
@@ -28,11 +28,11 @@ class SampleRequest:
         sizes: Number of media elements of each sample along each axis.
         numbers: Sample number of each: samples with the same seed and number start from the same noise.
         masked: Whether all samples get a mask, also where training had no padding: lengths were requested, or those of
-            files are kept; see `lengths.padded_batch`.
+            files are kept; see `lengths.make_padded_batch`.
         facts: Entries about the request for the settings in samples.json.
     """
 
-    conditions: list[Row]
+    conditions: list[SampleConditions]
     sizes: list[tuple[int, ...]]
     numbers: list[int] = field(default_factory=list)
     masked: bool = False

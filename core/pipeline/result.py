@@ -11,17 +11,17 @@ from typing import Any
 from torch import Tensor
 
 from ..types import BadInput, Modality, Output, WrittenFile
-from ..util.folders import file_name, names_in
-from ..util.messages import counted, json_text, printable
-from ..util.replace import replaced
-from .sample_list import read_samples
+from ..util.folders import file_name, list_names
+from ..util.messages import escape_control_characters, format_count, format_json
+from ..util.replace import replace_files
+from .sample_list import read_sample_list
 
 FAR = 2.0  # peak, in units of full scale, above which a sample is far outside of the range of its data
 _REMEDY = "take more steps, or a sampler with one evaluation per step, such as dpmpp_2m"
 LIST, SHEET, TRAJECTORY = "samples.json", "sheet.png", ("trajectory.png", "trajectory.gif")
 
 
-def refuse_if_used(folder: Path, overwrite: bool) -> None:
+def check_sample_folder(folder: Path, overwrite: bool) -> None:
     """Raise BadInput if the folder contains files other than samples (hidden files excepted), or samples.
 
     Args:
@@ -35,18 +35,18 @@ def refuse_if_used(folder: Path, overwrite: bool) -> None:
         raise BadInput(f"{folder} already holds samples: replace them with --overwrite, or name another --out")
 
 
-def other_files(folder: Path) -> list[str]:
+def non_sample_files(folder: Path) -> list[str]:
     """Names of the files in the folder that are not saved samples; empty if the folder does not exist."""
-    return sorted(set(names_in(folder)) - set(saved_files(folder)))
+    return sorted(set(list_names(folder)) - set(saved_sample_files(folder)))
 
 
-def saved_files(folder: Path) -> list[str]:
+def saved_sample_files(folder: Path) -> list[str]:
     """Names of the saved samples in a folder: those that samples.json lists, sheet, trajectory and samples.json.
 
     Entries of the list that point outside the folder are ignored.
     """
     try:
-        listed = [sample.file for sample in read_samples(folder / LIST).samples]
+        listed = [sample.file for sample in read_sample_list(folder / LIST).samples]
     except BadInput:
         listed = []
     return [n for n in (*listed, SHEET, *TRAJECTORY, LIST) if n == Path(n).name and (folder / n).is_file()]
@@ -69,7 +69,7 @@ def result_notes(files: Sequence[WrittenFile]) -> list[str]:
     notes = []
     for found in kinds.values():
         file, text = max(found, key=lambda pair: pair[0].peak)
-        more = f" ({counted(len(found) - 1, 'more such file')})" if len(found) > 1 else ""
+        more = f" ({format_count(len(found) - 1, 'more such file')})" if len(found) > 1 else ""
         notes.append(f"{file.path}: {text}{more}")
     return notes
 
@@ -134,7 +134,7 @@ class Samples:
             The paths of the samples.
         """
         folder = Path(folder)
-        with replaced(folder, lambda: saved_files(folder) if overwrite else ()) as part:
+        with replace_files(folder, lambda: saved_sample_files(folder) if overwrite else ()) as part:
             files = self.write(part)
             if trajectory:
                 self.save_trajectory(part)
@@ -161,7 +161,7 @@ class Samples:
             if self.nfe:
                 records[-1]["nfe"] = self.nfe[i]
         facts = {"settings": self.settings, "samples": records}
-        (folder / LIST).write_text(json_text(facts) + "\n", encoding="utf-8")
+        (folder / LIST).write_text(format_json(facts) + "\n", encoding="utf-8")
         shown = slice(0, 64)
         self.modality.sheet(folder / SHEET, self.media[shown], self.captions[shown])
         return files
@@ -197,7 +197,10 @@ class Samples:
     @property
     def captions(self) -> list[str]:
         """The conditions of each sample as a short text."""
-        return [printable(" ".join(_word(v, " + ") for v in row.values() if v is not None)) for row in self.conditions]
+        return [
+            escape_control_characters(" ".join(_word(v, " + ") for v in row.values() if v is not None))
+            for row in self.conditions
+        ]
 
 
 def _word(value: Any, between: str) -> str:

@@ -12,22 +12,22 @@ from torch import Tensor, nn
 
 from ..codecs.base import Codec
 from ..config.recipe import Recipe
-from ..config.sections import Sample
+from ..config.sections import SampleSection
 from ..editing.base import Edit
-from ..editing.loops import Loop, decode_loops
-from ..editing.windows import Windowed
+from ..editing.loops import LoopEdit, decode_loops
+from ..editing.windows import WindowedEdit
 from ..guidance.base import Guidance, SamplingRun
-from ..samplers.base import Progress, Sampler
+from ..samplers.base import Sampler, StepProgress
 from ..timesteps.base import TimestepSpacing
 from ..types import BadInput, Denoiser, MediaSpec, NoiseLevel
 from ..util.device import autocast
-from ..util.progress import bar
-from ..util.rng import Noise
-from .auxiliary import AuxiliaryModels
-from .conditions import embed_rows
+from ..util.progress import progress_bar
+from ..util.rng import KeyedNoise
+from .auxiliary import AuxiliaryModelLoader
+from .conditions import embed_conditions
 from .context import ModelContext
-from .lengths import PaddedBatch, decode_batch, padded_batch
-from .loop_sizes import as_loops, warn_of_padding
+from .lengths import PaddedBatch, decode_batch, make_padded_batch
+from .loop_sizes import warn_of_loop_padding, with_loop_sizes
 from .prepared_run import PreparedRun, prepare_run
 from .request import Rows, SampleRequest
 from .result import TrajectoryStep
@@ -46,7 +46,7 @@ class RequestSampler:
         auxiliary: Loads the auxiliary models that guidance names.
     """
 
-    def __init__(self, context: ModelContext, recipe: Recipe, method: Method, auxiliary: AuxiliaryModels):
+    def __init__(self, context: ModelContext, recipe: Recipe, method: Method, auxiliary: AuxiliaryModelLoader):
         self.context, self.recipe, self.auxiliary = context, recipe, auxiliary
         self.sampler, timesteps = method
         schedule, steps = context.process.schedule, recipe.sample.steps
@@ -72,11 +72,11 @@ class RequestSampler:
         """
         section, context = self.recipe.sample, self.context
         if section.loop:
-            warn_of_padding(context.codec, context.spec, bool(context.clip_lengths))
-            request = as_loops(request, context.codec, context.model, context.spec)
+            warn_of_loop_padding(context.codec, context.spec, bool(context.clip_lengths))
+            request = with_loop_sizes(request, context.codec, context.model, context.spec)
         media: list[Tensor] = [torch.empty(0)] * len(request)
         nfe, frames = [0] * len(request), list[TrajectoryStep]()
-        with bar("sampling", "sample", len(media), show=progress, leave=True) as done:
+        with progress_bar("sampling", "sample", len(media), show=progress, leave=True) as done:
             # A loop has no padding, and the places of windows follow from the size of the batch.
             same_size = section.loop or section.windows is not None
             for n, rows in enumerate(request.batches(section.batch, same_size)):
@@ -107,7 +107,7 @@ class RequestSampler:
         wrap = context.codec.wrap if section.loop else ()
         known, masked = ((), False) if section.loop else (context.clip_lengths, request.masked)  # loops have no padding
         sizes = [request.sizes[i] for i in rows]
-        return padded_batch(context.codec, context.model.network, context.spec, sizes, known, masked, window, wrap)
+        return make_padded_batch(context.codec, context.model.network, context.spec, sizes, known, masked, window, wrap)
 
     def prepare(self, request: SampleRequest, rows: Rows, batch: PaddedBatch) -> PreparedRun:
         """Prepare the run of a batch: guided denoiser, initial state, conditions, noise; nothing is evaluated."""
@@ -115,13 +115,13 @@ class RequestSampler:
         edits = _section_edits(context.codec, context.model.network, context.spec, batch, section)
         numbers, values = [request.numbers[i] for i in rows], [request.conditions[i] for i in rows]
         with torch.no_grad():
-            conditions = embed_rows(context.model, values)
+            conditions = embed_conditions(context.model, values)
             if batch.valid is not None:
                 conditions = replace(conditions, valid=batch.valid.to(context.device))
 
             def opener(path: Path) -> Denoiser:
                 other = self.auxiliary.embedded(path, values)
-                run = SamplingRun(Noise(self.seed, numbers, batch.shape, context.device))
+                run = SamplingRun(KeyedNoise(self.seed, numbers, batch.shape, context.device))
                 for edit in edits:
                     other.denoiser = edit.wrap_network(other.denoiser, run)
                 return other
@@ -133,8 +133,8 @@ class RequestSampler:
                     self.sampler,
                     self.levels,
                     conditions,
-                    Noise(self.seed, numbers, list(batch.shapes), context.device),
-                    guidances(self.recipe, opener),
+                    KeyedNoise(self.seed, numbers, list(batch.shapes), context.device),
+                    build_guidances(self.recipe, opener),
                     [*edits, *request.edits(rows, batch)],
                 )
 
@@ -143,7 +143,7 @@ class RequestSampler:
         request: SampleRequest,
         rows: Rows,
         batch: PaddedBatch,
-        on_step: Callable[[Progress], None] | None = None,
+        on_step: Callable[[StepProgress], None] | None = None,
     ) -> Tensor:
         prepared = self.prepare(request, rows, batch)
         with autocast(self.context.device, self.recipe.sample.precision):
@@ -177,7 +177,7 @@ class _StepRecorder:
         self.recorded, self.frames, self.decode = recorded, frames, decode
         self.nfe: tuple[int, ...] = (0,) * count
 
-    def __call__(self, at: Progress) -> None:
+    def __call__(self, at: StepProgress) -> None:
         self.nfe = at.nfe
         if not self.recorded or at.x0 is None:
             return
@@ -188,7 +188,7 @@ class _StepRecorder:
         self.frames.append(TrajectoryStep(at.step, tau, noisy, x0))
 
 
-def guidances(recipe: Recipe, opener: Callable[[Path], Denoiser]) -> list[Guidance]:
+def build_guidances(recipe: Recipe, opener: Callable[[Path], Denoiser]) -> list[Guidance]:
     """Build the recipe's guidances; `opener` loads an auxiliary model for the current batch."""
     specs = recipe.sample.guidance
     listed = specs if isinstance(specs, list) else [] if specs is None else [specs]
@@ -196,7 +196,7 @@ def guidances(recipe: Recipe, opener: Callable[[Path], Denoiser]) -> list[Guidan
 
 
 def _section_edits(
-    codec: Codec, network: nn.Module, spec: MediaSpec, batch: PaddedBatch, section: Sample
+    codec: Codec, network: nn.Module, spec: MediaSpec, batch: PaddedBatch, section: SampleSection
 ) -> list[Edit]:
     """The edits for `sample.loop` and `sample.windows`.
 
@@ -212,7 +212,7 @@ def _section_edits(
                 "this network was trained with positions, so every window would look like a whole sample: "
                 "leave sample.windows out, or train with network.positions=0"
             )
-        edits.append(Windowed(size, section.windows, wrap))
+        edits.append(WindowedEdit(size, section.windows, wrap))
     if section.loop:
-        edits.append(Loop(wrap))
+        edits.append(LoopEdit(wrap))
     return edits

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, TypeAdapter
 
-from ..util.json_files import StoredRecord, read
+from ..util.json_files import StoredRecord, read_json
 
 
 def _inside(name: str) -> str:
@@ -34,6 +34,6 @@ class SampleList(StoredRecord):
 _LIST = TypeAdapter(SampleList)
 
 
-def read_samples(path: Path) -> SampleList:
+def read_sample_list(path: Path) -> SampleList:
     """The list of samples in a file; raises BadInput where the file is damaged, or names files outside its folder."""
-    return read(path, _LIST)
+    return read_json(path, _LIST)

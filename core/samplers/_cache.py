@@ -22,7 +22,7 @@ _lock = Lock()
 
 
 @runtime_checkable
-class Planner(Protocol):
+class HasPlan(Protocol):
     """A sampler: it makes a plan from a schedule and levels, as a pure function of its options."""
 
     def plan(self, schedule: Schedule, levels: Sequence[NoiseLevel]) -> Plan:
@@ -30,7 +30,7 @@ class Planner(Protocol):
         ...
 
 
-def cached_plan(sampler: Planner, schedule: Schedule, levels: Sequence[NoiseLevel]) -> Plan:
+def cached_plan(sampler: HasPlan, schedule: Schedule, levels: Sequence[NoiseLevel]) -> Plan:
     """`sampler.plan(schedule, levels)`, cached where levels are numbers and the options are hashable."""
     try:
         key = (_key(sampler), _key(schedule), tuple(_number(v) for a in levels for v in (a.t, a.alpha, a.sigma)))
@@ -57,7 +57,7 @@ def _number(value: Number) -> float:
     return float(value)
 
 
-def clear_plans() -> None:
+def clear_plan_cache() -> None:
     """Remove every plan from the cache: for tests that change a sampler's code."""
     with _lock:
         _plans.clear()
@@ -79,6 +79,6 @@ def _key(value: Any) -> Hashable:
         return value.dtype, tuple(value.shape), value.detach().cpu().numpy().tobytes()
     if isinstance(value, torch.dtype):
         return value
-    if isinstance(value, (Planner, Schedule)):
+    if isinstance(value, (HasPlan, Schedule)):
         return type(value), tuple((name, _key(v)) for name, v in vars(value).items())
     raise TypeError(f"{type(value).__name__} has no hashable options")

@@ -6,13 +6,13 @@ from collections.abc import Hashable
 
 import numpy as np
 
-from ._numbers import root, some
+from ._numbers import any_true, safe_sqrt
 from .plan import Float64, LinearCombination, PlanBuilder, PlanLevel
 
 Node = tuple[PlanLevel, LinearCombination]  # an estimate of x0 and the level it was evaluated at
 
 
-def first_order(
+def first_order_step(
     builder: PlanBuilder,
     x: LinearCombination,
     D: LinearCombination,
@@ -37,11 +37,11 @@ def first_order(
         key: Key of the new noise z.
     """
     ratio = sigma_d / s.sigma
-    std = root(t.sigma * t.sigma - sigma_d * sigma_d)
+    std = safe_sqrt(t.sigma * t.sigma - sigma_d * sigma_d)
     step = x * ratio + D * (t.alpha - s.alpha * ratio)
-    return step + builder.noise(key) * std if some(std > 0) else step
+    return step + builder.noise(key) * std if any_true(std > 0) else step
 
 
-def log_step(s: PlanLevel, t: PlanLevel) -> Float64:
+def lambda_step(s: PlanLevel, t: PlanLevel) -> Float64:
     """h = lambda_t - lambda_s, infinite where alpha_s = 0 or sigma_t = 0."""
     return np.log(t.alpha * s.sigma / (s.alpha * t.sigma))

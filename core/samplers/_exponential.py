@@ -19,21 +19,21 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ._coefficients import Node, log_step
-from ._numbers import Mask, some, where
+from ._coefficients import Node, lambda_step
+from ._numbers import Mask, any_true, select_by_mask
 from .plan import Float64, LinearCombination, PlanLevel
 
 _SERIES = 20  # terms; at |H| < 1 the remainder is below 1e-19
 
 
-def psi(H: Float64, count: int) -> list[Float64]:
+def exponential_moments(H: Float64, count: int) -> list[Float64]:
     """[psi_0, ..., psi_(count - 1)], psi_k = int_0^1 H e^(-H (1 - r)) r^k dr, elementwise; 1 at H = inf.
 
     psi_0 = 1 - e^-H and psi_k = 1 - (k / H) psi_(k - 1); where this would cancel: H sum_m (-H)^m k! / (k + m + 1)!.
     """
     psis, small = [-np.expm1(-H)], abs(H) < 1
     for k in range(1, count):
-        if not some(small):
+        if not any_true(small):
             psis.append(1 - k * psis[-1] / H)
         elif isinstance(small, np.ndarray):
             psis.append(np.where(small, _series(H, k), 1 - k * psis[-1] / H))
@@ -49,7 +49,7 @@ def _series(H: Float64, k: int) -> Float64:
     return total * H / (k + 1)
 
 
-def higher(s: PlanLevel, t: PlanLevel, nodes: Sequence[Node], psis: Sequence[Float64]) -> LinearCombination:
+def higher_order_terms(s: PlanLevel, t: PlanLevel, nodes: Sequence[Node], psis: Sequence[Float64]) -> LinearCombination:
     """alpha_t sum_(k >= 1) m_k D[r_0, ..., r_k]: the higher-order terms that a first-order step with D_0 lacks.
 
     Args:
@@ -59,12 +59,12 @@ def higher(s: PlanLevel, t: PlanLevel, nodes: Sequence[Node], psis: Sequence[Flo
             t, then older ones).
         psis: psi_0, psi_1, ..., or a method's replacements for them; the order is the length of the shorter list.
     """
-    h = log_step(s, t)
-    r = [0.0, *[log_step(s, level) / h for level, _ in nodes[1 : len(psis)]]]
-    return newton(r, [D for _, D in nodes], psis, scale=t.alpha)
+    h = lambda_step(s, t)
+    r = [0.0, *[lambda_step(s, level) / h for level, _ in nodes[1 : len(psis)]]]
+    return newton_integral(r, [D for _, D in nodes], psis, scale=t.alpha)
 
 
-def newton(
+def newton_integral(
     r: Sequence[Float64],
     values: Sequence[LinearCombination],
     moments: Sequence[Float64],
@@ -94,7 +94,7 @@ def newton(
         distances = [r[j] - r[k] for j in range(k)]
         for distance in distances:
             usable = usable & ((distance < 0) | (distance > 0)) & (abs(distance) < np.inf)
-        if not some(usable):
+        if not any_true(usable):
             break
         product: Float64 = 1.0
         for j, distance in enumerate(distances):
@@ -104,7 +104,7 @@ def newton(
         power = _times_root(power, r[k - 1])
         moment = sum(c * p for c, p in zip(power, moments, strict=False)) * scale
         for j in range(k + 1):
-            weights[j] = weights[j] + where(usable, moment * inverse[j], 0.0)
+            weights[j] = weights[j] + select_by_mask(usable, moment * inverse[j], 0.0)
     total = values[0] * weights[0]
     for value, weight in zip(values[1:count], weights[1:], strict=True):
         total = total + value * weight

@@ -12,15 +12,15 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from torch import Tensor
 
 from ..types import BadInput
-from ..util.rng import Noise
-from .plan import RepeatedNoise
+from ..util.rng import KeyedNoise
+from .plan import RepeatedNoiseKey
 
-Noises = Noise | Mapping[Hashable, Tensor] | None
+Noises = KeyedNoise | Mapping[Hashable, Tensor] | None
 
 ELEMENTS_AHEAD = 2**20  # largest number of elements that are drawn before they are used: 4 MB
 
 
-def in_order(noise: Noises, keys: Sequence[Hashable]) -> Iterator[Tensor]:
+def iterate_noises(noise: Noises, keys: Sequence[Hashable]) -> Iterator[Tensor]:
     """The noise of each key, (B, C, *spatial), drawn when it is needed or with the one before it.
 
     Raises:
@@ -28,7 +28,7 @@ def in_order(noise: Noises, keys: Sequence[Hashable]) -> Iterator[Tensor]:
     """
     if keys and noise is None:
         raise BadInput("this sampler draws noise: pass `noise`")
-    if not isinstance(noise, Noise):
+    if not isinstance(noise, KeyedNoise):
         yield from (noise[key] for key in keys)  # type: ignore[index]
         return
     together = max(1, ELEMENTS_AHEAD // max(1, noise.elements))
@@ -39,6 +39,6 @@ def in_order(noise: Noises, keys: Sequence[Hashable]) -> Iterator[Tensor]:
 
 
 def _purpose_and_counter(key: Hashable) -> tuple[str, Hashable]:
-    if isinstance(key, RepeatedNoise):
+    if isinstance(key, RepeatedNoiseKey):
         return f"sampler {key.segment} {key.repeat}", key.key
     return "sampler", key

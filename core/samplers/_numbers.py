@@ -11,33 +11,33 @@ from .plan import Float64, LinearCombination
 Mask = Any  # np.bool_, or an array of it
 
 
-def where(mask: Mask, a: Float64, b: Float64) -> Float64:
+def select_by_mask(mask: Mask, a: Float64, b: Float64) -> Float64:
     """a where `mask` is true, else b; a number stays a number (np.where would return an array)."""
     if isinstance(mask, np.ndarray):
         return np.where(mask, a, b)
     return a if mask else b
 
 
-def choose(mask: Mask, a: LinearCombination, b: LinearCombination) -> LinearCombination:
+def select_combination(mask: Mask, a: LinearCombination, b: LinearCombination) -> LinearCombination:
     """The combination a where `mask` is true, else b."""
     if isinstance(mask, np.ndarray):
-        return a.where(mask) + b.where(~mask)
+        return a.masked(mask) + b.masked(~mask)
     if mask:
         return a
     shared = {symbol: b.terms[symbol] for symbol in a.terms if symbol in b.terms}
     return LinearCombination({**shared, **b.terms})  # in the order in which the terms of an array are added
 
 
-def some(mask: Mask) -> bool:
+def any_true(mask: Mask) -> bool:
     """Whether `mask` is true anywhere."""
     return bool(mask.any()) if isinstance(mask, np.ndarray) else bool(mask)
 
 
-def root(a: Float64) -> Float64:
+def safe_sqrt(a: Float64) -> Float64:
     """sqrt(a); 0 where a is negative because of rounding."""
-    return np.sqrt(where(a < 0, 0.0, a))
+    return np.sqrt(select_by_mask(a < 0, 0.0, a))
 
 
-def lower(a: Float64, b: Float64) -> Float64:
+def elementwise_min(a: Float64, b: Float64) -> Float64:
     """The smaller of the two, elementwise."""
-    return where(a < b, a, b)
+    return select_by_mask(a < b, a, b)

@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from ._coefficients import log_step
-from ._numbers import Mask, where
+from ._coefficients import lambda_step
+from ._numbers import Mask, select_by_mask
 from .plan import Float64, LinearCombination, PlanBuilder, PlanLevel
 
 Steps = Iterable[tuple[PlanLevel, PlanLevel]]  # (s, t)
 
 
-def on_tau(
+def stage_levels_in_tau(
     builder: PlanBuilder, steps: Steps, share: Float64 | Callable[[PlanLevel, PlanLevel], Float64]
 ) -> list[PlanLevel]:
     """For each step the level at tau_s + share (tau_t - tau_s); exactly s where s and t are equal.
@@ -33,7 +33,7 @@ def on_tau(
     return _between(builder, steps, [_rho_on_tau(s, t, own) for (s, t), own in zip(steps, shares, strict=True)])
 
 
-def on_lambda(builder: PlanBuilder, steps: Steps, share: float, else_on_tau: float) -> list[PlanLevel]:
+def stage_levels_in_lambda(builder: PlanBuilder, steps: Steps, share: float, else_on_tau: float) -> list[PlanLevel]:
     """For each step the level at lambda_s + share h; in tau where h is infinite (alpha_s = 0, sigma_t = 0).
 
     Args:
@@ -45,23 +45,23 @@ def on_lambda(builder: PlanBuilder, steps: Steps, share: float, else_on_tau: flo
     steps = list(steps)
 
     def rho(s: PlanLevel, t: PlanLevel) -> Float64:
-        geometric = t.rho * np.exp((1 - share) * log_step(s, t))
-        return where(regular(s, t), geometric, _rho_on_tau(s, t, else_on_tau))
+        geometric = t.rho * np.exp((1 - share) * lambda_step(s, t))
+        return select_by_mask(has_finite_lambda(s, t), geometric, _rho_on_tau(s, t, else_on_tau))
 
     return _between(builder, steps, [rho(s, t) for s, t in steps])
 
 
-def regular(s: PlanLevel, t: PlanLevel) -> Mask:
+def has_finite_lambda(s: PlanLevel, t: PlanLevel) -> Mask:
     """Where lambda is finite at both ends of a step."""
     return (s.alpha > 0) & (t.sigma > 0)
 
 
-def velocity(x: LinearCombination, D: LinearCombination, at: PlanLevel) -> LinearCombination:
+def flow_velocity(x: LinearCombination, D: LinearCombination, at: PlanLevel) -> LinearCombination:
     """v = E[eps - x0 | x] = (x - (alpha + sigma) D) / sigma, for sigma > 0."""
     return (x - D * (at.alpha + at.sigma)) / at.sigma
 
 
-def drift(x: LinearCombination, s: PlanLevel, t: PlanLevel, v: LinearCombination) -> LinearCombination:
+def velocity_step(x: LinearCombination, s: PlanLevel, t: PlanLevel, v: LinearCombination) -> LinearCombination:
     """x at t after a straight line in u from x at s: u_t = u_s + (tau_t - tau_s) v."""
     return (x / (s.alpha + s.sigma) + v * (t.tau - s.tau)) * (t.alpha + t.sigma)
 
@@ -77,5 +77,5 @@ def _between(
 ) -> list[PlanLevel]:
     """The schedule's levels at rho; an element whose level does not change keeps exactly this level."""
     stays = [(s.alpha == t.alpha) & (s.sigma == t.sigma) for s, t in steps]
-    made = builder.levels_of_rho([where(own, 1.0, rho) for own, rho in zip(stays, rhos, strict=True)])
+    made = builder.levels_of_rho([select_by_mask(own, 1.0, rho) for own, rho in zip(stays, rhos, strict=True)])
     return [s.where(own, m) for own, (s, _), m in zip(stays, steps, made, strict=True)]

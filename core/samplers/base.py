@@ -11,10 +11,10 @@ A sampler is written like the algorithm of its paper, on symbols:
 are known before the first call of the network; the loop (solver.py) only adds tensors.
 
 While a plan is built, the fields of a level are numpy's float64: numbers, or arrays (B,) or (B, 1, *spatial) where
-levels differ within a batch. Write samplers with numpy's functions, and with `where` and `combination.where(mask)`
-instead of `if`; then both cases work. A constant map gives bit for bit the result of the number if only +, -, *, /,
-np.sqrt, np.exp, np.expm1, np.log and np.log1p are used (`a * a` instead of `a**2`: powers are rounded differently for
-arrays). An element of a map whose level does not change keeps its value.
+levels differ within a batch. Write samplers with numpy's functions, and with `select_by_mask` and
+`combination.masked(mask)` instead of `if`; then both cases work. A constant map gives bit for bit the result of the
+number if only +, -, *, /, np.sqrt, np.exp, np.expm1, np.log and np.log1p are used (`a * a` instead of `a**2`: powers
+are rounded differently for arrays). An element of a map whose level does not change keeps its value.
 """
 
 from __future__ import annotations
@@ -28,17 +28,35 @@ from torch import Tensor
 from ..schedulers.base import Schedule
 from ..types import Conditioning, Denoiser, NoiseLevel
 from ._cache import cached_plan
-from ._coefficients import first_order, log_step
+from ._coefficients import first_order_step, lambda_step
 from ._noises import Noises
-from ._numbers import where
-from ._stages import drift, on_lambda, on_tau, velocity
-from .plan import LinearCombination, Plan, PlanBuilder, Row, Symbol
-from .solver import Inputs, Progress, Solution, points, run, trace
+from ._numbers import select_by_mask
+from ._stages import flow_velocity, stage_levels_in_lambda, stage_levels_in_tau, velocity_step
+from .plan import LinearCombination, Plan, PlanBuilder, PlanRow, Symbol
+from .solver import Solution, SolverInputs, StepProgress, iterate_plan, run_plan, trace_plan
 
 __all__ = [
-    "Inputs", "LinearCombination", "Plan", "PlanBuilder", "PlannedSampler", "Progress", "Row", "Sampler", "Solution",
-    "Symbol", "drift", "first_order", "log_step", "on_lambda", "on_tau", "points", "run", "trace", "velocity", "where",
-]  # fmt: skip
+    "LinearCombination",
+    "Plan",
+    "PlanBuilder",
+    "PlanRow",
+    "PlannedSampler",
+    "Sampler",
+    "Solution",
+    "SolverInputs",
+    "StepProgress",
+    "Symbol",
+    "first_order_step",
+    "flow_velocity",
+    "iterate_plan",
+    "lambda_step",
+    "run_plan",
+    "select_by_mask",
+    "stage_levels_in_lambda",
+    "stage_levels_in_tau",
+    "trace_plan",
+    "velocity_step",
+]
 
 
 class Sampler(ABC):
@@ -81,7 +99,7 @@ class Sampler(ABC):
         x: Tensor,
         conditions: Conditioning | None = None,
         noise: Noises = None,
-        on_step: Callable[[Progress], None] | None = None,
+        on_step: Callable[[StepProgress], None] | None = None,
     ) -> Solution:
         """Solve from x (B, C, *spatial) at levels[0] to levels[-1].
 
@@ -98,15 +116,15 @@ class Sampler(ABC):
             The last point and the number of evaluations.
         """
         conditions = Conditioning() if conditions is None else conditions
-        return self.integrate(schedule, levels, Inputs(denoiser, x, conditions, noise, on_step))
+        return self.integrate(schedule, levels, SolverInputs(denoiser, x, conditions, noise, on_step))
 
-    def integrate(self, schedule: Schedule, levels: Sequence[NoiseLevel], inputs: Inputs) -> Solution:
+    def integrate(self, schedule: Schedule, levels: Sequence[NoiseLevel], inputs: SolverInputs) -> Solution:
         """Implementation of `solve`: builds the plan or takes it from the cache, and runs it.
 
         Adaptive methods override it.
         """
         plan = cached_plan(self, schedule, levels)
-        x = run(plan, inputs.denoiser, inputs.x, inputs.conditions, inputs.noise, inputs.on_step)
+        x = run_plan(plan, inputs.denoiser, inputs.x, inputs.conditions, inputs.noise, inputs.on_step)
         return Solution(x, (plan.nfe,) * len(x))
 
 

@@ -9,8 +9,8 @@ sampling (DDPM).
 from __future__ import annotations
 
 from ..types import BadInput
-from ._coefficients import first_order
-from ._numbers import root
+from ._coefficients import first_order_step
+from ._numbers import safe_sqrt
 from .base import PlanBuilder, PlannedSampler
 
 
@@ -34,5 +34,5 @@ class DDIM(PlannedSampler):
         x = builder.start()
         for i, (s, t) in enumerate(builder.pairs()):
             q = t.sigma * s.alpha / (t.alpha * s.sigma)
-            sigma_d = t.sigma * root(1 - self.eta * self.eta * (1 - q * q))
-            x = builder.step(first_order(builder, x, builder.denoise(x), s, t, sigma_d, ("step", i)), t)
+            sigma_d = t.sigma * safe_sqrt(1 - self.eta * self.eta * (1 - q * q))
+            x = builder.step(first_order_step(builder, x, builder.denoise(x), s, t, sigma_d, ("step", i)), t)

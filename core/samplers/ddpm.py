@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Literal
 
 from ..types import BadInput
-from ._coefficients import first_order
-from ._numbers import root, where
+from ._coefficients import first_order_step
+from ._numbers import safe_sqrt, select_by_mask
 from .base import PlanBuilder, PlannedSampler
 
 
@@ -38,10 +38,10 @@ class DDPM(PlannedSampler):
             D = builder.denoise(x)
             sigma_d = t.sigma * (t.sigma * s.alpha / (t.alpha * s.sigma))
             if self.variance == "small":
-                x = builder.step(first_order(builder, x, D, s, t, sigma_d, ("step", i)), t)
+                x = builder.step(first_order_step(builder, x, D, s, t, sigma_d, ("step", i)), t)
                 continue
             ratio = sigma_d / s.sigma
             sigma_back = s.alpha / t.alpha * t.sigma
-            std = root(s.sigma * s.sigma - sigma_back * sigma_back)
-            std = where(t.sigma > 0, std, 0.0)  # the last step adds no noise
+            std = safe_sqrt(s.sigma * s.sigma - sigma_back * sigma_back)
+            std = select_by_mask(t.sigma > 0, std, 0.0)  # the last step adds no noise
             x = builder.step(x * ratio + D * (t.alpha - s.alpha * ratio) + builder.noise(("step", i)) * std, t)

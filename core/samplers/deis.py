@@ -13,9 +13,9 @@ import math
 import numpy as np
 
 from ..types import BadInput
-from ._coefficients import first_order, log_step
-from ._exponential import newton
-from ._numbers import where
+from ._coefficients import first_order_step, lambda_step
+from ._exponential import newton_integral
+from ._numbers import select_by_mask
 from .base import PlanBuilder, PlannedSampler
 from .plan import Float64
 
@@ -45,11 +45,11 @@ class DEIS(PlannedSampler):
         for s, t in builder.pairs():
             D = builder.denoise(x)
             nodes = [(s, (x - D * s.alpha) / s.sigma), *nodes][: self.nodes]
-            q = [log_step(s, level) for level, _ in nodes]  # log rho_s - log rho
-            h = log_step(s, t)
+            q = [lambda_step(s, level) for level, _ in nodes]  # log rho_s - log rho
+            h = lambda_step(s, t)
             moments = [-s.rho * gamma for gamma in _gammas(h, self.nodes)]
-            rest = newton(q, [eps for _, eps in nodes], moments, scale=t.alpha)
-            x = builder.step(first_order(builder, x, D, s, t, t.sigma) + rest, t)
+            rest = newton_integral(q, [eps for _, eps in nodes], moments, scale=t.alpha)
+            x = builder.step(first_order_step(builder, x, D, s, t, t.sigma) + rest, t)
 
 
 def _gammas(h: Float64, count: int) -> list[Float64]:
@@ -59,9 +59,9 @@ def _gammas(h: Float64, count: int) -> list[Float64]:
     """
     made = [-np.expm1(-h)]
     for k in range(1, count):
-        power = where(np.isinf(h), 0.0, math.prod([h] * k) * np.exp(-h))
+        power = select_by_mask(np.isinf(h), 0.0, math.prod([h] * k) * np.exp(-h))
         series, small = 1.0, h if isinstance(h, np.ndarray) else float(h)
         for m in range(_SERIES, 0, -1):
             series = 1 + series * small / (k + 1 + m)
-        made.append(where(abs(h) < 1, series * h * power / (k + 1), k * made[-1] - power))
+        made.append(select_by_mask(abs(h) < 1, series * h * power / (k + 1), k * made[-1] - power))
     return made

@@ -8,9 +8,9 @@ Karras et al. 2022 (arXiv:2206.00364, algorithm 1), with the slope at the midpoi
 
 from __future__ import annotations
 
-from ._coefficients import first_order
-from ._numbers import some
-from ._stages import on_lambda, regular
+from ._coefficients import first_order_step
+from ._numbers import any_true
+from ._stages import has_finite_lambda, stage_levels_in_lambda
 from .base import PlanBuilder, PlannedSampler
 
 
@@ -28,14 +28,14 @@ class DPM2(PlannedSampler):
 
     def draft(self, builder: PlanBuilder) -> None:
         x = builder.start()
-        middles = on_lambda(builder, builder.pairs(), 0.5, else_on_tau=0.5)
+        middles = stage_levels_in_lambda(builder, builder.pairs(), 0.5, else_on_tau=0.5)
         for (s, t), m in zip(builder.pairs(), middles, strict=True):
-            D, inside = builder.denoise(x), regular(s, t)
-            euler = first_order(builder, x, D, s, t, t.sigma)
-            if not some(inside):
+            D, inside = builder.denoise(x), has_finite_lambda(s, t)
+            euler = first_order_step(builder, x, D, s, t, t.sigma)
+            if not any_true(inside):
                 x = builder.step(euler, t)
                 continue
             eps = (x - D * s.alpha) / s.sigma
-            x_m = builder.point(first_order(builder, x, D, s, m, m.sigma), m)
+            x_m = builder.point(first_order_step(builder, x, D, s, m, m.sigma), m)
             eps_m = (x_m - builder.denoise(x_m) * m.alpha) / m.sigma
-            x = builder.step(euler + ((eps_m - eps) * (t.alpha * (t.rho - s.rho))).where(inside), t)
+            x = builder.step(euler + ((eps_m - eps) * (t.alpha * (t.rho - s.rho))).masked(inside), t)

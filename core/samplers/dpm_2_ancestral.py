@@ -9,11 +9,11 @@ of Song et al. 2021, arXiv:2011.13456, eq. 47), restated in rho so that it keeps
 from __future__ import annotations
 
 from ..types import BadInput
-from ._coefficients import first_order
-from ._moves import added_noise, below
-from ._numbers import some
-from ._paths import Kind, check_noise, step_keys
-from ._stages import on_lambda, regular
+from ._coefficients import first_order_step
+from ._noise_keys import NoiseKind, check_noise_kind, step_noise_keys
+from ._numbers import any_true
+from ._shared_steps import added_noise_std, ancestral_level
+from ._stages import has_finite_lambda, stage_levels_in_lambda
 from .base import PlanBuilder, PlannedSampler
 
 
@@ -32,24 +32,24 @@ class DPM2Ancestral(PlannedSampler):
             steps; `step`: independent noise at every step.
     """
 
-    def __init__(self, eta: float = 1.0, noise: Kind = "step"):
+    def __init__(self, eta: float = 1.0, noise: NoiseKind = "step"):
         if not 0 <= eta <= 1:
             raise BadInput(f"dpm_2_ancestral's eta lies between 0 (dpm_2) and 1 (ancestral), not {eta}")
-        check_noise("dpm_2_ancestral", noise)
+        check_noise_kind("dpm_2_ancestral", noise)
         self.eta, self.noise, self.stochastic = eta, noise, eta > 0
         self.order = None if self.stochastic else 2
 
     def draft(self, builder: PlanBuilder) -> None:
         x = builder.start()
-        lows = [below(s, t, self.eta) for s, t in builder.pairs()]
-        middles = on_lambda(builder, zip(builder.levels, lows, strict=False), 0.5, else_on_tau=0.5)
-        keys = step_keys(builder.levels, self.noise)
+        lows = [ancestral_level(s, t, self.eta) for s, t in builder.pairs()]
+        middles = stage_levels_in_lambda(builder, zip(builder.levels, lows, strict=False), 0.5, else_on_tau=0.5)
+        keys = step_noise_keys(builder.levels, self.noise)
         for (s, t), d, m, key in zip(builder.pairs(), lows, middles, keys, strict=True):
-            D, inside = builder.denoise(x), regular(s, d)
-            x_d = first_order(builder, x, D, s, d, d.sigma)
-            if some(inside):
+            D, inside = builder.denoise(x), has_finite_lambda(s, d)
+            x_d = first_order_step(builder, x, D, s, d, d.sigma)
+            if any_true(inside):
                 eps = (x - D * s.alpha) / s.sigma
-                x_m = builder.point(first_order(builder, x, D, s, m, m.sigma), m)
+                x_m = builder.point(first_order_step(builder, x, D, s, m, m.sigma), m)
                 eps_m = (x_m - builder.denoise(x_m) * m.alpha) / m.sigma
-                x_d = x_d + ((eps_m - eps) * (t.alpha * (d.rho - s.rho))).where(inside)
-            x = builder.step(x_d + builder.noise(key) * added_noise(d, t), t)
+                x_d = x_d + ((eps_m - eps) * (t.alpha * (d.rho - s.rho))).masked(inside)
+            x = builder.step(x_d + builder.noise(key) * added_noise_std(d, t), t)

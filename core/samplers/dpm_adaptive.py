@@ -19,14 +19,14 @@ import torch
 from torch import Tensor
 
 from ..schedulers.base import Schedule
-from ..types import BadInput, Conditioning, Denoiser, Estimate, NoiseLevel, expand
-from ._coefficients import first_order, log_step
-from ._exponential import psi
-from ._numbers import choose
-from ._stages import drift, on_lambda, on_tau, regular, velocity
+from ..types import BadInput, Conditioning, Denoiser, Estimate, NoiseLevel, broadcast_like
+from ._coefficients import first_order_step, lambda_step
+from ._exponential import exponential_moments
+from ._numbers import select_combination
+from ._stages import flow_velocity, has_finite_lambda, stage_levels_in_lambda, stage_levels_in_tau, velocity_step
 from .base import PlannedSampler
 from .plan import LinearCombination, PlanBuilder, PlanLevel
-from .solver import Inputs, Progress, Solution, points
+from .solver import Solution, SolverInputs, StepProgress, iterate_plan
 
 
 class DPMAdaptive(PlannedSampler):
@@ -89,7 +89,7 @@ class DPMAdaptive(PlannedSampler):
         """Two solutions at t from x at s that share their evaluations: of orders `order` - 1 and `order`."""
         return (_pair_12 if self.order == 2 else _pair_23)(builder, x, s, t)
 
-    def integrate(self, schedule: Schedule, levels: Sequence[NoiseLevel], inputs: Inputs) -> Solution:
+    def integrate(self, schedule: Schedule, levels: Sequence[NoiseLevel], inputs: SolverInputs) -> Solution:
         """Solve from levels[0] to levels[-1] within the tolerances; draws no noise.
 
         `on_step` is called after every trial step that at least one sample accepted.
@@ -120,7 +120,7 @@ class DPMAdaptive(PlannedSampler):
                     steps + 1,
                 )
                 if on_step is not None:
-                    on_step(Progress(steps, None, path.at(control.done), x, x0, tuple(nfe.tolist())))
+                    on_step(StepProgress(steps, None, path.at(control.done), x, x0, tuple(nfe.tolist())))
                 if not bool(control.running.any()):
                     return Solution(x, tuple(nfe.tolist()))
         raise BadInput(f"dpm_adaptive does not reach its tolerances in {self.trials} steps: raise rtol or atol")
@@ -134,7 +134,7 @@ class DPMAdaptive(PlannedSampler):
             low, high = self.pair(builder, builder.start(), *builder.levels)
         builder.point(low, t)
         builder.step(high, t)
-        (_, low, _), (_, high, x0) = deque(points(builder.finish(), denoiser, x, conditions), maxlen=2)
+        (_, low, _), (_, high, x0) = deque(iterate_plan(builder.finish(), denoiser, x, conditions), maxlen=2)
         assert x0 is not None, "a pair evaluates the denoiser"
         return low, high, x0
 
@@ -148,10 +148,10 @@ class DPMAdaptive(PlannedSampler):
         conditions: Conditioning,
     ) -> Tensor:
         """(B,): |x_high - x_low| / tolerance, root mean square over a sample's valid elements whose level changes."""
-        before, after = (1 / expand(level.alpha + level.sigma, x) for level in ends)
+        before, after = (1 / broadcast_like(level.alpha + level.sigma, x) for level in ends)
         low, high, x = low.detach() * after, high.detach() * after, x.detach() * before
         allowed = (self.rtol * torch.maximum(low.abs(), x.abs())).clamp(min=self.atol)
-        counts = expand(path.moves.to(x.dtype), x)
+        counts = broadcast_like(path.moves.to(x.dtype), x)
         if conditions.valid is not None:
             counts = counts * conditions.valid
         squares, counts = ((high - low) / allowed).square() * counts, torch.ones_like(x) * counts
@@ -168,7 +168,7 @@ class _Path:
     def at(self, fractions: Tensor) -> NoiseLevel:
         fraction = fractions.reshape(-1, *[1] * (self.moves.ndim - 1)).numpy()
         with np.errstate(all="ignore"):
-            (inner,) = on_tau(self.builder, [(self.first, self.last)], fraction)
+            (inner,) = stage_levels_in_tau(self.builder, [(self.first, self.last)], fraction)
         fields = zip(*((a.t, a.alpha, a.sigma) for a in (self.first, self.last, inner)), strict=True)
         return PlanLevel(*(np.where(fraction == 0, a, np.where(fraction == 1, b, c)) for a, b, c in fields)).plain()
 
@@ -222,36 +222,38 @@ def _pair_12(
     builder: PlanBuilder, x: LinearCombination, s: PlanLevel, t: PlanLevel
 ) -> tuple[LinearCombination, LinearCombination]:
     """DPM-Solver++-1 and -2S with the estimate at the middle of the step; in tau, Euler and the midpoint rule."""
-    D, m = builder.denoise(x), on_lambda(builder, [(s, t)], 1 / 2, else_on_tau=1 / 2)[0]
-    low = first_order(builder, x, D, s, t, t.sigma)
-    x_m = builder.point(first_order(builder, x, D, s, m, m.sigma), m)
+    D, m = builder.denoise(x), stage_levels_in_lambda(builder, [(s, t)], 1 / 2, else_on_tau=1 / 2)[0]
+    low = first_order_step(builder, x, D, s, t, t.sigma)
+    x_m = builder.point(first_order_step(builder, x, D, s, m, m.sigma), m)
     D_m = builder.denoise(x_m)
-    (psi_0,) = psi(log_step(s, t), 1)
-    return low, _either(s, t, low + t.alpha * psi_0 * (D_m - D), drift(x, s, t, velocity(x_m, D_m, m)))
+    (psi_0,) = exponential_moments(lambda_step(s, t), 1)
+    return low, _either(s, t, low + t.alpha * psi_0 * (D_m - D), velocity_step(x, s, t, flow_velocity(x_m, D_m, m)))
 
 
 def _pair_23(
     builder: PlanBuilder, x: LinearCombination, s: PlanLevel, t: PlanLevel
 ) -> tuple[LinearCombination, LinearCombination]:
     """DPM-Solver++-2S with the estimate at a third of the step, and -3S; in tau, midpoint and Ralston's third order."""
-    m, n = (on_lambda(builder, [(s, t)], r, else_on_tau=c)[0] for r, c in ((1 / 3, 1 / 2), (2 / 3, 3 / 4)))
-    D, first = builder.denoise(x), first_order(builder, x, builder.denoise(x), s, t, t.sigma)
-    x_m = builder.point(first_order(builder, x, D, s, m, m.sigma), m)
+    m, n = (stage_levels_in_lambda(builder, [(s, t)], r, else_on_tau=c)[0] for r, c in ((1 / 3, 1 / 2), (2 / 3, 3 / 4)))
+    D, first = builder.denoise(x), first_order_step(builder, x, builder.denoise(x), s, t, t.sigma)
+    x_m = builder.point(first_order_step(builder, x, D, s, m, m.sigma), m)
     D_m = builder.denoise(x_m)
-    v, v_m = velocity(x, D, s), velocity(x_m, D_m, m)
-    bend = n.alpha * psi(log_step(s, n), 2)[1] * 2.0 * (D_m - D)  # r_2 / r_1 = 2
-    x_n = builder.point(_either(s, t, first_order(builder, x, D, s, n, n.sigma) + bend, drift(x, s, n, v_m)), n)
+    v, v_m = flow_velocity(x, D, s), flow_velocity(x_m, D_m, m)
+    bend = n.alpha * exponential_moments(lambda_step(s, n), 2)[1] * 2.0 * (D_m - D)  # r_2 / r_1 = 2
+    x_n = builder.point(
+        _either(s, t, first_order_step(builder, x, D, s, n, n.sigma) + bend, velocity_step(x, s, n, v_m)), n
+    )
     D_n = builder.denoise(x_n)
-    v_n = velocity(x_n, D_n, n)
-    psi_0, psi_1 = psi(log_step(s, t), 2)
+    v_n = flow_velocity(x_n, D_n, n)
+    psi_0, psi_1 = exponential_moments(lambda_step(s, t), 2)
     low = first + t.alpha * psi_0 * 1.5 * (D_m - D)  # 1 / (2 r_1)
     high = first + t.alpha * psi_1 * 1.5 * (D_n - D)  # 1 / r_2
     return (
-        _either(s, t, low, drift(x, s, t, v_m)),
-        _either(s, t, high, drift(x, s, t, (v * 2 + v_m * 3 + v_n * 4) / 9)),
+        _either(s, t, low, velocity_step(x, s, t, v_m)),
+        _either(s, t, high, velocity_step(x, s, t, (v * 2 + v_m * 3 + v_n * 4) / 9)),
     )
 
 
 def _either(s: PlanLevel, t: PlanLevel, in_lambda: LinearCombination, in_tau: LinearCombination) -> LinearCombination:
     """`in_lambda` where lambda is finite at both ends of the step, else `in_tau`."""
-    return choose(regular(s, t), in_lambda, in_tau)
+    return select_combination(has_finite_lambda(s, t), in_lambda, in_tau)

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._coefficients import first_order, log_step
-from ._exponential import higher
+from ._coefficients import first_order_step, lambda_step
+from ._exponential import higher_order_terms
 from .base import PlanBuilder, PlannedSampler
 
 
@@ -29,5 +29,7 @@ class DPMpp2M(PlannedSampler):
         for s, t in builder.pairs():
             D = builder.denoise(x)
             nodes = [(s, D), *nodes[:1]]
-            psi0 = -np.expm1(-log_step(s, t))
-            x = builder.step(first_order(builder, x, D, s, t, t.sigma) + higher(s, t, nodes, [psi0, psi0 / 2]), t)
+            psi0 = -np.expm1(-lambda_step(s, t))
+            x = builder.step(
+                first_order_step(builder, x, D, s, t, t.sigma) + higher_order_terms(s, t, nodes, [psi0, psi0 / 2]), t
+            )

@@ -8,10 +8,10 @@ from __future__ import annotations
 import numpy as np
 
 from ..types import BadInput
-from ._coefficients import first_order, log_step
-from ._exponential import higher
-from ._moves import damping
-from ._paths import Kind, check_noise, step_keys
+from ._coefficients import first_order_step, lambda_step
+from ._exponential import higher_order_terms
+from ._noise_keys import NoiseKind, check_noise_kind, step_noise_keys
+from ._shared_steps import kept_noise_share
 from .base import PlanBuilder, PlannedSampler
 
 
@@ -28,19 +28,19 @@ class DPMpp2MSDE(PlannedSampler):
             steps; `step`: independent noise at every step.
     """
 
-    def __init__(self, eta: float = 1.0, noise: Kind = "path"):
+    def __init__(self, eta: float = 1.0, noise: NoiseKind = "path"):
         if eta < 0:
             raise BadInput(f"dpmpp_2m_sde's eta is at least 0, not {eta}")
-        check_noise("dpmpp_2m_sde", noise)
+        check_noise_kind("dpmpp_2m_sde", noise)
         self.eta, self.noise, self.stochastic = eta, noise, eta > 0
         self.order = None if self.stochastic else 2
 
     def draft(self, builder: PlanBuilder) -> None:
         x, nodes = builder.start(), []
-        for (s, t), key in zip(builder.pairs(), step_keys(builder.levels, self.noise), strict=True):
+        for (s, t), key in zip(builder.pairs(), step_noise_keys(builder.levels, self.noise), strict=True):
             D = builder.denoise(x)
             nodes = [(s, D), *nodes[:1]]
-            h = log_step(s, t)
+            h = lambda_step(s, t)
             psi0 = -np.expm1(-(1 + self.eta) * h)
-            first = first_order(builder, x, D, s, t, t.sigma * damping(self.eta, h), key)
-            x = builder.step(first + higher(s, t, nodes, [psi0, psi0 / 2]), t)
+            first = first_order_step(builder, x, D, s, t, t.sigma * kept_noise_share(self.eta, h), key)
+            x = builder.step(first + higher_order_terms(s, t, nodes, [psi0, psi0 / 2]), t)

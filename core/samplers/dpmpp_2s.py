@@ -6,10 +6,10 @@ x_t = (sigma_t / sigma_s) x_s + alpha_t (1 - e^-h) ((1 - 1 / (2 r)) D_s + D_m / 
 from __future__ import annotations
 
 from ..types import BadInput
-from ._coefficients import first_order, log_step
-from ._exponential import psi
-from ._numbers import some, where
-from ._stages import on_lambda
+from ._coefficients import first_order_step, lambda_step
+from ._exponential import exponential_moments
+from ._numbers import any_true, select_by_mask
+from ._stages import stage_levels_in_lambda
 from .base import PlanBuilder, PlannedSampler
 
 
@@ -36,14 +36,14 @@ class DPMpp2S(PlannedSampler):
 
     def draft(self, builder: PlanBuilder) -> None:
         x = builder.start()
-        middles = on_lambda(builder, builder.pairs(), self.r, else_on_tau=self.r)
+        middles = stage_levels_in_lambda(builder, builder.pairs(), self.r, else_on_tau=self.r)
         for (s, t), m in zip(builder.pairs(), middles, strict=True):
             D, inside = builder.denoise(x), t.sigma > 0
-            first = first_order(builder, x, D, s, t, t.sigma)
-            if not some(inside):
+            first = first_order_step(builder, x, D, s, t, t.sigma)
+            if not any_true(inside):
                 x = builder.step(first, t)
                 continue
-            D_m = builder.denoise(builder.point(first_order(builder, x, D, s, m, m.sigma), m))
-            psi_0, psi_1 = psi(log_step(s, t), 2)
-            weight = where((s.alpha > 0) & self.exact, psi_1 / self.r, psi_0 / (2 * self.r))
-            x = builder.step(first + ((D_m - D) * (t.alpha * weight)).where(inside), t)
+            D_m = builder.denoise(builder.point(first_order_step(builder, x, D, s, m, m.sigma), m))
+            psi_0, psi_1 = exponential_moments(lambda_step(s, t), 2)
+            weight = select_by_mask((s.alpha > 0) & self.exact, psi_1 / self.r, psi_0 / (2 * self.r))
+            x = builder.step(first + ((D_m - D) * (t.alpha * weight)).masked(inside), t)

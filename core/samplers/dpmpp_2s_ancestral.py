@@ -12,11 +12,11 @@ from __future__ import annotations
 import numpy as np
 
 from ..types import BadInput
-from ._coefficients import first_order, log_step
-from ._moves import added_noise, below
-from ._numbers import some
-from ._paths import Kind, check_noise, step_keys
-from ._stages import on_lambda
+from ._coefficients import first_order_step, lambda_step
+from ._noise_keys import NoiseKind, check_noise_kind, step_noise_keys
+from ._numbers import any_true
+from ._shared_steps import added_noise_std, ancestral_level
+from ._stages import stage_levels_in_lambda
 from .base import PlanBuilder, PlannedSampler
 
 
@@ -36,25 +36,25 @@ class DPMpp2SAncestral(PlannedSampler):
             steps; `step`: independent noise at every step.
     """
 
-    def __init__(self, eta: float = 1.0, r: float = 0.5, noise: Kind = "step"):
+    def __init__(self, eta: float = 1.0, r: float = 0.5, noise: NoiseKind = "step"):
         if not 0 <= eta <= 1:
             raise BadInput(f"dpmpp_2s_ancestral's eta lies between 0 (dpmpp_2s) and 1 (ancestral), not {eta}")
         if not 0 < r < 1:
             raise BadInput(f"dpmpp_2s_ancestral evaluates inside the step: r lies between 0 and 1, not {r}")
-        check_noise("dpmpp_2s_ancestral", noise)
+        check_noise_kind("dpmpp_2s_ancestral", noise)
         self.eta, self.r, self.noise, self.stochastic = eta, r, noise, eta > 0
         self.order = None if self.stochastic else 2
 
     def draft(self, builder: PlanBuilder) -> None:
         x = builder.start()
-        lows = [below(s, t, self.eta) for s, t in builder.pairs()]
-        middles = on_lambda(builder, zip(builder.levels, lows, strict=False), self.r, else_on_tau=self.r)
-        keys = step_keys(builder.levels, self.noise)
+        lows = [ancestral_level(s, t, self.eta) for s, t in builder.pairs()]
+        middles = stage_levels_in_lambda(builder, zip(builder.levels, lows, strict=False), self.r, else_on_tau=self.r)
+        keys = step_noise_keys(builder.levels, self.noise)
         for (s, t), d, m, key in zip(builder.pairs(), lows, middles, keys, strict=True):
             D, inside = builder.denoise(x), d.sigma > 0
-            x_d = first_order(builder, x, D, s, d, d.sigma)
-            if some(inside):
-                D_m = builder.denoise(builder.point(first_order(builder, x, D, s, m, m.sigma), m))
-                weight = -np.expm1(-log_step(s, d)) / (2 * self.r)
-                x_d = x_d + ((D_m - D) * (t.alpha * weight)).where(inside)
-            x = builder.step(x_d + builder.noise(key) * added_noise(d, t), t)
+            x_d = first_order_step(builder, x, D, s, d, d.sigma)
+            if any_true(inside):
+                D_m = builder.denoise(builder.point(first_order_step(builder, x, D, s, m, m.sigma), m))
+                weight = -np.expm1(-lambda_step(s, d)) / (2 * self.r)
+                x_d = x_d + ((D_m - D) * (t.alpha * weight)).masked(inside)
+            x = builder.step(x_d + builder.noise(key) * added_noise_std(d, t), t)

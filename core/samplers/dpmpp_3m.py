@@ -9,8 +9,8 @@ order.
 
 from __future__ import annotations
 
-from ._coefficients import first_order, log_step
-from ._exponential import higher, psi
+from ._coefficients import first_order_step, lambda_step
+from ._exponential import exponential_moments, higher_order_terms
 from .base import PlanBuilder, PlannedSampler
 
 
@@ -31,4 +31,8 @@ class DPMpp3M(PlannedSampler):
         for s, t in builder.pairs():
             D = builder.denoise(x)
             nodes = [(s, D), *nodes[:2]]
-            x = builder.step(first_order(builder, x, D, s, t, t.sigma) + higher(s, t, nodes, psi(log_step(s, t), 3)), t)
+            x = builder.step(
+                first_order_step(builder, x, D, s, t, t.sigma)
+                + higher_order_terms(s, t, nodes, exponential_moments(lambda_step(s, t), 3)),
+                t,
+            )

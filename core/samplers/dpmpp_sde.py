@@ -11,11 +11,11 @@ from __future__ import annotations
 from itertools import pairwise
 
 from ..types import BadInput
-from ._coefficients import log_step
-from ._moves import damping
-from ._numbers import root, some
-from ._paths import Kind, check_noise, step_keys
-from ._stages import on_lambda, regular
+from ._coefficients import lambda_step
+from ._noise_keys import NoiseKind, check_noise_kind, step_noise_keys
+from ._numbers import any_true, safe_sqrt
+from ._shared_steps import kept_noise_share
+from ._stages import has_finite_lambda, stage_levels_in_lambda
 from .base import PlanBuilder, PlannedSampler
 
 
@@ -36,31 +36,34 @@ class DPMppSDE(PlannedSampler):
             steps; `step`: independent noise at every step.
     """
 
-    def __init__(self, eta: float = 1.0, r: float = 0.5, noise: Kind = "path"):
+    def __init__(self, eta: float = 1.0, r: float = 0.5, noise: NoiseKind = "path"):
         if eta < 0:
             raise BadInput(f"dpmpp_sde's eta is at least 0, not {eta}")
         if not 0 < r < 1:
             raise BadInput(f"dpmpp_sde evaluates inside the step: r lies between 0 and 1, not {r}")
-        check_noise("dpmpp_sde", noise)
+        check_noise_kind("dpmpp_sde", noise)
         self.eta, self.r, self.noise, self.stochastic = eta, r, noise, eta > 0
         self.order = None if self.stochastic else 2
 
     def draft(self, builder: PlanBuilder) -> None:
         x, parts = builder.start(), [builder.levels[0]]
-        middles = on_lambda(builder, builder.pairs(), self.r, else_on_tau=self.r)
+        middles = stage_levels_in_lambda(builder, builder.pairs(), self.r, else_on_tau=self.r)
         for m, t in zip(middles, builder.levels[1:], strict=True):
             parts += [m, t]
-        keys = step_keys(parts, self.noise)
+        keys = step_noise_keys(parts, self.noise)
         for i, (s, t) in enumerate(pairwise(parts[::2])):
-            m, D, inside = parts[2 * i + 1], builder.denoise(x), regular(s, t)
-            decay_m, decay = damping(self.eta, log_step(s, m)), damping(self.eta, log_step(m, t))
-            noise_m = builder.noise(keys[2 * i]) * (m.sigma * root(1 - decay_m * decay_m))
-            noise = builder.noise(keys[2 * i + 1]) * (t.sigma * root(1 - decay * decay))
-            ratio = t.sigma * damping(self.eta, log_step(s, t)) / s.sigma
+            m, D, inside = parts[2 * i + 1], builder.denoise(x), has_finite_lambda(s, t)
+            decay_m, decay = (
+                kept_noise_share(self.eta, lambda_step(s, m)),
+                kept_noise_share(self.eta, lambda_step(m, t)),
+            )
+            noise_m = builder.noise(keys[2 * i]) * (m.sigma * safe_sqrt(1 - decay_m * decay_m))
+            noise = builder.noise(keys[2 * i + 1]) * (t.sigma * safe_sqrt(1 - decay * decay))
+            ratio = t.sigma * kept_noise_share(self.eta, lambda_step(s, t)) / s.sigma
             weight = t.alpha - s.alpha * ratio
             x_t = x * ratio + D * weight
-            if some(inside):
+            if any_true(inside):
                 ratio_m = m.sigma * decay_m / s.sigma
                 x_m = builder.point(x * ratio_m + D * (m.alpha - s.alpha * ratio_m) + noise_m, m)
-                x_t = x_t + ((builder.denoise(x_m) - D) * (weight / (2 * self.r))).where(inside)
+                x_t = x_t + ((builder.denoise(x_m) - D) * (weight / (2 * self.r))).masked(inside)
             x = builder.step(x_t + noise_m * (t.sigma / m.sigma * decay) + noise, t)

@@ -10,8 +10,8 @@ rho = sigma / alpha is increased by the forward process, which also scales the d
 from __future__ import annotations
 
 from ..types import BadInput
-from ._moves import forward, heun
-from ._numbers import lower, some, where
+from ._numbers import any_true, elementwise_min, select_by_mask
+from ._shared_steps import add_forward_noise, heun_step
 from .base import PlanBuilder, PlannedSampler
 from .plan import PlanLevel
 
@@ -44,18 +44,20 @@ class EDMChurn(PlannedSampler):
     def draft(self, builder: PlanBuilder) -> None:
         x = builder.start()
         for i, ((s, t), hat) in enumerate(zip(builder.pairs(), self._churned(builder), strict=True)):
-            if some(hat.sigma != s.sigma):
-                x = builder.point(forward(builder, x, s, hat, ("step", i), self.s_noise), hat)
-            x = heun(builder, x, hat, t)
+            if any_true(hat.sigma != s.sigma):
+                x = builder.point(add_forward_noise(builder, x, s, hat, ("step", i), self.s_noise), hat)
+            x = heun_step(builder, x, hat, t)
 
     def _churned(self, builder: PlanBuilder) -> list[PlanLevel]:
         """The level that each step starts from after churn."""
         starts = builder.levels[:-1]
         gamma = min(self.s_churn / len(starts), 2**0.5 - 1)
-        rhos = [lower((1 + gamma) * s.rho, builder.levels[0].rho) for s in starts]
+        rhos = [elementwise_min((1 + gamma) * s.rho, builder.levels[0].rho) for s in starts]
         churned = [
             (s.rho >= self.s_tmin) & (s.rho <= self.s_tmax) & (s.alpha > 0) & (s.sigma > 0) & (rho > s.rho)
             for s, rho in zip(starts, rhos, strict=True)
         ]
-        raised = builder.levels_of_rho([where(mask, rho, 1.0) for mask, rho in zip(churned, rhos, strict=True)])
+        raised = builder.levels_of_rho(
+            [select_by_mask(mask, rho, 1.0) for mask, rho in zip(churned, rhos, strict=True)]
+        )
         return [m.where(mask, s) for m, mask, s in zip(raised, churned, starts, strict=True)]

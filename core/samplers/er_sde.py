@@ -16,9 +16,9 @@ from typing import Literal
 import numpy as np
 
 from ..types import BadInput
-from ._coefficients import first_order
-from ._exponential import newton
-from ._paths import Kind, check_noise, step_keys
+from ._coefficients import first_order_step
+from ._exponential import newton_integral
+from ._noise_keys import NoiseKind, check_noise_kind, step_noise_keys
 from .base import PlanBuilder, PlannedSampler
 from .plan import Float64, PlanLevel
 
@@ -42,26 +42,26 @@ class ERSDE(PlannedSampler):
             steps; `step`: independent noise at every step.
     """
 
-    def __init__(self, phi: Literal["er", "ode", "sde"] = "er", order: int = 3, noise: Kind = "path"):
+    def __init__(self, phi: Literal["er", "ode", "sde"] = "er", order: int = 3, noise: NoiseKind = "path"):
         if phi not in ("er", "ode", "sde"):
             raise BadInput(f"er_sde's phi is er, ode or sde, not {phi!r}")
         if order not in (1, 2, 3):
             raise BadInput(f"er_sde's order is 1, 2 or 3, not {order}")
-        check_noise("er_sde", noise)
+        check_noise_kind("er_sde", noise)
         self.phi, self.history, self.noise, self.stochastic = phi, order, noise, phi != "ode"
         self.order = None if self.stochastic else order
 
     def draft(self, builder: PlanBuilder) -> None:
         x, nodes = builder.start(), []
-        for (s, t), key in zip(builder.pairs(), step_keys(builder.levels, self.noise), strict=True):
+        for (s, t), key in zip(builder.pairs(), step_noise_keys(builder.levels, self.noise), strict=True):
             D = builder.denoise(x)
             nodes = [(s, D), *nodes][: self.history]
             sigma_d = t.sigma * np.exp(self._steepness(t.rho) - self._steepness(s.rho))
-            first, span = first_order(builder, x, D, s, t, sigma_d, key), t.rho - s.rho
+            first, span = first_order_step(builder, x, D, s, t, sigma_d, key), t.rho - s.rho
             r = [(level.rho - s.rho) / span for level, _ in nodes]
             usable = (s.alpha > 0) & (t.sigma > 0) & (span != 0)
             moments = [0.0, *(self._moment(s, t, k) for k in range(1, len(nodes)))]
-            x = builder.step(first + newton(r, [D for _, D in nodes], moments, usable, scale=t.alpha), t)
+            x = builder.step(first + newton_integral(r, [D for _, D in nodes], moments, usable, scale=t.alpha), t)
 
     def _steepness(self, rho: Float64) -> Float64:
         """log(phi / rho): increases with rho; its decrease over a step sets the share of noise that is replaced."""

@@ -9,8 +9,8 @@ including flow, where adding noise also scales down the data.
 from __future__ import annotations
 
 from ..types import BadInput
-from ._coefficients import first_order
-from ._numbers import root
+from ._coefficients import first_order_step
+from ._numbers import safe_sqrt
 from .base import PlanBuilder, PlannedSampler
 
 
@@ -34,6 +34,6 @@ class EulerAncestral(PlannedSampler):
         x = builder.start()
         for i, (s, t) in enumerate(builder.pairs()):
             falls = t.rho * (s.alpha / s.sigma)  # rho_t / rho_s, 0 where alpha_s = 0
-            up = self.eta * t.rho * root(1 - falls * falls)
-            down = root(t.rho * t.rho - up * up)
-            x = builder.step(first_order(builder, x, builder.denoise(x), s, t, t.alpha * down, ("step", i)), t)
+            up = self.eta * t.rho * safe_sqrt(1 - falls * falls)
+            down = safe_sqrt(t.rho * t.rho - up * up)
+            x = builder.step(first_order_step(builder, x, builder.denoise(x), s, t, t.alpha * down, ("step", i)), t)

@@ -9,8 +9,8 @@ linear part; for diffusion, the multistep form of DPM-Solver++ (Lu et al. 2022, 
 from __future__ import annotations
 
 from ..types import BadInput
-from ._coefficients import first_order, log_step
-from ._exponential import higher, psi
+from ._coefficients import first_order_step, lambda_step
+from ._exponential import exponential_moments, higher_order_terms
 from .base import PlanBuilder, PlannedSampler
 
 
@@ -36,5 +36,5 @@ class ExpAB(PlannedSampler):
         for s, t in builder.pairs():
             D = builder.denoise(x)
             nodes = [(s, D), *nodes][: self.nodes]
-            psis = psi(log_step(s, t), self.nodes)
-            x = builder.step(first_order(builder, x, D, s, t, t.sigma) + higher(s, t, nodes, psis), t)
+            psis = exponential_moments(lambda_step(s, t), self.nodes)
+            x = builder.step(first_order_step(builder, x, D, s, t, t.sigma) + higher_order_terms(s, t, nodes, psis), t)

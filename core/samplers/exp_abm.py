@@ -13,9 +13,9 @@ from __future__ import annotations
 from typing import Literal
 
 from ..types import BadInput
-from ._coefficients import Node, first_order, log_step
-from ._exponential import higher, psi
-from ._numbers import some
+from ._coefficients import Node, first_order_step, lambda_step
+from ._exponential import exponential_moments, higher_order_terms
+from ._numbers import any_true
 from .base import PlanBuilder, PlannedSampler
 from .plan import LinearCombination, PlanLevel
 
@@ -50,13 +50,15 @@ class ExpABM(PlannedSampler):
             if self.mode == "pec" and pair is not None:
                 x = x + self._correction(*pair, nodes, (s, D))
             nodes, pair = [(s, D), *nodes][: self.nodes - 1], (s, t)
-            predicted = first_order(builder, x, D, s, t, t.sigma) + higher(s, t, nodes, psi(log_step(s, t), self.nodes))
-            if self.mode == "pec" or not some((s.alpha > 0) & (t.sigma > 0)):
+            predicted = first_order_step(builder, x, D, s, t, t.sigma) + higher_order_terms(
+                s, t, nodes, exponential_moments(lambda_step(s, t), self.nodes)
+            )
+            if self.mode == "pec" or not any_true((s.alpha > 0) & (t.sigma > 0)):
                 x = builder.step(predicted, t)
                 continue
             x = builder.point(predicted, t)
             x = builder.step(x + self._correction(s, t, nodes, (t, builder.denoise(x))), t)
 
     def _correction(self, s: PlanLevel, t: PlanLevel, nodes: list[Node], new: Node) -> LinearCombination:
-        psis = psi(log_step(s, t), self.nodes)
-        return higher(s, t, [nodes[0], new, *nodes[1:]], psis) - higher(s, t, nodes, psis)
+        psis = exponential_moments(lambda_step(s, t), self.nodes)
+        return higher_order_terms(s, t, [nodes[0], new, *nodes[1:]], psis) - higher_order_terms(s, t, nodes, psis)

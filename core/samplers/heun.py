@@ -3,12 +3,12 @@
 y_t = y_s + (rho_t - rho_s) (eps_s + eps_t) / 2, y = x / alpha
 
 In y and rho the probability-flow ODE is dy/drho = eps(y, rho): an Euler step to t, then the mean of the slopes at both
-ends. The step is implemented in _moves.py, because edm_churn and restart also use it.
+ends. The step is implemented in _shared_steps.py, because edm_churn and restart also use it.
 """
 
 from __future__ import annotations
 
-from ._moves import heun
+from ._shared_steps import heun_step
 from .base import PlanBuilder, PlannedSampler
 
 
@@ -26,4 +26,4 @@ class Heun(PlannedSampler):
     def draft(self, builder: PlanBuilder) -> None:
         x = builder.start()
         for s, t in builder.pairs():
-            x = heun(builder, x, s, t)
+            x = heun_step(builder, x, s, t)

@@ -9,9 +9,9 @@ arXiv:2308.02157).
 
 from __future__ import annotations
 
-from ._coefficients import first_order, log_step
-from ._exponential import psi
-from ._numbers import some, where
+from ._coefficients import first_order_step, lambda_step
+from ._exponential import exponential_moments
+from ._numbers import any_true, select_by_mask
 from .base import PlanBuilder, PlannedSampler
 
 
@@ -32,10 +32,10 @@ class HeunExp(PlannedSampler):
         x = builder.start()
         for s, t in builder.pairs():
             D, inside = builder.denoise(x), t.sigma > 0
-            first = first_order(builder, x, D, s, t, t.sigma)
-            if not some(inside):
+            first = first_order_step(builder, x, D, s, t, t.sigma)
+            if not any_true(inside):
                 x = builder.step(first, t)
                 continue
             D_t = builder.denoise(builder.point(first, t))
-            weight = where(s.alpha > 0, psi(log_step(s, t), 2)[1], 0.5)
-            x = builder.step(first + ((D_t - D) * (t.alpha * weight)).where(inside), t)
+            weight = select_by_mask(s.alpha > 0, exponential_moments(lambda_step(s, t), 2)[1], 0.5)
+            x = builder.step(first + ((D_t - D) * (t.alpha * weight)).masked(inside), t)

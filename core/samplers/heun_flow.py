@@ -8,9 +8,9 @@ every schedule.
 
 from __future__ import annotations
 
-from ._coefficients import first_order
-from ._numbers import some
-from ._stages import velocity
+from ._coefficients import first_order_step
+from ._numbers import any_true
+from ._stages import flow_velocity
 from .base import PlanBuilder, PlannedSampler
 
 
@@ -30,11 +30,11 @@ class HeunFlow(PlannedSampler):
         x = builder.start()
         for s, t in builder.pairs():
             D = builder.denoise(x)
-            euler, inside = first_order(builder, x, D, s, t, t.sigma), t.sigma > 0
-            if not some(inside):
+            euler, inside = first_order_step(builder, x, D, s, t, t.sigma), t.sigma > 0
+            if not any_true(inside):
                 x = builder.step(euler, t)
                 continue
-            v = velocity(x, D, s)
+            v = flow_velocity(x, D, s)
             x = builder.point(euler, t)
             half = (t.alpha + t.sigma) * (t.tau - s.tau) / 2
-            x = builder.step(x + ((velocity(x, builder.denoise(x), t) - v) * half).where(inside), t)
+            x = builder.step(x + ((flow_velocity(x, builder.denoise(x), t) - v) * half).masked(inside), t)

@@ -13,9 +13,9 @@ from __future__ import annotations
 import numpy as np
 
 from ..types import BadInput
-from ._coefficients import first_order
-from ._exponential import newton
-from ._numbers import where
+from ._coefficients import first_order_step
+from ._exponential import newton_integral
+from ._numbers import select_by_mask
 from .base import PlanBuilder, PlannedSampler
 from .plan import Float64
 
@@ -49,7 +49,7 @@ class IPNDM(PlannedSampler):
             rho, width = [level.rho for level, _ in nodes], t.rho - s.rho
             r: list[Float64] = [0.0]
             for j in range(1, len(nodes)):  # a repeated 0 is left out: at alpha = 0, and where the level is unchanged
-                r.append(where(np.isfinite(rho[j]) & (rho[j] > rho[j - 1]), -float(j), 0.0))
+                r.append(select_by_mask(np.isfinite(rho[j]) & (rho[j] > rho[j - 1]), -float(j), 0.0))
             moments = [width / (k + 1) for k in range(self.estimates)]
-            rest = newton(r, [eps for _, eps in nodes], moments, scale=t.alpha)
-            x = builder.step(first_order(builder, x, D, s, t, t.sigma) + rest, t)
+            rest = newton_integral(r, [eps for _, eps in nodes], moments, scale=t.alpha)
+            x = builder.step(first_order_step(builder, x, D, s, t, t.sigma) + rest, t)

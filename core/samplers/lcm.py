@@ -8,7 +8,7 @@ and Song 2024, arXiv:2410.11081), and the "stochastic" sampling of distilled flo
 
 from __future__ import annotations
 
-from ._coefficients import first_order
+from ._coefficients import first_order_step
 from .base import PlanBuilder, PlannedSampler
 
 
@@ -25,4 +25,4 @@ class LCM(PlannedSampler):
     def draft(self, builder: PlanBuilder) -> None:
         x = builder.start()
         for i, (s, t) in enumerate(builder.pairs()):
-            x = builder.step(first_order(builder, x, builder.denoise(x), s, t, t.sigma * 0.0, ("step", i)), t)
+            x = builder.step(first_order_step(builder, x, builder.denoise(x), s, t, t.sigma * 0.0, ("step", i)), t)

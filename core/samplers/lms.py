@@ -10,8 +10,8 @@ differential equations I", section III.5). The same method as k-diffusion's `sam
 from __future__ import annotations
 
 from ..types import BadInput
-from ._coefficients import first_order
-from ._exponential import newton
+from ._coefficients import first_order_step
+from ._exponential import newton_integral
 from .base import PlanBuilder, PlannedSampler
 
 
@@ -41,5 +41,5 @@ class LMS(PlannedSampler):
             width = t.rho - s.rho
             r = [(level.rho - s.rho) / width for level, _ in nodes]
             moments = [width / (k + 1) for k in range(self.nodes)]
-            rest = newton(r, [eps for _, eps in nodes], moments, scale=t.alpha)
-            x = builder.step(first_order(builder, x, D, s, t, t.sigma) + rest, t)
+            rest = newton_integral(r, [eps for _, eps in nodes], moments, scale=t.alpha)
+            x = builder.step(first_order_step(builder, x, D, s, t, t.sigma) + rest, t)

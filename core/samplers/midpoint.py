@@ -6,8 +6,8 @@ Liu 2023, arXiv:2209.03003, eq. 1)
 
 from __future__ import annotations
 
-from ._coefficients import first_order
-from ._stages import drift, on_tau, velocity
+from ._coefficients import first_order_step
+from ._stages import flow_velocity, stage_levels_in_tau, velocity_step
 from .base import PlanBuilder, PlannedSampler
 
 
@@ -25,7 +25,7 @@ class Midpoint(PlannedSampler):
 
     def draft(self, builder: PlanBuilder) -> None:
         x = builder.start()
-        middles = on_tau(builder, builder.pairs(), 0.5)
+        middles = stage_levels_in_tau(builder, builder.pairs(), 0.5)
         for (s, t), m in zip(builder.pairs(), middles, strict=True):
-            x_m = builder.point(first_order(builder, x, builder.denoise(x), s, m, m.sigma), m)
-            x = builder.step(drift(x, s, t, velocity(x_m, builder.denoise(x_m), m)), t)
+            x_m = builder.point(first_order_step(builder, x, builder.denoise(x), s, m, m.sigma), m)
+            x = builder.step(velocity_step(x, s, t, flow_velocity(x_m, builder.denoise(x_m), m)), t)

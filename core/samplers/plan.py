@@ -20,14 +20,14 @@ import torch
 from torch import Tensor
 
 from ..schedulers.base import Schedule
-from ..timesteps.base import check_falling
-from ..types import BadInput, NoiseLevel, Number, expand
+from ..timesteps.base import check_levels_decrease
+from ..types import BadInput, NoiseLevel, Number, broadcast_like
 
 Symbol = tuple[str, Hashable]  # ("x", row), ("D", row) or ("z", key)
 Float64 = Any  # np.float64, or an array (B,) or (B, 1, *spatial) of it
 
 
-class RepeatedNoise(NamedTuple):
+class RepeatedNoiseKey(NamedTuple):
     """A noise key for a segment of steps that is run several times: independent of the noise of its other runs.
 
     Attributes:
@@ -129,7 +129,7 @@ class LinearCombination:
     def __repr__(self) -> str:
         return f"LinearCombination({dict(self.terms)})"
 
-    def where(self, mask: Any) -> LinearCombination:
+    def masked(self, mask: Any) -> LinearCombination:
         """The combination where `mask` is true and 0 elsewhere, also where coefficients are not finite."""
         if isinstance(mask, np.ndarray):
             return LinearCombination({symbol: np.where(mask, c, 0.0) for symbol, c in self.terms.items()})
@@ -137,7 +137,7 @@ class LinearCombination:
 
 
 @dataclass(frozen=True)
-class Row:
+class PlanRow:
     """One point of a plan: its level, its terms, and whether the denoiser is called or a step ends there.
 
     Attributes:
@@ -147,7 +147,7 @@ class Row:
         z: Coefficients of noises, by key.
         evaluate: Whether the denoiser is called here.
         step: Whether a step of the method ends here (callbacks receive only these points).
-        last: Points, estimates and noises that no later row uses; computed by `with_last_uses`.
+        last: Points, estimates and noises that no later row uses; computed by `plan_from_rows`.
     """
 
     level: NoiseLevel
@@ -172,7 +172,7 @@ class Plan:
             traces the loop sees plain data.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[PlanRow, ...]
     terms: list[Terms] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -196,9 +196,9 @@ class Plan:
         """Every noise key, in order of first use."""
         return list(dict.fromkeys(key for row in self.rows for key in row.z))
 
-    def bound(self, x: Tensor) -> list[tuple[Row, NoiseLevel, Terms]]:
+    def bound(self, x: Tensor) -> list[tuple[PlanRow, NoiseLevel, Terms]]:
         """Rows, levels and terms, with tensors converted to x's shape, dtype and device once, before the loop."""
-        terms = [tuple((symbol, expand(c, x)) for symbol, c in row) for row in self.terms]
+        terms = [tuple((symbol, broadcast_like(c, x)) for symbol, c in row) for row in self.terms]
         return [(row, row.level.exact(x), own) for row, own in zip(self.rows, terms, strict=True)]
 
 
@@ -216,7 +216,7 @@ class PlanBuilder:
 
     def __init__(self, schedule: Schedule, levels: Sequence[NoiseLevel | PlanLevel], rising: bool = False):
         self.schedule, self.levels = schedule, [PlanLevel.of(level) for level in levels]
-        check_falling(self.levels[::-1] if rising else self.levels)
+        check_levels_decrease(self.levels[::-1] if rising else self.levels)
         self._rows: list[tuple[PlanLevel, LinearCombination, bool]] = [(self.levels[0], LinearCombination({}), False)]
         self._evaluated: set[int] = set()
         self._base = 0  # row of the last step: the value of elements whose level does not change
@@ -291,22 +291,22 @@ class PlanBuilder:
         last = last_uses([(part["x"], part["D"], part["z"], i in self._evaluated) for i, part in enumerate(parts)])
         return Plan(
             tuple(
-                Row(level.plain(), part["x"], part["D"], part["z"], i in self._evaluated, step, last[i])
+                PlanRow(level.plain(), part["x"], part["D"], part["z"], i in self._evaluated, step, last[i])
                 for i, ((level, _, step), part) in enumerate(zip(self._rows, parts, strict=True))
             )
         )
 
 
-def with_last_uses(rows: Sequence[Row]) -> Plan:
+def plan_from_rows(rows: Sequence[PlanRow]) -> Plan:
     """A plan of these rows, each with what no later row uses, so that the loop keeps only the method's history."""
     last = last_uses([(row.x, row.d, row.z, row.evaluate) for row in rows])
     return Plan(tuple(replace(row, last=own) for row, own in zip(rows, last, strict=True)))
 
 
-Parts = tuple[Mapping[int, Any], Mapping[int, Any], Mapping[Hashable, Any], bool]  # x, D, z, evaluate
+RowTerms = tuple[Mapping[int, Any], Mapping[int, Any], Mapping[Hashable, Any], bool]  # x, D, z, evaluate
 
 
-def last_uses(rows: Sequence[Parts]) -> list[tuple[Symbol, ...]]:
+def last_uses(rows: Sequence[RowTerms]) -> list[tuple[Symbol, ...]]:
     """For each row the points, estimates and noises that no later row uses.
 
     What no row uses at all (for example a predictor's point that is only evaluated) is freed at the next row.

@@ -16,8 +16,8 @@ from itertools import pairwise
 import numpy as np
 
 from ..types import BadInput
-from ._moves import forward, heun
-from ._numbers import Mask, lower, some, where
+from ._numbers import Mask, any_true, elementwise_min, select_by_mask
+from ._shared_steps import add_forward_noise, heun_step
 from .base import PlanBuilder, PlannedSampler
 from .plan import Float64, PlanLevel
 
@@ -53,25 +53,25 @@ class Restart(PlannedSampler):
     def draft(self, builder: PlanBuilder) -> None:
         x, start_index = builder.start(), self._start_index(builder.levels)
         for i, (s, t) in enumerate(builder.pairs()):
-            top = lower(t.rho * (self.high / self.low), builder.levels[0].rho)
+            top = elementwise_min(t.rho * (self.high / self.low), builder.levels[0].rho)
             mask = (start_index == i + 1) & (top > t.rho)
-            if not some(mask):
-                x = heun(builder, x, s, t)
+            if not any_true(mask):
+                x = heun_step(builder, x, s, t)
                 continue
-            x = heun(builder, x, s, t, builder.point)
+            x = heun_step(builder, x, s, t, builder.point)
             inner = self._levels_down(builder, s, t, top, mask)
             for k in range(self.times):
-                x = builder.point(forward(builder, x, t, inner[0], ("restart", i, k)), inner[0])
+                x = builder.point(add_forward_noise(builder, x, t, inner[0], ("restart", i, k)), inner[0])
                 for a, b in pairwise(inner[:-1]):
-                    x = heun(builder, x, a, b, builder.point)
-                x = heun(builder, x, inner[-2], t, builder.step if k == self.times - 1 else builder.point)
+                    x = heun_step(builder, x, a, b, builder.point)
+                x = heun_step(builder, x, inner[-2], t, builder.step if k == self.times - 1 else builder.point)
 
     def _start_index(self, levels: Sequence[PlanLevel]) -> Float64:
         """Index of the inner level nearest to `low`; 0 where there is none."""
         candidates = [np.full_like(levels[0].rho, np.inf)]
         for before, level in pairwise(levels[:-1]):
             distance = abs(np.log(level.rho / self.low))
-            candidates.append(where((level.sigma > 0) & (level.rho < before.rho), distance, np.inf))
+            candidates.append(select_by_mask((level.sigma > 0) & (level.rho < before.rho), distance, np.inf))
         distances = np.stack(np.broadcast_arrays(*candidates))
         return np.where(np.isfinite(distances.min(0)), distances.argmin(0), 0)
 
@@ -80,7 +80,7 @@ class Restart(PlannedSampler):
     ) -> list[PlanLevel]:
         """Levels from the top down to t; elements without a restart stay at t."""
         count = self.steps or max(2, (len(builder.levels) - 1) // 4)
-        ends = [np.exp(np.log(where(mask, rho, 1.0)) / _WARP) for rho in (top, t.rho)]
+        ends = [np.exp(np.log(select_by_mask(mask, rho, 1.0)) / _WARP) for rho in (top, t.rho)]
         inner = []
         for j in range(count):
             warped, rho = ends[0] + (ends[1] - ends[0]) * (j / count), 1.0
@@ -89,6 +89,6 @@ class Restart(PlannedSampler):
             (level_j,) = builder.levels_of_rho([rho])
             # A plan treats an unchanged level as an element that does not move: a level equal to s is shifted by 1e-9.
             same = (level_j.alpha == s.alpha) & (level_j.sigma == s.sigma)
-            (level_j,) = builder.levels_of_rho([where(same, rho * (1 - 1e-9), rho)])
+            (level_j,) = builder.levels_of_rho([select_by_mask(same, rho * (1 - 1e-9), rho)])
             inner.append(level_j.where(mask, t))
         return [*inner, t]

@@ -11,9 +11,9 @@ at 0, 1/2 and 3/4. Its local error is of fourth order in the step, so the whole 
 
 from __future__ import annotations
 
-from ._coefficients import first_order
-from ._numbers import choose, some, where
-from ._stages import drift, on_tau, velocity
+from ._coefficients import first_order_step
+from ._numbers import any_true, select_by_mask, select_combination
+from ._stages import flow_velocity, stage_levels_in_tau, velocity_step
 from .base import PlanBuilder, PlannedSampler
 
 
@@ -30,18 +30,18 @@ class RK4(PlannedSampler):
 
     def draft(self, builder: PlanBuilder) -> None:
         x = builder.start()
-        halves = on_tau(builder, builder.pairs(), 0.5)
-        lates = on_tau(builder, builder.pairs(), lambda s, t: where(t.sigma > 0, 0.5, 0.75))
+        halves = stage_levels_in_tau(builder, builder.pairs(), 0.5)
+        lates = stage_levels_in_tau(builder, builder.pairs(), lambda s, t: select_by_mask(t.sigma > 0, 0.5, 0.75))
         for (s, t), half, late in zip(builder.pairs(), halves, lates, strict=True):
             inside = t.sigma > 0
             D = builder.denoise(x)
-            x_2 = builder.point(first_order(builder, x, D, s, half, half.sigma), half)
-            v_1, v_2 = velocity(x, D, s), velocity(x_2, builder.denoise(x_2), half)
-            x_3 = builder.point(drift(x, s, late, v_2), late)
-            v_3 = velocity(x_3, builder.denoise(x_3), late)
+            x_2 = builder.point(first_order_step(builder, x, D, s, half, half.sigma), half)
+            v_1, v_2 = flow_velocity(x, D, s), flow_velocity(x_2, builder.denoise(x_2), half)
+            x_3 = builder.point(velocity_step(x, s, late, v_2), late)
+            v_3 = flow_velocity(x_3, builder.denoise(x_3), late)
             v = (v_1 * 2 + v_2 * 3 + v_3 * 4) / 9
-            if some(inside):
-                x_4 = builder.point(drift(x, s, t, v_3), t)
-                v_4 = velocity(x_4, builder.denoise(x_4), t)
-                v = choose(inside, (v_1 + v_2 * 2 + v_3 * 2 + v_4) / 6, v)
-            x = builder.step(drift(x, s, t, v), t)
+            if any_true(inside):
+                x_4 = builder.point(velocity_step(x, s, t, v_3), t)
+                v_4 = flow_velocity(x_4, builder.denoise(x_4), t)
+                v = select_combination(inside, (v_1 + v_2 * 2 + v_3 * 2 + v_4) / 6, v)
+            x = builder.step(velocity_step(x, s, t, v), t)

@@ -10,11 +10,11 @@ one weight for two nodes).
 from __future__ import annotations
 
 from ..types import BadInput
-from ._coefficients import Node, first_order, log_step
-from ._exponential import higher, psi
-from ._moves import damping
-from ._numbers import where
-from ._paths import Kind, check_noise, step_keys
+from ._coefficients import Node, first_order_step, lambda_step
+from ._exponential import exponential_moments, higher_order_terms
+from ._noise_keys import NoiseKind, check_noise_kind, step_noise_keys
+from ._numbers import select_by_mask
+from ._shared_steps import kept_noise_share
 from .base import PlanBuilder, PlannedSampler
 from .plan import Float64, LinearCombination, PlanLevel
 
@@ -48,7 +48,7 @@ class SASolver(PlannedSampler):
         window: tuple[float, float] = (0.0, 1.0),
         predictor_order: int = 3,
         corrector_order: int = 4,
-        noise: Kind = "path",
+        noise: NoiseKind = "path",
         lower_final: bool = False,
     ):
         if eta < 0:
@@ -59,7 +59,7 @@ class SASolver(PlannedSampler):
             raise BadInput(f"sa_solver's predictor_order is 1 to 4, not {predictor_order}")
         if corrector_order not in (0, 2, 3, 4, 5):
             raise BadInput(f"sa_solver's corrector_order is 2 to 5, or 0 for no corrector, not {corrector_order}")
-        check_noise("sa_solver", noise)
+        check_noise_kind("sa_solver", noise)
         self.eta, self.window, self.noise, self.stochastic = eta, tuple(window), noise, eta > 0
         self.predictor_order, self.corrector_order = predictor_order, corrector_order
         self.lower_final = lower_final
@@ -68,7 +68,7 @@ class SASolver(PlannedSampler):
 
     def draft(self, builder: PlanBuilder) -> None:
         x, nodes, previous, predicted, corrector = builder.start(), [], None, LinearCombination({}), 0
-        keys = step_keys(builder.levels, self.noise)
+        keys = step_noise_keys(builder.levels, self.noise)
         for remaining, (s, t), key in zip(range(len(keys), 0, -1), builder.pairs(), keys, strict=True):
             D = builder.denoise(x)
             if previous is not None and corrector:  # correct the previous step with the estimate at its end
@@ -77,13 +77,13 @@ class SASolver(PlannedSampler):
             predictor, corrector = min(self.predictor_order, limit), min(self.corrector_order, limit + 1)
             nodes = [(s, D), *nodes][: max(self.predictor_order, self.corrector_order - 1)]
             previous, predicted = s, self._higher_terms(s, t, nodes, predictor)
-            sigma_d = t.sigma * damping(self._strength(s), log_step(s, t))
-            x = builder.step(first_order(builder, x, D, s, t, sigma_d, key) + predicted, t)
+            sigma_d = t.sigma * kept_noise_share(self._strength(s), lambda_step(s, t))
+            x = builder.step(first_order_step(builder, x, D, s, t, sigma_d, key) + predicted, t)
 
     def _higher_terms(self, s: PlanLevel, t: PlanLevel, nodes: list[Node], order: int) -> LinearCombination:
         """What predictor and corrector add to the first-order step."""
-        return higher(s, t, nodes, psi((1 + self._strength(s)) * log_step(s, t), order))
+        return higher_order_terms(s, t, nodes, exponential_moments((1 + self._strength(s)) * lambda_step(s, t), order))
 
     def _strength(self, s: PlanLevel) -> Float64:
         low, high = self.window
-        return where((s.tau >= low) & (s.tau <= high), self.eta, 0.0)
+        return select_by_mask((s.tau >= low) & (s.tau <= high), self.eta, 0.0)

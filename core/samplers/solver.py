@@ -1,4 +1,4 @@
-"""The one loop that runs every plan: `run` returns the last point, `trace` yields every intermediate quantity.
+"""The one loop that runs every plan: `run_plan` returns the last point, `trace_plan` yields every quantity.
 
 The loop only adds tensors: no state, no look-up of a time, no host-device synchronisation. The plan's coefficients
 contain everything that is specific to a method.
@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from ..types import Conditioning, Denoiser, Estimate, NoiseLevel, Number
-from ._noises import Noises, in_order
-from .plan import Plan, Row, Symbol, Terms
+from ._noises import Noises, iterate_noises
+from .plan import Plan, PlanRow, Symbol, Terms
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Solution:
 
 
 @dataclass(frozen=True)
-class Progress:
+class StepProgress:
     """What a callback receives at the end of a step.
 
     Attributes:
@@ -52,7 +52,7 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Inputs:
+class SolverInputs:
     """The inputs of a sampler in addition to its schedule and levels.
 
     Attributes:
@@ -67,7 +67,7 @@ class Inputs:
     x: Tensor
     conditions: Conditioning
     noise: Noises = None
-    on_step: Callable[[Progress], None] | None = None
+    on_step: Callable[[StepProgress], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -97,13 +97,13 @@ class TraceRow:
     step: bool
 
 
-def run(
+def run_plan(
     plan: Plan,
     denoiser: Denoiser,
     x: Tensor,
     conditions: Conditioning | None = None,
     noise: Noises = None,
-    on_step: Callable[[Progress], None] | None = None,
+    on_step: Callable[[StepProgress], None] | None = None,
 ) -> Tensor:
     """Run a plan and return its last point, (B, C, *spatial).
 
@@ -122,24 +122,24 @@ def run(
         BadInput: The plan draws noise and `noise` is missing.
     """
     steps, done, nfe, last = sum(row.step for row in plan.rows), 0, 0, x
-    for row, last, x0 in points(plan, denoiser, x, conditions, noise):
+    for row, last, x0 in iterate_plan(plan, denoiser, x, conditions, noise):
         nfe += row.evaluate
         if row.step:
             done += 1
             if on_step is not None:
-                on_step(Progress(done, steps, row.level, last, x0, (nfe,) * len(x)))
+                on_step(StepProgress(done, steps, row.level, last, x0, (nfe,) * len(x)))
     return last
 
 
-def points(
+def iterate_plan(
     plan: Plan, denoiser: Denoiser, x: Tensor, conditions: Conditioning | None = None, noise: Noises = None
-) -> Iterator[tuple[Row, Tensor, Tensor | None]]:
-    """The loop: (row, point, last estimate of x0) for every row as it is computed; arguments as in `run`."""
+) -> Iterator[tuple[PlanRow, Tensor, Tensor | None]]:
+    """The loop: (row, point, last estimate of x0) for every row as it is computed; arguments as in `run_plan`."""
     conditions = Conditioning() if conditions is None else conditions
     x0 = None
     values: dict[Symbol, Tensor] = {("x", 0): x}
     keys = list(dict.fromkeys(key for row in plan.rows[1:] for key in row.z))
-    noises = in_order(noise, keys)
+    noises = iterate_noises(noise, keys)
     for i, (row, level, terms) in enumerate(plan.bound(x)):
         if i:
             for key in row.z:
@@ -156,17 +156,17 @@ def points(
         yield row, x, x0
 
 
-def trace(
+def trace_plan(
     plan: Plan, denoiser: Denoiser, x: Tensor, conditions: Conditioning | None = None, noise: Noises = None
 ) -> Iterator[TraceRow]:
-    """Run a plan and yield every row with its tensors and coefficients, for inspection; arguments as in `run`.
+    """Run a plan and yield every row with its tensors and coefficients, for inspection; arguments as in `run_plan`.
 
-    The numbers are those of `run`. All points are kept in memory, so it is not for large batches.
+    The numbers are those of `run_plan`. All points are kept in memory, so it is not for large batches.
     """
     noises = _StoredNoises(noise)
     tensors: dict[str, Tensor] = {}
     recorder = _StateRecorder(denoiser)
-    for i, (row, point, x0) in enumerate(points(plan, recorder, x, conditions, noises)):
+    for i, (row, point, x0) in enumerate(iterate_plan(plan, recorder, x, conditions, noises)):
         names = {f"{kind}[{key!r}]": (kind, key, c) for (kind, key), c in plan.terms[i]}
         tensors.update({name: noises[key] for name, (kind, key, _) in names.items() if kind == "z"})
         coefficients = {name: c for name, (_, _, c) in names.items()}
@@ -187,7 +187,7 @@ class _StoredNoises(Mapping[Hashable, Tensor]):
 
     def __getitem__(self, key: Hashable) -> Tensor:
         if key not in self.known:
-            self.known[key] = next(in_order(self.noise, [key]))
+            self.known[key] = next(iterate_noises(self.noise, [key]))
         return self.known[key]
 
     def __iter__(self) -> Iterator[Hashable]:

@@ -8,7 +8,7 @@ The network follows the ODE from s to a time t' below the target t; the forward 
 from __future__ import annotations
 
 from ..types import BadInput
-from ._coefficients import first_order
+from ._coefficients import first_order_step
 from .base import PlanBuilder, PlannedSampler
 
 
@@ -36,4 +36,4 @@ class TCD(PlannedSampler):
         lowers = builder.levels_at([clean + (1 - self.gamma) * (t - clean) for t in times])
         for i, ((s, t), lower) in enumerate(zip(builder.pairs(), lowers, strict=True)):
             sigma_d = t.alpha * lower.rho if self.gamma else t.sigma
-            x = builder.step(first_order(builder, x, builder.denoise(x), s, t, sigma_d, ("step", i)), t)
+            x = builder.step(first_order_step(builder, x, builder.denoise(x), s, t, sigma_d, ("step", i)), t)

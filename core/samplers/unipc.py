@@ -14,9 +14,9 @@ from typing import Literal
 import numpy as np
 
 from ..types import BadInput
-from ._coefficients import Node, first_order, log_step
-from ._exponential import higher, psi
-from ._numbers import Mask, where
+from ._coefficients import Node, first_order_step, lambda_step
+from ._exponential import exponential_moments, higher_order_terms
+from ._numbers import Mask, select_by_mask
 from .base import PlanBuilder, PlannedSampler
 from .plan import LinearCombination, PlanLevel
 
@@ -55,16 +55,16 @@ class UniPC(PlannedSampler):
             limit = remaining if self.lower_final else self.predictor_order
             previous, nodes = s, [(s, D), *nodes][: min(limit, self.predictor_order)]
             predicted = self._higher_terms(s, t, nodes)  # UniP
-            x = builder.step(first_order(builder, x, D, s, t, t.sigma) + predicted, t)
+            x = builder.step(first_order_step(builder, x, D, s, t, t.sigma) + predicted, t)
 
     def _higher_terms(self, s: PlanLevel, t: PlanLevel, nodes: list[Node]) -> LinearCombination:
         """alpha_t B(h) sum_m a_m D_m / r_m: what predictor and corrector add to the first-order step."""
-        h = log_step(s, t)
-        psis = psi(h, len(nodes))
+        h = lambda_step(s, t)
+        psis = exponential_moments(h, len(nodes))
         if len(nodes) > 1:
             two = (h if self.variant == "bh1" else psis[0]) / 2
-            psis[1] = where(_has_third(nodes), psis[1], two)
-        return higher(s, t, nodes, psis)
+            psis[1] = select_by_mask(_has_third(nodes), psis[1], two)
+        return higher_order_terms(s, t, nodes, psis)
 
 
 def _has_third(nodes: list[Node]) -> Mask:

@@ -9,11 +9,11 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from ..types import Conditioning, Estimate, NoiseLevel, expand
+from ..types import Conditioning, Estimate, NoiseLevel, broadcast_like
 
 
 @runtime_checkable
-class Problem(Protocol):
+class AnalyticProblem(Protocol):
     """Data that is known exactly, and its denoiser. d is the number of elements of a sample.
 
     Attributes:
@@ -62,7 +62,7 @@ class Problem(Protocol):
         ...
 
 
-class ClosedForm(ABC):
+class AnalyticMixture(ABC):
     """Computes everything that follows from the components of a mixture; subclasses define a single component.
 
     Attributes:
@@ -99,7 +99,7 @@ class ClosedForm(ABC):
 
     def score(self, x: Tensor, level: NoiseLevel, conditions: Conditioning | None = None) -> Tensor:
         """grad log p(x) = -E[eps | x] / sigma, (B, *shape); sigma > 0."""
-        return -self.eps(x, level, conditions) / expand(level.sigma, x)
+        return -self.eps(x, level, conditions) / broadcast_like(level.sigma, x)
 
     def posterior(self, x: Tensor, level: NoiseLevel, conditions: Conditioning | None = None) -> Tensor:
         """p(k | x), (B, K)."""
@@ -126,6 +126,6 @@ class ClosedForm(ABC):
         return (p.reshape(*p.shape, *[1] * len(self.shape)) * each).sum(1)
 
 
-def log_normal(quadratic: Tensor, log_det: Tensor, d: int) -> Tensor:
+def gaussian_log_density(quadratic: Tensor, log_det: Tensor, d: int) -> Tensor:
     """log N from (x - m)^T C^-1 (x - m) and log det C: -(quadratic + log det C + d log(2 pi)) / 2."""
     return -(quadratic + log_det + d * math.log(2 * math.pi)) / 2

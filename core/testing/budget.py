@@ -8,18 +8,18 @@ from functools import cache
 
 from torch import Tensor
 
-from ..samplers.base import Plan, Sampler, run
+from ..samplers.base import Plan, Sampler, run_plan
 from ..schedulers.base import Schedule
 from ..types import BadInput, NoiseLevel
-from .base import Problem
-from .ode import random_start, trajectory
-from .orders import falling
+from .base import AnalyticProblem
+from .ode import random_start, solve_in_tau
+from .orders import even_tau_levels
 
 Levels = Callable[[Schedule, int], Sequence[NoiseLevel]]  # (schedule, steps) -> levels
 
 
 @dataclass(frozen=True)
-class Cost:
+class ErrorAtNFE:
     """One point of the curve of error against evaluations.
 
     Attributes:
@@ -36,7 +36,9 @@ class Cost:
     error: float
 
 
-def within(sampler: Sampler, schedule: Schedule, nfe: int, levels: Levels = falling) -> tuple[int, Plan] | None:
+def plan_within_nfe(
+    sampler: Sampler, schedule: Schedule, nfe: int, levels: Levels = even_tau_levels
+) -> tuple[int, Plan] | None:
     """The largest number of steps that needs at most `nfe` evaluations, and its plan; None if there is none.
 
     A sampler or a timestep spacing may refuse few steps; more steps need more evaluations.
@@ -66,11 +68,11 @@ def error_against_nfe(
     sampler: Sampler,
     schedule: Schedule,
     nfe: Sequence[int],
-    problem: Problem,
+    problem: AnalyticProblem,
     count: int = 256,
     seed: int = 0,
-    levels: Levels = falling,
-) -> list[Cost]:
+    levels: Levels = even_tau_levels,
+) -> list[ErrorAtNFE]:
     """Errors of a deterministic sampler, for `count` points from the schedule's noisiest level to clean data.
 
     An adaptive sampler, which chooses its number of evaluations, gives one point for any `nfe`.
@@ -88,27 +90,27 @@ def error_against_nfe(
         return [_adaptive(sampler, schedule, problem, count, seed)]
     costs = []
     for requested in nfe:
-        result = within(sampler, schedule, requested, levels)
+        result = plan_within_nfe(sampler, schedule, requested, levels)
         if result is None:
             continue
         steps, plan = result
         first = plan.rows[0].level
         start, exact = _solution(problem, float(first.tau), count, seed)
-        x = run(plan, problem, start * float(first.alpha + first.sigma))
-        costs.append(Cost(requested, plan.nfe, steps, float((x - exact).square().mean().sqrt())))
+        x = run_plan(plan, problem, start * float(first.alpha + first.sigma))
+        costs.append(ErrorAtNFE(requested, plan.nfe, steps, float((x - exact).square().mean().sqrt())))
     return costs
 
 
-def _adaptive(sampler: Sampler, schedule: Schedule, problem: Problem, count: int, seed: int) -> Cost:
+def _adaptive(sampler: Sampler, schedule: Schedule, problem: AnalyticProblem, count: int, seed: int) -> ErrorAtNFE:
     first = schedule.level(schedule.t_max)
     start, exact = _solution(problem, float(first.tau), count, seed)
     result = sampler.solve(schedule, [first, schedule.clean()], problem, start * float(first.alpha + first.sigma))
     nfe = round(sum(result.nfe) / count)
-    return Cost(nfe, nfe, 0, float((result.x - exact).square().mean().sqrt()))
+    return ErrorAtNFE(nfe, nfe, 0, float((result.x - exact).square().mean().sqrt()))
 
 
 @cache
-def _solution(problem: Problem, tau: float, count: int, seed: int) -> tuple[Tensor, Tensor]:
+def _solution(problem: AnalyticProblem, tau: float, count: int, seed: int) -> tuple[Tensor, Tensor]:
     """(u at tau, x0 at the end): points of the exact marginal and the end of their ODE solutions."""
     start = random_start(problem, NoiseLevel(tau, 1 - tau, tau), count, seed)
-    return start, trajectory(problem, start, (tau, 0.0))[-1]
+    return start, solve_in_tau(problem, start, (tau, 0.0))[-1]

@@ -15,7 +15,7 @@ from ..noise_conditioning.base import NoiseConditioning
 from ..objectives.timestep_sampling.base import TimestepSampling
 from ..objectives.weightings.base import Weighting
 from ..parameterizations.base import Parameterization
-from ..samplers.base import Sampler, run
+from ..samplers.base import Sampler, run_plan
 from ..schedulers.base import NoiseLevel64, Schedule
 from ..schedulers.discrete import Discrete
 from ..schedulers.edm import EDM
@@ -24,9 +24,9 @@ from ..schedulers.vp_linear import VPLinear
 from ..timesteps.base import TimestepSpacing
 from ..types import BadInput, Conditioning, Estimate, NoiseLevel
 from .guided import check_guidance as check_guidance
-from .invariants import deviation
-from .moments import moments
-from .orders import falling, interior, own_start, whole
+from .invariants import largest_deviation
+from .moments import sampler_moments
+from .orders import even_tau_levels, interior_order, own_start_order, whole_range_order
 
 
 def check_schedule(schedule: Schedule) -> None:
@@ -91,7 +91,7 @@ LEVELS = [
 ]
 
 
-def allowed(parameterization: Parameterization, level: NoiseLevel) -> bool:
+def is_level_allowed(parameterization: Parameterization, level: NoiseLevel) -> bool:
     """Whether a parameterization accepts this level."""
     try:
         parameterization.check(level)
@@ -111,7 +111,7 @@ def check_parameterization(parameterization: Parameterization) -> None:
             "unit input"
         )  # type: ignore[operator]
         assert torch.isfinite(torch.as_tensor(parameterization.gain(level))), "the gain is finite at both ends"
-        if not allowed(parameterization, level):
+        if not is_level_allowed(parameterization, level):
             assert level.alpha == 0 or level.sigma == 0, "only the ends may be refused"
             continue
         x = level.alpha * x0 + level.sigma * eps
@@ -140,11 +140,11 @@ def check_parameterization(parameterization: Parameterization) -> None:
 def check_noise_conditioning(conditioning: NoiseConditioning) -> None:
     """Finite at both ends, moderate in size, the same for numbers and maps."""
     for level in LEVELS:
-        value = float(conditioning.read(level))
+        value = float(conditioning.embedding_value(level))
         tensor = NoiseLevel(
             *(torch.full((2, 1, 3), float(v), dtype=torch.float64) for v in (level.t, level.alpha, level.sigma))
         )
-        read = torch.as_tensor(conditioning.read(tensor))
+        read = torch.as_tensor(conditioning.embedding_value(tensor))
         assert read.shape == (2, 1, 3) and torch.isfinite(read).all(), "finite, elementwise"
         assert abs(float(read[0, 0, 0]) - value) < 1e-12, "numbers and maps agree"
         assert abs(value) <= 20, "of moderate size"
@@ -170,8 +170,8 @@ def check_weighting(weighting: Weighting, parameterization: Parameterization) ->
 
 def check_plan(sampler: Sampler, schedule: Schedule, steps: int = 9, tolerance: float = 1e-9) -> None:
     """Both invariants at every point of the plan, from the schedule's first level to clean data."""
-    plan = sampler.plan(schedule, falling(schedule, steps))
-    error = deviation(plan)
+    plan = sampler.plan(schedule, even_tau_levels(schedule, steps))
+    error = largest_deviation(plan)
     assert error.data < tolerance, f"a plan run on D = x0 gives alpha x0; the error is {error.data:.1e}"
     if sampler.keeps_marginal:
         assert error.noise < tolerance, f"the noise of every point has norm sigma; the error is {error.noise:.1e}"
@@ -181,9 +181,9 @@ def check_plan(sampler: Sampler, schedule: Schedule, steps: int = 9, tolerance: 
     )
 
 
-def check_map(sampler: Sampler, schedule: Schedule, steps: int = 6) -> None:
+def check_level_maps(sampler: Sampler, schedule: Schedule, steps: int = 6) -> None:
     """A constant map gives bit for bit the result of the number; unchanged elements keep their value."""
-    levels = falling(schedule, steps)
+    levels = even_tau_levels(schedule, steps)
     shape = (2, 3, 4, 5)
     maps = [NoiseLevel(*(torch.as_tensor(v).expand(2, 1, 4, 5) for v in (a.t, a.alpha, a.sigma))) for a in levels]
     for dtype in (torch.float32, torch.float64):
@@ -191,7 +191,9 @@ def check_map(sampler: Sampler, schedule: Schedule, steps: int = 6) -> None:
         plan, mapped = sampler.plan(schedule, levels), sampler.plan(schedule, maps)
         assert plan.noises == mapped.noises, "a map draws the same noises"
         noise = {key: _start(shape, dtype, 1 + i) for i, key in enumerate(plan.noises)}
-        assert torch.equal(run(plan, _Smooth(), x, noise=noise), run(mapped, _Smooth(), x, noise=noise)), "bit for bit"
+        assert torch.equal(run_plan(plan, _Smooth(), x, noise=noise), run_plan(mapped, _Smooth(), x, noise=noise)), (
+            "bit for bit"
+        )
     _check_staying(sampler, schedule, levels, shape)
 
 
@@ -206,7 +208,7 @@ def _check_staying(sampler: Sampler, schedule: Schedule, levels: Sequence[NoiseL
     x = _start(shape, torch.float64)
     plan, mapped = sampler.plan(schedule, levels), sampler.plan(schedule, maps)
     noise = {key: _start(shape, torch.float64, 1 + i) for i, key in enumerate(mapped.noises)}
-    out, plain = run(mapped, _Smooth(), x, noise=noise), run(plan, _Smooth(), x, noise=noise)
+    out, plain = run_plan(mapped, _Smooth(), x, noise=noise), run_plan(plan, _Smooth(), x, noise=noise)
     assert torch.isfinite(out).all(), "finite where elements do not change"
     assert torch.equal(out[0, :, 0, 0], x[0, :, 0, 0]), "a clean element keeps its value"
     moves = torch.ones(2, 1, 4, 5, dtype=torch.bool)
@@ -214,7 +216,7 @@ def _check_staying(sampler: Sampler, schedule: Schedule, levels: Sequence[NoiseL
     assert torch.allclose((out - plain) * moves, torch.zeros_like(out), atol=1e-12), (
         "the other elements are not affected"
     )
-    error = deviation(mapped)
+    error = largest_deviation(mapped)
     assert error.data < 1e-9 and (error.noise < 1e-9 or not sampler.keeps_marginal), (
         "the invariants hold for mixed maps"
     )
@@ -235,12 +237,12 @@ def check_order(sampler: Sampler, tolerance: float = 0.2, schedules: Sequence[Sc
         return
     for schedule in schedules or (VPLinear(), EDM(), RectifiedFlow(), Discrete(zero_terminal=True)):
         name = type(schedule).__name__
-        slope = interior(sampler, schedule).slope
+        slope = interior_order(sampler, schedule).slope
         assert abs(slope - sampler.order) < tolerance, (
             f"order {sampler.order} is stated, {slope:.2f} measured on {name}"
         )
-        for measure in (own_start, whole):
-            assert measure(sampler, schedule, steps=(8, 16)).finite, f"{measure.__name__} is finite on {name}"
+        for measure in (own_start_order, whole_range_order):
+            assert measure(sampler, schedule, steps=(8, 16)).is_finite, f"{measure.__name__} is finite on {name}"
 
 
 def check_distribution(sampler: Sampler) -> None:
@@ -253,7 +255,7 @@ def check_distribution(sampler: Sampler) -> None:
     mean, std = 0.7, 0.4
     for schedule in (VPLinear(), EDM(), RectifiedFlow()):
         name = type(schedule).__name__
-        coarse, fine = (moments(sampler, schedule, falling(schedule, n), mean, std) for n in (24, 72))
+        coarse, fine = (sampler_moments(sampler, schedule, even_tau_levels(schedule, n), mean, std) for n in (24, 72))
         off = abs(fine.mean - mean) / std
         assert off < 0.02, f"the mean is off by {off:.3f} standard deviations after 72 steps on {name}"
         before, after = (abs(m.variance / std**2 - 1) for m in (coarse, fine))
@@ -267,7 +269,7 @@ def check_sampler(sampler: Sampler) -> None:
     for schedule in (VPLinear(), EDM(), RectifiedFlow()):
         for steps in (1, 2, 9):
             check_plan(sampler, schedule, steps)
-        check_map(sampler, schedule)
+        check_level_maps(sampler, schedule)
     check_order(sampler)
     check_distribution(sampler)
 
@@ -295,7 +297,7 @@ class SamplerConformance:
     def test_maps(self) -> None:
         """A constant map gives bit for bit the result of the number; unchanged elements keep their value."""
         for schedule in (VPLinear(), EDM(), RectifiedFlow()):
-            check_map(self.sampler, schedule)
+            check_level_maps(self.sampler, schedule)
 
     def test_order(self) -> None:
         """The sampler has its stated order; the whole interval is finite."""

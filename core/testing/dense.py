@@ -10,14 +10,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..types import BadInput, NoiseLevel, expand
-from ..util.rng import generator
-from .base import ClosedForm, log_normal
+from ..types import BadInput, NoiseLevel, broadcast_like
+from ..util.rng import keyed_generator
+from .base import AnalyticMixture, gaussian_log_density
 
 _ZERO = 1e-13  # relative to the largest variance: smaller variances count as 0
 
 
-class DenseMixture(ClosedForm):
+class DenseMixture(AnalyticMixture):
     """A Gaussian mixture with full covariances, which may be singular. Computes in the dtype and on the device of x.
 
     Args:
@@ -44,14 +44,14 @@ class DenseMixture(ClosedForm):
     def components(self, x: Tensor, level: NoiseLevel) -> tuple[Tensor, Tensor, Tensor]:
         """E[x0 | x, k], E[eps | x, k] and log p(x | k) of each component for x (B, *shape)."""
         B, d = len(x), self.means.shape[1]
-        fields = [expand(v, x) for v in (level.alpha, level.sigma)]
+        fields = [broadcast_like(v, x) for v in (level.alpha, level.sigma)]
         a, s = (v.expand_as(x).reshape(B, 1, d) if isinstance(v, Tensor) and v.ndim else v for v in fields)
         away = x.reshape(B, 1, d) - a * self.means.to(x)
         mapped = any(isinstance(v, Tensor) and v[:1].numel() > 1 for v in fields)
         w, log_det = self._by_cholesky(away, a, s) if mapped else self._by_vectors(away, a, s)
         x0 = self.means.to(x) + torch.einsum("kij,bkj->bki", self.covariances.to(x), a * w)
         each = (B, len(self.means), *self.shape)
-        return x0.reshape(each), (s * w).reshape(each), log_normal((away * w).sum(-1), log_det, d)
+        return x0.reshape(each), (s * w).reshape(each), gaussian_log_density((away * w).sum(-1), log_det, d)
 
     def _by_vectors(self, away: Tensor, a: Tensor | float, s: Tensor | float) -> tuple[Tensor, Tensor]:
         total = a**2 * self.variances.to(away) + s**2  # (K, d) or (B, K, d)
@@ -72,7 +72,7 @@ class DenseMixture(ClosedForm):
         """Samples of x0, (count, *shape) float64: sample i of a seed does not depend on the count."""
         rows = []
         for i in range(count):
-            rng = generator(seed, i, "dense mixture")
+            rng = keyed_generator(seed, i, "dense mixture")
             k = int(rng.choice(len(self.weights), p=self.weights.numpy()))
             z = torch.from_numpy(rng.standard_normal(self.means.shape[1]))
             away = self.vectors[k] @ (self.variances[k].sqrt() * z)
@@ -95,13 +95,13 @@ class DenseMixture(ClosedForm):
         """Smallest standard deviation of the data along any direction."""
         return float(self.variances.min().sqrt())
 
-    def part(self, mask: Tensor) -> DenseMixture:
+    def marginal(self, mask: Tensor) -> DenseMixture:
         """The distribution of the elements where `mask` (broadcastable to shape) is true: samples of shape (1, n)."""
         m = flat_mask(mask, self.shape)
         covariances = self.covariances[:, m][:, :, m]
         return DenseMixture(self.means[:, m][:, None], covariances, self.weights, self.name)
 
-    def given(self, mask: Tensor, observed: Tensor, noise: float = 0.0) -> DenseMixture:
+    def conditioned_on(self, mask: Tensor, observed: Tensor, noise: float = 0.0) -> DenseMixture:
         """The distribution of all elements, conditioned on observed values of those where `mask` is true.
 
         y = x0[mask] + noise eps; with G = C[:, m] (C[m, m] + noise^2)^-1:
@@ -121,7 +121,7 @@ class DenseMixture(ClosedForm):
         away = y - self.means[:, m]
         whitened = torch.linalg.solve_triangular(factor, away[..., None], upper=False)[..., 0]
         log_det = 2 * torch.diagonal(factor, dim1=-2, dim2=-1).log().sum(-1)
-        log_p = log_normal(whitened.square().sum(-1), log_det, len(y))
+        log_p = gaussian_log_density(whitened.square().sum(-1), log_det, len(y))
         means = self.means + torch.einsum("kdn,kn->kd", gain, away)
         left = self.covariances - gain @ across.mT
         if noise == 0:
@@ -142,7 +142,7 @@ def flat_mask(mask: Tensor, shape: tuple[int, ...]) -> Tensor:
     return flat
 
 
-def complete(mask: Tensor, observed: Tensor, rest: Tensor) -> Tensor:
+def combine_observed(mask: Tensor, observed: Tensor, rest: Tensor) -> Tensor:
     """Combine observed elements and samples of the rest, (B, *shape).
 
     Args:

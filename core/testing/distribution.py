@@ -14,13 +14,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..samplers.base import Sampler, run
+from ..samplers.base import Sampler, run_plan
 from ..schedulers.base import Schedule
 from ..types import NoiseLevel
-from .base import Problem
-from .moments import moments_of
+from .base import AnalyticProblem
+from .moments import plan_moments
 from .ode import random_start
-from .orders import MeasuredOrder, uneven
+from .orders import MeasuredOrder, uneven_levels
 
 DATA = (
     (0.7, 0.4),
@@ -30,7 +30,7 @@ DATA = (
 
 
 @dataclass(frozen=True)
-class Statistics:
+class MomentErrors:
     """Errors of a set of samples.
 
     Attributes:
@@ -44,7 +44,7 @@ class Statistics:
 
 
 @dataclass(frozen=True)
-class DistributionError:
+class DistributionErrors:
     """Errors of a sampler's samples, and of the same number of exact samples for comparison.
 
     Attributes:
@@ -55,22 +55,24 @@ class DistributionError:
         count: Number of samples in each set.
     """
 
-    made: Statistics
-    chance: Statistics
+    made: MomentErrors
+    chance: MomentErrors
     distance: float
     p: float
     count: int
 
 
-def statistics(x: Tensor, problem: Problem) -> Statistics:
+def moment_errors(x: Tensor, problem: AnalyticProblem) -> MomentErrors:
     """Errors of mean and covariance of samples x (N, *shape)."""
     flat = x.double().reshape(len(x), -1)
     size = float(torch.trace(problem.covariance)) ** 0.5
     off = torch.cov(flat.T).reshape(problem.covariance.shape) - problem.covariance
-    return Statistics(float((flat.mean(0) - problem.mean).norm()) / size, float(off.norm() / problem.covariance.norm()))
+    return MomentErrors(
+        float((flat.mean(0) - problem.mean).norm()) / size, float(off.norm() / problem.covariance.norm())
+    )
 
 
-def two_sample(a: Tensor, b: Tensor, permutations: int = 200, seed: int = 0) -> tuple[float, float]:
+def energy_distance_test(a: Tensor, b: Tensor, permutations: int = 200, seed: int = 0) -> tuple[float, float]:
     """(energy distance, p-value) of samples a (N, *shape) and b (M, *shape).
 
     E^2 = 2 mean |a - b| - mean |a - a'| - mean |b - b'|; with signs s = 1/N for rows of a and -1/M for rows of b it
@@ -93,33 +95,41 @@ def two_sample(a: Tensor, b: Tensor, permutations: int = 200, seed: int = 0) -> 
     return float(squared[0].clamp(min=0).sqrt()), p
 
 
-def sampled(
-    sampler: Sampler, schedule: Schedule, levels: Sequence[NoiseLevel], problem: Problem, count: int, seed: int = 0
+def sample_with_exact_denoiser(
+    sampler: Sampler,
+    schedule: Schedule,
+    levels: Sequence[NoiseLevel],
+    problem: AnalyticProblem,
+    count: int,
+    seed: int = 0,
 ) -> Tensor:
     """Samples (count, *shape) of the sampler with exact estimates, started from the exact marginal at levels[0]."""
     plan = sampler.plan(schedule, levels)
     start = random_start(problem, levels[0], count, seed)
     generator = torch.Generator().manual_seed(seed + 1_000_003)
     noise = {key: torch.randn(start.shape, generator=generator, dtype=torch.float64) for key in plan.noises}
-    return run(plan, problem, start, noise=noise)
+    return run_plan(plan, problem, start, noise=noise)
 
 
-def distribution_error(
+def measure_distribution(
     sampler: Sampler,
     schedule: Schedule,
     levels: Sequence[NoiseLevel],
-    problem: Problem,
+    problem: AnalyticProblem,
     count: int = 1000,
     seed: int = 0,
     permutations: int = 200,
-) -> DistributionError:
+) -> DistributionErrors:
     """Errors of `count` samples from noise to levels[-1], which is clean, against the problem and exact samples."""
-    samples, exact = sampled(sampler, schedule, levels, problem, count, seed), problem.draw(count, seed + 1)
-    distance, p = two_sample(samples, exact, permutations, seed)
-    return DistributionError(statistics(samples, problem), statistics(exact, problem), distance, p, count)
+    samples, exact = (
+        sample_with_exact_denoiser(sampler, schedule, levels, problem, count, seed),
+        problem.draw(count, seed + 1),
+    )
+    distance, p = energy_distance_test(samples, exact, permutations, seed)
+    return DistributionErrors(moment_errors(samples, problem), moment_errors(exact, problem), distance, p, count)
 
 
-def weak_order(sampler: Sampler, schedule: Schedule, steps: Sequence[int] = (24, 48, 96)) -> MeasuredOrder:
+def measure_weak_order(sampler: Sampler, schedule: Schedule, steps: Sequence[int] = (24, 48, 96)) -> MeasuredOrder:
     """The weak order on the interval of `orders`, with the method's own start: errors of mean and variance.
 
     The error is the largest, over several Gaussians, of the error of the mean in standard deviations and the relative
@@ -127,11 +137,11 @@ def weak_order(sampler: Sampler, schedule: Schedule, steps: Sequence[int] = (24,
     """
     errors = []
     for n in steps:
-        levels = uneven(schedule, n)
+        levels = uneven_levels(schedule, n)
         alpha, sigma = float(levels[-1].alpha), float(levels[-1].sigma)
         plan, worst = sampler.plan(schedule, levels), 0.0
         for mean, std in DATA:
-            found, variance = moments_of(plan, mean, std), alpha**2 * std**2 + sigma**2
+            found, variance = plan_moments(plan, mean, std), alpha**2 * std**2 + sigma**2
             worst = max(worst, abs(found.mean - alpha * mean) / variance**0.5, abs(found.variance / variance - 1))
         errors.append(worst)
     return MeasuredOrder(tuple(steps), tuple(errors))

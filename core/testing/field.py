@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..types import BadInput, NoiseLevel, expand
-from ..util.rng import generator
-from .base import ClosedForm, log_normal
+from ..types import BadInput, NoiseLevel, broadcast_like
+from ..util.rng import keyed_generator
+from .base import AnalyticMixture, gaussian_log_density
 from .dense import DenseMixture
 
 
-class GaussianField(ClosedForm):
+class GaussianField(AnalyticMixture):
     """A stationary Gaussian field of mean 0 on a torus; channels are independent. Computes in the dtype of x.
 
     Fourier modes are independent with variance P(f), so E[x0 | x] multiplies mode f by alpha P / (alpha^2 P + sigma^2)
@@ -35,7 +35,7 @@ class GaussianField(ClosedForm):
 
     def components(self, x: Tensor, level: NoiseLevel) -> tuple[Tensor, Tensor, Tensor]:
         """E[x0 | x], E[eps | x] and log p(x) of the only component, for x (B, *shape)."""
-        a, s = (expand(v, x) for v in (level.alpha, level.sigma))
+        a, s = (broadcast_like(v, x) for v in (level.alpha, level.sigma))
         if any(isinstance(v, Tensor) and v[:1].numel() > 1 for v in (a, s)):
             raise BadInput("a field accepts one level per sample; field.dense() accepts maps")
         power = self.power.to(x)
@@ -44,11 +44,11 @@ class GaussianField(ClosedForm):
         quadratic = (modes.abs().square() / total).flatten(1).sum(1)
         log_det = torch.log(total).expand_as(x).flatten(1).sum(1)
         x0, eps = (self._back(modes * gain, x) for gain in (a * power / total, s / total))
-        return x0[:, None], eps[:, None], log_normal(quadratic, log_det, x[0].numel())[:, None]
+        return x0[:, None], eps[:, None], gaussian_log_density(quadratic, log_det, x[0].numel())[:, None]
 
     def draw(self, count: int, seed: int = 0) -> Tensor:
         """Samples of x0, (count, *shape) float64: sample i of a seed does not depend on the count."""
-        white = [torch.from_numpy(generator(seed, i, "field").standard_normal(self.shape)) for i in range(count)]
+        white = [torch.from_numpy(keyed_generator(seed, i, "field").standard_normal(self.shape)) for i in range(count)]
         return self.filtered(torch.stack(white), self.power.sqrt())
 
     def filtered(self, x: Tensor, gain: Tensor) -> Tensor:
@@ -82,7 +82,7 @@ class GaussianField(ClosedForm):
         return torch.fft.ifftn(modes, dim=tuple(range(2, x.ndim)), norm="ortho").real.to(x.dtype)
 
 
-def band_limited(
+def band_limited_field(
     size: tuple[int, ...] = (16, 16), cutoff: float = 0.2, slope: float = 1.0, floor: float = 0.1, channels: int = 1
 ) -> GaussianField:
     """A field of unit variance with power below a cutoff frequency, and a floor of white noise above it.

@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 
 from ..guidance.base import CONDITIONAL, Guidance, GuidanceChain, SamplingRun
-from ..types import Conditioning, Denoiser, Estimate, NoiseLevel, expand
-from ..util.rng import Noise
+from ..types import Conditioning, Denoiser, Estimate, NoiseLevel, broadcast_like
+from ..util.rng import KeyedNoise
 
 SHAPE = (3, 2, 4, 3)  # (B, C, H, W)
-Parts = Sequence[Guidance]
+Guidances = Sequence[Guidance]
 ALWAYS, MIDDLE = (0.0, 1.0), (0.3, 0.7)
 
 
-class Probe(Denoiser):
+class CountingDenoiser(Denoiser):
     """A smooth, elementwise estimate that depends on the conditions `a` and `b` and on the level, and counts calls.
 
     Args:
@@ -33,46 +33,46 @@ class Probe(Denoiser):
         """tanh(x / 2 + a pattern for each of a and b + tau), shape (B, C, *spatial)."""
         self.calls.append(len(x))
         place = torch.arange(x[0].numel(), dtype=torch.float64).reshape(x.shape[1:]).to(x)
-        z = x / 2 + 0.1 * expand(level.exact(x).tau, x) + self.shift * torch.sin(place)
+        z = x / 2 + 0.1 * broadcast_like(level.exact(x).tau, x) + self.shift * torch.sin(place)
         for i, row in enumerate(conditions.vector.values()):
             z = z + row.to(x).reshape(-1, *[1] * (x.ndim - 1)) * torch.cos((i + 1) * place)
         return Estimate(torch.tanh(z))
 
 
-def conditions_ab(rows: int = SHAPE[0], valid: Tensor | None = None) -> Conditioning:
+def conditioning_ab(rows: int = SHAPE[0], valid: Tensor | None = None) -> Conditioning:
     """Conditions `a` and `b` of the first rows."""
     a, b = (torch.tensor([[v], [-2 * v], [v / 2]], dtype=torch.float64)[:rows] for v in (0.8, 0.5))
     return Conditioning({"a": a, "b": b}, {"a": torch.zeros_like(a), "b": torch.zeros_like(b)}, valid)
 
 
-def flow(tau: float | Tensor) -> NoiseLevel:
+def flow_level(tau: float | Tensor) -> NoiseLevel:
     """The level of rectified flow at tau: a number, (B,), or a map."""
     return NoiseLevel(tau, 1 - tau, tau)
 
 
-def wrapped(parts: Parts) -> tuple[Denoiser, Probe]:
+def wrap_guidances(parts: Guidances) -> tuple[Denoiser, CountingDenoiser]:
     """Guidances wrapped for one run, and the probe that they call."""
-    probe = Probe()
+    probe = CountingDenoiser()
     whole = parts[0] if len(parts) == 1 else GuidanceChain(parts)
-    return whole.wrap(probe, SamplingRun(Noise(0, range(SHAPE[0]), SHAPE[1:]))), probe
+    return whole.wrap(probe, SamplingRun(KeyedNoise(0, range(SHAPE[0]), SHAPE[1:]))), probe
 
 
-def points(count: int = 3, dtype: torch.dtype = torch.float64) -> list[Tensor]:
+def noisy_batches(count: int = 3, dtype: torch.dtype = torch.float64) -> list[Tensor]:
     """`count` batches of noisy samples."""
     rng = torch.Generator().manual_seed(0)
     return [torch.randn(SHAPE, generator=rng, dtype=torch.float64).to(dtype) for _ in range(count)]
 
 
-def estimates_of(
-    parts: Parts, xs: Sequence[Tensor], levels: Sequence[NoiseLevel], conditions: Conditioning
+def estimates_of_run(
+    parts: Guidances, xs: Sequence[Tensor], levels: Sequence[NoiseLevel], conditions: Conditioning
 ) -> list[Estimate]:
     """The estimates of one run with these calls."""
-    guided, _ = wrapped(parts)
+    guided, _ = wrap_guidances(parts)
     return [guided.denoise(x, level, conditions) for x, level in zip(xs, levels, strict=True)]
 
 
 def check_guidance(
-    make: Callable[[tuple[float, float]], Guidance], identity: Guidance | None = None, before: Parts = ()
+    make: Callable[[tuple[float, float]], Guidance], identity: Guidance | None = None, before: Guidances = ()
 ) -> None:
     """All requirements of a guidance: cost, window, levels, batches, runs, padding, gradients, precision, ends.
 
@@ -82,7 +82,7 @@ def check_guidance(
         before: Guidances that precede it in the list, if it only modifies the effect of others.
     """
 
-    def parts(window: tuple[float, float]) -> Parts:
+    def parts(window: tuple[float, float]) -> Guidances:
         return [*before, make(window)]
 
     _check_cost(parts, before)
@@ -94,29 +94,29 @@ def check_guidance(
     _check_numbers(parts(ALWAYS))
     if identity is not None:
         for tau in (0.05, 0.5, 0.95):
-            made, plain = (_one(own, points(1)[0], tau) for own in ([*before, identity], before))
+            made, plain = (_one(own, noisy_batches(1)[0], tau) for own in ([*before, identity], before))
             assert torch.allclose(made.x0, plain.x0, atol=1e-12), "these settings change nothing"
 
 
-def _one(parts: Parts, x: Tensor, tau: float | Tensor) -> Estimate:
-    return estimates_of(parts, [x], [flow(tau)], conditions_ab())[0]
+def _one(parts: Guidances, x: Tensor, tau: float | Tensor) -> Estimate:
+    return estimates_of_run(parts, [x], [flow_level(tau)], conditioning_ab())[0]
 
 
-def _check_cost(make: Callable[[tuple[float, float]], Parts], before: Parts) -> None:
+def _check_cost(make: Callable[[tuple[float, float]], Guidances], before: Guidances) -> None:
     """One call, with one row per sample and branch, shared by equal branches; none where the window is closed."""
-    x = points(1)[0]
+    x = noisy_batches(1)[0]
     for tau in (0.29, 0.3, 0.5, 0.7, 0.71):
         parts = make(MIDDLE) if 0.3 <= tau <= 0.7 else before
         branches = [] if parts and parts[0].starts else [CONDITIONAL]
-        branches += [branch for part in parts for branch in part.branches(flow(tau))]
+        branches += [branch for part in parts for branch in part.branches(flow_level(tau))]
         rows = len({branch.drop for branch in branches if branch.denoiser is None})
-        guided, probe = wrapped(make(MIDDLE))
-        guided.denoise(x, flow(tau), conditions_ab())
+        guided, probe = wrap_guidances(make(MIDDLE))
+        guided.denoise(x, flow_level(tau), conditioning_ab())
         assert probe.calls == [rows * len(x)], f"one call of {rows} rows per sample at tau {tau}, not {probe.calls}"
 
 
-def _check_window(make: Callable[[tuple[float, float]], Parts], before: Parts) -> None:
-    x = points(1)[0]
+def _check_window(make: Callable[[tuple[float, float]], Guidances], before: Guidances) -> None:
+    x = noisy_batches(1)[0]
     for tau in (0.29, 0.3, 0.5, 0.7, 0.71):
         made, open_, plain = (_one(parts, x, tau) for parts in (make(MIDDLE), make(ALWAYS), before))
         if 0.3 <= tau <= 0.7:
@@ -128,14 +128,14 @@ def _check_window(make: Callable[[tuple[float, float]], Parts], before: Parts) -
             assert torch.equal(made.x0, plain.x0) and made.x is None, "outside its window the estimate is unchanged"
 
 
-def _check_levels(parts: Parts, before: Parts) -> None:
+def _check_levels(parts: Guidances, before: Guidances) -> None:
     """(B,) and maps give the result of numbers; an element outside the window keeps the conditional estimate."""
-    xs = points()
+    xs = noisy_batches()
     for taus in ((0.6, 0.5, 0.4), (0.9, 0.5, 0.1), (1.0, 0.7, 0.3)):
-        numbers = estimates_of(parts, xs, [flow(t) for t in taus], conditions_ab())
+        numbers = estimates_of_run(parts, xs, [flow_level(t) for t in taus], conditioning_ab())
         for shape in ((3,), (3, 1, 4, 3), (1, 1, 4, 3)):
-            levels = [flow(torch.full(shape, t, dtype=torch.float64)) for t in taus]
-            for one, other in zip(numbers, estimates_of(parts, xs, levels, conditions_ab()), strict=True):
+            levels = [flow_level(torch.full(shape, t, dtype=torch.float64)) for t in taus]
+            for one, other in zip(numbers, estimates_of_run(parts, xs, levels, conditioning_ab()), strict=True):
                 assert torch.allclose(one.x0, other.x0, atol=1e-12), "a constant map gives the result of the number"
                 if one.x is not None and other.x is not None:
                     assert torch.allclose(one.x, other.x, atol=1e-12), "also for the state"
@@ -147,60 +147,73 @@ def _check_levels(parts: Parts, before: Parts) -> None:
     assert torch.isfinite(made.x0).all()
 
 
-def _check_batches(parts: Parts) -> None:
+def _check_batches(parts: Guidances) -> None:
     """A sample is the same alone and in a batch, also at its own levels."""
-    xs, one = points(), conditions_ab()
+    xs, one = noisy_batches(), conditioning_ab()
     taus = torch.tensor([[0.6, 0.9, 0.5], [0.5, 0.5, 0.4], [0.4, 0.4, 0.2]], dtype=torch.float64)  # (call, sample)
-    together = estimates_of(parts, xs, [flow(t) for t in taus], one)
+    together = estimates_of_run(parts, xs, [flow_level(t) for t in taus], one)
     for i in range(SHAPE[0]):
         rows = one.rows(slice(i, i + 1))
-        alone = estimates_of(parts, [x[i : i + 1] for x in xs], [flow(float(t)) for t in taus[:, i]], rows)
+        alone = estimates_of_run(parts, [x[i : i + 1] for x in xs], [flow_level(float(t)) for t in taus[:, i]], rows)
         for a, b in zip(together, alone, strict=True):
             assert torch.allclose(a.x0[i : i + 1], b.x0, atol=1e-12), (
                 "a sample does not depend on the others of the batch"
             )
 
 
-def _check_runs(parts: Parts) -> None:
+def _check_runs(parts: Guidances) -> None:
     """Stored state belongs to a run; no argument is modified."""
-    xs, levels, states = points(), [flow(0.6), flow(0.5), flow(0.4)], [dict(vars(part)) for part in parts]
-    first = estimates_of(parts, xs, levels, conditions_ab())
+    xs, levels, states = (
+        noisy_batches(),
+        [flow_level(0.6), flow_level(0.5), flow_level(0.4)],
+        [dict(vars(part)) for part in parts],
+    )
+    first = estimates_of_run(parts, xs, levels, conditioning_ab())
     for part, own in zip(parts, states, strict=True):
         same = vars(part).keys() == own.keys() and all(vars(part)[k] is v for k, v in own.items())
         assert same, "a run does not change the guidance itself"
-    one, two = wrapped(parts)[0], wrapped(parts)[0]
+    one, two = wrap_guidances(parts)[0], wrap_guidances(parts)[0]
     for x, level, made in zip(xs, levels, first, strict=True):
         before = x.clone()
-        again = one.denoise(x, level, conditions_ab()).x0
-        two.denoise(-x, level, conditions_ab())
+        again = one.denoise(x, level, conditioning_ab()).x0
+        two.denoise(-x, level, conditioning_ab())
         assert torch.equal(again, made.x0), "runs are independent"
         assert torch.equal(x, before), "x is not written to"
 
 
-def _check_padding(parts: Parts) -> None:
+def _check_padding(parts: Guidances) -> None:
     valid = torch.ones(3, 1, 4, 3, dtype=torch.float64)
     valid[0, :, 2:], valid[1, :, :, 1:] = 0, 0
-    levels, xs = [flow(0.6), flow(0.5), flow(0.4)], points()
+    levels, xs = [flow_level(0.6), flow_level(0.5), flow_level(0.4)], noisy_batches()
     other = [torch.where(valid > 0, x, 7.0) for x in xs]
-    for a, b in zip(*(estimates_of(parts, x, levels, conditions_ab(valid=valid)) for x in (xs, other)), strict=True):
+    for a, b in zip(
+        *(estimates_of_run(parts, x, levels, conditioning_ab(valid=valid)) for x in (xs, other)), strict=True
+    ):
         assert torch.allclose(a.x0 * valid, b.x0 * valid, atol=1e-12), "padding has no influence"
 
 
-def _check_numbers(parts: Parts) -> None:
+def _check_numbers(parts: Guidances) -> None:
     """Gradients, float32, and both ends of the schedule."""
-    x = points(1)[0]
-    rows = conditions_ab()
+    x = noisy_batches(1)[0]
+    rows = conditioning_ab()
 
     def made(x: Tensor) -> Tensor:
-        return estimates_of(parts, [x], [flow(0.5)], rows)[0].x0
+        return estimates_of_run(parts, [x], [flow_level(0.5)], rows)[0].x0
 
     assert torch.autograd.gradcheck(made, x.clone().requires_grad_(), atol=1e-6), "differentiable in x"
-    single = estimates_of(parts, points(dtype=torch.float32), [flow(0.6), flow(0.5), flow(0.4)], rows)
-    double = estimates_of(parts, points(), [flow(0.6), flow(0.5), flow(0.4)], rows)
+    single = estimates_of_run(
+        parts, noisy_batches(dtype=torch.float32), [flow_level(0.6), flow_level(0.5), flow_level(0.4)], rows
+    )
+    double = estimates_of_run(parts, noisy_batches(), [flow_level(0.6), flow_level(0.5), flow_level(0.4)], rows)
     for a, b in zip(single, double, strict=True):
         assert a.x0.dtype == torch.float32 and (a.x is None or a.x.dtype == torch.float32), "the precision is that of x"
         assert torch.allclose(a.x0.double(), b.x0, atol=1e-4), "float32 is close to float64"
-    for level in (flow(1.0), flow(0.0), NoiseLevel(80.0, 1.0, 80.0), flow(torch.tensor([1.0, 0.0, 0.5]))):
-        (ended,) = estimates_of(parts, [x.float()], [level], rows)
+    for level in (
+        flow_level(1.0),
+        flow_level(0.0),
+        NoiseLevel(80.0, 1.0, 80.0),
+        flow_level(torch.tensor([1.0, 0.0, 0.5])),
+    ):
+        (ended,) = estimates_of_run(parts, [x.float()], [level], rows)
         assert torch.isfinite(ended.x0).all() and ended.x0.dtype == torch.float32, "finite at both ends"
         assert ended.x is None or (torch.isfinite(ended.x).all() and ended.x.dtype == torch.float32)

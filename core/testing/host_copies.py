@@ -14,12 +14,12 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
 from ..types import move_like
-from ..util.philox import sent
+from ..util.philox import copy_to_device
 
-_PINNED = frozenset(function.__code__ for function in (move_like, sent))  # they copy from pinned memory
+_PINNED = frozenset(function.__code__ for function in (move_like, copy_to_device))  # they copy from pinned memory
 
 
-class HostCopies(TorchFunctionMode):
+class HostCopyRecorder(TorchFunctionMode):
     """Context that records calls that copy from the host to `meta`, except asynchronous copies from pinned memory.
 
     Attributes:

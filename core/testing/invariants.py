@@ -36,7 +36,7 @@ class SymbolicPoint:
 
 
 @dataclass(frozen=True)
-class Deviation:
+class InvariantDeviation:
     """The error of a plan's invariants: the largest over points and elements, relative to alpha + sigma.
 
     Attributes:
@@ -48,7 +48,7 @@ class Deviation:
     noise: float
 
 
-def propagate(plan: Plan) -> list[SymbolicPoint]:
+def symbolic_points(plan: Plan) -> list[SymbolicPoint]:
     """Every point of a plan that is run on D = x0 from alpha x0 + sigma eps."""
     first = plan.rows[0].level
     points = [SymbolicPoint(_float64(first.alpha), {START: _float64(first.sigma)})]
@@ -67,15 +67,15 @@ def propagate(plan: Plan) -> list[SymbolicPoint]:
     return points
 
 
-def deviation(plan: Plan) -> Deviation:
+def largest_deviation(plan: Plan) -> InvariantDeviation:
     """The largest deviation of data from alpha and of noise from sigma over all points of a plan."""
     data = noise = 0.0
-    for row, point in zip(plan.rows, propagate(plan), strict=True):
+    for row, point in zip(plan.rows, symbolic_points(plan), strict=True):
         alpha, sigma = _float64(row.level.alpha), _float64(row.level.sigma)
         scale = alpha + sigma
         data = max(data, float(((point.data - alpha).abs() / scale).max()))
         noise = max(noise, float(((point.norm - sigma).abs() / scale).max()))
-    return Deviation(data, noise)
+    return InvariantDeviation(data, noise)
 
 
 def _float64(value: object) -> Tensor:

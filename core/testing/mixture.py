@@ -14,8 +14,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from ..types import BadInput, Conditioning, Estimate, NoiseLevel, Number, expand
-from ..util.rng import generator
+from ..types import BadInput, Conditioning, Estimate, NoiseLevel, Number, broadcast_like
+from ..util.rng import keyed_generator
 from .dense import DenseMixture, flat_mask
 
 
@@ -73,7 +73,7 @@ class GaussianMixture:
 
     def score(self, x: Tensor, level: NoiseLevel, conditions: Conditioning | None = None) -> Tensor:
         """grad log p(x), (B, *shape); sigma > 0."""
-        return -self.eps(x, level, conditions) / expand(level.sigma, x)
+        return -self.eps(x, level, conditions) / broadcast_like(level.sigma, x)
 
     def posterior(self, x: Tensor, level: NoiseLevel, conditions: Conditioning | None = None) -> Tensor:
         """p(k | x), (B, K)."""
@@ -88,7 +88,7 @@ class GaussianMixture:
         """(x0 (count, *shape) float64, components (count,)): sample i of a seed does not depend on the count."""
         x, labels = [], []
         for i in range(count):
-            rng = generator(seed, i, "mixture")
+            rng = keyed_generator(seed, i, "mixture")
             k = int(rng.choice(len(self.weights), p=self.weights.numpy()))
             z, along = (torch.from_numpy(rng.standard_normal(n)) for n in (self.means.shape[1], self.basis.shape[1]))
             x.append(self.means[k] + self.std[k] * z + (self.spread[k] * along) @ self.basis[k])
@@ -130,7 +130,7 @@ class GaussianMixture:
         d = self.means.shape[1]
         return self.std[:, None, None] ** 2 * torch.eye(d) + (self.basis.mT * self.spread[:, None] ** 2) @ self.basis
 
-    def given(self, mask: Tensor, observed: Tensor, noise: float = 0.0) -> GaussianMixture:
+    def conditioned_on(self, mask: Tensor, observed: Tensor, noise: float = 0.0) -> GaussianMixture:
         """The distribution of the unobserved elements, as samples of shape (1, n): O(d r^2) for r directions.
 
         With W = diag(spread) U^T, x0 = mu + std z + W^T a, the observation y = x0[mask] + noise eps determines the
@@ -165,7 +165,7 @@ class GaussianMixture:
     def _away(self, x: Tensor, level: NoiseLevel) -> tuple[Tensor, Number, Number]:
         """x - alpha mu (B, K, d), and alpha and sigma with matching shapes."""
         B, d = len(x), self.means.shape[1]
-        levels = [expand(v, x) for v in (level.alpha, level.sigma)]
+        levels = [broadcast_like(v, x) for v in (level.alpha, level.sigma)]
         alpha, sigma = (v.expand_as(x).reshape(B, 1, d) if isinstance(v, Tensor) and v.ndim else v for v in levels)
         if self.basis.shape[1] and any(isinstance(v, Tensor) and v[:1].numel() > 1 for v in levels):
             raise BadInput("a mixture with extra directions accepts one level per sample, not a map")
@@ -219,7 +219,9 @@ def _noise_share(variance: Tensor, alpha: Number, sigma: Number) -> Tensor:
     return sigma / (alpha**2 * variance + sigma**2)
 
 
-def example(seed: int = 0, shape: tuple[int, ...] = (2, 3), components: int = 3, rank: int = 0) -> GaussianMixture:
+def example_mixture(
+    seed: int = 0, shape: tuple[int, ...] = (2, 3), components: int = 3, rank: int = 0
+) -> GaussianMixture:
     """A mixture of unit overall scale from a seed: the problem on which orders and samplers are measured.
 
     Args:
@@ -228,7 +230,7 @@ def example(seed: int = 0, shape: tuple[int, ...] = (2, 3), components: int = 3,
         components: Number of components.
         rank: Number of directions of extra variance per component.
     """
-    rng = generator(seed, 0, "example mixture")
+    rng = keyed_generator(seed, 0, "example mixture")
     d = math.prod(shape)
     means = torch.from_numpy(rng.standard_normal((components, *shape)))
     std = torch.from_numpy(rng.uniform(0.3, 0.6, components))

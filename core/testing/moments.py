@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..samplers.base import Plan, Sampler, run
+from ..samplers.base import Plan, Sampler, run_plan
 from ..schedulers.base import Schedule
 from ..types import NoiseLevel
 from .mixture import GaussianMixture
@@ -25,17 +25,19 @@ class Moments:
     variance: float
 
 
-def moments(sampler: Sampler, schedule: Schedule, levels: Sequence[NoiseLevel], mean: float, std: float) -> Moments:
+def sampler_moments(
+    sampler: Sampler, schedule: Schedule, levels: Sequence[NoiseLevel], mean: float, std: float
+) -> Moments:
     """Mean and variance of the sampler's result, started from the exact marginal at levels[0]."""
-    return moments_of(sampler.plan(schedule, levels), mean, std)
+    return plan_moments(sampler.plan(schedule, levels), mean, std)
 
 
-def moments_of(plan: Plan, mean: float, std: float) -> Moments:
+def plan_moments(plan: Plan, mean: float, std: float) -> Moments:
     """The same for a plan whose noises are independent of each other."""
     data = GaussianMixture(torch.full((1, 1, 1), mean, dtype=torch.float64), std)
     unit = torch.eye(2 + len(plan.noises), dtype=torch.float64)[:, 1:, None, None]  # (row, noise, 1, 1)
     alpha, sigma = float(plan.rows[0].level.alpha), float(plan.rows[0].level.sigma)
     start = alpha * mean + (alpha**2 * std**2 + sigma**2) ** 0.5 * unit[:, 0]
     noise = {key: unit[:, 1 + i] for i, key in enumerate(plan.noises)}
-    ends = run(plan, data, start, noise=noise).reshape(-1)
+    ends = run_plan(plan, data, start, noise=noise).reshape(-1)
     return Moments(float(ends[0]), float((ends[1:] - ends[0]).square().sum()))

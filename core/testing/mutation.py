@@ -44,35 +44,35 @@ _CHANGED: dict[
 # --- targets ---------------------------------------------------------------------------------------------------------
 
 
-def call(name: str) -> Target:
+def call_target(name: str) -> Target:
     """Calls of a function or method of this name: `name(...)` and `anything.name(...)`."""
     return lambda node: isinstance(node, ast.Call) and _last(node.func) == name
 
 
-def attribute(name: str) -> Target:
+def attribute_target(name: str) -> Target:
     """Reads of an attribute: `anything.name`."""
     return lambda node: isinstance(node, ast.Attribute) and node.attr == name and isinstance(node.ctx, ast.Load)
 
 
-def variable(name: str) -> Target:
+def variable_target(name: str) -> Target:
     """Reads of a variable."""
     return lambda node: isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Load)
 
 
-name = variable  # the former name
+name = variable_target  # the former name
 
 
-def constant(value: Any) -> Target:
+def constant_target(value: Any) -> Target:
     """A number, text, True, False or None, of the same type and value."""
     return lambda node: isinstance(node, ast.Constant) and type(node.value) is type(value) and node.value == value
 
 
-def condition() -> Target:
+def condition_target() -> Target:
     """The tests of `if`, `elif`, `while`, `a if test else b` and of comprehensions."""
     return lambda node: getattr(node, "_is_condition", False)
 
 
-def argument(function: str, which: int | str) -> Target:
+def argument_target(function: str, which: int | str) -> Target:
     """The value of one argument (position, -1 for the last, or keyword) in calls of `function`."""
     return lambda node: (function, which) in getattr(node, "_argument_of", ())
 
@@ -136,8 +136,8 @@ class Mutation:
                         yield _position(node, self.target), parent, field, index
 
 
-def swap(old: type[ast.AST], new: type[ast.AST], at: int | None = 0, near: str | None = None) -> Mutation:
-    """One operator for another of its family: `swap(ast.Add, ast.Sub)`, `swap(ast.Lt, ast.GtE)`."""
+def swap_operator(old: type[ast.AST], new: type[ast.AST], at: int | None = 0, near: str | None = None) -> Mutation:
+    """One operator for another of its family: `swap_operator(ast.Add, ast.Sub)`, `swap_operator(ast.Lt, ast.GtE)`."""
 
     def make(node: Any) -> ast.AST:
         if isinstance(node, ast.Compare):
@@ -152,12 +152,14 @@ def swap(old: type[ast.AST], new: type[ast.AST], at: int | None = 0, near: str |
 
 def swap_constant(old: Any, new: Any, at: int | None = 0, near: str | None = None) -> Mutation:
     """One constant for another: `swap_constant(0.5, 1.0)`."""
-    return Mutation(f"swap_constant({old!r}, {new!r}, at={at})", constant(old), lambda _: _value(new), at, near)
+    return Mutation(f"swap_constant({old!r}, {new!r}, at={at})", constant_target(old), lambda _: _value(new), at, near)
 
 
 def swap_name(old: str, new: str, at: int | None = 0, near: str | None = None) -> Mutation:
     """A read of one variable becomes a read of another."""
-    return Mutation(f"swap_name({old}, {new}, at={at})", variable(old), lambda _: ast.Name(new, ast.Load()), at, near)
+    return Mutation(
+        f"swap_name({old}, {new}, at={at})", variable_target(old), lambda _: ast.Name(new, ast.Load()), at, near
+    )
 
 
 def swap_attribute(old: str, new: str, at: int | None = 0, near: str | None = None) -> Mutation:
@@ -167,7 +169,7 @@ def swap_attribute(old: str, new: str, at: int | None = 0, near: str | None = No
         node.attr = new
         return node
 
-    return Mutation(f"swap_attribute({old}, {new}, at={at})", attribute(old), make, at, near)
+    return Mutation(f"swap_attribute({old}, {new}, at={at})", attribute_target(old), make, at, near)
 
 
 def swap_call(old: str, new: str, at: int | None = 0, near: str | None = None) -> Mutation:
@@ -180,10 +182,10 @@ def swap_call(old: str, new: str, at: int | None = 0, near: str | None = None) -
             node.func.attr = new
         return node
 
-    return Mutation(f"swap_call({old}, {new}, at={at})", call(old), make, at, near)
+    return Mutation(f"swap_call({old}, {new}, at={at})", call_target(old), make, at, near)
 
 
-def swap_sides(operator: type[ast.AST], at: int | None = 0, near: str | None = None) -> Mutation:
+def swap_operands(operator: type[ast.AST], at: int | None = 0, near: str | None = None) -> Mutation:
     """The operands are exchanged: `a - b` becomes `b - a`."""
 
     def make(node: Any) -> ast.AST:
@@ -205,7 +207,7 @@ def swap_arguments(
         node.args[first], node.args[second] = node.args[second], node.args[first]
         return node
 
-    return Mutation(f"swap_arguments({function}, {first}, {second}, at={at})", call(function), make, at, near)
+    return Mutation(f"swap_arguments({function}, {first}, {second}, at={at})", call_target(function), make, at, near)
 
 
 def drop_call(function: str, at: int | None = 0, near: str | None = None) -> Mutation:
@@ -216,7 +218,7 @@ def drop_call(function: str, at: int | None = 0, near: str | None = None) -> Mut
             return node.func.value
         return node.args[0] if node.args else _value(None)
 
-    return Mutation(f"drop_call({function}, at={at})", call(function), make, at, near)
+    return Mutation(f"drop_call({function}, at={at})", call_target(function), make, at, near)
 
 
 def set_argument(function: str, which: int | str, new: str, at: int | None = 0, near: str | None = None) -> Mutation:
@@ -230,16 +232,16 @@ def set_argument(function: str, which: int | str, new: str, at: int | None = 0, 
             node.keywords.append(ast.keyword(which, _expression(new)))
         return node
 
-    return Mutation(f"set_argument({function}, {which}, {new}, at={at})", call(function), make, at, near)
+    return Mutation(f"set_argument({function}, {which}, {new}, at={at})", call_target(function), make, at, near)
 
 
-def scale(target: Target, factor: float, at: int | None = 0, near: str | None = None) -> Mutation:
+def scale_expression(target: Target, factor: float, at: int | None = 0, near: str | None = None) -> Mutation:
     """The matching expression times a factor."""
     text = f"scale({_named(target)}, {factor}, at={at})"
     return Mutation(text, target, lambda node: ast.BinOp(_value(factor), ast.Mult(), node), at, near)
 
 
-def negate(target: Target, at: int | None = 0, near: str | None = None) -> Mutation:
+def negate_expression(target: Target, at: int | None = 0, near: str | None = None) -> Mutation:
     """`not test` for a condition or a comparison, minus the expression for anything else."""
 
     def make(node: Any) -> ast.AST:
@@ -249,17 +251,17 @@ def negate(target: Target, at: int | None = 0, near: str | None = None) -> Mutat
     return Mutation(f"negate({_named(target)}, at={at})", target, make, at, near)
 
 
-def take_left(operator: type[ast.AST], at: int | None = 0, near: str | None = None) -> Mutation:
+def keep_left_operand(operator: type[ast.AST], at: int | None = 0, near: str | None = None) -> Mutation:
     """Only the left operand remains: `a + b` becomes `a`."""
     return Mutation(f"take_left({operator.__name__}, at={at})", operator, lambda n: _operands(n)[0], at, near)
 
 
-def take_right(operator: type[ast.AST], at: int | None = 0, near: str | None = None) -> Mutation:
+def keep_right_operand(operator: type[ast.AST], at: int | None = 0, near: str | None = None) -> Mutation:
     """Only the right operand remains: `a + b` becomes `b`."""
     return Mutation(f"take_right({operator.__name__}, at={at})", operator, lambda n: _operands(n)[-1], at, near)
 
 
-def replace(target: Target, new: str, at: int | None = 0, near: str | None = None) -> Mutation:
+def replace_expression(target: Target, new: str, at: int | None = 0, near: str | None = None) -> Mutation:
     """The matching expression becomes `new`, an expression in the function's scope where `_` is the old expression."""
 
     def make(old: Any) -> ast.AST:
@@ -286,7 +288,7 @@ def drop_statement(target: Target, at: int | None = 0, near: str | None = None) 
     return Mutation(f"drop_statement({_named(target)}, at={at})", holds, lambda _: ast.Pass(), at, near)
 
 
-def rewrite(
+def rewrite_node(
     text: str, target: Target, make: Callable[[Any], ast.AST], at: int | None = 0, near: str | None = None
 ) -> Mutation:
     """Any other change: `make` receives the matching node and returns the new one."""
@@ -296,7 +298,7 @@ def rewrite(
 # --- planting --------------------------------------------------------------------------------------------------------
 
 
-def mutate(function: Callable, *mutations: Mutation) -> Callable:
+def mutated_function(function: Callable, *mutations: Mutation) -> Callable:
     """A copy of a function with mutations applied: same globals, closure, defaults and attributes, without decorators.
 
     Raises:
@@ -308,17 +310,17 @@ def mutate(function: Callable, *mutations: Mutation) -> Callable:
     functools.update_wrapper(made, plain)
     vars(made).pop("__wrapped__")
     made.__kwdefaults__ = plain.__kwdefaults__
-    announce(f"{_where(plain)}: {description}")
+    notify_listeners(f"{_where(plain)}: {description}")
     return made
 
 
-def mutant(cls: type, method: str, *mutations: Mutation, **attributes: Any) -> type:
+def mutated_class(cls: type, method: str, *mutations: Mutation, **attributes: Any) -> type:
     """A subclass of the same name whose method has the mutations, and whose class attributes are `attributes`.
 
     A property, static method or class method keeps its type. An inherited method is changed for this subclass only.
     """
     original = inspect.getattr_static(cls, method)
-    made = mutate(original, *mutations)
+    made = mutated_function(original, *mutations)
     if isinstance(original, (staticmethod, classmethod)):
         made = type(original)(made)
     elif isinstance(original, property):
@@ -331,7 +333,7 @@ def mutant(cls: type, method: str, *mutations: Mutation, **attributes: Any) -> t
 
 
 @contextmanager
-def planted(owner: Any, attribute: str, *errors: Any) -> Iterator[None]:
+def planted_error(owner: Any, attribute: str, *errors: Any) -> Iterator[None]:
     """Within the block, `owner.attribute` contains an error.
 
     With mutations, the function's code is changed in place: also for modules that imported it by name, and, if a class
@@ -356,7 +358,7 @@ def planted(owner: Any, attribute: str, *errors: Any) -> Iterator[None]:
         yield
 
 
-def caught(
+def assert_caught(
     check: Callable, *args: Any, also: type[Exception] | tuple[type[Exception], ...] = (), **options: Any
 ) -> str:
     """Run a check on something faulty and require that it fails by an assertion of its own.
@@ -403,7 +405,7 @@ def _changed_in_place(original: Any, mutations: tuple[Mutation, ...]) -> Iterato
     function = inspect.unwrap(outer)
     before, tree = function.__code__, _CHANGED.get(function)
     code, description, changed = _changed_code(function, mutations)
-    announce(f"{_where(function)}: {description}")
+    notify_listeners(f"{_where(function)}: {description}")
     function.__code__, _CHANGED[function] = code, changed
     _forget(outer)
     try:
@@ -427,7 +429,9 @@ def _replaced(owner: Any, attribute: str, original: Any, new: Any) -> Iterator[N
         root = owner.__name__.split(".")[0]
         others = [m for key, m in list(sys.modules.items()) if key.split(".")[0] == root and m is not owner]
         owners += [m for m in others if getattr(m, "__dict__", {}).get(attribute) is original]
-    announce(f"{getattr(owner, '__name__', type(owner).__name__)}.{attribute}: {_short(original)}  ->  {_short(new)}")
+    notify_listeners(
+        f"{getattr(owner, '__name__', type(owner).__name__)}.{attribute}: {_short(original)}  ->  {_short(new)}"
+    )
     own = [attribute in vars(o) for o in owners]
     for o in owners:
         setattr(o, attribute, new)
@@ -628,7 +632,7 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def announce(text: str) -> None:
+def notify_listeners(text: str) -> None:
     """Inform every listener about an error that is planted now."""
     for listener in LISTENERS:
         listener(text)

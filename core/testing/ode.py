@@ -18,13 +18,13 @@ import torch
 from torch import Tensor
 
 from ..types import Conditioning, NoiseLevel
-from .base import Problem
+from .base import AnalyticProblem
 
 Field = Callable[[float, Tensor], Tensor]
 
 
-def solve(
-    problem: Problem, x: Tensor, levels: Sequence[NoiseLevel], conditions: Conditioning | None = None
+def solve_ode(
+    problem: AnalyticProblem, x: Tensor, levels: Sequence[NoiseLevel], conditions: Conditioning | None = None
 ) -> list[Tensor]:
     """The exact points at every level from x at levels[0].
 
@@ -35,12 +35,12 @@ def solve(
         conditions: The conditions of each row.
     """
     u = x / float(levels[0].alpha + levels[0].sigma)
-    curve = trajectory(problem, u, [float(level.tau) for level in levels], conditions)
+    curve = solve_in_tau(problem, u, [float(level.tau) for level in levels], conditions)
     return [point * float(level.alpha + level.sigma) for point, level in zip(curve, levels, strict=True)]
 
 
-def trajectory(
-    problem: Problem,
+def solve_in_tau(
+    problem: AnalyticProblem,
     u: Tensor,
     taus: Sequence[float],
     conditions: Conditioning | None = None,
@@ -66,12 +66,12 @@ def trajectory(
         count = max(1, math.ceil(abs(b - a) * density))
         stops = [start, *(s * math.sinh(a + (b - a) * i / count) for i in range(1, count)), end]
         for t, after in pairwise(stops):
-            u = extrapolated(field, u, t, after - t)
+            u = extrapolation_step(field, u, t, after - t)
         curve.append(u)
     return curve
 
 
-def extrapolated(field: Field, u: Tensor, t: float, h: float, stages: int = 6) -> Tensor:
+def extrapolation_step(field: Field, u: Tensor, t: float, h: float, stages: int = 6) -> Tensor:
     """One step of length h, by extrapolation of midpoint rules with 2, 4, ..., 2 `stages` parts.
 
     The extrapolation cancels the even powers of the error.
@@ -93,7 +93,7 @@ def _midpoint(field: Field, u: Tensor, t: float, h: float, parts: int, slope: Te
     return now
 
 
-def random_start(problem: Problem, level: NoiseLevel, count: int, seed: int = 0) -> Tensor:
+def random_start(problem: AnalyticProblem, level: NoiseLevel, count: int, seed: int = 0) -> Tensor:
     """`count` points at a level, (count, *shape) float64: data plus noise, keyed."""
     x0 = problem.draw(count, seed)
     noise = torch.randn(x0.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))

@@ -19,12 +19,12 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from ..samplers.base import Sampler, run
+from ..samplers.base import Sampler, run_plan
 from ..schedulers.base import NoiseLevel64, Schedule
 from ..types import Conditioning, Denoiser, Estimate, NoiseLevel
-from .base import Problem
-from .mixture import example
-from .ode import random_start, trajectory
+from .base import AnalyticProblem
+from .mixture import example_mixture
+from .ode import random_start, solve_in_tau
 
 HISTORY = 4  # levels before the interval: more than any multistep method uses
 UNEVEN = 0.2  # every other level is moved by this fraction of a step: equal steps would hide a wrong step ratio
@@ -54,7 +54,7 @@ class MeasuredOrder:
         object.__setattr__(self, "slope", -float((n * e).sum() / (n * n).sum()))
 
     @property
-    def finite(self) -> bool:
+    def is_finite(self) -> bool:
         """Whether every error is a finite number."""
         return all(math.isfinite(e) for e in self.errors)
 
@@ -78,34 +78,34 @@ class PinnedDenoiser:
         return Estimate(self.denoiser.denoise(x if moved is None else moved, level, conditions).x0, moved)
 
 
-def interior(
+def interior_order(
     sampler: Sampler,
     schedule: Schedule,
     steps: Sequence[int] = STEPS,
     count: int = POINTS,
-    problem: Problem | None = None,
+    problem: AnalyticProblem | None = None,
 ) -> MeasuredOrder:
-    """The order of the method itself, with exact history; arguments as in `whole`."""
+    """The order of the method itself, with exact history; arguments as in `whole_range_order`."""
     return _on_interval(sampler, schedule, steps, count, HISTORY, problem or _problem())
 
 
-def own_start(
+def own_start_order(
     sampler: Sampler,
     schedule: Schedule,
     steps: Sequence[int] = STEPS,
     count: int = POINTS,
-    problem: Problem | None = None,
+    problem: AnalyticProblem | None = None,
 ) -> MeasuredOrder:
-    """The order on the same interval with the method's own start; arguments as in `whole`."""
+    """The order on the same interval with the method's own start; arguments as in `whole_range_order`."""
     return _on_interval(sampler, schedule, steps, count, 0, problem or _problem())
 
 
-def whole(
+def whole_range_order(
     sampler: Sampler,
     schedule: Schedule,
     steps: Sequence[int] = (16, 32, 64, 128),
     count: int = POINTS,
-    problem: Problem | None = None,
+    problem: AnalyticProblem | None = None,
 ) -> MeasuredOrder:
     """The order from the schedule's noisiest level to clean data, with levels evenly spaced in tau.
 
@@ -120,35 +120,35 @@ def whole(
     first, errors = schedule.level(schedule.t_max), []
     start, exact = _curve(problem, count, (float(first.tau), 0.0))
     for n in steps:
-        levels = falling(schedule, n)
-        x = run(sampler.plan(schedule, levels), problem, start * float(first.alpha + first.sigma))
+        levels = even_tau_levels(schedule, n)
+        x = run_plan(sampler.plan(schedule, levels), problem, start * float(first.alpha + first.sigma))
         errors.append(_error(x, exact, levels[-1]))
     return MeasuredOrder(tuple(steps), tuple(errors))
 
 
 def _on_interval(
-    sampler: Sampler, schedule: Schedule, steps: Sequence[int], count: int, history: int, problem: Problem
+    sampler: Sampler, schedule: Schedule, steps: Sequence[int], count: int, history: int, problem: AnalyticProblem
 ) -> MeasuredOrder:
     low, high = INTERVAL
     errors = []
     for n in steps:
-        lam, levels = _lambdas(n, history), uneven(schedule, n, history)
+        lam, levels = _lambdas(n, history), uneven_levels(schedule, n, history)
         back = _curve(problem, count, tuple(_tau(v) for v in lam[history::-1]))[
             ::-1
         ]  # exact, from the earliest level to `low`
         exact = _curve(problem, count, (_tau(low), _tau(high)))[-1]
         points = [u * float(a.alpha + a.sigma) for u, a in zip(back, levels, strict=False)]
-        x = run(sampler.plan(schedule, levels), PinnedDenoiser(problem, levels[: history + 1], points), points[0])
+        x = run_plan(sampler.plan(schedule, levels), PinnedDenoiser(problem, levels[: history + 1], points), points[0])
         errors.append(_error(x, exact, levels[-1]))
     return MeasuredOrder(tuple(steps), tuple(errors))
 
 
-def uneven(schedule: Schedule, steps: int, history: int = 0) -> list[NoiseLevel64]:
+def uneven_levels(schedule: Schedule, steps: int, history: int = 0) -> list[NoiseLevel64]:
     """Levels of `steps` unequal steps on the interval, after `history` levels before it."""
     return [schedule.level_of_rho(math.exp(-v)) for v in _lambdas(steps, history)]
 
 
-def falling(schedule: Schedule, steps: int) -> list[NoiseLevel64]:
+def even_tau_levels(schedule: Schedule, steps: int) -> list[NoiseLevel64]:
     """Levels evenly spaced in tau from the schedule's noisiest level to clean data, both exact."""
     first = schedule.level(schedule.t_max)
     tau = torch.linspace(float(first.tau), 0, steps + 1, dtype=torch.float64)
@@ -161,15 +161,15 @@ def _lambdas(steps: int, history: int) -> list[float]:
 
 
 @cache
-def _problem() -> Problem:
-    return example()
+def _problem() -> AnalyticProblem:
+    return example_mixture()
 
 
 @cache
-def _curve(problem: Problem, count: int, taus: tuple[float, ...]) -> list[Tensor]:
+def _curve(problem: AnalyticProblem, count: int, taus: tuple[float, ...]) -> list[Tensor]:
     """Exact points u = x / (alpha + sigma) at these tau, from points drawn at the first; valid for every schedule."""
     start = random_start(problem, NoiseLevel(taus[0], 1 - taus[0], taus[0]), count)
-    return trajectory(problem, start, taus)
+    return solve_in_tau(problem, start, taus)
 
 
 def _tau(lam: float) -> float:

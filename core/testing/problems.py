@@ -4,22 +4,22 @@ from __future__ import annotations
 
 from functools import cache
 
-from .base import Problem
+from .base import AnalyticProblem
 from .dense import ar1
-from .field import band_limited
-from .mixture import example
+from .field import band_limited_field
+from .mixture import example_mixture
 
 
 @cache
-def examples() -> dict[str, Problem]:
+def example_problems() -> dict[str, AnalyticProblem]:
     """name -> problem: clusters, clusters on planes, a correlated sequence, smooth fields in 1D and 2D.
 
     Every call returns the same objects, so that exact solutions are computed once.
     """
     return {
-        "mixture": example(),
-        "planes": example(seed=1, shape=(3, 4, 4), rank=4),
+        "mixture": example_mixture(),
+        "planes": example_mixture(seed=1, shape=(3, 4, 4), rank=4),
         "ar1": ar1(length=32, phi=0.9),
-        "field_1d": band_limited((64,)),
-        "field_2d": band_limited((12, 12)),
+        "field_1d": band_limited_field((64,)),
+        "field_2d": band_limited_field((12, 12)),
     }

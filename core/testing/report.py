@@ -10,11 +10,11 @@ from typing import Any
 from ..samplers.base import Sampler
 from ..schedulers.base import Schedule
 from ..types import BadInput
-from .base import Problem
-from .budget import Cost, Levels, error_against_nfe, within
-from .distribution import DistributionError, distribution_error, weak_order
-from .invariants import deviation
-from .orders import MeasuredOrder, falling, interior, own_start, whole
+from .base import AnalyticProblem
+from .budget import ErrorAtNFE, Levels, error_against_nfe, plan_within_nfe
+from .distribution import DistributionErrors, measure_distribution, measure_weak_order
+from .invariants import largest_deviation
+from .orders import MeasuredOrder, even_tau_levels, interior_order, own_start_order, whole_range_order
 
 STEPS = 16  # of the run for invariants and evaluations per step
 
@@ -58,7 +58,7 @@ class StochasticResult:
     asked: int
     nfe: int
     steps: int
-    error: DistributionError
+    error: DistributionErrors
 
 
 @dataclass(frozen=True)
@@ -80,22 +80,22 @@ class SamplerReport:
     stochastic: bool
     keeps_marginal: bool
     measured: dict[str, ScheduleMeasurements] = field(default_factory=dict)
-    costs: dict[str, dict[str, list[Cost]]] = field(default_factory=dict)
+    costs: dict[str, dict[str, list[ErrorAtNFE]]] = field(default_factory=dict)
     drawn: dict[str, dict[str, list[StochasticResult]]] = field(default_factory=dict)
 
-    def plain(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Mappings, lists, numbers and strings only; None for numbers that are not finite."""
         return _plain(asdict(self))
 
 
-def measure(
+def measure_sampler(
     name: str,
     sampler: Sampler,
     schedules: Mapping[str, Schedule],
     against: Mapping[str, Sampler],
-    problem: Problem,
+    problem: AnalyticProblem,
     nfe: Sequence[int] = (5, 8, 10, 20),
-    levels: Levels = falling,
+    levels: Levels = even_tau_levels,
     count: int = 500,
 ) -> SamplerReport:
     """The report of `sampler` on every schedule, with other samplers for comparison.
@@ -112,7 +112,7 @@ def measure(
     """
     report = SamplerReport(name, sampler.order, sampler.stochastic, sampler.keeps_marginal)
     for title, schedule in schedules.items():
-        report.measured[title] = result = on_schedule(sampler, schedule)
+        report.measured[title] = result = measure_on_schedule(sampler, schedule)
         if result.refused:
             continue
         rows = {name: sampler, **against}
@@ -127,29 +127,31 @@ def measure(
     return report
 
 
-def on_schedule(sampler: Sampler, schedule: Schedule) -> ScheduleMeasurements:
+def measure_on_schedule(sampler: Sampler, schedule: Schedule) -> ScheduleMeasurements:
     """Orders, invariants and evaluations on one schedule."""
     try:
-        plan = sampler.plan(schedule, falling(schedule, STEPS))
+        plan = sampler.plan(schedule, even_tau_levels(schedule, STEPS))
     except BadInput as error:
         return ScheduleMeasurements(refused=str(error))
-    result, nfe = deviation(plan), plan.nfe / STEPS
+    result, nfe = largest_deviation(plan), plan.nfe / STEPS
     if sampler.order is None:
-        return ScheduleMeasurements(weak=weak_order(sampler, schedule), data=result.data, noise=result.noise, nfe=nfe)
-    orders = [f(sampler, schedule) for f in (interior, own_start, whole)]
+        return ScheduleMeasurements(
+            weak=measure_weak_order(sampler, schedule), data=result.data, noise=result.noise, nfe=nfe
+        )
+    orders = [f(sampler, schedule) for f in (interior_order, own_start_order, whole_range_order)]
     return ScheduleMeasurements(*orders, data=result.data, noise=result.noise, nfe=nfe)
 
 
 def distribution_errors(
-    sampler: Sampler, schedule: Schedule, nfe: Sequence[int], problem: Problem, levels: Levels, count: int
+    sampler: Sampler, schedule: Schedule, nfe: Sequence[int], problem: AnalyticProblem, levels: Levels, count: int
 ) -> list[StochasticResult]:
     """Errors of the distribution of `count` samples at each number of evaluations."""
     rows = []
     for asked in nfe:
-        result = within(sampler, schedule, asked, levels)
+        result = plan_within_nfe(sampler, schedule, asked, levels)
         if result is not None:
             steps, plan = result
-            error = distribution_error(sampler, schedule, levels(schedule, steps), problem, count)
+            error = measure_distribution(sampler, schedule, levels(schedule, steps), problem, count)
             rows.append(StochasticResult(asked, plan.nfe, steps, error))
     return rows
 

@@ -46,18 +46,18 @@ class TimestepSpacing(ABC):
             levels.append(schedule.clean())
             taus.append(0.0)
         if not all(a > b for a, b in pairwise(taus)):
-            check_falling(levels, name_of(self))
+            check_levels_decrease(levels, timestep_spacing_name(self))
         return levels
 
 
-def name_of(timesteps: TimestepSpacing) -> str:
+def timestep_spacing_name(timesteps: TimestepSpacing) -> str:
     """The name in messages: that of its file, or of its class where the file has another name."""
     file = type(timesteps).__module__.rpartition(".")[2].rstrip("_")
     return file if file.replace("_", "") == type(timesteps).__name__.lower() else type(timesteps).__name__
 
 
 class _Level(Protocol):
-    """What `check_falling` reads: a NoiseLevel, or a level of a plan that is built."""
+    """What `check_levels_decrease` reads: a NoiseLevel, or a level of a plan that is built."""
 
     @property
     def t(self) -> Any: ...
@@ -66,7 +66,7 @@ class _Level(Protocol):
     def tau(self) -> Any: ...
 
 
-def check_falling(levels: Sequence[_Level], name: str = "") -> None:
+def check_levels_decrease(levels: Sequence[_Level], name: str = "") -> None:
     """Refuse an empty list, a level that is not finite, and a level whose noise is not below that of the level before.
 
     In a map single elements may keep their level, as long as at least one decreases and none increases.
@@ -114,7 +114,7 @@ def round_to_grid(t: Tensor, schedule: Schedule) -> Tensor:
     return torch.round(t - schedule.t_clean) + schedule.t_clean
 
 
-def equal_steps(schedule: Schedule, steps: int, end: float) -> Tensor:
+def equal_time_steps(schedule: Schedule, steps: int, end: float) -> Tensor:
     """Equal steps in time from t_max towards `end`, which is not included: (steps,) float64."""
     return schedule.t_max - torch.arange(steps, dtype=torch.float64) / steps * (schedule.t_max - end)
 
@@ -154,7 +154,7 @@ def times_of_curve(
     Raises:
         BadInput: Unless 0 < last < first <= rho at the start of the schedule.
     """
-    name = name_of(timesteps)
+    name = timestep_spacing_name(timesteps)
     first, last = rho_range(schedule, highest, lowest, name)
     if not torch.isfinite(first):
         if not last < steps:

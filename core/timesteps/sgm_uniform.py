@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from ..schedulers.base import Schedule
-from .base import TimestepSpacing, equal_steps
+from .base import TimestepSpacing, equal_time_steps
 
 
 class SGMUniform(TimestepSpacing):
@@ -23,7 +23,7 @@ class SGMUniform(TimestepSpacing):
 
     def times(self, schedule: Schedule, steps: int) -> Tensor:
         if schedule.steps is None:
-            return equal_steps(schedule, steps, schedule.t_min)
+            return equal_time_steps(schedule, steps, schedule.t_min)
         # In integers: a product of rounded quotients could be slightly below the intended index.
         span = schedule.steps - 1
         return schedule.t_min + (span * torch.arange(steps, 0, -1, dtype=torch.int64) // steps).double()

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..schedulers.base import Schedule
 from ..types import BadInput
-from ..util.annotations import Kind
+from ..util.annotations import ComponentKind
 from .base import TimestepSpacing
 from .trailing import Trailing
 
@@ -34,7 +34,9 @@ class Shifted(TimestepSpacing):
         shift: Values above 1 put more steps at high noise.
     """
 
-    def __init__(self, timesteps: Annotated[TimestepSpacing | None, Kind("timesteps")] = None, shift: float = 3.0):
+    def __init__(
+        self, timesteps: Annotated[TimestepSpacing | None, ComponentKind("timesteps")] = None, shift: float = 3.0
+    ):
         if shift <= 0:
             raise BadInput(f"shifted's shift is positive (1: none), not {shift}")
         self.timesteps: TimestepSpacing = Trailing() if timesteps is None else timesteps

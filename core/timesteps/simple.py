@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from ..schedulers.base import Schedule
-from .base import TimestepSpacing, equal_steps, last_time
+from .base import TimestepSpacing, equal_time_steps, last_time
 
 
 class Simple(TimestepSpacing):
@@ -22,6 +22,6 @@ class Simple(TimestepSpacing):
 
     def times(self, schedule: Schedule, steps: int) -> Tensor:
         if schedule.steps is None:
-            return equal_steps(schedule, steps, last_time(schedule))
+            return equal_time_steps(schedule, steps, last_time(schedule))
         skipped = torch.arange(steps, dtype=torch.int64) * schedule.steps // steps
         return schedule.t_max - skipped.double()

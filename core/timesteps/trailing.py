@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ..schedulers.base import Schedule
-from .base import TimestepSpacing, equal_steps, last_time
+from .base import TimestepSpacing, equal_time_steps, last_time
 
 
 class Trailing(TimestepSpacing):
@@ -22,6 +22,6 @@ class Trailing(TimestepSpacing):
 
     def times(self, schedule: Schedule, steps: int) -> Tensor:
         if schedule.steps is None:
-            return equal_steps(schedule, steps, last_time(schedule))
+            return equal_time_steps(schedule, steps, last_time(schedule))
         indices = np.arange(schedule.steps, 0, -schedule.steps / steps).round()[:steps]
         return schedule.t_clean + torch.from_numpy(indices)

@@ -11,26 +11,26 @@ import torch
 from torch import nn
 
 from ..codecs.base import Codec
-from ..conditioning.base import check_accepts
+from ..conditioning.base import check_network_accepts
 from ..config import registry
 from ..config.recipe import Recipe
-from ..data.clip_lengths import ClipLengths, clip_lengths
-from ..data.loader import finite
-from ..nn.layers.init import reset
-from ..nn.model import Model
-from ..nn.process import Process
+from ..data.clip_lengths import ClipLengths, select_clip_lengths
+from ..data.loader import check_item_finite
+from ..nn.layers.init import reset_parameters
+from ..nn.model import ConditionedNetwork
+from ..nn.process import DiffusionProcess
 from ..objectives.base import Objective
 from ..types import BadInput, Dataset, Item, MediaSpec, Modality
 
 FIT_ITEMS = 2000  # examples to fit a codec on; its scales converge with far fewer
 
 
-class EmptyPart(BadInput):
+class EmptySplit(BadInput):
     """A part of the data, training or validation, has no examples."""
 
 
 @dataclass
-class Parts:
+class BuiltComponents:
     """The objects that a recipe describes, except the data.
 
     Attributes:
@@ -47,8 +47,8 @@ class Parts:
     modality: Modality
     spec: MediaSpec
     codec: Codec
-    model: Model
-    process: Process
+    model: ConditionedNetwork
+    process: DiffusionProcess
     clip_lengths: ClipLengths = ()
 
     @cached_property
@@ -57,7 +57,7 @@ class Parts:
         return build_objective(self.recipe, self.process, self.spec)
 
 
-def build_process(recipe: Recipe, spec: MediaSpec) -> Process:
+def build_process(recipe: Recipe, spec: MediaSpec) -> DiffusionProcess:
     """The recipe's diffusion process for tensors of shape `spec.latent`.
 
     Raises:
@@ -66,15 +66,15 @@ def build_process(recipe: Recipe, spec: MediaSpec) -> Process:
     p = recipe.process
     schedule, parameterization = p.schedule.build(spec=spec), p.parameterization.build()
     parameterization.check(schedule.level(schedule.t_max))
-    return Process(schedule, parameterization, p.noise_conditioning.build())
+    return DiffusionProcess(schedule, parameterization, p.noise_conditioning.build())
 
 
-def build_objective(recipe: Recipe, process: Process, spec: MediaSpec) -> Objective:
+def build_objective(recipe: Recipe, process: DiffusionProcess, spec: MediaSpec) -> Objective:
     """The recipe's training objective."""
     return recipe.objective.build(process=process, spec=spec)
 
 
-def build_data(
+def build_dataset(
     recipe: Recipe, split: str = "train", recorded: frozenset[str] = frozenset()
 ) -> tuple[Dataset, MediaSpec]:
     """One part of the recipe's data.
@@ -82,22 +82,25 @@ def build_data(
     Args:
         recipe: The recipe.
         split: The part, train or valid.
-        recorded: Hashes of the files that the run to continue or evaluate was trained on, see `recorded_hashes`.
+        recorded: Hashes of the files that the run to continue or evaluate was trained on, see
+            `recorded_training_hashes`.
 
     Returns:
         The dataset, and the properties of the media with the classes of the data.
 
     Raises:
-        EmptyPart: The part is empty.
+        EmptySplit: The part is empty.
     """
     spec = recipe.modality.build().spec()
     data = recipe.data.build(spec=spec, split=split, valid=recipe.split.valid, seed=recipe.seed, recorded=recorded)
     if len(data) == 0:
-        raise EmptyPart(f"the {split} split is empty: change data.split.valid, or add files")
+        raise EmptySplit(f"the {split} split is empty: change data.split.valid, or add files")
     return data, replace(spec, classes=tuple(data.classes))
 
 
-def build_parts(recipe: Recipe, spec: MediaSpec, check: Callable[[nn.Module], None] | None = None) -> Parts:
+def build_components(
+    recipe: Recipe, spec: MediaSpec, check: Callable[[nn.Module], None] | None = None
+) -> BuiltComponents:
     """Build codec (not fitted), network, conditions and process; initial weights depend on the recipe's seed only.
 
     Args:
@@ -110,17 +113,17 @@ def build_parts(recipe: Recipe, spec: MediaSpec, check: Callable[[nn.Module], No
         BadInput: The parts do not fit together.
     """
     if recipe.codec is None:
-        raise BadInput(f"the recipe names no codec: add one of {', '.join(registry.names('codec'))}")
+        raise BadInput(f"the recipe names no codec: add one of {', '.join(registry.component_names('codec'))}")
     codec = recipe.codec.build(spec=spec)
     spec = replace(spec, latent=codec.shape(spec.size))
     if check is not None and (outline := _without_values(recipe, spec)) is not None:
         check(outline)
     model = _model(recipe, spec)
-    reset(model, recipe.seed)
-    return Parts(recipe, recipe.modality.build(), spec, codec, model, build_process(recipe, spec))
+    reset_parameters(model, recipe.seed)
+    return BuiltComponents(recipe, recipe.modality.build(), spec, codec, model, build_process(recipe, spec))
 
 
-def _without_values(recipe: Recipe, spec: MediaSpec) -> Model | None:
+def _without_values(recipe: Recipe, spec: MediaSpec) -> ConditionedNetwork | None:
     try:
         with torch.device("meta"):
             return _model(recipe, spec)
@@ -130,14 +133,14 @@ def _without_values(recipe: Recipe, spec: MediaSpec) -> Model | None:
         return None
 
 
-def _model(recipe: Recipe, spec: MediaSpec) -> Model:
+def _model(recipe: Recipe, spec: MediaSpec) -> ConditionedNetwork:
     network = recipe.network.build(spec=spec)
     conditions = {
         name: component.build(spec=spec, width=network.embedding_width)
         for name, component in recipe.conditioning.items()
     }
-    check_accepts(network, conditions)
-    return Model(network, conditions)
+    check_network_accepts(network, conditions)
+    return ConditionedNetwork(network, conditions)
 
 
 def fit_codec(codec: Codec, data: Dataset) -> ClipLengths:
@@ -151,15 +154,15 @@ def fit_codec(codec: Codec, data: Dataset) -> ClipLengths:
 
     def items():
         for i in range(0, len(data), stride):
-            item = finite(data.item(i, None))
+            item = check_item_finite(data.item(i, None))
             found.append((codec.spec.length_of(item.media.shape) or 0, item.length, item.label))
             yield item
 
     codec.fit(items())
-    return clip_lengths(found)
+    return select_clip_lengths(found)
 
 
-def check_conditions(parts: Parts, data: Dataset) -> None:
+def check_conditions(parts: BuiltComponents, data: Dataset) -> None:
     """Check that every condition can be trained on the data, which must have values for it.
 
     Raises:
@@ -188,6 +191,6 @@ def check_conditions(parts: Parts, data: Dataset) -> None:
         )
 
 
-def condition_values(model: Model, items: list[Item]) -> dict[str, list[Any]]:
+def condition_values(model: ConditionedNetwork, items: list[Item]) -> dict[str, list[Any]]:
     """The value of each condition for each item: name -> one value (or None) per item."""
     return {name: [c.from_item(item) for item in items] for name, c in model.conditions.items()}  # type: ignore[operator]

@@ -12,8 +12,8 @@ import torch
 
 from ..config.recipe import Recipe
 from ..types import BadInput
-from .build import Parts
-from .checkpoint import CheckpointHeader, NotSaved, save
+from .build import BuiltComponents
+from .checkpoint import CheckpointHeader, CheckpointNotSaved, save_checkpoint
 from .lr import TrainingBudget
 from .run_dir import RunDir
 from .step import StepResult, Trainer
@@ -41,7 +41,7 @@ class RunState(Protocol):
     recipe: Recipe
     folder: RunDir
     device: torch.device
-    parts: Parts
+    parts: BuiltComponents
     trainer: Trainer
     budget: TrainingBudget
     log: Any
@@ -78,7 +78,7 @@ class Callback(Protocol):
         """Called after the last step and its checkpoint, but not if the run was interrupted or failed."""
 
 
-class Periodic(Callback):
+class PeriodicCallback(Callback):
     """Acts at regular intervals and at the end of the run.
 
     The log is written first, which ends the run if the weights are no longer finite. The time of an action is not part
@@ -133,7 +133,7 @@ class Periodic(Callback):
         return min(self.times, math.floor(run.budget.progress(step) * self.times + 1e-9))
 
 
-class Checkpoints(Periodic):
+class CheckpointCallback(PeriodicCallback):
     """Writes checkpoints at regular intervals and at the end, and deletes old ones.
 
     A checkpoint that cannot be written does not end the run. On a full disk the next one is tried again. If the run
@@ -154,7 +154,7 @@ class Checkpoints(Periodic):
     def act(self, run: RunState) -> None:
         try:
             self._save_or_move(run)
-        except (NotSaved, OSError, BadInput) as error:
+        except (CheckpointNotSaved, OSError, BadInput) as error:
             if self.error is None:
                 run.say(f"{error}: the training continues, and the next checkpoint is tried again")
             self.error, self._acted_at = str(error), -1
@@ -168,8 +168,8 @@ class Checkpoints(Periodic):
         if folder.is_intact():
             try:
                 return self._save(run)
-            except (NotSaved, OSError, BadInput) as error:
-                if isinstance(error, NotSaved) and error.full:
+            except (CheckpointNotSaved, OSError, BadInput) as error:
+                if isinstance(error, CheckpointNotSaved) and error.full:
                     raise
                 reason = str(error)
         else:
@@ -185,5 +185,5 @@ class Checkpoints(Periodic):
         )
         modules = {"model": trainer.model, "ema": trainer.ema.model, "codec": run.parts.codec}
         modules |= {f"objective_{name}": module for name, module in trainer.objective.state().items()}
-        save(run.folder.checkpoint(run.step), header, modules, trainer.optimizer)
+        save_checkpoint(run.folder.checkpoint(run.step), header, modules, trainer.optimizer)
         run.folder.saved(self.keep)

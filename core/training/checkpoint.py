@@ -22,16 +22,16 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from ..nn.first_edition import upgrade_names
+from ..nn.legacy_weights import upgrade_names
 from ..types import BadInput
-from ..util.messages import command, shortened
+from ..util.messages import format_command, shorten
 from ..util.replace import PART
 from .header import CheckpointHeader, parse_header
 
 MOST_HEADER_BYTES = 16 * 2**20  # names and shapes of tensors, and the header of sonolux
 
 
-class NotSaved(Exception):
+class CheckpointNotSaved(Exception):
     """A checkpoint cannot be written; earlier checkpoints are not changed.
 
     Attributes:
@@ -44,7 +44,7 @@ class NotSaved(Exception):
         self.full = any(f"os error {code}" in str(error) or getattr(error, "errno", 0) == code for code in codes)
 
 
-def save(
+def save_checkpoint(
     path: Path, header: CheckpointHeader, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer | None
 ) -> None:
     """Write a checkpoint under a temporary name, sync and rename it, so that it is never incomplete.
@@ -56,7 +56,7 @@ def save(
         optimizer: The optimiser, whose state is saved; None: no state.
 
     Raises:
-        NotSaved: The file cannot be written.
+        CheckpointNotSaved: The file cannot be written.
     """
     tensors = {f"{part}.{k}": v for part, module in modules.items() for k, v in module.state_dict().items()}
     if optimizer is not None:
@@ -69,7 +69,7 @@ def replace_header(path: Path, header: CheckpointHeader) -> None:
     """Replace the header of a checkpoint, atomically, without a change of its tensors.
 
     Raises:
-        NotSaved: The file cannot be written.
+        CheckpointNotSaved: The file cannot be written.
     """
     file = _open(path)
     _write(path, header, {k: _tensor(path, file, k).clone() for k in file.keys()})  # noqa: SIM118
@@ -91,7 +91,7 @@ def _write(path: Path, header: CheckpointHeader, tensors: dict[str, Tensor]) -> 
         with suppress(OSError):  # not every file system can do it
             _sync(path.parent)
     except (SafetensorError, OSError) as e:
-        raise NotSaved(path, e) from e
+        raise CheckpointNotSaved(path, e) from e
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -117,7 +117,7 @@ def read_header(path: Path) -> CheckpointHeader:
     return parse_header(meta["sonolux"], str(path))
 
 
-def read(path: Path, module: nn.Module, part: str) -> None:
+def load_weights(path: Path, module: nn.Module, part: str) -> None:
     """Load the tensors of one part into a module.
 
     Args:
@@ -159,7 +159,7 @@ def _fitting(path: Path, file: Any, wanted: Mapping[str, Tensor], part: str) -> 
     }
     what = [f"{len(found)} {problem} (first: {min(found)})" for problem, found in problems.items() if found]
     if what:
-        raise BadInput(f"{path}: its {part} does not fit this recipe: {shortened('; '.join(what), 300)}")
+        raise BadInput(f"{path}: its {part} does not fit this recipe: {shorten('; '.join(what), 300)}")
     return names
 
 
@@ -183,7 +183,7 @@ def _tensor(path: Path, file: Any, name: str, dtype: torch.dtype | None = None) 
     return value
 
 
-def read_optimizer(path: Path, optimizer: torch.optim.Optimizer) -> int:
+def load_optimizer(path: Path, optimizer: torch.optim.Optimizer) -> int:
     """Load the optimiser's state.
 
     Each tensor gets the memory layout of its parameter, since fused updates use the order in memory, not indices.
@@ -234,10 +234,10 @@ def _open(path: Path) -> Any:
             raise BadInput(f"{path}: its header has {length} bytes, and one of sonolux has at most {MOST_HEADER_BYTES}")
         return safe_open(str(path), framework="pt")
     except (SafetensorError, OSError, ValueError) as e:
-        raise BadInput(f"{path}: damaged, or not a checkpoint ({shortened(str(e), 200)})") from e
+        raise BadInput(f"{path}: damaged, or not a checkpoint ({shorten(str(e), 200)})") from e
 
 
-def newest(run: Path) -> Path:
+def newest_checkpoint(run: Path) -> Path:
     """The latest checkpoint of a run folder that is not damaged; a checkpoint file is returned unchanged.
 
     Raises:
@@ -245,7 +245,7 @@ def newest(run: Path) -> Path:
     """
     if run.is_file():
         if run.suffix in (".yaml", ".yml"):
-            raise BadInput(f"{run} is a recipe: train it first, with {command('sonolux', 'train', run)}")
+            raise BadInput(f"{run} is a recipe: train it first, with {format_command('sonolux', 'train', run)}")
         return run
     if not run.exists():
         near = Path("runs") / run
@@ -254,13 +254,13 @@ def newest(run: Path) -> Path:
     found = sorted(p for p in (run / "checkpoints").glob("step-*.safetensors") if p.is_file())
     if not found:
         raise BadInput(f"{run}: contains no checkpoint: it was not trained yet, or is not a run folder")
-    whole = next((path for path in reversed(found) if is_whole(path)), found[-1])
+    whole = next((path for path in reversed(found) if is_complete_checkpoint(path)), found[-1])
     if whole != found[-1]:
         warnings.warn(f"{found[-1]} is damaged: {whole.name} is used, the newest one that is whole", stacklevel=2)
     return whole
 
 
-def is_whole(path: Path) -> bool:
+def is_complete_checkpoint(path: Path) -> bool:
     """Whether a checkpoint file is complete and has a header."""
     try:
         _open(path)
@@ -269,7 +269,7 @@ def is_whole(path: Path) -> bool:
     return True
 
 
-def run_folder(checkpoint: Path) -> Path:
+def lock_folder(checkpoint: Path) -> Path:
     """The folder that a process locks to change a checkpoint: the run folder, or else the checkpoint's own folder."""
     above = checkpoint.absolute().parent
     return above.parent if above.name == "checkpoints" and (above.parent / "resolved.yaml").is_file() else above

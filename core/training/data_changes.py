@@ -17,7 +17,7 @@ def manifest_text(data: Dataset) -> str:
     return "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in data.manifest())
 
 
-def digest(text: str) -> str:
+def manifest_hash(text: str) -> str:
     """The hash of a manifest, which env.json stores."""
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -33,7 +33,7 @@ def data_changes(saved: Path, digest_at_start: str | None, data: Dataset) -> str
         data: The data now.
     """
     text = manifest_text(data)
-    if digest(text) == digest_at_start:
+    if manifest_hash(text) == digest_at_start:
         return None
     try:
         before = _records(saved.read_bytes().decode())

@@ -12,11 +12,11 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, model_validator
 
-from ..config.legacy import renamed_guidance
+from ..config.legacy import current_guidance
 from ..data.clip_lengths import ClipLengths
 from ..few_step.stored import check_plan
 from ..types import BadInput, MediaSpec
-from ..util.json_files import StoredRecord, parse
+from ..util.json_files import StoredRecord, parse_json
 
 FORMAT = 2
 READABLE_FORMATS = (1, 2)
@@ -134,12 +134,12 @@ def parse_header(text: str, place: str) -> CheckpointHeader:
     Raises:
         BadInput: The text is damaged, or of another version's format.
     """
-    written = parse(text, _FORMAT, f"{place}: its header").format
+    written = parse_json(text, _FORMAT, f"{place}: its header").format
     if written not in _HEADERS:
         known = " and ".join(map(str, READABLE_FORMATS))
         raise BadInput(f"{place}: checkpoint format {written}, and this version reads formats {known}: upgrade sonolux")
-    found = parse(text, _HEADERS[written], f"{place}: its header")
+    found = parse_json(text, _HEADERS[written], f"{place}: its header")
     plans = dict(found.plans)
     if written == 1:
-        plans = {nfe: {**plan, "guidance": renamed_guidance(plan.get("guidance"))} for nfe, plan in plans.items()}
+        plans = {nfe: {**plan, "guidance": current_guidance(plan.get("guidance"))} for nfe, plan in plans.items()}
     return CheckpointHeader(found.recipe, found.spec.spec(), found.step, found.elapsed, found.clip_lengths, plans)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 
-from ..config.sections import Train
+from ..config.sections import TrainSection
 
 
 class TrainingBudget:
@@ -19,7 +19,7 @@ class TrainingBudget:
         reserve: Seconds reserved for the work after the last step, in a run limited by minutes.
     """
 
-    def __init__(self, train: Train, elapsed: float = 0.0):
+    def __init__(self, train: TrainSection, elapsed: float = 0.0):
         self.train, self._before, self._started = train, elapsed, time.monotonic()
         self.reserve = 0.0
 
@@ -59,7 +59,7 @@ class TrainingBudget:
         )
 
 
-def learning_rate(train: Train, base: float, step: int, progress: float) -> float:
+def learning_rate(train: TrainSection, base: float, step: int, progress: float) -> float:
     """Learning rate of optimiser step `step` (from 0): base min(1, (step + 1) / warmup) (1 + cos(pi progress)) / 2."""
     rate = base * min(1.0, (step + 1) / max(1, train.warmup))
     return rate * 0.5 * (1 + math.cos(math.pi * progress)) if train.decay == "cosine" else rate

@@ -9,15 +9,15 @@ from pathlib import Path
 
 from ..config.recipe import Recipe
 from ..data.loader import DataLost
-from ..data.splits import recorded_hashes
+from ..data.splits import recorded_training_hashes
 from ..types import BadInput, Dataset, MediaSpec
-from ..util.device import choose_device, native_bf16
-from ..util.interrupts import Interrupted, SignalHandler, deferred
-from ..util.messages import counted, say
-from ..util.progress import bar as progress
-from .build import Parts, build_data, build_parts, check_conditions, fit_codec
-from .callbacks import Callback, Checkpoints, Periodic, RunFailed
-from .checkpoint import read, read_header, read_optimizer
+from ..util.device import choose_device, has_native_bf16
+from ..util.interrupts import Interrupted, SignalHandler, defer_signals
+from ..util.messages import format_count, print_lines
+from ..util.progress import progress_bar as progress
+from .build import BuiltComponents, build_components, build_dataset, check_conditions, fit_codec
+from .callbacks import Callback, CheckpointCallback, PeriodicCallback, RunFailed
+from .checkpoint import load_optimizer, load_weights, read_header
 from .log import MetricsLog
 from .lr import TrainingBudget
 from .run_dir import RunDir
@@ -47,13 +47,13 @@ class TrainingRun:
         self,
         recipe: Recipe,
         folder: Path,
-        say: Callable[[str], None] = say,
+        say: Callable[[str], None] = print_lines,
         bar: bool = True,
         callbacks: Sequence[Callback] = (),
     ):
         self.started = time.monotonic()
         self.recipe, self.folder, self.say, self.bar = recipe, RunDir(folder), say, bar
-        self.checkpoints = Checkpoints(recipe.train.save_every, recipe.train.keep)
+        self.checkpoints = CheckpointCallback(recipe.train.save_every, recipe.train.keep)
         self.callbacks: list[Callback] = [*callbacks, self.checkpoints]
         self.device = choose_device(recipe.train.device)
         self.interrupted = False
@@ -82,9 +82,9 @@ class TrainingRun:
         self.folder.lock()
         try:
             if resume is None:
-                self.folder.refuse_if_used(overwrite)
+                self.folder.check_unused(overwrite)
             data, found = self._data(resume is not None)
-            self.parts: Parts = build_parts(self.recipe, found)
+            self.parts: BuiltComponents = build_components(self.recipe, found)
             check_conditions(self.parts, data)
             for callback in self.callbacks:
                 callback.check(self)
@@ -97,9 +97,9 @@ class TrainingRun:
     def _data(self, resumed: bool) -> tuple[Dataset, MediaSpec]:
         recorded: frozenset[str] = frozenset()
         with suppress(BadInput):  # a damaged list is reported with the changes of the data
-            recorded = recorded_hashes(self.folder.path / "data.jsonl") if resumed else recorded
+            recorded = recorded_training_hashes(self.folder.path / "data.jsonl") if resumed else recorded
         try:
-            return build_data(self.recipe, recorded=recorded)
+            return build_dataset(self.recipe, recorded=recorded)
         except BadInput as error:
             root = self.recipe.data.params.get("root")
             if not resumed or not isinstance(root, (str, Path)) or Path(root).expanduser().exists():
@@ -117,7 +117,7 @@ class TrainingRun:
         self.parts.clip_lengths = fit_codec(self.parts.codec, data)
         if weights is not None:
             read_header(weights)
-            read(weights, self.parts.model, "ema")
+            load_weights(weights, self.parts.model, "ema")
         self.trainer = Trainer(self.parts, data, self.device)
         self.folder.create(self.recipe, data, self.device)
         return 0.0
@@ -129,13 +129,13 @@ class TrainingRun:
             raise BadInput(f"this is not the data of the run: {changes}. --from {checkpoint} starts a new run with it")
         if header.spec.classes != parts.spec.classes:
             raise BadInput(f"the data's classes are {parts.spec.classes}, and the run's are {header.spec.classes}")
-        read(checkpoint, parts.codec, "codec")
-        read(checkpoint, parts.model, "model")
+        load_weights(checkpoint, parts.codec, "codec")
+        load_weights(checkpoint, parts.model, "model")
         self.trainer = Trainer(parts, data, self.device)
-        read(checkpoint, self.trainer.ema.model, "ema")
+        load_weights(checkpoint, self.trainer.ema.model, "ema")
         for name, module in parts.objective.state().items():
-            read(checkpoint, module, f"objective_{name}")
-        restored = read_optimizer(checkpoint, self.trainer.optimizer)
+            load_weights(checkpoint, module, f"objective_{name}")
+        restored = load_optimizer(checkpoint, self.trainer.optimizer)
         if header.step and not restored and self.trainer.rule.keeps_state():
             raise BadInput(
                 f"{checkpoint} holds no state of the optimizer, so the run cannot continue as if it was not stopped: "
@@ -151,12 +151,14 @@ class TrainingRun:
         """A description of the run, in a few lines."""
         parts, train = self.parts, self.recipe.train
         weights = sum(p.numel() for p in parts.model.parameters())
-        auto16 = train.precision == "bf16" or (train.precision == "auto" and native_bf16(self.device))
-        length = counted(train.minutes or 0, "minute") if train.steps is None else counted(train.steps, "step")
+        auto16 = train.precision == "bf16" or (train.precision == "auto" and has_native_bf16(self.device))
+        length = (
+            format_count(train.minutes or 0, "minute") if train.steps is None else format_count(train.steps, "step")
+        )
         classes = f", {len(parts.spec.classes)} classes" if parts.spec.classes else ""
         kept = ", where the earlier run stays until the first checkpoint is saved" if self.folder.replaces else ""
         return [
-            f"{self.recipe.name}: {counted(len(self.trainer.data), 'example')}{classes}; "
+            f"{self.recipe.name}: {format_count(len(self.trainer.data), 'example')}{classes}; "
             f"diffuses {tuple(parts.spec.latent)}",
             f"{weights / 1e6:.2f} M weights, batches of {train.batch}, {length}, {self.device.type} "
             f"in {'bf16' if auto16 else 'float32'}; writes {self.folder.path}{kept}",
@@ -179,7 +181,7 @@ class TrainingRun:
                 self.say("this run is finished: raise train.steps or train.minutes to train further")
                 return self.folder.checkpoint(first)
             shown = progress("", "step", self.recipe.train.steps, done=first, show=self.bar, delay=0, leave=True)
-            with deferred() as signals, shown as bar:
+            with defer_signals() as signals, shown as bar:
                 self.log = MetricsLog(self, bar)
                 try:
                     self._train(signals)
@@ -260,7 +262,7 @@ class TrainingRun:
     def pause(self, seconds: float) -> None:
         """Exclude a callback's `seconds` from the logged speed, and reserve time for the callbacks at the end."""
         self.log.pause(seconds)
-        spent = sum(callback.seconds for callback in self.callbacks if isinstance(callback, Periodic))
+        spent = sum(callback.seconds for callback in self.callbacks if isinstance(callback, PeriodicCallback))
         self.budget.reserve = 1.2 * spent + 1.0
 
     def _report(self, first: int) -> None:
@@ -268,6 +270,6 @@ class TrainingRun:
             self.say("no step was made: train.minutes passed while the data was read; increase it")
         if lost := self.trainer.data_of_steps.lost:
             few = "; ".join(list(lost.values())[:3]) + (f"; and {len(lost) - 3} more" if len(lost) > 3 else "")
-            self.say(f"{len(lost)} of {counted(len(self.trainer.data), 'example')} could not be used: {few}")
+            self.say(f"{len(lost)} of {format_count(len(self.trainer.data), 'example')} could not be used: {few}")
         if (message := self.budget.shortfall(self.step, self.folder.path)) is not None:
             self.say(message)

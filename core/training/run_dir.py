@@ -20,15 +20,15 @@ import torch
 from pydantic import TypeAdapter
 
 from ..config.recipe import Recipe
-from ..config.trust import FOLDER, SIGNATURES, Trust, UnconfirmedPath, claim
+from ..config.trust import FOLDER, SIGNATURES, TrustLevel, UnconfirmedPath, ownership_entries
 from ..types import BadInput, Dataset
-from ..util.folders import OWN, names_in, need_writable
-from ..util.json_files import StoredRecord, parse, read
+from ..util.folders import OWN, check_writable, list_names
+from ..util.json_files import StoredRecord, parse_json, read_json
 from ..util.locks import FolderLock
-from ..util.messages import counted
-from ..util.replace import PART, Replacement, recover, write_text
-from .checkpoint import is_whole
-from .data_changes import data_changes, digest, manifest_text
+from ..util.messages import format_count
+from ..util.replace import PART, Replacement, recover_folder, write_text_file
+from .checkpoint import is_complete_checkpoint
+from .data_changes import data_changes, manifest_hash, manifest_text
 
 RUN_FILES = ("recipe.yaml", "resolved.yaml", "env.json", "data.jsonl", "metrics.jsonl")
 UNSAVED = f"{OWN}unsaved"
@@ -82,9 +82,9 @@ class RunDir:
         Raises:
             BadInput: The folder cannot be written to, or another process writes to it.
         """
-        need_writable(self.path)
+        check_writable(self.path)
         if self._lock.acquire():
-            recover(self.path)
+            recover_folder(self.path)
             shutil.rmtree(self.checkpoints / PART, ignore_errors=True)
             for part in (*self.previews.glob(".*.part"), *self.checkpoints.glob("step-*.part")):
                 part.unlink(missing_ok=True)
@@ -96,7 +96,7 @@ class RunDir:
         self._replacement, self.place = None, self.path
         self._lock.release()
 
-    def refuse_if_used(self, overwrite: bool) -> None:
+    def check_unused(self, overwrite: bool) -> None:
         """Raise BadInput if the folder contains a run and `overwrite` is false, or if it contains other files."""
         if self._never_saved():
             return
@@ -106,13 +106,13 @@ class RunDir:
                 f"{self.path} already holds a run: continue it with --resume {self.path}, replace it with --overwrite, "
                 "or name another folder with --out"
             )
-        if not is_run and names_in(self.path):
+        if not is_run and list_names(self.path):
             raise BadInput(f"{self.path} exists and is not a run: name an empty folder with --out")
 
     def create(self, recipe: Recipe, data: Dataset, device: torch.device) -> None:
         """Write recipe, environment and data manifest; those of an earlier run stay until `saved`."""
-        manifest, facts = manifest_text(data), environment(device)
-        facts |= {"data_sha256": digest(manifest), **self._claim(recipe, started=True)}
+        manifest, facts = manifest_text(data), describe_environment(device)
+        facts |= {"data_sha256": manifest_hash(manifest), **self._claim(recipe, started=True)}
         self._recipe = recipe
         self._texts = {
             "recipe.yaml": recipe.text or recipe.dump(),
@@ -146,7 +146,7 @@ class RunDir:
     def _write_texts(self) -> None:
         self.place.mkdir(parents=True, exist_ok=True)
         for name, text in self._texts.items():
-            write_text(self.place / name, text)
+            write_text_file(self.place / name, text)
 
     def resume(self, recipe: Recipe, step: int) -> None:
         """Prepare the folder for a run that continues after `step`.
@@ -158,18 +158,18 @@ class RunDir:
         self._texts = {name: text for name, text in texts.items() if text} | {"resolved.yaml": recipe.dump()}
         self._recipe = recipe
         self._mark_as_own()
-        write_text(self.path / "resolved.yaml", recipe.dump())
+        write_text_file(self.path / "resolved.yaml", recipe.dump())
         self.truncate_log(step)
         for path in self.checkpoints.glob("step-*.safetensors"):
-            if path > self.checkpoint(step) and path.is_file() and not is_whole(path):
+            if path > self.checkpoint(step) and path.is_file() and not is_complete_checkpoint(path):
                 path.rename(path.with_name(f"{path.name}.damaged"))
 
     def _claim(self, recipe: Recipe, started: bool = False) -> dict[str, Any]:
         """Entries of env.json that make this run the user's own; none if its recipe names paths of others."""
         if any(isinstance(path, UnconfirmedPath) for path in recipe.paths().values()):
             return {}
-        written = [recipe.text] if started and recipe.text and recipe.trust == Trust.CODE else []
-        return claim(self.path, [recipe.dump(), *written])
+        written = [recipe.text] if started and recipe.text and recipe.trust == TrustLevel.CODE else []
+        return ownership_entries(self.path, [recipe.dump(), *written])
 
     def _mark_as_own(self) -> None:
         """Add the changed recipe to those that make this run the user's own."""
@@ -177,14 +177,14 @@ class RunDir:
         if not new:
             return
         try:
-            facts = parse(self._texts["env.json"], _FACTS, "")
+            facts = parse_json(self._texts["env.json"], _FACTS, "")
         except (KeyError, BadInput):
             facts = {}
         earlier = facts.get(SIGNATURES) if facts.get(FOLDER) == new[FOLDER] else None
         kept = [str(one) for one in earlier] if isinstance(earlier, list) else []
         facts |= {**new, SIGNATURES: list(dict.fromkeys([*kept, *new[SIGNATURES]]))}
         self._texts["env.json"] = json.dumps(facts, indent=1) + "\n"
-        write_text(self.place / "env.json", self._texts["env.json"])
+        write_text_file(self.place / "env.json", self._texts["env.json"])
 
     def _text(self, name: str) -> str:
         """The content of a file; empty if it cannot be read."""
@@ -195,7 +195,7 @@ class RunDir:
     def data_changes(self, data: Dataset) -> str | None:
         """What has changed in the data since the start of the run; None: nothing."""
         try:
-            at_start = read(self.path / "env.json", _FACTS).get("data_sha256")
+            at_start = read_json(self.path / "env.json", _FACTS).get("data_sha256")
         except BadInput:
             at_start = None
         return data_changes(self.path / "data.jsonl", at_start, data)
@@ -233,7 +233,7 @@ class RunDir:
             path = self.metrics.with_name(f"metrics-{n}.jsonl")
         if self._rows:
             with suppress(OSError):
-                write_text(path, "".join(self._rows))
+                write_text_file(path, "".join(self._rows))
                 return path
         return None
 
@@ -243,8 +243,8 @@ class RunDir:
             *rows, _ = self.metrics.read_bytes().split(b"\n")  # the last one is empty, or incomplete
             damaged = sum(_step_of(row) == math.inf for row in rows)
             if damaged:
-                warnings.warn(f"{self.metrics}: {counted(damaged, 'damaged line')} removed", stacklevel=2)
-            write_text(self.metrics, "".join(f"{row.decode()}\n" for row in rows if _step_of(row) <= step))
+                warnings.warn(f"{self.metrics}: {format_count(damaged, 'damaged line')} removed", stacklevel=2)
+            write_text_file(self.metrics, "".join(f"{row.decode()}\n" for row in rows if _step_of(row) <= step))
 
     def checkpoint(self, step: int) -> Path:
         """Path of the checkpoint of a step."""
@@ -306,12 +306,12 @@ _STEP, _FACTS = TypeAdapter(StoredStep), TypeAdapter(dict[str, Any])
 def _step_of(line: bytes) -> float:
     """The step of a log line; infinite for a damaged one, such as the incomplete line of a killed process."""
     try:
-        return parse(line, _STEP, "").step
+        return parse_json(line, _STEP, "").step
     except BadInput:
         return math.inf
 
 
-def environment(device: torch.device) -> dict[str, Any]:
+def describe_environment(device: torch.device) -> dict[str, Any]:
     """Versions, commit, device and command, for reproducing the run."""
 
     def of(package: str) -> str | None:

@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from ..conditioning.base import gather
-from ..data.loader import Batch, StepBatches, load_steps
+from ..conditioning.base import build_conditioning
+from ..data.loader import Batch, StepBatches, iterate_batches
 from ..nn.layers.dropout import keyed_dropout
-from ..objectives.base import LossResult, StepRandom
+from ..objectives.base import LossResult, StepRandomNumbers
 from ..types import Conditioning, Dataset, move_like
 from ..util.device import autocast
-from .build import Parts, condition_values
+from .build import BuiltComponents, condition_values
 from .ema import EMA
 from .lr import learning_rate
 
@@ -52,7 +52,7 @@ class Trainer:
             `StepResult.loss` is the mean of this process.
     """
 
-    def __init__(self, parts: Parts, data: Dataset, device: torch.device, rank: int = 0, world: int = 1):
+    def __init__(self, parts: BuiltComponents, data: Dataset, device: torch.device, rank: int = 0, world: int = 1):
         self.parts, self.data, self.device = parts, data, device
         self.train = parts.recipe.train
         self.model = parts.model.to(device).train()
@@ -96,7 +96,7 @@ class Trainer:
     def loss(self, batch: Batch) -> LossResult:
         """The objective's loss of a batch, which is encoded first; random numbers are keyed by (seed, row, step)."""
         seed, parts = self.parts.recipe.seed, self.parts
-        rng = StepRandom(seed, batch.step, self.train.batch, batch.rows, self.device)
+        rng = StepRandomNumbers(seed, batch.step, self.train.batch, batch.rows, self.device)
         with torch.no_grad():
             x0 = parts.codec.encode(batch.media.to(self.device, torch.float32, non_blocking=True))
             lengths = batch.lengths(parts.spec)
@@ -105,20 +105,20 @@ class Trainer:
         with autocast(self.device, self.train.precision), keyed_dropout(seed, batch.rows, batch.step):
             return self.objective.loss(self.model, x0, conditioning, rng)
 
-    def _conditioning(self, batch: Batch, rng: StepRandom, valid: Tensor | None) -> Conditioning:
+    def _conditioning(self, batch: Batch, rng: StepRandomNumbers, valid: Tensor | None) -> Conditioning:
         """The conditioning of each sample; values are dropped at random, which classifier-free guidance needs."""
         values = condition_values(self.model, batch.items)
         for name, condition in self.model.conditions.items():
             dropped = rng.uniform(f"drop {name}") < condition.drop  # type: ignore[operator]
             values[name] = [None if d else v for v, d in zip(values[name], dropped.tolist(), strict=True)]
-        return replace(gather(self.model.conditions, values), valid=valid)
+        return replace(build_conditioning(self.model.conditions, values), valid=valid)
 
     def _next_batch(self) -> Batch:
         if self._batches is None:
             workers = self.train.workers
             if workers == "auto" and self.device.type == "cpu":
                 workers = 0  # training itself uses every core
-            self._batches = load_steps(self.data_of_steps, self.step, workers, pin=self.device.type == "cuda")
+            self._batches = iterate_batches(self.data_of_steps, self.step, workers, pin=self.device.type == "cuda")
         return next(self._batches)
 
     def close(self) -> None:

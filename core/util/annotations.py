@@ -1,4 +1,4 @@
-"""Markers for the type annotations of constructors: `Annotated[Any, Kind("sampler")]`, `Annotated[int, Range(1)]`.
+"""Markers in annotations of constructors: `Annotated[Any, ComponentKind("sampler")]`, `Annotated[int, Range(1)]`.
 
 The configuration validates recipes by these markers; classes that use them need not import the configuration.
 """
@@ -11,11 +11,11 @@ from typing import Any
 
 
 @dataclass(frozen=True)
-class Kind:
-    """Marks a parameter that takes a component: `sampler: Annotated[Any, Kind("sampler")]`.
+class ComponentKind:
+    """Marks a parameter that takes a component: `sampler: Annotated[Any, ComponentKind("sampler")]`.
 
     Attributes:
-        name: One of `registry.kinds()`.
+        name: One of `registry.component_kinds()`.
     """
 
     name: str

@@ -8,11 +8,11 @@ the path's midpoint and the line between its ends. [0, 1] is halved around the p
 
 until the interval is a cell: small compared with the distance of u from both ends of [0, 1]. Inside a cell the path is
 a Brownian bridge, and one more array, keyed by u itself, is the last term. The values therefore have exactly the
-distribution of Brownian motion if no two points are in the same cell (`share_a_cell`), which holds for up to a few
+distribution of Brownian motion if no two points are in the same cell (`is_same_cell`), which holds for up to a few
 hundred points. No series is truncated.
 
-An increment W(a) - W(b) is one linear combination of keyed arrays with Python floats as coefficients: `terms` returns
-them, and `BrownianPath` draws the arrays of all samples together.
+An increment W(a) - W(b) is one linear combination of keyed arrays with Python floats as coefficients: `path_terms`
+returns them, and `BrownianPath` draws the arrays of all samples together.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class BrownianInterval(NamedTuple):
     low: Bound
 
 
-def terms(u: float) -> Terms:
+def path_terms(u: float) -> Terms:
     """W(u) as a linear combination: the key of each standard normal array, and its coefficient."""
     found: Terms = {("path", "end"): u}
     left, width = 0.0, 1.0
@@ -67,8 +67,8 @@ def increment_terms(high: float, low: float) -> Terms:
     """(W(high) - W(low)) / sqrt(high - low) as a linear combination; empty if the two points are equal."""
     if high == low:
         return {}
-    difference, scale = terms(high), (high - low) ** -0.5
-    for key, weight in terms(low).items():
+    difference, scale = path_terms(high), (high - low) ** -0.5
+    for key, weight in path_terms(low).items():
         difference[key] = difference.get(key, 0.0) - weight
     return {key: weight * scale for key, weight in difference.items() if weight}
 
@@ -144,7 +144,7 @@ def weights_on_device(columns: Sequence[Sequence[float]], drawn: Tensor) -> Tens
     return weights.pin_memory().to(drawn.device, non_blocking=True) if drawn.is_cuda else weights.to(drawn.device)
 
 
-def share_a_cell(u: float, v: float) -> bool:
+def is_same_cell(u: float, v: float) -> bool:
     """Whether two points of [0, 1] are in the same cell, too close to each other for the construction."""
     left, width = 0.0, 1.0
     for _ in range(64):

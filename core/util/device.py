@@ -35,7 +35,7 @@ def choose_device(name: str = "auto") -> torch.device:
     return torch.device(name)
 
 
-def native_bf16(device: torch.device) -> bool:
+def has_native_bf16(device: torch.device) -> bool:
     """Whether the device multiplies bfloat16 in hardware; without that, bf16 is slower than float32."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
@@ -48,6 +48,6 @@ def native_bf16(device: torch.device) -> bool:
 
 def autocast(device: torch.device, precision: str):
     """A context in which networks compute in `precision`: float32, bf16, or auto (bf16 if the hardware supports it)."""
-    if precision == "bf16" or (precision == "auto" and native_bf16(device)):
+    if precision == "bf16" or (precision == "auto" and has_native_bf16(device)):
         return torch.autocast(device.type, dtype=torch.bfloat16)
     return nullcontext()

@@ -37,14 +37,14 @@ OWN = ".sonolux."
 """Start of the names of the files that exist only while a command writes, or after it was killed."""
 
 
-def is_own(name: str) -> bool:
+def is_command_file(name: str) -> bool:
     """Whether a file in an output folder belongs to a command that is writing, or that was killed."""
     return name.startswith(OWN)
 
 
-def names_in(folder: Path) -> list[str]:
-    """Names in a folder without those of `is_own`; empty if the folder does not exist."""
-    return sorted(path.name for path in folder.iterdir() if not is_own(path.name)) if folder.is_dir() else []
+def list_names(folder: Path) -> list[str]:
+    """Names in a folder without those of `is_command_file`; empty if the folder does not exist."""
+    return sorted(path.name for path in folder.iterdir() if not is_command_file(path.name)) if folder.is_dir() else []
 
 
 def missing_parts(folder: Path) -> list[Path]:
@@ -52,7 +52,7 @@ def missing_parts(folder: Path) -> list[Path]:
     return [p for p in (folder, *folder.absolute().parents) if not os.path.exists(p)]
 
 
-def need_writable(folder: Path) -> None:
+def check_writable(folder: Path) -> None:
     """Raise BadInput unless a file can be created in `folder`, which may not exist yet.
 
     A file is created for the test, since permissions do not show read-only mounts or invalid names; everything that the

@@ -1,6 +1,7 @@
 """Signals that ask a command to end: Ctrl-C (SIGINT), SIGTERM, and SIGHUP when its terminal is closed.
 
-One handler serves the whole process. It raises `Interrupted`, or, where work must be completed first (`deferred`), only
+One handler serves the whole process. It raises `Interrupted`, or, where work must be completed first (`defer_signals`),
+only
 remembers the signal. This module loads nothing heavy: a command installs the handler before its imports.
 """
 
@@ -28,8 +29,8 @@ class Interrupted(KeyboardInterrupt):
 class SignalHandler:
     """Handles SIGNALS from `install` to `restore`; those that the parent process disabled (nohup) stay disabled.
 
-    The first signal raises Interrupted, or sets `received` inside of `deferred`. Ctrl-C once more, after REPEAT
-    seconds, is answered with a line, and the next one ends the work at once; all other signals are then ignored.
+    The first signal raises Interrupted, or sets `received_signal` inside of `defer_signals`. Ctrl-C once more, after
+    REPEAT seconds, is answered with a line, and the next one ends the work at once; all other signals are then ignored.
 
     Args:
         ends_process: What "at once" means: the process ends (a command), or Interrupted is raised (a library call).
@@ -93,7 +94,7 @@ class SignalHandler:
 _active: SignalHandler | None = None
 
 
-def install() -> SignalHandler:
+def install_handler() -> SignalHandler:
     """Install the handler of a command; in a thread that is not the main one it receives nothing."""
     global _active
     handler = SignalHandler(ends_process=True)
@@ -103,27 +104,28 @@ def install() -> SignalHandler:
     return _active or handler
 
 
-def uninstall() -> None:
-    """Restore the handlers from before `install`."""
+def uninstall_handler() -> None:
+    """Restore the handlers from before `install_handler`."""
     global _active
     if _active is not None:
         _active.restore()
         _active = None
 
 
-def is_installed() -> bool:
+def is_handler_installed() -> bool:
     """Whether a handler is active."""
     return _active is not None
 
 
-def received() -> int:
+def received_signal() -> int:
     """Number of the signal that ended the command; SIGINT if KeyboardInterrupt was raised without one."""
     return (_active and _active.received) or signal.SIGINT
 
 
 @contextmanager
-def deferred() -> Iterator[SignalHandler]:
-    """Complete the block despite signals; `received` of the handler states one. Outside of the main thread: no effect.
+def defer_signals() -> Iterator[SignalHandler]:
+    """Complete the block despite signals; `received_signal` of the handler states one. Outside of the main thread: no
+    effect.
 
     A signal raises Interrupted at the end of the outermost block, unless an exception ends it.
     """
@@ -153,7 +155,7 @@ def _leave_terminal() -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError, ValueError, AttributeError):
             if os.isatty(stream.fileno()):
-                discard(stream.fileno())
+                discard_output(stream.fileno())
 
 
 def _write(line: str) -> None:
@@ -162,7 +164,7 @@ def _write(line: str) -> None:
         os.write(2, f"\n{line}\n".encode())
 
 
-def discard(descriptor: int) -> None:
+def discard_output(descriptor: int) -> None:
     """Discard what is written to a file descriptor from now on."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, descriptor)

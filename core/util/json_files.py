@@ -11,7 +11,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
 from .errors import BadInput
-from .messages import shortened
+from .messages import shorten
 
 T = TypeVar("T")
 MOST_MEGABYTES = 256  # of a file; the metrics of a hundred thousand samples have 30
@@ -23,7 +23,7 @@ class StoredRecord(BaseModel):
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True)
 
 
-def parse(text: str | bytes, kind: TypeAdapter[T], place: str) -> T:
+def parse_json(text: str | bytes, kind: TypeAdapter[T], place: str) -> T:
     """The value of a JSON text.
 
     Args:
@@ -37,30 +37,30 @@ def parse(text: str | bytes, kind: TypeAdapter[T], place: str) -> T:
     try:
         return kind.validate_json(text)
     except ValidationError as error:
-        raise BadInput(f"{place}: damaged: {fault(error)}") from None
+        raise BadInput(f"{place}: damaged: {first_validation_error(error)}") from None
     except BadInput as error:
         raise BadInput(f"{place}: damaged: {error}") from error
     except ValueError as error:  # text that is not Unicode
-        raise BadInput(f"{place}: damaged: {shortened(str(error), 120)}") from None
+        raise BadInput(f"{place}: damaged: {shorten(str(error), 120)}") from None
 
 
-def fault(error: ValidationError) -> str:
+def first_validation_error(error: ValidationError) -> str:
     """The first error of a validation, in one line: where it is, and what is wrong."""
     first = error.errors(include_url=False, include_input=False)[0]
-    where = shortened(".".join(map(str, first["loc"])))
-    what = "it is missing" if first["type"] == "missing" else shortened(first["msg"].removeprefix("Value error, "), 120)
+    where = shorten(".".join(map(str, first["loc"])))
+    what = "it is missing" if first["type"] == "missing" else shorten(first["msg"].removeprefix("Value error, "), 120)
     return f"{where}: {what}" if where else what
 
 
-def read(path: Path, kind: TypeAdapter[T]) -> T:
-    """The value of a JSON file; raises the errors of `parse`, and BadInput for a file that cannot be read."""
-    return parse(_bytes(path), kind, str(path))
+def read_json(path: Path, kind: TypeAdapter[T]) -> T:
+    """The value of a JSON file; raises the errors of `parse_json`, and BadInput for a file that cannot be read."""
+    return parse_json(_bytes(path), kind, str(path))
 
 
-def read_lines(path: Path, kind: TypeAdapter[T]) -> list[T]:
-    """The values of a file with one JSON value on each line; raises the errors of `read`."""
+def read_json_lines(path: Path, kind: TypeAdapter[T]) -> list[T]:
+    """The values of a file with one JSON value on each line; raises the errors of `read_json`."""
     lines = _bytes(path).split(b"\n")
-    return [parse(line, kind, f"{path}:{i}") for i, line in enumerate(lines, 1) if line.strip()]
+    return [parse_json(line, kind, f"{path}:{i}") for i, line in enumerate(lines, 1) if line.strip()]
 
 
 def _bytes(path: Path) -> bytes:

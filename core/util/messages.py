@@ -1,7 +1,9 @@
-"""What users read: everything that is printed passes through `say`; errors, plurals, and the nearest valid names.
+"""What users read: everything that is printed passes through `print_lines`; errors, plurals, and the nearest valid
+names.
 
 Names of files, classes, recipes and plugins are data of other people, and may contain anything: an escape sequence
-that clears the terminal, a line end, a character that reverses the direction of text. `printable` shows these escaped.
+that clears the terminal, a line end, a character that reverses the direction of text. `escape_control_characters` shows
+these escaped.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ _NAMED = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 _JOINERS = "\u200c\u200d"  # letters of some scripts, and emoji, are joined or separated by them
 
 
-def printable(text: object) -> str:
+def escape_control_characters(text: object) -> str:
     r"""The text as one line that is safe on a terminal and on a page.
 
     Shown escaped are control characters (also line ends and DEL), characters that change the direction of text,
@@ -52,8 +54,8 @@ def _escaped(char: str) -> str:
     return _NAMED.get(char, f"\\{digits}")
 
 
-def say(*lines: object, err: bool = False) -> None:
-    """Print lines, each as `printable` shows it.
+def print_lines(*lines: object, err: bool = False) -> None:
+    """Print lines, each as `escape_control_characters` shows it.
 
     Args:
         lines: The lines; a line end in one of them belongs to a name, and is shown escaped.
@@ -61,20 +63,20 @@ def say(*lines: object, err: bool = False) -> None:
     """
     stream = sys.stderr if err else sys.stdout
     encoding = getattr(stream, "encoding", None) or "utf-8"
-    text = "\n".join(printable(line) for line in lines)
+    text = "\n".join(escape_control_characters(line) for line in lines)
     print(text.encode(encoding, "backslashreplace").decode(encoding), file=stream, flush=True)
 
 
-def say_json(value: Any) -> None:
-    """Print a value as JSON, see `json_text`."""
-    say(*json_text(value).split("\n"))
+def print_json(value: Any) -> None:
+    """Print a value as JSON, see `format_json`."""
+    print_lines(*format_json(value).split("\n"))
 
 
-def json_text(value: Any) -> str:
+def format_json(value: Any) -> str:
     r"""A value as indented JSON for files and for the terminal.
 
-    What `printable` escapes stands as `\uNNNN` in the strings, so that reading gives the original text; numbers that
-    are not finite, which JSON does not have, are null.
+    What `escape_control_characters` escapes stands as `\uNNNN` in the strings, so that reading gives the original text;
+    numbers that are not finite, which JSON does not have, are null.
     """
     text = json.dumps(_finite(value), indent=1, ensure_ascii=False, allow_nan=False, default=str)
     if text.replace("\n", "").isprintable():
@@ -95,32 +97,32 @@ def _utf16(char: str) -> str:
     return "".join(f"\\u{units[i : i + 4]}" for i in range(0, len(units), 4))
 
 
-def shortened(text: str, most: int = 60) -> str:
+def shorten(text: str, most: int = 60) -> str:
     """A text for a message: its beginning if it has more than `most` characters."""
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
-def command(*words: object) -> str:
+def format_command(*words: object) -> str:
     """A command that a message proposes, quoted so that a shell takes each word as it is."""
     return shlex.join(map(str, words))
 
 
-def bad_input(message: str) -> NoReturn:
+def raise_bad_input(message: str) -> NoReturn:
     """Raise BadInput."""
     raise BadInput(message)
 
 
-def broken(message: str, cause: BaseException | None = None) -> NoReturn:
+def raise_broken_plugin(message: str, cause: BaseException | None = None) -> NoReturn:
     """Raise BrokenPlugin."""
     raise BrokenPlugin(message) from cause
 
 
-def counted(n: float, noun: str) -> str:
+def format_count(n: float, noun: str) -> str:
     """A number with its noun: `1 minute`, `2 minutes`, `0.5 minutes`."""
     return f"{n:g} {noun}{'s' * (n != 1)}" if isinstance(n, float) else f"{n} {noun}{'s' * (n != 1)}"
 
 
-def listed(names: Sequence[str], most: int = 90) -> str:
+def format_names(names: Sequence[str], most: int = 90) -> str:
     """The first names as text, for messages: at most `most` characters of them."""
     shown = ", ".join(names)
     if len(shown) <= most:
@@ -133,7 +135,7 @@ def with_article(noun: str) -> str:
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
 
 
-def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
+def similar_names(name: str, known: Iterable[str], count: int = 3) -> list[str]:
     """Known names that `name` may mean, best first: those that are equal after the prefix, then similar ones."""
     if len(name) > _LONGEST_NAME:
         return []
@@ -152,5 +154,5 @@ def nearest(name: str, known: Iterable[str], count: int = 3) -> list[str]:
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """`; did you mean 'a' or 'b'?`; "" if no known name is similar."""
-    near = nearest(name, known)
-    return f"; did you mean {' or '.join(repr(shortened(n)) for n in near)}?" if near else ""
+    near = similar_names(name, known)
+    return f"; did you mean {' or '.join(repr(shorten(n)) for n in near)}?" if near else ""

@@ -7,10 +7,10 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from .messages import printable
+from .messages import escape_control_characters
 
 
-def environment(folder: Path) -> Environment:
+def template_engine(folder: Path) -> Environment:
     """The engine for the templates of a folder; a template that uses an undefined name is an error."""
     return Environment(
         loader=FileSystemLoader(folder),
@@ -23,5 +23,5 @@ def environment(folder: Path) -> Environment:
 
 
 def _finalize(value: Any) -> Any:
-    """Text as `printable` shows it; markup that the engine itself made is unchanged."""
-    return printable(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
+    """Text as `escape_control_characters` shows it; markup that the engine itself made is unchanged."""
+    return escape_control_characters(value) if isinstance(value, str) and not hasattr(value, "__html__") else value

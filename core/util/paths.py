@@ -7,10 +7,10 @@ import os
 from pathlib import Path
 
 from .errors import BadInput
-from .messages import shortened
+from .messages import shorten
 
 
-def expanded(text: str | Path, look: bool = True) -> Path:
+def expand_home(text: str | Path, look: bool = True) -> Path:
     """A path in which `~` or `~user` at the beginning is replaced by the home folder.
 
     Args:
@@ -21,7 +21,7 @@ def expanded(text: str | Path, look: bool = True) -> Path:
         BadInput: There is no such user, or the text cannot be a path: it contains the character NUL, is not valid
             Unicode, or is too long. The path need not exist.
     """
-    shown = shortened(str(text)).encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+    shown = shorten(str(text)).encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
     try:
         path = Path(text).expanduser()
         if "\0" in os.fspath(path):

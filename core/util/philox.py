@@ -31,7 +31,7 @@ _MULTIPLIERS = (0xD2511F53, 0xCD9E8D57)
 _KEY_STEPS = (0x9E3779B9, 0xBB67AE85)
 
 
-def rows(keys: Sequence[int], steps: Sequence[int], samples: Sequence[int]) -> np.ndarray:
+def philox_inputs(keys: Sequence[int], steps: Sequence[int], samples: Sequence[int]) -> np.ndarray:
     """The 32-bit words that identify each row, uint64 (5, R): two of its key, its step, two of its sample number.
 
     Args:
@@ -47,13 +47,13 @@ def rows(keys: Sequence[int], steps: Sequence[int], samples: Sequence[int]) -> n
     return words
 
 
-def words(named: np.ndarray, blocks: int, device: torch.device, first: int = 0) -> Tensor:
+def random_words(named: np.ndarray, blocks: int, device: torch.device, first: int = 0) -> Tensor:
     """Random words of every row, from block `first` on.
 
     On a CUDA device the host does not wait for the device.
 
     Args:
-        named: Result of `rows`.
+        named: Result of `philox_inputs`.
         blocks: Number of blocks per row; a block has four words.
         device: Device that computes them.
         first: Number of the first block.
@@ -63,10 +63,10 @@ def words(named: np.ndarray, blocks: int, device: torch.device, first: int = 0) 
     """
     if device.type == "cpu":
         return _on_host(named, blocks, first)
-    copied = sent(named.view(np.int64), device)
+    copied = copy_to_device(named.view(np.int64), device)
     if device.type == "cuda" and (fused := _fused()) is not None:
         return fused(copied, blocks, ROUNDS, first)
-    return on_device(copied, sent(_round_keys(named).view(np.int64), device), blocks, first)
+    return random_words_torch(copied, copy_to_device(_round_keys(named).view(np.int64), device), blocks, first)
 
 
 @functools.cache
@@ -75,13 +75,13 @@ def _fused() -> Callable[[Tensor, int, int, int], Tensor] | None:
     try:
         from . import philox_cuda
 
-        philox_cuda.words(torch.zeros((5, 1), dtype=torch.int64, device="cuda"), 1, ROUNDS)
+        philox_cuda.random_words_cuda(torch.zeros((5, 1), dtype=torch.int64, device="cuda"), 1, ROUNDS)
     except Exception:  # no Triton, no C compiler, an unsupported GPU: tensor operations give the same numbers
         return None
-    return philox_cuda.words
+    return philox_cuda.random_words_cuda
 
 
-def sent(array: np.ndarray, device: torch.device) -> Tensor:
+def copy_to_device(array: np.ndarray, device: torch.device) -> Tensor:
     """Copy an array to a device; to a GPU from pinned memory, so that the host does not wait."""
     host = torch.from_numpy(array)
     if device.type == "cuda":
@@ -101,8 +101,8 @@ def _key_steps() -> np.ndarray:
     return np.arange(ROUNDS, dtype=np.uint64)[:, None, None] * np.array(_KEY_STEPS, dtype=np.uint64)[:, None]
 
 
-def on_device(named: Tensor, round_keys: Tensor, blocks: int, first: int = 0) -> Tensor:
-    """`words` in int64 tensor operations, for any device: named (5, R), round_keys (ROUNDS, 2, R or 1)."""
+def random_words_torch(named: Tensor, round_keys: Tensor, blocks: int, first: int = 0) -> Tensor:
+    """`random_words` in int64 tensor operations, for any device: named (5, R), round_keys (ROUNDS, 2, R or 1)."""
     step, low, high = named[2:].unsqueeze(-1)
     index = (torch.arange(blocks, device=named.device) + first) & _MASK
     shape = (named.shape[1], blocks)
@@ -120,18 +120,18 @@ def on_device(named: Tensor, round_keys: Tensor, blocks: int, first: int = 0) ->
 
 
 def _on_host(named: np.ndarray, blocks: int, first: int) -> Tensor:
-    """`words` by numpy."""
+    """`random_words` by numpy."""
     out = np.empty((named.shape[1], 4, blocks), dtype=np.int32)
 
     def copy(rows: slice, columns: slice, piece: Sequence[np.ndarray]) -> None:
         for word, values in enumerate(piece):
             out[rows, word, columns] = values.view(np.int32)
 
-    by_pieces(named, blocks, copy, first)
+    random_words_numpy(named, blocks, copy, first)
     return torch.from_numpy(out)
 
 
-def by_pieces(
+def random_words_numpy(
     named: np.ndarray,
     blocks: int,
     use: Callable[[slice, slice, Sequence[np.ndarray]], None],
@@ -140,7 +140,7 @@ def by_pieces(
     """Compute the words of every row by numpy, piece by piece, with the number of threads that torch uses.
 
     Args:
-        named: Result of `rows`.
+        named: Result of `philox_inputs`.
         blocks: Number of blocks per row; a block has four words.
         use: Called with the rows and the blocks of a piece, and its four words, each a uint32 view (rows, blocks) that
             is overwritten after the call.

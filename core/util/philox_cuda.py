@@ -2,7 +2,7 @@
 
 It gives the same integers as core/util/philox.py, which needs sixty tensor operations per call; for a small network
 their launches take longer than their arithmetic. Importing this module needs Triton, and the first call needs a C
-compiler; without them `philox.words` uses tensor operations.
+compiler; without them `philox.random_words` uses tensor operations.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def _kernel(named, out, rows, blocks, first, ROUNDS: tl.constexpr, BLOCK: tl.con
     tl.store(at + 3 * blocks, c3.to(tl.int32, bitcast=True), mask=inside)
 
 
-def words(named: Tensor, blocks: int, rounds: int, first: int = 0) -> Tensor:
+def random_words_cuda(named: Tensor, blocks: int, rounds: int, first: int = 0) -> Tensor:
     """Random words of every row from block `first` on, int32 (R, 4, blocks); named: int64 (5, R) on a CUDA device."""
     rows = named.shape[1]
     out = torch.empty((rows, 4, blocks), dtype=torch.int32, device=named.device)

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .messages import printable
-from .replace import whole_file
+from .messages import escape_control_characters
+from .replace import replace_whole_file
 
 Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 
 
-def curves(path: Path, series: Series, x: str, y: str, log: str = "", title: str = "") -> Path:
+def plot_curves(path: Path, series: Series, x: str, y: str, log: str = "", title: str = "") -> Path:
     """Draw named curves (xs, ys) into one PNG.
 
     Args:
@@ -25,10 +25,12 @@ def curves(path: Path, series: Series, x: str, y: str, log: str = "", title: str
         log: Axes on a logarithmic scale: "", "x", "y" or "xy".
         title: Title of the plot.
     """
-    return panels(path, {title: series}, x, y, log, emphasis=False)
+    return plot_curve_panels(path, {title: series}, x, y, log, emphasis=False)
 
 
-def panels(path: Path, shown: Mapping[str, Series], x: str, y: str, log: str = "", emphasis: bool = True) -> Path:
+def plot_curve_panels(
+    path: Path, shown: Mapping[str, Series], x: str, y: str, log: str = "", emphasis: bool = True
+) -> Path:
     """Draw one panel of named curves for each title, side by side, into one PNG.
 
     Args:
@@ -74,7 +76,7 @@ def _whole_ticks(axes: Any, values: Sequence[float]) -> None:
 
 
 @dataclass(frozen=True)
-class Panel:
+class DistributionPlot:
     """One distribution on a page.
 
     Attributes:
@@ -90,7 +92,7 @@ class Panel:
     log: bool = False
 
 
-def page(path: Path, panels: Sequence[Panel], title: str = "") -> Path:
+def plot_distributions(path: Path, panels: Sequence[DistributionPlot], title: str = "") -> Path:
     """Draw distributions into one PNG, three in a row."""
     import matplotlib
 
@@ -117,13 +119,13 @@ def page(path: Path, panels: Sequence[Panel], title: str = "") -> Path:
 
 def _plain(name: str) -> str:
     """A name as matplotlib draws it: control characters escaped, and no `$`, which would begin a formula."""
-    return printable(name).replace("$", r"\$")
+    return escape_control_characters(name).replace("$", r"\$")
 
 
 def _save(figure: Any, path: Path) -> None:
     from matplotlib import pyplot
 
-    with warnings.catch_warnings(), whole_file(path) as part:
+    with warnings.catch_warnings(), replace_whole_file(path) as part:
         warnings.filterwarnings("ignore", "Glyph")  # letters that the font lacks are drawn as boxes
         figure.tight_layout()
         figure.savefig(part, format=path.suffix[1:] or "png")

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
-from .messages import printable, say
+from .messages import escape_control_characters, print_lines
 
 T = TypeVar("T")
 EVERY = 10.0  # seconds between the lines of a log
@@ -42,7 +42,7 @@ class LineProgress:
         now = time.monotonic()
         if now - self._printed >= EVERY:
             self._printed = now
-            say(self._line(now - self.began), err=True)
+            print_lines(self._line(now - self.began), err=True)
 
     def set_description_str(self, about: str) -> None:
         """Set the description of the work."""
@@ -66,18 +66,18 @@ class LineProgress:
 
 
 class TerminalBar(tqdm):
-    """tqdm's bar, with texts as `printable` shows them."""
+    """tqdm's bar, with texts as `escape_control_characters` shows them."""
 
     def set_description_str(self, desc: str | None = None, refresh: bool | None = True) -> None:
         """Set the description of the work."""
-        super().set_description_str(printable(desc or ""), refresh)
+        super().set_description_str(escape_control_characters(desc or ""), refresh)
 
     def set_postfix_str(self, s: str = "", refresh: bool = True) -> None:
         """Set the text at the end of the bar."""
-        super().set_postfix_str(printable(s), refresh)
+        super().set_postfix_str(escape_control_characters(s), refresh)
 
 
-def bar(
+def progress_bar(
     about: str,
     unit: str,
     total: int | None = None,
@@ -101,12 +101,18 @@ def bar(
     if show and not sys.stderr.isatty():
         return LineProgress(about, unit, total, done)
     options = {"disable": not show, "delay": delay, "leave": leave, "mininterval": 0.5}
-    return TerminalBar(total=total, initial=done, desc=printable(about) or None, unit=printable(unit), **options)
+    return TerminalBar(
+        total=total,
+        initial=done,
+        desc=escape_control_characters(about) or None,
+        unit=escape_control_characters(unit),
+        **options,
+    )
 
 
-def tracked(items: Iterable[T], about: str, unit: str, total: int | None = None) -> Iterator[T]:
+def with_progress(items: Iterable[T], about: str, unit: str, total: int | None = None) -> Iterator[T]:
     """Iterate over `items` with a progress counter."""
-    with bar(about, unit, total) as counted:
+    with progress_bar(about, unit, total) as counted:
         for item in items:
             yield item
             counted.update()

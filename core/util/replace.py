@@ -2,7 +2,7 @@
 
 New files are written to a hidden folder inside of the output folder. When they are complete, that folder is renamed,
 and the files are moved to their places. If the process is killed before the renaming, nothing has changed; if it is
-killed after it, the next command that writes to the folder moves the remaining files (`recover`).
+killed after it, the next command that writes to the folder moves the remaining files (`recover_folder`).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 
 from .errors import BadInput
-from .folders import OWN, need_writable
-from .interrupts import deferred
+from .folders import OWN, check_writable
+from .interrupts import defer_signals
 from .locks import FolderLock, process_exists
 
 PART, READY, TEMPORARY = f"{OWN}part", f"{OWN}ready", f"{OWN}tmp."
@@ -24,7 +24,7 @@ RECORD = f"{OWN}json"
 
 
 @contextmanager
-def reserved(folder: Path) -> Iterator[None]:
+def reserve_folder(folder: Path) -> Iterator[None]:
     """Reserve an output folder for this process, and remove what killed commands left in it.
 
     A folder that did not exist and is empty at the end is removed.
@@ -32,11 +32,11 @@ def reserved(folder: Path) -> Iterator[None]:
     Raises:
         BadInput: The folder cannot be written to, or another process writes to it.
     """
-    need_writable(folder)
+    check_writable(folder)
     lock = FolderLock(folder)
     if lock.acquire():
         try:
-            recover(folder)
+            recover_folder(folder)
             yield
         finally:
             lock.release()
@@ -45,7 +45,7 @@ def reserved(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def replaced(folder: Path, old: Callable[[], Iterable[str]] = tuple) -> Iterator[Path]:
+def replace_files(folder: Path, old: Callable[[], Iterable[str]] = tuple) -> Iterator[Path]:
     """A hidden folder for new files, which replace old ones in `folder` at the end, and only if no exception occurred.
 
     Args:
@@ -56,7 +56,7 @@ def replaced(folder: Path, old: Callable[[], Iterable[str]] = tuple) -> Iterator
     Raises:
         BadInput: The folder cannot be written to, or a new file has the name of a folder in it.
     """
-    with reserved(folder):
+    with reserve_folder(folder):
         replacement = Replacement(folder)
         try:
             yield replacement.part
@@ -83,7 +83,7 @@ class Replacement:
         self.part.mkdir()
 
     def commit(self, old: Iterable[str]) -> None:
-        """Put the new files in their places and remove the files named in `old`; see `replaced`."""
+        """Put the new files in their places and remove the files named in `old`; see `replace_files`."""
         new = sorted(p.relative_to(self.part).as_posix() for p in self.part.rglob("*") if not p.is_dir())
         for name in new:
             if (self.folder / name).is_dir():
@@ -92,7 +92,7 @@ class Replacement:
         is_first = not old and not any((self.folder / name).exists() for name in new)
         record = json.dumps({"new": new, "old": old, "first": is_first})
         (self.part / RECORD).write_text(record, encoding="utf-8")
-        with deferred():
+        with defer_signals():
             os.rename(self.part, self.folder / READY)
             _move(self.folder, new, old)
 
@@ -101,7 +101,7 @@ class Replacement:
         shutil.rmtree(self.part, ignore_errors=True)
 
 
-def recover(folder: Path) -> None:
+def recover_folder(folder: Path) -> None:
     """Complete what a killed command had begun to put in place, and remove the other files that it left.
 
     The first result of a folder is removed instead, so that the same command can be repeated.
@@ -169,7 +169,7 @@ def _name_target(error: BadInput | OSError, part: Path, folder: Path) -> None:
 
 
 @contextmanager
-def whole_file(path: Path, new: bool = False) -> Iterator[Path]:
+def replace_whole_file(path: Path, new: bool = False) -> Iterator[Path]:
     """A temporary file name of the same suffix, next to `path`, which it replaces at the end if no exception occurred.
 
     Missing folders are created. Temporary files of killed processes for the same path are removed.
@@ -210,7 +210,7 @@ def _remove_left(path: Path) -> None:
             path.unlink()
 
 
-def write_text(path: Path, text: str, new: bool = False) -> None:
-    """Write a text file (UTF-8) as a whole: an earlier file stays if it fails; `new` as in `whole_file`."""
-    with whole_file(path, new) as part:
+def write_text_file(path: Path, text: str, new: bool = False) -> None:
+    """Write a text file (UTF-8) as a whole: an earlier file stays if it fails; `new` as in `replace_whole_file`."""
+    with replace_whole_file(path, new) as part:
         part.write_text(text, encoding="utf-8")

@@ -1,9 +1,9 @@
 """Random numbers keyed by (seed, sample, purpose, counter); the counter may be an interval of tau.
 
 Training and sampling draw all their numbers here, so that sample 7 of seed 3 does not depend on the batch size, the
-device or the number of ranks. There is no state: `Noise` and dropout compute all rows of a batch together by
-Philox4x32-10 (core/util/philox.py) on the device, and `stratified` on the host; `generator` returns a numpy generator
-for choices on the host, such as crops and initial weights.
+device or the number of ranks. There is no state: `KeyedNoise` and dropout compute all rows of a batch together by
+Philox4x32-10 (core/util/philox.py) on the device, and `stratified_uniforms` on the host; `keyed_generator` returns a
+numpy generator for choices on the host, such as crops and initial weights.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Shape = tuple[int, ...]
 MAX_ELEMENTS = 2**22  # largest number of elements of a Brownian path that are drawn together, to limit memory
 
 
-def generator(seed: int, sample: int, purpose: str, counter: Hashable = 0) -> np.random.Generator:
+def keyed_generator(seed: int, sample: int, purpose: str, counter: Hashable = 0) -> np.random.Generator:
     """The numpy generator of one key, for choices on the host.
 
     Args:
@@ -41,12 +41,12 @@ def generator(seed: int, sample: int, purpose: str, counter: Hashable = 0) -> np
     Raises:
         BadInput: If seed or sample is not an integer.
     """
-    key = (as_seed(seed), as_integer(sample, "the sample number"), purpose, plain(counter))
+    key = (as_seed(seed), as_integer(sample, "the sample number"), purpose, plain_counter(counter))
     digest = hashlib.blake2b(repr(key).encode(), digest_size=16).digest()
     return np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
 
 
-def plain(counter: Any) -> Hashable:
+def plain_counter(counter: Any) -> Hashable:
     """Convert a counter to Python types, so that equal numbers of different libraries give the same key.
 
     Raises:
@@ -55,7 +55,7 @@ def plain(counter: Any) -> Hashable:
     if type(counter) in (int, str, float, bool):
         return counter
     if isinstance(counter, tuple):
-        return tuple([plain(part) for part in counter])
+        return tuple([plain_counter(part) for part in counter])
     if isinstance(counter, str):
         return str(counter)
     if is_integer(counter):
@@ -77,16 +77,16 @@ class StreamKey(NamedTuple):
     step: int
 
 
-def key_of(seed: int, purpose: str, counter: Hashable = 0) -> StreamKey:
+def stream_key(seed: int, purpose: str, counter: Hashable = 0) -> StreamKey:
     """The key of (seed, purpose, counter); seed is an integer."""
-    counter = plain(counter)
+    counter = plain_counter(counter)
     direct = type(counter) is int and 0 <= counter < 2**32
     text = repr((seed, purpose) if direct else (seed, purpose, counter))
     digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
     return StreamKey(int.from_bytes(digest, "little"), counter if direct else 0)  # type: ignore[arg-type]
 
 
-def bits(keys: Sequence[StreamKey], samples: Sequence[int], count: int, device: torch.device) -> Tensor:
+def keyed_random_words(keys: Sequence[StreamKey], samples: Sequence[int], count: int, device: torch.device) -> Tensor:
     """At least `count` random 32-bit words for every row.
 
     Args:
@@ -98,14 +98,14 @@ def bits(keys: Sequence[StreamKey], samples: Sequence[int], count: int, device: 
     Returns:
         int32 (R, 4, blocks) with blocks = ceil(count / 4).
     """
-    return philox.words(_rows(keys, samples), -(-count // 4), device)
+    return philox.random_words(_rows(keys, samples), -(-count // 4), device)
 
 
 def _rows(keys: Sequence[StreamKey], samples: Sequence[int]) -> np.ndarray:
-    return philox.rows([k.key for k in keys], [k.step for k in keys], samples)
+    return philox.philox_inputs([k.key for k in keys], [k.step for k in keys], samples)
 
 
-def normals(words: Tensor) -> Tensor:
+def words_to_normals(words: Tensor) -> Tensor:
     """Standard normal numbers (R, 4 blocks), float32, from random words int32 (R, 4, blocks).
 
     Box and Muller 1958: sqrt(-2 log u) cos(2 pi v) and sqrt(-2 log u) sin(2 pi v); words 0 and 2 give u in (0, 1),
@@ -122,7 +122,7 @@ def normals(words: Tensor) -> Tensor:
     return numbers.reshape(len(words), -1)
 
 
-def uniforms(words: Tensor, dtype: torch.dtype) -> Tensor:
+def words_to_uniforms(words: Tensor, dtype: torch.dtype) -> Tensor:
     """One number in [0, 1) from the first words of each row, (R,): a multiple of the dtype's epsilon.
 
     Every dtype gives the float64 number rounded down: rounding to nearest would sometimes give 1.
@@ -133,7 +133,7 @@ def uniforms(words: Tensor, dtype: torch.dtype) -> Tensor:
     return (number >> (53 - digits)).to(dtype) * 2.0**-digits
 
 
-class Noise:
+class KeyedNoise:
     """The noise of a batch of samples: row i depends on samples[i] only, not on the other rows.
 
     The random integers are equal on all devices; normal numbers differ by rounding, at most 1e-6.
@@ -208,8 +208,8 @@ class Noise:
 
     def uniform(self, purpose: str, counter: Hashable = 0) -> Tensor:
         """One number in [0, 1) for each sample, (B,)."""
-        words = bits([key_of(self.seed, purpose, counter)], self.samples, 2, self.device)
-        return uniforms(words, self.dtype)
+        words = keyed_random_words([stream_key(self.seed, purpose, counter)], self.samples, 2, self.device)
+        return words_to_uniforms(words, self.dtype)
 
     def _drawn(self, purpose: str, counters: Sequence[Hashable | list[Hashable]]) -> Tensor:
         """Standard normal arrays (len(counters), B, C, *spatial); a counter may be a list with one for each row."""
@@ -218,15 +218,15 @@ class Noise:
         for first in range(0, len(counters), chunk):
             some = counters[first : first + chunk]
             keys = [key for counter in some for key in self._keys(purpose, counter)]
-            words = bits(keys, self.samples * len(some), self._count, self.device)
-            drawn.append(self._placed(normals(words).reshape(len(some), rows, -1)))
+            words = keyed_random_words(keys, self.samples * len(some), self._count, self.device)
+            drawn.append(self._placed(words_to_normals(words).reshape(len(some), rows, -1)))
         return drawn[0] if len(drawn) == 1 else torch.cat(drawn)
 
     def _keys(self, purpose: str, counter: Hashable | list[Hashable]) -> list[StreamKey]:
         """The key of every row."""
         if isinstance(counter, list):
-            return [key_of(self.seed, purpose, row_counter) for row_counter in counter]
-        return [key_of(self.seed, purpose, counter)] * len(self.samples)
+            return [stream_key(self.seed, purpose, row_counter) for row_counter in counter]
+        return [stream_key(self.seed, purpose, counter)] * len(self.samples)
 
     def _placed(self, numbers: Tensor) -> Tensor:
         """Arrange numbers (N, B, count) in the samples' shapes, padded with zeros: (N, B, C, *spatial)."""
@@ -242,7 +242,7 @@ class Noise:
     def _made_places(self) -> tuple[Tensor, Tensor]:
         """For every element of a padded row: its index in the row's own shape, and whether it is inside that shape."""
         axes = len(self._largest)
-        sizes = philox.sent(np.array(self.shapes, dtype=np.int64), self.device)
+        sizes = philox.copy_to_device(np.array(self.shapes, dtype=np.int64), self.device)
         index = torch.zeros((len(self.samples), *self._largest), dtype=torch.int64, device=self.device)
         inside = torch.ones_like(index, dtype=torch.bool)
         for axis, largest in enumerate(self._largest):
@@ -252,7 +252,7 @@ class Noise:
         return torch.where(inside, index, 0), inside
 
 
-def stratified(seed: int, step: int, total: int, rows: Sequence[int]) -> Tensor:
+def stratified_uniforms(seed: int, step: int, total: int, rows: Sequence[int]) -> Tensor:
     """Numbers in [0, 1) for rows of a global batch of `total`, one in each of `total` equal strata: float64, (rows,).
 
     u_i = (pi(i) + v_i) / total, with a random permutation pi of the step and v_i in [0, 1). The batch then covers all
@@ -266,6 +266,6 @@ def stratified(seed: int, step: int, total: int, rows: Sequence[int]) -> Tensor:
         rows: Row numbers in the global batch.
     """
     numbers = as_sample_numbers(rows, "rows")
-    strata = generator(seed, 0, "strata", step).permutation(total)[np.array(numbers, dtype=np.int64)]
-    jitter = bits([key_of(as_seed(seed), "jitter", step)], numbers, 2, torch.device("cpu"))
-    return (torch.from_numpy(strata) + uniforms(jitter, torch.float64)) / total
+    strata = keyed_generator(seed, 0, "strata", step).permutation(total)[np.array(numbers, dtype=np.int64)]
+    jitter = keyed_random_words([stream_key(as_seed(seed), "jitter", step)], numbers, 2, torch.device("cpu"))
+    return (torch.from_numpy(strata) + words_to_uniforms(jitter, torch.float64)) / total

@@ -8,7 +8,7 @@ from typing import Any
 from .integers import as_integer, is_integer
 
 
-def label_text(value: Any) -> str:
+def normalise_label(value: Any) -> str:
     """The text by which labels are compared: composed Unicode (NFC); numbers as written, `true` and `false`."""
     if isinstance(value, bool):
         return str(value).lower()

@@ -20,7 +20,7 @@ from typing import Any
 LENGTH = 32  # bytes
 
 
-def signature(text: str) -> str:
+def sign_text(text: str) -> str:
     """The signature (HMAC-SHA256) of a text, hexadecimal.
 
     Raises:

@@ -18,10 +18,10 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from PIL import Image, ImageSequence
-from sonolux.core.codecs.base import Codec, Standardise
+from sonolux.core.codecs.base import ChannelStandardizer, Codec
 from sonolux.core.nn.unet import UNetND
 from sonolux.core.types import BadInput, Item, MediaSpec, WrittenFile
-from sonolux.core.util.rng import generator
+from sonolux.core.util.rng import keyed_generator
 from torch import Tensor
 
 
@@ -115,7 +115,7 @@ class Balls:
         """Clip `index`; the three classes alternate."""
         frames, height, width = self.size
         label = index % len(self.classes)
-        draw = generator(self.seed, index, f"balls {self.split}")
+        draw = keyed_generator(self.seed, index, f"balls {self.split}")
         phase, radius = draw.uniform(0, 1), draw.uniform(0.09, 0.14)
         turn = 2 * np.pi * (phase + np.arange(frames) / frames)  # periodic: the last frame continues into the first
         fixed = draw.uniform(0.25, 0.75)
@@ -148,7 +148,7 @@ class Frames(Codec):
 
     def __init__(self, spec: MediaSpec):
         super().__init__(spec)
-        self.standard = Standardise(spec.channels)
+        self.standard = ChannelStandardizer(spec.channels)
 
     def fit(self, items: Iterable[Item]) -> None:
         """Fit mean and standard deviation to the training split."""

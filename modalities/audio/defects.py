@@ -1,7 +1,7 @@
 """Audible defects of sounds that distances between sets do not show: one number per sound (C, frames).
 
-Most limits are derived from the real sounds of the data: their largest value or 99 % quantile, plus a margin. `measure`
-returns the list for `sonolux eval`.
+Most limits are derived from the real sounds of the data: their largest value or 99 % quantile, plus a margin.
+`measure_defects` returns the list for `sonolux eval`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ...core.evaluation.adapter import DefectMeasure
-from ...core.evaluation.defects import checked
+from ...core.evaluation.defects import check_media
 from ...core.types import BadInput
 from . import dsp
 
@@ -21,17 +21,17 @@ SEAM_RATIO, SEAM_LEVEL = 1.1, 3.0
 """Limits of a seamless loop: jump at the seam over the median jump, and level difference at the seam in dB."""
 
 
-def silent(media: Tensor, floor: float = -60.0) -> Tensor:
+def is_silent(media: Tensor, floor: float = -60.0) -> Tensor:
     """Which sounds (N, C, frames) never reach `floor` dB of full scale."""
-    return checked(media).abs().flatten(1).amax(1) < 10 ** (floor / 20)
+    return check_media(media).abs().flatten(1).amax(1) < 10 ** (floor / 20)
 
 
-def clipped(media: Tensor, run: int = 3, limit: float = 0.999) -> Tensor:
+def is_clipped(media: Tensor, run: int = 3, limit: float = 0.999) -> Tensor:
     """Which sounds (N, C, frames) stay at or beyond +-limit, on one side, for `run` samples in a row.
 
     A peak scaled to full scale reaches it for one or two samples only; a clipped wave stays there.
     """
-    wave = checked(media)
+    wave = check_media(media)
     return _stays(wave >= limit, run) | _stays(wave <= -limit, run)
 
 
@@ -40,12 +40,12 @@ def _stays(at: Tensor, run: int) -> Tensor:
     return at.unfold(-1, run, 1).all(-1).flatten(1).any(1)
 
 
-def offset(wave: Tensor) -> float:
+def largest_dc_offset(wave: Tensor) -> float:
     """The largest constant offset of a channel, as a share of full scale."""
-    return float(dsp.offset(wave).abs().max())
+    return float(dsp.dc_offset(wave).abs().max())
 
 
-def clicks(wave: Tensor, rate: float) -> int:
+def count_clicks(wave: Tensor, rate: float) -> int:
     """Number of isolated jumps in a sound.
 
     A jump is a second difference d[n] = x[n+1] - 2 x[n] + x[n-1] of more than 8 times the RMS of d over 5 ms before it
@@ -75,19 +75,19 @@ def _mean(power: Tensor, start: Tensor, end: Tensor) -> Tensor:
 
 def noise_floor(wave: Tensor, rate: float) -> float:
     """The 10 % quantile of the level of 10 ms blocks, in dB relative to the loudest block; at least -120."""
-    blocks = dsp.envelope(wave.double(), rate, 0.01)
+    blocks = dsp.rms_envelope(wave.double(), rate, 0.01)
     if not len(blocks) or blocks.max() < dsp.SILENCE:
         return -120.0
-    return float(dsp.db(blocks.quantile(0.1) / blocks.max()))
+    return float(dsp.amplitude_to_db(blocks.quantile(0.1) / blocks.max()))
 
 
-def high_share(wave: Tensor) -> float:
+def high_frequency_share(wave: Tensor) -> float:
     """The share of a sound's energy above a quarter of its rate (the upper half of its bandwidth), in dB."""
     power = torch.fft.rfft(wave.double()).abs().square().sum(0)
     total = power.sum()
     if total < dsp.SILENCE:
         return -120.0
-    return float(dsp.db((power[len(power) // 2 :].sum() / total).sqrt()))
+    return float(dsp.amplitude_to_db((power[len(power) // 2 :].sum() / total).sqrt()))
 
 
 def seam_jump(wave: Tensor) -> tuple[float, float]:
@@ -111,7 +111,9 @@ def seam_level(wave: Tensor, rate: float) -> float:
     return float(20 * torch.log10(around / usual))
 
 
-def measure(sounds: Sequence[Tensor], real: Sequence[Tensor], rate: float, loop: bool = False) -> list[DefectMeasure]:
+def measure_defects(
+    sounds: Sequence[Tensor], real: Sequence[Tensor], rate: float, loop: bool = False
+) -> list[DefectMeasure]:
     """All defects of samples as stored in their files, and of real sounds; also those of the seam for loops."""
     rows: list[DefectMeasure] = []
 
@@ -121,14 +123,14 @@ def measure(sounds: Sequence[Tensor], real: Sequence[Tensor], rate: float, loop:
         flags = [(v < low) | (v > high) for v in (generated, known)]
         rows.append(DefectMeasure(key, name, meaning, generated, flags[0], known, flags[1], form))
 
-    add("silent", "silent", "never above -60 dB of full scale", lambda s: silent(s[None]), (-1, 0.5))
-    add("clipped", "clipped", "three samples in a row at full scale", lambda s: clipped(s[None]), (-1, 0.5))
-    add("offset", "constant offset", "more than 1 % of full scale", offset, (-1, 0.01))
+    add("silent", "silent", "never above -60 dB of full scale", lambda s: is_silent(s[None]), (-1, 0.5))
+    add("clipped", "clipped", "three samples in a row at full scale", lambda s: is_clipped(s[None]), (-1, 0.5))
+    add("offset", "constant offset", "more than 1 % of full scale", largest_dc_offset, (-1, 0.01))
     add(
         "clicks",
         "with clicks",
         "more isolated jumps than 99 % of real sounds have",
-        lambda s: clicks(s, rate),
+        lambda s: count_clicks(s, rate),
         lambda known: (-1, float(known.quantile(0.99)) + 0.5),
     )
     add(
@@ -143,7 +145,7 @@ def measure(sounds: Sequence[Tensor], real: Sequence[Tensor], rate: float, loop:
         "high_share",
         "dull or shrill",
         "energy in the upper half of the frequencies more than 3 dB outside the range of 99 % of real sounds",
-        high_share,
+        high_frequency_share,
         lambda known: (float(known.quantile(0.005)) - 3, float(known.quantile(0.995)) + 3),
         "{:.0f} dB",
     )

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ...core.types import BadInput
-from ...core.util.rng import generator
+from ...core.util.rng import keyed_generator
 
 SILENCE = 1e-12  # amplitude that counts as digital silence: -240 dB
 _PART = 1 << 20  # samples of a channel that are processed at once
@@ -44,17 +44,17 @@ def _torchaudio() -> ModuleType:
 # Levels
 
 
-def db(amplitude: Tensor, floor: float = -120.0) -> Tensor:
+def amplitude_to_db(amplitude: Tensor, floor: float = -120.0) -> Tensor:
     """20 log10(amplitude), at least `floor` dB."""
     return 20 * torch.log10(amplitude.clamp(min=10 ** (floor / 20)))
 
 
-def amplitude(level: float) -> float:
+def db_to_amplitude(level: float) -> float:
     """The amplitude of a level in dB: 10^(level / 20)."""
     return 10 ** (level / 20)
 
 
-def in_parts(x: Tensor) -> tuple[Tensor, ...]:
+def split_in_parts(x: Tensor) -> tuple[Tensor, ...]:
     """(..., frames) in parts of a million samples: what is computed for one after the other takes little memory."""
     return x.split(_PART, dim=-1)
 
@@ -64,7 +64,7 @@ def rms(x: Tensor) -> Tensor:
     return x.square().mean(-1).sqrt()
 
 
-def envelope(x: Tensor, rate: float, window: float = 0.005) -> Tensor:
+def rms_envelope(x: Tensor, rate: float, window: float = 0.005) -> Tensor:
     """RMS over channels in consecutive blocks of `window` seconds, (C, frames) -> (blocks,); the last one is padded."""
     block = max(1, round(rate * window))
 
@@ -82,13 +82,13 @@ def active_rms(x: Tensor, rate: float, range_db: float = 40.0, window: float = 0
 
     Integrated loudness (BS.1770) needs 400 ms; many one-shots are shorter.
     """
-    blocks = envelope(x, rate, window)
+    blocks = rms_envelope(x, rate, window)
     if not len(blocks) or blocks.max() < SILENCE:
         return 0.0
-    return float(blocks[blocks >= blocks.max() * amplitude(-range_db)].square().mean().sqrt())
+    return float(blocks[blocks >= blocks.max() * db_to_amplitude(-range_db)].square().mean().sqrt())
 
 
-def offset(x: Tensor) -> Tensor:
+def dc_offset(x: Tensor) -> Tensor:
     """The constant offset of a recording, (C, frames) -> (C, 1): its mean, if the median is close to it, otherwise 0.
 
     An asymmetric waveform has a nonzero median but a mean near 0, an impulse in silence the reverse; neither is an
@@ -99,36 +99,36 @@ def offset(x: Tensor) -> Tensor:
     return torch.where((mean - median).abs() < 0.5 * mean.abs(), mean, torch.zeros_like(mean))
 
 
-def bounds(x: Tensor, floor: float = -60.0) -> tuple[int, int]:
+def audible_bounds(x: Tensor, floor: float = -60.0) -> tuple[int, int]:
     """(start, end) of the part within `floor` dB of the peak of (C, frames); (0, 0) for silence."""
     peak = max(float(x.max()), -float(x.min())) if x.numel() else 0.0
     if peak < SILENCE:
         return 0, 0
-    low = peak * amplitude(floor)
-    loud = torch.cat([((part >= low) | (part <= -low)).any(0) for part in in_parts(x)]).byte()
+    low = peak * db_to_amplitude(floor)
+    loud = torch.cat([((part >= low) | (part <= -low)).any(0) for part in split_in_parts(x)]).byte()
     return int(loud.argmax()), len(loud) - int(loud.flip(0).argmax())
 
 
-def trim(x: Tensor, rate: float, floor: float = -45.0, window: float = 0.01) -> Tensor:
+def trim_silence(x: Tensor, rate: float, floor: float = -45.0, window: float = 0.01) -> Tensor:
     """(C, frames) without leading and trailing blocks whose RMS is more than |floor| dB below the loudest block.
 
     Blocks are used instead of samples because faint noise in the padding has peaks far above its RMS.
     """
-    blocks, block = envelope(x, rate, window), max(1, round(rate * window))
+    blocks, block = rms_envelope(x, rate, window), max(1, round(rate * window))
     if not len(blocks) or blocks.max() < SILENCE:
         return x[..., :0]
-    loud = torch.nonzero(blocks >= blocks.max() * amplitude(floor))
+    loud = torch.nonzero(blocks >= blocks.max() * db_to_amplitude(floor))
     return x[..., int(loud[0]) * block : (int(loud[-1]) + 1) * block]
 
 
-def onset(x: Tensor, rate: float, threshold: float = -45.0, before: float = 0.005) -> int:
+def find_onset(x: Tensor, rate: float, threshold: float = -45.0, before: float = 0.005) -> int:
     """The sample where the attack of (C, frames) begins, minus `before` seconds; 0 for silence.
 
     The search starts at the first sample within `threshold` dB of the peak and goes back over blocks of 2 ms while
     their level decreases by a fifth or more, since a soft attack begins before it crosses the threshold.
     """
-    start, _ = bounds(x, threshold)
-    blocks, block = envelope(x, rate, 0.002), max(1, round(rate * 0.002))
+    start, _ = audible_bounds(x, threshold)
+    blocks, block = rms_envelope(x, rate, 0.002), max(1, round(rate * 0.002))
     k = start // block
     while k > 0 and blocks[k - 1] < 0.8 * blocks[k] and blocks[k - 1] > SILENCE:
         k -= 1
@@ -181,7 +181,7 @@ def mel_filters(n_fft: int, rate: float, mels: int, low: float = 0.0, high: floa
 # STFT
 
 
-def frames_of(length: int, hop: int, multiple: int = 1) -> int:
+def frame_count(length: int, hop: int, multiple: int = 1) -> int:
     """Number of frames that cover `length` samples, rounded up to a multiple."""
     return -(-max(length, 1) // (hop * multiple)) * multiple
 
@@ -245,7 +245,7 @@ def _wrapped(v: Tensor, left: int, size: int) -> Tensor:
     return v.reshape(v.shape[0], -1, size).sum(1)
 
 
-def predicted(x: Tensor, count: int, order: int = 32) -> Tensor:
+def linear_prediction(x: Tensor, count: int, order: int = 32) -> Tensor:
     """Continuation (C, count) of (C, frames) by linear prediction with stable coefficients from Burg's method.
 
     k_m = -2 sum f b / sum (f^2 + b^2) over the forward and backward errors (Burg 1967). For a sound shorter
@@ -303,7 +303,7 @@ def griffin_lim(
         return sound if known is None else torch.where(known[1], known[0], sound)
 
     with torch.no_grad():
-        drawn = generator(seed, 0, "griffin-lim", tuple(magnitude.shape[-2:])).random(
+        drawn = keyed_generator(seed, 0, "griffin-lim", tuple(magnitude.shape[-2:])).random(
             magnitude.shape[-2:], dtype=np.float32
         )
         angle = torch.from_numpy(2 * math.pi * drawn).to(magnitude)
@@ -318,7 +318,7 @@ def griffin_lim(
     return istft(magnitude * phase, n_fft, hop, loop)
 
 
-def from_mel(mel: Tensor, filters: Tensor, iterations: int = 16) -> Tensor:
+def mel_to_spectrum(mel: Tensor, filters: Tensor, iterations: int = 16) -> Tensor:
     """The non-negative spectrum whose mel bands approximate `mel`, (..., mels, frames) -> (..., bins, frames).
 
     Starts with the transposed filters applied to `mel` and takes multiplicative steps s <- s (M^T m) / (M^T M s) (Lee

@@ -43,27 +43,27 @@ class AudioEvaluation:
 
     def augment(self, x: Tensor, rng: torch.Generator) -> Tensor:
         """Time stretch, shift, pitch shift, a noise floor, and masks along frequency and time."""
-        return mel_images.augment(x, rng)
+        return mel_images.augment_mel_images(x, rng)
 
     def nearest(self, media: Sequence[Tensor], training: Sequence[Tensor]) -> NearestMatches:
         """Nearest training sounds, invariant to gain, polarity, shift and crop: see similarity.py."""
-        return similarity.nearest(media, training, self.rate)
+        return similarity.nearest_sounds(media, training, self.rate)
 
     def planted_copies(self, media: Sequence[Tensor], seed: int) -> dict[str, list[Tensor]]:
         """Copies with a changed gain; with gain and shift; with gain, shift and crop."""
-        return {kind: similarity.planted(media, self.rate, kind, seed) for kind in ALTERATIONS}
+        return {kind: similarity.planted_sound_copies(media, self.rate, kind, seed) for kind in ALTERATIONS}
 
     def defects(self, media: Sequence[Tensor], real: Sequence[Tensor], loop: bool) -> list[DefectMeasure]:
         """Defects of sounds, see defects.py."""
-        return defects.measure(media, real, self.rate, loop)
+        return defects.measure_defects(media, real, self.rate, loop)
 
     def preview(self, media: Tensor) -> list[MediaFile]:
         """An image of waveform and spectrogram, and a WAV file."""
         wave = torch.nan_to_num(media.detach().float().cpu())
         image = BytesIO()
-        visualize.sheet([wave], self.rate).save(image, "PNG", optimize=True)
+        visualize.contact_sheet([wave], self.rate).save(image, "PNG", optimize=True)
         padding = max(0, round(_SHORTEST * self.rate) - wave.shape[-1])
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "sound.wav"
-            io.write(path, functional.pad(wave, (0, padding)), self.rate)
+            io.write_sound(path, functional.pad(wave, (0, padding)), self.rate)
             return [MediaFile("image/png", image.getvalue()), MediaFile("audio/wav", path.read_bytes())]

@@ -13,22 +13,41 @@ import soundfile
 import torch
 from torch import Tensor
 
-from ...core.data.files import shown, why_unusable
+from ...core.data.files import format_path, unusable_reason
 from ...core.types import BadInput
-from ...core.util.rng import generator
+from ...core.util.rng import keyed_generator
 from . import dsp
-from .io_decode import FOREIGN, MISSING, MOST_SAMPLES, SUFFIXES, Unreadable, check_size, decode, reason_of
+from .io_decode import (
+    FOREIGN,
+    MISSING,
+    MOST_SAMPLES,
+    SUFFIXES,
+    UnreadableSound,
+    check_sample_count,
+    decode_streams,
+    libsndfile_reason,
+)
 
-__all__ = ["FOREIGN", "FORMATS", "MISSING", "MOST_SAMPLES", "SUFFIXES", "Format", "Mix", "Sound", "Unreadable"]
+__all__ = [
+    "FOREIGN",
+    "FORMATS",
+    "MISSING",
+    "MOST_SAMPLES",
+    "SUFFIXES",
+    "DecodedSound",
+    "Mix",
+    "SoundFormat",
+    "UnreadableSound",
+]
 
 Mix = Literal["mean", "left", "loudest"]
-SILENT = dsp.amplitude(-90.0)  # peak of half a quantisation step of 16 bits
+SILENT = dsp.db_to_amplitude(-90.0)  # peak of half a quantisation step of 16 bits
 _SHORTEST = 0.002  # seconds; minimum length of a sound
-_SCALE = dsp.amplitude(40.0)  # peak of a sound that is not normalised
+_SCALE = dsp.db_to_amplitude(40.0)  # peak of a sound that is not normalised
 
 
 @dataclass(frozen=True)
-class Sound:
+class DecodedSound:
     """A decoded file.
 
     Attributes:
@@ -44,13 +63,13 @@ class Sound:
     remarks: list[str] = field(default_factory=list)
 
 
-def read(
+def read_sound(
     path: Path | str,
     rate: float | None = None,
     channels: int | None = None,
     mix: Mix = "mean",
     most: int = MOST_SAMPLES,
-) -> Sound:
+) -> DecodedSound:
     """Decode a whole file, resample it to `rate` and mix it to `channels` (None: unchanged).
 
     The format is detected from the content, not from the name. All that a file holds is read: a part of it that is
@@ -60,7 +79,7 @@ def read(
         path: The file.
         rate: Target rate in Hz.
         channels: Target number of channels.
-        mix: How channels are reduced, see `to_channels`.
+        mix: How channels are reduced, see `mix_to_channels`.
         most: Maximum number of samples over all channels, before and after resampling.
 
     Raises:
@@ -69,37 +88,37 @@ def read(
             samples or channels, or with an impossible rate (a BadInput).
     """
     path = Path(path)
-    if (reason := why_unusable(path)) is not None:
-        raise Unreadable(path, reason)
+    if (reason := unusable_reason(path)) is not None:
+        raise UnreadableSound(path, reason)
     try:
         with open(path, "rb") as file:
-            wave, facts, remarks = decode(path, file, path.stat().st_size, most)
+            wave, facts, remarks = decode_streams(path, file, path.stat().st_size, most)
     except OSError as error:
-        raise Unreadable(path, error.strerror or str(error)) from error
+        raise UnreadableSound(path, error.strerror or str(error)) from error
     except MemoryError:
-        raise Unreadable(path, "does not fit into memory") from None
+        raise UnreadableSound(path, "does not fit into memory") from None
     if channels is not None:
-        wave = to_channels(wave, channels, mix, remarks)
+        wave = mix_to_channels(wave, channels, mix, remarks)
     file_rate = float(facts["rate"])  # type: ignore[arg-type]
     if rate is not None and rate != file_rate:
         if file_rate < rate:
             remarks.append(f"upsampled from {file_rate:g} Hz: nothing above {file_rate / 2:g} Hz")
-        check_size(path, round(wave.shape[-1] * rate / file_rate), len(wave), rate, most)
+        check_sample_count(path, round(wave.shape[-1] * rate / file_rate), len(wave), rate, most)
         wave = dsp.resample(wave, file_rate, rate)
-    return Sound(wave, rate or file_rate, facts, remarks)
+    return DecodedSound(wave, rate or file_rate, facts, remarks)
 
 
 def check_audible(path: Path | str, wave: Tensor, rate: float) -> None:
-    """Raise Unreadable for (C, frames) that are too short to be a sound, or silent up to a constant offset."""
+    """Raise UnreadableSound for (C, frames) that are too short to be a sound, or silent up to a constant offset."""
     if wave.shape[-1] < _SHORTEST * rate:
-        raise Unreadable(path, f"lasts {1000 * wave.shape[-1] / rate:.2g} ms only")
-    extremes = torch.stack([wave.amin(1), wave.amax(1)], dim=1) - dsp.offset(wave)
+        raise UnreadableSound(path, f"lasts {1000 * wave.shape[-1] / rate:.2g} ms only")
+    extremes = torch.stack([wave.amin(1), wave.amax(1)], dim=1) - dsp.dc_offset(wave)
     if float(extremes.abs().max()) < SILENT:
-        raise Unreadable(path, "is silent")
+        raise UnreadableSound(path, "is silent")
 
 
 def check_scale(path: Path | str, wave: Tensor) -> None:
-    """Raise Unreadable for (C, frames) far above full scale, such as integers stored as floats.
+    """Raise UnreadableSound for (C, frames) far above full scale, such as integers stored as floats.
 
     Their scale is not guessed; normalisation removes it.
     """
@@ -107,10 +126,10 @@ def check_scale(path: Path | str, wave: Tensor) -> None:
     if peak > _SCALE:
         over = 20 * math.log10(peak)
         remedy = "scale it to -1 to 1, or set data.normalise to peak or rms"
-        raise Unreadable(path, f"peaks {over:.0f} dB above full scale: {remedy}")
+        raise UnreadableSound(path, f"peaks {over:.0f} dB above full scale: {remedy}")
 
 
-def to_channels(wave: Tensor, channels: int, mix: Mix = "mean", remarks: list[str] | None = None) -> Tensor:
+def mix_to_channels(wave: Tensor, channels: int, mix: Mix = "mean", remarks: list[str] | None = None) -> Tensor:
     """(C, frames) -> (channels, frames). Fewer: mean, left or loudest; more: the mono mix repeated.
 
     Channels in opposite phase cancel in the mean. If the mean has less than half the power expected for uncorrelated
@@ -133,18 +152,18 @@ def to_channels(wave: Tensor, channels: int, mix: Mix = "mean", remarks: list[st
     return mono.expand(channels, -1).contiguous()
 
 
-def properties(path: Path | str) -> tuple[int, int, int]:
+def read_sound_properties(path: Path | str) -> tuple[int, int, int]:
     """(channels, frames, rate in Hz) of a sound file, which is decoded: its header may state other frames than it has.
 
     Raises:
-        Unreadable: As for `read`.
+        Unreadable: As for `read_sound`.
     """
-    facts: dict[str, Any] = read(path).source
+    facts: dict[str, Any] = read_sound(path).source
     return facts["channels"], facts["frames"], facts["rate"]
 
 
 @dataclass(frozen=True)
-class Format:
+class SoundFormat:
     """Storage format: container and subtype of libsndfile, and the suffix of the file name."""
 
     container: str
@@ -153,24 +172,24 @@ class Format:
 
 
 FORMATS = {
-    "wav16": Format("WAV", "PCM_16", ".wav"),
-    "wav24": Format("WAV", "PCM_24", ".wav"),
-    "wav_float": Format("WAV", "FLOAT", ".wav"),
-    "flac16": Format("FLAC", "PCM_16", ".flac"),
-    "flac24": Format("FLAC", "PCM_24", ".flac"),
-    "ogg": Format("OGG", "VORBIS", ".ogg"),
+    "wav16": SoundFormat("WAV", "PCM_16", ".wav"),
+    "wav24": SoundFormat("WAV", "PCM_24", ".wav"),
+    "wav_float": SoundFormat("WAV", "FLOAT", ".wav"),
+    "flac16": SoundFormat("FLAC", "PCM_16", ".flac"),
+    "flac24": SoundFormat("FLAC", "PCM_24", ".flac"),
+    "ogg": SoundFormat("OGG", "VORBIS", ".ogg"),
 }
 _CHUNK = 1 << 16  # frames per write: libsndfile's Vorbis encoder overflows its stack with long blocks
 _VORBIS = 192_000  # Hz; at some higher rates the encoder crashes without an error
 
 
-def check_form(form: str, rate: float) -> None:
+def check_format(form: str, rate: float) -> None:
     """Raise BadInput for a format that does not support this rate in Hz."""
     if FORMATS[form].subtype == "VORBIS" and rate > _VORBIS:
         raise BadInput(f"{form} supports rates up to {_VORBIS} Hz, not {rate:g}: use wav24 or flac24")
 
 
-def write(path: Path | str, wave: Tensor, rate: float, form: str = "wav16", dither: int | None = None) -> float:
+def write_sound(path: Path | str, wave: Tensor, rate: float, form: str = "wav16", dither: int | None = None) -> float:
     """Write (C, frames) atomically.
 
     Args:
@@ -189,15 +208,15 @@ def write(path: Path | str, wave: Tensor, rate: float, form: str = "wav16", dith
             the format does not support; nothing is written then.
     """
     path, kind = Path(path), FORMATS[form]
-    check_form(form, rate)
+    check_format(form, rate)
     samples = wave.detach().float().cpu().numpy()
     if samples.ndim != 2 or samples.shape[1] == 0:
         raise BadInput(
-            f"{shown(path)}: a sound is (channels, frames) with at least one frame; got {tuple(samples.shape)}"
+            f"{format_path(path)}: a sound is (channels, frames) with at least one frame; got {tuple(samples.shape)}"
         )
     if not np.isfinite(samples).all():
         bad = int((~np.isfinite(samples)).sum())
-        raise BadInput(f"{shown(path)}: {bad} of {samples.size} samples are not finite; nothing was written")
+        raise BadInput(f"{format_path(path)}: {bad} of {samples.size} samples are not finite; nothing was written")
     peak = float(np.abs(samples).max())
     full = 1.0 if dither is None else 1 - 2.0**-14  # headroom for the noise
     gain = 1.0 if peak <= full or kind.subtype == "FLOAT" else full / peak
@@ -209,13 +228,13 @@ def write(path: Path | str, wave: Tensor, rate: float, form: str = "wav16", dith
         os.replace(part, path)
     except (soundfile.LibsndfileError, ValueError) as error:
         what = f"{kind.container} {kind.subtype} of {samples.shape[0]} channels at {rate:g} Hz"
-        raise BadInput(f"{shown(path)}: cannot be written as {what}: {reason_of(error)}") from error
+        raise BadInput(f"{format_path(path)}: cannot be written as {what}: {libsndfile_reason(error)}") from error
     finally:
         part.unlink(missing_ok=True)
     return gain
 
 
-def _stored(samples: np.ndarray, kind: Format, dither: int | None) -> np.ndarray:
+def _stored(samples: np.ndarray, kind: SoundFormat, dither: int | None) -> np.ndarray:
     """Samples within full scale as stored integers: 2^15 or 2^23 steps to full scale, rounded.
 
     libsndfile itself rounds down, which causes a constant offset of half a step. Dither has a triangular density over
@@ -226,7 +245,7 @@ def _stored(samples: np.ndarray, kind: Format, dither: int | None) -> np.ndarray
         return samples
     steps = samples.astype(np.float64) * 2.0 ** (bits - 1)
     if dither is not None:
-        drawn = generator(dither, 0, "dither", samples.shape).random((2, *samples.shape))
+        drawn = keyed_generator(dither, 0, "dither", samples.shape).random((2, *samples.shape))
         steps += drawn[0] - drawn[1]
     rounded = np.minimum(
         np.round(steps), 2.0 ** (bits - 1) - 1
@@ -234,7 +253,7 @@ def _stored(samples: np.ndarray, kind: Format, dither: int | None) -> np.ndarray
     return rounded.astype(np.int16) if bits == 16 else rounded.astype(np.int32) << 8
 
 
-def _encode(path: Path, samples: np.ndarray, rate: int, kind: Format) -> None:
+def _encode(path: Path, samples: np.ndarray, rate: int, kind: SoundFormat) -> None:
     """Write (frames, C) in blocks."""
     with (
         open(path, "wb") as raw,

@@ -13,7 +13,7 @@ Piece = bytes | tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Stream:
+class SoundStream:
     """One stream of sound in a file, and how much of it the file holds.
 
     Attributes:
@@ -33,7 +33,7 @@ class Stream:
     counted: bool = True
 
 
-class Pieces(io.RawIOBase):
+class FilePieces(io.RawIOBase):
     """Pieces of a file and other bytes, one after the other, as a file.
 
     Args:
@@ -78,22 +78,22 @@ class Pieces(io.RawIOBase):
         return len(found)
 
 
-def pieces(file: BinaryIO, parts: Sequence[Piece]) -> BinaryIO:
-    """`Pieces` with a buffer."""
-    return io.BufferedReader(Pieces(file, parts))  # type: ignore[return-value]
+def open_pieces(file: BinaryIO, parts: Sequence[Piece]) -> BinaryIO:
+    """`FilePieces` with a buffer."""
+    return io.BufferedReader(FilePieces(file, parts))  # type: ignore[return-value]
 
 
-def patched(file: BinaryIO, size: int, fields: dict[int, bytes]) -> BinaryIO:
+def open_patched(file: BinaryIO, size: int, fields: dict[int, bytes]) -> BinaryIO:
     """A file of `size` bytes with other bytes at some offsets."""
     parts: list[Piece] = []
     place = 0
     for start, field in sorted(fields.items()):
         parts += [(place, start), field]
         place = start + len(field)
-    return pieces(file, [*parts, (place, size)])
+    return open_pieces(file, [*parts, (place, size)])
 
 
-def bytes_at(file: BinaryIO, start: int, count: int) -> bytes:
+def read_bytes_at(file: BinaryIO, start: int, count: int) -> bytes:
     """Up to `count` bytes from `start` on."""
     file.seek(start)
     return file.read(count)

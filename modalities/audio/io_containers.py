@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from .io_bytes import Stream, bytes_at, patched
+from .io_bytes import SoundStream, open_patched, read_bytes_at
 
 _UNKNOWN = {"I": 0x7FFF0000, "Q": 1 << 62}  # kind of the field -> values from which on it means "not known"
 _LARGEST = {"I": 0xFFFFFFFF, "Q": (1 << 63) - 1}
@@ -42,7 +42,7 @@ class _Field:
     empty: bool = False
 
 
-def chunked(file: BinaryIO, size: int) -> Stream | None:
+def container_stream(file: BinaryIO, size: int) -> SoundStream | None:
     """The stream of a container of this kind, with a corrected size; None for other files.
 
     Args:
@@ -55,15 +55,15 @@ def chunked(file: BinaryIO, size: int) -> Stream | None:
     kind, there, declared = found.form[-1], max(0, size - found.start), max(0, found.value - found.extra)
     unknown = not found.empty if declared == 0 else declared > there and found.value >= _UNKNOWN[kind]
     if not unknown and declared <= there:
-        return Stream(file, declared, declared)
+        return SoundStream(file, declared, declared)
     if found.place is not None:
         stated = struct.pack(found.form, min(there + found.extra, _LARGEST[kind]))
-        file = patched(file, size, {found.place: stated})
-    return Stream(file, there, None if unknown else declared)
+        file = open_patched(file, size, {found.place: stated})
+    return SoundStream(file, there, None if unknown else declared)
 
 
 def _field(file: BinaryIO, size: int) -> _Field | None:
-    head = bytes_at(file, 0, 16)
+    head = read_bytes_at(file, 0, 16)
     if head[:4] in (b"RIFF", b"RIFX"):
         return _riff(file, size, "<" if head[:4] == b"RIFF" else ">", {b"data": 0})
     if head[:4] == b"FORM":
@@ -84,7 +84,7 @@ def _field(file: BinaryIO, size: int) -> _Field | None:
 def _chunks(file: BinaryIO, size: int, place: int, order: str) -> Iterator[tuple[bytes, int, int]]:
     """(name, offset of the content, stated length) of the chunks from `place` on."""
     for _ in range(_MOST_CHUNKS):
-        head = bytes_at(file, place, 8)
+        head = read_bytes_at(file, place, 8)
         if len(head) < 8 or place + 8 > size:
             return
         name, length = struct.unpack(f"{order}4sI", head)
@@ -119,7 +119,7 @@ def _rf64(file: BinaryIO, size: int) -> _Field | None:
         if name == b"data":
             if length != 0xFFFFFFFF or place is None:
                 return _Field(start - 4, "<I", length, start, 0, length == 0 and _only_chunks(file, size, start, "<"))
-            (stated,) = struct.unpack("<Q", bytes_at(file, place, 8))
+            (stated,) = struct.unpack("<Q", read_bytes_at(file, place, 8))
             return _Field(place, "<Q", stated, start)
     return None
 
@@ -128,7 +128,7 @@ def _w64(file: BinaryIO, size: int) -> _Field | None:
     """Names are GUIDs of 16 bytes, and sizes include the 24 bytes of name and size."""
     place = 40
     for _ in range(_MOST_CHUNKS):
-        head = bytes_at(file, place, 24)
+        head = read_bytes_at(file, place, 24)
         if len(head) < 24:
             return None
         (length,) = struct.unpack("<Q", head[16:])
@@ -142,7 +142,7 @@ def _caf(file: BinaryIO, size: int) -> _Field | None:
     """The size of `data` includes four bytes; -1: up to the end of the file."""
     place = 8
     for _ in range(_MOST_CHUNKS):
-        head = bytes_at(file, place, 12)
+        head = read_bytes_at(file, place, 12)
         if len(head) < 12:
             return None
         name, length = struct.unpack(">4sQ", head)
@@ -155,7 +155,7 @@ def _caf(file: BinaryIO, size: int) -> _Field | None:
 
 
 def _au(file: BinaryIO, order: str) -> _Field | None:
-    head = bytes_at(file, 4, 8)
+    head = read_bytes_at(file, 4, 8)
     if len(head) < 8:
         return None
     start, length = struct.unpack(f"{order}II", head)
@@ -164,9 +164,9 @@ def _au(file: BinaryIO, order: str) -> _Field | None:
 
 def _voc(file: BinaryIO, size: int) -> _Field | None:
     """The first block of sound; its size has three bytes."""
-    place = int.from_bytes(bytes_at(file, 20, 2), "little")
+    place = int.from_bytes(read_bytes_at(file, 20, 2), "little")
     for _ in range(_MOST_CHUNKS):
-        head = bytes_at(file, place, 4)
+        head = read_bytes_at(file, place, 4)
         if len(head) < 4 or head[0] == 0:
             return None
         length = int.from_bytes(head[1:], "little")
@@ -179,7 +179,7 @@ def _voc(file: BinaryIO, size: int) -> _Field | None:
 
 def _nist(file: BinaryIO) -> _Field | None:
     """Lines of text; the sound begins after a header whose size is the second line. Compressed files state no size."""
-    head = bytes_at(file, 0, 1024)
+    head = read_bytes_at(file, 0, 1024)
     fields = dict(re.findall(rb"^(\w+) -i (\d{1,12})", head, re.M))
     start = re.match(rb"NIST_1A\n *(\d{1,6})\n", head)
     names = (b"sample_count", b"channel_count", b"sample_n_bytes")

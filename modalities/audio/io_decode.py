@@ -11,11 +11,11 @@ import soundfile
 import torch
 from torch import Tensor
 
-from ...core.data.files import shown
+from ...core.data.files import format_path
 from ...core.types import BadInput
 from . import dsp
-from .io_bytes import Stream, pieces
-from .io_containers import chunked
+from .io_bytes import SoundStream, open_pieces
+from .io_containers import container_stream
 from .io_mp3 import mp3_stream
 from .io_ogg import ogg_streams
 
@@ -49,7 +49,7 @@ _MOST_STREAMS = 1000  # of a chained Ogg file
 _UNKNOWN = 1 << 62  # frames; libsndfile states more where it does not know the number
 
 
-class Unreadable(BadInput):
+class UnreadableSound(BadInput):
     """A sound file that cannot be used.
 
     Attributes:
@@ -58,12 +58,12 @@ class Unreadable(BadInput):
     """
 
     def __init__(self, path: Path | str, reason: str):
-        super().__init__(f"{shown(Path(path))}: {reason}")
+        super().__init__(f"{format_path(Path(path))}: {reason}")
         self.reason = reason
         self.foreign = reason == _foreign(Path(path))
 
 
-class _OverLimit(Unreadable):
+class _OverLimit(UnreadableSound):
     """A file that is larger than one of the limits."""
 
 
@@ -78,7 +78,7 @@ Decoded = tuple[Tensor, dict[str, Any], list[str]]
 """(C, frames) float32; properties of the file: rate, channels, frames, format, subtype; remarks."""
 
 
-def decode(path: Path, file: BinaryIO, size: int, most: int) -> Decoded:
+def decode_streams(path: Path, file: BinaryIO, size: int, most: int) -> Decoded:
     """Decode all streams of a file.
 
     Args:
@@ -88,10 +88,10 @@ def decode(path: Path, file: BinaryIO, size: int, most: int) -> Decoded:
         most: Maximum number of samples over all channels.
 
     Raises:
-        Unreadable: See `io.read`.
+        Unreadable: See `io.read_sound`.
     """
-    file = pieces(file, [(0, size)])  # seeking before the start is no error, as libsndfile expects
-    streams = ogg_streams(file, size) or [chunked(file, size) or mp3_stream(file, size) or Stream(file)]
+    file = open_pieces(file, [(0, size)])  # seeking before the start is no error, as libsndfile expects
+    streams = ogg_streams(file, size) or [container_stream(file, size) or mp3_stream(file, size) or SoundStream(file)]
     if len(streams) > _MOST_STREAMS:
         raise _OverLimit(path, f"is a chain of {len(streams)} streams, more than {_MOST_STREAMS}: cut it into parts")
     wave, facts, remarks = _decode_stream(path, streams[0], most)
@@ -102,13 +102,15 @@ def decode(path: Path, file: BinaryIO, size: int, most: int) -> Decoded:
             wave, about, more = _decode_stream(path, stream, left)
         except _OverLimit:
             raise
-        except Unreadable as error:
+        except UnreadableSound as error:
             lost += stream.file.seek(0, 2)
             if lost > MISSING * size:
-                raise Unreadable(path, f"is damaged: stream {number} of {len(streams)}: {error.reason}") from error
+                raise UnreadableSound(path, f"is damaged: stream {number} of {len(streams)}: {error.reason}") from error
             more = [f"damaged: stream {number} of {len(streams)} is left out: it {error.reason}"]
         else:
-            check_size(path, wave.shape[1] * facts["rate"] // about["rate"], facts["channels"], facts["rate"], left)
+            check_sample_count(
+                path, wave.shape[1] * facts["rate"] // about["rate"], facts["channels"], facts["rate"], left
+            )
             waves.append(_like(wave, about, facts, more))
         remarks += more
     wave = torch.cat(waves, dim=1) if len(waves) > 1 else wave
@@ -126,7 +128,7 @@ def _like(wave: Tensor, about: dict[str, Any], first: dict[str, Any], remarks: l
     return wave
 
 
-def _decode_stream(path: Path, stream: Stream, most: int) -> Decoded:
+def _decode_stream(path: Path, stream: SoundStream, most: int) -> Decoded:
     """One stream, in blocks up to its end or to an error."""
     remarks = _missing(path, stream)
     blocks: list[np.ndarray] = []
@@ -137,20 +139,22 @@ def _decode_stream(path: Path, stream: Stream, most: int) -> Decoded:
             rate, channels, declared = source.samplerate, source.channels, source.frames
             facts = {"rate": rate, "channels": channels, "format": source.format, "subtype": source.subtype}
             _check_header(path, rate, channels)
-            check_size(path, declared if declared < _UNKNOWN else 0, channels, rate, most)
+            check_sample_count(path, declared if declared < _UNKNOWN else 0, channels, rate, most)
             count = wanted = max(1, _BLOCK // channels)
             while failure is None and count == wanted:
                 block, failure = _block(source, wanted, channels, total)
                 count, total = len(block), total + len(block)
-                check_size(path, total, channels, rate, most)
+                check_sample_count(path, total, channels, rate, most)
                 bad += int((~(np.abs(block) <= LOUDEST)).any(1).sum())  # NaN is not <= anything
                 blocks.append(block)
     except (soundfile.LibsndfileError, RuntimeError, ValueError, TypeError) as error:
-        raise Unreadable(path, _foreign(path) or f"cannot be decoded as sound: {reason_of(error)}") from error
+        raise UnreadableSound(
+            path, _foreign(path) or f"cannot be decoded as sound: {libsndfile_reason(error)}"
+        ) from error
     if total == 0:
-        raise Unreadable(path, f"cannot be decoded as sound: {failure}" if failure else "holds no frames")
+        raise UnreadableSound(path, f"cannot be decoded as sound: {failure}" if failure else "holds no frames")
     if bad:
-        raise Unreadable(path, f"holds {bad} samples that are not finite (NaN or infinity) or exceed 2^31")
+        raise UnreadableSound(path, f"holds {bad} samples that are not finite (NaN or infinity) or exceed 2^31")
     if stream.counted and total < declared < _UNKNOWN and (stream.declared is None or failure is not None):
         remarks = _missing(path, replace(stream, there=total, declared=declared, unit="frames"))
     elif failure is not None:
@@ -164,7 +168,7 @@ def _block(source: _Sequential, frames: int, channels: int, place: int) -> tuple
     try:
         found = source.read(out=out)
     except soundfile.LibsndfileError as error:
-        return out[: max(0, source.tell() - place)].copy(), reason_of(error)
+        return out[: max(0, source.tell() - place)].copy(), libsndfile_reason(error)
     return found if len(found) == frames else found.copy(), None
 
 
@@ -186,19 +190,19 @@ def _check_header(path: Path, rate: int, channels: int) -> None:
         raise _OverLimit(path, f"has {channels} channels, more than {MOST_CHANNELS}")
 
 
-def check_size(path: Path, frames: int, channels: int, rate: float, most: int) -> None:
-    """Raise Unreadable for more than `most` samples over all channels."""
+def check_sample_count(path: Path, frames: int, channels: int, rate: float, most: int) -> None:
+    """Raise UnreadableSound for more than `most` samples over all channels."""
     if frames * channels > most:
         size = f"{frames} frames x {channels} channels at {rate:g} Hz ({frames / rate / 3600:.1f} h)"
         raise _OverLimit(path, f"has {size}, more than {most:,} samples in all: cut it into parts")
 
 
-def _missing(path: Path, stream: Stream) -> list[str]:
+def _missing(path: Path, stream: SoundStream) -> list[str]:
     """A remark on the part of a stream that is missing; Unreadable if it is too large."""
     if stream.declared is not None and stream.there < stream.declared:
         what = f"truncated: {stream.there} of {stream.declared} {stream.unit} are there"
         if stream.there < (1 - MISSING) * stream.declared:
-            raise Unreadable(path, f"is {what}, less than {100 * (1 - MISSING):.0f} %: get the whole file")
+            raise UnreadableSound(path, f"is {what}, less than {100 * (1 - MISSING):.0f} %: get the whole file")
         return [what]
     return ["truncated: its end is missing, and how much is not known"] if stream.cut else []
 
@@ -209,7 +213,7 @@ def _foreign(path: Path) -> str:
     return f"{suffix} is not read: convert it, for example to FLAC" if suffix in FOREIGN else ""
 
 
-def reason_of(error: Exception) -> str:
+def libsndfile_reason(error: Exception) -> str:
     """The message of an error of libsndfile."""
     text = getattr(error, "error_string", None) or str(error)
     return text.strip().rstrip(".")

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from .io_bytes import Stream, bytes_at, pieces
+from .io_bytes import SoundStream, open_pieces, read_bytes_at
 
 _RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}  # version -> Hz
 _KBITS = {
@@ -45,7 +45,7 @@ class _Frame:
     kind: tuple[int, int]
 
 
-def mp3_stream(file: BinaryIO, size: int) -> Stream | None:
+def mp3_stream(file: BinaryIO, size: int) -> SoundStream | None:
     """The stream of an MP3 file, with a header that states the number of its frames; None for other files.
 
     Args:
@@ -61,22 +61,22 @@ def mp3_stream(file: BinaryIO, size: int) -> Stream | None:
     for last in frames:
         count, constant = count + 1, constant and last.kbits == first.kbits
     end = last.place + last.size
-    if count < 2 or not (size - end < _REST or bytes_at(file, end, 11).startswith(_TAGS)):
+    if count < 2 or not (size - end < _REST or read_bytes_at(file, end, 11).startswith(_TAGS)):
         return None
-    head, at = bytearray(bytes_at(file, first.place, first.size)), 4 + first.side
+    head, at = bytearray(read_bytes_at(file, first.place, first.size)), 4 + first.side
     at += 2 * (head[at + 2 : at + 6] in _MARKS)  # after a checksum
     if head[at : at + 4] not in _MARKS:
-        return Stream(file if constant else pieces(file, [_header(head, first, count), (start, size)]))
+        return SoundStream(file if constant else open_pieces(file, [_header(head, first, count), (start, size)]))
     flags, stated = (int.from_bytes(head[at + k : at + k + 4], "big") for k in (4, 8))
     if not flags & _COUNT:
-        return Stream(file)
+        return SoundStream(file)
     there = count - 1  # Xing's frame is not counted
     if there != stated:
         head[at + 8 : at + 12] = there.to_bytes(4, "big")
         if flags & _BYTES:
             head[at + 12 : at + 16] = (end - first.place).to_bytes(4, "big")
-        file = pieces(file, [bytes(head), (first.place + first.size, size)])
-    return Stream(file, there * first.samples, stated * first.samples, "frames")
+        file = open_pieces(file, [bytes(head), (first.place + first.size, size)])
+    return SoundStream(file, there * first.samples, stated * first.samples, "frames")
 
 
 def _header(head: bytearray, first: _Frame, count: int) -> bytes:
@@ -91,7 +91,7 @@ def _header(head: bytearray, first: _Frame, count: int) -> bytes:
 def _after_tags(file: BinaryIO) -> int:
     """The offset after the ID3v2 tags at the start of a file."""
     place = 0
-    while (head := bytes_at(file, place, 10))[:3] == b"ID3" and len(head) == 10:
+    while (head := read_bytes_at(file, place, 10))[:3] == b"ID3" and len(head) == 10:
         size = 0
         for byte in head[6:]:
             size = size << 7 | byte & 0x7F
@@ -102,7 +102,7 @@ def _after_tags(file: BinaryIO) -> int:
 def _frames(file: BinaryIO, size: int, place: int) -> Iterator[_Frame]:
     """The complete frames from `place` on that follow each other and are of one kind."""
     kind = None
-    while frame := _frame(bytes_at(file, place, 4), place):
+    while frame := _frame(read_bytes_at(file, place, 4), place):
         if place + frame.size > size or kind not in (None, frame.kind):
             return
         kind = frame.kind

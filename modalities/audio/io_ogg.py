@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from .io_bytes import Piece, Stream, bytes_at, pieces
+from .io_bytes import Piece, SoundStream, open_pieces, read_bytes_at
 
 _FIRST, _LAST = 2, 4  # flags of a page
 _SEARCH = 1 << 16  # bytes that are searched at once for the next page
@@ -30,7 +30,7 @@ class _Page:
         return self.head[5]
 
 
-def ogg_streams(file: BinaryIO, size: int) -> list[Stream] | None:
+def ogg_streams(file: BinaryIO, size: int) -> list[SoundStream] | None:
     """The streams of an Ogg file in their order; None for other files.
 
     A stream whose last page is cut keeps the packets of that page that are complete.
@@ -39,7 +39,7 @@ def ogg_streams(file: BinaryIO, size: int) -> list[Stream] | None:
         file: The file.
         size: Its size in bytes.
     """
-    if bytes_at(file, 0, 4) != b"OggS":
+    if read_bytes_at(file, 0, 4) != b"OggS":
         return None
     links: list[list[_Page]] = []
     for page in _pages(file, size):
@@ -52,7 +52,7 @@ def ogg_streams(file: BinaryIO, size: int) -> list[Stream] | None:
 def _pages(file: BinaryIO, size: int) -> Iterator[_Page]:
     place = 0
     while place + 27 <= size:
-        head = bytes_at(file, place, 27 + 255)
+        head = read_bytes_at(file, place, 27 + 255)
         if head[:4] != b"OggS":
             place = _next(file, place + 1)
             if place < 0:
@@ -68,7 +68,7 @@ def _pages(file: BinaryIO, size: int) -> Iterator[_Page]:
 
 def _next(file: BinaryIO, place: int) -> int:
     """The offset of the next "OggS" from `place` on; -1: there is none."""
-    while block := bytes_at(file, place, _SEARCH):
+    while block := read_bytes_at(file, place, _SEARCH):
         found = block.find(b"OggS")
         if found >= 0:
             return place + found
@@ -78,22 +78,22 @@ def _next(file: BinaryIO, place: int) -> int:
     return -1
 
 
-def _stream(file: BinaryIO, link: list[_Page]) -> Stream:
+def _stream(file: BinaryIO, link: list[_Page]) -> SoundStream:
     start, last = link[0].start, link[-1]
     ended = bool(last.flags & _LAST)
     if last.whole:
-        return Stream(pieces(file, [(start, last.stop)]), cut=not ended, counted=ended)
+        return SoundStream(open_pieces(file, [(start, last.stop)]), cut=not ended, counted=ended)
     parts: list[Piece] = [(start, last.start)]
     count = _complete(last)
     if count:
         table = last.head[27 : 27 + count]
-        content = bytes_at(file, last.start + len(last.head), sum(table))
+        content = read_bytes_at(file, last.start + len(last.head), sum(table))
         head = bytearray(last.head[: 27 + count])
         head[5] &= ~_LAST  # with this flag Opus refuses a page that ends before its stated position
         head[26], head[22:26] = count, bytes(4)
         head[22:26] = _checksum(bytes(head) + content).to_bytes(4, "little")
         parts += [bytes(head), content]
-    return Stream(pieces(file, parts), cut=True, counted=ended and count > 0)
+    return SoundStream(open_pieces(file, parts), cut=True, counted=ended and count > 0)
 
 
 def _complete(page: _Page) -> int:

@@ -44,7 +44,7 @@ class Loudness(NamedTuple):
     method: str
 
 
-def biquads(rate: float = _RATE) -> list[tuple[tuple[float, ...], tuple[float, ...]]]:
+def k_weighting_biquads(rate: float = _RATE) -> list[tuple[tuple[float, ...], tuple[float, ...]]]:
     """K-weighting as two biquads (b, a): a high shelf of +4 dB (the head), then a high-pass at 38 Hz.
 
     The bilinear transform, K = tan(pi f0 / rate), of the analogue filters whose transform at 48 kHz has the
@@ -68,28 +68,28 @@ def biquads(rate: float = _RATE) -> list[tuple[tuple[float, ...], tuple[float, .
     return [shelf, ((1.0, -2.0, 1.0), (1.0, 2 * (k * k - 1) / a0, (1 - k / q + k * k) / a0))]
 
 
-def response(hertz: Tensor) -> Tensor:
+def k_weighting_response(hertz: Tensor) -> Tensor:
     """The complex response of K-weighting at each frequency in Hz; constant above 24 kHz."""
     turn = 2 * math.pi * hertz.double().clamp(max=_RATE / 2) / _RATE
     z = torch.polar(torch.ones_like(turn), -turn)
     out = torch.ones_like(z)
-    for b, a in biquads():
+    for b, a in k_weighting_biquads():
         out = out * (b[0] + b[1] * z + b[2] * z * z) / (a[0] + a[1] * z + a[2] * z * z)
     return out
 
 
 @lru_cache(maxsize=8)
 def _response(size: int, rate: float) -> Tensor:
-    return response(torch.arange(size // 2 + 1, dtype=torch.float64) * (rate / size))
+    return k_weighting_response(torch.arange(size // 2 + 1, dtype=torch.float64) * (rate / size))
 
 
-def weighted(wave: Tensor, rate: float) -> Tensor:
+def apply_k_weighting(wave: Tensor, rate: float) -> Tensor:
     """K-weighted (C, frames), float64."""
     return torch.cat([wave[:, :0].double(), *_weighted_pieces(wave, rate)], dim=1)
 
 
 def _weighted_pieces(wave: Tensor, rate: float) -> Iterator[Tensor]:
-    """`weighted` in pieces that follow each other; long sounds are filtered in blocks (overlap-add)."""
+    """`apply_k_weighting` in pieces that follow each other; long sounds are filtered in blocks (overlap-add)."""
     frames, tail = wave.shape[-1], math.ceil(_TAIL * rate)
     size = 1 << (min(frames + tail, _LONGEST) - 1).bit_length()
     step = max(size - tail, 1)
@@ -111,7 +111,7 @@ def _weights(channels: int) -> Tensor:
 def _power(wave: Tensor, rate: float) -> Tensor:
     """(frames,): weighted sum over channels of the K-weighted samples' squares."""
     _check(wave)
-    return (weighted(wave, rate).square() * _weights(wave.shape[0])[:, None]).sum(0)
+    return (apply_k_weighting(wave, rate).square() * _weights(wave.shape[0])[:, None]).sum(0)
 
 
 def _totals(wave: Tensor, rate: float, counts: Tensor) -> Tensor:
@@ -128,7 +128,7 @@ def _totals(wave: Tensor, rate: float, counts: Tensor) -> Tensor:
 
 
 def _check(wave: Tensor) -> None:
-    if wave.ndim != 2 or not all(bool(torch.isfinite(part).all()) for part in dsp.in_parts(wave)):
+    if wave.ndim != 2 or not all(bool(torch.isfinite(part).all()) for part in dsp.split_in_parts(wave)):
         raise BadInput(f"loudness takes finite sounds (channels, frames); got {tuple(wave.shape)}")
 
 
@@ -136,7 +136,7 @@ def _lufs(power: float) -> float:
     return OFFSET + 10 * math.log10(power)
 
 
-def integrated(wave: Tensor, rate: float) -> float | None:
+def integrated_loudness(wave: Tensor, rate: float) -> float | None:
     """Gated loudness in LUFS; None for less than 400 ms and if no block is above -70 LUFS.
 
     l_j = -0.691 + 10 log10 sum_c G_c z_cj over blocks of 400 ms every 100 ms; the mean of the blocks above -70 LUFS
@@ -156,10 +156,10 @@ def integrated(wave: Tensor, rate: float) -> float | None:
     return _lufs(float(gated.mean()))
 
 
-def active(wave: Tensor, rate: float, range_db: float = 40.0, window: float = 0.01) -> float | None:
+def active_loudness(wave: Tensor, rate: float, range_db: float = 40.0, window: float = 0.01) -> float | None:
     """The K-weighted level, in LUFS, of the blocks of 10 ms within `range_db` of the loudest; None for silence.
 
-    For sounds that are too short for `integrated`; for a steady tone both are equal.
+    For sounds that are too short for `integrated_loudness`; for a steady tone both are equal.
     """
     power, block = _power(wave, rate), max(1, round(window * rate))
     if not len(power) or float(power.max()) < dsp.SILENCE**2:
@@ -170,10 +170,10 @@ def active(wave: Tensor, rate: float, range_db: float = 40.0, window: float = 0.
     return _lufs(float((blocks * lengths)[loud].sum() / lengths[loud].sum()))
 
 
-def measure(wave: Tensor, rate: float) -> Loudness:
+def measure_loudness(wave: Tensor, rate: float) -> Loudness:
     """Integrated loudness if the sound has 400 ms and passes the gate, otherwise the level of its active part."""
-    level = integrated(wave, rate)
-    return Loudness(level, "integrated") if level is not None else Loudness(active(wave, rate), "active")
+    level = integrated_loudness(wave, rate)
+    return Loudness(level, "integrated") if level is not None else Loudness(active_loudness(wave, rate), "active")
 
 
 def true_peak(wave: Tensor, rate: float) -> float:
@@ -184,12 +184,12 @@ def true_peak(wave: Tensor, rate: float) -> float:
     return 20 * math.log10(max(peak, dsp.SILENCE))
 
 
-def gain(wave: Tensor, rate: float, target: float = -23.0, ceiling: float = -1.0) -> float:
+def loudness_gain(wave: Tensor, rate: float, target: float = -23.0, ceiling: float = -1.0) -> float:
     """The factor that brings a sound to `target` LUFS, or less if its true peak would exceed `ceiling` dBTP.
 
     1 for silence. For sounds shorter than 400 ms the level of the active part is used.
     """
-    level = measure(wave, rate).level
+    level = measure_loudness(wave, rate).level
     if level is None:
         return 1.0
-    return dsp.amplitude(min(target - level, ceiling - true_peak(wave, rate)))
+    return dsp.db_to_amplitude(min(target - level, ceiling - true_peak(wave, rate)))

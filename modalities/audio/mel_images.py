@@ -26,12 +26,12 @@ def mel_images(sounds: Tensor, rate: float) -> Tensor:
     merged = -(-magnitude.shape[-1] // _LONGEST)
     if merged > 1:
         magnitude = F.avg_pool1d(magnitude, merged, ceil_mode=True)
-    level = dsp.db(magnitude, floor=-200)
+    level = dsp.amplitude_to_db(magnitude, floor=-200)
     level = level - level.amax((1, 2), keepdim=True)
     return (level.clamp(min=-RANGE) / RANGE * 2 + 1)[:, None]
 
 
-def augment(x: Tensor, rng: torch.Generator) -> Tensor:
+def augment_mel_images(x: Tensor, rng: torch.Generator) -> Tensor:
     """Random augmentation of images (B, 1, bands, columns).
 
     Time stretch, shift and pitch shift, a raised noise floor, and masks along frequency and time (Park et al. 2019,

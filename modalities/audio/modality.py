@@ -9,13 +9,13 @@ from typing import Any
 
 from torch import Tensor
 
-from ...core.data.files import shown
-from ...core.data.prepare.types import Preparer
+from ...core.data.files import format_path
+from ...core.data.prepare.types import FolderAnalyzer
 from ...core.evaluation.adapter import EvaluationAdapter
 from ...core.types import BadInput, MediaSpec, WrittenFile
 from . import io, visualize
-from .output import limited
-from .prepare.scan import LEVELS, ConversionPlan, place
+from .output import limit_unknown_parts
+from .prepare.scan import LEVELS, ConversionPlan, prepare_sound
 
 
 class Audio:
@@ -40,11 +40,11 @@ class Audio:
         self.rate, self.seconds, self.channels = rate, seconds, channels
 
     @staticmethod
-    def preparer() -> Preparer:
+    def folder_analyzer() -> FolderAnalyzer:
         """The component of `sonolux prepare` for folders of sounds."""
-        from .prepare.prepare import SoundPreparer
+        from .prepare.prepare import SoundFolderAnalyzer
 
-        return SoundPreparer()
+        return SoundFolderAnalyzer()
 
     def evaluation(self) -> EvaluationAdapter:
         """The evaluation adapter of sounds for `sonolux eval`."""
@@ -58,7 +58,7 @@ class Audio:
 
     def write(self, path: Path, media: Tensor) -> WrittenFile:
         """Write (C, frames) as 16-bit WAV; a peak above 1 is scaled down to full scale, non-finite samples refused."""
-        gain = io.write(path, media, self.rate)
+        gain = io.write_sound(path, media, self.rate)
         return WrittenFile(Path(path), float(media.abs().max()), scaled=gain < 1)
 
     def read(self, path: Path) -> Tensor:
@@ -66,14 +66,14 @@ class Audio:
 
         Remarks, such as on a part that is missing, become warnings.
         """
-        sound = io.read(path, self.rate, self.channels)
+        sound = io.read_sound(path, self.rate, self.channels)
         for remark in sound.remarks:
-            warnings.warn(f"{shown(Path(path))}: {remark}", stacklevel=2)
+            warnings.warn(f"{format_path(Path(path))}: {remark}", stacklevel=2)
         return sound.wave
 
     def file_spec(self, path: Path) -> MediaSpec:
         """Channels, frames and rate of a sound file."""
-        channels, frames, rate = io.properties(path)
+        channels, frames, rate = io.read_sound_properties(path)
         return MediaSpec("audio", channels, ("time",), (frames,), (float(rate),))
 
     def limited(self, media: Tensor, known: Tensor) -> Tensor:
@@ -81,7 +81,7 @@ class Audio:
 
         Without this, writing would scale the whole sound down.
         """
-        return limited(media, known, self.rate)
+        return limit_unknown_parts(media, known, self.rate)
 
     def levelled(self, media: Tensor, data: Mapping[str, Any]) -> tuple[float, Tensor]:
         """(gain, offset (C, 1)) of the normalisation in training of (C, frames): gain (media - offset).
@@ -96,23 +96,25 @@ class Audio:
             return 1.0, media.new_zeros(media.shape[0], 1)
         level = data.get("level")
         crop = data.get("crop", "start")
-        found = place(media, ConversionPlan(self.spec(), "mean", crop, kind, LEVELS[kind] if level is None else level))
+        found = prepare_sound(
+            media, ConversionPlan(self.spec(), "mean", crop, kind, LEVELS[kind] if level is None else level)
+        )
         return found.gain, found.offset
 
     def sheet(self, path: Path, media: Sequence[Tensor], captions: Sequence[str] = ()) -> Path:
         """One PNG: the caption, waveform and spectrogram (mel frequency, 60 dB) of each sound in a grid."""
         if not media:
             raise BadInput(f"{path}: no sounds to draw")
-        return visualize.save(visualize.sheet(media, self.rate, captions), Path(path))
+        return visualize.save_png(visualize.contact_sheet(media, self.rate, captions), Path(path))
 
     def strip(self, path: Path, rows: Sequence[Sequence[Tensor]]) -> Path:
         """One PNG of denoising trajectories: a row per sample, a spectrogram per step."""
         if not rows or not rows[0]:
             raise BadInput(f"{path}: no sounds to draw")
-        return visualize.save(visualize.strip(rows, self.rate), Path(path))
+        return visualize.save_png(visualize.trajectory_strip(rows, self.rate), Path(path))
 
     def animate(self, path: Path, frames: Sequence[Sequence[Tensor]]) -> Path:
         """One looping GIF: a frame per step with all samples at that step."""
         if not frames or not frames[0]:
             raise BadInput(f"{path}: no sounds to draw")
-        return visualize.save_animation(visualize.animation(frames, self.rate), Path(path))
+        return visualize.save_gif(visualize.animation_pages(frames, self.rate), Path(path))

@@ -77,7 +77,7 @@ class ProcessedSound:
     limited: bool
 
 
-def finish(wave: Tensor, rate: float, settings: PostProcessing | None = None) -> ProcessedSound:
+def post_process(wave: Tensor, rate: float, settings: PostProcessing | None = None) -> ProcessedSound:
     """(C, frames) trimmed, faded, levelled and limited.
 
     Raises:
@@ -88,16 +88,16 @@ def finish(wave: Tensor, rate: float, settings: PostProcessing | None = None) ->
         raise BadInput(
             f"a sound to process is (channels, frames) with at least one frame, all finite; got {tuple(wave.shape)}"
         )
-    out = wave if settings.trim is None else trimmed(wave, rate, settings.trim, settings.fade_in)
-    out = faded(out, rate, settings.fade_in, settings.fade_out)
+    out = wave if settings.trim is None else trim_ends(wave, rate, settings.trim, settings.fade_in)
+    out = fade_ends(out, rate, settings.fade_in, settings.fade_out)
     target = _gain(out, rate, settings)
     gain = (
         target
         if settings.ceiling is None
-        else min(target, dsp.amplitude(settings.ceiling - loudness.true_peak(out, rate)))
+        else min(target, dsp.db_to_amplitude(settings.ceiling - loudness.true_peak(out, rate)))
     )
     out = out * gain
-    level = loudness.measure(out, rate)
+    level = loudness.measure_loudness(out, rate)
     return ProcessedSound(
         wave=out,
         seconds=out.shape[-1] / rate,
@@ -112,13 +112,13 @@ def finish(wave: Tensor, rate: float, settings: PostProcessing | None = None) ->
 def _gain(wave: Tensor, rate: float, settings: PostProcessing) -> float:
     """The gain that brings a sound to the target level; 1 without a target or for silence."""
     if settings.lufs is not None:
-        level = loudness.measure(wave, rate).level
-        return 1.0 if level is None else dsp.amplitude(settings.lufs - level)
+        level = loudness.measure_loudness(wave, rate).level
+        return 1.0 if level is None else dsp.db_to_amplitude(settings.lufs - level)
     largest = float(wave.abs().max())
-    return 1.0 if settings.peak is None or largest < dsp.SILENCE else dsp.amplitude(settings.peak) / largest
+    return 1.0 if settings.peak is None or largest < dsp.SILENCE else dsp.db_to_amplitude(settings.peak) / largest
 
 
-def trimmed(wave: Tensor, rate: float, floor: float = -55.0, before: float = 2.0) -> Tensor:
+def trim_ends(wave: Tensor, rate: float, floor: float = -55.0, before: float = 2.0) -> Tensor:
     """(C, frames) without the silence at its ends: blocks of 5 ms more than |floor| dB below the loudest.
 
     Args:
@@ -127,15 +127,15 @@ def trimmed(wave: Tensor, rate: float, floor: float = -55.0, before: float = 2.0
         floor: Level in dB relative to the loudest block.
         before: Length in ms that is kept before the first audible block.
     """
-    blocks, block = dsp.envelope(wave, rate, _BLOCK), max(1, round(rate * _BLOCK))
+    blocks, block = dsp.rms_envelope(wave, rate, _BLOCK), max(1, round(rate * _BLOCK))
     if blocks.max() < dsp.SILENCE:
         return wave
-    loud = torch.nonzero(blocks >= blocks.max() * dsp.amplitude(floor))
+    loud = torch.nonzero(blocks >= blocks.max() * dsp.db_to_amplitude(floor))
     start = max(0, int(loud[0]) * block - round(rate * before / 1000))
     return wave[..., start : (int(loud[-1]) + 1) * block]
 
 
-def faded(wave: Tensor, rate: float, fade_in: float, fade_out: float) -> Tensor:
+def fade_ends(wave: Tensor, rate: float, fade_in: float, fade_out: float) -> Tensor:
     """(C, frames) times (1 - cos(pi u)) / 2 over `fade_in` ms, u from 0 to 1, and mirrored over `fade_out` ms.
 
     A fade is at most half as long as the sound. The first and the last sample are 0 where there is a fade.
@@ -150,7 +150,7 @@ def faded(wave: Tensor, rate: float, fade_in: float, fade_out: float) -> Tensor:
     return out
 
 
-def limited(wave: Tensor, known: Tensor, rate: float) -> Tensor:
+def limit_unknown_parts(wave: Tensor, known: Tensor, rate: float) -> Tensor:
     """(C, frames) whose parts that are not known have no sample above full scale; the known parts are unchanged.
 
     Each such part is scaled by one gain, which begins at 1 next to a known part and is reached within 5 ms; what still

@@ -126,7 +126,7 @@ def _shifted_windows(b: Tensor, start: int, frames: int) -> Tensor:
     return padded[:, max(0, start) : max(0, start) + width].double().unfold(1, frames, 1)
 
 
-def nearest(sounds: Sequence[Tensor], training: Sequence[Tensor], rate: float) -> NearestMatches:
+def nearest_sounds(sounds: Sequence[Tensor], training: Sequence[Tensor], rate: float) -> NearestMatches:
     """The nearest training sound of each sound, and their similarity.
 
     Sounds are (C, frames) at `rate` Hz, all of one length within a set.
@@ -148,7 +148,7 @@ def nearest(sounds: Sequence[Tensor], training: Sequence[Tensor], rate: float) -
     return nearest_examples(candidates, compare)
 
 
-def planted(sounds: Sequence[Tensor], rate: float, kind: str = "shift", seed: int = 0) -> list[Tensor]:
+def planted_sound_copies(sounds: Sequence[Tensor], rate: float, kind: str = "shift", seed: int = 0) -> list[Tensor]:
     """Altered copies, to test the search, of unchanged length and with noise at -40 dB of the peak.
 
     Args:
@@ -163,16 +163,16 @@ def planted(sounds: Sequence[Tensor], rate: float, kind: str = "shift", seed: in
         copy = _cropped(sound, rate, draw) if kind == "crop" else sound
         if kind != "gain":
             copy = _shifted(copy, int(draw(-0.03 if kind == "shift" else 0.0, 0.14) * rate))
-        noise = torch.randn(copy.shape, generator=rng) * copy.abs().max() * dsp.amplitude(-40)
+        noise = torch.randn(copy.shape, generator=rng) * copy.abs().max() * dsp.db_to_amplitude(-40)
         sign = 1.0 if draw(0, 1) < 0.5 else -1.0
-        return sign * dsp.amplitude(draw(-20, 0)) * (copy + noise)
+        return sign * dsp.db_to_amplitude(draw(-20, 0)) * (copy + noise)
 
     return planted_copies(sounds, kind, alter, seed)
 
 
 def _cropped(sound: Tensor, rate: float, draw: Draw) -> Tensor:
     """A random part of the audible sound with fades, padded with silence to the length of the sound."""
-    start, end = dsp.bounds(sound, -40.0)
+    start, end = dsp.audible_bounds(sound, -40.0)
     size = max(1, round((end - start) * draw(0.5, 0.9)))
     at = start + round(draw(0, end - start - size))
     fade = torch.linspace(0, 1, max(1, min(size // 2, round(0.005 * rate))))

@@ -26,13 +26,15 @@ _STOPS = np.array([
 ])  # fmt: skip
 
 
-def colours(level: np.ndarray) -> np.ndarray:
+def levels_to_rgb(level: np.ndarray) -> np.ndarray:
     """Levels in [0, 1], any shape -> RGB uint8 (..., 3)."""
     place = np.clip(level, 0, 1) * (len(_STOPS) - 1)
     return np.stack([np.interp(place, np.arange(len(_STOPS)), _STOPS[:, c]) for c in range(3)], -1).astype(np.uint8)
 
 
-def spectrogram(sound: Tensor, rate: float, width: int, height: int, reference: float | None = None) -> Image.Image:
+def spectrogram_image(
+    sound: Tensor, rate: float, width: int, height: int, reference: float | None = None
+) -> Image.Image:
     """(C, frames) as an image: time to the right, frequency upwards on the mel scale, brightness in dB.
 
     Args:
@@ -51,11 +53,11 @@ def spectrogram(sound: Tensor, rate: float, width: int, height: int, reference: 
     low = np.minimum(place.astype(int), magnitude.shape[0] - 2)
     share = (place - low)[:, None]
     rows = level[low] * (1 - share) + level[low + 1] * share
-    picture = Image.fromarray(colours(1 + rows / RANGE))
+    picture = Image.fromarray(levels_to_rgb(1 + rows / RANGE))
     return picture.resize((width, height), Image.Resampling.BILINEAR)
 
 
-def waveform(sound: Tensor, width: int, height: int) -> Image.Image:
+def waveform_image(sound: Tensor, width: int, height: int) -> Image.Image:
     """(C, frames) as an image: minimum and maximum sample of each column; full scale is the full height."""
     picture = Image.new("RGB", (width, height), _PAPER)
     pen = ImageDraw.Draw(picture)
@@ -87,8 +89,8 @@ def _tile(sound: Tensor, rate: float, width: int, caption: str | None, reference
     picture = Image.new("RGB", (width, text + 34 + 90), _PAPER)
     if caption:
         _text(ImageDraw.Draw(picture), (1, 0), caption, width)
-    picture.paste(waveform(sound, width, 32), (0, text))
-    picture.paste(spectrogram(sound, rate, width, 90, reference), (0, text + 34))
+    picture.paste(waveform_image(sound, width, 32), (0, text))
+    picture.paste(spectrogram_image(sound, rate, width, 90, reference), (0, text + 34))
     return picture
 
 
@@ -101,7 +103,7 @@ def _compose(tiles: Sequence[Image.Image], columns: int) -> Image.Image:
     return page
 
 
-def sheet(media: Sequence[Tensor], rate: float, captions: Sequence[str] = ()) -> Image.Image:
+def contact_sheet(media: Sequence[Tensor], rate: float, captions: Sequence[str] = ()) -> Image.Image:
     """A grid: caption, waveform and spectrogram of each (C, frames) sound, four to eight per row."""
     columns = min(len(media), max(4, min(8, math.ceil(math.sqrt(len(media))))))
     texts = [*captions, *[""] * (len(media) - len(captions))] if captions else [None] * len(media)
@@ -109,29 +111,29 @@ def sheet(media: Sequence[Tensor], rate: float, captions: Sequence[str] = ()) ->
     return _compose(tiles, columns)
 
 
-def strip(rows: Sequence[Sequence[Tensor]], rate: float) -> Image.Image:
+def trajectory_strip(rows: Sequence[Sequence[Tensor]], rate: float) -> Image.Image:
     """One row per sample, one spectrogram per step; brightness is relative to the maximum of each spectrogram."""
     tiles = []
     for row in rows:
-        tiles += [spectrogram(m, rate, 120, 96) for m in row]
+        tiles += [spectrogram_image(m, rate, 120, 96) for m in row]
     return _compose(tiles, len(rows[0]))
 
 
-def animation(frames: Sequence[Sequence[Tensor]], rate: float) -> list[Image.Image]:
+def animation_pages(frames: Sequence[Sequence[Tensor]], rate: float) -> list[Image.Image]:
     """One sheet per step, all with one palette so that colours are constant."""
     pages = [_compose([_tile(m, rate, 190, None) for m in media], min(len(media), 4)) for media in frames]
     palette = pages[-1].quantize(128)
     return [page.quantize(palette=palette, dither=Image.Dither.NONE) for page in pages]
 
 
-def save(picture: Image.Image, path: Path) -> Path:
+def save_png(picture: Image.Image, path: Path) -> Path:
     """Write a PNG; a missing folder is created."""
     path.parent.mkdir(parents=True, exist_ok=True)
     picture.save(path, "PNG", optimize=True)
     return path
 
 
-def save_animation(pages: Sequence[Image.Image], path: Path, step: int = 120, rest: int = 1500) -> Path:
+def save_gif(pages: Sequence[Image.Image], path: Path, step: int = 120, rest: int = 1500) -> Path:
     """Write a looping GIF: `step` ms per page, `rest` ms for the last."""
     path.parent.mkdir(parents=True, exist_ok=True)
     times = [step] * (len(pages) - 1) + [rest]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ...core.evaluation.adapter import DefectMeasure
-from ...core.evaluation.defects import contrast, extremes
+from ...core.evaluation.defects import contrast, extreme_share
 
 
 def sharpness(picture: Tensor) -> float:
@@ -22,7 +22,7 @@ def sharpness(picture: Tensor) -> float:
     return float(10 * torch.log10((steps + 1e-12) / (x.square().mean() + 1e-12)))
 
 
-def seam(picture: Tensor) -> float:
+def tile_seam_jump(picture: Tensor) -> float:
     """The larger of the two mean jumps across the edges of a tile, relative to the mean jump inside."""
     x = picture.double()
     inside = [x.diff(dim=axis).abs().mean() for axis in (1, 2)]
@@ -30,7 +30,7 @@ def seam(picture: Tensor) -> float:
     return max(float(a / b.clamp(min=1e-6)) for a, b in zip(across, inside, strict=True))
 
 
-def measure(pictures: Sequence[Tensor], real: Sequence[Tensor], loop: bool = False) -> list[DefectMeasure]:
+def measure_defects(pictures: Sequence[Tensor], real: Sequence[Tensor], loop: bool = False) -> list[DefectMeasure]:
     """All defects of samples and of real pictures; also that of the seam for tiles."""
     rows: list[DefectMeasure] = []
 
@@ -54,7 +54,7 @@ def measure(pictures: Sequence[Tensor], real: Sequence[Tensor], loop: bool = Fal
         "saturated",
         "saturated",
         "5 % more pixels at black or white than any real one",
-        lambda p: float(extremes(p[None])[0]),
+        lambda p: float(extreme_share(p[None])[0]),
         lambda known: (-1.0, float(known.max()) + 0.05),
         "{:.1%}",
     )
@@ -71,7 +71,7 @@ def measure(pictures: Sequence[Tensor], real: Sequence[Tensor], loop: bool = Fal
             "seam",
             "seam of the tile",
             "the larger jump across two edges relative to jumps inside: 1 to 1.5 without a seam; above 2 counts",
-            seam,
+            tile_seam_jump,
             lambda known: (-1.0, 2.0),
             "{:.2f}",
         )

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from ...core.evaluation.adapter import DefectMeasure, MediaFile
-from ...core.evaluation.classifier import ClassifierSettings, warp
+from ...core.evaluation.classifier import ClassifierSettings, random_affine
 from ...core.evaluation.near_copies import ALTERATIONS, NearestMatches
 from . import defects, io, similarity
 
@@ -27,26 +27,26 @@ class ImageEvaluation:
 
     def classifier_input(self, media: Sequence[Tensor]) -> Tensor:
         """The pictures, downsampled to at most 48 pixels: (N, C, h, w)."""
-        return similarity.downsampled(media, 48)
+        return similarity.downsample(media, 48)
 
     def augment(self, x: Tensor, rng: torch.Generator) -> Tensor:
         """Small rotations, shifts, scalings and shears. No mirroring, which would change letters."""
-        return warp(x, rng, turn=8, zoom=0.12, shift=0.12, shear=0.08)
+        return random_affine(x, rng, turn=8, zoom=0.12, shift=0.12, shear=0.08)
 
     def nearest(self, media: Sequence[Tensor], training: Sequence[Tensor]) -> NearestMatches:
         """Nearest training pictures, invariant to brightness, contrast, shift, mirror and crop: see similarity.py."""
-        return similarity.nearest(media, training)
+        return similarity.nearest_pictures(media, training)
 
     def planted_copies(self, media: Sequence[Tensor], seed: int) -> dict[str, list[Tensor]]:
         """Copies with a changed contrast; with contrast and shift; with contrast and crop."""
-        return {kind: similarity.planted(media, kind, seed) for kind in ALTERATIONS}
+        return {kind: similarity.planted_picture_copies(media, kind, seed) for kind in ALTERATIONS}
 
     def defects(self, media: Sequence[Tensor], real: Sequence[Tensor], loop: bool) -> list[DefectMeasure]:
         """Defects of pictures, see defects.py."""
-        return defects.measure(media, real, loop)
+        return defects.measure_defects(media, real, loop)
 
     def preview(self, media: Tensor) -> list[MediaFile]:
         """The picture as a PNG file."""
         with tempfile.TemporaryDirectory() as folder:
-            path = io.write(Path(folder) / "picture.png", torch.nan_to_num(media.detach().float().cpu()))
+            path = io.write_picture(Path(folder) / "picture.png", torch.nan_to_num(media.detach().float().cpu()))
             return [MediaFile("image/png", path.read_bytes())]

@@ -14,9 +14,9 @@ import torch
 from PIL import Image as Pil
 from torch import Tensor
 
-from ...core.data.files import shown, why_unusable
+from ...core.data.files import format_path, unusable_reason
 from ...core.types import BadInput
-from .io_colour import PlainColours
+from .io_colour import ColourConverter
 from .io_jpeg import count_scans
 
 SUFFIXES = (
@@ -53,7 +53,7 @@ _TURNS = {
 }  # orientation of EXIF -> what turns the picture upright
 
 
-class BadPicture(BadInput):
+class UnreadablePicture(BadInput):
     """A file that cannot be read as a picture.
 
     Attributes:
@@ -63,7 +63,7 @@ class BadPicture(BadInput):
     """
 
     def __init__(self, path: Path, reason: str):
-        super().__init__(f"{shown(path)}: {reason}")
+        super().__init__(f"{format_path(path)}: {reason}")
         self.path, self.reason = path, reason
         self.foreign = reason == _foreign(path)
 
@@ -89,7 +89,7 @@ class DecodedPicture:
     remarks: list[str]
 
 
-def read(path: Path | str, channels: int = 3, cover: tuple[int, int] | None = None) -> Tensor:
+def read_picture(path: Path | str, channels: int = 3, cover: tuple[int, int] | None = None) -> Tensor:
     """A picture file as (C, H, W) float32 in [-1, 1], upright; the first frame of an animation.
 
     Transparent pixels are composed on white, as most viewers do: drawings and logos with a transparent background are
@@ -103,23 +103,23 @@ def read(path: Path | str, channels: int = 3, cover: tuple[int, int] | None = No
             resizing.
 
     Raises:
-        BadPicture: With the file and the reason.
+        UnreadablePicture: With the file and the reason.
     """
-    return as_media(decode(path, channels, cover), channels)
+    return picture_to_media(decode_picture(path, channels, cover), channels)
 
 
-def read_bytes(path: Path | str, channels: int = 3, cover: tuple[int, int] | None = None) -> np.ndarray:
-    """As `read`, rounded to (C, H, W) uint8."""
-    return as_levels(decode(path, channels, cover), channels)
+def read_picture_bytes(path: Path | str, channels: int = 3, cover: tuple[int, int] | None = None) -> np.ndarray:
+    """As `read_picture`, rounded to (C, H, W) uint8."""
+    return picture_to_levels(decode_picture(path, channels, cover), channels)
 
 
-def as_media(picture: DecodedPicture, channels: int) -> Tensor:
+def picture_to_media(picture: DecodedPicture, channels: int) -> Tensor:
     """A decoded picture as (C, H, W) float32 in [-1, 1]."""
     media = torch.from_numpy(_channels_first(picture.levels, channels)).float()
     return media.div_(127.5).sub_(1).clamp_(-1, 1)
 
 
-def as_levels(picture: DecodedPicture, channels: int) -> np.ndarray:
+def picture_to_levels(picture: DecodedPicture, channels: int) -> np.ndarray:
     """A decoded picture as (C, H, W) uint8, rounded."""
     levels = picture.levels
     if levels.dtype != np.uint8:
@@ -133,7 +133,7 @@ def _channels_first(levels: np.ndarray, channels: int) -> np.ndarray:
     return np.array(np.broadcast_to(levels, (channels, *levels.shape[1:])))
 
 
-def decode(
+def decode_picture(
     path: Path | str, channels: int = 3, cover: tuple[int, int] | None = None, most: int | None = None
 ) -> DecodedPicture:
     """Decode a picture file.
@@ -141,15 +141,15 @@ def decode(
     Args:
         path: The file.
         channels: 1 or 3; grey pictures may have one level a pixel also for 3.
-        cover: See `read`.
+        cover: See `read_picture`.
         most: A large picture is made smaller to about this number of pixels.
 
     Raises:
-        BadPicture: With the file and the reason.
+        UnreadablePicture: With the file and the reason.
     """
     path = Path(path)
-    if (reason := why_unusable(path)) is not None:
-        raise BadPicture(path, reason)
+    if (reason := unusable_reason(path)) is not None:
+        raise UnreadablePicture(path, reason)
     try:
         with warnings.catch_warnings():
             # Pillow warns about half of the limit on pixels, about unusual EXIF blocks, and so on.
@@ -159,7 +159,7 @@ def decode(
     except BadInput:
         raise
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error and more
-        raise BadPicture(path, _why(path, error)) from error
+        raise UnreadablePicture(path, _why(path, error)) from error
 
 
 def _decoded(
@@ -177,11 +177,11 @@ def _decoded(
     turn = _turn(picture)
     swapped = turn in (5, 6, 7, 8)
     target = (cover[1], cover[0]) if cover and swapped else cover
-    colours = PlainColours(picture, channels, packed)
+    colours = ColourConverter(picture, channels, packed)
     plain = _in_strips(picture, colours, _factor(picture.size, target, most))
     if turn in _TURNS:
         plain = plain.transpose(_TURNS[turn])
-    levels = np.asarray(resize(plain, cover))
+    levels = np.asarray(resize_to_cover(plain, cover))
     upright = (size[1], size[0]) if swapped else size
     return DecodedPicture(levels, upright, kind, mode, colours.transparent, colours.finish(levels))
 
@@ -190,17 +190,17 @@ def _check(path: Path, picture: Pil.Image) -> None:
     """Refuse what takes too much memory or time, before it is decoded."""
     most = _MOST_OF.get(picture.format or "", MOST_PIXELS)
     if picture.width * picture.height > most:
-        raise BadPicture(path, f"{picture.width} x {picture.height} pixels, more than {most:,}: make it smaller")
+        raise UnreadablePicture(path, f"{picture.width} x {picture.height} pixels, more than {most:,}: make it smaller")
     if picture.info.get("progressive") and (scans := count_scans(path.read_bytes())) > _MOST_SCANS:
-        raise BadPicture(path, f"a JPEG of {scans} scans, more than {_MOST_SCANS}: save it again")
+        raise UnreadablePicture(path, f"a JPEG of {scans} scans, more than {_MOST_SCANS}: save it again")
     if picture.format == "GIF" and picture.width * picture.height > _GIF_GROWTH * path.stat().st_size:
-        raise BadPicture(path, f"truncated: too few bytes for {picture.width} x {picture.height} pixels")
+        raise UnreadablePicture(path, f"truncated: too few bytes for {picture.width} x {picture.height} pixels")
     tags = getattr(picture, "tag_v2", {})
     if path.suffix.casefold() in FOREIGN and picture.format == "TIFF":
-        raise BadPicture(path, _foreign(path))  # a camera's raw file, whose first picture is a small preview
+        raise UnreadablePicture(path, _foreign(path))  # a camera's raw file, whose first picture is a small preview
     tile = [tags.get(tag, 0) for tag in (322, 323)]
     if all(isinstance(n, int) for n in tile) and tile[0] * tile[1] > MOST_PIXELS:
-        raise BadPicture(path, f"tiles of {tile[0]} x {tile[1]} pixels, more than {MOST_PIXELS:,}")
+        raise UnreadablePicture(path, f"tiles of {tile[0]} x {tile[1]} pixels, more than {MOST_PIXELS:,}")
 
 
 def _why(path: Path, error: Exception) -> str:
@@ -256,7 +256,7 @@ def _factor(size: tuple[int, int], cover: tuple[int, int] | None, most: int | No
     return math.ceil(math.sqrt(width * height / most)) if most else 1
 
 
-def _in_strips(picture: Pil.Image, colours: PlainColours, factor: int) -> Pil.Image:
+def _in_strips(picture: Pil.Image, colours: ColourConverter, factor: int) -> Pil.Image:
     """The picture in plain colours, `factor` times smaller; large ones strip by strip, which saves memory."""
     width, height = picture.size
     if width * height <= _LARGE:
@@ -270,42 +270,42 @@ def _in_strips(picture: Pil.Image, colours: PlainColours, factor: int) -> Pil.Im
     return out
 
 
-def properties(path: Path | str) -> tuple[int, tuple[int, int]]:
+def read_picture_properties(path: Path | str) -> tuple[int, tuple[int, int]]:
     """Channels (1 for grey, 3 for colour) and (H, W), upright, of a picture file, which is not decoded.
 
     Raises:
-        BadPicture: The file cannot be opened.
+        UnreadablePicture: The file cannot be opened.
     """
     path = Path(path)
-    if (reason := why_unusable(path)) is not None:
-        raise BadPicture(path, reason)
+    if (reason := unusable_reason(path)) is not None:
+        raise UnreadablePicture(path, reason)
     try:
         with Pil.open(path, formats=_formats()) as picture:
             grey = picture.mode in ("1", "L", "LA", "La", "I", "F") or picture.mode.startswith("I;")
             quarter_turn = _turn(picture) in (5, 6, 7, 8)
             size = (picture.width, picture.height) if quarter_turn else (picture.height, picture.width)
             return 1 if grey else 3, size
-    except Exception as error:  # see `decode`
-        raise BadPicture(path, _why(path, error)) from error
+    except Exception as error:  # see `decode_picture`
+        raise UnreadablePicture(path, _why(path, error)) from error
 
 
-def covering(size: tuple[int, int], cover: tuple[int, int]) -> tuple[int, int]:
+def covering_size(size: tuple[int, int], cover: tuple[int, int]) -> tuple[int, int]:
     """The size (H, W) of the same aspect ratio that just covers `cover` (H, W)."""
     factor = max(cover[0] / size[0], cover[1] / size[1])
     return max(cover[0], round(size[0] * factor)), max(cover[1], round(size[1] * factor))
 
 
-def resize(picture: Pil.Image, cover: tuple[int, int] | None) -> Pil.Image:
+def resize_to_cover(picture: Pil.Image, cover: tuple[int, int] | None) -> Pil.Image:
     """The picture resized to just cover (H, W) with its aspect ratio kept: bicubic, with low-pass for reduction."""
     if cover is None:
         return picture
-    height, width = covering((picture.height, picture.width), cover)
+    height, width = covering_size((picture.height, picture.width), cover)
     if (width, height) == picture.size:
         return picture
     return picture.resize((width, height), Pil.Resampling.BICUBIC)
 
 
-def crop(media: Tensor, size: tuple[int, int], rng: np.random.Generator | None = None) -> Tensor:
+def crop_picture(media: Tensor, size: tuple[int, int], rng: np.random.Generator | None = None) -> Tensor:
     """A crop of (C, H, W), at least as large, to `size` at the centre, or at a random position with `rng`."""
     top, left = media.shape[-2] - size[0], media.shape[-1] - size[1]
     if rng is None:
@@ -320,7 +320,7 @@ def _start(path: Path) -> str:
         return repr(file.read(12))
 
 
-def as_bytes(media: Tensor) -> np.ndarray:
+def to_uint8(media: Tensor) -> np.ndarray:
     """(C, H, W) in [-1, 1] -> (H, W, 3) or (H, W) uint8; values outside [-1, 1] are clipped.
 
     Raises:
@@ -336,12 +336,12 @@ def as_bytes(media: Tensor) -> np.ndarray:
     return levels[0].numpy() if len(levels) == 1 else levels.permute(1, 2, 0).contiguous().numpy()
 
 
-def write(path: Path | str, media: Tensor) -> Path:
+def write_picture(path: Path | str, media: Tensor) -> Path:
     """Write (C, H, W) in [-1, 1] as an 8-bit PNG; BadInput for non-finite values."""
-    return save(Path(path), Pil.fromarray(as_bytes(media)), format="PNG")
+    return save_picture(Path(path), Pil.fromarray(to_uint8(media)), format="PNG")
 
 
-def save(path: Path, picture: Pil.Image, **options) -> Path:
+def save_picture(path: Path, picture: Pil.Image, **options) -> Path:
     """Save to a temporary file and rename it, so that no partial picture remains. Creates missing folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")

@@ -17,7 +17,7 @@ _SAME = 2  # largest difference of a level, of 255, for which two colour spaces 
 _DARK = 255 / 8  # brightest level of a picture that is almost black
 
 
-class PlainColours:
+class ColourConverter:
     """Converts parts of one loaded picture to mode L, RGB, or F with levels from 0 to 255 for deep grey.
 
     Transparent parts are composed on white. Levels of pictures with a colour profile are converted to sRGB.

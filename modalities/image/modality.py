@@ -8,8 +8,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ...core.data.files import shown
-from ...core.data.prepare.types import Preparer
+from ...core.data.files import format_path
+from ...core.data.prepare.types import FolderAnalyzer
 from ...core.evaluation.adapter import EvaluationAdapter
 from ...core.types import BadInput, MediaSpec, WrittenFile
 from . import io, visualize
@@ -39,11 +39,11 @@ class Image:
         self.channels = channels
 
     @staticmethod
-    def preparer() -> Preparer:
+    def folder_analyzer() -> FolderAnalyzer:
         """The component of `sonolux prepare` for folders of pictures."""
-        from .prepare.prepare import PicturePreparer
+        from .prepare.prepare import PictureFolderAnalyzer
 
-        return PicturePreparer()
+        return PictureFolderAnalyzer()
 
     def evaluation(self) -> EvaluationAdapter:
         """The evaluation adapter of pictures for `sonolux eval`."""
@@ -65,37 +65,37 @@ class Image:
         Remarks, such as on a colour profile, become warnings.
 
         Raises:
-            BadInput: With the file and the reason (io.BadPicture).
+            BadInput: With the file and the reason (io.UnreadablePicture).
         """
-        picture = io.decode(path, self.channels, self.size if fit else None)
+        picture = io.decode_picture(path, self.channels, self.size if fit else None)
         for remark in picture.remarks:
-            warnings.warn(f"{shown(Path(path))}: {remark}", stacklevel=2)
-        media = io.as_media(picture, self.channels)
-        return io.crop(media, self.size) if fit else media
+            warnings.warn(f"{format_path(Path(path))}: {remark}", stacklevel=2)
+        media = io.picture_to_media(picture, self.channels)
+        return io.crop_picture(media, self.size) if fit else media
 
     def file_spec(self, path: Path) -> MediaSpec:
         """Channels and size (H, W) of a picture file, upright."""
-        channels, size = io.properties(path)
+        channels, size = io.read_picture_properties(path)
         return MediaSpec(self.name, channels, ("height", "width"), size)
 
     def fitted(self, size: Sequence[int]) -> list[tuple[float, float]]:
         """(scale, offset) of rows and columns: pixel i of a picture of `size` (H, W) is read at scale i - offset."""
-        covering = io.covering((size[0], size[1]), self.size)
+        covering = io.covering_size((size[0], size[1]), self.size)
         return [(new / old, float((new - kept) // 2)) for new, old, kept in zip(covering, size, self.size, strict=True)]
 
     def write(self, path: Path, media: Tensor) -> WrittenFile:
         """Write one (C, H, W) picture as an 8-bit PNG; values outside [-1, 1] are clipped, non-finite ones refused."""
-        written = io.write(path, media)
+        written = io.write_picture(path, media)
         return WrittenFile(written, float(media.abs().max()), clipped=float((media.abs() > 1).float().mean()))
 
     def sheet(self, path: Path, media: Sequence[Tensor], captions: Sequence[str] = ()) -> Path:
         """Draw (C, H, W) pictures as a grid in one PNG; small ones are enlarged by a whole number."""
-        return io.save(Path(path), visualize.grid(media, captions), format="PNG")
+        return io.save_picture(Path(path), visualize.picture_grid(media, captions), format="PNG")
 
     def strip(self, path: Path, rows: Sequence[Sequence[Tensor]], captions: Sequence[str] = ()) -> Path:
         """Draw trajectories as one PNG: a row holds the (C, H, W) pictures of one sample during denoising."""
-        return visualize.strip(Path(path), rows, captions)
+        return visualize.write_trajectory_strip(Path(path), rows, captions)
 
     def animate(self, path: Path, frames: Sequence[Sequence[Tensor]], seconds: float = 3.0) -> Path:
         """Draw a trajectory as a looping GIF: a frame holds the (C, H, W) pictures of all samples at one step."""
-        return visualize.animate(Path(path), frames, seconds)
+        return visualize.write_trajectory_gif(Path(path), frames, seconds)

@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ...core.evaluation.near_copies import Draw, NearestMatches, distinct_from, nearest_examples, planted_copies
+from ...core.evaluation.near_copies import Draw, NearestMatches, lowe_ratio_score, nearest_examples, planted_copies
 from ...core.types import BadInput
 
 COPY = 0.75
@@ -40,7 +40,7 @@ _RANK, _ROUNDING = 3, 0.002
 _MAX_CORRELATIONS = 30_000_000  # in memory at once
 
 
-def downsampled(pictures: Sequence[Tensor], most: int, exact: bool = False) -> Tensor:
+def downsample(pictures: Sequence[Tensor], most: int, exact: bool = False) -> Tensor:
     """(N, C, H, W) -> (N, C, h, w): the longer side at most `most`, or both sides exactly `most`."""
     parts = []
     for i in range(0, len(pictures), 256):
@@ -146,21 +146,21 @@ def _subpixel_correlation(
     return best
 
 
-def nearest(pictures: Sequence[Tensor], training: Sequence[Tensor]) -> NearestMatches:
+def nearest_pictures(pictures: Sequence[Tensor], training: Sequence[Tensor]) -> NearestMatches:
     """The nearest training picture of each picture, and their similarity; (C, H, W) each."""
     if not len(training):
         raise BadInput("no training pictures to compare with")
-    coarse = _coarse_correlation(downsampled(pictures, _COARSE, True), downsampled(training, _COARSE, True))
+    coarse = _coarse_correlation(downsample(pictures, _COARSE, True), downsample(training, _COARSE, True))
     candidates = coarse.topk(min(_CANDIDATES, len(training)), dim=1).indices
-    fine, known = downsampled(pictures, _FINE), downsampled(training, _FINE)
+    fine, known = downsample(pictures, _FINE), downsample(training, _FINE)
 
     def compare(row: int, which: Tensor) -> Tensor:
         return _fine_correlation(fine[row], known[which]).clamp(max=1.0)
 
-    return nearest_examples(candidates, compare, distinct_from(_RANK, _ROUNDING))
+    return nearest_examples(candidates, compare, lowe_ratio_score(_RANK, _ROUNDING))
 
 
-def planted(pictures: Sequence[Tensor], kind: str = "gain", seed: int = 0) -> list[Tensor]:
+def planted_picture_copies(pictures: Sequence[Tensor], kind: str = "gain", seed: int = 0) -> list[Tensor]:
     """Altered copies, to test the search, rounded to 8 bits.
 
     Args:

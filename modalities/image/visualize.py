@@ -13,14 +13,14 @@ from PIL import ImageDraw, ImageFont
 from torch import Tensor
 
 from ...core.types import BadInput
-from .io import as_bytes, save
+from .io import save_picture, to_uint8
 
 _PAPER, _INK = (255, 255, 255), (70, 70, 70)
 _GAP, _FONT, _LINES = 6, 11, 4
 _CELL = 96
 
 
-def grid(
+def picture_grid(
     media: Sequence[Tensor], captions: Sequence[str] = (), columns: int | None = None, cell: int = _CELL
 ) -> Pil.Image:
     """A grid of (C, H, W) pictures in reading order, with optional captions.
@@ -37,7 +37,7 @@ def grid(
         raise BadInput("a sheet needs at least one picture")
     if captions and len(captions) != len(media):
         raise BadInput(f"{len(captions)} captions for {len(media)} pictures")
-    pictures = [Pil.fromarray(as_bytes(m)).convert("RGB") for m in media]
+    pictures = [Pil.fromarray(to_uint8(m)).convert("RGB") for m in media]
     widest, tallest = max(p.width for p in pictures), max(p.height for p in pictures)
     scale = max(1, round(cell / max(widest, tallest)))
     wide, tall = widest * scale, tallest * scale
@@ -61,7 +61,7 @@ def grid(
     return sheet
 
 
-def strip(path: Path, rows: Sequence[Sequence[Tensor]], captions: Sequence[str] = ()) -> Path:
+def write_trajectory_strip(path: Path, rows: Sequence[Sequence[Tensor]], captions: Sequence[str] = ()) -> Path:
     """A trajectory as one PNG: a row for each sample, (C, H, W) pictures from left to right during denoising.
 
     Args:
@@ -72,10 +72,10 @@ def strip(path: Path, rows: Sequence[Sequence[Tensor]], captions: Sequence[str] 
     _check(rows)
     media = [picture for row in rows for picture in row]
     names = [*captions, *[""] * (len(media) - len(captions))] if captions else ()
-    return save(path, grid(media, names, columns=len(rows[0])), format="PNG")
+    return save_picture(path, picture_grid(media, names, columns=len(rows[0])), format="PNG")
 
 
-def animate(path: Path, frames: Sequence[Sequence[Tensor]], seconds: float = 3.0) -> Path:
+def write_trajectory_gif(path: Path, frames: Sequence[Sequence[Tensor]], seconds: float = 3.0) -> Path:
     """A trajectory as a looping GIF: each frame holds the same samples; the last one stays for 1.5 s.
 
     Args:
@@ -85,7 +85,7 @@ def animate(path: Path, frames: Sequence[Sequence[Tensor]], seconds: float = 3.0
     """
     _check(frames)
     samples = len(frames[0])
-    pictures = [grid(frame, columns=samples if samples <= 8 else None) for frame in frames]
+    pictures = [picture_grid(frame, columns=samples if samples <= 8 else None) for frame in frames]
     each = max(20, round(1000 * seconds / len(pictures)))
     # One palette for all frames, to avoid flicker; the last frame has the weight of a third of them.
     chosen = pictures[:: 1 + len(pictures) // 24]
@@ -94,7 +94,7 @@ def animate(path: Path, frames: Sequence[Sequence[Tensor]], seconds: float = 3.0
     palette = together.quantize(256, method=Pil.Quantize.MEDIANCUT)
     flat = [picture.quantize(palette=palette, dither=Pil.Dither.NONE) for picture in pictures]
     times = [each] * (len(flat) - 1) + [1500]
-    return save(path, flat[0], format="GIF", save_all=True, append_images=flat[1:], duration=times, loop=0)
+    return save_picture(path, flat[0], format="GIF", save_all=True, append_images=flat[1:], duration=times, loop=0)
 
 
 def _check(rows: Sequence[Sequence[Tensor]]) -> None:

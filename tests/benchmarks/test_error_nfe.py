@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from sonolux.core.samplers.base import run
+from sonolux.core.samplers.base import run_plan
 from sonolux.core.samplers.rk4 import RK4
 from sonolux.core.timesteps.karras import Karras
 
@@ -22,7 +22,7 @@ def solved(name):
 def test_the_exact_solution_is_where_a_fine_one_leads(name):
     found = solved(name)
     plan = RK4().plan(compare.SCHEDULE, Karras().levels(compare.SCHEDULE, 100))
-    x0 = run(plan, found.problem, float(compare.FIRST.sigma) * found.noise)
+    x0 = run_plan(plan, found.problem, float(compare.FIRST.sigma) * found.noise)
     assert found.error(x0) < 1e-4
     assert found.error(x0 + 0.01) > 9e-3  # what an error is
 

@@ -8,7 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from sonolux.core.testing.mutation import call, caught, planted, replace, swap_sides, take_left
+from sonolux.core.testing.mutation import (
+    assert_caught,
+    call_target,
+    keep_left_operand,
+    planted_error,
+    replace_expression,
+    swap_operands,
+)
 
 FILE = Path(__file__).resolve().parents[2] / "benchmarks" / "realtime.py"
 
@@ -41,15 +48,15 @@ def test_the_factor(monkeypatch):
 @pytest.mark.parametrize(
     "error",
     [
-        swap_sides(ast.Div, near="median"),
-        take_left(ast.Div, near="median"),
-        replace(call("sum"), "made.media[0].shape[-1]"),
+        swap_operands(ast.Div, near="median"),
+        keep_left_operand(ast.Div, near="median"),
+        replace_expression(call_target("sum"), "made.media[0].shape[-1]"),
     ],
 )
 def test_planted_error_is_caught(error, monkeypatch):
     module = opened()
-    with planted(module, "measure", error):
-        caught(check_factor, module, monkeypatch)
+    with planted_error(module, "measure", error):
+        assert_caught(check_factor, module, monkeypatch)
 
 
 def test_every_case_names_a_recipe_that_ships():

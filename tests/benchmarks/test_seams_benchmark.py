@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from sonolux.core.testing.mutation import argument, caught, mutate, replace
+from sonolux.core.testing.mutation import argument_target, assert_caught, mutated_function, replace_expression
 from sonolux.core.types import MediaSpec
 from sonolux.modalities.audio.codecs.waveform import Waveform
 
@@ -36,7 +36,9 @@ def test_joints_lie_where_windows_begin_and_end():
 
 
 def test_planted_share_of_the_length_is_caught():
-    caught(check_places, mutate(seams.places_of_joints, replace(ast.Mult, "at * frames // full[0]")))
+    assert_caught(
+        check_places, mutated_function(seams.places_of_joints, replace_expression(ast.Mult, "at * frames // full[0]"))
+    )
 
 
 def check_steps(measure):
@@ -56,4 +58,7 @@ def test_steps_of_spectra():
 
 
 def test_planted_place_is_caught():
-    caught(check_steps, mutate(seams.steps_of_spectra, replace(argument("bands", 0), "mono[p - half : p]")))
+    assert_caught(
+        check_steps,
+        mutated_function(seams.steps_of_spectra, replace_expression(argument_target("bands", 0), "mono[p - half : p]")),
+    )

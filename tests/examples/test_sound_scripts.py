@@ -11,9 +11,9 @@ from types import SimpleNamespace
 import pytest
 import soundfile
 import torch
-from sonolux.core.testing.mutation import caught
+from sonolux.core.testing.mutation import assert_caught
 from sonolux.modalities.audio import io, loudness
-from sonolux.modalities.audio.similarity import planted
+from sonolux.modalities.audio.similarity import planted_sound_copies
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 RECIPE = """
@@ -72,19 +72,19 @@ def check_pack(run, folder):
     ]
     assert {p.name for p in out.iterdir()} == {"pack.csv", *(r["file"] for r in rows)}
     for row in rows:
-        sound = io.read(out / row["file"])
+        sound = io.read_sound(out / row["file"])
         assert sound.source["subtype"] == "PCM_24"
         assert sound.wave.shape[-1] / 8000 == pytest.approx(float(row["seconds"]), abs=1e-4)
         assert loudness.true_peak(sound.wave, 8000) == pytest.approx(float(row["true_peak"]), abs=0.02)
         assert float(row["true_peak"]) <= -1.0 + 1e-6
-        level = loudness.measure(sound.wave, 8000).level
+        level = loudness.measure_loudness(sound.wave, 8000).level
         assert level == pytest.approx(float(row["lufs"]), abs=0.02)
         assert level == pytest.approx(-20.0, abs=0.05) or row["limited"] == "True"
         assert not sound.wave[:, 0].any() and not sound.wave[:, -1].any(), "faded"
     assert [float(r["seconds"]) <= 0.3 for r in rows[:3]] == [True] * 3
     again = pack.sonolux.load(run, device="cpu").sample(label="kick", seed=5, count=3, seconds=0.3)
     done = pack.finish(again.media[2], 8000, pack.PostProcessing(lufs=-20.0))
-    assert float((io.read(out / "boom_03.wav").wave - done.wave).abs().max()) < 1e-5
+    assert float((io.read_sound(out / "boom_03.wav").wave - done.wave).abs().max()) < 1e-5
     assert [r["class"] for r in rows][:4] == ["kick"] * 3 + ["hat"]
 
 
@@ -109,8 +109,8 @@ def test_planted_errors_in_the_pack_are_caught(run, tmp_path, error, monkeypatch
     if error == "no level":
         monkeypatch.setattr(output, "_gain", lambda *a: 1.0)
     if error == "no fades":
-        monkeypatch.setattr(output, "faded", lambda wave, *a: wave + 0.01)
-    caught(check_pack, run, tmp_path)
+        monkeypatch.setattr(output, "fade_ends", lambda wave, *a: wave + 0.01)
+    assert_caught(check_pack, run, tmp_path)
 
 
 def test_sound_pack_takes_yaml(run, tmp_path):
@@ -175,7 +175,7 @@ def check_search():
     steps = opened("footsteps")
     fresh = different(10)
     known, new = fresh[:4], fresh[4:]
-    copies, repeats = planted(known, 8000.0), planted(new[:3], 8000.0, seed=1)
+    copies, repeats = planted_sound_copies(known, 8000.0), planted_sound_copies(new[:3], 8000.0, seed=1)
     way, trained = made_up([*copies, *new[:3], *repeats, torch.zeros(1, 3200)], new[3:], [], [])
     found = steps.search(trained, known, 6, 0.9, {"seed": 10}, way)
     assert (found.copies, found.repeats, found.silent) == (4, 3, 1)
@@ -194,7 +194,7 @@ def test_planted_search_that_sees_no_shift_is_caught(monkeypatch):
 
     original = opened
     monkeypatch.setitem(globals(), "opened", lambda name: _with(original(name), nearest=same_place))
-    caught(check_search)
+    assert_caught(check_search)
 
 
 def _with(module, **changes):
@@ -249,7 +249,7 @@ def test_planted_seam_at_another_place_is_caught(monkeypatch):
         return _with(module, seam=lambda loop, rate: seam(loop.roll(500, -1), rate))
 
     monkeypatch.setitem(globals(), "opened", rolled)
-    caught(check_seam)
+    assert_caught(check_seam)
 
 
 def test_engine_loop(run, tmp_path):
@@ -258,7 +258,7 @@ def test_engine_loop(run, tmp_path):
     assert opened("engine_loop").main(args) == 0
     rows = rows_of(out / "loops.csv")
     assert len(rows) == 2 and all(math.isfinite(float(r["jump"])) for r in rows)
-    one, four = (io.read(out / name).wave for name in ("hat_01.wav", "hat_01_repeated.wav"))
+    one, four = (io.read_sound(out / name).wave for name in ("hat_01.wav", "hat_01_repeated.wav"))
     assert torch.equal(four, one.repeat(1, 4)) and one.shape[-1] >= 4000
 
 
@@ -267,7 +267,7 @@ def test_morph(run, tmp_path, ends):
     a, b = "kick", "clap"
     if ends == "files":
         for name, wave in zip(("a.wav", "b.wav"), different(2), strict=True):
-            io.write(tmp_path / name, 0.5 * wave, 8000)
+            io.write_sound(tmp_path / name, 0.5 * wave, 8000)
         a, b = str(tmp_path / "a.wav"), str(tmp_path / "b.wav")
     out = tmp_path / "m"
     assert opened("morph").main([str(run), a, b, "--count", "3", "--out", str(out), "--set", "steps=3"]) == 0

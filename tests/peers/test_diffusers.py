@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from sonolux.core.samplers.base import points
+from sonolux.core.samplers.base import iterate_plan
 from sonolux.core.samplers.ddim import DDIM
 from sonolux.core.samplers.ddpm import DDPM
 from sonolux.core.samplers.deis import DEIS
@@ -39,8 +39,8 @@ from sonolux.core.schedulers.base import NoiseLevel64, Schedule
 from sonolux.core.schedulers.discrete import Discrete
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
-from sonolux.core.testing.mixture import example
-from sonolux.core.testing.mutation import call, caught, planted, replace, swap_constant
+from sonolux.core.testing.mixture import example_mixture
+from sonolux.core.testing.mutation import assert_caught, call_target, planted_error, replace_expression, swap_constant
 from sonolux.core.types import Estimate, NoiseLevel
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
@@ -51,7 +51,7 @@ except ImportError as error:
     pytest.skip(f"diffusers is not installed ({error}): pip install -e '.[peers]'", allow_module_level=True)
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-MIXTURE, STEPS = example(), 16
+MIXTURE, STEPS = example_mixture(), 16
 SPACE = {"adds": EDM(), "keeps": Discrete(), "flow": RectifiedFlow()}
 
 
@@ -96,7 +96,7 @@ def ours(sampler, scheduler, schedule=None, levels=None, denoiser=MIXTURE):
     schedule = schedule or SPACE[peers.state(scheduler)]
     plan = sampler.plan(schedule, levels or listed(scheduler))
     noise = {key: Z[key[1] if key[0] == "step" else i] for i, key in enumerate(plan.noises)}
-    return [x for row, x, _ in points(plan, denoiser, start(scheduler), noise=noise) if row.step]
+    return [x for row, x, _ in iterate_plan(plan, denoiser, start(scheduler), noise=noise) if row.step]
 
 
 def theirs(scheduler, noises=Z, **step):
@@ -173,7 +173,7 @@ CASES = {
     "dpmpp_2m, one step": Case(DPMpp2M, MULTI, {}, {}, {}, 1),
     "dpmpp_2m, edm": Case(DPMpp2M, "EDMDPMSolverMultistepScheduler"),
     "dpmpp_2m, flow": Case(DPMpp2M, MULTI, {}, FLOW),
-    "exp_ab 2": Case(ExpAB, MULTI, {"order": 2}, {"solver_type": "heun"}),
+    "exp_ab 2": Case(ExpAB, MULTI, {"order": 2}, {"solver_type": "heun_step"}),
     "dpmpp_2m_sde": Case(DPMpp2MSDE, MULTI, {}, {**SDE, "use_exponential_sigmas": True}),
     "dpmpp_2m_sde, flow": Case(DPMpp2MSDE, MULTI, {}, {**SDE, **FLOW}),
     "dpmpp_2m_sde, edm": Case(DPMpp2MSDE, "EDMDPMSolverMultistepScheduler", {}, SDE),
@@ -312,7 +312,9 @@ def test_tcd():
 
 # Their code weighs two nodes with H / 2 where the integral is psi_1, which for few steps was found to look better.
 THEIR_SECOND = "[*_[:1], (1 + self._strength(s)) * log_step(s, t) / {}] if min(order, len(nodes)) == 2 else _"
-TWEAKED, WRONG = (replace(call("psi"), THEIR_SECOND.format(half)) for half in (2, 2.001))  # half the step in lambda
+TWEAKED, WRONG = (
+    replace_expression(call_target("exponential_moments"), THEIR_SECOND.format(half)) for half in (2, 2.001)
+)  # half the step in lambda
 
 
 def check_sa_solver(cls, orders, eta, lower=False):
@@ -329,7 +331,7 @@ def check_sa_solver(cls, orders, eta, lower=False):
 @pytest.mark.parametrize("orders", [(1, 2), (2, 2), (3, 3), (2, 4)])
 @pytest.mark.parametrize("eta", [0.0, 0.5, None])
 def test_sa_solver(orders, eta):
-    with planted(SASolver, "_higher_terms", TWEAKED):
+    with planted_error(SASolver, "_higher_terms", TWEAKED):
         check_sa_solver(SASolver, orders, eta)
         if eta == 0:
             check_sa_solver(SASolver, orders, eta, lower=True)
@@ -349,7 +351,7 @@ OFF = [
 
 @pytest.mark.parametrize(("name", "part"), OFF)
 def test_planted_error_is_caught(name, part):
-    caught(CASES[name].check, off(CASES[name].cls, part))
+    assert_caught(CASES[name].check, off(CASES[name].cls, part))
 
 
 OFF_APART = [
@@ -362,7 +364,7 @@ OFF_APART = [
 
 @pytest.mark.parametrize(("cls", "check", "part"), OFF_APART)
 def test_planted_error_is_caught_apart(cls, check, part):
-    caught(check, off(cls, part))
+    assert_caught(check, off(cls, part))
 
 
 @pytest.mark.parametrize(
@@ -378,15 +380,15 @@ def test_planted_error_is_caught_apart(cls, check, part):
 )
 def test_another_option_is_noticed(name, options):
     case = CASES[name]
-    caught(Case(case.cls, case.name, {**case.ours, **options}, case.theirs, case.step, case.steps).check)
+    assert_caught(Case(case.cls, case.name, {**case.ours, **options}, case.theirs, case.step, case.steps).check)
 
 
 def test_noises_of_the_other_sign_are_noticed():
-    caught(check_sde_of_two_stages, off(DPMppSDE, "z", -1.0))
+    assert_caught(check_sde_of_two_stages, off(DPMppSDE, "z", -1.0))
 
 
 def test_planted_error_in_sa_solver_is_caught():
-    with planted(SASolver, "_higher_terms", WRONG):
-        caught(check_sa_solver, SASolver, (2, 2), 0.5)
-    with planted(SASolver, "_higher_terms", swap_constant(1, 1.001)):
-        caught(check_sa_solver, SASolver, (3, 3), 0.5)
+    with planted_error(SASolver, "_higher_terms", WRONG):
+        assert_caught(check_sa_solver, SASolver, (2, 2), 0.5)
+    with planted_error(SASolver, "_higher_terms", swap_constant(1, 1.001)):
+        assert_caught(check_sa_solver, SASolver, (3, 3), 0.5)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from sonolux.core.samplers.base import run
+from sonolux.core.samplers.base import run_plan
 from sonolux.core.samplers.ddim import DDIM
 from sonolux.core.samplers.ddpm import DDPM
 from sonolux.core.samplers.deis import DEIS
@@ -24,8 +24,14 @@ from sonolux.core.samplers.tcd import TCD
 from sonolux.core.schedulers.discrete import Discrete
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.testing import ode
-from sonolux.core.testing.mixture import example
-from sonolux.core.testing.mutation import constant, mutant, replace, scale, variable
+from sonolux.core.testing.mixture import example_mixture
+from sonolux.core.testing.mutation import (
+    constant_target,
+    mutated_class,
+    replace_expression,
+    scale_expression,
+    variable_target,
+)
 from sonolux.core.timesteps.linspace import Linspace
 from sonolux.core.timesteps.trailing import Trailing
 from sonolux.core.types import Estimate, NoiseLevel
@@ -38,7 +44,7 @@ except ImportError as error:
     pytest.skip(f"diffusers is not installed ({error}): pip install -e '.[peers]'", allow_module_level=True)
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-MIXTURE, FLOW = example(), RectifiedFlow()
+MIXTURE, FLOW = example_mixture(), RectifiedFlow()
 SDE = {"algorithm_type": "sde-dpmsolver++"}
 
 
@@ -73,14 +79,14 @@ def end(scheduler, x, denoiser=denoise, **step):
 
 def ours(sampler, levels, x, schedule=FLOW, denoiser=MIXTURE):
     plan = sampler.plan(schedule, levels)
-    return run(
+    return run_plan(
         plan, denoiser, x, noise={key: Z[key[1] if key[0] == "step" else i] for i, key in enumerate(plan.noises)}
     )
 
 
 def exactly(x, level):
     """Where the ODE leads from x at the level."""
-    return ode.solve(MIXTURE, x, [level, NoiseLevel(0.0, 1.0, 0.0)])[-1]
+    return ode.solve_ode(MIXTURE, x, [level, NoiseLevel(0.0, 1.0, 0.0)])[-1]
 
 
 def error(x, truth):
@@ -94,8 +100,11 @@ def difference(a, b):
 # --- DPM-Solver++ of third order --------------------------------------------------------------------------------------
 
 THIRD_ORDER = "multistep_dpm_solver_third_order_update"
-DOUBLED = scale(variable("D2"), 2)  # the second derivative's weight, of dpmsolver++
-SDE_MENDED = (scale(variable("D2"), 2, at=-1), replace(constant(0.5), "-0.5", at=-1))  # of sde-dpmsolver++
+DOUBLED = scale_expression(variable_target("D2"), 2)  # the second derivative's weight, of dpmsolver++
+SDE_MENDED = (
+    scale_expression(variable_target("D2"), 2, at=-1),
+    replace_expression(constant_target(0.5), "-0.5", at=-1),
+)  # of sde-dpmsolver++
 EVEN = {"use_exponential_sigmas": True, "solver_order": 3}
 
 
@@ -120,7 +129,7 @@ def in_sigma(cls):
 def test_their_3m_is_of_second_order():
     """The weight of the second derivative is half of what it is to be; doubled, theirs is ours."""
     own = diffusers.DPMSolverMultistepScheduler
-    mended = mutant(own, THIRD_ORDER, DOUBLED)
+    mended = mutated_class(own, THIRD_ORDER, DOUBLED)
     levels = listed(made(own, 20, **EVEN))
     mine = ours(DPMpp3M(), levels, NOISE, Discrete())
     assert difference(end(made(mended, 20, **EVEN), NOISE), mine) < 1e-5
@@ -132,7 +141,7 @@ def test_their_3m_is_of_second_order():
 def test_their_3m_sde_has_a_wrong_sign():
     """- 0.5 for + 0.5: the weight of the second derivative tends to -1 as steps shrink, where it is to vanish."""
     own = diffusers.DPMSolverMultistepScheduler
-    mended = mutant(own, THIRD_ORDER, *SDE_MENDED)
+    mended = mutated_class(own, THIRD_ORDER, *SDE_MENDED)
     levels = listed(made(own, 20, **EVEN))
     mine = ours(DPMpp3MSDE(noise="step"), levels, NOISE, Discrete())
     assert difference(end(made(mended, 20, **EVEN, **SDE), NOISE), mine) < 1e-5
@@ -146,7 +155,7 @@ def test_their_3m_for_edm_has_the_same_fault_and_its_sde_is_missing():
     x = 80 * NOISE
     mine = ours(DPMpp3M(), listed(scheduler), x, Discrete())
     assert difference(end(scheduler, x), mine) > 1e-4, "mended: compare dpmpp_3m as the others"
-    mended = mutant(type(scheduler), THIRD_ORDER, DOUBLED)
+    mended = mutated_class(type(scheduler), THIRD_ORDER, DOUBLED)
     assert difference(end(made(mended, 20, **edm), x), mine) < 1e-5
 
 
@@ -221,7 +230,7 @@ def test_their_ipndm_ignores_the_first_estimate():
     assert torch.allclose(first, sigma * NOISE, atol=1e-6), "mended: compare the first step as well"
     truth, pure = exactly(NOISE, FLOW.level(1.0)), denoise(NOISE, 0.0, 1.0)
     mine = IPNDM().plan(FLOW, listed(scheduler)[:2])
-    assert torch.allclose(run(mine, MIXTURE, NOISE), alpha * pure + sigma * NOISE)
+    assert torch.allclose(run_plan(mine, MIXTURE, NOISE), alpha * pure + sigma * NOISE)
     scheduler = made("IPNDMScheduler", 10)
     assert error(ours(IPNDM(), listed(scheduler), NOISE), truth) < error(end(scheduler, NOISE), truth)
 
@@ -317,7 +326,7 @@ def test_their_churn_on_flow_breaks_the_marginal():
     levels = listed(made("FlowMatchHeunDiscreteScheduler", 8))[:6]
     plan = EDMChurn(s_churn=3.0, s_tmin=0.0, s_tmax=1e9).plan(FLOW, levels)
     assert plan.noises
-    mine = run(plan, Point(), start, noise=dict(zip(plan.noises, drawn, strict=False)))
+    mine = run_plan(plan, Point(), start, noise=dict(zip(plan.noises, drawn, strict=False)))
     assert abs(float((mine - alpha * x0).square().mean().sqrt()) / sigma - 1) < 0.04  # 4096 draws
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from sonolux.core.samplers import solver
-from sonolux.core.samplers.base import points
+from sonolux.core.samplers.base import iterate_plan
 from sonolux.core.samplers.ddim import DDIM
 from sonolux.core.samplers.dpm_2 import DPM2
 from sonolux.core.samplers.dpm_2_ancestral import DPM2Ancestral
@@ -33,11 +33,11 @@ from sonolux.core.samplers.heun import Heun
 from sonolux.core.samplers.lms import LMS
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.testing import ode
-from sonolux.core.testing.mixture import example
-from sonolux.core.testing.mutation import caught, mutate, scale, variable
+from sonolux.core.testing.mixture import example_mixture
+from sonolux.core.testing.mutation import assert_caught, mutated_function, scale_expression, variable_target
 from sonolux.core.timesteps.karras import Karras
 from sonolux.core.types import NoiseLevel
-from sonolux.core.util.rng import Noise
+from sonolux.core.util.rng import KeyedNoise
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 peers = importlib.import_module("_peers")
@@ -46,7 +46,7 @@ try:
 except ImportError as error:
     pytest.skip(f"k-diffusion is not installed ({error}): pip install -e '.[peers]'", allow_module_level=True)
 
-MIXTURE, SCHEDULE, STEPS = example(), EDM(), 12
+MIXTURE, SCHEDULE, STEPS = example_mixture(), EDM(), 12
 LEVELS = Karras().levels(SCHEDULE, STEPS)
 SIGMAS = torch.stack([level.sigma for level in LEVELS])
 
@@ -70,7 +70,7 @@ def ours(sampler, x=START, levels=LEVELS, noise=None):
     plan = sampler.plan(SCHEDULE, levels)
     if noise is None:
         noise = {key: Z[key[1] if key[0] == "step" else i] for i, key in enumerate(plan.noises)}
-    return [x for row, x, _ in points(plan, MIXTURE, x, noise=noise) if row.step]
+    return [x for row, x, _ in iterate_plan(plan, MIXTURE, x, noise=noise) if row.step]
 
 
 def theirs(name, function=None, sigmas=SIGMAS, noises=Z, **options):
@@ -122,7 +122,7 @@ CASES = {
     "ddim eta 1": Case(DDIM, "euler_ancestral", {"eta": 1.0}),
     "euler_ancestral": Case(EulerAncestral, "euler_ancestral"),
     "euler_ancestral eta 0.4": Case(EulerAncestral, "euler_ancestral", {"eta": 0.4}, {"eta": 0.4}),
-    "heun": Case(Heun, "heun"),
+    "heun": Case(Heun, "heun_step"),
     "dpm_2": Case(DPM2, "dpm_2"),
     "dpm_2_ancestral": Case(DPM2Ancestral, "dpm_2_ancestral"),
     "dpm_2_ancestral eta 0.4": Case(DPM2Ancestral, "dpm_2_ancestral", {"eta": 0.4}, {"eta": 0.4}),
@@ -134,7 +134,7 @@ CASES = {
     "dpmpp_2m_sde": Case(DPMpp2MSDE, "dpmpp_2m_sde"),
     "dpmpp_2m_sde eta 0.4": Case(DPMpp2MSDE, "dpmpp_2m_sde", {"eta": 0.4}, {"eta": 0.4}),
     "dpmpp_2m_sde eta 0": Case(DPMpp2MSDE, "dpmpp_2m_sde", {"eta": 0.0}, {"eta": 0.0}),
-    "exp_ab 2": Case(ExpAB, "dpmpp_2m_sde", {"order": 2}, {"eta": 0.0, "solver_type": "heun"}),
+    "exp_ab 2": Case(ExpAB, "dpmpp_2m_sde", {"order": 2}, {"eta": 0.0, "solver_type": "heun_step"}),
     "dpmpp_sde eta 0": Case(DPMppSDE, "dpmpp_sde", {"eta": 0.0}, {"eta": 0.0}),
     "dpmpp_sde eta 0, r 0.3": Case(DPMppSDE, "dpmpp_sde", {"eta": 0.0, "r": 0.3}, {"eta": 0.0, "r": 0.3}),
 }
@@ -165,7 +165,7 @@ def test_sde_of_two_stages():
 
 def check_one_path(cls):
     """Their sampler, drawing from our Brownian path on tau, which knows nothing of their steps."""
-    noise = Noise(7, range(len(START)), MIXTURE.shape, dtype=torch.float64)
+    noise = KeyedNoise(7, range(len(START)), MIXTURE.shape, dtype=torch.float64)
     plan = cls().plan(SCHEDULE, LEVELS)
     keys = iter(plan.noises)  # (B,) and numbers alike: sigma / (1 + sigma) of the step's two ends
     drawn = []
@@ -203,7 +203,7 @@ def test_churn(monkeypatch):
 
 
 def exactly(x=START):
-    return ode.solve(MIXTURE, x, [LEVELS[0], LEVELS[-1]])[-1]
+    return ode.solve_ode(MIXTURE, x, [LEVELS[0], LEVELS[-1]])[-1]
 
 
 def adaptive(x, order, tolerance):
@@ -228,7 +228,7 @@ def test_adaptive_steps_lead_to_the_same_end(order):
 
 def test_their_3m_has_half_the_weight_of_the_second_derivative():
     """With it doubled theirs is ours, of third order; without, it is of second order."""
-    mended = mutate(sampling.sample_dpmpp_3m_sde, scale(variable("d2"), 2))
+    mended = mutated_function(sampling.sample_dpmpp_3m_sde, scale_expression(variable_target("d2"), 2))
     for eta in (0.0, 1.0):
         mine = ours(DPMpp3MSDE(eta=eta))
         assert difference(mine, theirs("dpmpp_3m_sde", mended, eta=eta)) < 1e-6
@@ -286,16 +286,16 @@ OFF = [
 
 @pytest.mark.parametrize(("name", "part"), OFF)
 def test_planted_error_is_caught(name, part):
-    caught(CASES[name].check, off(CASES[name].cls, part))
+    assert_caught(CASES[name].check, off(CASES[name].cls, part))
 
 
 def test_planted_errors_in_noise_are_caught(monkeypatch):
-    caught(check_sde_of_two_stages, off(DPMppSDE, "z"))
-    caught(check_sde_of_two_stages, off(DPMppSDE, "z", -1.0))
-    caught(check_churn, lambda **options: EDMChurn(**{**options, "s_noise": 1.0}), monkeypatch)
+    assert_caught(check_sde_of_two_stages, off(DPMppSDE, "z"))
+    assert_caught(check_sde_of_two_stages, off(DPMppSDE, "z", -1.0))
+    assert_caught(check_churn, lambda **options: EDMChurn(**{**options, "s_noise": 1.0}), monkeypatch)
 
 
 def test_an_error_in_the_loop_is_caught(monkeypatch):
     total = solver._total
     monkeypatch.setattr(solver, "_total", lambda *given: total(*given) * (1 + 1e-5))
-    caught(CASES["dpmpp_2m"].check)
+    assert_caught(CASES["dpmpp_2m"].check)

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from sonolux.core.config.load import packaged
+from sonolux.core.config.load import packaged_recipes
 from sonolux.core.objectives.denoising import Denoising
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
@@ -21,7 +21,7 @@ def check_losses(name: str, folder: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # made sounds have a lower rate than some recipes
-@pytest.mark.parametrize("name", packaged())
+@pytest.mark.parametrize("name", packaged_recipes())
 def test_losses_are_what_they_were(name, tmp_path):
     check_losses(name, tmp_path)
 
@@ -35,4 +35,4 @@ def test_planted_loss_that_is_a_little_larger_is_caught(tmp_path, monkeypatch):
 
 def test_every_file_belongs_to_a_recipe():
     held = {path.relative_to(golden.FOLDER).with_suffix("").as_posix() for path in golden.FOLDER.rglob("*.txt")}
-    assert held == set(packaged())
+    assert held == set(packaged_recipes())

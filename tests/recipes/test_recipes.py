@@ -10,9 +10,9 @@ import sonolux
 import soundfile
 import torch
 from PIL import Image
-from sonolux.core.config.load import load_recipe, packaged
+from sonolux.core.config.load import load_recipe, packaged_recipes
 from sonolux.core.pipeline.result import Samples
-from sonolux.core.training.checkpoint import newest
+from sonolux.core.training.checkpoint import newest_checkpoint
 from sonolux.core.training.run import TrainingRun
 
 REAL = {
@@ -50,7 +50,7 @@ def sounds(root: Path) -> Path:
 
 def data_for(name: str, tmp_path: Path) -> list[str]:
     """Overrides that give a recipe data of its own shape."""
-    text = packaged()[name].read_text()
+    text = packaged_recipes()[name].read_text()
     if "root: null" not in text:
         return ["data.count=64"]
     made = sounds(tmp_path / "data") if name.startswith("audio") else pictures(tmp_path / "data", "digits" in name)
@@ -67,10 +67,10 @@ def run(name: str, changes: list[str], folder: Path) -> Samples:
     return samples
 
 
-@pytest.mark.parametrize("name", packaged())
+@pytest.mark.parametrize("name", packaged_recipes())
 def test_a_recipe_trains_and_samples(name, tmp_path):
     samples = run(name, data_for(name, tmp_path), tmp_path / "run")
-    assert newest(tmp_path / "run").name == "step-00000002.safetensors"
+    assert newest_checkpoint(tmp_path / "run").name == "step-00000002.safetensors"
     assert len(samples) == 2 and all(bool(torch.isfinite(m).all()) for m in samples.media)
     facts = json.loads((tmp_path / "run/out/samples.json").read_text())
     assert [(tmp_path / "run/out" / row["file"]).stat().st_size > 44 for row in facts["samples"]] == [True, True]
@@ -85,9 +85,9 @@ def test_a_recipe_trains_on_real_data(name, tmp_path):
     assert len(run(name, [f"data.root={root}"], tmp_path / "run")) == 2
 
 
-@pytest.mark.parametrize("name", packaged())
+@pytest.mark.parametrize("name", packaged_recipes())
 def test_a_recipe_opens_with_its_command(name):
-    first = packaged()[name].read_text().splitlines()[0]
-    needs = "root: null" in packaged()[name].read_text()
+    first = packaged_recipes()[name].read_text().splitlines()[0]
+    needs = "root: null" in packaged_recipes()[name].read_text()
     assert first.startswith("# sonolux train ") and ("data.root=" in first) == needs
     assert first.split()[3] in (name, name.rpartition("/")[2])

@@ -11,22 +11,22 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from ...util.errors import BadInput
-from ...util.json_files import StoredRecord, read
-from ...util.replace import write_text
-from ..files import find_files, shown
-from ..manifest import Line
-from .types import PrepareContext, Preparer, PrepareReport, Summary
+from ...util.json_files import StoredRecord, read_json
+from ...util.replace import write_text_file
+from ..files import find_files, format_path
+from ..manifest import ManifestLine
+from .types import FolderAnalyzer, FolderSummary, PrepareReport, ProposalContext
 
 PROPOSED, SUMMARY = "recipe.proposed.yaml", "summary.json"
 
 
-def others(paths: Sequence[Path]) -> str:
+def format_suffix_counts(paths: Sequence[Path]) -> str:
     """Number of files by suffix, as text for a message."""
     kinds = Counter(path.suffix.lower() or "no suffix" for path in paths).most_common(4)
     return ", ".join(f"{n} file{'s' if n > 1 else ''} with {suffix}" for suffix, n in kinds)
 
 
-def reasons(lines: Sequence[Line], most: int = 6) -> str:
+def format_skip_reasons(lines: Sequence[ManifestLine], most: int = 6) -> str:
     """Why files were skipped, as text: most frequent reasons first, each with its first files."""
     by: dict[str, list[str]] = {}
     for line in lines:
@@ -37,11 +37,15 @@ def reasons(lines: Sequence[Line], most: int = 6) -> str:
     return "; ".join(texts[:most]) + (f"; and {len(texts) - most} other reasons" if len(texts) > most else "")
 
 
-def facts_of(
-    root: Path, preparer: Preparer, lines: list[Line], pairs: list[tuple[str, str, float]], table: Path | None
+def summary_entries(
+    root: Path,
+    analyzer: FolderAnalyzer,
+    lines: list[ManifestLine],
+    pairs: list[tuple[str, str, float]],
+    table: Path | None,
 ) -> dict[str, Any]:
     """The entries of summary.json that every modality has."""
-    listed = {*preparer.suffixes, *preparer.foreign}
+    listed = {*analyzer.suffixes, *analyzer.foreign}
     folders: list[tuple[Path, str]] = []
     others = [] if table else [p for p in find_files(root, None, folders) if p.suffix.casefold() not in listed]
     good = [line for line in lines if line["status"] == "ok"]
@@ -50,14 +54,14 @@ def facts_of(
     for line in good:
         exact.setdefault(line.get("copy_of") or line["file"], []).append(line["file"])
     return {
-        "modality": preparer.modality,
+        "modality": analyzer.modality,
         "root": str(root),
         "files": len(lines),
         "usable": len(good),
         "skipped": len(lines) - len(good),
         "reasons": dict(Counter(line["reason"] for line in lines if line["status"] != "ok").most_common()),
         "other_files": dict(Counter(p.suffix.lower() or "no suffix" for p in others).most_common()),
-        "skipped_folders": [{"folder": shown(folder, root), "reason": reason} for folder, reason in folders],
+        "skipped_folders": [{"folder": format_path(folder, root), "reason": reason} for folder, reason in folders],
         "bytes": sum(line["size"] for line in good),
         "classes": dict(classes),
         "without_class": sum(line["label"] is None for line in good) if classes else 0,
@@ -67,15 +71,20 @@ def facts_of(
     }
 
 
-def lines_of(
-    root: Path, preparer: Preparer, facts: dict[str, Any], summary: Summary, pairs: Sequence[Any], lines: Sequence[Line]
+def report_lines(
+    root: Path,
+    analyzer: FolderAnalyzer,
+    facts: dict[str, Any],
+    summary: FolderSummary,
+    pairs: Sequence[Any],
+    lines: Sequence[ManifestLine],
 ) -> list[str]:
     """The printed lines: counts, skipped files, the modality's summary, classes and copies."""
     total, good, others = facts["files"], facts["usable"], facts["other_files"]
     kept = f", {facts['kept']} from an earlier run" if facts["kept"] else ""
-    rows = [f"{shown(root)}: {good} of {total} {preparer.nouns[1]} usable{kept}"]
+    rows = [f"{format_path(root)}: {good} of {total} {analyzer.nouns[1]} usable{kept}"]
     if good < total:
-        rows.append(f"  skipped     {total - good}: {reasons(lines)}")
+        rows.append(f"  skipped     {total - good}: {format_skip_reasons(lines)}")
     if others:
         rows.append(f"  not read    {', '.join(f'{n} {suffix}' for suffix, n in list(others.items())[:6])}")
     if folders := facts["skipped_folders"]:
@@ -126,31 +135,33 @@ class StoredSummary(StoredRecord):
 _SUMMARY = TypeAdapter(StoredSummary)
 
 
-def stored_summary(out: Path) -> StoredSummary:
+def read_stored_summary(out: Path) -> StoredSummary:
     """The summary of an earlier run; empty if there is none, or if it is damaged: then all is computed again."""
     try:
-        return read(out / SUMMARY, _SUMMARY)
+        return read_json(out / SUMMARY, _SUMMARY)
     except BadInput:
         return StoredSummary()
 
 
-def propose(preparer: Preparer, good: list[Line], context: PrepareContext, report: PrepareReport, part: Path) -> None:
+def write_proposed_recipe(
+    analyzer: FolderAnalyzer, good: list[ManifestLine], context: ProposalContext, report: PrepareReport, part: Path
+) -> None:
     """Write the proposed recipe; if the user has changed an earlier one, write to recipe.proposed.yaml instead.
 
     Args:
-        preparer: The modality's part.
+        analyzer: The modality's part.
         good: The usable lines.
         context: Where the recipe will be.
         report: The report, which is completed.
         part: Folder that the file is written to; its files are then moved to the folder of the report.
     """
-    proposal = preparer.propose(good, context)
+    proposal = analyzer.propose(good, context)
     mark = hashlib.sha256(proposal.text.encode()).hexdigest()
-    last = stored_summary(report.folder).recipe_sha256
+    last = read_stored_summary(report.folder).recipe_sha256
     there = context.recipe.read_bytes() if context.recipe.exists() else None
     edited = there is not None and hashlib.sha256(there).hexdigest() not in (last, mark)
     target = report.folder / PROPOSED if edited else context.recipe
-    write_text(part / target.name, proposal.text)
+    write_text_file(part / target.name, proposal.text)
     report.recipe = target
     report.summary["recipe"] = str(target)
     report.summary["recipe_sha256"] = last if edited else mark
@@ -158,5 +169,5 @@ def propose(preparer: Preparer, good: list[Line], context: PrepareContext, repor
     report.lines += ["proposal", *(f"  {reason}" for reason in proposal.reasons)]
     if edited:
         report.lines.append(
-            f"  {shown(context.recipe)} was changed by hand and is kept; the proposal is {shown(target)}"
+            f"  {format_path(context.recipe)} was changed by hand and is kept; the proposal is {format_path(target)}"
         )

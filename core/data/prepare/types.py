@@ -10,12 +10,12 @@ from typing import Any, Protocol
 
 from pydantic import BaseModel
 
-from ...util.plots import Panel
-from ..manifest import Line
+from ...util.plots import DistributionPlot
+from ..manifest import ManifestLine
 
 
 @dataclass(frozen=True)
-class Summary:
+class FolderSummary:
     """A modality's summary of its files.
 
     Attributes:
@@ -26,11 +26,11 @@ class Summary:
 
     numbers: dict[str, Any]
     lines: list[str]
-    panels: list[Panel]
+    panels: list[DistributionPlot]
 
 
 @dataclass(frozen=True)
-class Pair:
+class NearCopyPair:
     """Two files that are near copies.
 
     Attributes:
@@ -45,7 +45,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class PrepareContext:
+class ProposalContext:
     """What a proposal needs in addition to the manifest's lines.
 
     Attributes:
@@ -60,7 +60,7 @@ class PrepareContext:
 
 
 @dataclass(frozen=True)
-class Proposal:
+class ProposedRecipe:
     """A proposed recipe.
 
     Attributes:
@@ -72,8 +72,8 @@ class Proposal:
     reasons: list[str]
 
 
-class Preparer(Protocol):
-    """A modality's part of `prepare`, returned by `Modality.preparer()`.
+class FolderAnalyzer(Protocol):
+    """A modality's part of `prepare`, returned by `Modality.folder_analyzer()`.
 
     Attributes:
         modality: The modality's registered name.
@@ -106,30 +106,30 @@ class Preparer(Protocol):
         """Called with the number of files before the first is measured."""
         ...
 
-    def inspect(self, path: Path) -> tuple[Line, Any]:
+    def inspect(self, path: Path) -> tuple[ManifestLine, Any]:
         """Decode a file once.
 
         Returns:
-            The measurements, and the trace: a fingerprint by which copies are found.
+            The measurements, and the fingerprint: a fingerprint by which copies are found.
 
         Raises:
             BadInput: The file is not usable.
         """
         ...
 
-    def trace(self, path: Path) -> Any:
-        """Only the trace, for a file that was measured in an earlier run."""
+    def fingerprint(self, path: Path) -> Any:
+        """Only the fingerprint, for a file that was measured in an earlier run."""
         ...
 
-    def similar_pairs(self, traces: Sequence[Any]) -> list[Pair]:
-        """Find pairs of near copies by their traces."""
+    def near_copy_pairs(self, fingerprints: Sequence[Any]) -> list[NearCopyPair]:
+        """Find pairs of near copies by their fingerprints."""
         ...
 
-    def summarise(self, lines: Sequence[Line]) -> Summary:
+    def summarise(self, lines: Sequence[ManifestLine]) -> FolderSummary:
         """Summarise the usable lines."""
         ...
 
-    def propose(self, lines: Sequence[Line], context: PrepareContext) -> Proposal:
+    def propose(self, lines: Sequence[ManifestLine], context: ProposalContext) -> ProposedRecipe:
         """Propose a recipe for the usable lines."""
         ...
 
@@ -151,7 +151,7 @@ class PrepareReport:
     recipe: Path | None = None
 
 
-def slug(name: str) -> str:
+def valid_recipe_name(name: str) -> str:
     """A valid name for a recipe and its run folder: letters, digits, `_`, dots and dashes, with a letter first."""
     plain = re.sub(r"[^\w.-]+", "-", name).strip("-.")
     return plain if re.match(r"[^\W\d_]", plain) else f"data-{plain}".rstrip("-")

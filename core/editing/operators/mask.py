@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from ...types import BadInput
-from ...util.rng import generator
+from ...util.rng import keyed_generator
 
 _SAME = 1e-3  # changes of z (unit variance) below this count as no change
 
 
-class Mask:
+class MaskOperator:
     """A x = x where known, 0 elsewhere. A is a projection, A^+ = A, and A^+ y + (1 - A^+ A) x is y where known, else x.
 
     Args:
@@ -23,12 +23,12 @@ class Mask:
     def __init__(self, known: Tensor):
         self.known = known
 
-    def joined(self, y: Tensor | float, x: Tensor) -> Tensor:
+    def fill_known(self, y: Tensor | float, x: Tensor) -> Tensor:
         """y (B, C, *spatial) where known, x elsewhere."""
         return torch.where(self.known.to(x.device), y, x)
 
 
-def known_places(encode: Callable[[Tensor], Tensor], media: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+def encode_partly_known(encode: Callable[[Tensor], Tensor], media: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
     """Encode partly known media, and determine which elements of the result are known.
 
     An element of z is known if it does not depend on the unknown media: it is equal for zeros and for noise there. So
@@ -48,7 +48,7 @@ def known_places(encode: Callable[[Tensor], Tensor], media: Tensor, known: Tenso
     if not bool(known.any()) or bool(known.all()):
         part = "none" if not bool(known.any()) else "all"
         raise BadInput(f"{part} of it is kept: name a part, but not the whole, to regenerate")
-    noise = torch.from_numpy(generator(0, 0, "probe").standard_normal(tuple(media.shape), dtype=float)).to(media)
+    noise = torch.from_numpy(keyed_generator(0, 0, "probe").standard_normal(tuple(media.shape), dtype=float)).to(media)
     with torch.no_grad():
         z, other = (encode(torch.where(known, media, fill)) for fill in (torch.zeros_like(media), noise))
     moved = (z - other).abs().amax(1, keepdim=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 from ...types import BadInput, move_like
 
 
-class Windows:
+class WindowOperator:
     """A x = the windows of x; A^+ y = the weighted mean of windows y, which minimizes |W (A x - y)| over x.
 
     Along each axis, element i of n of a window has the weight sin^2(pi (i + 1/2) / n). The weight is close to 0 at both
@@ -49,7 +49,7 @@ class Windows:
     def __len__(self) -> int:
         return len(self.places)
 
-    def take(self, x: Tensor, window: int) -> Tensor:
+    def cut_window(self, x: Tensor, window: int) -> Tensor:
         """One window (B, C, *size) of x (B, C, *full); axes of size 1 are not cut."""
         for axis, index in enumerate(self._on(x)[window].indices):
             if x.shape[2 + axis] != 1:

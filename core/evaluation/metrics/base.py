@@ -97,7 +97,7 @@ def as_features(value: Features, name: str = "features", least: int = 2) -> np.n
     return array
 
 
-def as_pair(generated: Features, real: Features, least: int = 2) -> tuple[np.ndarray, np.ndarray]:
+def as_feature_pair(generated: Features, real: Features, least: int = 2) -> tuple[np.ndarray, np.ndarray]:
     """Both as float64 (N, d) and (M, d); raises BadInput where d differs."""
     g, r = as_features(generated, "generated", least), as_features(real, "real", least)
     if g.shape[1] != r.shape[1]:
@@ -105,7 +105,7 @@ def as_pair(generated: Features, real: Features, least: int = 2) -> tuple[np.nda
     return g, r
 
 
-def distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def pairwise_distances(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Euclidean distances (N, M) between the rows of a and b.
 
     Differences are formed explicitly: |a|^2 + |b|^2 - 2ab would leave copies at distance 1e-8 |a| instead of 0.
@@ -118,6 +118,6 @@ def kth_neighbour_distance(a: np.ndarray, k: int) -> np.ndarray:
     """Distance (N,) of each row of a to its k-th nearest other row."""
     if not 1 <= k < len(a):
         raise BadInput(f"k is {k}: the k-th nearest neighbour among {len(a)} rows needs 1 <= k <= {len(a) - 1}")
-    between = distances(a, a)
+    between = pairwise_distances(a, a)
     np.fill_diagonal(between, np.inf)
     return np.partition(between, k - 1, axis=1)[:, k - 1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .base import Features, Groups, Metric, MetricColumn, as_pair
+from .base import Features, Groups, Metric, MetricColumn, as_feature_pair
 
 
 class Frechet(Metric):
@@ -32,7 +32,7 @@ def frechet_distance(generated: Features, real: Features) -> float:
     are the squared singular values of R_g R_r^T, and tr (S_g S_r)^(1/2) is their sum. This remains exact for a singular
     covariance (N <= d, constant features), where square roots of rounded eigenvalues would lose half of the digits.
     """
-    g, r = as_pair(generated, real)
+    g, r = as_feature_pair(generated, real)
     root_g, root_r = _root(g), _root(r)
     shift = g.mean(axis=0) - r.mean(axis=0)
     cross = np.linalg.svd(root_g @ root_r.T, compute_uv=False).sum()

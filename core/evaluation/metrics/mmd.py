@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from ...types import BadInput
-from .base import Features, Groups, Metric, MetricColumn, as_features, as_pair, distances
+from .base import Features, Groups, Metric, MetricColumn, as_feature_pair, as_features, pairwise_distances
 
 
 class MMD(Metric):
@@ -54,7 +54,7 @@ def squared_mmd(
         bandwidth: Bandwidth h; None: the median distance between the real rows.
         groups: Classes of the rows, where the number of rows of each class is fixed.
     """
-    g, r = as_pair(generated, real)
+    g, r = as_feature_pair(generated, real)
     h = bandwidth or median_distance(r)
     of_g, of_r = groups or (None, None)
     return float(_others(g, h, of_g) + _others(r, h, of_r) - 2 * _kernel(g, r, h).mean())
@@ -63,14 +63,14 @@ def squared_mmd(
 def median_distance(rows: Features) -> float:
     """The median distance between different rows of (N, d); raises BadInput where more than half of them coincide."""
     r = as_features(rows)
-    median = float(np.median(distances(r, r)[np.triu_indices(len(r), k=1)]))
+    median = float(np.median(pairwise_distances(r, r)[np.triu_indices(len(r), k=1)]))
     if median == 0:
         raise BadInput("the median distance of the real set is 0: most of its rows are the same; give the bandwidth")
     return median
 
 
 def _kernel(a: np.ndarray, b: np.ndarray, h: float) -> np.ndarray:
-    return np.exp(-np.square(distances(a, b)) / (2 * h * h))
+    return np.exp(-np.square(pairwise_distances(a, b)) / (2 * h * h))
 
 
 def _others(a: np.ndarray, h: float, groups: np.ndarray | None = None) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...types import BadInput
-from .base import Features, Groups, Metric, MetricColumn, as_pair, distances, kth_neighbour_distance
+from .base import Features, Groups, Metric, MetricColumn, as_feature_pair, kth_neighbour_distance, pairwise_distances
 
 _FEW = 20  # up to this number of real rows the default of k is 3
 
@@ -55,9 +55,9 @@ class PrecisionRecall(Metric):
 
     def __call__(self, generated: Features, real: Features, groups: Groups | None = None) -> dict[str, float]:
         """`precision`, `recall` and `coverage`, 0 to 1; raises BadInput where a set has no more than k rows."""
-        g, r = as_pair(generated, real)
+        g, r = as_feature_pair(generated, real)
         k = self.k or (3 if len(r) <= _FEW else 5)
-        between = distances(g, r)  # (N, M)
+        between = pairwise_distances(g, r)  # (N, M)
         in_real = between <= kth_neighbour_distance(r, k)[None, :]
         in_generated = between <= kth_neighbour_distance(g, k)[:, None]
         return {

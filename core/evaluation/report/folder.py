@@ -12,31 +12,31 @@ from pydantic import TypeAdapter
 from ...pipeline import result
 from ...types import BadInput
 from ...util import replace
-from ...util.folders import names_in
-from ...util.json_files import read
-from ...util.paths import expanded
+from ...util.folders import list_names
+from ...util.json_files import read_json
+from ...util.paths import expand_home
 
 PAGE, FILES, METRICS, SAMPLES = "report.html", "report_files", "metrics.json", "samples"
 MARK = ("made by", "sonolux eval")
 _METRICS = TypeAdapter(dict[str, Any])
 
 
-def refuse_if_used(folder: Path, overwrite: bool) -> None:
+def check_report_folder(folder: Path, overwrite: bool) -> None:
     """Raise BadInput where the folder holds a report, unless `overwrite`, or files that are not from a report."""
     if not folder.exists():
         return
     if not folder.is_dir():
         raise BadInput(f"--out: {folder} is a file; name a folder")
-    if names_in(folder) and not _is_report(folder):
+    if list_names(folder) and not _is_report(folder):
         raise BadInput(f"{folder} exists and is no report: name an empty folder with --out")
-    foreign = result.other_files(folder / SAMPLES)
+    foreign = result.non_sample_files(folder / SAMPLES)
     if foreign:
         raise BadInput(f"{folder / SAMPLES} holds {foreign[0]}, which no report made: name another --out")
     if _is_report(folder) and not overwrite:
         raise BadInput(f"{folder} already holds a report: replace it with --overwrite, or name another --out")
 
 
-def refuse_overlap(folder: Path, read: Mapping[str, Path | str | None]) -> None:
+def check_no_overlap(folder: Path, read: Mapping[str, Path | str | None]) -> None:
     """Raise BadInput where the report would lie in an input folder, or an input lies in the report's folder.
 
     In the first case its samples would be read as data the next time; in the second the input would be replaced.
@@ -49,7 +49,7 @@ def refuse_overlap(folder: Path, read: Mapping[str, Path | str | None]) -> None:
     for name, path in read.items():
         if path is None:
             continue
-        other = expanded(path).resolve()
+        other = expand_home(path).resolve()
         if other == report or other in report.parents:
             raise BadInput(f"--out {folder} lies in {name} {path}, whose files are read: name another --out")
         if any(other == report / part or report / part in other.parents for part in (SAMPLES, FILES)):
@@ -57,18 +57,18 @@ def refuse_overlap(folder: Path, read: Mapping[str, Path | str | None]) -> None:
 
 
 @contextmanager
-def replaced(folder: Path) -> Iterator[Path]:
+def replace_atomically(folder: Path) -> Iterator[Path]:
     """A temporary folder in `folder` to write a report into; it then replaces an earlier report.
 
     After an error the earlier report remains unchanged.
     """
-    with replace.replaced(folder, lambda: _files(folder)) as part:
+    with replace.replace_files(folder, lambda: _files(folder)) as part:
         yield part
 
 
 def _is_report(folder: Path) -> bool:
     try:
-        return read(folder / METRICS, _METRICS).get(MARK[0]) == MARK[1]
+        return read_json(folder / METRICS, _METRICS).get(MARK[0]) == MARK[1]
     except BadInput:
         return False
 
@@ -80,4 +80,4 @@ def _files(folder: Path) -> list[str]:
     found = [name for name in (PAGE, METRICS) if (folder / name).is_file()]
     if not (folder / FILES).is_symlink():
         found += [p.relative_to(folder).as_posix() for p in (folder / FILES).rglob("*") if not p.is_dir()]
-    return found + [f"{SAMPLES}/{name}" for name in result.saved_files(folder / SAMPLES)]
+    return found + [f"{SAMPLES}/{name}" for name in result.saved_sample_files(folder / SAMPLES)]

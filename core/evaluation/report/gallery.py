@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ..adapter import DefectMeasure, EvaluationAdapter
-from ..examples import ExampleSet, GeneratedSet, RealData, subset
+from ..examples import ExampleSet, GeneratedSet, RealData, balanced_subset
 from ..memorization import MemorizationResult
 from ..recognition import RecognitionResult
 from .contents import GalleryItem, GalleryRow
@@ -21,7 +21,7 @@ Records = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Findings:
+class PerSampleResults:
     """Results for each sample.
 
     Attributes:
@@ -41,7 +41,7 @@ class Findings:
     gaps: np.ndarray
 
 
-def sample_records(found: Findings) -> Records:
+def sample_records(found: PerSampleResults) -> Records:
     """A record for each sample: its file, class, predicted class, nearest training example, defects."""
     examples, classes, out = found.generated.examples, found.real.classes, []
     for i, (source, label) in enumerate(zip(examples.sources, examples.labels.tolist(), strict=True)):
@@ -59,7 +59,9 @@ def sample_records(found: Findings) -> Records:
     return out
 
 
-def build(adapter: EvaluationAdapter, found: Findings, records: Records, shown: int) -> list[GalleryRow]:
+def build_gallery(
+    adapter: EvaluationAdapter, found: PerSampleResults, records: Records, shown: int
+) -> list[GalleryRow]:
     """Samples, real examples, the most similar, farthest, misclassified and defective ones; none where shown is 0."""
     if not shown:
         return []
@@ -76,7 +78,7 @@ def build(adapter: EvaluationAdapter, found: Findings, records: Records, shown: 
 
 def _items(
     adapter: EvaluationAdapter,
-    found: Findings,
+    found: PerSampleResults,
     records: Records,
     indices: list[int],
     note: Callable[[int], str] = lambda i: "",
@@ -86,7 +88,7 @@ def _items(
     return [GalleryItem(adapter.preview(raw[i]), _caption(records[i], note(i)), warn(i)) for i in indices]
 
 
-def _samples(adapter: EvaluationAdapter, found: Findings, records: Records, shown: int) -> GalleryRow:
+def _samples(adapter: EvaluationAdapter, found: PerSampleResults, records: Records, shown: int) -> GalleryRow:
     chosen = _classes_in_turn(found.generated.examples, shown)
 
     def wrong(i: int) -> bool:
@@ -98,7 +100,7 @@ def _samples(adapter: EvaluationAdapter, found: Findings, records: Records, show
 
 def _real(adapter: EvaluationAdapter, real: RealData) -> GalleryRow:
     held_out = real.held_out if real.held_out is not None and len(real.held_out) else None
-    chosen = subset(real.train if held_out is None else held_out, WORST)
+    chosen = balanced_subset(real.train if held_out is None else held_out, WORST)
     names = [real.classes[k] if k >= 0 else "" for k in chosen.labels.tolist()]
     items = [
         GalleryItem(adapter.preview(media), _joined(name, source))
@@ -107,7 +109,7 @@ def _real(adapter: EvaluationAdapter, real: RealData) -> GalleryRow:
     return GalleryRow(f"Real {adapter.nouns[1]}", "For comparison" + (", held out." if held_out else "."), items)
 
 
-def _most_similar(adapter: EvaluationAdapter, found: Findings, records: Records) -> GalleryRow | None:
+def _most_similar(adapter: EvaluationAdapter, found: PerSampleResults, records: Records) -> GalleryRow | None:
     if found.copies is None:
         return None
     matches, threshold, train, items = found.copies.samples, found.copies.threshold, found.real.train, []
@@ -121,14 +123,14 @@ def _most_similar(adapter: EvaluationAdapter, found: Findings, records: Records)
     return GalleryRow("Most similar to training data", about, items)
 
 
-def _farthest(adapter: EvaluationAdapter, found: Findings, records: Records) -> GalleryRow:
+def _farthest(adapter: EvaluationAdapter, found: PerSampleResults, records: Records) -> GalleryRow:
     far = torch.from_numpy(found.gaps).argsort(descending=True)[:WORST].tolist()
     about = "Samples whose features are farthest from those of any real one: defects, or what the data lacks."
     items = _items(adapter, found, records, far, lambda i: f"distance {found.gaps[i]:.1f}")
     return GalleryRow("Farthest from the data", about, items)
 
 
-def _misclassified(adapter: EvaluationAdapter, found: Findings, records: Records) -> GalleryRow | None:
+def _misclassified(adapter: EvaluationAdapter, found: PerSampleResults, records: Records) -> GalleryRow | None:
     if found.recognised is None:
         return None
     wrong = torch.nonzero(found.recognised.predicted != found.generated.examples.labels)[:, 0].tolist()
@@ -136,7 +138,7 @@ def _misclassified(adapter: EvaluationAdapter, found: Findings, records: Records
     return GalleryRow("Misclassified", about, _items(adapter, found, records, wrong[:WORST]))
 
 
-def _defective(adapter: EvaluationAdapter, found: Findings, records: Records) -> GalleryRow:
+def _defective(adapter: EvaluationAdapter, found: PerSampleResults, records: Records) -> GalleryRow:
     names = {d.key: d.name for d in found.defects}
     faulty = [i for i, row in enumerate(records) if row["defects"]]
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from ...util.messages import json_text
-from ...util.pages import environment
+from ...util.messages import format_json
+from ...util.pages import template_engine
 from ..adapter import MediaFile
 from . import table
 from .contents import EvaluationReport, GalleryRow, SimilarityHistogram
@@ -25,7 +25,7 @@ TEMPLATES = Path(__file__).parent / "templates"
 _FIRST = 2  # rows of the gallery above the histogram: samples and real examples
 
 
-def write(report: EvaluationReport, folder: Path, embed: float) -> Path:
+def write_report(report: EvaluationReport, folder: Path, embed: float) -> Path:
     """Write report.html and metrics.json into the folder.
 
     Args:
@@ -42,19 +42,19 @@ def write(report: EvaluationReport, folder: Path, embed: float) -> Path:
         shutil.rmtree(media_folder)
     size = sum(4 * len(file.data) / 3 for row in report.gallery for item in row.items for file in item.files)
     target, part = folder / PAGE, folder / f".{PAGE}.part"
-    (folder / METRICS).write_text(json_text(table.as_json(report)) + "\n", encoding="utf-8")
-    part.write_text(render(report, None if size <= embed * 1e6 else media_folder), encoding="utf-8")
+    (folder / METRICS).write_text(format_json(table.report_to_dict(report)) + "\n", encoding="utf-8")
+    part.write_text(render_report(report, None if size <= embed * 1e6 else media_folder), encoding="utf-8")
     part.replace(target)
     return target
 
 
-def render(report: EvaluationReport, media_folder: Path | None = None) -> str:
+def render_report(report: EvaluationReport, media_folder: Path | None = None) -> str:
     """The page's HTML; media_folder: folder for its media files, None: they are embedded in the page."""
     rows = [
         _gallery_row(row, None if media_folder is None else media_folder / str(i))
         for i, row in enumerate(report.gallery)
     ]
-    template = environment(TEMPLATES).get_template("report.html.j2")
+    template = template_engine(TEMPLATES).get_template("report.html.j2")
     return template.render(
         report=report,
         table=table,
@@ -62,7 +62,7 @@ def render(report: EvaluationReport, media_folder: Path | None = None) -> str:
         galleries=(rows[:_FIRST], rows[_FIRST:]),
         histogram=None if report.similarity is None else _histogram(report.similarity),
         confusion=None if report.confusion is None else _confusion(report.confusion.tolist(), report.classes),
-        facts=json_text(report.facts).split("\n"),
+        facts=format_json(report.facts).split("\n"),
     )
 
 

@@ -5,48 +5,51 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ...util.messages import printable
+from ...util.messages import escape_control_characters
 from .contents import EvaluationReport, Measurement, ReferenceValue
 from .folder import MARK
 
 
-def number(form: str, value: float) -> str:
+def format_number(form: str, value: float) -> str:
     """A number in its format; "-" for an unknown number. -0.0 is shown as 0."""
     return "-" if math.isnan(value) else form.format(value + 0.0)
 
 
-def reference(line: Measurement, one: ReferenceValue) -> str:
+def format_reference(line: Measurement, one: ReferenceValue) -> str:
     """`real sounds 1.05 (0.2 to 2.1)`."""
-    text = f"{one.name} {number(line.format, one.value)}"
+    text = f"{one.name} {format_number(line.format, one.value)}"
     if one.low is None or one.high is None:
         return text
-    return f"{text} ({number(line.format, one.low)} to {number(line.format, one.high)})"
+    return f"{text} ({format_number(line.format, one.low)} to {format_number(line.format, one.high)})"
 
 
-def interval(line: Measurement) -> str:
+def format_interval(line: Measurement) -> str:
     """`14.2 to 16.9`, or "" without an interval."""
-    return "" if line.interval is None else " to ".join(number(line.format, v) for v in line.interval)
+    return "" if line.interval is None else " to ".join(format_number(line.format, v) for v in line.interval)
 
 
-def lines(report: EvaluationReport) -> list[str]:
+def table_lines(report: EvaluationReport) -> list[str]:
     """A heading for each group, then lines with name, value, 95 % interval and references."""
     out = [report.title]
     every = [line for group in report.measurements.values() for line in group]
-    name_width = max((len(printable(line.name)) for line in every), default=0)
-    interval_width = max((len(interval(line)) for line in every), default=0)
+    name_width = max((len(escape_control_characters(line.name)) for line in every), default=0)
+    interval_width = max((len(format_interval(line)) for line in every), default=0)
     for heading, group in report.measurements.items():
         out += ["", heading]
         for line in group:
-            others = "; ".join(reference(line, one) for one in line.references)
-            value = number(line.format, line.value)
-            text = f"  {printable(line.name):<{name_width}}  {value:>8}  {interval(line):<{interval_width}}  {others}"
+            others = "; ".join(format_reference(line, one) for one in line.references)
+            value = format_number(line.format, line.value)
+            text = (
+                f"  {escape_control_characters(line.name):<{name_width}}  {value:>8}  "
+                f"{format_interval(line):<{interval_width}}  {others}"
+            )
             out.append(text.rstrip())
             if line.meaning:
                 out.append(f"      {line.meaning}")
     return [*out, *(text for remark in report.remarks for text in ("", f"note: {remark}"))]
 
 
-def as_json(report: EvaluationReport) -> dict[str, Any]:
+def report_to_dict(report: EvaluationReport) -> dict[str, Any]:
     """Contents of metrics.json; unknown numbers are null."""
     figures = {heading: {line.key: _plain(line) for line in group} for heading, group in report.measurements.items()}
     return {

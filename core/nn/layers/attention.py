@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...types import BadInput
-from .embedding import linear
+from .embedding import make_linear
 from .norm import GroupNorm
 
 
@@ -28,8 +28,8 @@ class Attention(nn.Module):
             raise BadInput(f"attention over {channels} channels needs a head_dim that divides them, not {head_dim}")
         self.heads = channels // head_dim
         self.norm = GroupNorm(channels)
-        self.qkv = linear(channels, 3 * channels)
-        self.out = linear(channels, channels, zero=True)
+        self.qkv = make_linear(channels, 3 * channels)
+        self.out = make_linear(channels, channels, zero=True)
 
     def forward(self, x: Tensor, padding: Tensor | None = None) -> Tensor:
         """(B, C, *spatial) -> (B, C, *spatial); positions with `padding` (B, 1, *spatial) True are not attended to."""

@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .conv import conv
+from .conv import make_conv
 from .dropout import Dropout
-from .embedding import linear
+from .embedding import make_linear
 from .inputs import BlockInputs
 from .norm import GroupNorm, ModulatedNorm
 
@@ -30,12 +30,12 @@ class ResidualBlock(nn.Module):
     def __init__(self, dims: int, c_in: int, c_out: int, width: int, dropout: float = 0.0):
         super().__init__()
         self.norm1 = GroupNorm(c_in)
-        self.conv1 = conv(dims, c_in, c_out)
-        self.film = linear(width, 2 * c_out)
+        self.conv1 = make_conv(dims, c_in, c_out)
+        self.film = make_linear(width, 2 * c_out)
         self.norm2 = ModulatedNorm(c_out)
         self.dropout = Dropout(dropout)
-        self.conv2 = conv(dims, c_out, c_out, zero=True)
-        self.skip = conv(dims, c_in, c_out, kernel=1) if c_in != c_out else None
+        self.conv2 = make_conv(dims, c_out, c_out, zero=True)
+        self.skip = make_conv(dims, c_in, c_out, kernel=1) if c_in != c_out else None
 
     def forward(self, x: Tensor, inputs: BlockInputs) -> Tensor:
         """x (B, C_in, *spatial) -> (B, C_out, *spatial)."""

@@ -15,7 +15,7 @@ from ...types import BadInput
 class _CircularAxes:
     """Adds to torch's convolutions: `wrap` at each call, and no use of torch's global generator.
 
-    `reset_parameters` fills with zeros; `init.reset` draws the initial weights from a seed.
+    `reset_parameters` fills with zeros; `init.reset_parameters` draws the initial weights from a seed.
     """
 
     zero: bool = False  # initialise to zero, so that a residual branch has no effect at first
@@ -27,7 +27,7 @@ class _CircularAxes:
     groups: int
 
     def reset_parameters(self) -> None:
-        """Zeros; see `init.reset`."""
+        """Zeros; see `init.reset_parameters`."""
         nn.init.zeros_(self.weight)
         if self.bias is not None:
             nn.init.zeros_(self.bias)
@@ -67,7 +67,7 @@ _CLASSES: dict[int, type[Any]] = {1: Conv1d, 2: Conv2d, 3: Conv3d}
 _FUNCTIONS: dict[int, Any] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
-def conv(dims: int, c_in: int, c_out: int, kernel: int = 3, stride: int = 1, zero: bool = False) -> Conv:
+def make_conv(dims: int, c_in: int, c_out: int, kernel: int = 3, stride: int = 1, zero: bool = False) -> Conv:
     """A convolution over `dims` axes with zero padding kernel // 2 (none where the kernel is even).
 
     Args:
@@ -79,7 +79,7 @@ def conv(dims: int, c_in: int, c_out: int, kernel: int = 3, stride: int = 1, zer
         zero: Initial weights are zero.
 
     Returns:
-        A module (B, c_in, *spatial) -> (B, c_out, *spatial / stride), its weights zero until `init.reset`.
+        A module (B, c_in, *spatial) -> (B, c_out, *spatial / stride), its weights zero until `init.reset_parameters`.
 
     Raises:
         BadInput: `dims` is not 1, 2 or 3.

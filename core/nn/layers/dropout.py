@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from ...types import BadInput
 from ...util.integers import as_sample_numbers, as_seed
-from ...util.rng import bits, key_of
+from ...util.rng import keyed_random_words, stream_key
 
 
 @dataclass
@@ -74,12 +74,12 @@ class Dropout(nn.Module):
             raise BadInput(f"keyed_dropout names {len(keys.samples)} samples, the batch holds {x.shape[0]}")
         counter = (keys.step, keys.layer)
         keys.layer += 1
-        return x * keep_mask(keys.seed, keys.samples, counter, self.p, x).to(x.dtype).mul_(1 / (1 - self.p))
+        return x * dropout_mask(keys.seed, keys.samples, counter, self.p, x).to(x.dtype).mul_(1 / (1 - self.p))
 
 
-def keep_mask(seed: int, samples: Sequence[int], counter: tuple[int, int], p: float, x: Tensor) -> Tensor:
+def dropout_mask(seed: int, samples: Sequence[int], counter: tuple[int, int], p: float, x: Tensor) -> Tensor:
     """Bool mask of the elements of x (B, ...) that stay. Each uses 16 random bits: p is exact to 1e-5, at half cost."""
     count = x.shape[1:].numel()
-    words = bits([key_of(seed, "dropout", counter)], samples, -(-count // 2), x.device)
+    words = keyed_random_words([stream_key(seed, "dropout", counter)], samples, -(-count // 2), x.device)
     halves = words.reshape(len(samples), -1).view(torch.int16)[:, :count]  # uniform in [-2^15, 2^15)
     return (halves >= min(round(p * 65536), 65535) - 32768).reshape(x.shape)

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def linear(c_in: int, c_out: int, zero: bool = False) -> nn.Linear:
-    """An `nn.Linear` that does not use torch's global generator: its weights are zero until `init.reset`.
+def make_linear(c_in: int, c_out: int, zero: bool = False) -> nn.Linear:
+    """An `nn.Linear` that does not use torch's global generator: its weights are zero until `init.reset_parameters`.
 
     Args:
         c_in: Input features.
@@ -25,12 +25,12 @@ def linear(c_in: int, c_out: int, zero: bool = False) -> nn.Linear:
     layer: nn.Linear = nn.utils.skip_init(nn.Linear, c_in, c_out, device=device)  # type: ignore[assignment]
     nn.init.zeros_(layer.weight)
     nn.init.zeros_(layer.bias)
-    layer.zero = zero  # type: ignore[assignment]  # read by init.reset
+    layer.zero = zero  # type: ignore[assignment]  # read by init.reset_parameters
     return layer
 
 
 class EmbeddingTable(nn.Embedding):
-    """`nn.Embedding` whose rows are drawn by the module that owns it (a condition), not by `init.reset`.
+    """`nn.Embedding` whose rows are drawn by the module that owns it (a condition), not by `init.reset_parameters`.
 
     Args:
         count: Number of rows.
@@ -41,11 +41,11 @@ class EmbeddingTable(nn.Embedding):
         """Set the rows to zero; the owner draws them."""
         nn.init.zeros_(self.weight)
 
-    def fill(self, rng: np.random.Generator) -> None:
+    def init_weights(self, rng: np.random.Generator) -> None:
         """Does nothing: the owner draws the rows."""
 
 
-class Fourier(nn.Module):
+class FourierFeatures(nn.Module):
     """Fourier features of a number, of unit variance: sqrt(2) [cos(2 pi f u), sin(2 pi f u)].
 
     The frequencies f are a geometric series (Tancik et al. 2020, arXiv:2006.10739).
@@ -82,9 +82,9 @@ class NumberEmbedding(nn.Module):
 
     def __init__(self, features: int, width: int, slowest: float = 1 / 32, fastest: float = 4.0):
         super().__init__()
-        self.fourier = Fourier(features, slowest, fastest)
-        self.first = linear(features, width)
-        self.second = linear(width, width)
+        self.fourier = FourierFeatures(features, slowest, fastest)
+        self.first = make_linear(features, width)
+        self.second = make_linear(width, width)
 
     def forward(self, u: Tensor) -> Tensor:
         """u (...) -> (..., E)."""

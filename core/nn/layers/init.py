@@ -13,15 +13,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ...util.rng import generator
+from ...util.rng import keyed_generator
 
 _WEIGHTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 
 
-def reset(module: nn.Module, seed: int) -> None:
+def reset_parameters(module: nn.Module, seed: int) -> None:
     """Draw every parameter of a module again from `seed`, in place.
 
-    A layer with a method `fill(rng)` (numpy Generator) fills itself. torch's linear and convolution layers and their
+    A layer with a method `init_weights(rng)` (numpy Generator) draws its own weights. torch's linear and convolution
+    layers and their
     subclasses get uniform weights with variance 1 / fan_in and zero biases; a layer with an attribute `zero = True` is
     set to zero. Any other layer with `reset_parameters` is reset by that method, inside a fork of torch's global
     generator.
@@ -33,13 +34,13 @@ def reset(module: nn.Module, seed: int) -> None:
     if any(p.is_meta for p in module.parameters()):  # there is nothing to draw
         return
     for name, layer in module.named_modules():
-        rng = generator(seed, 0, "init", name)
-        fill = getattr(layer, "fill", None)
-        if callable(fill):
-            fill(rng)
+        rng = keyed_generator(seed, 0, "init", name)
+        init_weights = getattr(layer, "init_weights", None)
+        if callable(init_weights):
+            init_weights(rng)
         elif isinstance(layer, _WEIGHTED):
             zero = bool(getattr(layer, "zero", False))
-            fan_in_(layer.weight, rng, 0.0 if zero else 1.0)
+            fan_in_uniform_(layer.weight, rng, 0.0 if zero else 1.0)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
         elif callable(getattr(layer, "reset_parameters", None)):
@@ -49,7 +50,7 @@ def reset(module: nn.Module, seed: int) -> None:
 
 
 @torch.no_grad()
-def fan_in_(weight: Tensor, rng: np.random.Generator, gain: float = 1.0) -> None:
+def fan_in_uniform_(weight: Tensor, rng: np.random.Generator, gain: float = 1.0) -> None:
     """Fill a weight (out, in, *kernel) with U(-a, a), a = gain sqrt(3 / fan_in): variance gain^2 / fan_in."""
     bound = gain * math.sqrt(3 / max(1, weight[0].numel()))
     drawn = rng.random(weight.shape, dtype=np.float32) * (2 * bound) - bound

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .embedding import NumberEmbedding
-from .resample import pool
+from .resample import mean_pool
 
 
 class BlockInputs(NamedTuple):
@@ -91,7 +91,7 @@ def stage_inputs(
 
 def _stage_means(x: Tensor, patch: int, stages: int) -> list[Tensor]:
     """Means of x (B, C, *spatial) over the elements that a position covers, one tensor per stage."""
-    means = [pool(x, patch)]
+    means = [mean_pool(x, patch)]
     for _ in range(stages - 1):
-        means.append(pool(means[-1], 2))
+        means.append(mean_pool(means[-1], 2))
     return means

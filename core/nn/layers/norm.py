@@ -18,7 +18,7 @@ class GroupNorm(nn.GroupNorm):
     """
 
     def __init__(self, channels: int, affine: bool = True):
-        super().__init__(groups_for(channels), channels, eps=EPSILON, affine=affine)
+        super().__init__(group_count(channels), channels, eps=EPSILON, affine=affine)
 
     def forward(self, input: Tensor, padding: Tensor | None = None) -> Tensor:
         """Normalise.
@@ -33,7 +33,7 @@ class GroupNorm(nn.GroupNorm):
         if padding is None:
             return super().forward(input)
         weight, bias = (v.to(input.dtype).reshape(-1, *[1] * (input.ndim - 2)) for v in (self.weight, self.bias))
-        return normalised(input, self.num_groups, padding) * weight + bias
+        return group_normalise(input, self.num_groups, padding) * weight + bias
 
 
 class ModulatedNorm(GroupNorm):
@@ -61,7 +61,7 @@ class ModulatedNorm(GroupNorm):
             The shape of x.
         """
         if padding is not None or scale[0, 0].numel() > 1 or not x.is_contiguous():
-            return normalised(x, self.num_groups, padding) * (1 + scale) + shift
+            return group_normalise(x, self.num_groups, padding) * (1 + scale) + shift
         # The batch is treated as one sample with B C channels, and scale and shift as the norm's weights. This saves
         # two passes over x in the forward and four in the backward direction (half the time on a CPU).
         rows = x.reshape(1, -1, *x.shape[2:])
@@ -69,7 +69,7 @@ class ModulatedNorm(GroupNorm):
         return F.group_norm(rows, self.num_groups * x.shape[0], weight, bias, EPSILON).view_as(x)
 
 
-def normalised(x: Tensor, groups: int, padding: Tensor | None = None) -> Tensor:
+def group_normalise(x: Tensor, groups: int, padding: Tensor | None = None) -> Tensor:
     """Group normalisation of x (B, C, *spatial) without scale and shift; padding is left out, and 0 in the result."""
     if padding is None:
         return F.group_norm(x, groups, eps=EPSILON)
@@ -83,7 +83,7 @@ def normalised(x: Tensor, groups: int, padding: Tensor | None = None) -> Tensor:
     return (rows * (variance + EPSILON).rsqrt()).flatten(1, 2).to(x.dtype)
 
 
-def groups_for(channels: int, largest: int = 32) -> int:
+def group_count(channels: int, largest: int = 32) -> int:
     """The largest number of groups, at most `largest`, with at least four channels each and equal sizes."""
     for groups in range(min(largest, max(1, channels // 4)), 1, -1):
         if channels % groups == 0:

@@ -18,8 +18,8 @@ class TimestepSampling(ABC):
         """Times from uniform numbers, by the inverse of the cumulative distribution function.
 
         Args:
-            u: Uniform numbers in [0, 1), (B,). They are stratified over the global batch (`core.util.rng.stratified`),
-                so that every batch covers the whole density.
+            u: Uniform numbers in [0, 1), (B,). They are stratified over the global batch
+                (`core.util.rng.stratified_uniforms`), so that every batch covers the whole density.
             schedule: The noise schedule.
 
         Returns:
@@ -27,7 +27,7 @@ class TimestepSampling(ABC):
         """
 
 
-def normal_log_rho(u: Tensor, schedule: Schedule, mean: float, std: float) -> Tensor:
+def lognormal_times(u: Tensor, schedule: Schedule, mean: float, std: float) -> Tensor:
     """Times at which log(rho) is normally distributed, clamped to the range of the schedule."""
     ends = schedule.level(torch.tensor([schedule.t_min, schedule.t_max], dtype=torch.float64))
     lowest, highest = ends.rho

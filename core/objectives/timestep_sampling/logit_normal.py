@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ...schedulers.base import Schedule
 from ...types import BadInput
-from .base import TimestepSampling, normal_log_rho
+from .base import TimestepSampling, lognormal_times
 
 
 class LogitNormal(TimestepSampling):
@@ -27,4 +27,4 @@ class LogitNormal(TimestepSampling):
         self.mean, self.std = mean, std
 
     def sample(self, u: Tensor, schedule: Schedule) -> Tensor:
-        return normal_log_rho(u, schedule, self.mean, self.std)
+        return lognormal_times(u, schedule, self.mean, self.std)

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ...schedulers.base import Schedule
 from ...types import BadInput
-from .base import TimestepSampling, normal_log_rho
+from .base import TimestepSampling, lognormal_times
 
 
 class LogNormal(TimestepSampling):
@@ -23,4 +23,4 @@ class LogNormal(TimestepSampling):
         self.mean, self.std = mean, std
 
     def sample(self, u: Tensor, schedule: Schedule) -> Tensor:
-        return normal_log_rho(u, schedule, self.mean, self.std)
+        return lognormal_times(u, schedule, self.mean, self.std)

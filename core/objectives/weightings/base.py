@@ -28,7 +28,7 @@ class Weighting(ABC):
         """
 
 
-def limits(level: NoiseLevel) -> NoiseLevel:
+def clamp_level(level: NoiseLevel) -> NoiseLevel:
     """The level with alpha and sigma of at least 1e-12, so that ratios of their powers are finite at both ends."""
     return NoiseLevel(
         level.t, torch.as_tensor(level.alpha).clamp(min=_TINY), torch.as_tensor(level.sigma).clamp(min=_TINY)

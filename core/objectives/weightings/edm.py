@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...parameterizations.base import Parameterization
 from ...types import NoiseLevel, Number
-from .base import Weighting, limits
+from .base import Weighting, clamp_level
 
 
 class EDM(Weighting):
@@ -15,4 +15,4 @@ class EDM(Weighting):
     """
 
     def weight(self, level: NoiseLevel, parameterization: Parameterization) -> Number:
-        return parameterization.gain(limits(level)) ** -2
+        return parameterization.gain(clamp_level(level)) ** -2

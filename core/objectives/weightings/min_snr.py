@@ -6,7 +6,7 @@ import torch
 
 from ...parameterizations.base import Parameterization
 from ...types import BadInput, NoiseLevel, Number
-from .base import Weighting, limits
+from .base import Weighting, clamp_level
 
 
 class MinSNR(Weighting):
@@ -26,6 +26,6 @@ class MinSNR(Weighting):
         self.gamma = gamma
 
     def weight(self, level: NoiseLevel, parameterization: Parameterization) -> Number:
-        level = limits(level)
+        level = clamp_level(level)
         data, noise = torch.as_tensor(level.alpha) ** 2, torch.as_tensor(level.sigma) ** 2
         return torch.minimum(data, self.gamma * noise) / ((data + noise) * parameterization.gain(level) ** 2)

@@ -12,15 +12,15 @@ from torch import Tensor
 
 from ...codecs.base import Codec
 from ...config.recipe import Recipe
-from ...data.files import shown
+from ...data.files import format_path
 from ...editing.loops import media_loop_axes
 from ...types import BadInput, MediaSpec
-from ..conditions import Row, condition_rows
+from ..conditions import SampleConditions, per_sample_conditions
 from ..context import ModelContext
-from ..lengths import PaddedBatch, choose_lengths, elements, need_rate
-from ..loop_sizes import loop_size, loop_unit, note_rounded
+from ..lengths import PaddedBatch, choose_lengths, require_rate, seconds_to_elements
+from ..loop_sizes import loop_length_unit, round_loop_size, warn_of_rounding
 from ..request import SampleRequest
-from .source import Source, conversion, read_source, resized, trimmed
+from .source import SourceFile, cut_or_pad, describe_conversion, read_source_file, trim_source
 
 
 @dataclass
@@ -62,28 +62,30 @@ class EditContext:
         section, schedule = self.recipe.sample, self.model.process.schedule
         return float(section.timesteps.build().levels(schedule, section.steps)[0].sigma)
 
-    def read(self, path: Path) -> Source:
+    def read(self, path: Path) -> SourceFile:
         """Read a file, cut to `sample.seconds` if that is set."""
-        source = read_source(self.model, path, fit=self.recipe.sample.windows is None)
-        change = conversion(source, self.spec)
+        source = read_source_file(self.model, path, fit=self.recipe.sample.windows is None)
+        change = describe_conversion(source, self.spec)
         if change and change not in self.said:
             self.said.add(change)
-            warnings.warn(f"{shown(path)} is read and its result is written as: {change}", stacklevel=4)
+            warnings.warn(f"{format_path(path)} is read and its result is written as: {change}", stacklevel=4)
         seconds = self.recipe.sample.seconds
         if seconds is None:
             return source
-        rate = need_rate(self.spec, "sample.seconds")
-        length = elements(seconds, rate, "sample.seconds, how much of a file is taken,")
+        rate = require_rate(self.spec, "sample.seconds")
+        length = seconds_to_elements(seconds, rate, "sample.seconds, how much of a file is taken,")
         if (has := self.spec.length_of(source.size) or 0) < length:
-            warnings.warn(f"asked the first {seconds:g} s of {shown(path)}, which lasts {has / rate:g} s", stacklevel=4)
-        return trimmed(source, self.model, length)
+            warnings.warn(
+                f"asked the first {seconds:g} s of {format_path(path)}, which lasts {has / rate:g} s", stacklevel=4
+            )
+        return trim_source(source, self.model, length)
 
     def work_size(self, size: Sequence[int]) -> tuple[int, ...]:
         """The size at which the network processes media of `size`: with padding as in the training data."""
         spec = self.spec
         if self.loop:
-            axes, unit = media_loop_axes(self.codec), loop_unit(self.codec, self.model.model.network, spec)
-            return loop_size(tuple(size), axes, unit)
+            axes, unit = media_loop_axes(self.codec), loop_length_unit(self.codec, self.model.model.network, spec)
+            return round_loop_size(tuple(size), axes, unit)
         length = spec.length_of(size)
         if self.model.clip_lengths or length is None or spec.length is None:
             return tuple(size)
@@ -93,7 +95,7 @@ class EditContext:
         """Cut media (C, *work size) to `size` along time; loops are not cut."""
         return media if self.loop else self.spec.trim(media, self.spec.length_of(size))
 
-    def conditions(self, sources: Sequence[Source], sizes: Sequence[Sequence[int]]) -> list[Row]:
+    def conditions(self, sources: Sequence[SourceFile], sizes: Sequence[Sequence[int]]) -> list[SampleConditions]:
         """Conditions of one sample per source.
 
         Args:
@@ -105,9 +107,9 @@ class EditContext:
         """
         spec = self.spec
         if self.loop:
-            unit = loop_unit(self.codec, self.model.model.network, spec)
-            note_rounded(sizes, [self.work_size(size) for size in sizes], unit, spec)
-        rows = condition_rows(self.model.model, self.recipe.sample, len(sources))
+            unit = loop_length_unit(self.codec, self.model.model.network, spec)
+            warn_of_rounding(sizes, [self.work_size(size) for size in sizes], unit, spec)
+        rows = per_sample_conditions(self.model.model, self.recipe.sample, len(sources))
         for row, source in zip(rows, sources, strict=True):
             if not self.labelled and "label" in row:
                 row["label"] = source.label
@@ -117,17 +119,17 @@ class EditContext:
             seconds = [(spec.length_of(size) or 0) / spec.rate for size in sizes]
             choose_lengths(seconds, rows, self.model.model, spec, self.model.clip_lengths, self.recipe.sample_seed)
         for row, source in zip(rows, sources, strict=True):
-            row["source"] = shown(Path(source.path.stem))
+            row["source"] = format_path(Path(source.path.stem))
         return rows
 
     def encode(self, media: Tensor) -> Tensor:
         """Encode media (B, C, *size) as (B, C', *spatial)."""
         return self.codec.encode(media, loop=True) if self.loop else self.codec.encode(media)
 
-    def encoded(self, source: Source, size: Sequence[int]) -> Tensor:
+    def encode_source(self, source: SourceFile, size: Sequence[int]) -> Tensor:
         """Cut or pad a source to `size` and encode it as (1, C', *spatial)."""
         with torch.no_grad():
-            return self.encode(resized(source.media, size, self.loop)[None].to(self.model.device))
+            return self.encode(cut_or_pad(source.media, size, self.loop)[None].to(self.model.device))
 
 
 def stack_padded(tensors: Sequence[Tensor], batch: PaddedBatch) -> Tensor:

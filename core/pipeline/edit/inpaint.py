@@ -11,17 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...data.files import shown
+from ...data.files import format_path
 from ...editing.base import Edit
-from ...editing.inpaint import Inpaint
-from ...editing.operators.mask import known_places
+from ...editing.inpaint import InpaintEdit
+from ...editing.operators.mask import encode_partly_known
 from ...types import BadInput
-from ..lengths import PaddedBatch, elements
+from ..lengths import PaddedBatch, seconds_to_elements
 from ..request import Decode, Rows, SampleRequest
 from .context import EditContext, stack_padded
-from .options import Extension, Filling, Inpainting
-from .region import Region
-from .source import Files, Source, listed, resized
+from .options import ExtendOptions, InpaintOptions, InpaintSettings
+from .region import EditRegion
+from .source import Files, SourceFile, as_path_list, cut_or_pad
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class KnownPart:
         mask: (1, *work size) bool, True where the media are known.
     """
 
-    source: Source
+    source: SourceFile
     size: tuple[int, ...]
     z: Tensor
     places: Tensor
@@ -45,7 +45,7 @@ class KnownPart:
     mask: Tensor
 
     @classmethod
-    def of(cls, context: EditContext, source: Source, size: tuple[int, ...], known: Tensor) -> KnownPart:
+    def of(cls, context: EditContext, source: SourceFile, size: tuple[int, ...], known: Tensor) -> KnownPart:
         """The known part of a source in a result of media size `size`.
 
         If the source is not extended, the padding after its end is known too.
@@ -59,23 +59,24 @@ class KnownPart:
         work, device = context.work_size(size), context.model.device
         mask = torch.full((1, *work), size == source.size, dtype=torch.bool)
         part = (slice(None), *(slice(n) for n in known.shape[1:]))
-        mask[part] = resized(known, work)[part]
-        media = resized(source.media, work, context.loop)
-        z, places = known_places(context.encode, media[None].to(device), mask[None].to(device))
-        return cls(source, size, z, places, resized(source.given, work, context.loop), mask)
+        mask[part] = cut_or_pad(known, work)[part]
+        media = cut_or_pad(source.media, work, context.loop)
+        z, places = encode_partly_known(context.encode, media[None].to(device), mask[None].to(device))
+        return cls(source, size, z, places, cut_or_pad(source.given, work, context.loop), mask)
 
-    def filled(self, context: EditContext, z: Tensor) -> Tensor:
+    def fill_unknown(self, context: EditContext, z: Tensor) -> Tensor:
         """The result (C, *size): the file where it is known, the decoded z (1, C', *spatial) elsewhere."""
         media = (self.source.gain * (self.given - self.source.offset))[None].to(z.device)
         decoded = context.codec.fill(z.float(), media, self.mask[None].to(z.device), context.loop)[0].cpu()
-        result = torch.where(self.mask, self.given, self.source.back(decoded))
+        result = torch.where(self.mask, self.given, self.source.to_file_level(decoded))
         modality: Any = context.model.parts.modality
         if hasattr(modality, "limited"):
             limited = modality.limited(result, self.mask)
             if not torch.equal(limited, result):
                 peak = float((result.abs() * ~self.mask).max())
                 warnings.warn(
-                    f"{shown(self.source.path)}: the new part peaks at {peak:.2f} and was scaled down to full scale; "
+                    f"{format_path(self.source.path)}: the new part peaks at {peak:.2f} and was scaled down to full "
+                    f"scale; "
                     "the known part is unchanged",
                     stacklevel=5,
                 )
@@ -84,7 +85,7 @@ class KnownPart:
 
 
 @dataclass(kw_only=True)
-class FillRequest(SampleRequest):
+class InpaintRequest(SampleRequest):
     """Inpainting or continuation, one result per row.
 
     Attributes:
@@ -103,23 +104,23 @@ class FillRequest(SampleRequest):
 
     def edits(self, rows: Rows, batch: PaddedBatch) -> list[Edit]:
         z, places = (stack_padded([getattr(self.parts[i], name) for i in rows], batch) for name in ("z", "places"))
-        return [Inpaint(z, places, "levels" if self.by_levels else "replace", self.resample, self.jump)]
+        return [InpaintEdit(z, places, "levels" if self.by_levels else "replace", self.resample, self.jump)]
 
     def media(self, rows: Rows, z: Tensor, batch: PaddedBatch, decode: Decode) -> list[Tensor]:
         inside = [(slice(k, k + 1), slice(None), *(slice(n) for n in s[1:])) for k, s in enumerate(batch.shapes)]
-        return [self.parts[i].filled(self.context, z[part]) for i, part in zip(rows, inside, strict=True)]
+        return [self.parts[i].fill_unknown(self.context, z[part]) for i, part in zip(rows, inside, strict=True)]
 
 
-def inpaint_request(context: EditContext, files: Files, options: Inpainting) -> FillRequest:
+def inpaint_request(context: EditContext, files: Files, options: InpaintOptions) -> InpaintRequest:
     """Request that regenerates a region of each file."""
-    region = Region(options.spans, options.box, options.mask)
-    sources = [context.read(path) for path in listed(files)]
-    known = [region.known(context, source) for source in sources]
-    facts = {"edit": "inpaint", **region.facts()}
+    region = EditRegion(options.spans, options.box, options.mask)
+    sources = [context.read(path) for path in as_path_list(files)]
+    known = [region.known_mask(context, source) for source in sources]
+    facts = {"edit": "inpaint", **region.to_dict()}
     return _fill_request(context, sources, [source.size for source in sources], known, options, facts)
 
 
-def extend_request(context: EditContext, files: Files, options: Extension) -> FillRequest:
+def extend_request(context: EditContext, files: Files, options: ExtendOptions) -> InpaintRequest:
     """Request that continues each file along time for `options.seconds` after its end.
 
     Raises:
@@ -131,8 +132,8 @@ def extend_request(context: EditContext, files: Files, options: Extension) -> Fi
             f"{spec.modality} has no time axis with a rate, so there is no end to continue from: regenerate a part of "
             "it with inpaint"
         )
-    added = elements(seconds, spec.rate, "seconds, how much is added,")
-    sources = [context.read(path) for path in listed(files)]
+    added = seconds_to_elements(seconds, spec.rate, "seconds, how much is added,")
+    sources = [context.read(path) for path in as_path_list(files)]
     known = [torch.ones(1, *source.size, dtype=torch.bool) for source in sources]
     sizes = [spec.with_length(s.size, (spec.length_of(s.size) or 0) + added) for s in sources]
     return _fill_request(context, sources, sizes, known, options, {"edit": "continue", "added": seconds})
@@ -140,12 +141,12 @@ def extend_request(context: EditContext, files: Files, options: Extension) -> Fi
 
 def _fill_request(
     context: EditContext,
-    sources: Sequence[Source],
+    sources: Sequence[SourceFile],
     sizes: Sequence[tuple[int, ...]],
     known: Sequence[Tensor],
-    filling: Filling,
+    filling: InpaintSettings,
     facts: dict[str, Any],
-) -> FillRequest:
+) -> InpaintRequest:
     count = filling.count
     by_levels = context.model.per_element
     resample = (1 if by_levels else 4) if filling.resample is None else filling.resample
@@ -153,7 +154,7 @@ def _fill_request(
     conditions = context.conditions([sources[i] for i in each], [sizes[i] for i in each])
     parts = [KnownPart.of(context, *of) for of in zip(sources, sizes, known, strict=True)]
     paths = [str(Path(source.path)) for source in sources]
-    return FillRequest(
+    return InpaintRequest(
         conditions,
         [context.work_size(sizes[i]) for i in each],
         [k for _ in sources for k in range(count)],

@@ -10,25 +10,25 @@ import torch
 from torch import Tensor
 
 from ...editing.base import Edit
-from ...editing.morph import FromNoise, Invert, slerp
-from ...nn.model import Model
+from ...editing.morph import InversionEdit, StartFromState, slerp
+from ...nn.model import ConditionedNetwork
 from ...types import BadInput
-from ...util.paths import expanded
-from ...util.rng import Noise
-from ...util.text import label_text
-from ..conditions import Row, interpolate_rows
+from ...util.paths import expand_home
+from ...util.rng import KeyedNoise
+from ...util.text import normalise_label
+from ..conditions import SampleConditions, interpolate_conditions
 from ..lengths import PaddedBatch
 from ..request import Rows, SampleRequest
 from .context import EditContext, stack_padded
-from .source import Source
+from .source import SourceFile
 
 
 @dataclass(frozen=True)
-class MorphEnd:
+class MorphEndpoint:
     """A file, its conditions, and the noise (1, C, *spatial) from which the ODE generates it."""
 
-    source: Source
-    conditions: Row
+    source: SourceFile
+    conditions: SampleConditions
     noise: Tensor
 
 
@@ -37,10 +37,10 @@ class InversionRequest(SampleRequest):
     """Inversion of one file to noise."""
 
     context: EditContext
-    source: Source
+    source: SourceFile
 
     def edits(self, rows: Rows, batch: PaddedBatch) -> list[Edit]:
-        return [Invert(self.context.encoded(self.source, self.sizes[0]))]
+        return [InversionEdit(self.context.encode_source(self.source, self.sizes[0]))]
 
 
 @dataclass(kw_only=True)
@@ -55,18 +55,18 @@ class MorphRequest(SampleRequest):
     """
 
     context: EditContext
-    ends: tuple[MorphEnd, MorphEnd]
+    ends: tuple[MorphEndpoint, MorphEndpoint]
     shares: list[float]
     wanted: list[tuple[int, ...]]
 
     def edits(self, rows: Rows, batch: PaddedBatch) -> list[Edit]:
         points = [self._point(self.shares[i], shape) for i, shape in zip(rows, batch.shapes, strict=True)]
-        return [FromNoise(stack_padded(points, batch))]
+        return [StartFromState(stack_padded(points, batch))]
 
     def _point(self, share: float, shape: tuple[int, ...]) -> Tensor:
         """The interpolated noise (1, C, *spatial) of a row of this shape."""
         # After the end of the shorter file its noise is undefined: the keyed noise of the run is used there.
-        drawn = self.context.top_sigma * Noise(self.context.recipe.sample_seed, [0], shape).normal("start")
+        drawn = self.context.top_sigma * KeyedNoise(self.context.recipe.sample_seed, [0], shape).normal("start")
         a, b = (_overlay(drawn, end.noise) for end in self.ends)
         return slerp(a, b, torch.tensor([share]))
 
@@ -76,19 +76,19 @@ class MorphRequest(SampleRequest):
         return media / (a.gain ** (1 - s) * b.gain**s) + (1 - s) * a.offset + s * b.offset
 
 
-def shares_of(count: int) -> list[float]:
+def interpolation_weights(count: int) -> list[float]:
     """`count` (2 or more) equally spaced interpolation weights from 0 to 1, both included."""
     return [i / (count - 1) for i in range(count)]
 
 
-def named_classes(a: str | Path, b: str | Path, classes: Sequence[str]) -> bool:
+def are_class_names(a: str | Path, b: str | Path, classes: Sequence[str]) -> bool:
     """Whether both ends are names of classes, and not files.
 
     Raises:
         BadInput: Only one of them is.
     """
-    known = {label_text(name) for name in classes}
-    named = [not expanded(end).exists() and label_text(end) in known for end in (a, b)]
+    known = {normalise_label(name) for name in classes}
+    named = [not expand_home(end).exists() and normalise_label(end) in known for end in (a, b)]
     if any(named) and not all(named):
         raise BadInput(f"morph goes between two files or between two classes, not from {a} to {b}")
     return all(named)
@@ -104,7 +104,7 @@ def morph_request(context: EditContext, a: str | Path, b: str | Path, labels: Se
         labels: Labels of both, used if a label was requested; otherwise the names of the folders are used.
         count: Number of samples, both ends included.
     """
-    shares, spec = shares_of(count), context.spec
+    shares, spec = interpolation_weights(count), context.spec
     sources = [context.read(Path(end)) for end in (a, b)]
     given = labels if context.labelled else [source.label for source in sources]
     ends = tuple(_end(context, source, label) for source, label in zip(sources, given, strict=True))
@@ -116,7 +116,7 @@ def morph_request(context: EditContext, a: str | Path, b: str | Path, labels: Se
     ]
     conditions = context.conditions(nearest, wanted)
     for row, s in zip(conditions, shares, strict=True):
-        row.update(interpolate_rows(context.model.model, ends[0].conditions, ends[1].conditions, s))
+        row.update(interpolate_conditions(context.model.model, ends[0].conditions, ends[1].conditions, s))
         row.update({"source": sources[0].path.stem, "to": sources[1].path.stem, "share": round(s, 6)})
     return MorphRequest(
         conditions,
@@ -131,13 +131,13 @@ def morph_request(context: EditContext, a: str | Path, b: str | Path, labels: Se
     )
 
 
-def _end(context: EditContext, source: Source, label: object) -> MorphEnd:
+def _end(context: EditContext, source: SourceFile, label: object) -> MorphEndpoint:
     (conditions,) = context.conditions([source], [source.size])
     if "label" in conditions:
         conditions["label"] = label
     size = context.work_size(source.size)
     request = InversionRequest([conditions], [size], masked=True, context=context, source=source)
-    return MorphEnd(source, conditions, context.latents(request).cpu())
+    return MorphEndpoint(source, conditions, context.latents(request).cpu())
 
 
 def _overlay(drawn: Tensor, noise: Tensor) -> Tensor:
@@ -148,8 +148,8 @@ def _overlay(drawn: Tensor, noise: Tensor) -> Tensor:
     return out
 
 
-def between_classes(request: SampleRequest, model: Model, a: str, b: str) -> SampleRequest:
+def class_morph_request(request: SampleRequest, model: ConditionedNetwork, a: str, b: str) -> SampleRequest:
     """The request with the same initial noise for all samples, and mixtures of two classes as labels."""
-    for row, s in zip(request.conditions, shares_of(len(request)), strict=True):
-        row["label"] = interpolate_rows(model, {"label": a}, {"label": b}, s)["label"]
+    for row, s in zip(request.conditions, interpolation_weights(len(request)), strict=True):
+        row["label"] = interpolate_conditions(model, {"label": a}, {"label": b}, s)["label"]
     return replace(request, numbers=[0] * len(request), facts={"edit": "morph", "classes": [a, b]})

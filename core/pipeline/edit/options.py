@@ -6,14 +6,14 @@ from typing import Annotated
 
 from pydantic import Field, Strict
 
-from ...config.components import PathField, Section
+from ...config.components import PathField, RecipeSection
 from ...util.annotations import Range
 
 Count = Annotated[int, Range(1, 100_000)]
 LISTS = Strict(False)  # a list is accepted as a tuple
 
 
-class Variation(Section):
+class VaryOptions(RecipeSection):
     """Options of variations."""
 
     strength: Annotated[float, Range(0, 1)] = 0.5
@@ -22,7 +22,7 @@ class Variation(Section):
     """number of variations per file"""
 
 
-class Filling(Section):
+class InpaintSettings(RecipeSection):
     """Options of inpainting and continuation."""
 
     count: Count = 1
@@ -34,7 +34,7 @@ class Filling(Section):
     """number of steps in a segment"""
 
 
-class Inpainting(Filling):
+class InpaintOptions(InpaintSettings):
     """Options of inpainting."""
 
     spans: list[Annotated[tuple[float, float], LISTS]] = Field(default_factory=list)
@@ -45,21 +45,21 @@ class Inpainting(Filling):
     """file of the same size that is positive (white) in the part"""
 
 
-class Extension(Filling):
+class ExtendOptions(InpaintSettings):
     """Options of continuation."""
 
     seconds: Annotated[float, Range(above=0)] = 1.0
     """length that is added along time"""
 
 
-class Interpolation(Section):
+class MorphOptions(RecipeSection):
     """Options of morphs."""
 
     count: Annotated[int, Range(2, 100_000)] = 5
     """number of samples, both ends included"""
 
 
-class Times(Section):
+class TimeSpanOptions(RecipeSection):
     """Parts along time as the command line gives them."""
 
     start: float | list[float] = Field(default_factory=list, alias="from")

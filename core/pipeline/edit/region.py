@@ -12,16 +12,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...data.files import shown
+from ...data.files import format_path
 from ...types import BadInput, MediaSpec
 from .context import EditContext
-from .source import Source, read_source
+from .source import SourceFile, read_source_file
 
 Span = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Region:
+class EditRegion:
     """A part of media: the intersection of those of spans, box and mask that are given.
 
     Attributes:
@@ -34,12 +34,12 @@ class Region:
     box: Sequence[int] | None = None
     mask: str | Path | None = None
 
-    def facts(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """The fields as plain values that JSON can store."""
         box, mask = self.box and list(self.box), self.mask and str(self.mask)
         return {"spans": [list(span) for span in self.spans], "box": box, "mask": mask}
 
-    def known(self, context: EditContext, source: Source) -> Tensor:
+    def known_mask(self, context: EditContext, source: SourceFile) -> Tensor:
         """Mask (1, *size) bool: True where the source is known, False where it is regenerated.
 
         Raises:
@@ -69,24 +69,26 @@ def _remedy(spec: MediaSpec) -> str:
     return " or ".join(ways)
 
 
-def _along_time(spans: Sequence[Span], spec: MediaSpec, source: Source) -> Tensor:
+def _along_time(spans: Sequence[Span], spec: MediaSpec, source: SourceFile) -> Tensor:
     """Bool that broadcasts against (1, *size)."""
     n, rate = spec.length_of(source.size) or 0, spec.rate or 0.0
     inside = torch.zeros(n, dtype=torch.bool)
     for start, end in spans:
         if not 0 <= start < end or round(end * rate) > n + 0.01 * rate:
-            raise BadInput(f"{shown(source.path)} lasts {n / rate:g} s: from {start:g} to {end:g} s is no part of it")
+            raise BadInput(
+                f"{format_path(source.path)} lasts {n / rate:g} s: from {start:g} to {end:g} s is no part of it"
+            )
         inside[round(start * rate) : max(round(end * rate), round(start * rate) + 1)] = True
     shape = [1] * (1 + len(spec.axes))
     shape[1 + (spec.time_axis or 0)] = n
     return inside.reshape(shape)
 
 
-def _in_box(box: Sequence[int], context: EditContext, source: Source) -> Tensor:
+def _in_box(box: Sequence[int], context: EditContext, source: SourceFile) -> Tensor:
     rows, columns = context.spec.other_axes
     left, top, right, bottom = box
     height, width = _file_size(source, context.spec)
-    name = shown(source.path)
+    name = format_path(source.path)
     if not (0 <= left < right <= width and 0 <= top < bottom <= height):
         raise BadInput(f"box {list(box)} is no part of {name}, {width} x {height}")
     part = [slice(None)] * (1 + len(source.size))
@@ -106,14 +108,14 @@ def _in_box(box: Sequence[int], context: EditContext, source: Source) -> Tensor:
     return inside
 
 
-def _file_size(source: Source, spec: MediaSpec) -> tuple[int, int]:
+def _file_size(source: SourceFile, spec: MediaSpec) -> tuple[int, int]:
     """Height and width of a file as it is: its elements along the two axes that are not time."""
     size = source.size if source.original is None else source.original.size
     rows, columns = spec.other_axes
     return size[rows], size[columns]
 
 
-def _fitted(context: EditContext, source: Source) -> Sequence[tuple[float, float]]:
+def _fitted(context: EditContext, source: SourceFile) -> Sequence[tuple[float, float]]:
     """(scale, offset) of both axes, see `Modality`; a modality that does not state them changes the whole file."""
     modality: Any = context.model.parts.modality
     axes = context.spec.other_axes
@@ -130,13 +132,14 @@ def _scaled(edges: tuple[int, int], place: tuple[float, float], size: int) -> sl
     return slice(max(0, math.floor(low + 1e-6)), min(size, math.ceil(high - 1e-6)))
 
 
-def _in_mask(mask: str | Path, context: EditContext, source: Source) -> Tensor:
-    other = read_source(context.model, mask, fit=context.recipe.sample.windows is None)
+def _in_mask(mask: str | Path, context: EditContext, source: SourceFile) -> Tensor:
+    other = read_source_file(context.model, mask, fit=context.recipe.sample.windows is None)
     (height, width), (rows, columns) = (_file_size(s, context.spec) for s in (source, other))
     white = other.given.mean(0)[None] > 0
     if tuple(white.shape[1:]) != source.size or height * columns != width * rows:
         raise BadInput(
-            f"{shown(Path(mask))}, {columns} x {rows}, is no mask of {shown(source.path)}, {width} x {height}: give "
+            f"{format_path(Path(mask))}, {columns} x {rows}, is no mask of {format_path(source.path)}, {width} x "
+            f"{height}: give "
             "one of its size"
         )
     return white

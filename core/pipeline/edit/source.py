@@ -10,17 +10,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ...data.files import shown
+from ...data.files import format_path
 from ...types import BadInput, MediaSpec
-from ...util.messages import counted
-from ...util.text import label_text
+from ...util.messages import format_count
+from ...util.text import normalise_label
 from ..context import ModelContext
 
 Files = str | Path | Sequence[str | Path]
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceFile:
     """One source file.
 
     Attributes:
@@ -49,12 +49,12 @@ class Source:
         """Number of media elements along each axis."""
         return tuple(self.given.shape[1:])
 
-    def back(self, media: Tensor) -> Tensor:
+    def to_file_level(self, media: Tensor) -> Tensor:
         """Invert the level adjustment: from the level of the training data to that of the file."""
         return media / self.gain + self.offset
 
 
-def listed(files: Files) -> list[Path]:
+def as_path_list(files: Files) -> list[Path]:
     """One file or several as a list.
 
     Raises:
@@ -66,7 +66,7 @@ def listed(files: Files) -> list[Path]:
     return found
 
 
-def read_source(model: ModelContext, path: str | Path, fit: bool = True) -> Source:
+def read_source_file(model: ModelContext, path: str | Path, fit: bool = True) -> SourceFile:
     """Read a file with the reader of the modality, and determine its level adjustment.
 
     Args:
@@ -86,13 +86,13 @@ def read_source(model: ModelContext, path: str | Path, fit: bool = True) -> Sour
     if hasattr(modality, "levelled"):
         gain, offset = modality.levelled(given, model.recipe.data.params)
     if not given.numel() or not bool(torch.isfinite(given).all()):
-        raise BadInput(f"{shown(path)}: contains nothing that can be edited")
-    classes = {label_text(name): name for name in model.classes}
+        raise BadInput(f"{format_path(path)}: contains nothing that can be edited")
+    classes = {normalise_label(name): name for name in model.classes}
     original = modality.file_spec(path) if hasattr(modality, "file_spec") else None
-    return Source(path, given, gain, offset, classes.get(label_text(path.resolve().parent.name)), original)
+    return SourceFile(path, given, gain, offset, classes.get(normalise_label(path.resolve().parent.name)), original)
 
 
-def conversion(source: Source, spec: MediaSpec) -> str:
+def describe_conversion(source: SourceFile, spec: MediaSpec) -> str:
     """What reading has changed of a file, in words: "3 channels, height 96, width 96 -> ..."; "" if nothing.
 
     Args:
@@ -102,7 +102,7 @@ def conversion(source: Source, spec: MediaSpec) -> str:
     before = source.original
     if before is None:
         return ""
-    pairs = [(counted(before.channels, "channel"), counted(source.given.shape[0], "channel"))]
+    pairs = [(format_count(before.channels, "channel"), format_count(source.given.shape[0], "channel"))]
     if before.rate is not None and spec.rate is not None:
         pairs.append((f"rate {before.rate:g}", f"rate {spec.rate:g}"))
     pairs += [(f"{spec.axes[i]} {before.size[i]}", f"{spec.axes[i]} {source.size[i]}") for i in spec.other_axes]
@@ -110,12 +110,12 @@ def conversion(source: Source, spec: MediaSpec) -> str:
     return " -> ".join(", ".join(side) for side in zip(*changed, strict=True)) if changed else ""
 
 
-def trimmed(source: Source, model: ModelContext, length: int) -> Source:
+def trim_source(source: SourceFile, model: ModelContext, length: int) -> SourceFile:
     """The first `length` elements of a source along the time axis."""
     return replace(source, given=model.spec.trim(source.given, length))
 
 
-def resized(media: Tensor, size: Sequence[int], loop: bool = False) -> Tensor:
+def cut_or_pad(media: Tensor, size: Sequence[int], loop: bool = False) -> Tensor:
     """Cut or extend (C, *media) to (C, *size): with zeros, or for a loop periodically."""
     for axis, n in enumerate(size):
         length = media.shape[1 + axis]

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from ...editing.base import Edit
-from ...editing.vary import Vary
+from ...editing.vary import VaryEdit
 from ..lengths import PaddedBatch
 from ..request import Rows, SampleRequest
 from .context import EditContext, stack_padded
-from .options import Variation
-from .source import Files, Source, listed
+from .options import VaryOptions
+from .source import Files, SourceFile, as_path_list
 
 
 @dataclass(kw_only=True)
@@ -26,25 +26,25 @@ class VaryRequest(SampleRequest):
     """
 
     context: EditContext
-    sources: list[Source]
+    sources: list[SourceFile]
     strength: float
 
     def edits(self, rows: Rows, batch: PaddedBatch) -> list[Edit]:
-        encoded = [self.context.encoded(self.sources[i], self.sizes[i]) for i in rows]
-        return [Vary(stack_padded(encoded, batch), self.strength)]
+        encoded = [self.context.encode_source(self.sources[i], self.sizes[i]) for i in rows]
+        return [VaryEdit(stack_padded(encoded, batch), self.strength)]
 
     def finish(self, row: int, media: Tensor) -> Tensor:
         source = self.sources[row]
-        return source.back(self.context.cut(media, source.size))
+        return source.to_file_level(self.context.cut(media, source.size))
 
 
-def vary_request(context: EditContext, files: Files, options: Variation) -> VaryRequest:
+def vary_request(context: EditContext, files: Files, options: VaryOptions) -> VaryRequest:
     """Request variations of each file.
 
     Raises:
         BadInput: A file cannot be read.
     """
-    paths, count, strength = listed(files), options.count, options.strength
+    paths, count, strength = as_path_list(files), options.count, options.strength
     sources = [source for source in map(context.read, paths) for _ in range(count)]
     sizes = [source.size for source in sources]
     return VaryRequest(

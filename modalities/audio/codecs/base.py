@@ -17,7 +17,7 @@ _FADE = 0.005  # seconds
 MOST_SAMPLES = 2**15  # of a window, or of a position
 
 
-def batches(items: Iterable[Item], size: int = 64) -> Iterator[tuple[Tensor, Tensor]]:
+def padded_media_batches(items: Iterable[Item], size: int = 64) -> Iterator[tuple[Tensor, Tensor]]:
     """Items as (media (B, C, frames), lengths (B,)), in batches of `size`."""
     source = iter(items)
     while chunk := list(islice(source, size)):
@@ -25,12 +25,12 @@ def batches(items: Iterable[Item], size: int = 64) -> Iterator[tuple[Tensor, Ten
         yield media, torch.tensor([media.shape[-1] if item.length is None else item.length for item in chunk])
 
 
-def first(counts: Tensor, total: int) -> Tensor:
+def leading_mask(counts: Tensor, total: int) -> Tensor:
     """(B,) counts -> (B, 1, total) with ones at the first `count` positions of each row."""
     return (torch.arange(total, device=counts.device) < counts[:, None])[:, None].float()
 
 
-def check_window(n_fft: int, hop: int) -> None:
+def check_stft_window(n_fft: int, hop: int) -> None:
     """Raise BadInput for a hop or a window that does not allow reconstruction."""
     if not 4 <= n_fft <= MOST_SAMPLES:
         raise BadInput(f"codec.n_fft is a number of samples, 4 to {MOST_SAMPLES}; got {n_fft}")
@@ -65,7 +65,7 @@ class FrameCodec(Codec):
 
     def frames(self, size: tuple[int, ...]) -> int:
         """Number of positions along the spatial axis for media of this size."""
-        return dsp.frames_of(size[-1], self.hop, self.multiple)
+        return dsp.frame_count(size[-1], self.hop, self.multiple)
 
     def padded(self, media: Tensor, loop: bool = False) -> Tensor:
         """(B, C, frames) padded with silence to whole positions; a loop must fill them exactly."""
@@ -106,7 +106,7 @@ class FrameCodec(Codec):
                 sound = out[row].flip(-1) if reverse else out[row]
                 start, at, end = (len(mask) - right, len(mask) - i, len(mask) - left) if reverse else (left, i, right)
                 n = min(round(_FADE * rate), (end - at) // 2)
-                ahead = dsp.predicted(sound[:, max(start, at - 8 * n) : at], n)
+                ahead = dsp.linear_prediction(sound[:, max(start, at - 8 * n) : at], n)
                 weight = torch.linspace(1, 0, n + 2, device=out.device)[1:-1]
                 part = torch.lerp(sound[:, at : at + n], ahead, weight)
                 if reverse:
@@ -117,4 +117,4 @@ class FrameCodec(Codec):
 
     def valid(self, lengths: Tensor, size: tuple[int, ...]) -> Tensor | None:
         """(B, 1, positions): 1 where a position depends on the first `lengths` samples."""
-        return first(-(-(lengths + self.reach) // self.hop), self.frames(size))
+        return leading_mask(-(-(lengths + self.reach) // self.hop), self.frames(size))

@@ -9,10 +9,10 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from ....core.codecs.base import Standardise
+from ....core.codecs.base import ChannelStandardizer
 from ....core.types import BadInput, Item, MediaSpec
 from .. import dsp
-from .base import FrameCodec, batches, check_window
+from .base import FrameCodec, check_stft_window, padded_media_batches
 
 _HEADROOM = 20.0  # dB above the reference; upper limit of a decoded band, so that an outlier does not explode
 
@@ -45,20 +45,20 @@ class Logmel(FrameCodec):
         floor: float = -60.0,
         iterations: int = 64,
     ):
-        check_window(n_fft, hop)
+        check_stft_window(n_fft, hop)
         if not -120 <= floor <= -20:
             raise BadInput(f"codec.floor is a level in dB from -120 to -20; got {floor}")
         if not 4 <= mels <= 1024 or iterations < 1:
             raise BadInput(f"codec.mels is 4 to 1024 and codec.iterations 1 or more; got {mels} and {iterations}")
         super().__init__(spec, hop, reach=(n_fft - hop) // 2, multiple=8)
         self.n_fft, self.mels, self.floor, self.iterations = n_fft, mels, floor, iterations
-        self.normal = Standardise(spec.channels * mels)
+        self.normal = ChannelStandardizer(spec.channels * mels)
         self.register_buffer("reference", torch.ones(()))
         self.register_buffer("filters", dsp.mel_filters(n_fft, float(spec.rate or 0), mels).clone(), persistent=False)
 
     def fit(self, items: Iterable[Item]) -> None:
         """Fit the reference on the first 512 sounds, then mean and scale of every band on the valid frames."""
-        source = batches(items)
+        source = padded_media_batches(items)
         head = list(islice(source, 8))
         peaks = [self._bands(media).flatten(1).amax(1) for media, _ in head]
         loud = torch.cat(peaks) if peaks else torch.zeros(0)
@@ -73,7 +73,7 @@ class Logmel(FrameCodec):
         return rearrange(self.filters.to(media.dtype) @ magnitude, "b c m t -> b (c m) t")
 
     def _level(self, like: Tensor) -> Tensor:
-        return self.reference.to(like.dtype) * dsp.amplitude(self.floor)
+        return self.reference.to(like.dtype) * dsp.db_to_amplitude(self.floor)
 
     def _logs(self, media: Tensor, loop: bool = False) -> Tensor:
         return torch.log(self._bands(media, loop) + self._level(media))
@@ -97,10 +97,10 @@ class Logmel(FrameCodec):
     def _magnitude(self, z: Tensor) -> Tensor:
         """(B, C mels, positions) -> magnitude of the spectrum, (B, C, bins, positions)."""
         floor = self._level(z)
-        top = torch.log(self.reference.to(z.dtype) * dsp.amplitude(_HEADROOM))
+        top = torch.log(self.reference.to(z.dtype) * dsp.db_to_amplitude(_HEADROOM))
         bands = torch.relu(torch.exp(torch.minimum(self.normal.inverse(z), top)) - floor)
         bands = rearrange(bands, "b (c m) t -> b c m t", m=self.mels)
-        return dsp.from_mel(bands, self.filters)
+        return dsp.mel_to_spectrum(bands, self.filters)
 
     def shape(self, size: tuple[int, ...]) -> tuple[int, ...]:
         """(C mels, positions), positions a multiple of 8."""

@@ -12,10 +12,10 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from ....core.codecs.base import Standardise
+from ....core.codecs.base import ChannelStandardizer
 from ....core.types import BadInput, Item, MediaSpec
 from .. import dsp
-from .base import FrameCodec, batches, check_window
+from .base import FrameCodec, check_stft_window, padded_media_batches
 
 _TINY = 1e-20  # power below which the compression is linear, so that gradients are finite for silence
 
@@ -33,18 +33,21 @@ class Stft(FrameCodec):
     """
 
     def __init__(self, spec: MediaSpec, n_fft: int = 254, hop: int = 64, power: float = 0.5):
-        check_window(n_fft, hop)
+        check_stft_window(n_fft, hop)
         if not 0 < power <= 1:
             raise BadInput(f"codec.power lies above 0 and up to 1; got {power}")
         super().__init__(spec, hop, reach=(n_fft - hop) // 2, multiple=8)
         self.n_fft, self.power = n_fft, power
         self.bins = n_fft // 2 + 1
-        self.normal = Standardise(spec.channels * 2 * self.bins)
+        self.normal = ChannelStandardizer(spec.channels * 2 * self.bins)
 
     def fit(self, items: Iterable[Item]) -> None:
         """Fit one scale per bin and audio channel on the valid frames."""
         self.normal.fit(
-            ((self._parts(media), self.valid(lengths, media.shape[-1:])) for media, lengths in batches(items)),
+            (
+                (self._parts(media), self.valid(lengths, media.shape[-1:]))
+                for media, lengths in padded_media_batches(items)
+            ),
             centre=False,
         )
         power = rearrange(self.normal.scale.square(), "(c r k) -> c r k", r=2, k=self.bins)

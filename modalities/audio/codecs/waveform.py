@@ -10,9 +10,9 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn import functional
 
-from ....core.codecs.base import Standardise
+from ....core.codecs.base import ChannelStandardizer
 from ....core.types import BadInput, Item, MediaSpec
-from .base import MOST_SAMPLES, FrameCodec, batches, first
+from .base import MOST_SAMPLES, FrameCodec, leading_mask, padded_media_batches
 
 
 class Waveform(FrameCodec):
@@ -38,7 +38,7 @@ class Waveform(FrameCodec):
             raise BadInput(f"codec.overlap lies between 0 and codec.patch = {patch} samples; got {overlap}")
         super().__init__(spec, hop=patch, reach=overlap // 2)
         self.patch, self.overlap = patch, overlap
-        self.normal = Standardise(1)
+        self.normal = ChannelStandardizer(1)
         # sin^2 up, 1, cos^2 down: copies shifted by `patch` sum to 1.
         rise = torch.sin(torch.pi / 2 * (torch.arange(overlap) + 0.5) / max(1, overlap)).square()
         self.register_buffer("fade", torch.cat([rise, torch.ones(patch - overlap), rise.flip(0)]), persistent=False)
@@ -47,8 +47,8 @@ class Waveform(FrameCodec):
         """Fit one scale on the valid samples."""
 
         def pairs():
-            for media, lengths in batches(items):
-                mask = first(lengths, media.shape[-1]).expand_as(media)
+            for media, lengths in padded_media_batches(items):
+                mask = leading_mask(lengths, media.shape[-1]).expand_as(media)
                 yield rearrange(media, "b c n -> b 1 (c n)"), rearrange(mask, "b c n -> b 1 (c n)")
 
         self.normal.fit(pairs(), centre=False)

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ....core.data.splits import part_of
+from ....core.data.splits import split_range
 from ....core.types import BadInput, Item, MediaSpec
-from ....core.util.rng import generator
+from ....core.util.rng import keyed_generator
 from .. import dsp
 
 
@@ -67,7 +67,7 @@ class SyntheticSounds:
                 f"{name} needs a rate of {lowest:g} Hz or more and at least {shortest:g} s; "
                 f"got {spec.rate:g} Hz and {spec.size[0] / spec.rate:g} s"
             )
-        self.count = len(part_of(count, valid, split, "sounds"))
+        self.count = len(split_range(count, valid, split, "sounds"))
         self.name, self.classes, self.spec, self.split, self.seed = name, families, spec, split, seed
         self.rate, self.frames = float(spec.rate), spec.size[0]
 
@@ -85,7 +85,7 @@ class SyntheticSounds:
         return self.classes[index % len(self.classes)]
 
     def _key(self, index: int, purpose: str) -> np.random.Generator:
-        return generator(self.seed, index, f"{self.name} {self.split} {purpose}")
+        return keyed_generator(self.seed, index, f"{self.name} {self.split} {purpose}")
 
     def make_item(self, index: int, sound: SoundDescription, wave: np.ndarray | Tensor, masked: bool) -> Item:
         """The item of one sound (frames,); its attribute `seconds` is the length up to the last audible sample.
@@ -97,7 +97,7 @@ class SyntheticSounds:
             masked: Whether the item has a length, so that the rest is excluded from statistics and loss.
         """
         media = torch.as_tensor(wave)[None].expand(self.spec.channels, -1).contiguous()
-        length = max(1, dsp.bounds(media)[1])
+        length = max(1, dsp.audible_bounds(media)[1])
         attributes = sound.attributes()
         if "seconds" in attributes:
             attributes["body"] = attributes["seconds"]
@@ -131,11 +131,11 @@ class Synthesizer(Protocol):
         """Names of the families."""
         ...
 
-    def draw(self, rng: np.random.Generator, family: str) -> Any:
+    def draw_description(self, rng: np.random.Generator, family: str) -> Any:
         """Draw the description of a sound of a family."""
         ...
 
-    def render(self, sound: Any, /, rate: float, seconds: float, rng: np.random.Generator) -> np.ndarray:
+    def render_sound(self, sound: Any, /, rate: float, seconds: float, rng: np.random.Generator) -> np.ndarray:
         """The waveform (frames,) of a described sound."""
         ...
 
@@ -172,12 +172,12 @@ class OneShots(SyntheticSounds):
 
     def choices(self, index: int) -> Any:
         """The description of sound `index`, an Effect or a Hit; families alternate by index."""
-        return self.synthesizer.draw(self._key(index, "choices"), self.family(index))
+        return self.synthesizer.draw_description(self._key(index, "choices"), self.family(index))
 
     def item(self, index: int, rng: Any = None) -> Item:
         """Sound `index`; `rng` inverts its polarity at random, which is inaudible."""
         sound = self.choices(index)
-        wave = self.synthesizer.render(sound, self.rate, self.frames / self.rate, self._key(index, "noise"))
+        wave = self.synthesizer.render_sound(sound, self.rate, self.frames / self.rate, self._key(index, "noise"))
         if rng is not None and rng.random() < 0.5:
             wave = -wave
         return self.make_item(index, sound, wave, self.padding == "masked")

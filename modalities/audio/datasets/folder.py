@@ -11,15 +11,25 @@ import numpy as np
 
 from ....core.data import files as folders
 from ....core.data import manifest as manifests
-from ....core.data.listing import Listed, labelled, listed_files
-from ....core.data.splits import need_part, was_trained
-from ....core.data.splits import split as assign_parts
+from ....core.data.listing import CandidateFile, assign_labels, find_candidate_files
+from ....core.data.splits import assign_splits as assign_parts
+from ....core.data.splits import check_split_name, was_trained_on
 from ....core.types import BadInput, Item, MediaSpec
 from ....core.util.annotations import Range
 from .. import dsp
 from ..io import FOREIGN, SUFFIXES
-from ..prepare.scan import LEVELS, Cache, ConversionPlan, Entry, SoundCache, cut, decode, place, scan
-from ..store import Store
+from ..prepare.scan import (
+    LEVELS,
+    Cache,
+    ConversionPlan,
+    SoundCache,
+    SoundFileEntry,
+    cut_example,
+    decode_entry,
+    prepare_sound,
+    scan_files,
+)
+from ..store import SoundStore
 
 _FACTS = (
     "rate",
@@ -31,7 +41,7 @@ _FACTS = (
 )  # measurements of a manifest's line that are stored with the run
 
 # The last scanned folder and its bad files: the training and validation parts of a recipe share one scan.
-_LAST: dict[tuple, tuple[list[Entry], folders.BadFiles]] = {}
+_LAST: dict[tuple, tuple[list[SoundFileEntry], folders.UnusableFiles]] = {}
 
 
 class Folder:
@@ -104,28 +114,28 @@ class Folder:
         if isinstance(cache, (int, float)):
             cache, budget = "memory", float(cache)
         _check(spec, split, level, gain, shift, budget, disk)
-        where, listing = manifests.find(root, manifest, "audio", _FACTS)
-        self.root = folders.need_folder(where)
+        where, listing = manifests.find_manifest(root, manifest, "audio", _FACTS)
+        self.root = folders.require_folder(where)
         self.plan = ConversionPlan(spec, mix, crop, normalise, LEVELS[normalise])
         if level is not None:
             self.plan = replace(self.plan, level=level)
         self.split, self.padding, self.polarity, self.gain, self.shift = split, padding, polarity, gain, shift
-        bad = folders.BadFiles(max_bad)
+        bad = folders.UnusableFiles(max_bad)
         none = "0 usable files: no sound (.wav, .flac, .ogg, .mp3 ...)"
-        listed = listed_files(self.root, table, listing, SUFFIXES, none, bad, FOREIGN)
+        listed = find_candidate_files(self.root, table, listing, SUFFIXES, none, bad, FOREIGN)
         total = len(listed) + len(bad.reasons) + len(bad.others)
-        found = [_entry(file) for file in labelled(listed, label, self.root, bad)]
+        found = [_entry(file) for file in assign_labels(listed, label, self.root, bad)]
         store = _store(cache, listing, disk)
         entries = _scanned(found, self.plan, cache, budget, store, bad)
         bad.check(total)
-        folders.note_lost_classes([entry.label for entry in found], [entry.label for entry in entries])
+        folders.warn_of_lost_classes([entry.label for entry in found], [entry.label for entry in entries])
         if any("seconds" in entry.more for entry in entries):
             warnings.warn(
                 "the table's column 'seconds' is not used: the attribute is the measured length", stacklevel=2
             )
         names = [entry.label for entry in entries if entry.label is not None]
-        self.classes: tuple[str, ...] = folders.class_names(names, folders.shown(self.root)) if names else ()
-        keys, kept = [entry.key or entry.hash for entry in entries], was_trained([e.hash for e in entries], recorded)
+        self.classes: tuple[str, ...] = folders.class_names(names, folders.format_path(self.root)) if names else ()
+        keys, kept = [entry.key or entry.hash for entry in entries], was_trained_on([e.hash for e in entries], recorded)
         sides = assign_parts(keys, valid, seed, [entry.label for entry in entries], kept)
         self.entries = [entry for entry, side in zip(entries, sides, strict=True) if side == split]
 
@@ -135,7 +145,7 @@ class Folder:
     def item(self, index: int, rng: Any = None) -> Item:
         """Example `index`; `rng` chooses crop, shift, polarity and gain; None: no augmentation, from the onset."""
         entry = self.entries[index]
-        prepared = entry.prepared or place(decode(entry, self.plan).wave, self.plan)
+        prepared = entry.prepared or prepare_sound(decode_entry(entry, self.plan).wave, self.plan)
         start, gain = prepared.start, 1.0
         if rng is not None:
             along, late, flip, louder = rng.random(4)
@@ -143,8 +153,8 @@ class Folder:
                 start += int(along * (max(0, prepared.wave.shape[-1] - prepared.start - self.plan.frames) + 1))
             if start == prepared.start:
                 start -= int(late * self.shift * self.plan.rate)
-            gain = dsp.amplitude((2 * louder - 1) * self.gain) * (-1.0 if self.polarity and flip < 0.5 else 1.0)
-        media, length = cut(prepared, self.plan, start)
+            gain = dsp.db_to_amplitude((2 * louder - 1) * self.gain) * (-1.0 if self.polarity and flip < 0.5 else 1.0)
+        media, length = cut_example(prepared, self.plan, start)
         return Item(
             media=media * gain,
             length=length if self.padding == "masked" else None,
@@ -156,7 +166,7 @@ class Folder:
 
     def manifest(self) -> list[dict[str, Any]]:
         """One record per file: its name, hash, label, caption, rate in Hz, channels, frames, format, seconds."""
-        return [entry.record() for entry in self.entries]
+        return [entry.manifest_entry() for entry in self.entries]
 
 
 def _check(
@@ -164,7 +174,7 @@ def _check(
 ) -> None:
     if spec.rate is None or len(spec.size) != 1:
         raise BadInput("audio/folder reads sounds: it needs `modality: {use: audio}`")
-    need_part(split)
+    check_split_name(split)
     if level is not None and not -80 <= level <= 0:
         raise BadInput(f"data.level is a level in dB from -80 to 0; got {level}")
     if not 0 <= gain <= 24 or not 0 <= shift <= 1:
@@ -173,7 +183,7 @@ def _check(
         raise BadInput(f"data.budget and data.disk are 0 MB or more; got {budget}, {disk}")
 
 
-def _store(cache: Cache, listing: manifests.Manifest | None, budget: float) -> Store | None:
+def _store(cache: Cache, listing: manifests.Manifest | None, budget: float) -> SoundStore | None:
     """The cache on disk, next to the manifest. BadInput for `disk` without a manifest."""
     if cache not in ("auto", "disk"):
         return None
@@ -184,20 +194,25 @@ def _store(cache: Cache, listing: manifests.Manifest | None, budget: float) -> S
                 "then name it: data.root=prepared/FOLDER"
             )
         return None
-    return Store(listing.path.parent / "cache", budget)
+    return SoundStore(listing.path.parent / "cache", budget)
 
 
-def _entry(file: Listed) -> Entry:
+def _entry(file: CandidateFile) -> SoundFileEntry:
     """A listed file as input of the scan; measurements of a manifest are reused."""
     facts = {k: file.facts[k] for k in _FACTS} if file.facts else {}
     content = file.facts.get("hash", "")
-    return Entry(file.path, file.name, content, file.label, file.caption, dict(file.more), facts, key=file.key)
+    return SoundFileEntry(file.path, file.name, content, file.label, file.caption, dict(file.more), facts, key=file.key)
 
 
 def _scanned(
-    found: list[Entry], plan: ConversionPlan, cache: Cache, budget: float, store: Store | None, bad: folders.BadFiles
-) -> list[Entry]:
-    """`scan`, or its last result if neither the files nor the plan have changed."""
+    found: list[SoundFileEntry],
+    plan: ConversionPlan,
+    cache: Cache,
+    budget: float,
+    store: SoundStore | None,
+    bad: folders.UnusableFiles,
+) -> list[SoundFileEntry]:
+    """`scan_files`, or its last result if neither the files nor the plan have changed."""
 
     def stamp(path: Path) -> tuple:
         try:
@@ -209,8 +224,8 @@ def _scanned(
     contents = tuple((str(e.path), e.name, e.label, e.caption, repr(e.more), e.key, stamp(e.path)) for e in found)
     key = (plan, cache, budget, store and store.folder, contents)
     if key not in _LAST:
-        unusable = folders.BadFiles()
-        entries = scan(found, SoundCache(plan, cache, budget, store), unusable)
+        unusable = folders.UnusableFiles()
+        entries = scan_files(found, SoundCache(plan, cache, budget, store), unusable)
         _LAST.clear()
         _LAST[key] = entries, unusable
     bad.extend(_LAST[key][1])

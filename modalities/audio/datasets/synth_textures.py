@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ....core.types import BadInput, Item, MediaSpec
-from ..synthetic.textures import FAMILIES, Texture, draw, render
+from ..synthetic.textures import FAMILIES, SoundTexture, draw_description, render_sound
 from .base import SyntheticSounds
 
 _CACHE_SIZE = 256_000_000  # bytes of recordings in memory
@@ -49,14 +49,14 @@ class SynthTextures(SyntheticSounds):
             )
         self._cached: dict[int, np.ndarray] = {}
 
-    def texture(self, index: int) -> Texture:
+    def texture(self, index: int) -> SoundTexture:
         """The description of recording `index`; families alternate by index."""
-        return draw(self._key(index, "choices"), self.family(index))
+        return draw_description(self._key(index, "choices"), self.family(index))
 
-    def _recorded(self, index: int, texture: Texture) -> np.ndarray:
+    def _recorded(self, index: int, texture: SoundTexture) -> np.ndarray:
         wave = self._cached.get(index)
         if wave is None:
-            wave = render(texture, self.rate, self.recording, self._key(index, "noise"))
+            wave = render_sound(texture, self.rate, self.recording, self._key(index, "noise"))
             if (len(self._cached) + 1) * wave.nbytes <= _CACHE_SIZE:
                 self._cached[index] = wave
         return wave

@@ -59,7 +59,7 @@ class LogmelStats:
             raise BadInput("a sound has non-finite samples, so it has no features")
         n_fft = 2 ** max(6, round(math.log2(rate * 0.032)))
         hop = n_fft // 4
-        wave = dsp.trim(wave[None], rate)[0]
+        wave = dsp.trim_silence(wave[None], rate)[0]
         wave = functional.pad(wave, (0, -len(wave) % hop if len(wave) else hop))
         filters = dsp.mel_filters(n_fft, rate, self.bands).double()
         level = self._db((filters @ dsp.stft(wave, n_fft, hop).abs().square()).sqrt())  # (bands, T)
@@ -69,4 +69,4 @@ class LogmelStats:
         return torch.cat([level.mean(1), level.std(1, unbiased=False), change, outline]).numpy() / 10
 
     def _db(self, amplitude: Tensor) -> Tensor:
-        return dsp.db(amplitude, floor=float(dsp.db(amplitude.max(), -120.0)) + self.floor)
+        return dsp.amplitude_to_db(amplitude, floor=float(dsp.amplitude_to_db(amplitude.max(), -120.0)) + self.floor)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ....core.types import BadInput, MediaSpec, WrittenFile
 from .. import io
-from ..output import PostProcessing, ProcessedSound, finish
+from ..output import PostProcessing, ProcessedSound, post_process
 
 
 class File:
@@ -52,7 +52,7 @@ class File:
             raise BadInput("audio/file writes sounds: it needs `modality: {use: audio}`")
         if dither and not format.endswith("16"):
             raise BadInput(f"dither is for 16 bits (wav16, flac16), not for {format}: remove it")
-        io.check_form(format, spec.rate)
+        io.check_format(format, spec.rate)
         self.rate, self.format, self.dither = spec.rate, format, dither
         settings = PostProcessing(trim, fade_in, fade_out, lufs, peak, ceiling)
         self.settings = replace(settings, trim=None, fade_in=0.0, fade_out=0.0) if loop else settings
@@ -64,8 +64,8 @@ class File:
         Raises:
             BadInput: For non-finite samples, before anything is written.
         """
-        done = finish(media, self.rate, self.settings)
-        gain = io.write(path, done.wave, self.rate, self.format, dither=0 if self.dither else None)
+        done = post_process(media, self.rate, self.settings)
+        gain = io.write_sound(path, done.wave, self.rate, self.format, dither=0 if self.dither else None)
         return WrittenFile(Path(path), float(done.wave.abs().max()), scaled=gain < 1, missed=self._missed(done))
 
     def _missed(self, done: ProcessedSound) -> str:

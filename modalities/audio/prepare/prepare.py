@@ -13,12 +13,12 @@ import torch
 from pydantic import BaseModel, FiniteFloat, PositiveInt
 from torch import Tensor
 
-from ....core.data.manifest import Line
-from ....core.data.prepare.types import Pair, PrepareContext, Proposal, Summary
-from ....core.util.plots import Panel
+from ....core.data.manifest import ManifestLine
+from ....core.data.prepare.types import FolderSummary, NearCopyPair, ProposalContext, ProposedRecipe
+from ....core.util.plots import DistributionPlot
 from .. import dsp, io, loudness
-from .copies import Copies
-from .recipe import RATES, propose
+from .near_copies import NearCopyFinder
+from .recipe import RATES, propose_recipe
 
 _QUIET = -45.0  # dB relative to the loudest 10 ms; threshold of silence before and after a sound
 _EMPTY = -65.0  # dB relative to the loudest band; threshold of an empty band
@@ -26,7 +26,7 @@ _BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 
 
 class SoundFacts(BaseModel):
-    """Measurements of a sound, see `facts`."""
+    """Measurements of a sound, see `measure_sound`."""
 
     frames: PositiveInt
     rate: PositiveInt
@@ -45,7 +45,7 @@ class SoundFacts(BaseModel):
     remarks: list[str]
 
 
-class SoundPreparer:
+class SoundFolderAnalyzer:
     """Levels, lengths, silence, clipping and bandwidth of sounds; near copies by correlation of waveforms."""
 
     modality = "audio"
@@ -56,40 +56,40 @@ class SoundPreparer:
     facts = SoundFacts
 
     def __init__(self) -> None:
-        self.copies = Copies()
+        self.copies = NearCopyFinder()
 
     def begin(self, count: int) -> None:
-        """Share the memory for traces between `count` files."""
-        self.copies = Copies(count)
+        """Share the memory for fingerprints between `count` files."""
+        self.copies = NearCopyFinder(count)
 
-    def inspect(self, path: Path) -> tuple[Line, Any]:
-        """Measurements of one file and its trace.
+    def inspect(self, path: Path) -> tuple[ManifestLine, Any]:
+        """Measurements of one file and its fingerprint.
 
         Raises:
-            io.Unreadable: For unusable files.
+            io.UnreadableSound: For unusable files.
         """
-        sound = io.read(path)
+        sound = io.read_sound(path)
         io.check_audible(path, sound.wave, sound.rate)
-        return facts(sound), self.copies.trace(sound)
+        return measure_sound(sound), self.copies.fingerprint(sound)
 
-    def trace(self, path: Path) -> Any:
-        """Only the trace of a file."""
-        return self.copies.trace(io.read(path))
+    def fingerprint(self, path: Path) -> Any:
+        """Only the fingerprint of a file."""
+        return self.copies.fingerprint(io.read_sound(path))
 
-    def similar_pairs(self, traces: Sequence[Any]) -> list[Pair]:
+    def near_copy_pairs(self, fingerprints: Sequence[Any]) -> list[NearCopyPair]:
         """Pairs of near copies: the same recording up to level, polarity, position, length and format."""
-        return self.copies.pairs(traces)
+        return self.copies.near_copy_pairs(fingerprints)
 
-    def summarise(self, lines: Sequence[Line]) -> Summary:
+    def summarise(self, lines: Sequence[ManifestLine]) -> FolderSummary:
         """Lengths, rates, levels, silence and remarks."""
-        return summarise(lines)
+        return summarise_sounds(lines)
 
-    def propose(self, lines: Sequence[Line], context: PrepareContext) -> Proposal:
+    def propose(self, lines: Sequence[ManifestLine], context: ProposalContext) -> ProposedRecipe:
         """An audio/folder recipe."""
-        return propose(lines, context)
+        return propose_recipe(lines, context)
 
 
-def facts(sound: io.Sound) -> Line:
+def measure_sound(sound: io.DecodedSound) -> ManifestLine:
     """The manifest entry of a decoded file.
 
     frames, rate (Hz), channels, format, subtype, seconds; peak and rms in dB of full scale; lufs, null for less than
@@ -100,11 +100,11 @@ def facts(sound: io.Sound) -> Line:
     """
     wave, rate = sound.wave, sound.rate
     remarks = list(sound.remarks)
-    io.to_channels(wave, 1, "mean", remarks)
+    io.mix_to_channels(wave, 1, "mean", remarks)
     peak = max(float(wave.max()), -float(wave.min()))
-    lead, trail = silence(wave, rate)
-    off = float(dsp.offset(wave).abs().max())
-    share, top = clipped(wave, str(sound.source["subtype"])), bandwidth(wave, rate)
+    lead, trail = silence_at_ends(wave, rate)
+    off = float(dsp.dc_offset(wave).abs().max())
+    share, top = clipped_percent(wave, str(sound.source["subtype"])), bandwidth(wave, rate)
     if share > 0.01:
         remarks.append(f"clipped: {share:.2g} % of its samples")
     if peak > 1.0:
@@ -113,12 +113,14 @@ def facts(sound: io.Sound) -> Line:
         remarks.append(f"is off zero by {off:.2f}")
     if any(lower <= rate / 2 and 0.8 <= 2 * top / lower <= 1.15 for lower in RATES):
         remarks.append(f"holds nothing above {top:.0f} Hz: perhaps of a lower rate once")
-    loud = loudness.integrated(wave, rate)
+    loud = loudness.integrated_loudness(wave, rate)
     return {
         **{k: sound.source[k] for k in ("frames", "rate", "channels", "format", "subtype")},
         "seconds": round(wave.shape[-1] / rate, 4),
         "peak": _db(peak),
-        "rms": _db(math.sqrt(sum(float(part.double().square().sum()) for part in dsp.in_parts(wave)) / wave.numel())),
+        "rms": _db(
+            math.sqrt(sum(float(part.double().square().sum()) for part in dsp.split_in_parts(wave)) / wave.numel())
+        ),
         "lufs": None if loud is None else round(loud, 2),
         "clipped": round(share, 4),
         "lead": round(lead, 4),
@@ -140,17 +142,17 @@ def _width(wave: Tensor) -> float | None:
     return round(float(10 * torch.log10((side + 1e-12) / (middle + 1e-12))), 1)
 
 
-def silence(wave: Tensor, rate: float) -> tuple[float, float]:
+def silence_at_ends(wave: Tensor, rate: float) -> tuple[float, float]:
     """Seconds before the first and after the last block of 10 ms within 45 dB of the loudest; offset removed."""
-    offset = dsp.offset(wave)
+    offset = dsp.dc_offset(wave)
     centred = wave - offset if bool(offset.any()) else wave
-    blocks, block = dsp.envelope(centred, rate, 0.01), max(1, round(rate * 0.01))
-    loud = torch.nonzero(blocks >= blocks.max() * dsp.amplitude(_QUIET))
+    blocks, block = dsp.rms_envelope(centred, rate, 0.01), max(1, round(rate * 0.01))
+    loud = torch.nonzero(blocks >= blocks.max() * dsp.db_to_amplitude(_QUIET))
     end = min(wave.shape[-1], (int(loud[-1]) + 1) * block)
     return int(loud[0]) * block / rate, (wave.shape[-1] - end) / rate
 
 
-def clipped(wave: Tensor, subtype: str) -> float:
+def clipped_percent(wave: Tensor, subtype: str) -> float:
     """% of samples in runs of three or more equal ones at the largest value of the format (float: 1 or more)."""
     bits = _BITS.get(subtype, 0)
     top = 1.0 - 1.5 * 2.0 ** (1 - bits) if bits else 1.0
@@ -187,7 +189,7 @@ def _counted(values: Sequence[Any], unit: str = "", most: int = 5) -> str:
     return ", ".join(f"{value}{unit} ({n})" for value, n in rows[:most]) + more
 
 
-def summarise(lines: Sequence[Line]) -> Summary:
+def summarise_sounds(lines: Sequence[ManifestLine]) -> FolderSummary:
     """Summary of the measurements: numbers, lines of text and plots."""
     column = {key: [line[key] for line in lines] for key in ("seconds", "peak", "rms", "lead", "trail", "rate")}
     loud = [line["lufs"] for line in lines if line["lufs"] is not None]
@@ -218,15 +220,19 @@ def summarise(lines: Sequence[Line]) -> Summary:
         text.append("  remarks     " + ", ".join(f"{n} {what}" for what, n in remarked.most_common(6)))
     around = [a + b for a, b in zip(column["lead"], column["trail"], strict=True)]
     panels = [
-        Panel("length", "seconds", column["seconds"], log=True),
-        Panel("rate", "files", {f"{k} Hz": n for k, n in Counter(column["rate"]).items()}),
-        Panel("peak", "dB of full scale", column["peak"]),
-        Panel("loudness (400 ms or longer)", "LUFS", loud),
-        Panel("silence before and after", "seconds", around),
+        DistributionPlot("length", "seconds", column["seconds"], log=True),
+        DistributionPlot("rate", "files", {f"{k} Hz": n for k, n in Counter(column["rate"]).items()}),
+        DistributionPlot("peak", "dB of full scale", column["peak"]),
+        DistributionPlot("loudness (400 ms or longer)", "LUFS", loud),
+        DistributionPlot("silence before and after", "seconds", around),
     ]
     classes = Counter(line["label"] for line in lines if line["label"] is not None)
-    panels.append(Panel("classes", "files", dict(classes)) if classes else Panel("format", "files", numbers["formats"]))
-    return Summary(numbers, text, panels)
+    panels.append(
+        DistributionPlot("classes", "files", dict(classes))
+        if classes
+        else DistributionPlot("format", "files", numbers["formats"])
+    )
+    return FolderSummary(numbers, text, panels)
 
 
 _KINDS = {
@@ -241,6 +247,6 @@ _KINDS = {
 }
 
 
-def _kinds(line: Line) -> list[str]:
+def _kinds(line: ManifestLine) -> list[str]:
     """The remarks of a line without their numbers."""
     return [kind for remark in line["remarks"] for start, kind in _KINDS.items() if remark.startswith(start)]

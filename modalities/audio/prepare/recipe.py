@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ....core.data.files import shown
-from ....core.data.manifest import NAME, Line
-from ....core.data.prepare.types import PrepareContext, Proposal, slug
+from ....core.data.files import format_path
+from ....core.data.manifest import NAME, ManifestLine
+from ....core.data.prepare.types import ProposalContext, ProposedRecipe, valid_recipe_name
 from ....core.types import BadInput
-from ....core.util.messages import command, json_text, printable
+from ....core.util.messages import escape_control_characters, format_command, format_json
 from .. import dsp
 
 RATES = (8000, 11025, 16000, 22050, 32000, 44100, 48000)
@@ -50,17 +50,17 @@ class _Choice:
     reasons: list[str]
 
 
-def propose(lines: Sequence[Line], context: PrepareContext) -> Proposal:
+def propose_recipe(lines: Sequence[ManifestLine], context: ProposalContext) -> ProposedRecipe:
     """Rate, length, channels, level, crop, codec and network for the usable lines of a manifest."""
     different = [line for line in lines if "copy_of" not in line]
     choice = _choose(different)
     codec, bands, frames = _codec(choice)
     network, size = _network(choice, len(different), bands, frames)
     choice.reasons.append(size)
-    return Proposal(_text(choice, codec, network, different, context), choice.reasons)
+    return ProposedRecipe(_text(choice, codec, network, different, context), choice.reasons)
 
 
-def _choose(lines: Sequence[Line]) -> _Choice:
+def _choose(lines: Sequence[ManifestLine]) -> _Choice:
     reasons: list[str] = []
     rate = _rate(lines, reasons)
     seconds, crop = _length(lines, reasons)
@@ -71,7 +71,7 @@ def _choose(lines: Sequence[Line]) -> _Choice:
     return _Choice(rate, seconds, shortest, channels, crop, level, _labelled(lines, reasons), reasons)
 
 
-def _rate(lines: Sequence[Line], reasons: list[str]) -> int:
+def _rate(lines: Sequence[ManifestLine], reasons: list[str]) -> int:
     """The lowest usual rate that the content needs, among those that four files in five have."""
     rates = np.array([line["rate"] for line in lines], dtype=float)
     needed = float(np.quantile([2.0 * line["bandwidth"] for line in lines], 0.9))
@@ -90,7 +90,7 @@ def _rate(lines: Sequence[Line], reasons: list[str]) -> int:
     return rate
 
 
-def _length(lines: Sequence[Line], reasons: list[str]) -> tuple[float, str]:
+def _length(lines: Sequence[ManifestLine], reasons: list[str]) -> tuple[float, str]:
     """(seconds, crop): a length that contains 95 % of the sounds from onset to end, or random parts for textures.
 
     90 % where a few long sounds would make examples mostly silent.
@@ -110,12 +110,12 @@ def _length(lines: Sequence[Line], reasons: list[str]) -> tuple[float, str]:
     return seconds, "onset"
 
 
-def _audible_seconds(lines: Sequence[Line]) -> np.ndarray:
+def _audible_seconds(lines: Sequence[ManifestLine]) -> np.ndarray:
     """Length in seconds of each sound without surrounding silence."""
     return np.array([line["seconds"] - line["lead"] - line["trail"] for line in lines])
 
 
-def _shortest(lines: Sequence[Line], seconds: float, crop: str, reasons: list[str]) -> float | None:
+def _shortest(lines: Sequence[ManifestLine], seconds: float, crop: str, reasons: list[str]) -> float | None:
     """Minimum length if silence would fill a fifth of the time; padding is masked then, and length is a condition."""
     if crop == "random":
         return None
@@ -127,7 +127,7 @@ def _shortest(lines: Sequence[Line], seconds: float, crop: str, reasons: list[st
     return max(0.05, math.floor(100 * float(lengths.min())) / 100)
 
 
-def _channels(lines: Sequence[Line], reasons: list[str]) -> int:
+def _channels(lines: Sequence[ManifestLine], reasons: list[str]) -> int:
     wide = sum(line["width"] is not None and line["width"] > -20 for line in lines)
     stereo = sum(line["channels"] > 1 for line in lines)
     if wide >= 0.8 * len(lines):
@@ -139,7 +139,7 @@ def _channels(lines: Sequence[Line], reasons: list[str]) -> int:
     return 1
 
 
-def _level(lines: Sequence[Line], crop: str, reasons: list[str]) -> str:
+def _level(lines: Sequence[ManifestLine], crop: str, reasons: list[str]) -> str:
     """none if peaks are similar already and none is far too loud; rms for textures, peak for sounds with an attack."""
     peaks = [line["peak"] for line in lines]
     low, high = np.quantile(peaks, [0.05, 0.95])
@@ -151,7 +151,7 @@ def _level(lines: Sequence[Line], crop: str, reasons: list[str]) -> str:
     return kind
 
 
-def _labelled(lines: Sequence[Line], reasons: list[str]) -> bool:
+def _labelled(lines: Sequence[ManifestLine], reasons: list[str]) -> bool:
     sizes = Counter(line["label"] for line in lines if line["label"] is not None)
     labelled = sum(sizes.values())
     if len(sizes) < 2 or labelled < 0.9 * len(lines) or labelled / len(sizes) < 5:
@@ -219,17 +219,17 @@ def _network(choice: _Choice, count: int, bands: int, frames: int) -> tuple[str,
     return text, f"width {width} for {bands} bands{dropout} for {count} different sounds, {frames} frames each"
 
 
-def _text(choice: _Choice, codec: str, network: str, lines: Sequence[Line], context: PrepareContext) -> str:
+def _text(choice: _Choice, codec: str, network: str, lines: Sequence[ManifestLine], context: ProposalContext) -> str:
     count, classes = len(lines), len({line["label"] for line in lines if line["label"] is not None})
     minutes = sum(line["seconds"] for line in lines) / 60
     few, about = count < _FEW, f"{count} sounds of {context.root.name}, {choice.seconds:g} s at {choice.rate} Hz."
     head = [
-        f"# {command('sonolux', 'train', printable(shown(context.recipe)))}",
+        f"# {format_command('sonolux', 'train', escape_control_characters(format_path(context.recipe)))}",
         f"# Proposed by `sonolux prepare` for {count} different sounds, {minutes:.1f} minutes. Quality: not measured.",
         *(f"# - {reason}" for reason in choice.reasons),
     ]
     data = [
-        f"  root: {json_text(str(context.root))}",
+        f"  root: {format_json(str(context.root))}",
         f"  manifest: {NAME}",
         f"  label: {'folder' if choice.labelled else 'none'}",
         f"  normalise: {choice.normalise}",
@@ -240,8 +240,8 @@ def _text(choice: _Choice, codec: str, network: str, lines: Sequence[Line], cont
     guidance = ", guidance: {use: cfg, scale: 2.5}" if choice.labelled else ""
     body = [
         "recipe: 1",
-        f"name: {slug(context.name)}",
-        f"about: {json_text(about)}",
+        f"name: {valid_recipe_name(context.name)}",
+        f"about: {format_json(about)}",
         "seed: 7",
         f"modality: {{use: audio, rate: {choice.rate}, seconds: {choice.seconds}, channels: {choice.channels}}}",
         "data:",

@@ -14,7 +14,7 @@ from torch import Tensor
 from ....core.data import files as folders
 from ....core.types import MediaSpec
 from .. import dsp, io
-from ..store import Store
+from ..store import SoundStore
 
 Crop = Literal["onset", "random", "start"]
 Level = Literal["peak", "rms", "none"]
@@ -55,7 +55,7 @@ class ConversionPlan:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class PreparedSound:
     """A sound ready to be cropped.
 
     Attributes:
@@ -74,7 +74,7 @@ class Prepared:
 
 
 @dataclass
-class Entry:
+class SoundFileEntry:
     """One usable file.
 
     Attributes:
@@ -96,10 +96,10 @@ class Entry:
     caption: str | None
     more: dict[str, Any]
     facts: dict[str, object] = field(default_factory=dict)
-    prepared: Prepared | None = None
+    prepared: PreparedSound | None = None
     key: str | None = None
 
-    def record(self) -> dict[str, Any]:
+    def manifest_entry(self) -> dict[str, Any]:
         """The manifest line of the file."""
         more = {k: v for k, v in self.more.items() if k not in ("file", "hash")}
         fields = {"label": self.label, "caption": self.caption, **more}
@@ -111,24 +111,24 @@ class Entry:
         }
 
 
-def decode(entry: Entry, plan: ConversionPlan) -> io.Sound:
+def decode_entry(entry: SoundFileEntry, plan: ConversionPlan) -> io.DecodedSound:
     """The complete sound of an entry, resampled and mixed.
 
     Raises:
-        io.Unreadable: For unusable files.
+        io.UnreadableSound: For unusable files.
     """
-    sound = io.read(entry.path, plan.rate, plan.spec.channels, plan.mix)
+    sound = io.read_sound(entry.path, plan.rate, plan.spec.channels, plan.mix)
     io.check_audible(entry.path, sound.wave, plan.rate)
     if plan.normalise == "none":
         io.check_scale(entry.path, sound.wave)
     return sound
 
 
-def place(wave: Tensor, plan: ConversionPlan) -> Prepared:
+def prepare_sound(wave: Tensor, plan: ConversionPlan) -> PreparedSound:
     """Find the constant offset, onset, end and level of (C, frames), and remove parts that the plan never uses."""
-    offset = dsp.offset(wave)
+    offset = dsp.dc_offset(wave)
     centred = wave - offset if bool(offset.any()) else wave  # without a copy of a long sound
-    start = 0 if plan.crop == "start" else dsp.onset(centred, plan.rate)
+    start = 0 if plan.crop == "start" else dsp.find_onset(centred, plan.rate)
     margin = round(0.05 * plan.rate)  # around the used part, for shifts of the onset and for fades
     if plan.crop != "random":
         first = max(0, start - margin)
@@ -138,11 +138,11 @@ def place(wave: Tensor, plan: ConversionPlan) -> Prepared:
     gain = 1.0
     if plan.normalise != "none":
         level = float(used.abs().max()) if plan.normalise == "peak" else dsp.active_rms(used, plan.rate)
-        gain = dsp.amplitude(plan.level) / max(level, io.SILENT)
+        gain = dsp.db_to_amplitude(plan.level) / max(level, io.SILENT)
         if plan.normalise == "rms":
             gain = min(gain, 1.0 / max(float(used.abs().max()), io.SILENT))
-    end = start + dsp.bounds(used)[1]
-    return Prepared(wave, start, max(end, start + 1), offset, gain)
+    end = start + dsp.audible_bounds(used)[1]
+    return PreparedSound(wave, start, max(end, start + 1), offset, gain)
 
 
 class SoundCache:
@@ -155,7 +155,7 @@ class SoundCache:
         store: The cache on disk, with its own budget; None: no disk.
     """
 
-    def __init__(self, plan: ConversionPlan, cache: Cache, budget: float, store: Store | None = None):
+    def __init__(self, plan: ConversionPlan, cache: Cache, budget: float, store: SoundStore | None = None):
         self.plan = plan
         self.free_bytes = budget * 1e6 if cache in ("auto", "memory") else 0.0
         self.store = store if cache in ("auto", "disk") else None
@@ -165,16 +165,16 @@ class SoundCache:
         """Whether no further sound can be cached."""
         return self.free_bytes <= 0 and self.store is None
 
-    def load(self, entry: Entry) -> io.Sound | None:
+    def load(self, entry: SoundFileEntry) -> io.DecodedSound | None:
         """Set `entry.prepared` from disk or from the decoded file, within the budget; returns the decoded sound."""
         plan, sound = self.plan, None
-        key = Store.key(entry.hash, plan.rate, plan.spec.channels, plan.mix)
+        key = SoundStore.key(entry.hash, plan.rate, plan.spec.channels, plan.mix)
         wave = self.store.get(key) if self.store else None
         mapped = wave is not None
         if wave is None:
-            sound = decode(entry, plan)
+            sound = decode_entry(entry, plan)
             wave = sound.wave
-        prepared = place(wave, plan)
+        prepared = prepare_sound(wave, plan)
         size = prepared.wave.numel() * 4
         if size <= self.free_bytes:
             self.free_bytes -= size
@@ -184,29 +184,29 @@ class SoundCache:
         if self.store and not mapped:
             wave = self.store.put(key, wave)
             mapped = wave is not None
-        entry.prepared = place(wave, plan) if mapped and wave is not None else None
+        entry.prepared = prepare_sound(wave, plan) if mapped and wave is not None else None
         return sound
 
 
-def scan(found: Sequence[Entry], cache: SoundCache, bad: folders.BadFiles) -> list[Entry]:
+def scan_files(found: Sequence[SoundFileEntry], cache: SoundCache, bad: folders.UnusableFiles) -> list[SoundFileEntry]:
     """The usable entries, with their sounds in the cache as far as they fit.
 
     An entry with a known hash is not decoded here if the cache is full. Unusable entries are added to `bad`. Other
     remarks (rates below the target, cancelled channels, copies) are summarised in one warning for all files.
     """
-    usable: list[Entry] = []
-    remarks = folders.Remarks("sounds")
-    for entry in folders.progress(found, "reading sounds", len(found)):
+    usable: list[SoundFileEntry] = []
+    remarks = folders.RemarkCollector("sounds")
+    for entry in folders.with_file_progress(found, "reading sounds", len(found)):
         if entry.hash and cache.full:
             usable.append(entry)
             continue
-        if (reason := folders.why_unusable(entry.path)) is not None:
+        if (reason := folders.unusable_reason(entry.path)) is not None:
             bad.add(entry.name, reason)
             continue
         try:
             entry.hash = entry.hash or folders.content_hash(entry.path)
             sound = cache.load(entry)
-        except io.Unreadable as error:
+        except io.UnreadableSound as error:
             bad.add(entry.name, error.reason, error.foreign)
             continue
         except OSError as error:
@@ -223,11 +223,11 @@ def scan(found: Sequence[Entry], cache: SoundCache, bad: folders.BadFiles) -> li
     return usable
 
 
-def _seconds(sound: io.Sound) -> float:
+def _seconds(sound: io.DecodedSound) -> float:
     return round(sound.source["frames"] / sound.source["rate"], 4)  # type: ignore[operator]
 
 
-def cut(prepared: Prepared, plan: ConversionPlan, start: int) -> tuple[Tensor, int]:
+def cut_example(prepared: PreparedSound, plan: ConversionPlan, start: int) -> tuple[Tensor, int]:
     """(C, plan.frames) that begins at sample `start` of the wave, padded with silence, and its valid length.
 
     Cuts within the sound are faded over 2 ms at the start and 10 ms at the end to avoid clicks. Attacks are not faded:

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from ....core.types import BadInput
-from ....core.util.rng import generator
+from ....core.util.rng import keyed_generator
 from .. import dsp
 from . import drums, textures
 from . import effects as synthesis
@@ -30,7 +30,7 @@ from . import effects as synthesis
 _RIDGE = 0.02
 
 
-class Checker(ABC):
+class SoundChecker(ABC):
     """Predicts the choices behind synthetic sounds of one rate and length.
 
     Args:
@@ -63,11 +63,13 @@ class Checker(ABC):
     def _fit(self) -> None:
         waves, targets, families = [], [], self.synthesizer.FAMILIES
         for i in range(self.count):
-            rng = generator(0, i, f"audio/{self.name} checker")
-            sound = self.synthesizer.draw(rng, families[i % len(families)])
-            wave = self.synthesizer.render(sound, self.working_rate, self.seconds, rng)
+            rng = keyed_generator(0, i, f"audio/{self.name} checker")
+            sound = self.synthesizer.draw_description(rng, families[i % len(families)])
+            wave = self.synthesizer.render_sound(sound, self.working_rate, self.seconds, rng)
             if i // len(families) % 2:
-                wave = wave + rng.standard_normal(len(wave), dtype=np.float32) * dsp.amplitude(rng.uniform(-70, -36))
+                wave = wave + rng.standard_normal(len(wave), dtype=np.float32) * dsp.db_to_amplitude(
+                    rng.uniform(-70, -36)
+                )
             waves.append(torch.from_numpy(wave))
             attributes = sound.attributes()
             targets.append(
@@ -95,7 +97,7 @@ class Checker(ABC):
     def _features(self, waves: Tensor) -> Tensor:
         """(N, frames) at working_rate -> (N, d)."""
 
-    def read(self, sounds: Sequence[Tensor]) -> list[dict[str, str]]:
+    def predict(self, sounds: Sequence[Tensor]) -> list[dict[str, str]]:
         """Predicted choices of each sound (C, frames), by name: {"family": "laser", "pitch": "low", ...}."""
         count = round(self.working_rate * self.seconds)
         longest = max(sound.shape[-1] for sound in sounds)
@@ -113,8 +115,8 @@ class Checker(ABC):
         return read
 
 
-class SfxChecker(Checker):
-    """Predicts family, pitch, length, sweep, noise and echo of game sounds. rate, frames: see Checker."""
+class SfxChecker(SoundChecker):
+    """Predicts family, pitch, length, sweep, noise and echo of game sounds. rate, frames: see SoundChecker."""
 
     synthesizer, name, width = synthesis, "sfx", 0.015
 
@@ -146,13 +148,13 @@ class SfxChecker(Checker):
 
 
 class DrumChecker(SfxChecker):
-    """Predicts family, pitch, length and tone of drum-like hits. rate, frames: see Checker."""
+    """Predicts family, pitch, length and tone of drum-like hits. rate, frames: see SoundChecker."""
 
     synthesizer, name, count = drums, "drums", 1200
 
 
-class TextureChecker(Checker):
-    """Predicts family, pace and tone of textures, from any part of them. rate, frames: see Checker."""
+class TextureChecker(SoundChecker):
+    """Predicts family, pace and tone of textures, from any part of them. rate, frames: see SoundChecker."""
 
     synthesizer, name, width, longest, count = textures, "textures", 0.006, 2.0, 900
 
@@ -161,7 +163,10 @@ class TextureChecker(Checker):
         hop = self.hop // 4 * 2
         waves = functional.pad(waves, (0, -waves.shape[-1] % hop))
         bands = [self.filters @ dsp.stft(part, 4 * self.hop, hop).abs() for part in waves.split(256)]
-        level = dsp.db(torch.cat(bands) / torch.cat(bands).amax((1, 2), keepdim=True).clamp(min=1e-10), -60.0) / 10
+        level = (
+            dsp.amplitude_to_db(torch.cat(bands) / torch.cat(bands).amax((1, 2), keepdim=True).clamp(min=1e-10), -60.0)
+            / 10
+        )
         fine = functional.avg_pool1d(waves.square(), max(1, round(self.working_rate * 0.002))).sqrt()
         fine = fine / fine.mean(1, keepdim=True).clamp(min=1e-10) - 1
         power = torch.fft.rfft(fine, dim=1).abs().square()
@@ -181,23 +186,23 @@ KINDS = {"sfx": SfxChecker, "drums": DrumChecker, "textures": TextureChecker}
 
 
 @lru_cache(maxsize=6)
-def checker(rate: float, frames: int, kind: str = "sfx") -> Checker:
+def fitted_checker(rate: float, frames: int, kind: str = "sfx") -> SoundChecker:
     """The fitted checker for a rate in Hz, a length in samples and a kind of sounds (a key of KINDS), created once."""
     return KINDS[kind](rate, frames)
 
 
-def attributes(sounds: Sequence[Tensor], rate: float, kind: str = "sfx") -> list[dict[str, str]]:
+def predict_attributes(sounds: Sequence[Tensor], rate: float, kind: str = "sfx") -> list[dict[str, str]]:
     """Predicted attributes of each sound (C, frames), all of one rate, padded to the length of the longest."""
     if not sounds:
         return []
-    return checker(float(rate), max(s.shape[-1] for s in sounds), kind).read(sounds)
+    return fitted_checker(float(rate), max(s.shape[-1] for s in sounds), kind).predict(sounds)
 
 
-def families(sounds: Sequence[Tensor], rate: float, kind: str = "sfx") -> list[str]:
+def predict_families(sounds: Sequence[Tensor], rate: float, kind: str = "sfx") -> list[str]:
     """Predicted family of each sound (C, frames)."""
-    return [row["family"] for row in attributes(sounds, rate, kind)]
+    return [row["family"] for row in predict_attributes(sounds, rate, kind)]
 
 
-def family(sound: Tensor, rate: float, kind: str = "sfx") -> str:
+def predict_family(sound: Tensor, rate: float, kind: str = "sfx") -> str:
     """Predicted family of one sound (C, frames)."""
-    return families([sound], rate, kind)[0]
+    return predict_families([sound], rate, kind)[0]

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .shaping import Array, band, ended, filtered, noise, sweep
+from .shaping import Array, apply_filter, band_gain, fade_out_end, shaped_noise, sine_sweep
 
 FAMILIES = ("kick", "snare", "hat", "clap", "tom")
 PITCHES = ("low", "high")
@@ -61,7 +61,7 @@ class DrumHit:
         return asdict(self)
 
 
-def draw(rng: np.random.Generator, family: str | None = None) -> DrumHit:
+def draw_description(rng: np.random.Generator, family: str | None = None) -> DrumHit:
     """A hit with every choice equally likely, and independent of the others."""
     choices = {name: options[rng.integers(len(options))] for name, options in CHOICES.items()}
     choices["family"] = family or choices["family"]
@@ -69,7 +69,7 @@ def draw(rng: np.random.Generator, family: str | None = None) -> DrumHit:
     return DrumHit(**choices, frequency=frequency, seconds=float(rng.uniform(*_SECONDS[choices["length"]])))
 
 
-def render(hit: DrumHit, rate: float, seconds: float, rng: np.random.Generator) -> Array:
+def render_sound(hit: DrumHit, rate: float, seconds: float, rng: np.random.Generator) -> Array:
     """The hit as float32 (round(rate seconds),): at most 5 ms of silence, the attack, the decay, silence."""
     frames = round(rate * seconds)
     lead = round(rate * min(1.0, seconds) * 0.005 * rng.random())
@@ -77,7 +77,7 @@ def render(hit: DrumHit, rate: float, seconds: float, rng: np.random.Generator) 
     t = np.arange(count, dtype=np.float32) / np.float32(rate)
     body = _RENDERERS[hit.family](hit, t, rate, rng)
     out = np.zeros(frames, dtype=np.float32)
-    out[lead : lead + count] = ended(body, rate)[: frames - lead]
+    out[lead : lead + count] = fade_out_end(body, rate)[: frames - lead]
     return out * np.float32(rng.uniform(0.6, 0.8) / np.abs(out).max())
 
 
@@ -96,13 +96,13 @@ def _tilt(hit: DrumHit, corner: float) -> Callable[[Array], Array]:
 def _click(hit: DrumHit, t: Array, rate: float, rng: np.random.Generator, level: float) -> Array:
     """The impact of stick or beater: 3 ms of noise with the spectral tilt of the hit."""
     burst = rng.standard_normal(len(t), dtype=np.float32) * np.exp(-t / 0.003)
-    return np.float32(level) * filtered(burst, rate, _tilt(hit, 900.0))
+    return np.float32(level) * apply_filter(burst, rate, _tilt(hit, 900.0))
 
 
 def _kick(hit: DrumHit, t: Array, rate: float, rng: np.random.Generator) -> Array:
     """A sine that falls from four times its pitch within about 20 ms; bright ones are saturated."""
     fall = 1 + rng.uniform(2.5, 4.0) * np.exp(-t / rng.uniform(0.014, 0.022))
-    body = sweep(hit.frequency * fall, rate) * _decay(hit, t)
+    body = sine_sweep(hit.frequency * fall, rate) * _decay(hit, t)
     if hit.tone == "bright":
         body = np.tanh(3 * body) / np.float32(np.tanh(3))
     return body + _click(hit, t, rate, rng, 0.35 if hit.tone == "bright" else 0.12)
@@ -115,24 +115,26 @@ def _tom(hit: DrumHit, t: Array, rate: float, rng: np.random.Generator) -> Array
     parts = ((1.0, 1.0, 1.0), (1.59, upper, 0.6), (2.14, upper**1.3, 0.4))
     body = np.zeros_like(t)
     for ratio, level, share in parts:
-        body += np.float32(level) * sweep(hit.frequency * ratio * bend, rate) * _decay(hit, t, share)
+        body += np.float32(level) * sine_sweep(hit.frequency * ratio * bend, rate) * _decay(hit, t, share)
     return body + _click(hit, t, rate, rng, 0.25)
 
 
 def _snare(hit: DrumHit, t: Array, rate: float, rng: np.random.Generator) -> Array:
     """Two modes of a membrane, and the snare wires: noise with a longer decay."""
-    skin = sweep(hit.frequency * (1 + 0.3 * np.exp(-t / 0.02)), rate) + 0.5 * sweep(0 * t + 1.6 * hit.frequency, rate)
-    wires = noise(len(t), rate, _product(band(700.0, 9000.0, 2), _tilt(hit, 1800.0)), rng)
+    skin = sine_sweep(hit.frequency * (1 + 0.3 * np.exp(-t / 0.02)), rate) + 0.5 * sine_sweep(
+        0 * t + 1.6 * hit.frequency, rate
+    )
+    wires = shaped_noise(len(t), rate, _product(band_gain(700.0, 9000.0, 2), _tilt(hit, 1800.0)), rng)
     return 0.7 * skin * _decay(hit, t, 0.6) + 0.5 * wires * _decay(hit, t) + _click(hit, t, rate, rng, 0.5)
 
 
 def _hat(hit: DrumHit, t: Array, rate: float, rng: np.random.Generator) -> Array:
     """Six square waves of inharmonic frequencies and some noise, high-passed at `frequency`."""
-    ring = noise(len(t), rate, lambda hertz: np.ones_like(hertz), rng)
+    ring = shaped_noise(len(t), rate, lambda hertz: np.ones_like(hertz), rng)
     for ratio in (1.0, 1.342, 1.2312, 1.6532, 1.9523, 2.1523):
         scale = 0.3 * hit.frequency * ratio * rng.uniform(0.98, 1.02)
         ring += np.sign(np.sin(2 * np.pi * scale * t + rng.uniform(0, 6.28))).astype(np.float32)
-    cut = filtered(ring, rate, _product(band(hit.frequency, 14000.0, 6), _tilt(hit, 2000.0)))
+    cut = apply_filter(ring, rate, _product(band_gain(hit.frequency, 14000.0, 6), _tilt(hit, 2000.0)))
     return cut * _decay(hit, t)
 
 
@@ -144,7 +146,9 @@ def _clap(hit: DrumHit, t: Array, rate: float, rng: np.random.Generator) -> Arra
         gate = np.maximum(gate, np.where(since >= 0, np.exp(-np.maximum(since, 0) / 0.003), 0))
     since = np.maximum(t - np.float32(3 * step), 0)
     tail = np.where(t >= 3 * step, 0.8 * np.exp(-6.9 * since / max(0.04, hit.seconds - 3 * step)), 0)
-    hands = noise(len(t), rate, _product(band(0.75 * hit.frequency, 1.4 * hit.frequency, 2), _tilt(hit, 1600.0)), rng)
+    hands = shaped_noise(
+        len(t), rate, _product(band_gain(0.75 * hit.frequency, 1.4 * hit.frequency, 2), _tilt(hit, 1600.0)), rng
+    )
     return (hands * np.maximum(gate, tail)).astype(np.float32)
 
 

@@ -28,7 +28,7 @@ _DELAY, _FADES = 0.21, (0.5, 0.25)  # seconds between echoes, and the gain of ea
 
 
 @dataclass(frozen=True)
-class Effect:
+class SoundEffect:
     """The choices of a sound effect and the parameters drawn for them.
 
     Attributes:
@@ -63,16 +63,16 @@ class Effect:
         return asdict(self)
 
 
-def draw(rng: np.random.Generator, family: str | None = None) -> Effect:
+def draw_description(rng: np.random.Generator, family: str | None = None) -> SoundEffect:
     """An effect with every choice equally likely, and independent of the others."""
     choices = {name: options[rng.integers(len(options))] for name, options in CHOICES.items()}
     choices["family"] = family or choices["family"]
     low, high = _FREQUENCY[choices["pitch"]]
     frequency = float(low * (high / low) ** rng.random())
-    return Effect(**choices, frequency=frequency, seconds=float(rng.uniform(*_SECONDS[choices["length"]])))
+    return SoundEffect(**choices, frequency=frequency, seconds=float(rng.uniform(*_SECONDS[choices["length"]])))
 
 
-def render(effect: Effect, rate: float, seconds: float, rng: np.random.Generator) -> Array:
+def render_sound(effect: SoundEffect, rate: float, seconds: float, rng: np.random.Generator) -> Array:
     """The effect as float32 (round(rate seconds),), padded with silence; times are scaled if `seconds` is below 1."""
     unit = min(1.0, seconds)
     count = max(8, round(rate * effect.seconds * unit))
@@ -103,7 +103,7 @@ def _hiss(body: Array, rate: float, rng: np.random.Generator) -> Array:
     return 0.56 * np.sqrt(np.maximum(power, 0)) * noise
 
 
-def _glide(effect: Effect, u: Array, octaves: float = 1.0, bend: float = 1.0) -> Array:
+def _glide(effect: SoundEffect, u: Array, octaves: float = 1.0, bend: float = 1.0) -> Array:
     """Factor on the frequency: `octaves` up or down over the body with mean 1 (geometric), or 1 for steady sounds."""
     sign = {"rising": 1.0, "falling": -1.0, "steady": 0.0}[effect.sweep]
     return np.exp2(np.float32(sign * octaves) * (u**bend - np.float32(1 / (1 + bend))))
@@ -138,7 +138,7 @@ def _ramp(u: Array, start: float, end: float) -> Array:
     return np.clip((u - start) / (end - start), 0, 1).astype(np.float32)
 
 
-def _coin(effect: Effect, u: Array, rate: float, seconds: float, rng: np.random.Generator) -> Array:
+def _coin(effect: SoundEffect, u: Array, rate: float, seconds: float, rng: np.random.Generator) -> Array:
     """Two bell-like notes, the second a fifth higher and decaying."""
     second = u >= 0.3
     step = np.where(second, np.float32(1.14), np.float32(1.14 / 1.5))
@@ -146,13 +146,13 @@ def _coin(effect: Effect, u: Array, rate: float, seconds: float, rng: np.random.
     return tone * np.where(second, np.exp(-3.0 * (u - 0.3)), np.float32(0.7)) * _ramp(u, 0, 0.02)
 
 
-def _laser(effect: Effect, u: Array, rate: float, seconds: float, rng: np.random.Generator) -> Array:
+def _laser(effect: SoundEffect, u: Array, rate: float, seconds: float, rng: np.random.Generator) -> Array:
     """A sawtooth with a vibrato of 30 Hz and a wide sweep."""
     vibrato = np.exp2(0.3 * np.sin(2 * np.pi * 30 * seconds * u, dtype=np.float32))
     return _tone(1.2 * effect.frequency * vibrato * _glide(effect, u, octaves=1.6), _SAW, rate) * (1 - u) ** 0.6
 
 
-def _explosion(effect: Effect, u: Array, rate: float, seconds: float, rng: np.random.Generator) -> Array:
+def _explosion(effect: SoundEffect, u: Array, rate: float, seconds: float, rng: np.random.Generator) -> Array:
     """Low-pass noise with a decay, filtered in overlapping windows."""
     window = 2 * max(16, round(rate * 0.008))
     hop = window // 2
@@ -172,7 +172,7 @@ def _explosion(effect: Effect, u: Array, rate: float, seconds: float, rng: np.ra
     return out[hop:][: len(u)] * rumble * np.exp(-2.5 * u)
 
 
-def _power_up(effect: Effect, u: Array, rate: float, seconds: float, rng: np.random.Generator) -> Array:
+def _power_up(effect: SoundEffect, u: Array, rate: float, seconds: float, rng: np.random.Generator) -> Array:
     """A quick arpeggio: up the chord, down it, or alternating."""
     steps = 5 if effect.length == "short" else 9
     k = np.minimum((u * steps).astype(int), steps - 1)
@@ -183,7 +183,7 @@ def _power_up(effect: Effect, u: Array, rate: float, seconds: float, rng: np.ran
     return _tone(effect.frequency * tune[k], _PULSE, rate) * (1 - 0.6 * inside) * _ramp(inside, 0, 0.08) * (1 - 0.3 * u)
 
 
-def _hit(effect: Effect, u: Array, rate: float, seconds: float, rng: np.random.Generator) -> Array:
+def _hit(effect: SoundEffect, u: Array, rate: float, seconds: float, rng: np.random.Generator) -> Array:
     """A short noise burst, then a tone with a fast pitch drop and a fast decay."""
     t = u * seconds
     drop = 1 + 2.0 * np.exp(-t / 0.006)
@@ -192,13 +192,13 @@ def _hit(effect: Effect, u: Array, rate: float, seconds: float, rng: np.random.G
     return thud * np.exp(-4.5 * u) + 0.9 * crack
 
 
-def _jump(effect: Effect, u: Array, rate: float, seconds: float, rng: np.random.Generator) -> Array:
+def _jump(effect: SoundEffect, u: Array, rate: float, seconds: float, rng: np.random.Generator) -> Array:
     """A nearly pure tone with a slow attack and a pitch glide."""
     swell = np.sin(np.pi * np.clip(u, 1e-4, 1)).clip(0) ** 0.5
     return _tone(effect.frequency * _glide(effect, u, octaves=1.2, bend=1.4), {1: 1.0, 3: 0.06}, rate) * swell
 
 
-def _blip(effect: Effect, u: Array, rate: float, seconds: float, rng: np.random.Generator) -> Array:
+def _blip(effect: SoundEffect, u: Array, rate: float, seconds: float, rng: np.random.Generator) -> Array:
     """A square beep, cut into pulses of equal loudness."""
     pulses = 3 if effect.length == "short" else 8
     inside = (u * pulses) % 1
@@ -206,7 +206,7 @@ def _blip(effect: Effect, u: Array, rate: float, seconds: float, rng: np.random.
     return _tone(effect.frequency * _glide(effect, u), _SQUARE, rate) * gate
 
 
-_RENDERERS: dict[str, Callable[[Effect, Array, float, float, np.random.Generator], Array]] = {
+_RENDERERS: dict[str, Callable[[SoundEffect, Array, float, float, np.random.Generator], Array]] = {
     "coin": _coin,
     "laser": _laser,
     "explosion": _explosion,

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .shaping import Array, band, noise
+from .shaping import Array, band_gain, shaped_noise
 
 FAMILIES = ("engine", "wind", "rain")
 PACES = ("slow", "fast")
@@ -29,7 +29,7 @@ _MAX_PEAK = 0.95  # largest sample
 
 
 @dataclass(frozen=True)
-class Texture:
+class SoundTexture:
     """The choices of a texture and the parameters drawn for them.
 
     Attributes:
@@ -61,15 +61,15 @@ class Texture:
         return low * (high / low) ** self.colour
 
 
-def draw(rng: np.random.Generator, family: str | None = None) -> Texture:
+def draw_description(rng: np.random.Generator, family: str | None = None) -> SoundTexture:
     """A texture with every choice equally likely, and independent of the others."""
     choices = {name: options[rng.integers(len(options))] for name, options in CHOICES.items()}
     choices["family"] = family or choices["family"]
     low, high = _RATE[choices["family"]][choices["pace"]]
-    return Texture(**choices, events=float(low * (high / low) ** rng.random()), colour=float(rng.random()))
+    return SoundTexture(**choices, events=float(low * (high / low) ** rng.random()), colour=float(rng.random()))
 
 
-def render(texture: Texture, rate: float, seconds: float, rng: np.random.Generator) -> Array:
+def render_sound(texture: SoundTexture, rate: float, seconds: float, rng: np.random.Generator) -> Array:
     """`seconds` of the texture as float32 (round(rate seconds),), at -23 dB RMS."""
     frames = round(rate * seconds)
     wave = _RENDERERS[texture.family](texture, frames, rate, rng)
@@ -94,7 +94,7 @@ def _ringing(rate: float, seconds: float, parts: list[tuple[float, float, float]
     return out
 
 
-def _engine(texture: Texture, frames: int, rate: float, rng: np.random.Generator) -> Array:
+def _engine(texture: SoundTexture, frames: int, rate: float, rng: np.random.Generator) -> Array:
     """Strokes of four slightly different cylinders, filtered by the resonances of a pipe, with noise at each stroke."""
     pipe = texture.between((90.0, 130.0), (170.0, 260.0))
     bright = texture.tone == "bright"
@@ -113,12 +113,12 @@ def _engine(texture: Texture, frames: int, rate: float, rng: np.random.Generator
     np.add.at(train, place + 1, level[inside].astype(np.float32) * share)
     tone = _convolved(train, impulse_response)
     puff = np.exp(-np.arange(round(0.03 * rate)) / np.float32(0.006 * rate)).astype(np.float32)
-    hiss = noise(frames, rate, band(2 * pipe, 3500.0 if bright else 900.0, 2), rng)
+    hiss = shaped_noise(frames, rate, band_gain(2 * pipe, 3500.0 if bright else 900.0, 2), rng)
     gate = _convolved(train[len(impulse_response) - len(puff) :], puff)
     return tone / tone.std() + (0.6 if bright else 0.3) * gate / gate.std() * hiss
 
 
-def _wind(texture: Texture, frames: int, rate: float, rng: np.random.Generator) -> Array:
+def _wind(texture: SoundTexture, frames: int, rate: float, rng: np.random.Generator) -> Array:
     """Noise whose level and pitch follow gusts, filtered in overlapping windows."""
     window = 2 * max(32, round(rate * 0.02))
     hop = window // 2
@@ -147,7 +147,7 @@ def _slow_noise(count: int, rate: float, events: float, rng: np.random.Generator
     return ((wave / wave.std())[margin : margin + count]).clip(-2.5, 2.5)
 
 
-def _rain(texture: Texture, frames: int, rate: float, rng: np.random.Generator) -> Array:
+def _rain(texture: SoundTexture, frames: int, rate: float, rng: np.random.Generator) -> Array:
     """Drops at random times, each a short decaying sine of random pitch and level, over background noise."""
     size, lead = round(0.02 * rate), round(0.02 * rate)
     out = np.zeros(frames + 2 * lead, dtype=np.float32)
@@ -162,11 +162,11 @@ def _rain(texture: Texture, frames: int, rate: float, rng: np.random.Generator) 
         drops = v * np.exp(-t / d) * np.sin(2 * np.pi * h * t, dtype=np.float32)
         np.add.at(out, start[k : k + 256, None] + np.arange(size), drops)
     drops = out[lead:][:frames]
-    hiss = noise(frames, rate, band(0.5 * middle, 3.0 * middle, 1), rng)
+    hiss = shaped_noise(frames, rate, band_gain(0.5 * middle, 3.0 * middle, 1), rng)
     return drops / max(float(drops.std()), 1e-6) + 0.5 * hiss
 
 
-_RENDERERS: dict[str, Callable[[Texture, int, float, np.random.Generator], Array]] = {
+_RENDERERS: dict[str, Callable[[SoundTexture, int, float, np.random.Generator], Array]] = {
     "engine": _engine,
     "wind": _wind,
     "rain": _rain,

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from ....core.codecs.base import Codec, Standardise
+from ....core.codecs.base import ChannelStandardizer, Codec
 from ....core.types import BadInput, Item, MediaSpec
 
 
@@ -25,7 +25,7 @@ class Pixels(Codec):
 
     def __init__(self, spec: MediaSpec):
         super().__init__(spec)
-        self.standard = Standardise(spec.channels)
+        self.standard = ChannelStandardizer(spec.channels)
 
     def fit(self, items: Iterable[Item]) -> None:
         """Mean and standard deviation of each channel over all pixels of `items`; a constant channel keeps scale 1.

@@ -12,15 +12,15 @@ import numpy as np
 import torch
 from PIL import Image as Pil
 
-from ....core.data.files import need_folder
-from ....core.data.splits import split as assign_parts
+from ....core.data.files import require_folder
+from ....core.data.splits import assign_splits as assign_parts
 from ....core.types import BadInput, Item, MediaSpec
-from ....core.util.paths import expanded
-from ..io import crop, resize
+from ....core.util.paths import expand_home
+from ..io import crop_picture, resize_to_cover
 
 
 @dataclass
-class Example:
+class PictureExample:
     """One picture with its attributes; `pixels`: (C, H, W) uint8, or a function that decodes them to save memory."""
 
     source: str
@@ -44,7 +44,7 @@ class PictureDataset:
     """
 
     def __init__(
-        self, spec: MediaSpec, examples: Sequence[Example], classes: tuple[str, ...], random: bool, flip: bool
+        self, spec: MediaSpec, examples: Sequence[PictureExample], classes: tuple[str, ...], random: bool, flip: bool
     ):
         self.spec, self.examples, self.classes = spec, list(examples), classes
         self.random, self.flip = random, flip
@@ -58,7 +58,7 @@ class PictureDataset:
         example = self.examples[index]
         pixels = example.pixels() if callable(example.pixels) else example.pixels
         size = (self.spec.size[0], self.spec.size[1])
-        media = crop(torch.from_numpy(pixels), size, rng if self.random else None)
+        media = crop_picture(torch.from_numpy(pixels), size, rng if self.random else None)
         if self.flip and rng is not None and rng.integers(2):
             media = media.flip(-1)
         return Item(
@@ -97,13 +97,13 @@ class TorchvisionDataset(PictureDataset):
         valid: float = 0.1,
         seed: int = 0,
     ):
-        arrays, targets = _load(self.collection, expanded(root), download)
+        arrays, targets = _load(self.collection, expand_home(root), download)
         sources = [f"{self.collection} number {i}" for i in range(len(arrays))]
         hashes = [blake2b(np.ascontiguousarray(a).tobytes(), digest_size=16).hexdigest() for a in arrays]
         classes = self.names if label == "class" else ()
         parts = assign_parts(hashes, valid, seed, [classes[i] for i in targets] if classes else ())
         examples = [
-            Example(
+            PictureExample(
                 source=sources[i],
                 pixels=_covering(arrays[i], spec),
                 label=classes[targets[i]] if classes else None,
@@ -121,7 +121,7 @@ def _load(name: str, root: Path, download: bool) -> tuple[np.ndarray, list[int]]
     import torchvision  # imported here because it takes a second
 
     if not download:
-        need_folder(root)
+        require_folder(root)
     try:
         found = getattr(torchvision.datasets, name)(str(root), train=True, download=download)
     except Exception as error:  # network errors have many classes
@@ -135,6 +135,6 @@ def _load(name: str, root: Path, download: bool) -> tuple[np.ndarray, list[int]]
 def _covering(picture: np.ndarray, spec: MediaSpec) -> np.ndarray:
     """(H, W) or (H, W, 3) -> (C, H', W') with the channels of `spec`, resized to just cover its size."""
     image = Pil.fromarray(picture)
-    image = resize(image.convert("L" if spec.channels == 1 else "RGB"), (spec.size[0], spec.size[1]))
+    image = resize_to_cover(image.convert("L" if spec.channels == 1 else "RGB"), (spec.size[0], spec.size[1]))
     pixels = np.array(image)
     return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))

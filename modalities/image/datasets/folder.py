@@ -12,22 +12,22 @@ import numpy as np
 
 from ....core.data import manifest as manifests
 from ....core.data.files import (
-    BadFiles,
-    Remarks,
+    RemarkCollector,
+    UnusableFiles,
     class_names,
     content_hash,
-    need_folder,
-    note_lost_classes,
-    progress,
-    shown,
+    format_path,
+    require_folder,
+    warn_of_lost_classes,
+    with_file_progress,
 )
-from ....core.data.listing import labelled, listed_files
-from ....core.data.splits import split as assign_parts
-from ....core.data.splits import was_trained
+from ....core.data.listing import assign_labels, find_candidate_files
+from ....core.data.splits import assign_splits as assign_parts
+from ....core.data.splits import was_trained_on
 from ....core.types import MediaSpec
 from ....core.util.annotations import Range
-from ..io import FOREIGN, SUFFIXES, BadPicture, as_levels, decode
-from .base import Example, PictureDataset
+from ..io import FOREIGN, SUFFIXES, UnreadablePicture, decode_picture, picture_to_levels
+from .base import PictureDataset, PictureExample
 
 
 class Folder(PictureDataset):
@@ -77,17 +77,19 @@ class Folder(PictureDataset):
         seed: int = 0,
         recorded: frozenset[str] = frozenset(),
     ):
-        where, listing = manifests.find(root, manifest, "image")
-        root, bad = need_folder(where), BadFiles(max_bad)
-        listed = listed_files(root, table, listing, SUFFIXES, f"no picture ({' '.join(SUFFIXES)})", bad, FOREIGN)
+        where, listing = manifests.find_manifest(root, manifest, "image")
+        root, bad = require_folder(where), UnusableFiles(max_bad)
+        listed = find_candidate_files(
+            root, table, listing, SUFFIXES, f"no picture ({' '.join(SUFFIXES)})", bad, FOREIGN
+        )
         total = len(listed) + len(bad.reasons) + len(bad.others)
-        found = labelled(listed, label, root, bad)
+        found = assign_labels(listed, label, root, bad)
         names = [file.label for file in found if file.label is not None]
-        classes = class_names(names, shown(root)) if label == "folder" else ()
+        classes = class_names(names, format_path(root)) if label == "folder" else ()
         files = tuple(file.path for file in found)
         size, stamps = (spec.size[0], spec.size[1]), tuple(_stamp(path) for path in files)
         scanned = _scan(files, stamps, root, spec.channels, size, resize, crop == "random", cache)
-        usable: list[Example] = []
+        usable: list[PictureExample] = []
         keys: list[str] = []
         for file, result in zip(found, scanned, strict=True):
             if isinstance(result, _Unusable):
@@ -97,8 +99,8 @@ class Folder(PictureDataset):
             usable.append(replace(result, source=file.name, **known))
             keys.append(file.key or result.hash)
         bad.check(total)
-        note_lost_classes(names, [example.label for example in usable])
-        kept = was_trained([example.hash for example in usable], recorded)
+        warn_of_lost_classes(names, [example.label for example in usable])
+        kept = was_trained_on([example.hash for example in usable], recorded)
         parts = assign_parts(keys, valid, seed, [example.label for example in usable], kept)
         chosen = [example for example, part in zip(usable, parts, strict=True) if part == split]
         self.root, self.bad = root, bad
@@ -129,12 +131,12 @@ def _scan(
     resize: bool,
     whole: bool,
     budget: int,
-) -> list[Example | _Unusable]:
+) -> list[PictureExample | _Unusable]:
     """Each file decoded and hashed, or the reason for failure; remarks are warned of here, once for both parts."""
-    found: list[Example | _Unusable] = []
-    remarks = Remarks("pictures")
+    found: list[PictureExample | _Unusable] = []
+    remarks = RemarkCollector("pictures")
     total_bytes = 0
-    for path, (_, size_in_bytes) in zip(progress(files, "reading pictures", len(files)), stamps, strict=True):
+    for path, (_, size_in_bytes) in zip(with_file_progress(files, "reading pictures", len(files)), stamps, strict=True):
         load = partial(_load, path, channels, size, resize, whole)
         try:
             pixels: np.ndarray | Callable[[], np.ndarray] = load(remarks)
@@ -142,27 +144,29 @@ def _scan(
             if total_bytes > budget * 1_000_000:
                 total_bytes -= pixels.nbytes
                 pixels = load
-            found.append(Example(shown(path, root), pixels, size=size_in_bytes, hash=content_hash(path)))
-        except BadPicture as error:
+            found.append(PictureExample(format_path(path, root), pixels, size=size_in_bytes, hash=content_hash(path)))
+        except UnreadablePicture as error:
             found.append(_Unusable(error.reason, error.foreign))
         except OSError as error:
             found.append(_Unusable(str(error.strerror or error)))
-    remarks.warn(sum(isinstance(result, Example) for result in found), stacklevel=3)
+    remarks.warn(sum(isinstance(result, PictureExample) for result in found), stacklevel=3)
     return found
 
 
 def _load(
-    path: Path, channels: int, size: tuple[int, int], resize: bool, whole: bool, remarks: Remarks | None = None
+    path: Path, channels: int, size: tuple[int, int], resize: bool, whole: bool, remarks: RemarkCollector | None = None
 ) -> np.ndarray:
     """(C, H, W) uint8 that covers `size`; cropped to it unless `whole`, for random crops."""
-    picture = decode(path, channels, size if resize else None)
+    picture = decode_picture(path, channels, size if resize else None)
     if remarks is not None:
         remarks.add(path.name, picture.remarks)
-    pixels = as_levels(picture, channels)
+    pixels = picture_to_levels(picture, channels)
     height, width = pixels.shape[1:]
     top, left = height - size[0], width - size[1]
     if top < 0 or left < 0:
-        raise BadPicture(path, f"{height} x {width} pixels, smaller than {size[0]} x {size[1]} (and data.resize=false)")
+        raise UnreadablePicture(
+            path, f"{height} x {width} pixels, smaller than {size[0]} x {size[1]} (and data.resize=false)"
+        )
     if whole or not (top or left):
         return pixels
     return pixels[:, top // 2 : top // 2 + size[0], left // 2 : left // 2 + size[1]].copy()

@@ -7,10 +7,10 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from ....core.data.splits import part_of
+from ....core.data.splits import split_range
 from ....core.types import BadInput, Item, MediaSpec
-from ....core.util.rng import generator
-from ..synthetic.scenes import COLOURS, SHAPES, SIZES, Scene, arrange, choose_shapes, draw, max_shapes
+from ....core.util.rng import keyed_generator
+from ..synthetic.scenes import COLOURS, SHAPES, SIZES, Scene, arrange_scene, choose_shapes, max_shapes, render_scene
 
 
 class Shapes:
@@ -46,7 +46,7 @@ class Shapes:
             raise BadInput(f"image/shapes needs pictures of at least 16 pixels; modality.size is {side}")
         if spec.channels not in (1, 3):
             raise BadInput(f"image/shapes has 1 or 3 channels; modality.channels is {spec.channels}")
-        self.indices = part_of(count, valid, split)
+        self.indices = split_range(count, valid, split)
         most = max_shapes(side)
         if not 1 <= shapes <= most:
             raise BadInput(f"data.shapes: a picture of {side} pixels holds 1 to {most} shapes; got {shapes}")
@@ -71,7 +71,7 @@ class Shapes:
         """Example `index`: media (C, H, W) in [-1, 1]; `rng` is ignored: there is no augmentation."""
         scene, random = self._scene(index)
         swapped = bool(random.integers(2))
-        picture = torch.from_numpy(draw(scene, (self.spec.size[0], self.spec.size[1]), random))
+        picture = torch.from_numpy(render_scene(scene, (self.spec.size[0], self.spec.size[1]), random))
         name = self._name([(t.shape, t.colour, t.size) for t in scene.things])
         return Item(
             media=picture if self.spec.channels == 3 else picture.mean(0, keepdim=True),
@@ -86,12 +86,12 @@ class Shapes:
         return [{"source": self._source(i), "label": self._name(self._choices(i)[0])} for i in range(len(self))]
 
     def _choices(self, index: int) -> tuple[list[tuple[str, str, str]], np.random.Generator]:
-        random = generator(self.seed, self.indices[index], "image/shapes")
+        random = keyed_generator(self.seed, self.indices[index], "image/shapes")
         return choose_shapes(random, self.shapes, self.colours), random
 
     def _scene(self, index: int) -> tuple[Scene, np.random.Generator]:
         things, random = self._choices(index)
-        return arrange(random, things, (self.spec.size[0], self.spec.size[1])), random
+        return arrange_scene(random, things, (self.spec.size[0], self.spec.size[1])), random
 
     def _name(self, things: list[tuple[str, str, str]]) -> str | None:
         """The class of an example with these shapes; the first is the main one."""

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from torch import Tensor
 
-from ....core.evaluation.classifier import Classifier, classify, fitted_classifier
+from ....core.evaluation.classifier import Classifier, classify, real_data_classifier
 from ....core.types import BadInput, MediaSpec
 from ..evaluation import ImageEvaluation
 
@@ -39,7 +39,9 @@ class Learned:
         """Train on the real training pictures; labels (N,), -1: no class."""
         x, adapter = self.adapter.classifier_input(media), self.adapter
         classes = len(self.spec.classes)
-        self.model = fitted_classifier(x, labels, classes, adapter.augment, adapter.classifier, self.epochs, self.cache)
+        self.model = real_data_classifier(
+            x, labels, classes, adapter.augment, adapter.classifier, self.epochs, self.cache
+        )
 
     def __call__(self, media: Sequence[Tensor]) -> np.ndarray:
         """Pictures (C, H, W) -> (N, 96) float64.

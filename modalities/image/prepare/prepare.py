@@ -12,12 +12,12 @@ import numpy as np
 from PIL import Image as Pil
 from pydantic import BaseModel, FiniteFloat, PositiveInt
 
-from ....core.data.manifest import Line
-from ....core.data.prepare.types import Pair, PrepareContext, Proposal, Summary
-from ....core.util.plots import Panel
+from ....core.data.manifest import ManifestLine
+from ....core.data.prepare.types import FolderSummary, NearCopyPair, ProposalContext, ProposedRecipe
+from ....core.util.plots import DistributionPlot
 from .. import io
-from . import copies as prepare_copies
-from .recipe import propose
+from . import near_copies as prepare_copies
+from .recipe import propose_recipe
 
 _MEASURED = 4_000_000  # pixels of a large picture when it is measured
 _COUNTED = 1_000_000  # bytes of a file whose frames are counted
@@ -25,7 +25,7 @@ _BITS = {"1": 1, "I;16": 16, "I;16B": 16, "I;16L": 16, "I": 32, "F": 32}
 
 
 class PictureFacts(BaseModel):
-    """Measurements of a picture, see `facts`."""
+    """Measurements of a picture, see `measure_picture`."""
 
     width: PositiveInt
     height: PositiveInt
@@ -37,7 +37,7 @@ class PictureFacts(BaseModel):
     remarks: list[str]
 
 
-class PicturePreparer:
+class PictureFolderAnalyzer:
     """Sizes, modes, formats and depths of pictures; near copies by comparison of their details."""
 
     modality = "image"
@@ -48,40 +48,40 @@ class PicturePreparer:
     facts = PictureFacts
 
     def begin(self, count: int) -> None:
-        """Nothing to do: a trace has only 2 kB."""
+        """Nothing to do: a fingerprint has only 2 kB."""
 
-    def inspect(self, path: Path) -> tuple[Line, Any]:
+    def inspect(self, path: Path) -> tuple[ManifestLine, Any]:
         """Measurements of one file and its thumbnail.
 
         Raises:
-            io.BadPicture: For a file that cannot be decoded.
+            io.UnreadablePicture: For a file that cannot be decoded.
         """
-        picture = io.decode(path, most=_MEASURED)
-        levels = io.as_levels(picture, 3)
-        return facts(path, picture, levels), _thumbnail(levels)
+        picture = io.decode_picture(path, most=_MEASURED)
+        levels = io.picture_to_levels(picture, 3)
+        return measure_picture(path, picture, levels), _thumbnail(levels)
 
-    def trace(self, path: Path) -> Any:
+    def fingerprint(self, path: Path) -> Any:
         """Only the thumbnail of a file."""
-        return _thumbnail(io.as_levels(io.decode(path, most=_MEASURED), 3))
+        return _thumbnail(io.picture_to_levels(io.decode_picture(path, most=_MEASURED), 3))
 
-    def similar_pairs(self, traces: Sequence[Any]) -> list[Pair]:
+    def near_copy_pairs(self, fingerprints: Sequence[Any]) -> list[NearCopyPair]:
         """Pairs of near copies: one picture in another size, format or brightness, mirrored or slightly cropped."""
-        return prepare_copies.pairs(traces)
+        return prepare_copies.near_copy_pairs(fingerprints)
 
-    def summarise(self, lines: Sequence[Line]) -> Summary:
+    def summarise(self, lines: Sequence[ManifestLine]) -> FolderSummary:
         """Sizes, modes, formats and remarks."""
-        return summarise(lines)
+        return summarise_pictures(lines)
 
-    def propose(self, lines: Sequence[Line], context: PrepareContext) -> Proposal:
+    def propose(self, lines: Sequence[ManifestLine], context: ProposalContext) -> ProposedRecipe:
         """An image/folder recipe."""
-        return propose(lines, context)
+        return propose_recipe(lines, context)
 
 
 def _thumbnail(levels: np.ndarray) -> np.ndarray:
-    return prepare_copies.thumbnail(Pil.fromarray(levels.transpose(1, 2, 0)))
+    return prepare_copies.make_thumbnail(Pil.fromarray(levels.transpose(1, 2, 0)))
 
 
-def facts(path: Path, picture: io.DecodedPicture, levels: np.ndarray) -> Line:
+def measure_picture(path: Path, picture: io.DecodedPicture, levels: np.ndarray) -> ManifestLine:
     """The manifest entry of a decoded picture with levels (3, H, W) uint8.
 
     width, height: upright, in pixels; format, mode: of the file; bits: per channel; grey: whether there is no
@@ -116,7 +116,7 @@ def _moves(path: Path) -> str | None:
             return "moves: the first frame is used" if getattr(picture, "is_animated", False) else None
 
 
-def summarise(lines: Sequence[Line]) -> Summary:
+def summarise_pictures(lines: Sequence[ManifestLine]) -> FolderSummary:
     """Summary of the measurements: numbers, lines of text and plots."""
     short = [min(line["width"], line["height"]) for line in lines]
     shape = [line["width"] / line["height"] for line in lines]
@@ -143,12 +143,12 @@ def summarise(lines: Sequence[Line]) -> Summary:
         text.append("  remarks     " + ", ".join(f"{n} {what}" for what, n in remarks[:6]))
     classes = Counter(line["label"] for line in lines if line["label"] is not None)
     panels = [
-        Panel("shorter side", "pixels", short, log=True),
-        Panel("width / height", "", shape, log=True),
-        Panel("size", "files", dict(sizes)),
-        Panel("format", "files", dict(kinds)),
-        Panel("most frequent level", "% of a picture's pixels", [line["flat"] for line in lines]),
+        DistributionPlot("shorter side", "pixels", short, log=True),
+        DistributionPlot("width / height", "", shape, log=True),
+        DistributionPlot("size", "files", dict(sizes)),
+        DistributionPlot("format", "files", dict(kinds)),
+        DistributionPlot("most frequent level", "% of a picture's pixels", [line["flat"] for line in lines]),
     ]
     if classes:
-        panels.append(Panel("classes", "files", dict(classes)))
-    return Summary(numbers, text, panels)
+        panels.append(DistributionPlot("classes", "files", dict(classes)))
+    return FolderSummary(numbers, text, panels)

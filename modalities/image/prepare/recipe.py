@@ -7,17 +7,17 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ....core.data.files import shown
-from ....core.data.manifest import NAME, Line
-from ....core.data.prepare.types import PrepareContext, Proposal, slug
-from ....core.util.messages import command, json_text, printable
+from ....core.data.files import format_path
+from ....core.data.manifest import NAME, ManifestLine
+from ....core.data.prepare.types import ProposalContext, ProposedRecipe, valid_recipe_name
+from ....core.util.messages import escape_control_characters, format_command, format_json
 
 _SIZES = (16, 24, 28, 32, 48, 64)  # sizes that a CPU trains in minutes; larger ones need a GPU and are left to the user
 _FEW = 500  # pictures
 _EMPTY = 50.0  # % of one level; above it, pictures are drawings on a uniform background rather than photographs
 
 
-def propose(lines: Sequence[Line], context: PrepareContext) -> Proposal:
+def propose_recipe(lines: Sequence[ManifestLine], context: ProposalContext) -> ProposedRecipe:
     """Size, channels, flips and network for the usable lines of a manifest."""
     different = [line for line in lines if "copy_of" not in line]
     reasons: list[str] = []
@@ -32,10 +32,10 @@ def propose(lines: Sequence[Line], context: PrepareContext) -> Proposal:
         else "not mirrored, which would change letters and drawings (data.flip=true to mirror)"
     )
     text = _text(size, channels, labelled, network, flip, drawn, different, context, reasons)
-    return Proposal(text, reasons)
+    return ProposedRecipe(text, reasons)
 
 
-def _size(lines: Sequence[Line], reasons: list[str]) -> int:
+def _size(lines: Sequence[ManifestLine], reasons: list[str]) -> int:
     """The common size of small pictures; else the largest usual size that nine in ten have."""
     short = [min(line["width"], line["height"]) for line in lines]
     low = float(np.quantile(short, 0.1))
@@ -47,14 +47,14 @@ def _size(lines: Sequence[Line], reasons: list[str]) -> int:
     return size
 
 
-def _channels(lines: Sequence[Line], reasons: list[str]) -> int:
+def _channels(lines: Sequence[ManifestLine], reasons: list[str]) -> int:
     colour = sum(not line["grey"] for line in lines)
     grey = colour < 0.05 * len(lines)
     reasons.append(f"{1 if grey else 3} channel{'' if grey else 's'}: {colour} of {len(lines)} pictures are in colour")
     return 1 if grey else 3
 
 
-def _labelled(lines: Sequence[Line], reasons: list[str]) -> bool:
+def _labelled(lines: Sequence[ManifestLine], reasons: list[str]) -> bool:
     sizes = Counter(line["label"] for line in lines if line["label"] is not None)
     labelled = sum(sizes.values())
     if len(sizes) < 2 or labelled < 0.9 * len(lines) or labelled / len(sizes) < 5:
@@ -85,8 +85,8 @@ def _text(
     network: str,
     flip: bool,
     drawn: bool,
-    lines: Sequence[Line],
-    context: PrepareContext,
+    lines: Sequence[ManifestLine],
+    context: ProposalContext,
     reasons: Sequence[str],
 ) -> str:
     count, few = len(lines), len(lines) < _FEW
@@ -96,17 +96,17 @@ def _text(
     classes = len({line["label"] for line in lines if line["label"] is not None})
     shown_ = min(64, max(16, 2 * classes)) if labelled else 16
     body = [
-        f"# {command('sonolux', 'train', printable(shown(context.recipe)))}",
+        f"# {format_command('sonolux', 'train', escape_control_characters(format_path(context.recipe)))}",
         f"# Proposed by `sonolux prepare` for {count} different pictures. Quality: not measured.",
         *(f"# - {reason}" for reason in reasons),
         "recipe: 1",
-        f"name: {slug(context.name)}",
-        f"about: {json_text(about)}",
+        f"name: {valid_recipe_name(context.name)}",
+        f"about: {format_json(about)}",
         "seed: 7",
         f"modality: {{use: image, size: {size}, channels: {channels}}}",
         "data:",
         "  use: image/folder",
-        f"  root: {json_text(str(context.root))}",
+        f"  root: {format_json(str(context.root))}",
         f"  manifest: {NAME}",
         f"  label: {'folder' if labelled else 'none'}",
         f"  crop: {'centre' if square else 'random'}",

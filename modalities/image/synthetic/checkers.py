@@ -18,14 +18,14 @@ import math
 import numpy as np
 from torch import Tensor
 
-from .scenes import COLOURS, Scene, ShapeInstance, radius_of
+from .scenes import COLOURS, Scene, ShapeInstance, shape_radius
 
 _CONTRAST = 0.30  # distance from the background in RGB from 0 to 1; less is background
 _MAX_ELONGATION = 0.078  # c_2 of an ellipse 1.6 times as long as wide, (1.6 - 1/1.6) / (4 pi)
 _MAX_SCATTER = 0.26  # mean |z|^2 / area: 0.16 for a circle, 0.19 for a triangle; blur increases it
 
 
-def read_scene(picture: Tensor | np.ndarray) -> Scene:
+def recognise_scene(picture: Tensor | np.ndarray) -> Scene:
     """The shapes in a picture (1 or 3, H, W) in [-1, 1], largest first; empty if nothing differs from the background.
 
     Their `shape` is one of `scenes.SHAPES`, or "unclear" for a piece that is none of them.
@@ -36,14 +36,14 @@ def read_scene(picture: Tensor | np.ndarray) -> Scene:
     relief = rgb - _background(rgb)
     contrast = np.sqrt((relief**2).sum(0))
     pieces = _pieces(contrast > _CONTRAST)
-    min_area = 0.35 * math.pi * (radius_of("small", side) * side) ** 2
+    min_area = 0.35 * math.pi * (shape_radius("small", side) * side) ** 2
     things = [_thing(rgb, relief, contrast, piece, side, min_area) for piece in pieces]
     return Scene(tuple(sorted((t for t in things if t is not None), key=lambda t: -t.radius)))
 
 
-def main_shape(picture: Tensor | np.ndarray) -> str:
+def recognise_main_shape(picture: Tensor | np.ndarray) -> str:
     """The kind of the largest shape in a picture (1 or 3, H, W) in [-1, 1]; "none" for an empty picture."""
-    scene = read_scene(picture)
+    scene = recognise_scene(picture)
     return scene.things[0].shape if scene.things else "none"
 
 
@@ -105,7 +105,7 @@ def _thing(
     centre = complex((share * x).sum(), (share * y).sum()) / area
     name = min(COLOURS, key=lambda c: float(np.sum((colour - COLOURS[c]) ** 2)))
     radius = math.sqrt(area / math.pi) / side
-    middle = math.sqrt(radius_of("small", side) * radius_of("large", side))
+    middle = math.sqrt(shape_radius("small", side) * shape_radius("large", side))
     size = "small" if radius < middle else "large"
     shape = _shape(share, x + 1j * y - centre, area)
     return ShapeInstance(shape, name, size, centre.real / side, centre.imag / side, radius)

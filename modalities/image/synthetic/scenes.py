@@ -54,7 +54,7 @@ class ShapeInstance:
     y: float
     radius: float
 
-    def words(self) -> str:
+    def format_description(self) -> str:
         """ "small red circle"."""
         return f"{self.size} {self.colour} {self.shape}"
 
@@ -89,12 +89,12 @@ class Scene:
         """ "a large blue square below a small red circle"; `swapped`: the order of two shapes is reversed."""
         order = [1, 0] if swapped and len(self.things) == 2 else list(range(len(self.things)))
         first, *others = order
-        text = f"a {self.things[first].words()}"
-        parts = [f"{self.relation(first, other)} a {self.things[other].words()}" for other in others]
+        text = f"a {self.things[first].format_description()}"
+        parts = [f"{self.relation(first, other)} a {self.things[other].format_description()}" for other in others]
         return text + (" " + " and ".join(parts) if parts else "")
 
 
-def radius_of(size: str, pixels: int) -> float:
+def shape_radius(size: str, pixels: int) -> float:
     """The mean radius of a small or large shape, relative to a shorter side of `pixels`."""
     small = max(_SMALL, _MIN_RADIUS / pixels)
     return small if size == "small" else small * _LARGE / _SMALL
@@ -114,10 +114,10 @@ def choose_shapes(rng: np.random.Generator, most: int, colours: Sequence[str]) -
     return list(zip(shapes, names, sizes, strict=True))
 
 
-def arrange(rng: np.random.Generator, things: Sequence[tuple[str, str, str]], size: tuple[int, int]) -> Scene:
+def arrange_scene(rng: np.random.Generator, things: Sequence[tuple[str, str, str]], size: tuple[int, int]) -> Scene:
     """A scene of these shapes in a picture of size (H, W), without contact and with clear relations to the first."""
     side = min(size)
-    radii = np.array([radius_of(s, side) for _, _, s in things]) * rng.uniform(0.95, 1.05, len(things))
+    radii = np.array([shape_radius(s, side) for _, _, s in things]) * rng.uniform(0.95, 1.05, len(things))
     reach = radii * [_REACH[shape] for shape, _, _ in things]
     for shrink in (1.0, 0.95, 0.9):  # three wide shapes sometimes fit only if they are slightly smaller
         centres = _place(rng, reach * shrink, size)
@@ -153,7 +153,7 @@ def _place(rng: np.random.Generator, reach: np.ndarray, size: tuple[int, int], t
     return None
 
 
-def draw(scene: Scene, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
+def render_scene(scene: Scene, size: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
     """The scene as a picture (3, H, W) float32 in [-1, 1], anti-aliased, on a dark background with a gradient."""
     height, width = size
     side = min(size)
@@ -167,13 +167,13 @@ def draw(scene: Scene, size: tuple[int, int], rng: np.random.Generator) -> np.nd
         rows = slice(max(0, math.floor(centre_y - reach)), math.ceil(centre_y + reach))
         columns = slice(max(0, math.floor(centre_x - reach)), math.ceil(centre_x + reach))
         around = (rows, columns)  # drawing only the bounding box saves most of the time
-        cover = coverage(thing.shape, x[around] - centre_x, y[around] - centre_y, thing.radius * side)
+        cover = pixel_coverage(thing.shape, x[around] - centre_x, y[around] - centre_y, thing.radius * side)
         part = canvas[:, rows, columns]
         part += cover * (colour[:, None, None] - part)
     return (canvas.clip(0, 1) * 2 - 1).astype(np.float32)
 
 
-def coverage(shape: str, x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
+def pixel_coverage(shape: str, x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
     """Share of each pixel that a shape around the origin covers, 0 to 1; x, y and radius (of equal area) in pixels.
 
     A pixel at signed distance d from the edge (negative inside) is covered by 1/2 - d, clipped to [0, 1]. A shape with

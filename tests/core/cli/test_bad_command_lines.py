@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 from sonolux.core.cli import main as cli
-from sonolux.core.testing.mutation import caught
+from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import BadInput
 
 LONGEST = 200  # characters of the message
@@ -184,7 +184,7 @@ def test_planted_faults_are_caught(place, monkeypatch, capsys):
 
     def planted(command):
         monkeypatch.setattr(cli.Commands, "get_command", lambda self, ctx, name: click.Command(name, callback=command))
-        caught(check_bad, ["prepare"], "x", place, capsys)
+        assert_caught(check_bad, ["prepare"], "x", place, capsys)
 
     def raising(error):
         raise error

@@ -9,7 +9,7 @@ import torch
 from click.testing import CliRunner
 from sonolux.core.cli import calibrate as cli
 from sonolux.core.cli.main import main
-from sonolux.core.training.checkpoint import newest, read_header
+from sonolux.core.training.checkpoint import newest_checkpoint, read_header
 
 
 @pytest.fixture(scope="module")
@@ -17,10 +17,10 @@ def run(tiny_run):
     """A run of four steps with calibrated plans of 3 and 4 evaluations."""
     smaller = ("data.count=24", "network={width: 8, stages: [1], attention: [], patch: 4}")
     run = tiny_run("image", *smaller, "sample.batch=3", own="calibrated")
-    before = newest(run).read_bytes()[-1000:]
+    before = newest_checkpoint(run).read_bytes()[-1000:]
     told = CliRunner().invoke(cli.command, [str(run), "--nfe", "3,4", "--count", "8", "--json"])
     assert told.exit_code == 0, told.output
-    assert newest(run).read_bytes()[-1000:] == before, "the weights stay as they are"
+    assert newest_checkpoint(run).read_bytes()[-1000:] == before, "the weights stay as they are"
     return run, json.loads(told.stdout)
 
 
@@ -32,7 +32,7 @@ def test_figures_are_of_samples_held_out(run):
 
 
 def test_the_plan_is_in_the_checkpoint_with_its_figures(run):
-    header = read_header(newest(run[0]))
+    header = read_header(newest_checkpoint(run[0]))
     assert set(header.plans) == {3, 4}
     assert {"sampler", "error", "stock", "ratio", "rows"} <= set(header.plans[3])
 
@@ -63,7 +63,7 @@ def test_a_plan_serves_the_guidance_it_was_fitted_with(run, tmp_path):
     assert m.sample(steps=3, guidance=None).settings["calibrated"] is False
     assert m.sample(steps=3, guidance=same).settings["calibrated"] is True
     copy = tmp_path / "copy.safetensors"
-    copy.write_bytes(newest(run[0]).read_bytes())
+    copy.write_bytes(newest_checkpoint(run[0]).read_bytes())
     told = CliRunner().invoke(cli.command, [str(copy), "guidance.scale=1.5", "--nfe", "3", "--count", "8"])
     assert told.exit_code == 0 and f"sonolux sample {copy} guidance.scale=1.5 steps=3" in told.output
     other = sonolux.load(copy, device="cpu")
@@ -86,14 +86,14 @@ def test_the_problem_is_what_sampling_solves(run):
     sampler, spacing = m.recipe.sampler.build(), m.recipe.sample.timesteps.build()
     levels = spacing.levels(problem.schedule, 5)
     with torch.no_grad():
-        media = m.codec.decode(problem.end(sampler.plan(problem.schedule, levels)))
+        media = m.codec.decode(problem.final_states(sampler.plan(problem.schedule, levels)))
     for a, b in zip(m.sample(seed=2, steps=5, batch=6).media, media, strict=True):
         assert torch.allclose(a, b, atol=1e-5)
 
 
 def test_plans_are_taken_out(run, tmp_path):
     copy = tmp_path / "copy.safetensors"
-    copy.write_bytes(newest(run[0]).read_bytes())
+    copy.write_bytes(newest_checkpoint(run[0]).read_bytes())
     assert CliRunner().invoke(cli.command, [str(copy), "--forget"]).exit_code == 0
     assert read_header(copy).plans == {}
 

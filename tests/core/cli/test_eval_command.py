@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from sonolux.core.cli.eval import default_folder
+from sonolux.core.cli.eval import default_report_folder
 from sonolux.core.cli.main import main
 from sonolux.core.evaluation import classifier
 from sonolux.core.pipeline.pipeline import Pipeline
@@ -78,7 +78,7 @@ def test_sounds_of_many_lengths_as_json(sounds, tiny_sounds):
     facts = json.loads(text)
     assert facts == json.loads((out / "metrics.json").read_text()) and finite(facts)
     assert facts["samples"]["made"] == 16 == facts["samples"]["measured"] + facts["samples"]["unusable"]
-    names = {len(sound_io.read(p, 4000, 1).wave[0]) for p in (out / "samples").glob("*.wav")}
+    names = {len(sound_io.read_sound(p, 4000, 1).wave[0]) for p in (out / "samples").glob("*.wav")}
     assert len(names) > 2, "the samples have lengths of their own"
     assert {row["label"] for row in facts["each"]} == {"hiss", "sweep", "tone"}
     references = facts["figures"]["Distances, audio/logmel_stats"]["mmd"]["references"]
@@ -103,7 +103,7 @@ def test_real_sounds_in_folders_of_classes_pass(tiny_sounds, made_sounds, tmp_pa
     folder = made_sounds(tmp_path / "fresh", 12, seed=9)
     rows = [json.loads(line) for line in (tiny_sounds / "data.jsonl").read_text().splitlines()]
     known = next(row["file"] for row in rows if "hiss" in row["file"])
-    wave = sound_io.read(tiny_sounds.parent / "data" / known, 4000, 1).wave
+    wave = sound_io.read_sound(tiny_sounds.parent / "data" / known, 4000, 1).wave
     Audio(4000, 0.4).write(folder / "hiss" / "stolen.wav", 0.3 * wave)
     facts = json.loads(measured(tiny_sounds, "--folder", folder, "--out", tmp_path / "r", "--json").stdout)
     mmd = facts["figures"]["Distances, audio/logmel_stats"]["mmd"]
@@ -136,7 +136,7 @@ def test_damaged_samples_count_and_their_places_hold(tiny_sounds, made_sounds, t
 
 
 def test_samples_that_are_not_finite_are_counted(tiny_pictures, tmp_path, monkeypatch):
-    true = Pipeline.make
+    true = Pipeline.generate
 
     def some_broken(self, *arguments, **named):
         samples = true(self, *arguments, **named)
@@ -144,7 +144,7 @@ def test_samples_that_are_not_finite_are_counted(tiny_pictures, tmp_path, monkey
             samples.media[i] = torch.full_like(samples.media[i], math.nan)
         return samples
 
-    monkeypatch.setattr(Pipeline, "make", some_broken)
+    monkeypatch.setattr(Pipeline, "generate", some_broken)
     facts = json.loads(measured(tiny_pictures, "novelty=false", "--out", tmp_path / "r", "--json").stdout)
     assert facts["samples"] == {"unusable": 0, "made": 20, "not finite": 2, "scaled": 0, "measured": 18}
     assert facts["figures"]["Defects"]["not finite"]["value"] == pytest.approx(0.1)
@@ -260,8 +260,10 @@ def test_the_report_of_a_run_lies_in_its_folder_by_default(tmp_path, monkeypatch
     checkpoint.parent.mkdir(parents=True)
     checkpoint.touch()
     (tmp_path / "alone.safetensors").touch()
-    assert default_folder(str(tmp_path / "run")) == tmp_path / "run/eval" == default_folder(str(checkpoint))
-    assert default_folder(str(tmp_path / "alone.safetensors")) == tmp_path / "eval"
+    assert (
+        default_report_folder(str(tmp_path / "run")) == tmp_path / "run/eval" == default_report_folder(str(checkpoint))
+    )
+    assert default_report_folder(str(tmp_path / "alone.safetensors")) == tmp_path / "eval"
     for arguments, said in (
         (("digits.yaml", "--folder", "x"), "--out names the folder"),
         (("nothing",), "no such run"),

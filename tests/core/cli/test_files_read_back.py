@@ -8,8 +8,8 @@ from sonolux.core.cli.main import main
 from sonolux.core.data.prepare import prepare as preparing
 from sonolux.core.evaluation.report import folder as report_folder
 from sonolux.core.pipeline import result
-from sonolux.core.pipeline.sample_list import read_samples
-from sonolux.core.testing.mutation import caught
+from sonolux.core.pipeline.sample_list import read_sample_list
+from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.training.run_dir import RunDir
 from sonolux.core.types import BadInput
 
@@ -24,14 +24,14 @@ TEXTS = (b"", b"{", b"[]", b"3", b"null", b"\xff\xfe", b'"text"', DEEP, b"9" * 5
 def test_a_damaged_list_of_samples(tmp_path, text):
     (tmp_path / "samples.json").write_bytes(text)
     with pytest.raises(BadInput, match=r"samples\.json: damaged: "):
-        read_samples(tmp_path / "samples.json")
-    assert result.saved_files(tmp_path) == ["samples.json"], "only the list itself would be replaced"
+        read_sample_list(tmp_path / "samples.json")
+    assert result.saved_sample_files(tmp_path) == ["samples.json"], "only the list itself would be replaced"
 
 
 def check_file(tmp_path, name):
     (tmp_path / "samples.json").write_text(json.dumps({"samples": [{"file": "a.png"}, {"file": name}]}))
     with pytest.raises(BadInput, match=r"samples\.1\.file: "):
-        read_samples(tmp_path / "samples.json")
+        read_sample_list(tmp_path / "samples.json")
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_trust_in_names_is_caught(tmp_path, monkeypatch):
 def test_what_sampling_writes_is_read(tmp_path):
     facts = {"samples": [{"file": "a/0.png", "label": "x", "nfe": 3}, {"file": "1.png"}], "settings": {"seed": 1}}
     (tmp_path / "samples.json").write_text(json.dumps(facts))
-    found = read_samples(tmp_path / "samples.json")
+    found = read_sample_list(tmp_path / "samples.json")
     assert [(s.file, s.label) for s in found.samples] == [("a/0.png", "x"), ("1.png", None)] and found.settings[
         "seed"
     ] == 1
@@ -73,7 +73,7 @@ def test_eval_of_a_folder_with_a_damaged_list(tiny_pictures, tmp_path, capsys):
 def test_damaged_metrics_are_no_report(tmp_path, text):
     (tmp_path / "metrics.json").write_bytes(text)
     with pytest.raises(BadInput, match="is no report"):
-        report_folder.refuse_if_used(tmp_path, True)
+        report_folder.check_report_folder(tmp_path, True)
 
 
 @pytest.mark.slow
@@ -104,7 +104,7 @@ def test_a_damaged_log(tmp_path, recwarn):
 
 def test_a_log_that_keeps_damaged_lines_is_caught(tmp_path, recwarn, monkeypatch):
     monkeypatch.setattr("sonolux.core.training.run_dir._step_of", lambda line: 0.0)
-    caught(check_log, tmp_path, recwarn, also=(UnicodeDecodeError,))
+    assert_caught(check_log, tmp_path, recwarn, also=(UnicodeDecodeError,))
 
 
 # --- a prepared folder ---
@@ -112,7 +112,7 @@ def test_a_log_that_keeps_damaged_lines_is_caught(tmp_path, recwarn, monkeypatch
 
 @pytest.fixture
 def prepared(made_sounds, tmp_path, monkeypatch):
-    monkeypatch.setattr(preparing, "page", lambda path, panels, title: path)
+    monkeypatch.setattr(preparing, "plot_distributions", lambda path, panels, title: path)
     made_sounds(tmp_path / "sounds", 4)
     assert main(["prepare", str(tmp_path / "sounds"), "--out", str(tmp_path / "out")]) == 0
     return tmp_path

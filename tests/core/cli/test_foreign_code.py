@@ -20,11 +20,11 @@ import torch
 from sonolux.core.cli.main import cli, main
 from sonolux.core.config import registry
 from sonolux.core.config.load import load_recipe, load_recipe_text, load_run_recipe
-from sonolux.core.evaluation.source import open_source
-from sonolux.core.pipeline.checkpoint import open_checkpoint
+from sonolux.core.evaluation.evaluation_input import open_evaluation_input
 from sonolux.core.pipeline.load import load
-from sonolux.core.pipeline.preview import Previews
-from sonolux.core.training.checkpoint import newest, read_header, replace_header
+from sonolux.core.pipeline.open_checkpoint import open_checkpoint
+from sonolux.core.pipeline.preview import PreviewCallback
+from sonolux.core.training.checkpoint import newest_checkpoint, read_header, replace_header
 from sonolux.core.training.run import TrainingRun
 from sonolux.core.util.errors import BadInput, BrokenPlugin
 from sonolux.modalities.image.modality import Image
@@ -87,10 +87,10 @@ FUNCTIONS = {
     "load_recipe_text": [lambda f, allow: load_recipe_text((f.run / "resolved.yaml").read_text(), allow_code=allow)],
     "open_checkpoint": [lambda f, allow: open_checkpoint(f.run, "cpu", ["steps=2"], allow_code=allow)],
     "open_source": [
-        lambda f, allow: open_source(str(f.run), [], sampled=True, allow_code=allow),
-        lambda f, allow: open_source(str(f.extending), [], sampled=False, allow_code=allow),
+        lambda f, allow: open_evaluation_input(str(f.run), [], sampled=True, allow_code=allow),
+        lambda f, allow: open_evaluation_input(str(f.extending), [], sampled=False, allow_code=allow),
     ],
-    "find": [lambda f, allow: registry.find("network", f"{f.run}/evil.py:Evil", allow_code=allow)],
+    "find": [lambda f, allow: registry.find_class("network", f"{f.run}/evil.py:Evil", allow_code=allow)],
 }
 
 
@@ -111,7 +111,7 @@ def evil(request, tiny_run, tiny_recipe, tmp_path, monkeypatch):
     run = shutil.copytree(own, tmp_path / "run")
     (run / "evil.py").write_text(EVIL)
     code = f"{run}/evil.py:Evil" if getattr(request, "param", "file") == "file" else "evil:Evil"
-    checkpoint = newest(run)
+    checkpoint = newest_checkpoint(run)
     header = read_header(checkpoint)
     text = header.recipe.replace("image/unet", code)
     assert code in text
@@ -226,13 +226,13 @@ def test_an_auxiliary_model_is_not_allowed_by_the_recipe_that_names_it(evil):
         pipeline.sample(guidance=weak, count=1, steps=1)
     recipe = load_recipe(evil.plain, [f"sample.guidance={weak}"])
     with pytest.raises(BadInput, match="allow_code=True"):
-        TrainingRun(recipe, evil.out, say=lambda _: None, bar=False, callbacks=[Previews(recipe)]).prepare()
+        TrainingRun(recipe, evil.out, say=lambda _: None, bar=False, callbacks=[PreviewCallback(recipe)]).prepare()
     assert not evil.trace.exists() and not evil.out.exists()
 
 
 def test_planted_permission_for_all_code_is_caught(evil, monkeypatch, capsys):
-    true = registry.find
-    monkeypatch.setattr(registry, "find", lambda kind, use, base=None, allow_code=True: true(kind, use, base))
+    true = registry.find_class
+    monkeypatch.setattr(registry, "find_class", lambda kind, use, base=None, allow_code=True: true(kind, use, base))
     for command, line in (("recipe show", "RUN"), ("train", "--resume RUN"), ("sample", "RUN --out OUT")):
         with pytest.raises(AssertionError, match="ran the code"):
             check_refused(evil, command, line, capsys)
@@ -277,7 +277,7 @@ def spoiled(folder):
     info = folder / "evil-1.0.dist-info"
     info.mkdir(exist_ok=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: evil\nVersion: 1.0\n")
-    groups = (f"[sonolux.{kind}]\nevil/evil = evil:Evil\n" for kind in registry.kinds())
+    groups = (f"[sonolux.{kind}]\nevil/evil = evil:Evil\n" for kind in registry.component_kinds())
     (info / "entry_points.txt").write_text("".join(groups))
 
 

@@ -11,8 +11,8 @@ import torch
 from sonolux.core.cli.main import main
 from sonolux.core.config.load import load_recipe, load_run_recipe
 from sonolux.core.config.recipe import Recipe
-from sonolux.core.config.trust import Trust, is_own
-from sonolux.core.training.checkpoint import newest, read_header, replace_header
+from sonolux.core.config.trust import TrustLevel, is_own_run
+from sonolux.core.training.checkpoint import newest_checkpoint, read_header, replace_header
 from sonolux.core.training.run_dir import RunDir
 from sonolux.modalities.image.modality import Image
 
@@ -71,7 +71,7 @@ def test_an_own_run_is_evaluated_and_resumed_without_its_paths(project, run, say
     """`--resume` also runs the code that the training ran; another change of the recipe stays its own."""
     assert say(*evaluate(run, tmp_path / "report"))[0] == 0
     assert any((project / "cache").iterdir()), "written where the user's recipe says"
-    assert say(*evaluate(newest(run), tmp_path / "again"))[0] == 0
+    assert say(*evaluate(newest_checkpoint(run), tmp_path / "again"))[0] == 0
     assert say("lab", "likelihood", run, "--count", "1", "--probes", "2", "--steps", "2", "--allow-code") == (0, "")
     assert say("recipe", "validate", "--data", run, "--allow-code")[0] == 0
     for steps in (3, 4):
@@ -97,7 +97,7 @@ def moved(run, how):
     if how == "put in its place":
         for name in ("resolved.yaml", "recipe.yaml"):
             (other / name).write_text((other / name).read_text().replace("seed: 0", "seed: 1"))
-        checkpoint = newest(other)
+        checkpoint = newest_checkpoint(other)
         header = read_header(checkpoint)
         replace_header(checkpoint, replace(header, recipe=header.recipe.replace("seed: 0", "seed: 1")))
         shutil.rmtree(run)
@@ -114,7 +114,7 @@ def test_a_run_of_others_is_refused_with_its_paths_and_the_remedy(project, run, 
     before = {path: path.stat().st_mtime_ns for path in other.rglob("*")}
     for command, keys in (
         (evaluate(other, tmp_path / "report"), ("data.root", "eval.cache")),
-        (evaluate(newest(other), tmp_path / "report"), ("data.root", "eval.cache")),
+        (evaluate(newest_checkpoint(other), tmp_path / "report"), ("data.root", "eval.cache")),
         (evaluate(other, tmp_path / "report", f"data.root={pictures}"), ("eval.cache",)),
         (evaluate(other, tmp_path / "report", "--folder", pictures), ("data.root", "eval.cache")),
         (["lab", "likelihood", other, "--allow-code"], ("data.root",)),
@@ -156,7 +156,7 @@ def test_a_resumed_run_becomes_own_when_every_path_was_given(project, run, say):
     code, err = say(*resume, given, "train.steps=3")
     assert code == 2 and "--allow-code" in err
     assert say(*resume, given, "train.steps=3", "--allow-code")[0] == 0
-    assert load_run_recipe(other, allow_code=True, resume=True).trust == Trust.NONE
+    assert load_run_recipe(other, allow_code=True, resume=True).trust == TrustLevel.NONE
     code, err = say(*resume, "train.steps=4", "--allow-code")
     assert code == 2 and "data.root=PATH" in err
     assert say(*resume, given, "eval.cache=null", "train.steps=4", "--allow-code")[0] == 0
@@ -220,7 +220,7 @@ def test_a_list_of_samples_names_files_of_its_folder_only(project, say, tmp_path
 def test_a_weaker_run_of_others_is_a_path_too(run, say, tmp_path):
     """A checkpoint that names another model: it is read only where the user names it."""
     other = moved(run, "copied")
-    checkpoint = newest(other)
+    checkpoint = newest_checkpoint(other)
     header = read_header(checkpoint)
     guided = f"guidance: {{use: autoguidance, weak: {run}}}"
     replace_header(checkpoint, replace(header, recipe=header.recipe.replace("guidance: null", guided)))
@@ -246,7 +246,7 @@ def test_env_json_of_a_new_run_names_its_place(run):
     facts = json.loads((run / "env.json").read_text())
     assert facts["folder"] == os.path.realpath(run) and len(facts["recipes"]) == 2
     for name in ("resolved.yaml", "recipe.yaml"):
-        assert is_own(run, (run / name).read_text())
+        assert is_own_run(run, (run / name).read_text())
 
 
 def test_a_recipe_with_paths_of_others_makes_no_own_run(run, tmp_path):
@@ -255,20 +255,20 @@ def test_a_recipe_with_paths_of_others_makes_no_own_run(run, tmp_path):
     recipe = load_recipe(other / "resolved.yaml", [f"data.root={tmp_path}"], allow_code=True)
     folder = RunDir(tmp_path / "new")
     assert folder._claim(recipe, started=True) == {}
-    given = recipe.merge(["eval.cache=null"])
+    given = recipe.with_overrides(["eval.cache=null"])
     assert given.paths().keys() == {"data.root"} and isinstance(given, Recipe)
     claimed = folder._claim(given, started=True)
     assert len(claimed["recipes"]) == 1, "the text of others is not signed, the recipe with the user's changes is"
 
 
 def test_python_opens_own_runs_and_refuses_paths_of_others(run):
-    from sonolux.core.evaluation.source import open_source
-    from sonolux.core.training.build import build_data
+    from sonolux.core.evaluation.evaluation_input import open_evaluation_input
+    from sonolux.core.training.build import build_dataset
     from sonolux.core.types import BadInput
 
-    assert len(build_data(sonolux.load(run, allow_code=True).recipe)[0]) > 0
+    assert len(build_dataset(sonolux.load(run, allow_code=True).recipe)[0]) > 0
     other = sonolux.load(moved(run, "copied"), allow_code=True)
     with pytest.raises(BadInput, match=r"data\.root is .*data\.root=PATH"):
-        build_data(other.recipe)
+        build_dataset(other.recipe)
     with pytest.raises(BadInput, match=r"data\.root=PATH eval\.cache=PATH"):
-        open_source(str(run.with_name("downloaded")), [], sampled=True, allow_code=True)
+        open_evaluation_input(str(run.with_name("downloaded")), [], sampled=True, allow_code=True)

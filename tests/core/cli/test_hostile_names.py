@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 from sonolux.core.cli import main as cli
 from sonolux.core.cli.main import main
-from sonolux.core.testing.mutation import caught
+from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.util import messages
-from sonolux.core.util.messages import json_text, printable
+from sonolux.core.util.messages import escape_control_characters, format_json
 
 HOSTILE = "a\x1b[2J\x1b]0;owned\x07\x9b31m\u202egnp\u2066\u200b\x7f<img src=x onerror=alert(1)>"
 PICTURE = "{} \x1b[1m\n\u202e.png"
@@ -45,7 +45,7 @@ def commands(group=cli.cli, above=()):
 
 def check_said(capsys):
     said = capsys.readouterr()
-    hidden = {c for c in said.out + said.err if c != "\n" and printable(c) != c}
+    hidden = {c for c in said.out + said.err if c != "\n" and escape_control_characters(c) != c}
     assert not hidden, f"printed as it is: {sorted(map(ascii, hidden))}"
     return said
 
@@ -71,8 +71,8 @@ def test_errors_of_every_command(words, capsys, tmp_path, monkeypatch):
 
 def test_printing_as_it_is_is_caught(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(messages, "printable", str)
-    caught(check_refusal, ("sample",), capsys)
+    monkeypatch.setattr(messages, "escape_control_characters", str)
+    assert_caught(check_refusal, ("sample",), capsys)
 
 
 def test_warnings_and_tracebacks(monkeypatch, capsys):
@@ -89,7 +89,7 @@ def test_warnings_and_tracebacks(monkeypatch, capsys):
         assert r"ValueError: a\x1b[2J" in check_said(capsys).err
     for category in (UserWarning, DeprecationWarning):
         text = warnings.formatwarning(HOSTILE + "\n", category, "x.py", 1)
-        assert text.endswith("\\n\n") and printable(text[:-1]) == text[:-1]
+        assert text.endswith("\\n\n") and escape_control_characters(text[:-1]) == text[:-1]
 
 
 @pytest.fixture(scope="module")
@@ -102,7 +102,7 @@ def made(tmp_path_factory):
         for i in range(8):
             picture = Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8))
             picture.save(folder / "data" / name / PICTURE.format(i))
-    (folder / "recipe.yaml").write_text(RECIPE.format(root=json_text(str(folder / "data"))))
+    (folder / "recipe.yaml").write_text(RECIPE.format(root=format_json(str(folder / "data"))))
     assert main(["train", str(folder / "recipe.yaml"), "--out", str(folder / "run"), "--quiet"]) == 0
     return folder
 
@@ -113,7 +113,7 @@ def successes(folder, out):
     return {
         "prepare": [folder / "data", "--out", out / "prepared"],
         "train": [folder / "recipe.yaml", "--out", out / "again", "train.steps=1", "--quiet"],
-        "sample": [run, f"label={json_text(HOSTILE)}", "count=2", "--out", out / "samples"],
+        "sample": [run, f"label={format_json(HOSTILE)}", "count=2", "--out", out / "samples"],
         "edit": [run, "vary", picture, "--out", out / "edited"],
         "eval": [run, "--out", out / "report"],
         "calibrate": [run, "--nfe", "2", "--count", "2"],
@@ -153,7 +153,7 @@ def test_what_every_command_prints(made, tmp_path, capsys, name):
     if name == "eval":
         assert json.loads((out / "report/metrics.json").read_text(encoding="utf-8"))["classes"] == sorted(CLASSES)
         text = (out / "report/report.html").read_text(encoding="utf-8")
-        assert all(c == "\n" or printable(c) == c for c in text) and "<img src=x" not in text
+        assert all(c == "\n" or escape_control_characters(c) == c for c in text) and "<img src=x" not in text
     if name == "prepare":
         assert main(["recipe", "validate", str(out / "prepared/recipe.yaml")]) == 0
         check_said(capsys)

@@ -10,13 +10,13 @@ from sonolux.core.cli import main as cli
 from sonolux.core.config.load import load_recipe
 from sonolux.core.samplers.heun_exp import HeunExp
 from sonolux.core.testing import invariants, report
-from sonolux.core.testing.mutation import caught, planted, replace
+from sonolux.core.testing.mutation import assert_caught, planted_error, replace_expression
 from sonolux.core.training.run import TrainingRun
 
 PLUGIN = '''
 """A sampler of someone else's: Euler's method, and one that knows flow alone."""
 from sonolux.core.samplers.base import PlanBuilder, PlannedSampler
-from sonolux.core.samplers._coefficients import first_order
+from sonolux.core.samplers._coefficients import first_order_step
 from sonolux.core.types import BadInput
 
 
@@ -35,7 +35,7 @@ class Mine(PlannedSampler):
         x = builder.start()
         for s, t in builder.pairs():
             D = builder.denoise(x)
-            x = builder.step(first_order(builder, x, self.scale * D, s, t, t.sigma), t)
+            x = builder.step(first_order_step(builder, x, self.scale * D, s, t, t.sigma), t)
 
 
 class FlowOnly(Mine):
@@ -115,7 +115,7 @@ def test_an_error_that_no_plugin_made_is_none_of_theirs(monkeypatch, capsys):
     def fails(*_, **__):
         raise ValueError("ours")
 
-    monkeypatch.setattr(report, "measure", fails)
+    monkeypatch.setattr(report, "measure_sampler", fails)
     assert cli.main(["lab", "sampler", "euler"]) == 1 and "plugin" not in capsys.readouterr().err
 
 
@@ -156,9 +156,11 @@ def test_a_sampler_of_ones_own(lab, plugin):
 
 
 def test_what_is_wrong_with_a_sampler_shows(lab, plugin):
-    caught(check_report, lab, "{use: ./mine.py:Mine, scale: 1.01}", 1)
-    with planted(invariants, "deviation", replace(ast.Add, "1e-9")):  # the scale, alpha + sigma
-        caught(check_report, lab, "euler", 1)
+    assert_caught(check_report, lab, "{use: ./mine.py:Mine, scale: 1.01}", 1)
+    with planted_error(
+        invariants, "largest_deviation", replace_expression(ast.Add, "1e-9")
+    ):  # the scale, alpha + sigma
+        assert_caught(check_report, lab, "euler", 1)
 
 
 def test_text_names_everything(lab, plugin):
@@ -233,11 +235,13 @@ def test_a_default_call_takes_less_than_ten_seconds(lab):
 
 def test_measure_from_python():
     from sonolux.core.schedulers.edm import EDM
-    from sonolux.core.testing.problems import examples
+    from sonolux.core.testing.problems import example_problems
 
-    made = report.measure("mine", HeunExp(), {"edm": EDM()}, {}, examples()["mixture"], nfe=(9,), count=16)
+    made = report.measure_sampler(
+        "mine", HeunExp(), {"edm": EDM()}, {}, example_problems()["mixture"], nfe=(9,), count=16
+    )
     assert made.measured["edm"].interior.slope == pytest.approx(2, abs=0.2)
-    assert made.costs["edm"]["mine"][0].nfe <= 9 and made.plain()["drawn"] == {}
+    assert made.costs["edm"]["mine"][0].nfe <= 9 and made.to_dict()["drawn"] == {}
 
 
 RECIPE = """

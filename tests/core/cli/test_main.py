@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 from sonolux.core.cli import main as cli
-from sonolux.core.testing.mutation import caught
+from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import BadInput, BrokenPlugin
 
 FILES = cli.Commands.folder
@@ -36,7 +36,7 @@ def test_help_lists_every_file(capsys):
 
 def test_help_that_forgets_a_command_is_caught(capsys, monkeypatch):
     monkeypatch.setattr(cli.Commands, "format_commands", lambda self, ctx, formatter: None)
-    caught(check_help, capsys)
+    assert_caught(check_help, capsys)
 
 
 def loaded_by(code):

@@ -17,7 +17,7 @@ from sonolux.core.cli.main import main
 from sonolux.core.config.load import load_recipe
 from sonolux.core.data import manifest as manifests
 from sonolux.core.data.prepare import prepare as preparing
-from sonolux.core.testing.mutation import caught
+from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.training.run import TrainingRun
 from sonolux.core.types import BadInput
 
@@ -28,7 +28,7 @@ RATE = 8000
 def _no_drawing(request, monkeypatch):
     """Drawing takes a second; one test of the command looks at the picture."""
     if request.node.name != "test_what_it_writes":
-        monkeypatch.setattr(preparing, "page", lambda path, panels, title: path)
+        monkeypatch.setattr(preparing, "plot_distributions", lambda path, panels, title: path)
 
 
 def stroke(path: Path, seed: int, seconds=0.5, rate=RATE):
@@ -57,7 +57,7 @@ def sounds(tmp_path):
 
 
 def lines_of(out: Path) -> list[dict]:
-    return manifests.read(out / "manifest.jsonl").lines
+    return manifests.read_manifest(out / "manifest.jsonl").lines
 
 
 def prepare(root, out, *more) -> int:
@@ -95,7 +95,7 @@ def check_resume(root, out):
     head = rows[0].replace(b'"complete": true', b'"complete": false')
     (out / "manifest.jsonl").write_bytes(b"\n".join([head, *rows[1:6], rows[6][:40]]))
     with pytest.raises(BadInput, match="not complete"):
-        manifests.read(out / "manifest.jsonl")
+        manifests.read_manifest(out / "manifest.jsonl")
     assert prepare(root, out) == 0
     facts = json.loads((out / "summary.json").read_text())
     assert (facts["measured"], facts["kept"]) == (11, 5)
@@ -108,19 +108,19 @@ def test_a_torn_manifest_is_completed(sounds, tmp_path):
 
 def test_forgetting_what_was_measured_is_caught(sounds, tmp_path, monkeypatch):
     monkeypatch.setattr(preparing, "_earlier_lines", lambda path, header: {})
-    caught(check_resume, sounds, tmp_path / "out")
+    assert_caught(check_resume, sounds, tmp_path / "out")
 
 
 SLOW = """
 import signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell hands it down ignored
-from sonolux.modalities.audio.prepare.prepare import SoundPreparer
+from sonolux.modalities.audio.prepare.prepare import SoundFolderAnalyzer
 from sonolux.core.cli.main import main
-inspect = SoundPreparer.inspect
+inspect = SoundFolderAnalyzer.inspect
 def slow(self, path):
     time.sleep(0.2)
     return inspect(self, path)
-SoundPreparer.inspect = slow
+SoundFolderAnalyzer.inspect = slow
 sys.exit(main(sys.argv[1:]))
 """
 
@@ -241,7 +241,7 @@ def test_a_full_disk_exits_with_1(sounds, tmp_path, monkeypatch, capsys):
     def full(path, header, lines):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(manifests, "write", full)
+    monkeypatch.setattr(manifests, "write_manifest", full)
     assert prepare(sounds, tmp_path / "out") == 1
     assert "No space left" in capsys.readouterr().err
 
@@ -307,7 +307,7 @@ def test_a_damaged_manifest_is_measured_again(sounds, tmp_path):
 
 def test_planted_trust_in_damaged_lines_is_caught(sounds, tmp_path, monkeypatch):
     monkeypatch.setattr(preparing, "_is_reusable", lambda line, facts: True)
-    caught(check_damage, sounds, tmp_path / "out", also=(KeyError, TypeError, ValueError))
+    assert_caught(check_damage, sounds, tmp_path / "out", also=(KeyError, TypeError, ValueError))
 
 
 def run_recipe(recipe: Path, folder: Path) -> None:

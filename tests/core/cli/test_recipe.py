@@ -5,7 +5,7 @@ import json
 import pytest
 from sonolux.core.cli import init as init_command
 from sonolux.core.cli.main import main
-from sonolux.core.config.load import load_recipe, packaged
+from sonolux.core.config.load import load_recipe, packaged_recipes
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def say(capsys, tmp_path, monkeypatch):
 
 def test_list_names_every_packaged_recipe_and_what_it_needs(say):
     code, out, _ = say("recipe", "list")
-    assert code == 0 and [line.split()[0] for line in out.splitlines()] == list(packaged())
+    assert code == 0 and [line.split()[0] for line in out.splitlines()] == list(packaged_recipes())
     assert "[needs data.root]" in next(line for line in out.splitlines() if "image/digits" in line)
     rows = json.loads(say("recipe", "list", "--json")[1])
     assert {r["name"]: r["needs"] for r in rows}["image/shapes"] == [] and all(r["about"] for r in rows)
@@ -72,9 +72,9 @@ def test_validate_tells_every_problem_of_every_recipe(say):
 def test_a_validation_that_accepts_everything_is_caught(say, monkeypatch):
     from sonolux.core.config import wording
 
-    true = wording.problems
+    true = wording.problems_from_error
     known = lambda *a: [p for p in true(*a) if "unknown key" not in p.message]  # noqa: E731
-    monkeypatch.setattr(wording, "problems", known)
+    monkeypatch.setattr(wording, "problems_from_error", known)
     with pytest.raises(AssertionError):
         check_validate(say)
 
@@ -94,7 +94,7 @@ def test_schema_is_printed_or_written(say):
 
 def check_init(say):
     code, out, _ = say("init", "mine", "--from", "digits")
-    text, original = (say.folder / "mine.yaml").read_text(), packaged()["image/digits"].read_text()
+    text, original = (say.folder / "mine.yaml").read_text(), packaged_recipes()["image/digits"].read_text()
     assert code == 0 and "sonolux train mine.yaml data.root=path/to/folder" in out
     assert text.startswith("# sonolux train mine.yaml data.root=") and "\nname: mine\n" in text
     changed = [(a, b) for a, b in zip(original.splitlines(), text.splitlines(), strict=True) if a != b]
@@ -109,14 +109,14 @@ def test_init_copies_with_comments_and_never_overwrites(say):
 
 
 def test_an_init_that_drops_comments_is_caught(say, monkeypatch):
-    true = init_command.renamed
+    true = init_command.rename_recipe_text
     bare = lambda *a: "\n".join(line for line in true(*a).splitlines() if not line.startswith("#"))  # noqa: E731
-    monkeypatch.setattr(init_command, "renamed", bare)
+    monkeypatch.setattr(init_command, "rename_recipe_text", bare)
     with pytest.raises(AssertionError):
         check_init(say)
 
 
-@pytest.mark.parametrize("name", packaged())
+@pytest.mark.parametrize("name", packaged_recipes())
 def test_a_copy_of_every_packaged_recipe_is_the_same_recipe(say, name):
     assert say("init", "sub/copy.yaml", "--from", name)[0] == 0
     copy, given = load_recipe("sub/copy.yaml", partial=True), load_recipe(name, partial=True)
@@ -159,13 +159,13 @@ def test_plugins_lists_and_shows(say):
 
 def test_show_and_validate_work_on_a_checkpoint(say):
     import torch
-    from sonolux.core.training.checkpoint import CheckpointHeader, save
+    from sonolux.core.training.checkpoint import CheckpointHeader, save_checkpoint
     from sonolux.core.types import MediaSpec
 
     model = torch.nn.Linear(2, 2)
     recipe = load_recipe("digits", ["seed=41"], partial=True)
     file = say.folder / "step-1.safetensors"
-    save(
+    save_checkpoint(
         file,
         CheckpointHeader(recipe.dump(), MediaSpec("image", 1, ("height", "width"), (28, 28)), 1, 0.0),
         {"model": model},
@@ -179,7 +179,7 @@ def test_show_and_validate_work_on_a_checkpoint(say):
         "class Mine:\n    '''A spacing.'''\n    def levels(self, schedule, steps): return []\n"
     )
     coded = load_recipe("shapes", ["sample.timesteps='./steps.py:Mine'"])
-    save(
+    save_checkpoint(
         file,
         CheckpointHeader(coded.dump(), MediaSpec("image", 3, ("height", "width"), (32, 32)), 1, 0.0),
         {"model": model},

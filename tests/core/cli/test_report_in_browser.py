@@ -26,9 +26,9 @@ from sonolux.core.evaluation.report.contents import (
     Measurement,
     ReferenceValue,
 )
-from sonolux.core.testing.mutation import caught
+from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.util import pages
-from sonolux.core.util.messages import printable
+from sonolux.core.util.messages import escape_control_characters
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "headless_shell")
 # Put into a copy of the page: what went wrong, and what was loaded, as text that --dump-dom prints.
@@ -133,7 +133,7 @@ def named_page(name, folder):
     result = demo.Result(
         name, samples, [Path(f"{name.replace('/', '').replace(chr(0), '')}.png")], [name + "x"], 1.0, 3
     )
-    return report_page.render(contents), demo.page(Path(folder), [result]).read_text(encoding="utf-8")
+    return report_page.render_report(contents), demo.page(Path(folder), [result]).read_text(encoding="utf-8")
 
 
 def elements_of(text, folder):
@@ -157,7 +157,9 @@ def check_names_are_text(folder):
     for text, plain in zip(named_page(hostile, folder), named_page("harmless", folder), strict=True):
         found, expected = elements_of(text, folder), elements_of(plain, folder)
         assert found["owned"] == 0 and found["elements"] == expected["elements"]
-        assert found["title"] in (printable(hostile), expected["title"]), "the report's title is the text itself"
+        assert found["title"] in (escape_control_characters(hostile), expected["title"]), (
+            "the report's title is the text itself"
+        )
 
 
 @pytest.mark.slow
@@ -171,7 +173,7 @@ def test_an_engine_that_does_not_escape_is_caught(tmp_path, monkeypatch):
     browser()
     true = pages.Environment
     monkeypatch.setattr(pages, "Environment", lambda **options: true(**{**options, "autoescape": False}))
-    caught(check_names_are_text, tmp_path)
+    assert_caught(check_names_are_text, tmp_path)
 
 
 def check_page(found, players, pictures):
@@ -207,7 +209,7 @@ def test_a_damaged_sound_and_a_missing_picture_are_caught(report, tmp_path):
     next(p for p in sources if p.suffix == ".png").unlink()
     found = looked_at(folder / "report.html", tmp_path / "profile")
     assert found["faults"] and min(found["durations"]) == 0 and min(found["widths"]) == 0
-    caught(check_page, found, len(found["durations"]), len(found["widths"]))
+    assert_caught(check_page, found, len(found["durations"]), len(found["widths"]))
 
 
 def test_a_page_that_holds_everything_loads_from_a_file(tiny_pictures, tmp_path):

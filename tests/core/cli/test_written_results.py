@@ -18,12 +18,12 @@ from PIL import Image
 from sonolux.core.cli import _output, calibrate
 from sonolux.core.cli.main import main
 from sonolux.core.data.prepare import prepare as preparing
-from sonolux.core.few_step.calibrate import CalibratedPlan, SamplerPair
+from sonolux.core.few_step.calibrate import CalibratedPlan, SamplerSpacingPair
 from sonolux.core.pipeline import result
 from sonolux.core.pipeline.result import Samples
-from sonolux.core.testing.mutation import caught
-from sonolux.core.training.checkpoint import newest, read_header
-from sonolux.core.util.replace import reserved
+from sonolux.core.testing.mutation import assert_caught
+from sonolux.core.training.checkpoint import newest_checkpoint, read_header
+from sonolux.core.util.replace import reserve_folder
 from sonolux.modalities.image.modality import Image as Pictures
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -122,8 +122,8 @@ def test_planted_writing_in_place_is_caught(results, tmp_path, monkeypatch):
             (folder / name).unlink()
         yield folder
 
-    monkeypatch.setattr(result, "replaced", in_place)
-    caught(check_kills, ["sample", "run", "--out", tmp_path / "out", "--overwrite"], tmp_path / "out", *results)
+    monkeypatch.setattr(result, "replace_files", in_place)
+    assert_caught(check_kills, ["sample", "run", "--out", tmp_path / "out", "--overwrite"], tmp_path / "out", *results)
 
 
 @pytest.mark.slow
@@ -144,9 +144,9 @@ def test_reports_survive_kills(tmp_path, monkeypatch):
         return SimpleNamespace(recipe=recipe, checkpoint=None)
 
     monkeypatch.setattr("sonolux.core.evaluation.evaluate.evaluate", evaluate)
-    monkeypatch.setattr("sonolux.core.evaluation.report.page.write", write)
-    monkeypatch.setattr("sonolux.core.evaluation.report.table.lines", lambda report: [])
-    monkeypatch.setattr("sonolux.core.evaluation.source.open_source", source)
+    monkeypatch.setattr("sonolux.core.evaluation.report.page.write_report", write)
+    monkeypatch.setattr("sonolux.core.evaluation.report.table.table_lines", lambda report: [])
+    monkeypatch.setattr("sonolux.core.evaluation.evaluation_input.open_evaluation_input", source)
     for name, value in (("old", "0.9"), ("new", "0.5")):
         assert main(["eval", "run", value, "--out", str(tmp_path / name)]) == 0
     ask = ["eval", "run", "0.5", "--out", tmp_path / "out", "--overwrite"]
@@ -156,7 +156,7 @@ def test_reports_survive_kills(tmp_path, monkeypatch):
 @pytest.mark.slow
 def test_prepared_folders_survive_kills(tmp_path, monkeypatch):
     """A complete manifest stays until the next one is complete; summary and manifest always describe the same files."""
-    monkeypatch.setattr(preparing, "page", lambda path, panels, title: path.write_text("picture"))
+    monkeypatch.setattr(preparing, "plot_distributions", lambda path, panels, title: path.write_text("picture"))
     root, out = tmp_path / "pictures", tmp_path / "out"
     root.mkdir()
 
@@ -204,7 +204,7 @@ def quick_calibration(monkeypatch):
         for n in wanted:
             plan = Euler().plan(schedule, [schedule.level(t) for t in range(n + 1, 0, -1)])
             figures = {"nfe": n, "error": 1.0, "stock_error": 2.0, "ratio": 0.5}
-            yield CalibratedPlan(n, plan, "heun", 1.0, SamplerPair("heun", "karras", 2.0)), figures
+            yield CalibratedPlan(n, plan, "heun", 1.0, SamplerSpacingPair("heun", "karras", 2.0)), figures
 
     monkeypatch.setattr(calibrate, "_calibrate", found)
     monkeypatch.setattr("sonolux.core.pipeline.load.load", lambda *_, **__: None)
@@ -217,13 +217,13 @@ def test_calibrated_plans_survive_kills(tiny_run, tmp_path, quick_calibration):
     shutil.copytree(start, run)
     assert main(["calibrate", str(run), "--nfe", "3"]) == 0
     shutil.copytree(run, tmp_path / "start")
-    weights, seen = newest(run).read_bytes()[-1000:], set()
+    weights, seen = newest_checkpoint(run).read_bytes()[-1000:], set()
 
     def check():
-        seen.add(tuple(read_header(newest(run)).plans))
-        assert newest(run).read_bytes()[-1000:] == weights
+        seen.add(tuple(read_header(newest_checkpoint(run)).plans))
+        assert newest_checkpoint(run).read_bytes()[-1000:] == weights
         assert child(quietly(["calibrate", run, "--nfe", "4,5"])) is False
-        assert set(read_header(newest(run)).plans) == {3, 4, 5}
+        assert set(read_header(newest_checkpoint(run)).plans) == {3, 4, 5}
         assert not list(run.rglob(".sonolux*"))
         shutil.rmtree(run)
         shutil.copytree(tmp_path / "start", run)
@@ -276,7 +276,7 @@ def test_two_commands_do_not_write_to_one_folder(results, tmp_path, capsys):
             code = main([*arguments, str(out)])
             return 0 if code == 2 and f"{out} is being written by process" in capsys.readouterr().err else 1
 
-        with reserved(out):
+        with reserve_folder(out):
             child(refused)
         assert not out.exists()
 
@@ -333,7 +333,7 @@ def test_a_training_is_saved_and_ends_in_one_line(tiny_recipe, tmp_path, numbers
         time.sleep(0.01)
     said = run.communicate(timeout=120)[1].strip()
     assert run.returncode == code and len(said.splitlines()) == 1
-    step = int(newest(tmp_path / "run").stem[-8:])
+    step = int(newest_checkpoint(tmp_path / "run").stem[-8:])
     assert said.startswith(f"stopped at step {step}, saved; continue with: sonolux train --resume")
     assert main(["train", "--resume", str(tmp_path / "run"), f"train.steps={step + 1}", "--quiet"]) == 0
 
@@ -346,7 +346,7 @@ def test_output_that_nobody_reads(tiny_recipe, tmp_path):
     assert shown.communicate(timeout=120)[1] == "" and shown.returncode == 141
     (tmp_path / "tiny.yaml").write_text(tiny_recipe["image"])
     run = process("train", tmp_path / "tiny.yaml", "--out", tmp_path / "run", stdout=writer, stderr=writer)
-    assert run.wait(120) == 0 and newest(tmp_path / "run").stem == "step-00000004"
+    assert run.wait(120) == 0 and newest_checkpoint(tmp_path / "run").stem == "step-00000004"
     os.close(writer)
 
 
@@ -365,5 +365,5 @@ def test_a_stream_that_lasts_discards_and_the_other_one_raises(monkeypatch):
         stream.flush()
         assert stream.writable()
     monkeypatch.setattr(sys, "stdout", stream)
-    _output.outlast()
+    _output.ignore_closed_output()
     assert stream.lasting

@@ -4,26 +4,32 @@ import dataclasses
 
 import pytest
 import torch
-from sonolux.core.conditioning.base import Condition, check_accepts, gather
+from sonolux.core.conditioning.base import Condition, build_conditioning, check_network_accepts
 from sonolux.core.config.load import load_recipe_text
 from sonolux.core.guidance.apg import APG
 from sonolux.core.guidance.autoguidance import Autoguidance
-from sonolux.core.guidance.base import AuxiliaryModel, GuidanceChain, SamplingRun
+from sonolux.core.guidance.base import AuxiliaryDenoiser, GuidanceChain, SamplingRun
 from sonolux.core.guidance.cfg import CFG
 from sonolux.core.guidance.composed import Composed
-from sonolux.core.nn.layers.embedding import linear
-from sonolux.core.nn.layers.init import fan_in_, normal_, reset
-from sonolux.core.testing.mutation import argument, caught, planted, replace, swap_constant
+from sonolux.core.nn.layers.embedding import make_linear
+from sonolux.core.nn.layers.init import fan_in_uniform_, normal_, reset_parameters
+from sonolux.core.testing.mutation import (
+    argument_target,
+    assert_caught,
+    planted_error,
+    replace_expression,
+    swap_constant,
+)
 from sonolux.core.types import BadInput, Conditioning, Denoiser, Estimate, Item, MediaSpec, NoiseLevel, Tokens
-from sonolux.core.util.rng import Noise, generator
+from sonolux.core.util.rng import KeyedNoise, keyed_generator
 
 B, C, N = 3, 2, 6
-RUN = SamplingRun(Noise(0, range(B), (C, N)))
+RUN = SamplingRun(KeyedNoise(0, range(B), (C, N)))
 LEVEL = NoiseLevel(0.5, 0.5, 0.5)
 
 
 def drawn(*shape, seed=0):
-    return torch.from_numpy(generator(seed, 0, "kinds", shape).standard_normal(shape))
+    return torch.from_numpy(keyed_generator(seed, 0, "kinds", shape).standard_normal(shape))
 
 
 def record(length=4):
@@ -97,8 +103,10 @@ def test_rows_and_stacks():
 def test_a_stack_whose_token_padding_counts_is_caught():
     from sonolux.core import types
 
-    with planted(types, "concatenate", replace(argument("pad", 0), "part.mask | True", near="mask")):
-        caught(check_rows)
+    with planted_error(
+        types, "concatenate_batches", replace_expression(argument_target("pad", 0), "part.mask | True", near="mask")
+    ):
+        assert_caught(check_rows)
 
 
 def test_records_with_and_without_a_mask_do_not_stack():
@@ -129,7 +137,7 @@ def test_without():
 
 def test_a_kind_that_is_not_exchanged_is_caught(monkeypatch):
     monkeypatch.setattr("sonolux.core.types.CONDITIONING_KINDS", ("vector", "tokens"))
-    caught(check_without, also=KeyError)
+    assert_caught(check_without, also=KeyError)
 
 
 def test_a_name_belongs_to_one_kind():
@@ -170,7 +178,7 @@ def check_guidances():
     weak = estimate(x, whole, shift=0.3)
     made = guided([Autoguidance(2.0, denoiser=Toy(0.3))], x, whole, Toy())
     assert torch.allclose(made, weak + 2 * (D - weak), atol=1e-12)
-    other = AuxiliaryModel(Toy(0.3), record(length=6).rows([2, 1, 0]))
+    other = AuxiliaryDenoiser(Toy(0.3), record(length=6).rows([2, 1, 0]))
     made = guided([Autoguidance(2.0, denoiser=other), CFG(2.0)], x, whole, Toy())
     weak = estimate(x, record(length=6).rows([2, 1, 0]), shift=0.3)
     assert torch.allclose(made, D + (D - weak) + (D - D_u), atol=1e-12), "another model embeds its own"
@@ -183,7 +191,7 @@ def test_every_guidance_takes_all_kinds():
 def test_a_branch_with_other_rows_is_caught(monkeypatch):
     right = Conditioning.stack
     monkeypatch.setattr(Conditioning, "stack", staticmethod(lambda records: right(records[::-1])))
-    caught(check_guidances)
+    assert_caught(check_guidances)
 
 
 def test_what_is_unconditional_already_costs_no_branch():
@@ -203,10 +211,10 @@ class Words(Condition):
     def __init__(self, width, drop=0.1):
         super().__init__(width, drop)
         self.letters = torch.nn.Parameter(torch.zeros(26, width))
-        reset(self, 0)
+        reset_parameters(self, 0)
 
-    def fill(self, rng):
-        super().fill(rng)
+    def init_weights(self, rng):
+        super().init_weights(rng)
         normal_(self.letters, rng)
 
     def parse(self, value):
@@ -231,7 +239,7 @@ class Reference(Condition):
 
     def __init__(self, width=2, drop=0.1):
         super().__init__(width, drop)
-        reset(self, 0)
+        reset_parameters(self, 0)
 
     def parse(self, value):
         return torch.as_tensor(value)
@@ -247,7 +255,7 @@ def check_gather():
     """Values stand in their rows, the unconditional ones elsewhere; shorter texts are padded and masked."""
     conditions = torch.nn.ModuleDict({"text": Words(4), "reference": Reference()})
     picture = drawn(2, N).float()
-    made = gather(conditions, {"text": ["abc", None, "z"], "reference": [None, picture, None]})
+    made = build_conditioning(conditions, {"text": ["abc", None, "z"], "reference": [None, picture, None]})
     assert made.tokens and not made.vector and made.concat["reference"].shape == (3, 2, N)
     text = made.tokens["text"]
     assert text.mask.tolist() == [[True] * 3, [True, False, False], [True, False, False]]
@@ -257,7 +265,7 @@ def check_gather():
     null = conditions["reference"].null
     assert torch.equal(made.concat["reference"][0], null[:, None].expand(2, N))
     assert torch.equal(made.concat["reference"][1], picture)
-    nothing = gather(conditions, {"text": [None, None]})
+    nothing = build_conditioning(conditions, {"text": [None, None]})
     assert nothing.tokens["text"].values.shape == (2, 1, 4) and nothing.concat["reference"].shape == (2, 2, 1)
     loss = nothing.tokens["text"].values.sum() + nothing.concat["reference"].sum() + text.values.sum()
     loss.backward()
@@ -271,8 +279,8 @@ def test_gather_of_tokens_and_channels():
 def test_rows_one_place_off_are_caught():
     from sonolux.core.conditioning import base
 
-    with planted(base, "_embedded", swap_constant(1, 2)):
-        caught(check_gather, also=IndexError)
+    with planted_error(base, "_embedded", swap_constant(1, 2)):
+        assert_caught(check_gather, also=IndexError)
 
 
 # --- networks --------------------------------------------------------------------------------------------------------
@@ -287,11 +295,11 @@ class Reader(torch.nn.Module):
     def __init__(self, spec: MediaSpec):
         super().__init__()
         channels = spec.latent[0]
-        self.mix = linear(channels + channels, channels)
-        self.attend = linear(self.embedding_width, channels)
+        self.mix = make_linear(channels + channels, channels)
+        self.attend = make_linear(self.embedding_width, channels)
 
     def fill(self, rng):
-        fan_in_(self.mix.weight, rng)
+        fan_in_uniform_(self.mix.weight, rng)
 
     def forward(self, x, level, conditions):
         (tokens,), (beside,) = conditions.tokens.values(), conditions.concat.values()
@@ -302,18 +310,18 @@ class Reader(torch.nn.Module):
 
 def test_networks_declare_what_they_take():
     plain = torch.nn.Linear(1, 1)
-    check_accepts(
+    check_network_accepts(
         Reader(MediaSpec("audio", 1, ("time",), (N,), (10.0,), latent=(2, N))),
         {"text": Words(4), "reference": Reference()},
     )
-    check_accepts(plain, {})
+    check_network_accepts(plain, {})
     tokens = r"conditioning\.text yields a sequence.*Linear takes vector.*conditioning\.text=null"
     for network, conditions, said in (
         (plain, {"text": Words(4)}, tokens),
         (plain, {"reference": Reference()}, "channels next to the noisy sample"),
     ):
         with pytest.raises(BadInput, match=said):
-            check_accepts(network, conditions)
+            check_network_accepts(network, conditions)
 
 
 RECIPE = """
@@ -347,8 +355,8 @@ def test_a_recipe_that_gives_a_network_another_kind_is_refused(tmp_path):
 def test_a_network_of_tokens_and_channels_computes():
     spec = MediaSpec("audio", 1, ("time",), (N,), (10.0,), latent=(2, N))
     network, conditions = Reader(spec), torch.nn.ModuleDict({"text": Words(4), "reference": Reference()})
-    reset(network, 1)
+    reset_parameters(network, 1)
     item = Item(drawn(2, N).float(), caption="hello")
     values = {name: [c.from_item(item), None] for name, c in conditions.items()}
-    out = network(drawn(2, 2, N, seed=4).float(), torch.zeros(2), gather(conditions, values))
+    out = network(drawn(2, 2, N, seed=4).float(), torch.zeros(2), build_conditioning(conditions, values))
     assert out.shape == (2, 2, N) and out.isfinite().all()

@@ -6,11 +6,11 @@ import pytest
 import torch
 from sonolux.core.conditioning import base as base_module
 from sonolux.core.conditioning import class_ as class_module
-from sonolux.core.conditioning.base import gather
+from sonolux.core.conditioning.base import build_conditioning
 from sonolux.core.conditioning.class_ import Class
 from sonolux.core.conditioning.labels import Labels
 from sonolux.core.conditioning.scalar import Scalar
-from sonolux.core.testing.mutation import caught
+from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import BadInput, Item, MediaSpec
 
 DIGITS = MediaSpec("image", 1, ("height", "width"), (8, 8), classes=("zero", "one", "7", "three"))
@@ -38,7 +38,7 @@ def test_class_parses_names_and_indices_and_names_the_valid_ones():
         with pytest.raises(BadInput, match="zero, one, 7, three"):
             label.parse(wrong)
     assert label.from_item(item(label=3)) == 3 and label.from_item(item()) is None
-    assert [label.show(label.parse(c)) for c in label.choices()] == list(DIGITS.classes)
+    assert [label.format_value(label.parse(c)) for c in label.choices()] == list(DIGITS.classes)
 
 
 def check_labels_as_text():
@@ -73,8 +73,8 @@ def test_labels_are_compared_as_text():
 
 def test_planted_comparison_of_values_is_caught(monkeypatch):
     for wrong in (str, lambda value: value):
-        monkeypatch.setattr(class_module, "label_text", wrong)
-        caught(check_labels_as_text, also=(BadInput, TypeError))
+        monkeypatch.setattr(class_module, "normalise_label", wrong)
+        assert_caught(check_labels_as_text, also=(BadInput, TypeError))
 
 
 def test_numbers_of_tables_may_be_texts():
@@ -95,7 +95,7 @@ def test_labels_parse_texts_lists_and_none_of_them():
     assert labels.parse("blue, red") == labels.parse(["red", "blue", "red"]) == (0, 2)
     assert labels.parse("green") == (1,) and labels.parse("") == labels.parse([]) == ()
     for value in ((), (1,), (0, 2)):
-        assert labels.parse(labels.show(value)) == value
+        assert labels.parse(labels.format_value(value)) == value
     with pytest.raises(BadInput, match=r"'pink' for `colour`: there are red, green, blue"):
         labels.parse("red, pink")
     assert labels.from_item(item(attributes={"colour": "red"})) == (0,)
@@ -128,7 +128,7 @@ def test_planted_error_in_the_sum_of_labels_is_caught(monkeypatch):
     monkeypatch.setattr(
         Labels, "embed", lambda self, v: torch.stack([self.rows.weight[list(i)].prod(0) + self.given for i in v])
     )
-    caught(check_sum_of_labels)
+    assert_caught(check_sum_of_labels)
 
 
 def test_scalar_parses_within_its_range():
@@ -166,13 +166,15 @@ def test_numbers_are_placed_by_their_logarithm():
 def test_planted_error_in_the_range_is_caught(monkeypatch):
     embed = Scalar.embed
     monkeypatch.setattr(Scalar, "embed", lambda self, v: embed(self, [2 * x for x in v]))
-    caught(check_log_scale)
+    assert_caught(check_log_scale)
 
 
 def check_gather() -> None:
     """Told rows are embedded in their places, the others are null rows, and `without` makes all of them null rows."""
     conditions = made()
-    record = gather(conditions, {"label": [2, None, 0], "colours": [None, (1,), ()], "seconds": [1.0, 2.0, 3.0]})
+    record = build_conditioning(
+        conditions, {"label": [2, None, 0], "colours": [None, (1,), ()], "seconds": [1.0, 2.0, 3.0]}
+    )
     label = conditions["label"]
     torch.testing.assert_close(
         record.vector["label"], torch.stack([label.rows.weight[2], label.null, label.rows.weight[0]])
@@ -190,12 +192,12 @@ def test_gather_places_rows():
 def test_planted_error_in_the_places_is_caught(monkeypatch):
     right = base_module._embedded
     monkeypatch.setattr(base_module, "_embedded", lambda condition, *values: right(condition, *values).flip(0))
-    caught(check_gather)
+    assert_caught(check_gather)
 
 
 def test_gather_without_values_is_unconditional_and_its_rows_learn():
     conditions = made()
-    record = gather(conditions, {"label": [None, None]})
+    record = build_conditioning(conditions, {"label": [None, None]})
     assert all(rows.shape == (2, 6) for rows in record.vector.values())
     sum(rows.sum() for rows in record.vector.values()).backward()
     assert all(c.null.grad is not None for c in conditions.values())
@@ -203,9 +205,9 @@ def test_gather_without_values_is_unconditional_and_its_rows_learn():
 
 def test_gather_refuses_unknown_names_and_unequal_lists():
     with pytest.raises(BadInput, match="label, colours, seconds"):
-        gather(made(), {"labels": [1]})
+        build_conditioning(made(), {"labels": [1]})
     with pytest.raises(BadInput, match="lengths"):
-        gather(made(), {"label": [1], "seconds": [1.0, 2.0]})
+        build_conditioning(made(), {"label": [1], "seconds": [1.0, 2.0]})
 
 
 def test_drop_is_a_probability():

@@ -7,8 +7,14 @@ import torch
 from sonolux.core.conditioning.class_ import Class
 from sonolux.core.conditioning.labels import Labels
 from sonolux.core.conditioning.scalar import Scalar
-from sonolux.core.nn.layers.init import reset
-from sonolux.core.testing.mutation import caught, mutant, replace, take_left, variable
+from sonolux.core.nn.layers.init import reset_parameters
+from sonolux.core.testing.mutation import (
+    assert_caught,
+    keep_left_operand,
+    mutated_class,
+    replace_expression,
+    variable_target,
+)
 from sonolux.core.types import BadInput, MediaSpec
 
 SIGNAL = MediaSpec("image", 1, ("height", "width"), (4, 4), classes=("coin", "jump", "laser"))
@@ -16,7 +22,7 @@ SIGNAL = MediaSpec("image", 1, ("height", "width"), (4, 4), classes=("coin", "ju
 
 def made(cls=Class):
     condition = cls(SIGNAL, 5)
-    reset(condition, 1)
+    reset_parameters(condition, 1)
     return condition
 
 
@@ -27,10 +33,10 @@ def check_mixture(cls):
     rows = condition.embed([value, 2, condition.parse({"laser": 0.2, "coin": 0})])
     assert torch.allclose(rows[0], 0.25 * condition.rows.weight[0] + 0.75 * condition.rows.weight[1])
     assert torch.allclose(rows[1:], condition.rows.weight[2].expand(2, -1))
-    assert condition.show(value) == {"coin": 0.25, "jump": 0.75}
-    assert condition.parse(condition.show(value)) == value
-    assert condition.between(0, 1, 0.25) == ((0, 0.75), (1, 0.25)) and condition.between(0, 0, 0.3) == 0
-    assert condition.between(value, 2, 0.5) == ((0, 0.125), (1, 0.375), (2, 0.5))
+    assert condition.format_value(value) == {"coin": 0.25, "jump": 0.75}
+    assert condition.parse(condition.format_value(value)) == value
+    assert condition.interpolate(0, 1, 0.25) == ((0, 0.75), (1, 0.25)) and condition.interpolate(0, 0, 0.3) == 0
+    assert condition.interpolate(value, 2, 0.5) == ((0, 0.125), (1, 0.375), (2, 0.5))
 
 
 def test_a_mixture_is_a_weighted_mean():
@@ -40,14 +46,18 @@ def test_a_mixture_is_a_weighted_mean():
 @pytest.mark.parametrize(
     "error",
     [
-        ("_mixture", take_left(ast.Div)),
-        ("between", replace(ast.Sub, "share"), replace(variable("share"), "1 - share", at=-1)),
-        ("embed", replace(variable("weight"), "1")),
+        ("_mixture", keep_left_operand(ast.Div)),
+        (
+            "interpolate",
+            replace_expression(ast.Sub, "share"),
+            replace_expression(variable_target("share"), "1 - share", at=-1),
+        ),
+        ("embed", replace_expression(variable_target("weight"), "1")),
     ],
 )
 def test_a_planted_error_of_mixtures_is_caught(error):
     method, *mutations = error
-    caught(check_mixture, mutant(Class, method, *mutations))
+    assert_caught(check_mixture, mutated_class(Class, method, *mutations))
 
 
 @pytest.mark.parametrize(
@@ -66,7 +76,7 @@ def test_a_mixture_that_is_none_is_refused(value, said):
 
 
 def test_numbers_lie_between_on_their_own_scale_and_labels_take_the_nearer():
-    assert Scalar(4, "seconds", [0.1, 10]).between(1.0, 3.0, 0.25) == 1.5
-    assert Scalar(4, "seconds", [0.1, 10], log=True).between(1.0, 4.0, 0.5) == pytest.approx(2.0)
+    assert Scalar(4, "seconds", [0.1, 10]).interpolate(1.0, 3.0, 0.25) == 1.5
+    assert Scalar(4, "seconds", [0.1, 10], log=True).interpolate(1.0, 4.0, 0.5) == pytest.approx(2.0)
     labels = Labels(4, "shape", ["a", "b"])
-    assert labels.between((0,), (1,), 0.4) == (0,) and labels.between((0,), (1,), 0.6) == (1,)
+    assert labels.interpolate((0,), (1,), 0.4) == (0,) and labels.interpolate((0,), (1,), 0.6) == (1,)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from sonolux.core.util.annotations import Kind, Range
+from sonolux.core.util.annotations import ComponentKind, Range
 from sonolux.core.types import BadInput, MediaSpec
 
 
@@ -53,8 +53,8 @@ class Net:
 
     def __init__(self, spec: MediaSpec, width: Annotated[int, Range(1, 512)] = 8, stages: tuple[int, ...] = (1, 2),
                  rate: float = 0.5, size: int | tuple[int, int] = 8, causal: bool = False,
-                 timesteps: Annotated[Any, Kind("timesteps")] = "karras",
-                 more: list[Annotated[Any, Kind("timesteps")]] = ()):
+                 timesteps: Annotated[Any, ComponentKind("timesteps")] = "karras",
+                 more: list[Annotated[Any, ComponentKind("timesteps")]] = ()):
         self.spec, self.width, self.stages, self.timesteps, self.more = spec, width, stages, timesteps, more
 
 

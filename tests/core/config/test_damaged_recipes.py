@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sonolux.core.config.load import load_recipe, load_recipe_text, packaged
-from sonolux.core.config.yaml import DEEPEST, MOST_CHARACTERS, MOST_VALUES, dump, parse
-from sonolux.core.testing.mutation import caught
+from sonolux.core.config.load import load_recipe, load_recipe_text, packaged_recipes
+from sonolux.core.config.yaml import DEEPEST, MOST_CHARACTERS, MOST_VALUES, dump_yaml, parse_yaml
+from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import BadInput
 from sonolux.core.util.messages import LONGEST_LINE
 
@@ -25,7 +25,7 @@ from _damage import (
 )
 from _fuzz import fuzzed
 
-TEXTS = {name: file.read_text(encoding="utf-8") for name, file in packaged().items()}
+TEXTS = {name: file.read_text(encoding="utf-8") for name, file in packaged_recipes().items()}
 
 
 def opened(text, overrides=()):
@@ -45,7 +45,7 @@ def opened(text, overrides=()):
 def trees():
     """Name -> the recipe as plain values: as it is written, and with every default."""
     problems = []
-    found = {name: parse(text, name, Path(), problems).plain() for name, text in TEXTS.items()}
+    found = {name: parse_yaml(text, name, Path(), problems).plain() for name, text in TEXTS.items()}
     assert problems == []
     return found | {f"{name} resolved": load_recipe_text(TEXTS[name]).resolved() for name in TEXTS}
 
@@ -55,7 +55,7 @@ def trees():
 @given(place=st.floats(0, 1, exclude_max=True), changes=st.lists(tree_change, min_size=1, max_size=3))
 def test_random_values_in_a_recipe(trees, place, changes):
     tree = trees[list(trees)[int(place * len(trees))]]
-    opened(dump(changed_tree(tree, changes)))
+    opened(dump_yaml(changed_tree(tree, changes)))
 
 
 @pytest.mark.slow
@@ -72,7 +72,7 @@ def test_random_values_on_the_command_line(trees, place, which, value):
     tree = trees[list(trees)[int(which * len(trees))]]
     keys = [path for path in paths(tree) if path and all(isinstance(key, str) for key in path)]
     key = ".".join(keys[int(place * len(keys))])
-    opened(dump(tree), [f"{key}={dump(value)}"])
+    opened(dump_yaml(tree), [f"{key}={dump_yaml(value)}"])
 
 
 TOO_MUCH = {
@@ -111,9 +111,9 @@ def test_too_much_of_anything_is_refused(name):
 def test_limits_leave_room():
     """A list of thousands of names, and deep nesting, are read."""
     problems = []
-    names = dump({"values": [f"class {i}" for i in range(MOST_VALUES - 10)]})
+    names = dump_yaml({"values": [f"class {i}" for i in range(MOST_VALUES - 10)]})
     deep = "[" * (DEEPEST - 1) + "]" * (DEEPEST - 1)
-    assert parse(names, "x", Path(), problems) is not None and parse(deep, "x", Path(), problems) is not None
+    assert parse_yaml(names, "x", Path(), problems) is not None and parse_yaml(deep, "x", Path(), problems) is not None
     assert problems == []
 
 
@@ -127,12 +127,12 @@ def test_a_long_chain_of_recipes(tmp_path):
 
 def test_hidden_characters_are_written_with_escapes():
     text = "a\x1b\u202e\x85 ä 中\nb"
-    assert "\x1b" not in (written := dump({"about": text})) and "\u202e" not in written
+    assert "\x1b" not in (written := dump_yaml({"about": text})) and "\u202e" not in written
     problems = []
-    assert parse(written, "x", Path(), problems).plain() == {"about": text} and problems == []
-    assert dump({"about": "ä 中"}) == "{about: ä 中}\n"
+    assert parse_yaml(written, "x", Path(), problems).plain() == {"about": text} and problems == []
+    assert dump_yaml({"about": "ä 中"}) == "{about: ä 中}\n"
 
 
 def test_a_reader_without_limits_is_caught(monkeypatch):
     monkeypatch.setattr("sonolux.core.config.yaml.MOST_VALUES", 10**9)
-    caught(test_too_much_of_anything_is_refused, "items")
+    assert_caught(test_too_much_of_anything_is_refused, "items")

@@ -94,7 +94,7 @@ def test_a_text_is_kept_and_never_refused(text):
 @pytest.mark.slow
 def test_a_recipe_or_bad_input(recipe, changes):
     try:
-        changed = recipe.merge([f"{key}={text}" for key, text in changes], bare_section=None)
+        changed = recipe.with_overrides([f"{key}={text}" for key, text in changes], bare_section=None)
     except BadInput as error:
         said = str(error).splitlines()
         assert said and all(line.strip() for line in said)

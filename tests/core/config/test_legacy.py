@@ -8,7 +8,7 @@ import warnings
 import pytest
 from sonolux.core.config import legacy, registry
 from sonolux.core.config.load import load_recipe, load_recipe_text
-from sonolux.core.testing.mutation import caught, drop_statement, planted, replace
+from sonolux.core.testing.mutation import assert_caught, drop_statement, planted_error, replace_expression
 from sonolux.core.types import BadInput
 
 OLD = """\
@@ -67,7 +67,7 @@ sample:
   guidance: {use: composed, scales: {label: 2.0}}
 eval: {real_examples: 99, memorization: false, page_samples: 3, page_megabytes: 2.5}
 """
-SHIFTED = next(p.name for p in registry.describe("timesteps", "shifted").parameters if p.name != "shift")
+SHIFTED = next(p.name for p in registry.describe_component("timesteps", "shifted").parameters if p.name != "shift")
 
 
 def quiet(text, **options):
@@ -114,10 +114,10 @@ def test_old_keys_on_the_command_line(tmp_path):
     assert recipe.process.noise_conditioning.use == "tau" and recipe.conditioning["label"].params["drop"] == 0.25
     assert recipe.objective.params["timestep_sampling"].params["mean"] == 0.5
     with pytest.warns(UserWarning, match="sample.spacing is now sample.timesteps"):
-        changed = recipe.merge(["spacing=trailing", "where.speed=1"], bare_section="sample")
+        changed = recipe.with_overrides(["spacing=trailing", "where.speed=1"], bare_section="sample")
     assert changed.sample.timesteps.use == "trailing" and changed.sample.conditions == {"speed": 1}
     with pytest.raises(BadInput, match=r"only sample\.\* can change here"):
-        recipe.merge(["condition.label.drop=0.1"], bare_section="sample")
+        recipe.with_overrides(["condition.label.drop=0.1"], bare_section="sample")
 
 
 def test_a_recipe_of_new_keys_may_extend_one_of_old_keys_and_the_other_way_round(tmp_path):
@@ -165,22 +165,24 @@ def test_an_empty_or_named_objective_takes_old_keys():
 @pytest.mark.parametrize(
     "error",
     [
-        replace(ast.IfExp, "{'use': at.value}", near="use"),  # the null is taken for a name
+        replace_expression(ast.IfExp, "{'use': at.value}", near="use"),  # the null is taken for a name
         drop_statement(ast.If, at=-2),  # a bare name is not made a mapping
     ],
 )
 def test_planted_errors_about_the_objective_are_caught(error):
-    with planted(legacy, "rename", error):
-        caught(check_objective_with_old_keys, also=(BadInput, TypeError, AttributeError))
+    with planted_error(legacy, "rename_old_keys", error):
+        assert_caught(check_objective_with_old_keys, also=(BadInput, TypeError, AttributeError))
 
 
 def check_parameters():
     """An old parameter is renamed where the constructor has the new one and not the old."""
     renamed = {}
-    assert legacy.parameter("spacing", ["timesteps"], renamed) == "timesteps" and renamed == {"spacing": "timesteps"}
+    assert legacy.current_parameter_name("spacing", ["timesteps"], renamed) == "timesteps" and renamed == {
+        "spacing": "timesteps"
+    }
     for known in (["spacing", "timesteps"], ["spacing"], []):
-        assert legacy.parameter("spacing", known, {}) == "spacing"
-    assert legacy.parameter("shift", ["timesteps"], {}) == "shift"
+        assert legacy.current_parameter_name("spacing", known, {}) == "spacing"
+    assert legacy.current_parameter_name("shift", ["timesteps"], {}) == "shift"
 
 
 def test_a_parameter_that_a_component_has_is_not_renamed():
@@ -188,8 +190,10 @@ def test_a_parameter_that_a_component_has_is_not_renamed():
 
 
 def test_planted_renaming_of_a_parameter_that_exists_is_caught():
-    with planted(legacy, "parameter", replace(ast.BoolOp, "new is None or new not in known")):
-        caught(check_parameters)
+    with planted_error(
+        legacy, "current_parameter_name", replace_expression(ast.BoolOp, "new is None or new not in known")
+    ):
+        assert_caught(check_parameters)
 
 
 def test_an_objective_has_the_right_article():
@@ -199,8 +203,10 @@ def test_an_objective_has_the_right_article():
 
 def test_old_kinds_of_component_are_found():
     for old, new in legacy.KINDS.items():
-        assert registry.names(old) == registry.names(new) and registry.noun(old) == registry.noun(new)
-    assert registry.find("spacing", "karras") is registry.find("timesteps", "karras")
+        assert registry.component_names(old) == registry.component_names(new) and registry.kind_noun(
+            old
+        ) == registry.kind_noun(new)
+    assert registry.find_class("spacing", "karras") is registry.find_class("timesteps", "karras")
 
 
 def test_a_plugin_of_an_old_group_is_used_with_a_note(tmp_path, monkeypatch):
@@ -213,11 +219,11 @@ def test_a_plugin_of_an_old_group_is_used_with_a_note(tmp_path, monkeypatch):
     )
     registry._points.cache_clear()
     monkeypatch.syspath_prepend(tmp_path)
-    assert "acme/even" in registry.names("timesteps")
+    assert "acme/even" in registry.component_names("timesteps")
     with pytest.warns(
         UserWarning, match=r"acme 1\.0 registers 'acme/even' in sonolux\.spacing, which is now sonolux\.t"
     ):
-        assert registry.find("timesteps", "acme/even").__name__ == "Even"
+        assert registry.find_class("timesteps", "acme/even").__name__ == "Even"
     registry._points.cache_clear()
 
 
@@ -236,4 +242,4 @@ def test_a_recipe_that_is_changed_later_is_not_noted_again(tmp_path):
     assert len(notes) == 1
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        recipe.merge(["sample.steps=3"]).merge(["sample.steps=4"])
+        recipe.with_overrides(["sample.steps=3"]).with_overrides(["sample.steps=4"])

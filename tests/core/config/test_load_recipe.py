@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 from sonolux.core.config import load
-from sonolux.core.config.load import load_recipe, load_recipe_text, packaged
-from sonolux.core.config.registry import find
-from sonolux.core.config.signature import REQUIRED, parameters
-from sonolux.core.config.spec import Spec, plain
+from sonolux.core.config.load import load_recipe, load_recipe_text, packaged_recipes
+from sonolux.core.config.registry import find_class
+from sonolux.core.config.signature import REQUIRED, constructor_parameters
+from sonolux.core.config.spec import ComponentSpec, to_plain_values
 from sonolux.core.types import BadInput, MediaSpec
 
 SIGNAL = MediaSpec("image", 3, ("height", "width"), (16, 16), classes=("a", "b"), latent=(3, 16, 16))
@@ -24,7 +24,9 @@ def test_a_recipe_becomes_typed_sections_and_unbuilt_components(folder):
     r = load_recipe("base.yaml")
     assert (r.recipe, r.name, r.seed) == (1, "base", 3)
     assert r.data.params["root"] == folder / "pictures" and r.split.valid == 0.2
-    assert r.network == Spec("network", f"{folder}/parts.py:Net", {**r.network.params, "width": 16, "stages": (1, 2)})
+    assert r.network == ComponentSpec(
+        "network", f"{folder}/parts.py:Net", {**r.network.params, "width": 16, "stages": (1, 2)}
+    )
     assert (
         r.process.schedule.params["sigma_max"] == 40.0
         and r.objective.params["timestep_sampling"].params["mean"] == -1.0
@@ -72,7 +74,7 @@ def check_resolved_text(folder):
     other = folder / "elsewhere"
     other.mkdir(exist_ok=True)
     (other / "resolved.yaml").write_text(r.dump())
-    assert load_recipe(other / "resolved.yaml").resolved() == resolved == plain(resolved)
+    assert load_recipe(other / "resolved.yaml").resolved() == resolved == to_plain_values(resolved)
     assert load_recipe(other / "resolved.yaml") == r
     assert load_recipe_text(r.dump(), base=other, allow_code=True) == r
 
@@ -85,7 +87,7 @@ def test_pyyamls_own_writer_is_caught(folder, monkeypatch):
     import yaml
     from sonolux.core.config import recipe
 
-    monkeypatch.setattr(recipe, "dump", lambda value: yaml.safe_dump(value, sort_keys=False))
+    monkeypatch.setattr(recipe, "dump_yaml", lambda value: yaml.safe_dump(value, sort_keys=False))
     with pytest.raises(AssertionError):
         check_resolved_text(folder)
 
@@ -112,9 +114,9 @@ def test_relative_paths(folder):
 
 
 def test_paths_that_all_start_at_the_working_folder_are_caught(folder, monkeypatch):
-    true = load.parse
+    true = load.parse_yaml
     monkeypatch.setattr(
-        load, "parse", lambda text, file, base, problems, **how: true(text, file, Path.cwd(), problems, **how)
+        load, "parse_yaml", lambda text, file, base, problems, **how: true(text, file, Path.cwd(), problems, **how)
     )
     with pytest.raises(AssertionError):
         check_paths(folder)
@@ -188,14 +190,16 @@ def test_overrides_reach_every_part_of_the_schema_whether_the_file_holds_it_or_n
 
 def test_merge_gives_a_new_recipe_and_a_bare_key_belongs_to_its_section(folder):
     r = load_recipe("base.yaml")
-    new = r.merge(["steps=30", "sample.count=2", "guidance.scale=3", "seed=5", "use=heun"], bare_section="sample")
+    new = r.with_overrides(
+        ["steps=30", "sample.count=2", "guidance.scale=3", "seed=5", "use=heun"], bare_section="sample"
+    )
     assert (new.sample.steps, new.sample.count, new.sample.seed, new.seed) == (30, 2, 5, 3)
     assert new.sample.guidance.params["scale"] == 3.0 and new.sampler.use == "heun" and r.sampler.use == "ddim"
-    assert new.merge(["seed=9"]).seed == 9
+    assert new.with_overrides(["seed=9"]).seed == 9
     with pytest.raises(BadInput, match=r"only sample\.\* can change here"):
-        r.merge(["network.width=3"], bare_section="sample")
+        r.with_overrides(["network.width=3"], bare_section="sample")
     with pytest.raises(BadInput, match=r"stepz=3: unknown key; did you mean 'sample.steps'"):
-        r.merge(["stepz=3"], bare_section="sample")
+        r.with_overrides(["stepz=3"], bare_section="sample")
 
 
 def test_text_out_of_a_checkpoint_names_registered_components_only(folder):
@@ -204,7 +208,9 @@ def test_text_out_of_a_checkpoint_names_registered_components_only(folder):
         load_recipe_text(text, overrides=["steps=3"])
     assert str(error.value).count("--allow-code") == 2  # dataset and network
     assert load_recipe_text(text, overrides=["steps=3"], allow_code=True).sample.steps == 3
-    nested = load_recipe("shapes").merge(["sample.timesteps=karras"]).dump().replace("use: karras", "use: os:path")
+    nested = (
+        load_recipe("shapes").with_overrides(["sample.timesteps=karras"]).dump().replace("use: karras", "use: os:path")
+    )
     with pytest.raises(BadInput, match="timestep spacing 'os:path' names code"):
         load_recipe_text(nested)
 
@@ -218,13 +224,13 @@ def test_text_out_of_a_checkpoint_stands_alone_and_needs_no_data():
         load_recipe_text("")
 
 
-@pytest.mark.parametrize("name", packaged())
+@pytest.mark.parametrize("name", packaged_recipes())
 def test_packaged_recipes_load_by_full_and_short_name(name, tmp_path):
     short = name.rpartition("/")[2]
-    root = [f"data.root={tmp_path}"] if load.summary(name, packaged()[name])["needs"] else []
+    root = [f"data.root={tmp_path}"] if load.recipe_summary(name, packaged_recipes()[name])["needs"] else []
     recipe = load_recipe(name, root)
     assert recipe == load_recipe(short, root)
-    if root and parameters(find("dataset", recipe.data.use))["root"].default is REQUIRED:
+    if root and constructor_parameters(find_class("dataset", recipe.data.use))["root"].default is REQUIRED:
         with pytest.raises(BadInput, match=r"needs data.root: path .*data.root=path/to/folder"):
             load_recipe(name)
 
@@ -244,7 +250,7 @@ def test_a_recipe_that_is_not_there(folder, name, said):
 
 
 def test_a_short_name_that_two_recipes_have(monkeypatch):
-    monkeypatch.setattr(load, "packaged", lambda: {"audio/x": Path("a"), "image/x": Path("b")})
+    monkeypatch.setattr(load, "packaged_recipes", lambda: {"audio/x": Path("a"), "image/x": Path("b")})
     with pytest.raises(BadInput, match="'x' may mean audio/x or image/x"):
         load_recipe("x")
 
@@ -271,10 +277,10 @@ def test_a_default_stands_where_its_section_does(folder):
 def test_the_objective_is_a_section_with_parameters_of_its_own(folder):
     r = load_recipe("base.yaml", ["objective.loss_space=eps", "objective.per_element=1", "objective.weighting=min_snr"])
     p = r.objective.params
-    assert r.objective.use == "denoising" and p["loss_space"] == Spec("parameterization", "eps")
+    assert r.objective.use == "denoising" and p["loss_space"] == ComponentSpec("parameterization", "eps")
     assert (p["timestep_sampling"].use, p["weighting"].use, p["per_element"]) == ("lognormal", "min_snr", 1.0)
     assert load_recipe("base.yaml", ["objective=null"]).objective.params["loss_space"] is None
-    assert r.merge(["objective.loss_space=null"]).objective.params["loss_space"] is None
+    assert r.with_overrides(["objective.loss_space=null"]).objective.params["loss_space"] is None
 
 
 def test_metrics_are_a_list_of_components_and_null_means_the_standard_ones(folder):
@@ -285,9 +291,10 @@ def test_metrics_are_a_list_of_components_and_null_means_the_standard_ones(folde
 
 def test_importing_recipes_and_listing_names_loads_no_torch():
     code = (
-        "import sys; from sonolux.core.config import registry; from sonolux.core.config.load import packaged; "
-        "from sonolux.core.config.load import summary; "
-        "[registry.names(k) for k in registry.kinds()]; [summary(n, f) for n, f in packaged().items()]; "
+        "import sys; from sonolux.core.config import registry; from sonolux.core.config.load import packaged_recipes; "
+        "from sonolux.core.config.load import recipe_summary; "
+        "[registry.component_names(k) for k in registry.component_kinds()]; [recipe_summary(n, f) for n, f in "
+        "packaged_recipes().items()]; "
         "print('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
@@ -301,8 +308,8 @@ def test_a_folder_with_a_recipe_names_it(tmp_path):
 
 
 def test_a_recipe_is_no_run(tmp_path):
-    from sonolux.core.training.checkpoint import newest
+    from sonolux.core.training.checkpoint import newest_checkpoint
 
     (tmp_path / "recipe.yaml").write_text("recipe: 1\n")
     with pytest.raises(BadInput, match="is a recipe: train it first"):
-        newest(tmp_path / "recipe.yaml")
+        newest_checkpoint(tmp_path / "recipe.yaml")

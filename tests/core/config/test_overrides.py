@@ -7,16 +7,16 @@ from sonolux.core.config import overrides
 from sonolux.core.config import tree as tree_module
 from sonolux.core.config import yaml as yaml_reading
 from sonolux.core.config.load import load_recipe, load_recipe_text
-from sonolux.core.config.overrides import merge, overrides_tree
-from sonolux.core.config.tree import Node
-from sonolux.core.config.yaml import parse
-from sonolux.core.testing.mutation import attribute, caught, planted, replace
+from sonolux.core.config.overrides import merge_trees, parse_overrides
+from sonolux.core.config.tree import ConfigNode
+from sonolux.core.config.yaml import parse_yaml
+from sonolux.core.testing.mutation import assert_caught, attribute_target, planted_error, replace_expression
 from sonolux.core.types import BadInput
 
 
 def merged(parent, child):
-    a, b = (parse(t, name, Path("."), []) for t, name in ((parent, "a"), (child, "b")))
-    return merge(a, b).plain()
+    a, b = (parse_yaml(t, name, Path("."), []) for t, name in ((parent, "a"), (child, "b")))
+    return merge_trees(a, b).plain()
 
 
 def check_changed_use():
@@ -45,11 +45,11 @@ def test_mappings_merge_and_lists_replace():
 
 
 def test_a_bare_name_is_a_component_that_may_be_extended():
-    node = merge(parse("n: a", "a", Path("."), []), parse("n: {x: 1}", "b", Path("."), []))
+    node = merge_trees(parse_yaml("n: a", "a", Path("."), []), parse_yaml("n: {x: 1}", "b", Path("."), []))
     assert node.plain() == {"n": {"use": "a", "x": 1}}
-    again = merge(node, parse("n: {y: 2}", "c", Path("."), []))
+    again = merge_trees(node, parse_yaml("n: {y: 2}", "c", Path("."), []))
     assert again.plain() == {"n": {"use": "a", "x": 1, "y": 2}}
-    assert merge(node, parse("n: b", "c", Path("."), [])).plain() == {"n": {"use": "b"}}
+    assert merge_trees(node, parse_yaml("n: b", "c", Path("."), [])).plain() == {"n": {"use": "b"}}
 
 
 def test_keys_of_the_section_stay_when_the_sampler_or_dataset_changes():
@@ -68,7 +68,7 @@ def test_steps_and_minutes_replace_each_other():
 
 def tree(*arguments):
     problems = []
-    node = overrides_tree(list(arguments), Path("/cwd"), problems)
+    node = parse_overrides(list(arguments), Path("/cwd"), problems)
     return None if node is None else node.plain(), [str(p) for p in problems]
 
 
@@ -82,9 +82,9 @@ def test_overrides_split_at_the_first_equals_and_follow_yaml():
 
 def test_a_name_and_a_parameter_on_one_command_line_both_count():
     for arguments in (["n=b", "n.x=3"], ["n.x=3", "n=b"]):
-        over = overrides_tree(arguments, Path("."), [])
-        recipe = parse("n: {use: a, x: 1, y: 2}", "r", Path("."), [])
-        assert merge(recipe, over).plain() == {"n": {"use": "b", "x": 3}}
+        over = parse_overrides(arguments, Path("."), [])
+        recipe = parse_yaml("n: {use: a, x: 1, y: 2}", "r", Path("."), [])
+        assert merge_trees(recipe, over).plain() == {"n": {"use": "b", "x": 3}}
 
 
 def test_the_order_of_overrides_matters_only_for_the_same_key():
@@ -125,11 +125,11 @@ WORD_FOR_WORD = (
 
 def check_values(texts=WORD_FOR_WORD):
     for text, value in READ.items():
-        (node,), problems = overrides_tree([f"k={text}"], Path("."), []).value.values(), []
+        (node,), problems = parse_overrides([f"k={text}"], Path("."), []).value.values(), []
         assert node.plain() == value and type(node.plain()) is type(value), text
     for text in texts:
         problems = []
-        (node,) = overrides_tree([f"k={text}"], Path("."), problems).value.values()
+        (node,) = parse_overrides([f"k={text}"], Path("."), problems).value.values()
         assert node.value == text and not problems, text
         assert node.text == text and bool(node.problem) == (text[0] in "[{"), text
 
@@ -141,7 +141,7 @@ def test_what_yaml_would_drop_is_text_word_for_word():
 def test_planted_reading_of_every_argument_as_yaml_is_caught(monkeypatch):
     monkeypatch.setattr(yaml_reading, "_is_whole", lambda text: True)
     for text in ("kit #2", "&amp", "a: b"):
-        caught(check_values, [text])
+        assert_caught(check_values, [text])
 
 
 def check_texts(folder):
@@ -184,10 +184,10 @@ def test_text_keys_take_what_is_written(folder):
 
 
 def test_planted_value_in_place_of_its_text_is_caught(folder):
-    with planted(Node, "data", replace(attribute("text"), "str(value)", at=-1)):
-        caught(check_texts, folder, also=BadInput)
-    with planted(tree_module, "as_text", replace(attribute("text"), "str(value)")):
-        caught(check_texts, folder, also=BadInput)
+    with planted_error(ConfigNode, "data", replace_expression(attribute_target("text"), "str(value)", at=-1)):
+        assert_caught(check_texts, folder, also=BadInput)
+    with planted_error(tree_module, "text_as_written", replace_expression(attribute_target("text"), "str(value)")):
+        assert_caught(check_texts, folder, also=BadInput)
 
 
 @pytest.mark.parametrize(
@@ -210,6 +210,6 @@ def test_labels_are_names_lists_or_mixtures(folder, text, label):
 def test_plain_values_are_not_parsed(folder):
     recipe = load_recipe("base.yaml")
     for value in ("kick #2", "null", "[a]", "a\x85b", ["&amp", None], {"a: b": 0.5}):
-        assert recipe.merge([("sample.label", value)]).sample.label == value
+        assert recipe.with_overrides([("sample.label", value)]).sample.label == value
     with pytest.raises(BadInput, match=r"^sample.steps=x: expected integer of at least 1, got the text 'x'$"):
-        recipe.merge([("sample.steps", "x")])
+        recipe.with_overrides([("sample.steps", "x")])

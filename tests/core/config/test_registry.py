@@ -60,23 +60,23 @@ def test_every_kind_that_has_a_folder_is_listed():
         "dataset",
         "modality",
     ):
-        assert registry.names(kind), kind
+        assert registry.component_names(kind), kind
 
 
-@pytest.mark.parametrize("kind", registry.kinds())
+@pytest.mark.parametrize("kind", registry.component_kinds())
 def test_every_built_in_component_is_found(kind):
-    for name in registry.names(kind):
-        cls = registry.find(kind, name, allow_code=False)
-        assert registry.describe(kind, name).about, name
+    for name in registry.component_names(kind):
+        cls = registry.find_class(kind, name, allow_code=False)
+        assert registry.describe_component(kind, name).about, name
         assert cls.__module__.startswith("sonolux."), name
 
 
 def check_names():
-    assert {"edm", "vp_linear"} <= set(registry.names("schedule"))
-    assert "class" in registry.names("condition")  # class_.py
-    assert "image/unet" in registry.names("network")
-    assert set(registry.names("modality")) == {"audio", "image"}
-    assert not {"base", "coefficients", "plan", "solver", "__init__"} & set(registry.names("sampler"))
+    assert {"edm", "vp_linear"} <= set(registry.component_names("schedule"))
+    assert "class" in registry.component_names("condition")  # class_.py
+    assert "image/unet" in registry.component_names("network")
+    assert set(registry.component_names("modality")) == {"audio", "image"}
+    assert not {"base", "coefficients", "plan", "solver", "__init__"} & set(registry.component_names("sampler"))
 
 
 def test_a_name_is_the_name_of_its_file():
@@ -99,23 +99,23 @@ def test_a_new_file_is_a_new_component_and_two_classes_are_one_too_many(tmp_path
     (folder / "bare.py").write_text("from sonolux.core.types import BadInput\n")
     monkeypatch.setattr(registry, "ROOT", tmp_path)
     monkeypatch.setattr(samplers, "__path__", [*samplers.__path__, str(folder)])
-    assert registry.names("sampler") == ["bare", "new_one", "two"]
-    assert registry.find("sampler", "new_one").__name__ == "NewOne"
+    assert registry.component_names("sampler") == ["bare", "new_one", "two"]
+    assert registry.find_class("sampler", "new_one").__name__ == "NewOne"
     with pytest.raises(BrokenPlugin, match=r"two.py has A, B$"):
-        registry.find("sampler", "two")
+        registry.find_class("sampler", "two")
     with pytest.raises(BrokenPlugin, match=r"bare.py has none"):
-        registry.find("sampler", "bare")
+        registry.find_class("sampler", "bare")
 
 
 def test_every_kind_states_what_its_components_have():
-    for kind in registry.kinds():
-        assert registry.contract(kind) is not None or kind in ("network", "objective"), kind
+    for kind in registry.component_kinds():
+        assert registry.kind_base_class(kind) is not None or kind in ("network", "objective"), kind
 
 
 def test_names_are_read_without_importing_a_component():
     code = (
         "import sys; from sonolux.core.config import registry; "
-        "[registry.names(k) for k in registry.kinds()]; "
+        "[registry.component_names(k) for k in registry.component_kinds()]; "
         "print([m for m in sys.modules if m == 'torch' or m.startswith('sonolux.modalities')])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "[]"
@@ -133,7 +133,7 @@ def test_names_are_read_without_importing_a_component():
 )
 def test_an_unknown_name_lists_the_nearest(kind, use, said):
     with pytest.raises(BadInput, match=said):
-        registry.find(kind, use)
+        registry.find_class(kind, use)
 
 
 # --- plugins ---
@@ -141,9 +141,9 @@ def test_an_unknown_name_lists_the_nearest(kind, use, said):
 
 def test_a_plugin_is_named_from_metadata_and_imported_when_used(install):
     install("acme", "1.2", {"network": {"acme/net": "acme_net:Net"}}, acme_net=GOOD)
-    assert "acme/net" in registry.names("network") and "acme_net" not in sys.modules
-    assert registry.find("network", "acme/net", allow_code=False)(width=4).width == 4
-    d = registry.describe("network", "acme/net")
+    assert "acme/net" in registry.component_names("network") and "acme_net" not in sys.modules
+    assert registry.find_class("network", "acme/net", allow_code=False)(width=4).width == 4
+    d = registry.describe_component("network", "acme/net")
     assert (d.source, d.about) == ("acme 1.2", "A plugin's network.")
     assert [(p.name, p.annotation, p.default, p.doc) for p in d.parameters] == [("width", int, 3, "channels")]
 
@@ -162,17 +162,17 @@ def test_a_plugin_is_named_from_metadata_and_imported_when_used(install):
 )
 def test_a_broken_plugin_is_named_with_what_it_raised(install, code, said):
     install("acme", "1.2", {"network": {"acme/net": "acme_net:Net"}}, acme_net=code)
-    assert "acme/net" in registry.names("network")
+    assert "acme/net" in registry.component_names("network")
     with pytest.raises(BrokenPlugin, match=said) as error:
-        registry.find("network", "acme/net")
+        registry.find_class("network", "acme/net")
     assert "acme/net" in str(error.value)
-    registry.find("network", "image/unet")  # the others still work
+    registry.find_class("network", "image/unet")  # the others still work
 
 
 def test_the_message_of_an_import_that_fails_names_distribution_version_and_entry_point(install):
     install("acme", "1.2", {"network": {"acme/net": "acme_net:Net"}}, acme_net="import nothing_here\n")
     with pytest.raises(BrokenPlugin, match=r"of acme 1\.2 cannot be loaded \(entry point 'acme_net:Net'\)") as error:
-        registry.find("network", "acme/net")
+        registry.find_class("network", "acme/net")
     assert isinstance(error.value.__cause__, ModuleNotFoundError)
 
 
@@ -180,27 +180,27 @@ def test_two_distributions_with_one_name_make_it_unusable(install):
     install("acme", "1.2", {"network": {"acme/net": "acme_net:Net"}}, acme_net=GOOD)
     install("emca", "3", {"network": {"acme/net": "acme_net:Net"}})
     with pytest.raises(BrokenPlugin, match=r"claimed by (acme 1.2 and by emca 3|emca 3 and by acme 1.2)"):
-        registry.find("network", "acme/net")
+        registry.find_class("network", "acme/net")
 
 
 @pytest.mark.parametrize("name", ["net", "image/net", "audio/unet2"])
 def test_a_plugin_may_not_take_names_of_the_house(install, name):
     install("acme", "1.2", {"network": {name: "acme_net:Net"}}, acme_net=GOOD)
     with pytest.raises(BrokenPlugin, match="prefix/name"):
-        registry.find("network", name)
+        registry.find_class("network", name)
 
 
 def test_a_modality_of_a_plugin_has_a_bare_name_of_its_own(install):
     code = "class Video:\n    'Video.'\n    def spec(self): ...\n    def read(self, path): ...\n"
     points = {"modality": {"video": "acme_video:Video", "image": "acme_video:Video"}}
     install("acme", "1.2", points, acme_video=code)
-    assert registry.find("modality", "video").__name__ == "Video"
-    assert registry.find("modality", "image").__name__ == "Image"
+    assert registry.find_class("modality", "video").__name__ == "Video"
+    assert registry.find_class("modality", "image").__name__ == "Image"
 
 
 def test_a_plugin_cannot_replace_a_built_in(install):
     install("acme", "1.2", {"network": {"image/unet": "acme_net:Net"}}, acme_net=GOOD)
-    assert registry.find("network", "image/unet").__module__.startswith("sonolux.")
+    assert registry.find_class("network", "image/unet").__module__.startswith("sonolux.")
 
 
 # --- any class ---
@@ -208,12 +208,12 @@ def test_a_plugin_cannot_replace_a_built_in(install):
 
 def check_code(tmp_path):
     (tmp_path / "net.py").write_text(GOOD)
-    found = registry.find("network", "./net.py:Net", base=tmp_path)
-    assert found is registry.find("network", f"{tmp_path}/net.py:Net")  # the same file is one class
-    assert registry.find("schedule", "sonolux.core.schedulers.edm:EDM") is registry.find("schedule", "edm")
+    found = registry.find_class("network", "./net.py:Net", base=tmp_path)
+    assert found is registry.find_class("network", f"{tmp_path}/net.py:Net")  # the same file is one class
+    assert registry.find_class("schedule", "sonolux.core.schedulers.edm:EDM") is registry.find_class("schedule", "edm")
     for use in ("./net.py:Net", "sonolux.core.schedulers.edm:EDM"):
         with pytest.raises(BadInput, match="--allow-code"):
-            registry.find("network", use, base=tmp_path, allow_code=False)
+            registry.find_class("network", use, base=tmp_path, allow_code=False)
 
 
 def test_code_is_found_by_file_and_by_module_unless_it_is_not_allowed(tmp_path):
@@ -221,8 +221,10 @@ def test_code_is_found_by_file_and_by_module_unless_it_is_not_allowed(tmp_path):
 
 
 def test_code_that_is_always_allowed_is_caught(tmp_path, monkeypatch):
-    true = registry.find
-    monkeypatch.setattr(registry, "find", lambda kind, use, base=None, allow_code=True: true(kind, use, base, True))
+    true = registry.find_class
+    monkeypatch.setattr(
+        registry, "find_class", lambda kind, use, base=None, allow_code=True: true(kind, use, base, True)
+    )
     with pytest.raises(pytest.fail.Exception):
         check_code(tmp_path)
 
@@ -230,9 +232,9 @@ def test_code_that_is_always_allowed_is_caught(tmp_path, monkeypatch):
 def test_a_changed_file_is_read_again(tmp_path):
     file = tmp_path / "net.py"
     file.write_text(GOOD)
-    before = registry.find("network", "net.py:Net", base=tmp_path)
+    before = registry.find_class("network", "net.py:Net", base=tmp_path)
     file.write_text(GOOD.replace("= 3", "= 9"))
-    assert registry.find("network", "net.py:Net", base=tmp_path)().width == 9 and before().width == 3
+    assert registry.find_class("network", "net.py:Net", base=tmp_path)().width == 9 and before().width == 3
 
 
 @pytest.mark.parametrize(
@@ -253,9 +255,9 @@ def test_code_that_is_not_there(tmp_path, use, error, said):
     (tmp_path / "net.py").write_text(GOOD)
     (tmp_path / "broken.py").write_text("raise RuntimeError('not today')\n")
     with pytest.raises(error, match=said):
-        registry.find("network", use, base=tmp_path)
+        registry.find_class("network", use, base=tmp_path)
 
 
 def test_a_path_is_made_absolute_from_the_recipes_folder():
-    assert registry.code_path("./net.py:Net", Path("/a/b")) == "/a/b/net.py:Net"
-    assert registry.code_path("pkg.mod:Net", Path("/a/b")) == "pkg.mod:Net"
+    assert registry.absolute_code_reference("./net.py:Net", Path("/a/b")) == "/a/b/net.py:Net"
+    assert registry.absolute_code_reference("pkg.mod:Net", Path("/a/b")) == "pkg.mod:Net"

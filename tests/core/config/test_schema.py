@@ -5,10 +5,17 @@ import re
 
 import pytest
 from sonolux.core.config import registry, schema
-from sonolux.core.config.load import load_recipe, packaged
+from sonolux.core.config.load import load_recipe, packaged_recipes
 from sonolux.core.config.recipe import Recipe
-from sonolux.core.config.sections import Ema, Eval, ProcessSection, Sample, Split, Train
-from sonolux.core.config.yaml import parse
+from sonolux.core.config.sections import (
+    EmaSection,
+    EvalSection,
+    ProcessSection,
+    SampleSection,
+    SplitSection,
+    TrainSection,
+)
+from sonolux.core.config.yaml import parse_yaml
 
 KEYWORDS = set(
     [
@@ -103,18 +110,18 @@ def faults(value, rule, root, path=""):
 
 @pytest.fixture(scope="module")
 def made():
-    return schema.schema()
+    return schema.recipe_schema()
 
 
 def judged(made, text):
     problems = []
-    node = parse(text, "r.yaml", registry.ROOT, problems)
+    node = parse_yaml(text, "r.yaml", registry.ROOT, problems)
     assert not problems
     return faults(node.plain(), made, made)
 
 
 def check_packaged_and_resolved(made):
-    for name, file in packaged().items():
+    for name, file in packaged_recipes().items():
         assert judged(made, file.read_text()) == [], name
         assert judged(made, load_recipe(name, partial=True).dump()) == [], name
 
@@ -125,10 +132,10 @@ def test_the_schema_is_plain_json_and_takes_every_recipe(made):
 
 
 def test_a_schema_that_hides_a_parameter_is_caught(monkeypatch):
-    true = schema.parameters
-    monkeypatch.setattr(schema, "parameters", lambda cls, kind: dict(list(true(cls, kind).items())[:-1]))
+    true = schema.parameter_schemas
+    monkeypatch.setattr(schema, "parameter_schemas", lambda cls, kind: dict(list(true(cls, kind).items())[:-1]))
     with pytest.raises(AssertionError):
-        check_packaged_and_resolved(schema.schema())
+        check_packaged_and_resolved(schema.recipe_schema())
 
 
 GOOD = """\
@@ -189,6 +196,8 @@ def test_code_may_be_named(made):
     assert judged(made, GOOD.replace("{use: image/unet, width: 32}", "./net.py:Net")) == []
 
 
-@pytest.mark.parametrize("cls", [Recipe, ProcessSection, Train, Ema, Sample, Eval, Split])
+@pytest.mark.parametrize(
+    "cls", [Recipe, ProcessSection, TrainSection, EmaSection, SampleSection, EvalSection, SplitSection]
+)
 def test_every_key_of_every_section_is_documented(cls):
     assert [name for name, field in cls.model_fields.items() if not field.description] == []

@@ -9,9 +9,15 @@ from typing import Annotated, Any, Literal
 import pytest
 import torch
 from sonolux.core.config import registry
-from sonolux.core.config.signature import REQUIRED, about, documented, parameters, type_name
+from sonolux.core.config.signature import (
+    REQUIRED,
+    constructor_parameters,
+    first_docstring_line,
+    parameter_docs,
+    type_name,
+)
 from sonolux.core.types import MediaSpec
-from sonolux.core.util.annotations import Kind, Range
+from sonolux.core.util.annotations import ComponentKind, Range
 
 
 @dataclass
@@ -39,7 +45,7 @@ class Good(torch.nn.Module):
         a: float = 1.0,
         b: float | None = None,
         kind: Literal["x", "y"] = "x",
-        spacing: Annotated[Any, Kind("spacing")] = "karras",
+        spacing: Annotated[Any, ComponentKind("spacing")] = "karras",
         inner: Inner | None = None,
         model: torch.nn.Module | None = None,
         levels: list[float | torch.Tensor] = (),
@@ -49,7 +55,7 @@ class Good(torch.nn.Module):
 
 
 def test_parameters_carry_type_default_and_text():
-    p = parameters(Good)
+    p = constructor_parameters(Good)
     assert {n for n, q in p.items() if q.hidden} == {"spec", "model"}
     assert p["root"].default is REQUIRED and p["root"].doc == "a folder, said at length"
     assert p["a"].doc == p["b"].doc == "two numbers" and p["b"].default is None
@@ -58,7 +64,7 @@ def test_parameters_carry_type_default_and_text():
     assert type_name(p["inner"].annotation) == "mapping or null"
     assert type_name(p["sizes"].annotation) == "mapping of integer of at least 1 or null"
     assert type_name(p["levels"].annotation) == "list of number"
-    assert about(Good) == "What it is." and "More about it" not in documented(Good)
+    assert first_docstring_line(Good) == "What it is." and "More about it" not in parameter_docs(Good)
 
 
 class Google:
@@ -91,10 +97,13 @@ class Fields:
 
 
 def test_the_args_section_of_a_docstring_is_read():
-    assert documented(Google) == {
+    assert parameter_docs(Google) == {
         "root": "a folder, said at length", "a": "two numbers", "b": "two numbers", "c": "one more: with a colon"
     }  # fmt: skip
-    assert documented(Fields) == {"a": "a number"} and parameters(Google)["c"].doc == "one more: with a colon"
+    assert (
+        parameter_docs(Fields) == {"a": "a number"}
+        and constructor_parameters(Google)["c"].doc == "one more: with a colon"
+    )
 
 
 def test_what_the_builder_decides_is_hidden():
@@ -104,9 +113,9 @@ def test_what_the_builder_decides_is_hidden():
     class Embeds:
         def __init__(self, width: int, drop: float = 0.1): ...
 
-    assert [n for n, p in parameters(Data, "dataset").items() if not p.hidden] == ["root"]
-    assert [n for n, p in parameters(Embeds, "condition").items() if not p.hidden] == ["drop"]
-    assert [n for n, p in parameters(Embeds, "network").items() if not p.hidden] == ["width", "drop"]
+    assert [n for n, p in constructor_parameters(Data, "dataset").items() if not p.hidden] == ["root"]
+    assert [n for n, p in constructor_parameters(Embeds, "condition").items() if not p.hidden] == ["drop"]
+    assert [n for n, p in constructor_parameters(Embeds, "network").items() if not p.hidden] == ["width", "drop"]
 
 
 def test_a_class_without_a_constructor_has_no_parameters():
@@ -119,11 +128,14 @@ def test_a_class_without_a_constructor_has_no_parameters():
     class Heir(Good):
         """Of another."""
 
-    assert parameters(Plain) == parameters(Module) == {} and parameters(Heir).keys() == parameters(Good).keys()
+    assert (
+        constructor_parameters(Plain) == constructor_parameters(Module) == {}
+        and constructor_parameters(Heir).keys() == constructor_parameters(Good).keys()
+    )
 
 
 def test_a_dataclass_is_a_component_too():
-    assert parameters(Inner)["a"].default == 1
+    assert constructor_parameters(Inner)["a"].default == 1
 
 
 class Stars:
@@ -168,20 +180,20 @@ class Unknown:
 )
 def test_a_constructor_that_no_recipe_can_describe(cls, said):
     with pytest.raises(TypeError, match=said):
-        parameters(cls)
+        constructor_parameters(cls)
 
 
 def undocumented(kind, name):
     """Parameters of a component without a text, and the component if it has no first line."""
-    d = registry.describe(kind, name)
+    d = registry.describe_component(kind, name)
     return [p.name for p in d.parameters if not p.hidden and not p.doc] + ([] if d.about else [name])
 
 
-@pytest.mark.parametrize("kind", registry.kinds())
+@pytest.mark.parametrize("kind", registry.component_kinds())
 def test_every_built_in_component_is_documented(kind):
-    assert {n: undocumented(kind, n) for n in registry.builtins(kind) if undocumented(kind, n)} == {}
+    assert {n: undocumented(kind, n) for n in registry.builtin_files(kind) if undocumented(kind, n)} == {}
 
 
 def test_a_parameter_without_a_text_is_caught(monkeypatch):
-    monkeypatch.setattr("sonolux.core.config.signature.documented", lambda cls: {})
+    monkeypatch.setattr("sonolux.core.config.signature.parameter_docs", lambda cls: {})
     assert undocumented("schedule", "edm") == ["sigma_min", "sigma_max"]

@@ -65,8 +65,8 @@ def test_every_problem_is_reported_at_once(refused):
 
 
 def test_a_reader_that_stops_at_the_first_problem_is_caught(refused, monkeypatch):
-    true = reading.wording.problems
-    monkeypatch.setattr(reading.wording, "problems", lambda *a: true(*a)[:1])
+    true = reading.wording.problems_from_error
+    monkeypatch.setattr(reading.wording, "problems_from_error", lambda *a: true(*a)[:1])
     with pytest.raises(AssertionError):
         check_all_at_once(refused)
 
@@ -189,13 +189,13 @@ def test_a_condition_is_not_called_like_an_attribute_of_modules(refused, name):
 
 
 def test_other_names_of_conditions_are_taken(folder):
-    from sonolux.core.nn.model import Model
+    from sonolux.core.nn.model import ConditionedNetwork
     from torch import nn
 
     names = ["types", "label", "look", "train_", "kind", "mode"]
     (folder / "ok.yaml").write_text(HEAD + f"conditioning: {{{', '.join(f'{n}: {{use: class}}' for n in names)}}}\n")
     assert list(load_recipe("ok.yaml").conditioning) == names
-    assert list(Model(nn.Identity(), {n: nn.Identity() for n in names}).conditions) == names
+    assert list(ConditionedNetwork(nn.Identity(), {n: nn.Identity() for n in names}).conditions) == names
 
 
 def test_good_values_are_taken(folder):

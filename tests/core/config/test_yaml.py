@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import yaml
 from sonolux.core.config import yaml as reading
-from sonolux.core.config.tree import Node
-from sonolux.core.config.yaml import dump, parse
+from sonolux.core.config.tree import ConfigNode
+from sonolux.core.config.yaml import dump_yaml, parse_yaml
 
 EXPECTED = {
     "1e-4": 1e-4,
@@ -40,7 +40,7 @@ EXPECTED = {
 def read(text):
     """(values, problems) of a text."""
     problems = []
-    node = parse(text, "r.yaml", Path("."), problems)
+    node = parse_yaml(text, "r.yaml", Path("."), problems)
     return None if node is None else node.plain(), [str(p) for p in problems]
 
 
@@ -84,16 +84,16 @@ def test_pyyamls_mappings_are_caught(monkeypatch):
     def as_pyyaml(self, tree, path):
         at = self.mark(tree.start_mark)
         plain = yaml.SafeLoader("").construct_mapping(tree, deep=True)
-        return {key: Node(value, at, at) for key, value in plain.items()}
+        return {key: ConfigNode(value, at, at) for key, value in plain.items()}
 
     monkeypatch.setattr(reading._Composer, "_mapping", as_pyyaml)
-    monkeypatch.setattr(Node, "plain", lambda self: None)
+    monkeypatch.setattr(ConfigNode, "plain", lambda self: None)
     with pytest.raises(AssertionError):
         check_duplicates()
 
 
 def test_every_value_knows_its_place():
-    node = parse("a:\n  b: [1, x]\n", "r.yaml", Path("."), [])
+    node = parse_yaml("a:\n  b: [1, x]\n", "r.yaml", Path("."), [])
     inner = node.value["a"].value["b"]
     assert (inner.key.line, inner.key.column) == (2, 3)
     assert [(n.mark.line, n.mark.column) for n in inner.value] == [(2, 7), (2, 10)]
@@ -168,7 +168,7 @@ def test_aliases_that_grow_without_end_are_refused():
     ],
 )
 def test_what_is_written_reads_back_here_and_elsewhere(value):
-    text = dump({"v": [value]})
+    text = dump_yaml({"v": [value]})
     got, problems = read(text)
     assert not problems and got["v"] == [value] and type(got["v"][0]) is type(value)
     assert yaml.safe_load(text)["v"] == [value]

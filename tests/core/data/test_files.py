@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from sonolux.core.data import files
 from sonolux.core.data.files import (
-    BadFiles,
+    UnusableFiles,
     class_names,
     content_hash,
     find_files,
-    folder_labels,
+    labels_from_folders,
 )
 from sonolux.core.types import BadInput
 
@@ -24,7 +24,7 @@ def make(root: Path, *names: str) -> Path:
 
 
 def names(root: Path, suffixes=None) -> list[str]:
-    return [files.shown(path, root) for path in find_files(root, suffixes)]
+    return [files.format_path(path, root) for path in find_files(root, suffixes)]
 
 
 def test_files_are_found_in_natural_order_and_case_is_ignored(tmp_path):
@@ -72,7 +72,7 @@ def test_names_that_are_no_unicode_can_be_printed(tmp_path):
 def test_a_root_that_is_no_folder_is_named(tmp_path, root, words):
     make(tmp_path, "file.txt")
     with pytest.raises(BadInput, match=words):
-        files.need_folder(None if root is None else tmp_path / root)
+        files.require_folder(None if root is None else tmp_path / root)
 
 
 def test_content_hash_is_of_the_content(tmp_path):
@@ -82,7 +82,7 @@ def test_content_hash_is_of_the_content(tmp_path):
 
 
 def test_bad_files_are_skipped_up_to_a_share():
-    bad = BadFiles(0.25)
+    bad = UnusableFiles(0.25)
     bad.check(4)
     bad.add("x.png", "zero bytes")
     with pytest.warns(UserWarning, match=r"skipped 1 of 4 files: zero bytes: x\.png"):
@@ -93,18 +93,18 @@ def test_bad_files_are_skipped_up_to_a_share():
     with pytest.raises(BadInput, match="0 usable of 2 files"):
         bad.check(2)
     with pytest.raises(BadInput, match="0 usable of 0 files"):
-        BadFiles().check(0)
+        UnusableFiles().check(0)
     with pytest.raises(BadInput, match="share from 0 to 1"):
-        BadFiles(5)
+        UnusableFiles(5)
 
 
 def test_classes_without_a_usable_file_are_said():
     with pytest.warns(UserWarning, match="no file is usable of 2 of the classes, which cannot be trained: b, c"):
-        files.note_lost_classes(["a", "b", "c", None, "a"], ["a"])
+        files.warn_of_lost_classes(["a", "b", "c", None, "a"], ["a"])
 
 
 def test_the_summary_groups_reasons():
-    bad = BadFiles()
+    bad = UnusableFiles()
     for i in range(9):
         bad.add(f"{i}.png", "zero bytes")
     bad.add("z.png", "truncated")
@@ -113,8 +113,8 @@ def test_the_summary_groups_reasons():
 
 def test_classes_are_the_first_folders(tmp_path):
     make(tmp_path, "cat/a.png", "dog/deep/er/b.png", "c.png")
-    bad = BadFiles()
-    labels = folder_labels(find_files(tmp_path), tmp_path, bad)
+    bad = UnusableFiles()
+    labels = labels_from_folders(find_files(tmp_path), tmp_path, bad)
     assert labels == [None, "cat", "dog"]
     assert bad.reasons == [("c.png", "is not in a class folder")]
     assert class_names(["10", "9", "10"], "here") == ("9", "10")
@@ -123,6 +123,6 @@ def test_classes_are_the_first_folders(tmp_path):
 def test_no_classes_where_classes_are_needed(tmp_path):
     make(tmp_path, "a.png", "b.png")
     with pytest.raises(BadInput, match=r"all 2 files are directly in .*data\.label=none"):
-        folder_labels(find_files(tmp_path), tmp_path, BadFiles())
+        labels_from_folders(find_files(tmp_path), tmp_path, UnusableFiles())
     with pytest.raises(BadInput, match=r"only one class, 'cat'.*data\.label=none"):
         class_names(["cat", "cat"], "here")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sonolux.core.data import manifest as manifests
-from sonolux.core.data.tables import table_files
+from sonolux.core.data.tables import rows_with_paths
 from sonolux.core.types import BadInput
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -70,7 +70,7 @@ def check(folder, name, text):
     path = folder / name
     path.write_bytes(text.encode("utf-8", "surrogatepass"))
     try:
-        rows = table_files(path, folder)
+        rows = rows_with_paths(path, folder)
     except BadInput as error:
         said = str(error)
         assert said.startswith(f"{path}") and len(said.splitlines()) == 1 and len(said) - len(str(folder)) <= 220, said
@@ -78,7 +78,9 @@ def check(folder, name, text):
         return
     assert rows and len({path for _, path in rows}) == len(rows)
     for row, _ in rows:
-        manifests.text({"file": row.file, "label": row.label, "caption": row.caption, "more": row.more}).encode()
+        manifests.format_manifest_line(
+            {"file": row.file, "label": row.label, "caption": row.caption, "more": row.more}
+        ).encode()
 
 
 @pytest.fixture(scope="module")
@@ -106,11 +108,11 @@ def test_a_manifest_is_read_or_bad_input(folder, rows, tail, headed):
     head = {"sonolux": "manifest", "modality": "x", "root": "r", "format": 1, "analysis": 1, "complete": True}
     path = folder / "manifest.jsonl"
     path.write_bytes("\n".join(json.dumps(row) for row in [head] * headed + rows).encode() + tail)
-    started = manifests.started(path)
+    started = manifests.read_unfinished_manifest(path)
     for line in started[1] if started else ():
-        assert isinstance(line["file"], str) and manifests.text(line)
-        manifests.path_of(line, folder)
+        assert isinstance(line["file"], str) and manifests.format_manifest_line(line)
+        manifests.media_path(line, folder)
     try:
-        manifests.read(path)
+        manifests.read_manifest(path)
     except BadInput as error:
         assert str(error).startswith(f"{path}")

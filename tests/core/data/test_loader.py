@@ -23,12 +23,18 @@ from sonolux.core.data.loader import (
     ExampleOrder,
     StepBatches,
     _cores,
-    chosen_workers,
-    load_steps,
+    choose_worker_count,
+    iterate_batches,
 )
-from sonolux.core.testing.mutation import argument, caught, planted, replace, swap_constant
+from sonolux.core.testing.mutation import (
+    argument_target,
+    assert_caught,
+    planted_error,
+    replace_expression,
+    swap_constant,
+)
 from sonolux.core.types import BadInput, Item, MediaSpec
-from sonolux.core.util.rng import generator
+from sonolux.core.util.rng import keyed_generator
 
 
 class Made:
@@ -61,7 +67,7 @@ SPEC = MediaSpec("audio", 2, ("time",), (5,), (8000.0,))
 
 
 def loaded(data: Made, count: int = 7, first: int = 0, workers: int = 0, **ranks: int) -> list[Batch]:
-    with closing(load_steps(StepBatches(data, 5, 4, **ranks), first, workers)) as batches:
+    with closing(iterate_batches(StepBatches(data, 5, 4, **ranks), first, workers)) as batches:
         return list(islice(batches, count))
 
 
@@ -157,10 +163,10 @@ def test_planted_other_replacement_is_caught(monkeypatch):
         if index not in self.data.gone:
             return original(self, step, row, lost)
         lost[index] = "4.wav: no such file"
-        return self.data.item(self.order.example(step * self.batch + row + 2), generator(5, row, "augment", step))
+        return self.data.item(self.order.example(step * self.batch + row + 2), keyed_generator(5, row, "augment", step))
 
     monkeypatch.setattr(StepBatches, "item", earlier)
-    caught(check_replacement)
+    assert_caught(check_replacement)
 
 
 def test_ranks_replace_as_one_process_does():
@@ -229,7 +235,7 @@ def test_workers_are_chosen_by_what_reading_costs(monkeypatch):
     def chosen(seconds: float, cores: int) -> int:
         clock = iter([0.0, seconds])
         monkeypatch.setattr("sonolux.core.data.loader.time.perf_counter", lambda: next(clock))
-        return chosen_workers(StepBatches(Made(), 0, 16), cores)  # 8 rows are read, of 16
+        return choose_worker_count(StepBatches(Made(), 0, 16), cores)  # 8 rows are read, of 16
 
     assert chosen(0.004, 8) == 0, "a batch of 8 ms is read when asked for"
     assert chosen(0.04, 8) == 2, "a batch of 80 ms wants a worker for each 50 ms"
@@ -254,10 +260,10 @@ def test_the_start_method_of_the_program_is_not_set(monkeypatch):
     check_start_method(monkeypatch)
 
 
-@pytest.mark.parametrize("error", [swap_constant(True, False), replace(ast.BoolOp, "True", at=1)])
+@pytest.mark.parametrize("error", [swap_constant(True, False), replace_expression(ast.BoolOp, "True", at=1)])
 def test_planted_error_about_the_start_method_is_caught(error, monkeypatch):
-    with planted(loader, "_reaches_workers", error):
-        caught(check_start_method, monkeypatch)
+    with planted_error(loader, "_reaches_workers", error):
+        assert_caught(check_start_method, monkeypatch)
 
 
 def check_order_and_augmentation():
@@ -275,15 +281,15 @@ def test_epochs_differ_in_order_and_steps_in_augmentation():
 
 
 def test_planted_epochs_and_augmentations_that_repeat_are_caught():
-    with planted(ExampleOrder, "example", replace(argument("generator", 3), "0")):
-        caught(check_order_and_augmentation)
-    with planted(StepBatches, "item", replace(argument("generator", 3), "0")):
-        caught(check_order_and_augmentation)
+    with planted_error(ExampleOrder, "example", replace_expression(argument_target("keyed_generator", 3), "0")):
+        assert_caught(check_order_and_augmentation)
+    with planted_error(StepBatches, "item", replace_expression(argument_target("keyed_generator", 3), "0")):
+        assert_caught(check_order_and_augmentation)
 
 
 def test_workers_end_when_loading_ends():
     before = set(multiprocessing.active_children())
-    batches = load_steps(StepBatches(Made(), 0, 4), workers=2)
+    batches = iterate_batches(StepBatches(Made(), 0, 4), workers=2)
     next(batches)
     assert len(set(multiprocessing.active_children()) - before) == 2
     batches.close()

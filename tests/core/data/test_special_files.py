@@ -14,20 +14,20 @@ import soundfile
 from PIL import Image
 from sonolux.core.config.load import load_recipe
 from sonolux.core.data import files
-from sonolux.core.data.files import BadFiles, Remarks, find_files, need_folder, why_unusable
-from sonolux.core.data.manifest import read
+from sonolux.core.data.files import RemarkCollector, UnusableFiles, find_files, require_folder, unusable_reason
+from sonolux.core.data.manifest import read_manifest
 from sonolux.core.data.prepare import prepare as preparing
-from sonolux.core.data.prepare.prepare import prepare
+from sonolux.core.data.prepare.prepare import prepare_folder
 from sonolux.core.evaluation.examples import RealData
-from sonolux.core.evaluation.generated import from_folder
-from sonolux.core.testing.mutation import caught
+from sonolux.core.evaluation.generated import read_sample_folder
+from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import BadInput, MediaSpec
 from sonolux.modalities.audio.datasets.folder import Folder as SoundFolder
 from sonolux.modalities.audio.modality import Audio
-from sonolux.modalities.audio.prepare.prepare import SoundPreparer
+from sonolux.modalities.audio.prepare.prepare import SoundFolderAnalyzer
 from sonolux.modalities.image.datasets.folder import Folder as PictureFolder
 from sonolux.modalities.image.modality import Image as ImageModality
-from sonolux.modalities.image.prepare.prepare import PicturePreparer
+from sonolux.modalities.image.prepare.prepare import PictureFolderAnalyzer
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="pipes, devices and links are other things there")
 
@@ -91,8 +91,14 @@ def picture(path, seed=0):
 
 
 KINDS = {
-    "audio": (".wav", sound, SoundFolder, SoundPreparer, MediaSpec("audio", 1, ("time",), (2000,), (8000.0,))),
-    "image": (".png", picture, PictureFolder, PicturePreparer, MediaSpec("image", 3, ("height", "width"), (16, 16))),
+    "audio": (".wav", sound, SoundFolder, SoundFolderAnalyzer, MediaSpec("audio", 1, ("time",), (2000,), (8000.0,))),
+    "image": (
+        ".png",
+        picture,
+        PictureFolder,
+        PictureFolderAnalyzer,
+        MediaSpec("image", 3, ("height", "width"), (16, 16)),
+    ),
 }
 
 
@@ -108,23 +114,23 @@ def mixed(root: Path, kind: str) -> tuple[Path, str]:
 
 def test_what_is_not_a_file_is_named_and_never_opened(tmp_path, monkeypatch):
     def check():
-        found = {p.stem: why_unusable(p) for p in find_files(tmp_path / "in", [".wav"])}
+        found = {p.stem: unusable_reason(p) for p in find_files(tmp_path / "in", [".wav"])}
         assert found == REASONS
 
     special(tmp_path / "in", ".wav")
     monkeypatch.setattr("builtins.open", lambda *args, **more: pytest.fail("a file was opened"))
     check()
-    assert why_unusable(tmp_path / "in") == "is a folder" and why_unusable(tmp_path / "x") == "no such file"
-    assert why_unusable(tmp_path / "in" / "pipe.wav" / "x") == "no such file"
-    assert why_unusable(Path("a\0b")) == "no such file" and "too long" in (why_unusable(Path("x" * 300)) or "")
+    assert unusable_reason(tmp_path / "in") == "is a folder" and unusable_reason(tmp_path / "x") == "no such file"
+    assert unusable_reason(tmp_path / "in" / "pipe.wav" / "x") == "no such file"
+    assert unusable_reason(Path("a\0b")) == "no such file" and "too long" in (unusable_reason(Path("x" * 300)) or "")
     monkeypatch.setattr(files, "_is_folder", lambda entry: entry.is_dir())  # planted: a link in a circle is an error
     with pytest.raises(OSError, match="symbolic links"):
         check()
     monkeypatch.undo()
     (tmp_path / "empty").touch()
-    assert why_unusable(tmp_path / "empty") == "is empty (0 bytes)"
+    assert unusable_reason(tmp_path / "empty") == "is empty (0 bytes)"
     monkeypatch.setattr(files, "_KINDS", {})
-    caught(check)
+    assert_caught(check)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -141,10 +147,10 @@ def test_training_counts_special_files(tmp_path, kind):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_prepare_lists_special_files(tmp_path, kind, monkeypatch):
-    monkeypatch.setattr(preparing, "page", lambda path, panels, title: path)
+    monkeypatch.setattr(preparing, "plot_distributions", lambda path, panels, title: path)
     root, suffix = mixed(tmp_path / "in", kind)
-    report = prepare(root, tmp_path / "out", KINDS[kind][3]())
-    lines = {line["file"]: line for line in read(tmp_path / "out" / "manifest.jsonl").lines}
+    report = prepare_folder(root, tmp_path / "out", KINDS[kind][3]())
+    lines = {line["file"]: line for line in read_manifest(tmp_path / "out" / "manifest.jsonl").lines}
     assert {Path(n).stem: line["reason"] for n, line in lines.items() if line["status"] != "ok"} == REASONS
     assert report.summary["usable"] == 21 and lines[f"good \\xff{suffix}"]["status"] == "ok"
     data = KINDS[kind][2](KINDS[kind][4], tmp_path / "out", label="none", valid=0.0, max_bad=0.0)
@@ -175,7 +181,7 @@ def test_evaluation_counts_special_files(tmp_path, kind):
     (tmp_path / "x.yaml").write_text(
         "recipe: 1\nname: x\ntrain: {steps: 1}\n" + RECIPES[kind].replace("ROOT", json.dumps(str(root)))
     )
-    made = from_folder(load_recipe(tmp_path / "x.yaml", []), root, RealData(None, None, ()), [suffix])
+    made = read_sample_folder(load_recipe(tmp_path / "x.yaml", []), root, RealData(None, None, ()), [suffix])
     assert len(made.examples) == 20 and made.counts["unusable"] == 7  # the name that is no Unicode is not in a table
 
 
@@ -201,8 +207,8 @@ def test_folders_that_cannot_be_read_are_skipped_and_counted(tmp_path, monkeypat
     with pytest.warns(UserWarning, match=r"skipped 1 of 21 files: is a folder that cannot be read .*: locked$"):
         data = SoundFolder(KINDS["audio"][4], tmp_path / "in", label="none", valid=0.0, max_bad=0.0)
     assert len(data) == 20
-    monkeypatch.setattr(preparing, "page", lambda path, panels, title: path)
-    report = prepare(tmp_path / "in", tmp_path / "out", SoundPreparer())
+    monkeypatch.setattr(preparing, "plot_distributions", lambda path, panels, title: path)
+    report = prepare_folder(tmp_path / "in", tmp_path / "out", SoundFolderAnalyzer())
     assert report.summary["skipped_folders"] == [{"folder": "locked", "reason": reason}]
     assert f"  skipped     1 folder: locked {reason}" in report.lines
 
@@ -211,25 +217,25 @@ def test_a_folder_whose_name_is_no_unicode_is_refused_before_anything_is_written
     odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xffd"))
     odd.mkdir()
     sound(odd / "a.wav")
-    for make in (lambda: need_folder(odd), lambda: prepare(odd, tmp_path / "out", SoundPreparer())):
+    for make in (lambda: require_folder(odd), lambda: prepare_folder(odd, tmp_path / "out", SoundFolderAnalyzer())):
         with pytest.raises(BadInput, match=r"b\\xffd is not valid Unicode: rename the folder"):
             make()
     assert not (tmp_path / "out").exists()
     with pytest.raises(BadInput, match=r"--out: .*b\\xffd"):
-        prepare(special(tmp_path / "in", ".wav"), odd / "out", SoundPreparer())
+        prepare_folder(special(tmp_path / "in", ".wav"), odd / "out", SoundFolderAnalyzer())
 
 
 def test_roots_that_are_no_folders_are_named(tmp_path):
     special(tmp_path / "in", ".wav")
     for name, said in (("circle.wav", "is a link in a circle"), ("gone.wav", "leads nowhere"), ("pipe.wav", "a file")):
         with pytest.raises(BadInput, match=rf"data\.root: .*{said}"):
-            need_folder(tmp_path / "in" / name)
+            require_folder(tmp_path / "in" / name)
     with pytest.raises(BadInput, match=r"data\.root: .*too long"):
-        need_folder(tmp_path / ("x" * 300))
+        require_folder(tmp_path / ("x" * 300))
 
 
 def check_foreign():
-    bad = BadFiles(0.05)
+    bad = UnusableFiles(0.05)
     for i in range(3):
         bad.add(f"{i}.m4a", ".m4a is not read: convert it", foreign=True)
     with pytest.warns(UserWarning, match=r"^skipped 3 of 10 files: \.m4a is not read: convert it: 0\.m4a, 1\.m4a"):
@@ -246,14 +252,14 @@ def test_files_of_other_formats_are_counted_and_no_error():
 
 
 def test_planted_count_of_other_formats_as_damaged_is_caught(monkeypatch):
-    add = BadFiles.add
-    monkeypatch.setattr(BadFiles, "add", lambda self, path, reason, foreign=False: add(self, path, reason))
+    add = UnusableFiles.add
+    monkeypatch.setattr(UnusableFiles, "add", lambda self, path, reason, foreign=False: add(self, path, reason))
     with pytest.raises(pytest.fail.Exception, match="DID NOT WARN"):
         check_foreign()
 
 
 def test_remarks_are_noted_once_a_kind():
-    remarks = Remarks("sounds")
+    remarks = RemarkCollector("sounds")
     for i in range(5):
         remarks.add(f"{i}.wav", [f"truncated: {i} of 9 bytes are there", f"upsampled from {i}000 Hz: nothing above"])
     remarks.add("x.wav", ["is converted to sRGB: its colour profile is P3"])

@@ -8,8 +8,15 @@ from pathlib import Path
 import pytest
 from sonolux.core.data import manifest as manifests
 from sonolux.core.data import tables
-from sonolux.core.data.tables import read_table, table_files
-from sonolux.core.testing.mutation import caught, condition, drop_call, negate, planted, swap_constant
+from sonolux.core.data.tables import read_table, rows_with_paths
+from sonolux.core.testing.mutation import (
+    assert_caught,
+    condition_target,
+    drop_call,
+    negate_expression,
+    planted_error,
+    swap_constant,
+)
 from sonolux.core.types import BadInput
 
 
@@ -57,8 +64,8 @@ def test_values_are_read_as_they_are_written(tmp_path):
 
 
 def test_planted_conversion_of_every_number_is_caught(tmp_path):
-    with planted(tables, "_number", swap_constant(2, 2000), negate(condition())):
-        caught(check_values_as_written, tmp_path)
+    with planted_error(tables, "_number", swap_constant(2, 2000), negate_expression(condition_target())):
+        assert_caught(check_values_as_written, tmp_path)
 
 
 # --- dialects -------------------------------------------------------------------------------------------------------
@@ -90,10 +97,10 @@ def test_a_header_has_one_meaning(tmp_path, header):
 
 
 def test_planted_header_with_spaces_is_caught(tmp_path):
-    with planted(tables, "_columns", drop_call("strip", at=None)):
-        caught(check_header, tmp_path, " label , file", also=(BadInput, KeyError))
-    with planted(tables, "_columns", drop_call("casefold")):
-        caught(check_header, tmp_path, "\ufeffFile,LABEL", also=BadInput)
+    with planted_error(tables, "_columns", drop_call("strip", at=None)):
+        assert_caught(check_header, tmp_path, " label , file", also=(BadInput, KeyError))
+    with planted_error(tables, "_columns", drop_call("casefold")):
+        assert_caught(check_header, tmp_path, "\ufeffFile,LABEL", also=BadInput)
 
 
 def test_quoted_line_breaks_keep_the_line_numbers(tmp_path):
@@ -114,7 +121,9 @@ def test_a_column_that_may_be_misspelt_is_noted(tmp_path):
 
 def test_names_in_tables_find_their_files(tmp_path):
     make(tmp_path, unicodedata.normalize("NFD", "é.png"), "sub/b.png", "~draft.png")
-    rows = table_files(table(tmp_path, "file\né.png\nsub\\b.png\n../elsewhere.png\n~draft.png\n~/x.png\n"), tmp_path)
+    rows = rows_with_paths(
+        table(tmp_path, "file\né.png\nsub\\b.png\n../elsewhere.png\n~draft.png\n~/x.png\n"), tmp_path
+    )
     assert [path.exists() for _, path in rows] == [True, True, False, True, False]
     assert rows[2][1] == tmp_path.parent / "elsewhere.png" and rows[4][1] == Path.home() / "x.png"
 
@@ -169,7 +178,7 @@ BAD = [
 @pytest.mark.parametrize(("text", "name", "words"), BAD, ids=[f"{n}{i}" for i, (_, n, _) in enumerate(BAD)])
 def test_bad_tables_are_named_with_their_line(tmp_path, text, name, words):
     with pytest.raises(BadInput, match=words) as error:
-        table_files(table(tmp_path, text, name), tmp_path)
+        rows_with_paths(table(tmp_path, text, name), tmp_path)
     said = str(error.value).replace(f"{tmp_path}/", "")
     assert "\n" not in said and len(said) <= 200, said
     said.encode()
@@ -178,7 +187,7 @@ def test_bad_tables_are_named_with_their_line(tmp_path, text, name, words):
 def test_one_file_under_two_names_is_refused(tmp_path):
     make(tmp_path, "a.png")
     with pytest.raises(BadInput, match=r"t\.csv:3: names '.*' again; see line 2"):
-        table_files(table(tmp_path, f"file\na.png\n{tmp_path}/a.png\n", "t.csv"), tmp_path)
+        rows_with_paths(table(tmp_path, f"file\na.png\n{tmp_path}/a.png\n", "t.csv"), tmp_path)
 
 
 def test_tables_that_cannot_be_read(tmp_path):
@@ -216,23 +225,23 @@ def written(path, *rows):
 
 def check_lines(tmp_path):
     path = written(tmp_path / "manifest.jsonl", HEAD, LINE, *DAMAGE, "[" * 5000, '{"file": NaN}', "", '{"file"')
-    header, lines = manifests.started(path)
+    header, lines = manifests.read_unfinished_manifest(path)
     assert header.complete and lines == [LINE]
 
 
 def test_damaged_lines_are_left_out(tmp_path):
     check_lines(tmp_path)
     with pytest.raises(BadInput, match=r"manifest\.jsonl: damaged: run `sonolux prepare r"):
-        manifests.read(tmp_path / "manifest.jsonl")
+        manifests.read_manifest(tmp_path / "manifest.jsonl")
     whole = written(tmp_path / "whole.jsonl", HEAD, LINE)
-    assert manifests.read(whole).lines == [LINE]
+    assert manifests.read_manifest(whole).lines == [LINE]
     with pytest.raises(BadInput, match="damaged"):
-        manifests.read(whole, ["frames"])
+        manifests.read_manifest(whole, ["frames"])
 
 
 def test_planted_acceptance_of_damaged_lines_is_caught(tmp_path, monkeypatch):
     monkeypatch.setattr(manifests, "_is_line", lambda row: isinstance(row, dict) and "file" in row)
-    caught(check_lines, tmp_path)
+    assert_caught(check_lines, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -240,12 +249,12 @@ def test_planted_acceptance_of_damaged_lines_is_caught(tmp_path, monkeypatch):
 )
 def test_a_damaged_head_is_no_manifest_but_one_of_ours(tmp_path, head):
     path = written(tmp_path / "manifest.jsonl", head, LINE)
-    assert manifests.started(path) is None and manifests.is_damaged(path)
-    assert not manifests.is_damaged(written(path, "my notes"))
-    assert not manifests.is_damaged(written(path, {**HEAD, "format": 2}))
+    assert manifests.read_unfinished_manifest(path) is None and manifests.is_damaged_manifest(path)
+    assert not manifests.is_damaged_manifest(written(path, "my notes"))
+    assert not manifests.is_damaged_manifest(written(path, {**HEAD, "format": 2}))
 
 
 def test_a_manifest_that_cannot_be_opened_is_bad_input(tmp_path):
     os.mkdir(tmp_path / "manifest.jsonl")
     with pytest.raises(BadInput, match="cannot be read"):
-        manifests.started(tmp_path / "manifest.jsonl")
+        manifests.read_unfinished_manifest(tmp_path / "manifest.jsonl")

@@ -6,17 +6,25 @@ import numpy as np
 import pytest
 import torch
 from sonolux.core.editing import loops
-from sonolux.core.editing.loops import Loop, roll_rows
+from sonolux.core.editing.loops import LoopEdit, roll_each_sample
 from sonolux.core.editing.operators import windows as operators
-from sonolux.core.editing.operators.windows import Windows
-from sonolux.core.editing.windows import Windowed
+from sonolux.core.editing.operators.windows import WindowOperator
+from sonolux.core.editing.windows import WindowedEdit
 from sonolux.core.guidance.base import SamplingRun
 from sonolux.core.pipeline.functional import sample
 from sonolux.core.testing.dense import ar1
-from sonolux.core.testing.field import band_limited
-from sonolux.core.testing.mutation import attribute, call, caught, planted, replace, rewrite, swap
+from sonolux.core.testing.field import band_limited_field
+from sonolux.core.testing.mutation import (
+    assert_caught,
+    attribute_target,
+    call_target,
+    planted_error,
+    replace_expression,
+    rewrite_node,
+    swap_operator,
+)
 from sonolux.core.types import BadInput, Conditioning, Estimate, NoiseLevel
-from sonolux.core.util.rng import Noise
+from sonolux.core.util.rng import KeyedNoise
 
 CASES = [
     ((8,), (8,), 0.5, ()),
@@ -37,14 +45,14 @@ def check_operator(cls):
     for size, full, overlap, wrap in CASES:
         A = cls(size, full, overlap, wrap)
         x = at_random(2, 3, *full)
-        made = [A.take(x, i).clone() for i in range(len(A))]
+        made = [A.cut_window(x, i).clone() for i in range(len(A))]
         assert all(y.shape[2:] == size for y in made)
         assert torch.allclose(A.inverse(iter(made)), x, atol=1e-12)
         y = [at_random(1, 1, *size, seed=i) for i in range(len(A))]
         matrix, weight = [], []
         for i in range(len(A)):
             index = torch.arange(int(np.prod(full))).reshape(1, 1, *full)
-            matrix.append(torch.nn.functional.one_hot(A.take(index, i).flatten(), int(np.prod(full))).double())
+            matrix.append(torch.nn.functional.one_hot(A.cut_window(index, i).flatten(), int(np.prod(full))).double())
             weight.append(operators._outer([operators._bell(n) for n in size]).flatten())
         M, w = torch.cat(matrix), torch.cat(weight).sqrt()[:, None]
         solved = torch.linalg.lstsq(w * M, w * torch.cat([one.flatten() for one in y])[:, None]).solution
@@ -52,27 +60,31 @@ def check_operator(cls):
 
 
 def test_windows_have_a_pseudo_inverse():
-    check_operator(Windows)
+    check_operator(WindowOperator)
 
 
 PLANTED = [
-    (Windows, "__init__", rewrite("+= becomes =", ast.AugAssign, lambda n: ast.Assign([n.target], n.value, lineno=0))),
-    (operators, "_places", replace(ast.Mod, "(torch.arange(n) + start) % (whole - 1)")),
-    (Windows, "inverse", replace(attribute("share"), "self.weights")),
+    (
+        WindowOperator,
+        "__init__",
+        rewrite_node("+= becomes =", ast.AugAssign, lambda n: ast.Assign([n.target], n.value, lineno=0)),
+    ),
+    (operators, "_places", replace_expression(ast.Mod, "(torch.arange(n) + start) % (whole - 1)")),
+    (WindowOperator, "inverse", replace_expression(attribute_target("share"), "self.weights")),
 ]
 
 
 @pytest.mark.parametrize(("owner", "function", "error"), PLANTED)
 def test_a_planted_error_in_windows_is_caught(owner, function, error):
-    with planted(owner, function, error):
-        caught(check_operator, Windows, also=(IndexError, RuntimeError))
+    with planted_error(owner, function, error):
+        assert_caught(check_operator, WindowOperator, also=(IndexError, RuntimeError))
 
 
 def test_windows_that_do_not_fit_are_refused():
     with pytest.raises(BadInput, match="do not fit"):
-        Windows((9,), (8,))
+        WindowOperator((9,), (8,))
     with pytest.raises(BadInput, match=r"0 to 0\.9"):
-        Windows((4,), (8,), 1.0)
+        WindowOperator((4,), (8,), 1.0)
 
 
 # --- windows of a correlated sequence -------------------------------------------------------------------------------
@@ -94,11 +106,11 @@ def check_long_sequences(edit):
 
 
 def test_windows_leave_no_seam_in_a_long_sequence():
-    check_long_sequences(Windowed((16,), 0.75))
+    check_long_sequences(WindowedEdit((16,), 0.75))
 
 
 def test_windows_that_do_not_overlap_are_caught():
-    caught(check_long_sequences, Windowed((16,), 0.0))
+    assert_caught(check_long_sequences, WindowedEdit((16,), 0.0))
 
 
 def test_windows_take_maps_masks_and_stacked_rows():
@@ -110,7 +122,7 @@ def test_windows_take_maps_masks_and_stacked_rows():
             seen.append((tuple(x.shape), tuple(level.sigma.shape), tuple(conditions.valid.shape), conditions.wrap))
             return Estimate(x * level.sigma)
 
-    denoiser = Windowed((4,), 0.5).wrap_network(Sees(), SamplingRun(Noise(0, [0], (1, 10))))
+    denoiser = WindowedEdit((4,), 0.5).wrap_network(Sees(), SamplingRun(KeyedNoise(0, [0], (1, 10))))
     x, sigma = at_random(6, 1, 10), torch.full((6, 1, 10), 0.3, dtype=torch.float64)
     told = Conditioning(valid=torch.ones(6, 1, 10), wrap=(0,))
     made = denoiser.denoise(x, NoiseLevel(sigma, 1 - sigma, sigma), told).x0
@@ -129,7 +141,7 @@ class SeesConcat:
 
 def check_concat(edit):
     """Channels next to x are rolled and cut like x, and so are the unconditional ones; axes of size 1 stay."""
-    denoiser = edit.wrap_network(SeesConcat(), SamplingRun(Noise(0, range(3), (1, 10))))
+    denoiser = edit.wrap_network(SeesConcat(), SamplingRun(KeyedNoise(0, range(3), (1, 10))))
     x, channels = at_random(3, 1, 10), at_random(3, 1, 10, seed=1)
     for null in (at_random(3, 1, 10, seed=2), at_random(3, 1, 1, seed=2)):
         conditions = Conditioning(concat={"edges": channels}, unconditional={"edges": null})
@@ -137,16 +149,18 @@ def check_concat(edit):
         assert torch.allclose(made, x + channels - 2 * null)
 
 
-@pytest.mark.parametrize("edit", [Loop((0,)), Windowed((4,), 0.5)], ids=lambda edit: type(edit).__name__)
+@pytest.mark.parametrize("edit", [LoopEdit((0,)), WindowedEdit((4,), 0.5)], ids=lambda edit: type(edit).__name__)
 def test_channels_next_to_x_are_rolled_and_cut_with_it(edit):
     check_concat(edit)
 
 
-@pytest.mark.parametrize("edit", [Loop((0,)), Windowed((4,), 0.5)], ids=lambda edit: type(edit).__name__)
+@pytest.mark.parametrize("edit", [LoopEdit((0,)), WindowedEdit((4,), 0.5)], ids=lambda edit: type(edit).__name__)
 def test_planted_channels_that_stay_where_they_are_are_caught(edit):
     for part in ("unconditional=unconditional", "concat=concat"):
-        with planted(Conditioning, "mapped", replace(call("replace"), f"replace(self, {part})")):
-            caught(check_concat, edit, also=(RuntimeError,))
+        with planted_error(
+            Conditioning, "mapped", replace_expression(call_target("replace"), f"replace(self, {part})")
+        ):
+            assert_caught(check_concat, edit, also=(RuntimeError,))
 
 
 # --- loops ----------------------------------------------------------------------------------------------------------
@@ -161,15 +175,15 @@ def check_turns(function):
 
 
 def test_turns_are_rolls():
-    check_turns(roll_rows)
+    check_turns(roll_each_sample)
 
 
 def test_a_turn_the_wrong_way_is_caught():
-    caught(check_turns, lambda x, turns: roll_rows(x, [(dim, -by) for dim, by in turns]))
+    assert_caught(check_turns, lambda x, turns: roll_each_sample(x, [(dim, -by) for dim, by in turns]))
 
 
 def check_nothing_changes(cls):
-    field = band_limited((24,))
+    field = band_limited_field((24,))
     plain, looped = (
         sample(field, (4, *field.shape), "edm", sampler="heun", steps=6, edits=edits) for edits in ([], [cls((0,))])
     )
@@ -177,12 +191,12 @@ def check_nothing_changes(cls):
 
 
 def test_turns_change_nothing_where_the_denoiser_knows_no_place():
-    check_nothing_changes(Loop)
+    check_nothing_changes(LoopEdit)
 
 
 def test_a_planted_turn_that_is_not_undone_is_caught():
-    with planted(loops._RolledDenoiser, "denoise", swap(ast.USub, ast.UAdd)):
-        caught(check_nothing_changes, Loop)
+    with planted_error(loops._RolledDenoiser, "denoise", swap_operator(ast.USub, ast.UAdd)):
+        assert_caught(check_nothing_changes, LoopEdit)
 
 
 def seam(edits, seed=0):
@@ -196,22 +210,24 @@ def check_seam(edits):
 
 
 def test_a_loop_has_no_seam_whatever_the_denoiser_does_at_its_edges():
-    check_seam([Loop((0,))])
+    check_seam([LoopEdit((0,))])
 
 
 def test_a_loop_of_windows_has_no_seam():
-    x = sample(SMALL, (1500, 1, 40), "edm", sampler="heun", steps=24, edits=[Windowed((16,), 0.6, (0,))])[:, 0].double()
+    x = sample(SMALL, (1500, 1, 40), "edm", sampler="heun", steps=24, edits=[WindowedEdit((16,), 0.6, (0,))])[
+        :, 0
+    ].double()
     assert abs(float((x[:, 0] - x[:, -1]).square().mean() / x.diff(dim=-1).square().mean()) - 1) < 0.15
 
 
 def test_loops_without_turns_are_caught(monkeypatch):
-    monkeypatch.setattr(Loop, "wrap_network", lambda self, denoiser, run: denoiser)
-    caught(check_seam, [Loop((0,))])
+    monkeypatch.setattr(LoopEdit, "wrap_network", lambda self, denoiser, run: denoiser)
+    assert_caught(check_seam, [LoopEdit((0,))])
 
 
 def test_the_batch_does_not_change_a_loop():
-    whole = sample(SMALL, (5, 1, 16), "edm", steps=6, edits=[Loop((0,))], seed=3)
+    whole = sample(SMALL, (5, 1, 16), "edm", steps=6, edits=[LoopEdit((0,))], seed=3)
     for i in range(5):
-        alone = sample(SMALL, (1, 1, 16), "edm", steps=6, edits=[Loop((0,))], seed=3, first=i)
+        alone = sample(SMALL, (1, 1, 16), "edm", steps=6, edits=[LoopEdit((0,))], seed=3, first=i)
         assert torch.allclose(alone[0], whole[i], atol=1e-5)
-    assert loops.roll_rows(whole, []) is whole
+    assert loops.roll_each_sample(whole, []) is whole

@@ -11,13 +11,13 @@ from sonolux.core.evaluation import classifier, intervals
 from sonolux.core.evaluation.classifier import (
     ClassifierSettings,
     accuracy,
+    cached_classifier,
     classify,
     confusion_matrix,
-    train,
-    trained_classifier,
-    warp,
+    random_affine,
+    train_classifier,
 )
-from sonolux.core.testing.mutation import caught
+from sonolux.core.testing.mutation import assert_caught
 
 SMALL = ClassifierSettings(widths=(8, 12), width=16, epochs=8, batch=16, lr=1e-2)
 
@@ -38,15 +38,17 @@ def bars(n, seed=0):
 
 def test_bars_are_learned_and_kept(tmp_path):
     (x, y), (held, told) = bars(96), bars(40, seed=1)
-    model = trained_classifier(x, y, 2, as_is, SMALL, tmp_path)
+    model = cached_classifier(x, y, 2, as_is, SMALL, tmp_path)
     guessed, features = classify(model, held)
     assert accuracy(guessed, told) >= 0.95 and features.shape == (40, 16)
     assert len(list(tmp_path.iterdir())) == 1
     classifier._MEMORY.clear()
-    again = trained_classifier(x, y, 2, as_is, SMALL, tmp_path)
+    again = cached_classifier(x, y, 2, as_is, SMALL, tmp_path)
     assert again is not model and torch.equal(classify(again, held)[1], features)
     classifier._MEMORY.clear()
-    assert torch.equal(classify(train(x, y, 2, as_is, SMALL), held)[1], features), "the same training is the same"
+    assert torch.equal(classify(train_classifier(x, y, 2, as_is, SMALL), held)[1], features), (
+        "the same training is the same"
+    )
 
 
 @pytest.mark.parametrize("steps", range(1, 9))
@@ -56,7 +58,7 @@ def test_any_number_of_steps_trains(steps):
     few = replace(SMALL, epochs=steps)
     torch.manual_seed(few.seed)
     before = classifier.Classifier(1, 2, few).state_dict()
-    after = train(x, y, 2, as_is, few).state_dict()
+    after = train_classifier(x, y, 2, as_is, few).state_dict()
     assert all(bool(value.isfinite().all()) for value in after.values())
     assert float((after["last.weight"] - before["last.weight"]).abs().max()) > 1e-4
 
@@ -64,7 +66,7 @@ def test_any_number_of_steps_trains(steps):
 def test_labels_that_say_nothing_teach_nothing():
     (x, y), (held, told) = bars(96), bars(60, seed=1)
     shuffled = y[torch.randperm(96, generator=torch.Generator().manual_seed(0))]
-    assert accuracy(classify(train(x, shuffled, 2, as_is, SMALL), held)[0], told) < 0.85
+    assert accuracy(classify(train_classifier(x, shuffled, 2, as_is, SMALL), held)[0], told) < 0.85
 
 
 def check_contrast():
@@ -89,7 +91,7 @@ def test_the_loss_without_classes():
 def test_a_view_compared_with_itself_is_caught(monkeypatch):
     """Planted: the diagonal stays."""
     monkeypatch.setattr(torch.Tensor, "fill_diagonal_", lambda self, value: self)
-    caught(check_contrast)
+    assert_caught(check_contrast)
 
 
 def test_counts():
@@ -105,17 +107,17 @@ def test_counts():
 def test_the_interval_of_a_share_is_wilsons():
     for right, n in ((50, 50), (0, 8), (499, 500), (3, 20)):
         wanted = binomtest(right, n).proportion_ci(0.95, method="wilson")
-        assert intervals.wilson(right / n, n) == pytest.approx((wanted.low, wanted.high), abs=1e-4)
+        assert intervals.wilson_interval(right / n, n) == pytest.approx((wanted.low, wanted.high), abs=1e-4)
 
 
 def test_many_examples_are_seen_less_often():
-    assert ClassifierSettings(epochs=20, budget=1e6).within(100, 100).epochs == 20
-    assert ClassifierSettings(epochs=20, budget=1e6).within(1000, 100).epochs == 10
-    assert ClassifierSettings(epochs=20, budget=1e6).within(100000, 100).epochs == 3
+    assert ClassifierSettings(epochs=20, budget=1e6).limited_to_budget(100, 100).epochs == 20
+    assert ClassifierSettings(epochs=20, budget=1e6).limited_to_budget(1000, 100).epochs == 10
+    assert ClassifierSettings(epochs=20, budget=1e6).limited_to_budget(100000, 100).epochs == 3
 
 
 def test_warps_of_no_size_change_nothing():
     x = torch.rand(3, 1, 9, 7)
     rng = torch.Generator().manual_seed(0)
-    assert torch.allclose(warp(x, rng, 0, 0, 0, 0), x, atol=1e-5)
-    assert not torch.allclose(warp(x, rng, 20, 0.1, 0.1, 0.1), x, atol=1e-2)
+    assert torch.allclose(random_affine(x, rng, 0, 0, 0, 0), x, atol=1e-5)
+    assert not torch.allclose(random_affine(x, rng, 20, 0.1, 0.1, 0.1), x, atol=1e-2)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from sonolux.core.evaluation import defects
 from sonolux.core.evaluation.defects import contrast
-from sonolux.core.testing.mutation import caught
+from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import BadInput
 
 
@@ -20,7 +20,7 @@ def blank(made, real):
 
 
 def saturated(made, real, margin=0.05):
-    return defects.extremes(made) > defects.extremes(real).max() + margin
+    return defects.extreme_share(made) > defects.extreme_share(real).max() + margin
 
 
 def check_pictures():
@@ -31,7 +31,7 @@ def check_pictures():
     made[7] = torch.where(made[7] > 0, 1.0, -1.0)
     assert blank(made, real).nonzero().flatten().tolist() == [2, 5]
     assert saturated(made, real).nonzero().flatten().tolist() == [7]
-    assert float(contrast(made)[2]) == pytest.approx(0, abs=1e-6) and float(defects.extremes(made)[7]) == 1
+    assert float(contrast(made)[2]) == pytest.approx(0, abs=1e-6) and float(defects.extreme_share(made)[7]) == 1
 
 
 def test_counts():
@@ -42,12 +42,12 @@ def test_counts():
     ("check", "name", "planted"),
     [
         (check_pictures, "contrast", lambda m: m.flatten(1).std(1)),  # one mean for all channels: a colour looks varied
-        (check_pictures, "extremes", lambda m, limit=0.999: (m >= limit).flatten(1).double().mean(1)),
+        (check_pictures, "extreme_share", lambda m, limit=0.999: (m >= limit).flatten(1).double().mean(1)),
     ],
 )
 def test_planted_errors_are_caught(check, name, planted, monkeypatch):
     monkeypatch.setattr(defects, name, planted)
-    caught(check)
+    assert_caught(check)
 
 
 def test_bad_media():

@@ -4,13 +4,18 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cdist
 from sonolux.core.evaluation import comparison, distances
-from sonolux.core.evaluation.comparison import FeatureSet, compare_rows
-from sonolux.core.evaluation.distances import default_metrics, measure, through_codec, verdict
+from sonolux.core.evaluation.comparison import FeatureSet, choose_comparison_draws
+from sonolux.core.evaluation.distances import (
+    codec_reference_function,
+    default_metrics,
+    explain_distance,
+    measure_distances,
+)
 from sonolux.core.evaluation.metrics import mmd as mmds
 from sonolux.core.evaluation.metrics.frechet import Frechet
 from sonolux.core.evaluation.metrics.mmd import MMD, median_distance, squared_mmd
 from sonolux.core.evaluation.report.contents import ReferenceValue
-from sonolux.core.testing.mutation import caught
+from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import BadInput
 
 SHARES = np.array([0.7, 0.2, 0.1])
@@ -55,8 +60,8 @@ def alarms(learned, held, trials=40, made=samples, data=real):
     wrong = 0
     for seed in range(trials):
         rng = np.random.default_rng(seed)
-        found = compare_rows(made(60, rng), data(160, rng), data(held, rng), learned, 40)
-        figure = measure(found, default_metrics(), 10, "real", "examples")[0]
+        found = choose_comparison_draws(made(60, rng), data(160, rng), data(held, rng), learned, 40)
+        figure = measure_distances(found, default_metrics(), 10, "real", "examples")[0]
         wrong += "no difference" not in figure.meaning
     return wrong / trials
 
@@ -79,7 +84,7 @@ def test_floors_of_other_classes_than_the_samples_are_caught(monkeypatch):
         return true(np.full_like(own, -1), chosen, labels, rows, rng)
 
     monkeypatch.setattr(comparison, "_matched", any_class)
-    caught(check_alarms, False, 120)
+    assert_caught(check_alarms, False, 120)
 
 
 @pytest.mark.parametrize("made", [unlabelled, partly_labelled])
@@ -90,21 +95,24 @@ def test_samples_without_classes_are_no_difference(learned, held, made):
 
 def test_classes_that_one_side_alone_has_are_caught(monkeypatch):
     """Planted: real examples keep their classes, for which MMD is corrected, and samples have none."""
-    monkeypatch.setattr(comparison, "same_labelling", lambda *sides: list(sides))
-    caught(check_alarms, False, 120, made=unlabelled, data=apart)
+    monkeypatch.setattr(comparison, "drop_partial_labels", lambda *sides: list(sides))
+    assert_caught(check_alarms, False, 120, made=unlabelled, data=apart)
 
 
 def test_missing_classes_are_reported():
     rng = np.random.default_rng(12)
     for made in (unlabelled, partly_labelled):
-        found = compare_rows(made(60, rng), apart(160, rng), apart(120, rng), False, 10)
+        found = choose_comparison_draws(made(60, rng), apart(160, rng), apart(120, rng), False, 10)
         assert found.description.endswith("classes are not matched, since not every example has one")
         assert not any((s.labels >= 0).any() for s in (found.generated, found.real))
-    assert "matched" not in compare_rows(unlabelled(60, rng), unlabelled(160, rng), None, False, 10).description, (
-        "there are no classes"
-    )
+    assert (
+        "matched" not in choose_comparison_draws(unlabelled(60, rng), unlabelled(160, rng), None, False, 10).description
+    ), "there are no classes"
     one, half = apart(60, rng), partly_labelled(60, rng)
-    figures = [through_codec(FeatureSet(half.rows, labels), half, "codec")(mmd) for labels in (one.labels, half.labels)]
+    figures = [
+        codec_reference_function(FeatureSet(half.rows, labels), half, "codec")(mmd)
+        for labels in (one.labels, half.labels)
+    ]
     assert figures[0] == figures[1], "classes that one side alone tells do not count"
 
 
@@ -121,12 +129,12 @@ def test_samples_of_a_rare_class_are_measured_without_classes(learned, held, rar
     rng = np.random.default_rng(13)
     made, train = of_classes([0, 0, 60], rng), of_classes([150, 50, rare], rng)
     other = of_classes([held - held // 2 - rare, held // 2, rare], rng) if held else None
-    found = compare_rows(made, train, other, learned, 10)
+    found = choose_comparison_draws(made, train, other, learned, 10)
     assert found.description.endswith(
         "classes are not matched, since too few other real examples have those of the samples"
     )
     assert min(min(len(d.generated), len(d.other)) for d in [*found.baseline, *found.value_draws]) >= 8
-    assert all(np.isfinite(f.value) for f in measure(found, default_metrics(), 10, "real", "examples"))
+    assert all(np.isfinite(f.value) for f in measure_distances(found, default_metrics(), 10, "real", "examples"))
     if found.value is not None:
         assert len(found.value.generated) == 60
 
@@ -134,27 +142,27 @@ def test_samples_of_a_rare_class_are_measured_without_classes(learned, held, rar
 def test_samples_that_are_left_out_are_counted():
     rng = np.random.default_rng(14)
     train, held = of_classes([100, 100, 12], rng), of_classes([60, 60, 6], rng)
-    found = compare_rows(of_classes([20, 20, 20], rng), train, held, False, 10)
+    found = choose_comparison_draws(of_classes([20, 20, 20], rng), train, held, False, 10)
     assert found.description.startswith("52 of 60 samples (the others' classes have too few real examples) against 126")
     assert np.bincount(found.generated.labels[found.value.generated]).tolist() == [20, 20, 12]
-    few = compare_rows(of_classes([20, 20, 20], rng), train, held, True, 10)
+    few = choose_comparison_draws(of_classes([20, 20, 20], rng), train, held, True, 10)
     assert few.description.startswith("23 of 30 samples (the others' classes have too few real examples) against 63")
-    all_of_them = compare_rows(of_classes([20, 20, 10], rng), train, held, False, 10)
+    all_of_them = choose_comparison_draws(of_classes([20, 20, 10], rng), train, held, False, 10)
     assert all_of_them.description.startswith("50 samples against 126 held-out examples")
 
 
 def test_few_training_examples_leave_halves_of_held_out_ones():
     """Else hardly any real example would be left to stand beside the samples."""
     rng = np.random.default_rng(15)
-    found = compare_rows(unlabelled(60, rng), unlabelled(3, rng), unlabelled(120, rng), False, 10)
+    found = choose_comparison_draws(unlabelled(60, rng), unlabelled(3, rng), unlabelled(120, rng), False, 10)
     assert found.value is None and {len(d.other) for d in found.baseline} == {30}
 
 
 @pytest.mark.parametrize(("learned", "held"), [(False, 120), (True, 120), (False, 20)])
 def test_a_shift_is_seen(learned, held):
     rng = np.random.default_rng(3)
-    found = compare_rows(samples(120, rng, shift=1.0), real(200, rng), real(held, rng), learned, 40)
-    mmd, frechet = measure(found, default_metrics(), 20, "real", "examples")[:2]
+    found = choose_comparison_draws(samples(120, rng, shift=1.0), real(200, rng), real(held, rng), learned, 40)
+    mmd, frechet = measure_distances(found, default_metrics(), 20, "real", "examples")[:2]
     assert "above chance" in mmd.meaning and "times the real" in frechet.meaning
     assert mmd.interval is not None and mmd.interval[0] < mmd.value < mmd.interval[1]
     assert mmd.interval[0] > mmd.references[0].high
@@ -163,7 +171,7 @@ def test_a_shift_is_seen(learned, held):
 def test_copies_of_the_data_are_too_close():
     rng = np.random.default_rng(4)
     train, held = real(100, rng), real(20, rng)
-    found = compare_rows(FeatureSet(train.rows.copy(), train.labels), train, held, False, 40)
+    found = choose_comparison_draws(FeatureSet(train.rows.copy(), train.labels), train, held, False, 40)
     values = found.values(mmd), found.baseline_values(mmd)
     assert np.mean(values[0]) < np.quantile(values[1], 0.2)
 
@@ -174,7 +182,7 @@ def test_copies_of_the_data_are_too_close():
 def test_rows_of_a_draw(learned, held, made):
     rng = np.random.default_rng(5)
     other = real(held, rng) if held else None
-    found = compare_rows(samples(made, rng), real(90, rng), other, learned, 7)
+    found = choose_comparison_draws(samples(made, rng), real(90, rng), other, learned, 7)
     assert {len(d.generated) == len(d.other) for d in found.baseline} == {True}
     for d in found.baseline:
         assert not set(d.other) & set(d.reference), "no example stands on both sides"
@@ -192,9 +200,9 @@ def test_rows_of_a_draw(learned, held, made):
 def test_the_value_is_the_metric_of_all_rows():
     rng = np.random.default_rng(6)
     made, train, held = real(60, rng), real(400, rng), real(150, rng)
-    found = compare_rows(made, train, held, False, 10)
+    found = choose_comparison_draws(made, train, held, False, 10)
     assert sorted(found.value.generated) == list(range(60))
-    figure = measure(found, default_metrics(), 10, "real", "examples")[0]
+    figure = measure_distances(found, default_metrics(), 10, "real", "examples")[0]
     groups = made.labels[found.value.generated], held.labels
     wanted = squared_mmd(made.rows[found.value.generated], held.rows, median_distance(held.rows), groups)
     assert figure.value == pytest.approx(1000 * wanted)
@@ -203,8 +211,8 @@ def test_the_value_is_the_metric_of_all_rows():
 def test_shares_against_balls_counted_with_scipy():
     rng = np.random.default_rng(7)
     made, train, held = samples(60, rng, 0.7), real(400, rng), real(150, rng)
-    found = compare_rows(made, train, held, False, 10)
-    figures = {f.key: f.value for f in measure(found, default_metrics(), 10, "real", "examples")}
+    found = choose_comparison_draws(made, train, held, False, 10)
+    figures = {f.key: f.value for f in measure_distances(found, default_metrics(), 10, "real", "examples")}
     between = cdist(made.rows, held.rows)
     reach = [np.sort(cdist(s.rows, s.rows), axis=1)[:, 5] for s in (made, held)]
     assert figures["precision"] == pytest.approx((between <= reach[1]).any(1).mean())
@@ -216,22 +224,24 @@ def test_many_rows_are_thinned(monkeypatch):
     monkeypatch.setattr(comparison, "MAX_ROWS", 50)
     rng = np.random.default_rng(8)
     for learned in (False, True):
-        found = compare_rows(samples(200, rng), real(400, rng), real(300, rng), learned, 5)
+        found = choose_comparison_draws(samples(200, rng), real(400, rng), real(300, rng), learned, 5)
         assert max(max(map(len, d)) for d in [*found.baseline, *found.value_draws]) <= 50
 
 
 def test_few_are_refused():
     rng = np.random.default_rng(9)
     with pytest.raises(BadInput, match="5 samples and 40 real examples"):
-        compare_rows(samples(5, rng), real(40, rng), None, False, 10)
+        choose_comparison_draws(samples(5, rng), real(40, rng), None, False, 10)
 
 
 def test_verdicts():
     baseline = ReferenceValue("real", -1.9, -2.3, -1.5)
-    assert "no difference" in verdict(MMD.results[0], -2.0, baseline, "sounds")
-    assert "look for copies" in verdict(MMD.results[0], -3.0, baseline, "sounds")
-    assert "by 5 times" in verdict(MMD.results[0], 0.1, baseline, "sounds"), "finite though chance is below zero"
-    assert "2.0 times the real sounds' own" in verdict(
+    assert "no difference" in explain_distance(MMD.results[0], -2.0, baseline, "sounds")
+    assert "look for copies" in explain_distance(MMD.results[0], -3.0, baseline, "sounds")
+    assert "by 5 times" in explain_distance(MMD.results[0], 0.1, baseline, "sounds"), (
+        "finite though chance is below zero"
+    )
+    assert "2.0 times the real sounds' own" in explain_distance(
         Frechet.results[0], 4.0, ReferenceValue("real", 2.0, 1.0, 3.0), "sounds"
     )
 
@@ -242,10 +252,10 @@ def mmd(a, b):
 
 def coded(one, known):
     """What MMD's line says of real examples after a codec, as eval measures it."""
-    found = compare_rows(known, known, None, False, 10)
-    return measure(found, default_metrics(), 10, "real", "examples", through_codec(one, known, "codec"))[0].references[
-        1
-    ]
+    found = choose_comparison_draws(known, known, None, False, 10)
+    return measure_distances(
+        found, default_metrics(), 10, "real", "examples", codec_reference_function(one, known, "codec")
+    )[0].references[1]
 
 
 def check_codec():
@@ -266,11 +276,11 @@ def test_halves_of_each_class_counted_as_chance_are_caught(monkeypatch):
     """Planted: MMD does not mind that the numbers of each class are fixed."""
     true = mmds._others
     monkeypatch.setattr(mmds, "_others", lambda a, h, groups=None: true(a, h))
-    caught(check_codec)
+    assert_caught(check_codec)
 
 
 def test_a_codec_measured_on_the_same_halves_is_caught(monkeypatch):
     """Planted: the coded examples are those that they are compared with."""
-    true = distances.halves
-    monkeypatch.setattr(distances, "halves", lambda *given: (true(*given)[0],) * 2)
-    caught(check_codec)
+    true = distances.random_halves
+    monkeypatch.setattr(distances, "random_halves", lambda *given: (true(*given)[0],) * 2)
+    assert_caught(check_codec)

@@ -3,13 +3,13 @@
 import numpy as np
 import torch
 from sonolux.core.config.load import load_recipe
-from sonolux.core.evaluation.examples import ExampleSet, from_dataset
-from sonolux.core.training.build import build_data
+from sonolux.core.evaluation.examples import ExampleSet, examples_from_dataset
+from sonolux.core.training.build import build_dataset
 
 
 def test_examples_are_as_long_as_they_are():
-    data, _ = build_data(load_recipe("one_shots", ["data.count=60"]), "valid")
-    found = from_dataset(data)
+    data, _ = build_dataset(load_recipe("one_shots", ["data.count=60"]), "valid")
+    found = examples_from_dataset(data)
     lengths = [data.item(i, None).length for i in range(len(data))]
     assert len(set(lengths)) > 1 and {media.shape[-1] for media in found.media} == {4800}
     assert [media.shape[-1] for media in found.unpadded()] == lengths

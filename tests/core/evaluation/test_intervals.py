@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pytest
 from sonolux.core.evaluation import intervals
-from sonolux.core.evaluation.features import standardised
-from sonolux.core.evaluation.intervals import bootstrap
-from sonolux.core.evaluation.metrics.base import distances, kth_neighbour_distance
+from sonolux.core.evaluation.features import standardise_features
+from sonolux.core.evaluation.intervals import bootstrap_interval
+from sonolux.core.evaluation.metrics.base import kth_neighbour_distance, pairwise_distances
 from sonolux.core.evaluation.metrics.frechet import frechet_distance
 from sonolux.core.evaluation.metrics.mmd import squared_mmd
-from sonolux.core.testing.mutation import caught
+from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import BadInput
 
 
@@ -24,7 +24,7 @@ def check_interval():
     n, m, trials = 60, 90, 150
     widths, inside = [], 0
     for _ in range(trials):
-        low, high = bootstrap(
+        low, high = bootstrap_interval(
             difference, rng.normal(0.5, 2, (n, 1)), rng.normal(0, 1, (m, 1)), repeats=200, rng=rng, level=0.95
         )
         widths.append(high - low)
@@ -52,7 +52,7 @@ def first_half(groups, rng):
 @pytest.mark.parametrize("planted", [third, with_replacement, first_half])
 def test_planted_resampling_is_caught(planted, monkeypatch):
     monkeypatch.setattr(intervals, "_half", planted)
-    caught(check_interval)
+    assert_caught(check_interval)
 
 
 def check_groups():
@@ -60,7 +60,7 @@ def check_groups():
     rng = np.random.default_rng(6)
     label = np.arange(201) % 2
     g, r = (rng.normal(100.0 * label, 1)[:, None] for _ in range(2))
-    low, high = bootstrap(difference, g, r, 200, rng, groups=(label, label))
+    low, high = bootstrap_interval(difference, g, r, 200, rng, groups=(label, label))
     assert high - low == pytest.approx(2 * 1.96 * math.sqrt(2 / 201), rel=0.25)
 
 
@@ -72,33 +72,33 @@ def test_groups_keep_their_shares():
 
 def test_planted_loss_of_the_groups_is_caught(monkeypatch):
     monkeypatch.setattr(intervals, "_half", lambda groups, rng: rng.permutation(len(groups))[: len(groups) // 2])
-    caught(check_groups)
+    assert_caught(check_groups)
 
 
 @pytest.mark.parametrize("metric", [frechet_distance, squared_mmd])
 def test_it_holds_the_value_though_halves_are_biased(metric):
     rng = np.random.default_rng(1)
     g, r = rng.standard_normal((80, 6)) + 0.4, rng.standard_normal((80, 6))
-    low, high = bootstrap(metric, g, r, repeats=40, rng=rng)
+    low, high = bootstrap_interval(metric, g, r, repeats=40, rng=rng)
     assert low < metric(g, r) < high
 
 
 def test_it_repeats_with_the_generator():
     g, r = np.random.default_rng(2).standard_normal((2, 30, 3))
-    a, b = (bootstrap(squared_mmd, g, r, 10, np.random.default_rng(5)) for _ in range(2))
+    a, b = (bootstrap_interval(squared_mmd, g, r, 10, np.random.default_rng(5)) for _ in range(2))
     assert a == b
 
 
 def test_distances_of_copies_are_zero_far_from_the_origin():
     rows = np.random.default_rng(3).standard_normal((5, 4)) + 1e6
-    assert np.all(np.diag(distances(rows, rows)) == 0)
+    assert np.all(np.diag(pairwise_distances(rows, rows)) == 0)
     assert kth_neighbour_distance(np.array([[0.0], [1.0], [5.0]]), 2).tolist() == [5, 4, 5]
 
 
 def test_standardised():
     rng = np.random.default_rng(4)
     reference = rng.normal([3, -1, 2], [10, 0.1, 0], (500, 3))  # the last never varies
-    own, other = standardised(reference, reference, reference[:1] + np.array([0, 0, 5]))
+    own, other = standardise_features(reference, reference, reference[:1] + np.array([0, 0, 5]))
     assert np.allclose(own.mean(axis=0), 0) and np.allclose(own.std(axis=0), [1, 1, 0])
     assert other[0, 2] == pytest.approx(5)
 
@@ -106,6 +106,6 @@ def test_standardised():
 def test_bad_settings():
     rows = np.random.rand(20, 2)
     with pytest.raises(BadInput, match="repeats is 1"):
-        bootstrap(squared_mmd, rows, rows, 1, np.random.default_rng())
+        bootstrap_interval(squared_mmd, rows, rows, 1, np.random.default_rng())
     with pytest.raises(BadInput, match="level is 95"):
-        bootstrap(squared_mmd, rows, rows, 10, np.random.default_rng(), level=95)
+        bootstrap_interval(squared_mmd, rows, rows, 10, np.random.default_rng(), level=95)

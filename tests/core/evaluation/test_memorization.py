@@ -7,9 +7,9 @@ import pytest
 import torch
 from sonolux.core.evaluation import memorization
 from sonolux.core.evaluation.examples import ExampleSet
-from sonolux.core.evaluation.memorization import find_copies, measurements, remarks
+from sonolux.core.evaluation.memorization import find_near_copies, memorization_measurements, reliability_remarks
 from sonolux.core.evaluation.near_copies import NearestMatches
-from sonolux.core.testing.mutation import caught
+from sonolux.core.testing.mutation import assert_caught
 
 
 class Adapter:
@@ -38,7 +38,7 @@ def found(copies=10, held=200, **more):
     train = side(300, 0)
     made = side(90, 1)
     made.media = [*made.media, *(train.media[i].clone() for i in range(copies))]
-    return find_copies(Adapter(**more), made, train, side(held, 2) if held else None)
+    return find_near_copies(Adapter(**more), made, train, side(held, 2) if held else None)
 
 
 def check_copies(held):
@@ -46,7 +46,7 @@ def check_copies(held):
     values = Adapter().nearest(side(90, 1).media, side(300, 0).media).similarity
     assert result.samples.nearest[-10:].tolist() == list(range(10))
     assert result.recall == {"gain": 1.0, "crop": 1.0}
-    copies, caught = measurements(result, "sounds")[:2]
+    copies, caught = memorization_measurements(result, "sounds")[:2]
     assert copies.value == pytest.approx((10 + sum(float(v) > result.threshold for v in values)) / 100)
     assert caught.value == 1.0
 
@@ -61,14 +61,14 @@ def test_likeness_read_upside_down_is_caught(monkeypatch):
     monkeypatch.setattr(
         memorization, "share_above", lambda similarity, threshold: float((similarity < threshold).double().mean())
     )
-    caught(check_copies, 200)
+    assert_caught(check_copies, 200)
 
 
 def test_a_limit_below_which_copies_lie_is_caught(monkeypatch):
     """Planted: the share is of what lies far above the limit."""
     true = memorization.share_above
     monkeypatch.setattr(memorization, "share_above", lambda similarity, threshold: true(similarity, threshold + 0.2))
-    caught(check_copies, 200)
+    assert_caught(check_copies, 200)
 
 
 def test_the_limit_is_that_of_held_out_examples_where_they_are_enough():
@@ -80,17 +80,24 @@ def test_the_limit_is_that_of_held_out_examples_where_they_are_enough():
     few = found(held=30)
     assert not few.measured and few.threshold == 0.9 and len(few.held_out) == 30
     none = found(held=0)
-    assert none.threshold == 0.9 and math.isnan(none.false_alarms) and measurements(none, "sounds")[0].references == ()
+    assert (
+        none.threshold == 0.9
+        and math.isnan(none.false_alarms)
+        and memorization_measurements(none, "sounds")[0].references == ()
+    )
 
 
 def test_a_search_that_misses_says_so():
-    assert remarks(found(), "sounds") == []
+    assert reliability_remarks(found(), "sounds") == []
     missed = found(faithful=False)
     assert missed.recall == {"gain": 0.0, "crop": 1.0}
-    assert "only 50% of planted copies" in remarks(missed, "sounds")[0]
+    assert "only 50% of planted copies" in reliability_remarks(missed, "sounds")[0]
 
 
 def test_data_that_is_all_alike_says_so():
     """Smooth things of one kind: held-out ones lie above a fixed limit too."""
-    result = find_copies(Adapter(), side(20, 1, 0.01), side(80, 0, 0.01), side(30, 2, 0.01))
-    assert result.false_alarms == 1.0 and "100% of the held-out sounds lie above" in remarks(result, "sounds")[0]
+    result = find_near_copies(Adapter(), side(20, 1, 0.01), side(80, 0, 0.01), side(30, 2, 0.01))
+    assert (
+        result.false_alarms == 1.0
+        and "100% of the held-out sounds lie above" in reliability_remarks(result, "sounds")[0]
+    )

@@ -6,10 +6,10 @@ import torch
 from sonolux.core.evaluation import near_copies
 from sonolux.core.evaluation.near_copies import (
     ALTERATIONS,
-    best_partners,
-    distinct_from,
-    most_similar,
+    lowe_ratio_score,
     nearest_examples,
+    nearest_keys,
+    nearest_pairs,
     planted_copies,
     ranked_pairs,
 )
@@ -26,7 +26,7 @@ def check_most_similar(rows=4):
     queries, keys = unit(11, 5, 0), unit(30, 5, 1)
     askers, owners = torch.arange(11) // 2, torch.arange(30) % 6
     seen = 0
-    for block, values, which in most_similar(queries, keys, 3, (askers, owners), rows):
+    for block, values, which in nearest_keys(queries, keys, 3, (askers, owners), rows):
         for r, i in enumerate(block):
             others = [(float(queries[i] @ keys[k]), k) for k in range(30) if owners[k] != askers[i]]
             wanted = sorted(others, reverse=True)[:3]
@@ -43,10 +43,10 @@ def test_most_similar(rows):
 
 def test_examples_that_find_themselves_are_caught(monkeypatch):
     """Planted: keys of one's own count."""
-    true = near_copies.most_similar
+    true = near_copies.nearest_keys
     monkeypatch.setitem(
         globals(),
-        "most_similar",
+        "nearest_keys",
         lambda queries, keys, count, owners, rows: true(queries, keys, count, (owners[0] + 99, owners[1]), rows),
     )
     with pytest.raises(AssertionError, match=r"assert \["):
@@ -54,14 +54,14 @@ def test_examples_that_find_themselves_are_caught(monkeypatch):
 
 
 def test_few_keys_are_all_found():
-    (found,) = most_similar(unit(2, 3, 0), unit(2, 3, 1), 5, (torch.arange(2), torch.arange(2) + 5))
+    (found,) = nearest_keys(unit(2, 3, 0), unit(2, 3, 1), 5, (torch.arange(2), torch.arange(2) + 5))
     assert sorted(found[2][0].tolist()) == [0, 1]
 
 
 def test_best_partners_are_those_of_either_example():
     similarity = {(0, 1): 0.9, (0, 2): 0.8, (1, 2): 0.7, (2, 3): 0.6}
-    assert best_partners(similarity, 1) == [(0, 1), (0, 2), (2, 3)], "3 knows no better one than 2"
-    assert best_partners(similarity, 9) == sorted(similarity) and best_partners({}, 1) == []
+    assert nearest_pairs(similarity, 1) == [(0, 1), (0, 2), (2, 3)], "3 knows no better one than 2"
+    assert nearest_pairs(similarity, 9) == sorted(similarity) and nearest_pairs({}, 1) == []
 
 
 def test_pairs_are_ranked():
@@ -79,7 +79,7 @@ def test_the_nearest_by_the_fine_comparison():
 
 def test_what_stands_out():
     """1 - (1 - s_1 + u) / (1 - s_r + u): near 1 for a copy among others, 0 where the next is as similar."""
-    decide = distinct_from(3, 0.002)
+    decide = lowe_ratio_score(3, 0.002)
     assert decide(torch.tensor([1.0, 0.5, 0.4, 0.3, 0.2])) == pytest.approx(1 - 0.002 / 0.702, abs=1e-5)
     assert decide(torch.tensor([0.9, 0.9, 0.9, 0.9])) == pytest.approx(0, abs=1e-6)
     assert decide(torch.tensor([0.9])) == pytest.approx(1 - 0.102 / 1.002, abs=1e-5), "none to compare with"

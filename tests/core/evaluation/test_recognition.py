@@ -5,8 +5,8 @@ import torch
 from sonolux.core.evaluation import recognition as product
 from sonolux.core.evaluation.classifier import ClassifierSettings
 from sonolux.core.evaluation.examples import CodecRoundTrip, ExampleSet, GeneratedSet, RealData
-from sonolux.core.evaluation.recognition import recognition
-from sonolux.core.testing.mutation import caught
+from sonolux.core.evaluation.recognition import measure_recognition
+from sonolux.core.testing.mutation import assert_caught
 
 CLASSES = ("lying", "standing", "plain")
 
@@ -40,7 +40,7 @@ def found(order=None, unusable=0):
     samples, real = side((60, 60, 60), 0), RealData(side((30, 30, 30), 1), side((12, 12, 12), 2), CLASSES)
     samples = samples if order is None else samples.select(order)
     made = GeneratedSet(samples, list(samples.media), [], {"made": len(samples) + unusable})
-    result = recognition(Adapter(), made, real, CodecRoundTrip(real.held_out, real.held_out, False), "pictures")
+    result = measure_recognition(Adapter(), made, real, CodecRoundTrip(real.held_out, real.held_out, False), "pictures")
     assert result is not None
     return result
 
@@ -59,8 +59,8 @@ def test_files_in_the_order_of_classes_teach_every_class():
 
 def test_the_first_samples_alone_are_caught(monkeypatch):
     """Planted: the first ones are taken, which show one class and half of another."""
-    monkeypatch.setattr(product, "subset", lambda side, count, seed: side.select(range(min(count, len(side)))))
-    caught(check_files_in_the_order_of_classes)
+    monkeypatch.setattr(product, "balanced_subset", lambda side, count, seed: side.select(range(min(count, len(side)))))
+    assert_caught(check_files_in_the_order_of_classes)
 
 
 def test_labels_stay_with_their_pictures():

@@ -5,15 +5,22 @@ import ast
 import pytest
 import torch
 from sonolux.core.evaluation import seams as module
-from sonolux.core.evaluation.seams import joints, seams
-from sonolux.core.testing.mutation import caught, planted, replace, set_argument, swap, take_left
+from sonolux.core.evaluation.seams import measure_joints, measure_seams
+from sonolux.core.testing.mutation import (
+    assert_caught,
+    keep_left_operand,
+    planted_error,
+    replace_expression,
+    set_argument,
+    swap_operator,
+)
 from sonolux.core.types import BadInput
-from sonolux.core.util.rng import generator
+from sonolux.core.util.rng import keyed_generator
 
 
 def circles(count=300, n=512, seed=0):
     """Smooth noise on a circle: a circular moving mean of white noise."""
-    white = torch.from_numpy(generator(seed, 0, "circles").standard_normal((count, 1, n)))
+    white = torch.from_numpy(keyed_generator(seed, 0, "circles").standard_normal((count, 1, n)))
     return list(sum(white.roll(k, -1) for k in range(6)) / 6**0.5)
 
 
@@ -27,31 +34,31 @@ def check(measure):
     faded[:8] = faded[-8:] = 0.1
     dull = measure([x * faded for x in circles()], 16)
     assert float(dull.level.median()) < -12 and abs(float(dull.inside.median())) < 1
-    assert dull.within()[0] < 0.1 < dull.within()[1]
+    assert dull.share_within()[0] < 0.1 < dull.share_within()[1]
     picture = torch.stack(circles(64, 128))[:, 0][None]  # rows are circles, columns are strangers
     assert measure([picture], 8).jump < 1.6
 
 
 def test_seams_tell_circles_from_cuts_and_fades():
-    check(seams)
+    check(measure_seams)
 
 
 @pytest.mark.parametrize(
     "error",
     [
-        replace(ast.Sub, "x[:, 0] - x[:, 1]"),
+        replace_expression(ast.Sub, "x[:, 0] - x[:, 1]"),
         set_argument("roll", 0, "-n // 4"),
-        swap(ast.Div, ast.Mult, near="places"),
+        swap_operator(ast.Div, ast.Mult, near="places"),
     ],
 )
 def test_a_planted_error_of_seams_is_caught(error):
-    with planted(module, "seams", error):
-        caught(check, seams)
+    with planted_error(module, "measure_seams", error):
+        assert_caught(check, measure_seams)
 
 
 def test_what_is_too_short_is_refused():
     with pytest.raises(BadInput, match="four parts"):
-        seams([torch.zeros(1, 10)], 8)
+        measure_seams([torch.zeros(1, 10)], 8)
 
 
 def check_joints(measure):
@@ -66,26 +73,26 @@ def check_joints(measure):
     dull = row.clone()
     for p in inside:
         dull[:, p - 16 : p + 16] *= 0.1
-    assert float(measure([dull], inside, 32).level.median()) < -17 and measure([dull], inside, 32).within() == 0
+    assert float(measure([dull], inside, 32).level.median()) < -17 and measure([dull], inside, 32).share_within() == 0
     assert abs(float(measure([dull], [p + 100 for p in inside], 32).level.median())) < 2.5
 
 
 def test_joints_tell_where_pieces_meet():
-    check_joints(joints)
+    check_joints(measure_joints)
 
 
 @pytest.mark.parametrize(
     "error",
     [
-        take_left(ast.Sub, near="by"),
-        replace(ast.Subscript, "x[:, p + part : p + 2 * part]", near="half"),
+        keep_left_operand(ast.Sub, near="by"),
+        replace_expression(ast.Subscript, "x[:, p + part : p + 2 * part]", near="half"),
     ],
 )
 def test_a_planted_error_of_joints_is_caught(error):
-    with planted(module, "joints", error):
-        caught(check_joints, joints)
+    with planted_error(module, "measure_joints", error):
+        assert_caught(check_joints, measure_joints)
 
 
 def test_joints_outside_are_refused():
     with pytest.raises(BadInput, match="from the ends"):
-        joints([torch.zeros(1, 100)], [4], 16)
+        measure_joints([torch.zeros(1, 100)], [4], 16)

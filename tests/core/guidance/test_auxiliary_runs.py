@@ -4,8 +4,8 @@ import pytest
 import sonolux
 import torch
 from sonolux.core.config.load import load_recipe
-from sonolux.core.config.trust import Trust
-from sonolux.core.pipeline.preview import Previews
+from sonolux.core.config.trust import TrustLevel
+from sonolux.core.pipeline.preview import PreviewCallback
 from sonolux.core.training.run import TrainingRun
 from sonolux.core.types import BadInput
 
@@ -79,9 +79,9 @@ def test_code_of_a_weaker_run_needs_permission_of_its_own(tiny_recipe, tmp_path)
     own.run()
     guidance = {"use": "autoguidance", "weak": str(tmp_path / "own")}
     recipe = load_recipe(tmp_path / "tiny.yaml", [*SETTINGS, f"sample.guidance={guidance}"])
-    assert recipe.trust == Trust.CODE and not recipe.allow_code
+    assert recipe.trust == TrustLevel.CODE and not recipe.allow_code
     with pytest.raises(BadInput, match="--allow-code"):
-        TrainingRun(recipe, tmp_path / "run", bar=False, callbacks=[Previews(recipe)]).prepare()
+        TrainingRun(recipe, tmp_path / "run", bar=False, callbacks=[PreviewCallback(recipe)]).prepare()
     opened = sonolux.load(tmp_path / "own", device="cpu", allow_code=True)
     assert len(opened.sample(guidance=guidance, count=1, steps=1)) == 1
 
@@ -91,5 +91,5 @@ def test_a_training_that_previews_with_a_missing_run_is_refused_before_it_begins
     missing = [*SETTINGS, "sample.guidance={use: autoguidance, weak: nowhere}"]
     recipe = load_recipe(tmp_path / "tiny.yaml", missing)
     with pytest.raises(BadInput, match="nowhere"):
-        TrainingRun(recipe, tmp_path / "run", bar=False, callbacks=[Previews(recipe)]).prepare()
+        TrainingRun(recipe, tmp_path / "run", bar=False, callbacks=[PreviewCallback(recipe)]).prepare()
     assert not (tmp_path / "run").exists()

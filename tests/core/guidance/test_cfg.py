@@ -4,29 +4,29 @@ import ast
 
 import pytest
 import torch
-from sonolux.core.guidance.base import Guidance, Guided, SamplingRun
+from sonolux.core.guidance.base import Guidance, GuidedDenoiser, SamplingRun
 from sonolux.core.guidance.cfg import CFG
-from sonolux.core.samplers.base import run
+from sonolux.core.samplers.base import run_plan
 from sonolux.core.samplers.euler import Euler
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
-from sonolux.core.testing.conformance import falling
-from sonolux.core.testing.mixture import example
+from sonolux.core.testing.conformance import even_tau_levels
+from sonolux.core.testing.mixture import example_mixture
 from sonolux.core.testing.mutation import (
-    argument,
-    caught,
-    condition,
-    negate,
-    planted,
-    replace,
-    swap,
+    argument_target,
+    assert_caught,
+    condition_target,
+    keep_left_operand,
+    negate_expression,
+    planted_error,
+    replace_expression,
     swap_arguments,
-    swap_sides,
-    take_left,
+    swap_operands,
+    swap_operator,
 )
 from sonolux.core.types import BadInput, Estimate, NoiseLevel
-from sonolux.core.util.rng import Noise
+from sonolux.core.util.rng import KeyedNoise
 
-MIXTURE = example()
+MIXTURE = example_mixture()
 LABELS = torch.tensor([0, 2, 1, 2])
 X = torch.randn(4, 2, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
@@ -44,7 +44,7 @@ class Counting:
 
 def wrapped(guidance):
     counting = Counting(MIXTURE)
-    return guidance.wrap(counting, SamplingRun(Noise(0, range(4), (2, 3)))), counting
+    return guidance.wrap(counting, SamplingRun(KeyedNoise(0, range(4), (2, 3)))), counting
 
 
 def flow(tau):
@@ -102,23 +102,23 @@ def test_cfg(check):
 
 
 PLANTED = [
-    (check_closed_form, CFG, "combine", swap(ast.Sub, ast.Add)),
-    (check_closed_form, CFG, "combine", take_left(ast.Sub, at=-1)),
-    (check_closed_form, CFG, "combine", swap_sides(ast.Sub)),
-    (check_cost, CFG, "branches", replace(condition(), "False")),
-    (check_cost, Guidance, "inside", swap(ast.Sub, ast.Add, at=-1), swap(ast.Add, ast.Sub, at=-1)),
-    (check_window, Guidance, "inside", negate(ast.LtE, at=-1)),
-    (check_window, Guided, "denoise", swap_arguments("where", 1, 2)),
-    (check_window, Guidance, "inside", swap(ast.BitAnd, ast.BitOr)),
-    (check_closed_form, Guided, "_estimates", replace(argument("zip", 0), "reversed(_)")),
+    (check_closed_form, CFG, "combine", swap_operator(ast.Sub, ast.Add)),
+    (check_closed_form, CFG, "combine", keep_left_operand(ast.Sub, at=-1)),
+    (check_closed_form, CFG, "combine", swap_operands(ast.Sub)),
+    (check_cost, CFG, "branches", replace_expression(condition_target(), "False")),
+    (check_cost, Guidance, "inside", swap_operator(ast.Sub, ast.Add, at=-1), swap_operator(ast.Add, ast.Sub, at=-1)),
+    (check_window, Guidance, "inside", negate_expression(ast.LtE, at=-1)),
+    (check_window, GuidedDenoiser, "denoise", swap_arguments("where", 1, 2)),
+    (check_window, Guidance, "inside", swap_operator(ast.BitAnd, ast.BitOr)),
+    (check_closed_form, GuidedDenoiser, "_estimates", replace_expression(argument_target("zip", 0), "reversed(_)")),
 ]
 
 
 @pytest.mark.parametrize("error", PLANTED, ids=lambda e: f"{e[0].__name__}-{e[1].__name__}-{e[3]}")
 def test_planted_error_is_caught(error):
     check, *where = error
-    with planted(*where):
-        caught(check, CFG)
+    with planted_error(*where):
+        assert_caught(check, CFG)
 
 
 def test_gradients_flow_through_guidance():
@@ -130,12 +130,12 @@ def test_gradients_flow_through_guidance():
 
 
 def test_guidance_moves_samples_towards_their_class():
-    levels = falling(RectifiedFlow(), 20)
+    levels = even_tau_levels(RectifiedFlow(), 20)
     conditions = MIXTURE.conditions(LABELS)
     right = []
     for scale in (0.0, 1.0, 3.0):
         guided, _ = wrapped(CFG(scale))
-        x = run(Euler().plan(RectifiedFlow(), levels), guided, X, conditions)
+        x = run_plan(Euler().plan(RectifiedFlow(), levels), guided, X, conditions)
         posterior = MIXTURE.posterior(x, NoiseLevel(0.0, 1.0, 1e-3))
         right.append(float(posterior[torch.arange(4), LABELS].mean()))
     assert right[0] < right[1] <= right[2] and right[2] > 0.9
@@ -147,8 +147,8 @@ def test_a_network_that_returns_no_null_is_called_once_a_step_outside_of_the_win
             return Estimate(x)
 
     counting = Counting(Plain())
-    guided = CFG(4.0, window=(0.0, 0.0)).wrap(counting, SamplingRun(Noise(0, range(4), (2, 3))))
-    run(Euler().plan(RectifiedFlow(), falling(RectifiedFlow(), 5)), guided, X, MIXTURE.conditions(LABELS))
+    guided = CFG(4.0, window=(0.0, 0.0)).wrap(counting, SamplingRun(KeyedNoise(0, range(4), (2, 3))))
+    run_plan(Euler().plan(RectifiedFlow(), even_tau_levels(RectifiedFlow(), 5)), guided, X, MIXTURE.conditions(LABELS))
     assert counting.rows == 5 * 4
 
 

@@ -6,22 +6,30 @@ import pytest
 from sonolux.core.config import registry
 from sonolux.core.guidance import dynamic_threshold
 from sonolux.core.guidance.apg import APG
-from sonolux.core.guidance.base import Guidance, Guided
+from sonolux.core.guidance.base import Guidance, GuidedDenoiser
 from sonolux.core.guidance.cfg import CFG
 from sonolux.core.guidance.cfg_zero import CFGZero
 from sonolux.core.guidance.cfgpp import CFGpp
 from sonolux.core.guidance.dynamic_threshold import DynamicThreshold
 from sonolux.core.guidance.rescale import Rescale
 from sonolux.core.testing.conformance import check_guidance
-from sonolux.core.testing.guided import Probe
-from sonolux.core.testing.mutation import call, caught, negate, planted, replace, swap, swap_arguments
+from sonolux.core.testing.guided import CountingDenoiser
+from sonolux.core.testing.mutation import (
+    assert_caught,
+    call_target,
+    negate_expression,
+    planted_error,
+    replace_expression,
+    swap_arguments,
+    swap_operator,
+)
 from sonolux.core.types import Estimate
 
 # What a constructor's defaults do not give: settings at which it acts, settings at which it changes nothing (None: it
 # has none), and whether it only shapes what stands before it.
 ACTS = {
     "composed": {"scales": {"a": 2.0, "b": 1.5}},
-    "autoguidance": {"denoiser": Probe(0.3)},
+    "autoguidance": {"denoiser": CountingDenoiser(0.3)},
     "apg": {"threshold": 0.2},
 }
 RESTS = {"composed": None, "cfgpp": None, "rescale": {"phi": 0.0}, "dynamic_threshold": {"limit": 1e3}}
@@ -34,9 +42,9 @@ def check(name, cls, **options):
     check_guidance(lambda window: cls(**acts, window=window), identity, [CFG(4.0)] if name in SHAPES else [])
 
 
-@pytest.mark.parametrize("name", registry.builtins("guidance"))
+@pytest.mark.parametrize("name", registry.builtin_files("guidance"))
 def test_conformance(name):
-    check(name, registry.find("guidance", name))
+    check(name, registry.find_class("guidance", name))
 
 
 @pytest.mark.slow
@@ -46,32 +54,32 @@ def test_other_settings():
     check("apg", APG, momentum=0.7)
     check("cfg_zero", CFGZero, rest=None)
     check("dynamic_threshold", DynamicThreshold, limit=0.5)
-    nested = registry.find("guidance", "composed")
+    nested = registry.find_class("guidance", "composed")
     scales = {"a": 3.0, "b": 2.0}
     identity = nested({"a": 1.0, "b": 1.0}, "nested")
     check_guidance(lambda window: nested(scales, "nested", window), identity)
 
 
 PLANTED = [
-    ("apg", (Guidance, "begin", replace(call("copy"), "self"))),  # the momentum outlives its run
-    ("apg", (APG, "_with_momentum", replace(call("where"), "delta"))),
-    ("apg", (APG, "_limited", replace(call("mean"), "(delta * delta).mean()"))),
-    ("cfg", (Guidance, "inside", negate(ast.LtE, at=-1))),
-    ("cfg", (Guided, "denoise", swap_arguments("where", 1, 2))),
-    ("cfg", (Guided, "_estimates", replace(call("_dropped"), "branch.drop or ()"))),
-    ("cfg", (Guided, "_estimates", replace(call("cat"), "x.repeat_interleave(n, 0)"))),
-    ("cfg_zero", (CFGZero, "combine", swap(ast.GtE, ast.LtE))),
+    ("apg", (Guidance, "begin", replace_expression(call_target("copy"), "self"))),  # the momentum outlives its run
+    ("apg", (APG, "_with_momentum", replace_expression(call_target("where"), "delta"))),
+    ("apg", (APG, "_limited", replace_expression(call_target("mean"), "(delta * delta).mean()"))),
+    ("cfg", (Guidance, "inside", negate_expression(ast.LtE, at=-1))),
+    ("cfg", (GuidedDenoiser, "denoise", swap_arguments("where", 1, 2))),
+    ("cfg", (GuidedDenoiser, "_estimates", replace_expression(call_target("_dropped"), "branch.drop or ()"))),
+    ("cfg", (GuidedDenoiser, "_estimates", replace_expression(call_target("cat"), "x.repeat_interleave(n, 0)"))),
+    ("cfg_zero", (CFGZero, "combine", swap_operator(ast.GtE, ast.LtE))),
     ("cfgpp", (CFGpp, "moves", False)),
-    ("cfgpp", (Guided, "denoise", replace(call("where"), "result.x", at=-1))),
-    ("rescale", (Rescale, "combine", replace(call("variance"), "inputs.guided.var()", at=-1))),
-    ("dynamic_threshold", (dynamic_threshold, "_percentile", replace(call("where"), "size"))),
+    ("cfgpp", (GuidedDenoiser, "denoise", replace_expression(call_target("where"), "result.x", at=-1))),
+    ("rescale", (Rescale, "combine", replace_expression(call_target("variance"), "inputs.guided.var()", at=-1))),
+    ("dynamic_threshold", (dynamic_threshold, "_percentile", replace_expression(call_target("where"), "size"))),
 ]
 
 
 @pytest.mark.parametrize(("name", "error"), PLANTED)
 def test_planted_error_is_caught(name, error):
-    with planted(*error):
-        caught(check, name, registry.find("guidance", name), also=RuntimeError)
+    with planted_error(*error):
+        assert_caught(check, name, registry.find_class("guidance", name), also=RuntimeError)
 
 
 class Forgetful(Guidance):
@@ -89,4 +97,4 @@ class Forgetful(Guidance):
 
 
 def test_a_plugin_that_leaks_memory_between_runs_is_caught():
-    caught(check_guidance, lambda window: Forgetful(window))
+    assert_caught(check_guidance, lambda window: Forgetful(window))

@@ -15,37 +15,37 @@ from sonolux.core.guidance.cfgpp import CFGpp
 from sonolux.core.guidance.composed import Composed
 from sonolux.core.guidance.dynamic_threshold import DynamicThreshold
 from sonolux.core.guidance.rescale import Rescale
-from sonolux.core.samplers.base import run
+from sonolux.core.samplers.base import run_plan
 from sonolux.core.samplers.euler import Euler
 from sonolux.core.schedulers.discrete import Discrete
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
-from sonolux.core.testing.conformance import falling
-from sonolux.core.testing.mixture import GaussianMixture, example
+from sonolux.core.testing.conformance import even_tau_levels
+from sonolux.core.testing.mixture import GaussianMixture, example_mixture
 from sonolux.core.testing.mutation import (
-    argument,
-    call,
-    caught,
+    argument_target,
+    assert_caught,
+    call_target,
     drop_call,
-    planted,
-    replace,
-    rewrite,
-    swap,
+    keep_left_operand,
+    keep_right_operand,
+    planted_error,
+    replace_expression,
+    rewrite_node,
     swap_arguments,
     swap_call,
-    swap_sides,
-    take_left,
-    take_right,
-    variable,
+    swap_operands,
+    swap_operator,
+    variable_target,
 )
 from sonolux.core.timesteps.trailing import Trailing
 from sonolux.core.types import Conditioning, Estimate, NoiseLevel
-from sonolux.core.util.rng import Noise
+from sonolux.core.util.rng import KeyedNoise
 
-MIXTURE, WEAK = example(), example(seed=3)
+MIXTURE, WEAK = example_mixture(), example_mixture(seed=3)
 LABELS = torch.tensor([0, 2, 1, 2])
 TOLD = MIXTURE.conditions(LABELS)
-RUN = SamplingRun(Noise(0, range(4), (2, 3)))
+RUN = SamplingRun(KeyedNoise(0, range(4), (2, 3)))
 VALID = torch.tensor([[1, 1, 1], [1, 1, 0], [1, 0, 0], [1, 1, 1]], dtype=torch.float64)[:, None]
 
 
@@ -120,10 +120,10 @@ def cfgpp_flow(x, levels, scale):
 
 def check_cfgpp(cls):
     for schedule, paper in ((Discrete(), cfgpp_preserving), (EDM(), cfgpp_exploding), (RectifiedFlow(), cfgpp_flow)):
-        levels = Trailing().levels(schedule, 12) if paper is cfgpp_preserving else falling(schedule, 12)
+        levels = Trailing().levels(schedule, 12) if paper is cfgpp_preserving else even_tau_levels(schedule, 12)
         for scale in (0.0, 0.6, 1.0):
             start = float(levels[0].sigma) * points(1)
-            found = run(Euler().plan(schedule, levels), cls(scale).wrap(MIXTURE, RUN), start, TOLD)
+            found = run_plan(Euler().plan(schedule, levels), cls(scale).wrap(MIXTURE, RUN), start, TOLD)
             assert torch.allclose(found, paper(start, levels, scale), atol=1e-9), f"{paper.__name__} at scale {scale}"
 
 
@@ -150,7 +150,7 @@ def check_cfg_zero(cls):
     assert torch.allclose((x / 4 - found) / 0.75, zero_star(x, 0.75, scale, level), atol=1e-10), "on another schedule"
     assert torch.equal(made([cls(scale)], x, flow(1.0)).x0, x), "it rests at pure noise"
     assert torch.equal(made([cls(scale, rest=0.7)], x, flow(0.7)).x0, x), "and from `rest` on"
-    stays = run(
+    stays = run_plan(
         Euler().plan(RectifiedFlow(), [flow(1.0), flow(0.8), flow(0.7)]), cls(rest=0.8).wrap(MIXTURE, RUN), x, TOLD
     )
     assert torch.allclose(stays, x, atol=1e-12), "zero velocity: the sample does not move"
@@ -303,39 +303,39 @@ def test_formula(cls):
 
 
 PLANTED = [
-    (Rescale, "combine", swap_arguments("ratio")),
+    (Rescale, "combine", swap_arguments("safe_ratio")),
     (Rescale, "combine", drop_call("sqrt")),
-    (Rescale, "combine", take_right(ast.Sub)),
-    (CFGpp, "combine", swap(ast.Add, ast.Sub, near="x")),
-    (CFGpp, "combine", replace(variable("x0"), "inputs.guided", at=-2)),
-    (CFGpp, "combine", replace(argument("add", "alpha"), "self.scale")),
-    (CFGpp, "combine", take_right(ast.Mult)),
-    (CFGZero, "combine", replace(argument("mean", 0), "v_c * v_c", at=-1)),
-    (CFGZero, "combine", replace(call("lerp"), "s * unconditional")),
-    (CFGZero, "combine", replace(argument("add", "alpha"), "self.scale")),
-    (cfg_zero, "_velocity", replace(call("where"), "1.0", at=-1)),
-    (CFGZero, "combine", replace(call("expand"), "1.0")),
-    (CFGZero, "combine", replace(argument("Estimate", 0), "inputs.guided")),
-    (APG, "combine", take_right(ast.Sub, at=2)),
-    (APG, "combine", take_right(ast.Sub, at=1)),  # parallel and orthogonal swapped at eta 0
-    (APG, "combine", replace(argument("mean", 0), "delta * delta", at=-1)),
-    (APG, "_with_momentum", swap(ast.Add, ast.Sub)),
-    (APG, "_with_momentum", replace(call("detach"), "(delta - self.momentum * before).detach()")),
+    (Rescale, "combine", keep_right_operand(ast.Sub)),
+    (CFGpp, "combine", swap_operator(ast.Add, ast.Sub, near="x")),
+    (CFGpp, "combine", replace_expression(variable_target("x0"), "inputs.guided", at=-2)),
+    (CFGpp, "combine", replace_expression(argument_target("add", "alpha"), "self.scale")),
+    (CFGpp, "combine", keep_right_operand(ast.Mult)),
+    (CFGZero, "combine", replace_expression(argument_target("mean", 0), "v_c * v_c", at=-1)),
+    (CFGZero, "combine", replace_expression(call_target("lerp"), "s * unconditional")),
+    (CFGZero, "combine", replace_expression(argument_target("add", "alpha"), "self.scale")),
+    (cfg_zero, "_velocity", replace_expression(call_target("where"), "1.0", at=-1)),
+    (CFGZero, "combine", replace_expression(call_target("broadcast_like"), "1.0")),
+    (CFGZero, "combine", replace_expression(argument_target("Estimate", 0), "inputs.guided")),
+    (APG, "combine", keep_right_operand(ast.Sub, at=2)),
+    (APG, "combine", keep_right_operand(ast.Sub, at=1)),  # parallel and orthogonal swapped at eta 0
+    (APG, "combine", replace_expression(argument_target("mean", 0), "delta * delta", at=-1)),
+    (APG, "_with_momentum", swap_operator(ast.Add, ast.Sub)),
+    (APG, "_with_momentum", replace_expression(call_target("detach"), "(delta - self.momentum * before).detach()")),
     (APG, "_limited", swap_call("rsqrt", "reciprocal")),
-    (APG, "_limited", replace(call("mean"), "(delta * delta).mean((1, 2), keepdim=True)")),
-    (APG, "combine", replace(argument("add", "alpha"), "self.scale")),
-    (Autoguidance, "combine", replace(argument("add", "alpha"), "self.scale")),
-    (Autoguidance, "combine", swap(ast.Sub, ast.Add)),
-    (Composed, "_composed", replace(ast.Sub, "-sum(self.scales.values())")),
-    (Composed, "_composed", swap(ast.NotEq, ast.Eq)),
-    (Composed, "_nested", swap_sides(ast.Sub)),
-    (Composed, "_nested", rewrite("[i:] becomes [:i]", ast.Slice, lambda s: ast.Slice(None, s.lower))),
-    (DynamicThreshold, "combine", swap_arguments("ratio")),
-    (DynamicThreshold, "combine", replace(call("maximum"), "reached")),
-    (dynamic_threshold, "_percentile", drop_call("clamp"), take_left(ast.Sub, at=1)),
-    (dynamic_threshold, "_percentile", take_right(ast.Add)),
-    (GuidanceInputs, "variance", take_left(ast.Sub)),
-    (GuidanceInputs, "mean", replace(call("clamp"), "counts.shape[1]")),
+    (APG, "_limited", replace_expression(call_target("mean"), "(delta * delta).mean((1, 2), keepdim=True)")),
+    (APG, "combine", replace_expression(argument_target("add", "alpha"), "self.scale")),
+    (Autoguidance, "combine", replace_expression(argument_target("add", "alpha"), "self.scale")),
+    (Autoguidance, "combine", swap_operator(ast.Sub, ast.Add)),
+    (Composed, "_composed", replace_expression(ast.Sub, "-sum(self.scales.values())")),
+    (Composed, "_composed", swap_operator(ast.NotEq, ast.Eq)),
+    (Composed, "_nested", swap_operands(ast.Sub)),
+    (Composed, "_nested", rewrite_node("[i:] becomes [:i]", ast.Slice, lambda s: ast.Slice(None, s.lower))),
+    (DynamicThreshold, "combine", swap_arguments("safe_ratio")),
+    (DynamicThreshold, "combine", replace_expression(call_target("maximum"), "reached")),
+    (dynamic_threshold, "_percentile", drop_call("clamp"), keep_left_operand(ast.Sub, at=1)),
+    (dynamic_threshold, "_percentile", keep_right_operand(ast.Add)),
+    (GuidanceInputs, "variance", keep_left_operand(ast.Sub)),
+    (GuidanceInputs, "mean", replace_expression(call_target("clamp"), "counts.shape[1]")),
 ]
 OF_MODULE = {cfg_zero: CFGZero, dynamic_threshold: DynamicThreshold}
 
@@ -343,5 +343,5 @@ OF_MODULE = {cfg_zero: CFGZero, dynamic_threshold: DynamicThreshold}
 @pytest.mark.parametrize("error", PLANTED, ids=lambda e: f"{e[0].__name__}-{e[-1]}")
 def test_planted_error_is_caught(error):
     cls = OF_MODULE.get(error[0], error[0])
-    with planted(*error):
-        caught(CHECKS[cls], cls)
+    with planted_error(*error):
+        assert_caught(CHECKS[cls], cls)

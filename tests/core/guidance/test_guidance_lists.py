@@ -8,25 +8,25 @@ import torch
 from sonolux.core.config.load import load_recipe
 from sonolux.core.guidance.apg import APG
 from sonolux.core.guidance.autoguidance import Autoguidance
-from sonolux.core.guidance.base import AuxiliaryModel, GuidanceChain, SamplingRun
+from sonolux.core.guidance.base import AuxiliaryDenoiser, GuidanceChain, SamplingRun
 from sonolux.core.guidance.cfg import CFG
 from sonolux.core.guidance.cfg_zero import CFGZero
 from sonolux.core.guidance.cfgpp import CFGpp
 from sonolux.core.guidance.composed import Composed
 from sonolux.core.guidance.dynamic_threshold import DynamicThreshold
 from sonolux.core.guidance.rescale import Rescale
-from sonolux.core.testing.guided import SHAPE, Probe, conditions_ab, flow, points
+from sonolux.core.testing.guided import SHAPE, CountingDenoiser, conditioning_ab, flow_level, noisy_batches
 from sonolux.core.types import BadInput, Conditioning, Estimate
-from sonolux.core.util.rng import Noise
+from sonolux.core.util.rng import KeyedNoise
 
-RUN = SamplingRun(Noise(0, range(3), SHAPE[1:]))
-X = points(1)[0]
+RUN = SamplingRun(KeyedNoise(0, range(3), SHAPE[1:]))
+X = noisy_batches(1)[0]
 
 
 def called(guidances, level, conditions=None):
     """The estimate, and the rows a sample of each call of the run's own network."""
-    probe = Probe()
-    made = GuidanceChain(guidances).wrap(probe, RUN).denoise(X, level, conditions or conditions_ab())
+    probe = CountingDenoiser()
+    made = GuidanceChain(guidances).wrap(probe, RUN).denoise(X, level, conditions or conditioning_ab())
     return made, [n // len(X) for n in probe.calls]
 
 
@@ -51,43 +51,48 @@ def called(guidances, level, conditions=None):
         ([CFG(1.0), APG(1.0), Composed({"a": 2.0}, window=(0.0, 0.1))][:2], 1),
         ([CFG(2.0, window=(0.0, 0.4)), Rescale(window=(0.0, 0.4))], 1),
         ([Composed({"a": 2.0, "b": 3.0}, window=(0.0, 0.4)), CFG(2.0)], 2),
-        ([Autoguidance(2.0, denoiser=Probe(0.3)), CFG(2.0)], 2),
+        ([Autoguidance(2.0, denoiser=CountingDenoiser(0.3)), CFG(2.0)], 2),
     ],
 )
 def test_cost(guidances, rows):
-    _, calls = called(guidances, flow(0.5))
+    _, calls = called(guidances, flow_level(0.5))
     assert calls == [rows]
 
 
 def test_a_second_network_is_called_once_for_all_that_want_it():
-    weak = Probe(0.3)
-    called([Autoguidance(2.0, denoiser=weak), Autoguidance(1.5, denoiser=weak), CFG(2.0)], flow(0.5))
+    weak = CountingDenoiser(0.3)
+    called([Autoguidance(2.0, denoiser=weak), Autoguidance(1.5, denoiser=weak), CFG(2.0)], flow_level(0.5))
     assert weak.calls == [len(X)]
 
 
 def test_the_run_s_own_network_as_the_weaker_one_shares_its_row():
-    probe = Probe()
+    probe = CountingDenoiser()
     guided = GuidanceChain([Autoguidance(3.0, denoiser=probe), CFG(2.0)]).wrap(probe, RUN)
-    made = guided.denoise(X, flow(0.5), conditions_ab()).x0
-    assert probe.calls == [2 * len(X)] and torch.equal(made, called([CFG(2.0)], flow(0.5))[0].x0)
+    made = guided.denoise(X, flow_level(0.5), conditioning_ab()).x0
+    assert probe.calls == [2 * len(X)] and torch.equal(made, called([CFG(2.0)], flow_level(0.5))[0].x0)
 
 
 def test_a_condition_that_is_not_given_costs_no_row():
     row = torch.zeros(3, 1, dtype=torch.float64)
     nothing = Conditioning({"a": row}, {"a": row})  # as sampling makes it for `label: null`
-    assert called([CFG(3.0)], flow(0.5), nothing)[1] == [1]
+    assert called([CFG(3.0)], flow_level(0.5), nothing)[1] == [1]
 
 
 def test_pushes_add_up_in_any_order():
-    parts = [CFG(3.0), APG(2.0, momentum=0.0), Autoguidance(1.5, denoiser=Probe(0.3)), CFG(2.0, conditions=["b"])]
-    plain = called([], flow(0.5))[0].x0
-    summed = plain + sum(called([part], flow(0.5))[0].x0 - plain for part in parts)
+    parts = [
+        CFG(3.0),
+        APG(2.0, momentum=0.0),
+        Autoguidance(1.5, denoiser=CountingDenoiser(0.3)),
+        CFG(2.0, conditions=["b"]),
+    ]
+    plain = called([], flow_level(0.5))[0].x0
+    summed = plain + sum(called([part], flow_level(0.5))[0].x0 - plain for part in parts)
     for order in itertools.permutations(parts):
-        assert torch.allclose(called(order, flow(0.5))[0].x0, summed, atol=1e-12)
+        assert torch.allclose(called(order, flow_level(0.5))[0].x0, summed, atol=1e-12)
 
 
 def test_shapes_act_on_what_stands_before_them():
-    level = flow(0.5)
+    level = flow_level(0.5)
     pushed, plain = called([CFG(5.0)], level)[0].x0, called([], level)[0].x0
     found = called([CFG(5.0), Rescale(1.0)], level)[0].x0
     assert torch.allclose(found.flatten(1).std(1), plain.flatten(1).std(1), atol=1e-12)
@@ -96,9 +101,9 @@ def test_shapes_act_on_what_stands_before_them():
 
 
 def test_cfgpp_renoises_what_the_list_has_made():
-    level = flow(0.5)
+    level = flow_level(0.5)
     found, before = called([CFG(5.0), Rescale(), CFGpp(1.0)], level)[0], called([CFG(5.0), Rescale()], level)[0].x0
-    null = Probe().denoise(X, level, conditions_ab().without()).x0
+    null = CountingDenoiser().denoise(X, level, conditioning_ab().without()).x0
     assert torch.equal(found.x0, before)
     assert torch.allclose(found.x - 0.5 * found.x0, X - 0.5 * null, atol=1e-12), "the noise is the null estimate's"
 
@@ -106,22 +111,22 @@ def test_cfgpp_renoises_what_the_list_has_made():
 def test_windows_of_a_list_are_each_s_own():
     both = [CFG(3.0, window=(0.5, 1.0), conditions=["a"]), CFG(2.0, window=(0.0, 0.6), conditions=["b"])]
     for tau, alone in ((0.8, both[:1]), (0.3, both[1:])):
-        assert torch.equal(called(both, flow(tau))[0].x0, called(alone, flow(tau))[0].x0)
+        assert torch.equal(called(both, flow_level(tau))[0].x0, called(alone, flow_level(tau))[0].x0)
     mapped = torch.full((3, 1, 4, 3), 0.55, dtype=torch.float64)
     mapped[..., 1], mapped[..., 2] = 0.8, 0.3
-    found = called(both, flow(mapped))[0].x0
+    found = called(both, flow_level(mapped))[0].x0
     for column, alone in ((0, both), (1, both[:1]), (2, both[1:])):
-        assert torch.allclose(found[..., column], called(alone, flow(mapped))[0].x0[..., column], atol=1e-12)
+        assert torch.allclose(found[..., column], called(alone, flow_level(mapped))[0].x0[..., column], atol=1e-12)
 
 
 def test_a_network_that_moves_the_state_is_heard():
-    class Moving(Probe):
+    class Moving(CountingDenoiser):
         def denoise(self, x, level, conditions):
             return Estimate(super().denoise(x, level, conditions).x0, x + 1)
 
     for part, shift in ((CFG(2.0), 0.0), (CFGpp(0.6), None)):
-        found = GuidanceChain([part]).wrap(Moving(), RUN).denoise(X, flow(0.5), conditions_ab())
-        null = Probe().denoise(X, flow(0.5), conditions_ab().without()).x0
+        found = GuidanceChain([part]).wrap(Moving(), RUN).denoise(X, flow_level(0.5), conditioning_ab())
+        null = CountingDenoiser().denoise(X, flow_level(0.5), conditioning_ab().without()).x0
         expected = X + 1 + (0.5 * (found.x0 - null) if shift is None else shift)
         assert torch.allclose(found.x, expected, atol=1e-12)
 
@@ -129,14 +134,16 @@ def test_a_network_that_moves_the_state_is_heard():
 def test_a_second_network_sees_conditions_as_it_embeds_them():
     seen = []
 
-    class Narrow(Probe):
+    class Narrow(CountingDenoiser):
         def denoise(self, x, level, conditions):
             seen.append(conditions)
             return super().denoise(x, level, Conditioning())
 
     own = Conditioning({"a": torch.ones(3, 7)}, {"a": torch.zeros(3, 7)})
     valid = torch.ones(3, 1, 4, 3)
-    called([Autoguidance(2.0, denoiser=AuxiliaryModel(Narrow(), own))], flow(0.5), conditions_ab(valid=valid))
+    called(
+        [Autoguidance(2.0, denoiser=AuxiliaryDenoiser(Narrow(), own))], flow_level(0.5), conditioning_ab(valid=valid)
+    )
     assert seen[0].vector["a"].shape == (3, 7) and seen[0].valid is valid
 
 
@@ -151,7 +158,7 @@ def test_a_second_network_sees_conditions_as_it_embeds_them():
 )
 def test_lists_that_cannot_be_are_refused(guidances, said):
     with pytest.raises(BadInput, match=said):
-        called(guidances, flow(0.5))
+        called(guidances, flow_level(0.5))
 
 
 @pytest.mark.parametrize(
@@ -167,9 +174,9 @@ def test_lists_that_cannot_be_are_refused(guidances, said):
         (lambda: DynamicThreshold(percentile=99.5), "percentile"),
         (lambda: DynamicThreshold(limit=-1.0), "limit"),
         (lambda: Autoguidance(), "weak"),
-        (lambda: Autoguidance(weak="a", denoiser=Probe()), "one weaker"),  # type: ignore[arg-type]
+        (lambda: Autoguidance(weak="a", denoiser=CountingDenoiser()), "one weaker"),  # type: ignore[arg-type]
         (lambda: Autoguidance(weak="a").begin(RUN), "denoiser"),  # type: ignore[arg-type]
-        (lambda: called([CFG()], flow(0.5), Conditioning({"a": X}, {})), "unconditional embedding"),
+        (lambda: called([CFG()], flow_level(0.5), Conditioning({"a": X}, {})), "unconditional embedding"),
     ],
 )
 def test_bad_settings_are_refused(make, said):
@@ -180,14 +187,14 @@ def test_bad_settings_are_refused(make, said):
 def test_guidance_without_conditions_is_refused_where_it_needs_them():
     for parts in ([CFG()], [APG()], [CFGpp()]):
         with pytest.raises(BadInput, match="there is none"):
-            GuidanceChain(parts).wrap(Probe(), RUN).denoise(X, flow(0.5), Conditioning())
-    weak = GuidanceChain([Autoguidance(denoiser=Probe(0.3)), DynamicThreshold()])
-    weak.wrap(Probe(), RUN).denoise(X, flow(0.5), Conditioning())
+            GuidanceChain(parts).wrap(CountingDenoiser(), RUN).denoise(X, flow_level(0.5), Conditioning())
+    weak = GuidanceChain([Autoguidance(denoiser=CountingDenoiser(0.3)), DynamicThreshold()])
+    weak.wrap(CountingDenoiser(), RUN).denoise(X, flow_level(0.5), Conditioning())
 
 
 def test_sample_takes_a_list():
     made = [
-        sonolux.sample(Probe(), SHAPE, guidance=guidance, conditions=conditions_ab(), steps=3)
+        sonolux.sample(CountingDenoiser(), SHAPE, guidance=guidance, conditions=conditioning_ab(), steps=3)
         for guidance in (None, [], "cfg", ["cfg"], [CFG(), "rescale"])
     ]
     assert torch.equal(made[0], made[1]) and torch.equal(made[2], made[3])
@@ -207,7 +214,7 @@ def test_a_recipe_holds_a_list():
     recipe = load_recipe("shapes", [PAIR])
     (cfg, of_cfg), (rescale, of_rescale) = guidances(recipe)
     assert (cfg, of_cfg["scale"], rescale, of_rescale["phi"]) == ("cfg", 3.0, "rescale", 0.5)
-    assert recipe.merge([]).resolved()["sample"]["guidance"][1]["use"] == "rescale"
+    assert recipe.with_overrides([]).resolved()["sample"]["guidance"][1]["use"] == "rescale"
 
 
 @pytest.mark.parametrize(
@@ -221,7 +228,7 @@ def test_a_recipe_holds_a_list():
     ],
 )
 def test_an_override_reaches_into_the_list(change, item, key, value):
-    recipe = load_recipe("shapes", [PAIR]).merge([change], bare_section="sample")
+    recipe = load_recipe("shapes", [PAIR]).with_overrides([change], bare_section="sample")
     assert len(guidances(recipe)) == 2 and guidances(recipe)[item][1][key] == value
 
 
@@ -247,14 +254,17 @@ def test_what_a_recipe_cannot_mean_is_reported(changes, said):
 )
 def test_an_override_that_names_no_item_is_refused(change):
     with pytest.raises(BadInput, match=r"a list here \(cfg, rescale\).* write sample.guidance.0"):
-        load_recipe("shapes", [PAIR]).merge([change], bare_section="sample")
+        load_recipe("shapes", [PAIR]).with_overrides([change], bare_section="sample")
 
 
 def test_an_override_may_replace_the_list():
     recipe = load_recipe("shapes", [PAIR])
-    assert recipe.merge(["guidance=apg"], bare_section="sample").sample.guidance.use == "apg"
-    assert recipe.merge(["guidance={use: cfg, scale: 2}"], bare_section="sample").sample.guidance.params["scale"] == 2.0
-    assert recipe.merge(["guidance=null"], bare_section="sample").sample.guidance is None
+    assert recipe.with_overrides(["guidance=apg"], bare_section="sample").sample.guidance.use == "apg"
+    assert (
+        recipe.with_overrides(["guidance={use: cfg, scale: 2}"], bare_section="sample").sample.guidance.params["scale"]
+        == 2.0
+    )
+    assert recipe.with_overrides(["guidance=null"], bare_section="sample").sample.guidance is None
 
 
 def test_guidance_that_needs_no_condition_is_welcome_without():

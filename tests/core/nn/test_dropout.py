@@ -32,8 +32,8 @@ def test_masks_are_keyed():
 
 
 def test_planted_error_in_the_key_is_caught(monkeypatch):
-    right = dropout_module.key_of
-    monkeypatch.setattr(dropout_module, "key_of", lambda seed, purpose, counter: right(seed, purpose, counter[0]))
+    right = dropout_module.stream_key
+    monkeypatch.setattr(dropout_module, "stream_key", lambda seed, purpose, counter: right(seed, purpose, counter[0]))
     with pytest.raises(AssertionError, match="all"):
         check_keys()
 
@@ -61,7 +61,7 @@ def check_rate(shape=(3, 1000)) -> None:
     """Of 4 million elements a share within 4.5 standard deviations of p is dropped, whatever p, and all alike."""
     for p in (0.001, 0.1, 0.5, 0.9):
         x = torch.ones(1400, *shape)
-        stay = dropout_module.keep_mask(3, list(range(len(x))), (0, 0), p, x).double()
+        stay = dropout_module.dropout_mask(3, list(range(len(x))), (0, 0), p, x).double()
         allowed = 4.5 * (p * (1 - p)) ** 0.5
         assert abs(1 - p - stay.mean()) < allowed / x.numel() ** 0.5
         for axis in (0, 2):  # by sample, and by place: all 16-bit halves of all words
@@ -82,7 +82,7 @@ def test_planted_threshold_of_a_signed_half_is_caught(monkeypatch):
 
 def test_the_largest_p_keeps_a_few():
     x = torch.ones(64, 65536)
-    stay = dropout_module.keep_mask(3, list(range(64)), (0, 0), 1 - 1e-9, x)
+    stay = dropout_module.dropout_mask(3, list(range(64)), (0, 0), 1 - 1e-9, x)
     assert 0 < int(stay.sum()) < 200
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from sonolux.core.nn.first_edition import upgrade_names
+from sonolux.core.nn.legacy_weights import upgrade_names
 
 FORMER = ["network.stem.weight", "conditions.label.rows", "conditions.look.told", "conditions.look.null"]
 TODAY = ["network.stem.weight", "conditions.label.rows.weight", "conditions.look.given", "conditions.look.null"]

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from sonolux.core.nn.model import UserDenoiser
+from sonolux.core.nn.model import UserModuleDenoiser
 from sonolux.core.noise_conditioning.time import Time
 from sonolux.core.parameterizations.x0 import X0
 from sonolux.core.types import BadInput, Conditioning, NoiseLevel
@@ -14,7 +14,7 @@ LEVEL = NoiseLevel(torch.tensor([249.6, 3.0]), 0.6, 0.8)
 
 
 def called(network, **options):
-    return UserDenoiser(network, X0(), Time(), **options).denoise(X, LEVEL, Conditioning()).x0
+    return UserModuleDenoiser(network, X0(), Time(), **options).denoise(X, LEVEL, Conditioning()).x0
 
 
 def test_keyword_arguments_reach_the_module():

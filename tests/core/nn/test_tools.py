@@ -9,7 +9,7 @@ from sonolux.core.nn.layers.init import normal_
 from sonolux.core.nn.layers.norm import GroupNorm
 from sonolux.core.nn.unet import UNetND
 from sonolux.core.types import Conditioning
-from sonolux.core.util.rng import generator
+from sonolux.core.util.rng import keyed_generator
 
 LEVEL = torch.tensor([-1.0, 0.7])
 OWN = (torch.nn.ModuleList, torch.nn.Linear, torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.GroupNorm)
@@ -19,12 +19,12 @@ def net(dims):
     made = UNetND(dims, 3, width=8, blocks=1, attention=[1], head_dim=8, patch=2, dropout=0.1)
     for name, p in made.named_parameters():
         if p.ndim > 1 and p.abs().max() == 0:
-            normal_(p.data, generator(0, 0, "wake", name), 0.1)
+            normal_(p.data, keyed_generator(0, 0, "wake", name), 0.1)
     return made.eval()
 
 
 def drawn(*shape):
-    return torch.from_numpy(generator(1, 0, "x", shape).standard_normal(shape)).float()
+    return torch.from_numpy(keyed_generator(1, 0, "x", shape).standard_normal(shape)).float()
 
 
 def inputs(dims):
@@ -56,7 +56,7 @@ def test_lora_wraps_linear_layers_and_convolutions(dims):
     torch.testing.assert_close(wrapped(*arguments), plain(*arguments), atol=1e-6, rtol=1e-6)
     for name, p in wrapped.named_parameters():
         if "lora_B" in name:
-            normal_(p.data, generator(0, 0, "lora", name), 0.1)
+            normal_(p.data, keyed_generator(0, 0, "lora", name), 0.1)
     changed = wrapped(*arguments)
     assert not torch.allclose(changed, plain(*arguments), atol=1e-3)
     changed.square().mean().backward()

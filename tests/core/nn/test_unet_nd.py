@@ -7,9 +7,9 @@ from sonolux.core.nn.layers.conv import Conv1d
 from sonolux.core.nn.layers.dropout import keyed_dropout
 from sonolux.core.nn.layers.init import normal_
 from sonolux.core.nn.unet import UNetND
-from sonolux.core.testing.mutation import caught
+from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import BadInput, Conditioning
-from sonolux.core.util.rng import generator
+from sonolux.core.util.rng import keyed_generator
 
 LEVEL = torch.tensor([-1.0, 0.7], dtype=torch.float64)
 
@@ -19,12 +19,12 @@ def net(dims: int, **options) -> UNetND:
     made = UNetND(dims, 3, **{"width": 8, "blocks": 1, "attention": [1], "head_dim": 8, "patch": 2, **options}).double()
     for name, p in made.named_parameters():
         if p.ndim > 1 and p.abs().max() == 0:
-            normal_(p, generator(0, 0, "wake", name), 0.1)
+            normal_(p, keyed_generator(0, 0, "wake", name), 0.1)
     return made
 
 
 def drawn(*shape: int) -> torch.Tensor:
-    return torch.from_numpy(generator(1, 0, "x", shape).standard_normal(shape))
+    return torch.from_numpy(keyed_generator(1, 0, "x", shape).standard_normal(shape))
 
 
 def told(width: int = 16) -> Conditioning:
@@ -65,7 +65,7 @@ def test_constant_map_equals_the_number(size):
 def test_planted_error_in_padding_the_map_is_caught(monkeypatch):
     right = unet_module._extend
     monkeypatch.setattr(unet_module, "_extend", lambda x, extra, wrap, mode: right(x, extra, wrap, "constant"))
-    caught(check_map, (7, 9))
+    assert_caught(check_map, (7, 9))
 
 
 def test_a_number_a_sample_is_a_number_for_that_sample_alone():
@@ -98,7 +98,7 @@ def test_wrapped_axes_roll(dims, axes):
 def test_planted_error_a_convolution_that_forgets_to_wrap_is_caught(monkeypatch):
     forward = Conv1d.forward
     monkeypatch.setattr(Conv1d, "forward", lambda self, x, wrap=(): forward(self, x))
-    caught(check_wrap, 1, (0,))
+    assert_caught(check_wrap, 1, (0,))
 
 
 def test_what_is_masked_does_not_matter():
@@ -188,4 +188,4 @@ def test_a_size_without_positions_is_refused_but_along_a_loop():
 def test_positions_that_ignore_the_loop_are_caught(monkeypatch):
     true = UNetND._positions
     monkeypatch.setattr(UNetND, "_positions", lambda self, x, wrap: true(self, x, ()))
-    caught(check_positions)
+    assert_caught(check_positions)

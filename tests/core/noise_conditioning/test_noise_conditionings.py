@@ -7,17 +7,17 @@ import pytest
 import torch
 from sonolux.core.config import registry
 from sonolux.core.noise_conditioning.c_noise import CNoise
-from sonolux.core.noise_conditioning.index import Index
+from sonolux.core.noise_conditioning.index import ScaledTime
 from sonolux.core.noise_conditioning.logsnr import LogSNR
 from sonolux.core.noise_conditioning.tau import Tau
 from sonolux.core.testing.conformance import check_noise_conditioning
-from sonolux.core.testing.mutation import caught, mutant, swap, swap_constant, take_left
+from sonolux.core.testing.mutation import assert_caught, keep_left_operand, mutated_class, swap_constant, swap_operator
 from sonolux.core.types import BadInput, NoiseLevel
 
 
-@pytest.mark.parametrize("name", registry.builtins("clock"))
+@pytest.mark.parametrize("name", registry.builtin_files("clock"))
 def test_every_clock_holds_the_contract(name):
-    check_noise_conditioning(registry.find("clock", name)())
+    check_noise_conditioning(registry.find_class("clock", name)())
 
 
 def check_values(classes):
@@ -26,36 +26,39 @@ def check_values(classes):
         CNoise: (math.log(0.8 / 0.6) / 4, 5.0, -5.0),
         LogSNR: (math.log(0.36 / 0.64) / 4, -5.0, 5.0),
         Tau: (10 * 0.8 / 1.4 - 5, 5.0, -5.0),
-        Index: (2500 / 999 - 5, None, None),
+        ScaledTime: (2500 / 999 - 5, None, None),
     }
     for cls, made in classes.items():
         value, noise, clean = expected[cls]
-        assert made().read(middle) == pytest.approx(value, rel=1e-12), cls.__name__
+        assert made().embedding_value(middle) == pytest.approx(value, rel=1e-12), cls.__name__
         if noise is not None:
-            assert (made().read(NoiseLevel(1.0, 0.0, 1.0)), made().read(NoiseLevel(0.0, 1.0, 0.0))) == (noise, clean)
+            assert (
+                made().embedding_value(NoiseLevel(1.0, 0.0, 1.0)),
+                made().embedding_value(NoiseLevel(0.0, 1.0, 0.0)),
+            ) == (noise, clean)
 
 
 def test_values():
-    check_values({cls: cls for cls in (CNoise, LogSNR, Tau, Index)})
-    assert Index(last=1.0).read(NoiseLevel(0.25, 0.6, 0.8)) == pytest.approx(-2.5)
+    check_values({cls: cls for cls in (CNoise, LogSNR, Tau, ScaledTime)})
+    assert ScaledTime(last=1.0).embedding_value(NoiseLevel(0.25, 0.6, 0.8)) == pytest.approx(-2.5)
 
 
 @pytest.mark.parametrize(
     ("cls", "error"),
     [
         (CNoise, swap_constant(4, 2)),
-        (LogSNR, swap(ast.USub, ast.UAdd)),
-        (Tau, take_left(ast.Sub)),
-        (Index, swap_constant(10, 5)),
+        (LogSNR, swap_operator(ast.USub, ast.UAdd)),
+        (Tau, keep_left_operand(ast.Sub)),
+        (ScaledTime, swap_constant(10, 5)),
     ],
 )
 def test_planted_error_is_caught(cls, error):
-    caught(check_values, {cls: mutant(cls, "read", error)})
+    assert_caught(check_values, {cls: mutated_class(cls, "embedding_value", error)})
 
 
 def test_an_empty_range_is_refused():
     with pytest.raises(BadInput, match="first < last"):
-        Index(first=1.0, last=1.0)
+        ScaledTime(first=1.0, last=1.0)
 
 
 def test_time_is_what_a_network_trained_elsewhere_expects():

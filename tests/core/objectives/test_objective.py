@@ -7,23 +7,25 @@ import pytest
 import torch
 from sonolux.core.config import registry
 from sonolux.core.config.load import load_recipe
-from sonolux.core.config.spec import Spec
-from sonolux.core.nn.process import Process
+from sonolux.core.config.spec import ComponentSpec
+from sonolux.core.nn.process import DiffusionProcess
 from sonolux.core.noise_conditioning.c_noise import CNoise
-from sonolux.core.objectives.base import LossResult, Objective, StepRandom, valid_mean
+from sonolux.core.objectives.base import LossResult, Objective, StepRandomNumbers, valid_mean
 from sonolux.core.objectives.denoising import Denoising
 from sonolux.core.objectives.timestep_sampling.lognormal import LogNormal
 from sonolux.core.objectives.weightings.none import Unweighted
 from sonolux.core.parameterizations.edm import EDM as EDMSpace
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.training import run as run_module
-from sonolux.core.training.build import build_parts
-from sonolux.core.training.checkpoint import newest
+from sonolux.core.training.build import build_components
+from sonolux.core.training.checkpoint import newest_checkpoint
 from sonolux.core.training.run import TrainingRun
 from sonolux.core.types import Conditioning, NoiseLevel
 
-PREDICTIONS = {name: registry.find("parameterization", name)() for name in registry.builtins("parameterization")}
-PROCESS = Process(EDM(), EDMSpace(), CNoise())
+PREDICTIONS = {
+    name: registry.find_class("parameterization", name)() for name in registry.builtin_files("parameterization")
+}
+PROCESS = DiffusionProcess(EDM(), EDMSpace(), CNoise())
 
 
 class Zero(torch.nn.Module):
@@ -38,15 +40,15 @@ def batch(rows: int = 6, shape: tuple[int, ...] = (2, 5)) -> torch.Tensor:
 
 
 def test_the_registry_knows_denoising_and_injects_the_process():
-    described = registry.describe("objective", "denoising")
+    described = registry.describe_component("objective", "denoising")
     assert {p.name for p in described.parameters if p.hidden} == {"process"}
     assert {p.name for p in described.parameters if not p.hidden} == {
         "loss_space", "timestep_sampling", "weighting", "per_element",
     }  # fmt: skip
-    assert list(registry.builtins("objective")) == ["denoising"]
-    made = Spec("objective", "denoising", {"per_element": 0.25, "weighting": Spec("weighting", "edm")}).build(
-        process=PROCESS
-    )
+    assert list(registry.builtin_files("objective")) == ["denoising"]
+    made = ComponentSpec(
+        "objective", "denoising", {"per_element": 0.25, "weighting": ComponentSpec("weighting", "edm")}
+    ).build(process=PROCESS)
     assert made.process is PROCESS and made.per_element == 0.25 and type(made.weighting).__name__ == "EDM"
     plain = Denoising(PROCESS)
     assert isinstance(plain.timestep_sampling, LogNormal) and isinstance(plain.weighting, Unweighted)
@@ -89,22 +91,22 @@ def test_planted_loss_in_the_output_space_is_caught():
 @pytest.mark.parametrize("per_element", [0.0, 0.7])
 def test_a_row_has_the_same_loss_in_any_part_of_the_batch(per_element):
     objective, x0 = Denoising(PROCESS, per_element=per_element), batch()
-    whole = objective.loss(Zero(), x0, Conditioning(), StepRandom(3, 7, 6, range(6)))
+    whole = objective.loss(Zero(), x0, Conditioning(), StepRandomNumbers(3, 7, 6, range(6)))
     for rows in ([0, 1, 2, 3], [5, 2]):
-        part = objective.loss(Zero(), x0[rows], Conditioning(), StepRandom(3, 7, 6, rows))
+        part = objective.loss(Zero(), x0[rows], Conditioning(), StepRandomNumbers(3, 7, 6, rows))
         torch.testing.assert_close(part.per_sample, whole.per_sample[rows])
         assert torch.equal(part.logged["tau"], whole.logged["tau"][rows])
-    other = objective.loss(Zero(), x0, Conditioning(), StepRandom(3, 8, 6, range(6)))
+    other = objective.loss(Zero(), x0, Conditioning(), StepRandomNumbers(3, 8, 6, range(6)))
     assert not torch.equal(other.per_sample, whole.per_sample)
 
 
 def test_random_numbers_of_a_step_have_their_shapes():
-    rng = StepRandom(3, 7, 6, [4, 1])
+    rng = StepRandomNumbers(3, 7, 6, [4, 1])
     assert rng.normal("x", (2, 3)).shape == (2, 2, 3) and rng.uniform("x").shape == (2,)
-    u = torch.cat([StepRandom(3, 7, 6, [row]).stratified() for row in range(6)])
+    u = torch.cat([StepRandomNumbers(3, 7, 6, [row]).stratified() for row in range(6)])
     assert torch.equal(u[[4, 1]], rng.stratified()) and sorted((u * 6).long().tolist()) == list(range(6))
     assert not torch.equal(rng.normal("x", (4,)), rng.normal("y", (4,)))
-    assert rng.generator(0, "x").random() == StepRandom(3, 7, 6, [4]).generator(0, "x").random()
+    assert rng.generator(0, "x").random() == StepRandomNumbers(3, 7, 6, [4]).generator(0, "x").random()
 
 
 class ToyConsistency(Objective):
@@ -114,7 +116,7 @@ class ToyConsistency(Objective):
     decay: of the teacher's moving average
     """
 
-    def __init__(self, process: Process, decay: float = 0.5):
+    def __init__(self, process: DiffusionProcess, decay: float = 0.5):
         self.process, self.decay = process, decay
         self.teacher: torch.nn.Module | None = None
         self.devices: list[torch.device] = []
@@ -154,13 +156,13 @@ def trained(tiny_recipe, folder, monkeypatch, kind=ToyConsistency, **prepare):
     """A run of four steps with an objective that has a teacher; returns the run."""
 
     def parts(recipe, spec):
-        made = build_parts(recipe, spec)
+        made = build_components(recipe, spec)
         made.objective = kind(made.process).hold(made.model)
         return made
 
     folder.mkdir(exist_ok=True)
     (folder / "tiny.yaml").write_text(tiny_recipe["image"])
-    monkeypatch.setattr(run_module, "build_parts", parts)
+    monkeypatch.setattr(run_module, "build_components", parts)
     recipe = load_recipe(folder / "tiny.yaml", ["train.save_every=2", "train.optimizer.lr=1e-2"])
     run = TrainingRun(recipe, folder / "run", say=lambda _: None, bar=False)
     run.prepare(**prepare)
@@ -178,7 +180,7 @@ def check_teacher(tiny_recipe, tmp_path, monkeypatch, kind=ToyConsistency):
     again = trained(tiny_recipe, tmp_path / "whole", monkeypatch, kind, resume=middle)
     for p, q in zip(teacher.parameters(), again.parts.objective.teacher.parameters(), strict=True):
         assert torch.equal(p, q), "a resumed teacher is another"
-    assert newest(tmp_path / "whole/run").name == "step-00000004.safetensors"
+    assert newest_checkpoint(tmp_path / "whole/run").name == "step-00000004.safetensors"
 
 
 def test_an_objective_with_a_teacher_trains_and_resumes(tiny_recipe, tmp_path, monkeypatch):

@@ -14,17 +14,25 @@ from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.schedulers.vp_linear import VPLinear
 from sonolux.core.testing.conformance import check_timestep_sampling
-from sonolux.core.testing.mutation import attribute, call, caught, mutant, negate, replace, swap_call
+from sonolux.core.testing.mutation import (
+    assert_caught,
+    attribute_target,
+    call_target,
+    mutated_class,
+    negate_expression,
+    replace_expression,
+    swap_call,
+)
 from sonolux.core.types import BadInput
-from sonolux.core.util.rng import stratified
+from sonolux.core.util.rng import stratified_uniforms
 
-SCHEDULES = {name: registry.find("schedule", name)() for name in registry.builtins("schedule")}
+SCHEDULES = {name: registry.find_class("schedule", name)() for name in registry.builtin_files("schedule")}
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
-@pytest.mark.parametrize("name", registry.builtins("times"))
+@pytest.mark.parametrize("name", registry.builtin_files("times"))
 def test_every_density_holds_the_contract(name, schedule):
-    check_timestep_sampling(registry.find("times", name)(), SCHEDULES[schedule])
+    check_timestep_sampling(registry.find_class("times", name)(), SCHEDULES[schedule])
 
 
 U = (torch.arange(4000, dtype=torch.float64) + 0.5) / 4000  # one number in each stratum: exact quantiles
@@ -67,14 +75,14 @@ def test_densities(cls, check):
 
 
 def test_every_density_is_compared_with_its_distribution_function():
-    assert {cls for cls, _ in DENSITIES} == {registry.find("times", n) for n in registry.builtins("times")}
+    assert {cls for cls, _ in DENSITIES} == {registry.find_class("times", n) for n in registry.builtin_files("times")}
 
 
 @pytest.mark.parametrize("total", [8, 64])
 def test_a_batch_holds_one_time_in_each_stratum_whatever_the_ranks(total):
-    u = stratified(seed=3, step=5, total=total, rows=range(total))
+    u = stratified_uniforms(seed=3, step=5, total=total, rows=range(total))
     assert torch.equal(torch.floor(u * total).sort().values, torch.arange(total).double())
-    halves = [stratified(3, 5, total, rows) for rows in (range(total // 2), range(total // 2, total))]
+    halves = [stratified_uniforms(3, 5, total, rows) for rows in (range(total // 2), range(total // 2, total))]
     assert torch.equal(torch.cat(halves), u)
     t = LogNormal().sample(u, EDM())
     edges = torch.exp(-1.2 + 1.2 * torch.special.ndtri(torch.arange(1, total).double() / total))
@@ -93,13 +101,13 @@ def test_the_ends_are_finite():
     ("cls", "check", "error"),
     [
         (Uniform, check_uniform, swap_call("floor", "round")),
-        (Uniform, check_uniform, replace(call("double"), "_ ** 2")),
-        (LogNormal, check_lognormal, replace(attribute("std"), "_ ** 2")),
-        (LogitNormal, check_logit_normal, negate(attribute("mean"))),
+        (Uniform, check_uniform, replace_expression(call_target("double"), "_ ** 2")),
+        (LogNormal, check_lognormal, replace_expression(attribute_target("std"), "_ ** 2")),
+        (LogitNormal, check_logit_normal, negate_expression(attribute_target("mean"))),
     ],
 )
 def test_planted_error_is_caught(cls, check, error):
-    caught(check, mutant(cls, "sample", error))
+    assert_caught(check, mutated_class(cls, "sample", error))
 
 
 @pytest.mark.parametrize("cls", [LogNormal, LogitNormal])

@@ -11,18 +11,18 @@ from sonolux.core.objectives.weightings.min_snr import MinSNR
 from sonolux.core.objectives.weightings.none import Unweighted
 from sonolux.core.testing.conformance import check_weighting
 from sonolux.core.testing.mutation import (
-    caught,
+    assert_caught,
     drop_call,
-    mutant,
-    swap,
+    keep_right_operand,
+    mutated_class,
     swap_attribute,
     swap_call,
     swap_constant,
-    take_right,
+    swap_operator,
 )
 from sonolux.core.types import BadInput, NoiseLevel
 
-PREDICTIONS = {name: registry.find("prediction", name)() for name in registry.builtins("prediction")}
+PREDICTIONS = {name: registry.find_class("prediction", name)() for name in registry.builtin_files("prediction")}
 ALPHA = torch.tensor([1.0, 1.0, 0.6, 0.05, 0.7, 0.0, 1.0], dtype=torch.float64)
 SIGMA = torch.tensor([0.01, 60.0, 0.8, 0.95, 0.3, 1.0, 0.0], dtype=torch.float64)
 INSIDE = NoiseLevel(ALPHA[:5], ALPHA[:5], SIGMA[:5])
@@ -30,10 +30,11 @@ BOTH_ENDS = NoiseLevel(ALPHA, ALPHA, SIGMA)
 
 
 @pytest.mark.parametrize(
-    ("name", "space"), list(itertools.product(registry.builtins("weighting"), registry.builtins("prediction")))
+    ("name", "space"),
+    list(itertools.product(registry.builtin_files("weighting"), registry.builtin_files("prediction"))),
 )
 def test_every_weighting_holds_the_contract(name, space):
-    check_weighting(registry.find("weighting", name)(), PREDICTIONS[space])
+    check_weighting(registry.find_class("weighting", name)(), PREDICTIONS[space])
 
 
 def close(a, b):
@@ -98,16 +99,16 @@ def test_none_is_one_of_the_levels_shape():
 @pytest.mark.parametrize(
     ("cls", "check", "error"),
     [
-        (EDM, check_edm, swap(ast.USub, ast.UAdd)),
+        (EDM, check_edm, swap_operator(ast.USub, ast.UAdd)),
         (EDM, check_same_loss, swap_constant(2, 1)),
         (MinSNR, check_min_snr, swap_attribute("sigma", "alpha")),
         (MinSNR, check_min_snr, swap_call("minimum", "maximum")),
-        (MinSNR, check_min_snr, drop_call("limits")),
-        (MinSNR, check_min_snr, take_right(ast.Mult, at=1)),
+        (MinSNR, check_min_snr, drop_call("clamp_level")),
+        (MinSNR, check_min_snr, keep_right_operand(ast.Mult, at=1)),
     ],
 )
 def test_planted_error_is_caught(cls, check, error):
-    caught(check, mutant(cls, "weight", error))
+    assert_caught(check, mutated_class(cls, "weight", error))
 
 
 def test_gamma_is_positive():

@@ -12,19 +12,19 @@ from sonolux.core.parameterizations.v import V
 from sonolux.core.parameterizations.x0 import X0
 from sonolux.core.testing.conformance import check_parameterization
 from sonolux.core.testing.mutation import (
-    caught,
-    mutant,
-    negate,
-    planted,
-    replace,
-    swap,
+    assert_caught,
+    keep_right_operand,
+    mutated_class,
+    negate_expression,
+    planted_error,
+    replace_expression,
     swap_attribute,
-    swap_sides,
-    take_right,
+    swap_operands,
+    swap_operator,
 )
 from sonolux.core.types import BadInput, NoiseLevel
 
-BUILT_IN = {name: registry.find("prediction", name) for name in registry.builtins("prediction")}
+BUILT_IN = {name: registry.find_class("prediction", name) for name in registry.builtin_files("prediction")}
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
@@ -89,39 +89,39 @@ def test_eps_is_refused_at_alpha_zero():
 
 
 PLANTED = [
-    (Eps, "coefficients", negate(ast.Div, at=-1)),
+    (Eps, "coefficients", negate_expression(ast.Div, at=-1)),
     (Eps, "gain", swap_attribute("alpha", "sigma")),
-    (V, "target", swap(ast.Sub, ast.Add)),
-    (V, "coefficients", negate(ast.Div, at=-1)),
-    (V, "gain", take_right(ast.Div)),
-    (Flow, "target", swap_sides(ast.Sub)),
-    (Flow, "coefficients", replace(ast.Add, "_ * 0 + 1")),
-    (Flow, "gain", take_right(ast.Mult)),
-    (X0, "gain", take_right(ast.Mult)),
-    (EDM, "target", swap(ast.Sub, ast.Add)),
-    (EDM, "coefficients", swap(ast.Div, ast.Mult)),
+    (V, "target", swap_operator(ast.Sub, ast.Add)),
+    (V, "coefficients", negate_expression(ast.Div, at=-1)),
+    (V, "gain", keep_right_operand(ast.Div)),
+    (Flow, "target", swap_operands(ast.Sub)),
+    (Flow, "coefficients", replace_expression(ast.Add, "_ * 0 + 1")),
+    (Flow, "gain", keep_right_operand(ast.Mult)),
+    (X0, "gain", keep_right_operand(ast.Mult)),
+    (EDM, "target", swap_operator(ast.Sub, ast.Add)),
+    (EDM, "coefficients", swap_operator(ast.Div, ast.Mult)),
 ]
 
 
 @pytest.mark.parametrize(("cls", "method", "error"), PLANTED)
 def test_planted_error_is_caught(cls, method, error):
-    with planted(cls, method, error):
-        caught(check_parameterization, cls())
+    with planted_error(cls, method, error):
+        assert_caught(check_parameterization, cls())
 
 
-@pytest.mark.parametrize(("cls", "error"), [(Flow, swap_sides(ast.Sub)), (EDM, swap(ast.Sub, ast.Add))])
+@pytest.mark.parametrize(("cls", "error"), [(Flow, swap_operands(ast.Sub)), (EDM, swap_operator(ast.Sub, ast.Add))])
 def test_planted_sign_of_a_target_is_caught(cls, error):
-    caught(check_targets, {cls: mutant(cls, "target", error)})
+    assert_caught(check_targets, {cls: mutated_class(cls, "target", error)})
 
 
 def test_a_sign_that_is_wrong_both_ways_is_caught():
     """A round trip alone would pass a v of the wrong sign everywhere; the paper's formula does not."""
-    caught(check_targets, {V: mutant(V, "target", swap_sides(ast.Sub))})
+    assert_caught(check_targets, {V: mutated_class(V, "target", swap_operands(ast.Sub))})
 
 
 def test_planted_gain_is_caught():
-    caught(check_loss_carried, mutant(V, "gain", take_right(ast.Div))(), X0())
+    assert_caught(check_loss_carried, mutated_class(V, "gain", keep_right_operand(ast.Div))(), X0())
 
 
 def test_planted_scale_of_edm_is_caught():
-    caught(check_edm, mutant(EDM, "coefficients", swap(ast.Mult, ast.Div)))
+    assert_caught(check_edm, mutated_class(EDM, "coefficients", swap_operator(ast.Mult, ast.Div)))

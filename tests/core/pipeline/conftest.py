@@ -3,7 +3,7 @@
 import pytest
 import sonolux
 from sonolux.core.nn.layers.init import normal_
-from sonolux.core.util.rng import generator
+from sonolux.core.util.rng import keyed_generator
 
 
 @pytest.fixture(scope="session")
@@ -14,7 +14,7 @@ def opened():
         loaded = sonolux.load(run, device="cpu", allow_code=True)  # the video example is a file
         for name, p in loaded.model.named_parameters():
             if p.ndim > 1:
-                normal_(p.data, generator(0, 0, "wake", name), 0.1)
+                normal_(p.data, keyed_generator(0, 0, "wake", name), 0.1)
         return loaded
 
     return pipeline

@@ -9,18 +9,24 @@ import soundfile
 import torch
 from sonolux.core.cli.main import main
 from sonolux.core.config.load import load_recipe
-from sonolux.core.editing.inpaint import Inpaint
+from sonolux.core.editing.inpaint import InpaintEdit
 from sonolux.core.nn.unet import UNetND
 from sonolux.core.pipeline import sample as sampling
 from sonolux.core.pipeline.edit import inpaint as fill
 from sonolux.core.pipeline.edit.morph import MorphRequest
-from sonolux.core.pipeline.edit.source import Source
-from sonolux.core.pipeline.loop_sizes import loop_unit, rounded, warn_of_padding
-from sonolux.core.testing.mutation import caught, planted, replace, take_left, variable
+from sonolux.core.pipeline.edit.source import SourceFile
+from sonolux.core.pipeline.loop_sizes import loop_length_unit, round_to_multiple, warn_of_loop_padding
+from sonolux.core.testing.mutation import (
+    assert_caught,
+    keep_left_operand,
+    planted_error,
+    replace_expression,
+    variable_target,
+)
 from sonolux.core.types import BadInput, Conditioning
-from sonolux.core.util.rng import generator
+from sonolux.core.util.rng import keyed_generator
 from sonolux.modalities.audio.synthetic.effects import FAMILIES
-from sonolux.modalities.image.io import write as write_picture
+from sonolux.modalities.image.io import write_picture as write_picture
 
 CODECS = ["waveform, patch: 16", "stft, n_fft: 64, hop: 16", "logmel, n_fft: 128, hop: 32, mels: 16, iterations: 8"]
 
@@ -41,7 +47,7 @@ def folder(tmp_path_factory):
     root = tmp_path_factory.mktemp("files")
     for i, name in enumerate(("circle", "square")):
         (root / name).mkdir()
-        media = torch.from_numpy(generator(1, i, "picture").uniform(-1, 1, (3, 16, 16))).float()
+        media = torch.from_numpy(keyed_generator(1, i, "picture").uniform(-1, 1, (3, 16, 16))).float()
         write_picture(root / name / "a.png", media)
     white = torch.full((3, 16, 16), -1.0)
     white[:, 4:12, 2:9] = 1
@@ -65,8 +71,8 @@ def same(a, b, atol=1e-4):
 def check_round_trip(trained, file):
     """Strength 0 is the file as the codec keeps it, at its own level and length."""
     made = trained.vary(file, strength=0)
-    given = trained.parts.modality.read(file)
-    gain, offset = trained.parts.modality.levelled(given, trained.recipe.data.params)
+    given = trained.components.modality.read(file)
+    gain, offset = trained.components.modality.levelled(given, trained.recipe.data.params)
     padded = torch.zeros(1, 1, 2000)
     padded[..., : given.shape[-1]] = gain * (given - offset)
     with torch.no_grad():
@@ -81,9 +87,11 @@ def test_strength_0_is_the_codecs_round_trip(sounds, folder):
 
 
 def test_a_level_that_is_not_given_back_is_caught(sounds, folder, monkeypatch):
-    monkeypatch.setattr(Source, "back", lambda self, media: media)
-    monkeypatch.setattr(type(sounds.parts.modality), "levelled", lambda self, media, data: (5.0, torch.zeros(1, 1)))
-    caught(check_round_trip, sounds, folder / FAMILIES[0] / "other.wav")
+    monkeypatch.setattr(SourceFile, "to_file_level", lambda self, media: media)
+    monkeypatch.setattr(
+        type(sounds.components.modality), "levelled", lambda self, media, data: (5.0, torch.zeros(1, 1))
+    )
+    assert_caught(check_round_trip, sounds, folder / FAMILIES[0] / "other.wav")
 
 
 def test_strength_1_is_a_new_sample(pictures, folder):
@@ -150,16 +158,18 @@ def test_longer_files_in_the_batch_do_not_change_an_edit(silent, masked, three, 
 
 @pytest.mark.parametrize("edit", EDITS)
 def test_planted_edit_without_a_mask_is_caught(silent, three, edit, monkeypatch):
-    right = sampling.padded_batch
+    right = sampling.make_padded_batch
     monkeypatch.setattr(
-        sampling, "padded_batch", lambda c, n, spec, sizes, known, masked, *more: right(c, n, spec, sizes, (), False)
+        sampling,
+        "make_padded_batch",
+        lambda c, n, spec, sizes, known, masked, *more: right(c, n, spec, sizes, (), False),
     )
-    caught(check_batch_of_lengths, silent, three, edit)
+    assert_caught(check_batch_of_lengths, silent, three, edit)
 
 
 def test_planted_noise_of_a_morph_at_the_shape_of_the_batch_is_caught(masked, three):
-    with planted(MorphRequest, "edits", replace(variable("shape"), "batch.shape", at=None)):
-        caught(check_batch_of_lengths, masked, three, "morph", also=(RuntimeError,))
+    with planted_error(MorphRequest, "edits", replace_expression(variable_target("shape"), "batch.shape", at=None)):
+        assert_caught(check_batch_of_lengths, masked, three, "morph", also=(RuntimeError,))
 
 
 # --- known parts ----------------------------------------------------------------------------------------------------
@@ -172,7 +182,7 @@ def check_kept(made, given, kept):
 
 def test_what_is_known_of_a_picture_comes_back_exactly(pictures, folder):
     file = folder / "circle" / "a.png"
-    given = pictures.parts.modality.read(file)
+    given = pictures.components.modality.read(file)
     kept = torch.ones(16, 16, dtype=torch.bool)
     kept[4:12, 2:9] = False
     for made in (pictures.inpaint(file, box=[2, 4, 9, 12]), pictures.inpaint(file, mask=folder / "mask.png")):
@@ -183,7 +193,7 @@ def test_what_is_known_of_a_picture_comes_back_exactly(pictures, folder):
 
 def test_what_is_known_of_a_sound_comes_back_exactly(sounds, folder):
     file = folder / FAMILIES[0] / "other.wav"
-    given, kept = sounds.parts.modality.read(file), torch.ones(1640, dtype=torch.bool)
+    given, kept = sounds.components.modality.read(file), torch.ones(1640, dtype=torch.bool)
     kept[400:800] = kept[1000:1100] = False
     made = sounds.inpaint(file, spans=[(0.1, 0.2), (0.25, 0.275)], resample=1)
     check_kept(made.media[0], given, kept)
@@ -197,7 +207,7 @@ def test_what_is_known_of_a_sound_comes_back_exactly(sounds, folder):
 def test_a_sound_goes_on(sounds, masked, folder):
     file = folder / FAMILIES[0] / "other.wav"
     for trained in (sounds, masked):
-        given = trained.parts.modality.read(file)
+        given = trained.components.modality.read(file)
         for seconds in (0.05, 0.3):
             made = trained.extend(file, seconds=seconds, resample=1).media[0]
             assert made.shape[-1] == 1640 + round(seconds * 4000) and torch.equal(made[:, :1640], given)
@@ -205,13 +215,13 @@ def test_a_sound_goes_on(sounds, masked, folder):
 
 
 def test_a_network_trained_on_levels_that_differ_knows_what_is_given(folder, tiny_run, monkeypatch, opened):
-    trained, seen, true = opened(tiny_run("image", "process.per_element=0.5")), [], Inpaint.__init__
+    trained, seen, true = opened(tiny_run("image", "process.per_element=0.5")), [], InpaintEdit.__init__
 
     def spied(self, *rest):
         seen.append(rest[2:])
         true(self, *rest)
 
-    monkeypatch.setattr(fill.Inpaint, "__init__", spied)
+    monkeypatch.setattr(fill.InpaintEdit, "__init__", spied)
     made = trained.inpaint(folder / "circle" / "a.png", box=[2, 4, 9, 12])
     assert seen == [("levels", 1, 4)] and torch.isfinite(made.media[0]).all()
 
@@ -235,7 +245,7 @@ def test_a_morph_begins_and_ends_at_its_files(pictures, folder):
     files = [folder / "circle" / "a.png", folder / "square" / "a.png"]
     made = pictures.morph(*files, count=3, steps=24)
     assert [row["label"] for row in made.conditions] == ["circle", {"circle": 0.5, "square": 0.5}, "square"]
-    given = [pictures.parts.modality.read(file) for file in files]
+    given = [pictures.components.modality.read(file) for file in files]
     off = [float((m - g).square().mean().sqrt()) for m, g in zip((made.media[0], made.media[2]), given, strict=True)]
     middle = [float((made.media[1] - g).square().mean().sqrt()) for g in given]
     assert max(off) < 0.25 * min(middle), (off, middle)
@@ -262,9 +272,9 @@ def test_a_morph_of_classes_has_one_start(pictures):
 
 
 def test_loops_fill_whole_frames_and_do_not_depend_on_the_batch(sounds):
-    step = loop_unit(sounds.codec, sounds.model.network, sounds.parts.spec)
+    step = loop_length_unit(sounds.codec, sounds.model.network, sounds.components.spec)
     made = sounds.sample(count=4, loop=True, seconds=[0.5, 0.3], batch=4)
-    assert [m.shape[-1] for m in made.media] == [rounded(n, step) for n in (2000, 1200)] * 2
+    assert [m.shape[-1] for m in made.media] == [round_to_multiple(n, step) for n in (2000, 1200)] * 2
     assert [row["seconds"] for row in made.conditions] == [m.shape[-1] / 4000 for m in made.media]
     same(sounds.sample(count=4, loop=True, seconds=[0.5, 0.3], batch=1).media, made.media, 2e-2)
 
@@ -275,7 +285,7 @@ def test_loops_of_a_run_that_learnt_padding_warn():
         spec = recipe.modality.build().spec()
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
-            warn_of_padding(recipe.codec.build(spec=spec), spec, more.get("masked", False))
+            warn_of_loop_padding(recipe.codec.build(spec=spec), spec, more.get("masked", False))
         return [str(one.message) for one in said]
 
     assert told(seconds=1.536) == [] and told(seconds=1.5, masked=True) == []
@@ -285,10 +295,10 @@ def test_loops_of_a_run_that_learnt_padding_warn():
 
 def check_tile(trained):
     """A tile that is turned is a tile of the same law: with the noise turned too, the network sees nothing else."""
-    z = torch.from_numpy(generator(0, 0, "tile").standard_normal((1, 3, 16, 16))).float()
-    level = trained.parts.process.schedule.level(1.0)
+    z = torch.from_numpy(keyed_generator(0, 0, "tile").standard_normal((1, 3, 16, 16))).float()
+    level = trained.components.process.schedule.level(1.0)
     told = Conditioning(vector={}, wrap=(0, 1))
-    denoiser = trained.parts.process.denoiser(trained.model)
+    denoiser = trained.components.process.denoiser(trained.model)
     with torch.no_grad():
         straight, turned = (denoiser.denoise(x, level, told).x0 for x in (z, z.roll((4, 8), (2, 3))))
     assert torch.allclose(straight.roll((4, 8), (2, 3)), turned, atol=1e-4)
@@ -313,9 +323,9 @@ def test_windows_make_more_than_was_trained(pictures, sounds):
 def check_loops_beyond_positions(placed):
     """A loop whose whole places are more than the recipe's is made: along it the network receives no positions."""
     made = placed.sample(count=2, loop=True, seconds=[0.505, 0.6])
-    step = loop_unit(placed.codec, placed.model.network, placed.parts.spec)
+    step = loop_length_unit(placed.codec, placed.model.network, placed.components.spec)
     assert step == 32 and [m.shape[-1] for m in made.media] == [2016, 2400]
-    assert all(n.shape[-1] > placed.parts.spec.size[-1] for n in made.media)
+    assert all(n.shape[-1] > placed.components.spec.size[-1] for n in made.media)
 
 
 def test_only_networks_with_positions_are_limited_by_them_and_a_planted_refusal_is_caught(tiny_run, opened):
@@ -324,8 +334,8 @@ def test_only_networks_with_positions_are_limited_by_them_and_a_planted_refusal_
         with pytest.raises(BadInput, match="positions"):
             placed.sample(count=1, seconds=1.3, **asked)
     check_loops_beyond_positions(placed)
-    wrong = take_left(ast.And, near="wrap")  # as if the loop's own places were counted from 0
-    with planted(UNetND, "check_size", wrong), pytest.raises(BadInput, match="positions"):
+    wrong = keep_left_operand(ast.And, near="wrap")  # as if the loop's own places were counted from 0
+    with planted_error(UNetND, "check_size", wrong), pytest.raises(BadInput, match="positions"):
         check_loops_beyond_positions(placed)
 
 

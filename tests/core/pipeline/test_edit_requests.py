@@ -11,15 +11,15 @@ import torch
 from PIL import Image
 from sonolux.core.cli.main import main
 from sonolux.core.pipeline.edit import region
-from sonolux.core.pipeline.edit.region import Region
-from sonolux.core.pipeline.edit.source import Source, conversion
-from sonolux.core.pipeline.loop_sizes import note_rounded
+from sonolux.core.pipeline.edit.region import EditRegion
+from sonolux.core.pipeline.edit.source import SourceFile, describe_conversion
+from sonolux.core.pipeline.loop_sizes import warn_of_rounding
 from sonolux.core.pipeline.result import result_notes
-from sonolux.core.testing.mutation import caught, planted, replace, variable
+from sonolux.core.testing.mutation import assert_caught, planted_error, replace_expression, variable_target
 from sonolux.core.types import BadInput, MediaSpec, WrittenFile
 from sonolux.modalities.audio import output
 from sonolux.modalities.audio.modality import Audio
-from sonolux.modalities.audio.output import limited
+from sonolux.modalities.audio.output import limit_unknown_parts
 from sonolux.modalities.audio.outputs.file import File
 from sonolux.modalities.image.modality import Image as Pictures
 
@@ -73,7 +73,7 @@ def check_box(pictures, tmp_path, height, width, box, turn=None):
     file = marked(tmp_path / "a.png", height, width, box, turn)
     context = pictures._edit_context({})
     source, _ = said_by(context.read, file)
-    known, said = said_by(Region(box=box).known, context, source)
+    known, said = said_by(EditRegion(box=box).known_mask, context, source)
     inside, level = ~known[0], source.given.mean(0)
     blurred = 2 * -(-16 // min(height, width)) if height != 16 else 0  # bicubic filters reach beyond an edge
     near = torch.nn.functional.max_pool2d(inside[None].float(), 1 + 2 * blurred, 1, blurred)[0] > 0
@@ -92,10 +92,10 @@ def test_a_box_of_a_turned_file_has_the_coordinates_of_the_picture_as_it_is_show
 
 
 def test_planted_boxes_in_other_coordinates_are_caught(pictures, tmp_path):
-    with planted(region, "_scaled", replace(variable("scale"), "1.0")):
-        caught(check_box, pictures, tmp_path, 96, 96, [0, 12, 24, 24], also=BadInput)
-    with planted(region, "_scaled", replace(variable("offset"), "0.0")):
-        caught(check_box, pictures, tmp_path, 96, 144, [30, 6, 60, 36], also=BadInput)
+    with planted_error(region, "_scaled", replace_expression(variable_target("scale"), "1.0")):
+        assert_caught(check_box, pictures, tmp_path, 96, 96, [0, 12, 24, 24], also=BadInput)
+    with planted_error(region, "_scaled", replace_expression(variable_target("offset"), "0.0")):
+        assert_caught(check_box, pictures, tmp_path, 96, 144, [30, 6, 60, 36], also=BadInput)
 
 
 def test_a_scaled_box_is_said_in_one_line(pictures, tmp_path):
@@ -107,7 +107,7 @@ def test_a_scaled_box_is_said_in_one_line(pictures, tmp_path):
     ]
     kept = torch.ones(16, 16, dtype=torch.bool)
     kept[2:4, 0:4] = False
-    given = pictures.parts.modality.read(file)
+    given = pictures.components.modality.read(file)
     assert torch.equal(made.media[0][:, kept], given[:, kept]) and not torch.equal(made.media[0], given)
     assert made.settings["box"] == [0, 12, 24, 24]
 
@@ -147,10 +147,12 @@ def check_limit(rate=8000):
     wave = torch.stack([0.9 * torch.sin(2 * torch.pi * f * t) for f in (200, 310)])
     known = torch.ones(1, 4000, dtype=torch.bool)
     known[:, 1000:2000] = known[:, 3500:] = False
-    assert limited(wave, known, rate) is not wave and torch.equal(limited(wave, known, rate), wave)
+    assert limit_unknown_parts(wave, known, rate) is not wave and torch.equal(
+        limit_unknown_parts(wave, known, rate), wave
+    )
     loud = wave.clone()
     loud[:, 1000:2000] *= 3
-    out = limited(loud, known, rate)
+    out = limit_unknown_parts(loud, known, rate)
     assert torch.equal(out[:, known[0]], loud[:, known[0]]) and torch.equal(out[:, 3500:], loud[:, 3500:])
     assert float(out.abs().max()) <= 1
     inner, n = slice(1050, 1950), round(0.005 * rate)
@@ -160,7 +162,7 @@ def check_limit(rate=8000):
     assert torch.allclose(out[:, joint], loud[:, joint].clamp(-1, 1), atol=0.05)
     high = loud.clone()
     high[0, 10] = 1.5  # a known part above full scale stays; the writer says what it does
-    assert torch.equal(limited(high, known, rate)[:, known[0]], high[:, known[0]])
+    assert torch.equal(limit_unknown_parts(high, known, rate)[:, known[0]], high[:, known[0]])
 
 
 def test_a_new_part_is_limited_and_a_known_part_is_not_touched():
@@ -168,8 +170,8 @@ def test_a_new_part_is_limited_and_a_known_part_is_not_touched():
 
 
 def test_planted_scaling_of_everything_is_caught():
-    with planted(output, "limited", replace(variable("start"), "0", at=-1)):
-        caught(check_limit, also=RuntimeError)
+    with planted_error(output, "limit_unknown_parts", replace_expression(variable_target("start"), "0", at=-1)):
+        assert_caught(check_limit, also=RuntimeError)
 
 
 def check_known_part(sounds, tmp_path):
@@ -190,7 +192,7 @@ def test_a_loud_new_part_leaves_the_known_part_as_it_is(sounds, tmp_path):
 
 def test_planted_writing_without_the_limit_is_caught(sounds, tmp_path, monkeypatch):
     monkeypatch.setattr(Audio, "limited", lambda self, media, known: media)
-    caught(check_known_part, sounds, tmp_path)
+    assert_caught(check_known_part, sounds, tmp_path)
 
 
 def test_levels_that_are_not_reached_are_said(tmp_path):
@@ -233,7 +235,7 @@ def test_a_sampler_of_two_stages_with_two_steps_is_noted(pictures, tmp_path):
 
 
 def check_note(asked, made, unit, spec):
-    _, said = said_by(note_rounded, asked, made, unit, spec)
+    _, said = said_by(warn_of_rounding, asked, made, unit, spec)
     return said
 
 
@@ -344,5 +346,5 @@ def test_a_label_on_the_command_line_or_at_loading_is_used(tiny_run, tmp_path, c
 
 
 def test_sources_without_facts_of_the_file_are_not_compared():
-    source = Source(SimpleNamespace(), torch.zeros(1, 4), 1.0, torch.zeros(1, 1), None)
-    assert conversion(source, MediaSpec("audio", 1, ("time",), (4,))) == ""
+    source = SourceFile(SimpleNamespace(), torch.zeros(1, 4), 1.0, torch.zeros(1, 1), None)
+    assert describe_conversion(source, MediaSpec("audio", 1, ("time",), (4,))) == ""

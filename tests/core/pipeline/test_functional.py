@@ -6,22 +6,22 @@ import re
 import pytest
 import sonolux
 import torch
-from sonolux.core.editing.inpaint import Inpaint
-from sonolux.core.editing.morph import Invert
+from sonolux.core.editing.inpaint import InpaintEdit
+from sonolux.core.editing.morph import InversionEdit
 from sonolux.core.guidance.cfg import CFG
-from sonolux.core.pipeline.finite import FiniteCheck
-from sonolux.core.samplers._cache import clear_plans
+from sonolux.core.pipeline.finite import FiniteCheckDenoiser
+from sonolux.core.samplers._cache import clear_plan_cache
 from sonolux.core.samplers.dpmpp_2m import DPMpp2M
 from sonolux.core.samplers.euler import Euler
 from sonolux.core.schedulers.discrete import Discrete
 from sonolux.core.schedulers.edm import EDM
-from sonolux.core.testing.mixture import example
-from sonolux.core.testing.mutation import caught, planted, swap
+from sonolux.core.testing.mixture import example_mixture
+from sonolux.core.testing.mutation import assert_caught, planted_error, swap_operator
 from sonolux.core.timesteps.explicit import Explicit
 from sonolux.core.timesteps.karras import Karras
 from sonolux.core.timesteps.trailing import Trailing
 from sonolux.core.types import BadInput, NoiseLevel
-from sonolux.core.util.rng import Noise
+from sonolux.core.util.rng import KeyedNoise
 
 USUAL = {
     "schedule": "discrete",
@@ -184,7 +184,7 @@ def test_old_names_work_with_one_warning_that_names_the_new_ones():
 
 
 def test_ones_own_start_and_type():
-    noise = Noise(0, range(2), (1, 4, 4)).normal("start")
+    noise = KeyedNoise(0, range(2), (1, 4, 4)).normal("start")
     first = Trailing().levels(Discrete(), 4)[0]
     assert torch.equal(usual(x=noise * float(first.sigma)), usual())
     double = usual(dtype=torch.float64)
@@ -211,7 +211,7 @@ def test_a_network_with_arguments_and_an_output_object():
     )
     assert torch.equal(made, usual())
     with pytest.raises(BadInput, match="network_kwargs are for a module"):
-        sonolux.sample(example(), (1, *example().shape), network_kwargs={"scale": 1})
+        sonolux.sample(example_mixture(), (1, *example_mixture().shape), network_kwargs={"scale": 1})
 
 
 def test_a_network_that_takes_whole_numbers_as_t():
@@ -252,10 +252,10 @@ def check_place_of_repeated_steps():
             sonolux.sample(breaks, (1, 1, 4, 4), sampler="euler", **USUAL, **more)
         return re.search(r"in (.*?), at", str(error.value))[1]
 
-    assert broken_at(1, edits=[Invert(torch.zeros(1, 1, 4, 4))]) == "step 1 of 3 (evaluation 1"
+    assert broken_at(1, edits=[InversionEdit(torch.zeros(1, 1, 4, 4))]) == "step 1 of 3 (evaluation 1"
     known = torch.zeros(1, 1, 4, 4, dtype=torch.bool)
     known[..., :2] = True
-    repeated = [Inpaint(torch.zeros(1, 1, 4, 4), known, resample=2, jump=2)]
+    repeated = [InpaintEdit(torch.zeros(1, 1, 4, 4), known, resample=2, jump=2)]
     assert broken_at(3, edits=repeated) == "step 3 of 6 (evaluation 3"
     assert broken_at(6, edits=repeated) == "step 6 of 6 (evaluation 6"
 
@@ -265,19 +265,19 @@ def test_the_step_of_an_estimate_that_is_not_finite_is_that_of_the_plan():
 
 
 def test_planted_step_that_does_not_count_the_rows_before_is_caught():
-    with planted(FiniteCheck, "_place", swap(ast.Add, ast.Sub, near="finished")):
-        caught(check_place_of_repeated_steps)
+    with planted_error(FiniteCheckDenoiser, "_place", swap_operator(ast.Add, ast.Sub, near="finished")):
+        assert_caught(check_place_of_repeated_steps)
 
 
 def test_the_same_call_makes_its_plan_once(monkeypatch):
     drafted = []
     own = DPMpp2M.draft
     monkeypatch.setattr(DPMpp2M, "draft", lambda self, builder: drafted.append(1) or own(self, builder))
-    clear_plans()
+    clear_plan_cache()
     first = usual()
     assert torch.equal(usual(), first) and len(drafted) == 1
     usual(steps=5)
     usual(schedule=Discrete(betas="cosine"))
     usual(sampler=DPMpp2M())
     assert len(drafted) == 3, "other levels and another schedule have other plans; an equal sampler has the same"
-    clear_plans()
+    clear_plan_cache()

@@ -6,16 +6,22 @@ import json
 import pytest
 import torch
 from sonolux.core.config.load import load_recipe
-from sonolux.core.data.clip_lengths import MAX_CLIP_LENGTHS, clip_lengths
+from sonolux.core.data.clip_lengths import MAX_CLIP_LENGTHS, select_clip_lengths
 from sonolux.core.pipeline import lengths
 from sonolux.core.pipeline.conditions import DurationCondition
-from sonolux.core.pipeline.lengths import PaddedBatch, choose_lengths, decode_batch, elements, padded_batch
+from sonolux.core.pipeline.lengths import (
+    PaddedBatch,
+    choose_lengths,
+    decode_batch,
+    make_padded_batch,
+    seconds_to_elements,
+)
 from sonolux.core.pipeline.request import SampleRequest
-from sonolux.core.testing.mutation import call, caught, planted, replace
-from sonolux.core.training.checkpoint import newest, read_header
+from sonolux.core.testing.mutation import assert_caught, call_target, planted_error, replace_expression
+from sonolux.core.training.checkpoint import newest_checkpoint, read_header
 from sonolux.core.training.run import TrainingRun
 from sonolux.core.types import BadInput, MediaSpec
-from sonolux.core.util.rng import Noise
+from sonolux.core.util.rng import KeyedNoise
 from sonolux.modalities.audio.codecs.base import FrameCodec
 from sonolux.modalities.audio.codecs.logmel import Logmel
 
@@ -45,7 +51,7 @@ def test_seconds_are_asked_for_one_or_many(masked, silent):
 def test_without_seconds_a_run_makes_what_it_was_trained_on(masked, silent):
     assert frames(silent.sample(count=3)) == [2000] * 3 and "seconds" not in silent.sample(count=1).conditions[0]
     made = masked.sample(count=12, batch=5)
-    known = {n for n, _ in masked.parts.clip_lengths}
+    known = {n for n, _ in masked.components.clip_lengths}
     assert set(frames(made)) <= known and len(set(frames(made))) > 3
     assert frames(masked.sample(count=12, batch=2)) == frames(made), "whatever the batch"
     assert frames(masked.sample(count=12, seed=8)) != frames(made)
@@ -53,26 +59,26 @@ def test_without_seconds_a_run_makes_what_it_was_trained_on(masked, silent):
 
 def test_lengths_are_those_of_the_class(masked):
     for name in masked.classes:
-        own = {n for n, label in masked.parts.clip_lengths if label == masked.classes.index(name)}
+        own = {n for n, label in masked.components.clip_lengths if label == masked.classes.index(name)}
         assert set(frames(masked.sample(count=8, label=name, steps=1))) <= own
 
 
 def test_a_checkpoint_carries_the_lengths(masked, silent, tiny_run):
-    assert masked.parts.clip_lengths and not silent.parts.clip_lengths
+    assert masked.components.clip_lengths and not silent.components.clip_lengths
     run = tiny_run("audio", "data.padding=masked", "train.steps=2", own="continued")
-    header = read_header(newest(run))
-    assert header.clip_lengths == masked.parts.clip_lengths
+    header = read_header(newest_checkpoint(run))
+    assert header.clip_lengths == masked.components.clip_lengths
     recipe = load_recipe(run / "resolved.yaml", ["train.steps=3"])
     job = TrainingRun(recipe, run, say=lambda _: None, bar=False)
-    job.prepare(resume=newest(run))
+    job.prepare(resume=newest_checkpoint(run))
     job.run()
-    assert read_header(newest(run)).clip_lengths == header.clip_lengths, "also of a run that was continued"
+    assert read_header(newest_checkpoint(run)).clip_lengths == header.clip_lengths, "also of a run that was continued"
 
 
 def test_few_lengths_are_kept():
-    assert clip_lengths([(100, None, 0), (100, None, 1)]) == ()
-    assert clip_lengths([(100, 30, 0), (100, None, None)]) == ((30, 0), (100, None))
-    many = clip_lengths([(9, i % 9, i) for i in range(5000)])
+    assert select_clip_lengths([(100, None, 0), (100, None, 1)]) == ()
+    assert select_clip_lengths([(100, 30, 0), (100, None, None)]) == ((30, 0), (100, None))
+    many = select_clip_lengths([(9, i % 9, i) for i in range(5000)])
     assert len(many) == MAX_CLIP_LENGTHS and many[-1][1] > 4900
 
 
@@ -106,12 +112,12 @@ def test_windows_do_not_depend_on_longer_samples(masked, silent):
 def test_planted_windows_of_the_padded_size_are_caught(silent, monkeypatch):
     right = SampleRequest.batches
     monkeypatch.setattr(SampleRequest, "batches", lambda self, largest, same_size: right(self, largest, False))
-    caught(check_windows, silent)
+    assert_caught(check_windows, silent)
 
 
 def check_elements():
     """A length is rounded to the nearest element, and the rows of a batch are those asked for."""
-    assert elements(0.29, 100, "x") == 29 and elements(0.0199, 100, "x") == 2
+    assert seconds_to_elements(0.29, 100, "x") == 29 and seconds_to_elements(0.0199, 100, "x") == 2
     batch = PaddedBatch(((3,), (5,)), (1, 5), ((1, 3), (1, 5)), torch.arange(2)[:, None, None])
     part = batch.rows(slice(1, 2))
     assert part.sizes == ((5,),) and part.shapes == ((1, 5),) and part.valid.tolist() == [[[1]]]
@@ -123,17 +129,17 @@ def test_lengths_are_rounded_and_batches_cut():
 
 def test_planted_errors_of_rounding_and_cutting_are_caught():
     for owner, name, error in (
-        (lengths, "elements", replace(call("round"), "int(number * rate)")),
-        (PaddedBatch, "rows", replace(ast.Subscript, "self.sizes", at=1)),
+        (lengths, "seconds_to_elements", replace_expression(call_target("round"), "int(number * rate)")),
+        (PaddedBatch, "rows", replace_expression(ast.Subscript, "self.sizes", at=1)),
     ):
-        with planted(owner, name, error):
-            caught(check_elements)
+        with planted_error(owner, name, error):
+            assert_caught(check_elements)
 
 
 def check_decoding(_=None) -> None:
     """Griffin-Lim looks beyond the end: another padding gives the same sound only where it is replaced."""
     codec = Logmel(MediaSpec("audio", 1, ("time",), (800,), (4000.0,)), n_fft=64, hop=16, mels=8, iterations=8)
-    room = padded_batch(codec, torch.nn.Identity(), codec.spec, [(300,), (700,)], (), True)
+    room = make_padded_batch(codec, torch.nn.Identity(), codec.spec, [(300,), (700,)], (), True)
     z = torch.randn(2, 8, room.shape[-1], generator=torch.Generator().manual_seed(0))
     other = z.masked_fill(room.valid == 0, 3.0)
     for a, b in zip(decode_batch(codec, z, room), decode_batch(codec, other, room), strict=True):
@@ -141,11 +147,11 @@ def check_decoding(_=None) -> None:
 
 
 PLANTED = {
-    "noise drawn at the room's shape": lambda m: m.setattr("sonolux.core.pipeline.sample.Noise", _roomy),
+    "noise drawn at the room's shape": lambda m: m.setattr("sonolux.core.pipeline.sample.KeyedNoise", _roomy),
     "padding is heard": lambda m: m.setattr(torch, "where", lambda c, a, b, w=torch.where: w(c | _sounding(a), a, b)),
     "no mask": lambda m: m.setattr(FrameCodec, "valid", lambda *_: None),
     "the mask of the recipe's length": lambda m: m.setattr(
-        "sonolux.core.pipeline.sample.padded_batch", lambda c, *rest: _whole(padded_batch(c, *rest))
+        "sonolux.core.pipeline.sample.make_padded_batch", lambda c, *rest: _whole(make_padded_batch(c, *rest))
     ),
 }  # fmt: skip
 
@@ -155,7 +161,7 @@ def test_what_follows_a_sound_is_silence_before_it_is_decoded():
 
 
 def _roomy(seed, rows, shapes, device, *more):
-    return Noise(seed, rows, tuple(max(n) for n in zip(*shapes, strict=True)), device)
+    return KeyedNoise(seed, rows, tuple(max(n) for n in zip(*shapes, strict=True)), device)
 
 
 def _sounding(a):
@@ -239,7 +245,7 @@ def test_a_condition_gets_the_length_of_a_loop(tiny_run, opened):
 
 def test_planted_requested_length_instead_of_the_loops_own_is_caught(tiny_run, monkeypatch, opened):
     monkeypatch.setattr(DurationCondition, "correct", lambda *_: None)
-    caught(check_loops, tiny_run, opened)
+    assert_caught(check_loops, tiny_run, opened)
 
 
 def test_the_trajectory_and_the_files_have_the_samples_length(masked, tmp_path):

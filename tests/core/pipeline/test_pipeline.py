@@ -10,12 +10,12 @@ from sonolux.core.config.load import load_recipe
 from sonolux.core.pipeline import load as loading
 from sonolux.core.pipeline import pipeline
 from sonolux.core.pipeline.pipeline import Pipeline
-from sonolux.core.pipeline.result import saved_files
-from sonolux.core.testing.mutation import call, caught, planted, replace
+from sonolux.core.pipeline.result import saved_sample_files
+from sonolux.core.testing.mutation import assert_caught, call_target, planted_error, replace_expression
 from sonolux.core.training.run import TrainingRun
 from sonolux.core.types import BadInput
-from sonolux.core.util.replace import replaced
-from sonolux.core.util.rng import Noise
+from sonolux.core.util.replace import replace_files
+from sonolux.core.util.rng import KeyedNoise
 
 
 @pytest.fixture(scope="module")
@@ -38,22 +38,22 @@ def test_the_batch_does_not_change_a_sample(trained, use):
 
 
 def test_noise_keyed_by_row_instead_of_sample_is_caught(trained, monkeypatch):
-    true = Noise.__init__
+    true = KeyedNoise.__init__
 
     def by_row(self, seed, samples, *rest, **named):
         true(self, seed, range(len(samples)), *rest, **named)
 
-    monkeypatch.setattr(Noise, "__init__", by_row)
-    caught(check_batch_independence, trained, "dpmpp_2m")
+    monkeypatch.setattr(KeyedNoise, "__init__", by_row)
+    assert_caught(check_batch_independence, trained, "dpmpp_2m")
 
 
 def test_noise_is_bit_identical_at_any_batch():
-    whole = Noise(5, range(8), (3, 4)).normal("start", 2)
-    parts = [Noise(5, [i], (3, 4)).normal("start", 2) for i in range(8)]
+    whole = KeyedNoise(5, range(8), (3, 4)).normal("start", 2)
+    parts = [KeyedNoise(5, [i], (3, 4)).normal("start", 2) for i in range(8)]
     assert torch.equal(whole, torch.cat(parts))
-    assert not torch.equal(whole, Noise(6, range(8), (3, 4)).normal("start", 2))
-    assert not torch.equal(whole, Noise(5, range(8), (3, 4)).normal("start", 3))
-    padded = Noise(5, range(2), [(3, 4), (3, 2)]).normal("start", 2)
+    assert not torch.equal(whole, KeyedNoise(6, range(8), (3, 4)).normal("start", 2))
+    assert not torch.equal(whole, KeyedNoise(5, range(8), (3, 4)).normal("start", 3))
+    padded = KeyedNoise(5, range(2), [(3, 4), (3, 2)]).normal("start", 2)
     assert torch.equal(padded[0], whole[0]) and bool((padded[1, :, 2:] == 0).all())
 
 
@@ -144,8 +144,8 @@ def test_a_trajectory_decodes_what_it_shows(trained, monkeypatch):
 
 
 def test_planted_decoding_of_the_whole_batch_is_caught(trained, monkeypatch):
-    with planted(Pipeline, "make", replace(call("int"), "len(request)", near="trajectory")):
-        caught(check_trajectory, trained, monkeypatch)
+    with planted_error(Pipeline, "generate", replace_expression(call_target("int"), "len(request)", near="trajectory")):
+        assert_caught(check_trajectory, trained, monkeypatch)
 
 
 def test_a_list_that_cannot_be_used_up_is_refused(trained, tiny_run):
@@ -180,7 +180,7 @@ def test_planted_key_that_is_not_renamed_is_caught(trained, tiny_run, monkeypatc
     for module in (pipeline, loading):
         with monkeypatch.context() as patch:
             patch.setattr(module, "key_in", lambda section, key: key.strip().removeprefix(f"{section}."))
-            caught(check_lists_under_old_names, trained, tiny_run("image"), also=(pytest.fail.Exception,))
+            assert_caught(check_lists_under_old_names, trained, tiny_run("image"), also=(pytest.fail.Exception,))
 
 
 def test_samples_do_not_mix_with_those_of_another_call(tiny_run, tmp_path, capsys):
@@ -205,7 +205,7 @@ def test_a_list_that_names_files_elsewhere_removes_none(tmp_path):
     (tmp_path / "out").mkdir()
     facts = {"samples": [{"file": "../kept"}, {"file": str(tmp_path / "kept")}]}
     (tmp_path / "out" / "samples.json").write_text(json.dumps(facts))
-    with replaced(tmp_path / "out", lambda: saved_files(tmp_path / "out")):
+    with replace_files(tmp_path / "out", lambda: saved_sample_files(tmp_path / "out")):
         pass
     assert (tmp_path / "kept").exists() and not list((tmp_path / "out").iterdir())
 

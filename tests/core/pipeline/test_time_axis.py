@@ -9,10 +9,10 @@ import torch
 from sonolux.core.cli.main import main
 from sonolux.core.codecs.base import Codec
 from sonolux.core.editing.loops import decode_loops, media_loop_axes
-from sonolux.core.pipeline.edit.region import Region
-from sonolux.core.pipeline.lengths import choose_lengths, choose_size, decode_batch, padded_batch
-from sonolux.core.pipeline.loop_sizes import loop_unit
-from sonolux.core.training.checkpoint import newest, read_header, replace_header
+from sonolux.core.pipeline.edit.region import EditRegion
+from sonolux.core.pipeline.lengths import choose_lengths, choose_size, decode_batch, make_padded_batch
+from sonolux.core.pipeline.loop_sizes import loop_length_unit
+from sonolux.core.training.checkpoint import newest_checkpoint, read_header, replace_header
 from sonolux.core.types import BadInput, MediaSpec
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "examples/video"
@@ -47,10 +47,10 @@ def short(video_run, opened):
 @pytest.fixture(scope="module")
 def file(clips, tmp_path_factory):
     """A clip of 12 frames in a folder that names its class."""
-    data = clips.recipe.data.build(spec=clips.parts.spec, split="train", valid=0.1, seed=0)
+    data = clips.recipe.data.build(spec=clips.components.spec, split="train", valid=0.1, seed=0)
     folder = tmp_path_factory.mktemp("clips") / "circle"
     folder.mkdir()
-    return clips.parts.modality.write(folder / "a.gif", data.item(2).media).path
+    return clips.components.modality.write(folder / "a.gif", data.item(2).media).path
 
 
 def shapes(samples):
@@ -138,7 +138,7 @@ def test_planted_errors_of_the_axis_are_caught(short, monkeypatch, name):
 
 
 def test_clips_of_many_lengths_train_and_give_their_lengths(short):
-    known = {n for n, _ in short.parts.clip_lengths}
+    known = {n for n, _ in short.components.clip_lengths}
     assert min(known) >= 6 and max(known) <= 12 and len(known) > 3
     made = short.sample(count=8)
     assert {media.shape[1] for media in made.media} <= known and len({m.shape[1] for m in made.media}) > 2
@@ -147,7 +147,9 @@ def test_clips_of_many_lengths_train_and_give_their_lengths(short):
 
 
 def test_padding_is_not_decoded(short):
-    batch = padded_batch(short.codec, torch.nn.Identity(), short.parts.spec, [(5, 16, 16), (9, 16, 16)], (), True)
+    batch = make_padded_batch(
+        short.codec, torch.nn.Identity(), short.components.spec, [(5, 16, 16), (9, 16, 16)], (), True
+    )
     assert batch.shape == (1, 9, 16, 16) and batch.shapes == ((1, 5, 16, 16), (1, 9, 16, 16))
     assert batch.valid[:, 0, :, 0, 0].sum(1).tolist() == [5, 9]
     media = decode_batch(short.codec, torch.randn(2, *batch.shape), batch)
@@ -166,7 +168,7 @@ def test_the_files_and_the_trajectory_of_clips_are_written(clips, tmp_path):
     assert [m.shape[1] for m in made.frames[0].x0] == [6, 15]
     paths = made.save(tmp_path)
     made.save_trajectory(tmp_path)
-    assert [clips.parts.modality.read(path).shape[1] for path in paths] == [6, 15]
+    assert [clips.components.modality.read(path).shape[1] for path in paths] == [6, 15]
 
 
 def test_the_command_line_takes_seconds_of_clips(video_run, tmp_path):
@@ -179,14 +181,14 @@ def test_the_command_line_takes_seconds_of_clips(video_run, tmp_path):
 
 
 def test_a_clip_goes_on_in_time(clips, file):
-    given = clips.parts.modality.read(file)
+    given = clips.components.modality.read(file)
     made = clips.extend(file, seconds=0.5, resample=1)
     assert shapes(made) == [(1, 17, 16, 16)] and made.conditions[0]["label"] == "circle"
     assert torch.equal(made.media[0][:, :12], given)
 
 
 def check_inpainted(clips, file, region, anew):
-    given, made = clips.parts.modality.read(file), clips.inpaint(file, resample=1, **region).media[0]
+    given, made = clips.components.modality.read(file), clips.inpaint(file, resample=1, **region).media[0]
     assert torch.equal(made[~anew], given[~anew]), "what is known comes back exactly"
     assert not torch.allclose(made[anew], given[anew], atol=1e-3)
 
@@ -201,8 +203,8 @@ def test_a_part_of_a_clip_is_a_span_a_box_or_both(clips, file):
 
 
 def test_planted_part_of_another_axis_is_caught(clips, file, monkeypatch):
-    true = Region.known
-    monkeypatch.setattr(Region, "known", lambda *args: true(*args).roll(1, dims=1))
+    true = EditRegion.known_mask
+    monkeypatch.setattr(EditRegion, "known_mask", lambda *args: true(*args).roll(1, dims=1))
     with pytest.raises(AssertionError, match="comes back exactly"):
         test_a_part_of_a_clip_is_a_span_a_box_or_both(clips, file)
 
@@ -220,7 +222,7 @@ def test_a_part_that_a_clip_does_not_have_is_refused(clips, file):
 def test_a_clip_is_varied_at_its_own_length(clips, file):
     assert shapes(clips.vary(file, strength=0.5, count=2, seconds=0.8)) == [(1, 8, 16, 16)] * 2
     (kept,) = clips.vary(file, strength=0).media
-    assert torch.allclose(kept, clips.parts.modality.read(file), atol=1e-4)
+    assert torch.allclose(kept, clips.components.modality.read(file), atol=1e-4)
 
 
 # --- checkpoints of the first edition -------------------------------------------------------------------------------
@@ -229,7 +231,7 @@ def test_a_clip_is_varied_at_its_own_length(clips, file):
 def test_a_header_without_axes_gets_those_of_the_modality(video_run, clips, monkeypatch, tmp_path):
     run = video_run(own="whole clips")
     copy = tmp_path / "first.safetensors"
-    copy.write_bytes(newest(run).read_bytes())
+    copy.write_bytes(newest_checkpoint(run).read_bytes())
 
     def first(self):
         facts = {name: getattr(self, name) for name in ("modality", "channels", "size", "classes", "latent")}
@@ -240,7 +242,7 @@ def test_a_header_without_axes_gets_those_of_the_modality(video_run, clips, monk
         replace_header(copy, read_header(copy))
     assert read_header(copy).spec.rate is None
     old, new = (sonolux.load(path, device="cpu", allow_code=True) for path in (copy, run))
-    assert old.parts.spec == new.parts.spec and old.parts.spec.rate == 10.0
+    assert old.components.spec == new.components.spec and old.components.spec.rate == 10.0
     assert torch.equal(old.sample(count=1, seconds=1).media[0], new.sample(count=1, seconds=1).media[0])
 
 
@@ -267,7 +269,7 @@ class Bands(Codec):
 
 def check_bands():
     codec = Bands(MediaSpec("audio", 1, ("time",), (12,), (4.0,)))
-    assert media_loop_axes(codec) == (0,) and loop_unit(codec, torch.nn.Identity(), codec.spec) == 2
+    assert media_loop_axes(codec) == (0,) and loop_length_unit(codec, torch.nn.Identity(), codec.spec) == 2
     media = torch.randn(3, 1, 12, generator=torch.Generator().manual_seed(0))
     for a, b in zip(decode_loops(codec, codec.encode(media), 5, [0, 1, 2]), media, strict=True):
         assert torch.equal(a, b), "what is rolled before decoding is rolled back"

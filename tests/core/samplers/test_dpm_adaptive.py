@@ -8,33 +8,33 @@ import pytest
 import torch
 from sonolux.core.config import registry
 from sonolux.core.pipeline.functional import sample
-from sonolux.core.samplers.base import Solution, run
+from sonolux.core.samplers.base import Solution, run_plan
 from sonolux.core.samplers.dpm_adaptive import DPMAdaptive, _Control, _KnownFirst, _Path
 from sonolux.core.samplers.heun import Heun
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.schedulers.vp_linear import VPLinear
-from sonolux.core.testing.conformance import falling
-from sonolux.core.testing.mixture import example
+from sonolux.core.testing.conformance import even_tau_levels
+from sonolux.core.testing.mixture import example_mixture
 from sonolux.core.testing.mutation import (
-    argument,
-    attribute,
-    call,
-    caught,
-    condition,
-    planted,
-    replace,
+    argument_target,
+    assert_caught,
+    attribute_target,
+    call_target,
+    condition_target,
+    keep_right_operand,
+    planted_error,
+    replace_expression,
     set_argument,
-    swap,
     swap_name,
-    take_right,
+    swap_operator,
 )
 from sonolux.core.testing.mutation import name as variable
-from sonolux.core.testing.ode import random_start, trajectory
+from sonolux.core.testing.ode import random_start, solve_in_tau
 from sonolux.core.types import BadInput, Conditioning, Estimate, NoiseLevel
 
 FLOW = RectifiedFlow()
-MIXTURE = example()
+MIXTURE = example_mixture()
 WHOLE = [FLOW.level(1.0), FLOW.clean()]
 START = random_start(MIXTURE, NoiseLevel(1.0, 0.0, 1.0), 4)
 
@@ -140,7 +140,7 @@ def test_alone():
 
 def check_tolerances(cls, order=3, scales=(1.0, 0.1, 0.01)):
     """From pure noise to clean data the error follows the tolerance, and evaluations grow as it falls."""
-    exact = trajectory(MIXTURE, START, (1.0, 0.0))[-1]
+    exact = solve_in_tau(MIXTURE, START, (1.0, 0.0))[-1]
     nfe, errors = [], []
     for scale in scales:
         made = cls(order=order, rtol=0.05 * scale, atol=0.0078 * scale).solve(FLOW, WHOLE, MIXTURE, START)
@@ -161,13 +161,13 @@ def test_the_higher_pair_needs_fewer_evaluations_at_tight_tolerances():
     assert made[1] < made[0] / 1.5
 
 
-@pytest.mark.parametrize("name", registry.builtins("schedule"))
+@pytest.mark.parametrize("name", registry.builtin_files("schedule"))
 def test_finite_from_the_noisiest_level_to_clean(name):
     try:
-        schedule = registry.find("schedule", name)()
+        schedule = registry.find_class("schedule", name)()
     except TypeError:
         pytest.skip(f"{name} has no defaults")
-    levels = falling(schedule, 1)
+    levels = even_tau_levels(schedule, 1)
     scale = float(levels[0].alpha + levels[0].sigma)
     for order in (2, 3):
         made = within(order, 1.0).solve(schedule, levels, MIXTURE, START * scale)
@@ -273,10 +273,10 @@ def test_callbacks():
 
 
 def test_other_samplers_report_what_they_cost_in_the_same_way():
-    levels, seen = falling(FLOW, 6), []
+    levels, seen = even_tau_levels(FLOW, 6), []
     made = Heun().solve(FLOW, levels, MIXTURE, START, on_step=seen.append)
     plan = Heun().plan(FLOW, levels)
-    assert torch.equal(made.x, run(plan, MIXTURE, START)) and made.nfe == (plan.nfe,) * 4
+    assert torch.equal(made.x, run_plan(plan, MIXTURE, START)) and made.nfe == (plan.nfe,) * 4
     assert [p.nfe[0] for p in seen] == [2, 4, 6, 8, 10, 10] and all(len(p.nfe) == 4 for p in seen)
     assert DPMAdaptive.adaptive and not Heun.adaptive
 
@@ -340,36 +340,48 @@ def test_an_estimate_that_is_no_number_ends_the_run():
 
 
 PLANTED = [
-    (DPMAdaptive, check_alone, _Control, "judge", (replace(variable("before"), "now", at=0),)),
-    (DPMAdaptive, check_alone, _Control, "judge", (swap(ast.Add, ast.Sub, near="atan"),)),
-    (DPMAdaptive, check_alone, _Control, "judge", (replace(attribute("safety"), "0"),)),  # everything is accepted
-    (DPMAdaptive, check_alone, _Control, "judge", (replace(attribute("pair_order"), "_ + 1"),)),
+    (DPMAdaptive, check_alone, _Control, "judge", (replace_expression(variable("before"), "now", at=0),)),
+    (DPMAdaptive, check_alone, _Control, "judge", (swap_operator(ast.Add, ast.Sub, near="atan"),)),
+    (
+        DPMAdaptive,
+        check_alone,
+        _Control,
+        "judge",
+        (replace_expression(attribute_target("safety"), "0"),),
+    ),  # everything is accepted
+    (DPMAdaptive, check_alone, _Control, "judge", (replace_expression(attribute_target("pair_order"), "_ + 1"),)),
     (DPMAdaptive, check_alone, DPMAdaptive, "integrate", (set_argument("where", 1, "low"),)),
     (DPMAdaptive, check_alone, DPMAdaptive, "_error", (swap_name("after", "before", at=1),)),
-    (DPMAdaptive, check_alone, DPMAdaptive, "_error", (replace(call("maximum"), "low.abs()"),)),
-    (DPMAdaptive, check_tolerances, DPMAdaptive, "_error", (swap(ast.Div, ast.Mult, near="allowed"),)),
-    (DPMAdaptive, check_batch, DPMAdaptive, "integrate", (replace(argument("judge", 0), "_.mean().expand(len(x))"),)),
+    (DPMAdaptive, check_alone, DPMAdaptive, "_error", (replace_expression(call_target("maximum"), "low.abs()"),)),
+    (DPMAdaptive, check_tolerances, DPMAdaptive, "_error", (swap_operator(ast.Div, ast.Mult, near="allowed"),)),
     (
         DPMAdaptive,
         check_batch,
         DPMAdaptive,
         "integrate",
-        (replace(attribute("running"), "1", at=1),),
+        (replace_expression(argument_target("judge", 0), "_.mean().expand(len(x))"),),
+    ),
+    (
+        DPMAdaptive,
+        check_batch,
+        DPMAdaptive,
+        "integrate",
+        (replace_expression(attribute_target("running"), "1", at=1),),
     ),  # finished pay on
-    (DPMAdaptive, check_padding, DPMAdaptive, "_error", (replace(condition(), "False"),)),
-    (DPMAdaptive, check_maps, _Path, "__init__", (replace(ast.NotEq, "self.first.tau == self.first.tau"),)),
-    (DPMAdaptive, check_batch, DPMAdaptive, "integrate", (take_right(ast.BitAnd),)),
+    (DPMAdaptive, check_padding, DPMAdaptive, "_error", (replace_expression(condition_target(), "False"),)),
+    (DPMAdaptive, check_maps, _Path, "__init__", (replace_expression(ast.NotEq, "self.first.tau == self.first.tau"),)),
+    (DPMAdaptive, check_batch, DPMAdaptive, "integrate", (keep_right_operand(ast.BitAnd),)),
     (
         DPMAdaptive,
         check_count,
         _KnownFirst,
         "denoise",
-        (replace(condition(), "False"),),
+        (replace_expression(condition_target(), "False"),),
     ),  # the known estimate is made again
 ]
 
 
 @pytest.mark.parametrize(("cls", "check", "owner", "where", "errors"), PLANTED)
 def test_planted_error_is_caught(cls, check, owner, where, errors):
-    with planted(owner, where, *errors):
-        caught(check, cls, also=(BadInput, RuntimeError))
+    with planted_error(owner, where, *errors):
+        assert_caught(check, cls, also=(BadInput, RuntimeError))

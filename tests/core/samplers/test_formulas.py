@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from sonolux.core.samplers.base import run
+from sonolux.core.samplers.base import run_plan
 from sonolux.core.samplers.ddim import DDIM
 from sonolux.core.samplers.ddpm import DDPM
 from sonolux.core.samplers.dpmpp_2m import DPMpp2M
@@ -18,27 +18,27 @@ from sonolux.core.schedulers.discrete import Discrete
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.schedulers.vp_linear import VPLinear
-from sonolux.core.testing.faulty import faulty
-from sonolux.core.testing.mixture import example
+from sonolux.core.testing.faulty import faulty_sampler
+from sonolux.core.testing.mixture import example_mixture
 from sonolux.core.testing.mutation import (
-    call,
-    caught,
-    replace,
+    assert_caught,
+    call_target,
+    keep_left_operand,
+    keep_right_operand,
+    replace_expression,
     set_argument,
-    swap,
     swap_arguments,
     swap_attribute,
     swap_constant,
-    swap_sides,
-    take_left,
-    take_right,
+    swap_operands,
+    swap_operator,
 )
 from sonolux.core.timesteps.karras import Karras
 from sonolux.core.timesteps.trailing import Trailing
 from sonolux.core.timesteps.uniform_logsnr import UniformLogSNR
 from sonolux.core.types import BadInput, NoiseLevel
 
-MIXTURE = example()
+MIXTURE = example_mixture()
 SIGMAS = [float(a.sigma) for a in Karras().levels(EDM(), 12)]
 
 
@@ -54,7 +54,7 @@ def compare(sampler, schedule, levels, expected, scale=1.0):
     """`expected(x, noise)` against the plan, from the same start and the same noises."""
     plan = sampler.plan(schedule, levels)
     z = [randn(100 + i) for i in range(len(levels))]
-    made = run(plan, MIXTURE, scale * randn(0), noise=dict(zip(plan.noises, z, strict=False)))
+    made = run_plan(plan, MIXTURE, scale * randn(0), noise=dict(zip(plan.noises, z, strict=False)))
     assert torch.allclose(made, expected(scale * randn(0), z), atol=1e-9, rtol=1e-9)
 
 
@@ -205,24 +205,24 @@ def test_flow(cls):
 
 
 PLANTED = [
-    (Euler, check_sigma, "draft", (swap_sides(ast.Div),)),
-    (Euler, check_flow, "draft", (take_left(ast.Sub),)),
-    (Heun, check_sigma, "heun", (swap_constant(2, 1),)),
-    (Heun, check_sigma, "heun", (replace(call("denoise"), "D", at=1),)),
-    (EulerAncestral, check_sigma, "draft", (take_left(ast.Mult, near="falls", at=-1),)),
+    (Euler, check_sigma, "draft", (swap_operands(ast.Div),)),
+    (Euler, check_flow, "draft", (keep_left_operand(ast.Sub),)),
+    (Heun, check_sigma, "heun_step", (swap_constant(2, 1),)),
+    (Heun, check_sigma, "heun_step", (replace_expression(call_target("denoise"), "D", at=1),)),
+    (EulerAncestral, check_sigma, "draft", (keep_left_operand(ast.Mult, near="falls", at=-1),)),
     (DPMpp2M, check_sigma, "draft", (swap_constant(2, 1),)),
-    (DPMpp2M, check_two_m_preserving, "higher", (set_argument("newton", "scale", "s.alpha"),)),
-    (DPMpp2M, check_sigma, "draft", (swap_arguments("higher", 0, 1),)),
-    (DPMpp2M, check_sigma, "newton", (swap_sides(ast.Sub, near="r"),)),
-    (DPMpp2MSDE, check_sigma, "draft", (take_right(ast.Add, near="eta"),)),
-    (DDIM, check_ddim, "draft", (take_left(ast.Mult, near="eta", at=-1),)),
-    (DDPM, check_ddpm, "draft", (swap(ast.Eq, ast.NotEq),)),
-    (DDPM, check_ddpm, "draft", (replace(call("where"), "std"),)),
+    (DPMpp2M, check_two_m_preserving, "higher_order_terms", (set_argument("newton_integral", "scale", "s.alpha"),)),
+    (DPMpp2M, check_sigma, "draft", (swap_arguments("higher_order_terms", 0, 1),)),
+    (DPMpp2M, check_sigma, "newton_integral", (swap_operands(ast.Sub, near="r"),)),
+    (DPMpp2MSDE, check_sigma, "draft", (keep_right_operand(ast.Add, near="eta"),)),
+    (DDIM, check_ddim, "draft", (keep_left_operand(ast.Mult, near="eta", at=-1),)),
+    (DDPM, check_ddpm, "draft", (swap_operator(ast.Eq, ast.NotEq),)),
+    (DDPM, check_ddpm, "draft", (replace_expression(call_target("select_by_mask"), "std"),)),
     (DDPM, check_ddpm, "draft", (swap_attribute("sigma", "alpha"),)),
 ]
 
 
 @pytest.mark.parametrize(("cls", "check", "where", "errors"), PLANTED)
 def test_planted_error_is_caught(cls, check, where, errors):
-    with faulty(cls, where, *errors):
-        caught(check, cls, also=(KeyError, IndexError, BadInput))
+    with faulty_sampler(cls, where, *errors):
+        assert_caught(check, cls, also=(KeyError, IndexError, BadInput))

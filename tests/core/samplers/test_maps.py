@@ -10,24 +10,28 @@ from sonolux.core.nn.layers.block import ResidualBlock
 from sonolux.core.nn.layers.init import normal_
 from sonolux.core.nn.layers.inputs import BlockInputs, stage_inputs
 from sonolux.core.nn.model import NetworkDenoiser
-from sonolux.core.nn.process import Process
-from sonolux.core.objectives._per_element import mixed_times
-from sonolux.core.objectives.base import StepRandom, valid_mean
+from sonolux.core.nn.process import DiffusionProcess
+from sonolux.core.objectives._per_element import per_element_times
+from sonolux.core.objectives.base import StepRandomNumbers, valid_mean
 from sonolux.core.objectives.denoising import Denoising
 from sonolux.core.pipeline.functional import sample
-from sonolux.core.samplers.base import run
+from sonolux.core.samplers.base import run_plan
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.vp_linear import VPLinear
-from sonolux.core.testing.conformance import falling
-from sonolux.core.testing.mutation import caught
+from sonolux.core.testing.conformance import even_tau_levels
+from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import BadInput, Conditioning, MediaSpec, NoiseLevel
-from sonolux.core.util.rng import Noise, generator
+from sonolux.core.util.rng import KeyedNoise, keyed_generator
 from sonolux.modalities.audio.networks.unet import UNet as SoundNet
 from sonolux.modalities.image.networks.unet import UNet as PictureNet
 
-SAMPLERS = {name: registry.find("sampler", name)() for name in registry.builtins("sampler")}
-PREDICTIONS = {name: registry.find("parameterization", name)() for name in registry.builtins("parameterization")}
-CLOCKS = {name: registry.find("noise_conditioning", name)() for name in registry.builtins("noise_conditioning")}
+SAMPLERS = {name: registry.find_class("sampler", name)() for name in registry.builtin_files("sampler")}
+PREDICTIONS = {
+    name: registry.find_class("parameterization", name)() for name in registry.builtin_files("parameterization")
+}
+CLOCKS = {
+    name: registry.find_class("noise_conditioning", name)() for name in registry.builtin_files("noise_conditioning")
+}
 NETS = {  # odd sizes, a patch, attention: padding, folding and pooling all carry the map
     "audio": lambda: SoundNet(
         MediaSpec("audio", 1, ("time",), (99,), (8000.0,), latent=(3, 11)), 8, [1, 2], 1, [1], 8, patch=2
@@ -43,7 +47,7 @@ def awake(net: torch.nn.Module) -> torch.nn.Module:
     """The network with the layers that start at zero woken, so that every path counts."""
     for name, p in net.named_parameters():
         if p.ndim > 1 and p.abs().max() == 0:
-            normal_(p, generator(0, 0, "wake", name), 0.1)
+            normal_(p, keyed_generator(0, 0, "wake", name), 0.1)
     return net.requires_grad_(False)
 
 
@@ -70,8 +74,8 @@ def maps(
 
 def levels_for(prediction: str, steps: int = 3) -> tuple:
     """A schedule that suits the prediction, alpha = 0 included where it may be, and levels down to clean."""
-    schedule = VPLinear() if prediction == "eps" else registry.find("schedule", SCHEDULE_OF[prediction])()
-    return schedule, falling(schedule, steps)
+    schedule = VPLinear() if prediction == "eps" else registry.find_class("schedule", SCHEDULE_OF[prediction])()
+    return schedule, even_tau_levels(schedule, steps)
 
 
 SCHEDULE_OF = {"edm": "edm", "v": "cosine", "flow": "rectified_flow", "x0": "rectified_flow"}
@@ -88,7 +92,7 @@ def check_constant(sampler: str, net: str, prediction: str) -> None:
     x = drawn(*shape) * float(levels[0].sigma)
     noise = {key: drawn(*shape, seed=1 + i) for i, key in enumerate(plan.noises)}
     told = Conditioning({"label": drawn(2, MADE[net].embedding_width, seed=9)})
-    one, two = run(plan, seen, x, told, noise), run(mapped, seen, x, told, noise)
+    one, two = run_plan(plan, seen, x, told, noise), run_plan(mapped, seen, x, told, noise)
     assert one.isfinite().all() and torch.equal(one, two), f"{(one - two).abs().max():.1e}"
 
 
@@ -100,13 +104,13 @@ def test_a_constant_map_is_the_number(sampler, net):
 
 def check_clock(clock: str) -> None:
     """Thousands of levels: a logarithm that rounds otherwise in a map would show."""
-    for name in registry.builtins("schedule"):
-        schedule = registry.find("schedule", name)()
+    for name in registry.builtin_files("schedule"):
+        schedule = registry.find_class("schedule", name)()
         t = torch.linspace(schedule.t_min, schedule.t_max, 3001, dtype=torch.float64)
         level = schedule.level(t)
-        read = torch.as_tensor(CLOCKS[clock].read(level)).tolist()
+        read = torch.as_tensor(CLOCKS[clock].embedding_value(level)).tolist()
         fields = zip(level.t.tolist(), level.alpha.tolist(), level.sigma.tolist(), strict=True)
-        assert read == [CLOCKS[clock].read(NoiseLevel(*one)) for one in fields], name
+        assert read == [CLOCKS[clock].embedding_value(NoiseLevel(*one)) for one in fields], name
 
 
 @pytest.mark.parametrize("clock", CLOCKS)
@@ -140,7 +144,7 @@ def check_half_clean(sampler: str, net: str, prediction: str) -> None:
     start = drawn(*shape) * float(levels[0].sigma)
     made = []
     for given in (drawn(*shape, seed=5), drawn(*shape, seed=6)):
-        out = run(plan, seen, torch.where(known, given, start), noise=noise)
+        out = run_plan(plan, seen, torch.where(known, given, start), noise=noise)
         assert torch.equal(torch.where(known, out, 0), torch.where(known, given, 0)) and out.isfinite().all()
         made.append(torch.where(known, 0, out))
     assert not torch.allclose(*made, atol=1e-5), "what is known tells of what is not"
@@ -165,10 +169,10 @@ def test_both_ends_inside_a_map_are_finite(prediction):
 
 
 def test_eps_at_alpha_zero_inside_a_map_is_refused():
-    schedule = registry.find("schedule", "rectified_flow")()
+    schedule = registry.find_class("schedule", "rectified_flow")()
     seen = NetworkDenoiser(MADE["audio"], PREDICTIONS["eps"], CLOCKS["tau"])
     known = torch.arange(11) < 5
-    levels = maps(falling(schedule, 3), (1, 3, 11), known, schedule.clean())
+    levels = maps(even_tau_levels(schedule, 3), (1, 3, 11), known, schedule.clean())
     with pytest.raises(BadInput, match="parameterization: v"):
         sample(seen, (1, 3, 11), schedule, timesteps=levels)
     with pytest.raises(BadInput, match="parameterization: v"):
@@ -249,7 +253,7 @@ def padded_run(size: int, filling: float, length: int = 7, net=None, level=None)
         levels = maps(levels, (1, 3, size), torch.arange(size) < level, schedule.clean())
     valid = (torch.arange(size) < length).float().reshape(1, 1, -1)
     seen = NetworkDenoiser(net, PREDICTIONS["edm"], CLOCKS["c_noise"])
-    return run(SAMPLERS["heun"].plan(schedule, levels), seen, x, Conditioning(valid=valid))[..., :length]
+    return run_plan(SAMPLERS["heun"].plan(schedule, levels), seen, x, Conditioning(valid=valid))[..., :length]
 
 
 def check_padding(**options) -> None:
@@ -305,43 +309,63 @@ def swapped(x):
 PLANTED = {
     "the map transposed": (lambda m: wrap(m, "_stage_means", lambda f, x, *a: f(swapped(x), *a)), check_stages, (2,)),
     "a stage's levels one place off": (
-        lambda m: wrap(m, "_stage_means", lambda f, x, *a: [v.roll(1, -1) for v in f(x, *a)]), check_stages, (1,),
+        lambda m: wrap(m, "_stage_means", lambda f, x, *a: [v.roll(1, -1) for v in f(x, *a)]),
+        check_stages,
+        (1,),
     ),
     "every second element instead of the mean": (
-        lambda m: wrap(m, "pool", lambda f, x, n: x[(..., *[slice(None, None, n)] * (x.ndim - 2))]), check_stages, (2,),
+        lambda m: wrap(m, "mean_pool", lambda f, x, n: x[(..., *[slice(None, None, n)] * (x.ndim - 2))]),
+        check_stages,
+        (2,),
     ),
     "mask of alike positions inverted": (
-        lambda m: m.setattr(torch, "where", lambda c, a, b, _w=torch.where: _w(~c, a, b)), check_film, (),
+        lambda m: m.setattr(torch, "where", lambda c, a, b, _w=torch.where: _w(~c, a, b)),
+        check_film,
+        (),
     ),
     "FiLM from the row alone": (
         lambda m: m.setattr(ResidualBlock, "_film", lambda self, e, h, _f=ResidualBlock._film: _f(self, e[:, :1], h)),
-        check_film, (),
+        check_film,
+        (),
     ),
     "alike where a part is alike": (
-        lambda m: m.setattr(BlockInputs, "__new__", _always_same()), check_mixed_net, ("audio",),
+        lambda m: m.setattr(BlockInputs, "__new__", _always_same()),
+        check_mixed_net,
+        ("audio",),
     ),
     "padding not hidden from convolutions": (
-        lambda m: m.setattr(BlockInputs, "mask_padding", lambda self, x: x), check_padding, (),
+        lambda m: m.setattr(BlockInputs, "mask_padding", lambda self, x: x),
+        check_padding,
+        (),
     ),
     "mask inverted": (
         lambda m: m.setattr(BlockInputs, "mask_padding", _hide_what_is_valid),
-        check_ones, (),
+        check_ones,
+        (),
     ),
     "norms that count padding": (
-        lambda m: m.setattr("sonolux.core.nn.layers.norm.normalised", lambda x, g, padding=None: _group_norm(x, g)),
-        check_padding, (),
+        lambda m: m.setattr(
+            "sonolux.core.nn.layers.norm.group_normalise", lambda x, g, padding=None: _group_norm(x, g)
+        ),
+        check_padding,
+        (),
     ),
     "attention that reads padding": (
         lambda m: wrap_in(m, "sonolux.core.nn.layers.attention._attend", lambda f, q, k, v, padding=None: f(q, k, v)),
-        check_padding, (),
+        check_padding,
+        (),
     ),
     "a map through another formula": (
-        lambda m: m.setattr("sonolux.core.noise_conditioning.c_noise.log_rho", _library_log), check_clock, ("c_noise",),
+        lambda m: m.setattr("sonolux.core.noise_conditioning.c_noise.clamped_log_rho", _library_log),
+        check_clock,
+        ("c_noise",),
     ),
     "levels rounded before they are used": (
-        lambda m: m.setattr(NoiseLevel, "exact", NoiseLevel.on), check_constant, ("euler", "audio", "v"),
+        lambda m: m.setattr(NoiseLevel, "exact", NoiseLevel.on),
+        check_constant,
+        ("euler", "audio", "v"),
     ),
-}  # fmt: skip
+}
 
 
 def wrap(monkeypatch, name, new):
@@ -385,15 +409,15 @@ def test_planted_error_is_caught(name, monkeypatch):
     plant, check, arguments = PLANTED[name]
     check(*arguments)
     plant(monkeypatch)
-    caught(check, *arguments)
+    assert_caught(check, *arguments)
 
 
 # --- training ---
 
 
 def denoising(prediction: str = "edm", per_element: float = 1.0, weighting: str = "none") -> Denoising:
-    process = Process(EDM(), PREDICTIONS[prediction], CLOCKS["c_noise"])
-    times, weight = registry.find("times", "lognormal")(), registry.find("weighting", weighting)()
+    process = DiffusionProcess(EDM(), PREDICTIONS[prediction], CLOCKS["c_noise"])
+    times, weight = registry.find_class("times", "lognormal")(), registry.find_class("weighting", weighting)()
     return Denoising(process, None, times, weight, per_element)
 
 
@@ -421,19 +445,19 @@ def check_losses(prediction: str, weighting: str) -> None:
 
 
 @pytest.mark.parametrize("prediction", PREDICTIONS)
-@pytest.mark.parametrize("weighting", registry.builtins("weighting"))
+@pytest.mark.parametrize("weighting", registry.builtin_files("weighting"))
 def test_the_loss_weighs_each_element_by_its_own_level(prediction, weighting):
     check_losses(prediction, weighting)
 
 
 def test_a_loss_that_counts_clean_elements_is_caught(monkeypatch):
     monkeypatch.setattr("sonolux.core.objectives.denoising.valid_mean", lambda error, counted: valid_mean(error, None))
-    caught(check_losses, "v", "none")
+    assert_caught(check_losses, "v", "none")
 
 
 def test_gradients_are_finite_next_to_clean_elements():
     net = NETS["audio"]()
-    for prediction, weighting in itertools.product(("x0", "v", "edm"), registry.builtins("weighting")):
+    for prediction, weighting in itertools.product(("x0", "v", "edm"), registry.builtin_files("weighting")):
         own = denoising(prediction, weighting=weighting)
         t = torch.zeros(1, 1, 11, dtype=torch.float64)
         t[..., 5:] = 1.0
@@ -446,9 +470,9 @@ def test_mixed_times_are_keyed_and_rare_where_they_should_be():
     own = denoising(per_element=0.5)
     t = torch.linspace(0.1, 3, 200, dtype=torch.float64)
     times, schedule = own.timestep_sampling, own.process.schedule
-    rng = StepRandom(3, 7, 200, range(200))
-    made = mixed_times(t, (16,), times, schedule, 0.5, rng)
-    again = mixed_times(t[50:60], (16,), times, schedule, 0.5, StepRandom(3, 7, 200, range(50, 60)))
+    rng = StepRandomNumbers(3, 7, 200, range(200))
+    made = per_element_times(t, (16,), times, schedule, 0.5, rng)
+    again = per_element_times(t[50:60], (16,), times, schedule, 0.5, StepRandomNumbers(3, 7, 200, range(50, 60)))
     assert made is not None and again is not None and torch.equal(made[50:60], again), "whatever the batch"
     differ = (made != t.reshape(-1, 1, 1)).flatten(1).any(1)
     assert 0.4 < differ.double().mean() < 0.6
@@ -459,8 +483,8 @@ def test_mixed_times_are_keyed_and_rare_where_they_should_be():
     assert (mixed > 0).any(1).double().mean() > 0.97, "and hardly any sample is clean throughout"
     started = (mixed[:, 0] == 0) & (mixed[:, -1] > 0)
     assert started.double().mean() > 0.1, "a known beginning is among them"
-    assert mixed_times(t, (16,), times, schedule, 0.0, rng) is None
-    pictures = mixed_times(t, (6, 9), times, schedule, 1.0, rng)
+    assert per_element_times(t, (16,), times, schedule, 0.0, rng) is None
+    pictures = per_element_times(t, (6, 9), times, schedule, 1.0, rng)
     assert pictures is not None and pictures.shape == (200, 1, 6, 9)
 
 
@@ -473,10 +497,10 @@ def test_training_with_maps_teaches_to_look_at_what_is_clean():
         net = SoundNet(MediaSpec("audio", 1, ("time",), (8,), (8000.0,), latent=(1, 8)), 16, [1, 1], 1, [1], 16)
         optimizer = torch.optim.AdamW(net.parameters(), lr=8e-3)
         for step in range(140):
-            part = Noise(0, range(32), (1, 4)).normal("data", step)
-            x0, eps = torch.cat([part, part], -1), Noise(0, range(32), (1, 8)).normal("eps", step)
+            part = KeyedNoise(0, range(32), (1, 4)).normal("data", step)
+            x0, eps = torch.cat([part, part], -1), KeyedNoise(0, range(32), (1, 8)).normal("eps", step)
             level = own.level((torch.arange(32).double() + 0.5) / 32)
-            level = own.mixed(level, (8,), StepRandom(0, step, 32, range(32)))
+            level = own.per_element_levels(level, (8,), StepRandomNumbers(0, step, 32, range(32)))
             own.error(net, x0, eps, level, Conditioning()).mean().backward()
             optimizer.step()
             optimizer.zero_grad()

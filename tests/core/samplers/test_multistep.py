@@ -10,7 +10,7 @@ import torch
 from scipy.integrate import quad
 from scipy.special import gamma, gammainc
 from sonolux.core.samplers import _exponential
-from sonolux.core.samplers.base import run
+from sonolux.core.samplers.base import run_plan
 from sonolux.core.samplers.deis import DEIS, _gammas
 from sonolux.core.samplers.dpmpp_3m import DPMpp3M
 from sonolux.core.samplers.euler import Euler
@@ -22,24 +22,24 @@ from sonolux.core.samplers.unipc import UniPC
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.schedulers.vp_linear import VPLinear
-from sonolux.core.testing.conformance import falling
-from sonolux.core.testing.faulty import faulty
-from sonolux.core.testing.mixture import example
+from sonolux.core.testing.conformance import even_tau_levels
+from sonolux.core.testing.faulty import faulty_sampler
+from sonolux.core.testing.mixture import example_mixture
 from sonolux.core.testing.mutation import (
-    argument,
-    call,
-    caught,
-    condition,
-    planted,
-    replace,
-    scale,
+    argument_target,
+    assert_caught,
+    call_target,
+    condition_target,
+    keep_left_operand,
+    keep_right_operand,
+    planted_error,
+    replace_expression,
+    scale_expression,
     set_argument,
-    swap,
     swap_arguments,
     swap_constant,
-    swap_sides,
-    take_left,
-    take_right,
+    swap_operands,
+    swap_operator,
 )
 from sonolux.core.testing.mutation import name as variable
 from sonolux.core.timesteps.karras import Karras
@@ -47,7 +47,7 @@ from sonolux.core.timesteps.trailing import Trailing
 from sonolux.core.timesteps.uniform_logsnr import UniformLogSNR
 from sonolux.core.types import BadInput, NoiseLevel
 
-MIXTURE = example()
+MIXTURE = example_mixture()
 # From sigma = 80, from VP's noisiest level, and from alpha = 0 exactly; all to sigma = 0.
 GRIDS = [(EDM(), Karras(), 10), (VPLinear(), UniformLogSNR(), 9), (RectifiedFlow(), Trailing(), 8)]
 
@@ -62,7 +62,7 @@ def compare(sampler, expected, grids=GRIDS):
         levels = spacing.levels(schedule, steps)
         noise = torch.randn(3, *MIXTURE.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
         x = float(levels[0].sigma) * noise
-        made = run(sampler.plan(schedule, levels), MIXTURE, x)
+        made = run_plan(sampler.plan(schedule, levels), MIXTURE, x)
         wanted = expected(x, [float(a.alpha) for a in levels], [float(a.sigma) for a in levels])
         assert torch.allclose(made, wanted, atol=1e-9, rtol=1e-9), type(schedule).__name__
 
@@ -281,7 +281,7 @@ def test_families_meet():
     """The same method under two names: 3M is exp_ab of order 3, and every family begins with Euler's step."""
     start = torch.randn(2, *MIXTURE.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     for schedule in (VPLinear(), RectifiedFlow()):
-        levels = falling(schedule, 7)
+        levels = even_tau_levels(schedule, 7)
         for one, other in (
             (DPMpp3M(), ExpAB(order=3)),
             (Euler(), ExpAB(order=1)),
@@ -289,7 +289,7 @@ def test_families_meet():
             (Euler(), DEIS(order=1)),
             (Euler(), IPNDM(estimates=1)),
         ):
-            made = [run(s.plan(schedule, levels), MIXTURE, start) for s in (one, other)]
+            made = [run_plan(s.plan(schedule, levels), MIXTURE, start) for s in (one, other)]
             assert torch.allclose(*made, atol=1e-12)
 
 
@@ -298,11 +298,11 @@ def test_families_meet():
 
 def check_psi(module=_exponential):
     H = np.array([1e-8, 1e-3, 0.3, 0.999, 1.0, 2.5, 8.0, 40.0, -0.2, -0.9])
-    for k, values in enumerate(module.psi(H, 5)):
+    for k, values in enumerate(module.exponential_moments(H, 5)):
         for h, value in zip(H.tolist(), values.tolist(), strict=True):
             exact = integral(lambda r, h=h, k=k: h * np.exp(-h * (1 - r)) * r**k, 0, 1)
             assert value == pytest.approx(exact, rel=1e-11), (h, k)
-    ends = module.psi(np.array([0.0, math.inf]), 5)
+    ends = module.exponential_moments(np.array([0.0, math.inf]), 5)
     assert all(value.tolist() == [0.0, 1.0] for value in ends)
 
 
@@ -321,38 +321,50 @@ def test_incomplete_gammas():
 
 PLANTED = [
     (DPMpp3M, check_three, "draft", (swap_constant(2, 1),)),  # one estimate too few
-    (ExpAB, check_exp_ab, "newton", (swap_sides(ast.Sub, near="r"),)),  # sign
-    (ExpAB, check_exp_ab, "newton", (set_argument("_times_root", 1, "r[k]"),)),
-    (ExpAB, check_exp_ab, "newton", (swap(ast.Div, ast.Mult),)),
-    (ExpAB, check_exp_ab, "draft", (swap_arguments("higher", 0, 1),)),
-    (ExpABM, check_exp_abm, "draft", (scale(call("_correction"), 0.0),)),  # skipped
-    (ExpABM, check_exp_abm, "draft", (scale(call("_correction"), -1.0, at=1),)),
-    (ExpABM, check_exp_abm, "_correction", (take_left(ast.Sub),)),
+    (ExpAB, check_exp_ab, "newton_integral", (swap_operands(ast.Sub, near="r"),)),  # sign
+    (ExpAB, check_exp_ab, "newton_integral", (set_argument("_times_root", 1, "r[k]"),)),
+    (ExpAB, check_exp_ab, "newton_integral", (swap_operator(ast.Div, ast.Mult),)),
+    (ExpAB, check_exp_ab, "draft", (swap_arguments("higher_order_terms", 0, 1),)),
+    (ExpABM, check_exp_abm, "draft", (scale_expression(call_target("_correction"), 0.0),)),  # skipped
+    (ExpABM, check_exp_abm, "draft", (scale_expression(call_target("_correction"), -1.0, at=1),)),
+    (ExpABM, check_exp_abm, "_correction", (keep_left_operand(ast.Sub),)),
     (ExpABM, check_exp_abm, "_correction", (swap_constant(1, 2),)),
     (UniPC, check_unipc, "_higher_terms", (swap_constant(2, 1),)),
-    (UniPC, check_unipc, "_higher_terms", (replace(variable("h"), "-h", at=1),)),
-    (UniPC, check_unipc, "_higher_terms", (replace(call("where"), "two"),)),
-    (UniPC, check_unipc, "_has_third", (replace(call("isfinite"), "True"),)),  # an estimate at alpha = 0 counts
-    (UniPC, check_unipc, "draft", (replace(condition(), "False"),)),  # the corrector is skipped
-    (UniPC, check_unipc, "draft", (take_left(ast.Sub, near="predicted"),)),
+    (UniPC, check_unipc, "_higher_terms", (replace_expression(variable("h"), "-h", at=1),)),
+    (UniPC, check_unipc, "_higher_terms", (replace_expression(call_target("select_by_mask"), "two"),)),
+    (
+        UniPC,
+        check_unipc,
+        "_has_third",
+        (replace_expression(call_target("isfinite"), "True"),),
+    ),  # an estimate at alpha = 0 counts
+    (UniPC, check_unipc, "draft", (replace_expression(condition_target(), "False"),)),  # the corrector is skipped
+    (UniPC, check_unipc, "draft", (keep_left_operand(ast.Sub, near="predicted"),)),
     (UniPC, check_unipc, "draft", (swap_arguments("_higher_terms", 0, 1),)),
     (LMS, check_lms, "draft", (swap_constant(1, 2),)),
-    (LMS, check_lms, "draft", (swap(ast.Sub, ast.Add),)),
-    (LMS, check_lms, "draft", (swap_sides(ast.Sub, near="level"),)),
-    (DEIS, check_deis, "draft", (replace(ast.USub, "s.rho"),)),
-    (DEIS, check_deis, "_gammas", (take_right(ast.Mult, near="made"),)),
-    (DEIS, check_deis, "_gammas", (replace(call("isinf"), "h < 0"),)),  # inf e^-inf
-    (IPNDM, check_ipndm, "draft", (replace(ast.USub, "float(j)"),)),
-    (IPNDM, check_ipndm, "draft", (replace(call("isfinite"), "True"),)),  # an estimate at alpha = 0 counts
+    (LMS, check_lms, "draft", (swap_operator(ast.Sub, ast.Add),)),
+    (LMS, check_lms, "draft", (swap_operands(ast.Sub, near="level"),)),
+    (DEIS, check_deis, "draft", (replace_expression(ast.USub, "s.rho"),)),
+    (DEIS, check_deis, "_gammas", (keep_right_operand(ast.Mult, near="made"),)),
+    (DEIS, check_deis, "_gammas", (replace_expression(call_target("isinf"), "h < 0"),)),  # inf e^-inf
+    (IPNDM, check_ipndm, "draft", (replace_expression(ast.USub, "float(j)"),)),
+    (
+        IPNDM,
+        check_ipndm,
+        "draft",
+        (replace_expression(call_target("isfinite"), "True"),),
+    ),  # an estimate at alpha = 0 counts
 ]
 
 
 @pytest.mark.parametrize(("cls", "check", "where", "errors"), PLANTED)
 def test_planted_error_is_caught(cls, check, where, errors):
-    with faulty(cls, where, *errors):
-        caught(check, cls, also=(KeyError, IndexError, BadInput))
+    with faulty_sampler(cls, where, *errors):
+        assert_caught(check, cls, also=(KeyError, IndexError, BadInput))
 
 
 def test_a_wrong_series_is_caught():
-    with planted(_exponential, "psi", replace(argument("_series", 1), "_ - 1", at=None)):
-        caught(check_psi)
+    with planted_error(
+        _exponential, "exponential_moments", replace_expression(argument_target("_series", 1), "_ - 1", at=None)
+    ):
+        assert_caught(check_psi)

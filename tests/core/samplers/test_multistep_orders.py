@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from sonolux.core.samplers.base import run
+from sonolux.core.samplers.base import run_plan
 from sonolux.core.samplers.deis import DEIS
 from sonolux.core.samplers.dpmpp_3m import DPMpp3M
 from sonolux.core.samplers.euler import Euler
@@ -17,15 +17,23 @@ from sonolux.core.samplers.unipc import UniPC
 from sonolux.core.schedulers.discrete import Discrete
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
-from sonolux.core.testing.conformance import check_map, check_order, check_plan, falling
-from sonolux.core.testing.faulty import faulty
-from sonolux.core.testing.mixture import example
-from sonolux.core.testing.mutation import call, caught, condition, replace, scale, swap_constant, take_left
-from sonolux.core.testing.ode import random_start, solve
-from sonolux.core.testing.orders import MeasuredOrder, PinnedDenoiser, own_start, whole
+from sonolux.core.testing.conformance import check_level_maps, check_order, check_plan, even_tau_levels
+from sonolux.core.testing.faulty import faulty_sampler
+from sonolux.core.testing.mixture import example_mixture
+from sonolux.core.testing.mutation import (
+    assert_caught,
+    call_target,
+    condition_target,
+    keep_left_operand,
+    replace_expression,
+    scale_expression,
+    swap_constant,
+)
+from sonolux.core.testing.ode import random_start, solve_ode
+from sonolux.core.testing.orders import MeasuredOrder, PinnedDenoiser, own_start_order, whole_range_order
 from sonolux.core.types import BadInput, Estimate, NoiseLevel
 
-MIXTURE = example()
+MIXTURE = example_mixture()
 CLASSES = [DPMpp3M, ExpAB, ExpABM, UniPC, LMS, DEIS, IPNDM]
 
 
@@ -71,9 +79,9 @@ def on_grid(sampler, lams):
         grid, history = lams(n)
         levels = [schedule.level_of_rho(math.exp(-v)) for v in grid]
         first = random_start(MIXTURE, levels[history], 16)
-        back = solve(MIXTURE, first, levels[history::-1])[::-1]
-        x = run(sampler.plan(schedule, levels), PinnedDenoiser(MIXTURE, levels[: history + 1], back), back[0])
-        errors.append(float((x - solve(MIXTURE, first, [levels[history], levels[-1]])[-1]).square().mean().sqrt()))
+        back = solve_ode(MIXTURE, first, levels[history::-1])[::-1]
+        x = run_plan(sampler.plan(schedule, levels), PinnedDenoiser(MIXTURE, levels[: history + 1], back), back[0])
+        errors.append(float((x - solve_ode(MIXTURE, first, [levels[history], levels[-1]])[-1]).square().mean().sqrt()))
     return MeasuredOrder(steps, tuple(errors)).slope
 
 
@@ -101,9 +109,9 @@ def test_ipndm_orders():
 def test_own_start_and_whole_interval(cls):
     """No offsets at alpha = 0 and sigma = 0: finite there, and orders with the method's own first steps are printed."""
     for schedule in (RectifiedFlow(), Discrete(zero_terminal=True)):
-        started, all_ = own_start(cls(), schedule), whole(cls(), schedule, steps=(16, 32, 64))
+        started, all_ = own_start_order(cls(), schedule), whole_range_order(cls(), schedule, steps=(16, 32, 64))
         print(f"{cls.__name__}: own start {started.slope:.2f}, whole {all_.slope:.2f} {all_.errors[-1]:.1e}")
-        assert started.finite and all_.finite and all_.errors[-1] < all_.errors[0] / 3
+        assert started.is_finite and all_.is_finite and all_.errors[-1] < all_.errors[0] / 3
 
 
 # --- ends, maps, _moves, costs ----------------------------------------------------------------------------------------
@@ -114,12 +122,12 @@ def test_plan_and_maps(name):
     for schedule in (EDM(), RectifiedFlow()):
         for steps in (1, 2, 5):
             check_plan(OPTIONS[name], schedule, steps)
-        check_map(OPTIONS[name], schedule)
+        check_level_maps(OPTIONS[name], schedule)
 
 
 def test_evaluations():
     """One a step; PECE two, but one from alpha = 0 and one to sigma = 0."""
-    levels = falling(RectifiedFlow(), 6)
+    levels = even_tau_levels(RectifiedFlow(), 6)
     for sampler in (DPMpp3M(), ExpAB(), ExpABM(mode="pec"), UniPC(), LMS(), DEIS(), IPNDM()):
         assert sampler.plan(RectifiedFlow(), levels).nfe == 6
     assert ExpABM(mode="pece").plan(RectifiedFlow(), levels).nfe == 10
@@ -128,7 +136,7 @@ def test_evaluations():
 def test_terms_are_few():
     """A predictor-corrector step of PEC is one row: one point and the estimates of both, the final step D alone."""
     for p in (1, 2, 3):
-        plan = UniPC(predictor_order=p).plan(EDM(), falling(EDM(), 8))
+        plan = UniPC(predictor_order=p).plan(EDM(), even_tau_levels(EDM(), 8))
         assert len(plan.rows) == 9 and max(len(terms) for terms in plan.terms) == p + 2
         assert plan.terms[-1] == ((("D", 7), 1.0),)
 
@@ -141,17 +149,17 @@ def check_waiting(cls):
             return Estimate(torch.tanh(x))
 
     for schedule in (EDM(), RectifiedFlow()):
-        levels = falling(schedule, 9)
+        levels = even_tau_levels(schedule, 9)
         for first in (0, 1):
             own = [*[levels[first]] * 3, *levels[first + 1 :]]
-            pairs = zip(falling(schedule, len(own) - 1), own, strict=True)
+            pairs = zip(even_tau_levels(schedule, len(own) - 1), own, strict=True)
             both = [
                 NoiseLevel(*(torch.stack([getattr(a, f), getattr(b, f)]) for f in ("t", "alpha", "sigma")))
                 for a, b in pairs
             ]
             x = torch.full((2, 1, 1), 0.7, dtype=torch.float64)
-            made = run(cls().plan(schedule, both), Elementwise(), x)[1:]
-            alone = run(cls().plan(schedule, levels[first:]), Elementwise(), x[1:])
+            made = run_plan(cls().plan(schedule, both), Elementwise(), x)[1:]
+            alone = run_plan(cls().plan(schedule, levels[first:]), Elementwise(), x[1:])
             assert torch.allclose(made, alone, atol=1e-12)
 
 
@@ -168,8 +176,8 @@ def test_moves(cls):
         def denoise(self, x, level, conditions):
             return Estimate(torch.zeros_like(x), x=x + 1)
 
-    levels = falling(RectifiedFlow(), 6)[:-1]
-    made = [run(s.plan(RectifiedFlow(), levels), Shifting(), torch.zeros(1, 1, 1)) for s in (cls(), Euler())]
+    levels = even_tau_levels(RectifiedFlow(), 6)[:-1]
+    made = [run_plan(s.plan(RectifiedFlow(), levels), Shifting(), torch.zeros(1, 1, 1)) for s in (cls(), Euler())]
     assert torch.allclose(*made)
 
 
@@ -200,20 +208,25 @@ def order_of(cls):
 
 HALF_WEIGHT = ("(moment * column[0])", "(moment / k * column[0])")  # the second derivative at half its weight
 PLANTED = [
-    (DPMpp3M, order_of, "higher", (replace(ast.Div, "-1.0"),)),  # steps taken as equal
-    (UniPC, order_of, "draft", (replace(condition(), "False"),)),
-    (UniPC, order_of, "draft", (take_left(ast.Sub, near="predicted"),)),
-    (ExpABM, order_of, "draft", (scale(call("_correction"), -1.0),)),
+    (DPMpp3M, order_of, "higher_order_terms", (replace_expression(ast.Div, "-1.0"),)),  # steps taken as equal
+    (UniPC, order_of, "draft", (replace_expression(condition_target(), "False"),)),
+    (UniPC, order_of, "draft", (keep_left_operand(ast.Sub, near="predicted"),)),
+    (ExpABM, order_of, "draft", (scale_expression(call_target("_correction"), -1.0),)),
     (LMS, order_of, "draft", (swap_constant(1, 1.5),)),
-    (DEIS, order_of, "_gammas", (replace(ast.Add, "k", at=-1),)),
+    (DEIS, order_of, "_gammas", (replace_expression(ast.Add, "k", at=-1),)),
     (IPNDM, check_ipndm_orders, "draft", (swap_constant(1, 2, at=-1),)),
-    (ExpAB, check_waiting, "newton", (replace(ast.BitOr, "True"),)),
-    (UniPC, check_waiting, "_has_third", (replace(ast.Gt, "True", at=0), replace(ast.Gt, "True", at=0))),
-    (IPNDM, check_waiting, "draft", (replace(ast.Gt, "True"),)),
+    (ExpAB, check_waiting, "newton_integral", (replace_expression(ast.BitOr, "True"),)),
+    (
+        UniPC,
+        check_waiting,
+        "_has_third",
+        (replace_expression(ast.Gt, "True", at=0), replace_expression(ast.Gt, "True", at=0)),
+    ),
+    (IPNDM, check_waiting, "draft", (replace_expression(ast.Gt, "True"),)),
 ]
 
 
 @pytest.mark.parametrize(("cls", "check", "where", "errors"), PLANTED)
 def test_planted_error_is_caught(cls, check, where, errors):
-    with faulty(cls, where, *errors):
-        caught(check, cls, also=(KeyError, IndexError, BadInput, ZeroDivisionError))
+    with faulty_sampler(cls, where, *errors):
+        assert_caught(check, cls, also=(KeyError, IndexError, BadInput, ZeroDivisionError))

@@ -10,7 +10,7 @@ import torch
 from sonolux.core.config import registry
 from sonolux.core.samplers import plan as plans
 from sonolux.core.samplers import solver
-from sonolux.core.samplers.base import LinearCombination, PlanBuilder, PlannedSampler, run, trace
+from sonolux.core.samplers.base import LinearCombination, PlanBuilder, PlannedSampler, run_plan, trace_plan
 from sonolux.core.samplers.ddim import DDIM
 from sonolux.core.samplers.ddpm import DDPM
 from sonolux.core.samplers.dpmpp_2m import DPMpp2M
@@ -22,32 +22,32 @@ from sonolux.core.schedulers.discrete import Discrete
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.schedulers.vp_linear import VPLinear
-from sonolux.core.testing.conformance import check_map, check_plan, falling
-from sonolux.core.testing.faulty import faulty
-from sonolux.core.testing.invariants import deviation
-from sonolux.core.testing.mixture import example
+from sonolux.core.testing.conformance import check_level_maps, check_plan, even_tau_levels
+from sonolux.core.testing.faulty import faulty_sampler
+from sonolux.core.testing.invariants import largest_deviation
+from sonolux.core.testing.mixture import example_mixture
 from sonolux.core.testing.mutation import (
-    argument,
-    call,
-    caught,
-    condition,
-    constant,
+    argument_target,
+    assert_caught,
+    call_target,
+    condition_target,
+    constant_target,
     drop_statement,
-    negate,
-    planted,
-    replace,
-    scale,
-    swap,
+    keep_left_operand,
+    keep_right_operand,
+    negate_expression,
+    planted_error,
+    replace_expression,
+    scale_expression,
     swap_constant,
-    take_left,
-    take_right,
+    swap_operator,
 )
 from sonolux.core.types import BadInput, Conditioning, Estimate, NoiseLevel
-from sonolux.core.util.rng import Noise
+from sonolux.core.util.rng import KeyedNoise
 from torch.utils._python_dispatch import TorchDispatchMode
 
-SCHEDULES = {name: registry.find("schedule", name)() for name in registry.builtins("schedule")}
-SAMPLERS = {name: registry.find("sampler", name)() for name in registry.builtins("sampler")}
+SCHEDULES = {name: registry.find_class("schedule", name)() for name in registry.builtin_files("schedule")}
+SAMPLERS = {name: registry.find_class("sampler", name)() for name in registry.builtin_files("sampler")}
 WITH_OPTIONS = {
     "ddim eta 0.5": DDIM(eta=0.5),
     "ddim eta 1": DDIM(eta=1.0),
@@ -58,7 +58,7 @@ WITH_OPTIONS = {
     "dpmpp_2m_sde eta 0.5": DPMpp2MSDE(eta=0.5),
 }
 ALL = {**SAMPLERS, **WITH_OPTIONS}
-MIXTURE = example()
+MIXTURE = example_mixture()
 
 
 @pytest.mark.parametrize(("name", "schedule"), list(itertools.product(ALL, SCHEDULES)))
@@ -69,43 +69,43 @@ def test_invariants_at_every_point(name, schedule):
 
 @pytest.mark.parametrize(("name", "schedule"), list(itertools.product(ALL, ("vp_linear", "edm", "rectified_flow"))))
 def test_a_map_gives_what_the_number_gives(name, schedule):
-    check_map(ALL[name], SCHEDULES[schedule])
+    check_level_maps(ALL[name], SCHEDULES[schedule])
 
 
 def test_ddpm_with_the_large_variance_is_the_named_exception():
-    plan = DDPM(variance="large").plan(VPLinear(), falling(VPLinear(), 9))
-    found = deviation(plan)
+    plan = DDPM(variance="large").plan(VPLinear(), even_tau_levels(VPLinear(), 9))
+    found = largest_deviation(plan)
     assert found.data < 1e-9 and found.noise > 1e-3
 
 
 FLOW = RectifiedFlow()
 PLANTED = [
-    (DDIM, "draft", (scale(argument("first_order", 5), 1.6),)),
-    (Euler, "draft", (swap(ast.Sub, ast.Add),)),
-    (EulerAncestral, "draft", (scale(argument("first_order", 5), 2.0),)),
-    (EulerAncestral, "draft", (take_right(ast.Mult, near="down"),)),
-    (DDPM, "draft", (negate(condition()),)),
-    (Heun, "heun", (swap(ast.Sub, ast.Add, near="eps_t"),)),
-    (DPMpp2M, "draft", (replace(argument("first_order", 5), "s.sigma"),)),
-    (DPMpp2MSDE, "damping", (replace(ast.USub, "eta"),)),
-    (DDIM, "first_order", (take_left(ast.Sub, near="sigma_d"),)),
-    (EulerAncestral, "first_order", (take_right(ast.Mult, near="ratio", at=2),)),
-    (DPMpp2M, "newton", (replace(ast.USub, "distance"),)),
-    (DPMpp2MSDE, "first_order", (scale(call("noise"), 2.0),)),
+    (DDIM, "draft", (scale_expression(argument_target("first_order_step", 5), 1.6),)),
+    (Euler, "draft", (swap_operator(ast.Sub, ast.Add),)),
+    (EulerAncestral, "draft", (scale_expression(argument_target("first_order_step", 5), 2.0),)),
+    (EulerAncestral, "draft", (keep_right_operand(ast.Mult, near="down"),)),
+    (DDPM, "draft", (negate_expression(condition_target()),)),
+    (Heun, "heun_step", (swap_operator(ast.Sub, ast.Add, near="eps_t"),)),
+    (DPMpp2M, "draft", (replace_expression(argument_target("first_order_step", 5), "s.sigma"),)),
+    (DPMpp2MSDE, "kept_noise_share", (replace_expression(ast.USub, "eta"),)),
+    (DDIM, "first_order_step", (keep_left_operand(ast.Sub, near="sigma_d"),)),
+    (EulerAncestral, "first_order_step", (keep_right_operand(ast.Mult, near="ratio", at=2),)),
+    (DPMpp2M, "newton_integral", (replace_expression(ast.USub, "distance"),)),
+    (DPMpp2MSDE, "first_order_step", (scale_expression(call_target("noise"), 2.0),)),
 ]
 
 
 @pytest.mark.parametrize(("cls", "where", "errors"), PLANTED)
 def test_planted_error_is_caught_by_the_invariants(cls, where, errors):
-    with faulty(cls, where, *errors):
+    with faulty_sampler(cls, where, *errors):
         sampler = cls(**({"eta": 0.7} if cls is DDIM else {}))
-        caught(lambda: [check_plan(sampler, schedule, 9) for schedule in (FLOW, VPLinear(), EDM())])
+        assert_caught(lambda: [check_plan(sampler, schedule, 9) for schedule in (FLOW, VPLinear(), EDM())])
 
 
 def check_ends(sampler):
     check_plan(sampler, FLOW)
-    check_map(sampler, FLOW)
-    check_map(sampler, EDM())
+    check_level_maps(sampler, FLOW)
+    check_level_maps(sampler, EDM())
 
 
 @pytest.mark.parametrize(
@@ -113,28 +113,39 @@ def check_ends(sampler):
     [
         (
             DPMpp2M,
-            "newton",
-            (replace(condition(), "False", near="some"), replace(call("where"), "moment * inverse[j]")),
+            "newton_integral",
+            (
+                replace_expression(condition_target(), "False", near="any_true"),
+                replace_expression(call_target("select_by_mask"), "moment * inverse[j]"),
+            ),
         ),
-        (DPMpp2M, "newton", (replace(ast.BitOr, "True"),)),  # division by a step that an element did not take
-        (Heun, "heun", (replace(call("regular"), "s.alpha >= 0"),)),  # a slope that is not defined
+        (
+            DPMpp2M,
+            "newton_integral",
+            (replace_expression(ast.BitOr, "True"),),
+        ),  # division by a step that an element did not take
+        (
+            Heun,
+            "heun_step",
+            (replace_expression(call_target("has_finite_lambda"), "s.alpha >= 0"),),
+        ),  # a slope that is not defined
     ],
 )
 def test_planted_error_at_the_ends_is_caught(cls, where, errors):
-    with faulty(cls, where, *errors):
-        caught(check_ends, cls(), also=(ZeroDivisionError,))
+    with faulty_sampler(cls, where, *errors):
+        assert_caught(check_ends, cls(), also=(ZeroDivisionError,))
 
 
 def test_an_unfused_map_would_be_caught(monkeypatch):
     def unfused(terms, values, like):
         return sum(values[s] * (c if isinstance(c, torch.Tensor) else float(torch.tensor(c))) for s, c in terms)
 
-    check_map(Heun(), FLOW)
+    check_level_maps(Heun(), FLOW)
     monkeypatch.setattr(solver, "_total", lambda terms, values, like: unfused(terms, values, like) + 0)
-    shifted = plans.expand
-    monkeypatch.setattr(plans, "expand", lambda value, x: shifted(value, x) * (1 + 1e-7))
+    shifted = plans.broadcast_like
+    monkeypatch.setattr(plans, "broadcast_like", lambda value, x: shifted(value, x) * (1 + 1e-7))
     with pytest.raises(AssertionError, match="bit for bit"):
-        check_map(Heun(), FLOW)
+        check_level_maps(Heun(), FLOW)
 
 
 # --- the loop --------------------------------------------------------------------------------------------------------
@@ -145,36 +156,36 @@ def start(count=3, dtype=torch.float64):
 
 
 def noise(count=3, dtype=torch.float64):
-    return Noise(seed=5, samples=range(count), shapes=MIXTURE.shape, dtype=dtype)
+    return KeyedNoise(seed=5, samples=range(count), shapes=MIXTURE.shape, dtype=dtype)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_a_sample_does_not_depend_on_the_batch(name):
-    plan = SAMPLERS[name].plan(FLOW, falling(FLOW, 6))
-    together = run(plan, MIXTURE, start(), noise=noise())
-    alone = run(plan, MIXTURE, start()[1:2], noise=Noise(5, [1], MIXTURE.shape, dtype=torch.float64))
+    plan = SAMPLERS[name].plan(FLOW, even_tau_levels(FLOW, 6))
+    together = run_plan(plan, MIXTURE, start(), noise=noise())
+    alone = run_plan(plan, MIXTURE, start()[1:2], noise=KeyedNoise(5, [1], MIXTURE.shape, dtype=torch.float64))
     assert torch.allclose(together[1:2], alone, atol=1e-12)
 
 
 def test_noise_drawn_before_is_the_noise_drawn_on_the_way():
-    plan = EulerAncestral().plan(FLOW, falling(FLOW, 6))
+    plan = EulerAncestral().plan(FLOW, even_tau_levels(FLOW, 6))
     before = {key: noise().normal("sampler", key) for key in plan.noises}
-    assert torch.equal(run(plan, MIXTURE, start(), noise=noise()), run(plan, MIXTURE, start(), noise=before))
+    assert torch.equal(run_plan(plan, MIXTURE, start(), noise=noise()), run_plan(plan, MIXTURE, start(), noise=before))
     with pytest.raises(BadInput, match="pass `noise`"):
-        run(plan, MIXTURE, start())
+        run_plan(plan, MIXTURE, start())
 
 
 @pytest.mark.parametrize(("name", "evaluations"), [("euler", 6), ("dpmpp_2m", 6), ("heun", 10), ("ddpm", 6)])
 def test_number_of_evaluations(name, evaluations):
     """Heun evaluates twice a step, but once at the first, from alpha = 0, and at the last, to sigma = 0."""
-    assert SAMPLERS[name].plan(FLOW, falling(FLOW, 6)).nfe == evaluations
+    assert SAMPLERS[name].plan(FLOW, even_tau_levels(FLOW, 6)).nfe == evaluations
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_callbacks_see_the_end_of_every_step(name):
     seen = []
-    levels = falling(EDM(), 5)
-    out = run(SAMPLERS[name].plan(EDM(), levels), MIXTURE, start(), noise=noise(), on_step=seen.append)
+    levels = even_tau_levels(EDM(), 5)
+    out = run_plan(SAMPLERS[name].plan(EDM(), levels), MIXTURE, start(), noise=noise(), on_step=seen.append)
     assert [(p.step, p.steps) for p in seen] == [(i, 5) for i in range(1, 6)]
     assert [p.level.sigma for p in seen] == [float(a.sigma) for a in levels[1:]]
     assert torch.equal(seen[-1].x, out) and all(p.x0 is not None for p in seen)
@@ -193,10 +204,10 @@ def test_the_loop_reads_no_number_off_the_device(name):
         def denoise(self, x, level, conditions):
             return Estimate(x * 0.5)
 
-    plan = SAMPLERS[name].plan(FLOW, falling(FLOW, 4))
+    plan = SAMPLERS[name].plan(FLOW, even_tau_levels(FLOW, 4))
     drawn = {key: start() for key in plan.noises}
     with Refuse():
-        run(plan, Linear(), start(), noise=drawn)
+        run_plan(plan, Linear(), start(), noise=drawn)
 
 
 class Watching:
@@ -215,7 +226,7 @@ class Watching:
 def check_freed(sampler, most=12):
     """What a run holds does not grow with its steps: no more than the longest history, and the stages of a step."""
     seen = Watching()
-    run(sampler.plan(FLOW, falling(FLOW, 20)), seen, start(), noise=noise())
+    run_plan(sampler.plan(FLOW, even_tau_levels(FLOW, 20)), seen, start(), noise=noise())
     assert max(seen.alive) <= most, "what is no longer needed is freed"
 
 
@@ -226,10 +237,10 @@ def test_what_is_no_longer_needed_is_freed(name):
 
 def test_points_that_only_the_denoiser_sees_are_freed():
     """A predictor's point enters no later row, so no row is its last use."""
-    with planted(plans, "last_uses", drop_statement(constant("x"), at=-1)):
+    with planted_error(plans, "last_uses", drop_statement(constant_target("x"), at=-1)):
         check_freed(Euler())
         for name in ("heun_exp", "dpmpp_2s", "lcm"):
-            caught(check_freed, SAMPLERS[name])
+            assert_caught(check_freed, SAMPLERS[name])
 
 
 def test_an_estimate_may_move_the_state():
@@ -238,20 +249,20 @@ def test_an_estimate_may_move_the_state():
             return Estimate(torch.zeros_like(x), x=x + 1)
 
     plan = Euler().plan(EDM(), [EDM().level(t) for t in (4.0, 2.0, 1.0)])
-    assert torch.allclose(run(plan, Shifting(), torch.zeros(1, 1, 1)), torch.tensor((1 / 2 + 1) / 2))
+    assert torch.allclose(run_plan(plan, Shifting(), torch.zeros(1, 1, 1)), torch.tensor((1 / 2 + 1) / 2))
 
 
 def test_gradients_flow_through_a_run():
-    plan = Heun().plan(FLOW, falling(FLOW, 3))
-    assert torch.autograd.gradcheck(lambda x: run(plan, MIXTURE, x), start().requires_grad_(), atol=1e-6)
+    plan = Heun().plan(FLOW, even_tau_levels(FLOW, 3))
+    assert torch.autograd.gradcheck(lambda x: run_plan(plan, MIXTURE, x), start().requires_grad_(), atol=1e-6)
 
 
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_float32_follows_float64(name):
     schedule = Discrete()
-    plan = SAMPLERS[name].plan(schedule, falling(schedule, 12))
-    exact = run(plan, MIXTURE, start(), noise=noise())
-    single = run(plan, MIXTURE, start(dtype=torch.float64).float(), noise=noise(dtype=torch.float32))
+    plan = SAMPLERS[name].plan(schedule, even_tau_levels(schedule, 12))
+    exact = run_plan(plan, MIXTURE, start(), noise=noise())
+    single = run_plan(plan, MIXTURE, start(dtype=torch.float64).float(), noise=noise(dtype=torch.float32))
     assert single.dtype == torch.float32 and torch.allclose(single.double(), exact, atol=1e-5)
 
 
@@ -263,9 +274,11 @@ def test_a_sampler_is_written_like_its_paper():
                 D = builder.denoise(x)
                 x = builder.step((t.sigma / s.sigma) * x + (t.alpha - s.alpha * t.sigma / s.sigma) * D, t)
 
-    levels = falling(FLOW, 5)
+    levels = even_tau_levels(FLOW, 5)
     assert torch.allclose(
-        run(Mine().plan(FLOW, levels), MIXTURE, start()), run(Euler().plan(FLOW, levels), MIXTURE, start()), atol=1e-12
+        run_plan(Mine().plan(FLOW, levels), MIXTURE, start()),
+        run_plan(Euler().plan(FLOW, levels), MIXTURE, start()),
+        atol=1e-12,
     )
 
 
@@ -310,16 +323,18 @@ def test_levels_may_differ_from_sample_to_sample(name):
         NoiseLevel(*(torch.stack([getattr(a, f) for a in own]) for f in ("t", "alpha", "sigma"))) for own in columns
     ]
     plan = SAMPLERS[name].plan(FLOW, together)
-    x = run(plan, MIXTURE, start(), noise=noise())
+    x = run_plan(plan, MIXTURE, start(), noise=noise())
     for i, own in enumerate(lists):
         plan = SAMPLERS[name].plan(FLOW, own)
-        alone = run(plan, MIXTURE, start()[i : i + 1], noise=Noise(5, [i], MIXTURE.shape, dtype=torch.float64))
+        alone = run_plan(
+            plan, MIXTURE, start()[i : i + 1], noise=KeyedNoise(5, [i], MIXTURE.shape, dtype=torch.float64)
+        )
         assert torch.allclose(x[i : i + 1], alone, atol=1e-12)
 
 
 def test_levels_may_be_plain_numbers():
     plan = Euler().plan(FLOW, [NoiseLevel(1.0, 0.0, 1.0), NoiseLevel(0.0, 1.0, 0.0)])
-    assert torch.allclose(run(plan, MIXTURE, start(), Conditioning()).reshape(3, -1), MIXTURE.mean.expand(3, -1))
+    assert torch.allclose(run_plan(plan, MIXTURE, start(), Conditioning()).reshape(3, -1), MIXTURE.mean.expand(3, -1))
 
 
 # --- trace -----------------------------------------------------------------------------------------------------------
@@ -327,15 +342,15 @@ def test_levels_may_be_plain_numbers():
 
 def check_trace(sampler):
     """Every row is the sum of its coefficients times the tensors of those names, and the last is the run's result."""
-    plan = sampler.plan(FLOW, falling(FLOW, 6))
-    rows = list(trace(plan, MIXTURE, start(), noise=noise()))
+    plan = sampler.plan(FLOW, even_tau_levels(FLOW, 6))
+    rows = list(trace_plan(plan, MIXTURE, start(), noise=noise()))
     assert [row.index for row in rows] == list(range(len(plan.rows)))
     for row, own in zip(rows[1:], plan.rows[1:], strict=True):
         assert row.coefficients.keys() == row.tensors.keys() and row.noises.keys() == own.z.keys(), "all are named"
         total = sum(c * row.tensors[name] for name, c in row.coefficients.items())
         assert torch.allclose(total, row.x, atol=1e-12), "a row is its sum"
         assert (row.x0 is not None) == own.evaluate and row.level == own.level and row.step == own.step
-    assert torch.equal(rows[-1].x, run(plan, MIXTURE, start(), noise=noise())), "the numbers are the run's"
+    assert torch.equal(rows[-1].x, run_plan(plan, MIXTURE, start(), noise=noise())), "the numbers are the run's"
     evaluated = [row for row in rows if row.x0 is not None]
     assert all(torch.equal(row.x0, MIXTURE.denoise(row.x, row.level).x0) for row in evaluated), "x0 belongs to its x"
 
@@ -351,12 +366,12 @@ def test_a_trace_knows_where_an_estimate_moved_the_state():
             return Estimate(torch.zeros_like(x), x=x + 1)
 
     plan = Euler().plan(EDM(), [EDM().level(t) for t in (4.0, 2.0, 1.0)])
-    rows = list(trace(plan, Shifting(), torch.zeros(1, 1, 1)))
+    rows = list(trace_plan(plan, Shifting(), torch.zeros(1, 1, 1)))
     assert [float(row.x) for row in rows] == [0.0, 0.5, 0.75] and float(rows[2].tensors["x[1]"]) == 1.5
 
 
 def test_a_trace_that_shows_wrong_rows_is_caught():
-    with planted(solver, "trace", swap_constant("x[", "D[")):
-        caught(check_trace, Heun(), also=(KeyError,))
-    with planted(solver, "_total", negate(argument("add_", "alpha"))):
-        caught(check_trace, Euler())
+    with planted_error(solver, "trace_plan", swap_constant("x[", "D[")):
+        assert_caught(check_trace, Heun(), also=(KeyError,))
+    with planted_error(solver, "_total", negate_expression(argument_target("add_", "alpha"))):
+        assert_caught(check_trace, Euler())

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from sonolux.core.config import registry
-from sonolux.core.samplers.base import run
+from sonolux.core.samplers.base import run_plan
 from sonolux.core.samplers.dpm_2 import DPM2
 from sonolux.core.samplers.dpm_2_ancestral import DPM2Ancestral
 from sonolux.core.samplers.dpmpp_2m_sde import DPMpp2MSDE
@@ -27,24 +27,24 @@ from sonolux.core.schedulers.discrete import Discrete
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.schedulers.vp_linear import VPLinear
-from sonolux.core.testing.conformance import check_map, check_order, check_plan, falling
-from sonolux.core.testing.faulty import faulty
-from sonolux.core.testing.mixture import example
-from sonolux.core.testing.moments import moments
+from sonolux.core.testing.conformance import check_level_maps, check_order, check_plan, even_tau_levels
+from sonolux.core.testing.faulty import faulty_sampler
+from sonolux.core.testing.mixture import example_mixture
+from sonolux.core.testing.moments import sampler_moments
 from sonolux.core.testing.mutation import (
-    argument,
-    attribute,
-    call,
-    caught,
-    condition,
-    negate,
-    replace,
-    scale,
+    argument_target,
+    assert_caught,
+    attribute_target,
+    call_target,
+    condition_target,
+    keep_left_operand,
+    keep_right_operand,
+    negate_expression,
+    replace_expression,
+    scale_expression,
     set_argument,
     swap_constant,
-    swap_sides,
-    take_left,
-    take_right,
+    swap_operands,
 )
 from sonolux.core.testing.mutation import name as variable
 from sonolux.core.testing.ode import random_start
@@ -52,9 +52,9 @@ from sonolux.core.timesteps.karras import Karras
 from sonolux.core.timesteps.trailing import Trailing
 from sonolux.core.types import BadInput, NoiseLevel
 from sonolux.core.util.brownian import BrownianInterval
-from sonolux.core.util.rng import Noise
+from sonolux.core.util.rng import KeyedNoise
 
-MIXTURE = example()
+MIXTURE = example_mixture()
 STEPS = 10
 SIGMAS = [float(a.sigma) for a in Karras().levels(EDM(), STEPS)]
 FINE = np.polynomial.legendre.leggauss(120)
@@ -94,7 +94,7 @@ def compare(sampler, schedule, levels, expected, scale=1.0):
     """`expected(x, z)` against the plan, from the same start and the same noises, handed out in order of use."""
     plan = sampler.plan(schedule, levels)
     z = [randn(100 + i) for i in range(4 * len(levels))]
-    made = run(plan, MIXTURE, scale * randn(0), noise=dict(zip(plan.noises, z, strict=False)))
+    made = run_plan(plan, MIXTURE, scale * randn(0), noise=dict(zip(plan.noises, z, strict=False)))
     assert torch.allclose(made, expected(scale * randn(0), iter(z)), atol=1e-9, rtol=1e-9)
 
 
@@ -361,39 +361,69 @@ def test_formula(cls, check):
 
 
 PLANTED = [
-    (DPM2Ancestral, check_dpm_2_ancestral, "draft", (replace(attribute("rho"), "t.rho"),)),
-    (DPM2Ancestral, check_dpm_2_ancestral, "draft", (swap_sides(ast.Sub, near="eps_m"),)),
-    (DPM2Ancestral, check_dpm_2_ancestral, "below", (replace(variable("eta"), "1.0"),)),  # the wrong power of eta
+    (DPM2Ancestral, check_dpm_2_ancestral, "draft", (replace_expression(attribute_target("rho"), "t.rho"),)),
+    (DPM2Ancestral, check_dpm_2_ancestral, "draft", (swap_operands(ast.Sub, near="eps_m"),)),
+    (
+        DPM2Ancestral,
+        check_dpm_2_ancestral,
+        "ancestral_level",
+        (replace_expression(variable("eta"), "1.0"),),
+    ),  # the wrong power of eta
     (DPMpp2SAncestral, check_dpmpp_2s_ancestral, "draft", (swap_constant(2, 1, at=-1),)),
-    (DPMpp2SAncestral, check_dpmpp_2s_ancestral, "draft", (set_argument("log_step", 1, "t"),)),
-    (DPMppSDE, check_dpmpp_sde, "draft", (replace(variable("noise_m"), "noise_m * 1.2", at=-1),)),
-    (DPMppSDE, check_dpmpp_sde, "draft", (take_left(ast.Mult, near="decay_m", at=-1),)),  # the wrong noise scale
-    (DPMppSDE, check_dpmpp_sde, "draft", (replace(argument("noise", 0), "keys[2 * i]", at=1),)),  # both halves see one
-    (DPMpp3MSDE, check_dpmpp_3m_sde, "draft", (take_right(ast.Mult, near="h", at=-1),)),
+    (DPMpp2SAncestral, check_dpmpp_2s_ancestral, "draft", (set_argument("lambda_step", 1, "t"),)),
+    (DPMppSDE, check_dpmpp_sde, "draft", (replace_expression(variable("noise_m"), "noise_m * 1.2", at=-1),)),
+    (
+        DPMppSDE,
+        check_dpmpp_sde,
+        "draft",
+        (keep_left_operand(ast.Mult, near="decay_m", at=-1),),
+    ),  # the wrong noise scale
+    (
+        DPMppSDE,
+        check_dpmpp_sde,
+        "draft",
+        (replace_expression(argument_target("noise", 0), "keys[2 * i]", at=1),),
+    ),  # both halves see one
+    (DPMpp3MSDE, check_dpmpp_3m_sde, "draft", (keep_right_operand(ast.Mult, near="h", at=-1),)),
     (DPMpp3MSDE, check_dpmpp_3m_sde, "draft", (swap_constant(2, 1),)),  # second order
-    (DPMpp3MSDE, check_dpmpp_3m_sde, "newton", (replace(argument("where", 1), "_ / k"),)),  # half weight
-    (SASolver, check_sa_solver, "draft", (replace(condition(), "False"),)),  # no corrector
-    (SASolver, check_sa_solver, "draft", (take_left(ast.Sub, near="predicted"),)),
-    (SASolver, check_sa_solver, "_higher_terms", (take_right(ast.Add, near="_strength"),)),
-    (SASolver, check_sa_solver, "damping", (scale(ast.USub, 0.5),)),
-    (ERSDE, check_er_sde, "_moment", (replace(variable("k"), "1", at=-1),)),  # the paper's weight of x'' halved
-    (ERSDE, check_er_sde, "draft", (scale(call("_steepness"), 1.1, at=1),)),
-    (ERSDE, check_er_sde, "_moment", (replace(argument("range", 0), "k"),)),
-    (EDMChurn, check_edm_churn, "_churned", (scale(variable("gamma"), 0.5),)),
-    (EDMChurn, check_edm_churn, "draft", (set_argument("heun", 2, "s"),)),  # called at the old level
-    (EDMChurn, check_edm_churn, "forward", (replace(variable("scale"), "1.0"),)),
-    (Restart, check_restart, "forward", (replace(variable("scale"), "0.0"),)),  # forgets to add noise
-    (Restart, check_restart, "draft", (replace(argument("range", 0), "_ - 1"),)),
-    (LCM, check_lcm, "draft", (replace(ast.Mult, "t.sigma"),)),
-    (TCD, check_tcd, "draft", (replace(ast.Mult, "lower.sigma", near="lower"),)),
-    (TCD, check_tcd, "draft", (take_right(ast.Add, near="clean"),)),
+    (
+        DPMpp3MSDE,
+        check_dpmpp_3m_sde,
+        "newton_integral",
+        (replace_expression(argument_target("select_by_mask", 1), "_ / k"),),
+    ),  # half weight
+    (SASolver, check_sa_solver, "draft", (replace_expression(condition_target(), "False"),)),  # no corrector
+    (SASolver, check_sa_solver, "draft", (keep_left_operand(ast.Sub, near="predicted"),)),
+    (SASolver, check_sa_solver, "_higher_terms", (keep_right_operand(ast.Add, near="_strength"),)),
+    (SASolver, check_sa_solver, "kept_noise_share", (scale_expression(ast.USub, 0.5),)),
+    (
+        ERSDE,
+        check_er_sde,
+        "_moment",
+        (replace_expression(variable("k"), "1", at=-1),),
+    ),  # the paper's weight of x'' halved
+    (ERSDE, check_er_sde, "draft", (scale_expression(call_target("_steepness"), 1.1, at=1),)),
+    (ERSDE, check_er_sde, "_moment", (replace_expression(argument_target("range", 0), "k"),)),
+    (EDMChurn, check_edm_churn, "_churned", (scale_expression(variable("gamma"), 0.5),)),
+    (EDMChurn, check_edm_churn, "draft", (set_argument("heun_step", 2, "s"),)),  # called at the old level
+    (EDMChurn, check_edm_churn, "add_forward_noise", (replace_expression(variable("scale"), "1.0"),)),
+    (
+        Restart,
+        check_restart,
+        "add_forward_noise",
+        (replace_expression(variable("scale"), "0.0"),),
+    ),  # forgets to add noise
+    (Restart, check_restart, "draft", (replace_expression(argument_target("range", 0), "_ - 1"),)),
+    (LCM, check_lcm, "draft", (replace_expression(ast.Mult, "t.sigma"),)),
+    (TCD, check_tcd, "draft", (replace_expression(ast.Mult, "lower.sigma", near="lower"),)),
+    (TCD, check_tcd, "draft", (keep_right_operand(ast.Add, near="clean"),)),
 ]
 
 
 @pytest.mark.parametrize(("cls", "check", "where", "errors"), PLANTED)
 def test_planted_error_is_caught(cls, check, where, errors):
-    with faulty(cls, where, *errors):
-        caught(check, cls, also=(StopIteration, KeyError, BadInput))
+    with faulty_sampler(cls, where, *errors):
+        assert_caught(check, cls, also=(StopIteration, KeyError, BadInput))
 
 
 # --- options, and one method on every process ------------------------------------------------------------------------
@@ -404,13 +434,15 @@ def test_options_keep_the_invariants(name):
     for schedule in (VPLinear(), EDM(), RectifiedFlow()):
         for steps in (1, 2, 9):
             check_plan(OPTIONS[name], schedule, steps)
-        check_map(OPTIONS[name], schedule)
+        check_level_maps(OPTIONS[name], schedule)
     check_order(OPTIONS[name])
 
 
 TIMED = ("tcd",)  # its lower level is a share of the schedule's own time, so it differs from process to process
 STOCHASTIC = {
-    name: made for name in registry.builtins("sampler") if (made := registry.find("sampler", name)()).stochastic
+    name: made
+    for name in registry.builtin_files("sampler")
+    if (made := registry.find_class("sampler", name)()).stochastic
 }
 
 
@@ -420,13 +452,13 @@ def check_processes(sampler):
     plan = sampler.plan(EDM(), levels)
     noise = {key: randn(7 + i) for i, key in enumerate(plan.noises)}
     x = 40 * randn(0)
-    reference = run(plan, MIXTURE, x, noise=noise)
+    reference = run_plan(plan, MIXTURE, x, noise=noise)
     for schedule in (RectifiedFlow(), VPLinear()):
         other = [schedule.level_of_rho(a.rho) for a in levels]
         other[-1] = schedule.clean()
         plan = sampler.plan(schedule, other)
         named = dict(zip(plan.noises, noise.values(), strict=True))
-        assert torch.allclose(run(plan, MIXTURE, x * other[0].alpha, noise=named), reference, atol=1e-8)
+        assert torch.allclose(run_plan(plan, MIXTURE, x * other[0].alpha, noise=named), reference, atol=1e-8)
 
 
 @pytest.mark.parametrize("name", [name for name in STOCHASTIC if name not in TIMED])
@@ -437,22 +469,26 @@ def test_one_method_on_every_process(name):
 @pytest.mark.parametrize(
     ("cls", "where", "errors"),
     [
-        (Restart, "forward", (take_left(ast.Mult, near="x"),)),  # noise of data plus noise on flow
-        (EDMChurn, "forward", (take_right(ast.Mult, near="sigma", at=1),)),
-        (EDMChurn, "_churned", (replace(call("where"), "_ if False else s.__class__(s.t, m.alpha, m.sigma)", at=-1),)),
-        (DPMpp2SAncestral, "draft", (take_right(ast.Mult, near="weight", at=-1),)),
-        (ERSDE, "draft", (set_argument("newton", "scale", "1.0"),)),
+        (Restart, "add_forward_noise", (keep_left_operand(ast.Mult, near="x"),)),  # noise of data plus noise on flow
+        (EDMChurn, "add_forward_noise", (keep_right_operand(ast.Mult, near="sigma", at=1),)),
+        (
+            EDMChurn,
+            "_churned",
+            (replace_expression(call_target("where"), "_ if False else s.__class__(s.t, m.alpha, m.sigma)", at=-1),),
+        ),
+        (DPMpp2SAncestral, "draft", (keep_right_operand(ast.Mult, near="weight", at=-1),)),
+        (ERSDE, "draft", (set_argument("newton_integral", "scale", "1.0"),)),
     ],
 )
 def test_an_error_on_other_processes_is_caught(cls, where, errors):
-    with faulty(cls, where, *errors):
-        caught(lambda sampler: [check_processes(sampler), check_called_where_it_stands(sampler)], cls())
+    with faulty_sampler(cls, where, *errors):
+        assert_caught(lambda sampler: [check_processes(sampler), check_called_where_it_stands(sampler)], cls())
 
 
 def check_called_where_it_stands(sampler):
     """Every level that the denoiser receives is one of the schedule: its time gives its alpha and sigma."""
     schedule = RectifiedFlow()
-    for row in sampler.plan(schedule, falling(schedule, 8)).rows:
+    for row in sampler.plan(schedule, even_tau_levels(schedule, 8)).rows:
         level = schedule.level(row.level.t)
         assert abs(level.alpha - row.level.alpha) < 1e-9 and abs(level.sigma - row.level.sigma) < 1e-9
 
@@ -478,7 +514,7 @@ def test_methods_that_are_one_another_at_some_setting(sampler, twin):
     levels = Karras().levels(EDM(), 8)
     plans = [s.plan(EDM(), levels) for s in (sampler, twin)]
     z = [randn(i) for i in range(20)]
-    ends = [run(p, MIXTURE, 80 * randn(9), noise=dict(zip(p.noises, z, strict=False))) for p in plans]
+    ends = [run_plan(p, MIXTURE, 80 * randn(9), noise=dict(zip(p.noises, z, strict=False))) for p in plans]
     assert torch.allclose(*ends, atol=1e-9)
 
 
@@ -497,7 +533,7 @@ def test_methods_that_are_one_another_at_some_setting(sampler, twin):
     ],
 )
 def test_number_of_evaluations(sampler, evaluations):
-    assert sampler.plan(RectifiedFlow(), falling(RectifiedFlow(), 6)).nfe == evaluations
+    assert sampler.plan(RectifiedFlow(), even_tau_levels(RectifiedFlow(), 6)).nfe == evaluations
 
 
 def test_restart_rises_and_comes_back():
@@ -511,7 +547,7 @@ def test_a_restart_up_to_a_level_of_the_list_works_on_maps_too():
     sampler = Restart(low=1.0, high=2.0, times=1, steps=2)
     maps = [NoiseLevel(*(v.expand(2, 1, 3) for v in (a.t, a.alpha, a.sigma))) for a in levels]
     plans = [sampler.plan(EDM(), own) for own in (levels, maps)]
-    ends = [run(p, MIXTURE, randn(0), noise={key: randn(5) for key in p.noises}) for p in plans]
+    ends = [run_plan(p, MIXTURE, randn(0), noise={key: randn(5) for key in p.noises}) for p in plans]
     assert torch.equal(*ends)
     assert max(row.level.sigma for row in plans[0].rows[4:]) == pytest.approx(2.0)
 
@@ -526,7 +562,9 @@ WEAK = {  # order at which the variance of Gaussian data is approached between 3
 
 def off(sampler, steps):
     """Relative error of the variance of Gaussian data, on flow from alpha = 0."""
-    return abs(moments(sampler, RectifiedFlow(), falling(RectifiedFlow(), steps), 0.7, 0.4).variance / 0.16 - 1)
+    return abs(
+        sampler_moments(sampler, RectifiedFlow(), even_tau_levels(RectifiedFlow(), steps), 0.7, 0.4).variance / 0.16 - 1
+    )
 
 
 def check_variance(sampler, order):
@@ -553,9 +591,9 @@ def distance(x, y):
 def check_drawn(sampler, count=1200, steps=48):
     """Drawn samples are those of the mixture: no farther from exact ones than chance and the step allow."""
     schedule, generator = RectifiedFlow(), torch.Generator().manual_seed(3)
-    plan = sampler.plan(schedule, falling(schedule, steps))
+    plan = sampler.plan(schedule, even_tau_levels(schedule, steps))
     draw = lambda: torch.randn(count, *MIXTURE.shape, generator=generator, dtype=torch.float64)  # noqa: E731
-    made = run(plan, MIXTURE, draw(), noise={key: draw() for key in plan.noises}).reshape(count, -1)
+    made = run_plan(plan, MIXTURE, draw(), noise={key: draw() for key in plan.noises}).reshape(count, -1)
     exact = MIXTURE.sample(count, seed=11)[0].reshape(count, -1)
     assert distance(made, exact) < 0.005
 
@@ -568,24 +606,28 @@ def test_drawn_from_a_mixture(name):
 def test_what_a_method_for_distilled_networks_makes_of_a_denoiser_is_no_sample():
     for sampler in (LCM(), TCD()):
         assert not sampler.converges
-        caught(check_drawn, sampler)
+        assert_caught(check_drawn, sampler)
 
 
 @pytest.mark.parametrize(
     ("cls", "where", "errors"),
     [
-        (DPMppSDE, "draft", (take_left(ast.Mult, near="decay", at=-1),)),
-        (DPMppSDE, "draft", (replace(variable("noise_m"), "noise_m * -1.0", at=-1),)),
-        (SASolver, "first_order", (scale(call("noise"), 1.15),)),
-        (DPMpp3MSDE, "draft", (scale(call("higher"), -1.0),)),
-        (DPM2Ancestral, "below", (replace(attribute("alpha"), "1.0"),)),  # rho taken for sigma
-        (EDMChurn, "forward", (replace(variable("scale"), "0.8"),)),
-        (Restart, "forward", (replace(variable("scale"), "0.0"),)),
+        (DPMppSDE, "draft", (keep_left_operand(ast.Mult, near="decay", at=-1),)),
+        (DPMppSDE, "draft", (replace_expression(variable("noise_m"), "noise_m * -1.0", at=-1),)),
+        (SASolver, "first_order_step", (scale_expression(call_target("noise"), 1.15),)),
+        (DPMpp3MSDE, "draft", (scale_expression(call_target("higher_order_terms"), -1.0),)),
+        (
+            DPM2Ancestral,
+            "ancestral_level",
+            (replace_expression(attribute_target("alpha"), "1.0"),),
+        ),  # rho taken for sigma
+        (EDMChurn, "add_forward_noise", (replace_expression(variable("scale"), "0.8"),)),
+        (Restart, "add_forward_noise", (replace_expression(variable("scale"), "0.0"),)),
     ],
 )
 def test_an_error_in_the_distribution_is_caught(cls, where, errors):
-    with faulty(cls, where, *errors):
-        caught(lambda sampler: [check_drawn(sampler), check_variance(sampler, 0.8)], cls())
+    with faulty_sampler(cls, where, *errors):
+        assert_caught(lambda sampler: [check_drawn(sampler), check_variance(sampler, 0.8)], cls())
 
 
 # --- paths -----------------------------------------------------------------------------------------------------------
@@ -595,9 +637,9 @@ def strong(sampler, steps=(16, 32, 64), count=24):
     """Median distance between the ends of runs of n and 2 n steps that have the same seed."""
     schedule = RectifiedFlow()
     x = random_start(MIXTURE, schedule.level(1.0), count)
-    noises = [Noise(0, range(count), MIXTURE.shape, dtype=torch.float64) for _ in steps]
+    noises = [KeyedNoise(0, range(count), MIXTURE.shape, dtype=torch.float64) for _ in steps]
     ends = [
-        run(sampler.plan(schedule, falling(schedule, n)), MIXTURE, x, noise=noise)
+        run_plan(sampler.plan(schedule, even_tau_levels(schedule, n)), MIXTURE, x, noise=noise)
         for n, noise in zip(steps, noises, strict=True)
     ]
     return [float((a - b).flatten(1).norm(dim=1).median()) for a, b in itertools.pairwise(ends)]
@@ -618,24 +660,24 @@ def test_more_steps_follow_the_same_path(sampler):
 
 @pytest.mark.parametrize("cls", [DPMppSDE, DPMpp3MSDE])
 def test_with_noise_of_steps_they_do_not(cls):
-    caught(check_strong, cls(noise="step"))
+    assert_caught(check_strong, cls(noise="step"))
 
 
 @pytest.mark.parametrize(
     ("where", "errors"),
     [
-        ("step_keys", (replace(call("BrownianInterval"), "(len(rows), *_)"),)),
-        ("draft", (replace(argument("noise", 0), "(i, _)"),)),
-        ("draft", (negate(call("noise")),)),
+        ("step_noise_keys", (replace_expression(call_target("BrownianInterval"), "(len(rows), *_)"),)),
+        ("draft", (replace_expression(argument_target("noise", 0), "(i, _)"),)),
+        ("draft", (negate_expression(call_target("noise")),)),
     ],
 )
 def test_noise_that_is_not_of_one_path_is_caught(where, errors):
-    with faulty(DPMppSDE, where, *errors):
-        caught(check_strong, DPMppSDE())
+    with faulty_sampler(DPMppSDE, where, *errors):
+        assert_caught(check_strong, DPMppSDE())
 
 
 def test_er_sde_from_pure_noise_follows_no_single_solution():
-    """As _paths.py says: its first step replaces all noise at any number of steps."""
+    """As _noise_keys.py says: its first step replaces all noise at any number of steps."""
     coarse, fine = strong(ERSDE(), (20, 40, 80))
     assert fine > 0.6 * coarse, "the distance between N and 2 N steps does not fall"
     coarse, fine = strong(DPMpp2MSDE(), (20, 40, 80))
@@ -643,12 +685,12 @@ def test_er_sde_from_pure_noise_follows_no_single_solution():
 
 
 def test_keys_of_a_path_are_intervals_of_tau():
-    levels = falling(EDM(), 5)
+    levels = even_tau_levels(EDM(), 5)
     taus = [float(a.tau) for a in levels]
     plan = DPMpp3MSDE().plan(EDM(), levels)
     assert plan.noises == [BrownianInterval(a, b) for a, b in itertools.pairwise(taus[:-1])]
     assert DPMpp3MSDE(noise="step").plan(EDM(), levels).noises == [("step", i) for i in range(4)]
-    stages = DPMppSDE().plan(RectifiedFlow(), falling(RectifiedFlow(), 5)).noises
+    stages = DPMppSDE().plan(RectifiedFlow(), even_tau_levels(RectifiedFlow(), 5)).noises
     assert all(a.low == b.high for a, b in itertools.pairwise(stages)) and len(stages) == 8
 
 
@@ -658,7 +700,7 @@ def test_levels_nearer_than_the_cells_of_a_path_draw_the_noise_of_steps():
 
 
 def test_a_map_follows_its_median_element_and_a_batch_its_samples():
-    levels = falling(RectifiedFlow(), 4)
+    levels = even_tau_levels(RectifiedFlow(), 4)
     fields = [[torch.as_tensor(v).repeat(2, 1, 5) for v in (a.t, a.alpha, a.sigma)] for a in levels]
     for own in fields[1:]:
         for field, clean in zip(own, (0.0, 1.0, 0.0), strict=True):
@@ -672,7 +714,7 @@ def test_a_map_follows_its_median_element_and_a_batch_its_samples():
     assert DPMpp3MSDE().plan(RectifiedFlow(), [NoiseLevel(*f) for f in waits]).noises[0] == ("step", 0)
     batch = [NoiseLevel(*(torch.stack([f, f]) for f in (a.t, a.alpha, a.sigma))) for a in levels]
     assert DPMpp3MSDE().plan(RectifiedFlow(), batch).noises == plain
-    one, two = falling(RectifiedFlow(), 4), [RectifiedFlow().level(u) for u in (0.8, 0.5, 0.3, 0.1, 0.0)]
+    one, two = even_tau_levels(RectifiedFlow(), 4), [RectifiedFlow().level(u) for u in (0.8, 0.5, 0.3, 0.1, 0.0)]
     mixed = [
         NoiseLevel(*(torch.stack([getattr(a, n), getattr(b, n)]) for n in ("t", "alpha", "sigma")))
         for a, b in zip(one, two, strict=True)

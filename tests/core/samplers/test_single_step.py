@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from sonolux.core.samplers.base import run
+from sonolux.core.samplers.base import run_plan
 from sonolux.core.samplers.dpm_2 import DPM2
 from sonolux.core.samplers.dpm_adaptive import DPMAdaptive
 from sonolux.core.samplers.dpmpp_2s import DPMpp2S
@@ -18,31 +18,31 @@ from sonolux.core.samplers.rk4 import RK4
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.schedulers.vp_linear import VPLinear
-from sonolux.core.testing.conformance import check_map, check_order, check_plan, falling
-from sonolux.core.testing.faulty import faulty
-from sonolux.core.testing.mixture import example
+from sonolux.core.testing.conformance import check_level_maps, check_order, check_plan, even_tau_levels
+from sonolux.core.testing.faulty import faulty_sampler
+from sonolux.core.testing.mixture import example_mixture
 from sonolux.core.testing.mutation import (
-    attribute,
-    call,
-    caught,
-    replace,
-    scale,
+    assert_caught,
+    attribute_target,
+    call_target,
+    keep_left_operand,
+    keep_right_operand,
+    replace_expression,
+    scale_expression,
     set_argument,
-    swap,
     swap_constant,
-    swap_sides,
-    take_left,
-    take_right,
+    swap_operands,
+    swap_operator,
 )
 from sonolux.core.testing.mutation import name as variable
-from sonolux.core.testing.ode import random_start, trajectory
-from sonolux.core.testing.orders import whole
+from sonolux.core.testing.ode import random_start, solve_in_tau
+from sonolux.core.testing.orders import whole_range_order
 from sonolux.core.timesteps.karras import Karras
 from sonolux.core.timesteps.trailing import Trailing
 from sonolux.core.timesteps.uniform_logsnr import UniformLogSNR
 from sonolux.core.types import BadInput, NoiseLevel
 
-MIXTURE = example()
+MIXTURE = example_mixture()
 FLOW = RectifiedFlow()
 SIGMAS = [float(a.sigma) for a in Karras().levels(EDM(), 12)]
 VP_LEVELS = UniformLogSNR().levels(VPLinear(), 12)
@@ -59,7 +59,7 @@ def D(x, alpha, sigma):
 
 def compare(sampler, schedule, levels, expected, scale=1.0):
     """`expected(x)` against the plan, from the same start."""
-    made = run(sampler.plan(schedule, levels), MIXTURE, randn(scale))
+    made = run_plan(sampler.plan(schedule, levels), MIXTURE, randn(scale))
     assert torch.allclose(made, expected(randn(scale)), atol=1e-9, rtol=1e-9)
 
 
@@ -265,8 +265,8 @@ def local_order(sampler):
     start = random_start(MIXTURE, NoiseLevel(1.0, 0.0, 1.0), 3)
     error = []
     for h in (0.02, 0.01):
-        made = run(sampler.plan(FLOW, [FLOW.level(1.0), FLOW.level(1 - h)]), MIXTURE, start)
-        error.append(float((made - trajectory(MIXTURE, start, (1.0, 1 - h))[-1]).norm()))
+        made = run_plan(sampler.plan(FLOW, [FLOW.level(1.0), FLOW.level(1 - h)]), MIXTURE, start)
+        error.append(float((made - solve_in_tau(MIXTURE, start, (1.0, 1 - h))[-1]).norm()))
     return math.log2(error[0] / error[1])
 
 
@@ -296,7 +296,7 @@ def check_first_step(cls):
 
 
 def test_a_last_step_of_third_order_keeps_the_fourth():
-    assert whole(RK4(), FLOW, steps=(16, 32, 64)).slope > 3.8
+    assert whole_range_order(RK4(), FLOW, steps=(16, 32, 64)).slope > 3.8
 
 
 # --- what holds for all ---------------------------------------------------------------------------------------------
@@ -314,7 +314,7 @@ def test_options_hold_the_contracts(sampler):
     for schedule in (VPLinear(), EDM(), FLOW):
         for steps in (1, 2, 9):
             check_plan(sampler, schedule, steps)
-        check_map(sampler, schedule)
+        check_level_maps(sampler, schedule)
     check_order(sampler)
 
 
@@ -334,7 +334,7 @@ def test_options_hold_the_contracts(sampler):
     ids=lambda value: type(value).__name__ if not isinstance(value, int) else None,
 )
 def test_evaluations_a_step(sampler, inside, from_noise, to_clean):
-    levels = falling(FLOW, 6)
+    levels = even_tau_levels(FLOW, 6)
     assert sampler.plan(FLOW, levels[:2]).nfe == from_noise
     assert sampler.plan(FLOW, levels[1:3]).nfe == inside
     assert sampler.plan(FLOW, levels[-2:]).nfe == to_clean
@@ -342,7 +342,7 @@ def test_evaluations_a_step(sampler, inside, from_noise, to_clean):
 
 
 def test_the_three_heuns_differ():
-    made = [run(cls().plan(FLOW, falling(FLOW, 5)), MIXTURE, randn()) for cls in (Heun, HeunExp, HeunFlow)]
+    made = [run_plan(cls().plan(FLOW, even_tau_levels(FLOW, 5)), MIXTURE, randn()) for cls in (Heun, HeunExp, HeunFlow)]
     assert all(float((a - b).abs().max()) > 1e-3 for a, b in itertools.combinations(made, 2))
 
 
@@ -353,56 +353,71 @@ def test_an_estimate_outside_the_step_is_refused(r):
 
 
 def check_staying(cls):
-    check_map(cls(), FLOW)
+    check_level_maps(cls(), FLOW)
 
 
 PLANTED = [
-    (HeunFlow, check_flow, "draft", (swap(ast.Sub, ast.Add, near="velocity"),)),  # sign
+    (HeunFlow, check_flow, "draft", (swap_operator(ast.Sub, ast.Add, near="flow_velocity"),)),  # sign
     (HeunFlow, check_flow, "draft", (swap_constant(2, 1),)),  # whole weight
-    (HeunFlow, check_flow, "draft", (set_argument("velocity", 2, "s", at=1),)),  # level of the stage
+    (HeunFlow, check_flow, "draft", (set_argument("flow_velocity", 2, "s", at=1),)),  # level of the stage
     (Midpoint, check_flow, "draft", (swap_constant(0.5, 0.4),)),
-    (Midpoint, check_flow, "draft", (set_argument("velocity", 2, "s"),)),
-    (Midpoint, check_flow, "drift", (swap_sides(ast.Sub),)),
+    (Midpoint, check_flow, "draft", (set_argument("flow_velocity", 2, "s"),)),
+    (Midpoint, check_flow, "velocity_step", (swap_operands(ast.Sub),)),
     (RK4, check_flow, "draft", (swap_constant(3, 2),)),
-    (RK4, check_flow, "draft", (take_left(ast.Mult, near="v_3"),)),
-    (RK4, check_flow, "draft", (set_argument("drift", 3, "v_1"),)),
+    (RK4, check_flow, "draft", (keep_left_operand(ast.Mult, near="v_3"),)),
+    (RK4, check_flow, "draft", (set_argument("velocity_step", 3, "v_1"),)),
     (RK4, check_flow, "draft", (swap_constant(0.75, 0.5),)),
     (DPM2, check_dpm_2, "draft", (swap_constant(0.5, 0.4),)),
-    (DPM2, check_dpm_2, "draft", (swap_sides(ast.Sub, near="eps_m"),)),
-    (DPM2, check_dpm_2, "draft", (replace(attribute("sigma"), "t.sigma", at=-1),)),
+    (DPM2, check_dpm_2, "draft", (swap_operands(ast.Sub, near="eps_m"),)),
+    (DPM2, check_dpm_2, "draft", (replace_expression(attribute_target("sigma"), "t.sigma", at=-1),)),
     (DPMpp2S, check_two_s, "draft", (swap_constant(2, 1, at=-1),)),  # half weight
-    (DPMpp2S, check_two_s, "draft", (swap(ast.Gt, ast.Lt, at=-1),)),
-    (DPMpp2S, check_two_s, "draft", (swap_sides(ast.Sub, near="D_m"),)),
-    (DPMpp2S, check_two_s, "on_lambda", (take_right(ast.Sub, near="share"),)),  # r taken from the wrong end
+    (DPMpp2S, check_two_s, "draft", (swap_operator(ast.Gt, ast.Lt, at=-1),)),
+    (DPMpp2S, check_two_s, "draft", (swap_operands(ast.Sub, near="D_m"),)),
+    (
+        DPMpp2S,
+        check_two_s,
+        "stage_levels_in_lambda",
+        (keep_right_operand(ast.Sub, near="share"),),
+    ),  # r taken from the wrong end
     (HeunExp, check_heun_exp, "draft", (swap_constant(1, 0),)),
-    (HeunExp, check_heun_exp, "draft", (swap_sides(ast.Sub, near="D_t"),)),
-    (HeunExp, check_heun_exp, "log_step", (swap_sides(ast.Div),)),
+    (HeunExp, check_heun_exp, "draft", (swap_operands(ast.Sub, near="D_t"),)),
+    (HeunExp, check_heun_exp, "lambda_step", (swap_operands(ast.Div),)),
     (DPMAdaptive, check_pairs, "_pair_23", (swap_constant(1.5, 3.0),)),
-    (DPMAdaptive, check_pairs, "_pair_23", (replace(variable("D_n"), "D_m", at=1),)),
+    (DPMAdaptive, check_pairs, "_pair_23", (replace_expression(variable("D_n"), "D_m", at=1),)),
     (DPMAdaptive, check_pairs, "_pair_23", (swap_constant(2.0, 1.0),)),
     (DPMAdaptive, check_pairs_at_the_ends, "_pair_23", (swap_constant(3, 2, at=-1),)),
-    (DPMAdaptive, check_pairs_at_the_ends, "_pair_12", (set_argument("on_lambda", "else_on_tau", "1 / 3"),)),
+    (
+        DPMAdaptive,
+        check_pairs_at_the_ends,
+        "_pair_12",
+        (set_argument("stage_levels_in_lambda", "else_on_tau", "1 / 3"),),
+    ),
     (HeunExp, check_first_step, "draft", (swap_constant(0.5, 1.0),)),  # the limit of the exponential weight
     (DPMpp2S, check_first_step, "draft", (swap_constant(2, 1, at=-1),)),
-    (Midpoint, check_staying, "_between", (replace(call("where"), "m", at=-1),)),  # an element that stays is moved
+    (
+        Midpoint,
+        check_staying,
+        "_between",
+        (replace_expression(call_target("where"), "m", at=-1),),
+    ),  # an element that stays is moved
 ]
 
 
 @pytest.mark.parametrize(("cls", "check", "where", "errors"), PLANTED)
 def test_planted_error_is_caught(cls, check, where, errors):
-    with faulty(cls, where, *errors):
-        caught(check, cls, also=(KeyError, IndexError, BadInput))
+    with faulty_sampler(cls, where, *errors):
+        assert_caught(check, cls, also=(KeyError, IndexError, BadInput))
 
 
 @pytest.mark.parametrize(
     ("cls", "errors"),
     [
-        (RK4, (replace(variable("v_3"), "v_2", at=-1),)),
+        (RK4, (replace_expression(variable("v_3"), "v_2", at=-1),)),
         (Midpoint, (swap_constant(0.5, 0.4),)),
-        (DPM2, (scale(variable("eps_m"), 0.5),)),
+        (DPM2, (scale_expression(variable("eps_m"), 0.5),)),
         (DPMpp2S, (swap_constant(2, 1, at=-1),)),
     ],
 )
 def test_an_error_is_seen_in_the_order(cls, errors):
-    with faulty(cls, "draft", *errors):
-        caught(check_order, cls())
+    with faulty_sampler(cls, "draft", *errors):
+        assert_caught(check_order, cls())

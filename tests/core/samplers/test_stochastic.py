@@ -5,7 +5,7 @@ import ast
 import pytest
 import torch
 from sonolux.core.config import registry
-from sonolux.core.samplers.base import run
+from sonolux.core.samplers.base import run_plan
 from sonolux.core.samplers.ddim import DDIM
 from sonolux.core.samplers.ddpm import DDPM
 from sonolux.core.samplers.dpmpp_2m_sde import DPMpp2MSDE
@@ -13,13 +13,20 @@ from sonolux.core.samplers.euler_ancestral import EulerAncestral
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.schedulers.vp_linear import VPLinear
-from sonolux.core.testing.conformance import falling
-from sonolux.core.testing.faulty import faulty
+from sonolux.core.testing.conformance import even_tau_levels
+from sonolux.core.testing.faulty import faulty_sampler
 from sonolux.core.testing.mixture import GaussianMixture
-from sonolux.core.testing.moments import moments
-from sonolux.core.testing.mutation import call, caught, replace, scale, swap_attribute, take_right
+from sonolux.core.testing.moments import sampler_moments
+from sonolux.core.testing.mutation import (
+    assert_caught,
+    call_target,
+    keep_right_operand,
+    replace_expression,
+    scale_expression,
+    swap_attribute,
+)
 
-SAMPLERS = {name: registry.find("sampler", name)() for name in registry.builtins("sampler")}
+SAMPLERS = {name: registry.find_class("sampler", name)() for name in registry.builtin_files("sampler")}
 STOCHASTIC = {
     **{name: sampler for name, sampler in SAMPLERS.items() if sampler.stochastic and sampler.converges},
     "ddim eta 0.5": DDIM(eta=0.5),
@@ -30,7 +37,7 @@ MEAN, STD = 0.7, 0.4
 
 
 def errors(sampler, schedule, steps):
-    found = moments(sampler, schedule, falling(schedule, steps), MEAN, STD)
+    found = sampler_moments(sampler, schedule, even_tau_levels(schedule, steps), MEAN, STD)
     return abs(found.mean - MEAN) / STD, abs(found.variance / STD**2 - 1)
 
 
@@ -52,9 +59,9 @@ def check_drawn(sampler, count=3000):
     along = torch.tensor([[[0.6], [0.8]]], dtype=torch.float64).reshape(1, 1, 2, 1)
     data = GaussianMixture(torch.tensor([[[0.5], [-0.3]]]), 0.5, basis=along, spread=torch.tensor([[1.0]]))
     schedule = RectifiedFlow()
-    plan, generator = sampler.plan(schedule, falling(schedule, 60)), torch.Generator().manual_seed(1)
+    plan, generator = sampler.plan(schedule, even_tau_levels(schedule, 60)), torch.Generator().manual_seed(1)
     start, *drawn = torch.randn(1 + len(plan.noises), count, *data.shape, generator=generator, dtype=torch.float64)
-    x = run(plan, data, start, noise=dict(zip(plan.noises, drawn, strict=True))).reshape(count, 2)
+    x = run_plan(plan, data, start, noise=dict(zip(plan.noises, drawn, strict=True))).reshape(count, 2)
     allowed = 4.5 / count**0.5
     assert float((x.mean(0) - data.mean).abs().max()) < allowed * 1.2
     assert float((torch.cov(x.T) - data.covariance).abs().max()) < allowed * 2 + 0.03
@@ -66,15 +73,15 @@ def test_drawn_samples(name):
 
 
 PLANTED = [
-    (EulerAncestral, check_weak, "draft", (take_right(ast.Mult, near="down"),)),  # noise of VE on flow
-    (EulerAncestral, check_weak, "first_order", (scale(call("noise"), 1.2),)),
+    (EulerAncestral, check_weak, "draft", (keep_right_operand(ast.Mult, near="down"),)),  # noise of VE on flow
+    (EulerAncestral, check_weak, "first_order_step", (scale_expression(call_target("noise"), 1.2),)),
     (DDPM, check_weak, "draft", (swap_attribute("sigma", "alpha"),)),
-    (DPMpp2MSDE, check_weak, "draft", (scale(call("higher"), -8.0),)),
-    (DPMpp2MSDE, check_weak, "damping", (replace(ast.USub, "eta"),)),
+    (DPMpp2MSDE, check_weak, "draft", (scale_expression(call_target("higher_order_terms"), -8.0),)),
+    (DPMpp2MSDE, check_weak, "kept_noise_share", (replace_expression(ast.USub, "eta"),)),
 ]
 
 
 @pytest.mark.parametrize(("cls", "check", "where", "errors"), PLANTED)
 def test_planted_error_is_caught(cls, check, where, errors):
-    with faulty(cls, where, *errors):
-        caught(check, cls())
+    with faulty_sampler(cls, where, *errors):
+        assert_caught(check, cls())

@@ -9,7 +9,7 @@ import torch
 from scipy.integrate import quad
 from scipy.optimize import brentq
 from sonolux.core.config import registry
-from sonolux.core.config.spec import Spec
+from sonolux.core.config.spec import ComponentSpec
 from sonolux.core.schedulers import discrete, rectified_flow
 from sonolux.core.schedulers.cosine import Cosine
 from sonolux.core.schedulers.custom import Custom
@@ -22,24 +22,24 @@ from sonolux.core.schedulers.ve import VE
 from sonolux.core.schedulers.vp_linear import VPLinear
 from sonolux.core.testing.conformance import check_schedule
 from sonolux.core.testing.mutation import (
-    attribute,
-    call,
-    caught,
-    negate,
-    planted,
-    replace,
-    scale,
+    assert_caught,
+    attribute_target,
+    call_target,
+    keep_left_operand,
+    keep_right_operand,
+    negate_expression,
+    planted_error,
+    replace_expression,
+    scale_expression,
     set_argument,
-    swap,
     swap_arguments,
     swap_constant,
-    take_left,
-    take_right,
-    variable,
+    swap_operator,
+    variable_target,
 )
 from sonolux.core.types import MediaSpec
 
-BUILT_IN = {name: registry.find("schedule", name)() for name in registry.builtins("schedule")}
+BUILT_IN = {name: registry.find_class("schedule", name)() for name in registry.builtin_files("schedule")}
 KINDS = ("linear", "scaled_linear", "sigmoid", "cosine", "exponential", "laplace")
 
 
@@ -262,49 +262,61 @@ def check_shifted(cls):
 
 PLANTED = [  # class, its check, owner and name of what changes, error
     (VPLinear, check_vp_linear, VPLinear, "_log_alpha", swap_constant(4, 2)),
-    (VPLinear, check_contract, VPLinear, "t_of_rho", take_left(ast.Div, at=-1)),
-    (Discrete, check_discrete, Discrete, "__init__", negate(call("_betas"))),
+    (VPLinear, check_contract, VPLinear, "t_of_rho", keep_left_operand(ast.Div, at=-1)),
+    (Discrete, check_discrete, Discrete, "__init__", negate_expression(call_target("_betas"))),
     (Discrete, check_discrete, discrete, "_betas", swap_arguments("linspace", at=1)),
     (Discrete, check_discrete, discrete, "_ALPHA_BAR", EXPONENTIAL),
-    (Discrete, check_discrete, discrete, "_laplace", take_left(ast.Div)),
+    (Discrete, check_discrete, discrete, "_laplace", keep_left_operand(ast.Div)),
     (Discrete, check_discrete, discrete, "_laplace", swap_arguments("where", 1, 2)),
     (Discrete, check_discrete, discrete, "_betas", swap_constant(0.999, 0.99)),
-    (Discrete, check_zero_terminal, discrete, "_to_zero", replace(variable("first"), "1", at=None)),
-    (Discrete, check_zero_terminal, discrete, "_to_zero", scale(variable("last"), 0.999)),
-    (Discrete, check_zero_terminal, Discrete, "t_of_rho", replace(ast.USub, "1 - _", near="expm1")),
-    (Discrete, check_zero_terminal, Discrete, "_log_alpha", replace(ast.IfExp, "knots")),  # log 0 in a derivative
-    (Discrete, check_zero_terminal, Discrete, "sigma", take_left(ast.Mult, near="alpha")),
-    (Cosine, check_cosine, Cosine, "_turn", take_right(ast.Mult, near="shift")),
-    (Cosine, check_shifted, Cosine, "t_of_rho", swap(ast.Div, ast.Mult, near="shift")),
-    (TrigFlow, check_trig_flow, TrigFlow, "alpha", replace(call("sin"), "torch.cos(t)")),
-    (TrigFlow, check_contract, TrigFlow, "t_of_rho", scale(call("atan"), 2 / math.pi)),
-    (Custom, check_custom, Custom, "alpha", take_left(ast.Sub)),
+    (Discrete, check_zero_terminal, discrete, "_to_zero", replace_expression(variable_target("first"), "1", at=None)),
+    (Discrete, check_zero_terminal, discrete, "_to_zero", scale_expression(variable_target("last"), 0.999)),
+    (Discrete, check_zero_terminal, Discrete, "t_of_rho", replace_expression(ast.USub, "1 - _", near="expm1")),
+    (
+        Discrete,
+        check_zero_terminal,
+        Discrete,
+        "_log_alpha",
+        replace_expression(ast.IfExp, "knots"),
+    ),  # log 0 in a derivative
+    (Discrete, check_zero_terminal, Discrete, "sigma", keep_left_operand(ast.Mult, near="alpha")),
+    (Cosine, check_cosine, Cosine, "_turn", keep_right_operand(ast.Mult, near="shift")),
+    (Cosine, check_shifted, Cosine, "t_of_rho", swap_operator(ast.Div, ast.Mult, near="shift")),
+    (TrigFlow, check_trig_flow, TrigFlow, "alpha", replace_expression(call_target("sin"), "torch.cos(t)")),
+    (TrigFlow, check_contract, TrigFlow, "t_of_rho", scale_expression(call_target("atan"), 2 / math.pi)),
+    (Custom, check_custom, Custom, "alpha", keep_left_operand(ast.Sub)),
     (Custom, check_custom, Custom, "t_of_rho", swap_constant(80, 20)),
     (Custom, check_contract, Custom, "t_of_rho", swap_arguments("where", 1, 2)),
-    (Table, check_table, Table, "_between", take_right(ast.Sub, near="inside")),
-    (Table, check_contract, Table, "t_of_rho", take_right(ast.Mult, near="noise")),
+    (Table, check_table, Table, "_between", keep_right_operand(ast.Sub, near="inside")),
+    (Table, check_contract, Table, "t_of_rho", keep_right_operand(ast.Mult, near="noise")),
     (Table, check_contract, Table, "t_of_rho", set_argument("where", 1, "0.9")),
-    (RectifiedFlow, check_rectified_flow, rectified_flow, "_shift", take_left(ast.Sub, near="positions")),
-    (RectifiedFlow, check_rectified_flow, RectifiedFlow, "__init__", replace(ast.Subscript, "latent", near="latent")),
+    (RectifiedFlow, check_rectified_flow, rectified_flow, "_shift", keep_left_operand(ast.Sub, near="positions")),
+    (
+        RectifiedFlow,
+        check_rectified_flow,
+        RectifiedFlow,
+        "__init__",
+        replace_expression(ast.Subscript, "latent", near="latent"),
+    ),
     (Discrete, check_discrete, Discrete, "_log_alpha", swap_constant(2, 1)),
     (Discrete, check_contract, Discrete, "t_of_rho", swap_constant(2, 1, at=-1)),
-    (Cosine, check_contract, Cosine, "_turn", replace(call("sin"), "torch.cos(t * (math.pi / 2))")),
-    (Cosine, check_cosine, Cosine, "_turn", take_left(ast.Div, at=-1)),
-    (VE, check_ve, VE, "sigma", scale(variable("t"), 2)),
-    (EDM, check_edm, EDM, "sigma", replace(variable("t"), "_**2")),
-    (RectifiedFlow, check_rectified_flow, RectifiedFlow, "sigma", take_right(ast.Mult, near="shift")),
-    (RectifiedFlow, check_shifted, RectifiedFlow, "t_of_rho", replace(attribute("shift"), "1")),
+    (Cosine, check_contract, Cosine, "_turn", replace_expression(call_target("sin"), "torch.cos(t * (math.pi / 2))")),
+    (Cosine, check_cosine, Cosine, "_turn", keep_left_operand(ast.Div, at=-1)),
+    (VE, check_ve, VE, "sigma", scale_expression(variable_target("t"), 2)),
+    (EDM, check_edm, EDM, "sigma", replace_expression(variable_target("t"), "_**2")),
+    (RectifiedFlow, check_rectified_flow, RectifiedFlow, "sigma", keep_right_operand(ast.Mult, near="shift")),
+    (RectifiedFlow, check_shifted, RectifiedFlow, "t_of_rho", replace_expression(attribute_target("shift"), "1")),
 ]
 
 
 @pytest.mark.parametrize(("cls", "check", "owner", "function", "error"), PLANTED)
 def test_planted_error_is_caught(cls, check, owner, function, error):
-    with planted(owner, function, error):
-        caught(check, cls)
+    with planted_error(owner, function, error):
+        assert_caught(check, cls)
 
 
 def test_the_shift_follows_the_signal_that_the_builder_hands_in():
     spec = MediaSpec("image", 3, ("height", "width"), (512, 512), latent=(4, 64, 64))
-    auto = Spec("schedule", "rectified_flow", {"shift": "auto"})
+    auto = ComponentSpec("schedule", "rectified_flow", {"shift": "auto"})
     assert auto.build(spec=spec).shift == pytest.approx(math.exp(1.15))
     assert auto.build().shift == pytest.approx(math.exp(0.5)), "while a recipe is read the shape is not known yet"

@@ -17,25 +17,30 @@ from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.schedulers.vp_linear import VPLinear
 from sonolux.core.testing import orders
-from sonolux.core.testing.budget import error_against_nfe, within
+from sonolux.core.testing.budget import error_against_nfe, plan_within_nfe
 from sonolux.core.testing.conformance import SamplerConformance, check_distribution
-from sonolux.core.testing.distribution import distribution_error, statistics, two_sample, weak_order
-from sonolux.core.testing.mixture import example
-from sonolux.core.testing.mutation import (
-    argument,
-    call,
-    caught,
-    drop_call,
-    mutant,
-    mutate,
-    planted,
-    replace,
-    scale,
-    swap,
+from sonolux.core.testing.distribution import (
+    energy_distance_test,
+    measure_distribution,
+    measure_weak_order,
+    moment_errors,
 )
-from sonolux.core.testing.ode import random_start, trajectory
-from sonolux.core.testing.orders import falling
-from sonolux.core.testing.problems import examples
+from sonolux.core.testing.mixture import example_mixture
+from sonolux.core.testing.mutation import (
+    argument_target,
+    assert_caught,
+    call_target,
+    drop_call,
+    mutated_class,
+    mutated_function,
+    planted_error,
+    replace_expression,
+    scale_expression,
+    swap_operator,
+)
+from sonolux.core.testing.ode import random_start, solve_in_tau
+from sonolux.core.testing.orders import even_tau_levels
+from sonolux.core.testing.problems import example_problems
 from sonolux.core.timesteps.leading import Leading
 from sonolux.core.types import NoiseLevel
 
@@ -55,36 +60,36 @@ def check_two_sample(test):
 
 
 def test_two_sample():
-    check_two_sample(two_sample)
+    check_two_sample(energy_distance_test)
 
 
 @pytest.mark.parametrize(
     "error",
     [
-        swap(ast.USub, ast.UAdd),
-        swap(ast.GtE, ast.LtE),
-        replace(argument("new_full", 1), "1 / len(b)"),
+        swap_operator(ast.USub, ast.UAdd),
+        swap_operator(ast.GtE, ast.LtE),
+        replace_expression(argument_target("new_full", 1), "1 / len(b)"),
         drop_call("sqrt"),
     ],
 )
 def test_planted_error_in_the_two_sample_test_is_caught(error):
-    caught(check_two_sample, mutate(two_sample, error))
+    assert_caught(check_two_sample, mutated_function(energy_distance_test, error))
 
 
 def test_statistics_in_their_units():
-    problem = example()
+    problem = example_mixture()
     exact = problem.draw(2000)
     shift = float(torch.trace(problem.covariance)) ** 0.5
-    assert statistics(exact, problem).mean < 0.08 and statistics(exact, problem).covariance < 0.1
+    assert moment_errors(exact, problem).mean < 0.08 and moment_errors(exact, problem).covariance < 0.1
     moved = exact + 0.5 * shift / exact[0].numel() ** 0.5
-    assert statistics(moved, problem).mean == pytest.approx(0.5, abs=0.08)
+    assert moment_errors(moved, problem).mean == pytest.approx(0.5, abs=0.08)
     wide = problem.mean.reshape(problem.shape) + 1.5 * (exact - problem.mean.reshape(problem.shape))
-    assert statistics(wide, problem).covariance == pytest.approx(1.25, abs=0.15)
+    assert moment_errors(wide, problem).covariance == pytest.approx(1.25, abs=0.15)
 
 
 def check_distribution_error(cls):
     """Forty steps are enough that a test with 500 samples does not see the difference."""
-    found = distribution_error(cls(), RectifiedFlow(), falling(RectifiedFlow(), 60), example(), 500)
+    found = measure_distribution(cls(), RectifiedFlow(), even_tau_levels(RectifiedFlow(), 60), example_mixture(), 500)
     assert found.p > 0.05 and found.made.covariance < 0.2 and found.made.mean < 0.12
     assert found.chance.mean < 0.1 and found.count == 500
 
@@ -95,13 +100,13 @@ def test_good_samplers_pass_the_two_sample_test(cls):
 
 
 def test_a_sampler_with_a_wrong_scale_of_noise_is_caught():
-    with planted(coefficients, "first_order", scale(call("noise"), 1.3)):
-        caught(check_distribution_error, DDPM)
+    with planted_error(coefficients, "first_order_step", scale_expression(call_target("noise"), 1.3)):
+        assert_caught(check_distribution_error, DDPM)
 
 
 def check_weak_order(cls, order):
     for schedule in (VPLinear(), EDM(), RectifiedFlow()):
-        assert abs(weak_order(cls(), schedule, (16, 32, 64)).slope - order) < 0.25
+        assert abs(measure_weak_order(cls(), schedule, (16, 32, 64)).slope - order) < 0.25
 
 
 @pytest.mark.parametrize(("cls", "order"), [(DDPM, 1), (EulerAncestral, 1), (DPMpp2MSDE, 2)])
@@ -110,18 +115,22 @@ def test_weak_orders_of_the_papers(cls, order):
 
 
 def test_planted_errors_change_the_weak_order():
-    caught(check_weak_order, mutant(DPMpp2MSDE, "draft", scale(call("higher"), 0.0)), 2)
-    with planted(coefficients, "first_order", scale(call("noise"), 1.1)):
-        caught(check_weak_order, EulerAncestral, 1)
+    assert_caught(
+        check_weak_order,
+        mutated_class(DPMpp2MSDE, "draft", scale_expression(call_target("higher_order_terms"), 0.0)),
+        2,
+    )
+    with planted_error(coefficients, "first_order_step", scale_expression(call_target("noise"), 1.1)):
+        assert_caught(check_weak_order, EulerAncestral, 1)
 
 
 def test_check_distribution_names_what_is_wrong():
     check_distribution(DDPM())
     check_distribution(Euler())  # nothing to check
-    with planted(coefficients, "first_order", scale(call("noise"), 1.2)):
-        assert "variance is off" in caught(check_distribution, EulerAncestral())
-    with planted(coefficients, "first_order", scale(ast.Sub, 1.05, at=-1)):
-        assert "mean is off" in caught(check_distribution, EulerAncestral())
+    with planted_error(coefficients, "first_order_step", scale_expression(call_target("noise"), 1.2)):
+        assert "variance is off" in assert_caught(check_distribution, EulerAncestral())
+    with planted_error(coefficients, "first_order_step", scale_expression(ast.Sub, 1.05, at=-1)):
+        assert "mean is off" in assert_caught(check_distribution, EulerAncestral())
 
 
 # --- error against evaluations ---------------------------------------------------------------------------------------
@@ -136,19 +145,21 @@ def check_within(find):
 
 
 def test_the_most_steps_that_a_budget_allows():
-    check_within(within)
+    check_within(plan_within_nfe)
 
 
-@pytest.mark.parametrize("error", [swap(ast.LtE, ast.Lt, at=-1), replace(ast.Add, "steps + 2", at=-1)])
+@pytest.mark.parametrize(
+    "error", [swap_operator(ast.LtE, ast.Lt, at=-1), replace_expression(ast.Add, "steps + 2", at=-1)]
+)
 def test_a_budget_that_is_off_by_one_is_caught(error):
-    caught(check_within, mutate(within, error), also=TypeError)
+    assert_caught(check_within, mutated_function(plan_within_nfe, error), also=TypeError)
 
 
 def check_cost(measure):
     """One step of Euler from noise to clean ends at the mean of the data; more evaluations help as the order says."""
-    problem, flow = example(), RectifiedFlow()
+    problem, flow = example_mixture(), RectifiedFlow()
     start = random_start(problem, NoiseLevel(1.0, 0.0, 1.0), 64)
-    exact = trajectory(problem, start, (1.0, 0.0))[-1]
+    exact = solve_in_tau(problem, start, (1.0, 0.0))[-1]
     one = measure(Euler(), flow, [1], problem, 64)[0]
     away = exact - problem.mean.reshape(problem.shape)
     assert one.error == pytest.approx(float(away.square().mean().sqrt()), rel=1e-9)
@@ -161,24 +172,26 @@ def test_error_against_evaluations():
     check_cost(error_against_nfe)
 
 
-@pytest.mark.parametrize("error", [swap(ast.Sub, ast.Add), replace(call("float"), "2.0", near="sigma")])
+@pytest.mark.parametrize(
+    "error", [swap_operator(ast.Sub, ast.Add), replace_expression(call_target("float"), "2.0", near="sigma")]
+)
 def test_planted_error_in_the_comparison_is_caught(error):
-    caught(check_cost, mutate(error_against_nfe, error))
+    assert_caught(check_cost, mutated_function(error_against_nfe, error))
 
 
 def test_an_adaptive_sampler_is_one_point():
-    (cost,) = error_against_nfe(DPMAdaptive(rtol=1e-3, atol=1e-3), EDM(), [5, 10], example(), 16)
+    (cost,) = error_against_nfe(DPMAdaptive(rtol=1e-3, atol=1e-3), EDM(), [5, 10], example_mixture(), 16)
     assert cost.asked == cost.nfe > 10 and cost.error < 1e-2
 
 
 def test_every_example_has_an_exact_solution_to_compare_with():
-    for name, problem in examples().items():
+    for name, problem in example_problems().items():
         few, many = error_against_nfe(Heun(), RectifiedFlow(), [10, 40], problem, 4)
         assert 0 < many.error < few.error, name
 
 
 def test_levels_are_uneven_and_share_the_interval():
-    levels = orders.uneven(EDM(), 4, history=2)
+    levels = orders.uneven_levels(EDM(), 4, history=2)
     lam = torch.stack([level.lam for level in levels])
     assert (
         len(levels) == 7
@@ -208,4 +221,4 @@ def test_the_kit_catches_a_broken_plugin():
     class Broken(SamplerConformance):
         sampler = Claims()
 
-    assert "order 2" in caught(Broken().test_order)
+    assert "order 2" in assert_caught(Broken().test_order)

@@ -10,9 +10,15 @@ from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.schedulers.vp_linear import VPLinear
 from sonolux.core.testing import mixture
-from sonolux.core.testing.mixture import GaussianMixture, example
-from sonolux.core.testing.mutation import caught, planted, swap, take_left, take_right
-from sonolux.core.testing.ode import random_start, solve, trajectory
+from sonolux.core.testing.mixture import GaussianMixture, example_mixture
+from sonolux.core.testing.mutation import (
+    assert_caught,
+    keep_left_operand,
+    keep_right_operand,
+    planted_error,
+    swap_operator,
+)
+from sonolux.core.testing.ode import random_start, solve_in_tau, solve_ode
 from sonolux.core.testing.orders import MeasuredOrder
 from sonolux.core.types import BadInput, NoiseLevel
 
@@ -26,7 +32,7 @@ def at_random(mixture, count=5, seed=1):
 
 def check_density(cls, rank):
     """log p against scipy's multivariate normal; score by autograd; D by Tweedie's formula."""
-    source = example(rank=rank)
+    source = example_mixture(rank=rank)
     m = cls(source.means.reshape(3, 2, 3), source.std, source.weights, source.basis, source.spread)
     x = at_random(m)
     for level in LEVELS:
@@ -56,20 +62,20 @@ def test_density_score_and_denoiser(rank):
 @pytest.mark.parametrize(
     ("owner", "function", "error"),
     [
-        (mixture, "_data_share", take_right(ast.Mult)),
-        (mixture, "_noise_share", take_right(ast.Div)),
-        (GaussianMixture, "_log_weights", take_left(ast.Div, at=-1)),
-        (GaussianMixture, "_log_weights", swap(ast.Add, ast.Sub, at=1)),
-        (GaussianMixture, "_log_weights", take_left(ast.Sub, near="wide", at=-1)),
+        (mixture, "_data_share", keep_right_operand(ast.Mult)),
+        (mixture, "_noise_share", keep_right_operand(ast.Div)),
+        (GaussianMixture, "_log_weights", keep_left_operand(ast.Div, at=-1)),
+        (GaussianMixture, "_log_weights", swap_operator(ast.Add, ast.Sub, at=1)),
+        (GaussianMixture, "_log_weights", keep_left_operand(ast.Sub, near="wide", at=-1)),
     ],
 )
 def test_planted_error_in_the_mixture_is_caught(owner, function, error):
-    with planted(owner, function, error):
-        caught(check_density, GaussianMixture, 2)
+    with planted_error(owner, function, error):
+        assert_caught(check_density, GaussianMixture, 2)
 
 
 def test_the_ends_are_finite():
-    for m in (example(), example(rank=2)):
+    for m in (example_mixture(), example_mixture(rank=2)):
         x = at_random(m)
         noise, clean = NoiseLevel(1.0, 0.0, 1.0), NoiseLevel(0.0, 1.0, 0.0)
         assert torch.allclose(m.denoise(x, noise).x0.reshape(5, -1), m.mean.expand(5, -1))
@@ -78,7 +84,7 @@ def test_the_ends_are_finite():
 
 
 def test_a_map_agrees_with_numbers():
-    m = example(shape=(2, 4))
+    m = example_mixture(shape=(2, 4))
     x = at_random(m)
     alpha, sigma = torch.full((5, 1, 4), 0.6).double(), torch.full((5, 1, 4), 0.8).double()
     assert torch.allclose(
@@ -88,11 +94,11 @@ def test_a_map_agrees_with_numbers():
     mixed = m.denoise(x, NoiseLevel(0.0, alpha, sigma)).x0
     assert torch.allclose(mixed[:, :, 0], x[:, :, 0]) and torch.isfinite(mixed).all()
     with pytest.raises(BadInput, match="not a map"):
-        example(shape=(2, 4), rank=1).denoise(x, NoiseLevel(0.0, alpha, sigma))
+        example_mixture(shape=(2, 4), rank=1).denoise(x, NoiseLevel(0.0, alpha, sigma))
 
 
 def test_samples_have_the_moments_and_do_not_depend_on_their_number():
-    m = example(rank=2)
+    m = example_mixture(rank=2)
     x, labels = m.sample(20_000)
     flat = x.reshape(len(x), -1)
     assert torch.allclose(flat.mean(0), m.mean, atol=0.03)
@@ -102,7 +108,7 @@ def test_samples_have_the_moments_and_do_not_depend_on_their_number():
 
 
 def test_a_class_is_a_component():
-    m = example()
+    m = example_mixture()
     x, level = at_random(m), LEVELS[0]
     alone = GaussianMixture(m.means[1:2].reshape(1, 2, 3), float(m.std[1]))
     told = m.conditions(torch.ones(5, dtype=torch.long))
@@ -124,26 +130,26 @@ def check_curve(curve_of):
 
 
 def test_curves_of_one_gaussian():
-    check_curve(solve)
+    check_curve(solve_ode)
 
 
 def test_a_wrong_scale_of_the_curve_is_caught():
     def wrong(m, x, levels):
-        return [p * float(a.alpha) for p, a in zip(solve(m, x, levels), levels, strict=True)]
+        return [p * float(a.alpha) for p, a in zip(solve_ode(m, x, levels), levels, strict=True)]
 
-    caught(check_curve, wrong)
+    assert_caught(check_curve, wrong)
 
 
 def test_curves_do_not_depend_on_the_steps_of_their_method():
-    m = example(rank=1)
+    m = example_mixture(rank=1)
     u = random_start(m, NoiseLevel(1.0, 0.0, 1.0), 3)
-    coarse, fine = (trajectory(m, u, [1.0, 0.4, 0.0], density=n)[-1] for n in (12, 40))
+    coarse, fine = (solve_in_tau(m, u, [1.0, 0.4, 0.0], density=n)[-1] for n in (12, 40))
     assert torch.allclose(coarse, fine, atol=1e-12, rtol=0)
-    back = trajectory(m, fine, [0.0, 1.0])[-1]
+    back = solve_in_tau(m, fine, [0.0, 1.0])[-1]
     assert torch.allclose(back, u, atol=1e-10)
 
 
 def test_the_slope_is_the_order():
     steps = (8, 16, 32)
     assert MeasuredOrder(steps, tuple(3 * n**-2.0 for n in steps)).slope == pytest.approx(2, abs=1e-5)
-    assert not MeasuredOrder(steps, (1.0, math.nan, 0.1)).finite
+    assert not MeasuredOrder(steps, (1.0, math.nan, 0.1)).is_finite

@@ -13,31 +13,31 @@ from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.schedulers.vp_linear import VPLinear
 from sonolux.core.testing import base, ode
-from sonolux.core.testing.base import ClosedForm, Problem
-from sonolux.core.testing.dense import DenseMixture, ar1, complete
-from sonolux.core.testing.distribution import statistics
-from sonolux.core.testing.field import GaussianField, band_limited
-from sonolux.core.testing.mixture import GaussianMixture, example
+from sonolux.core.testing.base import AnalyticMixture, AnalyticProblem
+from sonolux.core.testing.dense import DenseMixture, ar1, combine_observed
+from sonolux.core.testing.distribution import moment_errors
+from sonolux.core.testing.field import GaussianField, band_limited_field
+from sonolux.core.testing.mixture import GaussianMixture, example_mixture
 from sonolux.core.testing.mutation import (
-    argument,
-    call,
-    caught,
-    constant,
+    argument_target,
+    assert_caught,
+    call_target,
+    constant_target,
     drop_call,
-    mutant,
-    planted,
-    replace,
-    scale,
+    keep_left_operand,
+    keep_right_operand,
+    mutated_class,
+    planted_error,
+    replace_expression,
+    scale_expression,
     set_argument,
-    swap,
     swap_constant,
-    take_left,
-    take_right,
-    variable,
+    swap_operator,
+    variable_target,
 )
-from sonolux.core.testing.ode import random_start, solve
-from sonolux.core.testing.orders import interior
-from sonolux.core.testing.problems import examples
+from sonolux.core.testing.ode import random_start, solve_ode
+from sonolux.core.testing.orders import interior_order
+from sonolux.core.testing.problems import example_problems
 from sonolux.core.types import BadInput, Conditioning, NoiseLevel
 
 LEVELS = [NoiseLevel(0.0, 0.6, 0.8), NoiseLevel(0.0, 1.0, 3.0), NoiseLevel(0.0, 0.2, 0.1)]
@@ -61,7 +61,7 @@ def toeplitz(cls):
 
 def clusters(cls):
     """A mixture with directions, its covariances multiplied out."""
-    m = example(rank=2)
+    m = example_mixture(rank=2)
     own = [
         float(m.std[k]) ** 2 * np.eye(6) + ((m.basis[k].T * m.spread[k] ** 2) @ m.basis[k]).numpy() for k in range(3)
     ]
@@ -72,7 +72,7 @@ def clusters(cls):
 
 def spectrum(cls):
     """A 2D field: the covariance is a sum of cosines over the frequencies."""
-    made = band_limited((4, 3), cutoff=0.4, channels=1)
+    made = band_limited_field((4, 3), cutoff=0.4, channels=1)
     P = made.power.numpy()
     places = np.array([(i, j) for i in range(4) for j in range(3)])
     away = places[:, None] - places[None]
@@ -124,30 +124,35 @@ def test_density_score_and_denoiser(made):
 
 
 PLANTED = [
-    (clusters, DenseMixture, "_by_vectors", take_left(ast.Pow)),
-    (clusters, DenseMixture, "components", replace(argument("einsum", -1), "w")),
-    (clusters, DenseMixture, "components", replace(variable("s"), "s**2", at=1)),
-    (clusters, ClosedForm, "_joint", take_right(ast.Add, at=-1)),
-    (clusters, base, "log_normal", swap(ast.Add, ast.Sub)),
+    (clusters, DenseMixture, "_by_vectors", keep_left_operand(ast.Pow)),
+    (clusters, DenseMixture, "components", replace_expression(argument_target("einsum", -1), "w")),
+    (clusters, DenseMixture, "components", replace_expression(variable_target("s"), "s**2", at=1)),
+    (clusters, AnalyticMixture, "_joint", keep_right_operand(ast.Add, at=-1)),
+    (clusters, base, "gaussian_log_density", swap_operator(ast.Add, ast.Sub)),
     (toeplitz, DenseMixture, "_by_vectors", swap_constant("kij,bki->bkj", "kji,bki->bkj")),
     (toeplitz, DenseMixture, "scale", drop_call("sqrt")),
-    (spectrum, GaussianField, "components", take_left(ast.Pow, at=-1)),
-    (spectrum, GaussianField, "components", take_right(ast.Mult, near="power", at=1)),
-    (spectrum, GaussianField, "components", replace(call("expand_as"), "torch.log(total)[None, :, :1]")),
+    (spectrum, GaussianField, "components", keep_left_operand(ast.Pow, at=-1)),
+    (spectrum, GaussianField, "components", keep_right_operand(ast.Mult, near="power", at=1)),
+    (
+        spectrum,
+        GaussianField,
+        "components",
+        replace_expression(call_target("expand_as"), "torch.log(total)[None, :, :1]"),
+    ),
     (spectrum, GaussianField, "_modes", set_argument("fftn", "norm", "'backward'")),
 ]
 
 
 @pytest.mark.parametrize(("made", "owner", "function", "error"), PLANTED)
 def test_planted_error_is_caught(made, owner, function, error):
-    with planted(owner, function, error):
-        caught(check_density, *made(MADE[made]))
+    with planted_error(owner, function, error):
+        assert_caught(check_density, *made(MADE[made]))
 
 
 def test_every_example_is_a_problem_of_unit_scale():
     shapes = set()
-    for name, problem in examples().items():
-        assert isinstance(problem, Problem), name
+    for name, problem in example_problems().items():
+        assert isinstance(problem, AnalyticProblem), name
         shapes.add(len(problem.shape) - 1)
         assert 0.5 < float(problem.covariance.diagonal().mean()) < 3, name
         x = problem.draw(3, seed=2)
@@ -161,10 +166,10 @@ def test_every_example_is_a_problem_of_unit_scale():
     assert shapes == {1, 2}, "1D and 2D shapes"
 
 
-@pytest.mark.parametrize("name", [n for n in examples() if n != "mixture"])
+@pytest.mark.parametrize("name", [n for n in example_problems() if n != "mixture"])
 def test_samples_have_the_mean_and_covariance(name):
-    problem = examples()[name]
-    found = statistics(problem.draw(2000), problem)
+    problem = example_problems()[name]
+    found = moment_errors(problem.draw(2000), problem)
     d = len(problem.mean)
     assert found.mean < 4 / 2000**0.5
     spread = float(torch.trace(problem.covariance)) / float(problem.covariance.norm())  # of a Gaussian's covariance
@@ -172,8 +177,8 @@ def test_samples_have_the_mean_and_covariance(name):
 
 
 def test_a_wrong_spectrum_of_samples_is_caught():
-    problem = mutant(GaussianField, "draw", drop_call("sqrt"))(band_limited((64,)).power)
-    assert statistics(problem.draw(2000), problem).covariance > 0.3
+    problem = mutated_class(GaussianField, "draw", drop_call("sqrt"))(band_limited_field((64,)).power)
+    assert moment_errors(problem.draw(2000), problem).covariance > 0.3
 
 
 def test_bad_problems_are_refused():
@@ -184,15 +189,17 @@ def test_bad_problems_are_refused():
     with pytest.raises(BadInput, match="at f and at -f"):
         GaussianField(torch.tensor([1.0, 2.0, 1.0, 1.0]))
     with pytest.raises(BadInput, match="cutoff"):
-        band_limited((8,), floor=0.0)
+        band_limited_field((8,), floor=0.0)
     with pytest.raises(BadInput, match="need covariances"):
         DenseMixture(torch.zeros(2, 1, 3), torch.eye(3)[None])
     with pytest.raises(BadInput, match="negative"):
         DenseMixture(torch.zeros(1, 1, 2), torch.tensor([[[1.0, 2.0], [2.0, 1.0]]]))
     with pytest.raises(BadInput, match="one level per sample"):
-        band_limited((4,)).denoise(torch.zeros(1, 1, 4), NoiseLevel(0.0, torch.ones(1, 1, 4), torch.ones(1, 1, 4)))
+        band_limited_field((4,)).denoise(
+            torch.zeros(1, 1, 4), NoiseLevel(0.0, torch.ones(1, 1, 4), torch.ones(1, 1, 4))
+        )
     with pytest.raises(BadInput, match="mask"):
-        ar1(4).given(torch.ones(1, 4, dtype=torch.bool), torch.zeros(1, 4))
+        ar1(4).conditioned_on(torch.ones(1, 4, dtype=torch.bool), torch.zeros(1, 4))
 
 
 # --- maps ------------------------------------------------------------------------------------------------------------
@@ -228,13 +235,13 @@ def test_maps():
 @pytest.mark.parametrize(
     "error",
     [
-        take_left(ast.Mult, at=1),
-        replace(argument("diag_embed", 0), "s"),
-        take_right(ast.Mult, at=-1),
+        keep_left_operand(ast.Mult, at=1),
+        replace_expression(argument_target("diag_embed", 0), "s"),
+        keep_right_operand(ast.Mult, at=-1),
     ],
 )
 def test_planted_error_in_maps_is_caught(error):
-    caught(check_map, mutant(DenseMixture, "_by_cholesky", error))
+    assert_caught(check_map, mutated_class(DenseMixture, "_by_cholesky", error))
 
 
 def test_clean_elements_of_a_map_stay_and_tell_of_the_others():
@@ -258,7 +265,7 @@ def masked(shape):
 
 def check_given(low_rank, full):
     """log p(rest | y) + log p(y) = log p(x), for exact and for noisy y; the low-rank way agrees with the dense one."""
-    source = example(shape=(2, 4), rank=2)
+    source = example_mixture(shape=(2, 4), rank=2)
     made = source.dense()
     m = low_rank(source.means.reshape(3, 2, 4), source.std, source.weights, source.basis, source.spread)
     whole = full(made.means.reshape(3, 2, 4), made.covariances, made.weights)
@@ -266,21 +273,23 @@ def check_given(low_rank, full):
     for seen in x:
         joint = whole.log_density(seen[None], CLEAN)
         y, rest = seen[mask].reshape(1, 1, -1), seen[~mask].reshape(1, 1, -1)
-        told = joint - DenseMixture(made.means.reshape(3, 2, 4), made.covariances, made.weights).part(mask).log_density(
-            y, CLEAN
+        told = joint - DenseMixture(made.means.reshape(3, 2, 4), made.covariances, made.weights).marginal(
+            mask
+        ).log_density(y, CLEAN)
+        assert torch.allclose(m.conditioned_on(mask, seen).log_density(rest, CLEAN), told, atol=1e-8)
+        assert torch.allclose(
+            whole.conditioned_on(mask, seen).marginal(~mask).log_density(rest, CLEAN), told, atol=1e-8
         )
-        assert torch.allclose(m.given(mask, seen).log_density(rest, CLEAN), told, atol=1e-8)
-        assert torch.allclose(whole.given(mask, seen).part(~mask).log_density(rest, CLEAN), told, atol=1e-8)
         # y seen through noise: log p(x | y) = log p(x) + log N(y; x[mask], noise^2) - log p(y)
         noise = 0.4
         noisy = seen + noise * at_random((2, 4), 1, seed=7)[0]
         y = noisy[mask].reshape(1, 1, -1)
         like = stats.norm(seen[mask].numpy(), noise).logpdf(noisy[mask].numpy()).sum()
-        evidence = whole.part(mask).log_density(y, NoiseLevel(0.0, 1.0, noise))
-        after = whole.given(mask, noisy, noise)
+        evidence = whole.marginal(mask).log_density(y, NoiseLevel(0.0, 1.0, noise))
+        after = whole.conditioned_on(mask, noisy, noise)
         assert torch.allclose(after.log_density(seen[None], CLEAN), joint + like - evidence, atol=1e-8)
-        theirs = after.part(~mask).log_density(rest, CLEAN)
-        assert torch.allclose(m.given(mask, noisy, noise).log_density(rest, CLEAN), theirs, atol=1e-8)
+        theirs = after.marginal(~mask).log_density(rest, CLEAN)
+        assert torch.allclose(m.conditioned_on(mask, noisy, noise).log_density(rest, CLEAN), theirs, atol=1e-8)
 
 
 def test_conditionals():
@@ -290,26 +299,26 @@ def test_conditionals():
 @pytest.mark.parametrize(
     ("cls", "error"),
     [
-        (GaussianMixture, swap(ast.Sub, ast.Add, at=1)),
-        (GaussianMixture, take_left(ast.Add, near="v", at=-1)),
-        (GaussianMixture, swap(ast.Add, ast.Sub, near="mean_a", at=-1)),
-        (GaussianMixture, take_left(ast.Pow, at=1)),
-        (DenseMixture, swap(ast.Add, ast.Sub, near="gain")),
-        (DenseMixture, scale(ast.MatMult, 0.5)),
-        (DenseMixture, take_left(ast.Add, near="weights")),
-        (DenseMixture, take_left(ast.Pow)),
+        (GaussianMixture, swap_operator(ast.Sub, ast.Add, at=1)),
+        (GaussianMixture, keep_left_operand(ast.Add, near="v", at=-1)),
+        (GaussianMixture, swap_operator(ast.Add, ast.Sub, near="mean_a", at=-1)),
+        (GaussianMixture, keep_left_operand(ast.Pow, at=1)),
+        (DenseMixture, swap_operator(ast.Add, ast.Sub, near="gain")),
+        (DenseMixture, scale_expression(ast.MatMult, 0.5)),
+        (DenseMixture, keep_left_operand(ast.Add, near="weights")),
+        (DenseMixture, keep_left_operand(ast.Pow)),
     ],
 )
 def test_planted_error_in_conditionals_is_caught(cls, error):
-    with planted(cls, "given", error):
-        caught(check_given, GaussianMixture, DenseMixture)
+    with planted_error(cls, "conditioned_on", error):
+        assert_caught(check_given, GaussianMixture, DenseMixture)
 
 
 def test_samples_of_a_conditional_hold_what_was_seen():
     problem, mask = ar1(12, 0.9), torch.zeros(1, 12, dtype=torch.bool)
     mask[0, [2, 7]] = True
     seen = problem.draw(1)[0]
-    after = problem.given(mask, seen)
+    after = problem.conditioned_on(mask, seen)
     x = after.draw(1000)
     assert torch.equal(x[:, mask], seen[mask].expand(1000, 2))
     assert torch.allclose(x.mean(0)[0], after.mean, atol=0.1)
@@ -317,20 +326,20 @@ def test_samples_of_a_conditional_hold_what_was_seen():
     own = torch.tensor([[1, 0.9**5], [0.9**5, 1]], dtype=torch.float64)
     expected = between.double() @ torch.linalg.solve(own, seen[0, [2, 7]])
     assert torch.allclose(after.mean[3], expected, atol=1e-9)
-    rest = GaussianMixture(torch.zeros(1, 1, 4), 0.5).given(
+    rest = GaussianMixture(torch.zeros(1, 1, 4), 0.5).conditioned_on(
         torch.tensor([[True, False, True, False]]), torch.ones(1, 4)
     )
-    filled = complete(torch.tensor([[True, False, True, False]]), torch.ones(1, 4), rest.draw(3))
+    filled = combine_observed(torch.tensor([[True, False, True, False]]), torch.ones(1, 4), rest.draw(3))
     assert filled.shape == (3, 1, 4) and bool((filled[:, 0, [0, 2]] == 1).all())
     assert torch.isfinite(after.denoise(x[:3], LEVELS[0]).x0).all(), "a singular conditional denoises too"
 
 
 def test_low_rank_conditionals_work_in_any_dimension():
-    big = example(shape=(3, 32, 32), rank=3)
+    big = example_mixture(shape=(3, 32, 32), rank=3)
     left = torch.zeros(1, 32, 32, dtype=torch.bool)
     left[..., :16] = True
     x, labels = big.sample(2)
-    rest = big.given(left, x[0])
+    rest = big.conditioned_on(left, x[0])
     assert rest.shape == (1, 3 * 32 * 16) and int(rest.weights.argmax()) == int(labels[0])
     expected = rest.mean.reshape(3, 32, 16)
     error = (expected - x[0, ..., 16:]).square().mean().sqrt()
@@ -338,12 +347,12 @@ def test_low_rank_conditionals_work_in_any_dimension():
 
 
 def test_a_class_is_a_component_of_a_dense_mixture():
-    m = example().dense()
+    m = example_mixture().dense()
     x, level = at_random((2, 3)), LEVELS[0]
     alone = DenseMixture(m.means[1:2].reshape(1, 2, 3), m.covariances[1:2])
     told: Conditioning = m.conditions(torch.ones(4, dtype=torch.long))
     assert torch.allclose(m.denoise(x, level, told).x0, alone.denoise(x, level).x0, atol=1e-12)
-    assert torch.allclose(m.denoise(x, level, told.without()).x0, example().denoise(x, level).x0, atol=1e-12)
+    assert torch.allclose(m.denoise(x, level, told.without()).x0, example_mixture().denoise(x, level).x0, atol=1e-12)
 
 
 # --- curves and orders -----------------------------------------------------------------------------------------------
@@ -363,23 +372,23 @@ def check_curve(problem, solver):
 
 @pytest.mark.parametrize("name", ["ar1", "field_1d", "field_2d"])
 def test_exact_curves(name):
-    check_curve(examples()[name], solve)
+    check_curve(example_problems()[name], solve_ode)
 
 
 @pytest.mark.parametrize(
     ("function", "error"),
     [
-        ("_midpoint", replace(constant(2), "1")),
-        ("_midpoint", take_left(ast.Add, at=-1)),
-        ("solve", take_left(ast.Add)),
+        ("_midpoint", replace_expression(constant_target(2), "1")),
+        ("_midpoint", keep_left_operand(ast.Add, at=-1)),
+        ("solve_ode", keep_left_operand(ast.Add)),
     ],
 )
 def test_planted_error_in_the_curve_is_caught(function, error):
-    with planted(ode, function, error):
-        caught(check_curve, ar1(6), ode.solve)
+    with planted_error(ode, function, error):
+        assert_caught(check_curve, ar1(6), ode.solve_ode)
 
 
 @pytest.mark.parametrize("name", ["planes", "ar1", "field_2d"])
 def test_orders_can_be_read_on_every_problem(name):
-    found = interior(HeunExp(), RectifiedFlow(), problem=examples()[name], count=4)
-    assert abs(found.slope - 2) < 0.25 and found.finite
+    found = interior_order(HeunExp(), RectifiedFlow(), problem=example_problems()[name], count=4)
+    assert abs(found.slope - 2) < 0.25 and found.is_finite

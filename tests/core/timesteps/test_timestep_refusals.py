@@ -9,7 +9,7 @@ from sonolux.core.schedulers.discrete import Discrete
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.timesteps import base
-from sonolux.core.timesteps.base import TimestepSpacing, check_falling
+from sonolux.core.timesteps.base import TimestepSpacing, check_levels_decrease
 from sonolux.core.timesteps.beta import Beta
 from sonolux.core.timesteps.explicit import Explicit
 from sonolux.core.timesteps.exponential import Exponential
@@ -58,8 +58,8 @@ from sonolux.core.types import BadInput, NoiseLevel
         (lambda: Explicit([0.5, 0.7]).levels(RectifiedFlow(), 2), r"explicit: level 1 of 2 \(t = 0.7\) is noisier"),
         (lambda: Explicit([0.5, 0.5]).levels(RectifiedFlow(), 2), "repeats"),
         (lambda: Explicit([0.5, float("nan")]).levels(RectifiedFlow(), 2), "not in the schedule"),
-        (lambda: check_falling([NoiseLevel(1.0, 0.0, 1.0)]), "at least two levels"),
-        (lambda: check_falling([NoiseLevel(1.0, 0.0, 1.0), NoiseLevel(0.5, float("nan"), 0.5)]), "finite"),
+        (lambda: check_levels_decrease([NoiseLevel(1.0, 0.0, 1.0)]), "at least two levels"),
+        (lambda: check_levels_decrease([NoiseLevel(1.0, 0.0, 1.0), NoiseLevel(0.5, float("nan"), 0.5)]), "finite"),
     ],
 )
 def test_bad_lists_are_refused(levels, message):
@@ -74,9 +74,9 @@ def test_messages_call_a_spacing_by_its_name():
 
     with pytest.raises(BadInput, match=r"Mine: level 1 of 3 \(t = 0.5\) repeats"):
         Mine().levels(RectifiedFlow(), 3)
-    for name in registry.builtins("spacing"):
-        cls = registry.find("spacing", name)
-        assert base.name_of(cls.__new__(cls)) == name
+    for name in registry.builtin_files("spacing"):
+        cls = registry.find_class("spacing", name)
+        assert base.timestep_spacing_name(cls.__new__(cls)) == name
 
 
 def test_single_elements_of_a_map_may_stay_but_not_rise():
@@ -84,8 +84,8 @@ def test_single_elements_of_a_map_may_stay_but_not_rise():
         tau = torch.tensor(tau, dtype=torch.float64).reshape(1, 1, -1)
         return NoiseLevel(tau, 1 - tau, tau)
 
-    check_falling([level(0.9, 0.5), level(0.4, 0.5), level(0.4, 0.2)])
+    check_levels_decrease([level(0.9, 0.5), level(0.4, 0.5), level(0.4, 0.2)])
     with pytest.raises(BadInput, match="noisier"):
-        check_falling([level(0.9, 0.5), level(0.4, 0.6)])
+        check_levels_decrease([level(0.9, 0.5), level(0.4, 0.6)])
     with pytest.raises(BadInput, match="repeats"):
-        check_falling([level(0.9, 0.5), level(0.9, 0.5)])
+        check_levels_decrease([level(0.9, 0.5), level(0.9, 0.5)])

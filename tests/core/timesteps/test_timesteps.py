@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy import stats
 from sonolux.core.config import registry
-from sonolux.core.config.spec import Spec
-from sonolux.core.samplers.base import run
+from sonolux.core.config.spec import ComponentSpec
+from sonolux.core.samplers.base import run_plan
 from sonolux.core.samplers.dpmpp_2m import DPMpp2M
 from sonolux.core.schedulers.cosine import Cosine
 from sonolux.core.schedulers.discrete import Discrete
@@ -18,20 +18,20 @@ from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.schedulers.ve import VE
 from sonolux.core.schedulers.vp_linear import VPLinear
 from sonolux.core.testing.conformance import check_timesteps
-from sonolux.core.testing.mixture import example
+from sonolux.core.testing.mixture import example_mixture
 from sonolux.core.testing.mutation import (
-    call,
-    caught,
+    assert_caught,
+    call_target,
     drop_call,
-    planted,
-    replace,
-    swap,
+    keep_left_operand,
+    keep_right_operand,
+    planted_error,
+    replace_expression,
     swap_attribute,
     swap_constant,
-    take_left,
-    take_right,
+    swap_operator,
 )
-from sonolux.core.testing.ode import random_start, solve
+from sonolux.core.testing.ode import random_start, solve_ode
 from sonolux.core.timesteps import base, uniform_logsnr
 from sonolux.core.timesteps.beta import Beta
 from sonolux.core.timesteps.explicit import Explicit
@@ -48,17 +48,17 @@ from sonolux.core.timesteps.uniform_logsnr import UniformLogSNR
 from sonolux.core.timesteps.uniform_t import UniformT
 from sonolux.core.types import BadInput
 
-SCHEDULES = {name: registry.find("schedule", name)() for name in registry.builtins("schedule")}
+SCHEDULES = {name: registry.find_class("schedule", name)() for name in registry.builtin_files("schedule")}
 SCHEDULES["discrete to zero"] = Discrete(zero_terminal=True)
-ARGUMENTS = [n for n in registry.builtins("spacing") if n == "explicit"]  # what has no default
+ARGUMENTS = [n for n in registry.builtin_files("spacing") if n == "explicit"]  # what has no default
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
-@pytest.mark.parametrize("name", [n for n in registry.builtins("spacing") if n not in ARGUMENTS])
+@pytest.mark.parametrize("name", [n for n in registry.builtin_files("spacing") if n not in ARGUMENTS])
 def test_every_spacing_holds_the_contract(name, schedule):
     """With its defaults, on every schedule: those that start at alpha = 0 too."""
-    check_timesteps(registry.find("spacing", name)(), SCHEDULES[schedule], steps=(2, 3, 5, 20, 50))
-    levels = registry.find("spacing", name)().levels(SCHEDULES[schedule], 20)
+    check_timesteps(registry.find_class("spacing", name)(), SCHEDULES[schedule], steps=(2, 3, 5, 20, 50))
+    levels = registry.find_class("spacing", name)().levels(SCHEDULES[schedule], 20)
     assert name == "leading" or levels[0].t == SCHEDULES[schedule].t_max, "the noisiest level is visited, exactly"
 
 
@@ -153,7 +153,7 @@ def check_shifted(cls):
     before, after = (rhos(s, EDM(), 12) for s in (Karras(), cls(timesteps=Karras(), shift=2.5)))
     np.testing.assert_allclose(1 / after[1:] - 1 / 80, (1 / before[1:] - 1 / 80) / 2.5, rtol=1e-9)
     assert after[0] == 80
-    built = Spec("spacing", "shifted", {"timesteps": Spec("spacing", "simple"), "shift": 2.0}).build()
+    built = ComponentSpec("spacing", "shifted", {"timesteps": ComponentSpec("spacing", "simple"), "shift": 2.0}).build()
     np.testing.assert_allclose(rhos(built, Cosine(), 6)[1:], 2 * rhos(Simple(), Cosine(), 6)[1:], rtol=1e-9)
 
 
@@ -211,16 +211,18 @@ def test_closed_forms(cls, check):
 
 
 def test_every_built_in_spacing_has_a_closed_form_here():
-    assert {cls for cls, _ in CLOSED_FORMS} == {registry.find("spacing", n) for n in registry.builtins("spacing")}
+    assert {cls for cls, _ in CLOSED_FORMS} == {
+        registry.find_class("spacing", n) for n in registry.builtin_files("spacing")
+    }
 
 
 def check_convergence(cls):
     """From alpha = 0, four times the steps of a method of second order leave a tenth of the error or less."""
-    problem, flow, errors = example(), RectifiedFlow(), []
+    problem, flow, errors = example_mixture(), RectifiedFlow(), []
     start = random_start(problem, flow.level(1.0), 16)
-    exact = solve(problem, start, [flow.level(1.0), flow.clean()])[-1]
+    exact = solve_ode(problem, start, [flow.level(1.0), flow.clean()])[-1]
     for steps in (12, 48):
-        made = run(DPMpp2M().plan(flow, cls().levels(flow, steps)), problem, start)
+        made = run_plan(DPMpp2M().plan(flow, cls().levels(flow, steps)), problem, start)
         errors.append(float((made - exact).square().mean().sqrt()))
     assert errors[1] < errors[0] / 10, errors
 
@@ -231,35 +233,35 @@ def test_the_error_falls_with_the_steps_from_alpha_0(cls):
 
 
 PLANTED = [
-    (Karras, check_karras, "times", (swap(ast.Div, ast.Mult),)),
-    (Karras, check_karras, "times_of_curve", (replace(call("float"), "80.0"),)),
-    (Karras, check_karras, "times_of_curve", (take_left(ast.Sub, near="steps"),)),
-    (Karras, check_convergence, "times_of_curve", (replace(call("float"), "3.0"),)),
-    (UniformLogSNR, check_uniform_logsnr, "_curve", (swap(ast.Mult, ast.Pow),)),
-    (Exponential, check_exponential, "_curve", (swap(ast.Add, ast.Sub),)),
-    (PolyExponential, check_polyexponential, "times", (swap(ast.Sub, ast.Add),)),
+    (Karras, check_karras, "times", (swap_operator(ast.Div, ast.Mult),)),
+    (Karras, check_karras, "times_of_curve", (replace_expression(call_target("float"), "80.0"),)),
+    (Karras, check_karras, "times_of_curve", (keep_left_operand(ast.Sub, near="steps"),)),
+    (Karras, check_convergence, "times_of_curve", (replace_expression(call_target("float"), "3.0"),)),
+    (UniformLogSNR, check_uniform_logsnr, "_curve", (swap_operator(ast.Mult, ast.Pow),)),
+    (Exponential, check_exponential, "_curve", (swap_operator(ast.Add, ast.Sub),)),
+    (PolyExponential, check_polyexponential, "times", (swap_operator(ast.Sub, ast.Add),)),
     (Beta, check_beta, "times", (swap_constant(1, 2),)),
     (Beta, check_beta, "times", (swap_attribute("a", "b"),)),
     (Beta, check_beta, "times", (drop_call("round_to_grid"),)),
     (Beta, check_beta, "times", (swap_attribute("t_min", "t_clean"),)),
     (UniformT, check_uniform_t, "times", (swap_attribute("t_min", "t_clean"),)),
-    (Simple, check_simple, "times", (swap(ast.FloorDiv, ast.Sub),)),
-    (Simple, check_simple, "times", (replace(call("last_time"), "0.1"),)),
-    (SGMUniform, check_sgm_uniform, "times", (take_left(ast.Sub, near="steps"),)),
+    (Simple, check_simple, "times", (swap_operator(ast.FloorDiv, ast.Sub),)),
+    (Simple, check_simple, "times", (replace_expression(call_target("last_time"), "0.1"),)),
+    (SGMUniform, check_sgm_uniform, "times", (keep_left_operand(ast.Sub, near="steps"),)),
     (SGMUniform, check_sgm_uniform, "times", (swap_attribute("t_min", "t_clean"),)),
-    (Shifted, check_shifted, "times", (take_right(ast.Mult, near="sigma"),)),
-    (Shifted, check_shifted, "times", (take_left(ast.Sub, near="shift"),)),
+    (Shifted, check_shifted, "times", (keep_right_operand(ast.Mult, near="sigma"),)),
+    (Shifted, check_shifted, "times", (keep_left_operand(ast.Sub, near="shift"),)),
     (Linspace, check_linspace, "times", (swap_attribute("t_min", "t_clean"),)),
     (Linspace, check_linspace, "times", (drop_call("round"),)),
-    (Trailing, check_trailing, "equal_steps", (take_left(ast.Div),)),
-    (Trailing, check_trailing, "last_time", (swap(ast.Eq, ast.NotEq),)),
+    (Trailing, check_trailing, "equal_time_steps", (keep_left_operand(ast.Div),)),
+    (Trailing, check_trailing, "last_time", (swap_operator(ast.Eq, ast.NotEq),)),
     (Trailing, check_trailing, "times", (drop_call("round"),)),
-    (Leading, check_leading, "times", (swap(ast.FloorDiv, ast.Div),)),
+    (Leading, check_leading, "times", (swap_operator(ast.FloorDiv, ast.Div),)),
 ]
 
 
 @pytest.mark.parametrize(("cls", "check", "where", "errors"), PLANTED)
 def test_planted_error_is_caught(cls, check, where, errors):
     owner = next(o for o in (cls, sys.modules[cls.__module__], uniform_logsnr, base) if where in vars(o))
-    with planted(owner, where, *errors):
-        caught(check, cls, also=(BadInput, ValueError))
+    with planted_error(owner, where, *errors):
+        assert_caught(check, cls, also=(BadInput, ValueError))

@@ -15,17 +15,17 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from sonolux.core.cli.main import main
 from sonolux.core.config.load import load_recipe
-from sonolux.core.few_step.stored import from_plain, to_plain
-from sonolux.core.pipeline.checkpoint import open_checkpoint
+from sonolux.core.few_step.stored import plan_from_json, plan_to_json
+from sonolux.core.pipeline.open_checkpoint import open_checkpoint
 from sonolux.core.samplers.dpmpp_2m import DPMpp2M
 from sonolux.core.schedulers.edm import EDM
-from sonolux.core.testing.mutation import caught
+from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.timesteps.karras import Karras
 from sonolux.core.training import checkpoint as checkpoints
-from sonolux.core.training.checkpoint import newest
+from sonolux.core.training.checkpoint import newest_checkpoint
 from sonolux.core.training.run import TrainingRun
 from sonolux.core.types import BadInput
-from sonolux.core.util.messages import printable
+from sonolux.core.util.messages import escape_control_characters
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from _damage import (
@@ -46,7 +46,7 @@ SMALL = ("data.count=24", "network={width: 8, stages: [1], attention: [], patch:
 def stored_plan():
     """A plan of four evaluations, as `sonolux calibrate` stores it."""
     schedule = EDM()
-    return {"nfe": 4, "guidance": None, "rows": to_plain(DPMpp2M().plan(schedule, Karras().levels(schedule, 4)))}
+    return {"nfe": 4, "guidance": None, "rows": plan_to_json(DPMpp2M().plan(schedule, Karras().levels(schedule, 4)))}
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def run(tiny_run):
 
 @pytest.fixture(scope="module")
 def parts(run):
-    found = CheckpointParts.of(newest(run))
+    found = CheckpointParts.of(newest_checkpoint(run))
     found.facts["plans"] = {"4": stored_plan()}
     found.facts["clip_lengths"] = [[3, None], [4, 1]]
     return found
@@ -284,7 +284,9 @@ def test_a_command_prints_one_line_and_exits_with_2(parts, tmp_path, capsys):
     (tmp_path / "c.safetensors").write_bytes(damaged.to_bytes())
     assert main(["sample", str(tmp_path / "c.safetensors"), "--out", str(tmp_path / "out")]) == 2
     said = capsys.readouterr().err
-    assert said.count("\n") == 1 and printable(said[:-1]) == said[:-1] and not (tmp_path / "out").exists()
+    assert (
+        said.count("\n") == 1 and escape_control_characters(said[:-1]) == said[:-1] and not (tmp_path / "out").exists()
+    )
 
 
 def test_changes_of_the_command_line_are_reported_as_always(parts, tmp_path):
@@ -300,7 +302,7 @@ def with_value(run, tmp_path, name, value):
     """A copy of the run whose checkpoint has one value in one tensor."""
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
-    path = newest(copy)
+    path = newest_checkpoint(copy)
     parts = CheckpointParts.of(path)
     start, _ = parts.tensors[name]["data_offsets"]
     parts.data = parts.data[:start] + struct.pack("<f", value) + parts.data[start + 4 :]
@@ -311,18 +313,18 @@ def with_value(run, tmp_path, name, value):
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("name", ["ema.network.stem.weight", "codec.standard.mean", "codec.standard.scale"])
 def test_sampling_refuses_values_that_are_not_finite(run, tmp_path, name, value):
-    said = opened(newest(with_value(run, tmp_path, name, value)))
+    said = opened(newest_checkpoint(with_value(run, tmp_path, name, value)))
     assert f"the tensor {name} contains values that are not finite" in said and "earlier checkpoint" in said
 
 
 @pytest.mark.parametrize("command", [["sample"], ["eval"], ["calibrate", "--nfe", "2", "--count", "2"]])
 def test_every_command_refuses_them(run, tmp_path, capsys, command):
     copy = with_value(run, tmp_path, "ema.network.stem.weight", math.nan)
-    before = newest(copy).read_bytes()
+    before = newest_checkpoint(copy).read_bytes()
     out = [] if command[0] == "calibrate" else ["--out", str(tmp_path / "out")]
     assert main([command[0], str(copy), *command[1:], *out]) == 2
     assert "the tensor ema.network.stem.weight" in capsys.readouterr().err
-    assert newest(copy).read_bytes() == before and not (tmp_path / "out").exists()
+    assert newest_checkpoint(copy).read_bytes() == before and not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("name", ["model.network.stem.weight", "ema.network.stem.weight", "optimizer.0.exp_avg_sq"])
@@ -330,7 +332,7 @@ def test_training_does_not_continue_with_them(run, tmp_path, name):
     copy = with_value(run, tmp_path, name, math.nan)
     job = TrainingRun(load_recipe(copy / "resolved.yaml"), copy, say=lambda _: None, bar=False)
     with pytest.raises(BadInput, match=f"the tensor {name} contains values that are not finite"):
-        job.prepare(newest(copy))
+        job.prepare(newest_checkpoint(copy))
 
 
 def test_numbers_that_overflow_in_the_type_of_the_module(tmp_path):
@@ -338,12 +340,12 @@ def test_numbers_that_overflow_in_the_type_of_the_module(tmp_path):
 
     save_file({"model.weight": torch.full((1, 2), 1e300, dtype=torch.float64)}, tmp_path / "c.safetensors")
     with pytest.raises(BadInput, match=r"model\.weight contains values that are not finite"):
-        checkpoints.read(tmp_path / "c.safetensors", torch.nn.Linear(2, 1, bias=False), "model")
+        checkpoints.load_weights(tmp_path / "c.safetensors", torch.nn.Linear(2, 1, bias=False), "model")
 
 
 def test_planted_trust_in_values_is_caught(run, tmp_path, monkeypatch):
     monkeypatch.setattr(torch, "isfinite", lambda value: torch.ones(1, dtype=torch.bool))
-    caught(test_sampling_refuses_values_that_are_not_finite, run, tmp_path, "ema.network.stem.weight", math.nan)
+    assert_caught(test_sampling_refuses_values_that_are_not_finite, run, tmp_path, "ema.network.stem.weight", math.nan)
 
 
 # --- the state of the optimiser ---
@@ -369,12 +371,12 @@ def test_a_state_of_the_optimiser_that_does_not_fit(run, tmp_path, name):
     damage, said = STATES[name]
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
-    path = newest(copy)
+    path = newest_checkpoint(copy)
     facts = json.dumps(CheckpointParts.of(path).facts)
     save_file({k: v.contiguous() for k, v in damage(load_file(path)).items()}, path, metadata={"sonolux": facts})
     job = TrainingRun(load_recipe(copy / "resolved.yaml"), copy, say=lambda _: None, bar=False)
     with pytest.raises(BadInput, match=said):
-        job.prepare(newest(copy))
+        job.prepare(newest_checkpoint(copy))
 
 
 # --- stored plans ---
@@ -382,7 +384,7 @@ def test_a_state_of_the_optimiser_that_does_not_fit(run, tmp_path, name):
 
 def test_a_plan_is_read_as_it_was_written():
     rows = stored_plan()["rows"]
-    assert to_plain(from_plain(json.loads(json.dumps(rows)))) == rows
+    assert plan_to_json(plan_from_json(json.loads(json.dumps(rows)))) == rows
 
 
 @pytest.mark.parametrize(
@@ -390,7 +392,7 @@ def test_a_plan_is_read_as_it_was_written():
 )
 def test_a_plan_of_anything_else_is_refused(rows):
     with pytest.raises(BadInput, match="stored plan"):
-        from_plain(rows)
+        plan_from_json(rows)
 
 
 # --- random damages ---
@@ -442,4 +444,4 @@ def test_random_bytes_in_the_header(parts, tmp_path_factory, changes, length):
 def test_planted_trust_is_caught(parts, tmp_path, monkeypatch):
     """Planted: the tensors are not compared before the network is built; the plan's rows are not checked."""
     monkeypatch.setattr("sonolux.core.training.header.check_plan", lambda nfe, plan: None)
-    caught(check_damage, parts, tmp_path / "c.safetensors", "a row of the future")
+    assert_caught(check_damage, parts, tmp_path / "c.safetensors", "a row of the future")

@@ -1,4 +1,4 @@
-"""A training step, windows and inpainting do not wait for the device: `meta` stands for it, see `HostCopies`."""
+"""A training step, windows and inpainting do not wait for the device: `meta` stands for it, see `HostCopyRecorder`."""
 
 import contextlib
 
@@ -9,16 +9,22 @@ from sonolux.core.conditioning.class_ import Class
 from sonolux.core.conditioning.labels import Labels
 from sonolux.core.conditioning.scalar import Scalar
 from sonolux.core.config.load import load_recipe_text
-from sonolux.core.editing.inpaint import Inpaint
-from sonolux.core.editing.operators.windows import Windows
-from sonolux.core.editing.windows import Windowed
+from sonolux.core.editing.inpaint import InpaintEdit
+from sonolux.core.editing.operators.windows import WindowOperator
+from sonolux.core.editing.windows import WindowedEdit
 from sonolux.core.guidance.base import SamplingRun
-from sonolux.core.testing.host_copies import HostCopies
-from sonolux.core.testing.mutation import attribute, call, caught, planted, replace
-from sonolux.core.training.build import build_data, build_parts, fit_codec
+from sonolux.core.testing.host_copies import HostCopyRecorder
+from sonolux.core.testing.mutation import (
+    assert_caught,
+    attribute_target,
+    call_target,
+    planted_error,
+    replace_expression,
+)
+from sonolux.core.training.build import build_components, build_dataset, fit_codec
 from sonolux.core.training.step import Trainer
 from sonolux.core.types import Conditioning, Estimate, NoiseLevel
-from sonolux.core.util.rng import Noise
+from sonolux.core.util.rng import KeyedNoise
 
 META = torch.device("meta")
 RECIPE = """
@@ -39,7 +45,7 @@ train: {steps: 5, batch: 4, precision: float32, device: cpu, workers: 0}
 
 def test_copies_from_the_host_are_found():
     x, host = torch.zeros(2, device=META), torch.ones(2)
-    with HostCopies() as copies:
+    with HostCopyRecorder() as copies:
         host.to(META, non_blocking=True), base.move_like(host, x), x + x
         assert copies.found == []
         host.to(x), torch.tensor([1.0], device=META)
@@ -53,14 +59,14 @@ def trainer(monkeypatch):
     """A trainer on the device `meta`, of three conditions, masked padding, dropout and levels that differ."""
     monkeypatch.setattr(torch, "autocast", lambda *a, **k: contextlib.nullcontext())  # it does not know the device
     recipe = load_recipe_text(RECIPE)
-    data, spec = build_data(recipe)
-    parts = build_parts(recipe, spec)
+    data, spec = build_dataset(recipe)
+    parts = build_components(recipe, spec)
     fit_codec(parts.codec, data)
     return Trainer(parts, data, META)
 
 
 def check_step(trainer):
-    with HostCopies() as copies:
+    with HostCopyRecorder() as copies:
         for _ in range(2):
             trainer.train_step(0.1)
     assert copies.found == []
@@ -72,19 +78,23 @@ def test_a_training_step_does_not_wait(trainer):
 
 
 PLANTED = [
-    (Class, "embed", replace(call("move_like"), "torch.as_tensor(values, device=self.null.device)", at=1)),
-    (Scalar, "embed", replace(call("move_like"), "torch.as_tensor(values, device=self.null.device)")),
-    (Labels, "embed", replace(call("move_like"), "values.to(self.given)")),
-    (base, "_embedded", replace(call("move_like"), "torch.tensor(index, device=rows.device)", at=1)),
-    (Trainer, "loss", replace(call("move_like"), "valid.to(x0)")),
+    (
+        Class,
+        "embed",
+        replace_expression(call_target("move_like"), "torch.as_tensor(values, device=self.null.device)", at=1),
+    ),
+    (Scalar, "embed", replace_expression(call_target("move_like"), "torch.as_tensor(values, device=self.null.device)")),
+    (Labels, "embed", replace_expression(call_target("move_like"), "values.to(self.given)")),
+    (base, "_embedded", replace_expression(call_target("move_like"), "torch.tensor(index, device=rows.device)", at=1)),
+    (Trainer, "loss", replace_expression(call_target("move_like"), "valid.to(x0)")),
 ]
 
 
 @pytest.mark.slow
 def test_planted_copies_of_a_step_are_caught(trainer):
     for owner, function, error in PLANTED:
-        with planted(owner, function, error):
-            caught(check_step, trainer)
+        with planted_error(owner, function, error):
+            assert_caught(check_step, trainer)
 
 
 class Half:
@@ -96,22 +106,26 @@ class Half:
 
 def check_evaluations(edit):
     """From the second evaluation on, an edit whose tensors were given on the host copies none of them."""
-    run = SamplingRun(Noise(0, range(2), (1, 12), META))
+    run = SamplingRun(KeyedNoise(0, range(2), (1, 12), META))
     denoiser = edit.wrap_guided(edit.wrap_network(Half(), run), run)
     x, valid = torch.zeros(2, 1, 12, device=META), torch.ones(2, 1, 12, device=META)
     denoiser.denoise(x, NoiseLevel(0.5, 0.5, 0.5), Conditioning(valid=valid))
-    with HostCopies() as copies:
+    with HostCopyRecorder() as copies:
         denoiser.denoise(x, NoiseLevel(0.5, 0.5, 0.5), Conditioning(valid=valid))
     assert copies.found == []
 
 
 def test_edits_copy_once():
-    check_evaluations(Windowed((4,), 0.5))
-    check_evaluations(Inpaint(torch.zeros(2, 1, 12), torch.ones(2, 1, 12, dtype=torch.bool)))
+    check_evaluations(WindowedEdit((4,), 0.5))
+    check_evaluations(InpaintEdit(torch.zeros(2, 1, 12), torch.ones(2, 1, 12, dtype=torch.bool)))
 
 
 def test_planted_copies_at_every_evaluation_are_caught():
-    with planted(Windows, "take", replace(attribute("indices"), "[g.to(x.device) for g in self.places[window]]")):
-        caught(check_evaluations, Windowed((4,), 0.5))
-    with planted(Inpaint, "wrap_guided", replace(call("to"), "self.source", at=1)):
-        caught(check_evaluations, Inpaint(torch.zeros(2, 1, 12), torch.ones(2, 1, 12, dtype=torch.bool)))
+    with planted_error(
+        WindowOperator,
+        "cut_window",
+        replace_expression(attribute_target("indices"), "[g.to(x.device) for g in self.places[window]]"),
+    ):
+        assert_caught(check_evaluations, WindowedEdit((4,), 0.5))
+    with planted_error(InpaintEdit, "wrap_guided", replace_expression(call_target("to"), "self.source", at=1)):
+        assert_caught(check_evaluations, InpaintEdit(torch.zeros(2, 1, 12), torch.ones(2, 1, 12, dtype=torch.bool)))

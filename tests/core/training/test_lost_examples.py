@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 from sonolux.core.config.load import load_recipe
 from sonolux.core.training.callbacks import Callback
-from sonolux.core.training.checkpoint import newest
+from sonolux.core.training.checkpoint import newest_checkpoint
 from sonolux.core.training.run import TrainingRun
 from sonolux.core.types import BadInput
 
@@ -107,7 +107,7 @@ def test_too_many_lost_sounds_stop_the_run_which_goes_on_when_they_are_back(soun
     )
     with pytest.raises(BadInput, match=expected + r"with the files back, continue with: sonolux train --resume .*run$"):
         run.run()
-    saved = newest(sounds.parent / "run")
+    saved = newest_checkpoint(sounds.parent / "run")
     assert saved.name == "step-00000005.safetensors"
     away.rename(sounds)
     resumed = load_file(made(sounds, "run", resume=saved).run())
@@ -119,4 +119,4 @@ def test_too_many_lost_sounds_stop_workers_too(sounds):
     run = made(sounds, "run", "train.workers=2", callbacks=[After(1, lambda: sounds.rename(sounds.with_name("away")))])
     with pytest.raises(BadInput, match=r"examples can no longer be used, more than 5 %: .* Step \d+ is saved"):
         run.run()
-    assert newest(sounds.parent / "run").stem == f"step-{run.step:08d}"
+    assert newest_checkpoint(sounds.parent / "run").stem == f"step-{run.step:08d}"

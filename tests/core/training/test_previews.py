@@ -5,7 +5,7 @@ import sonolux
 import torch
 from sonolux.core.config.load import load_recipe
 from sonolux.core.pipeline.pipeline import Pipeline
-from sonolux.core.pipeline.preview import Previews
+from sonolux.core.pipeline.preview import PreviewCallback
 from sonolux.core.training.run import TrainingRun
 
 
@@ -14,7 +14,7 @@ def check_previews(text, folder):
     (folder / "tiny.yaml").write_text(text)
     often = ["train.steps=4", "train.save_every=2", "train.preview_every=2", "train.keep=9", "train.optimizer.lr=3e-3"]
     recipe = load_recipe(folder / "tiny.yaml", [*often, "train.ema.half_life=3", "sample.precision=float32"])
-    job, seen = TrainingRun(recipe, folder / "run", lambda _: None, False, [Previews(recipe)]), {}
+    job, seen = TrainingRun(recipe, folder / "run", lambda _: None, False, [PreviewCallback(recipe)]), {}
     job.prepare()
     job.parts.modality.sheet = lambda path, media, captions=(): seen.update({path.stem: media})
     job.run()
@@ -33,7 +33,7 @@ def test_a_preview_is_what_sample_makes_of_that_checkpoint(modality, tiny_recipe
 
 
 def weights_not_averaged(monkeypatch):
-    act = Previews.act
+    act = PreviewCallback.act
 
     def planted(self, run):
         ema, run.trainer.ema.model = run.trainer.ema.model, run.trainer.model
@@ -41,7 +41,7 @@ def weights_not_averaged(monkeypatch):
         run.trainer.ema.model = ema
         run.trainer.model.train()
 
-    monkeypatch.setattr(Previews, "act", planted)
+    monkeypatch.setattr(PreviewCallback, "act", planted)
 
 
 def one_step_more(monkeypatch):

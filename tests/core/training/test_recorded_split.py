@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 from sonolux.core.config.load import load_recipe
 from sonolux.core.data.files import content_hash
-from sonolux.core.data.splits import split_of
-from sonolux.core.evaluation.examples import real_data
+from sonolux.core.data.splits import assign_split
+from sonolux.core.evaluation.examples import load_real_data
 from sonolux.core.training import run as running
 from sonolux.core.training.run import TrainingRun
 
@@ -40,7 +40,7 @@ def folder(tmp_path_factory):
     found, seed = 0, 100
     while found < 3:
         path = picture(root / "pictures" / "rare" / f"{found}.png", seed)
-        found, seed = found + (split_of(content_hash(path), 0.6, 3) == "valid"), seed + 1
+        found, seed = found + (assign_split(content_hash(path), 0.6, 3) == "valid"), seed + 1
     (root / "r.yaml").write_text(RECIPE)
     return root
 
@@ -72,15 +72,15 @@ def test_every_class_is_trained_and_a_recorded_split_is_kept(folder, tmp_path):
 
 
 def test_planted_resumption_without_the_record_is_caught(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(running, "recorded_hashes", lambda path: frozenset())
+    monkeypatch.setattr(running, "recorded_training_hashes", lambda path: frozenset())
     with pytest.raises(AssertionError):
         check_continued(folder, tmp_path / "run")
 
 
 def test_evaluation_holds_out_what_the_run_did_not_train_on(folder):
     recipe = load_recipe(folder / "r.yaml")
-    new, old = real_data(recipe, 100), None
+    new, old = load_real_data(recipe, 100), None
     often = [content_hash(path) for path in sorted((folder / "pictures" / "often").iterdir())]
-    before = frozenset(name for name in often if split_of(name, 0.6, 3) == "train")
-    old = real_data(recipe, 100, before)
+    before = frozenset(name for name in often if assign_split(name, 0.6, 3) == "train")
+    old = load_real_data(recipe, 100, before)
     assert len(old.train) == len(new.train) - 1 == len(before) and len(old.held_out) == len(new.held_out) + 1

@@ -7,7 +7,7 @@ import pytest
 from sonolux.core.cli.main import main
 from sonolux.core.config.load import load_recipe
 from sonolux.core.training.run import TrainingRun
-from sonolux.core.training.run_dir import need_writable
+from sonolux.core.training.run_dir import check_writable
 from sonolux.core.types import BadInput
 
 
@@ -21,12 +21,12 @@ def check_that_a_folder_takes_files(tmp_path):
     """A place that rights alone call writable is found out, nothing stays behind, and a good one is accepted."""
     for place in (Path("/proc/nowhere/run"), Path("/dev/null/run"), tmp_path / ("x" * 300)):
         with pytest.raises(BadInput, match=r"--out"):
-            need_writable(place)
+            check_writable(place)
     (tmp_path / "held").mkdir()
     (tmp_path / "held" / "note").write_text("x")
     before = sorted(tmp_path.rglob("*"))
     for place in (tmp_path / "a" / "b", tmp_path / "held", tmp_path / "held" / "c"):
-        need_writable(place)
+        check_writable(place)
     assert sorted(tmp_path.rglob("*")) == before
 
 

@@ -15,9 +15,9 @@ from PIL import Image
 from safetensors.torch import load_file
 from sonolux.core.cli.main import main
 from sonolux.core.config.load import load_recipe
-from sonolux.core.testing.mutation import caught
+from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.training import checkpoint, data_changes
-from sonolux.core.training.checkpoint import newest
+from sonolux.core.training.checkpoint import newest_checkpoint
 from sonolux.core.training.optimizers.adamw import AdamW
 from sonolux.core.training.optimizers.base import Optimizer
 from sonolux.core.training.run import RunFailed, TrainingRun
@@ -73,7 +73,7 @@ class Training:
 
 
 def resume(folder, *changes):
-    return Training(folder / "resolved.yaml", folder, *changes).go(resume=newest(folder))
+    return Training(folder / "resolved.yaml", folder, *changes).go(resume=newest_checkpoint(folder))
 
 
 def names(folder):
@@ -153,14 +153,14 @@ CHANGES = {
 def test_a_run_continues_without_its_folder(recipe, tmp_path, whole, change):
     check_lost_folder(recipe, tmp_path, whole, *CHANGES[change])
     if change == "moved":
-        assert newest(tmp_path / "elsewhere").name == "step-00000002.safetensors"
+        assert newest_checkpoint(tmp_path / "elsewhere").name == "step-00000002.safetensors"
     if change == "another run":
         assert names(tmp_path / "run") == ["resolved.yaml"], "the other run is not touched"
 
 
 def test_planted_trust_in_the_folder_is_caught(recipe, tmp_path, whole, monkeypatch):
     monkeypatch.setattr(RunDir, "is_intact", lambda self: True)
-    caught(check_lost_folder, recipe, tmp_path, whole, *CHANGES["another run"])
+    assert_caught(check_lost_folder, recipe, tmp_path, whole, *CHANGES["another run"])
 
 
 def test_a_log_that_cannot_be_written_is_kept(recipe, tmp_path, whole):
@@ -295,7 +295,7 @@ def test_a_run_is_replaced_when_the_new_one_has_a_checkpoint(recipe, tmp_path):
 
 def test_planted_removal_at_the_start_is_caught(recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(RunDir, "_never_saved", lambda self: True)
-    caught(check_overwrite, recipe, tmp_path)
+    assert_caught(check_overwrite, recipe, tmp_path)
 
 
 def test_a_run_without_a_checkpoint_is_started_again(recipe, tmp_path):
@@ -317,14 +317,14 @@ def test_a_run_without_a_checkpoint_is_started_again(recipe, tmp_path):
 def check_torn(recipe, tmp_path, whole):
     folder = tmp_path / "run"
     shutil.copytree(whole.parents[1], folder)
-    last = newest(folder)
+    last = newest_checkpoint(folder)
     last.write_bytes(last.read_bytes()[:-100])
     with pytest.warns(UserWarning, match=r"step-00000006\S* is damaged: step-00000004\S* is used"):
         assert resume(folder) == last
     assert same(last, whole) and last.with_name(f"{last.name}.damaged").exists()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert newest(folder) == last
+        assert newest_checkpoint(folder) == last
 
 
 def test_a_torn_checkpoint_is_passed_over(recipe, tmp_path, whole):
@@ -332,7 +332,7 @@ def test_a_torn_checkpoint_is_passed_over(recipe, tmp_path, whole):
 
 
 def test_planted_trust_in_the_newest_checkpoint_is_caught(recipe, tmp_path, whole, monkeypatch):
-    monkeypatch.setattr(checkpoint, "is_whole", lambda path: True)
+    monkeypatch.setattr(checkpoint, "is_complete_checkpoint", lambda path: True)
     with pytest.raises(pytest.fail.Exception, match="DID NOT WARN"):
         check_torn(recipe, tmp_path, whole)
 
@@ -398,7 +398,7 @@ def test_changes_of_the_data_are_named(pictures, edit, said):
     run, root = pictures
     edit(root)
     training = Training(run / "resolved.yaml", run, "train.steps=3")
-    training.go(resume=newest(run))
+    training.go(resume=newest_checkpoint(run))
     assert any(re.search(said, line) for line in training.said), training.said
 
 
@@ -409,7 +409,7 @@ def test_data_that_was_not_changed_is_not_mentioned(pictures):
     for n, (name, text) in enumerate([("nothing", ""), ("data.jsonl", "\udcff\udcfe")]):  # the hash is in env.json
         (run / name).write_bytes(os.fsencode(text))
         training = Training(run / "resolved.yaml", run, f"train.steps={3 + n}")
-        training.go(resume=newest(run))
+        training.go(resume=newest_checkpoint(run))
         assert training.said == []
 
 
@@ -424,7 +424,7 @@ def test_a_damaged_manifest_is_reported(pictures, left):
     else:
         (run / "data.jsonl").write_bytes(left)
     training = Training(run / "resolved.yaml", run, "train.steps=3")
-    training.go(resume=newest(run))
+    training.go(resume=newest_checkpoint(run))
     assert "unknown whether the data has changed" in training.said[0] and "data.jsonl is" in training.said[0]
 
 
@@ -446,7 +446,7 @@ def check_moved(run, root, capsys):
     assert main([*ask, f"data.root={place}"]) == 0
     assert main(["train", "--resume", str(moved), "train.steps=4", "--quiet"]) == 0, "the place is remembered"
     assert main([*ask, "data.label=folder"]) == 2 and "only train.* and paths may change" in capsys.readouterr().err
-    return newest(moved)
+    return newest_checkpoint(moved)
 
 
 def test_moved_data_is_accepted_if_it_is_the_same(pictures, tmp_path, capsys):
@@ -460,4 +460,4 @@ def test_moved_data_is_accepted_if_it_is_the_same(pictures, tmp_path, capsys):
 
 def test_planted_trust_in_moved_data_is_caught(pictures, capsys, monkeypatch):
     monkeypatch.setattr(data_changes, "manifest_text", lambda data: "")
-    caught(check_moved, *pictures, capsys)
+    assert_caught(check_moved, *pictures, capsys)

@@ -7,17 +7,17 @@ from pathlib import Path
 import pytest
 import torch
 from sonolux.core.config.load import load_recipe
-from sonolux.core.config.sections import Train
+from sonolux.core.config.sections import TrainSection
 from sonolux.core.data import loader
 from sonolux.core.data.loader import ExampleOrder
 from sonolux.core.objectives.base import LossResult
 from sonolux.core.objectives.denoising import Denoising
 from sonolux.core.pipeline.load import load
-from sonolux.core.pipeline.preview import Previews
-from sonolux.core.testing.mutation import argument, call, caught, planted, replace
+from sonolux.core.pipeline.preview import PreviewCallback
+from sonolux.core.testing.mutation import argument_target, assert_caught, call_target, planted_error, replace_expression
 from sonolux.core.training import checkpoint, header, log
-from sonolux.core.training.build import build_parts, check_conditions
-from sonolux.core.training.checkpoint import newest, read_header, read_optimizer
+from sonolux.core.training.build import build_components, check_conditions
+from sonolux.core.training.checkpoint import load_optimizer, newest_checkpoint, read_header
 from sonolux.core.training.ema import EMA
 from sonolux.core.training.lr import TrainingBudget, learning_rate
 from sonolux.core.training.run import RunFailed, TrainingRun
@@ -52,7 +52,7 @@ def recipe(tmp_path):
 def made(recipe: Path, folder: Path, *changes: str, say=lambda _: None) -> TrainingRun:
     """A run with previews, as `sonolux train` makes it."""
     loaded = load_recipe(str(recipe), list(changes))
-    return TrainingRun(loaded, folder, say=say, bar=False, callbacks=[Previews(loaded)])
+    return TrainingRun(loaded, folder, say=say, bar=False, callbacks=[PreviewCallback(loaded)])
 
 
 def go(recipe: Path, folder: Path, *changes: str, say=lambda _: None, **prepare) -> Path:
@@ -97,7 +97,7 @@ def test_a_draw_that_is_not_keyed_breaks_resuming(recipe, tmp_path, monkeypatch,
 
     loose = np.random.default_rng()
     keyed = {"order": "order", "drop": "drop label", "dropout": "dropout", "times": "jitter", "noise": "train"}
-    true_generator, true_key = noise.generator, noise.key_of
+    true_generator, true_key = noise.keyed_generator, noise.stream_key
 
     def generator(seed, sample, purpose, counter=0):
         return loose if purpose == keyed[what] else true_generator(seed, sample, purpose, counter)
@@ -149,16 +149,16 @@ def test_ema_check_catches_a_wrong_rate(monkeypatch):
         def __init__(self, model, half_life):
             super().__init__(model, half_life * 1.05)
 
-    caught(check_ema_half_life, Wrong)
+    assert_caught(check_ema_half_life, Wrong)
 
 
 def test_learning_rate_warms_up_and_falls():
-    train = Train(steps=100, warmup=10)
+    train = TrainSection(steps=100, warmup=10)
     assert learning_rate(train, 1.0, 0, 0.0) == pytest.approx(0.1)
     assert learning_rate(train, 1.0, 9, 0.0) == pytest.approx(1.0)
     assert learning_rate(train, 1.0, 50, 0.5) == pytest.approx(0.5)
     assert learning_rate(train, 1.0, 99, 1.0) == pytest.approx(0.0)
-    assert learning_rate(Train(steps=100, warmup=1, decay="none"), 1.0, 99, 1.0) == 1.0
+    assert learning_rate(TrainSection(steps=100, warmup=1, decay="none"), 1.0, 99, 1.0) == 1.0
 
 
 def test_a_run_folder_says_everything(recipe, tmp_path):
@@ -171,7 +171,7 @@ def test_a_run_folder_says_everything(recipe, tmp_path):
     assert [r["step"] for r in rows] == [2, 4, 6, 8]
     assert all(math.isfinite(r["loss"]) and r["samples_per_s"] > 0 for r in rows)
     assert len(list((run / "previews").glob("*.png"))) == 2
-    assert read_header(newest(run)).step == 8
+    assert read_header(newest_checkpoint(run)).step == 8
     assert not list(run.rglob("*.part"))
 
 
@@ -197,8 +197,8 @@ def test_what_an_objective_logs_is_in_the_metrics(recipe, tmp_path, monkeypatch)
 
 
 def test_planted_log_of_the_first_step_alone_is_caught(recipe, tmp_path, monkeypatch):
-    with planted(log, "_means", replace(call("cat"), "results[0].logged[name]")):
-        caught(check_logged, recipe, tmp_path / "run", monkeypatch, also=(KeyError,))
+    with planted_error(log, "_means", replace_expression(call_target("cat"), "results[0].logged[name]")):
+        assert_caught(check_logged, recipe, tmp_path / "run", monkeypatch, also=(KeyError,))
 
 
 def check_optimizer_state(recipe, folder):
@@ -207,7 +207,7 @@ def check_optimizer_state(recipe, folder):
     job = made(recipe, folder / "second")
     job.prepare()
     optimizer, header = job.trainer.optimizer, read_header(path)
-    read_optimizer(path, optimizer)
+    load_optimizer(path, optimizer)
     held = tensors(path)
     key = next(k for k in held if k.startswith("optimizer.") and k.endswith("exp_avg") and held[k].ndim > 1)
     for change, said in (
@@ -218,7 +218,7 @@ def check_optimizer_state(recipe, folder):
         damaged = {k: v for k, v in {**held, **change}.items() if v is not None}
         checkpoint._write(path, header, damaged)
         with pytest.raises(BadInput, match=f"does not fit this recipe.*{said}"):
-            read_optimizer(path, optimizer)
+            load_optimizer(path, optimizer)
 
 
 def test_an_optimizer_state_of_other_weights_is_refused(recipe, tmp_path):
@@ -233,7 +233,7 @@ def test_a_class_condition_of_a_subclass_needs_two_classes_too(recipe, tmp_path)
     )
     one = MediaSpec("image", 3, ("height", "width"), (16, 16), classes=("circle",))
     for use in ("class", str(code) + ":Mine"):
-        parts = build_parts(load_recipe(recipe, [f"conditioning.label.use={use}"]), one)
+        parts = build_components(load_recipe(recipe, [f"conditioning.label.use={use}"]), one)
         with pytest.raises(BadInput, match=r"^conditioning\.label needs at least two classes.*has 1.*=null"):
             check_conditions(parts, [])
 
@@ -251,7 +251,7 @@ def test_a_used_folder_is_refused_and_kept(recipe, tmp_path):
         go(recipe, tmp_path / "run", "train.steps=2")
     assert end.read_bytes() == before
     go(recipe, tmp_path / "run", "train.steps=3", overwrite=True)
-    assert newest(tmp_path / "run").name == "step-00000003.safetensors"
+    assert newest_checkpoint(tmp_path / "run").name == "step-00000003.safetensors"
 
 
 def test_a_folder_of_other_things_is_refused(recipe, tmp_path):
@@ -307,18 +307,18 @@ def test_an_interrupt_saves_and_says_how_to_go_on(recipe, tmp_path):
     job.trainer.train_step = one
     with pytest.raises(KeyboardInterrupt, match="sonolux train --resume"):
         job.run()
-    assert newest(tmp_path / "run").name == "step-00000003.safetensors"
-    end = go(recipe, tmp_path / "run", resume=newest(tmp_path / "run"))
+    assert newest_checkpoint(tmp_path / "run").name == "step-00000003.safetensors"
+    end = go(recipe, tmp_path / "run", resume=newest_checkpoint(tmp_path / "run"))
     assert same(end, go(recipe, tmp_path / "whole"))
 
 
 def test_minutes_count_what_was_spent_and_keep_time_back(recipe, tmp_path):
-    budget = TrainingBudget(Train(minutes=2), elapsed=30.0)
+    budget = TrainingBudget(TrainSection(minutes=2), elapsed=30.0)
     assert budget.progress(10**6) == pytest.approx(0.25, abs=0.01)
     budget.reserve = 60.0
     assert budget.progress(0) == pytest.approx(0.5, abs=0.02)
     go(recipe, tmp_path / "run", "train.steps=null", "train.minutes=0.02")
-    assert newest(tmp_path / "run").exists()
+    assert newest_checkpoint(tmp_path / "run").exists()
 
 
 def test_the_preview_is_what_sample_gives(recipe, tmp_path):
@@ -355,7 +355,7 @@ def test_a_gradient_that_is_not_finite_stops_before_it_is_saved(recipe, tmp_path
     monkeypatch.setattr(Denoising, "loss", poisoned)
     with pytest.raises(RunFailed, match=r"the gradient of step 4 is not finite.*step-00000002"):
         go(recipe, tmp_path / "run", "train.save_every=2")
-    assert newest(tmp_path / "run").name == "step-00000002.safetensors"
+    assert newest_checkpoint(tmp_path / "run").name == "step-00000002.safetensors"
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(recipe, tmp_path, monkeypatch):
@@ -402,7 +402,7 @@ def test_sigterm_saves_and_gives_the_handlers_back(recipe, tmp_path):
     job.trainer.train_step = one
     with pytest.raises(KeyboardInterrupt, match="sonolux train --resume"):
         job.run()
-    assert newest(tmp_path / "run").name == "step-00000002.safetensors"
+    assert newest_checkpoint(tmp_path / "run").name == "step-00000002.safetensors"
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 
@@ -412,7 +412,7 @@ def test_resuming_keeps_changes_tells_the_end_and_reads_a_torn_log(recipe, tmp_p
     written = end.stat().st_mtime_ns
 
     def resume(*changes):
-        return go(run / "resolved.yaml", run, *changes, say=said.append, resume=newest(run))
+        return go(run / "resolved.yaml", run, *changes, say=said.append, resume=newest_checkpoint(run))
 
     assert resume() == end and end.stat().st_mtime_ns == written
     assert any("raise train.steps" in line for line in said)
@@ -431,8 +431,8 @@ def test_the_last_step_is_saved_and_shown_once_and_a_preview_stays_small(recipe,
     from sonolux.core.pipeline import preview
     from sonolux.core.training import callbacks
 
-    saves, shows, save, sample = [], [], callbacks.save, preview.Pipeline.sample
-    monkeypatch.setattr(callbacks, "save", lambda path, *rest: (saves.append(path.name), save(path, *rest)))
+    saves, shows, save, sample = [], [], callbacks.save_checkpoint, preview.Pipeline.sample
+    monkeypatch.setattr(callbacks, "save_checkpoint", lambda path, *rest: (saves.append(path.name), save(path, *rest)))
     monkeypatch.setattr(preview.Pipeline, "sample", lambda self, count: (shows.append(count), sample(self, count=2))[1])
     go(recipe, tmp_path / "run", "train.steps=2", "train.save_every=2", "train.preview_every=2", "sample.count=1000")
     assert saves == ["step-00000002.safetensors"] and shows == [64]
@@ -541,14 +541,14 @@ def test_plans_and_time_of_a_header(tmp_path):
 @pytest.mark.parametrize(
     "error",
     [
-        replace(argument("CheckpointHeader", 3), "0.0"),
-        replace(argument("CheckpointHeader", 5), "{}"),
-        replace(call("renamed_guidance"), "plan['guidance']"),
+        replace_expression(argument_target("CheckpointHeader", 3), "0.0"),
+        replace_expression(argument_target("CheckpointHeader", 5), "{}"),
+        replace_expression(call_target("current_guidance"), "plan['guidance']"),
     ],
 )
 def test_planted_errors_of_a_header_are_caught(error, tmp_path):
-    with planted(header, "parse_header", error):
-        caught(check_header, tmp_path)
+    with planted_error(header, "parse_header", error):
+        assert_caught(check_header, tmp_path)
 
 
 def test_a_run_of_minutes_that_made_fewer_steps_than_were_measured_says_so(recipe, tmp_path):
@@ -559,21 +559,21 @@ def test_a_run_of_minutes_that_made_fewer_steps_than_were_measured_says_so(recip
     go(recipe, tmp_path / "other", "train.measured_steps=100000", say=said.append)
     go(recipe, tmp_path / "third", *changes[:2], "train.measured_steps=1", say=said.append)
     assert said == []
-    budget = TrainingBudget(Train(minutes=2, measured_steps=300))
+    budget = TrainingBudget(TrainSection(minutes=2, measured_steps=300))
     assert "train.minutes=6" in (budget.shortfall(100, "runs/x") or "")
     assert budget.shortfall(300, "runs/x") is None and budget.shortfall(0, "runs/x") is None
 
 
 def test_weights_of_another_type_are_refused(tmp_path):
     from safetensors.torch import save_file
-    from sonolux.core.training.checkpoint import read
+    from sonolux.core.training.checkpoint import load_weights
 
     net = torch.nn.Linear(2, 1, bias=False)
     save_file({"model.weight": torch.ones(1, 2, dtype=torch.int64)}, tmp_path / "c.safetensors")
     with pytest.raises(BadInput, match="of other types"):
-        read(tmp_path / "c.safetensors", net, "model")
+        load_weights(tmp_path / "c.safetensors", net, "model")
     save_file({"model.weight": torch.ones(1, 2, dtype=torch.float16)}, tmp_path / "c.safetensors")
-    read(tmp_path / "c.safetensors", net, "model")
+    load_weights(tmp_path / "c.safetensors", net, "model")
     assert net.weight.dtype == torch.float32 and bool((net.weight == 1).all())
 
 

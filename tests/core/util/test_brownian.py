@@ -9,18 +9,18 @@ import torch
 from sonolux.core.schedulers.discrete import Discrete
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
-from sonolux.core.testing.mutation import caught
+from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.timesteps.karras import Karras
 from sonolux.core.timesteps.trailing import Trailing
 from sonolux.core.util import brownian
-from sonolux.core.util.brownian import BrownianInterval, BrownianPath, share_a_cell
-from sonolux.core.util.rng import Noise
+from sonolux.core.util.brownian import BrownianInterval, BrownianPath, is_same_cell
+from sonolux.core.util.rng import KeyedNoise
 
 UNEVEN = (1.0, 0.98, 0.77, 0.5, 0.31, 0.3, 0.1, 0.05, 0.049, 0.002, 0.0)
 
 
 def noise(seed=0, samples=(0,), shapes=(100_000,)):
-    return Noise(seed, samples, shapes, dtype=torch.float64)
+    return KeyedNoise(seed, samples, shapes, dtype=torch.float64)
 
 
 def check_law(taus=UNEVEN, count=100_000):
@@ -60,7 +60,7 @@ def check_near():
 def test_levels_made_in_two_ways_are_one_point(monkeypatch):
     check_near()
     monkeypatch.setattr(brownian, "_SAME", 2.0**60)
-    caught(check_near)
+    assert_caught(check_near)
 
 
 def test_a_row_depends_on_its_sample_alone():
@@ -94,8 +94,8 @@ def test_levels_of_a_thousand_steps_share_no_cell(steps):
         Trailing().levels(RectifiedFlow(), steps),
     ):
         taus = [float(a.tau) for a in levels]
-        assert not any(share_a_cell(a, b) for a, b in itertools.pairwise(taus))
-    assert share_a_cell(0.3, 0.3001) and not share_a_cell(0.3, 0.301)
+        assert not any(is_same_cell(a, b) for a, b in itertools.pairwise(taus))
+    assert is_same_cell(0.3, 0.3001) and not is_same_cell(0.3, 0.301)
 
 
 def check_costs(count=20):
@@ -120,7 +120,7 @@ def test_planted_path_that_keeps_no_arrays_is_caught(monkeypatch):
 
 
 def test_points_that_share_a_cell_would_break_the_law():
-    caught(check_law, (0.3004, 0.3003, 0.3002))
+    assert_caught(check_law, (0.3004, 0.3003, 0.3002))
 
 
 @pytest.mark.parametrize(
@@ -150,9 +150,9 @@ def test_a_wrong_tent_or_norm_is_caught(monkeypatch):
 
 
 def test_a_path_that_forgets_is_caught(monkeypatch):
-    true, count = Noise._drawn, itertools.count()
+    true, count = KeyedNoise._drawn, itertools.count()
     monkeypatch.setattr(
-        Noise, "_drawn", lambda self, purpose, keys: true(self, purpose, [("fresh", next(count)) for _ in keys])
+        KeyedNoise, "_drawn", lambda self, purpose, keys: true(self, purpose, [("fresh", next(count)) for _ in keys])
     )
     with pytest.raises(AssertionError, match="allclose"):
         check_sums()

@@ -10,7 +10,7 @@ from sonolux.core.nn.layers.dropout import keyed_dropout
 from sonolux.core.types import BadInput, MediaSpec
 from sonolux.core.util import integers
 from sonolux.core.util.integers import as_integer, as_sample_numbers, as_seed
-from sonolux.core.util.rng import Noise, generator, stratified
+from sonolux.core.util.rng import KeyedNoise, keyed_generator, stratified_uniforms
 
 KINDS = [3, np.int64(3), np.uint8(3), np.int32(3), np.array(3), torch.tensor(3), torch.tensor(3, dtype=torch.int16)]
 LISTS = [[3, 5], (3, 5), np.array([3, 5]), torch.tensor([3, 5]), [np.int64(3), torch.tensor(5)], range(3, 7, 2)]
@@ -26,9 +26,9 @@ def check_kinds():
     """Every entry gives for an integer of any kind what it gives for Python's."""
     for kind in KINDS:
         assert as_integer(kind) == 3 and type(as_integer(kind)) is int
-        assert generator(kind, kind, "a", (kind, "b")).random() == generator(3, 3, "a", (3, "b")).random()
-        assert torch.equal(Noise(kind, [kind], (kind,)).normal("a", kind), Noise(3, [3], (3,)).normal("a", 3))
-        assert torch.equal(stratified(kind, kind, 8, [kind]), stratified(3, 3, 8, [3]))
+        assert keyed_generator(kind, kind, "a", (kind, "b")).random() == keyed_generator(3, 3, "a", (3, "b")).random()
+        assert torch.equal(KeyedNoise(kind, [kind], (kind,)).normal("a", kind), KeyedNoise(3, [3], (3,)).normal("a", 3))
+        assert torch.equal(stratified_uniforms(kind, kind, 8, [kind]), stratified_uniforms(3, 3, 8, [3]))
         assert torch.equal(made(seed=kind, samples=[kind]), made(seed=3, samples=[3]))
         assert Class(MediaSpec("", 1, ("time",), (4,), classes=tuple("abcd")), 8).parse(kind) == 3
         assert Labels(8, "key", ["2", "3"]).parse(kind) == (1,)
@@ -51,7 +51,7 @@ def test_planted_key_by_the_value_as_written_is_caught(monkeypatch):
 def test_lists_of_any_kind_are_one():
     for numbers in LISTS:
         assert as_sample_numbers(numbers) == [3, 5]
-        assert torch.equal(Noise(0, numbers, (2,)).normal("a"), Noise(0, [3, 5], (2,)).normal("a"))
+        assert torch.equal(KeyedNoise(0, numbers, (2,)).normal("a"), KeyedNoise(0, [3, 5], (2,)).normal("a"))
     assert torch.equal(made(samples=np.array([3])), made(samples=[3]))
 
 
@@ -72,7 +72,7 @@ def test_planted_bool_as_an_integer_is_caught(monkeypatch):
 
 
 def test_none_is_no_random_seed():
-    for call in (as_seed, lambda seed: made(seed=seed), lambda seed: generator(seed, 0, "a")):
+    for call in (as_seed, lambda seed: made(seed=seed), lambda seed: keyed_generator(seed, 0, "a")):
         with pytest.raises(BadInput, match=r"not None: for new samples at every call give random\.randrange"):
             call(None)
 
@@ -97,7 +97,7 @@ def test_what_are_no_sample_numbers(value, said):
     with pytest.raises(BadInput, match=said):
         as_sample_numbers(value)
     with pytest.raises(BadInput, match=said):
-        Noise(0, value, (2,))
+        KeyedNoise(0, value, (2,))
 
 
 def test_labels_that_are_none():
@@ -111,9 +111,9 @@ def test_labels_that_are_none():
 
 def test_rows_and_shapes_that_differ_in_number():
     with pytest.raises(BadInput, match="`samples` numbers 3 rows, and `shapes` gives 2"):
-        Noise(0, range(3), [(1, 4), (1, 5)])
+        KeyedNoise(0, range(3), [(1, 4), (1, 5)])
 
 
 def test_a_counter_that_is_none():
     with pytest.raises(BadInput, match="a counter of random numbers is"):
-        generator(0, 0, "a", None)
+        keyed_generator(0, 0, "a", None)

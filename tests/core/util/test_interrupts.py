@@ -5,9 +5,9 @@ import signal
 import time
 
 import pytest
-from sonolux.core.testing.mutation import caught
+from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.util import interrupts
-from sonolux.core.util.interrupts import Interrupted, SignalHandler, deferred
+from sonolux.core.util.interrupts import Interrupted, SignalHandler, defer_signals
 
 
 def send(number=signal.SIGINT):
@@ -18,8 +18,8 @@ def send(number=signal.SIGINT):
 @pytest.mark.parametrize("number", interrupts.SIGNALS)
 def test_a_block_is_completed(number):
     before, done = [signal.getsignal(n) for n in interrupts.SIGNALS], []
-    with pytest.raises(Interrupted), deferred() as signals:
-        with deferred():
+    with pytest.raises(Interrupted), defer_signals() as signals:
+        with defer_signals():
             for _ in range(30):
                 send(number)
         done.append(signals.received)
@@ -29,7 +29,7 @@ def test_a_block_is_completed(number):
 def check_repetitions(monkeypatch, capfd):
     """A key that is held down is one request; the second one is answered, the third ends a library call at once."""
     monkeypatch.setattr(interrupts, "REPEAT", 0.2)
-    with pytest.raises(Interrupted, match="at once"), deferred():
+    with pytest.raises(Interrupted, match="at once"), defer_signals():
         for _ in range(5):
             send()
         for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):  # SIGTERM is no second request
@@ -48,26 +48,26 @@ def test_repetitions_are_ignored_and_a_third_request_ends_at_once(monkeypatch, c
 
 def test_planted_deafness_is_caught(monkeypatch, capfd):
     monkeypatch.setattr(SignalHandler, "_end_at_once", lambda self: None)
-    caught(check_repetitions, monkeypatch, capfd)
+    assert_caught(check_repetitions, monkeypatch, capfd)
 
 
 def test_a_command_ends_by_an_exception_and_only_one():
-    handler = interrupts.install()
+    handler = interrupts.install_handler()
     try:
         with pytest.raises(Interrupted):
             send(signal.SIGTERM)
         for _ in range(30):
             send(signal.SIGTERM)  # while the command ends
-        assert interrupts.received() == signal.SIGTERM == handler.received
+        assert interrupts.received_signal() == signal.SIGTERM == handler.received
     finally:
-        interrupts.uninstall()
-    assert not interrupts.is_installed() and interrupts.received() == signal.SIGINT
+        interrupts.uninstall_handler()
+    assert not interrupts.is_handler_installed() and interrupts.received_signal() == signal.SIGINT
 
 
 def test_signals_that_the_parent_process_disabled_stay_disabled():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup
     try:
-        with deferred() as signals:
+        with defer_signals() as signals:
             send(signal.SIGHUP)
         assert signals.received is None
     finally:
@@ -78,14 +78,14 @@ def test_other_threads_go_without():
     from concurrent.futures import ThreadPoolExecutor
 
     def work():
-        with deferred() as signals:
-            return signals.received, interrupts.is_installed()
+        with defer_signals() as signals:
+            return signals.received, interrupts.is_handler_installed()
 
     with ThreadPoolExecutor(1) as pool:
         assert pool.submit(work).result() == (None, False)
 
 
 def test_an_error_is_not_hidden():
-    with pytest.raises(ValueError, match="mine"), deferred():
+    with pytest.raises(ValueError, match="mine"), defer_signals():
         send()
         raise ValueError("mine")

@@ -4,7 +4,7 @@ import pytest
 from pydantic import TypeAdapter
 from sonolux.core.types import BadInput
 from sonolux.core.util import json_files
-from sonolux.core.util.json_files import StoredRecord, parse, read, read_lines
+from sonolux.core.util.json_files import StoredRecord, parse_json, read_json, read_json_lines
 
 
 class Sample(StoredRecord):
@@ -33,7 +33,7 @@ DAMAGES = {
 
 def check_damage(text, said):
     with pytest.raises(BadInput, match=f"^file: damaged: .*{said}") as error:
-        parse(text, KIND, "file")
+        parse_json(text, KIND, "file")
     assert len(str(error.value)) < 250 and "\n" not in str(error.value)
 
 
@@ -44,11 +44,11 @@ def test_damages(text):
 
 def test_what_is_whole_is_read(tmp_path):
     text = '{"name": "ä\\u202e", "sizes": [1, 2], "more": NaN}'
-    assert parse(text, KIND, "file") == Sample(name="ä\u202e", sizes=(1, 2))
+    assert parse_json(text, KIND, "file") == Sample(name="ä\u202e", sizes=(1, 2))
     (tmp_path / "x.jsonl").write_text(f"{text}\n\n{text}\n", encoding="utf-8")
-    assert len(read_lines(tmp_path / "x.jsonl", KIND)) == 2
+    assert len(read_json_lines(tmp_path / "x.jsonl", KIND)) == 2
     (tmp_path / "x.json").write_text(text, encoding="utf-8")
-    assert read(tmp_path / "x.json", KIND).name == "ä\u202e"
+    assert read_json(tmp_path / "x.json", KIND).name == "ä\u202e"
 
 
 def test_files_that_cannot_be_read(tmp_path, monkeypatch):
@@ -59,12 +59,12 @@ def test_files_that_cannot_be_read(tmp_path, monkeypatch):
         (tmp_path / "y", "No such file"),
     ):
         with pytest.raises(BadInput, match=said):
-            read(path, KIND)
+            read_json(path, KIND)
     with pytest.raises(BadInput, match=r"x\.json:1: damaged"):
-        read_lines(tmp_path / "x.json", KIND)
+        read_json_lines(tmp_path / "x.json", KIND)
     monkeypatch.setattr(json_files, "MOST_MEGABYTES", 0)
     with pytest.raises(BadInput, match="larger than 0 MB"):
-        read(tmp_path / "x.json", KIND)
+        read_json(tmp_path / "x.json", KIND)
 
 
 def test_a_reader_that_converts_types_is_caught(monkeypatch):

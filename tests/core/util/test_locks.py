@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from sonolux.core.testing.mutation import caught
+from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import BadInput
 from sonolux.core.util import locks
 from sonolux.core.util.locks import LOCK, FolderLock
@@ -152,7 +152,7 @@ def test_a_moved_or_removed_folder_is_noticed(tmp_path):
 
 def test_planted_trust_in_the_path_is_caught(tmp_path, monkeypatch):
     monkeypatch.setattr(FolderLock, "intact", lambda self: self.folder.exists())
-    caught(check_intact, tmp_path)
+    assert_caught(check_intact, tmp_path)
 
 
 def test_a_thread_that_is_not_the_owner_is_refused(tmp_path):

@@ -7,11 +7,11 @@ import sys
 
 import pytest
 from sonolux.core.config.registry import ROOT
-from sonolux.core.testing.mutation import caught
+from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import BadInput
 from sonolux.core.util import messages
 from sonolux.core.util.folders import LONGEST_NAME, file_name, file_stem
-from sonolux.core.util.messages import json_text, printable, say, shortened
+from sonolux.core.util.messages import escape_control_characters, format_json, print_lines, shorten
 
 SHOWN = {
     "plain": "plain",
@@ -36,27 +36,27 @@ SHOWN = {
 
 @pytest.mark.parametrize("text", SHOWN, ids=ascii)
 def test_hidden_characters_are_shown_escaped(text):
-    assert printable(text) == SHOWN[text]
-    assert printable(printable(text)) == printable(text)
+    assert escape_control_characters(text) == SHOWN[text]
+    assert escape_control_characters(escape_control_characters(text)) == escape_control_characters(text)
 
 
 @pytest.mark.parametrize("text", SHOWN, ids=ascii)
 def test_json_keeps_the_text_and_hides_nothing(text):
-    shown = json_text({text: [text, 1.5, float("nan")]})
+    shown = format_json({text: [text, 1.5, float("nan")]})
     assert json.loads(shown) == {text: [text, 1.5, None]}
-    assert all(printable(line) == line for line in shown.split("\n"))
+    assert all(escape_control_characters(line) == line for line in shown.split("\n"))
 
 
 def test_a_line_is_a_line(capsys):
-    say("two\nlines", 3)
-    say("\x1b]0;title\x07", err=True)
+    print_lines("two\nlines", 3)
+    print_lines("\x1b]0;title\x07", err=True)
     said = capsys.readouterr()
     assert said.out == "two\\nlines\n3\n" and said.err == "\\x1b]0;title\\x07\n"
 
 
 def test_a_terminal_without_unicode(monkeypatch):
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw := io.BytesIO(), encoding="ascii"))
-    say("ä 中")
+    print_lines("ä 中")
     assert raw.getvalue() == b"\\xe4 \\u4e2d\n"
 
 
@@ -67,8 +67,8 @@ def test_a_message_of_several_lines():
 
 
 def test_long_texts_are_cut():
-    assert shortened("x" * 60) == "x" * 60
-    assert shortened("a" * 500, 20) == f"{'a' * 17}..."
+    assert shorten("x" * 60) == "x" * 60
+    assert shorten("a" * 500, 20) == f"{'a' * 17}..."
 
 
 PRINTING = {"print", "click.echo", "click.secho", "traceback.print_exception", "traceback.print_exc"}
@@ -95,7 +95,7 @@ def test_one_function_prints():
 def test_a_command_that_prints_by_itself_is_caught(monkeypatch):
     true = ast.parse
     monkeypatch.setattr(ast, "parse", lambda text: true(text.replace("say(f", "click.echo(f")))
-    caught(check_one_function_prints)
+    assert_caught(check_one_function_prints)
 
 
 @pytest.mark.parametrize("name", [*SHOWN, "../../x", "-rf", ".hidden", "中" * 300, "con", "a/b\\c"], ids=ascii)
@@ -103,7 +103,7 @@ def test_names_of_files(tmp_path, name):
     made = file_name("0007", [name, name, name, name], ".png")
     assert len(made.encode()) <= LONGEST_NAME and made.startswith("0007-") and made.endswith(".png")
     (tmp_path / made).write_text("")
-    assert [p.name for p in tmp_path.iterdir()] == [made] and printable(made) == made
+    assert [p.name for p in tmp_path.iterdir()] == [made] and escape_control_characters(made) == made
     stem = file_stem(name, "sound")
     assert stem[0] not in "-." and "/" not in stem
 
@@ -112,9 +112,9 @@ def test_a_file_name_of_raw_text_is_caught(monkeypatch, tmp_path):
     from sonolux.core.util import folders
 
     monkeypatch.setattr(folders, "file_word", str)
-    caught(test_names_of_files, tmp_path, "\x1b[31mred\x1b[0m")
+    assert_caught(test_names_of_files, tmp_path, "\x1b[31mred\x1b[0m")
 
 
 def test_a_filter_that_lets_direction_marks_through_is_caught(monkeypatch):
     monkeypatch.setattr(messages.unicodedata, "category", lambda c: "Lo" if ord(c) > 127 else "Cc")
-    caught(test_hidden_characters_are_shown_escaped, "gnp\u202e.exe")
+    assert_caught(test_hidden_characters_are_shown_escaped, "gnp\u202e.exe")

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 from sonolux.core.types import BadInput
 from sonolux.core.util import paths
-from sonolux.core.util.paths import expanded
+from sonolux.core.util.paths import expand_home
 
 
 def test_a_path_is_expanded_and_need_not_exist(tmp_path):
-    assert expanded("~/x") == Path.home() / "x" and expanded("a/../b") == Path("a/../b")
-    assert expanded(tmp_path / "gone") == tmp_path / "gone"
+    assert expand_home("~/x") == Path.home() / "x" and expand_home("a/../b") == Path("a/../b")
+    assert expand_home(tmp_path / "gone") == tmp_path / "gone"
 
 
 @pytest.mark.parametrize(
@@ -25,12 +25,12 @@ def test_a_path_is_expanded_and_need_not_exist(tmp_path):
 )
 def test_a_text_that_is_no_path_is_bad_input(text, said):
     with pytest.raises(BadInput, match=said) as error:
-        expanded(text)
+        expand_home(text)
     assert len(str(error.value)) <= 200 and str(error.value).encode()
 
 
 def test_the_file_system_is_not_asked_about_paths_that_are_not_trusted(monkeypatch):
     monkeypatch.setattr(paths.os, "lstat", lambda path: pytest.fail("looked"))
-    assert expanded("x" * 5000, look=False).name == "x" * 5000
+    assert expand_home("x" * 5000, look=False).name == "x" * 5000
     with pytest.raises(BadInput, match="no path"):
-        expanded("a\0", look=False)
+        expand_home("a\0", look=False)

@@ -29,19 +29,22 @@ CPU = torch.device("cpu")
 def by_tensors(named, blocks, device=CPU, first=0):
     """What every device but the CPU computes."""
     keys = philox._round_keys(named)
-    return philox.on_device(
-        philox.sent(named.astype(np.int64), device), philox.sent(keys.astype(np.int64), device), blocks, first
+    return philox.random_words_torch(
+        philox.copy_to_device(named.astype(np.int64), device),
+        philox.copy_to_device(keys.astype(np.int64), device),
+        blocks,
+        first,
     )
 
 
 def computed(way, named, blocks, first=0):
-    return philox.words(named, blocks, CPU, first) if way == "numpy" else by_tensors(named, blocks, first=first)
+    return philox.random_words(named, blocks, CPU, first) if way == "numpy" else by_tensors(named, blocks, first=first)
 
 
 def check_known(way):
     for counter, key, result in KNOWN:
         c, k = ([int(word, 16) for word in text.split()] for text in (counter, key))
-        named = philox.rows([k[0] | k[1] << 32], [c[1]], [c[2] | c[3] << 32])
+        named = philox.philox_inputs([k[0] | k[1] << 32], [c[1]], [c[2] | c[3] << 32])
         made = computed(way, named, 1, first=c[0])
         assert " ".join(f"{word & 0xFFFFFFFF:08x}" for word in made[0, :, 0].tolist()) == result
 
@@ -49,9 +52,9 @@ def check_known(way):
 def check_high_halves():
     """Keys that differ in their high half only give other words, in every way of computing them."""
     keys, samples = [5, 5 | 7 << 32], [3, 3]
-    whole = philox.rows(keys, [0, 0], samples)
+    whole = philox.philox_inputs(keys, [0, 0], samples)
     for row, key in enumerate(keys):
-        alone = philox.rows([key], [0], [3])
+        alone = philox.philox_inputs([key], [0], [3])
         for way in ("numpy", "tensors"):
             assert torch.equal(computed(way, whole, 4)[row], computed(way, alone, 4)[0])
     assert not torch.equal(computed("tensors", whole, 4)[0], computed("tensors", whole, 4)[1])
@@ -89,15 +92,15 @@ def named(count, keys=None, seed=0):
     """Rows of any numbers: all 64 bits of keys and samples, all 32 of steps."""
     rng = np.random.default_rng(seed)
     draw = lambda n: rng.integers(0, 2**64, n, dtype=np.uint64).tolist()  # noqa: E731
-    return philox.rows(draw(keys or count), [s >> 32 for s in draw(keys or count)], draw(count))
+    return philox.philox_inputs(draw(keys or count), [s >> 32 for s in draw(keys or count)], draw(count))
 
 
 def check_ways():
     """Rows and blocks fewer and more than a piece holds, one key for all and one for each, threads and none."""
     for count, blocks, keys in ((1, 1, 1), (3, 0, 1), (5, 7, 5), (40, 13, 1), (40, 13, 40), (2, 1000, 2), (3, 300, 3)):
         rows = named(count, keys)
-        assert torch.equal(philox.words(rows, blocks, CPU), by_tensors(rows, blocks))
-        assert philox.words(rows, blocks, CPU).shape == (count, 4, blocks)
+        assert torch.equal(philox.random_words(rows, blocks, CPU), by_tensors(rows, blocks))
+        assert philox.random_words(rows, blocks, CPU).shape == (count, 4, blocks)
 
 
 def test_numpy_and_tensors_give_the_same_integers(monkeypatch):
@@ -127,6 +130,6 @@ def test_planted_piece_that_starts_anew_is_caught(monkeypatch):
 
 def test_a_block_does_not_depend_on_what_else_is_computed():
     rows = named(6, 6)
-    whole = philox.words(rows, 50, CPU)
-    assert torch.equal(whole[2:4, :, 10:30], philox.words(rows[:, 2:4], 20, CPU, first=10))
-    assert torch.equal(whole[:, :, :9], philox.words(rows, 9, CPU))
+    whole = philox.random_words(rows, 50, CPU)
+    assert torch.equal(whole[2:4, :, 10:30], philox.random_words(rows[:, 2:4], 20, CPU, first=10))
+    assert torch.equal(whole[:, :, :9], philox.random_words(rows, 9, CPU))

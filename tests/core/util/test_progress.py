@@ -5,9 +5,9 @@ import re
 import sys
 
 import pytest
-from sonolux.core.testing.mutation import caught
+from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.util import progress
-from sonolux.core.util.progress import LineProgress, bar, tracked
+from sonolux.core.util.progress import LineProgress, progress_bar, with_progress
 
 
 class Clock:
@@ -29,7 +29,7 @@ def clock(monkeypatch):
 
 def check_log(clock, capsys):
     """200 steps of a second each: a line every 10 s, each whole and plain."""
-    with bar("sampling", "step", 400, done=200) as counted:
+    with progress_bar("sampling", "step", 400, done=200) as counted:
         for _ in range(200):
             clock.now += 1
             counted.set_postfix_str("loss 0.5")
@@ -51,12 +51,12 @@ def test_planted_rate_that_counts_what_an_earlier_run_made_is_caught(clock, caps
         self.first = 0
 
     monkeypatch.setattr(LineProgress, "__init__", counting_all)
-    caught(check_log, clock, capsys)
+    assert_caught(check_log, clock, capsys)
 
 
 def test_what_is_done_at_once_says_nothing(capsys):
-    assert list(tracked(range(5), "reading", "file", 5)) == [0, 1, 2, 3, 4]
-    with bar("", "step", None, delay=0, leave=True) as counted:
+    assert list(with_progress(range(5), "reading", "file", 5)) == [0, 1, 2, 3, 4]
+    with progress_bar("", "step", None, delay=0, leave=True) as counted:
         counted.update()
     assert capsys.readouterr().err == ""
 
@@ -65,11 +65,11 @@ def test_a_terminal_gets_a_bar_and_the_quiet_get_nothing(monkeypatch):
     screen = io.StringIO()
     screen.isatty = lambda: True
     monkeypatch.setattr(sys, "stderr", screen)
-    with bar("training", "step", 3, delay=0, leave=True) as counted:
+    with progress_bar("training", "step", 3, delay=0, leave=True) as counted:
         counted.update(3)
     assert "training: 100%" in screen.getvalue()
     before = screen.getvalue()
-    with bar("training", "step", 3, delay=0, show=False) as counted:
+    with progress_bar("training", "step", 3, delay=0, show=False) as counted:
         counted.update(3)
     assert screen.getvalue() == before
 

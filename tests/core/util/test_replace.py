@@ -8,11 +8,18 @@ import sys
 from pathlib import Path
 
 import pytest
-from sonolux.core.testing.mutation import caught
+from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import BadInput
 from sonolux.core.util import replace
 from sonolux.core.util.locks import LOCK
-from sonolux.core.util.replace import Replacement, recover, replaced, reserved, whole_file, write_text
+from sonolux.core.util.replace import (
+    Replacement,
+    recover_folder,
+    replace_files,
+    replace_whole_file,
+    reserve_folder,
+    write_text_file,
+)
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from _kills import child, kill_everywhere
@@ -36,7 +43,7 @@ def content(folder):
 
 
 def write_new(folder, old):
-    with replaced(folder, lambda: old) as part:
+    with replace_files(folder, lambda: old) as part:
         put(part, NEW)
 
 
@@ -64,7 +71,7 @@ def check_kills(folder, start):
 
 
 def recovered(folder):
-    with reserved(folder):
+    with reserve_folder(folder):
         pass
 
 
@@ -80,18 +87,18 @@ def test_planted_moves_that_are_not_completed_are_caught(tmp_path, monkeypatch):
         for name in (replace.PART, replace.READY):
             shutil.rmtree(folder / name, ignore_errors=True)
 
-    monkeypatch.setattr(replace, "recover", forget)
-    caught(check_kills, tmp_path / "out", OLD)
+    monkeypatch.setattr(replace, "recover_folder", forget)
+    assert_caught(check_kills, tmp_path / "out", OLD)
 
 
 def check_errors(folder):
     put(folder, OLD | MINE)
     for error in (OSError(28, "No space left on device"), KeyboardInterrupt(), BadInput("not finite")):
-        with pytest.raises(type(error)), replaced(folder, lambda: OLD) as part:
+        with pytest.raises(type(error)), replace_files(folder, lambda: OLD) as part:
             put(part, {"list": "half"})
             raise error
         assert content(folder) == OLD | MINE and len(list(folder.iterdir())) == 4
-    with pytest.raises(BadInput, match=r"sub is a folder"), replaced(folder, lambda: OLD) as part:
+    with pytest.raises(BadInput, match=r"sub is a folder"), replace_files(folder, lambda: OLD) as part:
         put(part, {"sub": "a file", "list": "new"})
     assert content(folder) == OLD | MINE
 
@@ -104,19 +111,19 @@ def test_planted_writing_in_place_is_caught(tmp_path, monkeypatch):
     monkeypatch.setattr(Replacement, "__init__", lambda self, folder: vars(self).update(folder=folder, part=folder))
     monkeypatch.setattr(Replacement, "commit", lambda self, old: None)
     monkeypatch.setattr(Replacement, "discard", lambda self: None)
-    caught(check_errors, tmp_path / "out")
+    assert_caught(check_errors, tmp_path / "out")
 
 
 def test_messages_name_the_target(tmp_path):
-    with pytest.raises(BadInput, match=rf"^{tmp_path}/x: bad$"), replaced(tmp_path) as part:
+    with pytest.raises(BadInput, match=rf"^{tmp_path}/x: bad$"), replace_files(tmp_path) as part:
         raise BadInput(f"{part / 'x'}: bad")
-    with pytest.raises(OSError, match=rf"{tmp_path}/x") as error, replaced(tmp_path) as part:
+    with pytest.raises(OSError, match=rf"{tmp_path}/x") as error, replace_files(tmp_path) as part:
         (part / "x" / "y").write_text("")
     assert ".sonolux" not in str(error.value)
 
 
 def test_a_folder_that_was_made_for_nothing_is_removed(tmp_path):
-    with pytest.raises(BadInput), replaced(tmp_path / "a" / "b"):
+    with pytest.raises(BadInput), replace_files(tmp_path / "a" / "b"):
         raise BadInput("no")
     assert not list(tmp_path.iterdir())
 
@@ -129,13 +136,13 @@ def test_a_full_disk_leaves_the_old_result(tmp_path):
         pytest.skip("mounting needs rights")
     try:
         put(disk / "out", {"a": "a" * 20_000})
-        with pytest.raises(OSError, match="No space left"), replaced(disk / "out", lambda: ["a"]) as part:
+        with pytest.raises(OSError, match="No space left"), replace_files(disk / "out", lambda: ["a"]) as part:
             for i in range(20):
                 (part / str(i)).write_text("b" * 10_000)
         assert content(disk / "out") == {"a": "a" * 20_000} and len(list((disk / "out").iterdir())) == 1
         (disk / "filled").write_bytes(b"x" * 4096 * 3)
         with pytest.raises(OSError, match="No space left"):
-            write_text(disk / "out" / "a", "b" * 40_000)
+            write_text_file(disk / "out" / "a", "b" * 40_000)
         assert content(disk / "out") == {"a": "a" * 20_000}
         write_new(disk / "out", ["a"])
         assert content(disk / "out") == NEW
@@ -177,27 +184,27 @@ def test_planted_trust_in_a_record_is_caught(tmp_path, monkeypatch):
 
 def test_a_file_is_whole_or_absent(tmp_path):
     path = tmp_path / "sub" / "a.txt"
-    assert kill_everywhere(lambda: write_text(path, "new"), tmp_path, lambda: None) >= 3
-    write_text(path, "old")
-    with pytest.raises(KeyboardInterrupt), whole_file(path) as part:
+    assert kill_everywhere(lambda: write_text_file(path, "new"), tmp_path, lambda: None) >= 3
+    write_text_file(path, "old")
+    with pytest.raises(KeyboardInterrupt), replace_whole_file(path) as part:
         part.write_text("half")
         raise KeyboardInterrupt
     assert [(p.name, p.read_text()) for p in path.parent.iterdir()] == [("a.txt", "old")], "temporary files are gone"
     with pytest.raises(FileExistsError):
-        write_text(path, "other", new=True)
-    write_text(tmp_path / "b.txt", "new", new=True)
+        write_text_file(path, "other", new=True)
+    write_text_file(tmp_path / "b.txt", "new", new=True)
     assert path.read_text() == "old" and (tmp_path / "b.txt").read_text() == "new"
 
 
 def test_temporary_files_of_a_running_process_stay(tmp_path):
-    with whole_file(tmp_path / "a") as part:
+    with replace_whole_file(tmp_path / "a") as part:
         part.write_text("mine")
         (tmp_path / f"{replace.TEMPORARY}{os.getppid()}-a").write_text("of another process")
-        with whole_file(tmp_path / "b") as other:
+        with replace_whole_file(tmp_path / "b") as other:
             other.write_text("b")
         assert part.exists()
-    write_text(tmp_path / "a", "again")
+    write_text_file(tmp_path / "a", "again")
     assert {p.name for p in tmp_path.iterdir()} == {"a", "b", f"{replace.TEMPORARY}{os.getppid()}-a"}
     (tmp_path / f"{replace.TEMPORARY}{2**30}-c").write_text("of a killed process")
-    recover(tmp_path)
+    recover_folder(tmp_path)
     assert {p.name for p in tmp_path.iterdir()} == {"a", "b", f"{replace.TEMPORARY}{os.getppid()}-a"}

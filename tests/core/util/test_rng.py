@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 from sonolux.core.util import philox, rng
 from sonolux.core.util.brownian import BrownianInterval
-from sonolux.core.util.rng import Noise, generator, key_of, stratified
+from sonolux.core.util.rng import KeyedNoise, keyed_generator, stratified_uniforms, stream_key
 
 CPU = torch.device("cpu")
 COUNT = 2**20
@@ -16,12 +16,12 @@ COUNT = 2**20
 
 def words(purpose="law", counter=0, samples=(0,), count=COUNT, seed=0):
     """Unsigned 32-bit words (R, count) as float64, in the order of the elements."""
-    made = rng.bits([key_of(seed, purpose, counter)], samples, count, CPU)
+    made = rng.keyed_random_words([stream_key(seed, purpose, counter)], samples, count, CPU)
     return made.permute(0, 2, 1).reshape(len(made), -1)[:, :count].double() + 2.0**31
 
 
 def normal(samples=(0,), shape=(COUNT,), purpose="law", counter=0, seed=0, **options):
-    return Noise(seed, samples, shape, **options).normal(purpose, counter)
+    return KeyedNoise(seed, samples, shape, **options).normal(purpose, counter)
 
 
 # ---------------------------------------------------------------- laws
@@ -75,7 +75,7 @@ def check_normals_of_words():
     """Equal to Box and Muller's formula in float64 to 1e-6, also at the ends of the words' range."""
     ends = torch.tensor([-(2**31), -1, 0, 1, 2**31 - 1])
     drawn = torch.cat([torch.cartesian_prod(ends, ends), torch.randint(-(2**31), 2**31, (100_001, 2))])
-    made = rng.normals(drawn.to(torch.int32).reshape(1, -1, 4).permute(0, 2, 1))
+    made = rng.words_to_normals(drawn.to(torch.int32).reshape(1, -1, 4).permute(0, 2, 1))
     unsigned = torch.where(drawn < 0, drawn + 2**32, drawn).double()
     u, v = ((unsigned[:, 0] / 2).floor() + 0.5) / 2**31, unsigned[:, 1] / 2**32
     radius, angle = (-2 * u.log()).sqrt(), 2 * math.pi * v
@@ -125,13 +125,13 @@ def test_keys_are_independent():
 
 
 def test_planted_key_that_forgets_is_caught(monkeypatch):
-    true = philox.rows
+    true = philox.philox_inputs
     for forgets in (
         lambda keys, steps, samples: true(keys, [0], samples),
         lambda keys, steps, samples: true([1], steps, samples),
         lambda keys, steps, samples: true(keys, steps, [s & 0xFFFFFFFF for s in samples]),
     ):
-        monkeypatch.setattr(philox, "rows", forgets)
+        monkeypatch.setattr(philox, "philox_inputs", forgets)
         with pytest.raises(AssertionError, match="abs"):
             check_independent()
 
@@ -151,8 +151,8 @@ def check_rows():
             own = tuple(slice(n) for n in shape)
             assert torch.equal(row[own], normal([sample], shape, counter=counter)[0])
             assert int((row != 0).sum()) == math.prod(shape)
-    uniform = Noise(0, samples, (1,)).uniform("u", 4)
-    assert torch.equal(uniform[[2, 0]], Noise(0, [2**40, 7], (3, 3)).uniform("u", 4))
+    uniform = KeyedNoise(0, samples, (1,)).uniform("u", 4)
+    assert torch.equal(uniform[[2, 0]], KeyedNoise(0, [2**40, 7], (3, 3)).uniform("u", 4))
 
 
 def test_a_row_depends_on_its_sample_alone():
@@ -164,8 +164,8 @@ def test_planted_element_of_the_padded_shape_is_caught(monkeypatch):
         index, inside = Noise_made_places(self)
         return torch.arange(index[0].numel()).reshape(1, *index.shape[1:]).expand_as(index) % self._count, inside
 
-    Noise_made_places = Noise._made_places
-    monkeypatch.setattr(Noise, "_made_places", padded)
+    Noise_made_places = KeyedNoise._made_places
+    monkeypatch.setattr(KeyedNoise, "_made_places", padded)
     with pytest.raises(AssertionError, match="equal"):
         check_rows()
 
@@ -183,7 +183,7 @@ def test_arrays_drawn_together_and_apart_are_equal(monkeypatch):
 def check_several_are_each_alone():
     whole = BrownianInterval(0.9, 0.4)
     for counters in (list(range(5)), [whole, BrownianInterval(0.4, 0.1)], [3, whole], []):
-        together, alone = (Noise(1, [4, 2], (3, 5)) for _ in range(2))
+        together, alone = (KeyedNoise(1, [4, 2], (3, 5)) for _ in range(2))
         arrays = together.normals("sampler", counters)
         assert len(arrays) == len(counters)
         for counter, array in zip(counters, arrays, strict=True):
@@ -197,19 +197,19 @@ def test_several_arrays_are_each_alone(monkeypatch):
 
 
 def test_planted_order_of_arrays_is_caught(monkeypatch):
-    drawn = Noise._drawn
-    monkeypatch.setattr(Noise, "_drawn", lambda self, purpose, counters: drawn(self, purpose, counters).flip(0))
+    drawn = KeyedNoise._drawn
+    monkeypatch.setattr(KeyedNoise, "_drawn", lambda self, purpose, counters: drawn(self, purpose, counters).flip(0))
     with pytest.raises(AssertionError, match="equal"):
         check_several_are_each_alone()
 
 
 def test_values_are_the_same_in_any_dtype():
-    z, u = normal(shape=(1000,)), Noise(0, range(5000), (1,)).uniform("u")
+    z, u = normal(shape=(1000,)), KeyedNoise(0, range(5000), (1,)).uniform("u")
     assert torch.equal(normal(shape=(1000,), dtype=torch.float64), z.double())
     assert torch.equal(normal(shape=(1000,), dtype=torch.bfloat16), z.bfloat16())
-    exact = Noise(0, range(5000), (1,), dtype=torch.float64).uniform("u")
+    exact = KeyedNoise(0, range(5000), (1,), dtype=torch.float64).uniform("u")
     for dtype in (torch.float32, torch.float16, torch.bfloat16):
-        coarse = Noise(0, range(5000), (1,), dtype=dtype).uniform("u").double()
+        coarse = KeyedNoise(0, range(5000), (1,), dtype=dtype).uniform("u").double()
         gap = exact - coarse
         assert float(gap.min()) >= 0 and float(gap.max()) < torch.finfo(dtype).eps and float(coarse.max()) < 1
     assert torch.equal(u, u.clamp(0, 1 - 2**-24)) and stats.kstest(exact.numpy(), "uniform").pvalue > 1e-4
@@ -218,18 +218,18 @@ def test_values_are_the_same_in_any_dtype():
 def test_the_largest_words_stay_below_one():
     ones = torch.full((1, 4, 1), -1, dtype=torch.int32)
     for dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
-        assert float(rng.uniforms(ones, dtype)) < 1
-        assert float(rng.uniforms(torch.zeros_like(ones), dtype)) == 0
+        assert float(rng.words_to_uniforms(ones, dtype)) < 1
+        assert float(rng.words_to_uniforms(torch.zeros_like(ones), dtype)) == 0
 
 
 def check_strata(total=64):
     """One number in every stratum, uniform within it, and the same for a rank's rows as for all."""
-    u = stratified(3, 5, total, range(total))
+    u = stratified_uniforms(3, 5, total, range(total))
     assert u.dtype == torch.float64 and sorted((u * total).floor().tolist()) == list(range(total))
-    inside = torch.cat([stratified(3, step, total, range(total)) * total % 1 for step in range(100)])
+    inside = torch.cat([stratified_uniforms(3, step, total, range(total)) * total % 1 for step in range(100)])
     assert stats.kstest(inside.numpy(), "uniform").pvalue > 1e-4
-    assert torch.equal(u[10:20], stratified(3, 5, total, range(10, 20)))
-    assert not torch.equal(u, stratified(3, 6, total, range(total)))
+    assert torch.equal(u[10:20], stratified_uniforms(3, 5, total, range(10, 20)))
+    assert not torch.equal(u, stratified_uniforms(3, 6, total, range(total)))
 
 
 def test_strata():
@@ -237,15 +237,15 @@ def test_strata():
 
 
 def test_planted_strata_without_jitter_are_caught(monkeypatch):
-    monkeypatch.setattr(rng, "uniforms", lambda words, dtype: torch.full((len(words),), 0.5, dtype=dtype))
+    monkeypatch.setattr(rng, "words_to_uniforms", lambda words, dtype: torch.full((len(words),), 0.5, dtype=dtype))
     with pytest.raises(AssertionError, match="pvalue"):
         check_strata()
 
 
 def test_generators_keep_their_numbers():
     """Initial weights and splits of old runs come from these: the key is the hash of the four facts as written."""
-    assert generator(7, 3, "augment", 12).random(2).tolist() == [0.6446006319432059, 0.006337173306041222]
-    assert int(generator(0, 0, "init", "net.0").integers(2**63)) == 3651577926884591263
+    assert keyed_generator(7, 3, "augment", 12).random(2).tolist() == [0.6446006319432059, 0.006337173306041222]
+    assert int(keyed_generator(0, 0, "init", "net.0").integers(2**63)) == 3651577926884591263
 
 
 def test_noise_of_a_seed_stays():
@@ -255,7 +255,7 @@ def test_noise_of_a_seed_stays():
     )
     path = normal([3], (4,), "start", BrownianInterval(0.75, 0.3), seed=7)[0].tolist()
     assert path == pytest.approx([-0.1306555, -0.3669647, -1.0278325, -0.6064108], abs=1e-6)
-    assert rng.bits([key_of(7, "start", 1)], [3], 4, CPU).flatten().tolist() == [
+    assert rng.keyed_random_words([stream_key(7, "start", 1)], [3], 4, CPU).flatten().tolist() == [
         473241184,
         -306545687,
         1913169292,
@@ -270,7 +270,7 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GP
 
 def draws(device):
     """Every kind of number that a step draws, on a device."""
-    noise = Noise(3, range(5), SHAPES, device)
+    noise = KeyedNoise(3, range(5), SHAPES, device)
     made = [noise.normal("a", 1), noise.normal("a", (1, 2)), noise.normal("w", BrownianInterval(0.9, 0.4))]
     made.append(noise.normal("w", BrownianInterval((0.9, 0.8, 0.7, 0.6, 0.5), (0.4, 0.8, 0.3, 0.2, 0.1))))
     return [*made, noise.uniform("u", 1)]
@@ -287,18 +287,21 @@ def way(request, monkeypatch):
 
 def check_integers():
     """A GPU gives the same integers, masks and uniform numbers, and normal numbers to 1e-6."""
-    from sonolux.core.nn.layers.dropout import keep_mask
+    from sonolux.core.nn.layers.dropout import dropout_mask
 
     gpu, x = torch.device("cuda"), torch.ones(6, 3, 777)
     samples = [0, 1, 2**32, 2**63, 4, 2**64 - 1]
     for counter in (0, 2**31, (1, 2)):
-        for keys in ([key_of(5, "a", counter)], [key_of(row, "a", counter) for row in range(6)]):
+        for keys in ([stream_key(5, "a", counter)], [stream_key(row, "a", counter) for row in range(6)]):
             for count in (0, 1, 4001):
-                assert torch.equal(rng.bits(keys, samples, count, CPU), rng.bits(keys, samples, count, gpu).cpu())
-        stay = keep_mask(5, samples, (1, 2), 0.3, x), keep_mask(5, samples, (1, 2), 0.3, x.to(gpu)).cpu()
+                assert torch.equal(
+                    rng.keyed_random_words(keys, samples, count, CPU),
+                    rng.keyed_random_words(keys, samples, count, gpu).cpu(),
+                )
+        stay = dropout_mask(5, samples, (1, 2), 0.3, x), dropout_mask(5, samples, (1, 2), 0.3, x.to(gpu)).cpu()
         assert torch.equal(*stay)
-    named = philox.rows([2**64 - 1], [2**32 - 1], samples)
-    ends = [philox.words(named, 600, device, first=2**32 - 300).cpu() for device in (CPU, gpu)]
+    named = philox.philox_inputs([2**64 - 1], [2**32 - 1], samples)
+    ends = [philox.random_words(named, 600, device, first=2**32 - 300).cpu() for device in (CPU, gpu)]
     assert torch.equal(*ends)
 
 
@@ -309,13 +312,13 @@ def test_a_gpu_gives_the_same_integers(way):
 
 @needs_gpu
 def test_planted_round_too_few_is_caught(way, monkeypatch):
-    true = philox.words
+    true = philox.random_words
 
     def fewer(named, blocks, device, first=0):
         monkeypatch.setattr(philox, "ROUNDS", 10 if device.type == "cpu" else 9)
         return true(named, blocks, device, first)
 
-    monkeypatch.setattr(philox, "words", fewer)
+    monkeypatch.setattr(philox, "random_words", fewer)
     with pytest.raises(AssertionError, match="equal"):
         check_integers()
 
@@ -351,7 +354,7 @@ def check_no_wait():
 
 @needs_gpu
 def test_planted_wait_is_caught(monkeypatch):
-    true = rng.normals
-    monkeypatch.setattr(rng, "normals", lambda words: true(words.cpu()).cuda())
+    true = rng.words_to_normals
+    monkeypatch.setattr(rng, "words_to_normals", lambda words: true(words.cpu()).cuda())
     with pytest.raises(RuntimeError, match="synchroniz"):
         check_no_wait()

@@ -6,7 +6,15 @@ import math
 import pytest
 import torch
 from sonolux.core.config import registry
-from sonolux.core.testing.mutation import argument, caught, planted, replace, set_argument, swap, take_left
+from sonolux.core.testing.mutation import (
+    argument_target,
+    assert_caught,
+    keep_left_operand,
+    planted_error,
+    replace_expression,
+    set_argument,
+    swap_operator,
+)
 from sonolux.core.types import BadInput, Item, MediaSpec
 from sonolux.modalities.audio import dsp
 from sonolux.modalities.audio.codecs import base, logmel
@@ -17,7 +25,7 @@ from sonolux.modalities.audio.datasets.synth_sfx import SynthSfx
 
 MONO = MediaSpec("audio", 1, ("time",), (8000,), (8000.0,))
 STEREO = MediaSpec("audio", 2, ("time",), (4000,), (8000.0,))
-NAMES = [name for name in registry.names("codec") if name.startswith("audio/")]
+NAMES = [name for name in registry.component_names("codec") if name.startswith("audio/")]
 
 
 def made(spec, count=64, **kw):
@@ -89,9 +97,14 @@ def check_mel_round_trip():
     a, b = magnitude(x), magnitude(y)
     assert float((a - b).norm() / a.norm()) < 0.16
     bands_a, bands_b = codec.filters @ a, codec.filters @ b
-    level = dsp.amplitude(-40) * float(bands_a.max())
+    level = dsp.db_to_amplitude(-40) * float(bands_a.max())
     loud = bands_a > level
-    distance = float((dsp.db(bands_a[loud]) - dsp.db(bands_b[loud].clamp(min=level / 10))).square().mean().sqrt())
+    distance = float(
+        (dsp.amplitude_to_db(bands_a[loud]) - dsp.amplitude_to_db(bands_b[loud].clamp(min=level / 10)))
+        .square()
+        .mean()
+        .sqrt()
+    )
     assert distance < 4.5
 
 
@@ -115,7 +128,7 @@ def test_shared_scale():
 
 
 def _all_valid(items):
-    return ((media, torch.full_like(lengths, media.shape[-1])) for media, lengths in base.batches(items))
+    return ((media, torch.full_like(lengths, media.shape[-1])) for media, lengths in base.padded_media_batches(items))
 
 
 PLANTED = {
@@ -133,7 +146,10 @@ PLANTED = {
             Waveform, "padded", lambda self, x, loop=False, f=Waveform.padded: f(self, x, loop).roll(1, -1)
         ),
     ),
-    "fit on padding too": (lambda: check_unit_variance(Logmel), lambda m: m.setattr(logmel, "batches", _all_valid)),
+    "fit on padding too": (
+        lambda: check_unit_variance(Logmel),
+        lambda m: m.setattr(logmel, "padded_media_batches", _all_valid),
+    ),
     "scales not shared": (
         check_shared_scale,
         lambda m: m.setattr(
@@ -149,7 +165,9 @@ PLANTED = {
     ),
     "half of the bands lost": (
         check_mel_round_trip,
-        lambda m: m.setattr(dsp, "from_mel", lambda mel, filters, f=dsp.from_mel: f(mel, filters).roll(4, -2)),
+        lambda m: m.setattr(
+            dsp, "mel_to_spectrum", lambda mel, filters, f=dsp.mel_to_spectrum: f(mel, filters).roll(4, -2)
+        ),
     ),
 }
 
@@ -158,13 +176,13 @@ PLANTED = {
 def test_planted_error_is_caught(name, monkeypatch):
     check, plant = PLANTED[name]
     plant(monkeypatch)
-    caught(check)
+    assert_caught(check)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_codec_of_sound(name):
     """Shapes, masks, checkpoints, gradients, batches: what the core relies on, for each codec that is found."""
-    cls = registry.find("codec", name)
+    cls = registry.find_class("codec", name)
     items = made(STEREO, 16, padding="masked")
     codec = fitted(cls, STEREO, items)
     x = stack(items)[:4]
@@ -192,12 +210,12 @@ def test_every_codec_of_sound(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_fit_asks_for_something_to_fit(name):
     with pytest.raises(BadInput, match="nothing to fit"):
-        registry.find("codec", name)(MONO).fit([])
+        registry.find_class("codec", name)(MONO).fit([])
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_silence_decodes_to_silence(name):
-    codec = fitted(registry.find("codec", name))
+    codec = fitted(registry.find_class("codec", name))
     silence = codec.decode(codec.encode(torch.zeros(1, 1, 8000)), 8000)
     assert float(silence.abs().max()) < 1e-5
 
@@ -205,7 +223,7 @@ def test_silence_decodes_to_silence(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_loops(name):
     """A loop is rolled by whole places without a change, whatever is asked to be cut is refused."""
-    codec = fitted(registry.find("codec", name))
+    codec = fitted(registry.find_class("codec", name))
     x = stack(made(MONO, 2))[..., :4096]
     x[..., -600:] += 0.1 * torch.randn(600)
     z = codec.encode(x, loop=True)
@@ -236,7 +254,7 @@ def test_log_det():
 def test_planted_sign_of_log_det_is_caught(monkeypatch):
     original = Waveform.log_det
     monkeypatch.setattr(Waveform, "log_det", lambda self, size: -original(self, size))
-    caught(check_log_det)
+    assert_caught(check_log_det)
 
 
 def test_frames_are_multiples_of_eight():
@@ -317,16 +335,21 @@ def test_overlapping_patches():
 
 
 PLANTED_OVERLAP = [
-    ("_joined", replace(ast.Slice, "slice(left + 1, left + 1 + size)", at=-1)),
-    ("_joined", swap(ast.USub, ast.UAdd)),
-    ("_joined", take_left(ast.Add, near="around")),
+    ("_joined", replace_expression(ast.Slice, "slice(left + 1, left + 1 + size)", at=-1)),
+    ("_joined", swap_operator(ast.USub, ast.UAdd)),
+    ("_joined", keep_left_operand(ast.Add, near="around")),
     ("__init__", set_argument("__init__", "reach", "0")),
-    ("__init__", replace(argument("sin", 0), "torch.pi / 2 * (torch.arange(overlap) * 0 + overlap) / max(1, overlap)")),
-    ("_margins", replace(ast.Tuple, "(0, self.overlap)")),
+    (
+        "__init__",
+        replace_expression(
+            argument_target("sin", 0), "torch.pi / 2 * (torch.arange(overlap) * 0 + overlap) / max(1, overlap)"
+        ),
+    ),
+    ("_margins", replace_expression(ast.Tuple, "(0, self.overlap)")),
 ]
 
 
 @pytest.mark.parametrize(("method", "error"), PLANTED_OVERLAP)
 def test_planted_error_in_overlap_is_caught(method, error):
-    with planted(Waveform, method, error):
-        caught(check_overlap, also=RuntimeError)
+    with planted_error(Waveform, method, error):
+        assert_caught(check_overlap, also=RuntimeError)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from sonolux.core.testing.mutation import caught
+from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import BadInput, MediaSpec
 from sonolux.modalities.audio import dsp
 from sonolux.modalities.audio.datasets import folder
@@ -90,7 +90,7 @@ def test_planted_overlap_of_splits_is_caught(digits, monkeypatch):
         return original(keys, valid, len(calls), labels, recorded)
 
     monkeypatch.setattr(folder, "assign_parts", drawn_anew)
-    caught(check_splits_share_nothing, digits)
+    assert_caught(check_splits_share_nothing, digits)
 
 
 def test_copies_stay_in_one_split(digits):
@@ -138,7 +138,7 @@ def test_attacks_survive(tmp_path):
 
 @pytest.mark.parametrize("error", ["starts at the file's start", "ten milliseconds late", "fades the attack"])
 def test_planted_loss_of_attacks_is_caught(tmp_path, monkeypatch, error):
-    onset, cut = dsp.onset, scan.cut
+    onset, cut = dsp.find_onset, scan.cut_example
     if error == "fades the attack":
         fade = torch.linspace(0, 1, 200)
 
@@ -147,11 +147,11 @@ def test_planted_loss_of_attacks_is_caught(tmp_path, monkeypatch, error):
             media[:, :200] *= fade**4
             return media, length
 
-        monkeypatch.setattr(folder, "cut", faded)
+        monkeypatch.setattr(folder, "cut_example", faded)
     else:
         late = 80 if "late" in error else -(10**9)
-        monkeypatch.setattr(dsp, "onset", lambda x, rate: max(0, onset(x, rate) + late))
-    caught(check_attacks_survive, tmp_path)
+        monkeypatch.setattr(dsp, "find_onset", lambda x, rate: max(0, onset(x, rate) + late))
+    assert_caught(check_attacks_survive, tmp_path)
 
 
 def test_random_crops_cover_a_long_sound_without_clicks(tmp_path):
@@ -186,8 +186,8 @@ def test_levels(tmp_path):
 
 
 def test_planted_decibels_of_power_are_caught(tmp_path, monkeypatch):
-    monkeypatch.setattr(dsp, "amplitude", lambda level: 10 ** (level / 10))
-    caught(check_levels, tmp_path)
+    monkeypatch.setattr(dsp, "db_to_amplitude", lambda level: 10 ** (level / 10))
+    assert_caught(check_levels, tmp_path)
 
 
 def test_mixed_rates_channels_and_formats(tmp_path):

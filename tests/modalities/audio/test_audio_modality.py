@@ -5,7 +5,7 @@ import pytest
 import soundfile
 import torch
 from PIL import Image
-from sonolux.core.testing.mutation import caught
+from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import BadInput, Modality
 from sonolux.modalities.audio import visualize
 from sonolux.modalities.audio.modality import Audio
@@ -47,7 +47,7 @@ def test_write_and_read(tmp_path):
 
 
 def brightest_row(sound, rate=8000, height=200):
-    pixels = np.asarray(visualize.spectrogram(sound, rate, 64, height)).astype(float).sum(-1)
+    pixels = np.asarray(visualize.spectrogram_image(sound, rate, 64, height)).astype(float).sum(-1)
     return pixels[:, 16:48].mean(1).argmax()
 
 
@@ -60,7 +60,7 @@ def check_spectrogram_shows_frequency():
     for f in (400.0, 1000.0, 3000.0):
         expected = (1 - mel(f) / mel(4000)) * 199
         assert abs(brightest_row(sweep(start=f, end=f)) - expected) < 6
-    pixels = np.asarray(visualize.spectrogram(sweep(start=500, end=3000), 8000, 64, 200)).astype(float).sum(-1)
+    pixels = np.asarray(visualize.spectrogram_image(sweep(start=500, end=3000), 8000, 64, 200)).astype(float).sum(-1)
     rows = pixels.argmax(0)
     assert rows[8] > rows[32] > rows[56]  # time runs to the right, frequency upwards
 
@@ -70,15 +70,15 @@ def test_spectrogram_shows_frequency():
 
 
 def test_planted_upside_down_spectrogram_is_caught(monkeypatch):
-    original = visualize.spectrogram
+    original = visualize.spectrogram_image
     monkeypatch.setattr(
-        visualize, "spectrogram", lambda *a, **k: original(*a, **k).transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+        visualize, "spectrogram_image", lambda *a, **k: original(*a, **k).transpose(Image.Transpose.FLIP_TOP_BOTTOM)
     )
-    caught(check_spectrogram_shows_frequency)
+    assert_caught(check_spectrogram_shows_frequency)
 
 
 def test_colours_grow_lighter():
-    grey = visualize.colours(np.linspace(0, 1, 64)).astype(float) @ [0.299, 0.587, 0.114]
+    grey = visualize.levels_to_rgb(np.linspace(0, 1, 64)).astype(float) @ [0.299, 0.587, 0.114]
     assert (np.diff(grey) > 0).all() and grey[0] < 20 and grey[-1] > 235
 
 

@@ -6,10 +6,10 @@ import librosa
 import numpy as np
 import pytest
 import torch
-from sonolux.core.testing.mutation import caught
+from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import BadInput
 from sonolux.modalities.audio import dsp
-from sonolux.modalities.audio.synthetic.effects import FAMILIES, draw, render
+from sonolux.modalities.audio.synthetic.effects import FAMILIES, draw_description, render_sound
 from torch.nn import functional
 
 
@@ -67,7 +67,7 @@ def check_griffin_lim_is_as_good_as_librosas():
 
 def made_sound(i):
     rng = np.random.default_rng(i)
-    return render(draw(rng, FAMILIES[i]), 8000.0, 1.0, rng)[:4096]
+    return render_sound(draw_description(rng, FAMILIES[i]), 8000.0, 1.0, rng)[:4096]
 
 
 CHECKS = [
@@ -130,7 +130,7 @@ PLANTED = {
 def test_planted_error_is_caught(name, monkeypatch):
     check, plant = PLANTED[name]
     plant(monkeypatch)
-    caught(check)
+    assert_caught(check)
 
 
 def test_a_loop_has_no_seam():
@@ -153,7 +153,7 @@ def test_griffin_lim_is_keyed_and_independent_of_the_batch():
 def test_griffin_lim_and_from_mel_pass_gradients():
     magnitude = dsp.stft(noise(512), 256, 64).abs().requires_grad_()
     filters = dsp.mel_filters(256, 8000.0, 32)
-    rebuilt = dsp.griffin_lim(dsp.from_mel(filters.double() @ magnitude, filters), 256, 64, 4)
+    rebuilt = dsp.griffin_lim(dsp.mel_to_spectrum(filters.double() @ magnitude, filters), 256, 64, 4)
     (gradient,) = torch.autograd.grad(rebuilt.square().sum(), magnitude)
     assert bool(torch.isfinite(gradient).all()) and float(gradient.abs().max()) > 0
     silence = torch.zeros(129, 8, dtype=torch.float64, requires_grad=True)
@@ -167,7 +167,7 @@ def test_mel_bands_are_undone_better_than_by_the_pseudo_inverse():
     ).abs()
     filters = dsp.mel_filters(256, 8000.0, 64).double()
     bands = filters @ magnitude
-    ours = dsp.from_mel(bands, filters)
+    ours = dsp.mel_to_spectrum(bands, filters)
     pseudo = (torch.linalg.pinv(filters) @ bands).clamp(min=0)
     assert float((filters @ ours - bands).norm() / bands.norm()) < 0.02
     assert float((ours - magnitude).norm()) <= 1.02 * float((pseudo - magnitude).norm())
@@ -179,22 +179,22 @@ def test_levels():
     x[:, 2000:4000] = 0.1 * torch.sin(torch.arange(2000) * 0.3)
     assert abs(dsp.active_rms(x, 8000) - 0.1 / 2**0.5) < 2e-3  # silence around does not count
     assert dsp.active_rms(torch.zeros(1, 100), 8000) == 0.0
-    assert dsp.bounds(x, -60)[1] == 4000 and 2000 <= dsp.bounds(x, -60)[0] <= 2002
-    assert dsp.bounds(torch.zeros(1, 9)) == (0, 0)
-    assert dsp.trim(x, 8000).shape[-1] == 2000
-    assert float(dsp.db(torch.tensor(0.5))) == pytest.approx(-6.0206, abs=1e-3)
-    assert float(dsp.db(torch.tensor(0.0))) == -120.0
+    assert dsp.audible_bounds(x, -60)[1] == 4000 and 2000 <= dsp.audible_bounds(x, -60)[0] <= 2002
+    assert dsp.audible_bounds(torch.zeros(1, 9)) == (0, 0)
+    assert dsp.trim_silence(x, 8000).shape[-1] == 2000
+    assert float(dsp.amplitude_to_db(torch.tensor(0.5))) == pytest.approx(-6.0206, abs=1e-3)
+    assert float(dsp.amplitude_to_db(torch.tensor(0.0))) == -120.0
 
 
 def test_a_constant_offset_is_distinguished_from_asymmetric_sound():
     t = torch.arange(8000) / 8000
     tone = 0.3 * torch.sin(2 * torch.pi * 200 * t)[None]
-    assert float(dsp.offset(tone + 0.05)) == pytest.approx(0.05, rel=0.1)
+    assert float(dsp.dc_offset(tone + 0.05)) == pytest.approx(0.05, rel=0.1)
     pulses = (torch.sin(2 * torch.pi * 100 * t) > 0.9).float()[None]
-    assert float(dsp.offset(pulses - pulses.mean()).abs()) < 1e-6
+    assert float(dsp.dc_offset(pulses - pulses.mean()).abs()) < 1e-6
     stroke = torch.zeros(1, 8000)
     stroke[:, :500] = 0.4
-    assert float(dsp.offset(stroke)) == 0.0
+    assert float(dsp.dc_offset(stroke)) == 0.0
 
 
 def test_onset_is_before_the_attack_and_not_long_before():
@@ -204,8 +204,8 @@ def test_onset_is_before_the_attack_and_not_long_before():
             t = (torch.arange(rate) - start).clamp(min=0) / rate
             x = (t / attack).clamp(max=1) * torch.exp(-6 * t) * torch.sin(2 * torch.pi * 440 * t)
             x = x[None] + 1e-4 * torch.randn(1, rate, generator=torch.Generator().manual_seed(0))
-            assert start - 0.02 * rate < dsp.onset(x, rate) <= start
-    assert dsp.onset(torch.zeros(1, 100), 8000) == 0
+            assert start - 0.02 * rate < dsp.find_onset(x, rate) <= start
+    assert dsp.find_onset(torch.zeros(1, 100), 8000) == 0
 
 
 def test_odd_rates_are_resampled():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.signal
 import torch
-from sonolux.core.testing.mutation import caught, mutate, replace, swap_constant
+from sonolux.core.testing.mutation import assert_caught, mutated_function, replace_expression, swap_constant
 from sonolux.core.types import Item, MediaSpec
 from sonolux.modalities.audio import dsp
 from sonolux.modalities.audio.codecs.logmel import Logmel
@@ -38,12 +38,12 @@ def check_prediction(predicted):
 
 
 def test_prediction_goes_on():
-    check_prediction(dsp.predicted)
+    check_prediction(dsp.linear_prediction)
 
 
-@pytest.mark.parametrize("error", [swap_constant(2, 1), replace(ast.Subscript, "a[:, :-1]", near="a")])
+@pytest.mark.parametrize("error", [swap_constant(2, 1), replace_expression(ast.Subscript, "a[:, :-1]", near="a")])
 def test_a_planted_error_of_prediction_is_caught(error):
-    caught(check_prediction, mutate(dsp.predicted, error))
+    assert_caught(check_prediction, mutated_function(dsp.linear_prediction, error))
 
 
 def joints(codec, z, media, known):
@@ -77,7 +77,7 @@ def test_a_joint_does_not_click():
 
 def test_a_bare_switch_is_caught(monkeypatch):
     monkeypatch.setattr(Waveform, "joined", lambda self, media, made, known: torch.where(known, media, made))
-    caught(check_joints, Waveform(SIGNAL, patch=16))
+    assert_caught(check_joints, Waveform(SIGNAL, patch=16))
 
 
 def test_griffin_lim_takes_up_the_phase_of_what_is_known():

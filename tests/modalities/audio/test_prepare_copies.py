@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from sonolux.core.testing.mutation import caught
+from sonolux.core.testing.mutation import assert_caught
 from sonolux.modalities.audio import dsp
 from sonolux.modalities.audio import io as sound_io
-from sonolux.modalities.audio.prepare import copies as near
-from sonolux.modalities.audio.prepare.copies import Copies
+from sonolux.modalities.audio.prepare import near_copies as near
+from sonolux.modalities.audio.prepare.near_copies import NearCopyFinder
 
 RATE = 11025
 KINDS = ("gain", "shift", "crop", "all", "mp3", "rate")
@@ -51,22 +51,22 @@ def planted(wave, rate, kind, rng):
         x = torch.from_numpy(soundfile.read(file, dtype="float32")[0])
     if kind == "rate":
         return dsp.resample(x, rate, 16000) * 0.7, 16000
-    noise = torch.from_numpy(rng.normal(size=len(x))).float() * x.abs().max() * dsp.amplitude(-40)
-    return (x + noise) * dsp.amplitude(rng.uniform(-18, 0)) * rng.choice([-1.0, 1.0]), rate
+    noise = torch.from_numpy(rng.normal(size=len(x))).float() * x.abs().max() * dsp.db_to_amplitude(-40)
+    return (x + noise) * dsp.db_to_amplitude(rng.uniform(-18, 0)) * rng.choice([-1.0, 1.0]), rate
 
 
 def sound(wave, rate):
-    return sound_io.Sound(wave[None].float(), float(rate), {})
+    return sound_io.DecodedSound(wave[None].float(), float(rate), {})
 
 
 def recall(waves, rates, seed=1):
     """(share of planted copies found, by kind; pairs found among the originals)."""
     rng = np.random.default_rng(seed)
-    copies = Copies(2 * len(waves))
-    traces = [copies.trace(sound(w, r)) for w, r in zip(waves, rates, strict=True)]
+    copies = NearCopyFinder(2 * len(waves))
+    fingerprints = [copies.fingerprint(sound(w, r)) for w, r in zip(waves, rates, strict=True)]
     kinds = [KINDS[i % len(KINDS)] for i in range(len(waves))]
-    later = [copies.trace(sound(*planted(w, r, k, rng))) for w, r, k in zip(waves, rates, kinds, strict=True)]
-    pairs = {(p.first, p.second) for p in copies.pairs([*traces, *later])}
+    later = [copies.fingerprint(sound(*planted(w, r, k, rng))) for w, r, k in zip(waves, rates, kinds, strict=True)]
+    pairs = {(p.first, p.second) for p in copies.near_copy_pairs([*fingerprints, *later])}
     n = len(waves)
     found = {k: np.mean([(i, n + i) in pairs for i in range(n) if kinds[i] == k]) for k in KINDS}
     return found, [p for p in pairs if max(p) < n], [p for p in pairs if p[1] >= n and p[1] - n != p[0]]
@@ -92,13 +92,13 @@ PLANTED = [
 @pytest.mark.parametrize(("name", "error"), PLANTED, ids=[row[0] for row in PLANTED])
 def test_planted_errors_are_caught(monkeypatch, name, error):
     monkeypatch.setattr(near, name, error)
-    caught(check_recall)
+    assert_caught(check_recall)
 
 
 def test_a_loose_threshold_is_caught(monkeypatch):
     monkeypatch.setattr(near, "COPY", 0.3)
     monkeypatch.setattr(near, "_SIMILAR", 0.5)
-    caught(check_recall)
+    assert_caught(check_recall)
 
 
 def test_takes_of_one_thing_are_no_copies():
@@ -106,28 +106,33 @@ def test_takes_of_one_thing_are_no_copies():
     rng = np.random.default_rng(0)
     t = np.arange(4000) / 8000
     clip_lengths = [torch.from_numpy(rng.normal(size=4000) * np.exp(-10 * t)).float() * 0.2 for _ in range(12)]
-    copies = Copies(12)
-    assert copies.pairs([copies.trace(sound(w, 8000)) for w in clip_lengths]) == []
+    copies = NearCopyFinder(12)
+    assert copies.near_copy_pairs([copies.fingerprint(sound(w, 8000)) for w in clip_lengths]) == []
 
 
 def test_odd_traces():
-    copies = Copies(4)
-    assert copies.trace(sound(torch.zeros(8000), 8000)) is None and copies.trace(sound(torch.ones(20), 8000)) is None
-    assert copies.pairs([]) == [] and copies.pairs([None, None]) == []
-    one = copies.trace(sound(made(1)[0], RATE))
-    assert copies.pairs([one, None]) == []
-    assert [(p.first, p.second, round(p.similarity, 3)) for p in copies.pairs([None, one, one])] == [(1, 2, 1.0)]
+    copies = NearCopyFinder(4)
+    assert (
+        copies.fingerprint(sound(torch.zeros(8000), 8000)) is None
+        and copies.fingerprint(sound(torch.ones(20), 8000)) is None
+    )
+    assert copies.near_copy_pairs([]) == [] and copies.near_copy_pairs([None, None]) == []
+    one = copies.fingerprint(sound(made(1)[0], RATE))
+    assert copies.near_copy_pairs([one, None]) == []
+    assert [(p.first, p.second, round(p.similarity, 3)) for p in copies.near_copy_pairs([None, one, one])] == [
+        (1, 2, 1.0)
+    ]
 
 
 def test_memory_is_shared_out():
-    assert Copies(10).max_samples == 30 * near.RATE and Copies(100_000).max_samples == 2 * near.RATE
-    assert len(Copies(100_000).trace(sound(torch.randn(60 * 8000), 8000))) <= 2 * near.RATE
+    assert NearCopyFinder(10).max_samples == 30 * near.RATE and NearCopyFinder(100_000).max_samples == 2 * near.RATE
+    assert len(NearCopyFinder(100_000).fingerprint(sound(torch.randn(60 * 8000), 8000))) <= 2 * near.RATE
 
 
 @pytest.mark.skipif("SONOLUX_DATA" not in os.environ, reason="SONOLUX_DATA names no folder of real data")
 def test_recall_on_real_sounds():
     paths = sorted((Path(os.environ["SONOLUX_DATA"]) / "sfx").glob("*.wav"))
-    real = [sound_io.read(path) for path in paths]
+    real = [sound_io.read_sound(path) for path in paths]
     found, own, _ = recall([s.wave[0] for s in real], [round(s.rate) for s in real])
     assert np.mean(list(found.values())) >= 0.95, found
     names = {(paths[a].name, paths[b].name) for a, b in own}

@@ -1,4 +1,4 @@
-"""What `prepare` measures of sounds, every kind of bad file, and recipes that follow from the data."""
+"""What `prepare_folder` measures of sounds, every kind of bad file, and recipes that follow from the data."""
 
 import math
 import os
@@ -11,17 +11,17 @@ import pytest
 import soundfile
 import torch
 from sonolux.core.config.load import load_recipe
-from sonolux.core.data.manifest import read
+from sonolux.core.data.manifest import read_manifest
 from sonolux.core.data.prepare import prepare as preparing
-from sonolux.core.data.prepare.prepare import detect, prepare
-from sonolux.core.testing.mutation import caught, planted, swap_constant
+from sonolux.core.data.prepare.prepare import choose_analyzer, prepare_folder
+from sonolux.core.testing.mutation import assert_caught, planted_error, swap_constant
 from sonolux.core.types import MediaSpec
 from sonolux.modalities.audio import io
 from sonolux.modalities.audio.codecs.logmel import Logmel
 from sonolux.modalities.audio.datasets.folder import Folder
 from sonolux.modalities.audio.prepare import prepare as measuring
 from sonolux.modalities.audio.prepare import recipe as proposing
-from sonolux.modalities.audio.prepare.prepare import SoundPreparer, facts
+from sonolux.modalities.audio.prepare.prepare import SoundFolderAnalyzer, measure_sound
 from sonolux.modalities.audio.prepare.recipe import RATES, _Choice, _choose, _codec
 
 RATE = 16000
@@ -30,7 +30,7 @@ RATE = 16000
 @pytest.fixture(autouse=True)
 def _no_drawing(monkeypatch):
     """Drawing takes a second, and is tested elsewhere."""
-    monkeypatch.setattr(preparing, "page", lambda path, panels, title: path)
+    monkeypatch.setattr(preparing, "plot_distributions", lambda path, panels, title: path)
 
 
 def noise(seconds=0.5, seed=0, rate=RATE, channels=1, level=0.1):
@@ -39,8 +39,8 @@ def noise(seconds=0.5, seed=0, rate=RATE, channels=1, level=0.1):
 
 
 def run(root: Path, **more):
-    report = prepare(root, root.parent / "prepared", SoundPreparer(), **more)
-    return report, {line["file"]: line for line in read(report.folder / "manifest.jsonl").lines}
+    report = prepare_folder(root, root.parent / "prepared", SoundFolderAnalyzer(), **more)
+    return report, {line["file"]: line for line in read_manifest(report.folder / "manifest.jsonl").lines}
 
 
 # --- bad files: (how it is made, what is said of it) ---
@@ -158,7 +158,7 @@ def test_a_file_that_does_not_end_the_run(tmp_path, monkeypatch):
     root.mkdir()
     for i in range(3):
         soundfile.write(root / f"{i}.wav", noise(seed=i), RATE)
-    inspect = SoundPreparer.inspect
+    inspect = SoundFolderAnalyzer.inspect
     errors = {"0.wav": MemoryError(), "1.wav": RuntimeError("odd"), "2.wav": None}
 
     def odd(self, path):
@@ -166,7 +166,7 @@ def test_a_file_that_does_not_end_the_run(tmp_path, monkeypatch):
             raise errors[path.name]
         return inspect(self, path)
 
-    monkeypatch.setattr(SoundPreparer, "inspect", odd)
+    monkeypatch.setattr(SoundFolderAnalyzer, "inspect", odd)
     _, lines = run(root)
     assert lines["0.wav"]["reason"] == "does not fit into memory"
     assert lines["1.wav"]["reason"] == "cannot be measured (RuntimeError: odd)" and lines["2.wav"]["status"] == "ok"
@@ -198,8 +198,8 @@ def test_mp3_is_never_sought_in(tmp_path, monkeypatch):
 
 def test_a_huge_file_is_refused_before_it_is_decoded(tmp_path):
     soundfile.write(tmp_path / "x.wav", noise(2.0), RATE)
-    with pytest.raises(io.Unreadable, match="cut it into parts"):
-        io.read(tmp_path / "x.wav", most=20000)
+    with pytest.raises(io.UnreadableSound, match="cut it into parts"):
+        io.read_sound(tmp_path / "x.wav", most=20000)
 
 
 # --- what is measured ---
@@ -208,22 +208,22 @@ def test_a_huge_file_is_refused_before_it_is_decoded(tmp_path):
 def sound(wave, rate=RATE, subtype="PCM_16"):
     wave = torch.as_tensor(wave, dtype=torch.float32)
     source = {"rate": rate, "channels": len(wave), "frames": wave.shape[1], "format": "WAV", "subtype": subtype}
-    return io.Sound(wave, float(rate), source)
+    return io.DecodedSound(wave, float(rate), source)
 
 
 def check_levels():
     t = torch.arange(RATE) / RATE
     tone = 0.5 * torch.sin(2 * torch.pi * 997 * t)
-    line = facts(sound(tone[None]))
+    line = measure_sound(sound(tone[None]))
     assert line["peak"] == pytest.approx(-6.02, abs=0.02) and line["rms"] == pytest.approx(-9.03, abs=0.02)
     assert line["lufs"] == pytest.approx(-9.03, abs=0.05) and line["seconds"] == 1.0 and line["remarks"] == []
-    assert facts(sound(tone[None, : RATE // 3]))["lufs"] is None
+    assert measure_sound(sound(tone[None, : RATE // 3]))["lufs"] is None
 
 
 def check_silence():
     wave = torch.zeros(1, RATE)
     wave[0, 3200:8000] = torch.from_numpy(noise(0.3)[:, 0]).float()
-    line = facts(sound(wave + 0.05 + 1e-4 * torch.randn(1, RATE, generator=torch.Generator().manual_seed(0))))
+    line = measure_sound(sound(wave + 0.05 + 1e-4 * torch.randn(1, RATE, generator=torch.Generator().manual_seed(0))))
     assert line["lead"] == pytest.approx(0.2, abs=0.011) and line["trail"] == pytest.approx(0.5, abs=0.011)
     assert line["remarks"][0] == "is off zero by 0.05"
 
@@ -232,30 +232,30 @@ def check_clipping():
     t = torch.arange(RATE) / RATE
     over = (1.5 * torch.sin(2 * torch.pi * 100 * t)).clamp(-1, 32767 / 32768)[None]
     flat = 1 - 2 * np.arcsin(1 / 1.5) / np.pi
-    assert facts(sound(over))["clipped"] == pytest.approx(100 * flat, abs=0.5)
-    assert "clipped" in facts(sound(over))["remarks"][0]
+    assert measure_sound(sound(over))["clipped"] == pytest.approx(100 * flat, abs=0.5)
+    assert "clipped" in measure_sound(sound(over))["remarks"][0]
     eight = torch.round(over * 128).clamp(-128, 127) / 128
-    assert facts(sound(eight, subtype="PCM_U8"))["clipped"] == pytest.approx(100 * flat, abs=2)
+    assert measure_sound(sound(eight, subtype="PCM_U8"))["clipped"] == pytest.approx(100 * flat, abs=2)
     touching = torch.zeros(1, RATE)
     touching[0, ::50] = 1.0  # single samples at full scale are no flat tops
-    assert facts(sound(touching))["clipped"] == 0
+    assert measure_sound(sound(touching))["clipped"] == 0
 
 
 def check_bandwidth():
     spectrum = torch.fft.rfft(torch.from_numpy(noise(2.0)[:, 0]))
     spectrum[len(spectrum) // 2 :] = 0
     narrow = torch.fft.irfft(spectrum)[None]
-    line = facts(sound(narrow))
+    line = measure_sound(sound(narrow))
     assert line["bandwidth"] == pytest.approx(RATE / 4, rel=0.1) and "perhaps of a lower rate" in line["remarks"][-1]
-    assert facts(sound(noise(1.0).T))["bandwidth"] == RATE / 2
+    assert measure_sound(sound(noise(1.0).T))["bandwidth"] == RATE / 2
 
 
 def check_width():
     left, right = torch.from_numpy(noise(1.0, channels=2).T).float()
-    assert facts(sound(left[None]))["width"] is None
-    assert facts(sound(torch.stack([left, left])))["width"] < -80
-    assert facts(sound(torch.stack([left, right])))["width"] == pytest.approx(0, abs=1)
-    opposite = facts(sound(torch.stack([left, -0.9 * left])))
+    assert measure_sound(sound(left[None]))["width"] is None
+    assert measure_sound(sound(torch.stack([left, left])))["width"] < -80
+    assert measure_sound(sound(torch.stack([left, right])))["width"] == pytest.approx(0, abs=1)
+    opposite = measure_sound(sound(torch.stack([left, -0.9 * left])))
     assert opposite["width"] > 20 and "cancels" in opposite["remarks"][0]
 
 
@@ -279,7 +279,7 @@ PLANTED = [
 @pytest.mark.parametrize(("where", "name", "error", "check"), PLANTED, ids=[row[1] for row in PLANTED])
 def test_planted_errors_are_caught(monkeypatch, where, name, error, check):
     monkeypatch.setattr(where, name, error)
-    caught(check)
+    assert_caught(check)
 
 
 # --- what is proposed ---
@@ -330,8 +330,8 @@ def test_windows():
 
 
 def test_planted_long_windows_are_caught():
-    with planted(proposing, "_window", swap_constant(0.028, 0.045)):
-        caught(check_windows)
+    with planted_error(proposing, "_window", swap_constant(0.028, 0.045)):
+        assert_caught(check_windows)
 
 
 def check_filled():
@@ -351,7 +351,7 @@ def test_parts_of_textures_fill_their_places():
 
 def test_planted_round_length_is_caught(monkeypatch):
     monkeypatch.setattr(proposing, "_filled", lambda seconds, rate: seconds)
-    caught(check_filled)
+    assert_caught(check_filled)
 
 
 def test_channels_levels_and_classes():
@@ -378,4 +378,4 @@ def test_proposals_are_valid_for_odd_folders(tmp_path, rate, seconds, count):
 
 def test_detecting(tmp_path):
     (tmp_path / "x.M4A").write_bytes(b"x")
-    assert detect(tmp_path, [SoundPreparer()]).modality == "audio"
+    assert choose_analyzer(tmp_path, [SoundFolderAnalyzer()]).modality == "audio"

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from sonolux.core.data.manifest import read
+from sonolux.core.data.manifest import read_manifest
 from sonolux.core.data.prepare import prepare as preparing
-from sonolux.core.data.prepare.prepare import prepare
-from sonolux.core.testing.mutation import caught
+from sonolux.core.data.prepare.prepare import prepare_folder
+from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import BadInput, MediaSpec
 from sonolux.modalities.audio import io
 from sonolux.modalities.audio.datasets import folder as reading
 from sonolux.modalities.audio.datasets.folder import Folder
-from sonolux.modalities.audio.prepare.prepare import SoundPreparer
+from sonolux.modalities.audio.prepare.prepare import SoundFolderAnalyzer
 
 RATE = 16000
 
@@ -24,7 +24,7 @@ RATE = 16000
 @pytest.fixture(autouse=True)
 def _no_drawing(monkeypatch):
     """Drawing takes a second, and is tested elsewhere."""
-    monkeypatch.setattr(preparing, "page", lambda path, panels, title: path)
+    monkeypatch.setattr(preparing, "plot_distributions", lambda path, panels, title: path)
 
 
 def noise(seconds, seed, level=0.1):
@@ -32,7 +32,7 @@ def noise(seconds, seed, level=0.1):
 
 
 def run(root: Path):
-    return prepare(root, root.parent / "prepared", SoundPreparer())
+    return prepare_folder(root, root.parent / "prepared", SoundFolderAnalyzer())
 
 
 @pytest.fixture
@@ -87,16 +87,16 @@ def test_budgets_hold(prepared):
 
 
 def test_planted_budget_is_caught(prepared, monkeypatch):
-    from sonolux.modalities.audio.store import Store
+    from sonolux.modalities.audio.store import SoundStore
 
-    monkeypatch.setattr(Store, "_make_space", lambda self, size: True)
-    caught(check_budgets, prepared[1])
+    monkeypatch.setattr(SoundStore, "_make_space", lambda self, size: True)
+    assert_caught(check_budgets, prepared[1])
 
 
 def test_training_decodes_nothing_twice(prepared, monkeypatch):
     _, folder = prepared
     _, first = items(folder, cache="disk")
-    monkeypatch.setattr(io, "read", None)  # whoever decodes fails
+    monkeypatch.setattr(io, "read_sound", None)  # whoever decodes fails
     _, second = items(folder, cache="disk", crop="onset", gain=1.0)
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
@@ -114,7 +114,7 @@ def test_a_damaged_cache_is_made_anew(prepared):
 
 def test_copies_share_a_side(prepared):
     _, folder = prepared
-    by = {line["file"]: line for line in read(folder / "manifest.jsonl").lines}
+    by = {line["file"]: line for line in read_manifest(folder / "manifest.jsonl").lines}
     assert by["a/copy.wav"]["copy_of"] == "a/0.wav" and by["a/softer.wav"]["group"] == by["a/1.wav"]["group"]
     for seed in range(6):
         sides = {}

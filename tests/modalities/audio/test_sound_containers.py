@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from sonolux.core.testing.mutation import caught
+from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import MediaSpec
 from sonolux.modalities.audio import io, io_decode, io_mp3, io_ogg
 from sonolux.modalities.audio.datasets.folder import Folder
 from sonolux.modalities.audio.modality import Audio
-from sonolux.modalities.audio.prepare.prepare import SoundPreparer
+from sonolux.modalities.audio.prepare.prepare import SoundFolderAnalyzer
 
 RATE, COUNT = 8000, 1000
 STEPS = np.random.default_rng(0).integers(-30000, 30000, COUNT).astype(np.int16)
@@ -109,12 +109,12 @@ def saved(folder: Path, data: bytes) -> Path:
 
 
 def samples(path: Path) -> np.ndarray:
-    return io.read(path).wave[0].numpy()
+    return io.read_sound(path).wave[0].numpy()
 
 
 def check_unsized(folder: Path) -> None:
     for name, data in UNSIZED.items():
-        sound = io.read(saved(folder, data))
+        sound = io.read_sound(saved(folder, data))
         assert np.array_equal(sound.wave[0].numpy(), WHOLE.astype(np.float32)) and sound.remarks == [], name
 
 
@@ -129,8 +129,8 @@ def test_an_empty_sound_stays_empty(tmp_path):
         wav(steps=none, after=chunk(b"LIST", b"INFO")),
         b"RIFF\0\0\0\0" + wav(steps=none)[8:],
     ):
-        with pytest.raises(io.Unreadable, match="holds no frames"):
-            io.read(saved(tmp_path, data))
+        with pytest.raises(io.UnreadableSound, match="holds no frames"):
+            io.read_sound(saved(tmp_path, data))
 
 
 @pytest.mark.parametrize("name", CONTAINERS)
@@ -138,7 +138,7 @@ def test_every_sample_before_a_missing_end_is_read(tmp_path, name):
     whole, each = (EIGHT, 1) if name == "8svx" else (WHOLE, 2)
     assert np.array_equal(samples(saved(tmp_path, CONTAINERS[name])), whole.astype(np.float32))
     for cut in (1, 2, 7, 36, COUNT * each // 4):
-        sound = io.read(saved(tmp_path, CONTAINERS[name][:-cut]))
+        sound = io.read_sound(saved(tmp_path, CONTAINERS[name][:-cut]))
         there = COUNT * each - cut
         frames = there // each
         if name == "voc":  # libsndfile takes its last byte for the mark of the end
@@ -149,18 +149,18 @@ def test_every_sample_before_a_missing_end_is_read(tmp_path, name):
     said = (
         rf"is truncated: {COUNT * each * 3 // 4 - 1} of {COUNT * each} bytes are there, less than 75 %: get the whole"
     )
-    with pytest.raises(io.Unreadable, match=said):
-        io.read(saved(tmp_path, CONTAINERS[name][: -COUNT * each // 4 - 1]))
+    with pytest.raises(io.UnreadableSound, match=said):
+        io.read_sound(saved(tmp_path, CONTAINERS[name][: -COUNT * each // 4 - 1]))
 
 
 def test_chunks_after_the_sound_may_be_cut(tmp_path):
-    sound = io.read(saved(tmp_path, wav(after=chunk(b"LIST", b"INFO" + bytes(100)))[:-50]))
+    sound = io.read_sound(saved(tmp_path, wav(after=chunk(b"LIST", b"INFO" + bytes(100)))[:-50]))
     assert np.array_equal(sound.wave[0].numpy(), WHOLE.astype(np.float32)) and sound.remarks == []
 
 
 def test_planted_trust_in_the_header_is_caught(tmp_path, monkeypatch):
-    monkeypatch.setattr(io_decode, "chunked", lambda file, size: None)
-    with pytest.raises((AssertionError, io.Unreadable)):
+    monkeypatch.setattr(io_decode, "container_stream", lambda file, size: None)
+    with pytest.raises((AssertionError, io.UnreadableSound)):
         check_unsized(tmp_path)
 
 
@@ -187,18 +187,18 @@ def test_flac_of_an_unknown_or_wrong_length(tmp_path):
     whole = samples(saved(tmp_path, flac))
     assert len(whole) == 20000
     for total, remarks in ((0, []), (20001, ["truncated: 20000 of 20001 frames are there"])):
-        sound = io.read(saved(tmp_path, with_total(flac, total)))
+        sound = io.read_sound(saved(tmp_path, with_total(flac, total)))
         assert np.array_equal(sound.wave[0].numpy(), whole) and sound.remarks == remarks
-    cut = io.read(saved(tmp_path, flac[:-1]))  # its last block of 4096 frames is lost
+    cut = io.read_sound(saved(tmp_path, flac[:-1]))  # its last block of 4096 frames is lost
     assert np.array_equal(cut.wave[0].numpy(), whole[:16384])
     assert cut.remarks == ["truncated: 16384 of 20000 frames are there"]
-    unknown = io.read(saved(tmp_path, with_total(flac, 0)[:-1]))
+    unknown = io.read_sound(saved(tmp_path, with_total(flac, 0)[:-1]))
     assert np.array_equal(unknown.wave[0].numpy(), whole[:16384])
     assert unknown.remarks == ["damaged: only the first 16384 frames can be decoded: Error : flac decoder lost sync"]
     damaged = bytearray(flac)
     damaged[len(flac) // 2] ^= 255
-    with pytest.raises(io.Unreadable, match=r"is truncated: (8192|12288) of 20000 frames"):
-        io.read(saved(tmp_path, bytes(damaged)))
+    with pytest.raises(io.UnreadableSound, match=r"is truncated: (8192|12288) of 20000 frames"):
+        io.read_sound(saved(tmp_path, bytes(damaged)))
 
 
 # --- Ogg ---
@@ -209,7 +209,7 @@ OGG = ["VORBIS", "OPUS"]
 def check_chain(folder: Path, subtype: str) -> None:
     parts = [encoded("OGG", subtype, seconds) for seconds in (1.5, 0.3, 1.0)]
     alone = [samples(saved(folder, part)) for part in parts]
-    sound = io.read(saved(folder, b"".join(parts)))
+    sound = io.read_sound(saved(folder, b"".join(parts)))
     assert sound.source["frames"] == 22400 and sound.remarks == []
     assert np.array_equal(sound.wave[0].numpy(), np.concatenate(alone))
 
@@ -222,25 +222,25 @@ def test_all_streams_of_a_chain_are_read(tmp_path, subtype):
 def test_planted_end_after_the_first_stream_is_caught(tmp_path, monkeypatch):
     original = io_ogg.ogg_streams
     monkeypatch.setattr(io_decode, "ogg_streams", lambda file, size: (original(file, size) or [])[:1])
-    caught(check_chain, tmp_path, "VORBIS")
+    assert_caught(check_chain, tmp_path, "VORBIS")
 
 
 def test_streams_of_another_kind_are_converted_and_damaged_ones_left_out(tmp_path):
     first, second = encoded("OGG", "VORBIS", 2.0), encoded("OGG", "VORBIS", 1.0, 16000, 2)
-    sound = io.read(saved(tmp_path, first + second))
+    sound = io.read_sound(saved(tmp_path, first + second))
     assert sound.wave.shape == (1, 24000) and sound.source["rate"] == RATE
     assert np.array_equal(sound.wave[0, :16000].numpy(), samples(saved(tmp_path, first)))
-    alone = io.dsp.resample(io.read(saved(tmp_path, second)).wave, 16000, RATE).mean(0)
+    alone = io.dsp.resample(io.read_sound(saved(tmp_path, second)).wave, 16000, RATE).mean(0)
     assert torch.allclose(sound.wave[0, 16000:], alone, atol=1e-6)
     assert [remark.split(":")[0] for remark in sound.remarks] == ["chained", "chained"]
-    cut = io.read(saved(tmp_path, first + second[:100]))
+    cut = io.read_sound(saved(tmp_path, first + second[:100]))
     assert cut.wave.shape == (1, 16000) and cut.remarks[0].startswith("damaged: stream 2 of 2 is left out")
     broken = bytearray(second)
     broken[28:34] = b"nothing"[:6]
-    with pytest.raises(io.Unreadable, match=r"is damaged: stream 2 of 2: cannot be decoded"):
-        io.read(saved(tmp_path, first + bytes(broken)))
-    with pytest.raises(io.Unreadable, match=r"is a chain of 1001 streams, more than 1000: cut it into parts"):
-        io.read(saved(tmp_path, (b"OggS\0\2" + bytes(20) + b"\0OggS\0\0" + bytes(20) + b"\0") * 1001))
+    with pytest.raises(io.UnreadableSound, match=r"is damaged: stream 2 of 2: cannot be decoded"):
+        io.read_sound(saved(tmp_path, first + bytes(broken)))
+    with pytest.raises(io.UnreadableSound, match=r"is a chain of 1001 streams, more than 1000: cut it into parts"):
+        io.read_sound(saved(tmp_path, (b"OggS\0\2" + bytes(20) + b"\0OggS\0\0" + bytes(20) + b"\0") * 1001))
 
 
 def check_cut_pages(folder: Path, subtype: str) -> None:
@@ -248,13 +248,13 @@ def check_cut_pages(folder: Path, subtype: str) -> None:
     ogg = encoded("OGG", subtype, 3.0)
     whole = samples(saved(folder, ogg))
     for cut in (1, 36):
-        sound = io.read(saved(folder, ogg[:-cut]))
+        sound = io.read_sound(saved(folder, ogg[:-cut]))
         frames = sound.wave.shape[1]
         assert 0.98 * len(whole) < frames < len(whole)
         assert np.abs(sound.wave[0, : frames - 200].numpy() - whole[: frames - 200]).max() < 1e-4
         assert sound.remarks == [f"truncated: {frames} of {len(whole)} frames are there"]
     pages = [i for i in range(len(ogg)) if ogg[i : i + 4] == b"OggS"]
-    sound = io.read(saved(folder, ogg[: pages[-1]]))
+    sound = io.read_sound(saved(folder, ogg[: pages[-1]]))
     assert 0.5 * len(whole) < sound.wave.shape[1] < len(whole)
     assert sound.remarks == ["truncated: its end is missing, and how much is not known"]
 
@@ -263,14 +263,14 @@ def check_cut_pages(folder: Path, subtype: str) -> None:
 def test_cut_pages(tmp_path, subtype):
     check_cut_pages(tmp_path, subtype)
     short = encoded("OGG", subtype, 0.5)  # one page holds all of it
-    sound = io.read(saved(tmp_path, short[:-20]))
+    sound = io.read_sound(saved(tmp_path, short[:-20]))
     assert 3700 < sound.wave.shape[1] < 4000
     assert sound.remarks == ["truncated: its end is missing, and how much is not known"]
 
 
 def test_planted_loss_of_a_cut_page_is_caught(tmp_path, monkeypatch):
     monkeypatch.setattr(io_ogg, "_complete", lambda page: 0)
-    caught(check_cut_pages, tmp_path, "VORBIS")
+    assert_caught(check_cut_pages, tmp_path, "VORBIS")
 
 
 def test_the_checksum_of_pages_is_that_of_the_encoder(tmp_path):
@@ -312,7 +312,7 @@ def test_mp3_of_variable_rate_without_a_header_is_read_to_its_end(tmp_path):
 
 def test_planted_length_from_the_first_frame_is_caught(tmp_path, monkeypatch):
     monkeypatch.setattr(io_decode, "mp3_stream", lambda file, size: None)
-    with pytest.raises((AssertionError, io.Unreadable)):
+    with pytest.raises((AssertionError, io.UnreadableSound)):
         check_variable_rate(tmp_path)
 
 
@@ -323,12 +323,12 @@ def test_mp3_files_that_were_joined_or_cut(tmp_path):
     assert len(whole) == 24000 and 48000 <= len(joined) < 51000
     assert np.abs(joined[:23000] - whole[:23000]).max() < 1e-6
     frames = [f.place for f in io_mp3._frames(bytesio.BytesIO(mp3), len(mp3), 0)]
-    cut = io.read(saved(tmp_path, mp3[:-1]))
+    cut = io.read_sound(saved(tmp_path, mp3[:-1]))
     there, of = 576 * (len(frames) - 2), 576 * (len(frames) - 1)
     assert cut.remarks == [f"truncated: {there} of {of} frames are there"]
     assert np.abs(cut.wave[0, :22000].numpy() - whole[:22000]).max() < 1e-6
-    with pytest.raises(io.Unreadable, match=r"is truncated: \d+ of \d+ frames are there, less than 75 %"):
-        io.read(saved(tmp_path, mp3[: len(mp3) // 2]))
+    with pytest.raises(io.UnreadableSound, match=r"is truncated: \d+ of \d+ frames are there, less than 75 %"):
+        io.read_sound(saved(tmp_path, mp3[: len(mp3) // 2]))
 
 
 def test_mp3_with_tags(tmp_path):
@@ -353,7 +353,7 @@ def test_a_note_for_each_kind_with_a_count(tmp_path):
     assert len(data) == 6 and len(notes) == 1
     expected = "4 of 6 sounds: 0.wav (truncated: 1980 of 2000 bytes are there); 1.wav (truncated"
     assert str(notes[0].message).startswith(expected) and str(notes[0].message).endswith("; and 1 more")
-    line, _ = SoundPreparer().inspect(tmp_path / "0.wav")
+    line, _ = SoundFolderAnalyzer().inspect(tmp_path / "0.wav")
     assert line["remarks"][0] == "truncated: 1980 of 2000 bytes are there"
     with pytest.warns(UserWarning, match=r"0\.wav: truncated: 1980 of 2000 bytes are there"):
         assert Audio(8000, 0.125).read(tmp_path / "0.wav").shape == (1, 990)
@@ -368,5 +368,5 @@ def test_formats_that_are_not_read_have_the_same_words_in_training_and_prepare(t
     with pytest.warns(UserWarning, match=r"^skipped 1 of 5 files: \.m4a is not read: convert it, .* FLAC: a\.m4a$"):
         data = Folder(spec, tmp_path, label="none", valid=0.0, max_bad=0.0)
     assert len(data) == 4
-    with pytest.raises(io.Unreadable, match=r"\.m4a is not read: convert it, for example to FLAC$"):
-        SoundPreparer().inspect(tmp_path / "a.m4a")
+    with pytest.raises(io.UnreadableSound, match=r"\.m4a is not read: convert it, for example to FLAC$"):
+        SoundFolderAnalyzer().inspect(tmp_path / "a.m4a")

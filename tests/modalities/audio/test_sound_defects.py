@@ -40,7 +40,7 @@ FAULTS = {
 
 
 def flags(sounds, loop=False):
-    return {d.key: d.flags.tolist() for d in defects.measure(sounds, clean(seed=1), RATE, loop)}
+    return {d.key: d.flags.tolist() for d in defects.measure_defects(sounds, clean(seed=1), RATE, loop)}
 
 
 def check_fault(key):
@@ -60,11 +60,11 @@ def test_every_counter_has_its_fault():
 
 def check_clicks():
     wave = clean(1)[0]
-    assert defects.clicks(wave, RATE) == 0 and defects.clicks(clicked(wave), RATE) == 3
+    assert defects.count_clicks(wave, RATE) == 0 and defects.count_clicks(clicked(wave), RATE) == 3
     burst = torch.zeros(1, 6000)
     burst[:, 2000:4000] = 0.5 * torch.randn(2000, generator=torch.Generator().manual_seed(2))
-    assert defects.clicks(burst, RATE) == 0, "noise that starts and ends at once is an attack, no click"
-    assert defects.clicks(torch.zeros(1, 6000), RATE) == 0 and defects.clicks(torch.zeros(1, 5), RATE) == 0
+    assert defects.count_clicks(burst, RATE) == 0, "noise that starts and ends at once is an attack, no click"
+    assert defects.count_clicks(torch.zeros(1, 6000), RATE) == 0 and defects.count_clicks(torch.zeros(1, 5), RATE) == 0
 
 
 def check_numbers():
@@ -73,20 +73,20 @@ def check_numbers():
     x = wave[0].double().numpy()
     power = np.abs(np.fft.rfft(x)) ** 2
     wanted = 10 * math.log10(power[len(power) // 2 :].sum() / power.sum())
-    assert defects.high_share(wave) == pytest.approx(wanted, abs=1e-6)
+    assert defects.high_frequency_share(wave) == pytest.approx(wanted, abs=1e-6)
     blocks = np.sqrt((x[: len(x) // 80 * 80].reshape(-1, 80) ** 2).mean(1))
     wanted = 20 * math.log10(np.quantile(blocks, 0.1) / blocks.max())
     assert defects.noise_floor(wave, RATE) == pytest.approx(wanted, abs=0.1)
-    assert defects.noise_floor(torch.zeros(1, 6000), RATE) == -120 == defects.high_share(torch.zeros(1, 6000))
+    assert defects.noise_floor(torch.zeros(1, 6000), RATE) == -120 == defects.high_frequency_share(torch.zeros(1, 6000))
 
 
 PLANTED = {
-    "clicks": (torch, "maximum", lambda true: torch.minimum),
+    "count_clicks": (torch, "maximum", lambda true: torch.minimum),
     "noise_floor": (torch.Tensor, "quantile", lambda true: lambda x, q: true(x, 1.0 if q == 0.1 else q)),
-    "high_share": (torch.fft, "rfft", lambda true: lambda x: true(x).flip(-1)),
-    "offset": (defects, "offset", lambda true: lambda wave: true(wave) - 1.0),
-    "clipped": (defects, "clipped", lambda true: lambda media: true(0.5 * media)),
-    "silent": (defects, "silent", lambda true: lambda media: true(100 * media)),
+    "high_frequency_share": (torch.fft, "rfft", lambda true: lambda x: true(x).flip(-1)),
+    "largest_dc_offset": (defects, "largest_dc_offset", lambda true: lambda wave: true(wave) - 1.0),
+    "is_clipped": (defects, "is_clipped", lambda true: lambda media: true(0.5 * media)),
+    "is_silent": (defects, "is_silent", lambda true: lambda media: true(100 * media)),
 }
 
 
@@ -115,15 +115,15 @@ def loops(shift=0.0):
 
 
 def test_seams_of_loops():
-    found = {d.key: d for d in defects.measure(loops(), clean(), RATE, loop=True)}
+    found = {d.key: d for d in defects.measure_defects(loops(), clean(), RATE, loop=True)}
     assert not found["seam_jump"].flags.any() and not found["seam_level"].flags.any()
     assert float(found["seam_jump"].values.median()) < 1.6
-    broken = {d.key: d for d in defects.measure(loops(0.9), clean(), RATE, loop=True)}
+    broken = {d.key: d for d in defects.measure_defects(loops(0.9), clean(), RATE, loop=True)}
     assert broken["seam_jump"].flags.all()
     faded = [
         w * (torch.arange(4000) / 200).clamp(max=1) * ((3999 - torch.arange(4000)) / 200).clamp(max=1) for w in loops()
     ]
-    assert {d.key: d for d in defects.measure(faded, clean(), RATE, loop=True)}["seam_level"].flags.all()
+    assert {d.key: d for d in defects.measure_defects(faded, clean(), RATE, loop=True)}["seam_level"].flags.all()
     jump, usual = defects.seam_jump(loops(0.9)[0])
     x = loops(0.9)[0][0].double().numpy()
     assert jump == pytest.approx(abs(x[0] - x[-1])) and usual == pytest.approx(np.median(np.abs(np.diff(x))), rel=1e-3)
@@ -134,7 +134,8 @@ def test_seams_of_loops():
 def test_lengths_and_channels_of_any_kind():
     sounds = [torch.rand(2, n) - 0.5 for n in (40, 400, 4001)]
     assert all(
-        len(d.values) == 3 and bool(d.values.isfinite().all()) for d in defects.measure(sounds, sounds, RATE, True)
+        len(d.values) == 3 and bool(d.values.isfinite().all())
+        for d in defects.measure_defects(sounds, sounds, RATE, True)
     )
 
 
@@ -145,15 +146,15 @@ def tones(n=6, frames=400):
 
 def check_levels():
     made = tones()
-    assert not defects.silent(made).any() and not defects.clipped(made).any()
+    assert not defects.is_silent(made).any() and not defects.is_clipped(made).any()
     made[0] *= 1e-3  # a peak of -66 dB
     made[1] *= 1.9  # a peak just under full scale
     made[2] = (2.6 * made[2]).clamp(-1, 1)
     made[3] = made[3].clone()
     made[3, 0, [100, 102, 104, 106]] = 1.0  # touches full scale four times, and stays nowhere
     made[4, 0, 50:52], made[4, 0, 52:54] = 1.0, -1.0  # four extremes in a row, but on two sides
-    assert defects.silent(made).nonzero().flatten().tolist() == [0]
-    assert defects.clipped(made).nonzero().flatten().tolist() == [2]
+    assert defects.is_silent(made).nonzero().flatten().tolist() == [0]
+    assert defects.is_clipped(made).nonzero().flatten().tolist() == [2]
 
 
 def test_silent_and_clipped_sounds_are_counted():
@@ -169,6 +170,6 @@ def test_planted_errors_of_clipping_are_caught(planted, monkeypatch):
 
 def test_sounds_that_cannot_be_measured_are_refused():
     with pytest.raises(BadInput, match="1 examples hold NaN"):
-        defects.silent(torch.tensor([[[0.0, math.nan]], [[0.0, 1.0]]]))
+        defects.is_silent(torch.tensor([[[0.0, math.nan]], [[0.0, 1.0]]]))
     with pytest.raises(BadInput, match="give"):
-        defects.clipped(torch.zeros(4, 100))
+        defects.is_clipped(torch.zeros(4, 100))

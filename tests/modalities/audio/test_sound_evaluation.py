@@ -35,7 +35,7 @@ def test_pictures_of_any_rate_and_length(rate, frames):
 
 def test_variations_are_keyed():
     x = AudioEvaluation(8000).classifier_input(effects(6, 1))
-    twice = [mel_images.augment(x, torch.Generator().manual_seed(k)) for k in (0, 0, 1)]
+    twice = [mel_images.augment_mel_images(x, torch.Generator().manual_seed(k)) for k in (0, 0, 1)]
     assert torch.equal(twice[0], twice[1]) and not torch.equal(twice[0], twice[2]) and twice[0].shape == x.shape
 
 

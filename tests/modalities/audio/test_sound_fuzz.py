@@ -9,9 +9,9 @@ import pytest
 import soundfile
 import torch
 from hypothesis import given
-from sonolux.core.testing.mutation import caught
+from sonolux.core.testing.mutation import assert_caught
 from sonolux.modalities.audio import io, io_ogg
-from sonolux.modalities.audio.prepare.prepare import SoundPreparer
+from sonolux.modalities.audio.prepare.prepare import SoundFolderAnalyzer
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from _fuzz import check, fuzzed, mutated, mutations
@@ -31,9 +31,9 @@ def encoded(kind: str, subtype: str | None = None, seconds: float = 0.4, rate: i
 
 def use(path: Path) -> None:
     """Read as training does, and as `prepare` does."""
-    sound = io.read(path, 8000, 1)
+    sound = io.read_sound(path, 8000, 1)
     assert bool(torch.isfinite(sound.wave).all())
-    SoundPreparer().inspect(path)
+    SoundFolderAnalyzer().inspect(path)
 
 
 def right_checksums(data: bytes) -> bytes:
@@ -99,6 +99,8 @@ def test_planted_other_errors_and_long_times_are_caught(tmp_path, monkeypatch):
 
     with pytest.raises(ValueError, match="a fault of the reader"):
         check(tmp_path / "x.wav", WAV, fails)
-    caught(check, tmp_path / "x.wav", WAV, lambda path: (_ for _ in ()).throw(io.Unreadable(path, "two\nlines")))
+    assert_caught(
+        check, tmp_path / "x.wav", WAV, lambda path: (_ for _ in ()).throw(io.UnreadableSound(path, "two\nlines"))
+    )
     monkeypatch.setattr("_fuzz.SECONDS", 0.0)
-    caught(check, tmp_path / "x.wav", WAV, use)
+    assert_caught(check, tmp_path / "x.wav", WAV, use)

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from sonolux.core.data.prepare.types import PrepareContext
-from sonolux.core.testing.mutation import caught
+from sonolux.core.data.prepare.types import ProposalContext
+from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import BadInput, MediaSpec
 from sonolux.modalities.audio import dsp, io, io_decode
 from sonolux.modalities.audio.datasets.folder import Folder
 from sonolux.modalities.audio.modality import Audio
-from sonolux.modalities.audio.prepare.prepare import SoundPreparer
-from sonolux.modalities.audio.prepare.recipe import propose
+from sonolux.modalities.audio.prepare.prepare import SoundFolderAnalyzer
+from sonolux.modalities.audio.prepare.recipe import propose_recipe
 
 SPEC = MediaSpec("audio", 1, ("time",), (2000,), (8000.0,))
 
@@ -75,19 +75,19 @@ BOMBS = {
 def test_what_is_beyond_a_limit_is_refused_with_it(tmp_path, name):
     data, said = BOMBS[name]
     for rate in (None, 8000):
-        with pytest.raises(io.Unreadable, match=said):
-            io.read(saved(tmp_path, data), rate)
+        with pytest.raises(io.UnreadableSound, match=said):
+            io.read_sound(saved(tmp_path, data), rate)
 
 
 @pytest.mark.parametrize("rate", [1000, 1_000_000])
 def test_rates_at_the_limits_are_read(tmp_path, rate):
-    sound = io.read(saved(tmp_path, encoded(rate=rate)), 8000, 1)
+    sound = io.read_sound(saved(tmp_path, encoded(rate=rate)), 8000, 1)
     assert abs(sound.wave.shape[1] - 4000 * 8000 / rate) <= 1
 
 
 def test_64_channels_are_read(tmp_path):
     wave = np.random.default_rng(0).normal(size=(500, 64)).clip(-3, 3) * 0.1
-    sound = io.read(saved(tmp_path, encoded(subtype="DOUBLE", wave=wave)))
+    sound = io.read_sound(saved(tmp_path, encoded(subtype="DOUBLE", wave=wave)))
     assert np.allclose(sound.wave.numpy(), wave.T, atol=1e-7)
 
 
@@ -96,8 +96,8 @@ def check_memory(folder) -> None:
     data = with_total(encoded("FLAC"), 1 << 27)
     tracemalloc.start()
     try:
-        with pytest.raises(io.Unreadable, match="is truncated: 4000 of 134217728 frames"):
-            io.read(saved(folder, data))
+        with pytest.raises(io.UnreadableSound, match="is truncated: 4000 of 134217728 frames"):
+            io.read_sound(saved(folder, data))
         assert tracemalloc.get_traced_memory()[1] < 20e6
     finally:
         tracemalloc.stop()
@@ -115,31 +115,35 @@ def test_planted_allocation_by_the_header_is_caught(tmp_path, monkeypatch):
         return original(source, frames, channels, place)
 
     monkeypatch.setattr(io_decode, "_block", greedy)
-    caught(check_memory, tmp_path)
+    assert_caught(check_memory, tmp_path)
 
 
 def test_the_limit_holds_where_the_length_is_not_known(tmp_path, monkeypatch):
     monkeypatch.setattr(io_decode, "_BLOCK", 1000)
     path = saved(tmp_path, with_total(encoded("FLAC"), 0))
-    assert io.read(path, most=4000).wave.shape == (1, 4000)
-    with pytest.raises(io.Unreadable, match=r"has 2000 frames x 1 channels at 8000 Hz \(0\.0 h\), more than 1,999"):
-        io.read(path, most=1999)
+    assert io.read_sound(path, most=4000).wave.shape == (1, 4000)
+    with pytest.raises(
+        io.UnreadableSound, match=r"has 2000 frames x 1 channels at 8000 Hz \(0\.0 h\), more than 1,999"
+    ):
+        io.read_sound(path, most=1999)
 
 
 def test_resampling_stays_within_the_limit(tmp_path):
     path = saved(tmp_path, encoded(rate=1000))
-    assert io.read(path, 8000, most=32000).wave.shape == (1, 32000)
-    with pytest.raises(io.Unreadable, match=r"has 32000 frames x 1 channels at 8000 Hz .* more than 31,999 samples"):
-        io.read(path, 8000, most=31999)
+    assert io.read_sound(path, 8000, most=32000).wave.shape == (1, 32000)
+    with pytest.raises(
+        io.UnreadableSound, match=r"has 32000 frames x 1 channels at 8000 Hz .* more than 31,999 samples"
+    ):
+        io.read_sound(path, 8000, most=31999)
 
 
 def test_blocks_join_without_a_seam(tmp_path, monkeypatch):
     wave = np.random.default_rng(0).normal(size=(10_000, 3)).clip(-3, 3) * 0.1
     for kind in ("WAV", "FLAC", "OGG", "MP3"):
         path = saved(tmp_path, encoded(kind, wave=wave[:, :2]))
-        whole = io.read(path).wave
+        whole = io.read_sound(path).wave
         monkeypatch.setattr(io_decode, "_BLOCK", 777)
-        assert torch.equal(io.read(path).wave, whole)
+        assert torch.equal(io.read_sound(path).wave, whole)
         monkeypatch.undo()
 
 
@@ -165,7 +169,7 @@ def test_filter_banks_are_bounded(monkeypatch):
 
 def test_planted_filter_bank_without_a_limit_is_caught(monkeypatch):
     monkeypatch.setattr(dsp, "_FILTERS", 1 << 60)
-    caught(check_filters, monkeypatch)
+    assert_caught(check_filters, monkeypatch)
 
 
 # --- samples ---
@@ -180,15 +184,15 @@ def floats(folder, *values: float, subtype: str = "FLOAT"):
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e20, -3e38, 2.2e9, 1e300])
 def test_absurd_samples_are_refused(tmp_path, value):
     said = r"holds 2 samples that are not finite \(NaN or infinity\) or exceed 2\^31$"
-    with pytest.raises(io.Unreadable, match=said):
-        io.read(floats(tmp_path, value, 0.1, value, subtype="DOUBLE"))
+    with pytest.raises(io.UnreadableSound, match=said):
+        io.read_sound(floats(tmp_path, value, 0.1, value, subtype="DOUBLE"))
 
 
 def test_integers_as_floats_are_read_and_become_finite_examples(tmp_path):
     for scale in (2.0**15, 2.0**31):
         wave = scale * np.random.default_rng(0).normal(size=4000).clip(-3, 3) / 3
         path = saved(tmp_path, encoded("WAV", "FLOAT", wave=wave))
-        assert np.allclose(io.read(path).wave[0].numpy(), wave, rtol=1e-6)
+        assert np.allclose(io.read_sound(path).wave[0].numpy(), wave, rtol=1e-6)
         path.rename(tmp_path / "x.wav")
         for level in ("peak", "rms"):
             data = Folder(SPEC, tmp_path, label="none", valid=0.0, normalise=level)
@@ -206,17 +210,17 @@ def lines(folder, *scales: float) -> list[dict]:
     for i, scale in enumerate(scales):
         wave = np.random.default_rng(i).normal(size=4000).clip(-2, 2) / 2 * 0.9 * scale
         (folder / f"{i}.wav").write_bytes(encoded("WAV", "FLOAT", wave=wave))
-        line, _ = SoundPreparer().inspect(folder / f"{i}.wav")
+        line, _ = SoundFolderAnalyzer().inspect(folder / f"{i}.wav")
         found.append({**line, "file": f"{i}.wav", "label": None})
     return found
 
 
 def check_proposal(folder) -> None:
-    context = PrepareContext("x", folder, folder / "recipe.yaml")
-    assert "normalise: none" in propose(lines(folder, *[1.0] * 30), context).text
+    context = ProposalContext("x", folder, folder / "recipe.yaml")
+    assert "normalise: none" in propose_recipe(lines(folder, *[1.0] * 30), context).text
     odd = lines(folder, *[1.0] * 30, 32768.0)
     assert any("above full scale" in remark for remark in odd[-1]["remarks"])
-    assert "normalise: peak" in propose(odd, context).text
+    assert "normalise: peak" in propose_recipe(odd, context).text
 
 
 def test_one_file_of_integers_as_floats_is_enough_to_normalise(tmp_path):
@@ -225,4 +229,4 @@ def test_one_file_of_integers_as_floats_is_enough_to_normalise(tmp_path):
 
 def test_planted_blindness_to_one_loud_file_is_caught(tmp_path, monkeypatch):
     monkeypatch.setattr("sonolux.modalities.audio.prepare.recipe._LOUD", 1e9)
-    caught(check_proposal, tmp_path)
+    assert_caught(check_proposal, tmp_path)

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 from sonolux.core.evaluation.near_copies import ALTERATIONS
-from sonolux.core.testing.mutation import caught
+from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import BadInput
 from sonolux.modalities.audio import similarity
-from sonolux.modalities.audio.similarity import COPY, nearest, planted
+from sonolux.modalities.audio.similarity import COPY, nearest_sounds, planted_sound_copies
 
 RATE, FRAMES = 8000, 8000
 
@@ -38,18 +38,18 @@ def check_copies():
     """Gain and shift: every copy above the limit, of the right sound. Cut sounds: most of them."""
     sounds = made()
     for kind in ("gain", "shift"):
-        alike, which = nearest(planted(sounds, RATE, kind), sounds, RATE)
+        alike, which = nearest_sounds(planted_sound_copies(sounds, RATE, kind), sounds, RATE)
         assert which.tolist() == list(range(len(sounds))) and float(alike.min()) > COPY, kind
         assert float(alike.max()) <= 1
-    alike, which = nearest(planted(sounds, RATE, "crop"), sounds, RATE)
+    alike, which = nearest_sounds(planted_sound_copies(sounds, RATE, "crop"), sounds, RATE)
     assert float((alike > COPY).double().mean()) >= 0.9 and float(alike.max()) <= 1
 
 
 def check_others():
     sounds, others = made(), made(seed=1)
-    apart = [nearest([s], sounds[:i] + sounds[i + 1 :], RATE).similarity for i, s in enumerate(sounds)]
+    apart = [nearest_sounds([s], sounds[:i] + sounds[i + 1 :], RATE).similarity for i, s in enumerate(sounds)]
     assert float(torch.cat(apart).max()) < COPY
-    assert float(nearest(others, sounds, RATE)[0].max()) < COPY
+    assert float(nearest_sounds(others, sounds, RATE)[0].max()) < COPY
 
 
 def check_noises():
@@ -57,7 +57,7 @@ def check_noises():
     rng = torch.Generator().manual_seed(3)
     short, long = (torch.zeros(1, FRAMES) for _ in range(2))
     short[:, 1000:5000], long[:, 1000:7000] = (torch.randn(1, n, generator=rng) for n in (4000, 6000))
-    assert float(nearest([short], [long], RATE)[0]) < 0.75
+    assert float(nearest_sounds([short], [long], RATE)[0]) < 0.75
 
 
 CHECKS = [check_copies, check_others, check_noises]
@@ -76,7 +76,7 @@ def test_planted_loss_of_the_shift_is_caught(monkeypatch):
         return values, torch.zeros_like(shifts)
 
     monkeypatch.setattr(similarity, "_coarse_similarity", unshifted)
-    caught(check_copies)
+    assert_caught(check_copies)
 
 
 def test_planted_comparison_with_the_whole_is_caught(monkeypatch):
@@ -92,7 +92,7 @@ def test_planted_comparison_with_the_whole_is_caught(monkeypatch):
 
 def test_planted_loss_of_the_centring_is_caught(monkeypatch):
     monkeypatch.setattr(similarity, "_centred", lambda x, axes: x)
-    caught(check_noises)
+    assert_caught(check_noises)
 
 
 def test_planted_wrap_round_is_caught(monkeypatch):
@@ -127,13 +127,13 @@ def test_the_coarse_correlation_is_pearsons():
 
 def test_silence_is_like_nothing():
     silence = torch.zeros(1, FRAMES)
-    assert float(nearest([silence], made(3), RATE)[0]) < 1e-6
-    assert float(nearest(made(3), [silence] * 3, RATE)[0].max()) < 1e-6
+    assert float(nearest_sounds([silence], made(3), RATE)[0]) < 1e-6
+    assert float(nearest_sounds(made(3), [silence] * 3, RATE)[0].max()) < 1e-6
 
 
 def test_bad_kind():
     with pytest.raises(BadInput, match="kind is 'copy'"):
-        planted(made(1), RATE, "copy")
+        planted_sound_copies(made(1), RATE, "copy")
     assert set(ALTERATIONS) == {"gain", "shift", "crop"}
 
 
@@ -144,16 +144,16 @@ def test_copies_among_real_sounds(folder):
     if not base or not (Path(base) / folder).is_dir():
         pytest.skip("needs SONOLUX_DATA with the real data")
     from sonolux.core.config.load import load_recipe
-    from sonolux.core.training.build import build_data
+    from sonolux.core.training.build import build_dataset
 
     recipe = load_recipe({"sfx": "sfx_folder"}.get(folder, folder), [f"data.root={Path(base) / folder}"])
-    train, held = (build_data(recipe, split)[0] for split in ("train", "valid"))
+    train, held = (build_dataset(recipe, split)[0] for split in ("train", "valid"))
     rate = recipe.modality.build().rate
     sounds = [train.item(i, None).media for i in range(0, len(train), max(1, len(train) // 600))]
     others = [held.item(i, None).media for i in range(0, len(held), max(1, len(held) // 150))]
-    limit = float(nearest(others, sounds, rate)[0].quantile(0.99)) if len(others) >= 100 else COPY
+    limit = float(nearest_sounds(others, sounds, rate)[0].quantile(0.99)) if len(others) >= 100 else COPY
     for kind in ALTERATIONS:
-        found = nearest(planted(sounds[:60], rate, kind), sounds, rate)[0] > limit
+        found = nearest_sounds(planted_sound_copies(sounds[:60], rate, kind), sounds, rate)[0] > limit
         print(f"{folder}: {kind} {float(found.double().mean()):.1%} above {limit:.3f}")
         assert float(found.double().mean()) >= (0.9 if kind == "crop" else 0.95)
 
@@ -161,4 +161,4 @@ def test_copies_among_real_sounds(folder):
 def test_sources_of_any_rate():
     for rate in (4000, 22050, 44100):
         tone = torch.sin(torch.arange(rate // 2) * 0.3)[None] * torch.linspace(1, 0, rate // 2)
-        assert float(nearest([0.1 * tone], [tone], rate)[0]) == pytest.approx(1, abs=1e-4)
+        assert float(nearest_sounds([0.1 * tone], [tone], rate)[0]) == pytest.approx(1, abs=1e-4)

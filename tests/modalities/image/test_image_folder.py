@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image as Pil
-from sonolux.core.testing.mutation import caught
+from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import BadInput, MediaSpec
-from sonolux.core.util.rng import generator
+from sonolux.core.util.rng import keyed_generator
 from sonolux.modalities.image.datasets import base
 from sonolux.modalities.image.datasets.cifar10 import CIFAR10
 from sonolux.modalities.image.datasets.fashion_mnist import FashionMNIST
@@ -79,7 +79,7 @@ def test_a_split_by_name_is_caught(tmp_path, monkeypatch):
     from sonolux.modalities.image.datasets import folder
 
     monkeypatch.setattr(folder, "content_hash", lambda path: str(path))
-    caught(check_split, pictures(tmp_path / "a", each=20), tmp_path / "b")
+    assert_caught(check_split, pictures(tmp_path / "a", each=20), tmp_path / "b")
 
 
 def test_pixels_are_the_files(tmp_path):
@@ -211,8 +211,8 @@ def test_crops_and_flips_follow_the_rng(tmp_path):
     whole = Folder(MediaSpec("image", 3, ("height", "width"), (8, 24)), tmp_path, valid=0).item(0).media
     seen = {}
     for step in range(200):
-        media = plain.item(0, generator(0, 0, "crop", step)).media
-        assert torch.equal(media, plain.item(0, generator(0, 0, "crop", step)).media)
+        media = plain.item(0, keyed_generator(0, 0, "crop", step)).media
+        assert torch.equal(media, plain.item(0, keyed_generator(0, 0, "crop", step)).media)
         place = [
             (left, turned)
             for left in range(17)
@@ -224,7 +224,7 @@ def test_crops_and_flips_follow_the_rng(tmp_path):
     assert {left for left, _ in seen} == set(range(17))
     assert 60 < sum(n for (_, turned), n in seen.items() if turned) < 140
     assert torch.equal(plain.item(0).media, whole[..., 8:16])
-    centre = Folder(SIGNAL, tmp_path, valid=0).item(0, generator(0, 0, "crop"))
+    centre = Folder(SIGNAL, tmp_path, valid=0).item(0, keyed_generator(0, 0, "crop"))
     assert torch.equal(centre.media, whole[..., 8:16])
 
 
@@ -317,7 +317,9 @@ def test_cifar10(tmp_path, monkeypatch):
     data = CIFAR10(MediaSpec("image", 3, ("height", "width"), (32, 32)), tmp_path, valid=0, flip=True)
     assert data.classes[3] == "cat" and data.item(13).label == 3
     assert np.abs((data.item(7).media.numpy() + 1) * 127.5 - Made(0, 1, 0).data[7].transpose(2, 0, 1)).max() < 1e-3
-    flipped = sum(not torch.equal(data.item(0).media, data.item(0, generator(0, 0, "x", i)).media) for i in range(100))
+    flipped = sum(
+        not torch.equal(data.item(0).media, data.item(0, keyed_generator(0, 0, "x", i)).media) for i in range(100)
+    )
     assert 30 < flipped < 70
 
 
@@ -343,9 +345,9 @@ def test_a_failed_download_is_reported(tmp_path, monkeypatch):
 def test_the_bytes_become_the_right_levels(monkeypatch):
     def check():
         pixels = np.arange(192, dtype=np.uint8).reshape(3, 8, 8)
-        item = base.PictureDataset(SIGNAL, [base.Example("x", pixels)], (), random=False, flip=False).item(0)
+        item = base.PictureDataset(SIGNAL, [base.PictureExample("x", pixels)], (), random=False, flip=False).item(0)
         assert np.abs(item.media.numpy() - (pixels / 255 * 2 - 1)).max() < 1e-6
 
     check()
-    monkeypatch.setattr(base, "crop", lambda media, size, rng: media.roll(1, -1))
-    caught(check)
+    monkeypatch.setattr(base, "crop_picture", lambda media, size, rng: media.roll(1, -1))
+    assert_caught(check)

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image as Pil
 from PIL import ImageCms
-from sonolux.core.testing.mutation import caught
+from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import MediaSpec
 from sonolux.modalities.image import io, io_colour
 from sonolux.modalities.image.datasets.folder import Folder
 from sonolux.modalities.image.modality import Image
-from sonolux.modalities.image.prepare.prepare import PicturePreparer
+from sonolux.modalities.image.prepare.prepare import PictureFolderAnalyzer
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _files import cmyk_profile, grey_profile, png, rgb_profile, tiff
@@ -116,9 +116,9 @@ def check_levels(folder, files=None):
     for name, (data, pixels) in {**PNGS, **TIFFS}.items() if files is None else files.items():
         (folder / "x").write_bytes(data)
         wanted = np.array([[pixel] * 3 if isinstance(pixel, int) else pixel for pixel in pixels], dtype=float).T
-        found = (io.read(folder / "x", 3)[:, 0].numpy() + 1) * 127.5
+        found = (io.read_picture(folder / "x", 3)[:, 0].numpy() + 1) * 127.5
         assert np.abs(found - wanted).max() <= 1.01, (name, found, wanted)
-        grey = (io.read(folder / "x", 1)[:, 0].numpy() + 1) * 127.5
+        grey = (io.read_picture(folder / "x", 1)[:, 0].numpy() + 1) * 127.5
         assert np.abs(grey - np.array([0.299, 0.587, 0.114]) @ wanted).max() <= 1.6, (name, grey)
 
 
@@ -138,7 +138,7 @@ PLANTED = {
 def test_planted_errors_of_transparency_are_caught(tmp_path, monkeypatch, error):
     name, wrong = PLANTED[error]
     monkeypatch.setattr(io_colour, name, wrong)
-    caught(check_levels, tmp_path)
+    assert_caught(check_levels, tmp_path)
 
 
 def test_dark_and_empty_pictures_are_noted(tmp_path):
@@ -152,11 +152,11 @@ def test_dark_and_empty_pictures_are_noted(tmp_path):
         (png((2, 1), 8, 0, [bytes([90, 0])]), []),
     ):
         (tmp_path / "x.png").write_bytes(data)
-        assert io.decode(tmp_path / "x.png").remarks == remarks
+        assert io.decode_picture(tmp_path / "x.png").remarks == remarks
     (tmp_path / "x.png").write_bytes(dark)
     with pytest.warns(UserWarning, match=r"x\.png: is almost black"):
         assert Image(1, 1).read(tmp_path / "x.png").shape == (1, 1, 1)
-    line, _ = PicturePreparer().inspect(tmp_path / "x.png")
+    line, _ = PictureFolderAnalyzer().inspect(tmp_path / "x.png")
     assert line["remarks"][0].startswith("is almost black")
 
 
@@ -180,8 +180,8 @@ def of(mode: str, pixels, icc: bytes, kind: str = "PNG") -> bytes:
 def seen(folder, data: bytes, channels: int = 3) -> tuple[np.ndarray, list[str]]:
     """Levels in the middle of each square, and the remarks."""
     (folder / "x").write_bytes(data)
-    picture = io.decode(folder / "x", channels)
-    return io.as_levels(picture, channels)[:, 8, 8::16].T.astype(int), picture.remarks
+    picture = io.decode_picture(folder / "x", channels)
+    return io.picture_to_levels(picture, channels)[:, 8, 8::16].T.astype(int), picture.remarks
 
 
 def check_profiles(folder):
@@ -232,8 +232,8 @@ def test_colours_are_converted_to_srgb(tmp_path, check):
 
 @pytest.mark.parametrize("check", [check_profiles, check_grey_profiles, check_cmyk_profile])
 def test_planted_blindness_to_profiles_is_caught(tmp_path, monkeypatch, check):
-    monkeypatch.setattr(io_colour.PlainColours, "_to_srgb", lambda self, part, mode: part)
-    caught(check, tmp_path)
+    monkeypatch.setattr(io_colour.ColourConverter, "_to_srgb", lambda self, part, mode: part)
+    assert_caught(check, tmp_path)
 
 
 def test_profiles_that_change_nothing_or_cannot_be_used(tmp_path, monkeypatch):
@@ -281,5 +281,5 @@ def test_formats_that_are_not_read_have_the_same_words_in_training_and_prepare(t
     for name in ("a.heic", "b.avif", "c.nef"):
         reason = f"{Path(name).suffix} is not read: convert it, for example to PNG"
         assert f"{reason}: {name}" in str(notes[0].message)
-        with pytest.raises(io.BadPicture, match=f"{reason}$"):
-            PicturePreparer().inspect(tmp_path / name)
+        with pytest.raises(io.UnreadablePicture, match=f"{reason}$"):
+            PictureFolderAnalyzer().inspect(tmp_path / name)

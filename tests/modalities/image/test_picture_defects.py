@@ -22,7 +22,7 @@ FAULTS = {
 
 
 def flags(pictures, loop=False):
-    return {d.key: d.flags.tolist() for d in defects.measure(pictures, clean(seed=1), loop)}
+    return {d.key: d.flags.tolist() for d in defects.measure_defects(pictures, clean(seed=1), loop)}
 
 
 def check_fault(key):
@@ -42,7 +42,7 @@ def test_blurred_pictures_are_counted():
 
 PLANTED = {
     "blank": ("contrast", lambda true: lambda media: true(media) + 1),
-    "saturated": ("extremes", lambda true: lambda media: true(0.5 * media)),
+    "saturated": ("extreme_share", lambda true: lambda media: true(0.5 * media)),
     "sharpness": ("sharpness", lambda true: lambda picture: 0.01 * true(picture)),
 }
 
@@ -64,13 +64,13 @@ def test_numbers_against_numpy():
     noise = torch.randn(3, 200, 200, generator=torch.Generator().manual_seed(0))
     assert defects.sharpness(noise) == pytest.approx(3.0, abs=0.1)
     jumps = [np.abs(np.take(x, 0, a) - np.take(x, -1, a)).mean() / np.abs(np.diff(x, axis=a)).mean() for a in (1, 2)]
-    assert defects.seam(picture) == pytest.approx(max(jumps), rel=1e-6)
+    assert defects.tile_seam_jump(picture) == pytest.approx(max(jumps), rel=1e-6)
 
 
 def test_seams_of_tiles():
     t = torch.arange(24) / 24 * 2 * torch.pi
     tiles = [(0.4 * torch.sin(t + k) + 0.4 * torch.cos(t)[:, None]).expand(3, 24, 24) for k in range(5)]
-    found = {d.key: d for d in defects.measure(tiles, clean(), loop=True)}["seam"]
+    found = {d.key: d for d in defects.measure_defects(tiles, clean(), loop=True)}["seam"]
     assert not found.flags.any() and float(found.values.median()) < 1.6
     open_ones = [t + torch.linspace(0, 0.5, 24) for t in tiles]
-    assert {d.key: d for d in defects.measure(open_ones, clean(), loop=True)}["seam"].flags.all()
+    assert {d.key: d for d in defects.measure_defects(open_ones, clean(), loop=True)}["seam"].flags.all()

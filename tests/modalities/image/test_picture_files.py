@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image as Pil
-from sonolux.core.testing.mutation import caught
+from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import BadInput
 from sonolux.modalities.image import io
-from sonolux.modalities.image.io import BadPicture
-from sonolux.modalities.image.io_colour import PlainColours
+from sonolux.modalities.image.io import UnreadablePicture
+from sonolux.modalities.image.io_colour import ColourConverter
 
 RNG = np.random.default_rng(0)
 COLOUR = RNG.integers(0, 256, (12, 17, 3), dtype=np.uint8)
@@ -33,9 +33,9 @@ def save(path, levels, mode=None, **options):
 
 
 def check_levels(folder):
-    assert torch.allclose(io.read(save(folder / "c.png", COLOUR)).double(), expected(COLOUR), atol=1e-6)
-    assert torch.allclose(io.read(save(folder / "g.png", GREY), channels=1).double(), expected(GREY), atol=1e-6)
-    back = io.read(io.write(folder / "w.png", expected(COLOUR).float()))
+    assert torch.allclose(io.read_picture(save(folder / "c.png", COLOUR)).double(), expected(COLOUR), atol=1e-6)
+    assert torch.allclose(io.read_picture(save(folder / "g.png", GREY), channels=1).double(), expected(GREY), atol=1e-6)
+    back = io.read_picture(io.write_picture(folder / "w.png", expected(COLOUR).float()))
     assert torch.allclose(back.double(), expected(COLOUR), atol=1e-6)
 
 
@@ -45,30 +45,30 @@ def test_levels_0_and_255_are_minus_one_and_one(tmp_path):
 
 def test_a_wrong_scale_is_caught(tmp_path, monkeypatch):
     monkeypatch.setattr(io, "_channels_first", lambda levels, channels: levels.transpose(2, 0, 1) * (255 / 256))
-    caught(check_levels, tmp_path)
+    assert_caught(check_levels, tmp_path)
 
 
 @pytest.mark.parametrize("suffix", ["png", "bmp", "tif", "webp", "ppm", "tga", "PNG"])
 def test_lossless_formats_give_their_pixels(tmp_path, suffix):
     path = tmp_path / f"x.{suffix}"
     save(path, COLOUR, **({"lossless": True} if suffix == "webp" else {}))
-    assert torch.allclose(io.read(path).double(), expected(COLOUR), atol=1e-6)
+    assert torch.allclose(io.read_picture(path).double(), expected(COLOUR), atol=1e-6)
 
 
 def test_jpeg_and_gif(tmp_path):
     smooth = (np.add.outer(np.arange(32), np.arange(32)) * 4).astype(np.uint8)
     path = save(tmp_path / "x.jpg", smooth, "RGB", quality=95)
-    assert (io.read(path, 1).double() - expected(smooth)).abs().max() < 0.05
+    assert (io.read_picture(path, 1).double() - expected(smooth)).abs().max() < 0.05
     frames = [Pil.fromarray(np.full((8, 8), level, np.uint8)) for level in (255, 0)]
     frames[0].save(tmp_path / "x.gif", save_all=True, append_images=frames[1:])
-    assert io.read(tmp_path / "x.gif").min() == 1
+    assert io.read_picture(tmp_path / "x.gif").min() == 1
 
 
 def test_grey_and_colour_become_each_other(tmp_path):
-    grey_as_rgb = io.read(save(tmp_path / "g.png", GREY), channels=3)
+    grey_as_rgb = io.read_picture(save(tmp_path / "g.png", GREY), channels=3)
     assert grey_as_rgb.shape == (3, 12, 17) and torch.equal(grey_as_rgb[0], grey_as_rgb[2])
     luma = COLOUR @ np.array([0.299, 0.587, 0.114])
-    read = io.read(save(tmp_path / "c.png", COLOUR), channels=1)
+    read = io.read_picture(save(tmp_path / "c.png", COLOUR), channels=1)
     assert (read.double() - expected(luma)).abs().max() < 1.01 * 2 / 255
 
 
@@ -77,9 +77,9 @@ def test_palette_and_one_bit(tmp_path):
     path = tmp_path / "p.png"
     Pil.fromarray(few).convert("RGB").quantize(4).save(path)
     assert Pil.open(path).mode == "P"
-    assert torch.allclose(io.read(path, 1).double(), expected(few), atol=1e-6)
+    assert torch.allclose(io.read_picture(path, 1).double(), expected(few), atol=1e-6)
     Pil.fromarray(GREY > 128).save(tmp_path / "b.png")
-    assert io.read(tmp_path / "b.png").unique().tolist() == [-1, 1]
+    assert io.read_picture(tmp_path / "b.png").unique().tolist() == [-1, 1]
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA-like"])
@@ -94,16 +94,16 @@ def test_transparent_pixels_lie_on_white(tmp_path, mode):
         picture = picture.convert(mode)
     picture.save(path)
     for channels in (1, 3):
-        read = io.read(path, channels)
+        read = io.read_picture(path, channels)
         assert read[:, :2].max() == -1 and read[:, 2:].min() == 1
 
 
 def check_deep(folder):
     levels = (np.arange(64, dtype=np.uint16) * 1040).reshape(8, 8)
-    read = io.read(save(folder / "deep.png", levels), channels=1)
+    read = io.read_picture(save(folder / "deep.png", levels), channels=1)
     assert torch.allclose(read[0].double(), torch.from_numpy(levels / 65535 * 2 - 1), atol=1e-6)
     Pil.fromarray((levels / 65535).astype(np.float32)).save(folder / "deep.tif")
-    assert torch.allclose(io.read(folder / "deep.tif", channels=1), read, atol=1e-6)
+    assert torch.allclose(io.read_picture(folder / "deep.tif", channels=1), read, atol=1e-6)
 
 
 def test_16_bit_grey_keeps_its_levels(tmp_path):
@@ -112,24 +112,24 @@ def test_16_bit_grey_keeps_its_levels(tmp_path):
 
 def test_16_bit_read_as_8_is_caught(tmp_path, monkeypatch):
     as_bytes = lambda self, part: Pil.fromarray(np.asarray(part).clip(0, 255).astype(np.float32))  # noqa: E731
-    monkeypatch.setattr(PlainColours, "_grey", as_bytes)
-    caught(check_deep, tmp_path)
+    monkeypatch.setattr(ColourConverter, "_grey", as_bytes)
+    assert_caught(check_deep, tmp_path)
 
 
 def test_floats_outside_their_range_are_refused(tmp_path):
     Pil.fromarray(np.full((4, 4), 7.0, np.float32)).save(tmp_path / "x.tif")
-    with pytest.raises(BadPicture, match="expected 0 to 1"):
-        io.read(tmp_path / "x.tif")
+    with pytest.raises(UnreadablePicture, match="expected 0 to 1"):
+        io.read_picture(tmp_path / "x.tif")
     Pil.fromarray(np.full((4, 4), np.nan, np.float32)).save(tmp_path / "nan.tif")
-    with pytest.raises(BadPicture, match="not finite"):
-        io.read(tmp_path / "nan.tif")
+    with pytest.raises(UnreadablePicture, match="not finite"):
+        io.read_picture(tmp_path / "nan.tif")
 
 
 def test_cmyk_is_read_in_colour(tmp_path):
     red = np.zeros((16, 16, 3), np.uint8)
     red[..., 0] = 255
     save(tmp_path / "x.jpg", red, "CMYK", quality=95)
-    read = io.read(tmp_path / "x.jpg").mean((1, 2))
+    read = io.read_picture(tmp_path / "x.jpg").mean((1, 2))
     assert read[0] > 0.8 and read[1] < -0.8 and read[2] < -0.8
 
 
@@ -151,17 +151,17 @@ def test_pictures_are_turned_upright(tmp_path, orientation):
     exif = Pil.Exif()
     exif[0x0112] = orientation
     Pil.fromarray(np.ascontiguousarray(stored)).save(tmp_path / "x.png", exif=exif)
-    assert torch.allclose(io.read(tmp_path / "x.png", 1).double(), expected(upright))
+    assert torch.allclose(io.read_picture(tmp_path / "x.png", 1).double(), expected(upright))
 
 
 def test_damaged_exif_is_no_reason_to_refuse(tmp_path):
     save(tmp_path / "x.jpg", COLOUR, exif=b"Exif\0\0MM\0*\0\0\0\x08\xff\xff\xff\xff")
-    assert io.read(tmp_path / "x.jpg").shape == (3, 12, 17)
+    assert io.read_picture(tmp_path / "x.jpg").shape == (3, 12, 17)
 
 
 @pytest.mark.parametrize(("cover", "shape"), [((6, 6), (6, 8)), ((24, 24), (24, 34)), ((12, 34), (24, 34))])
 def test_resizing_keeps_the_shape_and_covers(tmp_path, cover, shape):
-    read = io.read(save(tmp_path / "x.png", COLOUR), cover=cover)
+    read = io.read_picture(save(tmp_path / "x.png", COLOUR), cover=cover)
     assert tuple(read.shape[1:]) == shape
     assert read.abs().max() <= 1
 
@@ -169,8 +169,8 @@ def test_resizing_keeps_the_shape_and_covers(tmp_path, cover, shape):
 def test_a_large_jpeg_is_shrunk_as_a_large_png_is(tmp_path):
     y, x = np.mgrid[:512, :640]
     big = np.stack([127 + 120 * np.sin(x / 60), 127 + 120 * np.cos(y / 50), (x + y) / 5], -1).astype(np.uint8)
-    from_jpeg = io.read(save(tmp_path / "x.jpg", big, quality=95), cover=(32, 32))
-    from_png = io.read(save(tmp_path / "x.png", big), cover=(32, 32))
+    from_jpeg = io.read_picture(save(tmp_path / "x.jpg", big, quality=95), cover=(32, 32))
+    from_png = io.read_picture(save(tmp_path / "x.png", big), cover=(32, 32))
     assert from_jpeg.shape == from_png.shape == (3, 32, 40)
     assert (from_jpeg - from_png).abs().max() < 0.05
 
@@ -178,14 +178,14 @@ def test_a_large_jpeg_is_shrunk_as_a_large_png_is(tmp_path):
 def test_bytes_and_floats_agree(tmp_path):
     path = save(tmp_path / "x.png", (np.arange(64, dtype=np.uint16) * 1040).reshape(8, 8))
     for cover in (None, (5, 5)):
-        levels = torch.from_numpy(io.read_bytes(path, 3, cover)).double()
-        assert ((levels / 127.5 - 1) - io.read(path, 3, cover).double()).abs().max() <= 1.001 / 255
+        levels = torch.from_numpy(io.read_picture_bytes(path, 3, cover)).double()
+        assert ((levels / 127.5 - 1) - io.read_picture(path, 3, cover).double()).abs().max() <= 1.001 / 255
 
 
 def test_crops_are_in_the_middle_or_where_the_rng_says(tmp_path):
     media = torch.arange(42.0).reshape(1, 6, 7)
-    assert torch.equal(io.crop(media, (2, 3)), media[:, 2:4, 2:5])
-    corners = {tuple(io.crop(media, (2, 3), np.random.default_rng(i))[0, 0, :1].tolist()) for i in range(300)}
+    assert torch.equal(io.crop_picture(media, (2, 3)), media[:, 2:4, 2:5])
+    corners = {tuple(io.crop_picture(media, (2, 3), np.random.default_rng(i))[0, 0, :1].tolist()) for i in range(300)}
     assert corners == {(float(7 * top + left),) for top in range(5) for left in range(5)}
 
 
@@ -223,8 +223,8 @@ def broken(folder, kind):
 )
 def test_what_is_no_picture_is_named_with_the_reason(tmp_path, kind, words):
     path = broken(tmp_path, kind)
-    with pytest.raises(BadPicture, match=words) as caught:
-        io.read(path)
+    with pytest.raises(UnreadablePicture, match=words) as caught:
+        io.read_picture(path)
     assert str(caught.value).startswith(f"{path.as_posix()}: ") and isinstance(caught.value, BadInput)
 
 
@@ -232,8 +232,8 @@ def test_what_is_no_picture_is_named_with_the_reason(tmp_path, kind, words):
 def test_truncated_files_of_every_format_are_refused(tmp_path, suffix):
     path = save(tmp_path / f"x.{suffix}", RNG.integers(0, 256, (64, 64, 3), dtype=np.uint8))
     path.write_bytes(path.read_bytes()[:-1500])
-    with pytest.raises(BadPicture):
-        io.read(path)
+    with pytest.raises(UnreadablePicture):
+        io.read_picture(path)
 
 
 @pytest.mark.parametrize("side", [12_000, 60_000])
@@ -246,37 +246,37 @@ def test_decompression_bombs_are_refused_unopened(tmp_path, side):
     (tmp_path / "bomb.png").write_bytes(data)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        with pytest.raises(BadPicture, match=r"pixels"):
-            io.read(tmp_path / "bomb.png")
+        with pytest.raises(UnreadablePicture, match=r"pixels"):
+            io.read_picture(tmp_path / "bomb.png")
 
 
 def test_formats_that_start_other_programs_are_refused(tmp_path):
     (tmp_path / "x.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n")
-    with pytest.raises(BadPicture, match="not a picture"):
-        io.read(tmp_path / "x.png")
+    with pytest.raises(UnreadablePicture, match="not a picture"):
+        io.read_picture(tmp_path / "x.png")
 
 
 @pytest.mark.skipif(sys.platform == "win32" or not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root reads all")
 def test_a_file_that_may_not_be_read(tmp_path):
     path = save(tmp_path / "x.png", COLOUR)
     path.chmod(0)
-    with pytest.raises(BadPicture, match="permission"):
-        io.read(path)
+    with pytest.raises(UnreadablePicture, match="permission"):
+        io.read_picture(path)
 
 
 def test_writing_cuts_only_outside_and_refuses_what_is_not_finite(tmp_path):
     media = torch.tensor([[[-3.0, -1.0, 0.0, 1.0, 1.5]]])
-    assert io.as_bytes(media).tolist() == [[0, 0, 128, 255, 255]]
+    assert io.to_uint8(media).tolist() == [[0, 0, 128, 255, 255]]
     media[0, 0, 2] = float("nan")
     with pytest.raises(BadInput, match="1 of 5 values that are not finite; nothing was written"):
-        io.write(tmp_path / "new" / "x.png", media)
+        io.write_picture(tmp_path / "new" / "x.png", media)
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(BadInput, match=r"\(1 or 3, H, W\)"):
-        io.write(tmp_path / "x.png", torch.zeros(2, 4, 4))
+        io.write_picture(tmp_path / "x.png", torch.zeros(2, 4, 4))
 
 
 def test_a_failed_write_leaves_nothing_and_keeps_the_old_file(tmp_path, monkeypatch):
-    path = io.write(tmp_path / "x.png", torch.zeros(1, 4, 4))
+    path = io.write_picture(tmp_path / "x.png", torch.zeros(1, 4, 4))
     old = path.read_bytes()
 
     def fail(self, target, **options):
@@ -285,5 +285,5 @@ def test_a_failed_write_leaves_nothing_and_keeps_the_old_file(tmp_path, monkeypa
 
     monkeypatch.setattr(Pil.Image, "save", fail)
     with pytest.raises(OSError, match="disk full"):
-        io.write(path, torch.ones(1, 4, 4))
+        io.write_picture(path, torch.ones(1, 4, 4))
     assert [p.name for p in tmp_path.iterdir()] == ["x.png"] and path.read_bytes() == old

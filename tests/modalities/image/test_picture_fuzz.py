@@ -12,7 +12,7 @@ from hypothesis import given
 from PIL import Image as Pil
 from PIL import ImageCms
 from sonolux.modalities.image import io
-from sonolux.modalities.image.prepare.prepare import PicturePreparer
+from sonolux.modalities.image.prepare.prepare import PictureFolderAnalyzer
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from _fuzz import check, fuzzed, mutated, mutations
@@ -32,10 +32,10 @@ def encoded(kind: str, mode: str = "RGB", **options) -> bytes:
 
 def use(path: Path) -> None:
     """Read as training does, and as `prepare` does."""
-    media = io.read(path, 3, cover=(16, 16))
+    media = io.read_picture(path, 3, cover=(16, 16))
     assert media.shape[0] == 3 and min(media.shape[1:]) == 16 and float(media.abs().max()) <= 1
-    assert io.read(path, 1, cover=(16, 16)).shape == (1, *media.shape[1:])
-    PicturePreparer().inspect(path)
+    assert io.read_picture(path, 1, cover=(16, 16)).shape == (1, *media.shape[1:])
+    PictureFolderAnalyzer().inspect(path)
 
 
 def right_checksums(data: bytes) -> bytes:

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import sonolux
 from PIL import Image as Pil
-from sonolux.core.testing.mutation import caught
+from sonolux.core.testing.mutation import assert_caught
 from sonolux.modalities.image import io
 from sonolux.modalities.image.io_jpeg import count_scans
-from sonolux.modalities.image.prepare.prepare import PicturePreparer
+from sonolux.modalities.image.prepare.prepare import PictureFolderAnalyzer
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _files import png, png_chunk, rgb_profile, tiff
@@ -50,8 +50,8 @@ SOURCES = {
 def test_bombs_are_refused_with_the_limit(tmp_path, name):
     data, said = SOURCES[name]
     (tmp_path / "x.png").write_bytes(data)
-    with pytest.raises(io.BadPicture, match=said):
-        io.read(tmp_path / "x.png")
+    with pytest.raises(io.UnreadablePicture, match=said):
+        io.read_picture(tmp_path / "x.png")
 
 
 def check_scans(folder):
@@ -61,11 +61,11 @@ def check_scans(folder):
     jpeg = file.getvalue()
     assert count_scans(jpeg) == 10
     (folder / "x.jpg").write_bytes(jpeg)
-    assert io.read(folder / "x.jpg").shape == (3, 90, 120)
+    assert io.read_picture(folder / "x.jpg").shape == (3, 90, 120)
     last = jpeg[jpeg.rindex(b"\xff\xda") : -2]
     (folder / "x.jpg").write_bytes(jpeg[:-2] + 100 * last + b"\xff\xd9" + 100 * last)
-    with pytest.raises(io.BadPicture, match=r"a JPEG of 110 scans, more than 100: save it again"):
-        io.read(folder / "x.jpg")
+    with pytest.raises(io.UnreadablePicture, match=r"a JPEG of 110 scans, more than 100: save it again"):
+        io.read_picture(folder / "x.jpg")
 
 
 def test_scans_of_a_jpeg_are_counted(tmp_path):
@@ -74,27 +74,27 @@ def test_scans_of_a_jpeg_are_counted(tmp_path):
 
 def test_planted_count_of_bytes_that_are_no_scans_is_caught(tmp_path, monkeypatch):
     monkeypatch.setitem(check_scans.__globals__, "count_scans", lambda data: data.count(b"\xff\xda"))
-    caught(check_scans, tmp_path)
+    assert_caught(check_scans, tmp_path)
 
 
 def test_formats_that_take_more_memory_have_a_lower_limit(tmp_path, monkeypatch):
     Pil.new("RGB", (20, 20), "red").save(tmp_path / "x.webp")
-    assert io.read(tmp_path / "x.webp").shape == (3, 20, 20)
+    assert io.read_picture(tmp_path / "x.webp").shape == (3, 20, 20)
     monkeypatch.setattr(io, "_MOST_OF", {"WEBP": 399})
-    with pytest.raises(io.BadPicture, match=r"20 x 20 pixels, more than 399: make it smaller"):
-        io.read(tmp_path / "x.webp")
+    with pytest.raises(io.UnreadablePicture, match=r"20 x 20 pixels, more than 399: make it smaller"):
+        io.read_picture(tmp_path / "x.webp")
 
 
 def test_only_the_first_of_many_frames_and_pages_is_read(tmp_path, monkeypatch):
     frames = [Pil.new("L", (8, 8), 200 - i % 100) for i in range(60)]
     for name in ("x.gif", "x.tif"):
         frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
-        assert io.read_bytes(tmp_path / name, 1).tolist() == [[[200] * 8] * 8]
-        line, _ = PicturePreparer().inspect(tmp_path / name)
+        assert io.read_picture_bytes(tmp_path / name, 1).tolist() == [[[200] * 8] * 8]
+        line, _ = PictureFolderAnalyzer().inspect(tmp_path / name)
         assert line["remarks"][0].startswith("moves: the first of ")
         with monkeypatch.context() as patch:  # frames of a large file are not counted
             patch.setattr("sonolux.modalities.image.prepare.prepare._COUNTED", 100)
-            line, _ = PicturePreparer().inspect(tmp_path / name)
+            line, _ = PictureFolderAnalyzer().inspect(tmp_path / name)
             assert line["remarks"][0] == "moves: the first frame is used"
 
 
@@ -130,16 +130,16 @@ KINDS = ["RGBA", "RGB", "L", "deep", "palette", "CMYK", "profile", "turned", "jp
 def check_strips(folder, kind, monkeypatch):
     (folder / "x").write_bytes(made(kind))
     for channels in (1, 3):
-        whole = io.decode(folder / "x", channels)
-        small = io.read(folder / "x", channels, cover=(9, 12))
+        whole = io.decode_picture(folder / "x", channels)
+        small = io.read_picture(folder / "x", channels, cover=(9, 12))
         with monkeypatch.context() as patch:
             patch.setattr(io, "_LARGE", 1000)
             patch.setattr(io, "_STRIP", 700)
-            strips = io.decode(folder / "x", channels)
+            strips = io.decode_picture(folder / "x", channels)
             assert np.array_equal(whole.levels, strips.levels) and whole.remarks == strips.remarks
-            less = io.read(folder / "x", channels, cover=(9, 12))
+            less = io.read_picture(folder / "x", channels, cover=(9, 12))
             assert less.shape == small.shape and float((less - small).abs().max()) < 0.06
-            reduced = io.decode(folder / "x", channels, most=1000)
+            reduced = io.decode_picture(folder / "x", channels, most=1000)
             assert reduced.size == whole.size and 600 < reduced.levels.shape[0] * reduced.levels.shape[1] < 1300
             gap = reduced.levels.mean((0, 1), dtype=float) - whole.levels.mean((0, 1), dtype=float)
             assert np.abs(gap).max() < 3
@@ -153,7 +153,7 @@ def test_strips_give_the_same_picture(tmp_path, kind, monkeypatch):
 def test_planted_strips_in_the_wrong_place_are_caught(tmp_path, monkeypatch):
     paste = Pil.Image.paste
     monkeypatch.setattr(Pil.Image, "paste", lambda self, part, place: paste(self, part, (place[0], place[1] // 2)))
-    caught(check_strips, tmp_path, "RGB", monkeypatch)
+    assert_caught(check_strips, tmp_path, "RGB", monkeypatch)
 
 
 def hundred_megapixels(path: Path) -> None:
@@ -172,14 +172,14 @@ from pathlib import Path
 import torch
 from sonolux.modalities.image import io
 from sonolux.modalities.image.io_jpeg import count_scans
-from sonolux.modalities.image.prepare.prepare import PicturePreparer
+from sonolux.modalities.image.prepare.prepare import PictureFolderAnalyzer
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 before = peak()
 if sys.argv[2] == "prepare":
-    line, _ = PicturePreparer().inspect(Path(sys.argv[1]))
+    line, _ = PictureFolderAnalyzer().inspect(Path(sys.argv[1]))
     assert (line["width"], line["height"], line["grey"]) == (10000, 10000, False), line
 else:
-    assert io.read(sys.argv[1], 3, (64, 64)).shape == (3, 64, 64)
+    assert io.read_picture(sys.argv[1], 3, (64, 64)).shape == (3, 64, 64)
 print(peak() - before)
 """
 

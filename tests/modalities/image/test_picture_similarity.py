@@ -7,17 +7,17 @@ import pytest
 import torch
 from sonolux.core.config.load import load_recipe
 from sonolux.core.evaluation.near_copies import ALTERATIONS, NearestMatches
-from sonolux.core.testing.mutation import caught
-from sonolux.core.training.build import build_data
+from sonolux.core.testing.mutation import assert_caught
+from sonolux.core.training.build import build_dataset
 from sonolux.core.types import BadInput
 from sonolux.modalities.image import similarity
-from sonolux.modalities.image.similarity import COPY, planted
+from sonolux.modalities.image.similarity import COPY, planted_picture_copies
 
 KINDS = ALTERATIONS
 
 
 def nearest(pictures, training):
-    return similarity.nearest(pictures, training)
+    return similarity.nearest_pictures(pictures, training)
 
 
 def made(n=20, seed=0, size=24):
@@ -35,7 +35,7 @@ def check_copies(kinds=KINDS):
     pictures, others = made(), made(seed=1)
     limit = max(COPY * 0.6, float(nearest(others, pictures)[0].max()))
     for kind in kinds:
-        alike, which = nearest(planted(pictures, kind), pictures)
+        alike, which = nearest(planted_picture_copies(pictures, kind), pictures)
         found = alike > limit
         assert float(found.double().mean()) >= 0.95, (kind, limit)
         assert which[found].tolist() == torch.nonzero(found)[:, 0].tolist() and float(alike.max()) <= 1
@@ -81,12 +81,12 @@ def last_candidate(monkeypatch):
 
 def nothing_else_counts(monkeypatch):
     """The fourth nearest is taken for unrelated."""
-    true = similarity.distinct_from
+    true = similarity.lowe_ratio_score
 
     def first_alone(rank, rounding):
         return lambda found: true(rank, rounding)(torch.cat([found[:1], torch.zeros(rank + 1)]))
 
-    monkeypatch.setattr(similarity, "distinct_from", first_alone)
+    monkeypatch.setattr(similarity, "lowe_ratio_score", first_alone)
 
 
 PLANTED = [(cut_off, check_copies), (last_candidate, check_copies), (nothing_else_counts, check_alike_ones)]
@@ -95,12 +95,12 @@ PLANTED = [(cut_off, check_copies), (last_candidate, check_copies), (nothing_els
 @pytest.mark.parametrize(("plant", "check"), PLANTED)
 def test_a_planted_error_is_caught(monkeypatch, plant, check):
     plant(monkeypatch)
-    caught(check)
+    assert_caught(check)
 
 
 def test_bad_input():
     with pytest.raises(BadInput, match="kind is 'turn'"):
-        planted(made(1), "turn")
+        planted_picture_copies(made(1), "turn")
     with pytest.raises(BadInput, match="no training pictures"):
         nearest(made(1), [])
     assert float(nearest([torch.zeros(3, 24, 24)], made(8))[0]) < 0.5, "a flat picture is like nothing"
@@ -112,10 +112,10 @@ def test_copies_among_real_pictures():
     if not base or not (Path(base) / "digits").is_dir():
         pytest.skip("needs SONOLUX_DATA with the real data")
     recipe = load_recipe("digits", [f"data.root={Path(base) / 'digits'}"])
-    train, held = (build_data(recipe, split)[0] for split in ("train", "valid"))
+    train, held = (build_dataset(recipe, split)[0] for split in ("train", "valid"))
     pictures = [train.item(i, None).media for i in range(0, len(train), 6)]
     others = [held.item(i, None).media for i in range(0, len(held), 8)]
     limit = float(nearest(others, pictures)[0].quantile(0.99))
     for kind in ALTERATIONS:
-        found = nearest(planted(pictures[:60], kind), pictures)[0] > limit
+        found = nearest(planted_picture_copies(pictures[:60], kind), pictures)[0] > limit
         assert float(found.double().mean()) >= 0.95, kind

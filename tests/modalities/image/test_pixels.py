@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from sonolux.core.testing.mutation import caught
+from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import BadInput, Item, MediaSpec
 from sonolux.modalities.image.codecs.pixels import Pixels
 from sonolux.modalities.image.datasets.shapes import Shapes
@@ -72,7 +72,7 @@ PLANTS = [_scale_is_variance, _mean_is_added, _sign]
 def test_planted_errors_are_caught(check, plant, monkeypatch):
     codec = Pixels(SIGNAL)
     plant(codec, monkeypatch)
-    caught(check, codec)
+    assert_caught(check, codec)
 
 
 def test_a_constant_channel_keeps_scale_one():

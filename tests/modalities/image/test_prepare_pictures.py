@@ -1,4 +1,4 @@
-"""What `prepare` measures of pictures, bad files, near copies, and recipes that follow from the data."""
+"""What `prepare_folder` measures of pictures, bad files, near copies, and recipes that follow from the data."""
 
 import io
 import shutil
@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 from sonolux.core.config.load import load_recipe
-from sonolux.core.data.manifest import read
-from sonolux.core.data.prepare.prepare import prepare
-from sonolux.core.testing.mutation import caught
+from sonolux.core.data.manifest import read_manifest
+from sonolux.core.data.prepare.prepare import prepare_folder
+from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import BadInput, MediaSpec
 from sonolux.modalities.image.datasets.folder import Folder
-from sonolux.modalities.image.prepare import copies as near
-from sonolux.modalities.image.prepare.prepare import PicturePreparer
+from sonolux.modalities.image.prepare import near_copies as near
+from sonolux.modalities.image.prepare.prepare import PictureFolderAnalyzer
 
 
 def scene(seed, size=64):
@@ -40,8 +40,8 @@ def sky(seed, size=64):
 
 
 def run(root, **more):
-    report = prepare(root, root.parent / "prepared", PicturePreparer(), **more)
-    return report, {line["file"]: line for line in read(report.folder / "manifest.jsonl").lines}
+    report = prepare_folder(root, root.parent / "prepared", PictureFolderAnalyzer(), **more)
+    return report, {line["file"]: line for line in read_manifest(report.folder / "manifest.jsonl").lines}
 
 
 BAD = {
@@ -131,12 +131,14 @@ def _jpeg(picture, quality):
 def check_copies():
     pictures = [scene(100 + i) for i in range(60)]
     for name, change in COPIES.items():
-        thumbs = [near.thumbnail(p) for p in [*pictures, *(change(p) for p in pictures[:20])]]
-        pairs = {(p.first, p.second) for p in near.pairs(thumbs)}
+        thumbs = [near.make_thumbnail(p) for p in [*pictures, *(change(p) for p in pictures[:20])]]
+        pairs = {(p.first, p.second) for p in near.near_copy_pairs(thumbs)}
         found = [(i, 60 + i) in pairs for i in range(20)]
         assert np.mean(found) >= 0.95, (name, np.mean(found))
         assert len(pairs) == sum(found), name
-    assert len(near.pairs([near.thumbnail(sky(i)) for i in range(40)])) <= 3  # of 780: clouds in about the same places
+    assert (
+        len(near.near_copy_pairs([near.make_thumbnail(sky(i)) for i in range(40)])) <= 3
+    )  # of 780: clouds in about the same places
 
 
 def test_copies_are_found_and_others_are_not():
@@ -156,7 +158,7 @@ def test_planted_errors_are_caught(monkeypatch, name, error):
     if name == "COPY":
         monkeypatch.setattr(near, "_HINT", error)
         monkeypatch.setattr(near, "_stands_out", lambda likeness, usual, chosen: likeness >= error)
-    caught(check_copies)
+    assert_caught(check_copies)
 
 
 def check_strokes():
@@ -169,8 +171,8 @@ def check_strokes():
         picture = Image.new("L", (56, 56))
         lean, shift = rng.uniform(-8, 8), rng.uniform(-3, 3)
         ImageDraw.Draw(picture).line((28 + lean + shift, 8, 28 - lean + shift, 48), fill=255, width=5)
-        strokes.append(near.thumbnail(picture.resize((28, 28), Image.Resampling.BILINEAR)))
-    assert len(near.pairs(strokes)) <= 15  # of 1770
+        strokes.append(near.make_thumbnail(picture.resize((28, 28), Image.Resampling.BILINEAR)))
+    assert len(near.near_copy_pairs(strokes)) <= 15  # of 1770
 
 
 def test_pictures_that_are_all_alike_are_no_copies():
@@ -179,7 +181,7 @@ def test_pictures_that_are_all_alike_are_no_copies():
 
 def test_forgetting_what_is_usual_is_caught(monkeypatch):
     monkeypatch.setattr(near, "_usual", lambda whole, details: near.torch.zeros(len(whole)))
-    caught(check_strokes)
+    assert_caught(check_strokes)
 
 
 def folder(root, pictures, classes=1):

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from sonolux.core.conditioning.base import gather
+from sonolux.core.conditioning.base import build_conditioning
 from sonolux.core.conditioning.class_ import Class
 from sonolux.core.types import BadInput, MediaSpec
 from sonolux.modalities.image.networks.unet import UNet
@@ -26,11 +26,11 @@ def test_overfits_two_classes():
     optimizer = torch.optim.AdamW([*model.parameters(), *label.parameters()], lr=3e-3)
     for _ in range(80):
         x = torch.randn(4, 1, 12, 12, generator=generator)
-        out = model(x, torch.zeros(4), gather({"label": label}, {"label": [0, 1, 0, 1]}))
+        out = model(x, torch.zeros(4), build_conditioning({"label": label}, {"label": [0, 1, 0, 1]}))
         loss = (out - target.repeat(2, 1, 1, 1)).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     assert loss.item() < 0.03
-    unknown = model(x, torch.zeros(4), gather({"label": label}, {"label": [None] * 4}))
+    unknown = model(x, torch.zeros(4), build_conditioning({"label": label}, {"label": [None] * 4}))
     assert (unknown - target.repeat(2, 1, 1, 1)).square().mean() > 0.04

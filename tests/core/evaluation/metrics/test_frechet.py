@@ -6,7 +6,7 @@ import torch
 from scipy.linalg import sqrtm
 from sonolux.core.evaluation.metrics import frechet
 from sonolux.core.evaluation.metrics.frechet import Frechet, frechet_distance
-from sonolux.core.testing.mutation import caught
+from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import BadInput
 
 
@@ -75,13 +75,13 @@ def transposed(rows):
 )
 def test_planted_root_is_caught(check, planted, monkeypatch):
     monkeypatch.setattr(frechet, "_root", planted)
-    caught(check)
+    assert_caught(check)
 
 
 def test_planted_cross_term_is_caught(monkeypatch):
     real = np.linalg.svd
     monkeypatch.setattr(frechet.np.linalg, "svd", lambda a, compute_uv: real(a, compute_uv=False) ** 2)
-    caught(check_diagonal)
+    assert_caught(check_diagonal)
 
 
 def test_same_rows_are_at_distance_zero_even_where_covariances_are_singular():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sonolux.core.evaluation.metrics import mmd
 from sonolux.core.evaluation.metrics.mmd import MMD, median_distance, squared_mmd
-from sonolux.core.testing.mutation import caught
+from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import BadInput
 
 
@@ -58,18 +58,18 @@ def test_values(check):
 @pytest.mark.parametrize("check", CHECKS)
 def test_planted_diagonal_is_caught(check, monkeypatch):
     monkeypatch.setattr(mmd, "_others", lambda a, h, groups=None: mmd._kernel(a, a, h).mean())
-    caught(check)
+    assert_caught(check)
 
 
 @pytest.mark.parametrize("check", CHECKS)
 def test_planted_kernel_width_is_caught(check, monkeypatch):
-    monkeypatch.setattr(mmd, "_kernel", lambda a, b, h: np.exp(-np.square(mmd.distances(a, b)) / (h * h)))
-    caught(check)
+    monkeypatch.setattr(mmd, "_kernel", lambda a, b, h: np.exp(-np.square(mmd.pairwise_distances(a, b)) / (h * h)))
+    assert_caught(check)
 
 
 def test_planted_median_with_the_zeros_of_the_diagonal_is_caught(monkeypatch):
-    monkeypatch.setattr(mmd, "median_distance", lambda rows: float(np.median(mmd.distances(rows, rows))))
-    caught(check_loop)
+    monkeypatch.setattr(mmd, "median_distance", lambda rows: float(np.median(mmd.pairwise_distances(rows, rows))))
+    assert_caught(check_loop)
 
 
 def test_it_is_reported_as_it_is():
@@ -122,4 +122,4 @@ def test_fixed_numbers_of_each_class():
 
 
 def test_fixed_numbers_that_are_not_minded_are_caught():
-    caught(check_fixed_classes, groups=False)
+    assert_caught(check_fixed_classes, groups=False)

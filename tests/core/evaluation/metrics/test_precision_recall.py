@@ -5,7 +5,7 @@ import pytest
 from scipy.spatial import cKDTree
 from sonolux.core.evaluation.metrics import precision_recall
 from sonolux.core.evaluation.metrics.precision_recall import PrecisionRecall
-from sonolux.core.testing.mutation import caught
+from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import BadInput
 
 
@@ -51,13 +51,13 @@ def test_planted_neighbour_off_by_one_is_caught(check, off, monkeypatch):
     monkeypatch.setattr(
         precision_recall, "kth_neighbour_distance", lambda a, k: true(a, k + off) if k + off else np.zeros(len(a))
     )
-    caught(check)
+    assert_caught(check)
 
 
 def test_planted_swap_of_the_sets_is_caught(monkeypatch):
-    true = precision_recall.as_pair
-    monkeypatch.setattr(precision_recall, "as_pair", lambda g, r: true(g, r)[::-1])
-    caught(check_tree)
+    true = precision_recall.as_feature_pair
+    monkeypatch.setattr(precision_recall, "as_feature_pair", lambda g, r: true(g, r)[::-1])
+    assert_caught(check_tree)
 
 
 def test_parts_tell_quality_from_variety():

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from sonolux.core.testing.mutation import caught
+from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import BadInput, MediaSpec
 from sonolux.modalities.audio.codecs.logmel import Logmel
 from sonolux.modalities.audio.codecs.stft import Stft
@@ -23,7 +23,7 @@ def items(count, spec=SIGNAL, seed=1234):
 
 def shares(sounds, wanted, rate=8000.0):
     """Share of right answers for every attribute."""
-    read = checkers.attributes(sounds, rate)
+    read = checkers.predict_attributes(sounds, rate)
     return {
         name: float(np.mean([r[name] == w.attributes[name] for r, w in zip(read, wanted, strict=True)]))
         for name in synthesis.CHOICES
@@ -45,8 +45,8 @@ def test_fresh_sounds():
 @pytest.mark.parametrize("error", ["sweep", "echo", "family"])
 def test_planted_error_is_caught(error, monkeypatch):
     """A synthesis that goes astray from what it says is noticed by the checker."""
-    checkers.checker(8000.0, 8000)  # fitted before
-    original = synthesis.render
+    checkers.fitted_checker(8000.0, 8000)  # fitted before
+    original = synthesis.render_sound
 
     def astray(effect, *rest):
         options = synthesis.CHOICES[error]
@@ -54,8 +54,8 @@ def test_planted_error_is_caught(error, monkeypatch):
         lies = effect.frequency % 1 < 0.15
         return original(replace(effect, **{error: other}) if lies else effect, *rest)
 
-    monkeypatch.setattr(synthesis, "render", astray)
-    caught(check_fresh)
+    monkeypatch.setattr(synthesis, "render_sound", astray)
+    assert_caught(check_fresh)
 
 
 @pytest.mark.parametrize(("cls", "options"), [(Waveform, {}), (Stft, {}), (Logmel, {}), (Logmel, {"mels": 32})])
@@ -89,7 +89,7 @@ def test_noise_gain_and_polarity_change_nothing_much():
     noisy = [w.media + 0.007 * torch.randn(w.media.shape, generator=rng) for w in wanted]  # about -40 dB
     assert min(shares(noisy, wanted).values()) >= 0.93
     quiet = [-0.03 * w.media for w in wanted]
-    assert checkers.attributes(quiet, 8000.0) == checkers.attributes([w.media for w in wanted], 8000.0)
+    assert checkers.predict_attributes(quiet, 8000.0) == checkers.predict_attributes([w.media for w in wanted], 8000.0)
     late = [torch.nn.functional.pad(w.media, (160, 0))[:, :8000] for w in wanted]
     assert min(shares(late, wanted).values()) >= 0.93
 
@@ -103,9 +103,9 @@ def test_other_rates():
 def test_the_same_answer_every_time():
     wanted = items(70)
     sounds = [w.media for w in wanted]
-    first = checkers.attributes(sounds, 8000.0)
-    assert checkers.SfxChecker(8000.0, 8000).read(sounds) == first
-    assert [checkers.family(s, 8000.0) for s in sounds[:5]] == [r["family"] for r in first[:5]]
-    assert checkers.families([], 8000.0) == []
+    first = checkers.predict_attributes(sounds, 8000.0)
+    assert checkers.SfxChecker(8000.0, 8000).predict(sounds) == first
+    assert [checkers.predict_family(s, 8000.0) for s in sounds[:5]] == [r["family"] for r in first[:5]]
+    assert checkers.predict_families([], 8000.0) == []
     with pytest.raises(BadInput, match=r"0\.25 s"):
-        checkers.family(torch.zeros(1, 100), 8000.0)
+        checkers.predict_family(torch.zeros(1, 100), 8000.0)

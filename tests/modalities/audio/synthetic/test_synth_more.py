@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from sonolux.core.testing.mutation import caught
+from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import BadInput, MediaSpec
 from sonolux.modalities.audio import dsp
 from sonolux.modalities.audio.datasets import synth_textures
@@ -61,7 +61,7 @@ def test_planted_shared_key_is_caught(cls, monkeypatch):
         return original(self, index, what)
 
     monkeypatch.setattr(SyntheticSounds, "_key", same)
-    caught(check_splits, cls)
+    assert_caught(check_splits, cls)
 
 
 @BOTH
@@ -84,7 +84,7 @@ def test_items(cls):
 def test_choices_are_even():
     for module in (drums, textures):
         rng = np.random.default_rng(0)
-        drawn = [module.draw(rng) for _ in range(1500)]
+        drawn = [module.draw_description(rng) for _ in range(1500)]
         for name, options in module.CHOICES.items():
             counts = Counter(getattr(d, name) for d in drawn)
             assert all(abs(counts[option] / 1500 - 1 / len(options)) < 0.05 for option in options)
@@ -119,7 +119,7 @@ def test_planted_length_of_the_body_is_caught(monkeypatch):
         return item
 
     monkeypatch.setattr(SyntheticSounds, "make_item", wrong)
-    caught(check_seconds)
+    assert_caught(check_seconds)
 
 
 # --- drums ---
@@ -133,7 +133,7 @@ def hit(**changes):
 def check_hits():
     """The pitch of a tom's tail, at any rate; the time in which hits die away, by their envelope."""
     for rate in (8000.0, 44100.0):
-        wave = torch.from_numpy(drums.render(hit(), rate, 0.6, np.random.default_rng(0)))
+        wave = torch.from_numpy(drums.render_sound(hit(), rate, 0.6, np.random.default_rng(0)))
         part = wave[round(0.15 * rate) : round(0.3 * rate)]
         spectrum = torch.fft.rfft(part * torch.hann_window(len(part)), n=int(4 * rate)).abs()
         assert float(spectrum.argmax()) / 4 == pytest.approx(110.0, rel=0.02)
@@ -141,8 +141,8 @@ def check_hits():
         for seconds in (0.12, 0.4):
             low = drums._FREQUENCY[family]["low"]
             what = hit(family=family, frequency=low, seconds=seconds)
-            wave = torch.from_numpy(drums.render(what, 8000.0, 0.6, np.random.default_rng(1)))[None]
-            start, end = dsp.bounds(wave, -60.0)
+            wave = torch.from_numpy(drums.render_sound(what, 8000.0, 0.6, np.random.default_rng(1)))[None]
+            start, end = dsp.audible_bounds(wave, -60.0)
             assert start <= 0.006 * 8000
             assert 0.55 * seconds < (end - start) / 8000 <= seconds + 0.001, family
             late = wave[:, start + round(0.88 * seconds * 8000) : start + round(0.95 * seconds * 8000)]
@@ -156,19 +156,19 @@ def test_hits_are_as_described():
 @pytest.mark.parametrize(
     ("name", "wrong"),
     [
-        ("sweep", lambda f: lambda frequency, rate, phase=0.0: f(1.05 * frequency, rate, phase)),
+        ("sine_sweep", lambda f: lambda frequency, rate, phase=0.0: f(1.05 * frequency, rate, phase)),
         ("_decay", lambda f: lambda what, t, share=1.0: f(replace(what, seconds=2 * what.seconds), t, share) ** 0.25),
     ],
 )
 def test_planted_error_in_hits_is_caught(name, wrong, monkeypatch):
     monkeypatch.setattr(drums, name, wrong(getattr(drums, name)))
-    caught(check_hits)
+    assert_caught(check_hits)
 
 
 def check_band():
     """Noise of a band has unit power, and its power lies where the gain says: by a periodogram."""
-    rate, gain = 8000.0, shaping.band(500.0, 1500.0, 4)
-    wave = shaping.noise(80000, rate, gain, np.random.default_rng(0)).astype(np.float64)
+    rate, gain = 8000.0, shaping.band_gain(500.0, 1500.0, 4)
+    wave = shaping.shaped_noise(80000, rate, gain, np.random.default_rng(0)).astype(np.float64)
     assert np.mean(wave**2) == pytest.approx(1, rel=0.05)
     power = np.mean(np.abs(np.fft.rfft(wave.reshape(-1, 800) * np.hanning(800), axis=1)) ** 2, axis=0)
     hertz = np.fft.rfftfreq(800, 1 / rate)
@@ -183,9 +183,9 @@ def test_noise_of_a_band():
 
 
 def test_planted_error_in_noise_is_caught(monkeypatch):
-    original = shaping.filtered
-    monkeypatch.setattr(shaping, "filtered", lambda w, rate, gain: original(w, 2 * rate, gain))
-    caught(check_band)
+    original = shaping.apply_filter
+    monkeypatch.setattr(shaping, "apply_filter", lambda w, rate, gain: original(w, 2 * rate, gain))
+    assert_caught(check_band)
 
 
 # --- textures ---
@@ -197,7 +197,7 @@ def check_stationary():
         tenths = []
         for i in range(24):
             rng = np.random.default_rng(i)
-            wave = textures.render(textures.draw(rng, family), 8000.0, 3.0, rng).astype(np.float64)
+            wave = textures.render_sound(textures.draw_description(rng, family), 8000.0, 3.0, rng).astype(np.float64)
             parts = wave.reshape(10, -1)
             power = np.mean(parts**2, axis=1)
             edge = np.mean(np.diff(parts, axis=1) ** 2, axis=1) / power
@@ -211,18 +211,18 @@ def test_textures_are_stationary():
 
 
 def test_planted_fade_is_caught(monkeypatch):
-    original = textures.render
+    original = textures.render_sound
     fade = lambda wave: wave * np.linspace(1, 0.5, len(wave), dtype=np.float32)  # noqa: E731
-    monkeypatch.setattr(textures, "render", lambda *a: fade(original(*a)))
-    caught(check_stationary)
+    monkeypatch.setattr(textures, "render_sound", lambda *a: fade(original(*a)))
+    assert_caught(check_stationary)
 
 
 def check_events():
     """An engine fires as often as told: the strongest line of its envelope."""
     for events in (25.0, 64.0):
-        what = textures.Texture("engine", "slow", "bright", events, 0.5)
-        wave = torch.from_numpy(textures.render(what, 8000.0, 4.0, np.random.default_rng(0)))
-        power = torch.fft.rfft(dsp.envelope(wave[None], 8000.0, 0.001) ** 2)[1:].abs()
+        what = textures.SoundTexture("engine", "slow", "bright", events, 0.5)
+        wave = torch.from_numpy(textures.render_sound(what, 8000.0, 4.0, np.random.default_rng(0)))
+        power = torch.fft.rfft(dsp.rms_envelope(wave[None], 8000.0, 0.001) ** 2)[1:].abs()
         fourth = power[round(3.2 * events) : round(4.8 * events)]  # lines lie 1 / 4 Hz apart
         assert (round(3.2 * events) + 1 + int(fourth.argmax())) / 4 == pytest.approx(events, rel=0.04)
 
@@ -234,12 +234,12 @@ def test_an_engine_fires_as_often_as_described():
 def test_planted_tempo_is_caught(monkeypatch):
     original = textures._engine
     monkeypatch.setitem(textures._RENDERERS, "engine", lambda t, *a: original(replace(t, events=1.1 * t.events), *a))
-    caught(check_events)
+    assert_caught(check_events)
 
 
 def test_crops_lie_anywhere_in_the_recording():
     data = SynthTextures(LONG, recording=4.0)
-    whole = torch.from_numpy(textures.render(data.texture(5), 8000.0, 4.0, data._key(5, "noise")))
+    whole = torch.from_numpy(textures.render_sound(data.texture(5), 8000.0, 4.0, data._key(5, "noise")))
     starts = set()
     for i in range(12):
         crop = data.item(5, np.random.default_rng(i)).media[0]
@@ -256,7 +256,7 @@ def test_crops_lie_anywhere_in_the_recording():
 
 
 def shares(kind, sounds, wanted, rate):
-    read = checkers.attributes(sounds, rate, kind)
+    read = checkers.predict_attributes(sounds, rate, kind)
     return {
         name: float(np.mean([r[name] == w.attributes[name] for r, w in zip(read, wanted, strict=True)]))
         for name in checkers.KINDS[kind].synthesizer.CHOICES
@@ -281,17 +281,17 @@ def test_checkers_read_fresh_sounds(kind, cls):
 
 @KINDS
 def test_planted_sound_of_another_family_is_caught(kind, cls, monkeypatch):
-    checkers.checker(8000.0, 4800 if kind == "drums" else 12000, kind)  # fitted before
+    checkers.fitted_checker(8000.0, 4800 if kind == "drums" else 12000, kind)  # fitted before
     where = drums if kind == "drums" else synth_textures
-    original, names = where.render, cls.classes
+    original, names = where.render_sound, cls.classes
 
     def astray(what, *rest):
         other = names[(names.index(what.family) + 1) % len(names)]
         lies = (what.frequency if kind == "drums" else what.events) % 1 < 0.15
         return original(replace(what, family=other) if lies else what, *rest)
 
-    monkeypatch.setattr(where, "render", astray)
-    caught(check_read, kind, cls)
+    monkeypatch.setattr(where, "render_sound", astray)
+    assert_caught(check_read, kind, cls)
 
 
 def test_what_the_datasets_cannot_make_is_refused():

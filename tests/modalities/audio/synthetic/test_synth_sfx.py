@@ -7,23 +7,23 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from sonolux.core.testing.mutation import caught
+from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import BadInput, MediaSpec
 from sonolux.modalities.audio import dsp
 from sonolux.modalities.audio.datasets.synth_sfx import SynthSfx
 from sonolux.modalities.audio.synthetic import effects as synthesis
-from sonolux.modalities.audio.synthetic.effects import CHOICES, FAMILIES, Effect, render
+from sonolux.modalities.audio.synthetic.effects import CHOICES, FAMILIES, SoundEffect, render_sound
 
 SIGNAL = MediaSpec("audio", 1, ("time",), (8000,), (8000.0,))
 
 
 def effect(**changes):
     values = dict(family="jump", pitch="low", length="long", sweep="steady", noise="clean", echo="without")
-    return Effect(**{**values, "frequency": 300.0, "seconds": 0.4, **changes})
+    return SoundEffect(**{**values, "frequency": 300.0, "seconds": 0.4, **changes})
 
 
 def made(what, rate=8000.0, seconds=1.0, seed=0):
-    return torch.from_numpy(render(what, rate, seconds, np.random.default_rng(seed)))
+    return torch.from_numpy(render_sound(what, rate, seconds, np.random.default_rng(seed)))
 
 
 def digest(data, count=20):
@@ -59,7 +59,7 @@ def test_planted_shared_key_is_caught(monkeypatch):
         return original(self, index, what)
 
     monkeypatch.setattr(SynthSfx, "_key", same)
-    caught(check_splits_share_nothing)
+    assert_caught(check_splits_share_nothing)
 
 
 def test_items():
@@ -119,7 +119,9 @@ def check_length_and_echo():
     for seconds in (0.12, 0.4):
         for family in FAMILIES:
             wave = made(effect(family=family, seconds=seconds))[None]
-            assert dsp.bounds(wave, -40)[1] / 8000 == pytest.approx(seconds, abs=0.04 if family != "hit" else 0.15)
+            assert dsp.audible_bounds(wave, -40)[1] / 8000 == pytest.approx(
+                seconds, abs=0.04 if family != "hit" else 0.15
+            )
     dry, wet = made(effect(seconds=0.12))[None], made(effect(seconds=0.12, echo="with"))[None]
     first, second, third = (
         float(wet[:, round(8000 * at) : round(8000 * (at + 0.13))].abs().max()) for at in (0.0, 0.21, 0.42)
@@ -182,7 +184,7 @@ def _naive(frequency, partials, rate):
 def test_planted_error_is_caught(name, monkeypatch):
     check, plant = PLANTED[name]
     plant(monkeypatch)
-    caught(check)
+    assert_caught(check)
 
 
 @pytest.mark.parametrize(("rate", "seconds", "channels"), [(4000, 0.25, 1), (44100, 1.0, 2), (16000, 3.0, 1)])

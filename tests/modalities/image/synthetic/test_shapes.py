@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from sonolux.core.testing.mutation import caught
+from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import BadInput, MediaSpec
 from sonolux.modalities.image.datasets.shapes import Shapes
 from sonolux.modalities.image.synthetic import checkers, scenes
-from sonolux.modalities.image.synthetic.checkers import main_shape, read_scene
+from sonolux.modalities.image.synthetic.checkers import recognise_main_shape, recognise_scene
 from sonolux.modalities.image.synthetic.scenes import COLOURS, SHAPES, Scene, ShapeInstance
 
 ATTRIBUTES = ("count", "shape", "colour", "size", "place", "relation")
@@ -59,9 +59,9 @@ def right(data: Shapes, count: int, spoil=lambda media, rng: media) -> dict[str,
     for i in range(count):
         item = data.item(i)
         media = spoil(item.media.numpy(), rng)
-        for name, holds in agreement(item.attributes, read_scene(media)).items():
+        for name, holds in agreement(item.attributes, recognise_scene(media)).items():
             totals[name] += holds
-        totals["main"] += main_shape(media) == item.attributes["shape"]
+        totals["main"] += recognise_main_shape(media) == item.attributes["shape"]
     return {name: n / count for name, n in totals.items()}
 
 
@@ -75,7 +75,7 @@ def test_every_attribute_is_read_back():
     check_reading()
 
 
-_coverage = scenes.coverage
+_coverage = scenes.pixel_coverage
 
 
 @pytest.mark.parametrize(
@@ -83,16 +83,18 @@ _coverage = scenes.coverage
     [
         lambda m: m.setattr(checkers, "_HARMONICS", {**checkers._HARMONICS, "star": (5, 1.0)}),
         lambda m: m.setattr(checkers, "COLOURS", {**COLOURS, "red": COLOURS["green"], "green": COLOURS["red"]}),
-        lambda m: m.setattr(checkers, "radius_of", lambda size, pixels: 0.8 * scenes.radius_of(size, pixels)),
+        lambda m: m.setattr(checkers, "shape_radius", lambda size, pixels: 0.8 * scenes.shape_radius(size, pixels)),
         lambda m: m.setattr(checkers, "_CONTRAST", 1.2),
-        lambda m: m.setattr(scenes, "coverage", lambda s, x, y, r: _coverage("circle" if s == "star" else s, x, y, r)),
-        lambda m: m.setattr(scenes, "coverage", lambda s, x, y, r: _coverage(s, x + 5, y, r)),
+        lambda m: m.setattr(
+            scenes, "pixel_coverage", lambda s, x, y, r: _coverage("circle" if s == "star" else s, x, y, r)
+        ),
+        lambda m: m.setattr(scenes, "pixel_coverage", lambda s, x, y, r: _coverage(s, x + 5, y, r)),
     ],
     ids=["wrong moment", "swapped colours", "wrong radius", "blind", "stars drawn round", "drawn elsewhere"],
 )
 def test_planted_errors_are_caught(plant, monkeypatch):
     plant(monkeypatch)
-    caught(check_reading, 100)
+    assert_caught(check_reading, 100)
 
 
 @pytest.mark.parametrize(
@@ -125,16 +127,16 @@ def test_grey_pictures_hold_white_shapes():
 
 def test_what_is_no_shape_is_not_called_one():
     blank = torch.full((3, 32, 32), -0.7)
-    assert main_shape(blank) == "none" and read_scene(blank).things == ()
+    assert recognise_main_shape(blank) == "none" and recognise_scene(blank).things == ()
     bar = blank.clone()
     bar[:, 10:14, 4:28] = 0.9
-    assert main_shape(bar) == "unclear"
+    assert recognise_main_shape(bar) == "unclear"
     halves = blank.clone()
     halves[0, 8:24, 8:24] = 0.9
     halves[0, 12:20, 12:20] = -0.7
-    assert main_shape(halves) == "unclear"
+    assert recognise_main_shape(halves) == "unclear"
     rng = np.random.default_rng(0)
-    judged = [main_shape(rng.uniform(-1, 1, (3, 32, 32))) for _ in range(20)]
+    judged = [recognise_main_shape(rng.uniform(-1, 1, (3, 32, 32))) for _ in range(20)]
     assert all(name in ("unclear", "none") for name in judged)
 
 
@@ -142,8 +144,8 @@ def test_a_scene_made_by_hand_is_read():
     picture = np.full((3, 40, 40), -0.8)
     picture[:, 4:16, 4:16] = np.array([0.8, -0.76, -0.76])[:, None, None]  # a red square, top left
     picture[:, 27:34, 6:13] = 0.9  # a white square below it
-    scene = read_scene(picture)
-    assert [t.words() for t in scene.things] == ["large red square", "small white square"]
+    scene = recognise_scene(picture)
+    assert [t.format_description() for t in scene.things] == ["large red square", "small white square"]
     assert (scene.things[0].x, scene.things[0].y) == pytest.approx((0.25, 0.25), abs=0.01)
     assert scene.relation(0, 1) == "above" and scene.relation(1, 0) == "below"
     assert scene.caption() == "a large red square above a small white square"
@@ -176,7 +178,7 @@ def check_areas():
     """Every kind of shape covers the area of its circle, and its centroid is its centre."""
     y, x = np.mgrid[:200, :200] - 100.0
     for shape in SHAPES:
-        cover = scenes.coverage(shape, x, y, 40.0)
+        cover = scenes.pixel_coverage(shape, x, y, 40.0)
         assert abs(cover.sum() / (np.pi * 1600) - 1) < 0.005, shape
         assert abs((cover * x).sum() / cover.sum()) < 0.1 and abs((cover * y).sum() / cover.sum()) < 0.1, shape
 
@@ -187,7 +189,7 @@ def test_shapes_of_one_size_have_one_area():
 
 def test_a_wrong_reach_is_caught(monkeypatch):
     monkeypatch.setitem(scenes._REACH, "triangle", 1.5)
-    caught(check_areas)
+    assert_caught(check_areas)
 
 
 def check_harmonics():
@@ -195,7 +197,7 @@ def check_harmonics():
     y, x = (np.mgrid[:801, :801] - 400) / 400
     z = x + 1j * y
     for name, (k, perfect) in checkers._HARMONICS.items():
-        inside = scenes.coverage(name, x * 400, y * 400, 200.0)
+        inside = scenes.pixel_coverage(name, x * 400, y * 400, 200.0)
         area = inside.sum()
         assert abs(abs((inside * (z * 400) ** k).sum()) / area ** (1 + k / 2) / perfect - 1) < 0.02, name
 
@@ -208,7 +210,7 @@ def test_harmonic_moments_have_their_closed_form():
 def test_a_wrong_closed_form_is_caught(monkeypatch):
     wrong = {name: (k, value * (k + 2) / (k + 1)) for name, (k, value) in checkers._HARMONICS.items()}
     monkeypatch.setattr(checkers, "_HARMONICS", wrong)
-    caught(check_harmonics)
+    assert_caught(check_harmonics)
 
 
 def test_examples_are_the_same_for_a_seed_and_differ_between_seeds():

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ....core.data.files import progress
-from ....core.data.prepare.types import Pair
-from ....core.evaluation.near_copies import best_partners, most_similar, ranked_pairs
+from ....core.data.files import with_file_progress
+from ....core.data.prepare.types import NearCopyPair
+from ....core.evaluation.near_copies import nearest_keys, nearest_pairs, ranked_pairs
 from .. import dsp, io
 
 COPY = 0.95
@@ -64,32 +64,32 @@ class _Patches:
         return torch.cat(self.vectors), torch.cat(self.owners), torch.cat(self.frames)
 
 
-class Copies:
-    """Finds near copies among traces; a trace is the audible part of a file, mono at 8 kHz, as 16-bit integers.
+class NearCopyFinder:
+    """Finds near copies by fingerprints: the audible part of each file, mono at 8 kHz, as 16-bit integers.
 
     Args:
-        count: Number of files, which share the memory: a trace has 2 to 30 s.
+        count: Number of files, which share the memory: a fingerprint has 2 to 30 s.
     """
 
     def __init__(self, count: int = 1):
         self.max_samples = int(min(30 * RATE, max(2 * RATE, _TRACE_MEMORY / 2 / max(1, count))))
 
-    def trace(self, sound: io.Sound) -> np.ndarray | None:
-        """The trace of a sound; None if it is too short or silent."""
-        mono = io.to_channels(sound.wave, 1)
-        start = dsp.onset(mono, sound.rate)
+    def fingerprint(self, sound: io.DecodedSound) -> np.ndarray | None:
+        """The fingerprint of a sound; None if it is too short or silent."""
+        mono = io.mix_to_channels(sound.wave, 1)
+        start = dsp.find_onset(mono, sound.rate)
         mono = mono[:, start : start + math.ceil((self.max_samples / RATE + 1) * sound.rate)]
-        wave = dsp.trim(_to_8k(mono - dsp.offset(mono), round(sound.rate)), RATE, floor=-30.0, window=0.005)
+        wave = dsp.trim_silence(_to_8k(mono - dsp.dc_offset(mono), round(sound.rate)), RATE, floor=-30.0, window=0.005)
         wave = wave[0, : self.max_samples]
         if len(wave) < _BLOCK or float(wave.abs().max()) < dsp.SILENCE:
             return None
         return (wave / wave.abs().max() * 32767).round().to(torch.int16).numpy()
 
-    def pairs(self, traces: Sequence[np.ndarray | None]) -> list[Pair]:
+    def near_copy_pairs(self, fingerprints: Sequence[np.ndarray | None]) -> list[NearCopyPair]:
         """All pairs whose waveforms have a correlation of COPY or more, best first."""
-        waves = {i: torch.from_numpy(t).float() / 32767 for i, t in enumerate(traces) if t is not None}
+        waves = {i: torch.from_numpy(t).float() / 32767 for i, t in enumerate(fingerprints) if t is not None}
         found, likely = {}, _similar(waves)
-        for (a, b), hits in progress(likely.items(), "comparing copies", len(likely)):
+        for (a, b), hits in with_file_progress(likely.items(), "comparing copies", len(likely)):
             similarity = max(_waveform_correlation(waves[a], waves[b], hit.lag) for hit in _distinct_lags(hits))
             if similarity >= COPY:
                 found[a, b] = similarity
@@ -110,7 +110,7 @@ def _patches(wave: Tensor) -> tuple[Tensor, Tensor]:
     wave = functional.pad(wave, (0, -len(wave) % _HOP))
     filters = dsp.mel_filters(_N_FFT, RATE, 2 * _BANDS).reshape(_BANDS, 2, -1).sum(1)
     bands = (filters @ dsp.stft(wave, _N_FFT, _HOP).abs()).T
-    level = dsp.db(bands / bands.max().clamp(min=dsp.SILENCE), floor=-60.0)
+    level = dsp.amplitude_to_db(bands / bands.max().clamp(min=dsp.SILENCE), floor=-60.0)
     patch = functional.pad(level, (0, 0, 0, _PATCH), value=-60.0).unfold(0, _PATCH, 1)[: len(level)].flatten(1)
     patch = (patch - patch.amax(1, keepdim=True) + _RANGE).clamp(min=0)
     patch = patch - patch.mean(1, keepdim=True)
@@ -137,7 +137,7 @@ def _similar(waves: dict[int, Tensor]) -> dict[tuple[int, int], list[_Hit]]:
     (queries, query_owners, starts), (keys, owners, frames) = query_patches.joined(), all_patches.joined()
     hits: dict[tuple[int, int], list[_Hit]] = {}
     rows = max(1, 10_000_000 // len(keys))
-    for block, values, which in most_similar(
+    for block, values, which in nearest_keys(
         queries, keys, _PARTNERS, (query_owners, owners), rows, "searching for copies"
     ):
         for r, column in torch.nonzero(values >= _SIMILAR).tolist():
@@ -145,7 +145,7 @@ def _similar(waves: dict[int, Tensor]) -> dict[tuple[int, int], list[_Hit]]:
             i, j = int(query_owners[block[r]]), int(owners[k])
             lag = (int(frames[k]) - int(starts[block[r]])) * _HOP
             hits.setdefault((min(i, j), max(i, j)), []).append(_Hit(float(values[r, column]), lag if i < j else -lag))
-    chosen = best_partners({pair: max(hit.similar for hit in found) for pair, found in hits.items()}, _PARTNERS)
+    chosen = nearest_pairs({pair: max(hit.similar for hit in found) for pair, found in hits.items()}, _PARTNERS)
     return {pair: hits[pair] for pair in chosen}
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 
-def nearest(
+def nearest_vectors(
     queries: Tensor, stored: Tensor, query_files: Tensor, files: Tensor | None, most: int, block: int
 ) -> Iterator[tuple[slice, Tensor, Tensor]]:
     """For each query vector, the most similar stored vectors of other files.

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from ..config.load import load_recipe
 from ..config.recipe import Recipe
-from ..data.splits import recorded_hashes
+from ..data.splits import recorded_training_hashes
 from ..pipeline.load import load
 from ..pipeline.pipeline import Pipeline
-from ..training.checkpoint import newest
+from ..training.checkpoint import newest_checkpoint
 from ..types import BadInput
 
 CHANGEABLE = ("data", "sample", "eval")
@@ -36,7 +36,9 @@ class EvaluationInput:
     recorded: frozenset[str] = frozenset()
 
 
-def open_source(source: str, changes: Sequence[str], sampled: bool, allow_code: bool = False) -> EvaluationInput:
+def open_evaluation_input(
+    source: str, changes: Sequence[str], sampled: bool, allow_code: bool = False
+) -> EvaluationInput:
     """Open a run folder or checkpoint, or, if no samples are generated, the file or name of a recipe.
 
     Args:
@@ -64,12 +66,12 @@ def _opened(source: str, changes: Sequence[str], sampled: bool, allow_code: bool
         if sampled:
             raise BadInput(f"{source} is a recipe: name a run or a checkpoint to sample from, or --folder with samples")
         return EvaluationInput(source, load_recipe(path, given, allow_code=allow_code))
-    checkpoint = newest(path)
+    checkpoint = newest_checkpoint(path)
     pipeline = load(
         checkpoint, device="cpu", changes=[c for c in given if c.startswith("sample.")], allow_code=allow_code
     )
-    recipe = pipeline.recipe.merge([c for c in given if not c.startswith("sample.")])
-    recorded = recorded_hashes(checkpoint.parent.parent / "data.jsonl")
+    recipe = pipeline.recipe.with_overrides([c for c in given if not c.startswith("sample.")])
+    recorded = recorded_training_hashes(checkpoint.parent.parent / "data.jsonl")
     return EvaluationInput(source, recipe, pipeline, checkpoint, recorded)
 
 

@@ -19,19 +19,19 @@ from typing import Literal
 import numpy as np
 
 from ..types import BadInput
-from ..util.brownian import BrownianInterval, share_a_cell
+from ..util.brownian import BrownianInterval, is_same_cell
 from .plan import Float64, PlanLevel
 
-Kind = Literal["path", "step"]
+NoiseKind = Literal["path", "step"]
 
 
-def check_noise(name: str, noise: str) -> None:
+def check_noise_kind(name: str, noise: str) -> None:
     """Raise BadInput for an unknown kind of noise."""
     if noise not in ("path", "step"):
         raise BadInput(f"{name}'s noise is path (one Brownian path for any number of steps) or step, not {noise!r}")
 
 
-def step_keys(levels: Sequence[PlanLevel], noise: str) -> list[Hashable]:
+def step_noise_keys(levels: Sequence[PlanLevel], noise: str) -> list[Hashable]:
     """A noise key for every pair of consecutive levels: an Interval of tau, or ("step", i).
 
     Levels (B,) give every sample its own intervals. A map gives a sample the intervals of its median element: its other
@@ -54,7 +54,7 @@ def _rows(tau: Float64) -> list[float]:
 
 
 def _usable(high: list[float], low: list[float], maps: bool) -> bool:
-    return all((a == b and not maps) or (a > b and not share_a_cell(a, b)) for a, b in zip(high, low, strict=True))
+    return all((a == b and not maps) or (a > b and not is_same_cell(a, b)) for a, b in zip(high, low, strict=True))
 
 
 def _bound(row: list[float]) -> float | tuple[float, ...]:

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 
 from ..config import trust
-from ..config.load import load_recipe_text, named
+from ..config.load import load_recipe_text, name_checkpoint_in_errors
 from ..config.recipe import Recipe
-from ..training.build import build_parts
-from ..training.checkpoint import check_fits, newest, read, read_header
+from ..training.build import build_components
+from ..training.checkpoint import check_fits, load_weights, newest_checkpoint, read_header
 from ..training.header import CheckpointHeader
 from ..types import BadInput, MediaSpec
 from ..util.device import choose_device
@@ -42,18 +42,18 @@ def open_checkpoint(
     path: str | Path, device: str | torch.device = "auto", changes: Sequence[str] = (), allow_code: bool = False
 ) -> OpenedCheckpoint:
     """Build the model of a run folder (its newest checkpoint) or of a checkpoint file; arguments as in `load`."""
-    checkpoint = newest(Path(path))
+    checkpoint = newest_checkpoint(Path(path))
     header = read_header(checkpoint)
-    trusted = trust.of_checkpoint(checkpoint, header.recipe)
+    trusted = trust.trust_of_checkpoint(checkpoint, header.recipe)
     read_recipe = partial(load_recipe_text, header.recipe, checkpoint.parent, allow_code=allow_code, trusted=trusted)
-    with named(checkpoint):
+    with name_checkpoint_in_errors(checkpoint):
         recipe = read_recipe(changes)
         recorded = read_recipe() if changes and header.plans else recipe
         spec = _media_spec(checkpoint, header, recipe)
-        parts = build_parts(recipe, spec, lambda model: check_fits(checkpoint, model, "ema"))
+        parts = build_components(recipe, spec, lambda model: check_fits(checkpoint, model, "ema"))
     parts.clip_lengths = header.clip_lengths
-    read(checkpoint, parts.codec, "codec")
-    read(checkpoint, parts.model, "ema")
+    load_weights(checkpoint, parts.codec, "codec")
+    load_weights(checkpoint, parts.model, "ema")
     context = ModelContext.of(parts, parts.model, choose_device(str(device)))
     return OpenedCheckpoint(context, header.step, recorded, dict(header.plans))
 

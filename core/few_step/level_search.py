@@ -19,7 +19,9 @@ from ..types import NoiseLevel
 from .reference import ReferenceSolution
 
 
-def best_times(sampler: Sampler, schedule: Schedule, reference: ReferenceSolution, steps: int) -> list[NoiseLevel64]:
+def optimal_levels(
+    sampler: Sampler, schedule: Schedule, reference: ReferenceSolution, steps: int
+) -> list[NoiseLevel64]:
     """The levels with the smallest sum of step errors, for a sampler with one evaluation per step.
 
     The error of a step is computed with a history of one estimate; older estimates of a multistep sampler are ignored.

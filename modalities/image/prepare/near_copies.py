@@ -17,9 +17,9 @@ from PIL import Image as Pil
 from torch import Tensor
 from torch.nn import functional
 
-from ....core.data.files import progress
-from ....core.data.prepare.types import Pair
-from ....core.evaluation.near_copies import most_similar, ranked_pairs
+from ....core.data.files import with_file_progress
+from ....core.data.prepare.types import NearCopyPair
+from ....core.evaluation.near_copies import nearest_keys, ranked_pairs
 
 COPY = 0.9
 """Minimum correlation of the details of two copies; see `_stands_out`."""
@@ -51,13 +51,13 @@ class _Candidate:
     mirrored: bool
 
 
-def thumbnail(picture: Pil.Image) -> np.ndarray:
+def make_thumbnail(picture: Pil.Image) -> np.ndarray:
     """Thumbnail (48, 48) uint8, grey; the picture is scaled to a square."""
     kind = Pil.Resampling.BOX if min(picture.size) > 2 * SIDE else Pil.Resampling.BICUBIC
     return np.asarray(picture.convert("L").resize((SIDE, SIDE), kind))
 
 
-def pairs(thumbnails: Sequence[np.ndarray | None]) -> list[Pair]:
+def near_copy_pairs(thumbnails: Sequence[np.ndarray | None]) -> list[NearCopyPair]:
     """All pairs of copies, most similar first."""
     places = [i for i, t in enumerate(thumbnails) if t is not None and int(t.max()) - int(t.min()) >= _FLAT]
     if len(places) < 2:
@@ -69,7 +69,7 @@ def pairs(thumbnails: Sequence[np.ndarray | None]) -> list[Pair]:
     views = [
         (mirrored, cut) for mirrored in (False, True) for cut in (_WHOLE, *(_CUTS if len(places) <= _MANY else ()))
     ]
-    for mirrored, cut in progress(views, "searching for copies", len(views)):
+    for mirrored, cut in with_file_progress(views, "searching for copies", len(views)):
         part = _cut(pictures.flip(-1) if mirrored else pictures, cut)
         for a, b, similarity in _similar(_coarse(part), whole, _details(part), details):
             pair = (min(a, b), max(a, b))
@@ -92,7 +92,7 @@ def _refine_crops(best: dict[tuple[int, int], _Candidate], pictures: Tensor, det
         (pair, c) for pair, c in best.items() if c.similarity < 0.98 and float(usual[[c.a, c.b]].max()) <= _USUAL
     ]
     rows = sorted(undecided, key=lambda item: -item[1].similarity)[:_FITS]
-    for pair, c in progress(rows, "comparing copies", len(rows)):
+    for pair, c in with_file_progress(rows, "comparing copies", len(rows)):
         if max(tried[c.a], tried[c.b]) < 2:
             tried.update((c.a, c.b))
             source = pictures[c.a].flip(-1) if c.mirrored else pictures[c.a]
@@ -117,7 +117,7 @@ def _usual(whole: Tensor, details: Tensor) -> Tensor:
     out, indices = torch.zeros(len(whole)), torch.arange(len(whole))
     if len(whole) <= 8:
         return out
-    for block, _, which in most_similar(whole, whole, 12, (indices, indices)):
+    for block, _, which in nearest_keys(whole, whole, 12, (indices, indices)):
         rows = slice(block.start, block.stop)
         found = torch.einsum("nd,nkd->nk", details[rows], details[which])
         out[rows] = found.sort(1, descending=True).values[:, min(3, found.shape[1] - 1)]
@@ -168,7 +168,7 @@ def _details(pictures: Tensor) -> Tensor:
 def _similar(part: Tensor, whole: Tensor, part_details: Tensor, details: Tensor) -> list[tuple[int, int, float]]:
     """(a, b, similarity in detail) for crops of a that are similar to the whole of b; best partners of each crop."""
     out, numbers = [], torch.arange(len(whole))
-    for block, values, which in most_similar(part, whole, _PARTNERS, (numbers, numbers)):
+    for block, values, which in nearest_keys(part, whole, _PARTNERS, (numbers, numbers)):
         found = torch.einsum("nd,nkd->nk", part_details[block.start : block.stop], details[which])
         good = torch.nonzero((values >= _SIMILAR) & (found >= _HINT))
         out += [(block[r], int(which[r, k]), float(found[r, k])) for r, k in good.tolist()]
