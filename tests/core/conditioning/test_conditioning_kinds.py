@@ -298,7 +298,7 @@ class Reader(torch.nn.Module):
         self.mix = make_linear(channels + channels, channels)
         self.attend = make_linear(self.embedding_width, channels)
 
-    def fill(self, rng):
+    def init_weights(self, rng):
         fan_in_uniform_(self.mix.weight, rng)
 
     def forward(self, x, level, conditions):
