@@ -92,6 +92,12 @@ class RecipeSection(BaseModel):
         return {} if value is None else value
 
 
+class ConstructorSection(RecipeSection):
+    """The base of models that are made from a constructor; without a class body that pydantic would search for docs."""
+
+    model_config = ConfigDict(use_attribute_docstrings=False)
+
+
 @dataclass(frozen=True)
 class ComponentField(KindWithParameters):
     """A component as a field of a model: `schedule: Annotated[ComponentSpec, ComponentField("schedule", "edm")]`.
@@ -205,7 +211,7 @@ def build_if_cheap(spec: ComponentSpec, partial: bool = False) -> Any:
 def parameter_model(cls: type, kind: str = "") -> type[BaseModel]:
     """A pydantic model of the constructor parameters that a recipe may set."""
     fields = {f"p_{p.name}": _field(p) for p in constructor_parameters(cls, kind).values() if not p.hidden}
-    return create_model(cls.__name__, __base__=RecipeSection, **fields)  # type: ignore[call-overload]
+    return create_model(cls.__name__, __base__=ConstructorSection, **fields)  # type: ignore[call-overload]
 
 
 def _field(p: Parameter) -> tuple[Any, Any]:
@@ -218,7 +224,9 @@ def _field(p: Parameter) -> tuple[Any, Any]:
     # A default is validated like a written value, so that a recipe and its resolved text give the same result.
     default = Field(alias=p.name, description=p.doc, default=to_plain_values(p.default))
     try:
-        create_model("Default", __base__=RecipeSection, value=(checked, Field(default=to_plain_values(p.default))))()
+        create_model(
+            "Default", __base__=ConstructorSection, value=(checked, Field(default=to_plain_values(p.default)))
+        )()
     except ValidationError:
         default = Field(alias=p.name, description=p.doc, default=p.default, validate_default=False)
     return checked, default

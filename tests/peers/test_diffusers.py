@@ -173,7 +173,7 @@ CASES = {
     "dpmpp_2m, one step": Case(DPMpp2M, MULTI, {}, {}, {}, 1),
     "dpmpp_2m, edm": Case(DPMpp2M, "EDMDPMSolverMultistepScheduler"),
     "dpmpp_2m, flow": Case(DPMpp2M, MULTI, {}, FLOW),
-    "exp_ab 2": Case(ExpAB, MULTI, {"order": 2}, {"solver_type": "heun_step"}),
+    "exp_ab 2": Case(ExpAB, MULTI, {"order": 2}, {"solver_type": "heun"}),
     "dpmpp_2m_sde": Case(DPMpp2MSDE, MULTI, {}, {**SDE, "use_exponential_sigmas": True}),
     "dpmpp_2m_sde, flow": Case(DPMpp2MSDE, MULTI, {}, {**SDE, **FLOW}),
     "dpmpp_2m_sde, edm": Case(DPMpp2MSDE, "EDMDPMSolverMultistepScheduler", {}, SDE),
@@ -311,7 +311,7 @@ def test_tcd():
 
 
 # Their code weighs two nodes with H / 2 where the integral is psi_1, which for few steps was found to look better.
-THEIR_SECOND = "[*_[:1], (1 + self._strength(s)) * log_step(s, t) / {}] if min(order, len(nodes)) == 2 else _"
+THEIR_SECOND = "[*_[:1], (1 + self._strength(s)) * lambda_step(s, t) / {}] if min(order, len(nodes)) == 2 else _"
 TWEAKED, WRONG = (
     replace_expression(call_target("exponential_moments"), THEIR_SECOND.format(half)) for half in (2, 2.001)
 )  # half the step in lambda

@@ -122,7 +122,7 @@ CASES = {
     "ddim eta 1": Case(DDIM, "euler_ancestral", {"eta": 1.0}),
     "euler_ancestral": Case(EulerAncestral, "euler_ancestral"),
     "euler_ancestral eta 0.4": Case(EulerAncestral, "euler_ancestral", {"eta": 0.4}, {"eta": 0.4}),
-    "heun": Case(Heun, "heun_step"),
+    "heun": Case(Heun, "heun"),
     "dpm_2": Case(DPM2, "dpm_2"),
     "dpm_2_ancestral": Case(DPM2Ancestral, "dpm_2_ancestral"),
     "dpm_2_ancestral eta 0.4": Case(DPM2Ancestral, "dpm_2_ancestral", {"eta": 0.4}, {"eta": 0.4}),
@@ -134,7 +134,7 @@ CASES = {
     "dpmpp_2m_sde": Case(DPMpp2MSDE, "dpmpp_2m_sde"),
     "dpmpp_2m_sde eta 0.4": Case(DPMpp2MSDE, "dpmpp_2m_sde", {"eta": 0.4}, {"eta": 0.4}),
     "dpmpp_2m_sde eta 0": Case(DPMpp2MSDE, "dpmpp_2m_sde", {"eta": 0.0}, {"eta": 0.0}),
-    "exp_ab 2": Case(ExpAB, "dpmpp_2m_sde", {"order": 2}, {"eta": 0.0, "solver_type": "heun_step"}),
+    "exp_ab 2": Case(ExpAB, "dpmpp_2m_sde", {"order": 2}, {"eta": 0.0, "solver_type": "heun"}),
     "dpmpp_sde eta 0": Case(DPMppSDE, "dpmpp_sde", {"eta": 0.0}, {"eta": 0.0}),
     "dpmpp_sde eta 0, r 0.3": Case(DPMppSDE, "dpmpp_sde", {"eta": 0.0, "r": 0.3}, {"eta": 0.0, "r": 0.3}),
 }

@@ -81,9 +81,7 @@ def test_replacement_is_a_rough_conditional_and_resampling_improves_it():
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_levels_on_every_schedule_and_a_stochastic_sampler(schedule):
-    found = errors(
-        InpaintEdit, "sequence", 800, schedule, "ddpm" if schedule == "edm" else "heun_step", 40, method="levels"
-    )
+    found = errors(InpaintEdit, "sequence", 800, schedule, "ddpm" if schedule == "edm" else "heun", 40, method="levels")
     assert found.mean < 0.1 and found.covariance < 0.25, found
 
 

@@ -94,7 +94,9 @@ def test_one_function_prints():
 
 def test_a_command_that_prints_by_itself_is_caught(monkeypatch):
     true = ast.parse
-    monkeypatch.setattr(ast, "parse", lambda text: true(text.replace("say(f", "click.echo(f")))
+    monkeypatch.setattr(
+        ast, "parse", lambda text, *rest, **more: true(text.replace("print_lines(f", "click.echo(f"), *rest, **more)
+    )
     assert_caught(check_one_function_prints)
 
 
