@@ -6,7 +6,6 @@ import ast
 import difflib
 import errno
 import importlib
-import io
 import os
 import signal
 import sys
@@ -155,16 +154,6 @@ def _note(message: Warning | str, category: type[Warning], *place: object) -> st
         escape_control_characters(f"note: {message}" if category is UserWarning else f"{category.__name__}: {message}")
         + "\n"
     )
-
-
-def _show(error: click.ClickException) -> None:
-    """Print what click reports: usage and message."""
-    shown = io.StringIO()
-    error.show(file=shown)
-    text = shown.getvalue()
-    if error.message:  # a line end in it belongs to an argument
-        text = text.replace(error.message, escape_control_characters(error.message))
-    print_lines(*text.rstrip("\n").split("\n"), err=True)
 
 
 def _one_line(error: click.ClickException) -> str:

@@ -74,7 +74,7 @@ def plan_from_json(rows: Any) -> Plan:
     return plan_from_rows(plan)
 
 
-def check_plan(nfe: int, plan: Mapping[str, Any]) -> None:
+def check_stored_plan(nfe: int, plan: Mapping[str, Any]) -> None:
     """Raise BadInput if a plan of a checkpoint is not a valid one of this number of evaluations."""
     found = plan_from_json(plan.get("rows")).nfe
     if found != nfe:

@@ -14,7 +14,7 @@ from pydantic import Field, TypeAdapter, model_validator
 
 from ..config.legacy import current_guidance
 from ..data.clip_lengths import ClipLengths
-from ..few_step.stored import check_plan
+from ..few_step.stored import check_stored_plan
 from ..types import BadInput, MediaSpec
 from ..util.json_files import StoredRecord, parse_json
 
@@ -107,7 +107,7 @@ class StoredHeader(StoredRecord):
     @model_validator(mode="after")
     def _fits_together(self) -> StoredHeader:
         for nfe, plan in self.plans.items():
-            check_plan(nfe, plan)
+            check_stored_plan(nfe, plan)
         if any(label is not None and label >= len(self.spec.classes) for _, label in self.clip_lengths):
             raise ValueError(f"a clip length belongs to a class above the {len(self.spec.classes)} that there are")
         return self
