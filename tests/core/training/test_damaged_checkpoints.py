@@ -443,5 +443,5 @@ def test_random_bytes_in_the_header(parts, tmp_path_factory, changes, length):
 
 def test_planted_trust_is_caught(parts, tmp_path, monkeypatch):
     """Planted: the tensors are not compared before the network is built; the plan's rows are not checked."""
-    monkeypatch.setattr("sonolux.core.training.header.check_plan", lambda nfe, plan: None)
+    monkeypatch.setattr("sonolux.core.training.header.check_stored_plan", lambda nfe, plan: None)
     assert_caught(check_damage, parts, tmp_path / "c.safetensors", "a row of the future")
