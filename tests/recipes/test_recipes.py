@@ -21,7 +21,7 @@ REAL = {
     "audio/spoken_digits": "spoken_digits",
     "audio/sfx_folder": "sfx",
 }
-FEW = ["train.steps=2", "train.minutes=null", "train.batch=4", "train.preview_every=99", "train.save_every=99"]
+FEW = ["train.steps=2", "train.minutes=null", "train.batch=2", "train.preview_every=99", "train.save_every=99"]
 CHEAP = ["sample.steps=2", "sample.count=2", "sample.batch=2"]
 
 

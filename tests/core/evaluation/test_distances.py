@@ -55,7 +55,7 @@ def partly_labelled(n, rng):
     return made
 
 
-def alarms(learned, held, trials=40, made=samples, data=real):
+def alarms(learned, held, trials=24, made=samples, data=real):
     """Share of trials in which MMD tells a difference where there is none."""
     wrong = 0
     for seed in range(trials):
@@ -67,8 +67,8 @@ def alarms(learned, held, trials=40, made=samples, data=real):
 
 
 def check_alarms(learned, held, **sides):
-    """5 % are expected where a value is one draw, fewer where it is a mean of draws; 20 % are four sigma off."""
-    assert alarms(learned, held, **sides) <= 0.2
+    """5 % are expected where a value is one draw, fewer where it is a mean of draws; 25 % are four sigma off."""
+    assert alarms(learned, held, **sides) <= 0.25
 
 
 @pytest.mark.parametrize(("learned", "held"), [(False, 120), (True, 120), (False, 20)])
@@ -87,8 +87,9 @@ def test_floors_of_other_classes_than_the_samples_are_caught(monkeypatch):
     assert_caught(check_alarms, False, 120)
 
 
-@pytest.mark.parametrize("made", [unlabelled, partly_labelled])
-@pytest.mark.parametrize(("learned", "held"), [(False, 120), (True, 120), (False, 20)])
+@pytest.mark.parametrize(
+    ("learned", "held", "made"), [(False, 120, unlabelled), (True, 120, partly_labelled), (False, 20, unlabelled)]
+)
 def test_samples_without_classes_are_no_difference(learned, held, made):
     check_alarms(learned, held, made=made, data=apart)
 

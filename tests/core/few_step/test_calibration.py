@@ -161,7 +161,7 @@ def test_only_plans_of_one_evaluation_a_step_are_refined():
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
 def test_five_evaluations_beat_stock_on_seeds_not_seen(schedule):
-    mine, other = problem(schedule, count=256), problem(schedule, seed=1, count=256)
+    mine, other = problem(schedule, count=128), problem(schedule, seed=1, count=128)
     held = solve_reference(other)
     found = calibrate_plan(mine, 5)
     pair = rank_registered_pairs(mine, solve_reference(mine), 5)[0]
