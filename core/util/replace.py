@@ -16,7 +16,7 @@ from pathlib import Path, PurePath
 
 from .errors import BadInput
 from .folders import OWN, check_writable
-from .interrupts import defer_signals
+from .interrupts import begin_work, defer_signals
 from .locks import FolderLock, process_exists
 
 PART, READY, TEMPORARY = f"{OWN}part", f"{OWN}ready", f"{OWN}tmp."
@@ -178,6 +178,7 @@ def replace_whole_file(path: Path, new: bool = False) -> Iterator[Path]:
         path: The file.
         new: Raise FileExistsError instead of replacing a file.
     """
+    begin_work()
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in list(path.parent.iterdir()):
         if left.name.startswith(TEMPORARY) and left.name.partition("-")[2] == path.name:
