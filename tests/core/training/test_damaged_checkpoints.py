@@ -356,6 +356,11 @@ STATES = {
     "a name without a number": (lambda s: {**s, "optimizer.": torch.ones(())}, "belongs to no weight"),
     "another shape": (lambda s: {**s, "optimizer.0.exp_avg": s["optimizer.0.exp_avg"].flip(0)[:1]}, "has the shape"),
     "integers": (lambda s: {**s, "optimizer.0.exp_avg": s["optimizer.0.exp_avg"].long()}, "has the type .*int64"),
+    "a negative mean of squares": (
+        lambda s: {**s, "optimizer.0.exp_avg_sq": -1 - s["optimizer.0.exp_avg_sq"].abs()},
+        r"optimizer\.0\.exp_avg_sq contains negative values",
+    ),
+    "a negative step": (lambda s: {**s, "optimizer.1.step": torch.tensor(-1.0)}, r"1\.step contains negative values"),
     "no mean": (
         lambda s: {k: v for k, v in s.items() if k != "optimizer.0.exp_avg"},
         r"1 tensors missing \(first: optimizer\.0\.exp_avg\)",
