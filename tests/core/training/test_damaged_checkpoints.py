@@ -335,6 +335,21 @@ def test_training_does_not_continue_with_them(run, tmp_path, name):
         job.prepare(newest_checkpoint(copy))
 
 
+@pytest.mark.parametrize(
+    ("values", "finite"),
+    [
+        ([1, -2], True),
+        ([3e38, 3e38], True),
+        ([1, math.inf], False),
+        ([math.inf, -math.inf], False),
+        ([math.nan], False),
+    ],
+)
+def test_finite_tensors(values, finite):
+    assert checkpoints.is_finite(torch.tensor(values, dtype=torch.float32)) is finite
+    assert checkpoints.is_finite(torch.tensor([2, 2**62])) and checkpoints.is_finite(torch.empty(0))
+
+
 def test_numbers_that_overflow_in_the_type_of_the_module(tmp_path):
     from safetensors.torch import save_file
 
