@@ -60,11 +60,14 @@ def command(
     from ..few_step.stored import plan_to_json
     from ..pipeline.load import load
     from ..training.checkpoint import lock_folder, newest_checkpoint, read_header
+    from ..util.folders import check_kinds
     from ..util.replace import reserve_folder
 
     wanted = _numbers(nfe)
     checkpoint = newest_checkpoint(run)
-    with reserve_folder(lock_folder(checkpoint)):
+    folder = lock_folder(checkpoint)
+    with reserve_folder(folder):
+        check_kinds(folder, folders=[checkpoint.parent.name] if folder != checkpoint.absolute().parent else [])
         header = read_header(checkpoint)
         if forget:
             _store(checkpoint, {})

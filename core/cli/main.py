@@ -7,7 +7,6 @@ import difflib
 import errno
 import importlib
 import os
-import signal
 import sys
 import traceback
 import warnings
@@ -99,7 +98,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         finally:
             if not nested:
                 interrupts.uninstall_handler()
-    handler = interrupts.install_handler()
+    handler = interrupts.install_handler(ends_process=True)
     _output.install_streams()
     try:
         code = _run(sys.argv[1:])
@@ -137,8 +136,7 @@ def _run(arguments: Sequence[str]) -> int:
 def _interrupted(stop: BaseException | None) -> int:
     """Print that a signal ended the command, and return its exit code."""
     number = interrupts.received_signal()
-    name = "" if number == signal.SIGINT else f" by {signal.Signals(number).name}"
-    print_lines(str(stop or "") or f"interrupted{name}", err=True)
+    print_lines(str(stop or "") or interrupts.describe_signal(number), err=True)
     return SIGNAL + number
 
 

@@ -85,9 +85,8 @@ def _resumed(run: Path, changes: Sequence[str], allow_code: bool) -> Recipe:
 
     Raises:
         BadInput: A change is neither in `train` nor a path; or the run was not made here, and names paths that are not
-            given again, or contains links.
+            given again.
     """
-    from ..config import trust
     from ..config.load import load_run_recipe
     from ..util.errors import BadInput
 
@@ -102,6 +101,4 @@ def _resumed(run: Path, changes: Sequence[str], allow_code: bool) -> Recipe:
         )
     recipe = load_run_recipe(run, changes, allow_code=allow_code, resume=True)
     recipe.refuse_unconfirmed(*(name for name in type(recipe).model_fields if name != "eval"))
-    if recipe.trust == trust.TrustLevel.NONE:
-        trust.check_no_links(run)
     return recipe

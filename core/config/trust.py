@@ -16,11 +16,15 @@ from enum import IntEnum
 from pathlib import Path
 from typing import Any, NoReturn
 
+from pydantic import TypeAdapter
+
 from ..util import user_key
 from ..util.errors import BadInput
+from ..util.json_files import read_json
 
 ENVIRONMENT, RESOLVED, CHECKPOINTS = "env.json", "resolved.yaml", "checkpoints"  # names in a run folder
 FOLDER, SIGNATURES = "folder", "recipes"  # keys of env.json
+_ENVIRONMENT = TypeAdapter(dict[str, Any])
 
 
 class TrustLevel(IntEnum):
@@ -71,8 +75,8 @@ def is_own_run(folder: Path, text: str) -> bool:
     write to the folder cannot make one for another text, and one that was made for another place is not valid here.
     """
     try:
-        signatures = json.loads((folder / ENVIRONMENT).read_text(encoding="utf-8"))[SIGNATURES]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        signatures = read_json(folder / ENVIRONMENT, _ENVIRONMENT).get(SIGNATURES)
+    except BadInput:
         return False
     return isinstance(signatures, list) and user_key.is_signed(_claim(folder, text), signatures)
 
@@ -93,20 +97,6 @@ def ownership_entries(folder: Path, texts: Iterable[str]) -> dict[str, Any]:
 
 def _claim(folder: Path, text: str) -> str:
     return json.dumps(["sonolux run", os.path.realpath(folder), text])
-
-
-def check_no_links(folder: Path) -> None:
-    """Refuse links in a run folder of others before files in it are written.
-
-    Raises:
-        BadInput: A file of the folder is a link, so that something elsewhere would be changed.
-    """
-    for path in sorted(folder.rglob("*")):
-        if path.is_symlink():
-            raise BadInput(
-                f"{path} is a link, and this run was not made here: nothing is written through it; remove it, or put "
-                "the file that it names in its place"
-            )
 
 
 # --- paths ---

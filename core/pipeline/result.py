@@ -43,10 +43,12 @@ def non_sample_files(folder: Path) -> list[str]:
 def saved_sample_files(folder: Path) -> list[str]:
     """Names of the saved samples in a folder: those that samples.json lists, sheet, trajectory and samples.json.
 
-    Entries of the list that point outside the folder are ignored.
+    Entries of the list are ignored if they have not the name that `Samples.write` gives to the sample of their number,
+    since the list may be of others, and name the user's files.
     """
     try:
-        listed = [sample.file for sample in read_sample_list(folder / LIST).samples]
+        samples = enumerate(read_sample_list(folder / LIST).samples)
+        listed = [sample.file for i, sample in samples if sample.file.startswith((f"{i:04d}-", f"{i:04d}."))]
     except BadInput:
         listed = []
     return [n for n in (*listed, SHEET, *TRAJECTORY, LIST) if n == Path(n).name and (folder / n).is_file()]

@@ -13,10 +13,12 @@ import torch
 from ..config.recipe import Recipe
 from ..types import BadInput
 from .build import BuiltComponents
-from .checkpoint import CheckpointHeader, CheckpointNotSaved, save_checkpoint
+from .checkpoint import CheckpointHeader, CheckpointNotSaved, NotFinite, save_checkpoint
 from .lr import TrainingBudget
 from .run_dir import RunDir
 from .step import StepResult, Trainer
+
+FIRST = 10  # steps before the first checkpoint of a run that replaces an earlier one
 
 
 class RunFailed(Exception):
@@ -136,8 +138,10 @@ class PeriodicCallback(Callback):
 class CheckpointCallback(PeriodicCallback):
     """Writes checkpoints at regular intervals and at the end, and deletes old ones.
 
-    A checkpoint that cannot be written does not end the run. On a full disk the next one is tried again. If the run
-    folder was moved, removed or damaged, the run continues in a new folder.
+    Weights that are not finite end the run without a checkpoint. A checkpoint that cannot be written does not: on a
+    full disk the next one is tried again, and if the run folder was moved, removed or damaged, the run continues in a
+    new one. While the folder still holds an earlier run, which the first checkpoint replaces, none is written before
+    step FIRST, except at the end: most runs that fail do it in their first steps.
 
     Args:
         every: Steps between checkpoints; None: ten per run.
@@ -150,6 +154,9 @@ class CheckpointCallback(PeriodicCallback):
     def __init__(self, every: int | None = None, keep: int = 3):
         super().__init__(every, 10)
         self.keep, self.error = keep, None
+
+    def _due(self, run: RunState) -> bool:
+        return super()._due(run) and (run.step >= FIRST or not run.folder.replaces)
 
     def act(self, run: RunState) -> None:
         try:
@@ -185,5 +192,8 @@ class CheckpointCallback(PeriodicCallback):
         )
         modules = {"model": trainer.model, "ema": trainer.ema.model, "codec": run.parts.codec}
         modules |= {f"objective_{name}": module for name, module in trainer.objective.state().items()}
-        save_checkpoint(run.folder.checkpoint(run.step), header, modules, trainer.optimizer)
+        try:
+            save_checkpoint(run.folder.checkpoint(run.step), header, modules, trainer.optimizer)
+        except NotFinite as error:
+            run.log.fail(run.step, f"the tensor {error}")
         run.folder.saved(self.keep)

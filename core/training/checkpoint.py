@@ -24,10 +24,12 @@ from torch import Tensor, nn
 
 from ..nn.legacy_weights import upgrade_names
 from ..types import BadInput
+from ..util.folders import clear_own_name
 from ..util.messages import format_command, shorten
 from ..util.replace import PART
 from .header import CheckpointHeader, parse_header
 
+NEVER_NEGATIVE = ("step", "exp_avg_sq", "max_exp_avg_sq")  # of the state of torch's optimizers
 MOST_HEADER_BYTES = 16 * 2**20  # names and shapes of tensors, and the header of sonolux
 
 
@@ -44,6 +46,10 @@ class CheckpointNotSaved(Exception):
         self.full = any(f"os error {code}" in str(error) or getattr(error, "errno", 0) == code for code in codes)
 
 
+class NotFinite(Exception):
+    """Weights that are to be saved are not finite; the message is the name of the first such tensor."""
+
+
 def save_checkpoint(
     path: Path, header: CheckpointHeader, modules: dict[str, nn.Module], optimizer: torch.optim.Optimizer | None
 ) -> None:
@@ -57,12 +63,22 @@ def save_checkpoint(
 
     Raises:
         CheckpointNotSaved: The file cannot be written.
+        NotFinite: A tensor contains values that are not finite, so that the checkpoint would be useless.
     """
     tensors = {f"{part}.{k}": v for part, module in modules.items() for k, v in module.state_dict().items()}
     if optimizer is not None:
         for i, state in optimizer.state_dict()["state"].items():
             tensors.update({f"optimizer.{i}.{k}": torch.as_tensor(v) for k, v in state.items()})
+    if (name := next((k for k, v in tensors.items() if not is_finite(v)), None)) is not None:
+        raise NotFinite(name)
     _write(path, header, {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in tensors.items()})
+
+
+def is_finite(value: Tensor) -> bool:
+    """Whether a tensor contains no NaN and no infinity."""
+    if not value.is_floating_point() or bool(torch.isfinite(value.sum())):  # a sum keeps NaN and infinity
+        return True
+    return bool(torch.isfinite(value).all())  # the sum alone may overflow
 
 
 def replace_header(path: Path, header: CheckpointHeader) -> None:
@@ -79,6 +95,7 @@ def _write(path: Path, header: CheckpointHeader, tensors: dict[str, Tensor]) -> 
     meta = {"sonolux": json.dumps(header.facts())}
     folder = path.parent / PART  # save_file writes a temporary file of its own next to its target
     try:
+        clear_own_name(folder, folder=True)
         shutil.rmtree(folder, ignore_errors=True)  # of a killed process
         folder.mkdir(parents=True)
         part = folder / path.name
@@ -175,7 +192,7 @@ def _tensor(path: Path, file: Any, name: str, dtype: torch.dtype | None = None) 
         value = value if dtype is None else value.to(dtype)
     except (SafetensorError, OSError, RuntimeError, TypeError, AttributeError) as e:  # types that torch does not have
         raise BadInput(f"{path}: damaged: the tensor {name} cannot be read ({e})") from e
-    if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+    if not is_finite(value):
         raise BadInput(
             f"{path}: the tensor {name} contains values that are not finite (NaN or infinity): use an earlier "
             "checkpoint of the run, or train again"
@@ -192,7 +209,7 @@ def load_optimizer(path: Path, optimizer: torch.optim.Optimizer) -> int:
         The number of weights whose state was loaded.
 
     Raises:
-        BadInput: The state belongs to other weights, is incomplete, or contains values that are not finite.
+        BadInput: The state belongs to other weights, is incomplete, or contains values that cannot be.
     """
     file = _open(path)
     params = [p for group in optimizer.param_groups for p in group["params"]]
@@ -206,6 +223,8 @@ def load_optimizer(path: Path, optimizer: torch.optim.Optimizer) -> int:
             value, param = _tensor(path, file, k), params[int(i)]
             if not value.is_floating_point():
                 raise BadInput(f"{misfit}: {k} has the type {value.dtype}")
+            if name in NEVER_NEGATIVE and bool((value < 0).any()):
+                raise BadInput(f"{path}: damaged: {k} contains negative values: use an earlier checkpoint of the run")
             if value.ndim and value.shape != param.shape:
                 shapes = f"{tuple(value.shape)}, and the weight {tuple(param.shape)}"
                 raise BadInput(f"{misfit}: {k} has the shape {shapes}")
@@ -238,7 +257,7 @@ def _open(path: Path) -> Any:
 
 
 def newest_checkpoint(run: Path) -> Path:
-    """The latest checkpoint of a run folder that is not damaged; a checkpoint file is returned unchanged.
+    """The latest checkpoint of a run folder that is complete and finite; a checkpoint file is returned unchanged.
 
     Raises:
         BadInput: There is no checkpoint.
@@ -254,16 +273,18 @@ def newest_checkpoint(run: Path) -> Path:
     found = sorted(p for p in (run / "checkpoints").glob("step-*.safetensors") if p.is_file())
     if not found:
         raise BadInput(f"{run}: contains no checkpoint: it was not trained yet, or is not a run folder")
-    whole = next((path for path in reversed(found) if is_complete_checkpoint(path)), found[-1])
+    whole = next((path for path in reversed(found) if is_whole_checkpoint(path)), found[-1])
     if whole != found[-1]:
         warnings.warn(f"{found[-1]} is damaged: {whole.name} is used, the newest one that is whole", stacklevel=2)
     return whole
 
 
-def is_complete_checkpoint(path: Path) -> bool:
-    """Whether a checkpoint file is complete and has a header."""
+def is_whole_checkpoint(path: Path) -> bool:
+    """Whether a checkpoint file is complete, has a header, and all of its values are finite."""
     try:
-        _open(path)
+        file = _open(path)
+        for name in file.keys():  # noqa: SIM118
+            _tensor(path, file, name)
     except BadInput:
         return False
     return True

@@ -7,9 +7,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ..types import Dataset
+from pydantic import TypeAdapter
+
+from ..types import BadInput, Dataset
+from ..util.json_files import parse_json, read_stored_bytes
 
 NAMES = ("source", "file")  # entries of a manifest's record that name the example
+_ROW = TypeAdapter(dict[str, Any])
 
 
 def manifest_text(data: Dataset) -> str:
@@ -36,12 +40,10 @@ def data_changes(saved: Path, digest_at_start: str | None, data: Dataset) -> str
     if manifest_hash(text) == digest_at_start:
         return None
     try:
-        before = _records(saved.read_bytes().decode())
-    except FileNotFoundError:
-        return f"{saved} is missing, so it is unknown whether the data has changed"
-    except (OSError, ValueError) as error:
-        return f"{saved} is damaged ({error}), so it is unknown whether the data has changed"
-    now = _records(text)
+        before = _records(read_stored_bytes(saved), str(saved))
+    except BadInput as error:
+        return f"{error}, so it is unknown whether the data has changed"
+    now = _records(text.encode(), "the data")
     if [content for _, content in before] == [content for _, content in now]:
         return None
     old, new = dict(before), dict(now)
@@ -54,14 +56,12 @@ def data_changes(saved: Path, digest_at_start: str | None, data: Dataset) -> str
     return f"the data has changed since this run was started: {counts or 'another order'}"
 
 
-def _records(text: str) -> list[tuple[str, str]]:
+def _records(text: bytes, place: str) -> list[tuple[str, str]]:
     """(name, content) of each example; the content is the whole record if it has no hash."""
     found = []
-    for line in text.removesuffix("\n").split("\n"):
-        row: Any = json.loads(line)
-        if not isinstance(row, dict):
-            raise ValueError(f"line {len(found) + 1} is no record")
-        name = next((str(row[key]) for key in NAMES if key in row), line)
+    for number, line in enumerate(text.removesuffix(b"\n").split(b"\n"), 1):
+        row = parse_json(line, _ROW, f"{place}:{number}")
+        name = next((str(row[key]) for key in NAMES if key in row), line.decode())
         content = {k: v for k, v in row.items() if k not in NAMES} if row.get("hash") else row
         found.append((name, json.dumps(content, sort_keys=True)))
     return found

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 
 from ..util.progress import LineProgress, TerminalBar
 from .callbacks import RunFailed, RunState
+from .checkpoint import is_whole_checkpoint
 from .step import StepResult
 
 BINS = 8  # number of equal bins of tau in which the loss is logged
@@ -56,7 +57,7 @@ class MetricsLog:
         # A gradient that is not finite has made the weights useless, so that no checkpoint of them must be written.
         if bool((bad := ~torch.isfinite(loss + grad_norm)).any()):
             first = int(bad.nonzero()[0])
-            self._fail(results[first].step, "the gradient" if bool(torch.isfinite(loss[first])) else "the loss")
+            self.fail(results[first].step, "the gradient" if bool(torch.isfinite(loss[first])) else "the loss")
         now = time.monotonic()
         speed = len(results) * self.run.recipe.train.batch / max(1e-9, now - self._since)
         self._since = now
@@ -88,15 +89,17 @@ class MetricsLog:
             if not failed:
                 self.run.say(f"{folder.metrics} cannot be written ({error.strerror}): its lines are kept, tried again")
 
-    def _fail(self, step: int, what: str) -> None:
+    def fail(self, step: int, what: str) -> NoReturn:
+        """Raise RunFailed: something of a step is not finite."""
         run = self.run
         saved = sorted(run.folder.checkpoints.glob("step-*.safetensors"))
+        good = next((path for path in reversed(saved) if is_whole_checkpoint(path)), None)
         sources = run.trainer.sources(step)
         shown = ", ".join(sources[:8]) + (f" and {len(sources) - 8} more" if len(sources) > 8 else "")
         raise RunFailed(
             f"{what} of step {step} is not finite. Its batch: {shown}. Last good checkpoint: "
-            f"{saved[-1] if saved else 'none yet'}. Check those files, or lower train.optimizer.lr"
-            + (f": sonolux train --resume {run.folder.path} train.optimizer.lr=..." if saved else "")
+            f"{good or 'none yet'}. Check those files, or lower train.optimizer.lr"
+            + (f": sonolux train --resume {run.folder.path} train.optimizer.lr=..." if good else "")
         )
 
 

@@ -22,15 +22,16 @@ from pydantic import TypeAdapter
 from ..config.recipe import Recipe
 from ..config.trust import FOLDER, SIGNATURES, TrustLevel, UnconfirmedPath, ownership_entries
 from ..types import BadInput, Dataset
-from ..util.folders import OWN, check_writable, list_names
-from ..util.json_files import StoredRecord, parse_json, read_json
+from ..util.folders import OWN, check_kinds, check_writable, clear_own_name, list_names
+from ..util.json_files import StoredRecord, parse_json, read_json, read_stored_bytes
 from ..util.locks import FolderLock
 from ..util.messages import format_count
 from ..util.replace import PART, Replacement, recover_folder, write_text_file
-from .checkpoint import is_complete_checkpoint
+from .checkpoint import is_whole_checkpoint
 from .data_changes import data_changes, manifest_hash, manifest_text
 
 RUN_FILES = ("recipe.yaml", "resolved.yaml", "env.json", "data.jsonl", "metrics.jsonl")
+RUN_FOLDERS = ("checkpoints", "previews")
 UNSAVED = f"{OWN}unsaved"
 """File in the folder of a run that has not saved a checkpoint yet: the same command may replace it."""
 
@@ -80,11 +81,14 @@ class RunDir:
         """Lock the folder, and remove what killed processes left in it.
 
         Raises:
-            BadInput: The folder cannot be written to, or another process writes to it.
+            BadInput: The folder cannot be written to, or another process writes to it; or it contains links.
         """
         check_writable(self.path)
+        check_kinds(self.path, RUN_FILES, RUN_FOLDERS)
         if self._lock.acquire():
             recover_folder(self.path)
+            clear_own_name(self.path / UNSAVED)
+            clear_own_name(self.checkpoints / PART, folder=True)
             shutil.rmtree(self.checkpoints / PART, ignore_errors=True)
             for part in (*self.previews.glob(".*.part"), *self.checkpoints.glob("step-*.part")):
                 part.unlink(missing_ok=True)
@@ -161,7 +165,7 @@ class RunDir:
         write_text_file(self.path / "resolved.yaml", recipe.dump())
         self.truncate_log(step)
         for path in self.checkpoints.glob("step-*.safetensors"):
-            if path > self.checkpoint(step) and path.is_file() and not is_complete_checkpoint(path):
+            if path > self.checkpoint(step) and path.is_file() and not is_whole_checkpoint(path):
                 path.rename(path.with_name(f"{path.name}.damaged"))
 
     def _claim(self, recipe: Recipe, started: bool = False) -> dict[str, Any]:
@@ -188,8 +192,8 @@ class RunDir:
 
     def _text(self, name: str) -> str:
         """The content of a file; empty if it cannot be read."""
-        with suppress(OSError):
-            return (self.path / name).read_text(encoding="utf-8", errors="replace")
+        with suppress(BadInput):
+            return read_stored_bytes(self.path / name).decode(errors="replace")
         return ""
 
     def data_changes(self, data: Dataset) -> str | None:
@@ -222,10 +226,10 @@ class RunDir:
         self._rows.clear()
 
     def write_rest(self) -> Path | None:
-        """Write the lines of the log that could not be written, if there are any, to another file next to it.
+        """Write the lines of the log that could not be written, if there are any; to another file if the log is there.
 
         Returns:
-            The file; None if there are none, or they cannot be written either.
+            The other file; None if there is none, or it cannot be written either.
         """
         path, n = self.metrics, 1
         while path.exists():
@@ -234,7 +238,7 @@ class RunDir:
         if self._rows:
             with suppress(OSError):
                 write_text_file(path, "".join(self._rows))
-                return path
+                return None if path == self.metrics else path
         return None
 
     def truncate_log(self, step: int) -> None:
@@ -280,9 +284,10 @@ class RunDir:
         Raises:
             OSError: It cannot be written.
         """
-        self._lock.close()
-        if self._replacement is not None:
+        here = self.is_intact()
+        if self._replacement is not None and here:
             self._replacement.discard()
+        self._lock.abandon([] if here else [UNSAVED, PART])
         path, n = self.path, 1
         while path.exists():
             n += 1

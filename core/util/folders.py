@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
+import stat
 import tempfile
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from .errors import BadInput
+from .interrupts import begin_work
 
 LONGEST_WORD, LONGEST_NAME = 40, 200  # characters of one word, and bytes of the whole: file systems take 255 bytes
 
@@ -42,6 +45,45 @@ def is_command_file(name: str) -> bool:
     return name.startswith(OWN)
 
 
+def clear_own_name(path: Path, folder: bool = False) -> None:
+    """Remove what has a name of OWN but is not what sonolux makes: a link, not its target; a pipe; a folder for a file.
+
+    Args:
+        path: The path, whose name only sonolux uses.
+        folder: Whether a folder is wanted.
+    """
+    try:
+        mode = path.lstat().st_mode
+    except OSError:
+        return
+    if stat.S_ISDIR(mode) and not folder:
+        shutil.rmtree(path)
+    elif not (stat.S_ISDIR(mode) if folder else stat.S_ISREG(mode)):
+        path.unlink()
+
+
+def check_kinds(folder: Path, files: Iterable[str] = (), folders: Iterable[str] = ()) -> None:
+    """Raise BadInput if something else, such as a link, has the place of a file or folder that sonolux writes to.
+
+    So nothing is written or removed through links inside of an output folder, and no pipe is waited for. What is
+    written as a whole replaces a link itself, and needs no check.
+
+    Args:
+        folder: The output folder, which may be a link.
+        files: Names of files in it.
+        folders: Names of folders in it.
+    """
+    for name, wanted in (*dict.fromkeys(files, stat.S_ISREG).items(), *dict.fromkeys(folders, stat.S_ISDIR).items()):
+        path = folder / name
+        if os.path.lexists(path) and not wanted(path.lstat().st_mode):
+            kind = "a folder" if wanted is stat.S_ISDIR else "a file"
+            raise BadInput(
+                f"{path} is a link, through which nothing is written: put {kind} there, or make {folder} the link"
+                if path.is_symlink()
+                else f"{path} is not {kind}, and sonolux writes one there: move it"
+            )
+
+
 def list_names(folder: Path) -> list[str]:
     """Names in a folder without those of `is_command_file`; empty if the folder does not exist."""
     return sorted(path.name for path in folder.iterdir() if not is_command_file(path.name)) if folder.is_dir() else []
@@ -58,6 +100,7 @@ def check_writable(folder: Path) -> None:
     A file is created for the test, since permissions do not show read-only mounts or invalid names; everything that the
     test creates is removed.
     """
+    begin_work()
     above = next(p for p in (folder, *folder.absolute().parents) if os.path.exists(p))
     if not above.is_dir():
         raise BadInput(f"{above} is a file: name another folder with --out")

@@ -5,6 +5,8 @@ pydantic's parser reads at most 200 levels of nesting, integers of at most 4300 
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 from typing import TypeVar
 
@@ -54,19 +56,27 @@ def first_validation_error(error: ValidationError) -> str:
 
 def read_json(path: Path, kind: TypeAdapter[T]) -> T:
     """The value of a JSON file; raises the errors of `parse_json`, and BadInput for a file that cannot be read."""
-    return parse_json(_bytes(path), kind, str(path))
+    return parse_json(read_stored_bytes(path), kind, str(path))
 
 
 def read_json_lines(path: Path, kind: TypeAdapter[T]) -> list[T]:
     """The values of a file with one JSON value on each line; raises the errors of `read_json`."""
-    lines = _bytes(path).split(b"\n")
+    lines = read_stored_bytes(path).split(b"\n")
     return [parse_json(line, kind, f"{path}:{i}") for i, line in enumerate(lines, 1) if line.strip()]
 
 
-def _bytes(path: Path) -> bytes:
+def read_stored_bytes(path: Path) -> bytes:
+    """The content of a file that sonolux may have written; raises BadInput if it cannot be read, or is no file.
+
+    It never waits, as the opening of a pipe would.
+    """
     try:
-        if path.stat().st_size > MOST_MEGABYTES * 1e6:
-            raise BadInput(f"{path}: larger than {MOST_MEGABYTES} MB: sonolux did not write it")
-        return path.read_bytes()
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
+            found = os.fstat(file.fileno())
+            if not stat.S_ISREG(found.st_mode):
+                raise BadInput(f"{path}: cannot be read: not a file")
+            if found.st_size > MOST_MEGABYTES * 1e6:
+                raise BadInput(f"{path}: larger than {MOST_MEGABYTES} MB: sonolux did not write it")
+            return file.read()
     except (OSError, ValueError) as error:
         raise BadInput(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error

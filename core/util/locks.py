@@ -6,17 +6,24 @@ import json
 import os
 import platform
 import shlex
+import shutil
+import stat
 import sys
 import threading
 import time
 import warnings
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Annotated
 from weakref import WeakValueDictionary
 
+from pydantic import Field, TypeAdapter
+
 from .errors import BadInput
-from .folders import OWN, missing_parts
+from .folders import OWN, clear_own_name, missing_parts
+from .json_files import read_json
 
 try:
     import fcntl
@@ -32,7 +39,7 @@ def process_exists(pid: int) -> bool:
         return False
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # a number that no process has
         return False
     except OSError:
         pass  # another user's
@@ -50,10 +57,10 @@ class LockOwner:
         since: Start, in seconds since 1970.
     """
 
-    pid: int
-    host: str
+    pid: Annotated[int, Field(ge=1)]
+    host: Annotated[str, Field(max_length=255)]
     command: str
-    since: float
+    since: Annotated[float, Field(ge=0, le=1e11)]
 
     @classmethod
     def current(cls) -> LockOwner:
@@ -68,9 +75,8 @@ class LockOwner:
     def read(cls, path: Path) -> LockOwner | None:
         """The owner that a lock file names; None if it names none."""
         try:
-            facts = json.loads(path.read_text(encoding="utf-8"))
-            return cls(int(facts["pid"]), str(facts["host"]), str(facts["command"]), float(facts["since"]))
-        except (OSError, ValueError, KeyError, TypeError):
+            return read_json(path, _OWNER)
+        except BadInput:
             return None
 
     def runs(self) -> bool:
@@ -80,6 +86,9 @@ class LockOwner:
     def __str__(self) -> str:
         command = self.command if len(self.command) <= 50 else f"{self.command[:47]}..."
         return f"process {self.pid} on {self.host} ({command}), started {_ago(time.time() - self.since)} ago"
+
+
+_OWNER = TypeAdapter(LockOwner)
 
 
 class FolderLock:
@@ -124,8 +133,8 @@ class FolderLock:
 
     def _try(self) -> bool:
         before = LockOwner.read(self.path)
-        if self.path.is_symlink():  # to a file that is not to be changed, in a folder of others
-            self.path.unlink()
+        with suppress(OSError):  # it may belong to another user
+            clear_own_name(self.path)  # a link would lead to a file that is not to be changed, in a folder of others
         try:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o666)
         except FileNotFoundError:  # its owner removed the folder
@@ -184,6 +193,18 @@ class FolderLock:
                 self.path.unlink()
         self.close()
         self._remove_folders()
+
+    def abandon(self, names: Iterable[str]) -> None:
+        """End the lock of a folder, wherever it was moved to.
+
+        Args:
+            names: Hidden files and folders, which are removed in it with the lock's file.
+        """
+        for name in (LOCK, *names) if self._place is not None else ():
+            with suppress(OSError, NotImplementedError, TypeError):  # gone; or not on this system or Python
+                remove = shutil.rmtree if stat.S_ISDIR(os.lstat(name, dir_fd=self._place).st_mode) else os.unlink
+                remove(name, dir_fd=self._place)
+        self.close()
 
     def close(self) -> None:
         """End the lock and leave its file."""

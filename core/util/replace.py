@@ -7,16 +7,18 @@ killed after it, the next command that writes to the folder moves the remaining 
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 
+from pydantic import TypeAdapter
+
 from .errors import BadInput
-from .folders import OWN, check_writable
-from .interrupts import defer_signals
+from .folders import OWN, check_kinds, check_writable, clear_own_name
+from .interrupts import begin_work, defer_signals
+from .json_files import StoredRecord, read_json
 from .locks import FolderLock, process_exists
 
 PART, READY, TEMPORARY = f"{OWN}part", f"{OWN}ready", f"{OWN}tmp."
@@ -89,9 +91,10 @@ class Replacement:
             if (self.folder / name).is_dir():
                 raise BadInput(f"{self.folder / name} is a folder, and a file of this name is to be written: move it")
         old = sorted(set(old))
+        check_kinds(self.folder, folders={p.as_posix() for name in (*new, *old) for p in PurePath(name).parents[:-1]})
         is_first = not old and not any((self.folder / name).exists() for name in new)
-        record = json.dumps({"new": new, "old": old, "first": is_first})
-        (self.part / RECORD).write_text(record, encoding="utf-8")
+        record = StoredReplacement(new=new, old=old, first=is_first)
+        (self.part / RECORD).write_text(record.model_dump_json(), encoding="utf-8")
         with defer_signals():
             os.rename(self.part, self.folder / READY)
             _move(self.folder, new, old)
@@ -101,25 +104,41 @@ class Replacement:
         shutil.rmtree(self.part, ignore_errors=True)
 
 
+class StoredReplacement(StoredRecord):
+    """What `Replacement.commit` is about to do, in the hidden folder.
+
+    Attributes:
+        new: Names of the new files.
+        old: Names of the earlier ones, which are removed.
+        first: Whether there was no earlier result.
+    """
+
+    new: list[str]
+    old: list[str]
+    first: bool
+
+
+_RECORD = TypeAdapter(StoredReplacement)
+
+
 def recover_folder(folder: Path) -> None:
     """Complete what a killed command had begun to put in place, and remove the other files that it left.
 
     The first result of a folder is removed instead, so that the same command can be repeated.
     """
     ready = folder / READY
-    for link in (ready, folder / PART):
-        if link.is_symlink():
-            link.unlink()
+    for path in (ready, folder / PART):
+        clear_own_name(path, folder=True)
     if ready.is_dir():
         record = _record(folder)
         if record is None:  # the files were moved already
             shutil.rmtree(ready)
-        elif record["first"]:
-            moved = [name for name in record["new"] if not (ready / name).exists()]
+        elif record.first:
+            moved = [name for name in record.new if not (ready / name).exists()]
             _remove(folder, moved)
             shutil.rmtree(ready)
         else:
-            _move(folder, record["new"], record["old"])
+            _move(folder, record.new, record.old)
     shutil.rmtree(folder / PART, ignore_errors=True)
     for path in list(folder.iterdir()):
         if path.name.startswith(TEMPORARY):
@@ -140,22 +159,23 @@ def _remove(folder: Path, names: Iterable[str]) -> None:
     """Remove files and the folders that are empty then."""
     parents = set[PurePath]()
     for name in names:
-        (folder / name).unlink(missing_ok=True)
+        with suppress(IsADirectoryError):  # sonolux makes no folder of this name
+            (folder / name).unlink(missing_ok=True)
         parents |= set(PurePath(name).parents[:-1])
     for parent in sorted(parents, key=lambda p: -len(p.parts)):
         with suppress(OSError):
             (folder / parent).rmdir()
 
 
-def _record(folder: Path) -> dict | None:
+def _record(folder: Path) -> StoredReplacement | None:
     """What `commit` wrote; None if it cannot be read, or names files outside of the folder, as one of others may."""
     root = folder.resolve()
     try:
-        record = json.loads((folder / READY / RECORD).read_text(encoding="utf-8"))
-        names = [*record["new"], *record["old"]]
+        record = read_json(folder / READY / RECORD, _RECORD)
+        names = [*record.new, *record.old]
         inside = all((root / name).parent.resolve().is_relative_to(root) and PurePath(name).name for name in names)
-        return record if inside and isinstance(record["first"], bool) else None
-    except (OSError, ValueError, KeyError, TypeError):
+        return record if inside else None
+    except (BadInput, OSError, ValueError, RuntimeError):  # no such path, or a link in a circle
         return None
 
 
@@ -178,6 +198,7 @@ def replace_whole_file(path: Path, new: bool = False) -> Iterator[Path]:
         path: The file.
         new: Raise FileExistsError instead of replacing a file.
     """
+    begin_work()
     path.parent.mkdir(parents=True, exist_ok=True)
     for left in list(path.parent.iterdir()):
         if left.name.startswith(TEMPORARY) and left.name.partition("-")[2] == path.name:

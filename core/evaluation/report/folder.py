@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from ...pipeline import result
 from ...types import BadInput
 from ...util import replace
-from ...util.folders import list_names
+from ...util.folders import check_kinds, list_names
 from ...util.json_files import read_json
 from ...util.paths import expand_home
 
@@ -27,6 +27,7 @@ def check_report_folder(folder: Path, overwrite: bool) -> None:
         return
     if not folder.is_dir():
         raise BadInput(f"--out: {folder} is a file; name a folder")
+    check_kinds(folder, folders=(SAMPLES, FILES))
     if list_names(folder) and not _is_report(folder):
         raise BadInput(f"{folder} exists and is no report: name an empty folder with --out")
     foreign = result.non_sample_files(folder / SAMPLES)
@@ -78,6 +79,5 @@ def _files(folder: Path) -> list[str]:
     if not _is_report(folder):
         return []
     found = [name for name in (PAGE, METRICS) if (folder / name).is_file()]
-    if not (folder / FILES).is_symlink():
-        found += [p.relative_to(folder).as_posix() for p in (folder / FILES).rglob("*") if not p.is_dir()]
+    found += [p.relative_to(folder).as_posix() for p in (folder / FILES).rglob("*") if not p.is_dir()]
     return found + [f"{SAMPLES}/{name}" for name in result.saved_sample_files(folder / SAMPLES)]

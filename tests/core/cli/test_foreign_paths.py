@@ -185,23 +185,28 @@ def test_without_a_state_folder_training_notes_it_and_the_run_is_foreign(project
     assert say("train", "--resume", tmp_path / "run", "train.steps=3", "--allow-code", "--quiet", given)[0] == 0
 
 
-@pytest.mark.parametrize("name", ["metrics.jsonl", "resolved.yaml", "checkpoints/step-00000002.part", "previews"])
-def test_nothing_is_written_through_links_of_others(project, run, say, tmp_path, name):
+@pytest.mark.parametrize("name", ["metrics.jsonl", "resolved.yaml", "checkpoints", "previews"])
+def test_nothing_is_written_through_links(project, run, say, tmp_path, name):
     other, target = moved(run, "copied"), tmp_path / "target"
-    (target.mkdir if name == "previews" else target.touch)()
-    if name == "resolved.yaml":
-        target.write_text((other / name).read_text())
-    before = None if target.is_dir() else target.read_bytes()
-    if (other / name).is_dir():
-        shutil.rmtree(other / name)
-    (other / name).unlink(missing_ok=True)
+    if (other / name).exists():
+        (other / name).rename(target)
+    else:
+        target.mkdir()
     (other / name).symlink_to(target)
+    before = content(target)
     given = [f"data.root={project / 'pictures'}", "train.steps=3", "--allow-code"]
-    code, err = say("train", "--resume", other, *given)
-    assert code == 2 and f"{other / name} is a link" in err
-    if name.startswith("checkpoints"):
-        assert say("calibrate", other, "--nfe", "2", "--count", "2", "--allow-code")[0] == 0
-    assert (not any(target.iterdir())) if target.is_dir() else target.read_bytes() == before
+    for command in (["--resume", other, *given], [project / "mine.yaml", "--out", other, "--overwrite"]):
+        code, err = say("train", *command)
+        assert code == 2 and f"{other / name} is a link" in err
+    if name == "checkpoints":
+        code, err = say("calibrate", other, "--nfe", "2", "--count", "2", "--allow-code")
+        assert code == 2 and f"{other / name} is a link" in err
+    assert content(target) == before
+
+
+def content(path):
+    files = [path] if path.is_file() else sorted(path.rglob("*"))
+    return {p.name: p.read_bytes() for p in files}
 
 
 def test_a_list_of_samples_names_files_of_its_folder_only(project, say, tmp_path):

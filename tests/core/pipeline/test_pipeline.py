@@ -11,6 +11,7 @@ from sonolux.core.pipeline import load as loading
 from sonolux.core.pipeline import pipeline
 from sonolux.core.pipeline.pipeline import Pipeline
 from sonolux.core.pipeline.result import saved_sample_files
+from sonolux.core.pipeline.sample_list import read_sample_list
 from sonolux.core.testing.mutation import assert_caught, call_target, planted_error, replace_expression
 from sonolux.core.training.run import TrainingRun
 from sonolux.core.types import BadInput
@@ -208,6 +209,31 @@ def test_a_list_that_names_files_elsewhere_removes_none(tmp_path):
     with replace_files(tmp_path / "out", lambda: saved_sample_files(tmp_path / "out")):
         pass
     assert (tmp_path / "kept").exists() and not list((tmp_path / "out").iterdir())
+
+
+def check_own_names(folder):
+    """A list of others, or of a folder to which the user added files, removes nothing that is not a sample."""
+    kept = ("mine.txt", "2024-notes.txt", "0000.txt", "0002-c.png", "00001-d.png")
+    listed = ["0000-a.png", *kept, "0006.png", "0007-b.wav"]
+    folder.mkdir()
+    for name in listed:
+        (folder / name).write_text(name)
+    (folder / "samples.json").write_text(json.dumps({"samples": [{"file": name} for name in listed]}))
+    with replace_files(folder, lambda: saved_sample_files(folder)):
+        pass
+    assert {p.name for p in folder.iterdir()} == set(kept)
+
+
+def test_overwriting_removes_samples_only(tmp_path):
+    check_own_names(tmp_path / "out")
+
+
+def test_planted_trust_in_listed_names_is_caught(tmp_path, monkeypatch):
+    def listed(folder):
+        return [sample.file for sample in read_sample_list(folder / "samples.json").samples]
+
+    monkeypatch.setitem(globals(), "saved_sample_files", listed)
+    assert_caught(check_own_names, tmp_path / "out")
 
 
 def test_a_users_own_module_runs_in_a_few_lines():

@@ -335,6 +335,21 @@ def test_training_does_not_continue_with_them(run, tmp_path, name):
         job.prepare(newest_checkpoint(copy))
 
 
+@pytest.mark.parametrize(
+    ("values", "finite"),
+    [
+        ([1, -2], True),
+        ([3e38, 3e38], True),
+        ([1, math.inf], False),
+        ([math.inf, -math.inf], False),
+        ([math.nan], False),
+    ],
+)
+def test_finite_tensors(values, finite):
+    assert checkpoints.is_finite(torch.tensor(values, dtype=torch.float32)) is finite
+    assert checkpoints.is_finite(torch.tensor([2, 2**62])) and checkpoints.is_finite(torch.empty(0))
+
+
 def test_numbers_that_overflow_in_the_type_of_the_module(tmp_path):
     from safetensors.torch import save_file
 
@@ -356,6 +371,11 @@ STATES = {
     "a name without a number": (lambda s: {**s, "optimizer.": torch.ones(())}, "belongs to no weight"),
     "another shape": (lambda s: {**s, "optimizer.0.exp_avg": s["optimizer.0.exp_avg"].flip(0)[:1]}, "has the shape"),
     "integers": (lambda s: {**s, "optimizer.0.exp_avg": s["optimizer.0.exp_avg"].long()}, "has the type .*int64"),
+    "a negative mean of squares": (
+        lambda s: {**s, "optimizer.0.exp_avg_sq": -1 - s["optimizer.0.exp_avg_sq"].abs()},
+        r"optimizer\.0\.exp_avg_sq contains negative values",
+    ),
+    "a negative step": (lambda s: {**s, "optimizer.1.step": torch.tensor(-1.0)}, r"1\.step contains negative values"),
     "no mean": (
         lambda s: {k: v for k, v in s.items() if k != "optimizer.0.exp_avg"},
         r"1 tensors missing \(first: optimizer\.0\.exp_avg\)",

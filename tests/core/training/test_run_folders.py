@@ -16,13 +16,14 @@ from safetensors.torch import load_file
 from sonolux.core.cli.main import main
 from sonolux.core.config.load import load_recipe
 from sonolux.core.testing.mutation import assert_caught
-from sonolux.core.training import checkpoint, data_changes
+from sonolux.core.training import callbacks, checkpoint, data_changes
 from sonolux.core.training.checkpoint import newest_checkpoint
 from sonolux.core.training.optimizers.adamw import AdamW
 from sonolux.core.training.optimizers.base import Optimizer
 from sonolux.core.training.run import RunFailed, TrainingRun
 from sonolux.core.training.run_dir import UNSAVED, RunDir
 from sonolux.core.types import BadInput
+from sonolux.core.util.locks import FolderLock
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from _kills import child
@@ -154,8 +155,36 @@ def test_a_run_continues_without_its_folder(recipe, tmp_path, whole, change):
     check_lost_folder(recipe, tmp_path, whole, *CHANGES[change])
     if change == "moved":
         assert newest_checkpoint(tmp_path / "elsewhere").name == "step-00000002.safetensors"
+        assert not hidden(tmp_path)
     if change == "another run":
         assert names(tmp_path / "run") == ["resolved.yaml"], "the other run is not touched"
+
+
+def hidden(folder):
+    return [p for p in folder.rglob(".*") if p.name.startswith(".sonolux")]
+
+
+def check_moved_early(recipe, tmp_path, overwrite):
+    """A run is moved before its first checkpoint: no hidden file stays in the moved folder, and no message is false."""
+    folder = tmp_path / "run"
+    if overwrite:
+        Training(recipe, folder, "train.steps=1").go()
+    training = Training(recipe, folder, "train.save_every=6").at(5, lambda: folder.rename(tmp_path / "elsewhere"))
+    training.go(overwrite=overwrite)
+    assert not hidden(tmp_path) and len(newest_checkpoint(folder).parents[1].name) == 3
+    assert (tmp_path / "elsewhere/checkpoints").exists() == overwrite, "the earlier run"
+    rows = [json.loads(line)["step"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-2:] == [5, 6] and not any("lines of the log" in line for line in training.said)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_run_that_was_moved_early_leaves_nothing_behind(recipe, tmp_path, overwrite):
+    check_moved_early(recipe, tmp_path, overwrite)
+
+
+def test_planted_leftovers_are_caught(recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(FolderLock, "abandon", lambda self, names: self.close())
+    assert_caught(check_moved_early, recipe, tmp_path, False)
 
 
 def test_planted_trust_in_the_folder_is_caught(recipe, tmp_path, whole, monkeypatch):
@@ -311,7 +340,79 @@ def test_a_run_without_a_checkpoint_is_started_again(recipe, tmp_path):
         shutil.rmtree(folder)
 
 
+def spoilt(training, step):
+    """The weights after a step are not finite, though its loss and gradient are."""
+
+    def spoil():
+        with torch.no_grad():
+            next(training.run.trainer.model.parameters()).fill_(float("nan"))
+
+    return training.at(step, spoil)
+
+
+def check_failed_overwrite(recipe, tmp_path):
+    """A new run that fails in its first steps, or whose weights are not finite, leaves the earlier one."""
+    folder = tmp_path / "run"
+    Training(recipe, folder, "train.steps=2").go()
+    before = {name: (folder / name).read_bytes() for name in names(folder)}
+    for step, changes in ((2, []), (6, []), (1, ["train.steps=1"]), (2, ["train.save_every=1"])):
+        training = spoilt(Training(recipe, folder, *changes), step)
+        with pytest.raises(RunFailed, match=r"not finite.*none yet"):
+            training.go(overwrite=True)
+        assert {name: (folder / name).read_bytes() for name in names(folder)} == before
+        assert "the earlier run" in training.said[-1]
+    seen = {}
+    training = Training(recipe, folder, "train.steps=11", "train.save_every=1")
+    for step in range(1, 12):
+        training.at(step, lambda step=step: seen.update({step: newest_checkpoint(folder).stem}))
+    training.go(overwrite=True)
+    assert seen == {**dict.fromkeys(range(1, 11), "step-00000002"), 11: "step-00000010"}
+
+
+def test_a_run_that_fails_early_replaces_nothing(recipe, tmp_path):
+    check_failed_overwrite(recipe, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "value"), [(callbacks, "FIRST", 1), (checkpoint, "is_finite", lambda tensor: True)]
+)
+def test_planted_early_replacement_is_caught(recipe, tmp_path, monkeypatch, module, name, value):
+    monkeypatch.setattr(module, name, value)
+    assert_caught(check_failed_overwrite, recipe, tmp_path, also=(pytest.fail.Exception,))
+
+
+def check_spoilt(recipe, folder):
+    """Weights that are not finite are never saved; the run ends at once, and the checkpoint before it is used."""
+    with pytest.raises(RunFailed, match=r"model\.\S+ of step 4 is not finite.*Last good checkpoint: .*step-00000002"):
+        spoilt(Training(recipe, folder), 4).go()
+    assert names(folder / "checkpoints") == ["step-00000002.safetensors"]
+
+
+def test_weights_that_are_not_finite_are_not_saved(recipe, tmp_path, whole):
+    check_spoilt(recipe, tmp_path / "run")
+    assert same(resume(tmp_path / "run"), whole)
+
+
+def test_planted_saving_of_spoilt_weights_is_caught(recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoint, "is_finite", lambda tensor: True)
+    with pytest.raises((AssertionError, pytest.fail.Exception)):
+        check_spoilt(recipe, tmp_path / "run")
+
+
 # --- resuming ---
+
+
+@pytest.mark.parametrize("part", ["model", "ema", "optimizer"])
+def test_a_checkpoint_that_is_not_finite_is_passed_over(recipe, tmp_path, whole, part):
+    folder = whole.parents[1]
+    header, tensors = checkpoint.read_header(whole), load_file(whole)
+    name = next(k for k in tensors if k.startswith(part) and tensors[k].is_floating_point())
+    checkpoint._write(whole, header, {**tensors, name: torch.full_like(tensors[name], float("inf"))})
+    with pytest.warns(UserWarning, match=r"step-00000006\S* is damaged: step-00000004\S* is used"):
+        assert resume(folder) == whole
+    again = load_file(whole)
+    assert again.keys() == tensors.keys() and all(torch.equal(again[k], tensors[k]) for k in tensors)
+    assert whole.with_name(f"{whole.name}.damaged").exists()
 
 
 def check_torn(recipe, tmp_path, whole):
@@ -332,7 +433,7 @@ def test_a_torn_checkpoint_is_passed_over(recipe, tmp_path, whole):
 
 
 def test_planted_trust_in_the_newest_checkpoint_is_caught(recipe, tmp_path, whole, monkeypatch):
-    monkeypatch.setattr(checkpoint, "is_complete_checkpoint", lambda path: True)
+    monkeypatch.setattr(checkpoint, "is_whole_checkpoint", lambda path: True)
     with pytest.raises(pytest.fail.Exception, match="DID NOT WARN"):
         check_torn(recipe, tmp_path, whole)
 
@@ -413,7 +514,7 @@ def test_data_that_was_not_changed_is_not_mentioned(pictures):
         assert training.said == []
 
 
-@pytest.mark.parametrize("left", [b"\xff\xfe\n", b'{"source": "0.p', b"[1]\n", None])
+@pytest.mark.parametrize("left", [b"\xff\xfe\n", b'{"source": "0.p', b"[1]\n", b"[" * 100_000, None])
 def test_a_damaged_manifest_is_reported(pictures, left):
     run, _ = pictures
     facts = json.loads((run / "env.json").read_text())
@@ -425,7 +526,31 @@ def test_a_damaged_manifest_is_reported(pictures, left):
         (run / "data.jsonl").write_bytes(left)
     training = Training(run / "resolved.yaml", run, "train.steps=3")
     training.go(resume=newest_checkpoint(run))
-    assert "unknown whether the data has changed" in training.said[0] and "data.jsonl is" in training.said[0]
+    assert "unknown whether the data has changed" in training.said[0] and "data.jsonl:" in training.said[0]
+
+
+@pytest.mark.parametrize("name", ["env.json", "data.jsonl", "metrics.jsonl", "resolved.yaml", "checkpoints"])
+@pytest.mark.parametrize("kind", ["pipe", "link", "other"])
+def test_a_file_of_a_run_that_is_something_else_is_refused(recipe, tmp_path, name, kind, capsys):
+    """Neither --resume nor --overwrite waits for a pipe, or writes through a link."""
+    folder, target = tmp_path / "run", tmp_path / "target"
+    Training(recipe, folder, "train.steps=1").go()
+    (folder / name).rename(target)
+    if kind == "pipe":
+        os.mkfifo(folder / name)
+    elif kind == "link":
+        (folder / name).symlink_to(target)
+    elif target.is_dir():
+        (folder / name).touch()
+    else:
+        (folder / name).mkdir()
+    before = names(tmp_path)
+    for command in (["--resume", str(folder), "train.steps=2"], [str(recipe), "--out", str(folder), "--overwrite"]):
+        assert main(["train", *command, "--quiet"]) == 2
+        said = capsys.readouterr().err
+        unreadable = "--resume" in command and kind != "link" and name in ("resolved.yaml", "checkpoints")
+        assert unreadable or (str(folder / name) in said and said.count("\n") == 1), said
+    assert names(tmp_path) == before
 
 
 def check_moved(run, root, capsys):

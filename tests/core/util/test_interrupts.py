@@ -2,7 +2,10 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
+from contextlib import suppress
 
 import pytest
 from sonolux.core.testing.mutation import assert_caught
@@ -89,3 +92,73 @@ def test_an_error_is_not_hidden():
     with pytest.raises(ValueError, match="mine"), defer_signals():
         send()
         raise ValueError("mine")
+
+
+# --- a command: before its work, and during an import, where many packages catch every exception ---
+
+COMMAND = """
+import os, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background shell hands it down ignored
+from sonolux.core.util import interrupts
+PLANTED
+interrupts.install_handler(ends_process=True)
+if BEGUN:
+    interrupts.begin_work()
+sys.path.insert(0, sys.argv[1])
+try:
+    import deaf
+    time.sleep(3)
+    print("lost")
+except interrupts.Interrupted:
+    print("after the import" if deaf.DONE else "in the import")
+"""
+DEAF = """
+import os, signal, time
+try:
+    os.kill(os.getpid(), signal.NUMBER)
+    time.sleep(0.1)
+except BaseException:
+    pass
+DONE = True
+"""
+
+
+def check_import(folder, name, begun, planted=""):
+    (folder / "deaf.py").write_text(DEAF.replace("NUMBER", name))
+    script = COMMAND.replace("PLANTED", planted).replace("BEGUN", str(begun))
+    done = subprocess.run([sys.executable, "-c", script, str(folder)], capture_output=True, text=True)
+    by = "" if name == "SIGINT" else f" by {name}"
+    if begun:
+        assert (done.returncode, done.stdout, done.stderr) == (0, "after the import\n", "")
+    else:
+        code = 128 + getattr(signal, name)
+        assert (done.returncode, done.stdout, done.stderr) == (code, "", f"interrupted{by}\n")
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_signal_in_an_import_is_not_lost(tmp_path, name, begun):
+    check_import(tmp_path, name, begun)
+
+
+PLANTED = {
+    False: "SignalHandler.working = property(lambda self: True, lambda self, value: None)",
+    True: "_is_importing = lambda frame: False",
+}
+
+
+@pytest.mark.slow  # it waits for the signal that is lost
+@pytest.mark.parametrize("begun", PLANTED)
+def test_planted_exceptions_in_imports_are_caught(tmp_path, begun):
+    assert_caught(check_import, tmp_path, "SIGINT", begun, f"interrupts.{PLANTED[begun]}")
+
+
+def test_a_signal_whose_exception_was_caught_ends_the_command_before_it_replaces_anything():
+    interrupts.install_handler()
+    try:
+        with suppress(Interrupted):  # as a package may do
+            send()
+        with pytest.raises(Interrupted), defer_signals():
+            raise AssertionError("the result was replaced")
+    finally:
+        interrupts.uninstall_handler()

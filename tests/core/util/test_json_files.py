@@ -1,5 +1,7 @@
 """JSON that is read back: the value, or one message that names the file and the first wrong value."""
 
+import os
+
 import pytest
 from pydantic import TypeAdapter
 from sonolux.core.types import BadInput
@@ -53,7 +55,9 @@ def test_what_is_whole_is_read(tmp_path):
 
 def test_files_that_cannot_be_read(tmp_path, monkeypatch):
     (tmp_path / "x.json").write_bytes(b'{"name": "\xff"}')
+    os.mkfifo(tmp_path / "pipe")
     for path, said in (
+        (tmp_path / "pipe", "cannot be read: not a file"),
         (tmp_path / "x.json", "damaged"),
         (tmp_path, "cannot be read"),
         (tmp_path / "y", "No such file"),

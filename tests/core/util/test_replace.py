@@ -11,6 +11,7 @@ import pytest
 from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import BadInput
 from sonolux.core.util import replace
+from sonolux.core.util.json_files import read_json
 from sonolux.core.util.locks import LOCK
 from sonolux.core.util.replace import (
     Replacement,
@@ -177,9 +178,92 @@ def test_a_folder_of_others_changes_nothing_elsewhere(tmp_path):
 
 
 def test_planted_trust_in_a_record_is_caught(tmp_path, monkeypatch):
-    monkeypatch.setattr(replace, "_record", lambda f: json.loads((f / replace.READY / replace.RECORD).read_text()))
+    monkeypatch.setattr(replace, "_record", lambda f: read_json(f / replace.READY / replace.RECORD, replace._RECORD))
     with pytest.raises((AssertionError, OSError)):
         check_foreign_folder(tmp_path / "out")
+
+
+DEEP = b"[" * 100_000
+
+
+def made_fifo(path):
+    path.parent.mkdir(exist_ok=True)
+    os.mkfifo(path)
+
+
+def made_file(content):
+    def make(path):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+
+    return make
+
+
+def made_folder(path):
+    made_file(b"")(path / "x")
+
+
+WRONG = [
+    *[(name, made_fifo) for name in (LOCK, replace.PART, replace.READY, f"{replace.READY}/{replace.RECORD}")],
+    *[(name, made_file(DEEP)) for name in (LOCK, replace.PART, replace.READY, f"{replace.READY}/{replace.RECORD}")],
+    *[(LOCK, made_file(text)) for text in (b'{"pid": 1e999, "host": "a", "command": "b", "since": 1}', b"3", b"\xff")],
+    (LOCK, made_folder),
+    (f"{replace.READY}/{replace.RECORD}", made_file(b'{"new": ["a/b"], "old": ["mine"], "first": 3}')),
+    (f"{replace.READY}/{replace.RECORD}", made_file(b'{"new": [], "old": ["sub"], "first": false}')),
+    (f"{replace.TEMPORARY}{10**30}-x", made_file(b"")),
+]
+
+
+def check_wrong_kinds(folder, wrong=WRONG):
+    """What has one of the names of sonolux and is not what sonolux makes is removed, at once and without an error."""
+    for name, make in wrong:
+        folder.mkdir()
+        put(folder, MINE)
+        make(folder / name)
+        write_new(folder, [])
+        assert content(folder) == NEW | MINE and not any(p.name.startswith(".sonolux") for p in folder.iterdir()), name
+        shutil.rmtree(folder)
+
+
+@pytest.mark.filterwarnings("error")
+def test_files_of_sonolux_that_are_damaged_or_of_another_kind(tmp_path):
+    check_wrong_kinds(tmp_path / "out")
+
+
+def test_planted_trust_in_kinds_is_caught(tmp_path, monkeypatch):
+    monkeypatch.setattr(replace, "clear_own_name", lambda path, folder=False: None)
+    with pytest.raises((AssertionError, OSError)):
+        check_wrong_kinds(tmp_path / "out", [case for case in WRONG if case[1] is not made_fifo])  # it would wait
+
+
+def check_links_inside(folder):
+    """A link in place of a folder is refused, before anything is changed; one in place of a file is replaced."""
+    elsewhere = folder.with_name("elsewhere")
+    put(elsewhere, {"b": "theirs", "d": "theirs"})
+    put(folder, OLD)
+    shutil.rmtree(folder / "sub")
+    (folder / "sub").symlink_to(elsewhere)
+    for old in ([], ["sub/b"]):
+        with pytest.raises(BadInput, match=r"sub is a link, through which nothing is written") as error:
+            write_new(folder, old)
+        assert len(str(error.value)) < 120 + 2 * len(str(folder))
+        assert content(elsewhere) == {"b": "theirs", "d": "theirs"} and (folder / "a").read_text() == "old a"
+    (folder / "sub").unlink()
+    for name, target in (("a", "b"), ("e", "d")):
+        (folder / name).unlink(missing_ok=True)
+        (folder / name).symlink_to(elsewhere / target)
+    write_new(folder, ["a"])
+    assert content(folder) == {**NEW, "list": "new"} and content(elsewhere) == {"b": "theirs", "d": "theirs"}
+
+
+def test_nothing_is_written_through_links(tmp_path):
+    check_links_inside(tmp_path / "out")
+
+
+def test_planted_writing_through_links_is_caught(tmp_path, monkeypatch):
+    monkeypatch.setattr(replace, "check_kinds", lambda *_, **__: None)
+    with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
+        check_links_inside(tmp_path / "out")
 
 
 def test_a_file_is_whole_or_absent(tmp_path):
