@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from ...util.errors import BadInput
 from ...util.interrupts import Interrupted
@@ -166,7 +166,7 @@ def _sources(root: Path, analyzer: FolderAnalyzer, table: Path | None) -> list[_
 
 
 def _earlier_lines(path: Path, header: ManifestHeader, analyzer: FolderAnalyzer) -> dict[str, ManifestLine]:
-    """File -> line of an earlier run, if it has all measurements with their types; damaged lines are left out.
+    """File -> line of an earlier run, if it has all measurements within their limits; damaged lines are left out.
 
     Raises:
         BadInput: The file is not a manifest, or that of another folder.
@@ -191,18 +191,13 @@ def _earlier_lines(path: Path, header: ManifestHeader, analyzer: FolderAnalyzer)
             )
         if old.analysis == header.analysis:
             found |= {line["file"]: line for line in lines if _is_reusable(line, analyzer.facts)}
-    return found
+    wrong = manifests.contradicting_hashes(found.values())
+    return {name: line for name, line in found.items() if line["hash"] not in wrong}
 
 
 def _is_reusable(line: ManifestLine, facts: type[BaseModel]) -> bool:
     """Whether a line of an earlier run states why its file cannot be used, or has all measurements."""
-    if line["status"] != "ok":
-        return True
-    try:
-        facts.model_validate({name: line[name] for name in facts.model_fields}, strict=True)
-    except (ValidationError, KeyError):
-        return False
-    return True
+    return line["status"] != "ok" or manifests.has_facts(line, facts)
 
 
 def _measure(

@@ -18,6 +18,7 @@ from ....core.types import BadInput, Item, MediaSpec
 from ....core.util.annotations import Range
 from .. import dsp
 from ..io import FOREIGN, SUFFIXES
+from ..prepare.facts import SoundFacts
 from ..prepare.scan import (
     LEVELS,
     Cache,
@@ -114,7 +115,7 @@ class Folder:
         if isinstance(cache, (int, float)):
             cache, budget = "memory", float(cache)
         _check(spec, split, level, gain, shift, budget, disk)
-        where, listing = manifests.find_manifest(root, manifest, "audio", _FACTS)
+        where, listing = manifests.find_manifest(root, manifest, "audio", SoundFacts)
         self.root = folders.require_folder(where)
         self.plan = ConversionPlan(spec, mix, crop, normalise, LEVELS[normalise])
         if level is not None:

@@ -127,7 +127,7 @@ def test_planted_split_by_rank_is_caught(monkeypatch):
         order = sorted(range(len(keys)), key=lambda i: assign_split(keys[i], valid, seed) + keys[i][::-1])
         return ["valid" if order.index(i) % 2 else "train" for i in range(len(keys))]
 
-    monkeypatch.setattr(sys.modules[__name__], "split", ranked)
+    monkeypatch.setattr(sys.modules[__name__], "assign_splits", ranked)
     assert_caught(check_moves)
 
 
