@@ -18,7 +18,7 @@ from ...util.replace import replace_files, reserve_folder, write_text_file
 from .. import manifest as manifests
 from ..files import content_hash, find_files, format_path, require_folder, require_unicode_name, with_file_progress
 from ..manifest import ManifestHeader, ManifestLine
-from ..tables import rows_with_paths
+from ..tables import note_folder_labels, rows_with_paths
 from .report import (
     SUMMARY,
     format_skip_reasons,
@@ -162,6 +162,8 @@ def _sources(root: Path, analyzer: FolderAnalyzer, table: Path | None) -> list[_
         extra = {"more": facts["more"]} if facts.get("more") else {}
         line = {**manifests.file_name_fields(path, root), "label": label, "caption": facts.get("caption"), **extra}
         sources.append(_Source(path, line))
+    if table is not None and not labelled and any(source.line["label"] is not None for source in sources):
+        note_folder_labels(table)
     return sources
 
 

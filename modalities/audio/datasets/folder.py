@@ -125,7 +125,7 @@ class Folder:
         none = "0 usable files: no sound (.wav, .flac, .ogg, .mp3 ...)"
         listed = find_candidate_files(self.root, table, listing, SUFFIXES, none, bad, FOREIGN)
         total = len(listed) + len(bad.reasons) + len(bad.others)
-        found = [_entry(file) for file in assign_labels(listed, label, self.root, bad)]
+        found = [_entry(file) for file in assign_labels(listed, label, self.root, bad, table)]
         store = _store(cache, listing, disk)
         entries = _scanned(found, self.plan, cache, budget, store, bad)
         bad.check(total)

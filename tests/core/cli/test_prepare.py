@@ -258,10 +258,15 @@ def test_a_table_gives_labels_and_captions(sounds, tmp_path):
     assert lines[3]["more"] == {"force": 3.0}
 
 
-def test_a_table_without_labels_takes_the_folders_as_training_does(sounds, tmp_path):
-    table = tmp_path / "t.csv"
-    table.write_text("file\n" + "\n".join(f"{name}/{i}.wav" for i in range(8) for name in ("door", "step")))
+@pytest.mark.parametrize("column", ["", ",label", ",class"])
+def test_a_table_without_labels_takes_the_folders_as_training_does(sounds, tmp_path, column, recwarn):
+    table, rest = tmp_path / "t.csv", {"": "", ",label": ",", ",class": ",x"}[column]
+    rows = (f"{name}/{i}.wav{rest}" for i in range(8) for name in ("door", "step"))
+    table.write_text(f"file{column}\n" + "\n".join(rows))
     assert prepare(sounds, tmp_path / "out", "--table", table) == 0
+    said = "\n".join(str(warning.message) for warning in recwarn)
+    assert said.count("t.csv: no line has a label: the names of the folders are the classes") == 1
+    assert said.count("the column 'class' is an attribute, not the label") == (column == ",class")
     assert [line["label"] for line in lines_of(tmp_path / "out")] == ["door", "step"] * 8
 
 

@@ -200,6 +200,8 @@ def test_a_folder_is_listed_in_order_with_its_classes(tmp_path):
     ]  # fmt: skip
     assert bad.reasons == [("loose.x", "is not in a class folder")]
     assert {f.label for f in assign_labels(found, "none", root, bad)} == {None}
+    with pytest.warns(UserWarning, match=r"t\.csv: no line has a label: the names of the folders are the classes"):
+        assert assign_labels(found, "folder", root, UnusableFiles(), root / "t.csv")
 
 
 def test_a_table_names_files_and_labels(tmp_path):

@@ -3,6 +3,7 @@
 import json
 import os
 import unicodedata
+import warnings
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,14 @@ def test_a_column_that_may_be_misspelt_is_noted(tmp_path):
     with pytest.warns(UserWarning, match=r"labels\.csv: the column 'labels' is an attribute, not the label"):
         (row,) = read_table(table(tmp_path, "file,labels\na.png,x\n"))
     assert row.label is None and row.more == {"labels": "x"}
+    for column, name in (("class", "label"), ("Category", "label"), ("tag", "label"), ("text", "caption")):
+        said = rf"the column '{column}' is an attribute, not the {name}: if it is, rename it to {name}"
+        with pytest.warns(UserWarning, match=said):
+            (row,) = read_table(table(tmp_path, f"file,{column}\na.png,x\n"))
+        assert row.label is None and row.more == {column: "x"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_table(table(tmp_path, "file,label,class,stage\na.png,x,y,z\n"))  # has its label
 
 
 def test_names_in_tables_find_their_files(tmp_path):
