@@ -245,16 +245,21 @@ def load_options(model: type[AnySection], changes: Sequence[Change], cwd: Path |
     problems: list[ConfigProblem] = []
     cwd = cwd or Path.cwd()
     root = parse_overrides(changes, cwd, problems) or ConfigNode({}, SourcePosition("command line", 1, 1, "", cwd))
-    data = root.data()
-    try:
-        options = model.model_validate(data, context=ValidationContext())
-    except ValidationError as error:
-        raise BadRecipe(
-            [*problems, *wording.problems_from_error(wording.reword_errors(error, model, data), root)]
-        ) from None
+    options = _options(model, root, problems)
     if problems:
         raise BadRecipe(problems)
     return options
+
+
+def _options(model: type[AnySection], root: ConfigNode, problems: Sequence[ConfigProblem]) -> AnySection:
+    data = root.data()
+    try:
+        return model.model_validate(data, context=ValidationContext())
+    except ValidationError as error:
+        reworded = wording.reword_errors(error, model, data)
+        if wording.read_texts_as_written(reworded, root):
+            return _options(model, root, problems)
+        raise BadRecipe([*problems, *wording.problems_from_error(reworded, root)]) from None
 
 
 class _Files:
