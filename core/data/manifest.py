@@ -20,6 +20,7 @@ from pydantic_core import from_json
 
 from ..util.errors import BadInput
 from ..util.json_files import StoredRecord
+from ..util.messages import format_argument, format_command
 from ..util.paths import expand_home
 from ..util.replace import replace_whole_file
 from .files import content_hash, format_path
@@ -203,16 +204,14 @@ def read_manifest(path: Path, facts: type[BaseModel] | None = None) -> Manifest:
             f"{format_path(path)}: no manifest: `sonolux prepare FOLDER` makes one; a list of files is data.table"
         )
     header, lines = found
+    again = format_command("sonolux", "prepare", header.root, "--out", format_path(path.parent))
     if not header.complete:
         raise BadInput(
-            f"{format_path(path)}: not complete, `sonolux prepare` was stopped: `sonolux prepare {header.root} --out "
-            f"{format_path(path.parent)}` continues where it stopped"
+            f"{format_path(path)}: not complete, `sonolux prepare` was stopped: `{again}` continues where it stopped"
         )
     whole = facts is None or all(has_facts(line, facts) for line in lines if line["status"] == "ok")
     if not whole or contradicting_hashes(lines) or len(lines) != path.read_bytes().count(b"\n") - 1:
-        raise BadInput(
-            f"{format_path(path)}: damaged: run `sonolux prepare {header.root} --out {format_path(path.parent)}` again"
-        )
+        raise BadInput(f"{format_path(path)}: damaged: run `{again}` again")
     return Manifest(path, header, lines)
 
 
@@ -252,7 +251,7 @@ def find_manifest(
         raise BadInput(
             f"{format_path(folder)}, the folder that {format_path(found.path)} lists, does not exist: give its new "
             f"place, "
-            f"data.root=path/to/folder data.manifest={format_path(found.path)}"
+            f"data.root=path/to/folder {format_argument('data.manifest', format_path(found.path))}"
         )
     return folder, found
 

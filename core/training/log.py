@@ -96,7 +96,7 @@ class MetricsLog:
         raise RunFailed(
             f"{what} of step {step} is not finite. Its batch: {shown}. Last good checkpoint: "
             f"{saved[-1] if saved else 'none yet'}. Check those files, or lower train.optimizer.lr"
-            + (f": sonolux train --resume {run.folder.path} train.optimizer.lr=..." if saved else "")
+            + (f": {run.folder.resume_command} train.optimizer.lr=..." if saved else "")
         )
 
 
