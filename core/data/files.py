@@ -248,7 +248,7 @@ class UnusableFiles:
                 f"{self._short_summary(55)}; `sonolux prepare FOLDER` lists all. Repair or remove them, or raise it."
             )
         if bad + others:
-            warnings.warn(f"skipped {bad + others} of {total} files: {self._short_summary(150)}", stacklevel=2)
+            warnings.warn(f"skipped {bad + others} of {total} files: {self.summary()}", stacklevel=2)
 
     def _short_summary(self, most: int) -> str:
         """`summary` with as many files and reasons as fit into `most` characters."""

@@ -106,7 +106,7 @@ def measure_picture(path: Path, picture: io.DecodedPicture, levels: np.ndarray) 
         "format": picture.format,
         "mode": picture.mode,
         "bits": _BITS.get(picture.mode, 8),
-        "grey": bool((levels.max(0) - levels.min(0)).max() <= 8),
+        "grey": bool((np.maximum.reduce([*levels]) - np.minimum.reduce([*levels])).max() <= 8),
         "flat": round(100 * float(common), 1),
         "remarks": remarks,
     }
