@@ -173,7 +173,7 @@ def read_texts_as_written(error: ValidationError, root: ConfigNode) -> bool:
     """
     found = False
     for e in error.errors():
-        if e["type"] != PREFIX + "expected" or e["ctx"]["type"] not in ("text", "path"):
+        if e["type"] != PREFIX + "expected" or e.get("ctx", {}).get("type") not in ("text", "path"):
             continue
         loc = tuple(e["loc"])
         loc = MIXED.get(loc[0], loc[:1]) + loc[1:] if loc else loc

@@ -49,7 +49,7 @@ def ogg_streams(file: BinaryIO, size: int) -> list[SoundStream] | None:
             links.append([])
         links[-1].append(page)
     streams = [_stream(file, link) for link in links]
-    if strange:
+    if strange and streams:
         remark = f"damaged: {strange} bytes between or after its pages are not Ogg and are left out"
         streams[-1] = replace(streams[-1], remark=remark)
     return streams

@@ -342,6 +342,8 @@ def check_strange_bytes(folder: Path, subtype: str) -> None:
         np.testing.assert_array_equal(sound.wave, io.read_sound(saved(folder, ogg)).wave)
         remark = f"damaged: {said} bytes between or after its pages are not Ogg and are left out"
         assert sound.remarks == ([remark] if said else [])
+    with pytest.raises(io.UnreadableSound, match="cannot be decoded"):  # no page at all
+        io.read_sound(saved(folder, ogg[:4]))
 
 
 @pytest.mark.parametrize("subtype", OGG)
