@@ -24,10 +24,11 @@ def command(name: str, origin: str) -> None:
     sonolux init my-sounds --from sfx_folder
     sonolux train my-sounds.yaml data.root=path/to/sounds
     """
-    from ..config.load import find_recipe, packaged_recipes
+    from ..config.load import find_named_code, find_recipe, packaged_recipes, read_recipe_file
+    from ..config.trust import TrustLevel, trust_of_file
     from ..util.errors import BadInput
     from ..util.messages import format_command as quoted
-    from ..util.messages import print_lines
+    from ..util.messages import format_names, print_lines
     from ..util.replace import write_text_file
 
     target = Path(name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
@@ -37,14 +38,25 @@ def command(name: str, origin: str) -> None:
         raise BadInput(f"{target} exists: choose another name, or remove it first")
     source = find_recipe(origin)
     names = [n for n, file in packaged_recipes().items() if file == source]
-    text = rename_recipe_text(
-        source.read_text(encoding="utf-8"), target, [*names, *(n.rpartition("/")[2] for n in names), str(source)]
-    )
+    original = read_recipe_file(source, str(source))
+    code, foreign = find_named_code(original), trust_of_file(source, original, TrustLevel.CODE) < TrustLevel.CODE
+    shown = format_names([name.rpartition("/")[2] for name in code])
+    if code and foreign:
+        raise BadInput(
+            f"{source} is of a run that was not made here, and names code: {shown}. Read that code, "
+            "then copy the file by hand"
+        )
+    text = rename_recipe_text(original, target, [*names, *(n.rpartition("/")[2] for n in names), str(source)])
     try:
         write_text_file(target, text, new=True)  # it may have been created in the meantime
     except OSError as error:
         raise BadInput(f"{target} cannot be written ({error.strerror}): choose another folder or name") from error
-    print_lines(f"wrote {target}", f"now: {quoted('sonolux', 'train', target)}{_needs(target)}")
+    print_lines(f"wrote {target}")
+    if code:
+        print_lines(f"{target} names code, which runs when you use it: {shown}")
+    if foreign:
+        print_lines(f"{target} is of a run that was not made here: check its paths, which are used from now on")
+    print_lines(f"now: {quoted('sonolux', 'train', target)}{_needs(target)}")
 
 
 def rename_recipe_text(text: str, target: Path, origins: list[str]) -> str:

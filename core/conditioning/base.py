@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..nn.layers.init import normal_
 from ..types import CONDITIONING_KINDS, BadInput, Conditioning, Item, MediaSpec, Tokens, concatenate_batches, move_like
-from ..util.messages import did_you_mean, format_names, shorten
+from ..util.messages import did_you_mean, format_argument, format_names, quote_for_yaml, shorten
 from ..util.text import normalise_label
 
 EmbeddedValues = Tensor | Tokens
@@ -101,9 +101,13 @@ class Condition(nn.Module, ABC):
 
 def unknown_label_error(noun: str, value: Any, names: Sequence[str], of: str = "") -> BadInput:
     """The error for a label that does not exist: the nearest names, and the first of all."""
-    near = did_you_mean(normalise_label(value), names)
+    text = normalise_label(value)
+    near, start = did_you_mean(text, names), f"there is no {noun} {shorten(repr(value), 40)}{of}"
+    if quoted := [name for name in names if len(name) > 2 and name[0] == name[-1] in "'\"" and name[1:-1] == text]:
+        remedy = format_argument("label", quote_for_yaml(quoted[0]))
+        return BadInput(f"{start}; the quotes belong to the name of {shorten(quoted[0], 40)}: write {remedy}")
     rest = f"{near} There are" if near else ": there are"
-    return BadInput(f"there is no {noun} {shorten(repr(value), 40)}{of}{rest} {format_names(names)}")
+    return BadInput(f"{start}{rest} {format_names(names)}")
 
 
 def build_conditioning(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field, is_dataclass
 from functools import cache
@@ -28,7 +29,7 @@ from pydantic_core import core_schema
 
 from ..util import messages
 from ..util.errors import BadInput
-from ..util.messages import LONGEST_LINE, shorten
+from ..util.messages import LONGEST_LINE, format_argument, quote_for_yaml, shorten
 from ..util.paths import expand_home
 from . import legacy, registry
 from .signature import (
@@ -51,6 +52,7 @@ from .wording import KindWithParameters, error_at, key_annotations, recipe_error
 # value that the constructor refuses names its line.
 EXPENSIVE = {"dataset", "codec", "network", "condition", "feature", "metric"}
 MOST_COMPONENTS = 200  # of one recipe
+_LONGEST_PROPOSAL = 60  # characters of a value for which a message writes out the arguments
 MISSING = object()
 NULL = {"type": "null"}
 DEFINITIONS = "https://definitions/"  # `schema` turns these into references
@@ -356,12 +358,35 @@ def one_of_validator(options: tuple[Any, ...]) -> Callable[[Any], Any]:
 def plain_condition_values(value: Any) -> Any:
     """Plain values for conditions: a number that is written in an unusual way (`007`, `3.10`) stays the text it is."""
     if isinstance(value, PositionedValue) and value.problem:
-        raise recipe_error("refused", message=f"{value.problem}; a name that starts so is put in quotes: '\"[x]\"'")
+        raise recipe_error("refused", message=f"{value.problem.partition(':')[0]}; {_how_to_write(value)}")
     if isinstance(value, (PositionedInt, PositionedFloat)):
         return to_plain_values(value) if str(to_plain_values(value)) == value.text else value.text
     if isinstance(value, dict):
         return {str(k): plain_condition_values(v) for k, v in value.items()}
     return [plain_condition_values(v) for v in value] if isinstance(value, (list, tuple)) else to_plain_values(value)
+
+
+def _how_to_write(value: PositionedValue) -> str:
+    """The arguments for what a text in brackets that is not YAML may mean: a list or mixture of names, or one name."""
+    text, key = value.text.strip(), value.mark.override.partition("=")[0].strip()
+    if len(text) > _LONGEST_PROPOSAL:
+        return "put each name in quotes"
+    name = f"as one name: {format_argument(key, quote_for_yaml(text))}"
+    items = [item.strip() for item in text[1:-1].split(",") if item.strip()]
+    if not items or text[-1] != {"[": "]", "{": "}"}[text[0]]:
+        return name
+    if text[0] == "[":
+        listed = ", ".join(map(_as_item, items))
+        return f"as a list: {format_argument(key, f'[{listed}]')}; {name}"
+    pairs = [item.rpartition(":") for item in items]
+    mixture = ", ".join(f"{_as_item(class_.strip())}: {weight.strip()}" for class_, _, weight in pairs)
+    return f"as a mixture: {format_argument(key, f'{{{mixture}}}')}; {name}" if all(pair[0] for pair in pairs) else name
+
+
+def _as_item(text: str) -> str:
+    """An item of a list as YAML: in quotes unless it is in quotes, or a plain word or number."""
+    quoted = len(text) > 1 and text[0] == text[-1] in "'\""
+    return text if quoted or re.fullmatch(r"[\w.][\w.+-]*", text) else quote_for_yaml(text)
 
 
 Free = Annotated[Any, AfterValidator(to_plain_values)]

@@ -15,7 +15,7 @@ from ..util.messages import shorten
 from ..util.paths import expand_home
 from . import legacy, registry, trust, wording
 from .components import ComponentField, RecipeSection, ValidationContext
-from .overrides import Change, merge_trees, parse_overrides
+from .overrides import FREE, Change, merge_trees, parse_overrides
 from .recipe import NO_RECIPE, Recipe, RecipeSource, recipe_from_tree
 from .spec import ComponentSpec
 from .tree import BadRecipe, ConfigNode, ConfigProblem, SourcePosition
@@ -44,6 +44,25 @@ def recipe_summary(name: str, file: Path) -> dict[str, Any]:
         "about": about.value if about is not None and isinstance(about.value, str) else "",
         "needs": ["data.root"] if folder is not None and folder.value is None else [],
     }
+
+
+def find_named_code(text: str) -> list[str]:
+    """The code that a recipe's text may name: all texts `place:Class`, except where any text may stand."""
+    root, found = parse_yaml(text, "recipe", Path.cwd(), []), dict[str, None]()
+
+    def look(value: Any, path: tuple[str, ...]) -> None:
+        if path in (("name",), ("about",), *FREE) or (path and path[0].startswith("x-")):
+            return
+        if isinstance(value, str) and registry.is_code_reference(value):
+            found[value] = None
+        for name, inner in value.items() if isinstance(value, dict) else ((None, v) for v in listed(value)):
+            look(inner, path if name is None else (*path, name))
+
+    def listed(value: Any) -> list[Any]:
+        return value if isinstance(value, list) else []
+
+    look(root.plain() if root is not None else None, ())
+    return list(found)
 
 
 def find_recipe(name: str | Path, folder: Path | None = None) -> Path:
@@ -125,7 +144,7 @@ def load_run_recipe(
     file = next((folder / name for name in names if (folder / name).is_file()), None)
     if file is None:
         messages.raise_bad_input(f"{folder} is no run folder: it contains no {' and no '.join(names)}")
-    own = trust.is_own_run(folder, _text(file, str(file)))
+    own = trust.is_own_run(folder, read_recipe_file(file, str(file)))
     most = TrustLevel.NONE if not own else TrustLevel.CODE if resume else TrustLevel.PATHS
     return _loaded(file, most, overrides, Path.cwd(), partial, allow_code)
 
@@ -135,12 +154,21 @@ def _loaded(
 ) -> Recipe:
     files = _Files(cwd)
     root = files.tree(file, most)
-    text = _text(file, str(file))
+    text = read_recipe_file(file, str(file))
     given = RecipeSource(text, file, partial, allow_code, trust.trust_of_file(file, text, most))
     return recipe_from_tree(root, given, overrides, cwd, files.problems, files.renamed)
 
 
-def _text(file: Path, shown: str) -> str:
+def read_recipe_file(file: Path, shown: str) -> str:
+    """The text of a recipe file.
+
+    Args:
+        file: The file.
+        shown: Its name in messages.
+
+    Raises:
+        BadInput: It cannot be read, is not Unicode, or is too long.
+    """
     try:
         if (size := file.stat().st_size) > 4 * MOST_CHARACTERS:  # of UTF-8, at most four bytes each
             messages.raise_bad_input(f"{shown}: {size} bytes, and a recipe has at most {MOST_CHARACTERS} characters")
@@ -245,16 +273,21 @@ def load_options(model: type[AnySection], changes: Sequence[Change], cwd: Path |
     problems: list[ConfigProblem] = []
     cwd = cwd or Path.cwd()
     root = parse_overrides(changes, cwd, problems) or ConfigNode({}, SourcePosition("command line", 1, 1, "", cwd))
-    data = root.data()
-    try:
-        options = model.model_validate(data, context=ValidationContext())
-    except ValidationError as error:
-        raise BadRecipe(
-            [*problems, *wording.problems_from_error(wording.reword_errors(error, model, data), root)]
-        ) from None
+    options = _options(model, root, problems)
     if problems:
         raise BadRecipe(problems)
     return options
+
+
+def _options(model: type[AnySection], root: ConfigNode, problems: Sequence[ConfigProblem]) -> AnySection:
+    data = root.data()
+    try:
+        return model.model_validate(data, context=ValidationContext())
+    except ValidationError as error:
+        reworded = wording.reword_errors(error, model, data)
+        if wording.read_texts_as_written(reworded, root):
+            return _options(model, root, problems)
+        raise BadRecipe([*problems, *wording.problems_from_error(reworded, root)]) from None
 
 
 class _Files:
@@ -282,7 +315,7 @@ class _Files:
             missing.
         """
         shown = str(file.relative_to(self.cwd)) if file.is_relative_to(self.cwd) else str(file)
-        text = _text(file, shown)
+        text = read_recipe_file(file, shown)
         root = parse_yaml(
             text, shown, file.parent.absolute(), self.problems, trust=trust.trust_of_file(file, text, most)
         )

@@ -258,8 +258,11 @@ def _validated(root: ConfigNode, context: ValidationContext, problems: list[Conf
     try:
         recipe = Recipe.model_validate(data, context=context)
     except ValidationError as error:
+        reworded = wording.reword_errors(error, Recipe, data)
+        if wording.read_texts_as_written(reworded, root):
+            return _validated(root, replace(context, good={}, count=0), problems)
         known = {(p.mark, p.path) for p in problems}  # a value that could not be read is not of a wrong type too
-        found = wording.problems_from_error(wording.reword_errors(error, Recipe, data), root)
+        found = wording.problems_from_error(reworded, root)
         problems += [p for p in found if (p.mark, p.path) not in known]
     good = context.good
     if good.get("codec", "") is None and "modality" in good:

@@ -161,6 +161,29 @@ def problems_from_error(error: ValidationError, root: ConfigNode, above: Loc = (
     ]
 
 
+def read_texts_as_written(error: ValidationError, root: ConfigNode) -> bool:
+    """Make texts of `true`, `false` and null in a tree where a text or a path is expected: they are what is written.
+
+    Args:
+        error: The result of `reword_errors`.
+        root: The tree that was validated; it is changed.
+
+    Returns:
+        Whether there were any, so that the tree must be validated again.
+    """
+    found = False
+    for e in error.errors():
+        if e["type"] != PREFIX + "expected" or e.get("ctx", {}).get("type") not in ("text", "path"):
+            continue
+        loc = tuple(e["loc"])
+        loc = MIXED.get(loc[0], loc[:1]) + loc[1:] if loc else loc
+        node, exists = root.nearest(loc)
+        constant = node.value is None or isinstance(node.value, bool)
+        if exists and constant and node.text is not None:
+            node.value, found = node.text, True
+    return found
+
+
 def _problem(what: str, loc: Loc, facts: dict[str, Any], root: ConfigNode, above: Loc) -> ConfigProblem:
     loc = MIXED.get(loc[0], loc[:1]) + loc[1:] if loc else loc
     node, _ = root.nearest(loc)

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..util.errors import BadInput
-from ..util.messages import format_names
+from ..util.messages import format_names, shorten
 from ..util.paths import expand_home
 from ..util.progress import with_progress
 
@@ -241,14 +241,18 @@ class UnusableFiles:
         """
         bad, others = len(self.reasons), len(self.others)
         if bad + others >= total:
-            raise BadInput(f"0 usable of {total} files" + (f": {self.summary()}" if bad + others else ""))
+            raise BadInput(f"0 usable of {total} files" + (f": {self._short_summary(150)}" if bad + others else ""))
         if bad > self.max_share * total:
             raise BadInput(
                 f"{bad} of {total} files are unusable, more than data.max_bad = {self.max_share:g} allows: "
-                f"{self.summary()}. Repair or remove them, or raise data.max_bad."
+                f"{self._short_summary(55)}; `sonolux prepare FOLDER` lists all. Repair or remove them, or raise it."
             )
         if bad + others:
             warnings.warn(f"skipped {bad + others} of {total} files: {self.summary()}", stacklevel=2)
+
+    def _short_summary(self, most: int) -> str:
+        """`summary` with as many files and reasons as fit into `most` characters."""
+        return next((text for n in (3, 2, 1) if len(text := self.summary(n)) <= most), shorten(self.summary(1), most))
 
 
 class RemarkCollector:

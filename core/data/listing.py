@@ -11,7 +11,7 @@ from typing import Any
 from ..types import BadInput
 from .files import UnusableFiles, find_files, format_path, labels_from_folders
 from .manifest import Manifest, ManifestLine, keys_for_split, media_path, stale_reason
-from .tables import rows_with_paths
+from .tables import note_folder_labels, rows_with_paths
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,9 @@ def _prepared(manifest: Manifest, root: Path, table: Path | None, bad: UnusableF
     return found
 
 
-def assign_labels(files: Sequence[CandidateFile], label: str, root: Path, bad: UnusableFiles) -> list[CandidateFile]:
+def assign_labels(
+    files: Sequence[CandidateFile], label: str, root: Path, bad: UnusableFiles, table: Path | None = None
+) -> list[CandidateFile]:
     """The files with their classes; files without a class are left out.
 
     Args:
@@ -104,6 +106,7 @@ def assign_labels(files: Sequence[CandidateFile], label: str, root: Path, bad: U
             `root`, at the first level; `none`: no classes.
         root: The folder.
         bad: Files without a class are added to it.
+        table: The table that lists the files; if it has no labels, there is a note.
 
     Raises:
         BadInput: No file has a class.
@@ -121,4 +124,6 @@ def assign_labels(files: Sequence[CandidateFile], label: str, root: Path, bad: U
     if outside:
         raise BadInput(f"{outside[0]} is not inside {format_path(root)} and the table has no labels: it has no class")
     labels = labels_from_folders([file.path for file in files], root, bad)
+    if table is not None:
+        note_folder_labels(table)
     return [replace(file, label=name) for file, name in zip(files, labels, strict=True) if name is not None]

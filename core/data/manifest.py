@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import json
 import os
-import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field, FiniteFloat, ValidationError, model_validator
+from pydantic_core import from_json
 
 from ..util.errors import BadInput
+from ..util.json_files import StoredRecord
+from ..util.messages import format_argument, format_command
 from ..util.paths import expand_home
 from ..util.replace import replace_whole_file
 from .files import content_hash, format_path
@@ -26,6 +30,35 @@ NAME = "manifest.jsonl"
 PARTIAL = "manifest.partial.jsonl"  # next to a complete manifest, while `prepare` measures again
 FORMAT = 1
 ManifestLine = dict[str, Any]
+_LARGEST = 2**63 - 1
+
+Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+Number = Annotated[int, Field(ge=-_LARGEST, le=_LARGEST)] | FiniteFloat
+Scalar = bool | Number | str | None
+
+
+class _StoredLine(StoredRecord):
+    """The entries of every line, and those that some have. Measurements of the modality are others."""
+
+    file: Annotated[str, Field(min_length=1)]
+    status: Literal["ok", "skipped"]
+    reason: str | None
+    label: str | None
+    caption: str | None
+    size: Annotated[int, Field(ge=0, le=_LARGEST)] | None
+    mtime_ns: Annotated[int, Field(ge=-_LARGEST, le=_LARGEST)] | None
+    hash: Hash | None
+    raw: Annotated[str, Field(pattern=r"^([0-9a-f]{2})*$")] = ""
+    more: dict[str, Scalar | list[Scalar]] = Field(default_factory=dict)
+    copy_of: str = ""
+    group: Hash = ""
+
+    @model_validator(mode="after")
+    def _agree(self) -> _StoredLine:
+        known = None not in (self.size, self.mtime_ns, self.hash)
+        if not (known and self.reason is None if self.status == "ok" else self.reason):
+            raise ValueError("the entries do not agree with the status")
+        return self
 
 
 @dataclass(frozen=True)
@@ -88,8 +121,8 @@ def read_unfinished_manifest(path: Path) -> tuple[ManifestHeader, list[ManifestL
     rows: list[Any] = []
     try:
         for row in path.read_bytes().split(b"\n"):
-            with suppress(ValueError, RecursionError):
-                rows.append(json.loads(row, parse_constant=_no_constant))
+            with suppress(ValueError):
+                rows.append(from_json(row, allow_inf_nan=False))
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -103,14 +136,10 @@ def is_damaged_manifest(path: Path) -> bool:
     with its head.
     """
     first = path.read_bytes().split(b"\n")[0]
-    with suppress(ValueError, RecursionError):
-        row = json.loads(first)
+    with suppress(ValueError):
+        row = from_json(first)
         return isinstance(row, dict) and (row.get("sonolux"), row.get("format")) == ("manifest", FORMAT)
     return not first.strip()
-
-
-def _no_constant(text: str) -> Any:
-    raise ValueError(f"{text} is not JSON")
 
 
 def is_complete_manifest(path: Path) -> bool:
@@ -132,31 +161,37 @@ def _header(row: Any) -> ManifestHeader | None:
 
 
 def _is_line(row: Any) -> bool:
-    """Whether a row has the entries of every line, with their types."""
-    if not isinstance(row, dict) or row.get("status") not in ("ok", "skipped"):
+    """Whether a row has the entries of every line, with types and values that `prepare` writes."""
+    try:
+        _StoredLine.model_validate(row)
+    except ValidationError:
         return False
-    good, text, none = row["status"] == "ok", str, type(None)
-    types: dict[str, tuple[type, ...]] = {
-        "file": (text,),
-        "reason": (none,) if good else (text,),
-        "label": (text, none),
-        "caption": (text, none),
-        "size": (int,) if good else (int, none),
-        "mtime_ns": (int,) if good else (int, none),
-        "hash": (text,) if good else (text, none),
+    return True
+
+
+def has_facts(line: ManifestLine, facts: type[BaseModel]) -> bool:
+    """Whether a line has all measurements of its modality, within their limits."""
+    try:
+        facts.model_validate(line)
+    except ValidationError:
+        return False
+    return True
+
+
+def contradicting_hashes(lines: Iterable[ManifestLine]) -> set[str]:
+    """Hashes that stand for files of several sizes, which cannot be."""
+    sizes: dict[str, int] = {}
+    return {
+        line["hash"] for line in lines if line["hash"] and sizes.setdefault(line["hash"], line["size"]) != line["size"]
     }
-    more = {"raw": (text,), "more": (dict,), "copy_of": (text,), "group": (text,)}
-    present = {name: kinds for name, kinds in more.items() if name in row}
-    entries = all(name in row and type(row[name]) in kinds for name, kinds in {**types, **present}.items())
-    return entries and re.fullmatch("(?:[0-9a-f]{2})*", row.get("raw", "")) is not None
 
 
-def read_manifest(path: Path, needed: Collection[str] = ()) -> Manifest:
+def read_manifest(path: Path, facts: type[BaseModel] | None = None) -> Manifest:
     """Read a complete manifest.
 
     Args:
         path: The manifest's file.
-        needed: Measurements that the lines of usable files must have.
+        facts: Measurements that the lines of usable files must have, with their limits; None: none.
 
     Raises:
         BadInput: There is no manifest, or it is incomplete or damaged; the message names the remedy.
@@ -169,21 +204,19 @@ def read_manifest(path: Path, needed: Collection[str] = ()) -> Manifest:
             f"{format_path(path)}: no manifest: `sonolux prepare FOLDER` makes one; a list of files is data.table"
         )
     header, lines = found
+    again = format_command("sonolux", "prepare", header.root, "--out", format_path(path.parent))
     if not header.complete:
         raise BadInput(
-            f"{format_path(path)}: not complete, `sonolux prepare` was stopped: `sonolux prepare {header.root} --out "
-            f"{format_path(path.parent)}` continues where it stopped"
+            f"{format_path(path)}: not complete, `sonolux prepare` was stopped: `{again}` continues where it stopped"
         )
-    whole = all(name in line for line in lines if line["status"] == "ok" for name in needed)
-    if not whole or len(lines) != path.read_bytes().count(b"\n") - 1:
-        raise BadInput(
-            f"{format_path(path)}: damaged: run `sonolux prepare {header.root} --out {format_path(path.parent)}` again"
-        )
+    whole = facts is None or all(has_facts(line, facts) for line in lines if line["status"] == "ok")
+    if not whole or contradicting_hashes(lines) or len(lines) != path.read_bytes().count(b"\n") - 1:
+        raise BadInput(f"{format_path(path)}: damaged: run `{again}` again")
     return Manifest(path, header, lines)
 
 
 def find_manifest(
-    root: Path | str | None, manifest: Path | None, modality: str, needed: Collection[str] = ()
+    root: Path | str | None, manifest: Path | None, modality: str, facts: type[BaseModel] | None = None
 ) -> tuple[Path | str | None, Manifest | None]:
     """Folder of the media and manifest, from a recipe's data.root and data.manifest.
 
@@ -193,7 +226,7 @@ def find_manifest(
         root: data.root.
         manifest: data.manifest.
         modality: The recipe's modality.
-        needed: See `read_manifest`.
+        facts: See `read_manifest`.
 
     Returns:
         (folder, manifest); the manifest is None for a folder that was not prepared.
@@ -210,7 +243,7 @@ def find_manifest(
             manifest = given / NAME
     if manifest is None:
         return root, None
-    found = read_manifest(expand_home(manifest), needed)
+    found = read_manifest(expand_home(manifest), facts)
     if found.header.modality != modality:
         raise BadInput(f"{format_path(found.path)} lists files of modality {found.header.modality}, not {modality}")
     folder = Path(found.header.root) if from_root or given is None else given
@@ -218,7 +251,7 @@ def find_manifest(
         raise BadInput(
             f"{format_path(folder)}, the folder that {format_path(found.path)} lists, does not exist: give its new "
             f"place, "
-            f"data.root=path/to/folder data.manifest={format_path(found.path)}"
+            f"data.root=path/to/folder {format_argument('data.manifest', format_path(found.path))}"
         )
     return folder, found
 

@@ -27,6 +27,10 @@ from ..util.text import normalise_label
 from .files import format_path
 
 COLUMNS = ("file", "label", "caption")
+_OTHER_NAMES = {  # column -> what others call it
+    "label": ("class", "classes", "classname", "category", "tag", "tags", "target"),
+    "caption": ("text", "description", "prompt", "transcript"),
+}
 LONGEST_LABEL = 255  # characters, as in the name of a folder
 SEPARATORS = (",", ";", "\t")
 
@@ -131,11 +135,24 @@ def read_table(table: Path) -> list[TableRow]:
 
 
 def _note_similar_names(rows: Sequence[TableRow], table: str) -> None:
-    """Warn of a column that is an attribute now and may be a misspelt label or caption."""
-    missing = [name for name in ("label", "caption") if all(getattr(row, name) is None for row in rows)]
+    """Warn of a column that is an attribute now and may be a label or caption under another name."""
+    missing = [name for name in _OTHER_NAMES if all(getattr(row, name) is None for row in rows)]
+    meant = {other: name for name in missing for other in _OTHER_NAMES[name]}
     for column in dict.fromkeys(name for row in rows for name in row.more):
-        if near := similar_names(column, missing, count=1):
-            warnings.warn(f"{table}: the column {shorten(column)!r} is an attribute, not the {near[0]}", stacklevel=3)
+        if name := meant.get(column.casefold()) or next(iter(similar_names(column, missing, count=1)), None):
+            remedy = f"if it is, rename it to {name}"
+            warnings.warn(
+                f"{table}: the column {shorten(column)!r} is an attribute, not the {name}: {remedy}", stacklevel=3
+            )
+
+
+def note_folder_labels(table: Path) -> None:
+    """Warn that the folders are the classes of a table without labels."""
+    warnings.warn(
+        f"{format_path(expand_home(table))}: no line has a label: the names of the folders are the classes; without "
+        f"classes: data.label=none",
+        stacklevel=3,
+    )
 
 
 def _text_of(path: Path) -> str:

@@ -99,7 +99,7 @@ class MetricsLog:
         raise RunFailed(
             f"{what} of step {step} is not finite. Its batch: {shown}. Last good checkpoint: "
             f"{good or 'none yet'}. Check those files, or lower train.optimizer.lr"
-            + (f": sonolux train --resume {run.folder.path} train.optimizer.lr=..." if good else "")
+            + (f": {run.folder.resume_command} train.optimizer.lr=..." if good else "")
         )
 
 

@@ -6,6 +6,7 @@ import math
 import time
 
 from ..config.sections import TrainSection
+from ..util.messages import format_command
 
 
 class TrainingBudget:
@@ -55,7 +56,7 @@ class TrainingBudget:
         needed = math.ceil(minutes * measured / step)
         return (
             f"{step} steps were made, and the quality that the recipe states was measured at {measured}: samples may "
-            f"be worse. To continue: sonolux train --resume {folder} train.minutes={needed}"
+            f"be worse. To continue: {format_command('sonolux', 'train', '--resume', folder)} train.minutes={needed}"
         )
 
 

@@ -104,7 +104,7 @@ class TrainingRun:
             root = self.recipe.data.params.get("root")
             if not resumed or not isinstance(root, (str, Path)) or Path(root).expanduser().exists():
                 raise
-            moved = f"sonolux train --resume {self.folder.path} data.root=NEW"
+            moved = f"{self.folder.resume_command} data.root=NEW"
             raise BadInput(f"{error}. If the data was moved: {moved}") from error
 
     def close(self) -> None:
@@ -209,11 +209,11 @@ class TrainingRun:
         except DataLost as lost:
             if not self._save_complete_step():
                 raise
-            again = f"with the files back, continue with: sonolux train --resume {self.folder.path}"
+            again = f"with the files back, continue with: {self.folder.resume_command}"
             raise BadInput(f"{lost}. Step {self.step} is saved; {again}") from lost
         except (BadInput, OSError):
             if self._save_complete_step():
-                self.say(f"step {self.step} is saved; to continue: sonolux train --resume {self.folder.path}")
+                self.say(f"step {self.step} is saved; to continue: {self.folder.resume_command}")
             raise
 
     def _save_complete_step(self) -> bool:
@@ -245,15 +245,13 @@ class TrainingRun:
         if self.checkpoints.error:
             saved = sorted(folder.checkpoints.glob("step-*.safetensors"))
             remedy = (
-                f"free some disk space, then continue from {saved[-1].name} with: sonolux train --resume {folder.path}"
+                f"free some disk space, then continue from {saved[-1].name} with: {folder.resume_command}"
                 if saved
                 else "no checkpoint was saved before: free some disk space, then start again"
             )
             raise RunFailed(f"{self.checkpoints.error}: {remedy}")
         if stopped:
-            raise Interrupted(
-                f"stopped at step {self.step}, saved; continue with: sonolux train --resume {folder.path}"
-            )
+            raise Interrupted(f"stopped at step {self.step}, saved; continue with: {folder.resume_command}")
 
     def _close_log(self) -> None:
         if (rest := self.folder.write_rest()) is not None:

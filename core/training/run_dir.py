@@ -25,7 +25,7 @@ from ..types import BadInput, Dataset
 from ..util.folders import OWN, check_kinds, check_writable, clear_own_name, list_names
 from ..util.json_files import StoredRecord, parse_json, read_json, read_stored_bytes
 from ..util.locks import FolderLock
-from ..util.messages import format_count
+from ..util.messages import format_command, format_count
 from ..util.replace import PART, Replacement, recover_folder, write_text_file
 from .checkpoint import is_whole_checkpoint
 from .data_changes import data_changes, manifest_hash, manifest_text
@@ -59,6 +59,11 @@ class RunDir:
         self._recipe: Recipe
         self._texts: dict[str, str] = {}  # name -> content of the files that describe the run
         self._rows: list[str] = []  # lines of the log that are not written yet
+
+    @property
+    def resume_command(self) -> str:
+        """The command that continues the run."""
+        return format_command("sonolux", "train", "--resume", self.path)
 
     @property
     def metrics(self) -> Path:

@@ -107,6 +107,17 @@ def format_command(*words: object) -> str:
     return shlex.join(map(str, words))
 
 
+def format_argument(key: str, value: str) -> str:
+    """An argument `key=value` that a message proposes, quoted so that a shell takes it as it is."""
+    return f"{key}={shlex.quote(value)}"
+
+
+def quote_for_yaml(text: str) -> str:
+    """A text in double quotes, as YAML reads it back."""
+    written = json.dumps(text, ensure_ascii=False)
+    return "".join(c if c.isprintable() else f"\\U{ord(c):08x}" for c in written)
+
+
 def raise_bad_input(message: str) -> NoReturn:
     """Raise BadInput."""
     raise BadInput(message)

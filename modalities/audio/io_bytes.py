@@ -23,6 +23,8 @@ class SoundStream:
         unit: Unit of both, "bytes" or "frames".
         cut: Whether the end of the stream is missing, by an amount that the header does not state.
         counted: Whether the decoder knows the length of the whole stream.
+        remark: What else there is to say about the stream; "": nothing.
+        mpeg: Whether it may be MP3, whose decoder writes to stderr.
     """
 
     file: BinaryIO
@@ -31,6 +33,8 @@ class SoundStream:
     unit: str = "bytes"
     cut: bool = False
     counted: bool = True
+    remark: str = ""
+    mpeg: bool = False
 
 
 class FilePieces(io.RawIOBase):

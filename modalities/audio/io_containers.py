@@ -14,11 +14,34 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from .io_bytes import SoundStream, open_patched, read_bytes_at
+import numpy as np
+
+from .io_bytes import SoundStream, open_patched, open_pieces, read_bytes_at
 
 _UNKNOWN = {"I": 0x7FFF0000, "Q": 1 << 62}  # kind of the field -> values from which on it means "not known"
 _LARGEST = {"I": 0xFFFFFFFF, "Q": (1 << 63) - 1}
+_SEARCHED = 1 << 22  # bytes at the end of a file that are searched for chunks after a sound of unknown size
 _MOST_CHUNKS = 10_000  # that are looked at before the sound
+
+
+@dataclass(frozen=True)
+class _ChunkForm:
+    """How chunks are written: a name, the length, the content.
+
+    Attributes:
+        name: Bytes of the name.
+        form: Format of the length, as in `struct`.
+        counted: Bytes of name and length that the length includes.
+        align: Chunks begin at multiples of this, counted from the sound.
+    """
+
+    name: int
+    form: str
+    counted: int = 0
+    align: int = 2
+
+
+_W64 = _ChunkForm(16, "<Q", 24, 8)
 
 
 @dataclass(frozen=True)
@@ -32,6 +55,7 @@ class _Field:
         start: Offset of the first byte of sound.
         extra: What the value counts in addition to the sound, in bytes.
         empty: Whether a value of 0 is true, since nothing or only other chunks follow.
+        chunks: How the chunks after the sound are written; None: there are none.
     """
 
     place: int | None
@@ -40,6 +64,7 @@ class _Field:
     start: int
     extra: int = 0
     empty: bool = False
+    chunks: _ChunkForm | None = None
 
 
 def container_stream(file: BinaryIO, size: int) -> SoundStream | None:
@@ -54,12 +79,81 @@ def container_stream(file: BinaryIO, size: int) -> SoundStream | None:
         return None
     kind, there, declared = found.form[-1], max(0, size - found.start), max(0, found.value - found.extra)
     unknown = not found.empty if declared == 0 else declared > there and found.value >= _UNKNOWN[kind]
+    if unknown and found.chunks is not None:
+        there = _end_of_sound(file, found.start, size, found.chunks) - found.start
     if not unknown and declared <= there:
-        return SoundStream(file, declared, declared)
+        return _without_second_sound(file, size, found, declared)
     if found.place is not None:
         stated = struct.pack(found.form, min(there + found.extra, _LARGEST[kind]))
         file = open_patched(file, size, {found.place: stated})
+        if found.chunks == _W64:
+            file = open_pieces(file, [(0, found.start + there)])
     return SoundStream(file, there, None if unknown else declared)
+
+
+def _end_of_sound(file: BinaryIO, start: int, size: int, form: _ChunkForm) -> int:
+    """The end of a sound of unknown size: before the whole chunks at the end of the file, if there are any.
+
+    A chunk is found from its end: its stated length is exactly the rest. Of several such places the first is the
+    chunk, the others are chunks inside of it.
+
+    Args:
+        file: The file.
+        start: Offset of the first byte of sound.
+        size: Size of the file.
+        form: How chunks are written.
+    """
+    first = max(start, size - _SEARCHED - (size - _SEARCHED - start) % form.align)
+    data = np.frombuffer(read_bytes_at(file, first, size - first), np.uint8)
+    count, end = struct.calcsize(form.form), size
+    head = form.name + count
+    places = np.arange(0, max(0, len(data) - head), form.align)
+    lengths = np.zeros(len(places), np.uint64)
+    for k in range(count):
+        shift = 8 * (k if form.form[0] == "<" else count - 1 - k)
+        lengths |= data[places + form.name + k].astype(np.uint64) << np.uint64(shift)
+    while True:
+        rest = end - first - places - (head - form.counted)
+        pad = -rest % form.align if form.counted else 0
+        fits = (
+            (lengths > form.counted) & ((lengths == rest + pad) | (lengths + lengths % form.align == rest)) & (rest > 0)
+        )
+        for place in places[fits]:
+            if bytes(data[place : place + 4]).decode("latin-1").isprintable() and any(data[place : place + 4] >= 65):
+                end = first + int(place)
+                break
+        else:
+            return end
+
+
+def _without_second_sound(file: BinaryIO, size: int, found: _Field, declared: int) -> SoundStream:
+    """The stream of a sound whose size is known.
+
+    libsndfile refuses a WAV file with another `data` chunk, and reads what follows the sound of a W64 file as sound.
+    """
+    end = found.start + declared + declared % 2
+    if found.chunks == _W64:
+        return SoundStream(open_pieces(file, [(0, end)]), declared, declared)
+    if found.form == "<I" and read_bytes_at(file, 0, 4) == b"RIFF":
+        others = sum(name == b"data" for name, _, _ in _chunks(file, size, end, "<"))
+        if others:
+            remark = f"damaged: holds {others + 1} data chunks, of which the first is read"
+            return SoundStream(open_pieces(file, [(0, end)]), declared, declared, remark=remark)
+    return SoundStream(file, declared, declared)
+
+
+def stated_rate(file: BinaryIO) -> int | None:
+    """The rate in Hz that a WAV, RF64 or AU file states; None for other files."""
+    head = read_bytes_at(file, 0, 20)
+    if head[:4] in (b".snd", b"dns.") and len(head) == 20:
+        return struct.unpack(">I" if head[:4] == b".snd" else "<I", head[16:])[0]
+    if head[:4] not in (b"RIFF", b"RIFX", b"RF64", b"BW64"):
+        return None
+    order, size = ">" if head[:4] == b"RIFX" else "<", file.seek(0, 2)
+    for name, start, length in _chunks(file, size, 12, order):
+        if name == b"fmt " and length >= 8 and start + 8 <= size:
+            return struct.unpack(f"{order}I", read_bytes_at(file, start + 4, 4))[0]
+    return None
 
 
 def _field(file: BinaryIO, size: int) -> _Field | None:
@@ -106,7 +200,8 @@ def _riff(file: BinaryIO, size: int, order: str, extra: dict[bytes, int]) -> _Fi
         if name in extra:
             more = extra[name]
             empty = length <= more and _only_chunks(file, size, start + length, order)
-            return _Field(start - 4, f"{order}I", length, start + more, more, empty)
+            chunks = _ChunkForm(4, f"{order}I")
+            return _Field(start - 4, f"{order}I", length, start + more, more, empty, chunks)
     return None
 
 
@@ -118,9 +213,10 @@ def _rf64(file: BinaryIO, size: int) -> _Field | None:
             place = start + 8
         if name == b"data":
             if length != 0xFFFFFFFF or place is None:
-                return _Field(start - 4, "<I", length, start, 0, length == 0 and _only_chunks(file, size, start, "<"))
+                empty = length == 0 and _only_chunks(file, size, start, "<")
+                return _Field(start - 4, "<I", length, start, 0, empty, _ChunkForm(4, "<I"))
             (stated,) = struct.unpack("<Q", read_bytes_at(file, place, 8))
-            return _Field(place, "<Q", stated, start)
+            return _Field(place, "<Q", stated, start, chunks=_ChunkForm(4, "<I"))
     return None
 
 
@@ -133,7 +229,7 @@ def _w64(file: BinaryIO, size: int) -> _Field | None:
             return None
         (length,) = struct.unpack("<Q", head[16:])
         if head[:4] == b"data":
-            return _Field(place + 16, "<Q", length, place + 24, 24, length == 24 and place + 24 >= size)
+            return _Field(place + 16, "<Q", length, place + 24, 24, length == 24 and place + 24 >= size, _W64)
         place += max(24, length + -length % 8)
     return None
 
@@ -147,7 +243,8 @@ def _caf(file: BinaryIO, size: int) -> _Field | None:
             return None
         name, length = struct.unpack(">4sQ", head)
         if name == b"data":
-            return _Field(place + 4, ">Q", length, place + 16, 4, length <= 4 and place + 16 >= size)
+            chunks = _ChunkForm(4, ">Q", align=1)
+            return _Field(place + 4, ">Q", length, place + 16, 4, length <= 4 and place + 16 >= size, chunks)
         place += 12 + length
         if place > size:
             return None

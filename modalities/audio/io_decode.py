@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,9 +14,10 @@ from torch import Tensor
 
 from ...core.data.files import format_path
 from ...core.types import BadInput
+from ...core.util.quiet import quiet_stderr
 from . import dsp
-from .io_bytes import SoundStream, open_pieces
-from .io_containers import container_stream
+from .io_bytes import SoundStream, open_pieces, read_bytes_at
+from .io_containers import container_stream, stated_rate
 from .io_mp3 import mp3_stream
 from .io_ogg import ogg_streams
 
@@ -91,7 +93,7 @@ def decode_streams(path: Path, file: BinaryIO, size: int, most: int) -> Decoded:
         Unreadable: See `io.read_sound`.
     """
     file = open_pieces(file, [(0, size)])  # seeking before the start is no error, as libsndfile expects
-    streams = ogg_streams(file, size) or [container_stream(file, size) or mp3_stream(file, size) or SoundStream(file)]
+    streams = ogg_streams(file, size) or [_other_stream(file, size)]
     if len(streams) > _MOST_STREAMS:
         raise _OverLimit(path, f"is a chain of {len(streams)} streams, more than {_MOST_STREAMS}: cut it into parts")
     wave, facts, remarks = _decode_stream(path, streams[0], most)
@@ -117,6 +119,12 @@ def decode_streams(path: Path, file: BinaryIO, size: int, most: int) -> Decoded:
     return wave, {**facts, "frames": wave.shape[1]}, remarks
 
 
+def _other_stream(file: BinaryIO, size: int) -> SoundStream:
+    """The stream of a file that is not Ogg."""
+    found = container_stream(file, size) or mp3_stream(file, size)
+    return found or SoundStream(file, mpeg=read_bytes_at(file, 0, 4) != b"fLaC")
+
+
 def _like(wave: Tensor, about: dict[str, Any], first: dict[str, Any], remarks: list[str]) -> Tensor:
     """A further stream of a chain with the rate and the channels of the first one."""
     if about["rate"] != first["rate"]:
@@ -135,7 +143,7 @@ def _decode_stream(path: Path, stream: SoundStream, most: int) -> Decoded:
     total, bad, failure = 0, 0, None
     stream.file.seek(0)
     try:
-        with _Sequential(stream.file) as source:
+        with quiet_stderr() if stream.mpeg else nullcontext(), _Sequential(stream.file) as source:
             rate, channels, declared = source.samplerate, source.channels, source.frames
             facts = {"rate": rate, "channels": channels, "format": source.format, "subtype": source.subtype}
             _check_header(path, rate, channels)
@@ -148,6 +156,8 @@ def _decode_stream(path: Path, stream: SoundStream, most: int) -> Decoded:
                 bad += int((~(np.abs(block) <= LOUDEST)).any(1).sum())  # NaN is not <= anything
                 blocks.append(block)
     except (soundfile.LibsndfileError, RuntimeError, ValueError, TypeError) as error:
+        if (stated := stated_rate(stream.file)) is not None:  # libsndfile does not say that it refuses the rate
+            _check_header(path, stated, 1)
         raise UnreadableSound(
             path, _foreign(path) or f"cannot be decoded as sound: {libsndfile_reason(error)}"
         ) from error
@@ -198,13 +208,14 @@ def check_sample_count(path: Path, frames: int, channels: int, rate: float, most
 
 
 def _missing(path: Path, stream: SoundStream) -> list[str]:
-    """A remark on the part of a stream that is missing; Unreadable if it is too large."""
+    """Remarks on a stream and on its part that is missing; Unreadable if that is too large."""
+    remarks = [stream.remark] if stream.remark else []
     if stream.declared is not None and stream.there < stream.declared:
         what = f"truncated: {stream.there} of {stream.declared} {stream.unit} are there"
         if stream.there < (1 - MISSING) * stream.declared:
             raise UnreadableSound(path, f"is {what}, less than {100 * (1 - MISSING):.0f} %: get the whole file")
-        return [what]
-    return ["truncated: its end is missing, and how much is not known"] if stream.cut else []
+        return [*remarks, what]
+    return [*remarks, "truncated: its end is missing, and how much is not known"] if stream.cut else remarks
 
 
 def _foreign(path: Path) -> str:

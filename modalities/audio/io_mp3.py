@@ -66,17 +66,18 @@ def mp3_stream(file: BinaryIO, size: int) -> SoundStream | None:
     head, at = bytearray(read_bytes_at(file, first.place, first.size)), 4 + first.side
     at += 2 * (head[at + 2 : at + 6] in _MARKS)  # after a checksum
     if head[at : at + 4] not in _MARKS:
-        return SoundStream(file if constant else open_pieces(file, [_header(head, first, count), (start, size)]))
+        file = file if constant else open_pieces(file, [_header(head, first, count), (start, size)])
+        return SoundStream(file, mpeg=True)
     flags, stated = (int.from_bytes(head[at + k : at + k + 4], "big") for k in (4, 8))
     if not flags & _COUNT:
-        return SoundStream(file)
+        return SoundStream(file, mpeg=True)
     there = count - 1  # Xing's frame is not counted
     if there != stated:
         head[at + 8 : at + 12] = there.to_bytes(4, "big")
         if flags & _BYTES:
             head[at + 12 : at + 16] = (end - first.place).to_bytes(4, "big")
         file = open_pieces(file, [bytes(head), (first.place + first.size, size)])
-    return SoundStream(file, there * first.samples, stated * first.samples, "frames")
+    return SoundStream(file, there * first.samples, stated * first.samples, "frames", mpeg=True)
 
 
 def _header(head: bytearray, first: _Frame, count: int) -> bytes:

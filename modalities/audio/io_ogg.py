@@ -7,7 +7,7 @@ sound or all of it.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from .io_bytes import Piece, SoundStream, open_pieces, read_bytes_at
@@ -42,11 +42,17 @@ def ogg_streams(file: BinaryIO, size: int) -> list[SoundStream] | None:
     if read_bytes_at(file, 0, 4) != b"OggS":
         return None
     links: list[list[_Page]] = []
+    strange = size
     for page in _pages(file, size):
+        strange -= page.stop - page.start
         if not links or (page.flags & _FIRST and not links[-1][-1].flags & _FIRST):
             links.append([])
         links[-1].append(page)
-    return [_stream(file, link) for link in links]
+    streams = [_stream(file, link) for link in links]
+    if strange and streams:
+        remark = f"damaged: {strange} bytes between or after its pages are not Ogg and are left out"
+        streams[-1] = replace(streams[-1], remark=remark)
+    return streams
 
 
 def _pages(file: BinaryIO, size: int) -> Iterator[_Page]:

@@ -18,6 +18,7 @@ from ...core.data.files import format_path, unusable_reason
 from ...core.types import BadInput
 from .io_colour import ColourConverter
 from .io_jpeg import count_scans
+from .io_png import lacks_rows
 
 SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp"),
@@ -174,6 +175,8 @@ def _decoded(
     elif most and kind in ("JPEG", "MPO") and (factor := _factor(size, None, most)) > 1:
         picture.draft(None, (size[0] // factor, size[1] // factor))  # type: ignore[arg-type]
     picture.load()
+    if kind == "PNG" and lacks_rows(path, picture):
+        raise UnreadablePicture(path, "truncated: rows of the picture are missing")
     turn = _turn(picture)
     swapped = turn in (5, 6, 7, 8)
     target = (cover[1], cover[0]) if cover and swapped else cover

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from ...util.errors import BadInput
 from ...util.interrupts import Interrupted
@@ -18,7 +18,7 @@ from ...util.replace import replace_files, reserve_folder, write_text_file
 from .. import manifest as manifests
 from ..files import content_hash, find_files, format_path, require_folder, require_unicode_name, with_file_progress
 from ..manifest import ManifestHeader, ManifestLine
-from ..tables import rows_with_paths
+from ..tables import note_folder_labels, rows_with_paths
 from .report import (
     SUMMARY,
     format_skip_reasons,
@@ -162,11 +162,13 @@ def _sources(root: Path, analyzer: FolderAnalyzer, table: Path | None) -> list[_
         extra = {"more": facts["more"]} if facts.get("more") else {}
         line = {**manifests.file_name_fields(path, root), "label": label, "caption": facts.get("caption"), **extra}
         sources.append(_Source(path, line))
+    if table is not None and not labelled and any(source.line["label"] is not None for source in sources):
+        note_folder_labels(table)
     return sources
 
 
 def _earlier_lines(path: Path, header: ManifestHeader, analyzer: FolderAnalyzer) -> dict[str, ManifestLine]:
-    """File -> line of an earlier run, if it has all measurements with their types; damaged lines are left out.
+    """File -> line of an earlier run, if it has all measurements within their limits; damaged lines are left out.
 
     Raises:
         BadInput: The file is not a manifest, or that of another folder.
@@ -191,18 +193,13 @@ def _earlier_lines(path: Path, header: ManifestHeader, analyzer: FolderAnalyzer)
             )
         if old.analysis == header.analysis:
             found |= {line["file"]: line for line in lines if _is_reusable(line, analyzer.facts)}
-    return found
+    wrong = manifests.contradicting_hashes(found.values())
+    return {name: line for name, line in found.items() if line["hash"] not in wrong}
 
 
 def _is_reusable(line: ManifestLine, facts: type[BaseModel]) -> bool:
     """Whether a line of an earlier run states why its file cannot be used, or has all measurements."""
-    if line["status"] != "ok":
-        return True
-    try:
-        facts.model_validate({name: line[name] for name in facts.model_fields}, strict=True)
-    except (ValidationError, KeyError):
-        return False
-    return True
+    return line["status"] != "ok" or manifests.has_facts(line, facts)
 
 
 def _measure(

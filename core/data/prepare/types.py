@@ -81,7 +81,8 @@ class FolderAnalyzer(Protocol):
         suffixes: Suffixes of files that can be read, in lower case, with the dot.
         foreign: Suffixes of unsupported formats of this modality: such files are listed with the reason, not ignored.
         analysis: Version of the measurements of `inspect`; with a new version, `prepare` measures again.
-        facts: The measurements of `inspect` with their types; a line of an earlier run that differs is measured again.
+        facts: The measurements of `inspect` with their types and limits; a line of an earlier run that differs is
+            measured again.
     """
 
     @property

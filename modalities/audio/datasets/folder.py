@@ -18,6 +18,7 @@ from ....core.types import BadInput, Item, MediaSpec
 from ....core.util.annotations import Range
 from .. import dsp
 from ..io import FOREIGN, SUFFIXES
+from ..prepare.facts import SoundFacts
 from ..prepare.scan import (
     LEVELS,
     Cache,
@@ -114,7 +115,7 @@ class Folder:
         if isinstance(cache, (int, float)):
             cache, budget = "memory", float(cache)
         _check(spec, split, level, gain, shift, budget, disk)
-        where, listing = manifests.find_manifest(root, manifest, "audio", _FACTS)
+        where, listing = manifests.find_manifest(root, manifest, "audio", SoundFacts)
         self.root = folders.require_folder(where)
         self.plan = ConversionPlan(spec, mix, crop, normalise, LEVELS[normalise])
         if level is not None:
@@ -124,7 +125,7 @@ class Folder:
         none = "0 usable files: no sound (.wav, .flac, .ogg, .mp3 ...)"
         listed = find_candidate_files(self.root, table, listing, SUFFIXES, none, bad, FOREIGN)
         total = len(listed) + len(bad.reasons) + len(bad.others)
-        found = [_entry(file) for file in assign_labels(listed, label, self.root, bad)]
+        found = [_entry(file) for file in assign_labels(listed, label, self.root, bad, table)]
         store = _store(cache, listing, disk)
         entries = _scanned(found, self.plan, cache, budget, store, bad)
         bad.check(total)

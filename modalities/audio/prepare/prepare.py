@@ -10,39 +10,19 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, FiniteFloat, PositiveInt
 from torch import Tensor
 
 from ....core.data.manifest import ManifestLine
 from ....core.data.prepare.types import FolderSummary, NearCopyPair, ProposalContext, ProposedRecipe
 from ....core.util.plots import DistributionPlot
 from .. import dsp, io, loudness
+from .facts import SoundFacts
 from .near_copies import NearCopyFinder
 from .recipe import RATES, propose_recipe
 
 _QUIET = -45.0  # dB relative to the loudest 10 ms; threshold of silence before and after a sound
 _EMPTY = -65.0  # dB relative to the loudest band; threshold of an empty band
 _BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
-
-
-class SoundFacts(BaseModel):
-    """Measurements of a sound, see `measure_sound`."""
-
-    frames: PositiveInt
-    rate: PositiveInt
-    channels: PositiveInt
-    format: str
-    subtype: str
-    seconds: FiniteFloat
-    peak: FiniteFloat
-    rms: FiniteFloat
-    lufs: FiniteFloat | None
-    clipped: FiniteFloat
-    lead: FiniteFloat
-    trail: FiniteFloat
-    bandwidth: int
-    width: FiniteFloat | None
-    remarks: list[str]
 
 
 class SoundFolderAnalyzer:

@@ -83,7 +83,7 @@ class Folder(PictureDataset):
             root, table, listing, SUFFIXES, f"no picture ({' '.join(SUFFIXES)})", bad, FOREIGN
         )
         total = len(listed) + len(bad.reasons) + len(bad.others)
-        found = assign_labels(listed, label, root, bad)
+        found = assign_labels(listed, label, root, bad, table)
         names = [file.label for file in found if file.label is not None]
         classes = class_names(names, format_path(root)) if label == "folder" else ()
         files = tuple(file.path for file in found)

@@ -6,14 +6,15 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from PIL import Image as Pil
-from pydantic import BaseModel, FiniteFloat, PositiveInt
+from pydantic import Field, PositiveInt, model_validator
 
 from ....core.data.manifest import ManifestLine
 from ....core.data.prepare.types import FolderSummary, NearCopyPair, ProposalContext, ProposedRecipe
+from ....core.util.json_files import StoredRecord
 from ....core.util.plots import DistributionPlot
 from .. import io
 from . import near_copies as prepare_copies
@@ -24,17 +25,23 @@ _COUNTED = 1_000_000  # bytes of a file whose frames are counted
 _BITS = {"1": 1, "I;16": 16, "I;16B": 16, "I;16L": 16, "I": 32, "F": 32}
 
 
-class PictureFacts(BaseModel):
-    """Measurements of a picture, see `measure_picture`."""
+class PictureFacts(StoredRecord):
+    """Measurements of a picture, see `measure_picture`: values that a file within the limits of reading can have."""
 
     width: PositiveInt
     height: PositiveInt
     format: str
     mode: str
-    bits: PositiveInt
+    bits: Annotated[int, Field(ge=1, le=32)]
     grey: bool
-    flat: FiniteFloat
+    flat: Annotated[float, Field(ge=0, le=100)]
     remarks: list[str]
+
+    @model_validator(mode="after")
+    def _within_limits(self) -> PictureFacts:
+        if self.width * self.height > io.MOST_PIXELS:
+            raise ValueError(f"more than {io.MOST_PIXELS:,} pixels")
+        return self
 
 
 class PictureFolderAnalyzer:
@@ -99,7 +106,7 @@ def measure_picture(path: Path, picture: io.DecodedPicture, levels: np.ndarray) 
         "format": picture.format,
         "mode": picture.mode,
         "bits": _BITS.get(picture.mode, 8),
-        "grey": bool((levels.max(0) - levels.min(0)).max() <= 8),
+        "grey": bool((np.maximum.reduce([*levels]) - np.minimum.reduce([*levels])).max() <= 8),
         "flat": round(100 * float(common), 1),
         "remarks": remarks,
     }

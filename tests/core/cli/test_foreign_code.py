@@ -24,6 +24,7 @@ from sonolux.core.evaluation.evaluation_input import open_evaluation_input
 from sonolux.core.pipeline.load import load
 from sonolux.core.pipeline.open_checkpoint import open_checkpoint
 from sonolux.core.pipeline.preview import PreviewCallback
+from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.training.checkpoint import newest_checkpoint, read_header, replace_header
 from sonolux.core.training.run import TrainingRun
 from sonolux.core.util.errors import BadInput, BrokenPlugin
@@ -61,7 +62,7 @@ REFUSED = {
 # Commands that build nothing that a recipe names.
 HARMLESS = {
     "doctor": [""],
-    "init": ["OUT/new --from RUN/recipe.yaml", "OUT/more --from EXTENDING"],
+    "init": ["OUT/more --from EXTENDING"],
     "lab sampler": ["euler --schedule edm --nfe 2 --against heun"],
     "plugins list": [""],
     "plugins show": ["edm"],
@@ -204,6 +205,37 @@ def test_other_commands_never_run_code_of_the_working_folder(evil, command, monk
     for line in HARMLESS[command]:
         assert main([*command.split(), *split(line, evil)]) == 0, (command, line)
         assert not evil.trace.exists(), (command, line)
+
+
+@NAMED_AS
+@pytest.mark.slow
+def test_init_copies_no_recipe_of_a_run_of_others_that_names_code(evil, capsys):
+    for name in ("resolved.yaml", "recipe.yaml"):
+        assert main(["init", f"{evil.out}/new", "--from", f"{evil.run}/{name}"]) == 2
+        said = capsys.readouterr().err
+        assert (
+            len(said.splitlines()) == 1
+            and "not made here, and names code: " in said
+            and "vil:Evil" in said.replace("evil.py:Evil", "evil:Evil")
+        )
+        assert not evil.out.exists() and not evil.trace.exists()
+    mine = shutil.copy(evil.run / "recipe.yaml", evil.out.with_suffix(".yaml"))  # a file of one's own: it is said
+    assert main(["init", f"{evil.out}/new", "--from", str(mine)]) == 0
+    assert f"{evil.out}/new.yaml names code, which runs when you use it: " in capsys.readouterr().out
+    assert not evil.trace.exists()
+
+
+def test_init_says_that_the_paths_of_a_run_of_others_are_used(evil, capsys):
+    text = (evil.own / "recipe.yaml").read_text()
+    (evil.run / "recipe.yaml").write_text(text)
+    assert main(["init", f"{evil.out}/new", "--from", f"{evil.run}/recipe.yaml"]) == 0
+    said = capsys.readouterr().out
+    assert "is of a run that was not made here: check its paths" in said and "names code" not in said
+
+
+def test_a_planted_search_that_sees_only_files_is_caught(evil, capsys, monkeypatch):
+    monkeypatch.setattr(registry, "is_code_reference", lambda use: use.endswith(".py:Net"))
+    assert_caught(test_init_copies_no_recipe_of_a_run_of_others_that_names_code, evil, capsys)
 
 
 @NAMED_AS

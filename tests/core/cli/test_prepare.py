@@ -20,6 +20,8 @@ from sonolux.core.data.prepare import prepare as preparing
 from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.training.run import TrainingRun
 from sonolux.core.types import BadInput
+from sonolux.modalities.audio.prepare.facts import SoundFacts
+from sonolux.modalities.image.prepare.prepare import PictureFacts
 
 RATE = 8000
 
@@ -256,10 +258,15 @@ def test_a_table_gives_labels_and_captions(sounds, tmp_path):
     assert lines[3]["more"] == {"force": 3.0}
 
 
-def test_a_table_without_labels_takes_the_folders_as_training_does(sounds, tmp_path):
-    table = tmp_path / "t.csv"
-    table.write_text("file\n" + "\n".join(f"{name}/{i}.wav" for i in range(8) for name in ("door", "step")))
+@pytest.mark.parametrize("column", ["", ",label", ",class"])
+def test_a_table_without_labels_takes_the_folders_as_training_does(sounds, tmp_path, column, recwarn):
+    table, rest = tmp_path / "t.csv", {"": "", ",label": ",", ",class": ",x"}[column]
+    rows = (f"{name}/{i}.wav{rest}" for i in range(8) for name in ("door", "step"))
+    table.write_text(f"file{column}\n" + "\n".join(rows))
     assert prepare(sounds, tmp_path / "out", "--table", table) == 0
+    said = "\n".join(str(warning.message) for warning in recwarn)
+    assert said.count("t.csv: no line has a label: the names of the folders are the classes") == 1
+    assert said.count("the column 'class' is an attribute, not the label") == (column == ",class")
     assert [line["label"] for line in lines_of(tmp_path / "out")] == ["door", "step"] * 8
 
 
@@ -303,6 +310,57 @@ def check_damage(root: Path, out: Path) -> None:
 
 def test_a_damaged_manifest_is_measured_again(sounds, tmp_path):
     check_damage(sounds, tmp_path / "out")
+
+
+IMPOSSIBLE = [
+    *({"seconds": value} for value in (1e300, -1.0, 0.25, "1")),
+    *({"frames": value} for value in (-1, 0, 10**400, 2**29)),
+    *({"rate": value} for value in (0, 999, 2_000_000, 8000.5)),
+    *({"channels": value} for value in (0, 65)),
+    *({"peak": value} for value in (500.0, -1e300)),
+    *({"rms": 500.0}, {"lufs": 1e9}, {"clipped": 101.0}, {"lead": 1e9}, {"trail": -0.1}),
+    *({"bandwidth": 10**9}, {"width": 1e9}, {"remarks": [1]}, {"hash": "x"}, {"hash": "0" * 32}),
+]
+
+
+def check_impossible_values(root: Path, out: Path) -> None:
+    """Values of the right type that no file can have: the result is that of a new run, and training refuses them."""
+    assert prepare(root, out) == 0
+    whole = (out / "manifest.jsonl").read_text()
+    head, *rows = map(json.loads, whole.splitlines())
+    for change in IMPOSSIBLE:
+        damaged = [dict(row) for row in rows]
+        for row in damaged if "hash" in change else damaged[:1]:
+            row.update(change)
+        (out / "manifest.jsonl").write_text("".join(json.dumps(row) + "\n" for row in (head, *damaged)))
+        if "hash" not in change:
+            assert not manifests.has_facts(damaged[0], SoundFacts), change
+        assert prepare(root, out) == 0 and (out / "manifest.jsonl").read_text() == whole, change
+    assert json.loads((out / "summary.json").read_text())["exact_copies"] == []
+
+
+@pytest.mark.slow
+def test_impossible_values_of_an_earlier_run_are_measured_again(sounds, tmp_path):
+    root = tmp_path / "sounds"
+    root.mkdir()
+    for i, file in enumerate(sorted(sounds.rglob("*.wav"))[:3]):
+        wave, rate = soundfile.read(file)
+        soundfile.write(root / f"{i}.wav", wave[: len(wave) - 100 * i], rate)  # of different sizes
+    check_impossible_values(root, tmp_path / "out")
+
+
+def test_planted_trust_in_impossible_values_is_caught(sounds, tmp_path, monkeypatch):
+    monkeypatch.setattr(manifests, "has_facts", lambda line, facts: set(facts.model_fields) <= set(line))
+    assert_caught(check_impossible_values, sounds, tmp_path / "out", also=(KeyError, TypeError, ValueError))
+
+
+@pytest.mark.parametrize(
+    "change", [{"width": 0}, {"height": 10**9}, {"bits": 64}, {"flat": 101.0}, {"flat": -1.0}, {"grey": 1}, {"mode": 3}]
+)
+def test_impossible_measurements_of_pictures(change):
+    line = {"width": 4, "height": 3, "format": "PNG", "mode": "RGB", "bits": 8, "grey": False, "flat": 1.0}
+    line["remarks"] = []
+    assert manifests.has_facts(line, PictureFacts) and not manifests.has_facts({**line, **change}, PictureFacts)
 
 
 def test_planted_trust_in_damaged_lines_is_caught(sounds, tmp_path, monkeypatch):

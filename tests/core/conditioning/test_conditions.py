@@ -1,15 +1,18 @@
 """Conditions: what users write, what data carries, and unconditional rows."""
 
+import shlex
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from sonolux.core.conditioning import base as base_module
 from sonolux.core.conditioning import class_ as class_module
-from sonolux.core.conditioning.base import build_conditioning
+from sonolux.core.conditioning.base import build_conditioning, unknown_label_error
 from sonolux.core.conditioning.class_ import Class
 from sonolux.core.conditioning.labels import Labels
 from sonolux.core.conditioning.scalar import Scalar
+from sonolux.core.config.yaml import parse_argument
 from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import BadInput, Item, MediaSpec
 
@@ -213,3 +216,11 @@ def test_gather_refuses_unknown_names_and_unequal_lists():
 def test_drop_is_a_probability():
     with pytest.raises(BadInput, match="probability"):
         Class(DIGITS, 6, drop=1.5)
+
+
+@pytest.mark.parametrize("name", ["'q'", '"q"', "'it's'", '"\\"'])
+def test_a_class_whose_name_has_quotes_has_a_remedy(name):
+    with pytest.raises(BadInput, match="the quotes belong to the name of") as error:
+        raise unknown_label_error("class", name[1:-1], ["kick", name])
+    (word,) = shlex.split(str(error.value).rpartition("write ")[2])
+    assert parse_argument(word.removeprefix("label="), Path(), word).plain() == name

@@ -1,5 +1,6 @@
 """`extends` and overrides: mappings merge, lists replace, a changed `use` drops the parameters of the old component."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from sonolux.core.config import yaml as yaml_reading
 from sonolux.core.config.load import load_recipe, load_recipe_text
 from sonolux.core.config.overrides import merge_trees, parse_overrides
 from sonolux.core.config.tree import ConfigNode
+from sonolux.core.config.trust import UnconfirmedPath
 from sonolux.core.config.yaml import parse_yaml
 from sonolux.core.testing.mutation import assert_caught, attribute_target, planted_error, replace_expression
 from sonolux.core.types import BadInput
@@ -165,6 +167,15 @@ def check_texts(folder):
         assert recipe.data.params["root"] == folder / plain, text
         assert (recipe.data.params["label"], recipe.about) == (plain, plain)
     assert load_recipe("base.yaml", ["about=true", "data.label=null"]).about == "true"
+    for text in ("true", "false", "null", "", "~"):
+        recipe = load_recipe("base.yaml", [f"about={text}", f"eval.cache={text}"])
+        assert recipe.about == text
+        cache = recipe.eval.cache  # null is a value of its own where a key may have none
+        assert cache == (None if text in ("null", "") else folder / text if text != "~" else Path.home())
+        if text in ("true", "false"):
+            assert load_recipe("base.yaml", [f"data.root={text}"]).data.params["root"] == folder / text
+    with pytest.raises(BadInput, match=r"needs data\.root: path"):
+        load_recipe("base.yaml", ["data.root=null"])
     (folder / "sub").mkdir(exist_ok=True)
     (folder / "sub" / "r.yaml").write_text(
         "extends: ../base.yaml\nname: 007\nabout: true\ndata: {root: 2024}\n"
@@ -181,6 +192,27 @@ def check_texts(folder):
 
 def test_text_keys_take_what_is_written(folder):
     check_texts(folder)
+
+
+@pytest.mark.parametrize("text", ["null", "~", "false", "Null", "no"])
+def test_constants_of_yaml_in_a_file_are_texts_for_text_keys(folder, text):
+    (folder / "sub").mkdir(exist_ok=True)
+    (folder / "sub" / "r.yaml").write_text(
+        f"extends: ../base.yaml\nname: {text}\nabout: {text}\ndata: {{root: true}}\n"
+    )
+    recipe = load_recipe("sub/r.yaml", allow_code=True)
+    assert (recipe.name, recipe.about, recipe.data.params["root"]) == (text, text, folder / "sub" / "true")
+    again = load_recipe_text(recipe.dump(), base=folder, allow_code=True)
+    assert (again.name, again.about) == (text, text)
+    root = load_recipe_text("about: true\n" + recipe.dump().replace("about", "x-about"), allow_code=True)
+    assert root.about == "true"
+
+
+def test_a_path_that_is_true_in_the_recipe_of_others_is_not_used(folder):
+    text = load_recipe("base.yaml").dump().replace("root:", "x-root:")
+    text = re.sub(r"x-root: [^,}\n]*", "root: true", text)
+    path = load_recipe_text(text, base=folder, allow_code=True).data.params["root"]
+    assert isinstance(path, UnconfirmedPath) and str(path) == str(folder / "true")
 
 
 def test_planted_value_in_place_of_its_text_is_caught(folder):

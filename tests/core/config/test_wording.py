@@ -1,8 +1,13 @@
 """Bad input: every problem at once, each with its place, what was expected, and the nearest valid name."""
 
+import shlex
+from pathlib import Path
+
 import pytest
 from sonolux.core.config import recipe as reading
-from sonolux.core.config.load import load_recipe
+from sonolux.core.config.load import load_recipe, load_recipe_text
+from sonolux.core.config.yaml import parse_argument
+from sonolux.core.types import BadInput
 
 HEAD = """\
 recipe: 1
@@ -110,10 +115,10 @@ def test_the_line_is_shown(refused):
         ("data.fade.length=1", "unknown key; data.fade accepts: seconds, shape"),
         ("data.weights={a: x}", "expected number, got the text 'x'"),
         ("data.root=null", "needs data.root: path (folder that holds them); for example data.root=path/to/folder"),
-        ("data.root=true", "expected path, got true"),
+        ("data.fade=true", "expected mapping, got true"),
         ("data.fade={seconds: 1", "got the text '{seconds: 1' (not valid YAML: "),
         ("network={use: image/unet", "not valid YAML: "),
-        ("sample.label=[kick #2]", "a name that starts so is put in quotes"),
+        ("sample.label=[kick #2]", "as one name: sample.label='\"[kick #2]\"'"),
         ("train.batch=64 # large", "expected integer of at least 1, got the text '64 # large'"),
         ("train.batch=&x 64", "got the text '&x 64'"),
         ("train.batch=~", "got the text '~'"),
@@ -219,3 +224,30 @@ def test_an_integer_that_is_a_truth_value_is_caught_if_types_are_compared_loosel
     )
     with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
         refused(None, "sample.seed=true")
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("[kick #2, true]", {"as a list": ["kick #2", True], "as one name": "[kick #2, true]"}),
+        (
+            "[a b, 'x y', 007, it's #1]",
+            {"as a list": ["a b", "x y", 7, "it's #1"], "as one name": "[a b, 'x y', 007, it's #1]"},
+        ),
+        ("{kick #2: 0.5, 7: 1}", {"as a mixture": {"kick #2": 0.5, "7": 1}, "as one name": "{kick #2: 0.5, 7: 1}"}),
+        ("[kit] it's $HOME", {"as one name": "[kit] it's $HOME"}),
+        ('["a\\b] #', {"as one name": '["a\\b] #'}),
+        ("{a #", {"as one name": "{a #"}),
+        ("[#" + "x" * 80, {}),
+    ],
+)
+def test_proposed_arguments_are_read_back_by_a_shell_and_by_yaml(text, values):
+    with pytest.raises(BadInput) as error:
+        load_recipe_text(FLOW, overrides=[f"label={text}"])
+    said = str(error.value)
+    proposed = dict(part.split(": ", 1) for part in said.split("; ")[1:] if part.startswith("as "))
+    assert proposed.keys() == values.keys() and len(said) <= 260, said
+    for meaning, argument in proposed.items():
+        (word,) = shlex.split(argument)
+        key, _, value = word.partition("=")
+        assert key == "sample.label" and parse_argument(value, Path(), word).plain() == values[meaning], argument

@@ -258,6 +258,19 @@ def test_planted_count_of_other_formats_as_damaged_is_caught(monkeypatch):
         check_foreign()
 
 
+@pytest.mark.parametrize("count", [7, 300])
+def test_messages_about_many_unusable_files_are_short(count):
+    bad = UnusableFiles(0.05)
+    for i in range(count):
+        bad.add(f"{'folder ' * 4}{i}.wav", f"cannot be decoded as sound: reason {i % 9} of the library, at some length")
+    with pytest.raises(BadInput, match=r"more than data\.max_bad = 0\.05 allows: cannot be decoded") as error:
+        bad.check(1000 if count == 300 else 100)
+    assert len(str(error.value)) <= 200 and "`sonolux prepare FOLDER` lists all" in str(error.value)
+    with pytest.raises(BadInput, match=f"0 usable of {count} files: cannot be") as error:
+        bad.check(count)
+    assert len(str(error.value)) <= 200
+
+
 def test_remarks_are_noted_once_a_kind():
     remarks = RemarkCollector("sounds")
     for i in range(5):

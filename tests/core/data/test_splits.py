@@ -127,7 +127,7 @@ def test_planted_split_by_rank_is_caught(monkeypatch):
         order = sorted(range(len(keys)), key=lambda i: assign_split(keys[i], valid, seed) + keys[i][::-1])
         return ["valid" if order.index(i) % 2 else "train" for i in range(len(keys))]
 
-    monkeypatch.setattr(sys.modules[__name__], "split", ranked)
+    monkeypatch.setattr(sys.modules[__name__], "assign_splits", ranked)
     assert_caught(check_moves)
 
 
@@ -200,6 +200,8 @@ def test_a_folder_is_listed_in_order_with_its_classes(tmp_path):
     ]  # fmt: skip
     assert bad.reasons == [("loose.x", "is not in a class folder")]
     assert {f.label for f in assign_labels(found, "none", root, bad)} == {None}
+    with pytest.warns(UserWarning, match=r"t\.csv: no line has a label: the names of the folders are the classes"):
+        assert assign_labels(found, "folder", root, UnusableFiles(), root / "t.csv")
 
 
 def test_a_table_names_files_and_labels(tmp_path):

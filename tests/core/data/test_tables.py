@@ -3,6 +3,7 @@
 import json
 import os
 import unicodedata
+import warnings
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from sonolux.core.testing.mutation import (
     swap_constant,
 )
 from sonolux.core.types import BadInput
+from sonolux.core.util.json_files import StoredRecord
 
 
 def make(root: Path, *names: str) -> Path:
@@ -117,6 +119,14 @@ def test_a_column_that_may_be_misspelt_is_noted(tmp_path):
     with pytest.warns(UserWarning, match=r"labels\.csv: the column 'labels' is an attribute, not the label"):
         (row,) = read_table(table(tmp_path, "file,labels\na.png,x\n"))
     assert row.label is None and row.more == {"labels": "x"}
+    for column, name in (("class", "label"), ("Category", "label"), ("tag", "label"), ("text", "caption")):
+        said = rf"the column '{column}' is an attribute, not the {name}: if it is, rename it to {name}"
+        with pytest.warns(UserWarning, match=said):
+            (row,) = read_table(table(tmp_path, f"file,{column}\na.png,x\n"))
+        assert row.label is None and row.more == {column: "x"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_table(table(tmp_path, "file,label,class,stage\na.png,x,y,z\n"))  # has its label
 
 
 def test_names_in_tables_find_their_files(tmp_path):
@@ -203,12 +213,22 @@ def test_tables_that_cannot_be_read(tmp_path):
 # --- manifests of earlier runs --------------------------------------------------------------------------------------
 
 HEAD = {"sonolux": "manifest", "modality": "x", "root": "r", "format": 1, "analysis": 1, "complete": True}
+HASH = "0123456789abcdef" * 2
 LINE = {
-    "file": "a", "status": "ok", "reason": None, "label": None, "caption": None, "size": 3, "mtime_ns": 5, "hash": "00"
+    "file": "a", "status": "ok", "reason": None, "label": None, "caption": None, "size": 3, "mtime_ns": 5, "hash": HASH
 }  # fmt: skip
 DAMAGE = [
     *({**LINE, name: wrong} for name in LINE for wrong in (3.5, [], {}, True)),
     *({k: v for k, v in LINE.items() if k != name} for name in LINE),
+    *({**LINE, "hash": wrong} for wrong in ("x", "00", "", "0" * 31 + "G", "0" * 64, "0" * 32 + "\n")),
+    *({**LINE, name: wrong} for name in ("size", "mtime_ns") for wrong in (2**63, -(2**63) - 1)),
+    {**LINE, "size": -1},
+    {**LINE, "file": ""},
+    {**LINE, "label": "\ud800"},
+    {**LINE, "reason": "is empty"},
+    {**LINE, "group": "x"},
+    {**LINE, "more": {"a": {}}},
+    {**LINE, "more": {"a": 10**400}},
     {**LINE, "raw": "zz"},
     {**LINE, "raw": 3},
     {**LINE, "more": [1]},
@@ -216,6 +236,12 @@ DAMAGE = [
     {**LINE, "status": "skipped"},
     [], 3, None, "ok",
 ]  # fmt: skip
+
+
+class Frames(StoredRecord):
+    """Measurements of a made-up modality."""
+
+    frames: int
 
 
 def written(path, *rows):
@@ -236,7 +262,12 @@ def test_damaged_lines_are_left_out(tmp_path):
     whole = written(tmp_path / "whole.jsonl", HEAD, LINE)
     assert manifests.read_manifest(whole).lines == [LINE]
     with pytest.raises(BadInput, match="damaged"):
-        manifests.read_manifest(whole, ["frames"])
+        manifests.read_manifest(whole, Frames)
+    whole = written(tmp_path / "whole.jsonl", HEAD, LINE, {**LINE, "file": "b", "size": 4})
+    with pytest.raises(BadInput, match="damaged"):  # one hash, two sizes
+        manifests.read_manifest(whole)
+    more = {"a": 1, "b": 0.5, "c": "x", "d": [True, None]}
+    assert manifests.read_manifest(written(whole, HEAD, {**LINE, "more": more})).lines[0]["more"] == more
 
 
 def test_planted_acceptance_of_damaged_lines_is_caught(tmp_path, monkeypatch):

@@ -1,8 +1,10 @@
 """Sizes that a header does not know, ends that are missing, chains: all samples that a file holds are read."""
 
 import io as bytesio
+import os
 import struct
 import warnings
+from contextlib import nullcontext, suppress
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,7 @@ import soundfile
 import torch
 from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import MediaSpec
-from sonolux.modalities.audio import io, io_decode, io_mp3, io_ogg
+from sonolux.modalities.audio import io, io_bytes, io_containers, io_decode, io_mp3, io_ogg
 from sonolux.modalities.audio.datasets.folder import Folder
 from sonolux.modalities.audio.modality import Audio
 from sonolux.modalities.audio.prepare.prepare import SoundFolderAnalyzer
@@ -158,6 +160,80 @@ def test_chunks_after_the_sound_may_be_cut(tmp_path):
     assert np.array_equal(sound.wave[0].numpy(), WHOLE.astype(np.float32)) and sound.remarks == []
 
 
+# --- what follows a sound of unknown size -----------------------------------------------------------------------------
+
+INFO = chunk(b"LIST", b"INFO" + chunk(b"ISFT", b"recorder 1") + chunk(b"ICMT", b"an odd comment"))
+FOLLOWED = {
+    **{f"wav {size:#x}": (lambda more, size=size: wav(size=size) + more) for size in (0, 0x7FFFF000, 0xFFFFFFFF)},
+    **{f"rf64 {size:#x}": (lambda more, size=size: rf64(size) + more) for size in (0, (1 << 64) - 1)},
+}
+AFTER = {
+    "LIST": INFO,
+    "id3 and LIST": chunk(b"id3 ", b"ID3" + bytes(range(200))) + INFO,
+    "an odd length without its last byte": chunk(b"bext", b"x" * 31)[:-1],
+    "a large one": chunk(b"id3 ", np.random.default_rng(1).bytes(300_000)),
+}
+
+
+def check_followed(folder: Path) -> None:
+    for name, make in FOLLOWED.items():
+        for what, more in AFTER.items():
+            np.testing.assert_array_equal(samples(saved(folder, make(more))), WHOLE, err_msg=f"{name}, {what}")
+    more = chunk(b"ANNO", b"a note", ">") + chunk(b"NAME", b"x" * 9, ">")
+    for size in (None, 0, 8, 0xFFFFFFFF):
+        np.testing.assert_array_equal(samples(saved(folder, aiff(size) + more)), WHOLE)
+    level = b"levl" + GUID + struct.pack("<Q", 24 + 16) + bytes(range(16))
+    for size in (None, 0, 24, (1 << 64) - 1):  # None: the true size
+        np.testing.assert_array_equal(samples(saved(folder, w64(size) + level)), WHOLE)
+    note = struct.pack(">4sQ", b"info", 11) + b"\0\0\0\1artist\0"
+    for size in (2 * COUNT + 4, 0, (1 << 64) - 1):
+        np.testing.assert_array_equal(samples(saved(folder, caf(size) + note)), WHOLE)
+    no_chunk = struct.pack("<4sI", b"LIST", 9) + b"INFOx"  # its length is not the rest: bytes of the sound
+    assert len(samples(saved(folder, wav(size=0) + no_chunk))) == COUNT + len(no_chunk) // 2
+
+
+def test_chunks_after_a_sound_of_unknown_size_are_no_sound(tmp_path):
+    check_followed(tmp_path)
+
+
+def test_planted_sound_up_to_the_end_of_the_file_is_caught(tmp_path, monkeypatch):
+    monkeypatch.setattr(io_containers, "_end_of_sound", lambda file, start, size, form: size)
+    assert_caught(check_followed, tmp_path)
+
+
+def check_second_data(folder: Path) -> None:
+    sound = io.read_sound(saved(folder, wav(after=chunk(b"data", b"\1\2\3\4") + INFO)))
+    np.testing.assert_array_equal(sound.wave.numpy()[0], WHOLE)
+    assert sound.remarks == ["damaged: holds 2 data chunks, of which the first is read"]
+    assert io.read_sound(saved(folder, wav(after=INFO))).remarks == []
+
+
+def test_of_several_data_chunks_the_first_is_read_with_a_remark(tmp_path):
+    check_second_data(tmp_path)
+
+
+def test_planted_blindness_for_other_data_chunks_is_caught(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        io_containers, "_without_second_sound", lambda file, size, found, n: io_bytes.SoundStream(file, n, n)
+    )
+    assert_caught(check_second_data, tmp_path, also=(io.UnreadableSound,))
+
+
+@pytest.mark.parametrize("rate", [0, 1, 999, 1_000_001, 4_000_000_000])
+def test_an_impossible_rate_is_named(tmp_path, rate):
+    for data in (wav(), wav(">"), rf64()):
+        order = ">" if data[:4] == b"RIFX" else "<"
+        place = data.index(b"fmt ") + 12
+        data = data[:place] + struct.pack(f"{order}I", rate) + data[place + 4 :]
+        with pytest.raises(io.UnreadableSound, match=f"has a rate of {rate} Hz: rates from 1000 to 1000000 Hz"):
+            io.read_sound(saved(tmp_path, data))
+    for order in "><":
+        data = au(order=order)
+        data = data[:16] + struct.pack(f"{order}I", rate) + data[20:]
+        with pytest.raises(io.UnreadableSound, match=f"has a rate of {rate} Hz: rates from 1000 to 1000000 Hz"):
+            io.read_sound(saved(tmp_path, data))
+
+
 def test_planted_trust_in_the_header_is_caught(tmp_path, monkeypatch):
     monkeypatch.setattr(io_decode, "container_stream", lambda file, size: None)
     with pytest.raises((AssertionError, io.UnreadableSound)):
@@ -259,6 +335,22 @@ def check_cut_pages(folder: Path, subtype: str) -> None:
     assert sound.remarks == ["truncated: its end is missing, and how much is not known"]
 
 
+def check_strange_bytes(folder: Path, subtype: str) -> None:
+    ogg = encoded("OGG", subtype)
+    for strange, said in ((b"x" * 300, 300), (b"OggS", 4), (b"", 0)):
+        sound = io.read_sound(saved(folder, ogg + strange))
+        np.testing.assert_array_equal(sound.wave, io.read_sound(saved(folder, ogg)).wave)
+        remark = f"damaged: {said} bytes between or after its pages are not Ogg and are left out"
+        assert sound.remarks == ([remark] if said else [])
+    with pytest.raises(io.UnreadableSound, match="cannot be decoded"):  # no page at all
+        io.read_sound(saved(folder, ogg[:4]))
+
+
+@pytest.mark.parametrize("subtype", OGG)
+def test_bytes_after_the_last_page_are_said(tmp_path, subtype):
+    check_strange_bytes(tmp_path, subtype)
+
+
 @pytest.mark.parametrize("subtype", OGG)
 def test_cut_pages(tmp_path, subtype):
     check_cut_pages(tmp_path, subtype)
@@ -329,6 +421,25 @@ def test_mp3_files_that_were_joined_or_cut(tmp_path):
     assert np.abs(cut.wave[0, :22000].numpy() - whole[:22000]).max() < 1e-6
     with pytest.raises(io.UnreadableSound, match=r"is truncated: \d+ of \d+ frames are there, less than 75 %"):
         io.read_sound(saved(tmp_path, mp3[: len(mp3) // 2]))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file descriptors")
+def test_the_decoder_of_mp3_writes_nothing_to_the_terminal(tmp_path, capfd, monkeypatch):
+    mp3 = encoded("MP3")
+    damaged = [mp3 + mp3, mp3[:-100], mp3[: len(mp3) // 2] + bytes(300) + mp3[len(mp3) // 2 :], mp3 + b"x" * 5000]
+    damaged.append(b"ID3\4\0\0\0\0\0\x0aTIT2\xff\xff\xff\xff\0\0" + mp3)
+
+    def read() -> str:
+        for data in damaged:
+            with suppress(io.UnreadableSound):
+                io.read_sound(saved(tmp_path, data))
+        return "".join(capfd.readouterr())
+
+    assert read() == ""
+    os.write(2, b"after")  # stderr is back
+    assert capfd.readouterr().err == "after"
+    monkeypatch.setattr(io_decode, "quiet_stderr", nullcontext)
+    assert "Warning: Xing stream size off" in read()  # a decoder that is heard is caught
 
 
 def test_mp3_with_tags(tmp_path):

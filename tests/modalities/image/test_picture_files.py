@@ -287,3 +287,38 @@ def test_a_failed_write_leaves_nothing_and_keeps_the_old_file(tmp_path, monkeypa
     with pytest.raises(OSError, match="disk full"):
         io.write_picture(path, torch.ones(1, 4, 4))
     assert [p.name for p in tmp_path.iterdir()] == ["x.png"] and path.read_bytes() == old
+
+
+def png_of(rows: int, height: int, interlace: bool = False, value: int = 200) -> bytes:
+    """A grey PNG of 8 columns, byte by byte, whose data holds `rows` rows of `height`."""
+
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    widths = [1, 1, *[2] * ((height + 3) // 8), *[2] * ((height + 3) // 4), *[4] * ((height + 1) // 4)]
+    widths += [*[4] * ((height + 1) // 2), *[8] * (height // 2)]
+    lengths = widths[: len(widths) - (height - rows)] if interlace else [8] * rows
+    data = zlib.compress(b"".join(b"\0" + bytes([value]) * n for n in lengths))
+    head = struct.pack(">IIBBBBB", 8, height, 8, 0, 0, 0, int(interlace))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+def check_rows(folder):
+    path = folder / "a.png"
+    for interlace in (False, True):
+        for value in (200, 0):  # black rows are rows
+            path.write_bytes(png_of(8, 8, interlace, value))
+            np.testing.assert_array_equal(io.read_picture_bytes(path, 1), np.full((1, 8, 8), value))
+        path.write_bytes(png_of(5, 8, interlace))
+        with pytest.raises(UnreadablePicture, match="truncated: rows of the picture are missing"):
+            io.read_picture(path, 1)
+
+
+def test_a_png_whose_data_ends_before_its_last_row_is_refused(tmp_path):
+    check_rows(tmp_path)
+
+
+def test_planted_trust_in_the_end_of_a_png_is_caught(tmp_path, monkeypatch):
+    monkeypatch.setattr(io, "lacks_rows", lambda path, picture: False)
+    with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
+        check_rows(tmp_path)
