@@ -35,7 +35,7 @@ def command(as_json: bool) -> int:
     """Check versions, devices, readable files, disk space, plugins. Exit code 1: a library fails, 3: a plugin fails."""
     report: dict[str, Any] = {
         "sonolux": package_version("sonolux"),
-        "python": platform.pythonpackage_version(),
+        "python": platform.python_version(),
         "platform": platform.platform(),
     }
     report |= {"packages": required_versions(), **_torch(), "plugins": _plugins(), "files": {}}

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import sonolux
 import soundfile
 import torch
 from PIL import Image
@@ -348,3 +349,38 @@ def test_a_label_on_the_command_line_or_at_loading_is_used(tiny_run, tmp_path, c
 def test_sources_without_facts_of_the_file_are_not_compared():
     source = SourceFile(SimpleNamespace(), torch.zeros(1, 4), 1.0, torch.zeros(1, 1), None)
     assert describe_conversion(source, MediaSpec("audio", 1, ("time",), (4,))) == ""
+
+
+# --- options without effect -----------------------------------------------------------------------------------------
+
+
+def test_guidance_of_a_morph_that_is_asked_for_in_part_is_used(tiny_run, tmp_path):
+    recipe = sonolux.load(tiny_run("image"), device="cpu", changes=["guidance.scale=1.5"])
+    settings = recipe._edit_context({}, use="heun", guidance=None).recipe.sample.guidance
+    assert settings is not None and settings.params["scale"] == 1.5
+    plain = sonolux.load(tiny_run("image"), device="cpu")
+    assert plain._edit_context({}, use="heun", guidance=None).recipe.sample.guidance is None
+
+
+def test_a_jump_or_a_resampling_without_effect_is_noted(pictures, tmp_path):
+    file = marked(tmp_path / "a.png", 16, 16, [0, 0, 4, 4])
+    for given, text in (
+        ({"resample": 1, "jump": 3}, "jump=3 has no effect: every step is run once"),
+        ({"resample": 2, "jump": 9}, "resample=2 has no effect: a jump of 9 covers all 4 steps"),
+    ):
+        _, said = said_by(pictures.inpaint, file, box=[0, 0, 4, 4], **given)
+        assert len(said) == 1 and text in said[0]
+    assert said_by(pictures.inpaint, file, box=[0, 0, 4, 4], resample=2, jump=2)[1] == []
+    one = {"box": [0, 0, 4, 4], "seed": 1, "steps": 4}
+    a, b = (said_by(pictures.inpaint, file, resample=n, jump=9, **one)[0].media[0] for n in (1, 2))
+    assert torch.equal(a, b), "it is true that it has no effect"
+
+
+def test_size_is_refused_from_python_too(pictures, tmp_path):
+    file = marked(tmp_path / "a.png", 16, 16, [0, 0, 4, 4])
+    for call in (pictures.vary, pictures.extend):
+        with pytest.raises(BadInput, match="size has no effect on an edit of files"):
+            call(file, size=[25, 31])
+    assert pictures.morph("circle", "square", count=2, size=24).media[0].shape[1:] == (24, 24)
+    with pytest.raises(BadInput, match="`use`: use=heun"):
+        pictures.sample(sampler="heun")
