@@ -140,6 +140,10 @@ def main() -> None:
     parser.add_argument("names", nargs="*", help="recipes, all by default")
     parser.add_argument("--check", action="store_true", help="write nothing, compare")
     args = parser.parse_args()
+    if unknown := [name for name in args.names if name not in packaged_recipes()]:
+        parser.error(f"there is no recipe {unknown[0]!r}: the recipes are {', '.join(packaged_recipes())}")
+    if args.check and (new := [name for name in args.names if not (FOLDER / f"{name}.txt").is_file()]):
+        parser.error(f"{new[0]} has no file of losses to compare with: leave --check out")
     for name in args.names or packaged_recipes():
         path, began = FOLDER / f"{name}.txt", time.process_time()
         golden = read(path) if args.check else Golden(tuple(changes_of(name)), ())

@@ -59,6 +59,7 @@ __all__ = [
     "Dataset",
     "Denoiser",
     "Estimate",
+    "FileSupport",
     "Item",
     "MediaSpec",
     "Modality",
@@ -498,6 +499,18 @@ class WrittenFile:
     missed: str = ""
 
 
+class FileSupport(NamedTuple):
+    """The files that a modality can read on this machine, for `sonolux doctor`.
+
+    Attributes:
+        formats: Names of the formats that can be read.
+        trouble: One line with the remedy for each library that cannot be used.
+    """
+
+    formats: Sequence[str] = ()
+    trouble: Sequence[str] = ()
+
+
 class Output(Protocol):
     """Writes samples in another way than the modality: post-processed, or in another format.
 
@@ -526,6 +539,8 @@ class Modality(Protocol):
 
         folder_analyzer() -> FolderAnalyzer         static; what `sonolux prepare` does with a folder of such files, see
                                                     core/data/prepare/types.py
+        doctor() -> FileSupport                     static; formats that can be read, and libraries that cannot be used,
+                                                    for `sonolux doctor`
         evaluation() -> EvaluationAdapter           what `sonolux eval` needs, see core/evaluation/adapter.py
         read(path) -> (C, *spatial)                 reads a file as training does, for `sonolux edit` and `eval
                                                     --folder`. With axes other than time it also takes `fit=False`,

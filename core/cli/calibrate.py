@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..util.errors import BadInput
+from ..util.limits import MOST_SAMPLES
 from ..util.messages import format_command as quoted
 from ..util.messages import print_json, print_lines
+from ._paths import PathArgument
 
 if TYPE_CHECKING:
     from ..few_step.calibrate import CalibratedPlan
@@ -21,14 +23,14 @@ HELD_OUT = 1_000_003  # offset of the seed for the held-out samples on which pla
 
 
 @click.command("calibrate")
-@click.argument("run", type=click.Path(path_type=Path), metavar="RUN|CHECKPOINT")
+@click.argument("run", type=PathArgument(), metavar="RUN|CHECKPOINT")
 @click.argument("changes", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option(
     "--nfe", default="5,8,10", show_default=True, help="Numbers of denoiser evaluations (NFE), one plan each."
 )
 @click.option(
     "--count",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, MOST_SAMPLES),
     default=64,
     show_default=True,
     help="Number of samples for the fit; the error is measured on the same number of held-out samples.",
@@ -87,7 +89,8 @@ def command(
     if as_json:
         print_json(printed)
     else:
-        same = quoted("sonolux", "sample", run, *changes, f"steps={wanted[0]}", "--out", "few-steps")
+        flag = ["--allow-code"] * allow_code
+        same = quoted("sonolux", "sample", run, *changes, f"steps={wanted[0]}", "--out", "few-steps", *flag)
         print_lines(f"stored in {checkpoint}", f"now: {same}")
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import click
 
+from ._paths import PathArgument
+
 TASKS = ("vary", "inpaint", "continue", "morph")
 
 OLD = {"walks": "resample"}  # first edition
@@ -15,10 +17,10 @@ OLD = {"walks": "resample"}  # first edition
 
 
 @click.command("edit")
-@click.argument("run", type=click.Path(path_type=Path), metavar="RUN|CHECKPOINT")
+@click.argument("run", type=PathArgument(), metavar="RUN|CHECKPOINT")
 @click.argument("task", type=click.Choice(TASKS), metavar="|".join(TASKS))
 @click.argument("words", nargs=-1, required=True, metavar="FILE... [KEY=VALUE]...")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the results.")
+@click.option("--out", type=PathArgument(), required=True, help="Folder for the results.")
 @click.option("--overwrite", is_flag=True, help="Replace the samples in the folder.")
 @click.option("--allow-code", is_flag=True, help="Run code that the checkpoint's recipe names.")
 @click.option("--json", "as_json", is_flag=True, help="Print samples.json.")

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import click
 
+from ._paths import PathArgument
+
 
 @click.command("eval")
 @click.argument("run", metavar="RUN|CHECKPOINT")
 @click.argument("changes", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--folder", type=click.Path(path_type=Path), metavar="SAMPLES", help="Evaluate these samples instead.")
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Folder for the report and the samples; default: RUN/eval."
-)
+@click.option("--folder", type=PathArgument(), metavar="SAMPLES", help="Evaluate these samples instead.")
+@click.option("--out", type=PathArgument(), help="Folder for the report and the samples; default: RUN/eval.")
 @click.option("--overwrite", is_flag=True, help="Replace the report in the folder.")
 @click.option("--allow-code", is_flag=True, help="Run code that the checkpoint's recipe names.")
 @click.option("--json", "as_json", is_flag=True, help="Print metrics.json instead of the table.")

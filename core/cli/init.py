@@ -21,21 +21,22 @@ def command(name: str, origin: str) -> None:
     """Copy RECIPE to NAME.yaml, to be edited and trained; an existing file is never replaced.
 
     \b
-    sonolux init my-sounds --from sfx_folder
-    sonolux train my-sounds.yaml data.root=path/to/sounds
+    sonolux init mine --from digits
+    sonolux train mine.yaml data.root=path/to/folder
     """
     from ..config.load import find_named_code, find_recipe, packaged_recipes, read_recipe_file
     from ..config.trust import TrustLevel, trust_of_file
     from ..util.errors import BadInput
     from ..util.messages import format_command as quoted
-    from ..util.messages import format_names, print_lines
+    from ..util.messages import format_names, print_lines, shorten
+    from ..util.paths import check_path
     from ..util.replace import write_text_file
 
     target = Path(name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
     if not name.removesuffix(".yaml").removesuffix(".yml").strip("./ "):
         raise BadInput(f"{name!r} is not a valid name for a recipe: use one such as my-model")
-    if target.exists():
-        raise BadInput(f"{target} exists: choose another name, or remove it first")
+    if check_path(target).exists():
+        raise BadInput(f"{shorten(str(target))} exists: choose another name, or remove it first")
     source = find_recipe(origin)
     names = [n for n, file in packaged_recipes().items() if file == source]
     original = read_recipe_file(source, str(source))
@@ -50,7 +51,9 @@ def command(name: str, origin: str) -> None:
     try:
         write_text_file(target, text, new=True)  # it may have been created in the meantime
     except OSError as error:
-        raise BadInput(f"{target} cannot be written ({error.strerror}): choose another folder or name") from error
+        raise BadInput(
+            f"{shorten(str(target))} cannot be written ({error.strerror}): choose another folder or name"
+        ) from error
     print_lines(f"wrote {target}")
     if code:
         print_lines(f"{target} names code, which runs when you use it: {shown}")

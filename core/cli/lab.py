@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from ..util.limits import MOST_SAMPLES, MOST_STEPS
 from ..util.messages import escape_control_characters, print_json, print_lines
+from ._paths import PathArgument
 
 if TYPE_CHECKING:
     from ..evaluation.likelihood import LikelihoodResult
@@ -37,7 +39,7 @@ def command() -> None:
     help="The timestep spacing of the samplers; default: evenly in tau = sigma / (alpha + sigma).",
 )
 @click.option("--problem", default="mixture", show_default=True, help="Problem on which the errors are measured.")
-@click.option("--plot", type=click.Path(path_type=Path), help="Write a plot of error against evaluations to this PNG.")
+@click.option("--plot", type=PathArgument(), help="Write a plot of error against evaluations to this PNG.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def sampler(
     name: str,
@@ -95,18 +97,30 @@ def sampler(
 
 
 @command.command("likelihood")
-@click.argument("run", type=click.Path(path_type=Path), metavar="RUN|CHECKPOINT")
+@click.argument("run", type=PathArgument(), metavar="RUN|CHECKPOINT")
 @click.argument("changes", nargs=-1, metavar="[data.KEY=VALUE]...")
 @click.option("--split", type=click.Choice(["valid", "train"]), default="valid", show_default=True)
 @click.option(
     "--count",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, MOST_SAMPLES),
     default=8,
     show_default=True,
     help="Number of examples, from the start of the split.",
 )
-@click.option("--probes", default=4, show_default=True, help="Random sign vectors per example, for the divergence.")
-@click.option("--steps", default=24, show_default=True, help="Steps of the ODE solver, six evaluations each.")
+@click.option(
+    "--probes",
+    type=click.IntRange(1, 10_000),
+    default=4,
+    show_default=True,
+    help="Random sign vectors per example, for the divergence.",
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(1, MOST_STEPS),
+    default=24,
+    show_default=True,
+    help="Steps of the ODE solver, six evaluations each.",
+)
 @click.option("--seed", default=0, show_default=True, help="Seed of the probes.")
 @click.option("--data", help="Folder of the data, if it was moved: data.root.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or mps.")

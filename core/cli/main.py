@@ -17,10 +17,12 @@ import click
 
 from ..util import interrupts
 from ..util.errors import BadInput, BrokenPlugin
+from ..util.limits import is_out_of_memory
 from ..util.messages import LONGEST_LINE, escape_control_characters, print_lines, shorten
 from ..util.paths import expand_home
 from . import _output
 
+OUT_OF_MEMORY = "out of memory: choose a smaller batch (train.batch, sample.batch), size, or number of seconds"
 DONE, FAILED, BAD_INPUT, BROKEN_PLUGIN, SIGNAL, OUTPUT_CLOSED = 0, 1, 2, 3, 128, 141
 
 
@@ -166,6 +168,9 @@ def _report(error: Exception) -> int:
     debug = os.environ.get("SONOLUX_DEBUG", "") not in ("", "0")
     if debug:
         print_lines(*"".join(traceback.format_exception(error)).rstrip("\n").split("\n"), err=True)
+    if is_out_of_memory(error):
+        print_lines(f"{OUT_OF_MEMORY} ({shorten(' '.join(str(error).split()) or type(error).__name__)})", err=True)
+        return FAILED
     place = _plugin_place(error)
     if isinstance(error, BadInput):
         code = BAD_INPUT
@@ -195,10 +200,7 @@ def _plugin_place(error: Exception) -> str:
     """`file:line, in function` if an error from outside of sonolux passed through a plugin's file, otherwise empty."""
     from ..config.registry import is_plugin_file
 
-    if type(error).__module__.startswith("sonolux.") or isinstance(error, (MemoryError, OSError)):
-        return ""
-    torch = sys.modules.get("torch")
-    if torch is not None and isinstance(error, torch.OutOfMemoryError):  # not the plugin's fault
+    if type(error).__module__.startswith("sonolux.") or isinstance(error, OSError):
         return ""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if is_plugin_file(f.filename)]
     return f"{frames[-1].filename}:{frames[-1].lineno}, in {frames[-1].name}" if frames else ""

@@ -6,16 +6,14 @@ from pathlib import Path
 
 import click
 
+from ._paths import PathArgument
+
 
 @click.command("prepare")
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option(
-    "--out", type=click.Path(path_type=Path), help="Folder for the results.  [default: prepared/NAME-OF-FOLDER]"
-)
+@click.argument("folder", type=PathArgument())
+@click.option("--out", type=PathArgument(), help="Folder for the results.  [default: prepared/NAME-OF-FOLDER]")
 @click.option("--modality", help="Kind of the files, such as audio or image; by default detected from the files.")
-@click.option(
-    "--table", type=click.Path(path_type=Path), help="CSV, TSV or JSONL with the columns file, label, caption."
-)
+@click.option("--table", type=PathArgument(), help="CSV, TSV or JSONL with the columns file, label, caption.")
 @click.option("--again", is_flag=True, help="Analyse all files again, also those known from an earlier run.")
 @click.option("--json", "as_json", is_flag=True, help="Print summary.json.")
 def command(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..util.messages import LONGEST_LINE, format_json, print_json, print_lines, shorten
+from ..util.paths import check_path
+from ._paths import PathArgument
 
 if TYPE_CHECKING:
     from ..config.recipe import Recipe
@@ -62,7 +65,7 @@ def validate(arguments: tuple[str, ...], with_data: bool, allow_code: bool, as_j
     from ..config.tree import BadRecipe
     from ..util.errors import BadInput
 
-    recipes = [a for a in arguments if "=" not in a or Path(a).exists()]
+    recipes = [a for a in arguments if "=" not in a or os.path.exists(a)]
     changes = tuple(a for a in arguments if a not in recipes)
     if not recipes:
         raise click.UsageError("which recipe? `sonolux recipe list` lists the included ones")
@@ -87,9 +90,7 @@ def validate(arguments: tuple[str, ...], with_data: bool, allow_code: bool, as_j
 
 
 @command.command("schema")
-@click.option(
-    "-o", "--out", type=click.Path(dir_okay=False, path_type=Path), help="Write to a file instead of printing."
-)
+@click.option("-o", "--out", type=PathArgument(dir_okay=False), help="Write to a file instead of printing.")
 def schema(out: Path | None) -> None:
     """Print the JSON schema (draft-07) of recipes, which editors use for completion and checks.
 
@@ -124,7 +125,7 @@ def _open(recipe: str, changes: tuple[str, ...], partial: bool, allow_code: bool
     from ..config import trust
     from ..config.load import load_recipe, load_recipe_text, load_run_recipe, name_checkpoint_in_errors
 
-    path = Path(recipe)
+    path = check_path(Path(recipe))
     if path.is_dir():
         return load_run_recipe(path, changes, partial, allow_code)
     if path.suffix == ".safetensors" and path.is_file():

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import click
 
+from ._paths import PathArgument
+
 
 @click.command("sample")
-@click.argument("run", type=click.Path(path_type=Path), metavar="RUN|CHECKPOINT")
+@click.argument("run", type=PathArgument(), metavar="RUN|CHECKPOINT")
 @click.argument("changes", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--out", type=click.Path(path_type=Path), required=True, help="Folder for the samples.")
+@click.option("--out", type=PathArgument(), required=True, help="Folder for the samples.")
 @click.option("--trajectory", is_flag=True, help="Also write the denoising trajectory, as a strip and a GIF.")
 @click.option("--overwrite", is_flag=True, help="Replace the samples in the folder.")
 @click.option("--allow-code", is_flag=True, help="Run code that the checkpoint's recipe names.")

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ._paths import PathArgument
+
 if TYPE_CHECKING:
     from ..config.recipe import Recipe
 
@@ -15,13 +17,9 @@ if TYPE_CHECKING:
 @click.command("train")
 @click.argument("recipe", required=False)
 @click.argument("changes", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--out", type=click.Path(path_type=Path), help="Run folder.  [default: runs/NAME]")
-@click.option(
-    "--resume", type=click.Path(path_type=Path), metavar="RUN", help="Continue a run from its newest checkpoint."
-)
-@click.option(
-    "--from", "weights", type=click.Path(path_type=Path), metavar="CHECKPOINT", help="Initialize with these weights."
-)
+@click.option("--out", type=PathArgument(), help="Run folder.  [default: runs/NAME]")
+@click.option("--resume", type=PathArgument(), metavar="RUN", help="Continue a run from its newest checkpoint.")
+@click.option("--from", "weights", type=PathArgument(), metavar="CHECKPOINT", help="Initialize with these weights.")
 @click.option("--overwrite", is_flag=True, help="Replace the run in the folder.")
 @click.option("--allow-code", is_flag=True, help="Run code that a recipe which RECIPE extends, or that of RUN, names.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
@@ -76,8 +74,8 @@ def command(
         path = run.run()
     finally:
         run.close()
-    folder = run.folder.path
-    print_lines(f"done: {path}", f"now: {quoted('sonolux', 'sample', folder, '--out', folder / 'samples')}")
+    folder, flag = run.folder.path, ["--allow-code"] * loaded.names_code()
+    print_lines(f"done: {path}", f"now: {quoted('sonolux', 'sample', folder, '--out', folder / 'samples', *flag)}")
 
 
 def _resumed(run: Path, changes: Sequence[str], allow_code: bool) -> Recipe:

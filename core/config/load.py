@@ -24,6 +24,7 @@ from .yaml import MOST_CHARACTERS, parse_yaml
 
 PACKAGED = registry.ROOT / "recipes"
 SUFFIXES = (".yaml", ".yml")
+MESSAGE = 170  # characters about a recipe in a checkpoint; with the rest, but without the path, a line of 200
 LONGEST_CHAIN = 20  # recipes of which each extends the next
 AnySection = TypeVar("AnySection", bound=RecipeSection)
 
@@ -224,13 +225,15 @@ def name_checkpoint_in_errors(checkpoint: Path) -> Iterator[None]:
             raise
         first = written[0]
         more = f" (and {len(written) - 1} more errors)" if len(written) > 1 else ""
-        problem = shorten(f"{first.path}: {first.message}" if first.path else first.message, 300)
-        raise BadInput(f"{checkpoint}: its recipe cannot be used: {problem}{more}") from error
+        raise _unusable(checkpoint, f"{first.path}: {first.message}" if first.path else first.message, more) from error
     except BadInput as error:
         message = str(error)
         known = message.startswith("command line") or str(checkpoint) in message
-        problem = message if known else f"{checkpoint}: its recipe cannot be used: {shorten(message, 300)}"
-        raise BadInput(problem) from error
+        raise error if known else _unusable(checkpoint, message) from error
+
+
+def _unusable(checkpoint: Path, problem: str, more: str = "") -> BadInput:
+    return BadInput(f"{checkpoint}: its recipe cannot be used: {shorten(problem, MESSAGE - len(more))}{more}")
 
 
 def load_component_spec(kind: str, text: str, source: str = "command line") -> ComponentSpec:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
@@ -168,6 +168,10 @@ class Recipe(RecipeSection):
         fields = {name: wording.MIXED.get(f"<{name}>", (name,)) for name in type(self).model_fields}
         return {key: path for name, place in fields.items() for key, path in nested_paths(getattr(self, name), place)}
 
+    def names_code(self) -> bool:
+        """Whether a component is code, `pkg.module:Class` or `./file.py:Class`, which needs `--allow-code` in a run."""
+        return any(registry.is_code_reference(use) for use in _uses(self.resolved()))
+
     def refuse_unconfirmed(self, *sections: str) -> None:
         """Raise BadInput if these sections name paths that must not be used, since a run of others names them."""
         paths = [path for section in sections for path in unconfirmed_paths(getattr(self, section))]
@@ -200,6 +204,14 @@ class Recipe(RecipeSection):
             cwd: Folder that their relative paths start from; the working folder by default.
         """
         return recipe_from_tree(self._tree, self._given, overrides, cwd or Path.cwd(), bare_section=bare_section)
+
+
+def _uses(value: Any) -> Iterator[str]:
+    """All values of `use:`."""
+    if isinstance(value, dict) and isinstance(value.get("use"), str):
+        yield value["use"]
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _uses(inner)
 
 
 def recipe_from_tree(

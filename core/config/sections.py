@@ -7,8 +7,12 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from ..util.annotations import Range
-from .components import ComponentField, Free, Metrics, Names, PathField, RecipeSection
+from ..util.limits import MOST_ELEMENTS, MOST_SAMPLES, MOST_SECONDS, MOST_STEPS
+from .components import ComponentField, Metrics, Names, PathField, RecipeSection
 from .spec import ComponentSpec
+
+Seconds = Annotated[float, Range(above=0, high=MOST_SECONDS)]
+Elements = Annotated[int, Range(1, MOST_ELEMENTS)]
 
 
 class ProcessSection(RecipeSection):
@@ -42,11 +46,11 @@ class TrainSection(RecipeSection):
     """limit in wall-clock minutes, including previews and checkpoints; the learning rate decays over this time"""
     measured_steps: Annotated[int, Range(1)] | None = None
     """steps at which the recipe's stated quality was measured; a run limited by `minutes` reports if it made fewer"""
-    batch: Annotated[int, Range(1)] = 32
+    batch: Annotated[int, Range(1, 1_000_000)] = 32
     """samples per optimiser step, over all processes"""
-    accumulate: Annotated[int, Range(1)] = 1
+    accumulate: Annotated[int, Range(1, 1_000_000)] = 1
     """number of parts a batch is split into (gradient accumulation), to save memory"""
-    workers: Annotated[int, Range(0)] | Literal["auto"] = "auto"
+    workers: Annotated[int, Range(0, 256)] | Literal["auto"] = "auto"
     """processes that load data; results do not depend on it; auto: on a GPU by the loading time, otherwise 0"""
     optimizer: Annotated[ComponentSpec, ComponentField("optimizer", "adamw")] = ComponentSpec("optimizer", "adamw")
     """optimiser"""
@@ -77,25 +81,25 @@ class SampleSection(RecipeSection):
 
     timesteps: Annotated[ComponentSpec, ComponentField("timesteps", "karras")] = ComponentSpec("timesteps", "karras")
     """timestep spacing: noise levels at which the sampler evaluates the network"""
-    steps: Annotated[int, Range(1)] = 20
+    steps: Annotated[int, Range(1, MOST_STEPS)] = 20
     """sampling steps"""
     calibrated: bool = True
     """use the checkpoint's calibrated plan for this number of steps, if sampler and timesteps are the recipe's"""
     guidance: Annotated[ComponentSpec | list[ComponentSpec], ComponentField("guidance", many=True)] | None = None
     """guidance, or a list of guidances applied in this order; null: none"""
-    count: Annotated[int, Range(1, 100_000)] = 16
+    count: Annotated[int, Range(1, MOST_SAMPLES)] = 16
     """number of samples; all stay in memory until the last is generated"""
     seed: int | None = None
     """seed of the noise; null: the recipe's seed"""
-    batch: Annotated[int, Range(1)] = 16
+    batch: Annotated[int, Range(1, MOST_SAMPLES)] = 16
     """samples generated together; results do not depend on it"""
     label: Names = "cycle"
     """class (name or index), a list of classes, `cycle`: all classes in turn, or null: unconditional"""
     conditions: dict[str, Names] = Field(default_factory=dict)
     """values of other conditions, by name: one value, or a list that is repeated over the samples"""
-    seconds: Free = None
+    seconds: Seconds | list[Seconds | None] | None = None
     """length along the time axis in seconds, or a list that is repeated; null: the recipe's, or lengths of the data"""
-    size: Free = None
+    size: Elements | list[Elements] | None = None
     """size along the spatial axes in elements, such as pixels: one number or [height, width]; null: the recipe's"""
     loop: bool = False
     """seamless output: the end continues into the beginning along each axis that can wrap (time; height and width)"""
@@ -112,15 +116,15 @@ class SampleSection(RecipeSection):
 class EvalSection(RecipeSection):
     """Settings of evaluation."""
 
-    count: Annotated[int, Range(8)] = 500
+    count: Annotated[int, Range(8, MOST_SAMPLES)] = 500
     """samples to generate for the metrics"""
     metrics: Metrics = Field(default_factory=list)
     """metrics that compare features of samples and of real examples; null or empty: the standard metrics"""
     feature: Annotated[ComponentSpec, ComponentField("feature")] | None = None
     """feature extractor of the metrics; null: the modality's default, which needs no trained weights"""
-    real_examples: Annotated[int, Range(8)] = 10000
+    real_examples: Annotated[int, Range(8, 1_000_000)] = 10000
     """largest number of training examples to compare with; of a larger dataset, an evenly spaced subset is used"""
-    repeats: Annotated[int, Range(10)] = 100
+    repeats: Annotated[int, Range(10, 10_000)] = 100
     """random half splits, from which confidence intervals and metric floors are estimated"""
     memorization: bool = True
     """search for copies of training examples; slow for large datasets"""

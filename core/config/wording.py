@@ -210,6 +210,9 @@ def _problem(what: str, loc: Loc, facts: dict[str, Any], root: ConfigNode, above
 
 def _unknown_key(node: ConfigNode, loc: Loc, facts: dict[str, Any]) -> str:
     above = format_key_path(loc[:-1])
+    if loc == ("sample", "sampler"):
+        name = node.value if isinstance(node.value, str) else "NAME"
+        return f"unknown key: the sampler is `use`: use={messages.shorten(name)}"
     if facts["near"]:
         prefix = f"{above}." if above and (node.key or node.mark).override else ""
         return f"unknown key; did you mean {' or '.join(repr(prefix + n) for n in facts['near'])}?"

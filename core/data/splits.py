@@ -15,6 +15,7 @@ from ..util.json_files import StoredRecord, read_json_lines
 from ..util.messages import format_names
 
 PARTS = ("train", "valid")
+MOST_EXAMPLES = 10_000_000  # of a generated dataset: each has a line in the manifest
 
 
 def check_split_name(split: str) -> None:
@@ -33,7 +34,7 @@ def split_range(count: int, valid: float, split: str, noun: str = "examples") ->
     """Numbers of the examples of one part: the training part has the first, the validation part the last.
 
     Args:
-        count: Number of examples in both parts together, at least 2.
+        count: Number of examples in both parts together, at least 2 and at most `MOST_EXAMPLES`.
         valid: Share for validation, from 0 up to, not including, 1; above 0, each part has at least one example.
         split: The part, train or valid.
         noun: Name of the examples, for messages.
@@ -41,8 +42,8 @@ def split_range(count: int, valid: float, split: str, noun: str = "examples") ->
     Raises:
         BadInput: An argument is out of range.
     """
-    if count < 2:
-        raise BadInput(f"data.count is the number of {noun}, at least 2; got {count}")
+    if not 2 <= count <= MOST_EXAMPLES:
+        raise BadInput(f"data.count is the number of {noun}, at least 2 and at most {MOST_EXAMPLES}; got {count}")
     check_validation_share(valid)
     check_split_name(split)
     held_out = min(max(round(count * valid), 1), count - 1) if valid else 0

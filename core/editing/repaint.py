@@ -14,6 +14,7 @@ from ..samplers.base import Plan, PlanBuilder, PlanRow, Sampler
 from ..samplers.plan import RepeatedNoiseKey, plan_from_rows
 from ..schedulers.base import Schedule
 from ..types import BadInput, NoiseLevel
+from ..util.limits import MOST_ROWS
 
 
 class RePaintSampler(Sampler):
@@ -32,7 +33,7 @@ class RePaintSampler(Sampler):
         times: Number of runs of each segment.
 
     Raises:
-        BadInput: `jump` or `times` is below 1, or the sampler is adaptive.
+        BadInput: `jump` or `times` is below 1, or the sampler is adaptive. `plan` refuses more than `MOST_ROWS` steps.
     """
 
     stochastic = True
@@ -48,6 +49,11 @@ class RePaintSampler(Sampler):
         """The concatenated plans of all segments."""
         rows: list[PlanRow] = []
         last = len(levels) - 1
+        if last * self.times > MOST_ROWS:
+            raise BadInput(
+                f"{last} steps run {self.times} times are {last * self.times}, and at most {MOST_ROWS} are possible: "
+                "choose fewer steps or a smaller resample"
+            )
         for n, first in enumerate(range(0, last, self.jump)):
             end = min(first + self.jump, last)
             plan = self.sampler.plan(schedule, levels[first : end + 1])

@@ -117,6 +117,8 @@ def calibrate_plan(
         raise BadInput(f"times are searched for on {most} levels: calibrate {most} evaluations or fewer, not {nfe}")
     progress = report or (lambda stage, error: None)
     pairs = rank_registered_pairs(problem, reference, nfe)
+    if not pairs:
+        raise BadInput(f"no sampler gives a finite result with {nfe} evaluations: check the weights of the model")
     progress(f"stock {pairs[0].sampler} on {pairs[0].timesteps}", pairs[0].error)
     plans = _candidates(problem, reference, nfe, pairs[0])
     for iterations, remaining in ROUNDS:

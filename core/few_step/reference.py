@@ -67,7 +67,7 @@ def solve_reference(problem: CalibrationProblem, points: int = GRID, parts: int 
 
     Raises:
         BadInput: A guidance depends on previous evaluations. Its denoiser then depends on the number of steps, so that
-            a solution with many steps is not the target of one with few.
+            a solution with many steps is not the target of one with few. Or the solution is not finite.
     """
     for batch in problem.batches:
         for part in batch.denoiser.guidances if isinstance(batch.denoiser, GuidedDenoiser) else ():
@@ -89,4 +89,8 @@ def solve_reference(problem: CalibrationProblem, points: int = GRID, parts: int 
             flat = torch.stack([row[i].double().flatten() for row in rows])
             gram += flat @ flat.T / flat.shape[1]
     x0 = torch.cat(ends)
+    if not (bool(torch.isfinite(x0).all()) and bool(torch.isfinite(gram).all())):
+        raise BadInput(
+            "the reference solution is not finite, so there is nothing to calibrate for: check the weights of the model"
+        )
     return ReferenceSolution(levels, gram / len(x0), x0, plan.nfe)

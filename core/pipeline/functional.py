@@ -23,6 +23,7 @@ from ..schedulers.base import Schedule
 from ..timesteps.base import TimestepSpacing
 from ..types import BadInput, Conditioning, Denoiser, NoiseLevel
 from ..util.device import choose_device
+from ..util.limits import MOST_STEPS
 from ..util.rng import KeyedNoise
 from .prepared_run import prepare_run
 
@@ -180,8 +181,8 @@ def _is_whole(value: Any) -> bool:
 def _check_options(dtype: Any, steps: Any) -> None:
     if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
         raise BadInput(f"dtype is a floating-point type of torch, such as torch.float32, not {dtype!r}")
-    if not _is_whole(steps) or steps < 1:
-        raise BadInput(f"steps must be at least 1, and whole, not {steps!r}")
+    if not _is_whole(steps) or not 1 <= steps <= MOST_STEPS:
+        raise BadInput(f"steps must be at least 1 and at most {MOST_STEPS}, and whole, not {steps!r}")
 
 
 def _levels(timesteps: Any, schedule: Schedule, steps: int, shape: tuple[int, ...]) -> list[NoiseLevel]:

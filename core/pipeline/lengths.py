@@ -13,8 +13,12 @@ from torch import Tensor, nn
 from ..codecs.base import Codec
 from ..data.clip_lengths import ClipLengths
 from ..types import BadInput, MediaSpec
+from ..util.limits import MOST_SECONDS, check_memory
+from ..util.messages import format_count
 from ..util.rng import keyed_generator
 from .conditions import DurationCondition, SampleConditions
+
+COPIES = 8  # tensors of the size of a batch that exist at once, at least: state, noise, estimates, those of guidance
 
 
 @dataclass(frozen=True)
@@ -66,11 +70,11 @@ def seconds_to_elements(seconds: Any, rate: float, key: str) -> int:
         key: The recipe key or option, for the message.
 
     Raises:
-        BadInput: `seconds` is not a number of at least one element.
+        BadInput: `seconds` is not a number of at least one element, or above the limit.
     """
     number = seconds if isinstance(seconds, (int, float)) and not isinstance(seconds, bool) else math.nan
-    if not math.isfinite(number) or number * rate < 1:
-        raise BadInput(f"{key} is a length above 0 in seconds; got {seconds!r}")
+    if not number * rate >= 1 or number > MOST_SECONDS:
+        raise BadInput(f"{key} is a length above 0 and at most {MOST_SECONDS:g} in seconds; got {seconds!r}")
     return round(number * rate)
 
 
@@ -161,6 +165,32 @@ def choose_size(size: Any, spec: MediaSpec) -> tuple[int, ...]:
     for axis, n in zip(spec.other_axes, requested, strict=True):
         result[axis] = n
     return tuple(result)
+
+
+def check_request_memory(codec: Codec, spec: MediaSpec, sizes: Sequence[tuple[int, ...]], batch: int) -> None:
+    """Refuse a request that cannot fit into memory, before anything is allocated for it.
+
+    All samples stay in memory until the last is generated; in addition there is one batch, in several copies.
+
+    Args:
+        codec: Gives the shape of the diffused tensor.
+        spec: The media specification of the data.
+        sizes: Media size of each sample.
+        batch: Number of samples that are generated together.
+
+    Raises:
+        BadInput: The request needs more memory than there is.
+    """
+    media = spec.channels * sum(math.prod(size) for size in sizes)
+    largest = max(math.prod(codec.shape(size)) for size in set(sizes))
+    size = max(sizes, key=math.prod)
+    keys = ["count", "batch"] + ["size"] * bool(spec.other_axes) + ["seconds"] * (spec.rate is not None)
+    text = " x ".join(f"{n / rate:g} s" if rate else str(n) for n, rate in zip(size, spec.rates, strict=True))
+    check_memory(
+        4 * (media + COPIES * min(batch, len(sizes)) * largest),
+        f"{format_count(len(sizes), 'sample')} of {text}, {min(batch, len(sizes))} at a time,",
+        f"choose a smaller {', '.join(keys[:-1])} or {keys[-1]}",
+    )
 
 
 def make_padded_batch(

@@ -18,6 +18,7 @@ from ..training.checkpoint import check_fits, load_weights, newest_checkpoint, r
 from ..training.header import CheckpointHeader
 from ..types import BadInput, MediaSpec
 from ..util.device import choose_device
+from ..util.messages import shorten
 from .context import ModelContext
 
 
@@ -51,6 +52,8 @@ def open_checkpoint(
         recorded = read_recipe() if changes and header.plans else recipe
         spec = _media_spec(checkpoint, header, recipe)
         parts = build_components(recipe, spec, lambda model: check_fits(checkpoint, model, "ema"))
+    if header.spec.latent:
+        _require_equal(checkpoint, "latent", header.spec.latent, parts.spec.latent)
     parts.clip_lengths = header.clip_lengths
     load_weights(checkpoint, parts.codec, "codec")
     load_weights(checkpoint, parts.model, "ema")
@@ -59,11 +62,21 @@ def open_checkpoint(
 
 
 def _media_spec(checkpoint: Path, header: CheckpointHeader, recipe: Recipe) -> MediaSpec:
-    """The media specification of the header, with the axes of the modality: the first edition does not name them."""
+    """The media specification of the header, which must be that of the recipe's modality.
+
+    Raises:
+        BadInput: They differ; the message names the first difference.
+    """
     spec, declared = header.spec, recipe.modality.build().spec()
-    if len(declared.axes) == len(spec.axes):
+    if not header.names_axes and len(declared.axes) == len(spec.axes):  # of the first edition
         spec = replace(spec, axes=declared.axes, rates=declared.rates)
-    if (spec.channels, spec.size) != (declared.channels, declared.size):
-        stored, written = (f"{s.channels} channels of size {list(s.size)}" for s in (spec, declared))
-        raise BadInput(f"{checkpoint}: damaged: its header has {stored}, and its recipe {written}")
+    for name in ("modality", "channels", "axes", "size", "rates"):
+        _require_equal(checkpoint, name, getattr(spec, name), getattr(declared, name))
     return spec
+
+
+def _require_equal(checkpoint: Path, name: str, stored: object, expected: object) -> None:
+    if stored != expected:
+        values = (shorten(str(list(v) if isinstance(v, tuple) else v), 40) for v in (stored, expected))
+        found, right = values
+        raise BadInput(f"{checkpoint}: damaged: its header has {name} {found}, and its recipe {right}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +25,25 @@ from ..util.rng import KeyedNoise
 from .auxiliary import AuxiliaryModelLoader
 from .conditions import per_sample_conditions
 from .context import ModelContext
-from .edit.context import EditContext
+from .edit.context import EditContext, hold_warnings
 from .edit.inpaint import extend_request, inpaint_request
 from .edit.morph import are_class_names, class_morph_request, morph_request
 from .edit.options import ExtendOptions, InpaintOptions, MorphOptions, VaryOptions
 from .edit.region import Span
 from .edit.source import Files
 from .edit.vary import vary_request
-from .lengths import choose_lengths, choose_size
+from .lengths import check_request_memory, choose_lengths, choose_size
 from .request import SampleRequest
 from .result import Samples
 from .sample import Method, RequestSampler, build_guidances
+
+_COUNT = "sample.count has no effect on an edit: give count=N, the number of results"
+NO_EFFECT_ON_FILES = {
+    "size": "size has no effect on an edit of files: a result has the size of its file; leave it out",
+    "count": _COUNT,
+}
+NO_EFFECT_ON_CLASSES = {"label": "label has no effect on a morph of classes: its ends are the labels", "count": _COUNT}
+"""Keys of the `sample` section that edits of files, or between classes, do not use -> the message."""
 
 TRAJECTORY = 4  # default number of samples whose denoising trajectory is recorded
 
@@ -123,7 +131,7 @@ class Pipeline:
         """
         self._move(changes)
         recipe = self.recipe_with(changes)
-        self._refuse_unused(recipe, self.changed_keys | {current_key_name("sample", key) for key in changes})
+        self._refuse_unused(recipe, self._changed(changes), recipe.sample.count)
         return self.generate(recipe, self.request(recipe), trajectory, progress)
 
     def vary(
@@ -143,7 +151,10 @@ class Pipeline:
         """
         options = load_options(VaryOptions, [("strength", strength), ("count", count)])
         context = self._edit_context(changes)
-        return self.generate(context.recipe, vary_request(context, files, options), progress=progress)
+        with hold_warnings():
+            request = vary_request(context, files, options)
+        self._refuse_unused(context.recipe, self._changed(changes), len(request))
+        return self.generate(context.recipe, request, progress=progress)
 
     def inpaint(
         self,
@@ -173,7 +184,9 @@ class Pipeline:
         given = {"spans": spans, "box": box, "mask": mask, "count": count, "resample": resample, "jump": jump}
         options = load_options(InpaintOptions, list(given.items()))
         context = self._edit_context(changes)
-        request = inpaint_request(context, files, options)
+        with hold_warnings():
+            request = inpaint_request(context, files, options)
+        self._refuse_unused(context.recipe, self._changed(changes), len(request))
         return self.generate(context.recipe, request, progress=progress)
 
     def extend(
@@ -200,7 +213,9 @@ class Pipeline:
         given = {"seconds": seconds, "count": count, "resample": resample, "jump": jump}
         options = load_options(ExtendOptions, list(given.items()))
         context = self._edit_context(changes)
-        request = extend_request(context, files, options)
+        with hold_warnings():
+            request = extend_request(context, files, options)
+        self._refuse_unused(context.recipe, self._changed(changes), len(request))
         return self.generate(context.recipe, request, progress=progress)
 
     def morph(self, a: str | Path, b: str | Path, count: int = 5, progress: bool = False, **changes: Any) -> Samples:
@@ -220,8 +235,12 @@ class Pipeline:
             recipe, request = self._class_morph(str(a), str(b), count, changes)
             return self.generate(recipe, request, progress=progress)
         context = self._edit_context(changes, use="heun", guidance=None)
-        labels = [row.get("label") for row in per_sample_conditions(self.model, context.recipe.sample, 2)]
-        return self.generate(context.recipe, morph_request(context, a, b, labels, count), progress=progress)
+        section = context.recipe.sample
+        self._refuse_unused(context.recipe, self._changed(changes), 2, "both ends")
+        labels = [row.get("label") for row in per_sample_conditions(self.model, section, 2)]
+        with hold_warnings():
+            request = morph_request(context, a, b, labels, count)
+        return self.generate(context.recipe, request, progress=progress)
 
     # --- from a recipe to samples -------------------------------------------------------------------------------------
 
@@ -243,6 +262,7 @@ class Pipeline:
         size = choose_size(section.size, context.spec)
         lengths = choose_lengths(section.seconds, rows, context.model, context.spec, context.clip_lengths, seed)
         sizes = [context.spec.with_length(size, length) for length in lengths]
+        check_request_memory(context.codec, context.spec, sizes, section.batch)
         return SampleRequest(rows, sizes, masked=section.seconds is not None)
 
     def generate(
@@ -262,6 +282,7 @@ class Pipeline:
         recipe = self.recipe_with({**changes, "seed": seed})
         request, schedule = self.request(recipe, count), self.context.process.schedule
         sampler = self._sampler(recipe, (recipe.sampler.build(), recipe.sample.timesteps.build()))
+        check_request_memory(self.codec, self.context.spec, request.sizes, count)  # all initial states are kept
         whole, batches = sampler.batch(request, range(count)), []
         for first in range(0, count, recipe.sample.batch):
             rows = slice(first, min(count, first + recipe.sample.batch))
@@ -309,16 +330,23 @@ class Pipeline:
             changes: Keys of the `sample` section.
             **defaults: Keys that differ from the recipe for this edit, unless the user changed them.
         """
-        defaults = {name: value for name, value in defaults.items() if name not in self.changed_keys}
-        unlabelled = {} if "label" in self.changed_keys else {"label": None}
+        changed = self._changed(changes)
+        self._refuse_without_effect(changes, NO_EFFECT_ON_FILES)
+        if "calibrated" in changed and bool(changes.get("calibrated", self.recipe.sample.calibrated)):
+            raise BadInput(
+                "calibrated=true has no effect on an edit: a calibrated plan starts at pure noise; leave it out"
+            )
+        defaults = {name: value for name, value in defaults.items() if name not in changed}
+        unlabelled = {} if "label" in changed else {"label": None}
         requested = {"calibrated": False, "count": 1, **unlabelled, **defaults, **changes}
         self._move(requested)
         recipe = self.recipe_with(requested)
         latents = self._sampler(recipe, self._method(recipe)).latents
-        return EditContext(self.context, recipe, "label" in changes.keys() | self.changed_keys, latents)
+        return EditContext(self.context, recipe, "label" in changed, latents)
 
     def _class_morph(self, a: str, b: str, count: int, changes: dict[str, Any]) -> tuple[Recipe, SampleRequest]:
         """Request samples with the same initial noise and length, whose labels are mixtures of two classes."""
+        self._refuse_without_effect(changes, NO_EFFECT_ON_CLASSES)
         requested = {**changes, "count": count, "label": [a, b]}
         self._move(requested)
         recipe, spec = self.recipe_with(requested), self.context.spec
@@ -334,18 +362,28 @@ class Pipeline:
         if "device" in changes:
             self.to(changes.pop("device"))
 
+    def _changed(self, changes: Mapping[str, Any]) -> frozenset[str]:
+        """Keys of the `sample` section that the user changed: when the checkpoint was loaded, or in this call."""
+        return self.changed_keys | {current_key_name("sample", key) for key in changes}
+
     @staticmethod
-    def _refuse_unused(recipe: Recipe, changed: Collection[str]) -> None:
+    def _refuse_unused(recipe: Recipe, changed: Collection[str], count: int, noun: str = "") -> None:
         """Raise BadInput if a list among the changed keys has more values than there are samples."""
         s = recipe.sample
         listed = {"label": s.label, "seconds": s.seconds, **{f"conditions.{k}": v for k, v in s.conditions.items()}}
         for key, values in listed.items():
-            if isinstance(values, (list, tuple)) and len(values) > s.count and key.split(".")[0] in changed:
+            if isinstance(values, (list, tuple)) and len(values) > count and key.split(".")[0] in changed:
+                remedy = "give one for each" if noun else f"set count={len(values)}"
                 raise BadInput(
-                    f"sample.{key} lists {len(values)} values, and {format_count(s.count, 'sample')} cannot use them "
-                    f"all: "
-                    f"set count={len(values)}"
+                    f"sample.{key} lists {len(values)} values, and {noun or format_count(count, 'sample')} cannot use "
+                    f"them all: {remedy}"
                 )
+
+    def _refuse_without_effect(self, changes: Mapping[str, Any], unused: Mapping[str, str]) -> None:
+        """Raise BadInput if the user changed a key that an edit does not use: key -> why, and what to do instead."""
+        for key, reason in unused.items():
+            if key in self._changed(changes):
+                raise BadInput(reason)
 
 
 def _settings(recipe: Recipe) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from ..nn.legacy_weights import upgrade_names
 from ..types import BadInput
 from ..util.folders import clear_own_name
 from ..util.messages import format_command, shorten
+from ..util.paths import check_path
 from ..util.replace import PART
 from .header import CheckpointHeader, parse_header
 
@@ -253,7 +254,7 @@ def _open(path: Path) -> Any:
             raise BadInput(f"{path}: its header has {length} bytes, and one of sonolux has at most {MOST_HEADER_BYTES}")
         return safe_open(str(path), framework="pt")
     except (SafetensorError, OSError, ValueError) as e:
-        raise BadInput(f"{path}: damaged, or not a checkpoint ({shorten(str(e), 200)})") from e
+        raise BadInput(f"{path}: damaged, or not a checkpoint ({shorten(str(e), 150)})") from e
 
 
 def newest_checkpoint(run: Path) -> Path:
@@ -262,6 +263,7 @@ def newest_checkpoint(run: Path) -> Path:
     Raises:
         BadInput: There is no checkpoint.
     """
+    check_path(run)
     if run.is_file():
         if run.suffix in (".yaml", ".yml"):
             raise BadInput(f"{run} is a recipe: train it first, with {format_command('sonolux', 'train', run)}")

@@ -40,6 +40,7 @@ class CheckpointHeader:
         elapsed: Seconds of training, in wall-clock time.
         clip_lengths: Lengths of training examples; empty if none of these states its length.
         plans: Number of evaluations -> calibrated plan, see `sonolux calibrate`.
+        names_axes: Whether the axes of the media were stored; otherwise (first edition) they are those of the modality.
     """
 
     recipe: str
@@ -48,6 +49,7 @@ class CheckpointHeader:
     elapsed: float
     clip_lengths: ClipLengths = ()
     plans: Mapping[int, dict[str, Any]] = field(default_factory=dict)
+    names_axes: bool = True
 
     def facts(self) -> dict[str, Any]:
         """The header as plain values that JSON can store."""
@@ -142,4 +144,5 @@ def parse_header(text: str, place: str) -> CheckpointHeader:
     plans = dict(found.plans)
     if written == 1:
         plans = {nfe: {**plan, "guidance": current_guidance(plan.get("guidance"))} for nfe, plan in plans.items()}
-    return CheckpointHeader(found.recipe, found.spec.spec(), found.step, found.elapsed, found.clip_lengths, plans)
+    spec, names_axes = found.spec.spec(), found.spec.axes is not None
+    return CheckpointHeader(found.recipe, spec, found.step, found.elapsed, found.clip_lengths, plans, names_axes)

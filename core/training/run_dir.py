@@ -12,7 +12,6 @@ import subprocess
 import sys
 import warnings
 from contextlib import suppress
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from ..util.folders import OWN, check_kinds, check_writable, clear_own_name, lis
 from ..util.json_files import StoredRecord, parse_json, read_json, read_stored_bytes
 from ..util.locks import FolderLock
 from ..util.messages import format_command, format_count
+from ..util.packages import package_version, required_versions
 from ..util.replace import PART, Replacement, recover_folder, write_text_file
 from .checkpoint import is_whole_checkpoint
 from .data_changes import data_changes, manifest_hash, manifest_text
@@ -324,12 +324,6 @@ def _step_of(line: bytes) -> float:
 def describe_environment(device: torch.device) -> dict[str, Any]:
     """Versions, commit, device and command, for reproducing the run."""
 
-    def of(package: str) -> str | None:
-        try:
-            return version(package)
-        except PackageNotFoundError:
-            return None
-
     root = Path(__file__).resolve().parents[2]
     commit = ""
     if (root / ".git").exists():  # else git would describe whatever repository the package is installed in
@@ -338,10 +332,10 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
                 ["git", "-C", str(root), "describe", "--always", "--dirty"], capture_output=True, text=True, timeout=5
             ).stdout.strip()
     return {
-        "sonolux": of("sonolux"),
+        "sonolux": package_version("sonolux"),
         "commit": commit or None,
         "python": platform.python_version(),
-        **{p: of(p) for p in ("torch", "torchvision", "torchaudio", "numpy", "soundfile")},
+        **required_versions(),
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "threads": torch.get_num_threads(),

@@ -45,7 +45,9 @@ class Range:
 
     def __str__(self) -> str:
         parts = [("above", self.above), ("of at least", self.low), ("of at most", self.high)]
-        return " and ".join(f"{word} {limit:g}" for word, limit in parts if limit is not None).replace("and of", "and")
+        given = ((word, limit) for word, limit in parts if limit is not None)
+        shown = ((word, f"{limit:g}" if limit % 1 else str(int(limit))) for word, limit in given)
+        return " and ".join(f"{word} {limit}" for word, limit in shown).replace("and of", "and")
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
         """Hook of pydantic: adds the limits to its schema of a number."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from .errors import BadInput
 from .interrupts import begin_work
+from .paths import check_path
 
 LONGEST_WORD, LONGEST_NAME = 40, 200  # characters of one word, and bytes of the whole: file systems take 255 bytes
 
@@ -100,6 +101,7 @@ def check_writable(folder: Path) -> None:
     A file is created for the test, since permissions do not show read-only mounts or invalid names; everything that the
     test creates is removed.
     """
+    check_path(folder)
     begin_work()
     above = next(p for p in (folder, *folder.absolute().parents) if os.path.exists(p))
     if not above.is_dir():

@@ -18,23 +18,39 @@ def expand_home(text: str | Path, look: bool = True) -> Path:
         look: Whether to ask the file system if it can hold such a name; not for paths that are not trusted.
 
     Raises:
-        BadInput: There is no such user, or the text cannot be a path: it contains the character NUL, is not valid
-            Unicode, or is too long. The path need not exist.
+        BadInput: There is no such user, or the text cannot be a path, see `check_path`. The path need not exist.
     """
-    shown = shorten(str(text)).encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
     try:
         path = Path(text).expanduser()
+    except RuntimeError:
+        raise BadInput(f"{_shown(text)}: no such home folder; a name that starts with ~ is written ./~name") from None
+    return check_path(path, look)
+
+
+def check_path(path: Path, look: bool = True) -> Path:
+    """The path, if it can be one; it need not exist.
+
+    Args:
+        path: Any path.
+        look: As in `expand_home`.
+
+    Raises:
+        BadInput: It contains the character NUL, is not valid Unicode, or is too long for the file system.
+    """
+    try:
         if "\0" in os.fspath(path):
             raise ValueError("NUL")
         os.fsencode(path)
-    except RuntimeError:
-        raise BadInput(f"{shown}: no such home folder; a name that starts with ~ is written ./~name") from None
     except ValueError:
-        raise BadInput(f"{shown}: no path can contain these characters (NUL, or invalid Unicode)") from None
+        raise BadInput(f"{_shown(path)}: no path can contain these characters (NUL, or invalid Unicode)") from None
     if look:
         try:
             os.lstat(path)
         except OSError as error:
             if error.errno == errno.ENAMETOOLONG:
-                raise BadInput(f"{shown}: too long for the name of a file or folder") from None
+                raise BadInput(f"{_shown(path)}: too long for the name of a file or folder") from None
     return path
+
+
+def _shown(text: str | Path) -> str:
+    return shorten(str(text)).encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")

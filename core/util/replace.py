@@ -20,6 +20,7 @@ from .folders import OWN, check_kinds, check_writable, clear_own_name
 from .interrupts import begin_work, defer_signals
 from .json_files import StoredRecord, read_json
 from .locks import FolderLock, process_exists
+from .paths import check_path
 
 PART, READY, TEMPORARY = f"{OWN}part", f"{OWN}ready", f"{OWN}tmp."
 RECORD = f"{OWN}json"
@@ -198,12 +199,14 @@ def replace_whole_file(path: Path, new: bool = False) -> Iterator[Path]:
         path: The file.
         new: Raise FileExistsError instead of replacing a file.
     """
+    check_path(path)
     begin_work()
     path.parent.mkdir(parents=True, exist_ok=True)
+    ending = path.name[-40:]  # the whole name may be as long as the file system takes
     for left in list(path.parent.iterdir()):
-        if left.name.startswith(TEMPORARY) and left.name.partition("-")[2] == path.name:
+        if left.name.startswith(TEMPORARY) and left.name.partition("-")[2] == ending:
             _remove_left(left)
-    part = path.with_name(f"{TEMPORARY}{os.getpid()}-{path.name}")
+    part = path.with_name(f"{TEMPORARY}{os.getpid()}-{ending}")
     try:
         yield part
         if not new:

@@ -29,7 +29,7 @@ _FILTERS = 1 << 23  # coefficients of a filter bank in float64
 
 
 @lru_cache(maxsize=1)
-def _torchaudio() -> ModuleType:
+def import_torchaudio() -> ModuleType:
     """torchaudio.functional; BadInput with a remedy if the installed wheel does not load."""
     try:
         import torchaudio.functional as audio
@@ -152,7 +152,7 @@ def resample(x: Tensor, rate: float, target: float) -> Tensor:
     while ratio.numerator * (ratio.denominator + 136) > _FILTERS and limit > 1:
         limit = limit * 7 // 8
         ratio = Fraction(target / rate).limit_denominator(limit)
-    return _torchaudio().resample(
+    return import_torchaudio().resample(
         x,
         ratio.denominator,
         ratio.numerator,
@@ -169,7 +169,9 @@ def mel_filters(n_fft: int, rate: float, mels: int, low: float = 0.0, high: floa
     high = rate / 2 if high is None else high
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about empty bands, which are refused below
-        filters = _torchaudio().melscale_fbanks(n_fft // 2 + 1, low, high, mels, round(rate), mel_scale="slaney").T
+        filters = (
+            import_torchaudio().melscale_fbanks(n_fft // 2 + 1, low, high, mels, round(rate), mel_scale="slaney").T
+        )
     empty = int((filters.amax(1) <= 0).sum())
     if empty:
         raise BadInput(

@@ -63,6 +63,11 @@ class DecodedSound:
     remarks: list[str] = field(default_factory=list)
 
 
+def readable_formats() -> list[str]:
+    """Names of the file formats that can be read."""
+    return sorted(soundfile.available_formats())
+
+
 def read_sound(
     path: Path | str,
     rate: float | None = None,

@@ -12,8 +12,8 @@ from torch import Tensor
 from ...core.data.files import format_path
 from ...core.data.prepare.types import FolderAnalyzer
 from ...core.evaluation.adapter import EvaluationAdapter
-from ...core.types import BadInput, MediaSpec, WrittenFile
-from . import io, visualize
+from ...core.types import BadInput, FileSupport, MediaSpec, WrittenFile
+from . import dsp, io, visualize
 from .output import limit_unknown_parts
 from .prepare.scan import LEVELS, ConversionPlan, prepare_sound
 
@@ -45,6 +45,15 @@ class Audio:
         from .prepare.prepare import SoundFolderAnalyzer
 
         return SoundFolderAnalyzer()
+
+    @staticmethod
+    def doctor() -> FileSupport:
+        """Formats of sound files that can be read, and whether sounds can be resampled."""
+        try:
+            dsp.import_torchaudio()
+        except BadInput as error:
+            return FileSupport(io.readable_formats(), [str(error)])
+        return FileSupport(io.readable_formats())
 
     def evaluation(self) -> EvaluationAdapter:
         """The evaluation adapter of sounds for `sonolux eval`."""

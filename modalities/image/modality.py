@@ -11,7 +11,7 @@ from torch import Tensor
 from ...core.data.files import format_path
 from ...core.data.prepare.types import FolderAnalyzer
 from ...core.evaluation.adapter import EvaluationAdapter
-from ...core.types import BadInput, MediaSpec, WrittenFile
+from ...core.types import BadInput, FileSupport, MediaSpec, WrittenFile
 from . import io, visualize
 
 MOST_PIXELS = 2**16  # along one axis
@@ -44,6 +44,11 @@ class Image:
         from .prepare.prepare import PictureFolderAnalyzer
 
         return PictureFolderAnalyzer()
+
+    @staticmethod
+    def doctor() -> FileSupport:
+        """Formats of picture files that can be read."""
+        return FileSupport(sorted({suffix.removeprefix(".").upper() for suffix in io.SUFFIXES}))
 
     def evaluation(self) -> EvaluationAdapter:
         """The evaluation adapter of pictures for `sonolux eval`."""

@@ -33,6 +33,14 @@ def test_planted_loss_that_is_a_little_larger_is_caught(tmp_path, monkeypatch):
         check_losses("image/shapes", tmp_path)
 
 
+def test_an_unknown_recipe_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["golden_losses.py", "image/shapez"])
+    with pytest.raises(SystemExit) as stop:
+        golden.main()
+    said = capsys.readouterr().err
+    assert stop.value.code == 2 and "there is no recipe 'image/shapez'" in said and "image/shapes" in said
+
+
 def test_every_file_belongs_to_a_recipe():
     held = {path.relative_to(golden.FOLDER).with_suffix("").as_posix() for path in golden.FOLDER.rglob("*.txt")}
     assert held == set(packaged_recipes())

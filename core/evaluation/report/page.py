@@ -80,9 +80,9 @@ def _summary(facts: dict[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class _ShownFile:
-    """A media file on the page: its kind ("audio" or "image") and its URL."""
+    """A media file on the page: its URL, and whether it is played with controls or shown as it is."""
 
-    kind: str
+    played: bool
     source: str
 
 
@@ -100,8 +100,8 @@ class _ShownRow:
     items: list[_ShownItem]
 
     @property
-    def has_audio(self) -> bool:
-        return any(file.kind == "audio" for item in self.items for file in item.files)
+    def has_players(self) -> bool:
+        return any(file.played for item in self.items for file in item.files)
 
 
 def _gallery_row(row: GalleryRow, folder: Path | None) -> _ShownRow:
@@ -114,13 +114,14 @@ def _gallery_row(row: GalleryRow, folder: Path | None) -> _ShownRow:
 
 def _source(file: MediaFile, folder: Path | None, name: str) -> _ShownFile:
     """The file embedded in the page, or written into the folder."""
-    kind, _, subtype = file.mime.partition("/")
+    family, _, subtype = file.mime.partition("/")
+    played = family == "audio"
     if folder is None:
-        return _ShownFile(kind, f"data:{file.mime};base64,{base64.b64encode(file.data).decode()}")
+        return _ShownFile(played, f"data:{file.mime};base64,{base64.b64encode(file.data).decode()}")
     path = folder / f"{name}.{subtype}"
     folder.mkdir(parents=True, exist_ok=True)
     path.write_bytes(file.data)
-    return _ShownFile(kind, quote("/".join(path.parts[-3:])))
+    return _ShownFile(played, quote("/".join(path.parts[-3:])))
 
 
 # --- figures ---

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,10 +18,20 @@ from ...editing.loops import media_loop_axes
 from ...types import BadInput, MediaSpec
 from ..conditions import SampleConditions, per_sample_conditions
 from ..context import ModelContext
-from ..lengths import PaddedBatch, choose_lengths, require_rate, seconds_to_elements
+from ..lengths import PaddedBatch, check_request_memory, choose_lengths, require_rate, seconds_to_elements
 from ..loop_sizes import loop_length_unit, round_loop_size, warn_of_rounding
 from ..request import SampleRequest
 from .source import SourceFile, cut_or_pad, describe_conversion, read_source_file, trim_source
+
+
+@contextmanager
+def hold_warnings() -> Iterator[None]:
+    """Hold warnings back until the end, and drop them if an exception occurs: nothing is noted before a refusal."""
+    with warnings.catch_warnings(record=True) as held:
+        warnings.simplefilter("always")
+        yield
+    for one in held:
+        warnings.warn_explicit(one.message, one.category, one.filename, one.lineno, source=one.source)
 
 
 @dataclass
@@ -103,9 +114,10 @@ class EditContext:
             sizes: Media size of each result.
 
         Raises:
-            BadInput: The sizes differ along an axis other than time.
+            BadInput: The sizes differ along an axis other than time, or the results cannot fit into memory.
         """
         spec = self.spec
+        check_request_memory(self.codec, spec, [tuple(size) for size in sizes], self.recipe.sample.batch)
         if self.loop:
             unit = loop_length_unit(self.codec, self.model.model.network, spec)
             warn_of_rounding(sizes, [self.work_size(size) for size in sizes], unit, spec)

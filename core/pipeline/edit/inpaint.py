@@ -114,6 +114,7 @@ class InpaintRequest(SampleRequest):
 def inpaint_request(context: EditContext, files: Files, options: InpaintOptions) -> InpaintRequest:
     """Request that regenerates a region of each file."""
     region = EditRegion(options.spans, options.box, options.mask)
+    region.check(context.spec)
     sources = [context.read(path) for path in as_path_list(files)]
     known = [region.known_mask(context, source) for source in sources]
     facts = {"edit": "inpaint", **region.to_dict()}
@@ -139,6 +140,19 @@ def extend_request(context: EditContext, files: Files, options: ExtendOptions) -
     return _fill_request(context, sources, sizes, known, options, {"edit": "continue", "added": seconds})
 
 
+def _warn_of_unused(filling: InpaintSettings, resample: int, steps: int) -> None:
+    """Say that a given `jump` or `resample` has no effect."""
+    if resample == 1 and filling.jump != InpaintSettings().jump:
+        warnings.warn(f"jump={filling.jump} has no effect: every step is run once (resample=1)", stacklevel=5)
+    elif filling.resample not in (None, 1) and filling.jump >= steps:
+        remedy = f"choose a jump below {steps}" if steps > 1 else "take more steps"
+        warnings.warn(
+            f"resample={resample} has no effect: a jump of {filling.jump} covers all {steps} steps, and the last "
+            f"segment is run once: {remedy}",
+            stacklevel=5,
+        )
+
+
 def _fill_request(
     context: EditContext,
     sources: Sequence[SourceFile],
@@ -150,6 +164,7 @@ def _fill_request(
     count = filling.count
     by_levels = context.model.per_element
     resample = (1 if by_levels else 4) if filling.resample is None else filling.resample
+    _warn_of_unused(filling, resample, context.recipe.sample.steps)
     each = [i for i in range(len(sources)) for _ in range(count)]
     conditions = context.conditions([sources[i] for i in each], [sizes[i] for i in each])
     parts = [KnownPart.of(context, *of) for of in zip(sources, sizes, known, strict=True)]

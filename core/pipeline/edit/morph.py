@@ -107,7 +107,8 @@ def morph_request(context: EditContext, a: str | Path, b: str | Path, labels: Se
     shares, spec = interpolation_weights(count), context.spec
     sources = [context.read(Path(end)) for end in (a, b)]
     given = labels if context.labelled else [source.label for source in sources]
-    ends = tuple(_end(context, source, label) for source, label in zip(sources, given, strict=True))
+    rows = context.conditions(sources, [source.size for source in sources])
+    ends = tuple(_end(context, *end) for end in zip(sources, rows, given, strict=True))
     lengths = [spec.length_of(source.size) or 0 for source in sources]
     nearest = [sources[round(s)] for s in shares]
     wanted = [
@@ -131,8 +132,7 @@ def morph_request(context: EditContext, a: str | Path, b: str | Path, labels: Se
     )
 
 
-def _end(context: EditContext, source: SourceFile, label: object) -> MorphEndpoint:
-    (conditions,) = context.conditions([source], [source.size])
+def _end(context: EditContext, source: SourceFile, conditions: SampleConditions, label: object) -> MorphEndpoint:
     if "label" in conditions:
         conditions["label"] = label
     size = context.work_size(source.size)

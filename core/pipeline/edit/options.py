@@ -7,9 +7,11 @@ from typing import Annotated
 from pydantic import Field, Strict
 
 from ...config.components import PathField, RecipeSection
+from ...config.sections import Seconds
 from ...util.annotations import Range
+from ...util.limits import MOST_SAMPLES, MOST_STEPS
 
-Count = Annotated[int, Range(1, 100_000)]
+Count = Annotated[int, Range(1, MOST_SAMPLES)]
 LISTS = Strict(False)  # a list is accepted as a tuple
 
 
@@ -30,7 +32,7 @@ class InpaintSettings(RecipeSection):
     resample: Annotated[int, Range(1, 1000)] | None = None
     """how often each segment of `jump` steps is run (RePaint: Lugmayr et al. 2022, arXiv:2201.09865): larger values fit
     the known part better, and the time is proportional; null: 4, or 1 for a network trained with per-element levels"""
-    jump: Annotated[int, Range(1)] = 4
+    jump: Annotated[int, Range(1, MOST_STEPS)] = 4
     """number of steps in a segment"""
 
 
@@ -48,14 +50,14 @@ class InpaintOptions(InpaintSettings):
 class ExtendOptions(InpaintSettings):
     """Options of continuation."""
 
-    seconds: Annotated[float, Range(above=0)] = 1.0
+    seconds: Seconds = 1.0
     """length that is added along time"""
 
 
 class MorphOptions(RecipeSection):
     """Options of morphs."""
 
-    count: Annotated[int, Range(2, 100_000)] = 5
+    count: Annotated[int, Range(2, MOST_SAMPLES)] = 5
     """number of samples, both ends included"""
 
 

@@ -22,7 +22,7 @@ Span = tuple[float, float]
 
 @dataclass(frozen=True)
 class EditRegion:
-    """A part of media: the intersection of those of spans, box and mask that are given.
+    """A part of media: the intersection of spans with box or mask, of those that are given.
 
     Attributes:
         spans: Parts along the time axis, each (from, to) in seconds; their union counts.
@@ -39,6 +39,23 @@ class EditRegion:
         box, mask = self.box and list(self.box), self.mask and str(self.mask)
         return {"spans": [list(span) for span in self.spans], "box": box, "mask": mask}
 
+    def check(self, spec: MediaSpec) -> None:
+        """Raise BadInput unless a part is given that media of this kind can have; no file is needed."""
+        axes = " and ".join(spec.axes)
+        if self.box is not None and self.mask is not None:
+            raise BadInput("box and mask exclude each other: give one of them")
+        if not self.spans and self.box is None and self.mask is None:
+            raise BadInput(f"name the part to regenerate: {_remedy(spec)}")
+        wrong = ""
+        if self.spans and spec.rate is None:
+            wrong = "from and to are seconds along time"
+        elif self.box is not None and len(spec.other_axes) != 2:
+            wrong = "box is a part along two axes that are not time"
+        elif self.mask is not None and not spec.other_axes:
+            wrong = "mask is a part along axes that are not time"
+        if wrong:
+            raise BadInput(f"{wrong}, and {spec.modality} has {axes} only: name the part by {_remedy(spec)}")
+
     def known_mask(self, context: EditContext, source: SourceFile) -> Tensor:
         """Mask (1, *size) bool: True where the source is known, False where it is regenerated.
 
@@ -46,12 +63,7 @@ class EditRegion:
             BadInput: No part is given, the part is outside of the source, or the media has no such axis.
         """
         spec = context.spec
-        planar = len(spec.other_axes) == 2
-        wrong = (self.spans and spec.rate is None) or (self.box is not None and not planar)
-        wrong = wrong or (self.mask is not None and not spec.other_axes)
-        none = not self.spans and self.box is None and self.mask is None
-        if wrong or none or (self.box is not None and self.mask is not None):
-            raise BadInput(f"name the part to regenerate: {_remedy(spec)}")
+        self.check(spec)
         selected = torch.ones(1, *source.size, dtype=torch.bool)
         if self.spans:
             selected &= _along_time(self.spans, spec, source)

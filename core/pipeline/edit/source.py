@@ -13,6 +13,7 @@ from torch import Tensor
 from ...data.files import format_path
 from ...types import BadInput, MediaSpec
 from ...util.messages import format_count
+from ...util.paths import check_path
 from ...util.text import normalise_label
 from ..context import ModelContext
 
@@ -63,7 +64,7 @@ def as_path_list(files: Files) -> list[Path]:
     found = [Path(files)] if isinstance(files, (str, Path)) else [Path(file) for file in files]
     if not found:
         raise BadInput("name a file to edit")
-    return found
+    return [check_path(path) for path in found]
 
 
 def read_source_file(model: ModelContext, path: str | Path, fit: bool = True) -> SourceFile:

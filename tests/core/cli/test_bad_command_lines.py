@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 import pytest
+from PIL import Image
 from sonolux.core.cli import main as cli
 from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import BadInput
@@ -54,7 +55,14 @@ CASES = [
     ("sample RUN label=&amp --out o", "there is no class '&amp'"),
     ("sample RUN label=[circle --out o", "not valid YAML"),
     ("sample RUN stepz=3 --out o", "unknown key; did you mean 'sample.steps'"),
-    ("sample RUN steps=0 --out o", "expected integer of at least 1, got 0"),
+    ("sample RUN steps=0 --out o", "expected integer of at least 1 and at most 10000, got 0"),
+    ("sample RUN steps=100000000000 --out o", "at most 10000, got 100000000000"),
+    (
+        "sample RUN size=[1000000,1000000] count=1 --out o",
+        "1 sample of 1000000 x 1000000.*1.08e\\+05 GB.*this machine has",
+    ),
+    ("sample RUN size=2000000 --out o", "at most 1000000"),
+    ("sample RUN sampler=heun --out o", "unknown key: the sampler is `use`: use=heun"),
     ("sample RUN train.steps=3 --out o", "only sample.\\* can change here"),
     ("sample RUN seconds=2 --out o", "height and width only: leave it out"),
     ("sample RUN size=[3] --out o", "sample.size is a number of elements, or \\[height, width\\]"),
@@ -71,13 +79,23 @@ CASES = [
     ("edit RUN vary a.png strength=2 --out o", "at most 1, got 2"),
     ("edit RUN inpaint a.png --out o", "name the part to regenerate: box="),
     ("edit RUN inpaint a.png box=[0,0,99,4] --out o", "is no part of a.png, 16 x 16"),
+    ("edit RUN inpaint a.png box=[0,0,4,4] mask=a.png --out o", "box and mask exclude each other: give one"),
+    (
+        "edit RUN inpaint a.png from=0 to=1 --out o",
+        "from and to are seconds along time, and image has height and width",
+    ),
+    ("edit RUN vary a.png size=[25,31] --out o", "size has no effect on an edit of files"),
+    ("edit RUN vary a.png sample.count=4 --out o", "sample.count has no effect on an edit: give count=N"),
+    ("edit RUN vary a.png calibrated=true --out o", "calibrated=true has no effect on an edit"),
+    ("edit RUN vary a.png label=[circle,square] --out o", "lists 2 values"),
+    ("edit RUN morph circle square label=star --out o", "label has no effect on a morph of classes"),
     ("edit RUN continue a.png --out o", "no time axis"),
     ("edit RUN morph a.png --out o", "name two files, not 1"),
     # eval
     ("eval", "Missing argument"),
     ("eval gone --out o", "gone: no such run or checkpoint"),
     ("eval RUN cuont=3 --out o", "unknown key; did you mean 'eval.count'"),
-    ("eval RUN count=x --out o", "expected integer of at least 8, got the text 'x'"),
+    ("eval RUN count=x --out o", "expected integer of at least 8 and at most 100000, got"),
     ("eval RUN network.width=3 --out o", "the rest is the run's"),
     ("eval RUN data.split.valid=0.5 --out o", "another would hold out what was trained on"),
     ("eval RUN count=20 --folder gone --out o", "--folder: no such folder: gone"),
@@ -85,7 +103,8 @@ CASES = [
     ("calibrate gone", "gone: no such run or checkpoint"),
     ("calibrate RUN --nfe 1", "--nfe takes numbers of 2 or more"),
     ("calibrate RUN --nfe x", "--nfe takes numbers of evaluations such as 5,8,10"),
-    ("calibrate RUN --count 0", "0 is not in the range x>=1"),
+    ("calibrate RUN --count 0", "0 is not in the range 1<=x<=100000"),
+    ("calibrate RUN --count 100000000000", "is not in the range 1<=x<=100000"),
     ("calibrate RUN --seed x", "'x' is not a valid integer"),
     # prepare
     ("prepare", "Missing argument 'FOLDER'"),
@@ -125,7 +144,7 @@ CASES = [
     ("lab sampler {use:heun", "not valid YAML|there is no sampler"),
     ("lab likelihood gone", "gone: no such run or checkpoint"),
     ("lab likelihood RUN --split test", "'test' is not one of 'valid', 'train'"),
-    ("lab likelihood RUN --count 0", "range x>=1"),
+    ("lab likelihood RUN --count 0", "range 1<=x<=100000"),
     # doctor
     ("doctor --jsn", "No such option"),
     ("doctor x", "unexpected extra argument"),
@@ -135,8 +154,6 @@ CASES = [
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
     """The working folder of all cases."""
-    from PIL import Image
-
     root = tmp_path_factory.mktemp("place")
     Image.new("RGB", (16, 16), "grey").save(root / "a.png")
     (root / "notes.txt").write_text("some notes\n")
@@ -168,6 +185,49 @@ def check_bad(words, said, place, capsys):
     assert len(lines[0]) <= LONGEST, (len(lines[0]), lines[0])
     assert contents(place) == before
     assert spent < SECONDS, spent
+
+
+LONG = "x" * 300
+PATHS = [  # WRONG is a path that contains NUL, or a name that is too long
+    "train shapes --out WRONG",
+    "train --resume WRONG",
+    "train shapes --from WRONG",
+    "sample WRONG --out o",
+    "sample RUN --out WRONG",
+    "edit RUN vary a.png --out WRONG",
+    "edit RUN vary WRONG --out o",
+    "eval RUN --out WRONG",
+    "eval RUN --folder WRONG --out o",
+    "calibrate WRONG",
+    "prepare WRONG",
+    "prepare pictures --out WRONG",
+    "prepare pictures --table WRONG",
+    "init WRONG --from digits",
+    "init x --from WRONG",
+    "recipe show WRONG",
+    "recipe schema --out WRONG",
+    "lab likelihood WRONG",
+    "lab sampler euler --plot WRONG",
+]
+
+
+@pytest.mark.parametrize("line", PATHS)
+def test_a_path_that_cannot_be_one_is_refused(line, place, tiny_run, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    run = os.path.relpath(tiny_run("image"), place)
+    for wrong, said in (
+        ("a\0b", "no path can contain"),
+        (LONG, r"x+\.\.\.: too long for the name of a file or folder"),
+    ):
+        check_bad([{"RUN": run, "WRONG": wrong}.get(word, word) for word in line.split(" ")], said, place, capsys)
+
+
+def test_nothing_is_noted_before_a_refusal(place, tiny_run, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    Image.new("RGB", (48, 48), "grey").save("large.png")
+    for part in ("box=[0,0,4,99]", "box=[0,0,4,4] mask=a.png", "from=0 to=1"):
+        assert cli.main(["edit", str(tiny_run("image")), "inpaint", "large.png", *part.split(), "--out", "o"]) == 2
+        assert "note: " not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("line", "said"), CASES, ids=[line for line, _ in CASES])

@@ -1,6 +1,8 @@
 """`sonolux doctor`: what is broken is reported in one line and does not stop the command."""
 
 import json
+import os
+import re
 
 import pytest
 from sonolux.core.cli import doctor
@@ -26,32 +28,50 @@ def acme(tmp_path, monkeypatch):
     registry._points.cache_clear()
 
 
+NOTHING = {"devices": {}, "threads": 1, "cores": 1, "trouble": []}
+
+
 def test_it_reports_versions_and_devices(capsys, monkeypatch):
-    monkeypatch.setattr(doctor, "_import", lambda package: None)
+    monkeypatch.setattr(doctor, "_child", lambda arguments: None)
     monkeypatch.setattr(doctor, "_plugins", list)
+    monkeypatch.setattr(doctor, "_modalities", lambda report: [])
     assert main(["doctor", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert report["packages"]["torch"] and report["threads"] >= 1 and isinstance(report["devices"]["cpu"]["bf16"], bool)
+    assert report["packages"]["torch"] and report["packages"]["pydantic"] and "librosa" not in report["packages"]
+    assert report["threads"] >= 1 and isinstance(report["devices"]["cpu"]["bf16"], bool)
     assert main(["doctor"]) == 0
     assert "no problems found" in capsys.readouterr().out
 
 
-def test_it_reports_sound_files_and_free_space(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(doctor, "_import", lambda package: None)
+@pytest.mark.slow
+def test_each_modality_says_which_files_it_reads(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(doctor, "_torch", lambda: {**NOTHING, "trouble": []})
     monkeypatch.setattr(doctor, "_plugins", list)
     assert main(["doctor", "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
-    assert {"WAV", "FLAC", "OGG"} <= set(report["sound_files"]) and report["free_gb"] > 0
+    assert {"WAV", "FLAC", "OGG"} <= set(report["files"]["audio"]) and "PNG" in report["files"]["image"]
+    assert report["free_gb"] > 0
     (tmp_path / "soundfile.py").write_text("raise OSError('sndfile library not found')\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-    assert main(["doctor"]) == 0
+    (tmp_path / "torchaudio.py").write_text("raise OSError('libtorchaudio.so: undefined symbol')\n")
+    monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{os.environ.get('PYTHONPATH', '')}")
+    monkeypatch.setattr(doctor, "_modalities", lambda report: ["audio"])
+    assert main(["doctor"]) == 1
     said = capsys.readouterr().out
-    assert "audio files: none can be read" in said and f"GB free in {tmp_path}" in said
+    assert "audio files: none can be read" in said and "GB free in" in said
+    assert "BROKEN: modality audio cannot be loaded (" in said and "OSError: sndfile library not found" in said
+    (tmp_path / "soundfile.py").unlink()
+    assert main(["doctor"]) == 1
+    said = capsys.readouterr().out
+    assert "WAV" in said and "BROKEN: torchaudio cannot be imported" in said and "undefined symbol" in said
+
+
+def test_a_modality_without_the_method_has_no_facts():
+    assert doctor.file_support(object) == {"formats": (), "trouble": ()}
 
 
 def test_every_plugin_is_loaded_in_a_process_of_its_own(acme, capsys, monkeypatch):
-    monkeypatch.setattr(doctor, "_torch", lambda: {"devices": {}, "threads": 1, "cores": 1, "trouble": []})
+    monkeypatch.setattr(doctor, "_torch", lambda: {**NOTHING, "trouble": []})
+    monkeypatch.setattr(doctor, "_modalities", lambda report: [])
     assert main(["doctor", "--json"]) == 3
     told = {p["name"]: p["trouble"] for p in json.loads(capsys.readouterr().out)["plugins"]}
     assert told["acme/good"] is None and "killed by signal 9" in told["acme/dies"]
@@ -59,16 +79,15 @@ def test_every_plugin_is_loaded_in_a_process_of_its_own(acme, capsys, monkeypatc
     assert "RuntimeError: no licence" in told["acme/raises"]
 
 
-def test_a_library_that_cannot_be_imported_is_reported_in_one_line(tmp_path, capsys, monkeypatch):
-    (tmp_path / "torchaudio.py").write_text("raise OSError('libtorchaudio.so: undefined symbol')\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    line = doctor._import("torchaudio")
-    assert line is not None and "\n" not in line
-    assert line.startswith("torchaudio 2") and "OSError: libtorchaudio.so: undefined symbol" in line
-    monkeypatch.setattr(doctor, "_torch", lambda: {"devices": {}, "threads": 1, "cores": 1, "trouble": [line]})
+def test_torch_that_cannot_be_imported_is_reported_in_one_line(capsys, monkeypatch):
+    monkeypatch.setattr(doctor, "_child", lambda arguments: "OSError: libtorch.so: undefined symbol")
     monkeypatch.setattr(doctor, "_plugins", list)
     assert main(["doctor"]) == 1
-    assert f"BROKEN: {line}" in capsys.readouterr().out
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("BROKEN: ")]
+    assert len(said) == 1 and re.match(
+        "BROKEN: torch 2.* cannot be imported .OSError: libtorch.so: undefined symbol.; nothing works without it",
+        said[0],
+    )
 
 
 def test_a_child_that_never_ends_is_given_up(monkeypatch):

@@ -332,3 +332,15 @@ def test_python_c_registers_no_plugin_of_the_working_folder(evil):
     code = "from sonolux.core.config import registry as r; print([n for k in r.kinds() for n in r.names(k)])"
     done = subprocess.run([sys.executable, "-c", code], cwd=evil.run, capture_output=True, text=True)
     assert done.returncode == 0 and "edm" in done.stdout and "evil/evil" not in done.stdout, done.stderr
+
+
+def test_the_command_that_training_proposes_has_the_flag_that_it_needs(tiny_recipe, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(
+        "from sonolux.modalities.image.networks.unet import UNet\n\n\nclass Mine(UNet):\n    '''A U-Net.'''\n"
+    )
+    for name, network, flag in (("own", "image/unet", ""), ("code", "./mine.py:Mine", " --allow-code")):
+        text = tiny_recipe["image"].replace("image/unet", network).replace("name: tiny", f"name: {name}")
+        (tmp_path / f"{name}.yaml").write_text(text)
+        assert main(["train", f"{name}.yaml", "train.steps=1", "--out", name, "--quiet"]) == 0
+        assert f"now: sonolux sample {name} --out {name}/samples{flag}\n" in capsys.readouterr().out

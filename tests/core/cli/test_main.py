@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 import pytest
+import torch
 from sonolux.core.cli import main as cli
 from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import BadInput, BrokenPlugin
@@ -84,7 +85,10 @@ def raising(error):
         (KeyboardInterrupt(), 130, "interrupted\n"),
         (KeyboardInterrupt("stopped at step 3, saved"), 130, "stopped at step 3, saved\n"),
         (ValueError("two\nlines"), 1, "ValueError: two lines\nSONOLUX_DEBUG=1 shows the traceback\n"),
-        (MemoryError(), 1, "MemoryError\nSONOLUX_DEBUG=1 shows the traceback\n"),
+        (MemoryError(), 1, "out of memory: choose a smaller batch (train.batch, sample.batch), size, or"),
+        (torch.OutOfMemoryError("CUDA out of memory"), 1, "seconds (CUDA out of memory)\n"),
+        (RuntimeError("[enforce fail at alloc_cpu.cpp:119] DefaultCPUAllocator: x"), 1, "out of memory: choose"),
+        (RuntimeError("shape mismatch"), 1, "RuntimeError: shape mismatch\nSONOLUX_DEBUG=1"),
         (click.UsageError("which?"), 2, "which?"),
         (click.FileError("x", "gone"), 2, "gone"),
         (SystemExit(130), 130, ""),

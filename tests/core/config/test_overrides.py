@@ -243,5 +243,7 @@ def test_plain_values_are_not_parsed(folder):
     recipe = load_recipe("base.yaml")
     for value in ("kick #2", "null", "[a]", "a\x85b", ["&amp", None], {"a: b": 0.5}):
         assert recipe.with_overrides([("sample.label", value)]).sample.label == value
-    with pytest.raises(BadInput, match=r"^sample.steps=x: expected integer of at least 1, got the text 'x'$"):
+    with pytest.raises(
+        BadInput, match=r"^sample.steps=x: expected integer of at least 1 and at most 10000, got the text 'x'$"
+    ):
         recipe.with_overrides([("sample.steps", "x")])

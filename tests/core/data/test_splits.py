@@ -35,7 +35,8 @@ def test_parts_share_nothing_and_leave_nothing_out(count, valid):
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ((1, 0.1, "train"), "at least 2; got 1"),
+        ((1, 0.1, "train"), "at least 2 and at most 10000000; got 1"),
+        ((10**12, 0.1, "train"), "at most 10000000; got 1000000000000"),
         ((5, 1.0, "train"), "up to, not including, 1"),
         ((5, 0.1, "test"), "train or valid"),
     ],

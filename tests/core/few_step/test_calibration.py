@@ -334,3 +334,10 @@ def test_planted_batch_left_out_is_caught(monkeypatch):
     )
     with pytest.raises((AssertionError, RuntimeError)):
         check_batches()
+
+
+def test_a_solution_that_is_not_finite_is_refused(monkeypatch):
+    found = problem(SCHEDULES[0], count=4)
+    monkeypatch.setattr(type(found.batches[0]), "run", lambda batch, plan, watch=None: batch.start * float("inf"))
+    with pytest.raises(BadInput, match=r"the reference solution is not finite.*check the weights"):
+        solve_reference(found)

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import sonolux
 import soundfile
 import torch
 from PIL import Image
@@ -282,19 +283,22 @@ WRONG = [
     (("vary", "count=2.5"), "got 2.5"),
     (("vary", "count=true"), "got true"),
     (("vary", "box=[0,0,4,4]"), "box belongs to inpaint; vary takes strength, count"),
-    (("vary", "steps=x"), "command line: sample.steps=x: expected integer of at least 1, got the text 'x'"),
+    (
+        ("vary", "steps=x"),
+        "command line: sample.steps=x: expected integer of at least 1 and at most 10000, got the text 'x'",
+    ),
     (("vary", "stepz=3"), "did you mean 'sample.steps'"),
     (("inpaint", "walks=x"), "command line: resample=x: expected integer of at least 1 and at most 1000"),
     (("inpaint", "resample=x"), "expected integer of at least 1 and at most 1000, got the text 'x'"),
-    (("inpaint", "jump=0"), "expected integer of at least 1, got 0"),
+    (("inpaint", "jump=0"), "expected integer of at least 1 and at most 10000, got 0"),
     (("inpaint", "box=[1,2]"), "expected list [integer, integer, integer, integer], got a list"),
     (("inpaint", "box=[1,2,x,4]"), "expected integer, got the text 'x'"),
     (("inpaint", "box=1,2,3,4"), "got the text '1,2,3,4'"),
     (("inpaint", "from=a", "to=1"), "expected number or list of number, got the text 'a'"),
     (("inpaint", "from=0.1"), "from and to are pairs"),
     (("inpaint", "mask=~no-such-user/m.png"), "no such home folder"),
-    (("continue", "seconds=-1"), "expected number above 0, got -1"),
-    (("continue", "seconds=long"), "expected number above 0, got the text 'long'"),
+    (("continue", "seconds=-1"), "expected number above 0 and at most 1000000, got -1"),
+    (("continue", "seconds=long"), "expected number above 0 and at most 1000000, got the text 'long'"),
     (("morph", "b.png", "count=1"), "expected integer of at least 2 and at most 100000, got 1"),
 ]
 
@@ -321,7 +325,10 @@ def test_options_are_validated_like_recipe_keys(tiny_run, tmp_path, monkeypatch,
         (lambda p, f: p.inpaint(f, spans=0.5), "^spans=0.5: expected list"),
         (lambda p, f: p.inpaint(f, spans=[(0.1,)]), r"^spans=\[\(0.1,\)\]: expected list \[number, number\]"),
         (lambda p, f: p.inpaint(f, box=object()), "^box=<object.*: cannot be a value"),
-        (lambda p, f: p.extend(f, seconds=None), "^seconds=None: expected number above 0, got null"),
+        (
+            lambda p, f: p.extend(f, seconds=None),
+            "^seconds=None: expected number above 0 and at most 1000000, got null",
+        ),
         (lambda p, f: p.morph(f, f, count=1), "^count=1: expected integer of at least 2"),
     ],
 )
@@ -348,3 +355,38 @@ def test_a_label_on_the_command_line_or_at_loading_is_used(tiny_run, tmp_path, c
 def test_sources_without_facts_of_the_file_are_not_compared():
     source = SourceFile(SimpleNamespace(), torch.zeros(1, 4), 1.0, torch.zeros(1, 1), None)
     assert describe_conversion(source, MediaSpec("audio", 1, ("time",), (4,))) == ""
+
+
+# --- options without effect -----------------------------------------------------------------------------------------
+
+
+def test_guidance_of_a_morph_that_is_asked_for_in_part_is_used(tiny_run, tmp_path):
+    recipe = sonolux.load(tiny_run("image"), device="cpu", changes=["guidance.scale=1.5"])
+    settings = recipe._edit_context({}, use="heun", guidance=None).recipe.sample.guidance
+    assert settings is not None and settings.params["scale"] == 1.5
+    plain = sonolux.load(tiny_run("image"), device="cpu")
+    assert plain._edit_context({}, use="heun", guidance=None).recipe.sample.guidance is None
+
+
+def test_a_jump_or_a_resampling_without_effect_is_noted(pictures, tmp_path):
+    file = marked(tmp_path / "a.png", 16, 16, [0, 0, 4, 4])
+    for given, text in (
+        ({"resample": 1, "jump": 3}, "jump=3 has no effect: every step is run once"),
+        ({"resample": 2, "jump": 9}, "resample=2 has no effect: a jump of 9 covers all 4 steps"),
+    ):
+        _, said = said_by(pictures.inpaint, file, box=[0, 0, 4, 4], **given)
+        assert len(said) == 1 and text in said[0]
+    assert said_by(pictures.inpaint, file, box=[0, 0, 4, 4], resample=2, jump=2)[1] == []
+    one = {"box": [0, 0, 4, 4], "seed": 1, "steps": 4}
+    a, b = (said_by(pictures.inpaint, file, resample=n, jump=9, **one)[0].media[0] for n in (1, 2))
+    assert torch.equal(a, b), "it is true that it has no effect"
+
+
+def test_size_is_refused_from_python_too(pictures, tmp_path):
+    file = marked(tmp_path / "a.png", 16, 16, [0, 0, 4, 4])
+    for call in (pictures.vary, pictures.extend):
+        with pytest.raises(BadInput, match="size has no effect on an edit of files"):
+            call(file, size=[25, 31])
+    assert pictures.morph("circle", "square", count=2, size=24).media[0].shape[1:] == (24, 24)
+    with pytest.raises(BadInput, match="`use`: use=heun"):
+        pictures.sample(sampler="heun")
