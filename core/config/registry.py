@@ -313,9 +313,9 @@ def find_class(kind: str, use: str, base: Path | None = None, allow_code: bool =
     use = legacy.current_component_name(kind, use, built_in, {})
     if is_code_reference(use):
         if not allow_code:
+            shown = use if len(use) <= 40 else f"...{use[-37:]}"
             raise_bad_input(
-                f"{called} {use!r} names code, and the command names neither it nor its recipe file: if you trust it, "
-                "pass --allow-code (Python: allow_code=True)"
+                f"{called} {shown!r} names code: if you trust it, pass --allow-code (Python: allow_code=True)"
             )
         cls = _code(kind, use, base)
     elif use in built_in:

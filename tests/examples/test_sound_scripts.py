@@ -83,7 +83,7 @@ def check_pack(run, folder):
         assert not sound.wave[:, 0].any() and not sound.wave[:, -1].any(), "faded"
     assert [float(r["seconds"]) <= 0.3 for r in rows[:3]] == [True] * 3
     again = pack.sonolux.load(run, device="cpu").sample(label="kick", seed=5, count=3, seconds=0.3)
-    done = pack.finish(again.media[2], 8000, pack.PostProcessing(lufs=-20.0))
+    done = pack.post_process(again.media[2], 8000, pack.PostProcessing(lufs=-20.0))
     assert float((io.read_sound(out / "boom_03.wav").wave - done.wave).abs().max()) < 1e-5
     assert [r["class"] for r in rows][:4] == ["kick"] * 3 + ["hat"]
 
@@ -155,7 +155,7 @@ def made_up(*batches):
     """A way of making that hands out given sounds, and a run of 8 kHz."""
     left = list(batches)
     return lambda **asked: SimpleNamespace(media=left.pop(0)), SimpleNamespace(
-        parts=SimpleNamespace(spec=SimpleNamespace(rate=8000.0))
+        components=SimpleNamespace(spec=SimpleNamespace(rate=8000.0))
     )
 
 
@@ -193,7 +193,7 @@ def test_planted_search_that_sees_no_shift_is_caught(monkeypatch):
         return (a @ b.T).max(dim=1)
 
     original = opened
-    monkeypatch.setitem(globals(), "opened", lambda name: _with(original(name), nearest=same_place))
+    monkeypatch.setitem(globals(), "opened", lambda name: _with(original(name), nearest_sounds=same_place))
     assert_caught(check_search)
 
 

@@ -87,11 +87,11 @@ FUNCTIONS = {
     ],
     "load_recipe_text": [lambda f, allow: load_recipe_text((f.run / "resolved.yaml").read_text(), allow_code=allow)],
     "open_checkpoint": [lambda f, allow: open_checkpoint(f.run, "cpu", ["steps=2"], allow_code=allow)],
-    "open_source": [
+    "open_evaluation_input": [
         lambda f, allow: open_evaluation_input(str(f.run), [], sampled=True, allow_code=allow),
         lambda f, allow: open_evaluation_input(str(f.extending), [], sampled=False, allow_code=allow),
     ],
-    "find": [lambda f, allow: registry.find_class("network", f"{f.run}/evil.py:Evil", allow_code=allow)],
+    "find_class": [lambda f, allow: registry.find_class("network", f"{f.run}/evil.py:Evil", allow_code=allow)],
 }
 
 
@@ -329,7 +329,8 @@ def test_python_c_registers_no_plugin_of_the_working_folder(evil):
     spoiled(evil.run)
     for name in ("click", "yaml", "difflib"):  # Python's own search, which `python -c` requests
         (evil.run / f"{name}.py").unlink()
-    code = "from sonolux.core.config import registry as r; print([n for k in r.kinds() for n in r.names(k)])"
+    code = "from sonolux.core.config.registry import component_kinds as kinds, component_names as names\n"
+    code += "print([n for k in kinds() for n in names(k)])"
     done = subprocess.run([sys.executable, "-c", code], cwd=evil.run, capture_output=True, text=True)
     assert done.returncode == 0 and "edm" in done.stdout and "evil/evil" not in done.stdout, done.stderr
 

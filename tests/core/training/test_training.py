@@ -107,7 +107,7 @@ def test_a_draw_that_is_not_keyed_breaks_resuming(recipe, tmp_path, monkeypatch,
         return found._replace(key=int(loose.integers(2**63))) if purpose == keyed[what] else found
 
     for module in (noise, dropout, loader, base):
-        for name, unkeyed in (("generator", generator), ("key_of", key_of)):
+        for name, unkeyed in (("keyed_generator", generator), ("stream_key", key_of)):
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, unkeyed)
     with pytest.raises(AssertionError, match="same"):
@@ -317,7 +317,7 @@ def test_minutes_count_what_was_spent_and_keep_time_back(recipe, tmp_path):
     assert budget.progress(10**6) == pytest.approx(0.25, abs=0.01)
     budget.reserve = 60.0
     assert budget.progress(0) == pytest.approx(0.5, abs=0.02)
-    go(recipe, tmp_path / "run", "train.steps=null", "train.minutes=0.02")
+    go(recipe, tmp_path / "run", "train.steps=null", "train.minutes=0.05")
     assert newest_checkpoint(tmp_path / "run").exists()
 
 
@@ -552,7 +552,7 @@ def test_planted_errors_of_a_header_are_caught(error, tmp_path):
 
 
 def test_a_run_of_minutes_that_made_fewer_steps_than_were_measured_says_so(recipe, tmp_path):
-    said, changes = [], ["train.steps=null", "train.minutes=0.02", "train.measured_steps=100000"]
+    said, changes = [], ["train.steps=null", "train.minutes=0.05", "train.measured_steps=100000"]
     go(recipe, tmp_path / "run", *changes, say=said.append)
     assert any("measured at 100000" in line and "--resume" in line and "train.minutes=" in line for line in said)
     said.clear()

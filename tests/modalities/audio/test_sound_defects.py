@@ -81,12 +81,12 @@ def check_numbers():
 
 
 PLANTED = {
-    "count_clicks": (torch, "maximum", lambda true: torch.minimum),
+    "clicks": (torch, "maximum", lambda true: torch.minimum),
     "noise_floor": (torch.Tensor, "quantile", lambda true: lambda x, q: true(x, 1.0 if q == 0.1 else q)),
-    "high_frequency_share": (torch.fft, "rfft", lambda true: lambda x: true(x).flip(-1)),
-    "largest_dc_offset": (defects, "largest_dc_offset", lambda true: lambda wave: true(wave) - 1.0),
-    "is_clipped": (defects, "is_clipped", lambda true: lambda media: true(0.5 * media)),
-    "is_silent": (defects, "is_silent", lambda true: lambda media: true(100 * media)),
+    "high_share": (torch.fft, "rfft", lambda true: lambda x: true(x).flip(-1)),
+    "offset": (defects, "largest_dc_offset", lambda true: lambda wave: true(wave) - 1.0),
+    "clipped": (defects, "is_clipped", lambda true: lambda media: true(0.5 * media)),
+    "silent": (defects, "is_silent", lambda true: lambda media: true(100 * media)),
 }
 
 
