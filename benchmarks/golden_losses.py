@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from sonolux.core.config.load import load_recipe, packaged_recipes
-from sonolux.core.training.build import build_components, build_dataset, fit_codec
+from sonolux.core.training.build import build_dataset, build_model_components, fit_codec
 from sonolux.core.training.step import Trainer
 
 FOLDER = Path(__file__).resolve().parent.parent / "tests" / "assets" / "losses"
@@ -97,7 +97,7 @@ def losses_of(name: str, changes: list[str], folder: Path) -> tuple[float, ...]:
     with one_thread():
         recipe = load_recipe(name, [*EXACT, *changes])
         data, spec = build_dataset(recipe)
-        parts = build_components(recipe, spec)
+        parts = build_model_components(recipe, spec)
         fit_codec(parts.codec, data)
         trainer = Trainer(parts, data, torch.device("cpu"))
         return tuple(float(trainer.train_step(step / STEPS).loss) for step in range(STEPS))

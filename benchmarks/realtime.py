@@ -38,11 +38,11 @@ def opened(name: str, changes: list[str]) -> Any:
     import torch
     from sonolux.core.config.load import load_recipe
     from sonolux.core.pipeline.pipeline import Pipeline
-    from sonolux.core.training.build import build_components
+    from sonolux.core.training.build import build_model_components
 
     recipe = load_recipe(name, [*changes, "sample.output=null"], partial=True)
     spec = replace(recipe.modality.build().spec(), classes=tuple("abcdefghij"))
-    parts = build_components(recipe, spec)
+    parts = build_model_components(recipe, spec)
     rng = torch.Generator().manual_seed(0)
     for weight in parts.model.parameters():
         if not weight.data.any():

@@ -24,7 +24,12 @@ from typing import Any
 import torch
 from _bench import Table
 from sonolux.core.editing.windows import WindowedEdit
-from sonolux.core.evaluation.seams import JointMeasures, SeamMeasures, measure_joints, measure_seams
+from sonolux.core.evaluation.seams import (
+    LoopSeamMeasures,
+    WindowJointMeasures,
+    measure_loop_seams,
+    measure_window_joints,
+)
 from sonolux.core.types import BadInput
 from sonolux.core.util.messages import print_lines
 from sonolux.modalities.audio import dsp
@@ -33,7 +38,7 @@ from torch import Tensor
 PICTURE = 4  # pixels around the seam of a tile
 
 
-def show_seams(table: Table, found: SeamMeasures, name: str, part: str) -> None:
+def show_seams(table: Table, found: LoopSeamMeasures, name: str, part: str) -> None:
     """Add the lines of one set of loops along one axis."""
     low, high = (float(found.chance.quantile(q)) for q in (0.05, 0.95))
     table.add(
@@ -62,7 +67,7 @@ def measure_loops(trained: Any, run: str, args: argparse.Namespace) -> Table:
             table.title += f"; {name} of {media[0].shape[-1] / rate:.2f} s"
         for axis in range(1, media[0].ndim):
             along = "" if rate is not None else (", top to bottom", ", left to right")[axis - 1]
-            show_seams(table, measure_seams(media, part, axis), name + along, about)
+            show_seams(table, measure_loop_seams(media, part, axis), name + along, about)
     return table
 
 
@@ -113,7 +118,7 @@ def measure_long(trained: Any, run: str, args: argparse.Namespace) -> Table:
         between = [p for p in between if part * 4 < p < media[0].shape[-1] - part * 4]
         name = f"overlap {overlap:g}"
         for places, where in ((at, "joints"), (between, "between")):
-            found: JointMeasures = measure_joints(media, places, part)
+            found: WindowJointMeasures = measure_window_joints(media, places, part)
             low, high = (float(found.chance.quantile(q)) for q in (0.05, 0.95))
             step = float(steps_of_spectra(media, places, rate).median())
             table.add(

@@ -21,8 +21,8 @@ from pathlib import Path
 import sonolux
 import torch
 from sonolux.core.pipeline.result import Samples
+from sonolux.core.util.html_templates import template_engine
 from sonolux.core.util.messages import print_lines
-from sonolux.core.util.pages import template_engine
 from sonolux.core.util.progress import progress_bar
 from sonolux.modalities.audio.synthetic.checkers import predict_family
 from sonolux.modalities.image.synthetic.checkers import recognise_main_shape

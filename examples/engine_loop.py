@@ -21,7 +21,7 @@ from sonolux.core.types import BadInput
 from sonolux.core.util.folders import file_stem
 from sonolux.core.util.messages import print_lines
 from sonolux.modalities.audio import io
-from sonolux.modalities.audio.output import PostProcessing, post_process
+from sonolux.modalities.audio.post_processing import PostProcessing, post_process
 from torch import Tensor
 
 COLUMNS = ("file", "seconds", "lufs", "true_peak", "jump", "seam_db", "seed", "sample")

@@ -26,7 +26,7 @@ from sonolux.core.types import BadInput
 from sonolux.core.util.folders import file_stem
 from sonolux.core.util.messages import print_lines
 from sonolux.modalities.audio import io
-from sonolux.modalities.audio.output import PostProcessing, post_process
+from sonolux.modalities.audio.post_processing import PostProcessing, post_process
 from sonolux.modalities.audio.similarity import COPY, nearest_sounds
 from torch import Tensor
 from torch.nn import functional

@@ -18,7 +18,7 @@ import torch
 from sonolux.core.types import BadInput
 from sonolux.core.util.messages import format_json, print_lines
 from sonolux.modalities.audio import io
-from sonolux.modalities.audio.output import PostProcessing, post_process
+from sonolux.modalities.audio.post_processing import PostProcessing, post_process
 
 
 def main(arguments: list[str] | None = None) -> int:

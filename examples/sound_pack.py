@@ -30,7 +30,7 @@ from sonolux.core.types import BadInput
 from sonolux.core.util.messages import print_lines
 from sonolux.core.util.progress import with_progress
 from sonolux.modalities.audio import io
-from sonolux.modalities.audio.output import PostProcessing, ProcessedSound, post_process
+from sonolux.modalities.audio.post_processing import PostProcessing, ProcessedSound, post_process
 
 COLUMNS = ("name", "class", "count", "duration", "seed")
 RESULTS = ("file", "class", "seconds", "lufs", "measured", "true_peak", "limited", "seed", "sample")

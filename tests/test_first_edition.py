@@ -18,7 +18,7 @@ from sonolux.core.conditioning.base import build_conditioning
 from sonolux.core.config.load import load_recipe
 from sonolux.core.nn.legacy_weights import upgrade_names
 from sonolux.core.pipeline.load import load
-from sonolux.core.training.build import build_components
+from sonolux.core.training.build import build_model_components
 from sonolux.core.training.checkpoint import newest_checkpoint, read_header
 from sonolux.core.util.rng import KeyedNoise
 
@@ -150,7 +150,7 @@ def test_the_optimizer_state_goes_with_the_same_parameters(first):
 def test_a_seed_gives_the_same_initial_weights(first):
     """Bit for bit."""
     run, _, facts = first
-    model = build_components(load_recipe(run / "resolved.yaml"), read_header(newest_checkpoint(run)).spec).model
+    model = build_model_components(load_recipe(run / "resolved.yaml"), read_header(newest_checkpoint(run)).spec).model
     state, digest = model.state_dict(), hashlib.sha256()
     names = names_today(model, facts)
     assert set(names.values()) == state.keys()

@@ -13,7 +13,7 @@ class OutputClosed(Exception):
     """Nothing reads the standard output of a command any longer."""
 
 
-class CommandStream:
+class ClosableStream:
     """A text stream whose reader may end first.
 
     Args:
@@ -54,10 +54,10 @@ class CommandStream:
 
 def install_streams() -> None:
     """Replace the streams of this process: a command ends when nothing reads its output, but not for its messages."""
-    sys.stdout, sys.stderr = CommandStream(sys.stdout, lasting=False), CommandStream(sys.stderr, lasting=True)
+    sys.stdout, sys.stderr = ClosableStream(sys.stdout, lasting=False), ClosableStream(sys.stderr, lasting=True)
 
 
 def ignore_closed_output() -> None:
     """Go on when nothing reads the output any longer: the work of this command is worth more than its messages."""
-    if isinstance(sys.stdout, CommandStream):
+    if isinstance(sys.stdout, ClosableStream):
         sys.stdout.lasting = True

@@ -62,8 +62,8 @@ def command(
     from ..few_step.stored import plan_to_json
     from ..pipeline.load import load
     from ..training.checkpoint import lock_folder, newest_checkpoint, read_header
+    from ..util.atomic_replace import reserve_folder
     from ..util.folders import check_kinds
-    from ..util.replace import reserve_folder
 
     wanted = _numbers(nfe)
     checkpoint = newest_checkpoint(run)

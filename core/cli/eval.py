@@ -42,8 +42,8 @@ def command(
     from ..evaluation.evaluation_input import open_evaluation_input
     from ..evaluation.report import folder as report_folder
     from ..evaluation.report import page, table
+    from ..util.atomic_replace import reserve_folder
     from ..util.messages import print_lines
-    from ..util.replace import reserve_folder
 
     out = default_report_folder(run) if out is None else out
     if folder is not None:

@@ -26,11 +26,11 @@ def command(name: str, origin: str) -> None:
     """
     from ..config.load import find_named_code, find_recipe, packaged_recipes, read_recipe_file
     from ..config.trust import TrustLevel, trust_of_file
+    from ..util.atomic_replace import write_text_file
     from ..util.errors import BadInput
     from ..util.messages import format_command as quoted
     from ..util.messages import format_names, print_lines, shorten
     from ..util.paths import check_path
-    from ..util.replace import write_text_file
 
     target = Path(name if name.endswith((".yaml", ".yml")) else f"{name}.yaml")
     if not name.removesuffix(".yaml").removesuffix(".yml").strip("./ "):

@@ -99,8 +99,8 @@ def schema(out: Path | None) -> None:
     # yaml-language-server: $schema=recipe.schema.json      <- first line of a recipe
     """
     from ..config.schema import recipe_schema as make
+    from ..util.atomic_replace import write_text_file
     from ..util.errors import BadInput
-    from ..util.replace import write_text_file
 
     if out is None:
         print_json(make())
@@ -114,10 +114,10 @@ def schema(out: Path | None) -> None:
 
 def _read_data(recipe: Recipe) -> None:
     """Raise BadInput if the data cannot be read, or lacks something that the recipe's conditions need."""
-    from ..training.build import build_components, build_dataset, check_conditions
+    from ..training.build import build_dataset, build_model_components, check_conditions
 
     data, spec = build_dataset(recipe)
-    check_conditions(build_components(recipe, spec), data)
+    check_conditions(build_model_components(recipe, spec), data)
 
 
 def _open(recipe: str, changes: tuple[str, ...], partial: bool, allow_code: bool) -> Recipe:

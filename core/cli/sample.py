@@ -29,8 +29,8 @@ def command(
     """
     from ..pipeline.load import load
     from ..pipeline.result import check_sample_folder
+    from ..util.atomic_replace import reserve_folder
     from ..util.messages import format_count, print_lines
-    from ..util.replace import reserve_folder
 
     with reserve_folder(out):
         check_sample_folder(out, overwrite)

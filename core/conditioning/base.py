@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from ..nn.layers.init import normal_
 from ..types import CONDITIONING_KINDS, BadInput, Conditioning, Item, MediaSpec, Tokens, concatenate_batches, move_like
+from ..util.labels import normalise_label
 from ..util.messages import did_you_mean, format_argument, format_names, quote_for_yaml, shorten
-from ..util.text import normalise_label
 
 EmbeddedValues = Tensor | Tokens
 """A condition's values in the form that the network accepts, see `Condition.kind`."""
@@ -173,11 +173,11 @@ def check_network_accepts(network: nn.Module, conditions: Mapping[str, Condition
         BadInput: A condition has another kind.
     """
     for name, condition in conditions.items():
-        if message := condition_mismatch(network, condition):
+        if message := explain_condition_mismatch(network, condition):
             raise BadInput(f"conditioning.{name} {message} (conditioning.{name}=null)")
 
 
-def condition_mismatch(network: Any, condition: Any) -> str | None:
+def explain_condition_mismatch(network: Any, condition: Any) -> str | None:
     """What is wrong if a network does not accept the kind of a condition; None if it does. Objects or their classes."""
     accepts = getattr(network, "accepts", frozenset({"vector"}))
     kind = getattr(condition, "kind", "vector")

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..nn.layers.embedding import EmbeddingTable
 from ..nn.layers.init import normal_, reset_parameters
 from ..types import BadInput, Item, MediaSpec, move_like
-from ..util.text import normalise_label
+from ..util.labels import normalise_label
 from .base import Condition, unknown_label_error
 
 ClassOrMixture = int | tuple[tuple[int, float], ...]

@@ -13,7 +13,7 @@ from ..nn.layers.embedding import EmbeddingTable
 from ..nn.layers.init import normal_, reset_parameters
 from ..types import BadInput, Item, move_like
 from ..util.integers import is_integer
-from ..util.text import normalise_label
+from ..util.labels import normalise_label
 from .base import Condition, unknown_label_error
 
 

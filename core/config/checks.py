@@ -106,13 +106,13 @@ class _Check:
 
     def accepted(self, conditioning: dict[str, ComponentSpec], network: ComponentSpec) -> None:
         """Check by their classes that the network accepts the kinds of the conditions; nothing is built."""
-        from ..conditioning.base import condition_mismatch  # loads torch
+        from ..conditioning.base import explain_condition_mismatch  # loads torch
 
         cls = registry.find_class("network", network.use)
         if not isinstance(getattr(cls, "accepts", None), Collection):  # a constructor may set it
             return
         for name, spec in conditioning.items():
-            if message := condition_mismatch(cls, registry.find_class("condition", spec.use)):
+            if message := explain_condition_mismatch(cls, registry.find_class("condition", spec.use)):
                 self.problem(f"conditioning.{name}", f"{message} (conditioning.{name}=null)")
 
     def guidance(

@@ -131,10 +131,10 @@ class ComponentField(KindWithParameters):
         if context.count > MOST_COMPONENTS:
             raise recipe_error("refused", message=f"a recipe has at most {MOST_COMPONENTS} components")
         use, given = self._use(value)
-        use = legacy.current_component_name(self.name, use, registry.builtin_files(self.name), context.renamed)
+        use = legacy.upgrade_component_name(self.name, use, registry.builtin_files(self.name), context.renamed)
         cls = self._class(use, context, () if isinstance(value, str) else ("use",))
         model = parameter_model(cls, self.name)
-        given = {legacy.current_parameter_name(n, key_annotations(model), context.renamed): v for n, v in given.items()}
+        given = {legacy.upgrade_parameter_name(n, key_annotations(model), context.renamed): v for n, v in given.items()}
         try:
             values = model.model_validate(given, context=context)
         except ValidationError as error:
@@ -257,7 +257,7 @@ def _type(annotation: Any, default: str | None = None) -> Any:
     """A constructor's annotation for pydantic: components, paths and lists become types that validate them."""
     origin, args = get_origin(annotation), get_args(annotation)
     if kind := annotated_kind(annotation):
-        component = Annotated[ComponentSpec, ComponentField(legacy.current_kind_name(kind.name), default)]
+        component = Annotated[ComponentSpec, ComponentField(legacy.upgrade_kind_name(kind.name), default)]
         return Optional[component] if type(None) in union_members(args[0]) else component  # noqa: UP045
     if origin is Annotated:
         return Annotated[(_type(args[0]), *args[1:])]
@@ -297,7 +297,7 @@ def _union(options: list[Any], default: str | None) -> Any:
     kinds = [kind for a in options for kind in [annotated_kind(a), *map(annotated_kind, get_args(a))] if kind]
     if kinds:
         many = any(get_origin(a) in LISTS for a in options)
-        options = [Annotated[Any, ComponentField(legacy.current_kind_name(kinds[0].name), default, many=many)]]
+        options = [Annotated[Any, ComponentField(legacy.upgrade_kind_name(kinds[0].name), default, many=many)]]
     else:
         options = [_type(a) for a in options]
     return Union[tuple([*options, None] if null else options)]  # noqa: UP007

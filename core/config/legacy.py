@@ -77,13 +77,13 @@ def rename_old_keys(root: ConfigNode, renamed: dict[str, str], problems: list[Co
         del root.value["process"]
 
 
-def current_key_name(section: str, key: str) -> str:
+def upgrade_key_name(section: str, key: str) -> str:
     """Today's name of the key of a section that a change `key` or `section.key` or `key.sub` names."""
     path = f"{section}.{key.strip().removeprefix(f'{section}.').partition('.')[0]}"
     return KEYS.get(path, path).removeprefix(f"{section}.")
 
 
-def current_component_name(kind: str, name: str, known: Collection[str], renamed: dict[str, str]) -> str:
+def upgrade_component_name(kind: str, name: str, known: Collection[str], renamed: dict[str, str]) -> str:
     """A component's name of today."""
     new = COMPONENTS.get(kind, {}).get(name)
     if new is None or name in known or new not in known:
@@ -92,17 +92,17 @@ def current_component_name(kind: str, name: str, known: Collection[str], renamed
     return new
 
 
-def current_guidance(value: Any) -> Any:
+def upgrade_guidance(value: Any) -> Any:
     """A guidance as plain values, with the component names of today."""
     if isinstance(value, list):
-        return [current_guidance(each) for each in value]
+        return [upgrade_guidance(each) for each in value]
     if not isinstance(value, dict):
         return value
     new = COMPONENTS["guidance"]
-    return {k: new.get(v, v) if k == "use" and isinstance(v, str) else current_guidance(v) for k, v in value.items()}
+    return {k: new.get(v, v) if k == "use" and isinstance(v, str) else upgrade_guidance(v) for k, v in value.items()}
 
 
-def current_parameter_name(name: str, known: Collection[str], renamed: dict[str, str]) -> str:
+def upgrade_parameter_name(name: str, known: Collection[str], renamed: dict[str, str]) -> str:
     """A constructor's parameter of today."""
     new = PARAMETERS.get(name)
     if new is None or name in known or new not in known:
@@ -111,7 +111,7 @@ def current_parameter_name(name: str, known: Collection[str], renamed: dict[str,
     return new
 
 
-def current_kind_name(kind: str) -> str:
+def upgrade_kind_name(kind: str) -> str:
     """A kind's name of today."""
     return KINDS.get(kind, kind)
 

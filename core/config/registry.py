@@ -101,7 +101,7 @@ def kind_layout(kind: str) -> KindLayout:
     Raises:
         BadInput: There is no such kind; the message suggests the nearest one.
     """
-    kind = legacy.current_kind_name(kind)
+    kind = legacy.upgrade_kind_name(kind)
     if kind not in LAYOUT:
         near = did_you_mean(kind, LAYOUT) or "."
         raise_bad_input(f"{shorten(kind)!r} is not a kind of component{near} Known: {format_names([*LAYOUT])}")
@@ -110,7 +110,7 @@ def kind_layout(kind: str) -> KindLayout:
 
 def kind_noun(kind: str) -> str:
     """Name of one component of the kind in messages."""
-    return kind_layout(kind).noun or legacy.current_kind_name(kind)
+    return kind_layout(kind).noun or legacy.upgrade_kind_name(kind)
 
 
 # --- built-in components ---
@@ -160,7 +160,7 @@ def _imported(module: str, what: str) -> ModuleType:
 def plugin_entry_points(kind: str) -> dict[str, list[EntryPoint]]:
     """Name -> the entry points that register it, from metadata only; a name with several entry points is unusable."""
     kind_layout(kind)
-    kind = legacy.current_kind_name(kind)
+    kind = legacy.upgrade_kind_name(kind)
     groups = [f"{PACKAGE}.{k}" for k in (kind, *legacy.old_kind_names(kind))]
     claims: dict[str, list[EntryPoint]] = {}
     for point in _points(tuple(sys.path)):
@@ -308,9 +308,9 @@ def find_class(kind: str, use: str, base: Path | None = None, allow_code: bool =
             `allow_code`.
         BrokenPlugin: It exists, but cannot be loaded, or its constructor cannot be described by a recipe.
     """
-    called, kind = kind_noun(kind), legacy.current_kind_name(kind)
+    called, kind = kind_noun(kind), legacy.upgrade_kind_name(kind)
     built_in = builtin_files(kind)
-    use = legacy.current_component_name(kind, use, built_in, {})
+    use = legacy.upgrade_component_name(kind, use, built_in, {})
     if is_code_reference(use):
         if not allow_code:
             shown = use if len(use) <= 40 else f"...{use[-37:]}"

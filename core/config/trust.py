@@ -78,7 +78,7 @@ def is_own_run(folder: Path, text: str) -> bool:
         signatures = read_json(folder / ENVIRONMENT, _ENVIRONMENT).get(SIGNATURES)
     except BadInput:
         return False
-    return isinstance(signatures, list) and user_key.is_signed(_claim(folder, text), signatures)
+    return isinstance(signatures, list) and user_key.has_valid_signature(_claim(folder, text), signatures)
 
 
 def ownership_entries(folder: Path, texts: Iterable[str]) -> dict[str, Any]:

@@ -37,7 +37,7 @@ _MAX_WORKERS = 8  # largest number of workers for "auto"
 _FAST_BATCH = 0.01  # seconds; a worker costs about this time per batch, so that it does not help for faster batches
 
 
-class DataLost(BadInput):
+class TooManyExamplesLost(BadInput):
     """Too many examples became unusable during training.
 
     Attributes:
@@ -109,7 +109,7 @@ class ExampleOrder:
         return int(self._epochs[epoch][place])
 
 
-class StepBatches(MapDataset):
+class StepBatchDataset(MapDataset):
     """Map-style dataset of torch: step -> its Batch.
 
     Args:
@@ -148,7 +148,7 @@ class StepBatches(MapDataset):
             lost: Unusable examples are added to it.
 
         Raises:
-            DataLost: More examples than `most_lost` are unusable.
+            TooManyExamplesLost: More examples than `most_lost` are unusable.
         """
         lost = {} if lost is None else lost
         for position in itertools.count(step * self.batch + row):
@@ -159,7 +159,7 @@ class StepBatches(MapDataset):
                 lost[index] = str(error)
             if len(lost) > self.most_lost:
                 break
-        raise DataLost(lost, len(self.data))
+        raise TooManyExamplesLost(lost, len(self.data))
 
     @property
     def most_lost(self) -> int:
@@ -170,12 +170,12 @@ class StepBatches(MapDataset):
         """Add unusable examples to `self.lost`; the first one is reported in a warning.
 
         Raises:
-            DataLost: There are more than `most_lost`.
+            TooManyExamplesLost: There are more than `most_lost`.
         """
         first = not self.lost
         self.lost.update((index, reason) for index, reason in lost.items() if index not in self.lost)
         if len(self.lost) > self.most_lost:
-            raise DataLost(self.lost, len(self.data))
+            raise TooManyExamplesLost(self.lost, len(self.data))
         if lost and first:
             warnings.warn(
                 f"{next(iter(lost.values()))}; the next example in the order takes its place. Training goes on until "
@@ -187,24 +187,25 @@ class StepBatches(MapDataset):
         """Sources of the examples of a step, for messages."""
         found = []
         for row in self.rows:
-            with suppress(DataLost):
+            with suppress(TooManyExamplesLost):
                 found.append(self.item(step, row).source)
         return found
 
 
 class _WorkerBatches(MapDataset):
-    """StepBatches in a worker process: items are sent without their media, and `DataLost` as the examples lost.
+    """StepBatchDataset in a worker process: items are sent without their media, and `TooManyExamplesLost` as the
+    examples lost.
 
     If an exception were sent, torch would add the worker's traceback to its message.
     """
 
-    def __init__(self, batches: StepBatches):
+    def __init__(self, batches: StepBatchDataset):
         self.batches = batches
 
     def __getitem__(self, step: int) -> Batch | dict[int, str]:
         try:
             batch = self.batches[step]
-        except DataLost as error:
+        except TooManyExamplesLost as error:
             return error.lost
         empty = torch.empty(0)
         return replace(batch, items=[replace(item, media=empty) for item in batch.items])
@@ -217,7 +218,9 @@ def _reaches_workers(data: Dataset) -> bool:
     return method == "fork" or "sonolux_local_" not in type(data).__module__
 
 
-def iterate_batches(batches: StepBatches, first: int = 0, workers: Workers = 0, pin: bool = False) -> Iterator[Batch]:
+def iterate_batches(
+    batches: StepBatchDataset, first: int = 0, workers: Workers = 0, pin: bool = False
+) -> Iterator[Batch]:
     """Iterate without end over the batches of steps `first`, `first` + 1, ...; closing the iterator stops the workers.
 
     Args:
@@ -228,7 +231,7 @@ def iterate_batches(batches: StepBatches, first: int = 0, workers: Workers = 0, 
         pin: Copy batches to pinned memory, for a GPU.
 
     Raises:
-        DataLost: Too many examples cannot be read, or contain NaN or infinite values.
+        TooManyExamplesLost: Too many examples cannot be read, or contain NaN or infinite values.
     """
     if workers == "auto":
         workers = choose_worker_count(batches)
@@ -246,7 +249,7 @@ def iterate_batches(batches: StepBatches, first: int = 0, workers: Workers = 0, 
     )
     for batch in loader:
         if not isinstance(batch, Batch):  # of a worker that lost too many at once
-            raise DataLost({**batches.lost, **batch}, len(batches.data))
+            raise TooManyExamplesLost({**batches.lost, **batch}, len(batches.data))
         batches.count_lost(batch.lost)
         if workers:
             items = [replace(item, media=media) for item, media in zip(batch.items, batch.media, strict=True)]
@@ -254,7 +257,7 @@ def iterate_batches(batches: StepBatches, first: int = 0, workers: Workers = 0, 
         yield batch
 
 
-def choose_worker_count(batches: StepBatches, cores: int | None = None) -> int:
+def choose_worker_count(batches: StepBatchDataset, cores: int | None = None) -> int:
     """Number of worker processes, from the measured time to load the first rows.
 
     Data in memory are loaded in the main process, since sending a batch between processes takes longer. Files get one

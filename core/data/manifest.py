@@ -18,11 +18,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field, FiniteFloat, ValidationError, model_validator
 from pydantic_core import from_json
 
+from ..util.atomic_replace import replace_whole_file
 from ..util.errors import BadInput
 from ..util.json_files import StoredRecord
 from ..util.messages import format_argument, format_command
 from ..util.paths import expand_home
-from ..util.replace import replace_whole_file
 from .files import content_hash, format_path
 from .tables import locate_file
 

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from ..util.errors import BadInput
+from ..util.labels import normalise_label
 from ..util.messages import CONTROL, did_you_mean, shorten, similar_names
 from ..util.paths import expand_home
-from ..util.text import normalise_label
 from .files import format_path
 
 COLUMNS = ("file", "label", "caption")

@@ -18,7 +18,7 @@ from ..util.rng import KeyedNoise
 from .base import Edit, SamplerAndLevels
 
 
-class StartFromState(Edit):
+class StartFromStateEdit(Edit):
     """Starts the run from a given state instead of keyed noise.
 
     Args:

@@ -63,7 +63,7 @@ class FeatureSet:
         return FeatureSet(np.concatenate([self.rows, other.rows]), np.concatenate([self.labels, other.labels]))
 
 
-class ComparisonDraw(NamedTuple):
+class ComparisonRows(NamedTuple):
     """Rows that are compared with each other.
 
     Attributes:
@@ -78,7 +78,7 @@ class ComparisonDraw(NamedTuple):
 
 
 @dataclass(frozen=True)
-class ComparisonDraws:
+class RepeatedComparisons:
     """Which rows are compared.
 
     Attributes:
@@ -91,8 +91,8 @@ class ComparisonDraws:
 
     generated: FeatureSet
     real: FeatureSet
-    value: ComparisonDraw | None
-    baseline: list[ComparisonDraw]
+    value: ComparisonRows | None
+    baseline: list[ComparisonRows]
     description: str
 
     @property
@@ -102,7 +102,7 @@ class ComparisonDraws:
         return len(first.generated), len(first.reference)
 
     @property
-    def value_draws(self) -> list[ComparisonDraw]:
+    def value_draws(self) -> list[ComparisonRows]:
         """The draws that give values."""
         return self.baseline if self.value is None else [self.value]
 
@@ -128,7 +128,7 @@ class ComparisonDraws:
 
 def choose_comparison_draws(
     generated: FeatureSet, train: FeatureSet, held_out: FeatureSet | None, learned: bool, repeats: int
-) -> ComparisonDraws:
+) -> RepeatedComparisons:
     """Choose the rows as described at the top of this module; no set of a draw has more than `MAX_ROWS` rows.
 
     Classes are matched where every example of every set has one, and where for at least 8 samples of a draw there are
@@ -164,7 +164,7 @@ def choose_comparison_draws(
     return replace(found, description=found.description + note)
 
 
-def _drawn_rows(sets: list[FeatureSet], learned: bool, repeats: int) -> tuple[ComparisonDraws, bool]:
+def _drawn_rows(sets: list[FeatureSet], learned: bool, repeats: int) -> tuple[RepeatedComparisons, bool]:
     """The draws, and whether matching the classes leaves too few samples in one draw."""
     rng = np.random.default_rng(0)
     generated, train, held_out = sets[0], sets[1], sets[2] if len(sets) > 2 else None
@@ -178,14 +178,14 @@ def _drawn_rows(sets: list[FeatureSet], learned: bool, repeats: int) -> tuple[Co
         for _ in range(BASELINE_DRAWS):
             drawn = _with_classes(wanted, all_real.labels, np.arange(len(all_real)), rng)
             m, other = _matched(generated.labels, m, all_real.labels, _without(len(all_real), drawn), rng)
-            baseline.append(ComparisonDraw(m, other, drawn))
-        value = ComparisonDraw(m, baseline[-1].other, reference)
+            baseline.append(ComparisonRows(m, other, drawn))
+        value = ComparisonRows(m, baseline[-1].other, reference)
         samples = _count_text(len(m), requested, generated.labelled)
         description = (
             f"{samples} against {len(reference)} held-out examples; "
             f"baseline: {BASELINE_DRAWS} draws of as many real ones"
         )
-        return ComparisonDraws(generated, all_real, value, baseline, description), len(m) < min(MIN_ROWS, requested)
+        return RepeatedComparisons(generated, all_real, value, baseline, description), len(m) < min(MIN_ROWS, requested)
     real = held_out if held_out is not None and enough else all_real
     half = min(MAX_ROWS, len(real) // 2)
     n = min(half, len(generated) // 2 if len(generated) >= 2 * MIN_ROWS else len(generated))
@@ -193,13 +193,13 @@ def _drawn_rows(sets: list[FeatureSet], learned: bool, repeats: int) -> tuple[Co
     for _ in range(repeats):
         reference, rest = random_halves(real.labels, half, rng)
         chosen = _half_of(generated.labels, n, rng)
-        baseline.append(ComparisonDraw(*_matched(generated.labels, chosen, real.labels, rest, rng), reference))
+        baseline.append(ComparisonRows(*_matched(generated.labels, chosen, real.labels, rest, rng), reference))
     which = "held-out examples" if enough else "all real examples, training ones too, since few are held out"
     each = [len(d.generated) for d in baseline]
     mean = round(float(np.mean(each)))
     samples = _count_text(mean, n, generated.labelled)
     description = f"{samples} against {half} of {len(real)} {which}; baseline: {mean} of the others; {repeats} draws"
-    return ComparisonDraws(generated, real, None, baseline, description), min(each) < min(MIN_ROWS, n)
+    return RepeatedComparisons(generated, real, None, baseline, description), min(each) < min(MIN_ROWS, n)
 
 
 def drop_partial_labels(*sets: FeatureSet) -> list[FeatureSet]:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from .comparison import BASELINE_DRAWS, ComparisonDraws, FeatureSet, SetDistance, drop_partial_labels, random_halves
+from .comparison import BASELINE_DRAWS, FeatureSet, RepeatedComparisons, SetDistance, drop_partial_labels, random_halves
 from .metrics.base import Features, Metric, MetricColumn
 from .metrics.frechet import Frechet
 from .metrics.mmd import MMD
@@ -22,7 +22,7 @@ def default_metrics() -> list[Metric]:
 
 
 def measure_distances(
-    rows: ComparisonDraws,
+    rows: RepeatedComparisons,
     metrics: Sequence[Metric],
     repeats: int,
     real: str,
@@ -57,7 +57,7 @@ def measure_distances(
 
 
 def _shares(
-    metric: Metric, results: list[MetricColumn], rows: ComparisonDraws, real: str, many: str
+    metric: Metric, results: list[MetricColumn], rows: RepeatedComparisons, real: str, many: str
 ) -> list[Measurement]:
     """All shares of a metric, from one evaluation of it."""
     sets = rows.generated.rows, rows.real.rows
@@ -76,7 +76,7 @@ def _shares(
 def _distance(
     metric: Metric,
     result: MetricColumn,
-    rows: ComparisonDraws,
+    rows: RepeatedComparisons,
     repeats: int,
     real: str,
     many: str,

@@ -31,7 +31,7 @@ from .examples import (
 )
 from .features import compute_features, is_fitted_on_training_data, standardise_features
 from .generated import generate_samples, read_sample_folder, run_codec_round_trip
-from .memorization import MemorizationResult, find_near_copies
+from .memorization import MemorizationResult, measure_memorization
 from .metrics.base import Metric
 from .recognition import RecognitionResult, measure_recognition
 from .report import gallery
@@ -80,7 +80,7 @@ def evaluate(case: EvaluationInput, out: Path, folder: Path | None = None, progr
     stage("copies")
     copies = None
     if settings.memorization:
-        copies = find_near_copies(adapter, generated.examples, real.train, real.held_out, recipe.seed)
+        copies = measure_memorization(adapter, generated.examples, real.train, real.held_out, recipe.seed)
         report.measurements["Memorization"], report.similarity = (
             memorization.memorization_measurements(copies, many),
             copies.histogram(),

@@ -23,7 +23,7 @@ from ..pipeline.result import Samples
 from ..pipeline.sample_list import read_sample_list
 from ..training.build import build_dataset, fit_codec
 from ..types import BadInput, MediaSpec
-from ..util.text import normalise_label
+from ..util.labels import normalise_label
 from .examples import ENOUGH, CodecRoundTrip, ExampleSet, GeneratedSet, RealData, balanced_subset
 
 DECODED = 500  # maximum number of real examples for the codec round trip

@@ -46,7 +46,7 @@ class MemorizationResult:
         return SimilarityHistogram(self.samples.similarity.tolist(), self.held_out.tolist(), self.threshold)
 
 
-def find_near_copies(
+def measure_memorization(
     adapter: EvaluationAdapter, generated: ExampleSet, train: ExampleSet, held_out: ExampleSet | None, seed: int = 0
 ) -> MemorizationResult:
     """Compare every sample with every training example.

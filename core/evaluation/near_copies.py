@@ -59,7 +59,7 @@ def nearest_examples(
     return NearestMatches(similarity, nearest)
 
 
-def lowe_ratio_score(rank: int, rounding: float) -> Decision:
+def make_ratio_decision(rank: int, rounding: float) -> Decision:
     """How far the largest similarity s_1 stands out from s_r, a similarity of lower rank:
 
         1 - (1 - s_1 + u) / (1 - s_r + u),
@@ -84,7 +84,7 @@ def lowe_ratio_score(rank: int, rounding: float) -> Decision:
 # --- in a data set: pairs ---
 
 
-def nearest_keys(
+def find_nearest_vectors(
     queries: Tensor, keys: Tensor, count: int, owners: tuple[Tensor, Tensor], rows: int = 512, stage: str = ""
 ) -> Iterator[tuple[range, Tensor, Tensor]]:
     """The `count` keys of largest scalar product with each query, without keys of the query's own example.
@@ -127,7 +127,7 @@ def ranked_pairs(similarity: Mapping[tuple[int, int], float]) -> list[NearCopyPa
 # --- planted copies ---
 
 
-def planted_copies(media: Sequence[Tensor], kind: str, alter: Alter, seed: int) -> list[Tensor]:
+def make_altered_copies(media: Sequence[Tensor], kind: str, alter: Alter, seed: int) -> list[Tensor]:
     """Altered copies of examples, to test the search.
 
     Args:

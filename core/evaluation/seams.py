@@ -13,7 +13,7 @@ from ..types import BadInput
 
 
 @dataclass(frozen=True)
-class SeamMeasures:
+class LoopSeamMeasures:
     """Measures of the seams of a set of loops along one axis.
 
     Attributes:
@@ -33,7 +33,7 @@ class SeamMeasures:
         return float((self.level.abs() <= limit).double().mean()), float((self.inside.abs() <= limit).double().mean())
 
 
-def measure_seams(loops: Sequence[Tensor], part: int, axis: int = -1) -> SeamMeasures:
+def measure_loop_seams(loops: Sequence[Tensor], part: int, axis: int = -1) -> LoopSeamMeasures:
     """Measure loops (C, *spatial), at least four parts long, along an axis.
 
     Args:
@@ -59,11 +59,11 @@ def measure_seams(loops: Sequence[Tensor], part: int, axis: int = -1) -> SeamMea
         inside.append(20 * torch.log10(rms[len(rms) // 2] / median))
     usual = torch.cat(within).median().clamp(min=1e-12)
     chance = torch.stack([torch.cat(found).median() for found in places]) / usual
-    return SeamMeasures(float(torch.cat(at).median() / usual), chance, torch.stack(levels), torch.stack(inside))
+    return LoopSeamMeasures(float(torch.cat(at).median() / usual), chance, torch.stack(levels), torch.stack(inside))
 
 
 @dataclass(frozen=True)
-class JointMeasures:
+class WindowJointMeasures:
     """Measures of the joints of long media, at given positions along one axis.
 
     Attributes:
@@ -82,7 +82,7 @@ class JointMeasures:
         return float((self.level.abs() <= limit).double().mean())
 
 
-def measure_joints(media: Sequence[Tensor], places: Sequence[int], part: int) -> JointMeasures:
+def measure_window_joints(media: Sequence[Tensor], places: Sequence[int], part: int) -> WindowJointMeasures:
     """Measure examples (C, *spatial) at the same positions along the last axis, each half a part or more from the ends.
 
     Args:
@@ -110,4 +110,4 @@ def measure_joints(media: Sequence[Tensor], places: Sequence[int], part: int) ->
         levels.append(20 * torch.log10(around.clamp(min=1e-12) / usual))
     pooled = torch.cat(within).median().clamp(min=1e-12)
     at, *chance = [torch.cat(jumps_at).median() / pooled for jumps_at in found]
-    return JointMeasures(float(at), torch.stack(chance), torch.cat(levels))
+    return WindowJointMeasures(float(at), torch.stack(chance), torch.cat(levels))

@@ -12,7 +12,7 @@ from ..config.registry import find_class
 from ..data.clip_lengths import ClipLengths
 from ..nn.model import ConditionedNetwork
 from ..nn.process import DiffusionProcess
-from ..training.build import BuiltComponents
+from ..training.build import ModelComponents
 from ..types import MediaSpec
 from ..util.device import choose_device
 
@@ -28,13 +28,13 @@ class ModelContext:
         device: The device of both.
     """
 
-    parts: BuiltComponents
+    parts: ModelComponents
     model: ConditionedNetwork
     codec: Codec
     device: torch.device
 
     @classmethod
-    def of(cls, parts: BuiltComponents, model: ConditionedNetwork, device: torch.device) -> ModelContext:
+    def of(cls, parts: ModelComponents, model: ConditionedNetwork, device: torch.device) -> ModelContext:
         """Move model and codec to the device and set them to evaluation mode."""
         return cls(parts, model.to(device).eval(), parts.codec.to(device).eval(), device)
 

@@ -25,7 +25,7 @@ from ..types import BadInput, Conditioning, Denoiser, NoiseLevel
 from ..util.device import choose_device
 from ..util.limits import MOST_STEPS
 from ..util.rng import KeyedNoise
-from .prepared_run import prepare_run
+from .solver_setup import set_up_solver
 
 # Keyword of the first edition -> its new name; old keywords are accepted for one release.
 RENAMED = {
@@ -127,7 +127,7 @@ def sample(
     parts = [_component("guidance", part) for part in listed]
     conditioning = Conditioning() if conditioning is None else conditioning
     start = _initial_state(x, noise, shape)
-    run = prepare_run(network, process, method, levels, conditioning, noise, parts, edits, start)
+    run = set_up_solver(network, process, method, levels, conditioning, noise, parts, edits, start)
     return run.solve(on_step, requires_grad)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..config.legacy import current_key_name
+from ..config.legacy import upgrade_key_name
 from .open_checkpoint import open_checkpoint
 from .pipeline import Pipeline
 
@@ -28,5 +28,5 @@ def load(path: str | Path, device: str = "auto", changes: Sequence[str] = (), al
     context = opened.context
     pipeline = Pipeline(context.parts, context.model, opened.step, context.device)
     pipeline.plans, pipeline.recorded = opened.plans, opened.recorded
-    pipeline.changed_keys = frozenset(current_key_name("sample", change.partition("=")[0]) for change in changes)
+    pipeline.changed_keys = frozenset(upgrade_key_name("sample", change.partition("=")[0]) for change in changes)
     return pipeline

@@ -13,7 +13,7 @@ import torch
 from ..config import trust
 from ..config.load import load_recipe_text, name_checkpoint_in_errors
 from ..config.recipe import Recipe
-from ..training.build import build_components
+from ..training.build import build_model_components
 from ..training.checkpoint import check_fits, load_weights, newest_checkpoint, read_header
 from ..training.header import CheckpointHeader
 from ..types import BadInput, MediaSpec
@@ -51,7 +51,7 @@ def open_checkpoint(
         recipe = read_recipe(changes)
         recorded = read_recipe() if changes and header.plans else recipe
         spec = _media_spec(checkpoint, header, recipe)
-        parts = build_components(recipe, spec, lambda model: check_fits(checkpoint, model, "ema"))
+        parts = build_model_components(recipe, spec, lambda model: check_fits(checkpoint, model, "ema"))
     if header.spec.latent:
         _require_equal(checkpoint, "latent", header.spec.latent, parts.spec.latent)
     parts.clip_lengths = header.clip_lengths

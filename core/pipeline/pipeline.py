@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from ..codecs.base import Codec
-from ..config.legacy import current_key_name
+from ..config.legacy import upgrade_key_name
 from ..config.load import load_options
 from ..config.recipe import Recipe
 from ..config.spec import to_plain_values
@@ -18,7 +18,7 @@ from ..few_step.problem import CalibrationBatch, CalibrationProblem
 from ..few_step.stored import StoredPlanSampler, plan_from_json
 from ..guidance.base import SamplingRun
 from ..nn.model import ConditionedNetwork
-from ..training.build import BuiltComponents
+from ..training.build import ModelComponents
 from ..types import BadInput
 from ..util.messages import format_count
 from ..util.rng import KeyedNoise
@@ -68,7 +68,7 @@ class Pipeline:
         plans: Number of evaluations -> calibrated plan.
     """
 
-    def __init__(self, parts: BuiltComponents, model: ConditionedNetwork, step: int, device: torch.device):
+    def __init__(self, parts: ModelComponents, model: ConditionedNetwork, step: int, device: torch.device):
         self.context, self.step = ModelContext.of(parts, model, device), step
         self.recipe: Recipe = parts.recipe
         self.recorded = self.recipe
@@ -77,7 +77,7 @@ class Pipeline:
         self._auxiliary = AuxiliaryModelLoader(self.context)
 
     @property
-    def components(self) -> BuiltComponents:
+    def components(self) -> ModelComponents:
         """The components that the recipe builds."""
         return self.context.parts
 
@@ -364,7 +364,7 @@ class Pipeline:
 
     def _changed(self, changes: Mapping[str, Any]) -> frozenset[str]:
         """Keys of the `sample` section that the user changed: when the checkpoint was loaded, or in this call."""
-        return self.changed_keys | {current_key_name("sample", key) for key in changes}
+        return self.changed_keys | {upgrade_key_name("sample", key) for key in changes}
 
     @staticmethod
     def _refuse_unused(recipe: Recipe, changed: Collection[str], count: int, noun: str = "") -> None:

@@ -11,9 +11,9 @@ from typing import Any
 from torch import Tensor
 
 from ..types import BadInput, Modality, Output, WrittenFile
+from ..util.atomic_replace import replace_files
 from ..util.folders import file_name, list_names
 from ..util.messages import escape_control_characters, format_count, format_json
-from ..util.replace import replace_files
 from .sample_list import read_sample_list
 
 FAR = 2.0  # peak, in units of full scale, above which a sample is far outside of the range of its data

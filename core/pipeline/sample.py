@@ -28,9 +28,9 @@ from .conditions import embed_conditions
 from .context import ModelContext
 from .lengths import PaddedBatch, decode_batch, make_padded_batch
 from .loop_sizes import warn_of_loop_padding, with_loop_sizes
-from .prepared_run import PreparedRun, prepare_run
 from .request import Rows, SampleRequest
 from .result import TrajectoryStep
+from .solver_setup import SolverSetup, set_up_solver
 
 Method = tuple[Sampler, TimestepSpacing | Sequence[NoiseLevel]]
 """A sampler and the noise levels at which it evaluates, or the timestep spacing that gives them."""
@@ -109,7 +109,7 @@ class RequestSampler:
         sizes = [request.sizes[i] for i in rows]
         return make_padded_batch(context.codec, context.model.network, context.spec, sizes, known, masked, window, wrap)
 
-    def prepare(self, request: SampleRequest, rows: Rows, batch: PaddedBatch) -> PreparedRun:
+    def prepare(self, request: SampleRequest, rows: Rows, batch: PaddedBatch) -> SolverSetup:
         """Prepare the run of a batch: guided denoiser, initial state, conditions, noise; nothing is evaluated."""
         context, section = self.context, self.recipe.sample
         edits = _section_edits(context.codec, context.model.network, context.spec, batch, section)
@@ -127,7 +127,7 @@ class RequestSampler:
                 return other
 
             with autocast(context.device, section.precision):
-                return prepare_run(
+                return set_up_solver(
                     context.process.denoiser(context.model),
                     context.process.schedule,
                     self.sampler,

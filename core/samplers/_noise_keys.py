@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 
 from ..types import BadInput
-from ..util.brownian import BrownianInterval, is_same_cell
+from ..util.brownian import BrownianIncrementKey, is_same_cell
 from .plan import Float64, PlanLevel
 
 NoiseKind = Literal["path", "step"]
@@ -41,7 +41,7 @@ def step_noise_keys(levels: Sequence[PlanLevel], noise: str) -> list[Hashable]:
     """
     rows, maps = [_rows(level.tau) for level in levels], any(level.tau.ndim > 1 for level in levels)
     if noise == "path" and all(_usable(high, low, maps) for high, low in pairwise(rows)):
-        return [BrownianInterval(_bound(high), _bound(low)) for high, low in pairwise(rows)]
+        return [BrownianIncrementKey(_bound(high), _bound(low)) for high, low in pairwise(rows)]
     return [("step", i) for i in range(len(levels) - 1)]
 
 

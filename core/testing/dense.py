@@ -156,7 +156,7 @@ def combine_observed(mask: Tensor, observed: Tensor, rest: Tensor) -> Tensor:
     return out.reshape(len(rest), *observed.shape)
 
 
-def ar1(length: int = 32, phi: float = 0.9, channels: int = 1) -> DenseMixture:
+def ar1_sequences(length: int = 32, phi: float = 0.9, channels: int = 1) -> DenseMixture:
     """Sequences of unit variance with correlated neighbours: x_(i+1) = phi x_i + sqrt(1 - phi^2) e_i, (C, length).
 
     The covariance of elements i and j is phi^|i - j|; channels are independent.

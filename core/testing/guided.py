@@ -39,7 +39,7 @@ class CountingDenoiser(Denoiser):
         return Estimate(torch.tanh(z))
 
 
-def conditioning_ab(rows: int = SHAPE[0], valid: Tensor | None = None) -> Conditioning:
+def example_conditions(rows: int = SHAPE[0], valid: Tensor | None = None) -> Conditioning:
     """Conditions `a` and `b` of the first rows."""
     a, b = (torch.tensor([[v], [-2 * v], [v / 2]], dtype=torch.float64)[:rows] for v in (0.8, 0.5))
     return Conditioning({"a": a, "b": b}, {"a": torch.zeros_like(a), "b": torch.zeros_like(b)}, valid)
@@ -63,7 +63,7 @@ def noisy_batches(count: int = 3, dtype: torch.dtype = torch.float64) -> list[Te
     return [torch.randn(SHAPE, generator=rng, dtype=torch.float64).to(dtype) for _ in range(count)]
 
 
-def estimates_of_run(
+def run_guided_denoiser(
     parts: Guidances, xs: Sequence[Tensor], levels: Sequence[NoiseLevel], conditions: Conditioning
 ) -> list[Estimate]:
     """The estimates of one run with these calls."""
@@ -99,7 +99,7 @@ def check_guidance(
 
 
 def _one(parts: Guidances, x: Tensor, tau: float | Tensor) -> Estimate:
-    return estimates_of_run(parts, [x], [flow_level(tau)], conditioning_ab())[0]
+    return run_guided_denoiser(parts, [x], [flow_level(tau)], example_conditions())[0]
 
 
 def _check_cost(make: Callable[[tuple[float, float]], Guidances], before: Guidances) -> None:
@@ -111,7 +111,7 @@ def _check_cost(make: Callable[[tuple[float, float]], Guidances], before: Guidan
         branches += [branch for part in parts for branch in part.branches(flow_level(tau))]
         rows = len({branch.drop for branch in branches if branch.denoiser is None})
         guided, probe = wrap_guidances(make(MIDDLE))
-        guided.denoise(x, flow_level(tau), conditioning_ab())
+        guided.denoise(x, flow_level(tau), example_conditions())
         assert probe.calls == [rows * len(x)], f"one call of {rows} rows per sample at tau {tau}, not {probe.calls}"
 
 
@@ -132,10 +132,10 @@ def _check_levels(parts: Guidances, before: Guidances) -> None:
     """(B,) and maps give the result of numbers; an element outside the window keeps the conditional estimate."""
     xs = noisy_batches()
     for taus in ((0.6, 0.5, 0.4), (0.9, 0.5, 0.1), (1.0, 0.7, 0.3)):
-        numbers = estimates_of_run(parts, xs, [flow_level(t) for t in taus], conditioning_ab())
+        numbers = run_guided_denoiser(parts, xs, [flow_level(t) for t in taus], example_conditions())
         for shape in ((3,), (3, 1, 4, 3), (1, 1, 4, 3)):
             levels = [flow_level(torch.full(shape, t, dtype=torch.float64)) for t in taus]
-            for one, other in zip(numbers, estimates_of_run(parts, xs, levels, conditioning_ab()), strict=True):
+            for one, other in zip(numbers, run_guided_denoiser(parts, xs, levels, example_conditions()), strict=True):
                 assert torch.allclose(one.x0, other.x0, atol=1e-12), "a constant map gives the result of the number"
                 if one.x is not None and other.x is not None:
                     assert torch.allclose(one.x, other.x, atol=1e-12), "also for the state"
@@ -149,12 +149,12 @@ def _check_levels(parts: Guidances, before: Guidances) -> None:
 
 def _check_batches(parts: Guidances) -> None:
     """A sample is the same alone and in a batch, also at its own levels."""
-    xs, one = noisy_batches(), conditioning_ab()
+    xs, one = noisy_batches(), example_conditions()
     taus = torch.tensor([[0.6, 0.9, 0.5], [0.5, 0.5, 0.4], [0.4, 0.4, 0.2]], dtype=torch.float64)  # (call, sample)
-    together = estimates_of_run(parts, xs, [flow_level(t) for t in taus], one)
+    together = run_guided_denoiser(parts, xs, [flow_level(t) for t in taus], one)
     for i in range(SHAPE[0]):
         rows = one.rows(slice(i, i + 1))
-        alone = estimates_of_run(parts, [x[i : i + 1] for x in xs], [flow_level(float(t)) for t in taus[:, i]], rows)
+        alone = run_guided_denoiser(parts, [x[i : i + 1] for x in xs], [flow_level(float(t)) for t in taus[:, i]], rows)
         for a, b in zip(together, alone, strict=True):
             assert torch.allclose(a.x0[i : i + 1], b.x0, atol=1e-12), (
                 "a sample does not depend on the others of the batch"
@@ -168,15 +168,15 @@ def _check_runs(parts: Guidances) -> None:
         [flow_level(0.6), flow_level(0.5), flow_level(0.4)],
         [dict(vars(part)) for part in parts],
     )
-    first = estimates_of_run(parts, xs, levels, conditioning_ab())
+    first = run_guided_denoiser(parts, xs, levels, example_conditions())
     for part, own in zip(parts, states, strict=True):
         same = vars(part).keys() == own.keys() and all(vars(part)[k] is v for k, v in own.items())
         assert same, "a run does not change the guidance itself"
     one, two = wrap_guidances(parts)[0], wrap_guidances(parts)[0]
     for x, level, made in zip(xs, levels, first, strict=True):
         before = x.clone()
-        again = one.denoise(x, level, conditioning_ab()).x0
-        two.denoise(-x, level, conditioning_ab())
+        again = one.denoise(x, level, example_conditions()).x0
+        two.denoise(-x, level, example_conditions())
         assert torch.equal(again, made.x0), "runs are independent"
         assert torch.equal(x, before), "x is not written to"
 
@@ -187,7 +187,7 @@ def _check_padding(parts: Guidances) -> None:
     levels, xs = [flow_level(0.6), flow_level(0.5), flow_level(0.4)], noisy_batches()
     other = [torch.where(valid > 0, x, 7.0) for x in xs]
     for a, b in zip(
-        *(estimates_of_run(parts, x, levels, conditioning_ab(valid=valid)) for x in (xs, other)), strict=True
+        *(run_guided_denoiser(parts, x, levels, example_conditions(valid=valid)) for x in (xs, other)), strict=True
     ):
         assert torch.allclose(a.x0 * valid, b.x0 * valid, atol=1e-12), "padding has no influence"
 
@@ -195,16 +195,16 @@ def _check_padding(parts: Guidances) -> None:
 def _check_numbers(parts: Guidances) -> None:
     """Gradients, float32, and both ends of the schedule."""
     x = noisy_batches(1)[0]
-    rows = conditioning_ab()
+    rows = example_conditions()
 
     def made(x: Tensor) -> Tensor:
-        return estimates_of_run(parts, [x], [flow_level(0.5)], rows)[0].x0
+        return run_guided_denoiser(parts, [x], [flow_level(0.5)], rows)[0].x0
 
     assert torch.autograd.gradcheck(made, x.clone().requires_grad_(), atol=1e-6), "differentiable in x"
-    single = estimates_of_run(
+    single = run_guided_denoiser(
         parts, noisy_batches(dtype=torch.float32), [flow_level(0.6), flow_level(0.5), flow_level(0.4)], rows
     )
-    double = estimates_of_run(parts, noisy_batches(), [flow_level(0.6), flow_level(0.5), flow_level(0.4)], rows)
+    double = run_guided_denoiser(parts, noisy_batches(), [flow_level(0.6), flow_level(0.5), flow_level(0.4)], rows)
     for a, b in zip(single, double, strict=True):
         assert a.x0.dtype == torch.float32 and (a.x is None or a.x.dtype == torch.float32), "the precision is that of x"
         assert torch.allclose(a.x0.double(), b.x0, atol=1e-4), "float32 is close to float64"
@@ -214,6 +214,6 @@ def _check_numbers(parts: Guidances) -> None:
         NoiseLevel(80.0, 1.0, 80.0),
         flow_level(torch.tensor([1.0, 0.0, 0.5])),
     ):
-        (ended,) = estimates_of_run(parts, [x.float()], [level], rows)
+        (ended,) = run_guided_denoiser(parts, [x.float()], [level], rows)
         assert torch.isfinite(ended.x0).all() and ended.x0.dtype == torch.float32, "finite at both ends"
         assert ended.x is None or (torch.isfinite(ended.x).all() and ended.x.dtype == torch.float32)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 
 from .base import AnalyticProblem
-from .dense import ar1
+from .dense import ar1_sequences
 from .field import band_limited_field
 from .mixture import example_mixture
 
@@ -19,7 +19,7 @@ def example_problems() -> dict[str, AnalyticProblem]:
     return {
         "mixture": example_mixture(),
         "planes": example_mixture(seed=1, shape=(3, 4, 4), rank=4),
-        "ar1": ar1(length=32, phi=0.9),
+        "ar1": ar1_sequences(length=32, phi=0.9),
         "field_1d": band_limited_field((64,)),
         "field_2d": band_limited_field((12, 12)),
     }

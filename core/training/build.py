@@ -30,7 +30,7 @@ class EmptySplit(BadInput):
 
 
 @dataclass
-class BuiltComponents:
+class ModelComponents:
     """The objects that a recipe describes, except the data.
 
     Attributes:
@@ -98,9 +98,9 @@ def build_dataset(
     return data, replace(spec, classes=tuple(data.classes))
 
 
-def build_components(
+def build_model_components(
     recipe: Recipe, spec: MediaSpec, check: Callable[[nn.Module], None] | None = None
-) -> BuiltComponents:
+) -> ModelComponents:
     """Build codec (not fitted), network, conditions and process; initial weights depend on the recipe's seed only.
 
     Args:
@@ -120,7 +120,7 @@ def build_components(
         check(outline)
     model = _model(recipe, spec)
     reset_parameters(model, recipe.seed)
-    return BuiltComponents(recipe, recipe.modality.build(), spec, codec, model, build_process(recipe, spec))
+    return ModelComponents(recipe, recipe.modality.build(), spec, codec, model, build_process(recipe, spec))
 
 
 def _without_values(recipe: Recipe, spec: MediaSpec) -> ConditionedNetwork | None:
@@ -162,7 +162,7 @@ def fit_codec(codec: Codec, data: Dataset) -> ClipLengths:
     return select_clip_lengths(found)
 
 
-def check_conditions(parts: BuiltComponents, data: Dataset) -> None:
+def check_conditions(parts: ModelComponents, data: Dataset) -> None:
     """Check that every condition can be trained on the data, which must have values for it.
 
     Raises:

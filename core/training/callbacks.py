@@ -12,7 +12,7 @@ import torch
 
 from ..config.recipe import Recipe
 from ..types import BadInput
-from .build import BuiltComponents
+from .build import ModelComponents
 from .checkpoint import CheckpointHeader, CheckpointNotSaved, NotFinite, save_checkpoint
 from .lr import TrainingBudget
 from .run_dir import RunDir
@@ -43,7 +43,7 @@ class RunState(Protocol):
     recipe: Recipe
     folder: RunDir
     device: torch.device
-    parts: BuiltComponents
+    parts: ModelComponents
     trainer: Trainer
     budget: TrainingBudget
     log: Any

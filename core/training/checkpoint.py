@@ -24,10 +24,10 @@ from torch import Tensor, nn
 
 from ..nn.legacy_weights import upgrade_names
 from ..types import BadInput
+from ..util.atomic_replace import PART
 from ..util.folders import clear_own_name
 from ..util.messages import format_command, shorten
 from ..util.paths import check_path
-from ..util.replace import PART
 from .header import CheckpointHeader, parse_header
 
 NEVER_NEGATIVE = ("step", "exp_avg_sq", "max_exp_avg_sq")  # of the state of torch's optimizers

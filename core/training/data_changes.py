@@ -26,7 +26,7 @@ def manifest_hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def data_changes(saved: Path, digest_at_start: str | None, data: Dataset) -> str | None:
+def describe_data_changes(saved: Path, digest_at_start: str | None, data: Dataset) -> str | None:
     """What has changed since the start of the run; None: the same examples in the same order.
 
     Names of files are not compared where the manifest holds a hash of their content: a folder may be moved.

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter, model_validator
 
-from ..config.legacy import current_guidance
+from ..config.legacy import upgrade_guidance
 from ..data.clip_lengths import ClipLengths
 from ..few_step.stored import check_stored_plan
 from ..types import BadInput, MediaSpec
@@ -143,6 +143,6 @@ def parse_header(text: str, place: str) -> CheckpointHeader:
     found = parse_json(text, _HEADERS[written], f"{place}: its header")
     plans = dict(found.plans)
     if written == 1:
-        plans = {nfe: {**plan, "guidance": current_guidance(plan.get("guidance"))} for nfe, plan in plans.items()}
+        plans = {nfe: {**plan, "guidance": upgrade_guidance(plan.get("guidance"))} for nfe, plan in plans.items()}
     spec, names_axes = found.spec.spec(), found.spec.axes is not None
     return CheckpointHeader(found.recipe, spec, found.step, found.elapsed, found.clip_lengths, plans, names_axes)

@@ -8,14 +8,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..config.recipe import Recipe
-from ..data.loader import DataLost
+from ..data.loader import TooManyExamplesLost
 from ..data.splits import recorded_training_hashes
 from ..types import BadInput, Dataset, MediaSpec
 from ..util.device import choose_device, has_native_bf16
 from ..util.interrupts import Interrupted, SignalHandler, defer_signals
 from ..util.messages import format_count, print_lines
 from ..util.progress import progress_bar as progress
-from .build import BuiltComponents, build_components, build_dataset, check_conditions, fit_codec
+from .build import ModelComponents, build_dataset, build_model_components, check_conditions, fit_codec
 from .callbacks import Callback, CheckpointCallback, PeriodicCallback, RunFailed
 from .checkpoint import load_optimizer, load_weights, read_header
 from .log import MetricsLog
@@ -84,7 +84,7 @@ class TrainingRun:
             if resume is None:
                 self.folder.check_unused(overwrite)
             data, found = self._data(resume is not None)
-            self.parts: BuiltComponents = build_components(self.recipe, found)
+            self.parts: ModelComponents = build_model_components(self.recipe, found)
             check_conditions(self.parts, data)
             for callback in self.callbacks:
                 callback.check(self)
@@ -206,7 +206,7 @@ class TrainingRun:
                 self.log.add(result)
                 for callback in self.callbacks if not self._stopped(signals) else ():
                     callback.on_step(self, result)
-        except DataLost as lost:
+        except TooManyExamplesLost as lost:
             if not self._save_complete_step():
                 raise
             again = f"with the files back, continue with: {self.folder.resume_command}"

@@ -21,14 +21,14 @@ from pydantic import TypeAdapter
 from ..config.recipe import Recipe
 from ..config.trust import FOLDER, SIGNATURES, TrustLevel, UnconfirmedPath, ownership_entries
 from ..types import BadInput, Dataset
+from ..util.atomic_replace import PART, FolderReplacement, recover_folder, write_text_file
 from ..util.folders import OWN, check_kinds, check_writable, clear_own_name, list_names
 from ..util.json_files import StoredRecord, parse_json, read_json, read_stored_bytes
 from ..util.locks import FolderLock
 from ..util.messages import format_command, format_count
 from ..util.packages import package_version, required_versions
-from ..util.replace import PART, Replacement, recover_folder, write_text_file
 from .checkpoint import is_whole_checkpoint
-from .data_changes import data_changes, manifest_hash, manifest_text
+from .data_changes import describe_data_changes, manifest_hash, manifest_text
 
 RUN_FILES = ("recipe.yaml", "resolved.yaml", "env.json", "data.jsonl", "metrics.jsonl")
 RUN_FOLDERS = ("checkpoints", "previews")
@@ -55,7 +55,7 @@ class RunDir:
     def __init__(self, path: Path):
         self.path = self.place = path
         self._lock = FolderLock(path)
-        self._replacement: Replacement | None = None
+        self._replacement: FolderReplacement | None = None
         self._recipe: Recipe
         self._texts: dict[str, str] = {}  # name -> content of the files that describe the run
         self._rows: list[str] = []  # lines of the log that are not written yet
@@ -130,7 +130,7 @@ class RunDir:
             "env.json": json.dumps(facts, indent=1) + "\n",
         }
         if (self.path / "resolved.yaml").is_file() and not self._never_saved():
-            self._replacement = Replacement(self.path)
+            self._replacement = FolderReplacement(self.path)
             self.place = self._replacement.part
         else:
             for name in self._files():
@@ -207,7 +207,7 @@ class RunDir:
             at_start = read_json(self.path / "env.json", _FACTS).get("data_sha256")
         except BadInput:
             at_start = None
-        return data_changes(self.path / "data.jsonl", at_start, data)
+        return describe_data_changes(self.path / "data.jsonl", at_start, data)
 
     # --- during the run ---
 

@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from ..conditioning.base import build_conditioning
-from ..data.loader import Batch, StepBatches, iterate_batches
+from ..data.loader import Batch, StepBatchDataset, iterate_batches
 from ..nn.layers.dropout import keyed_dropout
 from ..objectives.base import LossResult, StepRandomNumbers
 from ..types import Conditioning, Dataset, move_like
 from ..util.device import autocast
-from .build import BuiltComponents, condition_values
+from .build import ModelComponents, condition_values
 from .ema import EMA
 from .lr import learning_rate
 
@@ -52,7 +52,7 @@ class Trainer:
             `StepResult.loss` is the mean of this process.
     """
 
-    def __init__(self, parts: BuiltComponents, data: Dataset, device: torch.device, rank: int = 0, world: int = 1):
+    def __init__(self, parts: ModelComponents, data: Dataset, device: torch.device, rank: int = 0, world: int = 1):
         self.parts, self.data, self.device = parts, data, device
         self.train = parts.recipe.train
         self.model = parts.model.to(device).train()
@@ -65,7 +65,7 @@ class Trainer:
         self.ema = EMA(self.model, self.train.ema.half_life)
         self.rule = self.train.optimizer.build()
         self.optimizer = self.rule.make(self.model)
-        self.data_of_steps = StepBatches(data, parts.recipe.seed, self.train.batch, rank, world)
+        self.data_of_steps = StepBatchDataset(data, parts.recipe.seed, self.train.batch, rank, world)
         self.step = 0
         self._batches: Iterator[Batch] | None = None
 

@@ -32,7 +32,7 @@ Bound = float | tuple[float, ...]
 Terms = dict[Hashable, float]
 
 
-class BrownianInterval(NamedTuple):
+class BrownianIncrementKey(NamedTuple):
     """A key of noise: the increment of a Brownian path over tau between two levels.
 
     It stands for (W(high) - W(low)) / sqrt(high - low), whose distribution is N(0, I).

@@ -17,14 +17,14 @@ from .paths import check_path
 LONGEST_WORD, LONGEST_NAME = 40, 200  # characters of one word, and bytes of the whole: file systems take 255 bytes
 
 
-def file_word(text: object) -> str:
+def clean_name_part(text: object) -> str:
     """A text as a part of a file's name: letters and digits of any script, `-`, `_` and `.`; all else becomes `_`."""
     return "".join(c if c.isalnum() or c in "-_." else "_" for c in str(text)[:LONGEST_WORD])
 
 
 def file_stem(text: object, default: str) -> str:
     """A text as the beginning of a file's name, which is not hidden and not an option of a command."""
-    return file_word(text).lstrip("-.") or default
+    return clean_name_part(text).lstrip("-.") or default
 
 
 def file_name(number: str, words: Iterable[object], suffix: str) -> str:
@@ -33,7 +33,7 @@ def file_name(number: str, words: Iterable[object], suffix: str) -> str:
     The words may be any text, and what is too long is cut. The number comes first, so that no name is hidden, an option
     of a command, or reserved by a system.
     """
-    name = "-".join([number, *map(file_word, words)]).encode()[: LONGEST_NAME - len(suffix.encode())]
+    name = "-".join([number, *map(clean_name_part, words)]).encode()[: LONGEST_NAME - len(suffix.encode())]
     return name.decode(errors="ignore") + suffix
 
 
@@ -41,7 +41,7 @@ OWN = ".sonolux."
 """Start of the names of the files that exist only while a command writes, or after it was killed."""
 
 
-def is_command_file(name: str) -> bool:
+def is_work_file(name: str) -> bool:
     """Whether a file in an output folder belongs to a command that is writing, or that was killed."""
     return name.startswith(OWN)
 
@@ -86,11 +86,11 @@ def check_kinds(folder: Path, files: Iterable[str] = (), folders: Iterable[str] 
 
 
 def list_names(folder: Path) -> list[str]:
-    """Names in a folder without those of `is_command_file`; empty if the folder does not exist."""
-    return sorted(path.name for path in folder.iterdir() if not is_command_file(path.name)) if folder.is_dir() else []
+    """Names in a folder without those of `is_work_file`; empty if the folder does not exist."""
+    return sorted(path.name for path in folder.iterdir() if not is_work_file(path.name)) if folder.is_dir() else []
 
 
-def missing_parts(folder: Path) -> list[Path]:
+def missing_folders(folder: Path) -> list[Path]:
     """The folder and the folders above it that do not exist, innermost first."""
     return [p for p in (folder, *folder.absolute().parents) if not os.path.exists(p)]
 
@@ -106,7 +106,7 @@ def check_writable(folder: Path) -> None:
     above = next(p for p in (folder, *folder.absolute().parents) if os.path.exists(p))
     if not above.is_dir():
         raise BadInput(f"{above} is a file: name another folder with --out")
-    missing = missing_parts(folder)
+    missing = missing_folders(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()

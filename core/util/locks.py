@@ -22,7 +22,7 @@ from weakref import WeakValueDictionary
 from pydantic import Field, TypeAdapter
 
 from .errors import BadInput
-from .folders import OWN, clear_own_name, missing_parts
+from .folders import OWN, clear_own_name, missing_folders
 from .json_files import read_json
 
 try:
@@ -120,7 +120,7 @@ class FolderLock:
         """
         if self._key in _held:
             return False
-        self._created = missing_parts(self.folder)
+        self._created = missing_folders(self.folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
             while not self._try():

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .atomic_replace import replace_whole_file
 from .messages import escape_control_characters
-from .replace import replace_whole_file
 
 Series = Mapping[str, tuple[Sequence[float], Sequence[float]]]
 

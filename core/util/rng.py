@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from . import philox
-from .brownian import BrownianInterval, BrownianPath
+from .brownian import BrownianIncrementKey, BrownianPath
 from .errors import BadInput
 from .integers import as_integer, as_sample_numbers, as_seed, is_integer
 
@@ -65,7 +65,7 @@ def plain_counter(counter: Any) -> Hashable:
     raise BadInput(f"a counter of random numbers is a number, a text, or a tuple of them, not {counter!r}")
 
 
-class StreamKey(NamedTuple):
+class RandomStreamKey(NamedTuple):
     """The part of a stream's key that does not depend on the sample.
 
     Attributes:
@@ -77,16 +77,18 @@ class StreamKey(NamedTuple):
     step: int
 
 
-def stream_key(seed: int, purpose: str, counter: Hashable = 0) -> StreamKey:
+def stream_key(seed: int, purpose: str, counter: Hashable = 0) -> RandomStreamKey:
     """The key of (seed, purpose, counter); seed is an integer."""
     counter = plain_counter(counter)
     direct = type(counter) is int and 0 <= counter < 2**32
     text = repr((seed, purpose) if direct else (seed, purpose, counter))
     digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
-    return StreamKey(int.from_bytes(digest, "little"), counter if direct else 0)  # type: ignore[arg-type]
+    return RandomStreamKey(int.from_bytes(digest, "little"), counter if direct else 0)  # type: ignore[arg-type]
 
 
-def keyed_random_words(keys: Sequence[StreamKey], samples: Sequence[int], count: int, device: torch.device) -> Tensor:
+def keyed_random_words(
+    keys: Sequence[RandomStreamKey], samples: Sequence[int], count: int, device: torch.device
+) -> Tensor:
     """At least `count` random 32-bit words for every row.
 
     Args:
@@ -101,7 +103,7 @@ def keyed_random_words(keys: Sequence[StreamKey], samples: Sequence[int], count:
     return philox.random_words(_rows(keys, samples), -(-count // 4), device)
 
 
-def _rows(keys: Sequence[StreamKey], samples: Sequence[int]) -> np.ndarray:
+def _rows(keys: Sequence[RandomStreamKey], samples: Sequence[int]) -> np.ndarray:
     return philox.philox_inputs([k.key for k in keys], [k.step for k in keys], samples)
 
 
@@ -180,7 +182,7 @@ class KeyedNoise:
             purpose: Use of the numbers, such as "train".
             counter: The step, a tuple of numbers and texts, or an Interval.
         """
-        if not isinstance(counter, BrownianInterval):
+        if not isinstance(counter, BrownianIncrementKey):
             return self._drawn(purpose, [counter])[0].to(self.dtype)
         if purpose not in self._paths:
             self._paths[purpose] = BrownianPath(self.arrays(purpose))
@@ -193,7 +195,7 @@ class KeyedNoise:
             purpose: Use of the numbers.
             counters: As in `normal`. Increments of a path are not drawn together: each consists of many arrays.
         """
-        if any(isinstance(counter, BrownianInterval) for counter in counters):
+        if any(isinstance(counter, BrownianIncrementKey) for counter in counters):
             return [self.normal(purpose, counter) for counter in counters]
         return list(self._drawn(purpose, counters).to(self.dtype)) if counters else []
 
@@ -222,7 +224,7 @@ class KeyedNoise:
             drawn.append(self._placed(words_to_normals(words).reshape(len(some), rows, -1)))
         return drawn[0] if len(drawn) == 1 else torch.cat(drawn)
 
-    def _keys(self, purpose: str, counter: Hashable | list[Hashable]) -> list[StreamKey]:
+    def _keys(self, purpose: str, counter: Hashable | list[Hashable]) -> list[RandomStreamKey]:
         """The key of every row."""
         if isinstance(counter, list):
             return [stream_key(self.seed, purpose, row_counter) for row_counter in counter]

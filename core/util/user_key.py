@@ -29,7 +29,7 @@ def sign_text(text: str) -> str:
     return _digest(_key(create=True), text)
 
 
-def is_signed(text: str, given: Iterable[Any]) -> bool:
+def has_valid_signature(text: str, given: Iterable[Any]) -> bool:
     """Whether the signature of a text is among those given; False if there is no key."""
     try:
         right = _digest(_key(create=False), text).encode()

@@ -51,7 +51,7 @@ class AudioEvaluation:
 
     def planted_copies(self, media: Sequence[Tensor], seed: int) -> dict[str, list[Tensor]]:
         """Copies with a changed gain; with gain and shift; with gain, shift and crop."""
-        return {kind: similarity.planted_sound_copies(media, self.rate, kind, seed) for kind in ALTERATIONS}
+        return {kind: similarity.make_altered_sounds(media, self.rate, kind, seed) for kind in ALTERATIONS}
 
     def defects(self, media: Sequence[Tensor], real: Sequence[Tensor], loop: bool) -> list[DefectMeasure]:
         """Defects of sounds, see defects.py."""

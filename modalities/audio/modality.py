@@ -14,8 +14,8 @@ from ...core.data.prepare.types import FolderAnalyzer
 from ...core.evaluation.adapter import EvaluationAdapter
 from ...core.types import BadInput, FileSupport, MediaSpec, WrittenFile
 from . import dsp, io, visualize
-from .output import limit_unknown_parts
-from .prepare.scan import LEVELS, ConversionPlan, prepare_sound
+from .post_processing import limit_unknown_parts
+from .prepare.scan import DEFAULT_LEVELS_DB, ConversionSettings, prepare_sound
 
 
 class Audio:
@@ -106,7 +106,8 @@ class Audio:
         level = data.get("level")
         crop = data.get("crop", "start")
         found = prepare_sound(
-            media, ConversionPlan(self.spec(), "mean", crop, kind, LEVELS[kind] if level is None else level)
+            media,
+            ConversionSettings(self.spec(), "mean", crop, kind, DEFAULT_LEVELS_DB[kind] if level is None else level),
         )
         return found.gain, found.offset
 
@@ -120,7 +121,7 @@ class Audio:
         """One PNG of denoising trajectories: a row per sample, a spectrogram per step."""
         if not rows or not rows[0]:
             raise BadInput(f"{path}: no sounds to draw")
-        return visualize.save_png(visualize.trajectory_strip(rows, self.rate), Path(path))
+        return visualize.save_png(visualize.trajectory_grid(rows, self.rate), Path(path))
 
     def animate(self, path: Path, frames: Sequence[Sequence[Tensor]]) -> Path:
         """One looping GIF: a frame per step with all samples at that step."""

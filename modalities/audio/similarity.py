@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ...core.evaluation.near_copies import Draw, NearestMatches, nearest_examples, planted_copies
+from ...core.evaluation.near_copies import Draw, NearestMatches, make_altered_copies, nearest_examples
 from . import dsp
 
 COPY = 0.9
@@ -148,7 +148,7 @@ def nearest_sounds(sounds: Sequence[Tensor], training: Sequence[Tensor], rate: f
     return nearest_examples(candidates, compare)
 
 
-def planted_sound_copies(sounds: Sequence[Tensor], rate: float, kind: str = "shift", seed: int = 0) -> list[Tensor]:
+def make_altered_sounds(sounds: Sequence[Tensor], rate: float, kind: str = "shift", seed: int = 0) -> list[Tensor]:
     """Altered copies, to test the search, of unchanged length and with noise at -40 dB of the peak.
 
     Args:
@@ -167,7 +167,7 @@ def planted_sound_copies(sounds: Sequence[Tensor], rate: float, kind: str = "shi
         sign = 1.0 if draw(0, 1) < 0.5 else -1.0
         return sign * dsp.db_to_amplitude(draw(-20, 0)) * (copy + noise)
 
-    return planted_copies(sounds, kind, alter, seed)
+    return make_altered_copies(sounds, kind, alter, seed)
 
 
 def _cropped(sound: Tensor, rate: float, draw: Draw) -> Tensor:

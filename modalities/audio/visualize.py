@@ -111,7 +111,7 @@ def contact_sheet(media: Sequence[Tensor], rate: float, captions: Sequence[str] 
     return _compose(tiles, columns)
 
 
-def trajectory_strip(rows: Sequence[Sequence[Tensor]], rate: float) -> Image.Image:
+def trajectory_grid(rows: Sequence[Sequence[Tensor]], rate: float) -> Image.Image:
     """One row per sample, one spectrogram per step; brightness is relative to the maximum of each spectrogram."""
     tiles = []
     for row in rows:

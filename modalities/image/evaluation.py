@@ -39,7 +39,7 @@ class ImageEvaluation:
 
     def planted_copies(self, media: Sequence[Tensor], seed: int) -> dict[str, list[Tensor]]:
         """Copies with a changed contrast; with contrast and shift; with contrast and crop."""
-        return {kind: similarity.planted_picture_copies(media, kind, seed) for kind in ALTERATIONS}
+        return {kind: similarity.make_altered_pictures(media, kind, seed) for kind in ALTERATIONS}
 
     def defects(self, media: Sequence[Tensor], real: Sequence[Tensor], loop: bool) -> list[DefectMeasure]:
         """Defects of pictures, see defects.py."""

@@ -106,21 +106,21 @@ def read_picture(path: Path | str, channels: int = 3, cover: tuple[int, int] | N
     Raises:
         UnreadablePicture: With the file and the reason.
     """
-    return picture_to_media(decode_picture(path, channels, cover), channels)
+    return decoded_to_media(decode_picture(path, channels, cover), channels)
 
 
-def read_picture_bytes(path: Path | str, channels: int = 3, cover: tuple[int, int] | None = None) -> np.ndarray:
+def read_picture_uint8(path: Path | str, channels: int = 3, cover: tuple[int, int] | None = None) -> np.ndarray:
     """As `read_picture`, rounded to (C, H, W) uint8."""
-    return picture_to_levels(decode_picture(path, channels, cover), channels)
+    return decoded_to_uint8(decode_picture(path, channels, cover), channels)
 
 
-def picture_to_media(picture: DecodedPicture, channels: int) -> Tensor:
+def decoded_to_media(picture: DecodedPicture, channels: int) -> Tensor:
     """A decoded picture as (C, H, W) float32 in [-1, 1]."""
     media = torch.from_numpy(_channels_first(picture.levels, channels)).float()
     return media.div_(127.5).sub_(1).clamp_(-1, 1)
 
 
-def picture_to_levels(picture: DecodedPicture, channels: int) -> np.ndarray:
+def decoded_to_uint8(picture: DecodedPicture, channels: int) -> np.ndarray:
     """A decoded picture as (C, H, W) uint8, rounded."""
     levels = picture.levels
     if levels.dtype != np.uint8:
@@ -323,7 +323,7 @@ def _start(path: Path) -> str:
         return repr(file.read(12))
 
 
-def to_uint8(media: Tensor) -> np.ndarray:
+def media_to_uint8(media: Tensor) -> np.ndarray:
     """(C, H, W) in [-1, 1] -> (H, W, 3) or (H, W) uint8; values outside [-1, 1] are clipped.
 
     Raises:
@@ -341,7 +341,7 @@ def to_uint8(media: Tensor) -> np.ndarray:
 
 def write_picture(path: Path | str, media: Tensor) -> Path:
     """Write (C, H, W) in [-1, 1] as an 8-bit PNG; BadInput for non-finite values."""
-    return save_picture(Path(path), Pil.fromarray(to_uint8(media)), format="PNG")
+    return save_picture(Path(path), Pil.fromarray(media_to_uint8(media)), format="PNG")
 
 
 def save_picture(path: Path, picture: Pil.Image, **options) -> Path:

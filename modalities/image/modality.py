@@ -75,7 +75,7 @@ class Image:
         picture = io.decode_picture(path, self.channels, self.size if fit else None)
         for remark in picture.remarks:
             warnings.warn(f"{format_path(Path(path))}: {remark}", stacklevel=2)
-        media = io.picture_to_media(picture, self.channels)
+        media = io.decoded_to_media(picture, self.channels)
         return io.crop_picture(media, self.size) if fit else media
 
     def file_spec(self, path: Path) -> MediaSpec:
@@ -95,11 +95,11 @@ class Image:
 
     def sheet(self, path: Path, media: Sequence[Tensor], captions: Sequence[str] = ()) -> Path:
         """Draw (C, H, W) pictures as a grid in one PNG; small ones are enlarged by a whole number."""
-        return io.save_picture(Path(path), visualize.picture_grid(media, captions), format="PNG")
+        return io.save_picture(Path(path), visualize.contact_sheet(media, captions), format="PNG")
 
     def strip(self, path: Path, rows: Sequence[Sequence[Tensor]], captions: Sequence[str] = ()) -> Path:
         """Draw trajectories as one PNG: a row holds the (C, H, W) pictures of one sample during denoising."""
-        return visualize.write_trajectory_strip(Path(path), rows, captions)
+        return visualize.write_trajectory_grid(Path(path), rows, captions)
 
     def animate(self, path: Path, frames: Sequence[Sequence[Tensor]], seconds: float = 3.0) -> Path:
         """Draw a trajectory as a looping GIF: a frame holds the (C, H, W) pictures of all samples at one step."""

@@ -27,7 +27,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ...core.evaluation.near_copies import Draw, NearestMatches, lowe_ratio_score, nearest_examples, planted_copies
+from ...core.evaluation.near_copies import (
+    Draw,
+    NearestMatches,
+    make_altered_copies,
+    make_ratio_decision,
+    nearest_examples,
+)
 from ...core.types import BadInput
 
 COPY = 0.75
@@ -157,10 +163,10 @@ def nearest_pictures(pictures: Sequence[Tensor], training: Sequence[Tensor]) -> 
     def compare(row: int, which: Tensor) -> Tensor:
         return _fine_correlation(fine[row], known[which]).clamp(max=1.0)
 
-    return nearest_examples(candidates, compare, lowe_ratio_score(_RANK, _ROUNDING))
+    return nearest_examples(candidates, compare, make_ratio_decision(_RANK, _ROUNDING))
 
 
-def planted_picture_copies(pictures: Sequence[Tensor], kind: str = "gain", seed: int = 0) -> list[Tensor]:
+def make_altered_pictures(pictures: Sequence[Tensor], kind: str = "gain", seed: int = 0) -> list[Tensor]:
     """Altered copies, to test the search, rounded to 8 bits.
 
     Args:
@@ -169,7 +175,7 @@ def planted_picture_copies(pictures: Sequence[Tensor], kind: str = "gain", seed:
             eighth, in whole pixels; `crop`: also cropped to 80 to 95 % of height and width, and enlarged again.
         seed: Seed of the random numbers.
     """
-    return planted_copies(pictures, kind, _altered, seed)
+    return make_altered_copies(pictures, kind, _altered, seed)
 
 
 def _altered(picture: Tensor, kind: str, draw: Draw, rng: torch.Generator) -> Tensor:

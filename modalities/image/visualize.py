@@ -13,14 +13,14 @@ from PIL import ImageDraw, ImageFont
 from torch import Tensor
 
 from ...core.types import BadInput
-from .io import save_picture, to_uint8
+from .io import media_to_uint8, save_picture
 
 _PAPER, _INK = (255, 255, 255), (70, 70, 70)
 _GAP, _FONT, _LINES = 6, 11, 4
 _CELL = 96
 
 
-def picture_grid(
+def contact_sheet(
     media: Sequence[Tensor], captions: Sequence[str] = (), columns: int | None = None, cell: int = _CELL
 ) -> Pil.Image:
     """A grid of (C, H, W) pictures in reading order, with optional captions.
@@ -37,7 +37,7 @@ def picture_grid(
         raise BadInput("a sheet needs at least one picture")
     if captions and len(captions) != len(media):
         raise BadInput(f"{len(captions)} captions for {len(media)} pictures")
-    pictures = [Pil.fromarray(to_uint8(m)).convert("RGB") for m in media]
+    pictures = [Pil.fromarray(media_to_uint8(m)).convert("RGB") for m in media]
     widest, tallest = max(p.width for p in pictures), max(p.height for p in pictures)
     scale = max(1, round(cell / max(widest, tallest)))
     wide, tall = widest * scale, tallest * scale
@@ -61,7 +61,7 @@ def picture_grid(
     return sheet
 
 
-def write_trajectory_strip(path: Path, rows: Sequence[Sequence[Tensor]], captions: Sequence[str] = ()) -> Path:
+def write_trajectory_grid(path: Path, rows: Sequence[Sequence[Tensor]], captions: Sequence[str] = ()) -> Path:
     """A trajectory as one PNG: a row for each sample, (C, H, W) pictures from left to right during denoising.
 
     Args:
@@ -72,7 +72,7 @@ def write_trajectory_strip(path: Path, rows: Sequence[Sequence[Tensor]], caption
     _check(rows)
     media = [picture for row in rows for picture in row]
     names = [*captions, *[""] * (len(media) - len(captions))] if captions else ()
-    return save_picture(path, picture_grid(media, names, columns=len(rows[0])), format="PNG")
+    return save_picture(path, contact_sheet(media, names, columns=len(rows[0])), format="PNG")
 
 
 def write_trajectory_gif(path: Path, frames: Sequence[Sequence[Tensor]], seconds: float = 3.0) -> Path:
@@ -85,7 +85,7 @@ def write_trajectory_gif(path: Path, frames: Sequence[Sequence[Tensor]], seconds
     """
     _check(frames)
     samples = len(frames[0])
-    pictures = [picture_grid(frame, columns=samples if samples <= 8 else None) for frame in frames]
+    pictures = [contact_sheet(frame, columns=samples if samples <= 8 else None) for frame in frames]
     each = max(20, round(1000 * seconds / len(pictures)))
     # One palette for all frames, to avoid flicker; the last frame has the weight of a third of them.
     chosen = pictures[:: 1 + len(pictures) // 24]

@@ -13,7 +13,7 @@ import soundfile
 import torch
 from sonolux.core.testing.mutation import assert_caught
 from sonolux.modalities.audio import io, loudness
-from sonolux.modalities.audio.similarity import planted_sound_copies
+from sonolux.modalities.audio.similarity import make_altered_sounds
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 RECIPE = """
@@ -95,7 +95,7 @@ def test_sound_pack(run, tmp_path):
 @pytest.mark.parametrize("error", ["the seed is lost", "another duration", "no level", "no fades"])
 def test_planted_errors_in_the_pack_are_caught(run, tmp_path, error, monkeypatch):
     from sonolux.core.pipeline.pipeline import Pipeline
-    from sonolux.modalities.audio import output
+    from sonolux.modalities.audio import post_processing
 
     sample = Pipeline.sample
 
@@ -107,9 +107,9 @@ def test_planted_errors_in_the_pack_are_caught(run, tmp_path, error, monkeypatch
 
     monkeypatch.setattr(Pipeline, "sample", other)
     if error == "no level":
-        monkeypatch.setattr(output, "_gain", lambda *a: 1.0)
+        monkeypatch.setattr(post_processing, "_gain", lambda *a: 1.0)
     if error == "no fades":
-        monkeypatch.setattr(output, "fade_ends", lambda wave, *a: wave + 0.01)
+        monkeypatch.setattr(post_processing, "fade_ends", lambda wave, *a: wave + 0.01)
     assert_caught(check_pack, run, tmp_path)
 
 
@@ -175,7 +175,7 @@ def check_search():
     steps = opened("footsteps")
     fresh = different(10)
     known, new = fresh[:4], fresh[4:]
-    copies, repeats = planted_sound_copies(known, 8000.0), planted_sound_copies(new[:3], 8000.0, seed=1)
+    copies, repeats = make_altered_sounds(known, 8000.0), make_altered_sounds(new[:3], 8000.0, seed=1)
     way, trained = made_up([*copies, *new[:3], *repeats, torch.zeros(1, 3200)], new[3:], [], [])
     found = steps.search(trained, known, 6, 0.9, {"seed": 10}, way)
     assert (found.copies, found.repeats, found.silent) == (4, 3, 1)

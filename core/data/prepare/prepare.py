@@ -10,11 +10,11 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from ...util.atomic_replace import replace_files, reserve_folder, write_text_file
 from ...util.errors import BadInput
 from ...util.interrupts import Interrupted
 from ...util.messages import format_json
 from ...util.plots import plot_distributions
-from ...util.replace import replace_files, reserve_folder, write_text_file
 from .. import manifest as manifests
 from ..files import content_hash, find_files, format_path, require_folder, require_unicode_name, with_file_progress
 from ..manifest import ManifestHeader, ManifestLine
@@ -28,7 +28,7 @@ from .report import (
     summary_entries,
     write_proposed_recipe,
 )
-from .types import FolderAnalyzer, PrepareReport, ProposalContext
+from .types import FolderAnalyzer, PrepareReport, RecipeProposalContext
 
 RECIPE = "recipe.yaml"
 
@@ -105,7 +105,7 @@ def _prepare(
     with replace_files(out) as part:
         manifests.write_manifest(part / manifests.NAME, replace(header, complete=True), lines)
         if usable:
-            _summarise(analyzer, root, part, lines, pairs, ProposalContext(name, root, out / RECIPE), report)
+            _summarise(analyzer, root, part, lines, pairs, RecipeProposalContext(name, root, out / RECIPE), report)
         report.summary["seconds_taken"] = round(time.monotonic() - began, 2)
         write_text_file(part / SUMMARY, format_json(report.summary) + "\n")
     (out / manifests.PARTIAL).unlink(missing_ok=True)
@@ -120,7 +120,7 @@ def _summarise(
     part: Path,
     lines: list[ManifestLine],
     pairs: list[tuple[str, str, float]],
-    context: ProposalContext,
+    context: RecipeProposalContext,
     report: PrepareReport,
 ) -> None:
     """Write summary.png and the proposed recipe into the folder `part`, and complete the report."""

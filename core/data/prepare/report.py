@@ -10,12 +10,12 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from ...util.atomic_replace import write_text_file
 from ...util.errors import BadInput
 from ...util.json_files import StoredRecord, read_json
-from ...util.replace import write_text_file
 from ..files import find_files, format_path
 from ..manifest import ManifestLine
-from .types import FolderAnalyzer, FolderSummary, PrepareReport, ProposalContext
+from .types import FolderAnalyzer, MediaSummary, PrepareReport, RecipeProposalContext
 
 PROPOSED, SUMMARY = "recipe.proposed.yaml", "summary.json"
 
@@ -75,7 +75,7 @@ def report_lines(
     root: Path,
     analyzer: FolderAnalyzer,
     facts: dict[str, Any],
-    summary: FolderSummary,
+    summary: MediaSummary,
     pairs: Sequence[Any],
     lines: Sequence[ManifestLine],
 ) -> list[str]:
@@ -144,7 +144,11 @@ def read_stored_summary(out: Path) -> StoredSummary:
 
 
 def write_proposed_recipe(
-    analyzer: FolderAnalyzer, good: list[ManifestLine], context: ProposalContext, report: PrepareReport, part: Path
+    analyzer: FolderAnalyzer,
+    good: list[ManifestLine],
+    context: RecipeProposalContext,
+    report: PrepareReport,
+    part: Path,
 ) -> None:
     """Write the proposed recipe; if the user has changed an earlier one, write to recipe.proposed.yaml instead.
 

@@ -15,7 +15,7 @@ from ..manifest import ManifestLine
 
 
 @dataclass(frozen=True)
-class FolderSummary:
+class MediaSummary:
     """A modality's summary of its files.
 
     Attributes:
@@ -45,7 +45,7 @@ class NearCopyPair:
 
 
 @dataclass(frozen=True)
-class ProposalContext:
+class RecipeProposalContext:
     """What a proposal needs in addition to the manifest's lines.
 
     Attributes:
@@ -126,11 +126,11 @@ class FolderAnalyzer(Protocol):
         """Find pairs of near copies by their fingerprints."""
         ...
 
-    def summarise(self, lines: Sequence[ManifestLine]) -> FolderSummary:
+    def summarise(self, lines: Sequence[ManifestLine]) -> MediaSummary:
         """Summarise the usable lines."""
         ...
 
-    def propose(self, lines: Sequence[ManifestLine], context: ProposalContext) -> ProposedRecipe:
+    def propose(self, lines: Sequence[ManifestLine], context: RecipeProposalContext) -> ProposedRecipe:
         """Propose a recipe for the usable lines."""
         ...
 

@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from ...pipeline import result
 from ...types import BadInput
-from ...util import replace
+from ...util import atomic_replace
 from ...util.folders import check_kinds, list_names
 from ...util.json_files import read_json
 from ...util.paths import expand_home
@@ -63,7 +63,7 @@ def replace_atomically(folder: Path) -> Iterator[Path]:
 
     After an error the earlier report remains unchanged.
     """
-    with replace.replace_files(folder, lambda: _files(folder)) as part:
+    with atomic_replace.replace_files(folder, lambda: _files(folder)) as part:
         yield part
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from ...util.html_templates import template_engine
 from ...util.messages import format_json
-from ...util.pages import template_engine
 from ..adapter import MediaFile
 from . import table
 from .contents import EvaluationReport, GalleryRow, SimilarityHistogram

@@ -19,7 +19,7 @@ from ...types import BadInput
 from ..lengths import PaddedBatch, seconds_to_elements
 from ..request import Decode, Rows, SampleRequest
 from .context import EditContext, stack_padded
-from .options import ExtendOptions, InpaintOptions, InpaintSettings
+from .options import ExtendOptions, InpaintOptions, KnownPartOptions
 from .region import EditRegion
 from .source import Files, SourceFile, as_path_list, cut_or_pad
 
@@ -140,9 +140,9 @@ def extend_request(context: EditContext, files: Files, options: ExtendOptions) -
     return _fill_request(context, sources, sizes, known, options, {"edit": "continue", "added": seconds})
 
 
-def _warn_of_unused(filling: InpaintSettings, resample: int, steps: int) -> None:
+def _warn_of_unused(filling: KnownPartOptions, resample: int, steps: int) -> None:
     """Say that a given `jump` or `resample` has no effect."""
-    if resample == 1 and filling.jump != InpaintSettings().jump:
+    if resample == 1 and filling.jump != KnownPartOptions().jump:
         warnings.warn(f"jump={filling.jump} has no effect: every step is run once (resample=1)", stacklevel=5)
     elif filling.resample not in (None, 1) and filling.jump >= steps:
         remedy = f"choose a jump below {steps}" if steps > 1 else "take more steps"
@@ -158,7 +158,7 @@ def _fill_request(
     sources: Sequence[SourceFile],
     sizes: Sequence[tuple[int, ...]],
     known: Sequence[Tensor],
-    filling: InpaintSettings,
+    filling: KnownPartOptions,
     facts: dict[str, Any],
 ) -> InpaintRequest:
     count = filling.count

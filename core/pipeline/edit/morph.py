@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from ...editing.base import Edit
-from ...editing.morph import InversionEdit, StartFromState, slerp
+from ...editing.morph import InversionEdit, StartFromStateEdit, slerp
 from ...nn.model import ConditionedNetwork
 from ...types import BadInput
+from ...util.labels import normalise_label
 from ...util.paths import expand_home
 from ...util.rng import KeyedNoise
-from ...util.text import normalise_label
 from ..conditions import SampleConditions, interpolate_conditions
 from ..lengths import PaddedBatch
 from ..request import Rows, SampleRequest
@@ -61,7 +61,7 @@ class MorphRequest(SampleRequest):
 
     def edits(self, rows: Rows, batch: PaddedBatch) -> list[Edit]:
         points = [self._point(self.shares[i], shape) for i, shape in zip(rows, batch.shapes, strict=True)]
-        return [StartFromState(stack_padded(points, batch))]
+        return [StartFromStateEdit(stack_padded(points, batch))]
 
     def _point(self, share: float, shape: tuple[int, ...]) -> Tensor:
         """The interpolated noise (1, C, *spatial) of a row of this shape."""

@@ -24,7 +24,7 @@ class VaryOptions(RecipeSection):
     """number of variations per file"""
 
 
-class InpaintSettings(RecipeSection):
+class KnownPartOptions(RecipeSection):
     """Options of inpainting and continuation."""
 
     count: Count = 1
@@ -36,7 +36,7 @@ class InpaintSettings(RecipeSection):
     """number of steps in a segment"""
 
 
-class InpaintOptions(InpaintSettings):
+class InpaintOptions(KnownPartOptions):
     """Options of inpainting."""
 
     spans: list[Annotated[tuple[float, float], LISTS]] = Field(default_factory=list)
@@ -47,7 +47,7 @@ class InpaintOptions(InpaintSettings):
     """file of the same size that is positive (white) in the part"""
 
 
-class ExtendOptions(InpaintSettings):
+class ExtendOptions(KnownPartOptions):
     """Options of continuation."""
 
     seconds: Seconds = 1.0

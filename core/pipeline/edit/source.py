@@ -12,9 +12,9 @@ from torch import Tensor
 
 from ...data.files import format_path
 from ...types import BadInput, MediaSpec
+from ...util.labels import normalise_label
 from ...util.messages import format_count
 from ...util.paths import check_path
-from ...util.text import normalise_label
 from ..context import ModelContext
 
 Files = str | Path | Sequence[str | Path]

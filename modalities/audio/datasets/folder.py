@@ -17,12 +17,13 @@ from ....core.data.splits import check_split_name, was_trained_on
 from ....core.types import BadInput, Item, MediaSpec
 from ....core.util.annotations import Range
 from .. import dsp
+from ..disk_cache import DiskSoundCache
 from ..io import FOREIGN, SUFFIXES
 from ..prepare.facts import SoundFacts
 from ..prepare.scan import (
-    LEVELS,
+    DEFAULT_LEVELS_DB,
     Cache,
-    ConversionPlan,
+    ConversionSettings,
     SoundCache,
     SoundFileEntry,
     cut_example,
@@ -30,7 +31,6 @@ from ..prepare.scan import (
     prepare_sound,
     scan_files,
 )
-from ..store import SoundStore
 
 _FACTS = (
     "rate",
@@ -117,7 +117,7 @@ class Folder:
         _check(spec, split, level, gain, shift, budget, disk)
         where, listing = manifests.find_manifest(root, manifest, "audio", SoundFacts)
         self.root = folders.require_folder(where)
-        self.plan = ConversionPlan(spec, mix, crop, normalise, LEVELS[normalise])
+        self.plan = ConversionSettings(spec, mix, crop, normalise, DEFAULT_LEVELS_DB[normalise])
         if level is not None:
             self.plan = replace(self.plan, level=level)
         self.split, self.padding, self.polarity, self.gain, self.shift = split, padding, polarity, gain, shift
@@ -184,7 +184,7 @@ def _check(
         raise BadInput(f"data.budget and data.disk are 0 MB or more; got {budget}, {disk}")
 
 
-def _store(cache: Cache, listing: manifests.Manifest | None, budget: float) -> SoundStore | None:
+def _store(cache: Cache, listing: manifests.Manifest | None, budget: float) -> DiskSoundCache | None:
     """The cache on disk, next to the manifest. BadInput for `disk` without a manifest."""
     if cache not in ("auto", "disk"):
         return None
@@ -195,7 +195,7 @@ def _store(cache: Cache, listing: manifests.Manifest | None, budget: float) -> S
                 "then name it: data.root=prepared/FOLDER"
             )
         return None
-    return SoundStore(listing.path.parent / "cache", budget)
+    return DiskSoundCache(listing.path.parent / "cache", budget)
 
 
 def _entry(file: CandidateFile) -> SoundFileEntry:
@@ -207,10 +207,10 @@ def _entry(file: CandidateFile) -> SoundFileEntry:
 
 def _scanned(
     found: list[SoundFileEntry],
-    plan: ConversionPlan,
+    plan: ConversionSettings,
     cache: Cache,
     budget: float,
-    store: SoundStore | None,
+    store: DiskSoundCache | None,
     bad: folders.UnusableFiles,
 ) -> list[SoundFileEntry]:
     """`scan_files`, or its last result if neither the files nor the plan have changed."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from ....core.types import BadInput, MediaSpec, WrittenFile
 from .. import io
-from ..output import PostProcessing, ProcessedSound, post_process
+from ..post_processing import PostProcessing, ProcessedSound, post_process
 
 
 class File:

@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from ....core.data.files import with_file_progress
 from ....core.data.prepare.types import NearCopyPair
-from ....core.evaluation.near_copies import nearest_keys, nearest_pairs, ranked_pairs
+from ....core.evaluation.near_copies import find_nearest_vectors, nearest_pairs, ranked_pairs
 from .. import dsp, io
 
 COPY = 0.95
@@ -137,7 +137,7 @@ def _similar(waves: dict[int, Tensor]) -> dict[tuple[int, int], list[_Hit]]:
     (queries, query_owners, starts), (keys, owners, frames) = query_patches.joined(), all_patches.joined()
     hits: dict[tuple[int, int], list[_Hit]] = {}
     rows = max(1, 10_000_000 // len(keys))
-    for block, values, which in nearest_keys(
+    for block, values, which in find_nearest_vectors(
         queries, keys, _PARTNERS, (query_owners, owners), rows, "searching for copies"
     ):
         for r, column in torch.nonzero(values >= _SIMILAR).tolist():

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ....core.data.manifest import ManifestLine
-from ....core.data.prepare.types import FolderSummary, NearCopyPair, ProposalContext, ProposedRecipe
+from ....core.data.prepare.types import MediaSummary, NearCopyPair, ProposedRecipe, RecipeProposalContext
 from ....core.util.plots import DistributionPlot
 from .. import dsp, io, loudness
 from .facts import SoundFacts
@@ -60,11 +60,11 @@ class SoundFolderAnalyzer:
         """Pairs of near copies: the same recording up to level, polarity, position, length and format."""
         return self.copies.near_copy_pairs(fingerprints)
 
-    def summarise(self, lines: Sequence[ManifestLine]) -> FolderSummary:
+    def summarise(self, lines: Sequence[ManifestLine]) -> MediaSummary:
         """Lengths, rates, levels, silence and remarks."""
         return summarise_sounds(lines)
 
-    def propose(self, lines: Sequence[ManifestLine], context: ProposalContext) -> ProposedRecipe:
+    def propose(self, lines: Sequence[ManifestLine], context: RecipeProposalContext) -> ProposedRecipe:
         """An audio/folder recipe."""
         return propose_recipe(lines, context)
 
@@ -169,7 +169,7 @@ def _counted(values: Sequence[Any], unit: str = "", most: int = 5) -> str:
     return ", ".join(f"{value}{unit} ({n})" for value, n in rows[:most]) + more
 
 
-def summarise_sounds(lines: Sequence[ManifestLine]) -> FolderSummary:
+def summarise_sounds(lines: Sequence[ManifestLine]) -> MediaSummary:
     """Summary of the measurements: numbers, lines of text and plots."""
     column = {key: [line[key] for line in lines] for key in ("seconds", "peak", "rms", "lead", "trail", "rate")}
     loud = [line["lufs"] for line in lines if line["lufs"] is not None]
@@ -212,7 +212,7 @@ def summarise_sounds(lines: Sequence[ManifestLine]) -> FolderSummary:
         if classes
         else DistributionPlot("format", "files", numbers["formats"])
     )
-    return FolderSummary(numbers, text, panels)
+    return MediaSummary(numbers, text, panels)
 
 
 _KINDS = {

@@ -11,7 +11,7 @@ import numpy as np
 
 from ....core.data.files import format_path
 from ....core.data.manifest import NAME, ManifestLine
-from ....core.data.prepare.types import ProposalContext, ProposedRecipe, valid_recipe_name
+from ....core.data.prepare.types import ProposedRecipe, RecipeProposalContext, valid_recipe_name
 from ....core.types import BadInput
 from ....core.util.messages import escape_control_characters, format_command, format_json
 from .. import dsp
@@ -50,7 +50,7 @@ class _Choice:
     reasons: list[str]
 
 
-def propose_recipe(lines: Sequence[ManifestLine], context: ProposalContext) -> ProposedRecipe:
+def propose_recipe(lines: Sequence[ManifestLine], context: RecipeProposalContext) -> ProposedRecipe:
     """Rate, length, channels, level, crop, codec and network for the usable lines of a manifest."""
     different = [line for line in lines if "copy_of" not in line]
     choice = _choose(different)
@@ -219,7 +219,9 @@ def _network(choice: _Choice, count: int, bands: int, frames: int) -> tuple[str,
     return text, f"width {width} for {bands} bands{dropout} for {count} different sounds, {frames} frames each"
 
 
-def _text(choice: _Choice, codec: str, network: str, lines: Sequence[ManifestLine], context: ProposalContext) -> str:
+def _text(
+    choice: _Choice, codec: str, network: str, lines: Sequence[ManifestLine], context: RecipeProposalContext
+) -> str:
     count, classes = len(lines), len({line["label"] for line in lines if line["label"] is not None})
     minutes = sum(line["seconds"] for line in lines) / 60
     few, about = count < _FEW, f"{count} sounds of {context.root.name}, {choice.seconds:g} s at {choice.rate} Hz."

@@ -14,19 +14,19 @@ from torch import Tensor
 from ....core.data import files as folders
 from ....core.types import MediaSpec
 from .. import dsp, io
-from ..store import SoundStore
+from ..disk_cache import DiskSoundCache
 
 Crop = Literal["onset", "random", "start"]
-Level = Literal["peak", "rms", "none"]
+NormalisationKind = Literal["peak", "rms", "none"]
 
-LEVELS: dict[Level, float] = {"peak": -3.0, "rms": -20.0, "none": 0.0}
+DEFAULT_LEVELS_DB: dict[NormalisationKind, float] = {"peak": -3.0, "rms": -20.0, "none": 0.0}
 """Default target of each kind of level, in dB of full scale."""
 
 Cache = Literal["auto", "memory", "disk", "none"]
 
 
 @dataclass(frozen=True)
-class ConversionPlan:
+class ConversionSettings:
     """How every file is converted to a sound.
 
     Attributes:
@@ -40,7 +40,7 @@ class ConversionPlan:
     spec: MediaSpec
     mix: io.Mix
     crop: Crop
-    normalise: Level
+    normalise: NormalisationKind
     level: float
 
     @property
@@ -111,7 +111,7 @@ class SoundFileEntry:
         }
 
 
-def decode_entry(entry: SoundFileEntry, plan: ConversionPlan) -> io.DecodedSound:
+def decode_entry(entry: SoundFileEntry, plan: ConversionSettings) -> io.DecodedSound:
     """The complete sound of an entry, resampled and mixed.
 
     Raises:
@@ -124,7 +124,7 @@ def decode_entry(entry: SoundFileEntry, plan: ConversionPlan) -> io.DecodedSound
     return sound
 
 
-def prepare_sound(wave: Tensor, plan: ConversionPlan) -> PreparedSound:
+def prepare_sound(wave: Tensor, plan: ConversionSettings) -> PreparedSound:
     """Find the constant offset, onset, end and level of (C, frames), and remove parts that the plan never uses."""
     offset = dsp.dc_offset(wave)
     centred = wave - offset if bool(offset.any()) else wave  # without a copy of a long sound
@@ -155,7 +155,7 @@ class SoundCache:
         store: The cache on disk, with its own budget; None: no disk.
     """
 
-    def __init__(self, plan: ConversionPlan, cache: Cache, budget: float, store: SoundStore | None = None):
+    def __init__(self, plan: ConversionSettings, cache: Cache, budget: float, store: DiskSoundCache | None = None):
         self.plan = plan
         self.free_bytes = budget * 1e6 if cache in ("auto", "memory") else 0.0
         self.store = store if cache in ("auto", "disk") else None
@@ -168,7 +168,7 @@ class SoundCache:
     def load(self, entry: SoundFileEntry) -> io.DecodedSound | None:
         """Set `entry.prepared` from disk or from the decoded file, within the budget; returns the decoded sound."""
         plan, sound = self.plan, None
-        key = SoundStore.key(entry.hash, plan.rate, plan.spec.channels, plan.mix)
+        key = DiskSoundCache.key(entry.hash, plan.rate, plan.spec.channels, plan.mix)
         wave = self.store.get(key) if self.store else None
         mapped = wave is not None
         if wave is None:
@@ -227,7 +227,7 @@ def _seconds(sound: io.DecodedSound) -> float:
     return round(sound.source["frames"] / sound.source["rate"], 4)  # type: ignore[operator]
 
 
-def cut_example(prepared: PreparedSound, plan: ConversionPlan, start: int) -> tuple[Tensor, int]:
+def cut_example(prepared: PreparedSound, plan: ConversionSettings, start: int) -> tuple[Tensor, int]:
     """(C, plan.frames) that begins at sample `start` of the wave, padded with silence, and its valid length.
 
     Cuts within the sound are faded over 2 ms at the start and 10 ms at the end to avoid clicks. Attacks are not faded:

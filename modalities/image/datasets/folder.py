@@ -26,7 +26,7 @@ from ....core.data.splits import assign_splits as assign_parts
 from ....core.data.splits import was_trained_on
 from ....core.types import MediaSpec
 from ....core.util.annotations import Range
-from ..io import FOREIGN, SUFFIXES, UnreadablePicture, decode_picture, picture_to_levels
+from ..io import FOREIGN, SUFFIXES, UnreadablePicture, decode_picture, decoded_to_uint8
 from .base import PictureDataset, PictureExample
 
 
@@ -160,7 +160,7 @@ def _load(
     picture = decode_picture(path, channels, size if resize else None)
     if remarks is not None:
         remarks.add(path.name, picture.remarks)
-    pixels = picture_to_levels(picture, channels)
+    pixels = decoded_to_uint8(picture, channels)
     height, width = pixels.shape[1:]
     top, left = height - size[0], width - size[1]
     if top < 0 or left < 0:

@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from ....core.data.files import with_file_progress
 from ....core.data.prepare.types import NearCopyPair
-from ....core.evaluation.near_copies import nearest_keys, ranked_pairs
+from ....core.evaluation.near_copies import find_nearest_vectors, ranked_pairs
 
 COPY = 0.9
 """Minimum correlation of the details of two copies; see `_stands_out`."""
@@ -117,7 +117,7 @@ def _usual(whole: Tensor, details: Tensor) -> Tensor:
     out, indices = torch.zeros(len(whole)), torch.arange(len(whole))
     if len(whole) <= 8:
         return out
-    for block, _, which in nearest_keys(whole, whole, 12, (indices, indices)):
+    for block, _, which in find_nearest_vectors(whole, whole, 12, (indices, indices)):
         rows = slice(block.start, block.stop)
         found = torch.einsum("nd,nkd->nk", details[rows], details[which])
         out[rows] = found.sort(1, descending=True).values[:, min(3, found.shape[1] - 1)]
@@ -168,7 +168,7 @@ def _details(pictures: Tensor) -> Tensor:
 def _similar(part: Tensor, whole: Tensor, part_details: Tensor, details: Tensor) -> list[tuple[int, int, float]]:
     """(a, b, similarity in detail) for crops of a that are similar to the whole of b; best partners of each crop."""
     out, numbers = [], torch.arange(len(whole))
-    for block, values, which in nearest_keys(part, whole, _PARTNERS, (numbers, numbers)):
+    for block, values, which in find_nearest_vectors(part, whole, _PARTNERS, (numbers, numbers)):
         found = torch.einsum("nd,nkd->nk", part_details[block.start : block.stop], details[which])
         good = torch.nonzero((values >= _SIMILAR) & (found >= _HINT))
         out += [(block[r], int(which[r, k]), float(found[r, k])) for r, k in good.tolist()]

@@ -13,7 +13,7 @@ from PIL import Image as Pil
 from pydantic import Field, PositiveInt, model_validator
 
 from ....core.data.manifest import ManifestLine
-from ....core.data.prepare.types import FolderSummary, NearCopyPair, ProposalContext, ProposedRecipe
+from ....core.data.prepare.types import MediaSummary, NearCopyPair, ProposedRecipe, RecipeProposalContext
 from ....core.util.json_files import StoredRecord
 from ....core.util.plots import DistributionPlot
 from .. import io
@@ -64,22 +64,22 @@ class PictureFolderAnalyzer:
             io.UnreadablePicture: For a file that cannot be decoded.
         """
         picture = io.decode_picture(path, most=_MEASURED)
-        levels = io.picture_to_levels(picture, 3)
+        levels = io.decoded_to_uint8(picture, 3)
         return measure_picture(path, picture, levels), _thumbnail(levels)
 
     def fingerprint(self, path: Path) -> Any:
         """Only the thumbnail of a file."""
-        return _thumbnail(io.picture_to_levels(io.decode_picture(path, most=_MEASURED), 3))
+        return _thumbnail(io.decoded_to_uint8(io.decode_picture(path, most=_MEASURED), 3))
 
     def near_copy_pairs(self, fingerprints: Sequence[Any]) -> list[NearCopyPair]:
         """Pairs of near copies: one picture in another size, format or brightness, mirrored or slightly cropped."""
         return prepare_copies.near_copy_pairs(fingerprints)
 
-    def summarise(self, lines: Sequence[ManifestLine]) -> FolderSummary:
+    def summarise(self, lines: Sequence[ManifestLine]) -> MediaSummary:
         """Sizes, modes, formats and remarks."""
         return summarise_pictures(lines)
 
-    def propose(self, lines: Sequence[ManifestLine], context: ProposalContext) -> ProposedRecipe:
+    def propose(self, lines: Sequence[ManifestLine], context: RecipeProposalContext) -> ProposedRecipe:
         """An image/folder recipe."""
         return propose_recipe(lines, context)
 
@@ -123,7 +123,7 @@ def _moves(path: Path) -> str | None:
             return "moves: the first frame is used" if getattr(picture, "is_animated", False) else None
 
 
-def summarise_pictures(lines: Sequence[ManifestLine]) -> FolderSummary:
+def summarise_pictures(lines: Sequence[ManifestLine]) -> MediaSummary:
     """Summary of the measurements: numbers, lines of text and plots."""
     short = [min(line["width"], line["height"]) for line in lines]
     shape = [line["width"] / line["height"] for line in lines]
@@ -158,4 +158,4 @@ def summarise_pictures(lines: Sequence[ManifestLine]) -> FolderSummary:
     ]
     if classes:
         panels.append(DistributionPlot("classes", "files", dict(classes)))
-    return FolderSummary(numbers, text, panels)
+    return MediaSummary(numbers, text, panels)

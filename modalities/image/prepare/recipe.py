@@ -9,7 +9,7 @@ import numpy as np
 
 from ....core.data.files import format_path
 from ....core.data.manifest import NAME, ManifestLine
-from ....core.data.prepare.types import ProposalContext, ProposedRecipe, valid_recipe_name
+from ....core.data.prepare.types import ProposedRecipe, RecipeProposalContext, valid_recipe_name
 from ....core.util.messages import escape_control_characters, format_command, format_json
 
 _SIZES = (16, 24, 28, 32, 48, 64)  # sizes that a CPU trains in minutes; larger ones need a GPU and are left to the user
@@ -17,7 +17,7 @@ _FEW = 500  # pictures
 _EMPTY = 50.0  # % of one level; above it, pictures are drawings on a uniform background rather than photographs
 
 
-def propose_recipe(lines: Sequence[ManifestLine], context: ProposalContext) -> ProposedRecipe:
+def propose_recipe(lines: Sequence[ManifestLine], context: RecipeProposalContext) -> ProposedRecipe:
     """Size, channels, flips and network for the usable lines of a manifest."""
     different = [line for line in lines if "copy_of" not in line]
     reasons: list[str] = []
@@ -86,7 +86,7 @@ def _text(
     flip: bool,
     drawn: bool,
     lines: Sequence[ManifestLine],
-    context: ProposalContext,
+    context: RecipeProposalContext,
     reasons: Sequence[str],
 ) -> str:
     count, few = len(lines), len(lines) < _FEW

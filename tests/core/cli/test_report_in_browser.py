@@ -27,7 +27,7 @@ from sonolux.core.evaluation.report.contents import (
     ReferenceValue,
 )
 from sonolux.core.testing.mutation import assert_caught
-from sonolux.core.util import pages
+from sonolux.core.util import html_templates
 from sonolux.core.util.messages import escape_control_characters
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "headless_shell")
@@ -171,8 +171,8 @@ def test_names_open_no_element_and_run_no_script(tmp_path):
 @pytest.mark.slow
 def test_an_engine_that_does_not_escape_is_caught(tmp_path, monkeypatch):
     browser()
-    true = pages.Environment
-    monkeypatch.setattr(pages, "Environment", lambda **options: true(**{**options, "autoescape": False}))
+    true = html_templates.Environment
+    monkeypatch.setattr(html_templates, "Environment", lambda **options: true(**{**options, "autoescape": False}))
     assert_caught(check_names_are_text, tmp_path)
 
 

@@ -23,7 +23,7 @@ from sonolux.core.pipeline import result
 from sonolux.core.pipeline.result import Samples
 from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.training.checkpoint import newest_checkpoint, read_header
-from sonolux.core.util.replace import reserve_folder
+from sonolux.core.util.atomic_replace import reserve_folder
 from sonolux.modalities.image.modality import Image as Pictures
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -355,7 +355,7 @@ def test_a_stream_that_lasts_discards_and_the_other_one_raises(monkeypatch):
     for lasting in (True, False):
         reader, writer = os.pipe()
         os.close(reader)
-        stream = _output.CommandStream(open(writer, "w"), lasting)  # noqa: SIM115
+        stream = _output.ClosableStream(open(writer, "w"), lasting)  # noqa: SIM115
         stream.write("buffered")
         if lasting:
             stream.flush()

@@ -177,12 +177,12 @@ def test_planted_errors_about_the_objective_are_caught(error):
 def check_parameters():
     """An old parameter is renamed where the constructor has the new one and not the old."""
     renamed = {}
-    assert legacy.current_parameter_name("spacing", ["timesteps"], renamed) == "timesteps" and renamed == {
+    assert legacy.upgrade_parameter_name("spacing", ["timesteps"], renamed) == "timesteps" and renamed == {
         "spacing": "timesteps"
     }
     for known in (["spacing", "timesteps"], ["spacing"], []):
-        assert legacy.current_parameter_name("spacing", known, {}) == "spacing"
-    assert legacy.current_parameter_name("shift", ["timesteps"], {}) == "shift"
+        assert legacy.upgrade_parameter_name("spacing", known, {}) == "spacing"
+    assert legacy.upgrade_parameter_name("shift", ["timesteps"], {}) == "shift"
 
 
 def test_a_parameter_that_a_component_has_is_not_renamed():
@@ -191,7 +191,7 @@ def test_a_parameter_that_a_component_has_is_not_renamed():
 
 def test_planted_renaming_of_a_parameter_that_exists_is_caught():
     with planted_error(
-        legacy, "current_parameter_name", replace_expression(ast.BoolOp, "new is None or new not in known")
+        legacy, "upgrade_parameter_name", replace_expression(ast.BoolOp, "new is None or new not in known")
     ):
         assert_caught(check_parameters)
 

@@ -75,7 +75,7 @@ def test_a_run_is_own_only_where_it_was_made(tmp_path):
 @pytest.mark.parametrize("planted", ["the place is not signed", "the text is not signed", "any signature is valid"])
 def test_planted_signatures_that_prove_too_little_are_caught(tmp_path, monkeypatch, planted):
     if planted == "any signature is valid":
-        monkeypatch.setattr(trust.user_key, "is_signed", lambda text, given: len(given) > 0)
+        monkeypatch.setattr(trust.user_key, "has_valid_signature", lambda text, given: len(given) > 0)
     else:
         kept = (lambda folder, text: text) if "place" in planted else (lambda folder, text: os.path.realpath(folder))
         monkeypatch.setattr(trust, "_claim", kept)

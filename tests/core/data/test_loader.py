@@ -19,9 +19,9 @@ import torch
 from sonolux.core.data import loader
 from sonolux.core.data.loader import (
     Batch,
-    DataLost,
     ExampleOrder,
-    StepBatches,
+    StepBatchDataset,
+    TooManyExamplesLost,
     _cores,
     choose_worker_count,
     iterate_batches,
@@ -67,7 +67,7 @@ SPEC = MediaSpec("audio", 2, ("time",), (5,), (8000.0,))
 
 
 def loaded(data: Made, count: int = 7, first: int = 0, workers: int = 0, **ranks: int) -> list[Batch]:
-    with closing(iterate_batches(StepBatches(data, 5, 4, **ranks), first, workers)) as batches:
+    with closing(iterate_batches(StepBatchDataset(data, 5, 4, **ranks), first, workers)) as batches:
         return list(islice(batches, count))
 
 
@@ -124,7 +124,7 @@ def test_planted_ranks_that_all_hold_everything_are_caught():
 @pytest.mark.parametrize(("rank", "world", "said"), [(2, 2, "rank"), (-1, 1, "rank"), (0, 5, "at least 5")])
 def test_ranks_that_cannot_be_are_refused(rank, world, said):
     with pytest.raises(BadInput, match=said):
-        StepBatches(Made(), 0, 4, rank, world)
+        StepBatchDataset(Made(), 0, 4, rank, world)
 
 
 NOTE = r"^4\.wav: no such file; the next example in the order takes its place\. .* more than 1 of 10 examples are lost$"
@@ -132,7 +132,7 @@ NOTE = r"^4\.wav: no such file; the next example in the order takes its place\. 
 
 def check_replacement(workers: int = 0) -> None:
     """In place of example 4 is the next one of the order, with the augmentation of its row; all else is the same."""
-    whole, order = loaded(Made()), StepBatches(Made(), 5, 4).order
+    whole, order = loaded(Made()), StepBatchDataset(Made(), 5, 4).order
     with pytest.warns(UserWarning, match=NOTE) as notes:
         batches = loaded(Made(gone=(4,)), workers=workers)
     assert len(notes) == 1, "one note for all steps"
@@ -156,7 +156,7 @@ def test_an_example_that_cannot_be_read_is_replaced_by_the_next_one(workers):
 
 
 def test_planted_other_replacement_is_caught(monkeypatch):
-    original = StepBatches.item
+    original = StepBatchDataset.item
 
     def earlier(self, step, row, lost=None):
         index = self.order.example(step * self.batch + row)
@@ -165,7 +165,7 @@ def test_planted_other_replacement_is_caught(monkeypatch):
         lost[index] = "4.wav: no such file"
         return self.data.item(self.order.example(step * self.batch + row + 2), keyed_generator(5, row, "augment", step))
 
-    monkeypatch.setattr(StepBatches, "item", earlier)
+    monkeypatch.setattr(StepBatchDataset, "item", earlier)
     assert_caught(check_replacement)
 
 
@@ -191,26 +191,26 @@ def test_bad_numbers_and_errors_of_the_system_are_replaced_too(workers):
 @pytest.mark.parametrize("workers", [0, 1, 2])
 def test_too_many_lost_examples_end_the_loading_without_a_traceback(workers):
     expected = r"^2 of 10 examples can no longer be used, more than 5 %: \d\.wav: no such file; \d\.wav: no such file$"
-    with pytest.warns(UserWarning, match="takes its place"), pytest.raises(DataLost, match=expected):
+    with pytest.warns(UserWarning, match="takes its place"), pytest.raises(TooManyExamplesLost, match=expected):
         loaded(Made(gone=(3, 4)), workers=workers)
-    with pytest.raises(DataLost, match=r"^2 of 10"):  # at once, in one batch
+    with pytest.raises(TooManyExamplesLost, match=r"^2 of 10"):  # at once, in one batch
         loaded(Made(gone=range(10)), workers=workers)
-    with pytest.raises(DataLost, match=r"^1 of 1 examples"):
+    with pytest.raises(TooManyExamplesLost, match=r"^1 of 1 examples"):
         loaded(Made(count=1, gone=(0,)), workers=workers)
     assert multiprocessing.active_children() == [], "the workers have ended"
 
 
 def test_one_of_few_and_five_percent_of_many_may_be_lost():
-    assert [StepBatches(Made(n), 0, 1).most_lost for n in (1, 2, 10, 39, 40, 100)] == [0, 1, 1, 1, 2, 5]
+    assert [StepBatchDataset(Made(n), 0, 1).most_lost for n in (1, 2, 10, 39, 40, 100)] == [0, 1, 1, 1, 2, 5]
 
 
 def test_sources_name_what_was_used():
     with pytest.warns(UserWarning, match="takes its place"):
         batches = loaded(Made(gone=(4,)))
-    used = StepBatches(Made(gone=(4,)), 5, 4)
+    used = StepBatchDataset(Made(gone=(4,)), 5, 4)
     for batch in batches:
         assert used.sources(batch.step) == [item.source for item in batch.items]
-    assert StepBatches(Made(gone=range(10)), 5, 4).sources(0) == []
+    assert StepBatchDataset(Made(gone=range(10)), 5, 4).sources(0) == []
 
 
 def test_a_batch_splits_into_consecutive_rows():
@@ -235,7 +235,7 @@ def test_workers_are_chosen_by_what_reading_costs(monkeypatch):
     def chosen(seconds: float, cores: int) -> int:
         clock = iter([0.0, seconds])
         monkeypatch.setattr("sonolux.core.data.loader.time.perf_counter", lambda: next(clock))
-        return choose_worker_count(StepBatches(Made(), 0, 16), cores)  # 8 rows are read, of 16
+        return choose_worker_count(StepBatchDataset(Made(), 0, 16), cores)  # 8 rows are read, of 16
 
     assert chosen(0.004, 8) == 0, "a batch of 8 ms is read when asked for"
     assert chosen(0.04, 8) == 2, "a batch of 80 ms wants a worker for each 50 ms"
@@ -268,7 +268,7 @@ def test_planted_error_about_the_start_method_is_caught(error, monkeypatch):
 
 def check_order_and_augmentation():
     """Every epoch has another order, and every step another augmentation of the same example."""
-    batches = StepBatches(Made(count=4), 5, 4)
+    batches = StepBatchDataset(Made(count=4), 5, 4)
     epochs = [batches[step] for step in range(4)]
     orders = [[item.attributes["n"] for item in batch.items] for batch in epochs]
     assert all(sorted(order) == [0, 1, 2, 3] for order in orders) and len({tuple(order) for order in orders}) > 1
@@ -283,13 +283,13 @@ def test_epochs_differ_in_order_and_steps_in_augmentation():
 def test_planted_epochs_and_augmentations_that_repeat_are_caught():
     with planted_error(ExampleOrder, "example", replace_expression(argument_target("keyed_generator", 3), "0")):
         assert_caught(check_order_and_augmentation)
-    with planted_error(StepBatches, "item", replace_expression(argument_target("keyed_generator", 3), "0")):
+    with planted_error(StepBatchDataset, "item", replace_expression(argument_target("keyed_generator", 3), "0")):
         assert_caught(check_order_and_augmentation)
 
 
 def test_workers_end_when_loading_ends():
     before = set(multiprocessing.active_children())
-    batches = iterate_batches(StepBatches(Made(), 0, 4), workers=2)
+    batches = iterate_batches(StepBatchDataset(Made(), 0, 4), workers=2)
     next(batches)
     assert len(set(multiprocessing.active_children()) - before) == 2
     batches.close()

@@ -22,7 +22,7 @@ from sonolux.core.samplers.plan import RepeatedNoiseKey
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.schedulers.vp_linear import VPLinear
-from sonolux.core.testing.dense import ar1
+from sonolux.core.testing.dense import ar1_sequences
 from sonolux.core.testing.distribution import moment_errors
 from sonolux.core.testing.invariants import largest_deviation
 from sonolux.core.testing.mixture import example_mixture
@@ -40,7 +40,7 @@ from sonolux.core.testing.mutation import (
 from sonolux.core.types import BadInput
 from sonolux.core.util.rng import KeyedNoise
 
-PROBLEMS = {"sequence": ar1(8, 0.9), "mixture": example_mixture(shape=(1, 6)).dense()}
+PROBLEMS = {"sequence": ar1_sequences(8, 0.9), "mixture": example_mixture(shape=(1, 6)).dense()}
 SCHEDULES = {"edm": EDM(), "vp_linear": VPLinear(), "rectified_flow": RectifiedFlow()}
 
 

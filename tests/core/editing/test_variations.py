@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from sonolux.core.editing import vary
-from sonolux.core.editing.morph import InversionEdit, ReversedSampler, StartFromState, slerp
+from sonolux.core.editing.morph import InversionEdit, ReversedSampler, StartFromStateEdit, slerp
 from sonolux.core.editing.vary import VaryEdit
 from sonolux.core.pipeline.functional import sample
 from sonolux.core.samplers.dpm_adaptive import DPMAdaptive
@@ -112,7 +112,7 @@ def check_noise(cls):
     off = []
     for steps in (12, 24, 48):
         noise = sample(mixture, (8, 1, 6), sampler="heun", steps=steps, edits=[cls(y)])
-        back = sample(mixture, (8, 1, 6), sampler="heun", steps=steps, edits=[StartFromState(noise)])
+        back = sample(mixture, (8, 1, 6), sampler="heun", steps=steps, edits=[StartFromStateEdit(noise)])
         off.append(float((back - y).square().mean().sqrt()))
     assert off[2] < 0.01 and off[2] < off[1] / 2 < off[0] / 4, off
 

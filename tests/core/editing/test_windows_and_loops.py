@@ -12,7 +12,7 @@ from sonolux.core.editing.operators.windows import WindowOperator
 from sonolux.core.editing.windows import WindowedEdit
 from sonolux.core.guidance.base import SamplingRun
 from sonolux.core.pipeline.functional import sample
-from sonolux.core.testing.dense import ar1
+from sonolux.core.testing.dense import ar1_sequences
 from sonolux.core.testing.field import band_limited_field
 from sonolux.core.testing.mutation import (
     assert_caught,
@@ -89,7 +89,7 @@ def test_windows_that_do_not_fit_are_refused():
 
 # --- windows of a correlated sequence -------------------------------------------------------------------------------
 
-SMALL = ar1(16, 0.9)
+SMALL = ar1_sequences(16, 0.9)
 
 
 def jumps(x):

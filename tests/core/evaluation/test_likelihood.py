@@ -14,7 +14,7 @@ from sonolux.core.schedulers.edm import EDM
 from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.schedulers.ve import VE
 from sonolux.core.schedulers.vp_linear import VPLinear
-from sonolux.core.testing.dense import DenseMixture, ar1
+from sonolux.core.testing.dense import DenseMixture, ar1_sequences
 from sonolux.core.testing.field import band_limited_field
 from sonolux.core.testing.mixture import example_mixture
 from sonolux.core.testing.mutation import (
@@ -41,7 +41,7 @@ SCHEDULES = (VPLinear(), EDM(), RectifiedFlow())
 PROBLEMS = {
     "mixture": example_mixture(),
     "planes": example_mixture(rank=2),
-    "ar1": ar1(16),
+    "ar1": ar1_sequences(16),
     "field": band_limited_field((6, 6)),
 }
 
@@ -256,7 +256,7 @@ class Padded:
 
 
 def check_padding(function):
-    problem = ar1(6)
+    problem = ar1_sequences(6)
     x = torch.cat([problem.draw(3), torch.ones(3, 1, 2).double()], dim=-1)
     valid = torch.ones(3, 1, 8)
     valid[..., 6:] = 0
@@ -286,7 +286,7 @@ def test_padding_that_counts_is_caught(owner, function, error):
 
 
 def test_less_noise_tends_to_the_density_of_the_data():
-    problem, x = ar1(8), ar1(8).draw(2)
+    problem, x = ar1_sequences(8), ar1_sequences(8).draw(2)
     truth = problem.log_density(x, NoiseLevel(0.0, 1.0, 0.0))
     off = [float((log_likelihood(problem, EDM(), x, rho_min=r).log_p - truth).abs().max()) for r in (0.3, 0.03, 0.003)]
     assert off[0] > 10 * off[1] > 100 * off[2] and off[2] < 1e-3
@@ -308,10 +308,10 @@ class Moving:
 @pytest.mark.parametrize(
     ("said", "denoiser", "options"),
     [
-        ("2 probes", ar1(4), {"probes": 1}),
-        ("1 step", ar1(4), {"steps": 0}),
-        ("auto, exact or hutchinson", ar1(4), {"divergence": "exakt"}),
-        ("rho_min lies", ar1(4), {"rho_min": 100.0}),
+        ("2 probes", ar1_sequences(4), {"probes": 1}),
+        ("1 step", ar1_sequences(4), {"steps": 0}),
+        ("auto, exact or hutchinson", ar1_sequences(4), {"divergence": "exakt"}),
+        ("rho_min lies", ar1_sequences(4), {"rho_min": 100.0}),
         ("changes the state", Moving(), {}),
     ],
 )
@@ -325,12 +325,12 @@ def test_bad_calls_are_refused(said, denoiser, options):
 
 def check_media(cls):
     """Media y = 3 z + 1 with z an AR(1) sequence: its density is known directly, and so is that of bytes."""
-    z = ar1(8).draw(3)
-    found = log_likelihood(ar1(8), RectifiedFlow(), z, divergence="exact")
+    z = ar1_sequences(8).draw(3)
+    found = log_likelihood(ar1_sequences(8), RectifiedFlow(), z, divergence="exact")
     found = cls(found.log_p, found.uncertainty, found.step_error, found.dimensions, found.level, found.nfe)
     media = found.in_media_space(8 * math.log(1 / 3), 8)
     noise = float(found.level.rho)
-    own = 9 * (ar1(8).covariance + noise**2 * torch.eye(8))
+    own = 9 * (ar1_sequences(8).covariance + noise**2 * torch.eye(8))
     truth = torch.distributions.MultivariateNormal(torch.ones(8).double(), own).log_prob((3 * z + 1).reshape(3, 8))
     assert torch.allclose(media.log_p, truth, atol=1e-4)
     assert torch.allclose(media.bits_per_dimension, -truth / (8 * math.log(2)), atol=1e-5)

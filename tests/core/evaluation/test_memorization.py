@@ -7,7 +7,7 @@ import pytest
 import torch
 from sonolux.core.evaluation import memorization
 from sonolux.core.evaluation.examples import ExampleSet
-from sonolux.core.evaluation.memorization import find_near_copies, memorization_measurements, reliability_remarks
+from sonolux.core.evaluation.memorization import measure_memorization, memorization_measurements, reliability_remarks
 from sonolux.core.evaluation.near_copies import NearestMatches
 from sonolux.core.testing.mutation import assert_caught
 
@@ -38,7 +38,7 @@ def found(copies=10, held=200, **more):
     train = side(300, 0)
     made = side(90, 1)
     made.media = [*made.media, *(train.media[i].clone() for i in range(copies))]
-    return find_near_copies(Adapter(**more), made, train, side(held, 2) if held else None)
+    return measure_memorization(Adapter(**more), made, train, side(held, 2) if held else None)
 
 
 def check_copies(held):
@@ -96,7 +96,7 @@ def test_a_search_that_misses_says_so():
 
 def test_data_that_is_all_alike_says_so():
     """Smooth things of one kind: held-out ones lie above a fixed limit too."""
-    result = find_near_copies(Adapter(), side(20, 1, 0.01), side(80, 0, 0.01), side(30, 2, 0.01))
+    result = measure_memorization(Adapter(), side(20, 1, 0.01), side(80, 0, 0.01), side(30, 2, 0.01))
     assert (
         result.false_alarms == 1.0
         and "100% of the held-out sounds lie above" in reliability_remarks(result, "sounds")[0]

@@ -6,11 +6,11 @@ import torch
 from sonolux.core.evaluation import near_copies
 from sonolux.core.evaluation.near_copies import (
     ALTERATIONS,
-    lowe_ratio_score,
+    find_nearest_vectors,
+    make_altered_copies,
+    make_ratio_decision,
     nearest_examples,
-    nearest_keys,
     nearest_pairs,
-    planted_copies,
     ranked_pairs,
 )
 from sonolux.core.types import BadInput
@@ -26,7 +26,7 @@ def check_most_similar(rows=4):
     queries, keys = unit(11, 5, 0), unit(30, 5, 1)
     askers, owners = torch.arange(11) // 2, torch.arange(30) % 6
     seen = 0
-    for block, values, which in nearest_keys(queries, keys, 3, (askers, owners), rows):
+    for block, values, which in find_nearest_vectors(queries, keys, 3, (askers, owners), rows):
         for r, i in enumerate(block):
             others = [(float(queries[i] @ keys[k]), k) for k in range(30) if owners[k] != askers[i]]
             wanted = sorted(others, reverse=True)[:3]
@@ -43,10 +43,10 @@ def test_most_similar(rows):
 
 def test_examples_that_find_themselves_are_caught(monkeypatch):
     """Planted: keys of one's own count."""
-    true = near_copies.nearest_keys
+    true = near_copies.find_nearest_vectors
     monkeypatch.setitem(
         globals(),
-        "nearest_keys",
+        "find_nearest_vectors",
         lambda queries, keys, count, owners, rows: true(queries, keys, count, (owners[0] + 99, owners[1]), rows),
     )
     with pytest.raises(AssertionError, match=r"assert \["):
@@ -54,7 +54,7 @@ def test_examples_that_find_themselves_are_caught(monkeypatch):
 
 
 def test_few_keys_are_all_found():
-    (found,) = nearest_keys(unit(2, 3, 0), unit(2, 3, 1), 5, (torch.arange(2), torch.arange(2) + 5))
+    (found,) = find_nearest_vectors(unit(2, 3, 0), unit(2, 3, 1), 5, (torch.arange(2), torch.arange(2) + 5))
     assert sorted(found[2][0].tolist()) == [0, 1]
 
 
@@ -79,7 +79,7 @@ def test_the_nearest_by_the_fine_comparison():
 
 def test_what_stands_out():
     """1 - (1 - s_1 + u) / (1 - s_r + u): near 1 for a copy among others, 0 where the next is as similar."""
-    decide = lowe_ratio_score(3, 0.002)
+    decide = make_ratio_decision(3, 0.002)
     assert decide(torch.tensor([1.0, 0.5, 0.4, 0.3, 0.2])) == pytest.approx(1 - 0.002 / 0.702, abs=1e-5)
     assert decide(torch.tensor([0.9, 0.9, 0.9, 0.9])) == pytest.approx(0, abs=1e-6)
     assert decide(torch.tensor([0.9])) == pytest.approx(1 - 0.102 / 1.002, abs=1e-5), "none to compare with"
@@ -91,9 +91,9 @@ def test_planted_copies_are_keyed():
         return example + draw(1, 2) * ALTERATIONS.index(kind)
 
     media = [torch.zeros(3) for _ in range(4)]
-    one, two, other = (planted_copies(media, "crop", alter, seed) for seed in (0, 0, 1))
+    one, two, other = (make_altered_copies(media, "crop", alter, seed) for seed in (0, 0, 1))
     assert torch.equal(torch.stack(one), torch.stack(two)) and not torch.equal(torch.stack(one), torch.stack(other))
     values = np.array([float(x[0]) for x in one])
     assert (values >= 2).all() and (values <= 4).all() and len(set(values)) == 4
     with pytest.raises(BadInput, match="kind is 'turn': give one of gain, shift, crop"):
-        planted_copies(media, "turn", alter, 0)
+        make_altered_copies(media, "turn", alter, 0)

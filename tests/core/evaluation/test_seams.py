@@ -5,7 +5,7 @@ import ast
 import pytest
 import torch
 from sonolux.core.evaluation import seams as module
-from sonolux.core.evaluation.seams import measure_joints, measure_seams
+from sonolux.core.evaluation.seams import measure_loop_seams, measure_window_joints
 from sonolux.core.testing.mutation import (
     assert_caught,
     keep_left_operand,
@@ -40,7 +40,7 @@ def check(measure):
 
 
 def test_seams_tell_circles_from_cuts_and_fades():
-    check(measure_seams)
+    check(measure_loop_seams)
 
 
 @pytest.mark.parametrize(
@@ -52,13 +52,13 @@ def test_seams_tell_circles_from_cuts_and_fades():
     ],
 )
 def test_a_planted_error_of_seams_is_caught(error):
-    with planted_error(module, "measure_seams", error):
-        assert_caught(check, measure_seams)
+    with planted_error(module, "measure_loop_seams", error):
+        assert_caught(check, measure_loop_seams)
 
 
 def test_what_is_too_short_is_refused():
     with pytest.raises(BadInput, match="four parts"):
-        measure_seams([torch.zeros(1, 10)], 8)
+        measure_loop_seams([torch.zeros(1, 10)], 8)
 
 
 def check_joints(measure):
@@ -78,7 +78,7 @@ def check_joints(measure):
 
 
 def test_joints_tell_where_pieces_meet():
-    check_joints(measure_joints)
+    check_joints(measure_window_joints)
 
 
 @pytest.mark.parametrize(
@@ -89,10 +89,10 @@ def test_joints_tell_where_pieces_meet():
     ],
 )
 def test_a_planted_error_of_joints_is_caught(error):
-    with planted_error(module, "measure_joints", error):
-        assert_caught(check_joints, measure_joints)
+    with planted_error(module, "measure_window_joints", error):
+        assert_caught(check_joints, measure_window_joints)
 
 
 def test_joints_outside_are_refused():
     with pytest.raises(BadInput, match="from the ends"):
-        measure_joints([torch.zeros(1, 100)], [4], 16)
+        measure_window_joints([torch.zeros(1, 100)], [4], 16)

@@ -15,7 +15,7 @@ from sonolux.core.guidance.cfgpp import CFGpp
 from sonolux.core.guidance.composed import Composed
 from sonolux.core.guidance.dynamic_threshold import DynamicThreshold
 from sonolux.core.guidance.rescale import Rescale
-from sonolux.core.testing.guided import SHAPE, CountingDenoiser, conditioning_ab, flow_level, noisy_batches
+from sonolux.core.testing.guided import SHAPE, CountingDenoiser, example_conditions, flow_level, noisy_batches
 from sonolux.core.types import BadInput, Conditioning, Estimate
 from sonolux.core.util.rng import KeyedNoise
 
@@ -26,7 +26,7 @@ X = noisy_batches(1)[0]
 def called(guidances, level, conditions=None):
     """The estimate, and the rows a sample of each call of the run's own network."""
     probe = CountingDenoiser()
-    made = GuidanceChain(guidances).wrap(probe, RUN).denoise(X, level, conditions or conditioning_ab())
+    made = GuidanceChain(guidances).wrap(probe, RUN).denoise(X, level, conditions or example_conditions())
     return made, [n // len(X) for n in probe.calls]
 
 
@@ -68,7 +68,7 @@ def test_a_second_network_is_called_once_for_all_that_want_it():
 def test_the_run_s_own_network_as_the_weaker_one_shares_its_row():
     probe = CountingDenoiser()
     guided = GuidanceChain([Autoguidance(3.0, denoiser=probe), CFG(2.0)]).wrap(probe, RUN)
-    made = guided.denoise(X, flow_level(0.5), conditioning_ab()).x0
+    made = guided.denoise(X, flow_level(0.5), example_conditions()).x0
     assert probe.calls == [2 * len(X)] and torch.equal(made, called([CFG(2.0)], flow_level(0.5))[0].x0)
 
 
@@ -103,7 +103,7 @@ def test_shapes_act_on_what_stands_before_them():
 def test_cfgpp_renoises_what_the_list_has_made():
     level = flow_level(0.5)
     found, before = called([CFG(5.0), Rescale(), CFGpp(1.0)], level)[0], called([CFG(5.0), Rescale()], level)[0].x0
-    null = CountingDenoiser().denoise(X, level, conditioning_ab().without()).x0
+    null = CountingDenoiser().denoise(X, level, example_conditions().without()).x0
     assert torch.equal(found.x0, before)
     assert torch.allclose(found.x - 0.5 * found.x0, X - 0.5 * null, atol=1e-12), "the noise is the null estimate's"
 
@@ -125,8 +125,8 @@ def test_a_network_that_moves_the_state_is_heard():
             return Estimate(super().denoise(x, level, conditions).x0, x + 1)
 
     for part, shift in ((CFG(2.0), 0.0), (CFGpp(0.6), None)):
-        found = GuidanceChain([part]).wrap(Moving(), RUN).denoise(X, flow_level(0.5), conditioning_ab())
-        null = CountingDenoiser().denoise(X, flow_level(0.5), conditioning_ab().without()).x0
+        found = GuidanceChain([part]).wrap(Moving(), RUN).denoise(X, flow_level(0.5), example_conditions())
+        null = CountingDenoiser().denoise(X, flow_level(0.5), example_conditions().without()).x0
         expected = X + 1 + (0.5 * (found.x0 - null) if shift is None else shift)
         assert torch.allclose(found.x, expected, atol=1e-12)
 
@@ -142,7 +142,7 @@ def test_a_second_network_sees_conditions_as_it_embeds_them():
     own = Conditioning({"a": torch.ones(3, 7)}, {"a": torch.zeros(3, 7)})
     valid = torch.ones(3, 1, 4, 3)
     called(
-        [Autoguidance(2.0, denoiser=AuxiliaryDenoiser(Narrow(), own))], flow_level(0.5), conditioning_ab(valid=valid)
+        [Autoguidance(2.0, denoiser=AuxiliaryDenoiser(Narrow(), own))], flow_level(0.5), example_conditions(valid=valid)
     )
     assert seen[0].vector["a"].shape == (3, 7) and seen[0].valid is valid
 
@@ -194,7 +194,7 @@ def test_guidance_without_conditions_is_refused_where_it_needs_them():
 
 def test_sample_takes_a_list():
     made = [
-        sonolux.sample(CountingDenoiser(), SHAPE, guidance=guidance, conditions=conditioning_ab(), steps=3)
+        sonolux.sample(CountingDenoiser(), SHAPE, guidance=guidance, conditions=example_conditions(), steps=3)
         for guidance in (None, [], "cfg", ["cfg"], [CFG(), "rescale"])
     ]
     assert torch.equal(made[0], made[1]) and torch.equal(made[2], made[3])

@@ -17,7 +17,7 @@ from sonolux.core.objectives.weightings.none import Unweighted
 from sonolux.core.parameterizations.edm import EDM as EDMSpace
 from sonolux.core.schedulers.edm import EDM
 from sonolux.core.training import run as run_module
-from sonolux.core.training.build import build_components
+from sonolux.core.training.build import build_model_components
 from sonolux.core.training.checkpoint import newest_checkpoint
 from sonolux.core.training.run import TrainingRun
 from sonolux.core.types import Conditioning, NoiseLevel
@@ -156,13 +156,13 @@ def trained(tiny_recipe, folder, monkeypatch, kind=ToyConsistency, **prepare):
     """A run of four steps with an objective that has a teacher; returns the run."""
 
     def parts(recipe, spec):
-        made = build_components(recipe, spec)
+        made = build_model_components(recipe, spec)
         made.objective = kind(made.process).hold(made.model)
         return made
 
     folder.mkdir(exist_ok=True)
     (folder / "tiny.yaml").write_text(tiny_recipe["image"])
-    monkeypatch.setattr(run_module, "build_components", parts)
+    monkeypatch.setattr(run_module, "build_model_components", parts)
     recipe = load_recipe(folder / "tiny.yaml", ["train.save_every=2", "train.optimizer.lr=1e-2"])
     run = TrainingRun(recipe, folder / "run", say=lambda _: None, bar=False)
     run.prepare(**prepare)

@@ -18,10 +18,10 @@ from sonolux.core.pipeline.loop_sizes import warn_of_rounding
 from sonolux.core.pipeline.result import result_notes
 from sonolux.core.testing.mutation import assert_caught, planted_error, replace_expression, variable_target
 from sonolux.core.types import BadInput, MediaSpec, WrittenFile
-from sonolux.modalities.audio import output
+from sonolux.modalities.audio import post_processing
 from sonolux.modalities.audio.modality import Audio
-from sonolux.modalities.audio.output import limit_unknown_parts
 from sonolux.modalities.audio.outputs.file import File
+from sonolux.modalities.audio.post_processing import limit_unknown_parts
 from sonolux.modalities.image.modality import Image as Pictures
 
 
@@ -171,7 +171,9 @@ def test_a_new_part_is_limited_and_a_known_part_is_not_touched():
 
 
 def test_planted_scaling_of_everything_is_caught():
-    with planted_error(output, "limit_unknown_parts", replace_expression(variable_target("start"), "0", at=-1)):
+    with planted_error(
+        post_processing, "limit_unknown_parts", replace_expression(variable_target("start"), "0", at=-1)
+    ):
         assert_caught(check_limit, also=RuntimeError)
 
 

@@ -9,7 +9,7 @@ import torch
 from sonolux.core.editing.inpaint import InpaintEdit
 from sonolux.core.editing.morph import InversionEdit
 from sonolux.core.guidance.cfg import CFG
-from sonolux.core.pipeline.finite import FiniteCheckDenoiser
+from sonolux.core.pipeline.finite_check import FiniteCheckDenoiser
 from sonolux.core.samplers._cache import clear_plan_cache
 from sonolux.core.samplers.dpmpp_2m import DPMpp2M
 from sonolux.core.samplers.euler import Euler

@@ -15,7 +15,7 @@ from sonolux.core.pipeline.sample_list import read_sample_list
 from sonolux.core.testing.mutation import assert_caught, call_target, planted_error, replace_expression
 from sonolux.core.training.run import TrainingRun
 from sonolux.core.types import BadInput
-from sonolux.core.util.replace import replace_files
+from sonolux.core.util.atomic_replace import replace_files
 from sonolux.core.util.rng import KeyedNoise
 
 
@@ -180,7 +180,7 @@ def test_a_list_that_is_too_long_is_refused_under_old_names_too(trained, tiny_ru
 def test_planted_key_that_is_not_renamed_is_caught(trained, tiny_run, monkeypatch):
     for module in (pipeline, loading):
         with monkeypatch.context() as patch:
-            patch.setattr(module, "current_key_name", lambda section, key: key.strip().removeprefix(f"{section}."))
+            patch.setattr(module, "upgrade_key_name", lambda section, key: key.strip().removeprefix(f"{section}."))
             assert_caught(check_lists_under_old_names, trained, tiny_run("image"), also=(pytest.fail.Exception,))
 
 

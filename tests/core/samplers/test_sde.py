@@ -51,7 +51,7 @@ from sonolux.core.testing.ode import random_start
 from sonolux.core.timesteps.karras import Karras
 from sonolux.core.timesteps.trailing import Trailing
 from sonolux.core.types import BadInput, NoiseLevel
-from sonolux.core.util.brownian import BrownianInterval
+from sonolux.core.util.brownian import BrownianIncrementKey
 from sonolux.core.util.rng import KeyedNoise
 
 MIXTURE = example_mixture()
@@ -666,7 +666,7 @@ def test_with_noise_of_steps_they_do_not(cls):
 @pytest.mark.parametrize(
     ("where", "errors"),
     [
-        ("step_noise_keys", (replace_expression(call_target("BrownianInterval"), "(len(rows), *_)"),)),
+        ("step_noise_keys", (replace_expression(call_target("BrownianIncrementKey"), "(len(rows), *_)"),)),
         ("draft", (replace_expression(argument_target("noise", 0), "(i, _)"),)),
         ("draft", (negate_expression(call_target("noise")),)),
     ],
@@ -688,7 +688,7 @@ def test_keys_of_a_path_are_intervals_of_tau():
     levels = even_tau_levels(EDM(), 5)
     taus = [float(a.tau) for a in levels]
     plan = DPMpp3MSDE().plan(EDM(), levels)
-    assert plan.noises == [BrownianInterval(a, b) for a, b in itertools.pairwise(taus[:-1])]
+    assert plan.noises == [BrownianIncrementKey(a, b) for a, b in itertools.pairwise(taus[:-1])]
     assert DPMpp3MSDE(noise="step").plan(EDM(), levels).noises == [("step", i) for i in range(4)]
     stages = DPMppSDE().plan(RectifiedFlow(), even_tau_levels(RectifiedFlow(), 5)).noises
     assert all(a.low == b.high for a, b in itertools.pairwise(stages)) and len(stages) == 8
@@ -720,7 +720,7 @@ def test_a_map_follows_its_median_element_and_a_batch_its_samples():
         for a, b in zip(one, two, strict=True)
     ]
     first = DPMpp3MSDE().plan(RectifiedFlow(), mixed).noises[0]
-    assert first == BrownianInterval((1.0, 0.8), (0.75, 0.5))
+    assert first == BrownianIncrementKey((1.0, 0.8), (0.75, 0.5))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from sonolux.core.schedulers.rectified_flow import RectifiedFlow
 from sonolux.core.schedulers.vp_linear import VPLinear
 from sonolux.core.testing import base, ode
 from sonolux.core.testing.base import AnalyticMixture, AnalyticProblem
-from sonolux.core.testing.dense import DenseMixture, ar1, combine_observed
+from sonolux.core.testing.dense import DenseMixture, ar1_sequences, combine_observed
 from sonolux.core.testing.distribution import moment_errors
 from sonolux.core.testing.field import GaussianField, band_limited_field
 from sonolux.core.testing.mixture import GaussianMixture, example_mixture
@@ -55,7 +55,7 @@ def toeplitz(cls):
     """AR(1) with phi = 0.8, two channels: (problem, means, covariances by scipy)."""
     one = scipy.linalg.toeplitz(0.8 ** np.arange(5))
     covariance = scipy.linalg.block_diag(one, one)
-    made = ar1(5, 0.8, channels=2)
+    made = ar1_sequences(5, 0.8, channels=2)
     return cls(made.means.reshape(1, 2, 5), made.covariances), np.zeros((1, 10)), covariance[None], np.ones(1)
 
 
@@ -183,7 +183,7 @@ def test_a_wrong_spectrum_of_samples_is_caught():
 
 def test_bad_problems_are_refused():
     with pytest.raises(BadInput, match="phi"):
-        ar1(8, 1.0)
+        ar1_sequences(8, 1.0)
     with pytest.raises(BadInput, match="every frequency"):
         GaussianField(torch.zeros(4))
     with pytest.raises(BadInput, match="at f and at -f"):
@@ -199,7 +199,7 @@ def test_bad_problems_are_refused():
             torch.zeros(1, 1, 4), NoiseLevel(0.0, torch.ones(1, 1, 4), torch.ones(1, 1, 4))
         )
     with pytest.raises(BadInput, match="mask"):
-        ar1(4).conditioned_on(torch.ones(1, 4, dtype=torch.bool), torch.zeros(1, 4))
+        ar1_sequences(4).conditioned_on(torch.ones(1, 4, dtype=torch.bool), torch.zeros(1, 4))
 
 
 # --- maps ------------------------------------------------------------------------------------------------------------
@@ -245,7 +245,7 @@ def test_planted_error_in_maps_is_caught(error):
 
 
 def test_clean_elements_of_a_map_stay_and_tell_of_the_others():
-    problem = ar1(8, 0.9)
+    problem = ar1_sequences(8, 0.9)
     x = problem.draw(1)
     sigma = torch.ones(1, 1, 8, dtype=torch.float64)
     sigma[..., 3] = 0.0
@@ -315,7 +315,7 @@ def test_planted_error_in_conditionals_is_caught(cls, error):
 
 
 def test_samples_of_a_conditional_hold_what_was_seen():
-    problem, mask = ar1(12, 0.9), torch.zeros(1, 12, dtype=torch.bool)
+    problem, mask = ar1_sequences(12, 0.9), torch.zeros(1, 12, dtype=torch.bool)
     mask[0, [2, 7]] = True
     seen = problem.draw(1)[0]
     after = problem.conditioned_on(mask, seen)
@@ -385,7 +385,7 @@ def test_exact_curves(name):
 )
 def test_planted_error_in_the_curve_is_caught(function, error):
     with planted_error(ode, function, error):
-        assert_caught(check_curve, ar1(6), ode.solve_ode)
+        assert_caught(check_curve, ar1_sequences(6), ode.solve_ode)
 
 
 @pytest.mark.parametrize("name", ["planes", "ar1", "field_2d"])

@@ -11,7 +11,7 @@ from sonolux.core.data.splits import recorded_training_hashes
 from sonolux.core.pipeline.result import saved_sample_files
 from sonolux.core.pipeline.sample_list import read_sample_list
 from sonolux.core.testing.mutation import assert_caught
-from sonolux.core.training.data_changes import data_changes
+from sonolux.core.training.data_changes import describe_data_changes
 from sonolux.core.training.run_dir import RunDir
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -37,7 +37,7 @@ def read_samples(path):
 
 
 def read_hashes(path):
-    data_changes(path, "0", OneExample())
+    describe_data_changes(path, "0", OneExample())
     recorded_training_hashes(path)
 
 

@@ -21,7 +21,7 @@ from sonolux.core.testing.mutation import (
     planted_error,
     replace_expression,
 )
-from sonolux.core.training.build import build_components, build_dataset, fit_codec
+from sonolux.core.training.build import build_dataset, build_model_components, fit_codec
 from sonolux.core.training.step import Trainer
 from sonolux.core.types import Conditioning, Estimate, NoiseLevel
 from sonolux.core.util.rng import KeyedNoise
@@ -60,7 +60,7 @@ def trainer(monkeypatch):
     monkeypatch.setattr(torch, "autocast", lambda *a, **k: contextlib.nullcontext())  # it does not know the device
     recipe = load_recipe_text(RECIPE)
     data, spec = build_dataset(recipe)
-    parts = build_components(recipe, spec)
+    parts = build_model_components(recipe, spec)
     fit_codec(parts.codec, data)
     return Trainer(parts, data, META)
 

@@ -16,7 +16,7 @@ from sonolux.core.pipeline.load import load
 from sonolux.core.pipeline.preview import PreviewCallback
 from sonolux.core.testing.mutation import argument_target, assert_caught, call_target, planted_error, replace_expression
 from sonolux.core.training import checkpoint, header, log
-from sonolux.core.training.build import build_components, check_conditions
+from sonolux.core.training.build import build_model_components, check_conditions
 from sonolux.core.training.checkpoint import load_optimizer, newest_checkpoint, read_header
 from sonolux.core.training.ema import EMA
 from sonolux.core.training.lr import TrainingBudget, learning_rate
@@ -233,7 +233,7 @@ def test_a_class_condition_of_a_subclass_needs_two_classes_too(recipe, tmp_path)
     )
     one = MediaSpec("image", 3, ("height", "width"), (16, 16), classes=("circle",))
     for use in ("class", str(code) + ":Mine"):
-        parts = build_components(load_recipe(recipe, [f"conditioning.label.use={use}"]), one)
+        parts = build_model_components(load_recipe(recipe, [f"conditioning.label.use={use}"]), one)
         with pytest.raises(BadInput, match=r"^conditioning\.label needs at least two classes.*has 1.*=null"):
             check_conditions(parts, [])
 
@@ -543,7 +543,7 @@ def test_plans_and_time_of_a_header(tmp_path):
     [
         replace_expression(argument_target("CheckpointHeader", 3), "0.0"),
         replace_expression(argument_target("CheckpointHeader", 5), "{}"),
-        replace_expression(call_target("current_guidance"), "plan['guidance']"),
+        replace_expression(call_target("upgrade_guidance"), "plan['guidance']"),
     ],
 )
 def test_planted_errors_of_a_header_are_caught(error, tmp_path):

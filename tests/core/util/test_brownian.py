@@ -13,7 +13,7 @@ from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.timesteps.karras import Karras
 from sonolux.core.timesteps.trailing import Trailing
 from sonolux.core.util import brownian
-from sonolux.core.util.brownian import BrownianInterval, BrownianPath, is_same_cell
+from sonolux.core.util.brownian import BrownianIncrementKey, BrownianPath, is_same_cell
 from sonolux.core.util.rng import KeyedNoise
 
 UNEVEN = (1.0, 0.98, 0.77, 0.5, 0.31, 0.3, 0.1, 0.05, 0.049, 0.002, 0.0)
@@ -26,7 +26,7 @@ def noise(seed=0, samples=(0,), shapes=(100_000,)):
 def check_law(taus=UNEVEN, count=100_000):
     """Normalised gains over neighbouring intervals are independent and standard normal."""
     made = noise(shapes=(count,))
-    z = torch.stack([made.normal("law", BrownianInterval(a, b))[0] for a, b in itertools.pairwise(taus)])
+    z = torch.stack([made.normal("law", BrownianIncrementKey(a, b))[0] for a, b in itertools.pairwise(taus)])
     allowed = 4.5 / count**0.5
     assert float(z.mean(1).abs().max()) < allowed
     assert float((torch.cov(z) - torch.eye(len(z))).abs().max()) < allowed * 1.5
@@ -36,10 +36,10 @@ def check_law(taus=UNEVEN, count=100_000):
 def check_sums():
     """W(a, c) = W(a, b) + W(b, c), whatever was asked before."""
     for a, b, c in ((1.0, 0.6, 0.2), (0.7, 0.69, 0.0), (0.31, 0.3, 0.299), (0.004, 0.003, 0.002)):
-        whole = noise(shapes=(50,)).normal("sum", BrownianInterval(a, c)) * math.sqrt(a - c)
+        whole = noise(shapes=(50,)).normal("sum", BrownianIncrementKey(a, c)) * math.sqrt(a - c)
         made = noise(shapes=(50,))
-        made.normal("sum", BrownianInterval(0.9, 0.1234))
-        parts = [made.normal("sum", BrownianInterval(u, v)) * math.sqrt(u - v) for u, v in ((a, b), (b, c))]
+        made.normal("sum", BrownianIncrementKey(0.9, 0.1234))
+        parts = [made.normal("sum", BrownianIncrementKey(u, v)) * math.sqrt(u - v) for u, v in ((a, b), (b, c))]
         assert torch.allclose(parts[0] + parts[1], whole, atol=1e-6)
 
 
@@ -65,7 +65,7 @@ def test_levels_made_in_two_ways_are_one_point(monkeypatch):
 
 def test_a_row_depends_on_its_sample_alone():
     together = noise(samples=range(4), shapes=[(2, 3), (2, 3), (2, 5), (2, 3)])
-    for interval in (BrownianInterval(0.9, 0.5), BrownianInterval(0.5, 0.2), BrownianInterval(0.95, 0.7)):
+    for interval in (BrownianIncrementKey(0.9, 0.5), BrownianIncrementKey(0.5, 0.2), BrownianIncrementKey(0.95, 0.7)):
         rows = together.normal("row", interval)
         for i, shape in enumerate(together.shapes):
             alone = noise(samples=[i], shapes=shape).normal("row", interval)[0]
@@ -74,16 +74,16 @@ def test_a_row_depends_on_its_sample_alone():
 
 
 def test_every_sample_may_have_its_own_interval():
-    rows = noise(samples=(3, 4), shapes=(5,)).normal("own", BrownianInterval((0.9, 0.5), (0.4, 0.5)))
-    assert torch.equal(rows[0], noise(samples=(3,), shapes=(5,)).normal("own", BrownianInterval(0.9, 0.4))[0])
+    rows = noise(samples=(3, 4), shapes=(5,)).normal("own", BrownianIncrementKey((0.9, 0.5), (0.4, 0.5)))
+    assert torch.equal(rows[0], noise(samples=(3,), shapes=(5,)).normal("own", BrownianIncrementKey(0.9, 0.4))[0])
     assert bool((rows[1] == 0).all()), "a sample that stays gains nothing"
 
 
 def test_seed_sample_and_purpose_name_the_path():
-    one = noise(shapes=(9,)).normal("a", BrownianInterval(0.8, 0.3))
+    one = noise(shapes=(9,)).normal("a", BrownianIncrementKey(0.8, 0.3))
     for other in (noise(seed=1, shapes=(9,)), noise(samples=(1,), shapes=(9,))):
-        assert not torch.equal(one, other.normal("a", BrownianInterval(0.8, 0.3)))
-    assert not torch.equal(one, noise(shapes=(9,)).normal("b", BrownianInterval(0.8, 0.3)))
+        assert not torch.equal(one, other.normal("a", BrownianIncrementKey(0.8, 0.3)))
+    assert not torch.equal(one, noise(shapes=(9,)).normal("b", BrownianIncrementKey(0.8, 0.3)))
 
 
 @pytest.mark.parametrize("steps", [10, 100, 1000])
@@ -161,9 +161,9 @@ def test_a_path_that_forgets_is_caught(monkeypatch):
 def check_own(high=(0.9, 0.5, 0.3), low=(0.4, 0.5, 0.299)):
     """Samples with intervals of their own get what each gets alone, to the last bit."""
     shape = (2, 7, 5)
-    rows = noise(samples=(3, 4, 9), shapes=shape).normal("own", BrownianInterval(high, low))
+    rows = noise(samples=(3, 4, 9), shapes=shape).normal("own", BrownianIncrementKey(high, low))
     for row, sample, a, b in zip(rows, (3, 4, 9), high, low, strict=True):
-        assert torch.equal(row, noise(samples=(sample,), shapes=shape).normal("own", BrownianInterval(a, b))[0])
+        assert torch.equal(row, noise(samples=(sample,), shapes=shape).normal("own", BrownianIncrementKey(a, b))[0])
 
 
 def test_intervals_of_their_own_are_exact():

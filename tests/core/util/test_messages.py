@@ -113,7 +113,7 @@ def test_names_of_files(tmp_path, name):
 def test_a_file_name_of_raw_text_is_caught(monkeypatch, tmp_path):
     from sonolux.core.util import folders
 
-    monkeypatch.setattr(folders, "file_word", str)
+    monkeypatch.setattr(folders, "clean_name_part", str)
     assert_caught(test_names_of_files, tmp_path, "\x1b[31mred\x1b[0m")
 
 

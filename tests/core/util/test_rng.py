@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy import stats
 from sonolux.core.util import philox, rng
-from sonolux.core.util.brownian import BrownianInterval
+from sonolux.core.util.brownian import BrownianIncrementKey
 from sonolux.core.util.rng import KeyedNoise, keyed_generator, stratified_uniforms, stream_key
 
 CPU = torch.device("cpu")
@@ -144,7 +144,7 @@ SHAPES = [(2, 3, 4), (2, 5, 1), (1, 3, 7), (2, 3, 4), (2, 1, 1)]
 def check_rows():
     """A row is what the sample has alone, in any batch and order, at its own shape; the rest is zero."""
     samples = [7, 0, 2**40, 3, 11]
-    for counter in (0, 5, ("step", 3), BrownianInterval(0.9, 0.3)):
+    for counter in (0, 5, ("step", 3), BrownianIncrementKey(0.9, 0.3)):
         batch = normal(samples, SHAPES, counter=counter)
         assert batch.shape == (5, 2, 5, 7)
         for row, sample, shape in zip(batch, samples, SHAPES, strict=True):
@@ -175,14 +175,14 @@ def test_a_shorter_sample_has_the_first_numbers_of_a_longer_one():
 
 
 def test_arrays_drawn_together_and_apart_are_equal(monkeypatch):
-    together = normal(range(3), (2, 5), counter=BrownianInterval(0.7, 0.2))
+    together = normal(range(3), (2, 5), counter=BrownianIncrementKey(0.7, 0.2))
     monkeypatch.setattr(rng, "MAX_ELEMENTS", 1)
-    assert torch.equal(together, normal(range(3), (2, 5), counter=BrownianInterval(0.7, 0.2)))
+    assert torch.equal(together, normal(range(3), (2, 5), counter=BrownianIncrementKey(0.7, 0.2)))
 
 
 def check_several_are_each_alone():
-    whole = BrownianInterval(0.9, 0.4)
-    for counters in (list(range(5)), [whole, BrownianInterval(0.4, 0.1)], [3, whole], []):
+    whole = BrownianIncrementKey(0.9, 0.4)
+    for counters in (list(range(5)), [whole, BrownianIncrementKey(0.4, 0.1)], [3, whole], []):
         together, alone = (KeyedNoise(1, [4, 2], (3, 5)) for _ in range(2))
         arrays = together.normals("sampler", counters)
         assert len(arrays) == len(counters)
@@ -253,7 +253,7 @@ def test_noise_of_a_seed_stays():
     assert normal([3], (4,), "start", seed=7)[0].tolist() == pytest.approx(
         [0.4201466, 1.2509685, 1.0265927, 0.1580266], abs=1e-6
     )
-    path = normal([3], (4,), "start", BrownianInterval(0.75, 0.3), seed=7)[0].tolist()
+    path = normal([3], (4,), "start", BrownianIncrementKey(0.75, 0.3), seed=7)[0].tolist()
     assert path == pytest.approx([-0.1306555, -0.3669647, -1.0278325, -0.6064108], abs=1e-6)
     assert rng.keyed_random_words([stream_key(7, "start", 1)], [3], 4, CPU).flatten().tolist() == [
         473241184,
@@ -271,8 +271,8 @@ needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GP
 def draws(device):
     """Every kind of number that a step draws, on a device."""
     noise = KeyedNoise(3, range(5), SHAPES, device)
-    made = [noise.normal("a", 1), noise.normal("a", (1, 2)), noise.normal("w", BrownianInterval(0.9, 0.4))]
-    made.append(noise.normal("w", BrownianInterval((0.9, 0.8, 0.7, 0.6, 0.5), (0.4, 0.8, 0.3, 0.2, 0.1))))
+    made = [noise.normal("a", 1), noise.normal("a", (1, 2)), noise.normal("w", BrownianIncrementKey(0.9, 0.4))]
+    made.append(noise.normal("w", BrownianIncrementKey((0.9, 0.8, 0.7, 0.6, 0.5), (0.4, 0.8, 0.3, 0.2, 0.1))))
     return [*made, noise.uniform("u", 1)]
 
 

@@ -16,13 +16,13 @@ def place(tmp_path, monkeypatch):
 
 
 def test_a_signature_is_of_one_text_and_one_key(place):
-    assert not user_key.is_signed("a", ["0" * 64]) and not place.exists(), "a check makes no key"
+    assert not user_key.has_valid_signature("a", ["0" * 64]) and not place.exists(), "a check makes no key"
     one = user_key.sign_text("a")
-    assert user_key.is_signed("a", ["x", one]) and user_key.sign_text("a") == one
-    assert not user_key.is_signed("b", [one])
-    assert not user_key.is_signed("a", [None, 3, "", one[:-1], "é"])
+    assert user_key.has_valid_signature("a", ["x", one]) and user_key.sign_text("a") == one
+    assert not user_key.has_valid_signature("b", [one])
+    assert not user_key.has_valid_signature("a", [None, 3, "", one[:-1], "é"])
     place.unlink()
-    assert not user_key.is_signed("a", [one]) and user_key.sign_text("a") != one
+    assert not user_key.has_valid_signature("a", [one]) and user_key.sign_text("a") != one
 
 
 def test_only_the_user_can_read_the_key(place):
@@ -41,7 +41,7 @@ def test_a_key_that_is_not_secret_or_not_whole_is_not_used(place, fault):
     else:
         place.unlink()
         place.mkdir()
-    assert not user_key.is_signed("a", [signed])
+    assert not user_key.has_valid_signature("a", [signed])
     with pytest.raises(OSError):
         user_key.sign_text("a")
 
@@ -64,7 +64,7 @@ def test_a_file_system_without_links_takes_a_key_too(place, monkeypatch):
         raise PermissionError("no links here")
 
     monkeypatch.setattr(os, "link", refuse)
-    assert user_key.is_signed("a", [user_key.sign_text("a")])
+    assert user_key.has_valid_signature("a", [user_key.sign_text("a")])
     assert [p.name for p in place.parent.iterdir()] == ["key"]
 
 
@@ -89,4 +89,4 @@ def test_a_home_that_cannot_be_written_is_an_error_of_the_system(monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", "/dev/null")
     with pytest.raises(OSError):
         user_key.sign_text("a")
-    assert not user_key.is_signed("a", ["b"])
+    assert not user_key.has_valid_signature("a", ["b"])

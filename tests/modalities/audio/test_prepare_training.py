@@ -87,9 +87,9 @@ def test_budgets_hold(prepared):
 
 
 def test_planted_budget_is_caught(prepared, monkeypatch):
-    from sonolux.modalities.audio.store import SoundStore
+    from sonolux.modalities.audio.disk_cache import DiskSoundCache
 
-    monkeypatch.setattr(SoundStore, "_make_space", lambda self, size: True)
+    monkeypatch.setattr(DiskSoundCache, "_make_space", lambda self, size: True)
     assert_caught(check_budgets, prepared[1])
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from sonolux.core.data.prepare.types import ProposalContext
+from sonolux.core.data.prepare.types import RecipeProposalContext
 from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import BadInput, MediaSpec
 from sonolux.modalities.audio import dsp, io, io_decode
@@ -216,7 +216,7 @@ def lines(folder, *scales: float) -> list[dict]:
 
 
 def check_proposal(folder) -> None:
-    context = ProposalContext("x", folder, folder / "recipe.yaml")
+    context = RecipeProposalContext("x", folder, folder / "recipe.yaml")
     assert "normalise: none" in propose_recipe(lines(folder, *[1.0] * 30), context).text
     odd = lines(folder, *[1.0] * 30, 32768.0)
     assert any("above full scale" in remark for remark in odd[-1]["remarks"])

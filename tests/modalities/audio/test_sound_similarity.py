@@ -11,7 +11,7 @@ from sonolux.core.evaluation.near_copies import ALTERATIONS
 from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import BadInput
 from sonolux.modalities.audio import similarity
-from sonolux.modalities.audio.similarity import COPY, nearest_sounds, planted_sound_copies
+from sonolux.modalities.audio.similarity import COPY, make_altered_sounds, nearest_sounds
 
 RATE, FRAMES = 8000, 8000
 
@@ -38,10 +38,10 @@ def check_copies():
     """Gain and shift: every copy above the limit, of the right sound. Cut sounds: most of them."""
     sounds = made()
     for kind in ("gain", "shift"):
-        alike, which = nearest_sounds(planted_sound_copies(sounds, RATE, kind), sounds, RATE)
+        alike, which = nearest_sounds(make_altered_sounds(sounds, RATE, kind), sounds, RATE)
         assert which.tolist() == list(range(len(sounds))) and float(alike.min()) > COPY, kind
         assert float(alike.max()) <= 1
-    alike, which = nearest_sounds(planted_sound_copies(sounds, RATE, "crop"), sounds, RATE)
+    alike, which = nearest_sounds(make_altered_sounds(sounds, RATE, "crop"), sounds, RATE)
     assert float((alike > COPY).double().mean()) >= 0.9 and float(alike.max()) <= 1
 
 
@@ -133,7 +133,7 @@ def test_silence_is_like_nothing():
 
 def test_bad_kind():
     with pytest.raises(BadInput, match="kind is 'copy'"):
-        planted_sound_copies(made(1), RATE, "copy")
+        make_altered_sounds(made(1), RATE, "copy")
     assert set(ALTERATIONS) == {"gain", "shift", "crop"}
 
 
@@ -153,7 +153,7 @@ def test_copies_among_real_sounds(folder):
     others = [held.item(i, None).media for i in range(0, len(held), max(1, len(held) // 150))]
     limit = float(nearest_sounds(others, sounds, rate)[0].quantile(0.99)) if len(others) >= 100 else COPY
     for kind in ALTERATIONS:
-        found = nearest_sounds(planted_sound_copies(sounds[:60], rate, kind), sounds, rate)[0] > limit
+        found = nearest_sounds(make_altered_sounds(sounds[:60], rate, kind), sounds, rate)[0] > limit
         print(f"{folder}: {kind} {float(found.double().mean()):.1%} above {limit:.3f}")
         assert float(found.double().mean()) >= (0.9 if kind == "crop" else 0.95)
 

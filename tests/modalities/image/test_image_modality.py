@@ -65,12 +65,12 @@ def random_media(count, size=(6, 9)):
 
 def test_a_sheet_shows_every_pixel_in_reading_order():
     media = random_media(6)
-    check_grid(visualize.picture_grid(media, columns=3, cell=45), media, columns=3, scale=5)
+    check_grid(visualize.contact_sheet(media, columns=3, cell=45), media, columns=3, scale=5)
 
 
 def test_a_sheet_in_the_wrong_order_is_caught():
     media = random_media(6)
-    assert_caught(check_grid, visualize.picture_grid(media[::-1], columns=3, cell=45), media, columns=3, scale=5)
+    assert_caught(check_grid, visualize.contact_sheet(media[::-1], columns=3, cell=45), media, columns=3, scale=5)
 
 
 def test_large_pictures_are_not_enlarged_and_sizes_may_differ(tmp_path):
@@ -85,14 +85,14 @@ def test_columns(count, columns):
 
 def test_captions_take_room_and_may_be_of_any_script():
     media = [plain(0)] * 2
-    bare = visualize.picture_grid(media, columns=2)
-    named = visualize.picture_grid(media, ["a large red circle above a small blue square", "日本 é \n"], columns=2)
+    bare = visualize.contact_sheet(media, columns=2)
+    named = visualize.contact_sheet(media, ["a large red circle above a small blue square", "日本 é \n"], columns=2)
     assert named.height > bare.height and named.width == bare.width
     assert np.asarray(named)[bare.height :].min() < 200  # something is written there
     with pytest.raises(BadInput, match="1 captions for 2 pictures"):
-        visualize.picture_grid(media, ["a"])
+        visualize.contact_sheet(media, ["a"])
     with pytest.raises(BadInput, match="at least one picture"):
-        visualize.picture_grid([])
+        visualize.contact_sheet([])
 
 
 def test_a_sheet_refuses_values_that_are_not_finite(tmp_path):

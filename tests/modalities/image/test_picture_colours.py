@@ -181,7 +181,7 @@ def seen(folder, data: bytes, channels: int = 3) -> tuple[np.ndarray, list[str]]
     """Levels in the middle of each square, and the remarks."""
     (folder / "x").write_bytes(data)
     picture = io.decode_picture(folder / "x", channels)
-    return io.picture_to_levels(picture, channels)[:, 8, 8::16].T.astype(int), picture.remarks
+    return io.decoded_to_uint8(picture, channels)[:, 8, 8::16].T.astype(int), picture.remarks
 
 
 def check_profiles(folder):

@@ -178,7 +178,7 @@ def test_a_large_jpeg_is_shrunk_as_a_large_png_is(tmp_path):
 def test_bytes_and_floats_agree(tmp_path):
     path = save(tmp_path / "x.png", (np.arange(64, dtype=np.uint16) * 1040).reshape(8, 8))
     for cover in (None, (5, 5)):
-        levels = torch.from_numpy(io.read_picture_bytes(path, 3, cover)).double()
+        levels = torch.from_numpy(io.read_picture_uint8(path, 3, cover)).double()
         assert ((levels / 127.5 - 1) - io.read_picture(path, 3, cover).double()).abs().max() <= 1.001 / 255
 
 
@@ -266,7 +266,7 @@ def test_a_file_that_may_not_be_read(tmp_path):
 
 def test_writing_cuts_only_outside_and_refuses_what_is_not_finite(tmp_path):
     media = torch.tensor([[[-3.0, -1.0, 0.0, 1.0, 1.5]]])
-    assert io.to_uint8(media).tolist() == [[0, 0, 128, 255, 255]]
+    assert io.media_to_uint8(media).tolist() == [[0, 0, 128, 255, 255]]
     media[0, 0, 2] = float("nan")
     with pytest.raises(BadInput, match="1 of 5 values that are not finite; nothing was written"):
         io.write_picture(tmp_path / "new" / "x.png", media)
@@ -308,7 +308,7 @@ def check_rows(folder):
     for interlace in (False, True):
         for value in (200, 0):  # black rows are rows
             path.write_bytes(png_of(8, 8, interlace, value))
-            np.testing.assert_array_equal(io.read_picture_bytes(path, 1), np.full((1, 8, 8), value))
+            np.testing.assert_array_equal(io.read_picture_uint8(path, 1), np.full((1, 8, 8), value))
         path.write_bytes(png_of(5, 8, interlace))
         with pytest.raises(UnreadablePicture, match="truncated: rows of the picture are missing"):
             io.read_picture(path, 1)

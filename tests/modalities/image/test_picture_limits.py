@@ -89,7 +89,7 @@ def test_only_the_first_of_many_frames_and_pages_is_read(tmp_path, monkeypatch):
     frames = [Pil.new("L", (8, 8), 200 - i % 100) for i in range(60)]
     for name in ("x.gif", "x.tif"):
         frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:])
-        assert io.read_picture_bytes(tmp_path / name, 1).tolist() == [[[200] * 8] * 8]
+        assert io.read_picture_uint8(tmp_path / name, 1).tolist() == [[[200] * 8] * 8]
         line, _ = PictureFolderAnalyzer().inspect(tmp_path / name)
         assert line["remarks"][0].startswith("moves: the first of ")
         with monkeypatch.context() as patch:  # frames of a large file are not counted

@@ -11,7 +11,7 @@ from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.training.build import build_dataset
 from sonolux.core.types import BadInput
 from sonolux.modalities.image import similarity
-from sonolux.modalities.image.similarity import COPY, planted_picture_copies
+from sonolux.modalities.image.similarity import COPY, make_altered_pictures
 
 KINDS = ALTERATIONS
 
@@ -35,7 +35,7 @@ def check_copies(kinds=KINDS):
     pictures, others = made(), made(seed=1)
     limit = max(COPY * 0.6, float(nearest(others, pictures)[0].max()))
     for kind in kinds:
-        alike, which = nearest(planted_picture_copies(pictures, kind), pictures)
+        alike, which = nearest(make_altered_pictures(pictures, kind), pictures)
         found = alike > limit
         assert float(found.double().mean()) >= 0.95, (kind, limit)
         assert which[found].tolist() == torch.nonzero(found)[:, 0].tolist() and float(alike.max()) <= 1
@@ -81,12 +81,12 @@ def last_candidate(monkeypatch):
 
 def nothing_else_counts(monkeypatch):
     """The fourth nearest is taken for unrelated."""
-    true = similarity.lowe_ratio_score
+    true = similarity.make_ratio_decision
 
     def first_alone(rank, rounding):
         return lambda found: true(rank, rounding)(torch.cat([found[:1], torch.zeros(rank + 1)]))
 
-    monkeypatch.setattr(similarity, "lowe_ratio_score", first_alone)
+    monkeypatch.setattr(similarity, "make_ratio_decision", first_alone)
 
 
 PLANTED = [(cut_off, check_copies), (last_candidate, check_copies), (nothing_else_counts, check_alike_ones)]
@@ -100,7 +100,7 @@ def test_a_planted_error_is_caught(monkeypatch, plant, check):
 
 def test_bad_input():
     with pytest.raises(BadInput, match="kind is 'turn'"):
-        planted_picture_copies(made(1), "turn")
+        make_altered_pictures(made(1), "turn")
     with pytest.raises(BadInput, match="no training pictures"):
         nearest(made(1), [])
     assert float(nearest([torch.zeros(3, 24, 24)], made(8))[0]) < 0.5, "a flat picture is like nothing"
@@ -117,5 +117,5 @@ def test_copies_among_real_pictures():
     others = [held.item(i, None).media for i in range(0, len(held), 8)]
     limit = float(nearest(others, pictures)[0].quantile(0.99))
     for kind in ALTERATIONS:
-        found = nearest(planted_picture_copies(pictures[:60], kind), pictures)[0] > limit
+        found = nearest(make_altered_pictures(pictures[:60], kind), pictures)[0] > limit
         assert float(found.double().mean()) >= 0.95, kind

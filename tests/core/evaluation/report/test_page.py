@@ -21,7 +21,7 @@ from sonolux.core.evaluation.report.contents import (
 )
 from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import BadInput
-from sonolux.core.util import pages
+from sonolux.core.util import html_templates
 from sonolux.core.util.messages import escape_control_characters
 
 EVIL = '<script>alert("x")</script>'
@@ -82,8 +82,8 @@ def test_the_page_is_sound(values):
 
 def test_unescaped_text_is_caught(monkeypatch):
     """Planted: a template engine that does not escape."""
-    true = pages.Environment
-    monkeypatch.setattr(pages, "Environment", lambda **options: true(**{**options, "autoescape": False}))
+    true = html_templates.Environment
+    monkeypatch.setattr(html_templates, "Environment", lambda **options: true(**{**options, "autoescape": False}))
     assert_caught(test_the_page_is_sound, (0.1, 0.5))
 
 

@@ -10,17 +10,17 @@ from pathlib import Path
 import pytest
 from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import BadInput
-from sonolux.core.util import replace
-from sonolux.core.util.json_files import read_json
-from sonolux.core.util.locks import LOCK
-from sonolux.core.util.replace import (
-    Replacement,
+from sonolux.core.util import atomic_replace
+from sonolux.core.util.atomic_replace import (
+    FolderReplacement,
     recover_folder,
     replace_files,
     replace_whole_file,
     reserve_folder,
     write_text_file,
 )
+from sonolux.core.util.json_files import read_json
+from sonolux.core.util.locks import LOCK
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 from _kills import child, kill_everywhere
@@ -85,10 +85,10 @@ def test_a_kill_at_any_moment_leaves_the_old_or_the_new_result(tmp_path, start):
 @pytest.mark.slow
 def test_planted_moves_that_are_not_completed_are_caught(tmp_path, monkeypatch):
     def forget(folder):
-        for name in (replace.PART, replace.READY):
+        for name in (atomic_replace.PART, atomic_replace.READY):
             shutil.rmtree(folder / name, ignore_errors=True)
 
-    monkeypatch.setattr(replace, "recover_folder", forget)
+    monkeypatch.setattr(atomic_replace, "recover_folder", forget)
     assert_caught(check_kills, tmp_path / "out", OLD)
 
 
@@ -109,9 +109,11 @@ def test_an_error_changes_nothing(tmp_path):
 
 
 def test_planted_writing_in_place_is_caught(tmp_path, monkeypatch):
-    monkeypatch.setattr(Replacement, "__init__", lambda self, folder: vars(self).update(folder=folder, part=folder))
-    monkeypatch.setattr(Replacement, "commit", lambda self, old: None)
-    monkeypatch.setattr(Replacement, "discard", lambda self: None)
+    monkeypatch.setattr(
+        FolderReplacement, "__init__", lambda self, folder: vars(self).update(folder=folder, part=folder)
+    )
+    monkeypatch.setattr(FolderReplacement, "commit", lambda self, old: None)
+    monkeypatch.setattr(FolderReplacement, "discard", lambda self: None)
     assert_caught(check_errors, tmp_path / "out")
 
 
@@ -157,16 +159,16 @@ def check_foreign_folder(folder):
     for name in ("../kept", str(kept), "link/kept", ""):
         for key in ("new", "old"):
             shutil.rmtree(folder, ignore_errors=True)
-            (folder / replace.READY).mkdir(parents=True)
+            (folder / atomic_replace.READY).mkdir(parents=True)
             (folder / "link").symlink_to(folder.parent)
             kept.write_text("mine")
             record = {"new": [], "old": [], "first": False, key: [name]}
-            (folder / replace.READY / replace.RECORD).write_text(json.dumps(record))
+            (folder / atomic_replace.READY / atomic_replace.RECORD).write_text(json.dumps(record))
             recovered(folder)
             assert kept.read_text() == "mine" and [p.name for p in folder.iterdir()] == ["link"]
-    for name in (LOCK, replace.PART, replace.READY):
+    for name in (LOCK, atomic_replace.PART, atomic_replace.READY):
         target = kept if name == LOCK else folder.parent / "other"
-        target.mkdir() if name == replace.PART else None
+        target.mkdir() if name == atomic_replace.PART else None
         (folder / name).symlink_to(target)
         write_new(folder, [])
         assert kept.read_text() == "mine" and not (folder / name).exists()
@@ -178,7 +180,11 @@ def test_a_folder_of_others_changes_nothing_elsewhere(tmp_path):
 
 
 def test_planted_trust_in_a_record_is_caught(tmp_path, monkeypatch):
-    monkeypatch.setattr(replace, "_record", lambda f: read_json(f / replace.READY / replace.RECORD, replace._RECORD))
+    monkeypatch.setattr(
+        atomic_replace,
+        "_record",
+        lambda f: read_json(f / atomic_replace.READY / atomic_replace.RECORD, atomic_replace._RECORD),
+    )
     with pytest.raises((AssertionError, OSError)):
         check_foreign_folder(tmp_path / "out")
 
@@ -204,13 +210,19 @@ def made_folder(path):
 
 
 WRONG = [
-    *[(name, made_fifo) for name in (LOCK, replace.PART, replace.READY, f"{replace.READY}/{replace.RECORD}")],
-    *[(name, made_file(DEEP)) for name in (LOCK, replace.PART, replace.READY, f"{replace.READY}/{replace.RECORD}")],
+    *[
+        (name, made_fifo)
+        for name in (LOCK, atomic_replace.PART, atomic_replace.READY, f"{atomic_replace.READY}/{atomic_replace.RECORD}")
+    ],
+    *[
+        (name, made_file(DEEP))
+        for name in (LOCK, atomic_replace.PART, atomic_replace.READY, f"{atomic_replace.READY}/{atomic_replace.RECORD}")
+    ],
     *[(LOCK, made_file(text)) for text in (b'{"pid": 1e999, "host": "a", "command": "b", "since": 1}', b"3", b"\xff")],
     (LOCK, made_folder),
-    (f"{replace.READY}/{replace.RECORD}", made_file(b'{"new": ["a/b"], "old": ["mine"], "first": 3}')),
-    (f"{replace.READY}/{replace.RECORD}", made_file(b'{"new": [], "old": ["sub"], "first": false}')),
-    (f"{replace.TEMPORARY}{10**30}-x", made_file(b"")),
+    (f"{atomic_replace.READY}/{atomic_replace.RECORD}", made_file(b'{"new": ["a/b"], "old": ["mine"], "first": 3}')),
+    (f"{atomic_replace.READY}/{atomic_replace.RECORD}", made_file(b'{"new": [], "old": ["sub"], "first": false}')),
+    (f"{atomic_replace.TEMPORARY}{10**30}-x", made_file(b"")),
 ]
 
 
@@ -231,7 +243,7 @@ def test_files_of_sonolux_that_are_damaged_or_of_another_kind(tmp_path):
 
 
 def test_planted_trust_in_kinds_is_caught(tmp_path, monkeypatch):
-    monkeypatch.setattr(replace, "clear_own_name", lambda path, folder=False: None)
+    monkeypatch.setattr(atomic_replace, "clear_own_name", lambda path, folder=False: None)
     with pytest.raises((AssertionError, OSError)):
         check_wrong_kinds(tmp_path / "out", [case for case in WRONG if case[1] is not made_fifo])  # it would wait
 
@@ -261,7 +273,7 @@ def test_nothing_is_written_through_links(tmp_path):
 
 
 def test_planted_writing_through_links_is_caught(tmp_path, monkeypatch):
-    monkeypatch.setattr(replace, "check_kinds", lambda *_, **__: None)
+    monkeypatch.setattr(atomic_replace, "check_kinds", lambda *_, **__: None)
     with pytest.raises(pytest.fail.Exception, match="DID NOT RAISE"):
         check_links_inside(tmp_path / "out")
 
@@ -283,12 +295,12 @@ def test_a_file_is_whole_or_absent(tmp_path):
 def test_temporary_files_of_a_running_process_stay(tmp_path):
     with replace_whole_file(tmp_path / "a") as part:
         part.write_text("mine")
-        (tmp_path / f"{replace.TEMPORARY}{os.getppid()}-a").write_text("of another process")
+        (tmp_path / f"{atomic_replace.TEMPORARY}{os.getppid()}-a").write_text("of another process")
         with replace_whole_file(tmp_path / "b") as other:
             other.write_text("b")
         assert part.exists()
     write_text_file(tmp_path / "a", "again")
-    assert {p.name for p in tmp_path.iterdir()} == {"a", "b", f"{replace.TEMPORARY}{os.getppid()}-a"}
-    (tmp_path / f"{replace.TEMPORARY}{2**30}-c").write_text("of a killed process")
+    assert {p.name for p in tmp_path.iterdir()} == {"a", "b", f"{atomic_replace.TEMPORARY}{os.getppid()}-a"}
+    (tmp_path / f"{atomic_replace.TEMPORARY}{2**30}-c").write_text("of a killed process")
     recover_folder(tmp_path)
-    assert {p.name for p in tmp_path.iterdir()} == {"a", "b", f"{replace.TEMPORARY}{os.getppid()}-a"}
+    assert {p.name for p in tmp_path.iterdir()} == {"a", "b", f"{atomic_replace.TEMPORARY}{os.getppid()}-a"}

@@ -60,7 +60,7 @@ def replace_files(folder: Path, old: Callable[[], Iterable[str]] = tuple) -> Ite
         BadInput: The folder cannot be written to, or a new file has the name of a folder in it.
     """
     with reserve_folder(folder):
-        replacement = Replacement(folder)
+        replacement = FolderReplacement(folder)
         try:
             yield replacement.part
             replacement.commit(old())
@@ -71,7 +71,7 @@ def replace_files(folder: Path, old: Callable[[], Iterable[str]] = tuple) -> Ite
             replacement.discard()
 
 
-class Replacement:
+class FolderReplacement:
     """New files for a folder.
 
     Args:
@@ -106,7 +106,7 @@ class Replacement:
 
 
 class StoredReplacement(StoredRecord):
-    """What `Replacement.commit` is about to do, in the hidden folder.
+    """What `FolderReplacement.commit` is about to do, in the hidden folder.
 
     Attributes:
         new: Names of the new files.

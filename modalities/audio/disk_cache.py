@@ -13,7 +13,7 @@ from torch import Tensor
 FORMAT = 2  # increase when reading, resampling or mixing changes
 
 
-class SoundStore:
+class DiskSoundCache:
     """Sounds (C, frames) float32 by key, one .npy file each, written atomically.
 
     The key contains everything that determines a sound: the file's content, rate, channels and mix. The least recently

@@ -8,9 +8,9 @@ import soundfile
 import torch
 from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import BadInput, MediaSpec
-from sonolux.modalities.audio import io, loudness, output
-from sonolux.modalities.audio.output import PostProcessing, fade_ends, post_process, trim_ends
+from sonolux.modalities.audio import io, loudness, post_processing
 from sonolux.modalities.audio.outputs.file import File
+from sonolux.modalities.audio.post_processing import PostProcessing, fade_ends, post_process, trim_ends
 
 RATE = 16000
 PLAIN = PostProcessing(trim=None, fade_in=0, fade_out=0, ceiling=None)
@@ -113,8 +113,8 @@ PLANTED = {
 @pytest.mark.parametrize("name", PLANTED)
 def test_planted_error_is_caught(name, monkeypatch):
     check, what, wrong = PLANTED[name]
-    faulty = wrong(getattr(output, what))
-    monkeypatch.setattr(output, what, faulty)
+    faulty = wrong(getattr(post_processing, what))
+    monkeypatch.setattr(post_processing, what, faulty)
     if what in globals():
         monkeypatch.setitem(globals(), what, faulty)
     assert_caught(check)

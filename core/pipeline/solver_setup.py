@@ -15,11 +15,11 @@ from ..samplers.base import Sampler, StepProgress
 from ..schedulers.base import Schedule
 from ..types import Conditioning, Denoiser, NoiseLevel, broadcast_like
 from ..util.rng import KeyedNoise
-from .finite import FiniteCheckDenoiser
+from .finite_check import FiniteCheckDenoiser
 
 
 @dataclass(frozen=True)
-class PreparedRun:
+class SolverSetup:
     """Everything that the solver needs to sample one batch.
 
     Attributes:
@@ -76,7 +76,7 @@ class PreparedRun:
         return x
 
 
-def prepare_run(
+def set_up_solver(
     denoiser: Denoiser,
     schedule: Schedule,
     sampler: Sampler,
@@ -86,7 +86,7 @@ def prepare_run(
     guidances: Sequence[Guidance] = (),
     edits: Sequence[Edit] = (),
     start: Tensor | None = None,
-) -> PreparedRun:
+) -> SolverSetup:
     """Wrap a denoiser in guidance and edits, and draw the initial state; the network is not evaluated.
 
     Args:
@@ -120,4 +120,4 @@ def prepare_run(
         start = start * broadcast_like(levels[0].sigma, start)
     for edit in edits:
         start, denoiser = edit.start(start, levels[0], noise), edit.wrap_guided(denoiser, SamplingRun(noise))
-    return PreparedRun(schedule, sampler, levels, denoiser, start, conditions, noise, edits, finite)
+    return SolverSetup(schedule, sampler, levels, denoiser, start, conditions, noise, edits, finite)
