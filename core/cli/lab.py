@@ -146,16 +146,16 @@ def likelihood(
     \b
     sonolux lab likelihood runs/digits --count 16 --probes 8
     """
-    from ..data.splits import recorded_training_hashes
     from ..evaluation.likelihood import likelihood_of_items
     from ..pipeline.load import load
     from ..training.build import build_dataset
     from ..training.checkpoint import newest_checkpoint
+    from ..training.data_changes import hashes_trained_on
 
     pipeline = load(run, device, allow_code=allow_code)
     recipe = pipeline.recipe.with_overrides([*changes, *([] if data is None else [("data.root", data)])], "data")
     recipe.refuse_unconfirmed("data")
-    recorded = recorded_training_hashes(newest_checkpoint(run).parent.parent / "data.jsonl")
+    recorded = hashes_trained_on(newest_checkpoint(run))
     examples, _ = build_dataset(recipe, split, recorded)
     items = [examples.item(i, None) for i in range(min(count, len(examples)))]
     latent, media = likelihood_of_items(pipeline, items, probes=probes, steps=steps, seed=seed)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from ..config.load import load_recipe
 from ..config.recipe import Recipe
-from ..data.splits import recorded_training_hashes
 from ..pipeline.load import load
 from ..pipeline.pipeline import Pipeline
 from ..training.checkpoint import newest_checkpoint
+from ..training.data_changes import hashes_trained_on
 from ..types import BadInput
 
 CHANGEABLE = ("data", "sample", "eval")
@@ -71,7 +71,7 @@ def _opened(source: str, changes: Sequence[str], sampled: bool, allow_code: bool
         checkpoint, device="cpu", changes=[c for c in given if c.startswith("sample.")], allow_code=allow_code
     )
     recipe = pipeline.recipe.with_overrides([c for c in given if not c.startswith("sample.")])
-    recorded = recorded_training_hashes(checkpoint.parent.parent / "data.jsonl")
+    recorded = hashes_trained_on(checkpoint)
     return EvaluationInput(source, recipe, pipeline, checkpoint, recorded)
 
 

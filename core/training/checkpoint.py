@@ -292,7 +292,12 @@ def is_whole_checkpoint(path: Path) -> bool:
     return True
 
 
+def run_folder(checkpoint: Path) -> Path | None:
+    """The run folder that holds a checkpoint; None for a checkpoint that was copied to another place."""
+    above = checkpoint.absolute().parent
+    return above.parent if above.name == "checkpoints" and (above.parent / "resolved.yaml").is_file() else None
+
+
 def lock_folder(checkpoint: Path) -> Path:
     """The folder that a process locks to change a checkpoint: the run folder, or else the checkpoint's own folder."""
-    above = checkpoint.absolute().parent
-    return above.parent if above.name == "checkpoints" and (above.parent / "resolved.yaml").is_file() else above
+    return run_folder(checkpoint) or checkpoint.absolute().parent

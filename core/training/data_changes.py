@@ -9,8 +9,10 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from ..data.splits import recorded_training_hashes
 from ..types import BadInput, Dataset
 from ..util.json_files import parse_json, read_stored_bytes
+from .checkpoint import run_folder
 
 NAMES = ("source", "file")  # entries of a manifest's record that name the example
 _ROW = TypeAdapter(dict[str, Any])
@@ -19,6 +21,16 @@ _ROW = TypeAdapter(dict[str, Any])
 def manifest_text(data: Dataset) -> str:
     """The manifest of a dataset as JSON lines."""
     return "".join(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in data.manifest())
+
+
+def hashes_trained_on(checkpoint: Path) -> frozenset[str]:
+    """Hashes of the examples that the run of a checkpoint was trained on; empty if the checkpoint is in no run folder.
+
+    Raises:
+        BadInput: The list in the run folder is damaged.
+    """
+    folder = run_folder(checkpoint)
+    return frozenset() if folder is None else recorded_training_hashes(folder / "data.jsonl")
 
 
 def manifest_hash(text: str) -> str:

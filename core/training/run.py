@@ -142,7 +142,7 @@ class TrainingRun:
                 f"start a new one with --from {checkpoint}"
             )
         self.trainer.step, parts.clip_lengths = header.step, header.clip_lengths
-        self.folder.resume(self.recipe, header.step)
+        self.folder.resume(self.recipe, header.step, data if changes else None)
         if changes:
             self.say(f"{changes}. The run continues with the current data")
         return header.elapsed

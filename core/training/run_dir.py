@@ -157,21 +157,38 @@ class RunDir:
         for name, text in self._texts.items():
             write_text_file(self.place / name, text)
 
-    def resume(self, recipe: Recipe, step: int) -> None:
+    def resume(self, recipe: Recipe, step: int, data: Dataset | None = None) -> None:
         """Prepare the folder for a run that continues after `step`.
 
         Writes the changed recipe, so that the next --resume uses it too, removes log lines after `step`, and renames
         damaged checkpoints of later steps.
+
+        Args:
+            recipe: The recipe of the continued run.
+            step: Its first step less one.
+            data: The data, if it has changed: its list replaces that of the start.
         """
         texts = {name: self._text(name) for name in RUN_FILES if name != "metrics.jsonl"}
         self._texts = {name: text for name, text in texts.items() if text} | {"resolved.yaml": recipe.dump()}
         self._recipe = recipe
+        if data is not None:
+            self._renew_data(data)
         self._mark_as_own()
         write_text_file(self.path / "resolved.yaml", recipe.dump())
         self.truncate_log(step)
         for path in self.checkpoints.glob("step-*.safetensors"):
             if path > self.checkpoint(step) and path.is_file() and not is_whole_checkpoint(path):
                 path.rename(path.with_name(f"{path.name}.damaged"))
+
+    def _renew_data(self, data: Dataset) -> None:
+        """Replace the list of the data, and its hash in env.json."""
+        self._texts["data.jsonl"] = manifest = manifest_text(data)
+        facts: dict[str, Any] = {}
+        with suppress(KeyError, BadInput):
+            facts = parse_json(self._texts["env.json"], _FACTS, "")
+        self._texts["env.json"] = json.dumps(facts | {"data_sha256": manifest_hash(manifest)}, indent=1) + "\n"
+        for name in ("data.jsonl", "env.json"):
+            write_text_file(self.place / name, self._texts[name])
 
     def _claim(self, recipe: Recipe, started: bool = False) -> dict[str, Any]:
         """Entries of env.json that make this run the user's own; none if its recipe names paths of others."""

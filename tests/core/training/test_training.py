@@ -18,6 +18,7 @@ from sonolux.core.testing.mutation import argument_target, assert_caught, call_t
 from sonolux.core.training import checkpoint, header, log
 from sonolux.core.training.build import build_model_components, check_conditions
 from sonolux.core.training.checkpoint import load_optimizer, newest_checkpoint, read_header
+from sonolux.core.training.data_changes import hashes_trained_on
 from sonolux.core.training.ema import EMA
 from sonolux.core.training.lr import TrainingBudget, learning_rate
 from sonolux.core.training.run import RunFailed, TrainingRun
@@ -425,6 +426,20 @@ def test_resuming_keeps_changes_tells_the_end_and_reads_a_torn_log(recipe, tmp_p
     (run / "env.json").write_text("{}\n")
     resume("train.steps=5")
     assert "the data has changed" in said[-1]
+    said.clear()
+    resume("train.steps=6")
+    assert not any("the data has changed" in line for line in said), "the list of the data is renewed"
+
+
+def test_only_a_run_folder_says_what_was_trained(recipe, tmp_path):
+    checkpoint = go(recipe, tmp_path / "run", "train.steps=1")
+    (tmp_path / "run/data.jsonl").write_text('{"file": "a.png", "hash": "00"}\n')
+    assert hashes_trained_on(checkpoint) == {"00"}
+    other = tmp_path / "other/models/x.safetensors"
+    other.parent.mkdir(parents=True)
+    other.write_bytes(checkpoint.read_bytes())
+    (tmp_path / "other/data.jsonl").write_text("the list of another program")
+    assert hashes_trained_on(other) == frozenset()
 
 
 def test_the_last_step_is_saved_and_shown_once_and_a_preview_stays_small(recipe, tmp_path, monkeypatch):
