@@ -59,7 +59,7 @@ def command(
     sonolux calibrate runs/digits
     sonolux calibrate runs/digits guidance.scale=1.5 --nfe 6
     """
-    from ..few_step.stored import plan_to_json
+    from ..few_step.stored_plans import plan_to_json
     from ..pipeline.load import load
     from ..training.checkpoint import lock_folder, newest_checkpoint, read_header
     from ..util.atomic_replace import reserve_folder

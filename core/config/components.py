@@ -46,7 +46,7 @@ from .signature import (
 from .spec import ComponentSpec, to_plain_values, unconfirmed_paths
 from .tree import PositionedFloat, PositionedInt, PositionedValue, text_as_written
 from .trust import TrustLevel, UnconfirmedPath
-from .wording import KindWithParameters, error_at, key_annotations, recipe_error, reword_errors
+from .wording import ComponentKindWithKeys, error_at, key_annotations, recipe_error, reword_errors
 
 # Kinds that hold weights or read files. The others are cheap and are built during validation, so that the message for a
 # value that the constructor refuses names its line.
@@ -101,7 +101,7 @@ class ConstructorSection(RecipeSection):
 
 
 @dataclass(frozen=True)
-class ComponentField(KindWithParameters):
+class ComponentField(ComponentKindWithKeys):
     """A component as a field of a model: `schedule: Annotated[ComponentSpec, ComponentField("schedule", "edm")]`.
 
     Attributes:

@@ -26,7 +26,7 @@ MIXED: dict[int | str, Loc] = {SPLIT: ("data", "split"), SAMPLER: ("sample",)}
 REMEDY = {"recipe": "write `recipe: 1`", "data": "give a data section: a mapping with `use:`"}
 
 
-class KindWithParameters(ComponentKind, ABC):
+class ComponentKindWithKeys(ComponentKind, ABC):
     """A `ComponentKind` that knows the parameters of its components."""
 
     @abstractmethod
@@ -145,7 +145,7 @@ def _unknown(
 
 def _accepted(annotation: Any, value: Any) -> Collection[str]:
     kind = annotated_kind(annotation)
-    return kind.accepts(value) if isinstance(kind, KindWithParameters) else ()
+    return kind.accepts(value) if isinstance(kind, ComponentKindWithKeys) else ()
 
 
 def problems_from_error(error: ValidationError, root: ConfigNode, above: Loc = ()) -> list[ConfigProblem]:

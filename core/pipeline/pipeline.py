@@ -15,7 +15,7 @@ from ..config.load import load_options
 from ..config.recipe import Recipe
 from ..config.spec import to_plain_values
 from ..few_step.problem import CalibrationBatch, CalibrationProblem
-from ..few_step.stored import StoredPlanSampler, plan_from_json
+from ..few_step.stored_plans import StoredPlanSampler, plan_from_json
 from ..guidance.base import SamplingRun
 from ..nn.model import ConditionedNetwork
 from ..training.build import ModelComponents

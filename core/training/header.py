@@ -14,7 +14,7 @@ from pydantic import Field, TypeAdapter, model_validator
 
 from ..config.legacy import upgrade_guidance
 from ..data.clip_lengths import ClipLengths
-from ..few_step.stored import check_stored_plan
+from ..few_step.stored_plans import check_stored_plan
 from ..types import BadInput, MediaSpec
 from ..util.json_files import StoredRecord, parse_json
 

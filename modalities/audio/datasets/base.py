@@ -123,8 +123,8 @@ class SyntheticSounds:
         ]
 
 
-class Synthesizer(Protocol):
-    """A module that generates sounds of several families: drums or synthesis."""
+class SynthesisModule(Protocol):
+    """What a module of `synthetic/` offers that generates sounds of several families: `drums`, `effects`, `textures`."""
 
     @property
     def FAMILIES(self) -> tuple[str, ...]:
@@ -154,7 +154,7 @@ class OneShots(SyntheticSounds):
     """
 
     registered: ClassVar[str]  # name of the dataset
-    synthesizer: ClassVar[Synthesizer]
+    synthesizer: ClassVar[SynthesisModule]
     lowest_rate: ClassVar[float] = 4000.0  # Hz
 
     def __init__(

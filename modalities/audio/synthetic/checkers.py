@@ -30,7 +30,7 @@ from . import effects as synthesis
 _RIDGE = 0.02
 
 
-class SoundChecker(ABC):
+class SoundPredictor(ABC):
     """Predicts the choices behind synthetic sounds of one rate and length.
 
     Args:
@@ -38,7 +38,7 @@ class SoundChecker(ABC):
         frames: Samples of a sound, at least 0.25 s; at most `longest` seconds are used.
 
     Attributes:
-        synthesizer: A module with FAMILIES, CHOICES, draw and render.
+        synthesizer: The module that generates the sounds: a `SynthesisModule` that also has CHOICES.
         name: Part of the random keys of the training sounds.
         width: Factor of the squared distance in the kernel.
         longest: Maximum seconds of a sound that are used.
@@ -115,8 +115,8 @@ class SoundChecker(ABC):
         return read
 
 
-class SfxChecker(SoundChecker):
-    """Predicts family, pitch, length, sweep, noise and echo of game sounds. rate, frames: see SoundChecker."""
+class SfxPredictor(SoundPredictor):
+    """Predicts family, pitch, length, sweep, noise and echo of game sounds. rate, frames: see SoundPredictor."""
 
     synthesizer, name, width = synthesis, "sfx", 0.015
 
@@ -147,14 +147,14 @@ class SfxChecker(SoundChecker):
         return torch.cat([early.flatten(1), late.flatten(1), outline], 1)
 
 
-class DrumChecker(SfxChecker):
-    """Predicts family, pitch, length and tone of drum-like hits. rate, frames: see SoundChecker."""
+class DrumHitPredictor(SfxPredictor):
+    """Predicts family, pitch, length and tone of drum-like hits. rate, frames: see SoundPredictor."""
 
     synthesizer, name, count = drums, "drums", 1200
 
 
-class TextureChecker(SoundChecker):
-    """Predicts family, pace and tone of textures, from any part of them. rate, frames: see SoundChecker."""
+class TexturePredictor(SoundPredictor):
+    """Predicts family, pace and tone of textures, from any part of them. rate, frames: see SoundPredictor."""
 
     synthesizer, name, width, longest, count = textures, "textures", 0.006, 2.0, 900
 
@@ -182,11 +182,11 @@ class TextureChecker(SoundChecker):
         return features.std(0).clamp(min=1e-3)
 
 
-KINDS = {"sfx": SfxChecker, "drums": DrumChecker, "textures": TextureChecker}
+KINDS = {"sfx": SfxPredictor, "drums": DrumHitPredictor, "textures": TexturePredictor}
 
 
 @lru_cache(maxsize=6)
-def fitted_checker(rate: float, frames: int, kind: str = "sfx") -> SoundChecker:
+def fitted_predictor(rate: float, frames: int, kind: str = "sfx") -> SoundPredictor:
     """The fitted checker for a rate in Hz, a length in samples and a kind of sounds (a key of KINDS), created once."""
     return KINDS[kind](rate, frames)
 
@@ -195,7 +195,7 @@ def predict_attributes(sounds: Sequence[Tensor], rate: float, kind: str = "sfx")
     """Predicted attributes of each sound (C, frames), all of one rate, padded to the length of the longest."""
     if not sounds:
         return []
-    return fitted_checker(float(rate), max(s.shape[-1] for s in sounds), kind).predict(sounds)
+    return fitted_predictor(float(rate), max(s.shape[-1] for s in sounds), kind).predict(sounds)
 
 
 def predict_families(sounds: Sequence[Tensor], rate: float, kind: str = "sfx") -> list[str]:

@@ -169,13 +169,13 @@ def check_hutchinson(function):
     """Within three standard errors of the exact figure: row by row mostly, and in the mean; the errors shrink."""
     problem = band_limited_field((10, 8))  # too large for the exact divergence by default
     x = problem.draw(12, seed=3)
-    found = function(problem, RectifiedFlow(), x, probes=24, steps=20)
+    found = function(problem, RectifiedFlow(), x, probes=16, steps=12)
     off = found.log_p - exact(problem, x, found)
     assert bool((found.uncertainty > 0).all())
     assert float((off.abs() < 3 * found.uncertainty).double().mean()) > 0.8
     mean_off = float((off / (found.dimensions * math.log(2))).mean())
     assert abs(mean_off) < 3 * found.standard_error < 0.1, f"{mean_off:.4f} +- {found.standard_error:.4f}"
-    few = function(problem, RectifiedFlow(), x, probes=6, steps=20)
+    few = function(problem, RectifiedFlow(), x, probes=4, steps=12)
     assert 1.4 < few.standard_error / found.standard_error < 2.9
 
 

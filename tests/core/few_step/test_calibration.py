@@ -14,7 +14,7 @@ from sonolux.core.few_step.level_search import optimal_levels
 from sonolux.core.few_step.problem import CalibrationBatch, CalibrationProblem
 from sonolux.core.few_step.reference import solve_reference
 from sonolux.core.few_step.refine import refine_plan
-from sonolux.core.few_step.stored import plan_from_json, plan_to_json
+from sonolux.core.few_step.stored_plans import plan_from_json, plan_to_json
 from sonolux.core.guidance.apg import APG
 from sonolux.core.guidance.base import GuidedDenoiser, SamplingRun
 from sonolux.core.samplers.base import run_plan

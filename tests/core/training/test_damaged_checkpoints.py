@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from sonolux.core.cli.main import main
 from sonolux.core.config.load import load_recipe
-from sonolux.core.few_step.stored import plan_from_json, plan_to_json
+from sonolux.core.few_step.stored_plans import plan_from_json, plan_to_json
 from sonolux.core.pipeline.open_checkpoint import open_checkpoint
 from sonolux.core.samplers.dpmpp_2m import DPMpp2M
 from sonolux.core.schedulers.edm import EDM

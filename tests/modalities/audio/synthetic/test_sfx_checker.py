@@ -45,7 +45,7 @@ def test_fresh_sounds():
 @pytest.mark.parametrize("error", ["sweep", "echo", "family"])
 def test_planted_error_is_caught(error, monkeypatch):
     """A synthesis that goes astray from what it says is noticed by the checker."""
-    checkers.fitted_checker(8000.0, 8000)  # fitted before
+    checkers.fitted_predictor(8000.0, 8000)  # fitted before
     original = synthesis.render_sound
 
     def astray(effect, *rest):
@@ -104,7 +104,7 @@ def test_the_same_answer_every_time():
     wanted = items(70)
     sounds = [w.media for w in wanted]
     first = checkers.predict_attributes(sounds, 8000.0)
-    assert checkers.SfxChecker(8000.0, 8000).predict(sounds) == first
+    assert checkers.SfxPredictor(8000.0, 8000).predict(sounds) == first
     assert [checkers.predict_family(s, 8000.0) for s in sounds[:5]] == [r["family"] for r in first[:5]]
     assert checkers.predict_families([], 8000.0) == []
     with pytest.raises(BadInput, match=r"0\.25 s"):

@@ -281,7 +281,7 @@ def test_checkers_read_fresh_sounds(kind, cls):
 
 @KINDS
 def test_planted_sound_of_another_family_is_caught(kind, cls, monkeypatch):
-    checkers.fitted_checker(8000.0, 4800 if kind == "drums" else 12000, kind)  # fitted before
+    checkers.fitted_predictor(8000.0, 4800 if kind == "drums" else 12000, kind)  # fitted before
     where = drums if kind == "drums" else synth_textures
     original, names = where.render_sound, cls.classes
 

@@ -38,7 +38,7 @@ def plan_to_json(plan: Plan) -> list[dict[str, Any]]:
     ]
 
 
-class StoredRow(StoredRecord):
+class StoredPlanRow(StoredRecord):
     """A row as `plan_to_json` writes it."""
 
     level: Annotated[tuple[_Number, _NotNegative, _NotNegative], Strict(False)]  # JSON has lists but no tuples
@@ -52,7 +52,7 @@ class StoredRow(StoredRecord):
         return PlanRow(NoiseLevel(*self.level), dict(self.x), dict(self.D), evaluate=self.evaluate, step=self.step)
 
 
-_ROWS = TypeAdapter(Annotated[list[StoredRow], Field(min_length=2, max_length=10_000)])
+_ROWS = TypeAdapter(Annotated[list[StoredPlanRow], Field(min_length=2, max_length=10_000)])
 
 
 def plan_from_json(rows: Any) -> Plan:
