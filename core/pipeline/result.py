@@ -17,7 +17,7 @@ from ..util.messages import escape_control_characters, format_count, format_json
 from .sample_list import read_sample_list
 
 FAR = 2.0  # peak, in units of full scale, above which a sample is far outside of the range of its data
-_REMEDY = "take more steps, or a sampler with one evaluation per step, such as dpmpp_2m"
+_REMEDY = "a model of few training steps does so; otherwise take more steps, or a sampler such as dpmpp_2m"
 LIST, SHEET, TRAJECTORY = "samples.json", "sheet.png", ("trajectory.png", "trajectory.gif")
 
 
@@ -209,4 +209,4 @@ def _word(value: Any, between: str) -> str:
     """A value as text; a mixture of classes as names with weights."""
     if isinstance(value, dict):
         return between.join(f"{name} {weight:.3g}" for name, weight in value.items())
-    return str(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -219,8 +219,8 @@ def test_values_far_outside_of_the_range_are_said(tmp_path):
     assert (written.peak, written.clipped) == (23.0, 0.25)
     (note,) = result_notes([WrittenFile(tmp_path / "b.png", 1.2, clipped=0.1), written, written])
     assert note == (
-        f"{tmp_path}/a.png: reaches 23 times the range, and 25 % of the values were clipped; take more steps, or a "
-        "sampler with one evaluation per step, such as dpmpp_2m (1 more such file)"
+        f"{tmp_path}/a.png: reaches 23 times the range, and 25 % of the values were clipped; a model of few training "
+        "steps does so; otherwise take more steps, or a sampler such as dpmpp_2m (1 more such file)"
     )
     assert result_notes([WrittenFile(tmp_path / "b.png", 1.9, clipped=0.9), WrittenFile(tmp_path / "c.wav", 0.5)]) == []
     (scaled,) = result_notes([WrittenFile(tmp_path / "c.wav", 1.3, scaled=True)])
