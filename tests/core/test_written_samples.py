@@ -26,7 +26,7 @@ def test_what_was_written_is_recorded(tmp_path):
 def test_saving_warns_once(tmp_path):
     with pytest.warns(
         UserWarning,
-        match=r"0003-a\.wav: the peak 3\.00 was .* full scale; a model of few training steps .* take more steps.* \(1 more such file\)",
+        match=r"0003-a\.wav: the peak 3\.00 was .* full scale; .* take more steps.* \(1 more such file\)",
     ) as said:
         paths = samples([0.5, 2.0, 0.9, 3.0]).save(tmp_path)
     assert len(said) == 1 and len(paths) == 4

@@ -124,7 +124,7 @@ class SyntheticSounds:
 
 
 class SynthesisModule(Protocol):
-    """What a module of `synthetic/` offers: it generates sounds of several families (`drums`, `effects`, `textures`)."""
+    """A module of `synthetic/` that generates sounds of several families: drums, effects or textures."""
 
     @property
     def FAMILIES(self) -> tuple[str, ...]:
