@@ -50,8 +50,11 @@ def show(name: str, kind: str | None, as_json: bool) -> None:
     from ..config import registry
     from ..util import messages
 
-    if kind or registry.is_code_reference(name):
-        kinds = [kind or "network"]
+    if kind is not None:
+        kinds = [kind]
+    elif registry.is_code_reference(name):
+        cls = registry.find_class("network", name)  # any kind: the base classes of the kinds tell which it is
+        kinds = [k for k in registry.component_kinds() if registry.kind_base_class(k) in cls.__mro__] or ["network"]
     else:
         kinds = [k for k in registry.component_kinds() if name in registry.component_names(k)]
     if not kinds:

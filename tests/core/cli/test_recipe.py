@@ -152,6 +152,10 @@ def test_plugins_lists_and_shows(say):
     shown = json.loads(say("plugins", "show", "edm", "--kind", "schedule", "--json")[1])
     assert [p["name"] for p in shown[0]["parameters"]] == ["sigma_min", "sigma_max"]
     assert all(p["doc"] and p["type"] == "number" for p in shown[0]["parameters"])
+    mine = 'from sonolux.core.timesteps.karras import Karras\n\n\nclass Mine(Karras):\n    """Mine."""\n'
+    (say.folder / "mine.py").write_text(mine)
+    code, out, _ = say("plugins", "show", "./mine.py:Mine")
+    assert code == 0 and out.startswith("timesteps ./mine.py:Mine"), "its base class tells its kind"
     code, _, err = say("plugins", "show", "edn")
     assert code == 2 and "did you mean 'edm'" in err
     assert say("plugins", "list", "--kind", "samplr")[0] == 2
