@@ -20,7 +20,7 @@ RATE = 8000.0
 def run():
     """A run of 1 s at 8 kHz whose codec has a place for every 16 samples."""
     spec = MediaSpec("audio", 1, ("time",), (8000,), (RATE,))
-    return SimpleNamespace(codec=Waveform(spec), parts=SimpleNamespace(spec=SimpleNamespace(latent=(16, 500))))
+    return SimpleNamespace(codec=Waveform(spec), components=SimpleNamespace(spec=SimpleNamespace(latent=(16, 500))))
 
 
 def check_places(find):

@@ -35,7 +35,7 @@ def test_the_demo_makes_a_page_that_names_only_files_it_wrote(tmp_path):
     job = TrainingRun(load_recipe("shapes", few), tmp_path / "runs/shapes", say=lambda _: None, bar=False)
     job.prepare()
     job.run()
-    made = demo.make("shapes", tmp_path, 4, demo.main_shape)
+    made = demo.make("shapes", tmp_path, 4, demo.recognise_main_shape)
     text = demo.page(tmp_path, [made]).read_text()
     sources = re.findall(r'src="([^"]+)"', text)
     assert len(sources) == 5 and all((tmp_path / s).exists() for s in sources)

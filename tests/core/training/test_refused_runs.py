@@ -20,7 +20,7 @@ def recipe(tiny_recipe, tmp_path):
 def check_that_a_folder_takes_files(tmp_path):
     """A place that rights alone call writable is found out, nothing stays behind, and a good one is accepted."""
     for place in (Path("/proc/nowhere/run"), Path("/dev/null/run"), tmp_path / ("x" * 300)):
-        with pytest.raises(BadInput, match=r"--out"):
+        with pytest.raises(BadInput, match=r"--out|too long for the name"):
             check_writable(place)
     (tmp_path / "held").mkdir()
     (tmp_path / "held" / "note").write_text("x")

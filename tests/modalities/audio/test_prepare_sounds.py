@@ -83,7 +83,7 @@ BAD = {
     "text.wav": (lambda p: p.write_text("no sound, a letter"), "cannot be decoded as sound"),
     "link.wav": (lambda p: p.symlink_to(p.parent / "nowhere"), "is a link that leads nowhere"),
     "channels.wav": (_header(22, struct.pack("<H", 0)), "cannot be decoded as sound"),
-    "rate.wav": (_header(24, struct.pack("<I", 0)), "cannot be decoded as sound"),
+    "rate.wav": (_header(24, struct.pack("<I", 0)), "has a rate of 0 Hz"),
     "phone.m4a": (lambda p: p.write_bytes(b"\0\0\0\x20ftypM4A " + bytes(200)), "convert it, for example to FLAC"),
     "none.wav": (_write(np.zeros((0, 1))), "holds no frames"),
     "click.wav": (_write(np.full((5, 1), 0.5)), "ms only"),

@@ -149,8 +149,8 @@ def report_in(folder):
     page.write_report(report(), folder, 50)
     samples = folder / "samples"
     samples.mkdir()
-    (samples / "samples.json").write_text(json.dumps({"samples": [{"file": "0.wav"}, {"file": "1.wav"}]}))
-    for name in ("0.wav", "1.wav", "sheet.png"):
+    (samples / "samples.json").write_text(json.dumps({"samples": [{"file": "0000.wav"}, {"file": "0001.wav"}]}))
+    for name in ("0000.wav", "0001.wav", "sheet.png"):
         (samples / name).write_text("made")
     return folder
 
