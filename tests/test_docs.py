@@ -45,6 +45,7 @@ def test_every_block_is_known():
     assert names == ["Ralston", "TestRalston", "Power", "Fading", "Tone", "Stripes", "Feature", "MeanShift"]
 
 
+@pytest.mark.slow
 def test_the_sampler_is_of_the_order_it_states(written):
     sampler = written("Ralston")()
     check_sampler(sampler)
@@ -139,6 +140,7 @@ def test_the_codec_is_fitted_and_inverted(video, clips):
     assert torch.allclose(codec.decode(z), media, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_clips_train_sample_and_loop(tmp_path, tiny_run):
     import sonolux
     from PIL import Image

@@ -18,6 +18,7 @@ def solved(name):
     return compare.samples(name, 0, 6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", compare.problems())
 def test_the_exact_solution_is_where_a_fine_one_leads(name):
     found = solved(name)
@@ -71,6 +72,7 @@ def test_pairs_that_fail_or_cost_more_are_left_out():
         compare.errors([compare.Pair("sonolux", "", "", fails)], 3, found)
 
 
+@pytest.mark.slow
 def test_the_pair_is_chosen_on_other_samples_than_those_reported(monkeypatch):
     """One that is exact on the samples of seed 1 alone is chosen, and its error is that on seed 2."""
     for name, count in (("LISTED", ((3, 2),)), ("CHOSEN_ON", 4), ("SAMPLES", 5)):

@@ -88,6 +88,7 @@ def check_pack(run, folder):
     assert [r["class"] for r in rows][:4] == ["kick"] * 3 + ["hat"]
 
 
+@pytest.mark.slow
 def test_sound_pack(run, tmp_path):
     check_pack(run, tmp_path)
 
@@ -202,6 +203,7 @@ def _with(module, **changes):
     return module
 
 
+@pytest.mark.slow
 def test_footsteps(run, tmp_path, capsys):
     steps = opened("footsteps")
     out = tmp_path / "steps"

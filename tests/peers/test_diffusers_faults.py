@@ -126,6 +126,7 @@ def in_sigma(cls):
     return sampler
 
 
+@pytest.mark.slow
 def test_their_3m_is_of_second_order():
     """The weight of the second derivative is half of what it is to be; doubled, theirs is ours."""
     own = diffusers.DPMSolverMultistepScheduler

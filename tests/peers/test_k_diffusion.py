@@ -212,6 +212,7 @@ def adaptive(x, order, tolerance):
     return denoise(sampling.sample_dpm_adaptive(MODEL, x, 0.002, 80.0, disable=True, **options), 1.0, 0.002)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [2, 3])
 def test_adaptive_steps_lead_to_the_same_end(order):
     """The step lengths differ (ours in tau and for each sample), the tolerance and the end do not."""
@@ -226,6 +227,7 @@ def test_adaptive_steps_lead_to_the_same_end(order):
 # --- their faults -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_their_3m_has_half_the_weight_of_the_second_derivative():
     """With it doubled theirs is ours, of third order; without, it is of second order."""
     mended = mutated_function(sampling.sample_dpmpp_3m_sde, scale_expression(variable_target("d2"), 2))

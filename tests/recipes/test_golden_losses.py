@@ -20,12 +20,14 @@ def check_losses(name: str, folder: Path) -> None:
     assert not wrong, f"losses of {name} changed; if that is meant, run benchmarks/golden_losses.py: {'; '.join(wrong)}"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")  # made sounds have a lower rate than some recipes
 @pytest.mark.parametrize("name", packaged_recipes())
 def test_losses_are_what_they_were(name, tmp_path):
     check_losses(name, tmp_path)
 
 
+@pytest.mark.slow
 def test_planted_loss_that_is_a_little_larger_is_caught(tmp_path, monkeypatch):
     error = Denoising.error
     monkeypatch.setattr(Denoising, "error", lambda *given: error(*given) * 1.0003)

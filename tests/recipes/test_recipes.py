@@ -67,6 +67,7 @@ def run(name: str, changes: list[str], folder: Path) -> Samples:
     return samples
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", packaged_recipes())
 def test_a_recipe_trains_and_samples(name, tmp_path):
     samples = run(name, data_for(name, tmp_path), tmp_path / "run")
@@ -77,6 +78,7 @@ def test_a_recipe_trains_and_samples(name, tmp_path):
     assert (tmp_path / "run/out/sheet.png").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", REAL)
 def test_a_recipe_trains_on_real_data(name, tmp_path):
     if "SONOLUX_DATA" not in os.environ:

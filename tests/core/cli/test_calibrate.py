@@ -24,6 +24,7 @@ def run(tiny_run):
     return run, json.loads(told.stdout)
 
 
+@pytest.mark.slow
 def test_figures_are_of_samples_held_out(run):
     _, figures = run
     assert [row["nfe"] for row in figures] == [3, 4]
@@ -56,6 +57,7 @@ def test_whoever_asks_otherwise_gets_otherwise(run):
     assert changed.sample(steps=3).settings["calibrated"] is False
 
 
+@pytest.mark.slow
 def test_a_plan_serves_the_guidance_it_was_fitted_with(run, tmp_path):
     m = sonolux.load(run[0], device="cpu")
     weak, same = ({"use": "cfg", "scale": scale} for scale in (1.5, 2.0))

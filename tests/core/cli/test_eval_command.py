@@ -64,6 +64,7 @@ def sounds(tiny_sounds, tmp_path_factory):
     return measured(tiny_sounds, "--out", out, "--json").stdout, out
 
 
+@pytest.mark.slow
 def test_pictures(pictures):
     text, out = pictures
     assert left(out) == ["metrics.json", "report.html", "samples"] and left(out.parent) == ["report"]
@@ -73,6 +74,7 @@ def test_pictures(pictures):
     assert set(figures["Recognition"]) == {"recognised"}
 
 
+@pytest.mark.slow
 def test_sounds_of_many_lengths_as_json(sounds, tiny_sounds):
     text, out = sounds
     facts = json.loads(text)
@@ -87,6 +89,7 @@ def test_sounds_of_many_lengths_as_json(sounds, tiny_sounds):
     assert facts["figures"]["Distances, audio/logmel_stats"]["mmd"]["value"] > 3 * references["real sounds"]["high"]
 
 
+@pytest.mark.slow
 def test_samples_in_a_folder_are_measured_as_those_of_the_run(sounds, tiny_sounds, tmp_path):
     """The same samples, by samples.json: the same figures, though made elsewhere."""
     facts = json.loads(sounds[0])
@@ -98,6 +101,7 @@ def test_samples_in_a_folder_are_measured_as_those_of_the_run(sounds, tiny_sound
             assert again["figures"][heading][key]["value"] == pytest.approx(found["value"], abs=1e-6), key
 
 
+@pytest.mark.slow
 def test_real_sounds_in_folders_of_classes_pass(tiny_sounds, made_sounds, tmp_path):
     """Fresh real sounds, without samples.json: recognised and near the data; one that is a quieter copy is named."""
     folder = made_sounds(tmp_path / "fresh", 12, seed=9)
@@ -114,6 +118,7 @@ def test_real_sounds_in_folders_of_classes_pass(tiny_sounds, made_sounds, tmp_pa
     assert not (tmp_path / "r" / "samples").exists(), "samples that were there already are not copied"
 
 
+@pytest.mark.slow
 def test_a_recipe_and_a_folder_need_no_run(tiny_sounds, made_sounds, tmp_path):
     folder = made_sounds(tmp_path / "fresh", 4, seed=9)
     recipe, root = tiny_sounds.parent / "recipe.yaml", tiny_sounds.parent / "data"
@@ -122,6 +127,7 @@ def test_a_recipe_and_a_folder_need_no_run(tiny_sounds, made_sounds, tmp_path):
     assert "Memorization" not in facts["figures"] and facts["samples"]["made"] == 12
 
 
+@pytest.mark.slow
 def test_damaged_samples_count_and_their_places_hold(tiny_sounds, made_sounds, tmp_path):
     folder = made_sounds(tmp_path / "fresh", 4, seed=9)
     (folder / "hiss" / "000.wav").write_bytes(b"no sound")
@@ -135,6 +141,7 @@ def test_damaged_samples_count_and_their_places_hold(tiny_sounds, made_sounds, t
     assert told_right == pytest.approx(seen / 12), "unusable samples count as not recognised"
 
 
+@pytest.mark.slow
 def test_samples_that_are_not_finite_are_counted(tiny_pictures, tmp_path, monkeypatch):
     true = Pipeline.generate
 
@@ -150,6 +157,7 @@ def test_samples_that_are_not_finite_are_counted(tiny_pictures, tmp_path, monkey
     assert facts["figures"]["Defects"]["not finite"]["value"] == pytest.approx(0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("standardise", [True, False])
 def test_a_feature_of_ones_own(tiny_pictures, tmp_path, standardise):
     """Numbers of different units are standardised, so that their unit does not matter; those of one unit are not."""
@@ -170,6 +178,7 @@ def test_a_feature_of_ones_own(tiny_pictures, tmp_path, standardise):
     assert found[1] == pytest.approx(found[0] * (1 if standardise else 100), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_metrics_of_ones_choice(tiny_pictures, tmp_path):
     """eval.metrics: built-in ones with parameters, and a class of one's own, in the order named."""
     (tmp_path / "mine.py").write_text(
@@ -208,6 +217,7 @@ REFUSED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("arguments", "message"), REFUSED, ids=[" ".join(a) for a, _ in REFUSED])
 def test_refusals_leave_nothing(tiny_sounds, made_sounds, tmp_path, arguments, message):
     (tmp_path / "EMPTY").mkdir()
@@ -238,6 +248,7 @@ def test_an_earlier_report_stands_until_a_new_one_is_whole(pictures, sounds, tin
     assert told(tiny_pictures, "--out", file).exit_code == 2
 
 
+@pytest.mark.slow
 def test_the_same_figures_twice(pictures, tiny_pictures, tmp_path):
     """Both train their network: none is left in memory from the first run, or kept in a folder."""
     classifier._MEMORY.clear()
@@ -246,6 +257,7 @@ def test_the_same_figures_twice(pictures, tiny_pictures, tmp_path):
     assert json.loads(again)["figures"] == first["figures"]
 
 
+@pytest.mark.slow
 def test_a_large_page_has_its_files_next_to_it(tiny_sounds, sounds, tmp_path):
     changes = ("embed=0", "novelty=false")
     measured(tiny_sounds, *changes, "--folder", sounds[1] / "samples", "--out", tmp_path / "r")

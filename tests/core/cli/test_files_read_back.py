@@ -57,7 +57,6 @@ def test_what_sampling_writes_is_read(tmp_path):
     ] == 1
 
 
-@pytest.mark.slow
 def test_eval_of_a_folder_with_a_damaged_list(tiny_pictures, tmp_path, capsys):
     (tmp_path / "samples").mkdir()
     (tmp_path / "samples/samples.json").write_bytes(DEEP)
@@ -76,7 +75,6 @@ def test_damaged_metrics_are_no_report(tmp_path, text):
         report_folder.check_report_folder(tmp_path, True)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("text", [b"{", b"3", b'{"hash": 3}', b'{"hash": "a"}\n{"hash": [1]}', b"\xff"])
 def test_eval_with_a_damaged_list_of_data(tiny_pictures, tmp_path, capsys, text):
     run = tmp_path / "run"
@@ -118,7 +116,6 @@ def prepared(made_sounds, tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "text", [*TEXTS, b'{"near_copies": [{"files": ["a"], "likeness": "x"}]}', b'{"recipe_sha256": 3}']
 )

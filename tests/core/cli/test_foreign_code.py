@@ -208,7 +208,6 @@ def test_other_commands_never_run_code_of_the_working_folder(evil, command, monk
 
 
 @NAMED_AS
-@pytest.mark.slow
 def test_init_copies_no_recipe_of_a_run_of_others_that_names_code(evil, capsys):
     for name in ("resolved.yaml", "recipe.yaml"):
         assert main(["init", f"{evil.out}/new", "--from", f"{evil.run}/{name}"]) == 2
@@ -324,7 +323,6 @@ def test_python_m_imports_nothing_from_the_working_folder(evil, line):
     assert "evil/evil" not in done.stdout
 
 
-@pytest.mark.slow
 def test_python_c_registers_no_plugin_of_the_working_folder(evil):
     spoiled(evil.run)
     for name in ("click", "yaml", "difflib"):  # Python's own search, which `python -c` requests

@@ -106,6 +106,7 @@ def moved(run, how):
     return other
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["moved", "copied", "claims the place", "without claim", "put in its place"])
 def test_a_run_of_others_is_refused_with_its_paths_and_the_remedy(project, run, say, tmp_path, how):
     other, pictures = moved(run, how), project / "pictures"
@@ -172,7 +173,6 @@ def test_resume_takes_paths_and_no_other_change_of_the_recipe(run, say, tmp_path
     assert code == 2 and "no such folder" in err
 
 
-@pytest.mark.slow
 def test_without_a_state_folder_training_notes_it_and_the_run_is_foreign(project, say, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", "/dev/null")
     with pytest.warns(

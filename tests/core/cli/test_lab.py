@@ -150,6 +150,7 @@ def test_a_registered_sampler(lab, name, order):
     check_report(lab, name, order)
 
 
+@pytest.mark.slow
 def test_a_sampler_of_ones_own(lab, plugin):
     check_report(lab, plugin, 1)
     check_report(lab, "mine_package:Mine", 1)
@@ -163,6 +164,7 @@ def test_what_is_wrong_with_a_sampler_shows(lab, plugin):
         assert_caught(check_report, lab, "euler", 1)
 
 
+@pytest.mark.slow
 def test_text_names_everything(lab, plugin):
     code, out, _ = lab(
         "heun_exp", "--schedule", "rectified_flow", "--against", f"euler, {plugin}", "--nfe", "4,10", "--problem", "ar1"
@@ -177,6 +179,7 @@ def test_text_names_everything(lab, plugin):
     assert len(rows["heun_exp"]) == 2 and float(rows["heun_exp"][1]) < float(rows["euler"][1])
 
 
+@pytest.mark.slow
 def test_a_stochastic_sampler(lab):
     code, out, _ = lab("{use: ddim, eta: 1.0}", "--schedule", "edm", "--against", "ddpm", "--nfe", "20", "--json")
     facts = json.loads(out)
@@ -188,6 +191,7 @@ def test_a_stochastic_sampler(lab):
     assert "two-sample p" in lab("ddpm", "--schedule", "edm", "--nfe", "5")[1]
 
 
+@pytest.mark.slow
 def test_a_plot_is_drawn(lab, tmp_path):
     for name in ("euler", "ddpm"):
         file = tmp_path / "deep" / f"{name}.png"
@@ -201,6 +205,7 @@ def test_a_spacing_of_choice(lab):
     assert even["costs"]["edm"]["euler"] != karras["costs"]["edm"]["euler"]
 
 
+@pytest.mark.slow
 def test_a_schedule_that_is_refused_is_named(lab, plugin):
     code, out, _ = lab("./mine.py:FlowOnly", "--schedule", "edm", "--schedule", "rectified_flow", "--nfe", "5")
     assert code == 0 and "edm: refused: this sampler wants rectified_flow" in out
@@ -227,6 +232,7 @@ def test_bad_input_exits_with_2(lab, arguments, said):
     assert code == 2 and out == "" and said in err and "Traceback" not in err
 
 
+@pytest.mark.slow
 def test_a_default_call_takes_less_than_ten_seconds(lab):
     begun = time.process_time()
     assert lab("heun_exp")[0] == 0

@@ -42,7 +42,6 @@ def place(tmp_path_factory):
     return root
 
 
-@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*cycle is every value")
 @pytest.mark.parametrize(
     ("label", "want"),

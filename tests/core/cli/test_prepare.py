@@ -66,6 +66,7 @@ def prepare(root, out, *more) -> int:
     return main(["prepare", str(root), "--out", str(out), *map(str, more)])
 
 
+@pytest.mark.slow
 def test_what_it_writes(sounds, tmp_path, capsys, monkeypatch):
     before = {p: (p.stat().st_mtime_ns, p.stat().st_size) for p in sounds.rglob("*")}
     monkeypatch.chdir(tmp_path)
@@ -127,6 +128,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_killing_it_half_way(sounds, tmp_path, number):
     out, path = tmp_path / "out", tmp_path / "out" / "manifest.jsonl"
@@ -339,7 +341,6 @@ def check_impossible_values(root: Path, out: Path) -> None:
     assert json.loads((out / "summary.json").read_text())["exact_copies"] == []
 
 
-@pytest.mark.slow
 def test_impossible_values_of_an_earlier_run_are_measured_again(sounds, tmp_path):
     root = tmp_path / "sounds"
     root.mkdir()
@@ -396,6 +397,7 @@ def test_the_proposal_for_pictures_is_valid_and_trains(tmp_path):
     run_recipe(tmp_path / "out" / "recipe.yaml", tmp_path / "run")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("SONOLUX_DATA" not in os.environ, reason="SONOLUX_DATA names no folder of real data")
 def test_real_sounds(tmp_path, capsys):
     assert prepare(Path(os.environ["SONOLUX_DATA"]) / "sfx", tmp_path / "out") == 0

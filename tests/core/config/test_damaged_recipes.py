@@ -133,6 +133,7 @@ def test_hidden_characters_are_written_with_escapes():
     assert dump_yaml({"about": "ä 中"}) == "{about: ä 中}\n"
 
 
+@pytest.mark.slow
 def test_a_reader_without_limits_is_caught(monkeypatch):
     monkeypatch.setattr("sonolux.core.config.yaml.MOST_VALUES", 10**9)
     assert_caught(test_too_much_of_anything_is_refused, "items")

@@ -227,6 +227,7 @@ def test_a_plugin_of_an_old_group_is_used_with_a_note(tmp_path, monkeypatch):
     registry._points.cache_clear()
 
 
+@pytest.mark.slow
 def test_the_note_is_one_line_on_the_command_line(tmp_path):
     (tmp_path / "old.yaml").write_text(OLD)
     code = "import sys; from sonolux.core.cli.main import main; sys.exit(main(['recipe', 'validate', 'old.yaml']))"

@@ -136,6 +136,7 @@ def check_values(texts=WORD_FOR_WORD):
         assert node.text == text and bool(node.problem) == (text[0] in "[{"), text
 
 
+@pytest.mark.slow
 def test_what_yaml_would_drop_is_text_word_for_word():
     check_values()
 
@@ -190,6 +191,7 @@ def check_texts(folder):
     assert load_recipe_text(recipe.dump(), base=folder, allow_code=True).sample.label == recipe.sample.label
 
 
+@pytest.mark.slow
 def test_text_keys_take_what_is_written(folder):
     check_texts(folder)
 

@@ -126,6 +126,7 @@ def check_packaged_and_resolved(made):
         assert judged(made, load_recipe(name, partial=True).dump()) == [], name
 
 
+@pytest.mark.slow
 def test_the_schema_is_plain_json_and_takes_every_recipe(made):
     assert json.loads(json.dumps(made)) == made
     check_packaged_and_resolved(made)

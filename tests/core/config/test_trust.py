@@ -198,6 +198,7 @@ def kinds_of(value):
     return found.union(*(kinds_of(inner) for _, inner in nested_values(value)))
 
 
+@pytest.mark.slow
 def test_code_is_refused_wherever_it_stands(evil):
     folder, trace = evil
     recipe = load_recipe("synth_sfx", EVERY_KIND)

@@ -71,11 +71,13 @@ def check_alarms(learned, held, **sides):
     assert alarms(learned, held, **sides) <= 0.25
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("learned", "held"), [(False, 120), (True, 120), (False, 20)])
 def test_chance_is_seldom_taken_for_a_difference(learned, held):
     check_alarms(learned, held)
 
 
+@pytest.mark.slow
 def test_floors_of_other_classes_than_the_samples_are_caught(monkeypatch):
     """Planted: the baseline is drawn with the data's own shares of classes."""
     true = comparison._matched
@@ -87,6 +89,7 @@ def test_floors_of_other_classes_than_the_samples_are_caught(monkeypatch):
     assert_caught(check_alarms, False, 120)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("learned", "held", "made"), [(False, 120, unlabelled), (True, 120, partly_labelled), (False, 20, unlabelled)]
 )
@@ -94,6 +97,7 @@ def test_samples_without_classes_are_no_difference(learned, held, made):
     check_alarms(learned, held, made=made, data=apart)
 
 
+@pytest.mark.slow
 def test_classes_that_one_side_alone_has_are_caught(monkeypatch):
     """Planted: real examples keep their classes, for which MMD is corrected, and samples have none."""
     monkeypatch.setattr(comparison, "drop_partial_labels", lambda *sides: list(sides))

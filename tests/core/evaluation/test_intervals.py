@@ -33,6 +33,7 @@ def check_interval():
     assert 0.90 <= inside / trials <= 0.995
 
 
+@pytest.mark.slow
 def test_interval():
     check_interval()
 
@@ -49,6 +50,7 @@ def first_half(groups, rng):
     return np.arange(len(groups) // 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("planted", [third, with_replacement, first_half])
 def test_planted_resampling_is_caught(planted, monkeypatch):
     monkeypatch.setattr(intervals, "_half", planted)

@@ -76,6 +76,7 @@ def check_gaussian(function, name, schedule):
     assert off < (2e-4 if isinstance(schedule, EDM) else 1e-4), f"off by {off:.1e} bits per dimension"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_exact_divergence(name, schedule):
@@ -117,6 +118,7 @@ def test_planted_error_is_caught(owner, function, error, name, schedule):
         assert "bits per dimension" in assert_caught(check, log_likelihood, name, schedule)
 
 
+@pytest.mark.slow
 def test_the_method_is_of_fifth_order_and_its_own_estimate_of_the_error_is_honest():
     problem, x = PROBLEMS["ar1"], PROBLEMS["ar1"].draw(4)
     found = {n: log_likelihood(problem, RectifiedFlow(), x, divergence="exact", steps=n) for n in (8, 16, 32)}
@@ -145,6 +147,7 @@ def check_step_error(function, correlation, scale):
         assert float((off > 3 * stated).double().mean()) < 0.25, "and holds for most rows"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("correlation", "scale"), [(0.9, 0.3), (0.999, 0.1), (0.999, 0.01)])
 def test_the_stated_error_holds_on_correlated_data(correlation, scale):
     check_step_error(log_likelihood, correlation, scale)
@@ -179,10 +182,12 @@ def check_hutchinson(function):
     assert 1.4 < few.standard_error / found.standard_error < 2.9
 
 
+@pytest.mark.slow
 def test_hutchinson():
     check_hutchinson(log_likelihood)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("owner", "function", "error"),
     [
@@ -269,6 +274,7 @@ def check_padding(function):
         assert bool((off < 4 * padded.uncertainty + 1e-3).all())
 
 
+@pytest.mark.slow
 def test_padding_is_left_out():
     check_padding(log_likelihood)
 
@@ -285,6 +291,7 @@ def test_padding_that_counts_is_caught(owner, function, error):
         assert_caught(check_padding, log_likelihood)
 
 
+@pytest.mark.slow
 def test_less_noise_tends_to_the_density_of_the_data():
     problem, x = ar1_sequences(8), ar1_sequences(8).draw(2)
     truth = problem.log_density(x, NoiseLevel(0.0, 1.0, 0.0))

@@ -45,6 +45,7 @@ def problem(schedule, seed=0, count=64):
     return CalibrationProblem(schedule, tuple(CalibrationBatch(MIXTURE, part, Conditioning()) for part in parts))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
 def test_the_fine_solution_is_the_exact_one(schedule):
     mine = problem(schedule, count=8)
@@ -83,6 +84,7 @@ def check_prices():
         assert torch.isinf(costs[3, 2, 5]) and torch.isinf(costs[2, 4, 4])
 
 
+@pytest.mark.slow
 def test_every_step_is_priced_rightly():
     check_prices()
 
@@ -131,6 +133,7 @@ def check_refined():
             assert all(a.level.sigma != b.level.sigma for a, b in zip(fitted.rows[1:-1], plan.rows[1:-1], strict=True))
 
 
+@pytest.mark.slow
 def test_plans_are_refined_within_the_invariants():
     check_refined()
 
@@ -159,6 +162,7 @@ def test_only_plans_of_one_evaluation_a_step_are_refined():
         refine_plan(RK4().plan(flow, Trailing().levels(flow, 2)), mine, solve_reference(mine, 8, 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: type(s).__name__)
 def test_five_evaluations_beat_stock_on_seeds_not_seen(schedule):
     mine, other = problem(schedule, count=128), problem(schedule, seed=1, count=128)
@@ -275,6 +279,7 @@ def test_guidance_that_remembers_is_refused():
 # --- planted errors --------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_planted_error_in_the_price_is_caught(monkeypatch):
     check_prices()
     right = level_search._step_errors
@@ -291,6 +296,7 @@ def test_planted_error_in_the_search_is_caught():
         assert_caught(check_least_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("check", "error"),
     [
@@ -307,12 +313,14 @@ def test_planted_error_in_the_rows_is_caught(check, error):
         assert_caught(check)
 
 
+@pytest.mark.slow
 def test_planted_memory_in_the_target_is_caught(monkeypatch):
     monkeypatch.setattr(APG, "stateful", property(lambda self: False, lambda self, value: None))
     with pytest.raises(pytest.fail.Exception):
         check_memory_is_refused()
 
 
+@pytest.mark.slow
 def test_planted_search_that_ignores_the_data_is_caught(monkeypatch):
     monkeypatch.setattr(calibration, "refine_plan", lambda plan, *rest, **named: (plan, 0.0))
     monkeypatch.setattr(

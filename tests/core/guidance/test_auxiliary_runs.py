@@ -27,7 +27,6 @@ def media(path, guidance, **changes):
     return torch.stack(sonolux.load(path, device="cpu").sample(guidance=guidance, seed=1, **changes).media)
 
 
-@pytest.mark.slow
 def test_a_smaller_network_and_an_earlier_checkpoint_guide(strong, weak):
     early = sorted((strong / "checkpoints").glob("*.safetensors"))[0]
     plain = media(strong, None)

@@ -42,6 +42,7 @@ def test_every_weight_belongs_to_a_module_of_torch(dims):
         assert any(isinstance(m, kind) for m in owners), kind
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dims", [1, 2])
 def test_lora_wraps_linear_layers_and_convolutions(dims):
     """At the start nothing changes; with weights in the second matrix the output moves; only the adapter learns."""
@@ -97,6 +98,7 @@ def test_a_network_is_built_on_the_meta_device_and_filled_later():
     assert torch.equal(empty(*inputs(2)), plain(*inputs(2)))
 
 
+@pytest.mark.slow
 def test_a_graph_holds_the_whole_network():
     """torch.export traces it without a break; the graph computes what the network does."""
     plain, arguments = net(1), inputs(1)[:2]

@@ -110,6 +110,7 @@ def test_variations_have_files_levels_and_lengths(masked, folder):
     same(masked.vary(files[1], count=2, strength=0.4).media, made.media[2:], 1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("use", ["dpmpp_2m", "ddpm", "restart"])
 def test_the_batch_does_not_change_an_edit(pictures, folder, use):
     files = [folder / "circle" / "a.png", folder / "square" / "a.png"]
@@ -241,6 +242,7 @@ def test_another_objective_says_that_it_trains_on_maps(pictures, monkeypatch):
 # --- between --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_morph_begins_and_ends_at_its_files(pictures, folder):
     files = [folder / "circle" / "a.png", folder / "square" / "a.png"]
     made = pictures.morph(*files, count=3, steps=24)
@@ -381,6 +383,7 @@ def told_by(capsys, *words):
     return code, capsys.readouterr()
 
 
+@pytest.mark.slow
 def test_the_command_writes_files_a_list_and_a_sheet(masked, masked_run, folder, tmp_path, capsys):
     run, file, out = masked_run, folder / FAMILIES[0] / "short.wav", tmp_path / "out"
     for words in (

@@ -104,6 +104,7 @@ def check_seconds(pipeline):
         assert torch.allclose(a, b, atol=1e-4), "a sample does not depend on the longer ones of its batch"
 
 
+@pytest.mark.slow
 def test_seconds_are_frames(clips, short):
     check_seconds(clips)
     check_seconds(short)

@@ -26,6 +26,7 @@ def case(name, device="cpu"):
     return plan, x, dict(zip(plan.noises, (z.to(device) for z in drawn), strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["dpmpp_2m", "unipc", "heun", "euler_ancestral", "restart"])
 def test_the_loop_is_one_graph(name):
     """fullgraph: no break, hence nothing that Python must look at on the way."""

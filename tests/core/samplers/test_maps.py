@@ -96,6 +96,7 @@ def check_constant(sampler: str, net: str, prediction: str) -> None:
     assert one.isfinite().all() and torch.equal(one, two), f"{(one - two).abs().max():.1e}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sampler", "net"), list(itertools.product(SAMPLERS, NETS)))
 def test_a_constant_map_is_the_number(sampler, net):
     for prediction in PREDICTIONS:
@@ -488,6 +489,7 @@ def test_mixed_times_are_keyed_and_rare_where_they_should_be():
     assert pictures is not None and pictures.shape == (200, 1, 6, 9)
 
 
+@pytest.mark.slow
 def test_training_with_maps_teaches_to_look_at_what_is_clean():
     """The second half of each sample repeats the first: with the first half known, the second is no guess."""
     known = torch.arange(8) < 4

@@ -101,6 +101,7 @@ def check_ipndm_orders(cls):
         assert abs(on_grid(sampler, even) - min(count, 2)) < 0.2, "order 2 on equal steps of lambda"
 
 
+@pytest.mark.slow
 def test_ipndm_orders():
     check_ipndm_orders(IPNDM)
 
@@ -226,6 +227,7 @@ PLANTED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cls", "check", "where", "errors"), PLANTED)
 def test_planted_error_is_caught(cls, check, where, errors):
     with faulty_sampler(cls, where, *errors):

@@ -26,6 +26,7 @@ SAMPLERS = {name: registry.find_class("sampler", name)() for name in registry.bu
 DETERMINISTIC = {name: sampler for name, sampler in SAMPLERS.items() if not sampler.stochastic}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DETERMINISTIC)
 def test_order(name):
     assert DETERMINISTIC[name].order is not None, "a deterministic sampler states its order"

@@ -429,6 +429,7 @@ def test_planted_error_is_caught(cls, check, where, errors):
 # --- options, and one method on every process ------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIONS)
 def test_options_keep_the_invariants(name):
     for schedule in (VPLinear(), EDM(), RectifiedFlow()):

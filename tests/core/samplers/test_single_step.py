@@ -309,6 +309,7 @@ def test_orders_of_the_papers():
     assert {cls: cls().order for cls in ORDERS} == ORDERS and DPMAdaptive(order=2).order == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", [DPMpp2S(r=0.3), DPMpp2S(exact=True), DPMAdaptive(order=2)])
 def test_options_hold_the_contracts(sampler):
     for schedule in (VPLinear(), EDM(), FLOW):

@@ -184,6 +184,7 @@ def test_an_adaptive_sampler_is_one_point():
     assert cost.asked == cost.nfe > 10 and cost.error < 1e-2
 
 
+@pytest.mark.slow
 def test_every_example_has_an_exact_solution_to_compare_with():
     for name, problem in example_problems().items():
         few, many = error_against_nfe(Heun(), RectifiedFlow(), [10, 40], problem, 4)

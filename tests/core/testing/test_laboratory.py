@@ -97,6 +97,7 @@ def test_a_map_agrees_with_numbers():
         example_mixture(shape=(2, 4), rank=1).denoise(x, NoiseLevel(0.0, alpha, sigma))
 
 
+@pytest.mark.slow
 def test_samples_have_the_moments_and_do_not_depend_on_their_number():
     m = example_mixture(rank=2)
     x, labels = m.sample(20_000)
@@ -140,6 +141,7 @@ def test_a_wrong_scale_of_the_curve_is_caught():
     assert_caught(check_curve, wrong)
 
 
+@pytest.mark.slow
 def test_curves_do_not_depend_on_the_steps_of_their_method():
     m = example_mixture(rank=1)
     u = random_start(m, NoiseLevel(1.0, 0.0, 1.0), 3)

@@ -370,6 +370,7 @@ def check_curve(problem, solver):
             assert torch.allclose(point.flatten(1), expected, atol=1e-9, rtol=0), type(schedule).__name__
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ar1", "field_1d", "field_2d"])
 def test_exact_curves(name):
     check_curve(example_problems()[name], solve_ode)
@@ -388,6 +389,7 @@ def test_planted_error_in_the_curve_is_caught(function, error):
         assert_caught(check_curve, ar1_sequences(6), ode.solve_ode)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["planes", "ar1", "field_2d"])
 def test_orders_can_be_read_on_every_problem(name):
     found = interior_order(HeunExp(), RectifiedFlow(), problem=example_problems()[name], count=4)

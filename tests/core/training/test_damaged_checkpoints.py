@@ -438,7 +438,6 @@ def test_random_values_in_the_header(parts, tmp_path_factory, changes):
     opened(path)
 
 
-@pytest.mark.slow
 @fuzzed
 @given(changes=st.lists(text_change, min_size=1, max_size=3), inside=st.sampled_from(["facts", "recipe"]))
 def test_random_text_in_the_header(parts, tmp_path_factory, changes, inside):
@@ -452,7 +451,6 @@ def test_random_text_in_the_header(parts, tmp_path_factory, changes, inside):
     opened(path)
 
 
-@pytest.mark.slow
 @fuzzed
 @given(
     changes=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 255)), min_size=1, max_size=4),

@@ -95,7 +95,6 @@ def whole(recipe, tmp_path):
 # --- two writers ---
 
 
-@pytest.mark.slow
 def test_a_second_training_is_refused(recipe, tmp_path, capsys):
     folder, refused = tmp_path / "run", []
 
@@ -369,6 +368,7 @@ def check_failed_overwrite(recipe, tmp_path):
     assert seen == {**dict.fromkeys(range(1, 11), "step-00000002"), 11: "step-00000010"}
 
 
+@pytest.mark.slow
 def test_a_run_that_fails_early_replaces_nothing(recipe, tmp_path):
     check_failed_overwrite(recipe, tmp_path)
 
@@ -574,6 +574,7 @@ def check_moved(run, root, capsys):
     return newest_checkpoint(moved)
 
 
+@pytest.mark.slow
 def test_moved_data_is_accepted_if_it_is_the_same(pictures, tmp_path, capsys):
     run, root = pictures
     still = shutil.copytree(run, tmp_path / "still")

@@ -295,6 +295,7 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_batch(recipe, tmp_path, m
     assert job.trainer.sources(6)[0] in said
 
 
+@pytest.mark.slow
 def test_an_interrupt_saves_and_says_how_to_go_on(recipe, tmp_path):
     job = made(recipe, tmp_path / "run")
     job.prepare()
@@ -407,6 +408,7 @@ def test_sigterm_saves_and_gives_the_handlers_back(recipe, tmp_path):
     assert (signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGINT)) == before
 
 
+@pytest.mark.slow
 def test_resuming_keeps_changes_tells_the_end_and_reads_a_torn_log(recipe, tmp_path):
     run, said = tmp_path / "run", []
     end = go(recipe, run, "train.steps=2", "train.save_every=99", "train.preview_every=99")
@@ -566,6 +568,7 @@ def test_planted_errors_of_a_header_are_caught(error, tmp_path):
         assert_caught(check_header, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_run_of_minutes_that_made_fewer_steps_than_were_measured_says_so(recipe, tmp_path):
     said, changes = [], ["train.steps=null", "train.minutes=0.05", "train.measured_steps=100000"]
     go(recipe, tmp_path / "run", *changes, say=said.append)

@@ -88,10 +88,12 @@ def check_one_function_prints():
     assert [name for name, lines in found.items() if lines and name != script] == ["core/util/messages.py"]
 
 
+@pytest.mark.slow
 def test_one_function_prints():
     check_one_function_prints()
 
 
+@pytest.mark.slow
 def test_a_command_that_prints_by_itself_is_caught(monkeypatch):
     true = ast.parse
     monkeypatch.setattr(

@@ -113,6 +113,7 @@ def test_round_trip(cls, floor):
     check_exact_round_trip(cls, floor)
 
 
+@pytest.mark.slow
 def test_mel_round_trip():
     check_mel_round_trip()
 
@@ -172,6 +173,7 @@ PLANTED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PLANTED)
 def test_planted_error_is_caught(name, monkeypatch):
     check, plant = PLANTED[name]
@@ -179,6 +181,7 @@ def test_planted_error_is_caught(name, monkeypatch):
     assert_caught(check)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_every_codec_of_sound(name):
     """Shapes, masks, checkpoints, gradients, batches: what the core relies on, for each codec that is found."""

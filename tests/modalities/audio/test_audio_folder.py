@@ -323,6 +323,7 @@ def test_bad_values(digits, values, message):
 real = pytest.mark.skipif("SONOLUX_DATA" not in os.environ, reason="SONOLUX_DATA names no folder of real data")
 
 
+@pytest.mark.slow
 @real
 def test_spoken_digits():
     root = Path(os.environ["SONOLUX_DATA"]) / "spoken_digits"

@@ -64,6 +64,7 @@ def test_planted_error_is_caught(error, monkeypatch):
     assert_caught(check_invariance)
 
 
+@pytest.mark.slow
 def test_distances_grow_with_the_damage():
     features = LogmelStats()
     real, held_out = features(sounds(), 8000.0), features(sounds(seed=1), 8000.0)

@@ -180,6 +180,7 @@ def check_gain():
             assert level == pytest.approx(target, abs=0.01) or peak == pytest.approx(-1.0, abs=0.01)
 
 
+@pytest.mark.slow
 def test_gain_reaches_the_target_or_the_ceiling():
     check_gain()
 

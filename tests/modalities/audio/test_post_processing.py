@@ -175,6 +175,7 @@ def test_nothing_is_written_of_a_sound_with_holes(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_samples_are_written_as_the_recipe_or_the_command_line_says(tmp_path):
     import sonolux
     from sonolux.core.cli.main import main

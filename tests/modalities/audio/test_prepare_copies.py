@@ -78,6 +78,7 @@ def check_recall():
     assert not own and len(wrong) <= 1
 
 
+@pytest.mark.slow
 def test_recall():
     check_recall()
 
@@ -89,12 +90,14 @@ PLANTED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "error"), PLANTED, ids=[row[0] for row in PLANTED])
 def test_planted_errors_are_caught(monkeypatch, name, error):
     monkeypatch.setattr(near, name, error)
     assert_caught(check_recall)
 
 
+@pytest.mark.slow
 def test_a_loose_threshold_is_caught(monkeypatch):
     monkeypatch.setattr(near, "COPY", 0.3)
     monkeypatch.setattr(near, "_SIMILAR", 0.5)
@@ -129,6 +132,7 @@ def test_memory_is_shared_out():
     assert len(NearCopyFinder(100_000).fingerprint(sound(torch.randn(60 * 8000), 8000))) <= 2 * near.RATE
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("SONOLUX_DATA" not in os.environ, reason="SONOLUX_DATA names no folder of real data")
 def test_recall_on_real_sounds():
     paths = sorted((Path(os.environ["SONOLUX_DATA"]) / "sfx").glob("*.wav"))

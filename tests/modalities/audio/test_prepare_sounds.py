@@ -122,6 +122,7 @@ def messy(tmp_path_factory):
     return root, report, lines
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_file_is_listed_with_its_reason(messy, name):
     import re

@@ -60,6 +60,7 @@ def items(where, **kw):
     return data, [data.item(i, np.random.default_rng(i)).media for i in range(len(data))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("crop", ["onset", "random"])
 def test_every_cache_gives_the_same_sounds(prepared, crop):
     root, folder = prepared

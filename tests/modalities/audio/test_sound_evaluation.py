@@ -39,6 +39,7 @@ def test_variations_are_keyed():
     assert torch.equal(twice[0], twice[1]) and not torch.equal(twice[0], twice[2]) and twice[0].shape == x.shape
 
 
+@pytest.mark.slow
 def test_copies_among_made_effects():
     """Effects made by code from a few numbers are often as similar as copies are (limit 0.99): at 1 % false alarms most
     planted copies are found, not 95 %, and eval says so. Recorded sounds reach 95 %: see test_sound_similarity."""
@@ -51,6 +52,7 @@ def test_copies_among_made_effects():
     assert shares["gain"] >= 0.95 and sum(shares.values()) / 3 >= 0.75, (shares, limit)
 
 
+@pytest.mark.slow
 def test_learned_features_tell_families_apart():
     """Without classes, too: the nearest other sound is of the same family far more often than by chance, 1 in 7."""
     data = SynthSfx(SIGNAL, seed=3)
@@ -80,6 +82,7 @@ def test_what_is_not_fitted_or_misses_parts_is_refused(tmp_path, monkeypatch):
         Clap(SIGNAL, tmp_path)
 
 
+@pytest.mark.slow
 def test_clap_of_random_weights(tmp_path):
     """A small model saved here: rows of norm 1, the same for every batch; sounds alone, without words."""
     transformers = pytest.importorskip("transformers", reason="audio/clap needs transformers")

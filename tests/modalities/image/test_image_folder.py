@@ -265,6 +265,7 @@ def test_both_splits_decode_once_and_changes_are_seen(tmp_path, monkeypatch):
     assert len(count) == 40 and not torch.equal(before, again.media)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not DIGITS.is_dir(), reason="SONOLUX_DATA is unset or holds no digits")
 def test_real_digits():
     spec = MediaSpec("image", 1, ("height", "width"), (28, 28))

@@ -41,6 +41,7 @@ def check_copies(kinds=KINDS):
         assert which[found].tolist() == torch.nonzero(found)[:, 0].tolist() and float(alike.max()) <= 1
 
 
+@pytest.mark.slow
 def test_copies_are_found():
     check_copies()
 
@@ -92,6 +93,7 @@ def nothing_else_counts(monkeypatch):
 PLANTED = [(cut_off, check_copies), (last_candidate, check_copies), (nothing_else_counts, check_alike_ones)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("plant", "check"), PLANTED)
 def test_a_planted_error_is_caught(monkeypatch, plant, check):
     plant(monkeypatch)
@@ -106,6 +108,7 @@ def test_bad_input():
     assert float(nearest([torch.zeros(3, 24, 24)], made(8))[0]) < 0.5, "a flat picture is like nothing"
 
 
+@pytest.mark.slow
 def test_copies_among_real_pictures():
     """Recall of planted copies of digits at 1 % false alarms: 95 % or more."""
     base = os.environ.get("SONOLUX_DATA")

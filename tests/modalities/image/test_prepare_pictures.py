@@ -141,6 +141,7 @@ def check_copies():
     )  # of 780: clouds in about the same places
 
 
+@pytest.mark.slow
 def test_copies_are_found_and_others_are_not():
     check_copies()
 
@@ -152,6 +153,7 @@ PLANTED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "error"), PLANTED, ids=[row[0] for row in PLANTED])
 def test_planted_errors_are_caught(monkeypatch, name, error):
     monkeypatch.setattr(near, name, error)
@@ -179,6 +181,7 @@ def test_pictures_that_are_all_alike_are_no_copies():
     check_strokes()
 
 
+@pytest.mark.slow
 def test_forgetting_what_is_usual_is_caught(monkeypatch):
     monkeypatch.setattr(near, "_usual", lambda whole, details: near.torch.zeros(len(whole)))
     assert_caught(check_strokes)
@@ -192,6 +195,7 @@ def folder(root, pictures, classes=1):
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "wanted"),
     [

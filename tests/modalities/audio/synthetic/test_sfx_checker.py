@@ -38,10 +38,12 @@ def check_fresh():
     assert right["family"] >= 0.99
 
 
+@pytest.mark.slow
 def test_fresh_sounds():
     check_fresh()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", ["sweep", "echo", "family"])
 def test_planted_error_is_caught(error, monkeypatch):
     """A synthesis that goes astray from what it says is noticed by the checker."""
@@ -58,6 +60,7 @@ def test_planted_error_is_caught(error, monkeypatch):
     assert_caught(check_fresh)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cls", "options"), [(Waveform, {}), (Stft, {}), (Logmel, {}), (Logmel, {"mels": 32})])
 def test_what_codecs_give_back(cls, options):
     wanted = items(140)
@@ -69,6 +72,7 @@ def test_what_codecs_give_back(cls, options):
     assert min(right.values()) >= 0.93 and right["family"] >= 0.97
 
 
+@pytest.mark.slow
 def test_errors_of_a_model():
     """Normal errors of 0.2 deviations on every element of the diffused tensor leave the family legible."""
     wanted = items(140)
@@ -94,12 +98,14 @@ def test_noise_gain_and_polarity_change_nothing_much():
     assert min(shares(late, wanted).values()) >= 0.93
 
 
+@pytest.mark.slow
 def test_other_rates():
     spec = MediaSpec("audio", 2, ("time",), (22050,), (22050.0,))
     wanted = items(210, spec)
     assert min(shares([w.media for w in wanted], wanted, 22050.0).values()) >= 0.93
 
 
+@pytest.mark.slow
 def test_the_same_answer_every_time():
     wanted = items(70)
     sounds = [w.media for w in wanted]

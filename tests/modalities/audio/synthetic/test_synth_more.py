@@ -237,6 +237,7 @@ def test_planted_tempo_is_caught(monkeypatch):
     assert_caught(check_events)
 
 
+@pytest.mark.slow
 def test_crops_lie_anywhere_in_the_recording():
     data = SynthTextures(LONG, recording=4.0)
     whole = torch.from_numpy(textures.render_sound(data.texture(5), 8000.0, 4.0, data._key(5, "noise")))
@@ -274,11 +275,13 @@ def check_read(kind, cls):
 KINDS = pytest.mark.parametrize(("kind", "cls"), [("drums", SynthDrums), ("textures", SynthTextures)])
 
 
+@pytest.mark.slow
 @KINDS
 def test_checkers_read_fresh_sounds(kind, cls):
     check_read(kind, cls)
 
 
+@pytest.mark.slow
 @KINDS
 def test_planted_sound_of_another_family_is_caught(kind, cls, monkeypatch):
     checkers.fitted_predictor(8000.0, 4800 if kind == "drums" else 12000, kind)  # fitted before

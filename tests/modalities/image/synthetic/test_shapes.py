@@ -71,6 +71,7 @@ def check_reading(count=300):
     assert min(shares.values()) >= 0.99
 
 
+@pytest.mark.slow
 def test_every_attribute_is_read_back():
     check_reading()
 
@@ -113,6 +114,7 @@ def test_noise_and_blur_are_borne(name, spoil):
     assert min(shares.values()) >= 0.99
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [16, 24, (32, 48), 64])
 def test_other_sizes_are_read_as_well(size):
     shares = right(shapes(size, seed=13), 100)
