@@ -66,4 +66,5 @@ def kill_everywhere(action, below, check):
         n += 1
         check()
     check()
+    print(f"{os.environ.get('PYTEST_CURRENT_TEST', '').partition('::')[2]}: killed {n} times")
     return n

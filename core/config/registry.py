@@ -198,7 +198,7 @@ def plugin_name_conflict(kind: str, name: str, claims: list[EntryPoint]) -> str 
     if bare or name in builtin_files(kind) or name.split("/")[0] in builtin_files("modality"):
         return (
             f"of {distribution_label(claims[0])} uses a name reserved for sonolux: call a plugin's component "
-            f"prefix/name"
+            "prefix/name"
         )
     return None
 

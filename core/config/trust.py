@@ -1,9 +1,8 @@
 """How far a recipe is trusted: whether code that it names runs, and whether paths that it names are used.
 
 It depends on where the text is from; docs/reliability.md, section "What is trusted", states the rule. Whoever reads a
-recipe asks `trust_of_file` or `trust_of_checkpoint`; each position of the parsed text (`SourcePosition`) then carries
-the answer, and
-validation acts on it: code is refused where it is named, and a path becomes an `UnconfirmedPath`.
+recipe asks `trust_of_file` or `trust_of_checkpoint`. Each position of the parsed text (`SourcePosition`) then carries
+the answer, and validation acts on it: code is refused where it is named, and a path becomes an `UnconfirmedPath`.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..util.errors import BadInput
-from ..util.messages import format_names, shorten
+from ..util.messages import format_first, format_names, shorten
 from ..util.paths import expand_home
 from ..util.progress import with_progress
 
@@ -227,7 +227,7 @@ class UnusableFiles:
         for path, reason in (*self.reasons, *self.others):
             by_reason.setdefault(reason, []).append(path)
         ordered = sorted(by_reason.items(), key=lambda pair: -len(pair[1]))
-        parts = [f"{reason}: {_few(paths, most)}" for reason, paths in ordered[: 2 * most]]
+        parts = [f"{reason}: {format_first(paths, most)}" for reason, paths in ordered[: 2 * most]]
         return "; ".join(parts) + (f"; and {len(ordered) - 2 * most} other reasons" if len(ordered) > 2 * most else "")
 
     def check(self, total: int) -> None:
@@ -283,10 +283,6 @@ class RemarkCollector:
             warnings.warn(
                 f"{len(about)} of {total} {self.noun}: {'; '.join(about[:3])}{more}", stacklevel=stacklevel + 1
             )
-
-
-def _few(names: list[str], most: int) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def labels_from_folders(files: Sequence[Path], root: Path, bad: UnusableFiles) -> list[str | None]:

@@ -26,6 +26,7 @@ from torch.utils.data import Dataset as MapDataset
 
 from ..types import BadInput, Dataset, Item, MediaSpec
 from ..util.interrupts import SIGNALS
+from ..util.messages import format_first
 from ..util.rng import keyed_generator
 
 Workers = int | Literal["auto"]
@@ -45,7 +46,7 @@ class TooManyExamplesLost(BadInput):
     """
 
     def __init__(self, lost: dict[int, str], count: int):
-        few = "; ".join(list(lost.values())[:3]) + (f"; and {len(lost) - 3} more" if len(lost) > 3 else "")
+        few = format_first(list(lost.values()), between="; ")
         super().__init__(
             f"{len(lost)} of {count} examples can no longer be used, more than {100 * MOST_LOST:g} %: {few}"
         )
@@ -193,10 +194,9 @@ class StepBatchDataset(MapDataset):
 
 
 class _WorkerBatches(MapDataset):
-    """StepBatchDataset in a worker process: items are sent without their media, and `TooManyExamplesLost` as the
-    examples lost.
+    """StepBatchDataset in a worker process: items are sent without their media.
 
-    If an exception were sent, torch would add the worker's traceback to its message.
+    `TooManyExamplesLost` is sent as the examples lost, since torch adds the worker's traceback to an exception.
     """
 
     def __init__(self, batches: StepBatchDataset):

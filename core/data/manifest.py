@@ -132,9 +132,7 @@ def read_unfinished_manifest(path: Path) -> tuple[ManifestHeader, list[ManifestL
 
 
 def is_damaged_manifest(path: Path) -> bool:
-    """Whether a file that `read_unfinished_manifest` cannot read is the manifest of a killed or damaged run: empty, or
-    with its head.
-    """
+    """Whether a file without a readable header was a manifest: it is empty, or begins like one."""
     first = path.read_bytes().split(b"\n")[0]
     with suppress(ValueError):
         row = from_json(first)
@@ -250,8 +248,7 @@ def find_manifest(
     if not folder.is_dir():
         raise BadInput(
             f"{format_path(folder)}, the folder that {format_path(found.path)} lists, does not exist: give its new "
-            f"place, "
-            f"data.root=path/to/folder {format_argument('data.manifest', format_path(found.path))}"
+            f"place, data.root=path/to/folder {format_argument('data.manifest', format_path(found.path))}"
         )
     return folder, found
 

@@ -70,9 +70,10 @@ def save_checkpoint(
     if optimizer is not None:
         for i, state in optimizer.state_dict()["state"].items():
             tensors.update({f"optimizer.{i}.{k}": torch.as_tensor(v) for k, v in state.items()})
-    if (name := next((k for k, v in tensors.items() if not is_finite(v)), None)) is not None:
+    copies = {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in tensors.items()}
+    if (name := next((k for k, v in copies.items() if not is_finite(v)), None)) is not None:  # on the host: no waits
         raise NotFinite(name)
-    _write(path, header, {k: v.detach().cpu().clone(memory_format=torch.contiguous_format) for k, v in tensors.items()})
+    _write(path, header, copies)
 
 
 def is_finite(value: Tensor) -> bool:
@@ -282,8 +283,9 @@ def newest_checkpoint(run: Path) -> Path:
 
 
 def is_whole_checkpoint(path: Path) -> bool:
-    """Whether a checkpoint file is complete, has a header, and all of its values are finite."""
+    """Whether a checkpoint file is complete, its header can be read, and all of its values are finite."""
     try:
+        read_header(path)
         file = _open(path)
         for name in file.keys():  # noqa: SIM118
             _tensor(path, file, name)

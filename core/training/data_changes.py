@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from ..data.splits import recorded_training_hashes
 from ..types import BadInput, Dataset
 from ..util.json_files import parse_json, read_stored_bytes
+from ..util.messages import format_first, shorten
 from .checkpoint import run_folder
 
 NAMES = ("source", "file")  # entries of a manifest's record that name the example
@@ -64,7 +65,7 @@ def describe_data_changes(saved: Path, digest_at_start: str | None, data: Datase
         ("added", [name for name in new if name not in old]),
         ("changed", [name for name in new if name in old and new[name] != old[name]]),
     )
-    counts = ", ".join(f"{len(names)} {verb} ({_few(names)})" for verb, names in parts if names)
+    counts = ", ".join(f"{len(names)} {verb} ({_first(names)})" for verb, names in parts if names)
     return f"the data has changed since this run was started: {counts or 'another order'}"
 
 
@@ -79,5 +80,5 @@ def _records(text: bytes, place: str) -> list[tuple[str, str]]:
     return found
 
 
-def _few(names: list[str], most: int = 2) -> str:
-    return ", ".join(name[:60] for name in names[:most]) + (", ..." if len(names) > most else "")
+def _first(names: list[str]) -> str:
+    return format_first([shorten(name) for name in names], 2)

@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
+from ..util.messages import format_first
 from ..util.progress import LineProgress, TerminalBar
 from .callbacks import RunFailed, RunState
 from .checkpoint import is_whole_checkpoint
@@ -95,9 +96,8 @@ class MetricsLog:
         saved = sorted(run.folder.checkpoints.glob("step-*.safetensors"))
         good = next((path for path in reversed(saved) if is_whole_checkpoint(path)), None)
         sources = run.trainer.sources(step)
-        shown = ", ".join(sources[:8]) + (f" and {len(sources) - 8} more" if len(sources) > 8 else "")
         raise RunFailed(
-            f"{what} of step {step} is not finite. Its batch: {shown}. Last good checkpoint: "
+            f"{what} of step {step} is not finite. Its batch: {format_first(sources, 8)}. Last good checkpoint: "
             f"{good or 'none yet'}. Check those files, or lower train.optimizer.lr"
             + (f": {run.folder.resume_command} train.optimizer.lr=..." if good else "")
         )

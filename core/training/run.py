@@ -13,7 +13,7 @@ from ..data.splits import recorded_training_hashes
 from ..types import BadInput, Dataset, MediaSpec
 from ..util.device import choose_device, has_native_bf16
 from ..util.interrupts import Interrupted, SignalHandler, defer_signals
-from ..util.messages import format_count, print_lines
+from ..util.messages import format_count, format_first, print_lines
 from ..util.progress import progress_bar as progress
 from .build import ModelComponents, build_dataset, build_model_components, check_conditions, fit_codec
 from .callbacks import Callback, CheckpointCallback, PeriodicCallback, RunFailed
@@ -96,8 +96,9 @@ class TrainingRun:
 
     def _data(self, resumed: bool) -> tuple[Dataset, MediaSpec]:
         recorded: frozenset[str] = frozenset()
-        with suppress(BadInput):  # a damaged list is reported with the changes of the data
-            recorded = recorded_training_hashes(self.folder.path / "data.jsonl") if resumed else recorded
+        if resumed:
+            with suppress(BadInput):  # a damaged list is reported with the changes of the data
+                recorded = recorded_training_hashes(self.folder.path / "data.jsonl")
         try:
             return build_dataset(self.recipe, recorded=recorded)
         except BadInput as error:
@@ -267,7 +268,7 @@ class TrainingRun:
         if self.step == first:
             self.say("no step was made: train.minutes passed while the data was read; increase it")
         if lost := self.trainer.data_of_steps.lost:
-            few = "; ".join(list(lost.values())[:3]) + (f"; and {len(lost) - 3} more" if len(lost) > 3 else "")
+            few = format_first(list(lost.values()), between="; ")
             self.say(f"{len(lost)} of {format_count(len(self.trainer.data), 'example')} could not be used: {few}")
         if (message := self.budget.shortfall(self.step, self.folder.path)) is not None:
             self.say(message)

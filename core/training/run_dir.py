@@ -340,7 +340,6 @@ def _step_of(line: bytes) -> float:
 
 def describe_environment(device: torch.device) -> dict[str, Any]:
     """Versions, commit, device and command, for reproducing the run."""
-
     root = Path(__file__).resolve().parents[2]
     commit = ""
     if (root / ".git").exists():  # else git would describe whatever repository the package is installed in

@@ -29,7 +29,7 @@ class Interrupted(KeyboardInterrupt):
 class SignalHandler:
     """Handles SIGNALS from `install` to `restore`; those that the parent process disabled (nohup) stay disabled.
 
-    The first signal raises Interrupted, or sets `received_signal` inside of `defer_signals`. Ctrl-C once more, after
+    The first signal raises Interrupted, or only sets `received` inside of `defer_signals`. Ctrl-C once more, after
     REPEAT seconds, is answered with a line, and the next one ends the work at once; all other signals are then ignored.
     Interrupted is not raised inside of an import, since some packages catch every exception there.
 
@@ -160,11 +160,10 @@ def received_signal() -> int:
 
 @contextmanager
 def defer_signals() -> Iterator[SignalHandler]:
-    """Complete the block despite signals; `received_signal` of the handler states one. Outside of the main thread: no
-    effect.
+    """Complete the block despite signals; `received` of the handler states one.
 
     A signal raises Interrupted at the end of the outermost block, unless an exception ends it; and at its start, if an
-    earlier one was received but its exception was caught somewhere.
+    earlier one was received but its exception was caught somewhere. Outside of the main thread there is no effect.
     """
     global _active
     if threading.current_thread() is not threading.main_thread():

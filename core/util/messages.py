@@ -141,6 +141,12 @@ def format_names(names: Sequence[str], most: int = 90) -> str:
     return f"{shown[:most].rpartition(', ')[0] or shown[:most]}, ... ({len(names)} in all)"
 
 
+def format_first(texts: Sequence[str], most: int = 3, between: str = ", ") -> str:
+    """The first of several texts, and how many more there are: `a, b, c, and 4 more`."""
+    rest = [f"and {len(texts) - most} more"] if len(texts) > most else []
+    return between.join([*texts[:most], *rest])
+
+
 def with_article(noun: str) -> str:
     """A noun with its article: `a sampler`, `an objective`."""
     return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"

@@ -248,7 +248,7 @@ def test_their_zero_terminal_is_not_zero():
 
 
 def test_their_ddim_on_linspace_leads_elsewhere():
-    """A step goes to t - 1000 // N, which on linspace is not the next timestep: x is not at the level that it is told.
+    """A step goes to t - 1000 // N, which on linspace is not the next timestep, so the network gets a wrong level.
 
     Where the data is one point, x = alpha x0 + sigma eps at every level, with the eps of the start.
     """

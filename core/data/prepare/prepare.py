@@ -180,16 +180,14 @@ def _earlier_lines(path: Path, header: ManifestHeader, analyzer: FolderAnalyzer)
             if file == path and path.exists() and not manifests.is_damaged_manifest(path):
                 raise BadInput(
                     f"{format_path(path)} is not a manifest that this version can read: remove it, or name another "
-                    f"folder "
-                    "with --out"
+                    "folder with --out"
                 )
             continue
         old, lines = earlier
         if (old.modality, old.root) != (header.modality, header.root):
             raise BadInput(
                 f"{format_path(file.parent)} holds the manifest of {old.root} ({old.modality}): name another folder "
-                f"with "
-                "--out"
+                "with --out"
             )
         if old.analysis == header.analysis:
             found |= {line["file"]: line for line in lines if _is_reusable(line, analyzer.facts)}

@@ -76,8 +76,7 @@ class KnownPart:
                 peak = float((result.abs() * ~self.mask).max())
                 warnings.warn(
                     f"{format_path(self.source.path)}: the new part peaks at {peak:.2f} and was scaled down to full "
-                    f"scale; "
-                    "the known part is unchanged",
+                    "scale; the known part is unchanged",
                     stacklevel=5,
                 )
             result = limited

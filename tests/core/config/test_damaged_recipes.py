@@ -28,7 +28,7 @@ from _fuzz import fuzzed
 TEXTS = {name: file.read_text(encoding="utf-8") for name, file in packaged_recipes().items()}
 
 
-def opened(text, overrides=()):
+def check_opened(text, overrides=()):
     """Read a recipe: accepted ("") or refused, within the time, and without another error."""
     began = time.process_time()
     try:
@@ -55,14 +55,14 @@ def trees():
 @given(place=st.floats(0, 1, exclude_max=True), changes=st.lists(tree_change, min_size=1, max_size=3))
 def test_random_values_in_a_recipe(trees, place, changes):
     tree = trees[list(trees)[int(place * len(trees))]]
-    opened(dump_yaml(changed_tree(tree, changes)))
+    check_opened(dump_yaml(changed_tree(tree, changes)))
 
 
 @pytest.mark.slow
 @fuzzed
 @given(name=st.sampled_from(list(TEXTS)), changes=st.lists(text_change, min_size=1, max_size=4))
 def test_random_text_in_a_recipe(name, changes):
-    opened(changed_text(TEXTS[name], changes))
+    check_opened(changed_text(TEXTS[name], changes))
 
 
 @pytest.mark.slow
@@ -72,7 +72,7 @@ def test_random_values_on_the_command_line(trees, place, which, value):
     tree = trees[list(trees)[int(which * len(trees))]]
     keys = [path for path in paths(tree) if path and all(isinstance(key, str) for key in path)]
     key = ".".join(keys[int(place * len(keys))])
-    opened(dump_yaml(tree), [f"{key}={dump_yaml(value)}"])
+    check_opened(dump_yaml(tree), [f"{key}={dump_yaml(value)}"])
 
 
 TOO_MUCH = {
@@ -105,7 +105,7 @@ TOO_MUCH = {
 @pytest.mark.parametrize("name", TOO_MUCH)
 def test_too_much_of_anything_is_refused(name):
     text, expected = TOO_MUCH[name]
-    assert expected in opened(text)
+    assert expected in check_opened(text)
 
 
 def test_limits_leave_room():

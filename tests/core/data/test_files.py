@@ -108,7 +108,7 @@ def test_the_summary_groups_reasons():
     for i in range(9):
         bad.add(f"{i}.png", "zero bytes")
     bad.add("z.png", "truncated")
-    assert bad.summary() == "zero bytes: 0.png, 1.png, 2.png and 6 more; truncated: z.png"
+    assert bad.summary() == "zero bytes: 0.png, 1.png, 2.png, and 6 more; truncated: z.png"
 
 
 def test_classes_are_the_first_folders(tmp_path):

@@ -62,7 +62,7 @@ def parts(run):
     return found
 
 
-def opened(path):
+def check_opened(path):
     """Open a checkpoint: accepted or refused, within the time, and without another error."""
     began = time.process_time()
     try:
@@ -78,7 +78,7 @@ def opened(path):
 
 def test_an_undamaged_checkpoint_is_opened(parts, tmp_path):
     (tmp_path / "c.safetensors").write_bytes(parts.to_bytes())
-    assert opened(tmp_path / "c.safetensors") == ""
+    assert check_opened(tmp_path / "c.safetensors") == ""
 
 
 def put(*path):
@@ -266,7 +266,7 @@ def check_damage(parts, path, name):
     parts = parts.copy()
     made = damage(parts)
     path.write_bytes(made if isinstance(made, bytes) else parts.to_bytes())
-    message = opened(path)
+    message = check_opened(path)
     assert message, "refused"
     with pytest.raises(BadInput, match=said):
         raise BadInput(message)
@@ -284,7 +284,7 @@ def test_values_of_a_wrong_kind_are_refused(parts, tmp_path):
         damaged = parts.copy()
         damaged.facts[key] = wrong
         path.write_bytes(damaged.to_bytes())
-        assert f"{key}: " in opened(path)
+        assert f"{key}: " in check_opened(path)
 
 
 def test_a_command_prints_one_line_and_exits_with_2(parts, tmp_path, capsys):
@@ -322,7 +322,7 @@ def with_value(run, tmp_path, name, value):
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("name", ["ema.network.stem.weight", "codec.standard.mean", "codec.standard.scale"])
 def test_sampling_refuses_values_that_are_not_finite(run, tmp_path, name, value):
-    said = opened(newest_checkpoint(with_value(run, tmp_path, name, value)))
+    said = check_opened(newest_checkpoint(with_value(run, tmp_path, name, value)))
     assert f"the tensor {name} contains values that are not finite" in said and "earlier checkpoint" in said
 
 
@@ -435,7 +435,7 @@ def test_random_values_in_the_header(parts, tmp_path_factory, changes):
     damaged = parts.copy()
     damaged.facts = changed_tree(parts.facts, changes)
     path.write_bytes(damaged.to_bytes())
-    opened(path)
+    check_opened(path)
 
 
 @fuzzed
@@ -448,7 +448,7 @@ def test_random_text_in_the_header(parts, tmp_path_factory, changes, inside):
     else:
         made = changed_text(json.dumps(parts.facts), changes)
     path.write_bytes(damaged.to_bytes(made))
-    opened(path)
+    check_opened(path)
 
 
 @fuzzed
@@ -465,7 +465,7 @@ def test_random_bytes_in_the_header(parts, tmp_path_factory, changes, length):
     if length is not None:
         made[:8] = length.to_bytes(8, "little")
     path.write_bytes(bytes(made))
-    opened(path)
+    check_opened(path)
 
 
 def test_planted_trust_is_caught(parts, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """The folder of a run: two writers, a folder that is lost or damaged during the training, and what resuming finds."""
 
 import json
+import math
 import os
 import shutil
 import stat
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from sonolux.core.cli.main import main
 from sonolux.core.config.load import load_recipe
 from sonolux.core.testing.mutation import assert_caught
@@ -415,11 +416,26 @@ def test_a_checkpoint_that_is_not_finite_is_passed_over(recipe, tmp_path, whole,
     assert whole.with_name(f"{whole.name}.damaged").exists()
 
 
-def check_torn(recipe, tmp_path, whole):
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def empty_header(path):
+    save_file(load_file(path), path, {"sonolux": "{}"})
+
+
+def not_finite(path):
+    tensors = load_file(path)
+    next(iter(tensors.values())).view(-1)[0] = math.nan
+    header = checkpoint.read_header(path)
+    save_file(tensors, path, {"sonolux": json.dumps(header.facts())})
+
+
+def check_torn(recipe, tmp_path, whole, damage=cut):
     folder = tmp_path / "run"
     shutil.copytree(whole.parents[1], folder)
     last = newest_checkpoint(folder)
-    last.write_bytes(last.read_bytes()[:-100])
+    damage(last)
     with pytest.warns(UserWarning, match=r"step-00000006\S* is damaged: step-00000004\S* is used"):
         assert resume(folder) == last
     assert same(last, whole) and last.with_name(f"{last.name}.damaged").exists()
@@ -428,8 +444,9 @@ def check_torn(recipe, tmp_path, whole):
         assert newest_checkpoint(folder) == last
 
 
-def test_a_torn_checkpoint_is_passed_over(recipe, tmp_path, whole):
-    check_torn(recipe, tmp_path, whole)
+@pytest.mark.parametrize("damage", [cut, empty_header, not_finite])
+def test_a_damaged_checkpoint_is_passed_over(recipe, tmp_path, whole, damage):
+    check_torn(recipe, tmp_path, whole, damage)
 
 
 def test_planted_trust_in_the_newest_checkpoint_is_caught(recipe, tmp_path, whole, monkeypatch):

@@ -11,7 +11,7 @@ from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import BadInput
 from sonolux.core.util import messages
 from sonolux.core.util.folders import LONGEST_NAME, file_name, file_stem
-from sonolux.core.util.messages import escape_control_characters, format_json, print_lines, shorten
+from sonolux.core.util.messages import escape_control_characters, format_first, format_json, print_lines, shorten
 
 SHOWN = {
     "plain": "plain",
@@ -69,6 +69,11 @@ def test_a_message_of_several_lines():
 def test_long_texts_are_cut():
     assert shorten("x" * 60) == "x" * 60
     assert shorten("a" * 500, 20) == f"{'a' * 17}..."
+
+
+def test_the_first_of_several_texts():
+    assert format_first([]) == "" and format_first(["a", "b", "c"]) == "a, b, c"
+    assert format_first(list("abcde"), 2, "; ") == "a; b; and 3 more"
 
 
 PRINTING = {"print", "click.echo", "click.secho", "traceback.print_exception", "traceback.print_exc"}

@@ -1,4 +1,4 @@
-"""Training from a manifest: every cache gives the same sounds, budgets hold, copies share a side, changes are told."""
+"""Training from a manifest: every cache gives the same sounds, budgets hold, copies share a part, changes are said."""
 
 import shutil
 import warnings

@@ -51,49 +51,23 @@ def right_checksums(data: bytes) -> bytes:
     return bytes(out)
 
 
-PNG, PALETTE = encoded("PNG", "RGBA", icc_profile=PROFILE), encoded("PNG", "P", transparency=3)
-JPEG, PROGRESSIVE = encoded("JPEG", icc_profile=PROFILE), encoded("JPEG", "CMYK", progressive=True)
-GIF, TIFF = encoded("GIF", "P", transparency=3), encoded("TIFF", compression="tiff_lzw")
-WEBP = encoded("WEBP", "RGBA")
+FILES = {
+    "png": encoded("PNG", "RGBA", icc_profile=PROFILE),
+    "palette.png": encoded("PNG", "P", transparency=3),
+    "jpg": encoded("JPEG", icc_profile=PROFILE),
+    "progressive.jpg": encoded("JPEG", "CMYK", progressive=True),
+    "gif": encoded("GIF", "P", transparency=3),
+    "tif": encoded("TIFF", compression="tiff_lzw"),
+    "webp": encoded("WEBP", "RGBA"),
+}
 
 
-@fuzzed
-@given(changes=mutations(len(PNG)))
-def test_png(tmp_path, changes):
-    check(tmp_path / "x.png", right_checksums(mutated(PNG, changes)), use)
+@pytest.mark.parametrize("kind", FILES)
+def test_changed_bytes(tmp_path, kind):
+    @fuzzed
+    @given(changes=mutations(len(FILES[kind])))
+    def changed(changes):
+        data = mutated(FILES[kind], changes)
+        check(tmp_path / f"x.{kind}", right_checksums(data) if kind.endswith("png") else data, use)
 
-
-@fuzzed
-@given(changes=mutations(len(PALETTE)))
-def test_png_with_palette(tmp_path, changes):
-    check(tmp_path / "x.png", right_checksums(mutated(PALETTE, changes)), use)
-
-
-@fuzzed
-@given(changes=mutations(len(JPEG)))
-def test_jpeg(tmp_path, changes):
-    check(tmp_path / "x.jpg", mutated(JPEG, changes), use)
-
-
-@fuzzed
-@given(changes=mutations(len(PROGRESSIVE)))
-def test_progressive_jpeg(tmp_path, changes):
-    check(tmp_path / "x.jpg", mutated(PROGRESSIVE, changes), use)
-
-
-@fuzzed
-@given(changes=mutations(len(GIF)))
-def test_gif(tmp_path, changes):
-    check(tmp_path / "x.gif", mutated(GIF, changes), use)
-
-
-@fuzzed
-@given(changes=mutations(len(TIFF)))
-def test_tiff(tmp_path, changes):
-    check(tmp_path / "x.tif", mutated(TIFF, changes), use)
-
-
-@fuzzed
-@given(changes=mutations(len(WEBP)))
-def test_webp(tmp_path, changes):
-    check(tmp_path / "x.webp", mutated(WEBP, changes), use)
+    changed()
