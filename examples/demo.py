@@ -115,8 +115,7 @@ def make(recipe: str, out: Path, count: int, check: Callable[[torch.Tensor], str
     start = time.monotonic()
     trained = sonolux.load(out / "runs" / recipe)
     samples = trained.sample(count=count, seed=0, batch=count, trajectory=True, progress=True)
-    paths = samples.save(out / recipe)
-    samples.save_trajectory(out / recipe)
+    paths = samples.save(out / recipe, trajectory=True, overwrite=True)
     recognised = [check(media) for media in samples.media]
     return Result(recipe, samples, paths, recognised, time.monotonic() - start, trained.step)
 

@@ -30,9 +30,10 @@ def check_sample_folder(folder: Path, overwrite: bool) -> None:
     """
     names = folder.is_dir() and [path.name for path in folder.iterdir() if not path.name.startswith(".")]
     if names and LIST not in names:
-        raise BadInput(f"{folder} exists and holds no samples: name an empty folder with --out")
+        raise BadInput(f"{folder} exists and holds no samples: name an empty folder")
     if names and not overwrite:
-        raise BadInput(f"{folder} already holds samples: replace them with --overwrite, or name another --out")
+        remedy = "replace them with --overwrite (from Python: overwrite=True), or name another folder"
+        raise BadInput(f"{folder} already holds samples: {remedy}")
 
 
 def non_sample_files(folder: Path) -> list[str]:
@@ -125,18 +126,22 @@ class Samples:
     def save(self, folder: str | Path, trajectory: bool = False, overwrite: bool = False) -> list[Path]:
         """Write all samples as a whole; warn once each if samples were scaled or clipped, or lack what was asked for.
 
-        If this fails or is interrupted, the folder is unchanged. Files with the same names are replaced.
+        If this fails or is interrupted, the folder is unchanged.
 
         Args:
             folder: The folder; created if missing.
             trajectory: Also write the denoising trajectory.
-            overwrite: Remove the samples that the folder holds; otherwise those with other names stay.
+            overwrite: Replace the samples that the folder holds.
 
         Returns:
             The paths of the samples.
+
+        Raises:
+            BadInput: The folder holds samples, and `overwrite` is false; or other files.
         """
         folder = Path(folder)
-        with replace_files(folder, lambda: saved_sample_files(folder) if overwrite else ()) as part:
+        with replace_files(folder, lambda: saved_sample_files(folder)) as part:
+            check_sample_folder(folder, overwrite)
             files = self.write(part)
             if trajectory:
                 self.save_trajectory(part)

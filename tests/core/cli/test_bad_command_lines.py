@@ -67,7 +67,7 @@ CASES = [
     ("sample RUN seconds=2 --out o", "height and width only: leave it out"),
     ("sample RUN size=[3] --out o", "sample.size is a number of elements, or \\[height, width\\]"),
     ("sample RUN count=2 label=[circle,square,star] --out o", "set count=3"),
-    ("sample RUN --out stuff", "holds no samples: name an empty folder with --out"),
+    ("sample RUN --out stuff", "holds no samples: name an empty folder"),
     ("sample RUN --out a.png", "a.png is a file"),
     ("sample RUN --out=~no-such-user/o", "~no-such-user/o: no such home folder"),
     # edit
