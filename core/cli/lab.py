@@ -14,7 +14,8 @@ from ._paths import PathArgument
 
 if TYPE_CHECKING:
     from ..evaluation.likelihood import LikelihoodResult
-    from ..testing.report import SamplerReport, ScheduleMeasurements
+    from ..testing.budget import ErrorAtNFE
+    from ..testing.report import SamplerReport, ScheduleMeasurements, StochasticResult
 
 SCHEDULES = ("vp_linear", "edm", "rectified_flow", "{use: discrete, zero_terminal: true}")
 COMPARED = {False: ("euler", "heun", "dpmpp_2m"), True: ("euler_ancestral", "dpmpp_2m_sde")}
@@ -250,17 +251,19 @@ def _lines(report: SamplerReport, problem: str, where: str) -> list[str]:
             lines += ["", f"{title}: refused: {m.refused}"]
     for title, rows in report.costs.items():
         lines += ["", f"{title}: RMS error of x0 against the exact solution ({problem}, levels {where})"]
-        lines += _table({n: {c.asked: f"{c.error:.2e}" for c in row} for n, row in rows.items()})
+        lines += _table({n: {c.asked: _cell(f"{c.error:.2e}", c) for c in row} for n, row in rows.items()})
     for title, rows in report.drawn.items():
         first = next((d.error for row in rows.values() for d in row), None)
         count = first.count if first else 0
         lines += ["", f"{title}: errors of {count} samples ({problem}, levels {where}): mean, covariance, two-sample p"]
         cells = {
-            n: {d.asked: f"{d.error.made.mean:.3f} {d.error.made.covariance:.3f} {d.error.p:.3f}" for d in row}
+            n: {
+                d.asked: _cell(f"{d.error.made.mean:.3f} {d.error.made.covariance:.3f} {d.error.p:.3f}", d) for d in row
+            }
             for n, row in rows.items()
         }
         if first:
-            chance = f"{first.chance.mean:.3f} {first.chance.covariance:.3f}      "
+            chance = f"{first.chance.mean:.3f} {first.chance.covariance:.3f} {'':{6 + _USED}}"
             cells["exact samples"] = dict.fromkeys(next(iter(cells.values())), chance)
         lines += _table(cells)
     return lines
@@ -290,10 +293,20 @@ def _common(m: ScheduleMeasurements) -> tuple[str, str, str]:
     return f"{m.data:.0e}", f"{m.noise:.0e}", f"{m.nfe:.2f}"
 
 
+_USED = 5  # width of "(100)"
+
+
+def _cell(text: str, result: ErrorAtNFE | StochasticResult) -> str:
+    """A cell: its text, and the evaluations that were used where whole steps take fewer than the head allows."""
+    return f"{text} {f'({result.nfe})' if result.nfe < result.asked else '':{_USED}}"
+
+
 def _table(rows: dict[str, dict[int, str]]) -> list[str]:
+    """A column for each number of evaluations that was allowed."""
     asked = sorted({n for row in rows.values() for n in row})
-    head = ("evaluations", *map(str, asked))
-    return _aligned([head, *((name, *(row.get(n, "-") for n in asked)) for name, row in rows.items())])
+    head = ("evaluations, at most (used, if fewer)", *(f"{n} {'':{_USED}}" for n in asked))
+    lines = _aligned([head, *((name, *(row.get(n, f"- {'':{_USED}}") for n in asked)) for name, row in rows.items())])
+    return [line.rstrip() for line in lines]
 
 
 def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
@@ -313,10 +326,10 @@ def _draw(path: Path, report: SamplerReport) -> None:
             title: {n: ([d.nfe for d in row], [d.error.made.covariance for d in row]) for n, row in rows.items()}
             for title, rows in report.drawn.items()
         }
-        plot_curve_panels(path, shown, "evaluations", "relative error of the covariance", "xy")
+        plot_curve_panels(path, shown, "evaluations used", "relative error of the covariance", "xy")
         return
     costs = {
         title: {n: ([c.nfe for c in row], [c.error for c in row]) for n, row in rows.items()}
         for title, rows in report.costs.items()
     }
-    plot_curve_panels(path, costs, "evaluations", "RMS error of x0", "xy")
+    plot_curve_panels(path, costs, "evaluations used", "RMS error of x0", "xy")

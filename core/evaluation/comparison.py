@@ -29,6 +29,8 @@ from .intervals import Statistic, bootstrap_interval
 MAX_ROWS = 2000
 """Maximum rows of a set in a draw: the cost grows with the square; the baseline shows the effect of the number."""
 MIN_ROWS = 8  # minimum number of examples in a set
+MAX_SINGLE = 0.1
+"""Maximum share of rows that are the only ones of their class, for metrics that compare pairs of one class."""
 BASELINE_DRAWS = 40  # draws of real examples against real ones
 
 Rows = np.ndarray
@@ -48,6 +50,12 @@ class FeatureSet:
     def select(self, rows: np.ndarray) -> FeatureSet:
         """The examples at these indices."""
         return FeatureSet(self.rows[rows], self.labels[rows])
+
+    @property
+    def single_share(self) -> float:
+        """Share of the examples that are the only ones of their class."""
+        _, counts = np.unique(self.labels[self.labels >= 0], return_counts=True)
+        return int((counts == 1).sum()) / max(1, len(self))
 
     @property
     def labelled(self) -> bool:
@@ -105,6 +113,19 @@ class RepeatedComparisons:
     def value_draws(self) -> list[ComparisonRows]:
         """The draws that give values."""
         return self.baseline if self.value is None else [self.value]
+
+    @property
+    def pairs_of_classes(self) -> bool:
+        """Whether in every set, on average over the draws, most examples have others of their class.
+
+        Otherwise the distances within a class are unknown, and a metric cannot correct for fixed numbers of each class.
+        """
+        real, draws = self.real, [*self.baseline, *self.value_draws]
+        shares = [
+            [self.generated.select(d.generated).single_share, *(real.select(r).single_share for r in d[1:])]
+            for d in draws
+        ]
+        return bool((np.mean(shares, axis=0) <= MAX_SINGLE).all())
 
     def values(self, measure: SetDistance) -> list[float]:
         """Distances of samples to real examples, one per draw; a single one where the rows are fixed."""

@@ -6,7 +6,15 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from .comparison import BASELINE_DRAWS, FeatureSet, RepeatedComparisons, SetDistance, drop_partial_labels, random_halves
+from .comparison import (
+    BASELINE_DRAWS,
+    MAX_SINGLE,
+    FeatureSet,
+    RepeatedComparisons,
+    SetDistance,
+    drop_partial_labels,
+    random_halves,
+)
 from .metrics.base import Features, Metric, MetricColumn
 from .metrics.frechet import Frechet
 from .metrics.mmd import MMD
@@ -33,14 +41,14 @@ def measure_distances(
 
     Args:
         rows: Which rows are compared.
-        metrics: Metrics to compute; those that need more rows are left out.
+        metrics: Metrics to compute; those that need more rows are left out, and see `unmeasured_distances`.
         repeats: Number of random halves from which an interval is computed.
         real: Name of the reference, such as "real sounds".
         many: Plural noun for examples, such as "sounds".
         codec: Distance function -> reference value of real examples after the codec round trip; None: not computed.
     """
     reference = rows.real.rows if rows.value is None else rows.real.rows[rows.value.reference]
-    out = []
+    out, left_out = [], unmeasured_distances(rows, metrics)
     for metric in metrics:
         if min(rows.sizes) < metric.min_rows:
             continue
@@ -51,9 +59,16 @@ def measure_distances(
         out += [
             _distance(fixed, result, rows, repeats, real, many, codec)
             for result in metric.results
-            if result.kind == "distance"
+            if result.kind == "distance" and result.name not in left_out
         ]
     return out
+
+
+def unmeasured_distances(rows: RepeatedComparisons, metrics: Sequence[Metric]) -> list[str]:
+    """Names of the distances that would be biased, since too many rows are the only ones of their class."""
+    if rows.pairs_of_classes:
+        return []
+    return [result.name for metric in metrics for result in metric.results if result.unbiased]
 
 
 def _shares(
@@ -122,19 +137,21 @@ def explain_distance(result: MetricColumn, value: float, baseline: ReferenceValu
 
 def codec_reference_function(
     decoded: FeatureSet, original: FeatureSet, name: str, repeats: int = BASELINE_DRAWS
-) -> Callable[[SetDistance], ReferenceValue]:
+) -> Callable[[SetDistance], ReferenceValue] | None:
     """For a distance function, the reference value of real examples after the codec round trip.
 
     Halves of `decoded` are compared with the other halves of `original`, which holds the same examples in the same
-    order: an example compared with itself would be too close.
+    order: an example compared with itself would be too close. None where too many examples of a half are the only ones
+    of their class, see `MAX_SINGLE`.
     """
     decoded, original = drop_partial_labels(decoded, original)
+    rng = np.random.default_rng(0)
+    halves = [random_halves(original.labels, len(original) // 2, rng) for _ in range(repeats)]
+    if np.mean([original.select(one).single_share for one, _ in halves]) > MAX_SINGLE:
+        return None
 
     def reference(distance: SetDistance) -> ReferenceValue:
-        rng, values = np.random.default_rng(0), []
-        for _ in range(repeats):
-            one, other = random_halves(original.labels, len(original) // 2, rng)
-            values.append(distance(decoded.select(other), original.select(one)))
+        values = [distance(decoded.select(other), original.select(one)) for one, other in halves]
         return _mean_and_range(name, np.array(values))
 
     return reference

@@ -17,7 +17,7 @@ from . import memorization
 from .adapter import DefectMeasure, EvaluationAdapter
 from .classifier import LEAST
 from .comparison import FeatureSet, choose_comparison_draws
-from .distances import codec_reference_function, default_metrics, measure_distances
+from .distances import codec_reference_function, default_metrics, measure_distances, unmeasured_distances
 from .evaluation_input import EvaluationInput
 from .examples import (
     ENOUGH,
@@ -88,7 +88,7 @@ def evaluate(case: EvaluationInput, out: Path, folder: Path | None = None, progr
     stage("defects")
     defects = _defects(case, adapter, generated, real, folder)
     report.measurements["Defects"] = _defect_lines(defects, generated, many)
-    report.remarks = _remarks(case, generated, real, copies, many, folder)
+    report.remarks += _remarks(case, generated, real, copies, many, folder)
     findings = gallery.PerSampleResults(generated, real, recognised, copies, defects, gaps)
     report.samples = gallery.sample_records(findings)
     report.gallery = gallery.build_gallery(adapter, findings, report.samples, settings.page_samples)
@@ -220,6 +220,10 @@ class DistanceReporter:
         generated = FeatureSet(samples, self.generated.examples.labels.numpy())
         rows = choose_comparison_draws(generated, FeatureSet(train, real.train.labels.numpy()), other, learned, repeats)
         self.report.facts.setdefault("compared", {})[name] = rows.description
+        if left_out := unmeasured_distances(rows, metrics):
+            names = " and ".join(left_out)
+            remark = f"{names}: left out, since it needs about four {self.many} of each class; make more samples."
+            self.report.remarks += [remark] * (remark not in self.report.remarks)
         return measure_distances(rows, metrics, repeats, f"real {self.many}", self.many, codec)
 
 

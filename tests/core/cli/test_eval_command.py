@@ -198,6 +198,23 @@ def test_metrics_of_ones_choice(tiny_pictures, tmp_path):
     assert "no difference" in found["shift"]["meaning"] or "times the real" in found["shift"]["meaning"]
 
 
+@pytest.mark.slow
+def test_a_distance_that_needs_more_samples_of_each_class_is_named(tiny_pictures, tmp_path):
+    changes = (
+        "count=8",
+        f"sample.label=[{5 * 'circle,'}square,star,triangle]",
+        "novelty=false",
+        "shown=0",
+        "feature=image/learned",
+        "--json",
+    )
+    facts = json.loads(measured(tiny_pictures, *changes, "--out", tmp_path / "r").stdout)
+    assert list(facts["figures"]["Distances, image/learned"]) == ["frechet"]
+    assert [remark for remark in facts["remarks"] if "four pictures of each class" in remark] == [
+        "MMD x 1000: left out, since it needs about four pictures of each class; make more samples."
+    ]
+
+
 REFUSED = [
     (["nowhere"], "nowhere"),
     (["RUN", "count=4"], "eval.count"),

@@ -6,6 +6,7 @@ import re
 import time
 
 import pytest
+from sonolux.core.cli import lab as lab_command
 from sonolux.core.cli import main as cli
 from sonolux.core.config.load import load_recipe
 from sonolux.core.samplers.heun_exp import HeunExp
@@ -177,6 +178,23 @@ def test_text_names_everything(lab, plugin):
     rows = {line.split()[0]: line.split()[1:] for line in lines if line}
     assert rows["euler"] == rows[plugin], "the same method has the same errors"
     assert len(rows["heun_exp"]) == 2 and float(rows["heun_exp"][1]) < float(rows["euler"][1])
+
+
+def check_used_evaluations(lab):
+    """Two evaluations a step, one for the last step on this schedule: heun uses 5 of 5, 7 of 8 and 19 of 20."""
+    code, out, _ = lab("heun", "--schedule", "edm", "--against", "midpoint", "--nfe", "5,8,20")
+    rows = {line.split()[0]: re.sub(r"\S+e[+-]\d+", "error", line).split()[1:] for line in out.splitlines() if line}
+    assert code == 0 and rows["heun"] == ["error", "error", "(7)", "error", "(19)"]
+    assert rows["midpoint"] == ["error", "(4)", "error", "error"]
+
+
+def test_the_evaluations_that_were_used_are_stated(lab):
+    check_used_evaluations(lab)
+
+
+def test_planted_heads_of_the_evaluations_that_were_asked_for_are_caught(lab, monkeypatch):
+    monkeypatch.setattr(lab_command, "_cell", lambda text, result: text)
+    assert_caught(check_used_evaluations, lab)
 
 
 @pytest.mark.slow

@@ -144,6 +144,47 @@ def test_samples_of_a_rare_class_are_measured_without_classes(learned, held, rar
         assert len(found.value.generated) == 60
 
 
+def mmd_of_real_examples(count, seeds=12):
+    """MMD x 1000 of `count` real examples of ten classes in turn, as often as it is measured, and its baselines."""
+    lines = []
+    for seed in range(seeds):
+        rng = np.random.default_rng(seed)
+        labels = np.arange(count) % 10
+        made = FeatureSet(rng.standard_normal((count, 10)) + 5 * np.eye(10)[labels], labels)
+        found = choose_comparison_draws(made, apart(300, rng), apart(200, rng), True, 20)
+        lines += [line for line in measure_distances(found, [MMD()], 10, "real", "examples") if line.key == "mmd"]
+    return [line.value for line in lines], [line.references[0].value for line in lines]
+
+
+def check_few_of_each_class():
+    """For equal distributions MMD is about 0 or left out, whatever the number of samples of each class."""
+    for count, measured in ((20, 0), (40, 12), (80, 12)):
+        for values in mmd_of_real_examples(count):
+            assert len(values) == measured and (not values or abs(np.mean(values)) < 5)
+
+
+@pytest.mark.slow
+def test_few_samples_of_each_class():
+    check_few_of_each_class()
+
+
+@pytest.mark.slow
+def test_classes_of_one_sample_are_caught(monkeypatch):
+    """Planted: MMD is measured where distances within a class are unknown."""
+    monkeypatch.setattr(comparison, "MAX_SINGLE", 1.0)
+    values, baselines = mmd_of_real_examples(20)
+    assert max(np.mean(values), np.mean(baselines)) < -20, "the bias is large"
+    assert_caught(check_few_of_each_class)
+
+
+def test_a_codec_is_not_measured_where_classes_have_one_example():
+    rng = np.random.default_rng(16)
+    few, enough = of_classes([2] * 10, rng, 10), of_classes([8] * 10, rng, 10)
+    assert codec_reference_function(few, few, "codec") is None
+    assert codec_reference_function(enough, enough, "codec") is not None
+    assert codec_reference_function(few.without_labels(), few, "codec") is not None, "without classes nothing is fixed"
+
+
 def test_samples_that_are_left_out_are_counted():
     rng = np.random.default_rng(14)
     train, held = of_classes([100, 100, 12], rng), of_classes([60, 60, 6], rng)
