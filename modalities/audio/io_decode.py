@@ -15,6 +15,7 @@ from torch import Tensor
 from ...core.data.files import format_path
 from ...core.types import BadInput
 from ...core.util.quiet import quiet_stderr
+from ..file_kinds import START, describe_wrong_kind
 from . import dsp
 from .io_bytes import SoundStream, open_pieces, read_bytes_at
 from .io_containers import container_stream, stated_rate
@@ -93,6 +94,9 @@ def decode_streams(path: Path, file: BinaryIO, size: int, most: int) -> Decoded:
         Unreadable: See `io.read_sound`.
     """
     file = open_pieces(file, [(0, size)])  # seeking before the start is no error, as libsndfile expects
+    wrong = describe_wrong_kind(read_bytes_at(file, 0, START), "sound")
+    if wrong and not _foreign(path):
+        raise UnreadableSound(path, f"is {wrong}")
     streams = ogg_streams(file, size) or [_other_stream(file, size)]
     if len(streams) > _MOST_STREAMS:
         raise _OverLimit(path, f"is a chain of {len(streams)} streams, more than {_MOST_STREAMS}: cut it into parts")

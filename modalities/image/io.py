@@ -16,6 +16,7 @@ from torch import Tensor
 
 from ...core.data.files import format_path, unusable_reason
 from ...core.types import BadInput
+from ..file_kinds import START, describe_wrong_kind
 from .io_colour import ColourConverter
 from .io_jpeg import count_scans
 from .io_png import lacks_rows
@@ -210,7 +211,9 @@ def _why(path: Path, error: Exception) -> str:
     """A short reason for an error of Pillow."""
     text = str(error)
     if isinstance(error, Pil.UnidentifiedImageError):
-        return _foreign(path) or f"not a picture: it starts with {_start(path)}"
+        with open(path, "rb") as file:
+            start = file.read(START)
+        return _foreign(path) or describe_wrong_kind(start, "picture") or f"not a picture: it starts with {start[:12]}"
     if isinstance(error, Pil.DecompressionBombError):
         return f"more than {MOST_PIXELS:,} pixels"
     if isinstance(error, MemoryError):
@@ -316,11 +319,6 @@ def crop_picture(media: Tensor, size: tuple[int, int], rng: np.random.Generator 
     else:
         top, left = int(rng.integers(top + 1)), int(rng.integers(left + 1))
     return media[..., top : top + size[0], left : left + size[1]]
-
-
-def _start(path: Path) -> str:
-    with open(path, "rb") as file:
-        return repr(file.read(12))
 
 
 def media_to_uint8(media: Tensor) -> np.ndarray:

@@ -6,7 +6,9 @@ import time
 from pathlib import Path
 
 import click
+import numpy as np
 import pytest
+import soundfile
 from PIL import Image
 from sonolux.core.cli import main as cli
 from sonolux.core.testing.mutation import assert_caught
@@ -75,6 +77,7 @@ CASES = [
     ("edit RUN vary --out o", "Missing argument"),
     ("edit RUN vary gone.png --out o", "gone.png: no such file"),
     ("edit RUN vary notes.txt --out o", "notes.txt: not a picture"),
+    ("edit RUN vary tone.wav --out o", r"tone.wav: a sound \(WAV\), where a picture is needed"),
     ("edit RUN vary strength=0.5 --out o", "vary: name a file"),
     ("edit RUN vary a.png strength=2 --out o", "at most 1, got 2"),
     ("edit RUN inpaint a.png --out o", "name the part to regenerate: box="),
@@ -157,6 +160,7 @@ def place(tmp_path_factory):
     root = tmp_path_factory.mktemp("place")
     Image.new("RGB", (16, 16), "grey").save(root / "a.png")
     (root / "notes.txt").write_text("some notes\n")
+    soundfile.write(root / "tone.wav", np.zeros(100), 8000)
     for name in ("stuff", "pictures"):
         (root / name).mkdir()
     (root / "stuff" / "b.txt").write_text("x")
