@@ -24,3 +24,7 @@ def __getattr__(name: str):
 
         return sample
     raise AttributeError(f"module 'sonolux' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__} - {"TYPE_CHECKING", "__dir__", "__getattr__"})

@@ -1,11 +1,13 @@
 """What the package is made of: who may import whom, what is packaged, what importing costs."""
 
 import ast
+import pydoc
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import sonolux
 
 try:
     import tomllib
@@ -68,6 +70,19 @@ def test_every_folder_with_code_is_a_package():
 def test_importing_sonolux_loads_no_torch_and_no_pydantic():
     code = "import sys, sonolux; assert sonolux.__version__; print({'torch', 'pydantic', 'yaml'} & set(sys.modules))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
+
+
+def test_dir_shows_the_public_names_and_loads_no_torch():
+    code = "import sys, sonolux; print(*(n for n in dir(sonolux) if n[0] != '_'), 'torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "load sample False\n"
+    assert "__version__" in dir(sonolux)
+
+
+def test_help_describes_the_public_functions():
+    shown = pydoc.plaintext.document(sonolux)
+    for name in ("load", "sample"):
+        assert f"    {name}(" in shown
+    assert "__getattr__" not in shown and "TYPE_CHECKING" not in shown
 
 
 def test_core_refuses_a_second_name():
