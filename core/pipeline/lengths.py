@@ -21,6 +21,10 @@ from .conditions import DurationCondition, SampleConditions
 COPIES = 8  # tensors of the size of a batch that exist at once, at least: state, noise, estimates, those of guidance
 
 
+class LengthBeyondTraining(BadInput):
+    """A sample is longer than those of training, and the network cannot go beyond these."""
+
+
 @dataclass(frozen=True)
 class PaddedBatch:
     """Shapes and mask of a batch of samples of several sizes.
@@ -252,9 +256,10 @@ def _check_network(
         if spec.rate is None or spec.length is None or longest <= spec.length:
             raise
         whole = spec.length / spec.rate
-        raise BadInput(
-            f"{longest / spec.rate:g} s is longer than the {whole:g} s that this run was trained on, and its network "
-            f"depends on positions: ask for {whole:g} s or less, cut the file, or train with network.positions=0"
+        raise LengthBeyondTraining(
+            f"{longest / spec.rate:g} s is longer than the {whole:g} s of training, and the network, which is given "
+            f"the time within a sample, cannot go beyond: ask for {whole:g} s or less, cut the file, or train with "
+            "network.positions=0"
         ) from error
 
 

@@ -20,13 +20,13 @@ from ..guidance.base import SamplingRun
 from ..nn.model import ConditionedNetwork
 from ..training.build import ModelComponents
 from ..types import BadInput
-from ..util.messages import format_count
+from ..util.messages import escape_control_characters, format_count, format_names
 from ..util.rng import KeyedNoise
 from .auxiliary import AuxiliaryModelLoader
 from .conditions import per_sample_conditions
 from .context import ModelContext
 from .edit.context import EditContext, hold_warnings
-from .edit.inpaint import extend_request, inpaint_request
+from .edit.inpaint import extend_request, inpaint_request, name_longest_addition
 from .edit.morph import are_class_names, class_morph_request, morph_request
 from .edit.options import ExtendOptions, InpaintOptions, MorphOptions, VaryOptions
 from .edit.region import Span
@@ -75,6 +75,13 @@ class Pipeline:
         self.changed_keys: frozenset[str] = frozenset()
         self.plans: dict[int, dict[str, Any]] = {}
         self._auxiliary = AuxiliaryModelLoader(self.context)
+
+    def __repr__(self) -> str:
+        classes = f", classes {format_names(self.classes)}" * bool(self.classes)
+        text = (
+            f"<Pipeline of {self.recipe.name}: {self.recipe.modality.use}, step {self.step}, on {self.device}{classes}>"
+        )
+        return escape_control_characters(text)
 
     @property
     def components(self) -> ModelComponents:
@@ -216,14 +223,16 @@ class Pipeline:
         with hold_warnings():
             request = extend_request(context, files, options)
         self._refuse_unused(context.recipe, self._changed(changes), len(request))
-        return self.generate(context.recipe, request, progress=progress)
+        with name_longest_addition(request):
+            return self.generate(context.recipe, request, progress=progress)
 
     def morph(self, a: str | Path, b: str | Path, count: int = 5, progress: bool = False, **changes: Any) -> Samples:
         """Interpolate between two files or two classes, both ends included.
 
         Args:
             a: A file or the name of a class. Files are inverted to noise by the probability-flow ODE, and samples start
-                from the spherical interpolation of the two noises (by default with Heun's method and no guidance).
+                from the spherical interpolation of the two noises, with Heun's method and no guidance instead of the
+                recipe's, unless `use` or `guidance` is given.
                 With classes, all samples start from the same noise, and the labels are mixtures of the two.
             b: The other end, of the same kind.
             count: Number of samples.
@@ -240,6 +249,7 @@ class Pipeline:
         labels = [row.get("label") for row in per_sample_conditions(self.model, section, 2)]
         with hold_warnings():
             request = morph_request(context, a, b, labels, count)
+            self._note_replaced(context.recipe, self._changed(changes))
         return self.generate(context.recipe, request, progress=progress)
 
     # --- from a recipe to samples -------------------------------------------------------------------------------------
@@ -343,6 +353,22 @@ class Pipeline:
         recipe = self.recipe_with(requested)
         latents = self._sampler(recipe, self._method(recipe)).latents
         return EditContext(self.context, recipe, "label" in changed, latents)
+
+    def _note_replaced(self, recipe: Recipe, changed: Collection[str]) -> None:
+        """Note which of the recipe's sampler and guidance a morph of files replaces by its defaults, if any."""
+        own, used = (
+            {"use": r.sampler.use, "guidance": "guidance" if r.sample.guidance else "no guidance"}
+            for r in (self.recipe, recipe)
+        )
+        replaced = [key for key in own if own[key] != used[key] and key not in changed]
+        if replaced:
+            before, now = (" and ".join(names[key] for key in replaced) for names in (own, used))
+            remedy = " or ".join(f"{key}=..." for key in replaced)
+            warnings.warn(
+                f"a morph of files takes {now} instead of the recipe's {before}, since it solves an ODE in both "
+                f"directions: {remedy} takes another",
+                stacklevel=4,
+            )
 
     def _class_morph(self, a: str, b: str, count: int, changes: dict[str, Any]) -> tuple[Recipe, SampleRequest]:
         """Request samples with the same initial noise and length, whose labels are mixtures of two classes."""

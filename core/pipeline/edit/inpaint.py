@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from ...editing.base import Edit
 from ...editing.inpaint import InpaintEdit
 from ...editing.operators.mask import encode_partly_known
 from ...types import BadInput
-from ..lengths import PaddedBatch, seconds_to_elements
+from ..lengths import LengthBeyondTraining, PaddedBatch, require_rate, seconds_to_elements
 from ..request import Decode, Rows, SampleRequest
 from .context import EditContext, stack_padded
 from .options import ExtendOptions, InpaintOptions, KnownPartOptions
@@ -137,6 +139,26 @@ def extend_request(context: EditContext, files: Files, options: ExtendOptions) -
     known = [torch.ones(1, *source.size, dtype=torch.bool) for source in sources]
     sizes = [spec.with_length(s.size, (spec.length_of(s.size) or 0) + added) for s in sources]
     return _fill_request(context, sources, sizes, known, options, {"edit": "continue", "added": seconds})
+
+
+@contextmanager
+def name_longest_addition(request: InpaintRequest) -> Iterator[None]:
+    """Name the longest addition to a file, where the result of a continuation is longer than the network can make."""
+    try:
+        yield
+    except LengthBeyondTraining as error:
+        spec = request.context.spec
+        rate = require_rate(spec, "seconds")
+        source = max((part.source for part in request.parts), key=lambda source: spec.length_of(source.size) or 0)
+        has, whole = ((n or 0) / rate for n in (spec.length_of(source.size), spec.length))
+        most = math.floor(1000 * (whole - has)) / 1000
+        path, trained = format_path(source.path), f"{whole:g} s, the longest that this run can make"
+        if most <= 0:
+            raise BadInput(f"{path} lasts {has:.4g} s already, of {trained}: cut it") from error
+        raise BadInput(
+            f"seconds is at most {most:g} for {path}, which lasts {has:.4g} s: together {trained} (training with "
+            "network.positions=0 removes the limit)"
+        ) from error
 
 
 def _warn_of_unused(filling: KnownPartOptions, resample: int, steps: int) -> None:

@@ -1,6 +1,7 @@
 """What an edit asks for and cannot have is said in one line: sizes, coordinates, levels, rates, options."""
 
 import json
+import math
 import warnings
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ import soundfile
 import torch
 from PIL import Image
 from sonolux.core.cli.main import main
-from sonolux.core.pipeline.edit import region
+from sonolux.core.pipeline.edit import inpaint, region
 from sonolux.core.pipeline.edit.region import EditRegion
 from sonolux.core.pipeline.edit.source import SourceFile, describe_conversion
 from sonolux.core.pipeline.loop_sizes import warn_of_rounding
@@ -368,6 +369,58 @@ def test_guidance_of_a_morph_that_is_asked_for_in_part_is_used(tiny_run, tmp_pat
     assert settings is not None and settings.params["scale"] == 1.5
     plain = sonolux.load(tiny_run("image"), device="cpu")
     assert plain._edit_context({}, use="heun", guidance=None).recipe.sample.guidance is None
+
+
+def check_note_of_a_morph(pictures, folder):
+    """What a morph of files replaces is noted once, and only what the user has not asked for."""
+    files = [marked(folder / f"{name}.png", 16, 16, [0, 0, 4, 4]) for name in "ab"]
+    recipe = pictures.recipe
+    assert recipe.sampler.use != "heun" and recipe.sample.guidance
+    for given, text in (
+        ({}, f"takes heun and no guidance instead of the recipe's {recipe.sampler.use} and guidance"),
+        ({"use": "euler"}, "takes no guidance instead of the recipe's guidance"),
+        ({"guidance": None}, f"takes heun instead of the recipe's {recipe.sampler.use}, "),
+        ({"use": "heun", "guidance": None}, None),
+    ):
+        _, said = said_by(pictures.morph, *files, count=2, steps=2, **given)
+        noted = [one for one in said if "morph" in one]
+        assert len(noted) == (text is not None) and all(text in one for one in noted)
+    assert said_by(pictures.morph, "circle", "square", count=2, steps=2)[1] == [], "classes take the recipe's sampler"
+
+
+def test_what_a_morph_replaces_is_noted(pictures, tmp_path):
+    check_note_of_a_morph(pictures, tmp_path)
+
+
+def test_planted_note_of_what_was_asked_for_is_caught(pictures, tmp_path, monkeypatch):
+    right = type(pictures)._note_replaced
+    monkeypatch.setattr(type(pictures), "_note_replaced", lambda self, recipe, changed: right(self, recipe, ()))
+    assert_caught(check_note_of_a_morph, pictures, tmp_path)
+
+
+def check_longest_addition(run, folder):
+    """The seconds that the message names can be added, and no more."""
+    rate = run.components.modality.rate
+    file = folder / "x.wav"
+    soundfile.write(file, np.linspace(-0.5, 0.5, round(0.1234 * rate)), rate)
+    for asked in (5, 0.5, 0.377):
+        with pytest.raises(BadInput, match=r"seconds is at most 0\.376 for .*x\.wav, which lasts 0\.1235 s") as error:
+            run.extend(file, seconds=asked, resample=1)
+        assert "together 0.5 s" in str(error.value)
+    assert run.extend(file, seconds=0.376, resample=1).media[0].shape[-1] == round(0.4995 * rate)
+    soundfile.write(file, np.linspace(-0.5, 0.5, round(0.5 * rate)), rate)
+    with pytest.raises(BadInput, match=r"lasts 0\.5 s already, of 0\.5 s, the longest that this run can make: cut it"):
+        run.extend(file, seconds=0.1, resample=1)
+
+
+def test_how_much_can_be_added_is_named(tiny_run, opened, tmp_path):
+    check_longest_addition(opened(tiny_run("audio", "data.padding=silence", "network.positions=2")), tmp_path)
+
+
+def test_planted_addition_that_is_too_long_is_caught(tiny_run, opened, tmp_path, monkeypatch):
+    monkeypatch.setattr(inpaint, "math", SimpleNamespace(floor=math.ceil))
+    run = opened(tiny_run("audio", "data.padding=silence", "network.positions=2"))
+    assert_caught(check_longest_addition, run, tmp_path, also=pytest.fail.Exception)
 
 
 def test_a_jump_or_a_resampling_without_effect_is_noted(pictures, tmp_path):

@@ -114,6 +114,13 @@ def test_saving_writes_media_settings_and_a_sheet(trained, tmp_path):
     assert {p.suffix for p in tmp_path.iterdir()} == {".png", ".gif", ".json"}
 
 
+def test_a_pipeline_prints_what_it_is(trained, monkeypatch):
+    said = f"<Pipeline of tiny: image, step {trained.step}, on cpu, classes circle, square"
+    assert repr(trained).startswith(said) and repr(trained).endswith(">"), repr(trained)
+    monkeypatch.setattr(trained, "recipe", trained.recipe.model_copy(update={"name": "a\x1b[31m"}))
+    assert repr(trained).startswith("<Pipeline of a\\x1b[31m: image")
+
+
 def test_evaluations_are_reported(trained, tmp_path):
     """The evaluations of each sample are written with it; an adaptive sampler's choice does not depend on the batch."""
     change = {"use": "dpm_adaptive", "count": 4, "guidance": None}
