@@ -188,10 +188,12 @@ def check_used_evaluations(lab):
     assert rows["midpoint"] == ["error", "(4)", "error", "error"]
 
 
+@pytest.mark.slow
 def test_the_evaluations_that_were_used_are_stated(lab):
     check_used_evaluations(lab)
 
 
+@pytest.mark.slow
 def test_planted_heads_of_the_evaluations_that_were_asked_for_are_caught(lab, monkeypatch):
     monkeypatch.setattr(lab_command, "_cell", lambda text, result: text)
     assert_caught(check_used_evaluations, lab)
