@@ -18,7 +18,7 @@ from .components import ComponentField, RecipeSection, ValidationContext
 from .overrides import FREE, Change, merge_trees, parse_overrides
 from .recipe import NO_RECIPE, Recipe, RecipeSource, recipe_from_tree
 from .spec import ComponentSpec
-from .tree import BadRecipe, ConfigNode, ConfigProblem, SourcePosition
+from .tree import BadRecipe, ConfigNode, ConfigProblem, SourcePosition, name_key
 from .trust import TrustLevel
 from .yaml import MOST_CHARACTERS, parse_yaml
 
@@ -225,7 +225,7 @@ def name_checkpoint_in_errors(checkpoint: Path) -> Iterator[None]:
             raise
         first = written[0]
         more = f" (and {len(written) - 1} more errors)" if len(written) > 1 else ""
-        raise _unusable(checkpoint, f"{first.path}: {first.message}" if first.path else first.message, more) from error
+        raise _unusable(checkpoint, name_key(first.path, first.message), more) from error
     except BadInput as error:
         message = str(error)
         known = message.startswith("command line") or str(checkpoint) in message

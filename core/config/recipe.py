@@ -306,7 +306,7 @@ def _default_codec(
 def _place(value: Any, path: wording.Loc, root: ConfigNode) -> None:
     """Set the position in the recipe on every ComponentSpec, and the key on every path that must not be used."""
     if isinstance(value, ComponentSpec):
-        value.where = f"{root.component_position(path)}: {wording.format_key_path(path)}"
+        value.position, value.path = root.component_position(path), wording.format_key_path(path)
     elif isinstance(value, UnconfirmedPath):
         value.key = ".".join(map(str, path))
     for step, inner in nested_values(value):

@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from ..util.errors import BadInput
 from .registry import find_class
 from .signature import constructor_parameters
+from .tree import SourcePosition, locate_message
 from .trust import UnconfirmedPath, raise_unconfirmed_paths
 
 
@@ -23,13 +24,15 @@ class ComponentSpec:
         kind: Kind of component, one of `registry.component_kinds()`.
         use: Registered name, `pkg.module:Class`, or `/absolute/file.py:Class`.
         params: Every parameter that a recipe may write, defaults included; components among them are ComponentSpecs.
-        where: Position in the recipe, for messages.
+        position: Position in the recipe, for messages; None: unknown.
+        path: Path of its key in the recipe, for messages.
     """
 
     kind: str
     use: str
     params: dict[str, Any] = field(default_factory=dict)
-    where: str = field(default="", compare=False)
+    position: SourcePosition | None = field(default=None, compare=False)
+    path: str = field(default="", compare=False)
 
     def build(self, **injected: Any) -> Any:
         """Construct the component.
@@ -56,10 +59,9 @@ class ComponentSpec:
         try:
             return cls(**values)
         except BadInput as error:
-            message = str(error)
-            raise BadInput(
-                f"{self.where}: {message}" if self.where and self.where not in message else message
-            ) from error
+            if self.position is None:
+                raise
+            raise BadInput(locate_message(self.position, self.path, str(error))) from error
 
     def resolved(self) -> dict[str, Any]:
         """The component as a recipe mapping, with every default written out."""

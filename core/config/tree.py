@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,25 @@ class SourcePosition:
             argument = shorten(self.override, LONGEST)
             return f"{self.file}: {argument}" if self.file else argument
         return f"{self.file}:{self.line}:{self.column}"
+
+
+def locate_message(position: SourcePosition, path: str, message: str) -> str:
+    """`position: path: message`, where no key is said twice.
+
+    Args:
+        position: The position.
+        path: Path of the key or component there, such as `network`; an argument of the command line shows it already.
+        message: The message; a key of the command line at its start is left out, since the position shows it.
+    """
+    if position.override:
+        return f"{position}: {message.removeprefix(position.override.partition('=')[0].strip() + ': ')}"
+    return f"{position}: {name_key(path, message)}"
+
+
+def name_key(path: str, message: str) -> str:
+    """`path: message`; the message alone if it starts with the path already."""
+    named = not path or re.match(rf"(needs )?{re.escape(path)}(?!\w)", message)
+    return message if named else f"{shorten(path, LONGEST)}: {message}"
 
 
 class PositionedValue:
@@ -196,11 +216,10 @@ class ConfigProblem:
     def lines(self) -> list[str]:
         """The message with its position, and the line of the file."""
         message, text = shorten(self.message, LONGEST_LINE // 2), self.mark.text.strip()
-        if self.mark.override:
-            return [f"{self.mark}: {message}"]
-        named = not self.path or self.message.startswith(f"needs {self.path}:")
-        place = f"{self.mark}: {message}" if named else f"{self.mark}: {shorten(self.path, LONGEST)}: {message}"
-        return [place, f"    {self.mark.line} | {shorten(text, LONGEST)}"] if text else [place]
+        place = locate_message(self.mark, self.path, message)
+        if self.mark.override or not text:
+            return [place]
+        return [place, f"    {self.mark.line} | {shorten(text, LONGEST)}"]
 
     def __str__(self) -> str:
         return "\n".join(self.lines())

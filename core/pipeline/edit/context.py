@@ -79,7 +79,7 @@ class EditContext:
         change = describe_conversion(source, self.spec)
         if change and change not in self.said:
             self.said.add(change)
-            warnings.warn(f"{format_path(path)} is read and its result is written as: {change}", stacklevel=4)
+            warnings.warn(f"{format_path(path)} is converted {change}", stacklevel=4)
         seconds = self.recipe.sample.seconds
         if seconds is None:
             return source

@@ -94,7 +94,7 @@ def read_source_file(model: ModelContext, path: str | Path, fit: bool = True) ->
 
 
 def describe_conversion(source: SourceFile, spec: MediaSpec) -> str:
-    """What reading has changed of a file, in words: "3 channels, height 96, width 96 -> ..."; "" if nothing.
+    """What reading has changed of a file, in words: "from rate 22050 to rate 11025; the result has ..."; "" if nothing.
 
     Args:
         source: The file as it was read.
@@ -108,7 +108,10 @@ def describe_conversion(source: SourceFile, spec: MediaSpec) -> str:
         pairs.append((f"rate {before.rate:g}", f"rate {spec.rate:g}"))
     pairs += [(f"{spec.axes[i]} {before.size[i]}", f"{spec.axes[i]} {source.size[i]}") for i in spec.other_axes]
     changed = [pair for pair in pairs if pair[0] != pair[1]]
-    return " -> ".join(", ".join(side) for side in zip(*changed, strict=True)) if changed else ""
+    if not changed:
+        return ""
+    old, new = (", ".join(side) for side in zip(*changed, strict=True))
+    return f"from {old} to {new}; the result has {new}"
 
 
 def trim_source(source: SourceFile, model: ModelContext, length: int) -> SourceFile:

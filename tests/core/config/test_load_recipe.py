@@ -49,7 +49,7 @@ def test_a_component_is_built_with_its_parameters_and_what_is_injected(folder):
 
 def test_a_refusal_of_a_constructor_names_the_place(folder):
     r = load_recipe("base.yaml", ["network={use: './parts.py:Refuses', width: 4}"])
-    with pytest.raises(BadInput, match=r"network=.*: network: width 4 is too much"):
+    with pytest.raises(BadInput, match=r"network=.*}: width 4 is too much"):
         r.network.build(spec=SIGNAL)
     (folder / "r.yaml").write_text("extends: base.yaml\nnetwork:\n  use: ./parts.py:Refuses\n  width: 5\n")
     with pytest.raises(BadInput, match=r"r.yaml:2:1: network: width 5 is too much"):
@@ -268,9 +268,12 @@ def test_a_byte_order_mark_and_windows_lines_are_fine(folder):
 
 def test_a_default_stands_where_its_section_does(folder):
     r = load_recipe("base.yaml", ["train.clip=2", "eval.count=9"])
-    assert r.train.optimizer.where == "base.yaml:15:3: train.optimizer"
-    assert r.process.parameterization.where == "base.yaml:10:1: process.parameterization"
-    assert r.objective.params["weighting"].where == "base.yaml:11:1: objective.weighting"
+    components = (r.train.optimizer, r.process.parameterization, r.objective.params["weighting"])
+    assert [f"{c.position}: {c.path}" for c in components] == [
+        "base.yaml:15:3: train.optimizer",
+        "base.yaml:10:1: process.parameterization",
+        "base.yaml:11:1: objective.weighting",
+    ]
 
 
 def test_the_objective_is_a_section_with_parameters_of_its_own(folder):

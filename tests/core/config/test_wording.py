@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 from sonolux.core.config import recipe as reading
+from sonolux.core.config import tree
 from sonolux.core.config.load import load_recipe, load_recipe_text
 from sonolux.core.config.yaml import parse_argument
+from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import BadInput
 
 HEAD = """\
@@ -251,3 +253,36 @@ def test_proposed_arguments_are_read_back_by_a_shell_and_by_yaml(text, values):
         (word,) = shlex.split(argument)
         key, _, value = word.partition("=")
         assert key == "sample.label" and parse_argument(value, Path(), word).plain() == values[meaning], argument
+
+
+def check_no_key_twice():
+    """The message of a component's constructor with its position, in a file and on the command line."""
+    written, given = (
+        tree.SourcePosition("a.yaml", 3, 1, "", Path.cwd(), override) for override in ("", "data.root = /gone")
+    )
+    for position, path, message, said in (
+        (given, "data", "data.root: no such folder: /gone", "a.yaml: data.root = /gone: no such folder: /gone"),
+        (given, "data", "there are no files", "a.yaml: data.root = /gone: there are no files"),
+        (written, "data", "data.root: no such folder: /gone", "a.yaml:3:1: data.root: no such folder: /gone"),
+        (written, "data", "data lacks files", "a.yaml:3:1: data lacks files"),
+        (written, "data", "database is at least 1", "a.yaml:3:1: data: database is at least 1"),
+        (written, "network", "width is at least 1", "a.yaml:3:1: network: width is at least 1"),
+    ):
+        assert tree.locate_message(position, path, message) == said
+
+
+def test_no_key_is_said_twice():
+    check_no_key_twice()
+
+
+def test_planted_repeated_key_is_caught(monkeypatch):
+    monkeypatch.setattr(tree, "name_key", lambda path, message: f"{path}: {message}")
+    assert_caught(check_no_key_twice)
+
+
+def test_the_key_that_a_constructor_names_is_not_repeated(tmp_path):
+    (tmp_path / "a.yaml").write_text(HEAD.replace("image/shapes", "image/folder, root: gone"))
+    for change, start in (((), "a.yaml:3:1: data.root"), (["data.root=x"], "command line: data.root=x")):
+        recipe = load_recipe("a.yaml", change, cwd=tmp_path)
+        with pytest.raises(BadInput, match=f"^{start}: no such folder: "):
+            recipe.data.build(spec=recipe.modality.build().spec(), split="train", seed=0)

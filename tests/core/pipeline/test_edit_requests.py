@@ -104,7 +104,7 @@ def test_a_scaled_box_is_said_in_one_line(pictures, tmp_path):
     file = marked(tmp_path / "a.png", 96, 96, [0, 12, 24, 24])
     made, said = said_by(pictures.inpaint, file, box=[0, 12, 24, 24])
     assert said == [
-        f"{file} is read and its result is written as: height 96, width 96 -> height 16, width 16",
+        f"{file} is converted from height 96, width 96 to height 16, width 16; the result has height 16, width 16",
         f"box [0, 12, 24, 24] of {file}, 96 x 96, is [0, 2, 4, 4] of the 16 x 16 edited",
     ]
     kept = torch.ones(16, 16, dtype=torch.bool)
@@ -270,7 +270,10 @@ def test_rates_channels_and_lengths_of_a_file_are_said_once(sounds, tmp_path):
         soundfile.write(tmp_path / name, wave, rate)
     files = [tmp_path / name for name in ("a.wav", "b.wav", "c.wav")]
     _, said = said_by(sounds.vary, files)
-    assert said == [f"{files[0]} is read and its result is written as: 2 channels, rate 16000 -> 1 channel, rate 4000"]
+    assert said == [
+        f"{files[0]} is converted from 2 channels, rate 16000 to 1 channel, rate 4000; "
+        "the result has 1 channel, rate 4000"
+    ]
     _, said = said_by(sounds.vary, files[2], seconds=2)
     assert said == [f"asked the first 2 s of {files[2]}, which lasts 0.1 s"]
 
