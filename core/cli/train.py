@@ -46,7 +46,7 @@ def command(
     from ..training.run import TrainingRun
     from ..util.errors import BadInput
     from ..util.messages import format_command as quoted
-    from ..util.messages import print_lines
+    from ..util.messages import print_lines, shorten
     from . import _output
 
     _output.ignore_closed_output()
@@ -54,9 +54,11 @@ def command(
     if resume is not None:
         if recipe is not None and "=" in recipe:
             recipe, changes = None, (recipe, *changes)
-        if recipe is not None or out is not None or weights is not None or overwrite:
+        given = {recipe: recipe, "--out": out, "--from": weights, "--overwrite": overwrite}
+        if other := next((shorten(name) for name, value in given.items() if name and value), ""):
             raise BadInput(
-                "--resume RUN uses the recipe of the run: it takes no other arguments except train.* changes and paths"
+                f"--resume RUN goes on in the run's folder with its recipe: leave {other} out; only train.* and paths "
+                "may change"
             )
         if not resume.is_dir():
             raise BadInput(f"{resume}: --resume takes a run folder")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
 
-from ..util.messages import CONTROL, escape_control_characters, raise_bad_input, shorten
+from ..util.messages import CONTROL, escape_control_characters, format_argument, raise_bad_input, shorten
 from .sections import SHARED_KEYS
 from .tree import ConfigNode, ConfigProblem, SourcePosition
 from .trust import TrustLevel
@@ -92,8 +93,17 @@ def override_key(change: Change) -> str:
     return (change[0] if isinstance(change, tuple) else change.partition("=")[0]).strip()
 
 
-def parse_overrides(arguments: Sequence[Change], cwd: Path, problems: list[ConfigProblem]) -> ConfigNode | None:
-    """Changes as one tree; later ones override earlier ones. `parse_argument` says how a text becomes a value."""
+def parse_overrides(
+    arguments: Sequence[Change], cwd: Path, problems: list[ConfigProblem], example: str = "train.batch=64"
+) -> ConfigNode | None:
+    """Changes as one tree; later ones override earlier ones. `parse_argument` says how a text becomes a value.
+
+    Args:
+        arguments: The changes.
+        cwd: Folder that relative paths start from.
+        problems: List that problems are appended to.
+        example: A change that the message about an argument without `=` shows.
+    """
     trees: list[tuple[int, ConfigNode]] = []
     for argument in arguments:
         if isinstance(argument, tuple):
@@ -108,8 +118,7 @@ def parse_overrides(arguments: Sequence[Change], cwd: Path, problems: list[Confi
                 "command line", 1, 1, "", cwd, shorten(escape_control_characters(argument), 80), TrustLevel.CODE
             )
             if not equals or not all(key.strip().split(".")) or re.search(CONTROL, key):
-                expected = "expected key=value, such as train.batch=64; quote values with spaces: 'key=some text'"
-                problems.append(ConfigProblem(at, "", expected))
+                problems.append(ConfigProblem(at, "", _not_a_change(argument, cwd, example)))
                 continue
             node = parse_argument(text, cwd, at.override, TrustLevel.CODE)
         node.key, parts = at, key.strip().split(".")
@@ -121,6 +130,13 @@ def parse_overrides(arguments: Sequence[Change], cwd: Path, problems: list[Confi
     for _, tree in sorted(trees, key=lambda pair: pair[0]):
         whole = tree if whole is None else merge_trees(whole, tree)
     return whole
+
+
+def _not_a_change(argument: str, cwd: Path, example: str) -> str:
+    """What is said of an argument that is not `key=value`."""
+    if os.path.isdir(cwd / argument):
+        return f"expected key=value; the folder of the data is {format_argument('data.root', argument)}"
+    return f"expected key=value, such as {example}; quote values with spaces: 'key=some text'"
 
 
 def _node(value: Any, at: SourcePosition) -> ConfigNode:

@@ -39,6 +39,8 @@ from .wording import SAMPLER, SPLIT
 from .yaml import dump_yaml
 
 DEFAULT_SAMPLER = "dpmpp_2m"
+EXAMPLES = {"sample": "steps=30", "data": "data.root=path/to/folder"}
+"""Section -> a change, for messages where only this section may change."""
 NO_RECIPE = "a recipe is a mapping that starts with `recipe: 1`"
 
 
@@ -244,7 +246,8 @@ def recipe_from_tree(
     elsewhere: list[Change] = []
     if bare_section:
         overrides = [_bare(o, bare_section, root, elsewhere) for o in overrides]
-    changes = parse_overrides(list(overrides), cwd, problems)
+    example = {"example": EXAMPLES[bare_section]} if bare_section in EXAMPLES else {}
+    changes = parse_overrides(list(overrides), cwd, problems, **example)
     if root is None or not root.is_map:
         start = SourcePosition(str(given.source or "recipe"), 1, 1, "", cwd)
         raise BadRecipe(problems or [ConfigProblem(start, "", NO_RECIPE)])
@@ -326,7 +329,9 @@ def _bare(override: Change, section: str, root: ConfigNode | None, elsewhere: li
             _refuse_elsewhere(override, section)
         elsewhere.append(override)
         return override
-    return (f"{section}.{name}", override[1]) if isinstance(override, tuple) else f"{section}.{override}"
+    if isinstance(override, tuple):
+        return f"{section}.{name}", override[1]
+    return f"{section}.{override}" if "=" in override else override
 
 
 def _refuse_elsewhere(override: Change, section: str) -> NoReturn:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -16,6 +16,7 @@ from .signature import LISTS, MAPPINGS, annotated_kind, type_name, union_members
 from .tree import ConfigNode, ConfigProblem
 
 MOST_ERRORS = 100  # of one component or section that are reported; each is compared with all known names
+MOST_PROPOSED = 3  # keys that a message proposes for an unknown one
 PREFIX = "sonolux:"  # of the types of errors that contain what a message needs
 
 Loc = tuple[int | str, ...]
@@ -137,10 +138,25 @@ def _unknown(
     for step in loc[:-1]:
         data = data.get(step) if isinstance(data, dict) else None
     known = [*(k for k in keys if k not in MIXED), *section_keys]
-    near = messages.similar_names(name, known)
-    if not near:
-        near = [f"{key}.{name}" for key, a in keys.items() if name in _accepted(a, (data or {}).get(key))]
+    deeper = list(dict.fromkeys(_deeper_keys(name, holder, data)))[:MOST_PROPOSED]
+    near = deeper or messages.similar_names(name, known)
     return recipe_error("unknown", known=known, near=near, owner=owner)
+
+
+def _deeper_keys(name: str, holder: Any, data: Any) -> Iterator[str]:
+    """Paths of the keys called `name` in the sections and components below a section."""
+    for key, annotation in key_annotations(holder).items():
+        path, inner = MIXED.get(key, (key,)), data
+        for step in path:
+            inner = inner.get(step) if isinstance(inner, dict) else None
+        section = next((a for a in (annotation, *get_args(annotation)) if _is_section(a)), None)
+        accepted = _accepted(annotation, inner) if section is None else key_annotations(section)
+        below = () if section is None else _deeper_keys(name, section, inner)
+        yield from (".".join(map(str, (*path, found))) for found in (*[name][: name in accepted], *below))
+
+
+def _is_section(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, BaseModel)
 
 
 def _accepted(annotation: Any, value: Any) -> Collection[str]:
@@ -205,7 +221,17 @@ def _problem(what: str, loc: Loc, facts: dict[str, Any], root: ConfigNode, above
     if what == "unknown" and not (loc[-1] == "use" and node.key is None):
         return ConfigProblem(node.key or node.mark, path, _unknown_key(node, loc, facts))
     near = messages.did_you_mean(node.value, facts.get("options", ())) if isinstance(node.value, str) else ""
+    near = near or _as_list(node, facts.get("type", ""))
     return ConfigProblem(node.mark, path, f"expected {facts.get('type', 'mapping')}, got {node.format_value()}{near}")
+
+
+def _as_list(node: ConfigNode, expected: str) -> str:
+    """`; write box='[0,14,28,28]'` for an argument of the command line that is a list without brackets."""
+    text = node.value
+    if "list" not in expected or not node.mark.override or not isinstance(text, str) or not re.match("[^,]+,", text):
+        return ""
+    key, _, value = node.mark.override.partition("=")
+    return f"; write {messages.format_argument(key.strip(), f'[{value}]')}" if value == text else ""
 
 
 def _unknown_key(node: ConfigNode, loc: Loc, facts: dict[str, Any]) -> str:

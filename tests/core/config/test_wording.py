@@ -286,3 +286,26 @@ def test_the_key_that_a_constructor_names_is_not_repeated(tmp_path):
         recipe = load_recipe("a.yaml", change, cwd=tmp_path)
         with pytest.raises(BadInput, match=f"^{start}: no such folder: "):
             recipe.data.build(spec=recipe.modality.build().spec(), split="train", seed=0)
+
+
+def check_deeper_keys(refused):
+    """Keys that belong to a section or component below."""
+    said = refused(HEAD, "lr=0.1", "half_life=3", "valid=0.5", "eta=0.1")
+    for key, place in (
+        ("lr=0.1", "train.optimizer.lr"),
+        ("half_life=3", "train.ema.half_life"),
+        ("valid=0.5", "data.split.valid"),
+    ):
+        assert f"command line: {key}: unknown key; did you mean {place!r}?" in said, said
+    assert any(line.startswith("command line: eta=0.1: unknown key; a recipe accepts: ") for line in said), said
+
+
+def test_a_key_of_a_deeper_section_is_proposed_with_its_path(refused):
+    check_deeper_keys(refused)
+
+
+def test_planted_search_of_one_level_is_caught(refused, monkeypatch):
+    true = reading.wording._deeper_keys
+    short = lambda name, holder, data: (key for key in true(name, holder, data) if key.count(".") < 2)  # noqa: E731
+    monkeypatch.setattr(reading.wording, "_deeper_keys", short)
+    assert_caught(check_deeper_keys, refused)
