@@ -14,9 +14,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..data.files import with_file_progress
 from ..data.prepare.types import NearCopyPair
 from ..types import BadInput
+from ..util.progress import with_progress
 
 Decision = Callable[[Tensor], float]
 Draw = Callable[[float, float], float]
@@ -101,7 +101,7 @@ def find_nearest_vectors(
         The rows of a block of queries, the products (n, count) in descending order and the keys (n, count).
     """
     starts = range(0, len(queries), rows)
-    for start in with_file_progress(starts, stage, len(starts)) if stage else starts:
+    for start in with_progress(starts, stage, "block", len(starts)) if stage else starts:
         block = range(start, min(start + rows, len(queries)))
         products = queries[start : block.stop] @ keys.T
         products[owners[0][start : block.stop, None] == owners[1]] = -1.0

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ....core.data.files import with_file_progress
 from ....core.data.prepare.types import NearCopyPair
 from ....core.evaluation.near_copies import find_nearest_vectors, nearest_pairs, ranked_pairs
+from ....core.util.progress import with_progress
 from .. import dsp, io
 
 COPY = 0.95
@@ -89,7 +89,7 @@ class NearCopyFinder:
         """All pairs whose waveforms have a correlation of COPY or more, best first."""
         waves = {i: torch.from_numpy(t).float() / 32767 for i, t in enumerate(fingerprints) if t is not None}
         found, likely = {}, _similar(waves)
-        for (a, b), hits in with_file_progress(likely.items(), "comparing copies", len(likely)):
+        for (a, b), hits in with_progress(likely.items(), "comparing sounds", "pair", len(likely)):
             similarity = max(_waveform_correlation(waves[a], waves[b], hit.lag) for hit in _distinct_lags(hits))
             if similarity >= COPY:
                 found[a, b] = similarity

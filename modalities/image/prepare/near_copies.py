@@ -17,9 +17,9 @@ from PIL import Image as Pil
 from torch import Tensor
 from torch.nn import functional
 
-from ....core.data.files import with_file_progress
 from ....core.data.prepare.types import NearCopyPair
 from ....core.evaluation.near_copies import find_nearest_vectors, ranked_pairs
+from ....core.util.progress import with_progress
 
 COPY = 0.9
 """Minimum correlation of the details of two copies; see `_stands_out`."""
@@ -69,7 +69,7 @@ def near_copy_pairs(thumbnails: Sequence[np.ndarray | None]) -> list[NearCopyPai
     views = [
         (mirrored, cut) for mirrored in (False, True) for cut in (_WHOLE, *(_CUTS if len(places) <= _MANY else ()))
     ]
-    for mirrored, cut in with_file_progress(views, "searching for copies", len(views)):
+    for mirrored, cut in with_progress(views, "searching for copies", "crop", len(views)):
         part = _cut(pictures.flip(-1) if mirrored else pictures, cut)
         for a, b, similarity in _similar(_coarse(part), whole, _details(part), details):
             pair = (min(a, b), max(a, b))
@@ -92,7 +92,7 @@ def _refine_crops(best: dict[tuple[int, int], _Candidate], pictures: Tensor, det
         (pair, c) for pair, c in best.items() if c.similarity < 0.98 and float(usual[[c.a, c.b]].max()) <= _USUAL
     ]
     rows = sorted(undecided, key=lambda item: -item[1].similarity)[:_FITS]
-    for pair, c in with_file_progress(rows, "comparing copies", len(rows)):
+    for pair, c in with_progress(rows, "comparing pictures", "pair", len(rows)):
         if max(tried[c.a], tried[c.b]) < 2:
             tried.update((c.a, c.b))
             source = pictures[c.a].flip(-1) if c.mirrored else pictures[c.a]

@@ -14,6 +14,7 @@ from sonolux.core.evaluation.near_copies import (
     ranked_pairs,
 )
 from sonolux.core.types import BadInput
+from sonolux.core.util import progress
 
 
 def unit(n, d, seed):
@@ -51,6 +52,13 @@ def test_examples_that_find_themselves_are_caught(monkeypatch):
     )
     with pytest.raises(AssertionError, match=r"assert \["):
         check_most_similar()
+
+
+def test_the_progress_counts_blocks(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "EVERY", -1.0)
+    list(find_nearest_vectors(unit(5, 3, 0), unit(2, 3, 1), 1, (torch.arange(5), torch.arange(2)), 2, "searching"))
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(",")[0] for line in lines] == [f"searching: block {i} of 3" for i in (1, 2, 3)]
 
 
 def test_few_keys_are_all_found():

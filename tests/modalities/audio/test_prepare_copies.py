@@ -9,6 +9,7 @@ import pytest
 import soundfile
 import torch
 from sonolux.core.testing.mutation import assert_caught
+from sonolux.core.util import progress
 from sonolux.modalities.audio import dsp
 from sonolux.modalities.audio import io as sound_io
 from sonolux.modalities.audio.prepare import near_copies as near
@@ -125,6 +126,15 @@ def test_odd_traces():
     assert [(p.first, p.second, round(p.similarity, 3)) for p in copies.near_copy_pairs([None, one, one])] == [
         (1, 2, 1.0)
     ]
+
+
+def test_the_progress_counts_what_it_names(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "EVERY", -1.0)
+    copies = NearCopyFinder()
+    one = copies.fingerprint(sound(made(1)[0], RATE))
+    copies.near_copy_pairs([one, one, one])
+    lines = [line.partition(",")[0] for line in capsys.readouterr().err.splitlines()]
+    assert lines == ["searching for copies: block 1 of 1", *(f"comparing sounds: pair {i} of 3" for i in (1, 2, 3))]
 
 
 def test_memory_is_shared_out():

@@ -12,6 +12,7 @@ from sonolux.core.data.manifest import read_manifest
 from sonolux.core.data.prepare.prepare import prepare_folder
 from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import BadInput, MediaSpec
+from sonolux.core.util import progress
 from sonolux.modalities.image.datasets.folder import Folder
 from sonolux.modalities.image.prepare import near_copies as near
 from sonolux.modalities.image.prepare.prepare import PictureFolderAnalyzer
@@ -161,6 +162,18 @@ def test_planted_errors_are_caught(monkeypatch, name, error):
         monkeypatch.setattr(near, "_HINT", error)
         monkeypatch.setattr(near, "_stands_out", lambda likeness, usual, chosen: likeness >= error)
     assert_caught(check_copies)
+
+
+def test_the_progress_counts_what_it_names(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "EVERY", -1.0)
+    whole = scene(0)
+    near.near_copy_pairs([near.make_thumbnail(picture) for picture in (whole, COPIES["cut 5 %"](whole))])
+    lines = [line.partition(",")[0] for line in capsys.readouterr().err.splitlines()]
+    views, pairs = 2 * (1 + len(near._CUTS)), sum(line.startswith("comparing") for line in lines)
+    assert pairs and lines == [
+        *(f"searching for copies: crop {i} of {views}" for i in range(1, views + 1)),
+        *(f"comparing pictures: pair {i} of {pairs}" for i in range(1, pairs + 1)),
+    ]
 
 
 def check_strokes():
