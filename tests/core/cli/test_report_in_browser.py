@@ -176,6 +176,53 @@ def test_an_engine_that_does_not_escape_is_caught(tmp_path, monkeypatch):
     assert_caught(check_names_are_text, tmp_path)
 
 
+WIDTHS = """<script>
+window.addEventListener("load", () => {
+  const table = document.querySelector(".scroll");
+  document.body.innerHTML = "<pre id=found>" + JSON.stringify([table.scrollWidth, table.clientWidth]) + "</pre>";
+});
+</script></body>"""
+
+
+def check_table_fits(folder):
+    """The table of measurements needs no sideways scrolling in a window of 1100 pixels."""
+    references = (
+        ReferenceValue("real pictures", -33.4, -38.1, -23.6),
+        ReferenceValue("real pictures through the codec", 0.0132, -0.185, 0.387),
+    )
+    meaning = "above chance by 55.6 times the variation of real pictures; the expected value does not depend on N"
+    lines = [
+        Measurement("mmd", "MMD x 1000", 509.0, "{:.3g}", (487.0, 532.0), references, meaning),
+        Measurement(
+            "rate", "samples recognised", 0.1, "{:.1%}", (0.028, 0.301), (ReferenceValue("held-out", 0.99),), meaning
+        ),
+    ]
+    page = Path(folder) / "wide.html"
+    text = report_page.render_report(EvaluationReport("digits", {"real": {}, "sampling": {}}, {"Distances": lines}))
+    page.write_text(text.replace("</body>", WIDTHS), encoding="utf-8")
+    flags = ["--headless=new", "--no-sandbox", "--disable-gpu", f"--user-data-dir={Path(folder) / 'profile'}"]
+    told = subprocess.run(
+        [browser(), *flags, "--window-size=1100,900", "--dump-dom", page.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=240,
+    ).stdout
+    needed, shown = json.loads(told.split('<pre id="found">')[1].split("</pre>")[0])
+    assert shown > 900 and needed <= shown
+
+
+def test_the_table_needs_no_sideways_scrolling(tmp_path):
+    check_table_fits(tmp_path)
+
+
+def test_planted_references_that_do_not_wrap_are_caught(tmp_path, monkeypatch):
+    browser()
+    true = report_page.render_report
+    style = "<style>td.reference { white-space: nowrap }</style></head>"
+    monkeypatch.setattr(report_page, "render_report", lambda report: true(report).replace("</head>", style))
+    assert_caught(check_table_fits, tmp_path)
+
+
 def check_page(found, players, pictures):
     assert found["faults"] == []
     assert len(found["durations"]) == players and min(found["durations"], default=1) > 0
