@@ -82,16 +82,21 @@ def command(
             _store(checkpoint, plans)  # each one as it is found, so that an interruption loses only the next
             printed.append(figures)
             if not as_json:
-                print_lines(
-                    f"{found.nfe} evaluations: error {figures['error']:.4g}; best stock sampler, {found.stock.sampler} "
-                    f"on {found.stock.timesteps}: {figures['stock_error']:.4g} ({figures['ratio']:.2f} times)"
-                )
+                print_lines(_line(figures))
     if as_json:
         print_json(printed)
     else:
         flag = ["--allow-code"] * allow_code
         same = quoted("sonolux", "sample", run, *changes, f"steps={wanted[0]}", "--out", "few-steps", *flag)
         print_lines(f"stored in {checkpoint}", f"now: {same}")
+
+
+def _line(figures: dict[str, Any]) -> str:
+    """The errors of a plan in words."""
+    return (
+        f"{figures['nfe']} evaluations: error {figures['error']:.4g}, {figures['ratio']:.2f} times that of the best "
+        f"stock sampler, {figures['stock']}: {figures['stock_error']:.4g}"
+    )
 
 
 def _store(checkpoint: Path, plans: dict[int, Any]) -> None:
@@ -119,17 +124,19 @@ def _calibrate(pipeline: Pipeline, wanted: list[int], count: int, seed: int, qui
     for parameter in pipeline.model.parameters():
         parameter.requires_grad_(False)
     fitted, held_out = (pipeline.calibration_problem(count, seed=s) for s in (seed, HELD_OUT + seed))
-    with torch.no_grad(), progress_bar("reference solution", "plan", 2 + len(wanted), show=not quiet) as done:
-        fitted_reference = solve_reference(fitted)
-        done.update()
-        held_out_reference = solve_reference(held_out)
-        done.update()
+    with torch.no_grad(), progress_bar("", "plan", len(wanted), show=not quiet, even=False) as done:
+        fitted_reference, held_out_reference = (
+            solve_reference(
+                p, report=lambda share, i=i: done.set_description_str(f"reference solution {i} of 2, {share:.0%}")
+            )
+            for i, p in enumerate((fitted, held_out), 1)
+        )
         for n in wanted:
             found = calibrate_plan(
                 fitted,
                 n,
                 fitted_reference,
-                lambda stage, error, n=n: done.set_description_str(f"{n}: {stage} {error:.4g}"),
+                lambda stage, error, n=n: done.set_description_str(f"{n} evaluations, {stage}, error {error:.4g}"),
             )
             figures = _figures(found, held_out, held_out_reference)
             yield found, {**figures, "guidance": to_plain_values(pipeline.recipe.sample.guidance)}

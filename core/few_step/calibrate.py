@@ -79,17 +79,27 @@ def _defaults(kind: str) -> Iterator[tuple[str, Any]]:
 
 
 def rank_registered_pairs(
-    problem: CalibrationProblem, reference: ReferenceSolution, nfe: int
+    problem: CalibrationProblem,
+    reference: ReferenceSolution,
+    nfe: int,
+    report: Callable[[str, float], None] = lambda stage, error: None,
 ) -> list[SamplerSpacingPair]:
     """All registered pairs of sampler and timestep spacing at `nfe` evaluations, best first.
 
     Pairs that do not support the schedule are left out. Pairs with equal plans (timestep spacings that
     agree on this schedule, ddim and euler) occur once.
+
+    Args:
+        problem: Initial states and denoisers.
+        reference: The reference solution.
+        nfe: Number of evaluations.
+        report: See `calibrate_plan`.
     """
-    pairs = [
-        SamplerSpacingPair(name, timesteps, problem.error(problem.final_states(plan), reference.x0))
-        for name, timesteps, plan, _ in _plans(problem, nfe, multistep_samplers())
-    ]
+    pairs = []
+    for name, timesteps, plan, _ in _plans(problem, nfe, multistep_samplers()):
+        error = problem.error(problem.final_states(plan), reference.x0)
+        report(f"stock {name} on {timesteps}", error)
+        pairs.append(SamplerSpacingPair(name, timesteps, error))
     return sorted((pair for pair in pairs if pair.error == pair.error), key=lambda pair: pair.error)
 
 
@@ -116,10 +126,9 @@ def calibrate_plan(
     if nfe > (most := len(reference.levels)):
         raise BadInput(f"times are searched for on {most} levels: calibrate {most} evaluations or fewer, not {nfe}")
     progress = report or (lambda stage, error: None)
-    pairs = rank_registered_pairs(problem, reference, nfe)
+    pairs = rank_registered_pairs(problem, reference, nfe, progress)
     if not pairs:
         raise BadInput(f"no sampler gives a finite result with {nfe} evaluations: check the weights of the model")
-    progress(f"stock {pairs[0].sampler} on {pairs[0].timesteps}", pairs[0].error)
     plans = _candidates(problem, reference, nfe, pairs[0])
     for iterations, remaining in ROUNDS:
         for i, (_, name, plan) in enumerate(plans):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -36,12 +38,13 @@ class ReferenceSolution:
 
 
 class _Recorder:
-    """Records state and estimate at the times that are keys of `records`."""
+    """Records state and estimate at the times that are keys of `records`; `count` is called at each evaluation."""
 
-    def __init__(self, denoiser: Denoiser, records: dict[float, tuple[Tensor, Tensor]]):
-        self.denoiser, self.records = denoiser, records
+    def __init__(self, denoiser: Denoiser, records: dict[float, tuple[Tensor, Tensor]], count: Callable[[], None]):
+        self.denoiser, self.records, self.count = denoiser, records, count
 
     def denoise(self, x: Tensor, level: NoiseLevel, conditions: Conditioning) -> Estimate:
+        self.count()
         estimate = self.denoiser.denoise(x, level, conditions)
         if (key := float(level.t)) in self.records:  # the corrector's state replaces the predictor's
             self.records[key] = (x, estimate.x0)
@@ -57,13 +60,19 @@ def reference_levels(schedule: Schedule, points: int) -> list[NoiseLevel64]:
     return [first, *inner, schedule.clean()]
 
 
-def solve_reference(problem: CalibrationProblem, points: int = GRID, parts: int = PARTS) -> ReferenceSolution:
+def solve_reference(
+    problem: CalibrationProblem,
+    points: int = GRID,
+    parts: int = PARTS,
+    report: Callable[[float], None] | None = None,
+) -> ReferenceSolution:
     """Solve the problem with 2 `points` `parts` evaluations (HeunExp on a fine grid).
 
     Args:
         problem: The initial states.
         points: Number of grid points.
         parts: Number of steps between neighbouring grid points.
+        report: Called at each evaluation with the share of evaluations that are done.
 
     Raises:
         BadInput: A guidance depends on previous evaluations. Its denoiser then depends on the number of steps, so that
@@ -79,10 +88,17 @@ def solve_reference(problem: CalibrationProblem, points: int = GRID, parts: int 
     fine = reference_levels(problem.schedule, points * parts)
     levels = fine[:-1:parts]
     plan = HeunExp().plan(problem.schedule, fine)
+    calls = itertools.count()
+
+    def count() -> None:
+        done = next(calls)
+        if report is not None:
+            report(done / (plan.nfe * len(problem.batches)))
+
     gram, ends = torch.zeros(2 * points + 1, 2 * points + 1, dtype=torch.float64), []
     for batch in problem.batches:
         records: dict[float, tuple[Tensor, Tensor]] = {float(level.t): (batch.start, batch.start) for level in levels}
-        ends.append(batch.run(plan, lambda denoiser, records=records: _Recorder(denoiser, records)))
+        ends.append(batch.run(plan, lambda denoiser, records=records: _Recorder(denoiser, records, count)))
         recorded = [records[float(level.t)] for level in levels]
         rows = [row.cpu() for row in (*(x for x, _ in recorded), *(D for _, D in recorded), ends[-1])]
         for i in range(len(batch.start)):  # one sample at a time, to save memory: the products are in float64

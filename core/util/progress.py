@@ -23,10 +23,11 @@ class LineProgress:
         unit: Name of one counted thing.
         total: Number of things; None: unknown.
         done: Number that was done before.
+        even: Whether each thing takes about as long, so that there are a rate and a remaining time.
     """
 
-    def __init__(self, about: str, unit: str, total: int | None = None, done: int = 0):
-        self.about, self.unit, self.total, self.n, self.first = about, unit, total, done, done
+    def __init__(self, about: str, unit: str, total: int | None = None, done: int = 0, even: bool = True):
+        self.about, self.unit, self.total, self.n, self.first, self.even = about, unit, total, done, done, even
         self.note, self.began = "", time.monotonic()
         self._printed = self.began
 
@@ -39,14 +40,12 @@ class LineProgress:
     def update(self, n: int = 1) -> None:
         """Count `n` more as done."""
         self.n += n
-        now = time.monotonic()
-        if now - self._printed >= EVERY:
-            self._printed = now
-            print_lines(self._line(now - self.began), err=True)
+        self._print_if_due()
 
     def set_description_str(self, about: str) -> None:
         """Set the description of the work."""
         self.about = about
+        self._print_if_due()
 
     def set_postfix_str(self, note: str) -> None:
         """Set the text at the end of a line."""
@@ -55,11 +54,19 @@ class LineProgress:
     def close(self) -> None:
         """End the progress; prints nothing."""
 
+    def _print_if_due(self) -> None:
+        now = time.monotonic()
+        if now - self._printed >= EVERY:
+            self._printed = now
+            print_lines(self._line(now - self.began), err=True)
+
     def _line(self, seconds: float) -> str:
         of = "" if self.total is None else f" of {self.total}"
         rate = (self.n - self.first) / max(seconds, 1e-9)
-        parts = [f"{self.unit} {self.n}{of}", f"{rate:.3g} a second"]
-        if self.total is not None and rate > 0:
+        parts = (
+            [f"{self.unit} {self.n}{of}", f"{rate:.3g} a second"] if self.even else [f"{self.n}{of} {self.unit}s done"]
+        )
+        if self.even and self.total is not None and rate > 0:
             parts.append(f"{tqdm.format_interval(max(0, self.total - self.n) / rate)} left")
         note = [self.note] if self.note else []
         return (f"{self.about}: " if self.about else "") + ", ".join(parts + note)
@@ -86,6 +93,7 @@ def progress_bar(
     show: bool = True,
     delay: float = 2.0,
     leave: bool = False,
+    even: bool = True,
 ) -> TerminalBar | LineProgress:
     """A progress counter: on a terminal a bar with rate and remaining time, otherwise `LineProgress`.
 
@@ -97,10 +105,13 @@ def progress_bar(
         show: Whether to show anything.
         delay: Seconds before a bar is drawn.
         leave: Whether the bar stays visible at the end.
+        even: Whether each thing takes about as long; otherwise no rate and no remaining time are shown.
     """
     if show and not sys.stderr.isatty():
-        return LineProgress(about, unit, total, done)
+        return LineProgress(about, unit, total, done, even)
     options = {"disable": not show, "delay": delay, "leave": leave, "mininterval": 0.5}
+    if not even:
+        options["bar_format"] = "{desc}: {n_fmt} of {total_fmt} {unit}s done [{elapsed}]"
     return TerminalBar(
         total=total,
         initial=done,

@@ -104,3 +104,10 @@ def test_plans_are_taken_out(run, tmp_path):
 def test_wrong_numbers_are_refused(run, nfe, said, capsys):
     assert main(["calibrate", str(run[0]), "--nfe", nfe]) == 2
     assert said in capsys.readouterr().err
+
+
+def test_the_line_of_a_plan_says_what_its_ratio_is_of():
+    figures = {"nfe": 5, "error": 0.01, "stock": "dpmpp_2m on karras", "stock_error": 0.25, "ratio": 0.04}
+    assert cli._line(figures) == (
+        "5 evaluations: error 0.01, 0.04 times that of the best stock sampler, dpmpp_2m on karras: 0.25"
+    )

@@ -349,3 +349,15 @@ def test_a_solution_that_is_not_finite_is_refused(monkeypatch):
     monkeypatch.setattr(type(found.batches[0]), "run", lambda batch, plan, watch=None: batch.start * float("inf"))
     with pytest.raises(BadInput, match=r"the reference solution is not finite.*check the weights"):
         solve_reference(found)
+
+
+def test_the_reference_solution_reports_every_evaluation():
+    mine, shares = problem(EDM(), count=4), list[float]()
+    calls = solve_reference(mine, 8, 2, report=shares.append).nfe * len(mine.batches)
+    assert len(mine.batches) > 1 and shares == [i / calls for i in range(calls)]
+
+
+def test_the_search_reports_every_pair_that_it_tries():
+    mine, said = problem(EDM(), count=4), []
+    pairs = rank_registered_pairs(mine, solve_reference(mine, 8, 1), 3, lambda *found: said.append(found))
+    assert {(f"stock {p.sampler} on {p.timesteps}", p.error) for p in pairs} <= set(said)

@@ -46,12 +46,48 @@ def test_a_log_gets_a_line_now_and_then(clock, capsys):
 def test_planted_rate_that_counts_what_an_earlier_run_made_is_caught(clock, capsys, monkeypatch):
     true = LineProgress.__init__
 
-    def counting_all(self, about, unit, total=None, done=0):
-        true(self, about, unit, total, done)
+    def counting_all(self, about, unit, total=None, done=0, even=True):
+        true(self, about, unit, total, done, even)
         self.first = 0
 
     monkeypatch.setattr(LineProgress, "__init__", counting_all)
     assert_caught(check_log, clock, capsys)
+
+
+def check_uneven_log(clock, capsys):
+    """Things that take different times: a line every 10 s also within one of them, without rate and remaining time."""
+    with progress_bar("", "plan", 3, even=False) as counted:
+        for i in range(25):
+            clock.now += 1
+            counted.set_description_str(f"5 evaluations, stage {i}")
+        counted.update()
+        clock.now += 10
+        counted.set_description_str("8 evaluations")
+    assert capsys.readouterr().err.splitlines() == [
+        "5 evaluations, stage 9: 0 of 3 plans done",
+        "5 evaluations, stage 19: 0 of 3 plans done",
+        "8 evaluations: 1 of 3 plans done",
+    ]
+
+
+def test_uneven_work_shows_no_remaining_time(clock, capsys):
+    check_uneven_log(clock, capsys)
+
+
+def test_planted_remaining_time_of_uneven_work_is_caught(clock, capsys, monkeypatch):
+    monkeypatch.setattr(LineProgress, "even", property(lambda self: True, lambda self, value: None), raising=False)
+    assert_caught(check_uneven_log, clock, capsys)
+
+
+def test_a_bar_of_uneven_work_shows_no_remaining_time(monkeypatch):
+    screen = io.StringIO()
+    screen.isatty = lambda: True
+    monkeypatch.setattr(sys, "stderr", screen)
+    with progress_bar("", "plan", 3, delay=0, leave=True, even=False) as counted:
+        counted.set_description_str("5 evaluations")
+        counted.update()
+        counted.refresh()
+    assert screen.getvalue().splitlines()[-1].endswith("5 evaluations: 1 of 3 plans done [00:00]")
 
 
 def test_what_is_done_at_once_says_nothing(capsys):
