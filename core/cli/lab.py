@@ -52,9 +52,10 @@ def sampler(
     plot: Path | None,
     as_json: bool,
 ) -> None:
-    """Measure the sampler NAME: a registered name, pkg.module:Class or ./file.py:Class.
+    """Measure the order, invariants and errors of a sampler.
 
-    Wherever a component is named, {use: NAME, parameter: value} sets its parameters.
+    NAME is a registered name, pkg.module:Class or ./file.py:Class. Wherever a component is named,
+    {use: NAME, parameter: value} sets its parameters.
 
     \b
     sonolux lab sampler dpmpp_2m --plot out.png
@@ -140,9 +141,10 @@ def likelihood(
     allow_code: bool,
     as_json: bool,
 ) -> None:
-    """Bits per dimension of the data under a trained model, by the probability-flow ODE.
+    """Measure bits per dimension of data under a trained model.
 
-    In media space a unit is that of media in [-1, 1]: bytes would add log2(127.5) = 6.99 bits, 16-bit samples 15.
+    They are computed by the probability-flow ODE. In media space a unit is that of media in [-1, 1]: bytes would add
+    log2(127.5) = 6.99 bits, 16-bit samples 15.
 
     \b
     sonolux lab likelihood runs/digits --count 16 --probes 8

@@ -46,7 +46,10 @@ def list_(kind: str | None = None, as_json: bool = False) -> None:
 @click.option("--kind", help="Show only this kind; by default all kinds with this name.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(name: str, kind: str | None, as_json: bool) -> None:
-    """Print the description of component NAME, and its parameters with types, defaults and units."""
+    """Print the description and the parameters of a component.
+
+    NAME is a registered name, pkg.module:Class or ./file.py:Class. Parameters are shown with types, defaults and units.
+    """
     from ..config import registry
     from ..util import messages
 

@@ -45,7 +45,10 @@ def list_(as_json: bool) -> None:
 @click.option("--allow-code", is_flag=True, help=ALLOW_CODE)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def show(recipe: str, changes: tuple[str, ...], allow_code: bool, as_json: bool) -> None:
-    """Print RECIPE (a file, an included name, a run folder or a checkpoint) with all default values."""
+    """Print a recipe with all default values.
+
+    RECIPE is a file, an included name, a run folder or a checkpoint.
+    """
     loaded = _open(recipe, changes, partial=True, allow_code=allow_code)
     if as_json:
         print_json(loaded.resolved())
@@ -61,7 +64,10 @@ def show(recipe: str, changes: tuple[str, ...], allow_code: bool, as_json: bool)
 @click.option("--allow-code", is_flag=True, help=ALLOW_CODE)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def validate(arguments: tuple[str, ...], with_data: bool, allow_code: bool, as_json: bool) -> int:
-    """Check recipes and report all problems, each with its position and the nearest valid name."""
+    """Check recipes and report all problems.
+
+    Each problem is shown with its position and the nearest valid name.
+    """
     from ..config.tree import BadRecipe
     from ..util.errors import BadInput
 
@@ -92,7 +98,9 @@ def validate(arguments: tuple[str, ...], with_data: bool, allow_code: bool, as_j
 @command.command("schema")
 @click.option("-o", "--out", type=PathArgument(dir_okay=False), help="Write to a file instead of printing.")
 def schema(out: Path | None) -> None:
-    """Print the JSON schema (draft-07) of recipes, which editors use for completion and checks.
+    """Print the JSON schema of recipes, for editors.
+
+    The schema (draft-07) gives completion and checks.
 
     \b
     sonolux recipe schema -o recipe.schema.json

@@ -71,11 +71,15 @@ def command(
         loaded = load_recipe(recipe, list(changes), allow_code=allow_code)
     run = TrainingRun(loaded, out or Path("runs") / loaded.name, print_lines, not quiet, [PreviewCallback(loaded)])
     run.prepare(checkpoint, newest_checkpoint(weights) if weights else None, overwrite, moved)
+    finished = run.finished
     try:
-        print_lines(*run.describe())
+        if not finished:
+            print_lines(*run.describe())
         path = run.run()
     finally:
         run.close()
+    if finished:
+        return
     folder, flag = run.folder.path, ["--allow-code"] * loaded.names_code()
     print_lines(f"done: {path}", f"now: {quoted('sonolux', 'sample', folder, '--out', folder / 'samples', *flag)}")
 

@@ -63,6 +63,11 @@ class TrainingRun:
         """Optimiser steps made."""
         return self.trainer.step
 
+    @property
+    def finished(self) -> bool:
+        """Whether steps were made and the budget is used up, so that `run` makes no further step."""
+        return self.step > 0 and self.budget.progress(self.step) >= 1
+
     def prepare(
         self, resume: Path | None = None, weights: Path | None = None, overwrite: bool = False, moved: bool = False
     ) -> None:
@@ -178,9 +183,10 @@ class TrainingRun:
         """
         first = self.step
         try:
-            if first and self.budget.progress(first) >= 1:
-                self.say("this run is finished: raise train.steps or train.minutes to train further")
-                return self.folder.checkpoint(first)
+            if self.finished:
+                done = self.folder.checkpoint(first)
+                self.say(f"this run is finished ({done}): raise train.steps or train.minutes to train further")
+                return done
             shown = progress("", "step", self.recipe.train.steps, done=first, show=self.bar, delay=0, leave=True)
             with defer_signals() as signals, shown as bar:
                 self.log = MetricsLog(self, bar)

@@ -136,3 +136,29 @@ def test_the_process_exits_with_the_code():
     assert run("--version")[0] == 0
     code, out, err = run("recipe", "validate", "nothing-like-it")
     assert code == 2 and out == "" and err.startswith("there is no recipe 'nothing-like-it'")
+
+
+def check_group_help(capsys, name):
+    """The sentence of every subcommand is shown whole."""
+    assert cli.main([name, "--help"]) == 0
+    listed = capsys.readouterr().out.partition("\nCommands:\n")[2]
+    assert listed and "..." not in listed, listed
+
+
+@pytest.mark.parametrize("name", ["lab", "plugins", "recipe"])
+def test_the_help_of_a_group_cuts_no_sentence(name, capsys):
+    check_group_help(capsys, name)
+
+
+def test_a_long_sentence_is_caught(capsys, monkeypatch):
+    group = cli.cli.get_command(None, "plugins")
+    monkeypatch.setattr(group.commands["show"], "help", "Print the description and the parameters " * 3)
+    assert_caught(check_group_help, capsys, "plugins")
+
+
+def test_a_finished_run_is_said_in_one_line(tiny_run, capsys):
+    run = tiny_run("image")
+    assert cli.main(["train", "--resume", str(run)]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith("this run is finished (") and "raise train.steps or train.minutes" in line
+    assert str(run / "checkpoints") in line
