@@ -86,8 +86,8 @@ class ComparisonRows(NamedTuple):
 
 
 @dataclass(frozen=True)
-class RepeatedComparisons:
-    """Which rows are compared.
+class ComparisonDraws:
+    """Two sets of features, and the draws of rows that are compared: samples with real, and real with real.
 
     Attributes:
         generated: Features of the samples.
@@ -149,7 +149,7 @@ class RepeatedComparisons:
 
 def choose_comparison_draws(
     generated: FeatureSet, train: FeatureSet, held_out: FeatureSet | None, learned: bool, repeats: int
-) -> RepeatedComparisons:
+) -> ComparisonDraws:
     """Choose the rows as described at the top of this module; no set of a draw has more than `MAX_ROWS` rows.
 
     Classes are matched where every example of every set has one, and where for at least 8 samples of a draw there are
@@ -185,7 +185,7 @@ def choose_comparison_draws(
     return replace(found, description=found.description + note)
 
 
-def _drawn_rows(sets: list[FeatureSet], learned: bool, repeats: int) -> tuple[RepeatedComparisons, bool]:
+def _drawn_rows(sets: list[FeatureSet], learned: bool, repeats: int) -> tuple[ComparisonDraws, bool]:
     """The draws, and whether matching the classes leaves too few samples in one draw."""
     rng = np.random.default_rng(0)
     generated, train, held_out = sets[0], sets[1], sets[2] if len(sets) > 2 else None
@@ -206,7 +206,7 @@ def _drawn_rows(sets: list[FeatureSet], learned: bool, repeats: int) -> tuple[Re
             f"{samples} against {len(reference)} held-out examples; "
             f"baseline: {BASELINE_DRAWS} draws of as many real ones"
         )
-        return RepeatedComparisons(generated, all_real, value, baseline, description), len(m) < min(MIN_ROWS, requested)
+        return ComparisonDraws(generated, all_real, value, baseline, description), len(m) < min(MIN_ROWS, requested)
     real = held_out if held_out is not None and enough else all_real
     half = min(MAX_ROWS, len(real) // 2)
     n = min(half, len(generated) // 2 if len(generated) >= 2 * MIN_ROWS else len(generated))
@@ -220,7 +220,7 @@ def _drawn_rows(sets: list[FeatureSet], learned: bool, repeats: int) -> tuple[Re
     mean = round(float(np.mean(each)))
     samples = _count_text(mean, n, generated.labelled)
     description = f"{samples} against {half} of {len(real)} {which}; baseline: {mean} of the others; {repeats} draws"
-    return RepeatedComparisons(generated, real, None, baseline, description), min(each) < min(MIN_ROWS, n)
+    return ComparisonDraws(generated, real, None, baseline, description), min(each) < min(MIN_ROWS, n)
 
 
 def drop_partial_labels(*sets: FeatureSet) -> list[FeatureSet]:

@@ -9,8 +9,8 @@ import numpy as np
 from .comparison import (
     BASELINE_DRAWS,
     MAX_SINGLE,
+    ComparisonDraws,
     FeatureSet,
-    RepeatedComparisons,
     SetDistance,
     drop_partial_labels,
     random_halves,
@@ -30,7 +30,7 @@ def default_metrics() -> list[Metric]:
 
 
 def measure_distances(
-    rows: RepeatedComparisons,
+    rows: ComparisonDraws,
     metrics: Sequence[Metric],
     repeats: int,
     real: str,
@@ -64,7 +64,7 @@ def measure_distances(
     return out
 
 
-def unmeasured_distances(rows: RepeatedComparisons, metrics: Sequence[Metric]) -> list[str]:
+def unmeasured_distances(rows: ComparisonDraws, metrics: Sequence[Metric]) -> list[str]:
     """Names of the distances that would be biased, since too many rows are the only ones of their class."""
     if rows.pairs_of_classes:
         return []
@@ -72,7 +72,7 @@ def unmeasured_distances(rows: RepeatedComparisons, metrics: Sequence[Metric]) -
 
 
 def _shares(
-    metric: Metric, results: list[MetricColumn], rows: RepeatedComparisons, real: str, many: str
+    metric: Metric, results: list[MetricColumn], rows: ComparisonDraws, real: str, many: str
 ) -> list[Measurement]:
     """All shares of a metric, from one evaluation of it."""
     sets = rows.generated.rows, rows.real.rows
@@ -91,7 +91,7 @@ def _shares(
 def _distance(
     metric: Metric,
     result: MetricColumn,
-    rows: RepeatedComparisons,
+    rows: ComparisonDraws,
     repeats: int,
     real: str,
     many: str,

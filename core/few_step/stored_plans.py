@@ -38,8 +38,8 @@ def plan_to_json(plan: Plan) -> list[dict[str, Any]]:
     ]
 
 
-class StoredPlanRow(StoredRecord):
-    """A row as `plan_to_json` writes it."""
+class StoredSamplerPlanRow(StoredRecord):
+    """A row of a sampler's plan as `plan_to_json` writes it."""
 
     level: Annotated[tuple[_Number, _NotNegative, _NotNegative], Strict(False)]  # JSON has lists but no tuples
     x: list[_Term]
@@ -52,7 +52,7 @@ class StoredPlanRow(StoredRecord):
         return PlanRow(NoiseLevel(*self.level), dict(self.x), dict(self.D), evaluate=self.evaluate, step=self.step)
 
 
-_ROWS = TypeAdapter(Annotated[list[StoredPlanRow], Field(min_length=2, max_length=10_000)])
+_ROWS = TypeAdapter(Annotated[list[StoredSamplerPlanRow], Field(min_length=2, max_length=10_000)])
 
 
 def plan_from_json(rows: Any) -> Plan:
