@@ -40,7 +40,8 @@ from sonolux.core.util.rng import KeyedNoise
 
 SHAPE, STEPS = (4, 3, 32, 32), 20
 
-# Our sampler -> diffusers' scheduler of the same method with its options, and the name of k-diffusion's function.
+# Our sampler -> diffusers' scheduler of the same method with its options, and the name of k-diffusion's function. The
+# noise of an SDE solver is a Brownian path in k-diffusion and independent at every step in diffusers: both are rows.
 _MULTI = "DPMSolverMultistepScheduler"
 PEERS: dict[str, tuple[str, dict[str, Any], str]] = {
     "ddim": ("DDIMScheduler", {}, ""),
@@ -49,10 +50,12 @@ PEERS: dict[str, tuple[str, dict[str, Any], str]] = {
     "dpm_2": ("KDPM2DiscreteScheduler", {}, "dpm_2"),
     "dpm_2_ancestral": ("KDPM2AncestralDiscreteScheduler", {}, "dpm_2_ancestral"),
     "dpmpp_2m": (_MULTI, {}, "dpmpp_2m"),
-    "dpmpp_2m_sde": (_MULTI, {"algorithm_type": "sde-dpmsolver++"}, "dpmpp_2m_sde"),
+    "dpmpp_2m_sde": ("", {}, "dpmpp_2m_sde"),
+    "dpmpp_2m_sde noise=step": (_MULTI, {"algorithm_type": "sde-dpmsolver++"}, ""),
     "dpmpp_2s_ancestral": ("", {}, "dpmpp_2s_ancestral"),
     "dpmpp_3m": (_MULTI, {"solver_order": 3}, ""),
-    "dpmpp_3m_sde": (_MULTI, {"solver_order": 3, "algorithm_type": "sde-dpmsolver++"}, "dpmpp_3m_sde"),
+    "dpmpp_3m_sde": ("", {}, "dpmpp_3m_sde"),
+    "dpmpp_3m_sde noise=step": (_MULTI, {"solver_order": 3, "algorithm_type": "sde-dpmsolver++"}, ""),
     "dpmpp_sde": ("DPMSolverSDEScheduler", {}, "dpmpp_sde"),
     "euler": ("EulerDiscreteScheduler", {}, "euler"),
     "euler_ancestral": ("EulerAncestralDiscreteScheduler", {}, "euler_ancestral"),
@@ -97,10 +100,16 @@ def lowest(function: Callable[[], object], repeats: int = 60, inner: int = 5) ->
     return best * 1e6
 
 
+def own_sampler(name: str) -> Any:
+    """The sampler of a row: its name, and options such as `noise=step` after it."""
+    use, *options = name.split()
+    return registry.find_class("sampler", use)(**dict(option.split("=") for option in options))
+
+
 def own(name: str) -> tuple[dict[str, float], int]:
     """(loop in microseconds per step, whole and cold call in milliseconds; evaluations) of one of our samplers."""
     levels, x, denoiser = Karras().levels(EDM(), STEPS), torch.randn(SHAPE), Fixed(torch.randn(SHAPE))
-    sampler = registry.find_class("sampler", name)()
+    sampler = own_sampler(name)
     plan = sampler.plan(EDM(), levels)
     noise = {key: torch.randn(SHAPE) for key in plan.noises}
 
@@ -210,11 +219,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     torch.manual_seed(0)
     show = (lambda line: None) if options.json else (lambda line: print(line, flush=True))
     show(f"{SHAPE} float32, one thread, {STEPS} steps; ratios are sonolux / peer\n")
-    show(f"  {'':20}{'':>6}{'loop, us per step':>28}{'whole call, ms':>36}")
+    show(f"  {'':24}{'':>6}{'loop, us per step':>28}{'whole call, ms':>36}")
     head = f"{'sonolux':>10}{'/diffus.':>9}{'/k-diff.':>9}"
-    show(f"  {'sampler':20}{'nfe':>6}{head}{'sonolux':>10}{'cold':>8}{'/diffus.':>9}{'/k-diff.':>9}")
+    show(f"  {'sampler':24}{'nfe':>6}{head}{'sonolux':>10}{'cold':>8}{'/diffus.':>9}{'/k-diff.':>9}")
     rows = []
-    for name in options.samplers or registry.builtin_files("sampler"):
+    for name in options.samplers or sorted({*registry.builtin_files("sampler"), *PEERS}):
         rows.append(found := row(name))
         shares = {
             what: "".join(
@@ -225,13 +234,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         }
         cost = found["sonolux"]
         show(
-            f"  {name:20}{found['nfe']:6}{cost['loop']:10.1f}{shares['loop']}"
+            f"  {name:24}{found['nfe']:6}{cost['loop']:10.1f}{shares['loop']}"
             f"{cost['whole']:10.2f}{cost['cold']:8.2f}{shares['whole']}"
         )
     show("\nadditional cost per step that uses it, us")
     additional = additional_costs()
     for what, cost in additional.items():
-        show(f"  {what:52}{cost:8.1f}")
+        show(f"  {what:56}{cost:8.1f}")
     if options.json:
         print(json.dumps({"samplers": rows, "apart": additional}, indent=1))
     shares = [ratio(found, "diffusers", what) for found in rows for what in ("loop", "whole")]
