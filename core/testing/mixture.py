@@ -50,6 +50,7 @@ class GaussianMixture:
         self.std = torch.as_tensor(std, dtype=torch.float64).expand(K).clone()
         weights = torch.ones(K) if weights is None else torch.as_tensor(weights)
         self.weights = weights.double() / weights.double().sum()
+        self._variances, self._log_prior = self.std[:, None] ** 2, torch.log(self.weights)  # (K, 1), (K,)
         d = self.means.shape[1]
         self.basis = torch.zeros(K, 0, d, dtype=torch.float64) if basis is None else basis.double().reshape(K, -1, d)
         self.spread = torch.zeros(K, self.basis.shape[1], dtype=torch.float64) if spread is None else spread.double()
@@ -176,8 +177,8 @@ class GaussianMixture:
     ) -> Tensor:
         """Sum over components of p(k | x) (of_mean mu_k + share(C_k) (x - alpha mu_k))."""
         away, alpha, sigma = at = self._away(x, level)
-        across_v = self.std.to(x)[:, None] ** 2  # (K, 1)
-        each = of_mean * self.means.to(x) + share(across_v, alpha, sigma) * away  # (B, K, d)
+        across_v = self._variances.to(x)
+        each = torch.add(share(across_v, alpha, sigma) * away, self.means.to(x), alpha=of_mean)  # (B, K, d)
         if self.basis.shape[1]:
             basis, along_v, alpha, sigma = self._along(x, alpha, sigma)
             extra = share(along_v, alpha, sigma) - share(across_v, alpha, sigma)  # (B, K, r)
@@ -191,14 +192,14 @@ class GaussianMixture:
     def _log_weights(self, x: Tensor, at: tuple[Tensor, Number, Number], conditions: Conditioning | None) -> Tensor:
         """log p(k) p(x | k) + d/2 log(2 pi), (B, K)."""
         away, alpha, sigma = at
-        across = alpha**2 * self.std.to(x)[:, None] ** 2 + sigma**2
+        across = alpha**2 * self._variances.to(x) + sigma**2
         terms = (away**2 / across).sum(-1) + torch.log(torch.as_tensor(across)).expand_as(away).sum(-1)
         if self.basis.shape[1]:
             basis, along_v, alpha, sigma = self._along(x, alpha, sigma)
-            wide, narrow = alpha**2 * along_v + sigma**2, alpha**2 * self.std.to(x)[:, None] ** 2 + sigma**2
+            wide, narrow = alpha**2 * along_v + sigma**2, alpha**2 * self._variances.to(x) + sigma**2
             along = torch.einsum("bkd,krd->bkr", away, basis)
             terms = terms + (along**2 * (1 / wide - 1 / narrow) + torch.log(wide) - torch.log(narrow)).sum(-1)
-        prior = torch.log(self.weights.to(x))
+        prior = self._log_prior.to(x)
         if conditions is not None and self.name in conditions.vector:
             prior = torch.log_softmax(prior + torch.log(conditions.vector[self.name].to(x)), dim=1)
         return prior - terms / 2
@@ -206,7 +207,7 @@ class GaussianMixture:
     def _along(self, x: Tensor, alpha: Number, sigma: Number) -> tuple[Tensor, Tensor, Number, Number]:
         """The directions (K, r, d), the variances along them (K, r), and alpha and sigma with matching shapes."""
         alpha, sigma = (v[..., :1] if isinstance(v, Tensor) and v.ndim else v for v in (alpha, sigma))
-        return self.basis.to(x), self.std.to(x)[:, None] ** 2 + self.spread.to(x) ** 2, alpha, sigma
+        return self.basis.to(x), self._variances.to(x) + self.spread.to(x) ** 2, alpha, sigma
 
 
 def _data_share(variance: Tensor, alpha: Number, sigma: Number) -> Tensor:

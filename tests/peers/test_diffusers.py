@@ -45,12 +45,7 @@ from sonolux.core.types import Estimate, NoiseLevel
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 peers = importlib.import_module("_peers")
-try:
-    diffusers = peers.schedulers()
-except ImportError as error:
-    pytest.skip(f"diffusers is not installed ({error}): pip install -e '.[peers]'", allow_module_level=True)
-
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("diffusers")]
 MIXTURE, STEPS = example_mixture(), 16
 SPACE = {"adds": EDM(), "keeps": Discrete(), "flow": RectifiedFlow()}
 
@@ -68,7 +63,7 @@ def denoise(x, alpha, sigma):
 
 def made(name, steps=STEPS, **options):
     """A scheduler that takes x0 where it can, with its timesteps."""
-    cls = name if isinstance(name, type) else getattr(diffusers, name)
+    cls = name if isinstance(name, type) else getattr(peers.schedulers(), name)
     known = dict(options)
     if cls.__name__ in ("DDIMScheduler", "DDPMScheduler"):
         known.setdefault("clip_sample", False)
@@ -266,7 +261,7 @@ def test_plms():
 
 def check_trig_flow(cls):
     """SCM: x = cos(t) x0 + sin(t) eps."""
-    scheduler = diffusers.SCMScheduler(sigma_data=1.0)
+    scheduler = peers.schedulers().SCMScheduler(sigma_data=1.0)
     times = [1.5, 1.2, 0.8, 0.3, 0.0]
     scheduler.set_timesteps(4, timesteps=times, max_timesteps=None, intermediate_timesteps=None)
     assert difference(ours(cls(), scheduler), theirs(scheduler)) < 1e-5

@@ -38,12 +38,7 @@ from sonolux.core.types import Estimate, NoiseLevel
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 peers = importlib.import_module("_peers")
-try:
-    diffusers = peers.schedulers()
-except ImportError as error:
-    pytest.skip(f"diffusers is not installed ({error}): pip install -e '.[peers]'", allow_module_level=True)
-
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.filterwarnings("ignore"), pytest.mark.usefixtures("diffusers")]
 MIXTURE, FLOW = example_mixture(), RectifiedFlow()
 SDE = {"algorithm_type": "sde-dpmsolver++"}
 
@@ -61,7 +56,7 @@ def denoise(x, alpha, sigma):
 
 def made(cls, steps, **options):
     """A scheduler of that class, or name, with its timesteps."""
-    cls = getattr(diffusers, cls) if isinstance(cls, str) else cls
+    cls = getattr(peers.schedulers(), cls) if isinstance(cls, str) else cls
     if "prediction_type" not in options and not cls.__name__.startswith(("FlowMatch", "IPNDM", "EDM")):
         options["prediction_type"] = "flow_prediction" if options.get("use_flow_sigmas") else "sample"
     scheduler = cls(**options)
@@ -129,7 +124,7 @@ def in_sigma(cls):
 @pytest.mark.slow
 def test_their_3m_is_of_second_order():
     """The weight of the second derivative is half of what it is to be; doubled, theirs is ours."""
-    own = diffusers.DPMSolverMultistepScheduler
+    own = peers.schedulers().DPMSolverMultistepScheduler
     mended = mutated_class(own, THIRD_ORDER, DOUBLED)
     levels = listed(made(own, 20, **EVEN))
     mine = ours(DPMpp3M(), levels, NOISE, Discrete())
@@ -141,7 +136,7 @@ def test_their_3m_is_of_second_order():
 
 def test_their_3m_sde_has_a_wrong_sign():
     """- 0.5 for + 0.5: the weight of the second derivative tends to -1 as steps shrink, where it is to vanish."""
-    own = diffusers.DPMSolverMultistepScheduler
+    own = peers.schedulers().DPMSolverMultistepScheduler
     mended = mutated_class(own, THIRD_ORDER, *SDE_MENDED)
     levels = listed(made(own, 20, **EVEN))
     mine = ours(DPMpp3MSDE(noise="step"), levels, NOISE, Discrete())

@@ -41,11 +41,7 @@ from sonolux.core.util.rng import KeyedNoise
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 peers = importlib.import_module("_peers")
-try:
-    sampling = peers.k_diffusion()
-except ImportError as error:
-    pytest.skip(f"k-diffusion is not installed ({error}): pip install -e '.[peers]'", allow_module_level=True)
-
+pytestmark = pytest.mark.usefixtures("k_diffusion")
 MIXTURE, SCHEDULE, STEPS = example_mixture(), EDM(), 12
 LEVELS = Karras().levels(SCHEDULE, STEPS)
 SIGMAS = torch.stack([level.sigma for level in LEVELS])
@@ -78,7 +74,7 @@ def theirs(name, function=None, sigmas=SIGMAS, noises=Z, **options):
     seen, drawn = [], iter(noises)
     if name.endswith(("ancestral", "sde")):
         options["noise_sampler"] = lambda *_: next(drawn)
-    function = function or getattr(sampling, f"sample_{name}")
+    function = function or getattr(peers.k_diffusion(), f"sample_{name}")
     end = function(MODEL, START, sigmas, disable=True, callback=lambda told: seen.append(told["x"]), **options)
     return [*seen[1:], end]
 
@@ -178,7 +174,7 @@ def check_one_path(cls):
         drawn.append(noise.normal("sampler", key))
         return drawn[-1]
 
-    end = sampling.sample_dpmpp_2m_sde(MODEL, START, SIGMAS, disable=True, noise_sampler=sampled)
+    end = peers.k_diffusion().sample_dpmpp_2m_sde(MODEL, START, SIGMAS, disable=True, noise_sampler=sampled)
     assert difference(ours(cls(), noise=noise)[-1:], [end]) < 1e-6
     assert len(drawn) == STEPS - 1
 
@@ -190,7 +186,7 @@ def test_one_path():
 def check_churn(cls, monkeypatch):
     """EDM's churn: Heun with noise added before a step, from the second level on (ours stays within the schedule)."""
     drawn = iter(Z)
-    monkeypatch.setattr(sampling.torch, "randn_like", lambda x: next(drawn))
+    monkeypatch.setattr(peers.k_diffusion().torch, "randn_like", lambda x: next(drawn))
     options = {"s_churn": 6.0, "s_tmin": 0.05, "s_tmax": 50.0, "s_noise": 1.003}
     other = theirs("heun", **options)
     monkeypatch.undo()
@@ -209,7 +205,7 @@ def exactly(x=START):
 def adaptive(x, order, tolerance):
     """Their dpm_adaptive from 80 to 0.002, and Euler's step from there: it cannot reach 0."""
     options = {"order": order, "rtol": tolerance, "atol": tolerance}
-    return denoise(sampling.sample_dpm_adaptive(MODEL, x, 0.002, 80.0, disable=True, **options), 1.0, 0.002)
+    return denoise(peers.k_diffusion().sample_dpm_adaptive(MODEL, x, 0.002, 80.0, disable=True, **options), 1.0, 0.002)
 
 
 @pytest.mark.slow
@@ -230,7 +226,7 @@ def test_adaptive_steps_lead_to_the_same_end(order):
 @pytest.mark.slow
 def test_their_3m_has_half_the_weight_of_the_second_derivative():
     """With it doubled theirs is ours, of third order; without, it is of second order."""
-    mended = mutated_function(sampling.sample_dpmpp_3m_sde, scale_expression(variable_target("d2"), 2))
+    mended = mutated_function(peers.k_diffusion().sample_dpmpp_3m_sde, scale_expression(variable_target("d2"), 2))
     for eta in (0.0, 1.0):
         mine = ours(DPMpp3MSDE(eta=eta))
         assert difference(mine, theirs("dpmpp_3m_sde", mended, eta=eta)) < 1e-6
@@ -240,7 +236,7 @@ def test_their_3m_has_half_the_weight_of_the_second_derivative():
     def order(function):
         return peers.interior_order(lambda D, x, s: function(peers.model(D), x, s, disable=True, eta=0.0))
 
-    assert order(sampling.sample_dpmpp_3m_sde) < 2.2
+    assert order(peers.k_diffusion().sample_dpmpp_3m_sde) < 2.2
     assert order(mended) > 2.8
 
 
@@ -264,14 +260,16 @@ def test_their_noise_depends_on_the_batch():
     ends = []
     for count in (3, 2):
         torch.manual_seed(0)
-        ends.append(sampling.sample_euler_ancestral(MODEL, START[:count], SIGMAS, disable=True)[:2])
+        ends.append(peers.k_diffusion().sample_euler_ancestral(MODEL, START[:count], SIGMAS, disable=True)[:2])
     assert (ends[0] - ends[1]).abs().max() > 1e-3
 
 
 def test_their_churn_leaves_the_range_of_the_schedule(monkeypatch):
     """They ask the network for noise above sigma_max, which it was not trained on; ours churns up to it."""
     asked = []
-    sampling.sample_heun(lambda x, s, **_: asked.append(float(s[0])) or x * 0, START, SIGMAS, disable=True, s_churn=40)
+    peers.k_diffusion().sample_heun(
+        lambda x, s, **_: asked.append(float(s[0])) or x * 0, START, SIGMAS, disable=True, s_churn=40
+    )
     assert max(asked) > 80
     plan = EDMChurn(s_churn=40.0, s_tmax=1e9).plan(SCHEDULE, LEVELS)
     assert max(row.level.sigma for row in plan.rows) <= 80

@@ -1,5 +1,6 @@
 """A noise level per element, through the whole chain: clock, prediction, network, sampler; training; padding."""
 
+import functools
 import itertools
 import math
 
@@ -51,7 +52,9 @@ def awake(net: torch.nn.Module) -> torch.nn.Module:
     return net.requires_grad_(False)
 
 
-MADE = {name: awake(make()) for name, make in NETS.items()}
+@functools.cache
+def net_of(name: str) -> torch.nn.Module:
+    return awake(NETS[name]())
 
 
 def drawn(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -85,13 +88,13 @@ CLOCK_OF = {"edm": "c_noise", "v": "logsnr", "flow": "tau", "x0": "index", "eps"
 def check_constant(sampler: str, net: str, prediction: str) -> None:
     """A map of one level gives bit for bit what the number gives, in float32."""
     schedule, levels = levels_for(prediction)
-    seen = NetworkDenoiser(MADE[net], PREDICTIONS[prediction], CLOCKS[CLOCK_OF[prediction]])
+    seen = NetworkDenoiser(net_of(net), PREDICTIONS[prediction], CLOCKS[CLOCK_OF[prediction]])
     shape = (2, *SHAPES[net])
     plan = SAMPLERS[sampler].plan(schedule, levels)
     mapped = SAMPLERS[sampler].plan(schedule, maps(levels, shape))
     x = drawn(*shape) * float(levels[0].sigma)
     noise = {key: drawn(*shape, seed=1 + i) for i, key in enumerate(plan.noises)}
-    told = Conditioning({"label": drawn(2, MADE[net].embedding_width, seed=9)})
+    told = Conditioning({"label": drawn(2, net_of(net).embedding_width, seed=9)})
     one, two = run_plan(plan, seen, x, told, noise), run_plan(mapped, seen, x, told, noise)
     assert one.isfinite().all() and torch.equal(one, two), f"{(one - two).abs().max():.1e}"
 
@@ -136,7 +139,7 @@ def test_every_prediction_scales_a_map_as_it_scales_numbers(prediction):
 def check_half_clean(sampler: str, net: str, prediction: str) -> None:
     """The clean half is kept exactly, the other half is finite and depends on it."""
     schedule, levels = levels_for(prediction)
-    seen = NetworkDenoiser(MADE[net], PREDICTIONS[prediction], CLOCKS[CLOCK_OF[prediction]])
+    seen = NetworkDenoiser(net_of(net), PREDICTIONS[prediction], CLOCKS[CLOCK_OF[prediction]])
     shape = (2, *SHAPES[net])
     known = torch.zeros(shape[0], 1, *shape[2:], dtype=torch.bool)
     known[..., : shape[-1] // 2] = True
@@ -171,7 +174,7 @@ def test_both_ends_inside_a_map_are_finite(prediction):
 
 def test_eps_at_alpha_zero_inside_a_map_is_refused():
     schedule = registry.find_class("schedule", "rectified_flow")()
-    seen = NetworkDenoiser(MADE["audio"], PREDICTIONS["eps"], CLOCKS["tau"])
+    seen = NetworkDenoiser(net_of("audio"), PREDICTIONS["eps"], CLOCKS["tau"])
     known = torch.arange(11) < 5
     levels = maps(even_tau_levels(schedule, 3), (1, 3, 11), known, schedule.clean())
     with pytest.raises(BadInput, match="parameterization: v"):
@@ -185,7 +188,7 @@ def test_eps_at_alpha_zero_inside_a_map_is_refused():
 
 def check_stages(dims: int) -> None:
     """Each stage's embedding from its definition, position by position; padding left out of the means."""
-    net, size, patch = MADE["image" if dims == 2 else "audio"], (12, 8)[:dims], 2
+    net, size, patch = net_of("image" if dims == 2 else "audio"), (12, 8)[:dims], 2
     level = torch.randn(2, 1, *size, generator=torch.Generator().manual_seed(2))
     level[0, 0, :4] = level[0].flatten()[0]
     valid = (torch.arange(size[0]) < 9).float().reshape(-1, *[1] * (dims - 1)).expand(2, 1, *size).clone()
@@ -227,7 +230,7 @@ def test_film_is_per_position():
 
 def check_mixed_net(net: str) -> None:
     """A map of a few levels acts where it differs, and a level a sample is a map of that level in each."""
-    made, shape = MADE[net], (2, *SHAPES[net])
+    made, shape = net_of(net), (2, *SHAPES[net])
     x, level = drawn(*shape), torch.tensor([0.3, -1.0])
     spread = level.reshape(2, *[1] * (len(shape) - 1)).expand(2, 1, *shape[2:]).clone()
     assert torch.equal(made(x, level), made(x, spread))
@@ -246,7 +249,7 @@ def test_a_map_acts_where_it_differs(net):
 
 def padded_run(size: int, filling: float, length: int = 7, net=None, level=None) -> torch.Tensor:
     """The valid part of three steps from the same noise, padded to `size` with `filling` times other noise."""
-    net = net or MADE["audio"]
+    net = net or net_of("audio")
     x = filling * drawn(1, 3, size, seed=8)
     x[..., :length] = drawn(1, 3, length) * 80
     schedule, levels = levels_for("edm")
@@ -278,16 +281,16 @@ def test_padding_does_not_matter_with_positions():
 def test_a_sample_of_padding_alone_is_finite():
     x, valid = drawn(2, 3, 11), torch.zeros(2, 1, 11)
     valid[1] = 1
-    out = MADE["audio"](x, torch.zeros(2), Conditioning(valid=valid))
+    out = net_of("audio")(x, torch.zeros(2), Conditioning(valid=valid))
     assert out.isfinite().all()
     lone = torch.full((2, 3, 11), math.nan)
     lone[1] = x[1]
-    assert MADE["audio"](lone, torch.zeros(2), Conditioning(valid=valid)).isfinite().all(), "padding is not read"
+    assert net_of("audio")(lone, torch.zeros(2), Conditioning(valid=valid)).isfinite().all(), "padding is not read"
 
 
 def check_ones() -> None:
     """A mask of ones is no mask."""
-    for net, made in MADE.items():
+    for net, made in ((name, net_of(name)) for name in NETS):
         x = drawn(2, *(n + n % 2 for n in SHAPES[net]))
         x = x[:, : SHAPES[net][0]]
         size = [n // made.factor * made.factor for n in x.shape[2:]]
@@ -431,9 +434,9 @@ def check_losses(prediction: str, weighting: str) -> None:
     valid = torch.ones(3, 1, 11)
     valid[2, 0, 8:] = 0
     level = own.process.schedule.level(t)
-    found = own.error(MADE["audio"], x0, eps, level, Conditioning(valid=valid))
+    found = own.error(net_of("audio"), x0, eps, level, Conditioning(valid=valid))
     x = x0 + t.float() * eps
-    output = own.process.denoiser(MADE["audio"]).output(x, level, Conditioning(valid=valid))
+    output = own.process.denoiser(net_of("audio")).output(x, level, Conditioning(valid=valid))
     for b in range(3):
         kept = []
         for p in range(11):
