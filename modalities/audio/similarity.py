@@ -98,24 +98,28 @@ def _coarse_similarity(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat(values), torch.cat(shifts)
 
 
-def _fine_similarity(a: Tensor, b: Tensor, shift: int) -> float:
-    """Fine similarity of spectra a and b (bands, frames), at shifts within _REACH of `shift`."""
+def _fine_similarity(a: Tensor, others: Sequence[Tensor], shifts: Sequence[int]) -> Tensor:
+    """Fine similarity (K,) of spectrum a to K others, (bands, frames) each, at shifts within _REACH of theirs."""
     places = torch.nonzero(_audible(_loud(a[None]))[0, 0])
     if not len(places):
-        return 0.0
+        return torch.zeros(len(others))
     low, high = int(places[0]), int(places[-1]) + 1
     if high - low >= 4 * _EDGE[1] + 8:
         low, high = low + _EDGE[1], high - _EDGE[1]
     x = _loud(a[None, :, low:high].double())[0]
     x = _centred(x, (0, 1))
-    y = _shifted_windows(b, low + shift - _REACH, high - low)
-    y = (y / y.amax((0, 2), keepdim=True).clamp(min=math.sqrt(dsp.SILENCE)) - _FLOOR).clamp(min=0)
-    y = _centred(y, (0, 2))
-    found = torch.einsum("mt,mkt->k", x, y) / (x.norm() * y.square().sum((0, 2)).sqrt()).clamp(min=dsp.SILENCE)
-    return min(1.0, float(found.max()))  # rounding can exceed 1 by 1e-15
+    found, together = [], max(1, _MAX_CORRELATIONS // (x.numel() * (2 * _REACH + 1)))
+    for i in range(0, len(others), together):
+        pairs = zip(others[i : i + together], shifts[i : i + together], strict=True)
+        y = torch.stack([_shifted_windows(b, low + shift - _REACH, high - low) for b, shift in pairs])
+        y = (y / y.amax((1, 3), keepdim=True).clamp(min=math.sqrt(dsp.SILENCE)) - _FLOOR).clamp(min=0)
+        y = _centred(y, (1, 3))
+        norms = x.norm() * y.square().sum((1, 3)).sqrt()
+        found.append((torch.einsum("mt,nmkt->nk", x, y) / norms.clamp(min=dsp.SILENCE)).amax(1))
+    return torch.cat(found).clamp(max=1.0).float()  # rounding can exceed 1 by 1e-15
 
 
-def _centred(x: Tensor, axes: tuple[int, int]) -> Tensor:
+def _centred(x: Tensor, axes: tuple[int, ...]) -> Tensor:
     return x - x.mean(axes, keepdim=True)
 
 
@@ -139,11 +143,13 @@ def nearest_sounds(sounds: Sequence[Tensor], training: Sequence[Tensor], rate: f
     frames = next(hops) / next(hops)  # fine frames in a coarse one
 
     def compare(row: int, which: Tensor) -> Tensor:
-        spectrum = _fine(sounds[row], rate)
-        pairs = zip(values[row].tolist(), which.tolist(), shift[row].tolist(), strict=True)
-        return torch.tensor(
-            [_fine_similarity(spectrum, fine(i), round(k * frames)) if v > 0 else 0.0 for v, i, k in pairs]
-        )
+        alike = torch.nonzero(values[row] > 0)[:, 0]
+        found = torch.zeros(len(which))
+        if len(alike):
+            shifts = [round(k * frames) for k in shift[row, alike].tolist()]
+            others = [fine(i) for i in which[alike].tolist()]
+            found[alike] = _fine_similarity(_fine(sounds[row], rate), others, shifts)
+        return found
 
     return nearest_examples(candidates, compare)
 

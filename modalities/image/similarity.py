@@ -121,34 +121,36 @@ def _fine_correlation(x: Tensor, whole: Tensor) -> Tensor:
     views = _views(x[None], window, _SIZES)[0]
     found = _windows(whole, window) @ views.T  # (K, places, views)
     best, place = found.flatten(1).max(1)
-    for k in best.topk(min(_CLOSE, len(best))).indices.tolist():
-        at, view = divmod(int(place[k]), len(views))
-        row, column = divmod(at, width - window[1] + 1)
-        mirrored, z = view >= len(_SIZES), _SIZES[view % len(_SIZES)]
-        middle = (row + (window[0] - 1) / 2, column + (window[1] - 1) / 2)
-        best[k] = max(float(best[k]), _subpixel_correlation(x.flip(-1) if mirrored else x, whole[k], middle, z, window))
+    close = best.topk(min(_CLOSE, len(best))).indices
+    at, view = place[close] // len(views), place[close] % len(views)
+    columns = width - window[1] + 1
+    middle = torch.stack([at // columns + (window[0] - 1) / 2, at % columns + (window[1] - 1) / 2], 1)
+    own = torch.where(view[:, None, None, None] >= len(_SIZES), x.flip(-1), x)
+    finer = _subpixel_correlation(own, whole[close], middle, torch.tensor(_SIZES)[view % len(_SIZES)], window)
+    best[close] = torch.maximum(best[close], finer)
     return best
 
 
-def _subpixel_correlation(
-    x: Tensor, b: Tensor, middle: tuple[float, float], z: float, window: tuple[int, int]
-) -> float:
-    """The largest correlation of the centre of x with b around a position and a size, with sub-pixel steps."""
+def _subpixel_correlation(x: Tensor, b: Tensor, middle: Tensor, z: Tensor, window: tuple[int, int]) -> Tensor:
+    """The largest correlation (K,) of the centres of x with b, (K, C, H, W) both, in sub-pixel steps.
+
+    The steps start at the positions `middle` (K, 2) and the sizes z (K,).
+    """
     height, width = x.shape[-2:]
     top, left = (height - window[0]) // 2, (width - window[1]) // 2
-    centre_of_x = x[:, top : top + window[0], left : left + window[1]].flatten()
-    centre_of_x = centre_of_x - centre_of_x.mean()
-    best, at = 0.0, (*middle, z)
+    centre_of_x = x[..., top : top + window[0], left : left + window[1]].flatten(1)
+    centre_of_x = centre_of_x - centre_of_x.mean(1, keepdim=True)
+    steps = torch.tensor([-1.0, 0.0, 1.0])
+    moves = torch.cartesian_prod(steps, steps, steps)  # (27, 3): y, x, size
+    best, at = torch.zeros(len(x)), torch.cat([middle, z[:, None]], 1)
     for reach, finer in ((0.5, 0.02), (0.17, 0.007)):
-        steps = torch.tensor([-1.0, 0.0, 1.0])
-        dy, dx, dz = (v.flatten() for v in torch.meshgrid(steps, steps, steps, indexing="ij"))
-        centre = torch.stack([at[0] + reach * dy, at[1] + reach * dx], 1)
-        step = at[2] + finer * dz
-        part = _sampled(b.expand(len(dy), *b.shape), centre, step, window, "bicubic").flatten(1)
-        part = part - part.mean(1, keepdim=True)
-        correlation = part @ centre_of_x / (part.norm(dim=1) * centre_of_x.norm()).clamp(min=1e-6)
-        i = int(correlation.argmax())
-        best, at = max(best, float(correlation[i])), (float(centre[i, 0]), float(centre[i, 1]), float(step[i]))
+        tried = (at[:, None] + moves * torch.tensor([reach, reach, finer])).flatten(0, 1)
+        part = _sampled(b.repeat_interleave(len(moves), 0), tried[:, :2], tried[:, 2], window, "bicubic")
+        part = part.reshape(len(x), len(moves), -1)
+        part = part - part.mean(2, keepdim=True)
+        norms = part.norm(dim=2) * centre_of_x.norm(dim=1, keepdim=True)
+        value, i = (torch.einsum("kmd,kd->km", part, centre_of_x) / norms.clamp(min=1e-6)).max(1)
+        best, at = torch.maximum(best, value), tried.reshape(len(x), len(moves), 3)[torch.arange(len(x)), i]
     return best
 
 

@@ -80,9 +80,9 @@ def tiny_pictures(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def tiny_sounds(tmp_path_factory):
-    """The folder of a run of four steps on 90 sounds in the folder `data` next to it, three classes, of any length."""
+    """The folder of a run of four steps on 60 sounds in the folder `data` next to it, three classes, of any length."""
     folder = tmp_path_factory.mktemp("sounds")
-    return _trained(folder, SOUNDS, [f"data.root={sounds(folder / 'data', 30)}"])
+    return _trained(folder, SOUNDS, [f"data.root={sounds(folder / 'data', 20)}"])
 
 
 @pytest.fixture(scope="session")

@@ -132,7 +132,8 @@ def test_damaged_samples_count_and_their_places_hold(tiny_sounds, made_sounds, t
     folder = made_sounds(tmp_path / "fresh", 4, seed=9)
     (folder / "hiss" / "000.wav").write_bytes(b"no sound")
     Audio(4000, 0.4).write(folder / "tone" / "002.wav", torch.zeros(1, 1000))
-    facts = json.loads(measured(tiny_sounds, "--folder", folder, "--out", tmp_path / "r", "--json").stdout)
+    changes = ("novelty=false", "shown=0")
+    facts = json.loads(measured(tiny_sounds, *changes, "--folder", folder, "--out", tmp_path / "r", "--json").stdout)
     assert facts["samples"]["unusable"] >= 1 and facts["samples"]["made"] == 12
     assert facts["figures"]["Defects"]["unusable"]["value"] == pytest.approx(facts["samples"]["unusable"] / 12)
     assert all(row["file"].startswith(row["label"]) for row in facts["each"])
