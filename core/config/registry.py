@@ -118,11 +118,15 @@ def kind_noun(kind: str) -> str:
 
 def builtin_files(kind: str) -> dict[str, Path]:
     """Name -> file, for the built-in components of a kind."""
-    place = kind_layout(kind)
+    return dict(_component_files(kind, kind_layout(kind), ROOT))
+
+
+@lru_cache(maxsize=64)
+def _component_files(kind: str, place: KindLayout, root: Path) -> dict[str, Path]:
     if kind == "modality":
-        return {f.parent.name: f for f in sorted((ROOT / place.folder).glob("*/modality.py"))}
+        return {f.parent.name: f for f in sorted((root / place.folder).glob("*/modality.py"))}
     found: dict[str, Path] = {}
-    for folder in sorted(ROOT.glob(place.folder)):
+    for folder in sorted(root.glob(place.folder)):
         prefix = f"{folder.parent.name}/" if "*" in place.folder else ""
         for file in sorted(folder.glob("*.py")):
             if not file.stem.startswith("_") and file.stem not in ("base", *place.helpers):

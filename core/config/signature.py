@@ -11,6 +11,7 @@ import types
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
@@ -88,7 +89,11 @@ def constructor_parameters(cls: type, kind: str = "") -> dict[str, Parameter]:
     Raises:
         TypeError: The constructor has *args, **kwargs, positional-only parameters or missing annotations.
     """
-    init = cls.__init__
+    return dict(_parameters(cls, cls.__init__, kind))
+
+
+@cache
+def _parameters(cls: type, init: Any, kind: str) -> dict[str, Parameter]:
     owner = next((base for base in cls.__mro__ if "__init__" in vars(base)), object)
     if owner is object or owner.__module__.startswith(("torch.", "typing")) or not hasattr(init, "__code__"):
         return {}  # no constructor of its own

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from importlib.metadata import PackageNotFoundError, requires, version
 
 
+@cache
 def package_version(package: str) -> str | None:
     """The version of an installed package; None if it is not installed."""
     try:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import pytest
 import torch
 from sonolux.core.config import registry
+from sonolux.core.config import signature
 from sonolux.core.config.signature import (
     REQUIRED,
     constructor_parameters,
@@ -196,4 +197,5 @@ def test_every_built_in_component_is_documented(kind):
 
 def test_a_parameter_without_a_text_is_caught(monkeypatch):
     monkeypatch.setattr("sonolux.core.config.signature.parameter_docs", lambda cls: {})
+    monkeypatch.setattr(signature, "_parameters", signature._parameters.__wrapped__)  # nothing is remembered
     assert undocumented("schedule", "edm") == ["sigma_min", "sigma_max"]
