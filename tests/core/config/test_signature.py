@@ -8,8 +8,7 @@ from typing import Annotated, Any, Literal
 
 import pytest
 import torch
-from sonolux.core.config import registry
-from sonolux.core.config import signature
+from sonolux.core.config import registry, signature
 from sonolux.core.config.signature import (
     REQUIRED,
     constructor_parameters,
