@@ -55,7 +55,7 @@ def partly_labelled(n, rng):
     return made
 
 
-def alarms(learned, held, trials=24, made=samples, data=real):
+def alarms(learned, held, trials=16, made=samples, data=real):
     """Share of trials in which MMD tells a difference where there is none."""
     wrong = 0
     for seed in range(trials):
@@ -67,7 +67,7 @@ def alarms(learned, held, trials=24, made=samples, data=real):
 
 
 def check_alarms(learned, held, **sides):
-    """5 % are expected where a value is one draw, fewer where it is a mean of draws; 25 % are four sigma off."""
+    """5 % are expected where a value is one draw, fewer where it is a mean of draws; 25 % are 3.7 sigma off."""
     assert alarms(learned, held, **sides) <= 0.25
 
 
