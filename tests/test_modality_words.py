@@ -5,6 +5,7 @@ import io
 import re
 import tokenize
 
+import pytest
 from sonolux.core.config.registry import ROOT
 
 WORDS = re.compile(
@@ -63,6 +64,7 @@ def files():
     return [p for p in sorted((ROOT / "core").rglob("*")) if p.suffix in (".py", ".j2", ".css", ".js", ".html")]
 
 
+@pytest.mark.slow
 def test_core_has_no_words_of_a_modality():
     names = {str(path.relative_to(ROOT)): path for path in files()}
     found = [f"{name}:{n}: {w}" for name, path in names.items() for n, w in words_of(name, path.read_text("utf-8"))]

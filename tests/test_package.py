@@ -45,6 +45,7 @@ def faults(path: Path, relative: Path) -> list[str]:
     return rows
 
 
+@pytest.mark.slow
 def test_core_knows_no_modality_and_the_package_imports_itself_relatively():
     assert [row for p in PRODUCT for row in faults(p, p.relative_to(ROOT))] == []
 

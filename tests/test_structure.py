@@ -4,6 +4,7 @@ import ast
 import sys
 from pathlib import Path
 
+import pytest
 from sonolux.core.config import registry
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -40,6 +41,7 @@ def function_names() -> dict[str, list[str]]:
     return found
 
 
+@pytest.mark.slow
 def test_a_function_name_means_one_thing():
     """Of several modules with functions of one name, all are in modalities: they fulfil one contract."""
     several = {name: files for name, files in function_names().items() if len(files) > 1}
@@ -51,6 +53,7 @@ def test_no_module_imports_itself_through_others():
     assert cycles(graph()) == []
 
 
+@pytest.mark.slow
 def test_not_even_through_imports_inside_functions():
     assert cycles(graph(lazy=True)) == []
 
@@ -62,6 +65,7 @@ def test_a_cycle_is_found():
     assert cycles({**edges, "e": {"d"}}) == [["d", "e"], ["a", "b", "c"]]
 
 
+@pytest.mark.slow
 def test_relative_imports_are_resolved():
     edges = graph()
     assert "sonolux.core.samplers.base" in edges["sonolux.core.samplers.heun"]

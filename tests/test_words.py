@@ -4,6 +4,8 @@ import re
 import sys
 from pathlib import Path
 
+import pytest
+
 sys.path.insert(0, str(Path(__file__).parent))
 from _tree import ROOT
 
@@ -53,6 +55,7 @@ def found_in(text: str) -> list[tuple[int, str, str]]:
     return rows
 
 
+@pytest.mark.slow
 def test_banned_words_do_not_occur():
     rows = [
         f"{path.relative_to(ROOT)}:{line}: {word!r}" + (f" -> {instead}" if instead else "")

@@ -28,6 +28,7 @@ def test_the_exact_solution_is_where_a_fine_one_leads(name):
     assert found.error(x0 + 0.01) > 9e-3  # what an error is
 
 
+@pytest.mark.slow
 def test_our_pairs_keep_to_the_evaluations(monkeypatch):
     found, spaced = solved("sequences").part(1), compare.own_timesteps()
     some = {name: spaced[name] for name in ("karras", "linspace to t_min")}

@@ -38,6 +38,7 @@ def check_factor(module, monkeypatch):
     assert row["weights"] > 1e6 and row["memory"] >= row["base"] > 5e7
 
 
+@pytest.mark.slow
 def test_the_factor(monkeypatch):
     module = opened()
     check_factor(module, monkeypatch)
@@ -45,6 +46,7 @@ def test_the_factor(monkeypatch):
     assert "| x | 2.0 M | 1 | 0.250 | 3 MiB |" in module.table([row], [8])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error",
     [

@@ -4,6 +4,8 @@ import importlib.util
 import sys
 from pathlib import Path
 
+import pytest
+
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 
@@ -16,6 +18,7 @@ def opened(name: str):
     return module
 
 
+@pytest.mark.slow
 def test_from_scratch_trains_and_writes(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     opened("from_scratch").main(steps=2)
@@ -24,6 +27,7 @@ def test_from_scratch_trains_and_writes(tmp_path, monkeypatch):
     assert len((EXAMPLES / "from_scratch.py").read_text().splitlines()) <= 120
 
 
+@pytest.mark.slow
 def test_the_demo_makes_a_page_that_names_only_files_it_wrote(tmp_path):
     import re
 

@@ -93,6 +93,7 @@ def test_sound_pack(run, tmp_path):
     check_pack(run, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", ["the seed is lost", "another duration", "no level", "no fades"])
 def test_planted_errors_in_the_pack_are_caught(run, tmp_path, error, monkeypatch):
     from sonolux.core.pipeline.pipeline import Pipeline

@@ -197,6 +197,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_parity(name):
     CASES[name].check()
@@ -344,6 +345,7 @@ OFF = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "part"), OFF)
 def test_planted_error_is_caught(name, part):
     assert_caught(CASES[name].check, off(CASES[name].cls, part))

@@ -208,6 +208,7 @@ def test_their_flow_times_are_cut_to_whole_numbers(name):
     assert float(FLOW.level(FLOW.t_max).alpha) == 0
 
 
+@pytest.mark.slow
 def test_their_flow_does_not_start_at_pure_noise():
     """Pure noise is taken for the level alpha = 1e-3: an error that more steps do not reduce."""
     x, scheduler = NOISE[:4], made("DPMSolverMultistepScheduler", 320, use_flow_sigmas=True)

@@ -69,6 +69,7 @@ def test_a_modality_without_the_method_has_no_facts():
     assert doctor.file_support(object) == {"formats": (), "trouble": ()}
 
 
+@pytest.mark.slow
 def test_every_plugin_is_loaded_in_a_process_of_its_own(acme, capsys, monkeypatch):
     monkeypatch.setattr(doctor, "_torch", lambda: {**NOTHING, "trouble": []})
     monkeypatch.setattr(doctor, "_modalities", lambda report: [])

@@ -184,6 +184,7 @@ def check_refused(folders, command, line, capsys):
     assert sorted(folders.run.parent.rglob("*")) == before
 
 
+@pytest.mark.slow
 @NAMED_AS
 @pytest.mark.parametrize("command", REFUSED)
 def test_a_command_refuses_code_that_the_user_did_not_name(evil, command, capsys):

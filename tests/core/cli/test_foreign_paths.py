@@ -222,6 +222,7 @@ def test_a_list_of_samples_names_files_of_its_folder_only(project, say, tmp_path
         assert code == 2 and said in err, err
 
 
+@pytest.mark.slow
 def test_a_weaker_run_of_others_is_a_path_too(run, say, tmp_path):
     """A checkpoint that names another model: it is read only where the user names it."""
     other = moved(run, "copied")

@@ -146,6 +146,7 @@ def check_report(lab, name, order):
     assert set(facts["costs"]["edm"]) >= {"euler", "dpmpp_2m"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "order"), [("dpmpp_2m", 2), ("euler", 1)])
 def test_a_registered_sampler(lab, name, order):
     check_report(lab, name, order)
@@ -157,6 +158,7 @@ def test_a_sampler_of_ones_own(lab, plugin):
     check_report(lab, "mine_package:Mine", 1)
 
 
+@pytest.mark.slow
 def test_what_is_wrong_with_a_sampler_shows(lab, plugin):
     assert_caught(check_report, lab, "{use: ./mine.py:Mine, scale: 1.01}", 1)
     with planted_error(
@@ -188,12 +190,10 @@ def check_used_evaluations(lab):
     assert rows["midpoint"] == ["error", "(4)", "error", "error"]
 
 
-@pytest.mark.slow
 def test_the_evaluations_that_were_used_are_stated(lab):
     check_used_evaluations(lab)
 
 
-@pytest.mark.slow
 def test_planted_heads_of_the_evaluations_that_were_asked_for_are_caught(lab, monkeypatch):
     monkeypatch.setattr(lab_command, "_cell", lambda text, result: text)
     assert_caught(check_used_evaluations, lab)
@@ -259,6 +259,7 @@ def test_a_default_call_takes_less_than_ten_seconds(lab):
     assert time.process_time() - begun < 10
 
 
+@pytest.mark.slow
 def test_measure_from_python():
     from sonolux.core.schedulers.edm import EDM
     from sonolux.core.testing.problems import example_problems
@@ -284,6 +285,7 @@ sample: {use: dpmpp_2m, steps: 4, count: 2, batch: 2}
 """
 
 
+@pytest.mark.slow
 def test_likelihood_of_a_run(tmp_path, capsys):
     (tmp_path / "tiny.yaml").write_text(RECIPE)
     job = TrainingRun(load_recipe(tmp_path / "tiny.yaml"), tmp_path / "run", say=lambda _: None, bar=False)

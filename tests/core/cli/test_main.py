@@ -56,6 +56,7 @@ def test_an_import_of_a_heavy_module_is_caught():
     assert "numpy" in loaded_by("import numpy; from sonolux.core.cli.main import main; main(['--help'])")
 
 
+@pytest.mark.slow
 def test_listing_recipes_and_components_needs_no_torch():
     for arguments in (["recipe", "list"], ["plugins"], ["plugins", "list", "--kind", "sampler"]):
         assert "torch" not in loaded_by(f"from sonolux.core.cli.main import main; main({arguments!r})")

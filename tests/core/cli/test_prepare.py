@@ -310,6 +310,7 @@ def check_damage(root: Path, out: Path) -> None:
         assert prepare(root, out) == 0 and (out / "manifest.jsonl").read_text() == whole
 
 
+@pytest.mark.slow
 def test_a_damaged_manifest_is_measured_again(sounds, tmp_path):
     check_damage(sounds, tmp_path / "out")
 

@@ -238,6 +238,7 @@ def report(tiny_sounds, tmp_path_factory):
     return out / "report.html"
 
 
+@pytest.mark.slow
 def test_every_player_and_picture_loads(report, tmp_path):
     text = report.read_text(encoding="utf-8")
     players, pictures = text.count("<audio "), text.count("<img ")
@@ -247,6 +248,7 @@ def test_every_player_and_picture_loads(report, tmp_path):
     assert found["svg"] > 2, "the histogram of likeness"
 
 
+@pytest.mark.slow
 def test_a_damaged_sound_and_a_missing_picture_are_caught(report, tmp_path):
     """Planted: the first player's file is no sound, the first picture's is gone."""
     folder = tmp_path / "copy"
@@ -259,6 +261,7 @@ def test_a_damaged_sound_and_a_missing_picture_are_caught(report, tmp_path):
     assert_caught(check_page, found, len(found["durations"]), len(found["widths"]))
 
 
+@pytest.mark.slow
 def test_a_page_that_holds_everything_loads_from_a_file(tiny_pictures, tmp_path):
     """Pictures inside the page; opened from the disk, as a user does."""
     path = browser()

@@ -117,7 +117,6 @@ def test_first_samples_survive_kills(results, tmp_path):
     check_kills(["sample", "run", "--out", tmp_path / "out"], tmp_path / "out", None, results[1])
 
 
-@pytest.mark.slow
 def test_planted_writing_in_place_is_caught(results, tmp_path, monkeypatch):
     @contextmanager
     def in_place(folder, old):
@@ -214,7 +213,6 @@ def quick_calibration(monkeypatch):
     monkeypatch.setattr("sonolux.core.pipeline.load.load", lambda *_, **__: None)
 
 
-@pytest.mark.slow
 def test_calibrated_plans_survive_kills(tiny_run, tmp_path, quick_calibration):
     """A kill loses no plan that was stored, and only the one in the making; the weights stay."""
     run, start = tmp_path / "run", tiny_run("image")

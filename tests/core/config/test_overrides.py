@@ -191,7 +191,6 @@ def check_texts(folder):
     assert load_recipe_text(recipe.dump(), base=folder, allow_code=True).sample.label == recipe.sample.label
 
 
-@pytest.mark.slow
 def test_text_keys_take_what_is_written(folder):
     check_texts(folder)
 

@@ -105,6 +105,7 @@ def check_long_sequences(edit):
     assert found.max() < 1.3 * 0.2 and found.min() > 0.6 * 0.2, found
 
 
+@pytest.mark.slow
 def test_windows_leave_no_seam_in_a_long_sequence():
     check_long_sequences(WindowedEdit((16,), 0.75))
 

@@ -97,6 +97,7 @@ def test_the_gaussian_at_the_noisiest_level(name, schedule):
 FIELD, WRONG_ROW = module._Field, (44 / 45, -56 / 15, 31 / 9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("owner", "function", "error", "name", "schedule"),
     [
@@ -207,6 +208,7 @@ def test_planted_error_in_hutchinson_is_caught(owner, function, error):
         assert_caught(check_hutchinson, log_likelihood)
 
 
+@pytest.mark.slow
 def test_probes_are_keyed_by_sample():
     problem = band_limited_field((10, 8))
     x = problem.draw(3)
@@ -304,6 +306,7 @@ def test_less_noise_tends_to_the_density_of_the_data():
     assert off[0] > 10 * off[1] > 100 * off[2] and off[2] < 1e-3
 
 
+@pytest.mark.slow
 def test_a_prior_of_ones_own():
     problem, x = example_mixture(), example_mixture().draw(3)
     found = log_likelihood(problem, EDM(sigma_max=2.0), x, divergence="exact", prior=problem.log_density)
@@ -352,10 +355,12 @@ def check_media(cls):
     assert torch.allclose(stereo.bits_per_dimension, media.bits_per_dimension / 2)
 
 
+@pytest.mark.slow
 def test_media_space():
     check_media(LikelihoodResult)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("function", "error"),
     [
@@ -407,6 +412,7 @@ def trained(tiny_run):
     return sonolux.load(tiny_run("image", small), device="cpu")
 
 
+@pytest.mark.slow
 def test_items_of_a_trained_model(trained, monkeypatch):
     data, _ = build_dataset(trained.recipe, "valid")
     items = [data.item(i, None) for i in range(3)]

@@ -53,16 +53,19 @@ def check_files_in_the_order_of_classes():
     assert figures["recognised"].value >= 0.95
 
 
+@pytest.mark.slow
 def test_files_in_the_order_of_classes_teach_every_class():
     check_files_in_the_order_of_classes()
 
 
+@pytest.mark.slow
 def test_the_first_samples_alone_are_caught(monkeypatch):
     """Planted: the first ones are taken, which show one class and half of another."""
     monkeypatch.setattr(product, "balanced_subset", lambda side, count, seed: side.select(range(min(count, len(side)))))
     assert_caught(check_files_in_the_order_of_classes)
 
 
+@pytest.mark.slow
 def test_labels_stay_with_their_pictures():
     """Samples in another order are other rows of the same figures; one that is unusable counts as not recognised."""
     order = torch.randperm(180, generator=torch.Generator().manual_seed(3)).tolist()

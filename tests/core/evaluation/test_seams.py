@@ -43,6 +43,7 @@ def test_seams_tell_circles_from_cuts_and_fades():
     check(measure_loop_seams)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error",
     [

@@ -200,6 +200,7 @@ def test_what_cannot_be_stored_or_read_is_refused():
         calibrate_plan(few, 9, solve_reference(few, 8, 1))
 
 
+@pytest.mark.slow
 def test_every_multistep_method_takes_part():
     assert (
         {"euler", "dpmpp_2m"} <= set(multistep_samplers())
@@ -272,6 +273,7 @@ def check_memory_is_refused():
     assert torch.allclose(ends[4], ends[8], atol=2e-2)
 
 
+@pytest.mark.slow
 def test_guidance_that_remembers_is_refused():
     check_memory_is_refused()
 

@@ -27,6 +27,7 @@ def media(path, guidance, **changes):
     return torch.stack(sonolux.load(path, device="cpu").sample(guidance=guidance, seed=1, **changes).media)
 
 
+@pytest.mark.slow
 def test_a_smaller_network_and_an_earlier_checkpoint_guide(strong, weak):
     early = sorted((strong / "checkpoints").glob("*.safetensors"))[0]
     plain = media(strong, None)
@@ -39,6 +40,7 @@ def test_a_smaller_network_and_an_earlier_checkpoint_guide(strong, weak):
     assert torch.equal(nothing, plain)
 
 
+@pytest.mark.slow
 def test_itself_changes_nothing_and_scale_zero_is_the_weaker_run(strong, weak):
     assert torch.allclose(media(strong, {"use": "autoguidance", "weak": str(strong)}), media(strong, None), atol=1e-5)
     made = media(strong, [{"use": "autoguidance", "scale": 0.0, "weak": str(weak)}])
@@ -67,6 +69,7 @@ def test_runs_that_do_not_suit_are_refused(strong, tiny_run, tmp_path):
             media(strong, {"use": "autoguidance", "weak": str(other)})
 
 
+@pytest.mark.slow
 def test_code_of_a_weaker_run_needs_permission_of_its_own(tiny_recipe, tmp_path):
     """A recipe that the user wrote may name code; a checkpoint that guides with it may not, unless that is allowed."""
     code = "from sonolux.modalities.image.networks.unet import UNet\n\n\nclass Mine(UNet):\n    'A network.'\n"

@@ -183,6 +183,7 @@ def check_teacher(tiny_recipe, tmp_path, monkeypatch, kind=ToyConsistency):
     assert newest_checkpoint(tmp_path / "whole/run").name == "step-00000004.safetensors"
 
 
+@pytest.mark.slow
 def test_an_objective_with_a_teacher_trains_and_resumes(tiny_recipe, tmp_path, monkeypatch):
     check_teacher(tiny_recipe, tmp_path, monkeypatch)
 
@@ -194,6 +195,7 @@ class Forgetful(ToyConsistency):
         return {}
 
 
+@pytest.mark.slow
 def test_planted_teacher_that_is_not_saved_is_caught(tiny_recipe, tmp_path, monkeypatch):
     with pytest.raises(AssertionError, match="a resumed teacher is another"):
         check_teacher(tiny_recipe, tmp_path, monkeypatch, Forgetful)

@@ -151,6 +151,7 @@ def check_batch_of_lengths(run, files, edit):
         assert a.shape == b.shape and float((a - b).norm() / b.norm()) < 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edit", EDITS)
 def test_longer_files_in_the_batch_do_not_change_an_edit(silent, masked, three, edit):
     check_batch_of_lengths(silent, three, edit)
@@ -205,6 +206,7 @@ def test_what_is_known_of_a_sound_comes_back_exactly(sounds, folder):
     )
 
 
+@pytest.mark.slow
 def test_a_sound_goes_on(sounds, masked, folder):
     file = folder / FAMILIES[0] / "other.wav"
     for trained in (sounds, masked):
@@ -313,6 +315,7 @@ def test_pictures_tile(pictures):
     same(pictures.sample(count=2, loop=True, size=[20, 18], batch=1).media, made.media)
 
 
+@pytest.mark.slow
 def test_windows_make_more_than_was_trained(pictures, sounds):
     made = pictures.sample(count=2, size=[24, 40], windows=0.5)
     assert made.media[0].shape == (3, 24, 40)

@@ -40,6 +40,7 @@ def frames(samples) -> list[int]:
     return [m.shape[-1] for m in samples.media]
 
 
+@pytest.mark.slow
 def test_seconds_are_asked_for_one_or_many(masked, silent):
     for trained in (masked, silent):
         assert frames(trained.sample(count=2, seconds=0.2)) == [800, 800]
@@ -48,6 +49,7 @@ def test_seconds_are_asked_for_one_or_many(masked, silent):
         assert frames(trained.sample(count=2, seconds=[0.5, 0.9])) == [2000, 3600], "longer than the recipe's"
 
 
+@pytest.mark.slow
 def test_without_seconds_a_run_makes_what_it_was_trained_on(masked, silent):
     assert frames(silent.sample(count=3)) == [2000] * 3 and "seconds" not in silent.sample(count=1).conditions[0]
     made = masked.sample(count=12, batch=5)
@@ -104,6 +106,7 @@ def check_windows(trained) -> None:
         assert a.shape == b.shape and (a - b).abs().max() < 1e-3 * a.abs().max()
 
 
+@pytest.mark.slow
 def test_windows_do_not_depend_on_longer_samples(masked, silent):
     check_windows(masked)
     check_windows(silent)
@@ -185,6 +188,7 @@ def test_a_network_that_knows_places_goes_no_further(placed):
         placed.sample(count=1, seconds=0.9)
 
 
+@pytest.mark.slow
 def test_a_length_shorter_than_trained_is_refused(tiny_run, opened):
     told = "condition.seconds={use: scalar, key: seconds, range: [0.1, 0.5], log: true}"
     run = opened(tiny_run("audio", "data.padding=masked", told))
@@ -206,6 +210,7 @@ def test_pictures_have_no_length():
         choose_lengths(0.4, [{}], torch.nn.Identity(), spec, (), 0)
 
 
+@pytest.mark.slow
 def test_a_condition_on_the_length_gets_it(tiny_run, opened):
     length = "condition.length={use: scalar, key: seconds, range: [0.1, 0.4]}"
     trained = opened(tiny_run("audio", "data.padding=masked", length))
@@ -237,6 +242,7 @@ def check_loops(tiny_run, opened) -> None:
         assert made.conditions[0][name] == 0.3
 
 
+@pytest.mark.slow
 def test_a_condition_gets_the_length_of_a_loop(tiny_run, opened):
     check_loops(tiny_run, opened)
 

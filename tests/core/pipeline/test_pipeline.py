@@ -324,6 +324,7 @@ sample: {use: dpmpp_2m, steps: 2, count: 2, guidance: {use: cfg, scale: 2.0}}
 """
 
 
+@pytest.mark.slow
 def test_numbers_labels_and_masked_padding_go_all_the_way(tmp_path):
     (tmp_path / "sounds.yaml").write_text(SOUNDS)
     job = TrainingRun(load_recipe(tmp_path / "sounds.yaml"), tmp_path / "run", say=lambda _: None, bar=False)

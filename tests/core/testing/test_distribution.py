@@ -168,10 +168,12 @@ def check_cost(measure):
     assert measure(Heun(), flow, [20], problem, 64)[0].error < few.error / 2
 
 
+@pytest.mark.slow
 def test_error_against_evaluations():
     check_cost(error_against_nfe)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error", [swap_operator(ast.Sub, ast.Add), replace_expression(call_target("float"), "2.0", near="sigma")]
 )

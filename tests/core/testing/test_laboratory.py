@@ -130,6 +130,7 @@ def check_curve(curve_of):
             assert torch.allclose(point, expected, atol=1e-10), type(schedule).__name__
 
 
+@pytest.mark.slow
 def test_curves_of_one_gaussian():
     check_curve(solve_ode)
 

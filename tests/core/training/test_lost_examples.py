@@ -64,6 +64,7 @@ def halve(path: Path) -> None:
 HARM = {"removed": (Path.unlink, "no such file"), "cut": (halve, "is truncated: 556 of 1200 bytes are there")}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("harm", HARM)
 @pytest.mark.parametrize("workers", [0, 2])
 def test_training_goes_on_without_one_sound(sounds, harm, workers):
@@ -96,6 +97,7 @@ def test_the_weights_do_not_depend_on_the_workers(sounds):
     assert not all(torch.equal(weights[0][k], whole[k]) for k in whole), "the replacement changes nothing"
 
 
+@pytest.mark.slow
 def test_too_many_lost_sounds_stop_the_run_which_goes_on_when_they_are_back(sounds):
     whole = load_file(made(sounds, "whole").run())
     away = sounds.with_name("away")

@@ -27,6 +27,7 @@ def check_previews(text, folder):
             assert float((a - b).abs().max()) < 1e-5, f"what is shown of {step} is not what sample makes"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("modality", ["image", "audio"])
 def test_a_preview_is_what_sample_makes_of_that_checkpoint(modality, tiny_recipe, tmp_path):
     check_previews(tiny_recipe[modality], tmp_path)

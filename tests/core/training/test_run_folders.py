@@ -96,6 +96,7 @@ def whole(recipe, tmp_path):
 # --- two writers ---
 
 
+@pytest.mark.slow
 def test_a_second_training_is_refused(recipe, tmp_path, capsys):
     folder, refused = tmp_path / "run", []
 

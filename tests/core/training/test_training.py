@@ -76,6 +76,7 @@ def same(a: Path, b: Path) -> bool:
     return x.keys() == y.keys() and all(torch.equal(x[k], y[k]) for k in x)
 
 
+@pytest.mark.slow
 def test_resuming_continues_bit_for_bit(recipe, tmp_path):
     whole = go(recipe, tmp_path / "whole")
     middle = tmp_path / "whole/checkpoints/step-00000004.safetensors"
@@ -87,6 +88,7 @@ def test_resuming_continues_bit_for_bit(recipe, tmp_path):
     assert not same(whole, middle)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["order", "drop", "dropout", "times", "noise"])
 def test_a_draw_that_is_not_keyed_breaks_resuming(recipe, tmp_path, monkeypatch, what):
     """The planted error: one kind of draw comes from a generator that a restart does not bring back."""
@@ -115,6 +117,7 @@ def test_a_draw_that_is_not_keyed_breaks_resuming(recipe, tmp_path, monkeypatch,
         test_resuming_continues_bit_for_bit(recipe, tmp_path)
 
 
+@pytest.mark.slow
 def test_accumulation_gives_the_same_step(recipe, tmp_path):
     one = tensors(go(recipe, tmp_path / "one", "train.steps=3"))
     three = tensors(go(recipe, tmp_path / "three", "train.steps=3", "train.accumulate=3"))
@@ -245,6 +248,7 @@ def test_only_the_last_checkpoints_are_kept(recipe, tmp_path):
     assert names == ["step-00000006.safetensors", "step-00000008.safetensors"]
 
 
+@pytest.mark.slow
 def test_a_used_folder_is_refused_and_kept(recipe, tmp_path):
     end = go(recipe, tmp_path / "run", "train.steps=2")
     before = end.read_bytes()
@@ -314,6 +318,7 @@ def test_an_interrupt_saves_and_says_how_to_go_on(recipe, tmp_path):
     assert same(end, go(recipe, tmp_path / "whole"))
 
 
+@pytest.mark.slow
 def test_minutes_count_what_was_spent_and_keep_time_back(recipe, tmp_path):
     budget = TrainingBudget(TrainSection(minutes=2), elapsed=30.0)
     assert budget.progress(10**6) == pytest.approx(0.25, abs=0.01)

@@ -147,7 +147,6 @@ PLANTED = {
 }
 
 
-@pytest.mark.slow  # it waits for the signal that is lost
 @pytest.mark.parametrize("begun", PLANTED)
 def test_planted_exceptions_in_imports_are_caught(tmp_path, begun):
     assert_caught(check_import, tmp_path, "SIGINT", begun, f"interrupts.{PLANTED[begun]}")

@@ -333,6 +333,7 @@ def test_spoken_digits():
     assert 0.07 < len(valid) / 2700 < 0.13
 
 
+@pytest.mark.slow
 @real
 def test_a_messy_folder_of_effects():
     root = Path(os.environ["SONOLUX_DATA"]) / "sfx"

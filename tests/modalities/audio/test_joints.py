@@ -70,6 +70,7 @@ def check_joints(codec):
         assert joints(codec, other, media, known) < 2.0
 
 
+@pytest.mark.slow
 def test_a_joint_does_not_click():
     check_joints(Waveform(SIGNAL, patch=16))
     check_joints(Logmel(SIGNAL, iterations=16))

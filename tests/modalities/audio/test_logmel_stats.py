@@ -51,6 +51,7 @@ def check_invariance():
     assert np.median(np.abs(hiss - base) / scale) < 0.15
 
 
+@pytest.mark.slow
 def test_invariance():
     check_invariance()
 

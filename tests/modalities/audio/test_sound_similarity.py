@@ -137,7 +137,6 @@ def test_bad_kind():
     assert set(ALTERATIONS) == {"gain", "shift", "crop"}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("folder", ["sfx", "spoken_digits"])
 def test_copies_among_real_sounds(folder):
     """Recall of planted copies at 1 % false alarms: 95 % or more, over gain, shift and crop together."""

@@ -13,6 +13,7 @@ def test_refuses_a_picture():
         UNet(MediaSpec("image", 1, ("height", "width"), (8, 8), latent=(1, 8, 8)))
 
 
+@pytest.mark.slow
 def test_learns_a_filter_that_depends_on_the_level():
     """Target: the input at level 1, its reverse sign at level -1; odd length."""
     model = UNet(SIGNAL, width=16, stages=[1, 1], blocks=1)

@@ -86,6 +86,7 @@ def messy(tmp_path_factory):
     return root, report, lines
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BAD)
 def test_a_bad_file_is_listed_with_its_reason(messy, name):
     import re
@@ -229,6 +230,7 @@ def test_proposals(tmp_path, make, wanted):
     assert len(data.build(spec=modality.spec(), split="train", valid=0.1, seed=0)) > 0
 
 
+@pytest.mark.slow
 def test_copies_share_a_side_and_changes_are_reported(tmp_path):
     root = folder(tmp_path / "in", [scene(i) for i in range(12)])
     _jpeg(scene(3), 50).save(root / "again.jpg")

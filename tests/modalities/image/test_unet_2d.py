@@ -15,6 +15,7 @@ def test_refuses_a_sequence():
         UNet(MediaSpec("audio", 1, ("time",), (99,), latent=(8, 50)))
 
 
+@pytest.mark.slow
 def test_overfits_two_classes():
     """Two pictures told apart by their label alone: the input is noise at every step."""
     model = UNet(SIGNAL, width=16, stages=[1, 2], blocks=1, attention=[1], head_dim=16)

@@ -87,6 +87,7 @@ def test_errors_of_a_model():
         assert right["family"] >= 0.95 and min(right.values()) >= 0.9
 
 
+@pytest.mark.slow
 def test_noise_gain_and_polarity_change_nothing_much():
     wanted = items(210)
     rng = torch.Generator().manual_seed(0)

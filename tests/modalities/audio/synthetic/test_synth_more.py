@@ -237,7 +237,6 @@ def test_planted_tempo_is_caught(monkeypatch):
     assert_caught(check_events)
 
 
-@pytest.mark.slow
 def test_crops_lie_anywhere_in_the_recording():
     data = SynthTextures(LONG, recording=4.0)
     whole = torch.from_numpy(textures.render_sound(data.texture(5), 8000.0, 4.0, data._key(5, "noise")))

@@ -98,6 +98,7 @@ def test_planted_errors_are_caught(plant, monkeypatch):
     assert_caught(check_reading, 100)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "spoil"),
     [
