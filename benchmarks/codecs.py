@@ -8,8 +8,8 @@ MMD        x 1000, of log-mel statistics: decoded held-out sounds to the trainin
            sounds, decoded halves of all sounds to the other halves; `real` is the same for sounds that are not decoded
 STFT       mean absolute difference of magnitudes in dB over windows of 128 to 1024 samples, limited to 60 dB below
            the maximum of the sound
-tonality   difference of the harmonicity (the largest normalized autocorrelation of 20 to 2 ms lag, mean over loud
-           frames), decoded minus real: below 0 tones have become noise
+HNR        harmonic-to-noise ratio in dB, mean over sounds, decoded minus real: below 0 tones have become noise
+flatness   spectral flatness in dB, likewise: above 0 tones have become noise
 rtf        seconds of processor time on one thread for one second of sound, encoding and decoding
 """
 
@@ -33,6 +33,7 @@ from sonolux.core.types import BadInput
 from sonolux.core.util.messages import print_lines
 from sonolux.modalities.audio import dsp
 from sonolux.modalities.audio.features.logmel_stats import LogmelStats
+from sonolux.modalities.audio.tonality import measure_tonality
 from torch import Tensor
 
 WINDOWS = (128, 256, 512, 1024)
@@ -50,23 +51,6 @@ def stft_error(decoded: Tensor, real: Tensor) -> float:
         a, b = (20 * torch.log10(level.clamp(min=floor)) for level in levels)
         errors.append(float((a - b).abs().mean()))
     return float(np.mean(errors))
-
-
-def harmonicity(sound: Tensor, rate: float) -> float:
-    """The largest normalized autocorrelation at lags of 2 to 20 ms, mean over frames of 40 ms within 30 dB."""
-    size, longest, shortest = round(0.04 * rate), round(0.02 * rate), round(0.002 * rate)
-    frames = sound[0].unfold(0, min(size, sound.shape[-1]), size // 2)
-    level = frames.square().mean(1)
-    frames = frames[level > level.max() * 1e-3]
-    best = []
-    for frame in frames:
-        a = torch.stack([frame[: len(frame) - lag] @ frame[lag:] for lag in range(shortest, longest)])
-        energy = frame.square().cumsum(0)
-        total = energy[-1]
-        lags = torch.arange(shortest, longest)
-        first, last = energy[len(frame) - lags - 1], total - energy[lags - 1]
-        best.append(float((a / (first * last).clamp(min=1e-20).sqrt()).max()))
-    return float(np.mean(best)) if best else 0.0
 
 
 def distances(train: list[Tensor], real: list[Tensor], decoded: list[Tensor], rate: float) -> tuple[float, float]:
@@ -88,15 +72,17 @@ def distances(train: list[Tensor], real: list[Tensor], decoded: list[Tensor], ra
 def measure(recipe: Recipe, most: int) -> dict[str, float]:
     """The figures of one codec."""
     data, spec = build_dataset(recipe, "train")
+    assert recipe.codec is not None
     codec = recipe.codec.build(spec=spec)
     fit_codec(codec, data)
     found, rate = load_real_data(recipe, most), float(spec.rate or 0)
-    enough = found.held_out is not None and len(found.held_out) >= ENOUGH
-    sets = [found.held_out] if enough else [found.train, *([found.held_out] if found.held_out else [])]
+    held_out = [] if found.held_out is None else [found.held_out]
+    enough = sum(map(len, held_out)) >= ENOUGH
+    sets = held_out if enough else [found.train, *held_out]
     real, decoded, spent, total = [], [], 0.0, 0.0
     with torch.inference_mode():
         for part in sets:
-            for media, length in zip(part.media, part.lengths, strict=True):
+            for media, length in zip(part.media, part.lengths or [None] * len(part), strict=True):
                 began = time.thread_time()
                 z = codec.encode(media[None])
                 back = codec.decode(z, media.shape[-1])[0]
@@ -105,12 +91,14 @@ def measure(recipe: Recipe, most: int) -> dict[str, float]:
                 decoded.append(back[:, :length])
     train = list(found.train.media) if enough else []
     pairs = list(zip(decoded, real, strict=True))
+    tones = [(measure_tonality(a, rate), measure_tonality(b, rate)) for a, b in pairs]
     mmd = distances(train, real, decoded, rate)
     return {
         "real": mmd[0],
         "mmd": mmd[1],
         "stft": float(np.mean([stft_error(a, b) for a, b in pairs])),
-        "tonality": float(np.mean([harmonicity(a, rate) - harmonicity(b, rate) for a, b in pairs])),
+        "hnr": float(np.nanmean([a.harmonic_to_noise - b.harmonic_to_noise for a, b in tones])),
+        "flatness": float(np.nanmean([a.flatness - b.flatness for a, b in tones])),
         "rtf": spent / total,
         "numbers": math.prod(codec.shape(spec.size)) / (spec.size[0] / rate),
     }
@@ -127,7 +115,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     print(f"{options.recipe} on {options.data}")
-    print(f"  {'codec':48}{'numbers/s':>10}{'MMD':>8}{'(real)':>8}{'STFT dB':>9}{'tonality':>10}{'rtf':>8}")
+    print(
+        f"  {'codec':48}{'numbers/s':>10}{'MMD':>8}{'(real)':>8}{'STFT dB':>9}{'HNR dB':>8}{'flatness':>10}{'rtf':>8}"
+    )
     try:
         for changes in options.codec:
             keys = [f"codec.{change}" for change in changes.split(",") if change]
@@ -135,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f = measure(recipe, options.most)
             print(
                 f"  {changes or 'as in the recipe':48}{f['numbers']:10.0f}{f['mmd']:8.2f}{f['real']:8.2f}"
-                f"{f['stft']:9.2f}{f['tonality']:10.3f}{f['rtf']:8.3f}",
+                f"{f['stft']:9.2f}{f['hnr']:+8.2f}{f['flatness']:+10.2f}{f['rtf']:8.3f}",
                 flush=True,
             )
     except BadInput as error:

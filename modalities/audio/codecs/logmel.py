@@ -66,6 +66,7 @@ class Logmel(FrameCodec):
         super().__init__(spec, hop, reach=(n_fft - hop) // 2, multiple=8)
         self.n_fft, self.mels, self.floor, self.iterations = n_fft, mels, floor, iterations
         self.power, self.phase = power, phase
+        self.channel_axes = (("channel", spec.channels), ("band", mels))
         self.normal = ChannelStandardizer(spec.channels * mels)
         self.register_buffer("reference", torch.ones(()))
         self.register_buffer("filters", dsp.mel_filters(n_fft, float(spec.rate or 0), mels).clone(), persistent=False)
