@@ -356,6 +356,8 @@ class MediaSpec:
             axis has a rate.
         classes: Class names, in the order of their indices; () for data without classes.
         latent: (C, *spatial), the shape of the diffused tensor at this size; () until the codec is known.
+        channel_axes: Name and size of each axis that the codec flattens into the C channels, see `Codec`. It follows
+            from the codec and is not stored.
 
     Raises:
         BadInput: The numbers of axes, sizes and rates differ, or two axes have the same name.
@@ -368,6 +370,7 @@ class MediaSpec:
     rates: tuple[float | None, ...] = ()
     classes: tuple[str, ...] = ()
     latent: tuple[int, ...] = ()
+    channel_axes: tuple[tuple[str, int], ...] = ()
 
     def __post_init__(self) -> None:
         if not self.rates:
@@ -418,8 +421,10 @@ class MediaSpec:
         return media.narrow(axis, 0, min(length, media.shape[axis]))
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields as plain values that JSON can store."""
-        return dataclasses.asdict(self)
+        """The fields as plain values that JSON can store, without `channel_axes`."""
+        facts = dataclasses.asdict(self)
+        del facts["channel_axes"]
+        return facts
 
     @classmethod
     def from_dict(cls, facts: Mapping[str, Any]) -> MediaSpec:

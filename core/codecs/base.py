@@ -80,10 +80,14 @@ class Codec(nn.Module, ABC):
     Attributes:
         wrap: Spatial axes of z that can be circular, for loops.
         unit: A loop's length along such an axis must be a multiple of this number of media elements.
+        channel_axes: Name and size of each axis that is flattened into the C' channels of z, the one that varies
+            slowest first; the sizes multiply to C'. A network may use neighbours along such an axis. (): the channels
+            have no order.
     """
 
     wrap: tuple[int, ...] = ()
     unit: int = 1
+    channel_axes: tuple[tuple[str, int], ...] = ()
 
     def __init__(self, spec: MediaSpec):
         super().__init__()

@@ -65,6 +65,7 @@ class ValidationContext:
     Attributes:
         allow_code: Whether `use` may name code wherever it stands; else only where the text is trusted.
         partial: Accept null for required values, which the user fills in later (`data.root: null`).
+        stored: Whether sonolux wrote the recipe, with every parameter.
         good: Top-level key -> value, for the sections that are valid.
         renamed: Old name -> new name, for the old names found.
         count: Number of components so far.
@@ -72,6 +73,7 @@ class ValidationContext:
 
     allow_code: bool = False
     partial: bool = False
+    stored: bool = False
     good: dict[str, Any] = field(default_factory=dict)
     renamed: dict[str, str] = field(default_factory=dict)
     count: int = 0
@@ -104,6 +106,9 @@ class ConstructorSection(RecipeSection):
 class ComponentField(ComponentKindWithKeys):
     """A component as a field of a model: `schedule: Annotated[ComponentSpec, ComponentField("schedule", "edm")]`.
 
+    A class may have an attribute `stored_defaults`, name -> value: parameters that were added later, with the values of
+    the time before. A recipe in a run or checkpoint names every parameter, so one that it lacks has this value.
+
     Attributes:
         default: The component that a mapping without `use:` means.
         section_keys: Keys of the section that shares the mapping; messages suggest them too.
@@ -135,6 +140,8 @@ class ComponentField(ComponentKindWithKeys):
         cls = self._class(use, context, () if isinstance(value, str) else ("use",))
         model = parameter_model(cls, self.name)
         given = {legacy.upgrade_parameter_name(n, key_annotations(model), context.renamed): v for n, v in given.items()}
+        if context.stored:
+            given = {**getattr(cls, "stored_defaults", {}), **given}
         try:
             values = model.model_validate(given, context=context)
         except ValidationError as error:

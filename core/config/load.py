@@ -156,7 +156,8 @@ def _loaded(
     files = _Files(cwd)
     root = files.tree(file, most)
     text = read_recipe_file(file, str(file))
-    given = RecipeSource(text, file, partial, allow_code, trust.trust_of_file(file, text, most))
+    trusted, stored = trust.trust_of_file(file, text, most), file.name == trust.RESOLVED
+    given = RecipeSource(text, file, partial, allow_code, trusted, stored=stored)
     return recipe_from_tree(root, given, overrides, cwd, files.problems, files.renamed)
 
 
@@ -188,7 +189,7 @@ def load_recipe_text(
     partial: bool = True,
     trusted: TrustLevel = TrustLevel.NONE,
 ) -> Recipe:
-    """The validated recipe of a text, such as the text in a checkpoint.
+    """The validated recipe of a text that sonolux wrote, such as the text in a checkpoint.
 
     Args:
         text: YAML.
@@ -207,7 +208,7 @@ def load_recipe_text(
         legacy.rename_old_keys(root, renamed, problems)
         if extends := root.get("extends"):
             problems.append(ConfigProblem(extends.mark, "extends", "a recipe from a checkpoint cannot extend another"))
-    given = RecipeSource(text, None, partial, allow_code, trusted)
+    given = RecipeSource(text, None, partial, allow_code, trusted, stored=True)
     return recipe_from_tree(root, given, overrides, None, problems, renamed, bare_section)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import torch
@@ -17,7 +18,7 @@ from .layers.embedding import NumberEmbedding
 from .layers.init import reset_parameters
 from .layers.inputs import BlockInputs, stage_inputs
 from .layers.norm import GroupNorm
-from .layers.resample import Downsample, Upsample, channels_to_space, space_to_channels
+from .layers.resample import Downsample, Upsample, channels_to_space, per_axis, space_to_channels
 
 
 class _Stage(nn.Module):
@@ -51,15 +52,17 @@ class UNetND(nn.Module):
         attention: Numbers of the stages with self-attention (0 is the finest).
         head_dim: Channels of an attention head.
         dropout: Probability of dropping a feature inside a block.
-        patch: Elements along each axis that are folded into channels before the first convolution.
+        patch: Elements that are folded into channels before the first convolution: one number, or one for each axis.
         skip_scale: Factor on the skip connections before they are concatenated.
         places: Size along each axis in training, which `positions` refer to; () without positions.
-        positions: Number of octaves of the absolute position features, see `_positions`; 0: none.
+        positions: Number of octaves of the absolute position features, see `_positions`: one number, or one for each
+            axis; 0: none.
 
     Attributes:
         accepts: Kinds of conditioning that it accepts, see `Conditioning`.
         embedding_width: E, length of a condition's vector.
-        factor: Elements along each axis that one position of the coarsest stage covers.
+        factor: A multiple along every axis of the elements that one position of the coarsest stage covers.
+        positions: The largest number of octaves of an axis; 0: the network does not know where an element is.
 
     Raises:
         BadInput: An option is out of range.
@@ -77,27 +80,31 @@ class UNetND(nn.Module):
         attention: Sequence[int] = (),
         head_dim: int = 32,
         dropout: float = 0.0,
-        patch: int = 1,
+        patch: int | Sequence[int] = 1,
         skip_scale: float = 1.0,
         places: Sequence[int] = (),
-        positions: int = 0,
+        positions: int | Sequence[int] = 0,
     ):
         super().__init__()
-        _check(width, stages, blocks, attention, patch, head_dim)
-        if not 0 <= positions <= 64 or (positions and len(places) != dims):
+        patches, octaves = per_axis(patch, dims), per_axis(positions, dims)
+        _check(width, stages, blocks, attention, patches, head_dim)
+        if len(patches) != dims:
+            raise BadInput(f"patch is one number, or one for each of the {dims} axes; got {list(patches)}")
+        if not all(0 <= n <= 64 for n in octaves) or (any(octaves) and not len(octaves) == len(places) == dims):
             raise BadInput(
                 f"positions is a number of octaves, 0 to 64, and needs a size for each axis; got {positions}"
             )
-        self.dims, self.channels, self.patch, self.skip_scale = dims, channels, patch, skip_scale
+        self.dims, self.channels, self.patch, self.skip_scale = dims, channels, patches, skip_scale
         self.embedding_width = 2 * width
-        self.factor = patch * 2 ** (len(stages) - 1)
+        self._factors = [p * 2 ** (len(stages) - 1) for p in patches]
+        self.factor = math.lcm(*self._factors)
         sizes = [width * m for m in stages]
         heads = [head_dim if i in attention else None for i in range(len(sizes))]
-        e, folded = self.embedding_width, channels * patch**dims
-        self.places, self.positions = tuple(places), positions
+        e, folded = self.embedding_width, channels * math.prod(patches)
+        self.places, self.octaves, self.positions = tuple(places), octaves, max(octaves, default=0)
 
         self.level = NumberEmbedding(64, e)
-        self.stem = make_conv(dims, folded + dims * positions, sizes[0])
+        self.stem = make_conv(dims, folded + sum(octaves), sizes[0])
         self.down = nn.ModuleList(_Stage(dims, c, c, e, blocks, dropout, h) for c, h in zip(sizes, heads, strict=True))
         self.shrink = nn.ModuleList(Downsample(dims, a, b) for a, b in itertools.pairwise(sizes))
         self.grow = nn.ModuleList(Upsample(dims, b, a) for a, b in itertools.pairwise(sizes))
@@ -125,7 +132,7 @@ class UNetND(nn.Module):
         """
         conditions = Conditioning() if conditions is None else conditions
         wrap, size, valid = conditions.wrap, x.shape[2:], conditions.valid
-        extra = [(0, -n % self.factor) for n in size]
+        extra = [(0, -n % factor) for n, factor in zip(size, self._factors, strict=True)]
         if valid is not None:
             valid = valid.expand(x.shape[0], -1, *size)
             x = x.masked_fill(valid == 0, 0)
@@ -148,33 +155,33 @@ class UNetND(nn.Module):
         Raises:
             BadInput: The size is larger than in training.
         """
-        axes = enumerate(zip(size, self.places, strict=True)) if self.positions else ()
-        if any(n > trained and axis not in wrap for axis, (n, trained) in axes):
+        known = [i for i, octaves in enumerate(self.octaves) if octaves and i not in wrap]
+        if any(size[axis] > self.places[axis] for axis in known):
             raise BadInput(
                 f"this network was trained with positions={self.positions} on {list(self.places)} places and knows "
                 f"nothing beyond them, so not {list(size)}: ask for less, or train with network.positions=0"
             )
 
     def _positions(self, x: Tensor, wrap: tuple[int, ...]) -> Tensor:
-        """cos(pi 2^k i / N) for k < positions along each axis, (B, dims positions, *spatial); 0 along wrapped axes.
+        """cos(pi 2^k i / N) for k < K along each axis of K octaves, (B, sum of K, *spatial); 0 along wrapped axes.
 
         i counts elements from the beginning and N is the size in training. The network can then distinguish, for
         example, the attack of a sound from its tail, and the beginning does not depend on the length. A circular axis
         has no beginning, so its features are 0.
         """
         features = []
-        for axis, size in enumerate(self.places):
-            i = torch.arange(x.shape[2 + axis], device=x.device, dtype=torch.float32) * self.patch / size
-            octaves = 2.0 ** torch.arange(self.positions, device=x.device)
-            cosines = torch.cos(torch.pi * octaves[:, None] * i) * (axis not in wrap)  # (positions, n)
+        for axis, (size, patch, count) in enumerate(zip(self.places, self.patch, self.octaves, strict=True)):
+            i = torch.arange(x.shape[2 + axis], device=x.device, dtype=torch.float32) * patch / size
+            octaves = 2.0 ** torch.arange(count, device=x.device)
+            cosines = torch.cos(torch.pi * octaves[:, None] * i) * (axis not in wrap)  # (K, n)
             shape = [1] * self.dims
-            shape[axis] = -1
-            features.append(cosines.reshape(1, self.positions, *shape).expand(x.shape[0], -1, *x.shape[2:]))
+            shape[axis] = len(i)
+            features.append(cosines.reshape(1, count, *shape).expand(x.shape[0], -1, *x.shape[2:]))
         return torch.cat(features, dim=1).to(x.dtype)
 
     def _body(self, x: Tensor, inputs: list[BlockInputs]) -> Tensor:
         finest, wrap = inputs[0], inputs[0].wrap
-        if self.positions:
+        if any(self.octaves):
             x = torch.cat([x, self._positions(x, wrap)], dim=1)
         x, skips = self.stem(finest.mask_padding(x), wrap), []
         for i, stage in enumerate(self.down):
@@ -216,14 +223,12 @@ def _extend(x: Tensor, extra: list[tuple[int, int]], wrap: tuple[int, ...], mode
     return pad_axes(pad_axes(x, inside, "circular"), outside, mode)
 
 
-def _check(width: int, stages: Sequence[int], blocks: int, attention: Sequence[int], patch: int, head_dim: int) -> None:
-    most = {
-        "width": 2**14,
-        "blocks": 64,
-        "patch": 1024,
-        "head_dim": 2**14,
-    }  # far beyond any network that can be trained
-    for (name, limit), value in zip(most.items(), (width, blocks, patch, head_dim), strict=True):
+def _check(
+    width: int, stages: Sequence[int], blocks: int, attention: Sequence[int], patches: Sequence[int], head_dim: int
+) -> None:
+    # The limits are far beyond any network that can be trained.
+    numbers = [("width", 2**14, width), ("blocks", 64, blocks), ("head_dim", 2**14, head_dim)]
+    for name, limit, value in [*numbers, *(("patch", 1024, patch) for patch in patches)]:
         if not 1 <= value <= limit:
             raise BadInput(f"{name} is at least 1 and at most {limit}, not {value}")
     if not 1 <= len(stages) <= 12 or not all(1 <= m <= 64 for m in stages):

@@ -26,6 +26,7 @@ from ..types import BadInput, Conditioning, Estimate, NoiseLevel
 from .guided import check_guidance as check_guidance
 from .invariants import largest_deviation
 from .moments import sampler_moments
+from .networks import check_network as check_network
 from .orders import even_tau_levels, interior_order, own_start_order, whole_range_order
 
 

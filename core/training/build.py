@@ -115,7 +115,8 @@ def build_model_components(
     if recipe.codec is None:
         raise BadInput(f"the recipe names no codec: add one of {', '.join(registry.component_names('codec'))}")
     codec = recipe.codec.build(spec=spec)
-    spec = replace(spec, latent=codec.shape(spec.size))
+    axes = getattr(codec, "channel_axes", ())  # a plugin's codec may not be a subclass of Codec
+    spec = replace(spec, latent=codec.shape(spec.size), channel_axes=tuple(axes))
     if check is not None and (outline := _without_values(recipe, spec)) is not None:
         check(outline)
     model = _model(recipe, spec)

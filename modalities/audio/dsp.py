@@ -281,13 +281,13 @@ def griffin_lim(
     seed: int = 0,
     loop: bool = False,
     known: tuple[Tensor, Tensor] | None = None,
+    phase: Tensor | None = None,
 ) -> Tensor:
     """A sound whose STFT has about this magnitude, (..., bins, frames) -> (..., frames hop).
 
     c_n = P_magnitude(P_consistent(t_{n-1})), t_n = c_n + momentum (c_n - c_{n-1}) (Perraudin, Balazs and Sondergaard
-    2013, "A fast Griffin-Lim algorithm", algorithm 2). The initial phase is random and keyed by `seed`, equal for all
-    sounds of a batch, so that a sound does not depend on its batch. The phase is computed without gradients; the result
-    is differentiable with respect to the magnitude.
+    2013, "A fast Griffin-Lim algorithm", algorithm 2). The phase is computed without gradients; the result is
+    differentiable with respect to the magnitude.
 
     Args:
         magnitude: (..., bins, frames).
@@ -295,29 +295,32 @@ def griffin_lim(
         hop: Samples between windows.
         iterations: Number of iterations.
         momentum: Of the fast algorithm; 0: the original algorithm.
-        seed: Of the initial phase.
+        seed: Of the random initial phase, which is equal for all sounds of a batch, so that a sound does not depend on
+            its batch.
         loop: Whether the sound is a loop.
         known: (..., frames hop) samples, and a mask (bool) of where they are known. They are inserted at every step, so
             that the phase of the rest continues theirs; the result is close to them there.
+        phase: Initial phase (..., bins, frames) in radians, such as that of `phase.phase_from_magnitude`; None: random.
     """
 
     def with_known(sound: Tensor) -> Tensor:
         return sound if known is None else torch.where(known[1], known[0], sound)
 
     with torch.no_grad():
-        drawn = keyed_generator(seed, 0, "griffin-lim", tuple(magnitude.shape[-2:])).random(
-            magnitude.shape[-2:], dtype=np.float32
-        )
-        angle = torch.from_numpy(2 * math.pi * drawn).to(magnitude)
-        phase = torch.polar(torch.ones_like(angle), angle).expand(magnitude.shape)
+        if phase is None:
+            drawn = keyed_generator(seed, 0, "griffin-lim", tuple(magnitude.shape[-2:])).random(
+                magnitude.shape[-2:], dtype=np.float32
+            )
+            phase = torch.from_numpy(2 * math.pi * drawn).to(magnitude)
+        unit = torch.polar(torch.ones_like(phase), phase).expand(magnitude.shape)
         tiny = torch.finfo(magnitude.dtype).tiny
-        previous = torch.zeros_like(phase)
+        previous = torch.zeros_like(unit)
         for _ in range(iterations):
-            rebuilt = stft(with_known(istft(magnitude * phase, n_fft, hop, loop)), n_fft, hop, loop)
+            rebuilt = stft(with_known(istft(magnitude * unit, n_fft, hop, loop)), n_fft, hop, loop)
             accelerated = rebuilt + momentum * (rebuilt - previous)
-            phase = accelerated / accelerated.abs().clamp(min=tiny)
+            unit = accelerated / accelerated.abs().clamp(min=tiny)
             previous = rebuilt
-    return istft(magnitude * phase, n_fft, hop, loop)
+    return istft(magnitude * unit, n_fft, hop, loop)
 
 
 def mel_to_spectrum(mel: Tensor, filters: Tensor, iterations: int = 16) -> Tensor:

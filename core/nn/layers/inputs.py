@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -43,7 +44,7 @@ def stage_inputs(
     valid: Tensor | None,
     wrap: tuple[int, ...],
     dims: int,
-    patch: int,
+    patch: int | Sequence[int],
     stages: int,
 ) -> list[BlockInputs]:
     """The inputs of every stage's blocks, finest stage first.
@@ -56,12 +57,12 @@ def stage_inputs(
 
     Args:
         embed: Embedding of the noise level.
-        level: (B,) or (B, 1, *spatial), spatial a multiple of patch 2^(stages - 1).
+        level: (B,) or (B, 1, *spatial), each axis a multiple of its patch times 2^(stages - 1).
         condition: (B, E), the sum of the conditions' vectors, or 0.
         valid: (B, 1, *spatial), 1 for valid elements, 0 for padding; None: no padding.
         wrap: Spatial axes that are circular.
         dims: Number of spatial axes.
-        patch: Elements along each axis that are folded into channels before the finest stage.
+        patch: Elements that are folded into channels before the finest stage, along all axes or for each axis.
         stages: Number of resolutions.
 
     Returns:
@@ -89,7 +90,7 @@ def stage_inputs(
     return inputs
 
 
-def _stage_means(x: Tensor, patch: int, stages: int) -> list[Tensor]:
+def _stage_means(x: Tensor, patch: int | Sequence[int], stages: int) -> list[Tensor]:
     """Means of x (B, C, *spatial) over the elements that a position covers, one tensor per stage."""
     means = [mean_pool(x, patch)]
     for _ in range(stages - 1):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -34,28 +36,36 @@ class Upsample(nn.Module):
         return F.interpolate(self.conv(x), scale_factor=2, mode="nearest")
 
 
-def mean_pool(x: Tensor, factor: int) -> Tensor:
-    """Mean over blocks of factor^dims positions, (B, C, *spatial) -> (B, C, *spatial / factor)."""
-    return x if factor == 1 else _POOL[x.ndim - 2](x, factor)
+def per_axis(value: int | Sequence[int], dims: int) -> tuple[int, ...]:
+    """One value for each spatial axis: those of a sequence, or the same number for all axes."""
+    return (value,) * dims if isinstance(value, int) else tuple(value)
 
 
-def space_to_channels(x: Tensor, factor: int) -> Tensor:
-    """Fold blocks of positions into channels (pixel unshuffle): (B, C, *spatial) -> (B, C f^dims, *spatial / f)."""
-    if factor == 1:
-        return x
+def mean_pool(x: Tensor, factor: int | Sequence[int]) -> Tensor:
+    """Mean over blocks of f1 x f2 ... positions, (B, C, n1, n2, ...) -> (B, C, n1 / f1, n2 / f2, ...)."""
+    factors = per_axis(factor, x.ndim - 2)
+    return x if set(factors) == {1} else _POOL[x.ndim - 2](x, factors)
+
+
+def space_to_channels(x: Tensor, factor: int | Sequence[int]) -> Tensor:
+    """Fold blocks of positions into channels (pixel unshuffle): (B, C, n1, ...) -> (B, C f1 ..., n1 / f1, ...)."""
     dims = x.ndim - 2
-    for axis in range(dims):  # (B, C, h1, f, h2, f, ...)
-        x = x.unflatten(2 + 2 * axis, (-1, factor))
+    factors = per_axis(factor, dims)
+    if set(factors) == {1}:
+        return x
+    for axis, f in enumerate(factors):  # (B, C, h1, f1, h2, f2, ...)
+        x = x.unflatten(2 + 2 * axis, (-1, f))
     inner, outer = range(3, 3 + 2 * dims, 2), range(2, 2 + 2 * dims, 2)
     return x.permute(0, 1, *inner, *outer).flatten(1, 1 + dims)
 
 
-def channels_to_space(x: Tensor, factor: int) -> Tensor:
-    """The inverse of `space_to_channels` (pixel shuffle), (B, C factor^dims, *spatial) -> (B, C, factor *spatial)."""
-    if factor == 1:
-        return x
+def channels_to_space(x: Tensor, factor: int | Sequence[int]) -> Tensor:
+    """The inverse of `space_to_channels` (pixel shuffle), (B, C f1 ..., n1, ...) -> (B, C, f1 n1, ...)."""
     dims = x.ndim - 2
-    x = x.unflatten(1, (-1, *[factor] * dims))  # (B, C, f, f, ..., h1, h2, ...)
+    factors = per_axis(factor, dims)
+    if set(factors) == {1}:
+        return x
+    x = x.unflatten(1, (-1, *factors))  # (B, C, f1, f2, ..., h1, h2, ...)
     order = [n for axis in range(dims) for n in (2 + dims + axis, 2 + axis)]
     x = x.permute(0, 1, *order)
     for axis in range(dims):

@@ -39,6 +39,7 @@ class Stft(FrameCodec):
         super().__init__(spec, hop, reach=(n_fft - hop) // 2, multiple=8)
         self.n_fft, self.power = n_fft, power
         self.bins = n_fft // 2 + 1
+        self.channel_axes = (("channel", spec.channels), ("part", 2), ("band", self.bins))
         self.normal = ChannelStandardizer(spec.channels * 2 * self.bins)
 
     def fit(self, items: Iterable[Item]) -> None:

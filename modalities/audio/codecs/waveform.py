@@ -38,6 +38,7 @@ class Waveform(FrameCodec):
             raise BadInput(f"codec.overlap lies between 0 and codec.patch = {patch} samples; got {overlap}")
         super().__init__(spec, hop=patch, reach=overlap // 2)
         self.patch, self.overlap = patch, overlap
+        self.channel_axes = (("channel", spec.channels), ("sample", patch + overlap))
         self.normal = ChannelStandardizer(1)
         # sin^2 up, 1, cos^2 down: copies shifted by `patch` sum to 1.
         rise = torch.sin(torch.pi / 2 * (torch.arange(overlap) + 0.5) / max(1, overlap)).square()

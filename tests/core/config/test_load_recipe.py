@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from sonolux.core.config import load
-from sonolux.core.config.load import load_recipe, load_recipe_text, packaged_recipes
+from sonolux.core.config.load import load_recipe, load_recipe_text, load_run_recipe, packaged_recipes
 from sonolux.core.config.registry import find_class
 from sonolux.core.config.signature import REQUIRED, constructor_parameters
 from sonolux.core.config.spec import ComponentSpec, to_plain_values
@@ -221,6 +221,25 @@ def test_text_out_of_a_checkpoint_stands_alone_and_needs_no_data():
         load_recipe_text("extends: shapes\n")
     with pytest.raises(BadInput, match="a recipe is a mapping"):
         load_recipe_text("")
+
+
+def test_parameters_added_later_have_their_earlier_values_in_stored_recipes(folder, monkeypatch):
+    """A text that sonolux wrote names every parameter; one that it lacks was added since, with another default."""
+
+    def sigma_min(recipe):
+        return recipe.process.schedule.params["sigma_min"]
+
+    monkeypatch.setattr(find_class("schedule", "edm"), "stored_defaults", {"sigma_min": 0.01}, raising=False)
+    new = load_recipe("base.yaml")
+    written = new.dump()
+    assert sigma_min(new) == sigma_min(load_recipe_text(written, allow_code=True)) == 0.002
+    old = written.replace(", sigma_min: 0.002", "")
+    stored = load_recipe_text(old, allow_code=True)
+    assert old != written and sigma_min(stored) == sigma_min(stored.with_overrides(["sample.steps=9"])) == 0.01
+    run = folder / "run"
+    run.mkdir()
+    (run / "resolved.yaml").write_text(old)
+    assert sigma_min(load_run_recipe(run, allow_code=True)) == 0.01
 
 
 @pytest.mark.parametrize("name", packaged_recipes())

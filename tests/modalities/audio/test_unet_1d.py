@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from sonolux.core.testing.conformance import check_network
 from sonolux.core.types import BadInput, MediaSpec
 from sonolux.modalities.audio.networks.unet import UNet
 
@@ -11,6 +12,11 @@ SIGNAL = MediaSpec("audio", 1, ("time",), (400,), (8000,), latent=(4, 50))
 def test_refuses_a_picture():
     with pytest.raises(BadInput, match=r"\(C, frames\)"):
         UNet(MediaSpec("image", 1, ("height", "width"), (8, 8), latent=(1, 8, 8)))
+
+
+@pytest.mark.slow
+def test_conforms():
+    check_network(UNet(SIGNAL, 8, [1, 1], 1, [1], 8, positions=2), (4, 16), wrap=(0,), step=2)
 
 
 @pytest.mark.slow

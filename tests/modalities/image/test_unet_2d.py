@@ -4,6 +4,7 @@ import pytest
 import torch
 from sonolux.core.conditioning.base import build_conditioning
 from sonolux.core.conditioning.class_ import Class
+from sonolux.core.testing.conformance import check_network
 from sonolux.core.types import BadInput, MediaSpec
 from sonolux.modalities.image.networks.unet import UNet
 
@@ -13,6 +14,11 @@ SIGNAL = MediaSpec("image", 1, ("height", "width"), (12, 12), classes=("bar", "s
 def test_refuses_a_sequence():
     with pytest.raises(BadInput, match=r"\(C, height, width\)"):
         UNet(MediaSpec("audio", 1, ("time",), (99,), latent=(8, 50)))
+
+
+@pytest.mark.slow
+def test_conforms():
+    check_network(UNet(SIGNAL, 8, [1, 2], 1, [1], 8, patch=2), (1, 12, 16), wrap=(0, 1), step=4)
 
 
 @pytest.mark.slow

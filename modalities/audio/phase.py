@@ -1,0 +1,78 @@
+"""The phase of a spectrum from its magnitudes, by integrating the derivatives that the magnitudes determine."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from . import dsp
+
+_HANN_GAMMA = 0.25645  # gamma / n_fft^2 of the Gaussian window exp(-pi t^2 / gamma) that is closest to a Hann window
+_QUIET = 1e-5  # of the largest magnitude of a sound: -100 dB; derivatives of the logarithm are limited below it
+
+
+@torch.no_grad()
+def phase_from_magnitude(magnitude: Tensor, n_fft: int, hop: int) -> Tensor:
+    """An estimate of the phase of an STFT, (..., bins, frames) -> (..., bins, frames) in radians.
+
+    It is only known up to a constant, which is chosen by the first frame.
+
+    With a Gaussian window the derivatives of the phase follow from the magnitude (Prusa, Balazs and Sondergaard 2017,
+    "A noniterative method for reconstruction of phase from STFT magnitude", eq. 19 and 20), for bin k and frame n:
+
+        d phase / dn = 2 pi hop k / n_fft + hop n_fft / gamma  d log|S| / dk
+        d phase / dk = -pi - gamma / (hop n_fft)  d log|S| / dn
+
+    (-pi since a frame's phase refers to its first sample, and its window is centred.) They are integrated along time at
+    the local maxima of a frame, and from each maximum along frequency to the bins around it. That is one operation a
+    frame for all sounds and bins, where the source follows single coefficients in the order of their magnitude. Bins
+    are grouped by the minima between the maxima, as in Beauregard et al. 2015, "Single pass spectrogram inversion".
+
+    Args:
+        magnitude: (..., bins, frames), of `stft`.
+        n_fft: Samples of a window.
+        hop: Samples between windows.
+    """
+    size = magnitude.flatten(0, -3) if magnitude.ndim > 2 else magnitude[None]
+    log = torch.log(size + _QUIET * size.amax((1, 2), keepdim=True) + dsp.SILENCE)
+    bins = torch.arange(size.shape[1], device=size.device)[:, None]
+    gamma = _HANN_GAMMA * n_fft**2
+    along_time = 2 * math.pi * hop / n_fft * bins + hop * n_fft / gamma * _derivative(log, 1)
+    along_bins = -math.pi - gamma / (hop * n_fft) * _derivative(log, 2)
+    advance = _trapezoids(along_time.double(), 2)
+    slope = _trapezoids(along_bins.double(), 1).cumsum(1)
+    peak = _nearest_maximum(size)
+    offset = (advance - slope).gather(1, peak) + slope
+    frames = [offset[..., 0]]
+    for n in range(1, size.shape[2]):
+        frames.append(frames[-1].gather(1, peak[..., n]) + offset[..., n])
+    phase = torch.stack(frames, -1).remainder(2 * math.pi)
+    return phase.to(magnitude.dtype).reshape(magnitude.shape)
+
+
+def _derivative(x: Tensor, axis: int) -> Tensor:
+    """Central differences along an axis of (B, bins, frames); half of the one-sided ones at the ends."""
+    first, last = x.narrow(axis, 0, 1), x.narrow(axis, x.shape[axis] - 1, 1)
+    padded = torch.cat([first, x, last], axis)
+    return (padded.narrow(axis, 2, x.shape[axis]) - padded.narrow(axis, 0, x.shape[axis])) / 2
+
+
+def _trapezoids(x: Tensor, axis: int) -> Tensor:
+    """Integrals from the entry before to each entry along an axis; 0 for the first."""
+    means = (x.narrow(axis, 1, x.shape[axis] - 1) + x.narrow(axis, 0, x.shape[axis] - 1)) / 2
+    return torch.cat([torch.zeros_like(x.narrow(axis, 0, 1)), means], axis)
+
+
+def _nearest_maximum(x: Tensor) -> Tensor:
+    """Index of the local maximum that each bin of (B, bins, frames) belongs to; minima separate the maxima."""
+    left, right = functional.pad(x, (0, 0, 1, 0))[:, :-1], functional.pad(x, (0, 0, 0, 1))[:, 1:]
+    minimum = (x < left) & (x <= right)
+    minimum[:, 0] = False
+    group = minimum.long().cumsum(1)
+    largest = torch.zeros_like(x).scatter_reduce(1, group, x, "amax")
+    bins = torch.arange(x.shape[1], device=x.device)[:, None].expand(x.shape)
+    found = torch.where(x >= largest.gather(1, group), bins, -1)
+    return torch.zeros_like(group).scatter_reduce(1, group, found, "amax").gather(1, group)
