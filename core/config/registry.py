@@ -15,9 +15,10 @@ import sys
 import warnings
 from dataclasses import dataclass
 from functools import lru_cache
+from importlib.machinery import SourceFileLoader
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 
 from ..util.errors import BadInput, BrokenPlugin
 from ..util.messages import did_you_mean, format_names, raise_bad_input, raise_broken_plugin, shorten
@@ -267,6 +268,13 @@ def _code(kind: str, use: str, base: Path | None) -> type:
     return found
 
 
+class _SourceLoader(SourceFileLoader):
+    """Compiles the file as it is: bytecode of an earlier state may have the same size and second."""
+
+    def get_code(self, fullname: str) -> CodeType:
+        return self.source_to_code(self.get_data(self.path), self.path)
+
+
 def _local_module(file: Path, what: str) -> ModuleType:
     if not file.is_file():
         raise_bad_input(f"{what}: there is no file {file}")
@@ -274,7 +282,7 @@ def _local_module(file: Path, what: str) -> ModuleType:
     name = f"{PACKAGE}_local_{file.stem}_{stamp}"
     if name in sys.modules:
         return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, file)
+    spec = importlib.util.spec_from_file_location(name, file, loader=_SourceLoader(name, str(file)))
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
