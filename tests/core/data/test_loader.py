@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import islice
 from pathlib import Path
 
@@ -342,14 +342,18 @@ def test_ctrl_c_ends_training_and_its_workers_without_a_traceback(tmp_path):
     env = {**os.environ, "PYTHONPATH": str(Path(sonolux.__file__).parent.parent)}
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     child = subprocess.Popen(command, cwd=tmp_path, env=env, start_new_session=True, **pipes)
-    log, end = tmp_path / "run/metrics.jsonl", time.monotonic() + 120
-    while not (log.exists() and log.read_text()) and child.poll() is None and time.monotonic() < end:
-        time.sleep(0.05)
-    workers = Path(f"/proc/{child.pid}/task/{child.pid}/children")
-    started = workers.read_text().split() if workers.exists() else []
-    assert not workers.exists() or len(started) >= 2
-    os.killpg(child.pid, signal.SIGINT)
-    out, err = child.communicate(timeout=60)
+    try:
+        log, end = tmp_path / "run/metrics.jsonl", time.monotonic() + 120
+        while not (log.exists() and log.read_text()) and child.poll() is None and time.monotonic() < end:
+            time.sleep(0.05)
+        workers = Path(f"/proc/{child.pid}/task/{child.pid}/children")
+        started = workers.read_text().split() if workers.exists() else []
+        assert not workers.exists() or len(started) >= 2
+        os.killpg(child.pid, signal.SIGINT)
+        out, err = child.communicate(timeout=60)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)  # a child that failed must not go on training
     assert child.returncode == 130 and "stopped at step" in err and "--resume" in err, out + err
     assert "Traceback" not in err and "Error" not in err, err
     assert not any(Path(f"/proc/{pid}").exists() for pid in started)
