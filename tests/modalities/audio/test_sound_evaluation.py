@@ -68,7 +68,7 @@ def test_learned_features_tell_families_apart():
 
 
 def test_what_is_not_fitted_or_misses_parts_is_refused(tmp_path, monkeypatch):
-    with pytest.raises(BadInput, match="fitted on the training sounds first"):
+    with pytest.raises(BadInput, match="fitted on the training examples first"):
         Learned(SIGNAL)([torch.zeros(1, 8000)])
     with pytest.raises(BadInput, match="too few to train"):
         Learned(SIGNAL).fit(effects(4, 0), torch.full((4,), -1))
