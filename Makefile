@@ -11,7 +11,7 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONWARNINGS=ignore:Editable $(BIN)/pyt
 help:
 	@echo "make demo       train the recipes shapes and synth_sfx, sample from them, and write one HTML page in demo/"
 	@echo "make test       run all tests in parallel, one process per processor"
-	@echo "make test-fast  run the tests that take about a second or less each: a third of the time of all"
+	@echo "make test-fast  run the tests that take less than half a second each"
 	@echo "make mutants    list every planted error with the test that catches it"
 	@echo "make lint       check with ruff, pyright and import-linter (layers)"
 	@echo "make docs       build the docs site (guides, recipes, API) in site/"
@@ -28,7 +28,8 @@ demo: $(BIN)/.ready
 	$(BIN)/python examples/demo.py --out demo
 
 # The tests of a file run in one process (loadfile), so that its fixtures are made once; tiny trained runs are shared.
-PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile
+# The order of files is that of tests/conftest.py.
+PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 
 test: $(BIN)/.ready
 	$(PYTEST)

@@ -1,12 +1,14 @@
 """Settings of every run, tiny trained runs, and `--mutants`: planted errors with the test that caught each.
 
-`@pytest.mark.slow` stands at tests that take more than a second of processor time; `make test-fast` leaves them out.
+`@pytest.mark.slow` stands at tests whose cases take more than half a second of processor time together; `make
+test-fast` leaves them out.
 Small tensors are faster on one thread, and parallel test processes do not fight for cores.
 """
 
 import hashlib
 import os
 import shutil
+from collections import Counter
 
 import pytest
 from filelock import FileLock
@@ -133,6 +135,9 @@ def _planted(error):
 
 
 def pytest_collection_modifyitems(config, items):
+    # Files with many slow tests come first, so that none of them is alone on one processor at the end.
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
     if config.getoption("--mutants"):
         items[:] = [item for item in items if any(word in item.name for word in ("planted", "caught", "mutant"))]
 
