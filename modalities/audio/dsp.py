@@ -233,10 +233,14 @@ def istft(spectrum: Tensor, n_fft: int, hop: int, loop: bool = False) -> Tensor:
 
 
 def _overlap(pieces: Tensor, hop: int) -> Tensor:
-    """Overlap-add, (N, n_fft, frames) -> (N, (frames - 1) hop + n_fft)."""
-    n_fft, frames = pieces.shape[1:]
-    size = (frames - 1) * hop + n_fft
-    return functional.fold(pieces, (1, size), (1, n_fft), stride=(1, hop))[:, 0, 0]
+    """Overlap-add, (N, n_fft, frames) -> (N, (frames - 1) hop + n_fft), one part of `hop` samples at a time."""
+    count, n_fft, frames = pieces.shape
+    parts = -(-n_fft // hop)
+    padded = functional.pad(pieces.transpose(1, 2), (0, parts * hop - n_fft)).reshape(count, frames, parts, hop)
+    out = pieces.new_zeros(count, frames + parts - 1, hop)
+    for part in range(parts):
+        out[:, part : part + frames] += padded[:, :, part]
+    return out.flatten(1)[:, : (frames - 1) * hop + n_fft]
 
 
 def _wrapped(v: Tensor, left: int, size: int) -> Tensor:
@@ -313,12 +317,11 @@ def griffin_lim(
             )
             phase = torch.from_numpy(2 * math.pi * drawn).to(magnitude)
         unit = torch.polar(torch.ones_like(phase), phase).expand(magnitude.shape)
-        tiny = torch.finfo(magnitude.dtype).tiny
         previous = torch.zeros_like(unit)
         for _ in range(iterations):
             rebuilt = stft(with_known(istft(magnitude * unit, n_fft, hop, loop)), n_fft, hop, loop)
             accelerated = rebuilt + momentum * (rebuilt - previous)
-            unit = accelerated / accelerated.abs().clamp(min=tiny)
+            unit = torch.sgn(accelerated)  # x / |x|
             previous = rebuilt
     return istft(magnitude * unit, n_fft, hop, loop)
 
@@ -334,7 +337,6 @@ def mel_to_spectrum(mel: Tensor, filters: Tensor, iterations: int = 16) -> Tenso
     tiny = torch.finfo(mel.dtype).tiny ** 0.5
     target = m.T @ mel
     s = target / (m.T @ m.sum(1, keepdim=True)).clamp(min=tiny)
-    gram = m.T @ m
     for _ in range(iterations):
-        s = s * (target / (gram @ s).clamp(min=tiny))
+        s = s * (target / (m.T @ (m @ s)).clamp(min=tiny))
     return s
