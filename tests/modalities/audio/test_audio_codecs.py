@@ -356,3 +356,32 @@ PLANTED_OVERLAP = [
 def test_planted_error_in_overlap_is_caught(method, error):
     with planted_error(Waveform, method, error):
         assert_caught(check_overlap, also=RuntimeError)
+
+
+def check_channel_axes(name):
+    """Unfolding the channels by the named axes separates the audio channels, and puts frequencies in order."""
+    codec = registry.find_class("codec", name)(STEREO)
+    time = torch.arange(4000) / 8000
+    tones = torch.stack([torch.sin(2 * math.pi * hertz * time) for hertz in (500.0, 1000.0)])
+    media = torch.stack([torch.zeros(4000), torch.zeros(4000)])
+    axes = [axis for axis, _ in codec.channel_axes]
+    sizes = [size for _, size in codec.channel_axes]
+    assert math.prod(sizes) == codec.shape((4000,))[0] and axes[0] == "channel" and sizes[0] == 2
+    tops = []
+    for tone in tones:
+        media[1] = tone
+        z = codec.encode(torch.stack([media, torch.zeros_like(media)]))
+        power = (z[0] - z[1]).unflatten(0, sizes).square()
+        assert power[0].max() == 0 and power[1].max() > 0, "the silent channel is its own plane"
+        tops.append(int(power[1].reshape(-1, sizes[-1], power.shape[-1]).sum((0, 2)).argmax()))
+    assert "band" not in axes or tops[0] < tops[1], "a higher tone is in a higher band"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_channel_axes_describe_the_channels(name):
+    check_channel_axes(name)
+
+
+def test_planted_axes_in_another_order_are_caught(monkeypatch):
+    monkeypatch.setattr(logmel, "rearrange", lambda x, pattern, **sizes: x.transpose(1, 2).flatten(1, 2))
+    assert_caught(check_channel_axes, "audio/logmel")
