@@ -108,6 +108,13 @@ class Outcome:
     seconds: float
 
 
+def write_over(path: Path, data: bytes) -> None:
+    """Write a file; an earlier one is not truncated first, since the file system would then wait for the disk."""
+    with open(path, "r+b" if path.exists() else "wb") as file:
+        file.write(data)
+        file.truncate()
+
+
 def case_bytes(seed: int, name: str, number: int) -> bytes:
     """The bytes that a case of the command is made from."""
     return random.Random(f"{seed} {name} {number}").randbytes(SIZE)

@@ -16,7 +16,7 @@ import numpy as np
 import soundfile
 import torch
 from _damage import CELLS, SNIPPETS, VALUES, WORDS, CheckpointParts, changed_text, changed_tree
-from _fuzz import Draws, Reader, mutated
+from _fuzz import Draws, Reader, mutated, write_over
 from PIL import Image as Pil
 from PIL import ImageCms
 from sonolux.core.config.load import load_recipe_text, packaged_recipes
@@ -84,7 +84,7 @@ def file_reader(
     data = functools.cache(data)
 
     def read_bytes(made: bytes, folder: Path) -> None:
-        (folder / file).write_bytes(made)
+        write_over(folder / file, made)
         with one_line(folder / file, printable=True):
             read(folder / file)
 
@@ -183,15 +183,18 @@ def json_value(draws: Draws, depth: int = 0) -> Any:
 
 
 def json_object(draws: Draws, **values: Any) -> dict[str, Any]:
-    """An object of JSON with these values, unless a key is drawn again."""
-    return values | {draws.choice(CELLS): json_value(draws) for _ in range(draws.number(5))}
+    """An object of JSON with these values, unless a key is drawn again; every second one has others in addition."""
+    return values | {draws.choice(CELLS): json_value(draws) for _ in range(max(draws.number(8) - 3, 0))}
 
 
 def csv_case(draws: Draws) -> tuple[str, str]:
     """Name and text of a table, most of them with a heading."""
-    name, head = draws.choice(["t.csv", "t.tsv"]), draws.choice(["file,label\n", "", "file\tlabel\n"])
-    cells = [draws.choice(CELLS) for _ in range(draws.number(31))]
-    return name, head + (draws.text(40) if draws.number(8) == 7 else "".join(cells))
+    name, kind = draws.choice(["t.csv", "t.tsv"]), draws.number(8)
+    if kind < 4:  # lines of a file and a cell
+        cells = [draws.choice(["cat", draws.choice(CELLS)]) for _ in range(1 + draws.number(4))]
+        return name, "file,label\n" + "".join(f"{i}.png,{cell}\n" for i, cell in enumerate(cells))
+    head = draws.choice(["file,label\n", "file\tlabel\n", ""])
+    return name, head + (draws.text(40) if kind == 7 else "".join(draws.choice(CELLS) for _ in range(draws.number(31))))
 
 
 def jsonl_case(draws: Draws) -> tuple[str, str]:
@@ -202,14 +205,14 @@ def jsonl_case(draws: Draws) -> tuple[str, str]:
     elif kind == "values":
         text = "\n".join(json.dumps(json_value(draws)) for _ in range(count))
     else:
-        text = "\n".join(json.dumps(json_object(draws, file=draws.choice(["a.png", "b.png"]))) for _ in range(count))
+        text = "\n".join(json.dumps(json_object(draws, file=f"{i}.png")) for i in range(count))
     return "t.jsonl", text
 
 
 def read_table(given: tuple[str, str], folder: Path) -> None:
     """Rows of different files that a manifest can hold."""
     path = folder / given[0]
-    path.write_bytes(given[1].encode("utf-8", "surrogatepass"))
+    write_over(path, given[1].encode("utf-8", "surrogatepass"))
     with one_line(path, 220):
         rows = rows_with_paths(path, folder)
     assert rows and len({path for _, path in rows}) == len(rows)
@@ -222,14 +225,16 @@ def manifest_case(draws: Draws) -> bytes:
     """A manifest of any rows, with or without its head, and with some bytes at its end."""
     head = {"sonolux": "manifest", "modality": "x", "root": "r", "format": 1, "analysis": 1, "complete": True}
     rows = [head] if draws.number(4) < 3 else []
-    rows += [json_object(draws, file="a.png") if draws.number(2) else json_value(draws) for _ in range(draws.number(5))]
+    rows += [
+        json_object(draws, file=f"{i}.png") if draws.number(8) else json_value(draws) for i in range(draws.number(5))
+    ]
     return "\n".join(json.dumps(row) for row in rows).encode() + draws.take(draws.choice([0, 0, 1, 20]))
 
 
 def read_manifest(given: bytes, folder: Path) -> None:
     """Read as an interrupted `prepare` does, and as training does."""
     path = folder / "manifest.jsonl"
-    path.write_bytes(given)
+    write_over(path, given)
     started = manifests.read_unfinished_manifest(path)
     for line in started[1] if started else ():
         assert isinstance(line["file"], str) and manifests.format_manifest_line(line)
@@ -270,7 +275,7 @@ eval: {count: 50, metrics: [mmd]}
 @functools.cache
 def recipe_texts() -> list[str]:
     """Recipes as written: two small ones, which are read fast and therefore drawn often, and the packaged ones."""
-    return [*SMALL.values()] * 10 + [file.read_text(encoding="utf-8") for file in packaged_recipes().values()]
+    return [*SMALL.values()] * 40 + [file.read_text(encoding="utf-8") for file in packaged_recipes().values()]
 
 
 @functools.cache
@@ -278,7 +283,7 @@ def recipe_trees() -> list[Any]:
     """Recipes as plain values: as written, and two with every default."""
     written = [parse_yaml(text, "x", Path(), []) for text in recipe_texts()]
     resolved = [load_recipe_text(text).resolved() for text in SMALL.values()]
-    return [*(tree.plain() for tree in written if tree is not None), *resolved * 2]
+    return [*(tree.plain() for tree in written if tree is not None), *resolved * 5]
 
 
 def tree_changes(draws: Draws) -> list[tuple[float, str, Any]]:
@@ -346,29 +351,29 @@ def read_recipe(given: tuple[str, bool], folder: Path) -> None:
         check_written_again(recipe)
 
 
-def key_paths(values: dict[str, Any], path: str = ""):
-    """Every key path of a resolved recipe."""
+def keys_with_values(values: dict[str, Any], path: str = ""):
+    """Every key path of a resolved recipe, with the value as the command line writes it."""
     for name, value in values.items():
-        yield f"{path}{name}"
-        yield from key_paths(value, f"{path}{name}.") if isinstance(value, dict) else ()
+        yield f"{path}{name}", dump_yaml(value).removesuffix("...\n").strip()
+        yield from keys_with_values(value, f"{path}{name}.") if isinstance(value, dict) else ()
 
 
 @functools.cache
-def changed_recipes() -> list[tuple[Recipe, list[str]]]:
-    """Recipes that are changed, each with its keys."""
+def changed_recipes() -> list[tuple[Recipe, list[tuple[str, str]]]]:
+    """Recipes that are changed, each with its keys and their values."""
     recipes = [load_recipe_text(text) for text in dict.fromkeys(recipe_texts())]
-    others = {"data.root", "x-note", "sample.conditions.label", "nmae"}
-    return [(recipe, sorted({*key_paths(recipe.resolved()), *others})) for recipe in recipes]
+    others = [("data.root", "x"), ("x-note", "x"), ("sample.conditions.label", "x"), ("nmae", "x")]
+    return [(recipe, [*keys_with_values(recipe.resolved()), *others]) for recipe in recipes]
 
 
 def overrides_case(draws: Draws) -> tuple[Recipe, list[str], bool]:
-    """A recipe with one to four arguments `key=value`."""
+    """A recipe with one or two arguments `key=value`; one in four values is that of the recipe."""
     recipe, keys = draws.choice(changed_recipes())
-    count = 1 + draws.number(4) // 2
-    arguments = [
-        f"{draws.choice(keys) if draws.number(8) < 7 else argument_text(draws)}={argument_text(draws)}"
-        for _ in range(count)
-    ]
+    arguments = []
+    for _ in range(1 + draws.number(2)):
+        kind, (key, value) = draws.number(8), draws.choice(keys)
+        key, value = argument_text(draws) if kind == 7 else key, value if kind < 2 else argument_text(draws)
+        arguments.append(f"{key}={value}")
     return recipe, arguments, draws.number(8) == 0
 
 
@@ -409,6 +414,7 @@ def checkpoint_parts() -> CheckpointParts:
         parts = CheckpointParts.of(newest_checkpoint(Path(folder) / "run"))
     parts.facts["plans"] = {"4": stored_plan()}
     parts.facts["clip_lengths"] = [[3, None], [4, 1]]
+    parts.facts["recipe"] = SMALL["image"]  # read three times as fast as the one with every default
     return parts
 
 
@@ -464,7 +470,7 @@ def checkpoint_reader(name: str, make: Callable[[Draws], bytes], read: Callable[
 
     def read_bytes(made: bytes, folder: Path) -> None:
         path = folder / "c.safetensors"
-        path.write_bytes(made)
+        write_over(path, made)
         read(path)
 
     return Reader(name, make, read_bytes)
@@ -533,7 +539,7 @@ READERS = {
         Reader("overrides", overrides_case, read_overrides),
         Reader(
             "recipe values",
-            recipe_case(lambda draws: dump_yaml(changed_tree(draws.choice(recipe_trees()), tree_changes(draws)))),
+            recipe_case(lambda draws: json.dumps(changed_tree(draws.choice(recipe_trees()), tree_changes(draws)))),
             read_recipe,
         ),
         Reader(
