@@ -189,17 +189,17 @@ def json_object(draws: Draws, **values: Any) -> dict[str, Any]:
 
 def csv_case(draws: Draws) -> tuple[str, str]:
     """Name and text of a table, most of them with a heading."""
-    name, kind = draws.choice(["t.csv", "t.tsv"]), draws.number(8)
+    (name, comma), kind = draws.choice([("t.csv", ","), ("t.tsv", "\t")]), draws.number(8)
     if kind < 4:  # lines of a file and a cell
-        cells = [draws.choice(["cat", draws.choice(CELLS)]) for _ in range(1 + draws.number(4))]
-        return name, "file,label\n" + "".join(f"{i}.png,{cell}\n" for i, cell in enumerate(cells))
+        cells = ["label", *(draws.choice(["cat", draws.choice(CELLS)]) for _ in range(1 + draws.number(4)))]
+        return name, "".join(f"{f'{i}.png' if i else 'file'}{comma}{cell}\n" for i, cell in enumerate(cells))
     head = draws.choice(["file,label\n", "file\tlabel\n", ""])
     return name, head + (draws.text(40) if kind == 7 else "".join(draws.choice(CELLS) for _ in range(draws.number(31))))
 
 
 def jsonl_case(draws: Draws) -> tuple[str, str]:
     """Name and text of a table of objects, of any values, or of parts of JSON."""
-    kind, count = draws.choice(["objects", "objects", "values", "parts"]), draws.number(6)
+    kind, count = draws.choice(["objects", "objects", "values", "parts"]), 1 + draws.number(5)
     if kind == "parts":
         text = "".join(draws.choice(["{", "}", "[", ":", '"file"', '"a"', ",", "NaN", "1", "\n"]) for _ in range(30))
     elif kind == "values":
@@ -221,14 +221,27 @@ def read_table(given: tuple[str, str], folder: Path) -> None:
         manifests.format_manifest_line(facts).encode()
 
 
+MANIFEST = [
+    {"sonolux": "manifest", "modality": "x", "root": "r", "format": 1, "analysis": 1, "complete": True},
+    *(
+        {"file": f"{name}.png", "status": "ok", "reason": None, "label": name, "caption": None, "more": {"pitch": 3}}
+        | {"size": 9, "mtime_ns": 10**18, "hash": 32 * name, "width": 4.5}
+        for name in "ab"
+    ),
+    {"file": "c", "status": "skipped", "reason": "empty", "label": None, "caption": None, "size": 0, "mtime_ns": 1}
+    | {"hash": None, "raw": "c3", "copy_of": "a.png", "group": 32 * "a"},
+]
+
+
 def manifest_case(draws: Draws) -> bytes:
-    """A manifest of any rows, with or without its head, and with some bytes at its end."""
-    head = {"sonolux": "manifest", "modality": "x", "root": "r", "format": 1, "analysis": 1, "complete": True}
-    rows = [head] if draws.number(4) < 3 else []
-    rows += [
-        json_object(draws, file=f"{i}.png") if draws.number(8) else json_value(draws) for i in range(draws.number(5))
-    ]
-    return "\n".join(json.dumps(row) for row in rows).encode() + draws.take(draws.choice([0, 0, 1, 20]))
+    """A manifest with other values, or one of any rows; sometimes with more bytes at its end."""
+    if draws.number(2):
+        rows = [json_object(draws, file=f"{i}.png") if draws.number(4) else json_value(draws) for i in range(3)]
+        rows = MANIFEST[: draws.number(5)] + rows
+    else:
+        rows = changed_tree(MANIFEST, tree_changes(draws))
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    return lines.encode() + draws.take(draws.choice([0, 0, 0, 1, 20]))
 
 
 def read_manifest(given: bytes, folder: Path) -> None:
