@@ -1,18 +1,21 @@
 """Damaged input for every reader of files and texts: the same cases in every run; benchmarks/fuzz.py reads others."""
 
+import json
 import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sonolux.core.data.prepare.report import read_stored_summary
+from sonolux.core.data.splits import recorded_training_hashes
 from sonolux.core.pipeline.sample_list import read_sample_list
 from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import BadInput
 
 sys.path.insert(0, str(Path(__file__).parent))
 from _fuzz import NUMBERS, SIZE, Draws, Reader, case_bytes, mutated, no_errors_hidden, run_case, smallest, write_over
-from _fuzz_readers import READERS
+from _fuzz_readers import HASHES, READERS, SAMPLES, SUMMARY
 
 CASES = 500  # of each reader
 
@@ -48,6 +51,14 @@ def test_some_cases_are_refused(name, tmp_path):
     """The three that are left out keep any text, compute a damaged file again, and remove damaged lines."""
     with no_errors_hidden():
         assert any(run_case(READERS[name], case_bytes(0, name, i), tmp_path).refused for i in range(20))
+
+
+def test_files_of_output_folders_are_read_as_they_were_written(tmp_path):
+    for name, text in (("samples.json", SAMPLES), ("data.jsonl", HASHES), ("summary.json", SUMMARY)):
+        (tmp_path / name).write_text(text)
+    assert [s.file for s in read_sample_list(tmp_path / "samples.json").samples] == ["0-a.png", "1.png"]
+    assert recorded_training_hashes(tmp_path / "data.jsonl") == {"00000000", "11111111", "22222222"}
+    assert read_stored_summary(tmp_path).recipe_sha256 == "00"
 
 
 def test_changes_of_bytes():
@@ -113,7 +124,6 @@ def test_planted_faults_are_caught(tmp_path, monkeypatch):
 
 def test_a_reader_without_a_model_is_caught(tmp_path, monkeypatch):
     """Planted: the list of samples is read with json alone."""
-    import json
 
     def unchecked(path):
         return json.loads(path.read_bytes())["samples"][0]
