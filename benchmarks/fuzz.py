@@ -115,7 +115,6 @@ def main(arguments: list[str] | None = None) -> int:
     names = asked.readers.split(",")
     if unknown := [name for name in names if name not in READERS]:
         parser.error(f"there is no reader {', '.join(unknown)}; known: {', '.join(READERS)}")
-    faulthandler.enable()
     print(format_row(HEAD), flush=True)
     totals = []
     with tempfile.TemporaryDirectory() as folder:
@@ -136,4 +135,5 @@ def summary(totals: list[Totals]) -> None:
 
 
 if __name__ == "__main__":
+    faulthandler.enable()  # where a library ends the process, the line of Python is printed
     sys.exit(main())
