@@ -40,7 +40,7 @@ from sonolux.core.training.data_changes import describe_data_changes
 from sonolux.core.training.run import TrainingRun
 from sonolux.core.training.run_dir import RunDir
 from sonolux.core.types import BadInput
-from sonolux.core.util.messages import LONGEST_LINE
+from sonolux.core.util.messages import LONGEST_LINE, escape_control_characters
 from sonolux.modalities.audio import io as sounds
 from sonolux.modalities.audio import io_ogg
 from sonolux.modalities.audio.prepare.prepare import SoundFolderAnalyzer
@@ -60,8 +60,8 @@ def one_line(path: Path, longest: int = LONGEST_LINE, printable: bool = False):
     try:
         yield
     except BadInput as error:
-        said = str(error)
-        assert len(error.lines()) == 1 and len(said.splitlines()) == 1 and said.encode() and str(path) in said, said
+        said, shown = str(error), escape_control_characters(str(error))
+        assert len(error.lines()) == 1 and len(shown.splitlines()) == 1 and shown.encode() and str(path) in said, shown
         assert said.isprintable() or not printable, repr(said)
         assert len(said) - len(str(path)) <= longest, said
         raise

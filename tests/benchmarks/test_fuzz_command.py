@@ -39,7 +39,7 @@ def test_faults_are_printed_with_what_repeats_them_and_the_others_follow(planted
     assert fuzz.main(["--cases", "24", "--seed", "5"]) == 1
     out = capsys.readouterr().out
     numbers = [line.split()[8] for line in out.splitlines() if line.startswith("fault: ")]
-    assert numbers and out.count("a planted fault") == len(numbers)
+    assert numbers and out.count("ValueError: a planted fault") == len(numbers)
     assert [line.split()[0] for line in out.splitlines()[-3:]] == ["planted", "csv", "all"]
     assert out.splitlines()[-3].split()[-1] == str(len(numbers))
     for number in numbers:
