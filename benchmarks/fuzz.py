@@ -24,6 +24,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from _fuzz import Reader, case_bytes, no_errors_hidden, run_case, smallest
 from _fuzz_readers import READERS
+from sonolux.core.util.messages import escape_control_characters
 
 HEAD = ("reader", "cases", "refused", "slowest ms", "growth MB", "seconds", "faults")
 
@@ -99,7 +100,7 @@ def run_reader(reader: Reader, seed: int, first: int, cases: int, folder: Path) 
 def print_fault(reader: Reader, seed: int, number: int, folder: Path) -> None:
     """Print a fault, the command that repeats it, and a case of few changes that fails as well."""
     print(f"fault: python benchmarks/fuzz.py --readers '{reader.name}' --seed {seed} --first {number} --cases 1")
-    print(traceback.format_exc(limit=-4))
+    print("\n".join(map(escape_control_characters, traceback.format_exc(limit=-4).split("\n"))))
     least = smallest(case_bytes(seed, reader.name, number), lambda data: fails(reader, data, folder))
     print(f"least bytes that fail: {least.rstrip(bytes(1))!r}", flush=True)
 
