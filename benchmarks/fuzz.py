@@ -5,8 +5,8 @@
 A case is a small valid file or text with random changes, which follow from the seed, the reader and the number of the
 case. It must not raise anything but BadInput, nor take more than 2 s of processor time or 600 MB. One line a reader:
 cases, share that is refused, the slowest case in ms of processor time, growth of the memory of the process in MB. Every
-fault is printed with the command that repeats it, and the next cases follow; the exit code is then 1. `--first`
-continues an earlier run at this case; the readers are in tests/_fuzz_readers.py.
+fault is printed with the command that repeats it, and the next cases follow; the exit code is then 1. Ctrl-C or SIGTERM
+ends a run with the table of what was read; `--first` continues it. The readers are in tests/_fuzz_readers.py.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import faulthandler
 import resource
+import signal
 import sys
 import tempfile
 import time
@@ -43,6 +44,7 @@ class Totals:
         grown: Growth of the largest memory of the process in MB.
         seconds: Processor time of all cases.
         faults: Numbers of the cases that are faults.
+        stopped: Whether the user stopped it before the last case.
     """
 
     name: str
@@ -52,6 +54,7 @@ class Totals:
     grown: float
     seconds: float
     faults: list[int]
+    stopped: bool = False
 
     def row(self) -> str:
         """A line of the table."""
@@ -85,6 +88,9 @@ def run_reader(reader: Reader, seed: int, first: int, cases: int, folder: Path) 
         try:
             with no_errors_hidden():
                 outcome = run_case(reader, case_bytes(seed, reader.name, number), folder)
+        except KeyboardInterrupt:
+            total.cases, total.stopped = number - first, True
+            break
         except Exception:
             total.faults.append(number)
             if len(total.faults) <= MOST_SHOWN:
@@ -122,6 +128,9 @@ def main(arguments: list[str] | None = None) -> int:
         for name in names:
             totals.append(run_reader(READERS[name], asked.seed, asked.first, asked.cases, Path(folder)))
             print(totals[-1].row(), flush=True)
+            if totals[-1].stopped:
+                print(f"stopped: --readers '{name}' --first {asked.first + totals[-1].cases} continues")
+                break
     summary(totals)
     return int(any(total.faults for total in totals))
 
@@ -136,5 +145,6 @@ def summary(totals: list[Totals]) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     faulthandler.enable()  # where a library ends the process, the line of Python is printed
     sys.exit(main())
