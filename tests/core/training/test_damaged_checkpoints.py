@@ -133,6 +133,7 @@ DAMAGES = {
     "no spec": (remove("spec"), "spec: it is missing"),
     "no format": (remove("format"), "format: it is missing"),
     "another format": (put("format", 9), "reads formats 1 and 2: upgrade"),
+    "a format of 400 digits": (put("format", 10**400), r"checkpoint format 1000.*\.\.\., and this version reads"),
     "the format as text": (put("format", "2"), "format: .*integer"),
     "the step as text": (put("step", "1"), "step: .*integer"),
     "a negative step": (put("step", -1), "step: .*greater than or equal to 0"),
