@@ -38,6 +38,7 @@ def test_damaged_input_is_read_or_refused(name, tmp_path):
     check()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", READERS)
 def test_undamaged_input_is_read(name, tmp_path):
     with no_errors_hidden():
