@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hypothesis import strategies as st
-
 SECONDS = 2.0  # of processor time, in which a file must be accepted or refused
 
 
@@ -79,14 +77,92 @@ SNIPPETS = [
     *("\x00", "\x85", "\u2028", "\ufeff", "<<: *a", "&a", "*a", "!!int ", "!!python/object:os.system ", "1e999"),
     *("9" * 5000, "[" * 300, "- " * 300, "a: " * 50, "\\ud800", "NaN", "-Infinity"),
 ]
-# One change of a tree: which value, how, and what replaces it.
-tree_change = st.tuples(
-    st.floats(0, 1, exclude_max=True),
-    st.sampled_from(["set", "set", "set", "remove", "rename", "nest"]),
-    st.sampled_from(VALUES) | st.integers() | st.floats() | st.text(max_size=20),
+# Parts of a table.
+CELLS = (
+    *(
+        "file",
+        "label",
+        "caption",
+        "Label",
+        " file ",
+        "pitch",
+        "a.png",
+        "b.png",
+        "./a.png",
+        "~nobody/x",
+        "x" * 5000,
+        "007",
+    ),
+    *(
+        ",",
+        ";",
+        "\t",
+        "\n",
+        "\r\n",
+        "\r",
+        '"',
+        '""',
+        "'",
+        "\\",
+        "/",
+        " ",
+        "é",
+        "e\u0301",
+        "\x00",
+        "\ufeff",
+        "\u2028",
+        "nan",
+    ),
+    *("1e400", "9" * 5000, "\udcff", "\ud800", "..", "C:\\x", "#"),
 )
-# One change of a text: where, how many characters are removed, and what is inserted.
-text_change = st.tuples(st.floats(0, 1, exclude_max=True), st.integers(0, 30), st.sampled_from(["", *SNIPPETS]))
+# Words of the command line.
+WORDS = (
+    *(
+        "#",
+        "&a",
+        "*a",
+        "!x",
+        "[",
+        "]",
+        "{",
+        "}",
+        ":",
+        ",",
+        "'",
+        '"',
+        "|",
+        ">",
+        "-",
+        "?",
+        "%",
+        "@",
+        "`",
+        "~",
+        "=",
+        ".",
+        "/",
+    ),
+    *(
+        "null",
+        "true",
+        "no",
+        "3",
+        "007",
+        "1e400",
+        "-1",
+        ".inf",
+        ".nan",
+        "0x10",
+        "a",
+        "use",
+        "heun",
+        "cfg",
+        " ",
+        "\n",
+        "\t",
+    ),
+    *("é", "\u0301", "\x85", "\u2028", "\ud800", "\udcff", "\x00", "\U0001f600", "9" * 5000, "x" * 300, "~nobody/x"),
+)
 
 
 def paths(tree: Any, above: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

@@ -31,6 +31,7 @@ PARTIAL = "manifest.partial.jsonl"  # next to a complete manifest, while `prepar
 FORMAT = 1
 ManifestLine = dict[str, Any]
 _LARGEST = 2**63 - 1
+_LONGEST_ROOT = 1000  # characters of a folder that a message repeats; the file may be damaged
 
 Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 Number = Annotated[int, Field(ge=-_LARGEST, le=_LARGEST)] | FiniteFloat
@@ -202,7 +203,8 @@ def read_manifest(path: Path, facts: type[BaseModel] | None = None) -> Manifest:
             f"{format_path(path)}: no manifest: `sonolux prepare FOLDER` makes one; a list of files is data.table"
         )
     header, lines = found
-    again = format_command("sonolux", "prepare", header.root, "--out", format_path(path.parent))
+    root = header.root if len(header.root) <= _LONGEST_ROOT else "FOLDER"
+    again = format_command("sonolux", "prepare", root, "--out", format_path(path.parent))
     if not header.complete:
         raise BadInput(
             f"{format_path(path)}: not complete, `sonolux prepare` was stopped: `{again}` continues where it stopped"

@@ -17,6 +17,7 @@ from ..data.clip_lengths import ClipLengths
 from ..few_step.stored_plans import check_stored_plan
 from ..types import BadInput, MediaSpec
 from ..util.json_files import StoredRecord, parse_json
+from ..util.messages import shorten
 
 FORMAT = 2
 READABLE_FORMATS = (1, 2)
@@ -139,7 +140,8 @@ def parse_header(text: str, place: str) -> CheckpointHeader:
     written = parse_json(text, _FORMAT, f"{place}: its header").format
     if written not in _HEADERS:
         known = " and ".join(map(str, READABLE_FORMATS))
-        raise BadInput(f"{place}: checkpoint format {written}, and this version reads formats {known}: upgrade sonolux")
+        shown = shorten(str(written), 20)
+        raise BadInput(f"{place}: checkpoint format {shown}, and this version reads formats {known}: upgrade sonolux")
     found = parse_json(text, _HEADERS[written], f"{place}: its header")
     plans = dict(found.plans)
     if written == 1:

@@ -266,6 +266,12 @@ def test_damaged_lines_are_left_out(tmp_path):
     whole = written(tmp_path / "whole.jsonl", HEAD, LINE, {**LINE, "file": "b", "size": 4})
     with pytest.raises(BadInput, match="damaged"):  # one hash, two sizes
         manifests.read_manifest(whole)
+
+
+def test_a_message_does_not_repeat_a_folder_of_any_length(tmp_path):
+    whole = written(tmp_path / "m.jsonl", {**HEAD, "root": "x" * 20_000}, *DAMAGE)
+    with pytest.raises(BadInput, match=r"m\.jsonl: damaged: run `sonolux prepare FOLDER --out .{1,200}` again$"):
+        manifests.read_manifest(whole)
     more = {"a": 1, "b": 0.5, "c": "x", "d": [True, None]}
     assert manifests.read_manifest(written(whole, HEAD, {**LINE, "more": more})).lines[0]["more"] == more
 
