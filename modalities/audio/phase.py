@@ -11,6 +11,7 @@ from torch.nn import functional
 from . import dsp
 
 _HANN_GAMMA = 0.25645  # gamma / n_fft^2 of the Gaussian window exp(-pi t^2 / gamma) that is closest to a Hann window
+_EQUAL = 1e-3  # relative difference of magnitudes that count as equal
 _QUIET = 1e-5  # of the largest magnitude of a sound: -100 dB; derivatives of the logarithm are limited below it
 
 
@@ -67,12 +68,16 @@ def _trapezoids(x: Tensor, axis: int) -> Tensor:
 
 
 def _nearest_maximum(x: Tensor) -> Tensor:
-    """Index of the local maximum that each bin of (B, bins, frames) belongs to; minima separate the maxima."""
+    """Index of the local maximum that each bin of (B, bins, frames) belongs to; minima separate the maxima.
+
+    Values that differ by rounding are equal: mel inversion makes such plateaus, and their order would depend on the
+    batch.
+    """
     left, right = functional.pad(x, (0, 0, 1, 0))[:, :-1], functional.pad(x, (0, 0, 0, 1))[:, 1:]
-    minimum = (x < left) & (x <= right)
+    minimum = (x < left * (1 - _EQUAL)) & (x <= right * (1 + _EQUAL))
     minimum[:, 0] = False
     group = minimum.long().cumsum(1)
     largest = torch.zeros_like(x).scatter_reduce(1, group, x, "amax")
     bins = torch.arange(x.shape[1], device=x.device)[:, None].expand(x.shape)
-    found = torch.where(x >= largest.gather(1, group), bins, -1)
+    found = torch.where(x >= largest.gather(1, group) * (1 - _EQUAL), bins, -1)
     return torch.zeros_like(group).scatter_reduce(1, group, found, "amax").gather(1, group)

@@ -206,7 +206,7 @@ def quick_calibration(monkeypatch):
     def found(pipeline, wanted, count, seed, quiet):
         for n in wanted:
             plan = Euler().plan(schedule, [schedule.level(t) for t in range(n + 1, 0, -1)])
-            figures = {"nfe": n, "error": 1.0, "stock_error": 2.0, "ratio": 0.5}
+            figures = {"nfe": n, "error": 1.0, "stock": "heun on karras", "stock_error": 2.0, "ratio": 0.5}
             yield CalibratedPlan(n, plan, "heun", 1.0, SamplerSpacingPair("heun", "karras", 2.0)), figures
 
     monkeypatch.setattr(calibrate, "_calibrate", found)

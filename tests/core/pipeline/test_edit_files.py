@@ -202,7 +202,7 @@ def test_what_is_known_of_a_sound_comes_back_exactly(sounds, folder):
     same(
         sounds.inpaint(file, spans=[(0.1, 0.2), (0.25, 0.275)], resample=1, count=3, batch=2).media[:1],
         made.media,
-        1e-3,
+        5e-3,  # estimated phases amplify rounding; with trained weights by less than random ones (test_phase.py)
     )
 
 
@@ -280,7 +280,8 @@ def test_loops_fill_whole_frames_and_do_not_depend_on_the_batch(sounds):
     made = sounds.sample(count=4, loop=True, seconds=[0.5, 0.3], batch=4)
     assert [m.shape[-1] for m in made.media] == [round_to_multiple(n, step) for n in (2000, 1200)] * 2
     assert [row["seconds"] for row in made.conditions] == [m.shape[-1] / 4000 for m in made.media]
-    same(sounds.sample(count=4, loop=True, seconds=[0.5, 0.3], batch=1).media, made.media, 2e-2)
+    loudest = max(float(m.abs().max()) for m in made.media)  # up to 20 dB above full scale, without training
+    same(sounds.sample(count=4, loop=True, seconds=[0.5, 0.3], batch=1).media, made.media, 5e-3 * loudest)
 
 
 def test_loops_of_a_run_that_learnt_padding_warn():
