@@ -101,7 +101,7 @@ def measure(runs: list[str], count: int, seed: int, changes: list[str], medians:
             named["real"] = cut([item.media for item in items], items), labels
         name = Path(run).name
         named[f"codec of {name}"] = through(trained.codec, items), labels
-        requested = {"label": labels} if names else {}
+        requested: dict[str, Any] = {"label": labels} if names else {}
         made = trained.sample(count=len(items), seed=seed, batch=min(len(items), 28), **requested)
         named[f"{name} {trained.step}"] = list(made.media), labels
     print("\n".join(table(named, rate, medians)), flush=True)
