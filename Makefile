@@ -11,7 +11,7 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONWARNINGS=ignore:Editable $(BIN)/pyt
 help:
 	@echo "make demo       train the recipes shapes and synth_sfx, sample from them, and write one HTML page in demo/"
 	@echo "make test       run all tests in parallel, one process per processor"
-	@echo "make test-fast  run the tests that take less than half a second each"
+	@echo "make test-fast  run the tests that take less than 0.3 s each"
 	@echo "make mutants    list every planted error with the test that catches it"
 	@echo "make lint       check with ruff, pyright and import-linter (layers)"
 	@echo "make docs       build the docs site (guides, recipes, API) in site/"

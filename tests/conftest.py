@@ -1,6 +1,6 @@
 """Settings of every run, tiny trained runs, and `--mutants`: planted errors with the test that caught each.
 
-`@pytest.mark.slow` stands at tests whose cases take more than half a second of processor time together; `make
+`@pytest.mark.slow` stands at tests whose cases take more than 0.3 s of processor time together; `make
 test-fast` leaves them out.
 Small tensors are faster on one thread, and parallel test processes do not fight for cores.
 """

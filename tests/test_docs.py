@@ -71,6 +71,7 @@ def test_the_spacing_falls(written):
         check_timesteps(written("Power")(), schedule)
 
 
+@pytest.mark.slow
 def test_the_guidance_acts_by_level(written):
     def make(window):
         guidance = written("Fading")(4.0)
@@ -92,6 +93,7 @@ def test_the_metric_of_the_page(written):
     assert shift(generated, real) == {"mean_shift": 3.0} and [result.key for result in shift.results] == ["mean_shift"]
 
 
+@pytest.mark.slow
 def test_the_dataset_trains(tiny_run, tiny_recipe, written):
     written("Stripes")
     file = sys.modules["mine_stripes"].__file__

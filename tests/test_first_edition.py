@@ -74,12 +74,14 @@ def check_outputs(model, tensors, facts):
         )
 
 
+@pytest.mark.slow
 def test_the_network_puts_out_what_it_did(first):
     """Numbers and maps of levels, odd sizes, padding and circular axes."""
     run, tensors, facts = first
     check_outputs(load(run, device="cpu").model, tensors, facts)
 
 
+@pytest.mark.slow
 def test_two_exchanged_weights_are_noticed(first):
     """Planted error: two weights of the same shape loaded into each other's places."""
     run, tensors, facts = first
@@ -93,6 +95,7 @@ def test_two_exchanged_weights_are_noticed(first):
         check_outputs(model, tensors, facts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["cfg", "stochastic"])
 def test_samples_from_the_same_noise(first, name, monkeypatch):
     """The latents that reach the codec, and the media, are within 1e-5 of the first edition's."""
@@ -116,6 +119,7 @@ def test_samples_from_the_same_noise(first, name, monkeypatch):
             torch.testing.assert_close(own, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_folder_resumes(first, tmp_path):
     """Two more steps, from the command line: the log goes on and a new checkpoint is written."""
     run = Path(shutil.copytree(first[0], tmp_path / "run"))
@@ -132,6 +136,7 @@ def names_today(model, facts):
     return dict(zip(former, upgrade_names(former, "model", model.state_dict().keys()), strict=True))
 
 
+@pytest.mark.slow
 def test_the_optimizer_state_goes_with_the_same_parameters(first):
     """Matrices and vectors keep their orders, for the optimiser's state has numbers and no names."""
     run, _, facts = first

@@ -26,6 +26,7 @@ def class_names() -> dict[str, list[str]]:
     return found
 
 
+@pytest.mark.slow
 def test_a_class_name_occurs_once():
     several = {name: files for name, files in class_names().items() if len(files) > 1}
     assert several == {}, "one name, one class: " + "; ".join(f"{n}: {', '.join(f)}" for n, f in several.items())
@@ -49,6 +50,7 @@ def test_a_function_name_means_one_thing():
     assert wrong == {}, "one name, one meaning: " + "; ".join(f"{n}: {', '.join(f)}" for n, f in wrong.items())
 
 
+@pytest.mark.slow
 def test_no_module_imports_itself_through_others():
     assert cycles(graph()) == []
 

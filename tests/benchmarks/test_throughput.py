@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 throughput = importlib.import_module("throughput")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("problem", throughput.PROBLEMS, ids=lambda problem: problem.name)
 def test_a_step_of_every_problem(problem):
     small = replace(problem, batch=1)

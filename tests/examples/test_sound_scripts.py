@@ -121,6 +121,7 @@ def test_sound_pack_takes_yaml(run, tmp_path):
     assert rows_of(tmp_path / "p/pack.csv")[0]["file"] == "a b_01.wav"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("table", "said"),
     [
@@ -265,6 +266,7 @@ def test_engine_loop(run, tmp_path):
     assert torch.equal(four, one.repeat(1, 4)) and one.shape[-1] >= 4000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ends", ["classes", "files"])
 def test_morph(run, tmp_path, ends):
     a, b = "kick", "clap"
@@ -288,6 +290,7 @@ def test_a_missing_run_is_one_message(script, tmp_path, capsys):
     assert "nothing" in capsys.readouterr().err and not (tmp_path / "o").exists()
 
 
+@pytest.mark.slow
 def test_the_condition_gets_the_requested_length(run):
     """A sound is cut to `seconds`, and the condition gets the same value; without it both follow from the data."""
     import sonolux

@@ -324,6 +324,7 @@ def check_sa_solver(cls, orders, eta, lower=False):
     assert difference(ours(sampler, scheduler), theirs(scheduler)) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("orders", [(1, 2), (2, 2), (3, 3), (2, 4)])
 @pytest.mark.parametrize("eta", [0.0, 0.5, None])
 def test_sa_solver(orders, eta):
@@ -359,11 +360,13 @@ OFF_APART = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cls", "check", "part"), OFF_APART)
 def test_planted_error_is_caught_apart(cls, check, part):
     assert_caught(check, off(cls, part))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"),
     [

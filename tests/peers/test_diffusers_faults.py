@@ -158,6 +158,7 @@ def test_their_3m_for_edm_has_the_same_fault_and_its_sde_is_missing():
 # --- ends of the list of levels ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "cls"), [("DEISMultistepScheduler", DEIS), ("SASolverScheduler", SASolver)])
 def test_their_last_step_stands_still(name, cls):
     """The last sigma is repeated in place of 0: of ten steps on flow the last does nothing, and sigma = 0.1 is left."""
@@ -218,6 +219,7 @@ def test_their_flow_does_not_start_at_pure_noise():
     assert error(mine, truth) < 1e-4
 
 
+@pytest.mark.slow
 def test_their_ipndm_ignores_the_first_estimate():
     """At alpha = 0 the estimate cannot be read from its output: the first step leads where there is no data at all."""
     scheduler = made("IPNDMScheduler", 10)

@@ -136,6 +136,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_parity(name):
     CASES[name].check()
@@ -284,6 +285,7 @@ OFF = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "part"), OFF)
 def test_planted_error_is_caught(name, part):
     assert_caught(CASES[name].check, off(CASES[name].cls, part))

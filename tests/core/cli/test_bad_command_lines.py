@@ -227,6 +227,7 @@ PATHS = [  # WRONG is a path that contains NUL, or a name that is too long
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", PATHS)
 def test_a_path_that_cannot_be_one_is_refused(line, place, tiny_run, monkeypatch, capsys):
     monkeypatch.chdir(place)
@@ -238,6 +239,7 @@ def test_a_path_that_cannot_be_one_is_refused(line, place, tiny_run, monkeypatch
         check_bad([{"RUN": run, "WRONG": wrong}.get(word, word) for word in line.split(" ")], said, place, capsys)
 
 
+@pytest.mark.slow
 def test_nothing_is_noted_before_a_refusal(place, tiny_run, monkeypatch, capsys):
     monkeypatch.chdir(place)
     Image.new("RGB", (48, 48), "grey").save("large.png")
@@ -246,6 +248,7 @@ def test_nothing_is_noted_before_a_refusal(place, tiny_run, monkeypatch, capsys)
         assert "note: " not in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("line", "said"), CASES, ids=[line for line, _ in CASES])
 def test_a_bad_command_line_is_one_line_with_the_remedy(line, said, place, tiny_run, monkeypatch, capsys):
     monkeypatch.chdir(place)

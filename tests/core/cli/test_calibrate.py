@@ -46,6 +46,7 @@ def test_sampling_uses_the_plan_of_that_many_steps(run):
     assert m.sample(steps=4).settings["calibrated"] is True
 
 
+@pytest.mark.slow
 def test_whoever_asks_otherwise_gets_otherwise(run):
     m = sonolux.load(run[0], device="cpu")
     others: list[dict[str, Any]] = [{"use": "euler"}, {"spacing": "linspace"}, {"calibrated": False}]

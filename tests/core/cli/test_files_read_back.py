@@ -75,6 +75,7 @@ def test_damaged_metrics_are_no_report(tmp_path, text):
         report_folder.check_report_folder(tmp_path, True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", [b"{", b"3", b'{"hash": 3}', b'{"hash": "a"}\n{"hash": [1]}', b"\xff"])
 def test_eval_with_a_damaged_list_of_data(tiny_pictures, tmp_path, capsys, text):
     run = tmp_path / "run"
@@ -116,6 +117,7 @@ def prepared(made_sounds, tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text", [*TEXTS, b'{"near_copies": [{"files": ["a"], "likeness": "x"}]}', b'{"recipe_sha256": 3}']
 )

@@ -161,6 +161,7 @@ def test_every_command_has_a_case():
     assert sorted(commands()) == sorted([*REFUSED, *HARMLESS])
 
 
+@pytest.mark.slow
 def test_every_function_that_may_allow_code_has_a_case():
     """Found in the source: public functions with a parameter `allow_code`, the commands themselves excepted."""
     found = set()
@@ -208,6 +209,7 @@ def test_other_commands_never_run_code_of_the_working_folder(evil, command, monk
         assert not evil.trace.exists(), (command, line)
 
 
+@pytest.mark.slow
 @NAMED_AS
 def test_init_copies_no_recipe_of_a_run_of_others_that_names_code(evil, capsys):
     for name in ("resolved.yaml", "recipe.yaml"):
@@ -238,6 +240,7 @@ def test_a_planted_search_that_sees_only_files_is_caught(evil, capsys, monkeypat
     assert_caught(test_init_copies_no_recipe_of_a_run_of_others_that_names_code, evil, capsys)
 
 
+@pytest.mark.slow
 @NAMED_AS
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_a_function_refuses_code_that_the_user_did_not_name(evil, function):
@@ -251,6 +254,7 @@ def test_a_function_refuses_code_that_the_user_did_not_name(evil, function):
         evil.trace.unlink()
 
 
+@pytest.mark.slow
 def test_an_auxiliary_model_is_not_allowed_by_the_recipe_that_names_it(evil):
     weak = {"use": "autoguidance", "weak": str(evil.run)}
     pipeline = load(evil.own, device="cpu")
@@ -271,6 +275,7 @@ def test_planted_permission_for_all_code_is_caught(evil, monkeypatch, capsys):
         evil.trace.unlink()
 
 
+@pytest.mark.slow
 def test_what_the_user_names_in_the_command_runs(evil, capsys):
     """A recipe file, also with code of its own next to one that it extends, and a change."""
     typed = evil.plain.with_name("typed.yaml")
@@ -324,6 +329,7 @@ def test_python_m_imports_nothing_from_the_working_folder(evil, line):
     assert "evil/evil" not in done.stdout
 
 
+@pytest.mark.slow
 def test_python_c_registers_no_plugin_of_the_working_folder(evil):
     spoiled(evil.run)
     for name in ("click", "yaml", "difflib"):  # Python's own search, which `python -c` requests
@@ -334,6 +340,7 @@ def test_python_c_registers_no_plugin_of_the_working_folder(evil):
     assert done.returncode == 0 and "edm" in done.stdout and "evil/evil" not in done.stdout, done.stderr
 
 
+@pytest.mark.slow
 def test_the_command_that_training_proposes_has_the_flag_that_it_needs(tiny_recipe, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(

@@ -165,6 +165,7 @@ def test_a_resumed_run_becomes_own_when_every_path_was_given(project, run, say):
     assert json.loads((other / "env.json").read_text())["folder"] == str(other)
 
 
+@pytest.mark.slow
 def test_resume_takes_paths_and_no_other_change_of_the_recipe(run, say, tmp_path):
     for change in ("data.label=folder", "seed=3", "data.nothing=1", "sample.steps=3", "data.split.valid=0.5"):
         code, err = say("train", "--resume", run, change)
@@ -173,6 +174,7 @@ def test_resume_takes_paths_and_no_other_change_of_the_recipe(run, say, tmp_path
     assert code == 2 and "no such folder" in err
 
 
+@pytest.mark.slow
 def test_without_a_state_folder_training_notes_it_and_the_run_is_foreign(project, say, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", "/dev/null")
     with pytest.warns(
@@ -185,6 +187,7 @@ def test_without_a_state_folder_training_notes_it_and_the_run_is_foreign(project
     assert say("train", "--resume", tmp_path / "run", "train.steps=3", "--allow-code", "--quiet", given)[0] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["metrics.jsonl", "resolved.yaml", "checkpoints", "previews"])
 def test_nothing_is_written_through_links(project, run, say, tmp_path, name):
     other, target = moved(run, "copied"), tmp_path / "target"
@@ -267,6 +270,7 @@ def test_a_recipe_with_paths_of_others_makes_no_own_run(run, tmp_path):
     assert len(claimed["recipes"]) == 1, "the text of others is not signed, the recipe with the user's changes is"
 
 
+@pytest.mark.slow
 def test_python_opens_own_runs_and_refuses_paths_of_others(run):
     from sonolux.core.evaluation.evaluation_input import open_evaluation_input
     from sonolux.core.training.build import build_dataset

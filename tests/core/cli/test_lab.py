@@ -190,10 +190,12 @@ def check_used_evaluations(lab):
     assert rows["midpoint"] == ["error", "(4)", "error", "error"]
 
 
+@pytest.mark.slow
 def test_the_evaluations_that_were_used_are_stated(lab):
     check_used_evaluations(lab)
 
 
+@pytest.mark.slow
 def test_planted_heads_of_the_evaluations_that_were_asked_for_are_caught(lab, monkeypatch):
     monkeypatch.setattr(lab_command, "_cell", lambda text, result: text)
     assert_caught(check_used_evaluations, lab)
@@ -219,6 +221,7 @@ def test_a_plot_is_drawn(lab, tmp_path):
         assert file.read_bytes().startswith(b"\x89PNG") and file.stat().st_size > 5000
 
 
+@pytest.mark.slow
 def test_a_spacing_of_choice(lab):
     arguments = ("euler", "--schedule", "edm", "--nfe", "10", "--json")
     even, karras = (json.loads(lab(*arguments, *more)[1]) for more in ((), ("--spacing", "{use: karras, exponent: 5}")))

@@ -42,6 +42,7 @@ def place(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*cycle is every value")
 @pytest.mark.parametrize(
     ("label", "want"),
@@ -71,6 +72,7 @@ def test_a_class_called_null_is_not_null_without_a_word(place, monkeypatch, tmp_
     assert json.loads(capsys.readouterr().out)["samples"][0]["label"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", ["[a: b]", "{007: 0.5, kick #2: 0.5}", "[x] y", "07", "kick", "True"])
 def test_a_label_that_is_no_class_is_refused_in_one_line(place, monkeypatch, tmp_path, capsys, label):
     monkeypatch.chdir(place)

@@ -133,6 +133,7 @@ def test_a_misspelt_command_option_or_argument_exits_with_2(capsys):
     assert cli.main(["init", "x"]) == 2 and "--from" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_process_exits_with_the_code():
     assert run("--version")[0] == 0
     code, out, err = run("recipe", "validate", "nothing-like-it")

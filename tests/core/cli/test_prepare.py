@@ -83,6 +83,7 @@ def test_what_it_writes(sounds, tmp_path, capsys, monkeypatch):
     assert Image.open(out / "summary.png").size[0] > 600
 
 
+@pytest.mark.slow
 def test_json(sounds, tmp_path, capsys):
     assert prepare(sounds, tmp_path / "out", "--json") == 0
     facts = json.loads(capsys.readouterr().out)
@@ -105,6 +106,7 @@ def check_resume(root, out):
     assert (out / "manifest.jsonl").read_bytes() == whole
 
 
+@pytest.mark.slow
 def test_a_torn_manifest_is_completed(sounds, tmp_path):
     check_resume(sounds, tmp_path / "out")
 
@@ -150,6 +152,7 @@ def test_killing_it_half_way(sounds, tmp_path, number):
     assert facts["kept"] == done and facts["usable"] == 16 and len(lines_of(out)) == 16
 
 
+@pytest.mark.slow
 def test_changes_are_followed(sounds, tmp_path):
     out = tmp_path / "out"
     assert prepare(sounds, out) == 0
@@ -166,6 +169,7 @@ def test_changes_are_followed(sounds, tmp_path):
     assert json.loads((out / "summary.json").read_text())["measured"] == 16
 
 
+@pytest.mark.slow
 def test_a_recipe_that_the_user_changed_stays(sounds, tmp_path, capsys):
     out = tmp_path / "out"
     assert prepare(sounds, out) == 0 and prepare(sounds, out) == 0
@@ -177,6 +181,7 @@ def test_a_recipe_that_the_user_changed_stays(sounds, tmp_path, capsys):
     assert "changed by hand and is kept" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_mix_is_refused_and_can_be_chosen_from(sounds, tmp_path, capsys):
     picture(sounds / "cover.png", 1)
     assert prepare(sounds, tmp_path / "out") == 2
@@ -214,11 +219,13 @@ def test_bad_input_exits_with_2(sounds, tmp_path, monkeypatch, capsys, arguments
     assert re.search(said, told.err) and told.out == "" and "Traceback" not in told.err
 
 
+@pytest.mark.slow
 def test_a_hidden_folder_inside_is_allowed_and_never_read(sounds):
     assert prepare(sounds, sounds / ".sonolux") == 0 and prepare(sounds, sounds / ".sonolux") == 0
     assert len(lines_of(sounds / ".sonolux")) == 16
 
 
+@pytest.mark.slow
 def test_one_out_holds_one_folder(sounds, tmp_path, capsys):
     assert prepare(sounds, tmp_path / "out") == 0
     shutil.copytree(sounds, tmp_path / "other")
@@ -260,6 +267,7 @@ def test_a_table_gives_labels_and_captions(sounds, tmp_path):
     assert lines[3]["more"] == {"force": 3.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("column", ["", ",label", ",class"])
 def test_a_table_without_labels_takes_the_folders_as_training_does(sounds, tmp_path, column, recwarn):
     table, rest = tmp_path / "t.csv", {"": "", ",label": ",", ",class": ",x"}[column]
@@ -342,6 +350,7 @@ def check_impossible_values(root: Path, out: Path) -> None:
     assert json.loads((out / "summary.json").read_text())["exact_copies"] == []
 
 
+@pytest.mark.slow
 def test_impossible_values_of_an_earlier_run_are_measured_again(sounds, tmp_path):
     root = tmp_path / "sounds"
     root.mkdir()
@@ -351,6 +360,7 @@ def test_impossible_values_of_an_earlier_run_are_measured_again(sounds, tmp_path
     check_impossible_values(root, tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_planted_trust_in_impossible_values_is_caught(sounds, tmp_path, monkeypatch):
     monkeypatch.setattr(manifests, "has_facts", lambda line, facts: set(facts.model_fields) <= set(line))
     assert_caught(check_impossible_values, sounds, tmp_path / "out", also=(KeyError, TypeError, ValueError))
@@ -365,6 +375,7 @@ def test_impossible_measurements_of_pictures(change):
     assert manifests.has_facts(line, PictureFacts) and not manifests.has_facts({**line, **change}, PictureFacts)
 
 
+@pytest.mark.slow
 def test_planted_trust_in_damaged_lines_is_caught(sounds, tmp_path, monkeypatch):
     monkeypatch.setattr(preparing, "_is_reusable", lambda line, facts: True)
     assert_caught(check_damage, sounds, tmp_path / "out", also=(KeyError, TypeError, ValueError))
@@ -378,6 +389,7 @@ def run_recipe(recipe: Path, folder: Path) -> None:
     job.run()
 
 
+@pytest.mark.slow
 def test_the_proposal_for_sounds_is_valid_and_trains(sounds, tmp_path, capsys):
     assert prepare(sounds, tmp_path / "out") == 0
     recipe = tmp_path / "out" / "recipe.yaml"
@@ -386,6 +398,7 @@ def test_the_proposal_for_sounds_is_valid_and_trains(sounds, tmp_path, capsys):
     assert len((tmp_path / "run" / "data.jsonl").read_text().splitlines()) < 16  # the rest is for validation
 
 
+@pytest.mark.slow
 def test_the_proposal_for_pictures_is_valid_and_trains(tmp_path):
     root = tmp_path / "pictures"
     for c, name in enumerate(("a", "b")):

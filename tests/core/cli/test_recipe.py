@@ -22,6 +22,7 @@ def say(capsys, tmp_path, monkeypatch):
     return run
 
 
+@pytest.mark.slow
 def test_list_names_every_packaged_recipe_and_what_it_needs(say):
     code, out, _ = say("recipe", "list")
     assert code == 0 and [line.split()[0] for line in out.splitlines()] == list(packaged_recipes())
@@ -86,6 +87,7 @@ def test_validate_asks_for_the_folder(say):
     assert say("recipe", "validate", "seed=3")[0] == 2
 
 
+@pytest.mark.slow
 def test_schema_is_printed_or_written(say):
     assert json.loads(say("recipe", "schema")[1])["title"] == "sonolux recipe"
     assert say("recipe", "schema", "-o", "a/schema.json") == (0, "wrote a/schema.json\n", "")
@@ -116,6 +118,7 @@ def test_an_init_that_drops_comments_is_caught(say, monkeypatch):
         check_init(say)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", packaged_recipes())
 def test_a_copy_of_every_packaged_recipe_is_the_same_recipe(say, name):
     assert say("init", "sub/copy.yaml", "--from", name)[0] == 0

@@ -211,10 +211,12 @@ def check_table_fits(folder):
     assert shown > 900 and needed <= shown
 
 
+@pytest.mark.slow
 def test_the_table_needs_no_sideways_scrolling(tmp_path):
     check_table_fits(tmp_path)
 
 
+@pytest.mark.slow
 def test_planted_references_that_do_not_wrap_are_caught(tmp_path, monkeypatch):
     browser()
     true = report_page.render_report

@@ -117,6 +117,7 @@ def test_first_samples_survive_kills(results, tmp_path):
     check_kills(["sample", "run", "--out", tmp_path / "out"], tmp_path / "out", None, results[1])
 
 
+@pytest.mark.slow
 def test_planted_writing_in_place_is_caught(results, tmp_path, monkeypatch):
     @contextmanager
     def in_place(folder, old):
@@ -264,6 +265,7 @@ def test_a_full_disk_replaces_nothing(results, tmp_path, monkeypatch, capsys):
     assert content(out) == content(results[0]) and len(list(out.iterdir())) == len(content(out))
 
 
+@pytest.mark.slow
 def test_two_commands_do_not_write_to_one_folder(results, tmp_path, capsys):
     for arguments in (
         ["sample", "run", "--out"],
@@ -299,6 +301,7 @@ sys.exit(start.main())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
 def test_a_signal_during_the_imports_ends_in_one_line(number, code):
     by = "" if number == "SIGINT" else f" by {number}"

@@ -55,12 +55,14 @@ TOO_MUCH = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TOO_MUCH)
 def test_too_much_of_anything_is_refused(name):
     text, expected = TOO_MUCH[name]
     assert expected in check_opened(text)
 
 
+@pytest.mark.slow
 def test_limits_leave_room():
     """A list of thousands of names, and deep nesting, are read."""
     problems = []

@@ -92,6 +92,7 @@ def test_every_old_key_and_name_is_read_with_one_note():
     check_old_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", legacy.KEYS)
 def test_a_table_that_lacks_a_key_is_caught(monkeypatch, key):
     monkeypatch.delitem(legacy.KEYS, key)

@@ -242,6 +242,7 @@ def test_parameters_added_later_have_their_earlier_values_in_stored_recipes(fold
     assert sigma_min(load_run_recipe(run, allow_code=True)) == 0.01
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", packaged_recipes())
 def test_packaged_recipes_load_by_full_and_short_name(name, tmp_path):
     short = name.rpartition("/")[2]
@@ -310,6 +311,7 @@ def test_metrics_are_a_list_of_components_and_null_means_the_standard_ones(folde
     assert load_recipe("base.yaml", ["eval.metrics=null"]).eval.metrics == load_recipe("base.yaml").eval.metrics == []
 
 
+@pytest.mark.slow
 def test_importing_recipes_and_listing_names_loads_no_torch():
     code = (
         "import sys; from sonolux.core.config import registry; from sonolux.core.config.load import packaged_recipes; "

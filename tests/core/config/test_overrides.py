@@ -191,10 +191,12 @@ def check_texts(folder):
     assert load_recipe_text(recipe.dump(), base=folder, allow_code=True).sample.label == recipe.sample.label
 
 
+@pytest.mark.slow
 def test_text_keys_take_what_is_written(folder):
     check_texts(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["null", "~", "false", "Null", "no"])
 def test_constants_of_yaml_in_a_file_are_texts_for_text_keys(folder, text):
     (folder / "sub").mkdir(exist_ok=True)
@@ -223,6 +225,7 @@ def test_planted_value_in_place_of_its_text_is_caught(folder):
         assert_caught(check_texts, folder, also=BadInput)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "label"),
     [

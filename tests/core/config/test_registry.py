@@ -112,6 +112,7 @@ def test_every_kind_states_what_its_components_have():
         assert registry.kind_base_class(kind) is not None or kind in ("network", "objective"), kind
 
 
+@pytest.mark.slow
 def test_names_are_read_without_importing_a_component():
     code = (
         "import sys; from sonolux.core.config import registry; "

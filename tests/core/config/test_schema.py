@@ -153,6 +153,7 @@ x-note: [anything]
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("old", "new"),
     [

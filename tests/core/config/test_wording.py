@@ -85,6 +85,7 @@ def test_the_line_is_shown(refused):
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("override", "said"),
     [

@@ -100,6 +100,7 @@ def test_every_value_knows_its_place():
     assert str(inner.value[1].mark) == "r.yaml:2:10" and inner.mark.text == "  b: [1, x]"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "said"),
     [

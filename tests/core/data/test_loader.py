@@ -84,6 +84,7 @@ def check_workers(data: Made) -> None:
         assert all(map(same, alone, loaded(data, workers=workers))), f"{workers} workers give other batches"
 
 
+@pytest.mark.slow
 def test_the_number_of_workers_changes_nothing():
     check_workers(Made())
 
@@ -93,6 +94,7 @@ def test_planted_augmentation_that_is_not_keyed_is_caught():
         check_workers(Made(loose=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_loading_resumes_at_any_step(workers):
     whole = loaded(Made(), 7)
@@ -150,6 +152,7 @@ def check_replacement(workers: int = 0) -> None:
     assert replaced >= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1, 2])
 def test_an_example_that_cannot_be_read_is_replaced_by_the_next_one(workers):
     check_replacement(workers)
@@ -188,6 +191,7 @@ def test_bad_numbers_and_errors_of_the_system_are_replaced_too(workers):
         loaded(Made(gone={3: ValueError("a fault of the dataset")}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1, 2])
 def test_too_many_lost_examples_end_the_loading_without_a_traceback(workers):
     expected = r"^2 of 10 examples can no longer be used, more than 5 %: \d\.wav: no such file; \d\.wav: no such file$"

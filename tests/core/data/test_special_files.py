@@ -145,6 +145,7 @@ def test_training_counts_special_files(tmp_path, kind):
     assert len(data) == 21 and {data.item(i).source for i in range(21)} >= {f"good \\xff{suffix}"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_prepare_lists_special_files(tmp_path, kind, monkeypatch):
     monkeypatch.setattr(preparing, "plot_distributions", lambda path, panels, title: path)
@@ -185,6 +186,7 @@ def test_evaluation_counts_special_files(tmp_path, kind):
     assert len(made.examples) == 20 and made.counts["unusable"] == 7  # the name that is no Unicode is not in a table
 
 
+@pytest.mark.slow
 def test_folders_that_cannot_be_read_are_skipped_and_counted(tmp_path, monkeypatch):
     for name in ("good", "locked"):
         (tmp_path / "in" / name).mkdir(parents=True)

@@ -58,6 +58,7 @@ def check_split(share=0.2, count=20000):
     assert assign_splits(keys, share, 4) != sides
 
 
+@pytest.mark.slow
 def test_split_has_the_share_asked_for_and_grows_with_it():
     check_split()
 

@@ -185,6 +185,7 @@ BAD = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("text", "name", "words"), BAD, ids=[f"{n}{i}" for i, (_, n, _) in enumerate(BAD)])
 def test_bad_tables_are_named_with_their_line(tmp_path, text, name, words):
     with pytest.raises(BadInput, match=words) as error:

@@ -69,16 +69,19 @@ def check_levels(cls):
         assert found.mean < 0.06 and found.covariance < 0.1, (name, found)
 
 
+@pytest.mark.slow
 def test_by_levels_a_filling_follows_the_exact_conditional():
     check_levels(InpaintEdit)
 
 
+@pytest.mark.slow
 def test_replacement_is_a_rough_conditional_and_resampling_improves_it():
     """What replacement costs: the covariance of the rest is off by 0.5 on a correlated sequence, 0.3 with 6 walks."""
     once, often = (errors(InpaintEdit, "sequence", 600, resample=times, jump=2) for times in (1, 6))
     assert once.covariance > 0.3 and often.covariance < 0.7 * once.covariance, (once, often)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_levels_on_every_schedule_and_a_stochastic_sampler(schedule):
     found = errors(InpaintEdit, "sequence", 800, schedule, "ddpm" if schedule == "edm" else "heun", 40, method="levels")
@@ -91,6 +94,7 @@ PLANTED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "error"), PLANTED)
 def test_a_planted_error_of_levels_is_caught(method, error):
     assert_caught(check_levels, mutated_class(InpaintEdit, method, error), also=BadInput)
@@ -133,6 +137,7 @@ def test_a_guidance_that_moves_the_state_leaves_the_known_part():
     assert torch.equal(x[..., :3], y.float()[None, :, :3].expand(2, -1, -1)) and torch.isfinite(x).all()
 
 
+@pytest.mark.slow
 def test_the_batch_does_not_change_a_filling():
     problem, y, known, _ = asked("sequence")
     for sampler in ("heun", "dpmpp_2m_sde"):
@@ -169,6 +174,7 @@ def test_resampling_joins_plans_that_keep_marginals():
     check_plan(RePaintSampler)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("owner", "where", "error"),
     [

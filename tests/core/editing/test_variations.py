@@ -53,6 +53,7 @@ def check_variation(cls):
             assert torch.allclose(made, flow(alpha * Y + sigma * z, alpha, sigma), atol=2e-2)
 
 
+@pytest.mark.slow
 def test_a_variation_is_the_flow_from_the_noisy_source():
     check_variation(VaryEdit)
 
@@ -76,6 +77,7 @@ def test_strength_0_changes_nothing_and_1_knows_nothing_of_the_source():
     assert torch.equal(sample(DATA, (3, 1, 6), steps=5, seed=1, edits=[VaryEdit(Y, 0)]), Y.expand(3, -1, -1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("use", ["dpmpp_2m", "dpmpp_2m_sde", "dpm_adaptive", "restart", "unipc"])
 def test_any_sampler_varies_and_the_nearer_the_less(use):
     from sonolux.core.config.registry import find_class
@@ -117,6 +119,7 @@ def check_noise(cls):
     assert off[2] < 0.01 and off[2] < off[1] / 2 < off[0] / 4, off
 
 
+@pytest.mark.slow
 def test_a_file_comes_back_from_its_noise():
     check_noise(InversionEdit)
 

@@ -110,6 +110,7 @@ def test_windows_leave_no_seam_in_a_long_sequence():
     check_long_sequences(WindowedEdit((16,), 0.75))
 
 
+@pytest.mark.slow
 def test_windows_that_do_not_overlap_are_caught():
     assert_caught(check_long_sequences, WindowedEdit((16,), 0.0))
 
@@ -214,6 +215,7 @@ def test_a_loop_has_no_seam_whatever_the_denoiser_does_at_its_edges():
     check_seam([LoopEdit((0,))])
 
 
+@pytest.mark.slow
 def test_a_loop_of_windows_has_no_seam():
     x = sample(SMALL, (1500, 1, 40), "edm", sampler="heun", steps=24, edits=[WindowedEdit((16,), 0.6, (0,))])[
         :, 0

@@ -36,6 +36,7 @@ def bars(n, seed=0):
     return x, y
 
 
+@pytest.mark.slow
 def test_bars_are_learned_and_kept(tmp_path):
     (x, y), (held, told) = bars(96), bars(40, seed=1)
     model = cached_classifier(x, y, 2, as_is, SMALL, tmp_path)
@@ -51,6 +52,7 @@ def test_bars_are_learned_and_kept(tmp_path):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", range(1, 9))
 def test_any_number_of_steps_trains(steps):
     """Five steps, as of few sounds and few epochs, are no error, and one step moves the weights."""
@@ -63,6 +65,7 @@ def test_any_number_of_steps_trains(steps):
     assert float((after["last.weight"] - before["last.weight"]).abs().max()) > 1e-4
 
 
+@pytest.mark.slow
 def test_labels_that_say_nothing_teach_nothing():
     (x, y), (held, told) = bars(96), bars(60, seed=1)
     shuffled = y[torch.randperm(96, generator=torch.Generator().manual_seed(0))]

@@ -127,6 +127,7 @@ def of_classes(counts, rng, most=3):
     return FeatureSet(rng.standard_normal((len(labels), 4)), labels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("learned", "held"), [(False, 120), (True, 120), (False, 20), (False, 0)])
 @pytest.mark.parametrize("rare", [0, 1, 3])
 def test_samples_of_a_rare_class_are_measured_without_classes(learned, held, rare):
@@ -204,6 +205,7 @@ def test_few_training_examples_leave_halves_of_held_out_ones():
     assert found.value is None and {len(d.other) for d in found.baseline} == {30}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("learned", "held"), [(False, 120), (True, 120), (False, 20)])
 def test_a_shift_is_seen(learned, held):
     rng = np.random.default_rng(3)
@@ -314,10 +316,12 @@ def check_codec():
     assert coded(FeatureSet(known.rows + 1.0, known.labels), known).low > max(v.high for v in values)
 
 
+@pytest.mark.slow
 def test_what_the_codec_does_is_measured_on_other_halves():
     check_codec()
 
 
+@pytest.mark.slow
 def test_halves_of_each_class_counted_as_chance_are_caught(monkeypatch):
     """Planted: MMD does not mind that the numbers of each class are fixed."""
     true = mmds._others
@@ -325,6 +329,7 @@ def test_halves_of_each_class_counted_as_chance_are_caught(monkeypatch):
     assert_caught(check_codec)
 
 
+@pytest.mark.slow
 def test_a_codec_measured_on_the_same_halves_is_caught(monkeypatch):
     """Planted: the coded examples are those that they are compared with."""
     true = distances.random_halves

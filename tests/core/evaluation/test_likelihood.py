@@ -88,6 +88,7 @@ def test_exact_divergence(name, schedule):
     check_exact(log_likelihood, name, schedule)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", SCHEDULES[:2], ids=lambda s: type(s).__name__)
 @pytest.mark.parametrize("name", ["mixture", "ar1"])
 def test_the_gaussian_at_the_noisiest_level(name, schedule):
@@ -159,6 +160,7 @@ def test_the_stated_error_holds_on_correlated_data(correlation, scale):
     check_step_error(log_likelihood, correlation, scale)
 
 
+@pytest.mark.slow
 def test_an_error_that_is_understated_is_caught():
     with planted_error(module, "_step_error", replace_expression(call_target("maximum"), "_ / 50")):
         assert_caught(check_step_error, log_likelihood, 0.999, 0.01)
@@ -234,6 +236,7 @@ class Tiny(nn.Module):
         return torch.tanh(nn.functional.conv1d(x, self.weight, padding=1) + t[:, None, None])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "schedule", [*SCHEDULES, VE(), find_class("schedule", "discrete")(), find_class("schedule", "cosine")()]
 )
@@ -246,6 +249,7 @@ def test_a_network_has_a_finite_likelihood_on_every_schedule(schedule):
     assert denoiser.network.weight.grad is None
 
 
+@pytest.mark.slow
 def test_a_class_has_its_own_likelihood():
     problem = example_mixture()
     x = problem.draw(4)
@@ -286,6 +290,7 @@ def test_padding_is_left_out():
     check_padding(log_likelihood)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("owner", "function", "error"),
     [
@@ -395,6 +400,7 @@ def check_mask_is_moved(run, monkeypatch):
     assert devices == [("meta", "meta", True)]
 
 
+@pytest.mark.slow
 def test_the_mask_of_a_likelihood_is_where_the_data_are(tiny_run, monkeypatch):
     check_mask_is_moved(sonolux.load(tiny_run("audio", "data.padding=masked"), device="cpu"), monkeypatch)
 

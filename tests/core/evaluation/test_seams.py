@@ -39,6 +39,7 @@ def check(measure):
     assert measure([picture], 8).jump < 1.6
 
 
+@pytest.mark.slow
 def test_seams_tell_circles_from_cuts_and_fades():
     check(measure_loop_seams)
 

@@ -227,6 +227,7 @@ def check_batches():
     assert all(weights[0][j] == pytest.approx(weights[1][j], abs=1e-9) for j in weights[0])
 
 
+@pytest.mark.slow
 def test_batches_do_not_matter():
     check_batches()
 
@@ -336,6 +337,7 @@ def test_planted_memory_is_caught(monkeypatch):
     assert_caught(check_runs)
 
 
+@pytest.mark.slow
 def test_planted_batch_left_out_is_caught(monkeypatch):
     right = CalibrationProblem.final_states
     check_batches()
@@ -359,6 +361,7 @@ def test_the_reference_solution_reports_every_evaluation():
     assert len(mine.batches) > 1 and shares == [i / calls for i in range(calls)]
 
 
+@pytest.mark.slow
 def test_the_search_reports_every_pair_that_it_tries():
     mine, said = problem(EDM(), count=4), []
     pairs = rank_registered_pairs(mine, solve_reference(mine, 8, 1), 3, lambda *found: said.append(found))

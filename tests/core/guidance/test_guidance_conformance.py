@@ -42,6 +42,7 @@ def check(name, cls, **options):
     check_guidance(lambda window: cls(**acts, window=window), identity, [CFG(4.0)] if name in SHAPES else [])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", registry.builtin_files("guidance"))
 def test_conformance(name):
     check(name, registry.find_class("guidance", name))
@@ -76,6 +77,7 @@ PLANTED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "error"), PLANTED)
 def test_planted_error_is_caught(name, error):
     with planted_error(*error):

@@ -297,6 +297,7 @@ def fault(check, *args) -> str:
     return ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cls", CHECKS)
 def test_formula(cls):
     assert fault(CHECKS[cls], cls) == ""
@@ -340,6 +341,7 @@ PLANTED = [
 OF_MODULE = {cfg_zero: CFGZero, dynamic_threshold: DynamicThreshold}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", PLANTED, ids=lambda e: f"{e[0].__name__}-{e[-1]}")
 def test_planted_error_is_caught(error):
     cls = OF_MODULE.get(error[0], error[0])

@@ -81,6 +81,7 @@ def check_round_trip(trained, file):
     assert made.nfe == [0]
 
 
+@pytest.mark.slow
 def test_strength_0_is_the_codecs_round_trip(sounds, folder):
     for name in ("short", "other"):
         check_round_trip(sounds, folder / FAMILIES[0] / f"{name}.wav")
@@ -158,6 +159,7 @@ def test_longer_files_in_the_batch_do_not_change_an_edit(silent, masked, three, 
     check_batch_of_lengths(masked, three, edit)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edit", EDITS)
 def test_planted_edit_without_a_mask_is_caught(silent, three, edit, monkeypatch):
     right = sampling.make_padded_batch
@@ -169,6 +171,7 @@ def test_planted_edit_without_a_mask_is_caught(silent, three, edit, monkeypatch)
     assert_caught(check_batch_of_lengths, silent, three, edit)
 
 
+@pytest.mark.slow
 def test_planted_noise_of_a_morph_at_the_shape_of_the_batch_is_caught(masked, three):
     with planted_error(MorphRequest, "edits", replace_expression(variable_target("shape"), "batch.shape", at=None)):
         assert_caught(check_batch_of_lengths, masked, three, "morph", also=(RuntimeError,))
@@ -182,6 +185,7 @@ def check_kept(made, given, kept):
     assert not torch.allclose(made[..., ~kept], given[..., ~kept], atol=1e-3)
 
 
+@pytest.mark.slow
 def test_what_is_known_of_a_picture_comes_back_exactly(pictures, folder):
     file = folder / "circle" / "a.png"
     given = pictures.components.modality.read(file)
@@ -193,6 +197,7 @@ def test_what_is_known_of_a_picture_comes_back_exactly(pictures, folder):
     assert made.settings["resample"] == 4 and made.nfe[0] == 4 * 4 + 4 * 4 + 1
 
 
+@pytest.mark.slow
 def test_what_is_known_of_a_sound_comes_back_exactly(sounds, folder):
     file = folder / FAMILIES[0] / "other.wav"
     given, kept = sounds.components.modality.read(file), torch.ones(1640, dtype=torch.bool)
@@ -217,6 +222,7 @@ def test_a_sound_goes_on(sounds, masked, folder):
             assert float(made[:, 1640:].abs().max()) > 0
 
 
+@pytest.mark.slow
 def test_a_network_trained_on_levels_that_differ_knows_what_is_given(folder, tiny_run, monkeypatch, opened):
     trained, seen, true = opened(tiny_run("image", "process.per_element=0.5")), [], InpaintEdit.__init__
 
@@ -256,6 +262,7 @@ def test_a_morph_begins_and_ends_at_its_files(pictures, folder):
     same(pictures.morph(*files, count=3, steps=24, batch=1).media, made.media, 1e-3)
 
 
+@pytest.mark.slow
 def test_a_morph_of_sounds_has_lengths_between(masked, folder):
     files = [folder / FAMILIES[0] / "short.wav", folder / FAMILIES[0] / "other.wav"]
     made = masked.morph(*files, count=3, steps=6)
@@ -275,6 +282,7 @@ def test_a_morph_of_classes_has_one_start(pictures):
 # --- loops, windows, sizes ------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_loops_fill_whole_frames_and_do_not_depend_on_the_batch(sounds):
     step = loop_length_unit(sounds.codec, sounds.model.network, sounds.components.spec)
     made = sounds.sample(count=4, loop=True, seconds=[0.5, 0.3], batch=4)
@@ -334,6 +342,7 @@ def check_loops_beyond_positions(placed):
     assert all(n.shape[-1] > placed.components.spec.size[-1] for n in made.media)
 
 
+@pytest.mark.slow
 def test_only_networks_with_positions_are_limited_by_them_and_a_planted_refusal_is_caught(tiny_run, opened):
     placed = opened(tiny_run("audio", "network.positions=2"))
     for asked in ({"windows": 0.5}, {}, {"windows": 0.5, "loop": True}):

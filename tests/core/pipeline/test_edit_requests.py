@@ -309,6 +309,7 @@ WRONG = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("words", "said"), WRONG, ids=[" ".join(words) for words, _ in WRONG])
 def test_options_are_validated_like_recipe_keys(tiny_run, tmp_path, monkeypatch, capsys, words, said):
     monkeypatch.chdir(tmp_path)
@@ -349,6 +350,7 @@ def test_arrays_are_options(pictures, tmp_path):
     assert len(made) == 2 and made.settings["box"] == [1, 2, 6, 8]
 
 
+@pytest.mark.slow
 def test_a_label_on_the_command_line_or_at_loading_is_used(tiny_run, tmp_path, capsys):
     file = marked(tmp_path / "a.png", 16, 16, [0, 0, 4, 4])
     for label, want in (("square", "square"), ("1", "square"), ("null", None)):
@@ -366,6 +368,7 @@ def test_sources_without_facts_of_the_file_are_not_compared():
 # --- options without effect -----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_guidance_of_a_morph_that_is_asked_for_in_part_is_used(tiny_run, tmp_path):
     recipe = sonolux.load(tiny_run("image"), device="cpu", changes=["guidance.scale=1.5"])
     settings = recipe._edit_context({}, use="heun", guidance=None).recipe.sample.guidance

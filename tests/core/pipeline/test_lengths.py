@@ -65,6 +65,7 @@ def test_lengths_are_those_of_the_class(masked):
         assert set(frames(masked.sample(count=8, label=name, steps=1))) <= own
 
 
+@pytest.mark.slow
 def test_a_checkpoint_carries_the_lengths(masked, silent, tiny_run):
     assert masked.components.clip_lengths and not silent.components.clip_lengths
     run = tiny_run("audio", "data.padding=masked", "train.steps=2", own="continued")
@@ -93,6 +94,7 @@ def check_batch(trained) -> None:
         assert a.shape == b.shape and (a - b).abs().max() < 1e-4 * a.abs().max()
 
 
+@pytest.mark.slow
 def test_a_sample_does_not_depend_on_the_room(masked, silent):
     check_batch(masked)
     check_batch(silent)
@@ -112,6 +114,7 @@ def test_windows_do_not_depend_on_longer_samples(masked, silent):
     check_windows(silent)
 
 
+@pytest.mark.slow
 def test_planted_windows_of_the_padded_size_are_caught(silent, monkeypatch):
     right = SampleRequest.batches
     monkeypatch.setattr(SampleRequest, "batches", lambda self, largest, same_size: right(self, largest, False))
@@ -175,6 +178,7 @@ def _whole(room):
     return PaddedBatch(room.sizes, room.shape, room.shapes, torch.ones_like(room.valid))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PLANTED)
 def test_planted_error_is_caught(name, masked, monkeypatch):
     PLANTED[name](monkeypatch)
@@ -182,6 +186,7 @@ def test_planted_error_is_caught(name, masked, monkeypatch):
         (check_decoding if name == "padding is heard" else check_batch)(masked)
 
 
+@pytest.mark.slow
 def test_a_network_that_knows_places_goes_no_further(placed):
     assert frames(placed.sample(count=1, seconds=0.3)) == [1200]
     with pytest.raises(BadInput, match=r"0\.9 s is longer than the 0\.5 s of training.*network\.positions=0"):

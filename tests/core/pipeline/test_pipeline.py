@@ -33,6 +33,7 @@ def check_batch_independence(trained, use):
             assert torch.allclose(a, b, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("use", ["dpmpp_2m", "dpmpp_2m_sde", "euler_ancestral"])
 def test_the_batch_does_not_change_a_sample(trained, use):
     check_batch_independence(trained, use)
@@ -121,6 +122,7 @@ def test_a_pipeline_prints_what_it_is(trained, monkeypatch):
     assert repr(trained).startswith("<Pipeline of a\\x1b[31m: image")
 
 
+@pytest.mark.slow
 def test_evaluations_are_reported(trained, tmp_path):
     """The evaluations of each sample are written with it; an adaptive sampler's choice does not depend on the batch."""
     change = {"use": "dpm_adaptive", "count": 4, "guidance": None}
@@ -156,6 +158,7 @@ def test_planted_decoding_of_the_whole_batch_is_caught(trained, monkeypatch):
         assert_caught(check_trajectory, trained, monkeypatch)
 
 
+@pytest.mark.slow
 def test_a_list_that_cannot_be_used_up_is_refused(trained, tiny_run):
     names = list(trained.classes)
     for key, changes in (("label", {"label": names[:3]}), ("conditions.label", {"conditions": {"label": names[:3]}})):
@@ -180,6 +183,7 @@ def check_lists_under_old_names(trained, run):
             opened.sample(count=2)
 
 
+@pytest.mark.slow
 def test_a_list_that_is_too_long_is_refused_under_old_names_too(trained, tiny_run):
     check_lists_under_old_names(trained, tiny_run("image"))
 
@@ -191,6 +195,7 @@ def test_planted_key_that_is_not_renamed_is_caught(trained, tiny_run, monkeypatc
             assert_caught(check_lists_under_old_names, trained, tiny_run("image"), also=(pytest.fail.Exception,))
 
 
+@pytest.mark.slow
 def test_samples_do_not_mix_with_those_of_another_call(tiny_run, tmp_path, capsys):
     run, out = str(tiny_run("image")), tmp_path / "out"
     ask = ["sample", run, "steps=1", "guidance=null", "--out", str(out)]
@@ -346,6 +351,7 @@ def test_numbers_labels_and_masked_padding_go_all_the_way(tmp_path):
             trained.sample(where=where)
 
 
+@pytest.mark.slow
 def test_code_in_a_checkpoint_runs_only_where_it_is_allowed(tiny_recipe, tmp_path):
     (tmp_path / "mine.py").write_text(
         "from sonolux.modalities.image.networks.unet import UNet\n\n\nclass Mine(UNet):\n    '''My own network.'''\n"

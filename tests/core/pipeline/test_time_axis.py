@@ -230,6 +230,7 @@ def test_a_clip_is_varied_at_its_own_length(clips, file):
 # --- checkpoints of the first edition -------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_header_without_axes_gets_those_of_the_modality(video_run, clips, monkeypatch, tmp_path):
     run = video_run(own="whole clips")
     copy = tmp_path / "first.safetensors"

@@ -36,6 +36,7 @@ def test_the_loop_is_one_graph(name):
     assert torch.allclose(compiled(x), run_plan(plan, Network(), x, noise=noise), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_loop_that_looks_at_a_number_would_break_the_graph():
     plan, x, noise = case("dpmpp_2m")
 

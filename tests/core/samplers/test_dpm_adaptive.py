@@ -131,6 +131,7 @@ def check_alone(cls):
             assert torch.allclose(made.x[i : i + 1], expected, atol=1e-9, rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_alone():
     check_alone(DPMAdaptive)
 
@@ -151,16 +152,19 @@ def check_tolerances(cls, order=3, scales=(1.0, 0.1, 0.01)):
     assert errors == sorted(errors, reverse=True) and errors[-1] < errors[0] / 10, f"errors {errors}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [2, 3])
 def test_tolerances(order):
     check_tolerances(DPMAdaptive, order)
 
 
+@pytest.mark.slow
 def test_the_higher_pair_needs_fewer_evaluations_at_tight_tolerances():
     made = [sum(within(order, 0.01).solve(FLOW, WHOLE, MIXTURE, START).nfe) for order in (2, 3)]
     assert made[1] < made[0] / 1.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", registry.builtin_files("schedule"))
 def test_finite_from_the_noisiest_level_to_clean(name):
     try:
@@ -201,6 +205,7 @@ def check_batch(cls):
         assert torch.allclose(single.x, together.x[i : i + 1], atol=1e-11)
 
 
+@pytest.mark.slow
 def test_a_sample_does_not_depend_on_the_batch():
     check_batch(DPMAdaptive)
 
@@ -237,6 +242,7 @@ def check_maps(cls):
     assert made.nfe == bare.nfe and torch.allclose(made.x[:, :, [0, 2]], bare.x, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_maps():
     check_maps(DPMAdaptive)
 
@@ -381,6 +387,7 @@ PLANTED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cls", "check", "owner", "where", "errors"), PLANTED)
 def test_planted_error_is_caught(cls, check, owner, where, errors):
     with planted_error(owner, where, *errors):

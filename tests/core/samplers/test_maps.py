@@ -118,6 +118,7 @@ def check_clock(clock: str) -> None:
         assert read == [CLOCKS[clock].embedding_value(NoiseLevel(*one)) for one in fields], name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("clock", CLOCKS)
 def test_every_clock_reads_a_map_as_it_reads_numbers(clock):
     check_clock(clock)
@@ -154,6 +155,7 @@ def check_half_clean(sampler: str, net: str, prediction: str) -> None:
     assert not torch.allclose(left[0], left[1], atol=1e-5), "what is known tells of what is not"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_clean_half_is_kept_exactly(sampler):
     for i, prediction in enumerate(PREDICTIONS):
@@ -268,6 +270,7 @@ def check_padding(**options) -> None:
         assert gap < 1e-6, f"{gap:.1e} at {size} places"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("level", [None, 3])
 def test_padding_does_not_matter(level):
     check_padding(level=level)
@@ -408,6 +411,7 @@ def _library_log(level, limit):
     return min(max(math.log(rho), -limit), limit) if rho else -limit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PLANTED)
 def test_planted_error_is_caught(name, monkeypatch):
     plant, check, arguments = PLANTED[name]
@@ -448,6 +452,7 @@ def check_losses(prediction: str, weighting: str) -> None:
         assert found[b].item() == pytest.approx(torch.stack(kept).mean().item(), rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prediction", PREDICTIONS)
 @pytest.mark.parametrize("weighting", registry.builtin_files("weighting"))
 def test_the_loss_weighs_each_element_by_its_own_level(prediction, weighting):

@@ -272,6 +272,7 @@ def fault(check, *args) -> str:
     return ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cls", CHECKS)
 def test_formula(cls):
     assert fault(CHECKS[cls], cls) == ""
@@ -357,6 +358,7 @@ PLANTED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cls", "check", "where", "errors"), PLANTED)
 def test_planted_error_is_caught(cls, check, where, errors):
     with faulty_sampler(cls, where, *errors):

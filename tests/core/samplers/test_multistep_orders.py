@@ -60,6 +60,7 @@ OPTIONS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIONS)
 def test_order(name):
     """On one schedule: a method is the same on all of them, which its defaults are measured on."""
@@ -106,6 +107,7 @@ def test_ipndm_orders():
     check_ipndm_orders(IPNDM)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cls", CLASSES)
 def test_own_start_and_whole_interval(cls):
     """No offsets at alpha = 0 and sigma = 0: finite there, and orders with the method's own first steps are printed."""
@@ -118,6 +120,7 @@ def test_own_start_and_whole_interval(cls):
 # --- ends, maps, _moves, costs ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIONS)
 def test_plan_and_maps(name):
     for schedule in (EDM(), RectifiedFlow()):
@@ -164,6 +167,7 @@ def check_waiting(cls):
             assert torch.allclose(made, alone, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cls", CLASSES)
 def test_waiting(cls):
     check_waiting(cls)

@@ -33,6 +33,7 @@ def test_order(name):
     check_order(DETERMINISTIC[name])
 
 
+@pytest.mark.slow
 def test_orders_of_the_papers():
     assert {name: s.order for name, s in DETERMINISTIC.items() if name in ("ddim", "euler", "heun", "dpmpp_2m")} == {
         "ddim": 1,
@@ -58,6 +59,7 @@ def test_history_changes_only_a_method_that_has_some():
     assert interior_order(DPMpp2M(), EDM(), (16,)).errors != own_start_order(DPMpp2M(), EDM(), (16,)).errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cls", "where", "errors"),
     [

@@ -61,12 +61,14 @@ ALL = {**SAMPLERS, **WITH_OPTIONS}
 MIXTURE = example_mixture()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "schedule"), list(itertools.product(ALL, SCHEDULES)))
 def test_invariants_at_every_point(name, schedule):
     for steps in (1, 2, 9):
         check_plan(ALL[name], SCHEDULES[schedule], steps)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "schedule"), list(itertools.product(ALL, ("vp_linear", "edm", "rectified_flow"))))
 def test_a_map_gives_what_the_number_gives(name, schedule):
     check_level_maps(ALL[name], SCHEDULES[schedule])
@@ -159,6 +161,7 @@ def noise(count=3, dtype=torch.float64):
     return KeyedNoise(seed=5, samples=range(count), shapes=MIXTURE.shape, dtype=dtype)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_a_sample_does_not_depend_on_the_batch(name):
     plan = SAMPLERS[name].plan(FLOW, even_tau_levels(FLOW, 6))
@@ -181,6 +184,7 @@ def test_number_of_evaluations(name, evaluations):
     assert SAMPLERS[name].plan(FLOW, even_tau_levels(FLOW, 6)).nfe == evaluations
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_callbacks_see_the_end_of_every_step(name):
     seen = []
@@ -230,6 +234,7 @@ def check_freed(sampler, most=12):
     assert max(seen.alive) <= most, "what is no longer needed is freed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ALL)
 def test_what_is_no_longer_needed_is_freed(name):
     check_freed(ALL[name])
@@ -257,6 +262,7 @@ def test_gradients_flow_through_a_run():
     assert torch.autograd.gradcheck(lambda x: run_plan(plan, MIXTURE, x), start().requires_grad_(), atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_float32_follows_float64(name):
     schedule = Discrete()
@@ -313,6 +319,7 @@ def test_denoise_wants_a_point():
         builder.denoise(builder.start() * 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_levels_may_differ_from_sample_to_sample(name):
     """Levels (B,): every sample follows its own list, as if it were alone."""
@@ -355,6 +362,7 @@ def check_trace(sampler):
     assert all(torch.equal(row.x0, MIXTURE.denoise(row.x, row.level).x0) for row in evaluated), "x0 belongs to its x"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_a_trace_shows_every_quantity(name):
     check_trace(SAMPLERS[name])

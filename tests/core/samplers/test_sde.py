@@ -355,6 +355,7 @@ FORMULAS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cls", "check"), FORMULAS)
 def test_formula(cls, check):
     check(cls)
@@ -420,6 +421,7 @@ PLANTED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cls", "check", "where", "errors"), PLANTED)
 def test_planted_error_is_caught(cls, check, where, errors):
     with faulty_sampler(cls, where, *errors):
@@ -462,6 +464,7 @@ def check_processes(sampler):
         assert torch.allclose(run_plan(plan, MIXTURE, x * other[0].alpha, noise=named), reference, atol=1e-8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in STOCHASTIC if name not in TIMED])
 def test_one_method_on_every_process(name):
     check_processes(STOCHASTIC[name])
@@ -573,6 +576,7 @@ def check_variance(sampler, order):
     assert fine < 0.03 and math.log2(off(sampler, 32) / fine) > order - 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WEAK)
 def test_weak_order_on_gaussian_data(name):
     check_variance(STOCHASTIC[name], WEAK[name])
@@ -599,17 +603,20 @@ def check_drawn(sampler, count=1200, steps=48):
     assert distance(made, exact) < 0.005
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WEAK)
 def test_drawn_from_a_mixture(name):
     check_drawn(STOCHASTIC[name])
 
 
+@pytest.mark.slow
 def test_what_a_method_for_distilled_networks_makes_of_a_denoiser_is_no_sample():
     for sampler in (LCM(), TCD()):
         assert not sampler.converges
         assert_caught(check_drawn, sampler)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cls", "where", "errors"),
     [
@@ -654,6 +661,7 @@ def check_strong(sampler):
 ON_A_PATH = [DPMppSDE(), DPMpp2MSDE(), DPMpp3MSDE(), SASolver(), ERSDE(phi="sde"), DPMpp2SAncestral(noise="path")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sampler", ON_A_PATH, ids=lambda s: type(s).__name__)
 def test_more_steps_follow_the_same_path(sampler):
     check_strong(sampler)
@@ -664,6 +672,7 @@ def test_with_noise_of_steps_they_do_not(cls):
     assert_caught(check_strong, cls(noise="step"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("where", "errors"),
     [
@@ -677,6 +686,7 @@ def test_noise_that_is_not_of_one_path_is_caught(where, errors):
         assert_caught(check_strong, DPMppSDE())
 
 
+@pytest.mark.slow
 def test_er_sde_from_pure_noise_follows_no_single_solution():
     """As _noise_keys.py says: its first step replaces all noise at any number of steps."""
     coarse, fine = strong(ERSDE(), (20, 40, 80))

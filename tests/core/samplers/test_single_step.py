@@ -284,6 +284,7 @@ FIRST_STEP = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cls", "options", "power"), FIRST_STEP)
 def test_order_of_the_first_step(cls, options, power):
     assert local_order(cls(**options)) == pytest.approx(power, abs=0.25)
@@ -404,12 +405,14 @@ PLANTED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cls", "check", "where", "errors"), PLANTED)
 def test_planted_error_is_caught(cls, check, where, errors):
     with faulty_sampler(cls, where, *errors):
         assert_caught(check, cls, also=(KeyError, IndexError, BadInput))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cls", "errors"),
     [

@@ -49,6 +49,7 @@ def check_weak(sampler):
         assert fine < 0.08 and fine < coarse / 3, f"variance off by {coarse:.4f}, then {fine:.4f}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STOCHASTIC)
 def test_weak_convergence(name):
     check_weak(STOCHASTIC[name])
@@ -67,6 +68,7 @@ def check_drawn(sampler, count=3000):
     assert float((torch.cov(x.T) - data.covariance).abs().max()) < allowed * 2 + 0.03
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ddpm", "dpmpp_2m_sde", "euler_ancestral"])
 def test_drawn_samples(name):
     check_drawn(SAMPLERS[name])
@@ -81,6 +83,7 @@ PLANTED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cls", "check", "where", "errors"), PLANTED)
 def test_planted_error_is_caught(cls, check, where, errors):
     with faulty_sampler(cls, where, *errors):

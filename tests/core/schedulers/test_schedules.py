@@ -68,6 +68,7 @@ OTHERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*BUILT_IN, *OTHERS])
 def test_every_schedule_holds_the_contract(name):
     check_schedule({**BUILT_IN, **OTHERS}[name])
@@ -240,6 +241,7 @@ CLOSED_FORMS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cls", "check"), CLOSED_FORMS)
 def test_closed_forms(cls, check):
     check(cls)
@@ -309,6 +311,7 @@ PLANTED = [  # class, its check, owner and name of what changes, error
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cls", "check", "owner", "function", "error"), PLANTED)
 def test_planted_error_is_caught(cls, check, owner, function, error):
     with planted_error(owner, function, error):

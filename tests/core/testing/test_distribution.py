@@ -76,6 +76,7 @@ def test_planted_error_in_the_two_sample_test_is_caught(error):
     assert_caught(check_two_sample, mutated_function(energy_distance_test, error))
 
 
+@pytest.mark.slow
 def test_statistics_in_their_units():
     problem = example_mixture()
     exact = problem.draw(2000)
@@ -94,11 +95,13 @@ def check_distribution_error(cls):
     assert found.chance.mean < 0.1 and found.count == 500
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cls", [DDPM, DPMpp2MSDE])
 def test_good_samplers_pass_the_two_sample_test(cls):
     check_distribution_error(cls)
 
 
+@pytest.mark.slow
 def test_a_sampler_with_a_wrong_scale_of_noise_is_caught():
     with planted_error(coefficients, "first_order_step", scale_expression(call_target("noise"), 1.3)):
         assert_caught(check_distribution_error, DDPM)
@@ -109,6 +112,7 @@ def check_weak_order(cls, order):
         assert abs(measure_weak_order(cls(), schedule, (16, 32, 64)).slope - order) < 0.25
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cls", "order"), [(DDPM, 1), (EulerAncestral, 1), (DPMpp2MSDE, 2)])
 def test_weak_orders_of_the_papers(cls, order):
     check_weak_order(cls, order)
@@ -181,6 +185,7 @@ def test_planted_error_in_the_comparison_is_caught(error):
     assert_caught(check_cost, mutated_function(error_against_nfe, error))
 
 
+@pytest.mark.slow
 def test_an_adaptive_sampler_is_one_point():
     (cost,) = error_against_nfe(DPMAdaptive(rtol=1e-3, atol=1e-3), EDM(), [5, 10], example_mixture(), 16)
     assert cost.asked == cost.nfe > 10 and cost.error < 1e-2

@@ -135,6 +135,7 @@ def test_curves_of_one_gaussian():
     check_curve(solve_ode)
 
 
+@pytest.mark.slow
 def test_a_wrong_scale_of_the_curve_is_caught():
     def wrong(m, x, levels):
         return [p * float(a.alpha) for p, a in zip(solve_ode(m, x, levels), levels, strict=True)]

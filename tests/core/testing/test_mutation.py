@@ -129,6 +129,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("change", "given", "expected"), CASES)
 def test_each_mutation(change, given, expected):
     before = example(*given)

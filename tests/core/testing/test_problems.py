@@ -166,6 +166,7 @@ def test_every_example_is_a_problem_of_unit_scale():
     assert shapes == {1, 2}, "1D and 2D shapes"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [n for n in example_problems() if n != "mixture"])
 def test_samples_have_the_mean_and_covariance(name):
     problem = example_problems()[name]
@@ -314,6 +315,7 @@ def test_planted_error_in_conditionals_is_caught(cls, error):
         assert_caught(check_given, GaussianMixture, DenseMixture)
 
 
+@pytest.mark.slow
 def test_samples_of_a_conditional_hold_what_was_seen():
     problem, mask = ar1_sequences(12, 0.9), torch.zeros(1, 12, dtype=torch.bool)
     mask[0, [2, 7]] = True
@@ -376,6 +378,7 @@ def test_exact_curves(name):
     check_curve(example_problems()[name], solve_ode)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("function", "error"),
     [

@@ -53,6 +53,7 @@ SCHEDULES["discrete to zero"] = Discrete(zero_terminal=True)
 ARGUMENTS = [n for n in registry.builtin_files("spacing") if n == "explicit"]  # what has no default
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", SCHEDULES)
 @pytest.mark.parametrize("name", [n for n in registry.builtin_files("spacing") if n not in ARGUMENTS])
 def test_every_spacing_holds_the_contract(name, schedule):
@@ -205,6 +206,7 @@ CLOSED_FORMS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cls", "check"), CLOSED_FORMS)
 def test_closed_forms(cls, check):
     check(cls)
@@ -227,6 +229,7 @@ def check_convergence(cls):
     assert errors[1] < errors[0] / 10, errors
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cls", [Karras, Exponential, PolyExponential, UniformLogSNR, Shifted])
 def test_the_error_falls_with_the_steps_from_alpha_0(cls):
     check_convergence(cls)
@@ -260,6 +263,7 @@ PLANTED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cls", "check", "where", "errors"), PLANTED)
 def test_planted_error_is_caught(cls, check, where, errors):
     owner = next(o for o in (cls, sys.modules[cls.__module__], uniform_logsnr, base) if where in vars(o))

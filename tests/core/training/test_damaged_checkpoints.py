@@ -253,6 +253,7 @@ def check_damage(parts, path, name):
         raise BadInput(message)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DAMAGES)
 def test_each_damage_gives_one_message(parts, tmp_path, name):
     check_damage(parts, tmp_path / "c.safetensors", name)
@@ -300,6 +301,7 @@ def with_value(run, tmp_path, name, value):
     return copy
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("name", ["ema.network.stem.weight", "codec.standard.mean", "codec.standard.scale"])
 def test_sampling_refuses_values_that_are_not_finite(run, tmp_path, name, value):
@@ -307,6 +309,7 @@ def test_sampling_refuses_values_that_are_not_finite(run, tmp_path, name, value)
     assert f"the tensor {name} contains values that are not finite" in said and "earlier checkpoint" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [["sample"], ["eval"], ["calibrate", "--nfe", "2", "--count", "2"]])
 def test_every_command_refuses_them(run, tmp_path, capsys, command):
     copy = with_value(run, tmp_path, "ema.network.stem.weight", math.nan)
@@ -374,6 +377,7 @@ STATES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STATES)
 def test_a_state_of_the_optimiser_that_does_not_fit(run, tmp_path, name):
     from safetensors.torch import save_file

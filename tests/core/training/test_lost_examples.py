@@ -114,6 +114,7 @@ def test_too_many_lost_sounds_stop_the_run_which_goes_on_when_they_are_back(soun
     assert all(torch.equal(whole[k], resumed[k]) for k in whole)
 
 
+@pytest.mark.slow
 def test_too_many_lost_sounds_stop_workers_too(sounds):
     run = made(sounds, "run", "train.workers=2", callbacks=[After(1, lambda: sounds.rename(sounds.with_name("away")))])
     with pytest.raises(BadInput, match=r"examples can no longer be used, more than 5 %: .* Step \d+ is saved"):

@@ -60,6 +60,7 @@ def another_seed(monkeypatch):
     monkeypatch.setattr(Pipeline, "sample", lambda self, **k: sample(self, **({**k, "seed": self.step} if k else k)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("modality", ["image", "audio"])
 @pytest.mark.parametrize("error", [weights_not_averaged, one_step_more, another_seed], ids=lambda e: e.__name__)
 def test_planted_differences_of_previews_are_caught(modality, error, tiny_recipe, tmp_path, monkeypatch):

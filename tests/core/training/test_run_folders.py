@@ -151,6 +151,7 @@ CHANGES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_run_continues_without_its_folder(recipe, tmp_path, whole, change):
     check_lost_folder(recipe, tmp_path, whole, *CHANGES[change])
@@ -178,6 +179,7 @@ def check_moved_early(recipe, tmp_path, overwrite):
     assert rows[-2:] == [5, 6] and not any("lines of the log" in line for line in training.said)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_run_that_was_moved_early_leaves_nothing_behind(recipe, tmp_path, overwrite):
     check_moved_early(recipe, tmp_path, overwrite)
@@ -188,11 +190,13 @@ def test_planted_leftovers_are_caught(recipe, tmp_path, monkeypatch):
     assert_caught(check_moved_early, recipe, tmp_path, False)
 
 
+@pytest.mark.slow
 def test_planted_trust_in_the_folder_is_caught(recipe, tmp_path, whole, monkeypatch):
     monkeypatch.setattr(RunDir, "is_intact", lambda self: True)
     assert_caught(check_lost_folder, recipe, tmp_path, whole, *CHANGES["another run"])
 
 
+@pytest.mark.slow
 def test_a_log_that_cannot_be_written_is_kept(recipe, tmp_path, whole):
     folder = tmp_path / "run"
 
@@ -257,11 +261,13 @@ def check_full_disk(recipe, folder, whole, monkeypatch, last):
     return training
 
 
+@pytest.mark.slow
 def test_a_full_disk_does_not_end_the_training(recipe, tmp_path, whole, monkeypatch):
     check_full_disk(recipe, tmp_path / "run", whole, monkeypatch, last=5)
     assert names(tmp_path / "run" / "checkpoints") == ["step-00000002.safetensors", "step-00000006.safetensors"]
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_to_the_end_is_reported_with_the_remedy(recipe, tmp_path, whole, monkeypatch):
     with pytest.raises(RunFailed, match=r"No space left.*continue from step-00000002.*--resume"):
         check_full_disk(recipe, tmp_path / "run", whole, monkeypatch, last=6)
@@ -269,6 +275,7 @@ def test_a_disk_that_is_full_to_the_end_is_reported_with_the_remedy(recipe, tmp_
     assert same(resume(tmp_path / "run"), whole)
 
 
+@pytest.mark.slow
 def test_an_unreadable_file_stops_the_run_after_a_checkpoint(recipe, tmp_path, whole):
     folder = tmp_path / "run"
     training = Training(recipe, folder)
@@ -319,15 +326,18 @@ def check_overwrite(recipe, tmp_path):
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 5
 
 
+@pytest.mark.slow
 def test_a_run_is_replaced_when_the_new_one_has_a_checkpoint(recipe, tmp_path):
     check_overwrite(recipe, tmp_path)
 
 
+@pytest.mark.slow
 def test_planted_removal_at_the_start_is_caught(recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(RunDir, "_never_saved", lambda self: True)
     assert_caught(check_overwrite, recipe, tmp_path)
 
 
+@pytest.mark.slow
 def test_a_run_without_a_checkpoint_is_started_again(recipe, tmp_path):
     folder = tmp_path / "run"
     for left in (["recipe.yaml"], ["recipe.yaml", "resolved.yaml", "metrics.jsonl"]):  # the process was killed
@@ -375,6 +385,7 @@ def test_a_run_that_fails_early_replaces_nothing(recipe, tmp_path):
     check_failed_overwrite(recipe, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "name", "value"), [(callbacks, "FIRST", 1), (checkpoint, "is_finite", lambda tensor: True)]
 )
@@ -390,6 +401,7 @@ def check_spoilt(recipe, folder):
     assert names(folder / "checkpoints") == ["step-00000002.safetensors"]
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_finite_are_not_saved(recipe, tmp_path, whole):
     check_spoilt(recipe, tmp_path / "run")
     assert same(resume(tmp_path / "run"), whole)
@@ -404,6 +416,7 @@ def test_planted_saving_of_spoilt_weights_is_caught(recipe, tmp_path, monkeypatc
 # --- resuming ---
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["model", "ema", "optimizer"])
 def test_a_checkpoint_that_is_not_finite_is_passed_over(recipe, tmp_path, whole, part):
     folder = whole.parents[1]
@@ -445,17 +458,20 @@ def check_torn(recipe, tmp_path, whole, damage=cut):
         assert newest_checkpoint(folder) == last
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [cut, empty_header, not_finite])
 def test_a_damaged_checkpoint_is_passed_over(recipe, tmp_path, whole, damage):
     check_torn(recipe, tmp_path, whole, damage)
 
 
+@pytest.mark.slow
 def test_planted_trust_in_the_newest_checkpoint_is_caught(recipe, tmp_path, whole, monkeypatch):
     monkeypatch.setattr(checkpoint, "is_whole_checkpoint", lambda path: True)
     with pytest.raises(pytest.fail.Exception, match="DID NOT WARN"):
         check_torn(recipe, tmp_path, whole)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_without_optimizer_state_is_refused(recipe, tmp_path, whole, monkeypatch):
     folder = whole.parents[1]
     header, tensors = checkpoint.read_header(whole), load_file(whole)
@@ -502,6 +518,7 @@ def add(root):
     Image.new("L", (16, 16)).save(root / "new.png")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("edit", "said"),
     [
@@ -521,6 +538,7 @@ def test_changes_of_the_data_are_named(pictures, edit, said):
     assert any(re.search(said, line) for line in training.said), training.said
 
 
+@pytest.mark.slow
 def test_data_that_was_not_changed_is_not_mentioned(pictures):
     run, root = pictures
     for path in root.iterdir():
@@ -532,6 +550,7 @@ def test_data_that_was_not_changed_is_not_mentioned(pictures):
         assert training.said == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("left", [b"\xff\xfe\n", b'{"source": "0.p', b"[1]\n", b"[" * 100_000, None])
 def test_a_damaged_manifest_is_reported(pictures, left):
     run, _ = pictures
@@ -547,6 +566,7 @@ def test_a_damaged_manifest_is_reported(pictures, left):
     assert "unknown whether the data has changed" in training.said[0] and "data.jsonl:" in training.said[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["env.json", "data.jsonl", "metrics.jsonl", "resolved.yaml", "checkpoints"])
 @pytest.mark.parametrize("kind", ["pipe", "link", "other"])
 def test_a_file_of_a_run_that_is_something_else_is_refused(recipe, tmp_path, name, kind, capsys):
@@ -602,6 +622,7 @@ def test_moved_data_is_accepted_if_it_is_the_same(pictures, tmp_path, capsys):
     )
 
 
+@pytest.mark.slow
 def test_planted_trust_in_moved_data_is_caught(pictures, capsys, monkeypatch):
     monkeypatch.setattr(data_changes, "manifest_text", lambda data: "")
     assert_caught(check_moved, *pictures, capsys)

@@ -165,6 +165,7 @@ def test_learning_rate_warms_up_and_falls():
     assert learning_rate(TrainSection(steps=100, warmup=1, decay="none"), 1.0, 99, 1.0) == 1.0
 
 
+@pytest.mark.slow
 def test_a_run_folder_says_everything(recipe, tmp_path):
     run = tmp_path / "run"
     go(recipe, run, "train.preview_every=4")
@@ -196,6 +197,7 @@ def check_logged(recipe, folder, monkeypatch):
     assert all(row["loss_by_tau"] for row in rows)
 
 
+@pytest.mark.slow
 def test_what_an_objective_logs_is_in_the_metrics(recipe, tmp_path, monkeypatch):
     check_logged(recipe, tmp_path / "run", monkeypatch)
 
@@ -225,6 +227,7 @@ def check_optimizer_state(recipe, folder):
             load_optimizer(path, optimizer)
 
 
+@pytest.mark.slow
 def test_an_optimizer_state_of_other_weights_is_refused(recipe, tmp_path):
     check_optimizer_state(recipe, tmp_path / "run")
 
@@ -242,6 +245,7 @@ def test_a_class_condition_of_a_subclass_needs_two_classes_too(recipe, tmp_path)
             check_conditions(parts, [])
 
 
+@pytest.mark.slow
 def test_only_the_last_checkpoints_are_kept(recipe, tmp_path):
     go(recipe, tmp_path / "run", "train.keep=2", "train.save_every=2")
     names = sorted(p.name for p in (tmp_path / "run/checkpoints").iterdir())
@@ -267,6 +271,7 @@ def test_a_folder_of_other_things_is_refused(recipe, tmp_path):
     assert [p.name for p in (tmp_path / "mine").iterdir()] == ["letter.txt"]
 
 
+@pytest.mark.slow
 def test_weights_start_a_new_run(recipe, tmp_path):
     first = go(recipe, tmp_path / "first")
     job = made(recipe, tmp_path / "second")
@@ -275,6 +280,7 @@ def test_weights_start_a_new_run(recipe, tmp_path):
     assert job.trainer.step == 0 and all(torch.equal(v, theirs[f"ema.{k}"]) for k, v in mine.items())
 
 
+@pytest.mark.slow
 def test_weights_of_another_network_are_refused(recipe, tmp_path):
     first = go(recipe, tmp_path / "first", "train.steps=1")
     with pytest.raises(BadInput, match="does not fit this recipe"):
@@ -282,6 +288,7 @@ def test_weights_of_another_network_are_refused(recipe, tmp_path):
     assert not (tmp_path / "second").exists()
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_stops_and_names_the_batch(recipe, tmp_path, monkeypatch):
     true = Denoising.loss
 
@@ -328,6 +335,7 @@ def test_minutes_count_what_was_spent_and_keep_time_back(recipe, tmp_path):
     assert newest_checkpoint(tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_the_preview_is_what_sample_gives(recipe, tmp_path):
     go(recipe, tmp_path / "run", "train.preview_every=8")
     preview = (tmp_path / "run/previews/step-00000008.png").read_bytes()
@@ -335,6 +343,7 @@ def test_the_preview_is_what_sample_gives(recipe, tmp_path):
     assert (tmp_path / "out/sheet.png").read_bytes() == preview
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
@@ -350,6 +359,7 @@ def test_a_damaged_checkpoint_is_refused(recipe, tmp_path, damage, said):
         load(tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_a_gradient_that_is_not_finite_stops_before_it_is_saved(recipe, tmp_path, monkeypatch):
     """The loss of step 4 is a number, its gradient is not: the checkpoint of step 4 would hold spoilt weights."""
     true = Denoising.loss
@@ -365,6 +375,7 @@ def test_a_gradient_that_is_not_finite_stops_before_it_is_saved(recipe, tmp_path
     assert newest_checkpoint(tmp_path / "run").name == "step-00000002.safetensors"
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(recipe, tmp_path, monkeypatch):
     from sonolux.core.training import checkpoint
 

@@ -278,6 +278,7 @@ def test_planted_writing_through_links_is_caught(tmp_path, monkeypatch):
         check_links_inside(tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_a_file_is_whole_or_absent(tmp_path):
     path = tmp_path / "sub" / "a.txt"
     assert kill_everywhere(lambda: write_text_file(path, "new"), tmp_path, lambda: None) >= 3

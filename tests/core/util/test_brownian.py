@@ -123,6 +123,7 @@ def test_points_that_share_a_cell_would_break_the_law():
     assert_caught(check_law, (0.3004, 0.3003, 0.3002))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "make"),
     [
@@ -136,6 +137,7 @@ def test_planted_error_is_caught(monkeypatch, name, make):
         check_law(tuple(np.linspace(1, 0, 41)))
 
 
+@pytest.mark.slow
 def test_a_wrong_tent_or_norm_is_caught(monkeypatch):
     true = brownian._tent
     monkeypatch.setattr(brownian, "_tent", lambda inside, width: 1.1 * true(inside, width))

@@ -135,6 +135,7 @@ def check_import(folder, name, begun, planted=""):
         assert (done.returncode, done.stdout, done.stderr) == (code, "", f"interrupted{by}\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
 @pytest.mark.parametrize("begun", [False, True])
 def test_a_signal_in_an_import_is_not_lost(tmp_path, name, begun):

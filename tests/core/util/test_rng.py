@@ -42,10 +42,12 @@ def check_uniform():
     assert stats.chisquare(seen).pvalue > 1e-4
 
 
+@pytest.mark.slow
 def test_words_are_uniform():
     check_uniform()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "wrong"), [("ROUNDS", 2), ("_MULTIPLIERS", (1, 1))])
 def test_planted_weak_generator_is_caught(monkeypatch, name, wrong):
     monkeypatch.setattr(philox, name, wrong)
@@ -67,6 +69,7 @@ def check_normal():
             assert abs(float((f(z[lag:]) * f(z[:-lag])).mean())) < 4.5 / COUNT**0.5
 
 
+@pytest.mark.slow
 def test_normal_numbers():
     check_normal()
 

@@ -118,6 +118,7 @@ def test_mel_round_trip():
     check_mel_round_trip()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cls", [Waveform, Stft, Logmel])
 @pytest.mark.parametrize("masked", [True, False])
 def test_unit_variance(cls, masked):
@@ -216,6 +217,7 @@ def test_fit_asks_for_something_to_fit(name):
         registry.find_class("codec", name)(MONO).fit([])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_silence_decodes_to_silence(name):
     codec = fitted(registry.find_class("codec", name))
@@ -223,6 +225,7 @@ def test_silence_decodes_to_silence(name):
     assert float(silence.abs().max()) < 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_loops(name):
     """A loop is rolled by whole places without a change, whatever is asked to be cut is refused."""

@@ -129,6 +129,7 @@ PLANTED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PLANTED)
 def test_planted_error_is_caught(name, monkeypatch):
     check, plant = PLANTED[name]

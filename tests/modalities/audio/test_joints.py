@@ -76,6 +76,7 @@ def test_a_joint_does_not_click():
     check_joints(Logmel(SIGNAL, iterations=16))
 
 
+@pytest.mark.slow
 def test_a_bare_switch_is_caught(monkeypatch):
     monkeypatch.setattr(Waveform, "joined", lambda self, media, made, known: torch.where(known, media, made))
     assert_caught(check_joints, Waveform(SIGNAL, patch=16))

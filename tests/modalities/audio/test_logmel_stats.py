@@ -56,6 +56,7 @@ def test_invariance():
     check_invariance()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", ["absolute floor", "padding kept"])
 def test_planted_error_is_caught(error, monkeypatch):
     if error == "absolute floor":

@@ -85,6 +85,7 @@ def check_pieces():
 CHECKS = [check_coefficients, check_tones, check_gates, check_recursion, check_pieces]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", CHECKS)
 def test_values(check):
     check()
@@ -100,6 +101,7 @@ PLANTED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "value", "check"), PLANTED)
 def test_planted_errors_are_caught(monkeypatch, name, value, check):
     loudness._response.cache_clear()
@@ -185,6 +187,7 @@ def test_gain_reaches_the_target_or_the_ceiling():
     check_gain()
 
 
+@pytest.mark.slow
 def test_planted_gain_is_caught(monkeypatch):
     monkeypatch.setattr(loudness.dsp, "db_to_amplitude", lambda level: 10 ** (level / 10))
     assert_caught(check_gain)

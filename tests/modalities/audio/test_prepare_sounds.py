@@ -365,6 +365,7 @@ def test_channels_levels_and_classes():
     assert not _choose([line(label="a")] * 20).labelled
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rate", "seconds", "count"), [(44100, 0.5, 3), (8000, 20.0, 3), (11025, 7.0, 3)])
 def test_proposals_are_valid_for_odd_folders(tmp_path, rate, seconds, count):
     root = tmp_path / '5 "odd" $name: #1'

@@ -83,10 +83,12 @@ def check_budgets(folder):
     assert 0 < sum(on_disk) <= 60_000
 
 
+@pytest.mark.slow
 def test_budgets_hold(prepared):
     check_budgets(prepared[1])
 
 
+@pytest.mark.slow
 def test_planted_budget_is_caught(prepared, monkeypatch):
     from sonolux.modalities.audio.disk_cache import DiskSoundCache
 
@@ -94,6 +96,7 @@ def test_planted_budget_is_caught(prepared, monkeypatch):
     assert_caught(check_budgets, prepared[1])
 
 
+@pytest.mark.slow
 def test_training_decodes_nothing_twice(prepared, monkeypatch):
     _, folder = prepared
     _, first = items(folder, cache="disk")
@@ -102,6 +105,7 @@ def test_training_decodes_nothing_twice(prepared, monkeypatch):
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
+@pytest.mark.slow
 def test_a_damaged_cache_is_made_anew(prepared):
     _, folder = prepared
     _, first = items(folder, cache="disk")
@@ -113,6 +117,7 @@ def test_a_damaged_cache_is_made_anew(prepared):
     assert not list((folder / "cache").rglob("*.part"))
 
 
+@pytest.mark.slow
 def test_copies_share_a_side(prepared):
     _, folder = prepared
     by = {line["file"]: line for line in read_manifest(folder / "manifest.jsonl").lines}
@@ -127,6 +132,7 @@ def test_copies_share_a_side(prepared):
         assert sides["a/copy.wav"] == sides["a/0.wav"] and sides["a/softer.wav"] == sides["a/1.wav"]
 
 
+@pytest.mark.slow
 def test_changed_and_moved_files(prepared, tmp_path):
     root, folder = prepared
     moved = tmp_path / "moved"

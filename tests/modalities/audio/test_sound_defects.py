@@ -49,6 +49,7 @@ def check_fault(key):
     assert not any(any(found) for found in flags(clean()).values())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", FAULTS)
 def test_a_fault_is_counted(key):
     check_fault(key)
@@ -90,6 +91,7 @@ PLANTED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key", PLANTED)
 def test_a_planted_error_is_caught(key, monkeypatch):
     place, name, plant = PLANTED[key]

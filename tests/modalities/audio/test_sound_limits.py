@@ -223,10 +223,12 @@ def check_proposal(folder) -> None:
     assert "normalise: peak" in propose_recipe(odd, context).text
 
 
+@pytest.mark.slow
 def test_one_file_of_integers_as_floats_is_enough_to_normalise(tmp_path):
     check_proposal(tmp_path)
 
 
+@pytest.mark.slow
 def test_planted_blindness_to_one_loud_file_is_caught(tmp_path, monkeypatch):
     monkeypatch.setattr("sonolux.modalities.audio.prepare.recipe._LOUD", 1e9)
     assert_caught(check_proposal, tmp_path)

@@ -63,11 +63,13 @@ def check_noises():
 CHECKS = [check_copies, check_others, check_noises]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", CHECKS)
 def test_values(check):
     check()
 
 
+@pytest.mark.slow
 def test_planted_loss_of_the_shift_is_caught(monkeypatch):
     true = similarity._coarse_similarity
 
@@ -137,6 +139,7 @@ def test_bad_kind():
     assert set(ALTERATIONS) == {"gain", "shift", "crop"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", ["sfx", "spoken_digits"])
 def test_copies_among_real_sounds(folder):
     """Recall of planted copies at 1 % false alarms: 95 % or more, over gain, shift and crop together."""

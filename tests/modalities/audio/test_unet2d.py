@@ -95,6 +95,7 @@ def check_conformance(**options):
     check_network(net(spec(planes=2, bands=11), **options), (22, 16), wrap=(0,), step=8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options", [{}, {"positions": 2}, {"patch": [4, 2]}, {"patch": [1, 4], "attention": []}], ids=str
 )
@@ -132,6 +133,7 @@ PLANTED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("error", PLANTED)
 def test_planted_errors_are_caught(error, monkeypatch):
     PLANTED[error](monkeypatch)

@@ -14,7 +14,6 @@ def test_refuses_a_picture():
         UNet(MediaSpec("image", 1, ("height", "width"), (8, 8), latent=(1, 8, 8)))
 
 
-@pytest.mark.slow
 def test_conforms():
     check_network(UNet(SIGNAL, 8, [1, 1], 1, [1], 8, positions=2), (4, 16), wrap=(0,), step=2)
 

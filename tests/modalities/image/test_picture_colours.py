@@ -122,6 +122,7 @@ def check_levels(folder, files=None):
         assert np.abs(grey - np.array([0.299, 0.587, 0.114]) @ wanted).max() <= 1.6, (name, grey)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*(f"PNG {name}" for name in PNGS), *(f"TIFF {name}" for name in TIFFS)])
 def test_levels_of_every_depth_and_transparency(tmp_path, name):
     kind, _, key = name.partition(" ")

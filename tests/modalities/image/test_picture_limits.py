@@ -49,6 +49,7 @@ SOURCES = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SOURCES)
 def test_bombs_are_refused_with_the_limit(tmp_path, name):
     data, said = SOURCES[name]
@@ -148,6 +149,7 @@ def check_strips(folder, kind, monkeypatch):
             assert np.abs(gap).max() < 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_strips_give_the_same_picture(tmp_path, kind, monkeypatch):
     check_strips(tmp_path, kind, monkeypatch)

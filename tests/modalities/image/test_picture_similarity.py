@@ -58,6 +58,7 @@ def test_alike_ones():
     check_alike_ones()
 
 
+@pytest.mark.slow
 def test_a_mirrored_copy_is_found():
     pictures = made(20)
     alike, which = nearest([p.flip(-1) for p in pictures], pictures)
@@ -108,6 +109,7 @@ def test_bad_input():
     assert float(nearest([torch.zeros(3, 24, 24)], made(8))[0]) < 0.5, "a flat picture is like nothing"
 
 
+@pytest.mark.slow
 def test_copies_among_real_pictures():
     """Recall of planted copies of digits at 1 % false alarms: 95 % or more."""
     base = os.environ.get("SONOLUX_DATA")

@@ -42,6 +42,7 @@ def check_log_det(codec):
 CHECKS = [check_unit_variance, check_round_trip, check_log_det]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", CHECKS)
 def test_pixels(check):
     check(Pixels(SIGNAL))
@@ -68,6 +69,7 @@ def _sign(codec, monkeypatch):
 PLANTS = [_scale_is_variance, _mean_is_added, _sign]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("check", "plant"), list(zip(CHECKS, PLANTS, strict=True)))
 def test_planted_errors_are_caught(check, plant, monkeypatch):
     codec = Pixels(SIGNAL)

@@ -192,6 +192,7 @@ def check_strokes():
     assert len(near.near_copy_pairs(strokes)) <= 15  # of 1770
 
 
+@pytest.mark.slow
 def test_pictures_that_are_all_alike_are_no_copies():
     check_strokes()
 

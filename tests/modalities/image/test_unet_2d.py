@@ -16,7 +16,6 @@ def test_refuses_a_sequence():
         UNet(MediaSpec("audio", 1, ("time",), (99,), latent=(8, 50)))
 
 
-@pytest.mark.slow
 def test_conforms():
     check_network(UNet(SIGNAL, 8, [1, 2], 1, [1], 8, patch=2), (1, 12, 16), wrap=(0, 1), step=4)
 

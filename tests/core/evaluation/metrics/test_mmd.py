@@ -50,6 +50,7 @@ def check_loop():
 CHECKS = [check_unbiased, check_loop]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", CHECKS)
 def test_values(check):
     check()
@@ -61,6 +62,7 @@ def test_planted_diagonal_is_caught(check, monkeypatch):
     assert_caught(check)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", CHECKS)
 def test_planted_kernel_width_is_caught(check, monkeypatch):
     monkeypatch.setattr(mmd, "_kernel", lambda a, b, h: np.exp(-np.square(mmd.pairwise_distances(a, b)) / (h * h)))

@@ -31,6 +31,7 @@ def digest(data, count=12):
     return hashlib.sha256(b"".join(data.item(i, None).media.numpy().tobytes() for i in range(count))).hexdigest()
 
 
+@pytest.mark.slow
 @BOTH
 def test_sounds_follow_from_the_seed(cls):
     assert digest(made(cls, seed=3)) == digest(made(cls, seed=3)) != digest(made(cls, seed=4))
@@ -47,11 +48,13 @@ def check_splits(cls):
     assert len(waves[0]) == len(waves[1]) == 30 and not waves[0] & waves[1]
 
 
+@pytest.mark.slow
 @BOTH
 def test_splits_share_nothing(cls):
     check_splits(cls)
 
 
+@pytest.mark.slow
 @BOTH
 def test_planted_shared_key_is_caught(cls, monkeypatch):
     original = SyntheticSounds._key
@@ -206,6 +209,7 @@ def check_stationary():
         assert np.abs(mean - mean.mean(1, keepdims=True)).max() < np.maximum(4 * error, 0.1).max(), family
 
 
+@pytest.mark.slow
 def test_textures_are_stationary():
     check_stationary()
 

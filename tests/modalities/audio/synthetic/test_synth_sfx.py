@@ -47,10 +47,12 @@ def check_splits_share_nothing():
     assert not waves & others and not pitches & other_pitches
 
 
+@pytest.mark.slow
 def test_splits_share_nothing():
     check_splits_share_nothing()
 
 
+@pytest.mark.slow
 def test_planted_shared_key_is_caught(monkeypatch):
     original = SynthSfx._key
 
@@ -62,6 +64,7 @@ def test_planted_shared_key_is_caught(monkeypatch):
     assert_caught(check_splits_share_nothing)
 
 
+@pytest.mark.slow
 def test_items():
     data = SynthSfx(SIGNAL, count=1000)
     assert len(data) == 900 and len(SynthSfx(SIGNAL, split="valid", count=1000)) == 100
@@ -82,6 +85,7 @@ def test_items():
     assert json.dumps(data.manifest())
 
 
+@pytest.mark.slow
 def test_choices_are_even_and_independent():
     data = SynthSfx(SIGNAL)
     effects = [data.choices(i) for i in range(3000)]

@@ -79,6 +79,7 @@ def test_every_attribute_is_read_back():
 _coverage = scenes.pixel_coverage
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "plant",
     [
@@ -122,6 +123,7 @@ def test_other_sizes_are_read_as_well(size):
     assert min(shares.values()) >= 0.99
 
 
+@pytest.mark.slow
 def test_grey_pictures_hold_white_shapes():
     data = shapes(channels=1, seed=14)
     assert data.item(0).media.shape == (1, 32, 32)
@@ -239,6 +241,7 @@ def test_splits_share_no_example():
     assert len(shapes(count=300, valid=0)) == 300
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("label", "classes"),
     [
@@ -261,12 +264,14 @@ def test_labels(label, classes):
         assert data.manifest()[5]["label"] == classes[found[5].label]
 
 
+@pytest.mark.slow
 def test_the_classes_are_about_equally_common():
     data = shapes(count=4000)
     found = [data.scene(i).things[0].shape for i in range(2000)]
     assert min(found.count(name) for name in SHAPES) > 420
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [24, 32, 48, 64])
 def test_every_scene_finds_room(size):
     data = shapes(size, count=5000, valid=0)
