@@ -214,6 +214,7 @@ def check_sde_of_two_stages(cls):
     assert difference(ours(cls(noise="step"), scheduler), theirs(scheduler, noises)) < 1e-5
 
 
+@pytest.mark.slow
 def test_sde_of_two_stages():
     check_sde_of_two_stages(DPMppSDE)
 

@@ -134,6 +134,7 @@ def test_their_3m_is_of_second_order():
     assert peers.interior_order(in_sigma(mended)) > 2.7
 
 
+@pytest.mark.slow
 def test_their_3m_sde_has_a_wrong_sign():
     """- 0.5 for + 0.5: the weight of the second derivative tends to -1 as steps shrink, where it is to vanish."""
     own = peers.schedulers().DPMSolverMultistepScheduler

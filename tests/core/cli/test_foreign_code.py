@@ -227,6 +227,7 @@ def test_init_copies_no_recipe_of_a_run_of_others_that_names_code(evil, capsys):
     assert not evil.trace.exists()
 
 
+@pytest.mark.slow
 def test_init_says_that_the_paths_of_a_run_of_others_are_used(evil, capsys):
     text = (evil.own / "recipe.yaml").read_text()
     (evil.run / "recipe.yaml").write_text(text)

@@ -31,6 +31,7 @@ def check_help(capsys):
     )
 
 
+@pytest.mark.slow
 def test_help_lists_every_file(capsys):
     check_help(capsys)
 

@@ -214,6 +214,7 @@ def quick_calibration(monkeypatch):
     monkeypatch.setattr("sonolux.core.pipeline.load.load", lambda *_, **__: None)
 
 
+@pytest.mark.slow
 def test_calibrated_plans_survive_kills(tiny_run, tmp_path, quick_calibration):
     """A kill loses no plan that was stored, and only the one in the making; the weights stay."""
     run, start = tmp_path / "run", tiny_run("image")

@@ -336,6 +336,7 @@ def test_weights_do_not_depend_on_workers(workers, tmp_path):
     assert multiprocessing.active_children() == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C reaches a group of processes otherwise there")
 def test_ctrl_c_ends_training_and_its_workers_without_a_traceback(tmp_path):
     """Ctrl-C of a terminal goes to the whole group of processes: the workers must not die before the run has saved."""

@@ -87,6 +87,7 @@ def test_strength_0_is_the_codecs_round_trip(sounds, folder):
         check_round_trip(sounds, folder / FAMILIES[0] / f"{name}.wav")
 
 
+@pytest.mark.slow
 def test_a_level_that_is_not_given_back_is_caught(sounds, folder, monkeypatch):
     monkeypatch.setattr(SourceFile, "to_file_level", lambda self, media: media)
     monkeypatch.setattr(

@@ -190,6 +190,7 @@ def check_known_part(sounds, tmp_path):
     assert any("the new part peaks at" in line and "the known part is unchanged" in line for line in said), said
 
 
+@pytest.mark.slow
 def test_a_loud_new_part_leaves_the_known_part_as_it_is(sounds, tmp_path):
     check_known_part(sounds, tmp_path)
 
@@ -419,6 +420,7 @@ def check_longest_addition(run, folder):
         run.extend(file, seconds=0.1, resample=1)
 
 
+@pytest.mark.slow
 def test_how_much_can_be_added_is_named(tiny_run, opened, tmp_path):
     check_longest_addition(opened(tiny_run("audio", "data.padding=silence", "network.positions=2")), tmp_path)
 

@@ -59,6 +59,7 @@ def test_without_seconds_a_run_makes_what_it_was_trained_on(masked, silent):
     assert frames(masked.sample(count=12, seed=8)) != frames(made)
 
 
+@pytest.mark.slow
 def test_lengths_are_those_of_the_class(masked):
     for name in masked.classes:
         own = {n for n, label in masked.components.clip_lengths if label == masked.classes.index(name)}
@@ -203,6 +204,7 @@ def test_a_length_shorter_than_trained_is_refused(tiny_run, opened):
     assert frames(run.sample(count=8)), "what the data holds is not asked for"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seconds", [0, -1, "long", [], [0.2, "x"], True, 1e-9, float("nan")])
 def test_what_is_no_length_is_refused(silent, seconds):
     with pytest.raises(BadInput, match="seconds"):
@@ -252,6 +254,7 @@ def test_a_condition_gets_the_length_of_a_loop(tiny_run, opened):
     check_loops(tiny_run, opened)
 
 
+@pytest.mark.slow
 def test_planted_requested_length_instead_of_the_loops_own_is_caught(tiny_run, monkeypatch, opened):
     monkeypatch.setattr(DurationCondition, "correct", lambda *_: None)
     assert_caught(check_loops, tiny_run, opened)

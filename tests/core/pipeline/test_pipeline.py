@@ -39,6 +39,7 @@ def test_the_batch_does_not_change_a_sample(trained, use):
     check_batch_independence(trained, use)
 
 
+@pytest.mark.slow
 def test_noise_keyed_by_row_instead_of_sample_is_caught(trained, monkeypatch):
     true = KeyedNoise.__init__
 

@@ -195,6 +195,7 @@ def test_callbacks_see_the_end_of_every_step(name):
     assert torch.equal(seen[-1].x, out) and all(p.x0 is not None for p in seen)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAMPLERS)
 def test_the_loop_reads_no_number_off_the_device(name):
     """No `.item()`, no truth value of a tensor, no transfer: nothing in the loop waits for a device."""

@@ -296,6 +296,7 @@ def check_first_step(cls):
     )
 
 
+@pytest.mark.slow
 def test_a_last_step_of_third_order_keeps_the_fourth():
     assert whole_range_order(RK4(), FLOW, steps=(16, 32, 64)).slope > 3.8
 

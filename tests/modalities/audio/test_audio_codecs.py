@@ -251,6 +251,7 @@ def check_log_det():
     assert float(torch.linalg.slogdet(jacobian).logabsdet) == pytest.approx(codec.log_det((32,)), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_log_det():
     check_log_det()
     assert fitted(Waveform).log_det((8001,)) is None

@@ -303,6 +303,7 @@ def test_a_table(tmp_path, digits):
         Folder(SIGNAL, digits, table=table)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("values", "message"),
     [

@@ -231,6 +231,7 @@ def test_examples_are_the_same_for_a_seed_and_differ_between_seeds():
     assert one.item(0).media.dtype == torch.float32 and one.item(0).media.abs().max() <= 1
 
 
+@pytest.mark.slow
 def test_splits_share_no_example():
     train, valid = shapes(count=300, valid=0.2), shapes(count=300, valid=0.2, split="valid")
     assert (len(train), len(valid)) == (240, 60)
