@@ -4,8 +4,9 @@
 
 DATA is a folder of sounds. Each --codec is a list of changes to the recipe's codec; without one, the recipe's own.
 
+numbers/s  numbers that the network denoises for one second of sound
 MMD        x 1000, of log-mel statistics: decoded held-out sounds to the training sounds, or, of fewer than 100 held-out
-           sounds, decoded halves of all sounds to the other halves; `real` is the same for sounds that are not decoded
+           sounds, decoded halves of all sounds to the other halves; `(real)`: the same for sounds that are not decoded
 STFT       mean absolute difference of magnitudes in dB over windows of 128 to 1024 samples, limited to 60 dB below
            the maximum of the sound
 HNR        harmonic-to-noise ratio in dB, mean over sounds, decoded minus real: below 0 tones have become noise
@@ -47,7 +48,7 @@ def stft_error(decoded: Tensor, real: Tensor) -> float:
         for sound in (decoded, real):
             padded = torch.nn.functional.pad(sound, (0, -sound.shape[-1] % (n_fft // 4)))
             levels.append(dsp.stft(padded, n_fft, n_fft // 4).abs())
-        floor = float(levels[1].max()) * 1e-3
+        floor = max(float(levels[1].max()) * 1e-3, dsp.SILENCE)
         a, b = (20 * torch.log10(level.clamp(min=floor)) for level in levels)
         errors.append(float((a - b).abs().mean()))
     return float(np.mean(errors))

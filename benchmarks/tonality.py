@@ -68,7 +68,7 @@ def table(named: dict[str, tuple[list[Tensor], list[str]]], rate: float, medians
     """The lines of the table: for each class one row for each set of sounds, then all classes together."""
     centre = np.nanmedian if medians else np.nanmean
     measured = {name: figures(sounds, rate) for name, (sounds, _) in named.items()}
-    classes = sorted({label for _, labels in named.values() for label in labels})
+    classes = sorted({label for _, labels in named.values() for label in labels} - {"all"})
     lines = [f"{'':12} {'':16} " + " ".join(f"{column:>21}" for column in COLUMNS)]
     for label in [*classes, "all"]:
         for name, (_, labels) in named.items():

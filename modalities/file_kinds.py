@@ -15,6 +15,7 @@ _KINDS = {
         "WebP": rb"RIFF.{4}WEBP",
         "TIFF": rb"II\*\0|MM\0\*",
         "BMP": rb"BM.{4}\0{4}",
+        "HEIC or AVIF": rb".{4}ftyp(hei[cfmsx]|hev[cm]|mif1|msf1|avi[fs])",
     },
     "sound": {
         "WAV": rb"(RIFF|RIFX|RF64).{4}WAVE",
@@ -23,6 +24,7 @@ _KINDS = {
         "Ogg": rb"OggS\0",
         "MP3": rb"ID3[\x02-\x04]|\xff[\xe2\xe3\xf2\xf3\xfa\xfb]",
         "AU": rb"\.snd",
+        "M4A": rb".{4}ftypM4[AB] ",
     },
     "video": {"MP4": rb".{4}ftyp", "Matroska": rb"\x1aE\xdf\xa3", "AVI": rb"RIFF.{4}AVI "},
     "document": {"PDF": rb"%PDF-"},
@@ -42,6 +44,6 @@ def describe_wrong_kind(start: bytes, wanted: str) -> str:
     """
     for kind, formats in _KINDS.items():
         for name, pattern in formats.items():
-            if kind != wanted and re.match(pattern, start, re.DOTALL):
-                return f"a {kind} ({name}), where a {wanted} is needed"
+            if re.match(pattern, start, re.DOTALL):
+                return "" if kind == wanted else f"a {kind} ({name}), where a {wanted} is needed"
     return ""

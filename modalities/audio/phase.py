@@ -37,7 +37,8 @@ def phase_from_magnitude(magnitude: Tensor, n_fft: int, hop: int) -> Tensor:
         n_fft: Samples of a window.
         hop: Samples between windows.
     """
-    size = magnitude.flatten(0, -3) if magnitude.ndim > 2 else magnitude[None]
+    given = magnitude.cpu() if magnitude.device.type == "mps" else magnitude  # MPS has no float64
+    size = given.flatten(0, -3) if given.ndim > 2 else given[None]
     log = torch.log(size + _QUIET * size.amax((1, 2), keepdim=True) + dsp.SILENCE)
     bins = torch.arange(size.shape[1], device=size.device)[:, None]
     gamma = _HANN_GAMMA * n_fft**2
@@ -51,7 +52,7 @@ def phase_from_magnitude(magnitude: Tensor, n_fft: int, hop: int) -> Tensor:
     for n in range(1, size.shape[2]):
         frames.append(frames[-1].gather(1, peak[..., n]) + offset[..., n])
     phase = torch.stack(frames, -1).remainder(2 * math.pi)
-    return phase.to(magnitude.dtype).reshape(magnitude.shape)
+    return phase.to(magnitude).reshape(magnitude.shape)
 
 
 def _derivative(x: Tensor, axis: int) -> Tensor:

@@ -123,6 +123,8 @@ def _loud_windows(wave: Tensor, rate: float) -> _Windows | None:
     """The loud windows of a sound (C, frames); None for silence."""
     size, hop = (max(4, round(seconds * rate)) for seconds in (_WINDOW, _HOP))
     x = wave.detach().double().cpu().mean(0)
+    if not len(x):
+        return None
     frames = functional.pad(x, (size // 2, size // 2)).unfold(0, size, hop)
     window = torch.hann_window(size, dtype=x.dtype)
     frames = (frames - frames.mean(1, keepdim=True)) * window

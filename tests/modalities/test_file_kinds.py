@@ -53,6 +53,8 @@ def test_kinds_that_are_unknown_or_swapped_are_caught(tmp_path, monkeypatch):
     ("start", "told"),
     [
         (b"\0\0\0\x18ftypmp42", "a video (MP4), where a sound is needed"),
+        (b"\0\0\0\x18ftypheic", "a picture (HEIC or AVIF), where a sound is needed"),
+        (b"\0\0\0\x18ftypM4A ", ""),
         (b"%PDF-1.7\n", "a document (PDF), where a sound is needed"),
         (b"hello, a letter", ""),
         (b"BMW is a car, not", ""),

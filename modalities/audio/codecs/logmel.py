@@ -37,7 +37,8 @@ class Logmel(FrameCodec):
         floor: Floor in dB relative to the reference.
         iterations: Iterations of fast Griffin-Lim in the decoder.
         power: Exponent of the magnitudes in a band: 1: bands of amplitude; 2: bands of power.
-        phase: Initial phase: from the derivatives of the magnitudes, or random.
+        phase: Initial phase: from the derivatives of the magnitudes, or random. Loops start from random phases, with 4
+            times the iterations.
     """
 
     stored_defaults: ClassVar = {"power": 1.0, "phase": "random"}
@@ -61,8 +62,8 @@ class Logmel(FrameCodec):
             raise BadInput(f"codec.floor is a level in dB from -120 to -20; got {floor}")
         if not 4 <= mels <= 1024 or iterations < 1:
             raise BadInput(f"codec.mels is 4 to 1024 and codec.iterations 1 or more; got {mels} and {iterations}")
-        if not 0.5 <= power <= 4:
-            raise BadInput(f"codec.power lies between 0.5 and 4; got {power}")
+        if not 1 <= power <= 4:
+            raise BadInput(f"codec.power lies between 1 and 4; got {power}")
         super().__init__(spec, hop, reach=(n_fft - hop) // 2, multiple=8)
         self.n_fft, self.mels, self.floor, self.iterations = n_fft, mels, floor, iterations
         self.power, self.phase = power, phase
@@ -108,10 +109,12 @@ class Logmel(FrameCodec):
         return self.joined(media, self._sound(z, loop, padded)[..., : media.shape[-1]], known)
 
     def _sound(self, z: Tensor, loop: bool, known: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        magnitude, phase = self._magnitude(z), None
-        if self.phase == "magnitudes":
+        magnitude, phase, iterations = self._magnitude(z), None, self.iterations
+        if self.phase == "magnitudes" and not loop:
             phase = phase_from_magnitude(magnitude, self.n_fft, self.hop)
-        return dsp.griffin_lim(magnitude, self.n_fft, self.hop, self.iterations, loop=loop, known=known, phase=phase)
+        elif self.phase == "magnitudes":  # estimated phases do not meet at the seam of a loop: random ones, for longer
+            iterations *= 4
+        return dsp.griffin_lim(magnitude, self.n_fft, self.hop, iterations, loop=loop, known=known, phase=phase)
 
     def _magnitude(self, z: Tensor) -> Tensor:
         """(B, C mels, positions) -> magnitude of the spectrum, (B, C, bins, positions)."""

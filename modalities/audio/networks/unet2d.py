@@ -80,6 +80,8 @@ class UNet2d(UNetND):
             (B, planes bands, frames).
         """
         conditions = Conditioning() if conditions is None else conditions
+        if conditions.valid is None and self.picture[1] % self._factors[0]:  # added bands must not count as sound
+            conditions = replace(conditions, valid=x.new_ones(x.shape[0], 1, x.shape[2]))
         wrap = tuple(1 + axis for axis in conditions.wrap)
         conditions = replace(conditions.mapped(lambda mask: mask.unsqueeze(2)), wrap=wrap)  # (B, 1, 1, frames)
         level = level if level.ndim == 1 else level.unsqueeze(2)

@@ -160,5 +160,14 @@ def test_gradients_of_silence_are_finite():
 
 
 def test_a_bad_power_is_refused():
-    with pytest.raises(BadInput, match=r"codec.power lies between 0.5 and 4; got 9"):
+    with pytest.raises(BadInput, match=r"codec.power lies between 1 and 4; got 9"):
         codec(power=9.0)
+
+
+def test_loops_start_from_random_phases_for_longer():
+    """Estimated phases do not meet at the seam."""
+    z = codec().encode(sounds()[:, None], loop=True)
+    random = codec(phase="random", iterations=64)
+    random.load_state_dict(codec().state_dict())
+    assert torch.equal(codec().decode(z, loop=True), random.decode(z, loop=True))
+    assert not torch.equal(codec().decode(z), random.decode(z))

@@ -188,3 +188,33 @@ def test_learns_a_tone_for_each_level():
         loss.backward()
         optimizer.step()
     assert loss.item() < 0.06
+
+
+def check_added_bands():
+    """Bands that are added inside, to a multiple of the patch, change nothing: with a mask of ones and without."""
+    spec = MediaSpec(
+        "audio", 1, ("time",), (640,), (8000.0,), latent=(9, 16), channel_axes=(("channel", 1), ("band", 9))
+    )
+    network = UNet2d(spec, 8, [1, 1], 1, [1], head_dim=8).eval()
+    for weight in network.parameters():
+        torch.nn.init.normal_(weight, 0, 0.2, generator=torch.Generator().manual_seed(0))
+    x, level = torch.randn(2, 9, 16, generator=torch.Generator().manual_seed(1)), torch.zeros(2)
+    with torch.no_grad():
+        masked = network(x, level, Conditioning(valid=torch.ones(2, 1, 16)))
+        assert torch.allclose(network(x, level), masked, atol=1e-5)
+
+
+def test_added_bands_change_nothing():
+    check_added_bands()
+
+
+def test_planted_bands_that_count_as_sound_are_caught(monkeypatch):
+    forward = UNet2d.forward
+
+    def unmasked(self, x, level, conditions=None):
+        if conditions is None:
+            return UNetND.forward(self, x.unflatten(1, self.picture), level, Conditioning()).flatten(1, 2)
+        return forward(self, x, level, conditions)
+
+    monkeypatch.setattr(UNet2d, "forward", unmasked)
+    assert_caught(check_added_bands)
