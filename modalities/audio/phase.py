@@ -16,7 +16,7 @@ _QUIET = 1e-5  # of the largest magnitude of a sound: -100 dB; derivatives of th
 
 
 @torch.no_grad()
-def phase_from_magnitude(magnitude: Tensor, n_fft: int, hop: int) -> Tensor:
+def phase_from_magnitude(magnitude: Tensor, n_fft: int, hop: int, loop: bool = False) -> Tensor:
     """An estimate of the phase of an STFT, (..., bins, frames) -> (..., bins, frames) in radians.
 
     It is only known up to a constant, which is chosen by the first frame.
@@ -36,36 +36,41 @@ def phase_from_magnitude(magnitude: Tensor, n_fft: int, hop: int) -> Tensor:
         magnitude: (..., bins, frames), of `stft`.
         n_fft: Samples of a window.
         hop: Samples between windows.
+        loop: Whether the last frame is followed by the first. The phase that is left over after one turn, at most half
+            a cycle, is spread evenly over the frames.
     """
     given = magnitude.cpu() if magnitude.device.type == "mps" else magnitude  # MPS has no float64
     size = given.flatten(0, -3) if given.ndim > 2 else given[None]
     log = torch.log(size + _QUIET * size.amax((1, 2), keepdim=True) + dsp.SILENCE)
-    bins = torch.arange(size.shape[1], device=size.device)[:, None]
+    bins, count = torch.arange(size.shape[1], device=size.device)[:, None], size.shape[2]
     gamma = _HANN_GAMMA * n_fft**2
     along_time = 2 * math.pi * hop / n_fft * bins + hop * n_fft / gamma * _derivative(log, 1)
-    along_bins = -math.pi - gamma / (hop * n_fft) * _derivative(log, 2)
-    advance = _trapezoids(along_time.double(), 2)
+    along_bins = -math.pi - gamma / (hop * n_fft) * _derivative(log, 2, loop)
     slope = _trapezoids(along_bins.double(), 1).cumsum(1)
     peak = _nearest_maximum(size)
-    offset = (advance - slope).gather(1, peak) + slope
-    frames = [offset[..., 0]]
-    for n in range(1, size.shape[2]):
-        frames.append(frames[-1].gather(1, peak[..., n]) + offset[..., n])
-    phase = torch.stack(frames, -1).remainder(2 * math.pi)
-    return phase.to(magnitude).reshape(magnitude.shape)
+    step = (_trapezoids(along_time.double(), 2, loop) - slope).gather(1, peak) + slope
+    frames = [slope[..., 0]]
+    for n in range(1, count + loop):
+        frames.append(frames[-1].gather(1, peak[..., n % count]) + step[..., n % count])
+    phase = torch.stack(frames[:count], -1)
+    if loop:
+        left_over = (frames[count] - frames[0]).gather(1, peak[..., 0])
+        nearest = 2 * math.pi * torch.round(left_over / (2 * math.pi))
+        phase -= (left_over - nearest)[..., None] * torch.arange(count, device=size.device) / count
+    return phase.remainder(2 * math.pi).to(magnitude).reshape(magnitude.shape)
 
 
-def _derivative(x: Tensor, axis: int) -> Tensor:
-    """Central differences along an axis of (B, bins, frames); half of the one-sided ones at the ends."""
+def _derivative(x: Tensor, axis: int, loop: bool = False) -> Tensor:
+    """Central differences along an axis of (B, bins, frames); at the ends half of the one-sided ones, unless a loop."""
     first, last = x.narrow(axis, 0, 1), x.narrow(axis, x.shape[axis] - 1, 1)
-    padded = torch.cat([first, x, last], axis)
+    padded = torch.cat([last, x, first] if loop else [first, x, last], axis)
     return (padded.narrow(axis, 2, x.shape[axis]) - padded.narrow(axis, 0, x.shape[axis])) / 2
 
 
-def _trapezoids(x: Tensor, axis: int) -> Tensor:
-    """Integrals from the entry before to each entry along an axis; 0 for the first."""
-    means = (x.narrow(axis, 1, x.shape[axis] - 1) + x.narrow(axis, 0, x.shape[axis] - 1)) / 2
-    return torch.cat([torch.zeros_like(x.narrow(axis, 0, 1)), means], axis)
+def _trapezoids(x: Tensor, axis: int, loop: bool = False) -> Tensor:
+    """Integrals from the entry before to each entry along an axis; for the first one 0, or of a loop from the last."""
+    last = x.narrow(axis, x.shape[axis] - 1, 1) if loop else -x.narrow(axis, 0, 1)
+    return (x + torch.cat([last, x.narrow(axis, 0, x.shape[axis] - 1)], axis)) / 2
 
 
 def _nearest_maximum(x: Tensor) -> Tensor:

@@ -38,11 +38,14 @@ class Tonality(NamedTuple):
 
 
 def measure_tonality(wave: Tensor, rate: float) -> Tonality:
-    """All figures of a sound (C, frames)."""
-    return Tonality(harmonic_to_noise_ratio(wave, rate), spectral_flatness(wave, rate), sweep_rate(wave, rate))
+    """All figures of a sound (C, frames) at `rate` Hz."""
+    loud = _loud_windows(wave, rate)
+    if loud is None:
+        return Tonality(math.nan, math.nan, math.nan)
+    return Tonality(harmonic_to_noise_ratio(loud), spectral_flatness(loud), sweep_rate(loud, rate))
 
 
-def harmonic_to_noise_ratio(wave: Tensor, rate: float) -> float:
+def harmonic_to_noise_ratio(loud: LoudWindows) -> float:
     """Ratio of periodic to other power in dB: the median over loud windows of 10 log10(r / (1 - r)).
 
     r is the largest local maximum of r_x(lag) / r_w(lag): autocorrelation of the windowed sound over that of the
@@ -52,12 +55,8 @@ def harmonic_to_noise_ratio(wave: Tensor, rate: float) -> float:
     noise alone about -4 dB, since the largest of many random maxima is not 0.
 
     Args:
-        wave: (C, frames).
-        rate: Hz.
+        loud: Windows of a sound.
     """
-    loud = _loud_windows(wave, rate)
-    if loud is None:
-        return math.nan
     correlation = _autocorrelation(loud.frames) / _autocorrelation(loud.window[None])
     near = correlation[:, : _FINE * len(loud.window) // _PERIODS + 1]
     inner = near[:, 1:-1]
@@ -66,37 +65,30 @@ def harmonic_to_noise_ratio(wave: Tensor, rate: float) -> float:
     return float((10 * torch.log10(ratio / (1 - ratio))).median())
 
 
-def spectral_flatness(wave: Tensor, rate: float) -> float:
+def spectral_flatness(loud: LoudWindows) -> float:
     """Geometric over arithmetic mean of the power spectrum in dB (Gray and Markel 1974), median over loud windows.
 
     At most 0. White noise gives 10 log10(exp(-0.577)) = -2.5 dB, tones far less.
 
     Args:
-        wave: (C, frames).
-        rate: Hz.
+        loud: Windows of a sound.
     """
-    loud = _loud_windows(wave, rate)
-    if loud is None:
-        return math.nan
     power = loud.power[:, 1:-1]
     power = power.clamp(min=_FLOOR * power.amax(1, keepdim=True))
     return float((10 * (power.log10().mean(1) - power.mean(1).log10())).median())
 
 
-def sweep_rate(wave: Tensor, rate: float) -> float:
+def sweep_rate(loud: LoudWindows, rate: float) -> float:
     """Slope of the pitch in octaves per second: above 0 for a sound that rises.
 
     Least squares over loud windows, weighted by their power, of the mean of log2(frequency), weighted by the power
     spectrum above 50 Hz. It moves with the pitch and, in noise, with the edge of the band.
 
     Args:
-        wave: (C, frames).
+        loud: Windows of a sound.
         rate: Hz.
     """
-    loud = _loud_windows(wave, rate)
-    if loud is None:
-        return math.nan
-    frequency = torch.linspace(0, rate / 2, loud.power.shape[1], dtype=loud.power.dtype)
+    frequency = torch.fft.rfftfreq(len(loud.window), 1 / rate, dtype=loud.window.dtype)
     power = loud.power[:, frequency > _LOWEST]
     weight = power.sum(1)
     octave = power @ torch.log2(frequency[frequency > _LOWEST]) / weight.clamp(min=dsp.SILENCE**2)
@@ -106,7 +98,7 @@ def sweep_rate(wave: Tensor, rate: float) -> float:
     return float((share * centred * octave).sum() / spread) if spread > 0 else 0.0
 
 
-class _Windows(NamedTuple):
+class LoudWindows(NamedTuple):
     """Loud windows of a sound: their places in seconds (N,), windowed samples (N, n) and the window (n,)."""
 
     seconds: Tensor
@@ -119,7 +111,7 @@ class _Windows(NamedTuple):
         return torch.fft.rfft(self.frames).abs().square()
 
 
-def _loud_windows(wave: Tensor, rate: float) -> _Windows | None:
+def _loud_windows(wave: Tensor, rate: float) -> LoudWindows | None:
     """The loud windows of a sound (C, frames); None for silence."""
     size, hop = (max(4, round(seconds * rate)) for seconds in (_WINDOW, _HOP))
     x = wave.detach().double().cpu().mean(0)
@@ -132,7 +124,7 @@ def _loud_windows(wave: Tensor, rate: float) -> _Windows | None:
     if power.max() < dsp.SILENCE**2:
         return None
     loud = torch.nonzero(power >= power.max() * 10 ** (-_RANGE / 10))[:, 0]
-    return _Windows(loud * (hop / rate), frames[loud], window)
+    return LoudWindows(loud * (hop / rate), frames[loud], window)
 
 
 def _autocorrelation(frames: Tensor) -> Tensor:

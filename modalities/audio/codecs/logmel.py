@@ -37,8 +37,7 @@ class Logmel(FrameCodec):
         floor: Floor in dB relative to the reference.
         iterations: Iterations of fast Griffin-Lim in the decoder.
         power: Exponent of the magnitudes in a band: 1: bands of amplitude; 2: bands of power.
-        phase: Initial phase: from the derivatives of the magnitudes, or random. Loops start from random phases, with 4
-            times the iterations.
+        phase: Initial phase: from the derivatives of the magnitudes, or random.
     """
 
     stored_defaults: ClassVar = {"power": 1.0, "phase": "random"}
@@ -109,11 +108,11 @@ class Logmel(FrameCodec):
         return self.joined(media, self._sound(z, loop, padded)[..., : media.shape[-1]], known)
 
     def _sound(self, z: Tensor, loop: bool, known: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        magnitude, phase, iterations = self._magnitude(z), None, self.iterations
-        if self.phase == "magnitudes" and not loop:
-            phase = phase_from_magnitude(magnitude, self.n_fft, self.hop)
-        elif self.phase == "magnitudes":  # estimated phases do not meet at the seam of a loop: random ones, for longer
-            iterations *= 4
+        magnitude, phase = self._magnitude(z), None
+        if self.phase == "magnitudes":
+            phase = phase_from_magnitude(magnitude, self.n_fft, self.hop, loop)
+        # Estimated phases start apart from those of known samples, so more iterations are needed there.
+        iterations = self.iterations * (1 if known is None or phase is None else 4)
         return dsp.griffin_lim(magnitude, self.n_fft, self.hop, iterations, loop=loop, known=known, phase=phase)
 
     def _magnitude(self, z: Tensor) -> Tensor:

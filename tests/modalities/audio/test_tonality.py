@@ -16,7 +16,7 @@ from sonolux.core.testing.mutation import (
 from sonolux.core.types import MediaSpec
 from sonolux.modalities.audio import dsp, tonality
 from sonolux.modalities.audio.datasets.synth_sfx import SynthSfx
-from sonolux.modalities.audio.tonality import harmonic_to_noise_ratio, measure_tonality, spectral_flatness, sweep_rate
+from sonolux.modalities.audio.tonality import measure_tonality
 
 RATE = 8000
 
@@ -37,19 +37,19 @@ def check_ratio():
     for pitch in (200, 437, 1333):
         for ratio in (6, 12, 20):
             wave = tone(start=pitch) + noise() * 10 ** (-ratio / 20)
-            assert abs(harmonic_to_noise_ratio(0.01 * wave, RATE) - ratio) < 1.5
+            assert abs(measure_tonality(0.01 * wave, RATE).harmonic_to_noise - ratio) < 1.5
 
 
 def test_harmonic_to_noise_ratio_of_a_tone_in_noise():
     check_ratio()
-    assert harmonic_to_noise_ratio(noise(), RATE) < -3
+    assert measure_tonality(noise(), RATE).harmonic_to_noise < -3
 
 
 def check_flatness():
     """A periodogram of white noise is exponentially distributed: exp(-0.577); a tone is 35 dB less flat."""
-    assert abs(spectral_flatness(noise(), RATE) + 2.51) < 0.2
-    assert spectral_flatness(tone(), RATE) < -35
-    mixed = spectral_flatness(tone() + 0.1 * noise(), RATE)
+    assert abs(measure_tonality(noise(), RATE).flatness + 2.51) < 0.2
+    assert measure_tonality(tone(), RATE).flatness < -35
+    mixed = measure_tonality(tone() + 0.1 * noise(), RATE).flatness
     assert -25 < mixed < -10
 
 
@@ -59,8 +59,8 @@ def test_flatness_of_noise_and_of_a_tone():
 
 def check_sweep():
     for octaves in (-1.5, 0.0, 1.5):
-        assert abs(sweep_rate(tone(octaves, 1000.0 if octaves < 0 else 200.0), RATE) - octaves) < 0.05
-    assert abs(sweep_rate(noise(), RATE)) < 0.05
+        assert abs(measure_tonality(tone(octaves, 1000.0 if octaves < 0 else 200.0), RATE).sweep - octaves) < 0.05
+    assert abs(measure_tonality(noise(), RATE).sweep) < 0.05
 
 
 def test_sweep_rate_of_a_glide():
