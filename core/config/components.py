@@ -65,7 +65,6 @@ class ValidationContext:
     Attributes:
         allow_code: Whether `use` may name code wherever it stands; else only where the text is trusted.
         partial: Accept null for required values, which the user fills in later (`data.root: null`).
-        stored: Whether sonolux wrote the recipe, with every parameter.
         good: Top-level key -> value, for the sections that are valid.
         renamed: Old name -> new name, for the old names found.
         count: Number of components so far.
@@ -73,7 +72,6 @@ class ValidationContext:
 
     allow_code: bool = False
     partial: bool = False
-    stored: bool = False
     good: dict[str, Any] = field(default_factory=dict)
     renamed: dict[str, str] = field(default_factory=dict)
     count: int = 0
@@ -107,7 +105,8 @@ class ComponentField(ComponentKindWithKeys):
     """A component as a field of a model: `schedule: Annotated[ComponentSpec, ComponentField("schedule", "edm")]`.
 
     A class may have an attribute `stored_defaults`, name -> value: parameters that were added later, with the values of
-    the time before. A recipe in a run or checkpoint names every parameter, so one that it lacks has this value.
+    the time before. A recipe in a run or checkpoint names every parameter, so one that a component which it names lacks
+    has this value.
 
     Attributes:
         default: The component that a mapping without `use:` means.
@@ -136,11 +135,12 @@ class ComponentField(ComponentKindWithKeys):
         if context.count > MOST_COMPONENTS:
             raise recipe_error("refused", message=f"a recipe has at most {MOST_COMPONENTS} components")
         use, given = self._use(value)
+        stored = isinstance(use, PositionedValue) and use.mark.stored
         use = legacy.upgrade_component_name(self.name, use, registry.builtin_files(self.name), context.renamed)
         cls = self._class(use, context, () if isinstance(value, str) else ("use",))
         model = parameter_model(cls, self.name)
         given = {legacy.upgrade_parameter_name(n, key_annotations(model), context.renamed): v for n, v in given.items()}
-        if context.stored:
+        if stored:
             given = {**getattr(cls, "stored_defaults", {}), **given}
         try:
             values = model.model_validate(given, context=context)

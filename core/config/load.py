@@ -156,8 +156,7 @@ def _loaded(
     files = _Files(cwd)
     root = files.tree(file, most)
     text = read_recipe_file(file, str(file))
-    trusted, stored = trust.trust_of_file(file, text, most), file.name == trust.RESOLVED
-    given = RecipeSource(text, file, partial, allow_code, trusted, stored=stored)
+    given = RecipeSource(text, file, partial, allow_code, trust.trust_of_file(file, text, most))
     return recipe_from_tree(root, given, overrides, cwd, files.problems, files.renamed)
 
 
@@ -203,12 +202,12 @@ def load_recipe_text(
     """
     problems: list[ConfigProblem] = []
     renamed: dict[str, str] = {}
-    root = parse_yaml(text, source, base or Path.cwd(), problems, trust=trusted)
+    root = parse_yaml(text, source, base or Path.cwd(), problems, trust=trusted, stored=True)
     if root is not None:
         legacy.rename_old_keys(root, renamed, problems)
         if extends := root.get("extends"):
             problems.append(ConfigProblem(extends.mark, "extends", "a recipe from a checkpoint cannot extend another"))
-    given = RecipeSource(text, None, partial, allow_code, trusted, stored=True)
+    given = RecipeSource(text, None, partial, allow_code, trusted)
     return recipe_from_tree(root, given, overrides, None, problems, renamed, bare_section)
 
 
@@ -320,9 +319,8 @@ class _Files:
         """
         shown = str(file.relative_to(self.cwd)) if file.is_relative_to(self.cwd) else str(file)
         text = read_recipe_file(file, shown)
-        root = parse_yaml(
-            text, shown, file.parent.absolute(), self.problems, trust=trust.trust_of_file(file, text, most)
-        )
+        trusted, stored = trust.trust_of_file(file, text, most), file.name == trust.RESOLVED
+        root = parse_yaml(text, shown, file.parent.absolute(), self.problems, trust=trusted, stored=stored)
         if root is None or not root.is_map:
             if not self.problems:
                 self.problems.append(ConfigProblem(SourcePosition(shown, 1, 1, "", file.parent), "", NO_RECIPE))

@@ -55,7 +55,6 @@ class RecipeSource:
         allow_code: Whether code that it names runs wherever the text is from, as with `--allow-code`.
         trust: How far the text is trusted.
         noted: Old names that a note has listed already.
-        stored: Whether sonolux wrote the text, with every parameter; see `stored_defaults` in `ComponentField`.
     """
 
     text: str
@@ -64,7 +63,6 @@ class RecipeSource:
     allow_code: bool = False
     trust: TrustLevel = TrustLevel.NONE
     noted: frozenset[str] = frozenset()
-    stored: bool = False
 
 
 class Recipe(RecipeSection):
@@ -257,9 +255,7 @@ def recipe_from_tree(
         legacy.rename_old_keys(changes, renamed, problems)
         root = merge_trees(root, changes)
     try:
-        recipe = _validated(
-            root, ValidationContext(given.allow_code, given.partial, given.stored, renamed=renamed), problems
-        )
+        recipe = _validated(root, ValidationContext(given.allow_code, given.partial, renamed=renamed), problems)
     finally:
         fresh = {old: new for old, new in renamed.items() if old not in given.noted}
         legacy.warn_of_old_names(given.source.name if given.source else "the recipe", fresh)

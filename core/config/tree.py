@@ -29,6 +29,7 @@ class SourcePosition:
         base: Folder that relative paths written at this position start from.
         override: The whole argument `key=value`; "" in a file.
         trust: How far the text is trusted.
+        stored: Whether sonolux wrote the text, with every parameter: the recipe in a run or a checkpoint.
     """
 
     file: str
@@ -38,6 +39,7 @@ class SourcePosition:
     base: Path
     override: str = ""
     trust: TrustLevel = TrustLevel.NONE
+    stored: bool = False
 
     def __str__(self) -> str:
         if self.override:

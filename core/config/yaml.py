@@ -108,6 +108,7 @@ def parse_yaml(
     problems: list[ConfigProblem],
     override: str = "",
     trust: TrustLevel = TrustLevel.NONE,
+    stored: bool = False,
 ) -> ConfigNode | None:
     """Parse a text.
 
@@ -118,6 +119,7 @@ def parse_yaml(
         problems: List that problems are appended to.
         override: See `SourcePosition`.
         trust: See `SourcePosition`.
+        stored: See `SourcePosition`.
 
     Returns:
         The tree, or None if the text is empty or not valid YAML.
@@ -126,7 +128,8 @@ def parse_yaml(
 
     def mark(at: Any) -> SourcePosition:
         line = lines[at.line] if at is not None and at.line < len(lines) else ""
-        return SourcePosition(file, at.line + 1 if at else 1, at.column + 1 if at else 1, line, base, override, trust)
+        place = (at.line + 1, at.column + 1) if at else (1, 1)
+        return SourcePosition(file, *place, line, base, override, trust, stored)
 
     try:
         if len(text) > MOST_CHARACTERS:

@@ -240,6 +240,10 @@ def test_parameters_added_later_have_their_earlier_values_in_stored_recipes(fold
     run.mkdir()
     (run / "resolved.yaml").write_text(old)
     assert sigma_min(load_run_recipe(run, allow_code=True)) == 0.01
+    (folder / "more.yaml").write_text("extends: run/resolved.yaml\nname: more\n")
+    assert sigma_min(load_recipe("more.yaml", allow_code=True)) == 0.01
+    for change in ("process.schedule.use=edm", "process.schedule={use: edm}"):  # the user names it: as it is today
+        assert sigma_min(stored.with_overrides([change])) == 0.002
 
 
 @pytest.mark.slow
