@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -114,18 +115,19 @@ class ComparisonDraws:
         """The draws that give values."""
         return self.baseline if self.value is None else [self.value]
 
-    @property
-    def pairs_of_classes(self) -> bool:
-        """Whether in every set, on average over the draws, most examples have others of their class.
+    @cached_property
+    def sparse_sets(self) -> tuple[str, ...]:
+        """The sets, "samples" and "real", in which on average over the draws many examples are alone in their class.
 
-        Otherwise the distances within a class are unknown, and a metric cannot correct for fixed numbers of each class.
+        The distances within a class are then unknown, and a metric cannot correct for fixed numbers of each class.
         """
         real, draws = self.real, [*self.baseline, *self.value_draws]
         shares = [
             [self.generated.select(d.generated).single_share, *(real.select(r).single_share for r in d[1:])]
             for d in draws
         ]
-        return bool((np.mean(shares, axis=0) <= MAX_SINGLE).all())
+        samples, *others = np.mean(shares, axis=0) > MAX_SINGLE
+        return ("samples",) * bool(samples) + ("real",) * any(others)
 
     def values(self, measure: SetDistance) -> list[float]:
         """Distances of samples to real examples, one per draw; a single one where the rows are fixed."""

@@ -66,7 +66,7 @@ def measure_distances(
 
 def unmeasured_distances(rows: ComparisonDraws, metrics: Sequence[Metric]) -> list[str]:
     """Names of the distances that would be biased, since too many rows are the only ones of their class."""
-    if rows.pairs_of_classes:
+    if not rows.sparse_sets:
         return []
     return [result.name for metric in metrics for result in metric.results if result.unbiased]
 

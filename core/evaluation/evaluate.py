@@ -221,8 +221,9 @@ class DistanceReporter:
         rows = choose_comparison_draws(generated, FeatureSet(train, real.train.labels.numpy()), other, learned, repeats)
         self.report.facts.setdefault("compared", {})[name] = rows.description
         if left_out := unmeasured_distances(rows, metrics):
-            names = " and ".join(left_out)
-            remark = f"{names}: left out, since it needs about four {self.many} of each class; make more samples."
+            which = " and ".join({"samples": "samples", "real": f"real {self.many}"}[s] for s in rows.sparse_sets)
+            needs = f"about four of each class are needed, and there are fewer {which}"
+            remark = f"{' and '.join(left_out)}: left out, since {needs}."
             self.report.remarks += [remark] * (remark not in self.report.remarks)
         return measure_distances(rows, metrics, repeats, f"real {self.many}", self.many, codec)
 

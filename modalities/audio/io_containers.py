@@ -11,7 +11,7 @@ import math
 import re
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 import numpy as np
@@ -77,7 +77,8 @@ def container_stream(file: BinaryIO, size: int) -> SoundStream | None:
     found = _field(file, size)
     if found is None:
         return None
-    kind, there, declared = found.form[-1], max(0, size - found.start), max(0, found.value - found.extra)
+    found = replace(found, start=min(found.start, size))  # the headers of a cut file may state a place beyond its end
+    kind, there, declared = found.form[-1], size - found.start, max(0, found.value - found.extra)
     unknown = not found.empty if declared == 0 else declared > there and found.value >= _UNKNOWN[kind]
     if unknown and found.chunks is not None:
         there = _end_of_sound(file, found.start, size, found.chunks) - found.start

@@ -178,6 +178,29 @@ def test_classes_of_one_sample_are_caught(monkeypatch):
     assert_caught(check_few_of_each_class)
 
 
+def check_sparse_sets():
+    """The set whose examples are alone in their class is the one that is named."""
+
+    def found(samples, real):
+        rng = np.random.default_rng(3)
+        sets = of_classes([samples] * 12, rng, 12), of_classes([real] * 12, rng, 12)
+        rows = [np.arange(len(one)) for one in sets]
+        draw = comparison.ComparisonRows(rows[0], rows[1], rows[1])
+        return comparison.ComparisonDraws(*sets, draw, [draw], "").sparse_sets
+
+    assert found(4, 4) == () and found(1, 4) == ("samples",) and found(4, 1) == ("real",)
+    assert found(1, 1) == ("samples", "real")
+
+
+def test_the_sparse_set_is_named():
+    check_sparse_sets()
+
+
+def test_a_limit_that_nothing_reaches_is_caught(monkeypatch):
+    monkeypatch.setattr(comparison, "MAX_SINGLE", 1.0)
+    assert_caught(check_sparse_sets)
+
+
 def test_a_codec_is_not_measured_where_classes_have_one_example():
     rng = np.random.default_rng(16)
     few, enough = of_classes([2] * 10, rng, 10), of_classes([8] * 10, rng, 10)

@@ -155,6 +155,15 @@ def test_every_sample_before_a_missing_end_is_read(tmp_path, name):
         io.read_sound(saved(tmp_path, CONTAINERS[name][: -COUNT * each // 4 - 1]))
 
 
+@pytest.mark.parametrize("cut", [4, 8, 12])
+def test_an_offset_beyond_the_end_of_a_cut_file_is_refused(tmp_path, cut):
+    """SSND states an offset to its first sample, which may be missing too; its own size is not known."""
+    whole = aiff(0xFFFFFFFF)
+    start = whole.index(b"SSND") + 8
+    with pytest.raises(io.UnreadableSound, match=r"holds no frames|is not a sound|cannot"):
+        io.read_sound(saved(tmp_path, whole[: start + 12 - cut]))
+
+
 def test_chunks_after_the_sound_may_be_cut(tmp_path):
     sound = io.read_sound(saved(tmp_path, wav(after=chunk(b"LIST", b"INFO" + bytes(100)))[:-50]))
     assert np.array_equal(sound.wave[0].numpy(), WHOLE.astype(np.float32)) and sound.remarks == []
