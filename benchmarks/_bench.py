@@ -1,9 +1,14 @@
-"""A table of measurements, as the benchmarks print it."""
+"""What the benchmarks share: a table of measurements, the arguments of those that measure runs, and exit codes."""
 
 from __future__ import annotations
 
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+
+from sonolux.core.types import BadInput
+from sonolux.core.util.messages import print_lines
 
 
 @dataclass
@@ -39,3 +44,29 @@ class Table:
         width = max(len(f.name) for f in self.figures)
         lines = [f"  {f.name:<{width}}  {f.form.format(f.value):>10}  {f.note}".rstrip() for f in self.figures]
         return "\n".join([self.title, *lines])
+
+
+def runs_parser(doc: str | None, count: int | None, about: str = "") -> ArgumentParser:
+    """The arguments RUN ..., --count, --seed and --set.
+
+    Args:
+        doc: The docstring of the benchmark.
+        count: Default of --count.
+        about: Help of --count.
+    """
+    parser = ArgumentParser(description=doc, formatter_class=RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", metavar="RUN")
+    parser.add_argument("--count", type=int, default=count, help=about)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the sample settings")
+    return parser
+
+
+def exit_code(task: Callable[[], object]) -> int:
+    """Do a task; bad input gives one message and exit code 2."""
+    try:
+        task()
+    except BadInput as error:
+        print_lines(*error.lines(), err=True)
+        return 2
+    return 0

@@ -24,14 +24,13 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from _bench import exit_code
 from sonolux.core.config.load import load_recipe
 from sonolux.core.config.recipe import Recipe
 from sonolux.core.evaluation.examples import ENOUGH, load_real_data
 from sonolux.core.evaluation.features import standardise_features
 from sonolux.core.evaluation.metrics.mmd import squared_mmd
 from sonolux.core.training.build import build_dataset, fit_codec
-from sonolux.core.types import BadInput
-from sonolux.core.util.messages import print_lines
 from sonolux.modalities.audio import dsp
 from sonolux.modalities.audio.features.logmel_stats import LogmelStats
 from sonolux.modalities.audio.tonality import measure_tonality
@@ -119,20 +118,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     print(
         f"  {'codec':48}{'numbers/s':>10}{'MMD':>8}{'(real)':>8}{'STFT dB':>9}{'HNR dB':>8}{'flatness':>10}{'rtf':>8}"
     )
-    try:
+
+    def task() -> None:
         for changes in options.codec:
             keys = [f"codec.{change}" for change in changes.split(",") if change]
-            recipe = load_recipe(options.recipe, [f"data.root={options.data}", *options.set, *keys])
-            f = measure(recipe, options.most)
+            f = measure(load_recipe(options.recipe, [f"data.root={options.data}", *options.set, *keys]), options.most)
             print(
                 f"  {changes or 'as in the recipe':48}{f['numbers']:10.0f}{f['mmd']:8.2f}{f['real']:8.2f}"
                 f"{f['stft']:9.2f}{f['hnr']:+8.2f}{f['flatness']:+10.2f}{f['rtf']:8.3f}",
                 flush=True,
             )
-    except BadInput as error:
-        print_lines(str(error), err=True)
-        return 2
-    return 0
+
+    return exit_code(task)
 
 
 if __name__ == "__main__":

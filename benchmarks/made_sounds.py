@@ -10,19 +10,17 @@ codec.
 
 from __future__ import annotations
 
-import argparse
 import math
 import sys
 from typing import Any
 
 import numpy as np
 import torch
-from _bench import Table
+from _bench import Table, exit_code, runs_parser
 from sonolux.core.evaluation.features import standardise_features
 from sonolux.core.evaluation.metrics.mmd import median_distance, squared_mmd
 from sonolux.core.training.build import build_dataset
 from sonolux.core.types import BadInput, Item
-from sonolux.core.util.messages import print_lines
 from sonolux.modalities.audio import io
 from sonolux.modalities.audio.features.logmel_stats import LogmelStats
 from sonolux.modalities.audio.synthetic import checkers
@@ -105,20 +103,14 @@ def measure(run: str, count: int, seed: int, changes: list[str]) -> Table:
 
 
 def main() -> int:
-    """Measure every run; bad input gives one message and exit code 2."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", metavar="RUN")
-    parser.add_argument("--count", type=int, default=200)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the sample settings")
-    args = parser.parse_args()
-    try:
+    """Measure every run."""
+    args = runs_parser(__doc__, 200).parse_args()
+
+    def task() -> None:
         for run in args.runs:
             print(measure(run, args.count, args.seed, args.set).text() + "\n", flush=True)
-    except BadInput as error:
-        print_lines(*error.lines(), err=True)
-        return 2
-    return 0
+
+    return exit_code(task)
 
 
 if __name__ == "__main__":

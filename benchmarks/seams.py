@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from _bench import Table
+from _bench import Table, exit_code, runs_parser
 from sonolux.core.editing.windows import WindowedEdit
 from sonolux.core.evaluation.seams import (
     LoopSeamMeasures,
@@ -31,7 +31,6 @@ from sonolux.core.evaluation.seams import (
     measure_window_joints,
 )
 from sonolux.core.types import BadInput
-from sonolux.core.util.messages import print_lines
 from sonolux.modalities.audio import dsp
 from torch import Tensor
 
@@ -138,27 +137,21 @@ def measure_long(trained: Any, run: str, args: argparse.Namespace) -> Table:
 
 
 def main() -> int:
-    """Measure every run; bad input gives one message and exit code 2."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", metavar="RUN")
-    parser.add_argument("--count", type=int, help="loops, 100; long sounds, 12")
-    parser.add_argument("--seed", type=int, default=0)
+    """Measure every run."""
+    parser = runs_parser(__doc__, None, "loops, 100; long sounds, 12")
     parser.add_argument("--seconds", type=float, help="of a loop; default: as in training, at most 2")
     parser.add_argument("--long", type=float, help="seconds of a sound generated with windows, instead of loops")
     parser.add_argument("--overlap", type=float, default=0.5, help="fraction of a window (default %(default)s)")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the sample settings")
     args = parser.parse_args()
     args.count = args.count or (12 if args.long else 100)
     import sonolux
 
-    try:
+    def task() -> None:
         for run in args.runs:
             trained = sonolux.load(run, device="cpu", changes=args.set)
             print((measure_long if args.long else measure_loops)(trained, run, args).text() + "\n", flush=True)
-    except BadInput as error:
-        print_lines(*error.lines(), err=True)
-        return 2
-    return 0
+
+    return exit_code(task)
 
 
 if __name__ == "__main__":

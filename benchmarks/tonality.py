@@ -11,16 +11,15 @@ instead. `--sheet` draws spectrograms: a row of real sounds, then a row for each
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from _bench import exit_code, runs_parser
 from sonolux.core.training.build import build_dataset
 from sonolux.core.types import BadInput, Item
-from sonolux.core.util.messages import print_lines
 from sonolux.modalities.audio.tonality import Tonality, measure_tonality
 from torch import Tensor
 
@@ -94,12 +93,14 @@ def measure(runs: list[str], count: int, seed: int, changes: list[str], medians:
         trained = sonolux.load(run, device="cpu", changes=changes)
         if trained.components.spec.rate is None or trained.components.spec.modality != "audio":
             raise BadInput(f"{run} makes no sounds")
-        names, rate, modality = trained.classes, float(trained.components.spec.rate), trained.components.modality
+        if rate not in (0.0, own := float(trained.components.spec.rate)):
+            raise BadInput(f"{run} has {own:g} Hz and {runs[0]} {rate:g}: compare runs of one rate")
+        names, rate, modality = trained.classes, own, trained.components.modality
         items = real_items(trained, count)
         labels = [names[item.label] if item.label is not None else "all" for item in items]
         if not named:
             named["real"] = cut([item.media for item in items], items), labels
-        name = Path(run).name
+        name = Path(run).name if [Path(r).name for r in runs].count(Path(run).name) == 1 else run
         named[f"codec of {name}"] = through(trained.codec, items), labels
         requested: dict[str, Any] = {"label": labels} if names else {}
         made = trained.sample(count=len(items), seed=seed, batch=min(len(items), 28), **requested)
@@ -121,21 +122,12 @@ def draw(path: Path, named: dict[str, tuple[list[Tensor], list[str]]], modality:
 
 
 def main() -> int:
-    """Measure the runs; bad input gives one message and exit code 2."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", metavar="RUN")
-    parser.add_argument("--count", type=int, default=140)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change the sample settings")
+    """Measure the runs."""
+    parser = runs_parser(__doc__, 140)
     parser.add_argument("--medians", action="store_true", help="medians instead of means")
     parser.add_argument("--sheet", type=Path, help="draw spectrograms")
     args = parser.parse_args()
-    try:
-        measure(args.runs, args.count, args.seed, args.set, args.medians, args.sheet)
-    except BadInput as error:
-        print_lines(*error.lines(), err=True)
-        return 2
-    return 0
+    return exit_code(lambda: measure(args.runs, args.count, args.seed, args.set, args.medians, args.sheet))
 
 
 if __name__ == "__main__":
