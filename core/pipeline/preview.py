@@ -18,6 +18,8 @@ class PreviewCallback(PeriodicCallback):
         recipe: The recipe of the run.
     """
 
+    about = "preview"
+
     def __init__(self, recipe: Recipe):
         super().__init__(recipe.train.preview_every, 5)
         self.count = min(recipe.sample.count, SHOWN)

@@ -91,8 +91,11 @@ class PeriodicCallback(Callback):
         times: Number of actions per run, including that at the end, if `every` is None.
 
     Attributes:
+        about: What the progress bar shows during an action.
         seconds: Duration of the last action.
     """
+
+    about: str = ""
 
     def __init__(self, every: int | None, times: int):
         self.every, self.times, self.seconds = every, times, 0.0
@@ -110,7 +113,9 @@ class PeriodicCallback(Callback):
         self._acted_at = run.step
         run.log.write()
         began = time.monotonic()
+        run.log.describe(self.about)
         self.act(run)
+        run.log.describe("")  # training again
         self.seconds = time.monotonic() - began
         run.pause(self.seconds)
 

@@ -40,6 +40,10 @@ class MetricsLog:
         if result.step % self.run.recipe.train.log_every == 0:
             self.write()
 
+    def describe(self, about: str) -> None:
+        """Show in the progress bar what is done between two steps; "": nothing."""
+        self.bar.set_description_str(about)
+
     def pause(self, seconds: float) -> None:
         """Exclude `seconds` that were not spent on training from the speed."""
         self._since += seconds
@@ -77,7 +81,7 @@ class MetricsLog:
             row["objective"] = means
         self._append(row)
         left = budget.seconds_left(step)
-        note = f"loss {row['loss']:.4f}, {speed:.0f} samples/s"
+        note = f"loss {row['loss']:.4f}, training {speed:.3g} samples/s"
         self.bar.set_postfix_str(note if left is None else f"{note}, {left:.0f} s left")
 
     def _append(self, row: dict[str, Any]) -> None:

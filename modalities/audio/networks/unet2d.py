@@ -61,6 +61,8 @@ class UNet2d(UNetND):
                 "audio/unet2d needs a codec with frequency bands, such as audio/logmel or audio/stft: for other codecs "
                 "use audio/unet"
             )
+        if len(patch) != 2:
+            raise BadInput(f"patch is a number of bands and a number of frames, such as [2, 2]; got {patch}")
         self.picture = math.prod(size for _, size in others), bands
         super().__init__(
             2, self.picture[0], width, stages, blocks, attention, head_dim, dropout, patch, skip_scale,

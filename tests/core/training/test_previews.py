@@ -6,7 +6,9 @@ import torch
 from sonolux.core.config.load import load_recipe
 from sonolux.core.pipeline.pipeline import Pipeline
 from sonolux.core.pipeline.preview import PreviewCallback
+from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.training.run import TrainingRun
+from sonolux.core.util import progress
 
 
 def check_previews(text, folder):
@@ -67,3 +69,24 @@ def test_planted_differences_of_previews_are_caught(modality, error, tiny_recipe
     error(monkeypatch)
     with pytest.raises(AssertionError, match="shown"):
         check_previews(tiny_recipe[modality], tmp_path)
+
+
+def check_bar(recipes, folder, monkeypatch, capsys):
+    monkeypatch.setattr(progress, "EVERY", 0)
+    (folder / "tiny.yaml").write_text(recipes["image"])
+    recipe = load_recipe(folder / "tiny.yaml", ["train.steps=2", "train.preview_every=1"])
+    run = TrainingRun(recipe, folder / "run", lambda _: None, True, [PreviewCallback(recipe)])
+    run.prepare()
+    run.run()
+    lines = [line for line in capsys.readouterr().err.splitlines() if "step " in line]
+    assert any(line.startswith("preview: step 1 of 2") for line in lines), lines
+    assert any(line.startswith("step 2 of 2") for line in lines), "the word is gone when training goes on"
+
+
+def test_the_bar_says_when_a_preview_is_made(tiny_recipe, tmp_path, monkeypatch, capsys):
+    check_bar(tiny_recipe, tmp_path, monkeypatch, capsys)
+
+
+def test_a_bar_that_does_not_say_it_is_caught(tiny_recipe, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(PreviewCallback, "about", "")
+    assert_caught(check_bar, tiny_recipe, tmp_path, monkeypatch, capsys)
