@@ -76,12 +76,19 @@ def warn_of_rounding(asked: Sequence[Sequence[int]], made: Sequence[Sequence[int
     (before, after), *others = changed
 
     def text(size: Sequence[int]) -> str:
-        return " x ".join(f"{n / rate:g} s" if rate else str(n) for n, rate in zip(size, spec.rates, strict=True))
+        return " x ".join(_with_unit(n, rate) for n, rate in zip(size, spec.rates, strict=True))
 
     more = f" (and {len(others)} more such sizes)" * bool(others)
+    axis = next(i for i, (n, m) in enumerate(zip(before, after, strict=True)) if n != m)
     warnings.warn(
-        f"asked {text(before)}, made {text(after)}{more}: loops are multiples of {unit} elements", stacklevel=4
+        f"asked {text(before)}, made {text(after)}{more}: loops are multiples of {_with_unit(unit, spec.rates[axis])}",
+        stacklevel=4,
     )
+
+
+def _with_unit(elements: int, rate: float | None) -> str:
+    """A number of elements as users state it: seconds on an axis with a rate."""
+    return f"{elements / rate:g} s" if rate else str(elements)
 
 
 def warn_of_loop_padding(codec: Codec, spec: MediaSpec, masked: bool) -> None:
@@ -96,9 +103,10 @@ def warn_of_loop_padding(codec: Codec, spec: MediaSpec, masked: bool) -> None:
     length = spec.size[axis]
     if not masked and length % codec.unit:
         fits, rate = round_to_multiple(length, codec.unit), spec.rates[axis]
-        state = f"a size of {fits}" if rate is None else f"seconds: {fits / rate:g}"
+        trained, filled, size = (_with_unit(n, rate) for n in (length, -(-length // codec.unit) * codec.unit, fits))
+        key = "size" if rate is None else "seconds"
         warnings.warn(
-            f"this run was trained on {length} elements, filled up to the codec's {-(-length // codec.unit)} x "
-            f"{codec.unit}: loops may have holes of that padding. Train for loops with {state}",
+            f"this run was trained on {trained}, which the codec filled up to {filled}: loops may have holes of that "
+            f"padding. Train for loops with modality.{key}={size.removesuffix(' s')}",
             stacklevel=3,
         )

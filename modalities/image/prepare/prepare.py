@@ -96,7 +96,7 @@ def measure_picture(path: Path, picture: io.DecodedPicture, levels: np.ndarray) 
     """
     moves = _moves(path)
     remarks = [*([moves] if moves else []), *picture.remarks]
-    remarks += ["is transparent: laid on white"] if picture.transparent else []
+    remarks += ["has transparent parts: laid on white"] if picture.transparent else []
     common = np.bincount(levels[1].ravel(), minlength=256).max() / levels[1].size
     if common > 0.999:
         remarks.append("is of one colour")

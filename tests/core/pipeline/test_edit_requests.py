@@ -247,11 +247,11 @@ def check_note(asked, made, unit, spec):
 def test_sizes_of_loops_are_said():
     flat = MediaSpec("image", 3, ("height", "width"), (32, 32))
     assert check_note([(25, 31)] * 3, [(24, 32)] * 3, 8, flat) == [
-        "asked 25 x 31, made 24 x 32: loops are multiples of 8 elements"
+        "asked 25 x 31, made 24 x 32: loops are multiples of 8"
     ]
     time = MediaSpec("audio", 1, ("time",), (4000,), (8000.0,))
     assert check_note([(4000,), (2000,)], [(4096,), (2048,)], 32, time) == [
-        "asked 0.5 s, made 0.512 s (and 1 more such sizes): loops are multiples of 32 elements"
+        "asked 0.5 s, made 0.512 s (and 1 more such sizes): loops are multiples of 0.004 s"
     ]
     assert check_note([(4096,)], [(4096,)], 32, time) == []
 
@@ -259,7 +259,7 @@ def test_sizes_of_loops_are_said():
 def test_a_loop_says_its_size(pictures, sounds, tmp_path):
     made, said = said_by(pictures.sample, count=1, loop=True, size=[25, 31])
     assert made.media[0].shape[1:] == (24, 32)
-    assert said == ["asked 25 x 31, made 24 x 32: loops are multiples of 4 elements"]
+    assert said == ["asked 25 x 31, made 24 x 32: loops are multiples of 4"]
     soundfile.write(tmp_path / "a.wav", np.sin(np.arange(1190)) / 2, 4000)
     made, said = said_by(sounds.vary, tmp_path / "a.wav", loop=True, strength=0.3)
     assert made.media[0].shape[-1] == 1184 and any("asked 0.2975 s, made 0.296 s" in line for line in said)
