@@ -306,7 +306,7 @@ def test_loops_of_a_run_that_learnt_padding_warn():
 
     assert told(seconds=1.536) == [] and told(seconds=1.5, masked=True) == []
     (text,) = told(seconds=1.5)
-    assert "12000 elements" in text and "seconds: 1.472" in text and told(seconds=1.472) == []
+    assert "trained on 1.5 s" in text and "modality.seconds=1.472" in text and told(seconds=1.472) == []
 
 
 def check_tile(trained):
