@@ -65,7 +65,9 @@ def recipe(network: str):
 
 
 @pytest.mark.parametrize(
-    ("network", "value"), [("image/unet, width: 8, head_dim: 8", "[1]"), ("image/dit, size: nano", "true")], ids=["unet", "dit"]
+    ("network", "value"),
+    [("image/unet, width: 8, head_dim: 8", "[1]"), ("image/dit, size: nano", "true")],
+    ids=["unet", "dit"],
 )
 def test_tokens_need_an_option_which_the_message_names(network, value):
     key = f"network.cross_attention={value}"
