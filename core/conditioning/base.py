@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -177,17 +178,25 @@ def check_network_accepts(network: nn.Module, conditions: Mapping[str, Condition
             raise BadInput(f"conditioning.{name} {message} (conditioning.{name}=null)")
 
 
-def explain_condition_mismatch(network: Any, condition: Any) -> str | None:
-    """What is wrong if a network does not accept the kind of a condition; None if it does. Objects or their classes."""
+def explain_condition_mismatch(
+    network: Any, condition: Any, options: Mapping[str, Any] = MappingProxyType({})
+) -> str | None:
+    """What is wrong if a network does not accept the kind of a condition; None if it does.
+
+    Args:
+        network: A network or its class. Its attribute `accepts` contains the accepted kinds; `kinds_by_option` states
+            kind -> an option by which it accepts this kind too, and a value of the option.
+        condition: A condition or its class.
+        options: For a class, the parameters that the recipe gives.
+    """
     accepts = getattr(network, "accepts", frozenset({"vector"}))
     kind = getattr(condition, "kind", "vector")
-    if kind in accepts:
+    option, value = getattr(network, "kinds_by_option", {}).get(kind, ("", ""))
+    if kind in accepts or options.get(option):
         return None
     kinds, cls = ", ".join(sorted(accepts)) or "none", network if isinstance(network, type) else type(network)
-    return (
-        f"yields {_MEANING[kind]}, and the network {cls.__name__} takes {kinds}: "
-        "choose another network, or remove the condition"
-    )
+    remedy = f"set network.{option}={value}" if option else "choose another network"
+    return f"yields {_MEANING[kind]}, and the network {cls.__name__} takes {kinds}: {remedy}, or remove the condition"
 
 
 _MEANING = {

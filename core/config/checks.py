@@ -112,7 +112,7 @@ class _Check:
         if not isinstance(getattr(cls, "accepts", None), Collection):  # a constructor may set it
             return
         for name, spec in conditioning.items():
-            if message := explain_condition_mismatch(cls, registry.find_class("condition", spec.use)):
+            if message := explain_condition_mismatch(cls, registry.find_class("condition", spec.use), network.params):
                 self.problem(f"conditioning.{name}", f"{message} (conditioning.{name}=null)")
 
     def guidance(

@@ -4,31 +4,34 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..nn.layers.init import normal_
-from ..types import Conditioning
+from ..types import Conditioning, Tokens
 from ..util.rng import keyed_generator
 
 _ROWS = 3
 
 
 def check_network(network: nn.Module, shape: Sequence[int], wrap: Sequence[int] = (), step: int = 1) -> None:
-    """Shape, gradients, independence of the rows, maps of noise levels, padding, and loops.
+    """Shape, gradients, independence of the rows, tokens, maps of noise levels, padding, and loops.
 
     The checks run on a copy in float64 in which layers that start at zero have random weights.
 
     Args:
-        network: Takes (x, level, conditions), see `Conditioning`; conditions are vectors of `embedding_width`.
+        network: Takes (x, level, conditions), see `Conditioning`; conditions are vectors and, if its attribute
+            `accepts` contains them, tokens of `embedding_width`.
         shape: (C, *spatial), where all axes are multiples of `step`.
         wrap: Axes that may be circular.
         step: The network is equivariant to rolls by multiples of this number of elements.
     """
     network = _awake(network)
     x, level = _normal(_ROWS, *shape), torch.tensor([0.3, -1.0, 2.0], dtype=torch.float64)
-    rows = Conditioning({"label": _normal(_ROWS, network.embedding_width)})  # type: ignore[arg-type]
+    rows = _conditions(network)
     out = network(x, level, rows)
     assert out.shape == x.shape and out.isfinite().all(), "the output is finite and has the shape of the input"
     out.square().mean().backward()
@@ -38,11 +41,41 @@ def check_network(network: nn.Module, shape: Sequence[int], wrap: Sequence[int] 
         for row in range(_ROWS):
             alone = network(x[row : row + 1], level[row : row + 1], rows.rows([row]))
             assert _near(alone, out[row : row + 1]), "a row does not depend on the others"
-        assert not _near(network(x, level, rows.rows([1, 2, 0])), out), "conditions matter"
+        for kind in ("vector", "tokens"):
+            other = replace(rows, **{kind: getattr(rows.rows([1, 2, 0]), kind)})
+            assert not getattr(rows, kind) or not _near(network(x, level, other), out), f"conditions ({kind}) matter"
         assert not _near(network(x, level.flip(0), rows), out), "the noise level matters"
+        _check_tokens(network, x, level, rows, out)
         _check_map(network, x, level, rows, out)
         _check_padding(network, x, level, rows)
         _check_loop(network, x, level, rows, wrap, step)
+
+
+def _conditions(network: nn.Module) -> Conditioning:
+    """Conditions of every kind but channels that the network accepts; the second row has fewer tokens."""
+    width, accepts = int(network.embedding_width), getattr(network, "accepts", {"vector"})  # type: ignore[arg-type]
+    mask = torch.tensor([[True, True, True], [True, False, False], [True, True, True]])
+    tokens = {
+        "text": Tokens(_normal(_ROWS, 3, width), mask),
+        "tags": Tokens(_normal(_ROWS, 2, width), torch.ones(_ROWS, 2, dtype=torch.bool)),
+    }
+    vector = {"label": _normal(_ROWS, width)} if "vector" in accepts else {}
+    return Conditioning(vector, tokens=tokens if "tokens" in accepts else {})
+
+
+def _check_tokens(network: nn.Module, x: Tensor, level: Tensor, rows: Conditioning, out: Tensor) -> None:
+    """Neither the values nor the number of masked tokens matter, and each condition matters."""
+    for name, (values, mask) in rows.tokens.items():
+        filled = torch.where(mask[..., None], values, 100.0)
+        longer = Tokens(F.pad(filled, (0, 0, 0, 2), value=-100.0), F.pad(mask, (0, 2)))
+        for same in (Tokens(filled, mask), longer):
+            assert _near(network(x, level, replace(rows, tokens={**rows.tokens, name: same})), out), (
+                "masked tokens do not matter"
+            )
+        other = replace(rows, tokens={**rows.tokens, name: Tokens(values.flip(0), mask)})
+        assert not _near(network(x, level, other), out), f"every token condition matters, also {name}"
+        nothing = replace(rows, tokens={**rows.tokens, name: Tokens(values, torch.zeros_like(mask))})
+        assert network(x, level, nothing).isfinite().all(), "a row may have no token"
 
 
 def _check_map(network: nn.Module, x: Tensor, level: Tensor, rows: Conditioning, out: Tensor) -> None:
@@ -58,10 +91,10 @@ def _check_padding(network: nn.Module, x: Tensor, level: Tensor, rows: Condition
     half = x.shape[-1] // 2
     valid = torch.ones_like(x[:, :1])
     valid[..., half:] = 0
-    short = network(x[..., :half], level, Conditioning(rows.vector, valid=valid[..., :half]))
+    short = network(x[..., :half], level, replace(rows, valid=valid[..., :half]))
     for filling in (x, 100 * x.flip(0)):
         filled = torch.cat([x[..., :half], filling[..., half:]], -1)
-        padded = network(filled, level, Conditioning(rows.vector, valid=valid))[..., :half]
+        padded = network(filled, level, replace(rows, valid=valid))[..., :half]
         assert _near(padded, short), "padding does not matter"
 
 
@@ -69,7 +102,7 @@ def _check_loop(
     network: nn.Module, x: Tensor, level: Tensor, rows: Conditioning, wrap: Sequence[int], step: int
 ) -> None:
     for axis in wrap:
-        loop = Conditioning(rows.vector, wrap=(axis,))
+        loop = replace(rows, wrap=(axis,))
         plain = network(x, level, loop)
         for shift in (step, -3 * step):
             rolled = network(x.roll(shift, 2 + axis), level, loop)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from ...types import Tokens
 from .embedding import NumberEmbedding
 from .resample import mean_pool
 
@@ -24,6 +25,7 @@ class BlockInputs(NamedTuple):
             `embedding` is used.
         padding: (B, 1, *spatial), True where a position covers no valid element of the sample; None: no padding.
         wrap: Spatial axes that are circular.
+        tokens: What the positions attend to; None: nothing.
     """
 
     embedding: Tensor
@@ -31,6 +33,7 @@ class BlockInputs(NamedTuple):
     same: Tensor | None = None
     padding: Tensor | None = None
     wrap: tuple[int, ...] = ()
+    tokens: Tokens | None = None
 
     def mask_padding(self, x: Tensor) -> Tensor:
         """Set x (B, C, *spatial) to zero in the padding, so that convolutions treat it like the border."""

@@ -1,4 +1,4 @@
-"""Group normalisation, and its modulation by an embedding."""
+"""Group normalisation, its modulation by an embedding, and normalisation by the root mean square."""
 
 from __future__ import annotations
 
@@ -67,6 +67,23 @@ class ModulatedNorm(GroupNorm):
         rows = x.reshape(1, -1, *x.shape[2:])
         weight, bias = (1 + scale).flatten(), shift.flatten()
         return F.group_norm(rows, self.num_groups * x.shape[0], weight, bias, EPSILON).view_as(x)
+
+
+class RMSNorm(nn.RMSNorm):
+    """x / sqrt(mean of x^2 over the last axis), times a learned scale (Zhang & Sennrich 2019, arXiv:1910.07467).
+
+    Args:
+        width: Length of the last axis.
+        affine: Whether a scale is learned.
+    """
+
+    def __init__(self, width: int, affine: bool = True):
+        super().__init__(width, eps=EPSILON, elementwise_affine=affine)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (..., width) -> the same shape, in the dtype of x."""
+        weight = None if self.weight is None else self.weight.to(x.dtype)
+        return F.rms_norm(x, self.normalized_shape, weight, self.eps)
 
 
 def group_normalise(x: Tensor, groups: int, padding: Tensor | None = None) -> Tensor:

@@ -44,7 +44,11 @@ def per_axis(value: int | Sequence[int], dims: int) -> tuple[int, ...]:
 def mean_pool(x: Tensor, factor: int | Sequence[int]) -> Tensor:
     """Mean over blocks of f1 x f2 ... positions, (B, C, n1, n2, ...) -> (B, C, n1 / f1, n2 / f2, ...)."""
     factors = per_axis(factor, x.ndim - 2)
-    return x if set(factors) == {1} else _POOL[x.ndim - 2](x, factors)
+    if set(factors) == {1}:
+        return x
+    if x.ndim - 2 in _POOL:
+        return _POOL[x.ndim - 2](x, factors)
+    return space_to_channels(x, factors).unflatten(1, (x.shape[1], -1)).mean(2)
 
 
 def space_to_channels(x: Tensor, factor: int | Sequence[int]) -> Tensor:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ....core.nn.unet import UNetND, spatial_size
+from ....core.nn.spatial import spatial_size
+from ....core.nn.unet import UNetND
 from ....core.types import MediaSpec
 
 
@@ -24,6 +25,8 @@ class UNet(UNetND):
         skip_scale: Factor on the skip connections.
         positions: Octaves of absolute position that the network receives; 0: none; 4 is suitable for media whose
             content depends on the position.
+        cross_attention: Stages that attend to tokens, such as those of a text (0 is the finest); []: the network
+            accepts no tokens.
 
     Raises:
         BadInput: An option is out of range, or the codec makes tensors with other axes.
@@ -41,9 +44,10 @@ class UNet(UNetND):
         patch: int = 1,
         skip_scale: float = 1.0,
         positions: int = 0,
+        cross_attention: list[int] = [],  # noqa: B006
     ):
         places = spatial_size(spec.latent, ("height", "width"), "image/unet")
         super().__init__(
             2, spec.latent[0], width, stages, blocks, attention, head_dim, dropout, patch, skip_scale,
-            places, positions,
+            places, positions, cross_attention,
         )  # fmt: skip

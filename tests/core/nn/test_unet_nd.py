@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from sonolux.core.nn import unet as unet_module
+from sonolux.core.nn import spatial
 from sonolux.core.nn.layers.conv import Conv1d
 from sonolux.core.nn.layers.dropout import keyed_dropout
 from sonolux.core.nn.layers.init import normal_
@@ -63,8 +63,8 @@ def test_constant_map_equals_the_number(size):
 
 
 def test_planted_error_in_padding_the_map_is_caught(monkeypatch):
-    right = unet_module._extend
-    monkeypatch.setattr(unet_module, "_extend", lambda x, extra, wrap, mode: right(x, extra, wrap, "constant"))
+    right = spatial._extend
+    monkeypatch.setattr(spatial, "_extend", lambda x, extra, wrap, mode: right(x, extra, wrap, "constant"))
     assert_caught(check_map, (7, 9))
 
 

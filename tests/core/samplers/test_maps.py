@@ -358,7 +358,7 @@ PLANTED = {
         (),
     ),
     "attention that reads padding": (
-        lambda m: wrap_in(m, "sonolux.core.nn.layers.attention._attend", lambda f, q, k, v, padding=None: f(q, k, v)),
+        lambda m: wrap_in(m, "sonolux.core.nn.layers.attention.attend", lambda f, q, k, v, hidden=None: f(q, k, v)),
         check_padding,
         (),
     ),

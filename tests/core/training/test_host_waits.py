@@ -54,15 +54,19 @@ def test_copies_from_the_host_are_found():
         x.sum().item()
 
 
-@pytest.fixture
-def trainer(monkeypatch):
-    """A trainer on the device `meta`, of three conditions, masked padding, dropout and levels that differ."""
+def make_trainer(monkeypatch, text: str) -> Trainer:
     monkeypatch.setattr(torch, "autocast", lambda *a, **k: contextlib.nullcontext())  # it does not know the device
-    recipe = load_recipe_text(RECIPE)
+    recipe = load_recipe_text(text)
     data, spec = build_dataset(recipe)
     parts = build_model_components(recipe, spec)
     fit_codec(parts.codec, data)
     return Trainer(parts, data, META)
+
+
+@pytest.fixture
+def trainer(monkeypatch):
+    """A trainer on the device `meta`, of three conditions, masked padding, dropout and levels that differ."""
+    return make_trainer(monkeypatch, RECIPE)
 
 
 def check_step(trainer):
@@ -75,6 +79,14 @@ def check_step(trainer):
 @pytest.mark.slow
 def test_a_training_step_does_not_wait(trainer):
     check_step(trainer)
+
+
+@pytest.mark.slow
+def test_a_training_step_of_a_transformer_does_not_wait(monkeypatch):
+    network = RECIPE[RECIPE.index("network:") : RECIPE.index("conditioning:")]
+    check_step(
+        make_trainer(monkeypatch, RECIPE.replace(network, "network: {use: audio/dit, size: nano, skips: true}\n"))
+    )
 
 
 PLANTED = [

@@ -1,0 +1,43 @@
+"""The 2D diffusion transformer for images."""
+
+from __future__ import annotations
+
+from ....core.nn.dit import DiTND, SizeName
+from ....core.nn.spatial import spatial_size
+from ....core.types import MediaSpec
+
+
+class DiT(DiTND):
+    """Diffusion transformer over patches of (C, height, width), of any size; see `DiTND`.
+
+    For transformers Li & He (2025, arXiv:2511.13720) recommend x0 as output and the error of the velocity as loss:
+    `process.parameterization: x0` and `objective.loss_space: v`, or `flow` on the schedule rectified_flow, with few
+    training times close to clean data (`objective.timestep_sampling: {use: logit_normal, mean: 0.8, std: 0.8}`).
+
+    Args:
+        spec: Media specification with the shape (C, height, width) of the diffused tensor.
+        size: Blocks x width: nano 4 x 128, tiny 6 x 256, small 12 x 384, base 12 x 768.
+        patch: Pixels of a patch along each axis. The cost of attention is proportional to the square of the number of
+            patches.
+        dropout: Probability of dropping a hidden feature of a block.
+        skips: Whether the second half of the blocks receives the results of the first half too (U-ViT).
+        positions: Octaves of absolute position that the network receives; 0: attention knows relative positions only,
+            and any size can be sampled; 4 is suitable for media whose content depends on the position.
+        cross_attention: Whether it attends to tokens, such as those of a text; false: it accepts no tokens.
+
+    Raises:
+        BadInput: An option is out of range, or the codec makes tensors with other axes.
+    """
+
+    def __init__(
+        self,
+        spec: MediaSpec,
+        size: SizeName = "small",
+        patch: int = 2,
+        dropout: float = 0.0,
+        skips: bool = False,
+        positions: int = 0,
+        cross_attention: bool = False,
+    ):
+        places = spatial_size(spec.latent, ("height", "width"), "image/dit")
+        super().__init__(2, spec.latent[0], size, patch, dropout, skips, places, positions, cross_attention)
