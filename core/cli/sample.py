@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -11,21 +14,25 @@ from ._paths import PathArgument
 
 @click.command("sample")
 @click.argument("run", type=PathArgument(), metavar="RUN|CHECKPOINT")
-@click.argument("changes", nargs=-1, metavar="[KEY=VALUE]...")
+@click.argument("words", nargs=-1, metavar="[PROMPT]... [KEY=VALUE]...")
 @click.option("--out", type=PathArgument(), required=True, help="Folder for the samples.")
 @click.option("--trajectory", is_flag=True, help="Also write the denoising trajectory, as a strip and a GIF.")
 @click.option("--overwrite", is_flag=True, help="Replace the samples in the folder.")
 @click.option("--allow-code", is_flag=True, help="Run code that the checkpoint's recipe names.")
 @click.option("--json", "as_json", is_flag=True, help="Print samples.json.")
 def command(
-    run: Path, changes: tuple[str, ...], out: Path, trajectory: bool, overwrite: bool, allow_code: bool, as_json: bool
+    run: Path, words: tuple[str, ...], out: Path, trajectory: bool, overwrite: bool, allow_code: bool, as_json: bool
 ) -> None:
     """Sample RUN (its newest checkpoint) with the settings of its recipe; KEY=VALUE changes them.
+
+    A model with a text condition takes prompts, each in quotes, or prompts=FILE with one on each line, and
+    negative="...". A prompt that looks like KEY=VALUE is written prompt="...".
 
     \b
     sonolux sample runs/digits label=3 count=8 seed=1 --out threes
     sonolux sample runs/digits use=heun steps=18 guidance.scale=3 --out out
     sonolux sample runs/effects seconds=0.4 --out short
+    sonolux sample runs/shapes "a small red circle" "a blue square" count=8 --out drawn
     """
     from ..pipeline.load import load
     from ..pipeline.result import check_sample_folder
@@ -34,11 +41,57 @@ def command(
 
     with reserve_folder(out):
         check_sample_folder(out, overwrite)
+        texts, changes = _sorted(words)
         pipeline = load(run, changes=changes, allow_code=allow_code)
         pipeline.to(pipeline.recipe.sample.device)
-        samples = pipeline.sample(progress=not as_json, trajectory=trajectory)
+        if "prompt" in texts:
+            _check_prompts(pipeline.model, texts["prompt"])
+        samples = pipeline.sample(progress=not as_json, trajectory=trajectory, **texts)
         paths = samples.save(out, trajectory, overwrite=True)
     if as_json:
         print_lines(*(out / "samples.json").read_text(encoding="utf-8").rstrip("\n").split("\n"))
     else:
         print_lines(f"{format_count(len(paths), 'sample')}, samples.json and sheet.png in {out}")
+
+
+def _sorted(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Sort arguments into prompts, which are taken as they are written, and changes of the recipe.
+
+    Raises:
+        BadInput: The file of prompts cannot be read.
+    """
+    from ..pipeline.prompts import read_prompt_file
+
+    prompts: list[str] = []
+    texts: dict[str, Any] = {}
+    changes: list[str] = []
+    for word in words:
+        key = match[1].removeprefix("sample.") if (match := _CHANGE.match(word)) else ""
+        value = word.partition("=")[2]
+        if not key or key == "prompt":
+            prompts.append(value if key else word)
+        elif key == "prompts":
+            prompts += read_prompt_file(Path(value))
+        elif key == "negative":
+            texts["negative"] = value
+        else:
+            changes.append(word)
+    if prompts:
+        texts["prompt"] = prompts[0] if len(prompts) == 1 else prompts
+    return texts, changes
+
+
+def _check_prompts(model: Any, prompts: str | list[str]) -> None:
+    """Raise BadInput if the model takes no prompts: a word may be a change without its `=`."""
+    from ..pipeline.conditions import require_text_condition
+    from ..types import BadInput
+    from ..util.messages import shorten
+
+    try:
+        require_text_condition(model)
+    except BadInput as error:
+        first = prompts if isinstance(prompts, str) else prompts[0]
+        raise BadInput(f"command line: {shorten(first, 40)}: expected key=value, such as steps=30; {error}") from error
+
+
+_CHANGE = re.compile(r"\s*([\w.-]+)\s*=")  # the key of a change

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -32,6 +32,8 @@ class Condition(nn.Module, ABC):
         kind: Form of the embedding: "vector" (B, E), "tokens" (`Tokens`), or "concat" (B, C', *spatial). A network
             declares in `accepts` which kinds it accepts.
         dims: Number of spatial axes of a "concat" condition.
+        accepts_prompts: Whether its value is a text that a user writes: a prompt.
+        augments: Whether training changes the values at random, see `augment`.
 
     Raises:
         BadInput: `drop` is not a probability.
@@ -39,6 +41,8 @@ class Condition(nn.Module, ABC):
 
     kind: Literal["vector", "tokens", "concat"] = "vector"
     dims: int = 0
+    accepts_prompts: bool = False
+    augments: bool = False
 
     def __init__(self, width: int, drop: float):
         super().__init__()
@@ -65,6 +69,15 @@ class Condition(nn.Module, ABC):
     @abstractmethod
     def from_item(self, item: Item) -> Any | None:
         """The value of an example of the data; None if it has none."""
+
+    def augment(self, value: Any, rng: np.random.Generator) -> Any:
+        """Change the value of an example at random, in training only; by default it is unchanged.
+
+        Args:
+            value: The value; not None.
+            rng: Generator, keyed by (seed, row, step).
+        """
+        return value
 
     @abstractmethod
     def embed(self, values: Sequence[Any] | Tensor) -> EmbeddedValues:
@@ -112,7 +125,9 @@ def unknown_label_error(noun: str, value: Any, names: Sequence[str], of: str = "
 
 
 def build_conditioning(
-    conditions: Mapping[str, Condition] | nn.ModuleDict, values: Mapping[str, Sequence[Any]]
+    conditions: Mapping[str, Condition] | nn.ModuleDict,
+    values: Mapping[str, Sequence[Any]],
+    embed: Callable[[str, Sequence[Any]], EmbeddedValues] | None = None,
 ) -> Conditioning:
     """The conditioning of a batch.
 
@@ -120,6 +135,7 @@ def build_conditioning(
         conditions: Name -> condition.
         values: Name -> one parsed value per sample; None: unconditional. A condition whose name is missing is
             unconditional for all samples.
+        embed: Embeds parsed values of the condition of a name; None: the condition's own method.
 
     Raises:
         BadInput: A name is not that of a condition, or the lists differ in length.
@@ -137,16 +153,17 @@ def build_conditioning(
         assert isinstance(condition, Condition)
         unconditional[name] = condition.unconditional(batch)
         rows = values.get(name, [None] * batch)
-        groups[condition.kind][name] = _embedded(condition, rows, unconditional[name])
+        given = [value for value in rows if value is not None]
+        embedded = None if not given else condition.embed(given) if embed is None else embed(name, given)
+        groups[condition.kind][name] = _embedded(rows, embedded, unconditional[name])
     return Conditioning(groups["vector"], unconditional, tokens=groups["tokens"], concat=groups["concat"])
 
 
-def _embedded(condition: Condition, values: Sequence[Any], unconditional: EmbeddedValues) -> EmbeddedValues:
-    """One row for each value: its embedding, or the unconditional row if the value is None."""
-    given = [i for i, value in enumerate(values) if value is not None]
-    if not given:
+def _embedded(values: Sequence[Any], rows: EmbeddedValues | None, unconditional: EmbeddedValues) -> EmbeddedValues:
+    """One row for each value: the next one of `rows`, or the unconditional row if the value is None."""
+    if rows is None:
         return unconditional
-    rows = condition.embed([values[i] for i in given])
+    given = [i for i, value in enumerate(values) if value is not None]
     if len(given) == len(values):
         return rows
     # Rows are selected from [unconditional, given...], so that one gather is enough for any batch.

@@ -50,7 +50,7 @@ from .wording import ComponentKindWithKeys, error_at, key_annotations, recipe_er
 
 # Kinds that hold weights or read files. The others are cheap and are built during validation, so that the message for a
 # value that the constructor refuses names its line.
-EXPENSIVE = {"dataset", "codec", "network", "condition", "feature", "metric"}
+EXPENSIVE = {"dataset", "codec", "network", "condition", "text_encoder", "feature", "metric"}
 MOST_COMPONENTS = 200  # of one recipe
 _LONGEST_PROPOSAL = 60  # characters of a value for which a message writes out the arguments
 MISSING = object()

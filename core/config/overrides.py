@@ -18,7 +18,7 @@ from .yaml import parse_argument
 # Keys that exclude each other: a child that sets one removes the parent's other one.
 EXCLUSIVE: dict[tuple[str, ...], tuple[str, ...]] = {("train",): ("steps", "minutes")}
 # Keys that accept any value: a mapping replaces a text, which is not a component's name here.
-FREE = [("sample", key) for key in ("label", "seconds", "size", "conditions")]
+FREE = [("sample", key) for key in ("label", "prompt", "negative", "seconds", "size", "conditions")]
 
 
 def merge_trees(parent: ConfigNode, child: ConfigNode, path: tuple[str, ...] = ()) -> ConfigNode:

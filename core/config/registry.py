@@ -67,6 +67,9 @@ LAYOUT = {
     "sampler": KindLayout("core/samplers", "core.samplers.base:Sampler", helpers=("plan", "solver")),
     "guidance": KindLayout("core/guidance", "core.guidance.base:Guidance"),
     "condition": KindLayout("core/conditioning", "core.conditioning.base:Condition"),
+    "text_encoder": KindLayout(
+        "core/conditioning/encoders", "core.conditioning.encoders.base:TextEncoder", "text encoder"
+    ),
     "optimizer": KindLayout("core/training/optimizers", "core.training.optimizers.base:Optimizer"),
     "metric": KindLayout("core/evaluation/metrics", "core.evaluation.metrics.base:Metric"),
     "modality": KindLayout("modalities", "core.types:Modality"),

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from ..util.annotations import Range
 from ..util.limits import MOST_ELEMENTS, MOST_SAMPLES, MOST_SECONDS, MOST_STEPS
-from .components import ComponentField, Metrics, Names, PathField, RecipeSection
+from .components import ComponentField, Metrics, Names, PathField, RecipeSection, Text
 from .spec import ComponentSpec
 
 Seconds = Annotated[float, Range(above=0, high=MOST_SECONDS)]
@@ -97,6 +97,10 @@ class SampleSection(RecipeSection):
     """class (name or index), a list of classes, `cycle`: all classes in turn, or null: unconditional"""
     conditions: dict[str, Names] = Field(default_factory=dict)
     """values of other conditions, by name: one value, or a list that is repeated over the samples"""
+    prompt: Text | list[Text] | None = None
+    """prompt of a model with a text condition, or a list that is repeated over the samples; null or empty: none"""
+    negative: Text | None = None
+    """negative prompt: guidance moves away from it, instead of from the unconditional estimate; null: none"""
     seconds: Seconds | list[Seconds | None] | None = None
     """length along the time axis in seconds, or a list that is repeated; null: the recipe's, or lengths of the data"""
     size: Elements | list[Elements] | None = None

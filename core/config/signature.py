@@ -27,6 +27,7 @@ MAPPINGS = (dict, Mapping)
 SET_BY_BUILDER = {
     "dataset": ("split", "valid", "seed", "recorded"),
     "condition": ("width",),
+    "text_encoder": ("width",),
     "objective": ("process",),
     "output": ("loop",),
 }

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..types import BadInput
+from .captions import Caption, CaptionSource, choose_caption
 from .files import UnusableFiles, find_files, format_path, labels_from_folders
 from .manifest import Manifest, ManifestLine, keys_for_split, media_path, stale_reason
 from .tables import note_folder_labels, rows_with_paths
@@ -22,7 +23,7 @@ class CandidateFile:
         path: The file.
         name: The path as text, relative to the folder.
         label: Its label in the manifest or table; None: not given.
-        caption: Its caption in the manifest or table; None: not given.
+        caption: Its caption, or several; None: not given.
         more: Other columns of the table.
         facts: The manifest's line; empty without a manifest.
         key: Key that determines its part of the split; None: the hash of its content.
@@ -31,7 +32,7 @@ class CandidateFile:
     path: Path
     name: str
     label: str | None = None
-    caption: str | None = None
+    caption: Caption = None
     more: Mapping[str, Any] = field(default_factory=dict)
     facts: ManifestLine = field(default_factory=dict)
     key: str | None = None
@@ -45,6 +46,7 @@ def find_candidate_files(
     none: str,
     bad: UnusableFiles,
     foreign: Collection[str] = (),
+    captions: CaptionSource = "table",
 ) -> list[CandidateFile]:
     """The files of a folder dataset.
 
@@ -57,10 +59,24 @@ def find_candidate_files(
         bad: Files that have changed since they were prepared, and folders that cannot be read, are added to it.
         foreign: Suffixes of formats that the modality does not read; such files are listed, so that the reader gives
             the reason.
+        captions: Where the captions of the files are from.
 
     Raises:
-        BadInput: There are no files, or both table and manifest are given.
+        BadInput: There are no files, or both table and manifest are given; or captions cannot be read.
     """
+    found = _candidates(root, table, manifest, suffixes, none, bad, foreign)
+    return [replace(file, caption=choose_caption(captions, file.path, file.caption)) for file in found]
+
+
+def _candidates(
+    root: Path,
+    table: Path | None,
+    manifest: Manifest | None,
+    suffixes: Collection[str],
+    none: str,
+    bad: UnusableFiles,
+    foreign: Collection[str],
+) -> list[CandidateFile]:
     if manifest is not None:
         return _prepared(manifest, root, table, bad)
     if table is not None:

@@ -45,7 +45,7 @@ class _StoredLine(StoredRecord):
     status: Literal["ok", "skipped"]
     reason: str | None
     label: str | None
-    caption: str | None
+    caption: str | Annotated[list[str], Field(min_length=2)] | None
     size: Annotated[int, Field(ge=0, le=_LARGEST)] | None
     mtime_ns: Annotated[int, Field(ge=-_LARGEST, le=_LARGEST)] | None
     hash: Hash | None

@@ -24,6 +24,7 @@ from ..util.errors import BadInput
 from ..util.labels import normalise_label
 from ..util.messages import CONTROL, did_you_mean, shorten, similar_names
 from ..util.paths import expand_home
+from .captions import Caption, clean_captions
 from .files import format_path
 
 COLUMNS = ("file", "label", "caption")
@@ -50,14 +51,14 @@ class TableRow:
     Attributes:
         file: The file as written in the table.
         label: Its label; None: not given.
-        caption: Its caption; None: not given.
+        caption: Its caption, or several (a list in JSONL); None: not given.
         more: The other columns.
         line: Number of the line.
     """
 
     file: str
     label: str | None = None
-    caption: str | None = None
+    caption: Caption = None
     more: Fields = field(default_factory=dict)
     line: int = 0
 
@@ -317,7 +318,14 @@ def _row(fields: Fields, line: int, table: str) -> TableRow:
         raise BadInput(f"{place}: the label {shorten(label, 40)!r} has more than {LONGEST_LABEL} characters")
     for column, value in more.items():
         _check_value(column, value, place)
-    return TableRow(fields["file"].strip(), label, _text(fields, "caption", place), more, line)
+    return TableRow(fields["file"].strip(), label, _captions(fields, place), more, line)
+
+
+def _captions(fields: Fields, place: str) -> Caption:
+    value = fields.get("caption")
+    if not isinstance(value, list):
+        return _text(fields, "caption", place)
+    return clean_captions(text for one in value if (text := _text({"caption": one}, "caption", place)) is not None)
 
 
 def _text(fields: Fields, column: str, place: str) -> str | None:

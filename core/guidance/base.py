@@ -29,11 +29,12 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..types import BadInput, Conditioning, Denoiser, Estimate, NoiseLevel
+from ..types import CONDITIONING_KINDS, BadInput, Conditioning, Denoiser, Estimate, NoiseLevel, Tokens
 from ..util.messages import did_you_mean
 from ..util.rng import KeyedNoise
 
@@ -52,6 +53,37 @@ class SamplingRun:
     noise: KeyedNoise
 
 
+@dataclass(frozen=True, eq=False)
+class OtherConditions:
+    """Conditions of one estimate that take the place of the samples' own, such as another prompt.
+
+    Attributes:
+        values: Name of a condition -> its embedding, with one row for all samples of the batch.
+    """
+
+    values: Mapping[str, Tensor | Tokens]
+
+    def repeated(self, batch: int) -> dict[str, Tensor | Tokens]:
+        """The embeddings of a batch of so many samples."""
+
+        def expand(value: Tensor) -> Tensor:
+            return value.expand(batch, *value.shape[1:])
+
+        return {
+            name: Tokens(expand(value.values), expand(value.mask)) if isinstance(value, Tokens) else expand(value)
+            for name, value in self.values.items()
+        }
+
+    def replace_in(self, conditions: Conditioning, batch: int) -> Conditioning:
+        """The record of a batch with these conditions instead of its own."""
+        other = self.repeated(batch)
+
+        def replaced(group: Mapping[str, Any]) -> dict[str, Any]:
+            return {name: other.get(name, own) for name, own in group.items()}
+
+        return replace(conditions, **{kind: replaced(getattr(conditions, kind)) for kind in CONDITIONING_KINDS})
+
+
 @dataclass(frozen=True)
 class GuidanceBranch:
     """An estimate of x0 that a guidance needs.
@@ -59,10 +91,12 @@ class GuidanceBranch:
     Attributes:
         drop: Names of the conditions replaced by their unconditional embeddings; None: all conditions; (): none.
         denoiser: The denoiser that computes it; None: that of the run.
+        other: Conditions that take the place of the samples' own; None: none.
     """
 
     drop: tuple[str, ...] | None = ()
     denoiser: Denoiser | None = None
+    other: OtherConditions | None = None
 
 
 CONDITIONAL, UNCONDITIONAL = GuidanceBranch(), GuidanceBranch(drop=None)
@@ -275,23 +309,34 @@ class GuidedDenoiser(Denoiser):
         self, x: Tensor, level: NoiseLevel, conditions: Conditioning, branches: Sequence[GuidanceBranch]
     ) -> tuple[dict[GuidanceBranch, Tensor], Tensor | None]:
         """Branch -> x0, with one call per network and one row for equal branches; and x if the network changed it."""
-        calls: dict[int, tuple[Denoiser, Conditioning, dict[frozenset[str], list[GuidanceBranch]]]] = {}
+        calls: dict[int, tuple[Denoiser, Conditioning, dict[_RowKey, list[GuidanceBranch]]]] = {}
         for branch in branches:
             network = self.denoiser if branch.denoiser is None else branch.denoiser
             embedded = conditions
             if isinstance(network, AuxiliaryDenoiser):
                 embedded = replace(network.conditions, valid=conditions.valid, wrap=conditions.wrap)
             rows = calls.setdefault(id(network), (network, embedded, {}))[2]
-            rows.setdefault(_dropped(embedded, branch.drop), []).append(branch)
+            rows.setdefault((_dropped(embedded, branch.drop), branch.other), []).append(branch)
         estimates, moved = {}, None
         for network, embedded, rows in calls.values():
-            n, stacked = len(rows), Conditioning.stack([embedded.without(drop) if drop else embedded for drop in rows])
+            n, stacked = len(rows), Conditioning.stack([_conditions_of_row(embedded, len(x), *key) for key in rows])
             found = network.denoise(torch.cat([x] * n) if n > 1 else x, level.repeated(n), stacked)
             for same, x0 in zip(rows.values(), found.x0.chunk(n), strict=True):
                 estimates.update(dict.fromkeys(same, x0))
             if network is self.denoiser and found.x is not None:
                 moved = found.x.chunk(n)[0]
         return estimates, moved
+
+
+_RowKey = tuple[frozenset[str], OtherConditions | None]
+"""What distinguishes the rows of one network: the conditions that are dropped, and those that are replaced."""
+
+
+def _conditions_of_row(
+    conditions: Conditioning, batch: int, drop: frozenset[str], other: OtherConditions | None
+) -> Conditioning:
+    kept = conditions.without(drop) if drop else conditions
+    return kept if other is None else other.replace_in(kept, batch)
 
 
 def _dropped(conditions: Conditioning, drop: tuple[str, ...] | None) -> frozenset[str]:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import nn
 
-from ..conditioning.base import build_conditioning
+from ..conditioning.base import EmbeddedValues, build_conditioning
+from ..config.registry import find_class
 from ..config.sections import SampleSection
+from ..guidance.base import OtherConditions
 from ..nn.model import ConditionedNetwork
-from ..types import BadInput, Conditioning
+from ..types import BadInput, Conditioning, Tokens, concatenate_batches
+from ..util.messages import shorten
 
 SampleConditions = dict[str, Any]
 """Conditions of one sample: name -> readable value, such as a class name; None: unconditional."""
@@ -23,11 +27,11 @@ def per_sample_conditions(model: ConditionedNetwork, section: SampleSection, cou
     Raises:
         BadInput: A condition does not know a value.
     """
-    wanted: dict[str, Any] = {"label": section.label, **section.conditions}
+    wanted: dict[str, Any] = {"label": section.label, **section.conditions, **_prompts(model, section)}
     rows: list[SampleConditions] = [{} for _ in range(count)]
     for name, condition in model.conditions.items():
         value = wanted.get(name)
-        if isinstance(value, str) and value == "cycle":
+        if isinstance(value, str) and value == "cycle" and not _accepts_prompts(condition):
             if value in condition.choices():  # type: ignore[operator]
                 warnings.warn(
                     f"{name}=cycle is every value in turn; the value called cycle is {name}=[cycle]", stacklevel=2
@@ -35,19 +39,142 @@ def per_sample_conditions(model: ConditionedNetwork, section: SampleSection, cou
             value = list(condition.choices()) or None  # type: ignore[operator]
             if value is None and name in section.conditions:
                 raise BadInput(f"{name} has no list of values to cycle through: give one value, or a list")
+        items = value if isinstance(value, (list, tuple)) and value else [value]
+        readable = [_readable(condition, item) for item in items[:count]]  # each is read once, with one warning
         for i, row in enumerate(rows):
-            item = value[i % len(value)] if isinstance(value, (list, tuple)) and value else value
-            row[name] = None if item is None else condition.format_value(condition.parse(item))  # type: ignore[operator]
+            row[name] = readable[i % len(items)]
     return rows
+
+
+def _readable(condition: Any, value: Any) -> Any:
+    parsed = None if value is None else condition.parse(value)
+    return None if parsed is None else condition.format_value(parsed)
+
+
+def _accepts_prompts(condition: Any) -> bool:
+    return getattr(condition, "accepts_prompts", False)
+
+
+def _prompts(model: ConditionedNetwork, section: SampleSection) -> dict[str, Any]:
+    """Name of the text condition -> its prompts, if the section has any.
+
+    Raises:
+        BadInput: The model has no text condition, or its value is given twice; a negative prompt has no effect.
+    """
+    if section.prompt is None and not section.negative:
+        return {}
+    name = require_text_condition(model)
+    if section.negative and not _is_guided(section):
+        raise BadInput("a negative prompt needs guidance to move away from it: guidance.scale=3, or leave it out")
+    if section.prompt is None:
+        return {}
+    if section.conditions.get(name) is not None:
+        raise BadInput(f"sample.prompt and sample.conditions.{name} are the same: give one of them")
+    return {name: section.prompt}
+
+
+def _is_guided(section: SampleSection) -> bool:
+    """Whether the section has a guidance that uses unconditional estimates."""
+    found = section.guidance if isinstance(section.guidance, list) else [section.guidance]
+    return any(getattr(find_class("guidance", one.use), "needs_condition", True) for one in found if one is not None)
+
+
+def require_text_condition(model: ConditionedNetwork) -> str:
+    """Name of the model's text condition.
+
+    Raises:
+        BadInput: It has none, or several; the message names the conditions that it has.
+    """
+    found = [name for name, condition in model.conditions.items() if _accepts_prompts(condition)]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise BadInput(f"this model has several text conditions: give conditions.{found[0]}=..., and so on")
+    known = [f"{name}{_choices(condition)}" for name, condition in model.conditions.items()]
+    raise BadInput(f"this model takes no prompt; its conditions: {', '.join(known) or 'none'}")
+
+
+def _choices(condition: Any) -> str:
+    names = condition.choices()
+    return f" ({shorten(', '.join(map(str, names)), 60)})" if names else ""
+
+
+class ConditionEmbedder:
+    """Embeds the conditions of the batches of one run. A text encoder receives each text once.
+
+    Args:
+        model: The model.
+        negative: Negative prompt, which takes the place of the unconditional value of the text condition; None: none.
+    """
+
+    def __init__(self, model: ConditionedNetwork, negative: str | None = None):
+        self.model, self.negative = model, negative
+        self._parsed: dict[str, Any] = {}  # prompt as the user writes it -> parsed
+        self._rows: dict[tuple[str, Any], EmbeddedValues] = {}  # (condition, parsed text) -> one row, without padding
+
+    def add(self, rows: Sequence[Mapping[str, Any]], prompts: Sequence[str] = ()) -> None:
+        """Encode the texts of samples, and prompts of guidance, in one call of the encoder for up to 256 texts."""
+        for name, condition in self.model.conditions.items():
+            if _accepts_prompts(condition):
+                self._encode(name, [condition.parse(row[name]) for row in rows if row.get(name) is not None])  # type: ignore[operator]
+        listed = [*prompts, *([self.negative] if self.negative else [])]
+        if listed:
+            self._encode(require_text_condition(self.model), [self._parse(prompt) for prompt in listed])
+
+    def conditioning(self, rows: Sequence[Mapping[str, Any]]) -> Conditioning:
+        """The conditioning of a batch; a condition that a row does not name is unconditional."""
+        values = {
+            name: [None if row.get(name) is None else condition.parse(row[name]) for row in rows]  # type: ignore[operator]
+            for name, condition in self.model.conditions.items()
+        }
+        found = build_conditioning(self.model.conditions, values, self._embed)
+        if not self.negative or (other := self.prompt(self.negative)) is None:
+            return found
+        return replace(found, unconditional={**found.unconditional, **other.repeated(len(rows))})
+
+    def prompt(self, text: str) -> OtherConditions | None:
+        """The embedding of a prompt, in place of the samples' own; None: it is empty."""
+        name = require_text_condition(self.model)
+        parsed = self._parse(text)
+        return None if parsed is None else OtherConditions({name: self._embed(name, [parsed])})
+
+    def _parse(self, prompt: str) -> Any:
+        if prompt not in self._parsed:
+            condition: Any = self.model.conditions[require_text_condition(self.model)]
+            self._parsed[prompt] = condition.parse(prompt)
+        return self._parsed[prompt]
+
+    def _embed(self, name: str, values: Sequence[Any]) -> EmbeddedValues:
+        condition: Any = self.model.conditions[name]
+        if not _accepts_prompts(condition):
+            return condition.embed(values)
+        self._encode(name, values)
+        return concatenate_batches([self._rows[name, value] for value in values])
+
+    def _encode(self, name: str, values: Sequence[Any]) -> None:
+        condition: Any = self.model.conditions[name]
+        new = [v for v in dict.fromkeys(values) if v is not None and (name, v) not in self._rows]
+        for first in range(0, len(new), _TEXTS):
+            some = new[first : first + _TEXTS]
+            found = condition.embed(some)
+            for i, value in enumerate(some):
+                self._rows[name, value] = _row(found, i)
+
+
+_TEXTS = 256  # that are encoded together
+
+
+def _row(values: EmbeddedValues, i: int) -> EmbeddedValues:
+    """One row; tokens without the padding at their end."""
+    if not isinstance(values, Tokens):
+        return values[i : i + 1]
+    length = int(values.mask[i].sum())
+    return Tokens(values.values[i : i + 1, :length].clone(), values.mask[i : i + 1, :length].clone())
 
 
 def embed_conditions(model: ConditionedNetwork, rows: Sequence[Mapping[str, Any]]) -> Conditioning:
     """Embed the conditions of a batch for the network; a condition that a row does not name is unconditional."""
-    values = {
-        name: [None if row.get(name) is None else condition.parse(row[name]) for row in rows]  # type: ignore[operator]
-        for name, condition in model.conditions.items()
-    }
-    return build_conditioning(model.conditions, values)
+    return ConditionEmbedder(model).conditioning(rows)
 
 
 def interpolate_conditions(

@@ -35,7 +35,7 @@ from .edit.vary import vary_request
 from .lengths import check_request_memory, choose_lengths, choose_size
 from .request import SampleRequest
 from .result import Samples
-from .sample import Method, RequestSampler, build_guidances
+from .sample import Method, RequestSampler
 
 _COUNT = "sample.count has no effect on an edit: give count=N, the number of results"
 NO_EFFECT_ON_FILES = {
@@ -115,15 +115,25 @@ class Pipeline:
 
     # --- sampling and editing -----------------------------------------------------------------------------------------
 
-    def sample(self, *, trajectory: bool | int = False, progress: bool = False, **changes: Any) -> Samples:
+    def sample(
+        self,
+        prompt: str | Sequence[str] | None = None,
+        *,
+        trajectory: bool | int = False,
+        progress: bool = False,
+        **changes: Any,
+    ) -> Samples:
         """Generate new media.
 
         Args:
+            prompt: Text for a model with a text condition, or several, which are repeated over the samples; without
+                `count`, there is at least one sample for each.
             trajectory: Record the denoising trajectory of the first samples of the first batch: True for 4 samples, or
                 their number.
             progress: Show a progress bar.
             **changes: Keys of the recipe's `sample` section:
                 label: a class name or index, a list of them, "cycle", or None: unconditional;
+                negative: text that guidance moves away from;
                 count: number of samples;
                 seed: sample i of a seed is the same for any count and batch size;
                 seconds: length of each sample along time, or a list that is cycled;
@@ -137,7 +147,12 @@ class Pipeline:
             BadInput: A label or key does not exist.
         """
         self._move(changes)
+        if prompt is not None:
+            changes["prompt"] = prompt
         recipe = self.recipe_with(changes)
+        prompts = recipe.sample.prompt
+        if isinstance(prompts, list) and "count" not in self._changed(changes):
+            recipe = self.recipe_with({**changes, "count": max(recipe.sample.count, len(prompts))})
         self._refuse_unused(recipe, self._changed(changes), recipe.sample.count)
         return self.generate(recipe, self.request(recipe), trajectory, progress)
 
@@ -309,8 +324,9 @@ class Pipeline:
         sampler = self._sampler(self.recipe, (self.recipe.sampler.build(), section.timesteps.build()))
         sampler.batch(self.request(self.recipe), range(section.count))
         sampler.sampler.plan(schedule, sampler.levels)
-        for part in build_guidances(self.recipe, self._auxiliary.denoiser):
-            part.begin(SamplingRun(KeyedNoise(0, [0], spec.latent)))
+        with torch.no_grad():
+            for part in sampler.guidances(self._auxiliary.denoiser):
+                part.begin(SamplingRun(KeyedNoise(0, [0], spec.latent)))
 
     def _sampler(self, recipe: Recipe, method: Method) -> RequestSampler:
         return RequestSampler(self.context, recipe, method, self._auxiliary)
@@ -396,7 +412,12 @@ class Pipeline:
     def _refuse_unused(recipe: Recipe, changed: Collection[str], count: int, noun: str = "") -> None:
         """Raise BadInput if a list among the changed keys has more values than there are samples."""
         s = recipe.sample
-        listed = {"label": s.label, "seconds": s.seconds, **{f"conditions.{k}": v for k, v in s.conditions.items()}}
+        listed = {
+            "label": s.label,
+            "prompt": s.prompt,
+            "seconds": s.seconds,
+            **{f"conditions.{k}": v for k, v in s.conditions.items()},
+        }
         for key, values in listed.items():
             if isinstance(values, (list, tuple)) and len(values) > count and key.split(".")[0] in changed:
                 remedy = "give one for each" if noun else f"set count={len(values)}"
@@ -415,6 +436,8 @@ class Pipeline:
 def _settings(recipe: Recipe) -> dict[str, Any]:
     """The `sample` section without the keys that samples.json has elsewhere."""
     settings = dict(recipe.resolved()["sample"])
-    for key in ("label", "conditions", "seed", "count", "device"):
+    for key in ("label", "prompt", "conditions", "seed", "count", "device"):
         settings.pop(key, None)
+    if settings["negative"] is None:
+        del settings["negative"]
     return settings

@@ -13,7 +13,7 @@ from torch import Tensor
 from ..types import BadInput, Modality, Output, WrittenFile
 from ..util.atomic_replace import replace_files
 from ..util.folders import file_name, list_names
-from ..util.messages import escape_control_characters, format_count, format_json
+from ..util.messages import escape_control_characters, format_count, format_json, shorten
 from .sample_list import read_sample_list
 
 FAR = 2.0  # peak, in units of full scale, above which a sample is far outside of the range of its data
@@ -205,7 +205,7 @@ class Samples:
     def captions(self) -> list[str]:
         """The conditions of each sample as a short text."""
         return [
-            escape_control_characters(" ".join(_word(v, " + ") for v in row.values() if v is not None))
+            escape_control_characters(" ".join(shorten(_word(v, " + ")) for v in row.values() if v is not None))
             for row in self.conditions
         ]
 

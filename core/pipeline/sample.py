@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..codecs.base import Codec
 from ..config.recipe import Recipe
 from ..config.sections import SampleSection
+from ..config.spec import ComponentSpec
 from ..editing.base import Edit
 from ..editing.loops import LoopEdit, decode_loops
 from ..editing.windows import WindowedEdit
@@ -24,7 +25,7 @@ from ..util.device import autocast
 from ..util.progress import progress_bar
 from ..util.rng import KeyedNoise
 from .auxiliary import AuxiliaryModelLoader
-from .conditions import embed_conditions
+from .conditions import ConditionEmbedder
 from .context import ModelContext
 from .lengths import PaddedBatch, decode_batch, make_padded_batch
 from .loop_sizes import warn_of_loop_padding, with_loop_sizes
@@ -48,6 +49,7 @@ class RequestSampler:
 
     def __init__(self, context: ModelContext, recipe: Recipe, method: Method, auxiliary: AuxiliaryModelLoader):
         self.context, self.recipe, self.auxiliary = context, recipe, auxiliary
+        self.embedder = ConditionEmbedder(context.model, recipe.sample.negative)
         self.sampler, timesteps = method
         schedule, steps = context.process.schedule, recipe.sample.steps
         self.levels = timesteps.levels(schedule, steps) if isinstance(timesteps, TimestepSpacing) else list(timesteps)
@@ -74,6 +76,8 @@ class RequestSampler:
         if section.loop:
             warn_of_loop_padding(context.codec, context.spec, bool(context.clip_lengths))
             request = with_loop_sizes(request, context.codec, context.model, context.spec)
+        with torch.no_grad():
+            self.embedder.add(request.conditions, _guidance_prompts(self.recipe))
         media: list[Tensor] = [torch.empty(0)] * len(request)
         nfe, frames = [0] * len(request), list[TrajectoryStep]()
         with progress_bar("sampling", "sample", len(media), show=progress, leave=True) as done:
@@ -115,7 +119,7 @@ class RequestSampler:
         edits = _section_edits(context.codec, context.model.network, context.spec, batch, section)
         numbers, values = [request.numbers[i] for i in rows], [request.conditions[i] for i in rows]
         with torch.no_grad():
-            conditions = embed_conditions(context.model, values)
+            conditions = self.embedder.conditioning(values)
             if batch.valid is not None:
                 conditions = replace(conditions, valid=batch.valid.to(context.device))
 
@@ -134,9 +138,13 @@ class RequestSampler:
                     self.levels,
                     conditions,
                     KeyedNoise(self.seed, numbers, list(batch.shapes), context.device),
-                    build_guidances(self.recipe, opener),
+                    self.guidances(opener),
                     [*edits, *request.edits(rows, batch)],
                 )
+
+    def guidances(self, opener: Callable[[Path], Denoiser]) -> list[Guidance]:
+        """Build the recipe's guidances; `opener` loads an auxiliary model for the current batch."""
+        return [part.build(opener=opener, embed_prompt=self.embedder.prompt) for part in _guidance_specs(self.recipe)]
 
     def _solve(
         self,
@@ -188,11 +196,14 @@ class _StepRecorder:
         self.frames.append(TrajectoryStep(at.step, tau, noisy, x0))
 
 
-def build_guidances(recipe: Recipe, opener: Callable[[Path], Denoiser]) -> list[Guidance]:
-    """Build the recipe's guidances; `opener` loads an auxiliary model for the current batch."""
+def _guidance_specs(recipe: Recipe) -> list[ComponentSpec]:
     specs = recipe.sample.guidance
-    listed = specs if isinstance(specs, list) else [] if specs is None else [specs]
-    return [component.build(opener=opener) for component in listed]
+    return specs if isinstance(specs, list) else [] if specs is None else [specs]
+
+
+def _guidance_prompts(recipe: Recipe) -> list[str]:
+    """The prompts that the recipe's guidances name."""
+    return [prompt for spec in _guidance_specs(recipe) for prompt in spec.params.get("prompts") or ()]
 
 
 def _section_edits(

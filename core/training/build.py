@@ -12,8 +12,10 @@ from torch import nn
 
 from ..codecs.base import Codec
 from ..conditioning.base import check_network_accepts
+from ..conditioning.text import Text
 from ..config import registry
 from ..config.recipe import Recipe
+from ..data.captions import format_caption_share
 from ..data.clip_lengths import ClipLengths, select_clip_lengths
 from ..data.loader import check_item_finite
 from ..nn.layers.init import reset_parameters
@@ -186,10 +188,28 @@ def check_conditions(parts: ModelComponents, data: Dataset) -> None:
     for name, condition in without_value.items():
         key = getattr(condition, "key", None)
         lacks = f"no example has the attribute `{key}`" if key else "no example has a value for it"
+        if key == "caption":
+            raise BadInput(
+                f"conditioning.{name}: no example has a caption: put a text file (a.txt) next to each file, add a "
+                "column caption to data.table, or take the names of the files (data.captions=name)"
+            )
         raise BadInput(
             f"conditioning.{name}: {lacks}; what they have: {', '.join(sorted(found)) or 'only the media'}. "
             f"Name one of these, add a column of that name to data.table, or remove the condition"
         )
+
+
+def describe_captions(model: ConditionedNetwork, data: Dataset) -> list[str]:
+    """How many examples have a caption, and how many captions are cut, where a condition uses them; else empty."""
+    found = [condition for condition in model.conditions.values() if getattr(condition, "key", "") == "caption"]
+    captions = [row.get("caption") for row in data.manifest()] if found else []
+    if not any(captions):  # there is no condition, or the records of the dataset, which may be synthetic, hold none
+        return []
+    text = f"captions: {format_caption_share(captions, 'examples')}"
+    some = [c if isinstance(c, str) else c[0] for c in captions if c][:FIT_ITEMS]
+    share = found[0].cut_share(some) if isinstance(found[0], Text) else 0.0
+    cut = f"; {100 * share:.2g} % are longer than {found[0].length} tokens, and are cut" if share else ""
+    return [text + cut]
 
 
 def condition_values(model: ConditionedNetwork, items: list[Item]) -> dict[str, list[Any]]:

@@ -15,7 +15,14 @@ from ..util.device import choose_device, has_native_bf16
 from ..util.interrupts import Interrupted, SignalHandler, defer_signals
 from ..util.messages import format_count, format_first, print_lines
 from ..util.progress import progress_bar as progress
-from .build import ModelComponents, build_dataset, build_model_components, check_conditions, fit_codec
+from .build import (
+    ModelComponents,
+    build_dataset,
+    build_model_components,
+    check_conditions,
+    describe_captions,
+    fit_codec,
+)
 from .callbacks import Callback, CheckpointCallback, PeriodicCallback, RunFailed
 from .checkpoint import load_optimizer, load_weights, read_header
 from .log import MetricsLog
@@ -168,6 +175,7 @@ class TrainingRun:
             f"diffuses {tuple(parts.spec.latent)}",
             f"{weights / 1e6:.2f} M weights, batches of {train.batch}, {length}, {self.device.type} "
             f"in {'bf16' if auto16 else 'float32'}; writes {self.folder.path}{kept}",
+            *describe_captions(parts.model, self.trainer.data),
         ]
 
     def run(self) -> Path:

@@ -109,6 +109,11 @@ class Trainer:
         """The conditioning of each sample; values are dropped at random, which classifier-free guidance needs."""
         values = condition_values(self.model, batch.items)
         for name, condition in self.model.conditions.items():
+            if getattr(condition, "augments", False):
+                values[name] = [
+                    None if v is None else condition.augment(v, rng.generator(i, f"augment {name}"))  # type: ignore[operator]
+                    for i, v in enumerate(values[name])
+                ]
             dropped = rng.uniform(f"drop {name}") < condition.drop  # type: ignore[operator]
             values[name] = [None if d else v for v, d in zip(values[name], dropped.tolist(), strict=True)]
         return replace(build_conditioning(self.model.conditions, values), valid=valid)

@@ -16,6 +16,7 @@ from ...util.interrupts import Interrupted
 from ...util.messages import format_json
 from ...util.plots import plot_distributions
 from .. import manifest as manifests
+from ..captions import choose_caption
 from ..files import content_hash, find_files, format_path, require_folder, require_unicode_name, with_file_progress
 from ..manifest import ManifestHeader, ManifestLine
 from ..tables import note_folder_labels, rows_with_paths
@@ -160,7 +161,8 @@ def _sources(root: Path, analyzer: FolderAnalyzer, table: Path | None) -> list[_
         parts = path.relative_to(root).parts if path.is_relative_to(root) else ()
         label = facts.get("label") or (format_path(Path(parts[0])) if len(parts) > 1 and not labelled else None)
         extra = {"more": facts["more"]} if facts.get("more") else {}
-        line = {**manifests.file_name_fields(path, root), "label": label, "caption": facts.get("caption"), **extra}
+        caption = choose_caption("auto", path, facts.get("caption"))
+        line = {**manifests.file_name_fields(path, root), "label": label, "caption": caption, **extra}
         sources.append(_Source(path, line))
     if table is not None and not labelled and any(source.line["label"] is not None for source in sources):
         note_folder_labels(table)

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 from ...util.atomic_replace import write_text_file
 from ...util.errors import BadInput
 from ...util.json_files import StoredRecord, read_json
+from ..captions import format_caption_share, sidecar_of
 from ..files import find_files, format_path
 from ..manifest import ManifestLine
 from .types import FolderAnalyzer, MediaSummary, PrepareReport, RecipeProposalContext
@@ -47,7 +48,9 @@ def summary_entries(
     """The entries of summary.json that every modality has."""
     listed = {*analyzer.suffixes, *analyzer.foreign}
     folders: list[tuple[Path, str]] = []
-    others = [] if table else [p for p in find_files(root, None, folders) if p.suffix.casefold() not in listed]
+    paths = [] if table else find_files(root, None, folders)
+    sidecars = {sidecar_of(p) for p in paths if p.suffix.casefold() in listed}
+    others = [p for p in paths if p.suffix.casefold() not in listed and p not in sidecars]
     good = [line for line in lines if line["status"] == "ok"]
     classes = Counter(line["label"] for line in good if line["label"] is not None)
     exact: dict[str, list[str]] = {}
@@ -93,6 +96,11 @@ def report_lines(
             f"  skipped     {len(folders)} folder{'s' * (len(folders) > 1)}: {some}{' ...' * (len(folders) > 3)}"
         )
     rows += [*summary.lines, _classes(facts)]
+    if facts["captions"]:
+        captions = [line["caption"] for line in lines if line["status"] == "ok"]
+        rows.append(f"  captions    {format_caption_share(captions, 'files')}")
+    else:
+        rows.append(f"  captions    none: neither a table nor text files ({sidecar_of(Path('NAME'))}) name any")
     exact = sum(len(files) - 1 for files in facts["exact_copies"])
     if exact:
         some = "; ".join(" = ".join(files[:4]) for files in facts["exact_copies"][:3])

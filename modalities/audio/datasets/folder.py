@@ -5,12 +5,13 @@ from __future__ import annotations
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 
 from ....core.data import files as folders
 from ....core.data import manifest as manifests
+from ....core.data.captions import CaptionSource, draw_caption
 from ....core.data.listing import CandidateFile, assign_labels, find_candidate_files
 from ....core.data.splits import assign_splits as assign_parts
 from ....core.data.splits import check_split_name, was_trained_on
@@ -66,6 +67,9 @@ class Folder:
             classes.
         table: CSV, TSV or JSONL with a column file and optional columns label, caption and others; null: every sound
             file below root.
+        captions: Where captions are from. `auto`: the table or manifest, or else a text file next to each sound
+            (a.txt for a.wav), in which each line is one caption; `table` or `sidecar`: only one of these; `name`: the
+            words of the file's name; `none`. Of several captions one is drawn on each access.
         mix: How channels are reduced: their mean, the left one, or the loudest.
         normalise: Level that is normalised: the peak, the RMS of the audible part, or none.
         level: Target level in dB of full scale; null: -3 for peak, -20 for rms.
@@ -88,6 +92,8 @@ class Folder:
         recorded: Hashes of the files that the run to continue or evaluate was trained on; they stay in that part.
     """
 
+    stored_defaults: ClassVar[dict[str, object]] = {"captions": "table"}
+
     def __init__(
         self,
         spec: MediaSpec,
@@ -95,6 +101,7 @@ class Folder:
         manifest: Path | None = None,
         label: Literal["folder", "none"] = "folder",
         table: Path | None = None,
+        captions: CaptionSource = "auto",
         mix: Literal["mean", "left", "loudest"] = "mean",
         normalise: Literal["peak", "rms", "none"] = "peak",
         level: float | None = None,
@@ -123,7 +130,7 @@ class Folder:
         self.split, self.padding, self.polarity, self.gain, self.shift = split, padding, polarity, gain, shift
         bad = folders.UnusableFiles(max_bad)
         none = "0 usable files: no sound (.wav, .flac, .ogg, .mp3 ...)"
-        listed = find_candidate_files(self.root, table, listing, SUFFIXES, none, bad, FOREIGN)
+        listed = find_candidate_files(self.root, table, listing, SUFFIXES, none, bad, FOREIGN, captions)
         total = len(listed) + len(bad.reasons) + len(bad.others)
         found = [_entry(file) for file in assign_labels(listed, label, self.root, bad, table)]
         store = _store(cache, listing, disk)
@@ -160,7 +167,7 @@ class Folder:
             media=media * gain,
             length=length if self.padding == "masked" else None,
             label=None if entry.label is None else self.classes.index(entry.label),
-            caption=entry.caption,
+            caption=draw_caption(entry.caption, rng),
             attributes={**entry.more, "seconds": length / self.plan.rate},
             source=entry.name,
         )
@@ -222,7 +229,7 @@ def _scanned(
             return ()
         return facts.st_mtime_ns, facts.st_size
 
-    contents = tuple((str(e.path), e.name, e.label, e.caption, repr(e.more), e.key, stamp(e.path)) for e in found)
+    contents = tuple((str(e.path), e.name, e.label, repr(e.caption), repr(e.more), e.key, stamp(e.path)) for e in found)
     key = (plan, cache, budget, store and store.folder, contents)
     if key not in _LAST:
         unusable = folders.UnusableFiles()

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from ....core.data import files as folders
+from ....core.data.captions import Caption
 from ....core.types import MediaSpec
 from .. import dsp, io
 from ..disk_cache import DiskSoundCache
@@ -82,7 +83,7 @@ class SoundFileEntry:
         name: Its name in messages and manifests.
         hash: Hash of the content; "" until it is computed.
         label: Name of the class; None: no class.
-        caption: A text; None: no text.
+        caption: A text, or several; None: no text.
         more: Other attributes.
         facts: Measurements of the file.
         prepared: The decoded sound, if cached.
@@ -93,7 +94,7 @@ class SoundFileEntry:
     name: str
     hash: str
     label: str | None
-    caption: str | None
+    caption: Caption
     more: dict[str, Any]
     facts: dict[str, object] = field(default_factory=dict)
     prepared: PreparedSound | None = None

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image as Pil
 
+from ....core.data.captions import Caption, draw_caption
 from ....core.data.files import require_folder
 from ....core.data.splits import assign_splits as assign_parts
 from ....core.types import BadInput, Item, MediaSpec
@@ -26,7 +27,7 @@ class PictureExample:
     source: str
     pixels: np.ndarray | Callable[[], np.ndarray]
     label: str | None = None
-    caption: str | None = None
+    caption: Caption = None
     attributes: dict[str, Any] = field(default_factory=dict)
     size: int = 0
     hash: str = ""
@@ -64,7 +65,7 @@ class PictureDataset:
         return Item(
             media=media.float() / 127.5 - 1,
             label=self._index.get(example.label) if example.label is not None else None,
-            caption=example.caption,
+            caption=draw_caption(example.caption, rng),
             attributes=dict(example.attributes),
             source=example.source,
         )

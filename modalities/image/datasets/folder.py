@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
 from ....core.data import manifest as manifests
+from ....core.data.captions import CaptionSource
 from ....core.data.files import (
     RemarkCollector,
     UnusableFiles,
@@ -49,6 +50,9 @@ class Folder(PictureDataset):
             classes.
         table: CSV (with a header) or JSONL file with the columns file, label, caption; only the listed files are
             used.
+        captions: Where captions are from. `auto`: the table or manifest, or else a text file next to each picture
+            (a.txt for a.png), in which each line is one caption; `table` or `sidecar`: only one of these; `name`: the
+            words of the file's name; `none`. Of several captions one is drawn on each access.
         resize: False: crop without resizing, and refuse smaller pictures.
         crop: At the centre, or at a random position on each access (after resizing, along the longer side only).
         flip: Mirror a random half of the pictures left to right on each access.
@@ -60,6 +64,8 @@ class Folder(PictureDataset):
         recorded: Hashes of the files that the run to continue or evaluate was trained on; they stay in that part.
     """
 
+    stored_defaults: ClassVar[dict[str, object]] = {"captions": "table"}
+
     def __init__(
         self,
         spec: MediaSpec,
@@ -67,6 +73,7 @@ class Folder(PictureDataset):
         manifest: Path | None = None,
         label: Literal["folder", "none"] = "folder",
         table: Path | None = None,
+        captions: CaptionSource = "auto",
         resize: bool = True,
         crop: Literal["centre", "random"] = "centre",
         flip: bool = False,
@@ -79,9 +86,8 @@ class Folder(PictureDataset):
     ):
         where, listing = manifests.find_manifest(root, manifest, "image")
         root, bad = require_folder(where), UnusableFiles(max_bad)
-        listed = find_candidate_files(
-            root, table, listing, SUFFIXES, f"no picture ({' '.join(SUFFIXES)})", bad, FOREIGN
-        )
+        none = f"no picture ({' '.join(SUFFIXES)})"
+        listed = find_candidate_files(root, table, listing, SUFFIXES, none, bad, FOREIGN, captions)
         total = len(listed) + len(bad.reasons) + len(bad.others)
         found = assign_labels(listed, label, root, bad, table)
         names = [file.label for file in found if file.label is not None]
