@@ -100,7 +100,7 @@ def report_lines(
         captions = [line["caption"] for line in lines if line["status"] == "ok"]
         rows.append(f"  captions    {format_caption_share(captions, 'files')}")
     else:
-        rows.append(f"  captions    none: neither a table nor text files ({sidecar_of(Path('NAME'))}) name any")
+        rows.append("  captions    none")
     exact = sum(len(files) - 1 for files in facts["exact_copies"])
     if exact:
         some = "; ".join(" = ".join(files[:4]) for files in facts["exact_copies"][:3])

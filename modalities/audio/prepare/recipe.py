@@ -11,10 +11,12 @@ import numpy as np
 
 from ....core.data.files import format_path
 from ....core.data.manifest import NAME, ManifestLine
+from ....core.data.prepare.captions import TextProposal, propose_text
 from ....core.data.prepare.types import ProposedRecipe, RecipeProposalContext, valid_recipe_name
 from ....core.types import BadInput
 from ....core.util.messages import escape_control_characters, format_command, format_json
 from .. import dsp
+from ..networks.unet import UNet
 
 RATES = (8000, 11025, 16000, 22050, 32000, 44100, 48000)
 _SECONDS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 8.0)
@@ -55,9 +57,11 @@ def propose_recipe(lines: Sequence[ManifestLine], context: RecipeProposalContext
     different = [line for line in lines if "copy_of" not in line]
     choice = _choose(different)
     codec, bands, frames = _codec(choice)
-    network, size = _network(choice, len(different), bands, frames)
+    stages = [1, 1, 1] + [1] * max(0, math.ceil(math.log2(max(1, frames / 384))))
+    words = propose_text(different, UNet, len(stages), choice.reasons)
+    network, size = _network(choice, len(different), bands, frames, stages, words)
     choice.reasons.append(size)
-    return ProposedRecipe(_text(choice, codec, network, different, context), choice.reasons)
+    return ProposedRecipe(_text(choice, codec, network, words, different, context), choice.reasons)
 
 
 def _choose(lines: Sequence[ManifestLine]) -> _Choice:
@@ -204,23 +208,29 @@ def _bands_resolved(n_fft: int, rate: float, mels: int) -> bool:
     return True
 
 
-def _network(choice: _Choice, count: int, bands: int, frames: int) -> tuple[str, str]:
+def _network(
+    choice: _Choice, count: int, bands: int, frames: int, stages: list[int], words: TextProposal
+) -> tuple[str, str]:
     """Width of 2.5 channels per band; deeper for longer sounds, to 40 to 96 frames at the lowest resolution."""
-    stages = [1, 1, 1] + [1] * max(0, math.ceil(math.log2(max(1, frames / 384))))
     width, blocks = 32 * math.ceil(2.5 * bands / 32), 1 if count < _MANY else 2
     extra = ", dropout: 0.1" if count < _FEW else ""
     extra += "" if choice.crop == "random" else ", positions: 4"
     last = len(stages) - 1
     text = (
         f"{{use: audio/unet, width: {width}, stages: {stages}, blocks: {blocks}, "
-        f"attention: [{last - 1}, {last}]{extra}}}"
+        f"attention: [{last - 1}, {last}]{extra}{words.network}}}"
     )
     dropout = " with dropout" if count < _FEW else ""
     return text, f"width {width} for {bands} bands{dropout} for {count} different sounds, {frames} frames each"
 
 
 def _text(
-    choice: _Choice, codec: str, network: str, lines: Sequence[ManifestLine], context: RecipeProposalContext
+    choice: _Choice,
+    codec: str,
+    network: str,
+    words: TextProposal,
+    lines: Sequence[ManifestLine],
+    context: RecipeProposalContext,
 ) -> str:
     count, classes = len(lines), len({line["label"] for line in lines if line["label"] is not None})
     minutes = sum(line["seconds"] for line in lines) / 60
@@ -239,7 +249,7 @@ def _text(
         *(["  padding: masked"] if choice.shortest is not None else []),
         f"  split: {{by: hash, valid: {0.15 if few else 0.1}}}",
     ]
-    guidance = ", guidance: {use: cfg, scale: 2.5}" if choice.labelled else ""
+    guidance = ", guidance: {use: cfg, scale: 2.5}" if choice.labelled or words.condition else ""
     body = [
         "recipe: 1",
         f"name: {valid_recipe_name(context.name)}",
@@ -251,7 +261,7 @@ def _text(
         *data,
         f"codec: {codec}",
         f"network: {network}",
-        *_conditions(choice),
+        *_conditions(choice, words),
         "process:",
         "  schedule: {use: edm}",
         "  parameterization: {use: edm}",
@@ -263,13 +273,15 @@ def _text(
         f"  optimizer: {{use: adamw, lr: {1.5e-3 if few else 2.0e-3}}}",
         "  warmup: 100",
         "  ema: {half_life: 200}",
-        f"sample: {{use: ddpm, timesteps: karras, steps: 20{guidance}, count: {_shown(choice, classes)}}}",
+        f"sample: {{use: ddpm, timesteps: karras, steps: 20{guidance}, count: {_shown(choice, classes)}"
+        f"{words.sample}}}",
     ]
     return "\n".join([*head, *body]) + "\n"
 
 
-def _conditions(choice: _Choice) -> list[str]:
+def _conditions(choice: _Choice, words: TextProposal) -> list[str]:
     rows = ["  label: {use: class, drop: 0.1}"] if choice.labelled else []
+    rows += [f"  {words.condition}"] if words.condition else []
     if choice.shortest is not None:
         rows.append(
             f"  seconds: {{use: scalar, key: seconds, range: [{choice.shortest:g}, {choice.seconds:g}], log: true, "

@@ -9,8 +9,10 @@ import numpy as np
 
 from ....core.data.files import format_path
 from ....core.data.manifest import NAME, ManifestLine
+from ....core.data.prepare.captions import TextProposal, propose_text
 from ....core.data.prepare.types import ProposedRecipe, RecipeProposalContext, valid_recipe_name
 from ....core.util.messages import escape_control_characters, format_command, format_json
+from ..networks.unet import UNet
 
 _SIZES = (16, 24, 28, 32, 48, 64)  # sizes that a CPU trains in minutes; larger ones need a GPU and are left to the user
 _FEW = 500  # pictures
@@ -23,7 +25,9 @@ def propose_recipe(lines: Sequence[ManifestLine], context: RecipeProposalContext
     reasons: list[str] = []
     size, channels = _size(different, reasons), _channels(different, reasons)
     labelled = _labelled(different, reasons)
-    network = _network(size, len(different), reasons)
+    stages = [1, 2] if size <= 28 else [1, 2, 2] if size <= 48 else [1, 2, 2, 3]
+    words = propose_text(different, UNet, len(stages), reasons)
+    network = _network(stages, len(different), words, reasons)
     drawn = float(np.median([line["flat"] for line in different])) > _EMPTY
     flip = channels == 3 and not drawn
     reasons.append(
@@ -31,7 +35,7 @@ def propose_recipe(lines: Sequence[ManifestLine], context: RecipeProposalContext
         if flip
         else "not mirrored, which would change letters and drawings (data.flip=true to mirror)"
     )
-    text = _text(size, channels, labelled, network, flip, drawn, different, context, reasons)
+    text = _text(size, channels, labelled, words, network, flip, drawn, different, context, reasons)
     return ProposedRecipe(text, reasons)
 
 
@@ -66,15 +70,15 @@ def _labelled(lines: Sequence[ManifestLine], reasons: list[str]) -> bool:
     return True
 
 
-def _network(size: int, count: int, reasons: list[str]) -> str:
+def _network(stages: list[int], count: int, words: TextProposal, reasons: list[str]) -> str:
     """Patches of 2 pixels; one more stage when the size doubles; attention at low resolution."""
-    stages = [1, 2] if size <= 28 else [1, 2, 2] if size <= 48 else [1, 2, 2, 3]
     width, few = (48, ", dropout: 0.1") if count < _FEW else (64, "")
     reasons.append(f"width {width}{' with dropout' if few else ''} for {count} different pictures")
     attention = [len(stages) - 1] if len(stages) == 2 else [len(stages) - 2, len(stages) - 1]
     head = ", head_dim: 24" if width == 48 else ""
     return (
-        f"{{use: image/unet, width: {width}{head}, stages: {stages}, blocks: 2, attention: {attention}, patch: 2{few}}}"
+        f"{{use: image/unet, width: {width}{head}, stages: {stages}, blocks: 2, attention: {attention}, patch: 2{few}"
+        f"{words.network}}}"
     )
 
 
@@ -82,6 +86,7 @@ def _text(
     size: int,
     channels: int,
     labelled: bool,
+    words: TextProposal,
     network: str,
     flip: bool,
     drawn: bool,
@@ -92,7 +97,7 @@ def _text(
     count, few = len(lines), len(lines) < _FEW
     square = all(line["width"] == line["height"] for line in lines)
     about = f"{count} pictures of {context.root.name} at {size}x{size}."
-    guidance = ", guidance: {use: cfg, scale: 1.5}" if labelled else ""
+    guidance = ", guidance: {use: cfg, scale: 1.5}" if labelled or words.condition else ""
     classes = len({line["label"] for line in lines if line["label"] is not None})
     shown_ = min(64, max(16, 2 * classes)) if labelled else 16
     body = [
@@ -114,7 +119,9 @@ def _text(
         f"  split: {{by: hash, valid: {0.15 if few else 0.1}}}",
         "codec: {use: image/pixels}",
         f"network: {network}",
-        *(["conditioning:", "  label: {use: class, drop: 0.1}"] if labelled else []),
+        *(["conditioning:"] if labelled or words.condition else []),
+        *(["  label: {use: class, drop: 0.1}"] if labelled else []),
+        *([f"  {words.condition}"] if words.condition else []),
         "process:",
         "  schedule: {use: edm}",
         "  parameterization: {use: edm}",
@@ -126,6 +133,6 @@ def _text(
         f"  optimizer: {{use: adamw, lr: {1.5e-3 if size <= 28 else 1.0e-3}}}",
         "  warmup: 100",
         f"  ema: {{half_life: {100 if size <= 28 else 200}}}",
-        f"sample: {{use: heun, timesteps: karras, steps: 18{guidance}, count: {shown_}}}",
+        f"sample: {{use: heun, timesteps: karras, steps: 18{guidance}, count: {shown_}{words.sample}}}",
     ]
     return "\n".join(body) + "\n"

@@ -1,0 +1,174 @@
+"""Text encoders on top of frozen models: what a checkpoint holds, how a model is identified, and texts in batches."""
+
+import copy
+import importlib.util
+import json
+
+import pytest
+import torch
+from sonolux.core.conditioning.encoders import _frozen, table, transformers
+from sonolux.core.conditioning.text import Text
+from sonolux.core.testing.mutation import assert_caught
+from sonolux.core.types import BadInput
+
+TEXTS = ["a small red circle above a large blue square", "x", "привет, 日本語 😀"]
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "red", "circle", "small", "x"]
+
+
+# --- table of word vectors -------------------------------------------------------------------------------------------
+
+needs_table = pytest.mark.skipif(importlib.util.find_spec("wordllama") is None, reason="wordllama is not installed")
+
+
+def check_alone_and_in_a_batch(condition):
+    """The tokens of a text are the same alone and with others."""
+    condition = condition.double()
+    together = condition.embed(TEXTS)
+    lengths = together.mask.sum(1).tolist()
+    assert len(set(lengths)) > 1
+    for i, words in enumerate(TEXTS):
+        alone = condition.embed([words])
+        assert alone.values.shape[1] == lengths[i]
+        assert torch.allclose(alone.values[0], together.values[i, : lengths[i]], atol=1e-6), "other texts matter"
+        assert not together.values[i, lengths[i] :].any()
+
+
+def test_a_missing_package_is_one_message(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    table._table.cache_clear()
+    with pytest.raises(BadInput, match=r"needs the package wordllama: pip install 'sonolux\[text\]'"):
+        table.Table(8)
+    table._table.cache_clear()
+
+
+@needs_table
+def test_the_table_is_not_in_the_checkpoint():
+    condition = Text(16, encoder=table.Table(16, hidden=16), length=8)
+    state = condition.state_dict()
+    assert sum(v.numel() for v in state.values()) < 20_000 and state["encoder.fingerprint"].shape == (16,)
+    assert all(p.requires_grad for p in condition.parameters())
+    copied = copy.deepcopy(condition)
+    copied.load_state_dict(state)
+    assert torch.equal(copied.embed(TEXTS).values, condition.embed(TEXTS).values)
+    state["encoder.fingerprint"] = 1 - state["encoder.fingerprint"]
+    with pytest.raises(BadInput, match="trained with another table of word vectors"):
+        copied.load_state_dict(state)
+    with torch.device("meta"):
+        assert table.Table(8).fingerprint.is_meta
+
+
+@needs_table
+def test_texts_of_the_table():
+    condition = Text(16, encoder=table.Table(16, hidden=16), length=8)
+    check_alone_and_in_a_batch(condition)
+    with pytest.warns(UserWarning, match=r"cut after 39 of 44 characters \(8 tokens\)"):
+        kept = condition.parse("one two three four five six seven eight nine")
+    assert condition.parse(kept) == kept
+
+
+# --- models of transformers ------------------------------------------------------------------------------------------
+
+
+def saved_model(folder, kind):
+    """A model with random weights, and a tokenizer of a few words, in a folder."""
+    import tokenizers
+    import transformers as package
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import Whitespace
+    from tokenizers.processors import TemplateProcessing
+
+    words = tokenizers.Tokenizer(WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    words.pre_tokenizer = Whitespace()
+    words.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    size = {"vocab_size": len(WORDS), "num_hidden_layers": 1, "hidden_size": 8, "num_attention_heads": 2}
+    if kind == "bert":
+        config = package.BertConfig(**size, intermediate_size=8, max_position_embeddings=6)
+        model = package.BertModel(config)
+    elif kind == "clip":
+        config = package.CLIPTextConfig(
+            **size, intermediate_size=8, max_position_embeddings=6, eos_token_id=3, bos_token_id=2, pad_token_id=0
+        )
+        model = package.CLIPTextModel(config)
+    else:
+        config = package.T5Config(vocab_size=len(WORDS), d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)
+        model = package.T5EncoderModel(config)
+    model.save_pretrained(folder)
+    package.PreTrainedTokenizerFast(tokenizer_object=words, model_max_length=50, **names).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    pytest.importorskip("transformers")
+    transformers._model.cache_clear()
+    yield tmp_path / "model"
+    transformers._model.cache_clear()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["bert", "clip", "t5"])
+def test_a_text_model(folder, kind):
+    saved_model(folder, kind)
+    condition = Text(16, encoder=transformers.Transformers(16, folder=folder), length=6)
+    check_alone_and_in_a_batch(condition)
+    state = condition.state_dict()
+    assert set(state) == {"null", "encoder.fingerprint", "encoder.project.weight", "encoder.project.bias"}
+    model = transformers._model(folder)
+    assert not any(p.requires_grad for p in model.model.parameters())
+    calls = model.calls
+    copy.deepcopy(condition).embed([*TEXTS, *TEXTS])
+    assert model.calls == calls, "each text is computed once"
+    condition.embed(["small x", "x small", "small x"])
+    assert model.calls == calls + 1
+    with pytest.warns(UserWarning, match=r"cut after 18 of 26 characters \(6 tokens\)"):
+        assert condition.parse("a small red circle a red x") == "a small red circle"
+    condition.embed(TEXTS).values.sum().backward()
+    assert condition.encoder.project.weight.grad.any()
+
+
+@pytest.mark.slow
+def test_another_model_is_refused(folder, tmp_path):
+    first = Text(16, encoder=transformers.Transformers(16, folder=saved_model(folder, "bert")))
+    other = Text(16, encoder=transformers.Transformers(16, folder=saved_model(tmp_path / "other", "bert")))
+    with pytest.raises(BadInput, match="trained with another text model"):
+        other.load_state_dict(first.state_dict())
+
+
+@pytest.mark.slow
+def test_planted_states_that_are_not_cut_to_the_text_are_caught(folder, monkeypatch):
+    condition = Text(16, encoder=transformers.Transformers(16, folder=saved_model(folder, "bert")))
+
+    def whole(self, texts, most, device):
+        inputs = self.tokenizer([*texts], truncation=True, max_length=most, padding=True, return_tensors="pt")
+        return dict(zip(texts, self.model(input_ids=inputs["input_ids"]).last_hidden_state.detach(), strict=True))
+
+    monkeypatch.setattr(transformers._TextModel, "_computed", whole)
+    assert_caught(check_alone_and_in_a_batch, condition)
+
+
+def test_what_no_text_model_is(tmp_path, monkeypatch):
+    pytest.importorskip("transformers")
+    transformers._model.cache_clear()
+    with pytest.raises(BadInput, match="needs a model: `folder`, or `hub`"):
+        transformers.Transformers(8)
+    with pytest.raises(BadInput, match="no text model"):
+        transformers.Transformers(8, folder=tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "nothing"}))
+    with pytest.raises(BadInput, match="does not hold a text model that transformers opens"):
+        transformers.Transformers(8, folder=tmp_path)
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(BadInput, match="not on this machine: `download: true` fetches it once"):
+        transformers.Transformers(8, hub="nobody/nothing")
+
+
+def test_fingerprints(tmp_path):
+    (tmp_path / "a").write_text("1")
+    (tmp_path / "b").write_text("2")
+    files = [tmp_path / "a", tmp_path / "b"]
+    first = _frozen.fingerprint_of_files(files)
+    assert first == _frozen.fingerprint_of_files(reversed(files)) and len(first) == 16
+    (tmp_path / "b").write_text("3")
+    assert _frozen.fingerprint_of_files(files) != first
+    with pytest.raises(BadInput, match="cannot be read"):
+        _frozen.fingerprint_of_files([tmp_path / "none"])
