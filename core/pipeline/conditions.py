@@ -114,12 +114,12 @@ class ConditionEmbedder:
 
     def add(self, rows: Sequence[Mapping[str, Any]], prompts: Sequence[str] = ()) -> None:
         """Encode the texts of samples, and prompts of guidance, in one call of the encoder for up to 256 texts."""
+        listed = [*prompts, *([self.negative] if self.negative else [])]
+        prompted = require_text_condition(self.model) if listed else None
         for name, condition in self.model.conditions.items():
             if _accepts_prompts(condition):
-                self._encode(name, [condition.parse(row[name]) for row in rows if row.get(name) is not None])  # type: ignore[operator]
-        listed = [*prompts, *([self.negative] if self.negative else [])]
-        if listed:
-            self._encode(require_text_condition(self.model), [self._parse(prompt) for prompt in listed])
+                texts = [condition.parse(row[name]) for row in rows if row.get(name) is not None]  # type: ignore[operator]
+                self._encode(name, [*texts, *(map(self._parse, listed) if name == prompted else ())])
 
     def conditioning(self, rows: Sequence[Mapping[str, Any]]) -> Conditioning:
         """The conditioning of a batch; a condition that a row does not name is unconditional."""
