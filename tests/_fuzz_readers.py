@@ -25,11 +25,13 @@ from sonolux.core.config.load import load_recipe_text, packaged_recipes
 from sonolux.core.config.recipe import Recipe
 from sonolux.core.config.yaml import YamlDumper, dump_yaml, parse_argument, parse_yaml
 from sonolux.core.data import manifest as manifests
+from sonolux.core.data.captions import read_sidecar
 from sonolux.core.data.prepare.report import read_stored_summary
 from sonolux.core.data.splits import recorded_training_hashes
 from sonolux.core.data.tables import rows_with_paths
 from sonolux.core.few_step.stored_plans import plan_from_json, plan_to_json
 from sonolux.core.pipeline.open_checkpoint import open_checkpoint
+from sonolux.core.pipeline.prompts import read_prompt_file
 from sonolux.core.pipeline.result import saved_sample_files
 from sonolux.core.pipeline.sample_list import read_sample_list
 from sonolux.core.samplers.dpmpp_2m import DPMpp2M
@@ -540,6 +542,20 @@ def read_log(path: Path) -> None:
     assert all(row.get("step", 0) <= 2 for row in rows)
 
 
+TEXTS = "a red circle\nun cercle rouge, très petit\n\n赤い丸 😀\n"
+
+
+def read_captions(path: Path) -> None:
+    """The captions of a picture next to it are texts that a manifest can hold."""
+    found = read_sidecar(path.with_suffix(".png"))
+    manifests.format_manifest_line({"caption": found}).encode()
+
+
+def read_prompts(path: Path) -> None:
+    """Prompts are texts without spaces around them."""
+    assert all(prompt == prompt.strip() != "" for prompt in read_prompt_file(path))
+
+
 READERS = {
     reader.name: reader
     for reader in (
@@ -564,6 +580,8 @@ READERS = {
         file_reader("data.jsonl", "data.jsonl", HASHES.encode, read_hashes),
         file_reader("summary.json", "summary.json", SUMMARY.encode, lambda path: read_stored_summary(path.parent)),
         file_reader("metrics.jsonl", "metrics.jsonl", LOG.encode, read_log),
+        file_reader("captions", "a.txt", TEXTS.encode, read_captions),
+        file_reader("prompts", "prompts.txt", TEXTS.encode, read_prompts),
         Reader("argument", argument_text, read_argument),
         Reader("overrides", overrides_case, read_overrides),
         Reader("recipe values", recipe_values, read_recipe_values),

@@ -53,7 +53,7 @@ class FrozenTextEncoder(TextEncoder):
         self.named = named
         self.register_buffer("fingerprint", torch.tensor(list(fingerprint), dtype=torch.uint8))
 
-    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:  # type: ignore[override]
         """Hook of torch's `load_state_dict`: check that the model is that of the training.
 
         Raises:
