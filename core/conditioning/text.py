@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ..types import BadInput, Item, Tokens
@@ -101,9 +102,14 @@ class Text(Condition):
         return " ".join(kept or [words[int(drawn.argmax())]])
 
     def embed(self, values: Sequence[str] | Tensor) -> Tokens:
-        """Encode B texts -> (B, L, E)."""
+        """Encode B texts -> (B, L, E); equal texts are encoded once."""
         assert not isinstance(values, Tensor)
-        return self.encoder([*values], self.length)
+        places = {text: i for i, text in enumerate(dict.fromkeys(values))}
+        found = self.encoder([*places], self.length)
+        if len(places) == len(values):
+            return found
+        index = torch.tensor([places[text] for text in values], device=found.values.device)
+        return Tokens(found.values.index_select(0, index), found.mask.index_select(0, index))
 
     def cut_share(self, texts: Sequence[str]) -> float:
         """Share of the texts that are longer than `length`."""

@@ -48,16 +48,16 @@ def propose_text(lines: Sequence[ManifestLine], network: type, stages: int, reas
         return TextProposal()
     share = format_caption_share(captions, "files")
     if len(first) < _LEAST * len(lines):
-        reasons.append(f"no text: only {share} have a caption")
+        reasons.append(f"no text: too few captions ({share})")
         return TextProposal()
     if "tokens" not in getattr(network, "accepts", ()):
-        reasons.append(f"no text: {share} have a caption, but this network takes none")
+        reasons.append(f"no text: this network takes no captions ({share})")
         return TextProposal()
     needed = float(np.quantile([len(text.encode()) for text in first], 0.95))
     length = next((n for n in _LENGTHS if n >= needed), _LENGTHS[-1])
     longer = f", length: {length}" if length > _LENGTHS[0] else ""
     attends = CROSS_ATTENTION in inspect.signature(network).parameters
-    reasons.append(f"prompts: {share} have a caption, read as bytes; `encoder: table` knows more words")
+    reasons.append(f"prompts, from captions ({share}), read as bytes; `encoder: table` knows more words")
     prompts = [shorten(text, 100) for text in dict.fromkeys(first[:: max(1, len(first) // _SHOWN)])][:_SHOWN]
     return TextProposal(
         f"caption: {{use: text, encoder: {{use: bytes}}{longer}, drop: 0.1}}",

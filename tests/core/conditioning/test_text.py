@@ -160,6 +160,13 @@ def test_initial_weights_depend_on_the_seed_only():
     assert 0.5 < float(one.detach()[first.embed(TEXTS).mask].std()) < 1.5, "tokens have about unit variance"
 
 
+def test_equal_texts_are_encoded_once():
+    condition = text()
+    values, mask = condition.embed(["red", "a circle", "red"])
+    assert torch.equal(values[0], values[2]) and mask.sum(1).tolist() == [3, 8, 3]
+    assert torch.equal(values[1], condition.embed(["red", "a circle"]).values[1])
+
+
 def test_outline_without_values():
     with torch.device("meta"):
         assert all(p.is_meta for p in text().parameters())

@@ -41,7 +41,7 @@ def test_what_captions_add():
     assert found.condition == "caption: {use: text, encoder: {use: bytes}, drop: 0.1}"
     assert found.network == ", cross_attention: [2]"
     assert found.sample == ', prompt: ["a: cat", "one", "a \\"dog\\""]'
-    assert "3 of 4 files (75 %), 1 of them several have a caption" in reasons[0]
+    assert "from captions (3 of 4 files (75 %), 1 of them several)" in reasons[0]
     assert propose_text(lines(["a"]), Pooling, 3, []).network == ""
     assert "length: 256" in propose_text(lines(["x" * 200]), Attending, 3, []).condition
 
@@ -50,8 +50,8 @@ def test_what_captions_add():
     ("captions", "network", "reason"),
     [
         ([None, None], Attending, None),
-        (["a"], Deaf, "but this network takes none"),
-        (["a"] + [None] * 20, Attending, "no text: only 1 of 21 files (5 %)"),
+        (["a"], Deaf, "this network takes no captions (1 of 1 files (100 %))"),
+        (["a"] + [None] * 20, Attending, "no text: too few captions (1 of 21 files (5 %))"),
     ],
 )
 def test_where_nothing_is_added(captions, network, reason):
