@@ -18,6 +18,7 @@ from ..training.checkpoint import check_fits, load_weights, newest_checkpoint, r
 from ..training.header import CheckpointHeader
 from ..types import BadInput, MediaSpec
 from ..util.device import choose_device
+from ..util.fetching import allow_fetching
 from ..util.messages import shorten
 from .context import ModelContext
 
@@ -47,7 +48,8 @@ def open_checkpoint(
     header = read_header(checkpoint)
     trusted = trust.trust_of_checkpoint(checkpoint, header.recipe)
     read_recipe = partial(load_recipe_text, header.recipe, checkpoint.parent, allow_code=allow_code, trusted=trusted)
-    with name_checkpoint_in_errors(checkpoint):
+    own = allow_code or trusted >= trust.TrustLevel.PATHS
+    with name_checkpoint_in_errors(checkpoint), allow_fetching(own):
         recipe = read_recipe(changes)
         recorded = read_recipe() if changes and header.plans else recipe
         spec = _media_spec(checkpoint, header, recipe)

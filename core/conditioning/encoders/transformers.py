@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from ...nn.layers.embedding import make_linear
 from ...nn.layers.init import reset_parameters
 from ...types import BadInput, Tokens
+from ...util.fetching import is_fetching_allowed
 from ._frozen import FrozenTextEncoder, fingerprint_of_files
 
 _REMEDY = "pip install 'sonolux[text]'"
@@ -175,6 +176,8 @@ def _hub_folder(name: str, download: bool) -> Path:
     except Exception as error:  # errors of the library, of many classes
         if not download:
             raise BadInput(f"the text model {name} is not on this machine: `download: true` fetches it once") from error
+        if not is_fetching_allowed():
+            raise BadInput(f"the text model {name} is not on this machine, and a run of others fetches none") from error
     warnings.warn(f"the text model {name} is fetched from the Hugging Face Hub", stacklevel=2)
     try:
         return Path(snapshot_download(name, allow_patterns=patterns))

@@ -10,6 +10,7 @@ from sonolux.core.conditioning.encoders import _frozen, table, transformers
 from sonolux.core.conditioning.text import Text
 from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import BadInput
+from sonolux.core.util.fetching import allow_fetching
 
 TEXTS = ["a small red circle above a large blue square", "x", "привет, 日本語 😀"]
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "red", "circle", "small", "x"]
@@ -160,6 +161,8 @@ def test_what_no_text_model_is(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
     with pytest.raises(BadInput, match="not on this machine: `download: true` fetches it once"):
         transformers.Transformers(8, hub="nobody/nothing")
+    with allow_fetching(False), pytest.raises(BadInput, match="a run of others fetches none"):
+        transformers.Transformers(8, hub="nobody/nothing", download=True)
 
 
 def test_fingerprints(tmp_path):
