@@ -27,7 +27,10 @@ def per_sample_conditions(model: ConditionedNetwork, section: SampleSection, cou
     Raises:
         BadInput: A condition does not know a value.
     """
-    wanted: dict[str, Any] = {"label": section.label, **section.conditions, **_prompts(model, section)}
+    labels = section.label
+    if labels == "cycle" and "label" in model.conditions and _accepts_prompts(model.conditions["label"]):
+        labels = None  # the default, which is no prompt
+    wanted: dict[str, Any] = {"label": labels, **section.conditions, **_prompts(model, section)}
     rows: list[SampleConditions] = [{} for _ in range(count)]
     for name, condition in model.conditions.items():
         value = wanted.get(name)

@@ -122,6 +122,13 @@ def test_a_model_without_text(tiny_run):
         other.sample(negative="a cat")
 
 
+@pytest.mark.slow
+def test_a_text_condition_may_be_called_label(tiny_run):
+    made = sonolux.load(tiny_run(RECIPE.replace("  caption:", "  label:")), device="cpu", allow_code=True)
+    assert [row["label"] for row in made.sample(count=1).conditions] == [None], "the default of labels is no prompt"
+    assert [row["label"] for row in made.sample(A, count=1).conditions] == [A]
+
+
 # --- negative prompts and composed guidance --------------------------------------------------------------------------
 
 
