@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,7 +11,6 @@ from ...util.messages import quote_for_yaml, shorten
 from ..captions import format_caption_share
 from ..manifest import ManifestLine
 
-CROSS_ATTENTION = "cross_attention"  # parameter of networks: the stages that attend to tokens
 _LEAST = 0.1  # share of captioned files below which they are taken for an accident
 _LENGTHS = (128, 256, 512)  # tokens
 _SHOWN = 4  # captions that previews use as prompts
@@ -38,8 +36,9 @@ def propose_text(lines: Sequence[ManifestLine], network: type, stages: int, reas
 
     Args:
         lines: The usable lines of the manifest, each file once.
-        network: Class of the proposed network; without tokens among what it accepts there is no text condition.
-        stages: Its number of stages; the last one attends to the text.
+        network: Class of the proposed network, which accepts tokens, or states in `kinds_by_option` by which option it
+            does; otherwise there is no text condition.
+        stages: Its number of stages; if the option is a list of stages, the last one attends to the text.
         reasons: A line is added to it.
     """
     captions = [line["caption"] for line in lines]
@@ -50,17 +49,18 @@ def propose_text(lines: Sequence[ManifestLine], network: type, stages: int, reas
     if len(first) < _LEAST * len(lines):
         reasons.append(f"no text: too few captions ({share})")
         return TextProposal()
-    if "tokens" not in getattr(network, "accepts", ()):
+    option, value = getattr(network, "kinds_by_option", {}).get("tokens", ("", ""))
+    if not option and "tokens" not in getattr(network, "accepts", ()):
         reasons.append(f"no text: this network takes no captions ({share})")
         return TextProposal()
     needed = float(np.quantile([len(text.encode()) for text in first], 0.95))
     length = next((n for n in _LENGTHS if n >= needed), _LENGTHS[-1])
     longer = f", length: {length}" if length > _LENGTHS[0] else ""
-    attends = CROSS_ATTENTION in inspect.signature(network).parameters
+    value = f"[{stages - 1}]" if value.startswith("[") else value
     reasons.append(f"prompts, from captions ({share}), read as bytes; `encoder: table` knows more words")
     prompts = [shorten(text, 100) for text in dict.fromkeys(first[:: max(1, len(first) // _SHOWN)])][:_SHOWN]
     return TextProposal(
         f"caption: {{use: text, encoder: {{use: bytes}}{longer}, drop: 0.1}}",
-        f", {CROSS_ATTENTION}: [{stages - 1}]" if attends else "",
+        f", {option}: {value}" if option else "",
         f", prompt: [{', '.join(map(quote_for_yaml, prompts))}]",
     )

@@ -10,22 +10,23 @@ from sonolux.core.data.prepare.captions import propose_text
 class Attending:
     """A network that attends to tokens in some stages."""
 
-    accepts = frozenset({"vector", "tokens"})
+    accepts = frozenset({"vector"})
+    kinds_by_option = {"tokens": ("cross_attention", "[1]")}  # noqa: RUF012
 
-    def __init__(self, width: int, cross_attention: list[int] = []):  # noqa: B006
-        pass
+
+class Whole:
+    """A network that attends to tokens everywhere."""
+
+    kinds_by_option = {"tokens": ("attends", "true")}  # noqa: RUF012
 
 
 class Pooling:
-    """A network that pools tokens."""
+    """A network that always takes tokens."""
 
     accepts = frozenset({"vector", "tokens"})
 
-    def __init__(self, width: int):
-        pass
 
-
-class Deaf(Pooling):
+class Deaf:
     """A network without text."""
 
     accepts = frozenset({"vector"})
@@ -43,6 +44,7 @@ def test_what_captions_add():
     assert found.sample == ', prompt: ["a: cat", "one", "a \\"dog\\""]'
     assert "from captions (3 of 4 files (75 %), 1 of them several)" in reasons[0]
     assert propose_text(lines(["a"]), Pooling, 3, []).network == ""
+    assert propose_text(lines(["a"]), Whole, 3, []).network == ", attends: true"
     assert "length: 256" in propose_text(lines(["x" * 200]), Attending, 3, []).condition
 
 
@@ -69,7 +71,6 @@ def test_a_folder_with_text_files(tmp_path, monkeypatch, capsys):
     from sonolux.core.config.load import load_recipe_text
     from sonolux.core.data.manifest import read_manifest
     from sonolux.core.data.prepare import prepare as preparing
-    from sonolux.modalities.image.networks.unet import UNet
 
     monkeypatch.setattr(preparing, "plot_distributions", lambda path, panels, title: path)
     root, out = tmp_path / "data", tmp_path / "out"
@@ -91,11 +92,5 @@ def test_a_folder_with_text_files(tmp_path, monkeypatch, capsys):
     ]
     assert json.loads((out / "summary.json").read_text())["captions"] == 2
     recipe = load_recipe_text((out / "recipe.yaml").read_text(), out)
-    assert ("caption" in recipe.conditioning) == ("tokens" in UNet.accepts)
-    if "tokens" not in UNet.accepts:
-        monkeypatch.setattr(UNet, "accepts", frozenset({"vector", "tokens"}))
-    assert main(["prepare", str(root), "--out", str(tmp_path / "again")]) == 0
-    text = (tmp_path / "again" / "recipe.yaml").read_text()
-    recipe = load_recipe_text(text, out)
     assert recipe.conditioning["caption"].use == "text" and recipe.sample.prompt == ["first", "third"]
-    assert ("cross_attention" in text) == ("cross_attention" in recipe.network.params)
+    assert recipe.network.params["cross_attention"] == [len(recipe.network.params["stages"]) - 1]
