@@ -25,7 +25,7 @@ _QUANTILES = (0.1, 0.5, 0.9)
 
 
 def tonal_statistics(waves: Tensor, rate: float, floor: float = -60.0) -> Tensor:
-    """(N, frames) at `rate` Hz -> (N, d), finite; zeros for silence. Every part has one unit, dB.
+    """(N, frames) at `rate` Hz -> (N, d), finite, also for silence. Every part has one unit, dB.
 
     For both lengths of windows: quantiles over windows of the harmonic-to-noise ratio; the mean absolute change of the
     level of a frequency from one window to the next, where it is audible (white noise changes by about 6 dB, a steady
@@ -62,12 +62,11 @@ class _Windows(NamedTuple):
 
 
 def _windows(waves: Tensor, size: int) -> _Windows:
-    frames = functional.pad(waves, (size // 2, size // 2)).unfold(1, size, size // 2)
+    frames = functional.pad(waves, (size // 2, size)).unfold(1, size, size // 2)
     window = torch.hann_window(size, dtype=waves.dtype)
     frames = (frames - frames.mean(2, keepdim=True)) * window
     power = frames.square().sum(2)
-    largest = power.amax(1, keepdim=True)
-    loud = (power >= largest * 10 ** (-_RANGE / 10)) & (largest > 0)
+    loud = power >= power.amax(1, keepdim=True) * 10 ** (-_RANGE / 10)
     return _Windows(frames[loud], window, loud)
 
 
