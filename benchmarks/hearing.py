@@ -130,7 +130,8 @@ def measure(name: str, sounds: list[Tensor], rate: float, options: argparse.Name
             draws = options.draws if lossy else CHANCE
             seen, clearly, value, limit = detection(known, feature(some, rate), options.count, draws, lossy)
             label = f"  {kind:10}{type(feature).__name__:24}"
-            print(f"{label}{seen:8.0%}{clearly:9.0%}{value:12.1f}{limit:13.1f}", flush=True)
+            share = f"{clearly:.0%}" if lossy else "-"
+            print(f"{label}{seen:8.0%}{share:>9}{value:12.1f}{limit:13.1f}", flush=True)
 
 
 def check_families(count: int, bands: int) -> None:
