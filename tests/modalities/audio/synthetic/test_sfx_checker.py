@@ -109,7 +109,7 @@ def test_noise_in_the_place_of_tones_is_no_family():
 
 @pytest.mark.slow
 def test_planted_checker_of_bands_alone_is_caught(monkeypatch):
-    monkeypatch.setattr(checkers.fitted_predictor(8000.0, 8000), "tones", None)
+    monkeypatch.setattr(checkers.fitted_predictor(8000.0, 8000, "sfx"), "tones", None)
     assert_caught(check_noise_in_the_place_of_tones)
 
 
