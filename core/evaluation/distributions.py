@@ -12,6 +12,7 @@ examples against real ones, are those of the other distances (`comparison.py`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -93,7 +94,7 @@ def _row(name: str, sets: list[FeatureSet]) -> DistributionRow:
     known = [one.select(np.flatnonzero(np.isfinite(one.rows[:, 0]))) for one in sets]
     if name:
         known = [one.without_labels() for one in known]
-    distance, baseline = float("nan"), (float("nan"),) * 3
+    distance, baseline = math.nan, (math.nan, math.nan, math.nan)
     if min(len(known[0]), sum(map(len, known[1:]))) >= MIN_ROWS:
         distance, baseline = _distance(known)
     return DistributionRow(name, _quartiles(sets[0]), _quartiles(shown), distance, baseline)
