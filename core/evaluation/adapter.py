@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from .classifier import ClassifierSettings
+from .measures import ExampleMeasure
 from .near_copies import NearestMatches
 
 
@@ -51,6 +52,8 @@ class EvaluationAdapter(Protocol):
     Attributes:
         nouns: Words for one example and for several: ("sound", "sounds").
         feature: Name of the modality's default feature component.
+        further_features: Names of features whose MMD is measured too, where a recipe names no feature: of what the
+            default feature cannot tell apart.
         suffixes: Suffixes of the files that it reads, in lower case, with the dot.
         copy_threshold: Similarity above which an example counts as a copy; used where too few examples are held out to
             measure a threshold.
@@ -61,6 +64,7 @@ class EvaluationAdapter(Protocol):
 
     nouns: tuple[str, str]
     feature: str
+    further_features: Sequence[str]
     suffixes: Collection[str]
     copy_threshold: float
     classifier: ClassifierSettings
@@ -84,6 +88,10 @@ class EvaluationAdapter(Protocol):
 
     def defects(self, media: Sequence[Tensor], real: Sequence[Tensor], loop: bool) -> list[DefectMeasure]:
         """Defects of samples as stored in their files, and of real examples; `loop`: also defects of the seam."""
+        ...
+
+    def measures(self, media: Sequence[Tensor]) -> list[ExampleMeasure]:
+        """Single numbers of examples without padding, whose distributions are compared: the same ones for every set."""
         ...
 
     def preview(self, media: Tensor) -> list[MediaFile]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from ..config.recipe import Recipe
 from ..config.spec import ComponentSpec, to_plain_values
@@ -16,8 +17,9 @@ from ..util.messages import print_lines
 from . import memorization
 from .adapter import DefectMeasure, EvaluationAdapter
 from .classifier import LEAST
-from .comparison import FeatureSet, choose_comparison_draws
+from .comparison import MAX_ROWS, FeatureSet, choose_comparison_draws
 from .distances import codec_reference_function, default_metrics, measure_distances, unmeasured_distances
+from .distributions import MeasureComparison, compare_distributions, distribution_measurements
 from .evaluation_input import EvaluationInput
 from .examples import (
     ENOUGH,
@@ -38,6 +40,7 @@ from .report import gallery
 from .report.contents import EvaluationReport, Measurement, ReferenceValue
 
 FEW = 100  # below this number of samples a remark says that the figures are imprecise
+MEASURED = 500  # maximum number of training and of held-out examples whose distributions are measured
 CODEC_LEAST = 16  # minimum number of real examples for the distance of the codec round trip
 
 
@@ -73,6 +76,7 @@ def evaluate(case: EvaluationInput, out: Path, folder: Path | None = None, progr
     report.classes = real.classes
     distances = DistanceReporter(report, recipe, metrics, many, generated, real)
     gaps = distances.of_feature(component, feature, codec)
+    distances.of_further_features(adapter, codec)
     if recognised is not None:
         if not is_fitted_on_training_data(feature):
             distances.of_classifier(recognised)
@@ -88,8 +92,12 @@ def evaluate(case: EvaluationInput, out: Path, folder: Path | None = None, progr
     stage("defects")
     defects = _defects(case, adapter, generated, real, folder)
     report.measurements["Defects"] = _defect_lines(defects, generated, many)
+    stage("distributions")
+    compared = _distributions(case, adapter, generated, real, folder)
+    report.distributions = [one.table for one in compared]
+    report.measurements["Distributions"] = distribution_measurements(compared, many)
     report.remarks += _remarks(case, generated, real, copies, many, folder)
-    findings = gallery.PerSampleResults(generated, real, recognised, copies, defects, gaps)
+    findings = gallery.PerSampleResults(generated, real, recognised, copies, defects, gaps, compared)
     report.samples = gallery.sample_records(findings)
     report.gallery = gallery.build_gallery(adapter, findings, report.samples, settings.page_samples)
     return report
@@ -193,6 +201,18 @@ class DistanceReporter:
         known = train if held_out is None else np.concatenate([train, held_out])
         return torch.cdist(torch.from_numpy(samples), torch.from_numpy(known)).amin(1).numpy()
 
+    def of_further_features(self, adapter: EvaluationAdapter, codec: CodecRoundTrip) -> None:
+        """Add the unbiased distances of the adapter's further features, where the recipe names no feature."""
+        metrics = [m for m in self.metrics if all(result.unbiased for result in m.results)]
+        if self.recipe.eval.feature is not None or not metrics:
+            return
+        real = replace(self.real, train=balanced_subset(self.real.train, MAX_ROWS, seed=3))
+        reporter = replace(self, metrics=metrics, real=real)
+        for name in adapter.further_features:
+            component = ComponentSpec("feature", name)
+            spec = replace(self.recipe.modality.build().spec(), classes=real.classes)
+            reporter.of_feature(component, component.build(spec=spec), codec)
+
     def of_classifier(self, recognised: RecognitionResult) -> None:
         """Add the distances of the classifier's features."""
         train, held_out, samples = (
@@ -245,9 +265,28 @@ def _text_score(feature: Any, generated: GeneratedSet, real: RealData, many: str
 def _defects(
     case: EvaluationInput, adapter: EvaluationAdapter, generated: GeneratedSet, real: RealData, folder: Path | None
 ) -> list[DefectMeasure]:
-    loop = bool(generated.settings.get("loop", case.recipe.sample.loop and folder is None))
-    media = generated.raw if adapter.whole_files or loop else list(generated.examples.media)
+    media, loop = _measured_media(case, adapter, generated, folder)
     return adapter.defects(media, balanced_subset(real.train, 500, seed=2).unpadded(), loop)
+
+
+def _measured_media(
+    case: EvaluationInput, adapter: EvaluationAdapter, generated: GeneratedSet, folder: Path | None
+) -> tuple[list[Tensor], bool]:
+    """The samples as they are measured one by one, and whether they are loops."""
+    loop = bool(generated.settings.get("loop", case.recipe.sample.loop and folder is None))
+    return generated.raw if adapter.whole_files or loop else list(generated.examples.media), loop
+
+
+def _distributions(
+    case: EvaluationInput, adapter: EvaluationAdapter, generated: GeneratedSet, real: RealData, folder: Path | None
+) -> list[MeasureComparison]:
+    media, _ = _measured_media(case, adapter, generated, folder)
+    real_sets = [balanced_subset(real.train, MEASURED, seed=2)]
+    if real.held_out is not None and len(real.held_out) >= ENOUGH:
+        real_sets.append(balanced_subset(real.held_out, MEASURED, seed=2))
+    labels = [generated.examples.labels.numpy(), *(one.labels.numpy() for one in real_sets)]
+    measures = [adapter.measures(media), *(adapter.measures(one.unpadded()) for one in real_sets)]
+    return compare_distributions(measures, labels, real.classes)
 
 
 def _defect_lines(defects: list[DefectMeasure], generated: GeneratedSet, many: str) -> list[Measurement]:

@@ -13,8 +13,9 @@ from torch.nn import functional
 
 from ...core.evaluation.adapter import DefectMeasure, MediaFile
 from ...core.evaluation.classifier import ClassifierSettings
+from ...core.evaluation.measures import ExampleMeasure
 from ...core.evaluation.near_copies import ALTERATIONS, NearestMatches
-from . import defects, io, mel_images, similarity, visualize
+from . import defects, io, measures, mel_images, similarity, visualize
 
 _SHORTEST = 0.05  # seconds; minimum length that every browser plays
 
@@ -28,6 +29,7 @@ class AudioEvaluation:
 
     nouns: tuple[str, str] = ("sound", "sounds")
     feature = "audio/logmel_stats"
+    further_features: Sequence[str] = ("audio/tonality_stats",)
     suffixes: Collection[str] = io.SUFFIXES
     copy_threshold = similarity.COPY
     classifier = ClassifierSettings(widths=(16, 48, 96), rows=4, epochs=25, batch=32)
@@ -56,6 +58,10 @@ class AudioEvaluation:
     def defects(self, media: Sequence[Tensor], real: Sequence[Tensor], loop: bool) -> list[DefectMeasure]:
         """Defects of sounds, see defects.py."""
         return defects.measure_defects(media, real, self.rate, loop)
+
+    def measures(self, media: Sequence[Tensor]) -> list[ExampleMeasure]:
+        """Tones, bandwidth, attack, level and pitch, see measures.py."""
+        return measures.measure_sounds(media, self.rate)
 
     def preview(self, media: Tensor) -> list[MediaFile]:
         """An image of waveform and spectrogram, and a WAV file."""

@@ -21,6 +21,7 @@ _FINE = 4  # points of an autocorrelation per sample
 _PERIODS = 3  # of the lowest pitch in a window
 _FLOOR = 1e-6  # of the largest power of a window
 _LOWEST = 50.0  # Hz
+_PITCHED = 3.0  # dB, harmonic-to-noise ratio of a window that has a pitch
 
 
 class Tonality(NamedTuple):
@@ -39,7 +40,7 @@ class Tonality(NamedTuple):
 
 def measure_tonality(wave: Tensor, rate: float) -> Tonality:
     """All figures of a sound (C, frames) at `rate` Hz."""
-    loud = _loud_windows(wave, rate)
+    loud = loud_windows(wave, rate)
     if loud is None:
         return Tonality(math.nan, math.nan, math.nan)
     return Tonality(harmonic_to_noise_ratio(loud), spectral_flatness(loud), sweep_rate(loud, rate))
@@ -57,12 +58,55 @@ def harmonic_to_noise_ratio(loud: LoudWindows) -> float:
     Args:
         loud: Windows of a sound.
     """
-    correlation = _autocorrelation(loud.frames) / _autocorrelation(loud.window[None])
-    near = correlation[:, : _FINE * len(loud.window) // _PERIODS + 1]
+    return float(ratios_of_windows(loud.frames, loud.window).median())
+
+
+def ratios_of_windows(frames: Tensor, window: Tensor, fine: int = _FINE) -> Tensor:
+    """Harmonic-to-noise ratio (N,) in dB of each windowed frame (N, n), -60 to 60: see `harmonic_to_noise_ratio`.
+
+    Args:
+        frames: Frames multiplied by the window.
+        window: (n,).
+        fine: Points of the autocorrelation per sample; 1 is enough where n is many periods.
+    """
+    return _ratio_in_db(_peaks(frames, window, fine).amax(1))
+
+
+class Periodicity(NamedTuple):
+    """Periodicity of windows: harmonic-to-noise ratio (N,) in dB, and pitch (N,) in Hz, NaN where there is none."""
+
+    ratio: Tensor
+    pitch: Tensor
+
+
+def periodicity_of_windows(loud: LoudWindows, rate: float) -> Periodicity:
+    """Harmonic-to-noise ratio of each window, and its pitch where the ratio is 3 dB or more.
+
+    The pitch is the rate over the smallest lag at which the autocorrelation has a maximum of 90 % of its largest one or
+    more: of about equal maxima at multiples of the period the first one counts.
+
+    Args:
+        loud: Windows of a sound.
+        rate: Hz.
+    """
+    peaks = _peaks(loud.frames, loud.window, _FINE)
+    largest = peaks.amax(1, keepdim=True)
+    pitch = rate * _FINE / ((peaks >= 0.9 * largest).byte().argmax(1) + 1)
+    ratio = _ratio_in_db(largest[:, 0])
+    return Periodicity(ratio, torch.where(ratio >= _PITCHED, pitch, math.nan))
+
+
+def _ratio_in_db(share: Tensor) -> Tensor:
+    share = share.clamp(1e-6, 1 - 1e-6)
+    return 10 * torch.log10(share / (1 - share))
+
+
+def _peaks(frames: Tensor, window: Tensor, fine: int) -> Tensor:
+    """The local maxima of r_x(lag) / r_w(lag), 0 elsewhere, at lags of 1, 2, ... points: (N, lags)."""
+    correlation = _autocorrelation(frames, fine) / _autocorrelation(window[None], fine)
+    near = correlation[:, : fine * len(window) // _PERIODS + 1]
     inner = near[:, 1:-1]
-    peaks = torch.where((inner > near[:, :-2]) & (inner >= near[:, 2:]), inner, 0).amax(1)
-    ratio = peaks.clamp(1e-6, 1 - 1e-6)
-    return float((10 * torch.log10(ratio / (1 - ratio))).median())
+    return torch.where((inner > near[:, :-2]) & (inner >= near[:, 2:]), inner, 0)
 
 
 def spectral_flatness(loud: LoudWindows) -> float:
@@ -111,7 +155,7 @@ class LoudWindows(NamedTuple):
         return torch.fft.rfft(self.frames).abs().square()
 
 
-def _loud_windows(wave: Tensor, rate: float) -> LoudWindows | None:
+def loud_windows(wave: Tensor, rate: float) -> LoudWindows | None:
     """The loud windows of a sound (C, frames); None for silence."""
     size, hop = (max(4, round(seconds * rate)) for seconds in (_WINDOW, _HOP))
     x = wave.detach().double().cpu().mean(0)
@@ -127,9 +171,9 @@ def _loud_windows(wave: Tensor, rate: float) -> LoudWindows | None:
     return LoudWindows(loud * (hop / rate), frames[loud], window)
 
 
-def _autocorrelation(frames: Tensor) -> Tensor:
-    """Autocorrelation, 1 at lag 0, at `_FINE` points per sample (interpolation of a band-limited function is exact)."""
+def _autocorrelation(frames: Tensor, fine: int) -> Tensor:
+    """Autocorrelation, 1 at lag 0, at `fine` points per sample (interpolation of a band-limited function is exact)."""
     size = 2 * frames.shape[1]
     power = torch.fft.rfft(frames, size).abs().square()
-    values = torch.fft.irfft(functional.pad(power, (0, (_FINE - 1) * size // 2)), _FINE * size)
-    return values / values[:, :1]
+    values = torch.fft.irfft(functional.pad(power, (0, (fine - 1) * size // 2)), fine * size)
+    return values / values[:, :1].clamp(min=torch.finfo(values.dtype).tiny)

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from ...core.evaluation.adapter import DefectMeasure, MediaFile
 from ...core.evaluation.classifier import ClassifierSettings, random_affine
+from ...core.evaluation.measures import ExampleMeasure
 from ...core.evaluation.near_copies import ALTERATIONS, NearestMatches
-from . import defects, io, similarity
+from . import defects, io, measures, similarity
 
 
 class ImageEvaluation:
@@ -20,6 +21,7 @@ class ImageEvaluation:
 
     nouns: tuple[str, str] = ("picture", "pictures")
     feature = "image/learned"
+    further_features: Sequence[str] = ()
     suffixes: Collection[str] = io.SUFFIXES
     copy_threshold = similarity.COPY
     classifier = ClassifierSettings(widths=(16, 48, 96), epochs=25, lr=4e-3, dropout=0.4, smoothing=0.1, budget=4.2e7)
@@ -44,6 +46,10 @@ class ImageEvaluation:
     def defects(self, media: Sequence[Tensor], real: Sequence[Tensor], loop: bool) -> list[DefectMeasure]:
         """Defects of pictures, see defects.py."""
         return defects.measure_defects(media, real, loop)
+
+    def measures(self, media: Sequence[Tensor]) -> list[ExampleMeasure]:
+        """Brightness, contrast, saturation and sharpness, see measures.py."""
+        return measures.measure_pictures(media)
 
     def preview(self, media: Tensor) -> list[MediaFile]:
         """The picture as a PNG file."""

@@ -51,6 +51,44 @@ class Measurement:
 
 
 @dataclass(frozen=True)
+class Quartiles:
+    """A distribution: number of examples, share that has a value, and quantiles 5, 25, 50, 75 and 95 %."""
+
+    count: int
+    share: float
+    quantiles: tuple[float, float, float, float, float]
+
+
+@dataclass(frozen=True)
+class DistributionRow:
+    """One measure of all examples or of one class: samples against real ones.
+
+    Attributes:
+        name: Name of the class; "": all.
+        samples: Of the samples.
+        real: Of the real examples that are shown: held-out ones where there are enough.
+        distance: W1 in units of the real spread; NaN: too few values.
+        baseline: Mean, lower and upper end of the range of 95 % of the draws of real examples against real ones.
+    """
+
+    name: str
+    samples: Quartiles
+    real: Quartiles
+    distance: float
+    baseline: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class DistributionTable:
+    """The distributions of one measure: a row for all examples, then one for each class."""
+
+    key: str
+    name: str
+    format: str
+    rows: list[DistributionRow]
+
+
+@dataclass(frozen=True)
 class GalleryItem:
     """One example on the page.
 
@@ -97,6 +135,7 @@ class EvaluationReport:
         confusion: (K, K) counts: row: requested class, column: predicted class; None: no classes.
         similarity: Data of the histogram; None: no search for copies.
         samples: A record for each sample.
+        distributions: Distributions of single numbers.
     """
 
     title: str
@@ -108,3 +147,4 @@ class EvaluationReport:
     confusion: Tensor | None = None
     similarity: SimilarityHistogram | None = None
     samples: list[dict[str, Any]] = field(default_factory=list)
+    distributions: list[DistributionTable] = field(default_factory=list)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
 
 from ..adapter import DefectMeasure, EvaluationAdapter
+from ..distributions import MeasureComparison
 from ..examples import ExampleSet, GeneratedSet, RealData, balanced_subset
 from ..memorization import MemorizationResult
 from ..recognition import RecognitionResult
 from .contents import GalleryItem, GalleryRow
+from .table import format_number
 
 WORST = 8  # examples in each row of worst examples
 
@@ -31,6 +33,7 @@ class PerSampleResults:
         copies: Results of the search for copies; None: no search.
         defects: Defects of each sample.
         gaps: (N,) distance of each sample to the nearest real example in feature space.
+        compared: Distributions of single numbers.
     """
 
     generated: GeneratedSet
@@ -39,6 +42,7 @@ class PerSampleResults:
     copies: MemorizationResult | None
     defects: list[DefectMeasure]
     gaps: np.ndarray
+    compared: list[MeasureComparison] = field(default_factory=list)
 
 
 def sample_records(found: PerSampleResults) -> Records:
@@ -54,6 +58,7 @@ def sample_records(found: PerSampleResults) -> Records:
             matches = found.copies.samples
             row["similarity"] = round(float(matches.similarity[i]), 4)
             row["nearest"] = found.real.train.sources[int(matches.nearest[i])]
+        row["outside"] = [one.table.key for one in found.compared if one.outside[i] > 0]
         row["defects"] = [d.key for d in found.defects if bool(d.flags[i])]
         out.append(row)
     return out
@@ -62,7 +67,7 @@ def sample_records(found: PerSampleResults) -> Records:
 def build_gallery(
     adapter: EvaluationAdapter, found: PerSampleResults, records: Records, shown: int
 ) -> list[GalleryRow]:
-    """Samples, real examples, the most similar, farthest, misclassified and defective ones; none where shown is 0."""
+    """Samples, real examples, and the worst samples by each kind of result; nothing where `shown` is 0."""
     if not shown:
         return []
     rows = [
@@ -70,6 +75,7 @@ def build_gallery(
         _real(adapter, found.real),
         _most_similar(adapter, found, records),
         _farthest(adapter, found, records),
+        _outside(adapter, found, records),
         _misclassified(adapter, found, records),
         _defective(adapter, found, records),
     ]
@@ -128,6 +134,25 @@ def _farthest(adapter: EvaluationAdapter, found: PerSampleResults, records: Reco
     about = "Samples whose features are farthest from those of any real one: defects, or what the data lacks."
     items = _items(adapter, found, records, far, lambda i: f"distance {found.gaps[i]:.1f}")
     return GalleryRow("Farthest from the data", about, items)
+
+
+def _outside(adapter: EvaluationAdapter, found: PerSampleResults, records: Records) -> GalleryRow | None:
+    if not found.compared:
+        return None
+    beyond = np.stack([one.outside for one in found.compared], 1)  # (N, measures)
+    order = beyond.max(1).argsort(kind="stable")[::-1]
+    far = [int(i) for i in order[:WORST] if beyond[i].max() > 0]
+
+    def note(i: int) -> str:
+        one = found.compared[int(beyond[i].argmax())]
+        value, low, high = (format_number(one.table.format, v) for v in (one.values[i], *one.ranges[i]))
+        return f"{one.table.name}: {value}; real {low} to {high}"
+
+    about = (
+        f"{int((beyond.max(1) > 0).sum())} of {len(records)} samples have a number outside the range of 98 % of the "
+        f"real {adapter.nouns[1]}, of their class where it has enough. Shown are those farthest outside."
+    )
+    return GalleryRow("Outside of the real distributions", about, _items(adapter, found, records, far, note))
 
 
 def _misclassified(adapter: EvaluationAdapter, found: PerSampleResults, records: Records) -> GalleryRow | None:

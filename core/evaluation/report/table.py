@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from ...util.messages import escape_control_characters
-from .contents import EvaluationReport, Measurement, ReferenceValue
+from .contents import DistributionRow, EvaluationReport, Measurement, Quartiles, ReferenceValue
 from .folder import MARK
 
 
@@ -26,6 +26,14 @@ def format_reference(line: Measurement, one: ReferenceValue) -> str:
 def format_interval(line: Measurement) -> str:
     """`14.2 to 16.9`, or "" without an interval."""
     return "" if line.interval is None else " to ".join(format_number(line.format, v) for v in line.interval)
+
+
+def format_quartiles(one: Quartiles, form: str) -> str:
+    """The median and, in brackets, the quartiles: `4.1 (2.0 to 9.3)`; "none" where no example has a value."""
+    if not one.share:
+        return "none"
+    _, low, median, high, _ = (format_number(form, q) for q in one.quantiles)
+    return f"{median} ({low} to {high})" + ("" if one.share == 1 else f" of {one.share:.0%}")
 
 
 def table_lines(report: EvaluationReport) -> list[str]:
@@ -58,6 +66,9 @@ def report_to_dict(report: EvaluationReport) -> dict[str, Any]:
         **report.facts,
         "remarks": report.remarks,
         "figures": figures,
+        "distributions": {
+            one.key: {row.name or "all": _distribution(row) for row in one.rows} for one in report.distributions
+        },
         "classes": list(report.classes),
         "confusion": None if report.confusion is None else report.confusion.tolist(),
         "each": report.samples,
@@ -76,6 +87,19 @@ def _plain(line: Measurement) -> dict[str, Any]:
         "references": references,
         "meaning": line.meaning,
     }
+
+
+def _distribution(row: DistributionRow) -> dict[str, Any]:
+    mean, low, high = (_finite(v) for v in row.baseline)
+    baseline = {"value": mean, "low": low, "high": high}
+    sets = {"samples": _quantiles(row.samples), "real": _quantiles(row.real)}
+    return {**sets, "distance": _finite(row.distance), "baseline": baseline}
+
+
+def _quantiles(one: Quartiles) -> dict[str, Any]:
+    shares = ("5 %", "25 %", "50 %", "75 %", "95 %")
+    values = {share: _finite(value) for share, value in zip(shares, one.quantiles, strict=True)}
+    return {"count": one.count, "with a value": one.share, **values}
 
 
 def _finite(value: float | None) -> float | None:

@@ -1,11 +1,12 @@
 """Predicts the attributes of synthetic sounds from the audio alone, to check whether samples match their conditions.
 
-Kernel ridge regression on an image of the sound: log-mel bands aligned at the onset, with a range of 40 dB so that
-faint noise is ignored, and the envelope (for textures, which have no onset: statistics of the bands and of their
-changes). w = (K + ridge I)^-1 T with K_ij = exp(-width |a_i - a_j|^2) and targets T of +1 for the correct choice and -1
-for the others (Hastie, Tibshirani and Friedman, "The elements of statistical learning", section 5.8). It is fitted on
-synthetic sounds with separate random keys, half of them with a little added noise, when it is first used for a rate and
-length. This takes about two seconds and is deterministic.
+Kernel ridge regression (`kernel_ridge.py`) on an image of the sound: log-mel bands aligned at the onset, with a range
+of 40 dB so that faint noise is ignored, and the envelope (for textures, which have no onset: statistics of the bands
+and of their changes). It is fitted on synthetic sounds with separate random keys, half of them with a little added
+noise, when it is first used for a rate and length. This takes about three seconds and is deterministic.
+
+Bands do not tell a tone from noise: where the predicted family is one of tones, a second classifier (`tone_check.py`)
+must find tones, or the family is NONE.
 """
 
 from __future__ import annotations
@@ -26,8 +27,12 @@ from ....core.util.rng import keyed_generator
 from .. import dsp
 from . import drums, textures
 from . import effects as synthesis
+from .kernel_ridge import KernelRidge
+from .tone_check import ToneCheck
 
-_RIDGE = 0.02
+NONE = "none"
+"""The predicted family of a sound that has noise in the place of the tones of its family."""
+_TONAL_COUNT = 300  # training sounds with tones for the check of tones
 
 
 class SoundPredictor(ABC):
@@ -43,6 +48,7 @@ class SoundPredictor(ABC):
         width: Factor of the squared distance in the kernel.
         longest: Maximum seconds of a sound that are used.
         count: Number of training sounds.
+        tonal: The families that have tones.
     """
 
     synthesizer: ModuleType
@@ -50,6 +56,7 @@ class SoundPredictor(ABC):
     width: float
     longest = 1.0
     count = 2400
+    tonal: frozenset[str] = frozenset()
 
     def __init__(self, rate: float = 8000.0, frames: int = 8000):
         if rate < 4000 or frames < 0.25 * rate:
@@ -61,7 +68,7 @@ class SoundPredictor(ABC):
         self._fit()
 
     def _fit(self) -> None:
-        waves, targets, families = [], [], self.synthesizer.FAMILIES
+        sounds, waves, families = [], [], self.synthesizer.FAMILIES
         for i in range(self.count):
             rng = keyed_generator(0, i, f"audio/{self.name} checker")
             sound = self.synthesizer.draw_description(rng, families[i % len(families)])
@@ -70,35 +77,27 @@ class SoundPredictor(ABC):
                 wave = wave + rng.standard_normal(len(wave), dtype=np.float32) * dsp.db_to_amplitude(
                     rng.uniform(-70, -36)
                 )
+            sounds.append(sound.attributes())
             waves.append(torch.from_numpy(wave))
-            attributes = sound.attributes()
-            targets.append(
-                [
-                    2.0 * (attributes[name] == choice) - 1
-                    for name, options in self.synthesizer.CHOICES.items()
-                    for choice in options
-                ]
-            )
+        choices = self.synthesizer.CHOICES.items()
+        targets = [[2.0 * (s[name] == one) - 1 for name, options in choices for one in options] for s in sounds]
         features = self._features(torch.stack(waves))
-        self.mean, self.scale = features.mean(0), self._scale(features)
-        self.support = (features - self.mean) / self.scale
-        kernel = self._kernel(self.support).double()
-        kernel.diagonal().add_(_RIDGE)
-        factor = torch.linalg.cholesky(kernel)
-        self.weights = torch.cholesky_solve(torch.tensor(targets, dtype=torch.float64), factor).float()
+        self.scores = KernelRidge(features, torch.tensor(targets), self.width, self._scale(features))
+        tones = [wave for wave, s in zip(waves, sounds, strict=True) if s["family"] in self.tonal]
+        self.tones = ToneCheck(torch.stack(tones[:_TONAL_COUNT]), self.working_rate) if tones else None
 
-    def _kernel(self, centred: Tensor) -> Tensor:
-        return torch.exp(-self.width * torch.cdist(centred, self.support).square())
-
-    def _scale(self, features: Tensor) -> Tensor:
-        return torch.ones(())
+    def _scale(self, features: Tensor) -> Tensor | None:
+        return None
 
     @abstractmethod
     def _features(self, waves: Tensor) -> Tensor:
         """(N, frames) at working_rate -> (N, d)."""
 
     def predict(self, sounds: Sequence[Tensor]) -> list[dict[str, str]]:
-        """Predicted choices of each sound (C, frames), by name: {"family": "laser", "pitch": "low", ...}."""
+        """Predicted choices of each sound (C, frames), by name: {"family": "laser", "pitch": "low", ...}.
+
+        The family is NONE where it should have tones and has noise in their place.
+        """
         count = round(self.working_rate * self.seconds)
         longest = max(sound.shape[-1] for sound in sounds)
         mono = [functional.pad(s.detach().float().cpu().mean(0), (0, longest - s.shape[-1])) for s in sounds]
@@ -106,12 +105,16 @@ class SoundPredictor(ABC):
             [dsp.resample(w, self.rate, self.working_rate)[:, :count] for w in torch.stack(mono).split(64)]
         )
         waves = functional.pad(waves, (0, count - waves.shape[-1]))
-        scores = self._kernel((self._features(waves) - self.mean) / self.scale) @ self.weights
+        scores = self.scores(self._features(waves))
         read: list[dict[str, str]] = [{} for _ in sounds]
         sizes = [len(options) for options in self.synthesizer.CHOICES.values()]
         for (name, options), part in zip(self.synthesizer.CHOICES.items(), scores.split(sizes, 1), strict=True):
             for row, choice in zip(read, part.argmax(1).tolist(), strict=True):
                 row[name] = options[choice]
+        if self.tones is not None:
+            for row, found in zip(read, self.tones.has_tones(waves).tolist(), strict=True):
+                if row["family"] in self.tonal and not found:
+                    row["family"] = NONE
         return read
 
 
@@ -119,6 +122,7 @@ class SfxPredictor(SoundPredictor):
     """Predicts family, pitch, length, sweep, noise and echo of game sounds. rate, frames: see SoundPredictor."""
 
     synthesizer, name, width = synthesis, "sfx", 0.015
+    tonal = frozenset(synthesis.FAMILIES) - {"explosion"}
 
     def _spectrum(self, waves: Tensor) -> Tensor:
         """Magnitudes (N, bins, T) of (N, frames), each shifted to begin at its onset, 26 dB below its maximum.
@@ -150,7 +154,7 @@ class SfxPredictor(SoundPredictor):
 class DrumHitPredictor(SfxPredictor):
     """Predicts family, pitch, length and tone of drum-like hits. rate, frames: see SoundPredictor."""
 
-    synthesizer, name, count = drums, "drums", 1200
+    synthesizer, name, count, tonal = drums, "drums", 1200, frozenset()
 
 
 class TexturePredictor(SoundPredictor):
@@ -178,7 +182,7 @@ class TexturePredictor(SoundPredictor):
         change = level.diff(dim=2).abs().mean(2)
         return torch.cat([level.mean(2), level.std(2), change, motion, crest], 1)
 
-    def _scale(self, features: Tensor) -> Tensor:
+    def _scale(self, features: Tensor) -> Tensor | None:
         return features.std(0).clamp(min=1e-3)
 
 

@@ -69,7 +69,8 @@ def test_pictures(pictures):
     text, out = pictures
     assert left(out) == ["metrics.json", "report.html", "samples"] and left(out.parent) == ["report"]
     figures = json.loads((out / "metrics.json").read_text())["figures"]
-    assert list(figures) == ["Distances, image/learned", "Recognition", "Memorization", "Defects"]
+    assert list(figures) == ["Distances, image/learned", "Recognition", "Memorization", "Defects", "Distributions"]
+    assert set(figures["Distributions"]) == {"brightness", "contrast", "saturation", "sharpness"}
     assert "MMD x 1000" in text and "real pictures through the codec" in text and "first look" in text
     assert set(figures["Recognition"]) == {"recognised"}
 
@@ -85,6 +86,10 @@ def test_sounds_of_many_lengths_as_json(sounds, tiny_sounds):
     assert {row["label"] for row in facts["each"]} == {"hiss", "sweep", "tone"}
     references = facts["figures"]["Distances, audio/logmel_stats"]["mmd"]["references"]
     assert set(references) == {"real sounds", "real sounds through the codec"}
+    assert set(facts["figures"]["Distances, audio/tonality_stats"]) == {"mmd"}
+    assert set(facts["distributions"]["flatness"]) == {"all", "hiss", "sweep", "tone"} or len(facts["each"]) < 24
+    assert facts["distributions"]["peak"]["all"]["samples"]["count"] == facts["samples"]["measured"]
+    assert all(set(row["outside"]) <= set(facts["distributions"]) for row in facts["each"])
     # a network of four steps makes what no real sound is
     assert facts["figures"]["Distances, audio/logmel_stats"]["mmd"]["value"] > 3 * references["real sounds"]["high"]
 

@@ -12,10 +12,13 @@ from sonolux.core.evaluation.adapter import MediaFile
 from sonolux.core.evaluation.report import folder as report_folder
 from sonolux.core.evaluation.report import page, table
 from sonolux.core.evaluation.report.contents import (
+    DistributionRow,
+    DistributionTable,
     EvaluationReport,
     GalleryItem,
     GalleryRow,
     Measurement,
+    Quartiles,
     ReferenceValue,
     SimilarityHistogram,
 )
@@ -53,6 +56,10 @@ def report(values=(0.1, 0.5)):
             Measurement("b", "unknown", math.nan, "{:.1%}", None, (ReferenceValue("real", math.nan),)),
         ]
     }
+    some = Quartiles(4, 1.0, (0.0, 1.0, 2.0, 3.0, 4.0))
+    none = Quartiles(4, 0.0, (math.nan,) * 5)
+    shown = DistributionRow("", some, some, 1.0, (0.1, 0.0, 0.2))
+    missing = DistributionRow(EVIL, none, some, math.nan, (math.nan,) * 3)
     files = [MediaFile("image/png", b"picture"), MediaFile("audio/wav", b"sound")]
     gallery = [GalleryRow(f"Samples {EVIL}", f"all {EVIL}", [GalleryItem(files, f"{EVIL} · {EVIL}.png", True)])]
     return EvaluationReport(
@@ -65,6 +72,7 @@ def report(values=(0.1, 0.5)):
         confusion=torch.tensor([[3, 1], [0, 0]]),
         similarity=SimilarityHistogram(list(values), [0.2, 0.3], 0.9),
         samples=[{"file": EVIL, "label": EVIL}],
+        distributions=[DistributionTable("m", f"measure {EVIL}", "{:.1f}", [shown, missing])],
     )
 
 

@@ -11,6 +11,7 @@ from sonolux.modalities.audio.codecs.logmel import Logmel
 from sonolux.modalities.audio.codecs.stft import Stft
 from sonolux.modalities.audio.codecs.waveform import Waveform
 from sonolux.modalities.audio.datasets.synth_sfx import SynthSfx
+from sonolux.modalities.audio.noise_substitution import replace_tones_by_noise
 from sonolux.modalities.audio.synthetic import checkers
 from sonolux.modalities.audio.synthetic import effects as synthesis
 
@@ -85,6 +86,31 @@ def test_errors_of_a_model():
         right = shares(list(codec.decode(z, 8000)), wanted)
         print(cls.__name__, right)
         assert right["family"] >= 0.95 and min(right.values()) >= 0.9
+
+
+def check_noise_in_the_place_of_tones():
+    """At most a fifth of noise-substituted sounds of tonal families pass; explosions, which are noise, still do."""
+    wanted = [item for item in items(140, seed=77)]
+    noise = replace_tones_by_noise([w.media for w in wanted], 8000.0)
+    read = checkers.predict_attributes(noise, 8000.0)
+    right = {"tones": [], "noise": []}
+    for row, item in zip(read, wanted, strict=True):
+        family = item.attributes["family"]
+        right["noise" if family == "explosion" else "tones"].append(row["family"] == family)
+        assert row["family"] in (*synthesis.FAMILIES, checkers.NONE)
+    print({name: float(np.mean(some)) for name, some in right.items()})
+    assert np.mean(right["tones"]) <= 0.2 and np.mean(right["noise"]) >= 0.95
+
+
+@pytest.mark.slow
+def test_noise_in_the_place_of_tones_is_no_family():
+    check_noise_in_the_place_of_tones()
+
+
+@pytest.mark.slow
+def test_planted_checker_of_bands_alone_is_caught(monkeypatch):
+    monkeypatch.setattr(checkers.fitted_predictor(8000.0, 8000, "sfx"), "tones", None)
+    assert_caught(check_noise_in_the_place_of_tones)
 
 
 @pytest.mark.slow
