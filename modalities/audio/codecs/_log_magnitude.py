@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import chain, islice
 from typing import Literal
 
@@ -17,8 +18,9 @@ from .. import dsp
 from ..phase import phase_from_magnitude
 from .base import FrameCodec, check_stft_window, padded_media_batches
 
-_HEADROOM = 20.0  # dB above the reference; upper limit of a decoded band, so that an outlier does not explode
+_HEADROOM = 20.0  # dB above the reference
 InitialPhase = Literal["magnitudes", "random"]
+BandLimit = Literal["data", "reference"]
 
 
 class LogMagnitudeCodec(FrameCodec):
@@ -31,6 +33,9 @@ class LogMagnitudeCodec(FrameCodec):
     median over sounds of a sound's loudest band). It is added, not clamped, so that y is smooth and values at the floor
     decode to exact silence. Each band has its own mean and scale.
 
+    The decoder limits every band, since the exponential of a small error of y is a large error of m: samples would be
+    far louder than all training sounds.
+
     Args:
         spec: Media specification of the sounds.
         bands: Number of bands of one audio channel.
@@ -39,12 +44,22 @@ class LogMagnitudeCodec(FrameCodec):
         floor: Floor in dB relative to the reference.
         iterations: Iterations of fast Griffin-Lim in the decoder.
         phase: Initial phase: from the derivatives of the magnitudes, or random.
+        limit: Upper limit of a decoded band: its maximum in the training split, or 20 dB above the reference.
     """
 
     reference: Tensor
+    highest: Tensor
 
     def __init__(
-        self, spec: MediaSpec, bands: int, n_fft: int, hop: int, floor: float, iterations: int, phase: InitialPhase
+        self,
+        spec: MediaSpec,
+        bands: int,
+        n_fft: int,
+        hop: int,
+        floor: float,
+        iterations: int,
+        phase: InitialPhase,
+        limit: BandLimit,
     ):
         check_stft_window(n_fft, hop)
         if not -120 <= floor <= -20:
@@ -56,6 +71,11 @@ class LogMagnitudeCodec(FrameCodec):
         self.channel_axes = (("channel", spec.channels), ("band", bands))
         self.normal = ChannelStandardizer(spec.channels * bands)
         self.register_buffer("reference", torch.ones(()))
+        self.limit = limit
+        if limit == "data":
+            self.register_buffer(
+                "highest", torch.full((spec.channels * bands,), math.log(dsp.db_to_amplitude(_HEADROOM)))
+            )
 
     @abstractmethod
     def to_bands(self, magnitude: Tensor) -> Tensor:
@@ -66,7 +86,7 @@ class LogMagnitudeCodec(FrameCodec):
         """Magnitudes with these bands, (B, C, bands, positions) -> (B, C, bins, positions)."""
 
     def fit(self, items: Iterable[Item]) -> None:
-        """Fit the reference on the first 512 sounds, then mean and scale of every band on the valid frames."""
+        """Fit the reference on the first 512 sounds, then mean, scale and maximum of every band on the valid frames."""
         source = padded_media_batches(items)
         head = list(islice(source, 8))
         peaks = [self._bands(media).flatten(1).amax(1) for media, _ in head]
@@ -75,7 +95,18 @@ class LogMagnitudeCodec(FrameCodec):
         if len(loud) == 0:
             raise BadInput("nothing to fit the codec on: every sound of the training split is silent")
         self.reference.copy_(loud.median())
-        self.normal.fit((self._logs(media), self.valid(n, media.shape[-1:])) for media, n in chain(head, source))
+        self.normal.fit(self._valid_logs(chain(head, source)))
+
+    def _valid_logs(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """Logarithms and mask of each batch; the maxima of what has been yielded are stored."""
+        highest = None
+        for media, lengths in batches:
+            logs, valid = self._logs(media), self.valid(lengths, media.shape[-1:])
+            yield logs, valid
+            found = (logs if valid is None else logs.masked_fill(valid == 0, -math.inf)).amax((0, 2))
+            highest = found if highest is None else torch.maximum(highest, found)
+        if self.limit == "data" and highest is not None:
+            self.highest.copy_(highest)
 
     def _bands(self, media: Tensor, loop: bool = False) -> Tensor:
         magnitude = dsp.stft(self.padded(media, loop), self.n_fft, self.hop, loop).abs()
@@ -111,9 +142,14 @@ class LogMagnitudeCodec(FrameCodec):
     def _magnitude(self, z: Tensor) -> Tensor:
         """(B, C bands, positions) -> magnitude of the spectrum, (B, C, bins, positions)."""
         floor = self._level(z)
-        top = torch.log(self.reference.to(z.dtype) * dsp.db_to_amplitude(_HEADROOM))
-        bands = torch.relu(torch.exp(torch.minimum(self.normal.inverse(z), top)) - floor)
+        bands = torch.relu(torch.exp(torch.minimum(self.normal.inverse(z), self._top(z))) - floor)
         return self.to_magnitude(rearrange(bands, "b (c m) t -> b c m t", m=self.bands))
+
+    def _top(self, z: Tensor) -> Tensor:
+        """Upper limit of the logarithms, (C bands, 1) or a scalar."""
+        if self.limit == "data":
+            return self.highest.to(z.dtype)[:, None]
+        return torch.log(self.reference.to(z.dtype) * dsp.db_to_amplitude(_HEADROOM))
 
     def shape(self, size: tuple[int, ...]) -> tuple[int, ...]:
         """(C bands, positions), positions a multiple of 8."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ....core.types import MediaSpec
-from ._log_magnitude import InitialPhase, LogMagnitudeCodec
+from ._log_magnitude import BandLimit, InitialPhase, LogMagnitudeCodec
 
 
 class LogSpectrum(LogMagnitudeCodec):
@@ -22,6 +22,7 @@ class LogSpectrum(LogMagnitudeCodec):
         floor: Floor in dB relative to the reference.
         iterations: Iterations of fast Griffin-Lim in the decoder.
         phase: Initial phase: from the derivatives of the magnitudes, or random.
+        limit: Upper limit of a decoded band: its maximum in the training split, or 20 dB above the reference.
     """
 
     def __init__(
@@ -32,8 +33,9 @@ class LogSpectrum(LogMagnitudeCodec):
         floor: float = -60.0,
         iterations: int = 16,
         phase: InitialPhase = "magnitudes",
+        limit: BandLimit = "data",
     ):
-        super().__init__(spec, n_fft // 2 + 1, n_fft, hop, floor, iterations, phase)
+        super().__init__(spec, n_fft // 2 + 1, n_fft, hop, floor, iterations, phase, limit)
 
     def to_bands(self, magnitude: Tensor) -> Tensor:
         """The magnitudes themselves."""

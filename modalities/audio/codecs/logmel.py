@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ....core.types import BadInput, MediaSpec
 from .. import dsp
-from ._log_magnitude import InitialPhase, LogMagnitudeCodec
+from ._log_magnitude import BandLimit, InitialPhase, LogMagnitudeCodec
 
 
 class Logmel(LogMagnitudeCodec):
@@ -26,9 +26,10 @@ class Logmel(LogMagnitudeCodec):
         iterations: Iterations of fast Griffin-Lim in the decoder.
         power: Exponent of the magnitudes in a band: 1: bands of amplitude; 2: bands of power.
         phase: Initial phase: from the derivatives of the magnitudes, or random.
+        limit: Upper limit of a decoded band: its maximum in the training split, or 20 dB above the reference.
     """
 
-    stored_defaults: ClassVar = {"power": 1.0, "phase": "random"}
+    stored_defaults: ClassVar = {"power": 1.0, "phase": "random", "limit": "reference"}
 
     filters: Tensor
 
@@ -42,12 +43,13 @@ class Logmel(LogMagnitudeCodec):
         iterations: int = 16,
         power: float = 1.0,
         phase: InitialPhase = "magnitudes",
+        limit: BandLimit = "data",
     ):
         if not 4 <= mels <= 1024:
             raise BadInput(f"codec.mels is 4 to 1024; got {mels}")
         if not 1 <= power <= 4:
             raise BadInput(f"codec.power lies between 1 and 4; got {power}")
-        super().__init__(spec, mels, n_fft, hop, floor, iterations, phase)
+        super().__init__(spec, mels, n_fft, hop, floor, iterations, phase, limit)
         self.power = power
         self.register_buffer("filters", dsp.mel_filters(n_fft, float(spec.rate or 0), mels).clone(), persistent=False)
 

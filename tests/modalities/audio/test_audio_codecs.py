@@ -55,13 +55,31 @@ def check_exact_round_trip(cls, floor_db):
         assert 10 * math.log10(float(x.square().mean() / error.square().mean())) > floor_db
 
 
+def check_levels_are_limited():
+    """No band of a decoded sound exceeds its maximum in the training split, padding aside; the sounds do not change."""
+    for cls in (Logmel, LogSpectrum):
+        items = made(MONO, 24, padding="masked")
+        codec, free = (fitted(cls, items=items, limit=limit).double() for limit in ("data", "reference"))
+        x = stack(items).double()
+        z = codec.encode(x)
+        mask = codec.valid(torch.tensor([item.length or 8000 for item in items]), (8000,))
+        assert mask is not None
+        torch.testing.assert_close(
+            codec._magnitude(z) * mask[:, None], free._magnitude(z) * mask[:, None], atol=1e-5, rtol=1e-5
+        )
+        highest = codec.to_bands(codec._magnitude(z * mask)).amax((0, 1, 3))
+        loud = codec.to_bands(codec._magnitude(z + 2)).amax((0, 1, 3))
+        assert float((loud / highest).max()) < 1.3, "mel bands overlap: the inversion is not exact"
+        assert float((free.to_bands(free._magnitude(z + 2)).amax((0, 1, 3)) / highest).median()) > 2
+
+
 def check_bins_are_kept():
     """What is decoded, without the phase, are the magnitudes of every bin, down to the floor."""
     items = made(MONO, 24)
     codec = fitted(LogSpectrum, items=items).double()
     x = stack(items).double()
     real = dsp.stft(codec.padded(x), 254, 64).abs()
-    torch.testing.assert_close(codec._magnitude(codec.encode(x)), real, atol=1e-9, rtol=1e-9)
+    torch.testing.assert_close(codec._magnitude(codec.encode(x)), real, atol=1e-9, rtol=1e-6)  # maxima are float32
     sound = codec.decode(codec.encode(x), 8000)
     again = dsp.stft(codec.padded(sound), 254, 64).abs()
     error = 20 * math.log10(float((again - real).norm() / real.norm()))
@@ -128,6 +146,11 @@ def test_round_trip(cls, floor):
 
 
 @pytest.mark.slow
+def test_levels_are_limited():
+    check_levels_are_limited()
+
+
+@pytest.mark.slow
 def test_bins_are_kept():
     check_bins_are_kept()
 
@@ -182,6 +205,16 @@ PLANTED = {
         lambda m: (
             m.setattr(Logmel, "_level", lambda self, like, f=Logmel._level: f(self, like) * 3, raising=True)
             or m.setattr(torch, "relu", lambda x: x.abs() + 0.3)
+        ),
+    ),
+    "no limit": (
+        check_levels_are_limited,
+        lambda m: m.setattr(_log_magnitude.LogMagnitudeCodec, "_top", lambda self, z: torch.tensor(9.0)),
+    ),
+    "limits of the mean": (
+        check_levels_are_limited,
+        lambda m: m.setattr(
+            _log_magnitude.LogMagnitudeCodec, "_top", lambda self, z: self.normal.mean.to(z.dtype)[:, None]
         ),
     ),
     "bins of the neighbours": (
