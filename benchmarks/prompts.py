@@ -152,7 +152,7 @@ def measure(run: str, args: Namespace) -> Table:
     made = trained.sample(prompts, count=len(items), seed=args.seed, progress=True).media
     real = [item.media for item in items]
     with torch.no_grad():
-        decoded = [trained.codec.decode(trained.codec.encode(x[None]), x.shape[-1])[0] for x in real]
+        decoded = [trained.codec.decode(trained.codec.encode(x[None]), spec.length_of(x.shape))[0] for x in real]
     table = Table(f"{run} (step {trained.step}), {len(items)} prompts such as {prompts[0]!r}, seed {args.seed}")
     for title, media in (("samples", made), ("held-out", real), ("held-out after the codec", decoded)):
         rows = reader.read(media, [item.attributes for item in items], spec)
