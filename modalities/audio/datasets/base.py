@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ....core.data.captions import draw_caption
 from ....core.data.splits import split_range
 from ....core.types import BadInput, Item, MediaSpec
 from ....core.util.rng import keyed_generator
@@ -24,8 +25,8 @@ class SoundDescription(Protocol):
         ...
 
     @property
-    def caption(self) -> str:
-        """A text that describes the sound."""
+    def captions(self) -> list[str]:
+        """Texts that describe the sound, in several wordings."""
         ...
 
     def attributes(self) -> dict[str, Any]:
@@ -87,7 +88,9 @@ class SyntheticSounds:
     def _key(self, index: int, purpose: str) -> np.random.Generator:
         return keyed_generator(self.seed, index, f"{self.name} {self.split} {purpose}")
 
-    def make_item(self, index: int, sound: SoundDescription, wave: np.ndarray | Tensor, masked: bool) -> Item:
+    def make_item(
+        self, index: int, sound: SoundDescription, wave: np.ndarray | Tensor, masked: bool, rng: Any = None
+    ) -> Item:
         """The item of one sound (frames,); its attribute `seconds` is the length up to the last audible sample.
 
         Args:
@@ -95,6 +98,7 @@ class SyntheticSounds:
             sound: Description of the sound.
             wave: Samples (frames,).
             masked: Whether the item has a length, so that the rest is excluded from statistics and loss.
+            rng: Chooses one of the captions, after all other draws from it; None: the first.
         """
         media = torch.as_tensor(wave)[None].expand(self.spec.channels, -1).contiguous()
         length = max(1, dsp.audible_bounds(media)[1])
@@ -105,7 +109,7 @@ class SyntheticSounds:
             media=media,
             length=length if masked else None,
             label=self.classes.index(sound.family),
-            caption=sound.caption,
+            caption=draw_caption(sound.captions, rng),
             attributes={**attributes, "seconds": length / self.rate},
             source=f"{self.name.rpartition('/')[2]} {self.split} {index} of seed {self.seed}",
         )
@@ -175,9 +179,9 @@ class OneShots(SyntheticSounds):
         return self.synthesizer.draw_description(self._key(index, "choices"), self.family(index))
 
     def item(self, index: int, rng: Any = None) -> Item:
-        """Sound `index`; `rng` inverts its polarity at random, which is inaudible."""
+        """Sound `index`; `rng` inverts its polarity at random, which is inaudible, and chooses the caption."""
         sound = self.choices(index)
         wave = self.synthesizer.render_sound(sound, self.rate, self.frames / self.rate, self._key(index, "noise"))
         if rng is not None and rng.random() < 0.5:
             wave = -wave
-        return self.make_item(index, sound, wave, self.padding == "masked")
+        return self.make_item(index, sound, wave, self.padding == "masked", rng)

@@ -9,9 +9,10 @@ from .base import OneShots
 class SynthSfx(OneShots):
     """Game sounds of seven families (coin, laser, explosion, power-up, hit, jump, blip), generated on access.
 
-    Pitch, length, sweep, noise and echo vary independently; they are stored in the attributes and the caption of each
-    item. The attribute `body` is a sound's length in seconds without its echo, `seconds` with it. The label is the
-    family. Training and validation use different random keys, so they share no sound.
+    Pitch, length, sweep, noise and echo vary independently; they are stored in the attributes of each item and stated
+    by its captions, in several wordings, of which training draws one each time. The attribute `body` is a sound's
+    length in seconds without its echo, `seconds` with it. The label is the family. Training and validation use
+    different random keys, so they share no sound.
 
     Args:
         spec: Media specification of the sounds.

@@ -69,4 +69,4 @@ class SynthTextures(SyntheticSounds):
         if rng is not None:
             along, flip = rng.random(2)
             start, sign = int(along * (len(wave) - self.frames + 1)), -1.0 if flip < 0.5 else 1.0
-        return self.make_item(index, texture, sign * wave[start : start + self.frames], masked=False)
+        return self.make_item(index, texture, sign * wave[start : start + self.frames], masked=False, rng=rng)

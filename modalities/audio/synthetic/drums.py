@@ -52,9 +52,9 @@ class DrumHit:
     seconds: float
 
     @property
-    def caption(self) -> str:
+    def captions(self) -> list[str]:
         """The hit in words: "a short low bright kick"."""
-        return f"a {self.length} {self.pitch} {self.tone} {self.family}"
+        return [f"a {self.length} {self.pitch} {self.tone} {self.family}"]
 
     def attributes(self) -> dict[str, Any]:
         """Choices as names, frequency in Hz and seconds as numbers."""

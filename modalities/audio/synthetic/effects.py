@@ -21,7 +21,15 @@ SWEEPS = ("rising", "falling", "steady")
 NOISES = ("clean", "noisy")
 ECHOES = ("with", "without")
 CHOICES = {"family": FAMILIES, "pitch": PITCHES, "length": LENGTHS, "sweep": SWEEPS, "noise": NOISES, "echo": ECHOES}
+SYNONYMS = {
+    **{"coin": "token", "laser": "raygun", "explosion": "blast", "power-up": "bonus", "hit": "punch", "jump": "leap"},
+    **{"blip": "beep", "low": "deep", "high": "shrill", "short": "brief", "long": "lengthy"},
+    **{"rising": "ascending", "falling": "descending", "steady": "constant", "rises": "ascends", "falls": "descends"},
+    **{"noisy": "hissy", "clean": "pure", "echo": "reverberation", "echoing": "reverberant"},
+}
+"""Words of captions -> words that are in no caption, to measure prompts with words that training has never used."""
 
+_MOTION = {"rising": "that rises", "falling": "that falls", "steady": "of steady pitch"}
 _FREQUENCY = {"low": (240.0, 320.0), "high": (620.0, 820.0)}  # Hz, the mean of log frequency over the body
 _SECONDS = {"short": (0.11, 0.15), "long": (0.36, 0.44)}  # duration of the body, for sounds of 1 s or more
 _DELAY, _FADES = 0.21, (0.5, 0.25)  # seconds between echoes, and the gain of each
@@ -52,11 +60,23 @@ class SoundEffect:
     seconds: float
 
     @property
-    def caption(self) -> str:
-        """The effect in words: "a short high rising laser with echo"."""
-        noisy = " noisy" if self.noise == "noisy" else ""
-        echo = " with echo" if self.echo == "with" else ""
-        return f"a {self.length} {self.pitch} {self.sweep}{noisy} {self.family}{echo}"
+    def captions(self) -> list[str]:
+        """The effect in several wordings and orders; each states every choice, some by saying nothing of noise or echo.
+
+        The first one reads "a short high rising laser with echo".
+        """
+        is_noisy, has_echo = self.noise == "noisy", self.echo == "with"
+        noisy = "noisy " if is_noisy else ""
+        named = ("an echoing " if has_echo else "a ") + noisy + self.family
+        if named == "a explosion":
+            named = "an explosion"
+        extra = ", noisy" * is_noisy + ", echo" * has_echo
+        return [
+            f"a {self.length} {self.pitch} {self.sweep} {noisy}{self.family}{' with echo' * has_echo}",
+            f"{self.family}, {self.pitch} pitch, {self.sweep}, {self.length}{extra}",
+            f"{named} {_MOTION[self.sweep]}, {self.pitch} and {self.length}",
+            f"a {self.noise} {self.family}, {self.sweep}, {self.length} and {self.pitch}, {self.echo} echo",
+        ]
 
     def attributes(self) -> dict[str, Any]:
         """Choices as names, frequency in Hz and seconds as numbers."""

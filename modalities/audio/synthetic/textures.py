@@ -47,9 +47,9 @@ class SoundTexture:
     colour: float
 
     @property
-    def caption(self) -> str:
+    def captions(self) -> list[str]:
         """The texture in words: "a slow dark engine", "fast bright rain"."""
-        return f"{'a ' if self.family == 'engine' else ''}{self.pace} {self.tone} {self.family}"
+        return [f"{'a ' if self.family == 'engine' else ''}{self.pace} {self.tone} {self.family}"]
 
     def attributes(self) -> dict[str, Any]:
         """Choices as names, events per second and colour as numbers."""

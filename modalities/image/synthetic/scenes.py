@@ -16,6 +16,12 @@ import numpy as np
 
 SHAPES = ("circle", "square", "triangle", "star")
 SIZES = ("small", "large")
+SYNONYMS = {
+    **{"red": "crimson", "green": "emerald", "blue": "azure", "yellow": "golden", "purple": "violet", "white": "snowy"},
+    **{"circle": "disc", "square": "box", "triangle": "pyramid", "star": "pentagram"},
+    **{"small": "tiny", "large": "big", "above": "over", "below": "under"},
+}
+"""Words of captions -> words that are in no caption, to measure prompts with words that training has never used."""
 # RGB from 0 to 1; the background stays darker than all of them.
 COLOURS: dict[str, tuple[float, float, float]] = {
     "red": (0.90, 0.12, 0.12),
@@ -85,13 +91,41 @@ class Scene:
             "relations": [self.relation(0, other) for other in range(1, len(self.things))],
         }
 
-    def caption(self, swapped: bool = False) -> str:
-        """ "a large blue square below a small red circle"; `swapped`: the order of two shapes is reversed."""
-        order = [1, 0] if swapped and len(self.things) == 2 else list(range(len(self.things)))
+    def captions(self, swapped: bool = False) -> list[str]:
+        """Captions in several wordings and orders; each states every shape, and the relations of the main one.
+
+        The first one reads "a large blue square below a small red circle".
+
+        Args:
+            swapped: Whether the order of two shapes is reversed.
+        """
+        names = [f"a {thing.format_description()}" for thing in self.things]
+        listed = [f"a {thing.colour} {thing.shape} ({thing.size})" for thing in self.things]
+        colours = [thing.colour for thing in self.things]
+        if len(names) == 1:
+            main = self.things[0]
+            return [
+                names[0],
+                f"{main.shape}, {main.size}, {main.colour}",
+                f"a {main.colour} {main.shape} that is {main.size}",
+                f"one {main.shape}: {main.colour} and {main.size}",
+            ]
+        order = list(range(len(names)))
+        if len(names) == 2:
+            order, other_order = (order[::-1], order) if swapped else (order, order[::-1])
+        else:
+            other_order = [0, 2, 1]
+        return [
+            self._related(names, order),
+            self._related(names, other_order),
+            self._related(listed, order, ", "),
+            f"{', '.join(names)}: {self._related(colours, other_order, ', ')}",
+        ]
+
+    def _related(self, names: Sequence[str], order: Sequence[int], join: str = " and ") -> str:
+        """The name of the first shape of `order`, and its relations to the others: "A below B and left of C"."""
         first, *others = order
-        text = f"a {self.things[first].format_description()}"
-        parts = [f"{self.relation(first, other)} a {self.things[other].format_description()}" for other in others]
-        return text + (" " + " and ".join(parts) if parts else "")
+        return f"{names[first]} " + join.join(f"{self.relation(first, other)} {names[other]}" for other in others)
 
 
 def shape_radius(size: str, pixels: int) -> float:

@@ -98,10 +98,10 @@ def test_choices_are_even_and_independent():
 
 
 def test_captions():
-    assert effect(sweep="rising", echo="with", family="laser", length="short").caption == (
+    assert effect(sweep="rising", echo="with", family="laser", length="short").captions[0] == (
         "a short low rising laser with echo"
     )
-    assert effect(noise="noisy", pitch="high").caption == "a long high steady noisy jump"
+    assert effect(noise="noisy", pitch="high").captions[0] == "a long high steady noisy jump"
 
 
 def check_pitch_and_sweep():
