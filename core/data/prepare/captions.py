@@ -41,7 +41,7 @@ def propose_text(lines: Sequence[ManifestLine], network: type, stages: int, reas
         stages: Its number of stages; if the option is a list of stages, the last one attends to the text.
         reasons: A line is added to it.
     """
-    captions = [line["caption"] for line in lines]
+    captions = [line.get("caption") for line in lines]
     first = [caption if isinstance(caption, str) else caption[0] for caption in captions if caption]
     if not first:
         return TextProposal()
