@@ -55,6 +55,9 @@ def data_for(name: str, tmp_path: Path) -> list[str]:
     if "root: null" not in text:
         return ["data.count=64"]
     made = sounds(tmp_path / "data") if name.startswith("audio") else pictures(tmp_path / "data", "digits" in name)
+    if "use: text" in text:
+        for file in list(made.rglob("*.*")):
+            file.with_suffix(".txt").write_text(f"number {file.stem}")
     return [f"data.root={made}"]
 
 

@@ -2,11 +2,12 @@
 
 import itertools
 import math
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
-from _captioned_pairs import pairs
 from sonolux.core.evaluation import joint_embedding as product
 from sonolux.core.evaluation.classifier import ClassifierSettings
 from sonolux.core.evaluation.joint_embedding import (
@@ -21,6 +22,10 @@ from sonolux.core.evaluation.joint_embedding import (
 )
 from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import BadInput
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from _captioned_pairs import pairs
 
 SMALL = JointEmbeddingSettings(ClassifierSettings(widths=(8,), width=16, dropout=0.0), width=16, hidden=24, epochs=30)
 

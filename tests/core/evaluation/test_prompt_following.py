@@ -1,11 +1,12 @@
 """Following prompts: good samples are found, shuffled captions and shuffled training are chance, held-out stays out."""
 
+import sys
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 
 import pytest
 import torch
-from _captioned_pairs import pairs
 from sonolux.core.evaluation import prompt_following as product
 from sonolux.core.evaluation.classifier import ClassifierSettings
 from sonolux.core.evaluation.examples import CodecRoundTrip, ExampleSet, GeneratedSet, RealData
@@ -13,6 +14,10 @@ from sonolux.core.evaluation.joint_embedding import JointEmbedding, JointEmbeddi
 from sonolux.core.evaluation.prompt_following import CaptionPool, measure_prompt_following
 from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import Item
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from _captioned_pairs import pairs
 
 NEW = "much red some green no blue"
 
