@@ -44,7 +44,7 @@ class JointEmbeddingSettings:
         text_drop: Probability that training leaves out a word or n-gram.
         epochs: Passes over the pairs, unless `budget` allows fewer.
         budget: Maximum number of input elements that training processes.
-        batch: Pairs per step.
+        batch: Largest number of pairs per step.
         lr: Peak learning rate of AdamW.
         decay: Weight decay.
         temperature: First temperature, exp(-scale).
@@ -66,7 +66,7 @@ class JointEmbeddingSettings:
     def limited_to(self, count: int, elements: int) -> JointEmbeddingSettings:
         """The same for `count` pairs of so many input elements: batches are smaller, and epochs fewer where needed."""
         epochs = max(3, min(self.epochs, int(self.budget / max(1, count * elements))))
-        return replace(self, epochs=epochs, batch=min(self.batch, count))
+        return replace(self, epochs=epochs, batch=min(self.batch, count, max(16, count // 16)))
 
 
 def normalise_text(text: str) -> str:

@@ -94,4 +94,4 @@ def test_few_pairs_are_refused_and_large_sets_take_fewer_epochs():
     with pytest.raises(BadInput, match="8 or more"):
         train_joint_embedding(torch.zeros(7, 1, 4, 4), ["a"] * 7, as_is, SMALL)
     assert SMALL.limited_to(5000, 1024).epochs == int(SMALL.budget / 5000 / 1024) < SMALL.epochs
-    assert SMALL.limited_to(20, 16).batch == 20
+    assert [SMALL.limited_to(n, 16).batch for n in (9, 20, 996, 9999)] == [9, 16, 62, 128]
