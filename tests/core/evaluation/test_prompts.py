@@ -23,11 +23,11 @@ COUNT = 12
 
 @pytest.fixture(scope="module")
 def captioned(tiny_run):
-    return tiny_run(RECIPE, "data.count=80", "data.split.valid=0.3", "data.shapes=2")
+    return tiny_run(RECIPE, "data.count=80", "data.split.valid=0.3")
 
 
 def drawn(run, changes=()):
-    pipeline = sonolux.load(run, device="cpu", changes=list(changes))
+    pipeline = sonolux.load(run, device="cpu", changes=list(changes), allow_code=True)
     real = load_real_data(pipeline.recipe, 1000)
     return real, captioned_conditions(pipeline, pipeline.recipe, real, COUNT)
 
@@ -48,7 +48,9 @@ def test_the_report_has_the_prompts(captioned, tmp_path, monkeypatch):
     monkeypatch.setattr(
         prompt_following, "JointEmbeddingSettings", lambda media: replace(short(media), epochs=3, batch=16)
     )
-    case = open_evaluation_input(str(captioned), ["count=12", "repeats=10", "memorization=false"], sampled=True)
+    case = open_evaluation_input(
+        str(captioned), ["count=12", "repeats=10", "memorization=false"], sampled=True, allow_code=True
+    )
     assert find_text_condition(case.recipe) == ("caption", "caption")
     report = evaluate(case, tmp_path)
     lines = report.measurements["Prompts"]
