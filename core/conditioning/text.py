@@ -88,11 +88,7 @@ class Text(Condition):
         Raises:
             BadInput: The attribute is neither a text nor a list of texts.
         """
-        found = item.caption if self.key == "caption" else item.attributes.get(self.key)
-        parts = found if isinstance(found, (list, tuple)) else [] if found is None else [found]
-        if not all(isinstance(part, (str, int, float)) for part in parts):
-            raise BadInput(f"{item.source}: `{self.key}` is {shorten(repr(found))}, not a text")
-        return _cleaned(", ".join(normalise_label(part) for part in parts)) or None
+        return text_of_item(item, self.key)
 
     def augment(self, value: str, rng: np.random.Generator) -> str:
         """The text without some of its words; at least one stays."""
@@ -115,6 +111,19 @@ class Text(Condition):
         """Share of the texts that are longer than `length`."""
         long = sum(len(self.encoder.cut(text, self.length)) < len(text) for text in map(_cleaned, texts))
         return long / max(1, len(texts))
+
+
+def text_of_item(item: Item, key: str = "caption") -> str | None:
+    """The text of an example: its caption, or another attribute; None if it has none, or an empty one.
+
+    Raises:
+        BadInput: The attribute is neither a text nor a list of texts.
+    """
+    found = item.caption if key == "caption" else item.attributes.get(key)
+    parts = found if isinstance(found, (list, tuple)) else [] if found is None else [found]
+    if not all(isinstance(part, (str, int, float)) for part in parts):
+        raise BadInput(f"{item.source}: `{key}` is {shorten(repr(found))}, not a text")
+    return _cleaned(", ".join(normalise_label(part) for part in parts)) or None
 
 
 def _cleaned(value: str | float) -> str:

@@ -35,6 +35,8 @@ from .features import compute_features, is_fitted_on_training_data, standardise_
 from .generated import generate_samples, read_sample_folder, run_codec_round_trip
 from .memorization import MemorizationResult, measure_memorization
 from .metrics.base import Metric
+from .prompt_following import measure_prompt_following
+from .prompts import find_text_condition
 from .recognition import RecognitionResult, measure_recognition
 from .report import gallery
 from .report.contents import EvaluationReport, Measurement, ReferenceValue
@@ -71,6 +73,10 @@ def evaluate(case: EvaluationInput, out: Path, folder: Path | None = None, progr
     codec = run_codec_round_trip(recipe, case.pipeline, real)
     stage("classifier")
     recognised = measure_recognition(adapter, generated, real, codec, many, settings.cache)
+    text, followed = find_text_condition(recipe), None
+    if text is not None:
+        stage("prompts")
+        followed = measure_prompt_following(adapter, generated, real, codec, text.key, many)
     stage("distances")
     report = EvaluationReport(_title(case, generated, folder), _facts(case, generated, real, folder))
     report.classes = real.classes
@@ -82,6 +88,9 @@ def evaluate(case: EvaluationInput, out: Path, folder: Path | None = None, progr
             distances.of_classifier(recognised)
         report.measurements["Recognition"], report.confusion = recognised.measurements, recognised.confusion
     stage("copies")
+    if followed is not None:
+        report.measurements["Prompts"] = followed.measurements
+        report.remarks += followed.remarks
     copies = None
     if settings.memorization:
         copies = measure_memorization(adapter, generated.examples, real.train, real.held_out, recipe.seed)
@@ -97,7 +106,7 @@ def evaluate(case: EvaluationInput, out: Path, folder: Path | None = None, progr
     report.distributions = [one.table for one in compared]
     report.measurements["Distributions"] = distribution_measurements(compared, many)
     report.remarks += _remarks(case, generated, real, copies, many, folder)
-    findings = gallery.PerSampleResults(generated, real, recognised, copies, defects, gaps, compared)
+    findings = gallery.PerSampleResults(generated, real, recognised, copies, defects, gaps, compared, followed)
     report.samples = gallery.sample_records(findings)
     report.gallery = gallery.build_gallery(adapter, findings, report.samples, settings.page_samples)
     return report

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..conditioning.text import text_of_item
 from ..config.recipe import Recipe
 from ..training.build import EmptySplit, build_dataset
 from ..training.checkpoint import read_header
-from ..types import BadInput, Dataset
+from ..types import BadInput, Dataset, Item
 
 ENOUGH = 100
 """Minimum number of held-out examples to represent the real data without training examples."""
@@ -30,12 +31,14 @@ class ExampleSet:
         labels: (N,) class indices; -1: no class.
         sources: Origin of each example, such as its file.
         lengths: Length of each example along the last axis without padding; None: no padding.
+        items: The examples of a dataset without their media, for captions and attributes; None: not of a dataset.
     """
 
     media: Sequence[Tensor]
     labels: Tensor
     sources: list[str]
     lengths: list[int | None] | None = None
+    items: list[Item] | None = None
 
     def __len__(self) -> int:
         return len(self.media)
@@ -44,7 +47,13 @@ class ExampleSet:
         """The examples at these indices."""
         rows = [int(i) for i in rows]
         lengths = None if self.lengths is None else [self.lengths[i] for i in rows]
-        return ExampleSet(LazySubset(self.media, rows), self.labels[rows], [self.sources[i] for i in rows], lengths)
+        items = None if self.items is None else [self.items[i] for i in rows]
+        sources = [self.sources[i] for i in rows]
+        return ExampleSet(LazySubset(self.media, rows), self.labels[rows], sources, lengths, items)
+
+    def texts(self, key: str) -> list[str | None]:
+        """The text of each example under a key, such as its caption; None: it has none."""
+        return [None if item is None else text_of_item(item, key) for item in self.items or [None] * len(self)]
 
     def unpadded(self) -> list[Tensor]:
         """The examples without their padding."""
@@ -98,6 +107,9 @@ class GeneratedSet:
         counts: Numbers of samples: "made": all; "not finite": with NaN or infinity; "unusable": could not be read back;
             "scaled": too loud for a file.
         settings: Settings of the sampling.
+        prompts: Prompt of each usable sample; None: it has none.
+        lost_prompts: Prompts of the samples that are not finite or unusable.
+        places: Index of each usable sample among all that were written.
     """
 
     examples: ExampleSet
@@ -105,6 +117,9 @@ class GeneratedSet:
     paths: list[Path]
     counts: dict[str, int]
     settings: dict[str, Any] = field(default_factory=dict)
+    prompts: list[str | None] = field(default_factory=list)
+    lost_prompts: list[str] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
 
 
 @dataclass
@@ -115,11 +130,14 @@ class RealData:
         train: Training examples.
         held_out: Held-out examples; None: there are none.
         classes: Names of the classes.
+        training_captions: Every caption of the training part, also of examples that are not compared, and all of those
+            that have several.
     """
 
     train: ExampleSet
     held_out: ExampleSet | None
     classes: tuple[str, ...]
+    training_captions: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -145,10 +163,10 @@ def examples_from_dataset(data: Dataset, most: int | None = None) -> ExampleSet:
     rows = list(range(len(data)))
     if most is not None and len(rows) > most:
         rows = [int(i * len(data) / most) for i in range(most)]
-    items = [(item.label, item.source, item.length) for item in (data.item(i, None) for i in rows)]
-    labels = torch.tensor([-1 if label is None else label for label, _, _ in items])
-    sources, lengths = [source for _, source, _ in items], [length for *_, length in items]
-    return ExampleSet(LazySubset(DatasetMedia(data), rows), labels, sources, lengths)
+    items = [replace(data.item(i, None), media=torch.empty(0)) for i in rows]
+    labels = torch.tensor([-1 if item.label is None else item.label for item in items])
+    sources, lengths = [item.source for item in items], [item.length for item in items]
+    return ExampleSet(LazySubset(DatasetMedia(data), rows), labels, sources, lengths, items)
 
 
 def load_real_data(recipe: Recipe, most: int, recorded: frozenset[str] = frozenset()) -> RealData:
@@ -174,7 +192,9 @@ def load_real_data(recipe: Recipe, most: int, recorded: frozenset[str] = frozens
     if recipe.split.valid > 0:
         with suppress(EmptySplit):
             held_out = examples_from_dataset(build_dataset(recipe, "valid", recorded)[0], most)
-    return RealData(examples_from_dataset(train, most), held_out, tuple(spec.classes))
+    captions = [row.get("caption") for row in train.manifest()]
+    texts = {text for one in captions for text in (one if isinstance(one, list) else [one]) if text}
+    return RealData(examples_from_dataset(train, most), held_out, tuple(spec.classes), frozenset(texts))
 
 
 def data_change_remark(recipe: Recipe, checkpoint: Path, recorded: frozenset[str]) -> str | None:

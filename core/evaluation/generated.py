@@ -25,6 +25,7 @@ from ..training.build import build_dataset, fit_codec
 from ..types import BadInput, MediaSpec
 from ..util.labels import normalise_label
 from .examples import ENOUGH, CodecRoundTrip, ExampleSet, GeneratedSet, RealData, balanced_subset
+from .prompts import captioned_conditions, find_text_condition
 
 DECODED = 500  # maximum number of real examples for the codec round trip
 DRAWINGS = {
@@ -36,8 +37,17 @@ DRAWINGS = {
 
 
 def generate_samples(pipeline: Pipeline, recipe: Recipe, folder: Path, real: RealData, progress: bool) -> GeneratedSet:
-    """eval.count samples, generated as by `sonolux sample` and written to `folder`."""
-    samples = pipeline.generate(recipe, pipeline.request(recipe, recipe.eval.count), progress=progress)
+    """eval.count samples, generated as by `sonolux sample` and written to `folder`.
+
+    Those of a model with a text condition have the captions of real examples as prompts, see
+    `prompts.captioned_conditions`.
+    """
+    conditions = captioned_conditions(pipeline, recipe, real, recipe.eval.count)
+    if conditions:
+        recipe = recipe.with_overrides([("sample.prompt", None)])
+    samples = pipeline.generate(recipe, pipeline.request(recipe, recipe.eval.count, conditions), progress=progress)
+    text = find_text_condition(recipe)
+    asked = [None if text is None else row.get(text.name) for row in samples.conditions]
     good = [i for i, media in enumerate(samples.media) if bool(torch.isfinite(media).all())]
     lost = len(samples) - len(good)
     if not good:
@@ -47,6 +57,9 @@ def generate_samples(pipeline: Pipeline, recipe: Recipe, folder: Path, real: Rea
     names = [condition.get("label") for condition in samples.conditions]
     made = read_generated_set(recipe, folder, [file.path for file in written], names, real.classes)
     made.counts |= {"made": len(good) + lost, "not finite": lost, "scaled": sum(file.scaled for file in written)}
+    kept = [good[i] for i in made.places]
+    made.prompts = [asked[i] for i in kept]
+    made.lost_prompts = [prompt for i, prompt in enumerate(asked) if prompt and i not in set(kept)]
     made.settings = {k: v for k, v in samples.settings.items() if k != "step"} | {"step": pipeline.step}
     return made
 
@@ -106,7 +119,10 @@ def read_sample_folder(recipe: Recipe, folder: Path, real: RealData, suffixes: C
                 f"{format_path(listing)} lists {format_path(outside[0])}, which is not in this folder: put it there"
             )
         made = read_generated_set(recipe, folder, paths, names, real.classes)
-        made.settings = dict(found.settings)
+        made.settings, text = dict(found.settings), find_text_condition(recipe)
+        asked = [None if text is None else sample.text_of(text.name) for sample in found.samples]
+        made.prompts = [asked[i] for i in made.places]
+        made.lost_prompts = [prompt for i, prompt in enumerate(asked) if prompt and i not in set(made.places)]
     else:
         skipped: list[tuple[Path, str]] = []
         paths = [p for p in find_files(folder, suffixes, skipped) if p.name not in DRAWINGS]
@@ -138,7 +154,9 @@ def read_generated_set(
         warnings.simplefilter("ignore")  # remarks on single files
         raw = [modality.read(paths[i]) for i in places]
     examples = ExampleSet(media, labels, [format_path(paths[i], folder) for i in places])
-    return GeneratedSet(examples, raw, [paths[i] for i in places], {"unusable": len(paths) - len(places)})
+    return GeneratedSet(
+        examples, raw, [paths[i] for i in places], {"unusable": len(paths) - len(places)}, places=places
+    )
 
 
 def read_usable_files(recipe: Recipe, folder: Path, paths: Sequence[Path]) -> tuple[list[Tensor], list[int]]:

@@ -23,7 +23,7 @@ from ..types import BadInput
 from ..util.messages import escape_control_characters, format_count, format_names
 from ..util.rng import KeyedNoise
 from .auxiliary import AuxiliaryModelLoader
-from .conditions import per_sample_conditions
+from .conditions import SampleConditions, per_sample_conditions
 from .context import ModelContext
 from .edit.context import EditContext, hold_warnings
 from .edit.inpaint import extend_request, inpaint_request, name_longest_addition
@@ -278,12 +278,22 @@ class Pipeline:
         overrides = [(f"sample.{k}", v) for k, v in changes.items()]
         return self.recipe.with_overrides(overrides) if overrides else self.recipe
 
-    def request(self, recipe: Recipe, count: int | None = None) -> SampleRequest:
-        """Request new samples according to the recipe's `sample` section; `count` overrides its value."""
+    def request(
+        self, recipe: Recipe, count: int | None = None, conditions: Sequence[SampleConditions] = ()
+    ) -> SampleRequest:
+        """Request new samples according to the recipe's `sample` section.
+
+        Args:
+            recipe: The recipe.
+            count: Number of samples; None: that of the section.
+            conditions: For each sample, values of conditions that replace those of the section; empty: none.
+        """
         section, context, seed = recipe.sample, self.context, recipe.sample_seed
         if section.label is None and "null" in self.classes:
             warnings.warn("label=null is unconditional; the class of this name is label=\"'null'\"", stacklevel=3)
         rows = per_sample_conditions(context.model, section, section.count if count is None else count)
+        for row, others in zip(rows, conditions, strict=False):
+            row.update(others)
         size = choose_size(section.size, context.spec)
         lengths = choose_lengths(section.seconds, rows, context.model, context.spec, context.clip_lengths, seed)
         sizes = [context.spec.with_length(size, length) for length in lengths]

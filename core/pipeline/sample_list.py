@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path, PurePath
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, TypeAdapter
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
 
 from ..util.json_files import StoredRecord, read_json
 
@@ -18,10 +18,20 @@ def _inside(name: str) -> str:
 
 
 class StoredSample(StoredRecord):
-    """One entry: the file, as a path inside the folder, and the class of the sample, a name or a mixture."""
+    """One entry: the file, as a path inside the folder, and the class of the sample, a name or a mixture.
+
+    Other entries, such as the sample's conditions, are kept unchecked, see `text_of`.
+    """
+
+    model_config = ConfigDict(extra="allow")
 
     file: Annotated[str, AfterValidator(_inside)]
     label: Any = None
+
+    def text_of(self, name: str) -> str | None:
+        """The text of a condition, such as the prompt; None: there is none."""
+        value = (self.model_extra or {}).get(name)
+        return value if isinstance(value, str) else None
 
 
 class SampleList(StoredRecord):

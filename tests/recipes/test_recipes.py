@@ -55,7 +55,13 @@ def data_for(name: str, tmp_path: Path) -> list[str]:
     if "root: null" not in text:
         return ["data.count=64"]
     made = sounds(tmp_path / "data") if name.startswith("audio") else pictures(tmp_path / "data", "digits" in name)
-    return [f"data.root={made}"]
+    if "use: text" not in text:
+        return [f"data.root={made}"]
+    files = sorted(path for path in made.rglob("*.*") if path.is_file())
+    rows = [{"file": str(f.relative_to(made)), "caption": f"number {f.stem}", "style": "noto"} for f in files]
+    table = tmp_path / "captions.jsonl"
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return [f"data.root={made}", f"data.table={table}"]
 
 
 def run(name: str, changes: list[str], folder: Path) -> Samples:
@@ -73,7 +79,7 @@ def run(name: str, changes: list[str], folder: Path) -> Samples:
 def test_a_recipe_trains_and_samples(name, tmp_path):
     samples = run(name, data_for(name, tmp_path), tmp_path / "run")
     assert newest_checkpoint(tmp_path / "run").name == "step-00000002.safetensors"
-    count = 4 if name.rpartition("/")[2].startswith("text_") else 2  # one sample for each prompt of the recipe
+    count = 4 if "use: text" in packaged_recipes()[name].read_text() else 2  # one sample for each prompt of the recipe
     assert len(samples) == count and all(bool(torch.isfinite(m).all()) for m in samples.media)
     facts = json.loads((tmp_path / "run/out/samples.json").read_text())
     assert [(tmp_path / "run/out" / row["file"]).stat().st_size > 44 for row in facts["samples"]] == [True] * count

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from ...util.messages import shorten
 from ..adapter import DefectMeasure, EvaluationAdapter
 from ..distributions import MeasureComparison
 from ..examples import ExampleSet, GeneratedSet, RealData, balanced_subset
 from ..memorization import MemorizationResult
+from ..prompt_following import PromptResult
 from ..recognition import RecognitionResult
 from .contents import GalleryItem, GalleryRow
 from .table import format_number
@@ -34,6 +36,7 @@ class PerSampleResults:
         defects: Defects of each sample.
         gaps: (N,) distance of each sample to the nearest real example in feature space.
         compared: Distributions of single numbers.
+        followed: Retrieval of the prompts; None: the samples have none.
     """
 
     generated: GeneratedSet
@@ -43,11 +46,13 @@ class PerSampleResults:
     defects: list[DefectMeasure]
     gaps: np.ndarray
     compared: list[MeasureComparison] = field(default_factory=list)
+    followed: PromptResult | None = None
 
 
 def sample_records(found: PerSampleResults) -> Records:
-    """A record for each sample: its file, class, predicted class, nearest training example, defects."""
+    """A record for each sample: its file, class, predicted class, nearest training example, prompt, defects."""
     examples, classes, out = found.generated.examples, found.real.classes, []
+    prompts = found.generated.prompts
     for i, (source, label) in enumerate(zip(examples.sources, examples.labels.tolist(), strict=True)):
         row: dict[str, Any] = {"file": source}
         if label >= 0:
@@ -58,9 +63,14 @@ def sample_records(found: PerSampleResults) -> Records:
             matches = found.copies.samples
             row["similarity"] = round(float(matches.similarity[i]), 4)
             row["nearest"] = found.real.train.sources[int(matches.nearest[i])]
+        if prompts and prompts[i]:
+            row["prompt"] = prompts[i]
         row["outside"] = [one.table.key for one in found.compared if one.outside[i] > 0]
         row["defects"] = [d.key for d in found.defects if bool(d.flags[i])]
         out.append(row)
+    if found.followed is not None:
+        for i, right in zip(found.followed.rows, found.followed.found.right.tolist(), strict=True):
+            out[i]["prompt_found"] = right
     return out
 
 
@@ -77,6 +87,8 @@ def build_gallery(
         _farthest(adapter, found, records),
         _outside(adapter, found, records),
         _misclassified(adapter, found, records),
+        _prompts(adapter, found, records, best=False),
+        _prompts(adapter, found, records, best=True),
         _defective(adapter, found, records),
     ]
     return [row for row in rows if row is not None and row.items]
@@ -163,6 +175,22 @@ def _misclassified(adapter: EvaluationAdapter, found: PerSampleResults, records:
     return GalleryRow("Misclassified", about, _items(adapter, found, records, wrong[:WORST]))
 
 
+def _prompts(adapter: EvaluationAdapter, found: PerSampleResults, records: Records, best: bool) -> GalleryRow | None:
+    """The samples whose similarity to their prompt is farthest above that to another caption, or farthest below."""
+    if found.followed is None:
+        return None
+    rows, result = found.followed.rows, found.followed.found
+    order = result.margin.argsort(descending=best, stable=True)[:WORST].tolist()
+    place = {rows[k]: k for k in order}
+
+    def note(i: int) -> str:
+        return "" if result.right[place[i]] else f"found: {result.nearest[place[i]]}"
+
+    about = "Samples by the similarity to their prompt, less that to the most similar of the other captions."
+    items = _items(adapter, found, records, [*place], note, lambda i: not result.right[place[i]])
+    return GalleryRow(f"Prompts followed {'best' if best else 'least'}", about, items)
+
+
 def _defective(adapter: EvaluationAdapter, found: PerSampleResults, records: Records) -> GalleryRow:
     names = {d.key: d.name for d in found.defects}
     faulty = [i for i, row in enumerate(records) if row["defects"]]
@@ -179,7 +207,7 @@ def _caption(record: dict[str, Any], note: str) -> str:
     name = "" if label is None else str(label)
     if predicted is not None and predicted != label:
         name += f", classified as {predicted}"
-    return _joined(name, note, record["file"])
+    return _joined(shorten(record.get("prompt", "")), name, note, record["file"])
 
 
 def _joined(*parts: str) -> str:
