@@ -10,6 +10,7 @@ must leave them unchanged. tests/recipes/test_golden_losses.py replays them.
 from __future__ import annotations
 
 import argparse
+import json
 import tempfile
 import time
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ TOLERANCE = 1e-4  # relative: other processors sum in a different order
 EXACT = ["train.precision=float32", "train.device=cpu", "train.workers=0"]
 SHORT = [f"train.steps={STEPS}", "train.minutes=null", "train.batch=4", "train.warmup=5"]
 SMALL = {  # with these changes 20 steps of a recipe take about a second
+    "audio/game_sounds": ["network.width=16", "modality.seconds=0.5"],
     "audio/one_shots": ["network.width=32"],
     "audio/sfx_16k": ["network.width=64"],
     "audio/sfx_44k": ["network.width=16", "modality.seconds=0.2", "network.head_dim=16"],
@@ -38,6 +40,7 @@ SMALL = {  # with these changes 20 steps of a recipe take about a second
     "audio/text_sfx": ["network.width=32"],
     "audio/textures": ["network.width=32"],
     "image/cifar10": ["network.width=32"],
+    "image/emoji": ["network.width=32"],
     "image/folder": ["network.width=32"],
     "image/text_shapes": ["network.width=32"],
 }
@@ -80,6 +83,17 @@ def made_pictures(root: Path, classes: int = 2, each: int = 6) -> None:
         Image.fromarray(np.stack([red, green, (red + green) // 2], -1).astype(np.uint8)).save(place)
 
 
+def made_captions(root: Path) -> Path:
+    """A table of the files in `root` with a caption and a style of each."""
+    table = root / "captions.jsonl"
+    files = sorted(path.relative_to(root).as_posix() for path in root.glob("*/*"))
+    rows = [
+        {"file": file, "caption": f"number {file}", "style": ("noto", "twemoji")[i % 2]} for i, file in enumerate(files)
+    ]
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return table
+
+
 def changes_of(name: str) -> list[str]:
     """The changes of a shipped recipe."""
     made = [] if needs_root(name) else ["data.count=32"]
@@ -91,11 +105,18 @@ def needs_root(name: str) -> bool:
     return "root: null" in packaged_recipes()[name].read_text(encoding="utf-8")
 
 
+def needs_table(name: str) -> bool:
+    """Whether a recipe trains on the user's captions."""
+    return "table: null" in packaged_recipes()[name].read_text(encoding="utf-8")
+
+
 def losses_of(name: str, changes: list[str], folder: Path) -> tuple[float, ...]:
     """The losses of the first steps of a recipe; synthetic data are written to `folder` if it requires files."""
     if needs_root(name):
         (made_sounds if name.startswith("audio/") else made_pictures)(folder)
         changes = [*changes, f"data.root={folder}"]
+    if needs_table(name):
+        changes = [*changes, f"data.table={made_captions(folder)}"]
     with one_thread():
         recipe = load_recipe(name, [*EXACT, *changes])
         data, spec = build_dataset(recipe)

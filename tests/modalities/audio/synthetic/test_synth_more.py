@@ -116,8 +116,8 @@ def test_the_length_attribute_is_the_items_own():
 def test_planted_length_of_the_body_is_caught(monkeypatch):
     original = SyntheticSounds.make_item
 
-    def wrong(self, index, what, wave, masked):
-        item = original(self, index, what, wave, masked)
+    def wrong(self, index, what, wave, masked, rng):
+        item = original(self, index, what, wave, masked, rng)
         item.attributes["seconds"] = item.attributes["body"]
         return item
 
