@@ -71,7 +71,6 @@ def test_the_spacing_falls(written):
         check_timesteps(written("Power")(), schedule)
 
 
-@pytest.mark.slow
 def test_the_guidance_acts_by_level(written):
     def make(window):
         guidance = written("Fading")(4.0)

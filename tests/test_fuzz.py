@@ -45,7 +45,6 @@ def test_undamaged_input_is_read(name, tmp_path):
         assert not run_case(READERS[name], bytes(SIZE), tmp_path).refused
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [name for name in READERS if name not in ("argument", "summary.json", "metrics.jsonl")]
 )

@@ -17,7 +17,6 @@ def check_metadata(path):
     assert distribution.metadata.license_expression == "MIT"
 
 
-@pytest.mark.slow
 def test_metadata_gives_no_warning():
     check_metadata(ROOT / "pyproject.toml")
 

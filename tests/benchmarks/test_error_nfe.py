@@ -41,7 +41,6 @@ def test_our_pairs_keep_to_the_evaluations(monkeypatch):
         assert 1 <= denoise.calls <= 5, pair
 
 
-@pytest.mark.slow
 def test_pairs_that_fail_or_cost_more_are_left_out():
     found = solved("sequences")
 

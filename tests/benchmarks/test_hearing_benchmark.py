@@ -25,7 +25,6 @@ def test_shares_of_draws():
     check_shares()
 
 
-@pytest.mark.slow
 def test_planted_distance_is_caught(monkeypatch):
     monkeypatch.setattr(hearing, "squared_mmd", lambda a, b, h: float(np.abs(a.std() - b.std())))
     assert_caught(check_shares)

@@ -36,6 +36,7 @@ def fresh_memory(size):
     return pages
 
 
+@pytest.mark.slow
 def test_a_file_that_stays_open_and_memory_that_is_kept_are_seen(tmp_path):
     opened, kept, found = [], [], {}
     for call in range(10):

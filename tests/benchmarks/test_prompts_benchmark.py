@@ -72,6 +72,7 @@ def test_pictures_of_other_captions_are_wrong():
     assert found["all"] < 0.1 and found["colour"] < 0.6 and found["relation"] < 0.4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [lambda x: x.flip(-1), lambda x: x.flip(-2), lambda x: x.flip(0), lambda x: -x])
 def test_planted_changes_of_pictures_are_caught(change):
     assert_caught(check_real_pictures, change)

@@ -115,7 +115,6 @@ def test_planted_errors_in_the_pack_are_caught(run, tmp_path, error, monkeypatch
     assert_caught(check_pack, run, tmp_path)
 
 
-@pytest.mark.slow
 def test_sound_pack_takes_yaml(run, tmp_path):
     (tmp_path / "want.yaml").write_text("- {name: a b, class: {kick: 1, tom: 3}, count: 1, duration: 0.25, seed: 2}\n")
     assert opened("sound_pack").main([str(run), str(tmp_path / "want.yaml"), "--out", str(tmp_path / "p")]) == 0

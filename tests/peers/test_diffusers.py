@@ -214,7 +214,6 @@ def check_sde_of_two_stages(cls):
     assert difference(ours(cls(noise="step"), scheduler), theirs(scheduler, noises)) < 1e-5
 
 
-@pytest.mark.slow
 def test_sde_of_two_stages():
     check_sde_of_two_stages(DPMppSDE)
 
@@ -388,6 +387,7 @@ def test_noises_of_the_other_sign_are_noticed():
     assert_caught(check_sde_of_two_stages, off(DPMppSDE, "z", -1.0))
 
 
+@pytest.mark.slow
 def test_planted_error_in_sa_solver_is_caught():
     with planted_error(SASolver, "_higher_terms", WRONG):
         assert_caught(check_sa_solver, SASolver, (2, 2), 0.5)

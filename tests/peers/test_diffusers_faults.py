@@ -134,7 +134,6 @@ def test_their_3m_is_of_second_order():
     assert peers.interior_order(in_sigma(mended)) > 2.7
 
 
-@pytest.mark.slow
 def test_their_3m_sde_has_a_wrong_sign():
     """- 0.5 for + 0.5: the weight of the second derivative tends to -1 as steps shrink, where it is to vanish."""
     own = peers.schedulers().DPMSolverMultistepScheduler
@@ -220,7 +219,6 @@ def test_their_flow_does_not_start_at_pure_noise():
     assert error(mine, truth) < 1e-4
 
 
-@pytest.mark.slow
 def test_their_ipndm_ignores_the_first_estimate():
     """At alpha = 0 the estimate cannot be read from its output: the first step leads where there is no data at all."""
     scheduler = made("IPNDMScheduler", 10)

@@ -32,14 +32,12 @@ def test_figures_are_of_samples_held_out(run):
         assert row["error"] > 0 and row["ratio"] == pytest.approx(row["error"] / row["stock_error"])
 
 
-@pytest.mark.slow
 def test_the_plan_is_in_the_checkpoint_with_its_figures(run):
     header = read_header(newest_checkpoint(run[0]))
     assert set(header.plans) == {3, 4}
     assert {"sampler", "error", "stock", "ratio", "rows"} <= set(header.plans[3])
 
 
-@pytest.mark.slow
 def test_sampling_uses_the_plan_of_that_many_steps(run):
     m = sonolux.load(run[0], device="cpu")
     made = m.sample(steps=3)
@@ -77,14 +75,12 @@ def test_a_plan_serves_the_guidance_it_was_fitted_with(run, tmp_path):
     assert other.sample(steps=4).settings["calibrated"] is True, "the plan of 4 is as it was"
 
 
-@pytest.mark.slow
 def test_a_calibrated_sample_does_not_depend_on_the_batch(run):
     m = sonolux.load(run[0], device="cpu")
     for a, b in zip(m.sample(steps=3, batch=1).media, m.sample(steps=3, batch=6).media, strict=True):
         assert torch.allclose(a, b, atol=1e-5)
 
 
-@pytest.mark.slow
 def test_the_problem_is_what_sampling_solves(run):
     """From the problem's start with its denoiser, the recipe's own plan ends where `sample` does."""
     m = sonolux.load(run[0], device="cpu")
@@ -98,7 +94,6 @@ def test_the_problem_is_what_sampling_solves(run):
         assert torch.allclose(a, b, atol=1e-5)
 
 
-@pytest.mark.slow
 def test_plans_are_taken_out(run, tmp_path):
     copy = tmp_path / "copy.safetensors"
     copy.write_bytes(newest_checkpoint(run[0]).read_bytes())
@@ -106,7 +101,6 @@ def test_plans_are_taken_out(run, tmp_path):
     assert read_header(copy).plans == {}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("nfe", "said"), [("5,x", "numbers of evaluations"), ("1", "2 or more"), ("49", "up to 48")])
 def test_wrong_numbers_are_refused(run, nfe, said, capsys):
     assert main(["calibrate", str(run[0]), "--nfe", nfe]) == 2

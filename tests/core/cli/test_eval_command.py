@@ -256,7 +256,6 @@ def test_refusals_leave_nothing(tiny_sounds, made_sounds, tmp_path, arguments, m
     assert left(tmp_path / "out") == []
 
 
-@pytest.mark.slow
 def test_an_earlier_report_stands_until_a_new_one_is_whole(pictures, sounds, tiny_pictures, tiny_sounds, tmp_path):
     out = tmp_path / "report"
     shutil.copytree(pictures[1], out)

@@ -57,6 +57,7 @@ def test_what_sampling_writes_is_read(tmp_path):
     ] == 1
 
 
+@pytest.mark.slow
 def test_eval_of_a_folder_with_a_damaged_list(tiny_pictures, tmp_path, capsys):
     (tmp_path / "samples").mkdir()
     (tmp_path / "samples/samples.json").write_bytes(DEEP)

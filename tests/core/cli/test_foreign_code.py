@@ -227,7 +227,6 @@ def test_init_copies_no_recipe_of_a_run_of_others_that_names_code(evil, capsys):
     assert not evil.trace.exists()
 
 
-@pytest.mark.slow
 def test_init_says_that_the_paths_of_a_run_of_others_are_used(evil, capsys):
     text = (evil.own / "recipe.yaml").read_text()
     (evil.run / "recipe.yaml").write_text(text)
@@ -267,6 +266,7 @@ def test_an_auxiliary_model_is_not_allowed_by_the_recipe_that_names_it(evil):
     assert not evil.trace.exists() and not evil.out.exists()
 
 
+@pytest.mark.slow
 def test_planted_permission_for_all_code_is_caught(evil, monkeypatch, capsys):
     true = registry.find_class
     monkeypatch.setattr(registry, "find_class", lambda kind, use, base=None, allow_code=True: true(kind, use, base))

@@ -59,6 +59,7 @@ def check_refusal(words, capsys):
     return said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", [("nothing-like-it",), *commands()], ids=" ".join)
 def test_errors_of_every_command(words, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -53,6 +53,7 @@ def test_help_imports_no_command_and_no_torch():
     assert loaded_by("from sonolux.core.cli.main import main; main(['--help'])") == "LOADED []"
 
 
+@pytest.mark.slow
 def test_an_import_of_a_heavy_module_is_caught():
     assert "numpy" in loaded_by("import numpy; from sonolux.core.cli.main import main; main(['--help'])")
 
@@ -109,6 +110,7 @@ def test_errors_become_one_message_and_an_exit_code(monkeypatch, capsys, error, 
     assert said in told.err and "Traceback" not in told.err
 
 
+@pytest.mark.slow
 def test_a_home_folder_after_an_equals_sign_is_expanded(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cli.main(["recipe", "schema", "--out=~/schema.json"]) == 0

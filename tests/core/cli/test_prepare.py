@@ -193,6 +193,7 @@ def test_a_mix_is_refused_and_can_be_chosen_from(sounds, tmp_path, capsys):
     assert facts["other_files"] == {".png": 1}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -257,6 +258,7 @@ def test_a_full_disk_exits_with_1(sounds, tmp_path, monkeypatch, capsys):
     assert "No space left" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_table_gives_labels_and_captions(sounds, tmp_path):
     table = tmp_path / "t.csv"
     rows = [f"{'door' if i % 2 else 'step'}/{i}.wav,{'ab'[i % 2]},number {i},{i}" for i in range(8)]

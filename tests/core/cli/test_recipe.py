@@ -22,7 +22,6 @@ def say(capsys, tmp_path, monkeypatch):
     return run
 
 
-@pytest.mark.slow
 def test_list_names_every_packaged_recipe_and_what_it_needs(say):
     code, out, _ = say("recipe", "list")
     assert code == 0 and [line.split()[0] for line in out.splitlines()] == list(packaged_recipes())

@@ -302,7 +302,6 @@ sys.exit(start.main())
 """
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
 def test_a_signal_during_the_imports_ends_in_one_line(number, code):
     by = "" if number == "SIGINT" else f" by {number}"

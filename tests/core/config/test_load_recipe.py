@@ -108,6 +108,7 @@ def check_paths(folder):
     assert root("sub/own.yaml", ["data.root=~/x"]) == Path.home() / "x"
 
 
+@pytest.mark.slow
 def test_relative_paths(folder):
     check_paths(folder)
 
@@ -153,6 +154,7 @@ def test_a_parent_that_cannot_be_had_is_the_only_complaint(folder, refused):
         assert why in said[0] and len([line for line in said if not line.startswith("    ")]) == 1, said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("section", ["train", "data", "sample", "process"])
 def test_a_number_for_a_section_is_refused_although_a_key_of_it_follows(refused, section):
     key = {"train": "steps=1", "data": "count=3", "sample": "steps=3", "process": "schedule=ve"}[section]
@@ -201,6 +203,7 @@ def test_merge_gives_a_new_recipe_and_a_bare_key_belongs_to_its_section(folder):
         r.with_overrides(["stepz=3"], bare_section="sample")
 
 
+@pytest.mark.slow
 def test_text_out_of_a_checkpoint_names_registered_components_only(folder):
     text = load_recipe("base.yaml").dump()
     with pytest.raises(BadInput, match="--allow-code") as error:

@@ -218,6 +218,7 @@ def test_a_path_that_is_true_in_the_recipe_of_others_is_not_used(folder):
     assert isinstance(path, UnconfirmedPath) and str(path) == str(folder / "true")
 
 
+@pytest.mark.slow
 def test_planted_value_in_place_of_its_text_is_caught(folder):
     with planted_error(ConfigNode, "data", replace_expression(attribute_target("text"), "str(value)", at=-1)):
         assert_caught(check_texts, folder, also=BadInput)
@@ -243,6 +244,7 @@ def test_labels_are_names_lists_or_mixtures(folder, text, label):
     assert load_recipe("base.yaml", [f"sample.label={text}"]).sample.label == label
 
 
+@pytest.mark.slow
 def test_plain_values_are_not_parsed(folder):
     recipe = load_recipe("base.yaml")
     for value in ("kick #2", "null", "[a]", "a\x85b", ["&amp", None], {"a: b": 0.5}):

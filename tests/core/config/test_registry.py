@@ -63,6 +63,7 @@ def test_every_kind_that_has_a_folder_is_listed():
         assert registry.component_names(kind), kind
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", registry.component_kinds())
 def test_every_built_in_component_is_found(kind):
     for name in registry.component_names(kind):
@@ -149,6 +150,7 @@ def test_a_plugin_is_named_from_metadata_and_imported_when_used(install):
     assert [(p.name, p.annotation, p.default, p.doc) for p in d.parameters] == [("width", int, 3, "channels")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("code", "said"),
     [

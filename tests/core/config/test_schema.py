@@ -132,7 +132,6 @@ def test_the_schema_is_plain_json_and_takes_every_recipe(made):
     check_packaged_and_resolved(made)
 
 
-@pytest.mark.slow
 def test_a_schema_that_hides_a_parameter_is_caught(monkeypatch):
     true = schema.parameter_schemas
     monkeypatch.setattr(schema, "parameter_schemas", lambda cls, kind: dict(list(true(cls, kind).items())[:-1]))

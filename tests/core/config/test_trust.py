@@ -120,6 +120,7 @@ def test_a_checkpoint_is_as_own_as_its_folder(tmp_path, monkeypatch):
 # --- recipe files ---
 
 
+@pytest.mark.slow
 def test_a_recipe_file_is_trusted_unless_it_is_in_a_run_of_others(tmp_path):
     run = made(tmp_path / "run")
     for most in TrustLevel:
@@ -227,6 +228,7 @@ def test_code_is_refused_wherever_it_stands(evil):
     assert trace.exists()
 
 
+@pytest.mark.slow
 def test_code_that_the_user_names_runs(evil):
     folder, trace = evil
     (folder / "mine.yaml").write_text("extends: shapes\nnetwork: {use: './evil.py:Evil'}\n")
@@ -396,6 +398,7 @@ def test_guidance_with_a_path_of_others_is_shown_and_can_be_replaced(tmp_path):
     recipe.with_overrides(["guidance=null"], bare_section="sample").refuse_unconfirmed("sample")
 
 
+@pytest.mark.slow
 def test_paths_may_be_given_in_every_section_and_nothing_else():
     recipe = load_recipe_text(load_recipe("digits", ["data.root=/secret", "eval.cache=/cache"]).dump())
     given = recipe.with_overrides(["steps=3", "data.root=mine", "eval.cache=c"], bare_section="sample")

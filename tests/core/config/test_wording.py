@@ -167,6 +167,7 @@ def test_one_bad_value(refused, override, said):
     assert said in lines[0] and all(line.startswith("    ") for line in lines[1:]), lines
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -189,6 +190,7 @@ def test_what_no_single_value_tells(refused, text, said):
     assert any(said in line for line in refused(text)), refused(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["type", "keys", "train", "half", "pop", "training", "forward", "to"])
 def test_a_condition_is_not_called_like_an_attribute_of_modules(refused, name):
     """torch keeps conditions in a ModuleDict, which has these names already."""
@@ -229,6 +231,7 @@ def test_an_integer_that_is_a_truth_value_is_caught_if_types_are_compared_loosel
         refused(None, "sample.seed=true")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("text", "values"),
     [

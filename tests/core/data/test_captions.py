@@ -148,7 +148,6 @@ def test_the_captions_of_a_step_do_not_depend_on_those_before():
     assert len({caption for step in first for caption in step}) > 15, "epochs draw other captions"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["image", "audio"])
 def test_both_kinds_of_folders(tmp_path, kind):
     if kind == "image":

@@ -89,6 +89,7 @@ def test_the_number_of_workers_changes_nothing():
     check_workers(Made())
 
 
+@pytest.mark.slow
 def test_planted_augmentation_that_is_not_keyed_is_caught():
     with pytest.raises(AssertionError, match="workers give other batches"):
         check_workers(Made(loose=True))
@@ -181,6 +182,7 @@ def test_ranks_replace_as_one_process_does():
         assert all(torch.equal(rows[row], media) for row, media in zip(batch.rows, batch.media, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 1])
 def test_bad_numbers_and_errors_of_the_system_are_replaced_too(workers):
     for data in (Made(bad=(3,)), Made(gone={3: OSError("Input/output error")})):
@@ -291,6 +293,7 @@ def test_planted_epochs_and_augmentations_that_repeat_are_caught():
         assert_caught(check_order_and_augmentation)
 
 
+@pytest.mark.slow
 def test_workers_end_when_loading_ends():
     before = set(multiprocessing.active_children())
     batches = iterate_batches(StepBatchDataset(Made(), 0, 4), workers=2)

@@ -63,7 +63,6 @@ def test_where_nothing_is_added(captions, network, reason):
     assert (reason is None and not reasons) or reason in reasons[0]
 
 
-@pytest.mark.slow
 def test_a_folder_with_text_files(tmp_path, monkeypatch, capsys):
     import numpy as np
     from PIL import Image

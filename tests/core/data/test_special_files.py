@@ -186,7 +186,6 @@ def test_evaluation_counts_special_files(tmp_path, kind):
     assert len(made.examples) == 20 and made.counts["unusable"] == 7  # the name that is no Unicode is not in a table
 
 
-@pytest.mark.slow
 def test_folders_that_cannot_be_read_are_skipped_and_counted(tmp_path, monkeypatch):
     for name in ("good", "locked"):
         (tmp_path / "in" / name).mkdir(parents=True)

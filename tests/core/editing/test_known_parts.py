@@ -174,7 +174,6 @@ def test_resampling_joins_plans_that_keep_marginals():
     check_plan(RePaintSampler)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("owner", "where", "error"),
     [

@@ -110,7 +110,6 @@ def test_windows_leave_no_seam_in_a_long_sequence():
     check_long_sequences(WindowedEdit((16,), 0.75))
 
 
-@pytest.mark.slow
 def test_windows_that_do_not_overlap_are_caught():
     assert_caught(check_long_sequences, WindowedEdit((16,), 0.0))
 

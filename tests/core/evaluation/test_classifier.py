@@ -52,7 +52,6 @@ def test_bars_are_learned_and_kept(tmp_path):
     )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("steps", range(1, 9))
 def test_any_number_of_steps_trains(steps):
     """Five steps, as of few sounds and few epochs, are no error, and one step moves the weights."""
@@ -65,7 +64,6 @@ def test_any_number_of_steps_trains(steps):
     assert float((after["last.weight"] - before["last.weight"]).abs().max()) > 1e-4
 
 
-@pytest.mark.slow
 def test_labels_that_say_nothing_teach_nothing():
     (x, y), (held, told) = bars(96), bars(60, seed=1)
     shuffled = y[torch.randperm(96, generator=torch.Generator().manual_seed(0))]

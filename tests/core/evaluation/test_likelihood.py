@@ -405,7 +405,6 @@ def test_the_mask_of_a_likelihood_is_where_the_data_are(tiny_run, monkeypatch):
     check_mask_is_moved(sonolux.load(tiny_run("audio", "data.padding=masked"), device="cpu"), monkeypatch)
 
 
-@pytest.mark.slow
 def test_planted_mask_that_stays_on_the_host_is_caught(tiny_run, monkeypatch):
     run = sonolux.load(tiny_run("audio", "data.padding=masked"), device="cpu")
     monkeypatch.setattr(module, "move_like", lambda value, x: value)

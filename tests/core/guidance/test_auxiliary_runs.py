@@ -47,7 +47,6 @@ def test_itself_changes_nothing_and_scale_zero_is_the_weaker_run(strong, weak):
     assert torch.allclose(made, media(weak, None), atol=1e-5)
 
 
-@pytest.mark.slow
 def test_in_a_list_with_the_other_guidances(strong, weak):
     listed = [{"use": "cfg", "scale": 2.0}, {"use": "autoguidance", "weak": str(weak)}, "rescale"]
     trained = sonolux.load(strong, device="cpu")

@@ -217,6 +217,7 @@ def test_a_recipe_holds_a_list():
     assert recipe.with_overrides([]).resolved()["sample"]["guidance"][1]["use"] == "rescale"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "item", "key", "value"),
     [
@@ -232,6 +233,7 @@ def test_an_override_reaches_into_the_list(change, item, key, value):
     assert len(guidances(recipe)) == 2 and guidances(recipe)[item][1][key] == value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -249,6 +251,7 @@ def test_what_a_recipe_cannot_mean_is_reported(changes, said):
         load_recipe("shapes", changes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change", ["guidance.2.scale=2", "guidance.scal=2", "guidance.window=[0, 1]", "guidance.apg.eta=0"]
 )

@@ -41,6 +41,7 @@ def given(dtype: torch.dtype = torch.float64) -> Conditioning:
     return Conditioning({"label": drawn(2, 16).to(dtype)}, tokens={"text": Tokens(drawn(2, 3, 16).to(dtype), mask)})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(1,), (7,), (16,), (5, 3), (13, 8), (5, 6, 7), (3, 2, 4, 3)])
 def test_any_size_gives_its_own_size_with_finite_gradients(size):
     model, x = net(len(size), skips=True), drawn(2, 3, *size)
@@ -116,6 +117,7 @@ def check_map(size: tuple[int, ...]) -> None:
     assert change[..., -1].mean() > 3 * change[..., 0].mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(16,), (13,), (8, 12), (7, 9)])
 def test_constant_map_equals_the_number(size):
     check_map(size)
@@ -202,7 +204,6 @@ def test_building_is_deterministic_and_leaves_the_global_generator():
         assert torch.equal(p, q)
 
 
-@pytest.mark.slow
 def test_sizes_are_those_of_the_table():
     for name, (depth, width, heads) in SIZES.items():
         with torch.device("meta"):
@@ -276,7 +277,6 @@ def test_planted_errors_are_caught(error, monkeypatch):
     assert_caught(check_conformance, positions=2, places=(12, 16))
 
 
-@pytest.mark.slow
 def test_planted_attention_without_positions_is_caught(monkeypatch):
     monkeypatch.setattr(transformer_block, "rotate", lambda x, rotation: x)
     assert_caught(check_conformance, 1)

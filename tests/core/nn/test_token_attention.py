@@ -151,7 +151,6 @@ def check_conformance() -> None:
     check_network(UNetND(1, 3, width=8, blocks=1, cross_attention=[0, 1], head_dim=8), (3, 16), wrap=(0,), step=2)
 
 
-@pytest.mark.slow
 def test_conforms():
     check_conformance()
 

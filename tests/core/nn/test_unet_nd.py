@@ -31,6 +31,7 @@ def told(width: int = 16) -> Conditioning:
     return Conditioning(vector={"label": drawn(2, width), "pitch": drawn(2, width, 1)[..., 0]})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(1,), (7,), (16,), (5, 3), (13, 8), (5, 6, 7)])
 def test_any_size_gives_its_own_size_with_finite_gradients(size):
     model, x = net(len(size)), drawn(2, 3, *size)
@@ -57,6 +58,7 @@ def check_map(size: tuple[int, ...]) -> None:
     assert (model(x, far, told()) - number).abs().max() > 1e-3 * number.abs().max()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(16,), (13,), (8, 12), (7, 9)])
 def test_constant_map_equals_the_number(size):
     check_map(size)

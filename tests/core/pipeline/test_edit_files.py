@@ -87,7 +87,6 @@ def test_strength_0_is_the_codecs_round_trip(sounds, folder):
         check_round_trip(sounds, folder / FAMILIES[0] / f"{name}.wav")
 
 
-@pytest.mark.slow
 def test_a_level_that_is_not_given_back_is_caught(sounds, folder, monkeypatch):
     monkeypatch.setattr(SourceFile, "to_file_level", lambda self, media: media)
     monkeypatch.setattr(
@@ -273,6 +272,7 @@ def test_a_morph_of_sounds_has_lengths_between(masked, folder):
     assert made.conditions[1]["share"] == 0.5 and all(torch.isfinite(m).all() for m in made.media)
 
 
+@pytest.mark.slow
 def test_a_morph_of_classes_has_one_start(pictures):
     made = pictures.morph("circle", "square", count=3)
     ends = [pictures.sample(count=1, label=label).media[0] for label in ("circle", "square")]
@@ -320,6 +320,7 @@ def check_tile(trained):
     assert torch.allclose(straight.roll((4, 8), (2, 3)), turned, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_pictures_tile(pictures):
     check_tile(pictures)
     made = pictures.sample(count=2, loop=True, size=[20, 18])
@@ -360,6 +361,7 @@ def test_only_networks_with_positions_are_limited_by_them_and_a_planted_refusal_
 # --- wishes that cannot be met, and the command ---------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("wish", "said"),
     [

@@ -84,6 +84,7 @@ def check_box(pictures, tmp_path, height, width, box, turn=None):
     assert len(said) == ((height, width) != (16, 16))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("height", "width", "box"), CASES)
 def test_a_box_has_the_coordinates_of_the_file(pictures, tmp_path, height, width, box):
     check_box(pictures, tmp_path, height, width, box)
@@ -431,6 +432,7 @@ def test_planted_addition_that_is_too_long_is_caught(tiny_run, opened, tmp_path,
     assert_caught(check_longest_addition, run, tmp_path, also=pytest.fail.Exception)
 
 
+@pytest.mark.slow
 def test_a_jump_or_a_resampling_without_effect_is_noted(pictures, tmp_path):
     file = marked(tmp_path / "a.png", 16, 16, [0, 0, 4, 4])
     for given, text in (

@@ -260,6 +260,7 @@ def test_planted_requested_length_instead_of_the_loops_own_is_caught(tiny_run, m
     assert_caught(check_loops, tiny_run, opened)
 
 
+@pytest.mark.slow
 def test_the_trajectory_and_the_files_have_the_samples_length(masked, tmp_path):
     made = masked.sample(count=2, seconds=[0.2, 0.4], trajectory=True)
     assert [m.shape[-1] for m in made.frames[0].noisy] == [800, 1600]
@@ -269,6 +270,7 @@ def test_the_trajectory_and_the_files_have_the_samples_length(masked, tmp_path):
     assert [r["seconds"] for r in rows] == [0.2, 0.4]
 
 
+@pytest.mark.slow
 def test_the_command_line_takes_seconds(masked_run, tmp_path):
     from sonolux.core.cli.main import main
 

@@ -189,6 +189,7 @@ def test_a_list_that_is_too_long_is_refused_under_old_names_too(trained, tiny_ru
     check_lists_under_old_names(trained, tiny_run("image"))
 
 
+@pytest.mark.slow
 def test_planted_key_that_is_not_renamed_is_caught(trained, tiny_run, monkeypatch):
     for module in (pipeline, loading):
         with monkeypatch.context() as patch:

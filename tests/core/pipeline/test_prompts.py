@@ -90,7 +90,6 @@ def test_prompts_of_samples(model):
     assert [row["caption"] for row in model.sample("cycle", count=2).conditions] == ["cycle"] * 2
 
 
-@pytest.mark.slow
 def test_each_text_is_encoded_once(model, calls):
     """One call for all prompts, the negative one and those of guidance, whatever the number of batches and steps."""
     guidance = {"use": "composed", "prompts": {"red": 2.0, "square": -1.0}}
@@ -100,7 +99,6 @@ def test_each_text_is_encoded_once(model, calls):
     assert len(calls) == 2 and calls[1] == [A, B]
 
 
-@pytest.mark.slow
 def test_empty_and_long_prompts(model):
     plain = media(model.sample(count=2, seed=3))
     with pytest.warns(UserWarning, match="an empty prompt is unconditional") as said:
@@ -113,7 +111,6 @@ def test_empty_and_long_prompts(model):
     assert len(made.conditions[0]["caption"]) <= 40
 
 
-@pytest.mark.slow
 def test_a_model_without_text(tiny_run):
     other = sonolux.load(tiny_run("image"), device="cpu")
     with pytest.raises(BadInput, match=r"takes no prompt; its conditions: label \(circle, "):
@@ -146,7 +143,6 @@ def check_negative(model):
     assert torch.allclose(made, d_b + 3 * (none - d_b), atol=1e-4), "also without a prompt"
 
 
-@pytest.mark.slow
 def test_negative(model):
     check_negative(model)
     settings = model.sample(A, count=1, negative=B).settings
@@ -155,7 +151,6 @@ def test_negative(model):
         model.sample(A, negative=B, guidance=None)
 
 
-@pytest.mark.slow
 def test_a_negative_prompt_without_effect_is_caught(model, monkeypatch):
     monkeypatch.setattr(ConditionEmbedder, "prompt", lambda self, text: None)
     assert_caught(check_negative, model)
@@ -169,7 +164,6 @@ def check_composed(model):
         assert torch.allclose(made, none + s_a * (d_a - none) + s_b * (d_b - none), atol=1e-4), "a sum of differences"
 
 
-@pytest.mark.slow
 def test_composed(model):
     check_composed(model)
     for wrong, said in (
@@ -182,7 +176,6 @@ def test_composed(model):
         composed.Composed(prompts={A: 1.0}).begin(None)  # type: ignore[arg-type]
 
 
-@pytest.mark.slow
 def test_a_planted_sign_in_composed_is_caught(model):
     with planted_error(composed.Composed, "_composed", swap_operator(ast.Sub, ast.Add)):
         assert_caught(check_composed, model)
@@ -304,7 +297,6 @@ def test_one_draw_for_all_conditions_is_caught(trainer, monkeypatch):
     assert_caught(check_drops, trainer)
 
 
-@pytest.mark.slow
 def test_what_is_said_of_captions(tmp_path):
     from PIL import Image
 

@@ -130,7 +130,6 @@ PLANTED = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", PLANTED)
 def test_planted_errors_of_the_axis_are_caught(short, monkeypatch, name):
     plant, error, said = PLANTED[name]
@@ -158,7 +157,6 @@ def test_padding_is_not_decoded(short):
     assert [tuple(one.shape) for one in media] == [(1, 5, 16, 16), (1, 9, 16, 16)]
 
 
-@pytest.mark.slow
 def test_clips_loop_in_time_and_have_other_sizes(clips):
     made = clips.sample(count=2, loop=True, seconds=[1, 1.5], size=[16, 20])
     assert all(media.shape[1] % clips.model.network.factor == 0 for media in made.media)

@@ -178,6 +178,7 @@ def test_finite_from_the_noisiest_level_to_clean(name):
         assert torch.isfinite(made.x).all() and max(made.nfe) < 100
 
 
+@pytest.mark.slow
 def test_every_schedule_takes_the_same_steps():
     """Between the same two values of tau the curve is the same, and so are steps and errors."""
     made = []
@@ -221,6 +222,7 @@ def check_padding(cls):
     assert made.nfe == bare.nfe and torch.allclose(made.x[..., :3], bare.x, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_padding():
     check_padding(DPMAdaptive)
 

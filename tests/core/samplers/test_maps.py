@@ -276,6 +276,7 @@ def test_padding_does_not_matter(level):
     check_padding(level=level)
 
 
+@pytest.mark.slow
 def test_padding_does_not_matter_with_positions():
     spec = MediaSpec("audio", 1, ("time",), (99,), (8000.0,), latent=(3, 11))
     check_padding(net=awake(SoundNet(spec, 8, [1, 1], 2, [0], 8, positions=2)))
@@ -475,6 +476,7 @@ def test_gradients_are_finite_next_to_clean_elements():
         assert all(p.grad.isfinite().all() for p in net.parameters())
 
 
+@pytest.mark.slow
 def test_mixed_times_are_keyed_and_rare_where_they_should_be():
     own = denoising(per_element=0.5)
     t = torch.linspace(0.1, 3, 200, dtype=torch.float64)

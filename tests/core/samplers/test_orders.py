@@ -45,7 +45,6 @@ def test_orders_of_the_papers():
     check_order(DPMpp2MSDE(eta=0.0))
 
 
-@pytest.mark.slow
 def test_second_order_pays_on_the_whole_interval_too():
     for schedule in (RectifiedFlow(), EDM()):
         first = whole_range_order(Euler(), schedule, steps=(32,)).errors[0]

@@ -97,6 +97,7 @@ PLANTED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("cls", "where", "errors"), PLANTED)
 def test_planted_error_is_caught_by_the_invariants(cls, where, errors):
     with faulty_sampler(cls, where, *errors):

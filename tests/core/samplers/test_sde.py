@@ -470,6 +470,7 @@ def test_one_method_on_every_process(name):
     check_processes(STOCHASTIC[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cls", "where", "errors"),
     [
@@ -667,6 +668,7 @@ def test_more_steps_follow_the_same_path(sampler):
     check_strong(sampler)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cls", [DPMppSDE, DPMpp3MSDE])
 def test_with_noise_of_steps_they_do_not(cls):
     assert_caught(check_strong, cls(noise="step"))

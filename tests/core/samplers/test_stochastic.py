@@ -68,7 +68,6 @@ def check_drawn(sampler, count=3000):
     assert float((torch.cov(x.T) - data.covariance).abs().max()) < allowed * 2 + 0.03
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ddpm", "dpmpp_2m_sde", "euler_ancestral"])
 def test_drawn_samples(name):
     check_drawn(SAMPLERS[name])

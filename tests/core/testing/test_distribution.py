@@ -63,6 +63,7 @@ def test_two_sample():
     check_two_sample(energy_distance_test)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error",
     [
@@ -118,6 +119,7 @@ def test_weak_orders_of_the_papers(cls, order):
     check_weak_order(cls, order)
 
 
+@pytest.mark.slow
 def test_planted_errors_change_the_weak_order():
     assert_caught(
         check_weak_order,
@@ -128,6 +130,7 @@ def test_planted_errors_change_the_weak_order():
         assert_caught(check_weak_order, EulerAncestral, 1)
 
 
+@pytest.mark.slow
 def test_check_distribution_names_what_is_wrong():
     check_distribution(DDPM())
     check_distribution(Euler())  # nothing to check

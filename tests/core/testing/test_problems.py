@@ -143,6 +143,7 @@ PLANTED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("made", "owner", "function", "error"), PLANTED)
 def test_planted_error_is_caught(made, owner, function, error):
     with planted_error(owner, function, error):
@@ -297,6 +298,7 @@ def test_conditionals():
     check_given(GaussianMixture, DenseMixture)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("cls", "error"),
     [

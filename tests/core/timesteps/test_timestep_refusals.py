@@ -23,6 +23,7 @@ from sonolux.core.timesteps.uniform_logsnr import UniformLogSNR
 from sonolux.core.types import BadInput, NoiseLevel
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("levels", "message"),
     [

@@ -56,6 +56,7 @@ def check_opened(path):
     return said
 
 
+@pytest.mark.slow
 def test_an_undamaged_checkpoint_is_opened(parts, tmp_path):
     (tmp_path / "c.safetensors").write_bytes(parts.to_bytes())
     assert check_opened(tmp_path / "c.safetensors") == ""
@@ -320,6 +321,7 @@ def test_every_command_refuses_them(run, tmp_path, capsys, command):
     assert newest_checkpoint(copy).read_bytes() == before and not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["model.network.stem.weight", "ema.network.stem.weight", "optimizer.0.exp_avg_sq"])
 def test_training_does_not_continue_with_them(run, tmp_path, name):
     copy = with_value(run, tmp_path, name, math.nan)
@@ -401,6 +403,7 @@ def test_a_plan_is_read_as_it_was_written():
     assert plan_to_json(plan_from_json(json.loads(json.dumps(rows)))) == rows
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "rows", [v for v in VALUES if not isinstance(v, str) or len(v) < 100], ids=lambda v: repr(v)[:30]
 )

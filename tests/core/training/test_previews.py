@@ -83,10 +83,12 @@ def check_bar(recipes, folder, monkeypatch, capsys):
     assert any(line.startswith("step 2 of 2") for line in lines), "the word is gone when training goes on"
 
 
+@pytest.mark.slow
 def test_the_bar_says_when_a_preview_is_made(tiny_recipe, tmp_path, monkeypatch, capsys):
     check_bar(tiny_recipe, tmp_path, monkeypatch, capsys)
 
 
+@pytest.mark.slow
 def test_a_bar_that_does_not_say_it_is_caught(tiny_recipe, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(PreviewCallback, "about", "")
     assert_caught(check_bar, tiny_recipe, tmp_path, monkeypatch, capsys)

@@ -72,7 +72,6 @@ def test_every_class_is_trained_and_a_recorded_split_is_kept(folder, tmp_path):
     check_continued(folder, tmp_path / "run")
 
 
-@pytest.mark.slow
 def test_planted_resumption_without_the_record_is_caught(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(running, "recorded_training_hashes", lambda path: frozenset())
     with pytest.raises(AssertionError):

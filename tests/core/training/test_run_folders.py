@@ -185,6 +185,7 @@ def test_a_run_that_was_moved_early_leaves_nothing_behind(recipe, tmp_path, over
     check_moved_early(recipe, tmp_path, overwrite)
 
 
+@pytest.mark.slow
 def test_planted_leftovers_are_caught(recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(FolderLock, "abandon", lambda self, names: self.close())
     assert_caught(check_moved_early, recipe, tmp_path, False)
@@ -289,6 +290,7 @@ def test_an_unreadable_file_stops_the_run_after_a_checkpoint(recipe, tmp_path, w
     assert same(resume(folder), whole)
 
 
+@pytest.mark.slow
 def test_checkpoints_have_the_rights_of_other_files(recipe, tmp_path):
     before = os.umask(0o027)
     try:
@@ -407,6 +409,7 @@ def test_weights_that_are_not_finite_are_not_saved(recipe, tmp_path, whole):
     assert same(resume(tmp_path / "run"), whole)
 
 
+@pytest.mark.slow
 def test_planted_saving_of_spoilt_weights_is_caught(recipe, tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoint, "is_finite", lambda tensor: True)
     with pytest.raises((AssertionError, pytest.fail.Exception)):

@@ -202,6 +202,7 @@ def test_what_an_objective_logs_is_in_the_metrics(recipe, tmp_path, monkeypatch)
     check_logged(recipe, tmp_path / "run", monkeypatch)
 
 
+@pytest.mark.slow
 def test_planted_log_of_the_first_step_alone_is_caught(recipe, tmp_path, monkeypatch):
     with planted_error(log, "_means", replace_expression(call_target("cat"), "results[0].logged[name]")):
         assert_caught(check_logged, recipe, tmp_path / "run", monkeypatch, also=(KeyError,))
@@ -394,6 +395,7 @@ def test_a_checkpoint_that_cannot_be_written_leaves_the_last_one(recipe, tmp_pat
     assert [p.name for p in (tmp_path / "run/checkpoints").iterdir()] == ["step-00000002.safetensors"]
 
 
+@pytest.mark.slow
 def test_a_run_may_be_trained_in_a_thread(recipe, tmp_path):
     """Signals belong to the main thread; elsewhere training goes without them."""
     from concurrent.futures import ThreadPoolExecutor
@@ -402,6 +404,7 @@ def test_a_run_may_be_trained_in_a_thread(recipe, tmp_path):
         assert pool.submit(go, recipe, tmp_path / "run", "train.steps=1").result().exists()
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_gives_the_handlers_back(recipe, tmp_path):
     import os
     import signal
@@ -460,6 +463,7 @@ def test_only_a_run_folder_says_what_was_trained(recipe, tmp_path):
     assert hashes_trained_on(other) == frozenset()
 
 
+@pytest.mark.slow
 def test_the_last_step_is_saved_and_shown_once_and_a_preview_stays_small(recipe, tmp_path, monkeypatch):
     from sonolux.core.pipeline import preview
     from sonolux.core.training import callbacks
@@ -626,10 +630,12 @@ def check_frames(recipe, folder, monkeypatch, most=5):
     assert frames[0] == "command" and len(frames) <= most, f"too deep: {frames}"
 
 
+@pytest.mark.slow
 def test_few_functions_lie_between_the_command_and_the_step(recipe, tmp_path, monkeypatch):
     check_frames(recipe, tmp_path / "run", monkeypatch)
 
 
+@pytest.mark.slow
 def test_planted_layers_are_caught(recipe, tmp_path, monkeypatch):
     from sonolux.core.training.run import Trainer
 

@@ -167,6 +167,7 @@ def test_unit_variance(cls, masked):
     check_unit_variance(cls, masked)
 
 
+@pytest.mark.slow
 def test_shared_scale():
     check_shared_scale()
 
@@ -391,6 +392,7 @@ def check_overlap():
         assert center == pytest.approx(4 * 16 + 7.5, abs=0.51), "a place stays where it is without overlap"
 
 
+@pytest.mark.slow
 def test_overlapping_patches():
     check_overlap()
     assert torch.equal(

@@ -303,7 +303,6 @@ def test_a_table(tmp_path, digits):
         Folder(SIGNAL, digits, table=table)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("values", "message"),
     [

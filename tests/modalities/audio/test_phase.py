@@ -98,6 +98,7 @@ def check_loop():
 CHECKS = (check_tones, check_pulse, check_start, check_loop)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_estimated_phases(check):
     check()

@@ -155,6 +155,7 @@ def test_settings_that_make_no_sense_are_refused(wrong, said):
         File(MediaSpec("audio", 1, ("time",), (8000,), (RATE,)), **wrong)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", io.FORMATS)
 def test_every_format_is_finished_and_written(tmp_path, form):
     wave = amid_silence(tone(0.6, 700, 0.05, channels=2))

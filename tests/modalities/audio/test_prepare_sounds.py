@@ -132,7 +132,6 @@ def test_a_bad_file_is_listed_with_its_reason(messy, name):
     assert re.search(BAD[name][1].replace("(0 bytes)", r"\(0 bytes\)"), line["reason"]), line["reason"]
 
 
-@pytest.mark.slow
 def test_the_counts(messy):
     _, report, lines = messy
     assert report.summary["skipped"] == len(BAD) and report.summary["usable"] == 15

@@ -226,6 +226,7 @@ def test_float_keeps_what_passes_full_scale(tmp_path):
     assert torch.equal(io.read_sound(tmp_path / "x.wav").wave, loud)
 
 
+@pytest.mark.slow
 def test_a_long_sound_is_written_to_ogg(tmp_path):
     wave = 0.1 * torch.randn(1, 1_000_000, generator=torch.Generator().manual_seed(0))
     io.write_sound(tmp_path / "long.ogg", wave, 44100, "ogg")

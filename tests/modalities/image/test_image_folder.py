@@ -290,7 +290,6 @@ RAW = np.random.default_rng(0).integers(0, 256, (200, 28, 28), dtype=np.uint8)
 TARGETS = (np.arange(200) % 10).astype(np.uint8)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "name"), [(MNIST, "MNIST"), (FashionMNIST, "FashionMNIST")])
 def test_mnist_and_fashion_mnist(tmp_path, kind, name):
     root = made_mnist(tmp_path, name, RAW, TARGETS)

@@ -149,7 +149,6 @@ def check_strips(folder, kind, monkeypatch):
             assert np.abs(gap).max() < 3
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_strips_give_the_same_picture(tmp_path, kind, monkeypatch):
     check_strips(tmp_path, kind, monkeypatch)

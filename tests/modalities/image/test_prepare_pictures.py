@@ -95,7 +95,6 @@ def test_a_bad_file_is_listed_with_its_reason(messy, name):
     assert line["status"] == "skipped" and re.search(BAD[name][1], line["reason"]), line["reason"]
 
 
-@pytest.mark.slow
 def test_the_counts_and_facts(messy):
     _, report, lines = messy
     assert (report.summary["usable"], report.summary["skipped"]) == (9, len(BAD))

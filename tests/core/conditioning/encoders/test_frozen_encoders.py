@@ -128,7 +128,6 @@ def test_a_text_model(folder, kind):
     assert condition.encoder.project.weight.grad.any()
 
 
-@pytest.mark.slow
 def test_another_model_is_refused(folder, tmp_path):
     first = Text(16, encoder=transformers.Transformers(16, folder=saved_model(folder, "bert")))
     other = Text(16, encoder=transformers.Transformers(16, folder=saved_model(tmp_path / "other", "bert")))
@@ -136,7 +135,6 @@ def test_another_model_is_refused(folder, tmp_path):
         other.load_state_dict(first.state_dict())
 
 
-@pytest.mark.slow
 def test_planted_states_that_are_not_cut_to_the_text_are_caught(folder, monkeypatch):
     condition = Text(16, encoder=transformers.Transformers(16, folder=saved_model(folder, "bert")))
 

@@ -44,7 +44,6 @@ def test_values(check):
     check()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("check", CHECKS)
 @pytest.mark.parametrize("off", [-1, 1])
 def test_planted_neighbour_off_by_one_is_caught(check, off, monkeypatch):

@@ -31,7 +31,6 @@ def digest(data, count=12):
     return hashlib.sha256(b"".join(data.item(i, None).media.numpy().tobytes() for i in range(count))).hexdigest()
 
 
-@pytest.mark.slow
 @BOTH
 def test_sounds_follow_from_the_seed(cls):
     assert digest(made(cls, seed=3)) == digest(made(cls, seed=3)) != digest(made(cls, seed=4))

@@ -207,6 +207,7 @@ def check_harmonics():
         assert abs(abs((inside * (z * 400) ** k).sum()) / area ** (1 + k / 2) / perfect - 1) < 0.02, name
 
 
+@pytest.mark.slow
 def test_harmonic_moments_have_their_closed_form():
     check_harmonics()
     assert checkers._HARMONICS["square"][1] == pytest.approx(1 / 60)
