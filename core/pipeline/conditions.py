@@ -12,6 +12,7 @@ from torch import nn
 from ..conditioning.base import EmbeddedValues, build_conditioning
 from ..config.registry import find_class
 from ..config.sections import SampleSection
+from ..config.spec import ComponentSpec
 from ..guidance.base import OtherConditions
 from ..nn.model import ConditionedNetwork
 from ..types import BadInput, Conditioning, Tokens, concatenate_batches
@@ -59,11 +60,15 @@ def _accepts_prompts(condition: Any) -> bool:
 
 
 def _prompts(model: ConditionedNetwork, section: SampleSection) -> dict[str, Any]:
-    """Name of the text condition -> its prompts, if the section has any.
+    """Name of the text condition -> its prompts, if the section has any; None with those of composed guidance.
 
     Raises:
         BadInput: The model has no text condition, or its value is given twice; a negative prompt has no effect.
     """
+    if guidance_prompts(section):
+        if section.negative:
+            raise BadInput("composed prompts take no negative prompt: give it a negative scale in guidance.prompts")
+        return {require_text_condition(model): None}
     if section.prompt is None and not section.negative:
         return {}
     name = require_text_condition(model)
@@ -78,8 +83,18 @@ def _prompts(model: ConditionedNetwork, section: SampleSection) -> dict[str, Any
 
 def _is_guided(section: SampleSection) -> bool:
     """Whether the section has a guidance that uses unconditional estimates."""
-    found = section.guidance if isinstance(section.guidance, list) else [section.guidance]
-    return any(getattr(find_class("guidance", one.use), "needs_condition", True) for one in found if one is not None)
+    return any(getattr(find_class("guidance", one.use), "needs_condition", True) for one in guidance_specs(section))
+
+
+def guidance_specs(section: SampleSection) -> list[ComponentSpec]:
+    """The guidances of the section, in their order."""
+    found = section.guidance
+    return found if isinstance(found, list) else [] if found is None else [found]
+
+
+def guidance_prompts(section: SampleSection) -> list[str]:
+    """The prompts that the guidances name; they take the place of `section.prompt`."""
+    return [prompt for spec in guidance_specs(section) for prompt in spec.params.get("prompts") or ()]
 
 
 def require_text_condition(model: ConditionedNetwork) -> str:

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from ..codecs.base import Codec
 from ..config.recipe import Recipe
 from ..config.sections import SampleSection
-from ..config.spec import ComponentSpec
 from ..editing.base import Edit
 from ..editing.loops import LoopEdit, decode_loops
 from ..editing.windows import WindowedEdit
@@ -25,7 +24,7 @@ from ..util.device import autocast
 from ..util.progress import progress_bar
 from ..util.rng import KeyedNoise
 from .auxiliary import AuxiliaryModelLoader
-from .conditions import ConditionEmbedder
+from .conditions import ConditionEmbedder, guidance_prompts, guidance_specs
 from .context import ModelContext
 from .lengths import PaddedBatch, decode_batch, make_padded_batch
 from .loop_sizes import warn_of_loop_padding, with_loop_sizes
@@ -77,7 +76,7 @@ class RequestSampler:
             warn_of_loop_padding(context.codec, context.spec, bool(context.clip_lengths))
             request = with_loop_sizes(request, context.codec, context.model, context.spec)
         with torch.no_grad():
-            self.embedder.add(request.conditions, _guidance_prompts(self.recipe))
+            self.embedder.add(request.conditions, guidance_prompts(self.recipe.sample))
         media: list[Tensor] = [torch.empty(0)] * len(request)
         nfe, frames = [0] * len(request), list[TrajectoryStep]()
         with progress_bar("sampling", "sample", len(media), show=progress, leave=True) as done:
@@ -144,7 +143,9 @@ class RequestSampler:
 
     def guidances(self, opener: Callable[[Path], Denoiser]) -> list[Guidance]:
         """Build the recipe's guidances; `opener` loads an auxiliary model for the current batch."""
-        return [part.build(opener=opener, embed_prompt=self.embedder.prompt) for part in _guidance_specs(self.recipe)]
+        return [
+            part.build(opener=opener, embed_prompt=self.embedder.prompt) for part in guidance_specs(self.recipe.sample)
+        ]
 
     def _solve(
         self,
@@ -194,16 +195,6 @@ class _StepRecorder:
         tau = float(torch.as_tensor(at.level.tau).mean())
         noisy, x0 = (self.decode(z[: self.recorded]) for z in (at.x * scale, at.x0))
         self.frames.append(TrajectoryStep(at.step, tau, noisy, x0))
-
-
-def _guidance_specs(recipe: Recipe) -> list[ComponentSpec]:
-    specs = recipe.sample.guidance
-    return specs if isinstance(specs, list) else [] if specs is None else [specs]
-
-
-def _guidance_prompts(recipe: Recipe) -> list[str]:
-    """The prompts that the recipe's guidances name."""
-    return [prompt for spec in _guidance_specs(recipe) for prompt in spec.params.get("prompts") or ()]
 
 
 def _section_edits(

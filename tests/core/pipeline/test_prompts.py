@@ -92,11 +92,12 @@ def test_prompts_of_samples(model):
 
 def test_each_text_is_encoded_once(model, calls):
     """One call for all prompts, the negative one and those of guidance, whatever the number of batches and steps."""
-    guidance = {"use": "composed", "prompts": {"red": 2.0, "square": -1.0}}
-    model.sample([A, B], count=7, batch=2, negative="green", guidance=guidance)
-    assert len(calls) == 1 and sorted(calls[0]) == sorted([A, B, "red", "square", "green"])
+    model.sample(count=7, batch=2, guidance={"use": "composed", "prompts": {"red": 2.0, "square": -1.0}})
+    assert len(calls) == 1 and sorted(calls[0]) == ["red", "square"]
+    model.sample([A, B], count=7, batch=2, negative="green", guidance={"use": "cfg", "scale": 2.0})
+    assert len(calls) == 2 and sorted(calls[1]) == sorted([A, B, "green"])
     model.sample([A, B], count=7, batch=2)
-    assert len(calls) == 2 and calls[1] == [A, B]
+    assert len(calls) == 3 and calls[2] == [A, B]
 
 
 def test_empty_and_long_prompts(model):
@@ -174,6 +175,15 @@ def test_composed(model):
             model.sample(guidance={"use": "composed", **wrong})
     with pytest.raises(BadInput, match="only if a trained run"):
         composed.Composed(prompts={A: 1.0}).begin(None)  # type: ignore[arg-type]
+
+
+def test_no_sample_of_composed_prompts_is_said_to_be_of_another_one(model):
+    """They take the place of the prompt, which has no effect."""
+    asked = {"use": "composed", "prompts": {A: 2.0, B: 1.5, "a star": -1.0}}
+    made = model.sample("something else", guidance=asked, count=1, steps=1)
+    assert [row["caption"] for row in made.conditions] == [None] and made.settings["guidance"]["prompts"][B] == 1.5
+    with pytest.raises(BadInput, match="composed prompts take no negative prompt"):
+        model.sample(guidance=asked, negative="grey", count=1)
 
 
 def test_a_planted_sign_in_composed_is_caught(model):
