@@ -80,8 +80,9 @@ def _measurement(table: DistributionTable, real: str) -> Measurement:
     row = table.rows[0]
     samples, known = (format_quartiles(one, table.format) for one in (row.samples, row.real))
     references = (ReferenceValue(real, *row.baseline),) if np.isfinite(row.distance) else ()
-    meaning = f"samples {samples}; {real} {known}"
-    return Measurement(table.key, table.name, row.distance, "{:.2f}", None, references, meaning)
+    noun = table.name.split(", ")[0]  # without its unit: the distance is in units of the real spread
+    meaning = f"{table.name}: samples {samples}; {real} {known}"
+    return Measurement(table.key, f"distance of {noun}", row.distance, "{:.2f}", None, references, meaning)
 
 
 def _values(measure: ExampleMeasure, labels: np.ndarray) -> FeatureSet:

@@ -43,6 +43,10 @@ class DiTND(SpatialNetwork):
     arXiv:2209.12152) each block of the second half receives the result of its mirror image in the first half too.
     Sizes, circular axes and padding: see `SpatialNetwork.forward` and `rotary`.
 
+    For transformers Li & He (2025, arXiv:2511.13720) recommend x0 as output and the error of the velocity as loss:
+    `process.parameterization: x0` and `objective.loss_space: v`, or `flow` on the schedule rectified_flow, with few
+    training times close to clean data (`objective.timestep_sampling: {use: logit_normal, mean: 0.8, std: 0.8}`).
+
     Args:
         dims: Number of spatial axes.
         channels: C of input and output.

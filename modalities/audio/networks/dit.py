@@ -10,10 +10,6 @@ from ....core.types import MediaSpec
 class DiT(DiTND):
     """Diffusion transformer over patches of (C, frames), of any length; see `DiTND`.
 
-    For transformers Li & He (2025, arXiv:2511.13720) recommend x0 as output and the error of the velocity as loss:
-    `process.parameterization: x0` and `objective.loss_space: v`, or `flow` on the schedule rectified_flow, with few
-    training times close to clean data (`objective.timestep_sampling: {use: logit_normal, mean: 0.8, std: 0.8}`).
-
     Args:
         spec: Media specification with the shape (C, frames) of the diffused tensor.
         size: Blocks x width: nano 4 x 128, tiny 6 x 256, small 12 x 384, base 12 x 768.

@@ -87,7 +87,7 @@ def test_tables_and_json_of_missing_and_constant_numbers():
         json.dumps(table.report_to_dict(report), allow_nan=False)
         assert "nan" not in "\n".join(table.table_lines(report))
     (line,) = distribution_measurements([compared(normal(30), normal(40))], "sounds")
-    assert line.meaning.startswith("samples ") and "; real sounds " in line.meaning and " to " in line.meaning
+    assert ": samples " in line.meaning and "; real sounds " in line.meaning and " to " in line.meaning
 
 
 def test_measures_of_examples():
