@@ -2,7 +2,8 @@
 
     python examples/demo.py --out demo
 
-This takes less than five minutes on two cores without a GPU. The page, demo/index.html, also plays the sounds.
+This takes about five minutes on two cores without a GPU. Training ends after --minutes; on a slow machine it makes
+fewer steps than the recipes need, and the page says so. The page, demo/index.html, also plays the sounds.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from pathlib import Path
 import sonolux
 import torch
 from sonolux.core.pipeline.result import Samples
+from sonolux.core.training.lr import TrainingBudget
 from sonolux.core.util.html_templates import template_engine
 from sonolux.core.util.messages import print_lines
 from sonolux.core.util.progress import progress_bar
@@ -32,7 +34,10 @@ TEMPLATE = "demo.html.j2"
 
 @dataclass
 class Result:
-    """The samples of one recipe, and what the checker recognised in them."""
+    """The samples of one recipe, and what the checker recognised in them.
+
+    `shortfall` says that training made fewer steps than those with which the recipe was measured, and how to continue.
+    """
 
     name: str
     samples: Samples
@@ -40,6 +45,7 @@ class Result:
     recognised: list[str]
     seconds: float
     steps: int
+    shortfall: str | None = None
 
     @property
     def labels(self) -> list[str]:
@@ -117,7 +123,8 @@ def make(recipe: str, out: Path, count: int, check: Callable[[torch.Tensor], str
     samples = trained.sample(count=count, seed=0, batch=count, trajectory=True, progress=True)
     paths = samples.save(out / recipe, trajectory=True, overwrite=True)
     recognised = [check(media) for media in samples.media]
-    return Result(recipe, samples, paths, recognised, time.monotonic() - start, trained.step)
+    shortfall = TrainingBudget(trained.recipe.train).shortfall(trained.step, out / "runs" / recipe)
+    return Result(recipe, samples, paths, recognised, time.monotonic() - start, trained.step, shortfall)
 
 
 def page(out: Path, results: list[Result]) -> Path:
@@ -149,6 +156,8 @@ def main() -> int:
     for r in results:
         gigabytes = f"training took {memory[r.name] / 2**30:.2f} GiB of memory"
         print_lines(f"{r.name}: {r.hits}/{len(r.paths)} recognised by the checker after {r.steps} steps; {gigabytes}")
+        if r.shortfall:
+            print_lines(f"{r.name} is not trained to the end: {r.shortfall}")
     print_lines(f"{time.monotonic() - start:.0f} s in total; open {target}")
     figures = {r.name: {"recognised": r.hits, "of": len(r.paths), "steps": r.steps} for r in results}
     (args.out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")

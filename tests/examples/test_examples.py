@@ -43,6 +43,27 @@ def test_the_demo_makes_a_page_that_names_only_files_it_wrote(tmp_path):
     text = demo.page(tmp_path, [made]).read_text()
     sources = re.findall(r'src="([^"]+)"', text)
     assert len(sources) == 5 and all((tmp_path / s).exists() for s in sources)
+    assert made.shortfall is None and "Not trained to the end" not in text, "a run of so many steps as asked"
+
+
+def test_the_demo_says_that_a_training_was_too_short(tmp_path, monkeypatch):
+    from types import SimpleNamespace
+
+    from sonolux.core.config.load import load_recipe
+
+    demo = opened("demo")
+    recipe = load_recipe("shapes", ["train.minutes=3.6"])
+    samples = SimpleNamespace(
+        save=lambda *_, **__: [tmp_path / "a.png"], media=[0], conditions=[{"label": "star"}],
+        modality=SimpleNamespace(suffix=".png"),
+    )  # fmt: skip
+    for step, expected in ((187, True), (recipe.train.measured_steps, False)):
+        run = SimpleNamespace(recipe=recipe, step=step, sample=lambda **_: samples)
+        monkeypatch.setattr(demo.sonolux, "load", lambda _, run=run: run)
+        made = demo.make("shapes", tmp_path, 1, lambda _: "star")
+        text = demo.page(tmp_path, [made]).read_text()
+        assert ("Not trained to the end" in text) == expected
+        assert ("187 steps were made" in text and "--resume" in text) == expected
 
 
 def test_names_on_the_demo_page_are_text(tmp_path):
