@@ -45,7 +45,7 @@ def command(
         pipeline = load(run, changes=changes, allow_code=allow_code)
         pipeline.to(pipeline.recipe.sample.device)
         if "prompt" in texts:
-            _check_prompts(pipeline.model, texts["prompt"])
+            _check_prompts(pipeline.model, words)
         samples = pipeline.sample(progress=not as_json, trajectory=trajectory, **texts)
         paths = samples.save(out, trajectory, overwrite=True)
     if as_json:
@@ -81,7 +81,7 @@ def _sorted(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     return texts, changes
 
 
-def _check_prompts(model: Any, prompts: str | list[str]) -> None:
+def _check_prompts(model: Any, words: Sequence[str]) -> None:
     """Raise BadInput if the model takes no prompts: a word may be a change without its `=`."""
     from ..pipeline.conditions import require_text_condition
     from ..types import BadInput
@@ -90,7 +90,9 @@ def _check_prompts(model: Any, prompts: str | list[str]) -> None:
     try:
         require_text_condition(model)
     except BadInput as error:
-        first = prompts if isinstance(prompts, str) else prompts[0]
+        first = next((word for word in words if not _CHANGE.match(word)), None)
+        if first is None:  # the prompts are marked as such
+            raise
         raise BadInput(f"command line: {shorten(first, 40)}: expected key=value, such as steps=30; {error}") from error
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..types import BadInput, Item, Tokens
+from ..types import BadInput, Item, Tokens, move_like
 from ..util.annotations import ComponentKind, Range
 from ..util.labels import normalise_label
 from ..util.messages import CONTROL, shorten
@@ -48,7 +48,7 @@ class Text(Condition):
         width: int,
         key: str = "caption",
         encoder: Annotated[Any, ComponentKind("text_encoder")] = "bytes",
-        length: Annotated[int, Range(1, 4096)] = 128,
+        length: Annotated[int, Range(4, 4096)] = 128,  # 4 bytes are one character of UTF-8
         drop: float = 0.1,
         word_drop: float = 0.0,
     ):
@@ -104,7 +104,8 @@ class Text(Condition):
         found = self.encoder([*places], self.length)
         if len(places) == len(values):
             return found
-        index = torch.tensor([places[text] for text in values], device=found.values.device)
+        listed = torch.tensor([places[text] for text in values], device="cpu")
+        index = move_like(listed, found.values, torch.long)
         return Tokens(found.values.index_select(0, index), found.mask.index_select(0, index))
 
     def cut_share(self, texts: Sequence[str]) -> float:

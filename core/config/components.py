@@ -183,7 +183,8 @@ class ComponentField(ComponentKindWithKeys):
         try:
             return registry.find_class(self.name, use, _base(use), context.allow_code or _trust(use) >= TrustLevel.CODE)
         except BadInput as error:
-            raise error_at(loc, recipe_error("use", message=str(error))) from error
+            none = "null means no guidance; " if self.name == "guidance" and use.casefold() == "none" else ""
+            raise error_at(loc, recipe_error("use", message=f"{none}{error}")) from error
 
 
 def _base(value: Any) -> Path | None:

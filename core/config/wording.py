@@ -219,7 +219,7 @@ def _problem(what: str, loc: Loc, facts: dict[str, Any], root: ConfigNode, above
     if what == "hidden":
         return ConfigProblem(node.key or node.mark, path, "sonolux sets this itself; leave it out")
     if what == "unknown" and not (loc[-1] == "use" and node.key is None):
-        return ConfigProblem(node.key or node.mark, path, _unknown_key(node, loc, facts))
+        return ConfigProblem(node.key or node.mark, path, _unknown_key(node, loc, facts, root))
     near = messages.did_you_mean(node.value, facts.get("options", ())) if isinstance(node.value, str) else ""
     near = near or _as_list(node, facts.get("type", ""))
     return ConfigProblem(node.mark, path, f"expected {facts.get('type', 'mapping')}, got {node.format_value()}{near}")
@@ -234,11 +234,15 @@ def _as_list(node: ConfigNode, expected: str) -> str:
     return f"; write {messages.format_argument(key.strip(), f'[{value}]')}" if value == text else ""
 
 
-def _unknown_key(node: ConfigNode, loc: Loc, facts: dict[str, Any]) -> str:
+def _unknown_key(node: ConfigNode, loc: Loc, facts: dict[str, Any], root: ConfigNode) -> str:
     above = format_key_path(loc[:-1])
     if loc == ("sample", "sampler"):
         name = node.value if isinstance(node.value, str) else "NAME"
         return f"unknown key: the sampler is `use`: use={messages.shorten(name)}"
+    conditions = root.get("conditioning")
+    if loc[:-1] == ("sample",) and conditions is not None and conditions.is_map and conditions.get(str(loc[1])):
+        value = f"={messages.shorten(node.text)}" if node.text is not None else "=..."
+        return f"unknown key; conditions are given as conditions.{loc[1]}{value}"
     if facts["near"]:
         prefix = f"{above}." if above and (node.key or node.mark).override else ""
         return f"unknown key; did you mean {' or '.join(repr(prefix + n) for n in facts['near'])}?"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import stat
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -35,8 +36,10 @@ def choose_caption(source: CaptionSource, path: Path, listed: Caption) -> Captio
         path: The file.
         listed: Its caption in the table or manifest.
 
+    With `auto`, a text file that holds no captions is left out with a warning: it may belong to something else.
+
     Raises:
-        BadInput: The text file next to it cannot be read.
+        BadInput: The text file next to it cannot be read, and `source` is "sidecar".
     """
     if source == "name":
         return caption_from_name(path)
@@ -44,7 +47,13 @@ def choose_caption(source: CaptionSource, path: Path, listed: Caption) -> Captio
         return None
     if source == "table" or (source == "auto" and listed is not None):
         return listed
-    return read_sidecar(path)
+    try:
+        return read_sidecar(path)
+    except BadInput as error:
+        if source == "sidecar":
+            raise
+        warnings.warn(f"{error}; it is left out", stacklevel=2)
+        return None
 
 
 def sidecar_of(path: Path) -> Path:
@@ -67,9 +76,7 @@ def read_sidecar(path: Path) -> Caption:
         return None
     name = format_path(sidecar)
     if facts.st_size > MOST_BYTES:
-        raise BadInput(
-            f"{name}: {facts.st_size} bytes are no captions (at most {MOST_BYTES}): data.captions=table reads none"
-        )
+        raise BadInput(f"{name}: {facts.st_size} bytes are too large for captions (at most {MOST_BYTES}): remove it")
     try:
         lines = sidecar.read_bytes().decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:

@@ -98,6 +98,11 @@ def rows_with_paths(table: Path, root: Path) -> list[tuple[TableRow, Path]]:
         if first.setdefault(path, row.line) != row.line:
             raise BadInput(f"{place}: names {shorten(row.file)!r} again; see line {first[path]}")
         found.append((row, path))
+    if not any(os.path.exists(path) for _, path in found):
+        raise BadInput(
+            f"{format_path(expand_home(table))}: none of its {len(found)} files exists, such as "
+            f"{shorten(found[0][0].file)!r}: names start from the folder {format_path(root)}"
+        )
     return found
 
 

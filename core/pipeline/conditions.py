@@ -82,8 +82,11 @@ def _prompts(model: ConditionedNetwork, section: SampleSection) -> dict[str, Any
 
 
 def _is_guided(section: SampleSection) -> bool:
-    """Whether the section has a guidance that uses unconditional estimates."""
-    return any(getattr(find_class("guidance", one.use), "needs_condition", True) for one in guidance_specs(section))
+    """Whether the section has a guidance that uses unconditional estimates; a scale of 1 gives them no weight."""
+    return any(
+        getattr(find_class("guidance", one.use), "needs_condition", True) and one.params.get("scale") != 1
+        for one in guidance_specs(section)
+    )
 
 
 def guidance_specs(section: SampleSection) -> list[ComponentSpec]:
@@ -175,19 +178,19 @@ class ConditionEmbedder:
         for first in range(0, len(new), _TEXTS):
             some = new[first : first + _TEXTS]
             found = condition.embed(some)
+            lengths = found.mask.sum(1).tolist() if isinstance(found, Tokens) else []  # one copy from the device
             for i, value in enumerate(some):
-                self._rows[name, value] = _row(found, i)
+                self._rows[name, value] = _row(found, i, lengths)
 
 
 _TEXTS = 256  # that are encoded together
 
 
-def _row(values: EmbeddedValues, i: int) -> EmbeddedValues:
+def _row(values: EmbeddedValues, i: int, lengths: Sequence[int]) -> EmbeddedValues:
     """One row; tokens without the padding at their end."""
     if not isinstance(values, Tokens):
         return values[i : i + 1]
-    length = int(values.mask[i].sum())
-    return Tokens(values.values[i : i + 1, :length].clone(), values.mask[i : i + 1, :length].clone())
+    return Tokens(values.values[i : i + 1, : lengths[i]].clone(), values.mask[i : i + 1, : lengths[i]].clone())
 
 
 def embed_conditions(model: ConditionedNetwork, rows: Sequence[Mapping[str, Any]]) -> Conditioning:

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ...nn.layers.embedding import make_linear
-from ...types import BadInput, Tokens
+from ...types import BadInput, Tokens, move_like
 
 _SLOWEST = 10_000.0  # the period of the slowest position feature is 2 pi times this number of tokens
 
@@ -36,7 +36,7 @@ class TokenTransformer(nn.Module):
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tokens:
         """Tokens (B, L, hidden) with their mask (B, L); padding has no effect, and is zero in the result."""
-        x = tokens + _positions(tokens.shape[1], self.hidden).to(tokens)
+        x = tokens + move_like(_positions(tokens.shape[1], self.hidden), tokens)
         for layer in self.layers:
             x = layer(x, mask)
         return Tokens(self.out(self.norm(x)).masked_fill(~mask[..., None], 0), mask)

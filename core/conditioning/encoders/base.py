@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from ...types import Tokens
+from ...types import Tokens, move_like
 
 
 class TextEncoder(nn.Module, ABC):
@@ -34,10 +34,10 @@ class TextEncoder(nn.Module, ABC):
         """
 
 
-def pad_rows(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Lists of token numbers as (B, L) int64, padded with 0, and the mask (B, L) of those that are no padding."""
+def pad_rows(rows: Sequence[Sequence[int]], like: Tensor) -> tuple[Tensor, Tensor]:
+    """Lists of token numbers as (B, L) int64, padded with 0, and the mask (B, L); on the device of `like`."""
     longest = max(map(len, rows))
     numbers = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], dtype=torch.long, device="cpu")
     lengths = torch.tensor([len(row) for row in rows], device="cpu")
     mask = torch.arange(longest, device="cpu") < lengths[:, None]
-    return numbers.to(device), mask.to(device)
+    return move_like(numbers, like, torch.long), move_like(mask, like, torch.bool)

@@ -42,5 +42,5 @@ class Bytes(TextEncoder):
 
     def forward(self, texts: Sequence[str], length: int) -> Tokens:
         """One token for each byte."""
-        numbers, mask = pad_rows([list(self.cut(text, length).encode()) for text in texts], self.rows.weight.device)
+        numbers, mask = pad_rows([list(self.cut(text, length).encode()) for text in texts], self.rows.weight)
         return self.transformer(self.rows(numbers), mask)

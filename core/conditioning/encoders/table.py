@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ...nn.layers.embedding import make_linear
 from ...nn.layers.init import reset_parameters
-from ...types import BadInput, Tokens
+from ...types import BadInput, Tokens, move_like
 from ...util.annotations import Range
 from ._frozen import FrozenTextEncoder, fingerprint_of_files
 from ._transformer import TokenTransformer
@@ -55,10 +55,10 @@ class Table(FrozenTextEncoder):
         """One token for each token of the table."""
         table = _table()
         found = table.tokenizer.encode_batch([*texts], add_special_tokens=False)
-        numbers, mask = pad_rows([one.ids[:length] for one in found], table.vectors.device)
+        numbers, mask = pad_rows([one.ids[:length] for one in found], table.vectors)
         weight = self.project.weight
-        vectors = table.vectors[numbers].to(weight.device, weight.dtype)
-        return self.transformer(self.project(vectors), mask.to(weight.device))
+        vectors = move_like(table.vectors[numbers], weight)
+        return self.transformer(self.project(vectors), move_like(mask, weight, torch.bool))
 
 
 class _WordVectors(NamedTuple):

@@ -13,13 +13,16 @@ from torch import Tensor, nn
 
 from ...nn.layers.embedding import make_linear
 from ...nn.layers.init import reset_parameters
-from ...types import BadInput, Tokens
+from ...types import BadInput, Tokens, move_like
 from ...util.fetching import is_fetching_allowed
 from ._frozen import FrozenTextEncoder, fingerprint_of_files
 
 _REMEDY = "pip install 'sonolux[text]'"
 _CACHED = 256 * 2**20  # bytes of embeddings that are kept, of all captions together
-_FILES = ("config.json", "tokenizer.json", "vocab.json", "vocab.txt", "spiece.model", "*.safetensors")
+_FILES = (  # of the model and its tokenizer
+    "config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.json", "vocab.txt",
+    "merges.txt", "spiece.model", "*.safetensors",
+)  # fmt: skip
 _CLASSES = {  # type of a model -> the class of its text part, where that is not the whole model
     "clip": "CLIPTextModel",
     "clip_text_model": "CLIPTextModel",
@@ -71,8 +74,8 @@ class Transformers(FrozenTextEncoder):
         rows = found.encode(texts, found.most(length), weight.device)
         longest = max(map(len, rows))
         states = torch.stack([nn.functional.pad(row, (0, 0, 0, longest - len(row))) for row in rows])
-        mask = torch.arange(longest) < torch.tensor([len(row) for row in rows])[:, None]
-        states, mask = states.to(weight.device, weight.dtype), mask.to(weight.device)
+        mask = torch.arange(longest, device="cpu") < torch.tensor([len(row) for row in rows], device="cpu")[:, None]
+        states, mask = move_like(states, weight), move_like(mask, weight, torch.bool)
         return Tokens(self.project(states).masked_fill(~mask[..., None], 0), mask)
 
 
@@ -170,17 +173,18 @@ def _hub_folder(name: str, download: bool) -> Path:
     _package()
     from huggingface_hub import snapshot_download  # pyright: ignore[reportMissingImports]
 
-    patterns = [*_FILES, "tokenizer_config.json", "special_tokens_map.json", "merges.txt"]
     try:
-        return Path(snapshot_download(name, allow_patterns=patterns, local_files_only=True))
+        return Path(snapshot_download(name, allow_patterns=[*_FILES], local_files_only=True))
     except Exception as error:  # errors of the library, of many classes
         if not download:
             raise BadInput(f"the text model {name} is not on this machine: `download: true` fetches it once") from error
         if not is_fetching_allowed():
-            raise BadInput(f"the text model {name} is not on this machine, and a run of others fetches none") from error
+            raise BadInput(
+                f"the text model {name} is not on this machine, and a run from elsewhere fetches nothing: --allow-code"
+            ) from error
     warnings.warn(f"the text model {name} is fetched from the Hugging Face Hub", stacklevel=2)
     try:
-        return Path(snapshot_download(name, allow_patterns=patterns))
+        return Path(snapshot_download(name, allow_patterns=[*_FILES]))
     except Exception as error:
         reason = " ".join(str(error).split())[:120]
         raise BadInput(f"the text model {name} cannot be fetched: {reason}") from error

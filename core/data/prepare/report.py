@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -100,7 +101,9 @@ def report_lines(
         captions = [line["caption"] for line in lines if line["status"] == "ok"]
         rows.append(f"  captions    {format_caption_share(captions, 'files')}")
     else:
-        rows.append("  captions    none")
+        tables = sorted(p for p in root.glob("captions.*") if p.suffix.casefold() in (".csv", ".tsv", ".jsonl"))
+        hint = f"; those of a table: --table {shlex.quote(format_path(tables[0]))}" if tables else ""
+        rows.append(f"  captions    none{hint}")
     exact = sum(len(files) - 1 for files in facts["exact_copies"])
     if exact:
         some = "; ".join(" = ".join(files[:4]) for files in facts["exact_copies"][:3])

@@ -21,6 +21,14 @@ from sonolux.core.types import BadInput, Item, MediaSpec
 from sonolux.core.util.rng import keyed_generator
 
 
+def test_a_text_file_of_something_else_is_left_out_by_auto(tmp_path):
+    (tmp_path / "a.txt").write_bytes("é".encode("latin-1"))
+    with pytest.warns(UserWarning, match=r"a\.txt: no captions in UTF-8 text .* it is left out"):
+        assert choose_caption("auto", tmp_path / "a.png", None) is None
+    with pytest.raises(BadInput, match="no captions in UTF-8 text"):
+        choose_caption("sidecar", tmp_path / "a.png", None)
+
+
 def test_text_files(tmp_path):
     file = tmp_path / "a.b.png"
     assert read_sidecar(file) is None
@@ -39,7 +47,7 @@ def test_text_files(tmp_path):
     with pytest.raises(BadInput, match="NUL"):
         read_sidecar(file)
     text.write_bytes(b"a" * (captions.MOST_BYTES + 1))
-    with pytest.raises(BadInput, match=r"are no captions .* data\.captions=table"):
+    with pytest.raises(BadInput, match=r"too large for captions .* remove it"):
         read_sidecar(file)
     text.unlink()
     text.mkdir()

@@ -45,7 +45,8 @@ def test_what_captions_add():
     assert "from captions (3 of 4 files (75 %), 1 of them several)" in reasons[0]
     assert propose_text(lines(["a"]), Pooling, 3, []).network == ""
     assert propose_text(lines(["a"]), Whole, 3, []).network == ", attends: true"
-    assert "length: 256" in propose_text(lines(["x" * 200]), Attending, 3, []).condition
+    assert "length: 256" in propose_text(lines(["x"] * 5 + ["x" * 200] * 5), Attending, 3, []).condition
+    assert propose_text(lines(["a"] + [None] * 9), Attending, 3, []).condition, "a tenth of the files is enough"
 
 
 @pytest.mark.parametrize(
@@ -53,7 +54,7 @@ def test_what_captions_add():
     [
         ([None, None], Attending, None),
         (["a"], Deaf, "this network takes no captions (1 of 1 files (100 %))"),
-        (["a"] + [None] * 20, Attending, "no text: too few captions (1 of 21 files (5 %))"),
+        (["a"] + [None] * 10, Attending, "no text: too few captions (1 of 11 files (9 %))"),
     ],
 )
 def test_where_nothing_is_added(captions, network, reason):

@@ -296,3 +296,11 @@ def test_a_manifest_that_cannot_be_opened_is_bad_input(tmp_path):
     os.mkdir(tmp_path / "manifest.jsonl")
     with pytest.raises(BadInput, match="cannot be read"):
         manifests.read_unfinished_manifest(tmp_path / "manifest.jsonl")
+
+
+def test_a_table_whose_files_do_not_exist_is_named(tmp_path):
+    path = table(tmp_path, "file\ngone.png\nlost.png\n", "t.csv")
+    with pytest.raises(BadInput, match=r"t\.csv: none of its 2 files exists, such as 'gone\.png': names start from"):
+        rows_with_paths(path, tmp_path)
+    (tmp_path / "lost.png").write_bytes(b"")
+    assert len(rows_with_paths(path, tmp_path)) == 2, "one that exists is enough: the reader reports the other"

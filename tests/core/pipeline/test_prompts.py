@@ -112,6 +112,13 @@ def test_empty_and_long_prompts(model):
     assert len(made.conditions[0]["caption"]) <= 40
 
 
+def test_keys_that_are_conditions_and_guidance_none(model):
+    with pytest.raises(BadInput, match=r"conditions are given as conditions\.caption="):
+        model.sample(count=1, caption="red")
+    with pytest.raises(BadInput, match="null means no guidance; there is no guidance 'none'"):
+        model.sample(count=1, guidance="none")
+
+
 def test_a_model_without_text(tiny_run):
     other = sonolux.load(tiny_run("image"), device="cpu")
     with pytest.raises(BadInput, match=r"takes no prompt; its conditions: label \(circle, "):
@@ -148,8 +155,9 @@ def test_negative(model):
     check_negative(model)
     settings = model.sample(A, count=1, negative=B).settings
     assert settings["negative"] == B and "negative" not in model.sample(A, count=1).settings
-    with pytest.raises(BadInput, match="a negative prompt needs guidance"):
-        model.sample(A, negative=B, guidance=None)
+    for weightless in (None, {"use": "cfg", "scale": 1}):
+        with pytest.raises(BadInput, match="a negative prompt needs guidance"):
+            model.sample(A, negative=B, guidance=weightless)
 
 
 def test_a_negative_prompt_without_effect_is_caught(model, monkeypatch):
@@ -175,6 +183,25 @@ def test_composed(model):
             model.sample(guidance={"use": "composed", **wrong})
     with pytest.raises(BadInput, match="only if a trained run"):
         composed.Composed(prompts={A: 1.0}).begin(None)  # type: ignore[arg-type]
+
+
+def check_composed_with_a_class(model):
+    """D() + s_c (D(class) - D()) + s_a (D(A) - D()): each term has one condition."""
+    none, d_class = (guided(model, label=label, guidance=None) for label in (None, "circle"))
+    d_a = guided(model, label=None, prompt=A, guidance=None)
+    made = guided(model, label="circle", guidance={"use": "composed", "scales": {"label": 2.0}, "prompts": {A: 1.5}})
+    assert float((d_class - none).abs().max()) > 1e-3, "the class has an effect"
+    assert torch.allclose(made, none + 2 * (d_class - none) + 1.5 * (d_a - none), atol=1e-4)
+
+
+@pytest.mark.slow
+def test_composed_with_a_class(tiny_run, monkeypatch):
+    recipe = RECIPE.replace("conditioning:\n", "conditioning:\n  label: {use: class, drop: 0.5}\n")
+    model = sonolux.load(tiny_run(recipe), device="cpu", allow_code=True)
+    check_composed_with_a_class(model)
+    branch = composed.GuidanceBranch
+    monkeypatch.setattr(composed, "GuidanceBranch", lambda *a, **k: branch((), **k) if "other" in k else branch(*a))
+    assert_caught(check_composed_with_a_class, model)
 
 
 def test_no_sample_of_composed_prompts_is_said_to_be_of_another_one(model):

@@ -6,6 +6,7 @@ import pytest
 import torch
 from sonolux.core.conditioning import base
 from sonolux.core.conditioning.class_ import Class
+from sonolux.core.conditioning.encoders._transformer import TokenTransformer
 from sonolux.core.conditioning.labels import Labels
 from sonolux.core.conditioning.scalar import Scalar
 from sonolux.core.config.load import load_recipe_text
@@ -33,8 +34,9 @@ name: sounds
 modality: {use: audio, rate: 8000, seconds: 0.5, channels: 1}
 data: {use: audio/synth_sfx, count: 24, padding: masked}
 codec: {use: audio/waveform, patch: 32}
-network: {use: audio/unet, width: 16, stages: [1, 2], blocks: 1, attention: [1], dropout: 0.1}
+network: {use: audio/unet, width: 16, stages: [1, 2], blocks: 1, attention: [1], dropout: 0.1, cross_attention: [1]}
 conditioning:
+  caption: {use: text, encoder: {use: bytes, hidden: 16}, word_drop: 0.2, drop: 0.3}
   label: {use: class, drop: 0.3}
   length: {use: scalar, key: seconds, range: [0.05, 1.0], drop: 0.3}
   tags: {use: labels, key: echo, values: [with, without], drop: 0.3}
@@ -65,7 +67,7 @@ def make_trainer(monkeypatch, text: str) -> Trainer:
 
 @pytest.fixture
 def trainer(monkeypatch):
-    """A trainer on the device `meta`, of three conditions, masked padding, dropout and levels that differ."""
+    """A trainer on the device `meta`, of four conditions, masked padding, dropout and levels that differ."""
     return make_trainer(monkeypatch, RECIPE)
 
 
@@ -85,7 +87,10 @@ def test_a_training_step_does_not_wait(trainer):
 def test_a_training_step_of_a_transformer_does_not_wait(monkeypatch):
     network = RECIPE[RECIPE.index("network:") : RECIPE.index("conditioning:")]
     check_step(
-        make_trainer(monkeypatch, RECIPE.replace(network, "network: {use: audio/dit, size: nano, skips: true}\n"))
+        make_trainer(
+            monkeypatch,
+            RECIPE.replace(network, "network: {use: audio/dit, size: nano, skips: true, cross_attention: true}\n"),
+        )
     )
 
 
@@ -98,6 +103,11 @@ PLANTED = [
     (Scalar, "embed", replace_expression(call_target("move_like"), "torch.as_tensor(values, device=self.null.device)")),
     (Labels, "embed", replace_expression(call_target("move_like"), "values.to(self.given)")),
     (base, "_embedded", replace_expression(call_target("move_like"), "torch.tensor(index, device=rows.device)", at=1)),
+    (
+        TokenTransformer,
+        "forward",
+        replace_expression(call_target("move_like"), "_positions(tokens.shape[1], self.hidden).to(tokens)"),
+    ),
     (Trainer, "loss", replace_expression(call_target("move_like"), "valid.to(x0)")),
 ]
 

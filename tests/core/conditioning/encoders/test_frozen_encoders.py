@@ -159,7 +159,7 @@ def test_what_no_text_model_is(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
     with pytest.raises(BadInput, match="not on this machine: `download: true` fetches it once"):
         transformers.Transformers(8, hub="nobody/nothing")
-    with allow_fetching(False), pytest.raises(BadInput, match="a run of others fetches none"):
+    with allow_fetching(False), pytest.raises(BadInput, match="a run from elsewhere fetches nothing"):
         transformers.Transformers(8, hub="nobody/nothing", download=True)
 
 
