@@ -216,6 +216,8 @@ def jsonl_case(draws: Draws) -> tuple[str, str]:
 def read_table(given: tuple[str, str], folder: Path) -> None:
     """Rows of different files that a manifest can hold."""
     path = folder / given[0]
+    for name in ("0.png", "1.png"):  # a table none of whose files exists is refused
+        (folder / name).touch()
     write_over(path, given[1].encode("utf-8", "surrogatepass"))
     with one_line(path, 220):
         rows = rows_with_paths(path, folder)
