@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -134,7 +135,8 @@ class _Loaded(NamedTuple):
 
 def _package() -> _Loaded:
     try:
-        import transformers  # pyright: ignore[reportMissingImports]
+        # By name: a type checker takes `import transformers`, where the package is missing, for this file.
+        transformers: Any = import_module("transformers")
     except ImportError as error:
         raise BadInput(f"the text encoder `transformers` needs the package transformers: {_REMEDY}") from error
     return _Loaded(transformers.AutoConfig, transformers.AutoModel, transformers.AutoTokenizer, transformers)
