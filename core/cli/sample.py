@@ -26,7 +26,7 @@ def command(
     """Sample RUN (its newest checkpoint) with the settings of its recipe; KEY=VALUE changes them.
 
     A model with a text condition takes prompts, each in quotes, or prompts=FILE with one on each line, and
-    negative="...". A prompt that looks like KEY=VALUE is written prompt="...".
+    negative="...". A prompt that looks like KEY=VALUE is written prompt="...", and several prompt='["...", "..."]'.
 
     \b
     sonolux sample runs/digits label=3 count=8 seed=1 --out threes
@@ -69,7 +69,7 @@ def _sorted(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
         key = match[1].removeprefix("sample.") if (match := _CHANGE.match(word)) else ""
         value = word.partition("=")[2]
         if not key or key == "prompt":
-            prompts.append(value if key else word)
+            prompts += _listed(value) if key else [word]
         elif key == "prompts":
             prompts += read_prompt_file(Path(value))
         elif key == "negative":
@@ -79,6 +79,17 @@ def _sorted(words: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     if prompts:
         texts["prompt"] = prompts[0] if len(prompts) == 1 else prompts
     return texts, changes
+
+
+def _listed(value: str) -> list[str]:
+    """The prompts of `prompt=VALUE`: those of a list of texts, as in a recipe, or the value itself."""
+    import yaml
+
+    try:
+        found = yaml.safe_load(value) if value.startswith("[") else value
+    except yaml.YAMLError:
+        return [value]
+    return found if isinstance(found, list) and found and all(isinstance(one, str) for one in found) else [value]
 
 
 def _check_prompts(model: Any, words: Sequence[str]) -> None:

@@ -31,7 +31,7 @@ class Text(Condition):
     Args:
         width: Length of a token (the network's embedding width).
         key: Name of the examples' attribute that contains the text; `caption` is their caption.
-        encoder: Text encoder: bytes, table or transformers.
+        encoder: Text encoder: bytes, words, table or transformers.
         length: Largest number of tokens; longer texts are cut.
         drop: Probability that training drops the text; classifier-free guidance needs a value above 0.
         word_drop: Probability that training leaves out a word; at least one word stays.
