@@ -235,10 +235,12 @@ def load_optimizer(path: Path, optimizer: torch.optim.Optimizer) -> int:
             state.setdefault(int(i), {})[name] = value
     if not state:
         return 0
-    names = {name for own in state.values() for name in own}
+    found = {name for own in state.values() for name in own}
     if isinstance(optimizer, torch.optim.Adam):
-        names |= {"step", "exp_avg", "exp_avg_sq"}
-    lacking = [f"{i}.{name}" for i in range(len(params)) for name in sorted(names - state.get(i, {}).keys())]
+        found |= {"step", "exp_avg", "exp_avg_sq"}
+    # Names of the state of each weight; a group whose weights have other names than those of other groups states them.
+    names = [set(group.get("state_names", found)) for group in optimizer.param_groups for _ in group["params"]]
+    lacking = [f"{i}.{name}" for i, own in enumerate(names) for name in sorted(own - state.get(i, {}).keys())]
     if lacking:
         raise BadInput(f"{misfit}: {len(lacking)} tensors missing (first: optimizer.{lacking[0]})")
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

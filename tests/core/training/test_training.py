@@ -77,13 +77,15 @@ def same(a: Path, b: Path) -> bool:
 
 
 @pytest.mark.slow
-def test_resuming_continues_bit_for_bit(recipe, tmp_path):
-    whole = go(recipe, tmp_path / "whole")
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_resuming_continues_bit_for_bit(recipe, tmp_path, optimizer):
+    changes = [f"train.optimizer={optimizer}"]
+    whole = go(recipe, tmp_path / "whole", *changes)
     middle = tmp_path / "whole/checkpoints/step-00000004.safetensors"
     resumed = tmp_path / "resumed"
     (resumed / "checkpoints").mkdir(parents=True)
     (resumed / "checkpoints" / middle.name).write_bytes(middle.read_bytes())
-    end = go(recipe, resumed, resume=resumed / "checkpoints" / middle.name)
+    end = go(recipe, resumed, *changes, resume=resumed / "checkpoints" / middle.name)
     assert same(whole, end)
     assert not same(whole, middle)
 
