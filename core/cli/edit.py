@@ -1,4 +1,4 @@
-"""Edit files with a trained run: vary, inpaint, continue or morph."""
+"""Edit files with a trained run: vary, inpaint, continue, restore or morph."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 
 from ._paths import PathArgument
 
-TASKS = ("vary", "inpaint", "continue", "morph")
+TASKS = ("vary", "inpaint", "continue", "restore", "morph")
 
 OLD = {"walks": "resample"}  # first edition
 """Option of the first edition -> its new name."""
@@ -35,6 +35,7 @@ def command(
                        box=[4,4,20,20]            or a box of the file on the other axes: left, top, right, bottom
                        mask=FILE                  or the white area of a file of the same size
     continue FILE...   seconds=2                  continue after the end of the file
+    restore FILE...    count=1                    with a run trained for it (condition `reference`)
     morph A B          count=5                    interpolate between two files, or between two classes
 
     Other keys change the recipe's `sample` section, as in `sonolux sample`: seed=3, steps=40, loop=true, windows=0.5,
@@ -66,9 +67,9 @@ def command(
 
 def _models() -> dict[str, Any]:
     """Task -> the section that declares its options."""
-    from ..pipeline.edit.options import ExtendOptions, InpaintOptions, MorphOptions, VaryOptions
+    from ..pipeline.edit.options import ExtendOptions, InpaintOptions, MorphOptions, RestoreOptions, VaryOptions
 
-    return dict(zip(TASKS, (VaryOptions, InpaintOptions, ExtendOptions, MorphOptions), strict=True))
+    return dict(zip(TASKS, (VaryOptions, InpaintOptions, ExtendOptions, RestoreOptions, MorphOptions), strict=True))
 
 
 def _names(task: str) -> list[str]:
@@ -158,5 +159,5 @@ def _options(task: str, given: list[str]) -> dict[str, Any]:
 def _call(pipeline: Any, task: str, files: list[Path], options: dict[str, Any], progress: bool):
     if task == "morph":
         return pipeline.morph(*files, progress=progress, **options)
-    method = {"vary": pipeline.vary, "inpaint": pipeline.inpaint, "continue": pipeline.extend}[task]
-    return method(files, progress=progress, **options)
+    name = "extend" if task == "continue" else task
+    return getattr(pipeline, name)(files, progress=progress, **options)

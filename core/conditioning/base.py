@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..codecs.base import Codec
 from ..nn.layers.init import normal_
 from ..types import CONDITIONING_KINDS, BadInput, Conditioning, Item, MediaSpec, Tokens, concatenate_batches, move_like
 from ..util.labels import normalise_label
@@ -78,6 +79,18 @@ class Condition(nn.Module, ABC):
             rng: Generator, keyed by (seed, row, step).
         """
         return value
+
+    def encode(self, values: Sequence[Any], codec: Codec) -> Sequence[Any] | Tensor:
+        """Encode the values of B examples that are media; by default they are none, and unchanged.
+
+        Args:
+            values: As `augment` returns them; none is None.
+            codec: The codec of the training.
+
+        Returns:
+            What `embed` accepts.
+        """
+        return values
 
     @abstractmethod
     def embed(self, values: Sequence[Any] | Tensor) -> EmbeddedValues:

@@ -70,6 +70,7 @@ LAYOUT = {
     "text_encoder": KindLayout(
         "core/conditioning/encoders", "core.conditioning.encoders.base:TextEncoder", "text encoder"
     ),
+    "degradation": KindLayout("core/degradations", "core.degradations.base:Degradation"),
     "optimizer": KindLayout("core/training/optimizers", "core.training.optimizers.base:Optimizer"),
     "metric": KindLayout("core/evaluation/metrics", "core.evaluation.metrics.base:Metric"),
     "modality": KindLayout("modalities", "core.types:Modality"),

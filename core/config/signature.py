@@ -23,10 +23,12 @@ LISTS = (list, tuple, Sequence)
 MAPPINGS = (dict, Mapping)
 
 # Parameters that the builder sets, so that a recipe must not: a dataset is built once for each part of the split, a
-# condition's vectors have the length of the network's embedding, and loops are an option of each call.
+# condition's vectors have the length of the network's embedding, a network's input has the channels of the conditions,
+# and loops are an option of each call.
 SET_BY_BUILDER = {
     "dataset": ("split", "valid", "seed", "recorded"),
     "condition": ("width",),
+    "network": ("concat",),
     "text_encoder": ("width",),
     "objective": ("process",),
     "output": ("loop",),

@@ -222,7 +222,12 @@ def likelihood_of_items(
         lengths = torch.tensor([elements if item.length is None else item.length for item in rows])
         with torch.no_grad():
             z = trained.codec.encode(media)
-            conditions = build_conditioning(trained.model.conditions, condition_values(trained.model, rows))
+            values = condition_values(trained.model, rows)
+            # A reference is made of the example itself, which would then be known.
+            values |= {
+                n: [None] * len(rows) for n, c in trained.model.conditions.items() if getattr(c, "kind", "") == "concat"
+            }
+            conditions = build_conditioning(trained.model.conditions, values)
         if bool((lengths < elements).any()):
             valid, whole = trained.codec.valid(lengths, size), False
             conditions = replace(conditions, valid=None if valid is None else move_like(valid, z))

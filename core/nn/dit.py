@@ -57,6 +57,7 @@ class DiTND(SpatialNetwork):
         places: Size along each axis in training, which `positions` refer to; () without positions.
         positions: Number of octaves of the absolute position features: one number, or one for each axis; 0: none.
         cross_attention: Whether blocks attend to tokens.
+        concat: Number of channels of conditions that follow those of x in the input.
 
     Raises:
         BadInput: An option is out of range.
@@ -75,12 +76,13 @@ class DiTND(SpatialNetwork):
         places: Sequence[int] = (),
         positions: int | Sequence[int] = 0,
         cross_attention: bool = False,
+        concat: int = 0,
     ):
         depth, width, heads = SIZES[size] if isinstance(size, str) else size
         _check(dims, depth, width, heads)
-        super().__init__(dims, channels, width, patch, 1, places, positions, cross_attention)
+        super().__init__(dims, channels, width, patch, 1, places, positions, cross_attention, concat)
         self.head_dim = width // heads
-        self.embed = make_linear(self.folded + sum(self.octaves), width)
+        self.embed = make_linear(self.folded_input, width)
         self.blocks = nn.ModuleList(
             TransformerBlock(width, width, self.head_dim, dropout, cross_attention) for _ in range(depth)
         )

@@ -35,6 +35,7 @@ class SpatialNetwork(nn.Module, ABC):
         positions: Number of octaves of the absolute position features, see `_positions`: one number, or one for each
             axis; 0: none.
         tokens: Whether blocks attend to tokens. The mean of the tokens is then added to the embedding.
+        concat: Number of channels of `Conditioning.concat` together, which follow those of x in the input.
 
     Attributes:
         accepts: Kinds of conditioning that it accepts, see `Conditioning`.
@@ -47,7 +48,7 @@ class SpatialNetwork(nn.Module, ABC):
         BadInput: An option is out of range.
     """
 
-    accepts = frozenset({"vector"})
+    accepts = frozenset({"vector", "concat"})
     kinds_by_option: ClassVar[Mapping[str, tuple[str, str]]] = {}
 
     def __init__(
@@ -60,6 +61,7 @@ class SpatialNetwork(nn.Module, ABC):
         places: Sequence[int],
         positions: int | Sequence[int],
         tokens: bool,
+        concat: int = 0,
     ):
         super().__init__()
         patches, octaves = per_axis(patch, dims), per_axis(positions, dims)
@@ -74,15 +76,20 @@ class SpatialNetwork(nn.Module, ABC):
         self._resolutions, self._factors = resolutions, [p * 2 ** (resolutions - 1) for p in patches]
         self.factor = math.lcm(*self._factors)
         self.places, self.octaves, self.positions = tuple(places), octaves, max(octaves, default=0)
-        if tokens:
-            self.accepts = frozenset({"vector", "tokens"})
+        self.concat = concat
+        self.accepts = frozenset({"vector", *["tokens"] * tokens, *["concat"] * bool(concat)})
         self.level = NumberEmbedding(64, embedding_width)
         self.token_mean = make_linear(embedding_width, embedding_width) if tokens else None
 
     @property
     def folded(self) -> int:
-        """Channels of the input with its patches folded."""
+        """Channels of the output with its patches folded."""
         return self.channels * math.prod(self.patch)
+
+    @property
+    def folded_input(self) -> int:
+        """Channels of the input of `_body`: x and `Conditioning.concat` with patches folded, and position features."""
+        return (self.channels + self.concat) * math.prod(self.patch) + sum(self.octaves)
 
     def forward(self, x: Tensor, level: Tensor, conditions: Conditioning | None = None) -> Tensor:
         """The network's output.
@@ -94,13 +101,15 @@ class SpatialNetwork(nn.Module, ABC):
         Args:
             x: (B, C, *spatial).
             level: The noise conditioning's number, (B,) or a map (B, 1, *spatial).
-            conditions: Vectors and tokens of the conditions, valid mask and circular axes.
+            conditions: Vectors, tokens and channels of the conditions, valid mask and circular axes.
 
         Returns:
             (B, C, *spatial).
         """
         conditions = Conditioning() if conditions is None else conditions
         wrap, size, valid = conditions.wrap, x.shape[2:], conditions.valid
+        if conditions.concat:
+            x = torch.cat([x, *(part.expand(-1, -1, *size).to(x.dtype) for part in conditions.concat.values())], dim=1)
         extra = [(0, -n % factor) for n, factor in zip(size, self._factors, strict=True)]
         if valid is not None:
             valid = valid.expand(x.shape[0], -1, *size)
@@ -125,7 +134,7 @@ class SpatialNetwork(nn.Module, ABC):
         """The blocks.
 
         Args:
-            x: (B, C patch + positions, *spatial / patch), the input with patches folded, then the position features.
+            x: (B, `folded_input`, *spatial / patch), the input with patches folded, then the position features.
             inputs: Inputs of the blocks of each resolution, finest first.
 
         Returns:

@@ -73,6 +73,7 @@ class UNetND(SpatialNetwork):
         positions: Number of octaves of the absolute position features, see `_positions`: one number, or one for each
             axis; 0: none.
         cross_attention: Numbers of the stages that attend to tokens; (): the network accepts no tokens.
+        concat: Number of channels of conditions that follow those of x in the input.
 
     Raises:
         BadInput: An option is out of range.
@@ -95,15 +96,16 @@ class UNetND(SpatialNetwork):
         places: Sequence[int] = (),
         positions: int | Sequence[int] = 0,
         cross_attention: Sequence[int] = (),
+        concat: int = 0,
     ):
         _check(width, stages, blocks, {"attention": attention, "cross_attention": cross_attention}, head_dim)
         e, sizes = 2 * width, [width * m for m in stages]
-        super().__init__(dims, channels, e, patch, len(stages), places, positions, bool(cross_attention))
+        super().__init__(dims, channels, e, patch, len(stages), places, positions, bool(cross_attention), concat)
         self.skip_scale = skip_scale
         heads = [
             tuple(head_dim if i in some else None for some in (attention, cross_attention)) for i in range(len(sizes))
         ]
-        self.stem = make_conv(dims, self.folded + sum(self.octaves), sizes[0])
+        self.stem = make_conv(dims, self.folded_input, sizes[0])
         self.down = nn.ModuleList(_Stage(dims, c, c, e, blocks, dropout, *h) for c, h in zip(sizes, heads, strict=True))
         self.shrink = nn.ModuleList(Downsample(dims, a, b) for a, b in itertools.pairwise(sizes))
         self.grow = nn.ModuleList(Upsample(dims, b, a) for a, b in itertools.pairwise(sizes))

@@ -1,4 +1,4 @@
-"""`Pipeline`: a loaded checkpoint. `sample` generates new media; `vary`, `inpaint`, `extend` and `morph` edit files."""
+"""`Pipeline`: a loaded checkpoint. `sample` generates new media; `vary`, `inpaint`, `restore`, ... edit files."""
 
 from __future__ import annotations
 
@@ -28,10 +28,12 @@ from .context import ModelContext
 from .edit.context import EditContext, hold_warnings
 from .edit.inpaint import extend_request, inpaint_request, name_longest_addition
 from .edit.morph import are_class_names, class_morph_request, morph_request
-from .edit.options import ExtendOptions, InpaintOptions, MorphOptions, VaryOptions
+from .edit.options import ExtendOptions, InpaintOptions, MorphOptions, RestoreOptions, VaryOptions
 from .edit.region import Span
+from .edit.restore import restore_request
 from .edit.source import Files
 from .edit.vary import vary_request
+from .examples import check_samples_without_reference
 from .lengths import check_request_memory, choose_lengths, choose_size
 from .request import SampleRequest
 from .result import Samples
@@ -187,6 +189,7 @@ class Pipeline:
         count: int = 1,
         resample: int | None = None,
         jump: int = 4,
+        trained: bool | None = None,
         progress: bool = False,
         **changes: Any,
     ) -> Samples:
@@ -200,10 +203,12 @@ class Pipeline:
             count: Number of results per file.
             resample: How often each segment of `jump` steps is run, see `edit.options.Filling`.
             jump: Number of steps in a segment.
+            trained: Whether the network receives the known part; None: if it was trained with one.
             progress: Show a progress bar.
             **changes: Keys of the recipe's `sample` section.
         """
-        given = {"spans": spans, "box": box, "mask": mask, "count": count, "resample": resample, "jump": jump}
+        given = {"spans": spans, "box": box, "mask": mask, "count": count}
+        given |= {"resample": resample, "jump": jump, "trained": trained}
         options = load_options(InpaintOptions, list(given.items()))
         context = self._edit_context(changes)
         with hold_warnings():
@@ -218,6 +223,7 @@ class Pipeline:
         count: int = 1,
         resample: int | None = None,
         jump: int = 4,
+        trained: bool | None = None,
         progress: bool = False,
         **changes: Any,
     ) -> Samples:
@@ -229,10 +235,11 @@ class Pipeline:
             count: Number of results per file.
             resample: How often each segment of `jump` steps is run, see `edit.options.Filling`.
             jump: Number of steps in a segment.
+            trained: Whether the network receives the known part; None: if it was trained with one.
             progress: Show a progress bar.
             **changes: Keys of the recipe's `sample` section.
         """
-        given = {"seconds": seconds, "count": count, "resample": resample, "jump": jump}
+        given = {"seconds": seconds, "count": count, "resample": resample, "jump": jump, "trained": trained}
         options = load_options(ExtendOptions, list(given.items()))
         context = self._edit_context(changes)
         with hold_warnings():
@@ -240,6 +247,28 @@ class Pipeline:
         self._refuse_unused(context.recipe, self._changed(changes), len(request))
         with name_longest_addition(request):
             return self.generate(context.recipe, request, progress=progress)
+
+    def restore(
+        self, files: Files, count: int = 1, reference: str | None = None, progress: bool = False, **changes: Any
+    ) -> Samples:
+        """Restore degraded files, with a network that was trained on such files (condition `reference`).
+
+        Args:
+            files: One file or several.
+            count: Number of results per file.
+            reference: Name of the condition that receives the file; None: the only one.
+            progress: Show a progress bar.
+            **changes: Keys of the recipe's `sample` section.
+
+        Raises:
+            BadInput: The network was not trained to restore files, a file cannot be read, or a key does not exist.
+        """
+        options = load_options(RestoreOptions, [("count", count), ("reference", reference)])
+        context = self._edit_context(changes)
+        with hold_warnings():
+            request = restore_request(context, files, options)
+        self._refuse_unused(context.recipe, self._changed(changes), len(request))
+        return self.generate(context.recipe, request, progress=progress)
 
     def morph(self, a: str | Path, b: str | Path, count: int = 5, progress: bool = False, **changes: Any) -> Samples:
         """Interpolate between two files or two classes, both ends included.
@@ -287,7 +316,16 @@ class Pipeline:
             recipe: The recipe.
             count: Number of samples; None: that of the section.
             conditions: For each sample, values of conditions that replace those of the section; empty: none.
+
+        Raises:
+            BadInput: The model was never trained without a reference.
         """
+        check_samples_without_reference(self.model)
+        return self._request(recipe, count, conditions)
+
+    def _request(
+        self, recipe: Recipe, count: int | None = None, conditions: Sequence[SampleConditions] = ()
+    ) -> SampleRequest:
         section, context, seed = recipe.sample, self.context, recipe.sample_seed
         if section.label is None and "null" in self.classes:
             warnings.warn("label=null is unconditional; the class of this name is label=\"'null'\"", stacklevel=3)
@@ -310,7 +348,9 @@ class Pipeline:
         settings = {"seed": recipe.sample_seed, "step": self.step, "recipe": recipe.name, **request.facts}
         settings |= {**_settings(recipe), "calibrated": isinstance(method[0], StoredPlanSampler)}
         output = None if section.output is None else section.output.build(spec=spec, loop=section.loop)
-        return Samples(media, request.conditions, settings, self.components.modality, frames, nfe, output)
+        return Samples(
+            media, request.conditions, settings, self.components.modality, frames, nfe, output, request.before()
+        )
 
     def calibration_problem(self, count: int, seed: int = 0, **changes: Any) -> CalibrationProblem:
         """The problem for calibration: `count` initial states with the guided denoisers and conditions of `sample`."""
@@ -332,7 +372,7 @@ class Pipeline:
         if section.output is not None:
             section.output.build(spec=spec, loop=section.loop)
         sampler = self._sampler(self.recipe, (self.recipe.sampler.build(), section.timesteps.build()))
-        sampler.batch(self.request(self.recipe), range(section.count))
+        sampler.batch(self._request(self.recipe), range(section.count))
         sampler.sampler.plan(schedule, sampler.levels)
         with torch.no_grad():
             for part in sampler.guidances(self._auxiliary.denoiser):

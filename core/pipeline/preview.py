@@ -6,9 +6,10 @@ import torch
 
 from ..config.recipe import Recipe
 from ..training.callbacks import PeriodicCallback, RunState
+from ..types import Dataset
+from .examples import example_request, find_references
 from .pipeline import Pipeline
-
-SHOWN = 64  # maximum number of samples in a preview, that of one sheet
+from .result import SHOWN, Samples
 
 
 class PreviewCallback(PeriodicCallback):
@@ -29,13 +30,23 @@ class PreviewCallback(PeriodicCallback):
         """Raise BadInput before training starts if the sample settings are invalid."""
         Pipeline(run.parts, run.parts.model, 0, torch.device("cpu")).check()
 
+    def _samples(self, pipeline: Pipeline, data: Dataset) -> Samples:
+        """New samples; of a model that takes a reference, those of the first examples, which are shown before them."""
+        if not find_references(pipeline.model):
+            return pipeline.sample(count=self.count)
+        items = [data.item(i, None) for i in range(min(self.count, SHOWN // 2, len(data)))]
+        recipe, spec = pipeline.recipe, pipeline.context.spec
+        return pipeline.generate(
+            recipe, example_request(pipeline.model, pipeline.codec, spec, items, recipe.sample_seed)
+        )
+
     def act(self, run: RunState) -> None:
-        samples = Pipeline(run.parts, run.trainer.ema.model, run.step, run.device).sample(count=self.count)
+        samples = self._samples(Pipeline(run.parts, run.trainer.ema.model, run.step, run.device), run.trainer.data)
         target = run.folder.previews / f"step-{run.step:08d}.png"
         try:
             run.folder.need_intact()
             target.parent.mkdir(exist_ok=True)
-            run.parts.modality.sheet(target, samples.media, samples.captions)
+            run.parts.modality.sheet(target, *samples.shown())
         except OSError as error:
             if not self._failed:
                 run.say(f"{target} cannot be written ({error.strerror}): the training continues without it")

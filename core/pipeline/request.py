@@ -21,7 +21,7 @@ Decode = Callable[[Tensor], list[Tensor]]
 
 @dataclass
 class SampleRequest:
-    """Samples to generate. Requests for edits are subclasses that override `edits`, `media` and `finish`.
+    """Samples to generate. Requests for edits are subclasses that override `edits`, `media`, `finish` and `before`.
 
     Attributes:
         conditions: Conditions of each sample: name -> value.
@@ -55,6 +55,10 @@ class SampleRequest:
     def finish(self, row: int, media: Tensor) -> Tensor:
         """Post-process the media (C, *size) of one row."""
         return media
+
+    def before(self) -> list[Tensor]:
+        """What each sample was made from, (C, *size), for the sheet; empty: it shows the samples alone."""
+        return []
 
     def batches(self, largest: int, same_size: bool) -> Iterator[Rows]:
         """Rows in batches of at most `largest`; with `same_size` all rows of a batch have one size."""

@@ -16,6 +16,7 @@ from ..util.folders import file_name, list_names
 from ..util.messages import escape_control_characters, format_count, format_json, shorten
 from .sample_list import read_sample_list
 
+SHOWN = 64  # largest number of entries of a sheet
 FAR = 2.0  # peak, in units of full scale, above which a sample is far outside of the range of its data
 _REMEDY = "a model of few training steps does so; otherwise take more steps, or a sampler such as dpmpp_2m"
 LIST, SHEET, TRAJECTORY = "samples.json", "sheet.png", ("trajectory.png", "trajectory.gif")
@@ -106,6 +107,7 @@ class Samples:
         frames: Denoising trajectory of the first few samples; empty if it was not requested.
         nfe: Number of denoiser evaluations of each sample.
         output: Writes the samples; None: the modality writes them.
+        before: What each sample was made from; the sheet shows it before the sample. Empty: nothing.
     """
 
     media: list[Tensor]
@@ -115,6 +117,7 @@ class Samples:
     frames: list[TrajectoryStep] = field(default_factory=list)
     nfe: list[int] = field(default_factory=list)
     output: Output | None = None
+    before: list[Tensor] = field(default_factory=list)
 
     def __repr__(self) -> str:
         origin = ", ".join(f"{k} {self.settings[k]}" for k in ("recipe", "step", "seed") if k in self.settings)
@@ -169,9 +172,16 @@ class Samples:
                 records[-1]["nfe"] = self.nfe[i]
         facts = {"settings": self.settings, "samples": records}
         (folder / LIST).write_text(format_json(facts) + "\n", encoding="utf-8")
-        shown = slice(0, 64)
-        self.modality.sheet(folder / SHEET, self.media[shown], self.captions[shown])
+        self.modality.sheet(folder / SHEET, *self.shown())
         return files
+
+    def shown(self) -> tuple[list[Tensor], list[str]]:
+        """Media and captions of a sheet: the first samples, each after what it was made from, if that is known."""
+        if not self.before:
+            return self.media[:SHOWN], self.captions[:SHOWN]
+        pairs = zip(self.before, self.media, strict=True)
+        captions = [f"{word} {caption}".rstrip() for caption in self.captions for word in ("before", "after")]
+        return [media for pair in pairs for media in pair][:SHOWN], captions[:SHOWN]
 
     def save_trajectory(self, folder: str | Path) -> list[Path]:
         """Write the denoising trajectory of the first few samples.

@@ -122,11 +122,16 @@ class RequestSampler:
             if batch.valid is not None:
                 conditions = replace(conditions, valid=batch.valid.to(context.device))
 
+            with autocast(context.device, section.precision):
+                own = request.edits(rows, batch)
+
             def opener(path: Path) -> Denoiser:
                 other = self.auxiliary.embedded(path, values)
                 run = SamplingRun(KeyedNoise(self.seed, numbers, batch.shape, context.device))
                 for edit in edits:
                     other.denoiser = edit.wrap_network(other.denoiser, run)
+                for edit in own:
+                    other.conditions = edit.conditions(other.conditions)
                 return other
 
             with autocast(context.device, section.precision):
@@ -138,7 +143,7 @@ class RequestSampler:
                     conditions,
                     KeyedNoise(self.seed, numbers, list(batch.shapes), context.device),
                     self.guidances(opener),
-                    [*edits, *request.edits(rows, batch)],
+                    [*edits, *own],
                 )
 
     def guidances(self, opener: Callable[[Path], Denoiser]) -> list[Guidance]:

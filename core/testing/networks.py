@@ -17,21 +17,28 @@ from ..util.rng import keyed_generator
 _ROWS = 3
 
 
-def check_network(network: nn.Module, shape: Sequence[int], wrap: Sequence[int] = (), step: int = 1) -> None:
+def check_network(
+    network: nn.Module,
+    shape: Sequence[int],
+    wrap: Sequence[int] = (),
+    step: int = 1,
+    concat: Sequence[int] = (),
+) -> None:
     """Shape, gradients, independence of the rows, tokens, maps of noise levels, padding, and loops.
 
     The checks run on a copy in float64 in which layers that start at zero have random weights.
 
     Args:
         network: Takes (x, level, conditions), see `Conditioning`; conditions are vectors and, if its attribute
-            `accepts` contains them, tokens of `embedding_width`.
+            `accepts` contains them, tokens of `embedding_width` and channels.
         shape: (C, *spatial), where all axes are multiples of `step`.
         wrap: Axes that may be circular.
         step: The network is equivariant to rolls by multiples of this number of elements.
+        concat: Number of channels of each condition that the network was built to receive next to x.
     """
     network = _awake(network)
     x, level = _normal(_ROWS, *shape), torch.tensor([0.3, -1.0, 2.0], dtype=torch.float64)
-    rows = _conditions(network)
+    rows = _conditions(network, shape, concat)
     out = network(x, level, rows)
     assert out.shape == x.shape and out.isfinite().all(), "the output is finite and has the shape of the input"
     out.square().mean().backward()
@@ -41,7 +48,7 @@ def check_network(network: nn.Module, shape: Sequence[int], wrap: Sequence[int] 
         for row in range(_ROWS):
             alone = network(x[row : row + 1], level[row : row + 1], rows.rows([row]))
             assert _near(alone, out[row : row + 1]), "a row does not depend on the others"
-        for kind in ("vector", "tokens"):
+        for kind in ("vector", "tokens", "concat"):
             other = replace(rows, **{kind: getattr(rows.rows([1, 2, 0]), kind)})
             assert not getattr(rows, kind) or not _near(network(x, level, other), out), f"conditions ({kind}) matter"
         assert not _near(network(x, level.flip(0), rows), out), "the noise level matters"
@@ -51,8 +58,8 @@ def check_network(network: nn.Module, shape: Sequence[int], wrap: Sequence[int] 
         _check_loop(network, x, level, rows, wrap, step)
 
 
-def _conditions(network: nn.Module) -> Conditioning:
-    """Conditions of every kind but channels that the network accepts; the second row has fewer tokens."""
+def _conditions(network: nn.Module, shape: Sequence[int], concat: Sequence[int]) -> Conditioning:
+    """Conditions of every kind that the network accepts; the second row has fewer tokens."""
     width, accepts = int(network.embedding_width), getattr(network, "accepts", {"vector"})  # type: ignore[arg-type]
     mask = torch.tensor([[True, True, True], [True, False, False], [True, True, True]])
     tokens = {
@@ -60,7 +67,8 @@ def _conditions(network: nn.Module) -> Conditioning:
         "tags": Tokens(_normal(_ROWS, 2, width), torch.ones(_ROWS, 2, dtype=torch.bool)),
     }
     vector = {"label": _normal(_ROWS, width)} if "vector" in accepts else {}
-    return Conditioning(vector, tokens=tokens if "tokens" in accepts else {})
+    channels = {f"reference{i}": _normal(_ROWS, n, *shape[1:]) for i, n in enumerate(concat)}
+    return Conditioning(vector, tokens=tokens if "tokens" in accepts else {}, concat=channels)
 
 
 def _check_tokens(network: nn.Module, x: Tensor, level: Tensor, rows: Conditioning, out: Tensor) -> None:
@@ -91,7 +99,8 @@ def _check_padding(network: nn.Module, x: Tensor, level: Tensor, rows: Condition
     half = x.shape[-1] // 2
     valid = torch.ones_like(x[:, :1])
     valid[..., half:] = 0
-    short = network(x[..., :half], level, replace(rows, valid=valid[..., :half]))
+    cut = rows.mapped(lambda field: field[..., :half])
+    short = network(x[..., :half], level, replace(cut, valid=valid[..., :half]))
     for filling in (x, 100 * x.flip(0)):
         filled = torch.cat([x[..., :half], filling[..., half:]], -1)
         padded = network(filled, level, replace(rows, valid=valid))[..., :half]
@@ -105,7 +114,8 @@ def _check_loop(
         loop = replace(rows, wrap=(axis,))
         plain = network(x, level, loop)
         for shift in (step, -3 * step):
-            rolled = network(x.roll(shift, 2 + axis), level, loop)
+            around = loop.mapped(lambda field, n=shift, at=2 + axis: field.roll(n, at))
+            rolled = network(x.roll(shift, 2 + axis), level, around)
             assert _near(rolled, plain.roll(shift, 2 + axis)), f"a loop along axis {axis} may begin anywhere"
         assert not _near(network(x, level, rows), plain), "a loop differs from what has ends"
 

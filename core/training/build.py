@@ -137,9 +137,14 @@ def _without_values(recipe: Recipe, spec: MediaSpec) -> ConditionedNetwork | Non
 
 
 def _model(recipe: Recipe, spec: MediaSpec) -> ConditionedNetwork:
-    network = recipe.network.build(spec=spec)
+    channels = {  # these conditions do not depend on the network, but its input on them
+        name: component.build(spec=spec)
+        for name, component in recipe.conditioning.items()
+        if getattr(registry.find_class("condition", component.use), "kind", "vector") == "concat"
+    }
+    network = recipe.network.build(spec=spec, concat=tuple(condition.width for condition in channels.values()))
     conditions = {
-        name: component.build(spec=spec, width=network.embedding_width)
+        name: channels[name] if name in channels else component.build(spec=spec, width=network.embedding_width)
         for name, component in recipe.conditioning.items()
     }
     check_network_accepts(network, conditions)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..conditioning.base import build_conditioning
+from ..conditioning.base import EmbeddedValues, build_conditioning
 from ..data.loader import Batch, StepBatchDataset, iterate_batches
 from ..nn.layers.dropout import keyed_dropout
 from ..objectives.base import LossResult, StepRandomNumbers
@@ -116,7 +117,11 @@ class Trainer:
                 ]
             dropped = rng.uniform(f"drop {name}") < condition.drop  # type: ignore[operator]
             values[name] = [None if d else v for v, d in zip(values[name], dropped.tolist(), strict=True)]
-        return replace(build_conditioning(self.model.conditions, values), valid=valid)
+        return replace(build_conditioning(self.model.conditions, values, self._embed), valid=valid)
+
+    def _embed(self, name: str, values: Sequence[Any]) -> EmbeddedValues:
+        condition: Any = self.model.conditions[name]
+        return condition.embed(condition.encode(values, self.parts.codec))
 
     def _next_batch(self) -> Batch:
         if self._batches is None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from ...types import BadInput
+from ...types import BadInput, move_like
 from ...util.rng import keyed_generator
 
 _SAME = 1e-3  # changes of z (unit variance) below this count as no change
@@ -48,8 +49,18 @@ def encode_partly_known(encode: Callable[[Tensor], Tensor], media: Tensor, known
     if not bool(known.any()) or bool(known.all()):
         part = "none" if not bool(known.any()) else "all"
         raise BadInput(f"{part} of it is kept: name a part, but not the whole, to regenerate")
-    noise = torch.from_numpy(keyed_generator(0, 0, "probe").standard_normal(tuple(media.shape), dtype=float)).to(media)
+    return encode_known(encode, media, known)
+
+
+def encode_known(encode: Callable[[Tensor], Tensor], media: Tensor, known: Tensor) -> tuple[Tensor, Tensor]:
+    """As `encode_partly_known`, for a batch (B, C, *media) of which all or nothing may be known too."""
+    noise = move_like(_probe(tuple(media.shape[1:])), media)
     with torch.no_grad():
         z, other = (encode(torch.where(known, media, fill)) for fill in (torch.zeros_like(media), noise))
-    moved = (z - other).abs().amax(1, keepdim=True)
-    return z, moved < _SAME
+    return z, (z - other).abs().amax(1, keepdim=True) < _SAME
+
+
+@lru_cache(maxsize=4)
+def _probe(shape: tuple[int, ...]) -> Tensor:
+    """Normal noise (1, *shape) in float64, on the host."""
+    return torch.from_numpy(keyed_generator(0, 0, "probe").standard_normal((1, *shape), dtype=float))

@@ -13,16 +13,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ...conditioning.reference import reference_channels
 from ...data.files import format_path
 from ...editing.base import Edit
 from ...editing.inpaint import InpaintEdit
 from ...editing.operators.mask import encode_partly_known
+from ...editing.reference import ReferenceEdit
 from ...types import BadInput
 from ..lengths import LengthBeyondTraining, PaddedBatch, require_rate, seconds_to_elements
 from ..request import Decode, Rows, SampleRequest
 from .context import EditContext, stack_padded
 from .options import ExtendOptions, InpaintOptions, KnownPartOptions
 from .region import EditRegion
+from .restore import mask_reference
 from .source import Files, SourceFile, as_path_list, cut_or_pad
 
 
@@ -95,6 +98,7 @@ class InpaintRequest(SampleRequest):
         by_levels: Whether the network was trained with per-element noise levels.
         resample: How often each segment is run.
         jump: Number of steps in a segment.
+        reference: Name of the condition that receives the known part; None: the network was not trained with one.
     """
 
     context: EditContext
@@ -102,10 +106,14 @@ class InpaintRequest(SampleRequest):
     by_levels: bool
     resample: int
     jump: int
+    reference: str | None = None
 
     def edits(self, rows: Rows, batch: PaddedBatch) -> list[Edit]:
         z, places = (stack_padded([getattr(self.parts[i], name) for i in rows], batch) for name in ("z", "places"))
-        return [InpaintEdit(z, places, "levels" if self.by_levels else "replace", self.resample, self.jump)]
+        edit = InpaintEdit(z, places, "levels" if self.by_levels else "replace", self.resample, self.jump)
+        if self.reference is None:
+            return [edit]
+        return [ReferenceEdit(self.reference, reference_channels(z, places)), edit]
 
     def media(self, rows: Rows, z: Tensor, batch: PaddedBatch, decode: Decode) -> list[Tensor]:
         inside = [(slice(k, k + 1), slice(None), *(slice(n) for n in s[1:])) for k, s in enumerate(batch.shapes)]
@@ -183,8 +191,14 @@ def _fill_request(
     facts: dict[str, Any],
 ) -> InpaintRequest:
     count = filling.count
-    by_levels = context.model.per_element
-    resample = (1 if by_levels else 4) if filling.resample is None else filling.resample
+    reference = mask_reference(context.model.model, filling.trained)
+    by_levels = context.model.per_element and reference is None
+    resample = (4 if reference is None and not by_levels else 1) if filling.resample is None else filling.resample
+    if reference is not None and filling.trained is None:
+        warnings.warn(
+            f"the network receives the known part (condition {reference}); trained=false takes the method without it",
+            stacklevel=4,
+        )
     _warn_of_unused(filling, resample, context.recipe.sample.steps)
     each = [i for i in range(len(sources)) for _ in range(count)]
     conditions = context.conditions([sources[i] for i in each], [sizes[i] for i in each])
@@ -195,10 +209,11 @@ def _fill_request(
         [context.work_size(sizes[i]) for i in each],
         [k for _ in sources for k in range(count)],
         masked=True,
-        facts={**facts, "resample": resample, "jump": filling.jump, "sources": paths},
+        facts={**facts, "resample": resample, "jump": filling.jump, "reference": reference, "sources": paths},
         context=context,
         parts=[parts[i] for i in each],
         by_levels=by_levels,
         resample=resample,
         jump=filling.jump,
+        reference=reference,
     )

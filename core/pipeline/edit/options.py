@@ -31,9 +31,12 @@ class KnownPartOptions(RecipeSection):
     """number of results per file"""
     resample: Annotated[int, Range(1, 1000)] | None = None
     """how often each segment of `jump` steps is run (RePaint: Lugmayr et al. 2022, arXiv:2201.09865): larger values fit
-    the known part better, and the time is proportional; null: 4, or 1 for a network trained with per-element levels"""
+    the known part better, and the time is proportional; null: 4, or 1 for a network trained for such edits"""
     jump: Annotated[int, Range(1, MOST_STEPS)] = 4
     """number of steps in a segment"""
+    trained: bool | None = None
+    """give the known part to the network, which was trained with one (condition `reference`, degradation `mask`); null:
+    if it was trained so"""
 
 
 class InpaintOptions(KnownPartOptions):
@@ -52,6 +55,15 @@ class ExtendOptions(KnownPartOptions):
 
     seconds: Seconds = 1.0
     """length that is added along time"""
+
+
+class RestoreOptions(RecipeSection):
+    """Options of restoration."""
+
+    count: Count = 1
+    """number of results per file"""
+    reference: str | None = None
+    """name of the condition that receives the file; null: the only one of the run"""
 
 
 class MorphOptions(RecipeSection):

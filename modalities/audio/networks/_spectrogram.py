@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from ....core.nn.spatial import SpatialNetwork, spatial_size
@@ -42,9 +43,21 @@ class SpectrogramField(SpatialNetwork):
         if conditions.valid is None and self.picture[1] % self._factors[0]:  # added bands must not count as sound
             conditions = replace(conditions, valid=x.new_ones(x.shape[0], 1, x.shape[2]))
         wrap = tuple(1 + axis for axis in conditions.wrap)
-        conditions = replace(conditions.mapped(lambda mask: mask.unsqueeze(2)), wrap=wrap)  # (B, 1, 1, frames)
+        conditions = replace(conditions.mapped(self._as_field), wrap=wrap)
         level = level if level.ndim == 1 else level.unsqueeze(2)
         return super().forward(x.unflatten(1, self.picture), level, conditions).flatten(1, 2)
+
+    def _as_field(self, value: Tensor) -> Tensor:
+        """(B, C', frames) -> (B, planes, bands, frames); channels beyond a multiple of the sample's apply to all bands.
+
+        A mask (B, 1, frames) becomes (B, 1, 1, frames).
+        """
+        planes, bands = self.picture
+        whole = value.shape[1] // (planes * bands) * planes
+        if not whole:
+            return value.unsqueeze(2)
+        fields, rest = value[:, : whole * bands], value[:, whole * bands :]
+        return torch.cat([fields.unflatten(1, (whole, bands)), rest.unsqueeze(2).expand(-1, -1, bands, -1)], dim=1)
 
     def check_size(self, size: Sequence[int], wrap: Sequence[int] = ()) -> None:
         """Check a number of frames (frames,) against the positions that the network was trained with.
@@ -53,6 +66,12 @@ class SpectrogramField(SpatialNetwork):
             BadInput: There are more frames than in training.
         """
         super().check_size((self.picture[1], *size), tuple(1 + axis for axis in wrap))
+
+
+def field_channels(concat: Sequence[int], picture: tuple[int, int]) -> int:
+    """Planes that conditions of so many channels have together, see `SpectrogramField`."""
+    planes, bands = picture
+    return sum(n // (planes * bands) * planes + n % (planes * bands) for n in concat)
 
 
 def spectrogram_size(spec: MediaSpec, patch: Sequence[int], network: str, other: str) -> tuple[tuple[int, int], int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ....core.nn.dit import DiTND, SizeName
 from ....core.types import MediaSpec
-from ._spectrogram import FREQUENCY_OCTAVES, SpectrogramField, spectrogram_size
+from ._spectrogram import FREQUENCY_OCTAVES, SpectrogramField, field_channels, spectrogram_size
 
 
 class DiT2d(SpectrogramField, DiTND):
@@ -20,6 +20,7 @@ class DiT2d(SpectrogramField, DiTND):
         positions: Octaves of absolute position along time that the network receives; 0: none, and any length can be
             sampled; 4 is suitable for media with a beginning, such as one-shots.
         cross_attention: Whether it attends to tokens, such as those of a text; false: it accepts no tokens.
+        concat: Channels of each condition that the network receives next to its input.
 
     Raises:
         BadInput: An option is out of range, or the codec has no bands.
@@ -34,10 +35,12 @@ class DiT2d(SpectrogramField, DiTND):
         skips: bool = False,
         positions: int = 0,
         cross_attention: bool = False,
+        concat: tuple[int, ...] = (),
     ):
         self.picture, frames = spectrogram_size(spec, patch, "audio/dit2d", "audio/dit")
         super().__init__(
             2, self.picture[0], size, patch, dropout, skips,
             (self.picture[1], frames), (FREQUENCY_OCTAVES, positions), cross_attention,
+            field_channels(concat, self.picture),
         )  # fmt: skip
         self.positions = positions

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ....core.nn.unet import UNetND
 from ....core.types import MediaSpec
-from ._spectrogram import FREQUENCY_OCTAVES, SpectrogramField, spectrogram_size
+from ._spectrogram import FREQUENCY_OCTAVES, SpectrogramField, field_channels, spectrogram_size
 
 
 class UNet2d(SpectrogramField, UNetND):
@@ -28,6 +28,7 @@ class UNet2d(SpectrogramField, UNetND):
             with a beginning, such as one-shots.
         cross_attention: Stages that attend to tokens, such as those of a text (0 is the finest); []: the network
             accepts no tokens.
+        concat: Channels of each condition that the network receives next to its input.
 
     Raises:
         BadInput: An option is out of range, or the codec has no bands.
@@ -46,10 +47,12 @@ class UNet2d(SpectrogramField, UNetND):
         skip_scale: float = 1.0,
         positions: int = 0,
         cross_attention: list[int] = [],  # noqa: B006
+        concat: tuple[int, ...] = (),
     ):
         self.picture, frames = spectrogram_size(spec, patch, "audio/unet2d", "audio/unet")
         super().__init__(
             2, self.picture[0], width, stages, blocks, attention, head_dim, dropout, patch, skip_scale,
             (self.picture[1], frames), (FREQUENCY_OCTAVES, positions), cross_attention,
+            field_channels(concat, self.picture),
         )  # fmt: skip
         self.positions = positions

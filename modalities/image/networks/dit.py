@@ -20,6 +20,7 @@ class DiT(DiTND):
         positions: Octaves of absolute position that the network receives; 0: attention knows relative positions only,
             and any size can be sampled; 4 is suitable for media whose content depends on the position.
         cross_attention: Whether it attends to tokens, such as those of a text; false: it accepts no tokens.
+        concat: Channels of each condition that the network receives next to its input.
 
     Raises:
         BadInput: An option is out of range, or the codec makes tensors with other axes.
@@ -34,6 +35,9 @@ class DiT(DiTND):
         skips: bool = False,
         positions: int = 0,
         cross_attention: bool = False,
+        concat: tuple[int, ...] = (),
     ):
         places = spatial_size(spec.latent, ("height", "width"), "image/dit")
-        super().__init__(2, spec.latent[0], size, patch, dropout, skips, places, positions, cross_attention)
+        super().__init__(
+            2, spec.latent[0], size, patch, dropout, skips, places, positions, cross_attention, sum(concat)
+        )

@@ -27,6 +27,7 @@ class UNet(UNetND):
             content depends on the position.
         cross_attention: Stages that attend to tokens, such as those of a text (0 is the finest); []: the network
             accepts no tokens.
+        concat: Channels of each condition that the network receives next to its input.
 
     Raises:
         BadInput: An option is out of range, or the codec makes tensors with other axes.
@@ -45,9 +46,10 @@ class UNet(UNetND):
         skip_scale: float = 1.0,
         positions: int = 0,
         cross_attention: list[int] = [],  # noqa: B006
+        concat: tuple[int, ...] = (),
     ):
         places = spatial_size(spec.latent, ("height", "width"), "image/unet")
         super().__init__(
             2, spec.latent[0], width, stages, blocks, attention, head_dim, dropout, patch, skip_scale,
-            places, positions, cross_attention,
+            places, positions, cross_attention, sum(concat),
         )  # fmt: skip

@@ -1,0 +1,102 @@
+"""Restoration: a degraded file is the reference of a network that was trained on such files and their originals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ...conditioning.reference import reference_channels
+from ...editing.base import Edit
+from ...editing.reference import ReferenceEdit
+from ...nn.model import ConditionedNetwork
+from ...types import BadInput
+from ..examples import find_references
+from ..lengths import PaddedBatch
+from ..request import Rows, SampleRequest
+from .context import EditContext, stack_padded
+from .options import RestoreOptions
+from .source import Files, SourceFile, as_path_list, cut_or_pad
+
+_EXAMPLE = "conditioning: {{{}: {{use: reference, degradation: {}}}}}"
+
+
+def mask_reference(model: ConditionedNetwork, trained: bool | None) -> str | None:
+    """Name of the condition that receives the known part in inpainting and continuation; None: none.
+
+    Raises:
+        BadInput: `trained` asks for one, and the model has none.
+    """
+    names = [name for name, condition in find_references(model).items() if condition.degradation.masks]
+    if trained and not names:
+        raise BadInput(f"this run was not trained with masks: train with {_EXAMPLE.format('inpaint', 'mask')}")
+    return None if trained is False or not names else names[0]
+
+
+@dataclass(kw_only=True)
+class RestoreRequest(SampleRequest):
+    """Restorations of sources, one per row.
+
+    Attributes:
+        context: The context of the edit.
+        sources: The source of each row.
+        reference: Name of the condition that receives them.
+        of_file: Media at the level of the training data -> the reference, see `Degradation.of_file`.
+    """
+
+    context: EditContext
+    sources: list[SourceFile]
+    reference: str
+    of_file: Callable[[Tensor], Tensor]
+
+    def edits(self, rows: Rows, batch: PaddedBatch) -> list[Edit]:
+        encoded = [self._encoded(self.sources[i], self.sizes[i]) for i in rows]
+        return [ReferenceEdit(self.reference, stack_padded(encoded, batch))]
+
+    def _encoded(self, source: SourceFile, size: tuple[int, ...]) -> Tensor:
+        media = cut_or_pad(self.of_file(source.media), size, self.context.loop)
+        with torch.no_grad():
+            z = self.context.encode(media[None].to(self.context.model.device))
+        return reference_channels(z, torch.ones_like(z[:, :1], dtype=torch.bool))
+
+    def finish(self, row: int, media: Tensor) -> Tensor:
+        source = self.sources[row]
+        return source.to_file_level(self.context.cut(media, source.size))
+
+    def before(self) -> list[Tensor]:
+        return [source.to_file_level(self.of_file(source.media)) for source in self.sources]
+
+
+def restore_request(context: EditContext, files: Files, options: RestoreOptions) -> RestoreRequest:
+    """Request restorations of each file.
+
+    Raises:
+        BadInput: The model has no such reference, or a file cannot be read.
+    """
+    name, condition = _chosen(context, options.reference)
+    paths, count = as_path_list(files), options.count
+    sources = [source for source in map(context.read, paths) for _ in range(count)]
+    return RestoreRequest(
+        context.conditions(sources, [source.size for source in sources]),
+        [context.work_size(source.size) for source in sources],
+        [k for _ in paths for k in range(count)],
+        masked=True,
+        facts={"edit": "restore", "reference": name, "sources": [str(path) for path in paths]},
+        context=context,
+        sources=sources,
+        reference=name,
+        of_file=condition.degradation.of_file,
+    )
+
+
+def _chosen(context: EditContext, name: str | None) -> tuple[str, Any]:
+    found = {n: c for n, c in find_references(context.model.model).items() if not c.degradation.masks}
+    if not found:
+        example = _EXAMPLE.format("low", "downsample")
+        raise BadInput(f"this run was not trained to restore files: train with {example}")
+    if (name is None and len(found) > 1) or (name is not None and name not in found):
+        raise BadInput(f"name the condition that receives the file: reference={' or reference='.join(found)}")
+    return (name, found[name]) if name is not None else next(iter(found.items()))
