@@ -40,6 +40,8 @@ conditioning:
   label: {use: class, drop: 0.3}
   length: {use: scalar, key: seconds, range: [0.05, 1.0], drop: 0.3}
   tags: {use: labels, key: echo, values: [with, without], drop: 0.3}
+  low: {use: reference, degradation: {use: low_pass, cutoff: 500}, drop: 0.3}
+  inpaint: {use: reference, degradation: mask, drop: 0.3}
 objective: {per_element: 0.5}
 train: {steps: 5, batch: 4, precision: float32, device: cpu, workers: 0}
 """
@@ -67,7 +69,7 @@ def make_trainer(monkeypatch, text: str) -> Trainer:
 
 @pytest.fixture
 def trainer(monkeypatch):
-    """A trainer on the device `meta`, of four conditions, masked padding, dropout and levels that differ."""
+    """A trainer on the device `meta`, of six conditions, masked padding, dropout and levels that differ."""
     return make_trainer(monkeypatch, RECIPE)
 
 

@@ -16,6 +16,7 @@ from sonolux.modalities.audio.codecs.logmel import Logmel
 from sonolux.modalities.audio.codecs.stft import Stft
 from sonolux.modalities.audio.codecs.waveform import Waveform
 from sonolux.modalities.audio.networks import unet2d
+from sonolux.modalities.audio.networks._spectrogram import SpectrogramField
 from sonolux.modalities.audio.networks.unet2d import UNet2d
 
 
@@ -101,6 +102,39 @@ def check_conformance(**options):
 )
 def test_conforms(options):
     check_conformance(**options)
+
+
+def check_references(concat=(23, 22, 1)):
+    """References of 22 channels are planes of bands, which reach their own bands; masks apply to all bands."""
+    given = spec(planes=2, bands=11)
+    check_network(net(given, concat=concat), (22, 16), wrap=(0,), step=8, concat=concat)
+    model = net(spec(bands=64), concat=(65,), stages=[1], attention=[], patch=[1, 1], blocks=1)
+    torch.nn.init.normal_(model.head.weight, std=0.1, generator=torch.Generator().manual_seed(0))
+    for module in model.modules():  # group norm sees everything
+        if isinstance(module, torch.nn.GroupNorm):
+            module.forward = lambda x, *rest: x
+    x, channels = drawn(1, 64, 16), drawn(1, 65, 16, seed=1)
+
+    def moved(channel):
+        changed = channels.clone()
+        changed[0, channel, 8] += 1
+        made = (model(x, torch.zeros(1), Conditioning(concat={"given": c})) for c in (changed, channels))
+        return torch.sub(*made).abs()[0].amax(1)
+
+    assert set(torch.nonzero(moved(20))[:, 0].tolist()) <= set(range(14, 27)) and moved(20)[20] > 0
+    assert bool((moved(64) > 0).all()), "the mask reaches all bands"
+
+
+@pytest.mark.slow
+def test_references_are_pictures_too():
+    check_references()
+
+
+@pytest.mark.slow
+def test_planted_bands_of_a_reference_out_of_place_are_caught(monkeypatch):
+    true = SpectrogramField._as_field
+    monkeypatch.setattr(SpectrogramField, "_as_field", lambda self, value: true(self, value).flip(2))
+    assert_caught(check_references)
 
 
 @pytest.mark.parametrize("frames", [1, 5, 16, 23])

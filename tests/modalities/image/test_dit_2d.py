@@ -27,6 +27,10 @@ def test_conforms():
     check_network(DiT(PICTURES, "nano", patch=4, cross_attention=True), (1, 12, 16), wrap=(0, 1), step=4)
 
 
+def test_conforms_with_references():
+    check_network(DiT(PICTURES, "nano", patch=4, concat=(2,)), (1, 12, 16), wrap=(0, 1), step=4, concat=(2,))
+
+
 class Caption(Condition):
     """A condition that yields tokens."""
 

@@ -20,6 +20,11 @@ def test_conforms():
     check_network(UNet(SIGNAL, 8, [1, 2], 1, [1], 8, patch=2), (1, 12, 16), wrap=(0, 1), step=4)
 
 
+def test_conforms_with_references():
+    model = UNet(SIGNAL, 8, [1, 2], 1, [1], 8, patch=2, concat=(2, 2))
+    check_network(model, (1, 12, 16), wrap=(0, 1), step=4, concat=(2, 2))
+
+
 @pytest.mark.slow
 def test_overfits_two_classes():
     """Two pictures told apart by their label alone: the input is noise at every step."""
