@@ -30,6 +30,8 @@ TOLERANCE = 1e-4  # relative: other processors sum in a different order
 EXACT = ["train.precision=float32", "train.device=cpu", "train.workers=0"]
 SHORT = [f"train.steps={STEPS}", "train.minutes=null", "train.batch=4", "train.warmup=5"]
 SMALL = {  # with these changes 20 steps of a recipe take about a second
+    "audio/bandwidth_sfx": ["network.width=32"],
+    "audio/continue_textures": ["network.width=32"],
     "audio/game_sounds": ["network.width=16", "modality.seconds=0.5"],
     "audio/one_shots": ["network.width=32"],
     "audio/sfx_16k": ["network.width=64"],
@@ -42,6 +44,7 @@ SMALL = {  # with these changes 20 steps of a recipe take about a second
     "image/cifar10": ["network.width=32"],
     "image/emoji": ["network.width=32"],
     "image/folder": ["network.width=32"],
+    "image/inpaint_shapes": ["network.width=32"],
     "image/text_shapes": ["network.width=32"],
 }
 

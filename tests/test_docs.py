@@ -42,7 +42,7 @@ def written(tmp_path):
 
 def test_every_block_is_known():
     names = [re.search(r"^class (\w+)", code, re.M).group(1) for _, code in BLOCKS]
-    assert names == ["Ralston", "TestRalston", "Power", "Fading", "Tone", "Stripes", "Feature", "MeanShift"]
+    assert names == ["Ralston", "TestRalston", "Power", "Fading", "Coarse", "Tone", "Stripes", "Feature", "MeanShift"]
 
 
 @pytest.mark.slow
@@ -78,6 +78,12 @@ def test_the_guidance_acts_by_level(written):
         return guidance
 
     check_guidance(make, identity=written("Fading")(1.0))
+
+
+def test_the_degradation_has_few_levels(written):
+    media = torch.tensor([[[-1.0, -0.4, 0.2, 0.9]]])
+    found = written("Coarse")(3).degrade(media, None)
+    assert found.media.tolist() == [[[-1.0, 0.0, 0.0, 1.0]]] and found.known is None
 
 
 def test_the_feature_has_a_row_an_example(written):

@@ -3,10 +3,12 @@
 import pytest
 import torch
 from sonolux.core.conditioning import reference
+from sonolux.core.conditioning.base import check_network_accepts
 from sonolux.core.conditioning.reference import Reference
 from sonolux.core.config.load import load_recipe_text
 from sonolux.core.data.loader import StepBatchDataset
 from sonolux.core.degradations.downsample import Downsample
+from sonolux.core.nn.unet import UNetND
 from sonolux.core.objectives.denoising import Denoising
 from sonolux.core.testing.mutation import (
     argument_target,
@@ -191,3 +193,12 @@ def test_a_reference_has_no_weights_and_no_value():
     item = Item(torch.zeros(1, 8, 8))
     assert made.from_item(item) is item and made.format_value(item) is None
     assert made.augment(item, None).known is None
+
+
+def test_a_network_that_was_not_built_for_references_is_refused():
+    """Such as a plugin's network whose constructor has no parameter `concat`."""
+    spec = MediaSpec("field", 1, ("height", "width"), (8, 8), latent=(1, 8, 8))
+    low = {"low": Reference(spec, Downsample(spec, 2))}
+    check_network_accepts(UNetND(2, 1, width=8, blocks=1, concat=2), low)
+    with pytest.raises(BadInput, match=r"conditioning.low yields channels.*the network UNetND takes vector"):
+        check_network_accepts(UNetND(2, 1, width=8, blocks=1), low)
