@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..codecs.base import Codec
 from ..conditioning.base import check_network_accepts
@@ -23,6 +24,7 @@ from ..nn.model import ConditionedNetwork
 from ..nn.process import DiffusionProcess
 from ..objectives.base import Objective
 from ..types import BadInput, Dataset, Item, MediaSpec, Modality
+from ..util.paths import expand_home
 
 FIT_ITEMS = 2000  # examples to fit a codec on; its scales converge with far fewer
 
@@ -143,12 +145,35 @@ def _model(recipe: Recipe, spec: MediaSpec) -> ConditionedNetwork:
         if getattr(registry.find_class("condition", component.use), "kind", "vector") == "concat"
     }
     network = recipe.network.build(spec=spec, concat=tuple(condition.width for condition in channels.values()))
+    given = {"spec": spec, "width": network.embedding_width, "read": _file_reader(recipe)}
     conditions = {
-        name: channels[name] if name in channels else component.build(spec=spec, width=network.embedding_width)
+        name: channels[name] if name in channels else component.build(**given)
         for name, component in recipe.conditioning.items()
     }
     check_network_accepts(network, conditions)
     return ConditionedNetwork(network, conditions)
+
+
+def _file_reader(recipe: Recipe) -> Callable[[Path], Tensor] | None:
+    """Reads a file at the level of the training data; None for a modality that reads no files."""
+    modality: Any = recipe.modality.build()
+    if not hasattr(modality, "read"):
+        return None
+
+    def read(path: Path) -> Tensor:
+        media = modality.read(expand_home(path))
+        gain, offset = modality.levelled(media, recipe.data.params) if hasattr(modality, "levelled") else (1.0, 0.0)
+        return gain * (media - offset)
+
+    return read
+
+
+def fit_conditions(model: ConditionedNetwork, data: Dataset) -> None:
+    """Fit the conditions that have scales of their own on at most 4000 evenly spaced examples of the training split."""
+    stride = max(1, len(data) // FIT_ITEMS)
+    for condition in model.conditions.values():
+        if hasattr(condition, "fit"):
+            condition.fit(data.item(i, None) for i in range(0, len(data), stride))  # type: ignore[operator]
 
 
 def fit_codec(codec: Codec, data: Dataset) -> ClipLengths:

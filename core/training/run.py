@@ -22,6 +22,7 @@ from .build import (
     check_conditions,
     describe_captions,
     fit_codec,
+    fit_conditions,
 )
 from .callbacks import Callback, CheckpointCallback, PeriodicCallback, RunFailed
 from .checkpoint import load_optimizer, load_weights, read_header
@@ -128,6 +129,7 @@ class TrainingRun:
 
     def _begin(self, data: Dataset, weights: Path | None) -> float:
         self.parts.clip_lengths = fit_codec(self.parts.codec, data)
+        fit_conditions(self.parts.model, data)
         if weights is not None:
             read_header(weights)
             load_weights(weights, self.parts.model, "ema")
