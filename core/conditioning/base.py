@@ -35,6 +35,7 @@ class Condition(nn.Module, ABC):
         dims: Number of spatial axes of a "concat" condition.
         accepts_prompts: Whether its value is a text that a user writes: a prompt.
         augments: Whether training changes the values at random, see `augment`.
+        reads_files: Whether a value is the path of a file, which is read.
 
     Raises:
         BadInput: `drop` is not a probability.
@@ -44,6 +45,7 @@ class Condition(nn.Module, ABC):
     dims: int = 0
     accepts_prompts: bool = False
     augments: bool = False
+    reads_files: bool = False
 
     def __init__(self, width: int, drop: float):
         super().__init__()

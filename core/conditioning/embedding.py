@@ -37,6 +37,7 @@ class Embedding(Condition):
         BadInput: The feature is trained on the data.
     """
 
+    reads_files = True
     mean: Tensor
     scale: Tensor
 

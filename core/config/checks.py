@@ -13,6 +13,7 @@ from .components import build_if_cheap
 from .sections import SampleSection, TrainSection
 from .spec import ComponentSpec
 from .tree import ConfigNode, ConfigProblem, SourcePosition
+from .trust import TrustLevel
 
 
 def find_contradictions(root: ConfigNode, good: Mapping[str, Any], problems: list[ConfigProblem]) -> None:
@@ -97,6 +98,11 @@ class _Check:
                 near = messages.did_you_mean(name, conditioning) or "."
                 known = f" This recipe's conditions: {', '.join(conditioning) or 'none'}"
                 self.problem(f"sample.conditions.{name}", f"is not a condition of this recipe{near}{known}")
+            elif self.root.nearest(["sample", "conditions", name])[0].mark.trust < TrustLevel.PATHS and getattr(
+                registry.find_class("condition", conditioning[name].use), "reads_files", False
+            ):
+                path = f"sample.conditions.{name}"
+                self.problem(path, f"is a path in the recipe of a run made elsewhere: give {path}=PATH again, or null")
         if sample is not None and "label" not in conditioning and sample.label not in (None, "cycle"):
             remedy = "add `conditioning: {label: class}`, or leave sample.label out"
             self.problem("sample.label", f"this recipe has no condition 'label': {remedy}")

@@ -1,6 +1,7 @@
 """Style references: a file gives the vector that an example with the same content gives, in standardised features."""
 
 import ast
+import shutil
 
 import numpy as np
 import pytest
@@ -110,3 +111,17 @@ def test_features_that_are_trained_on_the_data_are_refused():
     learned.fit = lambda media, labels: None
     with pytest.raises(BadInput, match="not trained on the data"):
         Embedding(SPEC, 4, learned)
+
+
+def test_a_run_of_others_names_no_file_to_read(tiny_run, tmp_path):
+    """A path in its recipe is used only if the user gives it again."""
+    file = tmp_path / "secret.png"
+    write_picture(file, torch.zeros(3, 16, 16))
+    own = tiny_run("image", STYLE, f"sample.conditions.style={file}", "sample.label=null", own="style")
+    assert sonolux.load(own, device="cpu").sample(count=1).conditions[0]["style"] == str(file)
+    copy = shutil.copytree(own, tmp_path / "copy")
+    with pytest.raises(BadInput, match=r"sample.conditions.style.*made elsewhere.*again") as error:
+        sonolux.load(copy, device="cpu")
+    assert len(str(error.value).splitlines()[0]) < 400
+    given = sonolux.load(copy, device="cpu", changes=[f"conditions.style={file}"])
+    assert len(given.sample(count=1)) == 1
