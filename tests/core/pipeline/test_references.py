@@ -10,19 +10,20 @@ from sonolux.core.conditioning.reference import Reference
 from sonolux.core.config.load import load_recipe
 from sonolux.core.editing.reference import ReferenceEdit
 from sonolux.core.evaluation import likelihood
-from sonolux.core.nn.model import ConditionedNetwork
+from sonolux.core.nn.model import ConditionedNetwork, NetworkDenoiser
 from sonolux.core.pipeline.edit import inpaint, restore
 from sonolux.core.pipeline.edit.restore import RestoreRequest
 from sonolux.core.pipeline.preview import PreviewCallback
 from sonolux.core.testing.mutation import (
     argument_target,
     assert_caught,
+    call_target,
     planted_error,
     replace_expression,
 )
 from sonolux.core.training.build import build_dataset
 from sonolux.core.training.run import TrainingRun
-from sonolux.core.types import BadInput
+from sonolux.core.types import BadInput, Estimate
 from sonolux.core.util.rng import keyed_generator
 from sonolux.modalities.image.io import write_picture
 
@@ -165,6 +166,33 @@ def test_restoration_gives_the_degraded_file_to_the_network(run, files):
 def test_planted_errors_of_restoration_are_caught(run, files, attribute, error):
     with planted_error(RestoreRequest, attribute, error):
         assert_caught(check_restore, run, files)
+
+
+def check_copy(run, name, channels):
+    """Of a network that returns its reference, the result is the reference, at the level and length of the file."""
+
+    def denoise(self, x, level, conditions):
+        return Estimate(conditions.concat["low"][:, :channels].expand_as(x).clone())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(NetworkDenoiser, "denoise", denoise)
+        made = run.restore(name, guidance=None)
+    assert made.media[0].shape == made.before[0].shape
+    assert float((made.media[0] - made.before[0]).abs().max()) < 1e-4
+
+
+def test_a_network_that_copies_its_reference_returns_it(run, sounds, files):
+    check_copy(run, files / "a.png", 3)
+    check_copy(sounds, files / "short.wav", 16)
+
+
+def test_planted_level_of_the_training_in_the_result_is_caught(sounds, files, monkeypatch):
+    monkeypatch.setattr(
+        type(sounds.components.modality), "levelled", lambda self, media, data: (5.0, torch.zeros(1, 1))
+    )
+    check_copy(sounds, files / "short.wav", 16)
+    with planted_error(RestoreRequest, "finish", replace_expression(call_target("to_file_level"), "5 * media")):
+        assert_caught(check_copy, sounds, files / "short.wav", 16)
 
 
 def test_results_stand_next_to_what_they_were_made_from(run, files):
