@@ -41,6 +41,7 @@ def command(
     sonolux train --resume copy-of-a-run data.root=path/to/digits   # a run that was moved, or made by others
     """
     from ..config.load import load_recipe
+    from ..pipeline.examples import find_references
     from ..pipeline.preview import PreviewCallback
     from ..training.checkpoint import newest_checkpoint
     from ..training.run import TrainingRun
@@ -81,7 +82,9 @@ def command(
     if finished:
         return
     folder, flag = run.folder.path, ["--allow-code"] * loaded.names_code()
-    print_lines(f"done: {path}", f"now: {quoted('sonolux', 'sample', folder, '--out', folder / 'samples', *flag)}")
+    edits = [found.edit for found in find_references(run.parts.model).values() if found.drop == 0]
+    words = ["edit", folder, edits[0], "FILE"] if edits else ["sample", folder]
+    print_lines(f"done: {path}", f"now: {quoted('sonolux', *words, '--out', folder / 'samples', *flag)}")
 
 
 def _resumed(run: Path, changes: Sequence[str], allow_code: bool) -> Recipe:

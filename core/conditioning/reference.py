@@ -56,7 +56,12 @@ class Reference(Condition):
     @property
     def remedy(self) -> str:
         """How to sample with a reference."""
-        return f"edit a file with `sonolux edit RUN {'inpaint' if self.degradation.masks else 'restore'} FILE`"
+        return f"edit a file with `sonolux edit RUN {self.edit} FILE`"
+
+    @property
+    def edit(self) -> str:
+        """The edit that gives a file as the reference."""
+        return "inpaint" if self.degradation.masks else "restore"
 
     def from_item(self, item: Item) -> Item:
         """The example itself, which `augment` degrades."""

@@ -326,3 +326,10 @@ def test_conditions_that_are_not_references_have_no_channels(run):
     found = [name for name, c in run.model.conditions.items() if isinstance(c, Reference)]
     assert found == ["low", "inpaint"] and run.model.network.concat == 8
     assert restore.mask_reference(run.model, None) == "inpaint" and restore.mask_reference(run.model, False) is None
+
+
+def test_training_ends_with_a_command_that_works(tiny_recipe, tmp_path, capsys):
+    (tmp_path / "tiny.yaml").write_text(tiny_recipe["image"])
+    words = ["train", str(tmp_path / "tiny.yaml"), "--out", str(tmp_path / "run"), "--quiet", "train.steps=1", LOW]
+    assert main([*words, "conditioning.low.drop=0"]) == 0
+    assert f"now: sonolux edit {tmp_path}/run restore FILE --out" in capsys.readouterr().out
