@@ -157,6 +157,8 @@ def measure(run: str, args: Namespace) -> Table:
     for title, media in (("samples", made), ("held-out", real), ("held-out after the codec", decoded)):
         rows = reader.read(media, [item.attributes for item in items], spec)
         for name, (share, number) in shares(rows).items():
+            if not number:  # relations, of pictures with one shape
+                continue
             low, high = wilson_interval(share, number)
             table.add(f"{title}: {name}", share, "{:.1%}", f"{low:.1%} to {high:.1%}, of {number}")
     if args.sheet:
