@@ -121,7 +121,7 @@ def convert_sound(
     if rate is not None and rate != sound.rate:
         if sound.rate < rate:
             remarks.append(f"upsampled from {sound.rate:g} Hz: nothing above {sound.rate / 2:g} Hz")
-        check_sample_count(path, round(wave.shape[-1] * rate / sound.rate), len(wave), rate, most)
+        check_sample_count(Path(path), round(wave.shape[-1] * rate / sound.rate), len(wave), rate, most)
         wave = dsp.resample(wave, sound.rate, rate)
     return DecodedSound(wave, rate or sound.rate, sound.source, remarks)
 
