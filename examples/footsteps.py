@@ -84,7 +84,7 @@ def main(arguments: list[str] | None = None) -> int:
         if args.out.exists() and any(args.out.iterdir()) and not (args.out / "variations.csv").exists():
             raise BadInput(f"{args.out} holds something else than variations: choose another folder")
         known = training_sounds(trained, args.label, args.data)
-        known += [trained.components.modality.read(args.file)] if args.file else []
+        known += [io.read_sound(args.file, rate, trained.components.spec.channels).wave] if args.file else []
         limit = similarity_ceiling(known, rate) if args.alike is None else args.alike
         settings = {"label": args.label} | ({} if args.seconds is None else {"seconds": args.seconds})
 
