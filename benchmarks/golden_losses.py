@@ -39,6 +39,7 @@ SMALL = {  # with these changes 20 steps of a recipe take about a second
     "audio/sfx_folder": ["network.width=32"],
     "audio/sfx_small": ["network.width=32"],
     "audio/spoken_digits": ["network.width=32"],
+    "audio/stereo_textures": ["network.width=32"],
     "audio/text_sfx": ["network.width=32"],
     "audio/textures": ["network.width=32"],
     "image/cifar10": ["network.width=32"],

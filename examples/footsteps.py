@@ -12,147 +12,30 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import sonolux
 import torch
-from sonolux.core.training.build import build_dataset
 from sonolux.core.types import BadInput
 from sonolux.core.util.folders import file_stem
 from sonolux.core.util.messages import print_lines
 from sonolux.modalities.audio import io
+from sonolux.modalities.audio.pack.variations import (
+    Variation,
+    find_variations,
+    similarities_to_others,
+    similarity_ceiling,
+    training_sounds,
+)
 from sonolux.modalities.audio.post_processing import PostProcessing, post_process
-from sonolux.modalities.audio.similarity import COPY, nearest_sounds
-from torch import Tensor
-from torch.nn import functional
 
 COLUMNS = ("file", "seconds", "lufs", "true_peak", "seed", "sample", "alike_to_training", "alike_to_another")
-ROUNDS = 4  # maximum number of seeds
-MOST = 2000  # maximum number of training sounds that are compared
-
-
-@dataclass
-class Variation:
-    """An accepted variation.
-
-    Attributes:
-        sound: The sound, (C, frames).
-        seed: Seed that reproduces it, together with `sample`.
-        sample: Sample number.
-        similarity: Similarity to the nearest known sound.
-    """
-
-    sound: Tensor
-    seed: int
-    sample: int
-    similarity: float
-
-
-@dataclass
-class Search:
-    """The accepted variations, and how many sounds were rejected for which reason."""
-
-    kept: list[Variation]
-    silent: int = 0
-    copies: int = 0
-    repeats: int = 0
-
-    def summary(self, count: int) -> str:
-        """The result in one line."""
-        rejected = f"{self.copies} too similar to known sounds, {self.repeats} to each other, {self.silent} silent"
-        return f"{len(self.kept)} of {count} variations; rejected: {rejected}"
-
-
-def known_sounds(trained: Any, label: str | None, data: Path | None, files_too: list[Path]) -> list[Tensor]:
-    """The training sounds of the run (of one class, or all), and further files, read as in training."""
-    recipe = (
-        trained.recipe
-        if data is None
-        else trained.recipe.with_overrides([f"data.root={json.dumps(str(data.resolve()))}"])
-    )
-    try:
-        source, spec = build_dataset(recipe, "train")
-    except BadInput as error:
-        raise BadInput(f"the training data of the run is needed to detect copies: give --data ({error})") from error
-    index = None if label is None else list(spec.classes).index(label)
-    found = []
-    for i in range(len(source)):
-        item = source.item(i, None)
-        if index is None or item.label == index:
-            found.append(item.media)
-        if len(found) == MOST:
-            break
-    return found + [trained.components.modality.read(path) for path in files_too]
-
-
-def similarities(sounds: list[Tensor], known: list[Tensor], rate: float) -> list[float]:
-    """The similarity of each sound to the nearest known sound; 0 if there are none."""
-    if not known or not sounds:
-        return [0.0] * len(sounds)
-    return nearest_sounds(padded(sounds), padded(known), rate)[0].tolist()
-
-
-def padded(sounds: list[Tensor]) -> list[Tensor]:
-    """Pad sounds with silence to the length of the longest."""
-    longest = max(s.shape[-1] for s in sounds)
-    return [functional.pad(s, (0, longest - s.shape[-1])) for s in sounds]
-
-
-def among_themselves(sounds: list[Tensor], rate: float) -> Tensor:
-    """For each sound its largest similarity to another of the same set, (N,)."""
-    others = [[*sounds[:i], *sounds[i + 1 :]] for i in range(len(sounds))]
-    return torch.cat(
-        [nearest_sounds([sound], rest, rate).similarity for sound, rest in zip(sounds, others, strict=True)]
-    )
-
-
-def threshold(known: list[Tensor], rate: float) -> float:
-    """The similarity above which a sound is a copy: the median between known sounds, limited to COPY .. 0.98."""
-    median = float(among_themselves(padded(known), rate).median()) if len(known) > 2 else 0.0
-    return min(max(COPY, median), 0.98)
-
-
-def search(
-    trained: Any, known: list[Tensor], count: int, limit: float, settings: dict[str, Any], generate: Callable[..., Any]
-) -> Search:
-    """Generate variations that differ from each other and from `known`.
-
-    Args:
-        trained: The pipeline.
-        known: Sounds of which copies are rejected.
-        count: Number of variations.
-        limit: Similarity above which a sound is rejected.
-        settings: Keys of the recipe's `sample` section.
-        generate: Called with settings, returns `Samples`.
-    """
-    rate, found = trained.components.spec.rate, Search([])
-    for turn in range(ROUNDS):
-        seed = settings.get("seed", 0) + turn
-        sounds = generate(**{**settings, "seed": seed, "count": 2 * count}).media
-        audible = [i for i, sound in enumerate(sounds) if float(sound.abs().max()) > io.SILENT]
-        found.silent += len(sounds) - len(audible)
-        nearest_known = similarities([sounds[i] for i in audible], known, rate)
-        for i, similarity in zip(audible, nearest_known, strict=True):
-            if similarity > limit:
-                found.copies += 1
-            elif similarities([sounds[i]], [k.sound for k in found.kept], rate)[0] > limit:
-                found.repeats += 1
-            else:
-                found.kept.append(Variation(sounds[i], seed, i, similarity))
-            if len(found.kept) == count:
-                return found
-    return found
 
 
 def write(folder: Path, name: str, kept: list[Variation], rate: float, form: str, settings: PostProcessing) -> None:
     """Write the variations and variations.csv."""
-    sounds = [k.sound for k in kept]
-    others = among_themselves(padded(sounds), rate).tolist() if len(kept) > 1 else [0.0] * len(kept)
+    others = similarities_to_others([k.sound for k in kept], rate)
     rows = []
     for i, (variation, other) in enumerate(zip(kept, others, strict=True), 1):
         done = post_process(variation.sound, rate, settings)
@@ -160,7 +43,7 @@ def write(folder: Path, name: str, kept: list[Variation], rate: float, form: str
         io.write_sound(path, done.wave, rate, form)
         level = None if done.lufs is None else round(done.lufs, 2)
         facts = (path.name, round(done.seconds, 4), level, round(done.true_peak, 2), variation.seed, variation.sample)
-        rows.append((*facts, round(variation.similarity, 3), round(other, 3)))
+        rows.append((*facts, round(variation.to_training or 0.0, 3), round(other, 3)))
     with open(folder / "variations.csv", "w", newline="", encoding="utf-8") as file:
         table = csv.writer(file)
         table.writerow(COLUMNS)
@@ -198,20 +81,20 @@ def main(arguments: list[str] | None = None) -> int:
         rate = trained.components.spec.rate
         if rate is None or args.count < 1:
             raise BadInput("footsteps needs an audio run, and a --count of 1 or more")
-        if args.label is not None and args.label not in trained.classes:
-            raise BadInput(f"there is no class {args.label!r}: the classes are {', '.join(trained.classes) or 'none'}")
         if args.out.exists() and any(args.out.iterdir()) and not (args.out / "variations.csv").exists():
             raise BadInput(f"{args.out} holds something else than variations: choose another folder")
-        known = known_sounds(trained, args.label, args.data, [args.file] if args.file else [])
-        limit = threshold(known, rate) if args.alike is None else args.alike
-        settings = {"label": args.label, "seed": args.seed}
-        if args.seconds is not None:
-            settings["seconds"] = args.seconds
-        generate = trained.sample
-        if args.file is not None:
-            generate = lambda **changes: trained.vary(args.file, args.strength, **changes)  # noqa: E731
+        known = training_sounds(trained, args.label, args.data)
+        known += [io.read_sound(args.file, rate, trained.components.spec.channels).wave] if args.file else []
+        limit = similarity_ceiling(known, rate) if args.alike is None else args.alike
+        settings = {"label": args.label} | ({} if args.seconds is None else {"seconds": args.seconds})
+
+        def takes(seed: int, count: int) -> list[torch.Tensor]:
+            asked = {**settings, "seed": seed, "count": count}
+            made = trained.sample(**asked) if args.file is None else trained.vary(args.file, args.strength, **asked)
+            return made.media
+
         with torch.no_grad():
-            found = search(trained, known, args.count, limit, settings, generate)
+            found = find_variations(takes, args.count, rate, args.seed, known, limit)
         args.out.mkdir(parents=True, exist_ok=True)
         write(
             args.out, args.label or (args.file.stem if args.file else "sound"), found.kept, rate, args.format, finishing

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..util.messages import CONTROL, escape_control_characters, format_argument, raise_bad_input, shorten
 from .sections import SHARED_KEYS
+from .spec import ComponentSpec
 from .tree import ConfigNode, ConfigProblem, SourcePosition
 from .trust import TrustLevel
 from .yaml import parse_argument
@@ -140,11 +141,13 @@ def _not_a_change(argument: str, cwd: Path, example: str) -> str:
 
 
 def _node(value: Any, at: SourcePosition) -> ConfigNode:
-    """The node of a value of Python: texts, numbers, paths, arrays and tensors, lists and mappings of them.
+    """The node of a value of Python: texts, numbers, paths, arrays, tensors, components, lists and mappings of them.
 
     Raises:
         BadInput: The value is of another type.
     """
+    if isinstance(value, ComponentSpec):  # a component of a recipe, such as `pipeline.recipe.sample.guidance`
+        value = {"use": value.use, **value.params}
     if isinstance(value, Mapping):
         if any(re.search(CONTROL, str(k)) for k in value):
             raise_bad_input(f"{at}: a key must be a plain word")

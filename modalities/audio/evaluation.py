@@ -25,6 +25,7 @@ class AudioEvaluation:
 
     Args:
         rate: Sample rate in Hz.
+        channels: Number of channels.
     """
 
     nouns: tuple[str, str] = ("sound", "sounds")
@@ -35,8 +36,8 @@ class AudioEvaluation:
     classifier = ClassifierSettings(widths=(16, 48, 96), rows=4, epochs=25, batch=32)
     whole_files = True
 
-    def __init__(self, rate: float):
-        self.rate = rate
+    def __init__(self, rate: float, channels: int = 1):
+        self.rate, self.channels = rate, channels
 
     def classifier_input(self, media: Sequence[Tensor]) -> Tensor:
         """Log-mel images (N, 1, 32, columns), in dB below each sound's maximum."""
@@ -60,8 +61,8 @@ class AudioEvaluation:
         return defects.measure_defects(media, real, self.rate, loop)
 
     def measures(self, media: Sequence[Tensor]) -> list[ExampleMeasure]:
-        """Tones, bandwidth, attack, level and pitch, see measures.py."""
-        return measures.measure_sounds(media, self.rate)
+        """Tones, bandwidth, attack, level, pitch and, of stereo sounds, the two channels: see measures.py."""
+        return measures.measure_sounds(media, self.rate, stereo=self.channels == 2)
 
     def preview(self, media: Tensor) -> list[MediaFile]:
         """An image of waveform and spectrogram, and a WAV file."""

@@ -102,15 +102,28 @@ def read_sound(
         raise UnreadableSound(path, error.strerror or str(error)) from error
     except MemoryError:
         raise UnreadableSound(path, "does not fit into memory") from None
+    sound = DecodedSound(wave, float(facts["rate"]), facts, remarks)  # type: ignore[arg-type]
+    return convert_sound(path, sound, rate, channels, mix, most)
+
+
+def convert_sound(
+    path: Path | str,
+    sound: DecodedSound,
+    rate: float | None = None,
+    channels: int | None = None,
+    mix: Mix = "mean",
+    most: int = MOST_SAMPLES,
+) -> DecodedSound:
+    """A decoded sound, mixed to `channels` and resampled to `rate`; the parameters are those of `read_sound`."""
+    wave, remarks = sound.wave, list(sound.remarks)
     if channels is not None:
         wave = mix_to_channels(wave, channels, mix, remarks)
-    file_rate = float(facts["rate"])  # type: ignore[arg-type]
-    if rate is not None and rate != file_rate:
-        if file_rate < rate:
-            remarks.append(f"upsampled from {file_rate:g} Hz: nothing above {file_rate / 2:g} Hz")
-        check_sample_count(path, round(wave.shape[-1] * rate / file_rate), len(wave), rate, most)
-        wave = dsp.resample(wave, file_rate, rate)
-    return DecodedSound(wave, rate or file_rate, facts, remarks)
+    if rate is not None and rate != sound.rate:
+        if sound.rate < rate:
+            remarks.append(f"upsampled from {sound.rate:g} Hz: nothing above {sound.rate / 2:g} Hz")
+        check_sample_count(Path(path), round(wave.shape[-1] * rate / sound.rate), len(wave), rate, most)
+        wave = dsp.resample(wave, sound.rate, rate)
+    return DecodedSound(wave, rate or sound.rate, sound.source, remarks)
 
 
 def check_audible(path: Path | str, wave: Tensor, rate: float) -> None:
@@ -135,7 +148,7 @@ def check_scale(path: Path | str, wave: Tensor) -> None:
 
 
 def mix_to_channels(wave: Tensor, channels: int, mix: Mix = "mean", remarks: list[str] | None = None) -> Tensor:
-    """(C, frames) -> (channels, frames). Fewer: mean, left or loudest; more: the mono mix repeated.
+    """(C, frames) -> (channels, frames). Fewer: mean, left or loudest; more: the mono mix repeated, with a remark.
 
     Channels in opposite phase cancel in the mean. If the mean has less than half the power expected for uncorrelated
     channels (sum of powers / C^2), the loudest channel is used instead, with a remark.
@@ -143,6 +156,12 @@ def mix_to_channels(wave: Tensor, channels: int, mix: Mix = "mean", remarks: lis
     have = wave.shape[0]
     if have == channels:
         return wave
+    if have < channels and remarks is not None:
+        remarks.append(
+            f"mono: its {channels} channels get the same signal"
+            if have == 1
+            else f"mixed to mono: {have} channels, not {channels}"
+        )
     if have == 1:
         return wave.expand(channels, -1).contiguous()
     powers = wave.square().mean(-1)

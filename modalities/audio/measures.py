@@ -1,4 +1,7 @@
-"""Single numbers of sounds for `sonolux eval`: tones, bandwidth, attack, noise floor, level, peak, pitch, length."""
+"""Single numbers of sounds for `sonolux eval`: tones, bandwidth, attack, noise floor, level, peak, pitch, length.
+
+Those of stereo sounds also have the correlation of the channels and their level difference.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from torch import Tensor
 from ...core.evaluation.measures import ExampleMeasure, measure_examples
 from . import dsp
 from .defects import noise_floor
+from .stereo import channel_correlation, channel_level_difference
 from .tonality import loud_windows, periodicity_of_windows, spectral_flatness
 
 _COLUMNS = (
@@ -25,16 +29,25 @@ _COLUMNS = (
     ("pitch", "pitch, Hz", "{:.0f}"),
     ("length", "audible length, ms", "{:.0f}"),
 )
+_STEREO_COLUMNS = (
+    ("correlation", "correlation of left and right", "{:.2f}"),
+    ("level_difference", "level difference of left and right, dB", "{:+.1f}"),
+)
 _PITCHED = 0.2  # share of loud windows with a pitch from which a sound has one
 
 
-def measure_sounds(sounds: Sequence[Tensor], rate: float) -> list[ExampleMeasure]:
+def measure_sounds(sounds: Sequence[Tensor], rate: float, stereo: bool = False) -> list[ExampleMeasure]:
     """All measures of sounds (C, frames) of any lengths; silence has a peak and no other number.
 
     Harmonic-to-noise ratio, flatness: see tonality.py. Bandwidth: the frequency below which 95 % of the energy is.
     Attack: see `attack_time`. Noise floor: see `defects.noise_floor`. Level: RMS of the blocks within 40 dB of the
     loudest one. Pitch: the median over loud windows that have one, if a fifth of them has; from 150 Hz, the lowest
     pitch with three periods in a window. Audible length: within 60 dB of the peak.
+
+    Args:
+        sounds: (C, frames) each.
+        rate: Hz.
+        stereo: Whether there are two channels, whose correlation and level difference are measured too.
     """
 
     def measure(sound: Tensor) -> list[float]:
@@ -60,7 +73,12 @@ def measure_sounds(sounds: Sequence[Tensor], rate: float) -> list[ExampleMeasure
             1000 * (end - start) / rate,
         ]
 
-    return measure_examples(sounds, _COLUMNS, measure)
+    def measure_channels(sound: Tensor) -> list[float]:
+        wave = sound.detach().cpu()
+        return [channel_correlation(wave), channel_level_difference(wave)]
+
+    found = measure_examples(sounds, _COLUMNS, measure)
+    return found + (measure_examples(sounds, _STEREO_COLUMNS, measure_channels) if stereo else [])
 
 
 def roll_off(wave: Tensor, rate: float, share: float = 0.95) -> float:

@@ -59,7 +59,7 @@ class Audio:
         """The evaluation adapter of sounds for `sonolux eval`."""
         from .evaluation import AudioEvaluation
 
-        return AudioEvaluation(float(self.rate))
+        return AudioEvaluation(float(self.rate), self.channels)
 
     def spec(self) -> MediaSpec:
         """size is (frames,), rate in Hz."""

@@ -41,10 +41,11 @@ def spectrogram_image(
         reference: Magnitude of the brightest colour; None: the maximum of the sound.
     """
     n_fft = 2 ** max(6, round(math.log2(rate * 0.03)))
-    sound = torch.nan_to_num(sound.detach().float().cpu()).mean(0)
-    hop = min(max(1, round(len(sound) / width)), n_fft // 2)
-    padded = functional.pad(sound, (0, -len(sound) % hop))
-    magnitude = dsp.stft(padded, n_fft, hop).abs().numpy()
+    sound = torch.nan_to_num(sound.detach().float().cpu())
+    hop = min(max(1, round(sound.shape[-1] / width)), n_fft // 2)
+    padded = functional.pad(sound, (0, -sound.shape[-1] % hop))
+    power = dsp.stft(padded, n_fft, hop).abs().square().mean(0)  # not of the mean, in which channels may cancel
+    magnitude = power.sqrt().numpy()
     reference = float(magnitude.max()) if reference is None else reference
     level = 20 * np.log10(np.maximum(magnitude, 1e-12) / max(reference, 1e-9))
     top = 1127 * math.log1p(rate / 2 / 700)

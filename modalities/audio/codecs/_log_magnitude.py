@@ -16,6 +16,7 @@ from ....core.codecs.base import ChannelStandardizer
 from ....core.types import BadInput, Item, MediaSpec
 from .. import dsp
 from ..phase import phase_from_magnitude
+from ..stereo import StereoPlanes, split_side, to_left_right
 from .base import FrameCodec, check_stft_window, padded_media_batches
 
 _HEADROOM = 20.0  # dB above the reference
@@ -27,6 +28,10 @@ class LogMagnitudeCodec(FrameCodec):
     """y = log(m + floor) of frequency bands m: (B, C, frames) -> (B, C bands, positions); the phase is lost.
 
     Decoding finds the magnitudes of the STFT, an initial phase, and improves it by iterations of fast Griffin-Lim.
+
+    Left and right of a stereo sound get phases of their own, so that they are decoded as independent signals, whatever
+    their correlation was. Mid and side have a third plane, log(left + floor) - log(right + floor) of each band, from
+    which level difference and correlation both return: see `stereo.split_side`.
 
     Padding is digital silence. With a floor far below that of the sounds, silence would dominate the variance of a band
     and inaudible noise would dominate the loss. The floor is therefore relative to the training split (`reference`: the
@@ -45,6 +50,7 @@ class LogMagnitudeCodec(FrameCodec):
         iterations: Iterations of fast Griffin-Lim in the decoder.
         phase: Initial phase: from the derivatives of the magnitudes, or random.
         limit: Upper limit of a decoded band: its maximum in the training split, or 20 dB above the reference.
+        stereo: The signals of a stereo sound that are encoded.
     """
 
     reference: Tensor
@@ -60,21 +66,23 @@ class LogMagnitudeCodec(FrameCodec):
         iterations: int,
         phase: InitialPhase,
         limit: BandLimit,
+        stereo: StereoPlanes,
     ):
         check_stft_window(n_fft, hop)
         if not -120 <= floor <= -20:
             raise BadInput(f"codec.floor is a level in dB from -120 to -20; got {floor}")
         if iterations < 1:
             raise BadInput(f"codec.iterations is 1 or more; got {iterations}")
-        super().__init__(spec, hop, reach=(n_fft - hop) // 2, multiple=8)
+        super().__init__(spec, hop, reach=(n_fft - hop) // 2, multiple=8, stereo=stereo)
         self.bands, self.n_fft, self.floor, self.iterations, self.phase = bands, n_fft, floor, iterations, phase
-        self.channel_axes = (("channel", spec.channels), ("band", bands))
-        self.normal = ChannelStandardizer(spec.channels * bands)
+        self.planes = 3 if self.mid_side else spec.channels
+        self.channel_axes = (("channel", self.planes), ("band", bands))
+        self.normal = ChannelStandardizer(self.planes * bands)
         self.register_buffer("reference", torch.ones(()))
         self.limit = limit
         if limit == "data":
             self.register_buffer(
-                "highest", torch.full((spec.channels * bands,), math.log(dsp.db_to_amplitude(_HEADROOM)))
+                "highest", torch.full((self.planes * bands,), math.log(dsp.db_to_amplitude(_HEADROOM)))
             )
 
     @abstractmethod
@@ -84,6 +92,10 @@ class LogMagnitudeCodec(FrameCodec):
     @abstractmethod
     def to_magnitude(self, bands: Tensor) -> Tensor:
         """Magnitudes with these bands, (B, C, bands, positions) -> (B, C, bins, positions)."""
+
+    @abstractmethod
+    def to_bins(self, values: Tensor) -> Tensor:
+        """Interpolate a number of each band, (B, C, bands, positions) -> (B, C, bins, positions)."""
 
     def fit(self, items: Iterable[Item]) -> None:
         """Fit the reference on the first 512 sounds, then mean, scale and maximum of every band on the valid frames."""
@@ -109,14 +121,22 @@ class LogMagnitudeCodec(FrameCodec):
             self.highest.copy_(highest)
 
     def _bands(self, media: Tensor, loop: bool = False) -> Tensor:
-        magnitude = dsp.stft(self.padded(media, loop), self.n_fft, self.hop, loop).abs()
+        """Bands of each channel, (B, C bands, positions); with mid and side those of mid, side, left and right."""
+        signals = self.padded(media, loop)
+        if self.mid_side:
+            signals = torch.cat([self.to_planes(signals), signals], dim=1)
+        magnitude = dsp.stft(signals, self.n_fft, self.hop, loop).abs()
         return rearrange(self.to_bands(magnitude), "b c m t -> b (c m) t")
 
     def _level(self, like: Tensor) -> Tensor:
         return self.reference.to(like.dtype) * dsp.db_to_amplitude(self.floor)
 
     def _logs(self, media: Tensor, loop: bool = False) -> Tensor:
-        return torch.log(self._bands(media, loop) + self._level(media))
+        logs = torch.log(self._bands(media, loop) + self._level(media))
+        if not self.mid_side:
+            return logs
+        mid, side, left, right = logs.chunk(4, dim=1)
+        return torch.cat([mid, side, left - right], dim=1)
 
     def encode(self, media: Tensor, loop: bool = False) -> Tensor:
         """(B, C, frames) -> (B, C bands, positions)."""
@@ -128,29 +148,48 @@ class LogMagnitudeCodec(FrameCodec):
 
     def fill(self, z: Tensor, media: Tensor, known: Tensor, loop: bool = False) -> Tensor:
         """`media` (B, C, frames) where known (B, 1, frames); the rest is decoded from z with a continuous phase."""
-        padded = self.padded(media, loop), self.padded(known.float(), loop) > 0
+        padded = self.to_planes(self.padded(media, loop)), self.padded(known.float(), loop) > 0
         return self.joined(media, self._sound(z, loop, padded)[..., : media.shape[-1]], known)
 
     def _sound(self, z: Tensor, loop: bool, known: tuple[Tensor, Tensor] | None = None) -> Tensor:
-        magnitude, phase = self._magnitude(z), None
+        """Decoded (B, C, frames); `known`: the signals that are encoded, and where they are known."""
+        magnitude, share, phase = *self._magnitude_and_share(z), None
+        if known is not None and share is not None:  # of mid and of the part of side that is independent of it
+            known = self._without_share(known[0], share, loop), known[1]
         if self.phase == "magnitudes":
             phase = phase_from_magnitude(magnitude, self.n_fft, self.hop, loop)
         # Estimated phases start apart from those of known samples, so more iterations are needed there.
         iterations = self.iterations * (1 if known is None or phase is None else 4)
-        return dsp.griffin_lim(magnitude, self.n_fft, self.hop, iterations, loop=loop, known=known, phase=phase)
+        found = dsp.griffin_lim(magnitude, self.n_fft, self.hop, iterations, loop=loop, known=known, phase=phase)
+        return found if share is None else to_left_right(self._without_share(found, -share, loop))
+
+    def _without_share(self, planes: Tensor, share: Tensor, loop: bool) -> Tensor:
+        """(B, 2, frames): mid, and side less `share` times mid in every bin."""
+        predicted = dsp.istft(share * dsp.stft(planes[:, :1], self.n_fft, self.hop, loop), self.n_fft, self.hop, loop)
+        return torch.cat([planes[:, :1], planes[:, 1:] - predicted], dim=1)
 
     def _magnitude(self, z: Tensor) -> Tensor:
-        """(B, C bands, positions) -> magnitude of the spectrum, (B, C, bins, positions)."""
-        floor = self._level(z)
-        bands = torch.relu(torch.exp(torch.minimum(self.normal.inverse(z), self._top(z))) - floor)
-        return self.to_magnitude(rearrange(bands, "b (c m) t -> b c m t", m=self.bands))
+        """(B, C bands, positions) -> magnitude of the spectra that are decoded, (B, C, bins, positions)."""
+        return self._magnitude_and_share(z)[0]
+
+    def _magnitude_and_share(self, z: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Magnitudes, and with mid and side the share p of mid in side, (B, 1, bins, positions), else None."""
+        logs = rearrange(torch.minimum(self.normal.inverse(z), self._top(z)), "b (c m) t -> b c m t", m=self.bands)
+        bands = torch.relu(torch.exp(logs[:, :2] if self.mid_side else logs) - self._level(z))
+        if not self.mid_side:
+            return self.to_magnitude(bands), None
+        share, rest = split_side(bands[:, 0], bands[:, 1], logs[:, 2])
+        return self.to_magnitude(torch.stack([bands[:, 0], rest], dim=1)), self.to_bins(share[:, None])
 
     def _top(self, z: Tensor) -> Tensor:
         """Upper limit of the logarithms, (C bands, 1) or a scalar."""
         if self.limit == "data":
             return self.highest.to(z.dtype)[:, None]
-        return torch.log(self.reference.to(z.dtype) * dsp.db_to_amplitude(_HEADROOM))
+        top = torch.log(self.reference.to(z.dtype) * dsp.db_to_amplitude(_HEADROOM))
+        if not self.mid_side:
+            return top
+        return torch.cat([top.repeat(2 * self.bands), torch.full_like(top, math.inf).repeat(self.bands)])[:, None]
 
     def shape(self, size: tuple[int, ...]) -> tuple[int, ...]:
         """(C bands, positions), positions a multiple of 8."""
-        return self.spec.channels * self.bands, self.frames(size)
+        return self.planes * self.bands, self.frames(size)

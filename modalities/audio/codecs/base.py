@@ -12,6 +12,7 @@ from torch.nn import functional
 from ....core.codecs.base import Codec
 from ....core.types import BadInput, Item, MediaSpec
 from .. import dsp
+from ..stereo import StereoPlanes, to_left_right, to_mid_side
 
 _FADE = 0.005  # seconds
 MOST_SAMPLES = 2**15  # of a window, or of a position
@@ -48,15 +49,22 @@ class FrameCodec(Codec):
         hop: Samples between positions.
         reach: Samples before its hop that still affect a position (half of the overlap of windows).
         multiple: The number of positions is rounded up to a multiple of this, so that a U-Net does not pad.
+        stereo: The signals of a stereo sound that are encoded.
     """
 
     wrap = (0,)
 
-    def __init__(self, spec: MediaSpec, hop: int, reach: int = 0, multiple: int = 1):
+    def __init__(
+        self, spec: MediaSpec, hop: int, reach: int = 0, multiple: int = 1, stereo: StereoPlanes = "left_right"
+    ):
         super().__init__(spec)
         if len(spec.size) != 1 or spec.rate is None:
             raise BadInput(f"the codecs of sound take sound, not {spec.modality} of size {spec.size}")
-        self.hop, self.reach, self.multiple = hop, reach, multiple
+        if stereo == "mid_side" and spec.channels != 2:
+            raise BadInput(
+                f"codec.stereo=mid_side is for two channels, and modality.channels is {spec.channels}: leave it out"
+            )
+        self.hop, self.reach, self.multiple, self.mid_side = hop, reach, multiple, stereo == "mid_side"
 
     @property
     def unit(self) -> int:  # type: ignore[override]
@@ -66,6 +74,14 @@ class FrameCodec(Codec):
     def frames(self, size: tuple[int, ...]) -> int:
         """Number of positions along the spatial axis for media of this size."""
         return dsp.frame_count(size[-1], self.hop, self.multiple)
+
+    def to_planes(self, media: Tensor) -> Tensor:
+        """(B, C, frames) -> the signals that are encoded, (B, C, frames): mid and side, or the channels themselves."""
+        return to_mid_side(media) if self.mid_side else media
+
+    def to_channels(self, planes: Tensor) -> Tensor:
+        """The inverse of `to_planes`."""
+        return to_left_right(planes) if self.mid_side else planes
 
     def padded(self, media: Tensor, loop: bool = False) -> Tensor:
         """(B, C, frames) padded with silence to whole positions; a loop must fill them exactly."""

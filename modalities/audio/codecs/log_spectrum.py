@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from ....core.types import MediaSpec
+from ..stereo import StereoPlanes
 from ._log_magnitude import BandLimit, InitialPhase, LogMagnitudeCodec
 
 
@@ -23,6 +24,8 @@ class LogSpectrum(LogMagnitudeCodec):
         iterations: Iterations of fast Griffin-Lim in the decoder.
         phase: Initial phase: from the derivatives of the magnitudes, or random.
         limit: Upper limit of a decoded band: its maximum in the training split, or 20 dB above the reference.
+        stereo: The signals of a stereo sound that are encoded. `left_right`: each channel; they are decoded as
+            independent. `mid_side`: (L + R) / 2, (L - R) / 2 and the level difference, which keep the correlation too.
     """
 
     def __init__(
@@ -34,8 +37,9 @@ class LogSpectrum(LogMagnitudeCodec):
         iterations: int = 16,
         phase: InitialPhase = "magnitudes",
         limit: BandLimit = "data",
+        stereo: StereoPlanes = "left_right",
     ):
-        super().__init__(spec, n_fft // 2 + 1, n_fft, hop, floor, iterations, phase, limit)
+        super().__init__(spec, n_fft // 2 + 1, n_fft, hop, floor, iterations, phase, limit, stereo)
 
     def to_bands(self, magnitude: Tensor) -> Tensor:
         """The magnitudes themselves."""
@@ -44,3 +48,7 @@ class LogSpectrum(LogMagnitudeCodec):
     def to_magnitude(self, bands: Tensor) -> Tensor:
         """The bands themselves."""
         return bands
+
+    def to_bins(self, values: Tensor) -> Tensor:
+        """The values themselves."""
+        return values

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ....core.types import BadInput, MediaSpec
 from .. import dsp
+from ..stereo import StereoPlanes
 from ._log_magnitude import BandLimit, InitialPhase, LogMagnitudeCodec
 
 
@@ -27,6 +28,8 @@ class Logmel(LogMagnitudeCodec):
         power: Exponent of the magnitudes in a band: 1: bands of amplitude; 2: bands of power.
         phase: Initial phase: from the derivatives of the magnitudes, or random.
         limit: Upper limit of a decoded band: its maximum in the training split, or 20 dB above the reference.
+        stereo: The signals of a stereo sound that are encoded. `left_right`: each channel; they are decoded as
+            independent. `mid_side`: (L + R) / 2, (L - R) / 2 and the level difference, which keep the correlation too.
     """
 
     stored_defaults: ClassVar = {"power": 1.0, "phase": "random", "limit": "reference"}
@@ -44,12 +47,13 @@ class Logmel(LogMagnitudeCodec):
         power: float = 1.0,
         phase: InitialPhase = "magnitudes",
         limit: BandLimit = "data",
+        stereo: StereoPlanes = "left_right",
     ):
         if not 4 <= mels <= 1024:
             raise BadInput(f"codec.mels is 4 to 1024; got {mels}")
         if not 1 <= power <= 4:
             raise BadInput(f"codec.power lies between 1 and 4; got {power}")
-        super().__init__(spec, mels, n_fft, hop, floor, iterations, phase, limit)
+        super().__init__(spec, mels, n_fft, hop, floor, iterations, phase, limit, stereo)
         self.power = power
         self.register_buffer("filters", dsp.mel_filters(n_fft, float(spec.rate or 0), mels).clone(), persistent=False)
 
@@ -60,6 +64,11 @@ class Logmel(LogMagnitudeCodec):
     def to_magnitude(self, bands: Tensor) -> Tensor:
         """Non-negative magnitudes with about these mel bands, (B, C, mels, positions) -> (B, C, bins, positions)."""
         return _root(dsp.mel_to_spectrum(bands**self.power, self.filters), self.power)
+
+    def to_bins(self, values: Tensor) -> Tensor:
+        """Weighted by the filters, (B, C, mels, positions) -> (B, C, bins, positions); 0 where no filter is."""
+        weights = self.filters.to(values.dtype).T
+        return weights @ values / weights.sum(1, keepdim=True).clamp(min=1e-12)
 
 
 def _root(x: Tensor, power: float) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor
 from ....core.codecs.base import ChannelStandardizer
 from ....core.types import BadInput, Item, MediaSpec
 from .. import dsp
+from ..stereo import StereoPlanes
 from .base import FrameCodec, check_stft_window, padded_media_batches
 
 _TINY = 1e-20  # power below which the compression is linear, so that gradients are finite for silence
@@ -30,13 +31,17 @@ class Stft(FrameCodec):
         n_fft: Samples per window; there are n_fft // 2 + 1 bins.
         hop: Samples between windows, at most n_fft / 2; with n_fft / 4 or less, seams are inaudible.
         power: Exponent of the magnitude, above 0 up to 1; smaller values compress more.
+        stereo: The two signals of a stereo sound that are encoded: left and right, or mid = (L + R) / 2 and side =
+            (L - R) / 2, which suit sounds whose channels are similar.
     """
 
-    def __init__(self, spec: MediaSpec, n_fft: int = 254, hop: int = 64, power: float = 0.5):
+    def __init__(
+        self, spec: MediaSpec, n_fft: int = 254, hop: int = 64, power: float = 0.5, stereo: StereoPlanes = "left_right"
+    ):
         check_stft_window(n_fft, hop)
         if not 0 < power <= 1:
             raise BadInput(f"codec.power lies above 0 and up to 1; got {power}")
-        super().__init__(spec, hop, reach=(n_fft - hop) // 2, multiple=8)
+        super().__init__(spec, hop, reach=(n_fft - hop) // 2, multiple=8, stereo=stereo)
         self.n_fft, self.power = n_fft, power
         self.bins = n_fft // 2 + 1
         self.channel_axes = (("channel", spec.channels), ("part", 2), ("band", self.bins))
@@ -58,7 +63,9 @@ class Stft(FrameCodec):
         self.normal.scale.copy_(shared.sqrt()[:, None].expand_as(power).reshape(-1))
 
     def _parts(self, media: Tensor, loop: bool = False) -> Tensor:
-        spectrum = torch.view_as_real(dsp.stft(self.padded(media, loop), self.n_fft, self.hop, loop))  # (B, C, K, T, 2)
+        spectrum = torch.view_as_real(
+            dsp.stft(self.to_planes(self.padded(media, loop)), self.n_fft, self.hop, loop)
+        )  # (B, C, K, T, 2)
         gain = (spectrum.square().sum(-1, keepdim=True) + _TINY) ** ((self.power - 1) / 2)
         return rearrange(spectrum * gain, "b c k t r -> b (c r k) t")
 
@@ -71,7 +78,7 @@ class Stft(FrameCodec):
         parts = rearrange(self.normal.inverse(z), "b (c r k) t -> b c k t r", r=2, k=self.bins)
         gain = (parts.square().sum(-1, keepdim=True) + _TINY) ** ((1 / self.power - 1) / 2)
         spectrum = torch.view_as_complex((parts * gain).contiguous())
-        return self.cut(dsp.istft(spectrum, self.n_fft, self.hop, loop), length, loop)
+        return self.cut(self.to_channels(dsp.istft(spectrum, self.n_fft, self.hop, loop)), length, loop)
 
     def shape(self, size: tuple[int, ...]) -> tuple[int, ...]:
         """(C 2 bins, positions), positions a multiple of 8."""

@@ -91,16 +91,16 @@ class SyntheticSounds:
     def make_item(
         self, index: int, sound: SoundDescription, wave: np.ndarray | Tensor, masked: bool, rng: Any = None
     ) -> Item:
-        """The item of one sound (frames,); its attribute `seconds` is the length up to the last audible sample.
+        """The item of one sound; its attribute `seconds` is the length up to the last audible sample.
 
         Args:
             index: Index of the sound.
             sound: Description of the sound.
-            wave: Samples (frames,).
+            wave: Samples (frames,), which every channel has, or (C, frames).
             masked: Whether the item has a length, so that the rest is excluded from statistics and loss.
             rng: Chooses one of the captions, after all other draws from it; None: the first.
         """
-        media = torch.as_tensor(wave)[None].expand(self.spec.channels, -1).contiguous()
+        media = torch.as_tensor(wave).expand(self.spec.channels, -1).contiguous()
         length = max(1, dsp.audible_bounds(media)[1])
         attributes = sound.attributes()
         if "seconds" in attributes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -141,11 +142,14 @@ class Folder:
             warnings.warn(
                 "the table's column 'seconds' is not used: the attribute is the measured length", stacklevel=2
             )
+        _check_channels(entries, spec.channels)
         names = [entry.label for entry in entries if entry.label is not None]
         self.classes: tuple[str, ...] = folders.class_names(names, folders.format_path(self.root)) if names else ()
         keys, kept = [entry.key or entry.hash for entry in entries], was_trained_on([e.hash for e in entries], recorded)
         sides = assign_parts(keys, valid, seed, [entry.label for entry in entries], kept)
         self.entries = [entry for entry, side in zip(entries, sides, strict=True) if side == split]
+        if split == "train" and crop == "random" and padding == "silence":
+            _warn_of_short_sounds(self.entries, self.plan)
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -189,6 +193,27 @@ def _check(
         raise BadInput(f"data.gain is 0 to 24 dB, shift 0 to 1 s; got {gain}, {shift}")
     if not (np.isfinite([budget, disk]).all() and budget >= 0 and disk >= 0):
         raise BadInput(f"data.budget and data.disk are 0 MB or more; got {budget}, {disk}")
+
+
+def _check_channels(entries: Sequence[SoundFileEntry], channels: int) -> None:
+    """Raise BadInput where several channels are asked for and every file is mono."""
+    if channels > 1 and all(entry.facts.get("channels") == 1 for entry in entries):
+        raise BadInput(
+            f"all {len(entries)} sounds are mono, and modality.channels is {channels}: set modality.channels=1, or "
+            "give files with the channels"
+        )
+
+
+def _warn_of_short_sounds(entries: Sequence[SoundFileEntry], plan: ConversionSettings) -> None:
+    """Warn where random parts are asked for and sounds are shorter than a part."""
+    seconds = plan.frames / plan.rate
+    short = [entry.name for entry in entries if float(entry.facts.get("seconds", seconds)) < seconds - 1e-3]  # type: ignore[arg-type]
+    if short:
+        warnings.warn(
+            f"{len(short)} of {len(entries)} sounds, such as {short[0]}, are shorter than a part of {seconds:g} s, and "
+            "the silence after them is learnt: make parts shorter, or set data.padding=masked",
+            stacklevel=3,
+        )
 
 
 def _store(cache: Cache, listing: manifests.Manifest | None, budget: float) -> DiskSoundCache | None:

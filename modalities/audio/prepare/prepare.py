@@ -18,11 +18,11 @@ from ....core.util.plots import DistributionPlot
 from .. import dsp, io, loudness
 from .facts import SoundFacts
 from .near_copies import NearCopyFinder
+from .quality import clipped_percent, quality_remarks
 from .recipe import RATES, propose_recipe
 
 _QUIET = -45.0  # dB relative to the loudest 10 ms; threshold of silence before and after a sound
 _EMPTY = -65.0  # dB relative to the loudest band; threshold of an empty band
-_BITS = {"PCM_U8": 8, "PCM_S8": 8, "PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
 
 
 class SoundFolderAnalyzer:
@@ -32,7 +32,7 @@ class SoundFolderAnalyzer:
     nouns = ("sound", "sounds")
     suffixes = io.SUFFIXES
     foreign = io.FOREIGN
-    analysis = 2
+    analysis = 3
     facts = SoundFacts
 
     def __init__(self) -> None:
@@ -84,9 +84,8 @@ def measure_sound(sound: io.DecodedSound) -> ManifestLine:
     peak = max(float(wave.max()), -float(wave.min()))
     lead, trail = silence_at_ends(wave, rate)
     off = float(dsp.dc_offset(wave).abs().max())
+    remarks += quality_remarks(sound)
     share, top = clipped_percent(wave, str(sound.source["subtype"])), bandwidth(wave, rate)
-    if share > 0.01:
-        remarks.append(f"clipped: {share:.2g} % of its samples")
     if peak > 1.0:
         remarks.append(f"peaks {20 * math.log10(peak):.1f} dB above full scale")
     if off > 0.01:
@@ -130,20 +129,6 @@ def silence_at_ends(wave: Tensor, rate: float) -> tuple[float, float]:
     loud = torch.nonzero(blocks >= blocks.max() * dsp.db_to_amplitude(_QUIET))
     end = min(wave.shape[-1], (int(loud[-1]) + 1) * block)
     return int(loud[0]) * block / rate, (wave.shape[-1] - end) / rate
-
-
-def clipped_percent(wave: Tensor, subtype: str) -> float:
-    """% of samples in runs of three or more equal ones at the largest value of the format (float: 1 or more)."""
-    bits = _BITS.get(subtype, 0)
-    top = 1.0 - 1.5 * 2.0 ** (1 - bits) if bits else 1.0
-    full = (wave >= top) | (wave <= -top)
-    if full.shape[-1] < 3 or not bool(full.any()):
-        return 0.0
-    three = full[:, 2:] & (wave[:, :-2] == wave[:, 1:-1]) & (wave[:, 1:-1] == wave[:, 2:])
-    inside = torch.zeros_like(full)
-    for k in range(3):
-        inside[:, k : k + three.shape[-1]] |= three
-    return 100 * float(inside.float().mean())
 
 
 def bandwidth(wave: Tensor, rate: float) -> float:
@@ -217,6 +202,8 @@ def summarise_sounds(lines: Sequence[ManifestLine]) -> MediaSummary:
 
 _KINDS = {
     "clipped": "clipped",
+    "8 bits": "of 8 bits",
+    "mono in": "mono in two channels",
     "peaks": "above full scale",
     "is off": "off zero",
     "holds nothing": "with an empty top",

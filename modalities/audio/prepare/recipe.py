@@ -135,7 +135,11 @@ def _channels(lines: Sequence[ManifestLine], reasons: list[str]) -> int:
     wide = sum(line["width"] is not None and line["width"] > -20 for line in lines)
     stereo = sum(line["channels"] > 1 for line in lines)
     if wide >= 0.8 * len(lines):
-        reasons.append(f"2 channels: {wide} of {len(lines)} files are stereo, with different channels")
+        mono = sum(line["channels"] == 1 for line in lines)
+        reasons.append(
+            f"2 channels: {wide} of {len(lines)} files are stereo, with different channels"
+            + (f"; {mono} are mono, and both channels get the same signal" if mono else "")
+        )
         return 2
     more = f": {stereo} files have more, {wide} of them differ between left and right" if stereo else ""
     cancel = sum(any(r.startswith("mixing") for r in line["remarks"]) for line in lines)
@@ -197,7 +201,8 @@ def _codec(choice: _Choice) -> tuple[str, int, int]:
     wanted = 40 if choice.rate <= 8000 else 48 if choice.rate <= 16000 else 64 if choice.rate <= 32000 else 80
     mels = next((m for m in (wanted, 64, 48, 40) if _bands_resolved(n_fft, choice.rate, m)), 32)
     frames = math.ceil(choice.seconds * choice.rate / hop)
-    return f"{{use: audio/logmel, n_fft: {n_fft}, hop: {hop}, mels: {mels}}}", mels * choice.channels, frames
+    stereo, planes = (", stereo: mid_side", 3) if choice.channels == 2 else ("", 1)
+    return f"{{use: audio/logmel, n_fft: {n_fft}, hop: {hop}, mels: {mels}{stereo}}}", mels * planes, frames
 
 
 def _bands_resolved(n_fft: int, rate: float, mels: int) -> bool:

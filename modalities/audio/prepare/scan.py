@@ -16,6 +16,7 @@ from ....core.data.captions import Caption
 from ....core.types import MediaSpec
 from .. import dsp, io
 from ..disk_cache import DiskSoundCache
+from .quality import quality_remarks
 
 Crop = Literal["onset", "random", "start"]
 NormalisationKind = Literal["peak", "rms", "none"]
@@ -118,7 +119,10 @@ def decode_entry(entry: SoundFileEntry, plan: ConversionSettings) -> io.DecodedS
     Raises:
         io.UnreadableSound: For unusable files.
     """
-    sound = io.read_sound(entry.path, plan.rate, plan.spec.channels, plan.mix)
+    sound = io.read_sound(entry.path)
+    remarks = [r for r in quality_remarks(sound) if plan.spec.channels > 1 or not r.startswith("mono")]
+    sound = io.convert_sound(entry.path, sound, plan.rate, plan.spec.channels, plan.mix)
+    sound.remarks.extend(remarks)
     io.check_audible(entry.path, sound.wave, plan.rate)
     if plan.normalise == "none":
         io.check_scale(entry.path, sound.wave)

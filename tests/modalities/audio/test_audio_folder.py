@@ -117,7 +117,7 @@ def check_attacks_survive(tmp_path):
     for n, (start, seconds) in enumerate([(0.0, 0.2), (0.6, 0.2), (0.0, 3.0), (1.3, 3.0), (0.45, 0.6)]):
         write(tmp_path / f"{n}.wav", seconds, start=start, pitch=400 + n)
     for crop in ("onset", "random"):
-        data = Folder(SIGNAL, tmp_path, label="none", valid=0.0, crop=crop)
+        data = Folder(SIGNAL, tmp_path, label="none", valid=0.0, crop=crop, padding="masked")
         for i in range(len(data)):
             for rng in (None, *map(np.random.default_rng, range(6))):
                 media = data.item(i, rng).media[0]

@@ -20,6 +20,7 @@ from sonolux.modalities.audio import io
 from sonolux.modalities.audio.codecs.logmel import Logmel
 from sonolux.modalities.audio.datasets.folder import Folder
 from sonolux.modalities.audio.prepare import prepare as measuring
+from sonolux.modalities.audio.prepare import quality
 from sonolux.modalities.audio.prepare import recipe as proposing
 from sonolux.modalities.audio.prepare.prepare import SoundFolderAnalyzer, measure_sound
 from sonolux.modalities.audio.prepare.recipe import RATES, _Choice, _choose, _codec
@@ -271,7 +272,7 @@ def test_values(check):
 PLANTED = [
     (measuring, "_db", lambda a: round(10 * np.log10(a), 2), check_levels),
     (measuring, "_QUIET", -90.0, check_silence),
-    (measuring, "_BITS", {"PCM_16": 24, "PCM_U8": 16}, check_clipping),
+    (quality, "_BITS", {"PCM_16": 24, "PCM_U8": 16}, check_clipping),
     (measuring, "_EMPTY", -300.0, check_bandwidth),
     (measuring, "_width", lambda wave: 0.0, check_width),
 ]
