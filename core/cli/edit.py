@@ -1,4 +1,4 @@
-"""Edit files with a trained run: vary, inpaint, continue, restore or morph."""
+"""Edit files with a trained run: vary, inpaint, continue, restore, morph, reprompt or recover."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import click
 
 from ._paths import PathArgument
 
-TASKS = ("vary", "inpaint", "continue", "restore", "morph")
+TASKS = ("vary", "inpaint", "continue", "restore", "morph", "reprompt", "recover")
 
 OLD = {"walks": "resample"}  # first edition
 """Option of the first edition -> its new name."""
@@ -37,6 +37,9 @@ def command(
     continue FILE...   seconds=2                  continue after the end of the file
     restore FILE...    count=1                    with a run trained for it (condition `reference`)
     morph A B          count=5                    interpolate between two files, or between two classes
+    reprompt FILE "P"  source="..." strength=0.8  change what a file shows: the prompt P, or label=NAME
+    recover FILE...    operator=downsample        undo a known operator: crop, downsample, low_pass, mix, ...;
+                       noise=0.02 method=mmps     its options are operator.factor=4 and so on
 
     Other keys change the recipe's `sample` section, as in `sonolux sample`: seed=3, steps=40, loop=true, windows=0.5,
     label=coin. Without a label, the name of a file's folder is its class, if the run has such a class. Files are read
@@ -46,6 +49,8 @@ def command(
     sonolux edit runs/effects vary door.wav strength=0.6 count=8 --out doors
     sonolux edit runs/effects morph coin.wav jump.wav count=7 --out between
     sonolux edit runs/digits inpaint 3.png box=[0,14,28,28] count=4 --out lower
+    sonolux edit runs/digits recover 3.png operator=downsample operator.factor=4 --out sharp
+    sonolux edit runs/shapes reprompt red.png "a blue circle" source="a red circle" --out blue
     """
     from ..pipeline.load import load
     from ..pipeline.result import check_sample_folder
@@ -67,19 +72,27 @@ def command(
 
 def _models() -> dict[str, Any]:
     """Task -> the section that declares its options."""
-    from ..pipeline.edit.options import ExtendOptions, InpaintOptions, MorphOptions, RestoreOptions, VaryOptions
+    from ..pipeline.edit import options
 
-    return dict(zip(TASKS, (VaryOptions, InpaintOptions, ExtendOptions, RestoreOptions, MorphOptions), strict=True))
+    return {
+        "vary": options.VaryOptions,
+        "inpaint": options.InpaintOptions,
+        "continue": options.ExtendOptions,
+        "restore": options.RestoreOptions,
+        "morph": options.MorphOptions,
+        "reprompt": options.RepromptOptions,
+        "recover": options.RecoverOptions,
+    }
 
 
 def _names(task: str) -> list[str]:
-    """Options of a task; the times of spans are given as `from` and `to`."""
+    """Names of the options of a task; the times of spans are given as `from` and `to`."""
     names = list(_models()[task].model_fields)
     return [name for name in names if name != "spans"] + ["from", "to"] * ("spans" in names)
 
 
-def _sorted(task: str, words: tuple[str, ...]) -> tuple[list[Path], list[str], list[str]]:
-    """Sort arguments into files, options of the task, and changes to the `sample` section.
+def _sorted(task: str, words: tuple[str, ...]) -> tuple[list[str], list[str], list[str]]:
+    """Sort arguments into files (and a prompt), options of the task, and changes to the `sample` section.
 
     Raises:
         BadInput: The number of files is wrong, or an option belongs to another task or is misspelt.
@@ -87,16 +100,16 @@ def _sorted(task: str, words: tuple[str, ...]) -> tuple[list[Path], list[str], l
     from ..types import BadInput
     from ..util.messages import did_you_mean, shorten
 
-    files: list[Path] = []
+    files: list[str] = []
     options: list[str] = []
     changes: list[str] = []
     for word in words:
         key, equals, value = word.partition("=")
         if not equals or os.path.exists(word):
-            files.append(Path(word))
+            files.append(word)
             continue
         key = _renamed(key.strip())
-        if key in _names(task):
+        if key.partition(".")[0] in _names(task):
             options.append(f"{key}={value}")
             continue
         elsewhere = [other for other in TASKS if key in _names(other) and not _of_sample(key)]
@@ -143,6 +156,7 @@ def _options(task: str, given: list[str]) -> dict[str, Any]:
         BadInput: An option has a wrong type or value, or `from` and `to` are no pairs.
     """
     from ..config.load import load_options
+    from ..config.spec import to_plain_values
     from ..pipeline.edit.options import TimeSpanOptions
     from ..types import BadInput
 
@@ -152,12 +166,17 @@ def _options(task: str, given: list[str]) -> dict[str, Any]:
     if len(starts) != len(ends):
         raise BadInput("from and to are pairs: give the same number of both")
     options = load_options(_models()[task], [word for word in given if word not in of_times])
-    found = {name: getattr(options, name) for name in options.model_fields_set}
+    found = {name: to_plain_values(getattr(options, name)) for name in options.model_fields_set}
     return {**found, "spans": list(zip(starts, ends, strict=True))} if of_times else found
 
 
-def _call(pipeline: Any, task: str, files: list[Path], options: dict[str, Any], progress: bool):
+def _call(pipeline: Any, task: str, files: list[str], options: dict[str, Any], progress: bool):
     if task == "morph":
         return pipeline.morph(*files, progress=progress, **options)
-    name = "extend" if task == "continue" else task
-    return getattr(pipeline, name)(files, progress=progress, **options)
+    if task == "reprompt":
+        prompt = files.pop() if len(files) > 1 and not os.path.exists(files[-1]) else None
+        return pipeline.reprompt(files, prompt, progress=progress, **options)
+    if task == "recover":
+        return pipeline.recover(files, progress=progress, **{"operator": None, **options})
+    method = {"continue": pipeline.extend}.get(task) or getattr(pipeline, task)
+    return method(files, progress=progress, **options)

@@ -42,12 +42,14 @@ class KindLayout:
         contract: `module:Class`, the base class or protocol of the kind; "": any class.
         noun: Name of one component of the kind in messages; "": the kind's name.
         helpers: Stems of files that are not components.
+        of_modalities: Folder of further components of the kind in each modality; "": none.
     """
 
     folder: str
     contract: str = ""
     noun: str = ""
     helpers: tuple[str, ...] = ()
+    of_modalities: str = ""
 
 
 LAYOUT = {
@@ -66,6 +68,12 @@ LAYOUT = {
     "weighting": KindLayout("core/objectives/weightings", "core.objectives.weightings.base:Weighting"),
     "sampler": KindLayout("core/samplers", "core.samplers.base:Sampler", helpers=("plan", "solver")),
     "guidance": KindLayout("core/guidance", "core.guidance.base:Guidance"),
+    "operator": KindLayout(
+        "core/editing/operators",
+        "core.editing.operators.base:LinearOperator",
+        helpers=("mask", "windows"),
+        of_modalities="modalities/*/operators",
+    ),
     "condition": KindLayout("core/conditioning", "core.conditioning.base:Condition"),
     "text_encoder": KindLayout(
         "core/conditioning/encoders", "core.conditioning.encoders.base:TextEncoder", "text encoder"
@@ -131,8 +139,9 @@ def _component_files(kind: str, place: KindLayout, root: Path) -> dict[str, Path
     if kind == "modality":
         return {f.parent.name: f for f in sorted((root / place.folder).glob("*/modality.py"))}
     found: dict[str, Path] = {}
-    for folder in sorted(root.glob(place.folder)):
-        prefix = f"{folder.parent.name}/" if "*" in place.folder else ""
+    patterns = filter(None, (place.folder, place.of_modalities))
+    for own, folder in [("*" in pattern, folder) for pattern in patterns for folder in sorted(root.glob(pattern))]:
+        prefix = f"{folder.parent.name}/" if own else ""
         for file in sorted(folder.glob("*.py")):
             if not file.stem.startswith("_") and file.stem not in ("base", *place.helpers):
                 found[prefix + file.stem.rstrip("_")] = file  # class_.py is called `class`

@@ -28,8 +28,18 @@ from .context import ModelContext
 from .edit.context import EditContext, hold_warnings
 from .edit.inpaint import extend_request, inpaint_request, name_longest_addition
 from .edit.morph import are_class_names, class_morph_request, morph_request
-from .edit.options import ExtendOptions, InpaintOptions, MorphOptions, RestoreOptions, VaryOptions
+from .edit.options import (
+    ExtendOptions,
+    InpaintOptions,
+    MorphOptions,
+    RecoverOptions,
+    RepromptOptions,
+    RestoreOptions,
+    VaryOptions,
+)
+from .edit.recover import recover_request
 from .edit.region import Span
+from .edit.reprompt import check_reprompt_keys, reprompt_request
 from .edit.restore import restore_request
 from .edit.source import Files
 from .edit.vary import vary_request
@@ -294,6 +304,70 @@ class Pipeline:
         with hold_warnings():
             request = morph_request(context, a, b, labels, count)
             self._note_replaced(context.recipe, self._changed(changes))
+        return self.generate(context.recipe, request, progress=progress)
+
+    def reprompt(
+        self,
+        files: Files,
+        prompt: str | None = None,
+        source: str | None = None,
+        strength: float = 0.8,
+        progress: bool = False,
+        **changes: Any,
+    ) -> Samples:
+        """Change the prompt or the class of files: exact inversion to noise, then sampling under the new one.
+
+        Inversion has no guidance. Sampling without guidance under the prompt `source` returns the file as the codec
+        reconstructs it, with an error of rounding only.
+
+        Args:
+            files: One file or several.
+            prompt: The new prompt; for a run with classes give `label` instead.
+            source: Prompt or class of the files as they are; None: the name of the file's folder if it is a class.
+            strength: Inversion ends at the noise level tau = strength tau_max; smaller values keep more of the file.
+            progress: Show a progress bar.
+            **changes: Keys of the recipe's `sample` section. The sampler is `belm`, with 50 steps unless `steps` is
+                given.
+        """
+        options = load_options(RepromptOptions, [("source", source), ("strength", strength)])
+        changes |= {} if prompt is None else {"prompt": prompt}
+        check_reprompt_keys(self._changed(changes))
+        context = self._edit_context(changes, use="belm", steps=50)
+        unguided = self._edit_context({**changes, "guidance": None}, use="belm", steps=50)
+        with hold_warnings():
+            request = reprompt_request(context, files, options, invert=unguided.latents)
+        self._refuse_unused(context.recipe, self._changed(changes), len(request))
+        return self.generate(context.recipe, request, progress=progress)
+
+    def recover(
+        self,
+        files: Files,
+        operator: str | Mapping[str, Any] | None,
+        noise: float = 0.02,
+        method: str = "mmps",
+        degrade: bool = False,
+        count: int = 1,
+        progress: bool = False,
+        **changes: Any,
+    ) -> Samples:
+        """Recover degraded files: media that agree with a measurement of the file, y = A x + noise.
+
+        Args:
+            files: One file or several, of one size; degraded by the operator, or clean.
+            operator: A, by its name ("downsample") or with options ({"use": "low_pass", "cutoff": 2000}).
+            noise: Standard deviation of the noise of y; media have full scale 1.
+            method: Approximation of the posterior: mmps, pigdm or dps.
+            degrade: Whether noise is added to the measurement of the file.
+            count: Number of results per file.
+            progress: Show a progress bar.
+            **changes: Keys of the recipe's `sample` section.
+        """
+        given = {"operator": operator, "noise": noise, "method": method, "degrade": degrade, "count": count}
+        options = load_options(RecoverOptions, list(given.items()))
+        context = self._edit_context(changes)
+        with hold_warnings():
+            request = recover_request(context, files, options)
+        self._refuse_unused(context.recipe, self._changed(changes), len(request))
         return self.generate(context.recipe, request, progress=progress)
 
     # --- from a recipe to samples -------------------------------------------------------------------------------------

@@ -130,6 +130,32 @@ class DenseMixture(AnalyticMixture):
         return DenseMixture(means.reshape(-1, *self.shape), (left + left.mT) / 2, weights, self.name)
 
 
+def measured(data: DenseMixture, matrix: Tensor, observed: Tensor, noise: float) -> DenseMixture:
+    """The distribution of x0, given y = A x0 + noise eps.
+
+    With S = A C A^T + noise^2 I and G = C A^T S^-1: mean mu + G (y - A mu), covariance C - G A C, weights
+    w_k N(y; A mu, S).
+
+    Args:
+        data: The distribution of x0.
+        matrix: A (n, d), on flat samples.
+        observed: y (n,).
+        noise: Standard deviation of the noise on y, above 0.
+    """
+    A, y = matrix.double(), observed.double()
+    across = data.covariances @ A.T  # (K, d, n)
+    factor = torch.linalg.cholesky(A @ across + noise**2 * torch.eye(len(y), dtype=torch.float64))
+    gain = torch.cholesky_solve(across.mT, factor).mT  # (K, d, n)
+    away = y - data.means @ A.T
+    whitened = torch.linalg.solve_triangular(factor, away[..., None], upper=False)[..., 0]
+    log_det = 2 * torch.diagonal(factor, dim1=-2, dim2=-1).log().sum(-1)
+    log_p = gaussian_log_density(whitened.square().sum(-1), log_det, len(y))
+    means = data.means + torch.einsum("kdn,kn->kd", gain, away)
+    left = data.covariances - gain @ across.mT
+    weights = torch.softmax(torch.log(data.weights) + log_p, dim=0)
+    return DenseMixture(means.reshape(-1, *data.shape), (left + left.mT) / 2, weights, data.name)
+
+
 def flat_mask(mask: Tensor, shape: tuple[int, ...]) -> Tensor:
     """A bool mask broadcastable to shape as (d,).
 

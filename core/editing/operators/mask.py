@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 
 import torch
@@ -10,11 +10,12 @@ from torch import Tensor
 
 from ...types import BadInput, move_like
 from ...util.rng import keyed_generator
+from .base import LinearOperator
 
 _SAME = 1e-3  # changes of z (unit variance) below this count as no change
 
 
-class MaskOperator:
+class MaskOperator(LinearOperator):
     """A x = x where known, 0 elsewhere. A is a projection, A^+ = A, and A^+ y + (1 - A^+ A) x is y where known, else x.
 
     Args:
@@ -23,6 +24,14 @@ class MaskOperator:
 
     def __init__(self, known: Tensor):
         self.known = known
+
+    def apply(self, x: Tensor) -> Tensor:
+        """x where known, 0 elsewhere."""
+        return self.fill_known(x, torch.zeros_like(x))
+
+    def adjoint(self, y: Tensor, size: Sequence[int]) -> Tensor:
+        """The same projection."""
+        return self.apply(y)
 
     def fill_known(self, y: Tensor | float, x: Tensor) -> Tensor:
         """y (B, C, *spatial) where known, x elsewhere."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, Strict
 
-from ...config.components import PathField, RecipeSection
+from ...config.components import ComponentField, PathField, RecipeSection, Text
 from ...config.sections import Seconds
+from ...config.spec import ComponentSpec
 from ...util.annotations import Range
 from ...util.limits import MOST_SAMPLES, MOST_STEPS
 
@@ -71,6 +72,31 @@ class MorphOptions(RecipeSection):
 
     count: Annotated[int, Range(2, MOST_SAMPLES)] = 5
     """number of samples, both ends included"""
+
+
+class RepromptOptions(RecipeSection):
+    """Options of edits by exact inversion."""
+
+    source: Text | None = None
+    """prompt, or class, of the file as it is: inversion is conditioned on it; null: the name of the file's folder if it
+    is a class, else nothing"""
+    strength: Annotated[float, Range(0.05, 1)] = 0.8
+    """inversion ends at the noise level tau = strength tau_max: smaller values keep more of the file"""
+
+
+class RecoverOptions(RecipeSection):
+    """Options of recovery: inverse problems with a known operator."""
+
+    operator: Annotated[ComponentSpec, ComponentField("operator")] | None = None
+    """what was done to the file: crop, downsample, low_pass, mix, ..., with its options: operator.cutoff=2000"""
+    noise: Annotated[float, Range(0.0001, 10)] = 0.02
+    """standard deviation of the noise of the measurement, at the level of the training data (1 is full scale)"""
+    method: Literal["mmps", "pigdm", "dps"] = "mmps"
+    """mmps is the most accurate, pigdm is faster, dps is the simplest"""
+    degrade: bool = False
+    """whether the file is clean: noise is added to its measurement"""
+    count: Count = 1
+    """number of results per file"""
 
 
 class TimeSpanOptions(RecipeSection):

@@ -126,7 +126,7 @@ def test_names_are_read_without_importing_a_component():
 @pytest.mark.parametrize(
     ("kind", "use", "said"),
     [
-        ("sampler", "dimm", r"there is no sampler 'dimm'; did you mean 'ddim'\? Known: ddim"),
+        ("sampler", "dimm", r"there is no sampler 'dimm'; did you mean 'ddim'\? Known: belm, ddim"),
         ("network", "unet", "did you mean 'audio/unet' or 'image/unet'"),
         ("sampler", "dpmpp-2m", "did you mean 'dpmpp_2m'"),
         ("sampler", "", "there is no sampler ''"),
