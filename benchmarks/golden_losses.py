@@ -32,7 +32,7 @@ SHORT = [f"train.steps={STEPS}", "train.minutes=null", "train.batch=4", "train.w
 SMALL = {  # with these changes 20 steps of a recipe take about a second
     "audio/bandwidth_sfx": ["network.width=32"],
     "audio/continue_textures": ["network.width=32"],
-    "audio/game_sounds": ["network.width=16", "modality.seconds=0.5"],
+    "audio/game_sounds": ["network.width=32", "modality.seconds=0.5"],
     "audio/one_shots": ["network.width=32"],
     "audio/sfx_16k": ["network.width=64"],
     "audio/sfx_44k": ["network.width=16", "modality.seconds=0.2", "network.head_dim=16"],
@@ -40,6 +40,7 @@ SMALL = {  # with these changes 20 steps of a recipe take about a second
     "audio/sfx_small": ["network.width=32"],
     "audio/spoken_digits": ["network.width=32"],
     "audio/stereo_textures": ["network.width=32"],
+    "audio/synth_sfx": ["network.width=32"],
     "audio/text_sfx": ["network.width=32"],
     "audio/textures": ["network.width=32"],
     "image/cifar10": ["network.width=32"],
