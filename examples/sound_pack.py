@@ -63,6 +63,8 @@ def main(arguments: list[str] | None = None) -> int:
             raise BadInput(f"{args.run} is not an audio run")
         if args.rate is not None and not 4000 <= args.rate <= 384000:
             raise BadInput(f"--rate lies between 4000 and 384000 Hz; got {args.rate:g}")
+        if args.similarity is not None and not -1 <= args.similarity <= 1:
+            raise BadInput(f"--similarity lies between -1 and 1; got {args.similarity:g}")
         maker = PackMaker(trained, args.rate, settings, args.similarity, args.data)
         io.check_format(args.format, maker.rate)
         entries = read_pack_table(args.table, trained)

@@ -19,6 +19,8 @@ from ..util.messages import shorten
 from ..util.rng import keyed_generator
 from .base import Condition
 
+_MOST = 2**15  # features of media that are kept
+
 
 class Embedding(Condition):
     """The features of an example as a vector: standardised, then two trained linear layers.
@@ -85,6 +87,8 @@ class Embedding(Condition):
         media = self.spec.trim(item.media, item.length)
         key = hashlib.blake2b(media.contiguous().numpy().tobytes(), digest_size=16).digest()
         if key not in self._found:
+            if len(self._found) >= _MOST:  # random parts are new in every step
+                self._found = {path: row for path, row in self._found.items() if isinstance(path, str)}
             self._found[key] = self._features(media)
         return self._found[key]
 

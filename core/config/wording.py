@@ -76,6 +76,8 @@ def reword_errors(
     found: dict[tuple[Loc, str], InitErrorDetails] = {}
     for e in error.errors(include_url=False)[:MOST_ERRORS]:
         loc, kind = tuple(e["loc"]), e["type"]
+        if kind == PREFIX + "needed" and loc and (field := model.model_fields.get(str(loc[0]))) is not None:
+            loc = (field.alias or loc[0], *loc[1:])  # the place of a missing value is the name of the field
         if kind.startswith(PREFIX):
             item = recipe_error(kind.removeprefix(PREFIX), **e.get("ctx", {}))
         elif kind == "extra_forbidden":

@@ -26,10 +26,20 @@ def find_references(model: ConditionedNetwork) -> dict[str, Reference]:
     return {name: condition for name, condition in model.conditions.items() if isinstance(condition, Reference)}
 
 
-def check_samples_without_reference(model: ConditionedNetwork) -> None:
-    """Raise BadInput if a model was never trained without its reference."""
+def reference_edit(model: ConditionedNetwork, name: str, channels: Tensor) -> ReferenceEdit:
+    """The edit that gives a model the encoded references (B, C', *spatial) of the condition `name`."""
+    return ReferenceEdit(name, channels, always=find_references(model)[name].drop == 0)
+
+
+def check_references(model: ConditionedNetwork, given: Sequence[str] = ()) -> None:
+    """Raise BadInput if a model was never trained without a reference that is not given.
+
+    Args:
+        model: The model.
+        given: Names of the references that the samples get.
+    """
     for name, condition in find_references(model).items():
-        if condition.drop == 0:
+        if condition.drop == 0 and name not in given:
             raise BadInput(
                 f"this run was always trained with a reference (conditioning.{name}.drop is 0): {condition.remedy}"
             )
@@ -53,9 +63,13 @@ class ExampleRequest(SampleRequest):
     items: list[Item]
     seed: int
 
+    @property
+    def references(self) -> tuple[str, ...]:
+        return (self.name,)
+
     def edits(self, rows: Rows, batch: PaddedBatch) -> list[Edit]:
         encoded = [self.condition.encode([self._degraded(i)], self.codec) for i in rows]
-        return [ReferenceEdit(self.name, stack_padded(encoded, batch))]
+        return [ReferenceEdit(self.name, stack_padded(encoded, batch), always=self.condition.drop == 0)]
 
     def before(self) -> list[Tensor]:
         found = [self._degraded(i) for i in range(len(self))]
@@ -68,8 +82,8 @@ class ExampleRequest(SampleRequest):
 def example_request(
     model: ConditionedNetwork, codec: Codec, spec: MediaSpec, items: Sequence[Item], seed: int
 ) -> ExampleRequest:
-    """Request one sample for each example, with the first reference that the model takes."""
-    name, condition = next(iter(find_references(model).items()))
+    """Request one sample for each example, with the reference that training dropped least: it may be needed."""
+    name, condition = min(find_references(model).items(), key=lambda found: found[1].drop)
     values = condition_values(model, [*items])
     rows = [
         {key: None if of[i] is None else model.conditions[key].format_value(of[i]) for key, of in values.items()}  # type: ignore[operator]

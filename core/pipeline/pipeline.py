@@ -43,7 +43,7 @@ from .edit.reprompt import check_reprompt_keys, reprompt_request
 from .edit.restore import restore_request
 from .edit.source import Files
 from .edit.vary import vary_request
-from .examples import check_samples_without_reference
+from .examples import check_references
 from .lengths import check_request_memory, choose_lengths, choose_size
 from .request import SampleRequest
 from .result import Samples
@@ -297,6 +297,7 @@ class Pipeline:
         if are_class_names(a, b, self.classes):
             recipe, request = self._class_morph(str(a), str(b), count, changes)
             return self.generate(recipe, request, progress=progress)
+        check_references(self.model)
         context = self._edit_context(changes, use="heun", guidance=None)
         section = context.recipe.sample
         self._refuse_unused(context.recipe, self._changed(changes), 2, "both ends")
@@ -394,7 +395,7 @@ class Pipeline:
         Raises:
             BadInput: The model was never trained without a reference.
         """
-        check_samples_without_reference(self.model)
+        check_references(self.model)
         return self._request(recipe, count, conditions)
 
     def _request(
@@ -416,6 +417,7 @@ class Pipeline:
         self, recipe: Recipe, request: SampleRequest, trajectory: bool | int = False, progress: bool = False
     ) -> Samples:
         """Generate the samples of a request with the settings of the recipe's `sample` section."""
+        check_references(self.model, request.references)
         section, spec, method = recipe.sample, self.context.spec, self._method(recipe)
         recorded = TRAJECTORY if trajectory is True else int(trajectory)
         media, nfe, frames = self._sampler(recipe, method).samples(request, recorded, progress)

@@ -21,7 +21,7 @@ Decode = Callable[[Tensor], list[Tensor]]
 
 @dataclass
 class SampleRequest:
-    """Samples to generate. Requests for edits are subclasses that override `edits`, `media`, `finish` and `before`.
+    """Samples to generate. Requests for edits are subclasses that override some of its methods.
 
     Attributes:
         conditions: Conditions of each sample: name -> value.
@@ -47,6 +47,11 @@ class SampleRequest:
     def edits(self, rows: Rows, batch: PaddedBatch) -> list[Edit]:
         """The edits of a batch that contains these rows; none for new samples."""
         return []
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """Names of the conditions `reference` that get a reference; none for new samples."""
+        return ()
 
     def media(self, rows: Rows, z: Tensor, batch: PaddedBatch, decode: Decode) -> list[Tensor]:
         """The media of a batch z (B, C, *spatial); `decode` decodes it with the codec."""

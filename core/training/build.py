@@ -199,8 +199,13 @@ def check_conditions(parts: ModelComponents, data: Dataset) -> None:
     """Check that every condition can be trained on the data, which must have values for it.
 
     Raises:
-        BadInput: A condition cannot be trained; the message lists the attributes that the examples have.
+        BadInput: A condition cannot be trained; the message lists the attributes that the examples have. Or several
+            references are never dropped, and an edit gives one.
     """
+    always = [n for n, c in parts.model.conditions.items() if getattr(c, "kind", "") == "concat" and c.drop == 0]
+    if len(always) > 1:
+        names = " and ".join(f"conditioning.{name}.drop" for name in always)
+        raise BadInput(f"{names} are 0, and an edit gives only one reference: set all but one above 0")
     for name, condition in parts.model.conditions.items():
         try:
             condition.check(parts.spec)  # type: ignore[operator]

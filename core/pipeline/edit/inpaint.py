@@ -18,8 +18,8 @@ from ...data.files import format_path
 from ...editing.base import Edit
 from ...editing.inpaint import InpaintEdit
 from ...editing.operators.mask import encode_partly_known
-from ...editing.reference import ReferenceEdit
 from ...types import BadInput
+from ..examples import reference_edit
 from ..lengths import LengthBeyondTraining, PaddedBatch, require_rate, seconds_to_elements
 from ..request import Decode, Rows, SampleRequest
 from .context import EditContext, stack_padded
@@ -108,12 +108,17 @@ class InpaintRequest(SampleRequest):
     jump: int
     reference: str | None = None
 
+    @property
+    def references(self) -> tuple[str, ...]:
+        return () if self.reference is None else (self.reference,)
+
     def edits(self, rows: Rows, batch: PaddedBatch) -> list[Edit]:
         z, places = (stack_padded([getattr(self.parts[i], name) for i in rows], batch) for name in ("z", "places"))
         edit = InpaintEdit(z, places, "levels" if self.by_levels else "replace", self.resample, self.jump)
         if self.reference is None:
             return [edit]
-        return [ReferenceEdit(self.reference, reference_channels(z, places)), edit]
+        channels = reference_channels(z, places)
+        return [reference_edit(self.context.model.model, self.reference, channels), edit]
 
     def media(self, rows: Rows, z: Tensor, batch: PaddedBatch, decode: Decode) -> list[Tensor]:
         inside = [(slice(k, k + 1), slice(None), *(slice(n) for n in s[1:])) for k, s in enumerate(batch.shapes)]

@@ -11,10 +11,9 @@ from torch import Tensor
 
 from ...conditioning.reference import reference_channels
 from ...editing.base import Edit
-from ...editing.reference import ReferenceEdit
 from ...nn.model import ConditionedNetwork
 from ...types import BadInput
-from ..examples import find_references
+from ..examples import find_references, reference_edit
 from ..lengths import PaddedBatch
 from ..request import Rows, SampleRequest
 from .context import EditContext, stack_padded
@@ -52,9 +51,13 @@ class RestoreRequest(SampleRequest):
     reference: str
     of_file: Callable[[Tensor], Tensor]
 
+    @property
+    def references(self) -> tuple[str, ...]:
+        return (self.reference,)
+
     def edits(self, rows: Rows, batch: PaddedBatch) -> list[Edit]:
         encoded = [self._encoded(self.sources[i], self.sizes[i]) for i in rows]
-        return [ReferenceEdit(self.reference, stack_padded(encoded, batch))]
+        return [reference_edit(self.context.model.model, self.reference, stack_padded(encoded, batch))]
 
     def _encoded(self, source: SourceFile, size: tuple[int, ...]) -> Tensor:
         media = cut_or_pad(self.of_file(source.media), size, self.context.loop)

@@ -49,6 +49,8 @@ class Muon(Optimizer):
     ):
         if not 0 <= momentum < 1:
             raise BadInput(f"muon's momentum is in [0, 1), not {momentum}")
+        if not lr > 0:
+            raise BadInput(f"muon's lr must be positive, not {lr}")
         self.other = AdamW(lr, betas, eps, weight_decay)
         self.lr, self.momentum, self.weight_decay = lr, momentum, weight_decay
 

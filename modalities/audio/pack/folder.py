@@ -81,8 +81,16 @@ def check_pack_folder(folder: Path) -> None:
     """Raise BadInput if the folder holds something else than a sound pack."""
     if folder.exists() and not folder.is_dir():
         raise BadInput(f"{folder} is a file: name another folder with --out")
-    if list_names(folder) and not (folder / TABLE).is_file():
+    if list_names(folder) and "file" not in _columns(folder / TABLE):  # a table to read has no such column
         raise BadInput(f"{folder} holds something else than a sound pack: choose another folder")
+
+
+def _columns(table: Path) -> list[str]:
+    try:
+        with open(table, newline="", encoding="utf-8") as file:
+            return next(csv.reader(file), [])
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return []
 
 
 def write_pack(

@@ -107,8 +107,10 @@ def read_pack_table(path: Path, pipeline: Pipeline) -> list[PackEntry]:
             earlier = entries.setdefault(name, [])
             if earlier and (parsed.layer is None or earlier[0].layer is None):
                 raise BadInput(f"the name {name!r} occurs in two rows, which are no layers of one sound")
-            if earlier and (parsed.loop or earlier[0].loop):
+            if parsed.layer is not None and parsed.loop:
                 raise BadInput(f"{name}: layers are not loops: leave bpm and beats out")
+            if earlier and parsed.count not in (1, earlier[0].count):
+                raise BadInput(f"{name}: the first layer has the count of the mixes: leave count empty")
             earlier.append(parsed)
         except BadInput as error:
             problems.append(f"{path}: row {i}: {error}")
@@ -142,6 +144,8 @@ def _rows(path: Path) -> Sequence[Mapping[str, Any]]:
 
 
 def _parsed(row: Mapping[str, Any], pipeline: Pipeline) -> PackRow:
+    if None in row:  # where `csv.DictReader` puts the rest of a line
+        raise BadInput("the row has more cells than the table has columns")
     others = [name for name in pipeline.model.conditions if name not in (*COLUMNS, "label")]
     for key in row:
         if key not in (*COLUMNS, *others, "duration"):
@@ -160,6 +164,9 @@ def _parsed(row: Mapping[str, Any], pipeline: Pipeline) -> PackRow:
     layer = _text(row.get("layer"))
     if layer is not None and layer not in PARTS:
         raise BadInput(f"layer is one of {', '.join(PARTS)}, not {layer!r}")
+    start, gain = _number(row, "start", float, None, 0, 600), _number(row, "gain", float, None, -80, 40)
+    if layer is None and (start, gain) != (None, None):
+        raise BadInput(f"start and gain belong to a layer: leave them empty, or set layer to {', '.join(PARTS)}")
     return PackRow(
         label=_label(row.get("class"), pipeline),
         prompt=prompt,
@@ -169,8 +176,8 @@ def _parsed(row: Mapping[str, Any], pipeline: Pipeline) -> PackRow:
         bpm=bpm,
         beats=beats,
         layer=layer,
-        start=_number(row, "start", float, 0.0, 0, 600),
-        gain=_number(row, "gain", float, 0.0, -80, 40),
+        start=start or 0.0,
+        gain=gain or 0.0,
         conditions=_conditions({**row, "bpm": bpm, "beats": beats}, pipeline),
     )
 

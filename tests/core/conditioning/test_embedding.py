@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import sonolux
 import torch
+from sonolux.core.conditioning import embedding
 from sonolux.core.conditioning.embedding import Embedding
 from sonolux.core.pipeline.conditions import embed_conditions
 from sonolux.core.testing.mutation import assert_caught, planted_error, swap_operator
@@ -62,6 +63,11 @@ def test_equal_media_are_computed_once_and_padding_is_left_out():
         long = Item(torch.tensor([[1.0, 1, 1, 1, 9, 9, 9, 9]]), length=4)
         assert made.from_item(long).tolist() == [4.0] and made.from_item(Item(torch.ones(1, 4))).tolist() == [4.0]
         assert len(made._found) == 1
+        with pytest.MonkeyPatch.context() as patch:  # random parts are new in every step: memory is limited
+            patch.setattr(embedding, "_MOST", 3)
+            for i in range(9):
+                assert made.from_item(Item(torch.full((1, 4), float(i)))).tolist() == [4.0 * i]
+            assert len(made._found) <= 3
     finally:
         Means.__call__ = kept
 

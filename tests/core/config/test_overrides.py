@@ -253,3 +253,28 @@ def test_plain_values_are_not_parsed(folder):
         BadInput, match=r"^sample.steps=x: expected integer of at least 1 and at most 10000, got the text 'x'$"
     ):
         recipe.with_overrides([("sample.steps", "x")])
+
+
+INPAINT = {"use": "reference", "degradation": {"use": "mask", "end": 0.25}}
+
+
+def check_component_values():
+    """A component of a recipe, also with a component inside, gives the same recipe as its mapping."""
+    recipe = load_recipe("shapes")
+    guidance = recipe.sample.guidance
+    other = recipe.with_overrides([("sample.guidance", None), ("conditioning.inpaint", INPAINT)])
+    again = other.with_overrides([("sample.guidance", guidance)])
+    assert again.sample.guidance == guidance == recipe.sample.guidance
+    assert again == other.with_overrides([("sample.guidance", {"use": guidance.use, **guidance.params})])
+    nested = recipe.with_overrides([("conditioning.inpaint", other.conditioning["inpaint"])])
+    assert nested.conditioning == recipe.with_overrides([("conditioning.inpaint", INPAINT)]).conditioning
+    assert nested.conditioning["inpaint"].params["degradation"].params["end"] == 0.25
+
+
+def test_components_are_values():
+    check_component_values()
+
+
+def test_planted_component_that_is_no_value_is_caught(monkeypatch):
+    monkeypatch.setattr(overrides, "ComponentSpec", type("Other", (), {}))
+    assert_caught(check_component_values, also=BadInput)

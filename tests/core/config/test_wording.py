@@ -117,6 +117,7 @@ def test_the_line_is_shown(refused):
         ("data.fade.shape=cosin", "did you mean 'cosine'?"),
         ("data.fade.length=1", "unknown key; data.fade accepts: seconds, shape"),
         ("data.weights={a: x}", "expected number, got the text 'x'"),
+        ("conditioning.k={use: scalar, key: k}", "needs conditioning.k.range: list of number"),
         ("data.root=null", "needs data.root: path (folder that holds them); for example data.root=path/to/folder"),
         ("data.fade=true", "expected mapping, got true"),
         ("data.fade={seconds: 1", "got the text '{seconds: 1' (not valid YAML: "),

@@ -157,7 +157,7 @@ def test_restoration_gives_the_degraded_file_to_the_network(run, files):
 @pytest.mark.parametrize(
     ("attribute", "error"),
     [
-        ("edits", replace_expression(argument_target("ReferenceEdit", 0), "'inpaint'")),
+        ("edits", replace_expression(argument_target("reference_edit", 1), "'inpaint'")),
         ("edits", replace_expression(argument_target("_encoded", 0), "self.sources[0]")),
         ("_encoded", replace_expression(argument_target("cut_or_pad", 0), "source.media")),
     ],
@@ -301,6 +301,35 @@ def test_what_a_run_cannot_do_is_refused(tiny_run, run, files, tmp_path):
     with pytest.raises(BadInput, match=r"always trained with a reference \(conditioning.low.drop is 0\).*restore FILE"):
         always.sample()
     assert len(always.restore(files / "a.png")) == 1
+    for edit in (
+        lambda: always.vary(files / "a.png"),
+        lambda: always.inpaint(files / "a.png", box=[0, 0, 4, 4]),
+        lambda: always.morph(files / "a.png", files / "b.png"),
+    ):
+        with pytest.raises(BadInput, match="always trained with a reference"):
+            edit()
+
+
+def check_kept_by_guidance(run, files):
+    """Guidance that drops all conditions keeps a reference without which the network was never trained."""
+    guidance = {"use": "cfg", "scale": 2.0}
+    _, found = received(lambda: run.restore(files / "a.png", label="circle", guidance=guidance))
+    for conditions in found:
+        assert conditions.concat["low"].shape[0] == 2 and bool((conditions.concat["low"][:, -1] == 1).all())
+
+
+def test_guidance_keeps_a_reference_that_training_never_dropped(tiny_run, opened, files, monkeypatch):
+    run = opened(tiny_run("image", LOW, "conditioning.low.drop=0"))
+    check_kept_by_guidance(run, files)
+    monkeypatch.setattr(run.model.conditions["low"], "drop", 0.1)
+    with pytest.raises(AssertionError):
+        check_kept_by_guidance(run, files)
+
+
+def test_two_references_that_are_never_dropped_are_refused(tiny_recipe, tmp_path):
+    recipe = tiny_recipe("image", LOW, INPAINT, "conditioning.low.drop=0", "conditioning.inpaint.drop=0")
+    with pytest.raises(BadInput, match=r"conditioning.low.drop and conditioning.inpaint.drop are 0"):
+        TrainingRun(recipe, tmp_path / "run").prepare()
 
 
 def test_on_the_command_line(run_folder, files, tmp_path, capsys):

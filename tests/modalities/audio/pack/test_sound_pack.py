@@ -196,6 +196,10 @@ def test_names_for_engines():
         ("name,prompt\nx,a door\n", "this model takes no prompt"),
         ("name,class\nx,{\n", "class is a name or a mixture"),
         ("name,hardness\nx,3\n", "unknown column 'hardness'"),
+        ("name,layer,bpm,beats\nx,body,120,4\n", "layers are not loops"),
+        ("name,layer,count\nx,body,2\nx,tail,5\n", "the first layer has the count of the mixes"),
+        ("name,gain\nx,-6\n", "start and gain belong to a layer"),
+        ("name\nx,3\n", "more cells than the table has columns"),
         ("name,gain\nx,nan\n", "gain is a number from -80 to 40"),
     ],
 )
@@ -257,6 +261,11 @@ def test_a_folder_for_engines(tmp_path):
     (tmp_path / "other/letter.txt").write_text("dear")
     with pytest.raises(BadInput, match="holds something else than a sound pack"):
         write_pack(tmp_path / "other", [], 8000.0, "wav16")
+    table = "name,class\ndoor,wood\n"  # to be read, not the table of a pack
+    (tmp_path / "other/pack.csv").write_text(table)
+    with pytest.raises(BadInput, match="holds something else than a sound pack"):
+        write_pack(tmp_path / "other", [], 8000.0, "wav16")
+    assert (tmp_path / "other/pack.csv").read_text() == table
 
 
 @pytest.mark.parametrize("error", ["loudness", "loop points", "rate"])
