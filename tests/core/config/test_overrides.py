@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sonolux.core.config import overrides
@@ -261,7 +262,7 @@ INPAINT = {"use": "reference", "degradation": {"use": "mask", "end": 0.25}}
 def check_component_values():
     """A component of a recipe, also with a component inside, gives the same recipe as its mapping."""
     recipe = load_recipe("shapes")
-    guidance = recipe.sample.guidance
+    guidance: Any = recipe.sample.guidance
     other = recipe.with_overrides([("sample.guidance", None), ("conditioning.inpaint", INPAINT)])
     again = other.with_overrides([("sample.guidance", guidance)])
     assert again.sample.guidance == guidance == recipe.sample.guidance

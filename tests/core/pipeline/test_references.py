@@ -327,7 +327,9 @@ def test_guidance_keeps_a_reference_that_training_never_dropped(tiny_run, opened
 
 
 def test_two_references_that_are_never_dropped_are_refused(tiny_recipe, tmp_path):
-    recipe = tiny_recipe("image", LOW, INPAINT, "conditioning.low.drop=0", "conditioning.inpaint.drop=0")
+    (tmp_path / "tiny.yaml").write_text(tiny_recipe["image"])
+    never = ["conditioning.low.drop=0", "conditioning.inpaint.drop=0"]
+    recipe = load_recipe(tmp_path / "tiny.yaml", [LOW, INPAINT, *never])
     with pytest.raises(BadInput, match=r"conditioning.low.drop and conditioning.inpaint.drop are 0"):
         TrainingRun(recipe, tmp_path / "run").prepare()
 
