@@ -81,7 +81,9 @@ class _MuonAdamW(torch.optim.Optimizer):
     def _muon(self, params: list[nn.Parameter], group: dict[str, Any]) -> None:
         updates: dict[tuple[int, ...], list[tuple[nn.Parameter, Tensor]]] = {}
         for p in params:
-            momentum = self.state[p].setdefault("momentum", torch.zeros_like(p))
+            if not self.state[p]:
+                self.state[p]["momentum"] = torch.zeros_like(p)
+            momentum = self.state[p]["momentum"]
             momentum.mul_(group["momentum"]).add_(p.grad)
             update = p.grad.add(momentum, alpha=group["momentum"]).flatten(1)
             updates.setdefault(tuple(update.shape), []).append((p, update))
