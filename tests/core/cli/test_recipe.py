@@ -145,7 +145,7 @@ def test_init_names_the_nearest_recipe(say):
 
 def test_plugins_lists_and_shows(say):
     code, out, _ = say("plugins")
-    assert code == 0 and "sampler:\n  ddim\n" in out
+    assert code == 0 and "sampler:\n  belm\n  ddim\n" in out
     rows = json.loads(say("plugins", "list", "--kind", "schedule", "--json")[1])
     assert {"kind": "schedule", "name": "edm", "source": "sonolux", "trouble": None} in rows
     code, out, _ = say("plugins", "show", "edm")

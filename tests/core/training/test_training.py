@@ -116,7 +116,7 @@ def test_a_draw_that_is_not_keyed_breaks_resuming(recipe, tmp_path, monkeypatch,
             if hasattr(module, name):
                 monkeypatch.setattr(module, name, unkeyed)
     with pytest.raises(AssertionError, match="same"):
-        test_resuming_continues_bit_for_bit(recipe, tmp_path)
+        test_resuming_continues_bit_for_bit(recipe, tmp_path, "adamw")
 
 
 @pytest.mark.slow
