@@ -72,20 +72,20 @@ class _MuonAdamW(torch.optim.Optimizer):
     """Muon for the groups with a momentum, AdamW for the others."""
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> None:  # pyright: ignore[reportIncompatibleMethodOverride] (torch's stub)
         """Update all parameters that have a gradient."""
         for group in self.param_groups:
-            params = [p for p in group["params"] if p.grad is not None]
-            (self._muon if "momentum" in group else self._adamw)(params, group)
+            pairs = [(p, p.grad) for p in group["params"] if p.grad is not None]
+            (self._muon if "momentum" in group else self._adamw)(pairs, group)
 
-    def _muon(self, params: list[nn.Parameter], group: dict[str, Any]) -> None:
-        updates: dict[tuple[int, ...], list[tuple[nn.Parameter, Tensor]]] = {}
-        for p in params:
+    def _muon(self, pairs: list[tuple[Tensor, Tensor]], group: dict[str, Any]) -> None:
+        updates: dict[tuple[int, ...], list[tuple[Tensor, Tensor]]] = {}
+        for p, grad in pairs:
             if not self.state[p]:
                 self.state[p]["momentum"] = torch.zeros_like(p)
             momentum = self.state[p]["momentum"]
-            momentum.mul_(group["momentum"]).add_(p.grad)
-            update = p.grad.add(momentum, alpha=group["momentum"]).flatten(1)
+            momentum.mul_(group["momentum"]).add_(grad)
+            update = grad.add(momentum, alpha=group["momentum"]).flatten(1)
             updates.setdefault(tuple(update.shape), []).append((p, update))
         for shape, rows in updates.items():  # matrices of one shape together
             made = orthogonalise(torch.stack([update for _, update in rows]))
@@ -93,16 +93,16 @@ class _MuonAdamW(torch.optim.Optimizer):
             for (p, _), update in zip(rows, made, strict=True):
                 p.mul_(1 - group["lr"] * group["weight_decay"]).add_(update.view_as(p), alpha=scale)
 
-    def _adamw(self, params: list[nn.Parameter], group: dict[str, Any]) -> None:
-        for p in params:
+    def _adamw(self, pairs: list[tuple[Tensor, Tensor]], group: dict[str, Any]) -> None:
+        for p, _ in pairs:
             if not self.state[p]:
                 self.state[p] |= {name: torch.zeros_like(p) for name in ("exp_avg", "exp_avg_sq")}
                 self.state[p]["step"] = torch.zeros((), device="cpu")
-        states = [self.state[p] for p in params]
+        states = [self.state[p] for p, _ in pairs]
         steps, means, squares = ([state[name] for state in states] for name in ("step", "exp_avg", "exp_avg_sq"))
         beta1, beta2 = group["betas"]
         adamw(
-            params, [p.grad for p in params], means, squares, [], steps,
+            [p for p, _ in pairs], [grad for _, grad in pairs], means, squares, [], steps,
             amsgrad=False, beta1=beta1, beta2=beta2, lr=group["lr"], weight_decay=group["weight_decay"],
             eps=group["eps"], maximize=False,
         )  # fmt: skip
