@@ -66,8 +66,7 @@ class RecoverRequest(SampleRequest):
 def recover_request(context: EditContext, files: Files, options: RecoverOptions) -> RecoverRequest:
     """Request media that agree with the measurement of each file.
 
-    The measurement is the operator applied to the file as it is. For a file that has been degraded by this operator
-    already, this changes nothing but the scale: what the operator removes is missing in the file.
+    The measurement is the operator applied to the file as it is read, whether the file was degraded before or not.
 
     Raises:
         BadInput: A file cannot be read, the operator does not fit, or the codec loses too much of the file.
