@@ -18,8 +18,9 @@ from ...editing.posterior.pigdm import PiGDM
 from ...types import BadInput
 from ...util.rng import KeyedNoise
 from ..lengths import PaddedBatch
-from ..request import Rows, SampleRequest
+from ..request import Rows
 from .context import EditContext
+from .file_request import FileRequest
 from .options import RecoverOptions
 from .source import Files, SourceFile, as_path_list
 
@@ -29,7 +30,7 @@ _LARGEST_ERROR = 0.1  # of a file after encoding and decoding, relative to the f
 
 
 @dataclass(kw_only=True)
-class RecoverRequest(SampleRequest):
+class RecoverRequest(FileRequest):
     """Samples given measurements, one per row.
 
     Attributes:
@@ -41,8 +42,6 @@ class RecoverRequest(SampleRequest):
         method: The approximation of the posterior.
     """
 
-    context: EditContext
-    sources: list[SourceFile]
     operator: LinearOperator
     measured: list[Tensor]
     noise: float
@@ -57,10 +56,6 @@ class RecoverRequest(SampleRequest):
 
         values = torch.cat([self.measured[i] for i in rows]).to(self.context.model.device)
         return [PosteriorEdit(Observation(self.operator, values, self.noise, decode), self.method)]
-
-    def finish(self, row: int, media: Tensor) -> Tensor:
-        source = self.sources[row]
-        return source.to_file_level(self.context.cut(media, source.size))
 
 
 def recover_request(context: EditContext, files: Files, options: RecoverOptions) -> RecoverRequest:

@@ -16,6 +16,7 @@ from ..context import ModelContext
 from ..lengths import PaddedBatch
 from ..request import Rows, SampleRequest
 from .context import EditContext, stack_padded
+from .file_request import FileRequest
 from .options import RepromptOptions
 from .source import Files, SourceFile, as_path_list
 
@@ -33,27 +34,19 @@ class ExactInversionRequest(SampleRequest):
 
 
 @dataclass(kw_only=True)
-class RepromptRequest(SampleRequest):
+class RepromptRequest(FileRequest):
     """Samples that start from inverted files, one per row.
 
     Attributes:
-        context: The context of the edit.
-        sources: The source of each row.
         pairs: The two noisiest points (1, 2 C, *spatial) of each source.
         strength: How far the sources were inverted.
     """
 
-    context: EditContext
-    sources: list[SourceFile]
     pairs: list[Tensor]
     strength: float
 
     def edits(self, rows: Rows, batch: PaddedBatch) -> list[Edit]:
         return [StartFromPairEdit(stack_padded([self.pairs[i] for i in rows], batch), self.strength)]
-
-    def finish(self, row: int, media: Tensor) -> Tensor:
-        source = self.sources[row]
-        return source.to_file_level(self.context.cut(media, source.size))
 
 
 def check_reprompt_keys(changed: Collection[str]) -> None:

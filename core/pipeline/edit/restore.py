@@ -15,8 +15,9 @@ from ...nn.model import ConditionedNetwork
 from ...types import BadInput
 from ..examples import find_references, reference_edit
 from ..lengths import PaddedBatch
-from ..request import Rows, SampleRequest
+from ..request import Rows
 from .context import EditContext, stack_padded
+from .file_request import FileRequest
 from .options import RestoreOptions
 from .source import Files, SourceFile, as_path_list, cut_or_pad
 
@@ -36,18 +37,14 @@ def mask_reference(model: ConditionedNetwork, trained: bool | None) -> str | Non
 
 
 @dataclass(kw_only=True)
-class RestoreRequest(SampleRequest):
+class RestoreRequest(FileRequest):
     """Restorations of sources, one per row.
 
     Attributes:
-        context: The context of the edit.
-        sources: The source of each row.
         reference: Name of the condition that receives them.
         of_file: Media at the level of the training data -> the reference, see `Degradation.of_file`.
     """
 
-    context: EditContext
-    sources: list[SourceFile]
     reference: str
     of_file: Callable[[Tensor], Tensor]
 
@@ -64,10 +61,6 @@ class RestoreRequest(SampleRequest):
         with torch.no_grad():
             z = self.context.encode(media[None].to(self.context.model.device))
         return reference_channels(z, torch.ones_like(z[:, :1], dtype=torch.bool))
-
-    def finish(self, row: int, media: Tensor) -> Tensor:
-        source = self.sources[row]
-        return source.to_file_level(self.context.cut(media, source.size))
 
     def before(self) -> list[Tensor]:
         return [source.to_file_level(self.of_file(source.media)) for source in self.sources]

@@ -4,38 +4,29 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from ...editing.base import Edit
 from ...editing.vary import VaryEdit
 from ..lengths import PaddedBatch
-from ..request import Rows, SampleRequest
+from ..request import Rows
 from .context import EditContext, stack_padded
+from .file_request import FileRequest
 from .options import VaryOptions
-from .source import Files, SourceFile, as_path_list
+from .source import Files, as_path_list
 
 
 @dataclass(kw_only=True)
-class VaryRequest(SampleRequest):
+class VaryRequest(FileRequest):
     """Variations of sources, one per row.
 
     Attributes:
-        context: The context of the edit.
-        sources: The source of each row.
         strength: 0 (the source as the codec reconstructs it) to 1 (a sample that does not depend on it).
     """
 
-    context: EditContext
-    sources: list[SourceFile]
     strength: float
 
     def edits(self, rows: Rows, batch: PaddedBatch) -> list[Edit]:
         encoded = [self.context.encode_source(self.sources[i], self.sizes[i]) for i in rows]
         return [VaryEdit(stack_padded(encoded, batch), self.strength)]
-
-    def finish(self, row: int, media: Tensor) -> Tensor:
-        source = self.sources[row]
-        return source.to_file_level(self.context.cut(media, source.size))
 
 
 def vary_request(context: EditContext, files: Files, options: VaryOptions) -> VaryRequest:
