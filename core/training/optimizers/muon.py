@@ -119,9 +119,10 @@ def orthogonalise(matrices: Tensor) -> Tensor:
     # x <- p(x x^T) x with p(g) = A + B g + C g^2, in the small matrices: all of them are polynomials of g and commute.
     gram = x @ x.mT
     one = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
-    total = one
-    for _ in range(_ITERATIONS):
+    total = p = _A * one + _B * gram + _C * gram @ gram
+    for _ in range(_ITERATIONS - 1):
+        gram = p @ gram @ p
         p = _A * one + _B * gram + _C * gram @ gram
-        total, gram = p @ total, p @ gram @ p
+        total = p @ total
     x = total @ x
     return x.mT if matrices.shape[1] > matrices.shape[2] else x
