@@ -37,7 +37,7 @@ PROMPTS = (
     "a purple car",
     "two yellow stars",
     "a sad frog",
-    "a house on a mountain",
+    "a tree on a mountain",
     "a cake with a flag",
 )
 TRAINING = 0.75  # share of the minutes
@@ -97,10 +97,10 @@ def measure(args: argparse.Namespace) -> None:
     Raises:
         BadInput: There is no folder of pictures, or a command failed.
     """
-    if args.folder is None and not args.smoke:
-        raise BadInput("name the folder of the pictures, or give --smoke")
     out, run = args.out, args.out / "run"
-    folder = make_pictures(out / "pictures") if args.smoke else args.folder
+    folder: Path | None = make_pictures(out / "pictures") if args.smoke else args.folder
+    if folder is None:
+        raise BadInput("name the folder of the pictures, or give --smoke")
     minutes = {} if args.smoke else {"train.minutes": TRAINING * args.minutes}
     data = overrides({"data.root": str(folder), "data.table": str(folder / "captions.jsonl")})
     sonolux(

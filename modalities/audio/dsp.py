@@ -212,6 +212,23 @@ def stft(x: Tensor, n_fft: int, hop: int, loop: bool = False) -> Tensor:
     return spectrum.reshape(*x.shape[:-1], *spectrum.shape[-2:])
 
 
+def known_frames(known: Tensor, n_fft: int, hop: int, loop: bool = False) -> Tensor:
+    """Which frames of `stft` only contain known samples, (..., frames hop) -> (..., frames), both bool.
+
+    The silence around a sound is known.
+    """
+    left, right = _margins(n_fft, hop)
+    missing = (~known).to(torch.uint8)
+    ends = (
+        (missing[..., known.shape[-1] - left :], missing[..., :right])
+        if loop
+        else (missing.new_zeros(left), missing.new_zeros(right))
+    )
+    lead = known.shape[:-1]
+    padded = torch.cat([ends[0].expand(*lead, left), missing, ends[1].expand(*lead, right)], -1)
+    return padded.unfold(-1, n_fft, hop).amax(-1) == 0
+
+
 def istft(spectrum: Tensor, n_fft: int, hop: int, loop: bool = False) -> Tensor:
     """The least-squares inverse of `stft`, (..., bins, frames) -> (..., frames hop); exact for a consistent spectrum.
 

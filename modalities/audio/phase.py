@@ -16,10 +16,12 @@ _QUIET = 1e-5  # of the largest magnitude of a sound: -100 dB; derivatives of th
 
 
 @torch.no_grad()
-def phase_from_magnitude(magnitude: Tensor, n_fft: int, hop: int, loop: bool = False) -> Tensor:
+def phase_from_magnitude(
+    magnitude: Tensor, n_fft: int, hop: int, loop: bool = False, known: tuple[Tensor, Tensor] | None = None
+) -> Tensor:
     """An estimate of the phase of an STFT, (..., bins, frames) -> (..., bins, frames) in radians.
 
-    It is only known up to a constant, which is chosen by the first frame.
+    It is only known up to a constant, which is chosen by the first frame, unless there are known frames.
 
     With a Gaussian window the derivatives of the phase follow from the magnitude (Prusa, Balazs and Sondergaard 2017,
     "A noniterative method for reconstruction of phase from STFT magnitude", eq. 19 and 20), for bin k and frame n:
@@ -37,7 +39,9 @@ def phase_from_magnitude(magnitude: Tensor, n_fft: int, hop: int, loop: bool = F
         n_fft: Samples of a window.
         hop: Samples between windows.
         loop: Whether the last frame is followed by the first. The phase that is left over after one turn, at most half
-            a cycle, is spread evenly over the frames.
+            a cycle, is spread evenly over the frames, unless there are known frames.
+        known: Phases (..., bins, frames), and a mask (..., frames) of the frames where they are known. The phases of
+            the other frames continue those of the nearest known one, forwards or backwards in time.
     """
     given = magnitude.cpu() if magnitude.device.type == "mps" else magnitude  # MPS has no float64
     size = given.flatten(0, -3) if given.ndim > 2 else given[None]
@@ -47,17 +51,67 @@ def phase_from_magnitude(magnitude: Tensor, n_fft: int, hop: int, loop: bool = F
     along_time = 2 * math.pi * hop / n_fft * bins + hop * n_fft / gamma * _derivative(log, 1)
     along_bins = -math.pi - gamma / (hop * n_fft) * _derivative(log, 2, loop)
     slope = _trapezoids(along_bins.double(), 1).cumsum(1)
-    peak = _nearest_maximum(size)
-    step = (_trapezoids(along_time.double(), 2, loop) - slope).gather(1, peak) + slope
-    frames = [slope[..., 0]]
-    for n in range(1, count + loop):
-        frames.append(frames[-1].gather(1, peak[..., n % count]) + step[..., n % count])
-    phase = torch.stack(frames[:count], -1)
+    change, peak = _trapezoids(along_time.double(), 2, loop), _nearest_maximum(size)
+    if known is not None:
+        given, mask = known[0].to(slope).reshape(size.shape), known[1].to(size.device)
+        mask = mask.expand(*magnitude.shape[:-2], count).reshape(len(size), 1, count)
+        phase = _continued(change, slope, peak, given, mask, loop)
+        return phase.remainder(2 * math.pi).to(magnitude).reshape(magnitude.shape)
+    frames = _integrated(change, slope, peak, count + loop)
+    phase = frames[..., :count]
     if loop:
-        left_over = (frames[count] - frames[0]).gather(1, peak[..., 0])
+        left_over = (frames[..., count] - frames[..., 0]).gather(1, peak[..., 0])
         nearest = 2 * math.pi * torch.round(left_over / (2 * math.pi))
-        phase -= (left_over - nearest)[..., None] * torch.arange(count, device=size.device) / count
+        phase = phase - (left_over - nearest)[..., None] * torch.arange(count, device=size.device) / count
     return phase.remainder(2 * math.pi).to(magnitude).reshape(magnitude.shape)
+
+
+def _integrated(
+    change: Tensor, slope: Tensor, peak: Tensor, length: int, known: tuple[Tensor, Tensor] | None = None
+) -> Tensor:
+    """Phases of `length` frames, which are repeated if there are fewer: (B, bins, length).
+
+    Args:
+        change: Change of the phase of each bin from the frame before, (B, bins, frames).
+        slope: Phase of each bin relative to the first bin, in each frame.
+        peak: Bin at which each bin follows the time.
+        length: Number of frames.
+        known: Phases, and a mask (B, 1, frames) of where they are used instead.
+    """
+    count = change.shape[-1]
+    step = (change - slope).gather(1, peak) + slope
+    frames: list[Tensor] = []
+    for n in range(length):
+        i = n % count
+        here = frames[-1].gather(1, peak[..., i]) + step[..., i] if frames else slope[..., i]
+        frames.append(here if known is None else torch.where(known[1][..., i], known[0][..., i], here))
+    return torch.stack(frames, -1)
+
+
+def _continued(change: Tensor, slope: Tensor, peak: Tensor, phase: Tensor, known: Tensor, loop: bool) -> Tensor:
+    """Phases that are known in some frames (mask (B, 1, frames)) and continued from the nearest of these frames."""
+    count = known.shape[-1]
+    length = 2 * count if loop else count  # in a loop what precedes the first frame is found in the first turn
+
+    def forwards(x: Tensor) -> Tensor:
+        return x[..., -count:]
+
+    def backwards(x: Tensor) -> Tensor:
+        return x[..., -count:].flip(-1)
+
+    reverse = -change.roll(-1, -1).flip(-1), slope.flip(-1), peak.flip(-1)
+    after = forwards(_integrated(change, slope, peak, length, (phase, known)))
+    before = backwards(_integrated(*reverse, length, (phase.flip(-1), known.flip(-1))))
+    repeats = length // count
+    since = forwards(_since_true(known.repeat(1, 1, repeats)))
+    until = backwards(_since_true(known.flip(-1).repeat(1, 1, repeats)))
+    return torch.where(since <= until, after, before)
+
+
+def _since_true(mask: Tensor) -> Tensor:
+    """Number of frames since the mask was last true, along the last axis; infinite before the first time."""
+    n = torch.arange(mask.shape[-1], device=mask.device, dtype=torch.float32)
+    return n - torch.where(mask, n, -math.inf).cummax(-1).values
 
 
 def _derivative(x: Tensor, axis: int, loop: bool = False) -> Tensor:

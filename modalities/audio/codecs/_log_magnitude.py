@@ -157,11 +157,18 @@ class LogMagnitudeCodec(FrameCodec):
         if known is not None and share is not None:  # of mid and of the part of side that is independent of it
             known = self._without_share(known[0], share, loop), known[1]
         if self.phase == "magnitudes":
-            phase = phase_from_magnitude(magnitude, self.n_fft, self.hop, loop)
-        # Estimated phases start apart from those of known samples, so more iterations are needed there.
+            phase = phase_from_magnitude(magnitude, self.n_fft, self.hop, loop, self._known_phase(known, loop))
+        # The two ends of an unknown part are continued separately, so more iterations are needed to join them.
         iterations = self.iterations * (1 if known is None or phase is None else 4)
         found = dsp.griffin_lim(magnitude, self.n_fft, self.hop, iterations, loop=loop, known=known, phase=phase)
         return found if share is None else to_left_right(self._without_share(found, -share, loop))
+
+    def _known_phase(self, known: tuple[Tensor, Tensor] | None, loop: bool) -> tuple[Tensor, Tensor] | None:
+        """Phases (B, C, bins, positions) of known signals, and which frames (B, 1, positions) are known."""
+        if known is None:
+            return None
+        whole = dsp.known_frames(known[1], self.n_fft, self.hop, loop)
+        return dsp.stft(known[0], self.n_fft, self.hop, loop).angle(), whole
 
     def _without_share(self, planes: Tensor, share: Tensor, loop: bool) -> Tensor:
         """(B, 2, frames): mid, and side less `share` times mid in every bin."""

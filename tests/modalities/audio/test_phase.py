@@ -10,6 +10,7 @@ from sonolux.core.testing.mutation import (
     call_target,
     drop_statement,
     keep_left_operand,
+    negate_expression,
     planted_error,
     scale_expression,
     swap_operator,
@@ -182,3 +183,35 @@ def test_gradients_of_silence_are_finite():
 def test_a_bad_power_is_refused():
     with pytest.raises(BadInput, match=r"codec.power lies between 1 and 4; got 9"):
         codec(power=9.0)
+
+
+def check_continued():
+    """The missing middle of a tone has the phase of the whole tone, also in a loop, without iterations."""
+    for loop, missing in ((False, slice(900, 1500)), (True, slice(0, 700))):
+        tone = torch.cos(2 * math.pi * 523 / len(TIME) * TIME + 1)  # whole periods; 13.075 of them in a hop
+        known = torch.ones(1, len(tone), dtype=torch.bool)
+        known[:, missing] = False
+        spectrum = dsp.stft(tone[None], N_FFT, HOP, loop)
+        frames = dsp.known_frames(known, N_FFT, HOP, loop)
+        assert 0 < int((~frames).sum()) < FRAMES // 2
+        start = phase.phase_from_magnitude(spectrum.abs(), N_FFT, HOP, loop, (spectrum.angle(), frames))
+        strong = spectrum.abs() > 0.3 * spectrum.abs().max()
+        assert turns(start - spectrum.angle())[strong].max() < 0.05
+        assert torch.equal(dsp.known_frames(torch.ones_like(known), N_FFT, HOP, loop), torch.ones_like(frames))
+
+
+def test_the_phase_of_a_missing_part_continues_the_known_one():
+    check_continued()
+
+
+@pytest.mark.parametrize(
+    ("function", "error"),
+    [
+        ("_continued", swap_operator(ast.LtE, ast.Gt)),
+        ("_continued", negate_expression(variable_target("change"), at=-1)),
+        ("_integrated", swap_operator(ast.Sub, ast.Add)),
+    ],
+)
+def test_a_planted_error_of_the_continuation_is_caught(function, error):
+    with planted_error(phase, function, error):
+        assert_caught(check_continued)
