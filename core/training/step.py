@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,8 +13,9 @@ from torch import Tensor
 from ..conditioning.base import EmbeddedValues, build_conditioning
 from ..data.loader import Batch, StepBatchDataset, iterate_batches
 from ..nn.layers.dropout import keyed_dropout
-from ..objectives.base import LossResult, StepRandomNumbers
-from ..types import Conditioning, Dataset, move_like
+from ..nn.model import ConditionedNetwork
+from ..objectives.base import LossResult, StepRandomNumbers, valid_mean
+from ..types import Conditioning, Dataset, NoiseLevel, move_like
 from ..util.device import autocast
 from .build import ModelComponents, condition_values
 from .ema import EMA
@@ -96,31 +98,69 @@ class Trainer:
 
     def loss(self, batch: Batch) -> LossResult:
         """The objective's loss of a batch, which is encoded first; random numbers are keyed by (seed, row, step)."""
-        seed, parts = self.parts.recipe.seed, self.parts
+        seed = self.parts.recipe.seed
         rng = StepRandomNumbers(seed, batch.step, self.train.batch, batch.rows, self.device)
+        x0, valid = self._encode(batch)
+        conditioning = self._conditioning(batch, rng, valid)
+        with autocast(self.device, self.train.precision), keyed_dropout(seed, batch.rows, batch.step):
+            return self.objective.loss(self.model, x0, conditioning, rng)
+
+    @torch.no_grad()
+    def x0_errors(self, batch: Batch, rhos: Sequence[float]) -> Tensor:
+        """Mean squared error of the averaged model's estimate of x0 at each noise level, (len(rhos), B).
+
+        Noise is keyed by (seed, row, level), so that other models of the same seed get the same noisy data.
+        No condition is dropped, and the precision is float32.
+
+        Args:
+            batch: Examples.
+            rhos: Noise levels sigma / alpha.
+        """
+        process, model, errors = self.parts.process, self.ema.model, []
+        x0, valid = self._encode(batch)
+        seed = self.parts.recipe.seed
+        for number, rho in enumerate(rhos):
+            rng = StepRandomNumbers(seed, number, len(batch.rows), batch.rows, self.device)
+            conditioning = self._conditioning(batch, replace(rng, step=0), valid, model)
+            found = process.schedule.level_of_rho(rho)
+            level = NoiseLevel(float(found.t), float(found.alpha), float(found.sigma))
+            x = level.alpha * x0 + level.sigma * rng.normal("held-out error", x0.shape[1:])
+            estimate = process.denoiser(model).denoise(x, level, conditioning).x0
+            errors.append(valid_mean((estimate - x0).square(), valid))
+        return torch.stack(errors)
+
+    def _encode(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+        """The diffused tensor (B, C, *spatial) of a batch, and its valid mask."""
+        parts = self.parts
         with torch.no_grad():
             x0 = parts.codec.encode(batch.media.to(self.device, torch.float32, non_blocking=True))
             lengths = batch.lengths(parts.spec)
             valid = None if lengths is None else parts.codec.valid(lengths, parts.spec.size)
-        conditioning = self._conditioning(batch, rng, None if valid is None else move_like(valid, x0))
-        with autocast(self.device, self.train.precision), keyed_dropout(seed, batch.rows, batch.step):
-            return self.objective.loss(self.model, x0, conditioning, rng)
+        return x0, None if valid is None else move_like(valid, x0)
 
-    def _conditioning(self, batch: Batch, rng: StepRandomNumbers, valid: Tensor | None) -> Conditioning:
-        """The conditioning of each sample; values are dropped at random, which classifier-free guidance needs."""
-        values = condition_values(self.model, batch.items)
-        for name, condition in self.model.conditions.items():
+    def _conditioning(
+        self, batch: Batch, rng: StepRandomNumbers, valid: Tensor | None, averaged: ConditionedNetwork | None = None
+    ) -> Conditioning:
+        """The conditioning of each sample; values are dropped at random, which classifier-free guidance needs.
+
+        For the averaged model, `averaged`, none is dropped.
+        """
+        model = self.model if averaged is None else averaged
+        values = condition_values(model, batch.items)
+        for name, condition in model.conditions.items():
             if getattr(condition, "augments", False):
                 values[name] = [
                     None if v is None else condition.augment(v, rng.generator(i, f"augment {name}"))  # type: ignore[operator]
                     for i, v in enumerate(values[name])
                 ]
-            dropped = rng.uniform(f"drop {name}") < condition.drop  # type: ignore[operator]
-            values[name] = [None if d else v for v, d in zip(values[name], dropped.tolist(), strict=True)]
-        return replace(build_conditioning(self.model.conditions, values, self._embed), valid=valid)
+            if averaged is None:
+                dropped = rng.uniform(f"drop {name}") < condition.drop  # type: ignore[operator]
+                values[name] = [None if d else v for v, d in zip(values[name], dropped.tolist(), strict=True)]
+        conditioning = build_conditioning(model.conditions, values, partial(self._embed, model))
+        return replace(conditioning, valid=valid)
 
-    def _embed(self, name: str, values: Sequence[Any]) -> EmbeddedValues:
-        condition: Any = self.model.conditions[name]
+    def _embed(self, model: ConditionedNetwork, name: str, values: Sequence[Any]) -> EmbeddedValues:
+        condition: Any = model.conditions[name]
         return condition.embed(condition.encode(values, self.parts.codec))
 
     def _next_batch(self) -> Batch:

@@ -114,6 +114,40 @@ CASES = [
     ("eval RUN network.width=3 --out o", "the rest is the run's"),
     ("eval RUN data.split.valid=0.5 --out o", "another would hold out what was trained on"),
     ("eval RUN count=20 --folder gone --out o", "--folder: no such folder: gone"),
+    # ablate
+    ("ablate shapes --seeds 2 --steps 3 --out o", "Missing option '--vary'"),
+    ("ablate shapes --vary train.batch=2,3 --steps 3 --out o", "Missing option '--seeds'"),
+    ("ablate shapes --vary train.batch=2,3 --seeds 0 --steps 3 --out o", "0 is not in the range 1<=x<=1000"),
+    ("ablate shapes --vary train.batch=2,3 --seeds 2 --out o", "give --steps N or --minutes M"),
+    ("ablate shapes --vary train.batch=2,3 --seeds 2 --steps 3 --minutes 1 --out o", "give --steps N or --minutes M"),
+    (
+        "ablate shapes --vary train.batch=2,3 --seeds 2 --steps 0 --out o",
+        "train.steps=0: expected integer of at least 1",
+    ),
+    (
+        "ablate shapes --vary train.batch=2,3 --seeds 2 --minutes nan --out o",
+        "train.minutes=nan: expected number above 0",
+    ),
+    (
+        "ablate shapes --vary train.batch=2,x --seeds 2 --steps 3 --out o",
+        "^command line: train.batch=x: expected integer",
+    ),
+    ("ablate shapes --vary train.btch=2,3 --seeds 2 --steps 3 --out o", "unknown key; did you mean 'train.batch'"),
+    ("ablate shapes --vary train.batch --seeds 2 --steps 3 --out o", "expected key=value,value"),
+    ("ablate shapes --vary train.batch=2 --seeds 2 --steps 3 --out o", "two or more values"),
+    ("ablate shapes --vary train.batch=2,2 --seeds 2 --steps 3 --out o", "a value is given twice"),
+    ("ablate shapes --vary seed=1,2 --seeds 2 --steps 3 --out o", "--seeds varies it"),
+    ("ablate shapes --vary train.batch=2,3 seed=1 --seeds 2 --steps 3 --out o", "seed=1: --seeds varies it"),
+    ("ablate shapes --vary train.batch=2,3 train.batch=4 --seeds 2 --steps 3 --out o", "--vary train.batch varies it"),
+    ("ablate shapes --vary train.batch=2,3 --vary train.batch=4,5 --seeds 2 --steps 3 --out o", "is given twice"),
+    ("ablate shapes --vary modality.size=16,32 --seeds 2 --steps 3 --out o", "another modality have errors in other"),
+    ("ablate shapes --vary data.split.valid=0.1,0.2 --seeds 2 --steps 3 --out o", "another data.split have errors"),
+    (
+        "ablate shapes --vary data.count=64,80 --seeds 2 --steps 3 --out o",
+        "^arm data.count=80: its held-out examples are",
+    ),
+    ("ablate shapes data.split.valid=0 --vary train.batch=2,3 --seeds 2 --steps 3 --out o", "valid split is empty"),
+    ("ablate shapes --vary train.batch=2,3 --seeds 2 --steps 3 --out stuff", "stuff exists and is not empty"),
     # calibrate
     ("calibrate gone", "gone: no such run or checkpoint"),
     ("calibrate RUN --nfe 1", "--nfe takes numbers of 2 or more"),
@@ -206,6 +240,7 @@ def check_bad(words, said, place, capsys):
 LONG = "x" * 300
 PATHS = [  # WRONG is a path that contains NUL, or a name that is too long
     "train shapes --out WRONG",
+    "ablate shapes --vary train.batch=2,3 --seeds 1 --steps 1 --out WRONG",
     "train --resume WRONG",
     "train shapes --from WRONG",
     "sample WRONG --out o",
