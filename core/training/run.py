@@ -128,7 +128,7 @@ class TrainingRun:
         self.folder.close()
 
     def _begin(self, data: Dataset, weights: Path | None) -> float:
-        self.parts.clip_lengths = fit_codec(self.parts.codec, data)
+        self.parts.clip_lengths = fit_codec(self.parts.codec, data, self.device)
         fit_conditions(self.parts.model, data)
         if weights is not None:
             read_header(weights)
@@ -177,6 +177,7 @@ class TrainingRun:
             f"diffuses {tuple(parts.spec.latent)}",
             f"{weights / 1e6:.2f} M weights, batches of {train.batch}, {length}, {self.device.type} "
             f"in {'bf16' if auto16 else 'float32'}; writes {self.folder.path}{kept}",
+            *([parts.codec.describe()] if getattr(parts.codec, "trained", False) else []),  # type: ignore[operator]
             *describe_captions(parts.model, self.trainer.data),
         ]
 
