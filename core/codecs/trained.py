@@ -214,9 +214,7 @@ def thinned_items(items: Iterable[Item]) -> list[Item]:
 class _Examples:
     """Encoded examples on the host, and which of them are held out."""
 
-    def __init__(
-        self, base: Codec, items: Sequence[Item], encode: Callable[[Tensor], Tensor], device: torch.device
-    ):
+    def __init__(self, base: Codec, items: Sequence[Item], encode: Callable[[Tensor], Tensor], device: torch.device):
         self.device, found, lengths = device, [], []
         with torch.no_grad():
             for first in range(0, len(items), 32):
@@ -353,7 +351,7 @@ def _load(path: Path, parts: nn.Module, facts: Mapping[str, Any]) -> bytes:
 
 
 def _check_facts(path: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    for name in sorted(expected.keys() | found.keys()):
+    for name in dict.fromkeys([*expected, *found]):
         if found.get(name) != expected.get(name):
             here, there = (shorten(str(facts.get(name)), 40) for facts in (expected, found))
             raise BadInput(

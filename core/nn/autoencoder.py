@@ -7,6 +7,7 @@ be circular, and parts can be edited. No layer has a bias, so that zeros are enc
 
 from __future__ import annotations
 
+import itertools
 from typing import Literal
 
 import torch
@@ -63,13 +64,15 @@ class AutoencoderND(nn.Module):
         self.dims, self.channels, self.latent, self.factor = dims, channels, latent, factor
         self.width, self.blocks, self.bottleneck = width, blocks, bottleneck
         sizes = [width * min(2**i, _LARGEST_STAGE) for i in range(factor.bit_length())]
-        pairs = list(zip(sizes, sizes[1:], strict=False))
+        pairs = list(itertools.pairwise(sizes))
         outputs = latent if bottleneck == "bounded" else 2 * latent
         self.encoder = nn.ModuleList([make_conv(dims, channels, sizes[0], bias=False)])
         for a, b in pairs:
             self.encoder.extend([*_blocks(dims, a, blocks), Downsample(dims, a, b, bias=False)])
         self.encoder.extend([*_blocks(dims, sizes[-1], blocks), _Output(dims, sizes[-1], outputs)])
-        self.decoder = nn.ModuleList([make_conv(dims, latent, sizes[-1], bias=False), *_blocks(dims, sizes[-1], blocks)])
+        self.decoder = nn.ModuleList(
+            [make_conv(dims, latent, sizes[-1], bias=False), *_blocks(dims, sizes[-1], blocks)]
+        )
         for a, b in reversed(pairs):
             self.decoder.extend([Upsample(dims, b, a, bias=False), *_blocks(dims, a, blocks)])
         self.decoder.append(_Output(dims, sizes[0], channels))

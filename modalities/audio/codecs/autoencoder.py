@@ -18,7 +18,7 @@ from ....core.util.annotations import ComponentKind, Range
 from .. import dsp
 from ._log_magnitude import LogMagnitudeCodec
 from .base import FrameCodec
-from .waveform import Waveform
+from .logmel import Logmel
 
 _CROP = 64  # latent elements of the parts that it is trained on
 _WINDOWS = (64, 256, 1024)  # samples of the spectra in the loss
@@ -29,9 +29,9 @@ _FLOOR = 1e-2  # of a spectrum in the loss, relative to its root mean square
 class Autoencoder(FrameCodec):
     """Latent tensor of a trained autoencoder over another codec: (B, C, frames) -> (B, latent, positions).
 
-    Over a waveform, the loss contains spectra of several resolutions. Over `audio/logmel`, the phase is estimated as
-    there. A run writes the trained codec to codec.safetensors, which other runs use with `file`; their checkpoints hold
-    its hash instead of its weights.
+    Over log-magnitudes, which it compresses best, the phase is estimated as without it. Over `audio/waveform` or
+    `audio/stft`, the loss contains spectra of several resolutions. A run writes the trained codec to codec.safetensors,
+    which other runs use with `file`; their checkpoints hold its hash instead of its weights.
 
     Args:
         spec: Media specification of the sounds.
@@ -55,7 +55,7 @@ class Autoencoder(FrameCodec):
     def __init__(
         self,
         spec: MediaSpec,
-        base: Annotated[FrameCodec | Any, ComponentKind("codec")] = "audio/waveform",
+        base: Annotated[FrameCodec | Any, ComponentKind("codec")] = "audio/logmel",
         factor: int = 4,
         latent: int = 16,
         width: int = 64,
@@ -66,7 +66,7 @@ class Autoencoder(FrameCodec):
         lr: Annotated[float, Range(above=0)] = 2e-3,
         file: Path | None = None,
     ):
-        inner = Waveform(spec) if base == "audio/waveform" else base
+        inner = Logmel(spec) if base == "audio/logmel" else base
         if not isinstance(inner, FrameCodec) or isinstance(inner, Autoencoder):
             raise BadInput(f"codec.base is a codec of sound that is not learned, not {type(inner).__name__}")
         channels = inner.shape(spec.size)[0]

@@ -66,7 +66,9 @@ class Autoencoder(Codec):
     def fit(self, items: Iterable[Item]) -> None:
         """Train the network on the pictures, or measure the error of one that was read from a file."""
         crop, optimizer = max(1, _CROP // self.unit), Muon(self.lr)
-        self.latents.fit(items, lambda x: self.latents.parts.base.encode(x), self.steps, self.batch, crop, optimizer.make)
+        self.latents.fit(
+            items, lambda x: self.latents.parts.base.encode(x), self.steps, self.batch, crop, optimizer.make
+        )
 
     def encode(self, media: Tensor, loop: bool = False) -> Tensor:
         """(B, C, H, W) in [-1, 1] -> (B, latent, H / factor, W / factor)."""
