@@ -216,11 +216,11 @@ class _Examples:
 
     def __init__(self, base: Codec, items: Sequence[Item], encode: Callable[[Tensor], Tensor], device: torch.device):
         self.device, found, lengths = device, [], []
+        whole = base.spec.length_of(items[0].media.shape)
         with torch.no_grad():
             for first in range(0, len(items), 32):
                 some = items[first : first + 32]
                 found.append(encode(torch.stack([item.media for item in some]).to(device, torch.float32)).cpu())
-                whole = base.spec.length_of(some[0].media.shape)
                 lengths += [whole or 0 if item.length is None else item.length for item in some]
         self.z, spatial = torch.cat(found), found[0].shape[2:]
         mask = None
