@@ -75,14 +75,14 @@ class TrainedAutoencoder(nn.Module):
 
     def __init__(self, base: Codec, network: AutoencoderND, facts: Mapping[str, Any], file: Path | None = None):
         super().__init__()
-        parts = _Parts(base, network)
+        parts = _Parts(base, network).requires_grad_(False)  # only `fit` trains it
         self.facts = {**facts, "base": type(base).__name__, **_facts_of(base), **_facts_of(network)}
         self.file = file
         if file is None:
             self.parts = parts
             return
         self.register_buffer("fingerprint", torch.tensor(list(_load(file, parts, self.facts)), dtype=torch.uint8))
-        self._unsaved = [parts.requires_grad_(False)]  # in a list, so that checkpoints do not hold it
+        self._unsaved = [parts]  # in a list, so that checkpoints do not hold it
 
     def __getattr__(self, name: str) -> Any:
         """`parts` of a codec that was read from a file."""
