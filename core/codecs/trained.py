@@ -21,10 +21,11 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..nn.autoencoder import AutoencoderND
+from ..nn.frozen import DIGEST, FrozenNetwork
 from ..nn.layers.resample import mean_pool
 from ..types import BadInput, Item, MediaSpec
 from ..util.atomic_replace import replace_whole_file
-from ..util.messages import shorten
+from ..util.messages import format_count, shorten
 from ..util.progress import progress_bar
 from ..util.rng import keyed_generator
 from .base import ChannelStandardizer, Codec
@@ -33,7 +34,6 @@ MOST_VALUES = 2**28  # of the media that an autoencoder is trained on, 1 GiB; mo
 HELD_OUT = 10  # every tenth example measures the error
 _META = "sonolux_codec"
 _MOST_HEADER_BYTES = 2**22
-_DIGEST = 16  # bytes of a fingerprint
 _KL, _CLIP, _WARMUP = 1e-3, 1.0, 20
 
 ExtraLoss = Callable[[Tensor, Tensor], Tensor]  # (reconstruction, original), both tensors of the base codec -> scalar
@@ -64,14 +64,9 @@ class TrainedAutoencoder(nn.Module):
         facts: What a file of this codec must agree with, name -> value.
         file: Trained codec to use, which `write` has written; None: `fit` trains one.
 
-    Attributes:
-        parts: What is fitted.
-
     Raises:
         BadInput: The file is missing or damaged, or is one of another kind of codec.
     """
-
-    fingerprint: Tensor
 
     def __init__(self, base: Codec, network: AutoencoderND, facts: Mapping[str, Any], file: Path | None = None):
         super().__init__()
@@ -79,37 +74,14 @@ class TrainedAutoencoder(nn.Module):
         self.facts = {**facts, "base": type(base).__name__, **_facts_of(base), **_facts_of(network)}
         self.file = file
         if file is None:
-            self.parts = parts
-            return
-        self.register_buffer("fingerprint", torch.tensor(list(_load(file, parts, self.facts)), dtype=torch.uint8))
-        self._unsaved = [parts]  # in a list, so that checkpoints do not hold it
+            self.own = parts
+        else:
+            self.read = FrozenNetwork(parts, _load(file, parts, self.facts), file, "codec.file")
 
-    def __getattr__(self, name: str) -> Any:
-        """`parts` of a codec that was read from a file."""
-        if name == "parts" and "_unsaved" in self.__dict__:
-            return self.__dict__["_unsaved"][0]
-        return super().__getattr__(name)
-
-    def _apply(self, fn: Any, recurse: bool = True) -> TrainedAutoencoder:
-        """Hook of torch's `to`: moves what was read from a file too."""
-        for parts in self.__dict__.get("_unsaved", ()):
-            parts._apply(fn, recurse)
-        return super()._apply(fn, recurse)
-
-    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:  # type: ignore[override]
-        """Hook of torch's `load_state_dict`: check that the file is that of the training.
-
-        Raises:
-            BadInput: It is another one.
-        """
-        stored = state_dict.get(prefix + "fingerprint")
-        if self.file is not None and stored is not None and not torch.equal(stored.cpu(), self.fingerprint.cpu()):
-            asked, found = (bytes(v.tolist()).hex() for v in (stored, self.fingerprint))
-            raise BadInput(
-                f"{self.file}: its hash is {found}, and the run was trained with the codec of hash {asked}: "
-                "codec.file=PATH names that one"
-            )
-        super()._load_from_state_dict(state_dict, prefix, *rest)  # type: ignore[arg-type]
+    @property
+    def parts(self) -> _Parts:
+        """What is fitted: in checkpoints if it was trained here, and in none if it was read from a file."""
+        return self.own if self.file is None else self.read.network
 
     def encode(self, x: Tensor, wrap: tuple[int, ...] = ()) -> Tensor:
         """Tensor of the base codec (B, C, *spatial) -> (B, latent, *spatial / factor) of unit variance."""
@@ -165,14 +137,16 @@ class TrainedAutoencoder(nn.Module):
                 pairs = ((parts.network.encode(x), valid) for x, valid in examples.batches(parts.network.factor))
                 parts.normal.cpu().fit((z.cpu(), None if valid is None else valid.cpu()) for z, valid in pairs)
                 parts.normal.to(device)
-            parts.report.copy_(torch.tensor([self._error(examples), len(examples.held_out), steps]))
+            parts.report.copy_(torch.tensor([self._error(examples), examples.unseen, steps]))
 
     def _error(self, examples: _Examples) -> float:
         lost = whole = 0.0
         for first in range(0, len(examples.held_out), 16):
-            x = examples.media(examples.held_out[first : first + 16])
-            lost += float((self.decode(self.encode(x)) - x).double().square().sum())
-            whole += float(x.double().square().sum())
+            rows = examples.held_out[first : first + 16]
+            x = examples.media(rows)
+            weight = 1.0 if examples.valid is None else examples.valid[rows].to(x.device)
+            lost += float(((self.decode(self.encode(x)) - x) * weight).double().square().sum())
+            whole += float((x * weight).double().square().sum())
         return lost / max(whole, 1e-12)
 
     def describe(self) -> str:
@@ -181,9 +155,10 @@ class TrainedAutoencoder(nn.Module):
         weights = sum(p.numel() for p in parts.network.parameters()) / 1e6
         error, count, steps = parts.report.tolist()
         origin = f"of {self.file}" if self.file is not None else f"trained for {int(steps)} steps"
+        whose = f"{format_count(int(count), 'example')} that it was not trained on" if count else "its only example"
         return (
             f"codec: an autoencoder of {weights:.2f} M weights, {origin}; it loses {100 * error:.2g} % of the variance "
-            f"of {int(count)} examples that it was not trained on"
+            f"of {whose}"
         )
 
     def write(self, path: Path) -> None:
@@ -212,24 +187,31 @@ def thinned_items(items: Iterable[Item]) -> list[Item]:
 
 
 class _Examples:
-    """Encoded examples on the host, and which of them are held out."""
+    """Encoded examples on the host, and which of them are held out.
+
+    `unseen` is the number of those held out that are not trained on.
+    """
 
     def __init__(self, base: Codec, items: Sequence[Item], encode: Callable[[Tensor], Tensor], device: torch.device):
-        self.device, found, lengths = device, [], []
+        self.device, lengths = device, []
         whole = base.spec.length_of(items[0].media.shape)
         with torch.no_grad():
             for first in range(0, len(items), 32):
                 some = items[first : first + 32]
-                found.append(encode(torch.stack([item.media for item in some]).to(device, torch.float32)).cpu())
+                z = encode(torch.stack([item.media for item in some]).to(device, torch.float32)).cpu()
+                if first == 0:
+                    self.z = z.new_empty(len(items), *z.shape[1:])
+                self.z[first : first + len(z)] = z
                 lengths += [whole or 0 if item.length is None else item.length for item in some]
-        self.z, spatial = torch.cat(found), found[0].shape[2:]
+        spatial = self.z.shape[2:]
         mask = None
         if whole is not None:
             mask = base.valid(torch.tensor(lengths), tuple(items[0].media.shape[1:]))
         self.valid = None if mask is None else F.pad(mask, (0, spatial[-1] - mask.shape[-1]))
-        numbers = range(len(self.z))
-        self.held_out = [i for i in numbers if i % HELD_OUT == HELD_OUT - 1] or list(numbers)
-        self.trained = [i for i in numbers if i % HELD_OUT != HELD_OUT - 1]
+        held = set(range(HELD_OUT - 1, len(self.z), HELD_OUT)) or {len(self.z) - 1}
+        self.trained = [i for i in range(len(self.z)) if i not in held] or [0]  # a single example is both
+        self.held_out = sorted(held)
+        self.unseen = len(held) if len(self.z) > 1 else 0
         self.extents = np.tile(np.array(spatial), (len(self.z), 1))
         if self.valid is not None:
             self.extents[:, -1] = self.valid.sum((1, 2)).numpy()
@@ -272,7 +254,7 @@ def _train(
     lr = [group["lr"] for group in optimizer.param_groups]
     size = [min(int(n), crop * network.factor) for n in examples.z.shape[2:]]
     latent = (batch, network.latent, *(n // network.factor for n in size))
-    exact = torch.backends.cudnn.flags(deterministic=True, benchmark=False)
+    exact = torch.backends.cudnn.flags(enabled=True, deterministic=True, benchmark=False)
     with exact, progress_bar("training the codec", "step", steps) as bar:
         for step in range(steps):
             scale = min(1.0, (step + 1) / _WARMUP) * 0.5 * (1 + math.cos(math.pi * step / steps))
@@ -310,7 +292,7 @@ def media_facts(spec: MediaSpec) -> dict[str, Any]:
 
 def _hash(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> bytes:
     """Hash of names, shapes and values, and of the facts."""
-    digest = hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=_DIGEST)
+    digest = hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=DIGEST)
     for name in sorted(tensors):
         value = tensors[name]
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}\0".encode())

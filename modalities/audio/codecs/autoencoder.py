@@ -72,7 +72,7 @@ class Autoencoder(FrameCodec):
         channels = inner.shape(spec.size)[0]
         network = AutoencoderND(1, channels, latent, factor, width, blocks, bottleneck)
         multiple = inner.multiple // math.gcd(inner.multiple, factor)
-        super().__init__(spec, inner.hop * factor, multiple=multiple)
+        super().__init__(spec, inner.hop * factor, reach=inner.reach, multiple=multiple)
         self.latent, self.steps, self.batch, self.lr = latent, steps, batch, lr
         self.latents = TrainedAutoencoder(inner, network, media_facts(spec), file)
 

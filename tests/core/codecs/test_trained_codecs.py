@@ -7,6 +7,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 from sonolux.core.codecs import trained
+from sonolux.core.nn.layers.resample import mean_pool
 from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import BadInput, Item, MediaSpec
 from sonolux.core.util.rng import keyed_generator
@@ -125,7 +126,7 @@ def test_a_file_gives_the_same_codec(stored):
     assert torch.equal(other.encode(x), codec.encode(x))
     assert torch.equal(other.decode(codec.encode(x)), codec.decode(codec.encode(x)))
     assert error(other) == pytest.approx(error(codec)) and str(path) in other.describe()
-    assert [(k, len(v)) for k, v in other.state_dict().items()] == [("latents.fingerprint", 16)]
+    assert [(k, len(v)) for k, v in other.state_dict().items()] == [("latents.read.fingerprint", 16)]
     assert not list(other.parameters()), "nothing of a file is trained"
     assert other.double().encode(x.double()).dtype == torch.float64, "it moves with the module"
     other.write(path.with_name("other.safetensors"))
@@ -235,10 +236,14 @@ def test_nothing_to_fit(codec):
         codec().fit([])
 
 
-def test_one_example_is_enough():
-    codec = image_codec()
-    codec.fit(pictures(1))
-    assert codec.latents.parts.report[1] == 1
+@pytest.mark.parametrize(
+    ("count", "words"), [(1, "of its only example"), (2, "of 1 example that it was not"), (9, "of 1 e")]
+)
+def test_few_examples_are_enough(count, words):
+    """One of them is held out, if there are two."""
+    codec = image_codec(steps=1)
+    codec.fit(pictures(count))
+    assert words in codec.describe()
 
 
 def test_padding_of_short_sounds_is_not_measured():
@@ -255,3 +260,38 @@ def test_padding_of_short_sounds_is_not_measured():
         part.square().mean((0, 2)) - part.mean((0, 2)).square(), torch.ones(16), atol=1e-3, rtol=0
     )
     assert not torch.allclose(z.var((0, 2)), torch.ones(16), atol=0.1)
+
+
+def test_padding_does_not_count_as_variance_that_is_kept():
+    """Without the mask, the constant level of silence in log-mel bands would be most of what is kept."""
+
+    def check():
+        codec, items = audio_codec(base=Logmel(SOUNDS, mels=16, n_fft=64, hop=16)), tones(12, length=64)
+        for item in items:
+            item.media[..., 64:] = 0
+        codec.fit(items)
+        parts = codec.latents.parts
+        x = parts.base.encode(items[9].media[None])
+        valid = parts.base.valid(torch.tensor([64]), (1024,))
+        lost = ((codec.latents.decode(codec.latents.encode(x)) - x) * valid).square().sum() / (x * valid).square().sum()
+        assert error(codec) == pytest.approx(float(lost), rel=1e-3)
+
+    check()
+
+    def unmasked(self, examples):
+        x = examples.media(examples.held_out)
+        return float((self.decode(self.encode(x)) - x).square().sum() / x.square().sum())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trained.TrainedAutoencoder, "_error", unmasked)
+        assert_caught(check)
+
+
+def test_the_mask_is_that_of_the_base_codec():
+    """A latent element is valid where one of its positions is; windows of the base codec reach into the next one."""
+    base = Logmel(SOUNDS, mels=16, n_fft=64, hop=16)
+    codec = audio_codec(base=base)
+    for length in (1, 63, 64, 65, 500, 1024):
+        lengths = torch.tensor([length])
+        expected = mean_pool(base.valid(lengths, (1024,)), 4) > 0
+        assert torch.equal(codec.valid(lengths, (1024,)) > 0, expected), length

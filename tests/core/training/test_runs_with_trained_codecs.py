@@ -54,7 +54,7 @@ def test_a_codec_of_a_file_is_in_no_checkpoint(tiny_run, tmp_path):
     file = tmp_path / "codec.safetensors"
     shutil.copy(first / "codec.safetensors", file)
     run = tiny_run("image", IMAGE[:-1] + f", file: {file}}}", "network.patch=1", own="file")
-    assert list(codec_state(run)) == ["latents.fingerprint"] and not (run / "codec.safetensors").exists()
+    assert list(codec_state(run)) == ["latents.read.fingerprint"] and not (run / "codec.safetensors").exists()
     x = torch.zeros(1, 3, 16, 16)
     assert torch.equal(load(run).context.codec.encode(x), load(first).context.codec.encode(x))
 
