@@ -6,7 +6,6 @@ a file is not: checkpoints hold a fingerprint, by which another file is refused.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -21,7 +20,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..nn.autoencoder import AutoencoderND
-from ..nn.frozen import DIGEST, FrozenNetwork
+from ..nn.frozen import FrozenNetwork, fingerprint_of_tensors
 from ..nn.layers.resample import mean_pool
 from ..types import BadInput, Item, MediaSpec
 from ..util.atomic_replace import replace_whole_file
@@ -166,7 +165,7 @@ class TrainedAutoencoder(nn.Module):
         if self.file is not None:
             return
         tensors = {k: v.detach().cpu().contiguous() for k, v in self.parts.state_dict().items()}
-        facts = {"facts": self.facts, "hash": _hash(tensors, self.facts).hex()}
+        facts = {"facts": self.facts, "hash": fingerprint_of_tensors(tensors, self.facts).hex()}
         with replace_whole_file(path) as part:
             save_file(tensors, part, metadata={_META: json.dumps(facts)})
 
@@ -290,16 +289,6 @@ def media_facts(spec: MediaSpec) -> dict[str, Any]:
     return {"modality": spec.modality, "media channels": spec.channels, "rate": spec.rate}
 
 
-def _hash(tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> bytes:
-    """Hash of names, shapes and values, and of the facts."""
-    digest = hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=DIGEST)
-    for name in sorted(tensors):
-        value = tensors[name]
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\0".encode())
-        digest.update(value.contiguous().numpy().tobytes())
-    return digest.digest()
-
-
 def _load(path: Path, parts: nn.Module, facts: Mapping[str, Any]) -> bytes:
     """Load a trained codec from a file; returns its hash.
 
@@ -318,7 +307,7 @@ def _load(path: Path, parts: nn.Module, facts: Mapping[str, Any]) -> bytes:
             found = {str(k): v for k, v in stored["facts"].items()}
             _check_facts(path, found, facts)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        digest = _hash(tensors, found)
+        digest = fingerprint_of_tensors(tensors, found)
         if digest.hex() != stored["hash"]:
             raise ValueError("its hash is not that of its contents")
         parts.load_state_dict(tensors)

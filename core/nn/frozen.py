@@ -6,6 +6,7 @@ A checkpoint stores a fingerprint instead, by which files other than those of th
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,16 @@ def fingerprint_of_files(files: Iterable[Path]) -> bytes:
                     digest.update(block)
         except OSError as error:
             raise BadInput(f"{path}: cannot be read: {error.strerror}") from error
+    return digest.digest()
+
+
+def fingerprint_of_tensors(tensors: Mapping[str, Tensor], facts: Any) -> bytes:
+    """Hash of names, types, shapes and values, and of facts that JSON can hold."""
+    digest = hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=DIGEST)
+    for name in sorted(tensors):
+        value = tensors[name].detach().cpu()
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\0".encode())
+        digest.update(value.contiguous().numpy().tobytes())
     return digest.digest()
 
 

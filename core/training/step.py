@@ -17,6 +17,7 @@ from ..types import Conditioning, Dataset, move_like
 from ..util.device import autocast
 from .build import ModelComponents, condition_values
 from .ema import EMA
+from .latents import LatentCache
 from .lr import learning_rate
 
 
@@ -51,6 +52,9 @@ class Trainer:
         rank: Number of this process, from 0.
         world: Number of processes that share the batch. The gradients of several processes are not summed here yet, and
             `StepResult.loss` is the mean of this process.
+
+    Attributes:
+        latents: Encoded examples of earlier steps; None: every batch is encoded.
     """
 
     def __init__(self, parts: ModelComponents, data: Dataset, device: torch.device, rank: int = 0, world: int = 1):
@@ -67,6 +71,7 @@ class Trainer:
         self.rule = self.train.optimizer.build()
         self.optimizer = self.rule.make(self.model)
         self.data_of_steps = StepBatchDataset(data, parts.recipe.seed, self.train.batch, rank, world)
+        self.latents: LatentCache | None = None
         self.step = 0
         self._batches: Iterator[Batch] | None = None
 
@@ -99,12 +104,16 @@ class Trainer:
         seed, parts = self.parts.recipe.seed, self.parts
         rng = StepRandomNumbers(seed, batch.step, self.train.batch, batch.rows, self.device)
         with torch.no_grad():
-            x0 = parts.codec.encode(batch.media.to(self.device, torch.float32, non_blocking=True))
+            x0 = self.encode(batch.media) if self.latents is None else self.latents(batch.media, self.device)
             lengths = batch.lengths(parts.spec)
             valid = None if lengths is None else parts.codec.valid(lengths, parts.spec.size)
         conditioning = self._conditioning(batch, rng, None if valid is None else move_like(valid, x0))
         with autocast(self.device, self.train.precision), keyed_dropout(seed, batch.rows, batch.step):
             return self.objective.loss(self.model, x0, conditioning, rng)
+
+    def encode(self, media: Tensor) -> Tensor:
+        """Media (B, C, *media) -> x0 (B, C', *spatial) on the training device."""
+        return self.parts.codec.encode(media.to(self.device, torch.float32, non_blocking=True))
 
     def _conditioning(self, batch: Batch, rng: StepRandomNumbers, valid: Tensor | None) -> Conditioning:
         """The conditioning of each sample; values are dropped at random, which classifier-free guidance needs."""
