@@ -83,7 +83,7 @@ class LibraryModel:
             reason = shorten(" ".join(str(error).split()), 100)
             raise BadInput(f"codec.folder: {folder} cannot be opened as {self.class_name}: {reason}") from error
         for problem, names in report.items():
-            if names and problem != "error_msgs":
+            if names and problem != "unexpected_keys":  # those are not part of this network
                 raise BadInput(
                     f"codec.folder: {folder} is not a whole {self.class_name}: {len(names)} "
                     f"{problem.replace('_', ' ')}, such as {shorten(str(sorted(map(str, names))[0]), 60)}"
@@ -156,7 +156,7 @@ class PretrainedLatents(FrozenNetwork):
         weights = sum(p.numel() for p in self.network.parameters()) / 1e6
         error, count = self.report.tolist()
         return (
-            f"codec: {self.name} of {self.source}, {weights:.2f} M weights; it loses {100 * error:.2g} % of the "
+            f"codec: {self.name} of {self.source}, {weights:.2f} M weights; it loses {100 * error:.3g} % of the "
             f"variance of {format_count(int(count), 'example')}"
         )
 

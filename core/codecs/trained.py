@@ -156,7 +156,7 @@ class TrainedAutoencoder(nn.Module):
         origin = f"of {self.file}" if self.file is not None else f"trained for {int(steps)} steps"
         whose = f"{format_count(int(count), 'example')} that it was not trained on" if count else "its only example"
         return (
-            f"codec: an autoencoder of {weights:.2f} M weights, {origin}; it loses {100 * error:.2g} % of the variance "
+            f"codec: an autoencoder of {weights:.2f} M weights, {origin}; it loses {100 * error:.3g} % of the variance "
             f"of {whose}"
         )
 

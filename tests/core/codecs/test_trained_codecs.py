@@ -68,7 +68,7 @@ def test_the_error_falls(bottleneck):
         assert z.shape == (60, *codec.shape((16, 16)))
         torch.testing.assert_close(z.mean((0, 2, 3)), torch.zeros(4), atol=1e-4, rtol=0)
         torch.testing.assert_close(z.std((0, 2, 3)), torch.ones(4), atol=1e-3, rtol=0)
-        assert f"{100 * error(codec):.2g} % of the variance of 6 examples" in codec.describe()
+        assert f"{100 * error(codec):.3g} % of the variance of 6 examples" in codec.describe()
 
     check(80)
     assert_caught(check, 1)
