@@ -72,6 +72,8 @@ PAIRS = {
         {
             "audio/autoencoder": [
                 "codec={use: audio/autoencoder, base: {use: audio/logmel, n_fft: 512, hop: 128, mels: 64}}",
+                "codec.width=48",
+                "codec.steps=300",
                 "network={use: audio/unet, width: 192, stages: [1, 1], blocks: 2, attention: [1]}",
             ],
             "audio/logmel": [],

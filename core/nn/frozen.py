@@ -60,7 +60,7 @@ class Fingerprinted(nn.Module):
         """The message where the training had another fingerprint than this module; both hexadecimal."""
         return f"the run was trained with a network of hash {asked}, and the one here has {found}"
 
-    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any) -> None:  # type: ignore[override]
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *rest: Any, **named: Any) -> None:  # type: ignore[override]
         """Hook of torch's `load_state_dict`: check that the files are those of the training.
 
         Raises:
@@ -70,7 +70,7 @@ class Fingerprinted(nn.Module):
         own = self.fingerprint
         if stored is not None and not own.is_meta and not torch.equal(stored.cpu(), own.cpu()):
             raise BadInput(self.format_refusal(*(bytes(v.tolist()).hex() for v in (stored, own))))
-        super()._load_from_state_dict(state_dict, prefix, *rest)  # type: ignore[arg-type]
+        super()._load_from_state_dict(state_dict, prefix, *rest, **named)  # type: ignore[arg-type]
 
 
 class FrozenNetwork(Fingerprinted):

@@ -304,7 +304,9 @@ class TrainingRun:
 
     def _report(self, first: int) -> None:
         if self.step == first:
-            self.say("no step was made: train.minutes passed while the data was read; increase it")
+            self.say(
+                "no step was made: train.minutes passed while the data was read and the codec was fitted; increase it"
+            )
         if lost := self.trainer.data_of_steps.lost:
             few = format_first(list(lost.values()), between="; ")
             self.say(f"{len(lost)} of {format_count(len(self.trainer.data), 'example')} could not be used: {few}")
