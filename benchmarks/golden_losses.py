@@ -47,6 +47,7 @@ SMALL = {  # with these changes 20 steps of a recipe take about a second
     "image/emoji": ["network.width=32"],
     "image/folder": ["network.width=32"],
     "image/inpaint_shapes": ["network.width=32"],
+    "image/latent_shapes": ["network.width=32", "codec.steps=3", "codec.width=8", "codec.batch=4"],
     "image/text_shapes": ["network.width=32"],
 }
 

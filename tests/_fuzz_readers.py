@@ -26,6 +26,7 @@ from sonolux.core.config.recipe import Recipe
 from sonolux.core.config.yaml import YamlDumper, dump_yaml, parse_argument, parse_yaml
 from sonolux.core.data import manifest as manifests
 from sonolux.core.data.captions import read_sidecar
+from sonolux.core.data.latent_file import LatentFile
 from sonolux.core.data.prepare.report import read_stored_summary
 from sonolux.core.data.splits import recorded_training_hashes
 from sonolux.core.data.tables import rows_with_paths
@@ -41,12 +42,13 @@ from sonolux.core.training.checkpoint import newest_checkpoint, read_header
 from sonolux.core.training.data_changes import describe_data_changes
 from sonolux.core.training.run import TrainingRun
 from sonolux.core.training.run_dir import RunDir
-from sonolux.core.types import BadInput
+from sonolux.core.types import BadInput, MediaSpec
 from sonolux.core.util.messages import LONGEST_LINE, escape_control_characters
 from sonolux.modalities.audio import io as sounds
 from sonolux.modalities.audio import io_ogg
 from sonolux.modalities.audio.prepare.prepare import SoundFolderAnalyzer
 from sonolux.modalities.image import io as pictures
+from sonolux.modalities.image.codecs.autoencoder import Autoencoder
 from sonolux.modalities.image.prepare.prepare import PictureFolderAnalyzer
 
 
@@ -558,6 +560,53 @@ def read_prompts(path: Path) -> None:
     assert all(prompt == prompt.strip() != "" for prompt in read_prompt_file(path))
 
 
+# --- learned codecs, encoded examples ---
+
+
+def tiny_codec(file: Path | None = None) -> Autoencoder:
+    """A learned codec of a few weights, with those of a file."""
+    spec = MediaSpec("image", 1, ("height", "width"), (2, 2))
+    return Autoencoder(spec, factor=1, latent=1, width=1, blocks=1, file=file)
+
+
+@functools.cache
+def codec_file() -> bytes:
+    """The file of a learned codec."""
+    with tempfile.TemporaryDirectory() as folder:
+        tiny_codec().write(Path(folder) / "codec.safetensors")
+        return (Path(folder) / "codec.safetensors").read_bytes()
+
+
+def read_codec(path: Path) -> None:
+    """A codec that is read has finite weights."""
+    with one_line(path):
+        codec = tiny_codec(path)
+    assert all(bool(torch.isfinite(p).all()) for p in codec.latents.parts.parameters())
+
+
+LATENT_KEYS = [bytes([i]) * 16 for i in range(3)]
+LATENTS = torch.arange(6, dtype=torch.float32).reshape(3, 2)
+
+
+@functools.cache
+def latents_file() -> bytes:
+    """A file of three encoded examples."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "latents.bin"
+        LatentFile(lambda: path, b"f" * 16, (2,)).put(LATENT_KEYS, LATENTS)
+        return path.read_bytes()
+
+
+def read_latents(path: Path) -> None:
+    """What is read is what was stored, and what is lost can be stored again."""
+    for _ in range(2):
+        file = LatentFile(lambda: path, b"f" * 16, (2,))
+        found = file.get(LATENT_KEYS)
+        assert all(a is None or torch.equal(a, b) for a, b in zip(found, LATENTS, strict=True))
+        file.put(LATENT_KEYS, LATENTS)
+    assert all(a is not None for a in LatentFile(lambda: path, b"f" * 16, (2,)).get(LATENT_KEYS))
+
+
 READERS = {
     reader.name: reader
     for reader in (
@@ -584,6 +633,8 @@ READERS = {
         file_reader("metrics.jsonl", "metrics.jsonl", LOG.encode, read_log),
         file_reader("captions", "a.txt", TEXTS.encode, read_captions),
         file_reader("prompts", "prompts.txt", TEXTS.encode, read_prompts),
+        file_reader("codec", "codec.safetensors", codec_file, read_codec),
+        file_reader("latents", "latents.bin", latents_file, read_latents),
         Reader("argument", argument_text, read_argument),
         Reader("overrides", overrides_case, read_overrides),
         Reader("recipe values", recipe_values, read_recipe_values),

@@ -83,8 +83,11 @@ class Codec(nn.Module, ABC):
         channel_axes: Name and size of each axis that is flattened into the C' channels of z, the one that varies
             slowest first; the sizes multiply to C'. A network may use neighbours along such an axis. (): the channels
             have no order.
+        trained: Whether it contains a trained network. `fit` then runs on the training device, `describe()` says in one
+            line how much is lost, and `write(path)` writes a file for other runs, unless the codec was read from one.
     """
 
+    trained: bool = False
     wrap: tuple[int, ...] = ()
     unit: int = 1
     channel_axes: tuple[tuple[str, int], ...] = ()

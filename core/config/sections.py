@@ -52,6 +52,8 @@ class TrainSection(RecipeSection):
     """number of parts a batch is split into (gradient accumulation), to save memory"""
     workers: Annotated[int, Range(0, 256)] | Literal["auto"] = "auto"
     """processes that load data; results do not depend on it; auto: on a GPU by the loading time, otherwise 0"""
+    cache_latents: bool | Literal["auto"] = "auto"
+    """keep encoded examples in the run folder; auto: for codecs with a network, unless examples change at random"""
     optimizer: Annotated[ComponentSpec, ComponentField("optimizer", "adamw")] = ComponentSpec("optimizer", "adamw")
     """optimiser"""
     warmup: Annotated[int, Range(0)] = 100

@@ -176,8 +176,14 @@ def fit_conditions(model: ConditionedNetwork, data: Dataset) -> None:
             condition.fit(data.item(i, None) for i in range(0, len(data), stride))  # type: ignore[operator]
 
 
-def fit_codec(codec: Codec, data: Dataset) -> ClipLengths:
+def fit_codec(codec: Codec, data: Dataset, device: torch.device | None = None, fitted: bool = False) -> ClipLengths:
     """Fit a codec on 2000 to 4000 evenly spaced examples of the training split, or on all if there are fewer.
+
+    Args:
+        codec: The codec.
+        data: The training split.
+        device: Where a codec with a trained network is trained; None: where it is.
+        fitted: The codec is fitted already, and only the lengths are read.
 
     Returns:
         The lengths of these examples, for the checkpoint.
@@ -191,7 +197,13 @@ def fit_codec(codec: Codec, data: Dataset) -> ClipLengths:
             found.append((codec.spec.length_of(item.media.shape) or 0, item.length, item.label))
             yield item
 
-    codec.fit(items())
+    if device is not None and getattr(codec, "trained", False):
+        codec.to(device)
+    if fitted:
+        for _ in items():
+            pass
+    else:
+        codec.fit(items())
     return select_clip_lengths(found)
 
 

@@ -201,4 +201,6 @@ class CheckpointCallback(PeriodicCallback):
             save_checkpoint(run.folder.checkpoint(run.step), header, modules, trainer.optimizer)
         except NotFinite as error:
             run.log.fail(run.step, f"the tensor {error}")
+        if getattr(run.parts.codec, "trained", False) and not run.folder.codec.exists():
+            run.parts.codec.write(run.folder.codec)  # type: ignore[operator]
         run.folder.saved(self.keep)

@@ -26,6 +26,7 @@ from .build import (
 )
 from .callbacks import Callback, CheckpointCallback, PeriodicCallback, RunFailed
 from .checkpoint import load_optimizer, load_weights, read_header
+from .latents import make_latent_cache, wants_latent_cache
 from .log import MetricsLog
 from .lr import TrainingBudget
 from .run_dir import RunDir
@@ -128,17 +129,29 @@ class TrainingRun:
         self.folder.close()
 
     def _begin(self, data: Dataset, weights: Path | None) -> float:
-        self.parts.clip_lengths = fit_codec(self.parts.codec, data)
-        fit_conditions(self.parts.model, data)
+        cached, codec = wants_latent_cache(self.parts, data), self.parts.codec
         if weights is not None:
             read_header(weights)
+        fitted = weights is not None and getattr(codec, "trained", False)
+        if weights is not None and fitted:  # the weights are for the latent tensor of their own codec
+            load_weights(weights, codec, "codec")
+        self.parts.clip_lengths = fit_codec(codec, data, self.device, fitted)
+        fit_conditions(self.parts.model, data)
+        if weights is not None:
             load_weights(weights, self.parts.model, "ema")
         self.trainer = Trainer(self.parts, data, self.device)
         self.folder.create(self.recipe, data, self.device)
+        self._cache_latents(cached)
         return 0.0
+
+    def _cache_latents(self, cached: bool) -> None:
+        if cached:
+            trainer = self.trainer
+            trainer.latents = make_latent_cache(self.parts, self.device, lambda: self.folder.latents, trainer.encode)
 
     def _resume(self, data: Dataset, checkpoint: Path, moved: bool) -> float:
         header, parts = read_header(checkpoint), self.parts
+        cached = wants_latent_cache(parts, data)
         changes = self.folder.data_changes(data)
         if changes and moved:
             raise BadInput(f"this is not the data of the run: {changes}. --from {checkpoint} starts a new run with it")
@@ -158,6 +171,7 @@ class TrainingRun:
             )
         self.trainer.step, parts.clip_lengths = header.step, header.clip_lengths
         self.folder.resume(self.recipe, header.step, data if changes else None)
+        self._cache_latents(cached)
         if changes:
             self.say(f"{changes}. The run continues with the current data")
         return header.elapsed
@@ -177,8 +191,16 @@ class TrainingRun:
             f"diffuses {tuple(parts.spec.latent)}",
             f"{weights / 1e6:.2f} M weights, batches of {train.batch}, {length}, {self.device.type} "
             f"in {'bf16' if auto16 else 'float32'}; writes {self.folder.path}{kept}",
+            *self._describe_codec(),
             *describe_captions(parts.model, self.trainer.data),
         ]
+
+    def _describe_codec(self) -> list[str]:
+        if not getattr(self.parts.codec, "trained", False):
+            return []
+        off = self.trainer.latents is None and self.recipe.train.cache_latents == "auto"
+        note = "; examples are encoded at every step, since augmentation changes them each time" if off else ""
+        return [self.parts.codec.describe() + note]  # type: ignore[operator]
 
     def run(self) -> Path:
         """Train to the end, or until Ctrl-C, SIGTERM or SIGHUP.
@@ -282,7 +304,9 @@ class TrainingRun:
 
     def _report(self, first: int) -> None:
         if self.step == first:
-            self.say("no step was made: train.minutes passed while the data was read; increase it")
+            self.say(
+                "no step was made: train.minutes passed while the data was read and the codec was fitted; increase it"
+            )
         if lost := self.trainer.data_of_steps.lost:
             few = format_first(list(lost.values()), between="; ")
             self.say(f"{len(lost)} of {format_count(len(self.trainer.data), 'example')} could not be used: {few}")

@@ -31,6 +31,7 @@ from .checkpoint import is_whole_checkpoint
 from .data_changes import describe_data_changes, manifest_hash, manifest_text
 
 RUN_FILES = ("recipe.yaml", "resolved.yaml", "env.json", "data.jsonl", "metrics.jsonl")
+CODEC, LATENTS = "codec.safetensors", "latents.bin"
 RUN_FOLDERS = ("checkpoints", "previews")
 UNSAVED = f"{OWN}unsaved"
 """File in the folder of a run that has not saved a checkpoint yet: the same command may replace it."""
@@ -40,7 +41,8 @@ class RunDir:
     """A run folder.
 
     It contains recipe.yaml (as written by the user), resolved.yaml, env.json, data.jsonl (the dataset's manifest),
-    metrics.jsonl, previews/ and checkpoints/.
+    metrics.jsonl, previews/ and checkpoints/; with a trained codec also codec.safetensors, and
+    with cached examples latents.bin.
 
     A process locks the folder before it writes to it. A run that replaces another one is written to a hidden folder in
     it until the first checkpoint is saved; until then the earlier run is unchanged.
@@ -80,6 +82,16 @@ class RunDir:
         """Folder of the checkpoints."""
         return self.place / "checkpoints"
 
+    @property
+    def codec(self) -> Path:
+        """File of the codec that was trained in this run, for the option `file` of other runs."""
+        return self.place / CODEC
+
+    @property
+    def latents(self) -> Path:
+        """File of the encoded examples."""
+        return self.place / LATENTS
+
     # --- before the first step ---
 
     def lock(self) -> None:
@@ -89,7 +101,7 @@ class RunDir:
             BadInput: The folder cannot be written to, or another process writes to it; or it contains links.
         """
         check_writable(self.path)
-        check_kinds(self.path, RUN_FILES, RUN_FOLDERS)
+        check_kinds(self.path, (*RUN_FILES, CODEC, LATENTS), RUN_FOLDERS)
         if self._lock.acquire():
             recover_folder(self.path)
             clear_own_name(self.path / UNSAVED)
@@ -148,7 +160,7 @@ class RunDir:
 
     def _files(self) -> list[str]:
         """Names of the files in the folder that a run makes; the user may have added others."""
-        patterns = (*RUN_FILES, "previews/step-*.png", "checkpoints/step-*.safetensors*")
+        patterns = (*RUN_FILES, CODEC, LATENTS, "previews/step-*.png", "checkpoints/step-*.safetensors*")
         found = (path for pattern in patterns for path in self.path.glob(pattern) if path.is_file())
         return [path.relative_to(self.path).as_posix() for path in found]
 

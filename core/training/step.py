@@ -19,6 +19,7 @@ from ..types import Conditioning, Dataset, NoiseLevel, move_like
 from ..util.device import autocast
 from .build import ModelComponents, condition_values
 from .ema import EMA
+from .latents import LatentCache
 from .lr import learning_rate
 
 
@@ -53,6 +54,9 @@ class Trainer:
         rank: Number of this process, from 0.
         world: Number of processes that share the batch. The gradients of several processes are not summed here yet, and
             `StepResult.loss` is the mean of this process.
+
+    Attributes:
+        latents: Encoded examples of earlier steps; None: every batch is encoded.
     """
 
     def __init__(self, parts: ModelComponents, data: Dataset, device: torch.device, rank: int = 0, world: int = 1):
@@ -69,6 +73,7 @@ class Trainer:
         self.rule = self.train.optimizer.build()
         self.optimizer = self.rule.make(self.model)
         self.data_of_steps = StepBatchDataset(data, parts.recipe.seed, self.train.batch, rank, world)
+        self.latents: LatentCache | None = None
         self.step = 0
         self._batches: Iterator[Batch] | None = None
 
@@ -133,10 +138,14 @@ class Trainer:
         """The diffused tensor (B, C, *spatial) of a batch, and its valid mask."""
         parts = self.parts
         with torch.no_grad():
-            x0 = parts.codec.encode(batch.media.to(self.device, torch.float32, non_blocking=True))
+            x0 = self.encode(batch.media) if self.latents is None else self.latents(batch.media, self.device)
             lengths = batch.lengths(parts.spec)
             valid = None if lengths is None else parts.codec.valid(lengths, parts.spec.size)
         return x0, None if valid is None else move_like(valid, x0)
+
+    def encode(self, media: Tensor) -> Tensor:
+        """Media (B, C, *media) -> x0 (B, C', *spatial) on the training device."""
+        return self.parts.codec.encode(media.to(self.device, torch.float32, non_blocking=True))
 
     def _conditioning(
         self, batch: Batch, rng: StepRandomNumbers, valid: Tensor | None, averaged: ConditionedNetwork | None = None

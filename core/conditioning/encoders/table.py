@@ -12,11 +12,12 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from ...nn.frozen import fingerprint_of_files
 from ...nn.layers.embedding import make_linear
 from ...nn.layers.init import reset_parameters
 from ...types import BadInput, Tokens, move_like
 from ...util.annotations import Range
-from ._frozen import FrozenTextEncoder, fingerprint_of_files
+from ._frozen import FrozenTextEncoder
 from ._transformer import TokenTransformer
 from .base import pad_rows
 

@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ...nn.frozen import fingerprint_of_files
 from ...nn.layers.embedding import make_linear
 from ...nn.layers.init import reset_parameters
 from ...types import BadInput, Tokens, move_like
 from ...util.fetching import is_fetching_allowed
-from ._frozen import FrozenTextEncoder, fingerprint_of_files
+from ._frozen import FrozenTextEncoder
 
 _REMEDY = "pip install 'sonolux[text]'"
 _CACHED = 256 * 2**20  # bytes of embeddings that are kept, of all captions together

@@ -85,9 +85,10 @@ def _trainer(recipe: Recipe, first: Trainer | None, held_out: Dataset) -> Traine
             raise BadInput("its held-out examples are not those of the first arm, so errors cannot be compared")
     parts = build_model_components(recipe, spec)
     check_conditions(parts, data)
-    parts.clip_lengths = fit_codec(parts.codec, data)
+    device = choose_device(recipe.train.device)
+    parts.clip_lengths = fit_codec(parts.codec, data, device)
     fit_conditions(parts.model, data)
-    return Trainer(parts, data, choose_device(recipe.train.device))
+    return Trainer(parts, data, device)
 
 
 def _reaches(trainer: Trainer, logsnr: float) -> bool:

@@ -67,7 +67,9 @@ _CLASSES: dict[int, type[Any]] = {1: Conv1d, 2: Conv2d, 3: Conv3d}
 _FUNCTIONS: dict[int, Any] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
-def make_conv(dims: int, c_in: int, c_out: int, kernel: int = 3, stride: int = 1, zero: bool = False) -> Conv:
+def make_conv(
+    dims: int, c_in: int, c_out: int, kernel: int = 3, stride: int = 1, zero: bool = False, bias: bool = True
+) -> Conv:
     """A convolution over `dims` axes with zero padding kernel // 2 (none where the kernel is even).
 
     Args:
@@ -77,6 +79,7 @@ def make_conv(dims: int, c_in: int, c_out: int, kernel: int = 3, stride: int = 1
         kernel: Elements along each axis; odd, or equal to the stride.
         stride: Step along each axis.
         zero: Initial weights are zero.
+        bias: Whether a bias is added.
 
     Returns:
         A module (B, c_in, *spatial) -> (B, c_out, *spatial / stride), its weights zero until `init.reset_parameters`.
@@ -86,7 +89,7 @@ def make_conv(dims: int, c_in: int, c_out: int, kernel: int = 3, stride: int = 1
     """
     if dims not in _CLASSES:
         raise BadInput(f"layers exist for 1, 2 or 3 spatial axes, not {dims}")
-    layer = _CLASSES[dims](c_in, c_out, kernel, stride, kernel // 2 if kernel % 2 else 0)
+    layer = _CLASSES[dims](c_in, c_out, kernel, stride, kernel // 2 if kernel % 2 else 0, bias=bias)
     layer.zero = zero
     return layer
 

@@ -15,9 +15,9 @@ _POOL = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 class Downsample(nn.Module):
     """Halves the resolution: a linear map of every block of 2^dims positions."""
 
-    def __init__(self, dims: int, c_in: int, c_out: int):
+    def __init__(self, dims: int, c_in: int, c_out: int, bias: bool = True):
         super().__init__()
-        self.conv = make_conv(dims, c_in, c_out, kernel=2, stride=2)
+        self.conv = make_conv(dims, c_in, c_out, kernel=2, stride=2, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, *spatial) -> (B, C_out, *spatial / 2)."""
@@ -27,9 +27,9 @@ class Downsample(nn.Module):
 class Upsample(nn.Module):
     """Doubles the resolution: mixes channels, then repeats every position, which avoids checkerboard artefacts."""
 
-    def __init__(self, dims: int, c_in: int, c_out: int):
+    def __init__(self, dims: int, c_in: int, c_out: int, bias: bool = True):
         super().__init__()
-        self.conv = make_conv(dims, c_in, c_out, kernel=1)
+        self.conv = make_conv(dims, c_in, c_out, kernel=1, bias=bias)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C_in, *spatial) -> (B, C_out, 2 *spatial)."""

@@ -154,7 +154,7 @@ def test_the_line_is_shown(refused):
         ("seed=null", "expected integer, got null"),
         ("recipe=true", "expected one of 1, got true"),
         ("recipe=2", "expected one of 1, got 2"),
-        ("codec=null", "needs a codec, one of: image/pixels"),
+        ("codec=null", "needs a codec, one of: image/autoencoder, image/autoencoder_kl, image/pixels"),
         ("codec=audio/stft", "'audio/stft' is for modality audio, and this recipe's is image"),
         ("nework.width=3", "unknown key; did you mean 'network'?"),
         ("modality.channels=2", "modality.channels is 1 (grey) or 3 (RGB)"),

@@ -33,8 +33,15 @@ def made(spec, count=64, **kw):
     return [SynthSfx(spec, **kw).item(i) for i in range(count)]
 
 
+def unfitted(cls, spec=MONO, **kw):
+    """A codec with its defaults; an autoencoder is over a waveform, of which silence is 0, and is hardly trained."""
+    if getattr(cls, "trained", False):
+        kw = {"base": Waveform(spec), "steps": 2, "width": 8} | kw
+    return cls(spec, **kw)
+
+
 def fitted(cls, spec=MONO, items=None, **kw):
-    codec = cls(spec, **kw)
+    codec = unfitted(cls, spec, **kw)
     codec.fit(made(spec) if items is None else items)
     return codec
 
@@ -257,7 +264,7 @@ def test_every_codec_of_sound(name):
     mask = codec.valid(torch.tensor([1, 1000, 4000, 4000]), (4000,))
     assert mask is not None and mask.shape == (4, 1, z.shape[-1])
     assert 1 <= mask[0].sum() < mask[1].sum() < mask[2].sum()
-    again = cls(STEREO)
+    again = unfitted(cls, STEREO)
     again.load_state_dict(codec.state_dict())
     assert torch.equal(again.encode(x), z)
     assert torch.equal(again.decode(z, 4000), codec.decode(z, 4000))
@@ -275,7 +282,7 @@ def test_every_codec_of_sound(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_fit_asks_for_something_to_fit(name):
     with pytest.raises(BadInput, match="nothing to fit"):
-        registry.find_class("codec", name)(MONO).fit([])
+        unfitted(registry.find_class("codec", name)).fit([])
 
 
 @pytest.mark.slow
@@ -297,7 +304,8 @@ def test_loops(name):
     torch.testing.assert_close(codec.encode(x.roll(64, -1), loop=True), z.roll(64 // codec.hop, -1), atol=2e-4, rtol=0)
     assert codec.wrap == (0,)
     if not isinstance(codec, _log_magnitude.LogMagnitudeCodec):
-        torch.testing.assert_close(codec.decode(z, loop=True), x, atol=1e-5, rtol=0)
+        if not codec.trained:
+            torch.testing.assert_close(codec.decode(z, loop=True), x, atol=1e-5, rtol=0)
         with pytest.raises(BadInput, match="cannot be cut"):
             codec.decode(z, 4000, loop=True)
     with pytest.raises(BadInput, match="multiple"):
@@ -443,7 +451,7 @@ def check_channel_axes(name):
     assert "band" not in axes or tops[0] < tops[1], "a higher tone is in a higher band"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [name for name in NAMES if registry.find_class("codec", name)(STEREO).channel_axes])
 def test_channel_axes_describe_the_channels(name):
     check_channel_axes(name)
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 import torch
-from sonolux.core.conditioning.encoders import _frozen, table, transformers
+from sonolux.core.conditioning.encoders import table, transformers
 from sonolux.core.conditioning.text import Text
 from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import BadInput
@@ -161,15 +161,3 @@ def test_what_no_text_model_is(tmp_path, monkeypatch):
         transformers.Transformers(8, hub="nobody/nothing")
     with allow_fetching(False), pytest.raises(BadInput, match="a run from elsewhere fetches nothing"):
         transformers.Transformers(8, hub="nobody/nothing", download=True)
-
-
-def test_fingerprints(tmp_path):
-    (tmp_path / "a").write_text("1")
-    (tmp_path / "b").write_text("2")
-    files = [tmp_path / "a", tmp_path / "b"]
-    first = _frozen.fingerprint_of_files(files)
-    assert first == _frozen.fingerprint_of_files(reversed(files)) and len(first) == 16
-    (tmp_path / "b").write_text("3")
-    assert _frozen.fingerprint_of_files(files) != first
-    with pytest.raises(BadInput, match="cannot be read"):
-        _frozen.fingerprint_of_files([tmp_path / "none"])

@@ -1,0 +1,105 @@
+"""Runs whose codec is trained: checkpoints, resumed runs, the codec's file, samples, edits, copies elsewhere."""
+
+import shutil
+
+import pytest
+import torch
+from sonolux.core.config.load import load_recipe
+from sonolux.core.pipeline.load import load
+from sonolux.core.training.checkpoint import newest_checkpoint
+from sonolux.core.training.run import TrainingRun
+from sonolux.core.types import BadInput
+
+IMAGE = "codec={use: image/autoencoder, width: 8, steps: 3, batch: 4}"
+SOUND = "codec={use: audio/autoencoder, base: {use: audio/logmel, mels: 16}, width: 8, steps: 3, batch: 4}"
+
+
+def codec_state(folder):
+    return load(folder).context.codec.state_dict()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("modality", "changes"), [("image", [IMAGE, "network.patch=1"]), ("audio", [SOUND])])
+def test_a_run_end_to_end(tiny_run, modality, changes):
+    run = tiny_run(modality, *changes)
+    pipeline = load(run)
+    assert pipeline.context.spec.latent == ((4, 4, 4) if modality == "image" else (16, 8))
+    samples = pipeline.sample(count=2)
+    assert [tuple(m.shape) for m in samples.media] == [(3, 16, 16) if modality == "image" else (1, 2000)] * 2
+    assert all(bool(torch.isfinite(m).all()) and not m.requires_grad for m in samples.media)
+    loop = pipeline.sample(count=1, loop=True).media[0]
+    assert loop.shape[-1] % pipeline.context.codec.unit == 0
+    assert (run / "codec.safetensors").is_file()
+
+
+@pytest.mark.slow
+def test_a_resumed_run_uses_the_same_codec(tiny_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run("image", IMAGE, "network.patch=1", own="resumed"), run)
+    before, written = codec_state(run), (run / "codec.safetensors").read_bytes()
+    lines = []
+    again = TrainingRun(load_recipe(run / "resolved.yaml", ["train.steps=6"]), run, lines.append, False)
+    again.prepare(resume=newest_checkpoint(run))
+    assert any("codec: an autoencoder of" in line for line in again.describe())
+    again.run()
+    after = codec_state(run)
+    assert load(run).step == 6
+    assert all(torch.equal(before[k], after[k]) for k in before | after)
+    assert (run / "codec.safetensors").read_bytes() == written
+
+
+@pytest.mark.slow
+def test_a_codec_of_a_file_is_in_no_checkpoint(tiny_run, tmp_path):
+    first = tiny_run("image", IMAGE, "network.patch=1")
+    file = tmp_path / "codec.safetensors"
+    shutil.copy(first / "codec.safetensors", file)
+    run = tiny_run("image", IMAGE[:-1] + f", file: {file}}}", "network.patch=1", own="file")
+    assert list(codec_state(run)) == ["latents.read.fingerprint"] and not (run / "codec.safetensors").exists()
+    x = torch.zeros(1, 3, 16, 16)
+    assert torch.equal(load(run).context.codec.encode(x), load(first).context.codec.encode(x))
+
+    copy = tmp_path / "copy.safetensors"
+    shutil.copy(newest_checkpoint(run), copy)
+    with pytest.raises(BadInput, match=r"codec\.file is .* made elsewhere"):
+        load(copy)
+    assert load(copy, changes=[f"codec.file={file}"]).step == 4
+
+    other = tiny_run("image", IMAGE.replace("steps: 3", "steps: 2"), "network.patch=1") / "codec.safetensors"
+    with pytest.raises(BadInput, match="its hash is"):
+        load(copy, changes=[f"codec.file={other}"])
+    file.unlink()
+    with pytest.raises(BadInput, match="no such file of a trained codec"):
+        load(run)
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_a_trained_codec_can_be_copied(tiny_run, tmp_path):
+    run = tiny_run("image", IMAGE, "network.patch=1")
+    shutil.copy(newest_checkpoint(run), tmp_path / "copy.safetensors")
+    mine, copied = codec_state(run), codec_state(tmp_path / "copy.safetensors")
+    assert all(torch.equal(mine[k], copied[k]) for k in mine | copied)
+
+
+@pytest.mark.slow
+def test_a_run_that_replaces_another_replaces_its_codec(tiny_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(tiny_run("image", IMAGE, "network.patch=1", own="replaced"), run)
+    before = (run / "codec.safetensors").read_bytes()
+    changed = load_recipe(run / "resolved.yaml", ["codec.steps=2"])
+    again = TrainingRun(changed, run, lambda _: None, False)
+    again.prepare(overwrite=True)
+    assert (run / "codec.safetensors").read_bytes() == before, "the earlier run stays until the first checkpoint"
+    again.run()
+    assert (run / "codec.safetensors").read_bytes() != before
+    plain = TrainingRun(load_recipe(run / "resolved.yaml", ["codec={use: image/pixels}"]), run, lambda _: None, False)
+    plain.prepare(overwrite=True)
+    plain.run()
+    assert not (run / "codec.safetensors").exists()
+
+
+@pytest.mark.slow
+def test_sizes_that_do_not_fit(tiny_run):
+    with pytest.raises(BadInput, match=r"multiples of 4, not \[18, 18\]"):
+        tiny_run("image", IMAGE, "modality.size=18")
+    with pytest.raises(BadInput, match=r"multiples of 4, not \[18, 18\]"):
+        load(tiny_run("image", IMAGE, "network.patch=1")).sample(count=1, size=18)
