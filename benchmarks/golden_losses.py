@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import tempfile
 import time
 from collections.abc import Iterator
@@ -33,6 +34,7 @@ SMALL = {  # with these changes 20 steps of a recipe take about a second
     "audio/bandwidth_sfx": ["network.width=32"],
     "audio/continue_textures": ["network.width=32"],
     "audio/game_sounds": ["network.width=32", "modality.seconds=0.5"],
+    "audio/game_sounds_dit": ["modality.seconds=0.5"],
     "audio/one_shots": ["network.width=32"],
     "audio/sfx_16k": ["network.width=64"],
     "audio/sfx_44k": ["network.width=16", "modality.seconds=0.2", "network.head_dim=16"],
@@ -45,6 +47,7 @@ SMALL = {  # with these changes 20 steps of a recipe take about a second
     "audio/textures": ["network.width=32"],
     "image/cifar10": ["network.width=32"],
     "image/emoji": ["network.width=32"],
+    "image/emoji_dit": ["network.size=nano"],
     "image/folder": ["network.width=32"],
     "image/inpaint_shapes": ["network.width=32"],
     "image/latent_shapes": ["network.width=32", "codec.steps=3", "codec.width=8", "codec.batch=4"],
@@ -106,14 +109,21 @@ def changes_of(name: str) -> list[str]:
     return [*SHORT, *made, *SMALL.get(name, [])]
 
 
+def recipe_text(name: str) -> str:
+    """The text of a recipe, and of those that it extends."""
+    text = packaged_recipes()[name].read_text(encoding="utf-8")
+    above = re.search(r"^extends: (\S+)$", text, re.M)
+    return text if above is None else text + recipe_text(above.group(1))
+
+
 def needs_root(name: str) -> bool:
     """Whether a recipe trains on the user's files."""
-    return "root: null" in packaged_recipes()[name].read_text(encoding="utf-8")
+    return "root: null" in recipe_text(name)
 
 
 def needs_table(name: str) -> bool:
     """Whether a recipe trains on the user's captions."""
-    return "table: null" in packaged_recipes()[name].read_text(encoding="utf-8")
+    return "table: null" in recipe_text(name)
 
 
 def losses_of(name: str, changes: list[str], folder: Path) -> tuple[float, ...]:

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,9 @@ from sonolux.core.config.load import load_recipe, packaged_recipes
 from sonolux.core.pipeline.result import Samples
 from sonolux.core.training.checkpoint import newest_checkpoint
 from sonolux.core.training.run import TrainingRun
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
+from golden_losses import recipe_text
 
 REAL = {
     "image/digits": "digits",
@@ -51,7 +55,7 @@ def sounds(root: Path) -> Path:
 
 def data_for(name: str, tmp_path: Path) -> list[str]:
     """Overrides that give a recipe data of its own shape."""
-    text = packaged_recipes()[name].read_text()
+    text = recipe_text(name)
     if "root: null" not in text:
         return ["data.count=64"]
     made = sounds(tmp_path / "data") if name.startswith("audio") else pictures(tmp_path / "data", "digits" in name)
@@ -80,7 +84,7 @@ def run(name: str, changes: list[str], folder: Path) -> Samples:
 def test_a_recipe_trains_and_samples(name, tmp_path):
     samples = run(name, data_for(name, tmp_path), tmp_path / "run")
     assert newest_checkpoint(tmp_path / "run").name == "step-00000002.safetensors"
-    count = 4 if "use: text" in packaged_recipes()[name].read_text() else 2  # one sample for each prompt of the recipe
+    count = 4 if "use: text" in recipe_text(name) else 2  # one sample for each prompt of the recipe
     assert len(samples) == count and all(bool(torch.isfinite(m).all()) for m in samples.media)
     facts = json.loads((tmp_path / "run/out/samples.json").read_text())
     assert [(tmp_path / "run/out" / row["file"]).stat().st_size > 44 for row in facts["samples"]] == [True] * count
@@ -105,6 +109,6 @@ def test_a_recipe_trains_on_real_data(name, tmp_path):
 @pytest.mark.parametrize("name", packaged_recipes())
 def test_a_recipe_opens_with_its_command(name):
     first = packaged_recipes()[name].read_text().splitlines()[0]
-    needs = "root: null" in packaged_recipes()[name].read_text()
+    needs = "root: null" in recipe_text(name)
     assert first.startswith("# sonolux train ") and ("data.root=" in first) == needs
     assert first.split()[3] in (name, name.rpartition("/")[2])
