@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import sonolux
 import torch
+from sonolux.core.cli import sample as sample_command
 from sonolux.core.cli.main import main
 from sonolux.core.conditioning.encoders.bytes import Bytes
 from sonolux.core.conditioning.text import Text
@@ -88,6 +89,25 @@ def test_prompts_of_samples(model):
     with pytest.raises(BadInput, match="text"):
         model.sample([A, {"red": 1}])
     assert [row["caption"] for row in model.sample("cycle", count=2).conditions] == ["cycle"] * 2
+
+
+def test_numbers_are_texts_and_truth_values_and_null_are_refused(tmp_path):
+    (tmp_path / "r.yaml").write_text(RECIPE.replace("sample: {", "sample: {prompt: [5, 007, 1.50, yes, a cat], "))
+    recipe = load_recipe(tmp_path / "r.yaml")
+    assert recipe.sample.prompt == ["5", "007", "1.50", "yes", "a cat"], "as they are written"
+
+    def changed(key, value):
+        return getattr(recipe.with_overrides([(f"sample.{key}", value)]).sample, key)
+
+    assert changed("prompt", 5) == changed("negative", 5) == "5" and changed("prompt", [1, 2]) == ["1", "2"]
+    for key, value in (("prompt", True), ("negative", False), ("prompt", ["a", True])):
+        with pytest.raises(BadInput, match="a prompt is a text: write it in quotes"):
+            changed(key, value)
+    with pytest.raises(BadInput, match="a list of prompts contains texts only, not null; '' gives samples without"):
+        changed("prompt", ["a", None])
+    assert sample_command._sorted(["5", "true", "null"])[0] == {"prompt": ["5", "true", "null"]}, (
+        "typed words are texts"
+    )
 
 
 def test_each_text_is_encoded_once(model, calls):
