@@ -139,7 +139,7 @@ class EvalSection(RecipeSection):
     page_megabytes: Annotated[float, Range(0)] = 12.0
     """largest size in MB of media embedded in the report page; more are written as separate files"""
     cache: PathField | None = None
-    """folder that stores the small networks trained on the real data; null: they are trained again each time"""
+    """folder that stores the small networks trained on the real data; null: eval_cache in the folder of the run"""
 
 
 class SplitSection(RecipeSection):
