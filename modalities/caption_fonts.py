@@ -16,7 +16,8 @@ def caption_font(text: str, size: int) -> tuple[Font, str]:
     """A font for a caption, and the caption as this font can show it.
 
     Pillow's own font for what it has, such as English; otherwise DejaVu Sans of matplotlib, which has Greek, Cyrillic,
-    Hebrew, Arabic and others. An emoji that it lacks is written as its name, `:dog face:`, and a letter as its number, `\\u65e5`.
+    Hebrew, Arabic and others. An emoji that it lacks is written as its name, `:dog face:`, and a letter as its number,
+    `\\u65e5`.
 
     Args:
         text: The caption.
