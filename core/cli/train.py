@@ -70,7 +70,8 @@ def command(
         raise BadInput("which recipe? `sonolux recipe list` lists the included ones")
     else:
         loaded = load_recipe(recipe, list(changes), allow_code=allow_code)
-    run = TrainingRun(loaded, out or Path("runs") / loaded.name, print_lines, not quiet, [PreviewCallback(loaded)])
+    folder = out or Path("runs") / loaded.name
+    run = TrainingRun(loaded, folder, print_lines, not quiet, [PreviewCallback(loaded)], announce=print_lines)
     run.prepare(checkpoint, newest_checkpoint(weights) if weights else None, overwrite, moved)
     finished = run.finished
     try:

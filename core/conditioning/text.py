@@ -67,8 +67,8 @@ class Text(Condition):
         Raises:
             BadInput: The value is not a text.
         """
-        if not isinstance(value, (str, int, float)):
-            raise BadInput(f"{self.key}: a prompt is a text, not {shorten(repr(value))}")
+        if isinstance(value, bool) or not isinstance(value, (str, int, float)):
+            raise BadInput(f"{self.key}: a prompt is a text in quotes, not {shorten(repr(value))}")
         text = _cleaned(value)
         if not text:
             warnings.warn("an empty prompt is unconditional", stacklevel=2)

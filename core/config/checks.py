@@ -120,6 +120,17 @@ class _Check:
         for name, spec in conditioning.items():
             if message := explain_condition_mismatch(cls, registry.find_class("condition", spec.use), network.params):
                 self.problem(f"conditioning.{name}", f"{message} (conditioning.{name}=null)")
+        if self.root.mark.stored:  # a run that exists stays usable
+            return
+        kinds = {
+            getattr(registry.find_class("condition", spec.use), "kind", "vector") for spec in conditioning.values()
+        }
+        for kind, (option, _) in getattr(cls, "kinds_by_option", {}).items():
+            if network.params.get(option) and kind not in kinds:
+                none = "false" if network.params[option] is True else "[]"
+                remedy = f"add one, or leave it out (network.{option}={none})"
+                message = f"is for conditions that yield {kind}, and this recipe has none, so it would not be trained"
+                self.problem(f"network.{option}", f"{message}: {remedy}")
 
     def guidance(
         self, guidance: ComponentSpec | list[ComponentSpec] | None, conditioning: dict[str, ComponentSpec]

@@ -374,6 +374,18 @@ def plain_condition_values(value: Any) -> Any:
     return [plain_condition_values(v) for v in value] if isinstance(value, (list, tuple)) else to_plain_values(value)
 
 
+def check_prompts(value: Any) -> Any:
+    """Refuse prompts that are no texts. A number is the text that it is written as; null alone is no prompt."""
+    for item in value if isinstance(value, (list, tuple)) else ():
+        if item is None:
+            message = "a list of prompts contains texts only, not null; '' gives samples without a prompt"
+            raise recipe_error("refused", message=message)
+        check_prompts(item)
+    if isinstance(value, bool):
+        raise recipe_error("refused", message=f"a prompt is a text: write it in quotes, '{str(value).lower()}'")
+    return value
+
+
 def _how_to_write(value: PositionedValue) -> str:
     """The arguments for what a text in brackets that is not YAML may mean: a list or mixture of names, or one name."""
     text, key = value.text.strip(), value.mark.override.partition("=")[0].strip()

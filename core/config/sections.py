@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from ..util.annotations import Range
 from ..util.limits import MOST_ELEMENTS, MOST_SAMPLES, MOST_SECONDS, MOST_STEPS
-from .components import ComponentField, Metrics, Names, PathField, RecipeSection, Text
+from .components import ComponentField, Metrics, Names, PathField, RecipeSection, Text, check_prompts
 from .spec import ComponentSpec
 
 Seconds = Annotated[float, Range(above=0, high=MOST_SECONDS)]
@@ -99,9 +99,9 @@ class SampleSection(RecipeSection):
     """class (name or index), a list of classes, `cycle`: all classes in turn, or null: unconditional"""
     conditions: dict[str, Names] = Field(default_factory=dict)
     """values of other conditions, by name: one value, or a list that is repeated over the samples"""
-    prompt: Text | list[Text] | None = None
+    prompt: Annotated[Text | list[Text] | None, BeforeValidator(check_prompts)] = None
     """prompt of a model with a text condition, or a list that is repeated over the samples; null or empty: none"""
-    negative: Text | None = None
+    negative: Annotated[Text | None, BeforeValidator(check_prompts)] = None
     """negative prompt: guidance moves away from it, instead of from the unconditional estimate; null: none"""
     seconds: Seconds | list[Seconds | None] | None = None
     """length along the time axis in seconds, or a list that is repeated; null: the recipe's, or lengths of the data"""
@@ -139,7 +139,7 @@ class EvalSection(RecipeSection):
     page_megabytes: Annotated[float, Range(0)] = 12.0
     """largest size in MB of media embedded in the report page; more are written as separate files"""
     cache: PathField | None = None
-    """folder that stores the small networks trained on the real data; null: they are trained again each time"""
+    """folder that stores the small networks trained on the real data; null: eval_cache in the folder of the run"""
 
 
 class SplitSection(RecipeSection):

@@ -7,20 +7,18 @@ of other examples (Chen et al. 2020, "A simple framework for contrastive learnin
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..types import BadInput
 from ..util.progress import progress_bar
+from .stored_networks import key_of, load_or_train
 
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 
@@ -149,26 +147,16 @@ def cached_classifier(
     x: Tensor, y: Tensor | None, classes: int, augment: Augment, settings: ClassifierSettings, cache: Path | None = None
 ) -> Classifier:
     """`train_classifier`, or a stored result for the same data, settings and augmentation, from memory or `cache`."""
-    description = json.dumps([asdict(settings), classes, augment.__qualname__, list(x.shape), y is None]).encode()
-    digest = hashlib.blake2b(description, digest_size=12)
-    digest.update(x.contiguous().numpy().tobytes())
-    if y is not None:
-        digest.update(y.contiguous().numpy().tobytes())
-    key = digest.hexdigest()
+    outputs = _PROJECTION if y is None else classes
+    description = [asdict(settings), classes, augment.__qualname__, list(x.shape), y is None]
+    key = key_of(description, x, *([] if y is None else [y]))
     if key in _MEMORY:
         return _MEMORY[key]
-    path = None if cache is None else cache / f"{key}.safetensors"
-    if path is not None and path.exists():
-        model = Classifier(x.shape[1], _PROJECTION if y is None else classes, settings)
-        model.load_state_dict(load_file(path))
-        model.eval()
-    else:
-        model = train_classifier(x, y, classes, augment, settings)
-    if path is not None and not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, part)
-        part.replace(path)
+    model = load_or_train(
+        None if cache is None else cache / f"{key}.safetensors",
+        lambda: Classifier(x.shape[1], outputs, settings),
+        lambda: train_classifier(x, y, classes, augment, settings),
+    )
     if len(_MEMORY) > 3:
         _MEMORY.pop(next(iter(_MEMORY)))
     _MEMORY[key] = model

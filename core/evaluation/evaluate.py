@@ -57,7 +57,7 @@ def evaluate(case: EvaluationInput, out: Path, folder: Path | None = None, progr
     """
     recipe, settings = case.recipe, case.recipe.eval
     adapter = _adapter(recipe)
-    many = adapter.nouns[1]
+    many, cache = adapter.nouns[1], case.cache
 
     def stage(name: str) -> None:
         if progress:
@@ -65,18 +65,18 @@ def evaluate(case: EvaluationInput, out: Path, folder: Path | None = None, progr
 
     stage("real data")
     real = load_real_data(recipe, settings.real_examples, case.recorded)
-    component, feature = _feature(recipe, adapter, real)  # before sampling, since its weights may be missing
+    component, feature = _feature(recipe, adapter, real, cache)  # before sampling, since its weights may be missing
     metrics = _metrics(recipe)
     stage("samples")
     generated = _generated(case, out, folder, real, adapter, progress)
     stage(f"real {many} through the codec")
     codec = run_codec_round_trip(recipe, case.pipeline, real)
     stage("classifier")
-    recognised = measure_recognition(adapter, generated, real, codec, many, settings.cache)
+    recognised = measure_recognition(adapter, generated, real, codec, many, cache)
     text, followed = find_text_condition(recipe), None
     if text is not None:
         stage("prompts")
-        followed = measure_prompt_following(adapter, generated, real, codec, text.key, many)
+        followed = measure_prompt_following(adapter, generated, real, codec, text.key, many, cache)
     stage("distances")
     report = EvaluationReport(_title(case, generated, folder), _facts(case, generated, real, folder))
     report.classes = real.classes
@@ -152,12 +152,14 @@ def _facts(case: EvaluationInput, generated: GeneratedSet, real: RealData, folde
     return facts
 
 
-def _feature(recipe: Recipe, adapter: EvaluationAdapter, real: RealData) -> tuple[ComponentSpec, Any]:
+def _feature(
+    recipe: Recipe, adapter: EvaluationAdapter, real: RealData, cache: Path | None
+) -> tuple[ComponentSpec, Any]:
     """The recipe's feature component, or the modality's default."""
     settings = recipe.eval
     component = settings.feature or ComponentSpec("feature", adapter.feature)
-    if settings.feature is None and adapter.feature.endswith("/learned") and settings.cache is not None:
-        component.params["cache"] = settings.cache
+    if settings.feature is None and adapter.feature.endswith("/learned") and cache is not None:
+        component.params["cache"] = cache
     spec = replace(recipe.modality.build().spec(), classes=real.classes)
     return component, component.build(spec=spec)
 

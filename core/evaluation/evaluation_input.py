@@ -8,11 +8,13 @@ from pathlib import Path
 
 from ..config.load import load_recipe
 from ..config.recipe import Recipe
+from ..config.trust import TrustLevel
 from ..pipeline.load import load
 from ..pipeline.pipeline import Pipeline
 from ..training.checkpoint import newest_checkpoint
 from ..training.data_changes import hashes_trained_on
 from ..types import BadInput
+from . import stored_networks
 
 CHANGEABLE = ("data", "sample", "eval")
 
@@ -34,6 +36,19 @@ class EvaluationInput:
     pipeline: Pipeline | None = None
     checkpoint: Path | None = None
     recorded: frozenset[str] = frozenset()
+
+    @property
+    def cache(self) -> Path | None:
+        """Folder of the small networks that evaluation trains on the real data: `eval.cache`, or in the run's folder.
+
+        Those in a run that was made elsewhere are not used, since its figures depend on them.
+        """
+        if self.recipe.eval.cache is not None or self.checkpoint is None:
+            return self.recipe.eval.cache
+        folder = self.checkpoint.absolute().parent
+        own = folder.name == "checkpoints" and self.recipe.trust >= TrustLevel.PATHS
+        cache = folder.parent / stored_networks.FOLDER
+        return cache if own and not cache.is_symlink() else None
 
 
 def open_evaluation_input(

@@ -17,8 +17,9 @@ import re
 import unicodedata
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -27,6 +28,7 @@ from torch.nn import functional as F
 from ..types import BadInput
 from ..util.progress import progress_bar
 from .classifier import LEAST, Augment, Classifier, ClassifierSettings
+from .stored_networks import key_of, load_or_train
 
 _BUCKETS = 1 << 14  # rows of the table of hashed words and n-grams; row 0 is padding
 _NGRAMS = (3, 4, 5)  # lengths of character n-grams, with < and > at the ends of a word
@@ -49,6 +51,7 @@ class JointEmbeddingSettings:
         decay: Weight decay.
         temperature: First temperature, exp(-scale).
         seed: Seed of weights, batches, augmentation and dropped words.
+        version: Version of the code; increased when it changes, since a stored embedding is used again.
     """
 
     media: ClassifierSettings
@@ -62,6 +65,7 @@ class JointEmbeddingSettings:
     decay: float = 0.05
     temperature: float = 0.1
     seed: int = 0
+    version: int = 1
 
     def limited_to(self, count: int, elements: int) -> JointEmbeddingSettings:
         """The same for `count` pairs of so many input elements: batches are smaller, and epochs fewer where needed."""
@@ -173,6 +177,26 @@ def train_joint_embedding(
                     schedule.step()
                     progress.update()
     return model.eval()
+
+
+def cached_joint_embedding(
+    x: Tensor, texts: Sequence[str], augment: Augment, settings: JointEmbeddingSettings, cache: Path | None = None
+) -> JointEmbedding:
+    """`train_joint_embedding`, or the result that `cache` holds for the same data, settings and augmentation.
+
+    Args:
+        x: Classifier input of the training examples (N, C, H, W).
+        texts: The text of each.
+        augment: Random augmentation of a training batch.
+        settings: How it is built and trained.
+        cache: Folder of stored networks; None: it is trained.
+    """
+    key = key_of([asdict(settings), augment.__qualname__, list(x.shape), [*texts]], x)
+    return load_or_train(
+        None if cache is None else cache / f"{key}.safetensors",
+        lambda: JointEmbedding(x.shape[1], settings),
+        lambda: train_joint_embedding(x, texts, augment, settings),
+    )
 
 
 def text_groups(texts: Sequence[str]) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -16,10 +17,10 @@ from .intervals import wilson_interval
 from .joint_embedding import (
     JointEmbedding,
     JointEmbeddingSettings,
+    cached_joint_embedding,
     embed_media,
     embed_texts,
     normalise_text,
-    train_joint_embedding,
 )
 from .prompts import known_texts
 from .report.contents import Measurement, ReferenceValue
@@ -119,7 +120,13 @@ def retrieve(model: JointEmbedding, x: Tensor, texts: Sequence[str], pool: Capti
 
 
 def measure_prompt_following(
-    adapter: EvaluationAdapter, generated: GeneratedSet, real: RealData, codec: CodecRoundTrip, key: str, many: str
+    adapter: EvaluationAdapter,
+    generated: GeneratedSet,
+    real: RealData,
+    codec: CodecRoundTrip,
+    key: str,
+    many: str,
+    cache: Path | None = None,
 ) -> PromptResult | None:
     """Train the joint embedding on the real training pairs, and retrieve the prompts of samples with it.
 
@@ -132,6 +139,7 @@ def measure_prompt_following(
         codec: Real examples before and after the codec.
         key: Attribute of the examples that contains the text.
         many: Word for several examples, such as "pictures".
+        cache: Folder that stores the joint embedding; None: it is trained each time.
 
     Returns:
         The result; None where fewer than 8 samples have a prompt, fewer than 8 training examples a caption, or the data
@@ -142,7 +150,7 @@ def measure_prompt_following(
     if min(len(rows), sum(map(bool, texts))) < LEAST or pool.candidates < 2:
         return None
     settings = JointEmbeddingSettings(adapter.classifier)
-    model = train_joint_embedding(*_captioned(adapter, real.train, texts), adapter.augment, settings)
+    model = cached_joint_embedding(*_captioned(adapter, real.train, texts), adapter.augment, settings, cache)
     media, asked = _captioned(adapter, generated.examples, prompts)
     found = retrieve(model, media, asked, pool)
     shares, references = _shares_of_real(adapter, model, real, codec, pool, key, many)

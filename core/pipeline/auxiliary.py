@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from ..config.spec import to_plain_values
-from ..guidance.base import AuxiliaryDenoiser
 from ..types import BadInput, Denoiser
-from .conditions import embed_conditions
+from .conditions import ConditionEmbedder
 from .context import ModelContext
 from .open_checkpoint import open_checkpoint
 
@@ -41,22 +38,21 @@ class AuxiliaryModelLoader:
         other.to(self.main.device)
         return other.process.denoiser(other.model)
 
-    def embedded(self, path: Path, rows: Sequence[Mapping[str, Any]]) -> AuxiliaryDenoiser:
-        """The denoiser of an auxiliary model, with the conditions of a batch embedded by that model.
+    def embedder(self, path: Path) -> ConditionEmbedder:
+        """Embeds the conditions of one run of sampling for an auxiliary model; each text is encoded once.
 
         Args:
             path: Run folder or checkpoint.
-            rows: Conditions of each sample, name -> value.
 
         Raises:
-            BadInput: Its codec was fitted on other data, or it does not know a value.
+            BadInput: Its codec was fitted on other data.
         """
-        denoiser, other = self.denoiser(path), self._opened[path]
+        self.denoiser(path)
+        other = self._opened[path]
         mine, theirs = self.main.codec.state_dict(), other.codec.state_dict()
         if any(not torch.allclose(theirs[k].float(), v.float(), rtol=1e-3, atol=1e-5) for k, v in mine.items()):
             raise BadInput(f"{path}: its codec was fitted on other data: train it on the data of the run it guides")
-        with torch.no_grad():
-            return AuxiliaryDenoiser(denoiser, embed_conditions(other.model, rows))
+        return ConditionEmbedder(other.model)
 
     def _check_same(self, path: Path, other: ModelContext) -> None:
         mine, theirs = self.main.recipe, other.recipe

@@ -16,7 +16,7 @@ from ..config.sections import SampleSection
 from ..editing.base import Edit
 from ..editing.loops import LoopEdit, decode_loops
 from ..editing.windows import WindowedEdit
-from ..guidance.base import Guidance, SamplingRun
+from ..guidance.base import AuxiliaryDenoiser, Guidance, SamplingRun
 from ..samplers.base import Sampler, StepProgress
 from ..timesteps.base import TimestepSpacing
 from ..types import BadInput, Denoiser, MediaSpec, NoiseLevel
@@ -49,6 +49,7 @@ class RequestSampler:
     def __init__(self, context: ModelContext, recipe: Recipe, method: Method, auxiliary: AuxiliaryModelLoader):
         self.context, self.recipe, self.auxiliary = context, recipe, auxiliary
         self.embedder = ConditionEmbedder(context.model, recipe.sample.negative)
+        self.auxiliary_embedders: dict[Path, ConditionEmbedder] = {}
         self.sampler, timesteps = method
         schedule, steps = context.process.schedule, recipe.sample.steps
         self.levels = timesteps.levels(schedule, steps) if isinstance(timesteps, TimestepSpacing) else list(timesteps)
@@ -126,7 +127,11 @@ class RequestSampler:
                 own = request.edits(rows, batch)
 
             def opener(path: Path) -> Denoiser:
-                other = self.auxiliary.embedded(path, values)
+                if path not in self.auxiliary_embedders:
+                    self.auxiliary_embedders[path] = self.auxiliary.embedder(path)
+                    self.auxiliary_embedders[path].add(request.conditions)
+                embedded = self.auxiliary_embedders[path].conditioning(values)
+                other = AuxiliaryDenoiser(self.auxiliary.denoiser(path), embedded)
                 run = SamplingRun(KeyedNoise(self.seed, numbers, batch.shape, context.device))
                 for edit in edits:
                     other.denoiser = edit.wrap_network(other.denoiser, run)

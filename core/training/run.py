@@ -44,6 +44,7 @@ class TrainingRun:
         say: Called with lines for the user.
         bar: Whether to show a progress bar.
         callbacks: Called in this order; checkpoints are written after them.
+        announce: Called with a line before each part of `prepare` that may take long; None: nothing is.
 
     Attributes:
         parts: The objects that the recipe describes; set by `prepare`, like the following attributes.
@@ -59,9 +60,11 @@ class TrainingRun:
         say: Callable[[str], None] = print_lines,
         bar: bool = True,
         callbacks: Sequence[Callback] = (),
+        announce: Callable[[str], None] | None = None,
     ):
         self.started = time.monotonic()
         self.recipe, self.folder, self.say, self.bar = recipe, RunDir(folder), say, bar
+        self.announce = announce or (lambda _: None)
         self.checkpoints = CheckpointCallback(recipe.train.save_every, recipe.train.keep)
         self.callbacks: list[Callback] = [*callbacks, self.checkpoints]
         self.device = choose_device(recipe.train.device)
@@ -97,7 +100,11 @@ class TrainingRun:
         try:
             if resume is None:
                 self.folder.check_unused(overwrite)
+            self.announce(f"{self.recipe.name}: reading the data")
             data, found = self._data(resume is not None)
+            classes = f", {len(found.classes)} classes" if found.classes else ""
+            then = "; fitting the codec" if resume is None else ""
+            self.announce(f"{format_count(len(data), 'example')}{classes}{then}")
             self.parts: ModelComponents = build_model_components(self.recipe, found)
             check_conditions(self.parts, data)
             for callback in self.callbacks:
@@ -177,20 +184,17 @@ class TrainingRun:
         return header.elapsed
 
     def describe(self) -> list[str]:
-        """A description of the run, in a few lines."""
+        """What is trained, how long and where, and the captions, in a few lines."""
         parts, train = self.parts, self.recipe.train
         weights = sum(p.numel() for p in parts.model.parameters())
         auto16 = train.precision == "bf16" or (train.precision == "auto" and has_native_bf16(self.device))
         length = (
             format_count(train.minutes or 0, "minute") if train.steps is None else format_count(train.steps, "step")
         )
-        classes = f", {len(parts.spec.classes)} classes" if parts.spec.classes else ""
         kept = ", where the earlier run stays until the first checkpoint is saved" if self.folder.replaces else ""
         return [
-            f"{self.recipe.name}: {format_count(len(self.trainer.data), 'example')}{classes}; "
-            f"diffuses {tuple(parts.spec.latent)}",
-            f"{weights / 1e6:.2f} M weights, batches of {train.batch}, {length}, {self.device.type} "
-            f"in {'bf16' if auto16 else 'float32'}; writes {self.folder.path}{kept}",
+            f"diffuses {tuple(parts.spec.latent)} with {weights / 1e6:.2f} M weights, batches of {train.batch}, "
+            f"{length}, {self.device.type} in {'bf16' if auto16 else 'float32'}; writes {self.folder.path}{kept}",
             *self._describe_codec(),
             *describe_captions(parts.model, self.trainer.data),
         ]

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from torch import Tensor
 from torch.nn import functional
 
+from ..caption_fonts import caption_font
 from . import dsp
 
 RANGE = 60.0  # dB; range of a spectrogram below its maximum
@@ -75,13 +76,10 @@ def waveform_image(sound: Tensor, width: int, height: int) -> Image.Image:
 
 def _text(pen: ImageDraw.ImageDraw, at: tuple[int, int], text: str, width: int) -> None:
     """One line of text, cut to `width` pixels."""
-    font = ImageFont.load_default(10)
-    try:
-        while text and pen.textlength(text, font) > width:
-            text = text[:-2] + "…" if len(text) > 2 else ""
-        pen.text(at, text, fill=_INK, font=font)
-    except UnicodeEncodeError:  # Pillow without FreeType supports only Latin letters
-        pen.text(at, text.encode("ascii", "replace").decode(), fill=_INK, font=font)
+    font, text = caption_font(text, 10)
+    while text and pen.textlength(text, font) > width:
+        text = text[:-2] + "…" if len(text) > 2 else ""
+    pen.text(at, text, fill=_INK, font=font)
 
 
 def _tile(sound: Tensor, rate: float, width: int, caption: str | None, reference: float | None = None) -> Image.Image:

@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image as Pil
-from PIL import ImageDraw, ImageFont
+from PIL import ImageDraw
 from torch import Tensor
 
 from ...core.types import BadInput
+from ..caption_fonts import Font, caption_font
 from .io import media_to_uint8, save_picture
 
 _PAPER, _INK = (255, 255, 255), (70, 70, 70)
@@ -41,8 +42,8 @@ def contact_sheet(
     widest, tallest = max(p.width for p in pictures), max(p.height for p in pictures)
     scale = max(1, round(cell / max(widest, tallest)))
     wide, tall = widest * scale, tallest * scale
-    font = ImageFont.load_default(_FONT)
-    lines = [_wrap(text, wide, font) for text in captions] or [[]] * len(pictures)
+    fonts = [caption_font(text, _FONT) for text in captions]
+    lines = [_wrap(text, wide, font) for font, text in fonts] or [[]] * len(pictures)
     across = columns or _columns(len(pictures))
     rows = [range(i, min(i + across, len(pictures))) for i in range(0, len(pictures), across)]
     words = [max(len(lines[i]) for i in row) * (_FONT + 2) for row in rows]
@@ -56,7 +57,7 @@ def contact_sheet(
             enlarged = picture.resize((picture.width * scale, picture.height * scale), Pil.Resampling.NEAREST)
             sheet.paste(enlarged, (x, y))
             for number, line in enumerate(lines[i]):
-                pen.text((x, y + tall + 1 + number * (_FONT + 2)), line, fill=_INK, font=font)
+                pen.text((x, y + tall + 1 + number * (_FONT + 2)), line, fill=_INK, font=fonts[i][0])
         y += tall + space + _GAP
     return sheet
 
@@ -110,7 +111,8 @@ def _columns(count: int) -> int:
     return next((n for n in range(root, 2 * root + 1) if count % n == 0), root)
 
 
-def _wrap(text: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> list[str]:
+def _wrap(text: str, width: int, font: Font) -> list[str]:
     """At most four lines that fit into `width` pixels."""
-    letters = max(4, int(width / max(1.0, font.getlength("abcdefghijklmnopqrst") / 20)))
+    mean = max(1.0, font.getlength("abcdefghijklmnopqrst") / 20, font.getlength(text) / max(1, len(text)))
+    letters = max(4, int(width / mean))
     return textwrap.wrap(text, letters, max_lines=_LINES, placeholder="…")

@@ -106,7 +106,8 @@ class _TextModel:
     def encode(self, texts: Sequence[str], most: int, device: torch.device) -> list[Tensor]:
         """Hidden states (L, width) of each text, float32 on the host; each text is computed once."""
         new = [text for text in dict.fromkeys(texts) if (text, most) not in self._states]
-        kept = {text: self._states[text, most] for text in dict.fromkeys(texts) if (text, most) in self._states}
+        kept = {text: self._states.pop((text, most)) for text in dict.fromkeys(texts) if (text, most) in self._states}
+        self._states |= {(text, most): states for text, states in kept.items()}  # used last, dropped last
         for first in range(0, len(new), 64):
             kept.update(self._computed(new[first : first + 64], most, device))
         for text in new:

@@ -7,8 +7,9 @@ groups, which a hash assigns, so that there is no vocabulary to store and simila
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Annotated
 from zlib import crc32
 
@@ -23,7 +24,6 @@ from ._transformer import TokenTransformer
 from .base import TextEncoder
 
 _LONGEST = 24  # letters of one token; longer words, and scripts without spaces, are several tokens
-_WORDS = re.compile(rf"\w{{1,{_LONGEST}}}|[^\w\s]")
 _GROUP = 3  # letters of a group
 
 
@@ -59,12 +59,12 @@ class Words(TextEncoder):
 
     def cut(self, text: str, length: int) -> str:
         """The beginning of at most `length` words and signs."""
-        ends = [found.end() for found in _WORDS.finditer(text)]
+        ends = [found.end() for found in _pattern().finditer(text)]
         return text if len(ends) <= length else text[: ends[length - 1]]
 
     def forward(self, texts: Sequence[str], length: int) -> Tokens:
-        """One token for each word and each sign, such as a comma."""
-        words = [_WORDS.findall(text.lower())[:length] or [text] for text in texts]
+        """One token for each word and each sign, such as a comma or an emoji, with its combining marks and joiners."""
+        words = [_pattern().findall(text.lower())[:length] or [text] for text in texts]
         groups = [[_hashes(word) for word in row] for row in words]
         longest, most = max(map(len, groups)), max(len(word) for row in groups for word in row)
         padded = [[*(_pad(word, most) for word in row), *[[-1] * most] * (longest - len(row))] for row in groups]
@@ -74,6 +74,24 @@ class Words(TextEncoder):
         vectors = self.rows(numbers.clamp(min=0) % self.rows.num_embeddings) * given[..., None]
         scaled = vectors.sum(2) * given.sum(2, keepdim=True).clamp(min=1) ** -0.5  # of unit variance
         return self.transformer(scaled, given.any(2))
+
+
+@cache
+def _pattern() -> re.Pattern[str]:
+    """The pattern of a token.
+
+    Vowel signs, accents and joiners belong to their letter, skin tones, variation selectors and tags to their emoji,
+    and emoji with joiners between them, and the two letters of a flag, are one token.
+    """
+    marks = "".join(re.escape(chr(i)) for i in (*range(0x20000), *_SELECTORS) if unicodedata.category(chr(i))[0] == "M")
+    more = f"[{marks}\u200c\u200d\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f]"
+    sign = rf"[^\w\s]{more}{{0,8}}"
+    return re.compile(
+        rf"(?:\w{more}{{0,4}}){{1,{_LONGEST}}}|[\U0001f1e6-\U0001f1ff]{{2}}|{sign}(?:(?<=\u200d){sign}){{0,8}}"
+    )
+
+
+_SELECTORS = range(0xE0100, 0xE01F0)  # of variants of letters; all other combining marks are below 0x20000
 
 
 def _pad(numbers: Sequence[int], length: int) -> list[int]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -34,7 +35,7 @@ class Rotation(NamedTuple):
 
 
 def rotation_at(size: Sequence[int], head_dim: int, wrap: Sequence[int], x: Tensor) -> Rotation:
-    """The rotation at every position of a grid, in row-major order.
+    """The rotation at every position of a grid, in row-major order; the last few are kept, so do not change it.
 
     Args:
         size: Positions along each axis.
@@ -42,20 +43,30 @@ def rotation_at(size: Sequence[int], head_dim: int, wrap: Sequence[int], x: Tens
         wrap: Circular axes.
         x: Gives the device; the result is float32, or float64 if x is.
     """
-    wide = torch.float32 if x.device.type == "mps" else torch.float64
+    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
+    if torch.compiler.is_compiling():  # a graph contains the computation: sizes may be symbols, tensors placeholders
+        return _rotation.__wrapped__(size, head_dim, wrap, x.device, dtype)
+    with torch.inference_mode(False):  # training cannot use a tensor that was made in inference mode
+        return _rotation(tuple(size), head_dim, tuple(wrap), x.device, dtype)
+
+
+@lru_cache(maxsize=4)  # sampling and its auxiliary models, training and its previews
+def _rotation(
+    size: Sequence[int], head_dim: int, wrap: Sequence[int], device: torch.device, dtype: torch.dtype
+) -> Rotation:
+    wide = torch.float32 if device.type == "mps" else torch.float64
     dims, pairs, angles = len(size), head_dim // 2, []
     for axis, n in enumerate(size):
         count = pairs // dims + (axis < pairs % dims)
-        frequency = BASE ** (-torch.arange(count, device=x.device, dtype=wide) / max(1, count))
+        frequency = BASE ** (-torch.arange(count, device=device, dtype=wide) / max(1, count))
         if axis in wrap:
             turn = 2 * math.pi / n
             frequency = (frequency / turn).round() * turn
-        angle = torch.arange(n, device=x.device, dtype=wide)[:, None] * frequency  # (n, count)
+        angle = torch.arange(n, device=device, dtype=wide)[:, None] * frequency  # (n, count)
         shape = [1] * dims
         shape[axis] = n
         angles.append(angle.reshape(*shape, count).expand(*size, count))
     angle = torch.cat(angles, dim=-1).flatten(0, -2)
-    dtype = torch.float64 if x.dtype == torch.float64 else torch.float32
     return Rotation(angle.cos().to(dtype), angle.sin().to(dtype))
 
 

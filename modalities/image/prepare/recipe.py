@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -11,7 +12,7 @@ from ....core.data.files import format_path
 from ....core.data.manifest import NAME, ManifestLine
 from ....core.data.prepare.captions import TextProposal, propose_text
 from ....core.data.prepare.types import ProposedRecipe, RecipeProposalContext, valid_recipe_name
-from ....core.util.messages import escape_control_characters, format_command, format_json
+from ....core.util.messages import escape_control_characters, format_command, format_count, format_json
 from ..networks.unet import UNet
 
 _SIZES = (16, 24, 28, 32, 48, 64)  # sizes that a CPU trains in minutes; larger ones need a GPU and are left to the user
@@ -29,12 +30,7 @@ def propose_recipe(lines: Sequence[ManifestLine], context: RecipeProposalContext
     words = propose_text(different, UNet, len(stages), reasons)
     network = _network(stages, len(different), words, reasons)
     drawn = float(np.median([line["flat"] for line in different])) > _EMPTY
-    flip = channels == 3 and not drawn
-    reasons.append(
-        "mirrored at random, since photographs remain plausible"
-        if flip
-        else "not mirrored, which would change letters and drawings (data.flip=true to mirror)"
-    )
+    flip = _flip(different, channels == 1 or drawn, labelled, bool(words.condition), reasons)
     text = _text(size, channels, labelled, words, network, flip, drawn, different, context, reasons)
     return ProposedRecipe(text, reasons)
 
@@ -68,6 +64,34 @@ def _labelled(lines: Sequence[ManifestLine], reasons: list[str]) -> bool:
     left = f"; {len(lines) - labelled} files without a class are left out" if labelled < len(lines) else ""
     reasons.append(f"{len(sizes)} classes, by folder{left}")
     return True
+
+
+def _flip(lines: Sequence[ManifestLine], drawn: bool, labelled: bool, captioned: bool, reasons: list[str]) -> bool:
+    """Photographs are mirrored, unless a mirrored one would contradict its caption or class."""
+    texts = [_texts(line, labelled, captioned) for line in lines]
+    named = [found[0] for text in texts if (found := _DIRECTION.search(text))]
+    if drawn:
+        reasons.append("not mirrored, which would change letters and drawings (data.flip=true to mirror)")
+    elif named:
+        word, count = Counter(word.lower() for word in named).most_common(1)[0][0], format_count(len(named), "picture")
+        reasons.append(
+            f"not mirrored: captions or classes of {count} name directions, such as {word!r} (data.flip=true to mirror)"
+        )
+    else:
+        reasons.append("mirrored at random, since photographs remain plausible")
+    return not drawn and not named
+
+
+def _texts(line: ManifestLine, labelled: bool, captioned: bool) -> str:
+    caption = (line.get("caption") or []) if captioned else []
+    texts = [caption] if isinstance(caption, str) else [*caption]
+    return " ".join([*texts, *([line["label"] or ""] if labelled else [])]).replace("_", " ")
+
+
+_DIRECTION = re.compile(
+    r"\b((left|right)(most|wards?|[ -]?hand(ed)?)?|arrows?|((counter|anti)[ -]?)?clockwise|(east|west)(ern|wards?)?)\b",
+    re.IGNORECASE,
+)
 
 
 def _network(stages: list[int], count: int, words: TextProposal, reasons: list[str]) -> str:

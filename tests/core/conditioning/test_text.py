@@ -34,7 +34,7 @@ def test_prompts_are_cleaned():
     assert condition.parse("  a \x00\x1b\t red\n\ncircle\u2028 ") == "a red circle"
     assert condition.parse("e\u0301") == "é" and condition.parse(3) == "3"
     assert condition.parse("a \ud83d b") == "a b"
-    for value in ([], {"a": 1}, None):
+    for value in ([], {"a": 1}, None, True):
         with pytest.raises(BadInput, match="a prompt is a text"):
             condition.parse(value)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load, save
 from sonolux.core.evaluation import joint_embedding as product
 from sonolux.core.evaluation.classifier import ClassifierSettings
 from sonolux.core.evaluation.joint_embedding import (
@@ -88,6 +89,43 @@ def test_pairs_are_learned_and_training_repeats():
     own, other = (media * words).sum(1), (media * words.roll(1, 0)).sum(1)
     different = torch.tensor([a != b for a, b in zip(told, told[-1:] + told[:-1], strict=True)])
     assert float((own > other)[different].double().mean()) > 0.9
+
+
+def test_a_stored_embedding_is_read_and_a_damaged_one_replaced(tmp_path, monkeypatch, recwarn):
+    x, texts = pairs(12)
+    settings, trained = replace(SMALL, epochs=3), []
+    train = product.train_joint_embedding
+    monkeypatch.setattr(product, "train_joint_embedding", lambda *given: trained.append(1) or train(*given))
+
+    def made(x=x, texts=texts, settings=settings, cache=tmp_path):
+        return product.cached_joint_embedding(x, texts, as_is, settings, cache).state_dict()
+
+    def same(a, b):
+        return all(torch.equal(value, b[name]) for name, value in a.items())
+
+    first = made()
+    (stored,) = tmp_path.iterdir()
+    state = torch.get_rng_state()
+    assert (
+        same(first, made())
+        and len(trained) == 1
+        and torch.equal(torch.get_rng_state(), state)
+        and stored.suffix == ".safetensors"
+    )
+    for other in ({"x": x + 1}, {"texts": ["other", *texts[1:]]}, {"settings": replace(settings, version=2)}):
+        made(**other)
+    assert len(trained) == 4 and len([*tmp_path.iterdir()]) == 4, "other data and other code train another one"
+    whole, foreign = stored.read_bytes(), save({"other": torch.zeros(3)})
+    nan = save({name: value * math.nan for name, value in load(whole).items()})
+    assert not recwarn.list
+    for damaged in (b"", whole[:5000], b"x" * 500, foreign, nan):
+        stored.write_bytes(damaged)
+        with pytest.warns(UserWarning, match=r"not the network that eval stored .*: it is trained again") as said:
+            assert same(first, made())
+        assert stored.read_bytes() == whole and len(str(said[0].message).replace(str(stored), "")) < 200
+    (tmp_path / "file").touch()
+    with pytest.warns(UserWarning, match="not stored"):
+        assert same(first, made(cache=tmp_path / "file"))
 
 
 def test_few_pairs_are_refused_and_large_sets_take_fewer_epochs():

@@ -14,6 +14,7 @@ from sonolux.core.testing.mutation import (
     drop_call,
     planted_error,
     replace_expression,
+    set_argument,
     swap_operator,
 )
 from sonolux.core.util.rng import keyed_generator
@@ -92,13 +93,62 @@ def test_the_norm_is_kept_and_bfloat16_is_rotated_in_float32():
     assert torch.equal(rotate(low, rotation_at((5,), DIM, (), low)), exact.bfloat16())
 
 
+def check_cache() -> None:
+    """A rotation is computed once for each grid, circular axis, head, dtype; training can use one of inference mode."""
+    rotary._rotation.cache_clear()
+    with torch.inference_mode():
+        first = rotation_at((4, 5), DIM, (), torch.zeros(1))
+    assert rotation_at([4, 5], DIM, [], torch.zeros(1, dtype=torch.bfloat16)) is first, "the same is computed again"
+    assert not first.cos.is_inference() and not first.cos.requires_grad
+    x = torch.zeros(20, DIM, requires_grad=True)
+    rotate(x, first).sum().backward()
+    others = [
+        rotation_at((5, 4), DIM, (), x),
+        rotation_at((4, 5), DIM, (1,), x),
+        rotation_at((4, 5), 2 * DIM, (), x),
+        rotation_at((4, 5), DIM, (), x.double()),
+    ]
+    assert all(
+        one.cos.shape != first.cos.shape or one.cos.dtype != first.cos.dtype or not torch.equal(one.cos, first.cos)
+        for one in others
+    )
+    assert rotary._rotation.cache_info().currsize <= 4, "the kept rotations have no bound"
+
+
+def test_a_rotation_is_computed_once():
+    check_cache()
+
+
+def test_a_planted_tensor_of_inference_mode_is_caught():
+    with planted_error(rotary, "rotation_at", set_argument("inference_mode", 0, "True")):
+        assert_caught(check_cache)
+
+
+@pytest.mark.slow
+def test_graphs_compute_rotations_themselves():
+    """Under torch.compile and torch.export nothing is kept, and the results are the same."""
+    x = drawn(20, DIM)
+    expected = rotate(x, rotation_at((4, 5), DIM, (), x))
+
+    class Rotate(torch.nn.Module):
+        def forward(self, x):
+            return rotate(x, rotation_at((4, 5), DIM, (), x))
+
+    rotary._rotation.cache_clear()
+    torch._dynamo.reset()
+    compiled = torch.compile(Rotate(), backend="eager", fullgraph=True)(x)
+    exported = torch.export.export(Rotate(), (x,), strict=False).module()(x)
+    torch.testing.assert_close([compiled, exported], [expected, expected])
+    assert not rotary._rotation.cache_info().currsize
+
+
 PLANTED = {
     "wrong direction of a half": (rotary.rotate, swap_operator(ast.Sub, ast.Add), check_closed_form, ((9,),)),
     "absolute positions": (rotary.rotate, swap_operator(ast.Add, ast.Sub), check_shift, ()),
-    "frequencies of a loop not rounded": (rotary.rotation_at, drop_call("round"), check_roll, ()),
-    "no loop": (rotary.rotation_at, replace_expression(condition_target(), "False", at=1), check_roll, ()),
+    "frequencies of a loop not rounded": (rotary._rotation, drop_call("round"), check_roll, ()),
+    "no loop": (rotary._rotation, replace_expression(condition_target(), "False", at=1), check_roll, ()),
     "equal frequencies": (
-        rotary.rotation_at,
+        rotary._rotation,
         replace_expression(call_target("arange"), "0 * _", at=0),
         check_closed_form,
         ((9,),),

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import sonolux
 import torch
+from sonolux.core.cli import sample as sample_command
 from sonolux.core.cli.main import main
 from sonolux.core.conditioning.encoders.bytes import Bytes
 from sonolux.core.conditioning.text import Text
@@ -17,6 +18,7 @@ from sonolux.core.config.load import load_recipe, load_run_recipe
 from sonolux.core.guidance import composed
 from sonolux.core.nn.layers.init import normal_
 from sonolux.core.pipeline.conditions import ConditionEmbedder
+from sonolux.core.pipeline.prompts import read_prompt_file
 from sonolux.core.testing.mutation import assert_caught, planted_error, swap_operator
 from sonolux.core.training.checkpoint import newest_checkpoint
 from sonolux.core.training.run import TrainingRun
@@ -90,6 +92,38 @@ def test_prompts_of_samples(model):
     assert [row["caption"] for row in model.sample("cycle", count=2).conditions] == ["cycle"] * 2
 
 
+def test_numbers_are_texts_and_truth_values_and_null_are_refused(tmp_path):
+    (tmp_path / "r.yaml").write_text(RECIPE.replace("sample: {", "sample: {prompt: [5, 007, 1.50, yes, a cat], "))
+    recipe = load_recipe(tmp_path / "r.yaml")
+    assert recipe.sample.prompt == ["5", "007", "1.50", "yes", "a cat"], "as they are written"
+
+    def changed(key, value):
+        return getattr(recipe.with_overrides([(f"sample.{key}", value)]).sample, key)
+
+    assert changed("prompt", 5) == changed("negative", 5) == "5" and changed("prompt", [1, 2]) == ["1", "2"]
+    for key, value in (("prompt", True), ("negative", False), ("prompt", ["a", True])):
+        with pytest.raises(BadInput, match="a prompt is a text: write it in quotes"):
+            changed(key, value)
+    with pytest.raises(BadInput, match="a list of prompts contains texts only, not null; '' gives samples without"):
+        changed("prompt", ["a", None])
+    assert sample_command._sorted(["5", "true", "null"])[0] == {"prompt": ["5", "true", "null"]}, (
+        "typed words are texts"
+    )
+
+
+def test_files_of_prompts_of_any_editor(tmp_path):
+    """A byte order mark, lines of Windows and old Macs, blank lines, spaces, and no end of the last line."""
+    file = tmp_path / "prompts.txt"
+    summer = "été".encode()
+    for content in (
+        b"\xef\xbb\xbfa cat\r\n\r\n \t\r\n  " + summer + b" ",
+        b"a cat\r\r" + summer,
+        b"\na cat\n" + summer + b"\n",
+    ):
+        file.write_bytes(content)
+        assert read_prompt_file(file) == ["a cat", "été"]
+
+
 def test_each_text_is_encoded_once(model, calls):
     """One call for all prompts, the negative one and those of guidance, whatever the number of batches and steps."""
     model.sample(count=7, batch=2, guidance={"use": "composed", "prompts": {"red": 2.0, "square": -1.0}})
@@ -98,6 +132,16 @@ def test_each_text_is_encoded_once(model, calls):
     assert len(calls) == 2 and sorted(calls[1]) == sorted([A, B, "green"])
     model.sample([A, B], count=7, batch=2)
     assert len(calls) == 3 and calls[2] == [A, B]
+
+
+def test_each_text_is_encoded_once_for_an_auxiliary_model(model, run, calls):
+    """One call of each model's encoder for a run of several batches, and the same samples as in one batch."""
+    guidance = {"use": "autoguidance", "scale": 2.0, "weak": str(run)}
+    made = model.sample([A, B], count=5, batch=2, seed=1, guidance=guidance)
+    assert calls == [[A, B], [A, B]], "the main model's, and the auxiliary one's"
+    assert torch.allclose(
+        media(model.sample([A, B], count=5, batch=5, seed=1, guidance=guidance)), media(made), atol=1e-4
+    )
 
 
 def test_empty_and_long_prompts(model):

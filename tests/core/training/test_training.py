@@ -16,6 +16,7 @@ from sonolux.core.pipeline.load import load
 from sonolux.core.pipeline.preview import PreviewCallback
 from sonolux.core.testing.mutation import argument_target, assert_caught, call_target, planted_error, replace_expression
 from sonolux.core.training import checkpoint, header, log
+from sonolux.core.training import run as product
 from sonolux.core.training.build import build_model_components, check_conditions
 from sonolux.core.training.checkpoint import load_optimizer, newest_checkpoint, read_header
 from sonolux.core.training.data_changes import hashes_trained_on
@@ -168,6 +169,27 @@ def test_learning_rate_warms_up_and_falls():
 
 
 @pytest.mark.slow
+def test_a_run_says_what_it_prepares_before_it_does(recipe, tmp_path, monkeypatch):
+    """A line before the data is read, and one before the codec is fitted, which may take a minute each."""
+    said = []
+    for name in ("build_dataset", "fit_codec"):
+        right = getattr(product, name)
+        monkeypatch.setattr(product, name, lambda *a, r=right, n=name, **k: said.append(n) or r(*a, **k))
+    run = TrainingRun(load_recipe(str(recipe)), tmp_path / "run", bar=False, announce=said.append)
+    run.prepare()
+    lines = run.describe()
+    run.close()
+    count = len(run.trainer.data)
+    assert said == [
+        "tiny: reading the data",
+        "build_dataset",
+        f"{count} examples, 3 classes; fitting the codec",
+        "fit_codec",
+    ]
+    assert len(lines) == 1 and lines[0].startswith("diffuses (3, 16, 16) with 0.0")
+    assert f"batches of 6, 8 steps, cpu in float32; writes {tmp_path / 'run'}" in lines[0]
+
+
 def test_a_run_folder_says_everything(recipe, tmp_path):
     run = tmp_path / "run"
     go(recipe, run, "train.preview_every=4")

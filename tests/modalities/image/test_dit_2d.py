@@ -3,7 +3,7 @@
 import pytest
 import torch
 from sonolux.core.conditioning.base import Condition
-from sonolux.core.config.load import load_recipe_text
+from sonolux.core.config.load import load_recipe, load_recipe_text
 from sonolux.core.nn import spatial
 from sonolux.core.nn.dit import DiTND, TransformerSize
 from sonolux.core.nn.layers.attention import CrossAttention
@@ -81,6 +81,24 @@ def test_tokens_need_an_option_which_the_message_names(network, value):
     made = recipe(f"{network}, cross_attention: {value}")
     parts = build_model_components(made, made.modality.build().spec())
     assert "tokens" in parts.model.network.accepts
+
+
+@pytest.mark.parametrize(
+    ("network", "value"), [("image/unet, width: 8, head_dim: 8", "[1]"), ("image/dit, size: nano", "true")]
+)
+def test_attention_to_no_tokens_is_refused(network, value, tmp_path):
+    file = tmp_path / "r.yaml"
+    file.write_text(RECIPE.replace("NETWORK", f"{network}, cross_attention: {value}").replace("FILE", __file__))
+    stored = load_recipe(file).dump()
+    changes = ["conditioning.caption=null"]
+    without = f"network.cross_attention={'false' if value == 'true' else '[]'}"
+    for more in ([], ["conditioning.label=class"]):
+        with pytest.raises(BadInput, match="is for conditions that yield tokens, and this recipe has none") as error:
+            load_recipe(file, [*changes, *more])
+        assert f"or leave it out ({without})" in str(error.value)
+    assert not load_recipe(file, [*changes, without]).conditioning
+    made = load_recipe_text(stored, overrides=changes, bare_section=None, allow_code=True)
+    assert not made.conditioning, "a run that exists stays usable"
 
 
 def train(model: torch.nn.Module, steps: int, lr: float) -> float:

@@ -15,6 +15,7 @@ from sonolux.core.types import BadInput, MediaSpec
 from sonolux.core.util import progress
 from sonolux.modalities.image.datasets.folder import Folder
 from sonolux.modalities.image.prepare import near_copies as near
+from sonolux.modalities.image.prepare import recipe as proposal
 from sonolux.modalities.image.prepare.prepare import PictureFolderAnalyzer
 
 
@@ -229,6 +230,26 @@ def test_proposals(tmp_path, make, wanted):
     assert (modality.size[0], modality.channels, data.params["flip"]) == wanted
     assert data.params["label"] == "folder" and "label" in recipe.conditioning
     assert len(data.build(spec=modality.spec(), split="train", valid=0.1, seed=0)) > 0
+
+
+@pytest.mark.parametrize(
+    ("captions", "label", "word"),
+    [
+        (["A bird on the LEFT"], None, "left"),
+        (["a car", ["a road", "two right-hand curves"]], None, "right-hand"),
+        ([None], "up_arrow", "arrow"),
+        (["all is bright", "the cleft", "it leftover", "an eastern"], None, "eastern"),
+        (["all is bright", "the cleft", "a beast"], None, None),
+        ([None], "cat", None),
+    ],
+)
+def test_directions_in_captions_and_classes_are_not_mirrored(captions, label, word):
+    lines, reasons = [{"caption": caption, "label": label} for caption in captions], []
+    flip = proposal._flip(lines, False, label is not None, any(captions), reasons)
+    assert flip == (word is None) and len(reasons) == 1
+    assert flip or f"of 1 picture name directions, such as {word!r} (data.flip=true to mirror)" in reasons[0]
+    assert proposal._flip(lines, False, False, False, []), "captions and classes that the recipe does not use"
+    assert not proposal._flip(lines, True, False, False, [])
 
 
 @pytest.mark.slow

@@ -1,14 +1,16 @@
 """Text encoders on top of frozen models: what a checkpoint holds, how a model is identified, and texts in batches."""
 
+import ast
 import copy
 import importlib.util
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
 from sonolux.core.conditioning.encoders import table, transformers
 from sonolux.core.conditioning.text import Text
-from sonolux.core.testing.mutation import assert_caught
+from sonolux.core.testing.mutation import assert_caught, planted_error, swap_operator
 from sonolux.core.types import BadInput
 from sonolux.core.util.fetching import allow_fetching
 
@@ -126,6 +128,45 @@ def test_a_text_model(folder, kind):
         assert condition.parse("a small red circle a red x") == "a small red circle"
     condition.embed(TEXTS).values.sum().backward()
     assert condition.encoder.project.weight.grad.any()
+
+
+class Counted(transformers._TextModel):
+    """A model that gives states of 64 bytes, and notes the texts that it computes."""
+
+    def __init__(self):
+        super().__init__(None, SimpleNamespace(config=SimpleNamespace(hidden_size=4)), None, b"")
+        self.computed = []
+
+    def _computed(self, texts, most, device):
+        self.computed += texts
+        return {text: torch.full((4, 4), float(len(text))) for text in texts}
+
+
+def check_kept_states(monkeypatch):
+    """Texts with dropped words are kept too, within a bound, and those used least recently are dropped first."""
+    monkeypatch.setattr(transformers, "_CACHED", 3 * 64)
+    model = Counted()
+
+    def encode(*texts):
+        model.computed.clear()
+        assert [float(found[0, 0]) for found in model.encode(texts, 8, torch.device("cpu"))] == [*map(len, texts)]
+        assert model._bytes == sum(states.nbytes for states in model._states.values()) <= 3 * 64
+        return model.computed
+
+    assert encode("a red circle", "a circle", "red") == ["a red circle", "a circle", "red"]
+    assert encode("a circle", "a red circle") == [], "computed once"
+    assert encode("circle") == ["circle"] and encode("a red circle", "a circle") == [], "the least recent is dropped"
+    assert encode("red") == ["red"]
+    assert encode("1", "2", "3", "4", "5") == ["1", "2", "3", "4", "5"], "more than are kept"
+
+
+def test_states_are_kept_within_a_bound(monkeypatch):
+    check_kept_states(monkeypatch)
+
+
+def test_a_planted_cache_without_bound_is_caught(monkeypatch):
+    with planted_error(transformers._TextModel, "encode", swap_operator(ast.Gt, ast.Eq)):
+        assert_caught(check_kept_states, monkeypatch)
 
 
 def test_another_model_is_refused(folder, tmp_path):

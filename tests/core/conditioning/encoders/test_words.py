@@ -1,6 +1,8 @@
 """The encoder over words: what a token is, which words share rows, padding, and cutting."""
 
 import ast
+import re
+import unicodedata
 
 import pytest
 import torch
@@ -8,7 +10,7 @@ from sonolux.core.conditioning.encoders import _transformer, words
 from sonolux.core.conditioning.encoders.words import Words
 from sonolux.core.conditioning.text import Text
 from sonolux.core.nn.layers.init import reset_parameters
-from sonolux.core.testing.mutation import assert_caught, planted_error, set_argument, swap_operator
+from sonolux.core.testing.mutation import assert_caught, planted_error, set_argument, swap_constant, swap_operator
 
 TEXTS = ["a small Red circle, above a large blue square", "x", "привет, 日本語 😀", "¿?"]
 
@@ -30,6 +32,49 @@ def test_a_token_for_each_word_and_sign():
     found = encoder()(TEXTS, 64)
     assert found.mask.sum(1).tolist() == [10, 1, 4, 2]
     assert torch.equal(*encoder()(["A RED circle", "a red circle"], 8).values)
+
+
+SCRIPTS = {
+    "नमस्ते दुनिया": ["नमस्ते", "दुनिया"],  # vowel signs and a virama
+    "สวัสดีครับ น้ำ": ["สวัสดีครับ", "น้ำ"],  # vowels and tones above
+    "مُحَمَّد": ["مُحَمَّد"],
+    "می\u200cخواهم": ["می\u200cخواهم"],  # a non-joiner in a word
+    "क्\u200dष": ["क्\u200dष"],
+    "q\u0303 a\u0308\u0304": ["q\u0303", "a\u0308\u0304"],
+    "👩\u200d👩\u200d👧 👍🏽": ["👩\u200d👩\u200d👧", "👍🏽"],
+    "👩🏽\u200d❤\ufe0f\u200d💋\u200d👨🏿!": ["👩🏽\u200d❤\ufe0f\u200d💋\u200d👨🏿", "!"],
+    "🇫🇷🇩🇪": ["🇫🇷", "🇩🇪"],
+    "#\ufe0f\u20e3 1\ufe0f\u20e3": ["#\ufe0f\u20e3", "1\ufe0f\u20e3"],
+    "🙂🙂": ["🙂", "🙂"],
+    "\u0301a": ["\u0301", "a"],
+}
+
+
+def check_scripts():
+    """Marks and joiners belong to their word or emoji."""
+    for text, tokens in SCRIPTS.items():
+        assert words._pattern().findall(text) == tokens, text
+    assert encoder()([*SCRIPTS], 16).mask.sum(1).tolist() == [len(tokens) for tokens in SCRIPTS.values()]
+
+
+def test_marks_and_joiners_belong_to_their_word():
+    check_scripts()
+    piled = words._pattern().findall("a" + "\u0301" * 999)
+    assert max(map(len, piled)) <= 9, "the length of a token has a bound"
+
+
+def test_a_pattern_without_marks_is_caught():
+    with planted_error(words, "_pattern", swap_constant(0x20000, 0x300)):
+        assert_caught(check_scripts)
+
+
+def test_text_without_marks_is_cut_as_before():
+    """A checkpoint depends on it: letters and digits up to 24, and each other sign alone."""
+    before = re.compile(r"\w{1,24}|[^\w\s]")
+    latin = "".join(map(chr, range(32, 0x2B0))) + " a, red_circle: naïve (Ærø)... don't! 3.5 € " + "x" * 60
+    for text in (latin, latin.lower(), " ".join(latin[100:]), "привет, 日本語 😀"):
+        plain = "".join(c for c in text if unicodedata.category(c)[0] != "M")
+        assert words._pattern().findall(plain) == before.findall(plain)
 
 
 def test_words_with_the_same_letters_are_similar():
