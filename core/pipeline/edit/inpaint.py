@@ -17,7 +17,7 @@ from ...conditioning.reference import reference_channels
 from ...data.files import format_path
 from ...editing.base import Edit
 from ...editing.inpaint import InpaintEdit
-from ...editing.operators.mask import encode_partly_known
+from ...editing.known_elements import encode_partly_known
 from ...types import BadInput
 from ..examples import reference_edit
 from ..lengths import LengthBeyondTraining, PaddedBatch, require_rate, seconds_to_elements

@@ -87,8 +87,9 @@ class RepromptOptions(RecipeSection):
 class RecoverOptions(RecipeSection):
     """Options of recovery: inverse problems with a known operator."""
 
-    operator: Annotated[ComponentSpec, ComponentField("operator")] | None = None
-    """what was done to the file: crop, downsample, low_pass, mix, ..., with its options: operator.cutoff=2000"""
+    operator: Annotated[ComponentSpec, ComponentField("degradation")] | None = None
+    """what was done to the file, a linear degradation: crop, downsample, low_pass, channel_mean, ..., with its options:
+    operator.cutoff=2000"""
     noise: Annotated[float, Range(0.0001, 10)] = 0.02
     """standard deviation of the noise of the measurement, at the level of the training data (1 is full scale)"""
     method: Literal["mmps", "pigdm", "dps"] = "mmps"
