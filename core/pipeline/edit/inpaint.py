@@ -196,7 +196,7 @@ def _fill_request(
     facts: dict[str, Any],
 ) -> InpaintRequest:
     count = filling.count
-    reference = mask_reference(context.model.model, filling.trained)
+    reference = mask_reference(context.model.model, filling.trained, filling.reference)
     by_levels = context.model.per_element and reference is None
     resample = (4 if reference is None and not by_levels else 1) if filling.resample is None else filling.resample
     if reference is not None and filling.trained is None:

@@ -38,6 +38,8 @@ class KnownPartOptions(RecipeSection):
     trained: bool | None = None
     """give the known part to the network, which was trained with one (condition `reference`, degradation `mask`); null:
     if it was trained so"""
+    reference: str | None = None
+    """name of the condition that receives the known part; null: the only one of the run"""
 
 
 class InpaintOptions(KnownPartOptions):
