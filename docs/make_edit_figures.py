@@ -91,7 +91,7 @@ def morph(examples: Examples, pairs: tuple[tuple[int, int], ...]) -> Rows:
 
 
 def reprompt(examples: Examples, changes: dict[int, tuple[str, str]]) -> Rows:
-    """The file, the file under its own caption without guidance, and under the changed one with strength 0.6, 0.8, 1."""
+    """The file, its round trip without guidance, and the file under the changed caption: strength 0.6, 0.8, 1."""
     rows = []
     for i, (old, new) in changes.items():
         caption = examples.items[i].caption or ""
