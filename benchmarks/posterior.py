@@ -18,11 +18,11 @@ from typing import NamedTuple
 
 import sonolux
 import torch
-from sonolux.core.editing.operators.base import LinearOperator
-from sonolux.core.editing.operators.crop import Crop
-from sonolux.core.editing.operators.downsample import Downsample
-from sonolux.core.editing.operators.low_pass import LowPass
-from sonolux.core.editing.operators.mix import Mix
+from sonolux.core.degradations.base import LinearOperator
+from sonolux.core.degradations.channel_mean import ChannelMean
+from sonolux.core.degradations.crop import Crop
+from sonolux.core.degradations.downsample import Downsample
+from sonolux.core.degradations.low_pass import LowPass
 from sonolux.core.editing.posterior.base import Observation, PosteriorEdit, PosteriorGuidance
 from sonolux.core.editing.posterior.dps import DPS
 from sonolux.core.editing.posterior.mmps import MMPS
@@ -30,7 +30,7 @@ from sonolux.core.editing.posterior.pigdm import PiGDM
 from sonolux.core.testing.dense import DenseMixture, ar1_sequences, measured
 from sonolux.core.testing.mixture import example_mixture
 from sonolux.core.types import MediaSpec
-from sonolux.modalities.audio.operators.band import Band
+from sonolux.modalities.audio.degradations.band import Band
 from torch import Tensor
 
 NOISE = 0.1  # standard deviation of the noise on y; the data have unit variance
@@ -40,7 +40,7 @@ OPERATORS: dict[str, LinearOperator] = {
     "crop": Crop(0.25, 0.75),
     "downsample": Downsample(SPEC, 2),
     "low_pass": LowPass(SPEC, 3.0),
-    "mix": Mix(SPEC),
+    "channel_mean": ChannelMean(SPEC),
     "band": Band(SPEC, 1.0, 5.0, n_fft=8),
 }
 METHODS: dict[str, Callable[[], PosteriorGuidance]] = {"dps": DPS, "pigdm": PiGDM, "mmps": lambda: MMPS(30)}

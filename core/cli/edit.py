@@ -38,7 +38,7 @@ def command(
     restore FILE...    count=1                    with a run trained for it (condition `reference`)
     morph A B          count=5                    interpolate between two files, or between two classes
     reprompt FILE "P"  source="..." strength=0.8  change what a file shows: the prompt P, or label=NAME
-    recover FILE...    operator=downsample        undo a known operator: crop, downsample, low_pass, mix, ...;
+    recover FILE...    operator=downsample        undo a known operator: crop, downsample, low_pass, channel_mean, ...;
                        noise=0.02 method=mmps     its options are operator.factor=4 and so on
 
     Other keys change the recipe's `sample` section, as in `sonolux sample`: seed=3, steps=40, loop=true, windows=0.5,

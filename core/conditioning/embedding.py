@@ -78,19 +78,12 @@ class Embedding(Condition):
         """
         if not isinstance(value, (str, Path)) or self.read is None:
             raise BadInput(f"style or content is given by the path of a file, not {shorten(repr(value))}")
-        if (path := str(value)) not in self._found:
-            self._found[path] = self._features(self.read(Path(path)))
-        return path
+        self._found[str(value)] = self._features_once(self.read(Path(value)))  # again: the file may have changed
+        return str(value)
 
     def from_item(self, item: Item) -> np.ndarray:
         """The features of an example without its padding; equal media are computed once."""
-        media = self.spec.trim(item.media, item.length)
-        key = hashlib.blake2b(media.contiguous().numpy().tobytes(), digest_size=16).digest()
-        if key not in self._found:
-            if len(self._found) >= _MOST:  # random parts are new in every step
-                self._found = {path: row for path, row in self._found.items() if isinstance(path, str)}
-            self._found[key] = self._features(media)
-        return self._found[key]
+        return self._features_once(self.spec.trim(item.media, item.length))
 
     def embed(self, values: Sequence[np.ndarray | str] | Tensor) -> Tensor:
         """Embed features (B, d), arrays (d,) or parsed paths -> (B, E)."""
@@ -101,6 +94,14 @@ class Embedding(Condition):
     def format_value(self, value: Any) -> str | None:
         """The path; None for the features of an example."""
         return value if isinstance(value, str) else None
+
+    def _features_once(self, media: Tensor) -> np.ndarray:
+        key = hashlib.blake2b(media.contiguous().numpy().tobytes(), digest_size=16).digest()
+        if key not in self._found:
+            if len(self._found) >= _MOST:  # random parts are new in every step
+                self._found = {path: row for path, row in self._found.items() if isinstance(path, str)}
+            self._found[key] = self._features(media)
+        return self._found[key]
 
     def _features(self, media: Tensor) -> np.ndarray:
         return np.asarray(self.features([media.detach().float().cpu()])[0], dtype=np.float32)

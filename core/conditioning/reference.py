@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..codecs.base import Codec
 from ..degradations.base import Degradation, DegradedMedia
-from ..editing.operators.mask import encode_known
+from ..editing.known_elements import encode_known
 from ..types import BadInput, Item, MediaSpec, move_like
 from ..util.annotations import ComponentKind
 from .base import Condition
@@ -27,7 +27,7 @@ class Reference(Condition):
 
     Args:
         spec: Media specification with the shape (C, *spatial) of the diffused tensor.
-        degradation: Degradation: mask, downsample, low_pass, channel_mean or noise.
+        degradation: Degradation: mask, downsample, low_pass, ....
         drop: Probability that training drops the reference; samples without one, and classifier-free guidance, need a
             value above 0.
     """

@@ -35,10 +35,15 @@ KINDS = {
     "prediction": "parameterization",
     "clock": "noise_conditioning",
     "times": "timestep_sampling",
+    "operator": "degradation",
 }
 
 # kind -> old component -> new component
-COMPONENTS = {"guidance": {"several": "composed"}, "condition": {"number": "scalar"}}
+COMPONENTS = {
+    "guidance": {"several": "composed"},
+    "condition": {"number": "scalar"},
+    "degradation": {"mix": "channel_mean"},
+}
 
 # old parameter of a component -> new parameter; counts where a constructor has the new one and not the old
 PARAMETERS = {"spacing": "timesteps", "prediction": "parameterization", "clock": "noise_conditioning"}

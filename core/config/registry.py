@@ -68,17 +68,13 @@ LAYOUT = {
     "weighting": KindLayout("core/objectives/weightings", "core.objectives.weightings.base:Weighting"),
     "sampler": KindLayout("core/samplers", "core.samplers.base:Sampler", helpers=("plan", "solver")),
     "guidance": KindLayout("core/guidance", "core.guidance.base:Guidance"),
-    "operator": KindLayout(
-        "core/editing/operators",
-        "core.editing.operators.base:LinearOperator",
-        helpers=("mask", "windows"),
-        of_modalities="modalities/*/operators",
-    ),
     "condition": KindLayout("core/conditioning", "core.conditioning.base:Condition"),
     "text_encoder": KindLayout(
         "core/conditioning/encoders", "core.conditioning.encoders.base:TextEncoder", "text encoder"
     ),
-    "degradation": KindLayout("core/degradations", "core.degradations.base:Degradation"),
+    "degradation": KindLayout(
+        "core/degradations", "core.degradations.base:Degradation", of_modalities="modalities/*/degradations"
+    ),
     "optimizer": KindLayout("core/training/optimizers", "core.training.optimizers.base:Optimizer"),
     "metric": KindLayout("core/evaluation/metrics", "core.evaluation.metrics.base:Metric"),
     "modality": KindLayout("modalities", "core.types:Modality"),

@@ -1,8 +1,19 @@
-"""Base class of degradations: media -> what is left of them, which a network receives as its reference."""
+"""Base classes of degradations: media -> what is left of them.
+
+A degradation y = A x + noise is used in two ways:
+
+- A network is trained with a reference, which a degradation makes of each example: the condition `reference`.
+- A network that was not trained for it recovers media from y: `sonolux edit RUN recover FILE operator=NAME`. This takes
+  a `LinearOperator`, a degradation by a fixed linear map A without random numbers.
+
+The adjoint A* is defined by <A x, y> = <x, A* y> for all x and y; it carries a difference of measurements back to the
+media.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -48,3 +59,31 @@ class Degradation(ABC):
         degradation, and removes what a network has not seen in training, such as details that a resized file has.
         """
         return media
+
+
+class LinearOperator(Degradation):
+    """A linear map A of media (B, C, *size), the same for each sample of a batch."""
+
+    def check(self, size: Sequence[int]) -> None:
+        """Raise BadInput, with the remedy, unless A can be applied to media of this size."""
+        return
+
+    @abstractmethod
+    def apply(self, x: Tensor) -> Tensor:
+        """A x for media (B, C, *size), of any shape (B, ...)."""
+
+    @abstractmethod
+    def adjoint(self, y: Tensor, size: Sequence[int]) -> Tensor:
+        """A* y, (B, C, *size), for y of the shape of A x and media of this size."""
+
+    def to_media(self, y: Tensor, size: Sequence[int]) -> Tensor:
+        """Media (B, C, *size) that show y: A^+ y, where A^+ is easy to compute, else A* y."""
+        return self.adjoint(y, size)
+
+    def degrade(self, media: Tensor, rng: np.random.Generator) -> DegradedMedia:
+        """A x as media of the size of the example; nothing is drawn."""
+        return DegradedMedia(self.of_file(media))
+
+    def of_file(self, media: Tensor) -> Tensor:
+        """A x as media of the size of the file."""
+        return self.to_media(self.apply(media[None]), media.shape[1:])[0]

@@ -1,16 +1,19 @@
-"""Degradation: the mean of the channels, for colourisation of pictures and stereo from mono."""
+"""The mean of all channels: colours from grey, stereo from mono."""
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from ..types import BadInput, MediaSpec
-from .base import Degradation, DegradedMedia
+from .base import LinearOperator
 
 
-class ChannelMean(Degradation):
-    """Every channel becomes the mean of all channels: a grey picture, a mono sound.
+class ChannelMean(LinearOperator):
+    """The mean of all channels: a grey picture, a mono sound.
+
+    y = (x_1 + ... + x_C) / C; A* y = (y / C, ..., y / C); A^+ y = (y, ..., y).
 
     Args:
         spec: Media specification.
@@ -21,10 +24,17 @@ class ChannelMean(Degradation):
 
     def __init__(self, spec: MediaSpec):
         if spec.channels < 2:
-            raise BadInput(f"channel_mean needs media of 2 channels or more, and modality.channels is {spec.channels}")
+            raise BadInput("channel_mean is the mean of several channels, and the media of this run have one")
+        self.channels = spec.channels
 
-    def degrade(self, media: Tensor, rng: np.random.Generator) -> DegradedMedia:
-        return DegradedMedia(self.of_file(media))
+    def apply(self, x: Tensor) -> Tensor:
+        """The mean, (B, 1, *size)."""
+        return x.mean(1, keepdim=True)
 
-    def of_file(self, media: Tensor) -> Tensor:
-        return media.mean(0, keepdim=True).expand_as(media)
+    def adjoint(self, y: Tensor, size: Sequence[int]) -> Tensor:
+        """The mean's share of each channel, (B, C, *size)."""
+        return self.to_media(y / self.channels, size)
+
+    def to_media(self, y: Tensor, size: Sequence[int]) -> Tensor:
+        """The mean as each channel, (B, C, *size)."""
+        return y.expand(-1, self.channels, *size)

@@ -23,7 +23,7 @@ from ..schedulers.base import NoiseLevel64, Schedule
 from ..types import BadInput, Conditioning, Denoiser, Estimate, NoiseLevel, broadcast_like
 from ..util.rng import KeyedNoise
 from .base import Edit, SamplerAndLevels
-from .operators.mask import MaskOperator
+from .known_elements import MaskOperator
 from .repaint import RePaintSampler
 
 Method = Literal["replace", "levels"]

@@ -14,7 +14,7 @@ from torch import Tensor
 from ..guidance.base import SamplingRun
 from ..types import Conditioning, Denoiser, Estimate, NoiseLevel, Number
 from .base import Edit
-from .operators.windows import WindowOperator
+from .window_operator import WindowOperator
 
 
 class WindowedEdit(Edit):

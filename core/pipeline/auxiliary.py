@@ -14,7 +14,9 @@ from .open_checkpoint import open_checkpoint
 
 
 class AuxiliaryModelLoader:
-    """Loads auxiliary models, each once. They must share schedule, latent shape and codec with the main model.
+    """Loads auxiliary models. They must share schedule, latent shape and codec with the main model.
+
+    Each is opened once, like the main model: a later checkpoint of its run is not read.
 
     Args:
         main: The model that is sampled.

@@ -57,6 +57,9 @@ NO_EFFECT_ON_FILES = {
 NO_EFFECT_ON_CLASSES = {"label": "label has no effect on a morph of classes: its ends are the labels", "count": _COUNT}
 """Keys of the `sample` section that edits of files, or between classes, do not use -> the message."""
 
+_OF_SAMPLES = {"label": None, "prompt": None, "conditions": {}}
+"""What a recipe says of its samples, but not of a file -> the value that says nothing."""
+
 TRAJECTORY = 4  # default number of samples whose denoising trajectory is recorded
 
 
@@ -200,6 +203,7 @@ class Pipeline:
         resample: int | None = None,
         jump: int = 4,
         trained: bool | None = None,
+        reference: str | None = None,
         progress: bool = False,
         **changes: Any,
     ) -> Samples:
@@ -211,14 +215,15 @@ class Pipeline:
             box: Part along the two other axes, [left, top, right, bottom] in elements.
             mask: A file that is positive (white) in the part.
             count: Number of results per file.
-            resample: How often each segment of `jump` steps is run, see `edit.options.Filling`.
+            resample: How often each segment of `jump` steps is run, see `edit.options.KnownPartOptions`.
             jump: Number of steps in a segment.
             trained: Whether the network receives the known part; None: if it was trained with one.
+            reference: Name of the condition that receives it; None: the only one.
             progress: Show a progress bar.
             **changes: Keys of the recipe's `sample` section.
         """
         given = {"spans": spans, "box": box, "mask": mask, "count": count}
-        given |= {"resample": resample, "jump": jump, "trained": trained}
+        given |= {"resample": resample, "jump": jump, "trained": trained, "reference": reference}
         options = load_options(InpaintOptions, list(given.items()))
         context = self._edit_context(changes)
         with hold_warnings():
@@ -234,6 +239,7 @@ class Pipeline:
         resample: int | None = None,
         jump: int = 4,
         trained: bool | None = None,
+        reference: str | None = None,
         progress: bool = False,
         **changes: Any,
     ) -> Samples:
@@ -243,13 +249,15 @@ class Pipeline:
             files: One file or several.
             seconds: Length that is added along time.
             count: Number of results per file.
-            resample: How often each segment of `jump` steps is run, see `edit.options.Filling`.
+            resample: How often each segment of `jump` steps is run, see `edit.options.KnownPartOptions`.
             jump: Number of steps in a segment.
             trained: Whether the network receives the known part; None: if it was trained with one.
+            reference: Name of the condition that receives it; None: the only one.
             progress: Show a progress bar.
             **changes: Keys of the recipe's `sample` section.
         """
-        given = {"seconds": seconds, "count": count, "resample": resample, "jump": jump, "trained": trained}
+        given = {"seconds": seconds, "count": count, "resample": resample, "jump": jump}
+        given |= {"trained": trained, "reference": reference}
         options = load_options(ExtendOptions, list(given.items()))
         context = self._edit_context(changes)
         with hold_warnings():
@@ -478,6 +486,8 @@ class Pipeline:
     def _edit_context(self, changes: dict[str, Any], **defaults: Any) -> EditContext:
         """The context of an edit. Calibrated plans are not used: they can start at the highest noise level only.
 
+        The recipe's prompts, labels and other conditions are those of its samples, and say nothing of a file.
+
         Args:
             changes: Keys of the `sample` section.
             **defaults: Keys that differ from the recipe for this edit, unless the user changed them.
@@ -489,8 +499,8 @@ class Pipeline:
                 "calibrated=true has no effect on an edit: a calibrated plan starts at pure noise; leave it out"
             )
         defaults = {name: value for name, value in defaults.items() if name not in changed}
-        unlabelled = {} if "label" in changed else {"label": None}
-        requested = {"calibrated": False, "count": 1, **unlabelled, **defaults, **changes}
+        undescribed = {name: none for name, none in _OF_SAMPLES.items() if name not in changed}
+        requested = {"calibrated": False, "count": 1, **undescribed, **defaults, **changes}
         self._move(requested)
         recipe = self.recipe_with(requested)
         latents = self._sampler(recipe, self._method(recipe)).latents

@@ -54,3 +54,12 @@ def check_path(path: Path, look: bool = True) -> Path:
 
 def _shown(text: str | Path) -> str:
     return shorten(str(text)).encode("utf-8", "backslashreplace").decode().replace("\0", "\\0")
+
+
+def file_stamp(path: Path) -> tuple[int, int]:
+    """Size and time of the last change in ns, by which a cache sees that a file has changed; 0 if it is gone."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return 0, 0
+    return facts.st_size, facts.st_mtime_ns

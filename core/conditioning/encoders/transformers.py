@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from functools import cache
+from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +17,7 @@ from ...nn.layers.embedding import make_linear
 from ...nn.layers.init import reset_parameters
 from ...types import BadInput, Tokens, move_like
 from ...util.fetching import is_fetching_allowed
+from ...util.paths import file_stamp
 from ._frozen import FrozenTextEncoder
 
 _REMEDY = "pip install 'sonolux[text]'"
@@ -144,13 +145,20 @@ def _package() -> _Loaded:
     return _Loaded(transformers.AutoConfig, transformers.AutoModel, transformers.AutoTokenizer, transformers)
 
 
-@cache
 def _model(folder: Path) -> _TextModel:
-    """The model in a folder, read once for each process."""
+    """The model in a folder, read once for each process unless its files change."""
+    return _read_model(folder, tuple((path, file_stamp(path)) for path in _model_files(folder)))
+
+
+def _model_files(folder: Path) -> list[Path]:
+    return [path for pattern in _FILES for path in sorted(folder.glob(pattern))]
+
+
+@lru_cache(maxsize=4)
+def _read_model(folder: Path, stamps: tuple[tuple[Path, tuple[int, int]], ...]) -> _TextModel:
     package = _package()
     if not (folder / "config.json").is_file():
         raise BadInput(f"{folder}: no text model (no config.json): nothing is fetched, so save one there first")
-    files = [path for pattern in _FILES for path in folder.glob(pattern)]
     try:
         options: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         with torch.device("cpu"):
@@ -165,7 +173,7 @@ def _model(folder: Path) -> _TextModel:
     tokenizer.padding_side = "right"
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
-    return _TextModel(folder, model.requires_grad_(False).eval(), tokenizer, fingerprint_of_files(files))
+    return _TextModel(folder, model.requires_grad_(False).eval(), tokenizer, fingerprint_of_files(_model_files(folder)))
 
 
 def _hub_folder(name: str, download: bool) -> Path:

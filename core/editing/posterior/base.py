@@ -21,10 +21,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ...degradations.base import LinearOperator
 from ...guidance.base import SamplingRun
 from ...types import Conditioning, Denoiser, Estimate, NoiseLevel, broadcast_like
 from ..base import Edit
-from ..operators.base import LinearOperator
 
 
 def identity(x: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from ...conditioning.reference import reference_channels
 from ...data.files import format_path
 from ...editing.base import Edit
 from ...editing.inpaint import InpaintEdit
-from ...editing.operators.mask import encode_partly_known
+from ...editing.known_elements import encode_partly_known
 from ...types import BadInput
 from ..examples import reference_edit
 from ..lengths import LengthBeyondTraining, PaddedBatch, require_rate, seconds_to_elements
@@ -196,7 +196,7 @@ def _fill_request(
     facts: dict[str, Any],
 ) -> InpaintRequest:
     count = filling.count
-    reference = mask_reference(context.model.model, filling.trained)
+    reference = mask_reference(context.model.model, filling.trained, filling.reference)
     by_levels = context.model.per_element and reference is None
     resample = (4 if reference is None and not by_levels else 1) if filling.resample is None else filling.resample
     if reference is not None and filling.trained is None:

@@ -38,6 +38,8 @@ class KnownPartOptions(RecipeSection):
     trained: bool | None = None
     """give the known part to the network, which was trained with one (condition `reference`, degradation `mask`); null:
     if it was trained so"""
+    reference: str | None = None
+    """name of the condition that receives the known part; null: the only one of the run"""
 
 
 class InpaintOptions(KnownPartOptions):
@@ -87,8 +89,9 @@ class RepromptOptions(RecipeSection):
 class RecoverOptions(RecipeSection):
     """Options of recovery: inverse problems with a known operator."""
 
-    operator: Annotated[ComponentSpec, ComponentField("operator")] | None = None
-    """what was done to the file: crop, downsample, low_pass, mix, ..., with its options: operator.cutoff=2000"""
+    operator: Annotated[ComponentSpec, ComponentField("degradation")] | None = None
+    """what was done to the file, a linear degradation: crop, downsample, low_pass, channel_mean, ..., with its options:
+    operator.cutoff=2000"""
     noise: Annotated[float, Range(0.0001, 10)] = 0.02
     """standard deviation of the noise of the measurement, at the level of the training data (1 is full scale)"""
     method: Literal["mmps", "pigdm", "dps"] = "mmps"

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ...data.files import format_path
+from ...degradations.base import LinearOperator
 from ...editing.base import Edit
-from ...editing.operators.base import LinearOperator
 from ...editing.posterior.base import Observation, PosteriorEdit, PosteriorGuidance
 from ...editing.posterior.dps import DPS
 from ...editing.posterior.mmps import MMPS
@@ -70,12 +70,14 @@ def recover_request(context: EditContext, files: Files, options: RecoverOptions)
         raise BadInput("loop has no effect on recover: a result has the length of its file; leave it out")
     if options.operator is None:
         raise BadInput("recover needs operator=NAME, what was done to the file, such as operator=downsample")
-    operator: LinearOperator = options.operator.build(spec=context.spec)
+    operator = options.operator.build(spec=context.spec)
+    if not isinstance(operator, LinearOperator):
+        raise BadInput(f"{options.operator.use} is random, and recover takes a linear operator, such as downsample")
     paths = as_path_list(files)
     read = [context.read(path) for path in paths]
     if len({source.size for source in read}) > 1:
         raise BadInput("recover takes files of one size: give files of other sizes one by one")
-    operator.check(context.spec.channels, read[0].size)
+    operator.check(read[0].size)
     for source in read:
         _check_codec(context, source)
     numbers = [k for _ in paths for k in range(options.count)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,16 +24,32 @@ from .source import Files, SourceFile, as_path_list, cut_or_pad
 _EXAMPLE = "conditioning: {{{}: {{use: reference, degradation: {}}}}}"
 
 
-def mask_reference(model: ConditionedNetwork, trained: bool | None) -> str | None:
+def mask_reference(model: ConditionedNetwork, trained: bool | None, name: str | None = None) -> str | None:
     """Name of the condition that receives the known part in inpainting and continuation; None: none.
 
+    Args:
+        model: The model.
+        trained: Whether it must receive one; None: if it has one.
+        name: Name of the condition; None: the only one.
+
     Raises:
-        BadInput: `trained` asks for one, and the model has none.
+        BadInput: The options ask for one, and the model has none, or several without a name.
     """
-    names = [name for name, condition in find_references(model).items() if condition.degradation.masks]
-    if trained and not names:
+    names = [n for n, condition in find_references(model).items() if condition.degradation.masks]
+    if trained is False and name is not None:
+        raise BadInput("trained=false gives no known part, so reference has no effect: leave one of them out")
+    if trained is False or (not names and trained is None and name is None):
+        return None
+    if not names:
         raise BadInput(f"this run was not trained with masks: train with {_EXAMPLE.format('inpaint', 'mask')}")
-    return None if trained is False or not names else names[0]
+    return _one_of(names, name, "the known part")
+
+
+def _one_of(names: Sequence[str], name: str | None, given: str) -> str:
+    """The chosen one of the names of references, or the only one."""
+    if (name is None and len(names) > 1) or (name is not None and name not in names):
+        raise BadInput(f"name the condition that receives {given}: reference={' or reference='.join(names)}")
+    return names[0] if name is None else name
 
 
 @dataclass(kw_only=True)
@@ -93,6 +109,5 @@ def _chosen(context: EditContext, name: str | None) -> tuple[str, Any]:
     if not found:
         example = _EXAMPLE.format("low", "downsample")
         raise BadInput(f"this run was not trained to restore files: train with {example}")
-    if (name is None and len(found) > 1) or (name is not None and name not in found):
-        raise BadInput(f"name the condition that receives the file: reference={' or reference='.join(found)}")
-    return (name, found[name]) if name is not None else next(iter(found.items()))
+    chosen = _one_of([*found], name, "the file")
+    return chosen, found[chosen]

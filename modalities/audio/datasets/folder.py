@@ -18,6 +18,7 @@ from ....core.data.splits import assign_splits as assign_parts
 from ....core.data.splits import check_split_name, was_trained_on
 from ....core.types import BadInput, Item, MediaSpec
 from ....core.util.annotations import Range
+from ....core.util.paths import file_stamp
 from .. import dsp
 from ..disk_cache import DiskSoundCache
 from ..io import FOREIGN, SUFFIXES
@@ -246,15 +247,9 @@ def _scanned(
     bad: folders.UnusableFiles,
 ) -> list[SoundFileEntry]:
     """`scan_files`, or its last result if neither the files nor the plan have changed."""
-
-    def stamp(path: Path) -> tuple:
-        try:
-            facts = path.stat()
-        except OSError:
-            return ()
-        return facts.st_mtime_ns, facts.st_size
-
-    contents = tuple((str(e.path), e.name, e.label, repr(e.caption), repr(e.more), e.key, stamp(e.path)) for e in found)
+    contents = tuple(
+        (str(e.path), e.name, e.label, repr(e.caption), repr(e.more), e.key, file_stamp(e.path)) for e in found
+    )
     key = (plan, cache, budget, store and store.folder, contents)
     if key not in _LAST:
         unusable = folders.UnusableFiles()

@@ -27,6 +27,7 @@ from ....core.data.splits import assign_splits as assign_parts
 from ....core.data.splits import was_trained_on
 from ....core.types import MediaSpec
 from ....core.util.annotations import Range
+from ....core.util.paths import file_stamp
 from ..io import FOREIGN, SUFFIXES, UnreadablePicture, decode_picture, decoded_to_uint8
 from .base import PictureDataset, PictureExample
 
@@ -93,7 +94,7 @@ class Folder(PictureDataset):
         names = [file.label for file in found if file.label is not None]
         classes = class_names(names, format_path(root)) if label == "folder" else ()
         files = tuple(file.path for file in found)
-        size, stamps = (spec.size[0], spec.size[1]), tuple(_stamp(path) for path in files)
+        size, stamps = (spec.size[0], spec.size[1]), tuple(file_stamp(path) for path in files)
         scanned = _scan(files, stamps, root, spec.channels, size, resize, crop == "random", cache)
         usable: list[PictureExample] = []
         keys: list[str] = []
@@ -111,14 +112,6 @@ class Folder(PictureDataset):
         chosen = [example for example, part in zip(usable, parts, strict=True) if part == split]
         self.root, self.bad = root, bad
         super().__init__(spec, chosen, classes, random=crop == "random", flip=flip)
-
-
-def _stamp(path: Path) -> tuple[int, int]:
-    try:
-        facts = path.stat()
-    except OSError:
-        return (0, 0)
-    return (facts.st_mtime_ns, facts.st_size)
 
 
 class _Unusable(NamedTuple):
@@ -142,7 +135,7 @@ def _scan(
     found: list[PictureExample | _Unusable] = []
     remarks = RemarkCollector("pictures")
     total_bytes = 0
-    for path, (_, size_in_bytes) in zip(with_file_progress(files, "reading pictures", len(files)), stamps, strict=True):
+    for path, (size_in_bytes, _) in zip(with_file_progress(files, "reading pictures", len(files)), stamps, strict=True):
         load = partial(_load, path, channels, size, resize, whole)
         try:
             pixels: np.ndarray | Callable[[], np.ndarray] = load(remarks)

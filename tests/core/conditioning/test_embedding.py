@@ -2,6 +2,7 @@
 
 import ast
 import shutil
+from functools import lru_cache
 
 import numpy as np
 import pytest
@@ -97,6 +98,25 @@ def test_a_file_gives_the_vector_of_its_media(run, tmp_path):
     made = run.sample(conditions={"style": paths}, count=4, label=None)
     assert [row["style"] for row in made.conditions] == paths * 2
     made.save(tmp_path / "out")
+
+
+def check_changed(run, tmp_path):
+    """A file that changes is read again."""
+    file, condition, rows = tmp_path / "changing.png", run.model.conditions["style"], []
+    for level in (-0.5, 0.5):
+        write_picture(file, torch.full((3, 16, 16), level))
+        rows.append(condition.embed([condition.parse(str(file))]).detach())
+    assert float((rows[0] - rows[1]).abs().max()) > 1e-3
+
+
+def test_a_changed_file_is_read_again(run, tmp_path):
+    check_changed(run, tmp_path)
+
+
+def test_a_planted_cache_of_files_is_caught(run, tmp_path, monkeypatch):
+    condition = run.model.conditions["style"]
+    monkeypatch.setattr(condition, "read", lru_cache(condition.read))
+    assert_caught(check_changed, run, tmp_path)
 
 
 def test_a_planted_reader_of_another_level_is_caught(run, tmp_path, monkeypatch):

@@ -207,7 +207,7 @@ def kinds_of(value):
 def test_code_is_refused_wherever_it_stands(evil):
     folder, trace = evil
     recipe = load_recipe("synth_sfx", EVERY_KIND)
-    in_recipes = set(registry.component_kinds()) - {"operator"}  # operators are named in calls and commands only
+    in_recipes = set(registry.component_kinds())
     assert kinds_of(recipe) == in_recipes, "a new kind of component: name one of it in EVERY_KIND"
     places = list(uses(recipe.resolved()))
     assert len(places) >= len(in_recipes)

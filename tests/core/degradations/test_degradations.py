@@ -6,6 +6,7 @@ import pytest
 import torch
 from sonolux.core.config import registry
 from sonolux.core.degradations.channel_mean import ChannelMean
+from sonolux.core.degradations.crop import Crop
 from sonolux.core.degradations.downsample import Downsample
 from sonolux.core.degradations.low_pass import LowPass
 from sonolux.core.degradations.mask import Mask
@@ -20,6 +21,7 @@ from sonolux.core.testing.mutation import (
 )
 from sonolux.core.types import BadInput, MediaSpec
 from sonolux.core.util.rng import keyed_generator
+from sonolux.modalities.audio.degradations.band import Band
 
 FIELD = MediaSpec("field", 3, ("height", "width"), (12, 16))
 SERIES = MediaSpec("series", 2, ("time",), (400,), (400.0,))
@@ -119,10 +121,24 @@ def test_masks_are_boxes_and_ends():
     check_masks()
 
 
+def check_crop():
+    """The example stays, and only the middle of it is known."""
+    media = drawn(3, 12, 16)
+    made = Crop(0.25, 0.75).degrade(media, rng())
+    known = torch.zeros(1, 12, 16, dtype=torch.bool)
+    known[:, 3:9, 4:12] = True
+    assert torch.equal(made.media, media) and torch.equal(made.known, known)
+
+
+def test_crop_keeps_the_middle():
+    check_crop()
+
+
 PLANTED = [
-    (check_blocks, Downsample, "of_file", swap_operator(ast.FloorDiv, ast.Mult)),
-    (check_tones, LowPass, "of_file", swap_operator(ast.Gt, ast.Lt)),
-    (check_tones, LowPass, "of_file", swap_constant(2, 1, at=None)),
+    (check_crop, Crop, "degrade", swap_operator(ast.Gt, ast.Lt)),
+    (check_blocks, Downsample, "apply", swap_operator(ast.FloorDiv, ast.Mod)),
+    (check_tones, LowPass, "_filtered", swap_operator(ast.Gt, ast.Lt)),
+    (check_tones, LowPass, "_filtered", swap_constant(2, 1, at=None)),
     (check_masks, Mask, "degrade", swap_constant(False, True, at=-1)),
     (check_masks, Mask, "_unknown", negate_expression(condition_target())),
     (check_masks, Mask, "_unknown", swap_operator(ast.Sub, ast.Add)),
@@ -144,8 +160,9 @@ def test_planted_constant_level_of_noise_is_caught(monkeypatch):
 @pytest.mark.parametrize("name", registry.component_names("degradation"))
 def test_draws_come_from_the_generator_and_a_degraded_file_stays(name):
     cls = registry.find_class("degradation", name)
-    spec = SERIES if name == "low_pass" else FIELD
-    made = cls() if name == "noise" else cls(spec, cutoff=50.0) if name == "low_pass" else cls(spec)
+    spec = SERIES if name in ("low_pass", "audio/band") else FIELD
+    options = {"low_pass": {"cutoff": 50.0}, "audio/band": {"high": 50.0, "n_fft": 64}}.get(name, {})
+    made = cls(**options) if name in ("noise", "crop") else cls(spec, **options)
     media = drawn(spec.channels, *spec.size)
     first, again, other = (made.degrade(media.clone(), rng(i)) for i in (0, 0, 1))
     assert torch.equal(first.media, again.media)
@@ -156,16 +173,22 @@ def test_draws_come_from_the_generator_and_a_degraded_file_stays(name):
     else:
         kept = made.of_file(first.media)
         middle = slice(None) if spec is FIELD else slice(100, 300)
-        assert float((kept - first.media)[..., middle].abs().max()) < 0.05
+        assert name in ("audio/band", "crop") or float((kept - first.media)[..., middle].abs().max()) < 0.05
 
 
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: ChannelMean(FILM), "2 channels or more"),
+        (lambda: ChannelMean(FILM), "mean of several channels"),
         (lambda: Downsample(FIELD, 13), "only 12"),
-        (lambda: LowPass(FIELD, 10.0), "use downsample"),
-        (lambda: LowPass(SERIES, 200.0), "below half of the rate, 200"),
+        (lambda: LowPass(FIELD, 0.5), "below 0.5, in cycles per element"),
+        (lambda: LowPass(SERIES, 200.0), "below 200, half of the rate in Hz"),
+        (lambda: Crop(0.7, 0.2), "begin < end"),
+        (lambda: Crop(0.5, 0.51).check((4,)), "keeps nothing"),
+        (lambda: Band(FIELD), "band takes sound, not field"),
+        (lambda: Band(SERIES, 100.0, 500.0), "high <= 200 Hz"),
+        (lambda: Band(SERIES, 0.01, 0.02), "no bin of band"),
+        (lambda: Band(SERIES, n_fft=30), "multiple of 4"),
         (lambda: Noise((0.3, 0.1)), "smallest"),
         (lambda: Mask(FIELD, share=(0.0, 0.5)), "0 < smallest"),
     ],

@@ -9,7 +9,7 @@ from sonolux.core.config import registry
 from sonolux.core.editing import inpaint
 from sonolux.core.editing import repaint as jumps
 from sonolux.core.editing.inpaint import InpaintEdit
-from sonolux.core.editing.operators.mask import MaskOperator, encode_partly_known
+from sonolux.core.editing.known_elements import MaskOperator, encode_partly_known
 from sonolux.core.editing.repaint import RePaintSampler
 from sonolux.core.guidance.cfgpp import CFGpp
 from sonolux.core.pipeline.functional import sample

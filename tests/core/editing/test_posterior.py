@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import sonolux
 import torch
-from sonolux.core.editing.operators.crop import Crop
+from sonolux.core.degradations.crop import Crop
 from sonolux.core.editing.posterior import mmps, pigdm
 from sonolux.core.editing.posterior.base import MeasuredEstimate, Observation, PosteriorEdit, conjugate_gradients
 from sonolux.core.editing.posterior.dps import DPS

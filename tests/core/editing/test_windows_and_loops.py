@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 from sonolux.core.editing import loops
+from sonolux.core.editing import window_operator as operators
 from sonolux.core.editing.loops import LoopEdit, roll_each_sample
-from sonolux.core.editing.operators import windows as operators
-from sonolux.core.editing.operators.windows import WindowOperator
+from sonolux.core.editing.window_operator import WindowOperator
 from sonolux.core.editing.windows import WindowedEdit
 from sonolux.core.guidance.base import SamplingRun
 from sonolux.core.pipeline.functional import sample

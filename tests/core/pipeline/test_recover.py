@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 from sonolux.core.cli import main as cli
-from sonolux.core.editing.operators.downsample import Downsample
+from sonolux.core.degradations.downsample import Downsample
 from sonolux.core.editing.posterior.mmps import MMPS
 from sonolux.core.testing.mutation import assert_caught, planted_error, scale_expression, variable_target
 from sonolux.core.types import BadInput
@@ -85,13 +85,16 @@ def test_sounds_through_codecs_that_keep_the_waveform(tiny_run, opened, sound, c
     ("given", "said"),
     [
         ({"operator": "nothing"}, "nothing"),
-        ({"operator": {"use": "downsample", "factor": 5}}, "factor 5 does not divide height 16"),
-        ({"operator": {"use": "low_pass", "cutoff": 2000.0}}, "below 0.5, half of the rate of height"),
+        ({"operator": {"use": "downsample", "factor": 17}}, "only 16 elements"),
+        ({"operator": {"use": "low_pass", "cutoff": 2000.0}}, "below 0.5, in cycles per element"),
         ({"operator": "audio/band"}, "band takes sound, not image"),
         ({"operator": {"use": "downsample", "cutoff": 3}}, "cutoff"),
-        ({"operator": "mix", "method": "magic"}, "one of mmps, pigdm, dps"),
-        ({"operator": "mix", "noise": 0.0}, "noise"),
-        ({"operator": "mix", "loop": True}, "loop has no effect on recover"),
+        ({"operator": "mask"}, "takes a linear operator"),
+        ({"operator": "noise"}, "takes a linear operator"),
+        ({"operator": "low_pass"}, "cutoff"),
+        ({"operator": "channel_mean", "method": "magic"}, "one of mmps, pigdm, dps"),
+        ({"operator": "channel_mean", "noise": 0.0}, "noise"),
+        ({"operator": "channel_mean", "loop": True}, "loop has no effect on recover"),
     ],
     ids=str,
 )
@@ -113,7 +116,7 @@ def test_the_command(tiny_run, picture, tmp_path, capsys):
     for given, said in (
         ([], "recover needs operator=NAME"),
         (["operator=downsampel"], "did you mean 'downsample'"),
-        (["operator=downsample", "operator.factor=5"], "does not divide"),
+        (["operator=downsample", "operator.factor=17"], "only 16 elements"),
     ):
         capsys.readouterr()
         assert cli.main([*words, *given, "--out", str(tmp_path / "none")]) == 2

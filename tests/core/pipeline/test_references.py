@@ -282,6 +282,18 @@ def test_a_preview_shows_examples_before_and_after(tiny_recipe, tmp_path):
     assert torch.allclose(media[2][:, ::4, ::4], torch.nn.functional.avg_pool2d(example, 4), atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:the network receives")
+def test_one_of_several_masks_is_chosen(tiny_run, opened, files):
+    two = opened(tiny_run("image", INPAINT, INPAINT.replace("conditioning.inpaint", "conditioning.hole")))
+    with pytest.raises(BadInput, match="receives the known part: reference=inpaint or reference=hole"):
+        two.inpaint(files / "a.png", box=[0, 0, 4, 4])
+    made, seen = received(lambda: two.inpaint(files / "a.png", box=[0, 0, 4, 4], reference="hole", guidance=None))
+    assert made.settings["reference"] == "hole"
+    assert all(c.concat["hole"].any() and not c.concat["inpaint"].any() for c in seen)
+    with pytest.raises(BadInput, match="reference has no effect"):
+        two.inpaint(files / "a.png", box=[0, 0, 4, 4], reference="hole", trained=False)
+
+
 def test_what_a_run_cannot_do_is_refused(tiny_run, run, files, tmp_path):
     plain = run.__class__(run.components, run.model, 0, run.device)
     assert plain.restore(files / "a.png", reference="low").settings["reference"] == "low"
@@ -295,6 +307,8 @@ def test_what_a_run_cannot_do_is_refused(tiny_run, run, files, tmp_path):
         old.restore(files / "a.png")
     with pytest.raises(BadInput, match="not trained with masks"):
         old.inpaint(files / "a.png", box=[0, 0, 4, 4], trained=True)
+    with pytest.raises(BadInput, match="not trained with masks"):
+        old.inpaint(files / "a.png", box=[0, 0, 4, 4], reference="hole")
     with pytest.raises(BadInput, match="not given as a value"):
         run.sample(conditions={"low": "a.png"})
     always = sonolux.load(tiny_run("image", LOW, "conditioning.low.drop=0"), device="cpu")

@@ -8,6 +8,8 @@ import sonolux
 import torch
 from PIL import Image
 from sonolux.core.cli import main as cli
+from sonolux.core.pipeline import pipeline as pipeline_module
+from sonolux.core.testing.mutation import assert_caught
 from sonolux.core.types import BadInput
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -96,3 +98,22 @@ def test_the_command(captioned_run, picture, tmp_path, capsys):
     assert cli.main([*words, "--allow-code", "--out", str(tmp_path / "none")]) == 2
     assert "reprompt needs what the file becomes" in capsys.readouterr().err
     assert not (tmp_path / "none").exists()
+
+
+def check_recipe_prompt(captioned, picture):
+    """The prompts of a recipe are those of its samples, not of a file."""
+    run = captioned.__class__(captioned.components, captioned.model, 0, captioned.device)
+    run.recipe = run.recipe.with_overrides([("sample.prompt", ["a red circle", "a blue square"])])
+    made = run.vary(picture, 0.5, count=2, steps=4)
+    assert [row["caption"] for row in made.conditions] == [None, None]
+    given = run.vary(picture, 0.5, count=2, steps=4, prompt="a red circle")
+    assert [row["caption"] for row in given.conditions] == ["a red circle"] * 2
+
+
+def test_a_file_is_not_edited_under_the_prompts_of_the_recipe(captioned, picture):
+    check_recipe_prompt(captioned, picture)
+
+
+def test_planted_prompts_of_the_recipe_are_caught(captioned, picture, monkeypatch):
+    monkeypatch.setattr(pipeline_module, "_OF_SAMPLES", {"label": None})
+    assert_caught(check_recipe_prompt, captioned, picture)

@@ -11,7 +11,7 @@ from sonolux.core.conditioning.labels import Labels
 from sonolux.core.conditioning.scalar import Scalar
 from sonolux.core.config.load import load_recipe_text
 from sonolux.core.editing.inpaint import InpaintEdit
-from sonolux.core.editing.operators.windows import WindowOperator
+from sonolux.core.editing.window_operator import WindowOperator
 from sonolux.core.editing.windows import WindowedEdit
 from sonolux.core.guidance.base import SamplingRun
 from sonolux.core.testing.host_copies import HostCopyRecorder

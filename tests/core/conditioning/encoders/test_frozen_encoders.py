@@ -104,9 +104,9 @@ def saved_model(folder, kind):
 @pytest.fixture
 def folder(tmp_path):
     pytest.importorskip("transformers")
-    transformers._model.cache_clear()
+    transformers._read_model.cache_clear()
     yield tmp_path / "model"
-    transformers._model.cache_clear()
+    transformers._read_model.cache_clear()
 
 
 @pytest.mark.slow
@@ -189,7 +189,7 @@ def test_planted_states_that_are_not_cut_to_the_text_are_caught(folder, monkeypa
 
 def test_what_no_text_model_is(tmp_path, monkeypatch):
     pytest.importorskip("transformers")
-    transformers._model.cache_clear()
+    transformers._read_model.cache_clear()
     with pytest.raises(BadInput, match="needs a model: `folder`, or `hub`"):
         transformers.Transformers(8)
     with pytest.raises(BadInput, match="no text model"):

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ...types import BadInput, move_like
+from ..types import BadInput, move_like
 
 
 class WindowOperator:

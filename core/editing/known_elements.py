@@ -8,9 +8,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from ...types import BadInput, move_like
-from ...util.rng import keyed_generator
-from .base import LinearOperator
+from ..degradations.base import LinearOperator
+from ..types import BadInput, move_like
+from ..util.rng import keyed_generator
 
 _SAME = 1e-3  # changes of z (unit variance) below this count as no change
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ....core.editing.operators.base import LinearOperator
+from ....core.degradations.base import LinearOperator
 from ....core.types import BadInput, MediaSpec
 from ..codecs.base import check_stft_window
 
@@ -23,9 +23,13 @@ class Band(LinearOperator):
     1: the whole band would keep the norm, |A x| = |x|. Real and imaginary parts are the last axis.
 
     Args:
+        spec: Media specification.
         low: Lowest frequency in Hz.
         high: Highest frequency in Hz; null: half of the rate.
         n_fft: Samples per window, a multiple of 4.
+
+    Raises:
+        BadInput: The media are no sounds, or no bin is in the band.
     """
 
     def __init__(self, spec: MediaSpec, low: float = 0.0, high: float | None = None, n_fft: int = 512):

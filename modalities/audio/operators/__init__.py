@@ -1,1 +1,0 @@
-"""Linear operators on sounds."""
