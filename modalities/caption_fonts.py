@@ -52,7 +52,8 @@ def _has_letter(font: Font, letter: str) -> bool:
     if isinstance(font, ImageFont.FreeTypeFont):  # without layout, which draws a circle below a mark
         font = font.font_variant(layout_engine=ImageFont.Layout.BASIC)
     try:
-        shapes = [(mask.size, bytes(mask)) for mask in map(font.getmask, (letter, "\U0010ffff"))]
+        masks = map(font.getmask, (letter, "\U0010ffff"))
+        shapes = [(mask.size, bytes(mask)) for mask in masks]  # pyright: ignore[reportArgumentType] (it is a buffer)
     except UnicodeEncodeError:  # Pillow without FreeType supports only Latin letters
         return letter.isascii()
     return shapes[0] != shapes[1]
