@@ -13,7 +13,7 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def caption_font(text: str, size: int) -> tuple[Font, str]:
-    """A font for a caption, and the caption as this font can show it.
+    """A font for a caption, and the caption as this font can show it, with single spaces.
 
     Pillow's own font for what it has, such as English; otherwise DejaVu Sans of matplotlib, which has Greek, Cyrillic,
     Hebrew, Arabic and others. An emoji that it lacks is written as its name, `:dog face:`, and a letter as its number,
@@ -23,6 +23,7 @@ def caption_font(text: str, size: int) -> tuple[Font, str]:
         text: The caption.
         size: Size of the letters in pixels.
     """
+    text = " ".join(text.split())
     default = _default_font(size)
     if all(_has_letter(default, letter) for letter in text):
         return default, text

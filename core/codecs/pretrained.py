@@ -54,7 +54,7 @@ class LibraryModel:
                 network.
         """
         if not (folder / "config.json").is_file():
-            inner = next((name for name in ("vae", "audio_vae") if (folder / name / "config.json").is_file()), None)
+            inner = next((file.parent.name for file in sorted(folder.glob("*vae/config.json"))), None)
             remedy = f"codec.folder={folder / inner}" if inner else "nothing is fetched, so save the network there"
             raise BadInput(f"codec.folder: {folder} holds no config.json of {self.class_name}: {remedy}")
         files = [folder / "config.json", *folder.glob("*.safetensors"), *folder.glob("*.safetensors.index.json")]

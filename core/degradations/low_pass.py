@@ -32,7 +32,7 @@ class LowPass(LinearOperator):
         self.rate = float(spec.rate or 1) if timed else 1.0
         self.axes = [spec.time_axis or 0] if timed else list(range(len(spec.axes)))
         if not 0 < cutoff < self.rate / 2:
-            unit = "half of the rate in Hz" if timed else "in cycles per element"
+            unit = "half of the rate" if timed else "in cycles per element"
             raise BadInput(f"low_pass.cutoff is above 0 and below {self.rate / 2:g}, {unit}, not {cutoff:g}")
         self.cutoff = float(cutoff)
 

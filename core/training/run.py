@@ -44,7 +44,7 @@ class TrainingRun:
         say: Called with lines for the user.
         bar: Whether to show a progress bar.
         callbacks: Called in this order; checkpoints are written after them.
-        announce: Called with a line before each part of `prepare` that may take long; None: nothing is.
+        announce: Called with a line before `prepare` fits the codec, which may take long; None: it is not.
 
     Attributes:
         parts: The objects that the recipe describes; set by `prepare`, like the following attributes.
@@ -100,15 +100,14 @@ class TrainingRun:
         try:
             if resume is None:
                 self.folder.check_unused(overwrite)
-            self.announce(f"{self.recipe.name}: reading the data")
             data, found = self._data(resume is not None)
-            classes = f", {len(found.classes)} classes" if found.classes else ""
-            then = "; fitting the codec" if resume is None else ""
-            self.announce(f"{format_count(len(data), 'example')}{classes}{then}")
             self.parts: ModelComponents = build_model_components(self.recipe, found)
             check_conditions(self.parts, data)
             for callback in self.callbacks:
                 callback.check(self)
+            if resume is None:
+                classes = f", {len(found.classes)} classes" if found.classes else ""
+                self.announce(f"{self.recipe.name}: {format_count(len(data), 'example')}{classes}; fitting the codec")
             elapsed = self._begin(data, weights) if resume is None else self._resume(data, resume, moved)
         except BaseException:
             self.close()

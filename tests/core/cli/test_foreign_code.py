@@ -20,6 +20,7 @@ import torch
 from sonolux.core.cli.main import cli, main
 from sonolux.core.config import registry
 from sonolux.core.config.load import load_recipe, load_recipe_text, load_run_recipe
+from sonolux.core.evaluation.ablation.arms import build_arms
 from sonolux.core.evaluation.evaluation_input import open_evaluation_input
 from sonolux.core.pipeline.load import load
 from sonolux.core.pipeline.open_checkpoint import open_checkpoint
@@ -38,6 +39,7 @@ GUIDED = "guidance={use: autoguidance, weak: %s}"
 # checkpoint, WEAK a guidance that names it, EXTENDING the user's recipe that extends one with code; OWN and PLAIN are a
 # run and a recipe of the user without code.
 REFUSED = {
+    "ablate": ["EXTENDING --vary train.batch=2,3 --seeds 1 --steps 1 --out OUT --quiet"],
     "calibrate": ["RUN", "CHECKPOINT", "OWN WEAK"],
     "edit": ["RUN vary PICTURE --out OUT", "CHECKPOINT vary PICTURE --out OUT"],
     "eval": [
@@ -72,6 +74,9 @@ HARMLESS = {
 }
 # Function -> calls as the program of a user makes them; they take the folders of the fixture `evil` and `allow_code`.
 FUNCTIONS = {
+    "build_arms": [
+        lambda f, allow: build_arms(f.extending, ["train.batch=2,3"], [], "train.steps=1", allow_code=allow),
+    ],
     "load": [
         lambda f, allow: load(f.run, "cpu", allow_code=allow),
         lambda f, allow: load(f.checkpoint, allow_code=allow),

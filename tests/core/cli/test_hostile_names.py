@@ -111,7 +111,9 @@ def made(tmp_path_factory):
 def successes(folder, out):
     """Command -> arguments with which it succeeds on the hostile run."""
     run, picture = folder / "run", folder / "data" / HOSTILE / PICTURE.format(0)
+    arms = ["--vary", "train.batch=2,3", "--seeds", "1", "--steps", "1"]
     return {
+        "ablate": [folder / "recipe.yaml", *arms, "--out", out / "ablation", "--quiet"],
         "prepare": [folder / "data", "--out", out / "prepared"],
         "train": [folder / "recipe.yaml", "--out", out / "again", "train.steps=1", "--quiet"],
         "sample": [run, f"label={format_json(HOSTILE)}", "count=2", "--out", out / "samples"],

@@ -182,7 +182,7 @@ def test_draws_come_from_the_generator_and_a_degraded_file_stays(name):
         (lambda: ChannelMean(FILM), "mean of several channels"),
         (lambda: Downsample(FIELD, 13), "only 12"),
         (lambda: LowPass(FIELD, 0.5), "below 0.5, in cycles per element"),
-        (lambda: LowPass(SERIES, 200.0), "below 200, half of the rate in Hz"),
+        (lambda: LowPass(SERIES, 200.0), "below 200, half of the rate"),
         (lambda: Crop(0.7, 0.2), "begin < end"),
         (lambda: Crop(0.5, 0.51).check((4,)), "keeps nothing"),
         (lambda: Band(FIELD), "band takes sound, not field"),

@@ -110,7 +110,7 @@ PLANTED = [
         "forward",
         replace_expression(call_target("move_like"), "_positions(tokens.shape[1], self.hidden).to(tokens)"),
     ),
-    (Trainer, "loss", replace_expression(call_target("move_like"), "valid.to(x0)")),
+    (Trainer, "_encode", replace_expression(call_target("move_like"), "valid.to(x0)")),
 ]
 
 
