@@ -335,14 +335,14 @@ class Pipeline:
             source: Prompt or class of the files as they are; None: the name of the file's folder if it is a class.
             strength: Inversion ends at the noise level tau = strength tau_max; smaller values keep more of the file.
             progress: Show a progress bar.
-            **changes: Keys of the recipe's `sample` section. The sampler is `belm`, with 50 steps unless `steps` is
-                given.
+            **changes: Keys of the recipe's `sample` section. The sampler is `belm`; timesteps are `quadratic_tau` and
+                steps are 50, unless these are given.
         """
         options = load_options(RepromptOptions, [("source", source), ("strength", strength)])
         changes |= {} if prompt is None else {"prompt": prompt}
         check_reprompt_keys(self._changed(changes))
-        context = self._edit_context(changes, use="belm", steps=50)
-        unguided = self._edit_context({**changes, "guidance": None}, use="belm", steps=50)
+        context = self._edit_context(changes, use="belm", timesteps="quadratic_tau", steps=50)
+        unguided = self._edit_context({**changes, "guidance": None}, use="belm", timesteps="quadratic_tau", steps=50)
         with hold_warnings():
             request = reprompt_request(context, files, options, invert=unguided.latents)
         self._refuse_unused(context.recipe, self._changed(changes), len(request))

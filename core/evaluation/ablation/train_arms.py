@@ -76,7 +76,10 @@ def prepare_seed(arms: Sequence[Arm], number: int) -> SeedRuns:
 
 
 def _trainer(recipe: Recipe, first: Trainer | None, held_out: Dataset) -> Trainer:
-    """A trainer at step 0; the data of the first arm is shared where it is the same."""
+    """A trainer at step 0; the data of the first arm is shared where it is the same.
+
+    Its fitted codec is shared in any case: errors of different latent tensors could not be compared.
+    """
     if first is not None and recipe.data == first.parts.recipe.data:
         data, spec = first.data, first.parts.spec
     else:
@@ -86,7 +89,9 @@ def _trainer(recipe: Recipe, first: Trainer | None, held_out: Dataset) -> Traine
     parts = build_model_components(recipe, spec)
     check_conditions(parts, data)
     device = choose_device(recipe.train.device)
-    parts.clip_lengths = fit_codec(parts.codec, data, device)
+    if first is not None:
+        parts.codec.load_state_dict(first.parts.codec.state_dict())
+    parts.clip_lengths = fit_codec(parts.codec, data, device, fitted=first is not None)
     fit_conditions(parts.model, data)
     return Trainer(parts, data, device)
 

@@ -72,6 +72,28 @@ def test_the_noise_is_that_of_the_ode():
     assert 0.8 < float(noise.std()) < 1.2
 
 
+def check_second_point_has_little_weight(timesteps, schedule, most=2.0):
+    """An error of the second point alone excites the method's second solution: the result changes about as much."""
+    pair = run(ExactInversionEdit(SOURCE), schedule, timesteps, 50)
+    error = 1e-6 * torch.randn(SOURCE.shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    moved = pair + torch.cat([torch.zeros_like(error), error * pair.chunk(2, dim=1)[0].std()], dim=1)
+    change = run(StartFromPairEdit(moved), schedule, timesteps, 50) - run(
+        StartFromPairEdit(pair), schedule, timesteps, 50
+    )
+    factor = float(change.square().mean().sqrt()) / 1e-6
+    assert factor < most, f"{schedule}: {factor:.3g} times the error"
+
+
+@pytest.mark.parametrize("schedule", ["edm", "rectified_flow", "vp_linear", "ve", "cosine"])
+def test_steps_that_shrink_do_not_amplify_errors(schedule):
+    check_second_point_has_little_weight("quadratic_tau", schedule)
+
+
+@pytest.mark.parametrize(("timesteps", "schedule"), [("trailing", "edm"), ("karras", "vp_linear")])
+def test_steps_that_grow_do(timesteps, schedule):
+    assert_caught(check_second_point_has_little_weight, timesteps, schedule)
+
+
 def test_other_conditions_give_samples_of_these():
     """Inverted as their own component and sampled as another: samples of that component."""
     own, other = (MIXTURE.conditions(labels) for labels in (LABELS, (LABELS + 1) % 3))

@@ -40,6 +40,7 @@ from sonolux.core.timesteps.karras import Karras
 from sonolux.core.timesteps.leading import Leading
 from sonolux.core.timesteps.linspace import Linspace
 from sonolux.core.timesteps.polyexponential import PolyExponential
+from sonolux.core.timesteps.quadratic_tau import QuadraticTau
 from sonolux.core.timesteps.sgm_uniform import SGMUniform
 from sonolux.core.timesteps.shifted import Shifted
 from sonolux.core.timesteps.simple import Simple
@@ -125,6 +126,19 @@ def check_uniform_t(cls):
         np.testing.assert_allclose(times(cls(), schedule, 7), expected, rtol=1e-12)
 
 
+def check_quadratic_tau(cls):
+    """Second differences of tau are equal, no step is longer than the one before, and the last level is in range."""
+    for schedule in (EDM(), RectifiedFlow(), VPLinear(), Cosine()):
+        least = float(schedule.level(schedule.t_min).tau)
+        for n in (2, 7, 50):
+            tau = np.array([float(a.tau) for a in cls().levels(schedule, n)])
+            np.testing.assert_allclose(np.diff(tau, 3), 0, atol=1e-9)
+            assert np.all(np.diff(tau, 2) >= -1e-9) and tau[-2] >= least * (1 - 1e-6)
+        assert tau[-2] == pytest.approx(max(least, tau[0] / n**2), rel=1e-6)
+    many = [float(a.tau) for a in cls().levels(VPLinear(), 1000)]
+    assert many[-2] == pytest.approx(float(VPLinear().level(VPLinear().t_min).tau))
+
+
 def check_simple(cls):
     """ComfyUI's simple_scheduler: entries -(1 + int(i S / N)) of the table of a thousand levels."""
     table = np.arange(1000.0)
@@ -196,6 +210,7 @@ CLOSED_FORMS = [
     (PolyExponential, check_polyexponential),
     (Beta, check_beta),
     (UniformT, check_uniform_t),
+    (QuadraticTau, check_quadratic_tau),
     (Simple, check_simple),
     (SGMUniform, check_sgm_uniform),
     (Shifted, check_shifted),
@@ -248,6 +263,8 @@ PLANTED = [
     (Beta, check_beta, "times", (drop_call("round_to_grid"),)),
     (Beta, check_beta, "times", (swap_attribute("t_min", "t_clean"),)),
     (UniformT, check_uniform_t, "times", (swap_attribute("t_min", "t_clean"),)),
+    (QuadraticTau, check_quadratic_tau, "times", (replace_expression(call_target("max"), "0.0"),)),
+    (QuadraticTau, check_quadratic_tau, "times", (swap_constant(2, 1),)),
     (Simple, check_simple, "times", (swap_operator(ast.FloorDiv, ast.Sub),)),
     (Simple, check_simple, "times", (replace_expression(call_target("last_time"), "0.1"),)),
     (SGMUniform, check_sgm_uniform, "times", (keep_left_operand(ast.Sub, near="steps"),)),

@@ -5,10 +5,12 @@ import json
 import math
 from dataclasses import replace
 from itertools import pairwise
+from unittest.mock import patch
 
 import pytest
 import torch
 from sonolux.core.cli.main import main
+from sonolux.core.codecs import trained
 from sonolux.core.config.load import load_recipe
 from sonolux.core.evaluation.ablation import ablation as ablation_module
 from sonolux.core.evaluation.ablation import interleave, train_arms
@@ -16,7 +18,7 @@ from sonolux.core.evaluation.ablation.ablation import Ablation
 from sonolux.core.evaluation.ablation.arms import build_arms, split_values
 from sonolux.core.evaluation.ablation.interleave import InterleavedRun, train_interleaved
 from sonolux.core.evaluation.ablation.train_arms import held_out_errors, prepare_seed
-from sonolux.core.testing.mutation import assert_caught, planted_error, swap_operator
+from sonolux.core.testing.mutation import assert_caught, planted_error, replace_expression, swap_operator
 from sonolux.core.training.run import TrainingRun
 from sonolux.core.training.step import Trainer
 from sonolux.core.types import BadInput, Estimate
@@ -58,6 +60,22 @@ def test_arms_are_all_combinations(path):
     ]
     assert arms[1].name == "train.batch=2 train.optimizer=muon"
     assert [arms[0].with_seed(n).seed for n in (0, 2)] == [3, 5]
+
+
+def check_codec_is_shared(arms):
+    with patch.object(trained, "_train", wraps=trained._train) as train:
+        one, two = (run.trainer.parts.codec.state_dict() for run in prepare_seed(arms, 0).runs)
+    assert train.call_count == 1
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_arms_share_the_fitted_codec(path):
+    """It is trained once, and errors are in one unit."""
+    codec = "codec={use: image/autoencoder, width: 4, latent: 2, steps: 2, batch: 2}"
+    arms = build_arms(path, ["train.batch=2,3"], (*SMALL, "network.patch=1", codec), "train.steps=3")
+    check_codec_is_shared(arms)
+    with planted_error(train_arms, "_trainer", replace_expression(ast.IsNot, "False", at=-1)):
+        assert_caught(check_codec_is_shared, arms)
 
 
 @pytest.mark.slow
