@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from ..codecs.base import LearnedCodec
 from ..data.latent_file import LatentFile, media_key
 from ..nn.frozen import fingerprint_of_tensors
 from ..types import BadInput, Dataset
@@ -66,7 +67,7 @@ def wants_latent_cache(parts: ModelComponents, data: Dataset) -> bool:
         BadInput: `train.cache_latents` is true, and augmentation changes the examples each time.
     """
     asked = parts.recipe.train.cache_latents
-    if asked is False or (asked == "auto" and not getattr(parts.codec, "trained", False)):
+    if asked is False or (asked == "auto" and not isinstance(parts.codec, LearnedCodec)):
         return False
     changes = is_augmented(data, parts.recipe.seed)
     if changes and asked is True:
@@ -88,6 +89,8 @@ def make_latent_cache(
         path: Called for the path of the file.
         encode: Encodes media on the training device.
     """
-    facts = [package_version("sonolux"), repr(parts.recipe.codec), device.type]
+    options = parts.recipe.resolved()["codec"]  # with defaults: the recipe of a resumed run states them
+    kept = {name: value for name, value in options.items() if name not in ("file", "folder")}  # hashed in the state
+    facts = [package_version("sonolux"), kept, device.type]
     fingerprint = fingerprint_of_tensors(parts.codec.state_dict(), facts)
     return LatentCache(LatentFile(path, fingerprint, tuple(parts.spec.latent)), encode)

@@ -38,8 +38,10 @@ def test_a_resumed_run_uses_the_same_codec(tiny_run, tmp_path):
     shutil.copytree(tiny_run("image", IMAGE, "network.patch=1", own="resumed"), run)
     before, written = codec_state(run), (run / "codec.safetensors").read_bytes()
     lines = []
+    stored = (run / "latents.bin").stat().st_size
     again = TrainingRun(load_recipe(run / "resolved.yaml", ["train.steps=6"]), run, lines.append, False)
     again.prepare(resume=newest_checkpoint(run))
+    assert (run / "latents.bin").stat().st_size == stored > 0, "the encoded examples are still valid"
     assert any("codec: an autoencoder of" in line for line in again.describe())
     again.run()
     after = codec_state(run)
