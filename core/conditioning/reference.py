@@ -27,7 +27,7 @@ class Reference(Condition):
 
     Args:
         spec: Media specification with the shape (C, *spatial) of the diffused tensor.
-        degradation: Degradation: mask, downsample, low_pass, ....
+        degradation: Degradation, such as mask, noise, downsample or low_pass.
         drop: Probability that training drops the reference; samples without one, and classifier-free guidance, need a
             value above 0.
     """

@@ -123,10 +123,10 @@ class Trainer:
         """
         process, model, errors = self.parts.process, self.ema.model, []
         x0, valid = self._encode(batch)
-        seed = self.parts.recipe.seed
+        first = StepRandomNumbers(self.parts.recipe.seed, 0, len(batch.rows), batch.rows, self.device)
+        conditioning = self._conditioning(batch, first, valid, model)
         for number, rho in enumerate(rhos):
-            rng = StepRandomNumbers(seed, number, len(batch.rows), batch.rows, self.device)
-            conditioning = self._conditioning(batch, replace(rng, step=0), valid, model)
+            rng = replace(first, step=number)
             found = process.schedule.level_of_rho(rho)
             level = NoiseLevel(float(found.t), float(found.alpha), float(found.sigma))
             x = level.alpha * x0 + level.sigma * rng.normal("held-out error", x0.shape[1:])
