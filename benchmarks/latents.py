@@ -4,9 +4,9 @@
 
 image: latent_shapes against the same network on patches of 4 x 4 pixels, so that both have 16 x 16 positions. audio:
 synth_sfx with audio/autoencoder and a network for one axis against log-mel bands and the recipe's network. Both runs of
-a pair are trained in turns of a few seconds on one thread, so that other load on the machine affects both equally; the
-training of a codec counts. A share is that of samples that show the requested class; for comparison, that of real
-examples after the codec. --smoke trains tiny networks for seconds, to test the command.
+a pair are trained in turns of a few seconds on one thread, as by `sonolux ablate`, so that other load on the machine
+affects both equally; the training of a codec counts. A share is that of samples that show the requested class; for
+comparison, that of real examples after the codec. --smoke trains tiny networks for seconds, to test the command.
 """
 
 from __future__ import annotations
@@ -16,22 +16,23 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import sonolux
 import torch
 from _bench import Table, exit_code
 from sonolux.core.config.load import load_recipe
+from sonolux.core.evaluation.ablation.interleave import InterleavedRun, train_interleaved
 from sonolux.core.training.build import build_dataset
 from sonolux.core.training.checkpoint import save_checkpoint
 from sonolux.core.training.header import CheckpointHeader
 from sonolux.core.training.run import TrainingRun
+from sonolux.core.types import BadInput
 from sonolux.modalities.audio.synthetic.checkers import predict_families
 from sonolux.modalities.image.synthetic.checkers import recognise_main_shape
 from torch import Tensor
 
-TURN = 5.0  # seconds of training of one run before the other one continues
 Recognise = Callable[[Sequence[Tensor], float], list[str]]
 
 
@@ -87,50 +88,46 @@ TINY_CODEC = ["codec.steps=2", "codec.width=8", "codec.batch=2"]
 
 @dataclass
 class Arm:
-    """A run that is trained in turns.
+    """One way of a pair, prepared.
 
     Attributes:
-        run: The run, prepared.
-        limit: Seconds of training, including its codec.
-        seconds: Those that have passed.
-        losses: Mean losses of all steps.
+        run: Its run, whose codec is trained.
+        turns: Its training, limited by the time; that of preparation counts.
     """
 
     run: TrainingRun
-    limit: float
-    seconds: float
-    losses: list[float] = field(default_factory=list)
-
-    def train(self, seconds: float) -> None:
-        """Make steps for some seconds, at least one."""
-        began, before = time.perf_counter(), self.seconds
-        while True:
-            result = self.run.trainer.train_step(min(1.0, self.seconds / self.limit))
-            self.losses.append(float(result.loss))
-            self.seconds = before + time.perf_counter() - began
-            if self.seconds >= min(self.limit, before + seconds):
-                return
+    turns: InterleavedRun
 
     def save(self, path: Path) -> Path:
         """Write a checkpoint."""
-        run, trainer = self.run, self.run.trainer
-        header = CheckpointHeader(run.recipe.dump(), run.parts.spec, trainer.step, self.seconds, run.parts.clip_lengths)
+        run, trainer, lengths = self.run, self.run.trainer, self.run.parts.clip_lengths
+        header = CheckpointHeader(run.recipe.dump(), run.parts.spec, trainer.step, self.turns.seconds, lengths)
         modules = {"model": trainer.model, "ema": trainer.ema.model, "codec": run.parts.codec}
         save_checkpoint(path, header, modules, trainer.optimizer)
-        trainer.close()
         run.close()
         return path
 
 
 def begin(pair: Pair, way: str, folder: Path, minutes: float, smoke: bool) -> Arm:
-    """Prepare one way of a pair: its codec is trained."""
+    """Prepare one way of a pair: its codec is trained.
+
+    Raises:
+        BadInput: That takes all of the time.
+    """
     changes = [*pair.ways[way], "train.device=cpu", "train.precision=float32"]
     if smoke:
         changes += pair.smoke + (TINY_CODEC if "autoencoder" in way else [])
     began = time.perf_counter()
     run = TrainingRun(load_recipe(pair.recipe, changes), folder, lambda _: None, False)
     run.prepare()
-    return Arm(run, 60 * minutes, time.perf_counter() - began)
+    seconds = time.perf_counter() - began
+    limit = seconds + 0.3 if smoke else 60 * minutes
+    if seconds >= limit:
+        run.close()
+        raise BadInput(f"{way}: reading the data and training the codec took {seconds:.0f} s: give more --minutes")
+    turns = InterleavedRun(run.trainer, None, limit)
+    turns.seconds = seconds
+    return Arm(run, turns)
 
 
 def measure(name: str, arm: Arm, checkpoint: Path, pair: Pair, count: int) -> Table:
@@ -150,21 +147,17 @@ def measure(name: str, arm: Arm, checkpoint: Path, pair: Pair, count: int) -> Ta
         return sum(a == b for a, b in zip(recognised, wanted, strict=True)) / len(wanted)
 
     wanted = [names[item.label or 0] for item in real]
-    table = Table(f"{name}: {arm.run.step} steps in {arm.seconds:.0f} s, diffuses {tuple(spec.latent)}")
+    table = Table(f"{name}: {arm.run.step} steps in {arm.turns.seconds:.0f} s, diffuses {tuple(spec.latent)}")
     table.add("samples as requested", share(samples.media, [r["label"] for r in samples.conditions]), "{:.1%}")
     table.add("real examples after the codec", share(list(after), wanted), "{:.1%}")
     table.add("real examples", share(list(media), wanted), "{:.1%}")
-    last = arm.losses[-50:]
-    table.add("loss of the last steps", sum(last) / len(last), "{:.4f}", "of another tensor in each way")
     return table
 
 
 def compare(pair: Pair, out: Path, minutes: float, count: int, smoke: bool) -> list[Table]:
     """Train both ways of a pair in turns, and measure them."""
     arms = {way: begin(pair, way, out / way.replace("/", "-"), minutes, smoke) for way in pair.ways}
-    while left := [arm for arm in arms.values() if arm.seconds < arm.limit or not arm.losses]:
-        for arm in left:
-            arm.train(TURN)
+    train_interleaved([arm.turns for arm in arms.values()], lambda run, steps: None)
     found = []
     for way, arm in arms.items():
         checkpoint = arm.save(out / f"{way.replace('/', '-')}.safetensors")
@@ -182,13 +175,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--smoke", action="store_true", help="tiny networks and a few steps")
     args = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    minutes, count = (0.005, 4) if args.smoke else (args.minutes, args.count)
+    count = 4 if args.smoke else args.count
 
     def task() -> None:
         with tempfile.TemporaryDirectory() as place:
             for name, pair in PAIRS.items():
                 if args.only in (None, name):
-                    for table in compare(pair, args.out or Path(place) / name, minutes, count, args.smoke):
+                    for table in compare(pair, args.out or Path(place) / name, args.minutes, count, args.smoke):
                         print(table.text() + "\n", flush=True)
 
     return exit_code(task)

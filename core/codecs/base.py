@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -83,11 +85,8 @@ class Codec(nn.Module, ABC):
         channel_axes: Name and size of each axis that is flattened into the C' channels of z, the one that varies
             slowest first; the sizes multiply to C'. A network may use neighbours along such an axis. (): the channels
             have no order.
-        trained: Whether it contains a trained network. `fit` then runs on the training device, `describe()` says in one
-            line how much is lost, and `write(path)` writes a file for other runs, unless the codec was read from one.
     """
 
-    trained: bool = False
     wrap: tuple[int, ...] = ()
     unit: int = 1
     channel_axes: tuple[tuple[str, int], ...] = ()
@@ -162,3 +161,23 @@ class Codec(nn.Module, ABC):
     def log_det(self, size: tuple[int, ...]) -> float | None:
         """log |det d z / d media| for media of this size; None if the map is not one to one."""
         return None
+
+
+class LearnedCodec(Codec):
+    """A codec with a trained network, in `latents`: `fit` runs on the training device, and examples are encoded once.
+
+    Attributes:
+        latents: The network with the scales of its latent channels.
+        latent: Channels of the latent tensor.
+    """
+
+    latents: Any
+    latent: int
+
+    def describe(self) -> str:
+        """The network and how much it loses, in one line."""
+        return self.latents.describe()
+
+    def write(self, path: Path) -> None:
+        """Write a file for other runs; nothing if the network was read from files."""
+        self.latents.write(path)

@@ -160,6 +160,9 @@ class PretrainedLatents(FrozenNetwork):
             f"variance of {format_count(int(count), 'example')}"
         )
 
+    def write(self, path: Path) -> None:
+        """Nothing is written: the network is in its folder."""
+
 
 def _mask(codec: Codec, items: list[Item]) -> Tensor | None:
     whole = codec.spec.length_of(items[0].media.shape)

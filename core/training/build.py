@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..codecs.base import Codec
+from ..codecs.base import Codec, LearnedCodec
 from ..conditioning.base import check_network_accepts
 from ..conditioning.text import Text
 from ..config import registry
@@ -197,7 +197,7 @@ def fit_codec(codec: Codec, data: Dataset, device: torch.device | None = None, f
             found.append((codec.spec.length_of(item.media.shape) or 0, item.length, item.label))
             yield item
 
-    if device is not None and getattr(codec, "trained", False):
+    if device is not None and isinstance(codec, LearnedCodec):
         codec.to(device)
     if fitted:
         for _ in items():

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import torch
 
+from ..codecs.base import LearnedCodec
 from ..config.recipe import Recipe
 from ..types import BadInput
 from .build import ModelComponents
@@ -201,6 +202,7 @@ class CheckpointCallback(PeriodicCallback):
             save_checkpoint(run.folder.checkpoint(run.step), header, modules, trainer.optimizer)
         except NotFinite as error:
             run.log.fail(run.step, f"the tensor {error}")
-        if getattr(run.parts.codec, "trained", False) and not run.folder.codec.exists():
-            run.parts.codec.write(run.folder.codec)  # type: ignore[operator]
+        codec = run.parts.codec
+        if isinstance(codec, LearnedCodec) and not run.folder.codec.exists():
+            codec.write(run.folder.codec)
         run.folder.saved(self.keep)

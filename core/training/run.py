@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from ..codecs.base import LearnedCodec
 from ..config.recipe import Recipe
 from ..data.loader import TooManyExamplesLost
 from ..data.splits import recorded_training_hashes
@@ -138,7 +139,7 @@ class TrainingRun:
         cached, codec = wants_latent_cache(self.parts, data), self.parts.codec
         if weights is not None:
             read_header(weights)
-        fitted = weights is not None and getattr(codec, "trained", False)
+        fitted = weights is not None and isinstance(codec, LearnedCodec)
         if weights is not None and fitted:  # the weights are for the latent tensor of their own codec
             load_weights(weights, codec, "codec")
         self.parts.clip_lengths = fit_codec(codec, data, self.device, fitted)
@@ -199,11 +200,12 @@ class TrainingRun:
         ]
 
     def _describe_codec(self) -> list[str]:
-        if not getattr(self.parts.codec, "trained", False):
+        codec = self.parts.codec
+        if not isinstance(codec, LearnedCodec):
             return []
         off = self.trainer.latents is None and self.recipe.train.cache_latents == "auto"
         note = "; examples are encoded at every step, since augmentation changes them each time" if off else ""
-        return [self.parts.codec.describe() + note]  # type: ignore[operator]
+        return [codec.describe() + note]
 
     def run(self) -> Path:
         """Train to the end, or until Ctrl-C, SIGTERM or SIGHUP.

@@ -23,24 +23,9 @@ def test_the_command(name, capsys, tmp_path, monkeypatch):
     assert len(shares) == 2 and shares[0] == shares[1] and float(shares[0]) >= 50, "the checker knows real examples"
 
 
-def test_turns_are_equal(monkeypatch):
-    """Runs whose steps take different times are trained for the same time, of which preparation is a part."""
-    clock = [0.0]
-    monkeypatch.setattr(latents.time, "perf_counter", lambda: clock[0])
-
-    class Run:
-        def __init__(self, cost):
-            self.cost, self.trainer, self.seen = cost, self, []
-
-        def train_step(self, progress):
-            clock[0] += self.cost
-            self.seen.append(progress)
-            return type("Result", (), {"loss": 1.0})
-
-    fast, slow = latents.Arm(Run(0.5), 20.0, 8.0), latents.Arm(Run(2.0), 20.0, 0.0)
-    while left := [arm for arm in (fast, slow) if arm.seconds < arm.limit]:
-        for arm in left:
-            arm.train(latents.TURN)
-    assert fast.seconds == slow.seconds == 20.0
-    assert len(fast.losses) == 24 and len(slow.losses) == 10
-    assert fast.run.seen[0] == 0.4 and slow.run.seen[-1] == 0.9
+def test_a_time_that_the_codec_takes_alone_is_refused(tmp_path, capsys):
+    pair = latents.PAIRS["image"]
+    changes = [*pair.smoke, *latents.TINY_CODEC]
+    way = {"image/autoencoder": changes}
+    with pytest.raises(latents.BadInput, match="give more --minutes"):
+        latents.begin(latents.Pair(pair.recipe, way, [], pair.recognise), "image/autoencoder", tmp_path, 1e-6, False)

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 from torch import Tensor
 from torch.nn import functional
 
+from ....core.codecs.base import LearnedCodec
 from ....core.codecs.pretrained import LibraryModel, PretrainedLatents, require_equal
 from ....core.types import BadInput, Item, MediaSpec
 from .base import FrameCodec
@@ -32,7 +33,7 @@ class NetworkFacts(NamedTuple):
     latent: int
 
 
-class PretrainedSoundCodec(FrameCodec):
+class PretrainedSoundCodec(LearnedCodec, FrameCodec):
     """Latent tensor of a network that is read from a folder: (B, C, frames) -> (B, latent, positions), unit variance.
 
     Args:
@@ -44,7 +45,6 @@ class PretrainedSoundCodec(FrameCodec):
     """
 
     wrap = ()  # the convolutions cannot be circular
-    trained = True
     model: ClassVar[LibraryModel]
 
     def __init__(self, spec: MediaSpec, folder: Path):
@@ -94,10 +94,3 @@ class PretrainedSoundCodec(FrameCodec):
     def shape(self, size: tuple[int, ...]) -> tuple[int, ...]:
         """(latent, positions)."""
         return self.latent, self.frames(size)
-
-    def describe(self) -> str:
-        """The network and what it loses, in one line."""
-        return self.latents.describe()
-
-    def write(self, path: Path) -> None:
-        """Nothing is written: the network is in its folder."""

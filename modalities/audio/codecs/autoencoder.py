@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor
 
+from ....core.codecs.base import LearnedCodec
 from ....core.codecs.trained import TrainedAutoencoder, media_facts
 from ....core.nn.autoencoder import AutoencoderND, Bottleneck
 from ....core.training.optimizers.muon import Muon
@@ -26,7 +27,7 @@ _SPECTRA = 0.2  # weight of the spectra in the loss
 _FLOOR = 1e-2  # of a spectrum in the loss, relative to its root mean square
 
 
-class Autoencoder(FrameCodec):
+class Autoencoder(LearnedCodec, FrameCodec):
     """Latent tensor of a trained autoencoder over another codec: (B, C, frames) -> (B, latent, positions).
 
     Over log-magnitudes, which it compresses best, the phase is estimated as without it. Over `audio/waveform` or
@@ -49,8 +50,6 @@ class Autoencoder(FrameCodec):
     Raises:
         BadInput: An option is out of range, or the file is of another codec.
     """
-
-    trained = True
 
     def __init__(
         self,
@@ -108,11 +107,3 @@ class Autoencoder(FrameCodec):
     def shape(self, size: tuple[int, ...]) -> tuple[int, ...]:
         """(latent, positions)."""
         return self.latent, self.frames(size)
-
-    def describe(self) -> str:
-        """The codec and its error, in one line."""
-        return self.latents.describe()
-
-    def write(self, path: Path) -> None:
-        """Write the trained codec to a file."""
-        self.latents.write(path)

@@ -8,18 +8,18 @@ from typing import Annotated
 
 from torch import Tensor
 
-from ....core.codecs.base import Codec
 from ....core.codecs.trained import TrainedAutoencoder, media_facts
 from ....core.nn.autoencoder import AutoencoderND, Bottleneck
 from ....core.training.optimizers.muon import Muon
-from ....core.types import BadInput, Item, MediaSpec
+from ....core.types import Item, MediaSpec
 from ....core.util.annotations import Range
+from ._latents import LatentPictures
 from .pixels import Pixels
 
 _CROP = 64  # pixels along each axis of the parts that it is trained on
 
 
-class Autoencoder(Codec):
+class Autoencoder(LatentPictures):
     """Latent tensor of a trained autoencoder: (B, C, H, W) -> (B, latent, H / factor, W / factor), of unit variance.
 
     It loses details, which the report of training and `sonolux eval` measure. A run writes the trained codec to
@@ -42,7 +42,6 @@ class Autoencoder(Codec):
     """
 
     wrap = (0, 1)
-    trained = True
 
     def __init__(
         self,
@@ -78,21 +77,3 @@ class Autoencoder(Codec):
     def decode(self, z: Tensor, length: int | None = None, loop: bool = False) -> Tensor:
         """(B, latent, h, w) -> (B, C, h factor, w factor), not clipped; `length` is ignored."""
         return self.latents.parts.base.decode(self.latents.decode(z, self.wrap if loop else ()))
-
-    def shape(self, size: tuple[int, ...]) -> tuple[int, ...]:
-        """(latent, H / factor, W / factor).
-
-        Raises:
-            BadInput: A size is no multiple of the factor.
-        """
-        if any(n % self.unit for n in size):
-            raise BadInput(f"image/autoencoder takes sizes that are multiples of {self.unit}, not {list(size)}")
-        return self.latent, *(n // self.unit for n in size)
-
-    def describe(self) -> str:
-        """The codec and its error, in one line."""
-        return self.latents.describe()
-
-    def write(self, path: Path) -> None:
-        """Write the trained codec to a file."""
-        self.latents.write(path)

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ....core.codecs.base import Codec
 from ....core.codecs.pretrained import LibraryModel, PretrainedLatents, require_equal
-from ....core.types import BadInput, Item, MediaSpec
+from ....core.types import Item, MediaSpec
+from ._latents import LatentPictures
 
 _MODEL = LibraryModel("diffusers", "AutoencoderKL", "_class_name", "AutoencoderKL")
 
 
-class AutoencoderKL(Codec):
+class AutoencoderKL(LatentPictures):
     """Latent tensor of an AutoencoderKL: (B, C, H, W) -> (B, latent, H / factor, W / factor), of unit variance.
 
     The autoencoder of latent diffusion (Rombach et al. 2022, arXiv:2112.10752), read from a folder as diffusers saves
@@ -29,8 +29,6 @@ class AutoencoderKL(Codec):
     Raises:
         BadInput: diffusers is not installed, the folder is not that of an AutoencoderKL, or the pictures do not fit it.
     """
-
-    trained = True
 
     def __init__(self, spec: MediaSpec, folder: Path):
         super().__init__(spec)
@@ -53,20 +51,3 @@ class AutoencoderKL(Codec):
     def decode(self, z: Tensor, length: int | None = None, loop: bool = False) -> Tensor:
         """(B, latent, h, w) -> (B, C, h factor, w factor), not clipped; `length` is ignored."""
         return self.latents.network.decode(self.latents.normal.inverse(z)).sample
-
-    def shape(self, size: tuple[int, ...]) -> tuple[int, ...]:
-        """(latent, H / factor, W / factor).
-
-        Raises:
-            BadInput: A size is no multiple of the factor.
-        """
-        if any(n % self.unit for n in size):
-            raise BadInput(f"this autoencoder takes sizes that are multiples of {self.unit}, not {list(size)}")
-        return self.latent, *(n // self.unit for n in size)
-
-    def describe(self) -> str:
-        """The network and what it loses, in one line."""
-        return self.latents.describe()
-
-    def write(self, path: Path) -> None:
-        """Nothing is written: the network is in its folder."""
