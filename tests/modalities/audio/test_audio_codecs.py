@@ -41,7 +41,7 @@ def made(spec, count=64, **kw):
 
 def unfitted(cls, spec=MONO, **kw):
     """A codec with its defaults; an autoencoder is over a waveform, of which silence is 0, and is hardly trained."""
-    if getattr(cls, "trained", False):
+    if issubclass(cls, LearnedCodec):
         kw = {"base": Waveform(spec), "steps": 2, "width": 8} | kw
     return cls(spec, **kw)
 
