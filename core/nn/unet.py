@@ -18,6 +18,8 @@ from .layers.init import reset_parameters
 from .layers.inputs import BlockInputs
 from .layers.norm import GroupNorm
 from .layers.resample import Downsample, Upsample
+from .layers.rotary import rotation_at
+from .layers.transformer_block import SequenceInputs, TransformerBlock
 from .spatial import SpatialNetwork, check_at_least_one
 
 
@@ -56,7 +58,8 @@ class UNetND(SpatialNetwork):
 
     Each resolution has a stage of residual blocks in the encoder and one in the decoder, joined by a skip connection;
     the coarsest has one stage. Noise level and conditions modulate every block by scale and shift. The output is
-    initialised to zero.
+    initialised to zero. Transformer blocks at the coarsest resolution (Hoogeboom et al. 2023, arXiv:2301.11093) see the
+    whole sample at small cost: they serve texts that say where things are.
 
     Args:
         dims: Number of spatial axes, 1 to 3.
@@ -73,6 +76,7 @@ class UNetND(SpatialNetwork):
         positions: Number of octaves of the absolute position features, see `_positions`: one number, or one for each
             axis; 0: none.
         cross_attention: Numbers of the stages that attend to tokens; (): the network accepts no tokens.
+        transformer: Number of transformer blocks after the coarsest stage; they attend to tokens if any stage does.
         concat: Number of channels of conditions that follow those of x in the input.
 
     Raises:
@@ -96,9 +100,11 @@ class UNetND(SpatialNetwork):
         places: Sequence[int] = (),
         positions: int | Sequence[int] = 0,
         cross_attention: Sequence[int] = (),
+        transformer: int = 0,
         concat: int = 0,
     ):
         _check(width, stages, blocks, {"attention": attention, "cross_attention": cross_attention}, head_dim)
+        _check_transformer(transformer, head_dim, dims)
         e, sizes = 2 * width, [width * m for m in stages]
         super().__init__(dims, channels, e, patch, len(stages), places, positions, bool(cross_attention), concat)
         self.skip_scale = skip_scale
@@ -108,6 +114,10 @@ class UNetND(SpatialNetwork):
         self.stem = make_conv(dims, self.folded_input, sizes[0])
         self.down = nn.ModuleList(_Stage(dims, c, c, e, blocks, dropout, *h) for c, h in zip(sizes, heads, strict=True))
         self.shrink = nn.ModuleList(Downsample(dims, a, b) for a, b in itertools.pairwise(sizes))
+        self.head_dim = head_dim
+        self.transformer = nn.ModuleList(
+            TransformerBlock(sizes[-1], e, head_dim, dropout, bool(cross_attention)) for _ in range(transformer)
+        )
         self.grow = nn.ModuleList(Upsample(dims, b, a) for a, b in itertools.pairwise(sizes))
         self.up = nn.ModuleList(
             _Stage(dims, 2 * c, c, e, blocks, dropout, *h) for c, h in zip(sizes[:-1], heads[:-1], strict=True)
@@ -124,9 +134,21 @@ class UNetND(SpatialNetwork):
             if i < len(self.shrink):
                 skips.append(x * self.skip_scale if self.skip_scale != 1 else x)
                 x = self.shrink[i](inputs[i].mask_padding(x))
+        x = self._transform(x, inputs[-1])
         for i in reversed(range(len(self.up))):
             x = self.up[i](torch.cat([self.grow[i](x), skips.pop()], dim=1), inputs[i])
         return self.head(finest.mask_padding(F.silu(self.norm(x, finest.padding))), wrap)
+
+    def _transform(self, x: Tensor, inputs: BlockInputs) -> Tensor:
+        """The transformer blocks, on the positions of the coarsest resolution as a sequence."""
+        if not self.transformer:
+            return x
+        grid = x.shape[2:]
+        at = SequenceInputs.flattened(inputs, rotation_at(grid, self.head_dim, inputs.wrap, x))
+        rows = x.flatten(2).transpose(1, 2)  # (B, N, C)
+        for block in self.transformer:
+            rows = block(rows, at)
+        return rows.transpose(1, 2).unflatten(2, grid)
 
 
 def _check(width: int, stages: Sequence[int], blocks: int, chosen: dict[str, Sequence[int]], head_dim: int) -> None:
@@ -137,3 +159,10 @@ def _check(width: int, stages: Sequence[int], blocks: int, chosen: dict[str, Seq
     for name, some in chosen.items():
         if wrong := [i for i in some if not 0 <= i < len(stages)]:
             raise BadInput(f"{name} names stages 0 (finest) to {len(stages) - 1}, not {wrong}")
+
+
+def _check_transformer(blocks: int, head_dim: int, dims: int) -> None:
+    if blocks and (head_dim % 2 or head_dim < 2 * dims):
+        raise BadInput(f"transformer needs an even head_dim of at least {2 * dims}, not {head_dim}")
+    if not 0 <= blocks <= 64:
+        raise BadInput(f"transformer is a number of blocks from 0 to 64, not {blocks}")

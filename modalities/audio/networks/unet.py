@@ -26,6 +26,8 @@ class UNet(UNetND):
             beginning, such as one-shots.
         cross_attention: Stages that attend to tokens, such as those of a text (0 is the finest); []: the network
             accepts no tokens.
+        transformer: Transformer blocks at the coarsest resolution, which see the whole sample; they attend to tokens if
+            a stage does. 2 is suitable for texts that say where things are.
         concat: Channels of each condition that the network receives next to its input.
 
     Raises:
@@ -45,10 +47,11 @@ class UNet(UNetND):
         skip_scale: float = 1.0,
         positions: int = 0,
         cross_attention: list[int] = [],  # noqa: B006
+        transformer: int = 0,
         concat: tuple[int, ...] = (),
     ):
         places = spatial_size(spec.latent, ("frames",), "audio/unet")
         super().__init__(
             1, spec.latent[0], width, stages, blocks, attention, head_dim, dropout, patch, skip_scale,
-            places, positions, cross_attention, sum(concat),
+            places, positions, cross_attention, transformer, sum(concat),
         )  # fmt: skip

@@ -28,6 +28,8 @@ class UNet2d(SpectrogramField, UNetND):
             with a beginning, such as one-shots.
         cross_attention: Stages that attend to tokens, such as those of a text (0 is the finest); []: the network
             accepts no tokens.
+        transformer: Transformer blocks at the coarsest resolution, which see the whole sample; they attend to tokens if
+            a stage does. 2 is suitable for texts that say where things are.
         concat: Channels of each condition that the network receives next to its input.
 
     Raises:
@@ -47,12 +49,13 @@ class UNet2d(SpectrogramField, UNetND):
         skip_scale: float = 1.0,
         positions: int = 0,
         cross_attention: list[int] = [],  # noqa: B006
+        transformer: int = 0,
         concat: tuple[int, ...] = (),
     ):
         self.picture, frames = spectrogram_size(spec, patch, "audio/unet2d", "audio/unet")
         super().__init__(
             2, self.picture[0], width, stages, blocks, attention, head_dim, dropout, patch, skip_scale,
             (self.picture[1], frames), (FREQUENCY_OCTAVES, positions), cross_attention,
-            field_channels(concat, self.picture),
+            transformer, field_channels(concat, self.picture),
         )  # fmt: skip
         self.positions = positions
