@@ -1,4 +1,9 @@
-"""A small transformer over the tokens of a text (Vaswani et al. 2017), with layer norm before each part."""
+"""A small transformer over the tokens of a text (Vaswani et al. 2017), with layer norm before each part.
+
+Each layer begins with a convolution along the text (Gulati et al. 2020, arXiv:2005.08100): what belongs together in a
+caption is mostly next to each other, "small red circle", and a network that is trained for minutes learns it from a
+convolution much sooner than from attention.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +11,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ...nn.layers.conv import make_conv
 from ...nn.layers.embedding import make_linear
 from ...types import BadInput, Tokens, move_like
 
+_REACH = 5  # tokens that the convolution of a layer sees
 _SLOWEST = 10_000.0  # the period of the slowest position feature is 2 pi times this number of tokens
 
 
@@ -46,6 +53,8 @@ class _Layer(nn.Module):
     def __init__(self, hidden: int, heads: int):
         super().__init__()
         self.heads = heads
+        self.first_norm = nn.LayerNorm(hidden)
+        self.near = make_conv(1, hidden, hidden, _REACH)
         self.norm = nn.LayerNorm(hidden)
         self.qkv = make_linear(hidden, 3 * hidden)
         self.mix = make_linear(hidden, hidden)
@@ -54,6 +63,8 @@ class _Layer(nn.Module):
         self.down = make_linear(4 * hidden, hidden)
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        given = self.first_norm(x).masked_fill(~mask[..., None], 0)
+        x = x + self.near(given.transpose(1, 2)).transpose(1, 2)
         q, k, v = self.qkv(self.norm(x)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (B, heads, L, d)
         mixed = F.scaled_dot_product_attention(q, k, v, attn_mask=mask[:, None, None, :])
         x = x + self.mix(mixed.transpose(1, 2).flatten(2))
