@@ -132,10 +132,15 @@ def test_planted_attention_to_padding_is_caught():
         assert_caught(check_alone_and_in_a_batch)
 
 
+def test_planted_padding_in_the_convolution_is_caught():
+    with planted_error(_transformer._Layer, "forward", set_argument("masked_fill", 0, "torch.zeros_like(mask)[..., None]")):
+        assert_caught(check_alone_and_in_a_batch)
+
+
 def check_order():
-    """The order of the letters matters, of a text."""
-    condition = text().double()
-    a, b = condition.embed(["ab ba", "ba ab"]).values
+    """The order of letters matters, also of those whose neighbours are the same."""
+    condition, filler = text().double(), "x" * 12
+    a, b = condition.embed([f"{filler}a{filler}b{filler}", f"{filler}b{filler}a{filler}"]).values
     assert not torch.allclose(a.sum(0), b.sum(0), atol=1e-3), "the order of tokens has no effect"
 
 
