@@ -91,7 +91,7 @@ def measure(run: str, args: Namespace) -> Table:
 def denoise_errors(
     trained: Any, name: str, texts: Sequence[str | None], x0: torch.Tensor, noise: torch.Tensor, rho: float
 ) -> torch.Tensor:
-    """Mean squared error of the estimate of x0 (B, C, *spatial) for each text, (B,), at the noise level sigma / alpha."""
+    """Mean squared error of the estimate (B, C, *spatial) for each text, (B,); rho is sigma / alpha."""
     process, model = trained.components.process, trained.model
     found = process.schedule.level_of_rho(rho)
     level = NoiseLevel(float(found.t), float(found.alpha), float(found.sigma))

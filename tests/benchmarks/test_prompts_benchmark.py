@@ -12,36 +12,15 @@ from sonolux.modalities.audio.datasets.synth_sfx import SynthSfx
 from sonolux.modalities.audio.noise_substitution import replace_tones_by_noise
 from sonolux.modalities.image.datasets.shapes import Shapes
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 import prompts
+from _captioned_runs import RECIPES, TRAINED
 
 SPECS = {
     "image/shapes": MediaSpec("image", 3, ("height", "width"), (32, 32)),
     "audio/synth_sfx": MediaSpec("audio", 1, ("time",), (8000,), (8000.0,)),
 }
-RECIPES = {
-    "image": """
-recipe: 1
-name: drawn
-modality: {use: image, size: 32, channels: 3}
-data: {use: image/shapes, count: 60, label: none, held_out: [red circle], split: {by: hash, valid: 0.5}}
-codec: {use: image/pixels}
-network: {use: image/unet, width: 32, stages: [1, 1], patch: 2, cross_attention: [1]}
-""",
-    "audio": """
-recipe: 1
-name: heard
-modality: {use: audio, rate: 8000, seconds: 1.0, channels: 1}
-data: {use: audio/synth_sfx, count: 40, split: {by: hash, valid: 0.5}}
-codec: {use: audio/logmel, n_fft: 512, hop: 128, mels: 64}
-network: {use: audio/unet2d, width: 32, stages: [1, 1], patch: [4, 4], cross_attention: [1]}
-""",
-}
-TRAINED = """
-conditioning: {caption: {use: text, encoder: {use: bytes, hidden: 16, layers: 1}}}
-train: {steps: 1, batch: 2, preview_every: 99, precision: float32, device: cpu}
-sample: {use: dpmpp_2m, steps: 2, count: 2, batch: 8, guidance: {use: cfg, scale: 2.0}}
-"""
 
 
 def options(**given):

@@ -45,7 +45,7 @@ class Words(TextEncoder):
         self,
         width: int,
         hidden: Annotated[int, Range(8)] = 128,
-        layers: Annotated[int, Range(1)] = 1,
+        layers: Annotated[int, Range(1)] = 2,
         rows: Annotated[int, Range(1, 2**20)] = 4096,
     ):
         super().__init__(width)

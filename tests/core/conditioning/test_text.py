@@ -133,7 +133,9 @@ def test_planted_attention_to_padding_is_caught():
 
 
 def test_planted_padding_in_the_convolution_is_caught():
-    with planted_error(_transformer._Layer, "forward", set_argument("masked_fill", 0, "torch.zeros_like(mask)[..., None]")):
+    with planted_error(
+        _transformer._Layer, "forward", set_argument("masked_fill", 0, "torch.zeros_like(mask)[..., None]")
+    ):
         assert_caught(check_alone_and_in_a_batch)
 
 
