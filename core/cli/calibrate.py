@@ -67,6 +67,7 @@ def command(
 
     wanted = _numbers(nfe)
     checkpoint = newest_checkpoint(run)
+    _refuse_packaged(checkpoint)
     folder = lock_folder(checkpoint)
     with reserve_folder(folder):
         check_kinds(folder, folders=[checkpoint.parent.name] if folder != checkpoint.absolute().parent else [])
@@ -89,6 +90,18 @@ def command(
         flag = ["--allow-code"] * allow_code
         same = quoted("sonolux", "sample", run, *changes, f"steps={wanted[0]}", "--out", "few-steps", *flag)
         print_lines(f"stored in {checkpoint}", f"now: {same}")
+
+
+def _refuse_packaged(checkpoint: Path) -> None:
+    """Raise BadInput for the checkpoint of a packaged model, which must not change."""
+    from ..training.packaged_models import name_of_packaged_model
+
+    if (name := name_of_packaged_model(checkpoint)) is not None:
+        copy = f"{name}.safetensors"
+        raise BadInput(
+            f"{name} is a packaged model, which stays as it is: copy it, then calibrate the copy: "
+            f"{quoted('cp', checkpoint, copy)}; {quoted('sonolux', 'calibrate', copy)}"
+        )
 
 
 def _line(figures: dict[str, Any]) -> str:

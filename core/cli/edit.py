@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ._paths import PathArgument
+from ._paths import PathArgument, result_folder
 
 TASKS = ("vary", "inpaint", "continue", "restore", "morph", "reprompt", "recover")
 
@@ -20,14 +20,18 @@ OLD = {"walks": "resample"}  # first edition
 @click.argument("run", type=PathArgument(), metavar="RUN|CHECKPOINT")
 @click.argument("task", type=click.Choice(TASKS), metavar="|".join(TASKS))
 @click.argument("words", nargs=-1, required=True, metavar="FILE... [KEY=VALUE]...")
-@click.option("--out", type=PathArgument(), required=True, help="Folder for the results.")
+@click.option(
+    "--out",
+    type=PathArgument(),
+    help="Folder for the results; default for a packaged model: NAME-TASK, such as NAME-vary.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace the samples in the folder.")
 @click.option("--allow-code", is_flag=True, help="Run code that the checkpoint's recipe names.")
 @click.option("--json", "as_json", is_flag=True, help="Print samples.json.")
 def command(
-    run: Path, task: str, words: tuple[str, ...], out: Path, overwrite: bool, allow_code: bool, as_json: bool
+    run: Path, task: str, words: tuple[str, ...], out: Path | None, overwrite: bool, allow_code: bool, as_json: bool
 ) -> None:
-    """Edit files with RUN (its newest checkpoint).
+    """Edit files with RUN (its newest checkpoint), or with a packaged model, see `sonolux models`.
 
     \b
     vary FILE...       strength=0.5 count=8       variations; 0: the encoded and decoded file, 1: new samples
@@ -57,6 +61,7 @@ def command(
     from ..util.atomic_replace import reserve_folder
     from ..util.messages import format_count, print_lines
 
+    out = result_folder(run, out, task)
     with reserve_folder(out):
         check_sample_folder(out, overwrite)
         files, given, changes = _sorted(task, words)

@@ -13,7 +13,11 @@ from ._paths import PathArgument
 @click.argument("run", metavar="RUN|CHECKPOINT")
 @click.argument("changes", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--folder", type=PathArgument(), metavar="SAMPLES", help="Evaluate these samples instead.")
-@click.option("--out", type=PathArgument(), help="Folder for the report and the samples; default: RUN/eval.")
+@click.option(
+    "--out",
+    type=PathArgument(),
+    help="Folder for the report and the samples; default: RUN/eval, or NAME-eval for a packaged model.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace the report in the folder.")
 @click.option("--allow-code", is_flag=True, help="Run code that the checkpoint's recipe names.")
 @click.option("--json", "as_json", is_flag=True, help="Print metrics.json instead of the table.")
@@ -69,13 +73,18 @@ def command(
 def default_report_folder(run: str) -> Path:
     """The folder `eval` in the folder of a run, which is named by itself or by one of its checkpoints.
 
+    For a packaged model, it is `NAME-eval` in the working folder.
+
     Raises:
         BadInput: `run` is neither.
     """
     from ..training.checkpoint import newest_checkpoint
+    from ..training.packaged_models import name_of_packaged_model
     from ..util.errors import BadInput
 
     if Path(run).suffix in (".yaml", ".yml"):
         raise BadInput(f"--out names the folder for the report: it has no default for a recipe, such as {run}")
+    if (name := name_of_packaged_model(run)) is not None:
+        return Path(f"{name}-eval")
     folder = newest_checkpoint(Path(run)).parent
     return (folder.parent if folder.name == "checkpoints" else folder) / "eval"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..util.messages import LONGEST_LINE, format_json, print_json, print_lines, shorten
+from ..util.messages import LONGEST_LINE, format_command, format_json, print_json, print_lines, shorten
 from ..util.paths import check_path
 from ._paths import PathArgument
 
@@ -47,7 +47,7 @@ def list_(as_json: bool) -> None:
 def show(recipe: str, changes: tuple[str, ...], allow_code: bool, as_json: bool) -> None:
     """Print a recipe with all default values.
 
-    RECIPE is a file, an included name, a run folder or a checkpoint.
+    RECIPE is a file, an included name, a run folder, a checkpoint or a packaged model.
     """
     loaded = _open(recipe, changes, partial=True, allow_code=allow_code)
     if as_json:
@@ -133,7 +133,7 @@ def _open(recipe: str, changes: tuple[str, ...], partial: bool, allow_code: bool
     from ..config import trust
     from ..config.load import load_recipe, load_recipe_text, load_run_recipe, name_checkpoint_in_errors
 
-    path = check_path(Path(recipe))
+    path = _packaged_model_or(check_path(Path(recipe)))
     if path.is_dir():
         return load_run_recipe(path, changes, partial, allow_code)
     if path.suffix == ".safetensors" and path.is_file():
@@ -144,3 +144,18 @@ def _open(recipe: str, changes: tuple[str, ...], partial: bool, allow_code: bool
         with name_checkpoint_in_errors(path):
             return load_recipe_text(text, path.parent, changes, allow_code, None, partial=partial, trusted=trusted)
     return load_recipe(recipe, changes, partial=partial, allow_code=allow_code)
+
+
+def _packaged_model_or(path: Path) -> Path:
+    """The checkpoint of a packaged model, if the path is its name; an included recipe of this name goes first."""
+    from ..config.load import packaged_recipes
+    from ..training.packaged_models import find_packaged_model
+
+    checkpoint = find_packaged_model(path)
+    if checkpoint is None:
+        return path
+    if any(str(path) in (name, name.rpartition("/")[2]) for name in packaged_recipes()):
+        shown = format_command("sonolux", "recipe", "show", checkpoint)
+        print_lines(f"note: this is the included recipe {path}; that of the packaged model {path}: {shown}", err=True)
+        return path
+    return checkpoint

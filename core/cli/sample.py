@@ -9,21 +9,29 @@ from typing import Any
 
 import click
 
-from ._paths import PathArgument
+from ._paths import PathArgument, result_folder
 
 
 @click.command("sample")
 @click.argument("run", type=PathArgument(), metavar="RUN|CHECKPOINT")
 @click.argument("words", nargs=-1, metavar="[PROMPT]... [KEY=VALUE]...")
-@click.option("--out", type=PathArgument(), required=True, help="Folder for the samples.")
+@click.option("--out", type=PathArgument(), help="Folder for the samples; default for a packaged model: NAME-samples.")
 @click.option("--trajectory", is_flag=True, help="Also write the denoising trajectory, as a strip and a GIF.")
 @click.option("--overwrite", is_flag=True, help="Replace the samples in the folder.")
 @click.option("--allow-code", is_flag=True, help="Run code that the checkpoint's recipe names.")
 @click.option("--json", "as_json", is_flag=True, help="Print samples.json.")
 def command(
-    run: Path, words: tuple[str, ...], out: Path, trajectory: bool, overwrite: bool, allow_code: bool, as_json: bool
+    run: Path,
+    words: tuple[str, ...],
+    out: Path | None,
+    trajectory: bool,
+    overwrite: bool,
+    allow_code: bool,
+    as_json: bool,
 ) -> None:
     """Sample RUN (its newest checkpoint) with the settings of its recipe; KEY=VALUE changes them.
+
+    RUN may also be the name of a packaged model, see `sonolux models`.
 
     A model with a text condition takes prompts, each in quotes, or prompts=FILE with one on each line, and
     negative="...". A prompt that looks like KEY=VALUE is written prompt="...", and several prompt='["...", "..."]'.
@@ -39,6 +47,7 @@ def command(
     from ..util.atomic_replace import reserve_folder
     from ..util.messages import format_count, print_lines
 
+    out = result_folder(run, out, "samples")
     with reserve_folder(out):
         check_sample_folder(out, overwrite)
         texts, changes = _sorted(words)

@@ -19,7 +19,13 @@ if TYPE_CHECKING:
 @click.argument("changes", nargs=-1, metavar="[KEY=VALUE]...")
 @click.option("--out", type=PathArgument(), help="Run folder.  [default: runs/NAME]")
 @click.option("--resume", type=PathArgument(), metavar="RUN", help="Continue a run from its newest checkpoint.")
-@click.option("--from", "weights", type=PathArgument(), metavar="CHECKPOINT", help="Initialize with these weights.")
+@click.option(
+    "--from",
+    "weights",
+    type=PathArgument(),
+    metavar="CHECKPOINT",
+    help="Initialize with these weights, of a run or a packaged model.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace the run in the folder.")
 @click.option("--allow-code", is_flag=True, help="Run code that a recipe which RECIPE extends, or that of RUN, names.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
@@ -44,6 +50,7 @@ def command(
     from ..pipeline.examples import find_references
     from ..pipeline.preview import PreviewCallback
     from ..training.checkpoint import newest_checkpoint
+    from ..training.packaged_models import name_of_packaged_model
     from ..training.run import TrainingRun
     from ..util.errors import BadInput
     from ..util.messages import format_command as quoted
@@ -62,7 +69,9 @@ def command(
                 "may change"
             )
         if not resume.is_dir():
-            raise BadInput(f"{resume}: --resume takes a run folder")
+            packaged = name_of_packaged_model(resume) is not None
+            hint = f"; a packaged model is continued in a new run: RECIPE --from {resume}" if packaged else ""
+            raise BadInput(f"{resume}: --resume takes a run folder{hint}")
         moved = any(change.startswith("data.") for change in changes)
         checkpoint, out = newest_checkpoint(resume), resume
         loaded = _resumed(resume, changes, allow_code)

@@ -13,6 +13,7 @@ from ..pipeline.load import load
 from ..pipeline.pipeline import Pipeline
 from ..training.checkpoint import newest_checkpoint
 from ..training.data_changes import hashes_trained_on
+from ..training.packaged_models import find_packaged_model
 from ..types import BadInput
 from . import stored_networks
 
@@ -75,7 +76,7 @@ def open_evaluation_input(
 def _opened(source: str, changes: Sequence[str], sampled: bool, allow_code: bool) -> EvaluationInput:
     given = [_full_key(change) for change in changes]
     path = Path(source)
-    if not path.exists() and not sampled:
+    if not path.exists() and not sampled and find_packaged_model(path) is None:
         return EvaluationInput(source, load_recipe(source, given, allow_code=allow_code))
     if path.is_file() and path.suffix in (".yaml", ".yml"):
         if sampled:

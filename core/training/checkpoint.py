@@ -26,9 +26,10 @@ from ..nn.legacy_weights import upgrade_names
 from ..types import BadInput
 from ..util.atomic_replace import PART
 from ..util.folders import clear_own_name
-from ..util.messages import format_command, shorten
+from ..util.messages import did_you_mean, format_command, shorten
 from ..util.paths import check_path
 from .header import CheckpointHeader, parse_header
+from .packaged_models import find_packaged_model, packaged_models
 
 NEVER_NEGATIVE = ("step", "exp_avg_sq", "max_exp_avg_sq")  # of the state of torch's optimizers
 MOST_HEADER_BYTES = 16 * 2**20  # names and shapes of tensors, and the header of sonolux
@@ -263,17 +264,21 @@ def _open(path: Path) -> Any:
 def newest_checkpoint(run: Path) -> Path:
     """The latest checkpoint of a run folder that is complete and finite; a checkpoint file is returned unchanged.
 
+    The name of a packaged model stands for its checkpoint, unless there is a file or folder of this name.
+
     Raises:
         BadInput: There is no checkpoint.
     """
     check_path(run)
+    if (packaged := find_packaged_model(run)) is not None:
+        return packaged
     if run.is_file():
         if run.suffix in (".yaml", ".yml"):
             raise BadInput(f"{run} is a recipe: train it first, with {format_command('sonolux', 'train', run)}")
         return run
     if not run.exists():
         near = Path("runs") / run
-        hint = f"; did you mean {near}?" if near.exists() else ""
+        hint = f"; did you mean {near}?" if near.exists() else _hint_at_models(run)
         raise BadInput(f"{run}: no such run or checkpoint{hint}")
     found = sorted(p for p in (run / "checkpoints").glob("step-*.safetensors") if p.is_file())
     if not found:
@@ -282,6 +287,14 @@ def newest_checkpoint(run: Path) -> Path:
     if whole != found[-1]:
         warnings.warn(f"{found[-1]} is damaged: {whole.name} is used, the newest one that is whole", stacklevel=2)
     return whole
+
+
+def _hint_at_models(run: Path) -> str:
+    """The packaged models that a name may mean, for a message; "" for a path."""
+    models = packaged_models()
+    if not models or run.name != str(run) or run.suffix:
+        return ""
+    return f"{did_you_mean(run.name, models) or '.'} `sonolux models` lists the packaged models"
 
 
 def is_whole_checkpoint(path: Path) -> bool:

@@ -66,6 +66,7 @@ HARMLESS = {
     "doctor": [""],
     "init": ["OUT/more --from EXTENDING"],
     "lab sampler": ["euler --schedule edm --nfe 2 --against heun"],
+    "models": [""],
     "plugins list": [""],
     "plugins show": ["edm"],
     "prepare": ["PICTURES --out OUT"],
