@@ -1,167 +1,96 @@
-"""Train two recipes with synthetic data on a laptop, sample images and sounds, check them, and write one HTML page.
+"""Ask the packaged models for pictures and sounds, then train a model from scratch, and show both on one HTML page.
 
     python examples/demo.py --out demo
 
-This takes about five minutes on two cores without a GPU. Training ends after --minutes; on a slow machine it makes
-fewer steps than the recipes need, and the page says so. The page, demo/index.html, also plays the sounds.
+Open demo/index.html as soon as the first line is printed: the page fills while the demo runs. The packaged models take
+about two minutes on two cores. Then the recipe `shapes` is trained on this machine, until a checker recognises 90 % of
+its samples, until the steps with which the recipe was measured are made, or until a time limit, which follows from the
+measured speed and is at most --minutes. The page says which of these it was; samples of a training that has not reached
+its goal are marked. Ctrl-C ends the training and leaves the page complete.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
 import shutil
-import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
-import sonolux
-import torch
-from sonolux.core.pipeline.result import Samples
-from sonolux.core.training.lr import TrainingBudget
+from _demo_models import ModelPart, show_model
+from _demo_training import GOAL, RECIPE, LiveTraining, TrainingPart, summary
+from sonolux.core.config.load import load_recipe
+from sonolux.core.training.model_card import read_card
+from sonolux.core.training.packaged_models import packaged_models
 from sonolux.core.util.html_templates import template_engine
 from sonolux.core.util.messages import print_lines
-from sonolux.core.util.progress import progress_bar
-from sonolux.modalities.audio.synthetic.checkers import predict_family
-from sonolux.modalities.image.synthetic.checkers import recognise_main_shape
 
-TEMPLATE = "demo.html.j2"
+PAGE, TRAINING = "index.html", "training.html"
 
 
-@dataclass
-class Result:
-    """The samples of one recipe, and what the checker recognised in them.
-
-    `shortfall` says that training made fewer steps than those with which the recipe was measured, and how to continue.
-    """
-
-    name: str
-    samples: Samples
-    paths: list[Path]
-    recognised: list[str]
-    seconds: float
-    steps: int
-    shortfall: str | None = None
-
-    @property
-    def labels(self) -> list[str]:
-        """The class that each sample was conditioned on."""
-        return [str(conditions["label"]) for conditions in self.samples.conditions]
-
-    @property
-    def hits(self) -> int:
-        """Number of samples in which the checker recognises the class."""
-        return sum(label == found for label, found in zip(self.labels, self.recognised, strict=True))
-
-    @property
-    def shown(self) -> list[tuple[Path, str, str]]:
-        """File, class and recognised class of each sample."""
-        return list(zip(self.paths, self.labels, self.recognised, strict=True))
-
-
-def train(recipes: list[str], out: Path, minutes: float) -> dict[str, int]:
-    """Train the recipes in parallel, one process with one thread for each.
-
-    A network of this size does not use two cores efficiently; two processes do.
+def write_page(out: Path, models: list[ModelPart], training: TrainingPart | None, left_out: list[str], at: str) -> Path:
+    """Write the page into the folder of the files that it shows; the template engine escapes all names.
 
     Args:
-        recipes: Names of the recipes.
-        out: Output folder.
-        minutes: Training time.
-
-    Returns:
-        Peak memory of each recipe in bytes.
+        out: The folder.
+        models: The parts of the packaged models.
+        training: The part of the training; None: there is none.
+        left_out: Models, or edits, for which there was no time.
+        at: What the demo does now: models, training or end. The page reloads itself before the end; during the training
+            only a frame in it does, so that sounds play on.
     """
-    env = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "sonolux.core.cli.main", "train"]
-    running = {
-        r: subprocess.Popen(
-            [*command, r, f"train.minutes={minutes}", "--out", str(out / "runs" / r), "--overwrite", "--quiet"],
-            env=env,
-            stdout=subprocess.DEVNULL,
-        )
-        for r in recipes
-    }
-    memory = dict.fromkeys(recipes, 0)
-    with progress_bar("training", "second", round(60 * minutes), delay=0, leave=True) as shown:
-        while any(process.poll() is None for process in running.values()):
-            time.sleep(1)
-            shown.set_postfix_str(", ".join(f"{r} {_latest(out / 'runs' / r)}" for r in recipes))
-            shown.update(min(1, round(60 * minutes) - shown.n))
-            memory = {r: max(memory[r], _memory(p.pid)) for r, p in running.items()}
-    for recipe, process in running.items():
-        if process.returncode:
-            raise SystemExit(f"training {recipe} failed with exit code {process.returncode}; its messages are above")
-    return memory
+    engine = template_engine(Path(__file__).resolve().parent)
+    values = {"models": models, "training": training, "left_out": left_out, "at": at, "goal": GOAL}
+    names = {PAGE: "demo.html.j2", **({TRAINING: "demo_training.html.j2"} if training else {})}
+    for name, template in names.items():
+        if name == PAGE and at == "training" and training and training.step:
+            continue  # a page that is open stays as it is
+        text = engine.get_template(template).render(values)
+        part = out / f".{name}"
+        part.write_text(text + "\n", encoding="utf-8")
+        part.replace(out / name)
+    return out / PAGE
 
 
-def _latest(run: Path) -> str:
-    """Step and loss in the last line of a run's metrics."""
-    if not (run / "metrics.jsonl").exists():
-        return "starts"
-    row = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
-    return f"step {row['step']} loss {row['loss']:.3f}"
-
-
-def _memory(pid: int) -> int:
-    """Peak resident memory of a process in bytes; 0 if the system does not report it."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-        return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM")), 0)
-    except OSError:
-        return 0
-
-
-def make(recipe: str, out: Path, count: int, check: Callable[[torch.Tensor], str]) -> Result:
-    """Sample a trained recipe, with all labels in turn, and check every sample."""
-    start = time.monotonic()
-    trained = sonolux.load(out / "runs" / recipe)
-    samples = trained.sample(count=count, seed=0, batch=count, trajectory=True, progress=True)
-    paths = samples.save(out / recipe, trajectory=True, overwrite=True)
-    recognised = [check(media) for media in samples.media]
-    shortfall = TrainingBudget(trained.recipe.train).shortfall(trained.step, out / "runs" / recipe)
-    return Result(recipe, samples, paths, recognised, time.monotonic() - start, trained.step, shortfall)
-
-
-def page(out: Path, results: list[Result]) -> Path:
-    """Write the static page into the folder of the files that it shows; the template engine escapes all names."""
-    template = template_engine(Path(__file__).resolve().parent).get_template(TEMPLATE)
-    target = out / "index.html"
-    target.write_text(template.render(results=results) + "\n", encoding="utf-8")
-    return target
-
-
-def main() -> int:
-    """Run the demo; with --check, return exit code 1 if less than 90 % of the samples of a recipe are recognised."""
+def main(argv: list[str] | None = None) -> int:
+    """Run the demo; with --check, return exit code 1 if the training did not reach its goal."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("demo"))
-    parser.add_argument("--minutes", type=float, default=3.6, help="training time; both recipes train in parallel")
-    parser.add_argument("--count", type=int, default=56, help="number of samples of each recipe")
+    parser.add_argument("--minutes", type=float, default=30, help="longest training time; 0: no training")
+    parser.add_argument("--count", type=int, default=56, help="number of samples that are checked")
+    parser.add_argument("--seconds", type=float, default=120, help="time for the packaged models")
     parser.add_argument("--check", action="store_true", help="fail if less than 90 %% are recognised")
-    args = parser.parse_args()
-    start = time.monotonic()
-    if args.out.exists() and any(args.out.iterdir()) and not (args.out / "runs").is_dir():
+    args = parser.parse_args(argv)
+    if args.out.exists() and any(args.out.iterdir()) and not (args.out / PAGE).is_file():
         parser.error(f"{args.out} holds something else than a demo: choose another folder")
     shutil.rmtree(args.out, ignore_errors=True)
-    memory = train(["shapes", "synth_sfx"], args.out, args.minutes)
-    results = [
-        make("shapes", args.out, args.count, recognise_main_shape),
-        make("synth_sfx", args.out, args.count, lambda sound: predict_family(sound, 8000)),
-    ]
-    target = page(args.out, results)
-    for r in results:
-        gigabytes = f"training took {memory[r.name] / 2**30:.2f} GiB of memory"
-        print_lines(f"{r.name}: {r.hits}/{len(r.paths)} recognised by the checker after {r.steps} steps; {gigabytes}")
-        if r.shortfall:
-            print_lines(f"{r.name} is not trained to the end: {r.shortfall}")
-    print_lines(f"{time.monotonic() - start:.0f} s in total; open {target}")
-    figures = {r.name: {"recognised": r.hits, "of": len(r.paths), "steps": r.steps} for r in results}
-    (args.out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
-    return int(args.check and any(r.hits < 0.9 * len(r.paths) for r in results))
+    args.out.mkdir(parents=True)
+    planned = load_recipe(RECIPE).train.measured_steps or 1000
+    training = TrainingPart(planned, 60 * args.minutes, args.count) if args.minutes else None
+    models, left_out = list[ModelPart](), list[str]()
+    start = time.monotonic()
+    print_lines(f"open {write_page(args.out, models, training, left_out, 'models')}: it reloads itself")
+    names = packaged_models()
+    for i, (name, folder) in enumerate(names.items(), 1):
+        models.append(ModelPart(read_card(folder)))
+        for _ in show_model(name, models[-1], args.out):
+            write_page(args.out, models, training, left_out, "models")
+            if time.monotonic() - start > args.seconds * i / len(names):  # an equal share for each model
+                left_out.append(f"{name}: not all edits")
+                break
+        print_lines(f"{name}: {len(models[-1].sections)} sections after {time.monotonic() - start:.0f} s")
+    if training is not None:
+        try:
+            for _ in LiveTraining(args.out, training).follow():
+                write_page(args.out, models, training, left_out, "training")
+        except KeyboardInterrupt:
+            training.state = "stopped"
+    print_lines(*summary(training), f"{time.monotonic() - start:.0f} s in total; "
+                f"open {write_page(args.out, models, training, left_out, 'end')}")  # fmt: skip
+    figures = {} if training is None else {"steps": training.checked, "recognised": training.hits, "of": training.count}
+    (args.out / "figures.json").write_text(json.dumps({"models": [*names], RECIPE: figures}, indent=1) + "\n")
+    return int(args.check and training is not None and not training.reached)
 
 
 if __name__ == "__main__":
