@@ -9,7 +9,7 @@ PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONWARNINGS=ignore:Editable $(BIN)/pyt
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make demo       train the recipes shapes and synth_sfx, sample from them, and write one HTML page in demo/"
+	@echo "make demo       ask the packaged models, train the recipe shapes, and write one HTML page in demo/"
 	@echo "make test       run all tests in parallel, one process per processor"
 	@echo "make test-fast  run the tests that take less than 0.3 s each"
 	@echo "make mutants    list every planted error with the test that catches it"

@@ -32,8 +32,10 @@ from pydantic import TypeAdapter
 from sonolux.core.cli.main import main as run_command
 from sonolux.core.config.load import packaged_recipes
 from sonolux.core.config.yaml import dump_yaml
-from sonolux.core.pipeline.conditions import require_text_condition
+from sonolux.core.pipeline.auxiliary import AuxiliaryModelLoader
+from sonolux.core.pipeline.conditions import guidance_prompts, require_text_condition
 from sonolux.core.pipeline.pipeline import Pipeline
+from sonolux.core.pipeline.sample import RequestSampler
 from sonolux.core.training import packaged_models
 from sonolux.core.training.checkpoint import newest_checkpoint, read_header, run_folder, save_checkpoint
 from sonolux.core.training.header import CheckpointHeader
@@ -73,14 +75,20 @@ def recipe_without_paths(pipeline: Pipeline, text: str) -> str:
     return dump_yaml(tree)
 
 
+def diffused_samples(pipeline: Pipeline, count: int) -> torch.Tensor:
+    """Samples with the settings of the recipe as the network makes them, before the codec decodes them."""
+    recipe = pipeline.recipe_with({"count": count, "seed": 0})
+    method = recipe.sampler.build(), recipe.sample.timesteps.build()
+    sampler = RequestSampler(pipeline.context, recipe, method, AuxiliaryModelLoader(pipeline.context))
+    request = pipeline.request(recipe)
+    with torch.no_grad():
+        sampler.embedder.add(request.conditions, guidance_prompts(recipe.sample))
+        return sampler.latents(request)
+
+
 def largest_difference(a: Pipeline, b: Pipeline, count: int) -> float:
     """Between samples of two pipelines with the same seeds: the largest difference of the diffused tensor."""
-    found = []
-    for pipeline in (a, b):
-        media = pipeline.sample(count=count, seed=0, calibrated=False).media
-        with torch.no_grad():
-            found.append([pipeline.codec.encode(one[None].to(pipeline.device)) for one in media])
-    return max(float((x - y).abs().max()) for x, y in zip(*found, strict=True))
+    return float((diffused_samples(a, count) - diffused_samples(b, count)).abs().max())
 
 
 def command_to_train(words: Sequence[str], steps: int) -> str:

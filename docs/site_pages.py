@@ -14,6 +14,7 @@ GUIDES = (
     "architecture",
     "glossary",
     "samplers",
+    "models",
     "sound",
     "editing",
     "evaluation",

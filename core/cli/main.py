@@ -76,6 +76,7 @@ def cli() -> None:
     """Train, sample and evaluate diffusion models of images and audio, from one recipe file.
 
     \b
+    sonolux models                 list trained models that are part of sonolux
     sonolux recipe list            list the included recipes
     sonolux train synth_sfx        train one of them; the run folder is in runs/
     sonolux sample runs/synth-sfx --out sounds
