@@ -39,7 +39,7 @@ from sonolux.core.pipeline.sample import RequestSampler
 from sonolux.core.training import packaged_models
 from sonolux.core.training.checkpoint import newest_checkpoint, read_header, run_folder, save_checkpoint
 from sonolux.core.training.header import CheckpointHeader
-from sonolux.core.training.model_card import ModelCard, format_examples, hash_weights
+from sonolux.core.training.model_card import ModelCard, format_examples, hash_weights, read_card
 from sonolux.core.types import BadInput
 from sonolux.core.util.json_files import read_json
 from sonolux.core.util.messages import format_names, print_lines
@@ -202,6 +202,7 @@ def make_folder(args: argparse.Namespace, target: Path, part: Path) -> None:
     card = make_card(run, read_header(weights), facts, args)
     card.facts["SHA-256"] = hash_weights(part)
     (part / packaged_models.CARD).write_text(card.text(), encoding="utf-8")
+    read_card(part)  # it is complete
     _publish(part, target)
 
 
@@ -247,6 +248,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise BadInput(f"{args.figures}: no such file")
         if target.exists() and not args.overwrite:
             raise BadInput(f"{target} exists: replace it with --overwrite")
+        if not (args.makes or _recipe(args.run).get("about")):
+            raise BadInput("the recipe has no `about`: say what the model makes with --makes")
         if _needs_files(args.run) and not (args.data and args.licence):
             raise BadInput(
                 "the recipe names files: say what they are, and under which licence, with --data and --licence"
@@ -259,8 +262,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _needs_files(run: Path) -> bool:
     """Whether the data of a run are files."""
-    data = yaml.safe_load(read_header(newest_checkpoint(run)).recipe)["data"]
+    data = _recipe(run)["data"]
     return any(data.get(key) is not None for key in ("root", "table"))
+
+
+def _recipe(run: Path) -> dict[str, Any]:
+    """The recipe of a run as plain values."""
+    return yaml.safe_load(read_header(newest_checkpoint(run)).recipe)
 
 
 if __name__ == "__main__":

@@ -11,9 +11,8 @@ from sonolux.core.training import packaged_models
 from sonolux.core.training.model_card import FACTS, ModelCard
 from sonolux.core.types import BadInput
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-sys.path.insert(0, str(EXAMPLES))
-sys.path.insert(0, str(EXAMPLES.parent / "benchmarks"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "examples"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 import _demo_models
 import _demo_training
 import box_model
@@ -41,6 +40,8 @@ def box(tiny_run, tmp_path, monkeypatch):
             str(tmp_path / "figures.md"),
             "--nfe",
             "none",
+            "--makes",
+            "noise",
         ]
         assert box_model.main([*words, "--out", str(tmp_path / "models"), "--count", "1"]) == 0
     monkeypatch.setattr(packaged_models, "MODELS", tmp_path / "models")
