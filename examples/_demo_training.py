@@ -18,7 +18,6 @@ from sonolux.core.util.messages import format_command
 from sonolux.modalities.image.synthetic.checkers import recognise_main_shape
 
 RECIPE, GOAL = "shapes", 0.9  # what is trained, and the share of its samples that the checker has to recognise
-MARGIN = 1.5  # of the time limit over the time that all steps take at the measured speed
 
 
 @dataclass
@@ -27,7 +26,7 @@ class TrainingPart:
 
     Attributes:
         planned: Optimizer steps of the whole training.
-        most: Longest time of the training in seconds.
+        limit: Seconds after which the training is stopped, if its steps are not made before.
         count: Number of samples of a check.
         state: waits, runs, goal (reached), steps (all made, the goal missed), time (stopped by the limit before its
             goal), stopped (by the user) or failed.
@@ -40,7 +39,7 @@ class TrainingPart:
     """
 
     planned: int
-    most: float
+    limit: float
     count: int
     state: str = "waits"
     step: int = 0
@@ -69,11 +68,6 @@ class TrainingPart:
     def expected(self) -> float:
         """Seconds that the whole training takes at the measured speed; 0 before that is known."""
         return self.planned / self.speed if self.speed else 0.0
-
-    @property
-    def limit(self) -> float:
-        """Seconds after which the training is stopped: a slow machine gets more time, up to `most`."""
-        return min(self.most, MARGIN * self.expected) if self.speed else self.most
 
 
 class LiveTraining:
@@ -129,9 +123,10 @@ class LiveTraining:
     def _read_log(self) -> None:
         part, log = self.part, self.run / "metrics.jsonl"
         part.seconds = time.monotonic() - self.began
-        rows = log.read_text().split("\n")[:-1] if log.exists() else []
+        lines = log.read_text().split("\n")[:-1] if log.exists() else []
+        rows = [row for row in map(json.loads, lines) if "elapsed_s" in row]  # other rows are of held-out losses
         if rows:
-            row = json.loads(rows[-1])
+            row = rows[-1]
             part.step, part.speed = row["step"], row["step"] / row["elapsed_s"]
 
     def _check(self) -> bool:

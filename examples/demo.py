@@ -4,9 +4,9 @@
 
 Open demo/index.html as soon as the first line is printed: the page fills while the demo runs. The packaged models take
 about two minutes on two cores. Then the recipe `shapes` is trained on this machine, until a checker recognises 90 % of
-its samples, until the steps with which the recipe was measured are made, or until a time limit, which follows from the
-measured speed and is at most --minutes. The page says which of these it was; samples of a training that has not reached
-its goal are marked. Ctrl-C ends the training and leaves the page complete.
+its samples, until one and a half times the steps with which the recipe was measured are made, or until --minutes are
+over. The page says which of these it was; samples of a training that has not reached its goal are marked. Ctrl-C ends
+the training and leaves the page complete.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def main(argv: list[str] | None = None) -> int:
         parser.error(f"{args.out} holds something else than a demo: choose another folder")
     shutil.rmtree(args.out, ignore_errors=True)
     args.out.mkdir(parents=True)
-    planned = load_recipe(RECIPE).train.measured_steps or 1000
+    planned = round(1.5 * (load_recipe(RECIPE).train.measured_steps or 1000))
     training = TrainingPart(planned, 60 * args.minutes, args.count) if args.minutes else None
     models, left_out = list[ModelPart](), list[str]()
     start = time.monotonic()
