@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +173,38 @@ class LearnedCodec(Codec):
 
     latents: Any
     latent: int
+
+    def settings(self, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Name -> value of the settings that change what the codec does, for comparisons with other runs.
+
+        Args:
+            options: The options of the recipe, defaults included, without `use`.
+        """
+        return self.latents.settings(options)
+
+    def fitted_values(self) -> Mapping[str, Tensor]:
+        """The weights and scales, for comparisons with other runs; a hash in place of weights of another package."""
+        return self.latents.fitted_values()
+
+    def adapted_state(self, stored: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """The state that a checkpoint holds, for a codec whose network comes from another place than in its run.
+
+        Args:
+            stored: Name -> tensor of the codec's state in the checkpoint.
+
+        Returns:
+            A state for `load_state_dict`; `stored` itself if the network comes from the same place.
+
+        Raises:
+            BadInput: The checkpoint does not hold what this codec needs.
+        """
+        prefix = "latents."
+        inner = {name.removeprefix(prefix): value for name, value in stored.items() if name.startswith(prefix)}
+        adapted = self.latents.adapted_state(inner)
+        if adapted is inner:
+            return stored
+        rest = {name: value for name, value in stored.items() if not name.startswith(prefix)}
+        return rest | {prefix + name: value for name, value in adapted.items()}
 
     def describe(self) -> str:
         """The network and how much it loses, in one line."""

@@ -119,6 +119,18 @@ class PretrainedLatents(FrozenNetwork):
         """The network's configuration."""
         return self.network.config
 
+    def settings(self, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """All options but the folder, of whose files `fitted_values` holds the hash."""
+        return {name: value for name, value in options.items() if name != "folder"}
+
+    def fitted_values(self) -> Mapping[str, Tensor]:
+        """The hash of the network's files, and the scales."""
+        return {name: value for name, value in self.state_dict().items() if name != "report"}
+
+    def adapted_state(self, stored: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """Unchanged: the network is always read from its folder."""
+        return stored
+
     def set_channels(self, channels: int) -> None:
         """State the number of latent channels."""
         self.normal = ChannelStandardizer(channels)

@@ -6,7 +6,6 @@ a file is not: checkpoints hold a fingerprint, by which another file is refused.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,24 +14,21 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from ..nn.autoencoder import AutoencoderND
-from ..nn.frozen import FrozenNetwork, fingerprint_of_tensors
+from ..nn.frozen import FrozenNetwork, digest_tensor, fingerprint_of_tensors
 from ..nn.layers.resample import mean_pool
 from ..types import BadInput, Item, MediaSpec
-from ..util.atomic_replace import replace_whole_file
-from ..util.messages import format_count, shorten
+from ..util.messages import format_count
 from ..util.progress import progress_bar
 from ..util.rng import keyed_generator
 from .base import ChannelStandardizer, Codec
+from .codec_file import load_codec_file, write_codec_file
 
 MOST_VALUES = 2**28  # of the media that an autoencoder is trained on, 1 GiB; more examples are thinned out
 HELD_OUT = 10  # every tenth example measures the error
-_META = "sonolux_codec"
-_MOST_HEADER_BYTES = 2**22
+_REPORT = "report"
 _KL, _CLIP, _WARMUP = 1e-3, 1.0, 20
 
 ExtraLoss = Callable[[Tensor, Tensor], Tensor]  # (reconstruction, original), both tensors of the base codec -> scalar
@@ -51,7 +47,7 @@ class _Parts(nn.Module):
         super().__init__()
         self.base, self.network = base, network
         self.normal = ChannelStandardizer(network.latent)
-        self.register_buffer("report", torch.zeros(3))
+        self.register_buffer(_REPORT, torch.zeros(3))
 
 
 class TrainedAutoencoder(nn.Module):
@@ -75,12 +71,36 @@ class TrainedAutoencoder(nn.Module):
         if file is None:
             self.own = parts
         else:
-            self.read = FrozenNetwork(parts, _load(file, parts, self.facts), file, "codec.file")
+            self.read = FrozenNetwork(parts, load_codec_file(file, parts, self.facts), file, "codec.file")
 
     @property
     def parts(self) -> _Parts:
         """What is fitted: in checkpoints if it was trained here, and in none if it was read from a file."""
         return self.own if self.file is None else self.read.network
+
+    def settings(self, options: Mapping[str, Any]) -> Mapping[str, Any]:
+        """What a file of this codec must agree with; how it was trained shows in its weights."""
+        return self.facts
+
+    def fitted_values(self) -> Mapping[str, Tensor]:
+        """Weights and scales, wherever they come from."""
+        return {name: value for name, value in self.parts.state_dict().items() if name != _REPORT}
+
+    def adapted_state(self, stored: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+        """The state of this module in a checkpoint: weights that this module has read from a file become their hash.
+
+        Raises:
+            BadInput: The checkpoint holds a hash, and this module reads no file.
+        """
+        own = {name.removeprefix("own."): value for name, value in stored.items() if name.startswith("own.")}
+        if self.file is not None and own:
+            return {"read.fingerprint": digest_tensor(fingerprint_of_tensors(own, self.facts))}
+        if self.file is None and "read.fingerprint" in stored:
+            digest = bytes(stored["read.fingerprint"].tolist()).hex()
+            raise BadInput(
+                f"it holds no weights of its codec, only their hash {digest}: name its file, codec.file=PATH"
+            )
+        return stored
 
     def encode(self, x: Tensor, wrap: tuple[int, ...] = ()) -> Tensor:
         """Tensor of the base codec (B, C, *spatial) -> (B, latent, *spatial / factor) of unit variance."""
@@ -164,10 +184,7 @@ class TrainedAutoencoder(nn.Module):
         """Write the trained codec to a file, for the option `file` of other runs; nothing if it was read from one."""
         if self.file is not None:
             return
-        tensors = {k: v.detach().cpu().contiguous() for k, v in self.parts.state_dict().items()}
-        facts = {"facts": self.facts, "hash": fingerprint_of_tensors(tensors, self.facts).hex()}
-        with replace_whole_file(path) as part:
-            save_file(tensors, part, metadata={_META: json.dumps(facts)})
+        write_codec_file(path, self.parts, self.facts)
 
 
 def thinned_items(items: Iterable[Item]) -> list[Item]:
@@ -274,9 +291,6 @@ def _train(
     network.eval().requires_grad_(False)
 
 
-# --- files ---
-
-
 def _facts_of(module: nn.Module) -> dict[str, Any]:
     """The plain attributes of a codec or network, which its options become."""
     hidden = {"training", "dump_patches", "call_super_init"}
@@ -287,44 +301,3 @@ def _facts_of(module: nn.Module) -> dict[str, Any]:
 def media_facts(spec: MediaSpec) -> dict[str, Any]:
     """What a codec's file records of the media."""
     return {"modality": spec.modality, "media channels": spec.channels, "rate": spec.rate}
-
-
-def _load(path: Path, parts: nn.Module, facts: Mapping[str, Any]) -> bytes:
-    """Load a trained codec from a file; returns its hash.
-
-    Raises:
-        BadInput: The file is missing or damaged, or its codec is another kind of codec than the recipe's.
-    """
-    if not path.is_file():
-        raise BadInput(f"{path}: no such file of a trained codec: codec.file=PATH names one, or null trains one")
-    try:
-        with open(path, "rb") as f:
-            length = int.from_bytes(f.read(8), "little")
-        if length > _MOST_HEADER_BYTES:
-            raise ValueError(f"a header of {length} bytes")
-        with safe_open(str(path), framework="pt") as file:
-            stored = json.loads((file.metadata() or {})[_META])
-            found = {str(k): v for k, v in stored["facts"].items()}
-            _check_facts(path, found, facts)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        digest = fingerprint_of_tensors(tensors, found)
-        if digest.hex() != stored["hash"]:
-            raise ValueError("its hash is not that of its contents")
-        parts.load_state_dict(tensors)
-    except BadInput:
-        raise
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-        reason = shorten(" ".join(str(error).split()), 80)
-        raise BadInput(f"{path}: damaged, or not a trained codec of sonolux ({reason})") from error
-    if not all(bool(torch.isfinite(value).all()) for value in tensors.values()):
-        raise BadInput(f"{path}: damaged: it contains values that are not finite")
-    return digest
-
-
-def _check_facts(path: Path, found: Mapping[str, Any], expected: Mapping[str, Any]) -> None:
-    for name in dict.fromkeys([*expected, *found]):
-        if found.get(name) != expected.get(name):
-            here, there = (shorten(str(facts.get(name)), 40) for facts in (expected, found))
-            raise BadInput(
-                f"{path}: a codec whose {name} is {there}, and the recipe's is {here}: change the recipe, or the file"
-            )

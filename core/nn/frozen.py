@@ -47,6 +47,11 @@ def fingerprint_of_tensors(tensors: Mapping[str, Tensor], facts: Any) -> bytes:
     return digest.digest()
 
 
+def digest_tensor(value: bytes) -> Tensor:
+    """A hash as a tensor, as checkpoints store it."""
+    return torch.tensor(list(value), dtype=torch.uint8)
+
+
 class Fingerprinted(nn.Module):
     """A module with the fingerprint of a network that is in no checkpoint."""
 
@@ -54,7 +59,7 @@ class Fingerprinted(nn.Module):
 
     def set_fingerprint(self, value: bytes) -> None:
         """Store the hash of the network's files, 16 bytes."""
-        self.register_buffer("fingerprint", torch.tensor(list(value), dtype=torch.uint8))
+        self.register_buffer("fingerprint", digest_tensor(value))
 
     def format_refusal(self, asked: str, found: str) -> str:
         """The message where the training had another fingerprint than this module; both hexadecimal."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import torch
-
+from ..codecs.comparison import describe_settings_difference, equal_fits
 from ..config.spec import to_plain_values
+from ..schedulers.base import equal_schedules
 from ..types import BadInput, Denoiser
+from ..util.messages import shorten
 from .conditions import ConditionEmbedder
 from .context import ModelContext
 from .open_checkpoint import open_checkpoint
@@ -15,6 +16,9 @@ from .open_checkpoint import open_checkpoint
 
 class AuxiliaryModelLoader:
     """Loads auxiliary models. They must share schedule, latent shape and codec with the main model.
+
+    Schedules and codecs are compared by what they do and not by how recipes write them: a codec that one run has
+    trained is the same as its file, which another run has read.
 
     Each is opened once, like the main model: a later checkpoint of its run is not read.
 
@@ -51,18 +55,20 @@ class AuxiliaryModelLoader:
         """
         self.denoiser(path)
         other = self._opened[path]
-        mine, theirs = self.main.codec.state_dict(), other.codec.state_dict()
-        if any(not torch.allclose(theirs[k].float(), v.float(), rtol=1e-3, atol=1e-5) for k, v in mine.items()):
+        if not equal_fits(self.main.codec, other.codec):
             raise BadInput(f"{path}: its codec was fitted on other data: train it on the data of the run it guides")
         return ConditionEmbedder(other.model)
 
     def _check_same(self, path: Path, other: ModelContext) -> None:
         mine, theirs = self.main.recipe, other.recipe
-        facts = {
-            "process.schedule": (mine.process.schedule.resolved(), theirs.process.schedule.resolved()),
-            "codec": (to_plain_values(mine.codec), to_plain_values(theirs.codec)),
-            "shape of the diffused tensor": (self.main.spec.latent, other.spec.latent),
-        }
-        for name, (expected, found) in facts.items():
-            if expected != found:
-                raise BadInput(f"{path} cannot guide this run: its {name} is {found}, and this run's is {expected}")
+        shown = f"{path} cannot guide this run: its"
+        if not equal_schedules(self.main.process.schedule, other.process.schedule):
+            found, expected = (r.process.schedule.resolved() for r in (theirs, mine))
+            raise BadInput(f"{shown} process.schedule is {found}, and this run's is {expected}")
+        options = [to_plain_values(recipe.codec) for recipe in (mine, theirs)]
+        if difference := describe_settings_difference((self.main.codec, options[0]), (other.codec, options[1])):
+            name, expected, found = difference
+            raise BadInput(f"{shown} codec.{name} is {shorten(found)}, and this run's is {shorten(expected)}")
+        if self.main.spec.latent != other.spec.latent:
+            found, expected = other.spec.latent, self.main.spec.latent
+            raise BadInput(f"{shown} shape of the diffused tensor is {found}, and this run's is {expected}")

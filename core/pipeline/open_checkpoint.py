@@ -14,7 +14,7 @@ from ..config import trust
 from ..config.load import load_recipe_text, name_checkpoint_in_errors
 from ..config.recipe import Recipe
 from ..training.build import build_model_components
-from ..training.checkpoint import check_fits, load_weights, newest_checkpoint, read_header
+from ..training.checkpoint import check_fits, load_codec, load_weights, newest_checkpoint, read_header
 from ..training.header import CheckpointHeader
 from ..types import BadInput, MediaSpec
 from ..util.device import choose_device
@@ -57,7 +57,7 @@ def open_checkpoint(
     if header.spec.latent:
         _require_equal(checkpoint, "latent", header.spec.latent, parts.spec.latent)
     parts.clip_lengths = header.clip_lengths
-    load_weights(checkpoint, parts.codec, "codec")
+    load_codec(checkpoint, parts.codec)
     load_weights(checkpoint, parts.model, "ema")
     context = ModelContext.of(parts, parts.model, choose_device(str(device)))
     return OpenedCheckpoint(context, header.step, recorded, dict(header.plans))

@@ -22,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from ..codecs.base import LearnedCodec
 from ..nn.legacy_weights import upgrade_names
 from ..types import BadInput
 from ..util.atomic_replace import PART
@@ -152,6 +153,25 @@ def load_weights(path: Path, module: nn.Module, part: str) -> None:
     names = _fitting(path, file, wanted, part)
     found = {name: _tensor(path, file, stored, wanted[name].dtype) for name, stored in names.items()}
     module.load_state_dict(found)
+
+
+def load_codec(path: Path, codec: nn.Module) -> None:
+    """Load the fitted codec of a checkpoint; a network that its run has trained may have been read from a file here.
+
+    Raises:
+        BadInput: It is another codec, or the checkpoint holds no weights of it and no file is named.
+    """
+    if not isinstance(codec, LearnedCodec):
+        return load_weights(path, codec, "codec")
+    file = _open(path)
+    stored = {k.removeprefix("codec."): _tensor(path, file, k) for k in file.keys() if k.startswith("codec.")}  # noqa: SIM118
+    try:
+        adapted = codec.adapted_state(stored)
+    except BadInput as error:
+        raise BadInput(f"{path} {error}") from error
+    if adapted is stored:
+        return load_weights(path, codec, "codec")
+    codec.load_state_dict(dict(adapted))
 
 
 def check_fits(path: Path, module: nn.Module, part: str) -> None:

@@ -26,7 +26,7 @@ from .build import (
     fit_conditions,
 )
 from .callbacks import Callback, CheckpointCallback, PeriodicCallback, RunFailed
-from .checkpoint import load_optimizer, load_weights, read_header
+from .checkpoint import load_codec, load_optimizer, load_weights, read_header
 from .latents import make_latent_cache, wants_latent_cache
 from .log import MetricsLog
 from .lr import TrainingBudget
@@ -141,7 +141,7 @@ class TrainingRun:
             read_header(weights)
         fitted = weights is not None and isinstance(codec, LearnedCodec)
         if weights is not None and fitted:  # the weights are for the latent tensor of their own codec
-            load_weights(weights, codec, "codec")
+            load_codec(weights, codec)
         self.parts.clip_lengths = fit_codec(codec, data, self.device, fitted)
         fit_conditions(self.parts.model, data)
         if weights is not None:
@@ -164,7 +164,7 @@ class TrainingRun:
             raise BadInput(f"this is not the data of the run: {changes}. --from {checkpoint} starts a new run with it")
         if header.spec.classes != parts.spec.classes:
             raise BadInput(f"the data's classes are {parts.spec.classes}, and the run's are {header.spec.classes}")
-        load_weights(checkpoint, parts.codec, "codec")
+        load_codec(checkpoint, parts.codec)
         load_weights(checkpoint, parts.model, "model")
         self.trainer = Trainer(parts, data, self.device)
         load_weights(checkpoint, self.trainer.ema.model, "ema")

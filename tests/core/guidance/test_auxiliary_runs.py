@@ -3,9 +3,15 @@
 import pytest
 import sonolux
 import torch
+from sonolux.core.codecs import comparison
 from sonolux.core.config.load import load_recipe
 from sonolux.core.config.trust import TrustLevel
 from sonolux.core.pipeline.preview import PreviewCallback
+from sonolux.core.schedulers.base import equal_schedules
+from sonolux.core.schedulers.custom import Custom
+from sonolux.core.schedulers.edm import EDM
+from sonolux.core.schedulers.rectified_flow import RectifiedFlow
+from sonolux.core.testing.mutation import assert_caught, planted_error
 from sonolux.core.training.run import TrainingRun
 from sonolux.core.types import BadInput
 
@@ -67,6 +73,49 @@ def test_runs_that_do_not_suit_are_refused(strong, tiny_run, tmp_path):
         other = tiny_run("image", *SETTINGS, change, "train.steps=1")
         with pytest.raises(BadInput, match=said):
             media(strong, {"use": "autoguidance", "weak": str(other)})
+
+
+LEARNED = "codec={use: image/autoencoder, width: 8, steps: 3, batch: 4"
+STEPS = ("network.patch=1", "train.steps=1", *SETTINGS[1:])
+
+
+def refusal(path, guidance):
+    """The message by which a guidance is refused; empty if it is not."""
+    try:
+        media(path, guidance)
+    except BadInput as error:
+        return str(error)
+    return ""
+
+
+def check_codecs_of_files(run, guide, other):
+    """A codec read from a file equals the one of the run that wrote the file; one with other weights is refused."""
+    guided = {"use": "autoguidance", "scale": 2.0, "weak": str(guide)}
+    assert torch.isfinite(media(run, guided)).all()
+    assert torch.isfinite(media(guide, {**guided, "weak": str(run)})).all()
+    for first, second in ((run, other), (other, guide)):
+        assert "its codec was fitted on other data" in refusal(first, {**guided, "weak": str(second)})
+
+
+@pytest.mark.slow
+def test_codecs_are_compared_by_what_they_do(tiny_run):
+    run = tiny_run("image", LEARNED + "}", *STEPS)
+    guide = tiny_run("image", f"{LEARNED}, file: {run / 'codec.safetensors'}}}", *STEPS)
+    other = tiny_run("image", LEARNED.replace("steps: 3", "steps: 2") + "}", *STEPS)
+    check_codecs_of_files(run, guide, other)
+    with planted_error(comparison, "_fitted", lambda codec: codec.state_dict()):  # by names of tensors, not by values
+        assert_caught(check_codecs_of_files, run, guide, other, also=BadInput)
+    with planted_error(comparison, "_close", lambda a, b: True):
+        assert_caught(check_codecs_of_files, run, guide, other)
+    wider = tiny_run("image", LEARNED.replace("width: 8", "width: 12") + "}", *STEPS)
+    with pytest.raises(BadInput, match=r"its codec\.width is 12, and this run's is 8"):
+        media(run, {"use": "autoguidance", "weak": str(wider)})
+
+
+def test_schedules_are_compared_by_their_levels():
+    table = EDM(0.002, 80.0)
+    assert equal_schedules(table, EDM(0.002, 80.0)) and not equal_schedules(table, EDM(0.002, 60.0))
+    assert equal_schedules(RectifiedFlow(), Custom(t_min=RectifiedFlow().t_min))
 
 
 @pytest.mark.slow

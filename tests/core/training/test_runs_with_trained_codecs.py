@@ -4,8 +4,10 @@ import shutil
 
 import pytest
 import torch
+from sonolux.core.codecs import trained
 from sonolux.core.config.load import load_recipe
 from sonolux.core.pipeline.load import load
+from sonolux.core.testing.mutation import assert_caught, planted_error
 from sonolux.core.training.checkpoint import newest_checkpoint
 from sonolux.core.training.run import TrainingRun
 from sonolux.core.types import BadInput
@@ -72,6 +74,47 @@ def test_a_codec_of_a_file_is_in_no_checkpoint(tiny_run, tmp_path):
     file.unlink()
     with pytest.raises(BadInput, match="no such file of a trained codec"):
         load(run)
+
+
+def start(folder, changes, weights):
+    """The codec of a new run with initial weights."""
+    run = TrainingRun(load_recipe(weights / "resolved.yaml", changes), folder, lambda _: None, False)
+    run.prepare(weights=newest_checkpoint(weights))
+    run.close()
+    return run.parts.codec
+
+
+def check_weights_go_on_with_the_codecs_file(run, other, tmp_path):
+    """`--from RUN codec.file=RUN/codec.safetensors` starts with the codec of RUN; the file of another is refused."""
+    x = torch.rand(1, 3, 16, 16)
+    codec = start(tmp_path / "new", [f"codec.file={run / 'codec.safetensors'}"], run)
+    assert list(codec.state_dict()) == ["latents.read.fingerprint"]
+    assert torch.equal(codec.encode(x), load(run).context.codec.encode(x))
+    with pytest.raises(
+        BadInput, match=r"its hash is \w+, and the run was trained with the codec of hash \w+: codec\.file"
+    ):
+        start(tmp_path / "refused", [f"codec.file={other / 'codec.safetensors'}"], run)
+    assert not (tmp_path / "refused" / "checkpoints").exists()
+
+
+@pytest.mark.slow
+def test_weights_of_a_run_with_the_file_of_its_codec(tiny_run, tmp_path):
+    run = tiny_run("image", IMAGE, "network.patch=1")
+    other = tiny_run("image", IMAGE.replace("steps: 3", "steps: 2"), "network.patch=1")
+    check_weights_go_on_with_the_codecs_file(run, other, tmp_path)
+    with planted_error(trained, "fingerprint_of_tensors", lambda tensors, facts: bytes(16)):
+        assert_caught(check_weights_go_on_with_the_codecs_file, run, other, tmp_path / "planted", also=BadInput)
+
+
+@pytest.mark.slow
+def test_a_checkpoint_without_weights_of_its_codec_needs_the_file(tiny_run, tmp_path):
+    run = tiny_run("image", IMAGE, "network.patch=1")
+    read = tiny_run("image", f"{IMAGE[:-1]}, file: {run / 'codec.safetensors'}}}", "network.patch=1")
+    with pytest.raises(BadInput, match=r"holds no weights of its codec, only their hash \w{32}: name its file"):
+        start(tmp_path / "new", ["codec.file=null"], read)
+    x = torch.rand(1, 3, 16, 16)
+    sampled = load(run, changes=[f"codec.file={run / 'codec.safetensors'}"])
+    assert torch.equal(sampled.context.codec.encode(x), load(run).context.codec.encode(x))
 
 
 @pytest.mark.slow
