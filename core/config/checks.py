@@ -93,11 +93,15 @@ class _Check:
             elif hasattr(ModuleDict, name) or name == "training":
                 remedy = f"choose another, such as {name}_"
                 self.problem(f"conditioning.{name}", f"a condition cannot be called {name}, a word of torch: {remedy}")
-        for name in sample.conditions if sample is not None else ():
+        for name, value in sample.conditions.items() if sample is not None else ():
             if name not in conditioning:
+                removed, whole = self.root.nearest(["conditioning", name])
+                if value is None and whole and removed.value is None:
+                    continue  # the recipe removes the condition together with its value
                 near = messages.did_you_mean(name, conditioning) or "."
                 known = f" This recipe's conditions: {', '.join(conditioning) or 'none'}"
-                self.problem(f"sample.conditions.{name}", f"is not a condition of this recipe{near}{known}")
+                remedy = f". sample.conditions.{name}=null removes this value too" if whole else ""
+                self.problem(f"sample.conditions.{name}", f"is not a condition of this recipe{near}{known}{remedy}")
             elif self.root.nearest(["sample", "conditions", name])[0].mark.trust < TrustLevel.PATHS and getattr(
                 registry.find_class("condition", conditioning[name].use), "reads_files", False
             ):
@@ -107,7 +111,7 @@ class _Check:
             remedy = "add `conditioning: {label: class}`, or leave sample.label out"
             self.problem("sample.label", f"this recipe has no condition 'label': {remedy}")
 
-        if sample is not None and "label" in sample.conditions and sample.label not in (None, "cycle"):
+        if sample is not None and sample.conditions.get("label") is not None and sample.label not in (None, "cycle"):
             self.problem("sample.label", "sample.conditions.label says the same: give one of them")
 
     def accepted(self, conditioning: dict[str, ComponentSpec], network: ComponentSpec) -> None:

@@ -418,6 +418,11 @@ Metrics = Annotated[
     BeforeValidator(lambda value: [] if value is None else value),
     WithJsonSchema({"type": ["array", "null"], "items": {"$ref": DEFINITIONS + "metric"}}),
 ]
+ConditionValues = Annotated[
+    dict[str, Names],
+    BeforeValidator(lambda value: {} if value is None else value),
+    WithJsonSchema({"type": ["object", "null"], "additionalProperties": True}),
+]
 Conditions = Annotated[
     dict[str, Annotated[ComponentSpec, ComponentField("condition")]],
     BeforeValidator(_without_nulls),

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any
 
 from ..util.messages import CONTROL, escape_control_characters, format_argument, raise_bad_input, shorten
+from .legacy import upgrade_key_name
 from .sections import SHARED_KEYS
 from .spec import ComponentSpec
 from .tree import ConfigNode, ConfigProblem, SourcePosition
@@ -92,6 +93,30 @@ Change = str | tuple[str, Any]
 def override_key(change: Change) -> str:
     """The key of a change."""
     return (change[0] if isinstance(change, tuple) else change.partition("=")[0]).strip()
+
+
+def changed_conditions(changes: Iterable[Change]) -> frozenset[str]:
+    """Names of the conditions whose values in `sample.conditions` changes set, in any of the ways to write them.
+
+    Args:
+        changes: Valid changes of the `sample` section, with or without its name.
+    """
+    names = set[str]()
+    for change in changes:
+        key = override_key(change)
+        if upgrade_key_name("sample", key) != "conditions":
+            continue
+        inner = key.removeprefix("sample.").split(".")[1:]
+        if inner:
+            names.add(inner[0].strip())
+            continue
+        value = change[1] if isinstance(change, tuple) else _plain_value(change)
+        names |= set(map(str, value)) if isinstance(value, Mapping) else set()
+    return frozenset(names)
+
+
+def _plain_value(argument: str) -> Any:
+    return parse_argument(argument.partition("=")[2], Path(), argument, TrustLevel.CODE).plain()
 
 
 def parse_overrides(

@@ -286,6 +286,8 @@ def _validated(root: ConfigNode, context: ValidationContext, problems: list[Conf
     if problems or recipe is None:
         raise BadRecipe(problems)
     recipe.codec = good["codec"]
+    for name in [name for name in recipe.sample.conditions if name not in recipe.conditioning]:
+        del recipe.sample.conditions[name]  # null, of a condition that was removed
     for name in Recipe.model_fields:
         _place(getattr(recipe, name), wording.MIXED.get(f"<{name}>", (name,)), root)
     return recipe

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field
 
 from ..util.annotations import Range
 from ..util.limits import MOST_ELEMENTS, MOST_SAMPLES, MOST_SECONDS, MOST_STEPS
-from .components import ComponentField, Metrics, Names, PathField, RecipeSection, Text, check_prompts
+from .components import ComponentField, ConditionValues, Metrics, Names, PathField, RecipeSection, Text, check_prompts
 from .spec import ComponentSpec
 
 Seconds = Annotated[float, Range(above=0, high=MOST_SECONDS)]
@@ -97,8 +97,9 @@ class SampleSection(RecipeSection):
     """samples generated together; results do not depend on it"""
     label: Names = "cycle"
     """class (name or index), a list of classes, `cycle`: all classes in turn, or null: unconditional"""
-    conditions: dict[str, Names] = Field(default_factory=dict)
-    """values of other conditions, by name: one value, or a list that is repeated over the samples"""
+    conditions: ConditionValues = Field(default_factory=dict)
+    """values of other conditions, by name: one value, a list that is repeated over the samples, or null: unconditional, also
+    where the recipe, or one that it extends, sets a value"""
     prompt: Annotated[Text | list[Text] | None, BeforeValidator(check_prompts)] = None
     """prompt of a model with a text condition, or a list that is repeated over the samples; null or empty: none"""
     negative: Annotated[Text | None, BeforeValidator(check_prompts)] = None

@@ -23,9 +23,6 @@ from .stored_networks import key_of, load_or_train
 Augment = Callable[[Tensor, torch.Generator], Tensor]
 
 LEAST = 8  # minimum number of training examples
-_MEMORY: dict[
-    str, Classifier
-] = {}  # trained most recently in this process; classification and features share one network
 _PROJECTION, _TEMPERATURE = 64, 0.2  # of the network without classes
 
 
@@ -150,17 +147,12 @@ def cached_classifier(
     outputs = _PROJECTION if y is None else classes
     description = [asdict(settings), classes, augment.__qualname__, list(x.shape), y is None]
     key = key_of(description, x, *([] if y is None else [y]))
-    if key in _MEMORY:
-        return _MEMORY[key]
-    model = load_or_train(
-        None if cache is None else cache / f"{key}.safetensors",
+    return load_or_train(
+        key,
+        cache,
         lambda: Classifier(x.shape[1], outputs, settings),
         lambda: train_classifier(x, y, classes, augment, settings),
     )
-    if len(_MEMORY) > 3:
-        _MEMORY.pop(next(iter(_MEMORY)))
-    _MEMORY[key] = model
-    return model
 
 
 def real_data_classifier(

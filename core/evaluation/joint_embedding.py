@@ -182,18 +182,19 @@ def train_joint_embedding(
 def cached_joint_embedding(
     x: Tensor, texts: Sequence[str], augment: Augment, settings: JointEmbeddingSettings, cache: Path | None = None
 ) -> JointEmbedding:
-    """`train_joint_embedding`, or the result that `cache` holds for the same data, settings and augmentation.
+    """`train_joint_embedding`, or a stored result for the same data, settings and augmentation, from memory or `cache`.
 
     Args:
         x: Classifier input of the training examples (N, C, H, W).
         texts: The text of each.
         augment: Random augmentation of a training batch.
         settings: How it is built and trained.
-        cache: Folder of stored networks; None: it is trained.
+        cache: Folder of stored networks; None: they are kept in memory only.
     """
     key = key_of([asdict(settings), augment.__qualname__, list(x.shape), [*texts]], x)
     return load_or_train(
-        None if cache is None else cache / f"{key}.safetensors",
+        key,
+        cache,
         lambda: JointEmbedding(x.shape[1], settings),
         lambda: train_joint_embedding(x, texts, augment, settings),
     )

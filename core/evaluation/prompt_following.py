@@ -139,7 +139,7 @@ def measure_prompt_following(
         codec: Real examples before and after the codec.
         key: Attribute of the examples that contains the text.
         many: Word for several examples, such as "pictures".
-        cache: Folder that stores the joint embedding; None: it is trained each time.
+        cache: Folder that stores the joint embedding; None: in memory only.
 
     Returns:
         The result; None where fewer than 8 samples have a prompt, fewer than 8 training examples a caption, or the data

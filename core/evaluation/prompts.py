@@ -52,7 +52,7 @@ def captioned_conditions(pipeline: Pipeline, recipe: Recipe, real: RealData, cou
         were given.
     """
     text, given = find_text_condition(recipe), pipeline.changed_keys
-    if text is None or "prompt" in given or ("conditions" in given and text.name in recipe.sample.conditions):
+    if text is None or "prompt" in given or text.name in pipeline.changed_conditions:
         return []
     known = known_texts(real, text.key)
     held_out = [] if real.held_out is None else _captioned(real.held_out, text.key)
@@ -65,7 +65,7 @@ def captioned_conditions(pipeline: Pipeline, recipe: Recipe, real: RealData, cou
     orders = [keyed_generator(recipe.sample_seed, i, "prompts").permutation(len(p)) for i, p in enumerate(parts)]
     turns = [divmod(i, len(parts)) for i in range(count)]
     chosen = [parts[side][orders[side][turn % len(parts[side])]] for turn, side in turns]
-    names = _changeable(pipeline, recipe)
+    names = _changeable(pipeline)
     return [_conditions(pipeline, item, names) for item in chosen]
 
 
@@ -73,10 +73,10 @@ def _captioned(examples: ExampleSet, key: str) -> list[Item]:
     return [item for item, text in zip(examples.items or [], examples.texts(key), strict=False) if text]
 
 
-def _changeable(pipeline: Pipeline, recipe: Recipe) -> Sequence[str]:
+def _changeable(pipeline: Pipeline) -> Sequence[str]:
     """Names of the conditions that were not set when the checkpoint was loaded."""
     given = set(pipeline.changed_keys)
-    fixed = {"label"} & given | (set(recipe.sample.conditions) if "conditions" in given else set())
+    fixed = {"label"} & given | pipeline.changed_conditions
     if "seconds" in given:
         fixed |= {DurationCondition(pipeline.model).name or ""}
     return [name for name in pipeline.model.conditions if name not in fixed]

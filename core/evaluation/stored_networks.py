@@ -1,4 +1,4 @@
-"""Small networks that evaluation trains on the real data, stored as safetensors, so that a later call reads them."""
+"""Small networks that evaluation trains on the real data, kept in memory and as safetensors for later calls."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from safetensors import SafetensorError
@@ -18,6 +18,8 @@ from ..util.atomic_replace import replace_whole_file
 
 Network = TypeVar("Network", bound=nn.Module)
 FOLDER = "eval_cache"  # in the folder of a run
+MOST_KEPT = 8  # networks in memory: those of a few evaluations of the same data, such as the arms of an ablation
+_MEMORY: dict[str, nn.Module] = {}
 
 
 def key_of(description: Any, *tensors: Tensor) -> str:
@@ -28,17 +30,32 @@ def key_of(description: Any, *tensors: Tensor) -> str:
     return digest.hexdigest()
 
 
-def load_or_train(path: Path | None, build: Callable[[], Network], train: Callable[[], Network]) -> Network:
-    """The stored network, or else a trained one, which is stored.
+def load_or_train(key: str, cache: Path | None, build: Callable[[], Network], train: Callable[[], Network]) -> Network:
+    """The network of this key in memory or in a folder, or else a trained one, which is stored in both.
 
     A file that does not hold such a network is replaced, with a warning; a folder that cannot be written to is a
     warning too.
 
     Args:
-        path: Where it is stored; None: nowhere.
+        key: Its name, see `key_of`.
+        cache: The folder; None: it is kept in memory only.
         build: Builds the network with any weights.
         train: Builds and trains it.
+
+    Returns:
+        The network, which other callers share: read it only.
     """
+    if key in _MEMORY:
+        _MEMORY[key] = _MEMORY.pop(key)  # now the last to be dropped
+        return cast(Network, _MEMORY[key])
+    model = _load_or_train(None if cache is None else cache / f"{key}.safetensors", build, train)
+    while len(_MEMORY) >= MOST_KEPT:
+        _MEMORY.pop(next(iter(_MEMORY)))
+    _MEMORY[key] = model
+    return model
+
+
+def _load_or_train(path: Path | None, build: Callable[[], Network], train: Callable[[], Network]) -> Network:
     if path is None:
         return train()
     if path.is_file() and (stored := _read(path, build)) is not None:

@@ -31,7 +31,10 @@ def per_sample_conditions(model: ConditionedNetwork, section: SampleSection, cou
     labels = section.label
     if labels == "cycle" and "label" in model.conditions and _accepts_prompts(model.conditions["label"]):
         labels = None  # the default, which is no prompt
-    wanted: dict[str, Any] = {"label": labels, **section.conditions, **_prompts(model, section)}
+    given = dict(section.conditions)
+    if "label" in given and given["label"] is None and labels not in (None, "cycle"):
+        del given["label"]  # null removes a recipe's `conditions.label`, and `label` says another
+    wanted: dict[str, Any] = {"label": labels, **given, **_prompts(model, section)}
     rows: list[SampleConditions] = [{} for _ in range(count)]
     for name, condition in model.conditions.items():
         value = wanted.get(name)

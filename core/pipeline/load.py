@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..config.legacy import upgrade_key_name
+from ..config.overrides import changed_conditions
 from .open_checkpoint import open_checkpoint
 from .pipeline import Pipeline
 
@@ -29,4 +30,5 @@ def load(path: str | Path, device: str = "auto", changes: Sequence[str] = (), al
     pipeline = Pipeline(context.parts, context.model, opened.step, context.device)
     pipeline.plans, pipeline.recorded = opened.plans, opened.recorded
     pipeline.changed_keys = frozenset(upgrade_key_name("sample", change.partition("=")[0]) for change in changes)
+    pipeline.changed_conditions = changed_conditions(changes)
     return pipeline

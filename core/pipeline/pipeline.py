@@ -12,6 +12,7 @@ import torch
 from ..codecs.base import Codec
 from ..config.legacy import upgrade_key_name
 from ..config.load import load_options
+from ..config.overrides import changed_conditions
 from ..config.recipe import Recipe
 from ..config.spec import to_plain_values
 from ..few_step.problem import CalibrationBatch, CalibrationProblem
@@ -57,7 +58,7 @@ NO_EFFECT_ON_FILES = {
 NO_EFFECT_ON_CLASSES = {"label": "label has no effect on a morph of classes: its ends are the labels", "count": _COUNT}
 """Keys of the `sample` section that edits of files, or between classes, do not use -> the message."""
 
-_OF_SAMPLES = {"label": None, "prompt": None, "conditions": {}}
+_OF_SAMPLES = {"label": None, "prompt": None}
 """What a recipe says of its samples, but not of a file -> the value that says nothing."""
 
 TRAJECTORY = 4  # default number of samples whose denoising trajectory is recorded
@@ -80,6 +81,7 @@ class Pipeline:
         recipe: The recipe in use.
         recorded: The recipe as the checkpoint stores it, without changes.
         changed_keys: Keys of the `sample` section that were changed when the checkpoint was loaded.
+        changed_conditions: Names of the conditions in `sample.conditions` that were changed then.
         plans: Number of evaluations -> calibrated plan.
     """
 
@@ -88,6 +90,7 @@ class Pipeline:
         self.recipe: Recipe = parts.recipe
         self.recorded = self.recipe
         self.changed_keys: frozenset[str] = frozenset()
+        self.changed_conditions: frozenset[str] = frozenset()
         self.plans: dict[int, dict[str, Any]] = {}
         self._auxiliary = AuxiliaryModelLoader(self.context)
 
@@ -500,11 +503,13 @@ class Pipeline:
             )
         defaults = {name: value for name, value in defaults.items() if name not in changed}
         undescribed = {name: none for name, none in _OF_SAMPLES.items() if name not in changed}
+        given = self.changed_conditions | changed_conditions(changes.items())
+        undescribed |= {f"conditions.{name}": None for name in self.recipe.sample.conditions if name not in given}
         requested = {"calibrated": False, "count": 1, **undescribed, **defaults, **changes}
         self._move(requested)
         recipe = self.recipe_with(requested)
         latents = self._sampler(recipe, self._method(recipe)).latents
-        return EditContext(self.context, recipe, "label" in changed, latents)
+        return EditContext(self.context, recipe, "label" in changed | given, latents)
 
     def _note_replaced(self, recipe: Recipe, changed: Collection[str]) -> None:
         """Note which of the recipe's sampler and guidance a morph of files replaces by its defaults, if any."""

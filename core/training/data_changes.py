@@ -39,6 +39,15 @@ def manifest_hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def content_hash(*parts: Dataset) -> str:
+    """A hash of the examples of datasets, in their order.
+
+    Names of files do not count where the manifest holds a hash of their content, as in `describe_data_changes`.
+    """
+    contents = [[content for _, content in _records(manifest_text(one).encode(), "the data")] for one in parts]
+    return manifest_hash(json.dumps(contents))
+
+
 def describe_data_changes(saved: Path, digest_at_start: str | None, data: Dataset) -> str | None:
     """What has changed since the start of the run; None: the same examples in the same order.
 

@@ -21,7 +21,7 @@ from ...util.progress import progress_bar
 from .arms import Arm
 from .figures import BASELINE, ArmFigure, compare_figures
 from .interleave import InterleavedRun, train_interleaved
-from .train_arms import ERROR, SeedRuns, held_out_errors, prepare_seed, sample_distances
+from .train_arms import ERROR, SeedRuns, hash_data, held_out_errors, prepare_seed, sample_distances
 
 RESULT, TABLE = "ablation.json", "ablation.md"
 
@@ -44,6 +44,7 @@ class StoredArmRun(StoredRecord):
         steps: Optimiser steps.
         seconds: Seconds of training.
         samples_per_s: The training rate.
+        data: Hash of the training and held-out examples; None: it was made before such hashes were stored.
     """
 
     arm: int
@@ -53,6 +54,7 @@ class StoredArmRun(StoredRecord):
     steps: int
     seconds: float
     samples_per_s: float
+    data: str | None = None
 
 
 class StoredAblation(StoredRecord):
@@ -100,6 +102,8 @@ class Ablation:
             self._open(folder, resume)
             finished = {run.seed for run in self.runs}
             left = [number for number in range(seeds) if number not in finished]
+            if left:
+                self._check_data(folder)
             train = self.arms[0].recipe.train
             total = None if train.steps is None else train.steps * len(left) * len(self.arms)
             try:
@@ -129,6 +133,18 @@ class Ablation:
                 raise BadInput(f"{folder} was made with other settings: only --seeds may change with --resume")
             self.runs = list(stored.runs)
         begin_work()
+
+    def _check_data(self, folder: Path) -> None:
+        """Raise BadInput if the data is not that of the finished seeds, since their figures could not be compared."""
+        known = {run.arm: run.data for run in self.runs if run.seed == self.runs[0].seed and run.data is not None}
+        if not known:
+            return
+        for i, now in enumerate(hash_data(self.arms, self.runs[0].seed)):
+            if known.get(i, now) != now:
+                raise BadInput(
+                    f"{folder}: the data of {self.arms[i].name} has changed since its finished seeds were trained, so "
+                    "figures could not be compared: restore the data, or start again with another --out"
+                )
 
     def _plan(self, seeds: int, left: int, folder: Path) -> str:
         train = self.arms[0].recipe.train
@@ -174,6 +190,7 @@ class Ablation:
                     steps=run.trainer.step,
                     seconds=round(run.seconds, 3),
                     samples_per_s=run.samples_per_s,
+                    data=seed.data[i],
                 )
             )
         return out

@@ -24,6 +24,7 @@ from ...config.recipe import Recipe
 from ...data.loader import Batch, check_item_finite
 from ...pipeline.pipeline import Pipeline
 from ...training.build import build_dataset, build_model_components, check_conditions, fit_codec, fit_conditions
+from ...training.data_changes import content_hash
 from ...training.step import Trainer
 from ...types import BadInput, Dataset
 from ...util.device import choose_device
@@ -47,11 +48,13 @@ class SeedRuns:
         runs: One for each arm.
         held_out: The held-out examples of the first arm.
         levels: The values of LOGSNR that the noise schedules of all arms reach.
+        data: Hash of the training and held-out examples of each arm.
     """
 
     runs: list[InterleavedRun]
     held_out: Dataset
     levels: list[float]
+    data: list[str]
 
 
 def prepare_seed(arms: Sequence[Arm], number: int) -> SeedRuns:
@@ -72,7 +75,19 @@ def prepare_seed(arms: Sequence[Arm], number: int) -> SeedRuns:
     if not levels:
         raise BadInput("the noise schedules of the arms have no level in common from logsnr -6 to 6")
     runs = [InterleavedRun(t, t.train.steps, 60 * t.train.minutes if t.train.minutes else None) for t in trainers]
-    return SeedRuns(runs, held_out, levels)
+    return SeedRuns(runs, held_out, levels, [content_hash(trainer.data, held_out) for trainer in trainers])
+
+
+def hash_data(arms: Sequence[Arm], number: int) -> list[str]:
+    """The hashes of the data of all arms for seed `number` as it is now, see `SeedRuns`."""
+    recipes = [arm.with_seed(number) for arm in arms]
+    held_out, _ = build_dataset(recipes[0], "valid")
+    first, _ = build_dataset(recipes[0])
+    same = [recipe.data == recipes[0].data for recipe in recipes]
+    return [
+        content_hash(first if equal else build_dataset(recipe)[0], held_out)
+        for recipe, equal in zip(recipes, same, strict=True)
+    ]
 
 
 def _trainer(recipe: Recipe, first: Trainer | None, held_out: Dataset) -> Trainer:

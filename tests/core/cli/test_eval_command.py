@@ -11,7 +11,7 @@ import pytest
 import torch
 from sonolux.core.cli.eval import default_report_folder
 from sonolux.core.cli.main import main
-from sonolux.core.evaluation import classifier
+from sonolux.core.evaluation import stored_networks
 from sonolux.core.pipeline.pipeline import Pipeline
 from sonolux.modalities.audio import io as sound_io
 from sonolux.modalities.audio.modality import Audio
@@ -275,7 +275,7 @@ def test_an_earlier_report_stands_until_a_new_one_is_whole(pictures, sounds, tin
 @pytest.mark.slow
 def test_the_same_figures_twice(pictures, tiny_pictures, tmp_path):
     """Both train their network: none is left in memory from the first run, or kept in a folder."""
-    classifier._MEMORY.clear()
+    stored_networks._MEMORY.clear()
     again = measured(tiny_pictures, "--out", tmp_path / "r", "--json").stdout
     first = json.loads((pictures[1] / "metrics.json").read_text())
     assert json.loads(again)["figures"] == first["figures"]

@@ -138,7 +138,7 @@ def test_a_run_of_others_is_refused_with_its_paths_and_the_remedy(project, run, 
 
 @pytest.mark.slow
 def test_paths_that_are_given_again_are_used(project, run, say, tmp_path, monkeypatch):
-    monkeypatch.setattr("sonolux.core.evaluation.classifier._MEMORY", {})
+    monkeypatch.setattr("sonolux.core.evaluation.stored_networks._MEMORY", {})
     other, given = moved(run, "copied"), f"data.root={project / 'pictures'}"
     assert say(*evaluate(other, tmp_path / "report", given, f"eval.cache={tmp_path / 'cache'}"))[0] == 0
     assert any((tmp_path / "cache").iterdir())

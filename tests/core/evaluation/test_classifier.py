@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.stats import binomtest
-from sonolux.core.evaluation import classifier, intervals
+from sonolux.core.evaluation import classifier, intervals, stored_networks
 from sonolux.core.evaluation.classifier import (
     ClassifierSettings,
     accuracy,
@@ -43,10 +43,10 @@ def test_bars_are_learned_and_kept(tmp_path):
     guessed, features = classify(model, held)
     assert accuracy(guessed, told) >= 0.95 and features.shape == (40, 16)
     assert len(list(tmp_path.iterdir())) == 1
-    classifier._MEMORY.clear()
+    stored_networks._MEMORY.clear()
     again = cached_classifier(x, y, 2, as_is, SMALL, tmp_path)
     assert again is not model and torch.equal(classify(again, held)[1], features)
-    classifier._MEMORY.clear()
+    stored_networks._MEMORY.clear()
     assert torch.equal(classify(train_classifier(x, y, 2, as_is, SMALL), held)[1], features), (
         "the same training is the same"
     )

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load, save
 from sonolux.core.evaluation import joint_embedding as product
+from sonolux.core.evaluation import stored_networks
 from sonolux.core.evaluation.classifier import ClassifierSettings
 from sonolux.core.evaluation.joint_embedding import (
     JointEmbeddingSettings,
@@ -98,6 +99,7 @@ def test_a_stored_embedding_is_read_and_a_damaged_one_replaced(tmp_path, monkeyp
     monkeypatch.setattr(product, "train_joint_embedding", lambda *given: trained.append(1) or train(*given))
 
     def made(x=x, texts=texts, settings=settings, cache=tmp_path):
+        stored_networks._MEMORY.clear()  # as in another process
         return product.cached_joint_embedding(x, texts, as_is, settings, cache).state_dict()
 
     def same(a, b):

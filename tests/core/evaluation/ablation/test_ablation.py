@@ -3,15 +3,20 @@
 import ast
 import json
 import math
+import sys
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from sonolux.core.cli.main import main
 from sonolux.core.codecs import trained
 from sonolux.core.config.load import load_recipe
+from sonolux.core.evaluation import classifier, joint_embedding, stored_networks
 from sonolux.core.evaluation.ablation import ablation as ablation_module
 from sonolux.core.evaluation.ablation import interleave, train_arms
 from sonolux.core.evaluation.ablation.ablation import Ablation
@@ -23,6 +28,9 @@ from sonolux.core.training.run import TrainingRun
 from sonolux.core.training.step import Trainer
 from sonolux.core.types import BadInput, Estimate
 from sonolux.core.util.interrupts import Interrupted
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[3]))
+from _text_network import RECIPE
 
 SMALL = ("network={use: image/unet, width: 8, stages: [1], attention: [], patch: 4}", "data.count=24")
 
@@ -234,3 +242,69 @@ def test_samples_are_measured_as_by_eval(path, tmp_path):
     done.run(1, tmp_path / "out", False, silent, show=False)
     assert all({"held-out error", "MMD x 1000", "Frechet distance"} == set(run.figures) for run in done.runs)
     assert all(run.figures["Frechet distance"] > 0 for run in done.runs)
+
+
+def check_networks_are_shared(path, out, monkeypatch):
+    """Two arms with the same data: each network of eval is trained once (here it is only built, which is quick)."""
+    trained_on = []
+
+    def train_joint(x, texts, augment, settings):
+        trained_on.append("joint embedding")
+        return joint_embedding.JointEmbedding(x.shape[1], settings).eval()
+
+    def train_classifier(x, y, classes, augment, settings):
+        trained_on.append((classes, len(x), settings.epochs))
+        return classifier.Classifier(x.shape[1], classes or 64, settings).eval()
+
+    monkeypatch.setattr(joint_embedding, "train_joint_embedding", train_joint)
+    monkeypatch.setattr(classifier, "train_classifier", train_classifier)
+    stored_networks._MEMORY.clear()
+    arms = build_arms(path, ["train.batch=2,3"], ["sample.steps=1", "eval.repeats=10"], "train.steps=1")
+    Ablation(arms, samples=16).run(1, out, False, silent, show=False)
+    stored_networks._MEMORY.clear()
+    assert trained_on.count("joint embedding") == 1
+    assert len(trained_on) == len(set(trained_on))
+
+
+@pytest.mark.slow
+def test_arms_share_the_networks_of_eval(path, tmp_path, monkeypatch):
+    path.write_text(RECIPE)
+    check_networks_are_shared(path, tmp_path / "out", monkeypatch)
+    numbers = iter(range(100))
+    with planted_error(joint_embedding, "key_of", lambda *given: f"{next(numbers)}"):
+        assert_caught(check_networks_are_shared, path, tmp_path / "planted", monkeypatch)
+
+
+def check_changed_data_is_refused(path, folder, out):
+    """A seed more is refused after an example was removed or replaced, and accepted if the folder was moved."""
+    data = f"data={{use: image/folder, root: {folder}, split: {{by: hash, valid: 0.2}}}}"
+    arms = build_arms(path, ["train.batch=2,3"], [SMALL[0], data], "train.steps=2")
+    Ablation(arms).run(1, out, False, silent, show=False)
+    again = Ablation(arms)
+    again.run(2, out, True, silent, show=False)
+    assert len(again.runs) == 4
+    file = sorted(folder.glob("*/*.png"))[0]
+    before = file.read_bytes()
+    file.write_bytes(sorted(folder.glob("*/*.png"))[1].read_bytes())
+    try:
+        Ablation(arms).run(3, out, True, silent, show=False)
+    except BadInput as error:
+        assert "the data of train.batch=2 has changed" in str(error) and "--out" in str(error)
+    else:
+        raise AssertionError("other data is accepted")
+    finally:
+        file.write_bytes(before)
+    Ablation(arms).run(3, out, True, silent, show=False)
+
+
+@pytest.mark.slow
+def test_an_ablation_is_not_continued_with_other_data(path, tmp_path):
+    folder = tmp_path / "pictures"
+    rng = np.random.default_rng(0)
+    for i in range(24):
+        file = folder / "ab"[i % 2] / f"{i}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(file)
+    check_changed_data_is_refused(path, folder, tmp_path / "out")
+    with planted_error(train_arms, "content_hash", lambda *parts: "equal"):
+        assert_caught(check_changed_data_is_refused, path, folder, tmp_path / "planted")
