@@ -11,7 +11,7 @@ STFT       mean absolute difference of magnitudes in dB over windows of 128 to 1
            the maximum of the sound
 HNR        harmonic-to-noise ratio in dB, mean over sounds, decoded minus real: below 0 tones have become noise
 flatness   spectral flatness in dB, likewise: above 0 tones have become noise
-rtf        seconds of processor time on one thread for one second of sound, encoding and decoding
+rtf        seconds of processor time on one thread for one second of sound, encoding and decoding, without sampling
 """
 
 from __future__ import annotations

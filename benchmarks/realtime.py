@@ -2,9 +2,10 @@
 
     python benchmarks/realtime.py [RUN ...] [--steps 8,25,50] [--threads 1,2] [--count 16] [--busy] [--json]
 
-With a factor of 0.1 one second of sound takes a tenth of a second, including decoding. Without RUN: the untrained
-networks of the shipped recipes, because weights do not change the time. Each case runs in its own process: `memory` is
-its largest memory, including the interpreter and torch (`base`).
+The factor is the elapsed time of sampling a batch and decoding it, divided by the seconds of all its sounds: with 0.1
+one second of sound takes a tenth of a second. It depends on the number of sounds in the batch (`--count`). Without RUN:
+the untrained networks of the shipped recipes, because weights do not change the time. Each case runs in its own
+process: `memory` is its largest memory, including the interpreter and torch (`base`).
 """
 
 from __future__ import annotations

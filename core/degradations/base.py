@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import torch
 from torch import Tensor
 
 
@@ -52,6 +53,16 @@ class Degradation(ABC):
             rng: Generator, keyed by (seed, row, step).
         """
 
+    def is_mask_trained(self, known: Tensor) -> bool:
+        """Whether a network that was trained with this degradation has learned to fill what a mask leaves unknown.
+
+        By default any part, since a degradation that masks draws a new part for each example.
+
+        Args:
+            known: (1, *size) bool, False where the media are unknown.
+        """
+        return self.masks
+
     def of_file(self, media: Tensor) -> Tensor:
         """The reference that a user's file (C, *size) gives, which is degraded already: by default the file itself.
 
@@ -83,6 +94,12 @@ class LinearOperator(Degradation):
     def degrade(self, media: Tensor, rng: np.random.Generator) -> DegradedMedia:
         """A x as media of the size of the example; nothing is drawn."""
         return DegradedMedia(self.of_file(media))
+
+    def is_mask_trained(self, known: Tensor) -> bool:
+        """Only the one part that A does not measure of media of this size."""
+        whole = torch.ones(known.shape, device=known.device)
+        trained = self.degrade(whole, np.random.default_rng(0)).known
+        return self.masks and trained is not None and torch.equal(trained, known)
 
     def of_file(self, media: Tensor) -> Tensor:
         """A x as media of the size of the file."""

@@ -25,7 +25,7 @@ from ..request import Decode, Rows, SampleRequest
 from .context import EditContext, stack_padded
 from .options import ExtendOptions, InpaintOptions, KnownPartOptions
 from .region import EditRegion
-from .restore import mask_reference
+from .restore import check_trained_masks, mask_reference
 from .source import Files, SourceFile, as_path_list, cut_or_pad
 
 
@@ -187,6 +187,24 @@ def _warn_of_unused(filling: KnownPartOptions, resample: int, steps: int) -> Non
         )
 
 
+def _trained_reference(
+    context: EditContext, sizes: Sequence[tuple[int, ...]], known: Sequence[Tensor], filling: KnownPartOptions
+) -> str | None:
+    """Name of the condition that receives the known parts; None: the method without it is used."""
+    model = context.model.model
+    name = mask_reference(model, filling.trained, filling.reference)
+    if name is None:
+        return None
+    whole = []
+    for size, part in zip(sizes, known, strict=True):
+        mask = torch.zeros(1, *size, dtype=torch.bool)
+        mask[(slice(None), *(slice(n) for n in part.shape[1:]))] = part
+        whole.append(mask)
+    degradation = context.recipe.conditioning[name].params["degradation"].use
+    required = filling.trained is True or filling.reference is not None
+    return name if check_trained_masks(model, name, degradation, whole, required) else None
+
+
 def _fill_request(
     context: EditContext,
     sources: Sequence[SourceFile],
@@ -196,7 +214,7 @@ def _fill_request(
     facts: dict[str, Any],
 ) -> InpaintRequest:
     count = filling.count
-    reference = mask_reference(context.model.model, filling.trained, filling.reference)
+    reference = _trained_reference(context, sizes, known, filling)
     by_levels = context.model.per_element and reference is None
     resample = (4 if reference is None and not by_levels else 1) if filling.resample is None else filling.resample
     if reference is not None and filling.trained is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +44,33 @@ def mask_reference(model: ConditionedNetwork, trained: bool | None, name: str | 
     if not names:
         raise BadInput(f"this run was not trained with masks: train with {_EXAMPLE.format('inpaint', 'mask')}")
     return _one_of(names, name, "the known part")
+
+
+def check_trained_masks(
+    model: ConditionedNetwork, name: str, degradation: str, known: Sequence[Tensor], required: bool
+) -> bool:
+    """Whether the network was trained to fill these parts; a fixed degradation such as `crop` has one part only.
+
+    Args:
+        model: The model.
+        name: Name of the condition that receives the known part.
+        degradation: Name of its degradation.
+        known: For each file (1, *size) bool, False where it is unknown.
+        required: Whether the user asked for this condition.
+
+    Raises:
+        BadInput: It was not, and the user asked for it, or the network was never trained without it.
+    """
+    condition = find_references(model)[name]
+    if all(map(condition.degradation.is_mask_trained, known)):
+        return True
+    trained = f"the network was trained to fill what `{degradation}` leaves out (condition {name}), not this part"
+    if condition.drop == 0:
+        raise BadInput(f"{trained}, and never without this condition: give a mask of exactly that part")
+    if required:
+        raise BadInput(f"{trained}: give a mask of exactly that part, or trained=false for the method without it")
+    warnings.warn(f"{trained}: the method without it is used", stacklevel=5)
+    return False
 
 
 def _one_of(names: Sequence[str], name: str | None, given: str) -> str:

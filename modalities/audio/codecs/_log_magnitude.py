@@ -24,6 +24,19 @@ InitialPhase = Literal["magnitudes", "random"]
 BandLimit = Literal["data", "reference"]
 
 
+class _BandMaxima:
+    """Passes batches of logarithms and masks on, and keeps the maximum of each band over what was passed on."""
+
+    def __init__(self, batches: Iterable[tuple[Tensor, Tensor | None]]):
+        self.batches, self.highest = batches, torch.tensor(-math.inf)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor | None]]:
+        for logs, valid in self.batches:
+            known = logs if valid is None else logs.masked_fill(valid == 0, -math.inf)
+            self.highest = torch.maximum(self.highest.to(logs), known.amax((0, 2)))
+            yield logs, valid
+
+
 class LogMagnitudeCodec(FrameCodec):
     """y = log(m + floor) of frequency bands m: (B, C, frames) -> (B, C bands, positions); the phase is lost.
 
@@ -107,18 +120,15 @@ class LogMagnitudeCodec(FrameCodec):
         if len(loud) == 0:
             raise BadInput("nothing to fit the codec on: every sound of the training split is silent")
         self.reference.copy_(loud.median())
-        self.normal.fit(self._valid_logs(chain(head, source)))
+        maxima = _BandMaxima(self._valid_logs(chain(head, source)))
+        self.normal.fit(maxima)
+        if self.limit == "data":
+            self.highest.copy_(maxima.highest)
 
     def _valid_logs(self, batches: Iterable[tuple[Tensor, Tensor]]) -> Iterator[tuple[Tensor, Tensor | None]]:
-        """Logarithms and mask of each batch; the maxima of what has been yielded are stored."""
-        highest = None
+        """Logarithms and mask of each batch."""
         for media, lengths in batches:
-            logs, valid = self._logs(media), self.valid(lengths, media.shape[-1:])
-            yield logs, valid
-            found = (logs if valid is None else logs.masked_fill(valid == 0, -math.inf)).amax((0, 2))
-            highest = found if highest is None else torch.maximum(highest, found)
-        if self.limit == "data" and highest is not None:
-            self.highest.copy_(highest)
+            yield self._logs(media), self.valid(lengths, media.shape[-1:])
 
     def _bands(self, media: Tensor, loop: bool = False) -> Tensor:
         """Bands of each channel, (B, C bands, positions); with mid and side those of mid, side, left and right."""

@@ -1,6 +1,7 @@
 """Edits with a network that was trained with references: what it receives, and what the results are."""
 
 import json
+import warnings
 
 import pytest
 import soundfile
@@ -8,6 +9,8 @@ import torch
 from sonolux.core.cli.main import main
 from sonolux.core.conditioning.reference import Reference
 from sonolux.core.config.load import load_recipe
+from sonolux.core.degradations.base import LinearOperator
+from sonolux.core.degradations.crop import Crop
 from sonolux.core.editing.reference import ReferenceEdit
 from sonolux.core.evaluation import likelihood
 from sonolux.core.nn.model import ConditionedNetwork, NetworkDenoiser
@@ -292,6 +295,50 @@ def test_one_of_several_masks_is_chosen(tiny_run, opened, files):
     assert all(c.concat["hole"].any() and not c.concat["inpaint"].any() for c in seen)
     with pytest.raises(BadInput, match="reference has no effect"):
         two.inpaint(files / "a.png", box=[0, 0, 4, 4], reference="hole", trained=False)
+
+
+CROP = "conditioning.middle={use: reference, degradation: {use: crop, begin: 0.25, end: 0.75}, drop: %s}"
+
+
+def check_crop(opened_run, never_dropped, files, tmp_path):
+    """A run trained with `crop` gets its reference for that one part; for another the method without it is said."""
+    middle, other = tmp_path / "middle.png", tmp_path / "other.png"
+    outside = torch.ones(3, 16, 16)
+    outside[:, 4:12, 4:12] = -1
+    write_picture(middle, outside)
+    write_picture(other, outside.roll(1, 1))
+    with pytest.warns(UserWarning, match="receives the known part"):
+        assert opened_run.inpaint(files / "a.png", mask=middle, steps=1).settings["reference"] == "middle"
+    with warnings.catch_warnings(record=True) as held:
+        warnings.simplefilter("always")
+        made = opened_run.inpaint(files / "a.png", mask=other, steps=1)
+    said = [str(one.message) for one in held]
+    assert made.settings["reference"] is None and made.settings["resample"] == 4
+    text = "trained to fill what `crop` leaves out (condition middle), not this part: the method without it is used"
+    assert any(text in one for one in said), said
+    for run, options in ((opened_run, {"trained": True}), (opened_run, {"reference": "middle"}), (never_dropped, {})):
+        assert "give a mask of exactly that part" in refusal(
+            run.inpaint, files / "a.png", mask=other, steps=1, **options
+        )
+
+
+def refusal(call, *arguments, **options):
+    """The message of a refusal; empty if there is none."""
+    try:
+        call(*arguments, **options)
+    except BadInput as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.slow
+def test_the_mask_is_compared_with_that_of_the_training(tiny_run, opened, files, tmp_path):
+    runs = [opened(tiny_run("image", CROP % drop, "train.steps=1")) for drop in (0.1, 0)]
+    check_crop(*runs, files, tmp_path)
+    with planted_error(LinearOperator, "is_mask_trained", lambda self, known: True):
+        assert_caught(check_crop, *runs, files, tmp_path)
+    assert Crop(0.0, 0.5).is_mask_trained(torch.arange(8)[None] < 4), "a continuation by the same length"
+    assert not Crop(0.0, 0.5).is_mask_trained(torch.arange(8)[None] < 5)
 
 
 def test_what_a_run_cannot_do_is_refused(tiny_run, run, files, tmp_path):

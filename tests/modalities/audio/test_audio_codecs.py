@@ -86,6 +86,21 @@ def check_levels_are_limited():
         assert float((free.to_bands(free._magnitude(z + 2)).amax((0, 1, 3)) / highest).median()) > 2
 
 
+def check_maxima_of_the_valid_frames():
+    """`fit` stores the largest logarithm of each band over valid frames; reading logarithms changes nothing."""
+    items = made(MONO, 12, padding="masked")
+    codec = fitted(Logmel, items=items, limit="data")
+    before = {name: value.clone() for name, value in codec.state_dict().items()}
+    found = list(codec._valid_logs([(10 * x, n) for x, n in base.padded_media_batches(items)]))
+    assert found and all(torch.equal(value, before[name]) for name, value in codec.state_dict().items())
+    logs = [codec._logs(item.media[None]).masked_fill(_mask(codec, item) == 0, -math.inf) for item in items]
+    torch.testing.assert_close(codec.highest, torch.cat(logs).amax((0, 2)), rtol=1e-5, atol=1e-5)
+
+
+def _mask(codec, item):
+    return codec.valid(torch.tensor([item.length or 8000]), (8000,))
+
+
 def check_bins_are_kept():
     """What is decoded, without the phase, are the magnitudes of every bin, down to the floor."""
     items = made(MONO, 24)
@@ -164,6 +179,10 @@ def test_levels_are_limited():
 
 
 @pytest.mark.slow
+def test_maxima_of_the_valid_frames():
+    check_maxima_of_the_valid_frames()
+
+
 def test_bins_are_kept():
     check_bins_are_kept()
 
@@ -230,6 +249,10 @@ PLANTED = {
         lambda m: m.setattr(
             _log_magnitude.LogMagnitudeCodec, "_top", lambda self, z: self.normal.mean.to(z.dtype)[:, None]
         ),
+    ),
+    "maxima not kept": (
+        check_maxima_of_the_valid_frames,
+        lambda m: m.setattr(_log_magnitude._BandMaxima, "__iter__", lambda self: iter(self.batches)),
     ),
     "bins of the neighbours": (
         check_bins_are_kept,
