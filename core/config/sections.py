@@ -44,6 +44,8 @@ class TrainSection(RecipeSection):
     """limit in optimiser steps; give this or `minutes`"""
     minutes: Annotated[float, Range(above=0)] | None = None
     """limit in wall-clock minutes, including previews and checkpoints; the learning rate decays over this time"""
+    until: Literal["limit", "plateau"] = "limit"
+    """end of the training: at the limit, or before it, when the held-out loss is flat; its best checkpoint is kept"""
     measured_steps: Annotated[int, Range(1)] | None = None
     """steps at which the recipe's stated quality was measured; a run limited by `minutes` reports if it made fewer"""
     batch: Annotated[int, Range(1, 1_000_000)] = 32
@@ -98,8 +100,8 @@ class SampleSection(RecipeSection):
     label: Names = "cycle"
     """class (name or index), a list of classes, `cycle`: all classes in turn, or null: unconditional"""
     conditions: ConditionValues = Field(default_factory=dict)
-    """values of other conditions, by name: one value, a list that is repeated over the samples, or null: unconditional, also
-    where the recipe, or one that it extends, sets a value"""
+    """values of other conditions, by name: one value, a list that is repeated over the samples, or null: unconditional,
+    also where the recipe, or one that it extends, sets a value"""
     prompt: Annotated[Text | list[Text] | None, BeforeValidator(check_prompts)] = None
     """prompt of a model with a text condition, or a list that is repeated over the samples; null or empty: none"""
     negative: Annotated[Text | None, BeforeValidator(check_prompts)] = None

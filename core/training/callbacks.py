@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import time
 from abc import abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+from torch import nn
 
 from ..codecs.base import LearnedCodec
 from ..config.recipe import Recipe
@@ -79,6 +81,14 @@ class Callback(Protocol):
 
     def on_end(self, run: RunState) -> None:
         """Called after the last step and its checkpoint, but not if the run was interrupted or failed."""
+
+    def ends(self, run: RunState) -> str | None:
+        """Why the run ends before its budget is used up; None: it goes on. Asked after every step."""
+        return None
+
+    def state(self) -> Mapping[str, nn.Module]:
+        """Name -> module whose buffers checkpoints hold, so that a resumed run goes on as if it was not stopped."""
+        return {}
 
 
 class PeriodicCallback(Callback):
@@ -198,6 +208,7 @@ class CheckpointCallback(PeriodicCallback):
         )
         modules = {"model": trainer.model, "ema": trainer.ema.model, "codec": run.parts.codec}
         modules |= {f"objective_{name}": module for name, module in trainer.objective.state().items()}
+        modules |= {name: module for callback in run.callbacks for name, module in callback.state().items()}
         try:
             save_checkpoint(run.folder.checkpoint(run.step), header, modules, trainer.optimizer)
         except NotFinite as error:

@@ -155,6 +155,11 @@ def load_weights(path: Path, module: nn.Module, part: str) -> None:
     module.load_state_dict(found)
 
 
+def has_part(path: Path, part: str) -> bool:
+    """Whether a checkpoint holds tensors of a part, such as "ema"."""
+    return any(name.startswith(f"{part}.") for name in _open(path).keys())  # noqa: SIM118
+
+
 def load_codec(path: Path, codec: nn.Module) -> None:
     """Load the fitted codec of a checkpoint; a network that its run has trained may have been read from a file here.
 

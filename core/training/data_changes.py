@@ -39,7 +39,7 @@ def manifest_hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def content_hash(*parts: Dataset) -> str:
+def hash_examples(*parts: Dataset) -> str:
     """A hash of the examples of datasets, in their order.
 
     Names of files do not count where the manifest holds a hash of their content, as in `describe_data_changes`.

@@ -79,12 +79,13 @@ class MetricsLog:
             row["loss_by_tau"] = _by_tau(results)
         if means := _means(results):
             row["objective"] = means
-        self._append(row)
+        self.write_row(row)
         left = budget.seconds_left(step)
         note = f"loss {row['loss']:.4f}, training {speed:.3g} samples/s"
         self.bar.set_postfix_str(note if left is None else f"{note}, {left:.0f} s left")
 
-    def _append(self, row: dict[str, Any]) -> None:
+    def write_row(self, row: dict[str, Any]) -> None:
+        """Write one line, which has the key "step"; if that fails, it is kept and tried again with the next one."""
         folder, failed = self.run.folder, self._failed
         try:
             folder.log(row)

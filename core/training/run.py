@@ -17,6 +17,7 @@ from ..util.interrupts import Interrupted, SignalHandler, defer_signals
 from ..util.messages import format_count, format_first, print_lines
 from ..util.progress import progress_bar as progress
 from .build import (
+    EmptySplit,
     ModelComponents,
     build_dataset,
     build_model_components,
@@ -26,7 +27,8 @@ from .build import (
     fit_conditions,
 )
 from .callbacks import Callback, CheckpointCallback, PeriodicCallback, RunFailed
-from .checkpoint import load_codec, load_optimizer, load_weights, read_header
+from .checkpoint import has_part, load_codec, load_optimizer, load_weights, read_header
+from .held_out import HeldOutCallback
 from .latents import make_latent_cache, wants_latent_cache
 from .log import MetricsLog
 from .lr import TrainingBudget
@@ -67,9 +69,11 @@ class TrainingRun:
         self.recipe, self.folder, self.say, self.bar = recipe, RunDir(folder), say, bar
         self.announce = announce or (lambda _: None)
         self.checkpoints = CheckpointCallback(recipe.train.save_every, recipe.train.keep)
-        self.callbacks: list[Callback] = [*callbacks, self.checkpoints]
+        self.held_out = HeldOutCallback(recipe, self._held_out_examples)
+        self.callbacks: list[Callback] = [*callbacks, self.held_out, self.checkpoints]
         self.device = choose_device(recipe.train.device)
         self.interrupted = False
+        self._recorded: frozenset[str] = frozenset()  # hashes of the files that the run to continue was trained on
 
     @property
     def step(self) -> int:
@@ -78,8 +82,12 @@ class TrainingRun:
 
     @property
     def finished(self) -> bool:
-        """Whether steps were made and the budget is used up, so that `run` makes no further step."""
-        return self.step > 0 and self.budget.progress(self.step) >= 1
+        """Whether steps were made, and the budget is used up or a callback has ended the run: `run` makes no step."""
+        return self.step > 0 and (self.budget.progress(self.step) >= 1 or self._ended() is not None)
+
+    def _ended(self) -> str | None:
+        """Why a callback has ended the run before its budget was used up; None: it has not."""
+        return next((reason for callback in self.callbacks if (reason := callback.ends(self)) is not None), None)
 
     def prepare(
         self, resume: Path | None = None, weights: Path | None = None, overwrite: bool = False, moved: bool = False
@@ -115,13 +123,19 @@ class TrainingRun:
             raise
         self.budget = TrainingBudget(self.recipe.train, elapsed + time.monotonic() - self.started)
 
+    def _held_out_examples(self) -> Dataset | None:
+        """The held-out examples; None: there are none."""
+        try:
+            return build_dataset(self.recipe, "valid", self._recorded)[0]
+        except EmptySplit:
+            return None
+
     def _data(self, resumed: bool) -> tuple[Dataset, MediaSpec]:
-        recorded: frozenset[str] = frozenset()
         if resumed:
             with suppress(BadInput):  # a damaged list is reported with the changes of the data
-                recorded = recorded_training_hashes(self.folder.path / "data.jsonl")
+                self._recorded = recorded_training_hashes(self.folder.path / "data.jsonl")
         try:
-            return build_dataset(self.recipe, recorded=recorded)
+            return build_dataset(self.recipe, recorded=self._recorded)
         except BadInput as error:
             root = self.recipe.data.params.get("root")
             if not resumed or not isinstance(root, (str, Path)) or Path(root).expanduser().exists():
@@ -170,6 +184,9 @@ class TrainingRun:
         load_weights(checkpoint, self.trainer.ema.model, "ema")
         for name, module in parts.objective.state().items():
             load_weights(checkpoint, module, f"objective_{name}")
+        for name, module in ((n, m) for callback in self.callbacks for n, m in callback.state().items()):
+            if has_part(checkpoint, name):  # not in a run that was started without it
+                load_weights(checkpoint, module, name)
         restored = load_optimizer(checkpoint, self.trainer.optimizer)
         if header.step and not restored and self.trainer.rule.keeps_state():
             raise BadInput(
@@ -222,7 +239,11 @@ class TrainingRun:
         try:
             if self.finished:
                 done = self.folder.checkpoint(first)
-                self.say(f"this run is finished ({done}): raise train.steps or train.minutes to train further")
+                ended = self._ended()
+                remedy = "set train.until=limit to" if ended else "raise train.steps or train.minutes to"
+                if ended:
+                    self.say(ended)
+                self.say(f"this run is finished ({done}): {remedy} train further")
                 return done
             shown = progress("", "step", self.recipe.train.steps, done=first, show=self.bar, delay=0, leave=True)
             with defer_signals() as signals, shown as bar:
@@ -237,6 +258,8 @@ class TrainingRun:
         finally:
             self._close_log()
             self.close()
+        if (reason := self._ended()) is not None:
+            self.say(reason)
         self._report(first)
         return self.folder.checkpoint(self.step)
 
@@ -245,7 +268,7 @@ class TrainingRun:
         for callback in self.callbacks:
             callback.on_start(self)
         try:
-            while not self._stopped(signals) and (done := self.budget.progress(self.step)) < 1:
+            while not self._stopped(signals) and (done := self.budget.progress(self.step)) < 1 and not self._ended():
                 result = self.trainer.train_step(done)
                 self.log.add(result)
                 for callback in self.callbacks if not self._stopped(signals) else ():

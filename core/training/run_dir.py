@@ -32,6 +32,7 @@ from .data_changes import describe_data_changes, manifest_hash, manifest_text
 
 RUN_FILES = ("recipe.yaml", "resolved.yaml", "env.json", "data.jsonl", "metrics.jsonl")
 CODEC, LATENTS = "codec.safetensors", "latents.bin"
+BEST = "best.safetensors"  # in checkpoints/
 RUN_FOLDERS = ("checkpoints", "previews")
 UNSAVED = f"{OWN}unsaved"
 """File in the folder of a run that has not saved a checkpoint yet: the same command may replace it."""
@@ -81,6 +82,11 @@ class RunDir:
     def checkpoints(self) -> Path:
         """Folder of the checkpoints."""
         return self.place / "checkpoints"
+
+    @property
+    def best(self) -> Path:
+        """The checkpoint with the best held-out loss, of runs with `train.until: plateau`."""
+        return self.checkpoints / BEST
 
     @property
     def codec(self) -> Path:
@@ -160,7 +166,14 @@ class RunDir:
 
     def _files(self) -> list[str]:
         """Names of the files in the folder that a run makes; the user may have added others."""
-        patterns = (*RUN_FILES, CODEC, LATENTS, "previews/step-*.png", "checkpoints/step-*.safetensors*")
+        patterns = (
+            *RUN_FILES,
+            CODEC,
+            LATENTS,
+            "previews/step-*.png",
+            "checkpoints/step-*.safetensors*",
+            f"checkpoints/{BEST}",
+        )
         found = (path for pattern in patterns for path in self.path.glob(pattern) if path.is_file())
         return [path.relative_to(self.path).as_posix() for path in found]
 

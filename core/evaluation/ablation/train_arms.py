@@ -24,7 +24,8 @@ from ...config.recipe import Recipe
 from ...data.loader import Batch, check_item_finite
 from ...pipeline.pipeline import Pipeline
 from ...training.build import build_dataset, build_model_components, check_conditions, fit_codec, fit_conditions
-from ...training.data_changes import content_hash
+from ...training.data_changes import hash_examples
+from ...training.held_out import LOGSNR, error_weight, reachable_levels
 from ...training.step import Trainer
 from ...types import BadInput, Dataset
 from ...util.device import choose_device
@@ -33,7 +34,6 @@ from ..evaluation_input import EvaluationInput
 from .arms import Arm
 from .interleave import InterleavedRun
 
-LOGSNR = (-6.0, -4.0, -2.0, 0.0, 2.0, 4.0, 6.0)
 HELD_OUT = 256  # largest number of held-out examples
 ROWS = 64  # examples in a batch
 ERROR = "held-out error"
@@ -71,11 +71,12 @@ def prepare_seed(arms: Sequence[Arm], number: int) -> SeedRuns:
             trainers.append(_trainer(recipe, trainers[0] if trainers else None, held_out))
         except BadInput as error:
             raise BadInput(f"arm {arm.name}: {error}") from error
-    levels = [level for level in LOGSNR if all(_reaches(trainer, level) for trainer in trainers)]
+    reached = [reachable_levels(trainer.parts.process.schedule) for trainer in trainers]
+    levels = [level for level in LOGSNR if all(level in one for one in reached)]
     if not levels:
         raise BadInput("the noise schedules of the arms have no level in common from logsnr -6 to 6")
     runs = [InterleavedRun(t, t.train.steps, 60 * t.train.minutes if t.train.minutes else None) for t in trainers]
-    return SeedRuns(runs, held_out, levels, [content_hash(trainer.data, held_out) for trainer in trainers])
+    return SeedRuns(runs, held_out, levels, [hash_examples(trainer.data, held_out) for trainer in trainers])
 
 
 def hash_data(arms: Sequence[Arm], number: int) -> list[str]:
@@ -85,7 +86,7 @@ def hash_data(arms: Sequence[Arm], number: int) -> list[str]:
     first, _ = build_dataset(recipes[0])
     same = [recipe.data == recipes[0].data for recipe in recipes]
     return [
-        content_hash(first if equal else build_dataset(recipe)[0], held_out)
+        hash_examples(first if equal else build_dataset(recipe)[0], held_out)
         for recipe, equal in zip(recipes, same, strict=True)
     ]
 
@@ -111,12 +112,6 @@ def _trainer(recipe: Recipe, first: Trainer | None, held_out: Dataset) -> Traine
     return Trainer(parts, data, device)
 
 
-def _reaches(trainer: Trainer, logsnr: float) -> bool:
-    schedule = trainer.parts.process.schedule
-    lowest, highest = (-2 * float(schedule.level(t).lam) for t in (schedule.t_min, schedule.t_max))
-    return lowest <= -logsnr <= highest
-
-
 def held_out_errors(trainer: Trainer, held_out: Dataset, levels: Sequence[float]) -> list[float]:
     """The weighted error of the averaged weights at each level; their mean is the figure (see the module)."""
     count = min(HELD_OUT, len(held_out))
@@ -127,7 +122,7 @@ def held_out_errors(trainer: Trainer, held_out: Dataset, levels: Sequence[float]
         items = [check_item_finite(held_out.item(i, None)) for i in rows]
         parts.append(trainer.x0_errors(Batch(0, tuple(rows), items, torch.stack([i.media for i in items])), rhos))
     errors = torch.cat(parts, 1).double().mean(1).tolist()
-    return [(1 + rho**-2) * error for rho, error in zip(rhos, errors, strict=True)]
+    return [error_weight(level) * error for level, error in zip(levels, errors, strict=True)]
 
 
 def sample_distances(trainer: Trainer, count: int) -> dict[str, float]:

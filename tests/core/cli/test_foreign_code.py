@@ -49,6 +49,7 @@ REFUSED = {
         "EXTENDING --folder PICTURES --out OUT",
     ],
     "lab likelihood": ["RUN", "CHECKPOINT"],
+    "plan": ["EXTENDING --steps 1", "RUN/resolved.yaml --steps 1", "RUN/recipe.yaml --steps 1"],
     "recipe show": ["RUN", "RUN/resolved.yaml", "RUN/recipe.yaml", "CHECKPOINT", "EXTENDING"],
     "recipe validate": ["RUN", "RUN/resolved.yaml", "RUN/recipe.yaml", "CHECKPOINT", "EXTENDING"],
     "sample": ["RUN --out OUT", "CHECKPOINT --out OUT", "OWN WEAK --out OUT"],

@@ -77,7 +77,7 @@ def check_null_removes(opened):
 def test_null_makes_a_sample_unconditional(run, opened):
     pipeline = opened(run)
     check_null_removes(pipeline)
-    with planted_error(conditions, "_readable", lambda condition, value: 0.5):
+    with planted_error(conditions, "_readable", lambda condition, value: "1"):
         assert_caught(check_null_removes, pipeline)
 
 

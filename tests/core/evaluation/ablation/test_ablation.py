@@ -24,6 +24,7 @@ from sonolux.core.evaluation.ablation.arms import build_arms, split_values
 from sonolux.core.evaluation.ablation.interleave import InterleavedRun, train_interleaved
 from sonolux.core.evaluation.ablation.train_arms import held_out_errors, prepare_seed
 from sonolux.core.testing.mutation import assert_caught, planted_error, replace_expression, swap_operator
+from sonolux.core.training import held_out
 from sonolux.core.training.run import TrainingRun
 from sonolux.core.training.step import Trainer
 from sonolux.core.types import BadInput, Estimate
@@ -133,7 +134,7 @@ def test_the_held_out_error_is_that_of_the_formula(path):
         assert_caught(check_error, path)
     with planted_error(train_arms, "held_out_errors", swap_operator(ast.Div, ast.Mult)):
         assert_caught(check_error, path, -2.0)
-    with planted_error(train_arms, "held_out_errors", swap_operator(ast.Add, ast.Sub, near="rho")):
+    with planted_error(held_out, "error_weight", swap_operator(ast.Add, ast.Sub)):
         assert_caught(check_error, path, -2.0)
 
 
@@ -306,5 +307,5 @@ def test_an_ablation_is_not_continued_with_other_data(path, tmp_path):
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 256, (16, 16, 3), dtype=np.uint8)).save(file)
     check_changed_data_is_refused(path, folder, tmp_path / "out")
-    with planted_error(train_arms, "content_hash", lambda *parts: "equal"):
+    with planted_error(train_arms, "hash_examples", lambda *parts: "equal"):
         assert_caught(check_changed_data_is_refused, path, folder, tmp_path / "planted")
