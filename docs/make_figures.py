@@ -54,7 +54,8 @@ def losses(runs: dict[str, Path]) -> None:
     """The training loss over steps, and by noise level at the end."""
     over, by_level = {}, {}
     for name, run in runs.items():
-        rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+        lines = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        rows = [row for row in map(json.loads, lines) if "loss" in row]  # others hold the held-out loss
         over[name] = ([r["step"] for r in rows], [r["loss"] for r in rows])
         last = [r["loss_by_tau"] for r in rows[-10:]]
         bins = [[v[i] for v in last if v[i] is not None] for i in range(len(last[0]))]
