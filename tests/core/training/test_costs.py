@@ -86,13 +86,13 @@ def test_the_checkpoint_has_the_planned_size(tiny_run, tiny_recipe, tmp_path):
     assert planned.measured_s > 0 and planned.estimated_s > 0 and planned.activations_row > 0
 
 
-COSTS = StepCosts(10, 0, 96, 2, 1e6, 2e6, 100, 100, 100, 200, 50.0, 10.0, 400, 1e8, 1e4, 2.0)
+COSTS = StepCosts(10, 0, 96, 2, 1e6, 2e6, 100, 100, 100, 200, 50.0, 10.0, 400, 1e8, 1e4, 30, 1e-3, 2.0)
 
 
 def check_sums():
     assert COSTS.flops_step == 98e6 and COSTS.state == 500 and COSTS.activations == 50 + 48 * 10
     moved = PASSES * (2 * 50 + 96 * 10) + TOUCHES * 500
-    assert COSTS.estimated_s == pytest.approx(0.98 + moved / 1e4)
+    assert COSTS.estimated_s == pytest.approx(0.98 + moved / 1e4 + 0.03)
     memory = (550 + 240) / FILLED
     assert COSTS.rows_that_fit(memory + 1e-6) == 24 and COSTS.rows_that_fit(memory - 1) == 23
     one, eight = COSTS.fit(memory + 1e-6, 1), COSTS.fit(memory + 1e-6, 8)
