@@ -4,7 +4,7 @@ import os
 import sys
 
 
-def _leave_out_working_folder() -> None:
+def leave_out_working_folder() -> None:
     """Keep `python -m` from importing modules of the working folder, except if sonolux itself is there.
 
     The folder may be a run of others, whose files must not run because they are called `click.py` or `torch.py`.
@@ -18,4 +18,4 @@ def _leave_out_working_folder() -> None:
 
 
 if sys.argv[:1] == ["-m"]:  # so while `python -m` imports the packages of a module
-    _leave_out_working_folder()
+    leave_out_working_folder()

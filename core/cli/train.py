@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +12,7 @@ from ._paths import PathArgument
 
 if TYPE_CHECKING:
     from ..config.recipe import Recipe
+    from ..training.distributed import Ranks
 
 
 @click.command("train")
@@ -27,25 +28,65 @@ if TYPE_CHECKING:
     help="Initialize with these weights, of a run or a packaged model.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace the run in the folder.")
+@click.option("--auto-resume", is_flag=True, help="Continue the run in the folder if it has a checkpoint, or start it.")
+@click.option("--nproc", type=click.IntRange(1, 1024), help="Processes on this machine; they share train.batch.")
+@click.option(
+    "--timeout",
+    type=click.FloatRange(1, 86400),
+    default=600.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Of several processes, one that does not answer for so long is lost, and the others end.",
+)
 @click.option("--allow-code", is_flag=True, help="Run code that a recipe which RECIPE extends, or that of RUN, names.")
 @click.option("--quiet", is_flag=True, help="No progress bar.")
-def command(
+def command(nproc: int | None, **options: Any) -> None:
+    """Train RECIPE (a file, or the name of an included recipe) into a run folder.
+
+    \b
+    sonolux train digits data.root=path/to/digits train.minutes=5
+    sonolux train digits --nproc 2                                  # two processes share each batch
+    sonolux train --resume runs/digits
+    sonolux train --resume copy-of-a-run data.root=path/to/digits   # a run that was moved, or made by others
+    """
+    from . import _ranks
+
+    if (nproc or 1) > 1:
+        raise click.exceptions.Exit(_start_processes(nproc or 1, options))
+    with _ranks.join(options.pop("timeout")) as ranks:
+        _train(ranks, **options)
+
+
+def _start_processes(nproc: int, options: dict[str, Any]) -> int:
+    from ..training.distributed import is_launched
+    from ..util.errors import BadInput
+    from ._ranks import launch
+
+    if is_launched():
+        raise BadInput("--nproc starts processes, and torchrun has started some already: leave --nproc out")
+    words = ["train"]
+    for name, value in options.items():
+        option = f"--{'from' if name == 'weights' else name.replace('_', '-')}"
+        if value is True:
+            words.append(option)
+        elif value not in (None, False) and name not in ("recipe", "changes"):
+            words.append(f"{option}={value}")
+    names = [name for name in (options["recipe"], *options["changes"]) if name]
+    return launch(nproc, [*words, "--", *names], options["timeout"])
+
+
+def _train(
+    ranks: Ranks,
     recipe: str | None,
     changes: tuple[str, ...],
     out: Path | None,
     resume: Path | None,
     weights: Path | None,
     overwrite: bool,
+    auto_resume: bool,
     allow_code: bool,
     quiet: bool,
 ) -> None:
-    """Train RECIPE (a file, or the name of an included recipe) into a run folder.
-
-    \b
-    sonolux train digits data.root=path/to/digits train.minutes=5
-    sonolux train --resume runs/digits
-    sonolux train --resume copy-of-a-run data.root=path/to/digits   # a run that was moved, or made by others
-    """
     from ..config.load import load_recipe
     from ..pipeline.examples import find_references
     from ..pipeline.preview import PreviewCallback
@@ -80,21 +121,47 @@ def command(
     else:
         loaded = load_recipe(recipe, list(changes), allow_code=allow_code)
     folder = out or Path("runs") / loaded.name
-    run = TrainingRun(loaded, folder, print_lines, not quiet, [PreviewCallback(loaded)], announce=print_lines)
-    run.prepare(checkpoint, newest_checkpoint(weights) if weights else None, overwrite, moved)
-    finished = run.finished
+    if auto_resume:
+        checkpoint = checkpoint or _checkpoint_to_continue(loaded, folder, overwrite)
+    checkpoint = Path(chosen) if (chosen := ranks.share(checkpoint and str(checkpoint))) else None
+    run = TrainingRun(
+        loaded, folder, print_lines, not quiet, [PreviewCallback(loaded)], announce=print_lines, ranks=ranks
+    )
+    started_from = newest_checkpoint(weights) if weights and checkpoint is None else None
+    run.prepare(checkpoint, started_from, overwrite, moved)
     try:
-        if not finished:
+        if not run.finished:
             print_lines(*run.describe())
         path = run.run()
     finally:
         run.close()
-    if finished:
+    if run.finished:
         return
     folder, flag = run.folder.path, ["--allow-code"] * loaded.names_code()
     edits = [found.edit for found in find_references(run.parts.model).values() if found.drop == 0]
     words = ["edit", folder, edits[0], "FILE"] if edits else ["sample", folder]
     print_lines(f"done: {path}", f"now: {quoted('sonolux', *words, '--out', folder / 'samples', *flag)}")
+
+
+def _checkpoint_to_continue(recipe: Recipe, folder: Path, overwrite: bool) -> Path | None:
+    """The newest checkpoint of the run in a folder, which must have the same recipe; None if none was saved."""
+    from ..training.checkpoint import newest_checkpoint
+    from ..util.errors import BadInput
+
+    if overwrite:
+        raise BadInput("--auto-resume continues the run in the folder, and --overwrite replaces it: give one of them")
+    if not any((folder / "checkpoints").glob("step-*.safetensors")):
+        return None
+    try:
+        same = (folder / "resolved.yaml").read_text(encoding="utf-8") == recipe.dump()
+    except (OSError, UnicodeError):
+        same = False
+    if not same:
+        raise BadInput(
+            f"{folder} holds a run of another recipe: continue it with --resume {folder}, replace it with --overwrite, "
+            "or name another folder with --out"
+        )
+    return newest_checkpoint(folder)
 
 
 def _resumed(run: Path, changes: Sequence[str], allow_code: bool) -> Recipe:

@@ -185,9 +185,9 @@ class StepBatchDataset(MapDataset):
             )
 
     def sources(self, step: int) -> list[str]:
-        """Sources of the examples of a step, for messages."""
+        """Sources of the examples of a step's global batch, for messages."""
         found = []
-        for row in self.rows:
+        for row in range(self.batch):
             with suppress(TooManyExamplesLost):
                 found.append(self.item(step, row).source)
         return found

@@ -12,7 +12,7 @@ from ..config.recipe import Recipe
 from ..data.loader import TooManyExamplesLost
 from ..data.splits import recorded_training_hashes
 from ..types import BadInput, Dataset, MediaSpec
-from ..util.device import choose_device, has_native_bf16
+from ..util.device import has_native_bf16
 from ..util.interrupts import Interrupted, SignalHandler, defer_signals
 from ..util.messages import format_count, format_first, print_lines
 from ..util.progress import progress_bar as progress
@@ -28,12 +28,14 @@ from .build import (
 )
 from .callbacks import Callback, CheckpointCallback, PeriodicCallback, RunFailed
 from .checkpoint import has_part, load_codec, load_optimizer, load_weights, read_header
+from .distributed import RankLost, Ranks
 from .held_out import HeldOutCallback
 from .latents import make_latent_cache, wants_latent_cache
 from .log import MetricsLog
 from .lr import TrainingBudget
 from .run_dir import RunDir
 from .step import Trainer
+from .unwritten_run_dir import UnwrittenRunDir
 
 __all__ = ["RunFailed", "TrainingRun"]
 
@@ -48,11 +50,13 @@ class TrainingRun:
         bar: Whether to show a progress bar.
         callbacks: Called in this order; checkpoints are written after them.
         announce: Called with a line before `prepare` fits the codec, which may take long; None: it is not.
+        ranks: The processes that train together; None: this one alone. Only rank 0 calls the callbacks and writes.
 
     Attributes:
         parts: The objects that the recipe describes; set by `prepare`, like the following attributes.
         trainer: Weights, their average, the optimiser.
         budget: Progress of the run.
+        finished: Whether steps were made before and the budget is used up, so that `run` makes no further step.
         log: The log; set by `run`.
     """
 
@@ -64,14 +68,18 @@ class TrainingRun:
         bar: bool = True,
         callbacks: Sequence[Callback] = (),
         announce: Callable[[str], None] | None = None,
+        ranks: Ranks | None = None,
     ):
         self.started = time.monotonic()
-        self.recipe, self.folder, self.say, self.bar = recipe, RunDir(folder), say, bar
+        self.ranks = ranks or Ranks()
+        self.recipe, self.say, self.bar = recipe, say, bar
+        self.folder = RunDir(folder) if self.ranks.writes else UnwrittenRunDir(folder)
         self.announce = announce or (lambda _: None)
         self.checkpoints = CheckpointCallback(recipe.train.save_every, recipe.train.keep)
         self.held_out = HeldOutCallback(recipe, self._held_out_examples)
-        self.callbacks: list[Callback] = [*callbacks, self.held_out, self.checkpoints]
-        self.device = choose_device(recipe.train.device)
+        every: list[Callback] = [*callbacks, self.held_out, self.checkpoints]
+        self.callbacks: list[Callback] = every if self.ranks.writes else []
+        self.device = self.ranks.choose_device(recipe.train.device)
         self.interrupted = False
         self._recorded: frozenset[str] = frozenset()  # hashes of the files that the run to continue was trained on
 
@@ -80,14 +88,13 @@ class TrainingRun:
         """Optimiser steps made."""
         return self.trainer.step
 
-    @property
-    def finished(self) -> bool:
-        """Whether steps were made, and the budget is used up or a callback has ended the run: `run` makes no step."""
-        return self.step > 0 and (self.budget.progress(self.step) >= 1 or self._ended() is not None)
-
     def _ended(self) -> str | None:
         """Why a callback has ended the run before its budget was used up; None: it has not."""
         return next((reason for callback in self.callbacks if (reason := callback.ends(self)) is not None), None)
+
+    def _progress(self) -> float:
+        """Completed fraction of the run; 1 if a callback has ended it."""
+        return 1.0 if self._ended() is not None else self.budget.progress(self.step)
 
     def prepare(
         self, resume: Path | None = None, weights: Path | None = None, overwrite: bool = False, moved: bool = False
@@ -105,6 +112,7 @@ class TrainingRun:
         Raises:
             BadInput: The recipe, the data, the checkpoint or the folder cannot be used.
         """
+        self.ranks.check_batch(self.recipe.train.batch)
         self.folder.lock()
         try:
             if resume is None:
@@ -118,10 +126,11 @@ class TrainingRun:
                 classes = f", {len(found.classes)} classes" if found.classes else ""
                 self.announce(f"{self.recipe.name}: {format_count(len(data), 'example')}{classes}; fitting the codec")
             elapsed = self._begin(data, weights) if resume is None else self._resume(data, resume, moved)
+            self.budget = TrainingBudget(self.recipe.train, elapsed + time.monotonic() - self.started)
+            self.finished = self.ranks.share(self.step > 0 and self._progress() >= 1)
         except BaseException:
             self.close()
             raise
-        self.budget = TrainingBudget(self.recipe.train, elapsed + time.monotonic() - self.started)
 
     def _held_out_examples(self) -> Dataset | None:
         """The held-out examples; None: there are none."""
@@ -160,10 +169,15 @@ class TrainingRun:
         fit_conditions(self.parts.model, data)
         if weights is not None:
             load_weights(weights, self.parts.model, "ema")
-        self.trainer = Trainer(self.parts, data, self.device)
+        self._make_trainer(data)
         self.folder.create(self.recipe, data, self.device)
         self._cache_latents(cached)
         return 0.0
+
+    def _make_trainer(self, data: Dataset) -> None:
+        """Every rank has fitted the codec and initialized the weights alike; those of rank 0 make them equal bit for bit."""
+        self.trainer = Trainer(self.parts, data, self.device, self.ranks)
+        self.ranks.share_tensors((self.trainer.model, self.trainer.ema.model, self.parts.codec))
 
     def _cache_latents(self, cached: bool) -> None:
         if cached:
@@ -180,7 +194,7 @@ class TrainingRun:
             raise BadInput(f"the data's classes are {parts.spec.classes}, and the run's are {header.spec.classes}")
         load_codec(checkpoint, parts.codec)
         load_weights(checkpoint, parts.model, "model")
-        self.trainer = Trainer(parts, data, self.device)
+        self._make_trainer(data)
         load_weights(checkpoint, self.trainer.ema.model, "ema")
         for name, module in parts.objective.state().items():
             load_weights(checkpoint, module, f"objective_{name}")
@@ -208,10 +222,11 @@ class TrainingRun:
         length = (
             format_count(train.minutes or 0, "minute") if train.steps is None else format_count(train.steps, "step")
         )
+        where = self.device.type if self.ranks.world == 1 else f"{self.ranks.world} processes, {self.device.type}"
         kept = ", where the earlier run stays until the first checkpoint is saved" if self.folder.replaces else ""
         return [
             f"diffuses {tuple(parts.spec.latent)} with {weights / 1e6:.2f} M weights, batches of {train.batch}, "
-            f"{length}, {self.device.type} in {'bf16' if auto16 else 'float32'}; writes {self.folder.path}{kept}",
+            f"{length}, {where} in {'bf16' if auto16 else 'float32'}; writes {self.folder.path}{kept}",
             *self._describe_codec(),
             *describe_captions(parts.model, self.trainer.data),
         ]
@@ -245,7 +260,8 @@ class TrainingRun:
                     self.say(ended)
                 self.say(f"this run is finished ({done}): {remedy} train further")
                 return done
-            shown = progress("", "step", self.recipe.train.steps, done=first, show=self.bar, delay=0, leave=True)
+            show = self.bar and self.ranks.writes
+            shown = progress("", "step", self.recipe.train.steps, done=first, show=show, delay=0, leave=True)
             with defer_signals() as signals, shown as bar:
                 self.log = MetricsLog(self, bar)
                 try:
@@ -255,12 +271,16 @@ class TrainingRun:
                 self._save_last(signals)
                 for callback in self.callbacks:
                     callback.on_end(self)
+                self.ranks.wait()
+        except RankLost as lost:
+            raise RunFailed(f"{lost}: {self._how_to_continue()}") from lost
         finally:
             self._close_log()
             self.close()
-        if (reason := self._ended()) is not None:
-            self.say(reason)
-        self._report(first)
+        if self.ranks.writes:
+            if (reason := self._ended()) is not None:
+                self.say(reason)
+            self._report(first)
         return self.folder.checkpoint(self.step)
 
     def _train(self, signals: SignalHandler) -> None:
@@ -268,9 +288,10 @@ class TrainingRun:
         for callback in self.callbacks:
             callback.on_start(self)
         try:
-            while not self._stopped(signals) and (done := self.budget.progress(self.step)) < 1 and not self._ended():
+            while (done := self._load_and_agree(signals)) < 1:
                 result = self.trainer.train_step(done)
-                self.log.add(result)
+                if self.ranks.writes:
+                    self.log.add(result)
                 for callback in self.callbacks if not self._stopped(signals) else ():
                     callback.on_step(self, result)
         except TooManyExamplesLost as lost:
@@ -283,15 +304,43 @@ class TrainingRun:
                 self.say(f"step {self.step} is saved; to continue: {self.folder.resume_command}")
             raise
 
+    def _load_and_agree(self, signals: SignalHandler) -> float:
+        """Load the next batch; the completed fraction of the run, which is 1 after a signal.
+
+        All ranks make the same number of steps: rank 0 measures the time, and a signal or an unusable batch of one rank
+        ends all of them here, where no gradients are on their way.
+        """
+        done, failure = self._progress(), None
+        if done < 1 and not self._stopped(signals):
+            try:
+                self.trainer.load()
+            except (BadInput, OSError) as error:
+                failure = error
+        return self._agree(signals, done, failure)
+
+    def _agree(self, signals: SignalHandler, done: float = 1.0, failure: Exception | None = None) -> float:
+        examples = self.trainer.data_of_steps
+        known = self.ranks.agree(done, signals.received or 0, failure, examples.lost)
+        try:
+            examples.count_lost(dict(known.lost))
+        except TooManyExamplesLost:
+            self.ranks.ends_together = True
+            raise
+        signals.received = signals.received or known.signal or None
+        return 1.0 if self._stopped(signals) else known.progress
+
     def _save_complete_step(self) -> bool:
         """Save the weights after an error of the data, which are those of the last complete step; whether it was done.
 
         A run that replaces another one and has no checkpoint yet saves none: the other run stays.
         """
-        if not self.step or self.folder.replaces:
-            return False
-        self.checkpoints.act_once(self)
-        return self.checkpoints.error is None
+        saved = False
+        if self.ranks.writes and self.step and not self.folder.replaces:
+            self.checkpoints.act_once(self)
+            saved = self.checkpoints.error is None
+        if self.ranks.ends_together:
+            self.ranks.wait()
+        return saved
 
     def _stopped(self, signals: SignalHandler) -> bool:
         self.interrupted = self.interrupted or signals.received is not None
@@ -304,21 +353,23 @@ class TrainingRun:
             RunFailed: It cannot be written.
             Interrupted: A signal stopped the run.
         """
-        folder = self.folder
-        stopped = self._stopped(signals)
-        if stopped and folder.replaces and not self.step:
+        self._agree(signals)
+        stopped = self.interrupted
+        if stopped and not self.step and self.ranks.share(self.folder.replaces):
             raise Interrupted("stopped before the first step")
-        self.checkpoints.act_once(self)
-        if self.checkpoints.error:
-            saved = sorted(folder.checkpoints.glob("step-*.safetensors"))
-            remedy = (
-                f"free some disk space, then continue from {saved[-1].name} with: {folder.resume_command}"
-                if saved
-                else "no checkpoint was saved before: free some disk space, then start again"
-            )
-            raise RunFailed(f"{self.checkpoints.error}: {remedy}")
+        if self.ranks.writes:
+            self.checkpoints.act_once(self)
+            if self.checkpoints.error:
+                raise RunFailed(f"{self.checkpoints.error}: free some disk space, then {self._how_to_continue()}")
+        self.ranks.wait()
         if stopped:
-            raise Interrupted(f"stopped at step {self.step}, saved; continue with: {folder.resume_command}")
+            raise Interrupted(f"stopped at step {self.step}, saved; continue with: {self.folder.resume_command}")
+
+    def _how_to_continue(self) -> str:
+        saved = sorted(self.folder.checkpoints.glob("step-*.safetensors"))
+        if not saved:
+            return "start again, since no checkpoint was saved before"
+        return f"continue from {saved[-1].name} with: {self.folder.resume_command}"
 
     def _close_log(self) -> None:
         if (rest := self.folder.write_rest()) is not None:

@@ -18,6 +18,7 @@ from ..objectives.base import LossResult, StepRandomNumbers, valid_mean
 from ..types import Conditioning, Dataset, NoiseLevel, move_like
 from ..util.device import autocast
 from .build import ModelComponents, condition_values
+from .distributed import Ranks
 from .ema import EMA
 from .latents import LatentCache
 from .lr import learning_rate
@@ -29,8 +30,8 @@ class StepResult:
 
     Attributes:
         step: Optimiser steps made, including this one.
-        loss: Mean loss of the step's batch, a scalar.
-        per_sample: Loss of each row, (batch,).
+        loss: Mean loss of the step's global batch, a scalar.
+        per_sample: Loss of each row of the global batch, (batch,).
         logged: Values that the objective logs, name -> (batch,).
         lr: Learning rate of the step.
         grad_norm: Norm of the gradient before clipping, a scalar.
@@ -51,15 +52,14 @@ class Trainer:
         parts: The objects that the recipe describes; the codec is fitted.
         data: The training split.
         device: Training device.
-        rank: Number of this process, from 0.
-        world: Number of processes that share the batch. The gradients of several processes are not summed here yet, and
-            `StepResult.loss` is the mean of this process.
+        ranks: The processes that share the batch; None: this one alone.
 
     Attributes:
         latents: Encoded examples of earlier steps; None: every batch is encoded.
     """
 
-    def __init__(self, parts: ModelComponents, data: Dataset, device: torch.device, rank: int = 0, world: int = 1):
+    def __init__(self, parts: ModelComponents, data: Dataset, device: torch.device, ranks: Ranks | None = None):
+        self.ranks = ranks or Ranks()
         self.parts, self.data, self.device = parts, data, device
         self.train = parts.recipe.train
         self.model = parts.model.to(device).train()
@@ -72,10 +72,11 @@ class Trainer:
         self.ema = EMA(self.model, self.train.ema.half_life)
         self.rule = self.train.optimizer.build()
         self.optimizer = self.rule.make(self.model)
-        self.data_of_steps = StepBatchDataset(data, parts.recipe.seed, self.train.batch, rank, world)
+        self.data_of_steps = StepBatchDataset(data, parts.recipe.seed, self.train.batch, self.ranks.rank, self.ranks.world)
         self.latents: LatentCache | None = None
         self.step = 0
         self._batches: Iterator[Batch] | None = None
+        self._loaded: Batch | None = None  # the next step's batch
 
     def train_step(self, progress: float) -> StepResult:
         """Make one optimiser step.
@@ -92,6 +93,7 @@ class Trainer:
             result = self.loss(batch)
             (result.per_sample.sum() / self.train.batch).backward()
             results.append(LossResult(result.per_sample.detach(), result.logged))
+        self.ranks.sum_gradients((self.model, *self.objective.state().values()))
         grad_norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.train.clip or float("inf"))
         self.optimizer.step()
         self.step += 1
@@ -99,7 +101,9 @@ class Trainer:
         self.objective.after_step(self.model, self.step)
         per_sample = torch.cat([r.per_sample for r in results])
         logged = {name: torch.cat([r.logged[name] for r in results]) for name in results[0].logged}
-        return StepResult(self.step, per_sample.mean(), per_sample, logged, lr, grad_norm)
+        rows = dict(self.ranks.gather_rows({"": per_sample, **logged}))
+        per_sample = rows.pop("")
+        return StepResult(self.step, per_sample.mean(), per_sample, rows, lr, grad_norm)
 
     def loss(self, batch: Batch) -> LossResult:
         """The objective's loss of a batch, which is encoded first; random numbers are keyed by (seed, row, step)."""
@@ -172,19 +176,34 @@ class Trainer:
         condition: Any = model.conditions[name]
         return condition.embed(condition.encode(values, self.parts.codec))
 
+    def load(self) -> None:
+        """Load the batch of the next step, unless this was done.
+
+        Raises:
+            TooManyExamplesLost: Too many examples cannot be used.
+        """
+        if self._loaded is None:
+            self._loaded = next(self._iterate())
+
     def _next_batch(self) -> Batch:
+        self.load()
+        batch, self._loaded = self._loaded, None
+        assert batch is not None
+        return batch
+
+    def _iterate(self) -> Iterator[Batch]:
         if self._batches is None:
             workers = self.train.workers
             if workers == "auto" and self.device.type == "cpu":
                 workers = 0  # training itself uses every core
             self._batches = iterate_batches(self.data_of_steps, self.step, workers, pin=self.device.type == "cuda")
-        return next(self._batches)
+        return self._batches
 
     def close(self) -> None:
         """Stop the processes that load data; the next step starts them again."""
         if isinstance(self._batches, Iterator):
             self._batches.close()  # type: ignore[attr-defined]
-        self._batches = None
+        self._batches = self._loaded = None
 
     def sources(self, step: int) -> list[str]:
         """Sources of the examples of optimiser step `step` (from 1), for messages."""

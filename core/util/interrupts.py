@@ -135,6 +135,13 @@ def begin_work() -> None:
         _active.working = True
 
 
+def ignore_signals() -> None:
+    """Ignore signals from now on: the command is ending already, and says why."""
+    if _active is not None:
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+
+
 def uninstall_handler() -> None:
     """Restore the handlers from before `install_handler`."""
     global _active

@@ -1,0 +1,100 @@
+"""Commands that run in several processes ("ranks"): starting them, and one voice for all of them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from ..training.distributed import Ranks
+
+FAILED, BAD_INPUT, SIGNAL = 1, 2, 128  # exit codes, see `sonolux --help`
+
+
+@contextmanager
+def join(timeout: float) -> Iterator[Ranks]:
+    """Join the ranks of this command. Rank 0 prints; a failure is reported by one rank, and ends all of them.
+
+    Args:
+        timeout: Seconds after which a rank that does not answer counts as lost.
+    """
+    from ..training.distributed import RankLost, join_ranks
+    from ..util import interrupts
+    from ..util.messages import print_lines
+
+    ranks = join_ranks(timeout)
+    if ranks.world == 1:
+        yield ranks
+        return
+    interrupts.begin_work()  # a signal has to pass through here
+    streams = sys.stdout, sys.stderr
+    if not ranks.writes:
+        sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115  # to the end of the process
+    try:
+        yield ranks
+        ranks.leave()
+    except BaseException as error:
+        interrupts.ignore_signals()  # the launcher sends SIGTERM to the ranks that are left
+        sys.stdout, sys.stderr = streams
+        first = ranks.is_first_report()
+        if ranks.writes if ranks.ends_together else first:
+            if not ranks.writes:
+                print_lines(f"rank {ranks.rank} of {ranks.world} ends:", err=True)
+            raise
+        if ranks.ends_together:
+            with suppress(RankLost):
+                ranks.wait()  # until rank 0 has reported it and ended
+        raise click.exceptions.Exit(_exit_code(error)) from error
+
+
+def _exit_code(error: BaseException) -> int:
+    from ..util import interrupts
+    from ..util.errors import BadInput
+
+    if isinstance(error, KeyboardInterrupt):
+        return SIGNAL + interrupts.received_signal()
+    return BAD_INPUT if isinstance(error, BadInput) else FAILED
+
+
+def launch(count: int, arguments: Sequence[str], timeout: float) -> int:
+    """Run a command of sonolux in several processes of this machine, with torch's launcher.
+
+    Args:
+        count: Number of processes.
+        arguments: Name and arguments of the command.
+        timeout: Seconds that the processes have to end after a signal.
+
+    Returns:
+        The exit code of the process that ended first without success, or 0.
+    """
+    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the processes report themselves
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // count)))
+    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", str(int(timeout)))
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=count,
+        run_id=uuid.uuid4().hex,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        max_restarts=0,
+    )
+    try:
+        elastic_launch(config, sys.executable)("-m", f"{__package__}", *arguments)
+    except ChildFailedError as error:
+        code = error.get_first_failure()[1].exitcode
+        return code if code > 0 else FAILED
+    except SignalException as stop:
+        return SIGNAL + stop.sigval
+    return 0
