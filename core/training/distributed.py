@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from ..types import BadInput
 from ..util.device import choose_device
+from ..util.interrupts import ignore_signals
 from ..util.messages import format_count
 
 TIMEOUT = 600.0
@@ -245,6 +246,7 @@ class JoinedRanks(Ranks):
         try:
             call(*arguments, **options)
         except (RuntimeError, ValueError) as error:
+            ignore_signals()  # the launcher sends SIGTERM to the ranks that are left; this error says more
             raise RankLost(
                 f"another process of this run ended, or did not answer for {self.timeout:g} s ({str(error)[:200]})"
             ) from error

@@ -137,7 +137,7 @@ def begin_work() -> None:
 
 def ignore_signals() -> None:
     """Ignore signals from now on: the command is ending already, and says why."""
-    if _active is not None:
+    if _active is not None and threading.current_thread() is threading.main_thread():
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
 
