@@ -1,7 +1,7 @@
 """Data-parallel training in several processes ("ranks"), over torch.distributed.
 
-Every rank holds the whole model and computes its rows of the global batch. The gradients of all rows are summed, so that
-all ranks make the same optimiser step. `torchrun` or `sonolux train --nproc` starts the ranks.
+Every rank holds the whole model and computes its rows of the global batch. The gradients of all rows are summed, so
+that all ranks make the same optimiser step. `torchrun` or `sonolux train --nproc` starts the ranks.
 
 Decisions travel as CPU tensors over gloo, also between GPUs, so that they never wait for a device; gradients and losses
 of GPUs travel over NCCL. Nothing is pickled: messages are JSON.
@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from ..types import BadInput
 from ..util.device import choose_device
 from ..util.interrupts import ignore_signals
-from ..util.messages import format_count
+from ..util.messages import format_count, shorten
 
 TIMEOUT = 600.0
 """Seconds without an answer after which another rank counts as lost; a process that ended is noticed at once."""
@@ -248,7 +248,7 @@ class JoinedRanks(Ranks):
         except (RuntimeError, ValueError) as error:
             ignore_signals()  # the launcher sends SIGTERM to the ranks that are left; this error says more
             raise RankLost(
-                f"another process of this run ended, or did not answer for {self.timeout:g} s ({str(error)[:200]})"
+                f"another process of this run ended, or did not answer for {self.timeout:g} s ({_first_words(error)})"
             ) from error
 
 
@@ -272,13 +272,21 @@ def join_ranks(timeout: float = TIMEOUT) -> Ranks:
     try:
         store, rank, world = next(dist.rendezvous("env://", timeout=timedelta(seconds=timeout)))
     except RuntimeError as error:
-        raise RankLost(f"not all processes of this run have started within {timeout:g} s ({str(error)[:200]})") from error
+        raise RankLost(
+            f"not all processes of this run have started within {timeout:g} s ({_first_words(error)})"
+        ) from error
     return JoinedRanks(store, rank, world, timeout)
 
 
 def is_launched() -> bool:
     """Whether a launcher has started this process: the variables of torchrun are set."""
     return all(name in os.environ for name in _VARIABLES)
+
+
+def _first_words(error: Exception) -> str:
+    """The first sentence of an error of torch, without the place in its source."""
+    text = " ".join(str(error).split())
+    return shorten(text.split("] ", 1)[-1].split(". ")[0] if text.startswith("[") else text, 200)
 
 
 def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:

@@ -175,7 +175,7 @@ class TrainingRun:
         return 0.0
 
     def _make_trainer(self, data: Dataset) -> None:
-        """Every rank has fitted the codec and initialized the weights alike; those of rank 0 make them equal bit for bit."""
+        """Make the trainer. All ranks get the tensors of rank 0, though each has initialized and fitted them alike."""
         self.trainer = Trainer(self.parts, data, self.device, self.ranks)
         self.ranks.share_tensors((self.trainer.model, self.trainer.ema.model, self.parts.codec))
 

@@ -72,7 +72,9 @@ class Trainer:
         self.ema = EMA(self.model, self.train.ema.half_life)
         self.rule = self.train.optimizer.build()
         self.optimizer = self.rule.make(self.model)
-        self.data_of_steps = StepBatchDataset(data, parts.recipe.seed, self.train.batch, self.ranks.rank, self.ranks.world)
+        self.data_of_steps = StepBatchDataset(
+            data, parts.recipe.seed, self.train.batch, self.ranks.rank, self.ranks.world
+        )
         self.latents: LatentCache | None = None
         self.step = 0
         self._batches: Iterator[Batch] | None = None

@@ -19,6 +19,7 @@ from sonolux.core.testing.mutation import (
     replace_expression,
 )
 from sonolux.core.training.build import build_dataset, build_model_components, fit_codec
+from sonolux.core.training.distributed import Ranks
 from sonolux.core.training.step import Trainer
 from sonolux.core.types import BadInput, Item, MediaSpec
 
@@ -42,7 +43,7 @@ def trainer(text=SHAPES, *changes, rank=0, world=1):
     data, spec = build_dataset(recipe)
     parts = build_model_components(recipe, spec)
     fit_codec(parts.codec, data)
-    return Trainer(parts, data, torch.device("cpu"), rank, world)
+    return Trainer(parts, data, torch.device("cpu"), Ranks(rank, world))
 
 
 def seen(made, steps=1):
